@@ -1,0 +1,60 @@
+"""Which class ids a label file holds and what a detector makes of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ETRAM8 = ("pedestrian", "car", "bicycle", "bus", "motorbike", "truck", "tram", "wheelchair")
+ETRAM3 = ("pedestrian", "vehicle", "micro-mobility")
+_PALETTE = (
+    (255, 94, 58),
+    (66, 165, 245),
+    (255, 202, 40),
+    (171, 71, 188),
+    (236, 64, 122),
+    (38, 198, 218),
+    (141, 110, 99),
+    (156, 204, 101),
+)
+
+
+@dataclass(frozen=True)
+class ClassSet:
+    """Names of a detector's classes and the class of every id that its label files may hold.
+
+    ``file_to_class[i]`` is the detector's class of file id ``i``.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    file_to_class: tuple[int, ...]
+
+    @property
+    def metainfo(self) -> dict:
+        """mmdet's dataset ``metainfo``: class names and one RGB colour each."""
+        return dict(classes=self.classes, palette=_PALETTE[: len(self.classes)])
+
+
+CLASS_SETS = {
+    s.name: s
+    for s in (
+        # eTraM's 8-class annotation files.
+        ClassSet("etram8", ETRAM8, tuple(range(8))),
+        # The three groups that eTraM's authors report: from their grouped files, and from the 8-class files.
+        ClassSet("etram3", ETRAM3, (0, 1, 2)),
+        ClassSet("etram3_from8", ETRAM3, (0, 1, 2, 1, 2, 1, 1, 2)),
+        # Label files that carry these ids; most "8-class samples" of eTraM in fact follow `etram8`.
+        ClassSet(
+            "cls8_sample",
+            ("Car", "Truck", "Motorcycle", "Bicycle", "Pedestrian", "Bus", "Static", "Other"),
+            tuple(range(8)),
+        ),
+    )
+}
+
+
+def get_class_set(name: str) -> ClassSet:
+    """Look a class set up by name; raises ``ValueError`` naming the known ones."""
+    if name not in CLASS_SETS:
+        raise ValueError(f"unknown class_set {name!r}: expected one of {', '.join(CLASS_SETS)}")
+    return CLASS_SETS[name]
