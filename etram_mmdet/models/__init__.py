@@ -1,0 +1,18 @@
+from etram_mmdet.models.backbones.maxvit_rnn import MaxViTRNN
+from etram_mmdet.models.backbones.recurrent import RecurrentBackbone
+from etram_mmdet.models.data_preprocessor import EventDataPreprocessor
+from etram_mmdet.models.dense_heads.rvt_yolox_head import RVTYOLOXHead
+from etram_mmdet.models.detectors.recurrent_detector import RecurrentDetector
+from etram_mmdet.models.losses.size_aware_iou_loss import SizeAwareIoULoss, size_weight
+from etram_mmdet.models.task_modules.rvt_simota_assigner import RVTSimOTAAssigner
+
+__all__ = [
+    "EventDataPreprocessor",
+    "MaxViTRNN",
+    "RVTSimOTAAssigner",
+    "RVTYOLOXHead",
+    "RecurrentBackbone",
+    "RecurrentDetector",
+    "SizeAwareIoULoss",
+    "size_weight",
+]

@@ -1,0 +1,140 @@
+"""The recurrent backbone of RVT (Gehrig & Scaramuzza, CVPR 2023): MaxViT blocks and an LSTM in each of four stages."""
+
+from __future__ import annotations
+
+import torch
+from mmdet.registry import MODELS
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from etram_mmdet.models.backbones.recurrent import RecurrentBackbone
+from etram_mmdet.models.layers.attention import AttentionBlock
+from etram_mmdet.models.layers.lstm import ConvLSTM, State
+
+
+class Downsample(nn.Module):
+    """Overlapping strided convolution and LayerNorm: (N, C, H, W) -> (N, H / stride, W / stride, C')."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+        super().__init__()
+        kernel = 2 * stride - 1
+        self.conv = nn.Conv2d(in_channels, channels, kernel, stride, kernel // 2, bias=False)
+        self.norm = nn.LayerNorm(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.conv(x).permute(0, 2, 3, 1))
+
+
+class MaxViTStage(nn.Module):
+    """One stage: downsample, ``num_blocks`` pairs of window and grid attention, LSTM.
+
+    Everything before the LSTM looks at single frames, so it runs on all T * B frames at once.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        stride: int,
+        num_blocks: int,
+        head_dim: int,
+        partition_size: tuple[int, int],
+        dws_conv: bool,
+        with_cp: bool,
+    ) -> None:
+        super().__init__()
+        self.with_cp = with_cp
+        self.downsample = Downsample(in_channels, channels, stride)
+        self.blocks = nn.Sequential(
+            *(
+                AttentionBlock(channels, head_dim, kind, partition_size, pre_norm=i > 0)
+                for i, kind in enumerate(("window", "grid") * num_blocks)
+            )
+        )
+        self.lstm = ConvLSTM(channels, dws_conv)
+
+    def spatial(self, frames: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C', H / stride, W / stride), channels last in memory."""
+        return self.blocks(self.downsample(frames)).permute(0, 3, 1, 2)
+
+    def forward(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
+        frames = x.flatten(0, 1)  # (T * B, C, H, W)
+        if self.with_cp and torch.is_grad_enabled():
+            frames = checkpoint(self.spatial, frames, use_reentrant=False)
+        else:
+            frames = self.spatial(frames)
+        return self.lstm(frames.unflatten(0, x.shape[:2]), state)
+
+
+@MODELS.register_module()
+class MaxViTRNN(RecurrentBackbone):
+    """RVT's backbone; see :class:`RecurrentBackbone` for shapes and state.
+
+    RVT tiny, small and base are ``embed_dims`` 32, 48, 64 with ``head_dim`` 32, 24, 32. Stage k (1-based) has stride
+    ``patch_size * 2**(k - 1)``; stages after the last of ``out_stages`` are not built. ``partition_size`` is (rows,
+    columns) of an attention group and must divide every stage's map. ``with_cp`` recomputes attention in the backward
+    pass instead of keeping it.
+
+    Raises:
+        ValueError: for a frame whose height or width is no multiple of ``size_divisor``.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 20,
+        embed_dims: int = 64,
+        dim_mults: tuple[int, ...] = (1, 2, 4, 8),
+        num_blocks: tuple[int, ...] = (1, 1, 1, 1),
+        head_dim: int = 32,
+        patch_size: int = 4,
+        partition_size: tuple[int, int] = (6, 10),
+        out_stages: tuple[int, ...] = (2, 3, 4),
+        dws_conv: bool = False,
+        with_cp: bool = False,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self._check(len(dim_mults), num_blocks, out_stages, patch_size)
+        depth = max(out_stages)
+        dims = [in_channels, *(embed_dims * m for m in dim_mults[:depth])]
+        strides = [patch_size * 2**k for k in range(depth)]
+        self.out_stages = tuple(sorted(out_stages))
+        self.out_channels = tuple(dims[k] for k in self.out_stages)
+        self.out_strides = tuple(strides[k - 1] for k in self.out_stages)
+        self.size_divisor = tuple(p * strides[-1] for p in partition_size)
+        self.stages = nn.ModuleList(
+            MaxViTStage(
+                dims[k],
+                dims[k + 1],
+                patch_size if k == 0 else 2,
+                num_blocks[k],
+                head_dim,
+                tuple(partition_size),
+                dws_conv,
+                with_cp,
+            )
+            for k in range(depth)
+        )
+
+    @staticmethod
+    def _check(depth: int, num_blocks: tuple, out_stages: tuple, patch_size: int) -> None:
+        if len(num_blocks) != depth:
+            raise ValueError(f"MaxViTRNN: dim_mults has {depth} stages, num_blocks {len(num_blocks)}")
+        if not out_stages or len(set(out_stages)) != len(out_stages) or not set(out_stages) <= set(range(1, depth + 1)):
+            raise ValueError(f"MaxViTRNN: out_stages={tuple(out_stages)}, expected distinct numbers from 1 to {depth}")
+        if patch_size < 2:
+            raise ValueError(f"MaxViTRNN: patch_size={patch_size}, expected 2, 3 or 4")
+
+    def forward(self, x: Tensor, states: tuple | None = None) -> tuple[tuple[Tensor, ...], tuple]:
+        if any(size % divisor for size, divisor in zip(x.shape[-2:], self.size_divisor, strict=True)):
+            raise ValueError(
+                f"MaxViTRNN: frames of {tuple(x.shape[-2:])} (height, width) do not divide into its partitions: "
+                f"expected multiples of {self.size_divisor}; let the data preprocessor pad them"
+            )
+        features, new_states = [], []
+        for k, stage in enumerate(self.stages, start=1):
+            x, state = stage(x, None if states is None else states[k - 1])
+            new_states.append(state)
+            if k in self.out_stages:
+                features.append(x)
+        return tuple(features), tuple(new_states)

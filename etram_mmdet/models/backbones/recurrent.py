@@ -1,0 +1,24 @@
+"""What a detector may ask of a backbone that carries state."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from mmengine.model import BaseModule
+from torch import Tensor
+
+
+class RecurrentBackbone(BaseModule):
+    """Backbone over clips whose state is an argument.
+
+    ``forward(x, states)`` takes (T, B, C, H, W) and one entry of state per stage (``None``: a fresh start) and returns
+    a tuple of (T, B, C_i, H / s_i, W / s_i), one per entry of ``out_channels`` and ``out_strides``, and the new states.
+    Running T = 10 equals running 4 and then 6 with the states handed on.
+    """
+
+    out_channels: tuple[int, ...]
+    out_strides: tuple[int, ...]
+    size_divisor: tuple[int, int]  # height and width of a padded frame are multiples of these
+
+    @abstractmethod
+    def forward(self, x: Tensor, states: tuple | None = None) -> tuple[tuple[Tensor, ...], tuple]: ...

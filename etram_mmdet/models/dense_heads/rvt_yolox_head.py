@@ -1,0 +1,37 @@
+"""YOLOX head with RVT's numerics."""
+
+from __future__ import annotations
+
+import torch
+from mmdet.models.dense_heads import YOLOXHead
+from mmdet.registry import MODELS
+from torch import Tensor
+
+# torch's defaults, which RVT keeps; YOLOX and mmdet use eps 1e-3 and momentum 0.03.
+RVT_NORM = dict(type="BN", eps=1e-5, momentum=0.1)
+
+
+@MODELS.register_module()
+class RVTYOLOXHead(YOLOXHead):
+    """mmdet's YOLOX head with RVT's BatchNorm, as wide as its input, computing boxes and losses in float32.
+
+    Half precision cannot hold areas of large boxes (65504 px2) nor the products of small probabilities. ``strides``
+    and ``in_channels`` come from the backbone and neck (see :class:`RecurrentDetector`).
+    """
+
+    def __init__(self, *args, in_channels: int, feat_channels: int | None = None, norm_cfg: dict = RVT_NORM, **kwargs):
+        super().__init__(
+            *args, in_channels=in_channels, feat_channels=feat_channels or in_channels, norm_cfg=norm_cfg, **kwargs
+        )
+
+    def loss_by_feat(self, cls_scores, bbox_preds, objectnesses, *args, **kwargs) -> dict[str, Tensor]:
+        with torch.autocast(cls_scores[0].device.type, enabled=False):
+            return super().loss_by_feat(*map(_float, (cls_scores, bbox_preds, objectnesses)), *args, **kwargs)
+
+    def predict_by_feat(self, cls_scores, bbox_preds, objectnesses, *args, **kwargs) -> list:
+        with torch.autocast(cls_scores[0].device.type, enabled=False):
+            return super().predict_by_feat(*map(_float, (cls_scores, bbox_preds, objectnesses)), *args, **kwargs)
+
+
+def _float(maps: list[Tensor]) -> list[Tensor]:
+    return [m.float() for m in maps]

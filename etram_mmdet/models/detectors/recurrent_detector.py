@@ -1,0 +1,119 @@
+"""Single-stage detector over clips of a stream."""
+
+from __future__ import annotations
+
+import torch
+from mmdet.models.detectors import SingleStageDetector
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample, TrackDataSample
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from etram_mmdet.models.backbones.recurrent import RecurrentBackbone
+from etram_mmdet.models.detectors.fill_from_backbone import check_strides, fill_from_backbone
+from etram_mmdet.models.detectors.stream_state import StreamState
+
+
+@MODELS.register_module()
+class RecurrentDetector(SingleStageDetector):
+    """Runs a backbone over a clip and neck and head once over all labelled frames of the clip.
+
+    A :class:`RecurrentBackbone` gets its state from the last batch of the same mode: row b of a batch continues row b
+    of the batch before, unless ``is_first[b]``. Training and evaluation have separate states, so validation in
+    mid-epoch disturbs nothing. Any mmdet backbone without state works too; it sees the labelled frames only.
+
+    What the backbone knows need not be configured: the neck's ``in_channels`` (and ``out_channels``, a quarter of the
+    widest stage, RVT's rule), the head's ``in_channels`` and ``strides`` and the preprocessor's ``size_divisor`` are
+    filled in.
+
+    Raises:
+        ValueError: when the config states one of these and the backbone says otherwise.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        neck: dict | None = None,
+        bbox_head: dict | None = None,
+        train_cfg: dict | None = None,
+        test_cfg: dict | None = None,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        backbone = MODELS.build(backbone)
+        neck, head, preprocessor = fill_from_backbone(
+            backbone, neck, bbox_head, data_preprocessor or dict(type="EventDataPreprocessor")
+        )
+        # Not SingleStageDetector's constructor, which would build the backbone from its config a second time.
+        super(SingleStageDetector, self).__init__(MODELS.build(preprocessor), init_cfg)
+        self.backbone = backbone
+        if neck is not None:
+            self.neck = MODELS.build(neck)
+        self.bbox_head = MODELS.build(dict(head, train_cfg=train_cfg, test_cfg=test_cfg))
+        check_strides(backbone, self.bbox_head)
+        self.train_cfg, self.test_cfg = train_cfg, test_cfg
+        self.stream_states = {mode: StreamState() for mode in ("loss", "predict")}
+
+    def forward(
+        self,
+        inputs: Tensor,
+        data_samples: list[TrackDataSample] | None = None,
+        is_first: Tensor | None = None,
+        is_labelled: Tensor | None = None,
+        mode: str = "tensor",
+    ) -> dict | list[DetDataSample] | tuple:
+        """See :class:`EventDataPreprocessor` for the arguments.
+
+        ``mode='loss'``: a dict of losses. ``'predict'``: the labelled frames' ``DetDataSample``s, in time-major order,
+        with ``pred_instances`` in pixels of the unpadded frame. ``'tensor'``: the head's raw output on every frame,
+        from zero state.
+        """
+        if mode == "tensor":
+            everything = torch.ones(inputs.shape[:2], dtype=torch.bool, device=inputs.device)
+            return self.bbox_head(self._neck(self.clip_features(inputs, everything, None)[0]))
+        if mode not in self.stream_states:
+            raise ValueError(f"RecurrentDetector: mode={mode!r}, expected 'loss', 'predict' or 'tensor'")
+        state = self.stream_states[mode]
+        run = self._loss if mode == "loss" else self._predict
+        chosen = is_labelled if is_labelled.any() or mode == "predict" else _only_first(is_labelled)
+        features, states = self.clip_features(inputs, chosen, state.get(is_first))
+        state.put(states)
+        frames = [data_samples[b][t] for t, b in chosen.nonzero().tolist()]
+        return run(features, frames, labelled=bool(is_labelled.any()))
+
+    def clip_features(self, inputs: Tensor, chosen: Tensor, states: tuple | None) -> tuple[tuple[Tensor, ...], tuple]:
+        """Backbone features (M, C_i, H_i, W_i) of the M ``chosen`` (T, B) frames, and the state after the clip."""
+        if not isinstance(self.backbone, RecurrentBackbone):
+            return self.backbone(inputs[chosen]), ()
+        features, states = self.backbone(inputs, states)
+        return tuple(f[chosen] for f in features), states
+
+    def _neck(self, features: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return self.neck(features) if self.with_neck else features
+
+    def _loss(self, features: tuple[Tensor, ...], frames: list[DetDataSample], labelled: bool) -> dict:
+        losses = self.bbox_head.loss(self._neck(features), frames)
+        if labelled:
+            return losses
+        # A clip without labels teaches nothing; multiplying keeps every parameter in the graph for DDP.
+        return {name: loss * 0 for name, loss in losses.items()}
+
+    def _predict(self, features: tuple[Tensor, ...], frames: list[DetDataSample], labelled: bool) -> list:
+        if not frames:
+            return []
+        results = self.bbox_head.predict(self._neck(features), frames, rescale=False)
+        return [_with_predictions(frame, result) for frame, result in zip(frames, results, strict=True)]
+
+
+def _only_first(is_labelled: Tensor) -> Tensor:
+    chosen = torch.zeros_like(is_labelled)
+    chosen[0, 0] = True
+    return chosen
+
+
+def _with_predictions(frame: DetDataSample, result: InstanceData) -> DetDataSample:
+    """Predictions clipped to the frame: the network sees padding below and to the right of it."""
+    h, w = frame.img_shape
+    result.bboxes = torch.stack([c.clamp(0, s) for c, s in zip(result.bboxes.unbind(-1), (w, h, w, h))], -1)
+    frame.pred_instances = result
+    return frame

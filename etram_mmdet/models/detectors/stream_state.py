@@ -1,0 +1,40 @@
+"""The recurrent state of a batch of lanes between two clips."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+class StreamState:
+    """One row of state per lane; plain attributes, so that it never enters a ``state_dict``.
+
+    ``get`` hands out the state of the last clip with the rows of new recordings zeroed, ``put`` keeps the state of
+    this clip, cut off from its graph (truncated back-propagation through time).
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything: the next clip of every lane starts from zero."""
+        self._states: tuple | None = None
+
+    def get(self, is_first: Tensor) -> tuple | None:
+        """State for the next clip; ``is_first`` (B,) bool marks the lanes that start a recording.
+
+        Raises:
+            ValueError: when the batch has another number of lanes than the last one and not all of them start.
+        """
+        if self._states is None or bool(is_first.all()):
+            return None
+        lanes = len(self._states[0][0])
+        if lanes != len(is_first):
+            raise ValueError(
+                f"StreamState: a batch of {len(is_first)} lanes follows one of {lanes}, yet not all of its lanes start "
+                "a recording; keep the batch size constant (drop_last, padded lanes) or reset the state"
+            )
+        keep = ~is_first
+        return tuple(tuple(row * keep.to(row).view(-1, 1, 1, 1) for row in state) for state in self._states)
+
+    def put(self, states: tuple) -> None:
+        self._states = tuple(tuple(row.detach() for row in state) for state in states)

@@ -1,0 +1,103 @@
+"""Multi-axis attention of MaxViT (Tu et al., ECCV 2022) as RVT uses it (Gehrig & Scaramuzza, CVPR 2023)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+LAYER_SCALE_INIT = 1e-5
+MLP_RATIO = 4
+
+
+def window_partition(x: Tensor, size_hw: tuple[int, int]) -> Tensor:
+    """Cut (N, H, W, C) into windows of neighbouring pixels: (N, windows, size_h * size_w, C)."""
+    n, h, w, c = x.shape
+    ph, pw = size_hw
+    x = x.view(n, h // ph, ph, w // pw, pw, c).transpose(2, 3)
+    return x.reshape(n, -1, ph * pw, c)
+
+
+def window_reverse(x: Tensor, size_hw: tuple[int, int], map_hw: tuple[int, int]) -> Tensor:
+    """Undo :func:`window_partition` for a map of ``map_hw``."""
+    (ph, pw), (h, w) = size_hw, map_hw
+    x = x.view(x.shape[0], h // ph, w // pw, ph, pw, x.shape[-1]).transpose(2, 3)
+    return x.reshape(x.shape[0], h, w, x.shape[-1])
+
+
+def grid_partition(x: Tensor, size_hw: tuple[int, int]) -> Tensor:
+    """Cut (N, H, W, C) into strided grids that span the map: (N, H/size_h * W/size_w, size_h * size_w, C)."""
+    n, h, w, c = x.shape
+    gh, gw = size_hw
+    x = x.view(n, gh, h // gh, gw, w // gw, c).permute(0, 2, 4, 1, 3, 5)
+    return x.reshape(n, -1, gh * gw, c)
+
+
+def grid_reverse(x: Tensor, size_hw: tuple[int, int], map_hw: tuple[int, int]) -> Tensor:
+    """Undo :func:`grid_partition` for a map of ``map_hw``."""
+    (gh, gw), (h, w) = size_hw, map_hw
+    x = x.view(x.shape[0], h // gh, w // gw, gh, gw, x.shape[-1]).permute(0, 3, 1, 4, 2, 5)
+    return x.reshape(x.shape[0], h, w, x.shape[-1])
+
+
+PARTITIONS = {"window": (window_partition, window_reverse), "grid": (grid_partition, grid_reverse)}
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention over the second-last axis: (..., tokens, C) -> (..., tokens, C).
+
+    The channels of ``qkv`` hold q, k, v of head 0, then of head 1 and so on, so that RVT's weights load unchanged.
+    """
+
+    def __init__(self, channels: int, head_dim: int) -> None:
+        super().__init__()
+        if channels % head_dim:
+            raise ValueError(f"MaxViTRNN: head_dim={head_dim} does not divide the stage's {channels} channels")
+        self.head_dim = head_dim
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.proj = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        *outer, tokens, channels = x.shape
+        qkv = self.qkv(x).view(-1, tokens, channels // self.head_dim, 3 * self.head_dim)
+        q, k, v = qkv.transpose(1, 2).chunk(3, dim=-1)  # (groups, heads, tokens, head_dim)
+        x = F.scaled_dot_product_attention(q, k, v)
+        return self.proj(x.transpose(1, 2).reshape(*outer, tokens, channels))
+
+
+class LayerScale(nn.Module):
+    """Learnt factor per channel; it starts near zero, so that a fresh block is almost the identity."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.full((channels,), LAYER_SCALE_INIT))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gamma
+
+
+class AttentionBlock(nn.Module):
+    """Pre-norm transformer block on (N, H, W, C) whose attention stays within one kind of partition.
+
+    ``pre_norm=False`` leaves the first norm out where the input is normalised already.
+    """
+
+    def __init__(
+        self, channels: int, head_dim: int, partition: str, size_hw: tuple[int, int], pre_norm: bool = True
+    ) -> None:
+        super().__init__()
+        self.size_hw = size_hw
+        self.partition, self.reverse = PARTITIONS[partition]
+        self.norm1 = nn.LayerNorm(channels) if pre_norm else nn.Identity()
+        self.attn = SelfAttention(channels, head_dim)
+        self.ls1 = LayerScale(channels)
+        self.norm2 = nn.LayerNorm(channels)
+        self.mlp = nn.Sequential(
+            nn.Linear(channels, MLP_RATIO * channels), nn.GELU(), nn.Linear(MLP_RATIO * channels, channels)
+        )
+        self.ls2 = LayerScale(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.attn(self.partition(self.norm1(x), self.size_hw))
+        x = x + self.ls1(self.reverse(tokens, self.size_hw, x.shape[1:3]))
+        return x + self.ls2(self.mlp(self.norm2(x)))
