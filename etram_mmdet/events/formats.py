@@ -1,0 +1,36 @@
+"""Open a recording of any known file format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from etram_mmdet.events.errors import InputError
+from etram_mmdet.events.hdf5 import Hdf5Recording
+from etram_mmdet.events.recording import Events, Recording
+
+__all__ = ["FORMATS", "Events", "Recording", "open_recording"]
+
+# A new format is one class here, tried in this order.
+FORMATS: tuple[type[Recording], ...] = (Hdf5Recording,)
+
+
+def open_recording(path: str | Path) -> Recording:
+    """Open a recording with the format that its first bytes name, else its suffix; raises ``InputError``."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such recording; check the path")
+    with path.open("rb") as file:
+        head = file.read(64)
+    if not head:
+        raise InputError(f"{path}: the file is empty (0 bytes); copy or download it again")
+    for format_ in FORMATS:
+        if head.startswith(format_.signature):
+            return format_(path)
+    for format_ in FORMATS:
+        if path.suffix in format_.suffixes:
+            raise InputError(
+                f"{path}: not a {format_.__name__} file (it starts with {head[:8]!r}, expected "
+                f"{format_.signature!r}); copy or download it again"
+            )
+    known = ", ".join(suffix for format_ in FORMATS for suffix in format_.suffixes)
+    raise InputError(f"{path}: unknown recording format {path.suffix!r}; expected one of {known}")

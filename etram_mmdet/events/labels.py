@@ -1,0 +1,103 @@
+"""Box label files (``*_bbox.npy``) and the reference's rules for which boxes are worth learning from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from etram_mmdet.events.errors import InputError
+
+# t in microseconds; x, y the top-left corner and w, h the size in sensor pixels. Prophesee's files have the same fields
+# padded to 40 bytes; RVT's label files hold them packed, like this.
+BBOX_DTYPE = np.dtype(
+    [
+        ("t", "<i8"),
+        ("x", "<f4"),
+        ("y", "<f4"),
+        ("w", "<f4"),
+        ("h", "<f4"),
+        ("class_id", "<u4"),
+        ("track_id", "<u4"),
+        ("class_confidence", "<f4"),
+    ]
+)
+_OLD_NAMES = {"ts": "t", "confidence": "class_confidence"}
+
+MIN_SIDE_PX = 5
+
+
+def load_boxes(path: str | Path) -> np.ndarray:
+    """Boxes of a label file as ``BBOX_DTYPE``, in time order; raises ``InputError``.
+
+    Reads old field names too (``ts``, ``confidence``). ``track_id`` and ``class_confidence`` may be missing: 0 and 1.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such label file; put it there or take its recording out of the folder")
+    try:
+        raw = np.load(path)
+    except (ValueError, EOFError, OSError) as error:
+        raise InputError(f"{path}: not a readable .npy file ({error}); copy or download it again") from error
+    if not isinstance(raw, np.ndarray) or raw.dtype.names is None or raw.ndim != 1:
+        raise InputError(f"{path}: expected a 1-D structured array of boxes, got {_describe(raw)}; export it again")
+    source_of = {_OLD_NAMES.get(name, name): name for name in raw.dtype.names}
+    missing = [name for name in ("t", "x", "y", "w", "h", "class_id") if name not in source_of]
+    if missing:
+        raise InputError(
+            f"{path}: boxes without {', '.join(missing)} (fields: {', '.join(raw.dtype.names)}); export it again"
+        )
+    boxes = np.zeros(len(raw), BBOX_DTYPE)
+    boxes["class_confidence"] = 1
+    for name in BBOX_DTYPE.names:
+        if name in source_of:
+            boxes[name] = raw[source_of[name]]
+    return boxes[np.argsort(boxes["t"], kind="stable")]
+
+
+def _describe(raw: object) -> str:
+    return f"{raw.dtype} {raw.shape}" if isinstance(raw, np.ndarray) else type(raw).__name__
+
+
+def filter_boxes(
+    boxes: np.ndarray, height: int, width: int, *, is_train: bool, max_class_id: int | None = None
+) -> tuple[np.ndarray, dict[str, int]]:
+    """Cut boxes to the frame and drop the useless ones, in the reference's order.
+
+    Dropped, and counted under these keys: ``boxes_other_class`` (id above ``max_class_id``), ``boxes_outside`` (nothing
+    left inside the frame), ``boxes_too_small`` (a side under 5 px) and, in training only, ``boxes_too_wide`` (over 90 %
+    of the frame: labels that span it without an object). Returns a new array and the counts.
+    """
+    counts = {}
+
+    def keep(name: str, mask: np.ndarray) -> None:
+        nonlocal boxes
+        counts[name] = int(len(mask) - mask.sum())
+        boxes = boxes[mask]
+
+    keep("boxes_other_class", boxes["class_id"] <= (np.iinfo(np.uint32).max if max_class_id is None else max_class_id))
+    boxes = _cut_to_frame(boxes, height, width)
+    keep("boxes_outside", (boxes["w"] > 0) & (boxes["h"] > 0))
+    keep("boxes_too_small", (boxes["w"] >= MIN_SIDE_PX) & (boxes["h"] >= MIN_SIDE_PX))
+    keep("boxes_too_wide", boxes["w"] <= ((9 * width) // 10 if is_train else np.inf))
+    return boxes, counts
+
+
+def _cut_to_frame(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Boxes limited to pixels 0 .. width - 1 and 0 .. height - 1, the reference's idea of the frame's edge."""
+    cut = boxes.copy()
+    for start, size, limit_px in (("x", "w", width - 1), ("y", "h", height - 1)):
+        low, high = np.clip(boxes[start], 0, limit_px), np.clip(boxes[start] + boxes[size], 0, limit_px)
+        cut[start], cut[size] = low, high - low
+    return cut
+
+
+def check_class_ids(boxes: np.ndarray, num_ids: int, path: Path) -> None:
+    """Raise ``InputError`` when a box has an id that no class set knows."""
+    unknown = np.unique(boxes["class_id"][boxes["class_id"] >= num_ids])
+    if len(unknown):
+        ids = ", ".join(map(str, unknown[:5]))
+        raise InputError(
+            f"{path}: unknown class ids {ids}, expected 0 to {num_ids - 1}; fix the file, or keep ids 0 to 2 only "
+            "with --preset gen4"
+        )

@@ -1,0 +1,185 @@
+"""Preprocess every recording of a dataset folder in parallel, restartable, with a summary of what happened."""
+
+from __future__ import annotations
+
+import os
+import threading
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, field
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+from typing import NamedTuple
+
+from etram_mmdet.events.errors import InputError
+from etram_mmdet.events.formats import FORMATS
+from etram_mmdet.events.preprocess import Settings, Source, preprocess_recording
+from etram_mmdet.events.sequence_folder import read_manifest, remove_unfinished
+
+SPLITS = ("train", "val", "test")
+
+Progress = Callable[..., Iterable]
+
+
+class Outcome(NamedTuple):
+    """What became of one recording: a manifest (``is_new`` or found finished), or a problem."""
+
+    name: str
+    manifest: dict | None = None
+    is_new: bool = False
+    problem: str | None = None
+
+
+@dataclass
+class Summary:
+    """What became of all recordings; ``str()`` of it is what the user reads."""
+
+    outcomes: list[Outcome]
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def manifests(self) -> list[dict]:
+        """The manifests of all finished recordings, in the order of their names."""
+        return [outcome.manifest for outcome in self.outcomes if outcome.manifest is not None]
+
+    @property
+    def dropped(self) -> Counter:
+        """Everything dropped, by rule, over all finished recordings."""
+        return sum((Counter(manifest["dropped"]) for manifest in self.manifests), Counter())
+
+    def __str__(self) -> str:
+        num_new = sum(outcome.is_new for outcome in self.outcomes)
+        rules = Counter(manifest["frame_rule"] for manifest in self.manifests)
+        corrected = sum(manifest["stamps_corrected"] for manifest in self.manifests)
+        lines = [
+            f"{num_new} recordings preprocessed, {len(self.manifests) - num_new} were finished before, "
+            f"{len(self.problems)} problems",
+            f"frames: {self._total('num_frames')}, representations: {self._total('num_representations')}, "
+            f"events: {self._total('num_events')}, frame rule: {_listed(rules)}",
+            f"dropped: {_listed(self.dropped)}; time stamps corrected: {corrected}",
+        ]
+        assumed = [manifest["recording"] for manifest in self.manifests if manifest["sensor_size_is_assumed"]]
+        if assumed:
+            lines.append(f"sensor size not in the file, taken as 1280x720: {', '.join(assumed)}")
+        return "\n".join(lines + [f"PROBLEM {problem}" for problem in self.problems])
+
+    def _total(self, key: str) -> int:
+        return sum(manifest[key] for manifest in self.manifests)
+
+
+def _listed(counts: Counter) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "nothing"
+
+
+def preprocess_folder(
+    src: str | Path,
+    dst: str | Path,
+    settings: Settings | None = None,
+    workers: int = 1,
+    *,
+    overwrite: bool = False,
+    progress: Progress = lambda outcomes, total: outcomes,
+) -> Summary:
+    """Preprocess ``src/{train,val,test}/NAME_td.h5`` and ``NAME_bbox.npy`` into ``dst/SPLIT/NAME``.
+
+    A recording that cannot be used becomes a problem in the summary and the others go on. One that is finished with the
+    same settings is left alone. ``progress(outcomes, total=n)`` may wrap the iteration in a progress bar. Raises
+    ``InputError`` when there is nothing to do at all.
+    """
+    src, dst = Path(src), Path(dst)
+    sources, problems = find_sources(src)
+    remove_unfinished(dst)
+    # The largest first, so that no long recording is left over for one worker at the end.
+    sources.sort(key=lambda source: (-source.events.stat().st_size, source.split, source.name))
+    tasks = [(source, dst / source.split / source.name, settings or Settings(), overwrite) for source in sources]
+    outcomes = sorted(progress(_run(tasks, workers), total=len(tasks)), key=lambda outcome: outcome.name)
+    return Summary(outcomes, problems + [outcome.problem for outcome in outcomes if outcome.problem])
+
+
+def find_sources(src: Path) -> tuple[list[Source], list[str]]:
+    """The recordings of a dataset folder, and a sentence for everything that is missing beside them."""
+    sources, problems = [], []
+    for split in SPLITS:
+        if not (src / split).is_dir():
+            problems.append(f"{src / split}: no such folder; recordings go to {', '.join(SPLITS)}")
+            continue
+        events = {p.name.rsplit("_td", 1)[0]: p for p in sorted((src / split).iterdir()) if _is_recording(p)}
+        labels = {p.name.removesuffix("_bbox.npy"): p for p in sorted((src / split).glob("*_bbox.npy"))}
+        sources += [Source(split, name, events[name], labels[name]) for name in sorted(events.keys() & labels.keys())]
+        problems += [
+            f"{events[name]}: no labels {name}_bbox.npy beside it; put them there or take the recording away"
+            for name in sorted(events.keys() - labels.keys())
+        ]
+        problems += [
+            f"{labels[name]}: no recording {name}_td.h5 beside it; put it there or take the labels away"
+            for name in sorted(labels.keys() - events.keys())
+        ]
+    if not sources:
+        found = "\n".join(problems)
+        raise InputError(
+            f"{src}: no recordings NAME_td.h5 with labels NAME_bbox.npy in {', '.join(SPLITS)}; "
+            f"check the path, or make a small dataset with tools/make_sample.py\n{found}".rstrip()
+        )
+    return sources, problems
+
+
+def _is_recording(path: Path) -> bool:
+    return path.stem.endswith("_td") and path.suffix in {suffix for format_ in FORMATS for suffix in format_.suffixes}
+
+
+def _run(tasks: list[tuple], workers: int) -> Iterator[Outcome]:
+    if workers <= 1 or len(tasks) == 1:
+        yield from (_process(*task) for task in tasks)
+        return
+    # Forked, because importing the package again in every worker costs seconds.
+    with ProcessPoolExecutor(min(workers, len(tasks)), get_context("fork"), _end_with_parent) as pool:
+        source_of = {pool.submit(_process, *task): task[0] for task in tasks}
+        for future in as_completed(source_of):
+            try:
+                yield future.result()
+            except BrokenProcessPool:
+                name = f"{source_of[future].split}/{source_of[future].name}"
+                reason = "not finished because a worker process died (out of memory?); run again with fewer --workers"
+                yield Outcome(name, problem=f"{name}: {reason}")
+
+
+def _end_with_parent() -> None:
+    """Make a worker end when the main process is killed, which would otherwise leave it waiting for ever."""
+
+    def wait() -> None:
+        parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _process(source: Source, folder: Path, settings: Settings, overwrite: bool) -> Outcome:
+    name = f"{source.split}/{source.name}"
+    try:
+        if folder.exists() and not overwrite:
+            return Outcome(name, _finished(source, folder, settings))
+        return Outcome(name, preprocess_recording(source, folder, settings), is_new=True)
+    except InputError as error:
+        return Outcome(name, problem=str(error))
+    except OSError as error:
+        return Outcome(name, problem=f"{name}: {error}")
+    except Exception:
+        # One recording must not end the run of the others, but a fault of ours has to show where it is.
+        return Outcome(name, problem=f"{name}: unexpected error, please report it\n{traceback.format_exc()}")
+
+
+def _finished(source: Source, folder: Path, settings: Settings) -> dict:
+    """The manifest of a finished folder; raises ``InputError`` if it was made otherwise than is now asked."""
+    advice = "choose another OUT or pass --overwrite"
+    try:
+        manifest = read_manifest(folder)
+    except InputError as error:
+        raise InputError(f"{error}; {advice}") from error
+    wanted = {"source_files": source.files, **asdict(settings)}
+    for key, value in wanted.items():
+        if manifest.get(key) != value:
+            raise InputError(f"{folder}: made with {key} = {manifest.get(key)}, now asked for {value}; {advice}")
+    return manifest

@@ -1,0 +1,150 @@
+"""What every recording of events offers, whatever its file format: windows by time, in bounded memory."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from etram_mmdet.events.errors import InputError
+
+
+class Events(NamedTuple):
+    """Events in time order: ``t`` int64 microseconds, ``x`` ``y`` uint16 pixels, ``p`` uint8 (0 off, 1 on)."""
+
+    t: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    p: np.ndarray
+
+
+class Recording(ABC):
+    """A recording whose windows are read by time, in blocks, so that memory does not grow with the file.
+
+    Stamps that run backwards are raised to the largest stamp before them (as RVT's preprocessing does), and events
+    outside the sensor are dropped. Both are counted over the blocks read so far; ``read_rest`` completes the counts.
+
+    A format implements ``_raw_stamps`` and ``_raw_pixels`` and calls ``__init__`` with what its header says.
+    """
+
+    suffixes: tuple[str, ...]
+    signature: bytes
+    size_is_assumed = False  # True where the file does not say how large the sensor is
+
+    def __init__(self, path: Path, width: int, height: int, num_events: int, events_per_block: int) -> None:
+        if num_events == 0:
+            raise InputError(f"{path}: the recording holds no events; record it again or take it out of the folder")
+        self.path, self.width, self.height, self.num_events = path, width, height, num_events
+        self._events_per_block = events_per_block
+        self._num_blocks = -(-num_events // events_per_block)
+        self._block_last_us: list[int] = []  # corrected last stamp of each block visited so far
+        self._dropped_of_block: dict[int, int] = {}
+        self.stamps_corrected = 0
+        # Neighbouring windows share a block, and a window often crosses from one block into the next.
+        self._stamps = lru_cache(maxsize=2)(self._read_stamps)
+        self._block = lru_cache(maxsize=2)(self._read_block)
+        self.t_first_us = int(self._stamps(0)[0])
+
+    @abstractmethod
+    def _raw_stamps(self, start: int, stop: int) -> np.ndarray:
+        """Stamps of events ``start:stop`` in file order: a new int64 array in microseconds."""
+
+    @abstractmethod
+    def _raw_pixels(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Integer x, y and p of events ``start:stop`` in file order; p of -1 means off, as 0 does."""
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Recording:
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.close()
+
+    @property
+    def t_last_us(self) -> int:
+        """The largest stamp; the first use goes through the stamps of the whole file."""
+        for block in range(len(self._block_last_us), self._num_blocks):
+            self._stamps(block)
+        return self._block_last_us[-1]
+
+    @property
+    def dropped_out_of_frame(self) -> int:
+        """Events outside the sensor among the blocks read so far, each counted once."""
+        return sum(self._dropped_of_block.values())
+
+    def read_rest(self) -> None:
+        """Visit the blocks that no window has asked for, so that the counts cover the whole file."""
+        for block in range(self._num_blocks):
+            if block not in self._dropped_of_block:
+                self._block(block)
+
+    def read(self, t0_us: int, t1_us: int) -> Events:
+        """Events with ``t0_us <= t <= t1_us``: both ends belong to the window, as in RVT's preprocessing.
+
+        An event exactly on the edge between two windows is therefore in both. The arrays may be views; do not write.
+        """
+        pieces = []
+        for block in range(self._first_block_reaching(t0_us), self._num_blocks):
+            events = self._block(block)
+            start = np.searchsorted(events.t, t0_us, side="left")
+            stop = np.searchsorted(events.t, t1_us, side="right")
+            pieces.append(Events(*(column[start:stop] for column in events)))
+            if self._block_last_us[block] > t1_us:
+                break
+        if len(pieces) == 1:
+            return pieces[0]
+        return Events(*map(np.concatenate, zip(_NO_EVENTS, *pieces, strict=True)))
+
+    def _first_block_reaching(self, t_us: int) -> int:
+        while len(self._block_last_us) < self._num_blocks and (
+            not self._block_last_us or self._block_last_us[-1] < t_us
+        ):
+            self._stamps(len(self._block_last_us))
+        return int(np.searchsorted(self._block_last_us, t_us, side="left"))
+
+    def _span(self, block: int) -> tuple[int, int]:
+        start = block * self._events_per_block
+        return start, min(start + self._events_per_block, self.num_events)
+
+    def _read_stamps(self, block: int) -> np.ndarray:
+        stamps_us = self._raw_stamps(*self._span(block))
+        last_us = self._block_last_us[block - 1] if block else 0
+        corrected = _raise_to_running_maximum(stamps_us, last_us)
+        if block == len(self._block_last_us):
+            self._block_last_us.append(int(stamps_us[-1]))
+            self.stamps_corrected += corrected
+        return stamps_us
+
+    def _read_block(self, block: int) -> Events:
+        t = self._stamps(block)
+        x, y, p = self._raw_pixels(*self._span(block))
+        if p.max() > 1:
+            raise InputError(f"{self.path}: polarity {p.max()}, expected 0 and 1 (or -1 and 1); convert the recording")
+        # A negative coordinate becomes a large unsigned one: one comparison finds both sides.
+        inside = (x.astype(np.uint32) < self.width) & (y.astype(np.uint32) < self.height)
+        kept = int(np.count_nonzero(inside))
+        self._dropped_of_block[block] = len(inside) - kept
+        events = Events(t, x.astype(np.uint16, copy=False), y.astype(np.uint16, copy=False), (p > 0).view(np.uint8))
+        return events if kept == len(inside) else Events(*(column[inside] for column in events))
+
+
+_NO_EVENTS = Events(np.empty(0, np.int64), np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, np.uint8))
+
+
+@njit(cache=True)
+def _raise_to_running_maximum(stamps_us, last_us):
+    """Make ``stamps_us`` non-decreasing and at least ``last_us``, in place; returns how many were raised."""
+    corrected = 0
+    for i in range(len(stamps_us)):
+        if stamps_us[i] < last_us:
+            stamps_us[i] = last_us
+            corrected += 1
+        else:
+            last_us = stamps_us[i]
+    return corrected

@@ -1,0 +1,102 @@
+"""The folder of one preprocessed recording: RVT's layout and files, and our ``sequence.json`` beside them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import hdf5plugin
+import numpy as np
+
+from etram_mmdet.events.errors import InputError
+from etram_mmdet.events.frames import Frames
+
+FORMAT_VERSION = 1
+MANIFEST = "sequence.json"
+_IN_PROGRESS = ".in_progress"
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """Give an empty folder that takes ``target``'s place when the block ends without an exception.
+
+    ``target`` is therefore absent or complete at every moment, also when the process is killed.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=_IN_PROGRESS, dir=target.parent))
+    try:
+        new = work / "new"
+        new.mkdir()
+        yield new
+        if target.exists():
+            target.rename(work / "old")
+        new.rename(target)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def remove_unfinished(dst: Path) -> None:
+    """Remove what a killed run left half-written in the splits of ``dst``."""
+    for leftover in dst.glob(f"*/.*{_IN_PROGRESS}"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def read_manifest(folder: str | Path) -> dict:
+    """The ``sequence.json`` of a finished sequence folder; raises ``InputError`` where it is missing or unreadable."""
+    path = Path(folder) / MANIFEST
+    try:
+        manifest = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise InputError(f"{folder}: no {MANIFEST}, so not a folder that tools/preprocess.py finished") from error
+    except ValueError as error:
+        raise InputError(f"{path}: not valid JSON ({error}); preprocess the recording again") from error
+    if manifest.get("format_version") != FORMAT_VERSION:
+        raise InputError(
+            f"{path}: format version {manifest.get('format_version')}, expected {FORMAT_VERSION}; "
+            "preprocess the recording again"
+        )
+    return manifest
+
+
+def write_manifest(folder: Path, manifest: dict) -> None:
+    """Write ``sequence.json`` in one step; it comes last and says that the folder is complete."""
+    temporary = folder / f"{MANIFEST}.tmp"
+    temporary.write_text(json.dumps({"format_version": FORMAT_VERSION, **manifest}, indent=2) + "\n")
+    os.replace(temporary, folder / MANIFEST)
+
+
+def write_labels(folder: Path, boxes: np.ndarray, frame_us: np.ndarray) -> None:
+    """Write RVT's label files: ``boxes`` (N,) in time order, ``frame_us`` (F,) int64, every box at one of them."""
+    labels = folder / "labels_v2"
+    labels.mkdir(parents=True)
+    first_box = np.searchsorted(boxes["t"], frame_us, side="left")
+    np.savez(labels / "labels.npz", labels=boxes, objframe_idx_2_label_idx=first_box)
+    np.save(labels / "timestamps_us.npy", frame_us)
+
+
+def write_representations(
+    folder: Path, file_name: str, frames: Frames, shape: tuple[int, int, int], tensors: Iterable[np.ndarray]
+) -> None:
+    """Write RVT's representation files: one uint8 tensor of ``shape`` (C, H, W) for each of ``frames.repr_us``."""
+    folder.mkdir(parents=True)
+    np.save(folder / "objframe_idx_2_repr_idx.npy", frames.repr_index)
+    np.save(folder / "timestamps_us.npy", frames.repr_us)
+    # The compression of RVT's files: one chunk per tensor, Blosc with Zstandard 1 and byte shuffle.
+    compression = hdf5plugin.Blosc(cname="zstd", clevel=1, shuffle=hdf5plugin.Blosc.SHUFFLE)
+    with h5py.File(folder / file_name, "w") as file:
+        data = file.create_dataset(
+            "data",
+            shape=(len(frames.repr_us), *shape),
+            maxshape=(None, *shape),
+            chunks=(1, *shape),
+            dtype=np.uint8,
+            **compression,
+        )
+        for index, tensor in enumerate(tensors):
+            data[index] = tensor

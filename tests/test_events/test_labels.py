@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from etram_mmdet.events.errors import InputError
+from etram_mmdet.events.labels import BBOX_DTYPE, check_class_ids, filter_boxes, load_boxes
+from tests.test_events.raw import make_boxes
+
+
+def test_old_field_names_order_and_missing_fields(tmp_path):
+    old = np.zeros(3, [("ts", "<u8"), *((name, "<f8") for name in "xywh"), ("class_id", "u1"), ("confidence", "<f4")])
+    old["ts"], old["w"], old["confidence"] = [30, 10, 10], [1, 2, 3], 0.5
+    np.save(tmp_path / "a_bbox.npy", old)
+    boxes = load_boxes(tmp_path / "a_bbox.npy")
+    assert boxes.dtype == BBOX_DTYPE
+    assert boxes["t"].tolist() == [10, 10, 30] and boxes["w"].tolist() == [2, 3, 1]  # equal times keep their order
+    assert boxes["class_confidence"].tolist() == [0.5] * 3 and boxes["track_id"].tolist() == [0] * 3
+
+
+def test_missing_confidence_is_one(tmp_path):
+    np.save(tmp_path / "a.npy", make_boxes([1, 2])[["t", "x", "y", "w", "h", "class_id"]])
+    assert load_boxes(tmp_path / "a.npy")["class_confidence"].tolist() == [1, 1]
+
+
+BAD_FILES = {
+    "absent": (lambda path: None, "no such label file"),
+    "truncated": (lambda path: path.write_bytes(b"\x93NUMPY\x01\x00v\x00{'descr'"), "not a readable .npy file"),
+    "pickle": (lambda path: np.save(path, np.array([{}], object)), "not a readable .npy file"),
+    "plain array": (lambda path: np.save(path, np.zeros((3, 5))), r"structured array of boxes, got float64 \(3, 5\)"),
+    "no width": (lambda path: np.save(path, make_boxes([1])[["t", "x", "y", "h"]]), "boxes without w, class_id"),
+}
+
+
+@pytest.mark.parametrize("problem", BAD_FILES)
+def test_bad_label_file_is_named_with_its_problem(tmp_path, problem):
+    write, sentence = BAD_FILES[problem]
+    write(tmp_path / "bad_bbox.npy")
+    with pytest.raises(InputError, match=f"bad_bbox.npy: .*{sentence}"):
+        load_boxes(tmp_path / "bad_bbox.npy")
+
+
+def test_each_rule_drops_and_counts_its_boxes():
+    boxes = make_boxes([1] * 7)
+    boxes["x"] = [10, 10, -30, 60, -10, 5, 0]
+    boxes["w"] = [20, 20, 20, 20, 100, 4, 64]
+    boxes["class_id"] = [0, 3, 0, 0, 0, 0, 0]
+    boxes.flags.writeable = False
+    kept, counts = filter_boxes(boxes, height=48, width=64, is_train=True, max_class_id=2)
+    # x -30 is outside; x 60 is cut to 3 px, too narrow as is w 4; -10..90 and 0..64 are cut to 63 px of 57 allowed.
+    assert counts == {"boxes_other_class": 1, "boxes_outside": 1, "boxes_too_small": 2, "boxes_too_wide": 2}
+    assert kept["x"].tolist() == [10]
+    kept, counts = filter_boxes(boxes, height=48, width=64, is_train=False)
+    assert (counts["boxes_other_class"], counts["boxes_too_wide"]) == (0, 0)
+    assert kept["x"].tolist() == [10, 10, 0, 0] and kept["w"].tolist() == [20, 20, 63, 63]
+
+
+def test_box_without_numbers_is_outside():
+    kept, counts = filter_boxes(make_boxes([1], w=np.nan), height=48, width=64, is_train=False)
+    assert len(kept) == 0 and counts["boxes_outside"] == 1
+
+
+def test_unknown_class_ids_are_listed():
+    with pytest.raises(InputError, match=r"a\.npy: unknown class ids 9, 77, expected 0 to 7"):
+        check_class_ids(make_boxes([1, 2, 3], class_id=[77, 9, 1]), 8, Path("a.npy"))

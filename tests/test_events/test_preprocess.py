@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from etram_mmdet.events import hdf5, preprocess
+from etram_mmdet.events.errors import InputError
+from etram_mmdet.events.preprocess import Settings
+from etram_mmdet.events.preprocess_folder import preprocess_folder
+from etram_mmdet.events.sequence_folder import read_manifest
+from tests.test_events.raw import HEIGHT, WIDTH, make_boxes, make_events, write_recording
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def raw(tmp_path) -> Path:
+    """A dataset of four good recordings."""
+    for split, names in dict(train=("a", "b"), val=("c",), test=("d",)).items():
+        for name in names:
+            write_recording(tmp_path / "raw" / split, name, make_events(seed=ord(name)))
+    return tmp_path / "raw"
+
+
+def file_bytes(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def tensors_of(folder: Path, manifest: dict) -> np.ndarray:
+    with h5py.File(folder / manifest["representation_path"]) as file:
+        return file["data"][()]
+
+
+def assert_same_tensors(ours: Path, theirs: Path) -> None:
+    """Same values, stored in the same way (compression, chunks, type)."""
+    with h5py.File(ours) as a, h5py.File(theirs) as b:
+        for attribute in ("shape", "dtype", "chunks", "maxshape", "_filters"):
+            assert getattr(a["data"], attribute) == getattr(b["data"], attribute)
+        for index in range(len(a["data"])):
+            assert np.array_equal(a["data"][index], b["data"][index]), f"{ours}: tensor {index}"
+
+
+@pytest.mark.parametrize(("preset", "golden"), [("etram", "out"), ("gen4", "out_gen4")])
+def test_equals_the_reference(shared, tmp_path, preset, golden):
+    folder = shared / "golden" / "preprocess"
+    summary = preprocess_folder(folder / "raw", tmp_path, Settings(preset=preset), workers=2)
+    assert not summary.problems and len(summary.manifests) == 4
+    expected = sorted(path.relative_to(folder / golden) for path in (folder / golden).rglob("*") if path.is_file())
+    written = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file())
+    assert [path for path in written if path.name != "sequence.json"] == expected
+    for path in expected:
+        if path.suffix == ".h5":
+            assert_same_tensors(tmp_path / path, folder / golden / path)
+        else:
+            assert (tmp_path / path).read_bytes() == (folder / golden / path).read_bytes()
+
+
+def test_real_labelled_recordings_shorter_than_a_window(shared, tmp_path):
+    summary = preprocess_folder(shared / "data" / "pedro", tmp_path, workers=2)
+    assert not summary.problems and len(summary.manifests) == 9
+    assert "frame rule: all 9" in str(summary)
+    for manifest in summary.manifests:
+        folder = tmp_path / manifest["split"] / manifest["recording"]
+        tensors = tensors_of(folder, manifest)
+        assert tensors.shape == (1, 20, 130, 173)
+        assert tensors.any()
+        labels = np.load(folder / "labels_v2" / "labels.npz")["labels"]
+        np.testing.assert_array_equal(np.unique(labels["t"]), np.load(folder / "labels_v2" / "timestamps_us.npy"))
+
+
+def test_manifest_says_what_the_sequence_holds(tmp_path, monkeypatch):
+    monkeypatch.setattr(hdf5, "_EVENTS_PER_BLOCK", 256)
+    events = make_events()
+    events["x"][[3, 700]], events["y"][3900] = WIDTH, 33014  # the last one long after the last label
+    events["t"][2000] -= 5000
+    boxes = make_boxes([100_000, 200_000, 250_000, 250_000, 250_000], class_id=[0, 7, 7, 1, 1], w=[20, 20, 20, 3, 63])
+    boxes["x"] = [10, 10, 10, 10, 0]
+    write_recording(tmp_path / "raw" / "train", "a", events, boxes)
+    manifest = preprocess_folder(tmp_path / "raw", tmp_path / "out", Settings(downsample="none")).manifests[0]
+    folder = tmp_path / "out/train/a"
+    assert manifest == read_manifest(folder)
+    assert manifest["dropped"] == {
+        "events_out_of_frame": 3,
+        "boxes_other_class": 0,
+        "boxes_outside": 0,
+        "boxes_too_small": 1,
+        "boxes_too_wide": 1,
+        "label_frames_not_used": 0,
+        "boxes_in_unused_frames": 0,
+    }
+    expected = {
+        "format_version": 1,
+        "recording": "a",
+        "width": WIDTH,
+        "height": HEIGHT,
+        "representation_shape": [20, HEIGHT, WIDTH],
+        "representation_path": "event_representations_v2/stacked_histogram_dt=50_nbins=10/event_representations.h5",
+        "window_us": 50_000,
+        "num_events": 4000,
+        "t_first_us": int(events["t"][0]),
+        "t_last_us": int(events["t"][-1]),
+        "stamps_corrected": 1,
+        "frame_rule": "all",
+        "num_frames": 3,
+        "frames_without_events": 0,
+        "boxes_per_class_id": {"0": 1, "7": 2},
+    }
+    assert expected.items() <= manifest.items()
+    assert (folder / manifest["representation_path"]).is_file()
+    # The other events are all there (no pixel is hit so often that its count is cut).
+    repr_us = np.load((folder / manifest["representation_path"]).with_name("timestamps_us.npy"))
+    t = np.maximum.accumulate(events["t"])
+    inside = (events["x"] < WIDTH) & (events["y"] < HEIGHT)
+    windows = [np.count_nonzero(inside & (t >= end - 50_000) & (t <= end)) for end in repr_us]
+    assert tensors_of(folder, manifest).sum(axis=(1, 2, 3), dtype=int).tolist() == windows
+
+
+def test_workers_and_restart_after_a_failure_do_not_change_a_byte(raw, tmp_path, monkeypatch):
+    preprocess_folder(raw, tmp_path / "one", workers=1)
+    preprocess_folder(raw, tmp_path / "three", workers=3)
+    assert file_bytes(tmp_path / "one") == file_bytes(tmp_path / "three")
+
+    real, calls = preprocess.write_manifest, []
+
+    def fail_second(folder, manifest):
+        calls.append(folder)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        real(folder, manifest)
+
+    monkeypatch.setattr(preprocess, "write_manifest", fail_second)
+    summary = preprocess_folder(raw, tmp_path / "again", workers=1)
+    assert [p.endswith("[Errno 28] No space left on device") for p in summary.problems] == [True]
+    assert len(file_bytes(tmp_path / "again")) == 3 * 6
+    summary = preprocess_folder(raw, tmp_path / "again", workers=1)
+    assert [outcome.is_new for outcome in summary.outcomes].count(True) == 1
+    assert file_bytes(tmp_path / "again") == file_bytes(tmp_path / "one")
+
+
+# A worker kills the main process when it is about to finish recording c, and would then stay for a minute.
+KILLED_RUN = """
+import os, signal, sys, time
+from etram_mmdet.events import preprocess
+from etram_mmdet.events.preprocess_folder import preprocess_folder
+real = preprocess.write_manifest
+
+def write_manifest(folder, manifest):
+    if manifest["recording"] == "c":
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(60)
+    real(folder, manifest)
+
+preprocess.write_manifest = write_manifest
+preprocess_folder(*sys.argv[1:], workers=2)
+"""
+
+
+def test_killed_run_goes_on_to_the_same_bytes(raw, tmp_path):
+    preprocess_folder(raw, tmp_path / "undisturbed")
+    out = tmp_path / "out"
+    # The pipes stay open until the workers have ended too.
+    command = [sys.executable, "-c", KILLED_RUN, raw, out]
+    killed = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=40)
+    assert killed.returncode == -signal.SIGKILL
+    assert list(out.glob("val/.c.*.in_progress/new/labels_v2")) and not (out / "val" / "c").exists()
+    for manifest in out.glob("*/[a-d]/sequence.json"):  # whatever has its final name is complete
+        folder = manifest.parent.relative_to(out)
+        assert file_bytes(out / folder) == file_bytes(tmp_path / "undisturbed" / folder)
+    preprocess_folder(raw, out, workers=2)
+    assert file_bytes(out) == file_bytes(tmp_path / "undisturbed")
+
+
+def test_other_settings_or_sources_are_not_mixed_in(raw, tmp_path):
+    out = tmp_path / "out"
+    preprocess_folder(raw, out)
+    before = file_bytes(out)
+    summary = preprocess_folder(raw, out, Settings(count_cutoff=5))
+    assert len(summary.problems) == 4
+    assert "made with count_cutoff = 10, now asked for 5; choose another OUT or pass --overwrite" in summary.problems[0]
+    np.save(raw / "val" / "c_bbox.npy", make_boxes([100_000]))
+    summary = preprocess_folder(raw, out)
+    assert len(summary.problems) == 1 and "made with source_files" in summary.problems[0]
+    assert file_bytes(out) == before
+    assert not preprocess_folder(raw, out, Settings(count_cutoff=5), overwrite=True).problems
+    assert {
+        manifest["count_cutoff"] for manifest in preprocess_folder(raw, out, Settings(count_cutoff=5)).manifests
+    } == {5}
+
+
+def test_folder_of_unknown_origin_is_left_alone(raw, tmp_path):
+    (tmp_path / "out/val/c").mkdir(parents=True)
+    summary = preprocess_folder(raw, tmp_path / "out")
+    assert len(summary.problems) == 1 and "no sequence.json" in summary.problems[0]
+    assert not list((tmp_path / "out/val/c").iterdir())
+
+
+def break_events(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-500])
+
+
+BAD_RECORDINGS = {
+    "truncated events": (break_events, "c_td.h5: the HDF5 file is truncated"),
+    "empty recording": (lambda p: write_recording(p.parent, "c", make_events(0)), "c_td.h5: the recording holds no ev"),
+    "no label file": (lambda p: (p.parent / "c_bbox.npy").unlink(), "c_td.h5: no labels c_bbox.npy beside it"),
+    "no recording": (lambda p: p.unlink(), "c_bbox.npy: no recording c_td.h5 beside it"),
+    "no split folder": (lambda p: shutil.rmtree(p.parent), "raw/val: no such folder"),
+    "no boxes": (lambda p: write_recording(p.parent, "c", boxes=make_boxes([])), "c_bbox.npy: holds no boxes"),
+    "tiny boxes": (
+        lambda p: write_recording(p.parent, "c", boxes=make_boxes([100_000], w=3)),
+        "c_bbox.npy: no box is left after filtering (boxes_too_small 1) on a sensor of 64x48",
+    ),
+    "unknown ids": (
+        lambda p: write_recording(p.parent, "c", boxes=make_boxes([100_000], class_id=12)),
+        "c_bbox.npy: unknown class ids 12, expected 0 to 7",
+    ),
+    "another clock": (
+        lambda p: write_recording(p.parent, "c", make_events(start_us=10**15)),
+        "c_bbox.npy: labels from 100000 to 300000 us do not fit events that start at 10000000000",
+    ),
+    "labels before the start": (
+        lambda p: write_recording(p.parent, "c", make_events(start_us=2_000_000)),
+        "c_td.h5: no event before any label",
+    ),
+    "labels after the end": (
+        lambda p: write_recording(p.parent, "c", boxes=make_boxes([9_000_000])),
+        "c_td.h5: no event before any label",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_RECORDINGS)
+def test_bad_recording_becomes_a_sentence_and_the_others_go_on(raw, tmp_path, case):
+    spoil, sentence = BAD_RECORDINGS[case]
+    spoil(raw / "val" / "c_td.h5")
+    summary = preprocess_folder(raw, tmp_path / "out", workers=2)
+    assert len(summary.problems) == 1
+    assert sentence in summary.problems[0] and sentence in str(summary)
+    assert [manifest["recording"] for manifest in summary.manifests] == ["d", "a", "b"]
+    assert not list(tmp_path.glob("out/val/*"))
+
+
+def test_folder_without_recordings_names_the_sample_maker(tmp_path):
+    with pytest.raises(InputError, match=r"no recordings .* tools/make_sample\.py"):
+        preprocess_folder(tmp_path, tmp_path / "out")
+
+
+def test_bad_settings_are_refused():
+    with pytest.raises(InputError, match="bins must be at least 1: got 0"):
+        Settings(bins=0)
+    with pytest.raises(InputError, match="preset must be one of etram, gen4: got 'gen1'"):
+        Settings(preset="gen1")
+
+
+def test_unfinished_manifest_is_refused(tmp_path):
+    (tmp_path / "sequence.json").write_text('{"format_version"')
+    with pytest.raises(InputError, match="not valid JSON"):
+        read_manifest(tmp_path)
+    (tmp_path / "sequence.json").write_text(json.dumps({"format_version": 99}))
+    with pytest.raises(InputError, match="format version 99, expected 1"):
+        read_manifest(tmp_path)

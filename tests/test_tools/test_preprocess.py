@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.test_events.raw import make_boxes, write_recording
+
+TOOL = Path(__file__).parents[2] / "tools" / "preprocess.py"
+
+
+@pytest.fixture
+def run(monkeypatch, capfd):
+    """Run the command line; returns its exit code, stdout and stderr."""
+
+    def call(*arguments) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", [str(TOOL), *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(TOOL), run_name="__main__")
+        return end.value.code, *capfd.readouterr()
+
+    return call
+
+
+def test_command_line_ends_with_a_summary_and_an_exit_code(tmp_path, run):
+    for split in ("train", "val", "test"):
+        write_recording(tmp_path / "raw" / split, "a")
+    arguments = (tmp_path / "raw", tmp_path / "out", "--bins", "5", "--downsample", "none", "--workers", "2")
+    code, out, err = run(*arguments)
+    assert code == 0 and "recordings: 100%" in err
+    assert "3 recordings preprocessed, 0 were finished before, 0 problems" in out
+    tensors = "event_representations_v2/stacked_histogram_dt=50_nbins=5/event_representations.h5"
+    assert (tmp_path / "out/train/a" / tensors).is_file()
+
+    write_recording(tmp_path / "raw" / "test", "b", boxes=make_boxes([]))
+    code, out, _ = run(*arguments)
+    assert code == 1
+    assert "0 recordings preprocessed, 3 were finished before, 1 problems" in out
+    assert "PROBLEM" in out and "b_bbox.npy: holds no boxes" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"), [((), "no recordings NAME_td.h5"), (("--bins", "0"), "bins must be at least 1: got 0")]
+)
+def test_nothing_to_do_is_a_sentence(tmp_path, run, arguments, sentence):
+    code, _, err = run(tmp_path, tmp_path / "out", *arguments)
+    assert code == 1 and sentence in err
