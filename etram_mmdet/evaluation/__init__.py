@@ -1,0 +1,8 @@
+"""Metrics, each named by its protocol."""
+
+from .coco_protocol import coco_metrics
+from .event_coco_metric import EventCocoMetric
+from .frames import Frame
+from .results_csv import append_row
+
+__all__ = ["EventCocoMetric", "Frame", "append_row", "coco_metrics"]

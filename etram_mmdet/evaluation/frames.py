@@ -1,0 +1,91 @@
+"""The labelled frames of an evaluation: what the ground truth holds and what the detector said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+from mmdet.structures.bbox import get_box_tensor
+from torch import Tensor
+
+
+class Frame(NamedTuple):
+    """One labelled frame; boxes are x1 y1 x2 y2 in network pixels, N ground-truth boxes and M detections."""
+
+    recording: str
+    t_us: int
+    gt_bboxes_xyxy: np.ndarray  # (N, 4) float32
+    gt_labels: np.ndarray  # (N,) int64
+    bboxes_xyxy: np.ndarray  # (M, 4) float32
+    scores: np.ndarray  # (M,) float32
+    labels: np.ndarray  # (M,) int64
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What makes a frame the same frame on every worker and rank."""
+        return self.recording, self.t_us
+
+
+def frame_of(sample: dict, num_classes: int) -> Frame:
+    """Copy one data sample (``DetDataSample.to_dict()``) to numpy.
+
+    Raises ``ValueError`` with recording and time for a box or score that is not finite and for a label without class.
+    """
+    truth, predicted = sample["gt_instances"], sample["pred_instances"]
+    frame = Frame(
+        recording=str(sample["recording"]),
+        t_us=int(sample["t_us"]),
+        gt_bboxes_xyxy=_numpy(get_box_tensor(truth["bboxes"]), np.float32).reshape(-1, 4),
+        gt_labels=_numpy(truth["labels"], np.int64),
+        bboxes_xyxy=_numpy(get_box_tensor(predicted["bboxes"]), np.float32).reshape(-1, 4),
+        scores=_numpy(predicted["scores"], np.float32),
+        labels=_numpy(predicted["labels"], np.int64),
+    )
+    _check(frame, num_classes)
+    return frame
+
+
+def merge(frames: Iterable[Frame]) -> dict[tuple[str, int], Frame]:
+    """Each frame once, sorted by (recording, t_us), so that no metric depends on how the work was spread.
+
+    A frame may come twice (shards are padded to equal length) if it says the same; else ``ValueError``.
+    """
+    merged: dict[tuple[str, int], Frame] = {}
+    for frame in frames:
+        other = merged.setdefault(frame.key, frame)
+        if other is not frame and not all(map(np.array_equal, frame, other)):
+            raise ValueError(
+                f"{_place(frame)} reached the metric twice with different boxes ({len(other.scores)} and "
+                f"{len(frame.scores)} detections): one stream was read by two lanes or ranks. Expected each labelled "
+                "frame once: let the sampler mark repeated frames with is_padding=True"
+            )
+    return dict(sorted(merged.items()))
+
+
+def _numpy(values: Tensor, dtype: type) -> np.ndarray:
+    """A copy, so that a frame keeps no batch alive; through float32 because numpy has no bfloat16."""
+    values = values.detach().cpu()
+    return (values.float() if values.is_floating_point() else values).numpy().astype(dtype)
+
+
+def _check(frame: Frame, num_classes: int) -> None:
+    for name in ("gt_bboxes_xyxy", "bboxes_xyxy", "scores"):
+        bad = ~np.isfinite(getattr(frame, name))
+        if bad.any():
+            raise ValueError(
+                f"{_place(frame)}: {name} holds {bad.sum()} values that are NaN or infinite, expected none. If "
+                "training diverged, lower the learning rate or resume from an earlier checkpoint"
+            )
+    for name in ("gt_labels", "labels"):
+        labels = getattr(frame, name)
+        unknown = np.unique(labels[(labels < 0) | (labels >= num_classes)])
+        if unknown.size:
+            raise ValueError(
+                f"{_place(frame)}: {name} holds the labels {unknown.tolist()}, expected 0 to {num_classes - 1} "
+                f"({num_classes} classes). Make the dataset's class_set and the head's num_classes fit the label files"
+            )
+
+
+def _place(frame: Frame) -> str:
+    return f"recording {frame.recording!r} at t_us={frame.t_us}"

@@ -1,0 +1,170 @@
+"""Pictures of event frames with ground truth and detections; all images are (H, W, 3) uint8 RGB."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    from etram_mmdet.evaluation import Frame
+
+Colour = tuple[int, int, int]
+NamedBox = tuple[list[int], str, Colour]  # corners x1 y1 x2 y2 in pixels of the image, text, colour
+
+BACKGROUND: Colour = (18, 20, 26)
+POSITIVE: Colour = (186, 194, 206)  # greys and a quiet blue: the saturated colours belong to the classes
+NEGATIVE: Colour = (62, 88, 150)
+WHITE: Colour = (255, 255, 255)
+BLACK: Colour = (0, 0, 0)
+FONT, FONT_SCALE, TEXT_HEIGHT_PX = cv2.FONT_HERSHEY_SIMPLEX, 0.42, 10
+DASH_PX = 5
+
+
+def events_to_rgb(histogram: np.ndarray) -> np.ndarray:
+    """Colour each pixel by the polarity of its events, more strongly the more there are.
+
+    Args:
+        histogram: (2·D, H, W) event counts, the D bins of negative polarity first.
+
+    Returns:
+        (H, W, 3) image; `BACKGROUND` where no event fell.
+    """
+    bins = len(histogram) // 2
+    negative, positive = (part.sum(0, dtype=np.float32)[..., None] for part in (histogram[:bins], histogram[bins:]))
+    total = negative + positive
+    colour = (negative * NEGATIVE + positive * POSITIVE) / np.maximum(total, 1)
+    strength = 1 - 0.5**total  # one event shows at half strength, five nearly at full
+    return (BACKGROUND + strength * (colour - BACKGROUND)).round().astype(np.uint8)
+
+
+def draw_boxes(
+    image: np.ndarray,
+    bboxes_xyxy: np.ndarray,
+    labels: np.ndarray,
+    classes: Sequence[str],
+    palette: Sequence[Colour],
+    scores: np.ndarray | None = None,
+    dashed: bool = False,
+    scale: int = 1,
+) -> np.ndarray:
+    """Draw N boxes on a copy of the image, each with its class name, and its score if there are ``scores``.
+
+    Args:
+        image: (H·scale, W·scale, 3), already enlarged.
+        bboxes_xyxy: (N, 4) in pixels of the frame before it was enlarged.
+        labels: (N,) indices into ``classes`` and ``palette``.
+        scores: (N,); the best box is drawn last, on top.
+        dashed: a thin dashed line with the name under the box, for ground truth beside detections.
+    """
+    image = image.copy()
+    boxes = _named_boxes(image, bboxes_xyxy, labels, classes, palette, scores, scale)
+    _draw_outlines(image, boxes, dashed)
+    _draw_names(image, boxes, dashed)
+    return image
+
+
+def draw_frame(
+    histogram: np.ndarray,
+    frame: Frame,
+    classes: Sequence[str],
+    palette: Sequence[Colour],
+    scale: int = 1,
+    min_score: float = 0.3,
+) -> np.ndarray:
+    """One frame, enlarged: events, ground truth in white dashes, detections from ``min_score`` on in class colours.
+
+    ``histogram`` is (2·D, H, W); the result is (H·scale, W·scale, 3).
+    """
+    image = events_to_rgb(histogram).repeat(scale, 0).repeat(scale, 1)
+    white = [WHITE] * len(classes)
+    truth = _named_boxes(image, frame.gt_bboxes_xyxy, frame.gt_labels, classes, white, None, scale)
+    sure = frame.scores >= min_score
+    bboxes_xyxy, labels, scores = frame.bboxes_xyxy[sure], frame.labels[sure], frame.scores[sure]
+    detections = _named_boxes(image, bboxes_xyxy, labels, classes, palette, scores, scale)
+    for draw in (_draw_outlines, _draw_names):  # all outlines first, so that none strikes a name through
+        draw(image, truth, dashed=True)
+        draw(image, detections, dashed=False)
+    return image
+
+
+def draw_rectangle(image: np.ndarray, corners: Sequence[int], colour: Colour) -> None:
+    """In place, two pixels wide; corners x1 y1 x2 y2 are pixels of the image."""
+    cv2.rectangle(image, corners[:2], corners[2:], tuple(colour), 2)
+
+
+def draw_dashed_rectangle(image: np.ndarray, corners: Sequence[int], colour: Colour) -> None:
+    """In place, one pixel wide; dashes alternate with black, so that they stand out from dense events."""
+    x1, y1, x2, y2 = corners
+    for y in (y1, y2):
+        image[y, x1 : x2 + 1] = _dashes(x2 + 1 - x1, colour)
+    for x in (x1, x2):
+        image[y1 : y2 + 1, x] = _dashes(y2 + 1 - y1, colour)
+
+
+def draw_text(image: np.ndarray, text: str, left: int, baseline: int, colour: Colour) -> None:
+    """In place, in `FONT`; left end and baseline in pixels."""
+    cv2.putText(image, text, (left, baseline), FONT, FONT_SCALE, colour, 1, cv2.LINE_AA)
+
+
+def text_width(text: str) -> int:
+    """Pixels that `draw_text` takes."""
+    return cv2.getTextSize(text, FONT, FONT_SCALE, 1)[0][0]
+
+
+def _named_boxes(
+    image: np.ndarray,
+    bboxes_xyxy: np.ndarray,
+    labels: np.ndarray,
+    classes: Sequence[str],
+    palette: Sequence[Colour],
+    scores: np.ndarray | None,
+    scale: int,
+) -> list[NamedBox]:
+    """`draw_boxes`' arguments as what to draw in which order; corners are moved into the image."""
+    corners = np.rint(np.asarray(bboxes_xyxy, dtype=np.float64).reshape(-1, 4) * scale).astype(int)
+    corners = corners.clip(0, np.tile([image.shape[1] - 1, image.shape[0] - 1], 2)).tolist()
+    names = [classes[label] for label in labels]
+    if scores is None:
+        order = range(len(names))
+    else:
+        order = np.argsort(scores, kind="stable")
+        names = [f"{name} {score:.2f}" for name, score in zip(names, scores, strict=True)]
+    return [(corners[i], names[i], palette[labels[i]]) for i in order]
+
+
+def _draw_outlines(image: np.ndarray, boxes: Sequence[NamedBox], dashed: bool) -> None:
+    draw = draw_dashed_rectangle if dashed else draw_rectangle
+    for corners, _, colour in boxes:
+        draw(image, corners, colour)
+
+
+def _draw_names(image: np.ndarray, boxes: Sequence[NamedBox], dashed: bool) -> None:
+    draw = _label_below if dashed else _label_above
+    for corners, name, colour in boxes:
+        draw(image, name, corners, colour)
+
+
+def _dashes(length: int, colour: Colour) -> np.ndarray:
+    return np.where(np.arange(length)[:, None] // DASH_PX % 2 == 0, colour, BLACK)
+
+
+def _label_above(image: np.ndarray, text: str, corners: Sequence[int], colour: Colour) -> None:
+    """Text on a plate of the box's colour, on top of the box or, at the upper border, just inside it."""
+    width, height = text_width(text) + 5, TEXT_HEIGHT_PX + 5
+    left = max(0, min(corners[0] - 1, image.shape[1] - width))
+    top = corners[1] - height if corners[1] >= height else corners[1]
+    image[top : top + height, left : left + width] = colour
+    bright = np.dot(colour, (0.299, 0.587, 0.114)) > 140
+    draw_text(image, text, left + 3, top + TEXT_HEIGHT_PX + 1, BLACK if bright else WHITE)
+
+
+def _label_below(image: np.ndarray, text: str, corners: Sequence[int], colour: Colour) -> None:
+    """Text on a dark plate under the box or, at the lower border, just inside it."""
+    width, height = text_width(text) + 5, TEXT_HEIGHT_PX + 5
+    left = max(0, min(corners[0], image.shape[1] - width))
+    top = corners[3] + 2 if corners[3] + 2 + height <= image.shape[0] else max(0, corners[3] - height)
+    image[top : top + height, left : left + width] //= 4
+    draw_text(image, text, left + 3, top + TEXT_HEIGHT_PX + 1, colour)

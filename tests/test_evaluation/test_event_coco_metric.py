@@ -1,0 +1,301 @@
+"""EventCocoMetric: COCO's numbers over frames, each frame once."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import sys
+
+import numpy as np
+import pytest
+import torch
+from mmdet.registry import METRICS
+from mmdet.structures import DetDataSample
+from mmengine.evaluator import Evaluator
+from mmengine.structures import InstanceData
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from etram_mmdet.evaluation import EventCocoMetric, append_row
+
+CLASSES = ("pedestrian", "car", "bus", "tram")
+
+
+def sample(t_us, gt, gt_labels, predicted=None, scores=None, labels=None, recording="day_000", **flags):
+    """One labelled frame; without ``predicted`` the detector repeats the ground truth."""
+    gt = torch.as_tensor(gt, dtype=torch.float32).reshape(-1, 4)
+    gt_labels = torch.as_tensor(gt_labels, dtype=torch.int64)
+    predicted = gt if predicted is None else torch.as_tensor(predicted, dtype=torch.float32).reshape(-1, 4)
+    labels = gt_labels if labels is None else torch.as_tensor(labels, dtype=torch.int64)
+    scores = torch.full((len(labels),), 0.9) if scores is None else torch.as_tensor(scores, dtype=torch.float32)
+    return dict(
+        recording=recording,
+        t_us=t_us,
+        gt_instances=dict(bboxes=gt, labels=gt_labels),
+        pred_instances=dict(bboxes=predicted, scores=scores, labels=labels),
+        **flags,
+    )
+
+
+def random_samples(num_frames, seed, num_classes=3):
+    """Frames of jittered, swapped and invented detections of all sizes, many of equal score; class 3 never occurs."""
+    rng = np.random.default_rng(seed)
+
+    def boxes(n):
+        corner = rng.uniform(0, 300, (n, 2))
+        return np.hstack([corner, corner + np.exp(rng.uniform(1, 5.3, (n, 2)))])
+
+    samples = []
+    for i in range(num_frames):
+        gt, gt_labels = boxes(n := int(rng.integers(0, 9))), rng.integers(0, num_classes, n)
+        extra = int(rng.integers(0, 130)) if i % 5 == 0 else int(rng.integers(0, 6))
+        predicted = np.vstack([gt + rng.normal(0, 2, gt.shape), boxes(extra)])
+        labels = np.concatenate([np.where(rng.random(n) < 0.2, 0, gt_labels), rng.integers(0, num_classes, extra)])
+        scores = (rng.random(n + extra) + np.repeat([0.5, 0], [n, extra])).round(2)
+        samples.append(sample(i * 50_000, gt, gt_labels, predicted, scores, labels, recording=f"day_{i % 3}"))
+    return samples
+
+
+def evaluate(samples, size=1, classes=CLASSES):
+    metric = EventCocoMetric()
+    metric.dataset_meta = dict(classes=classes)
+    metric.process(None, samples)
+    return metric.evaluate(size)
+
+
+def plain_pycocotools(samples):
+    """The 12 numbers of pycocotools' own summary, and its precision array."""
+    ground_truth, detections = [], []
+    for image_id, s in enumerate(sorted(samples, key=lambda s: (s["recording"], s["t_us"])), start=1):
+        for kind, out in (("gt_instances", ground_truth), ("pred_instances", detections)):
+            for j, (x1, y1, x2, y2) in enumerate(s[kind]["bboxes"].double().tolist()):
+                annotation = dict(id=len(out) + 1, image_id=image_id, category_id=int(s[kind]["labels"][j]) + 1)
+                annotation.update(bbox=[x1, y1, x2 - x1, y2 - y1], area=(x2 - x1) * (y2 - y1), iscrowd=0)
+                out.append(annotation if out is ground_truth else annotation | dict(score=float(s[kind]["scores"][j])))
+    coco = COCO()
+    coco.dataset = dict(
+        info={},
+        images=[dict(id=i + 1) for i in range(len(samples))],
+        categories=[dict(id=k + 1, name=name) for k, name in enumerate(CLASSES)],
+        annotations=ground_truth,
+    )
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco.createIndex()
+        evaluation = COCOeval(coco, coco.loadRes(detections), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return evaluation.stats, evaluation.eval["precision"]
+
+
+@pytest.fixture(params=["faster_coco_eval", "pycocotools"])
+def evaluator(request, monkeypatch):
+    """Both libraries, by hiding the first."""
+    if request.param == "pycocotools":
+        monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
+    else:
+        pytest.importorskip("faster_coco_eval")
+
+
+SUMMARY = "AP AP50 AP75 AP_S AP_M AP_L AR1 AR10 AR100 AR100_S AR100_M AR100_L".split()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_equals_pycocotools(evaluator, seed):
+    samples = random_samples(60, seed)
+    metrics = evaluate(samples)
+    stats, precision = plain_pycocotools(samples)
+    assert 0.05 < metrics["coco/AP"] < 0.95
+    assert [metrics[f"coco/{key}"] for key in SUMMARY] == pytest.approx(stats.tolist(), abs=1e-9)
+    for k in range(3):
+        assert metrics[f"coco/AP_{CLASSES[k]}"] == pytest.approx(precision[:, :, k, 0, 2].mean(), abs=1e-9)
+        assert metrics[f"coco/AP50_{CLASSES[k]}"] == pytest.approx(precision[0, :, k, 0, 2].mean(), abs=1e-9)
+
+
+BOXES = [[10, 10, 50, 60], [100, 20, 250, 170], [5, 80, 15, 95]]
+LABELS = [0, 1, 0]
+
+
+def test_perfect_is_one(evaluator, request):
+    metrics = evaluate([sample(0, BOXES, LABELS), sample(50_000, BOXES[:2], LABELS[:2])])
+    counts = {key: metrics.pop(f"coco/{key}") for key in ("frames", "boxes")}
+    assert counts == dict(frames=2, boxes=5)
+    # One detection per frame and class finds two of the three pedestrians, and both cars.
+    assert metrics.pop("coco/AR1") == pytest.approx((2 / 3 + 1) / 2)
+    classes = {f"{kind}_{name}" for kind in ("AP", "AP50") for name in ("pedestrian", "car")}
+    assert set(metrics) == {f"coco/{key}" for key in {*SUMMARY, *classes} - {"AR1"}}
+    # pycocotools adds a spacing(1) to the number of detections, faster-coco-eval does not: it gives 1.0 exactly.
+    exact = "faster_coco_eval" in request.node.name
+    assert list(metrics.values()) == pytest.approx([1.0] * len(metrics), abs=0 if exact else 1e-12, rel=0)
+
+
+def test_no_detections_is_zero(evaluator):
+    metrics = evaluate([sample(t, BOXES, LABELS, [], [], []) for t in (0, 50_000)])
+    assert {metrics[f"coco/{key}"] for key in SUMMARY} == {0.0}
+    assert metrics["coco/AP_car"] == 0.0
+
+
+def test_class_counts():
+    swapped = evaluate([sample(0, BOXES, LABELS, BOXES, [0.9, 0.9, 0.9], [1, 0, 0])])
+    assert swapped["coco/AP_car"] == 0.0
+    assert 0.0 < swapped["coco/AP_pedestrian"] < 1.0
+
+
+def test_small_boxes_count():
+    """Prophesee's protocol drops boxes under 10 px sides and 30 px diagonal; this one keeps 4x4 px."""
+    metrics = evaluate([sample(0, [[10, 10, 14, 14], [30, 30, 34, 34]], [0, 1])])
+    assert metrics["coco/AP_S"] == metrics["coco/AP"] == 1.0
+    assert metrics["coco/boxes"] == 2
+
+
+def test_only_the_best_100_detections_count():
+    misses = np.tile([[200.0, 200, 220, 220]], (149, 1))
+    predicted = np.vstack([misses, BOXES[:1]])
+
+    def average_precision(rank):
+        scores = np.linspace(0.9, 0.8, 149).tolist()
+        hit_score = (scores[rank - 2] + scores[rank - 1]) / 2
+        return evaluate([sample(0, BOXES[:1], [0], predicted, [*scores, hit_score], [0] * 150)])["coco/AP"]
+
+    assert average_precision(100) == pytest.approx(0.01)
+    assert average_precision(101) == 0.0
+
+
+def test_order_and_batches_do_not_matter():
+    samples = random_samples(40, seed=7)
+    metric = EventCocoMetric()
+    metric.dataset_meta = dict(classes=CLASSES)
+    for i in np.random.default_rng(0).permutation(len(samples)):
+        metric.process(None, [samples[i]])
+    assert metric.evaluate(size=len(samples)) == evaluate(samples)
+    assert list(metric.frames) == sorted((s["recording"], s["t_us"]) for s in samples)
+
+
+def test_every_frame_counts_whatever_the_size():
+    assert evaluate([sample(t, BOXES, LABELS) for t in range(50)], size=1)["coco/frames"] == 50
+
+
+def test_repeated_frame_counts_once():
+    samples = random_samples(10, seed=3)
+    assert evaluate(samples + samples[:4]) == evaluate(samples)
+
+
+def test_frame_with_two_answers_is_an_error():
+    with pytest.raises(ValueError, match=r"recording 'day_000' at t_us=7 reached the metric twice"):
+        evaluate([sample(7, BOXES, LABELS), sample(7, BOXES, LABELS, BOXES[:1], [0.9], [0])])
+
+
+def test_padding_and_unlabelled_frames_are_skipped():
+    wrong = dict(predicted=[], scores=[], labels=[])
+    samples = [sample(0, BOXES, LABELS), sample(1, BOXES, LABELS, **wrong, is_padding=True)]
+    metrics = evaluate([*samples, sample(2, BOXES, LABELS, **wrong, is_labelled=False)])
+    assert (metrics["coco/frames"], metrics["coco/AP"]) == (1, 1.0)
+
+
+def test_class_without_boxes_is_absent(monkeypatch):
+    lines = []
+    monkeypatch.setattr("etram_mmdet.evaluation.event_coco_metric.print_log", lambda text, **_: lines.append(text))
+    metrics = evaluate([sample(0, BOXES[:1], [0], BOXES, [0.9, 0.8, 0.8], [0, 3, 3])])
+    assert metrics["coco/AP"] == 1.0  # two false trams: without a true one, COCO has no class to charge them to
+    assert not any("tram" in key or key.endswith(("_S", "_L")) for key in metrics)
+    assert -1 not in metrics.values()
+    table = lines[0].split("\n")
+    assert table[1] == "protocol coco: class-aware, no box filter, IoU .50:.95, maxDets 1/10/100"
+    assert table[2] == "1 frames, 1 boxes"
+    assert [line.split() for line in table if line.startswith(("pedestrian", "tram"))] == [
+        ["pedestrian", "1", "1.0000", "1.0000"],
+        ["tram", "0", "no", "boxes"],
+    ]
+
+
+@pytest.mark.parametrize("place", ["bboxes", "scores"])
+def test_nan_names_the_frame(place):
+    bad = sample(123_456, BOXES, LABELS, recording="night_007")
+    bad["pred_instances"][place] = bad["pred_instances"][place].clone()
+    bad["pred_instances"][place].view(-1)[1] = float("nan")
+    with pytest.raises(ValueError, match=rf"'night_007' at t_us=123456: {place}\S* holds 1 values that are NaN"):
+        evaluate([bad])
+
+
+def test_label_without_class_is_an_error():
+    with pytest.raises(ValueError, match=r"gt_labels holds the labels \[4\], expected 0 to 3"):
+        evaluate([sample(0, BOXES, [0, 4, 1], [], [], [])])
+
+
+def test_nothing_to_measure_is_an_error():
+    with pytest.raises(ValueError, match="no labelled frame reached the metric"):
+        evaluate([])
+    with pytest.raises(ValueError, match="2 labelled frames reached the metric, but none holds a ground-truth box"):
+        evaluate([sample(t, [], [], BOXES, [0.9] * 3, LABELS) for t in (0, 1)])
+
+
+def test_without_class_names_is_an_error():
+    with pytest.raises(ValueError, match="dataset_meta is None, expected a key 'classes'"):
+        EventCocoMetric().process(None, [sample(0, BOXES, LABELS)])
+
+
+def test_through_mmengine():
+    """Built by name, fed with mmdet's own data samples, used twice."""
+    evaluator = Evaluator([METRICS.build(dict(type="EventCocoMetric"))])
+    evaluator.dataset_meta = dict(classes=CLASSES)
+    boxes = torch.tensor(BOXES, dtype=torch.float32)
+    data_sample = DetDataSample(metainfo=dict(recording="day_000", is_padding=False, is_labelled=True))
+    data_sample.gt_instances = InstanceData(bboxes=boxes, labels=torch.tensor(LABELS))
+    data_sample.pred_instances = InstanceData(
+        bboxes=boxes, labels=torch.tensor(LABELS), scores=torch.ones(3).bfloat16()
+    )
+    for t_us in (50_000, 0):
+        data_sample.set_metainfo(dict(t_us=t_us))
+        evaluator.process([data_sample])
+        metrics = evaluator.evaluate(size=1)
+        assert (metrics["coco/AP"], metrics["coco/frames"]) == (1.0, 1)
+    frame = evaluator.metrics[0].frames["day_000", 0]
+    boxes.zero_()
+    assert frame.bboxes_xyxy.tolist() == BOXES  # a copy
+
+
+def evaluate_shards(rank, init_file, out_dir):
+    """Half of the frames, two of them on both ranks as a padded sampler hands them out; then none at all."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{init_file}", rank=rank, world_size=2)
+    samples = random_samples(41, seed=11)
+    metrics = evaluate(samples[rank::2] + samples[:2])
+    with pytest.raises(ValueError, match="no labelled frame reached the metric"):
+        evaluate([])
+    torch.save(metrics, out_dir / f"{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_equal_one(tmp_path):
+    """To the last digit, on both; and an error reaches both, so that none waits for the other for ever."""
+    torch.multiprocessing.spawn(evaluate_shards, (tmp_path / "init", tmp_path), nprocs=2)
+    expected = evaluate(random_samples(41, seed=11))
+    assert expected["coco/frames"] == 41
+    assert [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)] == [expected, expected]
+
+
+def test_append_row_keeps_every_digit_and_column(tmp_path):
+    path = tmp_path / "work" / "results.csv"
+    append_row(path, dict(config="baseline", AP=0.1 + 0.2))
+    append_row(path, dict(config="size, aware", AP=np.float64(1 / 3), AP_tram=0.5))
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["config", "AP", "AP_tram"]
+    assert [float(row["AP"]) for row in rows] == [0.1 + 0.2, 1 / 3]
+    assert [row["AP_tram"] for row in rows] == ["", "0.5"]
+    assert rows[1]["config"] == "size, aware"
+    assert [file.name for file in path.parent.iterdir()] == ["results.csv"]
+
+
+def test_append_row_leaves_the_old_file_when_it_fails(tmp_path, monkeypatch):
+    path = tmp_path / "results.csv"
+    append_row(path, dict(AP=0.5))
+    before = path.read_bytes()
+
+    def interrupted(*_args):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("csv.DictWriter.writerows", interrupted)
+    with pytest.raises(OSError, match="no space"):
+        append_row(path, dict(AP=0.6))
+    assert path.read_bytes() == before
