@@ -10,6 +10,8 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
+from etram_mmdet.events.errors import InputError
+
 
 @MODELS.register_module()
 class EventDataPreprocessor(BaseDataPreprocessor):
@@ -22,7 +24,7 @@ class EventDataPreprocessor(BaseDataPreprocessor):
     ``size_divisor`` left ``None`` is filled by the detector from its backbone.
 
     Raises:
-        ValueError: when clips of one batch differ in shape.
+        InputError: when clips of one batch differ in shape.
     """
 
     def __init__(self, size_divisor: tuple[int, int] | None = None, non_blocking: bool = True) -> None:
@@ -33,7 +35,7 @@ class EventDataPreprocessor(BaseDataPreprocessor):
         clips, samples = data["inputs"], data["data_samples"]
         if len({clip.shape for clip in clips}) > 1:
             shapes = sorted({tuple(clip.shape) for clip in clips})
-            raise ValueError(
+            raise InputError(
                 f"EventDataPreprocessor: clips of one batch have shapes (T, C, H, W) {shapes}; recordings of one data "
                 "set must share sensor size and representation"
             )

@@ -7,6 +7,7 @@ from mmdet.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from etram_mmdet.events.errors import InputError
 from etram_mmdet.models.backbones.recurrent import RecurrentBackbone
 from etram_mmdet.models.layers.attention import AttentionBlock
 from etram_mmdet.models.layers.lstm import ConvLSTM, State
@@ -76,7 +77,7 @@ class MaxViTRNN(RecurrentBackbone):
     pass instead of keeping it.
 
     Raises:
-        ValueError: for a frame whose height or width is no multiple of ``size_divisor``.
+        InputError: for a frame whose height or width is no multiple of ``size_divisor``.
     """
 
     def __init__(
@@ -119,15 +120,15 @@ class MaxViTRNN(RecurrentBackbone):
     @staticmethod
     def _check(depth: int, num_blocks: tuple, out_stages: tuple, patch_size: int) -> None:
         if len(num_blocks) != depth:
-            raise ValueError(f"MaxViTRNN: dim_mults has {depth} stages, num_blocks {len(num_blocks)}")
+            raise InputError(f"MaxViTRNN: dim_mults has {depth} stages, num_blocks {len(num_blocks)}")
         if not out_stages or len(set(out_stages)) != len(out_stages) or not set(out_stages) <= set(range(1, depth + 1)):
-            raise ValueError(f"MaxViTRNN: out_stages={tuple(out_stages)}, expected distinct numbers from 1 to {depth}")
+            raise InputError(f"MaxViTRNN: out_stages={tuple(out_stages)}, expected distinct numbers from 1 to {depth}")
         if patch_size < 2:
-            raise ValueError(f"MaxViTRNN: patch_size={patch_size}, expected 2, 3 or 4")
+            raise InputError(f"MaxViTRNN: patch_size={patch_size}, expected 2, 3 or 4")
 
     def forward(self, x: Tensor, states: tuple | None = None) -> tuple[tuple[Tensor, ...], tuple]:
         if any(size % divisor for size, divisor in zip(x.shape[-2:], self.size_divisor, strict=True)):
-            raise ValueError(
+            raise InputError(
                 f"MaxViTRNN: frames of {tuple(x.shape[-2:])} (height, width) do not divide into its partitions: "
                 f"expected multiples of {self.size_divisor}; let the data preprocessor pad them"
             )

@@ -8,6 +8,7 @@ import inspect
 from mmdet.registry import MODELS
 from torch import nn
 
+from etram_mmdet.events.errors import InputError
 from etram_mmdet.models.backbones.recurrent import RecurrentBackbone
 
 
@@ -20,7 +21,7 @@ def fill_from_backbone(
     the widest stage, RVT's rule.
 
     Raises:
-        ValueError: when a config states such a key and the backbone says otherwise.
+        InputError: when a config states such a key and the backbone says otherwise.
     """
     neck, head, preprocessor = copy.deepcopy((neck, head, preprocessor))
     if not isinstance(backbone, RecurrentBackbone):
@@ -36,7 +37,7 @@ def fill_from_backbone(
 
 
 def check_strides(backbone: nn.Module, head: nn.Module) -> None:
-    """Raise ``ValueError`` when a head's priors lie on other strides than the backbone's maps.
+    """Raise ``InputError`` when a head's priors lie on other strides than the backbone's maps.
 
     mmdet compares only the number of levels; a head with strides twice too large decodes every box at twice its size.
     """
@@ -45,7 +46,7 @@ def check_strides(backbone: nn.Module, head: nn.Module) -> None:
         return
     strides = tuple(s[0] if isinstance(s, tuple) else s for s in generator.strides)
     if strides != backbone.out_strides:
-        raise ValueError(_contradiction("bbox_head's strides", strides, backbone.out_strides))
+        raise InputError(_contradiction("bbox_head's strides", strides, backbone.out_strides))
 
 
 def _fill(cfg: dict, name: str, **known) -> None:
@@ -54,7 +55,7 @@ def _fill(cfg: dict, name: str, **known) -> None:
         if stated is None and _takes(cfg, key):
             cfg[key] = actual
         elif stated is not None and _plain(stated) != _plain(actual):
-            raise ValueError(_contradiction(f"{name}.{key}", stated, actual))
+            raise InputError(_contradiction(f"{name}.{key}", stated, actual))
 
 
 def _takes(cfg: dict, key: str) -> bool:
@@ -68,6 +69,6 @@ def _plain(value):
 
 def _contradiction(path: str, stated, actual) -> str:
     return (
-        f"RecurrentDetector: {path}={_plain(stated)} in the config contradicts {_plain(actual)}, which follows from the "
-        "backbone (patch_size, out_stages, embed_dims); leave the key out of the config or correct it"
+        f"RecurrentDetector: {path}={_plain(stated)} in the config contradicts {_plain(actual)}, which follows from "
+        "the backbone (patch_size, out_stages, embed_dims); leave the key out of the config or correct it"
     )

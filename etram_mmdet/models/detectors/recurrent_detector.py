@@ -9,6 +9,7 @@ from mmdet.structures import DetDataSample, TrackDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from etram_mmdet.events.errors import InputError
 from etram_mmdet.models.backbones.recurrent import RecurrentBackbone
 from etram_mmdet.models.detectors.fill_from_backbone import check_strides, fill_from_backbone
 from etram_mmdet.models.detectors.stream_state import StreamState
@@ -27,7 +28,7 @@ class RecurrentDetector(SingleStageDetector):
     filled in.
 
     Raises:
-        ValueError: when the config states one of these and the backbone says otherwise.
+        InputError: when the config states one of these and the backbone says otherwise.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class RecurrentDetector(SingleStageDetector):
             everything = torch.ones(inputs.shape[:2], dtype=torch.bool, device=inputs.device)
             return self.bbox_head(self._neck(self.clip_features(inputs, everything, None)[0]))
         if mode not in self.stream_states:
-            raise ValueError(f"RecurrentDetector: mode={mode!r}, expected 'loss', 'predict' or 'tensor'")
+            raise InputError(f"RecurrentDetector: mode={mode!r}, expected 'loss', 'predict' or 'tensor'")
         state = self.stream_states[mode]
         run = self._loss if mode == "loss" else self._predict
         chosen = is_labelled if is_labelled.any() or mode == "predict" else _only_first(is_labelled)
@@ -114,6 +115,8 @@ def _only_first(is_labelled: Tensor) -> Tensor:
 def _with_predictions(frame: DetDataSample, result: InstanceData) -> DetDataSample:
     """Predictions clipped to the frame: the network sees padding below and to the right of it."""
     h, w = frame.img_shape
-    result.bboxes = torch.stack([c.clamp(0, s) for c, s in zip(result.bboxes.unbind(-1), (w, h, w, h))], -1)
+    result.bboxes = torch.stack(
+        [c.clamp(0, s) for c, s in zip(result.bboxes.unbind(-1), (w, h, w, h), strict=True)], -1
+    )
     frame.pred_instances = result
     return frame

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from etram_mmdet.events.errors import InputError
+
 
 class StreamState:
     """One row of state per lane; plain attributes, so that it never enters a ``state_dict``.
@@ -29,7 +31,7 @@ class StreamState:
             return None
         lanes = len(self._states[0][0])
         if lanes != len(is_first):
-            raise ValueError(
+            raise InputError(
                 f"StreamState: a batch of {len(is_first)} lanes follows one of {lanes}, yet not all of its lanes start "
                 "a recording; keep the batch size constant (drop_last, padded lanes) or reset the state"
             )

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from etram_mmdet.events.errors import InputError
+
 LAYER_SCALE_INIT = 1e-5
 MLP_RATIO = 4
 
@@ -52,7 +54,7 @@ class SelfAttention(nn.Module):
     def __init__(self, channels: int, head_dim: int) -> None:
         super().__init__()
         if channels % head_dim:
-            raise ValueError(f"MaxViTRNN: head_dim={head_dim} does not divide the stage's {channels} channels")
+            raise InputError(f"MaxViTRNN: head_dim={head_dim} does not divide the stage's {channels} channels")
         self.head_dim = head_dim
         self.qkv = nn.Linear(channels, 3 * channels)
         self.proj = nn.Linear(channels, channels)

@@ -7,6 +7,8 @@ from mmdet.models.losses import iou_loss
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
+from etram_mmdet.events.errors import InputError
+
 
 def size_weight(
     area_px2: Tensor,
@@ -17,8 +19,8 @@ def size_weight(
 ) -> Tensor:
     """Weight in [1, ``weight``] of boxes of the given areas (network pixels squared).
 
-    ``exponential``: clamp(W exp(-a / small), 1, W), which is 1 from a = small ln W on. ``step``: W up to ``small_area``,
-    halfway to 1 up to ``medium_area``. ``linear``: clamp(W (1 - clamp(a / medium, 0, 1)) + 1, 1, W).
+    ``exponential``: clamp(W exp(-a / small), 1, W), which is 1 from a = small ln W on. ``step``: W up to
+    ``small_area``, halfway to 1 up to ``medium_area``. ``linear``: clamp(W (1 - clamp(a / medium, 0, 1)) + 1, 1, W).
     """
     if mode == "exponential":
         w = weight * torch.exp(-area_px2 / small_area)
@@ -28,7 +30,7 @@ def size_weight(
     elif mode == "linear":
         w = weight * (1 - (area_px2 / medium_area).clamp(0, 1)) + 1
     else:
-        raise ValueError(f"size_weight: mode={mode!r}, expected 'exponential', 'step' or 'linear'")
+        raise InputError(f"size_weight: mode={mode!r}, expected 'exponential', 'step' or 'linear'")
     return w.clamp(1.0, weight)
 
 
@@ -52,7 +54,7 @@ class SizeAwareIoULoss(nn.Module):
     ) -> None:
         super().__init__()
         if size_weight < 1:
-            raise ValueError(f"SizeAwareIoULoss: size_weight={size_weight}, expected at least 1")
+            raise InputError(f"SizeAwareIoULoss: size_weight={size_weight}, expected at least 1")
         self.loss_weight = loss_weight
         self.weight_args = dict(weight=size_weight, small_area=small_area, medium_area=medium_area, mode=mode)
         self.normalize = normalize

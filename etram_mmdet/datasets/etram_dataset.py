@@ -1,0 +1,125 @@
+"""Clips of preprocessed event recordings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from mmdet.registry import DATASETS, TRANSFORMS
+from mmengine.dataset import Compose
+from torch.utils.data import Dataset
+
+from etram_mmdet.datasets.clips import ClipRequest, evaluation_segment, single_clips, training_segments
+from etram_mmdet.datasets.sequence import Sequence
+from etram_mmdet.events.class_sets import get_class_set
+from etram_mmdet.events.errors import InputError
+
+
+@DATASETS.register_module()
+class ETraMDataset(Dataset):
+    """All sequences of ``data_root/split`` in RVT's layout, served clip by clip.
+
+    An item is asked for with a :class:`ClipRequest`, which ``StreamBatchSampler`` makes, and is what ``pipeline``
+    returns for a dict of ``frames`` uint8 (T, C, H, W), ``bboxes`` and ``labels`` (one array per frame, network
+    pixels), ``frame_metas`` (one dict per frame) and ``rng``, which is the same for all clips of a stream's pass.
+
+    ``class_set`` names what the ids in the label files mean; ``metainfo`` overrides its class names and palette.
+    ``test_mode`` serves every recording whole instead of cut at gaps between labels.
+
+    Raises:
+        InputError: for a folder without sequences, sequences of different shapes, or unreadable ones.
+    """
+
+    def __init__(
+        self,
+        data_root: str,
+        split: str,
+        pipeline: list[dict],
+        clip_length: int = 5,
+        representation: str = "stacked_histogram_dt=50_nbins=10",
+        class_set: str = "etram8",
+        metainfo: dict | None = None,
+        test_mode: bool = False,
+    ) -> None:
+        if clip_length < 1:
+            raise InputError(f"ETraMDataset: clip_length={clip_length}, expected at least 1")
+        self.folder, self.clip_length = Path(data_root) / split, clip_length
+        classes = get_class_set(class_set)
+        self.metainfo = {**classes.metainfo, **(metainfo or {})}
+        folders = _sequence_folders(self.folder)
+        self.sequences = [s for s in (Sequence(f, representation, classes) for f in folders) if len(s.labelled)]
+        self._check_shapes()
+        self.segments = [segment for i, s in enumerate(self.sequences) for segment in self._segments(i, s, test_mode)]
+        self.single_clips = [c for i, s in enumerate(self.sequences) for c in single_clips(i, s.labelled, clip_length)]
+        self.pipeline = Compose([TRANSFORMS.build(transform) for transform in pipeline])
+
+    def _segments(self, index: int, sequence: Sequence, test_mode: bool) -> list:
+        if test_mode:
+            return [evaluation_segment(index, sequence.labelled, sequence.num_frames, self.clip_length)]
+        return training_segments(index, sequence.labelled, self.clip_length)
+
+    def _check_shapes(self) -> None:
+        if not self.sequences:
+            raise InputError(f"{self.folder}: no sequence has a labelled frame; preprocess recordings with labels")
+        shapes = {(s.channels, *s.hw): s.name for s in self.sequences}
+        if len(shapes) > 1:
+            listed = ", ".join(f"{shape} ({name})" for shape, name in shapes.items())
+            raise InputError(f"{self.folder}: sequences differ in (channels, height, width): {listed}; separate them")
+
+    def __len__(self) -> int:
+        """Number of labelled frames."""
+        return sum(len(s.labelled) for s in self.sequences)
+
+    def __repr__(self) -> str:
+        return f"ETraMDataset({self.folder}, {len(self.sequences)} recordings, {len(self)} labelled frames)"
+
+    def class_counts(self) -> np.ndarray:
+        """Number of boxes per class."""
+        labels = [s.boxes_of(i)[1] for s in self.sequences for i in s.labelled]
+        return np.bincount(np.concatenate(labels), minlength=len(self.metainfo["classes"]))
+
+    def __getitem__(self, request: ClipRequest) -> dict:
+        sequence = self.sequences[request.recording]
+        frames = np.zeros((self.clip_length, sequence.channels, *sequence.hw), np.uint8)
+        if request.stop > request.start:
+            frames[: request.stop - request.start] = sequence.read(request.start, request.stop)
+        indices = range(request.start, request.start + self.clip_length)
+        bboxes, labels = zip(*(sequence.boxes_of(i if i < request.stop else -1) for i in indices), strict=True)
+        return self.pipeline(
+            dict(
+                frames=frames,
+                bboxes=list(bboxes),
+                labels=list(labels),
+                frame_metas=[self._frame_meta(sequence, request, i) for i in indices],
+                streamed=request.streamed,
+                rng=np.random.default_rng(request.seed or 0),
+            )
+        )
+
+    @staticmethod
+    def _frame_meta(sequence: Sequence, request: ClipRequest, index: int) -> dict:
+        is_padding = index >= request.stop
+        return dict(
+            recording=sequence.name,
+            t_us=-1 if is_padding else int(sequence.t_us[index]),
+            is_labelled=not is_padding and bool(np.isin(index, sequence.labelled)),
+            is_first=request.is_first and index == request.start,
+            is_padding=is_padding,
+            lane=request.lane,
+            img_shape=sequence.hw,
+        )
+
+
+def _sequence_folders(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder}: no such data folder. Make a synthetic sample with `python tools/make_sample.py RAW`, or put "
+            f"eTraM's recordings into RAW; then run `python tools/preprocess.py RAW {folder.parent}`"
+        )
+    # tools/preprocess.py builds a sequence under a name with a leading dot
+    folders = sorted(f for f in folder.iterdir() if f.name[0] != "." and (f / "labels_v2").is_dir())
+    if not folders:
+        raise InputError(
+            f"{folder}: holds no preprocessed sequence; run `python tools/preprocess.py RAW {folder.parent}` first"
+        )
+    return folders
