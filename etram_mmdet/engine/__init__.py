@@ -1,0 +1,5 @@
+from etram_mmdet.engine.hooks import FiniteLossHook, PlainCheckpointHook, ResultsCsvHook
+from etram_mmdet.engine.loops import StreamTrainLoop
+from etram_mmdet.engine.runner import StreamRunner
+
+__all__ = ["FiniteLossHook", "PlainCheckpointHook", "ResultsCsvHook", "StreamRunner", "StreamTrainLoop"]

@@ -6,6 +6,8 @@ import re
 
 from torch import Tensor, nn
 
+from etram_mmdet.events.errors import InputError
+
 _NECK = {
     "reduce_layers.0": "lateral_conv0",
     "top_down_blocks.0": "C3_p4",
@@ -50,7 +52,7 @@ def from_rvt(weights: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """A ``state_dict`` for ``model`` from RVT's, with or without the ``mdl.`` prefix of its Lightning checkpoints.
 
     Raises:
-        ValueError: naming the tensors that are missing, left over or of another shape.
+        InputError: naming the tensors that are missing, left over or of another shape.
     """
     weights = {name.removeprefix("mdl."): tensor for name, tensor in weights.items()}
     wanted = {rvt_name(name): (name, tensor) for name, tensor in model.state_dict().items()}
@@ -63,7 +65,7 @@ def from_rvt(weights: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     ]
     if problems:
         shown = "; ".join(problems[:5])
-        raise ValueError(
+        raise InputError(
             f"the RVT checkpoint does not fit the config's model, {len(problems)} tensors differ: {shown}"
             f"{'; ...' if len(problems) > 5 else ''}. Choose the config of the same size, patch_size and num_classes"
         )

@@ -48,7 +48,7 @@ def test_inference_agrees(golden):
         states = None if states is None else reset(states, golden["is_first"][t])
         features, states = model.backbone(golden["inputs"][t : t + 1].float(), states)
         for which, kind in enumerate(("stages", "cells")):
-            for k, expected in golden[kind].get(t, {}).items():
+            for k, expected in golden.get(kind, {}).get(t, {}).items():
                 torch.testing.assert_close(states[k - 1][which], expected, rtol=0, atol=1e-5)
         if t in golden["head"]:
             cls, box, obj = model.bbox_head(model.neck(tuple(f[0] for f in features)))
@@ -144,7 +144,9 @@ class Recorder:
 def test_mmdet_simota_differs(shared):
     """The reason for an assigner of our own: mmdet's chooses other priors on the same input."""
     case = torch.load(shared / "golden" / "simota_rvt.pt", weights_only=True)[0]
-    head = MODELS.build(dict(type="RVTYOLOXHead", num_classes=case["num_classes"], in_channels=8, strides=case["strides"]))
+    head = MODELS.build(
+        dict(type="RVTYOLOXHead", num_classes=case["num_classes"], in_channels=8, strides=case["strides"])
+    )
     hw = [m.shape[2:] for m in case["raw"]]
     priors = torch.cat(head.prior_generator.grid_priors(hw, device="cpu", with_stride=True))
     maps = flat(case["raw"])[0]

@@ -1,0 +1,54 @@
+# Preprocessed recordings in RVT's layout: data_root/{train,val,test}/SEQUENCE (tools/preprocess.py writes it).
+data_root = "data/etram_cls8_sample/"
+# What the ids in the label files mean: etram8, etram3, etram3_from8, cls8_sample (events/class_sets.py).
+class_set = "etram8"
+
+train_dataloader = dict(
+    batch_size=6,
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type="DefaultSampler", shuffle=False),
+    # stream: every row continues its recording; random: single clips; mixed: half of each, RVT's choice
+    batch_sampler=dict(type="StreamBatchSampler", mode="mixed"),
+    dataset=dict(
+        type="ETraMDataset",
+        data_root=data_root,
+        split="train",
+        class_set=class_set,
+        clip_length=5,  # frames of 50 ms through which gradients flow
+        pipeline=[dict(type="ClipFlip"), dict(type="ClipZoom"), dict(type="PackClip")],
+    ),
+)
+val_dataloader = dict(
+    batch_size=8,
+    num_workers=2,
+    persistent_workers=True,
+    sampler=dict(type="DefaultSampler", shuffle=False),
+    batch_sampler=dict(type="StreamEvalBatchSampler"),
+    dataset=dict(
+        type="ETraMDataset",
+        data_root=data_root,
+        split="val",
+        class_set=class_set,
+        clip_length=5,
+        pipeline=[dict(type="PackClip")],
+        test_mode=True,
+    ),
+)
+test_dataloader = dict(
+    batch_size=8,
+    num_workers=2,
+    sampler=dict(type="DefaultSampler", shuffle=False),
+    batch_sampler=dict(type="StreamEvalBatchSampler"),
+    dataset=dict(
+        type="ETraMDataset",
+        data_root=data_root,
+        split="test",
+        class_set=class_set,
+        clip_length=5,
+        pipeline=[dict(type="PackClip")],
+        test_mode=True,
+    ),
+)
+val_evaluator = dict(type="EventCocoMetric")
+test_evaluator = dict(type="EventCocoMetric")

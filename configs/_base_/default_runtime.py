@@ -1,0 +1,36 @@
+custom_imports = dict(imports=["etram_mmdet"])
+default_scope = "mmdet"
+runner_type = "StreamRunner"
+
+default_hooks = dict(
+    timer=dict(type="IterTimerHook"),
+    logger=dict(type="LoggerHook", interval=50, log_metric_by_epoch=False),
+    param_scheduler=dict(type="ParamSchedulerHook"),
+    checkpoint=dict(
+        type="CheckpointHook",
+        by_epoch=False,
+        interval=10000,
+        max_keep_ckpts=1,
+        save_last=True,
+        save_best="coco/AP",
+        rule="greater",
+    ),
+    sampler_seed=None,  # StreamBatchSampler counts its own passes
+)
+custom_hooks = [dict(type="ResultsCsvHook"), dict(type="FiniteLossHook", interval=50)]
+log_processor = dict(type="LogProcessor", window_size=50, by_epoch=False)
+log_level = "INFO"
+
+env_cfg = dict(
+    cudnn_benchmark=True,
+    mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0),
+    dist_cfg=dict(backend="nccl"),
+)
+sync_bn = "torch"
+randomness = dict(seed=0)
+
+vis_backends = [dict(type="LocalVisBackend")]
+visualizer = dict(type="Visualizer", vis_backends=vis_backends)
+
+load_from = None
+resume = False

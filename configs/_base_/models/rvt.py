@@ -1,0 +1,18 @@
+# RVT-B. Channels of the neck, channels and strides of the head and the padding follow from the backbone.
+model = dict(
+    type="RecurrentDetector",
+    backbone=dict(
+        type="MaxViTRNN",
+        in_channels=20,  # 2 polarities x 10 time bins
+        embed_dims=64,
+        head_dim=32,
+        patch_size=4,
+        partition_size=(6, 10),  # (rows, columns) of an attention group, for frames padded to 384 x 640
+        out_stages=(2, 3, 4),  # strides 8, 16, 32
+    ),
+    neck=dict(type="YOLOXPAFPN", num_csp_blocks=2, norm_cfg=dict(type="BN", eps=1e-5, momentum=0.1)),
+    bbox_head=dict(type="RVTYOLOXHead", num_classes=8),
+    train_cfg=dict(assigner=dict(type="RVTSimOTAAssigner")),
+    # 0.001 for evaluation; a deployment wants its own, higher threshold
+    test_cfg=dict(score_thr=0.001, nms=dict(type="nms", iou_threshold=0.45)),
+)

@@ -1,0 +1,15 @@
+# patch2_sizeaware.py small enough for two CPU cores and ten minutes: width, resolution and schedule only.
+_base_ = "./patch2_sizeaware.py"
+
+data_root = "data/demo/"
+model = dict(
+    backbone=dict(embed_dims=16, head_dim=16, partition_size=(4, 6)),
+    neck=dict(num_csp_blocks=1, out_channels=32),
+)
+train_dataloader = dict(batch_size=4, num_workers=1, dataset=dict(data_root=data_root))
+val_dataloader = dict(batch_size=4, num_workers=1, dataset=dict(data_root=data_root))
+test_dataloader = dict(batch_size=4, num_workers=1, dataset=dict(data_root=data_root, split="val"))
+
+base_lr = 2e-3
+train_cfg = dict(max_iters=1200, val_interval=1200)
+default_hooks = dict(checkpoint=dict(interval=400), logger=dict(interval=20))

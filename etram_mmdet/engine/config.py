@@ -1,0 +1,77 @@
+"""Configs and command lines of the tools."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mmengine.config import Config
+
+from etram_mmdet.engine.checkpoint import config_of, load_checkpoint_file
+from etram_mmdet.engine.model_differences import model_differences
+from etram_mmdet.events.class_sets import get_class_set
+from etram_mmdet.events.errors import InputError
+
+# Variables of the base configs that the three dataset entries share; overriding one must reach all of them.
+_SHARED = ("data_root", "class_set")
+_LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
+
+
+def load_config(path: str | Path, options: dict | None = None) -> Config:
+    """Read a config file and apply ``--cfg-options``; raises ``InputError`` when there is no such file."""
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such config; configs/ holds the ones that exist")
+    cfg = Config.fromfile(path)
+    apply_options(cfg, options)
+    return cfg
+
+
+def apply_options(cfg: Config, options: dict | None) -> None:
+    """``--cfg-options``; ``data_root=...`` and ``class_set=...`` reach the training, validation and test data."""
+    for key, value in (options or {}).items():
+        shared = {f"{loader}.dataset.{key}": value for loader in _LOADERS if loader in cfg} if key in _SHARED else {}
+        cfg.merge_from_dict({key: value, **shared})
+
+
+def config_for_checkpoint(config: str | Path | None, checkpoint: str | Path, options: dict | None) -> Config:
+    """The config to test a checkpoint with: its own, or ``config`` where that describes the same model.
+
+    Raises:
+        InputError: naming each setting of ``config`` that differs from the checkpoint's model or classes.
+    """
+    content = load_checkpoint_file(checkpoint)
+    if config is None:
+        cfg = config_of(content, checkpoint)
+        apply_options(cfg, options)
+    else:
+        cfg = load_config(config, options)
+        if "meta" in content:
+            _refuse_differences(cfg, config_of(content, checkpoint), config, checkpoint)
+    cfg.load_from, cfg.resume = str(checkpoint), False
+    return cfg
+
+
+def _refuse_differences(cfg: Config, trained: Config, config: str | Path, checkpoint: str | Path) -> None:
+    differences = model_differences(cfg.model.to_dict(), trained.model.to_dict())
+    ours, theirs = (get_class_set(c.class_set).classes for c in (cfg, trained))
+    if ours != theirs:
+        differences.append(f"class_set: config {cfg.class_set}, checkpoint {trained.class_set}")
+    if differences:
+        raise InputError(
+            f"{config} describes another model than {checkpoint}:\n  "
+            + "\n  ".join(differences)
+            + f"\nTest the checkpoint with the config that it carries: tools/test.py {checkpoint}"
+        )
+
+
+@contextmanager
+def sentences() -> Iterator[None]:
+    """Turn the errors that a user can mend into one line on stderr and exit status 1."""
+    try:
+        yield
+    except (InputError, FloatingPointError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted")

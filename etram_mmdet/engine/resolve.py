@@ -1,0 +1,70 @@
+"""Fill in what a config leaves to be asked: learning rate, schedule length, precision."""
+
+from __future__ import annotations
+
+import math
+
+from mmengine.config import Config
+from mmengine.dist import get_world_size
+from mmengine.model import is_model_wrapper
+from torch import nn
+from torch.utils.data import Dataset
+
+from etram_mmdet.events.errors import InputError
+
+
+def resolve(cfg: Config, device: str) -> list[str]:
+    """Complete ``cfg`` in place; returns one sentence for the log per decision."""
+    notes = []
+    if cfg.get("train_cfg"):
+        notes.append(_learning_rate(cfg))
+    if device == "cpu":
+        notes += _without_gpu(cfg)
+    return notes
+
+
+def _learning_rate(cfg: Config) -> str:
+    """lr = base_lr * sqrt(batch / base batch), RVT's rule, for every rate that the config leaves open.
+
+    ``batch`` is that of one process, or that of all with ``auto_scale_lr.enable`` (``--auto-scale-lr``).
+    """
+    scale = cfg.auto_scale_lr
+    batch = cfg.train_dataloader.batch_size * (get_world_size() if scale.get("enable") else 1)
+    lr = cfg.base_lr * math.sqrt(batch / scale.base_batch_size)
+    scale.enable = False  # done here; mmengine's own linear rule would not reach a one-cycle schedule
+    optimizer = cfg.optim_wrapper.optimizer
+    if optimizer.get("lr") is None:
+        optimizer.lr = lr
+    for scheduler in cfg.get("param_scheduler", []):
+        if scheduler["type"] == "OneCycleLR":
+            if scheduler.get("eta_max") is None:
+                scheduler["eta_max"] = optimizer.lr
+            scheduler.setdefault("total_steps", cfg.train_cfg.max_iters)
+    return (
+        f"learning rate {optimizer.lr:.3g} for batch size {batch} (rule: {cfg.base_lr:g} * sqrt(batch / "
+        f"{scale.base_batch_size}) = {lr:.3g})"
+    )
+
+
+def _without_gpu(cfg: Config) -> list[str]:
+    notes = []
+    wrapper = cfg.get("optim_wrapper") or {}
+    if wrapper.get("type") == "AmpOptimWrapper":
+        wrapper["type"] = "OptimWrapper"
+        for key in ("loss_scale", "dtype"):
+            wrapper.pop(key, None)
+        notes.append("no GPU: training in float32 instead of mixed precision")
+    if cfg.get("sync_bn"):
+        cfg.sync_bn = None
+    return notes
+
+
+def check_classes(model: nn.Module, dataset: Dataset) -> None:
+    """Raise ``InputError`` when the head and the data count classes differently."""
+    head = (model.module if is_model_wrapper(model) else model).bbox_head
+    classes = dataset.metainfo["classes"]
+    if head.num_classes != len(classes):
+        raise InputError(
+            f"model.bbox_head.num_classes={head.num_classes}, but {dataset.folder} has {len(classes)} classes: "
+            f"{', '.join(classes)}. Set num_classes={len(classes)} or another class_set"
+        )

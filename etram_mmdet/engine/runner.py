@@ -1,0 +1,87 @@
+"""mmengine's runner with checkpoints that carry their config, load strictly and execute nothing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from mmdet.registry import RUNNERS
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.dist import master_only
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner, find_latest_checkpoint
+
+from etram_mmdet.engine.checkpoint import load_checkpoint_file, restore_histories
+from etram_mmdet.engine.hooks import PlainCheckpointHook
+from etram_mmdet.engine.resolve import check_classes, resolve
+from etram_mmdet.events.errors import InputError
+
+
+@RUNNERS.register_module()
+class StreamRunner(Runner):
+    """See the module; everything else is :class:`mmengine.runner.Runner`."""
+
+    @classmethod
+    def from_cfg(cls, cfg: Config) -> StreamRunner:
+        notes = resolve(cfg, device=get_device())
+        runner = super().from_cfg(cfg)
+        runner.register_hook(PlainCheckpointHook())
+        for note in notes:
+            runner.logger.info(note)
+        return runner
+
+    def build_train_loop(self, loop):
+        loop = super().build_train_loop(loop)
+        check_classes(self.model, loop.dataloader.dataset)
+        return loop
+
+    def build_val_loop(self, loop):
+        loop = super().build_val_loop(loop)
+        check_classes(self.model, loop.dataloader.dataset)
+        return loop
+
+    def build_test_loop(self, loop):
+        loop = super().build_test_loop(loop)
+        check_classes(self.model, loop.dataloader.dataset)
+        return loop
+
+    def load_or_resume(self) -> None:
+        """Raises ``InputError`` where mmengine would start from scratch: ``resume`` without a checkpoint."""
+        if self._resume and self._load_from is None and find_latest_checkpoint(self.work_dir) is None:
+            raise InputError(f"{self.work_dir}: holds no checkpoint to resume from; leave --resume out to start afresh")
+        super().load_or_resume()
+
+    def load_checkpoint(self, filename: str, map_location: str = "cpu", strict: bool = True, revise_keys=None) -> dict:
+        """Load weights; raises ``InputError`` naming the first tensors that do not fit, and then loads nothing."""
+        checkpoint = load_checkpoint_file(filename, map_location)
+        self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
+        load_strictly(self.model, checkpoint["state_dict"], filename)
+        restore_histories(checkpoint)
+        self._has_loaded = True
+        self.logger.info(f"Loaded {filename}")
+        return checkpoint
+
+    @master_only
+    def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
+        """Write under a temporary name and rename, so that a kill never leaves half a checkpoint."""
+        super().save_checkpoint(out_dir, f"{filename}.part", *args, **kwargs)
+        os.replace(Path(out_dir) / f"{filename}.part", Path(out_dir) / filename)
+
+
+def load_strictly(model, weights: dict, source: str) -> None:
+    """``load_state_dict`` whose error is one sentence; nothing is loaded unless everything fits."""
+    model = model.module if is_model_wrapper(model) else model
+    own = model.state_dict()
+    wrong = [f"missing {k}" for k in own if k not in weights] + [f"unexpected {k}" for k in weights if k not in own]
+    wrong += [
+        f"{k} is {tuple(weights[k].shape)}, expected {tuple(own[k].shape)}"
+        for k in own
+        if k in weights and weights[k].shape != own[k].shape
+    ]
+    if wrong:
+        raise InputError(
+            f"{source}: does not fit the model, {len(wrong)} of {len(own)} tensors differ: {'; '.join(wrong[:3])}"
+            f"{'; ...' if len(wrong) > 3 else ''}. Test it with the config that it carries: tools/test.py {source}"
+        )
+    model.load_state_dict(weights)

@@ -1,0 +1,40 @@
+"""Convert a checkpoint of RVT or eTraM: python tools/convert_rvt.py IN.ckpt OUT.pth --config CONFIG
+
+IN may be a Lightning checkpoint; its tensors are read and nothing that is pickled with them is executed. OUT carries
+CONFIG, so that tools/test.py OUT.pth works.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from mmdet.registry import MODELS
+from mmengine.config import DictAction
+
+from etram_mmdet.engine.checkpoint import CONFIG_KEY, config_to_json, load_foreign_weights, save_atomically
+from etram_mmdet.engine.config import load_config, sentences
+from etram_mmdet.engine.rvt_weights import from_rvt
+from etram_mmdet.events.class_sets import get_class_set
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", metavar="IN.ckpt")
+    parser.add_argument("target", metavar="OUT.pth")
+    parser.add_argument("--config", required=True, help="config of the same size, patch size and number of classes")
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="override the config")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    with sentences():
+        cfg = load_config(args.config, args.cfg_options)
+        weights = from_rvt(load_foreign_weights(args.source), MODELS.build(cfg.model))
+        meta = {CONFIG_KEY: config_to_json(cfg), "dataset_meta": get_class_set(cfg.class_set).metainfo}
+        save_atomically(dict(meta=meta, state_dict=weights), args.target)
+        print(f"{args.target}: {len(weights)} tensors of {args.source}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""Evaluate a checkpoint: python tools/test.py [CONFIG] CHECKPOINT [--out FILE.json] ...
+
+A checkpoint carries its config, so CONFIG may be left out; one that describes another model is refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from mmengine.config import DictAction
+
+from etram_mmdet.engine.config import config_for_checkpoint, sentences
+from etram_mmdet.engine.predictions import save_predictions
+from etram_mmdet.engine.runner import StreamRunner
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("paths", nargs="+", metavar="[CONFIG] CHECKPOINT")
+    parser.add_argument("--work-dir", help="where the log and results.csv go; default: the checkpoint's folder")
+    parser.add_argument("--out", metavar="FILE.json", help="save the predictions of every evaluated frame")
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="override the config")
+    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
+    parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if len(args.paths) > 2:
+        parser.error(f"expected [CONFIG] CHECKPOINT, got {len(args.paths)} paths")
+    if args.out and not args.out.endswith(".json"):
+        parser.error(f"--out {args.out}: predictions are saved as JSON; name a .json file")
+    args.config, args.checkpoint = [None, *args.paths][-2:]
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    with sentences():
+        cfg = config_for_checkpoint(args.config, args.checkpoint, args.cfg_options)
+        cfg.launcher = args.launcher
+        cfg.work_dir = args.work_dir or str(Path(args.checkpoint).resolve().parent)
+        runner = StreamRunner.from_cfg(cfg)
+        runner.test()
+        if args.out:
+            save_predictions(runner.test_evaluator, args.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""Train a detector: python tools/train.py CONFIG [--work-dir DIR] [--resume] ..."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from mmengine.config import DictAction
+
+from etram_mmdet.engine.config import load_config, sentences
+from etram_mmdet.engine.runner import StreamRunner
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("config", help="config file, for example configs/patch2_sizeaware.py")
+    parser.add_argument("--work-dir", help="where checkpoints and logs go; default work_dirs/CONFIG_NAME")
+    parser.add_argument("--amp", action="store_true", help="mixed precision where there is a GPU")
+    parser.add_argument(
+        "--auto-scale-lr", action="store_true", help="scale the learning rate with the batches of all processes"
+    )
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="auto",
+        metavar="CHECKPOINT",
+        help="go on from CHECKPOINT, or from the latest one in the work folder",
+    )
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="override the config")
+    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
+    parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    with sentences():
+        cfg = load_config(args.config, args.cfg_options)
+        cfg.launcher = args.launcher
+        cfg.work_dir = args.work_dir or cfg.get("work_dir") or f"work_dirs/{Path(args.config).stem}"
+        if args.amp:
+            cfg.optim_wrapper.type = "AmpOptimWrapper"
+        cfg.auto_scale_lr.enable = args.auto_scale_lr
+        if args.resume:
+            cfg.resume = True
+            cfg.load_from = None if args.resume == "auto" else args.resume
+        StreamRunner.from_cfg(cfg).train()
+
+
+if __name__ == "__main__":
+    main()
