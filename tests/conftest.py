@@ -5,10 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 import etram_mmdet  # noqa: F401  registers the plugins
+from etram_mmdet.events.preprocess_folder import preprocess_folder
+from etram_mmdet.events.simulator import make_sample
 
-SHARED = Path(__file__).parents[2] / "shared"
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared"
+
+# Tiny models gain nothing from threads, and threads that spin lose a lot on a machine that does something else too.
+torch.set_num_threads(1)
 
 
 @pytest.fixture
@@ -17,3 +24,19 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"needs {SHARED}")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def raw_sample(tmp_path_factory) -> Path:
+    """Synthetic recordings of 96x64 sensor pixels and two seconds: three to train, two each to validate and test."""
+    out = tmp_path_factory.mktemp("raw")
+    make_sample(out, width=96, height=64, recordings=(3, 2, 2), duration_s=2.0, workers=2)
+    return out
+
+
+@pytest.fixture(scope="session")
+def sample(raw_sample, tmp_path_factory) -> Path:
+    """``raw_sample`` preprocessed: frames of 48x32."""
+    out = tmp_path_factory.mktemp("preprocessed")
+    assert not preprocess_folder(raw_sample, out, workers=2).problems
+    return out

@@ -43,7 +43,7 @@ class ETraMDataset(Dataset):
     ) -> None:
         if clip_length < 1:
             raise InputError(f"ETraMDataset: clip_length={clip_length}, expected at least 1")
-        self.folder, self.clip_length = Path(data_root) / split, clip_length
+        self.folder, self.split, self.clip_length = Path(data_root) / split, split, clip_length
         classes = get_class_set(class_set)
         self.metainfo = {**classes.metainfo, **(metainfo or {})}
         folders = _sequence_folders(self.folder)

@@ -20,9 +20,8 @@ from mmengine.logging import HistoryBuffer
 from etram_mmdet.events.errors import InputError
 
 CONFIG_KEY = "etram_mmdet_config"
-# What mmengine's own checkpoints contain beyond tensors and plain containers; none of these runs code of a file.
+# What may stand in a checkpoint beside tensors and plain containers; none of these runs code of a file.
 _ALLOWED = [
-    HistoryBuffer,
     np.ndarray,
     np.dtype,
     np._core.multiarray._reconstruct,
@@ -46,9 +45,10 @@ def load_checkpoint_file(path: str | Path, map_location: str = "cpu") -> dict:
         with torch.serialization.safe_globals(_ALLOWED):
             checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
-        what = next((line for line in str(error).splitlines() if "GLOBAL" in line or "Unsupported" in line), "")
+        lines = str(error).splitlines()
+        what = next((line for line in lines if "Unsupported" in line), lines[0]).split(". ")[0].strip()
         raise InputError(
-            f"{path}: refused, because reading it would need more than tensors and plain values. {what.strip()} "
+            f"{path}: refused, because reading it needs more than tensors and plain values ({what}). "
             "A checkpoint of RVT or eTraM is converted with tools/convert_rvt.py"
         ) from error
     except (RuntimeError, EOFError, OSError, KeyError) as error:
@@ -109,7 +109,25 @@ def make_plain(checkpoint: dict, cfg: Config) -> None:
         )
         for name, buffer in hub["log_scalars"].items()
     }
-    hub["runtime_info"] = {k: v for k, v in hub["runtime_info"].items() if isinstance(v, int | float | str)}
+    # OneCycleLR keeps a bound method among its numbers; loading leaves the fresh scheduler's own in place.
+    checkpoint["param_schedulers"] = [
+        {key: value for key, value in state.items() if not callable(value)}
+        for state in checkpoint.get("param_schedulers", [])
+    ]
+    hub["runtime_info"] = {name: value for name, value in hub["runtime_info"].items() if _is_plain(value)}
+    hub["resumed_keys"] = {
+        name: flag
+        for name, flag in hub["resumed_keys"].items()
+        if name in hub["runtime_info"] or name in hub["log_scalars"]
+    }
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(map(_is_plain, value.values()))
+    return value is None or isinstance(value, int | float | str)
 
 
 def restore_histories(checkpoint: dict) -> None:

@@ -9,6 +9,7 @@ from mmdet.registry import HOOKS
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from torch.utils.data import DataLoader
 
 from etram_mmdet.engine.checkpoint import make_plain
 from etram_mmdet.evaluation.results_csv import append_row
@@ -28,16 +29,17 @@ class PlainCheckpointHook(Hook):
 class ResultsCsvHook(Hook):
     """Append every evaluation to ``results.csv`` in the work folder, unrounded."""
 
-    @master_only
-    def _write(self, runner: Runner, split: str, metrics: dict | None) -> None:
-        if metrics:
-            append_row(Path(runner.work_dir) / "results.csv", dict(split=split, step=runner.iter, **metrics))
-
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        self._write(runner, runner.val_dataloader.dataset.folder.name, metrics)
+        self._write(runner, runner.val_dataloader, runner.iter, metrics)
 
     def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        self._write(runner, runner.test_dataloader.dataset.folder.name, metrics)
+        self._write(runner, runner.test_dataloader, runner.loaded_step, metrics)
+
+    @staticmethod
+    @master_only
+    def _write(runner: Runner, loader: DataLoader, step: int, metrics: dict | None) -> None:
+        if metrics:
+            append_row(Path(runner.work_dir) / "results.csv", dict(split=loader.dataset.split, step=step, **metrics))
 
 
 @HOOKS.register_module()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 
 from mmengine.config import Config
-from mmengine.dist import get_world_size
+from mmengine.dist import get_world_size, init_dist, is_distributed
 from mmengine.model import is_model_wrapper
 from torch import nn
+from torch.distributed import init_process_group
 from torch.utils.data import Dataset
 
 from etram_mmdet.events.errors import InputError
@@ -15,11 +16,9 @@ from etram_mmdet.events.errors import InputError
 
 def resolve(cfg: Config, device: str) -> list[str]:
     """Complete ``cfg`` in place; returns one sentence for the log per decision."""
-    notes = []
+    notes = _without_gpu(cfg) if device == "cpu" else []
     if cfg.get("train_cfg"):
         notes.append(_learning_rate(cfg))
-    if device == "cpu":
-        notes += _without_gpu(cfg)
     return notes
 
 
@@ -54,9 +53,21 @@ def _without_gpu(cfg: Config) -> list[str]:
         for key in ("loss_scale", "dtype"):
             wrapper.pop(key, None)
         notes.append("no GPU: training in float32 instead of mixed precision")
-    if cfg.get("sync_bn"):
-        cfg.sync_bn = None
+    cfg.sync_bn = None  # exists for GPUs only
+    if cfg.get("launcher", "none") != "none":
+        cfg.model_wrapper_cfg = dict(type="MMDistributedDataParallel", device_ids=None, broadcast_buffers=False)
+        notes.append("no GPU: processes talk through gloo, each with its own BatchNorm statistics")
     return notes
+
+
+def start_processes(cfg: Config, device: str) -> None:
+    """Join the other processes of a launcher; mmengine's own way of doing so needs a GPU."""
+    if cfg.get("launcher", "none") == "none" or is_distributed():
+        return
+    if device == "cpu":
+        init_process_group("gloo")
+    else:
+        init_dist(cfg.launcher, **cfg.env_cfg.dist_cfg)
 
 
 def check_classes(model: nn.Module, dataset: Dataset) -> None:

@@ -14,17 +14,24 @@ from mmengine.runner import Runner, find_latest_checkpoint
 
 from etram_mmdet.engine.checkpoint import load_checkpoint_file, restore_histories
 from etram_mmdet.engine.hooks import PlainCheckpointHook
-from etram_mmdet.engine.resolve import check_classes, resolve
+from etram_mmdet.engine.resolve import check_classes, resolve, start_processes
 from etram_mmdet.events.errors import InputError
 
 
 @RUNNERS.register_module()
 class StreamRunner(Runner):
-    """See the module; everything else is :class:`mmengine.runner.Runner`."""
+    """See the module; everything else is :class:`mmengine.runner.Runner`.
+
+    ``loaded_step`` is the training step of the checkpoint that was loaded last, 0 without one.
+    """
+
+    loaded_step = 0
 
     @classmethod
     def from_cfg(cls, cfg: Config) -> StreamRunner:
-        notes = resolve(cfg, device=get_device())
+        device = get_device()
+        start_processes(cfg, device)
+        notes = resolve(cfg, device)
         runner = super().from_cfg(cfg)
         runner.register_hook(PlainCheckpointHook())
         for note in notes:
@@ -58,6 +65,7 @@ class StreamRunner(Runner):
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         load_strictly(self.model, checkpoint["state_dict"], filename)
         restore_histories(checkpoint)
+        self.loaded_step = checkpoint.get("meta", {}).get("iter", 0)
         self._has_loaded = True
         self.logger.info(f"Loaded {filename}")
         return checkpoint

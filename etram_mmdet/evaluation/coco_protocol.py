@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from etram_mmdet.events.errors import InputError
+
 from .frames import Frame
 
 PROTOCOL = "coco: class-aware, no box filter, IoU .50:.95, maxDets 1/10/100"
@@ -28,7 +30,7 @@ def coco_metrics(frames: Sequence[Frame], classes: Sequence[str]) -> dict[str, f
     """
     boxes = int(boxes_per_class(frames, len(classes)).sum())
     if not boxes:
-        raise ValueError(
+        raise InputError(
             f"{len(frames)} labelled frames reached the metric, but none holds a ground-truth box, so AP is undefined: "
             "check the class_set and the label folder of the evaluated split"
         )

@@ -10,6 +10,8 @@ from mmengine.dist import broadcast_object_list, gather_object, is_main_process
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
+from etram_mmdet.events.errors import InputError
+
 from .coco_protocol import boxes_per_class, coco_metrics, format_table
 from .frames import Frame, frame_of, merge
 
@@ -62,7 +64,7 @@ class EventCocoMetric(BaseMetric):
     def compute_metrics(self, results: list[Frame]) -> dict[str, float]:
         """`coco_metrics` of the merged frames, and a table in the log; raises ``ValueError`` if there are none."""
         if not results:
-            raise ValueError(
+            raise InputError(
                 "no labelled frame reached the metric; expected data samples with recording and t_us that are neither "
                 "is_labelled=False nor is_padding=True: check the labels of the evaluated split and its sampler"
             )
@@ -77,7 +79,7 @@ class EventCocoMetric(BaseMetric):
     def _classes(self) -> Sequence[str]:
         classes = (self.dataset_meta or {}).get("classes")
         if not classes:
-            raise ValueError(
+            raise InputError(
                 f"EventCocoMetric has no class names: dataset_meta is {self.dataset_meta}, expected a key 'classes'. "
                 "The Runner sets it from the dataset's metainfo; elsewhere set metric.dataset_meta first"
             )

@@ -9,6 +9,8 @@ import numpy as np
 from mmdet.structures.bbox import get_box_tensor
 from torch import Tensor
 
+from etram_mmdet.events.errors import InputError
+
 
 class Frame(NamedTuple):
     """One labelled frame; boxes are x1 y1 x2 y2 in network pixels, N ground-truth boxes and M detections."""
@@ -55,7 +57,7 @@ def merge(frames: Iterable[Frame]) -> dict[tuple[str, int], Frame]:
     for frame in frames:
         other = merged.setdefault(frame.key, frame)
         if other is not frame and not all(map(np.array_equal, frame, other)):
-            raise ValueError(
+            raise InputError(
                 f"{_place(frame)} reached the metric twice with different boxes ({len(other.scores)} and "
                 f"{len(frame.scores)} detections): one stream was read by two lanes or ranks. Expected each labelled "
                 "frame once: let the sampler mark repeated frames with is_padding=True"
@@ -73,7 +75,7 @@ def _check(frame: Frame, num_classes: int) -> None:
     for name in ("gt_bboxes_xyxy", "bboxes_xyxy", "scores"):
         bad = ~np.isfinite(getattr(frame, name))
         if bad.any():
-            raise ValueError(
+            raise InputError(
                 f"{_place(frame)}: {name} holds {bad.sum()} values that are NaN or infinite, expected none. If "
                 "training diverged, lower the learning rate or resume from an earlier checkpoint"
             )
@@ -81,7 +83,7 @@ def _check(frame: Frame, num_classes: int) -> None:
         labels = getattr(frame, name)
         unknown = np.unique(labels[(labels < 0) | (labels >= num_classes)])
         if unknown.size:
-            raise ValueError(
+            raise InputError(
                 f"{_place(frame)}: {name} holds the labels {unknown.tolist()}, expected 0 to {num_classes - 1} "
                 f"({num_classes} classes). Make the dataset's class_set and the head's num_classes fit the label files"
             )

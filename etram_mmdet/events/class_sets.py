@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from etram_mmdet.events.errors import InputError
+
 ETRAM8 = ("pedestrian", "car", "bicycle", "bus", "motorbike", "truck", "tram", "wheelchair")
 ETRAM3 = ("pedestrian", "vehicle", "micro-mobility")
 _PALETTE = (
@@ -54,7 +56,7 @@ CLASS_SETS = {
 
 
 def get_class_set(name: str) -> ClassSet:
-    """Look a class set up by name; raises ``ValueError`` naming the known ones."""
+    """Look a class set up by name; raises ``InputError`` naming the known ones."""
     if name not in CLASS_SETS:
-        raise ValueError(f"unknown class_set {name!r}: expected one of {', '.join(CLASS_SETS)}")
+        raise InputError(f"unknown class_set {name!r}: expected one of {', '.join(CLASS_SETS)}")
     return CLASS_SETS[name]

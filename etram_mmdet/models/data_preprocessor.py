@@ -41,8 +41,9 @@ class EventDataPreprocessor(BaseDataPreprocessor):
             )
         inputs = self.cast_data(torch.stack(list(clips), dim=1)).float()  # (T, B, C, H, W)
         inputs = self.pad(inputs)
+        padded_hw = tuple(inputs.shape[-2:])
         for frame in (f for sample in samples for f in sample):
-            frame.set_metainfo(dict(batch_input_shape=tuple(inputs.shape[-2:])))
+            frame.set_metainfo(dict(batch_input_shape=padded_hw, pad_shape=padded_hw))
         return dict(
             inputs=inputs,
             data_samples=self.cast_data(samples),

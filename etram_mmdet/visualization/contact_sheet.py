@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from etram_mmdet.events.errors import InputError
+
 from .draw import (
     BACKGROUND,
     NEGATIVE,
@@ -47,7 +49,7 @@ def contact_sheet(
     the sheet within `WIDTH_PX` (1 if it is wider anyway). ``min_score`` is `draw_frame`'s.
     """
     if not frames:
-        raise ValueError(f"no frame to draw in {out_path}: expected at least one (histogram, frame) pair")
+        raise InputError(f"no frame to draw in {out_path}: expected at least one (histogram, frame) pair")
     columns = min(columns, len(frames))
     widest_px = max(histogram.shape[2] for histogram, _ in frames)
     scale = max(1, ((WIDTH_PX - GAP_PX) // columns - GAP_PX) // widest_px)

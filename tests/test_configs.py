@@ -1,0 +1,157 @@
+"""Every config builds, trains one step, evaluates one, dumps and reloads; and says what its name says."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import pytest
+from mmdet.registry import DATASETS, MODELS
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.optim import OptimWrapper, build_optim_wrapper
+
+from etram_mmdet.datasets import ClipRequest
+from etram_mmdet.engine.config import load_config
+from etram_mmdet.engine.resolve import resolve
+from tests.conftest import ROOT
+
+CONFIGS = sorted((ROOT / "configs").glob("*.py"))
+STRIDES = dict(
+    baseline=(8, 16, 32),
+    baseline_small=(8, 16, 32),
+    baseline_tiny=(8, 16, 32),
+    sizeaware=(8, 16, 32),
+    patch2=(2, 4, 8),
+    patch2_sizeaware=(2, 4, 8),
+    patch2_sizeaware_demo=(2, 4, 8),
+    patch2_stages234_sizeaware=(4, 8, 16),
+    fourscale=(4, 8, 16, 32),
+)
+# Trainable parameters of RVT with 3 classes (facts of the reference), which differ from 8 classes by 5 outputs a level.
+RVT_PARAMETERS = dict(baseline=18_536_856, baseline_small=9_870_456, baseline_tiny=4_405_336)
+
+
+def reduced(path, sample) -> Config:
+    """The config on small frames: partitions shrink with them, nothing else changes."""
+    cfg = load_config(path, {"data_root": f"{sample}/"})
+    cfg.model.backbone.partition_size = (1, 3)
+    return cfg
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_builds_trains_evaluates_and_reloads(path, sample, tmp_path):
+    cfg = reduced(path, sample)
+    resolve(cfg, device="cpu")
+    model = MODELS.build(cfg.model)
+    assert model.backbone.out_strides == tuple(model.bbox_head.strides) == STRIDES[path.stem]
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    assert type(wrapper) is OptimWrapper
+
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    rows = [ClipRequest(*dataset.segments[i % len(dataset.segments)], True, i, (i,)) for i in range(2)]
+    batch = pseudo_collate([dataset[r._replace(stop=min(r.stop, r.start + 5))] for r in rows])
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    logs = model.train_step(batch, wrapper)
+    assert all(math.isfinite(v) for v in logs.values()) and logs["loss"] > 0
+    assert any((p - before[name]).abs().max() > 0 for name, p in model.named_parameters())
+
+    val = DATASETS.build(cfg.val_dataloader.dataset)
+    samples = model.eval().val_step(pseudo_collate([val[ClipRequest(0, 0, 5, True, 0, ())]]))
+    assert samples and all("pred_instances" in s for s in samples)
+
+    dumped = tmp_path / path.name
+    cfg.dump(dumped)
+    assert Config.fromfile(dumped).to_dict() == cfg.to_dict()
+
+
+@pytest.mark.parametrize("name", RVT_PARAMETERS)
+def test_sizes_are_those_of_rvt(name):
+    cfg = load_config(ROOT / "configs" / f"{name}.py", {"model.bbox_head.num_classes": 3})
+    assert sum(p.numel() for p in MODELS.build(cfg.model).parameters()) == RVT_PARAMETERS[name]
+
+
+def test_patch2_sizeaware_is_the_experiment():
+    cfg = load_config(ROOT / "configs" / "patch2_sizeaware.py")
+    assert cfg.model.backbone.patch_size == 2 and tuple(cfg.model.backbone.out_stages) == (1, 2, 3)
+    assert cfg.model.bbox_head.loss_bbox == dict(type="SizeAwareIoULoss", size_weight=2.0)
+    assert cfg.model.bbox_head.num_classes == 8
+    assert cfg.train_cfg.max_iters == 100_000 and cfg.train_dataloader.batch_size == 2
+    assert cfg.data_root == "data/etram_cls8_sample/"
+
+
+def test_baseline_names_no_plugin_of_a_variant():
+    text = load_config(ROOT / "configs" / "baseline.py").pretty_text
+    assert "SizeAware" not in text
+
+
+def test_demo_differs_in_width_resolution_and_schedule_only():
+    """Everything else of the model and its training is patch2_sizeaware's."""
+    demo, full = (load_config(ROOT / "configs" / f"patch2_sizeaware{s}.py") for s in ("_demo", ""))
+    for cfg in (demo, full):
+        for key in ("embed_dims", "head_dim", "partition_size"):
+            cfg.model.backbone.pop(key)
+        for key in ("num_csp_blocks", "out_channels"):
+            cfg.model.neck.pop(key, None)
+    assert demo.model == full.model
+    assert demo.train_dataloader.dataset.pipeline == full.train_dataloader.dataset.pipeline
+    assert demo.train_dataloader.batch_sampler == full.train_dataloader.batch_sampler
+    assert demo.optim_wrapper == full.optim_wrapper
+
+
+@pytest.mark.parametrize("path", [p for p in CONFIGS if p.stem != "baseline"], ids=lambda p: p.stem)
+def test_variants_are_short(path):
+    lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
+    assert len(lines) <= 20
+
+
+@pytest.mark.parametrize(
+    ("batch", "processes", "enable", "factor"), [(8, 1, False, 8), (2, 4, False, 2), (2, 4, True, 8)]
+)
+def test_learning_rate_rule(batch, processes, enable, factor, monkeypatch):
+    monkeypatch.setattr("etram_mmdet.engine.resolve.get_world_size", lambda: processes)
+    cfg = load_config(ROOT / "configs" / "baseline.py", {"train_dataloader.batch_size": batch})
+    cfg.auto_scale_lr.enable = enable
+    resolve(cfg, device="cuda")
+    expected = 2e-4 * math.sqrt(factor / 8)
+    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(expected)
+    assert cfg.param_scheduler[0].eta_max == pytest.approx(expected)
+    assert cfg.optim_wrapper.type == "AmpOptimWrapper"
+
+
+def test_schedule_is_rvts(sample):
+    """Linear from lr / 20 to lr in 0.5 % of the steps, then linear to lr / 10000."""
+    import torch
+    from mmengine.optim import OneCycleLR
+
+    cfg = load_config(ROOT / "configs" / "baseline.py", {"train_cfg.max_iters": 1000})
+    resolve(cfg, device="cpu")
+    args = {k: v for k, v in cfg.param_scheduler[0].items() if k != "type"}
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=cfg.optim_wrapper.optimizer.lr)
+    schedule = OneCycleLR(optimizer, **args)
+    rates = []
+    for _ in range(1000):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    peak = 2e-4 * math.sqrt(6 / 8)
+    assert rates[0] == pytest.approx(peak / 20)
+    assert max(rates) == pytest.approx(peak) and rates.index(max(rates)) in (4, 5)
+    assert rates[502] == pytest.approx(peak / 2, rel=0.01)
+    assert rates[-1] == pytest.approx(peak / 10000, rel=1e-3)
+
+
+def test_cfg_options_reach_every_split(sample):
+    cfg = load_config(ROOT / "configs" / "baseline.py", {"data_root": "x/", "class_set": "etram3"})
+    for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        assert cfg[loader].dataset.data_root == "x/" and cfg[loader].dataset.class_set == "etram3"
+
+
+def test_class_counts_must_agree(sample):
+    from etram_mmdet.engine.resolve import check_classes
+    from etram_mmdet.events.errors import InputError
+
+    dataset = SimpleNamespace(metainfo=dict(classes=("a", "b")), folder="d")
+    model = SimpleNamespace(bbox_head=SimpleNamespace(num_classes=8))
+    with pytest.raises(InputError, match="num_classes=8, but d has 2 classes: a, b"):
+        check_classes(model, dataset)

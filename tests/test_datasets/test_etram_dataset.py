@@ -1,0 +1,147 @@
+"""Clips from preprocessed folders."""
+
+from __future__ import annotations
+
+import shutil
+from itertools import islice
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from mmdet.registry import DATASETS
+from mmengine.dataset import pseudo_collate
+from torch.utils.data import DataLoader
+
+from etram_mmdet.datasets import ClipRequest, StreamBatchSampler, StreamEvalBatchSampler
+from etram_mmdet.events.errors import InputError
+
+PIPELINE = [dict(type="PackClip")]
+
+
+def build(root, split="train", **kwargs):
+    return DATASETS.build(dict(type="ETraMDataset", data_root=str(root), split=split, pipeline=PIPELINE) | kwargs)
+
+
+def request(recording, start, stop, is_first=False):
+    return ClipRequest(recording, start, stop, is_first=is_first, lane=1, seed=(0,))
+
+
+def test_item_holds_frames_boxes_and_metas(shared):
+    """Against the golden files by hand: labels are in sensor pixels there, twice the network's."""
+    root = shared / "golden" / "preprocess" / "out"
+    dataset = build(root)
+    sequence = dataset.sequences[0]
+    archive = np.load(sequence.folder / "labels_v2" / "labels.npz")
+    first = int(sequence.labelled[0])
+    item = dataset[request(0, first, first + 5, is_first=True)]
+    assert item["inputs"].dtype == torch.uint8 and item["inputs"].shape == (5, 20, 360, 640)
+    assert np.array_equal(item["inputs"], sequence.read(first, first + 5))
+    frame = item["data_samples"][0]
+    rows = slice(*archive["objframe_idx_2_label_idx"][:2])
+    boxes = archive["labels"][rows]
+    x2 = np.minimum((boxes["x"] + boxes["w"]).clip(0, 1279) / 2, 639)
+    np.testing.assert_allclose(frame.gt_instances.bboxes[:, 0], boxes["x"] / 2, atol=1e-4)
+    np.testing.assert_allclose(frame.gt_instances.bboxes[:, 2], x2, atol=1e-4)
+    assert frame.gt_instances.labels.tolist() == boxes["class_id"].tolist()
+    assert frame.t_us == sequence.t_us[first] and frame.recording == sequence.name
+    assert (frame.is_labelled, frame.is_first, frame.is_padding, frame.lane) == (True, True, False, 1)
+    assert [f.is_first for f in item["data_samples"]] == [True] + [False] * 4
+    assert not dataset[request(0, first, first + 5)]["data_samples"][0].is_first
+
+
+def test_short_clips_are_padded(sample):
+    dataset = build(sample)
+    item = dataset[request(0, 3, 5)]
+    assert [f.is_padding for f in item["data_samples"]] == [False, False, True, True, True]
+    assert not item["inputs"][2:].any() and item["inputs"][:2].any()
+    assert not any(f.is_labelled or len(f.gt_instances) for f in item["data_samples"][2:])
+    empty = dataset[request(0, 0, 0, is_first=True)]
+    assert all(f.is_padding for f in empty["data_samples"]) and empty["data_samples"][0].is_first
+
+
+def test_all_boxes_are_served_once(sample):
+    dataset = build(sample, "val", test_mode=True)
+    sampler = StreamEvalBatchSampler(SimpleNamespace(dataset=dataset), 3)
+    frames = [f for batch in sampler for r in batch for f in dataset[r]["data_samples"] if f.is_labelled]
+    labels = torch.cat([f.gt_instances.labels for f in frames])
+    assert len(frames) == len(dataset)
+    assert np.bincount(labels, minlength=8).tolist() == dataset.class_counts().tolist()
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_workers_change_nothing(sample, workers):
+    pipeline = [dict(type="ClipFlip"), dict(type="ClipZoom"), dict(type="PackClip")]
+    dataset = build(sample, pipeline=pipeline)
+
+    def load(num_workers):
+        sampler = StreamBatchSampler(SimpleNamespace(dataset=dataset, seed=3), 3, mode="mixed")
+        loader = DataLoader(dataset, batch_sampler=sampler, num_workers=num_workers, collate_fn=pseudo_collate)
+        return list(islice(loader, 6))
+
+    for one, other in zip(load(0), load(workers), strict=True):
+        assert all(map(torch.equal, one["inputs"], other["inputs"]))
+        for a, b in zip(one["data_samples"], other["data_samples"], strict=True):
+            assert [f.t_us for f in a] == [f.t_us for f in b]
+            assert all(torch.equal(f.gt_instances.bboxes, g.gt_instances.bboxes) for f, g in zip(a, b, strict=True))
+
+
+def test_augmentation_is_constant_along_a_stream(sample):
+    """A stream that is flipped in its first clip is flipped in all of them."""
+    dataset = build(sample, pipeline=[dict(type="ClipFlip"), dict(type="PackClip")])
+    plain = build(sample)
+    sampler = StreamBatchSampler(SimpleNamespace(dataset=dataset, seed=0), 1)
+    flips = {}
+    for (r,) in islice(iter(sampler), 60):
+        mirrored = torch.equal(dataset[r]["inputs"], plain[r]["inputs"].flip(-1))
+        flips.setdefault(r.seed, set()).add(mirrored)
+    assert all(len(seen) == 1 for seen in flips.values())
+    assert {True} in flips.values() and {False} in flips.values()
+
+
+def test_class_sets_map_ids(sample):
+    eight, three = build(sample), build(sample, class_set="etram3_from8")
+    counts = eight.class_counts()
+    groups = [counts[0], counts[[1, 3, 5, 6]].sum(), counts[[2, 4, 7]].sum()]
+    assert three.class_counts().tolist() == groups
+    assert three.metainfo["classes"] == ("pedestrian", "vehicle", "micro-mobility")
+    named = build(sample, metainfo=dict(classes=tuple("abcdefgh")))
+    assert named.metainfo["classes"] == tuple("abcdefgh")
+
+
+def test_unknown_ids_are_named(sample):
+    with pytest.raises(InputError, match=r"class ids \[.*\] are not in class_set 'etram3'"):
+        build(sample, class_set="etram3")
+    with pytest.raises(InputError, match="unknown class_set 'etram9'"):
+        build(sample, class_set="etram9")
+
+
+def test_missing_data_names_the_tools(tmp_path):
+    with pytest.raises(InputError, match=r"tools/make_sample\.py.*tools/preprocess\.py"):
+        build(tmp_path / "nothing")
+    (tmp_path / "train").mkdir()
+    with pytest.raises(InputError, match=r"no preprocessed sequence.*tools/preprocess\.py"):
+        build(tmp_path)
+
+
+def test_damaged_sequence_is_named(sample, tmp_path):
+    shutil.copytree(sample, tmp_path / "copy")
+    path = next((tmp_path / "copy" / "train").glob("*/event_representations_v2/*/*.h5"))
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(InputError, match=f"{path.name}: not a readable HDF5 file"):
+        build(tmp_path / "copy")
+
+
+def test_sequences_of_two_sizes_are_refused(sample, shared, tmp_path):
+    shutil.copytree(sample / "train", tmp_path / "train")
+    other = shared / "golden" / "preprocess" / "out" / "train" / "train_day_0001"
+    shutil.copytree(other, tmp_path / "train" / "zzz")
+    with pytest.raises(InputError, match=r"differ in \(channels, height, width\)"):
+        build(tmp_path)
+
+
+def test_unfinished_sequences_are_not_seen(sample, tmp_path):
+    shutil.copytree(sample / "train", tmp_path / "train")
+    first = next((tmp_path / "train").iterdir())
+    first.rename(first.with_name(f".{first.name}.1.in_progress"))
+    assert len(build(tmp_path).sequences) == len(build(sample).sequences) - 1

@@ -1,0 +1,119 @@
+"""Augmentation moves pixels and boxes together, and the same way along a stream."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from etram_mmdet.datasets.transforms import ClipFlip, ClipZoom, crop_around, flip, zoom_in, zoom_out
+
+H, W = 48, 64
+BOX = np.array([[20, 10, 35, 21]], np.float32)
+
+
+def clip(boxes=BOX, frames=3):
+    """Frames that are filled exactly where the boxes are."""
+    pixels = np.zeros((frames, 2, H, W), np.uint8)
+    for x1, y1, x2, y2 in boxes.astype(int):
+        pixels[..., y1 : y2 + 1, x1 : x2 + 1] = 7
+    return pixels, [boxes.copy() for _ in range(frames)]
+
+
+def filled(pixels):
+    """xyxy of what is filled."""
+    ys, xs = np.nonzero(pixels[0, 0])
+    return np.array([xs.min(), ys.min(), xs.max(), ys.max()])
+
+
+def results(seed, streamed, boxes=BOX):
+    pixels, bboxes = clip(boxes)
+    return dict(
+        frames=pixels,
+        bboxes=bboxes,
+        labels=[np.zeros(len(b), int) for b in bboxes],
+        streamed=streamed,
+        rng=np.random.default_rng(seed),
+    )
+
+
+def test_flip_mirrors_pixels_and_boxes():
+    pixels, boxes = flip(*clip())
+    assert boxes[0].tolist() == [[28, 10, 43, 21]]
+    assert filled(pixels).tolist() == boxes[0][0].tolist()
+
+
+def test_flip_twice_is_identity():
+    pixels, boxes = clip()
+    twice, boxes_twice = flip(*flip(pixels, boxes))
+    assert np.array_equal(twice, pixels)
+    assert all(map(np.array_equal, boxes_twice, boxes))
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.1, 1.2])
+@pytest.mark.parametrize("offset", [(0.0, 0.0), (0.5, 0.3), (0.99, 0.99)])
+def test_zoom_out_keeps_boxes_on_their_pixels(factor, offset):
+    pixels, boxes = zoom_out(*clip(), factor, offset)
+    assert np.abs(filled(pixels) - boxes[0][0]).max() <= 1.01
+    assert boxes[0][0, 2] - boxes[0][0, 0] == pytest.approx(15 / factor, abs=1e-4)
+
+
+def test_zoom_out_offset_moves():
+    near, far = (filled(zoom_out(*clip(), 1.2, o)[0]) for o in ((0.0, 0.0), (0.99, 0.99)))
+    assert (far - near).tolist() == [W - int(W / 1.2), H - int(H / 1.2)] * 2
+
+
+@pytest.mark.parametrize(("factor", "corner"), [(1.0, (0, 0)), (1.25, (4, 12)), (1.5, (4, 12))])
+def test_zoom_in_keeps_boxes_on_their_pixels(factor, corner):
+    pixels, boxes = zoom_in(*clip(), factor, corner)
+    assert np.abs(filled(pixels) - boxes[0][0]).max() <= factor + 0.01
+
+
+def test_zoom_in_cuts_boxes_and_drops_lost_ones():
+    outside = np.array([[60, 40, 63, 47], [20, 10, 35, 21]], np.float32)
+    transform = ClipZoom(random_prob=1.0, in_share=1.0)
+    for seed in range(20):
+        out = transform(results(seed, streamed=False, boxes=outside))
+        for boxes, labels in zip(out["bboxes"], out["labels"], strict=True):
+            assert len(boxes) == len(labels)
+            assert (boxes[:, 2:] > boxes[:, :2]).all() and (boxes >= 0).all()
+            assert (boxes[:, 2] <= W).all() and (boxes[:, 3] <= H).all()
+
+
+@pytest.mark.parametrize("offset", [(0.0, 0.0), (0.5, 0.5), (0.999, 0.999)])
+@pytest.mark.parametrize("factor", [1.1, 1.5])
+def test_crop_holds_the_box(factor, offset):
+    y, x = crop_around(BOX[0], (H, W), factor, offset)
+    assert 0 <= y <= H - int(H / factor) and 0 <= x <= W - int(W / factor)
+    assert x <= 20 and x + int(W / factor) - 1 >= 35
+    assert y <= 10 and y + int(H / factor) - 1 >= 21
+
+
+@pytest.mark.parametrize("transform", [ClipFlip(), ClipZoom(stream_prob=0.7)])
+def test_constant_along_a_stream_and_new_in_the_next_pass(transform):
+    outcomes = [transform(results((0, k), streamed=True))["bboxes"][0].tolist() for k in range(12)]
+    again = [transform(results((0, k), streamed=True))["bboxes"][0].tolist() for k in range(12)]
+    assert outcomes == again
+    assert len({str(o) for o in outcomes}) > 1
+
+
+def test_streams_are_never_enlarged():
+    transform = ClipZoom(stream_prob=1.0)
+    widths = [np.diff(transform(results(k, streamed=True))["bboxes"][0][0, ::2])[0] for k in range(30)]
+    assert max(widths) <= 15 and min(widths) >= 15 / 1.2 - 1e-4
+    alone = [np.diff(ClipZoom()(results(k, streamed=False))["bboxes"][0][0, ::2])[0] for k in range(30)]
+    assert max(alone) > 15
+
+
+def test_probability_zero_changes_nothing():
+    for transform in (ClipFlip(prob=0.0), ClipZoom(stream_prob=0.0, random_prob=0.0)):
+        for streamed in (True, False):
+            before, after = results(1, streamed), transform(results(1, streamed))
+            assert np.array_equal(before["frames"], after["frames"])
+            assert before["bboxes"][0].tolist() == after["bboxes"][0].tolist()
+
+
+def test_inputs_are_not_changed():
+    pixels, boxes = clip()
+    pixels.flags.writeable = boxes[0].flags.writeable = False
+    for function, args in ((flip, ()), (zoom_out, (1.2, (0.2, 0.2))), (zoom_in, (1.2, (2, 2)))):
+        function(pixels, boxes, *args)

@@ -1,0 +1,190 @@
+"""Checkpoints carry their config, execute nothing and load whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.logging import HistoryBuffer
+
+from etram_mmdet.engine.checkpoint import (
+    CONFIG_KEY,
+    config_of,
+    load_checkpoint_file,
+    load_foreign_weights,
+    make_plain,
+    restore_histories,
+    save_atomically,
+)
+from etram_mmdet.engine.config import load_config
+from etram_mmdet.engine.model_differences import model_differences
+from etram_mmdet.engine.runner import load_strictly
+from etram_mmdet.events.errors import InputError
+from tests.conftest import ROOT
+
+
+class Bomb:
+    """Unpickling it makes a folder."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+@pytest.mark.parametrize("load", [load_checkpoint_file, load_foreign_weights])
+def test_nothing_is_executed(load, tmp_path):
+    evil, trace = tmp_path / "evil.pth", tmp_path / "executed"
+    torch.save(dict(state_dict={"w": torch.ones(2)}, meta=Bomb(trace)), evil)
+    if load is load_checkpoint_file:
+        with pytest.raises(InputError, match="refused"):
+            load(evil)
+    else:
+        assert torch.equal(load(evil)["w"], torch.ones(2))
+    assert not trace.exists()
+    torch.load(evil, weights_only=False)
+    assert trace.exists()  # the bomb works where it is allowed to
+
+
+def test_foreign_objects_are_not_built(tmp_path):
+    """A Lightning checkpoint's hyper-parameters are objects of packages that need not be installed."""
+    path = tmp_path / "lightning.ckpt"
+    weights = {"mdl.w": torch.arange(4.0).view(2, 2), "mdl.n": torch.tensor(3)}
+    torch.save(dict(state_dict=weights, hyper_parameters=Config(dict(a=[1, dict(b=2)])), epoch=3), path)
+    loaded = load_foreign_weights(path)
+    assert set(loaded) == set(weights) and all(torch.equal(loaded[k], weights[k]) for k in weights)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", pickle.dumps([1])])
+@pytest.mark.parametrize("load", [load_checkpoint_file, load_foreign_weights])
+def test_damaged_files_are_named(load, content, tmp_path):
+    path = tmp_path / "x.pth"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"x\.pth"):
+        load(path)
+    with pytest.raises(InputError, match="no such checkpoint"):
+        load(tmp_path / "y.pth")
+
+
+def test_truncated_checkpoint_is_named(tmp_path):
+    path = tmp_path / "x.pth"
+    torch.save(dict(state_dict={"w": torch.rand(1000)}), path)
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(InputError, match="not a readable checkpoint"):
+        load_checkpoint_file(path)
+
+
+def test_config_survives_as_data(tmp_path):
+    cfg = load_config(ROOT / "configs" / "patch2_sizeaware.py")
+    hub = dict(
+        log_scalars={"loss": HistoryBuffer([1.0, 0.5], [1, 2], 100)},
+        runtime_info=dict(iter=3, best="x", ids=[1, 2], model=object()),
+        resumed_keys=dict(iter=True, model=True),
+    )
+    checkpoint = dict(meta=dict(cfg="import os"), state_dict={}, message_hub=hub, param_schedulers=[dict(f=print, n=1)])
+    make_plain(checkpoint, cfg)
+    save_atomically(checkpoint, tmp_path / "x.pth")
+    assert [p.name for p in tmp_path.iterdir()] == ["x.pth"]
+    loaded = load_checkpoint_file(tmp_path / "x.pth")
+    assert loaded["param_schedulers"] == [dict(n=1)]
+    assert loaded["message_hub"]["runtime_info"] == dict(iter=3, best="x", ids=[1, 2])
+    assert set(loaded["message_hub"]["resumed_keys"]) == {"iter"}
+    assert isinstance(json.loads(loaded["meta"][CONFIG_KEY]), dict) and "cfg" not in loaded["meta"]
+    assert not model_differences(cfg.model.to_dict(), config_of(loaded, "x").model.to_dict())
+    restore_histories(loaded)
+    history = loaded["message_hub"]["log_scalars"]["loss"]
+    assert isinstance(history, HistoryBuffer)
+    assert history.data[0].tolist() == [1.0, 0.5] and history.data[1].tolist() == [1, 2]
+    assert history.max_length == 100
+
+
+def test_numbers_are_allowed_and_methods_are_not(tmp_path):
+    """mmengine pickles its histories with their methods, which nothing but full unpickling can read."""
+    torch.save(dict(state_dict={}, array=np.arange(3), number=np.float64(2)), tmp_path / "x.pth")
+    loaded = load_checkpoint_file(tmp_path / "x.pth")
+    assert loaded["array"].tolist() == [0, 1, 2] and loaded["number"] == 2
+    torch.save(dict(state_dict={}, history=HistoryBuffer([1.0], [1], 10)), tmp_path / "y.pth")
+    with pytest.raises(InputError, match=r"y\.pth: refused.*HistoryBuffer was not"):
+        load_checkpoint_file(tmp_path / "y.pth")
+
+
+@pytest.mark.parametrize("bad", [dict(type="os.system", command="true"), dict(_scope_="evil", type="X")])
+def test_config_may_name_registered_classes_only(bad):
+    checkpoint = dict(meta={CONFIG_KEY: json.dumps(dict(custom_hooks=[bad]))})
+    with pytest.raises(InputError, match="refused"):
+        config_of(checkpoint, "x.pth")
+
+
+def test_modules_named_in_a_checkpoint_are_not_imported():
+    checkpoint = dict(meta={CONFIG_KEY: json.dumps(dict(custom_imports=dict(imports=["antigravity"])))})
+    assert "custom_imports" not in config_of(checkpoint, "x.pth")
+
+
+def test_checkpoint_without_config_says_so():
+    with pytest.raises(InputError, match=r"tools/test\.py CONFIG x\.pth"):
+        config_of(dict(meta={}), "x.pth")
+
+
+def differences(ours, theirs):
+    models = [load_config(ROOT / "configs" / f"{name}.py").model.to_dict() for name in (ours, theirs)]
+    return model_differences(*models)
+
+
+def test_model_differences_are_named():
+    assert differences("baseline", "patch2") == [
+        "backbone.out_stages: config [2, 3, 4], checkpoint [1, 2, 3]",
+        "backbone.patch_size: config 4, checkpoint 2",
+    ]
+    assert differences("baseline", "sizeaware") == []  # another loss, the same network
+    assert "neck.num_csp_blocks: config 2, checkpoint 1" in differences("baseline", "baseline_tiny")
+
+
+def test_defaults_count_as_stated():
+    short, full = dict(type="MaxViTRNN", patch_size=4), dict(type="MaxViTRNN", dws_conv=False, out_stages=[2, 3, 4])
+    assert model_differences(dict(backbone=short), dict(backbone=full)) == []
+    assert model_differences(dict(backbone=short), dict(backbone=full | dict(dws_conv=True))) == [
+        "backbone.dws_conv: config False, checkpoint True"
+    ]
+
+
+def test_loads_whole_or_not_at_all():
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 3))
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    weights = {k: v + 1 for k, v in before.items()}
+    weights["1.weight"] = torch.zeros(4, 2)
+    weights["2.bias"] = weights.pop("1.bias")
+    with pytest.raises(InputError, match=r"3 of 4 tensors differ: missing 1\.bias; unexpected 2\.bias; 1\.weight is"):
+        load_strictly(model, weights, "x.pth")
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+def test_rvt_weights_both_directions(shared):
+    from etram_mmdet.engine.rvt_weights import from_rvt, to_rvt
+    from tests.golden import build_golden_detector, load_golden
+
+    golden = load_golden(shared / "golden" / "rvt_tiny_patch4.pt")
+    model = build_golden_detector(golden)
+    back = to_rvt(model.state_dict())
+    assert set(back) == set(golden["state_dict"])
+    assert all(torch.equal(back[k], golden["state_dict"][k].to(back[k].dtype)) for k in back)
+    lightning = {f"mdl.{k}": v for k, v in back.items()}
+    assert all(torch.equal(v, model.state_dict()[k]) for k, v in from_rvt(lightning, model).items())
+    lightning.pop("mdl.fpn.C3_p4.conv1.conv.weight")
+    lightning["mdl.extra"] = torch.zeros(1)
+    with pytest.raises(InputError, match=r"2 tensors differ: missing fpn\.C3_p4\.conv1\.conv\.weight; left over extra"):
+        from_rvt(lightning, model)
+
+
+def test_four_level_neck_has_names_of_its_own():
+    """RVT has three levels only; the fourth must not collide with them."""
+    from etram_mmdet.engine.rvt_weights import to_rvt
+
+    weights = MODELS.build(load_config(ROOT / "configs" / "fourscale.py").model).state_dict()
+    assert len(to_rvt(weights)) == len(weights)

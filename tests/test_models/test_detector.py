@@ -1,0 +1,255 @@
+"""RecurrentDetector around backbones, necks and heads."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample, TrackDataSample
+from mmengine.config import ConfigDict
+from mmengine.structures import InstanceData
+
+from etram_mmdet.events.errors import InputError
+
+BACKBONE = dict(
+    type="MaxViTRNN", in_channels=4, embed_dims=8, head_dim=8, patch_size=2, partition_size=(2, 3), out_stages=(1, 2, 3)
+)
+NECK = dict(type="YOLOXPAFPN", num_csp_blocks=1)
+HEAD = dict(type="RVTYOLOXHead", num_classes=3)
+RANGES = ((-1, 8), (8, 16), (16, 1e8))
+TRAIN = dict(assigner=dict(type="RVTSimOTAAssigner"))
+TEST = dict(score_thr=0.0, nms=dict(type="nms", iou_threshold=0.5))
+
+
+def build(**kwargs):
+    torch.manual_seed(0)
+    cfg = dict(backbone=BACKBONE, neck=NECK, bbox_head=HEAD, train_cfg=TRAIN, test_cfg=TEST) | kwargs
+    model = MODELS.build(ConfigDict(type="RecurrentDetector", **cfg))
+    model.init_weights()
+    return model
+
+
+def batch(is_first=(True, True), labelled=((0, 1), (0, 0), (1, 1)), boxes=2, seed=0, hw=(14, 22)):
+    """Raw data as a loader gives it: T x B as ``labelled``, frames smaller than the padded size."""
+    rng = np.random.default_rng(seed)
+    steps = len(labelled)
+    inputs, samples = [], []
+    for lane, first in enumerate(is_first):
+        track = TrackDataSample()
+        track.video_data_samples = [
+            frame(rng, lane, t, first, bool(labelled[t][lane]), boxes, hw) for t in range(steps)
+        ]
+        inputs.append(torch.from_numpy(rng.integers(0, 9, (steps, 4, *hw), dtype=np.uint8)))
+        samples.append(track)
+    return dict(inputs=inputs, data_samples=samples)
+
+
+def frame(rng, lane, t, first, is_labelled, boxes, hw):
+    corner = rng.uniform(0, 8, (boxes, 2))
+    sample = DetDataSample(
+        metainfo=dict(
+            recording=f"r{lane}",
+            t_us=t,
+            is_labelled=is_labelled,
+            is_first=first and t == 0,
+            is_padding=False,
+            lane=lane,
+            img_shape=hw,
+        )
+    )
+    xyxy = np.concatenate([corner, corner + rng.uniform(3, 6, (boxes, 2))], 1).astype(np.float32)
+    sample.gt_instances = InstanceData(
+        bboxes=torch.from_numpy(xyxy), labels=torch.from_numpy(rng.integers(0, 3, boxes))
+    )
+    return sample
+
+
+def losses(model, data):
+    return model(**model.data_preprocessor(data, True), mode="loss")
+
+
+def predictions(model, data):
+    with torch.no_grad():
+        return model.eval().val_step(data)
+
+
+def test_preprocessor_pads_and_marks():
+    model = build()
+    data = model.data_preprocessor(batch(is_first=(True, False)), True)
+    assert data["inputs"].shape == (3, 2, 4, 16, 24)
+    assert not data["inputs"][..., 14:, :].any() and not data["inputs"][..., 22:].any()
+    assert data["is_first"].tolist() == [True, False]
+    assert data["is_labelled"].tolist() == [[False, True], [False, False], [True, True]]
+
+
+def test_preprocessor_names_shapes_that_differ():
+    data = batch()
+    data["inputs"][0] = data["inputs"][0][..., :20]
+    with pytest.raises(InputError, match=r"\(3, 4, 14, 20\), \(3, 4, 14, 22\)"):
+        build().data_preprocessor(data, True)
+
+
+def test_fills_neck_head_and_padding_from_the_backbone():
+    model = build()
+    assert model.neck.in_channels == [8, 16, 32]
+    assert model.bbox_head.strides == [2, 4, 8]
+    assert model.bbox_head.in_channels == model.bbox_head.feat_channels == model.neck.out_channels == 32 // 4
+    assert model.data_preprocessor.size_divisor == [16, 24]
+
+
+def test_config_is_not_changed():
+    neck, head = dict(NECK), dict(HEAD)
+    build(neck=neck, bbox_head=head)
+    assert neck == NECK and head == HEAD
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "says"),
+    [
+        (dict(bbox_head=HEAD | dict(strides=[8, 16, 32])), r"bbox_head.strides=\[8, 16, 32\].*\[2, 4, 8\]"),
+        (dict(neck=NECK | dict(in_channels=[8, 16, 64])), r"neck.in_channels=\[8, 16, 64\].*\[8, 16, 32\]"),
+        (dict(neck=NECK | dict(out_channels=16), bbox_head=HEAD | dict(in_channels=8)), "bbox_head.in_channels=8.*16"),
+        (dict(data_preprocessor=dict(type="EventDataPreprocessor", size_divisor=[32, 32])), r"\[32, 32\].*\[16, 24\]"),
+    ],
+)
+def test_contradictions_are_named(kwargs, says):
+    with pytest.raises(InputError, match=says):
+        build(**kwargs)
+
+
+def test_head_with_anchors_of_other_strides_is_refused():
+    anchors = dict(type="AnchorGenerator", octave_base_scale=4, scales_per_octave=1, ratios=[1.0], strides=[8, 16, 32])
+    head = dict(type="RetinaHead", num_classes=3, anchor_generator=anchors)
+    with pytest.raises(InputError, match=r"\[8, 16, 32\].*\[2, 4, 8\]"):
+        build(bbox_head=head, train_cfg=None)
+
+
+def test_predicts_labelled_frames_in_the_frame():
+    outputs = predictions(build(), batch())
+    assert [(s.recording, s.t_us) for s in outputs] == [("r1", 0), ("r0", 2), ("r1", 2)]
+    for sample in outputs:
+        boxes = sample.pred_instances.bboxes
+        assert len(boxes) and (boxes >= 0).all()
+        assert (boxes[:, 2] <= 22).all() and (boxes[:, 3] <= 14).all()
+
+
+def test_state_is_carried_and_reset():
+    first, second = batch(seed=1), batch(is_first=(False, False), seed=2)
+    scores = []
+    for restart in (False, True):
+        model = build()
+        predictions(model, first)
+        data = batch(is_first=(restart, False), seed=2) if restart else second
+        scores.append([s.pred_instances.scores.sort().values for s in predictions(model, data)])
+    changed = [not torch.equal(a, b) for a, b in zip(*scores, strict=True)]
+    assert changed == [False, True, False]  # frames r1, r0, r1: only lane 0 started afresh
+
+
+def test_validation_leaves_the_training_state_alone():
+    def second_loss(validate):
+        model = build().train()
+        losses(model, batch(seed=1))
+        if validate:
+            predictions(model, batch(seed=5))
+            model.train()
+            model.load_state_dict(weights[0])
+        weights.append({k: v.clone() for k, v in model.state_dict().items()})
+        return losses(model, batch(is_first=(False, False), seed=2))
+
+    weights = []
+    plain, interrupted = second_loss(False), second_loss(True)
+    assert all(torch.equal(plain[k], interrupted[k]) for k in plain)
+
+
+def test_state_is_not_saved_and_does_not_hold_the_graph():
+    model = build().train()
+    sum(losses(model, batch()).values()).backward()
+    assert not any("stream" in name or "lstm.h" in name for name in model.state_dict())
+    sum(losses(model, batch(is_first=(False, False))).values()).backward()  # raises if the first graph was kept
+
+
+@pytest.mark.parametrize("data", [dict(boxes=0), dict(labelled=((0, 0),) * 3)], ids=["no boxes", "no labels"])
+def test_empty_ground_truth_reaches_every_parameter(data):
+    model = build().train()
+    result = losses(model, batch(**data))
+    total = sum(result.values())
+    assert torch.isfinite(total)
+    total.backward()
+    missing = [name for name, p in model.named_parameters() if p.grad is None]
+    assert not missing
+    if "labelled" in data:
+        assert total == 0 and not any(p.grad.any() for p in model.parameters())
+
+
+def test_learns_one_batch():
+    model = build().train()
+    optimizer = torch.optim.AdamW(model.parameters(), 5e-3)
+    history = []
+    for _ in range(80):
+        loss = sum(losses(model, batch()).values())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        history.append(loss.item())
+    assert history[-1] < 0.6 * history[0]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        dict(
+            type="FCOSHead",
+            num_classes=3,
+            feat_channels=8,
+            stacked_convs=1,
+            norm_cfg=dict(type="BN"),
+            regress_ranges=RANGES,
+        ),
+        dict(
+            type="RetinaHead",
+            num_classes=3,
+            feat_channels=8,
+            stacked_convs=1,
+            anchor_generator=dict(type="AnchorGenerator", scales=[4], ratios=[1.0], strides=[2, 4, 8]),
+            bbox_coder=dict(type="DeltaXYWHBBoxCoder"),
+        ),
+    ],
+    ids=lambda h: h["type"],
+)
+def test_works_with_other_mmdet_parts(head):
+    assigner = dict(type="MaxIoUAssigner", pos_iou_thr=0.5, neg_iou_thr=0.4, min_pos_iou=0)
+    train_cfg = dict(assigner=assigner, allowed_border=-1, pos_weight=-1, debug=False)
+    test_cfg = dict(nms_pre=50, min_bbox_size=0, score_thr=0.0, nms=dict(type="nms", iou_threshold=0.5), max_per_img=20)
+    neck = dict(type="FPN", out_channels=8, num_outs=3)
+    model = build(neck=neck, bbox_head=head, train_cfg=train_cfg, test_cfg=test_cfg).train()
+    total = sum(sum(v) if isinstance(v, list) else v for v in losses(model, batch()).values())
+    total.backward()
+    assert torch.isfinite(total)
+    assert len(predictions(model, batch())) == 3
+
+
+def test_works_with_a_backbone_without_state():
+    backbone = dict(
+        type="ResNet", depth=18, in_channels=4, base_channels=8, out_indices=(1, 2, 3), strides=(1, 2, 2, 2)
+    )
+    backbone |= dict(stem_channels=8, norm_cfg=dict(type="BN"), num_stages=4)
+    neck = dict(type="YOLOXPAFPN", in_channels=[16, 32, 64], out_channels=16, num_csp_blocks=1)
+    head = dict(type="YOLOXHead", num_classes=3, in_channels=16, feat_channels=16, strides=[8, 16, 32])
+    preprocessor = dict(type="EventDataPreprocessor", size_divisor=[32, 32])
+    model = build(backbone=backbone, neck=neck, bbox_head=head, data_preprocessor=preprocessor).train()
+    assert torch.isfinite(sum(losses(model, batch()).values()))
+    assert len(predictions(model, batch())) == 3
+
+
+def test_half_precision_keeps_boxes_and_losses_in_float32():
+    model = build().train()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        result = losses(model, batch())
+    assert all(v.dtype == torch.float32 and torch.isfinite(v) for v in result.values())
+
+
+def test_unknown_mode_is_named():
+    model = build()
+    with pytest.raises(InputError, match="mode='train'"):
+        model(**model.data_preprocessor(batch(), True), mode="train")

@@ -1,0 +1,160 @@
+"""tools/train.py, tools/test.py, tools/convert_rvt.py and the distributed launchers, from the command line."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+
+import pytest
+import torch
+
+from etram_mmdet.engine.checkpoint import load_checkpoint_file
+from etram_mmdet.engine.rvt_weights import to_rvt
+from tests.test_tools.cli import SMALL, run, torchrun
+
+CONFIG = "configs/patch2_sizeaware_demo.py"
+
+
+def rows(folder):
+    with open(folder / "results.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def metrics(row):
+    return {k: float(v) for k, v in row.items() if k.startswith("coco/") and v}
+
+
+@pytest.fixture(scope="module")
+def trained(sample, tmp_path_factory):
+    """Work folder of a four-step run, and what it printed."""
+    folder = tmp_path_factory.mktemp("run")
+    output = run("tools/train.py", CONFIG, "--work-dir", folder, "--cfg-options", f"data_root={sample}/", *SMALL)
+    return folder, output
+
+
+def test_training_leaves_everything_in_the_work_folder(trained):
+    folder, output = trained
+    assert {p.name for p in folder.glob("*.pth")} >= {"iter_4.pth"}
+    assert not list(folder.glob("*.part"))
+    assert (folder / "last_checkpoint").read_text().strip() == str(folder / "iter_4.pth")
+    assert (folder / "patch2_sizeaware_demo.py").is_file()
+    assert [(r["split"], r["step"]) for r in rows(folder)] == [("val", "2"), ("val", "4")]
+    assert "protocol coco: class-aware, no box filter" in output
+    assert "no GPU: training in float32" in output
+    assert "learning rate 0.00141 for batch size 4" in output
+
+
+def test_checkpoint_alone_gives_the_numbers_of_validation(trained, tmp_path):
+    """The failure that ended the original experiment: a checkpoint that the standard validation could not load."""
+    folder, _ = trained
+    out = tmp_path / "predictions.json"
+    output = run("tools/test.py", folder / "iter_4.pth", "--work-dir", tmp_path, "--out", out)
+    assert "protocol coco" in output
+    (row,) = rows(tmp_path)
+    assert (row["split"], row["step"]) == ("val", "4")
+    assert metrics(row) == metrics(rows(folder)[-1])
+    saved = json.loads(out.read_text())
+    assert len(saved["frames"]) == int(row["coco/frames"])
+    assert set(saved["frames"][0]) == {"recording", "t_us", "bboxes", "scores", "labels"}
+
+
+def test_matching_config_is_accepted(trained, sample, tmp_path):
+    folder, _ = trained
+    options = ["--cfg-options", f"data_root={sample}/", SMALL[-1]]
+    run("tools/test.py", CONFIG, folder / "iter_4.pth", "--work-dir", tmp_path, *options)
+    assert metrics(rows(tmp_path)[0]) == metrics(rows(folder)[-1])
+
+
+def test_batch_size_and_workers_do_not_change_the_numbers(trained, tmp_path):
+    folder, _ = trained
+    options = ["--cfg-options", "test_dataloader.batch_size=1", "test_dataloader.num_workers=2"]
+    run("tools/test.py", folder / "iter_4.pth", "--work-dir", tmp_path, *options)
+    assert metrics(rows(tmp_path)[0]) == pytest.approx(metrics(rows(folder)[-1]), rel=1e-6, abs=1e-9)
+
+
+def test_config_of_another_model_is_refused_by_name(trained):
+    folder, _ = trained
+    output = run("tools/test.py", "configs/baseline.py", folder / "iter_4.pth", ok=False)
+    assert "backbone.patch_size: config 4, checkpoint 2" in output
+    assert "backbone.out_stages: config [2, 3, 4], checkpoint [1, 2, 3]" in output
+    assert f"tools/test.py {folder / 'iter_4.pth'}" in output
+
+
+def test_resume_goes_on_where_it_stopped(trained, tmp_path):
+    folder, _ = trained
+    shutil.copytree(folder, tmp_path / "copy")
+    data_root = load_config_root(folder)
+    options = ["--cfg-options", f"data_root={data_root}", *SMALL, "train_cfg.max_iters=6"]
+    output = run("tools/train.py", CONFIG, "--work-dir", tmp_path / "copy", "--resume", *options)
+    assert "resumed epoch: 0, iter: 4" in output
+    assert "Iter(train) [5/6]" in output and "Iter(train) [4/6]" not in output
+    assert load_checkpoint_file(tmp_path / "copy" / "iter_6.pth")["meta"]["iter"] == 6
+
+
+def load_config_root(folder):
+    from etram_mmdet.engine.checkpoint import config_of
+
+    return config_of(load_checkpoint_file(folder / "iter_4.pth"), "x").data_root
+
+
+def test_same_seed_same_weights(trained, sample, tmp_path):
+    folder, _ = trained
+    run("tools/train.py", CONFIG, "--work-dir", tmp_path, "--cfg-options", f"data_root={sample}/", *SMALL)
+    ours, again = (load_checkpoint_file(f / "iter_4.pth")["state_dict"] for f in (folder, tmp_path))
+    assert all(torch.equal(ours[k], again[k]) for k in ours)
+
+
+def test_resume_without_checkpoint_is_an_error(sample, tmp_path):
+    options = ["--cfg-options", f"data_root={sample}/", *SMALL]
+    output = run("tools/train.py", CONFIG, "--work-dir", tmp_path, "--resume", *options, ok=False)
+    assert "holds no checkpoint to resume from" in output
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (("tools/train.py", "configs/nothing.py"), "configs/nothing.py: no such config"),
+        (("tools/train.py", CONFIG, "--cfg-options", "data_root=/nothing/"), "tools/make_sample.py"),
+        (("tools/test.py", "nothing.pth"), "nothing.pth: no such checkpoint"),
+        (("tools/test.py", CONFIG, "nothing.pth"), "nothing.pth: no such checkpoint"),
+    ],
+)
+def test_bad_input_gets_a_sentence(command, says, tmp_path):
+    words = [*command, "--work-dir", tmp_path]
+    assert says in run(*words, ok=False)
+
+
+def test_wrong_number_of_classes_gets_a_sentence(sample, tmp_path):
+    options = ["--cfg-options", f"data_root={sample}/", *SMALL, "model.bbox_head.num_classes=3"]
+    output = run("tools/train.py", CONFIG, "--work-dir", tmp_path, *options, ok=False)
+    assert "num_classes=3" in output and "8 classes: pedestrian, car" in output
+
+
+def test_two_processes_train_and_test(trained, sample, tmp_path):
+    """The shell scripts call exactly this; evaluation agrees with one process to the last digit."""
+    folder, _ = trained
+    options = ["--cfg-options", f"data_root={sample}/", *SMALL]
+    output = torchrun(
+        2, "tools/train.py", CONFIG, "--launcher", "pytorch", "--auto-scale-lr", "--work-dir", tmp_path / "a", *options
+    )
+    assert "learning rate 0.002 for batch size 8" in output
+    assert rows(tmp_path / "a")[-1]["step"] == "4"
+    torchrun(2, "tools/test.py", folder / "iter_4.pth", "--launcher", "pytorch", "--work-dir", tmp_path / "b")
+    assert metrics(rows(tmp_path / "b")[0]) == metrics(rows(folder)[-1])
+
+
+def test_converted_rvt_checkpoint_can_be_tested(trained, tmp_path):
+    folder, _ = trained
+    weights = load_checkpoint_file(folder / "iter_4.pth")["state_dict"]
+    lightning = {f"mdl.{k}": v for k, v in to_rvt(weights).items()}
+    torch.save(dict(state_dict=lightning, hyper_parameters=object), tmp_path / "rvt.ckpt")
+    root = load_config_root(folder)
+    options = ["--config", CONFIG, "--cfg-options", f"data_root={root}", SMALL[-1]]
+    run("tools/convert_rvt.py", tmp_path / "rvt.ckpt", tmp_path / "ours.pth", *options)
+    run("tools/test.py", tmp_path / "ours.pth")
+    assert metrics(rows(tmp_path)[0]) == metrics(rows(folder)[-1])
+    output = run(
+        "tools/convert_rvt.py", tmp_path / "rvt.ckpt", tmp_path / "x.pth", "--config", "configs/baseline.py", ok=False
+    )
+    assert "does not fit the config's model" in output and not (tmp_path / "x.pth").exists()
