@@ -1,0 +1,61 @@
+"""Make a sample of simulated traffic recordings in eTraM's on-disk form."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from etram_mmdet.events.class_sets import ETRAM8
+from etram_mmdet.events.errors import InputError
+from etram_mmdet.events.simulator import SPLITS, Summary, make_sample
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("out", help="folder; gets train, val and test, finished recordings in it are kept")
+    parser.add_argument(
+        "--recordings", type=int, nargs=3, default=(24, 6, 4), metavar=("TRAIN", "VAL", "TEST"), help="how many"
+    )
+    parser.add_argument("--seconds", type=float, default=6.0, help="length of each recording")
+    parser.add_argument("--width", type=int, default=1280, help="of the sensor, in pixels")
+    parser.add_argument("--height", type=int, default=720, help="of the sensor, in pixels")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes")
+    parser.add_argument("--workers", type=int, help="processes at a time; one per CPU if not given")
+    return parser.parse_args()
+
+
+def table(summaries: list[Summary]) -> str:
+    """Recordings, events, event rate and boxes per class of every split."""
+    head = ["split", "recordings", "night", "events", "Mev/s", *ETRAM8]
+    rows = [head]
+    for split in SPLITS:
+        of_split = [s for s in summaries if s.split == split]
+        events, seconds = sum(s.events for s in of_split), sum(s.duration_s for s in of_split)
+        rate = f"{events / seconds / 1e6:.3f}" if seconds else "-"
+        boxes = [sum(s.boxes[i] for s in of_split) for i in range(len(ETRAM8))]
+        rows.append([split, len(of_split), sum(s.night for s in of_split), events, rate, *boxes])
+    widths = [max(len(str(row[i])) for row in rows) for i in range(len(head))]
+    return "\n".join("  ".join(f"{cell!s:>{w}}" for cell, w in zip(row, widths, strict=True)) for row in rows)
+
+
+def main() -> int:
+    args = parse_args()
+    try:
+        summaries = make_sample(
+            args.out,
+            seed=args.seed,
+            width=args.width,
+            height=args.height,
+            recordings=tuple(args.recordings),
+            duration_s=args.seconds,
+            workers=args.workers,
+        )
+    except (InputError, OSError) as error:
+        print(f"make_sample: {error}", file=sys.stderr)
+        return 1
+    print(table(summaries))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
