@@ -16,6 +16,7 @@ from etram_mmdet.events.errors import InputError
 
 # Variables of the base configs that the three dataset entries share; overriding one must reach all of them.
 _SHARED = ("data_root", "class_set")
+_TRAINING = ("train_cfg", "train_dataloader", "optim_wrapper", "param_scheduler")
 _LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 
 
@@ -50,6 +51,7 @@ def config_for_checkpoint(config: str | Path | None, checkpoint: str | Path, opt
         if "meta" in content:
             _refuse_differences(cfg, config_of(content, checkpoint), config, checkpoint)
     cfg.load_from, cfg.resume = str(checkpoint), False
+    cfg.merge_from_dict(dict.fromkeys(_TRAINING))
     return cfg
 
 

@@ -53,6 +53,11 @@ class StreamRunner(Runner):
         check_classes(self.model, loop.dataloader.dataset)
         return loop
 
+    def dump_config(self) -> None:
+        """Keep the config of a training run beside its checkpoints; a test of one of them must not replace it."""
+        if self._train_loop is not None:
+            super().dump_config()
+
     def load_or_resume(self) -> None:
         """Raises ``InputError`` where mmengine would start from scratch: ``resume`` without a checkpoint."""
         if self._resume and self._load_from is None and find_latest_checkpoint(self.work_dir) is None:

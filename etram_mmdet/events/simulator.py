@@ -136,7 +136,7 @@ def make_sample(
         (out / split).mkdir(parents=True, exist_ok=True)
     todo = [job for job in jobs if not _is_done(job, out)]
     workers = min(workers or os.cpu_count() or 1, os.cpu_count() or 1, max(len(todo), 1))
-    for _ in tqdm(_write_all(todo, out, workers), "recordings", len(todo), disable=None):
+    for _ in tqdm(_write_all(todo, out, workers), "recordings", len(todo)):
         pass
     return [_summarise(job, out) for job in jobs]
 
@@ -146,7 +146,7 @@ def _write_all(jobs: list[Job], out: Path, workers: int) -> Iterator[None]:
         yield from map(_write, jobs, repeat(out))
         return
     # OpenCV's own threads would only get in the workers' way.
-    context, one_thread = get_context("spawn"), dict(initializer=cv2.setNumThreads, initargs=(1,))
+    context, one_thread = get_context("fork"), dict(initializer=cv2.setNumThreads, initargs=(1,))
     with ProcessPoolExecutor(workers, mp_context=context, **one_thread) as pool:
         yield from pool.map(_write, jobs, repeat(out))
 
