@@ -29,7 +29,7 @@ def parse_args() -> argparse.Namespace:
 
 def run(step: str, *command: str) -> None:
     print(f"\n== {step}: python {' '.join(command)}", flush=True)
-    if subprocess.run([sys.executable, *command], cwd=Path(__file__).parents[1]).returncode:
+    if subprocess.run([sys.executable, *command]).returncode:
         sys.exit(f"demo: the step '{step}' failed")
 
 

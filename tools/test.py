@@ -40,6 +40,8 @@ def main() -> None:
         cfg = config_for_checkpoint(args.config, args.checkpoint, args.cfg_options)
         cfg.launcher = args.launcher
         cfg.work_dir = args.work_dir or str(Path(args.checkpoint).resolve().parent)
+        if args.out:
+            Path(args.out).parent.mkdir(parents=True, exist_ok=True)
         runner = StreamRunner.from_cfg(cfg)
         runner.test()
         if args.out:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
 from mmdet.registry import DATASETS, TRANSFORMS
 from mmengine.dataset import Compose
+from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
 from etram_mmdet.datasets.clips import ClipRequest, evaluation_segment, single_clips, training_segments
@@ -46,8 +48,11 @@ class ETraMDataset(Dataset):
         self.folder, self.split, self.clip_length = Path(data_root) / split, split, clip_length
         classes = get_class_set(class_set)
         self.metainfo = {**classes.metainfo, **(metainfo or {})}
-        folders = _sequence_folders(self.folder)
-        self.sequences = [s for s in (Sequence(f, representation, classes) for f in folders) if len(s.labelled)]
+        sequences = [Sequence(f, representation, classes) for f in _sequence_folders(self.folder)]
+        self.sequences = [s for s in sequences if len(s.labelled)]
+        unlabelled = [s.name for s in sequences if not len(s.labelled)]
+        if unlabelled:
+            print_log(f"{self.folder}: left out without labels: {', '.join(unlabelled)}", "current", logging.WARNING)
         self._check_shapes()
         self.segments = [segment for i, s in enumerate(self.sequences) for segment in self._segments(i, s, test_mode)]
         self.single_clips = [c for i, s in enumerate(self.sequences) for c in single_clips(i, s.labelled, clip_length)]

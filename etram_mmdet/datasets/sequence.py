@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import zipfile
+import zlib
 from pathlib import Path
 
 import h5py
@@ -36,6 +38,8 @@ class Sequence:
         self.t_us = _load(frames / "timestamps_us.npy")
         self.labelled = _load(frames / "objframe_idx_2_repr_idx.npy").astype(np.int64)
         with self._open() as file:
+            if "data" not in file:
+                raise InputError(f"{self.path}: holds no 'data'; delete the folder and preprocess again")
             self.num_frames, self.channels, *hw = file["data"].shape
         self.hw = tuple(hw)
         self._file: tuple[int, h5py.File] | None = None
@@ -51,8 +55,7 @@ class Sequence:
 
     def _load_boxes(self, class_set: ClassSet) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         path = self.folder / "labels_v2" / "labels.npz"
-        archive = _load(path)
-        boxes, first_row = archive["labels"], archive["objframe_idx_2_label_idx"].astype(np.int64)
+        boxes, first_row = _load(path, "labels"), _load(path, "objframe_idx_2_label_idx").astype(np.int64)
         labels = class_labels(boxes["class_id"], class_set, path)
         bboxes = self._network_xyxy(boxes)
         return bboxes, labels, np.append(first_row, len(boxes))
@@ -95,8 +98,9 @@ def class_labels(class_ids: np.ndarray, class_set: ClassSet, path: Path) -> np.n
     return known[class_ids.astype(np.int64)]
 
 
-def _load(path: Path) -> np.ndarray:
+def _load(path: Path, member: str | None = None) -> np.ndarray:
     try:
-        return np.load(path)
-    except (OSError, ValueError, EOFError) as error:
+        content = np.load(path)
+        return content if member is None else content[member]
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{path}: {error}; delete the sequence folder and run tools/preprocess.py again") from error

@@ -1,8 +1,9 @@
 """Augmentation of clips: one draw per clip, and the same draw for all clips of a stream's pass.
 
 Random numbers come from ``results['rng']``, which the sample carries. Numbers are drawn whether or not they are used,
-so that what one transform draws never depends on what another saw. Boxes are xyxy in network pixels, pixel columns 0 to
-W - 1 (RVT's convention).
+so that what one transform draws never depends on what another saw. Boxes are xyxy in network pixels, edges from 0 to W.
+RVT mirrors boxes about W - 1 and scales them by the drawn factor instead of the one that whole pixels allow; in frames
+of 96 pixels that moves them off their events by half a pixel on average.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ def resize_nearest(frames: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
 
 def flip(frames: np.ndarray, bboxes: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
     """Mirror a clip left to right."""
-    last = frames.shape[-1] - 1
-    mirrored = [np.stack([last - b[:, 2], b[:, 1], last - b[:, 0], b[:, 3]], 1) for b in bboxes]
+    width = frames.shape[-1]
+    mirrored = [np.stack([width - b[:, 2], b[:, 1], width - b[:, 0], b[:, 3]], 1) for b in bboxes]
     return np.ascontiguousarray(frames[..., ::-1]), mirrored
 
 
@@ -37,8 +38,8 @@ def zoom_out(
     y, x = (int(o * (full - small + 1)) for o, full, small in zip(offset, (h, w), small_hw, strict=True))
     canvas = np.zeros_like(frames)
     canvas[..., y : y + small_hw[0], x : x + small_hw[1]] = resize_nearest(frames, small_hw)
-    shift = np.array([x, y, x, y], np.float32)
-    return canvas, [(b / factor + shift).astype(np.float32) for b in bboxes]
+    scale = np.array([small_hw[1] / w, small_hw[0] / h] * 2, np.float32)
+    return canvas, [b * scale + np.array([x, y, x, y], np.float32) for b in bboxes]
 
 
 def zoom_in(
@@ -51,8 +52,9 @@ def zoom_in(
     h, w = frames.shape[-2:]
     (y, x), (crop_h, crop_w) = corner_yx, (int(h / factor), int(w / factor))
     enlarged = resize_nearest(np.ascontiguousarray(frames[..., y : y + crop_h, x : x + crop_w]), (h, w))
-    shift, limit = np.array([x, y, x, y], np.float32), np.array([crop_w - 1, crop_h - 1] * 2, np.float32)
-    return enlarged, [np.clip(b - shift, 0, limit) * np.float32(factor) for b in bboxes]
+    shift, limit = np.array([x, y, x, y], np.float32), np.array([crop_w, crop_h] * 2, np.float32)
+    frame = np.array([w, h] * 2, np.float32)
+    return enlarged, [np.minimum(np.clip(b - shift, 0, limit) * (frame / limit), frame) for b in bboxes]
 
 
 @TRANSFORMS.register_module()
@@ -128,7 +130,7 @@ def crop_around(
         high = hw[axis] - crop
         if box is not None:
             first, last = box[1 - axis], box[3 - axis]
-            low, high = max(low, int(np.ceil(last)) - crop + 1), min(high, int(first))
+            low, high = max(low, int(np.ceil(last)) - crop), min(high, int(first))
             low, high = min(low, hw[axis] - crop), max(high, 0)
             low, high = min(low, high), max(low, high)
         corner.append(low + int(offset[axis] * (high - low + 1)))

@@ -10,6 +10,7 @@ import collections
 import json
 import os
 import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -63,30 +64,22 @@ def config_to_json(cfg: Config) -> str:
     return json.dumps(cfg.to_dict(), default=str)
 
 
-def config_of(checkpoint: dict, path: str | Path) -> Config:
-    """The config that a checkpoint carries.
+def stored_config(checkpoint: dict, path: str | Path) -> dict:
+    """The config that a checkpoint carries, as plain data to compare with; nothing may be built from it.
 
     Raises:
-        InputError: when it carries none, or one that names anything but registered classes.
+        InputError: when the checkpoint carries no readable config.
     """
     text = checkpoint.get("meta", {}).get(CONFIG_KEY)
     if text is None:
         raise InputError(f"{path}: carries no config; give one: tools/test.py CONFIG {path}")
-    config = json.loads(text)
-    _refuse_import_paths(config, path)
-    config.pop("custom_imports", None)  # names of modules to import: ours is imported already
-    return Config(config)
-
-
-def _refuse_import_paths(node: object, path: str | Path) -> None:
-    """A ``type`` with a dot would make mmengine import and call whatever it names."""
-    if isinstance(node, dict):
-        name = node.get("type", "")
-        if (isinstance(name, str) and "." in name) or "_scope_" in node:
-            raise InputError(f"{path}: refused, its config asks for {name!r} instead of a registered class")
-    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
-    for child in children:
-        _refuse_import_paths(child, path)
+    try:
+        config = json.loads(text)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: carries a config that is not JSON ({error}); copy the file again") from error
+    if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
+        raise InputError(f"{path}: carries a config without a model; give one: tools/test.py CONFIG {path}")
+    return config
 
 
 def save_atomically(checkpoint: dict, path: str | Path) -> None:
@@ -110,11 +103,12 @@ def make_plain(checkpoint: dict, cfg: Config) -> None:
         for name, buffer in hub["log_scalars"].items()
     }
     # OneCycleLR keeps a bound method among its numbers; loading leaves the fresh scheduler's own in place.
-    checkpoint["param_schedulers"] = [
-        {key: value for key, value in state.items() if not callable(value)}
-        for state in checkpoint.get("param_schedulers", [])
-    ]
-    hub["runtime_info"] = {name: value for name, value in hub["runtime_info"].items() if _is_plain(value)}
+    if "param_schedulers" in checkpoint:
+        checkpoint["param_schedulers"] = [
+            {key: value for key, value in state.items() if not callable(value)}
+            for state in checkpoint["param_schedulers"]
+        ]
+    hub["runtime_info"] = {k: v for k, v in hub["runtime_info"].items() if k != "cfg" and _is_plain(v)}
     hub["resumed_keys"] = {
         name: flag
         for name, flag in hub["resumed_keys"].items()
@@ -184,9 +178,11 @@ def load_foreign_weights(path: str | Path) -> dict[str, torch.Tensor]:
 
     if not Path(path).is_file():
         raise InputError(f"{path}: no such checkpoint")
+    if zipfile.is_zipfile(path) and any(n.endswith("constants.pkl") for n in zipfile.ZipFile(path).namelist()):
+        raise InputError(f"{path}: refused, it is a TorchScript program; save its state_dict instead")
     try:
         checkpoint = torch.load(path, map_location="cpu", pickle_module=Module, weights_only=False)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, KeyError, AttributeError) as error:
+    except (TypeError, RuntimeError, pickle.UnpicklingError, EOFError, OSError, KeyError, AttributeError) as error:
         raise InputError(f"{path}: not a readable checkpoint ({_first_line(error)}); download it again") from error
     weights = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else {}
     tensors = {name: value for name, value in weights.items() if isinstance(value, torch.Tensor)}

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from etram_mmdet.engine.checkpoint import config_of, load_checkpoint_file
+from etram_mmdet.engine.checkpoint import CONFIG_KEY, load_checkpoint_file, stored_config
 from etram_mmdet.engine.model_differences import model_differences
+from etram_mmdet.engine.trusted import evaluation_config
 from etram_mmdet.events.class_sets import get_class_set
 from etram_mmdet.events.errors import InputError
 
@@ -44,22 +45,22 @@ def config_for_checkpoint(config: str | Path | None, checkpoint: str | Path, opt
     """
     content = load_checkpoint_file(checkpoint)
     if config is None:
-        cfg = config_of(content, checkpoint)
+        cfg = evaluation_config(stored_config(content, checkpoint), checkpoint)
         apply_options(cfg, options)
     else:
         cfg = load_config(config, options)
-        if "meta" in content:
-            _refuse_differences(cfg, config_of(content, checkpoint), config, checkpoint)
+        if CONFIG_KEY in content.get("meta", {}):
+            _refuse_differences(cfg, stored_config(content, checkpoint), config, checkpoint)
     cfg.load_from, cfg.resume = str(checkpoint), False
     cfg.merge_from_dict(dict.fromkeys(_TRAINING))
     return cfg
 
 
-def _refuse_differences(cfg: Config, trained: Config, config: str | Path, checkpoint: str | Path) -> None:
-    differences = model_differences(cfg.model.to_dict(), trained.model.to_dict())
-    ours, theirs = (get_class_set(c.class_set).classes for c in (cfg, trained))
-    if ours != theirs:
-        differences.append(f"class_set: config {cfg.class_set}, checkpoint {trained.class_set}")
+def _refuse_differences(cfg: Config, trained: dict, config: str | Path, checkpoint: str | Path) -> None:
+    differences = model_differences(cfg.model.to_dict(), trained["model"])
+    ours, theirs = cfg.get("class_set"), trained.get("class_set")
+    if ours and theirs and get_class_set(ours).classes != get_class_set(theirs).classes:
+        differences.append(f"class_set: config {ours}, checkpoint {theirs}")
     if differences:
         raise InputError(
             f"{config} describes another model than {checkpoint}:\n  "

@@ -44,9 +44,10 @@ class ResultsCsvHook(Hook):
 
 @HOOKS.register_module()
 class FiniteLossHook(Hook):
-    """Stop at the first loss that is not finite and name it, the step and the recordings of the batch.
+    """Stop when a loss is not finite, naming it and the step.
 
-    Checked every ``interval`` steps, since reading a loss makes a GPU wait.
+    Losses are read every ``interval`` steps only, since reading makes a GPU wait; the weights are lost at the first bad
+    step already, so there is nothing to gain from noticing earlier.
     """
 
     def __init__(self, interval: int = 50) -> None:
@@ -57,8 +58,8 @@ class FiniteLossHook(Hook):
             return
         bad = [name for name, loss in outputs.items() if not torch.isfinite(torch.as_tensor(loss)).all()]
         if bad:
-            recordings = sorted({sample[0].recording for sample in data_batch["data_samples"]})
             raise FloatingPointError(
-                f"{', '.join(bad)} is not finite at step {runner.iter + 1} (recordings {', '.join(recordings)}). Lower "
-                "the learning rate (--cfg-options base_lr=...), or train without mixed precision"
+                f"{', '.join(bad)} is not finite at step {runner.iter + 1} (last looked {self.interval} steps before). "
+                "Lower the learning rate (--cfg-options base_lr=...) or train without mixed precision (--cfg-options "
+                "optim_wrapper.type=OptimWrapper)"
             )

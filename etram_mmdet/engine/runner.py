@@ -12,7 +12,7 @@ from mmengine.dist import master_only
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner, find_latest_checkpoint
 
-from etram_mmdet.engine.checkpoint import load_checkpoint_file, restore_histories
+from etram_mmdet.engine.checkpoint import load_checkpoint_file, restore_histories, stored_config
 from etram_mmdet.engine.hooks import PlainCheckpointHook
 from etram_mmdet.engine.resolve import check_classes, resolve, start_processes
 from etram_mmdet.events.errors import InputError
@@ -60,9 +60,35 @@ class StreamRunner(Runner):
 
     def load_or_resume(self) -> None:
         """Raises ``InputError`` where mmengine would start from scratch: ``resume`` without a checkpoint."""
-        if self._resume and self._load_from is None and find_latest_checkpoint(self.work_dir) is None:
-            raise InputError(f"{self.work_dir}: holds no checkpoint to resume from; leave --resume out to start afresh")
+        if self._resume and self._load_from is None:
+            self._load_from = self._latest_checkpoint()
         super().load_or_resume()
+
+    def _latest_checkpoint(self) -> str:
+        """The one named in ``last_checkpoint``; where a kill lost that file, the newest that is left."""
+        latest = find_latest_checkpoint(self.work_dir)
+        if latest is not None and Path(latest).is_file():
+            return latest
+        left = sorted(Path(self.work_dir).glob("iter_*.pth"), key=lambda p: int(p.stem.removeprefix("iter_")))
+        if not left:
+            raise InputError(f"{self.work_dir}: holds no checkpoint to resume from; leave --resume out to start afresh")
+        return str(left[-1])
+
+    def resume(self, filename: str, *args, **kwargs) -> None:
+        """Raises ``InputError`` where resuming would silently become another training: see the messages."""
+        content = load_checkpoint_file(filename)
+        if not {"optimizer", "param_schedulers", "message_hub"} <= set(content):
+            raise InputError(
+                f"{filename}: holds weights only (a best or converted checkpoint), so there is nothing to resume; "
+                f"start a new run from it with --cfg-options load_from={filename}"
+            )
+        steps, planned = self.train_loop.max_iters, stored_config(content, filename)["train_cfg"]["max_iters"]
+        if steps != planned:
+            raise InputError(
+                f"{filename}: belongs to a schedule of {planned} steps, the config asks for {steps}; resume with "
+                f"train_cfg.max_iters={planned}, or start a new run with --cfg-options load_from={filename}"
+            )
+        super().resume(filename, *args, **kwargs)
 
     def load_checkpoint(self, filename: str, map_location: str = "cpu", strict: bool = True, revise_keys=None) -> dict:
         """Load weights; raises ``InputError`` naming the first tensors that do not fit, and then loads nothing."""

@@ -26,7 +26,7 @@ def coco_metrics(frames: Sequence[Frame], classes: Sequence[str]) -> dict[str, f
         class, a size) has no key: COCO's own -1 would pass for a number in an average or a plot.
 
     Raises:
-        ValueError: there is no ground-truth box at all.
+        InputError: there is no ground-truth box at all.
     """
     boxes = int(boxes_per_class(frames, len(classes)).sum())
     if not boxes:

@@ -36,7 +36,7 @@ class EventCocoMetric(BaseMetric):
         self.frames: dict[tuple[str, int], Frame] = {}
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep the labelled frames of a batch; raises ``ValueError`` as `frame_of` does."""
+        """Keep the labelled frames of a batch; raises ``InputError`` as `frame_of` does."""
         for sample in data_samples:
             if sample.get("is_labelled", True) and not sample.get("is_padding", False):
                 self.results.append(frame_of(sample, len(self._classes)))
@@ -53,16 +53,16 @@ class EventCocoMetric(BaseMetric):
             try:
                 metrics = self.compute_metrics([frame for part in per_rank for frame in part])
                 outcome = [{f"{self.prefix}/{key}": value for key, value in metrics.items()}]
-            except ValueError as error:  # raised on every rank below: else the others wait for it for ever
+            except InputError as error:  # raised on every rank below: else the others wait for it for ever
                 outcome = [error]
         broadcast_object_list(outcome)
         self.results.clear()
-        if isinstance(outcome[0], ValueError):
+        if isinstance(outcome[0], InputError):
             raise outcome[0]
         return outcome[0]
 
     def compute_metrics(self, results: list[Frame]) -> dict[str, float]:
-        """`coco_metrics` of the merged frames, and a table in the log; raises ``ValueError`` if there are none."""
+        """`coco_metrics` of the merged frames, and a table in the log; raises ``InputError`` if there are none."""
         if not results:
             raise InputError(
                 "no labelled frame reached the metric; expected data samples with recording and t_us that are neither "

@@ -32,7 +32,7 @@ class Frame(NamedTuple):
 def frame_of(sample: dict, num_classes: int) -> Frame:
     """Copy one data sample (``DetDataSample.to_dict()``) to numpy.
 
-    Raises ``ValueError`` with recording and time for a box or score that is not finite and for a label without class.
+    Raises ``InputError`` with recording and time for a box or score that is not finite and for a label without class.
     """
     truth, predicted = sample["gt_instances"], sample["pred_instances"]
     frame = Frame(
@@ -51,7 +51,7 @@ def frame_of(sample: dict, num_classes: int) -> Frame:
 def merge(frames: Iterable[Frame]) -> dict[tuple[str, int], Frame]:
     """Each frame once, sorted by (recording, t_us), so that no metric depends on how the work was spread.
 
-    A frame may come twice (shards are padded to equal length) if it says the same; else ``ValueError``.
+    A frame may come twice (shards are padded to equal length) if it says the same; else ``InputError``.
     """
     merged: dict[tuple[str, int], Frame] = {}
     for frame in frames:

@@ -15,16 +15,18 @@ from mmengine.logging import HistoryBuffer
 
 from etram_mmdet.engine.checkpoint import (
     CONFIG_KEY,
-    config_of,
+    config_to_json,
     load_checkpoint_file,
     load_foreign_weights,
     make_plain,
     restore_histories,
     save_atomically,
+    stored_config,
 )
 from etram_mmdet.engine.config import load_config
 from etram_mmdet.engine.model_differences import model_differences
 from etram_mmdet.engine.runner import load_strictly
+from etram_mmdet.engine.trusted import evaluation_config
 from etram_mmdet.events.errors import InputError
 from tests.conftest import ROOT
 
@@ -85,7 +87,7 @@ def test_config_survives_as_data(tmp_path):
     cfg = load_config(ROOT / "configs" / "patch2_sizeaware.py")
     hub = dict(
         log_scalars={"loss": HistoryBuffer([1.0, 0.5], [1, 2], 100)},
-        runtime_info=dict(iter=3, best="x", ids=[1, 2], model=object()),
+        runtime_info=dict(cfg="import os", iter=3, best="x", ids=[1, 2], model=object()),
         resumed_keys=dict(iter=True, model=True),
     )
     checkpoint = dict(meta=dict(cfg="import os"), state_dict={}, message_hub=hub, param_schedulers=[dict(f=print, n=1)])
@@ -97,7 +99,7 @@ def test_config_survives_as_data(tmp_path):
     assert loaded["message_hub"]["runtime_info"] == dict(iter=3, best="x", ids=[1, 2])
     assert set(loaded["message_hub"]["resumed_keys"]) == {"iter"}
     assert isinstance(json.loads(loaded["meta"][CONFIG_KEY]), dict) and "cfg" not in loaded["meta"]
-    assert not model_differences(cfg.model.to_dict(), config_of(loaded, "x").model.to_dict())
+    assert not model_differences(cfg.model.to_dict(), stored_config(loaded, "x")["model"])
     restore_histories(loaded)
     history = loaded["message_hub"]["log_scalars"]["loss"]
     assert isinstance(history, HistoryBuffer)
@@ -115,21 +117,61 @@ def test_numbers_are_allowed_and_methods_are_not(tmp_path):
         load_checkpoint_file(tmp_path / "y.pth")
 
 
-@pytest.mark.parametrize("bad", [dict(type="os.system", command="true"), dict(_scope_="evil", type="X")])
-def test_config_may_name_registered_classes_only(bad):
-    checkpoint = dict(meta={CONFIG_KEY: json.dumps(dict(custom_hooks=[bad]))})
-    with pytest.raises(InputError, match="refused"):
-        config_of(checkpoint, "x.pth")
+def carrying(**config):
+    model = load_config(ROOT / "configs" / "baseline.py").model.to_dict()
+    return json.loads(json.dumps(dict(model=model, **config), default=str))
 
 
-def test_modules_named_in_a_checkpoint_are_not_imported():
-    checkpoint = dict(meta={CONFIG_KEY: json.dumps(dict(custom_imports=dict(imports=["antigravity"])))})
-    assert "custom_imports" not in config_of(checkpoint, "x.pth")
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        (dict(test_evaluator=dict(type="os.system", command="true")), "names 'os.system'"),
+        (dict(test_evaluator=dict(type="DumpResults", out_file_path="x.pkl")), "names 'DumpResults'"),
+        (dict(test_dataloader=dict(dataset=dict(type="BaseDataset", ann_file="x.pkl"))), "names 'BaseDataset'"),
+        (dict(test_dataloader=dict(_scope_="evil")), "names None"),
+        (dict(test_dataloader=dict(collate_fn=dict(type=["pickle"]))), "names ['pickle']"),
+        (dict(custom_imports=dict(imports=["etram_mmdet", "antigravity"])), "needs the modules antigravity"),
+    ],
+)
+def test_config_may_name_harmless_classes_only(config, says):
+    with pytest.raises(InputError) as error:
+        evaluation_config(carrying(**config), "x.pth")
+    assert says in str(error.value) and "tools/test.py CONFIG x.pth" in str(error.value)
 
 
-def test_checkpoint_without_config_says_so():
-    with pytest.raises(InputError, match=r"tools/test\.py CONFIG x\.pth"):
-        config_of(dict(meta={}), "x.pth")
+def test_models_that_load_other_files_are_refused():
+    stored = carrying()
+    stored["model"]["backbone"]["init_cfg"] = dict(type="Pretrained", checkpoint="x.pth")
+    with pytest.raises(InputError, match="names 'Pretrained'"):
+        evaluation_config(stored, "x.pth")
+
+
+def test_runtime_of_a_checkpoint_is_ignored():
+    cfg = evaluation_config(carrying(default_scope="antigravity", custom_hooks=[dict(type="Evil")], load_from="y"), "x")
+    assert cfg.default_scope == "mmdet" and "load_from" not in cfg
+    assert [hook.type for hook in cfg.custom_hooks] == ["ResultsCsvHook"]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.py")), ids=lambda p: p.stem)
+def test_every_config_may_be_carried(path):
+    cfg = load_config(path)
+    stored = stored_config(dict(meta={CONFIG_KEY: config_to_json(cfg)}), "x")
+    assert not model_differences(cfg.model.to_dict(), evaluation_config(stored, "x").model.to_dict())
+
+
+@pytest.mark.parametrize(
+    ("meta", "says"),
+    [({}, r"tools/test\.py CONFIG x\.pth"), ({CONFIG_KEY: "{"}, "not JSON"), ({CONFIG_KEY: "[]"}, "without a model")],
+)
+def test_checkpoint_without_config_says_so(meta, says):
+    with pytest.raises(InputError, match=says):
+        stored_config(dict(meta=meta), "x.pth")
+
+
+def test_programs_are_refused(tmp_path):
+    torch.jit.script(torch.nn.Linear(1, 1)).save(tmp_path / "x.pt")
+    with pytest.raises(InputError, match="TorchScript"):
+        load_foreign_weights(tmp_path / "x.pt")
 
 
 def differences(ours, theirs):

@@ -134,6 +134,11 @@ def test_predicts_labelled_frames_in_the_frame():
         assert (boxes[:, 2] <= 22).all() and (boxes[:, 3] <= 14).all()
 
 
+def test_a_batch_without_labels_predicts_one_unlabelled_frame():
+    (sample,) = predictions(build(), batch(labelled=((0, 0),) * 3))
+    assert not sample.is_labelled and "pred_instances" in sample
+
+
 def test_state_is_carried_and_reset():
     first, second = batch(seed=1), batch(is_first=(False, False), seed=2)
     scores = []
@@ -239,6 +244,7 @@ def test_works_with_a_backbone_without_state():
     preprocessor = dict(type="EventDataPreprocessor", size_divisor=[32, 32])
     model = build(backbone=backbone, neck=neck, bbox_head=head, data_preprocessor=preprocessor).train()
     assert torch.isfinite(sum(losses(model, batch()).values()))
+    assert torch.isfinite(sum(losses(model, batch(is_first=(False, False))).values()))
     assert len(predictions(model, batch())) == 3
 
 

@@ -12,6 +12,7 @@ from tests.conftest import ROOT
 SMALL = (
     "train_cfg.max_iters=4",
     "train_cfg.val_interval=2",
+    "train_cfg.val_begin=1",
     "default_hooks.checkpoint.interval=2",
     "default_hooks.logger.interval=1",
     "train_dataloader.num_workers=1",

@@ -9,7 +9,7 @@ import shutil
 import pytest
 import torch
 
-from etram_mmdet.engine.checkpoint import load_checkpoint_file
+from etram_mmdet.engine.checkpoint import load_checkpoint_file, stored_config
 from etram_mmdet.engine.rvt_weights import to_rvt
 from tests.test_tools.cli import SMALL, run, torchrun
 
@@ -81,21 +81,44 @@ def test_config_of_another_model_is_refused_by_name(trained):
     assert f"tools/test.py {folder / 'iter_4.pth'}" in output
 
 
-def test_resume_goes_on_where_it_stopped(trained, tmp_path):
+def test_resume_goes_on_where_it_stopped(trained, sample, tmp_path):
+    """From the middle of the run to its end: same steps, same learning rate, same counts in the optimiser."""
     folder, _ = trained
-    shutil.copytree(folder, tmp_path / "copy")
-    data_root = load_config_root(folder)
-    options = ["--cfg-options", f"data_root={data_root}", *SMALL, "train_cfg.max_iters=6"]
-    output = run("tools/train.py", CONFIG, "--work-dir", tmp_path / "copy", "--resume", *options)
-    assert "resumed epoch: 0, iter: 4" in output
-    assert "Iter(train) [5/6]" in output and "Iter(train) [4/6]" not in output
-    assert load_checkpoint_file(tmp_path / "copy" / "iter_6.pth")["meta"]["iter"] == 6
+    options = ["--cfg-options", f"data_root={sample}/", *SMALL]
+    output = run("tools/train.py", CONFIG, "--work-dir", tmp_path, "--resume", folder / "iter_2.pth", *options)
+    assert "resumed epoch: 0, iter: 2" in output
+    assert "Iter(train) [3/4]" in output and "Iter(train) [2/4]" not in output
+    straight, resumed = (load_checkpoint_file(f / "iter_4.pth") for f in (folder, tmp_path))
+    assert resumed["meta"]["iter"] == 4
+    for ours, theirs in zip(resumed["param_schedulers"], straight["param_schedulers"], strict=True):
+        assert ours["_last_value"] == theirs["_last_value"] and ours["last_step"] == theirs["last_step"]
+    steps = [{float(s["step"]) for s in c["optimizer"]["state"].values()} for c in (resumed, straight)]
+    assert steps[0] == steps[1] == {4.0}
+    assert "cfg" not in resumed["message_hub"]["runtime_info"]
 
 
-def load_config_root(folder):
-    from etram_mmdet.engine.checkpoint import config_of
+def test_resume_of_the_latest_checkpoint(trained, sample, tmp_path):
+    """Also when the file that was written last is gone, as after a kill in the middle of replacing it."""
+    folder, _ = trained
+    shutil.copy(folder / "iter_2.pth", tmp_path)
+    (tmp_path / "last_checkpoint").write_text(str(tmp_path / "iter_4.pth"))
+    options = ["--cfg-options", f"data_root={sample}/", *SMALL]
+    output = run("tools/train.py", CONFIG, "--work-dir", tmp_path, "--resume", *options)
+    assert "resumed epoch: 0, iter: 2" in output
 
-    return config_of(load_checkpoint_file(folder / "iter_4.pth"), "x").data_root
+
+def test_resume_refuses_another_schedule_and_bare_weights(trained, sample, tmp_path):
+    folder, _ = trained
+    options = ["--cfg-options", f"data_root={sample}/", *SMALL]
+    resume = ["tools/train.py", CONFIG, "--work-dir", tmp_path, "--resume"]
+    output = run(*resume, folder / "iter_2.pth", *options, "train_cfg.max_iters=9", ok=False)
+    assert "a schedule of 4 steps, the config asks for 9" in output
+    best = next(folder.glob("best_*.pth"))
+    assert "holds weights only" in run(*resume, best, *options, ok=False)
+
+
+def stored_data_root(folder):
+    return stored_config(load_checkpoint_file(folder / "iter_4.pth"), "x")["data_root"]
 
 
 def test_same_seed_same_weights(trained, sample, tmp_path):
@@ -149,7 +172,7 @@ def test_converted_rvt_checkpoint_can_be_tested(trained, tmp_path):
     weights = load_checkpoint_file(folder / "iter_4.pth")["state_dict"]
     lightning = {f"mdl.{k}": v for k, v in to_rvt(weights).items()}
     torch.save(dict(state_dict=lightning, hyper_parameters=object), tmp_path / "rvt.ckpt")
-    root = load_config_root(folder)
+    root = stored_data_root(folder)
     options = ["--config", CONFIG, "--cfg-options", f"data_root={root}", SMALL[-1]]
     run("tools/convert_rvt.py", tmp_path / "rvt.ckpt", tmp_path / "ours.pth", *options)
     run("tools/test.py", tmp_path / "ours.pth")

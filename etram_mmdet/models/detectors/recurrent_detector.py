@@ -66,7 +66,8 @@ class RecurrentDetector(SingleStageDetector):
         """See :class:`EventDataPreprocessor` for the arguments.
 
         ``mode='loss'``: a dict of losses. ``'predict'``: the labelled frames' ``DetDataSample``s, in time-major order,
-        with ``pred_instances`` in pixels of the unpadded frame. ``'tensor'``: the head's raw output on every frame,
+        with ``pred_instances`` in pixels of the unpadded frame; in a batch without labels the first frame, which says
+        ``is_labelled=False``. ``'tensor'``: the head's raw output on every frame,
         from zero state.
         """
         if mode == "tensor":
@@ -75,12 +76,15 @@ class RecurrentDetector(SingleStageDetector):
         if mode not in self.stream_states:
             raise InputError(f"RecurrentDetector: mode={mode!r}, expected 'loss', 'predict' or 'tensor'")
         state = self.stream_states[mode]
-        run = self._loss if mode == "loss" else self._predict
-        chosen = is_labelled if is_labelled.any() or mode == "predict" else _only_first(is_labelled)
+        # A batch without labels: losses need a frame to touch every parameter, mmengine's loops a sample per batch.
+        chosen = is_labelled if is_labelled.any() else _only_first(is_labelled)
         features, states = self.clip_features(inputs, chosen, state.get(is_first))
         state.put(states)
         frames = [data_samples[b][t] for t, b in chosen.nonzero().tolist()]
-        return run(features, frames, labelled=bool(is_labelled.any()))
+        if mode == "predict":
+            return self._predict(features, frames)
+        losses = self.bbox_head.loss(self._neck(features), frames)
+        return losses if chosen is is_labelled else {name: _times_zero(loss) for name, loss in losses.items()}
 
     def clip_features(self, inputs: Tensor, chosen: Tensor, states: tuple | None) -> tuple[tuple[Tensor, ...], tuple]:
         """Backbone features (M, C_i, H_i, W_i) of the M ``chosen`` (T, B) frames, and the state after the clip."""
@@ -92,18 +96,13 @@ class RecurrentDetector(SingleStageDetector):
     def _neck(self, features: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return self.neck(features) if self.with_neck else features
 
-    def _loss(self, features: tuple[Tensor, ...], frames: list[DetDataSample], labelled: bool) -> dict:
-        losses = self.bbox_head.loss(self._neck(features), frames)
-        if labelled:
-            return losses
-        # A clip without labels teaches nothing; multiplying keeps every parameter in the graph for DDP.
-        return {name: loss * 0 for name, loss in losses.items()}
-
-    def _predict(self, features: tuple[Tensor, ...], frames: list[DetDataSample], labelled: bool) -> list:
-        if not frames:
-            return []
+    def _predict(self, features: tuple[Tensor, ...], frames: list[DetDataSample]) -> list[DetDataSample]:
         results = self.bbox_head.predict(self._neck(features), frames, rescale=False)
         return [_with_predictions(frame, result) for frame, result in zip(frames, results, strict=True)]
+
+
+def _times_zero(loss: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
+    return [_times_zero(level) for level in loss] if isinstance(loss, list) else loss * 0
 
 
 def _only_first(is_labelled: Tensor) -> Tensor:
@@ -115,8 +114,6 @@ def _only_first(is_labelled: Tensor) -> Tensor:
 def _with_predictions(frame: DetDataSample, result: InstanceData) -> DetDataSample:
     """Predictions clipped to the frame: the network sees padding below and to the right of it."""
     h, w = frame.img_shape
-    result.bboxes = torch.stack(
-        [c.clamp(0, s) for c, s in zip(result.bboxes.unbind(-1), (w, h, w, h), strict=True)], -1
-    )
+    result.bboxes = result.bboxes.clamp(min=0).minimum(result.bboxes.new_tensor([w, h, w, h]))
     frame.pred_instances = result
     return frame

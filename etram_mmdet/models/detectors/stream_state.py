@@ -25,9 +25,9 @@ class StreamState:
         """State for the next clip; ``is_first`` (B,) bool marks the lanes that start a recording.
 
         Raises:
-            ValueError: when the batch has another number of lanes than the last one and not all of them start.
+            InputError: when the batch has another number of lanes than the last one and not all of them start.
         """
-        if self._states is None or bool(is_first.all()):
+        if not self._states or bool(is_first.all()):
             return None
         lanes = len(self._states[0][0])
         if lanes != len(is_first):
@@ -35,8 +35,8 @@ class StreamState:
                 f"StreamState: a batch of {len(is_first)} lanes follows one of {lanes}, yet not all of its lanes start "
                 "a recording; keep the batch size constant (drop_last, padded lanes) or reset the state"
             )
-        keep = ~is_first
-        return tuple(tuple(row * keep.to(row).view(-1, 1, 1, 1) for row in state) for state in self._states)
+        starts = is_first.view(-1, 1, 1, 1)
+        return tuple(tuple(rows.masked_fill(starts, 0) for rows in state) for state in self._states)
 
     def put(self, states: tuple) -> None:
-        self._states = tuple(tuple(row.detach() for row in state) for state in states)
+        self._states = tuple(tuple(rows.detach() for rows in state) for state in states)
