@@ -62,6 +62,8 @@ def prepare(command: str, folder) -> None:
 def reduced(command: str) -> str:
     tool = next((word for word in command.split() if word.startswith("tools/")), "")
     options = REDUCED.get(tool, "")
+    if "tools/test.py configs/" in command:  # the config must describe the model that was trained
+        options = f"--cfg-options {SMALL[-1]!r}"
     if "--cfg-options" in command:
         options = options.removeprefix("--cfg-options")
     return f"{command} {options}"

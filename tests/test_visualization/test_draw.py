@@ -70,7 +70,7 @@ def test_box_edges_are_where_the_box_is():
         assert tuple(drawn[y, x]) == PALETTE[1]
     assert (drawn[50:90, 50:150] == 0).all()
     assert (drawn[110:] == 0).all()
-    assert tuple(drawn[39, 40]) == PALETTE[1] and has_colour(drawn[25:38, 39:100], BLACK)  # the name's plate and ink
+    assert tuple(drawn[39, 40]) == PALETTE[1] and (drawn[25:38, 39:100].max(-1) < 80).any()  # plate, ink
 
 
 def test_dashes_show_gaps_and_name_below():
