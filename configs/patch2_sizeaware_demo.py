@@ -6,10 +6,11 @@ model = dict(
     backbone=dict(embed_dims=16, head_dim=16, partition_size=(4, 6)),
     neck=dict(num_csp_blocks=1, out_channels=32),
 )
-train_dataloader = dict(batch_size=4, num_workers=1, dataset=dict(data_root=data_root))
+# on two cores a loading process gets in the way of the training threads
+train_dataloader = dict(batch_size=4, num_workers=0, persistent_workers=False, dataset=dict(data_root=data_root))
 val_dataloader = dict(batch_size=4, num_workers=1, dataset=dict(data_root=data_root))
 test_dataloader = dict(batch_size=4, num_workers=1, dataset=dict(data_root=data_root, split="val"))
 
 base_lr = 2e-3
-train_cfg = dict(max_iters=850, val_begin=851)  # the demo evaluates once, with tools/test.py
+train_cfg = dict(max_iters=1000, val_begin=1001)  # the demo evaluates once, with tools/test.py
 default_hooks = dict(checkpoint=dict(interval=200), logger=dict(interval=20))
