@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import runpy
 import subprocess
 import sys
 import time
@@ -27,7 +28,19 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def call(step: str, tool: str, *arguments: str) -> None:
+    """Run a tool in this process, which has imported already what the tool needs."""
+    print(f"\n== {step}: python {' '.join([tool, *arguments])}", flush=True)
+    sys.argv = [tool, *arguments]
+    try:
+        runpy.run_path(tool, run_name="__main__")
+    except SystemExit as end:
+        if end.code:
+            sys.exit(f"demo: the step '{step}' failed")
+
+
 def run(step: str, *command: str) -> None:
+    """Run a tool in a process of its own: mmengine's runners do not share one."""
     print(f"\n== {step}: python {' '.join(command)}", flush=True)
     if subprocess.run([sys.executable, *command]).returncode:
         sys.exit(f"demo: the step '{step}' failed")
@@ -37,8 +50,8 @@ def main() -> None:
     args, start = parse_args(), time.time()
     raw, data, work_dir = f"{args.data}/demo_raw", f"{args.data}/demo", args.work_dir
     size = ["--width", "192", "--height", "128", "--seconds", args.seconds]
-    run("sample", "tools/make_sample.py", raw, *size, "--recordings", *args.recordings)
-    run("preprocess", "tools/preprocess.py", raw, data)
+    call("sample", "tools/make_sample.py", raw, *size, "--recordings", *args.recordings)
+    call("preprocess", "tools/preprocess.py", raw, data)
     options = ["--cfg-options", f"data_root={data}/", *args.cfg_options]
     run("train", "tools/train.py", CONFIG, "--work-dir", work_dir, *options)
     checkpoint = (Path(work_dir) / "last_checkpoint").read_text().strip()
