@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import master_only
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
 
 from etram_mmdet.engine.checkpoint import load_checkpoint_file, restore_histories, stored_config
 from etram_mmdet.engine.hooks import PlainCheckpointHook
@@ -38,18 +38,16 @@ class StreamRunner(Runner):
             runner.logger.info(note)
         return runner
 
-    def build_train_loop(self, loop):
-        loop = super().build_train_loop(loop)
-        check_classes(self.model, loop.dataloader.dataset)
-        return loop
+    def build_train_loop(self, loop: dict) -> BaseLoop:
+        return self._checked(super().build_train_loop(loop))
 
-    def build_val_loop(self, loop):
-        loop = super().build_val_loop(loop)
-        check_classes(self.model, loop.dataloader.dataset)
-        return loop
+    def build_val_loop(self, loop: dict) -> BaseLoop:
+        return self._checked(super().build_val_loop(loop))
 
-    def build_test_loop(self, loop):
-        loop = super().build_test_loop(loop)
+    def build_test_loop(self, loop: dict) -> BaseLoop:
+        return self._checked(super().build_test_loop(loop))
+
+    def _checked(self, loop: BaseLoop) -> BaseLoop:
         check_classes(self.model, loop.dataloader.dataset)
         return loop
 

@@ -35,20 +35,6 @@ val_dataloader = dict(
         test_mode=True,
     ),
 )
-test_dataloader = dict(
-    batch_size=8,
-    num_workers=2,
-    sampler=dict(type="DefaultSampler", shuffle=False),
-    batch_sampler=dict(type="StreamEvalBatchSampler"),
-    dataset=dict(
-        type="ETraMDataset",
-        data_root=data_root,
-        split="test",
-        class_set=class_set,
-        clip_length=5,
-        pipeline=[dict(type="PackClip")],
-        test_mode=True,
-    ),
-)
+test_dataloader = dict(val_dataloader, dataset=dict(val_dataloader["dataset"], split="test"))
 val_evaluator = dict(type="EventCocoMetric")
 test_evaluator = dict(type="EventCocoMetric")
