@@ -10,7 +10,12 @@ model = dict(
         partition_size=(6, 10),  # (rows, columns) of an attention group, for frames padded to 384 x 640
         out_stages=(2, 3, 4),  # strides 8, 16, 32
     ),
-    neck=dict(type="YOLOXPAFPN", num_csp_blocks=2, norm_cfg=dict(type="BN", eps=1e-5, momentum=0.1)),
+    neck=dict(
+        type="YOLOXPAFPN",
+        num_csp_blocks=2,
+        norm_cfg=dict(type="BN", eps=1e-5, momentum=0.1),
+        act_cfg=dict(type="SiLU", inplace=False),  # Swish in one operator
+    ),
     bbox_head=dict(type="RVTYOLOXHead", num_classes=8),
     train_cfg=dict(assigner=dict(type="RVTSimOTAAssigner")),
     # 0.001 for evaluation; a deployment wants its own, higher threshold

@@ -8,7 +8,7 @@ test_cfg = dict(type="TestLoop")
 
 optim_wrapper = dict(
     type="AmpOptimWrapper",  # without a GPU: float32
-    optimizer=dict(type="AdamW", weight_decay=0.0),
+    optimizer=dict(type="AdamW", weight_decay=0.0, fused=True),
     clip_grad=dict(type="value", clip_value=1.0),
 )
 param_scheduler = [

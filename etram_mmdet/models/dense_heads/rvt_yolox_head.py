@@ -9,6 +9,8 @@ from torch import Tensor
 
 # torch's defaults, which RVT keeps; YOLOX and mmdet use eps 1e-3 and momentum 0.03.
 RVT_NORM = dict(type="BN", eps=1e-5, momentum=0.1)
+# Swish as one operator: mmdet's default, x * sigmoid(x), keeps an extra map for the backward pass.
+FUSED_SWISH = dict(type="SiLU", inplace=False)
 
 
 @MODELS.register_module()
@@ -19,9 +21,22 @@ class RVTYOLOXHead(YOLOXHead):
     and ``in_channels`` come from the backbone and neck (see :class:`RecurrentDetector`).
     """
 
-    def __init__(self, *args, in_channels: int, feat_channels: int | None = None, norm_cfg: dict = RVT_NORM, **kwargs):
+    def __init__(
+        self,
+        *args,
+        in_channels: int,
+        feat_channels: int | None = None,
+        norm_cfg: dict = RVT_NORM,
+        act_cfg: dict = FUSED_SWISH,
+        **kwargs,
+    ) -> None:
         super().__init__(
-            *args, in_channels=in_channels, feat_channels=feat_channels or in_channels, norm_cfg=norm_cfg, **kwargs
+            *args,
+            in_channels=in_channels,
+            feat_channels=feat_channels or in_channels,
+            norm_cfg=norm_cfg,
+            act_cfg=act_cfg,
+            **kwargs,
         )
 
     def loss_by_feat(self, cls_scores, bbox_preds, objectnesses, *args, **kwargs) -> dict[str, Tensor]:

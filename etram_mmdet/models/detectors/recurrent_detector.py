@@ -53,6 +53,7 @@ class RecurrentDetector(SingleStageDetector):
         self.bbox_head = MODELS.build(dict(head, train_cfg=train_cfg, test_cfg=test_cfg))
         check_strides(backbone, self.bbox_head)
         self.train_cfg, self.test_cfg = train_cfg, test_cfg
+        self.to(memory_format=torch.channels_last)  # the layout in which attention leaves its maps
         self.stream_states = {mode: StreamState() for mode in ("loss", "predict")}
 
     def forward(

@@ -14,24 +14,40 @@ class ConvLSTM(nn.Module):
 
     Gates come in the order forget, input, output, cell input and are a 1x1 convolution of (input, hidden), as in RVT.
     With ``dws_conv`` the hidden state first passes a 3x3 depthwise convolution, so that memory can move in space.
-    The input's half of the gates does not depend on time and is computed for all steps at once.
+    The input's half of the gates does not depend on time and is computed for all steps at once. A 1x1 convolution of
+    channels-last maps is a matrix product of their pixels, which spares the convolution's layout changes.
     """
 
     def __init__(self, channels: int, dws_conv: bool = False) -> None:
         super().__init__()
         self.channels = channels
-        self.hidden_conv = nn.Conv2d(channels, channels, 3, padding=1, groups=channels) if dws_conv else nn.Identity()
+        self.hidden_conv = nn.Conv2d(channels, channels, 3, padding=1, groups=channels) if dws_conv else None
         self.gates = nn.Conv2d(2 * channels, 4 * channels, 1)
 
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        weight_x, weight_h = self.gates.weight.split(self.channels, dim=1)
-        gates_x = F.conv2d(x.flatten(0, 1), weight_x, self.gates.bias).unflatten(0, x.shape[:2])
+        weight_x, weight_h = self.gates.weight.flatten(1).split(self.channels, dim=1)
+        gates_x = F.linear(_pixels(x), weight_x, self.gates.bias)  # (T, B, H, W, 4 C)
         hidden, cell = (torch.zeros_like(x[0]), torch.zeros_like(x[0])) if state is None else state
-        hiddens = []
+        hiddens, cell = [], _pixels(cell)
         for step in gates_x:
-            gates = step + F.conv2d(self.hidden_conv(hidden), weight_h)
-            forget, update, output, candidate = gates.chunk(4, dim=1)
-            cell = forget.sigmoid() * cell + update.sigmoid() * candidate.tanh()
-            hidden = output.sigmoid() * cell.tanh()
+            context = _pixels(hidden if self.hidden_conv is None else self.hidden_conv(hidden))
+            gates = torch.addmm(step.flatten(0, 2), context.flatten(0, 2), weight_h.t()).view_as(step)
+            hidden, cell = self._update(gates, cell)
             hiddens.append(hidden)
-        return torch.stack(hiddens), (hidden, cell)
+            hidden = _maps(hidden)
+        return _maps(torch.stack(hiddens)), (hidden, _maps(cell))
+
+    def _update(self, gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+        forget, update, output = gates[..., : 3 * self.channels].sigmoid().chunk(3, dim=-1)
+        cell = forget * cell + update * gates[..., 3 * self.channels :].tanh()
+        return output * cell.tanh(), cell
+
+
+def _pixels(maps: Tensor) -> Tensor:
+    """(..., C, H, W) -> (..., H, W, C)"""
+    return maps.movedim(-3, -1)
+
+
+def _maps(pixels: Tensor) -> Tensor:
+    """(..., H, W, C) -> (..., C, H, W), channels last in memory."""
+    return pixels.movedim(-1, -3)
