@@ -8,13 +8,19 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from ast import literal_eval
 from functools import partial
+from importlib import import_module
+from typing import get_args
 
 from tqdm import tqdm
 
 from etram_mmdet.events.errors import InputError
-from etram_mmdet.events.preprocess import Settings
 from etram_mmdet.events.preprocess_folder import preprocess_folder
+from etram_mmdet.events.representations import REPRESENTATIONS
+from etram_mmdet.events.representations.base import Downsample
+from etram_mmdet.events.settings import Settings
+from etram_mmdet.events.sources import LabelFiles
 
 
 def parse_args() -> argparse.Namespace:
@@ -31,24 +37,62 @@ def parse_args() -> argparse.Namespace:
         default=default.frames,
         help="rvt: labels at 30 or 60 Hz thinned to 10 Hz; all: every label time; auto: rvt where it applies (default)",
     )
-    parser.add_argument("--downsample", choices=("nearest", "none"), default=default.downsample, help="halve the frame")
-    parser.add_argument("--bins", type=int, default=default.bins, help="time bins per polarity")
+    parser.add_argument(
+        "--representation",
+        nargs="+",
+        default=[default.representation["type"]],
+        metavar=("TYPE", "KEY=VALUE"),
+        help=f"one of {', '.join(REPRESENTATIONS)}, and its options: bins=5 edges=window (default: RVT's histogram)",
+    )
+    parser.add_argument(
+        "--downsample",
+        choices=get_args(Downsample),
+        default=default.representation["downsample"],
+        help="halve the frame: nearest keeps one pixel in four as RVT does, sum keeps every event",
+    )
     parser.add_argument("--window-us", type=int, default=default.window_us, help="length of a window")
-    parser.add_argument("--count-cutoff", type=int, default=default.count_cutoff, help="largest count in a cell")
+    parser.add_argument(
+        "--labels",
+        choices=get_args(LabelFiles),
+        default="auto",
+        help="which of eTraM's label files: beside the recordings (3 classes) or eight_class; auto prefers these",
+    )
+    parser.add_argument("--import", dest="modules", nargs="+", default=[], help="modules with your representations")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="recordings at a time")
     parser.add_argument("--overwrite", action="store_true", help="replace sequences that exist")
     return parser.parse_args()
 
 
+def settings_of(args: argparse.Namespace) -> Settings:
+    for module in args.modules:
+        import_module(module)
+    name, *options = args.representation
+    representation = {"type": name, "downsample": args.downsample}
+    for option in options:
+        key, is_given, value = option.partition("=")
+        if not is_given:
+            raise InputError(f"--representation: {option!r} is not KEY=VALUE")
+        representation[key] = parse_value(value)
+    return Settings(args.preset, args.frames, args.window_us, representation)
+
+
+def parse_value(text: str) -> object:
+    """A number, True, False or None where the text is one, else the text."""
+    try:
+        return literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
 def main() -> int:
     args = parse_args()
-    names = ("preset", "frames", "bins", "window_us", "count_cutoff", "downsample")
     try:
         summary = preprocess_folder(
             args.src,
             args.dst,
-            Settings(**{name: getattr(args, name) for name in names}),
+            settings_of(args),
             args.workers,
+            labels=args.labels,
             overwrite=args.overwrite,
             progress=partial(tqdm, desc="recordings"),
         )

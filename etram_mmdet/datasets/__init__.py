@@ -1,5 +1,7 @@
 from etram_mmdet.datasets.clips import ClipRequest, Segment
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
+from etram_mmdet.datasets.event_transforms import EventDrop, EventNoise, EventPolarityFlip, EventTimeJitter
+from etram_mmdet.datasets.raw_event_dataset import RawEventDataset
 from etram_mmdet.datasets.samplers import StreamBatchSampler, StreamEvalBatchSampler
 from etram_mmdet.datasets.transforms import ClipFlip, ClipZoom, PackClip
 
@@ -8,7 +10,12 @@ __all__ = [
     "ClipRequest",
     "ClipZoom",
     "ETraMDataset",
+    "EventDrop",
+    "EventNoise",
+    "EventPolarityFlip",
+    "EventTimeJitter",
     "PackClip",
+    "RawEventDataset",
     "Segment",
     "StreamBatchSampler",
     "StreamEvalBatchSampler",

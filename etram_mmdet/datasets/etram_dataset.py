@@ -12,9 +12,10 @@ from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
 from etram_mmdet.datasets.clips import ClipRequest, evaluation_segment, single_clips, training_segments
-from etram_mmdet.datasets.sequence import Sequence
-from etram_mmdet.events.class_sets import get_class_set
+from etram_mmdet.datasets.sequence import FolderSequence, Sequence
+from etram_mmdet.events.class_sets import ClassSet, get_class_set
 from etram_mmdet.events.errors import InputError
+from etram_mmdet.events.settings import Settings
 
 
 @DATASETS.register_module()
@@ -22,11 +23,12 @@ class ETraMDataset(Dataset):
     """All sequences of ``data_root/split`` in RVT's layout, served clip by clip.
 
     An item is asked for with a :class:`ClipRequest`, which ``StreamBatchSampler`` makes, and is what ``pipeline``
-    returns for a dict of ``frames`` uint8 (T, C, H, W), ``bboxes`` and ``labels`` (one array per frame, network
+    returns for a dict of ``frames`` uint8 or int8 (T, C, H, W), ``bboxes`` and ``labels`` (one array per frame, network
     pixels), ``frame_metas`` (one dict per frame) and ``rng``, which is the same for all clips of a stream's pass.
 
-    ``class_set`` names what the ids in the label files mean; ``metainfo`` overrides its class names and palette.
-    ``test_mode`` serves every recording whole instead of cut at gaps between labels.
+    ``representation`` and ``window_us`` say which of a folder's tensors to read (default: RVT's). ``class_set`` names
+    what the ids in the label files mean; ``metainfo`` overrides its class names and palette. ``test_mode`` serves every
+    recording whole instead of cut at gaps between labels.
 
     Raises:
         InputError: for a folder without sequences, sequences of different shapes, or unreadable ones.
@@ -37,18 +39,20 @@ class ETraMDataset(Dataset):
         data_root: str,
         split: str,
         pipeline: list[dict],
+        representation: dict | None = None,
+        window_us: int = Settings.window_us,
         clip_length: int = 5,
-        representation: str = "stacked_histogram_dt=50_nbins=10",
         class_set: str = "etram8",
         metainfo: dict | None = None,
         test_mode: bool = False,
     ) -> None:
         if clip_length < 1:
-            raise InputError(f"ETraMDataset: clip_length={clip_length}, expected at least 1")
+            raise InputError(f"{type(self).__name__}: clip_length={clip_length}, expected at least 1")
         self.folder, self.split, self.clip_length = Path(data_root) / split, split, clip_length
+        self.representation, self.window_us = dict(representation or Settings().representation), window_us
         classes = get_class_set(class_set)
         self.metainfo = {**classes.metainfo, **(metainfo or {})}
-        sequences = [Sequence(f, representation, classes) for f in _sequence_folders(self.folder)]
+        sequences = self.load_sequences(Path(data_root), classes)
         self.sequences = [s for s in sequences if len(s.labelled)]
         unlabelled = [s.name for s in sequences if not len(s.labelled)]
         if unlabelled:
@@ -57,6 +61,14 @@ class ETraMDataset(Dataset):
         self.segments = [segment for i, s in enumerate(self.sequences) for segment in self._segments(i, s, test_mode)]
         self.single_clips = [c for i, s in enumerate(self.sequences) for c in single_clips(i, s.labelled, clip_length)]
         self.pipeline = Compose([TRANSFORMS.build(transform) for transform in pipeline])
+
+    def load_sequences(self, data_root: Path, classes: ClassSet) -> list[Sequence]:
+        folders = _sequence_folders(data_root / self.split)
+        return [FolderSequence(folder, self.representation, self.window_us, classes) for folder in folders]
+
+    def read_frames(self, sequence: Sequence, request: ClipRequest) -> np.ndarray:
+        """The frames of a clip before padding: (n, C, H, W)."""
+        return sequence.read(request.start, request.stop)
 
     def _segments(self, index: int, sequence: Sequence, test_mode: bool) -> list:
         if test_mode:
@@ -76,7 +88,7 @@ class ETraMDataset(Dataset):
         return sum(len(s.labelled) for s in self.sequences)
 
     def __repr__(self) -> str:
-        return f"ETraMDataset({self.folder}, {len(self.sequences)} recordings, {len(self)} labelled frames)"
+        return f"{type(self).__name__}({self.folder}, {len(self.sequences)} recordings, {len(self)} labelled frames)"
 
     def class_counts(self) -> np.ndarray:
         """Number of boxes per class."""
@@ -85,9 +97,9 @@ class ETraMDataset(Dataset):
 
     def __getitem__(self, request: ClipRequest) -> dict:
         sequence = self.sequences[request.recording]
-        frames = np.zeros((self.clip_length, sequence.channels, *sequence.hw), np.uint8)
+        frames = np.zeros((self.clip_length, sequence.channels, *sequence.hw), sequence.dtype)
         if request.stop > request.start:
-            frames[: request.stop - request.start] = sequence.read(request.start, request.stop)
+            frames[: request.stop - request.start] = self.read_frames(sequence, request)
         indices = range(request.start, request.start + self.clip_length)
         bboxes, labels = zip(*(sequence.boxes_of(i if i < request.stop else -1) for i in indices), strict=True)
         return self.pipeline(

@@ -1,10 +1,11 @@
-"""One preprocessed recording on disk, in RVT's layout."""
+"""One recording as a dataset sees it: frames in order, and boxes on some of them."""
 
 from __future__ import annotations
 
 import os
 import zipfile
 import zlib
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 import h5py
@@ -13,52 +14,43 @@ import numpy as np
 
 from etram_mmdet.events.class_sets import ClassSet
 from etram_mmdet.events.errors import InputError
+from etram_mmdet.events.representations import build_representation
+from etram_mmdet.events.sequence_folder import representation_path
 
-DOWNSAMPLED = "_ds2_nearest"
 
-
-class Sequence:
-    """Frames and boxes of one sequence folder; the HDF5 file is opened where it is read, once per process.
+class Sequence(ABC):
+    """Frames and boxes of one recording.
 
     ``boxes_of(i)`` are the boxes of frame i in network pixels: ``bboxes`` float32 (n, 4) xyxy and ``labels`` int64
-    (n,); ``labelled`` the ascending indices of the frames that were labelled, also where they hold no box.
+    (n,); ``labelled`` the ascending indices of the frames that were labelled, also where they hold no box; ``t_us``
+    the times at which frames end.
 
-    Raises:
-        InputError: when the folder lacks a file, or a class id is not in ``class_set``.
+    A source calls ``__init__`` with its ``boxes`` in sensor pixels, in time order, and the row at which each labelled
+    frame begins; ``scale`` is sensor pixels per network pixel, ``label_file`` the place to name in errors.
     """
 
-    def __init__(self, folder: Path, representation: str, class_set: ClassSet) -> None:
-        self.folder, self.name = folder, folder.name
-        frames = folder / "event_representations_v2" / representation
-        files = sorted(frames.glob("event_representations*.h5"))
-        if not files:
-            raise InputError(f"{frames}: no event_representations*.h5; run tools/preprocess.py on the recordings again")
-        self.path = files[0]
-        self.scale = 2 if DOWNSAMPLED in self.path.stem else 1  # sensor pixels per network pixel
-        self.t_us = _load(frames / "timestamps_us.npy")
-        self.labelled = _load(frames / "objframe_idx_2_repr_idx.npy").astype(np.int64)
-        with self._open() as file:
-            if "data" not in file:
-                raise InputError(f"{self.path}: holds no 'data'; delete the folder and preprocess again")
-            self.num_frames, self.channels, *hw = file["data"].shape
-        self.hw = tuple(hw)
-        self._file: tuple[int, h5py.File] | None = None
-        self._bboxes, self._labels, self._first_row = self._load_boxes(class_set)
+    def __init__(
+        self,
+        name: str,
+        shape: tuple[int, int, int],
+        dtype: np.dtype,
+        scale: int,
+        t_us: np.ndarray,
+        labelled: np.ndarray,
+        boxes: np.ndarray,
+        first_row: np.ndarray,
+        class_set: ClassSet,
+        label_file: Path,
+    ) -> None:
+        self.name, self.dtype, self.scale, self.t_us = name, dtype, scale, t_us
+        self.num_frames, self.channels, self.hw = len(t_us), shape[0], tuple(shape[1:])
+        self.labelled = labelled.astype(np.int64)
+        self._labels = class_labels(boxes["class_id"], class_set, label_file)
+        self._bboxes, self._first_row = self._network_xyxy(boxes), np.append(first_row.astype(np.int64), len(boxes))
 
-    def _open(self) -> h5py.File:
-        try:
-            return h5py.File(self.path, "r")
-        except OSError as error:
-            raise InputError(
-                f"{self.path}: not a readable HDF5 file ({error}); delete the folder and preprocess again"
-            ) from error
-
-    def _load_boxes(self, class_set: ClassSet) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        path = self.folder / "labels_v2" / "labels.npz"
-        boxes, first_row = _load(path, "labels"), _load(path, "objframe_idx_2_label_idx").astype(np.int64)
-        labels = class_labels(boxes["class_id"], class_set, path)
-        bboxes = self._network_xyxy(boxes)
-        return bboxes, labels, np.append(first_row, len(boxes))
+    @abstractmethod
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Frames ``start`` to ``stop`` (exclusive): (n, C, H, W) of ``dtype``."""
 
     def _network_xyxy(self, boxes: np.ndarray) -> np.ndarray:
         """Corners limited to the last pixel of the sensor, then of the network's frame, as RVT's loader does."""
@@ -76,14 +68,63 @@ class Sequence:
         flat = (bboxes[:, 2:] <= bboxes[:, :2]).any(1)
         return bboxes[~flat], labels[~flat]
 
+
+class FolderSequence(Sequence):
+    """A preprocessed recording in RVT's layout; the HDF5 file is opened where it is read, once per process.
+
+    Raises:
+        InputError: when the folder lacks a file, or a class id is not in ``class_set``.
+    """
+
+    def __init__(self, folder: Path, representation: dict, window_us: int, class_set: ClassSet) -> None:
+        scale = build_representation(representation, 2, 2).scale
+        self.path = folder / representation_path(build_representation(representation, 2, 2), window_us)
+        if not self.path.is_file():
+            raise InputError(_what_is_there(folder, self.path))
+        with self._open() as file:
+            if "data" not in file:
+                raise InputError(f"{self.path}: holds no 'data'; delete the folder and preprocess again")
+            shape, dtype = file["data"].shape[1:], file["data"].dtype
+        self._file: tuple[int, h5py.File] | None = None
+        labels = folder / "labels_v2" / "labels.npz"
+        super().__init__(
+            folder.name,
+            shape,
+            dtype,
+            scale,
+            t_us=_load(self.path.with_name("timestamps_us.npy")),
+            labelled=_load(self.path.with_name("objframe_idx_2_repr_idx.npy")),
+            boxes=_load(labels, "labels"),
+            first_row=_load(labels, "objframe_idx_2_label_idx"),
+            class_set=class_set,
+            label_file=labels,
+        )
+
+    def _open(self) -> h5py.File:
+        try:
+            return h5py.File(self.path, "r")
+        except OSError as error:
+            raise InputError(
+                f"{self.path}: not a readable HDF5 file ({error}); delete the folder and preprocess again"
+            ) from error
+
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Frames ``start`` to ``stop`` (exclusive): uint8 (n, C, H, W)."""
         if self._file is None or self._file[0] != os.getpid():  # a handle must not cross a fork
             self._file = os.getpid(), self._open()
         return self._file[1]["data"][start:stop]
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_file": None}
+
+
+def _what_is_there(folder: Path, wanted: Path) -> str:
+    there = sorted(
+        str(p.relative_to(folder)) for p in folder.glob("event_representations_v2/*/event_representations*.h5")
+    )
+    return (
+        f"{folder}: no {wanted.relative_to(folder)} (found: {', '.join(there) or 'no representation'}); preprocess the "
+        "recordings with the config's representation and window_us, or set these in the config to what is there"
+    )
 
 
 def class_labels(class_ids: np.ndarray, class_set: ClassSet, path: Path) -> np.ndarray:

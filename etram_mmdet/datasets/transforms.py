@@ -18,8 +18,9 @@ from mmengine.structures import InstanceData
 
 
 def resize_nearest(frames: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-    """Counts are categories rather than intensities: (T, C, H, W) resampled without mixing pixels."""
-    return F.interpolate(torch.from_numpy(frames), size=size_hw, mode="nearest-exact").numpy()
+    """Counts are categories rather than intensities: (T, C, H, W) of one byte each resampled without mixing pixels."""
+    as_bytes = torch.from_numpy(frames.view(np.uint8))  # torch resamples no signed bytes
+    return F.interpolate(as_bytes, size=size_hw, mode="nearest-exact").numpy().view(frames.dtype)
 
 
 def flip(frames: np.ndarray, bboxes: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -146,7 +147,7 @@ def _drop_flat(results: dict) -> dict:
 
 @TRANSFORMS.register_module()
 class PackClip(BaseTransform):
-    """The end of a pipeline: ``inputs`` uint8 (T, C, H, W) and a ``TrackDataSample`` of T ``DetDataSample``s."""
+    """The end of a pipeline: ``inputs`` (T, C, H, W) of bytes and a ``TrackDataSample`` of T ``DetDataSample``s."""
 
     def transform(self, results: dict) -> dict:
         track = TrackDataSample()

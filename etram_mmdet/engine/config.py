@@ -11,12 +11,13 @@ from mmengine.config import Config
 
 from etram_mmdet.engine.checkpoint import CONFIG_KEY, load_checkpoint_file, stored_config
 from etram_mmdet.engine.model_differences import model_differences
+from etram_mmdet.engine.resolve import fill_in_channels
 from etram_mmdet.engine.trusted import evaluation_config
 from etram_mmdet.events.class_sets import get_class_set
 from etram_mmdet.events.errors import InputError
 
 # Variables of the base configs that the three dataset entries share; overriding one must reach all of them.
-_SHARED = ("data_root", "class_set")
+_SHARED = ("data_root", "class_set", "representation", "window_us")
 _TRAINING = ("train_cfg", "train_dataloader", "optim_wrapper", "param_scheduler")
 _LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 
@@ -31,9 +32,10 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
 
 
 def apply_options(cfg: Config, options: dict | None) -> None:
-    """``--cfg-options``; ``data_root=...`` and ``class_set=...`` reach the training, validation and test data."""
+    """``--cfg-options``; ``data_root=...`` and its like reach the training, validation and test data."""
     for key, value in (options or {}).items():
-        shared = {f"{loader}.dataset.{key}": value for loader in _LOADERS if loader in cfg} if key in _SHARED else {}
+        is_shared = key.split(".")[0] in _SHARED
+        shared = {f"{loader}.dataset.{key}": value for loader in _LOADERS if loader in cfg} if is_shared else {}
         cfg.merge_from_dict({key: value, **shared})
 
 
@@ -49,6 +51,7 @@ def config_for_checkpoint(config: str | Path | None, checkpoint: str | Path, opt
         apply_options(cfg, options)
     else:
         cfg = load_config(config, options)
+        fill_in_channels(cfg)
         if CONFIG_KEY in content.get("meta", {}):
             _refuse_differences(cfg, stored_config(content, checkpoint), config, checkpoint)
     cfg.load_from, cfg.resume = str(checkpoint), False

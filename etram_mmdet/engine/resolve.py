@@ -1,4 +1,4 @@
-"""Fill in what a config leaves to be asked: learning rate, schedule length, precision."""
+"""Fill in what a config leaves to be asked: input channels, learning rate, schedule length, precision."""
 
 from __future__ import annotations
 
@@ -12,14 +12,37 @@ from torch.distributed import init_process_group
 from torch.utils.data import Dataset
 
 from etram_mmdet.events.errors import InputError
+from etram_mmdet.events.representations import channels_of
+from etram_mmdet.models.detectors.fill_from_backbone import takes_key
 
 
 def resolve(cfg: Config, device: str) -> list[str]:
     """Complete ``cfg`` in place; returns one sentence for the log per decision."""
     notes = _without_gpu(cfg) if device == "cpu" else []
+    fill_in_channels(cfg)
     if cfg.get("train_cfg"):
         notes.append(_learning_rate(cfg))
     return notes
+
+
+def fill_in_channels(cfg: Config) -> None:
+    """Give the backbone the channels of the configured representation; ``InputError`` where it states others."""
+    loaders = [cfg.get(f"{part}_dataloader") for part in ("train", "val", "test")]
+    described = [
+        loader["dataset"]["representation"] for loader in loaders if loader and "representation" in loader["dataset"]
+    ]
+    backbone = cfg.get("model", {}).get("backbone")
+    if not described or not backbone or not takes_key(backbone, "in_channels"):
+        return
+    channels = channels_of(described[0])
+    stated = backbone.get("in_channels")
+    if stated is None:
+        backbone["in_channels"] = channels
+    elif stated != channels:
+        raise InputError(
+            f"model.backbone.in_channels={stated}, but {described[0]['type']} makes {channels} channels; leave "
+            "in_channels out of the config or correct the representation"
+        )
 
 
 def _learning_rate(cfg: Config) -> str:

@@ -12,8 +12,12 @@ from mmdet.registry import DATA_SAMPLERS, DATASETS, METRICS, MODELS, TASK_UTILS,
 from mmengine.config import Config
 
 from etram_mmdet.events.errors import InputError
+from etram_mmdet.events.representations import REPRESENTATIONS
 
-_KEYS = ("model", "data_root", "class_set", "val_dataloader", "test_dataloader", "val_evaluator", "test_evaluator")
+_KEYS = (
+    *("model", "data_root", "class_set", "representation", "window_us"),
+    *("val_dataloader", "test_dataloader", "val_evaluator", "test_evaluator"),
+)
 _RUNTIME = dict(
     default_scope="mmdet",
     val_cfg=dict(type="ValLoop"),
@@ -68,7 +72,8 @@ def _is_known(name: object) -> bool:
     if not isinstance(name, str):
         return False
     registries = (MODELS, TASK_UTILS, DATASETS, DATA_SAMPLERS, TRANSFORMS, METRICS)
-    classes = [registry.module_dict[name] for registry in registries if name in registry.module_dict]
+    tables = [REPRESENTATIONS, *(registry.module_dict for registry in registries)]
+    classes = [table[name] for table in tables if name in table]
     return name in _STOCK or any(cls.__module__.startswith("etram_mmdet.") for cls in classes)
 
 

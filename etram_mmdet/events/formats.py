@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from etram_mmdet.events.dat import DatRecording
 from etram_mmdet.events.errors import InputError
 from etram_mmdet.events.hdf5 import Hdf5Recording
+from etram_mmdet.events.numpy_files import NumpyRecording
+from etram_mmdet.events.raw import RawRecording
 from etram_mmdet.events.recording import Events, Recording
 
 __all__ = ["FORMATS", "Events", "Recording", "open_recording"]
 
 # A new format is one class here, tried in this order.
-FORMATS: tuple[type[Recording], ...] = (Hdf5Recording,)
+FORMATS: tuple[type[Recording], ...] = (Hdf5Recording, RawRecording, DatRecording, NumpyRecording)
 
 
 def open_recording(path: str | Path) -> Recording:
@@ -23,9 +26,11 @@ def open_recording(path: str | Path) -> Recording:
         head = file.read(64)
     if not head:
         raise InputError(f"{path}: the file is empty (0 bytes); copy or download it again")
-    for format_ in FORMATS:
-        if head.startswith(format_.signature):
-            return format_(path)
+    matching = [format_ for format_ in FORMATS if head.startswith(format_.signature)]
+    # RAW and DAT begin alike.
+    matching.sort(key=lambda format_: path.suffix not in format_.suffixes)
+    if matching:
+        return matching[0](path)
     for format_ in FORMATS:
         if path.suffix in format_.suffixes:
             raise InputError(

@@ -1,4 +1,4 @@
-"""eTraM's and RVT's HDF5 recordings: ``events/{t,x,y,p}`` with optional ``events/{width,height}``."""
+"""HDF5 recordings: eTraM's and RVT's, Metavision's and DSEC's layout."""
 
 from __future__ import annotations
 
@@ -9,15 +9,20 @@ import hdf5plugin  # noqa: F401  registers the Blosc, Zstd, ... filters that rec
 import numpy as np
 
 from etram_mmdet.events.errors import InputError
-from etram_mmdet.events.recording import Recording
+from etram_mmdet.events.known_sensors import DSEC_PX, GEN4_PX
+from etram_mmdet.events.recording import IndexedRecording
 
-# What RVT takes for a 1-megapixel recording that does not say.
-DEFAULT_WIDTH_PX, DEFAULT_HEIGHT_PX = 1280, 720
 _EVENTS_PER_BLOCK = 1 << 20
+_TABLES = ("events", "CD/events")  # eTraM and DSEC, Metavision
+_ECF_FILTER = 0x8ECF
 
 
-class Hdf5Recording(Recording):
-    """``events`` is a group of four arrays or one compound array; stamps are integer microseconds."""
+class Hdf5Recording(IndexedRecording):
+    """``events`` or ``CD/events``, a group of four arrays or one compound array; stamps are integer microseconds.
+
+    ``t_offset`` beside them, as in DSEC's files, is added to every stamp. The sensor's size is looked for in
+    ``events/{width,height}`` and in the attributes of the table and the file (Metavision's ``geometry``).
+    """
 
     suffixes = (".h5", ".hdf5")
     signature = b"\x89HDF\r\n\x1a\n"
@@ -25,11 +30,14 @@ class Hdf5Recording(Recording):
     def __init__(self, path: Path) -> None:
         self._file = _open_file(path)
         try:
-            self._columns, num_events, chunk = _columns(path, self._file)
-            width, height, self.size_is_assumed = _sensor_size(self._file["events"])
+            table = _table(path, self._file)
+            self._columns, length, chunk = _columns(path, table)
+            size, self._t_offset_us = _sensor_px(self._file, table), _t_offset_us(path, self._file)
+            self.size_is_assumed = size is None
+            width, height = size or GEN4_PX  # as RVT assumes
             # Whole chunks per block: a chunk cut by a block edge would be decompressed twice.
             events_per_block = -(-_EVENTS_PER_BLOCK // chunk) * chunk
-            super().__init__(path, width, height, num_events, events_per_block)
+            super().__init__(path, width, height, length, events_per_block)
         except BaseException:
             self._file.close()
             raise
@@ -37,17 +45,20 @@ class Hdf5Recording(Recording):
     def close(self) -> None:
         self._file.close()
 
-    def _raw_stamps(self, start: int, stop: int) -> np.ndarray:
-        return self._column("t", start, stop).astype(np.int64, copy=False)
+    def _stamps_between(self, start: int, stop: int) -> np.ndarray:
+        t = self._column("t", start, stop).astype(np.int64, copy=False)
+        return t + self._t_offset_us if self._t_offset_us else t
 
-    def _raw_pixels(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _pixels_between(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return self._column("x", start, stop), self._column("y", start, stop), self._column("p", start, stop)
 
     def _column(self, name: str, start: int, stop: int) -> np.ndarray:
         try:
             return self._columns[name][start:stop]
-        except OSError as error:
-            raise InputError(f"{self.path}: events/{name} {_why_unreadable(self._file, name, error)}") from error
+        except (OSError, RuntimeError) as error:
+            raise InputError(
+                f"{self.path}: events/{name} {_why_unreadable(_table(self.path, self._file), name, error)}"
+            ) from error
 
 
 def _open_file(path: Path) -> h5py.File:
@@ -61,44 +72,76 @@ def _open_file(path: Path) -> h5py.File:
         raise InputError(f"{path}: {problem}; copy or download it again") from error
 
 
-def _columns(path: Path, file: h5py.File) -> tuple[dict, int, int]:
+def _table(path: Path, file: h5py.File) -> h5py.Group | h5py.Dataset:
+    for name in _TABLES:
+        table = file.get(name)
+        fields = () if table is None else table.dtype.names or () if isinstance(table, h5py.Dataset) else table.keys()
+        if set("txyp") <= set(fields):
+            return table
+    found = {n: file[n] for n in ("events", "CD") if n in file}
+    held = ", ".join([f"{n}/{{{','.join(g)}}}" for n, g in found.items() if isinstance(g, h5py.Group)] or file)
+    raise InputError(
+        f"{path}: no events with t, x, y and p (the file holds {held or 'nothing'}); expected eTraM's layout "
+        "events/{t,x,y,p} or Metavision's CD/events"
+    )
+
+
+def _columns(path: Path, events: h5py.Group | h5py.Dataset) -> tuple[dict, int, int]:
     """The four columns, their common length and the chunk length of ``t`` (1 where it is not chunked)."""
-    events = file.get("events")
-    fields = () if events is None else events.dtype.names or () if isinstance(events, h5py.Dataset) else events.keys()
-    missing = [name for name in "txyp" if name not in fields]
-    if missing:
-        raise InputError(
-            f"{path}: no events/{', events/'.join(missing)} (the file holds {', '.join(file) or 'nothing'}); "
-            "expected eTraM's layout events/{t,x,y,p}"
-        )
     if isinstance(events, h5py.Dataset):
-        columns, dtype_t, lengths = {n: events.fields(n) for n in "txyp"}, events.dtype["t"], {"events": len(events)}
-        chunks = events.chunks
+        columns, dtypes = {n: events.fields(n) for n in "txyp"}, {n: events.dtype[n] for n in "txyp"}
+        shapes, chunks = {"events": events.shape}, events.chunks
     else:
-        columns, dtype_t, lengths = (
-            {n: events[n] for n in "txyp"},
-            events["t"].dtype,
-            {n: len(events[n]) for n in "txyp"},
-        )
-        chunks = events["t"].chunks
-    if dtype_t.kind not in "iu":
-        raise InputError(f"{path}: events/t is {dtype_t}, expected integer microseconds; convert the recording")
-    if len(set(lengths.values())) > 1:
-        raise InputError(f"{path}: t, x, y, p differ in length ({lengths}); the recording was cut, export it again")
-    return columns, min(lengths.values()), chunks[0] if chunks else 1
+        if not all(isinstance(events[n], h5py.Dataset) for n in "txyp"):
+            raise InputError(f"{path}: events/t, x, y, p must be arrays; export the recording again")
+        columns, dtypes = {n: events[n] for n in "txyp"}, {n: events[n].dtype for n in "txyp"}
+        shapes, chunks = {n: events[n].shape for n in "txyp"}, events["t"].chunks
+    if dtypes["t"].kind not in "iu":
+        raise InputError(f"{path}: events/t is {dtypes['t']}, expected integer microseconds; convert the recording")
+    for name in "xyp":
+        if dtypes[name].kind not in "iub":
+            raise InputError(f"{path}: events/{name} is {dtypes[name]}, expected integers; convert the recording")
+    if len(set(shapes.values())) > 1 or any(len(shape) != 1 for shape in shapes.values()):
+        raise InputError(f"{path}: t, x, y, p differ in length ({shapes}); the recording was cut, export it again")
+    return columns, min(shapes.values())[0], chunks[0] if chunks else 1
 
 
-def _sensor_size(events: h5py.Group | h5py.Dataset) -> tuple[int, int, bool]:
-    if isinstance(events, h5py.Group) and "width" in events and "height" in events:
-        return int(events["width"][()]), int(events["height"][()]), False
-    return DEFAULT_WIDTH_PX, DEFAULT_HEIGHT_PX, True
+def _t_offset_us(path: Path, file: h5py.File) -> int:
+    if "t_offset" not in file:
+        return 0
+    offset = np.asarray(file["t_offset"])
+    if offset.size != 1 or offset.dtype.kind not in "iu":
+        raise InputError(f"{path}: t_offset is {offset.dtype} {offset.shape}, expected one integer in microseconds")
+    return int(offset.item())
 
 
-def _why_unreadable(file: h5py.File, name: str, error: OSError) -> str:
-    events = file["events"]
+def _sensor_px(file: h5py.File, events: h5py.Group | h5py.Dataset) -> tuple[int, int] | None:
+    """(width, height), or nothing where the file does not say."""
+    places = [events.attrs, file.attrs]
+    if isinstance(events, h5py.Group):
+        places.insert(0, {n: events[n][()] for n in ("width", "height") if isinstance(events.get(n), h5py.Dataset)})
+    for place in places:
+        size = (place["width"], place["height"]) if "width" in place and "height" in place else _geometry(place)
+        if size is not None and all(str(side).isdecimal() for side in size):
+            return int(size[0]), int(size[1])
+    return DSEC_PX if "t_offset" in file else None
+
+
+def _geometry(attributes: dict) -> tuple[str, str] | None:
+    text = attributes.get("geometry", "")
+    width, _, height = (text.decode("ascii", "replace") if isinstance(text, bytes) else str(text)).partition("x")
+    return (width, height) if height else None
+
+
+def _why_unreadable(events: h5py.Group | h5py.Dataset, name: str, error: Exception) -> str:
     plist = (events if isinstance(events, h5py.Dataset) else events[name]).id.get_create_plist()
     codes = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
     missing = [code for code in codes if not h5py.h5z.filter_avail(code)]
+    if _ECF_FILTER in missing:
+        return (
+            "is compressed with Metavision's ECF codec, which is not installed; install hdf5_ecf and set "
+            "HDF5_PLUGIN_PATH to its folder, or read the RAW file that the recording was exported from"
+        )
     if missing:
         return (
             f"is compressed with HDF5 filter {missing[0]}, which is not installed; install its plugin, "

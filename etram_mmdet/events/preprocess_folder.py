@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from etram_mmdet.events.errors import InputError
-from etram_mmdet.events.formats import FORMATS
-from etram_mmdet.events.preprocess import Settings, Source, preprocess_recording
+from etram_mmdet.events.preprocess import preprocess_recording
 from etram_mmdet.events.sequence_folder import read_manifest, remove_unfinished
-
-SPLITS = ("train", "val", "test")
+from etram_mmdet.events.settings import Settings
+from etram_mmdet.events.sources import LabelFiles, Source, find_sources
 
 Progress = Callable[..., Iterable]
 
@@ -80,54 +79,24 @@ def preprocess_folder(
     settings: Settings | None = None,
     workers: int = 1,
     *,
+    labels: LabelFiles = "auto",
     overwrite: bool = False,
     progress: Progress = lambda outcomes, total: outcomes,
 ) -> Summary:
-    """Preprocess ``src/{train,val,test}/NAME_td.h5`` and ``NAME_bbox.npy`` into ``dst/SPLIT/NAME``.
+    """Preprocess the recordings of ``src`` (see :func:`find_sources`) into ``dst/SPLIT/NAME``.
 
     A recording that cannot be used becomes a problem in the summary and the others go on. One that is finished with the
     same settings is left alone. ``progress(outcomes, total=n)`` may wrap the iteration in a progress bar. Raises
     ``InputError`` when there is nothing to do at all.
     """
     src, dst = Path(src), Path(dst)
-    sources, problems = find_sources(src)
+    sources, problems = find_sources(src, labels)
     remove_unfinished(dst)
     # The largest first, so that no long recording is left over for one worker at the end.
     sources.sort(key=lambda source: (-source.events.stat().st_size, source.split, source.name))
     tasks = [(source, dst / source.split / source.name, settings or Settings(), overwrite) for source in sources]
     outcomes = sorted(progress(_run(tasks, workers), total=len(tasks)), key=lambda outcome: outcome.name)
     return Summary(outcomes, problems + [outcome.problem for outcome in outcomes if outcome.problem])
-
-
-def find_sources(src: Path) -> tuple[list[Source], list[str]]:
-    """The recordings of a dataset folder, and a sentence for everything that is missing beside them."""
-    sources, problems = [], []
-    for split in SPLITS:
-        if not (src / split).is_dir():
-            problems.append(f"{src / split}: no such folder; recordings go to {', '.join(SPLITS)}")
-            continue
-        events = {p.name.rsplit("_td", 1)[0]: p for p in sorted((src / split).iterdir()) if _is_recording(p)}
-        labels = {p.name.removesuffix("_bbox.npy"): p for p in sorted((src / split).glob("*_bbox.npy"))}
-        sources += [Source(split, name, events[name], labels[name]) for name in sorted(events.keys() & labels.keys())]
-        problems += [
-            f"{events[name]}: no labels {name}_bbox.npy beside it; put them there or take the recording away"
-            for name in sorted(events.keys() - labels.keys())
-        ]
-        problems += [
-            f"{labels[name]}: no recording {name}_td.h5 beside it; put it there or take the labels away"
-            for name in sorted(labels.keys() - events.keys())
-        ]
-    if not sources:
-        found = "\n".join(problems)
-        raise InputError(
-            f"{src}: no recordings NAME_td.h5 with labels NAME_bbox.npy in {', '.join(SPLITS)}; "
-            f"check the path, or make a small dataset with tools/make_sample.py\n{found}".rstrip()
-        )
-    return sources, problems
-
-
-def _is_recording(path: Path) -> bool:
-    return path.stem.endswith("_td") and path.suffix in {suffix for format_ in FORMATS for suffix in format_.suffixes}
 
 
 def _run(tasks: list[tuple], workers: int) -> Iterator[Outcome]:

@@ -25,40 +25,48 @@ class Events(NamedTuple):
 class Recording(ABC):
     """A recording whose windows are read by time, in blocks, so that memory does not grow with the file.
 
+    At most two blocks of events and the window asked for are in memory (a block: about a million events, 13 MB).
+
     Stamps that run backwards are raised to the largest stamp before them (as RVT's preprocessing does), and events
     outside the sensor are dropped. Both are counted over the blocks read so far; ``read_rest`` completes the counts.
 
-    A format implements ``_raw_stamps`` and ``_raw_pixels`` and calls ``__init__`` with what its header says.
+    A format implements ``_raw_stamps`` and ``_raw_pixels`` and calls ``__init__`` with what its header says. Blocks are
+    asked for in order the first time, later in any order; a block may be empty.
     """
 
     suffixes: tuple[str, ...]
-    signature: bytes
+    signature: bytes | tuple[bytes, ...]
     size_is_assumed = False  # True where the file does not say how large the sensor is
 
-    def __init__(self, path: Path, width: int, height: int, num_events: int, events_per_block: int) -> None:
-        if num_events == 0:
-            raise InputError(f"{path}: the recording holds no events; record it again or take it out of the folder")
-        self.path, self.width, self.height, self.num_events = path, width, height, num_events
-        self._events_per_block = events_per_block
-        self._num_blocks = -(-num_events // events_per_block)
+    def __init__(self, path: Path, width: int, height: int, num_blocks: int) -> None:
+        self.path, self.width, self.height, self._num_blocks = path, width, height, num_blocks
         self._block_last_us: list[int] = []  # corrected last stamp of each block visited so far
         self._dropped_of_block: dict[int, int] = {}
-        self.stamps_corrected = 0
+        self._num_events = self.stamps_corrected = 0
         # Neighbouring windows share a block, and a window often crosses from one block into the next.
         self._stamps = lru_cache(maxsize=2)(self._read_stamps)
         self._block = lru_cache(maxsize=2)(self._read_block)
-        self.t_first_us = int(self._stamps(0)[0])
+        while not self._num_events and len(self._block_last_us) < num_blocks:
+            first = self._stamps(len(self._block_last_us))
+        if not self._num_events:
+            raise InputError(f"{path}: the recording holds no events; record it again or take it out of the folder")
+        self.t_first_us = int(first[0])
 
     @abstractmethod
-    def _raw_stamps(self, start: int, stop: int) -> np.ndarray:
-        """Stamps of events ``start:stop`` in file order: a new int64 array in microseconds."""
+    def _raw_stamps(self, block: int) -> np.ndarray:
+        """Stamps of a block's events in file order: a new int64 array in microseconds."""
 
     @abstractmethod
-    def _raw_pixels(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Integer x, y and p of events ``start:stop`` in file order; p of -1 means off, as 0 does."""
+    def _raw_pixels(self, block: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Integer x, y and p of a block's events in file order; p of -1 means off, as 0 does."""
 
     @abstractmethod
     def close(self) -> None: ...
+
+    def release(self) -> None:
+        """Let go of the events kept for the next window."""
+        self._stamps.cache_clear()
+        self._block.cache_clear()
 
     def __enter__(self) -> Recording:
         return self
@@ -69,9 +77,19 @@ class Recording(ABC):
     @property
     def t_last_us(self) -> int:
         """The largest stamp; the first use goes through the stamps of the whole file."""
-        for block in range(len(self._block_last_us), self._num_blocks):
-            self._stamps(block)
+        self._visit_all()
         return self._block_last_us[-1]
+
+    @property
+    def num_events(self) -> int:
+        """Events in the file, whether inside the sensor or not; goes through the stamps of the whole file."""
+        self._visit_all()
+        return self._num_events
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """What was left out, by reason, among the blocks read so far; a format may add to it."""
+        return {"events_out_of_frame": self.dropped_out_of_frame}
 
     @property
     def dropped_out_of_frame(self) -> int:
@@ -101,6 +119,10 @@ class Recording(ABC):
             return pieces[0]
         return Events(*map(np.concatenate, zip(_NO_EVENTS, *pieces, strict=True)))
 
+    def _visit_all(self) -> None:
+        for block in range(len(self._block_last_us), self._num_blocks):
+            self._stamps(block)
+
     def _first_block_reaching(self, t_us: int) -> int:
         while len(self._block_last_us) < self._num_blocks and (
             not self._block_last_us or self._block_last_us[-1] < t_us
@@ -108,23 +130,20 @@ class Recording(ABC):
             self._stamps(len(self._block_last_us))
         return int(np.searchsorted(self._block_last_us, t_us, side="left"))
 
-    def _span(self, block: int) -> tuple[int, int]:
-        start = block * self._events_per_block
-        return start, min(start + self._events_per_block, self.num_events)
-
     def _read_stamps(self, block: int) -> np.ndarray:
-        stamps_us = self._raw_stamps(*self._span(block))
+        stamps_us = self._raw_stamps(block)
         last_us = self._block_last_us[block - 1] if block else 0
         corrected = _raise_to_running_maximum(stamps_us, last_us)
         if block == len(self._block_last_us):
-            self._block_last_us.append(int(stamps_us[-1]))
+            self._block_last_us.append(int(stamps_us[-1]) if len(stamps_us) else last_us)
+            self._num_events += len(stamps_us)
             self.stamps_corrected += corrected
         return stamps_us
 
     def _read_block(self, block: int) -> Events:
         t = self._stamps(block)
-        x, y, p = self._raw_pixels(*self._span(block))
-        if p.max() > 1:
+        x, y, p = self._raw_pixels(block)
+        if p.max(initial=0) > 1:
             raise InputError(f"{self.path}: polarity {p.max()}, expected 0 and 1 (or -1 and 1); convert the recording")
         # A negative coordinate becomes a large unsigned one: one comparison finds both sides.
         inside = (x.astype(np.uint32) < self.width) & (y.astype(np.uint32) < self.height)
@@ -132,6 +151,35 @@ class Recording(ABC):
         self._dropped_of_block[block] = len(inside) - kept
         events = Events(t, x.astype(np.uint16, copy=False), y.astype(np.uint16, copy=False), (p > 0).view(np.uint8))
         return events if kept == len(inside) else Events(*(column[inside] for column in events))
+
+
+class IndexedRecording(Recording):
+    """A recording whose events have numbers: a block is the same count of them everywhere in the file.
+
+    A format implements ``_stamps_between`` and ``_pixels_between`` for events ``start`` to ``stop`` (exclusive).
+    """
+
+    def __init__(self, path: Path, width: int, height: int, length: int, events_per_block: int) -> None:
+        self._length, self._events_per_block = length, events_per_block
+        super().__init__(path, width, height, num_blocks=-(-length // events_per_block))
+
+    @abstractmethod
+    def _stamps_between(self, start: int, stop: int) -> np.ndarray:
+        """See ``_raw_stamps``."""
+
+    @abstractmethod
+    def _pixels_between(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """See ``_raw_pixels``."""
+
+    def _raw_stamps(self, block: int) -> np.ndarray:
+        return self._stamps_between(*self._span(block))
+
+    def _raw_pixels(self, block: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return self._pixels_between(*self._span(block))
+
+    def _span(self, block: int) -> tuple[int, int]:
+        start = block * self._events_per_block
+        return start, min(start + self._events_per_block, self._length)
 
 
 _NO_EVENTS = Events(np.empty(0, np.int64), np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, np.uint8))

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import h5py
 import hdf5plugin
@@ -16,8 +16,9 @@ import numpy as np
 
 from etram_mmdet.events.errors import InputError
 from etram_mmdet.events.frames import Frames
+from etram_mmdet.events.representations import Representation
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "sequence.json"
 _IN_PROGRESS = ".in_progress"
 
@@ -80,22 +81,32 @@ def write_labels(folder: Path, boxes: np.ndarray, frame_us: np.ndarray) -> None:
     np.save(labels / "timestamps_us.npy", frame_us)
 
 
+def representation_path(representation: Representation, window_us: int) -> PurePosixPath:
+    """Path of the tensors inside a sequence folder, named as RVT names it, with every option that is not a default."""
+    others = representation.options.keys() - representation.always_named.keys() - {"downsample"}
+    named = {**representation.always_named, **{name: name for name in sorted(others)}}
+    parts = [f"{label}={getattr(representation, name)}" for name, label in named.items()]
+    folder = "_".join([representation.short_name, f"dt={window_us / 1000:g}", *parts])
+    suffix = "" if representation.downsample == "none" else f"_ds2_{representation.downsample}"
+    return PurePosixPath("event_representations_v2") / folder / f"event_representations{suffix}.h5"
+
+
 def write_representations(
-    folder: Path, file_name: str, frames: Frames, shape: tuple[int, int, int], tensors: Iterable[np.ndarray]
+    path: Path, frames: Frames, representation: Representation, tensors: Iterable[np.ndarray]
 ) -> None:
-    """Write RVT's representation files: one uint8 tensor of ``shape`` (C, H, W) for each of ``frames.repr_us``."""
-    folder.mkdir(parents=True)
-    np.save(folder / "objframe_idx_2_repr_idx.npy", frames.repr_index)
-    np.save(folder / "timestamps_us.npy", frames.repr_us)
+    """Write RVT's representation files: one tensor (C, H, W) for each of ``frames.repr_us``."""
+    path.parent.mkdir(parents=True)
+    np.save(path.with_name("objframe_idx_2_repr_idx.npy"), frames.repr_index)
+    np.save(path.with_name("timestamps_us.npy"), frames.repr_us)
     # The compression of RVT's files: one chunk per tensor, Blosc with Zstandard 1 and byte shuffle.
     compression = hdf5plugin.Blosc(cname="zstd", clevel=1, shuffle=hdf5plugin.Blosc.SHUFFLE)
-    with h5py.File(folder / file_name, "w") as file:
+    with h5py.File(path, "w") as file:
         data = file.create_dataset(
             "data",
-            shape=(len(frames.repr_us), *shape),
-            maxshape=(None, *shape),
-            chunks=(1, *shape),
-            dtype=np.uint8,
+            shape=(len(frames.repr_us), *representation.shape),
+            maxshape=(None, *representation.shape),
+            chunks=(1, *representation.shape),
+            dtype=representation.dtype,
             **compression,
         )
         for index, tensor in enumerate(tensors):

@@ -17,7 +17,7 @@ from etram_mmdet.events.errors import InputError
 class EventDataPreprocessor(BaseDataPreprocessor):
     """Stack clips in time-first order, pad them and say which frames matter.
 
-    Takes ``inputs``: one uint8 (T, C, H, W) per lane, ``data_samples``: one ``TrackDataSample`` per lane. Returns
+    Takes ``inputs``: one (T, C, H, W) of bytes per lane, ``data_samples``: one ``TrackDataSample`` per lane. Returns
     ``inputs`` float (T, B, C, H', W') with zeros right and below up to multiples of ``size_divisor`` (height, width),
     ``is_first`` (B,) and ``is_labelled`` (T, B), both bool. Counts stay raw, as in RVT: there is nothing to normalise.
 

@@ -32,7 +32,7 @@ def test_item_holds_frames_boxes_and_metas(shared):
     root = shared / "golden" / "preprocess" / "out"
     dataset = build(root)
     sequence = dataset.sequences[0]
-    archive = np.load(sequence.folder / "labels_v2" / "labels.npz")
+    archive = np.load(sequence.path.parents[2] / "labels_v2" / "labels.npz")
     first = int(sequence.labelled[0])
     item = dataset[request(0, first, first + 5, is_first=True)]
     assert item["inputs"].dtype == torch.uint8 and item["inputs"].shape == (5, 20, 360, 640)

@@ -142,8 +142,8 @@ BAD_FILES = {
     "truncated": (truncated, r"truncated at \d+ bytes; copy or download it again"),
     "missing filter": (unreadable_filter, "events/t is compressed with HDF5 filter 32999, .* h5repack"),
     "damaged": (damaged_chunk, "events/t cannot be read .* damaged"),
-    "no y": (without_y, r"no events/y .* expected eTraM's layout"),
-    "unequal": (unequal_columns, "differ in length .*'p': 7"),
+    "no y": (without_y, r"no events with t, x, y and p .*expected eTraM's layout"),
+    "unequal": (unequal_columns, r"differ in length .*'p': \(7,\)"),
     "float stamps": (
         lambda path: write_events(path, make_events() | dict(t=np.zeros(4000))),
         "events/t is float64, expected integer microseconds",

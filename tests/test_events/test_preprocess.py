@@ -13,9 +13,9 @@ import pytest
 
 from etram_mmdet.events import hdf5, preprocess
 from etram_mmdet.events.errors import InputError
-from etram_mmdet.events.preprocess import Settings
 from etram_mmdet.events.preprocess_folder import preprocess_folder
 from etram_mmdet.events.sequence_folder import read_manifest
+from etram_mmdet.events.settings import Settings
 from tests.test_events.raw import HEIGHT, WIDTH, make_boxes, make_events, write_recording
 
 ROOT = Path(__file__).parents[2]
@@ -84,7 +84,9 @@ def test_manifest_says_what_the_sequence_holds(tmp_path, monkeypatch):
     boxes = make_boxes([100_000, 200_000, 250_000, 250_000, 250_000], class_id=[0, 7, 7, 1, 1], w=[20, 20, 20, 3, 63])
     boxes["x"] = [10, 10, 10, 10, 0]
     write_recording(tmp_path / "raw" / "train", "a", events, boxes)
-    manifest = preprocess_folder(tmp_path / "raw", tmp_path / "out", Settings(downsample="none")).manifests[0]
+    manifest = preprocess_folder(
+        tmp_path / "raw", tmp_path / "out", Settings(representation=dict(type="StackedHistogram"))
+    ).manifests[0]
     folder = tmp_path / "out/train/a"
     assert manifest == read_manifest(folder)
     assert manifest["dropped"] == {
@@ -97,7 +99,7 @@ def test_manifest_says_what_the_sequence_holds(tmp_path, monkeypatch):
         "boxes_in_unused_frames": 0,
     }
     expected = {
-        "format_version": 1,
+        "format_version": 2,
         "recording": "a",
         "width": WIDTH,
         "height": HEIGHT,
@@ -182,17 +184,19 @@ def test_other_settings_or_sources_are_not_mixed_in(raw, tmp_path):
     out = tmp_path / "out"
     preprocess_folder(raw, out)
     before = file_bytes(out)
-    summary = preprocess_folder(raw, out, Settings(count_cutoff=5))
+    other = Settings(representation=dict(type="StackedHistogram", count_cutoff=5))
+    summary = preprocess_folder(raw, out, other)
     assert len(summary.problems) == 4
-    assert "made with count_cutoff = 10, now asked for 5; choose another OUT or pass --overwrite" in summary.problems[0]
+    assert (
+        "'downsample': 'nearest'}, now asked for {'type': 'StackedHistogram', 'count_cutoff': 5}; choose another OUT"
+        in (summary.problems[0])
+    )
     np.save(raw / "val" / "c_bbox.npy", make_boxes([100_000]))
     summary = preprocess_folder(raw, out)
     assert len(summary.problems) == 1 and "made with source_files" in summary.problems[0]
     assert file_bytes(out) == before
-    assert not preprocess_folder(raw, out, Settings(count_cutoff=5), overwrite=True).problems
-    assert {
-        manifest["count_cutoff"] for manifest in preprocess_folder(raw, out, Settings(count_cutoff=5)).manifests
-    } == {5}
+    assert not preprocess_folder(raw, out, other, overwrite=True).problems
+    assert {m["representation"]["count_cutoff"] for m in preprocess_folder(raw, out, other).manifests} == {5}
 
 
 def test_folder_of_unknown_origin_is_left_alone(raw, tmp_path):
@@ -253,8 +257,8 @@ def test_folder_without_recordings_names_the_sample_maker(tmp_path):
 
 
 def test_bad_settings_are_refused():
-    with pytest.raises(InputError, match="bins must be at least 1: got 0"):
-        Settings(bins=0)
+    with pytest.raises(InputError, match="bins=0, expected at least 1"):
+        Settings(representation=dict(type="StackedHistogram", bins=0))
     with pytest.raises(InputError, match="preset must be one of etram, gen4: got 'gen1'"):
         Settings(preset="gen1")
 
@@ -264,5 +268,5 @@ def test_unfinished_manifest_is_refused(tmp_path):
     with pytest.raises(InputError, match="not valid JSON"):
         read_manifest(tmp_path)
     (tmp_path / "sequence.json").write_text(json.dumps({"format_version": 99}))
-    with pytest.raises(InputError, match="format version 99, expected 1"):
+    with pytest.raises(InputError, match="format version 99, expected 2"):
         read_manifest(tmp_path)

@@ -61,12 +61,12 @@ def test_given_buffer_is_overwritten():
     assert out.sum() == 1 and out[10, 2, 1] == 1
 
 
-@pytest.mark.parametrize("bad", [dict(bins=0), dict(count_cutoff=0), dict(downsample="sum")])
+@pytest.mark.parametrize("bad", [dict(bins=0), dict(count_cutoff=0), dict(downsample="half"), dict(edges="none")])
 def test_bad_settings_are_refused(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         StackedHistogram(height=4, width=4, **bad)
 
 
 def test_events_outside_the_frame_are_refused():
-    with pytest.raises(ValueError, match=r"x 4, y 2 in a frame of 4x4"):
+    with pytest.raises(ValueError, match=r"x 4, y 2 on a sensor of 4x4"):
         StackedHistogram(height=4, width=4)(make([4], [2], [1], [5]))

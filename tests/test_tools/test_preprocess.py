@@ -27,7 +27,17 @@ def run(monkeypatch, capfd):
 def test_command_line_ends_with_a_summary_and_an_exit_code(tmp_path, run):
     for split in ("train", "val", "test"):
         write_recording(tmp_path / "raw" / split, "a")
-    arguments = (tmp_path / "raw", tmp_path / "out", "--bins", "5", "--downsample", "none", "--workers", "2")
+    arguments = (
+        tmp_path / "raw",
+        tmp_path / "out",
+        "--representation",
+        "StackedHistogram",
+        "bins=5",
+        "--downsample",
+        "none",
+        "--workers",
+        "2",
+    )
     code, out, err = run(*arguments)
     assert code == 0 and "recordings: 100%" in err
     assert "3 recordings preprocessed, 0 were finished before, 0 problems" in out
@@ -42,7 +52,14 @@ def test_command_line_ends_with_a_summary_and_an_exit_code(tmp_path, run):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"), [((), "no recordings NAME_td.h5"), (("--bins", "0"), "bins must be at least 1: got 0")]
+    ("arguments", "sentence"),
+    [
+        ((), "no recordings NAME_td.h5"),
+        (("--representation", "StackedHistogram", "bins=0"), "bins=0, expected at least 1"),
+        (("--representation", "StackedHistogram", "bin=5"), "unknown option 'bin'; did you mean 'bins'?"),
+        (("--representation", "StackedHistogram", "5"), "'5' is not KEY=VALUE"),
+        (("--representation", "Histogram"), "'Histogram' is unknown; did you mean 'StackedHistogram'?"),
+    ],
 )
 def test_nothing_to_do_is_a_sentence(tmp_path, run, arguments, sentence):
     code, _, err = run(tmp_path, tmp_path / "out", *arguments)

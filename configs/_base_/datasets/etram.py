@@ -2,6 +2,9 @@
 data_root = "data/etram_cls8_sample/"
 # What the ids in the label files mean: etram8, etram3, etram3_from8, cls8_sample (events/class_sets.py).
 class_set = "etram8"
+# What one frame holds; the model's in_channels follow from it.
+representation = dict(type="StackedHistogram", bins=10, downsample="nearest")
+window_us = 50_000
 
 train_dataloader = dict(
     batch_size=6,
@@ -15,7 +18,9 @@ train_dataloader = dict(
         data_root=data_root,
         split="train",
         class_set=class_set,
-        clip_length=5,  # frames of 50 ms through which gradients flow
+        representation=representation,
+        window_us=window_us,
+        clip_length=5,  # frames through which gradients flow
         pipeline=[dict(type="ClipFlip"), dict(type="ClipZoom"), dict(type="PackClip")],
     ),
 )
@@ -30,6 +35,8 @@ val_dataloader = dict(
         data_root=data_root,
         split="val",
         class_set=class_set,
+        representation=representation,
+        window_us=window_us,
         clip_length=5,
         pipeline=[dict(type="PackClip")],
         test_mode=True,

@@ -3,7 +3,6 @@ model = dict(
     type="RecurrentDetector",
     backbone=dict(
         type="MaxViTRNN",
-        in_channels=20,  # 2 polarities x 10 time bins
         embed_dims=64,
         head_dim=32,
         patch_size=4,

@@ -28,7 +28,7 @@ def fill_from_backbone(
         return neck, head, preprocessor
     if neck is not None:
         _fill(neck, "neck", in_channels=list(backbone.out_channels))
-        if _takes(neck, "out_channels"):
+        if takes_key(neck, "out_channels"):
             neck.setdefault("out_channels", backbone.out_channels[-1] // 4)
             _fill(head, "bbox_head", in_channels=neck["out_channels"])
     _fill(head, "bbox_head", strides=list(backbone.out_strides))
@@ -52,13 +52,14 @@ def check_strides(backbone: nn.Module, head: nn.Module) -> None:
 def _fill(cfg: dict, name: str, **known) -> None:
     for key, actual in known.items():
         stated = cfg.get(key)
-        if stated is None and _takes(cfg, key):
+        if stated is None and takes_key(cfg, key):
             cfg[key] = actual
         elif stated is not None and _plain(stated) != _plain(actual):
             raise InputError(_contradiction(f"{name}.{key}", stated, actual))
 
 
-def _takes(cfg: dict, key: str) -> bool:
+def takes_key(cfg: dict, key: str) -> bool:
+    """Whether the class that a model config names has a parameter ``key``."""
     cls = cfg["type"] if inspect.isclass(cfg["type"]) else MODELS.get(cfg["type"])
     return any(key in inspect.signature(c.__init__).parameters for c in cls.__mro__)
 

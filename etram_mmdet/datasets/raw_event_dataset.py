@@ -1,0 +1,84 @@
+"""Clips straight from recordings, without a preprocessing step."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+from mmdet.registry import DATASETS, TRANSFORMS
+from mmengine.dataset import Compose
+from mmengine.logging import print_log
+
+from etram_mmdet.datasets.clips import ClipRequest
+from etram_mmdet.datasets.etram_dataset import ETraMDataset
+from etram_mmdet.datasets.recording_sequence import RecordingSequence
+from etram_mmdet.datasets.sequence import Sequence
+from etram_mmdet.events.class_sets import ClassSet
+from etram_mmdet.events.errors import InputError
+from etram_mmdet.events.recording import Events
+from etram_mmdet.events.settings import Settings
+from etram_mmdet.events.sources import find_sources
+
+_KEEP_EVENTS_OF = 8  # recordings; each keeps up to two blocks of events (26 MB) between windows
+
+
+@DATASETS.register_module()
+class RawEventDataset(ETraMDataset):
+    """An :class:`ETraMDataset` whose ``data_root`` holds recordings and label files as tools/preprocess.py takes them.
+
+    Frames are built in the loading processes and equal the preprocessed ones bit for bit. ``preset``, ``frames`` and
+    ``label_files`` mean what they mean there. ``event_pipeline`` is a list of transforms over ``dict(events, height,
+    width, window_us, clip_rng, frame_rng)``: ``clip_rng`` draws the same for all frames of a stream's pass,
+    ``frame_rng`` differently for each frame.
+    """
+
+    def __init__(
+        self,
+        *args,
+        preset: str = "etram",
+        frames: str = "auto",
+        label_files: str = "auto",
+        event_pipeline: list[dict] = (),
+        **kwargs,
+    ) -> None:
+        self.preset, self.frames, self.label_files = preset, frames, label_files
+        self.event_pipeline = Compose([TRANSFORMS.build(transform) for transform in event_pipeline])
+        self._recently_read: OrderedDict[str, RecordingSequence] = OrderedDict()
+        super().__init__(*args, **kwargs)
+
+    def load_sequences(self, data_root: Path, classes: ClassSet) -> list[Sequence]:
+        settings = Settings(self.preset, self.frames, self.window_us, self.representation)
+        sources, problems = find_sources(data_root, self.label_files)
+        sequences = []
+        for source in (s for s in sources if s.split == self.split):
+            try:
+                sequences.append(RecordingSequence(source, settings, classes))
+            except InputError as error:
+                problems.append(str(error))
+        for problem in problems:
+            print_log(f"left out: {problem}", "current", logging.WARNING)
+        return sequences
+
+    def read_frames(self, sequence: RecordingSequence, request: ClipRequest) -> np.ndarray:
+        self._recently_read[sequence.name] = sequence
+        self._recently_read.move_to_end(sequence.name)
+        if len(self._recently_read) > _KEEP_EVENTS_OF:
+            self._recently_read.popitem(last=False)[1].release()
+        if not self.event_pipeline.transforms:
+            return sequence.read(request.start, request.stop)
+
+        def transform(events: Events, frame: int) -> Events:
+            seed = tuple(request.seed or (0,))
+            results = dict(
+                events=events,
+                height=sequence.representation.height,
+                width=sequence.representation.width,
+                window_us=(int(sequence.t_us[frame]) - self.window_us, int(sequence.t_us[frame])),
+                clip_rng=np.random.default_rng(seed),
+                frame_rng=np.random.default_rng((*seed, request.recording, frame)),
+            )
+            return self.event_pipeline(results)["events"]
+
+        return sequence.read(request.start, request.stop, transform)

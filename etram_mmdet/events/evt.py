@@ -1,0 +1,135 @@
+"""Decoders of Prophesee's event words, EVT 2.0 and EVT 3.0 (format descriptions of the Metavision documentation).
+
+A decoder takes words and the ``state`` that the words before left (int64, zeros at the start of a file) and updates it,
+so that a file can be decoded in pieces. Events before the first complete time are counted in ``state`` and left out.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+STATE_LENGTH = 8
+# Entries of the state that both formats share.
+HAS_TIME, LOOPS, TIME_HIGH, EVENTS_WITHOUT_TIME = range(4)
+# EVT 3.0 only.
+_TIME_LOW, _Y, _BASE_X, _BASE_P = range(4, 8)
+
+
+@njit(cache=True)
+def count_evt2(words):
+    """An upper bound of the events in EVT 2.0 words (uint32)."""
+    count = 0
+    for word in words:
+        count += word >> 28 <= 1
+    return count
+
+
+@njit(cache=True)
+def decode_evt2(words, state, t, x, y, p):
+    """Decode EVT 2.0 words (uint32) into columns that are long enough; returns the number of events.
+
+    Words hold type (4 bits), the low 6 bits of the time, x and y (11 bits each); a TIME_HIGH word the upper 28 bits,
+    which start again from zero after 4.8 hours.
+    """
+    has_time, loops, high, without_time = state[0], state[1], state[2], state[3]
+    base_us = ((loops << 28) | high) << 6
+    n = 0
+    for word in words:
+        kind = word >> 28
+        if kind <= 1:
+            if has_time:
+                t[n] = base_us | np.int64((word >> 22) & 0x3F)
+                x[n] = (word >> 11) & 0x7FF
+                y[n] = word & 0x7FF
+                p[n] = kind
+                n += 1
+            else:
+                without_time += 1
+        elif kind == 0x8:
+            new = np.int64(word & 0xFFFFFFF)
+            loops += has_time and high - new > 1 << 27
+            high, has_time = new, 1
+            base_us = ((loops << 28) | high) << 6
+    state[0], state[1], state[2], state[3] = has_time, loops, high, without_time
+    return n
+
+
+@njit(cache=True)
+def _bits(mask):
+    count = 0
+    while mask:
+        mask &= mask - 1
+        count += 1
+    return count
+
+
+@njit(cache=True)
+def count_evt3(words):
+    """An upper bound of the events in EVT 3.0 words (uint16)."""
+    count = 0
+    for word in words:
+        kind = word >> 12
+        if kind == 0x2:
+            count += 1
+        elif kind == 0x4:
+            count += _bits(word & 0xFFF)
+        elif kind == 0x5:
+            count += _bits(word & 0xFF)
+    return count
+
+
+@njit(cache=True)
+def decode_evt3(words, state, t, x, y, p):
+    """Decode EVT 3.0 words (uint16) into columns that are long enough; returns the number of events.
+
+    The words are changes of a state: row, first column and polarity of vectors, time in two halves of 12 bits. A fall
+    of the upper half by more than half its range is its wrap after 16.8 s; a fall of the lower half without an upper
+    half in between means that the upper half's word was lost, so it is counted on.
+    """
+    has_time, loops, high, without_time = state[0], state[1], state[2], state[3]
+    low, row, base_x, base_p = state[4], state[5], state[6], state[7]
+    now_us = (((loops << 12) | high) << 12) | low
+    n = 0
+    for word in words:
+        kind = word >> 12
+        if kind == 0x2:
+            if has_time:
+                t[n], x[n], y[n], p[n] = now_us, word & 0x7FF, row, (word >> 11) & 1
+                n += 1
+            else:
+                without_time += 1
+        elif kind == 0x4 or kind == 0x5:
+            mask = np.int64(word & (0xFFF if kind == 0x4 else 0xFF))
+            if has_time:
+                column = base_x
+                while mask:
+                    if mask & 1:
+                        t[n], x[n], y[n], p[n] = now_us, column, row, base_p
+                        n += 1
+                    mask >>= 1
+                    column += 1
+            else:
+                without_time += _bits(mask)
+            base_x += 12 if kind == 0x4 else 8
+        elif kind == 0x0:
+            row = np.int64(word & 0x7FF)
+        elif kind == 0x3:
+            base_x, base_p = np.int64(word & 0x7FF), np.int64((word >> 11) & 1)
+        elif kind == 0x6:
+            new = np.int64(word & 0xFFF)
+            if has_time and low - new > 1 << 11:
+                high += 1
+            low = new
+            now_us = (((loops << 12) + high) << 12) | low
+        elif kind == 0x8:
+            new = np.int64(word & 0xFFF)
+            if has_time:
+                loops += (high - new) > 1 << 11
+            if new != high & 0xFFF:
+                low = 0  # the word of the lower half follows
+            high, has_time = new, 1
+            now_us = (((loops << 12) | high) << 12) | low
+    state[0], state[1], state[2], state[3] = has_time, loops, high, without_time
+    state[4], state[5], state[6], state[7] = low, row, base_x, base_p
+    return n

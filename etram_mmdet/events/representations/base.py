@@ -1,0 +1,173 @@
+"""What every event representation offers, and the registry of their names."""
+
+from __future__ import annotations
+
+import difflib
+from abc import ABC, abstractmethod
+from dataclasses import MISSING, dataclass, field, fields
+from typing import ClassVar, Literal, get_args
+
+import numpy as np
+from numba import njit
+
+from etram_mmdet.events.errors import InputError
+from etram_mmdet.events.recording import Events
+
+Downsample = Literal["none", "nearest", "sum"]
+Edges = Literal["events", "window"]
+
+REPRESENTATIONS: dict[str, type[Representation]] = {}
+
+
+@dataclass(frozen=True)
+class Representation(ABC):
+    """Turns the events of one window on a sensor of ``height`` x ``width`` pixels into an image of ``shape`` (C, H, W).
+
+    ``downsample`` halves the frame: ``"nearest"`` keeps the odd rows and columns only, which is what RVT's resizing
+    does to its 1-megapixel recordings (three quarters of the events do not reach the result); ``"sum"`` lets the four
+    pixels of a square fall together, so that every event counts. ``edges`` says what divides the time: the first and
+    last *event* of the window, as in RVT, or the ``"window"`` itself.
+
+    A subclass is registered under its name by being defined; it gives ``num_channels``, ``_fill`` and where it is not
+    uint8 ``dtype`` (one byte per cell). Its fields are the keys that a config may set.
+    """
+
+    height: int
+    width: int
+    downsample: Downsample = field(default="none", kw_only=True)
+    edges: Edges = field(default="events", kw_only=True)
+
+    dtype: ClassVar[type] = np.uint8
+    short_name: ClassVar[str]  # of the folder on disk
+    always_named: ClassVar[dict[str, str]] = {}  # fields and what the folder's name calls them
+
+    def __init_subclass__(cls, **kwargs) -> None:
+        super().__init_subclass__(**kwargs)
+        REPRESENTATIONS[cls.__name__] = cls
+
+    def __post_init__(self) -> None:
+        for name, choices in (("downsample", Downsample), ("edges", Edges)):
+            if getattr(self, name) not in get_args(choices):
+                raise InputError(
+                    f"{type(self).__name__}: {name}={getattr(self, name)!r}, expected one of "
+                    f"{', '.join(get_args(choices))}"
+                )
+        at_least_one = {"height": self.height, "width": self.width, **self._at_least_one()}
+        for name, value in at_least_one.items():
+            if not value >= 1:
+                raise InputError(f"{type(self).__name__}: {name}={value}, expected at least 1")
+
+    def _at_least_one(self) -> dict[str, float]:
+        """Parameters to be checked."""
+        return {"bins": self.bins} if hasattr(self, "bins") else {}
+
+    @property
+    @abstractmethod
+    def num_channels(self) -> int: ...
+
+    @abstractmethod
+    def _fill(self, events: Events, t0_us: int, t1_us: int, out: np.ndarray) -> None:
+        """Overwrite ``out`` with the image of at least one event of the sensor; time runs from t0_us to t1_us."""
+
+    @property
+    def scale(self) -> int:
+        """Sensor pixels per pixel of the image."""
+        return 1 if self.downsample == "none" else 2
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the result."""
+        return self.num_channels, self.height // self.scale, self.width // self.scale
+
+    @property
+    def options(self) -> dict:
+        """The parameters that differ from their defaults."""
+        return {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if f.default is not MISSING and getattr(self, f.name) != f.default
+        }
+
+    @property
+    def config(self) -> dict:
+        """What :func:`build_representation` makes it from."""
+        return {"type": type(self).__name__, **self.options}
+
+    def __call__(
+        self, events: Events, window_us: tuple[int, int] | None = None, out: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Build the image, into ``out`` where given; raises ``ValueError`` on events outside the sensor."""
+        out = np.empty(self.shape, self.dtype) if out is None else out
+        if len(events.t) == 0:
+            out.fill(0)
+            return out
+        if events.x.max() >= self.width or events.y.max() >= self.height:
+            raise ValueError(
+                f"events reach x {events.x.max()}, y {events.y.max()} on a sensor of {self.width}x{self.height}; "
+                "drop them first (a Recording does)"
+            )
+        if self.edges == "events":
+            t0_us, t1_us = events.t[0], events.t[-1]
+        elif window_us is None:
+            raise ValueError("edges='window' needs window_us")
+        else:
+            t0_us, t1_us = window_us
+        self._fill(events, int(t0_us), int(t1_us), out)
+        return out
+
+    def _downsampled(self, events: Events) -> Events:
+        """Events with the coordinates of the image, those that it leaves out taken away."""
+        if self.downsample == "none":
+            return events
+        t, x, y, p = events
+        if self.downsample == "nearest":
+            kept = (x & y & 1).astype(bool)
+            t, x, y, p = t[kept], x[kept], y[kept], p[kept]
+        x, y = x >> 1, y >> 1
+        # The last column of an odd frame has no partner and no place.
+        inside = (x < self.width // 2) & (y < self.height // 2)
+        return Events(t, x, y, p) if inside.all() else Events(t[inside], x[inside], y[inside], p[inside])
+
+
+@njit(cache=True)
+def bin_of(t_us, t0_us, span_us, bins):
+    """Time bin in float32 throughout, as torch divides int64 tensors: a wider type moves events on bin edges."""
+    normalized = np.float32(t_us - t0_us) / np.float32(span_us)
+    return min(int(np.floor(normalized * np.float32(bins))), bins - 1)
+
+
+@njit(cache=True)
+def first_after_bin(t, start, t0_us, span_us, bins, time_bin):
+    """First index at or after ``start`` whose bin is later than ``time_bin`` (bins grow with the index)."""
+    low, high = start, len(t)
+    while low < high:
+        middle = (low + high) // 2
+        if bin_of(t[middle], t0_us, span_us, bins) > time_bin:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def build_representation(cfg: dict, height: int, width: int) -> Representation:
+    """Build ``dict(type=NAME, **options)`` for a sensor; raises ``InputError`` on unknown names and options."""
+    options = dict(cfg)
+    name = options.pop("type", None)
+    cls = REPRESENTATIONS.get(name)
+    if cls is None:
+        raise InputError(f"representation {name!r} is unknown{_nearest(str(name), REPRESENTATIONS)}")
+    known = [f.name for f in fields(cls) if f.name not in ("height", "width")]
+    for option in options:
+        if option not in known:
+            raise InputError(f"representation {name}: unknown option {option!r}{_nearest(option, known)}")
+    return cls(height, width, **options)
+
+
+def channels_of(cfg: dict) -> int:
+    """Channels of the images that ``cfg`` describes."""
+    return build_representation(cfg, 2, 2).num_channels
+
+
+def _nearest(name: str, known) -> str:
+    close = difflib.get_close_matches(name, known, 1, 0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; expected one of {', '.join(known)}"

@@ -1,0 +1,44 @@
+"""How long ago each pixel fired last."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numba import njit
+
+from etram_mmdet.events.recording import Events
+from etram_mmdet.events.representations.base import Representation
+
+
+@dataclass(frozen=True)
+class TimeSurface(Representation):
+    """exp(-age / decay) of the last event per polarity and pixel, uint8 (2, H, W) scaled to 0..255, 0 without event.
+
+    The surface of active events of Lagorce et al. (HOTS, TPAMI 2017) at the window's end. ``decay_us=None`` takes a
+    third of the window. It shows the direction of motion in two channels.
+    """
+
+    decay_us: int | None = None
+
+    short_name: ClassVar[str] = "time_surface"
+
+    def _at_least_one(self) -> dict[str, float]:
+        return {"decay_us": 1 if self.decay_us is None else self.decay_us}
+
+    @property
+    def num_channels(self) -> int:
+        return 2
+
+    def _fill(self, events: Events, t0_us: int, t1_us: int, out: np.ndarray) -> None:
+        decay_us = self.decay_us or max(t1_us - t0_us, 1) / 3
+        _write(*self._downsampled(events), t1_us, float(decay_us), out)
+
+
+@njit(cache=True)
+def _write(t, x, y, p, t1_us, decay_us, out):
+    out[:] = 0
+    for i in range(len(t)):
+        value = np.rint(255 * np.exp((t[i] - t1_us) / decay_us))
+        out[p[i], y[i], x[i]] = max(value, 1)  # 0 is left to pixels without an event
