@@ -55,13 +55,8 @@ def decode_evt2(words, state, t, x, y, p):
     return n
 
 
-@njit(cache=True)
-def _bits(mask):
-    count = 0
-    while mask:
-        mask &= mask - 1
-        count += 1
-    return count
+# Bits set in every 12-bit mask.
+_BITS = np.array([mask.bit_count() for mask in range(1 << 12)], np.uint8)
 
 
 @njit(cache=True)
@@ -73,9 +68,9 @@ def count_evt3(words):
         if kind == 0x2:
             count += 1
         elif kind == 0x4:
-            count += _bits(word & 0xFFF)
+            count += _BITS[word & 0xFFF]
         elif kind == 0x5:
-            count += _bits(word & 0xFF)
+            count += _BITS[word & 0xFF]
     return count
 
 
@@ -110,7 +105,7 @@ def decode_evt3(words, state, t, x, y, p):
                     mask >>= 1
                     column += 1
             else:
-                without_time += _bits(mask)
+                without_time += _BITS[mask]
             base_x += 12 if kind == 0x4 else 8
         elif kind == 0x0:
             row = np.int64(word & 0x7FF)

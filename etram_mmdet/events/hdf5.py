@@ -38,9 +38,12 @@ class Hdf5Recording(IndexedRecording):
             # Whole chunks per block: a chunk cut by a block edge would be decompressed twice.
             events_per_block = -(-_EVENTS_PER_BLOCK // chunk) * chunk
             super().__init__(path, width, height, length, events_per_block)
-        except BaseException:
+        except InputError:
             self._file.close()
             raise
+        except Exception as error:  # h5py meets damage with whatever error the place of it makes
+            self._file.close()
+            raise InputError(f"{path}: damaged HDF5 structure ({error}); copy or download it again") from error
 
     def close(self) -> None:
         self._file.close()
@@ -55,7 +58,7 @@ class Hdf5Recording(IndexedRecording):
     def _column(self, name: str, start: int, stop: int) -> np.ndarray:
         try:
             return self._columns[name][start:stop]
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             raise InputError(
                 f"{self.path}: events/{name} {_why_unreadable(_table(self.path, self._file), name, error)}"
             ) from error

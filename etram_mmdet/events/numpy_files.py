@@ -146,7 +146,7 @@ class NumpyRecording(IndexedRecording):
             self._archive = archive = zipfile.ZipFile(path)
             names = [name for name in archive.namelist() if name.endswith(".npy")]
             return {n.removesuffix(".npy"): _NpyStream(path, n, lambda n=n: archive.open(n)) for n in names}
-        except _DAMAGE as error:
+        except Exception as error:  # NumPy evaluates the header, which may fail in any way
             raise InputError(f"{path}: not a readable NumPy file ({error}); copy or save it again") from error
 
     def _stamps_between(self, start: int, stop: int) -> np.ndarray:

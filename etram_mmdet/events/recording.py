@@ -143,14 +143,18 @@ class Recording(ABC):
     def _read_block(self, block: int) -> Events:
         t = self._stamps(block)
         x, y, p = self._raw_pixels(block)
-        if p.max(initial=0) > 1:
-            raise InputError(f"{self.path}: polarity {p.max()}, expected 0 and 1 (or -1 and 1); convert the recording")
-        # A negative coordinate becomes a large unsigned one: one comparison finds both sides.
-        inside = (x.astype(np.uint32) < self.width) & (y.astype(np.uint32) < self.height)
-        kept = int(np.count_nonzero(inside))
-        self._dropped_of_block[block] = len(inside) - kept
-        events = Events(t, x.astype(np.uint16, copy=False), y.astype(np.uint16, copy=False), (p > 0).view(np.uint8))
-        return events if kept == len(inside) else Events(*(column[inside] for column in events))
+        largest_p, kept = _survey(x, y, p, self.width, self.height)
+        if largest_p > 1:
+            raise InputError(
+                f"{self.path}: polarity {largest_p}, expected 0 and 1 (or -1 and 1); convert the recording"
+            )
+        self._dropped_of_block[block] = len(x) - kept
+        p = p if p.dtype == np.uint8 else (p > 0).view(np.uint8)
+        events = Events(t, x.astype(np.uint16, copy=False), y.astype(np.uint16, copy=False), p)
+        if kept == len(x):
+            return events
+        inside = (x >= 0) & (x < self.width) & (y >= 0) & (y < self.height)
+        return Events(*(column[inside] for column in events))
 
 
 class IndexedRecording(Recording):
@@ -183,6 +187,16 @@ class IndexedRecording(Recording):
 
 
 _NO_EVENTS = Events(np.empty(0, np.int64), np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, np.uint8))
+
+
+@njit(cache=True)
+def _survey(x, y, p, width, height):
+    """The largest polarity, and how many events lie on the sensor."""
+    largest_p, inside = 0, 0
+    for i in range(len(x)):
+        largest_p = max(largest_p, int(p[i]))
+        inside += (x[i] >= 0) & (x[i] < width) & (y[i] >= 0) & (y[i] < height)
+    return largest_p, inside
 
 
 @njit(cache=True)

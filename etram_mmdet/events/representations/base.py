@@ -115,6 +115,15 @@ class Representation(ABC):
         self._fill(events, int(t0_us), int(t1_us), out)
         return out
 
+    def off_on(self, image: np.ndarray) -> np.ndarray:
+        """How ``image`` (C, H, W) is shown: float32 (2, H, W), off and on, from 0; 1 is what one event leaves.
+
+        ``image`` may be cut, padded and of any number type. Unless a subclass says otherwise, what is negative in it is
+        off and what is positive is on, summed over the channels.
+        """
+        image = image.astype(np.float32)
+        return np.stack([np.maximum(-image, 0).sum(0), np.maximum(image, 0).sum(0)])
+
     def _downsampled(self, events: Events) -> Events:
         """Events with the coordinates of the image, those that it leaves out taken away."""
         if self.downsample == "none":

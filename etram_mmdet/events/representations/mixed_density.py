@@ -38,6 +38,9 @@ class MixedDensityEventStack(Representation):
     def num_channels(self) -> int:
         return self.bins
 
+    def off_on(self, image: np.ndarray) -> np.ndarray:
+        return super().off_on(image[-1:])  # the sum over the whole window
+
     def _fill(self, events: Events, t0_us: int, t1_us: int, out: np.ndarray) -> None:
         cutoff = 128 if self.count_cutoff is None else self.count_cutoff
         _stack(*self._downsampled(events), t0_us, max(t1_us - t0_us, 1), out, cutoff)

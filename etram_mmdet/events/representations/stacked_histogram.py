@@ -35,6 +35,9 @@ class StackedHistogram(Representation):
     def num_channels(self) -> int:
         return 2 * self.bins
 
+    def off_on(self, image: np.ndarray) -> np.ndarray:
+        return image.reshape(2, self.bins, *image.shape[1:]).sum(1, dtype=np.float32)
+
     def _fill(self, events: Events, t0_us: int, t1_us: int, out: np.ndarray) -> None:
         volume = out.reshape(2, self.bins, *out.shape[1:])
         wraps = self.wrap_uint8 and self.downsample != "sum"

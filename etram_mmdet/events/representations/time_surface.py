@@ -11,6 +11,8 @@ from numba import njit
 from etram_mmdet.events.recording import Events
 from etram_mmdet.events.representations.base import Representation
 
+_EVENTS_SHOWN_AT_NO_AGE = 4  # more would show every age alike
+
 
 @dataclass(frozen=True)
 class TimeSurface(Representation):
@@ -30,6 +32,9 @@ class TimeSurface(Representation):
     @property
     def num_channels(self) -> int:
         return 2
+
+    def off_on(self, image: np.ndarray) -> np.ndarray:
+        return image.astype(np.float32) * (_EVENTS_SHOWN_AT_NO_AGE / 255)
 
     def _fill(self, events: Events, t0_us: int, t1_us: int, out: np.ndarray) -> None:
         decay_us = self.decay_us or max(t1_us - t0_us, 1) / 3

@@ -1,0 +1,329 @@
+"""Recordings in every format that is read, against what was written and against decoded real ones."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tracemalloc
+
+import h5py
+import numpy as np
+import pytest
+
+from etram_mmdet.events import dat, hdf5, numpy_files, raw
+from etram_mmdet.events.errors import InputError
+from etram_mmdet.events.formats import open_recording
+from tests.test_events.encoders import (
+    WRITERS,
+    write_dat,
+    write_dsec,
+    write_evt2,
+    write_evt3,
+    write_metavision,
+    write_raw,
+)
+from tests.test_events.raw import HEIGHT, WIDTH, make_events, write_events
+
+EVERYTHING = (-(1 << 63), (1 << 63) - 1)
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Several blocks in a recording of a few thousand events."""
+    monkeypatch.setattr(raw, "_WORDS_PER_BLOCK", 301)
+    for module in (hdf5, dat, numpy_files):
+        monkeypatch.setattr(module, "_EVENTS_PER_BLOCK", 256)
+
+
+def written(tmp_path, name, events):
+    suffix, write = WRITERS[name]
+    return write(tmp_path / f"a_td{suffix}", events)
+
+
+@pytest.mark.parametrize("name", ["driving_evt3.raw", "sparklers_evt2.raw", "ncars_car_td.dat"])
+@pytest.mark.parametrize("blocks", ["large", "small"])
+def test_real_recordings_are_decoded_exactly(shared, monkeypatch, name, blocks):
+    if blocks == "small":
+        monkeypatch.setattr(raw, "_WORDS_PER_BLOCK", 7777)
+        monkeypatch.setattr(dat, "_EVENTS_PER_BLOCK", 777)
+    expected = json.loads((shared / "data" / "expected.json").read_text())[name]
+    with open_recording(shared / "data" / name) as recording:
+        events = recording.read(*EVERYTHING)
+        assert recording.num_events == len(events.t) == expected["events"]
+        assert (recording.t_first_us, recording.t_last_us) == (expected["t_first"], expected["t_last"])
+        for column, values in events._asdict().items():
+            assert hashlib.sha256(values.tobytes()).hexdigest() == expected["sha256"][column], column
+        assert recording.stamps_corrected == recording.dropped_out_of_frame == 0
+
+
+@pytest.mark.parametrize("format_", WRITERS)
+@pytest.mark.parametrize("order", ["forwards", "backwards"])
+def test_windows_equal_what_was_written(tmp_path, small_blocks, format_, order):
+    events = make_events(5000, start_us=3_000_000)
+    edges = range(2_990_000, 3_500_000, 35_000)
+    with open_recording(written(tmp_path, format_, events)) as recording:
+        for start_us in edges if order == "forwards" else edges[::-1]:
+            window = (events["t"] >= start_us) & (events["t"] <= start_us + 50_000)
+            for name, column in recording.read(start_us, start_us + 50_000)._asdict().items():
+                np.testing.assert_array_equal(column, events[name][window])
+        assert (recording.t_first_us, recording.t_last_us) == (events["t"][0], events["t"][-1])
+        assert recording.num_events == 5000 and recording.dropped == {"events_out_of_frame": 0}
+        known_size = format_ not in ("DSEC h5", "npy", "npz table", "npz columns")
+        assert recording.size_is_assumed == (not known_size and format_ != "DSEC h5")
+        if known_size:
+            assert (recording.width, recording.height) == (WIDTH, HEIGHT)
+        recording.release()
+        np.testing.assert_array_equal(recording.read(*EVERYTHING).t, events["t"])
+
+
+@pytest.mark.parametrize("format_", [name for name in WRITERS if "h5" not in name])
+def test_reading_needs_memory_for_blocks_and_not_for_the_file(tmp_path, monkeypatch, format_):
+    """Blocks of 16,384 events here; two of them and the window, at up to 21 bytes an event, where the file has 6 MB."""
+    monkeypatch.setattr(raw, "_WORDS_PER_BLOCK", 1 << 14)
+    for module in (dat, numpy_files):
+        monkeypatch.setattr(module, "_EVENTS_PER_BLOCK", 1 << 14)
+    path = written(tmp_path, format_, make_events(500_000, span_us=10_000_000))
+    with open_recording(path) as recording:
+        recording.read(0, 50_000)  # compiles the decoders
+    tracemalloc.start()
+    try:
+        with open_recording(path) as recording:
+            count = sum(len(recording.read(t, t + 49_999).t) for t in range(0, 10_000_000, 50_000))
+            recording.read_rest()
+            assert count == recording.num_events == 500_000
+        assert tracemalloc.get_traced_memory()[1] < 3_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_evt3_vectors_set_one_event_per_bit_and_advance(tmp_path):
+    words = [0x8001, 0x6002, 0x0007, 0x3800 | 20, 0x4000 | 0b1000_0000_0101, 0x5000 | 0b1000_0001, 0x3003, 0x4001]
+    with open_recording(write_raw(tmp_path / "a.raw", np.array(words, "<u2"), "3.0")) as recording:
+        events = recording.read(*EVERYTHING)
+    assert events.x.tolist() == [20, 22, 31, 32, 39, 3]
+    assert events.p.tolist() == [1, 1, 1, 1, 1, 0]
+    assert set(events.y.tolist()) == {7} and set(events.t.tolist()) == {4096 + 2}
+
+
+@pytest.mark.parametrize(
+    ("write", "suffix", "start_us"),
+    [
+        (write_evt3, ".raw", (1 << 24) - 5000),
+        (write_evt2, ".raw", (1 << 34) - 5000),
+        (write_dat, ".dat", 0xFFFFFFFF - 5000),
+    ],
+)
+def test_time_goes_on_where_the_format_starts_again_from_zero(tmp_path, small_blocks, write, suffix, start_us):
+    events = make_events(3000, span_us=20_000, start_us=start_us)
+    with open_recording(write(tmp_path / f"a{suffix}", events)) as recording:
+        np.testing.assert_array_equal(recording.read(*EVERYTHING).t, events["t"])
+        assert recording.stamps_corrected == 0
+        assert len(recording.read(start_us + 10_000, start_us + 30_000).t) == np.sum(events["t"] >= start_us + 10_000)
+
+
+def test_evt3_time_wraps_every_16_seconds(tmp_path):
+    events = make_events(20_000, span_us=60_000_000)
+    with open_recording(write_evt3(tmp_path / "a.raw", events)) as recording:
+        np.testing.assert_array_equal(recording.read(*EVERYTHING).t, events["t"])
+
+
+def test_a_lost_time_high_is_counted_on(tmp_path):
+    event = 0x2001
+    words = [0x8001, 0x6000 | 4000, event, 0x6000 | 10, event, 0x8002, event, 0x6000 | 20, event]
+    with open_recording(write_raw(tmp_path / "a.raw", np.array(words, "<u2"), "3.0")) as recording:
+        assert recording.read(*EVERYTHING).t.tolist() == [8096, 8202, 8202, 8212]
+
+
+def test_events_before_the_first_time_and_half_words_are_counted(tmp_path):
+    path = write_raw(tmp_path / "a.raw", np.array([0x2001, 0x4003, 0x8001, 0x2001], "<u2"), "3.0")
+    path.write_bytes(path.read_bytes() + b"\x01")
+    with open_recording(path) as recording:
+        recording.read_rest()
+        lost = {"events_before_first_time": 3, "bytes_after_last_word": 1}
+        assert recording.dropped == {"events_out_of_frame": 0, **lost}
+        assert recording.num_events == 1
+    path = write_dat(tmp_path / "a.dat", make_events(10))
+    path.write_bytes(path.read_bytes() + b"123")
+    with open_recording(path) as recording:
+        assert recording.num_events == 10 and recording.dropped["bytes_after_last_event"] == 3
+
+
+@pytest.mark.parametrize(
+    ("header", "size", "is_assumed"),
+    [
+        ("% evt 3.0\n% format EVT3;height=320;width=400\n", (400, 320), False),
+        ("% evt 3.0\n% Width 400\n% Height 320\n", (400, 320), False),
+        ("% format EVT2;width=400;height=320\n", (400, 320), False),
+        ("% evt 2.0\n% geometry 400x320\n% end\n", (400, 320), False),
+        ("% evt 2.0\n% plugin_name hal_plugin_gen41_evk3\n", (1280, 720), False),
+        ("% evt 2.0\n", (640, 480), True),
+        ("% evt 3.0\n", (1280, 720), True),
+    ],
+)
+def test_sensor_size_from_the_header(tmp_path, header, size, is_assumed):
+    is_evt3 = "evt 3" in header or "EVT3" in header
+    words = np.array([0x8001, 0x2001], "<u2") if is_evt3 else np.array([8 << 28 | 1, 5], "<u4")
+    (tmp_path / "a.raw").write_bytes(header.encode() + words.tobytes())
+    with open_recording(tmp_path / "a.raw") as recording:
+        assert (recording.width, recording.height) == size and recording.size_is_assumed == is_assumed
+        assert recording.num_events == 1
+
+
+@pytest.mark.parametrize("event_type", [0, 12, 37])
+def test_dat_of_any_event_type_and_without_a_size(tmp_path, event_type):
+    events = make_events(300) | dict(x=np.full(300, 500, np.uint16))
+    path = write_dat(tmp_path / "a.dat", events, event_type)
+    path.write_bytes(path.read_bytes().replace(b"% Height 48\n% Width 64\n", b""))
+    with open_recording(path) as recording:
+        assert (recording.width, recording.height, recording.size_is_assumed) == (640, 480, True)
+        np.testing.assert_array_equal(recording.read(*EVERYTHING).y, events["y"])
+
+
+def test_dsec_offset_is_added(tmp_path):
+    events = make_events(100)
+    with open_recording(write_dsec(tmp_path / "a.h5", events, 50_000_000)) as recording:
+        np.testing.assert_array_equal(recording.read(*EVERYTHING).t, events["t"] + 50_000_000)
+
+
+def metavision_ecf(path):
+    """Events under the number of Metavision's codec."""
+    dtype = np.dtype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "<i2")])
+    with h5py.File(path, "w") as file:
+        plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        plist.set_chunk((4,))
+        plist.set_filter(0x8ECF, h5py.h5z.FLAG_OPTIONAL)
+        space = h5py.h5s.create_simple((4,))
+        group = file.create_group("CD")
+        dataset = h5py.h5d.create(group.id, b"events", h5py.h5t.py_create(dtype, logical=True), space, plist)
+        dataset.write_direct_chunk((0,), b"\0" * 64)
+
+
+def cut_npz(path):
+    WRITERS["npz table"][1](path, make_events())
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+def cut_npy(path):
+    WRITERS["npy"][1](path, make_events())
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def objects_npy(path):
+    np.save(path, np.array([{"t": 1}], object), allow_pickle=True)
+
+
+BAD_FILES = {
+    "raw without version": ("a.raw", lambda p: p.write_bytes(b"% Date today\n\0\0\0\0"), "no line '% evt ...'"),
+    "raw of another version": (
+        "a.raw",
+        lambda p: write_raw(p, np.zeros(4, "<u2"), "4.0"),
+        "EVT 4.0; expected",
+    ),
+    "raw of text only": ("a.raw", lambda p: p.write_bytes(b"% evt 3.0\n% end\n"), "the recording holds no events"),
+    "raw without times": ("a.raw", lambda p: write_raw(p, np.full(9, 0x2001, "<u2"), "3.0"), "holds no events"),
+    "raw with an endless header": ("a.raw", lambda p: p.write_bytes(b"% evt 3.0"), "text header does not end"),
+    "raw without a header": (
+        "a.raw",
+        lambda p: p.write_bytes(b"\x01\x80" * 9),
+        "not a RawRecording file",
+    ),
+    "dat of version 1": (
+        "a.dat",
+        lambda p: p.write_bytes(b"% Version 1\n\x0c\x08" + bytes(80)),
+        "version 1, expected 2",
+    ),
+    "dat with other events": (
+        "a.dat",
+        lambda p: p.write_bytes(b"% Version 2\n\x0c\x10" + bytes(80)),
+        "of 16 bytes",
+    ),
+    "dat of text only": ("a.dat", lambda p: p.write_bytes(b"% Version 2\n\x0c\x08"), "the recording holds no events"),
+    "npy of objects": ("a.npy", objects_npy, "Python objects instead of numbers"),
+    "npy without fields": (
+        "a.npy",
+        lambda p: np.save(p, np.zeros(4)),
+        "expected the fields t, x, y, p",
+    ),
+    "npy of two dimensions": ("a.npy", lambda p: np.save(p, np.zeros((4, 4))), r"shape \(4, 4\) instead of one"),
+    "npy cut": ("a.npy", cut_npy, "ends before its 4000 rows.*damaged, copy or save it again"),
+    "npz cut": ("a.npz", cut_npz, "not a readable NumPy file|not a NumpyRecording|damaged"),
+    "npz with float stamps": (
+        "a.npz",
+        lambda p: np.savez(p, **(make_events() | dict(t=np.zeros(4000)))),
+        "t is float64, expected integer microseconds",
+    ),
+    "npz of unequal columns": (
+        "a.npz",
+        lambda p: np.savez(p, **(make_events() | dict(p=np.zeros(7, np.uint8)))),
+        "differ in length .*'p': 7",
+    ),
+    "Metavision's codec": ("a.h5", metavision_ecf, "Metavision's ECF codec, which is not installed; install hdf5_ecf"),
+    "DSEC offset": (
+        "a.h5",
+        lambda p: write_dsec(p, make_events(), 0).open("rb").close() or _with_bad_offset(p),
+        r"t_offset is float64 \(2,\), expected one integer",
+    ),
+}
+
+
+def _with_bad_offset(path):
+    with h5py.File(path, "r+") as file:
+        del file["t_offset"]
+        file["t_offset"] = np.zeros(2)
+
+
+@pytest.mark.parametrize("problem", BAD_FILES)
+def test_bad_file_is_named_with_its_problem(tmp_path, problem):
+    name, write, sentence = BAD_FILES[problem]
+    write(tmp_path / name)
+    with pytest.raises(InputError, match=f"{name}: .*({sentence})"), open_recording(tmp_path / name) as recording:
+        recording.read_rest()
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_a_sentence(tmp_path, small_blocks):
+    for path in (write_evt2(tmp_path / "a.raw", make_events()), write_dat(tmp_path / "a.dat", make_events())):
+        with open_recording(path) as recording:
+            path.write_bytes(path.read_bytes()[:3000])
+            with pytest.raises(InputError, match="became shorter while it was read"):
+                recording.read_rest()
+
+
+def mutations(data: bytes, rng: np.random.Generator, count: int):
+    """Cut, overwritten, repeated and shortened copies of a file."""
+    for _ in range(count):
+        damaged = bytearray(data)
+        kind, at = rng.integers(4), int(rng.integers(len(data)))
+        if kind == 0:
+            del damaged[at:]
+        elif kind == 1:
+            for _ in range(int(rng.integers(1, 30))):
+                damaged[int(rng.integers(len(data)))] = int(rng.integers(256))
+        elif kind == 2:
+            damaged[at:at] = bytes(rng.integers(0, 256, int(rng.integers(1, 40)), np.uint8))
+        else:
+            del damaged[at : at + int(rng.integers(1, 200))]
+        yield bytes(damaged)
+
+
+@pytest.mark.parametrize("format_", WRITERS)
+def test_damaged_files_are_read_or_refused_with_our_own_error(tmp_path, small_blocks, format_):
+    """Whatever a file holds, events lie on the sensor in time order, or there is a sentence that names the file."""
+    path = written(tmp_path, format_, make_events(600))
+    for damaged in mutations(path.read_bytes(), np.random.default_rng(3), 150):
+        path.write_bytes(damaged)
+        try:
+            with open_recording(path) as recording:
+                events = recording.read(*EVERYTHING)
+                recording.read_rest()
+                assert (np.diff(events.t) >= 0).all() and events.p.max(initial=0) <= 1
+                assert len(events.t) + recording.dropped_out_of_frame == recording.num_events
+        except InputError as error:
+            assert str(path) in str(error)
+
+
+def test_the_same_name_in_capitals_or_another_suffix_is_still_recognised(tmp_path):
+    write_metavision(tmp_path / "a.hdf5", make_events(50))
+    write_events(tmp_path / "b.recording", make_events(50))
+    for name in ("a.hdf5", "b.recording"):
+        with open_recording(tmp_path / name) as recording:
+            assert recording.num_events == 50
