@@ -18,9 +18,12 @@ setup(
         "numba",
         "h5py",
         "hdf5plugin",
+        "blosc",
         "pycocotools",
         "faster-coco-eval",
         "opencv-python-headless",
+        "matplotlib",
         "tqdm",
     ],
+    extras_require={"video": ["imageio-ffmpeg"]},  # tools/browse_dataset.py then writes H.264
 )

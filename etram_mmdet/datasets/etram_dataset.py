@@ -123,6 +123,7 @@ class ETraMDataset(Dataset):
             is_first=request.is_first and index == request.start,
             is_padding=is_padding,
             lane=request.lane,
+            streamed=request.streamed,
             img_shape=sequence.hw,
         )
 

@@ -8,10 +8,11 @@ import zlib
 from abc import ABC, abstractmethod
 from pathlib import Path
 
+import blosc
 import h5py
-import hdf5plugin  # noqa: F401  registers the Blosc filter
 import numpy as np
 
+from etram_mmdet.events.blosc_chunks import read_frames
 from etram_mmdet.events.class_sets import ClassSet
 from etram_mmdet.events.errors import InputError
 from etram_mmdet.events.representations import build_representation
@@ -111,7 +112,10 @@ class FolderSequence(Sequence):
     def read(self, start: int, stop: int) -> np.ndarray:
         if self._file is None or self._file[0] != os.getpid():  # a handle must not cross a fork
             self._file = os.getpid(), self._open()
-        return self._file[1]["data"][start:stop]
+        try:
+            return read_frames(self._file[1]["data"], start, stop)
+        except (OSError, RuntimeError, blosc.error) as error:
+            raise InputError(f"{self.path}: {error}; delete the folder and preprocess again") from error
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_file": None}

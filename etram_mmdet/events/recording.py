@@ -142,7 +142,7 @@ class Recording(ABC):
 
     def _read_block(self, block: int) -> Events:
         t = self._stamps(block)
-        x, y, p = self._raw_pixels(block)
+        x, y, p = (c.astype(c.dtype.newbyteorder("="), copy=False) for c in self._raw_pixels(block))
         largest_p, kept = _survey(x, y, p, self.width, self.height)
         if largest_p > 1:
             raise InputError(

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 import h5py
-import hdf5plugin
 import numpy as np
 
+from etram_mmdet.events.blosc_chunks import create_frames, write_frame
 from etram_mmdet.events.errors import InputError
 from etram_mmdet.events.frames import Frames
 from etram_mmdet.events.representations import Representation
@@ -98,16 +98,7 @@ def write_representations(
     path.parent.mkdir(parents=True)
     np.save(path.with_name("objframe_idx_2_repr_idx.npy"), frames.repr_index)
     np.save(path.with_name("timestamps_us.npy"), frames.repr_us)
-    # The compression of RVT's files: one chunk per tensor, Blosc with Zstandard 1 and byte shuffle.
-    compression = hdf5plugin.Blosc(cname="zstd", clevel=1, shuffle=hdf5plugin.Blosc.SHUFFLE)
     with h5py.File(path, "w") as file:
-        data = file.create_dataset(
-            "data",
-            shape=(len(frames.repr_us), *representation.shape),
-            maxshape=(None, *representation.shape),
-            chunks=(1, *representation.shape),
-            dtype=representation.dtype,
-            **compression,
-        )
+        data = create_frames(file, len(frames.repr_us), representation.shape, representation.dtype)
         for index, tensor in enumerate(tensors):
-            data[index] = tensor
+            write_frame(data, index, tensor)

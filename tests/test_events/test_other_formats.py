@@ -169,6 +169,14 @@ def test_sensor_size_from_the_header(tmp_path, header, size, is_assumed):
         assert recording.num_events == 1
 
 
+def test_big_endian_columns(tmp_path):
+    events = {name: column.astype(column.dtype.newbyteorder(">")) for name, column in make_events(300).items()}
+    for path in (write_events(tmp_path / "a.h5", events), WRITERS["npz columns"][1](tmp_path / "a.npz", events)):
+        with open_recording(path) as recording:
+            for name, column in recording.read(*EVERYTHING)._asdict().items():
+                np.testing.assert_array_equal(column, events[name])
+
+
 @pytest.mark.parametrize("event_type", [0, 12, 37])
 def test_dat_of_any_event_type_and_without_a_size(tmp_path, event_type):
     events = make_events(300) | dict(x=np.full(300, 500, np.uint16))

@@ -3,8 +3,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from etram_mmdet.events.errors import InputError
 from etram_mmdet.events.formats import Events
-from etram_mmdet.events.representations import StackedHistogram
+from etram_mmdet.events.representations import (
+    REPRESENTATIONS,
+    MixedDensityEventStack,
+    Representation,
+    StackedHistogram,
+    TernaryVolume,
+    TimeSurface,
+    build_representation,
+    channels_of,
+)
 
 EVENT_SETS = ("uniform", "hot_pixel", "empty", "one", "same_t", "grid_t", "odd_span")
 VARIANTS = {"sh10_fast": {}, "sh10_slow": dict(wrap_uint8=False), "sh10_nocut": dict(count_cutoff=None)}
@@ -70,3 +80,118 @@ def test_bad_settings_are_refused(bad):
 def test_events_outside_the_frame_are_refused():
     with pytest.raises(ValueError, match=r"x 4, y 2 on a sensor of 4x4"):
         StackedHistogram(height=4, width=4)(make([4], [2], [1], [5]))
+
+
+@pytest.mark.parametrize("event_set", EVENT_SETS)
+@pytest.mark.parametrize(("variant", "cutoff"), [("md_32", 32), ("md_none", None)])
+def test_mixed_density_equals_the_reference(shared, event_set, variant, cutoff):
+    with np.load(shared / "golden" / "stacked_histogram.npz") as golden:
+        events, expected = make(*golden[f"{event_set}/events"]), golden[f"{event_set}/{variant}"]
+    stack = MixedDensityEventStack(48, 80, count_cutoff=cutoff)(events)
+    assert stack.dtype == expected.dtype == np.int8
+    np.testing.assert_array_equal(stack, expected)
+
+
+def random_events(num=3000, height=48, width=80, seed=0) -> Events:
+    rng = np.random.default_rng(seed)
+    t = np.sort(rng.integers(1000, 50_000, num))
+    return make(rng.integers(0, width, num), rng.integers(0, height, num), rng.integers(0, 2, num), t)
+
+
+@pytest.mark.parametrize("name", REPRESENTATIONS)
+def test_nearest_is_every_second_pixel_and_no_event_is_zero(name):
+    """Pixels do not know of each other, so leaving events out before equals leaving pixels out after."""
+    events = random_events()
+    full = build_representation(dict(type=name), 48, 80)
+    halved = build_representation(dict(type=name, downsample="nearest"), 48, 80)
+    assert halved.shape == (channels_of(dict(type=name)), 24, 40) and full.scale * 2 == halved.scale
+    np.testing.assert_array_equal(halved(events), full(events)[:, 1::2, 1::2])
+    untouched = np.ones((48, 80), bool)
+    untouched[events.y, events.x] = False
+    assert untouched.any() and not full(events)[:, untouched].any()
+    out = np.full(full.shape, 3, full.dtype)
+    np.testing.assert_array_equal(full(events, out=out), full(events))
+    assert not full(make([], [], [], [])).any()
+
+
+@pytest.mark.parametrize("name", REPRESENTATIONS)
+@pytest.mark.parametrize("downsample", ["nearest", "sum"])
+def test_odd_frames_are_halved_downwards(name, downsample):
+    representation = build_representation(dict(type=name, downsample=downsample), 5, 7)
+    corner = make([6, 6, 0], [0, 4, 4], [1, 1, 1], [0, 1, 2])
+    assert representation.shape[1:] == (2, 3)
+    assert not representation(corner).any()
+
+
+def test_sum_keeps_every_event_and_saturates():
+    events = make(x=[2, 3, 2, 3, 0], y=[4, 4, 5, 5, 0], p=[1, 1, 1, 1, 0], t=[0, 1, 2, 3, 4])
+    histogram = StackedHistogram(6, 4, bins=1, downsample="sum")(events)
+    assert histogram[1, 2, 1] == 4 and histogram[0, 0, 0] == 1 and histogram.sum() == 5
+    assert StackedHistogram(6, 4, bins=1, count_cutoff=3, downsample="sum")(events)[1, 2, 1] == 3
+    many = make(*np.zeros((4, 300)))
+    assert StackedHistogram(2, 2, bins=1, count_cutoff=None, downsample="sum")(many)[0, 0, 0] == 255
+    everything = StackedHistogram(48, 80, count_cutoff=None, downsample="sum")(random_events())
+    assert everything.sum(dtype=int) == 3000
+
+
+def test_window_edges_divide_the_window_and_not_the_events():
+    """Events in its first fifth: with the window's edges they stay in the first of five bins."""
+    events = make(x=[0, 0, 0], y=[0, 0, 0], p=[1, 1, 1], t=[100, 105, 109])
+    window = (100, 150)
+    by_events = StackedHistogram(1, 1, bins=5)(events, window)
+    by_window = StackedHistogram(1, 1, bins=5, edges="window")(events, window)
+    assert by_events[5:, 0, 0].tolist() == [1, 0, 1, 0, 1]
+    assert by_window[5:, 0, 0].tolist() == [3, 0, 0, 0, 0]
+    last = make([0], [0], [1], [150])  # both ends belong to the window
+    assert StackedHistogram(1, 1, bins=5, edges="window")(last, window)[9, 0, 0] == 1
+    with pytest.raises(ValueError, match="edges='window' needs window_us"):
+        StackedHistogram(1, 1, edges="window")(events)
+
+
+def test_ternary_volume_shows_the_last_polarity():
+    events = make(x=[1, 1, 1, 0], y=[0, 0, 0, 0], p=[1, 0, 1, 0], t=[0, 10, 60, 100])
+    volume = TernaryVolume(1, 2, bins=2)(events)
+    assert volume.dtype == np.int8 and volume[:, 0].tolist() == [[0, -1], [-1, 1]]
+
+
+def test_time_surface_decays_from_the_last_event():
+    events = make(x=[0, 0, 1], y=[0, 0, 0], p=[1, 1, 0], t=[0, 1000, 3000])
+    surface = TimeSurface(1, 3, decay_us=1000)(events)
+    assert surface[1, 0].tolist() == [round(255 * np.exp(-2)), 0, 0] and surface[0, 0].tolist() == [0, 255, 0]
+    late = TimeSurface(1, 3, decay_us=1000, edges="window")(events, (0, 4000))
+    assert late[1, 0, 0] == round(255 * np.exp(-3)) and late[0, 0, 1] == round(255 * np.exp(-1))
+    long_ago = TimeSurface(1, 3, decay_us=1)(events)
+    assert long_ago[1, 0, 0] == 1  # still to be told from a pixel without events
+
+
+def test_a_representation_of_a_few_lines_is_known_by_its_name():
+    class LastRow(Representation):
+        short_name = "last_row"
+        num_channels = 1
+
+        def _fill(self, events, t0_us, t1_us, out):
+            out[:] = 0
+            out[0, -1, events.x] = 1
+
+    try:
+        assert channels_of(dict(type="LastRow")) == 1
+        image = build_representation(dict(type="LastRow"), 2, 3)(make([1], [0], [1], [5]))
+        assert image.tolist() == [[[0, 0, 0], [0, 1, 0]]]
+    finally:
+        del REPRESENTATIONS["LastRow"]
+
+
+@pytest.mark.parametrize(
+    ("cfg", "sentence"),
+    [
+        (dict(type="StackedHistograms"), "'StackedHistograms' is unknown; did you mean 'StackedHistogram'?"),
+        (dict(type="TernaryVolume", bin=3), "TernaryVolume: unknown option 'bin'; did you mean 'bins'?"),
+        (dict(type="TimeSurface", decay_us=0), "TimeSurface: decay_us=0, expected at least 1"),
+        (dict(type="TimeSurface", downsample="max"), "downsample='max', expected one of none, nearest, sum"),
+        (dict(), "representation None is unknown"),
+    ],
+)
+def test_bad_config_is_a_sentence(cfg, sentence):
+    with pytest.raises(InputError) as error:
+        build_representation(cfg, 4, 4)
+    assert sentence in str(error.value)

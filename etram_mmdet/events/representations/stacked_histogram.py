@@ -51,15 +51,18 @@ def _stack(t, x, y, p, t0_us, span_us, out, cutoff, wraps, shift, odd_pixels_onl
     """Fill ``out`` (2, bins, H, W) bin by bin: a bin's planes stay in the processor's cache until they are cut."""
     _, bins, height, width = out.shape
     count_limit = 256 if wraps else cutoff
+    kept = np.empty(len(t), np.uint32)
     stop = 0
     for time_bin in range(bins):
         start, stop = stop, first_after_bin(t, stop, t0_us, span_us, bins, time_bin)
         out[:, time_bin] = 0
+        num_kept = 0
         for i in range(start, stop):
-            column, row = np.int64(x[i]), np.int64(y[i])
-            if odd_pixels_only and not column & row & 1:
-                continue
-            column, row = column >> shift, row >> shift
+            # Counted on instead of branched over: three in four are left out, in no order that a processor could guess.
+            kept[num_kept] = i
+            num_kept += not odd_pixels_only or (x[i] & y[i] & 1)
+        for i in kept[:num_kept]:
+            column, row = np.int64(x[i]) >> shift, np.int64(y[i]) >> shift
             if column >= width or row >= height:
                 continue  # the last column or row of an odd frame
             count = out[p[i], time_bin, row, column]
