@@ -9,7 +9,7 @@ import numpy as np
 from etram_mmdet.events.class_sets import CLASS_SETS
 from etram_mmdet.events.errors import InputError
 from etram_mmdet.events.frames import Frames, select_frames
-from etram_mmdet.events.labels import check_class_ids, filter_boxes, load_boxes
+from etram_mmdet.events.labels import check_class_ids, filter_boxes, load_boxes, load_label_times
 from etram_mmdet.events.recording import Recording
 from etram_mmdet.events.settings import Settings
 from etram_mmdet.events.sources import Source
@@ -26,12 +26,28 @@ class LabelledFrames(NamedTuple):
 
 
 def find_frames(recording: Recording, source: Source, settings: Settings) -> LabelledFrames:
-    """Read and filter the labels of ``source`` and choose its frames; raises ``InputError``."""
-    boxes = load_boxes(source.labels)
-    if len(boxes) == 0:
+    """Read and filter the labels of ``source`` and choose its frames; raises ``InputError``.
+
+    A frame without boxes exists only where :func:`load_label_times` names its time.
+    """
+    boxes, times_us = load_boxes(source.labels), load_label_times(source.labels)
+    if len(boxes) == len(times_us) == 0:
         raise InputError(f"{source.labels}: holds no boxes; label the recording or take it out of the folder")
-    boxes, dropped = _useful_boxes(boxes, recording, source, settings)
-    label_us = np.unique(boxes["t"])
+    boxes, dropped = filter_boxes(
+        boxes,
+        recording.height,
+        recording.width,
+        is_train=source.split == "train",
+        max_class_id=settings.max_class_id,
+    )
+    check_class_ids(boxes, _NUM_CLASS_IDS, source.labels)
+    label_us = np.union1d(boxes["t"], times_us)
+    if len(label_us) == 0:
+        counts = ", ".join(f"{name} {count}" for name, count in dropped.items() if count)
+        raise InputError(
+            f"{source.labels}: no box is left after filtering ({counts}) on a sensor of "
+            f"{recording.width}x{recording.height}; check the boxes or take the recording out of the folder"
+        )
     try:
         frames = select_frames(label_us, recording.t_first_us, settings.frames, settings.window_us)
     except InputError as error:
@@ -40,23 +56,3 @@ def find_frames(recording: Recording, source: Source, settings: Settings) -> Lab
     dropped["label_frames_not_used"] = len(label_us) - len(frames.label_us)
     dropped["boxes_in_unused_frames"] = int(np.count_nonzero(~is_used))
     return LabelledFrames(boxes[is_used], frames, dropped)
-
-
-def _useful_boxes(
-    boxes: np.ndarray, recording: Recording, source: Source, settings: Settings
-) -> tuple[np.ndarray, dict[str, int]]:
-    boxes, counts = filter_boxes(
-        boxes,
-        recording.height,
-        recording.width,
-        is_train=source.split == "train",
-        max_class_id=settings.max_class_id,
-    )
-    check_class_ids(boxes, _NUM_CLASS_IDS, source.labels)
-    if len(boxes) == 0:
-        dropped = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
-        raise InputError(
-            f"{source.labels}: no box is left after filtering ({dropped}) on a sensor of "
-            f"{recording.width}x{recording.height}; check the boxes or take the recording out of the folder"
-        )
-    return boxes, counts

@@ -27,6 +27,24 @@ _OLD_NAMES = {"ts": "t", "confidence": "class_confidence"}
 MIN_SIDE_PX = 5
 
 
+def load_label_times(label_file: Path) -> np.ndarray:
+    """Times in microseconds at which a recording was labelled, also where nothing was to be seen.
+
+    An optional ``NAME_label_times.npy`` beside ``NAME_bbox.npy``, integers of one dimension; empty where it is absent.
+    A label file alone cannot tell an empty street from a time that nobody looked at.
+    """
+    path = label_file.with_name(label_file.name.removesuffix("_bbox.npy") + "_label_times.npy")
+    if not path.is_file():
+        return np.empty(0, np.int64)
+    try:
+        times = np.load(path)
+    except (ValueError, EOFError, OSError) as error:
+        raise InputError(f"{path}: not a readable .npy file ({error}); copy or save it again") from error
+    if times.ndim != 1 or times.dtype.kind not in "iu":
+        raise InputError(f"{path}: {times.dtype} {times.shape}, expected one dimension of integer microseconds")
+    return np.unique(times).astype(np.int64)
+
+
 def load_boxes(path: str | Path) -> np.ndarray:
     """Boxes of a label file as ``BBOX_DTYPE``, in time order; raises ``InputError``.
 
@@ -64,9 +82,10 @@ def filter_boxes(
 ) -> tuple[np.ndarray, dict[str, int]]:
     """Cut boxes to the frame and drop the useless ones, in the reference's order.
 
-    Dropped, and counted under these keys: ``boxes_other_class`` (id above ``max_class_id``), ``boxes_outside`` (nothing
-    left inside the frame), ``boxes_too_small`` (a side under 5 px) and, in training only, ``boxes_too_wide`` (over 90 %
-    of the frame: labels that span it without an object). Returns a new array and the counts.
+    Dropped, and counted under these keys: ``boxes_not_finite`` (NaN or infinite), ``boxes_other_class`` (id above
+    ``max_class_id``), ``boxes_outside`` (nothing left inside the frame), ``boxes_too_small`` (a side under 5 px) and, in
+    training only, ``boxes_too_wide`` (over 90 % of the frame: labels that span it without an object). Returns a new
+    array and the counts.
     """
     counts = {}
 
@@ -75,6 +94,7 @@ def filter_boxes(
         counts[name] = int(len(mask) - mask.sum())
         boxes = boxes[mask]
 
+    keep("boxes_not_finite", np.isfinite([boxes[name] for name in "xywh"]).all(0))
     keep("boxes_other_class", boxes["class_id"] <= (np.iinfo(np.uint32).max if max_class_id is None else max_class_id))
     boxes = _cut_to_frame(boxes, height, width)
     keep("boxes_outside", (boxes["w"] > 0) & (boxes["h"] > 0))

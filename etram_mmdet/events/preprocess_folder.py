@@ -60,9 +60,16 @@ class Summary:
             f"events: {self._total('num_events')}, frame rule: {_listed(rules)}",
             f"dropped: {_listed(self.dropped)}; time stamps corrected: {corrected}",
         ]
-        assumed = [manifest["recording"] for manifest in self.manifests if manifest["sensor_size_is_assumed"]]
+        empty = sum(manifest["frames_without_events"] for manifest in self.manifests)
+        if empty:
+            lines.append(f"frames without a single event in their window: {empty} (labels beyond the recording?)")
+        assumed = [
+            f"{manifest['width']}x{manifest['height']} for {manifest['split']}/{manifest['recording']}"
+            for manifest in self.manifests
+            if manifest["sensor_size_is_assumed"]
+        ]
         if assumed:
-            lines.append(f"sensor size not in the file, taken as 1280x720: {', '.join(assumed)}")
+            lines.append(f"sensor size not in the file, taken as {', '.join(assumed)}")
         return "\n".join(lines + [f"PROBLEM {problem}" for problem in self.problems])
 
     def _total(self, key: str) -> int:
@@ -134,7 +141,8 @@ def _process(source: Source, folder: Path, settings: Settings, overwrite: bool) 
     except InputError as error:
         return Outcome(name, problem=str(error))
     except OSError as error:
-        return Outcome(name, problem=f"{name}: {error}")
+        advice = "see to free space and permissions in OUT, then run the same command again"
+        return Outcome(name, problem=f"{name}: {error}; {advice}")
     except Exception:
         # One recording must not end the run of the others, but a fault of ours has to show where it is.
         return Outcome(name, problem=f"{name}: unexpected error, please report it\n{traceback.format_exc()}")

@@ -98,7 +98,10 @@ def write_representations(
     path.parent.mkdir(parents=True)
     np.save(path.with_name("objframe_idx_2_repr_idx.npy"), frames.repr_index)
     np.save(path.with_name("timestamps_us.npy"), frames.repr_us)
-    with h5py.File(path, "w") as file:
-        data = create_frames(file, len(frames.repr_us), representation.shape, representation.dtype)
-        for index, tensor in enumerate(tensors):
-            write_frame(data, index, tensor)
+    try:
+        with h5py.File(path, "w") as file:
+            data = create_frames(file, len(frames.repr_us), representation.shape, representation.dtype)
+            for index, tensor in enumerate(tensors):
+                write_frame(data, index, tensor)
+    except RuntimeError as error:  # what HDF5 makes of a full disk when it closes the file
+        raise OSError(str(error)) from error

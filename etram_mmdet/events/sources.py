@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -26,7 +27,8 @@ class Source(NamedTuple):
     @property
     def files(self) -> dict[str, int]:
         """Size in bytes by file name: enough to notice that one was exchanged."""
-        return {path.name: path.stat().st_size for path in (self.events, self.labels)}
+        times = self.labels.with_name(f"{self.name}_label_times.npy")
+        return {path.name: path.stat().st_size for path in (self.events, self.labels, times) if path.is_file()}
 
 
 def find_sources(root: Path, labels: LabelFiles = "auto") -> tuple[list[Source], list[str]]:
@@ -68,29 +70,33 @@ def _folders(root: Path, split: str, labels: LabelFiles) -> tuple[list[Path], li
 
 
 def _pair(split: str, event_folders: list[Path], label_folders: list[Path]) -> tuple[list[Source], list[str]]:
-    events, problems = _by_name(p for folder in event_folders for p in folder.iterdir() if _is_recording(p))
-    labels, more = _by_name(p for folder in label_folders for p in folder.glob("*_bbox.npy"))
-    problems += more
-    paired = sorted(events.keys() & labels.keys())
+    events = _by_name(p for folder in event_folders for p in folder.iterdir() if _is_recording(p))
+    labels = _by_name(p for folder in label_folders for p in folder.glob("*_bbox.npy"))
     beside = "beside it" if label_folders == event_folders else f"in {label_folders[0]}"
-    for name in sorted(events.keys() - labels.keys()):
-        problems.append(
-            f"{events[name]}: no labels {name}_bbox.npy {beside}; put them there or take the recording away"
-        )
-    for name in sorted(labels.keys() - events.keys()):
-        problems.append(f"{labels[name]}: no recording {name}_td.h5 beside it; put it there or take the labels away")
-    return [Source(split, name, events[name], labels[name]) for name in paired], problems
+    sources, problems = [], []
+    for name in sorted(events.keys() | labels.keys()):
+        recordings, label_files = events.get(name, []), labels.get(name, [])
+        if len(recordings) == len(label_files) == 1:
+            sources.append(Source(split, name, recordings[0], label_files[0]))
+        elif not label_files:
+            advice = "put them there or take the recording away"
+            problems.append(f"{recordings[0]}: no labels {name}_bbox.npy {beside}; {advice}")
+        elif not recordings:
+            problems.append(
+                f"{label_files[0]}: no recording {name}_td.h5 beside it; put it there or take the labels away"
+            )
+        else:
+            files = recordings if len(recordings) > 1 else label_files
+            listed = ", ".join(map(str, files))
+            problems.append(f"{listed}: {len(files)} files for the one recording {name}; keep one of them")
+    return sources, problems
 
 
-def _by_name(paths) -> tuple[dict[str, Path], list[str]]:
-    """Files by the name of their recording; of several with one name none is taken, and each group is a problem."""
-    paths = sorted(paths)
-    counts = Counter(map(_name_of, paths))
-    problems = []
-    for name in sorted(name for name, count in counts.items() if count > 1):
-        listed = ", ".join(str(path) for path in paths if _name_of(path) == name)
-        problems.append(f"{listed}: {counts[name]} files for the one recording {name}; keep one of them")
-    return {_name_of(path): path for path in paths if counts[_name_of(path)] == 1}, problems
+def _by_name(paths: Iterable[Path]) -> dict[str, list[Path]]:
+    files = defaultdict(list)
+    for path in sorted(paths):
+        files[_name_of(path)].append(path)
+    return files
 
 
 def _name_of(path: Path) -> str:
@@ -98,4 +104,4 @@ def _name_of(path: Path) -> str:
 
 
 def _is_recording(path: Path) -> bool:
-    return path.suffix in _SUFFIXES and path.is_file() and not path.stem.endswith("_bbox")
+    return path.suffix in _SUFFIXES and path.is_file() and not path.stem.endswith(("_bbox", "_label_times"))

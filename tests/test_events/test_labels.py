@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from etram_mmdet.events.errors import InputError
-from etram_mmdet.events.labels import BBOX_DTYPE, check_class_ids, filter_boxes, load_boxes
+from etram_mmdet.events.labels import BBOX_DTYPE, check_class_ids, filter_boxes, load_boxes, load_label_times
 from tests.test_events.raw import make_boxes
 
 
@@ -50,6 +50,7 @@ def test_each_rule_drops_and_counts_its_boxes():
     boxes.flags.writeable = False
     kept, counts = filter_boxes(boxes, height=48, width=64, is_train=True, max_class_id=2)
     # x -30 is outside; x 60 is cut to 3 px, too narrow as is w 4; -10..90 and 0..64 are cut to 63 px of 57 allowed.
+    assert counts.pop("boxes_not_finite") == 0
     assert counts == {"boxes_other_class": 1, "boxes_outside": 1, "boxes_too_small": 2, "boxes_too_wide": 2}
     assert kept["x"].tolist() == [10]
     kept, counts = filter_boxes(boxes, height=48, width=64, is_train=False)
@@ -57,9 +58,22 @@ def test_each_rule_drops_and_counts_its_boxes():
     assert kept["x"].tolist() == [10, 10, 0, 0] and kept["w"].tolist() == [20, 20, 63, 63]
 
 
-def test_box_without_numbers_is_outside():
-    kept, counts = filter_boxes(make_boxes([1], w=np.nan), height=48, width=64, is_train=False)
-    assert len(kept) == 0 and counts["boxes_outside"] == 1
+@pytest.mark.parametrize("bad", [dict(w=np.nan), dict(x=np.inf), dict(y=-np.inf), dict(h=np.nan)])
+def test_boxes_without_numbers_are_counted(bad):
+    kept, counts = filter_boxes(make_boxes([1], **bad), height=48, width=64, is_train=False)
+    assert len(kept) == 0 and counts["boxes_not_finite"] == 1
+
+
+def test_label_times_beside_the_labels(tmp_path):
+    assert load_label_times(tmp_path / "a_bbox.npy").tolist() == []
+    np.save(tmp_path / "a_label_times.npy", np.array([300, 100, 300], np.int32))
+    assert load_label_times(tmp_path / "a_bbox.npy").tolist() == [100, 300]
+    np.save(tmp_path / "a_label_times.npy", np.array([0.5]))
+    with pytest.raises(InputError, match=r"a_label_times.npy: float64 \(1,\), expected one dimension of integer"):
+        load_label_times(tmp_path / "a_bbox.npy")
+    (tmp_path / "a_label_times.npy").write_bytes(b"?")
+    with pytest.raises(InputError, match=r"a_label_times\.npy: not a readable"):
+        load_label_times(tmp_path / "a_bbox.npy")
 
 
 def test_unknown_class_ids_are_listed():

@@ -91,6 +91,7 @@ def test_manifest_says_what_the_sequence_holds(tmp_path, monkeypatch):
     assert manifest == read_manifest(folder)
     assert manifest["dropped"] == {
         "events_out_of_frame": 3,
+        "boxes_not_finite": 0,
         "boxes_other_class": 0,
         "boxes_outside": 0,
         "boxes_too_small": 1,
@@ -140,7 +141,7 @@ def test_workers_and_restart_after_a_failure_do_not_change_a_byte(raw, tmp_path,
 
     monkeypatch.setattr(preprocess, "write_manifest", fail_second)
     summary = preprocess_folder(raw, tmp_path / "again", workers=1)
-    assert [p.endswith("[Errno 28] No space left on device") for p in summary.problems] == [True]
+    assert ["[Errno 28] No space left on device; see to free" in p for p in summary.problems] == [True]
     assert len(file_bytes(tmp_path / "again")) == 3 * 6
     summary = preprocess_folder(raw, tmp_path / "again", workers=1)
     assert [outcome.is_new for outcome in summary.outcomes].count(True) == 1
@@ -221,6 +222,14 @@ BAD_RECORDINGS = {
         lambda p: write_recording(p.parent, "c", boxes=make_boxes([100_000], w=3)),
         "c_bbox.npy: no box is left after filtering (boxes_too_small 1) on a sensor of 64x48",
     ),
+    "boxes without numbers": (
+        lambda p: write_recording(p.parent, "c", boxes=make_boxes([100_000], w=np.nan)),
+        "c_bbox.npy: no box is left after filtering (boxes_not_finite 1)",
+    ),
+    "two recordings of one name": (
+        lambda p: shutil.copy(p, p.with_name("c.h5")),
+        "c_td.h5: 2 files for the one recording c; keep one of them",
+    ),
     "unknown ids": (
         lambda p: write_recording(p.parent, "c", boxes=make_boxes([100_000], class_id=12)),
         "c_bbox.npy: unknown class ids 12, expected 0 to 7",
@@ -270,3 +279,82 @@ def test_unfinished_manifest_is_refused(tmp_path):
     (tmp_path / "sequence.json").write_text(json.dumps({"format_version": 99}))
     with pytest.raises(InputError, match="format version 99, expected 2"):
         read_manifest(tmp_path)
+
+
+def test_output_of_an_older_version_is_named(raw, tmp_path):
+    preprocess_folder(raw, tmp_path / "out")
+    manifest = tmp_path / "out/train/a/sequence.json"
+    manifest.write_text(manifest.read_text().replace('"format_version": 2', '"format_version": 1'))
+    summary = preprocess_folder(raw, tmp_path / "out")
+    assert len(summary.problems) == 1
+    assert (
+        "format version 1, expected 2; preprocess the recording again; choose another OUT or pass --overwrite"
+        in (summary.problems[0])
+    )
+    assert not preprocess_folder(raw, tmp_path / "out", overwrite=True).problems
+
+
+def test_output_that_cannot_be_written_is_a_sentence(raw, tmp_path):
+    (tmp_path / "out").write_text("a file")
+    summary = preprocess_folder(raw, tmp_path / "out")
+    assert len(summary.problems) == 4
+    assert "Not a directory" in summary.problems[0] and "free space and permissions in OUT" in summary.problems[0]
+
+
+FULL_DISK = """
+import resource, signal, sys
+from etram_mmdet.events.preprocess_folder import preprocess_folder
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
+print(preprocess_folder(sys.argv[1], sys.argv[2], workers=2))
+"""
+
+
+@pytest.mark.parametrize("room_bytes", [100, 3000])
+def test_full_disk_is_a_sentence_and_leaves_nothing_half_written(raw, tmp_path, room_bytes):
+    """No file can grow beyond a limit here, which the system reports at the same places as a full disk."""
+    command = [sys.executable, "-c", FULL_DISK, raw, tmp_path / "out", room_bytes]
+    output = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=ROOT, check=True).stdout
+    assert output.count("File too large") == 4 and output.count("free space") == 4
+    assert "Traceback" not in output
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert len(preprocess_folder(raw, tmp_path / "out").manifests) == 4
+
+
+def test_frames_without_boxes_and_labels_beyond_the_recording_are_kept_and_told(tmp_path):
+    boxes = make_boxes([100_000, 300_000, 900_000])
+    for split in ("train", "val", "test"):
+        write_recording(tmp_path / "raw" / split, "a", boxes=boxes)
+    np.save(tmp_path / "raw/train/a_label_times.npy", np.array([100_000, 200_000, 300_000]))
+    summary = preprocess_folder(tmp_path / "raw", tmp_path / "out")
+    labelled = tmp_path / "out/train/a/labels_v2"
+    assert np.load(labelled / "timestamps_us.npy").tolist() == [100_000, 200_000, 300_000, 900_000]
+    assert np.load(labelled / "labels.npz")["objframe_idx_2_label_idx"].tolist() == [0, 1, 1, 2]
+    assert np.load(tmp_path / "out/val/a/labels_v2/timestamps_us.npy").tolist() == [100_000, 300_000, 900_000]
+    assert "frames without a single event in their window: 3" in str(summary)
+
+
+def write_etram_download(root: Path) -> None:
+    """eTraM's own folders: grouped labels (class 1) beside the recordings, eight classes (class 5) in a tree."""
+    for split in ("train", "val", "test"):
+        for part, name in ((1, f"{split}_day_0001"), (2, f"{split}_night_0002")):
+            folder = root / "HDF5" / f"{split}_h5_{part}"
+            write_recording(folder, name, boxes=make_boxes([100_000, 200_000], class_id=1))
+            eight = root / "class annotations" / f"eight_class_annotations_{split}"
+            eight.mkdir(parents=True, exist_ok=True)
+            np.save(eight / f"{name}_bbox.npy", make_boxes([100_000, 200_000], class_id=5))
+
+
+def test_etrams_own_download_is_found_by_itself(tmp_path):
+    write_etram_download(tmp_path / "raw")
+    eight = preprocess_folder(tmp_path / "raw", tmp_path / "eight")
+    assert [manifest["boxes_per_class_id"] for manifest in eight.manifests] == [{"5": 2}] * 6 and not eight.problems
+    grouped = preprocess_folder(tmp_path / "raw", tmp_path / "three", labels="beside")
+    assert [manifest["boxes_per_class_id"] for manifest in grouped.manifests] == [{"1": 2}] * 6
+    assert (tmp_path / "eight/val/val_night_0002/labels_v2").is_dir()
+    (tmp_path / "raw/class annotations/eight_class_annotations_val/val_day_0001_bbox.npy").unlink()
+    summary = preprocess_folder(tmp_path / "raw", tmp_path / "again")
+    assert len(summary.problems) == 1 and "no labels val_day_0001_bbox.npy in " in summary.problems[0]
+    shutil.rmtree(tmp_path / "raw/class annotations")
+    with pytest.raises(InputError, match="eight_class_annotations_train: no such folder; download eTraM's class"):
+        preprocess_folder(tmp_path / "raw", tmp_path / "again", labels="eight_class")
