@@ -83,9 +83,9 @@ def filter_boxes(
     """Cut boxes to the frame and drop the useless ones, in the reference's order.
 
     Dropped, and counted under these keys: ``boxes_not_finite`` (NaN or infinite), ``boxes_other_class`` (id above
-    ``max_class_id``), ``boxes_outside`` (nothing left inside the frame), ``boxes_too_small`` (a side under 5 px) and, in
-    training only, ``boxes_too_wide`` (over 90 % of the frame: labels that span it without an object). Returns a new
-    array and the counts.
+    ``max_class_id``), ``boxes_outside`` (nothing left inside the frame), ``boxes_too_small`` (a side under 5 px) and,
+    in training only, ``boxes_too_wide`` (over 90 % of the frame: labels that span it without an object). Returns a
+    new array and the counts.
     """
     counts = {}
 
