@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,18 +13,27 @@ from mmengine.dataset import pseudo_collate
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 
 from etram_mmdet.datasets import ClipRequest
-from etram_mmdet.engine.config import load_config
-from etram_mmdet.engine.resolve import resolve
+from etram_mmdet.engine.config import apply_options, load_config
+from etram_mmdet.engine.resolve import fill_in_channels, resolve
+from etram_mmdet.events.errors import InputError
+from etram_mmdet.events.preprocess_folder import preprocess_folder
+from etram_mmdet.events.settings import Settings
 from tests.conftest import ROOT
 
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 STRIDES = dict(
     baseline=(8, 16, 32),
+    baseline_from_raw=(8, 16, 32),
+    sum_histogram=(8, 16, 32),
+    mixed_density=(8, 16, 32),
+    ternary_volume=(8, 16, 32),
+    time_surface=(8, 16, 32),
     baseline_small=(8, 16, 32),
     baseline_tiny=(8, 16, 32),
     sizeaware=(8, 16, 32),
     patch2=(2, 4, 8),
     patch2_sizeaware=(2, 4, 8),
+    patch2_sizeaware_datadriven=(2, 4, 8),
     patch2_sizeaware_demo=(2, 4, 8),
     patch2_stages234_sizeaware=(4, 8, 16),
     fourscale=(4, 8, 16, 32),
@@ -32,16 +42,34 @@ STRIDES = dict(
 RVT_PARAMETERS = dict(baseline=18_536_856, baseline_small=9_870_456, baseline_tiny=4_405_336)
 
 
-def reduced(path, sample) -> Config:
+@pytest.fixture(scope="module")
+def data_for(raw_sample, tmp_path_factory):
+    """The small sample as a config's dataset wants it: recordings, or preprocessed with its representation."""
+    made = {}
+
+    def data_root(dataset: dict) -> Path:
+        if dataset["type"] == "RawEventDataset":
+            return raw_sample
+        settings = Settings(representation=dict(dataset["representation"]), window_us=dataset["window_us"])
+        if str(settings) not in made:
+            made[str(settings)] = tmp_path_factory.mktemp("data")
+            assert not preprocess_folder(raw_sample, made[str(settings)], settings, workers=2).problems
+        return made[str(settings)]
+
+    return data_root
+
+
+def reduced(path, data_for) -> Config:
     """The config on small frames: partitions shrink with them, nothing else changes."""
-    cfg = load_config(path, {"data_root": f"{sample}/"})
+    cfg = load_config(path)
+    apply_options(cfg, {"data_root": f"{data_for(cfg.train_dataloader.dataset)}/"})
     cfg.model.backbone.partition_size = (1, 3)
     return cfg
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
-def test_builds_trains_evaluates_and_reloads(path, sample, tmp_path):
-    cfg = reduced(path, sample)
+def test_builds_trains_evaluates_and_reloads(path, data_for, tmp_path):
+    cfg = reduced(path, data_for)
     resolve(cfg, device="cpu")
     model = MODELS.build(cfg.model)
     assert model.backbone.out_strides == tuple(model.bbox_head.strides) == STRIDES[path.stem]
@@ -63,6 +91,26 @@ def test_builds_trains_evaluates_and_reloads(path, sample, tmp_path):
     dumped = tmp_path / path.name
     cfg.dump(dumped)
     assert Config.fromfile(dumped).to_dict() == cfg.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("config", "channels"), [("baseline", 20), ("mixed_density", 10), ("ternary_volume", 5), ("time_surface", 2)]
+)
+def test_input_channels_follow_from_the_representation(config, channels):
+    cfg = load_config(ROOT / "configs" / f"{config}.py")
+    fill_in_channels(cfg)
+    assert MODELS.build(cfg.model).backbone.stages[0].downsample.conv.in_channels == channels
+
+
+def test_options_of_the_representation_reach_all_data_and_the_model():
+    cfg = load_config(ROOT / "configs" / "baseline.py", {"representation.bins": 3, "window_us": 20_000})
+    fill_in_channels(cfg)
+    datasets = [cfg[f"{part}_dataloader"].dataset for part in ("train", "val", "test")]
+    assert [(d.representation.bins, d.window_us) for d in datasets] == [(3, 20_000)] * 3
+    assert cfg.model.backbone.in_channels == 6
+    cfg.model.backbone.in_channels = 20
+    with pytest.raises(InputError, match="in_channels=20, but StackedHistogram makes 6 channels"):
+        fill_in_channels(cfg)
 
 
 @pytest.mark.parametrize("name", RVT_PARAMETERS)

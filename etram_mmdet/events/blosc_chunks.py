@@ -6,6 +6,9 @@ the time and the file remains one that any HDF5 reader with the Blosc filter ope
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+
 import blosc
 import h5py
 import hdf5plugin
@@ -32,10 +35,24 @@ def create_frames(file: h5py.File, num_frames: int, shape: tuple[int, int, int],
     )
 
 
-def write_frame(data: h5py.Dataset, index: int, frame: np.ndarray) -> None:
-    """Store a C-contiguous frame of one byte a cell."""
-    chunk = blosc.compress_ptr(frame.ctypes.data, frame.size, 1, _LEVEL, blosc.SHUFFLE, _CODEC)
-    data.id.write_direct_chunk((index, 0, 0, 0), chunk)
+def write_frames(data: h5py.Dataset, frames: Iterable[np.ndarray]) -> None:
+    """Store C-contiguous frames of one byte a cell.
+
+    A frame is compressed while the next one is made, so ``frames`` must not reuse the memory of the frame before.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        chunk = None
+        for index, frame in enumerate(frames):
+            if chunk is not None:
+                data.id.write_direct_chunk((index - 1, 0, 0, 0), chunk.result())
+            chunk = pool.submit(compress, frame)
+        if chunk is not None:
+            data.id.write_direct_chunk((index, 0, 0, 0), chunk.result())
+
+
+def compress(frame: np.ndarray) -> bytes:
+    """The chunk of a C-contiguous frame of one byte a cell."""
+    return blosc.compress_ptr(frame.ctypes.data, frame.size, 1, _LEVEL, blosc.SHUFFLE, _CODEC)
 
 
 def read_frames(data: h5py.Dataset, start: int, stop: int) -> np.ndarray:

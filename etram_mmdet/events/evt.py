@@ -16,7 +16,7 @@ HAS_TIME, LOOPS, TIME_HIGH, EVENTS_WITHOUT_TIME = range(4)
 _TIME_LOW, _Y, _BASE_X, _BASE_P = range(4, 8)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def count_evt2(words):
     """An upper bound of the events in EVT 2.0 words (uint32)."""
     count = 0
@@ -25,7 +25,7 @@ def count_evt2(words):
     return count
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def decode_evt2(words, state, t, x, y, p):
     """Decode EVT 2.0 words (uint32) into columns that are long enough; returns the number of events.
 
@@ -59,7 +59,7 @@ def decode_evt2(words, state, t, x, y, p):
 _BITS = np.array([mask.bit_count() for mask in range(1 << 12)], np.uint8)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def count_evt3(words):
     """An upper bound of the events in EVT 3.0 words (uint16)."""
     count = 0
@@ -74,7 +74,7 @@ def count_evt3(words):
     return count
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def decode_evt3(words, state, t, x, y, p):
     """Decode EVT 3.0 words (uint16) into columns that are long enough; returns the number of events.
 

@@ -57,13 +57,13 @@ def preprocess_recording(source: Source, folder: Path, settings: Settings) -> di
 def _tensors(
     recording: Recording, representation: Representation, frames: Frames, window_us: int, num_events: np.ndarray
 ) -> Iterator[np.ndarray]:
-    """One tensor per window, each time in the same buffer; fills ``num_events`` (R,)."""
-    buffer = np.empty(representation.shape, representation.dtype)
+    """One tensor per window, in two buffers by turns; fills ``num_events`` (R,)."""
+    buffers = [np.empty(representation.shape, representation.dtype) for _ in range(2)]
     for index, end_us in enumerate(frames.repr_us.tolist()):
         window = end_us - window_us, end_us
         events = recording.read(*window)
         num_events[index] = len(events.t)
-        yield representation(events, window, out=buffer)
+        yield representation(events, window, out=buffers[index % 2])
 
 
 def _check_any_events(num_events: np.ndarray, frames: Frames, recording: Recording) -> None:

@@ -189,7 +189,7 @@ class IndexedRecording(Recording):
 _NO_EVENTS = Events(np.empty(0, np.int64), np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, np.uint8))
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _survey(x, y, p, width, height):
     """The largest polarity, and how many events lie on the sensor."""
     largest_p, inside = 0, 0
@@ -199,7 +199,7 @@ def _survey(x, y, p, width, height):
     return largest_p, inside
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _raise_to_running_maximum(stamps_us, last_us):
     """Make ``stamps_us`` non-decreasing and at least ``last_us``, in place; returns how many were raised."""
     corrected = 0

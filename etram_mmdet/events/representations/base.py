@@ -138,14 +138,14 @@ class Representation(ABC):
         return Events(t, x, y, p) if inside.all() else Events(t[inside], x[inside], y[inside], p[inside])
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def bin_of(t_us, t0_us, span_us, bins):
     """Time bin in float32 throughout, as torch divides int64 tensors: a wider type moves events on bin edges."""
     normalized = np.float32(t_us - t0_us) / np.float32(span_us)
     return min(int(np.floor(normalized * np.float32(bins))), bins - 1)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def first_after_bin(t, start, t0_us, span_us, bins, time_bin):
     """First index at or after ``start`` whose bin is later than ``time_bin`` (bins grow with the index)."""
     low, high = start, len(t)

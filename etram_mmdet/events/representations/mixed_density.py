@@ -46,14 +46,14 @@ class MixedDensityEventStack(Representation):
         _stack(*self._downsampled(events), t0_us, max(t1_us - t0_us, 1), out, cutoff)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _bin_of(t_us, t0_us, span_us, bins):
     """Float32 in every step, as in torch."""
     t = min(max(np.float32(t_us - t0_us) / np.float32(span_us), _SMALLEST), _LARGEST)
     return np.int64(np.floor(max(np.float32(bins) - np.float32(np.log(t)) / _LOG_HALF, np.float32(0))))
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _stack(t, x, y, p, t0_us, span_us, out, cutoff):
     out[:] = 0
     bins, height, width = out.shape

@@ -46,7 +46,7 @@ class StackedHistogram(Representation):
         _stack(*events, t0_us, span_us, volume, cutoff, wraps, self.scale - 1, self.downsample == "nearest")
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _stack(t, x, y, p, t0_us, span_us, out, cutoff, wraps, shift, odd_pixels_only):
     """Fill ``out`` (2, bins, H, W) bin by bin: a bin's planes stay in the processor's cache until they are cut."""
     _, bins, height, width = out.shape

@@ -34,7 +34,7 @@ class TernaryVolume(Representation):
         _write(*self._downsampled(events), t0_us, max(t1_us - t0_us, 1), out)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _write(t, x, y, p, t0_us, span_us, out):
     out[:] = 0
     for i in range(len(t)):

@@ -41,7 +41,7 @@ class TimeSurface(Representation):
         _write(*self._downsampled(events), t1_us, float(decay_us), out)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _write(t, x, y, p, t1_us, decay_us, out):
     out[:] = 0
     for i in range(len(t)):

@@ -1,0 +1,18 @@
+# The baseline straight from recordings, without preprocessing: data_root/{train,val,test}/NAME_td.raw (.h5, .dat, ...)
+# and NAME_bbox.npy. Events can then be augmented before they become frames.
+_base_ = "./baseline.py"
+
+data_root = "data/etram_raw/"
+dataset = dict(type="RawEventDataset", data_root=data_root)
+train_dataloader = dict(
+    dataset=dict(
+        **dataset,
+        event_pipeline=[
+            dict(type="EventPolarityFlip", prob=0.5),
+            dict(type="EventDrop", prob=0.3),
+            dict(type="EventNoise", prob=0.3),
+        ],
+    )
+)
+val_dataloader = dict(dataset=dataset)
+test_dataloader = dict(dataset=dataset)

@@ -1,0 +1,8 @@
+# RVT's other representation: signed counts since halving times, half the channels.
+# The data need it too: python tools/preprocess.py IN OUT --representation MixedDensityEventStack
+_base_ = "./baseline.py"
+
+representation = dict(_delete_=True, type="MixedDensityEventStack", bins=10, downsample="nearest")
+train_dataloader = dict(dataset=dict(representation=representation))
+val_dataloader = train_dataloader
+test_dataloader = train_dataloader

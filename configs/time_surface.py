@@ -1,0 +1,8 @@
+# How long ago each pixel fired last: two channels.
+# The data need it too: python tools/preprocess.py IN OUT --representation TimeSurface --downsample sum
+_base_ = "./baseline.py"
+
+representation = dict(_delete_=True, type="TimeSurface", downsample="sum")
+train_dataloader = dict(dataset=dict(representation=representation))
+val_dataloader = train_dataloader
+test_dataloader = train_dataloader

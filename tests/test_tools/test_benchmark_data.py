@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import json
+
+from etram_mmdet.benchmarks.data import time_stages
+from etram_mmdet.events.settings import Settings
+from etram_mmdet.events.sources import find_sources
+from tests.test_tools.cli import run
+
+
+def test_stages_make_the_same_frames_as_preprocessing(raw_sample, sample, tmp_path):
+    source = next(s for s in find_sources(raw_sample)[0] if s.split == "train")
+    stages = time_stages(source, Settings(), tmp_path / "frames.h5")
+    tensors = "event_representations_v2/stacked_histogram_dt=50_nbins=10/event_representations_ds2_nearest.h5"
+    written = sample / "train" / source.name / tensors
+    assert (tmp_path / "frames.h5").read_bytes() == written.read_bytes()
+    assert all(seconds > 0 for seconds in stages.seconds.values()) and stages.bytes_written == written.stat().st_size
+
+
+def test_table_and_json_hold_the_same_numbers(raw_sample, tmp_path):
+    output = run("tools/benchmark_data.py", raw_sample, "--json", tmp_path / "numbers.json")
+    numbers = json.loads((tmp_path / "numbers.json").read_text())
+    assert set(numbers["ms_per_frame"]) == {"events", "binning", "compression", "writing"}
+    for order in ("in order", "at random"):
+        for source in ("preprocessed", "recording"):
+            assert f"{source}, {order}" in output
+            assert f"{numbers['frames_per_s'][f'{source}, {order}']:.0f} frames/s" in output
+    assert "1" in numbers["folder_events_per_s"]
+
+
+def test_folder_without_recordings_is_a_sentence(tmp_path):
+    assert "no recordings NAME_td.h5" in run("tools/benchmark_data.py", tmp_path, ok=False)
