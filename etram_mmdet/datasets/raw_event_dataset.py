@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +59,10 @@ class RawEventDataset(ETraMDataset):
                 problems.append(str(error))
         for problem in problems:
             print_log(f"left out: {problem}", "current", logging.WARNING)
+        dropped = sum((Counter(sequence.dropped) for sequence in sequences), Counter())
+        if dropped:
+            listed = ", ".join(f"{rule} {count}" for rule, count in sorted(dropped.items()))
+            print_log(f"{self.folder}: labels left out by rule: {listed}", "current")
         return sequences
 
     def read_frames(self, sequence: RecordingSequence, request: ClipRequest) -> np.ndarray:

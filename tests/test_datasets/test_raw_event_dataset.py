@@ -93,15 +93,26 @@ def test_only_recently_read_recordings_keep_events(raw_sample, monkeypatch):
     assert torch.equal(pickle.loads(pickle.dumps(dataset))[clip(recording=0)]["inputs"], first)
 
 
-def test_a_bad_recording_is_left_out_and_named(tmp_path, caplog):
+def messages(monkeypatch) -> list[str]:
+    """Everything that the dataset logs from now on."""
+    logged = []
+    monkeypatch.setattr(raw_event_dataset, "print_log", lambda message, *_: logged.append(message))
+    return logged
+
+
+def test_what_is_left_out_is_told(tmp_path, monkeypatch):
+    logged = messages(monkeypatch)
     for split in ("train", "val", "test"):
         (tmp_path / split).mkdir()
         for name in "ab":
             WRITERS["DAT"][1](tmp_path / split / f"{name}_td.dat", make_events())
-            np.save(tmp_path / split / f"{name}_bbox.npy", make_boxes([100_000, 200_000, 300_000]))
+            boxes = make_boxes([100_000, 200_000, 300_000, 300_000], w=[20, 20, 20, 3])
+            np.save(tmp_path / split / f"{name}_bbox.npy", boxes)
     (tmp_path / "train" / "b_td.dat").write_bytes(b"")
     dataset = build("RawEventDataset", tmp_path, dict(type="StackedHistogram"))
     assert [s.name for s in dataset.sequences] == ["a"]
+    assert len(logged) == 2 and "left out: " in logged[0] and "b_td.dat: the file is empty" in logged[0]
+    assert logged[1].endswith("train: labels left out by rule: boxes_too_small 1")
     (tmp_path / "train" / "a_td.dat").write_bytes(b"")
     with pytest.raises(InputError, match="no sequence has a labelled frame"):
         build("RawEventDataset", tmp_path, dict(type="StackedHistogram"))

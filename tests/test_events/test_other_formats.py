@@ -288,6 +288,22 @@ def test_bad_file_is_named_with_its_problem(tmp_path, problem):
         recording.read_rest()
 
 
+@pytest.mark.parametrize("format_", WRITERS)
+def test_empty_and_cut_files_of_every_format(tmp_path, format_):
+    """RAW and DAT have no end to miss: what is there of a cut file is read."""
+    path = written(tmp_path, format_, make_events(4000))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    if path.suffix in (".raw", ".dat"):
+        with open_recording(path) as recording:
+            assert 1900 < recording.num_events < 2100
+    else:
+        with pytest.raises(InputError, match=f"{path.name}: .*(again|damaged)"), open_recording(path) as recording:
+            recording.read_rest()
+    path.write_bytes(b"")
+    with pytest.raises(InputError, match=rf"{path.name}: the file is empty \(0 bytes\); copy or download it again"):
+        open_recording(path)
+
+
 def test_a_file_that_shrinks_while_it_is_read_is_a_sentence(tmp_path, small_blocks):
     for path in (write_evt2(tmp_path / "a.raw", make_events()), write_dat(tmp_path / "a.dat", make_events())):
         with open_recording(path) as recording:
