@@ -23,19 +23,19 @@ FONT, FONT_SCALE, TEXT_HEIGHT_PX = cv2.FONT_HERSHEY_SIMPLEX, 0.42, 10
 DASH_PX = 5
 
 
-def events_to_rgb(histogram: np.ndarray) -> np.ndarray:
+def events_to_rgb(off_on: np.ndarray) -> np.ndarray:
     """Colour each pixel by the polarity of its events, more strongly the more there are.
 
     Args:
-        histogram: (2·D, H, W) event counts, the D bins of negative polarity first.
+        off_on: (2·D, H, W) event counts, the D maps of off events first; `Representation.off_on` makes D = 1.
 
     Returns:
         (H, W, 3) image; `BACKGROUND` where no event fell.
     """
-    bins = len(histogram) // 2
-    negative, positive = (part.sum(0, dtype=np.float32)[..., None] for part in (histogram[:bins], histogram[bins:]))
+    half = len(off_on) // 2
+    negative, positive = (part.sum(0, dtype=np.float32)[..., None] for part in (off_on[:half], off_on[half:]))
     total = negative + positive
-    colour = (negative * NEGATIVE + positive * POSITIVE) / np.maximum(total, 1)
+    colour = (negative * NEGATIVE + positive * POSITIVE) / np.where(total > 0, total, 1)
     strength = 1 - 0.5**total  # one event shows at half strength, five nearly at full
     return (BACKGROUND + strength * (colour - BACKGROUND)).round().astype(np.uint8)
 
@@ -67,7 +67,7 @@ def draw_boxes(
 
 
 def draw_frame(
-    histogram: np.ndarray,
+    off_on: np.ndarray,
     frame: Frame,
     classes: Sequence[str],
     palette: Sequence[Colour],
@@ -76,9 +76,9 @@ def draw_frame(
 ) -> np.ndarray:
     """One frame, enlarged: events, ground truth in white dashes, detections from ``min_score`` on in class colours.
 
-    ``histogram`` is (2·D, H, W); the result is (H·scale, W·scale, 3).
+    ``off_on`` is `events_to_rgb`'s; the result is (H·scale, W·scale, 3).
     """
-    image = events_to_rgb(histogram).repeat(scale, 0).repeat(scale, 1)
+    image = events_to_rgb(off_on).repeat(scale, 0).repeat(scale, 1)
     white = [WHITE] * len(classes)
     truth = _named_boxes(image, frame.gt_bboxes_xyxy, frame.gt_labels, classes, white, None, scale)
     sure = frame.scores >= min_score

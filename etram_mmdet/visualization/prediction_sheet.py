@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
+from etram_mmdet.datasets.sequence import Sequence
 from etram_mmdet.evaluation.frames import Frame
+from etram_mmdet.events.representations import Representation, build_representation
 from etram_mmdet.visualization.contact_sheet import contact_sheet
 
 
@@ -22,11 +24,12 @@ def prediction_sheet(
     saved = json.loads(Path(predictions).read_text())["frames"]
     shown = [frame for frame in saved if (frame["recording"], frame["t_us"]) in places]
     chosen = np.linspace(0, len(shown) - 1, min(count, len(shown))).round().astype(int)
-    frames = [_with_events(shown[k], *places[shown[k]["recording"], shown[k]["t_us"]]) for k in chosen]
+    shows = build_representation(dataset.representation, 2, 2)
+    frames = [_with_events(shown[k], *places[shown[k]["recording"], shown[k]["t_us"]], shows) for k in chosen]
     contact_sheet(frames, out_path, dataset.metainfo["classes"], dataset.metainfo["palette"], min_score=min_score)
 
 
-def _with_events(saved: dict, sequence, index: int) -> tuple[np.ndarray, Frame]:
+def _with_events(saved: dict, sequence: Sequence, index: int, shows: Representation) -> tuple[np.ndarray, Frame]:
     gt_bboxes, gt_labels = sequence.boxes_of(index)
     frame = Frame(
         recording=saved["recording"],
@@ -37,4 +40,4 @@ def _with_events(saved: dict, sequence, index: int) -> tuple[np.ndarray, Frame]:
         scores=np.array(saved["scores"], np.float32),
         labels=np.array(saved["labels"], np.int64),
     )
-    return sequence.read(index, index + 1)[0], frame
+    return shows.off_on(sequence.read(index, index + 1)[0]), frame

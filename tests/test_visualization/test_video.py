@@ -1,0 +1,64 @@
+"""Films: read back frame by frame."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from etram_mmdet.events.errors import InputError
+from etram_mmdet.visualization import video
+from etram_mmdet.visualization.paper import written_aside
+
+COLOURS = ((200, 40, 40), (40, 200, 40), (40, 40, 200))  # RGB
+
+
+@pytest.fixture(params=["H.264", "mp4v"])
+def codec(request, monkeypatch):
+    if request.param == "H.264":
+        pytest.importorskip("imageio_ffmpeg")
+    else:
+        monkeypatch.setattr(video, "has_h264", lambda: False)
+    return request.param
+
+
+def images():
+    return (np.full((65, 97, 3), colour, np.uint8) for colour in COLOURS)
+
+
+def read(path):
+    film, frames = cv2.VideoCapture(str(path)), []
+    while (answer := film.read())[0]:
+        frames.append(answer[1][..., ::-1])
+    return film.get(cv2.CAP_PROP_FPS), frames
+
+
+def test_film_holds_its_pictures_in_even_size(tmp_path, codec):
+    assert video.write_mp4(images(), tmp_path / "new" / "film.mp4").startswith(codec)
+    rate, frames = read(tmp_path / "new" / "film.mp4")
+    assert rate == video.FRAMES_PER_S and [frame.shape for frame in frames] == [(66, 98, 3)] * 3
+    for frame, colour in zip(frames, COLOURS, strict=True):
+        assert frame.mean((0, 1)) == pytest.approx(colour, abs=8)
+    assert [file.name for file in (tmp_path / "new").iterdir()] == ["film.mp4"]
+
+
+def test_film_that_breaks_off_leaves_what_was_there(tmp_path, codec):
+    def broken():
+        yield from images()
+        raise InputError("no more")
+
+    (tmp_path / "film.mp4").write_text("the one before")
+    with pytest.raises(InputError, match="no more"):
+        video.write_mp4(broken(), tmp_path / "film.mp4")
+    assert (tmp_path / "film.mp4").read_text() == "the one before"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("place", ["file/film.mp4", "folder"])
+def test_place_that_cannot_be_written_is_named(tmp_path, place):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match=rf"{place}: cannot be written \(.+\); name another"):
+        with written_aside(tmp_path / place) as aside:
+            aside.touch()
+    assert len(list(tmp_path.iterdir())) == 2

@@ -1,0 +1,62 @@
+"""Show what the network sees, augmented and padded: python tools/browse_dataset.py CONFIG [--out FILE.mp4] ...
+
+A PNG has one row per lane; an MP4 shows all lanes at once, one frame per time step. No GPU and no weights are needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mmengine.config import DictAction
+
+from etram_mmdet.engine.browse import build_loader, seen_batches
+from etram_mmdet.engine.config import load_config, sentences
+from etram_mmdet.events.errors import InputError
+from etram_mmdet.visualization.clip_sheet import clip_film, clip_sheet
+from etram_mmdet.visualization.paper import write_png
+from etram_mmdet.visualization.video import write_mp4
+
+BATCHES = {".png": 2, ".mp4": 20}
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", help="config file, for example configs/patch2_sizeaware.py")
+    parser.add_argument("--split", choices=["train", "val", "test"], default="train", help="default: train")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE.png|FILE.mp4", help="default: work_dirs/CONFIG_NAME/browse_SPLIT.png"
+    )
+    parser.add_argument("--batches", type=int, metavar="N", help="how many; default: 2 in a PNG, 20 in an MP4")
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="override the config")
+    args = parser.parse_args()
+    args.out = args.out or Path("work_dirs", Path(args.config).stem, f"browse_{args.split}.png")
+    return args
+
+
+def check(args: argparse.Namespace) -> None:
+    if args.out.suffix not in BATCHES:
+        raise InputError(f"--out {args.out}: expected a name that ends in {' or '.join(BATCHES)}")
+    if args.batches is None:
+        args.batches = BATCHES[args.out.suffix]
+    if args.batches < 1:
+        raise InputError(f"--batches {args.batches}: expected at least 1")
+
+
+def main() -> None:
+    args = parse_args()
+    with sentences():
+        check(args)
+        cfg = load_config(args.config, args.cfg_options)
+        loader = build_loader(cfg, args.split)
+        batches, metainfo = seen_batches(cfg, loader, args.batches), loader.dataset.metainfo
+        if args.out.suffix == ".png":
+            write_png(clip_sheet(batches, metainfo["classes"], metainfo["palette"]), args.out)
+            print(args.out)
+        else:
+            codec = write_mp4(clip_film(batches, metainfo["classes"], metainfo["palette"]), args.out)
+            print(f"{args.out} ({codec})")
+
+
+if __name__ == "__main__":
+    main()
