@@ -145,10 +145,14 @@ def _write_all(jobs: list[Job], out: Path, workers: int) -> Iterator[None]:
     if workers == 1:
         yield from map(_write, jobs, repeat(out))
         return
-    # OpenCV's own threads would only get in the workers' way.
-    context, one_thread = get_context("fork"), dict(initializer=cv2.setNumThreads, initargs=(1,))
-    with ProcessPoolExecutor(workers, mp_context=context, **one_thread) as pool:
-        yield from pool.map(_write, jobs, repeat(out))
+    # OpenCV's own threads would only get in the workers' way, and a fork of theirs waits for ever.
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        with ProcessPoolExecutor(workers, mp_context=get_context("fork")) as pool:
+            yield from pool.map(_write, jobs, repeat(out))
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def _rng(*entropy: int) -> np.random.Generator:

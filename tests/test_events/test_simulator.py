@@ -270,3 +270,17 @@ def test_command_line_says_what_is_wrong(tmp_path):
 def test_impossible_requests_are_refused(tmp_path, wrong):
     with pytest.raises(InputError, match=f"{next(iter(wrong))} is .*, expected"):
         make_sample(tmp_path, **TINY | wrong)
+
+
+AFTER_OPENCV = """
+import cv2, numpy as np, sys
+cv2.setNumThreads(2)
+cv2.cvtColor(np.zeros((2000, 2000, 3), np.uint8), cv2.COLOR_RGB2BGR)
+from etram_mmdet.events.simulator import make_sample
+make_sample(sys.argv[1], width=96, height=64, recordings=(2, 1, 0), duration_s=0.2, workers=2)
+assert cv2.getNumThreads() == 2
+"""
+
+
+def test_workers_do_not_wait_for_the_threads_of_opencv(tmp_path):
+    subprocess.run([sys.executable, "-c", AFTER_OPENCV, tmp_path / "out"], check=True, timeout=120)
