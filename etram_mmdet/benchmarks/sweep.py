@@ -1,0 +1,64 @@
+"""Memory of a training step against the batch size, and the largest batch that fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from etram_mmdet.benchmarks.model import parameters, random_clips, saved_bytes, time_training
+
+_BYTES_PER_PARAMETER = 16  # weight, gradient and AdamW's two moments in float32
+MEASURED = "measured"
+ESTIMATED = "estimated: saved tensors of 1 and 2 lanes continued, and 16 bytes a parameter; no workspaces, no waste"
+
+
+def sweep(cfg: Config, model: nn.Module, clip: int, hw: tuple[int, int], limit_gib: float) -> list[dict]:
+    """Rows of ``batch``, ``gib`` and ``how`` that is known: doubling batches and the largest within ``limit_gib``.
+
+    On a GPU every batch is trained for a step and its peak measured; elsewhere see ``ESTIMATED``. No row: not even a
+    batch of one fits.
+    """
+    if next(model.parameters()).device.type == "cuda":
+        cost, how = _peak(cfg, model, clip, hw), MEASURED
+    else:
+        cost, how = _straight_line(model, clip, hw), ESTIMATED
+    found = largest_batch(lambda batch: cost(batch) / 2**30, limit_gib)
+    return [dict(batch=batch, gib=gib, how=how) for batch, gib in sorted(found.items())]
+
+
+def largest_batch(cost: Callable[[int], float], limit: float) -> dict[int, float]:
+    """Costs by batch of all tried that fit: doubling first, then halving the gap; ``cost`` grows with the batch."""
+    fitting, batch = {}, 1
+    while (value := cost(batch)) <= limit:
+        fitting[batch] = value
+        batch *= 2
+    low, high = batch // 2, batch
+    while fitting and high - low > 1:
+        middle = (low + high) // 2
+        if (value := cost(middle)) <= limit:
+            low, fitting[middle] = middle, value
+        else:
+            high = middle
+    return fitting
+
+
+def _straight_line(model: nn.Module, clip: int, hw: tuple[int, int]) -> Callable[[int], float]:
+    one, two = (saved_bytes(model, random_clips(model, batch, clip, hw)) for batch in (1, 2))
+    fixed = one - (two - one) + _BYTES_PER_PARAMETER * parameters(model)
+    return lambda batch: fixed + batch * (two - one)
+
+
+def _peak(cfg: Config, model: nn.Module, clip: int, hw: tuple[int, int]) -> Callable[[int], float]:
+    def peak(batch: int) -> float:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        try:
+            time_training(cfg, model, random_clips(model, batch, clip, hw), steps=1, warm_up=1)
+        except torch.cuda.OutOfMemoryError:
+            return float("inf")
+        return torch.cuda.max_memory_allocated()
+
+    return peak
