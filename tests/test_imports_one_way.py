@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-ORDER = ("events", "datasets", "models", "evaluation", "visualization", "engine", "apis")
+ORDER = ("events", "datasets", "inspection", "models", "evaluation", "visualization", "engine", "apis")
 FILES = sorted((ROOT / "etram_mmdet").rglob("*.py"))
 
 

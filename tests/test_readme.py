@@ -83,6 +83,7 @@ def test_workflow(checkout):
         prepare(command, checkout)
         shell(reduced(command), checkout)
     assert (checkout / "predictions.json").is_file() and (checkout / "rvt-t.pth").is_file()
+    assert (checkout / "work_dirs/patch2_sizeaware/browse_train.png").is_file() and (checkout / "browse.mp4").is_file()
     assert (checkout / "data" / "my_data" / "train").is_dir()
 
 

@@ -1,0 +1,66 @@
+"""tools/inspect_data.py as its user runs it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from etram_mmdet.engine.config import load_config
+from tests.conftest import ROOT
+from tests.test_tools.cli import run
+
+TOOL = "tools/inspect_data.py"
+
+
+def content(out) -> dict:
+    assert (out / "data.png").stat().st_size > 10_000
+    return json.loads((out / "data.json").read_text())
+
+
+def test_config_and_recordings(sample, raw_sample, tmp_path):
+    """A config of sequences, one that reads recordings, and the recordings themselves say the same."""
+    first = run(TOOL, "configs/patch2_sizeaware.py", "--out", tmp_path / "a", "--cfg-options", f"data_root={sample}/")
+    assert "pedestrian" in first and "size mix" in first and "size thresholds" not in first
+    raw_config = tmp_path / "raw.py"
+    raw_config.write_text(
+        f'_base_ = "{ROOT}/configs/patch2_sizeaware.py"\n'
+        f'train_dataloader = dict(dataset=dict(type="RawEventDataset", preset="gen4", data_root="{raw_sample}"))\n'
+    )
+    run(TOOL, raw_config, "--out", tmp_path / "b")
+    run(TOOL, raw_sample, "--out", tmp_path / "c")
+    sequences, gen4, recordings = (content(tmp_path / name) for name in "abc")
+    assert sequences["splits"] == recordings["splits"] and len(sequences["recordings"]) == 7
+    assert set(sequences["size_thresholds"]) == {"fixed", "classes", "p25", "p30"}
+    assert gen4["splits"]["train"]["per_class"]["bus"]["boxes"] == 0  # the preset keeps ids 0 to 2
+    assert gen4["splits"]["train"]["dropped"]["boxes_other_class"] > 0
+    assert any(warning.startswith("train: no box of bus") for warning in gen4["warnings"])
+
+
+def test_thresholds(raw_sample, tmp_path):
+    printed = run(TOOL, raw_sample, "--no-events", "--rule", "p30", "--out", tmp_path, "--class-set", "etram3_from8")
+    assert "training boxes with weight > 1" in printed and "WARNING" in printed
+    found = content(tmp_path)
+    assert (
+        found["classes"] == ["pedestrian", "vehicle", "micro-mobility"] and found["splits"]["train"]["events"] is None
+    )
+    values = load_config(tmp_path / "size_thresholds.py").size_thresholds
+    assert values.small_area == round(found["size_thresholds"]["p30"]["small_area"], 1)
+    named = tmp_path / "named.py"
+    run(TOOL, raw_sample, "--no-events", "--thresholds", "--out", tmp_path, "--fragment", named)
+    assert "rule classes" in named.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("nowhere",), "nowhere: no such data folder"),
+        (("nowhere.py",), "nowhere.py: no such config"),
+        (("configs/_base_/models/rvt.py",), "no train_dataloader.dataset.data_root"),
+        (("configs/baseline.py", "--class-set", "etram3"), "--class-set is for folders"),
+        (("data", "--cfg-options", "a=1"), "--cfg-options: data is not a config"),
+    ],
+)
+def test_bad_input_is_a_sentence(arguments, sentence, tmp_path):
+    assert sentence in run(TOOL, *arguments, "--out", tmp_path, ok=False)
+    assert not list(tmp_path.iterdir())
