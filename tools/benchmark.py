@@ -27,6 +27,7 @@ from etram_mmdet.benchmarks.sweep import sweep
 from etram_mmdet.engine.checkpoint import load_checkpoint_file
 from etram_mmdet.engine.config import load_config, sentences
 from etram_mmdet.engine.runner import load_strictly
+from etram_mmdet.events.written import written_aside
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -100,9 +101,10 @@ def main() -> None:
     args = parse_args()
     with sentences():
         result = measure(args)
+        if args.json:
+            with written_aside(args.json) as aside:
+                aside.write_text(json.dumps(result, indent=2) + "\n")
     show(result)
-    if args.json:
-        args.json.write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":

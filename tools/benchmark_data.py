@@ -14,6 +14,7 @@ from etram_mmdet.engine.config import sentences
 from etram_mmdet.events.class_sets import get_class_set
 from etram_mmdet.events.settings import Settings
 from etram_mmdet.events.sources import find_sources
+from etram_mmdet.events.written import written_aside
 
 
 def parse_args() -> argparse.Namespace:
@@ -49,6 +50,9 @@ def main() -> None:
     args = parse_args()
     with sentences():
         result = measure(Path(args.src), args.class_set)
+        if args.json:
+            with written_aside(args.json) as aside:
+                aside.write_text(json.dumps(result, indent=2) + "\n")
     print(f"{result['machine']}; largest recording {result['recording']}: {result['events'] / 1e6:.1f} M events")
     print("\npreprocessing, per frame (a frame is compressed while the next one is made)")
     for stage, ms in result["ms_per_frame"].items():
@@ -59,8 +63,6 @@ def main() -> None:
     print("\nloading clips of 5 frames, one process")
     for source, rate in result["frames_per_s"].items():
         print(f"  {source:<24} {rate:8.0f} frames/s")
-    if args.json:
-        args.json.write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":

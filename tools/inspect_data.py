@@ -16,6 +16,7 @@ from etram_mmdet.engine.config import load_config, sentences
 from etram_mmdet.events.class_sets import CLASS_SETS
 from etram_mmdet.events.errors import InputError
 from etram_mmdet.events.settings import Settings
+from etram_mmdet.events.written import written_aside
 from etram_mmdet.inspection.census import Census
 from etram_mmdet.inspection.figure import draw_census
 from etram_mmdet.inspection.fragment import fragment, usage
@@ -24,7 +25,6 @@ from etram_mmdet.inspection.report import as_dict, write_json
 from etram_mmdet.inspection.table import tables, threshold_table
 from etram_mmdet.inspection.thresholds import RULES, Thresholds, all_thresholds
 from etram_mmdet.inspection.warnings import find_warnings
-from etram_mmdet.inspection.written import written_aside
 
 
 def parse_args() -> argparse.Namespace:
@@ -61,6 +61,7 @@ def census_of(args: argparse.Namespace) -> Census:
         data.get("preset", defaults.preset),
         data.get("frames", defaults.frames),
         data.get("window_us", defaults.window_us),
+        data.get("sensor_px"),
         dict(data.get("representation", defaults.representation)),
     )
     names = dict(metainfo=data.get("metainfo"), label_files=data.get("label_files", "auto"))

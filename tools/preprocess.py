@@ -52,6 +52,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--window-us", type=int, default=default.window_us, help="length of a window")
     parser.add_argument(
+        "--sensor", nargs=2, type=int, metavar=("WIDTH", "HEIGHT"), help="in pixels, for files that do not say"
+    )
+    parser.add_argument(
         "--labels",
         choices=get_args(LabelFiles),
         default="auto",
@@ -73,7 +76,8 @@ def settings_of(args: argparse.Namespace) -> Settings:
         if not is_given:
             raise InputError(f"--representation: {option!r} is not KEY=VALUE")
         representation[key] = parse_value(value)
-    return Settings(args.preset, args.frames, args.window_us, representation)
+    sensor_px = tuple(args.sensor) if args.sensor else None
+    return Settings(args.preset, args.frames, args.window_us, sensor_px, representation)
 
 
 def parse_value(text: str) -> object:

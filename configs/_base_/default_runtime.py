@@ -17,7 +17,7 @@ default_hooks = dict(
     ),
     sampler_seed=None,  # StreamBatchSampler counts its own passes
 )
-custom_hooks = [dict(type="ResultsCsvHook"), dict(type="FiniteLossHook", interval=50)]
+custom_hooks = [dict(type="ResultsCsvHook"), dict(type="FiniteLossHook", interval=50), dict(type="DataWaitHook")]
 log_processor = dict(type="LogProcessor", window_size=50, by_epoch=False)
 log_level = "INFO"
 

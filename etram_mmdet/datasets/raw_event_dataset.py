@@ -28,10 +28,10 @@ _KEEP_EVENTS_OF = 8  # recordings; each keeps up to two blocks of events (26 MB)
 class RawEventDataset(ETraMDataset):
     """An :class:`ETraMDataset` whose ``data_root`` holds recordings and label files as tools/preprocess.py takes them.
 
-    Frames are built in the loading processes and equal the preprocessed ones bit for bit. ``preset``, ``frames`` and
-    ``label_files`` mean what they mean there. ``event_pipeline`` is a list of transforms over ``dict(events, height,
-    width, window_us, clip_rng, frame_rng)``: ``clip_rng`` draws the same for all frames of a stream's pass,
-    ``frame_rng`` differently for each frame.
+    Frames are built in the loading processes and equal the preprocessed ones bit for bit. ``preset``, ``frames``,
+    ``label_files`` and ``sensor_px`` mean what they mean there. ``event_pipeline`` is a list of transforms over
+    ``dict(events, height, width, window_us, clip_rng, frame_rng)``: ``clip_rng`` draws the same for all frames of a
+    stream's pass, ``frame_rng`` differently for each frame.
     """
 
     def __init__(
@@ -40,16 +40,17 @@ class RawEventDataset(ETraMDataset):
         preset: str = "etram",
         frames: str = "auto",
         label_files: str = "auto",
+        sensor_px: tuple[int, int] | None = None,
         event_pipeline: list[dict] = (),
         **kwargs,
     ) -> None:
-        self.preset, self.frames, self.label_files = preset, frames, label_files
+        self.preset, self.frames, self.label_files, self.sensor_px = preset, frames, label_files, sensor_px
         self.event_pipeline = Compose([TRANSFORMS.build(transform) for transform in event_pipeline])
         self._recently_read: OrderedDict[str, RecordingSequence] = OrderedDict()
         super().__init__(*args, **kwargs)
 
     def load_sequences(self, data_root: Path, classes: ClassSet) -> list[Sequence]:
-        settings = Settings(self.preset, self.frames, self.window_us, self.representation)
+        settings = Settings(self.preset, self.frames, self.window_us, self.sensor_px, self.representation)
         sources, problems = find_sources(data_root, self.label_files)
         sequences = []
         for source in (s for s in sources if s.split == self.split):

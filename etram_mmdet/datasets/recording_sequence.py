@@ -23,9 +23,9 @@ class RecordingSequence(Sequence):
     """
 
     def __init__(self, source: Source, settings: Settings, class_set: ClassSet) -> None:
-        self.source, self.window_us = source, settings.window_us
+        self.source, self.settings, self.window_us = source, settings, settings.window_us
         self._recording: tuple[int, Recording] | None = None
-        with open_recording(source.events) as recording:
+        with open_recording(source.events, settings.sensor_px) as recording:
             boxes, frames, self.dropped = find_frames(recording, source, settings)
             self.representation = build_representation(settings.representation, recording.height, recording.width)
         super().__init__(
@@ -43,7 +43,7 @@ class RecordingSequence(Sequence):
 
     def read(self, start: int, stop: int, transform=None) -> np.ndarray:
         if self._recording is None or self._recording[0] != os.getpid():  # a handle must not cross a fork
-            self._recording = os.getpid(), open_recording(self.source.events)
+            self._recording = os.getpid(), open_recording(self.source.events, self.settings.sensor_px)
         frames = np.empty((stop - start, *self.representation.shape), self.dtype)
         for frame, out in zip(range(start, stop), frames, strict=True):
             window = int(self.t_us[frame]) - self.window_us, int(self.t_us[frame])

@@ -8,7 +8,6 @@ import zlib
 from abc import ABC, abstractmethod
 from pathlib import Path
 
-import blosc
 import h5py
 import numpy as np
 
@@ -114,7 +113,7 @@ class FolderSequence(Sequence):
             self._file = os.getpid(), self._open()
         try:
             return read_frames(self._file[1]["data"], start, stop)
-        except (OSError, RuntimeError, blosc.error) as error:
+        except (OSError, RuntimeError) as error:
             raise InputError(f"{self.path}: {error}; delete the folder and preprocess again") from error
 
     def __getstate__(self) -> dict:

@@ -65,7 +65,10 @@ def read_frames(data: h5py.Dataset, start: int, stop: int) -> np.ndarray:
         if skipped_filters:
             return data[start:stop]
         _check_header(chunk, frame.nbytes)
-        blosc.decompress_ptr(chunk, frame.ctypes.data)
+        try:
+            blosc.decompress_ptr(chunk, frame.ctypes.data)
+        except blosc.blosc_extension.error as error:
+            raise OSError(f"a damaged frame: {error}") from error
     return out
 
 

@@ -17,9 +17,19 @@ __all__ = ["FORMATS", "Events", "Recording", "open_recording"]
 FORMATS: tuple[type[Recording], ...] = (Hdf5Recording, RawRecording, DatRecording, NumpyRecording)
 
 
-def open_recording(path: str | Path) -> Recording:
-    """Open a recording with the format that its first bytes name, else its suffix; raises ``InputError``."""
-    path = Path(path)
+def open_recording(path: str | Path, sensor_px: tuple[int, int] | None = None) -> Recording:
+    """Open a recording with the format that its first bytes name, else its suffix; raises ``InputError``.
+
+    ``sensor_px`` (width, height) is for files that do not say how large the sensor is; one that says otherwise is
+    refused.
+    """
+    recording = _open(Path(path))
+    if sensor_px is not None:
+        recording.state_size(*sensor_px)
+    return recording
+
+
+def _open(path: Path) -> Recording:
     if not path.is_file():
         raise InputError(f"{path}: no such recording; check the path")
     with path.open("rb") as file:

@@ -30,7 +30,7 @@ def preprocess_recording(source: Source, folder: Path, settings: Settings) -> di
 
     Nothing is left at ``folder`` unless it is complete; one that exists is replaced.
     """
-    with open_recording(source.events) as recording:
+    with open_recording(source.events, settings.sensor_px) as recording:
         boxes, frames, counts = find_frames(recording, source, settings)
         with new_folder(folder) as new:
             representation = build_representation(settings.representation, recording.height, recording.width)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import traceback
@@ -155,7 +156,7 @@ def _finished(source: Source, folder: Path, settings: Settings) -> dict:
         manifest = read_manifest(folder)
     except InputError as error:
         raise InputError(f"{error}; {advice}") from error
-    wanted = {"source_files": source.files, **asdict(settings)}
+    wanted = json.loads(json.dumps({"source_files": source.files, **asdict(settings)}))  # as the manifest holds it
     for key, value in wanted.items():
         if manifest.get(key) != value:
             raise InputError(f"{folder}: made with {key} = {manifest.get(key)}, now asked for {value}; {advice}")

@@ -63,6 +63,14 @@ class Recording(ABC):
     @abstractmethod
     def close(self) -> None: ...
 
+    def state_size(self, width: int, height: int) -> None:
+        """Replace a guessed sensor size before events are read; raises ``InputError`` where the file says another."""
+        if not self.size_is_assumed and (width, height) != (self.width, self.height):
+            said = f"{self.width}x{self.height}"
+            self.close()
+            raise InputError(f"{self.path}: the file says a sensor of {said}, not {width}x{height}; leave the size out")
+        self.width, self.height, self.size_is_assumed = width, height, False
+
     def release(self) -> None:
         """Let go of the events kept for the next window."""
         self._stamps.cache_clear()

@@ -20,13 +20,14 @@ def _rvt_representation() -> dict:
 class Settings:
     """Everything that decides what a sequence folder holds; ``etram`` keeps all class ids, ``gen4`` ids 0 to 2.
 
-    ``representation`` is a config as :func:`build_representation` takes it, ``window_us`` the time that one image sees.
-    The defaults are the reference's.
+    ``representation`` is a config as :func:`build_representation` takes it, ``window_us`` the time that one image sees,
+    ``sensor_px`` (width, height) for recordings that do not say. The defaults are the reference's.
     """
 
     preset: Preset = "etram"
     frames: FrameRule = "auto"
     window_us: int = 50_000
+    sensor_px: tuple[int, int] | None = None
     representation: dict = field(default_factory=_rvt_representation)
 
     def __post_init__(self) -> None:
@@ -35,6 +36,8 @@ class Settings:
                 raise InputError(f"{name} must be one of {', '.join(get_args(choices))}: got {getattr(self, name)!r}")
         if self.window_us < 1:
             raise InputError(f"window_us must be at least 1: got {self.window_us}")
+        if self.sensor_px is not None and min(self.sensor_px) < 1:
+            raise InputError(f"sensor_px must be a width and a height of at least 1: got {tuple(self.sensor_px)}")
         # Without options that are defaults, so that two ways of saying the same are equal.
         object.__setattr__(self, "representation", build_representation(self.representation, 2, 2).config)
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from etram_mmdet.events.written import written_aside
 from etram_mmdet.inspection.census import Census
 from etram_mmdet.inspection.panels import draw_counts, draw_rates
 from etram_mmdet.inspection.size_panels import draw_areas, draw_shapes
 from etram_mmdet.inspection.style import INK, MUTED, PAPER, STYLE
 from etram_mmdet.inspection.thresholds import Thresholds
-from etram_mmdet.inspection.written import written_aside
 
 
 def draw_census(census: Census, thresholds: Sequence[Thresholds], path: Path) -> None:

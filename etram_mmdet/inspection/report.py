@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from etram_mmdet.events.written import written_aside
 from etram_mmdet.inspection.census import Boxes, Census, RecordingCensus
 from etram_mmdet.inspection.thresholds import Thresholds
-from etram_mmdet.inspection.written import written_aside
 
 PERCENTILES = (5, 25, 50, 75, 95)
 SIZES = ("width_px", "height_px", "area_px2")

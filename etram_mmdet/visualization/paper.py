@@ -1,16 +1,14 @@
-"""What all sheets share: paper, legend, and files that appear whole."""
+"""What all sheets share: paper, tiles and legend."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from etram_mmdet.events.errors import InputError
+from etram_mmdet.events.written import written_aside
 
 from .draw import Colour, draw_text, text_width
 
@@ -57,30 +55,3 @@ def write_png(image: np.ndarray, path: Path) -> None:
     encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
     with written_aside(path) as aside:
         aside.write_bytes(encoded.tobytes())
-
-
-@contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
-    """A path to write to, moved to ``path`` at the end, so that nobody meets half a picture.
-
-    Raises ``InputError`` where ``path`` cannot be written.
-    """
-    aside = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        with _writing_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            aside.touch()
-        yield aside
-        with _writing_errors(path):
-            os.replace(aside, path)
-    finally:
-        if aside.is_file():
-            aside.unlink()
-
-
-@contextmanager
-def _writing_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); name another file") from error

@@ -11,8 +11,7 @@ import cv2
 import numpy as np
 
 from etram_mmdet.events.errors import InputError
-
-from .paper import written_aside
+from etram_mmdet.events.written import written_aside
 
 FRAMES_PER_S = 10  # half the speed of RVT's windows: slow enough to see clips begin
 

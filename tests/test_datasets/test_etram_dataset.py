@@ -6,6 +6,7 @@ import shutil
 from itertools import islice
 from types import SimpleNamespace
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -145,3 +146,16 @@ def test_unfinished_sequences_are_not_seen(sample, tmp_path):
     first = next((tmp_path / "train").iterdir())
     first.rename(first.with_name(f".{first.name}.1.in_progress"))
     assert len(build(tmp_path).sequences) == len(build(sample).sequences) - 1
+
+
+def test_a_damaged_frame_is_a_sentence_when_it_is_read(sample, tmp_path):
+    shutil.copytree(sample, tmp_path, dirs_exist_ok=True)
+    dataset = build(tmp_path)
+    path = dataset.sequences[0].path
+    with h5py.File(path) as file:
+        chunk = file["data"].id.get_chunk_info(2)
+    with path.open("r+b") as file:
+        file.seek(chunk.byte_offset + 16)
+        file.write(bytes(chunk.size - 16))
+    with pytest.raises(InputError, match=rf"{path.name}: a damaged frame.*delete the folder and preprocess again"):
+        dataset[request(0, 0, 5)]

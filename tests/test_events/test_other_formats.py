@@ -187,6 +187,19 @@ def test_dat_of_any_event_type_and_without_a_size(tmp_path, event_type):
         np.testing.assert_array_equal(recording.read(*EVERYTHING).y, events["y"])
 
 
+def test_a_size_that_the_file_lacks_may_be_stated(tmp_path):
+    path = WRITERS["npy"][1](tmp_path / "a.npy", make_events(300))
+    with open_recording(path, (50, 40)) as recording:
+        assert (recording.width, recording.height, recording.size_is_assumed) == (50, 40, False)
+        events = recording.read(*EVERYTHING)
+        assert events.x.max() < 50 and events.y.max() < 40 and recording.dropped_out_of_frame == 300 - len(events.t) > 0
+    path = write_evt2(tmp_path / "a.raw", make_events(300))
+    with open_recording(path, (WIDTH, HEIGHT)) as recording:
+        assert recording.width == WIDTH
+    with pytest.raises(InputError, match=f"a.raw: the file says a sensor of {WIDTH}x{HEIGHT}, not 50x40"):
+        open_recording(path, (50, 40))
+
+
 def test_dsec_offset_is_added(tmp_path):
     events = make_events(100)
     with open_recording(write_dsec(tmp_path / "a.h5", events, 50_000_000)) as recording:

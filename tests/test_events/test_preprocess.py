@@ -16,6 +16,7 @@ from etram_mmdet.events.errors import InputError
 from etram_mmdet.events.preprocess_folder import preprocess_folder
 from etram_mmdet.events.sequence_folder import read_manifest
 from etram_mmdet.events.settings import Settings
+from tests.test_events.encoders import structured
 from tests.test_events.raw import HEIGHT, WIDTH, make_boxes, make_events, write_recording
 
 ROOT = Path(__file__).parents[2]
@@ -279,6 +280,22 @@ def test_unfinished_manifest_is_refused(tmp_path):
     (tmp_path / "sequence.json").write_text(json.dumps({"format_version": 99}))
     with pytest.raises(InputError, match="format version 99, expected 2"):
         read_manifest(tmp_path)
+
+
+def test_a_stated_sensor_size_is_kept_on_a_restart(tmp_path):
+    for split in ("train", "val", "test"):
+        (tmp_path / "raw" / split).mkdir(parents=True)
+        np.save(tmp_path / "raw" / split / "a_td.npy", structured(make_events()))
+        np.save(tmp_path / "raw" / split / "a_bbox.npy", make_boxes([100_000, 200_000]))
+    settings = Settings(sensor_px=(WIDTH, HEIGHT))
+    for new in (3, 0):
+        summary = preprocess_folder(tmp_path / "raw", tmp_path / "out", settings)
+        assert [outcome.is_new for outcome in summary.outcomes].count(True) == new and not summary.problems
+    assert summary.manifests[0]["representation_shape"] == [20, HEIGHT // 2, WIDTH // 2]
+    guessed = preprocess_folder(tmp_path / "raw", tmp_path / "guessed")
+    assert "sensor size not in the file, taken as 304x240 for test/a" in str(guessed)
+    with pytest.raises(InputError, match="sensor_px must be a width and a height"):
+        Settings(sensor_px=(0, 5))
 
 
 def test_output_of_an_older_version_is_named(raw, tmp_path):

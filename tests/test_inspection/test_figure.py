@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from etram_mmdet.events.written import written_aside
 from etram_mmdet.inspection.figure import draw_census
 from etram_mmdet.inspection.table import tables, threshold_table
 from etram_mmdet.inspection.thresholds import all_thresholds
-from etram_mmdet.inspection.written import written_aside
 from tests.test_inspection.made_up import boxes, census, recording
 
 KNOWN = dict(duration_s=2.0, num_events=3_000_000, dropped={"events_out_of_frame": 7})

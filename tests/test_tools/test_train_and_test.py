@@ -42,7 +42,7 @@ def test_training_leaves_everything_in_the_work_folder(trained):
     assert [(r["split"], r["step"]) for r in rows(folder)] == [("val", "2"), ("val", "4")]
     assert "protocol coco: class-aware, no box filter" in output
     assert "no GPU: training in float32" in output
-    assert "learning rate 0.00141 for batch size 4" in output
+    assert "learning rate 0.00283 for batch size 4" in output
 
 
 def test_checkpoint_alone_gives_the_numbers_of_validation(trained, tmp_path):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from etram_mmdet.events.errors import InputError
+from etram_mmdet.events.written import written_aside
 from etram_mmdet.visualization import video
-from etram_mmdet.visualization.paper import written_aside
 
 COLOURS = ((200, 40, 40), (40, 200, 40), (40, 40, 200))  # RGB
 
