@@ -92,10 +92,10 @@ class FolderSequence(Sequence):
             shape,
             dtype,
             scale,
-            t_us=_load(self.path.with_name("timestamps_us.npy")),
-            labelled=_load(self.path.with_name("objframe_idx_2_repr_idx.npy")),
-            boxes=_load(labels, "labels"),
-            first_row=_load(labels, "objframe_idx_2_label_idx"),
+            t_us=load_array(self.path.with_name("timestamps_us.npy")),
+            labelled=load_array(self.path.with_name("objframe_idx_2_repr_idx.npy")),
+            boxes=load_array(labels, "labels"),
+            first_row=load_array(labels, "objframe_idx_2_label_idx"),
             class_set=class_set,
             label_file=labels,
         )
@@ -142,7 +142,8 @@ def class_labels(class_ids: np.ndarray, class_set: ClassSet, path: Path) -> np.n
     return known[class_ids.astype(np.int64)]
 
 
-def _load(path: Path, member: str | None = None) -> np.ndarray:
+def load_array(path: Path, member: str | None = None) -> np.ndarray:
+    """Array of a ``.npy`` file or member of a ``.npz``; raises ``InputError`` for what cannot be read."""
     try:
         content = np.load(path)
         return content if member is None else content[member]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from etram_mmdet.datasets.sequence import class_labels
+from etram_mmdet.datasets.sequence import class_labels, load_array
 from etram_mmdet.events.class_sets import ClassSet, get_class_set
 from etram_mmdet.events.errors import InputError
 from etram_mmdet.events.formats import Recording, open_recording
@@ -101,8 +99,8 @@ def _count_events(recording: Recording, label_us: np.ndarray, window_us: int) ->
 def _of_folder(split: str, folder: Path, settings: Settings | None, classes: ClassSet) -> RecordingCensus:
     labels = folder / "labels_v2" / "labels.npz"
     scale = _scale(folder) if settings is None else build_representation(settings.representation, 2, 2).scale
-    boxes = _in_network_pixels(_load(labels, "labels"), scale, classes, labels)
-    label_us = _load(labels.with_name("timestamps_us.npy"))
+    boxes = _in_network_pixels(load_array(labels, "labels"), scale, classes, labels)
+    label_us = load_array(labels.with_name("timestamps_us.npy"))
     if not (folder / MANIFEST).is_file():  # RVT's own folders have none
         return RecordingCensus(split, folder.name, boxes, label_us)
     manifest = read_manifest(folder)
@@ -133,11 +131,3 @@ def _scale(folder: Path) -> int:
 def _in_network_pixels(boxes: np.ndarray, scale: int, classes: ClassSet, path: Path) -> Boxes:
     labels = class_labels(boxes["class_id"], classes, path)
     return Boxes(labels, boxes["w"].astype(np.float64) / scale, boxes["h"].astype(np.float64) / scale)
-
-
-def _load(path: Path, member: str | None = None) -> np.ndarray:
-    try:
-        content = np.load(path)
-        return content if member is None else content[member]
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path}: {error}; delete the sequence folder and run tools/preprocess.py again") from error
