@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
@@ -39,8 +38,7 @@ class EventDataPreprocessor(BaseDataPreprocessor):
                 f"EventDataPreprocessor: clips of one batch have shapes (T, C, H, W) {shapes}; recordings of one data "
                 "set must share sensor size and representation"
             )
-        inputs = self.cast_data(torch.stack(list(clips), dim=1)).float()  # (T, B, C, H, W)
-        inputs = self.pad(inputs)
+        inputs = self.pad(self.cast_data(torch.stack(list(clips), dim=1)))  # (T, B, C, H', W')
         padded_hw = tuple(inputs.shape[-2:])
         for frame in (f for sample in samples for f in sample):
             frame.set_metainfo(dict(batch_input_shape=padded_hw, pad_shape=padded_hw))
@@ -52,8 +50,13 @@ class EventDataPreprocessor(BaseDataPreprocessor):
         )
 
     def pad(self, x: Tensor) -> Tensor:
-        (h, w), (dh, dw) = x.shape[-2:], self.size_divisor or (1, 1)
-        return F.pad(x, (0, math.ceil(w / dw) * dw - w, 0, math.ceil(h / dh) * dh - h))
+        """Bytes to padded floats, in one pass; channels last in memory, as the backbone's convolution wants them."""
+        *outer, channels, h, w = x.shape
+        dh, dw = self.size_divisor or (1, 1)
+        padded = x.new_zeros(*outer, math.ceil(h / dh) * dh, math.ceil(w / dw) * dw, channels, dtype=torch.float)
+        padded = padded.movedim(-1, -3)
+        padded[..., :h, :w].copy_(x)
+        return padded
 
     def _mask(self, values: list) -> Tensor:
         return torch.tensor(values, dtype=torch.bool, device=self.device)

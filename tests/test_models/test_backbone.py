@@ -79,13 +79,16 @@ def test_strides_and_channels_follow(patch_size, out_stages, strides):
         assert feature.shape == (1, 1, channels, h // stride, w // stride)
 
 
-def test_checkpointing_keeps_the_gradients():
+@pytest.mark.parametrize("map_bytes", [1, 2**25])
+def test_checkpointing_and_portions_keep_the_gradients(map_bytes, monkeypatch):
     grads = []
     for with_cp in (False, True):
+        monkeypatch.setattr("etram_mmdet.models.backbones.maxvit_rnn.CPU_MAP_BYTES", map_bytes if with_cp else 2**25)
         backbone = small(with_cp=with_cp, num_blocks=(1, 2, 1, 1))
         sum(f.square().mean() for f in backbone(clip(3))[0]).backward()
         grads.append([p.grad for p in backbone.parameters()])
     assert all(g is not None for g in grads[0])
+    assert backbone.stages[0]._frames_at_once(clip(3)[0]) == max(1, map_bytes // (4 * 4 * 8 * 8 * 12))
     for plain, recomputed in zip(*grads, strict=True):
         torch.testing.assert_close(plain, recomputed, rtol=1e-5, atol=1e-8)
 

@@ -187,6 +187,18 @@ def test_empty_ground_truth_reaches_every_parameter(data):
         assert total == 0 and not any(p.grad.any() for p in model.parameters())
 
 
+def test_checkpointing_changes_neither_gradients_nor_statistics():
+    """BatchNorm sees the maps twice but may count them once."""
+    plain, recomputed = build(), build(with_cp=True, backbone=dict(BACKBONE, with_cp=True))
+    for model in (plain, recomputed):
+        sum(sum(v) if isinstance(v, list) else v for v in losses(model, batch()).values()).backward()
+    for (name, one), other in zip(plain.named_parameters(), recomputed.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-6, msg=name)
+    for (name, one), other in zip(plain.named_buffers(), recomputed.buffers(), strict=True):
+        assert torch.equal(one, other), name
+    assert recomputed.neck.out_convs[0].bn.momentum == plain.neck.out_convs[0].bn.momentum
+
+
 def test_learns_one_batch():
     model = build().train()
     optimizer = torch.optim.AdamW(model.parameters(), 5e-3)

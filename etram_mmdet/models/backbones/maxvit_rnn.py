@@ -5,12 +5,17 @@ from __future__ import annotations
 import torch
 from mmdet.registry import MODELS
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from etram_mmdet.events.errors import InputError
 from etram_mmdet.models.backbones.recurrent import RecurrentBackbone
-from etram_mmdet.models.layers.attention import AttentionBlock
+from etram_mmdet.models.layers.attention import MLP_RATIO, AttentionBlock
 from etram_mmdet.models.layers.lstm import ConvLSTM, State
+from etram_mmdet.models.layers.recompute import recompute
+
+# What the widest map of the frames that go through a stage together may take, in bytes: a processor's cache, or enough
+# to keep a GPU busy while a checkpointed stage is computed again. Both were measured (docs/benchmarks.md).
+CPU_MAP_BYTES = 2**25
+GPU_RECOMPUTED_MAP_BYTES = 2**28
 
 
 class Downsample(nn.Module):
@@ -18,6 +23,7 @@ class Downsample(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()
+        self.stride = stride
         kernel = 2 * stride - 1
         self.conv = nn.Conv2d(in_channels, channels, kernel, stride, kernel // 2, bias=False)
         self.norm = nn.LayerNorm(channels)
@@ -29,7 +35,9 @@ class Downsample(nn.Module):
 class MaxViTStage(nn.Module):
     """One stage: downsample, ``num_blocks`` pairs of window and grid attention, LSTM.
 
-    Everything before the LSTM looks at single frames, so it runs on all T * B frames at once.
+    Everything before the LSTM looks at single frames, so it takes as many of the T * B frames at once as suits the
+    device: all on a GPU, where every launch counts, and what fits the cache on a CPU. With ``with_cp`` such a portion
+    is computed again in the backward pass, so that memory holds the inner maps of one portion only.
     """
 
     def __init__(
@@ -60,11 +68,17 @@ class MaxViTStage(nn.Module):
 
     def forward(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
         frames = x.flatten(0, 1)  # (T * B, C, H, W)
-        if self.with_cp and torch.is_grad_enabled():
-            frames = checkpoint(self.spatial, frames, use_reentrant=False)
-        else:
-            frames = self.spatial(frames)
+        portions = frames.split(self._frames_at_once(frames))
+        maps = [recompute(self, self.spatial, part) if self.with_cp else self.spatial(part) for part in portions]
+        frames = torch.cat(maps) if len(maps) > 1 else maps[0]
         return self.lstm(frames.unflatten(0, x.shape[:2]), state)
+
+    def _frames_at_once(self, frames: Tensor) -> int:
+        if frames.is_cuda and not self.with_cp:
+            return len(frames)
+        pixels = frames.shape[-2] * frames.shape[-1] // self.downsample.stride**2
+        bytes_per_frame = 4 * MLP_RATIO * self.lstm.channels * pixels
+        return max(1, (GPU_RECOMPUTED_MAP_BYTES if frames.is_cuda else CPU_MAP_BYTES) // bytes_per_frame)
 
 
 @MODELS.register_module()

@@ -13,6 +13,7 @@ from etram_mmdet.events.errors import InputError
 from etram_mmdet.models.backbones.recurrent import RecurrentBackbone
 from etram_mmdet.models.detectors.fill_from_backbone import check_strides, fill_from_backbone
 from etram_mmdet.models.detectors.stream_state import StreamState
+from etram_mmdet.models.layers.recompute import recompute_forward
 
 
 @MODELS.register_module()
@@ -27,6 +28,9 @@ class RecurrentDetector(SingleStageDetector):
     widest stage, RVT's rule), the head's ``in_channels`` and ``strides`` and the preprocessor's ``size_divisor`` are
     filled in.
 
+    ``with_cp`` computes neck and head again in the backward pass instead of keeping their maps; the backbone has a
+    key of that name for itself.
+
     Raises:
         InputError: when the config states one of these and the backbone says otherwise.
     """
@@ -39,6 +43,7 @@ class RecurrentDetector(SingleStageDetector):
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
         data_preprocessor: dict | None = None,
+        with_cp: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         backbone = MODELS.build(backbone)
@@ -53,6 +58,9 @@ class RecurrentDetector(SingleStageDetector):
         self.bbox_head = MODELS.build(dict(head, train_cfg=train_cfg, test_cfg=test_cfg))
         check_strides(backbone, self.bbox_head)
         self.train_cfg, self.test_cfg = train_cfg, test_cfg
+        if with_cp:
+            for module in (self.neck, self.bbox_head) if self.with_neck else (self.bbox_head,):
+                recompute_forward(module)
         self.to(memory_format=torch.channels_last)  # the layout in which attention leaves its maps
         self.stream_states = {mode: StreamState() for mode in ("loss", "predict")}
 

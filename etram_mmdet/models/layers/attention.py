@@ -63,19 +63,30 @@ class SelfAttention(nn.Module):
         *outer, tokens, channels = x.shape
         qkv = self.qkv(x).view(-1, tokens, channels // self.head_dim, 3 * self.head_dim)
         q, k, v = qkv.transpose(1, 2).chunk(3, dim=-1)  # (groups, heads, tokens, head_dim)
-        x = F.scaled_dot_product_attention(q, k, v)
-        return self.proj(x.transpose(1, 2).reshape(*outer, tokens, channels))
+        attend = F.scaled_dot_product_attention if torch.is_grad_enabled() or x.is_cuda else _attention_of_short_rows
+        return self.proj(attend(q, k, v).transpose(1, 2).reshape(*outer, tokens, channels))
+
+
+def _attention_of_short_rows(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """The same with its scores written out: for 60 tokens a third faster on a CPU; training has no memory for it."""
+    shape = q.shape
+    q, k, v = (t.flatten(0, 1) for t in (q, k, v))
+    scores = torch.baddbmm(q.new_empty(1, 1, 1), q, k.transpose(1, 2), beta=0, alpha=shape[-1] ** -0.5)
+    return torch.bmm(scores.softmax(-1), v).view(shape)
 
 
 class LayerScale(nn.Module):
-    """Learnt factor per channel; it starts near zero, so that a fresh block is almost the identity."""
+    """Sum of a shortcut and a branch with a learnt factor per channel.
+
+    The factor starts near zero, so that a fresh block is almost the identity.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.gamma = nn.Parameter(torch.full((channels,), LAYER_SCALE_INIT))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.gamma
+    def forward(self, shortcut: Tensor, x: Tensor) -> Tensor:
+        return torch.addcmul(shortcut, x, self.gamma)
 
 
 class AttentionBlock(nn.Module):
@@ -101,5 +112,5 @@ class AttentionBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = self.attn(self.partition(self.norm1(x), self.size_hw))
-        x = x + self.ls1(self.reverse(tokens, self.size_hw, x.shape[1:3]))
-        return x + self.ls2(self.mlp(self.norm2(x)))
+        x = self.ls1(x, self.reverse(tokens, self.size_hw, x.shape[1:3]))
+        return self.ls2(x, self.mlp(self.norm2(x)))

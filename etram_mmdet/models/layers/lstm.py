@@ -31,16 +31,18 @@ class ConvLSTM(nn.Module):
         hiddens, cell = [], _pixels(cell)
         for step in gates_x:
             context = _pixels(hidden if self.hidden_conv is None else self.hidden_conv(hidden))
-            gates = torch.addmm(step.flatten(0, 2), context.flatten(0, 2), weight_h.t()).view_as(step)
+            gates, context = step.flatten(0, 2), context.flatten(0, 2)
+            in_place = None if torch.is_grad_enabled() else gates  # spares a copy
+            gates = torch.addmm(gates, context, weight_h.t(), out=in_place).view_as(step)
             hidden, cell = self._update(gates, cell)
             hiddens.append(hidden)
             hidden = _maps(hidden)
         return _maps(torch.stack(hiddens)), (hidden, _maps(cell))
 
     def _update(self, gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-        forget, update, output = gates[..., : 3 * self.channels].sigmoid().chunk(3, dim=-1)
-        cell = forget * cell + update * gates[..., 3 * self.channels :].tanh()
-        return output * cell.tanh(), cell
+        forget, update, output, new = gates.chunk(4, dim=-1)
+        cell = torch.addcmul(forget.sigmoid() * cell, update.sigmoid(), new.tanh())
+        return output.sigmoid() * cell.tanh(), cell
 
 
 def _pixels(maps: Tensor) -> Tensor:

@@ -1,0 +1,43 @@
+"""Activation checkpointing (Chen et al., arXiv 1604.06174) that leaves BatchNorm's statistics alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.utils.checkpoint import checkpoint
+
+
+def recompute(module: nn.Module, function: Callable, *inputs: Tensor | tuple[Tensor, ...]):
+    """``function(*inputs)``, a computation with ``module``, whose inner maps the backward pass computes again.
+
+    Running statistics of BatchNorm move once, in the forward pass, as they would without checkpointing.
+    """
+    if not torch.is_grad_enabled():
+        return function(*inputs)
+    contexts = lambda: (nullcontext(), _statistics_kept(module))  # noqa: E731
+    return checkpoint(function, *inputs, use_reentrant=False, context_fn=contexts)
+
+
+def recompute_forward(module: nn.Module) -> None:
+    """Make every call of ``module`` a :func:`recompute`."""
+    module.forward = partial(recompute, module, module.forward)
+
+
+@contextmanager
+def _statistics_kept(module: nn.Module) -> Iterator[None]:
+    """Momentum 0 rather than ``track_running_stats=False``, with which BatchNorm would save other tensors."""
+    norms = [m for m in module.modules() if isinstance(m, _NormBase) and m.training and m.track_running_stats]
+    before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, (momentum, count) in zip(norms, before, strict=True):
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(count)
