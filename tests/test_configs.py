@@ -33,6 +33,7 @@ STRIDES = dict(
     sizeaware=(8, 16, 32),
     patch2=(2, 4, 8),
     patch2_sizeaware=(2, 4, 8),
+    patch2_sizeaware_batch6=(2, 4, 8),
     patch2_sizeaware_datadriven=(2, 4, 8),
     patch2_sizeaware_demo=(2, 4, 8),
     patch2_stages234_sizeaware=(4, 8, 16),
@@ -165,6 +166,14 @@ def test_learning_rate_rule(batch, processes, enable, factor, monkeypatch):
     assert cfg.optim_wrapper.optimizer.lr == pytest.approx(expected)
     assert cfg.param_scheduler[0].eta_max == pytest.approx(expected)
     assert cfg.optim_wrapper.type == "AmpOptimWrapper"
+
+
+def test_half_precision_of_another_gpu_is_refused(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: False)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda: "Tesla T4")
+    cfg = load_config(ROOT / "configs" / "baseline.py", {"optim_wrapper.dtype": "bfloat16"})
+    with pytest.raises(InputError, match="dtype='bfloat16', but Tesla T4 has no bfloat16"):
+        resolve(cfg, device="cuda")
 
 
 def test_schedule_is_rvts(sample):

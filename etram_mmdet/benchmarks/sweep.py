@@ -9,6 +9,7 @@ from mmengine.config import Config
 from torch import nn
 
 from etram_mmdet.benchmarks.model import parameters, random_clips, saved_bytes, time_training
+from etram_mmdet.engine.fitting_batch import largest_batch
 
 _BYTES_PER_PARAMETER = 16  # weight, gradient and AdamW's two moments in float32
 MEASURED = "measured"
@@ -27,22 +28,6 @@ def sweep(cfg: Config, model: nn.Module, clip: int, hw: tuple[int, int], limit_g
         cost, how = _straight_line(model, clip, hw), ESTIMATED
     found = largest_batch(lambda batch: cost(batch) / 2**30, limit_gib)
     return [dict(batch=batch, gib=gib, how=how) for batch, gib in sorted(found.items())]
-
-
-def largest_batch(cost: Callable[[int], float], limit: float) -> dict[int, float]:
-    """Costs by batch of all tried that fit: doubling first, then halving the gap; ``cost`` grows with the batch."""
-    fitting, batch = {}, 1
-    while (value := cost(batch)) <= limit:
-        fitting[batch] = value
-        batch *= 2
-    low, high = batch // 2, batch
-    while fitting and high - low > 1:
-        middle = (low + high) // 2
-        if (value := cost(middle)) <= limit:
-            low, fitting[middle] = middle, value
-        else:
-            high = middle
-    return fitting
 
 
 def _straight_line(model: nn.Module, clip: int, hw: tuple[int, int]) -> Callable[[int], float]:

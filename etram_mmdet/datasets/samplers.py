@@ -92,6 +92,8 @@ class StreamBatchSampler(Sampler):
     """
 
     def __init__(self, sampler: Sampler, batch_size: int, mode: str = "stream", random_share: float = 0.5) -> None:
+        if batch_size < 1:
+            raise InputError(f"StreamBatchSampler: batch_size={batch_size}, expected at least 1 (train_dataloader)")
         self.dataset, self.seed = sampler.dataset, sampler.seed or 0
         self.batch_size, self.mode = batch_size, mode
         self.rank, self.world_size = get_dist_info()
@@ -147,6 +149,8 @@ class StreamEvalBatchSampler(Sampler):
     """
 
     def __init__(self, sampler: Sampler, batch_size: int) -> None:
+        if batch_size < 1:
+            raise InputError(f"StreamEvalBatchSampler: batch_size={batch_size}, expected at least 1 (val_dataloader)")
         self.dataset, self.batch_size = sampler.dataset, batch_size
         self.rank, world_size = get_dist_info()
         self.lanes = self._place(batch_size * world_size)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from mmdet.registry import LOOPS
 from mmengine.runner import IterBasedTrainLoop
 from torch.utils.data import DataLoader
+
+from etram_mmdet.engine.fitting_batch import advice_when_out_of_memory
+from etram_mmdet.events.errors import InputError
 
 
 class _StreamIterator:
@@ -25,8 +29,19 @@ class _StreamIterator:
 
 @LOOPS.register_module()
 class StreamTrainLoop(IterBasedTrainLoop):
-    """Iteration-based training whose resumption costs nothing, whatever the iteration."""
+    """Iteration-based training whose resumption costs nothing, whatever the iteration.
+
+    Raises:
+        InputError: where a step does not fit the memory, with the number of lanes that does.
+    """
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self.dataloader_iterator = _StreamIterator(self.dataloader)
+
+    def run_iter(self, data_batch: dict) -> None:
+        try:
+            return super().run_iter(data_batch)
+        except torch.OutOfMemoryError:
+            pass  # only outside this block does the error let go of the step's tensors
+        raise InputError(advice_when_out_of_memory(self.runner, data_batch))

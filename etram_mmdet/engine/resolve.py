@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from mmengine.config import Config
 from mmengine.dist import get_world_size, init_dist, is_distributed
 from mmengine.model import is_model_wrapper
@@ -18,7 +19,11 @@ from etram_mmdet.models.detectors.fill_from_backbone import takes_key
 
 def resolve(cfg: Config, device: str) -> list[str]:
     """Complete ``cfg`` in place; returns one sentence for the log per decision."""
+    if cfg.get("launcher", "none") != "none":
+        cfg.model_wrapper_cfg = dict(type="StreamDataParallel", broadcast_buffers=False)
     notes = _without_gpu(cfg) if device == "cpu" else []
+    if device == "cuda":
+        _check_half_precision(cfg.get("optim_wrapper") or {})
     fill_in_channels(cfg)
     if cfg.get("train_cfg"):
         notes.append(_learning_rate(cfg))
@@ -78,9 +83,17 @@ def _without_gpu(cfg: Config) -> list[str]:
         notes.append("no GPU: training in float32 instead of mixed precision")
     cfg.sync_bn = None  # exists for GPUs only
     if cfg.get("launcher", "none") != "none":
-        cfg.model_wrapper_cfg = dict(type="MMDistributedDataParallel", device_ids=None, broadcast_buffers=False)
+        cfg.model_wrapper_cfg.device_ids = None
         notes.append("no GPU: processes talk through gloo, each with its own BatchNorm statistics")
     return notes
+
+
+def _check_half_precision(wrapper: dict) -> None:
+    if wrapper.get("dtype") == "bfloat16" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise InputError(
+            f"optim_wrapper.dtype='bfloat16', but {torch.cuda.get_device_name()} has no bfloat16; leave dtype out for "
+            "float16, or train in float32 with optim_wrapper.type=OptimWrapper"
+        )
 
 
 def start_processes(cfg: Config, device: str) -> None:

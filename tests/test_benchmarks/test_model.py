@@ -17,7 +17,7 @@ from etram_mmdet.benchmarks.model import (
     saved_bytes,
     time_streaming,
 )
-from etram_mmdet.benchmarks.sweep import largest_batch, sweep
+from etram_mmdet.benchmarks.sweep import sweep
 from etram_mmdet.engine.config import load_config
 from tests.conftest import ROOT
 from tests.test_tools.cli import run
@@ -95,12 +95,6 @@ def test_clock_reports_percentiles_in_milliseconds():
     clock = Clock(torch.device("cpu"))
     clock.seconds["a"] = [i / 1000 for i in range(101)]
     assert clock.milliseconds()["a"] == pytest.approx(dict(median=50, p5=5, p95=95))
-
-
-@pytest.mark.parametrize(("limit", "largest"), [(0.5, None), (1, 1), (10, 10), (13.5, 13), (16, 16)])
-def test_largest_batch(limit, largest):
-    found = largest_batch(float, limit)
-    assert max(found, default=None) == largest and all(found[batch] == batch for batch in found)
 
 
 def test_sweep_without_a_gpu_says_that_it_estimates(cfg, model):

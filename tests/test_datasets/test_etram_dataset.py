@@ -133,6 +133,14 @@ def test_damaged_sequence_is_named(sample, tmp_path):
         build(tmp_path / "copy")
 
 
+def test_clips_longer_than_every_recording_are_refused(sample):
+    longest = max(s.num_frames for s in build(sample).sequences)
+    assert len(build(sample, clip_length=longest))
+    with pytest.raises(InputError, match=f"clip_length={longest + 1}, but its longest recording has {longest} frames"):
+        build(sample, clip_length=longest + 1)
+    assert len(build(sample, clip_length=longest + 1, test_mode=True))
+
+
 def test_sequences_of_two_sizes_are_refused(sample, shared, tmp_path):
     shutil.copytree(sample / "train", tmp_path / "train")
     other = shared / "golden" / "preprocess" / "out" / "train" / "train_day_0001"

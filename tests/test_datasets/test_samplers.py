@@ -152,11 +152,20 @@ def test_evaluation_balances_lanes():
 
 @pytest.mark.parametrize(
     ("kwargs", "says"),
-    [(dict(mode="mixed", batch_size=1), "batch size of 2"), (dict(mode="shuffled", batch_size=2), "stream, random")],
+    [
+        (dict(mode="mixed", batch_size=1), "batch size of 2"),
+        (dict(mode="shuffled", batch_size=2), "stream, random"),
+        (dict(batch_size=0), "batch_size=0, expected at least 1"),
+    ],
 )
 def test_refuses_with_a_sentence(kwargs, says):
     with pytest.raises(InputError, match=says):
         StreamBatchSampler(fake(), **kwargs)
+
+
+def test_evaluation_refuses_batches_of_nothing():
+    with pytest.raises(InputError, match="batch_size=0, expected at least 1"):
+        StreamEvalBatchSampler(fake(), 0)
 
 
 def test_training_segments_split_at_gaps():

@@ -120,16 +120,25 @@ def test_names_sizes_that_do_not_divide():
 
 
 def test_state_bank_zeroes_rows_only():
-    state = StreamState()
-    assert state.get(torch.tensor([True, False])) is None
+    state, lanes = StreamState(), (0, 1)
+    assert state.get(lanes, torch.tensor([True, False])) is None
     hidden = torch.ones(2, 3, 4, 5, requires_grad=True)
-    state.put(((hidden, hidden * 2),))
-    ((h, c),) = state.get(torch.tensor([False, True]))
+    state.put(lanes, ((hidden, hidden * 2),))
+    ((h, c),) = state.get(lanes, torch.tensor([False, True]))
     assert (h[0] == 1).all() and (c[0] == 2).all() and not h[1].any() and not c[1].any()
     assert not h.requires_grad
-    assert state.get(torch.tensor([True, True])) is None
-    with pytest.raises(InputError, match="3 lanes follows one of 2"):
-        state.get(torch.tensor([True, False, False]))
-    assert state.get(torch.tensor([True] * 3)) is None
+    assert state.get(lanes, torch.tensor([True, True])) is None
+    with pytest.raises(InputError, match=r"lanes \[0, 1, 2\] follows one of \[0, 1\]"):
+        state.get((0, 1, 2), torch.tensor([True, False, False]))
+    assert state.get((0, 1, 2), torch.tensor([True] * 3)) is None
     state.reset()
-    assert state.get(torch.tensor([False, False])) is None
+    assert state.get(lanes, torch.tensor([False, False])) is None
+
+
+def test_state_bank_keeps_groups_of_lanes_apart():
+    state, go_on = StreamState(), torch.tensor([False, False])
+    for value, lanes in enumerate([(0, 1), (2, 3)]):
+        state.put(lanes, ((torch.full((2, 3, 4, 5), float(value)),),))
+    assert [state.get(lanes, go_on)[0][0].mean() for lanes in ((0, 1), (2, 3))] == [0, 1]
+    state.put((1, 2), ((torch.full((2, 3, 4, 5), 7.0),),))  # another batch size: neither old group may go on
+    assert state.get((1, 2), go_on)[0][0].mean() == 7 and list(state._groups) == [(1, 2)]

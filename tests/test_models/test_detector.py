@@ -8,6 +8,7 @@ import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample, TrackDataSample
 from mmengine.config import ConfigDict
+from mmengine.optim import OptimWrapper
 from mmengine.structures import InstanceData
 
 from etram_mmdet.events.errors import InputError
@@ -199,12 +200,40 @@ def test_checkpointing_changes_neither_gradients_nor_statistics():
     assert recomputed.neck.out_convs[0].bn.momentum == plain.neck.out_convs[0].bn.momentum
 
 
+def test_parts_give_the_gradient_of_the_whole_batch():
+    """Six lanes at once, and two at a time: the same weights after two steps, the state carried from one to the next.
+
+    Parts differ in positives, one has no label at all. BatchNorm's statistics are frozen, since they are what differs.
+    """
+    labelled = ((1, 0, 0, 0, 1, 1), (0, 1, 0, 0, 1, 1), (1, 0, 0, 0, 0, 1))
+    steps = [batch((first,) * 6, labelled, seed=seed) for seed, first in enumerate((True, False))]
+    models, logs = [build(), build(micro_batch=2)], []
+    for model in models:
+        wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=1e-3))
+        model.train()
+        for norm in (m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)):
+            norm.eval()
+        logs.append([model.train_step(data, wrapper) for data in steps])
+    assert list(models[1].stream_states["loss"]._groups) == [(0, 1), (2, 3), (4, 5)]
+    for whole, parts in zip(*logs, strict=True):
+        assert whole.keys() == parts.keys() and whole["num_pos"] > 10
+        for name, value in whole.items():
+            assert float(parts[name]) == pytest.approx(float(value), rel=1e-5), name
+    for (name, one), other in zip(models[0].named_parameters(), models[1].parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-6, msg=name)
+
+
+def test_parts_of_nothing_are_refused():
+    with pytest.raises(InputError, match="micro_batch=0, expected at least 1"):
+        build(micro_batch=0)
+
+
 def test_learns_one_batch():
     model = build().train()
     optimizer = torch.optim.AdamW(model.parameters(), 5e-3)
     history = []
     for _ in range(80):
-        loss = sum(losses(model, batch()).values())
+        loss, _ = model.parse_losses(losses(model, batch()))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -168,8 +168,9 @@ def test_two_processes_train_and_test(trained, sample, tmp_path):
     folder, _ = trained
     options = ["--cfg-options", f"data_root={sample}/", *SMALL]
     output = torchrun(
-        2, "tools/train.py", CONFIG, "--launcher", "pytorch", "--auto-scale-lr", "--work-dir", tmp_path / "a", *options
-    )
+        2, "tools/train.py", CONFIG, "--launcher", "pytorch", "--auto-scale-lr", "--work-dir", tmp_path / "a", *options,
+        "model.micro_batch=2",
+    )  # fmt: skip
     assert says_learning_rate(output, batch=8)
     assert rows(tmp_path / "a")[-1]["step"] == "4"
     torchrun(2, "tools/test.py", folder / "iter_4.pth", "--launcher", "pytorch", "--work-dir", tmp_path / "b")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from mmdet.models.dense_heads import YOLOXHead
 from mmdet.registry import MODELS
+from mmdet.utils import reduce_mean
 from torch import Tensor
 
 # torch's defaults, which RVT keeps; YOLOX and mmdet use eps 1e-3 and momentum 0.03.
@@ -18,7 +19,8 @@ class RVTYOLOXHead(YOLOXHead):
     """mmdet's YOLOX head with RVT's BatchNorm, as wide as its input, computing boxes and losses in float32.
 
     Half precision cannot hold areas of large boxes (65504 px2) nor the products of small probabilities. ``strides``
-    and ``in_channels`` come from the backbone and neck (see :class:`RecurrentDetector`).
+    and ``in_channels`` come from the backbone and neck (see :class:`RecurrentDetector`). Beside the losses it tells
+    ``num_pos``, the number of positive priors (mean over processes) whose mean the losses are.
     """
 
     def __init__(
@@ -40,8 +42,16 @@ class RVTYOLOXHead(YOLOXHead):
         )
 
     def loss_by_feat(self, cls_scores, bbox_preds, objectnesses, *args, **kwargs) -> dict[str, Tensor]:
+        self._num_pos = 0
         with torch.autocast(cls_scores[0].device.type, enabled=False):
-            return super().loss_by_feat(*map(_float, (cls_scores, bbox_preds, objectnesses)), *args, **kwargs)
+            losses = super().loss_by_feat(*map(_float, (cls_scores, bbox_preds, objectnesses)), *args, **kwargs)
+        return losses | dict(num_pos=reduce_mean(cls_scores[0].new_tensor(self._num_pos, dtype=torch.float)))
+
+    def _get_targets_single(self, *args) -> tuple:
+        """Counts on the way what mmdet's ``loss_by_feat`` keeps to itself."""
+        targets = super()._get_targets_single(*args)
+        self._num_pos += targets[-1]
+        return targets
 
     def predict_by_feat(self, cls_scores, bbox_preds, objectnesses, *args, **kwargs) -> list:
         with torch.autocast(cls_scores[0].device.type, enabled=False):

@@ -6,12 +6,14 @@ import torch
 from mmdet.models.detectors import SingleStageDetector
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample, TrackDataSample
+from mmengine.optim import OptimWrapper
 from mmengine.structures import InstanceData
 from torch import Tensor
 
 from etram_mmdet.events.errors import InputError
 from etram_mmdet.models.backbones.recurrent import RecurrentBackbone
 from etram_mmdet.models.detectors.fill_from_backbone import check_strides, fill_from_backbone
+from etram_mmdet.models.detectors.micro_batches import split_lanes, step_in_parts
 from etram_mmdet.models.detectors.stream_state import StreamState
 from etram_mmdet.models.layers.recompute import recompute_forward
 
@@ -20,8 +22,8 @@ from etram_mmdet.models.layers.recompute import recompute_forward
 class RecurrentDetector(SingleStageDetector):
     """Runs a backbone over a clip and neck and head once over all labelled frames of the clip.
 
-    A :class:`RecurrentBackbone` gets its state from the last batch of the same mode: row b of a batch continues row b
-    of the batch before, unless ``is_first[b]``. Training and evaluation have separate states, so validation in
+    A :class:`RecurrentBackbone` gets its state from the last batch of the same mode: lane b of a batch continues lane
+    b of the batch before, unless ``is_first[b]``. Training and evaluation have separate states, so validation in
     mid-epoch disturbs nothing. Any mmdet backbone without state works too; it sees the labelled frames only.
 
     What the backbone knows need not be configured: the neck's ``in_channels`` (and ``out_channels``, a quarter of the
@@ -29,7 +31,8 @@ class RecurrentDetector(SingleStageDetector):
     filled in.
 
     ``with_cp`` computes neck and head again in the backward pass instead of keeping their maps; the backbone has a
-    key of that name for itself.
+    key of that name for itself. ``micro_batch`` lanes at a time go through the network in training; their gradients add
+    up to that of the whole batch (:func:`step_in_parts`).
 
     Raises:
         InputError: when the config states one of these and the backbone says otherwise.
@@ -44,8 +47,11 @@ class RecurrentDetector(SingleStageDetector):
         test_cfg: dict | None = None,
         data_preprocessor: dict | None = None,
         with_cp: bool = False,
+        micro_batch: int | None = None,
         init_cfg: dict | None = None,
     ) -> None:
+        if micro_batch is not None and micro_batch < 1:
+            raise InputError(f"RecurrentDetector: micro_batch={micro_batch}, expected at least 1 lane, or None")
         backbone = MODELS.build(backbone)
         neck, head, preprocessor = fill_from_backbone(
             backbone, neck, bbox_head, data_preprocessor or dict(type="EventDataPreprocessor")
@@ -57,7 +63,7 @@ class RecurrentDetector(SingleStageDetector):
             self.neck = MODELS.build(neck)
         self.bbox_head = MODELS.build(dict(head, train_cfg=train_cfg, test_cfg=test_cfg))
         check_strides(backbone, self.bbox_head)
-        self.train_cfg, self.test_cfg = train_cfg, test_cfg
+        self.train_cfg, self.test_cfg, self.micro_batch = train_cfg, test_cfg, micro_batch
         if with_cp:
             for module in (self.neck, self.bbox_head) if self.with_neck else (self.bbox_head,):
                 recompute_forward(module)
@@ -87,13 +93,18 @@ class RecurrentDetector(SingleStageDetector):
         state = self.stream_states[mode]
         # A batch without labels: losses need a frame to touch every parameter, mmengine's loops a sample per batch.
         chosen = is_labelled if is_labelled.any() else _only_first(is_labelled)
-        features, states = self.clip_features(inputs, chosen, state.get(is_first))
-        state.put(states)
+        lanes = tuple(track[0].lane for track in data_samples)
+        features, states = self.clip_features(inputs, chosen, state.get(lanes, is_first))
+        state.put(lanes, states)
         frames = [data_samples[b][t] for t, b in chosen.nonzero().tolist()]
         if mode == "predict":
             return self._predict(features, frames)
         losses = self.bbox_head.loss(self._neck(features), frames)
         return losses if chosen is is_labelled else {name: _times_zero(loss) for name, loss in losses.items()}
+
+    def train_step(self, data: dict, optim_wrapper: OptimWrapper) -> dict:
+        parts = split_lanes(data, self.micro_batch)
+        return step_in_parts(self, parts, optim_wrapper) if len(parts) > 1 else super().train_step(data, optim_wrapper)
 
     def clip_features(self, inputs: Tensor, chosen: Tensor, states: tuple | None) -> tuple[tuple[Tensor, ...], tuple]:
         """Backbone features (M, C_i, H_i, W_i) of the M ``chosen`` (T, B) frames, and the state after the clip."""

@@ -1,0 +1,59 @@
+"""How many lanes a step has memory for."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+
+import torch
+from mmengine.dist import is_distributed
+from mmengine.runner import Runner
+
+
+def largest_batch(cost: Callable[[int], float], limit: float) -> dict[int, float]:
+    """Costs by batch of all tried that fit: doubling first, then halving the gap; ``cost`` grows with the batch."""
+    fitting, batch = {}, 1
+    while (value := cost(batch)) <= limit:
+        fitting[batch] = value
+        batch *= 2
+    low, high = batch // 2, batch
+    while fitting and high - low > 1:
+        middle = (low + high) // 2
+        if (value := cost(middle)) <= limit:
+            low, fitting[middle] = middle, value
+        else:
+            high = middle
+    return fitting
+
+
+def advice_when_out_of_memory(runner: Runner, data: dict) -> str:
+    """What to change so that training fits, found by training on fewer lanes of ``data``; the weights are lost."""
+    model, batch = runner.model, len(data["inputs"])
+    at_once = min(getattr(model, "micro_batch", None) or batch, batch)
+    failed = f"out of memory at step {runner.iter + 1}: {at_once} lanes at a time do not fit"
+    less = "model.backbone.with_cp=True model.with_cp=True needs less memory for more time"
+    if is_distributed():  # the other processes wait in this step, so nothing can be tried
+        return f"{failed}; reduce train_dataloader.batch_size or set model.micro_batch={max(1, at_once // 2)}; {less}"
+
+    def cost(lanes: int) -> float:
+        return 0 if lanes < at_once and _fits(runner, {key: rows[:lanes] for key, rows in data.items()}) else 1
+
+    fitting = max(largest_batch(cost, 0), default=0)
+    if not fitting:
+        return f"{failed}, nor does one; {less}, as do a shorter clip_length and a larger patch_size"
+    return (
+        f"{failed}, {fitting} would: --cfg-options model.micro_batch={fitting} trains the same batch of {batch} in "
+        f"parts, train_dataloader.batch_size={fitting} a smaller one; {less}"
+    )
+
+
+def _fits(runner: Runner, data: dict) -> bool:
+    runner.model.stream_states["loss"].reset()
+    runner.optim_wrapper.zero_grad()
+    gc.collect()
+    torch.cuda.empty_cache()
+    try:
+        runner.model.train_step(data, runner.optim_wrapper)
+    except torch.OutOfMemoryError:
+        return False
+    return True
