@@ -15,6 +15,7 @@ from mmengine.config import DictAction
 
 from etram_mmdet.benchmarks.machine import machine
 from etram_mmdet.benchmarks.model import (
+    PRECISIONS,
     build_model,
     macs_per_window,
     parameters,
@@ -28,8 +29,7 @@ from etram_mmdet.engine.checkpoint import load_checkpoint_file
 from etram_mmdet.engine.config import load_config, sentences
 from etram_mmdet.engine.runner import load_strictly
 from etram_mmdet.events.written import written_aside
-
-PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+from etram_mmdet.models.fused import fused
 
 
 def parse_args() -> argparse.Namespace:
@@ -41,6 +41,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, help="lanes in training (default: the config's batch size)")
     parser.add_argument("--clip", type=int, help="frames of a clip in training (default: the config's)")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of streaming inference")
+    parser.add_argument("--compile", action="store_true", help="torch.compile streaming inference (CUDA graphs)")
+    parser.add_argument("--fuse", action="store_true", help="fold BatchNorm and biases for streaming inference")
     parser.add_argument("--windows", type=int, default=30, help="how many to stream")
     parser.add_argument("--steps", type=int, default=5, help="training steps; 0 leaves training out")
     parser.add_argument("--sweep", type=float, metavar="GIB", help="memory against batch, up to what fits into GIB")
@@ -56,7 +58,9 @@ def measure(args: argparse.Namespace) -> dict:
     model = build_model(cfg, device)
     if args.checkpoint:
         load_strictly(model, load_checkpoint_file(args.checkpoint)["state_dict"], args.checkpoint)
-    streaming = time_streaming(model, hw, args.windows, warm_up=3, dtype=PRECISIONS[args.precision])
+    network = fused(model) if args.fuse else model
+    dtype = PRECISIONS[args.precision]
+    streaming = time_streaming(network, hw, args.windows, warm_up=3, dtype=dtype, compiled=args.compile)
     result = dict(
         config=args.config,
         machine=machine(device),
@@ -64,6 +68,8 @@ def measure(args: argparse.Namespace) -> dict:
         parameters=parameters(model),
         macs_per_window=macs_per_window(model, hw),
         precision=args.precision,
+        fused=args.fuse,
+        compiled=args.compile,
         streaming_ms=streaming.milliseconds(),
     )
     if args.steps:
@@ -81,9 +87,9 @@ def show(result: dict) -> None:
     print(f"{result['config']} on {', '.join(f'{k} {v}' for k, v in result['machine'].items())}")
     h, w = result["frame_hw"]
     size = f"{result['parameters'] / 1e6:.2f} M parameters, {result['macs_per_window'] / 1e9:.2f} GMAC per window"
-    print(
-        f"frames {w}x{h}: {size}\n\nstreaming, batch 1, {result['precision']}, ms per window   median      5 %     95 %"
-    )
+    how = ", ".join([result["precision"], *(word for word in ("fused", "compiled") if result[word])])
+    how = f"streaming, batch 1, {how}, ms per window"
+    print(f"frames {w}x{h}: {size}\n\n{how:<47}   median      5 %     95 %")
     for part, ms in result["streaming_ms"].items():
         print(f"  {part:<45} {ms['median']:8.2f} {ms['p5']:8.2f} {ms['p95']:8.2f}")
     if "training_ms" in result:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -19,6 +19,7 @@ from etram_mmdet.engine.resolve import resolve
 
 EVENT_SHARE = 0.05  # of a frame's cells that hold a count; speed does not depend on it, post-processing on weights does
 BOXES_PER_FRAME = 8
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def build_model(cfg: Config, device: torch.device) -> nn.Module:
@@ -58,12 +59,34 @@ def _track(
     return track
 
 
+def streaming_functions(model: nn.Module, compiled: bool) -> tuple[Callable, Callable]:
+    """(frames, states) -> (features of all frames, states), and features -> the head's maps.
+
+    Compiled for a GPU they replay CUDA graphs, which write an output to the same place each time: hence the copies.
+    """
+
+    def backbone(frames: Tensor, states: tuple | None) -> tuple[tuple[Tensor, ...], tuple]:
+        features, states = model.clip_features(frames, frames.new_ones(frames.shape[:2], dtype=torch.bool), states)
+        return features, tuple(tuple(rows.clone() for rows in state) for state in states) if compiled else states
+
+    def maps(features: tuple[Tensor, ...]) -> tuple:
+        return model.bbox_head(model.neck(features) if model.with_neck else features)
+
+    if not compiled:
+        return backbone, maps
+    mode = "reduce-overhead" if next(model.parameters()).is_cuda else None
+    return torch.compile(backbone, dynamic=False, mode=mode), torch.compile(maps, dynamic=False, mode=mode)
+
+
 @torch.no_grad()
-def time_streaming(model: nn.Module, hw: tuple[int, int], windows: int, warm_up: int, dtype=None) -> Clock:
+def time_streaming(
+    model: nn.Module, hw: tuple[int, int], windows: int, warm_up: int, dtype=None, compiled: bool = False
+) -> Clock:
     """One lane, one window at a time, state carried; ``dtype`` for autocast, none for float32."""
     model.eval()
     device = next(model.parameters()).device
     clock, states, head = Clock(device), None, model.bbox_head
+    backbone, network_maps = streaming_functions(model, compiled)
     for index in range(-warm_up, windows):
         data = random_clips(model, 1, 1, hw, label_every=1, seed=index % 7)
         if index == 0:
@@ -72,9 +95,9 @@ def time_streaming(model: nn.Module, hw: tuple[int, int], windows: int, warm_up:
             with clock.part("data"):
                 batch = model.data_preprocessor(data)
             with clock.part("backbone"):
-                features, states = model.clip_features(batch["inputs"], batch["is_labelled"], states)
+                features, states = backbone(batch["inputs"], states)
             with clock.part("neck + head"):
-                maps = head(model.neck(features) if model.with_neck else features)
+                maps = network_maps(features)
             with clock.part("post-processing"):
                 metas = [frame.metainfo for track in batch["data_samples"] for frame in track]
                 head.predict_by_feat(*maps, batch_img_metas=metas, rescale=False)
@@ -101,6 +124,12 @@ def saved_bytes(model: nn.Module, data: dict) -> int:
     Counted with hooks on every saved tensor, so it is exact for autograd on any device and leaves out what the
     allocator wastes, gradients and the optimizer.
     """
+    model.train()
+    return saved_bytes_of(model, lambda: model(**model.data_preprocessor(data, True), mode="loss"))
+
+
+def saved_bytes_of(model: nn.Module, forward: Callable[[], object]) -> int:
+    """See :func:`saved_bytes`; for any forward pass with ``model``."""
     weights = {p.untyped_storage().data_ptr() for p in [*model.parameters(), *model.buffers()]}
     kept: dict[int, tuple[int, Tensor]] = {}
 
@@ -110,12 +139,10 @@ def saved_bytes(model: nn.Module, data: dict) -> int:
             kept[storage.data_ptr()] = storage.nbytes(), tensor.detach()  # held, so that no address is used twice
         return tensor
 
-    model.train()
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        batch = model.data_preprocessor(data, True)
-        losses = model(**batch, mode="loss")
+        result = forward()
     total = sum(size for size, _ in kept.values())
-    del losses
+    del result
     return total
 
 

@@ -22,7 +22,7 @@ def test_table_and_json_hold_the_same_numbers(raw_sample, tmp_path):
     numbers = json.loads((tmp_path / "numbers.json").read_text())
     assert set(numbers["ms_per_frame"]) == {"events", "binning", "compression", "writing"}
     for order in ("in order", "at random"):
-        for source in ("preprocessed", "recording"):
+        for source in ("preprocessed", "HDF5 per clip", "recording"):
             assert f"{source}, {order}" in output
             assert f"{numbers['frames_per_s'][f'{source}, {order}']:.0f} frames/s" in output
     assert "1" in numbers["folder_events_per_s"]

@@ -1,0 +1,147 @@
+"""Our step beside RVT's: same weights, same input, in turns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from torch import Tensor, nn
+
+from etram_mmdet.benchmarks.model import random_clips, saved_bytes_of, streaming_functions
+from etram_mmdet.benchmarks.reference import Reference, targets_of
+from etram_mmdet.benchmarks.turns import compared, take_turns
+from etram_mmdet.evaluation.coco_protocol import coco_metrics
+from etram_mmdet.evaluation.frames import Frame
+
+
+def streaming(
+    model: nn.Module, reference: Reference, hw: tuple[int, int], windows: int, dtype=None, compiled: bool = False
+) -> dict:
+    """One window at a time with the state carried, from bytes to maps or boxes, no NMS; ``dtype``, ``compiled``: ours.
+
+    ``difference``: the largest one of a class score in the last window.
+    """
+    model.eval(), reference.model.eval()
+    device = next(model.parameters()).device.type
+    inputs = random_clips(model, 1, 1, hw, label_every=1)
+    backbone, maps = streaming_functions(model, compiled)
+    results, states = {}, {"ours": None, "reference": None}
+
+    def ours() -> None:
+        with torch.autocast(device, dtype, enabled=dtype is not None):
+            frames = model.data_preprocessor(inputs)["inputs"]
+            features, states["ours"] = backbone(frames, states["ours"])
+            results["ours"] = maps(features)[0]
+
+    def theirs() -> None:
+        frame = _padded(model, inputs)[0]
+        results["reference"], states["reference"] = reference.stream(frame, states["reference"])
+
+    with torch.no_grad():
+        seconds = take_turns(dict(reference=theirs, ours=ours), windows, warm_up=3, device=device)
+    scores = torch.cat([level.flatten(2) for level in results["ours"]], 2).transpose(1, 2).float().sigmoid()
+    difference = float((scores - results["reference"][..., 5:]).abs().max())
+    return compared(seconds) | dict(difference=difference)
+
+
+def training(
+    cfg: Config, model: nn.Module, reference: Reference, hw: tuple[int, int], batch: int, clip: int, steps: int
+) -> dict:
+    """Whole steps: bytes to floats, forward, losses, backward, clipping by value and AdamW."""
+    model.train(), reference.model.train()
+    device = next(model.parameters()).device.type
+    data = random_clips(model, batch, clip, hw)
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    optimizer = torch.optim.AdamW(reference.model.parameters(), lr=1e-4, weight_decay=0)
+    loss = _reference_loss(model, reference, data)
+
+    def ours() -> None:
+        model.stream_states["loss"].reset()
+        model.train_step(data, wrapper)
+
+    def theirs() -> None:
+        loss().backward()
+        nn.utils.clip_grad_value_(reference.model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return compared(take_turns(dict(reference=theirs, ours=ours), steps, device=device))
+
+
+def memory(model: nn.Module, reference: Reference, hw: tuple[int, int], batch: int, clip: int) -> dict[str, int]:
+    """Bytes that either forward pass keeps for its backward pass, weights excluded."""
+    model.train(), reference.model.train()
+    data = random_clips(model, batch, clip, hw)
+    model.stream_states["loss"].reset()
+    return dict(
+        reference_bytes=saved_bytes_of(reference.model, _reference_loss(model, reference, data)),
+        ours_bytes=saved_bytes_of(model, lambda: model(**model.data_preprocessor(data, True), mode="loss")),
+    )
+
+
+def _padded(model: nn.Module, data: dict) -> Tensor:
+    """Bytes to padded floats (T, B, C, H, W) with RVT's operations."""
+    frames = torch.stack(data["inputs"], dim=1).to(next(model.parameters()).device).float()
+    (h, w), (dh, dw) = frames.shape[-2:], model.backbone.size_divisor
+    return F.pad(frames, (0, -w % dw, 0, -h % dh))
+
+
+def _reference_loss(model: nn.Module, reference: Reference, data: dict) -> Callable[[], Tensor]:
+    batch = model.data_preprocessor(data, True)
+    targets = targets_of(batch["data_samples"], batch["is_labelled"])
+    return lambda: reference.loss(_padded(model, data), batch["is_labelled"], targets)
+
+
+def evaluation(folder: Path, frames: int, detections: int, rounds: int, boxes: int = 6) -> dict:
+    """COCO's numbers of three classes over random frames; ``difference``: of AP. RVT must have been imported."""
+    from utils.evaluation.prophesee.evaluation import evaluate_list
+    from utils.evaluation.prophesee.io.box_loading import BBOX_DTYPE
+
+    data = _random_frames(frames, detections, boxes)
+    truth, found = (
+        [_structured(BBOX_DTYPE, frame, *columns) for frame, columns in ((f, pick(f)) for f in data)]
+        for pick in (
+            lambda f: (f.gt_bboxes_xyxy, f.gt_labels, np.ones(len(f.gt_labels))),
+            lambda f: (f.bboxes_xyxy, f.labels, f.scores),
+        )
+    )
+    results = {}
+
+    def ours() -> None:
+        results["ours"] = coco_metrics(data, ("a", "b", "c"))["AP"]
+
+    def theirs() -> None:
+        size = dict(height=360, width=640, camera="gen4")
+        results["reference"] = evaluate_list(found, truth, **size, apply_bbox_filters=False)["AP"]
+
+    seconds = take_turns(dict(reference=theirs, ours=ours), rounds, warm_up=0)
+    return compared(seconds) | dict(difference=abs(results["ours"] - results["reference"]))
+
+
+def _random_frames(frames: int, detections: int, boxes: int) -> list[Frame]:
+    """Ground truth, and detections scattered around it."""
+    rng = np.random.default_rng(0)
+    made = []
+    for t in range(frames):
+        corner, size = rng.uniform(0, 300, (boxes, 2)), rng.uniform(5, 60, (boxes, 2))
+        truth = np.concatenate([corner, corner + size], 1).astype(np.float32)
+        labels, near = rng.integers(0, 3, boxes), rng.integers(0, boxes, detections)
+        found = truth[near] + rng.normal(0, 3, (detections, 4)).astype(np.float32)
+        found[:, 2:] = np.maximum(found[:, 2:], found[:, :2] + 1)
+        found = np.round(found * 8) / 8  # exact in every float format on the way
+        scores = rng.permutation(frames * detections)[:detections].astype(np.float32) / (frames * detections)
+        made.append(Frame("benchmark", t + 1, np.round(truth * 8) / 8, labels, found, scores, labels[near]))
+    return made
+
+
+def _structured(dtype: np.dtype, frame: Frame, xyxy: np.ndarray, labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    rows = np.zeros(len(xyxy), dtype)
+    rows["t"], rows["x"], rows["y"] = frame.t_us, xyxy[:, 0], xyxy[:, 1]
+    rows["w"], rows["h"] = (xyxy[:, 2:] - xyxy[:, :2]).T
+    rows["class_id"], rows["class_confidence"] = labels, scores
+    return rows
