@@ -8,9 +8,11 @@ import os
 import platform
 import tempfile
 from pathlib import Path
+from typing import get_args
 
 from etram_mmdet.benchmarks.data import frames_per_s, scaling, time_stages
 from etram_mmdet.engine.config import sentences
+from etram_mmdet.events.blosc_chunks import Codec
 from etram_mmdet.events.class_sets import get_class_set
 from etram_mmdet.events.settings import Settings
 from etram_mmdet.events.sources import find_sources
@@ -21,12 +23,13 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("src", metavar="IN", help="dataset folder as tools/preprocess.py takes it")
     parser.add_argument("--class-set", default="etram8")
+    parser.add_argument("--codec", choices=get_args(Codec), default=Settings.codec, help="of preprocessed frames")
     parser.add_argument("--json", type=Path, help="write the numbers here too")
     return parser.parse_args()
 
 
-def measure(src: Path, class_set: str) -> dict:
-    settings, classes = Settings(), get_class_set(class_set)
+def measure(src: Path, class_set: str, codec: Codec) -> dict:
+    settings, classes = Settings(codec=codec), get_class_set(class_set)
     source = max(find_sources(src)[0], key=lambda s: s.events.stat().st_size)
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch)
@@ -37,6 +40,7 @@ def measure(src: Path, class_set: str) -> dict:
     return dict(
         machine=f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
         recording=source.name,
+        codec=codec,
         events=best.num_events,
         frames=best.num_frames,
         bytes_per_frame=best.bytes_written / best.num_frames,
@@ -49,12 +53,12 @@ def measure(src: Path, class_set: str) -> dict:
 def main() -> None:
     args = parse_args()
     with sentences():
-        result = measure(Path(args.src), args.class_set)
+        result = measure(Path(args.src), args.class_set, args.codec)
         if args.json:
             with written_aside(args.json) as aside:
                 aside.write_text(json.dumps(result, indent=2) + "\n")
     print(f"{result['machine']}; largest recording {result['recording']}: {result['events'] / 1e6:.1f} M events")
-    print("\npreprocessing, per frame (a frame is compressed while the next one is made)")
+    print(f"\npreprocessing to {result['codec']}, per frame (a frame is compressed while the next one is made)")
     for stage, ms in result["ms_per_frame"].items():
         print(f"  {stage:<24} {ms:8.2f} ms")
     print(f"  {'on disk':<24} {result['bytes_per_frame'] / 1e3:8.1f} kB")

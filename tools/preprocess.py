@@ -15,6 +15,7 @@ from typing import get_args
 
 from tqdm import tqdm
 
+from etram_mmdet.events.blosc_chunks import Codec
 from etram_mmdet.events.errors import InputError
 from etram_mmdet.events.preprocess_folder import preprocess_folder
 from etram_mmdet.events.representations import REPRESENTATIONS
@@ -60,6 +61,12 @@ def parse_args() -> argparse.Namespace:
         default="auto",
         help="which of eTraM's label files: beside the recordings (3 classes) or eight_class; auto prefers these",
     )
+    parser.add_argument(
+        "--codec",
+        choices=get_args(Codec),
+        default=default.codec,
+        help="lz4 takes two to five times the room and is read more than twice as fast; RVT reads both",
+    )
     parser.add_argument("--import", dest="modules", nargs="+", default=[], help="modules with your representations")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="recordings at a time")
     parser.add_argument("--overwrite", action="store_true", help="replace sequences that exist")
@@ -77,7 +84,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
             raise InputError(f"--representation: {option!r} is not KEY=VALUE")
         representation[key] = parse_value(value)
     sensor_px = tuple(args.sensor) if args.sensor else None
-    return Settings(args.preset, args.frames, args.window_us, sensor_px, representation)
+    return Settings(args.preset, args.frames, args.window_us, sensor_px, representation, args.codec)
 
 
 def parse_value(text: str) -> object:

@@ -44,7 +44,7 @@ def time_stages(source: Source, settings: Settings, path: Path) -> Stages:
         representation = build_representation(settings.representation, recording.height, recording.width)
         stages = Stages(recording.num_events, len(frames.repr_us), 0)
         recording.release()
-        data = create_frames(file, len(frames.repr_us), representation.shape, representation.dtype)
+        data = create_frames(file, len(frames.repr_us), representation.shape, representation.dtype, settings.codec)
         image = np.empty(representation.shape, representation.dtype)
         for index, end_us in enumerate(frames.repr_us.tolist()):
             window = end_us - settings.window_us, end_us
@@ -53,7 +53,7 @@ def time_stages(source: Source, settings: Settings, path: Path) -> Stages:
             with _clock(stages.seconds, "binning"):
                 representation(events, window, out=image)
             with _clock(stages.seconds, "compression"):
-                chunk = compress(image)
+                chunk = compress(image, settings.codec)
             with _clock(stages.seconds, "writing"):
                 data.id.write_direct_chunk((index, 0, 0, 0), chunk)
     stages.bytes_written = path.stat().st_size

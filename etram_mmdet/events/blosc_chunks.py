@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
 
 import blosc
 import h5py
@@ -16,26 +17,30 @@ import numpy as np
 
 _BLOSC_FILTER = 32001
 _BLOCK_BYTES = 1 << 18
-_LEVEL, _CODEC = 1, "zstd"
+_LEVEL = 1
+
+Codec = Literal["zstd", "lz4"]
 
 blosc.set_nthreads(1)  # recordings are what runs in parallel
 blosc.set_releasegil(True)
 blosc.set_blocksize(_BLOCK_BYTES)
 
 
-def create_frames(file: h5py.File, num_frames: int, shape: tuple[int, int, int], dtype: type) -> h5py.Dataset:
-    """The dataset ``data`` of frames (C, H, W) of one byte a cell, with the filter settings of RVT's files."""
+def create_frames(
+    file: h5py.File, num_frames: int, shape: tuple[int, int, int], dtype: type, codec: Codec = "zstd"
+) -> h5py.Dataset:
+    """The dataset ``data`` of frames (C, H, W) of one byte a cell; with ``zstd`` the filter settings of RVT's files."""
     return file.create_dataset(
         "data",
         shape=(num_frames, *shape),
         maxshape=(None, *shape),
         chunks=(1, *shape),
         dtype=dtype,
-        **hdf5plugin.Blosc(cname=_CODEC, clevel=_LEVEL, shuffle=hdf5plugin.Blosc.SHUFFLE),
+        **hdf5plugin.Blosc(cname=codec, clevel=_LEVEL, shuffle=hdf5plugin.Blosc.SHUFFLE),
     )
 
 
-def write_frames(data: h5py.Dataset, frames: Iterable[np.ndarray]) -> None:
+def write_frames(data: h5py.Dataset, frames: Iterable[np.ndarray], codec: Codec = "zstd") -> None:
     """Store C-contiguous frames of one byte a cell.
 
     A frame is compressed while the next one is made, so ``frames`` must not reuse the memory of the frame before.
@@ -45,14 +50,14 @@ def write_frames(data: h5py.Dataset, frames: Iterable[np.ndarray]) -> None:
         for index, frame in enumerate(frames):
             if chunk is not None:
                 data.id.write_direct_chunk((index - 1, 0, 0, 0), chunk.result())
-            chunk = pool.submit(compress, frame)
+            chunk = pool.submit(compress, frame, codec)
         if chunk is not None:
             data.id.write_direct_chunk((index, 0, 0, 0), chunk.result())
 
 
-def compress(frame: np.ndarray) -> bytes:
+def compress(frame: np.ndarray, codec: Codec = "zstd") -> bytes:
     """The chunk of a C-contiguous frame of one byte a cell."""
-    return blosc.compress_ptr(frame.ctypes.data, frame.size, 1, _LEVEL, blosc.SHUFFLE, _CODEC)
+    return blosc.compress_ptr(frame.ctypes.data, frame.size, 1, _LEVEL, blosc.SHUFFLE, codec)
 
 
 def read_frames(data: h5py.Dataset, start: int, stop: int) -> np.ndarray:

@@ -38,7 +38,7 @@ def preprocess_recording(source: Source, folder: Path, settings: Settings) -> di
             write_labels(new, boxes, frames.label_us)
             path = new / representation_path(representation, settings.window_us)
             tensors = _tensors(recording, representation, frames, settings.window_us, num_events)
-            write_representations(path, frames, representation, tensors)
+            write_representations(path, frames, representation, tensors, settings.codec)
             _check_any_events(num_events[frames.repr_index], frames, recording)
             recording.read_rest()
             manifest = {

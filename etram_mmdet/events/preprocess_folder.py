@@ -157,7 +157,8 @@ def _finished(source: Source, folder: Path, settings: Settings) -> dict:
     except InputError as error:
         raise InputError(f"{error}; {advice}") from error
     wanted = json.loads(json.dumps({"source_files": source.files, **asdict(settings)}))  # as the manifest holds it
+    made = asdict(Settings()) | manifest  # settings that an older version did not have
     for key, value in wanted.items():
-        if manifest.get(key) != value:
-            raise InputError(f"{folder}: made with {key} = {manifest.get(key)}, now asked for {value}; {advice}")
+        if made.get(key) != value:
+            raise InputError(f"{folder}: made with {key} = {made.get(key)}, now asked for {value}; {advice}")
     return manifest

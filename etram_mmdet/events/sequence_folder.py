@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import h5py
 import numpy as np
 
-from etram_mmdet.events.blosc_chunks import create_frames, write_frames
+from etram_mmdet.events.blosc_chunks import Codec, create_frames, write_frames
 from etram_mmdet.events.errors import InputError
 from etram_mmdet.events.frames import Frames
 from etram_mmdet.events.representations import Representation
@@ -92,7 +92,7 @@ def representation_path(representation: Representation, window_us: int) -> PureP
 
 
 def write_representations(
-    path: Path, frames: Frames, representation: Representation, tensors: Iterable[np.ndarray]
+    path: Path, frames: Frames, representation: Representation, tensors: Iterable[np.ndarray], codec: Codec = "zstd"
 ) -> None:
     """Write RVT's representation files: one tensor (C, H, W) for each of ``frames.repr_us``; see ``write_frames``."""
     path.parent.mkdir(parents=True)
@@ -100,7 +100,7 @@ def write_representations(
     np.save(path.with_name("timestamps_us.npy"), frames.repr_us)
     try:
         with h5py.File(path, "w") as file:
-            data = create_frames(file, len(frames.repr_us), representation.shape, representation.dtype)
-            write_frames(data, tensors)
+            data = create_frames(file, len(frames.repr_us), representation.shape, representation.dtype, codec)
+            write_frames(data, tensors, codec)
     except RuntimeError as error:  # what HDF5 makes of a full disk when it closes the file
         raise OSError(str(error)) from error

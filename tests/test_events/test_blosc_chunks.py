@@ -18,11 +18,13 @@ def frames() -> np.ndarray:
     return (rng.random((7, *SHAPE)) < 0.1).astype(np.uint8) * rng.integers(1, 10, (7, *SHAPE), np.uint8)
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
-def test_hdf5_reads_what_was_written(tmp_path, frames, dtype):
+@pytest.mark.parametrize(("dtype", "codec", "blosc_number"), [(np.uint8, "zstd", 5), (np.int8, "lz4", 1)])
+def test_hdf5_reads_what_was_written(tmp_path, frames, dtype, codec, blosc_number):
     frames = frames.view(dtype)
     with h5py.File(tmp_path / "a.h5", "w") as file:
-        write_frames(create_frames(file, 7, SHAPE, dtype), iter(frames))
+        write_frames(create_frames(file, 7, SHAPE, dtype, codec), iter(frames), codec)
+        assert file["data"].id.get_create_plist().get_filter(0)[2][6] == blosc_number
+        assert file["data"].id.read_direct_chunk((0, 0, 0, 0))[1][2] >> 5 == min(blosc_number, 4)  # what packed it
     with h5py.File(tmp_path / "a.h5") as file:
         np.testing.assert_array_equal(file["data"][:], frames)
         np.testing.assert_array_equal(read_frames(file["data"], 2, 6), frames[2:6])
