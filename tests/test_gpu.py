@@ -1,0 +1,114 @@
+"""What only a GPU can show: the same numbers as on a CPU, mixed precision, CUDA graphs, memory. `pytest -m gpu`."""
+
+from __future__ import annotations
+
+import copy
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.optim import build_optim_wrapper
+
+from etram_mmdet.benchmarks.model import build_model, random_clips, streaming_functions
+from etram_mmdet.engine.config import load_config
+from etram_mmdet.engine.fitting_batch import advice_when_out_of_memory
+from tests.conftest import ROOT
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")]
+
+HW = (64, 96)
+SMALL = {"model.backbone.partition_size": (1, 3)}
+CUDA = torch.device("cuda")
+
+
+def build(name="baseline_tiny", options=SMALL):
+    cfg = load_config(ROOT / "configs" / f"{name}.py", options)
+    torch.manual_seed(0)
+    return cfg, build_model(cfg, CUDA)
+
+
+@pytest.fixture(autouse=True)
+def exact_products():
+    """TensorFloat-32 would round products to 10 bits."""
+    allowed = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    yield
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = allowed
+
+
+@torch.no_grad()
+def stream(model, compiled=False, windows=4):
+    """The head's maps of the last of some windows."""
+    backbone, maps = streaming_functions(model.eval(), compiled)
+    states = None
+    for index in range(windows):
+        frames = model.data_preprocessor(random_clips(model, 1, 1, HW, label_every=1, seed=index))["inputs"]
+        features, states = backbone(frames, states)
+        result = [level.float().cpu() for kind in maps(features) for level in kind]
+    return result
+
+
+def test_cuda_equals_cpu():
+    _, model = build()
+    on_cpu = copy.deepcopy(model).cpu()
+    for ours, expected in zip(stream(model), stream(on_cpu), strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_cuda_graphs_equal_eager():
+    _, model = build()
+    for ours, expected in zip(stream(model, compiled=True, windows=6), stream(model, windows=6), strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_training_equals_cpu():
+    _, model = build()
+    losses = []
+    for network in (copy.deepcopy(model).cpu().train(), model.train()):
+        batch = network.data_preprocessor(random_clips(network, 2, 3, HW), True)
+        loss, _ = network.parse_losses(network(**batch, mode="loss"))
+        loss.backward()
+        losses.append((loss.item(), network.backbone.stages[0].downsample.conv.weight.grad.norm().item()))
+    assert losses[1] == pytest.approx(losses[0], rel=1e-2)
+
+
+def test_mixed_precision_trains():
+    cfg, model = build(options=SMALL | {"base_lr": 2e-3})
+    wrapper = build_optim_wrapper(model.train(), cfg.optim_wrapper)
+    assert type(wrapper).__name__ == "AmpOptimWrapper"
+    data, history = random_clips(model, 2, 3, HW), []
+    for _ in range(40):
+        model.stream_states["loss"].reset()
+        history.append(float(model.train_step(data, wrapper)["loss"]))
+    assert all(map(math.isfinite, history)) and history[-1] < 0.8 * history[0]
+
+
+def test_patch2_batch6_trains_in_12_gib():
+    """The experiment that ran out of memory, whole: 384x640 after padding, clips of 5, mixed precision."""
+    cfg, model = build("patch2_sizeaware_batch6", {})
+    wrapper = build_optim_wrapper(model.train(), cfg.optim_wrapper)
+    data = random_clips(model, cfg.train_dataloader.batch_size, cfg.train_dataloader.dataset.clip_length, (360, 640))
+    torch.cuda.reset_peak_memory_stats()
+    for _ in range(2):
+        model.train_step(data, wrapper)
+    assert len(data["inputs"]) == 6
+    assert torch.cuda.max_memory_allocated() / 2**30 <= 12
+
+
+def test_out_of_memory_names_the_batch_that_fits():
+    cfg, model = build()
+    wrapper = build_optim_wrapper(model.train(), cfg.optim_wrapper)
+    data = random_clips(model, 8, 3, HW)
+    runner = SimpleNamespace(model=model, iter=0, optim_wrapper=wrapper)
+    model.train_step({key: rows[:2] for key, rows in data.items()}, wrapper)
+    torch.cuda.empty_cache()
+    share = (torch.cuda.max_memory_reserved() + 2**26) / torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction(share)
+    try:
+        with pytest.raises(torch.OutOfMemoryError):
+            model.train_step(data, wrapper)
+        advice = advice_when_out_of_memory(runner, data)
+        assert "8 lanes at a time do not fit" in advice and "model.micro_batch=" in advice
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
