@@ -40,7 +40,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--frame", nargs=2, type=int, default=(360, 640), metavar=("H", "W"), help="network pixels")
     parser.add_argument("--batch", type=int, help="lanes in training (default: the config's batch size)")
     parser.add_argument("--clip", type=int, help="frames of a clip in training (default: the config's)")
-    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of streaming inference")
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of streaming and saved bytes")
     parser.add_argument("--compile", action="store_true", help="torch.compile streaming inference (CUDA graphs)")
     parser.add_argument("--fuse", action="store_true", help="fold BatchNorm and biases for streaming inference")
     parser.add_argument("--windows", type=int, default=30, help="how many to stream")
@@ -74,12 +74,14 @@ def measure(args: argparse.Namespace) -> dict:
     )
     if args.steps:
         data = random_clips(model, batch, clip, hw)
-        result |= dict(batch=batch, clip=clip, saved_bytes=saved_bytes(model, data))
+        with torch.autocast(device.type, dtype, enabled=dtype is not None):
+            result |= dict(batch=batch, clip=clip, saved_bytes=saved_bytes(model, data))
         result["training_ms"] = time_training(cfg, model, data, args.steps, warm_up=1).milliseconds()["step"]
         if device.type == "cuda":
             result["peak_bytes"] = torch.cuda.max_memory_allocated(device)
     if args.sweep:
-        result["sweep"] = sweep(cfg, model, clip, hw, args.sweep)
+        with torch.autocast(device.type, dtype, enabled=dtype is not None):
+            result["sweep"] = sweep(cfg, model, clip, hw, args.sweep)
     return result
 
 

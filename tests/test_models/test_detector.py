@@ -135,6 +135,15 @@ def test_predicts_labelled_frames_in_the_frame():
         assert (boxes[:, 2] <= 22).all() and (boxes[:, 3] <= 14).all()
 
 
+def test_nms_sees_the_best_boxes_only():
+    counts = {}
+    for nms_pre in (-1, 20):
+        model = build(test_cfg=dict(score_thr=0.0, nms_pre=nms_pre, nms=dict(type="nms", iou_threshold=1.0)))
+        counts[nms_pre] = predictions(model, batch())[0].pred_instances
+    assert len(counts[-1]) > 100 and len(counts[20]) == 20
+    assert torch.equal(counts[20].scores, counts[-1].scores[:20])
+
+
 def test_a_batch_without_labels_predicts_one_unlabelled_frame():
     (sample,) = predictions(build(), batch(labelled=((0, 0),) * 3))
     assert not sample.is_labelled and "pred_instances" in sample

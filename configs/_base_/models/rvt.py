@@ -17,6 +17,6 @@ model = dict(
     ),
     bbox_head=dict(type="RVTYOLOXHead", num_classes=8),
     train_cfg=dict(assigner=dict(type="RVTSimOTAAssigner")),
-    # 0.001 for evaluation; a deployment wants its own, higher threshold
-    test_cfg=dict(score_thr=0.001, nms=dict(type="nms", iou_threshold=0.45)),
+    # 0.001 for evaluation, which looks at 100 boxes per class and frame; a deployment wants its own, higher threshold
+    test_cfg=dict(score_thr=0.001, nms_pre=5000, nms=dict(type="nms", iou_threshold=0.45)),
 )

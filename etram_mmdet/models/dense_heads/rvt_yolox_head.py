@@ -6,6 +6,8 @@ import torch
 from mmdet.models.dense_heads import YOLOXHead
 from mmdet.registry import MODELS
 from mmdet.utils import reduce_mean
+from mmengine.config import ConfigDict
+from mmengine.structures import InstanceData
 from torch import Tensor
 
 # torch's defaults, which RVT keeps; YOLOX and mmdet use eps 1e-3 and momentum 0.03.
@@ -46,6 +48,12 @@ class RVTYOLOXHead(YOLOXHead):
         with torch.autocast(cls_scores[0].device.type, enabled=False):
             losses = super().loss_by_feat(*map(_float, (cls_scores, bbox_preds, objectnesses)), *args, **kwargs)
         return losses | dict(num_pos=reduce_mean(cls_scores[0].new_tensor(self._num_pos, dtype=torch.float)))
+
+    def _bbox_post_process(self, results: InstanceData, cfg: ConfigDict, *args, **kwargs) -> InstanceData:
+        """At most ``nms_pre`` boxes reach NMS, as in mmdet's other heads: all those of fresh weights take seconds."""
+        if 0 < cfg.get("nms_pre", -1) < len(results):
+            results = results[results.scores.topk(cfg.nms_pre).indices]
+        return super()._bbox_post_process(results, cfg, *args, **kwargs)
 
     def _get_targets_single(self, *args) -> tuple:
         """Counts on the way what mmdet's ``loss_by_feat`` keeps to itself."""

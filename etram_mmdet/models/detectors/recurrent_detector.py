@@ -15,7 +15,7 @@ from etram_mmdet.models.backbones.recurrent import RecurrentBackbone
 from etram_mmdet.models.detectors.fill_from_backbone import check_strides, fill_from_backbone
 from etram_mmdet.models.detectors.micro_batches import split_lanes, step_in_parts
 from etram_mmdet.models.detectors.stream_state import StreamState
-from etram_mmdet.models.layers.recompute import recompute_forward
+from etram_mmdet.models.layers.recompute import recompute_layers
 
 
 @MODELS.register_module()
@@ -66,7 +66,7 @@ class RecurrentDetector(SingleStageDetector):
         self.train_cfg, self.test_cfg, self.micro_batch = train_cfg, test_cfg, micro_batch
         if with_cp:
             for module in (self.neck, self.bbox_head) if self.with_neck else (self.bbox_head,):
-                recompute_forward(module)
+                recompute_layers(module)
         self.to(memory_format=torch.channels_last)  # the layout in which attention leaves its maps
         self.stream_states = {mode: StreamState() for mode in ("loss", "predict")}
 

@@ -23,9 +23,13 @@ def recompute(module: nn.Module, function: Callable, *inputs: Tensor | tuple[Ten
     return checkpoint(function, *inputs, use_reentrant=False, context_fn=contexts)
 
 
-def recompute_forward(module: nn.Module) -> None:
-    """Make every call of ``module`` a :func:`recompute`."""
-    module.forward = partial(recompute, module, module.forward)
+def recompute_layers(module: nn.Module) -> None:
+    """Make every layer of a neck or head a :func:`recompute` of its own, so that one at a time needs its maps."""
+    for child in module.children():
+        if isinstance(child, nn.ModuleList):
+            recompute_layers(child)
+        elif any(True for _ in child.parameters()):
+            child.forward = partial(recompute, child, child.forward)
 
 
 @contextmanager
