@@ -58,8 +58,8 @@ def measure(args: argparse.Namespace) -> dict:
     model = build_model(cfg, device)
     if args.checkpoint:
         load_strictly(model, load_checkpoint_file(args.checkpoint)["state_dict"], args.checkpoint)
-    network = fused(model) if args.fuse else model
     dtype = PRECISIONS[args.precision]
+    network = fused(model, dtype) if args.fuse else model
     streaming = time_streaming(network, hw, args.windows, warm_up=3, dtype=dtype, compiled=args.compile)
     result = dict(
         config=args.config,

@@ -47,13 +47,12 @@ def parse_args() -> argparse.Namespace:
 def measure(args: argparse.Namespace) -> dict:
     cfg, device, hw = load_config(args.config, args.cfg_options), torch.device(args.device), tuple(args.frame)
     model = build_model(cfg, device)
-    reference = Reference(args.rvt, model)
+    reference, dtype = Reference(args.rvt, model), PRECISIONS[args.precision]
+    network = fused(model, dtype) if args.fuse else model
     parts = dict(
-        streaming=lambda: against.streaming(
-            fused(model) if args.fuse else model, reference, hw, args.windows, PRECISIONS[args.precision], args.compile
-        ),
+        streaming=lambda: against.streaming(network, reference, hw, args.windows, dtype, args.compile),
         memory=lambda: against.memory(model, reference, hw, args.batch, args.clip),
-        evaluation=lambda: against.evaluation(args.rvt, args.frames, 100, rounds=2),
+        evaluation=lambda: against.evaluation(args.frames, 100, rounds=2),
         training=lambda: against.training(cfg, model, reference, hw, args.batch, args.clip, args.steps),
     )
     return dict(machine=machine(device)) | {part: run() for part, run in parts.items() if part in args.parts}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -97,8 +96,8 @@ def _reference_loss(model: nn.Module, reference: Reference, data: dict) -> Calla
     return lambda: reference.loss(_padded(model, data), batch["is_labelled"], targets)
 
 
-def evaluation(folder: Path, frames: int, detections: int, rounds: int, boxes: int = 6) -> dict:
-    """COCO's numbers of three classes over random frames; ``difference``: of AP. RVT must have been imported."""
+def evaluation(frames: int, detections: int, rounds: int, boxes: int = 6) -> dict:
+    """COCO's numbers of three classes over random frames; ``difference``: of AP. Wants a :class:`Reference` before."""
     from utils.evaluation.prophesee.evaluation import evaluate_list
     from utils.evaluation.prophesee.io.box_loading import BBOX_DTYPE
 

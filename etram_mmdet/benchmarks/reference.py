@@ -20,7 +20,7 @@ class Reference:
     Importing RVT executes the code in ``folder`` and claims its top-level names ``models``, ``data`` and ``utils``.
 
     Raises:
-        InputError: where ``folder`` is no clone of RVT, its two packages are missing, or its stages cannot be ours.
+        InputError: where ``folder`` is no clone of RVT, packages that it wants are missing, or it has no such stages.
     """
 
     def __init__(self, folder: Path, model: nn.Module) -> None:

@@ -31,8 +31,7 @@ class ETraMDataset(Dataset):
     recording whole instead of cut at gaps between labels.
 
     Raises:
-        InputError: for a folder without sequences, sequences of different shapes, unreadable ones, or training clips
-            longer than any recording.
+        InputError: for a folder without sequences, sequences of different shapes, or unreadable ones.
     """
 
     def __init__(
@@ -60,7 +59,7 @@ class ETraMDataset(Dataset):
             print_log(f"{self.folder}: left out without labels: {', '.join(unlabelled)}", "current", logging.WARNING)
         self._check_shapes()
         if not test_mode:
-            self._check_clip_length()
+            self._warn_of_padding()
         self.segments = [segment for i, s in enumerate(self.sequences) for segment in self._segments(i, s, test_mode)]
         self.single_clips = [c for i, s in enumerate(self.sequences) for c in single_clips(i, s.labelled, clip_length)]
         self.pipeline = Compose([TRANSFORMS.build(transform) for transform in pipeline])
@@ -86,13 +85,14 @@ class ETraMDataset(Dataset):
             listed = ", ".join(f"{shape} ({name})" for shape, name in shapes.items())
             raise InputError(f"{self.folder}: sequences differ in (channels, height, width): {listed}; separate them")
 
-    def _check_clip_length(self) -> None:
+    def _warn_of_padding(self) -> None:
         longest = max(s.num_frames for s in self.sequences)
         if self.clip_length > longest:
-            raise InputError(
-                f"{self.folder}: clip_length={self.clip_length}, but its longest recording has {longest} frames; set "
-                "train_dataloader.dataset.clip_length to fewer, or preprocess longer recordings"
+            text = (
+                f"{self.folder}: clip_length={self.clip_length}, but its longest recording has {longest} frames: every "
+                f"clip is filled up with empty frames; --cfg-options train_dataloader.dataset.clip_length={longest}"
             )
+            print_log(text, "current", logging.WARNING)
 
     def __len__(self) -> int:
         """Number of labelled frames."""

@@ -28,8 +28,8 @@ def largest_batch(cost: Callable[[int], float], limit: float) -> dict[int, float
 
 def advice_when_out_of_memory(runner: Runner, data: dict) -> str:
     """What to change so that training fits, found by training on fewer lanes of ``data``; the weights are lost."""
-    model, batch = runner.model, len(data["inputs"])
-    at_once = min(getattr(model, "micro_batch", None) or batch, batch)
+    batch = len(data["inputs"])
+    at_once = min(getattr(runner.model, "module", runner.model).micro_batch or batch, batch)
     failed = f"out of memory at step {runner.iter + 1}: {at_once} lanes at a time do not fit"
     less = "model.backbone.with_cp=True model.with_cp=True needs less memory for more time"
     if is_distributed():  # the other processes wait in this step, so nothing can be tried

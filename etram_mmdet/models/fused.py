@@ -9,14 +9,15 @@ from mmcv.cnn.utils import fuse_conv_bn
 from torch import Tensor, nn
 
 
-def fused(model: nn.Module) -> nn.Module:
+def fused(model: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
     """A copy in evaluation mode with BatchNorm folded into the convolutions before it, as mmdet's ``--fuse-conv-bn``.
 
-    On a CPU with oneDNN, linear layers of the backbone also add their bias, and apply the GELU that follows, while the
-    product is still in the cache; PyTorch's own go over the result again for either.
+    On a CPU with oneDNN, unless autocast to ``dtype`` is wanted, linear layers of the backbone also add their bias, and
+    apply the GELU that follows, while the product is still in the cache; PyTorch's own go over the result for either.
     """
     model = fuse_conv_bn(copy.deepcopy(model).eval())
-    if torch.backends.mkldnn.is_available() and next(model.parameters()).device.type == "cpu":
+    is_float32_on_cpu = dtype is None and next(model.parameters()).device.type == "cpu"
+    if is_float32_on_cpu and torch.backends.mkldnn.is_available():
         _fuse_linear_layers(model.backbone)
     return model
 

@@ -9,6 +9,7 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
 from etram_mmdet.engine.rvt_weights import rvt_name
+from etram_mmdet.models.layers.recompute import recompute_layers
 from tests.golden import build_golden_detector, load_golden
 
 STEPS = 6
@@ -73,9 +74,19 @@ def frames(labels, hw):
     return samples
 
 
-def test_training_step_agrees(golden):
-    """Losses and gradients after back-propagation through three steps of time, from a given state."""
+@pytest.mark.parametrize("recomputed", [False, True])
+def test_training_step_agrees(golden, recomputed, monkeypatch):
+    """Losses and gradients after back-propagation through three steps of time, from a given state.
+
+    Also with frames going through the stages one by one, everything computed twice.
+    """
     model = build_golden_detector(golden).train()
+    if recomputed:
+        monkeypatch.setattr("etram_mmdet.models.backbones.maxvit_rnn.CPU_MAP_BYTES", 1)
+        for stage in model.backbone.stages:
+            stage.with_cp = True
+        for module in (model.neck, model.bbox_head):
+            recompute_layers(module)
     expected = golden["train"]
     features, _ = model.backbone(golden["inputs"][3:6].float(), expected["start_state"])
     samples = frames(expected["labels_cxcywh"], golden["meta"]["hw"])

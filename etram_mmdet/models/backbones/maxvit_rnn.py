@@ -12,8 +12,8 @@ from etram_mmdet.models.layers.attention import MLP_RATIO, AttentionBlock
 from etram_mmdet.models.layers.lstm import ConvLSTM, State
 from etram_mmdet.models.layers.recompute import recompute
 
-# What the widest map of the frames that go through a stage together may take, in bytes: a processor's cache, or enough
-# to keep a GPU busy while a checkpointed stage is computed again. Both were measured (docs/benchmarks.md).
+# What the widest map of the frames that go through a stage together may take, in bytes: a processor's cache (measured,
+# docs/benchmarks.md), or enough to keep a GPU busy while a checkpointed stage is computed again (not measured yet).
 CPU_MAP_BYTES = 2**25
 GPU_RECOMPUTED_MAP_BYTES = 2**28
 
