@@ -7,7 +7,6 @@ with the state carried. Post-processing depends on how many boxes the weights fi
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import torch
@@ -28,7 +27,7 @@ from etram_mmdet.benchmarks.sweep import sweep
 from etram_mmdet.engine.checkpoint import load_checkpoint_file
 from etram_mmdet.engine.config import load_config, sentences
 from etram_mmdet.engine.runner import load_strictly
-from etram_mmdet.events.written import written_aside
+from etram_mmdet.events.written import write_json
 from etram_mmdet.models.fused import fused
 
 
@@ -110,8 +109,7 @@ def main() -> None:
     with sentences():
         result = measure(args)
         if args.json:
-            with written_aside(args.json) as aside:
-                aside.write_text(json.dumps(result, indent=2) + "\n")
+            write_json(args.json, result)
     show(result)
 
 

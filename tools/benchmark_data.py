@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import tempfile
@@ -16,7 +15,7 @@ from etram_mmdet.events.blosc_chunks import Codec
 from etram_mmdet.events.class_sets import get_class_set
 from etram_mmdet.events.settings import Settings
 from etram_mmdet.events.sources import find_sources
-from etram_mmdet.events.written import written_aside
+from etram_mmdet.events.written import write_json
 
 
 def parse_args() -> argparse.Namespace:
@@ -55,8 +54,7 @@ def main() -> None:
     with sentences():
         result = measure(Path(args.src), args.class_set, args.codec)
         if args.json:
-            with written_aside(args.json) as aside:
-                aside.write_text(json.dumps(result, indent=2) + "\n")
+            write_json(args.json, result)
     print(f"{result['machine']}; largest recording {result['recording']}: {result['events'] / 1e6:.1f} M events")
     print(f"\npreprocessing to {result['codec']}, per frame (a frame is compressed while the next one is made)")
     for stage, ms in result["ms_per_frame"].items():

@@ -7,7 +7,6 @@ weights and input and take turns, so a ratio means the same on a busy machine.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import torch
@@ -18,7 +17,7 @@ from etram_mmdet.benchmarks.machine import machine
 from etram_mmdet.benchmarks.model import PRECISIONS, build_model
 from etram_mmdet.benchmarks.reference import Reference
 from etram_mmdet.engine.config import load_config, sentences
-from etram_mmdet.events.written import written_aside
+from etram_mmdet.events.written import write_json
 from etram_mmdet.models.fused import fused
 
 PARTS = ("streaming", "training", "memory", "evaluation")
@@ -80,8 +79,7 @@ def main() -> None:
     with sentences():
         result = measure(args)
         if args.json:
-            with written_aside(args.json) as aside:
-                aside.write_text(json.dumps(result, indent=2) + "\n")
+            write_json(args.json, result)
     show(args, result)
 
 

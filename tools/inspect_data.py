@@ -16,12 +16,12 @@ from etram_mmdet.engine.config import load_config, sentences
 from etram_mmdet.events.class_sets import CLASS_SETS
 from etram_mmdet.events.errors import InputError
 from etram_mmdet.events.settings import Settings
-from etram_mmdet.events.written import written_aside
+from etram_mmdet.events.written import write_json, written_aside
 from etram_mmdet.inspection.census import Census
 from etram_mmdet.inspection.figure import draw_census
 from etram_mmdet.inspection.fragment import fragment, usage
 from etram_mmdet.inspection.gather import take_census
-from etram_mmdet.inspection.report import as_dict, write_json
+from etram_mmdet.inspection.report import as_dict
 from etram_mmdet.inspection.table import tables, threshold_table
 from etram_mmdet.inspection.thresholds import RULES, Thresholds, all_thresholds
 from etram_mmdet.inspection.warnings import find_warnings

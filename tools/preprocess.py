@@ -65,7 +65,7 @@ def parse_args() -> argparse.Namespace:
         "--codec",
         choices=get_args(Codec),
         default=default.codec,
-        help="lz4 takes two to five times the room and is read more than twice as fast; RVT reads both",
+        help="lz4 takes two to five times the room and is read about twice as fast; RVT reads both",
     )
     parser.add_argument("--import", dest="modules", nargs="+", default=[], help="modules with your representations")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="recordings at a time")

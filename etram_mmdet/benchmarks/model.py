@@ -156,8 +156,8 @@ def macs_per_window(model: nn.Module, hw: tuple[int, int]) -> int:
     model.eval()
     batch = model.data_preprocessor(random_clips(model, 1, 1, hw, label_every=1))
     with _plain_attention(), FlopCounterMode(display=False) as counter:
-        features, _ = model.clip_features(batch["inputs"], batch["is_labelled"], None)
-        model.bbox_head(model.neck(features) if model.with_neck else features)
+        backbone, maps = streaming_functions(model, compiled=False)
+        maps(backbone(batch["inputs"], None)[0])
     return counter.get_total_flops() // 2
 
 

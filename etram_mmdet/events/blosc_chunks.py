@@ -20,6 +20,7 @@ _BLOCK_BYTES = 1 << 18
 _LEVEL = 1
 
 Codec = Literal["zstd", "lz4"]
+_CODEC_OF_NUMBER: dict[int, Codec] = {1: "lz4", 5: "zstd"}  # as the filter's settings name them
 
 blosc.set_nthreads(1)  # recordings are what runs in parallel
 blosc.set_releasegil(True)
@@ -40,11 +41,12 @@ def create_frames(
     )
 
 
-def write_frames(data: h5py.Dataset, frames: Iterable[np.ndarray], codec: Codec = "zstd") -> None:
+def write_frames(data: h5py.Dataset, frames: Iterable[np.ndarray]) -> None:
     """Store C-contiguous frames of one byte a cell.
 
     A frame is compressed while the next one is made, so ``frames`` must not reuse the memory of the frame before.
     """
+    codec = _CODEC_OF_NUMBER[data.id.get_create_plist().get_filter(0)[2][6]]
     with ThreadPoolExecutor(1) as pool:
         chunk = None
         for index, frame in enumerate(frames):

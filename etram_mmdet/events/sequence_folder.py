@@ -101,6 +101,6 @@ def write_representations(
     try:
         with h5py.File(path, "w") as file:
             data = create_frames(file, len(frames.repr_us), representation.shape, representation.dtype, codec)
-            write_frames(data, tensors, codec)
+            write_frames(data, tensors)
     except RuntimeError as error:  # what HDF5 makes of a full disk when it closes the file
         raise OSError(str(error)) from error

@@ -23,7 +23,7 @@ class Settings:
 
     ``representation`` is a config as :func:`build_representation` takes it, ``window_us`` the time that one image sees,
     ``sensor_px`` (width, height) for recordings that do not say, ``codec`` how Blosc compresses images: ``lz4`` is read
-    more than twice as fast as ``zstd`` and takes more room. The defaults are the reference's.
+    about twice as fast as ``zstd`` and takes more room. The defaults are the reference's.
     """
 
     preset: Preset = "etram"

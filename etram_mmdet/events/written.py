@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,12 @@ def written_aside(path: Path) -> Iterator[Path]:
     finally:
         if aside.is_file():
             aside.unlink()
+
+
+def write_json(path: Path, content: dict) -> None:
+    """``content`` as an indented file; raises ``InputError`` as :func:`written_aside` does."""
+    with written_aside(path) as aside:
+        aside.write_text(json.dumps(content, indent=2) + "\n")
 
 
 @contextmanager

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 
-from etram_mmdet.events.written import written_aside
 from etram_mmdet.inspection.census import Boxes, Census, RecordingCensus
 from etram_mmdet.inspection.thresholds import Thresholds
 
@@ -38,11 +35,6 @@ def as_dict(census: Census, warnings: list[str], thresholds: list[Thresholds]) -
         "warnings": warnings,
         "recordings": [_recording(census, r) for r in census.recordings],
     }
-
-
-def write_json(path: Path, content: dict) -> None:
-    with written_aside(path) as aside:
-        aside.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def _split(census: Census, split: str) -> dict:

@@ -22,7 +22,7 @@ def frames() -> np.ndarray:
 def test_hdf5_reads_what_was_written(tmp_path, frames, dtype, codec, blosc_number):
     frames = frames.view(dtype)
     with h5py.File(tmp_path / "a.h5", "w") as file:
-        write_frames(create_frames(file, 7, SHAPE, dtype, codec), iter(frames), codec)
+        write_frames(create_frames(file, 7, SHAPE, dtype, codec), iter(frames))
         assert file["data"].id.get_create_plist().get_filter(0)[2][6] == blosc_number
         assert file["data"].id.read_direct_chunk((0, 0, 0, 0))[1][2] >> 5 == min(blosc_number, 4)  # what packed it
     with h5py.File(tmp_path / "a.h5") as file:

@@ -23,7 +23,6 @@ class Downsample(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()
-        self.stride = stride
         kernel = 2 * stride - 1
         self.conv = nn.Conv2d(in_channels, channels, kernel, stride, kernel // 2, bias=False)
         self.norm = nn.LayerNorm(channels)
@@ -76,7 +75,7 @@ class MaxViTStage(nn.Module):
     def _frames_at_once(self, frames: Tensor) -> int:
         if frames.is_cuda and not self.with_cp:
             return len(frames)
-        pixels = frames.shape[-2] * frames.shape[-1] // self.downsample.stride**2
+        pixels = frames.shape[-2] * frames.shape[-1] // self.downsample.conv.stride[0] ** 2
         bytes_per_frame = 4 * MLP_RATIO * self.lstm.channels * pixels
         return max(1, (GPU_RECOMPUTED_MAP_BYTES if frames.is_cuda else CPU_MAP_BYTES) // bytes_per_frame)
 
