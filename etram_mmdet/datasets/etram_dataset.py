@@ -11,6 +11,7 @@ from mmengine.dataset import Compose
 from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
+from etram_mmdet.datasets.box_statistics import BoxStatistics
 from etram_mmdet.datasets.clips import ClipRequest, evaluation_segment, single_clips, training_segments
 from etram_mmdet.datasets.sequence import FolderSequence, Sequence
 from etram_mmdet.events.class_sets import ClassSet, get_class_set
@@ -105,6 +106,11 @@ class ETraMDataset(Dataset):
         """Number of boxes per class."""
         labels = [s.boxes_of(i)[1] for s in self.sequences for i in s.labelled]
         return np.bincount(np.concatenate(labels), minlength=len(self.metainfo["classes"]))
+
+    def box_statistics(self) -> BoxStatistics:
+        boxes = [s.boxes_of(i) for s in self.sequences for i in s.labelled]
+        bboxes, labels = map(np.concatenate, zip(*boxes, strict=True))
+        return BoxStatistics(tuple(self.metainfo["classes"]), labels, bboxes[:, 2:] - bboxes[:, :2])
 
     def __getitem__(self, request: ClipRequest) -> dict:
         sequence = self.sequences[request.recording]

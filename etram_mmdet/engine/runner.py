@@ -16,6 +16,7 @@ from etram_mmdet.engine.checkpoint import load_checkpoint_file, restore_historie
 from etram_mmdet.engine.hooks import PlainCheckpointHook
 from etram_mmdet.engine.resolve import check_classes, resolve, start_processes
 from etram_mmdet.events.errors import InputError
+from etram_mmdet.models.fit_to_data import fit_to_data
 
 
 @RUNNERS.register_module()
@@ -39,7 +40,10 @@ class StreamRunner(Runner):
         return runner
 
     def build_train_loop(self, loop: dict) -> BaseLoop:
-        return self._checked(super().build_train_loop(loop))
+        loop = self._checked(super().build_train_loop(loop))
+        for note in fit_to_data(self.model, loop.dataloader.dataset):
+            self.logger.info(note)
+        return loop
 
     def build_val_loop(self, loop: dict) -> BaseLoop:
         return self._checked(super().build_val_loop(loop))

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from etram_mmdet.events.errors import InputError
 
 ETRAM8 = ("pedestrian", "car", "bicycle", "bus", "motorbike", "truck", "tram", "wheelchair")
 ETRAM3 = ("pedestrian", "vehicle", "micro-mobility")
+# Groups by size, by lower-case class name, as ids mean different things in different label files.
+SIZE_GROUP_OF = {
+    **dict.fromkeys(("pedestrian", "bicycle", "motorbike", "motorcycle", "wheelchair", "micro-mobility"), "small"),
+    **dict.fromkeys(("car", "vehicle"), "medium"),
+    **dict.fromkeys(("truck", "bus", "tram"), "large"),
+}
 _PALETTE = (
     (255, 94, 58),
     (66, 165, 245),
@@ -60,3 +67,8 @@ def get_class_set(name: str) -> ClassSet:
     if name not in CLASS_SETS:
         raise InputError(f"unknown class_set {name!r}: expected one of {', '.join(CLASS_SETS)}")
     return CLASS_SETS[name]
+
+
+def small_classes(classes: Iterable[str]) -> tuple[str, ...]:
+    """Those of the names that stand for small road users."""
+    return tuple(name for name in classes if SIZE_GROUP_OF.get(name.lower()) == "small")

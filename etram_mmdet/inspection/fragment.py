@@ -7,7 +7,7 @@ import textwrap
 from pathlib import Path
 
 from etram_mmdet.inspection.census import Census
-from etram_mmdet.inspection.thresholds import GROUP_OF, Thresholds
+from etram_mmdet.inspection.thresholds import Thresholds
 
 USAGE = """\
 _base_ = ["./patch2.py", "{path}"]
@@ -41,4 +41,4 @@ def _meaning(census: Census, chosen: Thresholds) -> str:
 
 
 def _names(census: Census, group: str) -> str:
-    return ", ".join(name for name in census.classes if GROUP_OF.get(name.lower()) == group) or f"no {group} class"
+    return ", ".join(name for name in census.classes if SIZE_GROUP_OF.get(name.lower()) == group) or f"no {group} class"

@@ -6,15 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from etram_mmdet.events.class_sets import SIZE_GROUP_OF
 from etram_mmdet.events.errors import InputError
 from etram_mmdet.inspection.census import MEDIUM_PX2, SMALL_PX2, Census
 
-# By lower-case name, as class ids mean different things in different label files.
-GROUP_OF = {
-    **dict.fromkeys(("pedestrian", "bicycle", "motorbike", "motorcycle", "wheelchair", "micro-mobility"), "small"),
-    **dict.fromkeys(("car", "vehicle"), "medium"),
-    **dict.fromkeys(("truck", "bus", "tram"), "large"),
-}
 RULES = ("classes", "p25", "p30")
 FIXED = "fixed"
 _MEDIUM_PERCENTILE = 70  # of all boxes
@@ -41,7 +36,7 @@ def all_thresholds(census: Census) -> list[Thresholds]:
     boxes = census.boxes("train")
     if not len(boxes.labels):
         raise InputError(f"{census.data_root}: no training boxes, from which thresholds come; fill its split train")
-    groups = np.array([GROUP_OF.get(name.lower(), "") for name in census.classes])[boxes.labels]
+    groups = np.array([SIZE_GROUP_OF.get(name.lower(), "") for name in census.classes])[boxes.labels]
     return derive(boxes.areas_px2, groups)
 
 

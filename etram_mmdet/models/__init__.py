@@ -1,12 +1,17 @@
 from etram_mmdet.models.backbones.maxvit_rnn import MaxViTRNN
 from etram_mmdet.models.backbones.recurrent import RecurrentBackbone
 from etram_mmdet.models.data_preprocessor import EventDataPreprocessor
+from etram_mmdet.models.dense_heads.abc_yolox_head import ABCYOLOXHead
+from etram_mmdet.models.dense_heads.aux_small_yolox_head import AuxSmallYOLOXHead
 from etram_mmdet.models.dense_heads.rvt_yolox_head import RVTYOLOXHead
 from etram_mmdet.models.detectors.recurrent_detector import RecurrentDetector
+from etram_mmdet.models.fit_to_data import fit_to_data
 from etram_mmdet.models.losses.size_aware_iou_loss import SizeAwareIoULoss, size_weight
 from etram_mmdet.models.task_modules.rvt_simota_assigner import RVTSimOTAAssigner
 
 __all__ = [
+    "ABCYOLOXHead",
+    "AuxSmallYOLOXHead",
     "EventDataPreprocessor",
     "MaxViTRNN",
     "RVTSimOTAAssigner",
@@ -14,5 +19,6 @@ __all__ = [
     "RecurrentBackbone",
     "RecurrentDetector",
     "SizeAwareIoULoss",
+    "fit_to_data",
     "size_weight",
 ]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
+
 import torch
 from mmdet.models.dense_heads import YOLOXHead
 from mmdet.registry import MODELS
@@ -10,10 +13,25 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from etram_mmdet.models.dense_heads.targets import Predicted, Targets, match
+
 # torch's defaults, which RVT keeps; YOLOX and mmdet use eps 1e-3 and momentum 0.03.
 RVT_NORM = dict(type="BN", eps=1e-5, momentum=0.1)
 # Swish as one operator: mmdet's default, x * sigmoid(x), keeps an extra map for the backward pass.
 FUSED_SWISH = dict(type="SiLU", inplace=False)
+
+Maps = list[Tensor]  # one (B, C, H, W) per level
+
+
+def in_float32(method: Callable) -> Callable:
+    """Without autocast, whatever the precision of the maps that the head was given."""
+
+    @wraps(method)
+    def without_autocast(self, maps: Maps, *args, **kwargs):
+        with torch.autocast(maps[0].device.type, enabled=False):
+            return method(self, maps, *args, **kwargs)
+
+    return without_autocast
 
 
 @MODELS.register_module()
@@ -23,6 +41,9 @@ class RVTYOLOXHead(YOLOXHead):
     Half precision cannot hold areas of large boxes (65504 px2) nor the products of small probabilities. ``strides``
     and ``in_channels`` come from the backbone and neck (see :class:`RecurrentDetector`). Beside the losses it tells
     ``num_pos``, the number of positive priors (mean over processes) whose mean the losses are.
+
+    A variant overrides one of the ``*_terms`` methods, which return sums over priors, and sees which box each positive
+    prior is matched to; mmdet's own ``loss_by_feat`` keeps that to itself.
     """
 
     def __init__(
@@ -43,11 +64,48 @@ class RVTYOLOXHead(YOLOXHead):
             **kwargs,
         )
 
-    def loss_by_feat(self, cls_scores, bbox_preds, objectnesses, *args, **kwargs) -> dict[str, Tensor]:
-        self._num_pos = 0
-        with torch.autocast(cls_scores[0].device.type, enabled=False):
-            losses = super().loss_by_feat(*map(_float, (cls_scores, bbox_preds, objectnesses)), *args, **kwargs)
-        return losses | dict(num_pos=reduce_mean(cls_scores[0].new_tensor(self._num_pos, dtype=torch.float)))
+    @in_float32
+    def loss_by_feat(
+        self,
+        cls_scores: Maps,
+        bbox_preds: Maps,
+        objectnesses: Maps,
+        batch_gt_instances: list[InstanceData],
+        batch_img_metas: list[dict],
+        batch_gt_instances_ignore: None = None,
+    ) -> dict[str, Tensor]:
+        predicted = self.join_levels(cls_scores, bbox_preds, objectnesses)
+        targets = match(predicted, batch_gt_instances, self.assigner)
+        return self.mean_over_positives(self.loss_terms(predicted, targets), targets)
+
+    def join_levels(self, cls_scores: Maps, bbox_preds: Maps, objectnesses: Maps) -> Predicted:
+        sizes = [m.shape[2:] for m in cls_scores]
+        priors = self.prior_generator.grid_priors(sizes, torch.float, cls_scores[0].device, with_stride=True)
+        scores, deltas, objectness = map(flatten, (cls_scores, bbox_preds, objectnesses))
+        priors = torch.cat(priors)
+        return Predicted(scores, deltas, self._bbox_decode(priors, deltas), objectness.squeeze(-1), priors)
+
+    def mean_over_positives(self, terms: dict[str, Tensor], targets: Targets) -> dict[str, Tensor]:
+        num_pos = reduce_mean(targets.ious.new_tensor(len(targets.ious)))
+        return {name: term / num_pos.clamp(min=1) for name, term in terms.items()} | dict(num_pos=num_pos)
+
+    def loss_terms(self, predicted: Predicted, targets: Targets) -> dict[str, Tensor]:
+        """Sum of each loss over the batch."""
+        terms = dict(loss_obj=self.objectness_terms(predicted.objectness.view(-1, 1), targets))
+        if not len(targets.labels):  # every parameter stays part of the graph: DDP waits for its gradient
+            return terms | dict(loss_cls=predicted.scores.sum() * 0, loss_bbox=predicted.bboxes.sum() * 0)
+        return terms | dict(
+            loss_cls=self.class_terms(predicted.scores[targets.positive], targets),
+            loss_bbox=self.loss_bbox(predicted.bboxes[targets.positive], targets.bboxes),
+        )
+
+    def class_terms(self, scores: Tensor, targets: Targets) -> Tensor:
+        """``scores``: (M, K) logits of the positive priors."""
+        return self.loss_cls(scores, targets.soft_labels(self.num_classes))
+
+    def objectness_terms(self, objectness: Tensor, targets: Targets) -> Tensor:
+        """``objectness``: (B * P, 1) logits of all priors."""
+        return self.loss_obj(objectness, targets.positive.view(-1, 1).float())
 
     def _bbox_post_process(self, results: InstanceData, cfg: ConfigDict, *args, **kwargs) -> InstanceData:
         """At most ``nms_pre`` boxes reach NMS, as in mmdet's other heads: all those of fresh weights take seconds."""
@@ -55,16 +113,15 @@ class RVTYOLOXHead(YOLOXHead):
             results = results[results.scores.topk(cfg.nms_pre).indices]
         return super()._bbox_post_process(results, cfg, *args, **kwargs)
 
-    def _get_targets_single(self, *args) -> tuple:
-        """Counts on the way what mmdet's ``loss_by_feat`` keeps to itself."""
-        targets = super()._get_targets_single(*args)
-        self._num_pos += targets[-1]
-        return targets
-
-    def predict_by_feat(self, cls_scores, bbox_preds, objectnesses, *args, **kwargs) -> list:
-        with torch.autocast(cls_scores[0].device.type, enabled=False):
-            return super().predict_by_feat(*map(_float, (cls_scores, bbox_preds, objectnesses)), *args, **kwargs)
+    @in_float32
+    def predict_by_feat(self, cls_scores: Maps, bbox_preds: Maps, objectnesses: Maps, *args, **kwargs) -> list:
+        return super().predict_by_feat(*map(as_float, (cls_scores, bbox_preds, objectnesses)), *args, **kwargs)
 
 
-def _float(maps: list[Tensor]) -> list[Tensor]:
+def as_float(maps: Maps) -> Maps:
     return [m.float() for m in maps]
+
+
+def flatten(maps: Maps) -> Tensor:
+    """(B, C, H, W) of every level -> (B, P, C) in float32."""
+    return torch.cat([m.float().permute(0, 2, 3, 1).flatten(1, 2) for m in maps], 1)

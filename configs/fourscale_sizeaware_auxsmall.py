@@ -1,0 +1,6 @@
+# The origin's "ABC_sod_basic": four scales, size-aware loss, a second head for small road users on the two finest levels.
+_base_ = "./fourscale.py"
+
+model = dict(
+    bbox_head=dict(type="AuxSmallYOLOXHead", loss_bbox=dict(type="SizeAwareIoULoss", size_weight=2.0)),
+)

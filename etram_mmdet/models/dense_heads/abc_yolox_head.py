@@ -1,0 +1,151 @@
+"""Auxiliary balanced classifier (Lee, Shin, Kim, NeurIPS 2021) for a YOLOX head."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmdet.models.utils import multi_apply
+from mmdet.registry import MODELS
+from mmengine.dist import get_rank
+from mmengine.model import bias_init_with_prob
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from etram_mmdet.datasets.box_statistics import BoxStatistics
+from etram_mmdet.events.errors import InputError
+from etram_mmdet.models.dense_heads.rvt_yolox_head import Maps, RVTYOLOXHead, flatten, in_float32
+from etram_mmdet.models.dense_heads.targets import Targets, match
+
+_TEST_SCORES = ("balanced", "main", "mean")
+_BALANCE = ("draw", "expected")
+
+
+@MODELS.register_module()
+class ABCYOLOXHead(RVTYOLOXHead):
+    """A second classifier on the class features learns from a class-balanced share of the boxes.
+
+    Each ground-truth box takes part with probability (N_min / N_class)^``gamma``, N the number of training boxes of a
+    class and N_min that of the rarest class that has any; all positive priors of a box share one draw, and the sum is
+    divided by the number of all positives, as in the paper's L_cls. The paper has ``gamma=1``: with eTraM's
+    1853:1 imbalance that leaves 856 of 375,000 boxes, hence .5. ``balance='expected'`` weighs every box by its
+    probability instead of drawing, the same on average and with less noise. Gradients reach the shared features.
+
+    At test time ``test_scores='balanced'`` (the paper) lets it replace the main classifier; ``'mean'`` averages the two
+    probabilities, ``'main'`` ignores it.
+
+    Draws depend on ``seed``, the process and the number of steps so far, which checkpoints keep: a resumed training
+    draws what an uninterrupted one would have.
+    """
+
+    def __init__(
+        self,
+        *args,
+        gamma: float = 0.5,
+        balance: str = "draw",
+        test_scores: str = "balanced",
+        seed: int = 0,
+        **kwargs,
+    ) -> None:
+        if not 0 <= gamma <= 1:
+            raise InputError(f"ABCYOLOXHead: gamma={gamma}, expected 0 (no balancing) to 1 (the paper)")
+        for name, value, known in (("balance", balance, _BALANCE), ("test_scores", test_scores, _TEST_SCORES)):
+            if value not in known:
+                raise InputError(f"ABCYOLOXHead: {name}={value!r}, expected one of {', '.join(known)}")
+        super().__init__(*args, **kwargs)
+        self.gamma, self.balance, self.test_scores, self.seed = gamma, balance, test_scores, seed
+        self.register_buffer("keep_probability", torch.full((self.num_classes,), torch.nan))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+
+    def fit_to_data(self, boxes: BoxStatistics) -> str:
+        self.keep_probability.copy_(torch.from_numpy(keep_probability(boxes.counts, self.gamma)))
+        shares = ", ".join(
+            f"{name} {p:.3g}" for name, p in zip(boxes.classes, self.keep_probability.tolist(), strict=True)
+        )
+        return f"balanced classifier: share of boxes that it learns from: {shares}"
+
+    def _init_layers(self) -> None:
+        super()._init_layers()
+        self.multi_level_conv_abc = nn.ModuleList(
+            nn.Conv2d(self.feat_channels, self.cls_out_channels, 1) for _ in self.strides
+        )
+
+    def init_weights(self) -> None:
+        super().init_weights()
+        for conv in self.multi_level_conv_abc:
+            nn.init.constant_(conv.bias, bias_init_with_prob(0.01))
+
+    def forward(self, x: tuple[Tensor, ...]) -> tuple[Maps, Maps, Maps, Maps]:
+        """Class scores, boxes, objectness and balanced class scores of every level."""
+        return multi_apply(
+            self._forward_level,
+            x,
+            self.multi_level_cls_convs,
+            self.multi_level_reg_convs,
+            self.multi_level_conv_cls,
+            self.multi_level_conv_reg,
+            self.multi_level_conv_obj,
+            self.multi_level_conv_abc,
+        )
+
+    @staticmethod
+    def _forward_level(x: Tensor, cls_convs, reg_convs, conv_cls, conv_reg, conv_obj, conv_abc) -> tuple:
+        cls_feat, reg_feat = cls_convs(x), reg_convs(x)
+        return conv_cls(cls_feat), conv_reg(reg_feat), conv_obj(reg_feat), conv_abc(cls_feat)
+
+    @in_float32
+    def loss_by_feat(
+        self,
+        cls_scores: Maps,
+        bbox_preds: Maps,
+        objectnesses: Maps,
+        balanced_scores: Maps,
+        batch_gt_instances: list[InstanceData],
+        batch_img_metas: list[dict],
+        batch_gt_instances_ignore: None = None,
+    ) -> dict[str, Tensor]:
+        predicted = self.join_levels(cls_scores, bbox_preds, objectnesses)
+        targets = match(predicted, batch_gt_instances, self.assigner)
+        terms = self.loss_terms(predicted, targets)
+        terms["loss_abc"] = self.balanced_terms(flatten(balanced_scores), targets, batch_gt_instances)
+        return self.mean_over_positives(terms, targets)
+
+    def balanced_terms(self, scores: Tensor, targets: Targets, truth: list[InstanceData]) -> Tensor:
+        """``scores``: (B, P, K) logits of the balanced classifier."""
+        if not len(targets.labels):
+            return scores.sum() * 0
+        share = self.shares(torch.cat([boxes.labels for boxes in truth]))[targets.box_index, None]
+        wanted = targets.soft_labels(self.num_classes)
+        losses = F.binary_cross_entropy_with_logits(scores[targets.positive], wanted, reduction="none")
+        return (share * losses).sum()
+
+    def shares(self, labels: Tensor) -> Tensor:
+        """How much each of N boxes counts: 0 or 1 by a draw, or the probability of 1. Counts a step."""
+        if self.keep_probability.isnan().any():
+            raise InputError(
+                "ABCYOLOXHead: does not know how many boxes each class has; train with tools/train.py, or call "
+                "etram_mmdet.models.fit_to_data(model, dataset) first"
+            )
+        probability = self.keep_probability[labels]
+        if self.balance == "expected":
+            return probability
+        draws = np.random.default_rng((self.seed, get_rank(), int(self.steps))).random(len(labels))
+        self.steps += 1
+        return (torch.from_numpy(draws).to(probability) < probability).float()
+
+    @in_float32
+    def predict_by_feat(self, cls_scores: Maps, bbox_preds: Maps, objectnesses: Maps, balanced_scores: Maps, **kwargs):
+        scores = [self._test_logits(*level) for level in zip(cls_scores, balanced_scores, strict=True)]
+        return super().predict_by_feat(scores, bbox_preds, objectnesses, **kwargs)
+
+    def _test_logits(self, main: Tensor, balanced: Tensor) -> Tensor:
+        if self.test_scores == "mean":
+            return ((main.float().sigmoid() + balanced.float().sigmoid()) / 2).logit()
+        return balanced if self.test_scores == "balanced" else main
+
+
+def keep_probability(counts: np.ndarray, gamma: float) -> np.ndarray:
+    """(N_min / N)^gamma of each class, over the classes that have boxes; the others keep every box, should one come."""
+    present = counts > 0
+    rarest = counts[present].min(initial=counts.max())
+    return np.where(present, (rarest / np.maximum(counts, 1)) ** gamma, 1.0)

@@ -1,0 +1,116 @@
+"""A second head for small road users on the finest levels, after the origin's experiment "ABC_sod_basic"."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from mmcv.cnn import ConvModule
+from mmdet.registry import MODELS
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from etram_mmdet.datasets.box_statistics import BoxStatistics
+from etram_mmdet.events.class_sets import ETRAM8, small_classes
+from etram_mmdet.events.errors import InputError
+from etram_mmdet.models.dense_heads.rvt_yolox_head import FUSED_SWISH, RVT_NORM, RVTYOLOXHead
+
+UNKNOWN = -1
+
+
+@MODELS.register_module()
+class AuxSmallYOLOXHead(RVTYOLOXHead):
+    """:class:`RVTYOLOXHead` with a YOLOX head for ``small_classes`` alone on the finest ``aux_levels`` maps.
+
+    Its maps first pass two 3x3 convolutions of their own; it learns from the boxes of its classes only, and its losses
+    (``aux_loss_*``) count ``aux_weight`` times. At test time it is dropped, as in the origin, unless ``merge_at_test``:
+    then its boxes join those of the main head before NMS.
+
+    The origin named classes by number and got [2, 3, 4], bicycle, *bus* and motorbike, no pedestrians. Here they are
+    named by name, and the training data say which number that is.
+
+    Raises:
+        InputError: when the training data have no class of such a name.
+    """
+
+    def __init__(
+        self,
+        *args,
+        small_classes: Sequence[str] = small_classes(ETRAM8),
+        aux_levels: int = 2,
+        aux_weight: float = 2.0,
+        merge_at_test: bool = False,
+        **kwargs,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        if not 1 <= aux_levels <= len(self.strides):
+            raise InputError(
+                f"AuxSmallYOLOXHead: aux_levels={aux_levels}, expected 1 to {len(self.strides)}, the levels of the head"
+            )
+        self.small_classes, self.aux_levels = tuple(small_classes), aux_levels
+        self.aux_weight, self.merge_at_test = aux_weight, merge_at_test
+        self.aux_stems = nn.ModuleList(self._stem() for _ in range(aux_levels))
+        self.aux_head = RVTYOLOXHead(
+            num_classes=len(self.small_classes),
+            in_channels=self.in_channels,
+            feat_channels=self.feat_channels,
+            stacked_convs=self.stacked_convs,
+            strides=self.strides[:aux_levels],
+            train_cfg=self.train_cfg,
+            test_cfg=self.test_cfg,
+        )
+        self.register_buffer("class_of_small", torch.full((len(self.small_classes),), UNKNOWN))
+
+    def _stem(self) -> nn.Sequential:
+        width = self.in_channels
+        conv = ConvModule(width, width, 3, padding=1, norm_cfg=RVT_NORM, act_cfg=FUSED_SWISH)
+        return nn.Sequential(conv, nn.Conv2d(width, width, 3, padding=1))
+
+    def fit_to_data(self, boxes: BoxStatistics) -> str:
+        missing = [name for name in self.small_classes if name not in boxes.classes]
+        if missing:
+            raise InputError(
+                f"AuxSmallYOLOXHead: small_classes names {', '.join(missing)}, but the data have "
+                f"{', '.join(boxes.classes)}; set model.bbox_head.small_classes to some of these"
+            )
+        self.class_of_small.copy_(torch.tensor([boxes.classes.index(name) for name in self.small_classes]))
+        counts = boxes.counts[self.class_of_small.cpu().numpy()]
+        listed = ", ".join(f"{name} {count}" for name, count in zip(self.small_classes, counts, strict=True))
+        return f"auxiliary head for small road users: boxes that it learns from: {listed}"
+
+    def loss(self, x: tuple[Tensor, ...], batch_data_samples: list) -> dict[str, Tensor]:
+        losses = super().loss(x, batch_data_samples)
+        truth = [self._small_only(sample.gt_instances) for sample in batch_data_samples]
+        metas = [sample.metainfo for sample in batch_data_samples]
+        aux = self.aux_head.loss_by_feat(*self._aux_maps(x), truth, metas)
+        return losses | {f"aux_{name}": loss * self.aux_weight for name, loss in aux.items() if "loss" in name}
+
+    def predict(self, x: tuple[Tensor, ...], batch_data_samples: list, rescale: bool = False) -> list[InstanceData]:
+        if not self.merge_at_test:
+            return super().predict(x, batch_data_samples, rescale)
+        metas = [sample.metainfo for sample in batch_data_samples]
+        main = self.predict_by_feat(*self(x), batch_img_metas=metas, with_nms=False)
+        small = self.aux_head.predict_by_feat(*self._aux_maps(x), batch_img_metas=metas, with_nms=False)
+        for boxes in small:
+            boxes.labels = self._known_classes()[boxes.labels]
+        return [
+            self._bbox_post_process(InstanceData.cat([ours, more]), self.test_cfg, rescale, True, meta)
+            for ours, more, meta in zip(main, small, metas, strict=True)
+        ]
+
+    def _aux_maps(self, x: tuple[Tensor, ...]) -> tuple:
+        return self.aux_head([stem(level) for stem, level in zip(self.aux_stems, x[: self.aux_levels], strict=True)])
+
+    def _small_only(self, truth: InstanceData) -> InstanceData:
+        is_class = truth.labels[:, None] == self._known_classes()  # (N, small classes)
+        small = truth[is_class.any(1)]
+        small.labels = is_class[is_class.any(1)].int().argmax(1)
+        return small
+
+    def _known_classes(self) -> Tensor:
+        if (self.class_of_small == UNKNOWN).any():
+            raise InputError(
+                "AuxSmallYOLOXHead: does not know the numbers of its classes; train with tools/train.py, or call "
+                "etram_mmdet.models.fit_to_data(model, dataset) first"
+            )
+        return self.class_of_small
