@@ -17,7 +17,12 @@ default_hooks = dict(
     ),
     sampler_seed=None,  # StreamBatchSampler counts its own passes
 )
-custom_hooks = [dict(type="ResultsCsvHook"), dict(type="FiniteLossHook", interval=50), dict(type="DataWaitHook")]
+custom_hooks = [
+    dict(type="ResultsCsvHook"),
+    dict(type="RunRecordHook"),
+    dict(type="FiniteLossHook", interval=50),
+    dict(type="DataWaitHook"),
+]
 log_processor = dict(type="LogProcessor", window_size=50, by_epoch=False)
 log_level = "INFO"
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from etram_mmdet.events.class_sets import small_classes
 from etram_mmdet.events.errors import InputError
 
 from .frames import Frame
@@ -21,8 +22,9 @@ def coco_metrics(frames: Sequence[Frame], classes: Sequence[str]) -> dict[str, f
     """COCO's numbers, as pycocotools gives them for frames in this order.
 
     Returns:
-        AP, AP50, AP75, AR1, AR10, AR100; AP and AR100 with suffix _S, _M, _L; AP and AP50 with suffix _<class>; and the
-        counts ``frames`` and ``boxes``. Means are over the classes that have ground truth. What has no ground truth (a
+        AP, AP50, AP75, AR1, AR10, AR100; AP and AR100 with suffix _S, _M, _L; AP and AP50 with suffix _<class>;
+        AP_small_classes, the mean over pedestrian, bicycle, motorbike, wheelchair and the like; and the counts
+        ``frames`` and ``boxes``. Means are over the classes that have ground truth. What has no ground truth (a
         class, a size) has no key: COCO's own -1 would pass for a number in an average or a plot.
 
     Raises:
@@ -46,7 +48,8 @@ def coco_metrics(frames: Sequence[Frame], classes: Sequence[str]) -> dict[str, f
     for k, name in enumerate(classes):
         metrics[f"AP_{name}"] = _mean(precision[:, :, k, 0, -1])
         metrics[f"AP50_{name}"] = _mean(precision[0, :, k, 0, -1])
-    metrics.update(frames=len(frames), boxes=boxes)
+    small = [metrics[f"AP_{name}"] for name in small_classes(classes) if metrics[f"AP_{name}"] is not None]
+    metrics.update(AP_small_classes=float(np.mean(small)) if small else None, frames=len(frames), boxes=boxes)
     return {key: value for key, value in metrics.items() if value is not None}
 
 
@@ -70,7 +73,7 @@ def format_table(metrics: dict[str, float], boxes: Sequence[int], classes: Seque
         (
             f"protocol {PROTOCOL}",
             f"{metrics['frames']} frames, {metrics['boxes']} boxes",
-            line("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L"),
+            line("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L", "AP_small_classes"),
             line("AR1", "AR10", "AR100", "AR100_S", "AR100_M", "AR100_L"),
             *rows,
         )

@@ -12,7 +12,7 @@ from mmengine.logging import print_log
 
 from etram_mmdet.events.errors import InputError
 
-from .coco_protocol import boxes_per_class, coco_metrics, format_table
+from .coco_protocol import PROTOCOL, boxes_per_class, coco_metrics, format_table
 from .frames import Frame, frame_of, merge
 
 
@@ -30,6 +30,7 @@ class EventCocoMetric(BaseMetric):
     """
 
     default_prefix = "coco"
+    protocol = PROTOCOL
 
     def __init__(self, prefix: str | None = None) -> None:
         super().__init__(prefix=prefix)

@@ -1,0 +1,62 @@
+"""What has to be known of a training run before its numbers may stand beside another's."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from mmdet.registry import HOOKS
+from mmengine.dist import get_world_size, master_only
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from etram_mmdet.benchmarks.machine import machine
+from etram_mmdet.datasets.fingerprint import fingerprint
+from etram_mmdet.evaluation.event_coco_metric import EventCocoMetric
+from etram_mmdet.events.written import write_json
+
+RUN_FILE = "run.json"
+
+
+def run_record(runner: Runner) -> dict:
+    """Samples, schedule, data, post-processing, protocol, seed, machine and commit of a training run."""
+    cfg = runner.cfg
+    batch, steps = cfg.train_dataloader.batch_size * get_world_size(), runner.train_loop.max_iters
+    val = runner.val_loop if cfg.get("val_cfg") else None
+    metric = next((m for m in val.evaluator.metrics if isinstance(m, EventCocoMetric)), None) if val else None
+    return dict(
+        steps=steps,
+        batch=batch,
+        samples=steps * batch,
+        clip_length=cfg.train_dataloader.dataset.clip_length,
+        base_lr=cfg.base_lr,
+        lr=cfg.optim_wrapper.optimizer.lr,
+        seed=runner.seed,
+        train_data=fingerprint(runner.train_dataloader.dataset),
+        val_data=fingerprint(val.dataloader.dataset) if val else None,
+        protocol=metric.protocol if metric else None,
+        test_cfg=cfg.model.test_cfg.to_dict(),
+        parameters=sum(p.numel() for p in runner.model.parameters()),
+        machine=machine(next(runner.model.parameters()).device),
+        commit=commit(),
+    )
+
+
+@HOOKS.register_module()
+class RunRecordHook(Hook):
+    """Write :func:`run_record` to ``run.json`` in the work folder when training starts."""
+
+    @master_only
+    def before_train(self, runner: Runner) -> None:
+        write_json(Path(runner.work_dir) / RUN_FILE, run_record(runner))
+
+
+def commit() -> str:
+    """Short hash of the checked-out commit of this package, with a + where files differ; empty without git."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
+        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return head.stdout.strip() + "+" * bool(changed.stdout.strip())
