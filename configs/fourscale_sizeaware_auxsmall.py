@@ -1,4 +1,4 @@
-# The origin's "ABC_sod_basic": four scales, size-aware loss, a second head for small road users on the two finest levels.
+# The origin's "ABC_sod_basic": four scales, size-aware loss, a second head for small road users on two levels.
 _base_ = "./fourscale.py"
 
 model = dict(

@@ -39,6 +39,28 @@ def apply_options(cfg: Config, options: dict | None) -> None:
         cfg.merge_from_dict({key: value, **shared})
 
 
+def config_differences(before: dict, after: dict, path: str = "") -> list[str]:
+    """One line per setting that differs, like ``model.backbone.patch_size: 4, now 2``; lists count as one setting."""
+    lines = []
+    for key in sorted({*before, *after}):
+        old, new = before.get(key), after.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            lines += config_differences(old, new, f"{path}{key}.")
+        elif _as_lists(old) != _as_lists(new):
+            lines.append(f"{path}{key}: {_short(old)}, now {_short(new)}")
+    return lines
+
+
+def _as_lists(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _as_lists(v) for key, v in value.items()}
+    return [_as_lists(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def _short(value: object) -> str:
+    return value["type"] if isinstance(value, dict) and "type" in value else "unset" if value is None else str(value)
+
+
 def config_for_checkpoint(config: str | Path | None, checkpoint: str | Path, options: dict | None) -> Config:
     """The config to test a checkpoint with: its own, or ``config`` where that describes the same model.
 

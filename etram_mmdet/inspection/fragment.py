@@ -6,6 +6,7 @@ import os
 import textwrap
 from pathlib import Path
 
+from etram_mmdet.events.class_sets import SIZE_GROUP_OF
 from etram_mmdet.inspection.census import Census
 from etram_mmdet.inspection.thresholds import Thresholds
 

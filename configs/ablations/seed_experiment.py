@@ -1,0 +1,34 @@
+# The experiments that this project comes from, at equal samples seen, with the same schedule, threshold and protocol:
+# python tools/ablate.py configs/ablations/seed_experiment.py
+baseline = "baseline"
+seeds = (0, 1, 2)
+samples = 600_000  # 100,000 steps of batch 6
+runs = dict(
+    baseline=dict(config="configs/baseline.py"),
+    sizeaware=dict(config="configs/sizeaware.py"),
+    fourscale=dict(config="configs/fourscale.py"),
+    fourscale_sizeaware_auxsmall=dict(
+        config="configs/fourscale_sizeaware_auxsmall.py",
+        note='the origin\'s "ABC", with pedestrians among its small classes',
+    ),
+    patch2_sizeaware_batch2_as_run=dict(
+        config="configs/patch2_sizeaware.py",
+        samples=200_000,
+        note="the origin's 15.64 %: as many steps as the baseline, a third of its samples",
+    ),
+    patch2_sizeaware_batch2=dict(
+        config="configs/patch2_sizeaware.py", note="the same at equal samples: three times the steps"
+    ),
+    patch2_stages234_sizeaware_batch6=dict(
+        config="configs/patch2_stages234_sizeaware.py",
+        options={"train_dataloader.batch_size": 6},
+        note="strides 4, 8, 16, as the origin's code had it",
+    ),
+    patch2_sizeaware_batch6=dict(config="configs/patch2_sizeaware_batch6.py"),
+    patch2_batch6=dict(config="configs/patch2.py", options={"train_dataloader.batch_size": 6}),
+    patch2_sizeaware_abc_batch6=dict(
+        config="configs/patch2_sizeaware_abc.py",
+        options={"train_dataloader.batch_size": 6},
+        note="auxiliary balanced classifier as published (NeurIPS 2021), gamma .5",
+    ),
+)

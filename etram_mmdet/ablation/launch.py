@@ -1,0 +1,130 @@
+"""Train the runs of a plan, one per device at a time; whatever is finished stays finished."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from mmengine.config import Config
+
+from etram_mmdet.ablation.plan import Plan, Variant
+from etram_mmdet.engine.config import config_differences
+from etram_mmdet.engine.run_record import RUN_FILE
+from etram_mmdet.events.errors import InputError
+from etram_mmdet.events.written import written_aside
+
+CONFIG_FILE = "ordered.py"
+LOG_FILE = "train.log"
+
+
+def run_folder(out: Path, variant: Variant, seed: int) -> Path:
+    return out / variant.name / f"seed_{seed}"
+
+
+def finished_result(folder: Path, variant: Variant) -> dict | None:
+    """Record and metrics of a finished run: those of its last step, never of an earlier one; else ``None``."""
+    table, record = folder / "results.csv", folder / RUN_FILE
+    if not table.is_file() or not record.is_file():
+        return None
+    with table.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "val" and int(row["step"]) == variant.steps]
+    if not rows:
+        return None
+    return json.loads(record.read_text()) | dict(
+        metrics={key: float(value) for key, value in rows[-1].items() if key not in ("split", "step") and value}
+    )
+
+
+class Launcher:
+    """Trains with ``train_tool`` (tools/train.py), each run in a process of its own that logs into its folder.
+
+    ``devices``: GPU numbers, or "cpu" once for every run that shall go at a time; those share the cores. ``say`` prints
+    progress.
+    """
+
+    def __init__(self, plan: Plan, out: Path, devices: list[str], train_tool: Path, say: Callable = print) -> None:
+        self.plan, self.out, self.devices, self.train_tool, self.say = plan, out, devices, train_tool, say
+        self.processes: set[subprocess.Popen] = set()
+        self.failed: list[str] = []
+        self.seconds: list[float] = []
+
+    def run(self) -> list[str]:
+        """Train what is not finished; returns a sentence for each run that failed. A kill stops all processes."""
+        waiting = queue.SimpleQueue()
+        todo = [run for run in self.plan.runs if finished_result(run_folder(self.out, *run), run[0]) is None]
+        for run in todo:
+            self._place_order(*run)
+            waiting.put(run)
+        self.say(f"{len(self.plan.runs)} runs, {len(self.plan.runs) - len(todo)} of them finished before")
+        threads = [threading.Thread(target=self._work, args=(d, waiting), daemon=True) for d in self.devices]
+        try:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                while thread.is_alive():  # short waits, so that Ctrl-C is noticed
+                    thread.join(0.2)
+        finally:
+            for process in list(self.processes):
+                process.terminate()
+        return self.failed
+
+    def _place_order(self, variant: Variant, seed: int) -> None:
+        """Write the config of the run; refuse to go on with a folder where another was begun."""
+        path, cfg = run_folder(self.out, variant, seed) / CONFIG_FILE, variant.config_for(seed)
+        if path.is_file():
+            differences = config_differences(Config.fromfile(path).to_dict(), cfg.to_dict())
+            if differences:
+                raise InputError(
+                    f"{path.parent}: a run with other settings was begun there ({'; '.join(differences[:5])}); delete "
+                    "it or choose another --out"
+                )
+        with written_aside(path) as aside:
+            aside.write_text(cfg.pretty_text)
+
+    def _work(self, device: str, waiting: queue.SimpleQueue) -> None:
+        while True:
+            try:
+                variant, seed = waiting.get_nowait()
+            except queue.Empty:
+                return
+            self._train(device, variant, seed, waiting)
+
+    def _train(self, device: str, variant: Variant, seed: int, waiting: queue.SimpleQueue) -> None:
+        folder, start = run_folder(self.out, variant, seed), time.monotonic()
+        with (folder / LOG_FILE).open("a") as log:
+            process = subprocess.Popen(
+                self._command(folder), stdout=log, stderr=subprocess.STDOUT, env=self._environment(device)
+            )
+            self.processes.add(process)
+            code = process.wait()
+            self.processes.discard(process)
+        minutes = (time.monotonic() - start) / 60
+        self.seconds.append(60 * minutes)
+        result = finished_result(folder, variant)
+        if code or result is None:
+            last = [line for line in (folder / LOG_FILE).read_text().splitlines() if line.strip()][-1:]
+            self.failed.append(f"{variant.name} seed {seed}: {''.join(last)} ({folder / LOG_FILE})")
+            self.say(f"FAILED {self.failed[-1]}")
+            return
+        left = waiting.qsize() * sum(self.seconds) / len(self.seconds) / len(self.devices) / 60
+        ap = result["metrics"]["coco/AP"]
+        self.say(f"{variant.name} seed {seed} on {device}: AP {ap:.4f} in {minutes:.1f} min, about {left:.0f} min left")
+
+    def _command(self, folder: Path) -> list[str]:
+        resume = ["--resume"] if (folder / "last_checkpoint").is_file() else []
+        config = str(folder / CONFIG_FILE)
+        return [sys.executable, str(self.train_tool), config, "--work-dir", str(folder), *resume]
+
+    def _environment(self, device: str) -> dict[str, str]:
+        if device != "cpu":
+            return {**os.environ, "CUDA_VISIBLE_DEVICES": device}
+        threads = max(1, len(os.sched_getaffinity(0)) // self.devices.count("cpu"))
+        return {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": str(threads)}

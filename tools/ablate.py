@@ -1,0 +1,64 @@
+"""Train and compare configs at equal samples seen: python tools/ablate.py configs/ablations/NAME.py
+
+Each run of the file is trained with each seed and evaluated once, after its last step. Finished runs are kept, an
+interrupted one goes on from its last checkpoint: call the same command again. The table tells what may not be compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+from etram_mmdet.ablation.compare import compare
+from etram_mmdet.ablation.figure import draw_ablation
+from etram_mmdet.ablation.launch import Launcher, finished_result, run_folder
+from etram_mmdet.ablation.plan import Plan, load_plan
+from etram_mmdet.ablation.table import format_table
+from etram_mmdet.engine.config import sentences
+from etram_mmdet.events.written import written_aside
+
+
+def parse_args() -> argparse.Namespace:
+    gpus = [str(i) for i in range(torch.cuda.device_count())]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("plan", metavar="ABLATION.py", help="for example configs/ablations/seed_experiment.py")
+    parser.add_argument("--out", type=Path, help="where runs, table and figure go; default: work_dirs/ablations/NAME")
+    parser.add_argument(
+        "--devices",
+        nargs="+",
+        default=gpus or ["cpu"],
+        help="GPU numbers, one run each at a time; or cpu, as often as runs shall go at a time (default: %(default)s)",
+    )
+    parser.add_argument("--table-only", action="store_true", help="train nothing; tabulate what has finished")
+    return parser.parse_args()
+
+
+def summarise(plan: Plan, out: Path) -> None:
+    found = [(v, [finished_result(run_folder(out, v, seed), v) for seed in plan.seeds]) for v in plan.variants]
+    rows = compare([(variant, [result for result in results if result]) for variant, results in found])
+    table = format_table(rows)
+    with written_aside(out / "table.md") as aside:
+        aside.write_text(table)
+    draw_ablation(rows, out / "ablation.png")
+    print(f"\n{table}\n{out / 'table.md'}, {out / 'ablation.png'}")
+
+
+def main() -> None:
+    args = parse_args()
+    with sentences():
+        plan = load_plan(args.plan)
+        out = args.out or Path("work_dirs/ablations", Path(args.plan).stem)
+        failed = []
+        if not args.table_only:
+            say = lambda line: print(line, flush=True)  # noqa: E731
+            failed = Launcher(plan, out, args.devices, Path(__file__).with_name("train.py"), say).run()
+        summarise(plan, out)
+    if failed:
+        sys.exit(f"error: {len(failed)} runs failed:\n  " + "\n  ".join(failed))
+
+
+if __name__ == "__main__":
+    main()
