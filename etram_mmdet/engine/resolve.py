@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from etram_mmdet.events.errors import InputError
 from etram_mmdet.events.representations import channels_of
-from etram_mmdet.models.detectors.fill_from_backbone import takes_key
+from etram_mmdet.models.takes_key import takes_key
 
 
 def resolve(cfg: Config, device: str) -> list[str]:

@@ -4,21 +4,36 @@ from etram_mmdet.models.data_preprocessor import EventDataPreprocessor
 from etram_mmdet.models.dense_heads.abc_yolox_head import ABCYOLOXHead
 from etram_mmdet.models.dense_heads.aux_small_yolox_head import AuxSmallYOLOXHead
 from etram_mmdet.models.dense_heads.rvt_yolox_head import RVTYOLOXHead
+from etram_mmdet.models.dense_heads.size_aware_yolox_head import SizeAwareYOLOXHead
 from etram_mmdet.models.detectors.recurrent_detector import RecurrentDetector
 from etram_mmdet.models.fit_to_data import fit_to_data
-from etram_mmdet.models.losses.size_aware_iou_loss import SizeAwareIoULoss, size_weight
+from etram_mmdet.models.losses.class_losses import EQLV2ClassLoss, SeesawClassLoss, SmoothedClassLoss
+from etram_mmdet.models.losses.feedback_iou_loss import FeedbackIoULoss
+from etram_mmdet.models.losses.nwd_loss import NWDLoss, nwd
+from etram_mmdet.models.losses.size_aware_iou_loss import SizeAwareIoULoss
+from etram_mmdet.models.losses.size_weight import SizeWeight, size_weight
+from etram_mmdet.models.task_modules.nwd_simota_assigner import NWDSimOTAAssigner
 from etram_mmdet.models.task_modules.rvt_simota_assigner import RVTSimOTAAssigner
 
 __all__ = [
     "ABCYOLOXHead",
     "AuxSmallYOLOXHead",
+    "EQLV2ClassLoss",
     "EventDataPreprocessor",
+    "FeedbackIoULoss",
     "MaxViTRNN",
+    "NWDLoss",
+    "NWDSimOTAAssigner",
     "RVTSimOTAAssigner",
     "RVTYOLOXHead",
     "RecurrentBackbone",
     "RecurrentDetector",
+    "SeesawClassLoss",
     "SizeAwareIoULoss",
+    "SizeAwareYOLOXHead",
+    "SizeWeight",
+    "SmoothedClassLoss",
     "fit_to_data",
+    "nwd",
     "size_weight",
 ]

@@ -90,5 +90,5 @@ def test_only_the_box_term_changes():
 def test_refuses_with_a_sentence():
     with pytest.raises(InputError, match=r"size_weight=0\.5"):
         SizeAwareIoULoss(size_weight=0.5)
-    with pytest.raises(InputError, match="'exponential', 'step' or 'linear'"):
+    with pytest.raises(InputError, match="mode='cubic', expected one of exponential, step, linear"):
         size_weight(torch.ones(1), mode="cubic")

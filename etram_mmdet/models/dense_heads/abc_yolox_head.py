@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from etram_mmdet.datasets.box_statistics import BoxStatistics
 from etram_mmdet.events.errors import InputError
 from etram_mmdet.models.dense_heads.rvt_yolox_head import Maps, RVTYOLOXHead, flatten, in_float32
-from etram_mmdet.models.dense_heads.targets import Targets, match
+from etram_mmdet.models.dense_heads.targets import Targets
 
 _TEST_SCORES = ("balanced", "main", "mean")
 _BALANCE = ("draw", "expected")
@@ -105,7 +105,7 @@ class ABCYOLOXHead(RVTYOLOXHead):
         batch_gt_instances_ignore: None = None,
     ) -> dict[str, Tensor]:
         predicted = self.join_levels(cls_scores, bbox_preds, objectnesses)
-        targets = match(predicted, batch_gt_instances, self.assigner)
+        targets = self.match(predicted, batch_gt_instances)
         terms = self.loss_terms(predicted, targets)
         terms["loss_abc"] = self.balanced_terms(flatten(balanced_scores), targets, batch_gt_instances)
         return self.mean_over_positives(terms, targets)

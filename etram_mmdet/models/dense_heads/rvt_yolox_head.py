@@ -14,6 +14,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from etram_mmdet.models.dense_heads.targets import Predicted, Targets, match
+from etram_mmdet.models.takes_key import takes_key
 
 # torch's defaults, which RVT keeps; YOLOX and mmdet use eps 1e-3 and momentum 0.03.
 RVT_NORM = dict(type="BN", eps=1e-5, momentum=0.1)
@@ -48,15 +49,18 @@ class RVTYOLOXHead(YOLOXHead):
 
     def __init__(
         self,
-        *args,
+        num_classes: int,
+        *,
         in_channels: int,
         feat_channels: int | None = None,
         norm_cfg: dict = RVT_NORM,
         act_cfg: dict = FUSED_SWISH,
         **kwargs,
     ) -> None:
+        if "loss_cls" in kwargs and takes_key(kwargs["loss_cls"], "num_classes"):
+            kwargs["loss_cls"] = dict(kwargs["loss_cls"], num_classes=num_classes)
         super().__init__(
-            *args,
+            num_classes,
             in_channels=in_channels,
             feat_channels=feat_channels or in_channels,
             norm_cfg=norm_cfg,
@@ -75,7 +79,7 @@ class RVTYOLOXHead(YOLOXHead):
         batch_gt_instances_ignore: None = None,
     ) -> dict[str, Tensor]:
         predicted = self.join_levels(cls_scores, bbox_preds, objectnesses)
-        targets = match(predicted, batch_gt_instances, self.assigner)
+        targets = self.match(predicted, batch_gt_instances)
         return self.mean_over_positives(self.loss_terms(predicted, targets), targets)
 
     def join_levels(self, cls_scores: Maps, bbox_preds: Maps, objectnesses: Maps) -> Predicted:
@@ -84,6 +88,13 @@ class RVTYOLOXHead(YOLOXHead):
         scores, deltas, objectness = map(flatten, (cls_scores, bbox_preds, objectnesses))
         priors = torch.cat(priors)
         return Predicted(scores, deltas, self._bbox_decode(priors, deltas), objectness.squeeze(-1), priors)
+
+    def match(self, predicted: Predicted, truth: list[InstanceData]) -> Targets:
+        return match(predicted, self.class_probabilities(predicted.scores), truth, self.assigner)
+
+    def class_probabilities(self, scores: Tensor) -> Tensor:
+        """Sigmoid of logits (..., K), unless the class loss has ``probabilities`` of its own."""
+        return getattr(self.loss_cls, "probabilities", torch.sigmoid)(scores.detach())
 
     def mean_over_positives(self, terms: dict[str, Tensor], targets: Targets) -> dict[str, Tensor]:
         num_pos = reduce_mean(targets.ious.new_tensor(len(targets.ious)))
@@ -100,7 +111,9 @@ class RVTYOLOXHead(YOLOXHead):
         )
 
     def class_terms(self, scores: Tensor, targets: Targets) -> Tensor:
-        """``scores``: (M, K) logits of the positive priors."""
+        """``scores``: (M, K) logits of the positive priors. A loss that says ``takes_labels`` gets no IoUs."""
+        if getattr(self.loss_cls, "takes_labels", False):
+            return self.loss_cls(scores, targets.labels)
         return self.loss_cls(scores, targets.soft_labels(self.num_classes))
 
     def objectness_terms(self, objectness: Tensor, targets: Targets) -> Tensor:
@@ -115,6 +128,9 @@ class RVTYOLOXHead(YOLOXHead):
 
     @in_float32
     def predict_by_feat(self, cls_scores: Maps, bbox_preds: Maps, objectnesses: Maps, *args, **kwargs) -> list:
+        if hasattr(self.loss_cls, "probabilities"):  # mmdet takes the sigmoid of what it is given
+            maps = ((m.float().movedim(1, -1)) for m in cls_scores)
+            cls_scores = [self.class_probabilities(m).logit().movedim(-1, 1) for m in maps]
         return super().predict_by_feat(*map(as_float, (cls_scores, bbox_preds, objectnesses)), *args, **kwargs)
 
 

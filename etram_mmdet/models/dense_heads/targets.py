@@ -39,7 +39,7 @@ class Targets(NamedTuple):
 
 
 @torch.no_grad()
-def match(predicted: Predicted, truth: list[InstanceData], assigner) -> Targets:
+def match(predicted: Predicted, class_probabilities: Tensor, truth: list[InstanceData], assigner) -> Targets:
     """Let ``assigner`` match every frame's priors to its boxes (``truth``: ``bboxes``, ``labels`` of each frame).
 
     As in YOLOX, priors stand at the centre of their cell for this, while boxes are decoded from its corner.
@@ -50,7 +50,7 @@ def match(predicted: Predicted, truth: list[InstanceData], assigner) -> Targets:
     matched, first_box = [], 0
     for frame, boxes in enumerate(truth):
         if len(boxes):
-            scores = predicted.scores[frame].sigmoid() * predicted.objectness[frame, :, None].sigmoid()
+            scores = class_probabilities[frame] * predicted.objectness[frame, :, None].sigmoid()
             candidates = InstanceData(bboxes=predicted.bboxes[frame], scores=scores.sqrt_(), priors=priors)
             result = assigner.assign(pred_instances=candidates, gt_instances=boxes, gt_instances_ignore=None)
             chosen = result.gt_inds > 0

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-import inspect
 
-from mmdet.registry import MODELS
 from torch import nn
 
 from etram_mmdet.events.errors import InputError
 from etram_mmdet.models.backbones.recurrent import RecurrentBackbone
+from etram_mmdet.models.takes_key import takes_key
 
 
 def fill_from_backbone(
@@ -56,12 +55,6 @@ def _fill(cfg: dict, name: str, **known) -> None:
             cfg[key] = actual
         elif stated is not None and _plain(stated) != _plain(actual):
             raise InputError(_contradiction(f"{name}.{key}", stated, actual))
-
-
-def takes_key(cfg: dict, key: str) -> bool:
-    """Whether the class that a model config names has a parameter ``key``."""
-    cls = cfg["type"] if inspect.isclass(cfg["type"]) else MODELS.get(cfg["type"])
-    return any(key in inspect.signature(c.__init__).parameters for c in cls.__mro__)
 
 
 def _plain(value):

@@ -46,7 +46,8 @@ class RVTSimOTAAssigner(BaseAssigner):
         if len(candidates):
             preds = pred_instances[candidates]
             ious = bbox_overlaps(boxes, preds.bboxes)
-            cost = self._cost(preds.scores, labels, ious) + OUTSIDE_COST * ~near[:, candidates]
+            similarity = self._similarity(boxes, preds.bboxes, ious)
+            cost = self._cost(preds.scores, labels, similarity) + OUTSIDE_COST * ~near[:, candidates]
             matched, box_of = self._match(cost, ious)
             index = candidates[matched]
             gt_inds[index] = box_of + 1
@@ -59,12 +60,16 @@ class RVTSimOTAAssigner(BaseAssigner):
         distance = (priors[None, :, :2] - centers[:, None]).abs().amax(-1)  # (N, P)
         return distance < self.center_radius * priors[:, 2]
 
-    def _cost(self, scores: Tensor, labels: Tensor, ious: Tensor) -> Tensor:
+    def _similarity(self, boxes: Tensor, predicted: Tensor, ious: Tensor) -> Tensor:
+        """(N, P') in [0, 1]: how well predictions fit boxes, for the cost."""
+        return ious
+
+    def _cost(self, scores: Tensor, labels: Tensor, similarity: Tensor) -> Tensor:
         """(N, P') cost; BCE against a one-hot target is that of all-zero plus the difference at the class."""
         zero_bce = F.binary_cross_entropy(scores, torch.zeros_like(scores), reduction="none")
         one_bce = F.binary_cross_entropy(scores, torch.ones_like(scores), reduction="none")
         class_cost = zero_bce.sum(-1) + (one_bce - zero_bce).t()[labels]
-        return class_cost - self.iou_weight * torch.log(ious + 1e-8)
+        return class_cost - self.iou_weight * torch.log(similarity + 1e-8)
 
     def _match(self, cost: Tensor, ious: Tensor) -> tuple[Tensor, Tensor]:
         """Indices of the matched candidates and of their boxes."""

@@ -1,0 +1,47 @@
+"""YOLOX head whose class and objectness losses count small boxes more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from mmdet.registry import MODELS
+from torch import Tensor
+
+from etram_mmdet.events.errors import InputError
+from etram_mmdet.models.dense_heads.rvt_yolox_head import RVTYOLOXHead
+from etram_mmdet.models.dense_heads.targets import Targets
+from etram_mmdet.models.losses.size_weight import SizeWeight
+
+_TERMS = ("cls", "obj")
+
+
+@MODELS.register_module()
+class SizeAwareYOLOXHead(RVTYOLOXHead):
+    """Weighs the ``terms`` ``cls`` and ``obj`` of positive priors by the size of their box; the box term has a slot.
+
+    ``size_weight`` holds the keys of :class:`SizeWeight`. Priors without a box keep weight 1.
+    """
+
+    def __init__(self, *args, terms: Sequence[str] = _TERMS, size_weight: dict | None = None, **kwargs) -> None:
+        if not terms or set(terms) - set(_TERMS):
+            raise InputError(f"SizeAwareYOLOXHead: terms={list(terms)}, expected {' or '.join(_TERMS)}, or both")
+        super().__init__(*args, **kwargs)
+        self.terms, self.weights = tuple(terms), SizeWeight(**(size_weight or {}))
+        if "cls" in terms and getattr(self.loss_cls, "takes_labels", False):
+            raise InputError(
+                f"SizeAwareYOLOXHead: {type(self.loss_cls).__name__} weighs classes itself; leave cls out of terms"
+            )
+
+    def class_terms(self, scores: Tensor, targets: Targets) -> Tensor:
+        if "cls" not in self.terms:
+            return super().class_terms(scores, targets)
+        weight = self.weights(targets.areas_px2())[:, None]
+        return self.loss_cls(scores, targets.soft_labels(self.num_classes), weight=weight)
+
+    def objectness_terms(self, objectness: Tensor, targets: Targets) -> Tensor:
+        if "obj" not in self.terms:
+            return super().objectness_terms(objectness, targets)
+        positive = targets.positive.view(-1, 1)
+        weight = torch.ones_like(objectness).masked_scatter(positive, self.weights(targets.areas_px2()))
+        return self.loss_obj(objectness, positive.float(), weight=weight)

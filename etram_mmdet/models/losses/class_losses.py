@@ -1,0 +1,71 @@
+"""Losses for the class slot of a YOLOX head, which trains class scores on positive priors only."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from mmdet.models.losses import EQLV2Loss, SeesawLoss
+from mmdet.registry import MODELS
+from torch import Tensor, nn
+
+from etram_mmdet.events.errors import InputError
+
+OFF = -50.0  # logit of a class that is never predicted
+
+
+@MODELS.register_module()
+class SmoothedClassLoss(nn.Module):
+    """Sum of binary cross entropy against softened targets: t (1 - ``smoothing``) + ``smoothing`` / K.
+
+    Szegedy et al., CVPR 2016. With ``smoothing=0`` it is YOLOX's own class loss.
+    """
+
+    def __init__(self, smoothing: float = 0.1, loss_weight: float = 1.0) -> None:
+        super().__init__()
+        if not 0 <= smoothing < 1:
+            raise InputError(f"SmoothedClassLoss: smoothing={smoothing}, expected 0 to below 1")
+        self.smoothing, self.loss_weight = smoothing, loss_weight
+
+    def forward(self, scores: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """``scores`` logits and ``target`` (M, K); ``weight`` (M, 1)."""
+        soft = target * (1 - self.smoothing) + self.smoothing / target.shape[1]
+        return self.loss_weight * F.binary_cross_entropy_with_logits(scores, soft, weight, reduction="sum")
+
+
+@MODELS.register_module()
+class EQLV2ClassLoss(EQLV2Loss):
+    """mmdet's :class:`EQLV2Loss` (Tan et al., CVPR 2021) for K class scores.
+
+    mmdet's has a column more, for the background, which YOLOX keeps in its objectness; that column is filled in as
+    never predicted and so costs nothing. The target is 1 at the class of the box, not its IoU. Each process gathers
+    its own gradient statistics.
+    """
+
+    takes_labels = True
+
+    def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """``scores`` (M, K) logits, ``labels`` (M,); a sum, where mmdet's is a mean over M."""
+        loss = len(labels) * super().forward(F.pad(scores, (0, 1), value=OFF), labels)
+        del self.pred_class_logits, self.gt_classes  # mmdet keeps them, and with them the graph of this step
+        return loss
+
+
+@MODELS.register_module()
+class SeesawClassLoss(SeesawLoss):
+    """mmdet's :class:`SeesawLoss` (Wang et al., CVPR 2021) for K class scores, which become a softmax.
+
+    Its own objectness part is left out: YOLOX has one. The target is the class of the box, not its IoU.
+    """
+
+    takes_labels = True
+
+    def __init__(self, num_classes: int, p: float = 0.8, q: float = 2.0, loss_weight: float = 1.0) -> None:
+        super().__init__(num_classes=num_classes, p=p, q=q, loss_weight=loss_weight, reduction="sum")
+
+    def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """``scores`` (M, K) logits, ``labels`` (M,)."""
+        return super().forward(F.pad(scores, (0, 2)), labels)["loss_cls_classes"]
+
+    @staticmethod
+    def probabilities(logits: Tensor) -> Tensor:
+        """Of the classes, over the last axis."""
+        return logits.softmax(-1)

@@ -1,0 +1,65 @@
+"""IoU loss whose weights follow from how well each size is doing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from mmdet.models.losses import iou_loss
+from mmdet.registry import MODELS
+from torch import Tensor, nn
+
+from etram_mmdet.events.errors import InputError
+
+
+@MODELS.register_module()
+class FeedbackIoULoss(nn.Module):
+    """Sum of ``loss_weight`` * w(size bin) * (1 - IoU^2): sizes that lag behind count more, up to ``max_weight``.
+
+    The origin sketched a size-aware loss "with feedback" and never defined it. Here boxes fall into bins by the square
+    root of their area (edges in network pixels); a bin's weight is its running mean loss over that of all boxes,
+    limited to [1, ``max_weight``], and 1 until the bin has been seen. Running means keep ``momentum`` of their past
+    each step that sees the bin; they are buffers, so that a resumed training goes on with them. Each process keeps its
+    own, from the boxes that it sees.
+    """
+
+    def __init__(
+        self,
+        loss_weight: float = 5.0,
+        edges_px: Sequence[float] = (8, 16, 32, 64, 128),
+        max_weight: float = 2.0,
+        momentum: float = 0.99,
+        eps: float = 1e-16,
+    ) -> None:
+        super().__init__()
+        if max_weight < 1 or not 0 <= momentum < 1:
+            raise InputError(
+                f"FeedbackIoULoss: max_weight={max_weight}, momentum={momentum}; expected at least 1, and 0 to below 1"
+            )
+        self.loss_weight, self.max_weight, self.momentum, self.eps = loss_weight, max_weight, momentum, eps
+        self.register_buffer("edges_px", torch.tensor(edges_px, dtype=torch.float))
+        self.register_buffer("bin_loss", torch.full((len(edges_px) + 1,), torch.nan))
+        self.register_buffer("mean_loss", torch.tensor(torch.nan))
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """``pred`` and ``target``: (N, 4) boxes xyxy in network pixels."""
+        per_box = iou_loss(pred, target, mode="square", eps=self.eps, reduction="none")
+        bins = torch.bucketize((target[:, 2:] - target[:, :2]).prod(1).sqrt(), self.edges_px)
+        loss = self.loss_weight * (self.weights()[bins] * per_box).sum()
+        if self.training and len(target):
+            self._remember(per_box.detach(), bins)
+        return loss
+
+    def weights(self) -> Tensor:
+        """Weight of each bin, from the steps before this one."""
+        return (self.bin_loss / self.mean_loss).nan_to_num(1.0).clamp(1.0, self.max_weight)
+
+    def _remember(self, per_box: Tensor, bins: Tensor) -> None:
+        total = per_box.new_zeros(len(self.bin_loss)).index_add_(0, bins, per_box)
+        now = total / torch.bincount(bins, minlength=len(self.bin_loss))  # NaN where there is no box
+        self.bin_loss.copy_(self._running(self.bin_loss, now))
+        self.mean_loss.copy_(self._running(self.mean_loss, per_box.mean()))
+
+    def _running(self, past: Tensor, now: Tensor) -> Tensor:
+        mixed = self.momentum * past + (1 - self.momentum) * now
+        return torch.where(past.isnan(), now, torch.where(now.isnan(), past, mixed))

@@ -1,0 +1,150 @@
+"""What holds for every loss, head and assigner of a variant."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from mmdet.registry import MODELS, TASK_UTILS
+from mmengine.optim import OptimWrapper
+
+from etram_mmdet.engine.config import load_config
+from etram_mmdet.models.detectors.micro_batches import StreamDataParallel
+from tests.conftest import ROOT
+from tests.test_models.plugins import PLUGINS, build_plugin, data_with
+from tests.test_models.test_detector import BACKBONE, batch, build, losses, predictions
+
+each_plugin = pytest.mark.parametrize("name", PLUGINS)
+
+
+def one_class(label: int, **kwargs) -> dict:
+    data = batch(**kwargs)
+    for frame in (f for track in data["data_samples"] for f in track):
+        frame.gt_instances.labels.fill_(label)
+    return data
+
+
+def total(result: dict) -> torch.Tensor:
+    return sum(loss for name, loss in result.items() if "loss" in name)
+
+
+def gradients(model, data) -> dict[str, torch.Tensor]:
+    model.zero_grad()
+    total(losses(model, data)).backward()
+    return {name: p.grad for name, p in model.named_parameters()}
+
+
+def test_every_plugin_of_the_package_is_here():
+    """Those of the registries that are neither the baseline's parts nor made to be inherited from."""
+    baseline = {"MaxViTRNN", "EventDataPreprocessor", "RecurrentDetector", "RVTYOLOXHead", "RVTSimOTAAssigner"}
+    ours = {
+        name
+        for registry in (MODELS, TASK_UTILS)
+        for name, cls in registry.module_dict.items()
+        if cls.__module__.startswith("etram_mmdet.")
+    }
+    assert ours - baseline == set(PLUGINS)
+
+
+@each_plugin
+def test_off_by_default(name):
+    assert name not in load_config(ROOT / "configs" / "baseline.py").pretty_text
+
+
+@each_plugin
+def test_changes_the_loss(name):
+    """After a step, since feedback and equalization need one to know anything."""
+    results = []
+    for model in (build().train(), build_plugin(name)):
+        losses(model, batch(seed=3))
+        results.append(losses(model, batch(seed=4)))
+    plain, changed = results
+    assert any(key not in plain or not torch.allclose(plain[key], changed[key], rtol=1e-4) for key in changed)
+
+
+@each_plugin
+def test_gradients_are_finite_and_reach_every_parameter(name):
+    for key, grad in gradients(build_plugin(name), batch()).items():
+        assert grad is not None and grad.isfinite().all(), key
+
+
+@each_plugin
+@pytest.mark.parametrize("data", [dict(boxes=0), dict(labelled=((0, 0),) * 3)], ids=["no boxes", "no labels"])
+def test_survives_frames_without_boxes(name, data):
+    found = gradients(build_plugin(name), batch(**data))
+    assert all(grad is not None and grad.isfinite().all() for grad in found.values())
+
+
+@each_plugin
+@pytest.mark.parametrize("label", [0, 1, 2], ids=["common", "rare", "absent from the training data"])
+def test_survives_one_class(name, label):
+    model = build_plugin(name)
+    for seed in (1, 2):
+        result = losses(model, one_class(label, seed=seed))
+        assert all(loss.isfinite() for loss in result.values())
+    total(result).backward()
+
+
+@each_plugin
+def test_survives_one_class_of_training_data(name):
+    model = build_plugin(name, data_with(0, 0, 0))
+    assert total(losses(model, batch())).isfinite()
+
+
+@each_plugin
+def test_survives_half_precision(name):
+    model = build_plugin(name)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        result = losses(model, batch())
+    assert all(loss.dtype == torch.float32 and loss.isfinite() for loss in result.values())
+    total(result).backward()
+
+
+@each_plugin
+def test_checkpointing_changes_no_gradient(name):
+    plain = gradients(build_plugin(name), batch())
+    again = gradients(build_plugin(name, with_cp=True, backbone=dict(BACKBONE, with_cp=True)), batch())
+    for key, grad in plain.items():
+        torch.testing.assert_close(again[key], grad, rtol=1e-4, atol=1e-6, msg=key)
+
+
+@each_plugin
+def test_a_fresh_copy_from_its_weights_predicts_the_same(name):
+    """What a test needs of the training data is in the checkpoint."""
+    model = build_plugin(name)
+    losses(model, batch())
+    copy = build(**PLUGINS[name])
+    copy.load_state_dict(model.state_dict())
+    ours, theirs = predictions(model, batch(seed=7)), predictions(copy, batch(seed=7))
+    for one, other in zip(ours, theirs, strict=True):
+        scores = one.pred_instances.scores
+        assert torch.equal(scores, other.pred_instances.scores) and scores.numel()
+        assert ((scores >= 0) & (scores <= 1)).all()
+
+
+def test_two_processes_agree():
+    """One of them sees no box in its second step; afterwards both hold the same weights, for every plugin."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    mp.start_processes(_two_steps, args=(port,), nprocs=2, start_method="fork")
+
+
+def _two_steps(rank: int, port: int) -> None:
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", rank=rank, world_size=2)
+    for name in PLUGINS:
+        model = StreamDataParallel(build_plugin(name), broadcast_buffers=False)
+        wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=1e-3))
+        model.train_step(batch(seed=rank), wrapper)
+        model.train_step(batch(is_first=(False, False), boxes=2 * rank, seed=2), wrapper)
+        flat = torch.cat([p.detach().flatten() for p in model.parameters()])
+        both = [torch.empty_like(flat) for _ in range(2)]
+        dist.all_gather(both, flat)
+        assert flat.isfinite().all() and torch.equal(*both), name
+    dist.destroy_process_group()
