@@ -42,7 +42,7 @@ class Row:
 def obstacles(record: dict, baseline: dict) -> list[str]:
     """What differs between two runs besides their models, so that a difference of their AP would mean nothing.
 
-    Equal samples at another batch size take other steps; that belongs to a recipe, like its learning rate, and is shown.
+    Equal samples at another batch size take other steps; that belongs to a recipe, as its rate does, and is shown.
     """
     pairs = [
         ("samples", record["samples"], baseline["samples"]),

@@ -53,8 +53,8 @@ def load_plan(path: str | Path) -> Plan:
     """Read an ablation: a config file with these variables.
 
     ``runs``: name -> ``config`` (as seen from where the tool is called), ``options`` (as ``--cfg-options``),
-    ``samples``, ``note``; ``baseline``: the name that the others are compared with; ``seeds``; ``samples``: clips that each run trains on,
-    unless it says otherwise; ``common``: options of all runs.
+    ``samples``, ``note``; ``baseline``: the name that the others are compared with; ``seeds``; ``samples``: clips that
+    each run trains on, unless it says otherwise; ``common``: options of all runs.
 
     Raises:
         InputError: for a missing file, unknown or missing keys, and samples that are no multiple of a batch.
