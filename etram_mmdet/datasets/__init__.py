@@ -1,4 +1,7 @@
+from etram_mmdet.datasets.affine import ClipAffine
+from etram_mmdet.datasets.clip_orders import ClassWeightedOrder, ClipOrder, RepeatFactorOrder, ShuffledOrder
 from etram_mmdet.datasets.clips import ClipRequest, Segment
+from etram_mmdet.datasets.copy_paste import ClipCopyPaste
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
 from etram_mmdet.datasets.event_transforms import EventDrop, EventNoise, EventPolarityFlip, EventTimeJitter
 from etram_mmdet.datasets.raw_event_dataset import RawEventDataset
@@ -6,7 +9,11 @@ from etram_mmdet.datasets.samplers import StreamBatchSampler, StreamEvalBatchSam
 from etram_mmdet.datasets.transforms import ClipFlip, ClipZoom, PackClip
 
 __all__ = [
+    "ClassWeightedOrder",
+    "ClipAffine",
+    "ClipCopyPaste",
     "ClipFlip",
+    "ClipOrder",
     "ClipRequest",
     "ClipZoom",
     "ETraMDataset",
@@ -16,7 +23,9 @@ __all__ = [
     "EventTimeJitter",
     "PackClip",
     "RawEventDataset",
+    "RepeatFactorOrder",
     "Segment",
+    "ShuffledOrder",
     "StreamBatchSampler",
     "StreamEvalBatchSampler",
 ]

@@ -12,7 +12,7 @@ from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
 from etram_mmdet.datasets.box_statistics import BoxStatistics
-from etram_mmdet.datasets.clips import ClipRequest, evaluation_segment, single_clips, training_segments
+from etram_mmdet.datasets.clips import ClipRequest, Segment, evaluation_segment, single_clips, training_segments
 from etram_mmdet.datasets.sequence import FolderSequence, Sequence
 from etram_mmdet.events.class_sets import ClassSet, get_class_set
 from etram_mmdet.events.errors import InputError
@@ -24,8 +24,9 @@ class ETraMDataset(Dataset):
     """All sequences of ``data_root/split`` in RVT's layout, served clip by clip.
 
     An item is asked for with a :class:`ClipRequest`, which ``StreamBatchSampler`` makes, and is what ``pipeline``
-    returns for a dict of ``frames`` uint8 or int8 (T, C, H, W), ``bboxes`` and ``labels`` (one array per frame, network
-    pixels), ``frame_metas`` (one dict per frame) and ``rng``, which is the same for all clips of a stream's pass.
+    returns for a dict of ``frames`` uint8 or int8 (T, C, H, W), ``bboxes``, ``labels`` and ``tracks`` (one array per
+    frame, network pixels), ``frame_metas`` (one dict per frame) and ``rng``, which is the same for all clips of a
+    stream's pass. ``dataset`` and ``request`` are for transforms that take something from other recordings.
 
     ``representation`` and ``window_us`` say which of a folder's tensors to read (default: RVT's). ``class_set`` names
     what the ids in the label files mean; ``metainfo`` overrides its class names and palette. ``test_mode`` serves every
@@ -107,6 +108,13 @@ class ETraMDataset(Dataset):
         labels = [s.boxes_of(i)[1] for s in self.sequences for i in s.labelled]
         return np.bincount(np.concatenate(labels), minlength=len(self.metainfo["classes"]))
 
+    def boxes_per_class(self, segment: Segment) -> np.ndarray:
+        """Number of boxes per class (K,) on the labelled frames of a segment."""
+        sequence = self.sequences[segment.recording]
+        first, last = np.searchsorted(sequence.labelled, (segment.start, segment.stop))
+        labels = [sequence.boxes_of(i)[1] for i in sequence.labelled[first:last]]
+        return np.bincount(np.concatenate([np.empty(0, np.int64), *labels]), minlength=len(self.metainfo["classes"]))
+
     def box_statistics(self) -> BoxStatistics:
         boxes = [s.boxes_of(i) for s in self.sequences for i in s.labelled]
         bboxes, labels = map(np.concatenate, zip(*boxes, strict=True))
@@ -118,15 +126,19 @@ class ETraMDataset(Dataset):
         if request.stop > request.start:
             frames[: request.stop - request.start] = self.read_frames(sequence, request)
         indices = range(request.start, request.start + self.clip_length)
-        bboxes, labels = zip(*(sequence.boxes_of(i if i < request.stop else -1) for i in indices), strict=True)
+        labelled = [i if i < request.stop else -1 for i in indices]  # no frame -1: padding has no boxes
+        bboxes, labels = zip(*map(sequence.boxes_of, labelled), strict=True)
         return self.pipeline(
             dict(
                 frames=frames,
                 bboxes=list(bboxes),
                 labels=list(labels),
+                tracks=[sequence.tracks_of(i) for i in labelled],
                 frame_metas=[self._frame_meta(sequence, request, i) for i in indices],
                 streamed=request.streamed,
                 rng=np.random.default_rng(request.seed or 0),
+                dataset=self,
+                request=request,
             )
         )
 

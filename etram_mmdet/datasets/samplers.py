@@ -16,11 +16,11 @@ import heapq
 import math
 from collections.abc import Iterator
 
-import numpy as np
 from mmdet.registry import DATA_SAMPLERS
 from mmengine.dist import get_dist_info
 from torch.utils.data import Sampler
 
+from etram_mmdet.datasets.clip_orders import ClipOrder, build_order
 from etram_mmdet.datasets.clips import ClipRequest, Segment
 from etram_mmdet.events.errors import InputError
 
@@ -36,27 +36,11 @@ def cut(segment: Segment, k: int, clip_length: int, **request) -> ClipRequest:
     return ClipRequest(segment.recording, start, stop, **request)
 
 
-class Shuffled:
-    """Endless shuffled passes over ``items``; any position can be asked for, none depends on another."""
-
-    def __init__(self, items: list[Segment], seed: int) -> None:
-        self.items, self.seed = items, seed
-        self._pass = (-1, np.empty(0, int))
-
-    def __getitem__(self, position: int) -> tuple[Segment, tuple[int, ...]]:
-        """The item there, and a seed that no other position of any pass has."""
-        number, offset = divmod(position, len(self.items))
-        if self._pass[0] != number:
-            self._pass = number, np.random.default_rng((self.seed, number)).permutation(len(self.items))
-        index = int(self._pass[1][offset])
-        return self.items[index], (self.seed, number, index)
-
-
 class _Lanes:
-    """Streams over ``lanes`` lanes: a free lane takes the next segment of the shuffled order."""
+    """Streams over ``lanes`` lanes: a free lane takes the next segment of the order."""
 
-    def __init__(self, segments: list[Segment], clip_length: int, lanes: int, seed: int) -> None:
-        self.order, self.clip_length = Shuffled(segments, seed), clip_length
+    def __init__(self, order: ClipOrder, clip_length: int, lanes: int) -> None:
+        self.order, self.clip_length = order, clip_length
         self.free_at = [(0, lane) for lane in range(lanes)]  # heap of (iteration, lane)
         self.current: list[tuple] = [()] * lanes  # segment, seed, iteration of its first clip
         self.taken = 0
@@ -85,21 +69,36 @@ class StreamBatchSampler(Sampler):
     random, the others lanes. Lanes and random rows are counted over all processes: W processes of batch size B see
     together what one process of batch size W * B sees.
 
+    ``stream_order`` and ``random_order`` name the order in which lanes take streams and random rows take clips, as
+    ``dict(type=...)`` of a ``ClipOrder``; shuffled passes without.
+
     ``seek(n)`` starts at iteration n without reading what lies before.
 
     Raises:
-        InputError: for an unknown mode, a mixed batch of fewer than two rows, a dataset without a clip.
+        InputError: for an unknown mode, a mixed batch of fewer than two rows, a dataset without a clip, an order of
+            rows that no batch has.
     """
 
-    def __init__(self, sampler: Sampler, batch_size: int, mode: str = "stream", random_share: float = 0.5) -> None:
+    def __init__(
+        self,
+        sampler: Sampler,
+        batch_size: int,
+        mode: str = "stream",
+        random_share: float = 0.5,
+        stream_order: dict | None = None,
+        random_order: dict | None = None,
+    ) -> None:
         if batch_size < 1:
             raise InputError(f"StreamBatchSampler: batch_size={batch_size}, expected at least 1 (train_dataloader)")
         self.dataset, self.seed = sampler.dataset, sampler.seed or 0
         self.batch_size, self.mode = batch_size, mode
         self.rank, self.world_size = get_dist_info()
         self.random_rows = self._random_rows(random_share)
+        self.stream_rows = batch_size - self.random_rows
         if not self.dataset.segments:
             raise InputError(f"StreamBatchSampler: {self.dataset} holds no labelled frame to train on")
+        self.streams = self._order("stream", stream_order, self.stream_rows, self.dataset.segments)
+        self.clips = self._order("random", random_order, self.random_rows, self.dataset.single_clips)
         self.first_iteration = 0
 
     def _random_rows(self, share: float) -> int:
@@ -110,34 +109,40 @@ class StreamBatchSampler(Sampler):
             raise InputError(f"StreamBatchSampler: mode={self.mode!r}, expected one of {', '.join(rows)}")
         return rows[self.mode]
 
+    def _order(self, kind: str, order: dict | None, rows: int, items: list[Segment]) -> ClipOrder | None:
+        if order is not None and not rows:
+            raise InputError(
+                f"StreamBatchSampler: {kind}_order={order}, but batches of mode={self.mode!r} and batch_size="
+                f"{self.batch_size} have no {kind} row; leave {kind}_order out or choose another mode"
+            )
+        return build_order(order, items, self.seed, self.dataset) if rows else None
+
     def seek(self, iteration: int) -> None:
         """Make the next pass over this sampler start at ``iteration``."""
         self.first_iteration = iteration
 
     def __iter__(self) -> Iterator[list[ClipRequest]]:
-        stream_rows = self.batch_size - self.random_rows
         lanes = None
-        if stream_rows:
-            lanes = _Lanes(self.dataset.segments, self.dataset.clip_length, stream_rows * self.world_size, self.seed)
-        clips = Shuffled(self.dataset.single_clips, self.seed) if self.random_rows else None
+        if self.stream_rows:
+            lanes = _Lanes(self.streams, self.dataset.clip_length, self.stream_rows * self.world_size)
         iteration = self.first_iteration
         while True:
-            streams = lanes.at(iteration)[self.rank * stream_rows :][:stream_rows] if lanes else []
-            yield streams + [self._random(clips, iteration, row) for row in range(self.random_rows)]
+            streams = lanes.at(iteration)[self.rank * self.stream_rows :][: self.stream_rows] if lanes else []
+            yield streams + [self._random(iteration, row) for row in range(self.random_rows)]
             iteration += 1
 
-    def _random(self, clips: Shuffled, iteration: int, row: int) -> ClipRequest:
+    def _random(self, iteration: int, row: int) -> ClipRequest:
         draw = self.rank * self.random_rows + row
-        segment, seed = clips[iteration * self.random_rows * self.world_size + draw]
-        lane = self.world_size * (self.batch_size - self.random_rows) + draw
+        segment, seed = self.clips[iteration * self.random_rows * self.world_size + draw]
+        lane = self.world_size * self.stream_rows + draw
         return ClipRequest(*segment, is_first=True, lane=lane, seed=seed, streamed=False)
 
     def __len__(self) -> int:
-        """Batches in which the data are seen once."""
+        """Batches in which shuffled passes show the data once, whatever the order: so variants count epochs alike."""
         if self.mode == "random":
             return math.ceil(len(self.dataset.single_clips) / (self.batch_size * self.world_size))
         clips = sum(num_clips(s, self.dataset.clip_length) for s in self.dataset.segments)
-        return math.ceil(clips / ((self.batch_size - self.random_rows) * self.world_size))
+        return math.ceil(clips / (self.stream_rows * self.world_size))
 
 
 @DATA_SAMPLERS.register_module()

@@ -22,8 +22,8 @@ class Sequence(ABC):
     """Frames and boxes of one recording.
 
     ``boxes_of(i)`` are the boxes of frame i in network pixels: ``bboxes`` float32 (n, 4) xyxy and ``labels`` int64
-    (n,); ``labelled`` the ascending indices of the frames that were labelled, also where they hold no box; ``t_us``
-    the times at which frames end.
+    (n,); ``tracks_of(i)`` their track ids int64 (n,), 0 where a label file has none. ``labelled`` are the ascending
+    indices of the frames that were labelled, also where they hold no box; ``t_us`` the times at which frames end.
 
     A source calls ``__init__`` with its ``boxes`` in sensor pixels, in time order, and the row at which each labelled
     frame begins; ``scale`` is sensor pixels per network pixel, ``label_file`` the place to name in errors.
@@ -46,6 +46,7 @@ class Sequence(ABC):
         self.num_frames, self.channels, self.hw = len(t_us), shape[0], tuple(shape[1:])
         self.labelled = labelled.astype(np.int64)
         self._labels = class_labels(boxes["class_id"], class_set, label_file)
+        self._tracks = _track_ids(boxes)
         self._bboxes, self._first_row = self._network_xyxy(boxes), np.append(first_row.astype(np.int64), len(boxes))
 
     @abstractmethod
@@ -60,13 +61,37 @@ class Sequence(ABC):
         return np.minimum(corners, limit - 1)
 
     def boxes_of(self, frame: int) -> tuple[np.ndarray, np.ndarray]:
+        rows = self._rows_of(frame)
+        return self._bboxes[rows], self._labels[rows]
+
+    def tracks_of(self, frame: int) -> np.ndarray:
+        return self._tracks[self._rows_of(frame)]
+
+    def all_boxes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Frame (n,), box, label and track of every box of the recording, in order of frames."""
+        rows = np.arange(self._first_row[0], self._first_row[-1])
+        is_solid = ~is_flat(self._bboxes[rows])
+        frames, rows = np.repeat(self.labelled, np.diff(self._first_row))[is_solid], rows[is_solid]
+        return frames, self._bboxes[rows], self._labels[rows], self._tracks[rows]
+
+    def _rows_of(self, frame: int) -> np.ndarray:
         k = int(np.searchsorted(self.labelled, frame))
         if k == len(self.labelled) or self.labelled[k] != frame:
-            return np.empty((0, 4), np.float32), np.empty(0, np.int64)
-        rows = slice(self._first_row[k], self._first_row[k + 1])
-        bboxes, labels = self._bboxes[rows], self._labels[rows]
-        flat = (bboxes[:, 2:] <= bboxes[:, :2]).any(1)
-        return bboxes[~flat], labels[~flat]
+            return np.empty(0, np.int64)
+        rows = np.arange(self._first_row[k], self._first_row[k + 1])
+        return rows[~is_flat(self._bboxes[rows])]
+
+
+def is_flat(bboxes: np.ndarray) -> np.ndarray:
+    """Which boxes (n, 4) have no width or no height."""
+    return (bboxes[:, 2:] <= bboxes[:, :2]).any(1)
+
+
+def _track_ids(boxes: np.ndarray) -> np.ndarray:
+    """Label files that RVT preprocessed may lack the column, which its own loader never reads."""
+    if "track_id" not in boxes.dtype.names:
+        return np.zeros(len(boxes), np.int64)
+    return boxes["track_id"].astype(np.int64)
 
 
 class FolderSequence(Sequence):

@@ -8,6 +8,8 @@ of 96 pixels that moves them off their events by half a pixel on average.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -15,6 +17,10 @@ from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 from mmdet.structures import DetDataSample, TrackDataSample
 from mmengine.structures import InstanceData
+
+from etram_mmdet.datasets.sequence import is_flat
+
+PER_BOX = ("bboxes", "labels", "tracks")  # lists of a clip that hold one array per frame, with a row per box
 
 
 def resize_nearest(frames: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
@@ -99,7 +105,7 @@ class ClipZoom(BaseTransform):
         factor = 1 + size * ((self.max_in if inward else self.max_out) - 1)
         zoom = self._in if inward else self._out
         results["frames"], results["bboxes"] = zoom(results, factor, (y, x), which)
-        return _drop_flat(results)
+        return keep_boxes(results, [~is_flat(b) for b in results["bboxes"]])
 
     @staticmethod
     def _out(results: dict, factor: float, offset: tuple[float, float], which: float) -> tuple:
@@ -138,10 +144,18 @@ def crop_around(
     return corner[0], corner[1]
 
 
-def _drop_flat(results: dict) -> dict:
-    keep = [(b[:, 2:] > b[:, :2]).all(1) for b in results["bboxes"]]
-    results["bboxes"] = [b[k] for b, k in zip(results["bboxes"], keep, strict=True)]
-    results["labels"] = [v[k] for v, k in zip(results["labels"], keep, strict=True)]
+def cut_to_frame(bboxes: np.ndarray, hw: tuple[int, int], min_visible: float) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes (n, 4) cut to the frame, and which (n,) of them keep at least the share ``min_visible`` of their area."""
+    cut = np.clip(bboxes, 0, np.array([hw[1], hw[0]] * 2, np.float32))
+    area, visible = ((b[:, 2:] - b[:, :2]).prod(1) for b in (bboxes, cut))
+    return cut, ~is_flat(cut) & (visible >= min_visible * area)
+
+
+def keep_boxes(results: dict, keep: Sequence[np.ndarray]) -> dict:
+    """Keep the boxes of a clip that ``keep`` names frame by frame, with everything that is listed beside them."""
+    for name in PER_BOX:
+        if name in results:
+            results[name] = [values[k] for values, k in zip(results[name], keep, strict=True)]
     return results
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from mmdet.registry import DATASETS
 from mmengine.dataset import pseudo_collate
+from numpy.lib.recfunctions import drop_fields, repack_fields
 from torch.utils.data import DataLoader
 
 from etram_mmdet.datasets import ClipRequest, StreamBatchSampler, StreamEvalBatchSampler
@@ -59,6 +60,60 @@ def test_short_clips_are_padded(sample):
     assert not any(f.is_labelled or len(f.gt_instances) for f in item["data_samples"][2:])
     empty = dataset[request(0, 0, 0, is_first=True)]
     assert all(f.is_padding for f in empty["data_samples"]) and empty["data_samples"][0].is_first
+
+
+def results_of(dataset, clip):
+    """What the pipeline gets."""
+    dataset.pipeline = lambda results: results
+    return dataset[clip]
+
+
+def test_pipelines_get_track_ids_in_step_with_boxes(sample):
+    """Against the label file by hand: a class and a track id in every row, rows in order of frames."""
+    dataset = build(sample)
+    sequence = dataset.sequences[1]
+    archive = np.load(sequence.path.parents[2] / "labels_v2" / "labels.npz")
+    frames = int(sequence.labelled[-1]) + 1
+    clips = [results_of(dataset, request(1, start, min(start + 5, frames))) for start in range(0, frames, 5)]
+    for name, column in (("labels", "class_id"), ("tracks", "track_id")):
+        assert np.concatenate([v for c in clips for v in c[name]]).tolist() == archive["labels"][column].tolist()
+    assert len(set(archive["labels"]["track_id"])) > 3
+    assert all(len(b) == len(t) for c in clips for b, t in zip(c["bboxes"], c["tracks"], strict=True))
+    assert all(t.dtype == np.int64 for c in clips for t in c["tracks"])
+    assert clips[1]["dataset"] is dataset and clips[1]["request"] == request(1, 5, 10)
+    index, bboxes, labels, tracks = sequence.all_boxes()
+    for frame in range(frames):
+        own = index == frame
+        assert np.array_equal(bboxes[own], sequence.boxes_of(frame)[0])
+        assert np.array_equal(labels[own], sequence.boxes_of(frame)[1])
+        assert np.array_equal(tracks[own], sequence.tracks_of(frame))
+
+
+def test_flat_boxes_are_left_out_with_their_tracks(sample, tmp_path):
+    shutil.copytree(sample, tmp_path, dirs_exist_ok=True)
+    path = sorted((tmp_path / "train").iterdir())[0] / "labels_v2" / "labels.npz"
+    archive = dict(np.load(path))
+    archive["labels"]["track_id"] = np.arange(len(archive["labels"]))
+    archive["labels"]["w"][1] = 0
+    np.savez(path, **archive)
+    sequence = build(tmp_path).sequences[0]
+    assert sequence.all_boxes()[3].tolist() == [0, *range(2, len(archive["labels"]))]
+    tracks = np.concatenate([sequence.tracks_of(i) for i in sequence.labelled])
+    assert tracks.tolist() == sequence.all_boxes()[3].tolist()
+    assert sum(len(sequence.boxes_of(i)[0]) for i in sequence.labelled) == len(tracks)
+
+
+def test_label_files_without_track_ids_are_read(sample, tmp_path):
+    """RVT's loader never looks at the column, so folders that RVT preprocessed may lack it."""
+    shutil.copytree(sample, tmp_path, dirs_exist_ok=True)
+    path = sorted((tmp_path / "train").iterdir())[0] / "labels_v2" / "labels.npz"
+    archive = dict(np.load(path))
+    archive["labels"] = repack_fields(drop_fields(archive["labels"], "track_id"))
+    np.savez(path, **archive)
+    sequence, before = build(tmp_path).sequences[0], build(sample).sequences[0]
+    first = int(sequence.labelled[0])
+    assert np.array_equal(sequence.boxes_of(first)[0], before.boxes_of(first)[0]) and len(before.boxes_of(first)[0])
+    assert sequence.tracks_of(first).tolist() == [0] * len(before.tracks_of(first))
 
 
 def test_all_boxes_are_served_once(sample):

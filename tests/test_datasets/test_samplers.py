@@ -8,20 +8,39 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from mmdet.registry import DATA_SAMPLERS
 
-from etram_mmdet.datasets import Segment, StreamBatchSampler, StreamEvalBatchSampler
+from etram_mmdet.datasets import Segment, ShuffledOrder, StreamBatchSampler, StreamEvalBatchSampler
 from etram_mmdet.datasets.clips import evaluation_segment, single_clips, training_segments
-from etram_mmdet.datasets.samplers import Shuffled, num_clips
+from etram_mmdet.datasets.samplers import num_clips
+from etram_mmdet.engine.config import load_config
 from etram_mmdet.events.errors import InputError
+from tests.conftest import ROOT
 
 LENGTH = 5
 FRAMES = (10, 14, 3, 25, 7, 11)  # of six recordings: 2, 3, 1, 5, 2 and 3 clips
+RARE = 4  # the recording that alone holds class 1
+REPEATED, WEIGHTED = dict(type="RepeatFactorOrder", threshold=0.9), dict(type="ClassWeightedOrder", power=0.5)
+BATCHES = dict(
+    stream=dict(mode="stream"),
+    random=dict(mode="random"),
+    mixed=dict(mode="mixed"),
+    mixed_repeated_weighted=dict(mode="mixed", stream_order=REPEATED, random_order=WEIGHTED),
+    mixed_weighted_repeated=dict(mode="mixed", stream_order=WEIGHTED, random_order=REPEATED),
+)
+of_every_kind = pytest.mark.parametrize("kwargs", BATCHES.values(), ids=BATCHES)
 
 
 def fake(frames=FRAMES, seed=7):
     segments = [Segment(i, 0, n) for i, n in enumerate(frames)]
     clips = [Segment(i, s, s + LENGTH) for i, n in enumerate(frames) for s in range(0, n - LENGTH, 2)]
-    dataset = SimpleNamespace(segments=segments, single_clips=clips, clip_length=LENGTH)
+    dataset = SimpleNamespace(
+        segments=segments,
+        single_clips=clips,
+        clip_length=LENGTH,
+        metainfo=dict(classes=("common", "rare")),
+        boxes_per_class=lambda s: np.array([s.stop - s.start, (s.stop - s.start) * (s.recording == RARE)]),
+    )
     return SimpleNamespace(dataset=dataset, seed=seed)
 
 
@@ -45,7 +64,7 @@ def test_module_drawing(monkeypatch):
     """The table in the module's docstring."""
     orders = iter([[0, 1, 2], [1, 2, 0], [0, 1, 2]])
     rng = SimpleNamespace(permutation=lambda n: np.array(next(orders)))
-    monkeypatch.setattr("etram_mmdet.datasets.samplers.np.random.default_rng", lambda seed: rng)
+    monkeypatch.setattr("etram_mmdet.datasets.clip_orders.np.random.default_rng", lambda seed: rng)
     sampler = StreamBatchSampler(fake((10, 15, 5)), 2)
     drawn = [
         [f"{'ABC'[r.recording]}{r.start // LENGTH}{'*' * r.is_first}" for r in batch]
@@ -65,13 +84,15 @@ def test_every_window_once_per_pass(lanes):
         assert seen == dict.fromkeys(wanted, 1)
 
 
-def test_lanes_continue_and_mark_starts():
+@pytest.mark.parametrize("order", [None, REPEATED, WEIGHTED], ids=["shuffled", "repeated", "weighted"])
+def test_lanes_continue_and_mark_starts(order):
     previous = {}
-    for batch in batches(50, 3):
+    for batch in batches(50, 3, stream_order=order):
         for lane, request in enumerate(batch):
             assert request.lane == lane
             if request.is_first:
                 assert request.start == 0
+                assert lane not in previous or request.seed != previous[lane].seed
                 assert lane not in previous or previous[lane].stop == FRAMES[previous[lane].recording]
             else:
                 assert (request.recording, request.start) == (previous[lane].recording, previous[lane].stop)
@@ -80,29 +101,83 @@ def test_lanes_continue_and_mark_starts():
 
 
 def test_passes_have_other_orders_and_seeds():
-    order = Shuffled(list(range(20)), seed=0)
+    order = ShuffledOrder(list(range(20)), seed=0)
     first, second = ([order[p * 20 + i] for i in range(20)] for p in (0, 1))
     assert sorted(x for x, _ in first) == sorted(x for x, _ in second) == list(range(20))
     assert [x for x, _ in first] != [x for x, _ in second]
     assert len({seed for _, seed in first + second}) == 40
 
 
-@pytest.mark.parametrize("mode", ["stream", "random", "mixed"])
+@of_every_kind
 @pytest.mark.parametrize("start", [1, 17, 40])
-def test_seek_equals_replay(mode, start):
-    assert batches(10, 4, start=start, mode=mode) == batches(start + 10, 4, mode=mode)[start:]
+def test_seek_equals_replay(kwargs, start):
+    assert batches(10, 4, start=start, **kwargs) == batches(start + 10, 4, **kwargs)[start:]
 
 
-@pytest.mark.parametrize("mode", ["stream", "random", "mixed"])
-def test_two_processes_equal_one(mode, ranks):
-    whole = batches(12, 4, mode=mode)
+@of_every_kind
+def test_two_processes_equal_one(kwargs, ranks):
+    whole = batches(12, 4, **kwargs)
     parts = []
     for rank in (0, 1):
         ranks(rank, 2)
-        parts.append(batches(12, 2, mode=mode))
+        parts.append(batches(12, 2, **kwargs))
     for one, *two in zip(whole, *parts, strict=True):
         together = sorted((r for part in two for r in part), key=lambda r: r.lane)
         assert together == one
+
+
+def test_batches_without_orders_stay_what_they_were():
+    """Recording, first frame and seed of rows as the sampler drew them before there were orders."""
+    drawn = [[(r.recording, r.start, r.seed) for r in batch] for batch in batches(30, 4, mode="mixed")]
+    assert drawn[:2] == [
+        [(5, 0, (7, 0, 5)), (2, 0, (7, 0, 2)), (1, 0, (7, 0, 3)), (3, 4, (7, 0, 10))],
+        [(5, 5, (7, 0, 5)), (0, 0, (7, 0, 0)), (3, 12, (7, 0, 14)), (3, 0, (7, 0, 8))],
+    ]
+    assert drawn[29] == [
+        (3, 15, (7, 3, 3)),
+        (5, 10, (7, 3, 5)),
+        (5, 2, (7, 2, 20)),
+        (3, 0, (7, 2, 8)),
+    ]
+
+
+@pytest.mark.parametrize("order", [REPEATED, WEIGHTED], ids=["repeated", "weighted"])
+@pytest.mark.parametrize("kind", ["stream", "random"])
+def test_orders_show_rare_classes_more_often(order, kind):
+    """Each key reaches its own rows and only those."""
+    drawn = batches(400, 4, mode="mixed", **{f"{kind}_order": order})
+    plain = batches(400, 4, mode="mixed")
+
+    def starts_of_rare(all_batches, streamed):
+        rows = [r for batch in all_batches for r in batch if r.streamed is streamed and r.is_first]
+        return sum(r.recording == RARE for r in rows)
+
+    streamed = kind == "stream"
+    assert starts_of_rare(drawn, streamed) > 1.5 * starts_of_rare(plain, streamed)
+    assert [[r for r in b if r.streamed is not streamed] for b in drawn] == [
+        [r for r in b if r.streamed is not streamed] for b in plain
+    ]
+
+
+@pytest.mark.parametrize("order", [REPEATED, WEIGHTED], ids=["repeated", "weighted"])
+def test_length_does_not_depend_on_the_order(order):
+    for mode in ("stream", "random"):
+        plain = StreamBatchSampler(fake(), 2, mode=mode)
+        assert len(StreamBatchSampler(fake(), 2, mode=mode, **{f"{mode}_order": order})) == len(plain)
+
+
+@pytest.mark.parametrize(
+    ("config", "stream", "clips"),
+    [
+        ("repeat_factor", "RepeatFactorOrder", "RepeatFactorOrder"),
+        ("class_weighted", "ShuffledOrder", "ClassWeightedOrder"),
+    ],
+)
+def test_configs_name_orders(config, stream, clips):
+    cfg = load_config(ROOT / "configs" / f"{config}.py").train_dataloader.batch_sampler
+    sampler = DATA_SAMPLERS.build(cfg, default_args=dict(sampler=fake(), batch_size=6))
+    assert (type(sampler.streams).__name__, type(sampler.clips).__name__) == (stream, clips)
+    assert len(next(iter(sampler))) == 6
 
 
 def test_random_shows_every_clip_once_per_pass():
@@ -156,6 +231,10 @@ def test_evaluation_balances_lanes():
         (dict(mode="mixed", batch_size=1), "batch size of 2"),
         (dict(mode="shuffled", batch_size=2), "stream, random"),
         (dict(batch_size=0), "batch_size=0, expected at least 1"),
+        (dict(batch_size=2, mode="random", stream_order=REPEATED), "stream_order=.*mode='random'.*have no stream row"),
+        (dict(batch_size=2, mode="stream", random_order=WEIGHTED), "random_order=.*mode='stream'.*have no random row"),
+        (dict(batch_size=2, mode="mixed", random_share=0.1, random_order=WEIGHTED), "batch_size=2 have no random row"),
+        (dict(batch_size=2, stream_order=dict(type="Sorted")), "'Sorted'.*ClassWeightedOrder, RepeatFactorOrder, Shuf"),
     ],
 )
 def test_refuses_with_a_sentence(kwargs, says):

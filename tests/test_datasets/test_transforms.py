@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from etram_mmdet.datasets.transforms import ClipFlip, ClipZoom, crop_around, flip, zoom_in, zoom_out
+from etram_mmdet.datasets.transforms import (
+    ClipFlip,
+    ClipZoom,
+    crop_around,
+    cut_to_frame,
+    flip,
+    keep_boxes,
+    zoom_in,
+    zoom_out,
+)
 
 H, W = 48, 64
 BOX = np.array([[20, 10, 36, 22]], np.float32)  # edges: pixels 20 to 35 and 10 to 21
@@ -31,6 +40,7 @@ def results(seed, streamed, boxes=BOX):
         frames=pixels,
         bboxes=bboxes,
         labels=[np.zeros(len(b), int) for b in bboxes],
+        tracks=[np.arange(len(b)) for b in bboxes],
         streamed=streamed,
         rng=np.random.default_rng(seed),
     )
@@ -73,8 +83,8 @@ def test_zoom_in_cuts_boxes_and_drops_lost_ones():
     transform = ClipZoom(random_prob=1.0, in_share=1.0)
     for seed in range(20):
         out = transform(results(seed, streamed=False, boxes=outside))
-        for boxes, labels in zip(out["bboxes"], out["labels"], strict=True):
-            assert len(boxes) == len(labels)
+        for boxes, labels, tracks in zip(out["bboxes"], out["labels"], out["tracks"], strict=True):
+            assert len(boxes) == len(labels) == len(tracks) and tracks[-1] == 1  # the second box is kept whole
             assert (boxes[:, 2:] > boxes[:, :2]).all() and (boxes >= 0).all()
             assert (boxes[:, 2] <= W).all() and (boxes[:, 3] <= H).all()
 
@@ -110,6 +120,24 @@ def test_probability_zero_changes_nothing():
             before, after = results(1, streamed), transform(results(1, streamed))
             assert np.array_equal(before["frames"], after["frames"])
             assert before["bboxes"][0].tolist() == after["bboxes"][0].tolist()
+
+
+def test_boxes_are_cut_and_kept_by_the_area_that_stays():
+    """Shares by hand: all, a quarter, nothing (beside the frame), nothing (flat before)."""
+    boxes = np.array([[0, 0, 64, 48], [60, 44, 68, 52], [64, 0, 70, 5], [3, 4, 3, 9]], np.float32)
+    cut, keep = cut_to_frame(boxes, (H, W), 0.25)
+    assert cut.tolist() == [[0, 0, 64, 48], [60, 44, 64, 48], [64, 0, 64, 5], [3, 4, 3, 9]]
+    assert keep.tolist() == [True, True, False, False]
+    assert cut_to_frame(boxes, (H, W), 0.26)[1].tolist() == [True, False, False, False]
+    assert [part.shape for part in cut_to_frame(boxes[:0], (H, W), 0.25)] == [(0, 4), (0,)]
+
+
+def test_what_is_listed_beside_boxes_is_kept_in_step():
+    lists = dict(bboxes=[BOX, BOX[:0]], labels=[np.array([3]), np.empty(0, int)], frames=5)
+    kept = keep_boxes(dict(lists), [np.array([False]), np.empty(0, bool)])
+    assert [len(v) for v in kept["bboxes"] + kept["labels"]] == [0] * 4 and kept["frames"] == 5
+    kept = keep_boxes(lists | dict(tracks=[np.array([8]), np.empty(0, int)]), [np.array([True]), np.empty(0, bool)])
+    assert [v.tolist() for v in kept["tracks"]] == [[8], []]
 
 
 def test_inputs_are_not_changed():

@@ -1,0 +1,4 @@
+# sizeaware.py with single clips drawn by their boxes, those of rare classes weighing more; power=1 is RVT's rule.
+_base_ = "./sizeaware.py"
+
+train_dataloader = dict(batch_sampler=dict(random_order=dict(type="ClassWeightedOrder", power=0.5)))
