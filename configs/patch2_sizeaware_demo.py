@@ -11,6 +11,7 @@ train_dataloader = dict(batch_size=4, num_workers=0, persistent_workers=False, d
 val_dataloader = dict(batch_size=4, num_workers=1, dataset=dict(data_root=data_root))
 test_dataloader = dict(batch_size=4, num_workers=1, dataset=dict(data_root=data_root, split="val"))
 
-base_lr = 4e-3
+base_lr = 8e-3
+param_scheduler = [dict(_base_.param_scheduler[0], pct_start=0.05)]  # so few steps need a longer warm-up
 train_cfg = dict(max_iters=850, val_begin=851)  # the demo evaluates once, with tools/test.py
 default_hooks = dict(checkpoint=dict(interval=200), logger=dict(interval=20))
