@@ -1,12 +1,13 @@
-# seed_experiment.py for two CPU cores and an hour: the demo's synthetic sample, width 16, 3,600 samples a run.
+# seed_experiment.py for two CPU cores and an hour: the demo's synthetic sample, width 16, 2,700 samples a run.
 # make demo makes the data; then: python tools/ablate.py configs/ablations/seed_experiment_small.py --devices cpu cpu
 _base_ = "./seed_experiment.py"
 
-samples = 3_600
+samples = 2_700
 seeds = (0, 1, 2, 3)
 common = {
     "data_root": "data/demo/",
-    "base_lr": 4e-3,
+    "base_lr": 8e-3,
+    "param_scheduler.0.pct_start": 0.05,
     "model.backbone.embed_dims": 16,
     "model.backbone.head_dim": 16,
     "model.backbone.partition_size": [2, 3],
@@ -16,4 +17,4 @@ common = {
     "val_dataloader.num_workers": 0,
     "val_dataloader.persistent_workers": False,
 }
-runs = dict(patch2_sizeaware_batch2_as_run=dict(samples=1_200))
+runs = dict(patch2_sizeaware_batch2_as_run=dict(samples=900))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 from mmengine.config import Config
 
@@ -23,6 +26,7 @@ from etram_mmdet.events.written import written_aside
 
 CONFIG_FILE = "ordered.py"
 LOG_FILE = "train.log"
+LOCK_FILE = ".lock"
 
 
 def run_folder(out: Path, variant: Variant, seed: int) -> Path:
@@ -53,15 +57,18 @@ class Launcher:
     def __init__(self, plan: Plan, out: Path, devices: list[str], train_tool: Path, say: Callable = print) -> None:
         self.plan, self.out, self.devices, self.train_tool, self.say = plan, out, devices, train_tool, say
         self.processes: set[subprocess.Popen] = set()
+        self.stopped = threading.Event()
         self.failed: list[str] = []
         self.seconds: list[float] = []
 
     def run(self) -> list[str]:
         """Train what is not finished; returns a sentence for each run that failed. A kill stops all processes."""
-        waiting = queue.SimpleQueue()
+        self.lock, waiting = self._lock(), queue.SimpleQueue()
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that `finally` below is reached
+        for run in self.plan.runs:
+            self._place_order(*run)
         todo = [run for run in self.plan.runs if finished_result(run_folder(self.out, *run), run[0]) is None]
         for run in todo:
-            self._place_order(*run)
             waiting.put(run)
         self.say(f"{len(self.plan.runs)} runs, {len(self.plan.runs) - len(todo)} of them finished before")
         threads = [threading.Thread(target=self._work, args=(d, waiting), daemon=True) for d in self.devices]
@@ -72,9 +79,23 @@ class Launcher:
                 while thread.is_alive():  # short waits, so that Ctrl-C is noticed
                     thread.join(0.2)
         finally:
+            self.stopped.set()
             for process in list(self.processes):
                 process.terminate()
+                process.wait()
         return self.failed
+
+    def _lock(self) -> IO:
+        """Held by this process and all that it starts: none of them may meet another at the same runs."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        lock = (self.out / LOCK_FILE).open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InputError(
+                f"{self.out}: another tools/ablate.py, or a run that outlived one, is at work there; wait or stop it"
+            ) from error
+        return lock
 
     def _place_order(self, variant: Variant, seed: int) -> None:
         """Write the config of the run; refuse to go on with a folder where another was begun."""
@@ -90,7 +111,7 @@ class Launcher:
             aside.write_text(cfg.pretty_text)
 
     def _work(self, device: str, waiting: queue.SimpleQueue) -> None:
-        while True:
+        while not self.stopped.is_set():
             try:
                 variant, seed = waiting.get_nowait()
             except queue.Empty:
@@ -101,11 +122,17 @@ class Launcher:
         folder, start = run_folder(self.out, variant, seed), time.monotonic()
         with (folder / LOG_FILE).open("a") as log:
             process = subprocess.Popen(
-                self._command(folder), stdout=log, stderr=subprocess.STDOUT, env=self._environment(device)
+                self._command(folder),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self._environment(device),
+                pass_fds=[self.lock.fileno()],
             )
             self.processes.add(process)
             code = process.wait()
             self.processes.discard(process)
+        if self.stopped.is_set():
+            return
         minutes = (time.monotonic() - start) / 60
         self.seconds.append(60 * minutes)
         result = finished_result(folder, variant)

@@ -14,7 +14,7 @@ from etram_mmdet.events.errors import InputError
 from etram_mmdet.inspection.fragment import fragment
 from etram_mmdet.inspection.gather import take_census
 from etram_mmdet.inspection.thresholds import RULES, all_thresholds, derive, exponential_weight
-from etram_mmdet.models.losses.size_aware_iou_loss import size_weight
+from etram_mmdet.models.losses.size_weight import SizeWeight, size_weight
 from tests.conftest import ROOT
 from tests.test_inspection.made_up import boxes, census, recording
 
@@ -113,8 +113,8 @@ def test_fragment_reaches_the_loss(tmp_path, rule):
     config = config.replace('"./patch2.py"', repr(str(ROOT / "configs" / "patch2.py")))
     (tmp_path / "child.py").write_text(config.replace("./_base_/models/size_thresholds_sample.py", "./mine.py"))
     loss = MODELS.build(load_config(tmp_path / "child.py").model.bbox_head.loss_bbox)
-    assert loss.weight_args == dict(
-        weight=5.0,  # 1.5 * 41 / 11 = 5.6, limited
+    assert loss.weights == SizeWeight(
+        size_weight=5.0,  # 1.5 * 41 / 11 = 5.6, limited
         small_area=round(chosen.small_area, 1),
         medium_area=round(chosen.medium_area, 1),
         mode="exponential",

@@ -17,8 +17,8 @@ def nwd(a: Tensor, b: Tensor, constant_px: Tensor | float) -> Tensor:
     """Similarity in (0, 1] of boxes (..., 4) xyxy, elementwise with broadcasting: exp(-W / ``constant_px``).
 
     W is the 2-Wasserstein distance of the Gaussians with the boxes' centres as means and half their sides as
-    deviations: W^2 = |c_a - c_b|^2 + |s_a - s_b|^2 / 4 for centres c and sizes s. Unlike IoU it tells apart boxes that do not
-    overlap, and a shift by a pixel costs small boxes no more than large ones.
+    deviations: W^2 = |c_a - c_b|^2 + |s_a - s_b|^2 / 4 for centres c and sizes s. Unlike IoU it tells apart boxes that
+    do not overlap, and a shift by a pixel costs small boxes no more than large ones.
     """
     centres = (a[..., :2] + a[..., 2:] - b[..., :2] - b[..., 2:]) / 2
     half_sizes = (a[..., 2:] - a[..., :2] - b[..., 2:] + b[..., :2]) / 2

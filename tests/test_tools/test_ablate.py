@@ -1,0 +1,156 @@
+"""tools/ablate.py as its user calls it: finishes, resumes, refuses, tells apart."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.test_tools.cli import run
+
+PLAN = """
+_base_ = "{root}/configs/ablations/seed_experiment_small.py"
+samples = 12
+seeds = (0, 1)
+common = {{"data_root": "{data}/", "model.backbone.partition_size": [1, 3], "default_hooks.logger.interval": 1}}
+runs = dict(
+    _delete_=True,
+    baseline=dict(config="configs/baseline_tiny.py"),
+    sizeaware=dict(config="configs/sizeaware.py", note="small boxes count twice"),
+    less=dict(config="configs/baseline_tiny.py", samples=6),
+)
+"""
+
+
+@pytest.fixture(scope="module")
+def plan(sample, tmp_path_factory):
+    path = tmp_path_factory.mktemp("plan") / "ablation.py"
+    path.write_text(PLAN.format(root=ROOT, data=sample))
+    return path
+
+
+@pytest.fixture(scope="module")
+def done(plan):
+    out = plan.parent / "out"
+    return out, run("tools/ablate.py", plan, "--out", out, "--devices", "cpu", "cpu", timeout=900)
+
+
+def rows(table: str) -> dict[str, list[str]]:
+    lines = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("| ")]
+    return {cells[0]: cells for cells in lines[2:]}
+
+
+def test_table_and_figure(done):
+    out, output = done
+    table = (out / "table.md").read_text()
+    assert table in output and (out / "ablation.png").stat().st_size > 10_000
+    assert list(rows(table)) == ["baseline", "sizeaware", "less"]
+    assert rows(table)["sizeaware"][1:5] == ["6", "2", "12", "2"]
+    assert "instead of 12" in rows(table)["less"][-1] and rows(table)["less"][-2] == "not compared"
+    assert "protocol coco: class-aware" in table.replace("Protocol", "protocol") and "score threshold 0.001" in table
+    assert "small boxes count twice" in table
+
+
+def test_numbers_are_those_of_the_last_step(done):
+    out, _ = done
+    for seed in (0, 1):
+        folder = out / "sizeaware" / f"seed_{seed}"
+        with (folder / "results.csv").open(newline="") as file:
+            assert [row["step"] for row in csv.DictReader(file)] == ["2"]
+        record = json.loads((folder / "run.json").read_text())
+        assert (record["seed"], record["samples"], record["steps"]) == (seed, 12, 2)
+
+
+def test_a_second_call_trains_nothing(done, plan):
+    out, _ = done
+    before = {path: path.stat().st_mtime_ns for path in out.glob("*/*/iter_*.pth")}
+    output = run("tools/ablate.py", plan, "--out", out)
+    assert "6 runs, 6 of them finished before" in output and " in " not in output.split("\n\n")[0]
+    assert before == {path: path.stat().st_mtime_ns for path in out.glob("*/*/iter_*.pth")} and before
+
+
+def test_an_unfinished_run_goes_on(done, plan, tmp_path):
+    """Its last checkpoint is of step 1 and it never was evaluated."""
+    out = tmp_path / "out"
+    shutil.copytree(done[0], out)
+    folder = out / "baseline" / "seed_1"
+    weights = (folder / "results.csv").read_text()
+    (folder / "results.csv").unlink()
+    (folder / "iter_2.pth").unlink()
+    (folder / "last_checkpoint").write_text(str(folder / "iter_1.pth"))
+    output = run("tools/ablate.py", plan, "--out", out)
+    assert "6 runs, 5 of them finished before" in output
+    assert "resumed epoch: 0, iter: 1" in (folder / "train.log").read_text()
+    assert (folder / "results.csv").read_text() == weights
+
+
+def test_other_settings_in_the_same_folder_are_refused(done, plan, tmp_path):
+    changed = tmp_path / "changed.py"
+    changed.write_text(plan.read_text().replace('"default_hooks', '"base_lr": 0.5, "default_hooks'))
+    output = run("tools/ablate.py", changed, "--out", done[0], ok=False)
+    assert "a run with other settings was begun there (base_lr: 0.004, now 0.5" in output
+
+
+def test_a_failing_run_is_told_and_the_others_go_on(plan, tmp_path):
+    broken = tmp_path / "broken.py"
+    text = plan.read_text().replace("seeds = (0, 1)", "seeds = (0,)")
+    broken.write_text(
+        text.replace('"configs/sizeaware.py",', '"configs/sizeaware.py", options={"class_set": "etram3"},')
+    )
+    output = run("tools/ablate.py", broken, "--out", tmp_path / "out", ok=False, timeout=900)
+    assert "1 runs failed" in output and "sizeaware seed 0: error:" in output and "train.log" in output
+    assert rows((tmp_path / "out" / "table.md").read_text())["less"][4] == "1"
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_kill_stops_what_it_started(plan, tmp_path, how):
+    words = [sys.executable, "tools/ablate.py", str(plan), "--out", str(tmp_path)]
+    process = subprocess.Popen(words, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
+    log = tmp_path / "baseline" / "seed_0" / "train.log"
+    while not (log.is_file() and "Iter(train)" in log.read_text()):
+        time.sleep(0.2)
+        assert process.poll() is None
+    assert "another tools/ablate.py" in run("tools/ablate.py", plan, "--out", tmp_path, ok=False)
+    process.send_signal(how)
+    assert process.wait(60)
+    time.sleep(0.5)
+    left = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True).stdout
+    assert not left.strip()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("samples = 12", "samples = 13", "cannot see 13 samples in batches of 6"),
+        ("samples = 12", "sampels = 12", "unknown keys \\['sampels'\\]"),
+        ('config="configs/sizeaware.py"', 'config="configs/size.py"', "configs/size.py: no such config"),
+        ('config="configs/sizeaware.py"', 'konfig="configs/sizeaware.py"', "run 'sizeaware' has unknown keys"),
+    ],
+)
+def test_bad_plans_get_a_sentence(plan, tmp_path, old, new, says):
+    from etram_mmdet.ablation.plan import load_plan
+    from etram_mmdet.events.errors import InputError
+
+    bad = tmp_path / "bad.py"
+    bad.write_text(plan.read_text().replace(old, new))
+    with pytest.raises(InputError, match=says):
+        load_plan(bad)
+
+
+def test_missing_plan_and_wrong_baseline(plan, tmp_path):
+    from etram_mmdet.ablation.plan import load_plan
+    from etram_mmdet.events.errors import InputError
+
+    with pytest.raises(InputError, match="no such ablation"):
+        load_plan(tmp_path / "nothing.py")
+    (tmp_path / "bad.py").write_text(plan.read_text() + 'baseline = "nobody"\n')
+    with pytest.raises(InputError, match="baseline='nobody' is not among its runs: baseline, sizeaware, less"):
+        load_plan(tmp_path / "bad.py")
