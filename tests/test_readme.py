@@ -21,6 +21,7 @@ REDUCED = {
     "tools/make_sample.py": "--width 96 --height 64 --seconds 1.5 --recordings 2 2 2",
     "tools/train.py": TRAIN,
     "tools/dist_train.sh": TRAIN,
+    "tools/ablate.py": "--runs sizeaware --seeds 0 --samples 12",
 }
 
 
@@ -44,7 +45,9 @@ def shell(command: str, folder) -> str:
 
 
 def prepare(command: str, folder) -> None:
-    """What the README asks its reader to have: own recordings, a released checkpoint."""
+    """What the README asks its reader to have: the demo's data, own recordings, a released checkpoint."""
+    if "tools/ablate.py" in command:
+        (folder / "data" / "demo").symlink_to(folder / "data" / "etram_cls8_sample")
     if "data/my_raw" in command and not (folder / "data" / "my_raw").exists():
         (folder / "data" / "my_raw").symlink_to(folder / "data" / "etram_raw")
     if "rvt-t.ckpt" in command:
@@ -85,6 +88,7 @@ def test_workflow(checkout):
     assert (checkout / "predictions.json").is_file() and (checkout / "rvt-t.pth").is_file()
     assert (checkout / "work_dirs/patch2_sizeaware/browse_train.png").is_file() and (checkout / "browse.mp4").is_file()
     assert (checkout / "data" / "my_data" / "train").is_dir()
+    assert "| sizeaware | 6 | 2 | 12 | 1 |" in (next(checkout.glob("work_dirs/ablations/*/table.md"))).read_text()
 
 
 def write_plugin(folder) -> None:

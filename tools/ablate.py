@@ -32,6 +32,9 @@ def parse_args() -> argparse.Namespace:
         default=gpus or ["cpu"],
         help="GPU numbers, one run each at a time; or cpu, as often as runs shall go at a time (default: %(default)s)",
     )
+    parser.add_argument("--samples", type=int, help="clips that each run trains on, instead of the file's number")
+    parser.add_argument("--seeds", nargs="+", type=int, default=(), help="instead of the file's")
+    parser.add_argument("--runs", nargs="+", default=(), metavar="NAME", help="only these, and the baseline")
     parser.add_argument("--table-only", action="store_true", help="train nothing; tabulate what has finished")
     return parser.parse_args()
 
@@ -49,7 +52,7 @@ def summarise(plan: Plan, out: Path) -> None:
 def main() -> None:
     args = parse_args()
     with sentences():
-        plan = load_plan(args.plan)
+        plan = load_plan(args.plan, args.samples, args.seeds, args.runs)
         out = args.out or Path("work_dirs/ablations", Path(args.plan).stem)
         failed = []
         if not args.table_only:

@@ -24,7 +24,6 @@ from etram_mmdet.engine.run_record import RUN_FILE
 from etram_mmdet.events.errors import InputError
 from etram_mmdet.events.written import written_aside
 
-CONFIG_FILE = "ordered.py"
 LOG_FILE = "train.log"
 LOCK_FILE = ".lock"
 
@@ -99,13 +98,13 @@ class Launcher:
 
     def _place_order(self, variant: Variant, seed: int) -> None:
         """Write the config of the run; refuse to go on with a folder where another was begun."""
-        path, cfg = run_folder(self.out, variant, seed) / CONFIG_FILE, variant.config_for(seed)
+        path, cfg = _order_file(run_folder(self.out, variant, seed)), variant.config_for(seed)
         if path.is_file():
             differences = config_differences(Config.fromfile(path).to_dict(), cfg.to_dict())
             if differences:
                 raise InputError(
-                    f"{path.parent}: a run with other settings was begun there ({'; '.join(differences[:5])}); delete "
-                    "it or choose another --out"
+                    f"{path.with_suffix('')}: a run with other settings was begun there "
+                    f"({'; '.join(differences[:5])}); delete it with its .py, or choose another --out"
                 )
         with written_aside(path) as aside:
             aside.write_text(cfg.pretty_text)
@@ -120,6 +119,7 @@ class Launcher:
 
     def _train(self, device: str, variant: Variant, seed: int, waiting: queue.SimpleQueue) -> None:
         folder, start = run_folder(self.out, variant, seed), time.monotonic()
+        folder.mkdir(parents=True, exist_ok=True)
         with (folder / LOG_FILE).open("a") as log:
             process = subprocess.Popen(
                 self._command(folder),
@@ -147,7 +147,7 @@ class Launcher:
 
     def _command(self, folder: Path) -> list[str]:
         resume = ["--resume"] if (folder / "last_checkpoint").is_file() else []
-        config = str(folder / CONFIG_FILE)
+        config = str(_order_file(folder))
         return [sys.executable, str(self.train_tool), config, "--work-dir", str(folder), *resume]
 
     def _environment(self, device: str) -> dict[str, str]:
@@ -155,3 +155,8 @@ class Launcher:
             return {**os.environ, "CUDA_VISIBLE_DEVICES": device}
         threads = max(1, len(os.sched_getaffinity(0)) // self.devices.count("cpu"))
         return {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": str(threads)}
+
+
+def _order_file(folder: Path) -> Path:
+    """The config of the run in ``folder``, beside it: training writes a completed one of the same name into it."""
+    return folder.with_name(f"{folder.name}.py")

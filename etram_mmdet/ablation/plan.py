@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,12 +50,17 @@ class Plan:
         return [(variant, seed) for seed in self.seeds for variant in self.variants]
 
 
-def load_plan(path: str | Path) -> Plan:
+def load_plan(
+    path: str | Path, samples: int | None = None, seeds: Sequence[int] = (), runs: Sequence[str] = ()
+) -> Plan:
     """Read an ablation: a config file with these variables.
 
     ``runs``: name -> ``config`` (as seen from where the tool is called), ``options`` (as ``--cfg-options``),
     ``samples``, ``note``; ``baseline``: the name that the others are compared with; ``seeds``; ``samples``: clips that
     each run trains on, unless it says otherwise; ``common``: options of all runs.
+
+    The arguments replace what the file says: another number of ``samples`` (runs with a number of their own keep their
+    share), other ``seeds``, and only some of the ``runs`` beside the baseline.
 
     Raises:
         InputError: for a missing file, unknown or missing keys, and samples that are no multiple of a batch.
@@ -68,17 +74,22 @@ def load_plan(path: str | Path) -> Plan:
         raise InputError(
             f"{path}: baseline={content['baseline']!r} is not among its runs: {', '.join(content['runs'])}"
         )
-    names = sorted(content["runs"], key=lambda name: name != content["baseline"])  # stable: the baseline first
-    variants = tuple(_variant(path, name, content) for name in names)
-    return Plan(variants, tuple(content["seeds"]))
+    unknown = sorted(set(runs) - set(content["runs"]))
+    if unknown:
+        raise InputError(f"{path}: no runs {unknown}; expected some of {', '.join(content['runs'])}")
+    wanted = {*(runs or content["runs"]), content["baseline"]}
+    names = sorted(wanted & set(content["runs"]), key=[content["baseline"], *content["runs"]].index)
+    scale = 1 if samples is None else samples / content["samples"]
+    variants = tuple(_variant(path, name, content, scale) for name in names)
+    return Plan(variants, tuple(seeds or content["seeds"]))
 
 
-def _variant(path: Path, name: str, content: dict) -> Variant:
+def _variant(path: Path, name: str, content: dict, scale: float) -> Variant:
     run = content["runs"][name]
     _check_keys(path, f"run {name!r}", run, _RUN_KEYS, {"config"})
     config, options = Path(run["config"]), {**content.get("common", {}), **run.get("options", {})}
     batch = load_config(config, options).train_dataloader.batch_size
-    samples = run.get("samples", content["samples"])
+    samples = round(scale * run.get("samples", content["samples"]))
     if samples < batch or samples % batch:
         raise InputError(
             f"{path}: run {name!r} cannot see {samples} samples in batches of {batch}; make them a multiple of it"

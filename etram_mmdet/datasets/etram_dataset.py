@@ -103,11 +103,6 @@ class ETraMDataset(Dataset):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.folder}, {len(self.sequences)} recordings, {len(self)} labelled frames)"
 
-    def class_counts(self) -> np.ndarray:
-        """Number of boxes per class."""
-        labels = [s.boxes_of(i)[1] for s in self.sequences for i in s.labelled]
-        return np.bincount(np.concatenate(labels), minlength=len(self.metainfo["classes"]))
-
     def boxes_per_class(self, segment: Segment) -> np.ndarray:
         """Number of boxes per class (K,) on the labelled frames of a segment."""
         sequence = self.sequences[segment.recording]

@@ -170,7 +170,7 @@ def test_a_dataset_counts_the_boxes_that_it_serves(sample):
         labels = np.concatenate([frame.gt_instances.labels for frame in item["data_samples"]])
         assert dataset.boxes_per_class(clip).tolist() == np.bincount(labels, minlength=8).tolist()
     whole = [Segment(i, 0, s.num_frames) for i, s in enumerate(dataset.sequences)]
-    assert sum(map(dataset.boxes_per_class, whole)).tolist() == dataset.class_counts().tolist()
+    assert sum(map(dataset.boxes_per_class, whole)).tolist() == dataset.box_statistics().counts.tolist()
     first = int(dataset.sequences[0].labelled[0])
     assert dataset.boxes_per_class(Segment(0, first + 1, first + 1)).tolist() == [0] * 8
 

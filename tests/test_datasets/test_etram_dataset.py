@@ -122,7 +122,7 @@ def test_all_boxes_are_served_once(sample):
     frames = [f for batch in sampler for r in batch for f in dataset[r]["data_samples"] if f.is_labelled]
     labels = torch.cat([f.gt_instances.labels for f in frames])
     assert len(frames) == len(dataset)
-    assert np.bincount(labels, minlength=8).tolist() == dataset.class_counts().tolist()
+    assert np.bincount(labels, minlength=8).tolist() == dataset.box_statistics().counts.tolist()
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4])
@@ -157,9 +157,9 @@ def test_augmentation_is_constant_along_a_stream(sample):
 
 def test_class_sets_map_ids(sample):
     eight, three = build(sample), build(sample, class_set="etram3_from8")
-    counts = eight.class_counts()
+    counts = eight.box_statistics().counts
     groups = [counts[0], counts[[1, 3, 5, 6]].sum(), counts[[2, 4, 7]].sum()]
-    assert three.class_counts().tolist() == groups
+    assert three.box_statistics().counts.tolist() == groups
     assert three.metainfo["classes"] == ("pedestrian", "vehicle", "micro-mobility")
     named = build(sample, metainfo=dict(classes=tuple("abcdefgh")))
     assert named.metainfo["classes"] == tuple("abcdefgh")
