@@ -35,6 +35,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--samples", type=int, help="clips that each run trains on, instead of the file's number")
     parser.add_argument("--seeds", nargs="+", type=int, default=(), help="instead of the file's")
     parser.add_argument("--runs", nargs="+", default=(), metavar="NAME", help="only these, and the baseline")
+    parser.add_argument("--baseline", metavar="NAME", help="the run that the others are compared with")
     parser.add_argument("--table-only", action="store_true", help="train nothing; tabulate what has finished")
     return parser.parse_args()
 
@@ -52,7 +53,7 @@ def summarise(plan: Plan, out: Path) -> None:
 def main() -> None:
     args = parse_args()
     with sentences():
-        plan = load_plan(args.plan, args.samples, args.seeds, args.runs)
+        plan = load_plan(args.plan, args.samples, args.seeds, args.runs, args.baseline)
         out = args.out or Path("work_dirs/ablations", Path(args.plan).stem)
         failed = []
         if not args.table_only:

@@ -51,7 +51,11 @@ class Plan:
 
 
 def load_plan(
-    path: str | Path, samples: int | None = None, seeds: Sequence[int] = (), runs: Sequence[str] = ()
+    path: str | Path,
+    samples: int | None = None,
+    seeds: Sequence[int] = (),
+    runs: Sequence[str] = (),
+    baseline: str | None = None,
 ) -> Plan:
     """Read an ablation: a config file with these variables.
 
@@ -60,7 +64,7 @@ def load_plan(
     each run trains on, unless it says otherwise; ``common``: options of all runs.
 
     The arguments replace what the file says: another number of ``samples`` (runs with a number of their own keep their
-    share), other ``seeds``, and only some of the ``runs`` beside the baseline.
+    share), other ``seeds``, only some of the ``runs`` beside the baseline, and another ``baseline``.
 
     Raises:
         InputError: for a missing file, unknown or missing keys, and samples that are no multiple of a batch.
@@ -70,6 +74,7 @@ def load_plan(
         raise InputError(f"{path}: no such ablation; configs/ablations/ holds those that exist")
     content = Config.fromfile(path).to_dict()
     _check_keys(path, "an ablation", content, _KEYS, _KEYS - {"common"})
+    content["baseline"] = baseline or content["baseline"]
     if content["baseline"] not in content["runs"]:
         raise InputError(
             f"{path}: baseline={content['baseline']!r} is not among its runs: {', '.join(content['runs'])}"

@@ -147,6 +147,8 @@ def test_less_of_a_plan(plan):
     less = load_plan(plan, samples=24, seeds=[7], runs=["less"])
     assert [(v.name, v.samples, v.steps) for v in less.variants] == [("baseline", 24, 4), ("less", 12, 2)]
     assert less.seeds == (7,) and [v.name for v in load_plan(plan).variants] == ["baseline", "sizeaware", "less"]
+    other = load_plan(plan, runs=["sizeaware"], baseline="less")
+    assert [v.name for v in other.variants] == ["less", "sizeaware"]
     with pytest.raises(InputError, match="no runs \\['nothing'\\]; expected some of baseline, sizeaware, less"):
         load_plan(plan, runs=["nothing"])
 
