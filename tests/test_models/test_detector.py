@@ -305,6 +305,19 @@ def test_half_precision_keeps_boxes_and_losses_in_float32():
     assert all(v.dtype == torch.float32 and torch.isfinite(v) for v in result.values())
 
 
+def test_half_precision_predicts_nearly_the_same():
+    """Two clips, so that the state is handed on in half precision as well."""
+    scores = {}
+    for enabled in (False, True):
+        model = build()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            predictions(model, batch(seed=1))
+            found = predictions(model, batch(is_first=(False, False), seed=2))
+        scores[enabled] = torch.stack([s.pred_instances.scores.max() for s in found])
+    assert torch.isfinite(scores[True]).all() and not torch.equal(scores[True], scores[False])
+    torch.testing.assert_close(scores[True], scores[False], rtol=0.05, atol=1e-3)
+
+
 def test_unknown_mode_is_named():
     model = build()
     with pytest.raises(InputError, match="mode='train'"):

@@ -29,11 +29,12 @@ class ConvLSTM(nn.Module):
         gates_x = F.linear(_pixels(x), weight_x, self.gates.bias)  # (T, B, H, W, 4 C)
         hidden, cell = (torch.zeros_like(x[0]), torch.zeros_like(x[0])) if state is None else state
         hiddens, cell = [], _pixels(cell)
+        spares_a_copy = not (torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type))  # `out` is not cast
         for step in gates_x:
             context = _pixels(hidden if self.hidden_conv is None else self.hidden_conv(hidden))
             gates, context = step.flatten(0, 2), context.flatten(0, 2)
-            in_place = None if torch.is_grad_enabled() else gates  # spares a copy
-            gates = torch.addmm(gates, context, weight_h.t(), out=in_place).view_as(step)
+            out = gates if spares_a_copy else None
+            gates = torch.addmm(gates, context, weight_h.t(), out=out).view_as(step)
             hidden, cell = self._update(gates, cell)
             hiddens.append(hidden)
             hidden = _maps(hidden)
