@@ -16,6 +16,9 @@ def fused(model: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
     apply the GELU that follows, while the product is still in the cache; PyTorch's own go over the result for either.
     """
     model = fuse_conv_bn(copy.deepcopy(model).eval())
+    if dtype is not None:  # else autocast would convert all weights anew for every window
+        for layer in (m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)):
+            layer.to(dtype)
     is_float32_on_cpu = dtype is None and next(model.parameters()).device.type == "cpu"
     if is_float32_on_cpu and torch.backends.mkldnn.is_available():
         _fuse_linear_layers(model.backbone)

@@ -37,3 +37,21 @@ def test_fused_model_gives_the_same_maps():
     for plain, fast_one in zip(*maps, strict=True):
         assert plain.abs().max() > 0.5
         torch.testing.assert_close(fast_one, plain, rtol=0, atol=1e-4 * float(plain.abs().max()))
+
+
+@torch.no_grad()
+def test_fused_for_half_precision_holds_its_weights_in_it():
+    """Under autocast it says what the plain model says there, without converting weights for every window."""
+    cfg = load_config(ROOT / "configs" / "baseline_tiny.py", {"model.backbone.partition_size": (1, 3)})
+    model = build_model(cfg, torch.device("cpu")).eval()
+    fast = fused(model, torch.bfloat16)
+    assert {m.weight.dtype for m in fast.modules() if isinstance(m, nn.Conv2d | nn.Linear)} == {torch.bfloat16}
+    assert {m.weight.dtype for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)} == {torch.float32}
+    frames = model.data_preprocessor(random_clips(model, 1, 1, (32, 96), label_every=1))["inputs"]
+    scores = []
+    for network in (model, fast):
+        backbone, head_maps = streaming_functions(network, compiled=False)
+        with torch.autocast("cpu", torch.bfloat16):
+            _, states = backbone(frames, None)
+            scores.append(head_maps(backbone(frames, states)[0])[0][0].float().sigmoid())
+    torch.testing.assert_close(*scores, rtol=0.05, atol=1e-3)
