@@ -149,6 +149,7 @@ class ETraMDataset(Dataset):
             lane=request.lane,
             streamed=request.streamed,
             img_shape=sequence.hw,
+            scale=sequence.scale,
         )
 
 

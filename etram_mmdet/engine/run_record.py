@@ -34,7 +34,7 @@ def run_record(runner: Runner) -> dict:
         seed=runner.seed,
         train_data=fingerprint(runner.train_dataloader.dataset),
         val_data=fingerprint(val.dataloader.dataset) if val else None,
-        protocol=metric.protocol if metric else None,
+        protocol="; ".join(map(str, metric.protocols)) if metric else None,
         test_cfg=cfg.model.test_cfg.to_dict(),
         parameters=sum(p.numel() for p in runner.model.parameters()),
         machine=machine(next(runner.model.parameters()).device),

@@ -1,4 +1,4 @@
-"""The headline protocol: COCO's AP and AR over the labelled frames."""
+"""COCO's AP and AR over frames, and their table."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from etram_mmdet.events.errors import InputError
 
 from .frames import Frame
 
-PROTOCOL = "coco: class-aware, no box filter, IoU .50:.95, maxDets 1/10/100"
 MAX_DETS = (1, 10, 100)
 SIZES = ("S", "M", "L")  # COCO's ranges: up to 32^2, up to 96^2 and larger, in square network pixels
 
@@ -53,13 +52,19 @@ def coco_metrics(frames: Sequence[Frame], classes: Sequence[str]) -> dict[str, f
     return {key: value for key, value in metrics.items() if value is not None}
 
 
+def class_agnostic(frames: Sequence[Frame]) -> list[Frame]:
+    """The same boxes in one class, so that any may match any (pycocotools' ``useCats=0``)."""
+    return [f._replace(gt_labels=np.zeros_like(f.gt_labels), labels=np.zeros_like(f.labels)) for f in frames]
+
+
 def boxes_per_class(frames: Sequence[Frame], num_classes: int) -> np.ndarray:
     """Ground-truth boxes of each class, (K,) int64."""
-    return np.bincount(np.concatenate([frame.gt_labels for frame in frames]), minlength=num_classes)
+    labels = np.concatenate([np.empty(0, np.int64), *(frame.gt_labels for frame in frames)])
+    return np.bincount(labels, minlength=num_classes)
 
 
-def format_table(metrics: dict[str, float], boxes: Sequence[int], classes: Sequence[str]) -> str:
-    """What a person reads: the protocol, the means, then each class with its number of ground-truth boxes."""
+def format_table(head: Sequence[str], metrics: dict[str, float], boxes: Sequence[int], classes: Sequence[str]) -> str:
+    """What a person reads: ``head`` (the protocol), the means, then each class with its number of boxes."""
 
     def line(*keys: str) -> str:
         return "   ".join(f"{key} {metrics[key]:.4f}" for key in keys if key in metrics)
@@ -71,7 +76,7 @@ def format_table(metrics: dict[str, float], boxes: Sequence[int], classes: Seque
         rows.append(f"{name:{width}}  {count:8d}  {scores}")
     return "\n".join(
         (
-            f"protocol {PROTOCOL}",
+            *head,
             f"{metrics['frames']} frames, {metrics['boxes']} boxes",
             line("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L", "AP_small_classes"),
             line("AR1", "AR10", "AR100", "AR100_S", "AR100_M", "AR100_L"),

@@ -12,28 +12,32 @@ from mmengine.logging import print_log
 
 from etram_mmdet.events.errors import InputError
 
-from .coco_protocol import PROTOCOL, boxes_per_class, coco_metrics, format_table
+from .coco_protocol import boxes_per_class, class_agnostic, coco_metrics, format_table
 from .frames import Frame, frame_of, merge
+from .protocols import Protocol, get_protocols
+
+ANY_CLASS = "any class"
 
 
 @METRICS.register_module()
 class EventCocoMetric(BaseMetric):
-    """COCO's AP and AR, class-aware, without box filter, at 1, 10 and 100 detections per frame and class.
+    """COCO's AP and AR under one or several protocols in one pass, at 1, 10 and 100 detections per frame and class.
+
+    ``protocols`` are names of :data:`PROTOCOLS`; the first is the headline. Published RVT and eTraM numbers follow
+    ``prophesee`` or ``etram_paper``, which remove small boxes by sensor pixels (``scale`` of a sample, 1 without).
 
     Takes one data sample per labelled frame, with ``recording``, ``t_us``, ``gt_instances`` and ``pred_instances``;
     samples with ``is_padding=True`` or ``is_labelled=False`` are skipped. Frames are told apart by (recording, t_us),
-    so the numbers do not depend on batch size, workers or world size. The keys are those of `coco_metrics` behind
-    ``coco/``, unrounded.
+    so the numbers do not depend on batch size, workers or world size. The keys are those of `coco_metrics` behind the
+    protocol's name and a slash, unrounded.
 
     Attributes:
         frames: after ``evaluate``, on the main process: every frame's boxes by (recording, t_us), sorted.
     """
 
-    default_prefix = "coco"
-    protocol = PROTOCOL
-
-    def __init__(self, prefix: str | None = None) -> None:
-        super().__init__(prefix=prefix)
+    def __init__(self, protocols: Sequence[str] = ("coco",)) -> None:
+        super().__init__()
+        self.protocols = get_protocols(protocols)
         self.frames: dict[tuple[str, int], Frame] = {}
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
@@ -52,8 +56,7 @@ class EventCocoMetric(BaseMetric):
         outcome: list[Any] = [None]
         if is_main_process():
             try:
-                metrics = self.compute_metrics([frame for part in per_rank for frame in part])
-                outcome = [{f"{self.prefix}/{key}": value for key, value in metrics.items()}]
+                outcome = [self.compute_metrics([frame for part in per_rank for frame in part])]
             except InputError as error:  # raised on every rank below: else the others wait for it for ever
                 outcome = [error]
         broadcast_object_list(outcome)
@@ -63,18 +66,34 @@ class EventCocoMetric(BaseMetric):
         return outcome[0]
 
     def compute_metrics(self, results: list[Frame]) -> dict[str, float]:
-        """`coco_metrics` of the merged frames, and a table in the log; raises ``InputError`` if there are none."""
+        """`coco_metrics` of the merged frames by protocol, and tables in the log.
+
+        Raises ``InputError`` if there are no frames, or no box of the headline protocol.
+        """
         if not results:
             raise InputError(
                 "no labelled frame reached the metric; expected data samples with recording and t_us that are neither "
                 "is_labelled=False nor is_padding=True: check the labels of the evaluated split and its sampler"
             )
         self.frames = merge(results)
-        frames = list(self.frames.values())
-        metrics = coco_metrics(frames, self._classes)
-        table = format_table(metrics, boxes_per_class(frames, len(self._classes)), self._classes)
-        print_log("\n" + table, logger="current")
+        metrics = {}
+        for protocol in self.protocols:
+            found = self._metrics_under(protocol, is_headline=protocol is self.protocols[0])
+            metrics |= {f"{protocol.name}/{key}": value for key, value in found.items()}
         return metrics
+
+    def _metrics_under(self, protocol: Protocol, is_headline: bool) -> dict[str, float]:
+        frames, removed = protocol.select(list(self.frames.values()))
+        head = (f"protocol {protocol}", str(removed))
+        if not is_headline and not any(len(frame.gt_labels) for frame in frames):
+            print_log("\n".join(("", *head, "no box is left, so it has no AP")), logger="current")
+            return {}
+        classes = self._classes if protocol.class_aware else (ANY_CLASS,)
+        frames = frames if protocol.class_aware else class_agnostic(frames)
+        metrics = coco_metrics(frames, classes)
+        table = format_table(head, metrics, boxes_per_class(frames, len(classes)), classes)
+        print_log("\n" + table, logger="current")
+        return {key: value for key, value in metrics.items() if ANY_CLASS not in key}
 
     @property
     def _classes(self) -> Sequence[str]:

@@ -22,6 +22,7 @@ class Frame(NamedTuple):
     bboxes_xyxy: np.ndarray  # (M, 4) float32
     scores: np.ndarray  # (M,) float32
     labels: np.ndarray  # (M,) int64
+    scale: int = 1  # sensor pixels per network pixel
 
     @property
     def key(self) -> tuple[str, int]:
@@ -43,6 +44,7 @@ def frame_of(sample: dict, num_classes: int) -> Frame:
         bboxes_xyxy=_numpy(get_box_tensor(predicted["bboxes"]), np.float32).reshape(-1, 4),
         scores=_numpy(predicted["scores"], np.float32),
         labels=_numpy(predicted["labels"], np.int64),
+        scale=int(sample.get("scale", 1)),
     )
     _check(frame, num_classes)
     return frame

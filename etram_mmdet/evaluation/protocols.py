@@ -1,0 +1,93 @@
+"""Under which rules an AP was measured: never compare numbers of different protocols."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from etram_mmdet.events.errors import InputError
+
+from .frames import Frame
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Which frames and boxes count, and whether classes matter. Sizes are sensor pixels, times microseconds.
+
+    Boxes of ground truth *and* detections below ``min_diagonal_px`` or with a side below ``min_side_px`` are removed,
+    as are frames up to ``skip_us`` and, if ``only_with_boxes``, frames without a ground-truth box that is left: their
+    false alarms then cost nothing. With ``class_aware=False`` a detection may match a box of any class.
+    """
+
+    name: str
+    rules: str
+    skip_us: int = -1
+    min_diagonal_px: float = 0.0
+    min_side_px: float = 0.0
+    only_with_boxes: bool = False
+    class_aware: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.rules}, IoU .50:.95, maxDets 1/10/100"
+
+    def select(self, frames: Sequence[Frame]) -> tuple[list[Frame], Removed]:
+        """What counts of ``frames``, and how much does not."""
+        late = [frame for frame in frames if frame.t_us > self.skip_us]
+        kept = [self._large_boxes(frame) for frame in late]
+        chosen = [frame for frame in kept if len(frame.gt_labels) or not self.only_with_boxes]
+        boxes = [
+            sum(len(getattr(f, labels)) for f in fs) for labels in ("gt_labels", "labels") for fs in (frames, chosen)
+        ]
+        return chosen, Removed(len(frames) - len(chosen), boxes[0] - boxes[1], boxes[2] - boxes[3])
+
+    def _large_boxes(self, frame: Frame) -> Frame:
+        if not self.min_diagonal_px and not self.min_side_px:
+            return frame
+        truth, found = (self._is_large(b, frame.scale) for b in (frame.gt_bboxes_xyxy, frame.bboxes_xyxy))
+        return frame._replace(
+            gt_bboxes_xyxy=frame.gt_bboxes_xyxy[truth],
+            gt_labels=frame.gt_labels[truth],
+            bboxes_xyxy=frame.bboxes_xyxy[found],
+            scores=frame.scores[found],
+            labels=frame.labels[found],
+        )
+
+    def _is_large(self, bboxes_xyxy: np.ndarray, scale: int) -> np.ndarray:
+        sides_px = (bboxes_xyxy[:, 2:] - bboxes_xyxy[:, :2]) * scale
+        return ((sides_px**2).sum(1) >= self.min_diagonal_px**2) & (sides_px >= self.min_side_px).all(1)
+
+
+@dataclass(frozen=True)
+class Removed:
+    """How many frames, ground-truth boxes and detections a protocol leaves out."""
+
+    frames: int
+    boxes: int
+    detections: int
+
+    def __str__(self) -> str:
+        return f"left out: {self.frames} frames, {self.boxes} boxes, {self.detections} detections"
+
+
+_PROPHESEE = dict(skip_us=500_000, min_diagonal_px=60, min_side_px=20, only_with_boxes=True)
+_FILTERED = "first 0.5 s, diagonals < 60 and sides < 20 sensor px and frames without boxes left out"
+PROTOCOLS = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol("coco", "class-aware, no box filter"),
+        # RVT, SMamba and others on Gen1 (whose sensor is smaller), 1Mpx and eTraM.
+        Protocol("prophesee", f"class-aware, {_FILTERED}", **_PROPHESEE),
+        # The "All" column of the eTraM paper and of its fork.
+        Protocol("etram_paper", f"class-agnostic, {_FILTERED}", class_aware=False, **_PROPHESEE),
+    )
+}
+
+
+def get_protocols(names: Sequence[str]) -> tuple[Protocol, ...]:
+    """Look protocols up by name; raises ``InputError`` naming the known ones."""
+    unknown = [name for name in names if name not in PROTOCOLS]
+    if unknown or not names:
+        raise InputError(f"unknown protocols {unknown}: expected some of {', '.join(PROTOCOLS)}")
+    return tuple(PROTOCOLS[name] for name in names)

@@ -1,0 +1,110 @@
+"""Protocols: equal to the reference's numbers, and to their own words."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from etram_mmdet.evaluation import PROTOCOLS, EventCocoMetric, Frame, coco_metrics
+from etram_mmdet.events.errors import InputError
+from tests.test_evaluation.test_event_coco_metric import BOXES, CLASSES, LABELS, sample
+
+PROPHESEE = PROTOCOLS["prophesee"]
+
+
+def frame(boxes, labels=None, t_us=600_000, scale=2, detections=None) -> Frame:
+    """Detections are the boxes themselves unless given."""
+    boxes = np.array(boxes, np.float32).reshape(-1, 4)
+    found = boxes if detections is None else np.array(detections, np.float32).reshape(-1, 4)
+    labels = np.zeros(len(boxes), np.int64) if labels is None else np.array(labels)
+    scores = np.full(len(found), 0.9, np.float32)
+    return Frame("r", t_us, boxes, labels, found, scores, np.zeros(len(found), np.int64), scale)
+
+
+def golden_frames(path) -> list[Frame]:
+    content = np.load(path)
+
+    def rows(name, t):
+        of = content[name][content[name]["t"] == t]
+        corners = np.stack([of["x"], of["y"], of["x"] + of["w"], of["y"] + of["h"]], 1)
+        return corners, of["class_id"].astype(np.int64), of["class_confidence"]
+
+    frames = []
+    for t in np.union1d(content["gt"]["t"], content["dt"]["t"]):
+        (boxes, labels, _), (found, found_labels, scores) = rows("gt", t), rows("dt", t)
+        frames.append(Frame("golden", int(t), boxes, labels, found, scores, found_labels, 2))
+    return frames
+
+
+def test_prophesee_is_the_references(shared):
+    """Boxes go from corner and size to two corners and back, which costs the last digits of float32."""
+    content = np.load(shared / "golden" / "prophesee_eval.npz")
+    frames, removed = PROPHESEE.select(golden_frames(shared / "golden" / "prophesee_eval.npz"))
+    metrics = coco_metrics(frames, ("a", "b", "c"))
+    found = [metrics[key] for key in ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L")]
+    assert found == pytest.approx(content["metrics"].tolist(), abs=1e-6)
+    assert removed.boxes > 0 and removed.detections > removed.boxes
+
+
+def test_small_boxes_and_detections_go_by_sensor_pixels():
+    """30 px diagonal and 10 px sides at half resolution: 18x24 has exactly 30, 10x28.3 a little more, 10x28.2 less."""
+    boxes = [[0, 0, 18, 24], [0, 0, 9, 60], [0, 0, 10, 28.2], [50, 50, 60, 78.3]]
+    kept, removed = PROPHESEE.select([frame(boxes)])
+    expected = np.float32([boxes[0], boxes[3]])
+    assert np.array_equal(kept[0].gt_bboxes_xyxy, expected) and np.array_equal(kept[0].bboxes_xyxy, expected)
+    assert (removed.frames, removed.boxes, removed.detections) == (0, 2, 2)
+    full, removed = PROPHESEE.select([frame(boxes, scale=1)])
+    assert full == [] and (removed.frames, removed.boxes) == (1, 4)
+
+
+def test_the_first_half_second_and_empty_frames_go():
+    large = [[0, 0, 40, 40]]
+    frames = [frame(large, t_us=t) for t in (400_000, 500_000, 500_001)]
+    frames += [frame([], t_us=700_000, detections=large), frame([[0, 0, 5, 5]], t_us=800_000, detections=large)]
+    kept, removed = PROPHESEE.select(frames)
+    assert [f.t_us for f in kept] == [500_001]
+    assert (removed.frames, removed.boxes, removed.detections) == (4, 3, 4)
+    everything, nothing = PROTOCOLS["coco"].select(frames)
+    assert everything == frames and (nothing.frames, nothing.boxes, nothing.detections) == (0, 0, 0)
+
+
+def evaluate(samples, protocols):
+    metric = EventCocoMetric(protocols)
+    metric.dataset_meta = dict(classes=CLASSES)
+    metric.process(None, samples)
+    return metric.evaluate(1)
+
+
+def test_several_in_one_pass_each_under_its_name():
+    """Swapped classes: nothing right class by class, everything where classes do not matter."""
+    large = [[10, 10, 90, 90], [200, 10, 290, 90]]
+    samples = [sample(600_000, large, [0, 1], large, [0.9, 0.9], [1, 0])]
+    found = evaluate(samples, ("coco", "prophesee", "etram_paper"))
+    assert {key.split("/")[0] for key in found} == {"coco", "prophesee", "etram_paper"}
+    assert found["coco/AP"] == found["prophesee/AP"] == 0
+    assert found["etram_paper/AP"] == pytest.approx(1) and "etram_paper/AP_car" not in found
+    assert found["etram_paper/boxes"] == 2
+
+
+def test_a_protocol_that_leaves_no_box_has_no_numbers_but_the_headline_must():
+    samples = [sample(0, BOXES, LABELS)]
+    found = evaluate(samples, ("coco", "prophesee"))
+    assert found["coco/AP"] > 0.9 and not any(key.startswith("prophesee") for key in found)
+    with pytest.raises(InputError, match="none holds a ground-truth box"):
+        evaluate(samples, ("prophesee",))
+
+
+@pytest.mark.parametrize("names", [("coco", "mscoco"), ()])
+def test_unknown_protocols_get_a_sentence(names):
+    with pytest.raises(InputError, match="expected some of coco, prophesee, etram_paper"):
+        EventCocoMetric(names)
+
+
+def test_the_log_names_protocol_and_what_it_left_out(monkeypatch):
+    said = []
+    monkeypatch.setattr("etram_mmdet.evaluation.event_coco_metric.print_log", lambda text, **_: said.append(text))
+    large = [[10, 10, 90, 90]]
+    evaluate([sample(0, large, [0]), sample(600_000, large, [0])], ("coco", "prophesee"))
+    assert "protocol coco: class-aware, no box filter, IoU .50:.95, maxDets 1/10/100" in said[0]
+    assert "left out: 0 frames, 0 boxes" in said[0]
+    assert "protocol prophesee: class-aware, first 0.5 s" in said[1] and "left out: 1 frames, 1 boxes" in said[1]
