@@ -7,6 +7,7 @@ interrupted one goes on from its last checkpoint: call the same command again. T
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -22,7 +23,8 @@ from etram_mmdet.events.written import written_aside
 
 
 def parse_args() -> argparse.Namespace:
-    gpus = [str(i) for i in range(torch.cuda.device_count())]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
+    gpus = visible.split(",") if torch.cuda.is_available() else []
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("plan", metavar="ABLATION.py", help="for example configs/ablations/seed_experiment.py")
     parser.add_argument("--out", type=Path, help="where runs, table and figure go; default: work_dirs/ablations/NAME")
@@ -30,7 +32,7 @@ def parse_args() -> argparse.Namespace:
         "--devices",
         nargs="+",
         default=gpus or ["cpu"],
-        help="GPU numbers, one run each at a time; or cpu, as often as runs shall go at a time (default: %(default)s)",
+        help="GPUs as CUDA_VISIBLE_DEVICES names them, one run each at a time; or cpu, as often as runs may go at once",
     )
     parser.add_argument("--samples", type=int, help="clips that each run trains on, instead of the file's number")
     parser.add_argument("--seeds", nargs="+", type=int, default=(), help="instead of the file's")
