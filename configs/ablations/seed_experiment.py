@@ -14,7 +14,7 @@ runs = dict(
     patch2_sizeaware_batch2_as_run=dict(
         config="configs/patch2_sizeaware.py",
         samples=200_000,
-        note="the origin's 15.64 %: as many steps as the baseline, a third of its samples",
+        note="as many steps as the baseline, so a third of its samples",
     ),
     patch2_sizeaware_batch2=dict(
         config="configs/patch2_sizeaware.py", note="the same at equal samples: three times the steps"
