@@ -7,23 +7,28 @@ runs = dict(
     baseline=dict(config="configs/baseline.py"),
     sizeaware=dict(config="configs/sizeaware.py"),
     fourscale=dict(config="configs/fourscale.py"),
+    fourscale_sizeaware=dict(config="configs/fourscale_sizeaware.py"),
     fourscale_sizeaware_auxsmall=dict(
         config="configs/fourscale_sizeaware_auxsmall.py",
         note='the origin\'s "ABC", with pedestrians among its small classes',
     ),
-    patch2_sizeaware_batch2_as_run=dict(
-        config="configs/patch2_sizeaware.py",
+    patch2_stages234_sizeaware_batch2_as_run=dict(
+        config="configs/patch2_stages234_sizeaware.py",
         samples=200_000,
-        note="as many steps as the baseline, so a third of its samples",
+        note="the origin's 15.64 %: as many steps as the baseline, so a third of its samples; strides 4, 8, 16",
     ),
-    patch2_sizeaware_batch2=dict(
-        config="configs/patch2_sizeaware.py", note="the same at equal samples: three times the steps"
+    patch2_stages234_sizeaware_batch2=dict(
+        config="configs/patch2_stages234_sizeaware.py", note="the same at equal samples, so three times the steps"
     ),
     patch2_stages234_sizeaware_batch6=dict(
         config="configs/patch2_stages234_sizeaware.py",
         options={"train_dataloader.batch_size": 6},
-        note="strides 4, 8, 16, as the origin's code had it",
+        note="the batch that did not fit the origin's memory",
     ),
+    patch2_sizeaware_batch2_as_run=dict(
+        config="configs/patch2_sizeaware.py", samples=200_000, note="strides 2, 4, 8, a third of the samples"
+    ),
+    patch2_sizeaware_batch2=dict(config="configs/patch2_sizeaware.py", note="strides 2, 4, 8"),
     patch2_sizeaware_batch6=dict(config="configs/patch2_sizeaware_batch6.py"),
     patch2_batch6=dict(config="configs/patch2.py", options={"train_dataloader.batch_size": 6}),
     patch2_sizeaware_abc_batch6=dict(

@@ -17,4 +17,7 @@ common = {
     "val_dataloader.num_workers": 0,
     "val_dataloader.persistent_workers": False,
 }
-runs = dict(patch2_sizeaware_batch2_as_run=dict(samples=900))
+runs = dict(
+    patch2_stages234_sizeaware_batch2_as_run=dict(samples=900),
+    patch2_sizeaware_batch2_as_run=dict(samples=900),
+)
