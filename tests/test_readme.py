@@ -88,7 +88,7 @@ def test_workflow(checkout):
     assert (checkout / "predictions.json").is_file() and (checkout / "rvt-t.pth").is_file()
     assert (checkout / "work_dirs/patch2_sizeaware/browse_train.png").is_file() and (checkout / "browse.mp4").is_file()
     assert (checkout / "data" / "my_data" / "train").is_dir()
-    assert "| sizeaware | 6 | 2 | 12 | 1 |" in (next(checkout.glob("work_dirs/ablations/*/table.md"))).read_text()
+    assert "| sizeaware | 6 | 2 | 12 |" in next(checkout.glob("work_dirs/ablations/*_12_samples/view.md")).read_text()
 
 
 def write_plugin(folder) -> None:

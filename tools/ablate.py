@@ -2,6 +2,7 @@
 
 Each run of the file is trained with each seed and evaluated once, after its last step. Finished runs are kept, an
 interrupted one goes on from its last checkpoint: call the same command again. The table tells what may not be compared.
+It is table.md with table.png; with --runs, --seeds or --baseline view.md with view.png.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 
 from etram_mmdet.ablation.compare import compare
 from etram_mmdet.ablation.figure import draw_ablation
-from etram_mmdet.ablation.launch import Launcher, finished_result, run_folder
+from etram_mmdet.ablation.launch import Launcher, check_order, finished_result, run_folder
 from etram_mmdet.ablation.plan import Plan, load_plan
 from etram_mmdet.ablation.table import format_table
 from etram_mmdet.engine.config import sentences
@@ -42,26 +43,30 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def summarise(plan: Plan, out: Path) -> None:
+def summarise(plan: Plan, out: Path, name: str) -> None:
+    for variant, seed in plan.runs:
+        check_order(out, variant, seed)
     found = [(v, [finished_result(run_folder(out, v, seed), v) for seed in plan.seeds]) for v in plan.variants]
     rows = compare([(variant, [result for result in results if result]) for variant, results in found])
     table = format_table(rows)
-    with written_aside(out / "table.md") as aside:
+    with written_aside(out / f"{name}.md") as aside:
         aside.write_text(table)
-    draw_ablation(rows, out / "ablation.png")
-    print(f"\n{table}\n{out / 'table.md'}, {out / 'ablation.png'}")
+    draw_ablation(rows, out / f"{name}.png")
+    print(f"\n{table}\n{out / name}.md, {out / name}.png")
 
 
 def main() -> None:
     args = parse_args()
     with sentences():
         plan = load_plan(args.plan, args.samples, args.seeds, args.runs, args.baseline)
-        out = args.out or Path("work_dirs/ablations", Path(args.plan).stem)
+        name = Path(args.plan).stem + (f"_{args.samples}_samples" if args.samples else "")
+        out = args.out or Path("work_dirs/ablations", name)
         failed = []
         if not args.table_only:
             say = lambda line: print(line, flush=True)  # noqa: E731
             failed = Launcher(plan, out, args.devices, Path(__file__).with_name("train.py"), say).run()
-        summarise(plan, out)
+        is_view = args.runs or args.seeds or args.baseline  # beside the whole table, not in its place
+        summarise(plan, out, "view" if is_view else "table")
     if failed:
         sys.exit(f"error: {len(failed)} runs failed:\n  " + "\n  ".join(failed))
 

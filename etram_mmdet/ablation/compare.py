@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import numpy as np
 from scipy import stats
 
 from etram_mmdet.ablation.plan import Variant
+from etram_mmdet.engine.config import config_differences
 
 CONFIDENCE = 0.95
 METRICS = ("AP", "AP50", "AP_small_classes", "AP_S")  # the first one is tested for significance
@@ -40,21 +42,26 @@ class Row:
 
 
 def obstacles(record: dict, baseline: dict) -> list[str]:
-    """What differs between two runs besides their models, so that a difference of their AP would mean nothing.
+    """What differs between two runs besides model, plugins and batch size, so that their AP must not be compared.
 
-    Equal samples at another batch size take other steps; that belongs to a recipe, as its rate does, and is shown.
+    With equal samples another batch size means other steps, so steps are not compared; the learning rate is, after
+    division by sqrt(batch), the rule by which it follows from the batch.
     """
     pairs = [
         ("samples", record["samples"], baseline["samples"]),
         ("clip length", record["clip_length"], baseline["clip_length"]),
-        ("base learning rate", record["base_lr"], baseline["base_lr"]),
+        ("learning rate / sqrt(batch)", *(f"{r['lr'] / math.sqrt(r['batch']):.4g}" for r in (record, baseline))),
         ("protocol", record["protocol"], baseline["protocol"]),
-        ("score threshold", record["test_cfg"].get("score_thr"), baseline["test_cfg"].get("score_thr")),
-        ("NMS", record["test_cfg"].get("nms"), baseline["test_cfg"].get("nms")),
         ("training data", record["train_data"], baseline["train_data"]),
         ("validation data", record["val_data"], baseline["val_data"]),
+        ("device", record["machine"]["device"], baseline["machine"]["device"]),
+        ("commit", record["commit"], baseline["commit"]),
     ]
-    return [f"{what} {_shown(mine)} instead of {_shown(theirs)}" for what, mine, theirs in pairs if mine != theirs]
+    found = [f"{what} {_shown(mine)} instead of {_shown(theirs)}" for what, mine, theirs in pairs if mine != theirs]
+    for key in ("test_cfg", "schedule"):
+        mine, theirs = record[key], baseline[key]
+        found += config_differences(theirs, mine, f"{key}.")
+    return found
 
 
 def compare(results: Sequence[tuple[Variant, list[dict]]]) -> list[Row]:
@@ -64,7 +71,8 @@ def compare(results: Sequence[tuple[Variant, list[dict]]]) -> list[Row]:
     """
     baseline = results[0][1]
     rows = [Row(variant, _values(found), found, _all_obstacles(found, baseline)) for variant, found in results]
-    comparable = [i for i, row in enumerate(rows) if i and not row.obstacles and _enough(row) and _enough(rows[0])]
+    may = [not row.obstacles and _enough(row) for row in rows]  # the baseline's own seeds may differ as well
+    comparable = [i for i in range(1, len(rows)) if may[0] and may[i]]
     raw = [_welch(rows[i].values[METRICS[0]], rows[0].values[METRICS[0]]) for i in comparable]
     for i, difference, p in zip(comparable, raw, holm([d.p for d in raw]), strict=True):
         corrected = Difference(difference.mean, difference.low, difference.high, p)

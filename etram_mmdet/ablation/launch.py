@@ -46,6 +46,19 @@ def finished_result(folder: Path, variant: Variant) -> dict | None:
     )
 
 
+def check_order(out: Path, variant: Variant, seed: int) -> Path:
+    """Where the config of a run stands; raises ``InputError`` when another run was begun there."""
+    path = _order_file(run_folder(out, variant, seed))
+    if path.is_file():
+        differences = config_differences(Config.fromfile(path).to_dict(), variant.config_for(seed).to_dict())
+        if differences:
+            raise InputError(
+                f"{path.with_suffix('')}: a run with other settings was begun there "
+                f"({'; '.join(differences[:5])}); delete it with its .py, or choose another --out"
+            )
+    return path
+
+
 class Launcher:
     """Trains with ``train_tool`` (tools/train.py), each run in a process of its own that logs into its folder.
 
@@ -56,7 +69,7 @@ class Launcher:
     def __init__(self, plan: Plan, out: Path, devices: list[str], train_tool: Path, say: Callable = print) -> None:
         self.plan, self.out, self.devices, self.train_tool, self.say = plan, out, devices, train_tool, say
         self.processes: set[subprocess.Popen] = set()
-        self.stopped = threading.Event()
+        self.stopped, self.starting = threading.Event(), threading.Lock()
         self.failed: list[str] = []
         self.seconds: list[float] = []
 
@@ -64,8 +77,10 @@ class Launcher:
         """Train what is not finished; returns a sentence for each run that failed. A kill stops all processes."""
         self.lock, waiting = self._lock(), queue.SimpleQueue()
         signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that `finally` below is reached
-        for run in self.plan.runs:
-            self._place_order(*run)
+        for variant, seed in self.plan.runs:
+            path = check_order(self.out, variant, seed)
+            with written_aside(path) as aside:
+                aside.write_text(variant.config_for(seed).pretty_text)
         todo = [run for run in self.plan.runs if finished_result(run_folder(self.out, *run), run[0]) is None]
         for run in todo:
             waiting.put(run)
@@ -78,7 +93,8 @@ class Launcher:
                 while thread.is_alive():  # short waits, so that Ctrl-C is noticed
                     thread.join(0.2)
         finally:
-            self.stopped.set()
+            with self.starting:
+                self.stopped.set()
             for process in list(self.processes):
                 process.terminate()
                 process.wait()
@@ -96,39 +112,33 @@ class Launcher:
             ) from error
         return lock
 
-    def _place_order(self, variant: Variant, seed: int) -> None:
-        """Write the config of the run; refuse to go on with a folder where another was begun."""
-        path, cfg = _order_file(run_folder(self.out, variant, seed)), variant.config_for(seed)
-        if path.is_file():
-            differences = config_differences(Config.fromfile(path).to_dict(), cfg.to_dict())
-            if differences:
-                raise InputError(
-                    f"{path.with_suffix('')}: a run with other settings was begun there "
-                    f"({'; '.join(differences[:5])}); delete it with its .py, or choose another --out"
-                )
-        with written_aside(path) as aside:
-            aside.write_text(cfg.pretty_text)
-
     def _work(self, device: str, waiting: queue.SimpleQueue) -> None:
         while not self.stopped.is_set():
             try:
                 variant, seed = waiting.get_nowait()
             except queue.Empty:
                 return
-            self._train(device, variant, seed, waiting)
+            try:
+                self._train(device, variant, seed, waiting)
+            except Exception as error:  # of one run; the others go on, and the user is told
+                self.failed.append(f"{variant.name} seed {seed}: {type(error).__name__}: {error}")
+                self.say(f"FAILED {self.failed[-1]}")
 
     def _train(self, device: str, variant: Variant, seed: int, waiting: queue.SimpleQueue) -> None:
         folder, start = run_folder(self.out, variant, seed), time.monotonic()
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / LOG_FILE).open("a") as log:
-            process = subprocess.Popen(
-                self._command(folder),
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=self._environment(device),
-                pass_fds=[self.lock.fileno()],
-            )
-            self.processes.add(process)
+            with self.starting:  # a stop finds every process that has been started
+                if self.stopped.is_set():
+                    return
+                process = subprocess.Popen(
+                    self._command(folder),
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=self._environment(device),
+                    pass_fds=[self.lock.fileno()],
+                )
+                self.processes.add(process)
             code = process.wait()
             self.processes.discard(process)
         if self.stopped.is_set():

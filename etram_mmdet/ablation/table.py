@@ -13,7 +13,7 @@ _TITLES = dict(AP="AP", AP50="AP50", AP_small_classes="AP, small classes", AP_S=
 
 def format_table(rows: Sequence[Row]) -> str:
     """What was compared, a line per variant (mean ± standard deviation over seeds, in percent), and how to read it."""
-    head = ["variant", "batch", "steps", "samples", "seeds", *(_TITLES[m] for m in METRICS)]
+    head = ["variant", "batch", "steps", "samples", "lr", "seeds", *(_TITLES[m] for m in METRICS)]
     head += [f"ΔAP to {rows[0].variant.name} ({CONFIDENCE:.0%} interval)", "significant"]
     lines = ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *map(_cells, rows))]
     return "\n".join([*_heading(rows), "", *lines, "", *_notes(rows)]) + "\n"
@@ -35,7 +35,8 @@ def _heading(rows: Sequence[Row]) -> list[str]:
 
 def _cells(row: Row) -> list[str]:
     variant, seeds = row.variant, len(row.records)
-    cells = [variant.name, str(variant.batch), f"{variant.steps:,}", f"{variant.samples:,}", str(seeds)]
+    rates = ", ".join(sorted({f"{record['lr']:.3g}" for record in row.records})) or "-"
+    cells = [variant.name, str(variant.batch), f"{variant.steps:,}", f"{variant.samples:,}", rates, str(seeds)]
     return [*cells, *(mean_and_spread(row.values[m]) for m in METRICS), *_difference(row)]
 
 
@@ -59,6 +60,7 @@ def _difference(row: Row) -> list[str]:
 def _notes(rows: Sequence[Row]) -> list[str]:
     notes = [
         "± is the standard deviation over seeds; intervals are Welch's, p-values corrected for the number of "
-        "comparisons (Holm). A variant is not compared where anything but its model and recipe differs."
+        "comparisons (Holm). A variant is not compared where data, samples, clip length, schedule, "
+        "learning-rate rule, protocol, post-processing, device or commit differ."
     ]
     return notes + [f"- {row.variant.name}: {row.variant.note}" for row in rows if row.variant.note]

@@ -153,7 +153,7 @@ class ClipCopyPaste(BaseTransform):
         return [tubelets for tubelets in by_class.values() if tubelets]
 
     def _draw(self, by_class: list[list[Tubelet]], seed: tuple[int, ...], window: int, width: int) -> Paste | None:
-        rng = np.random.default_rng((*seed, _STREAM, window))
+        rng = np.random.default_rng((*(seed or (0,)), _STREAM, window))
         if rng.random() >= self.prob:
             return None
         weights = np.array([len(tubelets) for tubelets in by_class]) ** -0.5

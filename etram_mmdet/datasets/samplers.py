@@ -24,6 +24,10 @@ from etram_mmdet.datasets.clip_orders import ClipOrder, build_order
 from etram_mmdet.datasets.clips import ClipRequest, Segment
 from etram_mmdet.events.errors import InputError
 
+# Ends the seeds of single clips, so that none is a stream's; numpy takes (a, b) for (a, b, 0), hence not 0, and larger
+# than a number of streams, which a seed may end in as well.
+_SINGLE = 1_715_225_771
+
 
 def num_clips(segment: Segment, clip_length: int) -> int:
     return math.ceil((segment.stop - segment.start) / clip_length)
@@ -135,7 +139,7 @@ class StreamBatchSampler(Sampler):
         draw = self.rank * self.random_rows + row
         segment, seed = self.clips[iteration * self.random_rows * self.world_size + draw]
         lane = self.world_size * self.stream_rows + draw
-        return ClipRequest(*segment, is_first=True, lane=lane, seed=seed, streamed=False)
+        return ClipRequest(*segment, is_first=True, lane=lane, seed=(*seed, _SINGLE), streamed=False)
 
     def __len__(self) -> int:
         """Batches in which shuffled passes show the data once, whatever the order: so variants count epochs alike."""

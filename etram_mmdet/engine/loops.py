@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from mmdet.registry import LOOPS
 from mmengine.runner import IterBasedTrainLoop
+from torch import nn
 from torch.utils.data import DataLoader
 
 from etram_mmdet.engine.fitting_batch import advice_when_out_of_memory
@@ -38,6 +39,14 @@ class StreamTrainLoop(IterBasedTrainLoop):
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self.dataloader_iterator = _StreamIterator(self.dataloader)
+
+    def run(self) -> nn.Module:
+        """Validates also where a kill came between the last step's checkpoint and its validation."""
+        has_no_step_left = self._iter >= self._max_iters
+        model = super().run()
+        if has_no_step_left and self.runner.val_loop is not None and self._iter >= self.val_begin:
+            self.runner.val_loop.run()
+        return model
 
     def run_iter(self, data_batch: dict) -> None:
         try:

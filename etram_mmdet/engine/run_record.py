@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 from mmdet.registry import HOOKS
+from mmengine.config import Config
 from mmengine.dist import get_world_size, master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -31,6 +32,7 @@ def run_record(runner: Runner) -> dict:
         clip_length=cfg.train_dataloader.dataset.clip_length,
         base_lr=cfg.base_lr,
         lr=cfg.optim_wrapper.optimizer.lr,
+        schedule=schedule(cfg),
         seed=runner.seed,
         train_data=fingerprint(runner.train_dataloader.dataset),
         val_data=fingerprint(val.dataloader.dataset) if val else None,
@@ -39,6 +41,17 @@ def run_record(runner: Runner) -> dict:
         parameters=sum(p.numel() for p in runner.model.parameters()),
         machine=machine(next(runner.model.parameters()).device),
         commit=commit(),
+    )
+
+
+def schedule(cfg: Config) -> dict:
+    """Optimizer, clipping, precision and course of the learning rate, without the numbers that a batch size changes."""
+    wrapper = cfg.optim_wrapper.to_dict()
+    wrapper["optimizer"].pop("lr")
+    courses = [dict(course) for course in cfg.get("param_scheduler") or []]
+    return dict(
+        **wrapper,
+        param_scheduler=[{k: v for k, v in c.items() if k not in ("eta_max", "total_steps")} for c in courses],
     )
 
 

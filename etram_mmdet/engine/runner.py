@@ -40,10 +40,7 @@ class StreamRunner(Runner):
         return runner
 
     def build_train_loop(self, loop: dict) -> BaseLoop:
-        loop = self._checked(super().build_train_loop(loop))
-        for note in fit_to_data(self.model, loop.dataloader.dataset):
-            self.logger.info(note)
-        return loop
+        return self._checked(super().build_train_loop(loop))
 
     def build_val_loop(self, loop: dict) -> BaseLoop:
         return self._checked(super().build_val_loop(loop))
@@ -65,6 +62,9 @@ class StreamRunner(Runner):
         if self._resume and self._load_from is None:
             self._load_from = self._latest_checkpoint()
         super().load_or_resume()
+        if isinstance(self._train_loop, BaseLoop):  # after loading: weights may come from a training on other data
+            for note in fit_to_data(self.model, self.train_dataloader.dataset):
+                self.logger.info(note)
 
     def _latest_checkpoint(self) -> str:
         """The one named in ``last_checkpoint``; where a kill lost that file, the newest that is left."""

@@ -19,6 +19,8 @@ RECORD = dict(
     batch=6,
     clip_length=5,
     base_lr=2e-4,
+    lr=2e-4 * 0.866,
+    schedule=dict(type="OptimWrapper", optimizer=dict(type="AdamW"), param_scheduler=[dict(pct_start=0.05)]),
     protocol="coco",
     test_cfg=dict(score_thr=0.001, nms=dict(type="nms", iou_threshold=0.45)),
     train_data=DATA,
@@ -68,11 +70,21 @@ def test_many_comparisons_need_more():
     ("changes", "says"),
     [
         (dict(samples=200), "samples 200 instead of 600"),
-        (dict(base_lr=3.5e-5), "base learning rate 3.5e-05 instead of 0.0002"),
+        (dict(lr=3.5e-5), "learning rate / sqrt(batch) 1.429e-05 instead of 7.071e-05"),
+        (dict(schedule=RECORD["schedule"] | dict(type="AmpOptimWrapper")), "schedule.type: OptimWrapper, now Amp"),
+        (
+            dict(schedule=RECORD["schedule"] | dict(param_scheduler=[])),
+            "schedule.param_scheduler: [{'pct_start': 0.05}]",
+        ),
+        (dict(commit="def"), "commit def instead of abc"),
+        (dict(machine=dict(device="gpu")), "device gpu instead of cpu"),
         (dict(protocol="prophesee"), "protocol prophesee instead of coco"),
         (dict(clip_length=10), "clip length 10 instead of 5"),
-        (dict(test_cfg=dict(RECORD["test_cfg"], score_thr=0.1)), "score threshold 0.1 instead of 0.001"),
-        (dict(test_cfg=dict(score_thr=0.001, nms=dict(type="soft_nms"))), "NMS"),
+        (dict(test_cfg=dict(RECORD["test_cfg"], score_thr=0.1)), "test_cfg.score_thr: 0.001, now 0.1"),
+        (
+            dict(test_cfg=dict(score_thr=0.001, nms=dict(type="soft_nms", iou_threshold=0.45))),
+            "test_cfg.nms.type: nms, now",
+        ),
         (
             dict(train_data=DATA | dict(sha256="1" * 16)),
             "training data train of 10 frames, 20 boxes (11111111) instead",
@@ -89,7 +101,15 @@ def test_what_differs_is_named_and_not_compared(changes, says):
 
 
 def test_other_batch_and_steps_at_equal_samples_may_be_compared():
-    assert obstacles(RECORD | dict(batch=2, steps=300, lr=1e-4), RECORD) == []
+    rule = RECORD["lr"] * (2 / 6) ** 0.5
+    assert obstacles(RECORD | dict(batch=2, steps=300, lr=rule), RECORD) == []
+    assert len(obstacles(RECORD | dict(batch=2, steps=300), RECORD)) == 1
+
+
+def test_a_baseline_whose_seeds_differ_is_compared_with_nothing():
+    variant, records = results("baseline", 0.1, 0.2)
+    rows = compare([(variant, [records[0], records[1] | dict(commit="def")]), results("other", 0.3, 0.4)])
+    assert rows[0].obstacles and rows[1].difference is None
 
 
 def test_one_seed_has_no_spread_and_no_verdict():
@@ -101,7 +121,7 @@ def test_table_shows_mean_and_standard_deviation_in_percent():
     assert mean_and_spread(np.array([0.1, 0.2, 0.3])) == "20.0 ± 10.0"
     assert mean_and_spread(np.array([])) == "-"
     table = format_table(compare([results("baseline", 0.1, 0.2), results("other")]))
-    assert "| other | 6 | 100 | 600 | 0 | - | - | - | - |  |  |" in table
+    assert "| other | 6 | 100 | 600 | - | 0 | - | - | - | - |  |  |" in table
 
 
 def test_a_table_of_nothing():

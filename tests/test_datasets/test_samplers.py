@@ -127,8 +127,12 @@ def test_two_processes_equal_one(kwargs, ranks):
 
 
 def test_batches_without_orders_stay_what_they_were():
-    """Recording, first frame and seed of rows as the sampler drew them before there were orders."""
-    drawn = [[(r.recording, r.start, r.seed) for r in batch] for batch in batches(30, 4, mode="mixed")]
+    """Recording, first frame and seed of rows as the sampler drew them before there were orders.
+
+    Single clips have since had a number of their own at the end of their seeds.
+    """
+    drawn = [[(r.recording, r.start, r.seed[:3]) for r in batch] for batch in batches(30, 4, mode="mixed")]
+    assert all((len(r.seed) == 3) == r.streamed for batch in batches(30, 4, mode="mixed") for r in batch)
     assert drawn[:2] == [
         [(5, 0, (7, 0, 5)), (2, 0, (7, 0, 2)), (1, 0, (7, 0, 3)), (3, 4, (7, 0, 10))],
         [(5, 5, (7, 0, 5)), (0, 0, (7, 0, 0)), (3, 12, (7, 0, 14)), (3, 0, (7, 0, 8))],
@@ -258,3 +262,13 @@ def test_training_segments_split_at_gaps():
 def test_short_recording_still_gives_a_clip():
     assert single_clips(0, np.array([0]), LENGTH) == [Segment(0, 0, 1)]
     assert training_segments(0, np.array([0]), LENGTH) == [Segment(0, 0, 1)]
+
+
+@pytest.mark.parametrize("random_order", [None, dict(type="ClassWeightedOrder")], ids=["shuffled", "weighted"])
+def test_streams_and_single_clips_are_augmented_differently(random_order):
+    """Compared by what their seeds draw, since numpy takes (a, b) for (a, b, 0)."""
+    drawn = {True: set(), False: set()}
+    for batch in islice(StreamBatchSampler(fake(), 4, mode="mixed", random_order=random_order), 300):
+        for request in batch:
+            drawn[request.streamed].add(np.random.default_rng(request.seed).random())
+    assert min(map(len, drawn.values())) > 10 and not drawn[True] & drawn[False]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from mmdet.registry import MODELS
 from mmengine.structures import InstanceData
 
 from etram_mmdet.events.errors import InputError
@@ -139,6 +140,25 @@ def test_scores_at_test_time():
     assert tops["main"] == (0, pytest.approx(sigmoid(3), abs=1e-5))
     assert tops["balanced"] == (2, pytest.approx(sigmoid(2), abs=1e-5))
     assert tops["mean"] == (2, pytest.approx((sigmoid(2) + sigmoid(-1)) / 2, abs=1e-5))
+
+
+def test_every_step_counts_also_one_without_boxes():
+    """Else processes would drift apart, and a resumed one would draw something else."""
+    model = abc()
+    for boxes in (2, 0, 2):
+        losses(model, batch(boxes=boxes))
+    assert int(model.bbox_head.steps) == 3
+
+
+def test_seed_is_the_runs_where_none_is_given():
+    torch.manual_seed(5)
+    head = dict(type="ABCYOLOXHead", num_classes=3, in_channels=8, strides=[2])
+    assert MODELS.build(head).seed == 5 and MODELS.build(head | dict(seed=2)).seed == 2
+
+
+def test_class_losses_that_read_scores_differently_are_refused():
+    with pytest.raises(InputError, match="SeesawClassLoss reads class scores in its own way"):
+        build(**with_head(type="ABCYOLOXHead", loss_cls=dict(type="SeesawClassLoss")))
 
 
 def test_without_counts_it_says_so():

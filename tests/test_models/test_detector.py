@@ -322,3 +322,17 @@ def test_unknown_mode_is_named():
     model = build()
     with pytest.raises(InputError, match="mode='train'"):
         model(**model.data_preprocessor(batch(), True), mode="train")
+
+
+def test_l1_loss_of_mmdets_hook_is_refused():
+    model = build()
+    model.bbox_head.use_l1 = True
+    with pytest.raises(InputError, match="has no L1 loss"):
+        losses(model, batch())
+
+
+def test_boxes_too_large_for_a_float_cost_nothing_without_ground_truth():
+    model = build().train()
+    for level in model.bbox_head.multi_level_conv_reg:
+        level.bias.data.fill_(200.0)
+    assert losses(model, batch(boxes=0))["loss_bbox"] == 0

@@ -53,9 +53,9 @@ def rows(table: str) -> dict[str, list[str]]:
 def test_table_and_figure(done):
     out, output = done
     table = (out / "table.md").read_text()
-    assert table in output and (out / "ablation.png").stat().st_size > 10_000
+    assert table in output and (out / "table.png").stat().st_size > 10_000
     assert list(rows(table)) == ["baseline", "sizeaware", "less"]
-    assert rows(table)["sizeaware"][1:5] == ["6", "2", "12", "2"]
+    assert rows(table)["sizeaware"][1:6] == ["6", "2", "12", "0.00693", "2"]
     assert "instead of 12" in rows(table)["less"][-1] and rows(table)["less"][-2] == "not compared"
     assert "protocol coco: class-aware" in table.replace("Protocol", "protocol") and "score threshold 0.001" in table
     assert "small boxes count twice" in table
@@ -94,11 +94,43 @@ def test_an_unfinished_run_goes_on(done, plan, tmp_path):
     assert (folder / "results.csv").read_text() == weights
 
 
+def test_a_run_that_only_lacks_its_validation_gets_it(done, plan, tmp_path):
+    """Killed between the last step's checkpoint and the end of its validation."""
+    out = tmp_path / "out"
+    shutil.copytree(done[0], out)
+    folder = out / "baseline" / "seed_1"
+    numbers = (folder / "results.csv").read_text()
+    (folder / "results.csv").unlink()
+    (folder / "last_checkpoint").write_text(str(folder / "iter_2.pth"))
+    run("tools/ablate.py", plan, "--out", out)
+    assert (folder / "results.csv").read_text() == numbers
+
+
+def test_a_view_leaves_the_table_alone(done, plan):
+    before = (done[0] / "table.md").read_text()
+    run("tools/ablate.py", plan, "--out", done[0], "--table-only", "--baseline", "sizeaware", "--seeds", "1")
+    assert (done[0] / "table.md").read_text() == before
+    assert list(rows((done[0] / "view.md").read_text())) == ["sizeaware", "baseline", "less"]
+
+
+def test_a_broken_result_is_told(done, plan, tmp_path):
+    """An error in the launcher's own thread must not look like success."""
+    out = tmp_path / "out"
+    shutil.copytree(done[0], out)
+    folder = out / "baseline" / "seed_1"
+    shutil.rmtree(folder)
+    folder.write_text("a file in the place of the run's folder")
+    output = run("tools/ablate.py", plan, "--out", out, ok=False)
+    assert "1 runs failed" in output and "baseline seed 1: " in output
+
+
 def test_other_settings_in_the_same_folder_are_refused(done, plan, tmp_path):
     changed = tmp_path / "changed.py"
     changed.write_text(plan.read_text().replace('"default_hooks', '"base_lr": 0.5, "default_hooks'))
     output = run("tools/ablate.py", changed, "--out", done[0], ok=False)
     assert "a run with other settings was begun there (base_lr: 0.008, now 0.5" in output
+    output = run("tools/ablate.py", changed, "--out", done[0], "--table-only", ok=False)
+    assert "a run with other settings was begun there (base_lr" in output
 
 
 def test_a_failing_run_is_told_and_the_others_go_on(plan, tmp_path):
@@ -109,7 +141,7 @@ def test_a_failing_run_is_told_and_the_others_go_on(plan, tmp_path):
     )
     output = run("tools/ablate.py", broken, "--out", tmp_path / "out", "--runs", "sizeaware", ok=False)
     assert "1 runs failed" in output and "sizeaware seed 0: error:" in output and "train.log" in output
-    assert [row[4] for row in rows((tmp_path / "out" / "table.md").read_text()).values()] == ["1", "0"]
+    assert [row[5] for row in rows((tmp_path / "out" / "view.md").read_text()).values()] == ["1", "0"]
 
 
 def test_a_kill_stops_what_it_started(plan, tmp_path):

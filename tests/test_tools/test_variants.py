@@ -77,3 +77,15 @@ def test_what_a_plugin_takes_from_the_data_is_logged_and_survives_in_the_checkpo
     run("tools/test.py", tmp_path / "iter_2.pth", "--cfg-options", "test_dataloader.dataset.split=val")
     tested, validated = rows(tmp_path)[-1], rows(tmp_path)[-2]
     assert metrics(tested) == metrics(validated)
+
+
+def test_weights_from_other_data_do_not_bring_their_class_counts(sample, tmp_path):
+    train("patch2_sizeaware_abc", sample, tmp_path / "first", "train_cfg.max_iters=2")
+    content = load_checkpoint_file(tmp_path / "first" / "iter_2.pth")
+    right = content["state_dict"]["bbox_head.keep_probability"].clone()
+    content["state_dict"]["bbox_head.keep_probability"].fill_(0.123)
+    torch.save(dict(meta=content["meta"], state_dict=content["state_dict"]), tmp_path / "other.pth")
+    options = ("train_cfg.max_iters=2", f"load_from={tmp_path / 'other.pth'}")
+    train("patch2_sizeaware_abc", sample, tmp_path / "second", *options)
+    found = load_checkpoint_file(tmp_path / "second" / "iter_2.pth")["state_dict"]["bbox_head.keep_probability"]
+    assert torch.equal(found, right) and not (right == 0.123).any()

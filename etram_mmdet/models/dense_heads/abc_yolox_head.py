@@ -34,8 +34,8 @@ class ABCYOLOXHead(RVTYOLOXHead):
     At test time ``test_scores='balanced'`` (the paper) lets it replace the main classifier; ``'mean'`` averages the two
     probabilities, ``'main'`` ignores it.
 
-    Draws depend on ``seed``, the process and the number of steps so far, which checkpoints keep: a resumed training
-    draws what an uninterrupted one would have.
+    Draws depend on ``seed`` (that of the run where it is left out), the process and the number of steps so far, which
+    checkpoints keep: a resumed training draws what an uninterrupted one would have.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class ABCYOLOXHead(RVTYOLOXHead):
         gamma: float = 0.5,
         balance: str = "draw",
         test_scores: str = "balanced",
-        seed: int = 0,
+        seed: int | None = None,
         **kwargs,
     ) -> None:
         if not 0 <= gamma <= 1:
@@ -53,7 +53,13 @@ class ABCYOLOXHead(RVTYOLOXHead):
             if value not in known:
                 raise InputError(f"ABCYOLOXHead: {name}={value!r}, expected one of {', '.join(known)}")
         super().__init__(*args, **kwargs)
-        self.gamma, self.balance, self.test_scores, self.seed = gamma, balance, test_scores, seed
+        if hasattr(self.loss_cls, "probabilities"):
+            raise InputError(
+                f"ABCYOLOXHead: {type(self.loss_cls).__name__} reads class scores in its own way, the balanced "
+                "classifier as sigmoids; choose another loss_cls"
+            )
+        self.gamma, self.balance, self.test_scores = gamma, balance, test_scores
+        self.seed = torch.initial_seed() if seed is None else seed
         self.register_buffer("keep_probability", torch.full((self.num_classes,), torch.nan))
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
@@ -112,9 +118,10 @@ class ABCYOLOXHead(RVTYOLOXHead):
 
     def balanced_terms(self, scores: Tensor, targets: Targets, truth: list[InstanceData]) -> Tensor:
         """``scores``: (B, P, K) logits of the balanced classifier."""
+        shares = self.shares(torch.cat([boxes.labels for boxes in truth]))  # counts a step, also without boxes
         if not len(targets.labels):
             return scores.sum() * 0
-        share = self.shares(torch.cat([boxes.labels for boxes in truth]))[targets.box_index, None]
+        share = shares[targets.box_index, None]
         wanted = targets.soft_labels(self.num_classes)
         losses = F.binary_cross_entropy_with_logits(scores[targets.positive], wanted, reduction="none")
         return (share * losses).sum()
@@ -127,10 +134,10 @@ class ABCYOLOXHead(RVTYOLOXHead):
                 "etram_mmdet.models.fit_to_data(model, dataset) first"
             )
         probability = self.keep_probability[labels]
-        if self.balance == "expected":
-            return probability
         draws = np.random.default_rng((self.seed, get_rank(), int(self.steps))).random(len(labels))
         self.steps += 1
+        if self.balance == "expected":
+            return probability
         return (torch.from_numpy(draws).to(probability) < probability).float()
 
     @in_float32

@@ -13,6 +13,7 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from etram_mmdet.events.errors import InputError
 from etram_mmdet.models.dense_heads.targets import Predicted, Targets, match
 from etram_mmdet.models.takes_key import takes_key
 
@@ -102,9 +103,11 @@ class RVTYOLOXHead(YOLOXHead):
 
     def loss_terms(self, predicted: Predicted, targets: Targets) -> dict[str, Tensor]:
         """Sum of each loss over the batch."""
+        if self.use_l1:
+            raise InputError("RVTYOLOXHead: has no L1 loss, as RVT; take YOLOXModeSwitchHook out of custom_hooks")
         terms = dict(loss_obj=self.objectness_terms(predicted.objectness.view(-1, 1), targets))
         if not len(targets.labels):  # every parameter stays part of the graph: DDP waits for its gradient
-            return terms | dict(loss_cls=predicted.scores.sum() * 0, loss_bbox=predicted.bboxes.sum() * 0)
+            return terms | dict(loss_cls=predicted.scores.sum() * 0, loss_bbox=predicted.deltas.sum() * 0)
         return terms | dict(
             loss_cls=self.class_terms(predicted.scores[targets.positive], targets),
             loss_bbox=self.loss_bbox(predicted.bboxes[targets.positive], targets.bboxes),

@@ -37,7 +37,7 @@ class EQLV2ClassLoss(EQLV2Loss):
 
     mmdet's has a column more, for the background, which YOLOX keeps in its objectness; that column is filled in as
     never predicted and so costs nothing. The target is 1 at the class of the box, not its IoU. Each process gathers
-    its own gradient statistics.
+    its own gradient statistics; a checkpoint holds those of the first one.
     """
 
     takes_labels = True

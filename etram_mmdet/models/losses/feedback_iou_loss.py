@@ -20,7 +20,7 @@ class FeedbackIoULoss(nn.Module):
     root of their area (edges in network pixels); a bin's weight is its running mean loss over that of all boxes,
     limited to [1, ``max_weight``], and 1 until the bin has been seen. Running means keep ``momentum`` of their past
     each step that sees the bin; they are buffers, so that a resumed training goes on with them. Each process keeps its
-    own, from the boxes that it sees.
+    own, from the boxes that it sees; a checkpoint holds those of the first one.
     """
 
     def __init__(
