@@ -3,7 +3,6 @@
 _base_ = "./seed_experiment.py"
 
 samples = 2_700
-seeds = (0, 1, 2, 3)
 common = {
     "data_root": "data/demo/",
     "base_lr": 8e-3,
