@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from mmdet.registry import METRICS
 from mmengine.dist import broadcast_object_list, gather_object, is_main_process
@@ -12,11 +12,22 @@ from mmengine.logging import print_log
 
 from etram_mmdet.events.errors import InputError
 
+from .breakdown import Breakdown, break_down
+from .breakdown_table import format_breakdown
 from .coco_protocol import boxes_per_class, class_agnostic, coco_metrics, format_table
 from .frames import Frame, frame_of, merge
 from .protocols import Protocol, get_protocols
 
 ANY_CLASS = "any class"
+
+
+class Headline(NamedTuple):
+    """What counts under the first protocol."""
+
+    protocol: Protocol
+    frames: list[Frame]
+    classes: tuple[str, ...]
+    breakdown: Breakdown
 
 
 @METRICS.register_module()
@@ -28,17 +39,19 @@ class EventCocoMetric(BaseMetric):
 
     Takes one data sample per labelled frame, with ``recording``, ``t_us``, ``gt_instances`` and ``pred_instances``;
     samples with ``is_padding=True`` or ``is_labelled=False`` are skipped. Frames are told apart by (recording, t_us),
-    so the numbers do not depend on batch size, workers or world size. The keys are those of `coco_metrics` behind the
-    protocol's name and a slash, unrounded.
+    so the numbers do not depend on batch size, workers or world size. The keys are those of `coco_metrics`, with the
+    headline also those of `Breakdown.metrics`, behind the protocol's name and a slash, unrounded.
 
     Attributes:
         frames: after ``evaluate``, on the main process: every frame's boxes by (recording, t_us), sorted.
+        headline: then also what the first protocol counts of them, its classes and its breakdown.
     """
 
     def __init__(self, protocols: Sequence[str] = ("coco",)) -> None:
         super().__init__()
         self.protocols = get_protocols(protocols)
         self.frames: dict[tuple[str, int], Frame] = {}
+        self.headline: Headline | None = None
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep the labelled frames of a batch; raises ``InputError`` as `frame_of` does."""
@@ -91,8 +104,12 @@ class EventCocoMetric(BaseMetric):
         classes = self._classes if protocol.class_aware else (ANY_CLASS,)
         frames = frames if protocol.class_aware else class_agnostic(frames)
         metrics = coco_metrics(frames, classes)
-        table = format_table(head, metrics, boxes_per_class(frames, len(classes)), classes)
-        print_log("\n" + table, logger="current")
+        text = format_table(head, metrics, boxes_per_class(frames, len(classes)), classes)
+        if is_headline:
+            self.headline = Headline(protocol, frames, tuple(classes), break_down(frames, classes))
+            metrics |= self.headline.breakdown.metrics()
+            text += "\n\n" + format_breakdown(self.headline.breakdown)
+        print_log("\n" + text, logger="current")
         return {key: value for key, value in metrics.items() if ANY_CLASS not in key}
 
     @property

@@ -23,6 +23,8 @@ class Frame(NamedTuple):
     scores: np.ndarray  # (M,) float32
     labels: np.ndarray  # (M,) int64
     scale: int = 1  # sensor pixels per network pixel
+    class_scores: np.ndarray | None = None  # (M,) float32, class probability alone, from heads that tell it
+    hw: tuple[int, int] | None = None  # network pixels
 
     @property
     def key(self) -> tuple[str, int]:
@@ -33,7 +35,7 @@ class Frame(NamedTuple):
 def frame_of(sample: dict, num_classes: int) -> Frame:
     """Copy one data sample (``DetDataSample.to_dict()``) to numpy.
 
-    Raises ``InputError`` with recording and time for a box or score that is not finite and for a label without class.
+    Raises ``InputError`` as :func:`check_frame` does.
     """
     truth, predicted = sample["gt_instances"], sample["pred_instances"]
     frame = Frame(
@@ -45,8 +47,10 @@ def frame_of(sample: dict, num_classes: int) -> Frame:
         scores=_numpy(predicted["scores"], np.float32),
         labels=_numpy(predicted["labels"], np.int64),
         scale=int(sample.get("scale", 1)),
+        class_scores=_numpy(predicted["class_scores"], np.float32) if "class_scores" in predicted else None,
+        hw=tuple(map(int, sample["img_shape"])) if "img_shape" in sample else None,
     )
-    _check(frame, num_classes)
+    check_frame(frame, num_classes)
     return frame
 
 
@@ -60,7 +64,7 @@ def merge(frames: Iterable[Frame]) -> dict[tuple[str, int], Frame]:
         other = merged.setdefault(frame.key, frame)
         if other is not frame and not all(map(np.array_equal, frame, other)):
             raise InputError(
-                f"{_place(frame)} reached the metric twice with different boxes ({len(other.scores)} and "
+                f"{place_of(frame)} reached the metric twice with different boxes ({len(other.scores)} and "
                 f"{len(frame.scores)} detections): one stream was read by two lanes or ranks. Expected each labelled "
                 "frame once: let the sampler mark repeated frames with is_padding=True"
             )
@@ -73,12 +77,13 @@ def _numpy(values: Tensor, dtype: type) -> np.ndarray:
     return (values.float() if values.is_floating_point() else values).numpy().astype(dtype)
 
 
-def _check(frame: Frame, num_classes: int) -> None:
+def check_frame(frame: Frame, num_classes: int) -> None:
+    """Raises ``InputError`` with recording and time for a value that is not finite and for a label without class."""
     for name in ("gt_bboxes_xyxy", "bboxes_xyxy", "scores"):
         bad = ~np.isfinite(getattr(frame, name))
         if bad.any():
             raise InputError(
-                f"{_place(frame)}: {name} holds {bad.sum()} values that are NaN or infinite, expected none. If "
+                f"{place_of(frame)}: {name} holds {bad.sum()} values that are NaN or infinite, expected none. If "
                 "training diverged, lower the learning rate or resume from an earlier checkpoint"
             )
     for name in ("gt_labels", "labels"):
@@ -86,10 +91,11 @@ def _check(frame: Frame, num_classes: int) -> None:
         unknown = np.unique(labels[(labels < 0) | (labels >= num_classes)])
         if unknown.size:
             raise InputError(
-                f"{_place(frame)}: {name} holds the labels {unknown.tolist()}, expected 0 to {num_classes - 1} "
+                f"{place_of(frame)}: {name} holds the labels {unknown.tolist()}, expected 0 to {num_classes - 1} "
                 f"({num_classes} classes). Make the dataset's class_set and the head's num_classes fit the label files"
             )
 
 
-def _place(frame: Frame) -> str:
+def place_of(frame: Frame) -> str:
+    """Recording and time, as errors name them."""
     return f"recording {frame.recording!r} at t_us={frame.t_us}"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from etram_mmdet.events.errors import InputError
 
-from .frames import Frame
+from .frames import Frame, place_of
+
+BY_CLASS_SCORE = ":class"  # behind a protocol's name: as RVT's evaluation ranks, which forgets objectness
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,8 @@ class Protocol:
 
     Boxes of ground truth *and* detections below ``min_diagonal_px`` or with a side below ``min_side_px`` are removed,
     as are frames up to ``skip_us`` and, if ``only_with_boxes``, frames without a ground-truth box that is left: their
-    false alarms then cost nothing. With ``class_aware=False`` a detection may match a box of any class.
+    false alarms then cost nothing. With ``class_aware=False`` a detection may match a box of any class. Detections rank
+    by their score, objectness times class probability with YOLOX heads, or by class probability alone.
     """
 
     name: str
@@ -28,19 +31,31 @@ class Protocol:
     min_side_px: float = 0.0
     only_with_boxes: bool = False
     class_aware: bool = True
+    by_class_score: bool = False
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.rules}, IoU .50:.95, maxDets 1/10/100"
+        ranking = ", ranked by class probability alone" if self.by_class_score else ""
+        return f"{self.name}: {self.rules}{ranking}, IoU .50:.95, maxDets 1/10/100"
 
     def select(self, frames: Sequence[Frame]) -> tuple[list[Frame], Removed]:
         """What counts of ``frames``, and how much does not."""
         late = [frame for frame in frames if frame.t_us > self.skip_us]
-        kept = [self._large_boxes(frame) for frame in late]
+        kept = [self._large_boxes(self._ranked(frame)) for frame in late]
         chosen = [frame for frame in kept if len(frame.gt_labels) or not self.only_with_boxes]
         boxes = [
             sum(len(getattr(f, labels)) for f in fs) for labels in ("gt_labels", "labels") for fs in (frames, chosen)
         ]
         return chosen, Removed(len(frames) - len(chosen), boxes[0] - boxes[1], boxes[2] - boxes[3])
+
+    def _ranked(self, frame: Frame) -> Frame:
+        if not self.by_class_score:
+            return frame
+        if frame.class_scores is None:
+            raise InputError(
+                f"protocol {self.name}: {place_of(frame)} has no class_scores, which RVTYOLOXHead and its "
+                f"variants tell; evaluate by {self.name.removesuffix(BY_CLASS_SCORE)}"
+            )
+        return frame._replace(scores=frame.class_scores)
 
     def _large_boxes(self, frame: Frame) -> Frame:
         if not self.min_diagonal_px and not self.min_side_px:
@@ -52,6 +67,7 @@ class Protocol:
             bboxes_xyxy=frame.bboxes_xyxy[found],
             scores=frame.scores[found],
             labels=frame.labels[found],
+            class_scores=None if frame.class_scores is None else frame.class_scores[found],
         )
 
     def _is_large(self, bboxes_xyxy: np.ndarray, scale: int) -> np.ndarray:
@@ -72,22 +88,37 @@ class Removed:
 
 
 _PROPHESEE = dict(skip_us=500_000, min_diagonal_px=60, min_side_px=20, only_with_boxes=True)
-_FILTERED = "first 0.5 s, diagonals < 60 and sides < 20 sensor px and frames without boxes left out"
+_GEN1 = dict(_PROPHESEE, min_diagonal_px=30, min_side_px=10)
+_FILTERED = (
+    "first 0.5 s, diagonals < {min_diagonal_px} and sides < {min_side_px} sensor px and frames without boxes left out"
+)
 PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
         Protocol("coco", "class-aware, no box filter"),
-        # RVT, SMamba and others on Gen1 (whose sensor is smaller), 1Mpx and eTraM.
-        Protocol("prophesee", f"class-aware, {_FILTERED}", **_PROPHESEE),
+        # RVT, SMamba and others on 1Mpx and eTraM; and on Gen1, whose sensor has 304 x 240 pixels.
+        Protocol("prophesee", f"class-aware, {_FILTERED.format(**_PROPHESEE)}", **_PROPHESEE),
+        Protocol("prophesee_gen1", f"class-aware, {_FILTERED.format(**_GEN1)}", **_GEN1),
         # The "All" column of the eTraM paper and of its fork.
-        Protocol("etram_paper", f"class-agnostic, {_FILTERED}", class_aware=False, **_PROPHESEE),
+        Protocol("etram_paper", f"class-agnostic, {_FILTERED.format(**_PROPHESEE)}", class_aware=False, **_PROPHESEE),
     )
 }
 
 
 def get_protocols(names: Sequence[str]) -> tuple[Protocol, ...]:
-    """Look protocols up by name; raises ``InputError`` naming the known ones."""
-    unknown = [name for name in names if name not in PROTOCOLS]
+    """Look protocols up by name, each of which may end in ``:class`` to rank detections by class probability alone.
+
+    Raises ``InputError`` naming the known ones.
+    """
+    unknown = [name for name in names if name.removesuffix(BY_CLASS_SCORE) not in PROTOCOLS]
     if unknown or not names:
-        raise InputError(f"unknown protocols {unknown}: expected some of {', '.join(PROTOCOLS)}")
-    return tuple(PROTOCOLS[name] for name in names)
+        raise InputError(
+            f"unknown protocols {unknown}: expected some of {', '.join(PROTOCOLS)}, or one of them "
+            f"with {BY_CLASS_SCORE} behind it"
+        )
+    return tuple(_get(name) for name in names)
+
+
+def _get(name: str) -> Protocol:
+    protocol = PROTOCOLS[name.removesuffix(BY_CLASS_SCORE)]
+    return replace(protocol, name=name, by_class_score=True) if name.endswith(BY_CLASS_SCORE) else protocol

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from etram_mmdet.events.light import light_of
 from etram_mmdet.events.sources import SPLITS
 
 SMALL_PX2, MEDIUM_PX2 = 32**2, 96**2  # COCO's borders between small, medium and large
@@ -59,9 +59,7 @@ class RecordingCensus:
 
     @property
     def light(self) -> str | None:
-        """``"day"`` or ``"night"`` where the name tells."""
-        found = re.search(r"(?<![a-z])(day|night)(?![a-z])", self.name.lower())
-        return found and found[1]
+        return light_of(self.name)
 
     @property
     def events_out_of_frame(self) -> int | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
-from etram_mmdet.evaluation import PROTOCOLS, EventCocoMetric, Frame, coco_metrics
+from etram_mmdet.evaluation import PROTOCOLS, EventCocoMetric, Frame, coco_metrics, get_protocols
 from etram_mmdet.events.errors import InputError
 from tests.test_evaluation.test_event_coco_metric import BOXES, CLASSES, LABELS, sample
 
@@ -96,7 +97,7 @@ def test_a_protocol_that_leaves_no_box_has_no_numbers_but_the_headline_must():
 
 @pytest.mark.parametrize("names", [("coco", "mscoco"), ()])
 def test_unknown_protocols_get_a_sentence(names):
-    with pytest.raises(InputError, match="expected some of coco, prophesee, etram_paper"):
+    with pytest.raises(InputError, match="expected some of coco, prophesee, prophesee_gen1, etram_paper"):
         EventCocoMetric(names)
 
 
@@ -108,3 +109,26 @@ def test_the_log_names_protocol_and_what_it_left_out(monkeypatch):
     assert "protocol coco: class-aware, no box filter, IoU .50:.95, maxDets 1/10/100" in said[0]
     assert "left out: 0 frames, 0 boxes" in said[0]
     assert "protocol prophesee: class-aware, first 0.5 s" in said[1] and "left out: 1 frames, 1 boxes" in said[1]
+
+
+def test_gen1_has_a_smaller_sensor():
+    boxes = [[0, 0, 18, 24], [0, 0, 9, 60], [0, 0, 10, 28.2]]
+    kept, removed = PROTOCOLS["prophesee_gen1"].select([frame(boxes, scale=1)])
+    assert np.array_equal(kept[0].gt_bboxes_xyxy, np.float32(boxes[:1])) and removed.boxes == 2
+
+
+def test_class_score_ranks_without_objectness():
+    """A sure class where hardly anything is: last by the product, first by the class alone."""
+    box, noise = [10, 10, 60, 60], [200, 200, 260, 260]
+    samples = [sample(600_000, [box], [1], predicted=[box, noise], scores=[0.6, 0.1], labels=[1, 1])]
+    samples[0]["pred_instances"]["class_scores"] = torch.tensor([0.7, 0.9])
+    found = evaluate(samples, ("coco", "coco:class", "prophesee:class"))
+    assert found["coco/AP"] == pytest.approx(1) and found["coco:class/AP"] == pytest.approx(0.5)
+    assert found["prophesee:class/AP"] == pytest.approx(0.5)
+    (protocol,) = get_protocols(["coco:class"])
+    assert "ranked by class probability alone" in str(protocol) and "ranked" not in str(PROTOCOLS["coco"])
+
+
+def test_class_score_of_a_head_that_does_not_tell_it():
+    with pytest.raises(InputError, match=r"'day_000' at t_us=0 has no class_scores.*evaluate by coco$"):
+        evaluate([sample(0, [[0, 0, 9, 9]], [1])], ("coco:class",))

@@ -336,3 +336,11 @@ def test_boxes_too_large_for_a_float_cost_nothing_without_ground_truth():
     for level in model.bbox_head.multi_level_conv_reg:
         level.bias.data.fill_(200.0)
     assert losses(model, batch(boxes=0))["loss_bbox"] == 0
+
+
+def test_class_scores_stand_beside_the_products():
+    """Score = objectness * class probability, and RVT's evaluation ranks by the latter."""
+    found = predictions(build(), batch())[0].pred_instances
+    assert len(found) and (found.class_scores > found.scores).all() and (found.class_scores < 1).all()
+    order = found.scores / found.class_scores  # objectness, which differs from box to box
+    assert order.std() > 0

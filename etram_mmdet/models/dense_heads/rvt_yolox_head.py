@@ -130,15 +130,28 @@ class RVTYOLOXHead(YOLOXHead):
         return super()._bbox_post_process(results, cfg, *args, **kwargs)
 
     @in_float32
-    def predict_by_feat(self, cls_scores: Maps, bbox_preds: Maps, objectnesses: Maps, *args, **kwargs) -> list:
-        if hasattr(self.loss_cls, "probabilities"):  # mmdet takes the sigmoid of what it is given
-            maps = ((m.float().movedim(1, -1)) for m in cls_scores)
-            cls_scores = [self.class_probabilities(m).logit().movedim(-1, 1) for m in maps]
-        return super().predict_by_feat(*map(as_float, (cls_scores, bbox_preds, objectnesses)), *args, **kwargs)
-
-
-def as_float(maps: Maps) -> Maps:
-    return [m.float() for m in maps]
+    def predict_by_feat(
+        self,
+        cls_scores: Maps,
+        bbox_preds: Maps,
+        objectnesses: Maps,
+        batch_img_metas: list[dict],
+        cfg: ConfigDict | None = None,
+        rescale: bool = False,
+        with_nms: bool = True,
+    ) -> list[InstanceData]:
+        """mmdet's boxes, scored by objectness times class probability, with the latter alone as ``class_scores``."""
+        cfg = cfg or self.test_cfg
+        predicted = self.join_levels(cls_scores, bbox_preds, objectnesses)
+        class_scores, labels = self.class_probabilities(predicted.scores).max(2)  # (B, P)
+        scores = class_scores * predicted.objectness.sigmoid()
+        found = []
+        for image, meta in enumerate(batch_img_metas):
+            columns = dict(bboxes=predicted.bboxes, scores=scores, class_scores=class_scores, labels=labels)
+            is_sure = scores[image] >= cfg.score_thr
+            results = InstanceData(**{name: values[image][is_sure] for name, values in columns.items()})
+            found.append(self._bbox_post_process(results, cfg, rescale, with_nms, meta))
+        return found
 
 
 def flatten(maps: Maps) -> Tensor:

@@ -1,0 +1,135 @@
+"""Where an AP comes from: sizes, light, recordings, false alarms, and how far it would vary with other recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from etram_mmdet.events.light import light_of
+
+from .average_precision import Interval, PrecisionTable, bootstrap, mean_ap
+from .frames import Frame
+from .matching import Matches, match
+
+SIDES_PX = (0, 8, 16, 32, 96, np.inf)  # square roots of areas in sensor pixels; from 32 on COCO's
+FALSE_ALARMS_PER_MIN = (1, 10, 60)
+IOU_50 = 0
+
+
+@dataclass(frozen=True)
+class Part:
+    """AP over some of the recordings; ``None`` where they hold no box."""
+
+    frames: int
+    boxes: int
+    ap: float | None
+    ap50: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Breakdown:
+    """Parts of the mean AP over K classes; NaN where there is no ground truth.
+
+    ``ap_by_size`` and ``boxes_by_size`` (K, S) over the ranges between `SIDES_PX`, ``recall`` (K, R) at
+    `FALSE_ALARMS_PER_MIN` of the class (IoU .5), over ``minutes`` of labelled frames. ``interval``: see `bootstrap`.
+    """
+
+    classes: tuple[str, ...]
+    ap_by_size: np.ndarray
+    boxes_by_size: np.ndarray
+    recall: np.ndarray
+    minutes: float
+    by_light: dict[str, Part]
+    by_recording: dict[str, Part]
+    interval: Interval | None
+
+    def metrics(self) -> dict[str, float]:
+        """What has one number, without what has no ground truth."""
+        sizes = zip(size_names(), map(nan_mean, self.ap_by_size.T), strict=True)
+        recalls = zip(FALSE_ALARMS_PER_MIN, map(nan_mean, self.recall.T), strict=True)
+        found = {f"AP_{name}px": ap for name, ap in sizes}
+        found |= {f"AP_{light}": part.ap for light, part in self.by_light.items()}
+        found |= {f"recall_at_{rate}_fp_per_min": recall for rate, recall in recalls}
+        if self.interval is not None:
+            found |= dict(AP_low=self.interval.low, AP_high=self.interval.high)
+        return {key: float(value) for key, value in found.items() if value is not None}
+
+
+def break_down(frames: Sequence[Frame], classes: Sequence[str]) -> Breakdown:
+    matches = match(frames)
+    table = PrecisionTable(matches, len(classes))
+    names = sorted({frame.recording for frame in frames})
+    recording_of_frame = np.array([names.index(frame.recording) for frame in frames])
+    lights = np.array([light_of(frame.recording) or "" for frame in frames])
+    minutes = labelled_minutes(frames)
+    return Breakdown(
+        tuple(classes),
+        *_by_size(frames, len(classes)),
+        recall=recall_at_false_alarms(matches, len(classes), minutes),
+        minutes=minutes,
+        by_light={light: _part(table, lights == light) for light in ("day", "night") if light in lights},
+        by_recording={name: _part(table, recording_of_frame == i) for i, name in enumerate(names)},
+        interval=bootstrap(table, recording_of_frame),
+    )
+
+
+def size_names() -> list[str]:
+    """Ranges of the side, such as 8-16, the last one open."""
+    ranges = pairwise(SIDES_PX)
+    return [f"{low}-{high}" if high < np.inf else f"{low}+" for low, high in ranges]
+
+
+def nan_mean(values: np.ndarray) -> float | None:
+    """``None`` where all are NaN."""
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if len(values) else None
+
+
+def labelled_minutes(frames: Sequence[Frame]) -> float:
+    """Time that labelled frames stand for: their number times the usual distance between two of a recording.
+
+    NaN where no recording has two.
+    """
+    times: dict[str, list[int]] = {}
+    for frame in frames:
+        times.setdefault(frame.recording, []).append(frame.t_us)
+    steps = [np.diff(np.sort(each)) for each in times.values() if len(each) > 1]
+    return len(frames) * float(np.median(np.concatenate(steps))) / 60e6 if steps else np.nan
+
+
+def recall_at_false_alarms(matches: Matches, num_classes: int, minutes: float) -> np.ndarray:
+    """Share of the boxes of each class found at IoU .5 where its false alarms are limited: (K, R).
+
+    NaN without boxes. Detections of equal score are taken together or not at all, as a threshold would.
+    """
+    recall = np.full((num_classes, len(FALSE_ALARMS_PER_MIN)), np.nan)
+    for k in range(num_classes):
+        rows = matches.detections.labels == k
+        boxes = (matches.counts & (matches.truth.labels == k)).sum()
+        if not boxes or np.isnan(minutes):
+            continue
+        hit, scores = matches.is_hit[IOU_50, rows], matches.scores[rows]
+        is_end = np.append(scores[1:] != scores[:-1], True)[: len(scores)]
+        alarms_per_min, hits = np.cumsum(~hit)[is_end] / minutes, np.cumsum(hit)[is_end]
+        for r, most in enumerate(FALSE_ALARMS_PER_MIN):
+            recall[k, r] = hits[alarms_per_min <= most].max(initial=0) / boxes
+    return recall
+
+
+def _by_size(frames: Sequence[Frame], num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    ap, boxes, everything = [], [], np.ones(len(frames))
+    for low, high in pairwise(SIDES_PX):
+        matches = match(frames, is_ignored=lambda areas, low=low, high=high: (areas < low**2) | (areas >= high**2))
+        table = PrecisionTable(matches, num_classes)
+        ap.append(table.average_precision(everything).mean(1))
+        boxes.append(table.boxes(everything))
+    return np.stack(ap, 1), np.stack(boxes, 1).astype(np.int64)
+
+
+def _part(table: PrecisionTable, is_in: np.ndarray) -> Part:
+    precision = table.average_precision(is_in)
+    boxes = int(table.boxes(is_in).sum())
+    return Part(int(is_in.sum()), boxes, mean_ap(precision), mean_ap(precision[:, : IOU_50 + 1]))

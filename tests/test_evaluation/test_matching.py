@@ -1,0 +1,100 @@
+"""Own matching and average precision: COCO's numbers, for any part of the data."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from etram_mmdet.evaluation import Frame, coco_metrics
+from etram_mmdet.evaluation.average_precision import PrecisionTable, bootstrap, mean_ap
+from etram_mmdet.evaluation.coco_protocol import _accumulate
+from etram_mmdet.evaluation.frames import frame_of
+from etram_mmdet.evaluation.matching import match
+from tests.test_evaluation.test_event_coco_metric import CLASSES, random_samples
+
+
+def frames_of(seed: int, count: int = 40) -> list[Frame]:
+    """Some detections are inside out, which COCO leaves out unless they find something."""
+    frames = [frame_of(sample, len(CLASSES)) for sample in random_samples(count, seed)]
+    return sorted(frames, key=lambda frame: frame.key)
+
+
+def frame(truth, found, scores=None, labels=None, found_labels=None, recording="day_0") -> Frame:
+    truth, found = (np.array(boxes, np.float32).reshape(-1, 4) for boxes in (truth, found))
+    labels = np.zeros(len(truth), np.int64) if labels is None else np.array(labels)
+    found_labels = np.zeros(len(found), np.int64) if found_labels is None else np.array(found_labels)
+    scores = np.linspace(0.9, 0.1, len(found)) if scores is None else np.array(scores)
+    return Frame(recording, 0, truth, labels, found, scores.astype(np.float32), found_labels)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_equals_coco_for_every_class_and_threshold(seed):
+    frames = frames_of(seed)
+    precision, _ = _accumulate(frames, CLASSES)
+    expected = precision[..., 0, -1].mean(1).T  # (K, T), -1 without boxes
+    ours = PrecisionTable(match(frames), len(CLASSES)).average_precision(np.ones(len(frames)))
+    assert np.allclose(np.nan_to_num(ours, nan=-1), expected, atol=1e-12)
+    assert mean_ap(ours) == pytest.approx(coco_metrics(frames, CLASSES)["AP"], abs=1e-12)
+
+
+@pytest.mark.parametrize("size, low, high", [("S", 0, 32), ("M", 32, 96), ("L", 96, 1e5)])
+def test_sizes_are_cocos_ranges(size, low, high):
+    """COCO counts a box on the border of two ranges in both; none of these is."""
+    frames = frames_of(0, count=60)
+    matches = match(frames, is_ignored=lambda areas: (areas < low**2) | (areas > high**2))
+    ours = PrecisionTable(matches, len(CLASSES)).average_precision(np.ones(len(frames)))
+    assert mean_ap(ours) == pytest.approx(coco_metrics(frames, CLASSES)[f"AP_{size}"], abs=1e-12)
+
+
+def test_weights_are_repeated_frames():
+    """Without equal scores, whose order is that of frames."""
+    rng = np.random.default_rng(0)
+    frames = [f._replace(scores=rng.random(len(f.scores)).astype(np.float32)) for f in frames_of(1)]
+    weights = np.arange(len(frames)) % 3
+    repeated = [f for f, weight in zip(frames, weights, strict=True) for _ in range(weight)]
+    weighted = PrecisionTable(match(frames), len(CLASSES)).average_precision(weights)
+    plain = PrecisionTable(match(repeated), len(CLASSES)).average_precision(np.ones(len(repeated)))
+    assert np.allclose(weighted, plain, atol=1e-12, equal_nan=True)
+    assert mean_ap(weighted) != pytest.approx(coco_metrics(frames, CLASSES)["AP"], abs=1e-4)
+
+
+def test_a_better_box_goes_to_the_better_detection():
+    """By hand: the first takes the box that it overlaps most, the second what is left, the third finds nothing."""
+    truth = [[0, 0, 10, 10], [2, 0, 12, 10]]
+    found = [[2, 0, 12, 10], [2, 0, 12, 10], [2, 0, 12, 10]]
+    assert match([frame(truth, found)], [0.5]).found.tolist() == [[1, 0, -1]]
+    assert match([frame(truth, found)], [0.7]).found.tolist() == [[1, -1, -1]]
+
+
+def test_classes_are_kept_apart_unless_told_otherwise():
+    one = frame([[0, 0, 10, 10]], [[0, 0, 10, 10]], found_labels=[1])
+    assert match([one], [0.5]).found.tolist() == [[-1]]
+    assert match([one], [0.5], by_class=False).found.tolist() == [[0]]
+
+
+def test_a_box_that_does_not_count_is_taken_last_and_leaves_its_detection_out():
+    """Overlaps .82 with the large box, which does not count, and .51 with the one that does."""
+    small, large = [0, 0, 10, 10], [0, 0, 16, 12]
+    one = frame([small, large], [[0, 0, 16, 12.2], [0, 0, 16, 12], [0, 0, 40, 40]])
+    matches = match([one], [0.5], is_ignored=lambda areas: areas > 150)
+    assert matches.found.tolist() == [[0, -2, -2]] and matches.counts.tolist() == [True, False]
+
+
+def test_empty_frames_and_no_frames():
+    empty = frame([], [])
+    assert match([empty, empty]).found.shape == (10, 0)
+    assert np.isnan(PrecisionTable(match([empty]), 2).average_precision(np.ones(1))).all()
+    assert mean_ap(np.full((2, 10), np.nan)) is None
+
+
+def test_bootstrap_covers_what_recordings_differ_in():
+    """Three recordings, one blind: the mean of 2/3 may as well have been 0 or 1; one recording tells nothing."""
+    box = [[0, 0, 10, 10]]
+    frames = [frame(box, box), frame(box, box), frame(box, [])]
+    table = PrecisionTable(match(frames), 1)
+    low, high = bootstrap(table, np.arange(3))
+    assert low <= 1 / 3 and high == pytest.approx(1.0)
+    assert bootstrap(table, np.zeros(3, int)) is None
+    assert bootstrap(table, np.arange(3)) == (low, high)
+    same = PrecisionTable(match([frame(box, box)] * 3), 1)
+    assert bootstrap(same, np.arange(3)) == pytest.approx((1.0, 1.0))
