@@ -10,8 +10,9 @@ import torch
 import etram_mmdet  # noqa: F401  registers the plugins
 from etram_mmdet.events.preprocess_folder import preprocess_folder
 from etram_mmdet.events.simulator import make_sample
+from tests.paths import ROOT
+from tests.test_tools.cli import ALL_BOXES, CONFIG, SMALL, run
 
-ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 
 # Tiny models gain nothing from threads, and threads that spin lose a lot on a machine that does something else too.
@@ -40,3 +41,11 @@ def sample(raw_sample, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("preprocessed")
     assert not preprocess_folder(raw_sample, out, workers=2).problems
     return out
+
+
+@pytest.fixture(scope="session")
+def trained(sample, tmp_path_factory) -> tuple[Path, str]:
+    """Work folder of a four-step run with two validations, not to be written to, and what it printed."""
+    folder = tmp_path_factory.mktemp("run")
+    options = ["--cfg-options", f"data_root={sample}/", *SMALL, ALL_BOXES]
+    return folder, run("tools/train.py", CONFIG, "--work-dir", folder, *options)

@@ -12,15 +12,15 @@ from pathlib import Path
 from mmengine.config import DictAction
 
 from etram_mmdet.engine.config import config_for_checkpoint, sentences
-from etram_mmdet.engine.predictions import save_predictions
 from etram_mmdet.engine.runner import StreamRunner
+from etram_mmdet.engine.saved_predictions import save_evaluated
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("paths", nargs="+", metavar="[CONFIG] CHECKPOINT")
     parser.add_argument("--work-dir", help="where the log and results.csv go; default: the checkpoint's folder")
-    parser.add_argument("--out", metavar="FILE.json", help="save the predictions of every evaluated frame")
+    parser.add_argument("--out", metavar="FILE.json", help="save predictions and truth of every evaluated frame")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="override the config")
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
@@ -45,7 +45,7 @@ def main() -> None:
         runner = StreamRunner.from_cfg(cfg)
         runner.test()
         if args.out:
-            save_predictions(runner.test_evaluator, args.out)
+            save_evaluated(runner, Path(args.out))
 
 
 if __name__ == "__main__":

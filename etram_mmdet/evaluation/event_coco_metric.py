@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from mmdet.registry import METRICS
 from mmengine.dist import broadcast_object_list, gather_object, is_main_process
-from mmengine.evaluator import BaseMetric
+from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.logging import print_log
 
 from etram_mmdet.events.errors import InputError
@@ -121,3 +121,14 @@ class EventCocoMetric(BaseMetric):
                 "The Runner sets it from the dataset's metainfo; elsewhere set metric.dataset_meta first"
             )
         return classes
+
+
+def find_metric(evaluator: Evaluator) -> EventCocoMetric:
+    """The evaluator's metric of this kind; raises ``InputError`` where it has none."""
+    for metric in evaluator.metrics:
+        if isinstance(metric, EventCocoMetric):
+            return metric
+    kinds = ", ".join(type(metric).__name__ for metric in evaluator.metrics)
+    raise InputError(
+        f"the evaluator has no EventCocoMetric, only {kinds or 'no metric'}; add dict(type='EventCocoMetric')"
+    )

@@ -6,8 +6,9 @@ import os
 import subprocess
 import sys
 
-from tests.conftest import ROOT
+from tests.paths import ROOT
 
+CONFIG = "configs/patch2_sizeaware_demo.py"
 # Two steps on tiny frames. Sizes shrink, the path stays.
 SMALL = (
     "train_cfg.max_iters=4",
@@ -18,6 +19,8 @@ SMALL = (
     "train_dataloader.num_workers=1",
     "model.backbone.partition_size=(1,3)",
 )
+# What four steps leave of a detector is never sure of anything.
+ALL_BOXES = "model.test_cfg.score_thr=0.0"
 
 
 def run(*command: object, ok: bool = True, timeout: int = 300) -> str:

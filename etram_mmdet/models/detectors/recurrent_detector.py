@@ -106,6 +106,16 @@ class RecurrentDetector(SingleStageDetector):
         parts = split_lanes(data, self.micro_batch)
         return step_in_parts(self, parts, optim_wrapper) if len(parts) > 1 else super().train_step(data, optim_wrapper)
 
+    def stream_step(self, frames: Tensor, states: tuple | None) -> tuple[list[InstanceData], tuple]:
+        """The next frame of each of B streams, bytes (B, C, H, W): their boxes in its pixels, and the states after it.
+
+        ``states`` of the step before, ``None`` where the streams begin; the detector's own ones stay as they are.
+        """
+        chosen = torch.ones(1, len(frames), dtype=torch.bool, device=frames.device)
+        features, states = self.clip_features(self.data_preprocessor.pad(frames[None]), chosen, states)
+        samples = [DetDataSample(metainfo=dict(img_shape=tuple(frames.shape[-2:]))) for _ in frames]
+        return [sample.pred_instances for sample in self._predict(features, samples)], states
+
     def clip_features(self, inputs: Tensor, chosen: Tensor, states: tuple | None) -> tuple[tuple[Tensor, ...], tuple]:
         """Backbone features (M, C_i, H_i, W_i) of the M ``chosen`` (T, B) frames, and the state after the clip."""
         if not isinstance(self.backbone, RecurrentBackbone):

@@ -1,0 +1,168 @@
+"""Detectors as functions: load one, and follow a recording or a camera with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.registry import init_default_scope
+from torch import nn
+
+from etram_mmdet.engine.checkpoint import load_checkpoint_file
+from etram_mmdet.engine.config import config_for_checkpoint, load_config
+from etram_mmdet.engine.resolve import fill_in_channels
+from etram_mmdet.engine.runner import load_strictly
+from etram_mmdet.evaluation.operating_points import OperatingPoints
+from etram_mmdet.events.class_sets import get_class_set
+from etram_mmdet.events.errors import InputError
+from etram_mmdet.events.formats import Recording, open_recording
+from etram_mmdet.events.frames import STEP_US
+from etram_mmdet.events.representations import Representation, build_representation
+
+SCORE_THR = 0.3  # where no operating points have been tuned
+
+
+class Boxes(NamedTuple):
+    """Detections in one window, best first; ``names`` are their classes."""
+
+    bboxes_xyxy: np.ndarray  # (N, 4) float32, sensor pixels
+    scores: np.ndarray  # (N,) float32
+    labels: np.ndarray  # (N,) int64
+    names: list[str]
+
+
+class Window(NamedTuple):
+    """What the network saw and said; ``image`` (C, H, W) is the representation of the events up to ``t_us``."""
+
+    t_us: int
+    image: np.ndarray
+    boxes: Boxes
+
+
+def init_detector(
+    config_or_checkpoint: str | Path, device: str | None = None, checkpoint: str | Path | None = None
+) -> nn.Module:
+    """A detector in evaluation mode, with ``cfg`` and ``dataset_meta`` (classes, palette) as attributes.
+
+    A checkpoint carries its config. A config (``.py``) wants ``checkpoint`` too, unless fresh weights are wanted.
+    ``device``: the GPU where there is one. Nothing in a checkpoint is executed.
+
+    Raises:
+        InputError: for a file that is missing, damaged or does not fit.
+    """
+    is_config = str(config_or_checkpoint).endswith(".py")
+    weights = checkpoint if is_config else config_or_checkpoint
+    if weights is None:
+        cfg = load_config(config_or_checkpoint)
+        fill_in_channels(cfg)
+    else:
+        cfg = config_for_checkpoint(config_or_checkpoint if is_config else None, weights, None)
+    init_default_scope(cfg.get("default_scope", "mmdet"))
+    model = MODELS.build(cfg.model)
+    if weights is not None:
+        load_strictly(model, load_checkpoint_file(weights)["state_dict"], str(weights))
+    model.cfg, model.dataset_meta = cfg, _metainfo(cfg)
+    return model.to(device or get_device()).eval()
+
+
+class EventInferencer:
+    """Detects in one stream of events, window by window, and keeps the recurrent state in between.
+
+    ``model``: a detector of :func:`init_detector`, or what that takes. Boxes from ``score_thr`` on are told; where it
+    is left out, the ``operating_points`` (a file that ``tools/tune_thresholds.py`` wrote) or those of the model's
+    ``test_cfg`` decide, else `SCORE_THR`.
+
+        inferencer = EventInferencer("work_dirs/demo/iter_850.pth")
+        for t_us, boxes in inferencer.stream("recording.h5"):
+            print(t_us, boxes.names, boxes.scores)
+
+    With a camera: ``image = representation(events, (t0_us, t1_us))`` for every window, with the representation that
+    ``inferencer.representation(height, width)`` gives, then ``inferencer.detect(image)``.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module | str | Path,
+        device: str | None = None,
+        score_thr: float | None = None,
+        operating_points: str | Path | None = None,
+    ) -> None:
+        self.model = model if isinstance(model, nn.Module) else init_detector(model, device)
+        self.classes = tuple(self.model.dataset_meta["classes"])
+        self._data = _dataset_config(self.model.cfg)
+        self.window_us = self._data.get("window_us", STEP_US)
+        self.step_us = min(STEP_US, self.window_us)  # as the frames that it was trained on follow each other
+        self.operating_points = self._operating_points(score_thr, operating_points)
+        self._states: tuple | None = None
+
+    def reset(self) -> None:
+        """Forget what was seen: the next window begins a stream."""
+        self._states = None
+
+    def representation(self, height: int, width: int) -> Representation:
+        """What makes the network's images from the events of a sensor of this size in pixels."""
+        return build_representation(self._data["representation"], height, width)
+
+    @torch.inference_mode()
+    def detect(self, image: np.ndarray) -> Boxes:
+        """Boxes in one image (C, H, W) of :meth:`representation`, the next of the stream."""
+        frames = torch.from_numpy(image)[None].to(next(self.model.parameters()).device)
+        (found,), self._states = self.model.stream_step(frames, self._states)
+        bboxes, scores, labels = (found[key].cpu().numpy() for key in ("bboxes", "scores", "labels"))
+        scale = build_representation(self._data["representation"], 2, 2).scale
+        rows = self.operating_points.keep(bboxes, scores, labels, scale)
+        return Boxes(bboxes[rows] * scale, scores[rows], labels[rows], [self.classes[k] for k in labels[rows]])
+
+    def windows(
+        self, recording: str | Path | Recording, start_us: int | None = None, stop_us: int | None = None
+    ) -> Iterator[Window]:
+        """Every window that ends after ``start_us`` and by ``stop_us``, in the recording's clock; the whole without.
+
+        Starts a stream: the state of the one before is forgotten.
+        """
+        if not isinstance(recording, Recording):
+            with open_recording(recording) as opened:
+                yield from self.windows(opened, start_us, stop_us)
+            return
+        self.reset()
+        representation = self.representation(recording.height, recording.width)
+        start_us = recording.t_first_us if start_us is None else start_us
+        stop_us = recording.t_last_us if stop_us is None else stop_us
+        for t_us in range(start_us + self.step_us, stop_us + 1, self.step_us):
+            window = t_us - self.window_us, t_us
+            image = representation(recording.read(*window), window)
+            yield Window(t_us, image, self.detect(image))
+
+    def stream(
+        self, recording: str | Path | Recording, start_us: int | None = None, stop_us: int | None = None
+    ) -> Iterator[tuple[int, Boxes]]:
+        """``(t_us, boxes)`` of :meth:`windows`."""
+        return ((window.t_us, window.boxes) for window in self.windows(recording, start_us, stop_us))
+
+    def _operating_points(self, score_thr: float | None, path: str | Path | None) -> OperatingPoints:
+        if score_thr is not None:
+            return OperatingPoints.common(self.classes, score_thr)
+        tuned = (self.model.cfg.model.get("test_cfg") or {}).get("operating_points")
+        if path is not None:
+            tuned = load_config(path).get("operating_points")
+            if tuned is None:
+                raise InputError(f"{path}: defines no operating_points; tools/tune_thresholds.py writes such a file")
+        if tuned is None:
+            return OperatingPoints.common(self.classes, SCORE_THR)
+        return OperatingPoints.from_config(dict(tuned), self.classes)
+
+
+def _dataset_config(cfg: Config) -> dict:
+    loaders = [cfg.get(f"{split}_dataloader") for split in ("test", "val", "train")]
+    return next(loader["dataset"] for loader in loaders if loader)
+
+
+def _metainfo(cfg: Config) -> dict:
+    data = _dataset_config(cfg)
+    return {**get_class_set(data.get("class_set", "etram8")).metainfo, **(data.get("metainfo") or {})}

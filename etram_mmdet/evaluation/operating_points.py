@@ -1,0 +1,112 @@
+"""Score thresholds and NMS per class, for deployment.
+
+AP is measured with every detection from a score of 0.001 on; whoever acts on detections needs fewer and surer ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from etram_mmdet.events.errors import InputError
+
+from .frames import Frame
+
+
+@dataclass(frozen=True, eq=False)
+class OperatingPoints:
+    """``score_thr`` (K, S) per class and range of the box's side, ``nms_iou`` (K,), 1 to leave detections as they are.
+
+    ``sides_px`` (S - 1,) are the borders between the ranges, square roots of areas in sensor pixels.
+    """
+
+    classes: tuple[str, ...]
+    score_thr: np.ndarray
+    nms_iou: np.ndarray
+    sides_px: tuple[float, ...] = ()
+
+    @classmethod
+    def common(cls, classes: Sequence[str], score_thr: float) -> OperatingPoints:
+        """One threshold for all."""
+        return cls(tuple(classes), np.full((len(classes), 1), score_thr), np.ones(len(classes)))
+
+    @classmethod
+    def from_config(cls, config: dict, classes: Sequence[str]) -> OperatingPoints:
+        """From ``test_cfg.operating_points``; raises ``InputError`` where it was made for other classes."""
+        unknown = sorted(set(config) - {"score_thr", "nms_iou", "sides_px"})
+        if unknown or "score_thr" not in config:
+            raise InputError(
+                f"operating_points: holds {', '.join(sorted(config)) or 'nothing'}; expected score_thr and possibly "
+                "nms_iou and sides_px, as tools/tune_thresholds.py writes them"
+            )
+        sides_px = tuple(config.get("sides_px", ()))
+        columns = [_by_class(config, "score_thr", classes), _by_class(config, "nms_iou", classes, default=1.0)]
+        try:
+            rows = [np.broadcast_to(np.asarray(row, np.float64), len(sides_px) + 1) for row in columns[0]]
+            return cls(tuple(classes), np.stack(rows), np.array(columns[1], np.float64), sides_px)
+        except (ValueError, TypeError) as error:
+            raise InputError(
+                f"operating_points: score_thr has to hold a number per class, or {len(sides_px) + 1} of them for "
+                f"sides_px={list(sides_px)} ({error}); make them anew with tools/tune_thresholds.py"
+            ) from error
+
+    def as_config(self) -> dict:
+        """What :meth:`from_config` takes."""
+        score_thr = {
+            name: row.tolist() if self.sides_px else row.item()
+            for name, row in zip(self.classes, self.score_thr, strict=True)
+        }
+        config = dict(score_thr=score_thr)
+        if (self.nms_iou < 1).any():
+            config["nms_iou"] = dict(zip(self.classes, self.nms_iou.tolist(), strict=True))
+        return config | (dict(sides_px=list(self.sides_px)) if self.sides_px else {})
+
+    def thresholds(self, bboxes_xyxy: np.ndarray, labels: np.ndarray, scale: int) -> np.ndarray:
+        """The score that each of M detections must reach: (M,); boxes in network pixels."""
+        width, height = (bboxes_xyxy[:, 2:] - bboxes_xyxy[:, :2]).clip(min=0).T * scale
+        return self.score_thr[labels, np.digitize(np.sqrt(width * height), self.sides_px)]
+
+    def keep(self, bboxes_xyxy: np.ndarray, scores: np.ndarray, labels: np.ndarray, scale: int = 1) -> np.ndarray:
+        """Rows of the detections that pass, best first."""
+        rows = np.flatnonzero(scores >= self.thresholds(bboxes_xyxy, labels, scale))
+        rows = rows[np.argsort(-scores[rows], kind="stable")]
+        if (self.nms_iou >= 1).all():
+            return rows
+        return rows[nms(bboxes_xyxy[rows], labels[rows], self.nms_iou[labels[rows]])]
+
+    def apply(self, frame: Frame) -> Frame:
+        """The frame with what passes of its detections."""
+        rows = self.keep(frame.bboxes_xyxy, frame.scores, frame.labels, frame.scale)
+        class_scores = None if frame.class_scores is None else frame.class_scores[rows]
+        return frame._replace(
+            bboxes_xyxy=frame.bboxes_xyxy[rows],
+            scores=frame.scores[rows],
+            labels=frame.labels[rows],
+            class_scores=class_scores,
+        )
+
+
+def nms(bboxes_xyxy: np.ndarray, labels: np.ndarray, iou_thr: np.ndarray) -> np.ndarray:
+    """Greedy NMS per class over boxes that are sorted, best first; ``iou_thr`` (M,) of each box's class: rows kept."""
+    kept: list[int] = []
+    areas = (bboxes_xyxy[:, 2:] - bboxes_xyxy[:, :2]).prod(1)
+    for i, box in enumerate(bboxes_xyxy):
+        rivals = [k for k in kept if labels[k] == labels[i]]
+        corner = np.maximum(bboxes_xyxy[rivals, :2], box[:2]), np.minimum(bboxes_xyxy[rivals, 2:], box[2:])
+        shared = (corner[1] - corner[0]).clip(min=0).prod(1)
+        if (shared <= iou_thr[i] * (areas[rivals] + areas[i] - shared)).all():
+            kept.append(i)
+    return np.array(kept, np.int64)
+
+
+def _by_class(config: dict, key: str, classes: Sequence[str], default: float | None = None) -> list:
+    given = config.get(key, dict.fromkeys(classes, default))
+    if not isinstance(given, dict) or set(given) != set(classes):
+        names = ", ".join(map(str, given)) if isinstance(given, dict) else repr(given)
+        raise InputError(
+            f"operating_points.{key} is for the classes {names}, but the model tells {', '.join(classes)} apart; tune "
+            "them on predictions of this model: tools/tune_thresholds.py PREDICTIONS"
+        )
+    return [given[name] for name in classes]

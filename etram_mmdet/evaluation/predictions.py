@@ -1,0 +1,159 @@
+"""What a detector said about every evaluated frame, beside the truth, in one JSON file.
+
+    {"classes": [...], "test_cfg": {...}, "frames": [{"recording": ..., "t_us": ..., "scale": 2, "hw": [64, 96],
+     "bboxes": [[x1, y1, x2, y2], ...], "scores": [...], "class_scores": [...], "labels": [...],
+     "gt_bboxes": [...], "gt_labels": [...]}, ...]}
+
+Boxes are in network pixels, ``scale`` is sensor pixels per network pixel. ``hw``, ``scale``, ``class_scores`` and
+``test_cfg`` may be missing, and the truth too where a data set gives it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from etram_mmdet.datasets.etram_dataset import ETraMDataset
+from etram_mmdet.events.errors import InputError
+from etram_mmdet.events.written import written_aside
+
+from .frames import Frame, check_frame, merge, place_of
+
+_TRUTH = ("gt_bboxes", "gt_labels")
+_OUTSIDE_PX = 1.0  # more than rounding
+
+
+class Predictions(NamedTuple):
+    """``frames`` sorted by (recording, t_us); ``test_cfg`` of the model that made them, where the file says it."""
+
+    classes: tuple[str, ...]
+    frames: list[Frame]
+    test_cfg: dict
+
+
+def save_predictions(path: Path, frames: Iterable[Frame], classes: Sequence[str], test_cfg: dict) -> None:
+    """Raises ``InputError`` where ``path`` cannot be written."""
+    content = dict(classes=list(classes), test_cfg=test_cfg, frames=[_as_dict(frame) for frame in frames])
+    with written_aside(path) as aside:
+        aside.write_text(json.dumps(content))
+
+
+def load_predictions(path: Path, with_truth: bool = True) -> Predictions:
+    """Read and check a file; without ``with_truth`` boxes of the ground truth may be missing from it.
+
+    Raises:
+        InputError: for what is no such file, holds no frame, the same frame twice, lists of different lengths, values
+            that are not finite, unknown labels or boxes outside the frame; with the place.
+    """
+    try:
+        content = json.loads(path.read_text())
+        classes, frames = tuple(map(str, content["classes"])), content["frames"]
+        frames = [_as_frame(frame, with_truth) for frame in frames]
+        test_cfg = dict(content.get("test_cfg") or {})
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; tools/test.py CHECKPOINT --out {path} makes one") from error
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not a file of predictions ({error}); {_remedy(path)}") from error
+    except KeyError as error:
+        raise InputError(f"{path}: a file of predictions without {error}; {_remedy(path)}") from error
+    if not frames:
+        raise InputError(f"{path}: holds no frame, so there is nothing to measure; {_remedy(path)}")
+    for frame in frames:
+        _check(frame, len(classes), path)
+    merged = list(merge(frames).values())
+    if len(merged) < len(frames):
+        raise InputError(f"{path}: {len(frames) - len(merged)} frames stand twice in it; {_remedy(path)}")
+    return Predictions(classes, merged, test_cfg)
+
+
+def truth_of(dataset: ETraMDataset) -> dict[tuple[str, int], Frame]:
+    """Every labelled frame of a data set by key, without detections."""
+    nothing = np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int64)
+    frames = (
+        Frame(s.name, int(s.t_us[i]), *s.boxes_of(i), *nothing, scale=s.scale, hw=s.hw)
+        for s in dataset.sequences
+        for i in s.labelled
+    )
+    return {frame.key: frame for frame in frames}
+
+
+def with_truth_of(frames: Sequence[Frame], truth: dict[tuple[str, int], Frame], path: Path) -> list[Frame]:
+    """The frames of ``truth`` (by key) with the detections of ``frames``.
+
+    Raises:
+        InputError: naming frames that the data do not have, or that have no predictions.
+    """
+    found = {frame.key: frame for frame in frames}
+    for keys, what in (
+        (found.keys() - truth.keys(), "frames that the evaluated data do not have, predictions of other recordings"),
+        (truth.keys() - found.keys(), "labelled frames of the evaluated data missing"),
+    ):
+        if keys:
+            first = min(keys)
+            raise InputError(f"{path}: {len(keys)} {what}; the first is {first[0]!r} at t_us={first[1]}")
+    kept = ("bboxes_xyxy", "scores", "labels", "class_scores")
+    return [frame._replace(**{name: getattr(found[key], name) for name in kept}) for key, frame in truth.items()]
+
+
+def _as_dict(frame: Frame) -> dict:
+    return dict(
+        recording=frame.recording,
+        t_us=frame.t_us,
+        scale=frame.scale,
+        hw=frame.hw,
+        bboxes=[_short(box) for box in frame.bboxes_xyxy],
+        scores=_short(frame.scores),
+        class_scores=None if frame.class_scores is None else _short(frame.class_scores),
+        labels=frame.labels.tolist(),
+        gt_bboxes=[_short(box) for box in frame.gt_bboxes_xyxy],
+        gt_labels=frame.gt_labels.tolist(),
+    )
+
+
+def _short(values: np.ndarray) -> list[float]:
+    """Nine digits tell any two float32 apart; json would write seventeen."""
+    return [float(f"{value:.9g}") for value in values.tolist()]
+
+
+def _as_frame(saved: dict, with_truth: bool) -> Frame:
+    truth = {key: saved[key] if with_truth else saved.get(key, []) for key in _TRUTH}
+    class_scores = saved.get("class_scores")
+    return Frame(
+        recording=str(saved["recording"]),
+        t_us=int(saved["t_us"]),
+        gt_bboxes_xyxy=np.array(truth["gt_bboxes"], np.float32).reshape(-1, 4),
+        gt_labels=np.array(truth["gt_labels"], np.int64).reshape(-1),
+        bboxes_xyxy=np.array(saved["bboxes"], np.float32).reshape(-1, 4),
+        scores=np.array(saved["scores"], np.float32).reshape(-1),
+        labels=np.array(saved["labels"], np.int64).reshape(-1),
+        scale=int(saved.get("scale") or 1),
+        class_scores=None if class_scores is None else np.array(class_scores, np.float32).reshape(-1),
+        hw=tuple(map(int, saved["hw"])) if saved.get("hw") else None,
+    )
+
+
+def _check(frame: Frame, num_classes: int, path: Path) -> None:
+    counts = {len(frame.bboxes_xyxy), len(frame.scores), len(frame.labels)}
+    if len(counts) > 1 or len(frame.gt_bboxes_xyxy) != len(frame.gt_labels):
+        raise InputError(f"{path}: {place_of(frame)} has other numbers of boxes than of scores or labels")
+    try:
+        check_frame(frame, num_classes)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    if frame.hw is None:
+        return
+    limit = np.array([frame.hw[1], frame.hw[0]] * 2, np.float32) + _OUTSIDE_PX
+    outside = ((frame.bboxes_xyxy < -_OUTSIDE_PX) | (frame.bboxes_xyxy > limit)).any(1)
+    if outside.any():
+        raise InputError(
+            f"{path}: {place_of(frame)} has {outside.sum()} boxes outside the frame of {frame.hw[1]}x{frame.hw[0]} "
+            f"network pixels, such as {frame.bboxes_xyxy[outside][0].tolist()}; expected x1 y1 x2 y2 in these pixels"
+        )
+
+
+def _remedy(path: Path) -> str:
+    return f"make it anew with tools/test.py CHECKPOINT --out {path}"

@@ -1,0 +1,121 @@
+"""init_detector and EventInferencer: a recording followed window by window gives what evaluation gives."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from etram_mmdet.apis import SCORE_THR, EventInferencer, init_detector
+from etram_mmdet.datasets.etram_dataset import ETraMDataset
+from etram_mmdet.evaluation.predictions import load_predictions
+from etram_mmdet.events.errors import InputError
+from etram_mmdet.events.formats import open_recording
+from tests.test_tools.cli import CONFIG, run
+
+
+@pytest.fixture(scope="module")
+def checkpoint(trained):
+    return trained[0] / "iter_4.pth"
+
+
+@pytest.fixture(scope="module")
+def recording(raw_sample):
+    return next((raw_sample / "val").glob("val_day_0000*.h5"))
+
+
+@pytest.fixture(scope="module")
+def first_us(sample):
+    """Where the first window of evaluation ends, and where the labelled ones do."""
+    dataset = ETraMDataset(sample, "val", [], test_mode=True)
+    k = [s.name for s in dataset.sequences].index("val_day_0000")
+    return int(dataset.sequences[k].t_us[dataset.segments[k].start])
+
+
+def test_a_stream_gives_what_evaluation_gives(checkpoint, recording, first_us, tmp_path):
+    """Same boxes and scores in sensor pixels, from the raw events and with the state carried."""
+    run("tools/test.py", checkpoint, "--work-dir", tmp_path, "--out", tmp_path / "p.json")
+    expected = [f for f in load_predictions(tmp_path / "p.json").frames if f.recording == "val_day_0000"]
+    inferencer = EventInferencer(checkpoint, device="cpu", score_thr=0.0)
+    found = dict(inferencer.stream(recording, start_us=first_us - inferencer.step_us))
+    assert len(expected) >= 15 and max(len(f.scores) for f in expected) > 10
+    for frame in expected:
+        best = np.argsort(-frame.scores, kind="stable")
+        boxes = found[frame.t_us]
+        assert boxes.scores == pytest.approx(frame.scores[best], abs=1e-6)
+        assert boxes.bboxes_xyxy == pytest.approx(frame.bboxes_xyxy[best] * frame.scale, abs=1e-3)
+        assert boxes.names == [inferencer.classes[k] for k in frame.labels[best]]
+
+
+def test_state_is_carried_until_reset(checkpoint, recording):
+    inferencer = EventInferencer(checkpoint, device="cpu", score_thr=0.0)
+    images = [window.image for window in inferencer.windows(recording, stop_us=500_000)][-3:]
+    inferencer.reset()
+    first, second = inferencer.detect(images[-1]), inferencer.detect(images[-1])
+    assert not np.array_equal(first.scores, second.scores)
+    inferencer.reset()
+    assert np.array_equal(inferencer.detect(images[-1]).scores, first.scores)
+
+
+def test_a_second_stream_starts_from_zero(checkpoint, recording):
+    inferencer = EventInferencer(checkpoint, device="cpu", score_thr=0.0)
+    runs = [[boxes.scores for _, boxes in inferencer.stream(recording, stop_us=400_000)] for _ in range(2)]
+    assert len(runs[0]) > 3 and all(map(np.array_equal, *runs))
+
+
+def test_windows_follow_each_other(checkpoint, recording):
+    inferencer = EventInferencer(checkpoint, device="cpu")
+    times = [t_us for t_us, _ in inferencer.stream(recording, start_us=100_000, stop_us=400_000)]
+    assert times == list(range(150_000, 400_001, 50_000))
+    with open_recording(recording) as opened:
+        assert [t for t, _ in inferencer.stream(opened, 100_000, 400_000)] == times
+        everything = [t for t, _ in inferencer.stream(opened)]
+        assert everything[0] == opened.t_first_us + 50_000 and opened.t_last_us - everything[-1] < 50_000
+
+
+def test_thresholds(checkpoint, recording, tmp_path):
+    """The score by default, one for all, or those of a file by class; each says what it keeps."""
+    model = init_detector(checkpoint, device="cpu")
+    image = next(EventInferencer(model).windows(recording, 400_000)).image
+
+    def detect(**options):
+        return EventInferencer(model, **options).detect(image)
+
+    everything = detect(score_thr=0.0)
+    assert len(detect(score_thr=float(np.median(everything.scores))).scores) == pytest.approx(
+        len(everything.scores) / 2, abs=1
+    )
+    assert EventInferencer(model).operating_points.score_thr == pytest.approx(np.full((8, 1), SCORE_THR))
+    common = int(np.bincount(everything.labels).argmax())
+    name = model.dataset_meta["classes"][common]
+    scores = {c: 0.0 if c == name else 2.0 for c in model.dataset_meta["classes"]}
+    (tmp_path / "points.py").write_text(f"operating_points = dict(score_thr={scores})")
+    tuned = detect(operating_points=tmp_path / "points.py")
+    assert set(tuned.names) == {name} and len(tuned.names) == (everything.labels == common).sum()
+
+
+@pytest.mark.parametrize(
+    "text, says",
+    [
+        ("points = 1", "defines no operating_points; tools/tune_thresholds.py"),
+        (
+            "operating_points = dict(score_thr=dict(Car=.3, Truck=.2))",
+            "for the classes Car, Truck, but the model tells ped",
+        ),
+        ("operating_points = dict(scores=.3)", "holds scores; expected score_thr"),
+    ],
+)
+def test_thresholds_for_something_else(checkpoint, tmp_path, text, says):
+    (tmp_path / "points.py").write_text(text)
+    with pytest.raises(InputError, match=says):
+        EventInferencer(checkpoint, device="cpu", operating_points=tmp_path / "points.py")
+
+
+def test_init_detector_takes_configs_and_checkpoints(checkpoint):
+    fresh = init_detector(CONFIG, device="cpu")
+    assert not fresh.training and fresh.dataset_meta["classes"][0] == "pedestrian"
+    loaded = init_detector(checkpoint, device="cpu")
+    assert loaded.cfg.model.backbone.patch_size == 2
+    with pytest.raises(InputError, match="describes another model"):
+        init_detector("configs/baseline.py", device="cpu", checkpoint=checkpoint)
+    with pytest.raises(InputError, match="no such checkpoint"):
+        init_detector("nothing.pth")

@@ -1,0 +1,102 @@
+"""Saved predictions: exact, and refused with a sentence where something is wrong with them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from etram_mmdet.evaluation import Frame
+from etram_mmdet.evaluation.predictions import load_predictions, save_predictions, with_truth_of
+from etram_mmdet.events.errors import InputError
+
+CLASSES = ("pedestrian", "car")
+
+
+def frames() -> list[Frame]:
+    """Numbers with many digits, and a frame without anything."""
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(0, 20, (3, 2)).astype(np.float32)
+    boxes = np.hstack([corners, corners + np.float32(1 / 3)])
+    full = Frame("b", 5, boxes, np.array([0, 1, 1]), boxes + np.float32(0.1), rng.random(3).astype(np.float32),
+                 np.array([1, 0, 1]), 2, rng.random(3).astype(np.float32), (24, 24))  # fmt: skip
+    nothing = np.empty((0, 4), np.float32), np.empty(0, np.int64)
+    return [full, Frame("a", 7, *nothing, nothing[0], np.empty(0, np.float32), nothing[1])]
+
+
+@pytest.fixture
+def path(tmp_path) -> Path:
+    save_predictions(tmp_path / "p.json", frames(), CLASSES, dict(score_thr=0.001))
+    return tmp_path / "p.json"
+
+
+def changed(path: Path, change) -> Path:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_every_bit_comes_back_in_order(path):
+    found = load_predictions(path)
+    assert found.classes == CLASSES and found.test_cfg == dict(score_thr=0.001)
+    assert [f.key for f in found.frames] == [("a", 7), ("b", 5)]
+    for ours, theirs in zip(found.frames, frames()[::-1], strict=True):
+        assert all(map(np.array_equal, ours, theirs))
+        assert ours.bboxes_xyxy.dtype == np.float32 and ours.labels.dtype == np.int64
+
+
+def first(content: dict) -> dict:
+    return content["frames"][0]
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        (lambda c: c.update(frames=[]), "holds no frame"),
+        (lambda c: c.pop("classes"), "without 'classes'; make it anew with tools/test.py CHECKPOINT --out"),
+        (lambda c: first(c).pop("scores"), "without 'scores'"),
+        (
+            lambda c: first(c)["scores"].__setitem__(1, float("nan")),
+            "'b' at t_us=5: scores holds 1 values that are NaN",
+        ),
+        (lambda c: first(c)["scores"].pop(), "'b' at t_us=5 has other numbers of boxes than of scores"),
+        (lambda c: first(c)["labels"].__setitem__(0, 2), r"labels holds the labels \[2\], expected 0 to 1"),
+        (
+            lambda c: first(c)["bboxes"].__setitem__(0, [0, 0, 90, 9]),
+            "1 boxes outside the frame of 24x24 network pixels",
+        ),
+        (lambda c: c["frames"].append(first(c)), "1 frames stand twice"),
+        (lambda c: first(c).update(bboxes=[[1, 2, 3]]), "not a file of predictions"),
+        (lambda c: c.update(frames=3), "not a file of predictions"),
+    ],
+)
+def test_what_is_wrong_is_named(path, change, says):
+    with pytest.raises(InputError, match=says) as raised:
+        load_predictions(changed(path, change))
+    assert str(path) in str(raised.value)
+
+
+def test_no_file_and_no_json(tmp_path):
+    with pytest.raises(InputError, match=r"no such file; tools/test.py CHECKPOINT --out"):
+        load_predictions(tmp_path / "none.json")
+    (tmp_path / "empty.json").write_text("")
+    with pytest.raises(InputError, match="not a file of predictions"):
+        load_predictions(tmp_path / "empty.json")
+
+
+def test_truth_may_come_from_the_data(path):
+    changed(path, lambda c: [f.pop("gt_bboxes") and f.pop("gt_labels") for f in c["frames"][:1]])
+    with pytest.raises(InputError, match="without 'gt_bboxes'"):
+        load_predictions(path)
+    found = load_predictions(path, with_truth=False).frames
+    truth = {f.key: f for f in frames()}
+    joined = with_truth_of(found, truth, path)
+    assert {f.key for f in joined} == set(truth) and len(joined[0].gt_labels) == 3
+    assert np.array_equal(joined[0].scores, frames()[0].scores)
+    with pytest.raises(InputError, match="1 labelled frames of the evaluated data missing; the first is 'b' at t_us=5"):
+        with_truth_of(found[:1], truth, path)
+    with pytest.raises(InputError, match=r"1 frames that the evaluated data do not have.*'b' at t_us=5"):
+        with_truth_of(found, {("a", 7): truth["a", 7]}, path)

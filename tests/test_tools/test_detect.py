@@ -1,0 +1,65 @@
+"""tools/detect.py: a recording in; a film, JSON or a table out."""
+
+from __future__ import annotations
+
+import csv
+
+import cv2
+import numpy as np
+import pytest
+
+from etram_mmdet.evaluation.predictions import load_predictions
+from tests.test_tools.cli import run
+
+
+@pytest.fixture(scope="module")
+def words(trained, raw_sample):
+    recording = next((raw_sample / "val").glob("val_day_0000*.h5"))
+    return ["tools/detect.py", trained[0] / "iter_4.pth", recording, "--device", "cpu"]
+
+
+def test_json_and_csv_say_the_same(words, tmp_path):
+    options = ["--score-thr", 1e-5, "--start-s", 0.5, "--duration-s", 0.5]
+    output = run(*words, "--out", tmp_path / "d.json", *options)
+    assert "0.5 s of val_day_0000_td.h5" in output
+    run(*words, "--out", tmp_path / "d.csv", *options)
+    frames = load_predictions(tmp_path / "d.json").frames
+    assert len(frames) == 10 and frames[0].hw == (64, 96) and frames[0].scale == 1
+    with open(tmp_path / "d.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == sum(len(f.scores) for f in frames) > 20
+    first = next(f for f in frames if len(f.scores))
+    assert int(rows[0]["t_us"]) == first.t_us and float(rows[0]["score"]) == pytest.approx(first.scores[0], abs=1e-4)
+    assert [float(rows[0][side]) for side in ("x1", "y1", "x2", "y2")] == pytest.approx(first.bboxes_xyxy[0], abs=0.01)
+    widest = max(f.bboxes_xyxy[:, 2].max(initial=0) for f in frames)
+    assert 48 < widest <= 96  # sensor pixels, not the network's
+    assert min(f.scores.min(initial=1) for f in frames) >= 1e-5
+
+
+def test_film_shows_every_window(words, tmp_path):
+    output = run(*words, "--out", tmp_path / "new" / "film.mp4", "--score-thr", 1e-5, "--duration-s", 0.6)
+    assert "codec: " in output
+    film = cv2.VideoCapture(str(tmp_path / "new" / "film.mp4"))
+    frames = [film.read()[1] for _ in range(int(film.get(cv2.CAP_PROP_FRAME_COUNT)))]
+    assert len(frames) == 12 and film.get(cv2.CAP_PROP_FPS) == pytest.approx(20)
+    assert frames[0].shape[1] == 960 and np.ptp(frames[-1]) > 150
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        (("--out", "film.gif"), "expected a name that ends in one of .mp4, .json, .csv"),
+        (("--out", "d.csv", "--sensor", 640, 480), "the file says a sensor of 96x64, not 640x480"),
+        (("--out", "film.mp4", "--duration-s", 0.01), "there is no frame to show"),
+        (("--out", "d.csv", "--operating-points", "none.py"), "none.py: no such config"),
+    ],
+)
+def test_bad_input_gets_a_sentence(words, tmp_path, change, says):
+    change = [tmp_path / word if str(word).startswith(("film", "d.")) else word for word in change]
+    assert says in run(*words, *change, ok=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_recording(trained):
+    words = ["tools/detect.py", trained[0] / "iter_4.pth", "none.raw", "--out", "d.csv"]
+    assert "none.raw: no such recording" in run(*words, ok=False)

@@ -1,0 +1,58 @@
+"""Measure saved predictions without a network: python tools/evaluate.py PREDICTIONS.json [--protocols coco prophesee]
+
+PREDICTIONS is what tools/test.py --out saved, or any detector's boxes in that form (evaluation/predictions.py). With
+--config the truth is that of the config's data, and every labelled frame must be there.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mmdet.registry import DATASETS
+from mmengine.config import DictAction
+from mmengine.registry import init_default_scope
+
+from etram_mmdet.engine.config import load_config, sentences
+from etram_mmdet.evaluation.event_coco_metric import EventCocoMetric
+from etram_mmdet.evaluation.frames import Frame
+from etram_mmdet.evaluation.predictions import load_predictions, truth_of, with_truth_of
+from etram_mmdet.events.errors import InputError
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("predictions", type=Path)
+    parser.add_argument("--protocols", nargs="+", default=["coco"], help="the first is the headline")
+    parser.add_argument("--config", type=Path, help="config whose data give the truth")
+    parser.add_argument("--split", choices=["val", "test"], default="val", help="which of its data sets")
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="override the config")
+    return parser.parse_args()
+
+
+def frames_of(args: argparse.Namespace) -> tuple[list[Frame], tuple[str, ...]]:
+    saved = load_predictions(args.predictions, with_truth=args.config is None)
+    if args.config is None:
+        return saved.frames, saved.classes
+    init_default_scope("mmdet")
+    dataset = DATASETS.build(load_config(args.config, args.cfg_options)[f"{args.split}_dataloader"].dataset)
+    classes = tuple(dataset.metainfo["classes"])
+    if classes != saved.classes:
+        raise InputError(
+            f"{args.predictions}: for the classes {', '.join(saved.classes)}, but {dataset.folder} has "
+            f"{', '.join(classes)}; choose another class_set"
+        )
+    return with_truth_of(saved.frames, truth_of(dataset), args.predictions), classes
+
+
+def main() -> None:
+    args = parse_args()
+    with sentences():
+        metric = EventCocoMetric(args.protocols)
+        frames, classes = frames_of(args)
+        metric.dataset_meta = dict(classes=classes)
+        metric.compute_metrics(frames)
+
+
+if __name__ == "__main__":
+    main()
