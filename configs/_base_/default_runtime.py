@@ -19,6 +19,7 @@ default_hooks = dict(
 )
 custom_hooks = [
     dict(type="ResultsCsvHook"),
+    dict(type="EvaluationReportHook"),
     dict(type="RunRecordHook"),
     dict(type="FiniteLossHook", interval=50),
     dict(type="DataWaitHook"),

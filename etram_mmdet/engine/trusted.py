@@ -23,7 +23,7 @@ _RUNTIME = dict(
     val_cfg=dict(type="ValLoop"),
     test_cfg=dict(type="TestLoop"),
     default_hooks=dict(sampler_seed=None, logger=dict(type="LoggerHook", interval=50, log_metric_by_epoch=False)),
-    custom_hooks=[dict(type="ResultsCsvHook")],
+    custom_hooks=[dict(type="ResultsCsvHook"), dict(type="EvaluationReportHook")],
     log_processor=dict(type="LogProcessor", window_size=50, by_epoch=False),
     env_cfg=dict(mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0), dist_cfg=dict(backend="nccl")),
     visualizer=dict(type="Visualizer", vis_backends=[dict(type="LocalVisBackend")]),

@@ -83,6 +83,7 @@ class EventCocoMetric(BaseMetric):
 
         Raises ``InputError`` if there are no frames, or no box of the headline protocol.
         """
+        self.frames, self.headline = {}, None  # nothing of an earlier evaluation, should this one fail
         if not results:
             raise InputError(
                 "no labelled frame reached the metric; expected data samples with recording and t_us that are neither "

@@ -149,7 +149,7 @@ def test_models_that_load_other_files_are_refused():
 def test_runtime_of_a_checkpoint_is_ignored():
     cfg = evaluation_config(carrying(default_scope="antigravity", custom_hooks=[dict(type="Evil")], load_from="y"), "x")
     assert cfg.default_scope == "mmdet" and "load_from" not in cfg
-    assert [hook.type for hook in cfg.custom_hooks] == ["ResultsCsvHook"]
+    assert [hook.type for hook in cfg.custom_hooks] == ["ResultsCsvHook", "EvaluationReportHook"]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.py")), ids=lambda p: p.stem)

@@ -1,0 +1,55 @@
+"""What a validation leaves in the run's folder, and that a failing picture costs nothing else."""
+
+from __future__ import annotations
+
+import json
+import logging
+from types import SimpleNamespace
+
+import cv2
+import pytest
+
+from etram_mmdet.engine.report_hook import EvaluationReportHook
+from tests.test_tools.cli import run
+
+
+def test_every_validation_leaves_its_pictures(trained):
+    folder, output = trained
+    for step in (2, 4):
+        assert {p.name for p in folder.glob(f"val_{step}.*")} == {f"val_{step}.{end}" for end in ("json", "png", "mp4")}
+    assert cv2.imread(str(folder / "results.png")).shape[1] == 1300
+    assert "val_4.json, val_4.png, results.png, val_4.mp4" in output
+    content = json.loads((folder / "val_4.json").read_text())
+    assert content["protocol"].startswith("coco: class-aware") and len(content["recordings"]) == 2
+    film = cv2.VideoCapture(str(folder / "val_4.mp4"))
+    assert film.get(cv2.CAP_PROP_FRAME_COUNT) == max(part["frames"] for part in content["recordings"].values())
+    assert film.get(cv2.CAP_PROP_FPS) == pytest.approx(10, rel=0.05)  # the labels' rate: real time
+
+
+def test_a_test_leaves_its_own(trained, tmp_path):
+    run("tools/test.py", trained[0] / "iter_4.pth", "--work-dir", tmp_path)
+    assert {p.name for p in tmp_path.iterdir() if p.is_file()} == {
+        "results.csv",
+        "val_4.json",
+        "val_4.png",
+        "val_4.mp4",
+    }
+
+
+def test_a_failing_picture_costs_a_warning(monkeypatch, caplog, tmp_path):
+    def fail(*args):
+        raise RuntimeError("no ink")
+
+    hook, logger = EvaluationReportHook(), logging.getLogger("report")
+    monkeypatch.setattr(hook, "_write", fail)
+    metric = SimpleNamespace(headline=object())
+    monkeypatch.setattr("etram_mmdet.engine.report_hook.EventCocoMetric", SimpleNamespace)
+    runner = SimpleNamespace(
+        logger=logger,
+        iter=7,
+        val_evaluator=SimpleNamespace(metrics=[metric]),
+        val_dataloader=SimpleNamespace(dataset=0),
+    )
+    with caplog.at_level(logging.ERROR, logger="report"):
+        hook.after_val_epoch(runner)
+    assert "no pictures of the evaluation at step 7" in caplog.text and "no ink" in caplog.text

@@ -1,0 +1,70 @@
+"""Pictures of an evaluation and of a training: drawn for whatever comes, and showing what it is."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from etram_mmdet.evaluation.results_csv import append_row
+from etram_mmdet.visualization import detection_film, evaluation_page
+from etram_mmdet.visualization.evaluation_page import draw_evaluation
+from etram_mmdet.visualization.training_curves import draw_training, smoothed, validations
+from tests.test_evaluation.test_breakdown import square
+from tests.test_evaluation.test_matching import frame, frames_of
+
+PALETTE = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)]
+CLASSES = ("pedestrian", "car", "bus", "tram")
+
+
+def test_page_is_drawn_and_says_its_threshold(tmp_path):
+    score_thr = draw_evaluation(frames_of(0), CLASSES, PALETTE, "heading", tmp_path / "new" / "page.png")
+    image = cv2.imread(str(tmp_path / "new" / "page.png"))
+    assert image.shape == (1140, 1300, 3) and 0 < score_thr <= 1
+    drawn = {tuple(c) for c in image.reshape(-1, 3)[:, ::-1].tolist()}
+    assert set(PALETTE[:3]) <= drawn and PALETTE[3] not in drawn  # the class without boxes has no curve
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [frame([square(20)], [])],
+        [frame([square(20)], [square(20)]), frame([], [square(9)])],
+        [frame([square(1500)], [square(1500)])],
+    ],
+    ids=["nothing found", "one class", "a giant"],
+)
+def test_page_of_little(frames, tmp_path):
+    draw_evaluation(frames, CLASSES, PALETTE, "heading", tmp_path / "page.png")
+    assert cv2.imread(str(tmp_path / "page.png")).shape == (1140, 1300, 3)
+
+
+def test_page_of_a_class_agnostic_headline(tmp_path):
+    draw_evaluation([frame([square(20)], [square(20)])], ("any class",), PALETTE, "x", tmp_path / "page.png")
+    assert evaluation_page.SIDE_EDGES_PX[0] == 2 and (tmp_path / "page.png").is_file()
+
+
+def test_training_curves(tmp_path):
+    for step, ap in ((2, 0.1), (4, 0.2), (4, 0.3)):
+        append_row(tmp_path / "results.csv", {"split": "val", "step": step, "coco/AP": ap, "coco/AP50": ap})
+    append_row(tmp_path / "results.csv", {"split": "test", "step": 4, "coco/AP": 0.9})
+    assert [(r["step"], r["coco/AP"]) for r in validations(tmp_path / "results.csv")] == [("2", "0.1"), ("4", "0.3")]
+    losses = dict(loss=np.linspace(9, 1, 1000), loss_obj=np.linspace(3, 1, 1000))
+    draw_training(losses, tmp_path / "results.csv", "coco", "heading", tmp_path / "results.png")
+    assert cv2.imread(str(tmp_path / "results.png")).shape == (520, 1300, 3)
+    draw_training({}, tmp_path / "results.csv", "coco", "heading", tmp_path / "again.png")
+
+
+def test_smoothing_keeps_the_mean_and_the_end():
+    steps, means = smoothed(np.arange(10.0))
+    assert steps.tolist() == list(range(1, 11)) and means.tolist() == list(range(10))
+    steps, means = smoothed(np.arange(6000.0))
+    assert len(steps) == 300 and steps[-1] == 6000 and means.mean() == pytest.approx(5999 / 2)
+
+
+def test_film_has_a_head_and_a_legend():
+    off_on = np.zeros((2, 20, 30), np.float32)
+    images = list(detection_film.detection_film([(off_on, frame([square(9)], []))] * 2, CLASSES, PALETTE))
+    assert len(images) == 2 and images[0].shape[1] == 960 and images[0].shape[0] > 640 + 2 * 24
+    without = next(detection_film.detection_film([(off_on, frame([], []))], CLASSES, PALETTE, with_truth=False))
+    assert without.shape == images[0].shape and not np.array_equal(without[-40:], images[0][-40:])
