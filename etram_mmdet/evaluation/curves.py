@@ -41,7 +41,7 @@ class Counts(NamedTuple):
 
 def count(scores: np.ndarray, is_hit: np.ndarray, boxes: int, thresholds: np.ndarray = THRESHOLDS) -> Counts:
     """``scores`` and ``is_hit`` (N,), best first; a detection passes a threshold that it equals."""
-    passing = np.searchsorted(-scores.astype(np.float64), -np.asarray(thresholds, np.float64), side="right")
+    passing = np.searchsorted(-scores.astype(np.float32), -np.asarray(thresholds, np.float32), side="right")
     hits = np.append(0, np.cumsum(is_hit))[passing]
     return Counts(hits, passing - hits, boxes)
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 
 from etram_mmdet.events.errors import InputError
 
@@ -66,7 +67,8 @@ class OperatingPoints:
     def thresholds(self, bboxes_xyxy: np.ndarray, labels: np.ndarray, scale: int) -> np.ndarray:
         """The score that each of M detections must reach: (M,); boxes in network pixels."""
         width, height = (bboxes_xyxy[:, 2:] - bboxes_xyxy[:, :2]).clip(min=0).T * scale
-        return self.score_thr[labels, np.digitize(np.sqrt(width * height), self.sides_px)]
+        # float32 as the scores, so that a score of 0.7 passes a threshold of 0.7
+        return self.score_thr[labels, np.digitize(np.sqrt(width * height), self.sides_px)].astype(np.float32)
 
     def keep(self, bboxes_xyxy: np.ndarray, scores: np.ndarray, labels: np.ndarray, scale: int = 1) -> np.ndarray:
         """Rows of the detections that pass, best first."""
@@ -88,17 +90,27 @@ class OperatingPoints:
         )
 
 
-def nms(bboxes_xyxy: np.ndarray, labels: np.ndarray, iou_thr: np.ndarray) -> np.ndarray:
+@njit(cache=True)
+def nms(bboxes_xyxy, labels, iou_thr):
     """Greedy NMS per class over boxes that are sorted, best first; ``iou_thr`` (M,) of each box's class: rows kept."""
-    kept: list[int] = []
-    areas = (bboxes_xyxy[:, 2:] - bboxes_xyxy[:, :2]).prod(1)
-    for i, box in enumerate(bboxes_xyxy):
-        rivals = [k for k in kept if labels[k] == labels[i]]
-        corner = np.maximum(bboxes_xyxy[rivals, :2], box[:2]), np.minimum(bboxes_xyxy[rivals, 2:], box[2:])
-        shared = (corner[1] - corner[0]).clip(min=0).prod(1)
-        if (shared <= iou_thr[i] * (areas[rivals] + areas[i] - shared)).all():
-            kept.append(i)
-    return np.array(kept, np.int64)
+    kept = np.empty(len(labels), np.int64)
+    count = 0
+    areas = (bboxes_xyxy[:, 2] - bboxes_xyxy[:, 0]) * (bboxes_xyxy[:, 3] - bboxes_xyxy[:, 1])
+    for i in range(len(labels)):
+        is_free = True
+        for k in kept[:count]:
+            if labels[k] != labels[i]:
+                continue
+            width = min(bboxes_xyxy[i, 2], bboxes_xyxy[k, 2]) - max(bboxes_xyxy[i, 0], bboxes_xyxy[k, 0])
+            height = min(bboxes_xyxy[i, 3], bboxes_xyxy[k, 3]) - max(bboxes_xyxy[i, 1], bboxes_xyxy[k, 1])
+            shared = max(width, 0.0) * max(height, 0.0)
+            if shared > iou_thr[i] * (areas[i] + areas[k] - shared):
+                is_free = False
+                break
+        if is_free:
+            kept[count] = i
+            count += 1
+    return kept[:count]
 
 
 def _by_class(config: dict, key: str, classes: Sequence[str], default: float | None = None) -> list:

@@ -1,0 +1,119 @@
+"""Tuning: the chosen thresholds by hand, and a gain that is counted on unseen recordings only."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from etram_mmdet.evaluation.curves import Counts
+from etram_mmdet.evaluation.goals import FalseAlarms, FBeta, Precision, Recall
+from etram_mmdet.evaluation.tuning import THRESHOLDS, Options, choose, tune
+from etram_mmdet.evaluation.tuning_report import format_tuning, fragment, numbers
+from etram_mmdet.events.errors import InputError
+from tests.test_evaluation.test_breakdown import square
+from tests.test_evaluation.test_matching import frame
+
+CLASSES = ("pedestrian", "car")
+# Ten boxes; thresholds from low to high.
+COUNTS = Counts(np.array([8, 8, 6, 3, 0]), np.array([24, 8, 3, 0, 0]), 10)
+
+
+@pytest.mark.parametrize(
+    "goal, index, is_reached",
+    [
+        (FBeta(1), 2, True),  # F1: .381, .615, .632, .462, 0
+        (FBeta(2), 1, True),  # recall counts more: .556, .714, .612, .349, 0
+        (FBeta(0.5), 3, True),  # .290, .541, .652, .682, 0
+        (Precision(0.6), 2, True),  # .25, .5, .667, 1, none
+        (Precision(1.0), 3, True),
+        (Recall(0.7), 1, True),  # .8 at both of the first; the second is more precise
+        (Recall(0.9), 1, False),
+        (FalseAlarms(1.5), 2, True),  # in two minutes: 12, 4, 1.5, 0, 0 a minute
+        (FalseAlarms(0), 3, True),
+    ],
+)
+def test_goals(goal, index, is_reached):
+    chosen = goal.choose(COUNTS, minutes=2.0)
+    assert chosen == index and goal.is_reached(COUNTS, chosen, 2.0) == is_reached
+
+
+def test_a_precision_that_nothing_reaches():
+    goal, counts = Precision(0.9), Counts(np.array([2, 1, 0]), np.array([8, 1, 1]), 5)
+    assert goal.choose(counts, 1.0) == 1 and not goal.is_reached(counts, 1, 1.0)
+
+
+@pytest.mark.parametrize("goal, bound", [(Precision, 0), (Recall, 1.1), (FalseAlarms, -1), (FBeta, 0)])
+def test_impossible_goals(goal, bound):
+    with pytest.raises(InputError, match="expected"):
+        goal(bound)
+
+
+def street(recording: str, hit: float, alarm: float, count: int = 30) -> list:
+    """Frames with a pedestrian found with score ``hit`` beside an alarm of score ``alarm``; 10 frames a second."""
+    found = [square(20), square(20, 100)]
+    one = frame([square(20)], found, scores=[hit, alarm], found_labels=[0, 0], recording=recording)
+    return [one._replace(t_us=100_000 * t) for t in range(count)]
+
+
+def test_thresholds_lie_between_alarms_and_hits():
+    points, common, notes = choose(street("a", 0.6, 0.4), CLASSES, Options(FBeta()))
+    assert points.score_thr[0, 0] == pytest.approx(0.6) and common == pytest.approx(0.6)
+    assert points.score_thr[1, 0] == common and "car: 0 boxes, fewer than 20" in notes[0]
+
+
+def test_the_gain_is_counted_where_it_was_not_tuned():
+    """Each recording alone would want its own threshold; tuned on the others it loses what it does not know."""
+    frames = street("a", 0.9, 0.8) + street("b", 0.7, 0.6)
+    tuned = tune(frames, CLASSES, Options(FBeta()), before_thr=0.05)
+    assert sorted(p.score_thr[0, 0] for p in tuned.of_folds) == pytest.approx([0.7, 0.9])
+    # a, at the threshold of b: 30 hits, 30 alarms. b, at the threshold of a: nothing.
+    assert (tuned.after[0].hits.item(), tuned.after[0].alarms.item(), tuned.after[0].boxes) == (30, 30, 60)
+    assert (tuned.before[0].hits.item(), tuned.before[0].alarms.item()) == (60, 60)
+    seen, _, _ = choose(frames, CLASSES, Options(FBeta()))
+    assert tuned.points.score_thr[0, 0] == seen.score_thr[0, 0]
+
+
+def test_one_recording_is_refused():
+    with pytest.raises(InputError, match=r"of the recording 'a'.*at least two are needed"):
+        tune(street("a", 0.6, 0.4), CLASSES, Options(FBeta()), 0.3)
+
+
+def test_sizes_get_their_own_thresholds():
+    """Small pedestrians are found with .3, large ones with .8; a size with few boxes takes the class's."""
+    small = frame([square(10)], [square(10), square(10, 100)], scores=[0.3, 0.2], found_labels=[0, 0])
+    large = frame([square(50)], [square(50), square(50, 100)], scores=[0.8, 0.7], found_labels=[0, 0])
+    points, _, _ = choose([small] * 30 + [large] * 40, CLASSES, Options(FBeta(), by_size=True))
+    class_thr = choose([small] * 30 + [large] * 40, CLASSES, Options(FBeta()))[0].score_thr[0, 0]
+    assert points.sides_px == (16, 32)
+    assert points.score_thr[0] == pytest.approx([0.3, class_thr, 0.8])
+
+
+def test_nms_is_taken_where_it_helps():
+    """Two detections on each pedestrian, of overlap .6 and nearly equal score; cars are right as they are."""
+    twice = [[0, 0, 10, 10], [2.5, 0, 12.5, 10]]
+    frames = []
+    for scores in ([0.9, 0.85], [0.8, 0.75]):  # no threshold parts the second of the one from the first of the other
+        frames += [frame([twice[0]], twice, scores=scores, found_labels=[0, 0])] * 20
+        frames += [frame(twice, twice, scores=scores, labels=[1, 1], found_labels=[1, 1])] * 20
+    points, _, _ = choose(frames, CLASSES, Options(FBeta(), nms_ious=(0.5,)))
+    assert points.nms_iou.tolist() == [0.5, 1.0]
+
+
+def test_text_and_fragment(tmp_path):
+    frames = street("a", 0.6, 0.4) + street("b", 0.6, 0.4)
+    tuned = tune(frames, CLASSES, Options(FBeta()), 0.7)
+    text = format_tuning(tuned, 0.7)
+    row = next(line for line in text.splitlines() if line.startswith("pedestrian"))
+    assert row.split() == ["pedestrian", "60", "-", "0.000", "0.000", *["1.000"] * 6, "0.60"]
+    assert (
+        "WARNING car: 0 boxes" in text
+        and next(line for line in text.splitlines() if line.startswith("car")).count("-") >= 9
+    )
+    namespace: dict = {}
+    exec(fragment(tuned.points, ["Made by hand."]), namespace)
+    assert namespace["operating_points"] == dict(score_thr=dict(pedestrian=0.6, car=0.6))
+    assert np.isnan(numbers(Counts(np.zeros(1, int), np.zeros(1, int), 5))[0])
+
+
+def test_thresholds_have_two_digits():
+    assert np.allclose(THRESHOLDS, THRESHOLDS.round(2))

@@ -1,0 +1,55 @@
+"""tools/tune_thresholds.py: a table, a figure and a file that tools/detect.py and a config take."""
+
+from __future__ import annotations
+
+import cv2
+import pytest
+from mmengine.config import Config
+
+from etram_mmdet.evaluation.operating_points import OperatingPoints
+from etram_mmdet.evaluation.predictions import save_predictions
+from tests.test_evaluation.test_tuning import CLASSES, street
+from tests.test_tools.cli import run
+
+
+@pytest.fixture
+def predictions(tmp_path):
+    frames = street("day_0", 0.6, 0.4) + street("day_1", 0.62, 0.4)
+    save_predictions(tmp_path / "p.json", frames, CLASSES, dict(nms=dict(type="nms", iou_threshold=0.45)))
+    return tmp_path / "p.json"
+
+
+def test_fragment_table_and_figure(predictions):
+    output = run("tools/tune_thresholds.py", predictions, "--precision", 0.9, "--nms", "--by-size")
+    assert "goal: precision of at least 0.9" in output and "WARNING car: 0 boxes" in output
+    path = predictions.with_name("operating_points.py")
+    assert f"--operating-points {path}" in output
+    points = OperatingPoints.from_config(Config.fromfile(path).operating_points.to_dict(), CLASSES)
+    assert points.score_thr[0] == pytest.approx([0.41, 0.41, 0.41], abs=0.2) and points.sides_px == (16, 32)
+    assert cv2.imread(str(path.with_suffix(".png"))).shape[1] == 1300
+    comment = path.read_text().split("operating_points")[0]
+    assert "precision of at least 0.9, from 60 frames of 2 recordings" in comment.replace("\n# ", " ")
+    assert "AP is measured without" in comment
+
+
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        (("--precision", 1.5), "--precision 1.5: expected a share"),
+        (("--precision", 0.9, "--recall", 0.9), "not allowed with argument"),
+        (("--out", "thresholds.txt"), "a config fragment is a .py file"),
+    ],
+)
+def test_bad_options(predictions, options, says):
+    assert says in run("tools/tune_thresholds.py", predictions, *options, ok=False)
+    assert not predictions.with_name("operating_points.py").exists()
+
+
+def test_bad_predictions(tmp_path):
+    save_predictions(tmp_path / "one.json", street("day_0", 0.6, 0.4), CLASSES, {})
+    assert "at least two are needed" in run("tools/tune_thresholds.py", tmp_path / "one.json", ok=False)
+    save_predictions(tmp_path / "strict.json", street("a", 0.6, 0.4), CLASSES, dict(nms=dict(iou_threshold=0.2)))
+    assert "there is none stricter to try" in run(
+        "tools/tune_thresholds.py", tmp_path / "strict.json", "--nms", ok=False
+    )
+    assert {p.suffix for p in tmp_path.iterdir()} == {".json"}
