@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import fcntl
 import json
 import os
@@ -21,6 +20,7 @@ from mmengine.config import Config
 from etram_mmdet.ablation.plan import Plan, Variant
 from etram_mmdet.engine.config import config_differences
 from etram_mmdet.engine.run_record import RUN_FILE
+from etram_mmdet.evaluation.results_csv import evaluations
 from etram_mmdet.events.errors import InputError
 from etram_mmdet.events.written import written_aside
 
@@ -37,13 +37,11 @@ def finished_result(folder: Path, variant: Variant) -> dict | None:
     table, record = folder / "results.csv", folder / RUN_FILE
     if not table.is_file() or not record.is_file():
         return None
-    with table.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["split"] == "val" and int(row["step"]) == variant.steps]
+    content = json.loads(record.read_text())
+    rows = [row for row in evaluations(table, "val", content["test_cfg"]) if int(row["step"]) == variant.steps]
     if not rows:
         return None
-    return json.loads(record.read_text()) | dict(
-        metrics={key: float(value) for key, value in rows[-1].items() if key not in ("split", "step") and value}
-    )
+    return content | dict(metrics={key: float(value) for key, value in rows[-1].items() if "/" in key and value})
 
 
 def check_order(out: Path, variant: Variant, seed: int) -> Path:

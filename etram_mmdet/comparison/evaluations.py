@@ -6,6 +6,7 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
+from etram_mmdet.evaluation.results_csv import evaluations
 from etram_mmdet.events.errors import InputError
 
 RESULTS_FILE = "results.csv"
@@ -42,18 +43,23 @@ class Selection:
         return max(evaluations) if self.step is None else self.step
 
 
-def read_evaluations(path: Path, split: str, protocol: str) -> dict[int, dict[str, float]]:
-    """Metrics under ``protocol`` by ascending step, without its name; of a step that was evaluated again, the latest.
+def read_evaluations(path: Path, split: str, record: dict) -> dict[int, dict[str, float]]:
+    """Metrics under the headline protocol of run.json, with its post-processing, by ascending step.
 
-    Raises ``InputError`` for a table that training did not write like this.
+    The protocol's name is left out of their keys. Raises ``InputError`` for a table that training did not write so.
     """
-    prefix, found = f"{protocol}/", {}
+    prefix = headline(record).split(": ")[0] + "/"
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file, restval="cut off"):
-                if row["split"] == split and row.get(f"{prefix}AP"):
-                    ours = {key.removeprefix(prefix): v for key, v in row.items() if key.startswith(prefix) and v}
-                    found[int(row["step"])] = {key: float(value) for key, value in ours.items()}
+        rows = {int(row["step"]): row for row in evaluations(path, split, record["test_cfg"])}
+        return {
+            step: {key.removeprefix(prefix): float(v) for key, v in row.items() if key.startswith(prefix) and v}
+            for step, row in rows.items()
+            if row.get(f"{prefix}AP")
+        }
     except (KeyError, AttributeError, TypeError, ValueError, csv.Error) as error:
         raise InputError(f"{path}: damaged, not the table of a training ({error}); restore it") from error
-    return dict(sorted(found.items()))
+
+
+def headline(record: dict) -> str:
+    """The first protocol of a run.json, with its rules."""
+    return record["protocol"].split("; ")[0]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from etram_mmdet.comparison.dumped_config import dumped_config
-from etram_mmdet.comparison.evaluations import RESULTS_FILE, Selection, read_evaluations
+from etram_mmdet.comparison.evaluations import RESULTS_FILE, Selection, headline, read_evaluations
 from etram_mmdet.engine.run_record import RUN_FILE
 from etram_mmdet.events.class_sets import get_class_set
 from etram_mmdet.events.errors import InputError
@@ -38,7 +38,7 @@ class Run:
     @property
     def protocol(self) -> str:
         """The rules of the headline numbers."""
-        return _headline(self.record)
+        return headline(self.record)
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -77,7 +77,7 @@ def _read_run(folder: Path, name: str, selection: Selection) -> Run:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; name work folders of tools/train.py, such as work_dirs/baseline")
     record = _read_record(_existing(folder / RUN_FILE))
-    evaluations = read_evaluations(_existing(folder / RESULTS_FILE), selection.split, _headline(record).split(":")[0])
+    evaluations = read_evaluations(_existing(folder / RESULTS_FILE), selection.split, record)
     step = selection.step_among(evaluations, folder)
     return Run(name, folder, record, dumped_config(folder, record), evaluations, step)
 
@@ -100,7 +100,3 @@ def _read_record(path: Path) -> dict:
             "run again, with validation"
         )
     return record
-
-
-def _headline(record: dict) -> str:
-    return record["protocol"].split("; ")[0]

@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from etram_mmdet.engine.checkpoint import make_plain
-from etram_mmdet.evaluation.results_csv import append_row
+from etram_mmdet.evaluation.results_csv import append_row, compact
 
 
 @HOOKS.register_module()
@@ -27,7 +27,7 @@ class PlainCheckpointHook(Hook):
 
 @HOOKS.register_module()
 class ResultsCsvHook(Hook):
-    """Append every evaluation to ``results.csv`` in the work folder, unrounded."""
+    """Append every evaluation to ``results.csv`` in the work folder, unrounded, with the post-processing behind it."""
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         self._write(runner, runner.val_dataloader, runner.iter, metrics)
@@ -39,7 +39,8 @@ class ResultsCsvHook(Hook):
     @master_only
     def _write(runner: Runner, loader: DataLoader, step: int, metrics: dict | None) -> None:
         if metrics:
-            append_row(Path(runner.work_dir) / "results.csv", dict(split=loader.dataset.split, step=step, **metrics))
+            row = dict(split=loader.dataset.split, step=step, test_cfg=compact(runner.cfg.model.get("test_cfg") or {}))
+            append_row(Path(runner.work_dir) / "results.csv", row | metrics)
 
 
 @HOOKS.register_module()

@@ -15,6 +15,7 @@ from etram_mmdet.datasets.etram_dataset import ETraMDataset
 from etram_mmdet.evaluation.breakdown_table import as_dict
 from etram_mmdet.evaluation.event_coco_metric import EventCocoMetric, Headline
 from etram_mmdet.evaluation.frames import Frame
+from etram_mmdet.evaluation.results_csv import evaluations
 from etram_mmdet.events.representations import build_representation
 from etram_mmdet.events.written import write_json
 from etram_mmdet.visualization.detection_film import detection_film
@@ -63,8 +64,8 @@ class EvaluationReportHook(Hook):
         score_thr = draw_evaluation(headline.frames, headline.classes, palette, heading, folder / f"{stem}.png")
         written = [f"{stem}.json", f"{stem}.png"]
         if runner._train_loop is not None:
-            losses = _losses(runner)
-            draw_training(losses, folder / "results.csv", headline.protocol.name, heading, folder / "results.png")
+            rows = evaluations(folder / "results.csv", dataset.split, runner.cfg.model.get("test_cfg") or {})
+            draw_training(_losses(runner), rows, headline.protocol.name, heading, folder / "results.png")
             written.append("results.png")
         if self.film and isinstance(dataset, ETraMDataset) and len(headline.classes) == len(palette):
             codec = _write_film(headline, dataset, score_thr, folder / f"{stem}.mp4")

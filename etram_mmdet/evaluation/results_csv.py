@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 from pathlib import Path
 
@@ -22,6 +23,27 @@ def append_row(path: str | os.PathLike, row: dict[str, object]) -> None:
         writer.writeheader()
         writer.writerows(rows)
     os.replace(aside, path)
+
+
+def evaluations(path: Path, split: str, test_cfg: dict) -> list[dict[str, str]]:
+    """Rows of ``split`` that were made with this post-processing, one for each step, in order of steps.
+
+    Of a step that was evaluated again, as a resumed run does, the later values count. A test with other thresholds may
+    have left its row in a training's folder. Raises ``ValueError`` for a row that is cut off.
+    """
+    wanted, by_step = compact(test_cfg), {}
+    for row in _read(path):
+        if None in row.values():
+            raise ValueError("a row is cut off")
+        if row["split"] == split and (row.get("test_cfg") or wanted) == wanted:
+            later = {key: value for key, value in row.items() if value}
+            by_step[int(row["step"])] = by_step.get(int(row["step"]), {}) | later
+    return [by_step[step] for step in sorted(by_step)]
+
+
+def compact(test_cfg: dict) -> str:
+    """Post-processing as one cell."""
+    return json.dumps(test_cfg, sort_keys=True, separators=(",", ":"))
 
 
 def _read(path: Path) -> list[dict[str, object]]:

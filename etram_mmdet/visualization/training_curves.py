@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -21,14 +20,14 @@ _AP_LINES = (("AP", ACCENT), ("AP50", "#7cc4f0"), ("AP_small_classes", "#ff8a65"
 
 
 def draw_training(
-    losses: Mapping[str, Sequence[float]], results: Path, protocol: str, heading: str, path: Path
+    losses: Mapping[str, Sequence[float]], rows: Sequence[dict[str, str]], protocol: str, heading: str, path: Path
 ) -> None:
-    """``losses``: one value per step by name. ``results``: the run's results.csv, of which rows ``val`` are drawn."""
+    """``losses``: one value per step by name. ``rows``: the validations, by step, as results.csv holds them."""
     with rc_context(STYLE):
         figure = Figure(figsize=(13, 5.2), dpi=100, facecolor=PAPER)
         left, right = figure.subplots(1, 2)
         _draw_losses(left, losses)
-        _draw_ap(right, results, protocol)
+        _draw_ap(right, rows, protocol)
         figure.suptitle(heading, x=0.012, y=0.975, ha="left", fontsize=12)
         figure.tight_layout(rect=(0, 0, 1, 0.96), w_pad=2.5)
         with written_aside(path) as aside:
@@ -47,9 +46,8 @@ def _draw_losses(ax: Axes, losses: Mapping[str, Sequence[float]]) -> None:
         ax.legend(ncols=5, **_LEGEND)
 
 
-def _draw_ap(ax: Axes, results: Path, protocol: str) -> None:
+def _draw_ap(ax: Axes, rows: Sequence[dict[str, str]], protocol: str) -> None:
     title(ax, f"AP at each validation, protocol {protocol}", "")
-    rows = validations(results)
     steps = np.array([int(row["step"]) for row in rows])
     columns = {key: _column(rows, f"{protocol}/{key}") for key in ("AP_low", "AP_high", *(k for k, _ in _AP_LINES))}
     ax.fill_between(steps, columns["AP_low"], columns["AP_high"], color=ACCENT, alpha=0.15, lw=0)
@@ -65,13 +63,6 @@ def smoothed(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Means over equal stretches, at most `POINTS` of them, and the step at which each ends."""
     ends = np.unique(np.linspace(0, len(values), min(POINTS, len(values)) + 1).astype(int))
     return ends[1:], np.array([values[a:b].mean() for a, b in pairwise(ends)])
-
-
-def validations(results: Path) -> list[dict[str, str]]:
-    """Rows of the validations, each step once: the last one written, as a resumed run repeats steps."""
-    with results.open(newline="", encoding="utf-8") as file:
-        by_step = {int(row["step"]): row for row in csv.DictReader(file) if row["split"] == "val"}
-    return [by_step[step] for step in sorted(by_step)]
 
 
 def _column(rows: Sequence[dict[str, str]], key: str) -> np.ndarray:

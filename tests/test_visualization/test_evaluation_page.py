@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from etram_mmdet.evaluation.results_csv import append_row
+from etram_mmdet.evaluation.results_csv import append_row, compact, evaluations
 from etram_mmdet.visualization import detection_film, evaluation_page
 from etram_mmdet.visualization.evaluation_page import draw_evaluation
-from etram_mmdet.visualization.training_curves import draw_training, smoothed, validations
+from etram_mmdet.visualization.training_curves import draw_training, smoothed
 from tests.test_evaluation.test_breakdown import square
 from tests.test_evaluation.test_matching import frame, frames_of
 
@@ -45,14 +45,18 @@ def test_page_of_a_class_agnostic_headline(tmp_path):
 
 
 def test_training_curves(tmp_path):
-    for step, ap in ((2, 0.1), (4, 0.2), (4, 0.3)):
-        append_row(tmp_path / "results.csv", {"split": "val", "step": step, "coco/AP": ap, "coco/AP50": ap})
-    append_row(tmp_path / "results.csv", {"split": "test", "step": 4, "coco/AP": 0.9})
-    assert [(r["step"], r["coco/AP"]) for r in validations(tmp_path / "results.csv")] == [("2", "0.1"), ("4", "0.3")]
+    """Of a step that was evaluated again the later row; other splits and other thresholds do not count."""
+    table, usual = tmp_path / "results.csv", dict(score_thr=0.001, nms=dict(iou_threshold=0.45))
+    for step, ap in ((4, 0.2), (2, 0.1), (4, 0.3)):
+        append_row(table, {"split": "val", "step": step, "test_cfg": compact(usual), "coco/AP": ap, "coco/AP50": ap})
+    append_row(table, {"split": "test", "step": 4, "test_cfg": compact(usual), "coco/AP": 0.9})
+    append_row(table, {"split": "val", "step": 4, "test_cfg": compact(usual | dict(score_thr=0.5)), "coco/AP": 0.8})
+    rows = evaluations(table, "val", usual)
+    assert [(r["step"], r["coco/AP"]) for r in rows] == [("2", "0.1"), ("4", "0.3")]
     losses = dict(loss=np.linspace(9, 1, 1000), loss_obj=np.linspace(3, 1, 1000))
-    draw_training(losses, tmp_path / "results.csv", "coco", "heading", tmp_path / "results.png")
+    draw_training(losses, rows, "coco", "heading", tmp_path / "results.png")
     assert cv2.imread(str(tmp_path / "results.png")).shape == (520, 1300, 3)
-    draw_training({}, tmp_path / "results.csv", "coco", "heading", tmp_path / "again.png")
+    draw_training({}, rows, "coco", "heading", tmp_path / "again.png")
 
 
 def test_smoothing_keeps_the_mean_and_the_end():
