@@ -9,17 +9,16 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from mmdet.registry import MODELS
-from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
 from torch import nn
 
 from etram_mmdet.engine.checkpoint import load_checkpoint_file
+from etram_mmdet.engine.class_names import dataset_config, metainfo_of
 from etram_mmdet.engine.config import config_for_checkpoint, load_config
 from etram_mmdet.engine.resolve import fill_in_channels
 from etram_mmdet.engine.runner import load_strictly
 from etram_mmdet.evaluation.operating_points import OperatingPoints
-from etram_mmdet.events.class_sets import get_class_set
 from etram_mmdet.events.errors import InputError
 from etram_mmdet.events.formats import Recording, open_recording
 from etram_mmdet.events.frames import STEP_US
@@ -67,7 +66,7 @@ def init_detector(
     model = MODELS.build(cfg.model)
     if weights is not None:
         load_strictly(model, load_checkpoint_file(weights)["state_dict"], str(weights))
-    model.cfg, model.dataset_meta = cfg, _metainfo(cfg)
+    model.cfg, model.dataset_meta = cfg, metainfo_of(cfg)
     return model.to(device or get_device()).eval()
 
 
@@ -95,7 +94,7 @@ class EventInferencer:
     ) -> None:
         self.model = model if isinstance(model, nn.Module) else init_detector(model, device)
         self.classes = tuple(self.model.dataset_meta["classes"])
-        self._data = _dataset_config(self.model.cfg)
+        self._data = dataset_config(self.model.cfg)
         self.window_us = self._data.get("window_us", STEP_US)
         self.step_us = min(STEP_US, self.window_us)  # as the frames that it was trained on follow each other
         self.operating_points = self._operating_points(score_thr, operating_points)
@@ -156,13 +155,3 @@ class EventInferencer:
         if tuned is None:
             return OperatingPoints.common(self.classes, SCORE_THR)
         return OperatingPoints.from_config(dict(tuned), self.classes)
-
-
-def _dataset_config(cfg: Config) -> dict:
-    loaders = [cfg.get(f"{split}_dataloader") for split in ("test", "val", "train")]
-    return next(loader["dataset"] for loader in loaders if loader)
-
-
-def _metainfo(cfg: Config) -> dict:
-    data = _dataset_config(cfg)
-    return {**get_class_set(data.get("class_set", "etram8")).metainfo, **(data.get("metainfo") or {})}

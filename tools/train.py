@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from mmengine.config import DictAction
+from mmengine.config import Config, DictAction
 
 from etram_mmdet.engine.config import load_config, sentences
 from etram_mmdet.engine.runner import StreamRunner
@@ -27,12 +28,23 @@ def parse_args() -> argparse.Namespace:
         metavar="CHECKPOINT",
         help="go on from CHECKPOINT, or from the latest one in the work folder",
     )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check everything, run one batch and one validation batch, keep nothing"
+    )
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="override the config")
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
     args = parser.parse_args()
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     return args
+
+
+def dry_run(cfg: Config) -> None:
+    """Everything up to the first step in a folder that vanishes."""
+    with TemporaryDirectory() as folder:
+        cfg.work_dir = folder
+        cfg.train_cfg = dict(type="DryRunLoop", max_iters=cfg.train_cfg.max_iters)
+        StreamRunner.from_cfg(cfg).train()
 
 
 def main() -> None:
@@ -47,7 +59,10 @@ def main() -> None:
         if args.resume:
             cfg.resume = True
             cfg.load_from = None if args.resume == "auto" else args.resume
-        StreamRunner.from_cfg(cfg).train()
+        if args.dry_run:
+            dry_run(cfg)
+        else:
+            StreamRunner.from_cfg(cfg).train()
 
 
 if __name__ == "__main__":

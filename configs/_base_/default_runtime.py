@@ -21,6 +21,7 @@ custom_hooks = [
     dict(type="ResultsCsvHook"),
     dict(type="EvaluationReportHook"),
     dict(type="RunRecordHook"),
+    dict(type="RunSummaryHook"),
     dict(type="FiniteLossHook", interval=50),
     dict(type="DataWaitHook"),
 ]

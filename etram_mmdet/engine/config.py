@@ -17,7 +17,7 @@ from etram_mmdet.events.class_sets import get_class_set
 from etram_mmdet.events.errors import InputError
 
 # Variables of the base configs that the three dataset entries share; overriding one must reach all of them.
-_SHARED = ("data_root", "class_set", "representation", "window_us")
+SHARED = ("data_root", "class_set", "representation", "window_us")
 _TRAINING = ("train_cfg", "train_dataloader", "optim_wrapper", "param_scheduler")
 _LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 
@@ -34,7 +34,7 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
 def apply_options(cfg: Config, options: dict | None) -> None:
     """``--cfg-options``; ``data_root=...`` and its like reach the training, validation and test data."""
     for key, value in (options or {}).items():
-        is_shared = key.split(".")[0] in _SHARED
+        is_shared = key.split(".")[0] in SHARED
         shared = {f"{loader}.dataset.{key}": value for loader in _LOADERS if loader in cfg} if is_shared else {}
         cfg.merge_from_dict({key: value, **shared})
 

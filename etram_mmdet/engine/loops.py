@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import torch
 from mmdet.registry import LOOPS
 from mmengine.runner import IterBasedTrainLoop
@@ -10,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from etram_mmdet.engine.fitting_batch import advice_when_out_of_memory
 from etram_mmdet.events.errors import InputError
+from etram_mmdet.models.detectors.micro_batches import split_lanes
 
 
 class _StreamIterator:
@@ -26,6 +29,49 @@ class _StreamIterator:
     def skip_iter(self, iterations: int) -> None:
         self.dataloader.batch_sampler.seek(iterations)
         self._batches = None
+
+
+@LOOPS.register_module()
+class DryRunLoop(IterBasedTrainLoop):
+    """One batch forward and backward and one batch of validation, on everything that a training would use.
+
+    No weight changes. Raises ``InputError`` for losses that are not finite, and what the parts themselves raise.
+    """
+
+    def run(self) -> nn.Module:
+        runner, start = self.runner, time.monotonic()
+        runner.call_hook("before_train")
+        losses = self._train(next(iter(self.dataloader)))
+        found = self._validate() if runner.val_loop is not None else "no validation"
+        peak = f", peak {torch.cuda.max_memory_allocated() / 2**20:,.0f} MiB" if torch.cuda.is_available() else ""
+        runner.logger.info(f"dry run: {losses}; {found}; {time.monotonic() - start:.1f} s{peak}. Nothing was kept")
+        return runner.model
+
+    def _train(self, data: dict) -> str:
+        wrapper = self.runner.optim_wrapper
+        detector = getattr(self.runner.model, "module", self.runner.model)
+        self.runner.model.train()
+        part = split_lanes(data, getattr(detector, "micro_batch", None))[0]
+        with wrapper.optim_context(self.runner.model):
+            losses = self.runner.model(**detector.data_preprocessor(part, True), mode="loss")
+        total, log = detector.parse_losses(losses)
+        bad = [name for name, loss in log.items() if not torch.isfinite(loss)]
+        if bad:
+            raise InputError(
+                f"{', '.join(bad)} is not finite in the first batch; inspect the data: tools/inspect_data.py"
+            )
+        wrapper.backward(total)
+        wrapper.zero_grad()
+        return ", ".join(f"{name} {loss.item():.3g}" for name, loss in log.items())
+
+    @torch.no_grad()
+    def _validate(self) -> str:
+        loop = self.runner.val_loop
+        self.runner.model.eval()
+        data = next(iter(loop.dataloader))
+        outputs = self.runner.model.val_step(data)
+        loop.evaluator.process(data_samples=outputs, data_batch=data)
+        return f"{sum(len(sample.pred_instances) for sample in outputs)} detections in {len(outputs)} frames"
 
 
 @LOOPS.register_module()

@@ -13,8 +13,10 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
 
 from etram_mmdet.engine.checkpoint import load_checkpoint_file, restore_histories, stored_config
+from etram_mmdet.engine.class_names import check_checkpoint_classes
 from etram_mmdet.engine.hooks import PlainCheckpointHook
 from etram_mmdet.engine.resolve import check_classes, resolve, start_processes
+from etram_mmdet.engine.run_summary import differences_to_parent
 from etram_mmdet.events.errors import InputError
 from etram_mmdet.models.fit_to_data import fit_to_data
 
@@ -23,17 +25,22 @@ from etram_mmdet.models.fit_to_data import fit_to_data
 class StreamRunner(Runner):
     """See the module; everything else is :class:`mmengine.runner.Runner`.
 
-    ``loaded_step`` is the training step of the checkpoint that was loaded last, 0 without one.
+    ``loaded_step`` is the training step of the checkpoint that was loaded last, 0 without one. ``differences`` are
+    those of the config to its parents, ``notes`` what was decided for it at the start, a sentence each.
     """
 
     loaded_step = 0
+    differences: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def from_cfg(cls, cfg: Config) -> StreamRunner:
         device = get_device()
         start_processes(cfg, device)
+        differences = differences_to_parent(cfg)
         notes = resolve(cfg, device)
         runner = super().from_cfg(cfg)
+        runner.differences, runner.notes = tuple(differences), tuple(notes)
         runner.register_hook(PlainCheckpointHook())
         for note in notes:
             runner.logger.info(note)
@@ -96,6 +103,7 @@ class StreamRunner(Runner):
         """Load weights; raises ``InputError`` naming the first tensors that do not fit, and then loads nothing."""
         checkpoint = load_checkpoint_file(filename, map_location)
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
+        check_checkpoint_classes(checkpoint, self.cfg, filename)
         load_strictly(self.model, checkpoint["state_dict"], filename)
         restore_histories(checkpoint)
         self.loaded_step = checkpoint.get("meta", {}).get("iter", 0)

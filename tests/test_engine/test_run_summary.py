@@ -1,0 +1,108 @@
+"""What a run says of itself before it starts, and what --dry-run finds without keeping anything."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from etram_mmdet.datasets.box_statistics import BoxStatistics
+from etram_mmdet.datasets.etram_dataset import ETraMDataset
+from etram_mmdet.engine.config import load_config
+from etram_mmdet.engine.run_summary import _data, _unlearnt, differences_to_parent
+from tests.paths import ROOT
+from tests.test_tools.cli import CONFIG, SMALL, run
+
+
+@pytest.fixture(scope="module")
+def dry(sample):
+    options = ["--cfg-options", f"data_root={sample}/", *SMALL, "model.micro_batch=2", "base_lr=0.01"]
+    return run("tools/train.py", CONFIG, "--dry-run", "--work-dir", "nowhere", *options)
+
+
+def section(output: str, name: str) -> str:
+    """The lines of a section of the summary, joined."""
+    lines = output.splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith(f"{name}  "))
+    rest = [line for line in lines[first + 1 :]]
+    more = next(i for i, line in enumerate(rest) if not line.startswith("   "))
+    return "\n".join([lines[first], *rest[:more]])
+
+
+def test_summary_counts_the_data(dry, sample):
+    train = ETraMDataset(sample, "train", [])
+    counts = train.box_statistics().counts
+    text = section(dry, "train data")
+    assert f"3 recordings, {len(train)} labelled frames, {counts.sum()} boxes" in text
+    assert f"car {counts[1]}" in text and "WARNING" not in text
+
+
+def test_classes_without_boxes_are_named(sample, monkeypatch):
+    train, val = (ETraMDataset(sample, split, []) for split in ("train", "val"))
+    statistics = train.box_statistics()
+    rare = statistics.labels != 1
+    without_cars = BoxStatistics(statistics.classes, statistics.labels[rare], statistics.sizes_px[rare])
+    monkeypatch.setattr(train, "box_statistics", lambda: without_cars)
+    assert _data(train)[-1] == "WARNING no boxes of car" and "car" not in _data(train)[1]
+    assert _unlearnt(train, val) == ["WARNING car to be found here, but without boxes in training"]
+    assert _unlearnt(val, val) == []
+
+
+def test_summary_tells_shapes_schedule_and_rule(dry):
+    assert "20 x 32 x 48 (StackedHistogram, 50 ms, 2 sensor px per px), clips of 5 frames, 4 lanes" in dry
+    assert "padded to 32 x 48, to the neck stride 2: 16 x 16 x 24, stride 4: 32 x 8 x 12, stride 8: 64 x 4 x 6" in dry
+    assert "4 steps, effective batch 4, 16 samples" in section(dry, "schedule")
+    assert f"learning rate {0.01 * math.sqrt(0.5):.3g} for batch size 4 (rule: 0.01 * sqrt(batch / 8)" in dry
+    assert "each of 2 lanes kept" in section(dry, "memory") and "protocol    coco: class-aware" in dry
+    assert "seed 0; " in section(dry, "origin") and "torch 2." in section(dry, "origin")
+    differs = section(dry, "differs")
+    assert "from ./patch2_sizeaware.py" in differs and "model.micro_batch: unset, now 2" in differs
+    assert "base_lr: 0.0002, now 0.01" in differs and "train_dataloader.dataset.data_root" not in differs
+
+
+def test_dry_run_keeps_nothing(dry):
+    line = next(line for line in dry.splitlines() if "dry run: " in line)
+    assert "loss_bbox" in line and "detections in" in line and not (ROOT / "nowhere").exists()
+    assert "Iter(train)" not in dry
+
+
+def test_memory_grows_with_lanes(sample):
+    def memory(*options):
+        words = [*SMALL, *options, "val_cfg=None", "val_dataloader=None", "val_evaluator=None"]
+        output = run("tools/train.py", CONFIG, "--dry-run", "--cfg-options", f"data_root={sample}/", *words)
+        assert "no evaluation while training" in output and "no validation" in output
+        return int(section(output, "memory").split("about ")[1].split(" MiB")[0].replace(",", ""))
+
+    two, four = memory("train_dataloader.batch_size=2"), memory("train_dataloader.batch_size=4")
+    assert 1.4 < four / two < 2.1
+
+
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        (("model.bbox_head.num_classes=3",), "num_classes=3"),
+        (("model.backbone.partition_size=(5,7)", "model.data_preprocessor.size_divisor=[2,2]"), "size_divisor"),
+        (("model.bbox_head.strides=[8,16,32]",), "bbox_head.strides=[8, 16, 32] in the config contradicts [2, 4, 8]"),
+        (("class_set=etram3",), "not in class_set 'etram3'"),
+        (("train_dataloader.batch_size=0",), "batch_size=0, expected at least 1"),
+    ],
+)
+def test_contradictions_end_a_dry_run(sample, options, says):
+    words = [*SMALL, *options]
+    assert says in run("tools/train.py", CONFIG, "--dry-run", "--cfg-options", f"data_root={sample}/", *words, ok=False)
+
+
+def test_checkpoint_of_other_classes_is_refused(trained, sample):
+    """Eight classes either way, but other ones."""
+    options = [f"data_root={sample}/", *SMALL, f"load_from={trained[0] / 'iter_4.pth'}"]
+    run("tools/train.py", CONFIG, "--dry-run", "--cfg-options", *options)
+    output = run("tools/train.py", CONFIG, "--dry-run", "--cfg-options", *options, "class_set=cls8_sample", ok=False)
+    assert "was trained to find pedestrian, car" in output and "the config's data have Car, Truck" in output
+
+
+def test_differences_of_configs():
+    child = differences_to_parent(load_config(ROOT / "configs" / "patch2.py"))
+    assert child[0] == "from ./baseline.py" and "model.backbone.patch_size: 4, now 2" in child
+    assert differences_to_parent(load_config(ROOT / "configs" / "baseline.py"))[0].endswith(
+        "default_runtime.py: nothing"
+    )
