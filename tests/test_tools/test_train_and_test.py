@@ -13,7 +13,7 @@ import torch
 from etram_mmdet.engine.checkpoint import load_checkpoint_file, stored_config
 from etram_mmdet.engine.config import load_config
 from etram_mmdet.engine.rvt_weights import to_rvt
-from tests.conftest import ROOT
+from tests.paths import ROOT
 from tests.test_tools.cli import ALL_BOXES, CONFIG, SMALL, run, torchrun
 
 
@@ -65,11 +65,51 @@ def test_matching_config_is_accepted(trained, sample, tmp_path):
     assert metrics(rows(tmp_path)[0]) == metrics(rows(folder)[-1])
 
 
-def test_batch_size_and_workers_do_not_change_the_numbers(trained, tmp_path):
+@pytest.mark.parametrize("batch_size, workers", [(1, 2), (3, 0), (8, 1)])
+def test_batch_size_and_workers_do_not_change_a_digit(trained, tmp_path, batch_size, workers):
+    """Two recordings: one after the other, side by side with an empty lane, with six empty ones."""
     folder, _ = trained
-    options = ["--cfg-options", "test_dataloader.batch_size=1", "test_dataloader.num_workers=2"]
-    run("tools/test.py", folder / "iter_4.pth", "--work-dir", tmp_path, *options)
-    assert metrics(rows(tmp_path)[0]) == pytest.approx(metrics(rows(folder)[-1]), rel=1e-6, abs=1e-9)
+    loader = dict(batch_size=batch_size, num_workers=workers, persistent_workers=workers > 0)
+    options = [f"test_dataloader.{key}={value}" for key, value in loader.items()]
+    run("tools/test.py", folder / "iter_4.pth", "--work-dir", tmp_path, "--cfg-options", *options)
+    assert metrics(rows(tmp_path)[0]) == metrics(rows(folder)[-1])
+
+
+def test_each_validation_is_of_its_own_step(trained, tmp_path):
+    """What was logged for step 2 is what the checkpoint of step 2 gives, and not what step 4 gives."""
+    folder, _ = trained
+    run("tools/test.py", folder / "iter_2.pth", "--work-dir", tmp_path)
+    (row,) = rows(tmp_path)
+    assert row["step"] == "2" and metrics(row) == metrics(rows(folder)[0])
+    assert metrics(row)["coco/AP"] != metrics(rows(folder)[1])["coco/AP"]
+
+
+PLUGIN = """
+from mmdet.registry import METRICS
+from etram_mmdet.evaluation import EventCocoMetric
+
+@METRICS.register_module()
+class NearlyConstant(EventCocoMetric):
+    calls = 0
+    def compute_metrics(self, results):
+        NearlyConstant.calls += 1
+        return super().compute_metrics(results) | {"coco/AP": 0.5 + STEP * NearlyConstant.calls}
+"""
+
+
+@pytest.mark.parametrize("step, best", [(1e-9, 4), (-1e-9, 2)])
+def test_best_is_chosen_by_unrounded_numbers(sample, tmp_path, monkeypatch, step, best):
+    (tmp_path / "nearly_constant.py").write_text(PLUGIN.replace("STEP", str(step)))
+    (tmp_path / "config.py").write_text(
+        f"_base_ = {str(ROOT / CONFIG)!r}\n"
+        "custom_imports = dict(imports=['etram_mmdet', 'nearly_constant'])\n"
+        "val_evaluator = dict(type='NearlyConstant')\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
+    options = ["--cfg-options", f"data_root={sample}/", *SMALL]
+    run("tools/train.py", tmp_path / "config.py", "--work-dir", tmp_path / "run", *options)
+    assert [p.name for p in (tmp_path / "run").glob("best_*")] == [f"best_coco_AP_iter_{best}.pth"]
+    assert [float(row["coco/AP"]) for row in rows(tmp_path / "run")] == [0.5 + step, 0.5 + 2 * step]
 
 
 def test_config_of_another_model_is_refused_by_name(trained):
