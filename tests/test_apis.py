@@ -8,9 +8,12 @@ import pytest
 from etram_mmdet.apis import SCORE_THR, EventInferencer, init_detector
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
 from etram_mmdet.evaluation.predictions import load_predictions
+from etram_mmdet.events.class_sets import ETRAM8
 from etram_mmdet.events.errors import InputError
 from etram_mmdet.events.formats import open_recording
-from tests.test_tools.cli import CONFIG, run
+from tests.paths import ROOT
+from tests.test_tools.cli import ALL_BOXES, CONFIG, SMALL, run
+from tests.test_tools.test_train_and_test import rows
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +94,28 @@ def test_thresholds(checkpoint, recording, tmp_path):
     (tmp_path / "points.py").write_text(f"operating_points = dict(score_thr={scores})")
     tuned = detect(operating_points=tmp_path / "points.py")
     assert set(tuned.names) == {name} and len(tuned.names) == (everything.labels == common).sum()
+
+
+def test_tuned_thresholds_travel_in_the_checkpoint_and_do_not_touch_evaluation(trained, sample, recording, tmp_path):
+    """As docs/evaluation.md shows it; the page of numbers stays the same, and so does what they were made with."""
+    (tmp_path / "operating_points.py").write_text(
+        f"operating_points = dict(score_thr={dict.fromkeys(ETRAM8, 2.0) | dict(tram=0.0)})"
+    )
+    (tmp_path / "tuned.py").write_text(
+        f"_base_ = [{str(ROOT / CONFIG)!r}, 'operating_points.py']\n"
+        "model = dict(test_cfg=dict(operating_points=_base_.operating_points))\n"
+    )
+    options = ["--cfg-options", f"data_root={sample}/", *SMALL, ALL_BOXES, f"load_from={trained[0] / 'iter_4.pth'}"]
+    folder = tmp_path / "run"
+    run("tools/train.py", tmp_path / "tuned.py", "--work-dir", folder, *options, "base_lr=1e-12")
+    tuned = EventInferencer(folder / "iter_4.pth", device="cpu")
+    window = next(tuned.windows(recording, 400_000))
+    assert set(window.boxes.names) == {"tram"}
+    run("tools/test.py", folder / "iter_4.pth", "--work-dir", tmp_path)
+    ours, theirs = (rows(f)[-1] for f in (tmp_path, folder))
+    assert "coco/AP_tram" not in ours  # so that with these thresholds AP would be 0
+    assert ours["coco/AP"] == theirs["coco/AP"] and float(ours["coco/AP"]) > 0
+    assert ours["test_cfg"] == theirs["test_cfg"] == rows(trained[0])[-1]["test_cfg"]
 
 
 @pytest.mark.parametrize(

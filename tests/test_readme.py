@@ -15,6 +15,7 @@ from tests.test_tools.cli import SMALL
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", README, re.S) for line in block.splitlines() if line]
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.S)  # the inferencer, a plugin and its config
 # What makes a command of the README small: options appended to the tool's own.
 TRAIN = f"--cfg-options {' '.join(map(repr, SMALL))} val_dataloader.num_workers=1"
 REDUCED = {
@@ -85,14 +86,24 @@ def test_workflow(checkout):
             continue
         prepare(command, checkout)
         shell(reduced(command), checkout)
+    for name in ("film.mp4", "detections.csv", "work_dirs/operating_points.py", "work_dirs/compare/compare.md"):
+        assert (checkout / name).is_file()
     assert (checkout / "predictions.json").is_file() and (checkout / "rvt-t.pth").is_file()
     assert (checkout / "work_dirs/patch2_sizeaware/browse_train.png").is_file() and (checkout / "browse.mp4").is_file()
     assert (checkout / "data" / "my_data" / "train").is_dir()
     assert "| sizeaware | 6 | 2 | 12 |" in next(checkout.glob("work_dirs/ablations/*_12_samples/view.md")).read_text()
 
 
+def test_inferencer(checkout):
+    code = PYTHON[0].replace("iter_100000.pth", "iter_4.pth").replace("score_thr=0.3", "score_thr=0.0")
+    code = code.replace("recording.raw", "data/etram_raw/val/val_day_0000_td.h5")
+    (checkout / "follow.py").write_text(code)
+    lines = shell("PYTHONPATH=. python follow.py", checkout).splitlines()
+    assert sum(bool(re.match(r"\d+ \[", line)) for line in lines) >= 25  # 1.5 seconds, 20 windows a second
+
+
 def write_plugin(folder) -> None:
-    plugin, config = re.findall(r"```python\n(.*?)```", README, re.S)
+    _, plugin, config = PYTHON
     (folder / "my_plugins").mkdir()
     (folder / "my_plugins" / "__init__.py").write_text(plugin)
     (folder / "configs" / "tall.py").write_text(config)

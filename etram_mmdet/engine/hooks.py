@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from etram_mmdet.engine.checkpoint import make_plain
+from etram_mmdet.engine.run_record import measured_with
 from etram_mmdet.evaluation.results_csv import append_row, compact
 
 
@@ -39,7 +40,7 @@ class ResultsCsvHook(Hook):
     @master_only
     def _write(runner: Runner, loader: DataLoader, step: int, metrics: dict | None) -> None:
         if metrics:
-            row = dict(split=loader.dataset.split, step=step, test_cfg=compact(runner.cfg.model.get("test_cfg") or {}))
+            row = dict(split=loader.dataset.split, step=step, test_cfg=compact(measured_with(runner.cfg)))
             append_row(Path(runner.work_dir) / "results.csv", row | metrics)
 
 

@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
+from etram_mmdet.engine.run_record import measured_with
 from etram_mmdet.evaluation.breakdown_table import as_dict
 from etram_mmdet.evaluation.event_coco_metric import EventCocoMetric, Headline
 from etram_mmdet.evaluation.frames import Frame
@@ -64,7 +65,7 @@ class EvaluationReportHook(Hook):
         score_thr = draw_evaluation(headline.frames, headline.classes, palette, heading, folder / f"{stem}.png")
         written = [f"{stem}.json", f"{stem}.png"]
         if runner._train_loop is not None:
-            rows = evaluations(folder / "results.csv", dataset.split, runner.cfg.model.get("test_cfg") or {})
+            rows = evaluations(folder / "results.csv", dataset.split, measured_with(runner.cfg))
             draw_training(_losses(runner), rows, headline.protocol.name, heading, folder / "results.png")
             written.append("results.png")
         if self.film and isinstance(dataset, ETraMDataset) and len(headline.classes) == len(palette):

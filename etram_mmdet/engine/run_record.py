@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from mmdet.registry import HOOKS
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.dist import get_world_size, master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -37,11 +37,17 @@ def run_record(runner: Runner) -> dict:
         train_data=fingerprint(runner.train_dataloader.dataset),
         val_data=fingerprint(val.dataloader.dataset) if val else None,
         protocol="; ".join(map(str, metric.protocols)) if metric else None,
-        test_cfg=cfg.model.test_cfg.to_dict(),
+        test_cfg=measured_with(cfg),
         parameters=sum(p.numel() for p in runner.model.parameters()),
         machine=machine(next(runner.model.parameters()).device),
         commit=commit(),
     )
+
+
+def measured_with(cfg: Config) -> dict:
+    """The post-processing behind a measurement; operating points belong to deployment and do not take part."""
+    test_cfg = (cfg.model.get("test_cfg") or ConfigDict()).to_dict()
+    return {key: value for key, value in test_cfg.items() if key != "operating_points"}
 
 
 def schedule(cfg: Config) -> dict:

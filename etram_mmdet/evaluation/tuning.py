@@ -46,7 +46,9 @@ class Tuned:
 
 
 def tune(frames: Sequence[Frame], classes: Sequence[str], options: Options, before_thr: float) -> Tuned:
-    """Raises ``InputError`` for a single recording: there would be nothing unseen to judge by."""
+    """Raises ``InputError`` for a single recording, which leaves nothing unseen to judge by, and without any box."""
+    if not any(len(frame.gt_labels) for frame in frames):
+        raise InputError(f"{len(frames)} frames, but none holds a ground-truth box; tune on a labelled split")
     folds = list(_folds(frames))
     points, common_thr, notes = choose(frames, classes, options)
     judged = []

@@ -78,6 +78,11 @@ def test_one_recording_is_refused():
         tune(street("a", 0.6, 0.4), CLASSES, Options(FBeta()), 0.3)
 
 
+def test_frames_without_boxes_are_refused():
+    with pytest.raises(InputError, match="2 frames, but none holds a ground-truth box"):
+        tune([frame([], []), frame([], [], recording="b")], CLASSES, Options(FBeta()), 0.3)
+
+
 def test_sizes_get_their_own_thresholds():
     """Small pedestrians are found with .3, large ones with .8; a size with few boxes takes the class's."""
     small = frame([square(10)], [square(10), square(10, 100)], scores=[0.3, 0.2], found_labels=[0, 0])
