@@ -12,6 +12,7 @@ from .matching import LEFT_OUT, Matches
 RECALLS = np.linspace(0, 1, 101)
 RESAMPLES = 500
 CONFIDENCE = 0.95
+_COLUMNS = 64  # weightings at a time, so that memory does not grow with their number
 
 
 class Interval(NamedTuple):
@@ -20,34 +21,49 @@ class Interval(NamedTuple):
 
 
 class PrecisionTable:
-    """Average precision per class, for any weights of the frames.
+    """Average precision per class, for any weights of the R recordings.
 
-    A weight of 0 leaves a frame out and 2 counts it twice, so that parts of the data and resamples of it need no new
-    matching.
+    A weight of 0 leaves a recording out and 2 counts it twice, so that parts of the data and resamples of it need no
+    new matching. Precision changes for the better at hits only, so hits and the false alarms before each of them, by
+    recording, are all that is kept.
     """
 
-    def __init__(self, matches: Matches, num_classes: int) -> None:
-        self.num_classes, truth, detections = num_classes, matches.truth, matches.detections
-        self._truth_frames = [truth.frames[matches.counts & (truth.labels == k)] for k in range(num_classes)]
-        self._detections = []
-        for k in range(num_classes):
-            rows = np.flatnonzero(detections.labels == k)
-            found = matches.found[:, rows]
-            self._detections.append((detections.frames[rows], found >= 0, found != LEFT_OUT))
+    def __init__(self, matches: Matches, num_classes: int, recording_of_frame: np.ndarray) -> None:
+        self.num_classes, self.num_recordings = num_classes, int(recording_of_frame.max(initial=-1)) + 1
+        self._matches = matches
+        of_truth = recording_of_frame[matches.truth.frames]
+        counted = [matches.counts & (matches.truth.labels == k) for k in range(num_classes)]
+        self.boxes = np.stack(
+            [np.bincount(of_truth[rows], minlength=self.num_recordings) for rows in counted]
+        )  # (K, R)
+        self._recordings = recording_of_frame[matches.detections.frames]
 
-    def boxes(self, frame_weights: np.ndarray) -> np.ndarray:
-        """Ground-truth boxes of each class: (K,)."""
-        return np.array([frame_weights[frames].sum() for frames in self._truth_frames])
-
-    def average_precision(self, frame_weights: np.ndarray) -> np.ndarray:
-        """(K, T), NaN for a class without boxes; ``frame_weights``: (F,)."""
-        weights = frame_weights.astype(np.float64)
-        table = np.full((self.num_classes, len(self._detections[0][1])), np.nan)
-        for k, (frames, is_hit, is_counted) in enumerate(self._detections):
-            boxes = weights[self._truth_frames[k]].sum()
-            if boxes > 0:
-                table[k] = _average_precision(is_hit, is_counted, weights[frames], boxes, RECALLS)
+    def average_precision(self, weights: np.ndarray | None = None) -> np.ndarray:
+        """(K, T, B) for ``weights`` (R, B), by default the whole; NaN for a class without boxes."""
+        weights = np.ones((self.num_recordings, 1)) if weights is None else weights.astype(np.float64)
+        thresholds = len(self._matches.found)
+        table = np.full((self.num_classes, thresholds, weights.shape[1]), np.nan)
+        for k in range(self.num_classes):
+            rows = self._matches.detections.labels == k
+            recordings, boxes = self._recordings[rows], self.boxes[k] @ weights
+            for t in range(thresholds if boxes.any() else 0):
+                hit_of, alarms = self._hits(self._matches.found[t, rows], recordings)
+                for first in range(0, weights.shape[1], _COLUMNS):
+                    columns = slice(first, first + _COLUMNS)
+                    hits = np.cumsum(weights[hit_of, columns], 0)
+                    areas = _average_precision(hits, alarms @ weights[:, columns], boxes[columns], RECALLS)
+                    table[k, t, columns] = np.where(boxes[columns] > 0, areas, np.nan)
         return table
+
+    def _hits(self, found: np.ndarray, recordings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The recording of every hit, best first (H,), and false alarms better than it by recording (H, R)."""
+        is_hit = found >= 0
+        hit_before = np.cumsum(is_hit) - is_hit
+        is_alarm = ~is_hit & (found != LEFT_OUT)
+        shape = int(is_hit.sum()) + 1, self.num_recordings
+        cells = hit_before[is_alarm] * self.num_recordings + recordings[is_alarm]
+        alarms = np.bincount(cells, minlength=shape[0] * shape[1]).reshape(shape)
+        return recordings[is_hit], np.cumsum(alarms[:-1], 0, dtype=np.float64)
 
 
 def mean_ap(table: np.ndarray) -> float | None:
@@ -56,42 +72,38 @@ def mean_ap(table: np.ndarray) -> float | None:
     return float(present.mean()) if len(present) else None
 
 
-def bootstrap(table: PrecisionTable, recording_of_frame: np.ndarray, seed: int = 0) -> Interval | None:
-    """95 % interval of the mean AP if other recordings of this kind had been evaluated; ``None`` for a single one.
+def resamples(num_recordings: int, seed: int = 0) -> np.ndarray:
+    """How often each of R recordings was drawn in `RESAMPLES` draws of R with replacement: (R, B)."""
+    drawn = np.random.default_rng(seed).integers(num_recordings, size=(RESAMPLES, num_recordings))
+    return np.stack([np.bincount(draw, minlength=num_recordings) for draw in drawn], 1)
 
-    `RESAMPLES` draws of as many recordings with replacement (percentile bootstrap): frames of one recording show the
-    same street and the same road users, so they are no independent samples.
+
+def interval(tables: np.ndarray) -> Interval | None:
+    """95 % interval of the mean AP from (K, T, B) of `resamples` (percentile bootstrap).
+
+    Whole recordings are drawn, since frames of one show the same street and the same road users.
     """
-    recordings = recording_of_frame.max(initial=-1) + 1
-    if recordings < 2:
-        return None
-    rng, values = np.random.default_rng(seed), []
-    for _ in range(RESAMPLES):
-        drawn = np.bincount(rng.integers(recordings, size=recordings), minlength=recordings)
-        values.append(mean_ap(table.average_precision(drawn[recording_of_frame])))
+    values = [mean_ap(tables[..., b]) for b in range(tables.shape[2])]
+    values = [value for value in values if value is not None]
     tail = 50 * (1 - CONFIDENCE)
-    return Interval(*np.percentile([v for v in values if v is not None], (tail, 100 - tail)).tolist())
+    return Interval(*np.percentile(values, (tail, 100 - tail)).tolist()) if values else None
 
 
 @njit(cache=True)
-def _average_precision(is_hit, is_counted, weights, boxes, recalls):
-    """COCO's: precision made monotonous, read off at 101 recalls, mean; (T,)."""
-    areas = np.zeros(len(is_hit))
-    precision, recall = np.empty(len(weights)), np.empty(len(weights))
-    for t in range(len(is_hit)):
-        hits, misses = 0.0, 0.0
-        for d in range(len(weights)):
-            if is_hit[t, d]:
-                hits += weights[d]
-            elif is_counted[t, d]:
-                misses += weights[d]
-            recall[d] = hits / boxes
-            precision[d] = hits / (hits + misses) if hits else 0.0
-        for d in range(len(weights) - 2, -1, -1):
-            precision[d] = max(precision[d], precision[d + 1])
-        rank = np.searchsorted(recall, recalls)
-        for r in rank:
-            if r < len(weights):
-                areas[t] += precision[r]
-        areas[t] /= len(recalls)
+def _average_precision(hits, alarms, boxes, recalls):
+    """COCO's: precision made monotonous, read off at 101 recalls, mean: (B,).
+
+    ``hits`` (H, B) up to each hit and ``alarms`` (H, B) before it, ``boxes`` (B,).
+    """
+    areas = np.zeros(hits.shape[1])
+    for b in range(hits.shape[1]):
+        best, r = 0.0, len(recalls) - 1
+        for h in range(len(hits) - 1, -1, -1):
+            # recalls that only later hits reach
+            while r >= 0 and boxes[b] > 0 and recalls[r] > hits[h, b] / boxes[b]:
+                areas[b] += best
+                r -= 1
+            if hits[h, b] > 0:
+                best = max(best, hits[h, b] / (hits[h, b] + alarms[h, b]))
+        areas[b] = (areas[b] + (r + 1) * best) / len(recalls)
     return areas

@@ -10,7 +10,7 @@ import numpy as np
 
 from etram_mmdet.events.light import light_of
 
-from .average_precision import Interval, PrecisionTable, bootstrap, mean_ap
+from .average_precision import Interval, PrecisionTable, interval, mean_ap, resamples
 from .frames import Frame
 from .matching import Matches, match
 
@@ -34,7 +34,7 @@ class Breakdown:
     """Parts of the mean AP over K classes; NaN where there is no ground truth.
 
     ``ap_by_size`` and ``boxes_by_size`` (K, S) over the ranges between `SIDES_PX`, ``recall`` (K, R) at
-    `FALSE_ALARMS_PER_MIN` of the class (IoU .5), over ``minutes`` of labelled frames. ``interval``: see `bootstrap`.
+    `FALSE_ALARMS_PER_MIN` of the class (IoU .5), over ``minutes`` of labelled frames. ``interval``: see there.
     """
 
     classes: tuple[str, ...]
@@ -60,19 +60,22 @@ class Breakdown:
 
 def break_down(frames: Sequence[Frame], classes: Sequence[str]) -> Breakdown:
     matches = match(frames)
-    table = PrecisionTable(matches, len(classes))
     names = sorted({frame.recording for frame in frames})
     recording_of_frame = np.array([names.index(frame.recording) for frame in frames])
-    lights = np.array([light_of(frame.recording) or "" for frame in frames])
+    table = PrecisionTable(matches, len(classes), recording_of_frame)
+    lights = [light_of(name) for name in names]
+    parts = {light: np.array([each == light for each in lights]) for light in ("day", "night") if light in lights}
+    parts |= dict(zip(names, np.eye(len(names), dtype=bool), strict=True))
+    measured = _parts(table, parts, np.bincount(recording_of_frame))
     minutes = labelled_minutes(frames)
     return Breakdown(
         tuple(classes),
-        *_by_size(frames, len(classes)),
+        *_by_size(frames, len(classes), recording_of_frame),
         recall=recall_at_false_alarms(matches, len(classes), minutes),
         minutes=minutes,
-        by_light={light: _part(table, lights == light) for light in ("day", "night") if light in lights},
-        by_recording={name: _part(table, recording_of_frame == i) for i, name in enumerate(names)},
-        interval=bootstrap(table, recording_of_frame),
+        by_light={light: measured[light] for light in ("day", "night") if light in measured},
+        by_recording={name: measured[name] for name in names},
+        interval=interval(table.average_precision(resamples(len(names)))) if len(names) > 1 else None,
     )
 
 
@@ -119,17 +122,28 @@ def recall_at_false_alarms(matches: Matches, num_classes: int, minutes: float) -
     return recall
 
 
-def _by_size(frames: Sequence[Frame], num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    ap, boxes, everything = [], [], np.ones(len(frames))
+def _by_size(
+    frames: Sequence[Frame], num_classes: int, recording_of_frame: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    ap, boxes = [], []
     for low, high in pairwise(SIDES_PX):
         matches = match(frames, is_ignored=lambda areas, low=low, high=high: (areas < low**2) | (areas >= high**2))
-        table = PrecisionTable(matches, num_classes)
-        ap.append(table.average_precision(everything).mean(1))
-        boxes.append(table.boxes(everything))
-    return np.stack(ap, 1), np.stack(boxes, 1).astype(np.int64)
+        table = PrecisionTable(matches, num_classes, recording_of_frame)
+        ap.append(table.average_precision()[..., 0].mean(1))
+        boxes.append(table.boxes.sum(1))
+    return np.stack(ap, 1), np.stack(boxes, 1)
 
 
-def _part(table: PrecisionTable, is_in: np.ndarray) -> Part:
-    precision = table.average_precision(is_in)
-    boxes = int(table.boxes(is_in).sum())
-    return Part(int(is_in.sum()), boxes, mean_ap(precision), mean_ap(precision[:, : IOU_50 + 1]))
+def _parts(table: PrecisionTable, parts: dict[str, np.ndarray], frames: np.ndarray) -> dict[str, Part]:
+    """``parts``: which recordings (R,) are in each; ``frames``: number of frames of each recording (R,)."""
+    precision = table.average_precision(np.stack(list(parts.values()), 1))  # (K, T, parts)
+    boxes = table.boxes.sum(0)
+    return {
+        name: Part(
+            int(frames[is_in].sum()),
+            int(boxes[is_in].sum()),
+            mean_ap(precision[..., i]),
+            mean_ap(precision[:, : IOU_50 + 1, i]),
+        )
+        for i, (name, is_in) in enumerate(parts.items())
+    }

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from etram_mmdet.evaluation import Frame, coco_metrics
-from etram_mmdet.evaluation.average_precision import PrecisionTable, bootstrap, mean_ap
+from etram_mmdet.evaluation.average_precision import PrecisionTable, interval, mean_ap, resamples
 from etram_mmdet.evaluation.coco_protocol import _accumulate
 from etram_mmdet.evaluation.frames import frame_of
 from etram_mmdet.evaluation.matching import match
@@ -27,12 +27,16 @@ def frame(truth, found, scores=None, labels=None, found_labels=None, recording="
     return Frame(recording, 0, truth, labels, found, scores.astype(np.float32), found_labels)
 
 
+def each_its_own(frames: list[Frame]) -> np.ndarray:
+    return np.arange(len(frames))
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_equals_coco_for_every_class_and_threshold(seed):
     frames = frames_of(seed)
     precision, _ = _accumulate(frames, CLASSES)
     expected = precision[..., 0, -1].mean(1).T  # (K, T), -1 without boxes
-    ours = PrecisionTable(match(frames), len(CLASSES)).average_precision(np.ones(len(frames)))
+    ours = PrecisionTable(match(frames), len(CLASSES), each_its_own(frames) % 3).average_precision()[..., 0]
     assert np.allclose(np.nan_to_num(ours, nan=-1), expected, atol=1e-12)
     assert mean_ap(ours) == pytest.approx(coco_metrics(frames, CLASSES)["AP"], abs=1e-12)
 
@@ -42,20 +46,21 @@ def test_sizes_are_cocos_ranges(size, low, high):
     """COCO counts a box on the border of two ranges in both; none of these is."""
     frames = frames_of(0, count=60)
     matches = match(frames, is_ignored=lambda areas: (areas < low**2) | (areas > high**2))
-    ours = PrecisionTable(matches, len(CLASSES)).average_precision(np.ones(len(frames)))
+    ours = PrecisionTable(matches, len(CLASSES), each_its_own(frames)).average_precision()[..., 0]
     assert mean_ap(ours) == pytest.approx(coco_metrics(frames, CLASSES)[f"AP_{size}"], abs=1e-12)
 
 
-def test_weights_are_repeated_frames():
-    """Without equal scores, whose order is that of frames."""
+def test_weights_are_repeated_recordings():
+    """Without equal scores, whose order is that of frames; more weightings than are computed at a time."""
     rng = np.random.default_rng(0)
     frames = [f._replace(scores=rng.random(len(f.scores)).astype(np.float32)) for f in frames_of(1)]
-    weights = np.arange(len(frames)) % 3
-    repeated = [f for f, weight in zip(frames, weights, strict=True) for _ in range(weight)]
-    weighted = PrecisionTable(match(frames), len(CLASSES)).average_precision(weights)
-    plain = PrecisionTable(match(repeated), len(CLASSES)).average_precision(np.ones(len(repeated)))
-    assert np.allclose(weighted, plain, atol=1e-12, equal_nan=True)
-    assert mean_ap(weighted) != pytest.approx(coco_metrics(frames, CLASSES)["AP"], abs=1e-4)
+    weights = rng.integers(0, 3, (len(frames), 70))
+    ours = PrecisionTable(match(frames), len(CLASSES), each_its_own(frames)).average_precision(weights)
+    for b in (0, 1, 69):
+        repeated = [f for f, weight in zip(frames, weights[:, b], strict=True) for _ in range(weight)]
+        plain = PrecisionTable(match(repeated), len(CLASSES), each_its_own(repeated)).average_precision()[..., 0]
+        assert np.allclose(ours[..., b], plain, atol=1e-12, equal_nan=True)
+    assert np.ptp([mean_ap(ours[..., b]) for b in range(70)]) > 0.01
 
 
 def test_a_better_box_goes_to_the_better_detection():
@@ -80,21 +85,28 @@ def test_a_box_that_does_not_count_is_taken_last_and_leaves_its_detection_out():
     assert matches.found.tolist() == [[0, -2, -2]] and matches.counts.tolist() == [True, False]
 
 
-def test_empty_frames_and_no_frames():
+def test_empty_frames():
     empty = frame([], [])
     assert match([empty, empty]).found.shape == (10, 0)
-    assert np.isnan(PrecisionTable(match([empty]), 2).average_precision(np.ones(1))).all()
-    assert mean_ap(np.full((2, 10), np.nan)) is None
+    assert np.isnan(PrecisionTable(match([empty]), 2, np.zeros(1, int)).average_precision()).all()
+    assert mean_ap(np.full((2, 10), np.nan)) is None and interval(np.full((2, 10, 3), np.nan)) is None
 
 
-def test_bootstrap_covers_what_recordings_differ_in():
-    """Three recordings, one blind: the mean of 2/3 may as well have been 0 or 1; one recording tells nothing."""
+def test_a_class_that_some_resamples_lack():
+    """Only the second recording has cars: resamples without it have no AP of cars."""
+    frames = [frame([[0, 0, 9, 9]], []), frame([[0, 0, 9, 9]], [[0, 0, 9, 9]], labels=[1], found_labels=[1])]
+    table = PrecisionTable(match(frames), 2, each_its_own(frames)).average_precision(np.array([[1, 2, 0], [1, 0, 2]]))
+    assert np.isnan(table[1, 0]).tolist() == [False, True, False]
+    assert [mean_ap(table[..., b]) for b in range(3)] == [0.5, 0.0, 1.0]
+
+
+def test_interval_covers_what_recordings_differ_in():
+    """Three recordings, one blind: the mean of 2/3 may as well have been 0 or 1."""
     box = [[0, 0, 10, 10]]
     frames = [frame(box, box), frame(box, box), frame(box, [])]
-    table = PrecisionTable(match(frames), 1)
-    low, high = bootstrap(table, np.arange(3))
-    assert low <= 1 / 3 and high == pytest.approx(1.0)
-    assert bootstrap(table, np.zeros(3, int)) is None
-    assert bootstrap(table, np.arange(3)) == (low, high)
-    same = PrecisionTable(match([frame(box, box)] * 3), 1)
-    assert bootstrap(same, np.arange(3)) == pytest.approx((1.0, 1.0))
+    draws = resamples(3)
+    assert (draws.sum(0) == 3).all() and draws.mean() == 1 and np.array_equal(draws, resamples(3))
+    low, high = interval(PrecisionTable(match(frames), 1, each_its_own(frames)).average_precision(draws))
+    assert low <= 0.34 and high == 1.0
+    same = PrecisionTable(match([frame(box, box)] * 3), 1, np.arange(3))
+    assert interval(same.average_precision(draws)) == (1.0, 1.0)
