@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,33 +11,39 @@ from pathlib import Path
 from mmengine.config import Config
 
 from etram_mmdet.engine.checkpoint import CONFIG_KEY, load_checkpoint_file, stored_config
+from etram_mmdet.engine.config_keys import check_keys, check_options
+from etram_mmdet.engine.known_keys import SHARED
 from etram_mmdet.engine.model_differences import model_differences
 from etram_mmdet.engine.resolve import fill_in_channels
 from etram_mmdet.engine.trusted import evaluation_config
 from etram_mmdet.events.class_sets import get_class_set
 from etram_mmdet.events.errors import InputError
 
-# Variables of the base configs that the three dataset entries share; overriding one must reach all of them.
-SHARED = ("data_root", "class_set", "representation", "window_us")
 _TRAINING = ("train_cfg", "train_dataloader", "optim_wrapper", "param_scheduler")
 _LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 
 
 def load_config(path: str | Path, options: dict | None = None) -> Config:
-    """Read a config file and apply ``--cfg-options``; raises ``InputError`` when there is no such file."""
+    """Read a config file and apply ``--cfg-options``.
+
+    Raises:
+        InputError: when there is no such file, or for keys in it or among the options that nothing reads.
+    """
     if not Path(path).is_file():
         raise InputError(f"{path}: no such config; configs/ holds the ones that exist")
     cfg = Config.fromfile(path)
+    check_keys(cfg, path)
     apply_options(cfg, options)
     return cfg
 
 
 def apply_options(cfg: Config, options: dict | None) -> None:
     """``--cfg-options``; ``data_root=...`` and its like reach the training, validation and test data."""
+    check_options(cfg, options or {})
     for key, value in (options or {}).items():
-        is_shared = key.split(".")[0] in SHARED
-        shared = {f"{loader}.dataset.{key}": value for loader in _LOADERS if loader in cfg} if is_shared else {}
-        cfg.merge_from_dict({key: value, **shared})
+        places = [f"{loader}.dataset.{key}" for loader in _LOADERS if cfg.get(loader)]
+        for place in (key, *(places if key.split(".")[0] in SHARED else ())):
+            cfg.merge_from_dict({place: copy.deepcopy(value)})  # a merge takes what it was given apart
 
 
 def config_differences(before: dict, after: dict, path: str = "") -> list[str]:

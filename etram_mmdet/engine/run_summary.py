@@ -16,7 +16,8 @@ from torch import nn
 from etram_mmdet.benchmarks.machine import machine
 from etram_mmdet.benchmarks.model import random_clips, saved_bytes
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
-from etram_mmdet.engine.config import SHARED, config_differences, load_config
+from etram_mmdet.engine.config import config_differences, load_config
+from etram_mmdet.engine.known_keys import SHARED
 from etram_mmdet.engine.run_record import commit
 from etram_mmdet.evaluation.event_coco_metric import EventCocoMetric
 from etram_mmdet.models.backbones.recurrent import RecurrentBackbone

@@ -106,3 +106,21 @@ def test_differences_of_configs():
     assert differences_to_parent(load_config(ROOT / "configs" / "baseline.py"))[0].endswith(
         "default_runtime.py: nothing"
     )
+
+
+def test_misspelt_keys_end_a_run_before_it_begins(tmp_path):
+    output = run(
+        "tools/train.py",
+        CONFIG,
+        "--cfg-options",
+        "model.backbone.patchsize=4",
+        "train_dataloder.batch_size=2",
+        ok=False,
+    )
+    assert "model.backbone.patchsize: did you mean model.backbone.patch_size?" in output
+    assert "train_dataloder: did you mean train_dataloader?" in output
+    (tmp_path / "mine.py").write_text(
+        f"_base_ = {str(ROOT / CONFIG)!r}\ntrain_config = dict(max_iters=4)\nval_dataloder = dict(batch_size=1)"
+    )
+    output = run("tools/train.py", tmp_path / "mine.py", ok=False)
+    assert f"{tmp_path / 'mine.py'}: unknown keys" in output and "val_dataloder: did you mean val_dataloader?" in output

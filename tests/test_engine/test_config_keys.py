@@ -1,0 +1,314 @@
+"""Misspelt keys are refused with the key that was meant; whatever is legal passes."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+import pytest
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.model import BaseModule
+from mmengine.optim import DefaultOptimWrapperConstructor
+from mmengine.runner import Runner
+from torch import nn
+
+from etram_mmdet.ablation.plan import load_plan
+from etram_mmdet.engine.config_keys import check_keys, check_options
+from etram_mmdet.engine.known_keys import known_keys
+from etram_mmdet.events.errors import InputError
+from tests.conftest import ROOT
+
+CONFIGS = sorted((ROOT / "configs").glob("*.py"))
+ABLATIONS = sorted((ROOT / "configs" / "ablations").glob("*.py"))
+
+
+@pytest.fixture(scope="module")
+def config():
+    """Reader of configs, each once: checking leaves them as they are."""
+    read = {}
+
+    def get(name: str) -> Config:
+        if name not in read:
+            read[name] = Config.fromfile(ROOT / "configs" / f"{name}.py")
+        return read[name]
+
+    return get
+
+
+def as_options(words: str) -> dict:
+    """Roughly what the tools make of the words after ``--cfg-options``."""
+    pairs = (word.split("=", 1) for word in words.split())
+    return {key: None if value == "None" else value for key, value in pairs}
+
+
+def written(folder, text: str, base: str = "baseline") -> Config:
+    path = folder / "mine.py"
+    path.write_text(f'_base_ = "{ROOT}/configs/{base}.py"\n{text}\n')
+    return Config.fromfile(path)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_every_config_passes(path):
+    check_keys(Config.fromfile(path), path)
+
+
+@pytest.mark.parametrize("path", ABLATIONS, ids=lambda p: p.stem)
+def test_options_of_every_ablation_pass(path, config, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    for variant in load_plan(path).variants:
+        check_options(config(variant.config.stem), variant.options)
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        ("train_dataloder.batch_size=2", "train_dataloder: did you mean train_dataloader?"),
+        ("loadfrom=x.pth", "loadfrom: did you mean load_from?"),
+        ("train_dataloader.batchsize=2", "did you mean train_dataloader.batch_size?"),
+        ("train_dataloader.batch_sampler.mod=random", "did you mean train_dataloader.batch_sampler.mode?"),
+        ("train_dataloader.dataset.clip_lenght=5", "did you mean train_dataloader.dataset.clip_length?"),
+        ("train_dataloader.dataset.pipeline.0.probs=.2", "did you mean train_dataloader.dataset.pipeline.0.prob?"),
+        ("representation.bin=5", "representation.bin: did you mean representation.bins?"),
+        ("model.backbone.patchsize=2", "did you mean model.backbone.patch_size?"),
+        ("model.micro_batches=2", "did you mean model.micro_batch?"),
+        ("model.bbox_head.num_clases=3", "did you mean model.bbox_head.num_classes?"),
+        ("model.neck.norm_cfg.momentun=.1", "did you mean model.neck.norm_cfg.momentum?"),
+        ("model.test_cfg.score_th=.3", "did you mean model.test_cfg.score_thr?"),
+        ("model.test_cfg.iou_threshold=.5", "did you mean model.test_cfg.nms.iou_threshold?"),
+        ("model.test_cfg.nms.iou_thr=.5", "did you mean model.test_cfg.nms.iou_threshold?"),
+        ("model.train_cfg.asigner.type=X", "did you mean model.train_cfg.assigner?"),
+        ("optim_wrapper.optimizer.weigth_decay=.1", "did you mean optim_wrapper.optimizer.weight_decay?"),
+        ("optim_wrapper.clip_grad.clip_val=1", "did you mean optim_wrapper.clip_grad.clip_value?"),
+        ("optim_wrapper.paramwise_cfg.norm_decay_mul=0", "optim_wrapper.paramwise_cfg.norm_decay_mult?"),
+        ("param_scheduler.0.pct_strat=.1", "did you mean param_scheduler.0.pct_start?"),
+        ("default_hooks.checkpoint.intervall=100", "did you mean default_hooks.checkpoint.interval?"),
+        ("default_hooks.chekpoint.interval=100", "did you mean default_hooks.checkpoint?"),
+        ("default_hooks.logger.intervals=2", "did you mean default_hooks.logger.interval?"),
+        ("randomness.sed=1", "randomness.sed: did you mean randomness.seed?"),
+        ("auto_scale_lr.enabled=True", "did you mean auto_scale_lr.enable?"),
+        ("env_cfg.mp_cfg.opencv_num_thread=0", "did you mean env_cfg.mp_cfg.opencv_num_threads?"),
+        ("env_cfg.cudnn_bench=True", "did you mean env_cfg.cudnn_benchmark?"),
+        ("env_cfg.dist_cfg.backen=gloo", "did you mean env_cfg.dist_cfg.backend?"),
+        ("test_evaluator.protocol=coco", "did you mean test_evaluator.protocols?"),
+        ("log_processor.windowsize=5", "did you mean log_processor.window_size?"),
+        ("train_cfg.max_iter=4", "did you mean train_cfg.max_iters?"),
+        ("train_dataloader.collate_fn.type=pseudo_collate train_dataloader.collate_fn.batch=1", "takes data_batch"),
+        ("test_evaluator.type=CocoMetric test_evaluator.ann_fil=x", "did you mean test_evaluator.ann_file?"),
+        ("max_iters=4", "max_iters: did you mean train_cfg.max_iters?"),
+        ("model.num_classes=3", "did you mean model.bbox_head.num_classes?"),
+        ("nonsense=1", "nonsense\nThe top level takes activation_checkpointing, auto_scale_lr, base_lr"),
+        ("model.backbone.nonsense=1", "model.backbone.nonsense\nMaxViTRNN takes dim_mults"),
+        ("model.backbone.type=MaxViTRN", "model.backbone.type: did you mean MaxViTRNN?"),
+        ("optim_wrapper.type=OptimWrapper optim_wrapper.loss_scale=dynamic", "OptimWrapper takes accumulative_counts"),
+        ("model.bbox_head.loss_bbox.type=SizeAwareIoULoss model.bbox_head.loss_bbox.size_weigth=3", "size_weight?"),
+        ("param_scheduler.pct_start=.1", "param_scheduler is a list of 1; name an entry"),
+        ("param_scheduler.1.pct_start=.1", "param_scheduler is a list of 1; name an entry"),
+        ("param_scheduler.0=None", "param_scheduler is a list of 1; name an entry and a key of that, like 0.KEY"),
+        ("model.backbone.patch_size.x=1", "model.backbone.patch_size is 4 and has no keys"),
+    ],
+)
+def test_a_misspelt_option_is_refused_with_what_was_meant(words, meant, config):
+    with pytest.raises(InputError, match=re.escape(meant)) as refusal:
+        check_options(config("baseline"), as_options(words))
+    assert str(refusal.value).startswith("--cfg-options")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "data_root=x/ class_set=etram3 window_us=20000 base_lr=5e-3",
+        "representation.bins=5",
+        "load_from=x.pth resume=True work_dir=x",
+        "model.backbone=None",
+        "model.neck=None model.test_cfg.nms.iou_threshold=.5",
+        "model.micro_batch=2 model.with_cp=True model.backbone.with_cp=True",
+        "model.neck.out_channels=64",
+        "model.backbone.partition_size=(1,3)",
+        "model.neck.norm_cfg.requires_grad=False",
+        "model.neck.norm_cfg.type=SyncBN model.neck.norm_cfg.requires_grad=False",
+        "model.bbox_head.loss_bbox.type=SizeAwareIoULoss model.bbox_head.loss_bbox.size_weight=3",
+        "model.test_cfg.max_per_img=10 model.test_cfg.operating_points.car=.3",
+        "model.backbone.init_cfg.type=Kaiming model.backbone.init_cfg.layer=Conv2d",
+        "train_dataloader.dataset.type=RawEventDataset train_dataloader.dataset.event_pipeline=None",
+        "train_dataloader.dataset.pipeline.0.prob=.2",
+        "train_dataloader.dataset.metainfo.classes=(a,b)",
+        "train_dataloader.batch_sampler.mode=random train_dataloader.pin_memory=True",
+        "train_dataloader.num_batch_per_epoch=2 train_dataloader.collate_fn.type=pseudo_collate",
+        "val_dataloader=None val_evaluator=None val_cfg=None",
+        "test_dataloader.dataset.split=val",
+        "test_evaluator.protocols=(coco,prophesee)",
+        "test_evaluator.type=MetricThatNobodyKnows test_evaluator.anything=1",
+        "optim_wrapper.type=AmpOptimWrapper optim_wrapper.loss_scale=dynamic optim_wrapper.dtype=bfloat16",
+        "optim_wrapper.type=OptimWrapper optim_wrapper.accumulative_counts=2",
+        "optim_wrapper.clip_grad.type=norm optim_wrapper.clip_grad.max_norm=1 optim_wrapper.constructor=Mine",
+        "optim_wrapper.paramwise_cfg.norm_decay_mult=0 optim_wrapper.paramwise_cfg.my_rule=1",
+        "optim_wrapper.optimizer.lr=1e-3",
+        "param_scheduler.0.pct_start=.1 param_scheduler.0.convert_to_iter_based=True",
+        "train_cfg.max_iters=4 train_cfg.val_begin=1 train_cfg.val_interval=2",
+        "default_hooks.checkpoint.interval=2 default_hooks.logger.interval=1 default_hooks.timer=None",
+        "default_hooks.ema.type=EMAHook default_hooks.ema.momentum=1e-4 default_hooks.ema.priority=NORMAL",
+        "default_hooks.timer.priority=LOW custom_hooks.0.priority=LOW",
+        "auto_scale_lr.enable=True randomness.seed=1 randomness.deterministic=True",
+        "env_cfg.dist_cfg.timeout=1800 env_cfg.dist_cfg.port=29500 sync_bn=None",
+        "vis_backends.0.save_dir=x visualizer.vis_backends=None",
+    ],
+)
+def test_a_legal_option_passes(words, config):
+    before = config("baseline").to_dict()
+    check_options(config("baseline"), as_options(words))
+    assert config("baseline").to_dict() == before
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("train_dataloder = dict(batch_size=2)", "train_dataloder: did you mean train_dataloader?"),
+        ("modle = dict(micro_batch=2)", "modle: did you mean model?"),
+        ("model = dict(backbone=dict(patchsize=2))", "did you mean model.backbone.patch_size?"),
+        ("model = dict(test_cfg=dict(score_th=0.3))", "did you mean model.test_cfg.score_thr?"),
+        ("default_hooks = dict(checkpoint=dict(save_bests='coco/AP'))", "default_hooks.checkpoint.save_best?"),
+        (
+            "model = dict(bbox_head=dict(type='mmdet.RetinaHead', stackd_convs=4))",
+            "did you mean model.bbox_head.stacked_convs?",
+        ),
+        ("custom_hooks = [dict(type='EMAHook', strict_laod=True)]", "did you mean custom_hooks.0.strict_load?"),
+        ("custom_hooks = [dict(type='EMAHok')]", "custom_hooks.0.type: did you mean EMAHook?"),
+        ("train_cfg = dict(_delete_=True, by_epoch=False, max_iter=4)", "did you mean train_cfg.max_iters?"),
+        ("val_cfg = dict(_delete_=True, fp_16=True)", "did you mean val_cfg.fp16?"),
+        ("test_cfg = dict(_delete_=True, fp_16=True)", "did you mean test_cfg.fp16?"),
+        ("test_evaluator = dict(_delete_=True, metric=[])", "did you mean test_evaluator.metrics?"),
+        ("log_processor = dict(_delete_=True, windowsize=5)", "did you mean log_processor.window_size?"),
+        ("optim_wrapper = dict(_delete_=True, clip_grads=None)", "did you mean optim_wrapper.clip_grad?"),
+        ("val_dataloader = dict(dataset=dict(pipeline=[dict(type='PackClip', x=1)]))", "dataset.pipeline.0.x\n"),
+        ("env_cfg = {1: 2}", "env_cfg.1\nenv_cfg takes cudnn_benchmark"),
+    ],
+)
+def test_a_misspelt_key_of_a_file_is_refused_with_what_was_meant(text, meant, tmp_path):
+    with pytest.raises(InputError, match=re.escape(meant)) as refusal:
+        check_keys(written(tmp_path, text), "mine.py")
+    assert str(refusal.value).startswith("mine.py: unknown keys\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "width = 32\nmodel = dict(backbone=dict(embed_dims=width))",
+        "_load_from = 1\ndata_root_07 = 2\nevaluator = 3\nconv_cfg = dict(type='Conv2d')",
+        "custom_hooks = [dict(type='EMAHook', momentum=1e-4, gamma=2000, priority='NORMAL')]",
+        "model = dict(test_cfg=dict(own_threshold=0.3))",
+        "model = dict(backbone=dict(init_cfg=[dict(type='Normal', std=1, override=dict(type='Normal', name='x'))]))",
+        "model = dict(bbox_head=dict(_delete_=True, type='mmdet.RetinaHead', num_classes=8, in_channels=64))",
+        "log_processor = dict(_delete_=True, window_size=5)",
+        "train_cfg = dict(_delete_=True, by_epoch=False, max_iters=4)",
+        "optim_wrapper = dict(_delete_=True, constructor='Mine', one=dict(optimizer=dict(type='SGD', lr=1)))",
+        "model = dict(neck=dict(_delete_=True, type='NeckThatNobodyKnows', anything=1))",
+    ],
+)
+def test_a_legal_file_passes(text, tmp_path):
+    check_keys(written(tmp_path, text), "mine.py")
+
+
+class Inner(nn.Module):
+    def __init__(self, width: int = 1):
+        super().__init__()
+
+
+class Closed(BaseModule):
+    def __init__(self, depth: int = 1):
+        super().__init__()
+
+
+class Swallowing(BaseModule):
+    def __init__(self, depth: int = 1, **kwargs):
+        super().__init__()
+
+
+class Outer(BaseModule):
+    def __init__(self, depth: int = 1, **kwargs):
+        super().__init__()
+        self.inner = Inner(**kwargs)
+
+
+class Picking(BaseModule):
+    def __init__(self, depth: int = 1, **kwargs):
+        kwargs.pop("hidden", None)
+        super().__init__(**kwargs)
+
+
+class Nested(nn.Module):
+    def __init__(self, depth: int = 1, **kwargs):
+        super().__init__()
+        self.inner = Nested(**kwargs) if depth else None
+
+
+class Skipping(Inner, BaseModule):
+    def __init__(self, depth: int = 1, **kwargs):
+        super(Inner, self).__init__(**kwargs)
+
+
+WithoutSource = type("WithoutSource", (), dict(__init__=eval("lambda self, depth=1, **kwargs: None")))
+
+
+@pytest.mark.parametrize(
+    ("cls", "taken", "refused"),
+    [
+        (Inner, {"width", "type", "_scope_"}, {"widht", "depth"}),
+        (Closed, {"depth"}, {"dept", "init_cfg"}),
+        (Swallowing, {"depth", "other"}, {"dept"}),
+        (Outer, {"width", "depth"}, {"widht", "other"}),
+        (Picking, {"depth", "init_cfg", "hidden"}, {"dept"}),
+        (Nested, {"depth", "other"}, {"dept"}),
+        (Skipping, {"depth", "init_cfg"}, {"other"}),
+        (WithoutSource, {"depth", "other"}, {"dept"}),
+    ],
+)
+def test_keys_of_a_plugin_are_the_parameters_that_it_hands_on(cls, taken, refused, monkeypatch):
+    monkeypatch.setitem(MODELS.module_dict, "MyPlugin", cls)
+    for kind in ("MyPlugin", "mmdet.MyPlugin", cls):
+        known = known_keys(dict(type=kind), "model.neck", is_option=True)
+        assert {key for key in taken | refused if known.refuses(key)} == refused
+
+
+def test_all_unknown_keys_are_named_but_only_five_shown(config):
+    words = [f"model.backbone.x{i}=1" for i in range(7)]
+    with pytest.raises(InputError) as refusal:
+        check_options(config("baseline"), as_options(" ".join(words[:5])))
+    assert str(refusal.value).count("model.backbone.x") == 5 and "..." not in str(refusal.value)
+    with pytest.raises(InputError) as refusal:
+        check_options(config("baseline"), as_options(" ".join(words)))
+    assert str(refusal.value).count("model.backbone.x") == 5 and "\n  ...\n" in str(refusal.value)
+
+
+def test_options_are_not_blamed_for_what_a_config_holds_already(config):
+    foreign = Config(dict(config("baseline").to_dict(), own=1))
+    foreign.model.backbone.future = 1
+    check_options(foreign, {"randomness.seed": 1, "own": 2})
+
+
+def test_the_values_of_options_stay_as_they_are(config):
+    options = {"representation": {"_delete_": True, "type": "TimeSurface"}}
+    check_options(config("baseline"), options)
+    assert options == {"representation": {"_delete_": True, "type": "TimeSurface"}}
+
+
+def test_every_key_of_the_base_configs_is_known(config):
+    known = known_keys({}, "", is_option=True)
+    assert set(config("baseline")) - known.names == {"vis_backends"}
+
+
+@pytest.mark.parametrize(
+    ("place", "source", "pattern"),
+    [
+        ("", inspect.getmodule(Runner), r"self\.cfg\.get\(\s*'(\w+)'"),
+        ("env_cfg", Runner.setup_env, r"env_cfg\.get\('(\w+)'"),
+        ("default_hooks", Runner.register_default_hooks, r"\n +(\w+)=dict\(type="),
+        ("auto_scale_lr", Runner.scale_lr, r"auto_scale_lr\.get\('(\w+)'"),
+        ("auto_scale_lr", Runner.scale_lr, r"auto_scale_lr\['(\w+)'"),
+        ("train_dataloader", Runner.build_dataloader, r"dataloader_cfg\.pop\(\s*'(\w+)'"),
+        ("optim_wrapper.paramwise_cfg", DefaultOptimWrapperConstructor, r"paramwise_cfg\.get\(\s*'(\w+)'"),
+    ],
+)
+def test_what_mmengine_reads_by_name_is_known(place, source, pattern):
+    read = set(re.findall(pattern, inspect.getsource(source)))
+    assert read and read <= known_keys({}, place, is_option=True).names
