@@ -51,7 +51,9 @@ class PrecisionTable:
                 for first in range(0, weights.shape[1], _COLUMNS):
                     columns = slice(first, first + _COLUMNS)
                     hits = np.cumsum(weights[hit_of, columns], 0)
-                    areas = _average_precision(hits, alarms @ weights[:, columns], boxes[columns], RECALLS)
+                    areas = _average_precision(
+                        hits, alarms @ weights[:, columns].astype(np.float32), boxes[columns], RECALLS
+                    )
                     table[k, t, columns] = np.where(boxes[columns] > 0, areas, np.nan)
         return table
 
@@ -63,7 +65,7 @@ class PrecisionTable:
         shape = int(is_hit.sum()) + 1, self.num_recordings
         cells = hit_before[is_alarm] * self.num_recordings + recordings[is_alarm]
         alarms = np.bincount(cells, minlength=shape[0] * shape[1]).reshape(shape)
-        return recordings[is_hit], np.cumsum(alarms[:-1], 0, dtype=np.float64)
+        return recordings[is_hit], np.cumsum(alarms[:-1], 0, dtype=np.float32)
 
 
 def mean_ap(table: np.ndarray) -> float | None:

@@ -64,17 +64,17 @@ def break_down(frames: Sequence[Frame], classes: Sequence[str]) -> Breakdown:
     recording_of_frame = np.array([names.index(frame.recording) for frame in frames])
     table = PrecisionTable(matches, len(classes), recording_of_frame)
     lights = [light_of(name) for name in names]
-    parts = {light: np.array([each == light for each in lights]) for light in ("day", "night") if light in lights}
-    parts |= dict(zip(names, np.eye(len(names), dtype=bool), strict=True))
-    measured = _parts(table, parts, np.bincount(recording_of_frame))
+    of_light = {light: np.array([each == light for each in lights]) for light in ("day", "night") if light in lights}
+    of_name = dict(zip(names, np.eye(len(names), dtype=bool), strict=True))
+    frames_of_recording = np.bincount(recording_of_frame)
     minutes = labelled_minutes(frames)
     return Breakdown(
         tuple(classes),
         *_by_size(frames, len(classes), recording_of_frame),
         recall=recall_at_false_alarms(matches, len(classes), minutes),
         minutes=minutes,
-        by_light={light: measured[light] for light in ("day", "night") if light in measured},
-        by_recording={name: measured[name] for name in names},
+        by_light=_parts(table, of_light, frames_of_recording),
+        by_recording=_parts(table, of_name, frames_of_recording),
         interval=interval(table.average_precision(resamples(len(names)))) if len(names) > 1 else None,
     )
 
@@ -92,15 +92,16 @@ def nan_mean(values: np.ndarray) -> float | None:
 
 
 def labelled_minutes(frames: Sequence[Frame]) -> float:
-    """Time that labelled frames stand for: their number times the usual distance between two of a recording.
+    """Time that labelled frames stand for: in each recording their number times the usual distance between two.
 
-    NaN where no recording has two.
+    A single frame counts as one of the others would; NaN where no recording has two.
     """
     times: dict[str, list[int]] = {}
     for frame in frames:
         times.setdefault(frame.recording, []).append(frame.t_us)
-    steps = [np.diff(np.sort(each)) for each in times.values() if len(each) > 1]
-    return len(frames) * float(np.median(np.concatenate(steps))) / 60e6 if steps else np.nan
+    steps_us = {name: float(np.median(np.diff(np.sort(each)))) for name, each in times.items() if len(each) > 1}
+    usual_us = float(np.median(list(steps_us.values()))) if steps_us else np.nan
+    return sum(len(each) * steps_us.get(name, usual_us) for name, each in times.items()) / 60e6
 
 
 def recall_at_false_alarms(matches: Matches, num_classes: int, minutes: float) -> np.ndarray:
@@ -136,6 +137,8 @@ def _by_size(
 
 def _parts(table: PrecisionTable, parts: dict[str, np.ndarray], frames: np.ndarray) -> dict[str, Part]:
     """``parts``: which recordings (R,) are in each; ``frames``: number of frames of each recording (R,)."""
+    if not parts:
+        return {}
     precision = table.average_precision(np.stack(list(parts.values()), 1))  # (K, T, parts)
     boxes = table.boxes.sum(0)
     return {

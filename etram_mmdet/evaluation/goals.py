@@ -26,6 +26,10 @@ class Goal(ABC):
     def is_reached(self, counts: Counts, index: int, minutes: float) -> bool:
         return True
 
+    def choose_without_boxes(self, counts: Counts, minutes: float, common: int) -> int:
+        """For a class with too few boxes to tell: the index of the ``common`` threshold, unless more is known."""
+        return common
+
 
 @dataclass(frozen=True)
 class FBeta(Goal):
@@ -132,6 +136,11 @@ class FalseAlarms(Limit):
 
     def keeps(self, counts: Counts, minutes: float) -> np.ndarray:
         return counts.alarms <= self.bound * minutes
+
+    def choose_without_boxes(self, counts: Counts, minutes: float, common: int) -> int:
+        """False alarms can be counted where there is nothing to be found."""
+        kept = np.flatnonzero(self.keeps(counts, minutes))
+        return max(common, int(kept[0])) if len(kept) else len(counts.alarms) - 1
 
     def closest(self, counts: Counts) -> int:
         return len(counts.alarms) - 1

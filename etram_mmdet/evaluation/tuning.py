@@ -12,7 +12,7 @@ from etram_mmdet.events.errors import InputError
 from .breakdown import labelled_minutes
 from .curves import Counts, best_common_threshold, class_counts, count
 from .frames import Frame
-from .goals import Goal
+from .goals import FalseAlarms, Goal
 from .matching import Matches, match
 from .operating_points import OperatingPoints
 
@@ -46,20 +46,19 @@ class Tuned:
 
 
 def tune(frames: Sequence[Frame], classes: Sequence[str], options: Options, before_thr: float) -> Tuned:
-    """Raises ``InputError`` for a single recording, which leaves nothing unseen to judge by, and without any box."""
-    if not any(len(frame.gt_labels) for frame in frames):
-        raise InputError(f"{len(frames)} frames, but none holds a ground-truth box; tune on a labelled split")
+    """Raises ``InputError`` where fewer than two recordings hold boxes: nothing unseen would be left to judge by."""
+    if isinstance(options.goal, FalseAlarms) and np.isnan(labelled_minutes(frames)):
+        raise InputError("no recording has two labelled frames, so there are no minutes to count false alarms in")
     folds = list(_folds(frames))
     points, common_thr, notes = choose(frames, classes, options)
-    judged = []
-    of_folds, common, after = [], [], []
+    of_folds, judged, common, after = [], [], [], []
     for seen, unseen in folds:
         of_fold, fold_common_thr, _ = choose(seen, classes, options)
         of_folds.append(of_fold)
-        judged.append(unseen)
+        judged += unseen
         common += _applied(unseen, OperatingPoints.common(classes, fold_common_thr))
         after += _applied(unseen, of_fold)
-    before = _applied([f for unseen in judged for f in unseen], OperatingPoints.common(classes, before_thr))
+    before = _applied(judged, OperatingPoints.common(classes, before_thr))
     return Tuned(points, common_thr, *(_passing(f, len(classes)) for f in (before, common, after)), of_folds, notes)
 
 
@@ -67,60 +66,77 @@ def choose(frames: Sequence[Frame], classes: Sequence[str], options: Options) ->
     """Points from these frames, the best common threshold, and a sentence for each class that has to do without."""
     plain = match(frames, [0.5])
     counts, minutes = class_counts(plain, len(classes), THRESHOLDS), labelled_minutes(frames)
-    common_thr, notes = best_common_threshold(counts, THRESHOLDS), []
+    common = int(np.argmin(np.abs(THRESHOLDS - best_common_threshold(counts, THRESHOLDS))))
     sides_px = BORDERS_PX if options.by_size else ()
-    score_thr = np.full((len(classes), len(sides_px) + 1), common_thr)
-    nms_iou = np.ones(len(classes))
+    indices = np.full((len(classes), len(sides_px) + 1), common)
+    nms_iou, notes = np.ones(len(classes)), []
     matches = {1.0: plain} | {iou: match(_after_nms(frames, len(classes), iou), [0.5]) for iou in options.nms_ious}
     for k, name in enumerate(classes):
         if counts[k].boxes < options.min_boxes:
+            indices[k] = options.goal.choose_without_boxes(counts[k], minutes, common)
             few = f"{counts[k].boxes} boxes, fewer than {options.min_boxes}"
-            notes.append(f"{name}: {few}, so it takes the common threshold {common_thr:.2f}")
+            which = "the common threshold" if indices[k, 0] == common else "what the goal allows,"
+            notes.append(f"{name}: {few}, so it takes {which} {THRESHOLDS[indices[k, 0]]:.2f}")
             continue
-        nms_iou[k], best, index = _best_of_class(matches, k, options.goal, minutes)
-        score_thr[k] = THRESHOLDS[index]
-        if not options.goal.is_reached(best, index, minutes):
-            notes.append(f"{name}: {options.goal} is not reached at any threshold; this one comes closest")
+        nms_iou[k], reached, indices[k] = _best_of_class(matches, k, options.goal, minutes)
         if options.by_size:
-            score_thr[k] = _by_size(matches[nms_iou[k]], k, score_thr[k, 0], options, minutes)
-    return OperatingPoints(tuple(classes), score_thr, nms_iou, sides_px), common_thr, notes
+            indices[k], reached, few_sizes = _by_size(matches[nms_iou[k]], k, indices[k, 0], options, minutes)
+            notes += [f"{name}: fewer than {options.min_boxes} boxes of {few_sizes}"] if few_sizes else []
+        if not reached:
+            notes.append(f"{name}: {options.goal} is not reached at any threshold; this one comes closest")
+    return OperatingPoints(tuple(classes), THRESHOLDS[indices], nms_iou, sides_px), float(THRESHOLDS[common]), notes
 
 
-def _best_of_class(matches: dict[float, Matches], k: int, goal: Goal, minutes: float) -> tuple[float, Counts, int]:
-    """NMS IoU, counts and index of the threshold; a goal that is reached goes before one that is not."""
+def _best_of_class(matches: dict[float, Matches], k: int, goal: Goal, minutes: float) -> tuple[float, bool, int]:
+    """NMS IoU, whether the goal is reached, and index of the threshold; one that reaches it goes before others."""
     found = []
     for iou, of_iou in matches.items():
         counts = class_counts(of_iou, k + 1, THRESHOLDS)[k]
         index = goal.choose(counts, minutes)
-        found.append((goal.is_reached(counts, index, minutes), goal.value(counts)[index], iou, counts, index))
-    return max(found, key=lambda each: each[:3])[2:]
+        found.append((goal.is_reached(counts, index, minutes), goal.value(counts)[index], iou, index))
+    reached, _, iou, index = max(found)
+    return iou, reached, index
 
 
-def _by_size(matches: Matches, k: int, class_thr: float, options: Options, minutes: float) -> np.ndarray:
-    """A threshold for every range of the side; detections and boxes belong to the range of their own side."""
-    thresholds = np.full(len(BORDERS_PX) + 1, class_thr)
-    detections, truth = matches.detections, matches.truth
+def _by_size(matches: Matches, k: int, index: int, options: Options, minutes: float) -> tuple[np.ndarray, bool, str]:
+    """Index of the threshold of every range of the side, whether the class reaches the goal, ranges of few boxes.
+
+    Sizes take turns, each judged by what the class as a whole then does: a goal is one of the class, and a detection
+    of one size may find a box of the next.
+    """
+    detections, truth, rounds = matches.detections, matches.truth, 3
     of_detection, of_box = (np.digitize(np.sqrt(b.areas_px2.clip(min=0)), BORDERS_PX) for b in (detections, truth))
-    for size in range(len(thresholds)):
-        rows = (detections.labels == k) & (of_detection == size)
-        boxes = int(((truth.labels == k) & (of_box == size)).sum())
-        if boxes >= options.min_boxes:
-            counts = count(matches.scores[rows], matches.is_hit[0, rows], boxes, THRESHOLDS)
-            thresholds[size] = THRESHOLDS[options.goal.choose(counts, minutes)]
-    return thresholds
+    boxes = np.bincount(of_box[truth.labels == k], minlength=len(BORDERS_PX) + 1)
+    rows = [(detections.labels == k) & (of_detection == size) for size in range(len(boxes))]
+    parts = [count(matches.scores[r], matches.is_hit[0, r], int(boxes.sum()), THRESHOLDS) for r in rows]
+    indices = np.full(len(boxes), index)
+
+    def of_class(free: int) -> Counts:
+        others = [(p.hits[i], p.alarms[i]) for s, (p, i) in enumerate(zip(parts, indices, strict=True)) if s != free]
+        hits, alarms = np.sum(others, 0)
+        return Counts(parts[free].hits + hits, parts[free].alarms + alarms, int(boxes.sum()))
+
+    large = np.flatnonzero(boxes >= options.min_boxes)
+    for size in large.tolist() * rounds:
+        indices[size] = options.goal.choose(of_class(size), minutes)
+    reached = options.goal.is_reached(of_class(0), indices[0], minutes)
+    names = [f"below {BORDERS_PX[0]:g} px", *(f"from {border:g} px" for border in BORDERS_PX)]
+    return indices, reached, ", ".join(names[size] for size in range(len(boxes)) if size not in large)
 
 
 def _folds(frames: Sequence[Frame]) -> Iterator[tuple[list[Frame], list[Frame]]]:
-    """(seen, unseen) frames; every recording is unseen once."""
-    recordings = sorted({frame.recording for frame in frames})
-    if len(recordings) < 2:
+    """(seen, unseen) frames; every recording is unseen once, and what is seen holds boxes."""
+    with_boxes = sorted({frame.recording for frame in frames if len(frame.gt_labels)})
+    without = sorted({frame.recording for frame in frames} - set(with_boxes))
+    if len(with_boxes) < 2:
         raise InputError(
-            f"all {len(frames)} frames are of the recording {recordings[0]!r}; thresholds are judged on recordings "
-            "that they were not tuned on, so predictions of at least two are needed"
+            f"boxes stand in {len(with_boxes)} recordings ({', '.join(with_boxes)}) of {len(frames)} frames; "
+            "thresholds are judged on recordings that they were not tuned on, so at least two with boxes are needed"
         )
-    shuffled = np.random.default_rng(0).permutation(recordings)
-    for i in range(min(MOST_FOLDS, len(recordings))):
-        unseen = set(shuffled[i::MOST_FOLDS].tolist())
+    shuffled = [*np.random.default_rng(0).permutation(with_boxes).tolist(), *without]
+    folds = min(MOST_FOLDS, len(with_boxes))
+    for i in range(folds):
+        unseen = set(shuffled[i::folds])
         yield [f for f in frames if f.recording not in unseen], [f for f in frames if f.recording in unseen]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from collections.abc import Sequence
 
@@ -61,7 +62,8 @@ def fragment(points: OperatingPoints, sentences: Sequence[str]) -> str:
 
 def _literal(value: object) -> str:
     if isinstance(value, dict):
-        entries = "".join(f'        "{name}": {_literal(each)},\n' for name, each in value.items())
+        # names come from a file of predictions, and what is written here will be executed
+        entries = "".join(f"        {json.dumps(str(name))}: {_literal(each)},\n" for name, each in value.items())
         return f"{{\n{entries}    }}"
     if isinstance(value, list):
         return f"[{', '.join(map(_literal, value))}]"

@@ -113,3 +113,18 @@ def test_large_boxes_of_a_class_agnostic_headline():
     metric.process(None, [sample(600_000, [square(90)], [1], labels=[2])])
     assert metric.evaluate(1)["etram_paper/AP_32-96px"] == pytest.approx(1)
     assert metric.headline.classes == ("any class",)
+
+
+def test_minutes_follow_each_recordings_rate():
+    """Ten seconds at 10 Hz, a hundred at 1 Hz; a frame alone counts as the usual one (between .1 and 1 s)."""
+    fast = [frame([], recording="a", t_us=t * 100_000) for t in range(100)]
+    slow = [frame([], recording="b", t_us=t * 1_000_000) for t in range(100)]
+    assert labelled_minutes(fast + slow) == pytest.approx(110 / 60)
+    assert labelled_minutes([*fast, *slow, frame([], recording="c")]) == pytest.approx(110.55 / 60)
+
+
+def test_a_recording_may_be_called_day():
+    box = [square(20)]
+    parts = break_down([frame(box, recording="day"), frame(box, [], recording="day_2")], ("car",))
+    assert parts.by_light["day"].frames == 2 and parts.by_recording["day"].ap == 1
+    assert parts.by_light["day"].ap == pytest.approx(51 / 101)

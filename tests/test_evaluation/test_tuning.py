@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from etram_mmdet.evaluation.curves import Counts
+from etram_mmdet.evaluation.curves import Counts, class_counts
 from etram_mmdet.evaluation.goals import FalseAlarms, FBeta, Precision, Recall
+from etram_mmdet.evaluation.matching import match
+from etram_mmdet.evaluation.operating_points import OperatingPoints
 from etram_mmdet.evaluation.tuning import THRESHOLDS, Options, choose, tune
 from etram_mmdet.evaluation.tuning_report import format_tuning, fragment, numbers
 from etram_mmdet.events.errors import InputError
@@ -74,12 +76,12 @@ def test_the_gain_is_counted_where_it_was_not_tuned():
 
 
 def test_one_recording_is_refused():
-    with pytest.raises(InputError, match=r"of the recording 'a'.*at least two are needed"):
+    with pytest.raises(InputError, match=r"boxes stand in 1 recordings \(a\) of 30 frames.*at least two"):
         tune(street("a", 0.6, 0.4), CLASSES, Options(FBeta()), 0.3)
 
 
 def test_frames_without_boxes_are_refused():
-    with pytest.raises(InputError, match="2 frames, but none holds a ground-truth box"):
+    with pytest.raises(InputError, match=r"boxes stand in 0 recordings \(\) of 2 frames"):
         tune([frame([], []), frame([], [], recording="b")], CLASSES, Options(FBeta()), 0.3)
 
 
@@ -122,3 +124,43 @@ def test_text_and_fragment(tmp_path):
 
 def test_thresholds_have_two_digits():
     assert np.allclose(THRESHOLDS, THRESHOLDS.round(2))
+
+
+def test_a_recording_without_boxes_does_not_stop_the_folds():
+    """Two recordings with boxes and three without, whatever fold these fall into."""
+    frames = street("a", 0.6, 0.4) + street("b", 0.6, 0.4) + [frame([], [square(9)], [0.5], recording=n) for n in "xyz"]
+    tuned = tune(frames, CLASSES, Options(FBeta()), 0.3)
+    assert len(tuned.of_folds) == 2 and tuned.after[0].hits.item() == 60
+
+
+def test_false_alarms_are_limited_whatever_the_sizes():
+    """Ten minutes; five alarms a minute of the class, not of each size, and none more for a class without boxes."""
+    rng, frames = np.random.default_rng(0), []
+    for t in range(600):
+        boxes = [square(10), square(24, 100), square(50, 200)]
+        alarms = [square(10, 300), square(24, 400), square(50, 500), square(24, 600)]
+        scores = np.concatenate([rng.uniform(0.3, 1, 3), rng.uniform(0, 0.9, 4)])
+        frames.append(
+            frame(boxes, boxes + alarms, scores=scores, found_labels=[0] * 6 + [1])._replace(t_us=t * 1_000_000)
+        )
+    for by_size in (False, True):
+        points, _, _ = choose(frames, CLASSES, Options(FalseAlarms(5), by_size=by_size))
+        found = [points.apply(f) for f in frames]
+        counts = class_counts(match(found, [0.5]), 2, np.zeros(1))
+        assert counts[0].alarms.item() <= 50 and counts[1].alarms.item() <= 50
+        assert counts[0].alarms.item() > 25  # the budget is used
+
+
+def test_minutes_are_needed_to_count_alarms():
+    frames = [frame([square(9)], [square(9)], recording=name) for name in "ab"]
+    with pytest.raises(InputError, match="no minutes to count false alarms in"):
+        tune(frames, CLASSES, Options(FalseAlarms(5)), 0.3)
+
+
+def test_names_cannot_become_code(tmp_path):
+    """Whoever wrote the predictions chose the names; the fragment is a Python file."""
+    name = 'car": __import__("os").abort() or 0.3, "x'
+    points = OperatingPoints((name,), np.array([[0.5]]), np.ones(1))
+    namespace: dict = {}
+    exec(fragment(points, [f"Made of {name}\nimport os; os.abort()"]), namespace)
+    assert namespace["operating_points"] == dict(score_thr={name: 0.5})
