@@ -47,7 +47,7 @@ def goal_of(args: argparse.Namespace) -> Goal:
 
 def stricter_nms(saved: Predictions, path: Path) -> tuple[float, ...]:
     """Boxes that were suppressed before they were saved do not come back."""
-    made_with = saved.test_cfg.get("nms", {}).get("iou_threshold", 1.0)
+    made_with = (saved.test_cfg.get("nms") or {}).get("iou_threshold", 1.0)
     ious = tuple(iou for iou in NMS_IOUS if iou < made_with)
     if not ious:
         raise InputError(

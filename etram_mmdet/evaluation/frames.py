@@ -79,8 +79,9 @@ def _numpy(values: Tensor, dtype: type) -> np.ndarray:
 
 def check_frame(frame: Frame, num_classes: int) -> None:
     """Raises ``InputError`` with recording and time for a value that is not finite and for a label without class."""
-    for name in ("gt_bboxes_xyxy", "bboxes_xyxy", "scores"):
-        bad = ~np.isfinite(getattr(frame, name))
+    for name in ("gt_bboxes_xyxy", "bboxes_xyxy", "scores", "class_scores"):
+        values = getattr(frame, name)
+        bad = ~np.isfinite([] if values is None else values)
         if bad.any():
             raise InputError(
                 f"{place_of(frame)}: {name} holds {bad.sum()} values that are NaN or infinite, expected none. If "

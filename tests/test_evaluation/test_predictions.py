@@ -68,7 +68,21 @@ def first(content: dict) -> dict:
             lambda c: first(c)["bboxes"].__setitem__(0, [0, 0, 90, 9]),
             "1 boxes outside the frame of 24x24 network pixels",
         ),
-        (lambda c: c["frames"].append(first(c)), "1 frames stand twice"),
+        (lambda c: c["frames"].append(first(c) | dict(scores=[0.1] * 3)), "1 frames stand twice in it, such as"),
+        (lambda c: first(c)["class_scores"].pop(), "has other numbers of boxes than of scores"),
+        (lambda c: first(c)["class_scores"].__setitem__(0, float("nan")), "class_scores holds 1 values that are NaN"),
+        (lambda c: first(c).update(t_us=float("inf")), "inf, expected whole numbers"),
+        (lambda c: first(c).update(t_us=5.5), "5.5, expected whole numbers"),
+        (lambda c: first(c)["labels"].__setitem__(0, 0.7), "expected whole numbers"),
+        (lambda c: first(c)["labels"].__setitem__(0, 1e30), "expected whole numbers"),
+        (lambda c: first(c).update(hw=[300]), "not a file of predictions"),
+        (lambda c: first(c).update(scale=-2), "-2, expected numbers of at least 1"),
+        (lambda c: first(c)["bboxes"].__setitem__(0, [9, 9, 3, 4]), "1 boxes that end before they begin"),
+        (
+            lambda c: first(c)["gt_bboxes"].__setitem__(0, [0, 0, 9, 90]),
+            "gt_bboxes_xyxy holds 1 boxes outside the frame",
+        ),
+        (lambda c: c.update(classes="car"), "'car', expected a list of names"),
         (lambda c: first(c).update(bboxes=[[1, 2, 3]]), "not a file of predictions"),
         (lambda c: c.update(frames=3), "not a file of predictions"),
     ],
@@ -92,7 +106,7 @@ def test_truth_may_come_from_the_data(path):
     with pytest.raises(InputError, match="without 'gt_bboxes'"):
         load_predictions(path)
     found = load_predictions(path, with_truth=False).frames
-    truth = {f.key: f for f in frames()}
+    truth = {f.key: f._replace(hw=(24, 24)) for f in frames()}
     joined = with_truth_of(found, truth, path)
     assert {f.key for f in joined} == set(truth) and len(joined[0].gt_labels) == 3
     assert np.array_equal(joined[0].scores, frames()[0].scores)
@@ -100,3 +114,22 @@ def test_truth_may_come_from_the_data(path):
         with_truth_of(found[:1], truth, path)
     with pytest.raises(InputError, match=r"1 frames that the evaluated data do not have.*'b' at t_us=5"):
         with_truth_of(found, {("a", 7): truth["a", 7]}, path)
+
+
+def test_boxes_in_other_pixels_than_the_networks(path):
+    """Stated by hw, or seen from a box that lies outside."""
+    truth = {f.key: f._replace(hw=(24, 24)) for f in frames()}
+    changed(path, lambda c: [f.update(hw=[48, 48]) for f in c["frames"]])
+    with pytest.raises(InputError, match=r"boxes in a frame of 48x48 pixels, but the network's has 24x24"):
+        with_truth_of(load_predictions(path).frames, truth, path)
+    changed(path, lambda c: [f.update(hw=None) for f in c["frames"]])
+    with_truth_of(load_predictions(path).frames, truth, path)
+    changed(path, lambda c: first(c)["bboxes"].__setitem__(0, [0, 0, 40, 9]))
+    with pytest.raises(InputError, match="1 boxes outside the frame of 24x24 network pixels"):
+        with_truth_of(load_predictions(path).frames, truth, path)
+
+
+def test_frames_without_detections_need_no_class_scores(path):
+    changed(path, lambda c: [f.pop("class_scores") for f in c["frames"]])
+    empty, full = load_predictions(path).frames
+    assert len(empty.class_scores) == 0 and full.class_scores is None
