@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from mmengine.config import Config, DictAction
 
 from etram_mmdet.engine.config import load_config, sentences
-from etram_mmdet.engine.runner import StreamRunner
+from etram_mmdet.engine.runner import StreamRunner, latest_checkpoint
 
 
 def parse_args() -> argparse.Namespace:
@@ -41,6 +41,8 @@ def parse_args() -> argparse.Namespace:
 
 def dry_run(cfg: Config) -> None:
     """Everything up to the first step in a folder that vanishes."""
+    if cfg.resume and cfg.load_from is None:
+        cfg.load_from = latest_checkpoint(cfg.work_dir)
     with TemporaryDirectory() as folder:
         cfg.work_dir = folder
         cfg.train_cfg = dict(type="DryRunLoop", max_iters=cfg.train_cfg.max_iters)

@@ -38,7 +38,7 @@ def finished_result(folder: Path, variant: Variant) -> dict | None:
     if not table.is_file() or not record.is_file():
         return None
     content = json.loads(record.read_text())
-    rows = [row for row in evaluations(table, "val", content["test_cfg"]) if int(row["step"]) == variant.steps]
+    rows = [row for row in evaluations(table, "val", content) if int(row["step"]) == variant.steps]
     if not rows:
         return None
     return content | dict(metrics={key: float(value) for key, value in rows[-1].items() if "/" in key and value})

@@ -29,7 +29,8 @@ def dumped_config(folder: Path, record: dict) -> dict:
 
 def _belongs(config: dict, record: dict) -> bool:
     said = (config["train_cfg"].get("max_iters"), config["optim_wrapper"]["optimizer"].get("lr"))
-    return said == (record["steps"], record["lr"]) and config["model"].get("test_cfg") == record["test_cfg"]
+    test_cfg = {key: value for key, value in config["model"].get("test_cfg", {}).items() if key != "operating_points"}
+    return said == (record["steps"], record["lr"]) and test_cfg == record["test_cfg"]
 
 
 def _read(path: Path) -> dict | None:

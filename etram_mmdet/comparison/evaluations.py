@@ -50,7 +50,7 @@ def read_evaluations(path: Path, split: str, record: dict) -> dict[int, dict[str
     """
     prefix = headline(record).split(": ")[0] + "/"
     try:
-        rows = {int(row["step"]): row for row in evaluations(path, split, record["test_cfg"])}
+        rows = {int(row["step"]): row for row in evaluations(path, split, record)}
         return {
             step: {key.removeprefix(prefix): float(v) for key, v in row.items() if key.startswith(prefix) and v}
             for step, row in rows.items()

@@ -6,6 +6,7 @@ import hashlib
 import json
 
 import numpy as np
+from torch.utils.data import Dataset
 
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
 
@@ -34,3 +35,8 @@ def fingerprint(dataset: ETraMDataset) -> dict[str, object]:
         boxes=boxes,
         sha256=digest.hexdigest()[:16],
     )
+
+
+def digest(dataset: Dataset) -> str:
+    """``sha256`` of :func:`fingerprint`; empty for data of another kind."""
+    return str(fingerprint(dataset)["sha256"]) if isinstance(dataset, ETraMDataset) else ""

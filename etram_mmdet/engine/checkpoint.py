@@ -125,11 +125,15 @@ def _is_plain(value: object) -> bool:
 
 
 def restore_histories(checkpoint: dict) -> None:
-    """Undo :func:`make_plain` for the logged histories, in place."""
+    """Undo :func:`make_plain` for the logged histories, in place.
+
+    Those of evaluations stay out: mmengine logs every one that it holds, also what is not measured any more.
+    """
     hub = checkpoint.get("message_hub", {})
     hub["log_scalars"] = {
         name: HistoryBuffer(h["values"].tolist(), h["counts"].tolist(), h["max_length"]) if isinstance(h, dict) else h
         for name, h in hub.get("log_scalars", {}).items()
+        if not name.startswith(("val/", "test/"))
     }
 
 

@@ -9,6 +9,8 @@ import torch
 from mmengine.dist import is_distributed
 from mmengine.runner import Runner
 
+LESS_MEMORY = "model.backbone.with_cp=True model.with_cp=True needs less memory for more time"
+
 
 def largest_batch(cost: Callable[[int], float], limit: float) -> dict[int, float]:
     """Costs by batch of all tried that fit: doubling first, then halving the gap; ``cost`` grows with the batch."""
@@ -31,7 +33,7 @@ def advice_when_out_of_memory(runner: Runner, data: dict) -> str:
     batch = len(data["inputs"])
     at_once = min(getattr(runner.model, "module", runner.model).micro_batch or batch, batch)
     failed = f"out of memory at step {runner.iter + 1}: {at_once} lanes at a time do not fit"
-    less = "model.backbone.with_cp=True model.with_cp=True needs less memory for more time"
+    less = LESS_MEMORY
     if is_distributed():  # the other processes wait in this step, so nothing can be tried
         return f"{failed}; reduce train_dataloader.batch_size or set model.micro_batch={max(1, at_once // 2)}; {less}"
 

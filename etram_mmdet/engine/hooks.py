@@ -11,8 +11,9 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
+from etram_mmdet.datasets.fingerprint import digest
 from etram_mmdet.engine.checkpoint import make_plain
-from etram_mmdet.engine.run_record import measured_with
+from etram_mmdet.engine.run_record import measured_with, run_id
 from etram_mmdet.evaluation.results_csv import append_row, compact
 
 
@@ -28,7 +29,10 @@ class PlainCheckpointHook(Hook):
 
 @HOOKS.register_module()
 class ResultsCsvHook(Hook):
-    """Append every evaluation to ``results.csv`` in the work folder, unrounded, with the post-processing behind it."""
+    """Append every evaluation to ``results.csv`` in the work folder, unrounded.
+
+    With what tells it from others: the run that trained the weights, digest of the data, post-processing.
+    """
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         self._write(runner, runner.val_dataloader, runner.iter, metrics)
@@ -40,8 +44,14 @@ class ResultsCsvHook(Hook):
     @master_only
     def _write(runner: Runner, loader: DataLoader, step: int, metrics: dict | None) -> None:
         if metrics:
-            row = dict(split=loader.dataset.split, step=step, test_cfg=compact(measured_with(runner.cfg)))
-            append_row(Path(runner.work_dir) / "results.csv", row | metrics)
+            origin = dict(
+                split=loader.dataset.split,
+                step=step,
+                run=run_id(runner),
+                data=digest(loader.dataset),
+                test_cfg=compact(measured_with(runner.cfg)),
+            )
+            append_row(Path(runner.work_dir) / "results.csv", origin | metrics)
 
 
 @HOOKS.register_module()

@@ -10,7 +10,7 @@ from mmengine.runner import IterBasedTrainLoop
 from torch import nn
 from torch.utils.data import DataLoader
 
-from etram_mmdet.engine.fitting_batch import advice_when_out_of_memory
+from etram_mmdet.engine.fitting_batch import LESS_MEMORY, advice_when_out_of_memory
 from etram_mmdet.events.errors import InputError
 from etram_mmdet.models.detectors.micro_batches import split_lanes
 
@@ -41,7 +41,12 @@ class DryRunLoop(IterBasedTrainLoop):
     def run(self) -> nn.Module:
         runner, start = self.runner, time.monotonic()
         runner.call_hook("before_train")
-        losses = self._train(next(iter(self.dataloader)))
+        try:
+            losses = self._train(next(iter(self.dataloader)))
+        except torch.OutOfMemoryError as error:
+            raise InputError(
+                f"out of memory in the first step; {LESS_MEMORY}, and so does model.micro_batch=1"
+            ) from error
         found = self._validate() if runner.val_loop is not None else "no validation"
         peak = f", peak {torch.cuda.max_memory_allocated() / 2**20:,.0f} MiB" if torch.cuda.is_available() else ""
         runner.logger.info(f"dry run: {losses}; {found}; {time.monotonic() - start:.1f} s{peak}. Nothing was kept")

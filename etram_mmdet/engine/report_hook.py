@@ -12,7 +12,8 @@ from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
-from etram_mmdet.engine.run_record import measured_with
+from etram_mmdet.datasets.fingerprint import digest
+from etram_mmdet.engine.run_record import measured_with, run_id
 from etram_mmdet.evaluation.breakdown_table import as_dict
 from etram_mmdet.evaluation.event_coco_metric import EventCocoMetric, Headline
 from etram_mmdet.evaluation.frames import Frame
@@ -20,6 +21,7 @@ from etram_mmdet.evaluation.results_csv import evaluations
 from etram_mmdet.events.representations import build_representation
 from etram_mmdet.events.written import write_json
 from etram_mmdet.visualization.detection_film import detection_film
+from etram_mmdet.visualization.draw import colours
 from etram_mmdet.visualization.evaluation_page import draw_evaluation
 from etram_mmdet.visualization.training_curves import draw_training
 from etram_mmdet.visualization.video import FRAMES_PER_S, write_mp4
@@ -30,6 +32,8 @@ FILM_FRAMES = 300
 @HOOKS.register_module()
 class EvaluationReportHook(Hook):
     """Write what an evaluation found into the work folder: ``SPLIT_STEP.png``, ``.json``, ``.mp4``; ``results.png``.
+
+    A test writes ``tested_SPLIT_STEP`` and leaves those of validations alone.
 
     The page shows precision and recall, F1, confusions and sizes, the JSON the breakdown of the headline protocol, the
     film the recording with most boxes, at most `FILM_FRAMES` of its frames, and ``results.png`` losses and AP so far. A
@@ -42,34 +46,38 @@ class EvaluationReportHook(Hook):
         self.film = film
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        self._report(runner, runner.val_evaluator.metrics, runner.val_dataloader.dataset, runner.iter)
+        dataset = runner.val_dataloader.dataset
+        self._report(runner, runner.val_evaluator.metrics, dataset, runner.iter, f"{dataset.split}_{runner.iter}")
 
     def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        self._report(runner, runner.test_evaluator.metrics, runner.test_dataloader.dataset, runner.loaded_step)
+        dataset, step = runner.test_dataloader.dataset, runner.loaded_step
+        self._report(runner, runner.test_evaluator.metrics, dataset, step, f"tested_{dataset.split}_{step}")
 
     @master_only
-    def _report(self, runner: Runner, metrics: list, dataset: Dataset, step: int) -> None:
+    def _report(self, runner: Runner, metrics: list, dataset: Dataset, step: int, stem: str) -> None:
         found = next((m.headline for m in metrics if isinstance(m, EventCocoMetric)), None)
         if found is None:
             return
         try:
-            self._write(runner, found, dataset, step)
+            self._write(runner, found, dataset, step, stem)
         except Exception:
             runner.logger.exception(f"no pictures of the evaluation at step {step}; the numbers above stand")
 
-    def _write(self, runner: Runner, headline: Headline, dataset: Dataset, step: int) -> None:
-        folder, stem = Path(runner.work_dir), f"{dataset.split}_{step}"
+    def _write(self, runner: Runner, headline: Headline, dataset: Dataset, step: int, stem: str) -> None:
+        folder = Path(runner.work_dir)
         heading = f"{folder.resolve().name}, {dataset.split} at step {step}   {headline.protocol}"
         write_json(folder / f"{stem}.json", dict(protocol=str(headline.protocol), **as_dict(headline.breakdown)))
-        palette = dataset.metainfo["palette"]
+        palette = colours(dataset.metainfo["palette"], len(headline.classes))
         score_thr = draw_evaluation(headline.frames, headline.classes, palette, heading, folder / f"{stem}.png")
         written = [f"{stem}.json", f"{stem}.png"]
         if runner._train_loop is not None:
-            rows = evaluations(folder / "results.csv", dataset.split, measured_with(runner.cfg))
+            origin = dict(run=run_id(runner), test_cfg=measured_with(runner.cfg), val_data=dict(sha256=digest(dataset)))
+            rows = evaluations(folder / "results.csv", dataset.split, origin)
+            rows = [row for row in rows if int(row["step"]) <= step]  # resumed from an earlier step: none of the future
             draw_training(_losses(runner), rows, headline.protocol.name, heading, folder / "results.png")
             written.append("results.png")
-        if self.film and isinstance(dataset, ETraMDataset) and len(headline.classes) == len(palette):
-            codec = _write_film(headline, dataset, score_thr, folder / f"{stem}.mp4")
+        if self.film and isinstance(dataset, ETraMDataset):
+            codec = _write_film(headline, dataset, palette, score_thr, folder / f"{stem}.mp4")
             written.append(f"{stem}.mp4 ({codec})")
         runner.logger.info(f"{folder}: {', '.join(written)}")
 
@@ -81,7 +89,7 @@ def _losses(runner: Runner) -> dict[str, np.ndarray]:
     return {name.removeprefix("train/"): histories[name].data[0] for name in names}
 
 
-def _write_film(headline: Headline, dataset: ETraMDataset, score_thr: float, path: Path) -> str:
+def _write_film(headline: Headline, dataset: ETraMDataset, palette: list, score_thr: float, path: Path) -> str:
     by_recording: dict[str, list[Frame]] = {}
     for frame in headline.frames:
         by_recording.setdefault(frame.recording, []).append(frame)
@@ -90,6 +98,6 @@ def _write_film(headline: Headline, dataset: ETraMDataset, score_thr: float, pat
     shows = build_representation(dataset.representation, 2, 2)
     indices = np.searchsorted(sequence.t_us, [frame.t_us for frame in frames]).tolist()
     shown = ((shows.off_on(sequence.read(i, i + 1)[0]), frame) for i, frame in zip(indices, frames, strict=True))
-    film = detection_film(shown, headline.classes, dataset.metainfo["palette"], score_thr)
+    film = detection_film(shown, headline.classes, palette, score_thr)
     steps_us = np.diff([frame.t_us for frame in frames])
     return write_mp4(film, path, 1e6 / float(np.median(steps_us)) if len(steps_us) else FRAMES_PER_S)

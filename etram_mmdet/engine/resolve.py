@@ -115,3 +115,14 @@ def check_classes(model: nn.Module, dataset: Dataset) -> None:
             f"model.bbox_head.num_classes={head.num_classes}, but {dataset.folder} has {len(classes)} classes: "
             f"{', '.join(classes)}. Set num_classes={len(classes)} or another class_set"
         )
+
+
+def check_same_classes(one: Dataset | None, other: Dataset) -> None:
+    """Raise ``InputError`` where two data sets of a run call their classes differently; ``None`` for the first."""
+    if one is None or list(one.metainfo["classes"]) == list(other.metainfo["classes"]):
+        return
+    raise InputError(
+        f"{one.folder} has the classes {', '.join(one.metainfo['classes'])}, but {other.folder} has "
+        f"{', '.join(other.metainfo['classes'])}; a network tells them by number, so give all data sets of a config one "
+        "class_set and metainfo"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import uuid
 from pathlib import Path
 
 from mmdet.registry import HOOKS
@@ -26,6 +27,7 @@ def run_record(runner: Runner) -> dict:
     val = runner.val_loop if cfg.get("val_cfg") else None
     metric = next((m for m in val.evaluator.metrics if isinstance(m, EventCocoMetric)), None) if val else None
     return dict(
+        run=run_id(runner),
         steps=steps,
         batch=batch,
         samples=steps * batch,
@@ -42,6 +44,11 @@ def run_record(runner: Runner) -> dict:
         machine=machine(next(runner.model.parameters()).device),
         commit=commit(),
     )
+
+
+def run_id(runner: Runner) -> str:
+    """Which training the weights come from: drawn when it starts, kept in its checkpoints; empty for others."""
+    return runner.message_hub.runtime_info.get("run", "")
 
 
 def measured_with(cfg: Config) -> dict:
@@ -63,10 +70,12 @@ def schedule(cfg: Config) -> dict:
 
 @HOOKS.register_module()
 class RunRecordHook(Hook):
-    """Write :func:`run_record` to ``run.json`` in the work folder when training starts."""
+    """Write :func:`run_record` to ``run.json`` in the work folder when training starts, under a number of its own."""
 
     @master_only
     def before_train(self, runner: Runner) -> None:
+        if not run_id(runner):  # a resumed run goes on under the one that its checkpoint brought
+            runner.message_hub.update_info("run", uuid.uuid4().hex[:12])
         write_json(Path(runner.work_dir) / RUN_FILE, run_record(runner))
 
 

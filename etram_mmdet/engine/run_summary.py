@@ -6,20 +6,23 @@ import copy
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
 from mmdet.registry import HOOKS
 from mmengine.config import Config
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from etram_mmdet.benchmarks.machine import machine
 from etram_mmdet.benchmarks.model import random_clips, saved_bytes
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
-from etram_mmdet.engine.config import config_differences, load_config
+from etram_mmdet.engine.config import config_differences
 from etram_mmdet.engine.known_keys import SHARED
 from etram_mmdet.engine.run_record import commit
-from etram_mmdet.evaluation.event_coco_metric import EventCocoMetric
+from etram_mmdet.evaluation.event_coco_metric import NOTHING_LEFT, EventCocoMetric
+from etram_mmdet.evaluation.predictions import truth_of
+from etram_mmdet.events.errors import InputError
 from etram_mmdet.models.backbones.recurrent import RecurrentBackbone
 
 MOST_DIFFERENCES = 16
@@ -52,10 +55,9 @@ def run_summary(runner: Runner) -> str:
         sections.append(("val data", [*_data(val.dataloader.dataset), *_unlearnt(train, val.dataloader.dataset)]))
     if isinstance(train, ETraMDataset):
         sections += [("input", [_input(cfg, train)]), ("model", _model(model, train.sequences[0].hw))]
-        sections.append(("memory", [_memory(cfg, model, train)]))
+        sections.append(("memory", [_memory(runner, model, train)]))
     sections.append(("schedule", _schedule(cfg, runner.notes)))
-    metric = next((m for m in val.evaluator.metrics if isinstance(m, EventCocoMetric)), None) if val else None
-    sections.append(("protocol", [*map(str, metric.protocols)] if metric else ["no evaluation while training"]))
+    sections.append(("protocol", _protocols(cfg, val) if val else ["no evaluation while training"]))
     where = machine(next(model.parameters()).device)
     origin = f"seed {runner.seed}; {where['device']}, torch {where['torch']}; commit {commit() or 'unknown'}"
     return "\n".join(_lines([*sections, ("origin", [origin])]))
@@ -72,7 +74,7 @@ def differences_to_parent(cfg: Config) -> list[str]:
         return ["has no _base_ to differ from"]
     parents: dict = {}
     for base in bases:
-        parents |= load_config(path.parent / base).to_dict()
+        parents |= Config.fromfile(Config._get_cfg_path(base, str(path))[0]).to_dict()
     found = [line for line in config_differences(parents, cfg.to_dict()) if not _is_said_elsewhere(line)]
     listed = found[:MOST_DIFFERENCES]
     if len(found) > len(listed):
@@ -85,6 +87,33 @@ def _is_said_elsewhere(line: str) -> bool:
     setting = line.split(":")[0]
     is_shared = ".dataset." in setting and setting.split(".dataset.")[1].split(".")[0] in SHARED
     return is_shared or setting in _DECIDED_AT_START
+
+
+def _protocols(cfg: Config, val: BaseLoop) -> list[str]:
+    """What each protocol leaves out of the validation data.
+
+    Raises ``InputError`` where that is all of the headline's boxes, or where ``save_best`` goes by another protocol:
+    both would end the training at its first validation.
+    """
+    metric = next((m for m in val.evaluator.metrics if isinstance(m, EventCocoMetric)), None)
+    if metric is None:
+        return [", ".join(type(m).__name__ for m in val.evaluator.metrics)]
+    names = [protocol.name for protocol in metric.protocols]
+    best = (cfg.get("default_hooks", {}).get("checkpoint") or {}).get("save_best")
+    if isinstance(best, str) and "/" in best and best.split("/")[0] not in names:
+        raise InputError(
+            f"default_hooks.checkpoint.save_best={best}, but validation evaluates {', '.join(names)}; set it to "
+            f"{names[0]}/AP, or add {best.split('/')[0]} to val_evaluator.protocols"
+        )
+    dataset = val.dataloader.dataset
+    truth = list(truth_of(dataset).values()) if isinstance(dataset, ETraMDataset) else []
+    lines = []
+    for protocol in metric.protocols:
+        kept, removed = protocol.select(truth)
+        if truth and protocol is metric.protocols[0] and not any(len(frame.gt_labels) for frame in kept):
+            raise InputError(f"protocol {protocol}\n{removed}\n{NOTHING_LEFT}")
+        lines.append(f"{protocol}; leaves out {removed.frames:,} frames and {removed.boxes:,} boxes")
+    return lines
 
 
 def _data(dataset: ETraMDataset) -> list[str]:
@@ -134,15 +163,21 @@ def _model(model: nn.Module, hw: tuple[int, int]) -> list[str]:
     return lines
 
 
-def _memory(cfg: Config, model: nn.Module, dataset: ETraMDataset) -> str:
+def _memory(runner: Runner, model: nn.Module, dataset: ETraMDataset) -> str:
     """Measured on a copy with one lane, so that neither weights nor statistics nor state change."""
+    cfg = runner.cfg
     lanes = min(getattr(model, "micro_batch", None) or cfg.train_dataloader.batch_size, cfg.train_dataloader.batch_size)
-    kept = saved_bytes(copy.deepcopy(model), random_clips(model, 1, dataset.clip_length, dataset.sequences[0].hw))
+    try:
+        with runner.optim_wrapper.optim_context(model):
+            one_lane = random_clips(model, 1, dataset.clip_length, dataset.sequences[0].hw)
+            kept = saved_bytes(copy.deepcopy(model), one_lane)
+    except torch.OutOfMemoryError:
+        return "not even one lane fits beside a copy of the model; training itself needs no copy"
     weights = BYTES_PER_PARAMETER * sum(p.numel() for p in model.parameters())
     total = weights + lanes * kept
     return (
         f"about {total / _MIB:,.0f} MiB: {weights / _MIB:,.0f} for weights, gradients and AdamW, {kept / _MIB:,.0f} "
-        f"for each of {lanes} lanes kept for the backward pass (float32; no workspaces)"
+        f"for each of {lanes} lanes kept for the backward pass (no workspaces)"
     )
 
 

@@ -11,11 +11,12 @@ from mmengine.device import get_device
 from mmengine.dist import master_only
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
+from torch.utils.data import Dataset
 
 from etram_mmdet.engine.checkpoint import load_checkpoint_file, restore_histories, stored_config
 from etram_mmdet.engine.class_names import check_checkpoint_classes
 from etram_mmdet.engine.hooks import PlainCheckpointHook
-from etram_mmdet.engine.resolve import check_classes, resolve, start_processes
+from etram_mmdet.engine.resolve import check_classes, check_same_classes, resolve, start_processes
 from etram_mmdet.engine.run_summary import differences_to_parent
 from etram_mmdet.events.errors import InputError
 from etram_mmdet.models.fit_to_data import fit_to_data
@@ -30,6 +31,7 @@ class StreamRunner(Runner):
     """
 
     loaded_step = 0
+    checked: Dataset | None = None
     differences: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -56,7 +58,10 @@ class StreamRunner(Runner):
         return self._checked(super().build_test_loop(loop))
 
     def _checked(self, loop: BaseLoop) -> BaseLoop:
-        check_classes(self.model, loop.dataloader.dataset)
+        dataset = loop.dataloader.dataset
+        check_classes(self.model, dataset)
+        check_same_classes(self.checked, dataset)
+        self.checked = dataset
         return loop
 
     def dump_config(self) -> None:
@@ -67,21 +72,11 @@ class StreamRunner(Runner):
     def load_or_resume(self) -> None:
         """Raises ``InputError`` where mmengine would start from scratch: ``resume`` without a checkpoint."""
         if self._resume and self._load_from is None:
-            self._load_from = self._latest_checkpoint()
+            self._load_from = latest_checkpoint(self.work_dir)
         super().load_or_resume()
         if isinstance(self._train_loop, BaseLoop):  # after loading: weights may come from a training on other data
             for note in fit_to_data(self.model, self.train_dataloader.dataset):
                 self.logger.info(note)
-
-    def _latest_checkpoint(self) -> str:
-        """The one named in ``last_checkpoint``; where a kill lost that file, the newest that is left."""
-        latest = find_latest_checkpoint(self.work_dir)
-        if latest is not None and Path(latest).is_file():
-            return latest
-        left = sorted(Path(self.work_dir).glob("iter_*.pth"), key=lambda p: int(p.stem.removeprefix("iter_")))
-        if not left:
-            raise InputError(f"{self.work_dir}: holds no checkpoint to resume from; leave --resume out to start afresh")
-        return str(left[-1])
 
     def resume(self, filename: str, *args, **kwargs) -> None:
         """Raises ``InputError`` where resuming would silently become another training: see the messages."""
@@ -107,6 +102,9 @@ class StreamRunner(Runner):
         load_strictly(self.model, checkpoint["state_dict"], filename)
         restore_histories(checkpoint)
         self.loaded_step = checkpoint.get("meta", {}).get("iter", 0)
+        if self._train_loop is None:  # evaluations are of the run that trained these weights
+            logged = checkpoint.get("message_hub", {}).get("runtime_info", {})
+            self.message_hub.update_info("run", logged.get("run", ""))
         self._has_loaded = True
         self.logger.info(f"Loaded {filename}")
         return checkpoint
@@ -116,6 +114,20 @@ class StreamRunner(Runner):
         """Write under a temporary name and rename, so that a kill never leaves half a checkpoint."""
         super().save_checkpoint(out_dir, f"{filename}.part", *args, **kwargs)
         os.replace(Path(out_dir) / f"{filename}.part", Path(out_dir) / filename)
+
+
+def latest_checkpoint(work_dir: str | Path) -> str:
+    """The one named in ``last_checkpoint``; where a kill lost that file, the newest that is left.
+
+    Raises ``InputError`` where there is none.
+    """
+    latest = find_latest_checkpoint(work_dir)
+    if latest is not None and Path(latest).is_file():
+        return latest
+    left = sorted(Path(work_dir).glob("iter_*.pth"), key=lambda p: int(p.stem.removeprefix("iter_")))
+    if not left:
+        raise InputError(f"{work_dir}: holds no checkpoint to resume from; leave --resume out to start afresh")
+    return str(left[-1])
 
 
 def load_strictly(model, weights: dict, source: str) -> None:

@@ -19,6 +19,10 @@ from .frames import Frame, frame_of, merge
 from .protocols import Protocol, get_protocols
 
 ANY_CLASS = "any class"
+NOTHING_LEFT = (
+    "no ground-truth box is left to the headline protocol, so AP is undefined: let val_evaluator.protocols or "
+    "test_evaluator.protocols begin with another one (coco leaves nothing out), or check class_set and label folder"
+)
 
 
 class Headline(NamedTuple):
@@ -54,10 +58,13 @@ class EventCocoMetric(BaseMetric):
         self.headline: Headline | None = None
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep the labelled frames of a batch; raises ``InputError`` as `frame_of` does."""
+        """Keep the labelled frames of a batch; raises ``InputError`` as `frame_of` and `Protocol.check` do."""
         for sample in data_samples:
             if sample.get("is_labelled", True) and not sample.get("is_padding", False):
-                self.results.append(frame_of(sample, len(self._classes)))
+                frame = frame_of(sample, len(self._classes))
+                for protocol in self.protocols:
+                    protocol.check(frame)
+                self.results.append(frame)
 
     def evaluate(self, size: int) -> dict[str, float]:
         """Metrics over the frames of all ranks, on every rank; ``size`` is ignored.
@@ -99,8 +106,10 @@ class EventCocoMetric(BaseMetric):
     def _metrics_under(self, protocol: Protocol, is_headline: bool) -> dict[str, float]:
         frames, removed = protocol.select(list(self.frames.values()))
         head = (f"protocol {protocol}", str(removed))
-        if not is_headline and not any(len(frame.gt_labels) for frame in frames):
+        if not any(len(frame.gt_labels) for frame in frames):
             print_log("\n".join(("", *head, "no box is left, so it has no AP")), logger="current")
+            if is_headline:
+                raise InputError(f"{head[0]}\n{head[1]}\n{NOTHING_LEFT}")
             return {}
         classes = self._classes if protocol.class_aware else (ANY_CLASS,)
         frames = frames if protocol.class_aware else class_agnostic(frames)

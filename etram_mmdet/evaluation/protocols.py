@@ -47,15 +47,17 @@ class Protocol:
         ]
         return chosen, Removed(len(frames) - len(chosen), boxes[0] - boxes[1], boxes[2] - boxes[3])
 
-    def _ranked(self, frame: Frame) -> Frame:
-        if not self.by_class_score:
-            return frame
-        if frame.class_scores is None:
+    def check(self, frame: Frame) -> None:
+        """Raises ``InputError`` for a frame without the score that detections are to be ranked by."""
+        if self.by_class_score and frame.class_scores is None:
             raise InputError(
                 f"protocol {self.name}: {place_of(frame)} has no class_scores, which RVTYOLOXHead and its "
                 f"variants tell; evaluate by {self.name.removesuffix(BY_CLASS_SCORE)}"
             )
-        return frame._replace(scores=frame.class_scores)
+
+    def _ranked(self, frame: Frame) -> Frame:
+        self.check(frame)
+        return frame._replace(scores=frame.class_scores) if self.by_class_score else frame
 
     def _large_boxes(self, frame: Frame) -> Frame:
         if not self.min_diagonal_px and not self.min_side_px:

@@ -25,19 +25,24 @@ def append_row(path: str | os.PathLike, row: dict[str, object]) -> None:
     os.replace(aside, path)
 
 
-def evaluations(path: Path, split: str, test_cfg: dict) -> list[dict[str, str]]:
-    """Rows of ``split`` that were made with this post-processing, one for each step, in order of steps.
+def evaluations(path: Path, split: str, record: dict) -> list[dict[str, str]]:
+    """Rows of ``split`` that belong to the run of this run.json, one for each step, in order of steps.
 
-    Of a step that was evaluated again, as a resumed run does, the later values count. A test with other thresholds may
-    have left its row in a training's folder. Raises ``ValueError`` for a row that is cut off.
+    A folder may also hold rows of an earlier run, and of tests with other thresholds or on other data. Of a step that
+    was evaluated again, as a resumed run does, the later values count. Raises ``ValueError`` for a row that is cut off.
     """
-    wanted, by_step = compact(test_cfg), {}
+    wanted = dict(split=split, test_cfg=compact(record["test_cfg"]), run=record.get("run"))
+    if split == "val":
+        wanted["data"] = (record.get("val_data") or {}).get("sha256")
+    by_step: dict[int, dict[str, str]] = {}
     for row in _read(path):
         if None in row.values():
             raise ValueError("a row is cut off")
-        if row["split"] == split and (row.get("test_cfg") or wanted) == wanted:
-            later = {key: value for key, value in row.items() if value}
-            by_step[int(row["step"])] = by_step.get(int(row["step"]), {}) | later
+        missing = [key for key in ("split", "step") if not row.get(key)]
+        if missing:
+            raise ValueError(f"a row has no {missing[0]}")
+        if all(not value or not row.get(key) or row[key] == value for key, value in wanted.items()):
+            by_step.setdefault(int(row["step"]), {}).update({key: value for key, value in row.items() if value})
     return [by_step[step] for step in sorted(by_step)]
 
 

@@ -27,13 +27,10 @@ def test_every_validation_leaves_its_pictures(trained):
 
 
 def test_a_test_leaves_its_own(trained, tmp_path):
+    """And touches nothing of a training's, should it write into the same folder."""
     run("tools/test.py", trained[0] / "iter_4.pth", "--work-dir", tmp_path)
-    assert {p.name for p in tmp_path.iterdir() if p.is_file()} == {
-        "results.csv",
-        "val_4.json",
-        "val_4.png",
-        "val_4.mp4",
-    }
+    pictures = {f"tested_val_4.{end}" for end in ("json", "png", "mp4")}
+    assert {p.name for p in tmp_path.iterdir() if p.is_file()} == {"results.csv", *pictures}
 
 
 def test_a_failing_picture_costs_a_warning(monkeypatch, caplog, tmp_path):
@@ -48,7 +45,7 @@ def test_a_failing_picture_costs_a_warning(monkeypatch, caplog, tmp_path):
         logger=logger,
         iter=7,
         val_evaluator=SimpleNamespace(metrics=[metric]),
-        val_dataloader=SimpleNamespace(dataset=0),
+        val_dataloader=SimpleNamespace(dataset=SimpleNamespace(split="val")),
     )
     with caplog.at_level(logging.ERROR, logger="report"):
         hook.after_val_epoch(runner)

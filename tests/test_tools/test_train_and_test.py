@@ -13,6 +13,7 @@ import torch
 from etram_mmdet.engine.checkpoint import load_checkpoint_file, stored_config
 from etram_mmdet.engine.config import load_config
 from etram_mmdet.engine.rvt_weights import to_rvt
+from etram_mmdet.evaluation.results_csv import evaluations
 from tests.paths import ROOT
 from tests.test_tools.cli import ALL_BOXES, CONFIG, SMALL, run, torchrun
 
@@ -82,6 +83,42 @@ def test_each_validation_is_of_its_own_step(trained, tmp_path):
     (row,) = rows(tmp_path)
     assert row["step"] == "2" and metrics(row) == metrics(rows(folder)[0])
     assert metrics(row)["coco/AP"] != metrics(rows(folder)[1])["coco/AP"]
+
+
+def test_rows_tell_the_run_and_the_data(trained, sample, tmp_path):
+    """A test is of the run that trained its weights; a second training in the same folder is another run."""
+    folder, _ = trained
+    run_of = json.loads((folder / "run.json").read_text())
+    assert {row["run"] for row in rows(folder)} == {run_of["run"]} and len(run_of["run"]) == 12
+    assert {row["data"] for row in rows(folder)} == {run_of["val_data"]["sha256"]}
+    run(
+        "tools/test.py",
+        folder / "iter_4.pth",
+        "--work-dir",
+        tmp_path,
+        "--cfg-options",
+        "test_dataloader.dataset.split=test",
+    )
+    (row,) = rows(tmp_path)
+    assert row["run"] == run_of["run"] and row["data"] != run_of["val_data"]["sha256"]
+    options = ["--cfg-options", f"data_root={sample}/", *SMALL, "train_cfg.max_iters=2"]
+    for _ in range(2):
+        run("tools/train.py", CONFIG, "--work-dir", tmp_path / "again", *options)
+    assert len({row["run"] for row in rows(tmp_path / "again")}) == 2
+    record = json.loads((tmp_path / "again" / "run.json").read_text())
+    (last,) = evaluations(tmp_path / "again" / "results.csv", "val", record)
+    assert last["run"] == record["run"]
+
+
+def test_resumed_runs_log_only_what_they_measure(trained, sample, tmp_path):
+    """Two protocols, then one: nothing of the other may be repeated for a later step."""
+    options = ["--cfg-options", f"data_root={sample}/", *SMALL, "default_hooks.checkpoint.interval=2"]
+    both, one = ("val_evaluator.protocols=(coco,prophesee_gen1)", "val_evaluator.protocols=(coco,)")
+    run("tools/train.py", CONFIG, "--work-dir", tmp_path, *options, both)
+    output = run("tools/train.py", CONFIG, "--work-dir", tmp_path, "--resume", tmp_path / "iter_2.pth", *options, one)
+    line = [line for line in output.splitlines() if "Iter(val)" in line][-1]
+    assert "coco/AP" in line and "prophesee" not in line
+    assert len({row["run"] for row in rows(tmp_path)}) == 1  # a resumed run is the same run
 
 
 PLUGIN = """

@@ -45,14 +45,22 @@ def test_page_of_a_class_agnostic_headline(tmp_path):
 
 
 def test_training_curves(tmp_path):
-    """Of a step that was evaluated again the later row; other splits and other thresholds do not count."""
+    """Of a step evaluated again the later row; rows of other runs, data, splits and thresholds do not count."""
     table, usual = tmp_path / "results.csv", dict(score_thr=0.001, nms=dict(iou_threshold=0.45))
+    record = dict(test_cfg=usual, run="a", val_data=dict(sha256="x"))
+    ours = dict(split="val", run="a", data="x", test_cfg=compact(usual))
     for step, ap in ((4, 0.2), (2, 0.1), (4, 0.3)):
-        append_row(table, {"split": "val", "step": step, "test_cfg": compact(usual), "coco/AP": ap, "coco/AP50": ap})
-    append_row(table, {"split": "test", "step": 4, "test_cfg": compact(usual), "coco/AP": 0.9})
-    append_row(table, {"split": "val", "step": 4, "test_cfg": compact(usual | dict(score_thr=0.5)), "coco/AP": 0.8})
-    rows = evaluations(table, "val", usual)
-    assert [(r["step"], r["coco/AP"]) for r in rows] == [("2", "0.1"), ("4", "0.3")]
+        append_row(table, {**ours, "step": step, "coco/AP": ap, "coco/AP50": ap})
+    for other in (
+        dict(split="test"),
+        dict(run="b"),
+        dict(data="y"),
+        dict(test_cfg=compact(usual | dict(score_thr=0.5))),
+    ):
+        append_row(table, {**ours, **other, "step": 4, "coco/AP": 0.9})
+    append_row(table, {"split": "val", "step": 6, "coco/AP": 0.4})  # from before the columns were there
+    rows = evaluations(table, "val", record)
+    assert [(r["step"], r["coco/AP"]) for r in rows] == [("2", "0.1"), ("4", "0.3"), ("6", "0.4")]
     losses = dict(loss=np.linspace(9, 1, 1000), loss_obj=np.linspace(3, 1, 1000))
     draw_training(losses, rows, "coco", "heading", tmp_path / "results.png")
     assert cv2.imread(str(tmp_path / "results.png")).shape == (520, 1300, 3)
