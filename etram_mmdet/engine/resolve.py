@@ -123,6 +123,6 @@ def check_same_classes(one: Dataset | None, other: Dataset) -> None:
         return
     raise InputError(
         f"{one.folder} has the classes {', '.join(one.metainfo['classes'])}, but {other.folder} has "
-        f"{', '.join(other.metainfo['classes'])}; a network tells them by number, so give all data sets of a config one "
-        "class_set and metainfo"
+        f"{', '.join(other.metainfo['classes'])}; a network tells them by number, so give all data sets of a "
+        "config one class_set and metainfo"
     )
