@@ -14,7 +14,7 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from etram_mmdet.engine.checkpoint import load_checkpoint_file
-from etram_mmdet.engine.class_names import dataset_config, metainfo_of
+from etram_mmdet.engine.class_names import check_checkpoint_classes, dataset_config, metainfo_of
 from etram_mmdet.engine.config import config_for_checkpoint, load_config
 from etram_mmdet.engine.resolve import fill_in_channels
 from etram_mmdet.engine.runner import load_strictly
@@ -65,7 +65,9 @@ def init_detector(
     init_default_scope(cfg.get("default_scope", "mmdet"))
     model = MODELS.build(cfg.model)
     if weights is not None:
-        load_strictly(model, load_checkpoint_file(weights)["state_dict"], str(weights))
+        content = load_checkpoint_file(weights)
+        check_checkpoint_classes(content, cfg, str(weights))
+        load_strictly(model, content["state_dict"], str(weights))
     model.cfg, model.dataset_meta = cfg, metainfo_of(cfg)
     return model.to(device or get_device()).eval()
 

@@ -36,6 +36,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--duration-s", type=float, help="seconds to look at; default: to the end")
     parser.add_argument("--sensor", nargs=2, type=int, metavar=("WIDTH", "HEIGHT"), help="where the file does not say")
     args = parser.parse_args()
+    if args.checkpoint.suffix == ".py":
+        parser.error(f"{args.checkpoint} is a config, without weights; name a checkpoint, which carries its config")
     if args.out.suffix not in WRITERS:
         parser.error(f"--out {args.out}: expected a name that ends in one of {', '.join(WRITERS)}")
     return args

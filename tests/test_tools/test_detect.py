@@ -60,6 +60,11 @@ def test_bad_input_gets_a_sentence(words, tmp_path, change, says):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_config_has_no_weights():
+    output = run("tools/detect.py", "configs/baseline.py", "none.raw", "--out", "d.csv", ok=False)
+    assert "configs/baseline.py is a config, without weights" in output
+
+
 def test_missing_recording(trained):
     words = ["tools/detect.py", trained[0] / "iter_4.pth", "none.raw", "--out", "d.csv"]
     assert "none.raw: no such recording" in run(*words, ok=False)
