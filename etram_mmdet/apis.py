@@ -18,13 +18,12 @@ from etram_mmdet.engine.class_names import check_checkpoint_classes, dataset_con
 from etram_mmdet.engine.config import config_for_checkpoint, load_config
 from etram_mmdet.engine.resolve import fill_in_channels
 from etram_mmdet.engine.runner import load_strictly
-from etram_mmdet.evaluation.operating_points import OperatingPoints
+from etram_mmdet.evaluation.operating_points import SCORE_THR, OperatingPoints
 from etram_mmdet.events.errors import InputError
 from etram_mmdet.events.formats import Recording, open_recording
 from etram_mmdet.events.frames import STEP_US
 from etram_mmdet.events.representations import Representation, build_representation
-
-SCORE_THR = 0.3  # where no operating points have been tuned
+from etram_mmdet.events.settings import Settings
 
 
 class Boxes(NamedTuple):
@@ -56,6 +55,10 @@ def init_detector(
         InputError: for a file that is missing, damaged or does not fit.
     """
     is_config = str(config_or_checkpoint).endswith(".py")
+    if not is_config and checkpoint is not None:
+        raise InputError(
+            f"{config_or_checkpoint}: is a checkpoint itself; leave out {checkpoint}, or name a config (.py)"
+        )
     weights = checkpoint if is_config else config_or_checkpoint
     if weights is None:
         cfg = load_config(config_or_checkpoint)
@@ -96,8 +99,10 @@ class EventInferencer:
     ) -> None:
         self.model = model if isinstance(model, nn.Module) else init_detector(model, device)
         self.classes = tuple(self.model.dataset_meta["classes"])
-        self._data = dataset_config(self.model.cfg)
-        self.window_us = self._data.get("window_us", STEP_US)
+        data, defaults = dataset_config(self.model.cfg), Settings()
+        self.window_us = data.get("window_us", defaults.window_us)
+        self._representation = dict(data.get("representation") or defaults.representation)
+        self._scale = self.representation(2, 2).scale
         self.step_us = min(STEP_US, self.window_us)  # as the frames that it was trained on follow each other
         self.operating_points = self._operating_points(score_thr, operating_points)
         self._states: tuple | None = None
@@ -108,7 +113,7 @@ class EventInferencer:
 
     def representation(self, height: int, width: int) -> Representation:
         """What makes the network's images from the events of a sensor of this size in pixels."""
-        return build_representation(self._data["representation"], height, width)
+        return build_representation(self._representation, height, width)
 
     @torch.inference_mode()
     def detect(self, image: np.ndarray) -> Boxes:
@@ -116,9 +121,8 @@ class EventInferencer:
         frames = torch.from_numpy(image)[None].to(next(self.model.parameters()).device)
         (found,), self._states = self.model.stream_step(frames, self._states)
         bboxes, scores, labels = (found[key].cpu().numpy() for key in ("bboxes", "scores", "labels"))
-        scale = build_representation(self._data["representation"], 2, 2).scale
-        rows = self.operating_points.keep(bboxes, scores, labels, scale)
-        return Boxes(bboxes[rows] * scale, scores[rows], labels[rows], [self.classes[k] for k in labels[rows]])
+        rows = self.operating_points.keep(bboxes, scores, labels, self._scale)
+        return Boxes(bboxes[rows] * self._scale, scores[rows], labels[rows], [self.classes[k] for k in labels[rows]])
 
     def windows(
         self, recording: str | Path | Recording, start_us: int | None = None, stop_us: int | None = None

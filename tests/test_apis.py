@@ -139,5 +139,7 @@ def test_init_detector_takes_configs_and_checkpoints(checkpoint):
     assert loaded.cfg.model.backbone.patch_size == 2
     with pytest.raises(InputError, match="describes another model"):
         init_detector("configs/baseline.py", device="cpu", checkpoint=checkpoint)
+    with pytest.raises(InputError, match=r"is a checkpoint itself; leave out b\.pth"):
+        init_detector(checkpoint, device="cpu", checkpoint="b.pth")
     with pytest.raises(InputError, match="no such checkpoint"):
         init_detector("nothing.pth")

@@ -19,6 +19,7 @@ from etram_mmdet.engine.config import sentences
 from etram_mmdet.evaluation.frames import Frame
 from etram_mmdet.evaluation.predictions import save_predictions
 from etram_mmdet.events.formats import Recording, open_recording
+from etram_mmdet.events.sources import name_of
 from etram_mmdet.events.written import written_aside
 from etram_mmdet.visualization.detection_film import detection_film
 from etram_mmdet.visualization.video import write_mp4
@@ -77,7 +78,7 @@ def frame_of(window: Window, recording: Recording, scale: int, hw: tuple[int, in
     boxes, nothing = window.boxes, np.empty(0, np.int64)
     truth = np.empty((0, 4), np.float32), nothing
     found = boxes.bboxes_xyxy / scale, boxes.scores, boxes.labels
-    return Frame(recording.path.stem, window.t_us, *truth, *found, scale, hw=tuple(hw))
+    return Frame(name_of(recording.path), window.t_us, *truth, *found, scale, hw=tuple(hw))
 
 
 def main() -> None:

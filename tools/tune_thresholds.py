@@ -10,6 +10,7 @@ from pathlib import Path
 
 from etram_mmdet.engine.config import sentences
 from etram_mmdet.evaluation.goals import FalseAlarms, FBeta, Goal, Precision, Recall
+from etram_mmdet.evaluation.operating_points import SCORE_THR
 from etram_mmdet.evaluation.predictions import Predictions, load_predictions
 from etram_mmdet.evaluation.tuning import NMS_IOUS, Options, Tuned, tune
 from etram_mmdet.evaluation.tuning_report import format_tuning, fragment
@@ -31,7 +32,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--by-size", action="store_true", help="thresholds for small, medium and large boxes")
     parser.add_argument("--nms", action="store_true", help="choose NMS of each class too, among stricter ones")
     parser.add_argument("--min-boxes", type=int, default=20, help="fewer: no threshold of its own (default: 20)")
-    parser.add_argument("--before", type=float, default=0.3, help="threshold to compare with (default: 0.3)")
+    parser.add_argument("--before", type=float, default=SCORE_THR, help="to compare with (default: %(default)s)")
     parser.add_argument("--out", type=Path, help="config fragment; default: operating_points.py beside PREDICTIONS")
     args = parser.parse_args()
     args.out = args.out or args.predictions.with_name("operating_points.py")

@@ -19,6 +19,7 @@ from etram_mmdet.engine.resolve import resolve
 
 EVENT_SHARE = 0.05  # of a frame's cells that hold a count; speed does not depend on it, post-processing on weights does
 BOXES_PER_FRAME = 8
+BYTES_PER_PARAMETER = 16  # weight, gradient and AdamW's two moments in float32
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 

@@ -8,10 +8,9 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from etram_mmdet.benchmarks.model import parameters, random_clips, saved_bytes, time_training
+from etram_mmdet.benchmarks.model import BYTES_PER_PARAMETER, parameters, random_clips, saved_bytes, time_training
 from etram_mmdet.engine.fitting_batch import largest_batch
 
-_BYTES_PER_PARAMETER = 16  # weight, gradient and AdamW's two moments in float32
 MEASURED = "measured"
 ESTIMATED = "estimated: saved tensors of 1 and 2 lanes continued, and 16 bytes a parameter; no workspaces, no waste"
 
@@ -32,7 +31,7 @@ def sweep(cfg: Config, model: nn.Module, clip: int, hw: tuple[int, int], limit_g
 
 def _straight_line(model: nn.Module, clip: int, hw: tuple[int, int]) -> Callable[[int], float]:
     one, two = (saved_bytes(model, random_clips(model, batch, clip, hw)) for batch in (1, 2))
-    fixed = one - (two - one) + _BYTES_PER_PARAMETER * parameters(model)
+    fixed = one - (two - one) + BYTES_PER_PARAMETER * parameters(model)
     return lambda batch: fixed + batch * (two - one)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from mmdet.registry import HOOKS
 from mmengine.dist import master_only
+from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
@@ -15,7 +16,7 @@ from etram_mmdet.datasets.etram_dataset import ETraMDataset
 from etram_mmdet.datasets.fingerprint import digest
 from etram_mmdet.engine.run_record import measured_with, run_id
 from etram_mmdet.evaluation.breakdown_table import as_dict
-from etram_mmdet.evaluation.event_coco_metric import EventCocoMetric, Headline
+from etram_mmdet.evaluation.event_coco_metric import Headline, find_metric
 from etram_mmdet.evaluation.frames import Frame
 from etram_mmdet.evaluation.results_csv import evaluations
 from etram_mmdet.events.representations import build_representation
@@ -47,19 +48,19 @@ class EvaluationReportHook(Hook):
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         dataset = runner.val_dataloader.dataset
-        self._report(runner, runner.val_evaluator.metrics, dataset, runner.iter, f"{dataset.split}_{runner.iter}")
+        self._report(runner, runner.val_evaluator, dataset, runner.iter, f"{dataset.split}_{runner.iter}")
 
     def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         dataset, step = runner.test_dataloader.dataset, runner.loaded_step
-        self._report(runner, runner.test_evaluator.metrics, dataset, step, f"tested_{dataset.split}_{step}")
+        self._report(runner, runner.test_evaluator, dataset, step, f"tested_{dataset.split}_{step}")
 
     @master_only
-    def _report(self, runner: Runner, metrics: list, dataset: Dataset, step: int, stem: str) -> None:
-        found = next((m.headline for m in metrics if isinstance(m, EventCocoMetric)), None)
-        if found is None:
+    def _report(self, runner: Runner, evaluator: Evaluator, dataset: Dataset, step: int, stem: str) -> None:
+        metric = find_metric(evaluator)
+        if metric is None or metric.headline is None:
             return
         try:
-            self._write(runner, found, dataset, step, stem)
+            self._write(runner, metric.headline, dataset, step, stem)
         except Exception:
             runner.logger.exception(f"no pictures of the evaluation at step {step}; the numbers above stand")
 

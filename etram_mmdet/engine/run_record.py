@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 
 from etram_mmdet.benchmarks.machine import machine
 from etram_mmdet.datasets.fingerprint import fingerprint
-from etram_mmdet.evaluation.event_coco_metric import EventCocoMetric
+from etram_mmdet.evaluation.event_coco_metric import find_metric
 from etram_mmdet.events.written import write_json
 
 RUN_FILE = "run.json"
@@ -25,7 +25,7 @@ def run_record(runner: Runner) -> dict:
     cfg = runner.cfg
     batch, steps = cfg.train_dataloader.batch_size * get_world_size(), runner.train_loop.max_iters
     val = runner.val_loop if cfg.get("val_cfg") else None
-    metric = next((m for m in val.evaluator.metrics if isinstance(m, EventCocoMetric)), None) if val else None
+    metric = find_metric(val.evaluator) if val else None
     return dict(
         run=run_id(runner),
         steps=steps,

@@ -15,18 +15,17 @@ from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from etram_mmdet.benchmarks.machine import machine
-from etram_mmdet.benchmarks.model import random_clips, saved_bytes
+from etram_mmdet.benchmarks.model import BYTES_PER_PARAMETER, parameters, random_clips, saved_bytes
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
 from etram_mmdet.engine.config import config_differences
 from etram_mmdet.engine.known_keys import SHARED
 from etram_mmdet.engine.run_record import commit
-from etram_mmdet.evaluation.event_coco_metric import NOTHING_LEFT, EventCocoMetric
+from etram_mmdet.evaluation.event_coco_metric import NOTHING_LEFT, find_metric
 from etram_mmdet.evaluation.predictions import truth_of
 from etram_mmdet.events.errors import InputError
 from etram_mmdet.models.backbones.recurrent import RecurrentBackbone
 
 MOST_DIFFERENCES = 16
-BYTES_PER_PARAMETER = 16  # weight, gradient and AdamW's two moments in float32
 _MIB = 2**20
 _DECIDED_AT_START = ("work_dir", "launcher", "resume", "load_from", "model.backbone.in_channels", "model_wrapper_cfg")
 
@@ -95,7 +94,7 @@ def _protocols(cfg: Config, val: BaseLoop) -> list[str]:
     Raises ``InputError`` where that is all of the headline's boxes, or where ``save_best`` goes by another protocol:
     both would end the training at its first validation.
     """
-    metric = next((m for m in val.evaluator.metrics if isinstance(m, EventCocoMetric)), None)
+    metric = find_metric(val.evaluator)
     if metric is None:
         return [", ".join(type(m).__name__ for m in val.evaluator.metrics)]
     names = [protocol.name for protocol in metric.protocols]
@@ -173,7 +172,7 @@ def _memory(runner: Runner, model: nn.Module, dataset: ETraMDataset) -> str:
             kept = saved_bytes(copy.deepcopy(model), one_lane)
     except torch.OutOfMemoryError:
         return "not even one lane fits beside a copy of the model; training itself needs no copy"
-    weights = BYTES_PER_PARAMETER * sum(p.numel() for p in model.parameters())
+    weights = BYTES_PER_PARAMETER * parameters(model)
     total = weights + lanes * kept
     return (
         f"about {total / _MIB:,.0f} MiB: {weights / _MIB:,.0f} for weights, gradients and AdamW, {kept / _MIB:,.0f} "

@@ -15,6 +15,8 @@ from etram_mmdet.events.errors import InputError
 
 from .frames import Frame
 
+SCORE_THR = 0.3  # where nothing has been tuned
+
 
 @dataclass(frozen=True, eq=False)
 class OperatingPoints:

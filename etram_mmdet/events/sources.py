@@ -95,11 +95,12 @@ def _pair(split: str, event_folders: list[Path], label_folders: list[Path]) -> t
 def _by_name(paths: Iterable[Path]) -> dict[str, list[Path]]:
     files = defaultdict(list)
     for path in sorted(paths):
-        files[_name_of(path)].append(path)
+        files[name_of(path)].append(path)
     return files
 
 
-def _name_of(path: Path) -> str:
+def name_of(path: Path) -> str:
+    """What recordings and their labels are called in data sets."""
     return path.stem.removesuffix("_td").removesuffix("_bbox")
 
 

@@ -27,12 +27,15 @@ def detection_film(
 
     All are enlarged by the whole factor that brings them closest to `WANTED_WIDTH_PX`.
     """
+    entries = _entries(classes, palette, with_truth)
+    foot = paper(0, 0)
     for off_on, frame in frames:
         scale = max(1, round(WANTED_WIDTH_PX / off_on.shape[2]))
         image = draw_frame(off_on, frame, classes, palette, scale, min_score)
         head = paper(STRIP_PX, image.shape[1])
         draw_text(head, f"{frame.recording}   t = {frame.t_us / 1e6:.2f} s", GAP_PX, STRIP_PX - 8, INK)
-        foot = legend(_entries(classes, palette, with_truth), image.shape[1])
+        if foot.shape[1] != image.shape[1]:
+            foot = legend(entries, image.shape[1])
         yield np.vstack([head, image, foot])
 
 

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from etram_mmdet.evaluation.curves import (
+    IOU_THR,
     THRESHOLDS,
     Counts,
     best_common_threshold,
@@ -44,7 +45,7 @@ def draw_evaluation(
     frames: Sequence[Frame], classes: Sequence[str], palette: Sequence[Colour], heading: str, path: Path
 ) -> float:
     """Write the page; returns the score threshold of its confusions and sizes, the best common one by F1."""
-    matches = match(frames)
+    matches = match(frames, [IOU_THR])
     counts, curves = (class_counts(matches, len(classes), t) for t in (THRESHOLDS, CURVE_THRESHOLDS))
     score_thr = best_common_threshold(counts)
     with_boxes = [
@@ -59,7 +60,7 @@ def draw_evaluation(
         _draw_f1(f1, with_boxes, score_thr)
         _draw_confusions(confusions, confusion_matrix(frames, len(classes), score_thr), classes)
         _draw_sizes(sizes, matches, score_thr)
-        figure.suptitle(heading, x=0.012, y=0.988, ha="left", fontsize=12, color=MUTED)
+        figure.suptitle(heading, x=0.012, y=0.99, ha="left", fontsize=10.5, color=MUTED, wrap=True)
         lines = [Line2D([], [], color=c.colour, lw=3, label=f"{c.name} {c.counts.boxes}") for c in with_boxes]
         where = dict(loc="upper left", bbox_to_anchor=(0.006, 0.972), ncols=8, handlelength=1.2, columnspacing=1.4)
         figure.legend(handles=lines, labelcolor=INK, **where)

@@ -19,7 +19,7 @@ FRAMES_PER_S = 10  # half the speed of RVT's windows: slow enough to see clips b
 def write_mp4(images: Iterable[np.ndarray], path: Path, fps: float = FRAMES_PER_S) -> str:
     """Write (H, W, 3) RGB images of one size, one per frame, to ``path``; returns the name of the codec.
 
-    Odd sides grow by a pixel, since H.264 takes even ones. Raises ``InputError`` where ``path`` cannot be written, or
+    Odd sides grow by a pixel, since H.264 takes even ones; MPEG-4 wants a rate of few digits. Raises ``InputError`` where ``path`` cannot be written, or
     where there is no image.
     """
     images = map(_even, images)
@@ -30,7 +30,7 @@ def write_mp4(images: Iterable[np.ndarray], path: Path, fps: float = FRAMES_PER_
         ("H.264", _write_h264) if has_h264() else ("mp4v; pip install imageio-ffmpeg gives H.264", _write_mpeg4)
     )
     with written_aside(path) as aside:
-        write(chain([first], images), aside, (first.shape[1], first.shape[0]), fps)
+        write(chain([first], images), aside, (first.shape[1], first.shape[0]), round(fps, 2))
     return codec
 
 

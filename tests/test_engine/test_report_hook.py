@@ -10,6 +10,7 @@ import cv2
 import pytest
 
 from etram_mmdet.engine.report_hook import EvaluationReportHook
+from etram_mmdet.evaluation import EventCocoMetric
 from tests.test_tools.cli import run
 
 
@@ -39,8 +40,8 @@ def test_a_failing_picture_costs_a_warning(monkeypatch, caplog, tmp_path):
 
     hook, logger = EvaluationReportHook(), logging.getLogger("report")
     monkeypatch.setattr(hook, "_write", fail)
-    metric = SimpleNamespace(headline=object())
-    monkeypatch.setattr("etram_mmdet.engine.report_hook.EventCocoMetric", SimpleNamespace)
+    metric = EventCocoMetric()
+    metric.headline = object()
     runner = SimpleNamespace(
         logger=logger,
         iter=7,
