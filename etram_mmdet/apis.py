@@ -65,6 +65,7 @@ def init_detector(
         fill_in_channels(cfg)
     else:
         cfg = config_for_checkpoint(config_or_checkpoint if is_config else None, weights, None)
+    place = _usable(device or get_device())
     init_default_scope(cfg.get("default_scope", "mmdet"))
     model = MODELS.build(cfg.model)
     if weights is not None:
@@ -72,7 +73,15 @@ def init_detector(
         check_checkpoint_classes(content, cfg, str(weights))
         load_strictly(model, content["state_dict"], str(weights))
     model.cfg, model.dataset_meta = cfg, metainfo_of(cfg)
-    return model.to(device or get_device()).eval()
+    return model.to(place).eval()
+
+
+def _usable(device: str) -> str:
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch has either, by what is missing
+        raise InputError(f"device {device!r} cannot be used here ({str(error).splitlines()[0]}); try cpu") from error
+    return device
 
 
 class EventInferencer:
@@ -155,9 +164,20 @@ class EventInferencer:
             return OperatingPoints.common(self.classes, score_thr)
         tuned = (self.model.cfg.model.get("test_cfg") or {}).get("operating_points")
         if path is not None:
-            tuned = load_config(path).get("operating_points")
-            if tuned is None:
-                raise InputError(f"{path}: defines no operating_points; tools/tune_thresholds.py writes such a file")
+            tuned = load_operating_points(path)
         if tuned is None:
             return OperatingPoints.common(self.classes, SCORE_THR)
         return OperatingPoints.from_config(dict(tuned), self.classes)
+
+
+def load_operating_points(path: str | Path) -> dict:
+    """What a file of ``tools/tune_thresholds.py`` defines; raises ``InputError`` where it is no such file."""
+    try:
+        tuned = load_config(path).get("operating_points")
+    except (OSError, SyntaxError, ValueError, NameError, TypeError) as error:  # InputError is a ValueError
+        raise InputError(
+            f"{path}: not a file of operating points ({error}); tools/tune_thresholds.py writes it"
+        ) from error
+    if not isinstance(tuned, dict):
+        raise InputError(f"{path}: defines no operating_points; tools/tune_thresholds.py writes such a file")
+    return tuned

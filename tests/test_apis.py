@@ -90,7 +90,7 @@ def test_thresholds(checkpoint, recording, tmp_path):
     assert EventInferencer(model).operating_points.score_thr == pytest.approx(np.full((8, 1), SCORE_THR))
     common = int(np.bincount(everything.labels).argmax())
     name = model.dataset_meta["classes"][common]
-    scores = {c: 0.0 if c == name else 2.0 for c in model.dataset_meta["classes"]}
+    scores = {c: 0.0 if c == name else 1.0 for c in model.dataset_meta["classes"]}
     (tmp_path / "points.py").write_text(f"operating_points = dict(score_thr={scores})")
     tuned = detect(operating_points=tmp_path / "points.py")
     assert set(tuned.names) == {name} and len(tuned.names) == (everything.labels == common).sum()
@@ -98,7 +98,7 @@ def test_thresholds(checkpoint, recording, tmp_path):
 
 def test_tuned_thresholds_travel_in_the_checkpoint_and_do_not_touch_evaluation(trained, sample, recording, tmp_path):
     """As docs/evaluation.md shows it; the page of numbers stays the same, and so does what they were made with."""
-    (tmp_path / "operating_points.py").write_text(f"operating_points = dict(score_thr={dict.fromkeys(ETRAM8, 2.0)})")
+    (tmp_path / "operating_points.py").write_text(f"operating_points = dict(score_thr={dict.fromkeys(ETRAM8, 1.0)})")
     (tmp_path / "tuned.py").write_text(
         f"_base_ = [{str(ROOT / CONFIG)!r}, 'operating_points.py']\n"
         "model = dict(test_cfg=dict(operating_points=_base_.operating_points))\n"
@@ -124,12 +124,20 @@ def test_tuned_thresholds_travel_in_the_checkpoint_and_do_not_touch_evaluation(t
             "for the classes Car, Truck, but the model tells ped",
         ),
         ("operating_points = dict(scores=.3)", "holds scores; expected score_thr"),
+        ("operating_points = [.3]", "defines no operating_points"),
+        ("operating_points = (", "not a file of operating points"),
     ],
 )
 def test_thresholds_for_something_else(checkpoint, tmp_path, text, says):
     (tmp_path / "points.py").write_text(text)
     with pytest.raises(InputError, match=says):
         EventInferencer(checkpoint, device="cpu", operating_points=tmp_path / "points.py")
+
+
+def test_a_device_that_is_not_there(checkpoint):
+    for device in ("nowhere", "cuda:99"):
+        with pytest.raises(InputError, match=f"device '{device}' cannot be used here"):
+            init_detector(checkpoint, device=device)
 
 
 def test_init_detector_takes_configs_and_checkpoints(checkpoint):

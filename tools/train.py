@@ -45,7 +45,7 @@ def dry_run(cfg: Config) -> None:
         cfg.load_from = latest_checkpoint(cfg.work_dir)
     with TemporaryDirectory() as folder:
         cfg.work_dir = folder
-        cfg.train_cfg = dict(type="DryRunLoop", max_iters=cfg.train_cfg.max_iters)
+        cfg.train_cfg.type = "DryRunLoop"
         StreamRunner.from_cfg(cfg).train()
 
 

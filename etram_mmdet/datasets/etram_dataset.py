@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from etram_mmdet.datasets.box_statistics import BoxStatistics
 from etram_mmdet.datasets.clips import ClipRequest, Segment, evaluation_segment, single_clips, training_segments
 from etram_mmdet.datasets.sequence import FolderSequence, Sequence
-from etram_mmdet.events.class_sets import ClassSet, get_class_set
+from etram_mmdet.events.class_sets import ClassSet, complete_metainfo, get_class_set
 from etram_mmdet.events.errors import InputError
 from etram_mmdet.events.settings import Settings
 
@@ -53,7 +53,7 @@ class ETraMDataset(Dataset):
         self.folder, self.split, self.clip_length = Path(data_root) / split, split, clip_length
         self.representation, self.window_us = dict(representation or Settings().representation), window_us
         classes = get_class_set(class_set)
-        self.metainfo = {**classes.metainfo, **(metainfo or {})}
+        self.metainfo = complete_metainfo(classes, metainfo)
         sequences = self.load_sequences(Path(data_root), classes)
         self.sequences = [s for s in sequences if len(s.labelled)]
         unlabelled = [s.name for s in sequences if not len(s.labelled)]

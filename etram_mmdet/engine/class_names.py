@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from etram_mmdet.engine.checkpoint import CONFIG_KEY, stored_config
-from etram_mmdet.events.class_sets import get_class_set
+from etram_mmdet.events.class_sets import complete_metainfo, get_class_set
 from etram_mmdet.events.errors import InputError
 
 
@@ -18,7 +18,7 @@ def dataset_config(cfg: Mapping) -> Mapping:
 def metainfo_of(cfg: Mapping) -> dict:
     """Names and colours: those of ``class_set`` unless ``metainfo`` says others."""
     data = dataset_config(cfg)
-    return {**get_class_set(data.get("class_set", "etram8")).metainfo, **(data.get("metainfo") or {})}
+    return complete_metainfo(get_class_set(data.get("class_set", "etram8")), data.get("metainfo"))
 
 
 def check_checkpoint_classes(checkpoint: dict, cfg: Mapping, path: str) -> None:

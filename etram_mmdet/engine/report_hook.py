@@ -22,7 +22,6 @@ from etram_mmdet.evaluation.results_csv import evaluations
 from etram_mmdet.events.representations import build_representation
 from etram_mmdet.events.written import write_json
 from etram_mmdet.visualization.detection_film import detection_film
-from etram_mmdet.visualization.draw import colours
 from etram_mmdet.visualization.evaluation_page import draw_evaluation
 from etram_mmdet.visualization.training_curves import draw_training
 from etram_mmdet.visualization.video import FRAMES_PER_S, write_mp4
@@ -68,7 +67,7 @@ class EvaluationReportHook(Hook):
         folder = Path(runner.work_dir)
         heading = f"{folder.resolve().name}, {dataset.split} at step {step}   {headline.protocol}"
         write_json(folder / f"{stem}.json", dict(protocol=str(headline.protocol), **as_dict(headline.breakdown)))
-        palette = colours(dataset.metainfo["palette"], len(headline.classes))
+        palette = dataset.metainfo["palette"][: len(headline.classes)]  # a single one where classes do not matter
         score_thr = draw_evaluation(headline.frames, headline.classes, palette, heading, folder / f"{stem}.png")
         written = [f"{stem}.json", f"{stem}.png"]
         if runner._train_loop is not None:

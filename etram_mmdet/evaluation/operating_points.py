@@ -44,16 +44,20 @@ class OperatingPoints:
                 f"operating_points: holds {', '.join(sorted(config)) or 'nothing'}; expected score_thr and possibly "
                 "nms_iou and sides_px, as tools/tune_thresholds.py writes them"
             )
-        sides_px = tuple(config.get("sides_px", ()))
+        sides_px = _borders(config.get("sides_px", ()))
         columns = [_by_class(config, "score_thr", classes), _by_class(config, "nms_iou", classes, default=1.0)]
         try:
             rows = [np.broadcast_to(np.asarray(row, np.float64), len(sides_px) + 1) for row in columns[0]]
-            return cls(tuple(classes), np.stack(rows), np.array(columns[1], np.float64), sides_px)
+            score_thr, nms_iou = np.stack(rows), np.array(columns[1], np.float64)
         except (ValueError, TypeError) as error:
             raise InputError(
                 f"operating_points: score_thr has to hold a number per class, or {len(sides_px) + 1} of them for "
                 f"sides_px={list(sides_px)} ({error}); make them anew with tools/tune_thresholds.py"
             ) from error
+        for name, values in (("score_thr", score_thr), ("nms_iou", nms_iou)):
+            if not ((values >= 0) & (values <= 1)).all():
+                raise InputError(f"operating_points.{name}: {values.tolist()}, expected numbers from 0 to 1")
+        return cls(tuple(classes), score_thr, nms_iou, sides_px)
 
     def as_config(self) -> dict:
         """What :meth:`from_config` takes."""
@@ -113,6 +117,13 @@ def nms(bboxes_xyxy, labels, iou_thr):
             kept[count] = i
             count += 1
     return kept[:count]
+
+
+def _borders(sides_px: object) -> tuple[float, ...]:
+    borders = tuple(sides_px) if isinstance(sides_px, list | tuple) else (None,)
+    if not all(isinstance(b, int | float) for b in borders) or list(borders) != sorted(set(borders)):
+        raise InputError(f"operating_points.sides_px: {sides_px}, expected ascending sides in sensor pixels")
+    return borders
 
 
 def _by_class(config: dict, key: str, classes: Sequence[str], default: float | None = None) -> list:

@@ -62,6 +62,13 @@ CLASS_SETS = {
 }
 
 
+def complete_metainfo(class_set: ClassSet, metainfo: dict | None) -> dict:
+    """A class set's names and colours with what ``metainfo`` overrides; a palette that is too short begins anew."""
+    merged = {**class_set.metainfo, **(metainfo or {})}
+    palette = tuple(merged["palette"])
+    return merged | dict(palette=tuple(palette[k % len(palette)] for k in range(len(merged["classes"]))))
+
+
 def get_class_set(name: str) -> ClassSet:
     """Look a class set up by name; raises ``InputError`` naming the known ones."""
     if name not in CLASS_SETS:

@@ -23,11 +23,6 @@ FONT, FONT_SCALE, TEXT_HEIGHT_PX = cv2.FONT_HERSHEY_SIMPLEX, 0.42, 10
 DASH_PX = 5
 
 
-def colours(palette: Sequence[Colour], num_classes: int) -> list[Colour]:
-    """One for each class; a palette that is too short begins anew."""
-    return [tuple(palette[k % len(palette)]) for k in range(num_classes)]
-
-
 def events_to_rgb(off_on: np.ndarray) -> np.ndarray:
     """Colour each pixel by the polarity of its events, more strongly the more there are.
 

@@ -50,7 +50,7 @@ def draw_evaluation(
     score_thr = best_common_threshold(counts)
     with_boxes = [
         _Class(name, tuple(value / 255 for value in rgb), *of_class)
-        for name, rgb, *of_class in zip(classes, palette, counts, curves, strict=False)
+        for name, rgb, *of_class in zip(classes, palette, counts, curves, strict=True)
         if of_class[0].boxes
     ]
     with rc_context(STYLE):

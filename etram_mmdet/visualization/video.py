@@ -19,8 +19,8 @@ FRAMES_PER_S = 10  # half the speed of RVT's windows: slow enough to see clips b
 def write_mp4(images: Iterable[np.ndarray], path: Path, fps: float = FRAMES_PER_S) -> str:
     """Write (H, W, 3) RGB images of one size, one per frame, to ``path``; returns the name of the codec.
 
-    Odd sides grow by a pixel, since H.264 takes even ones; MPEG-4 wants a rate of few digits. Raises ``InputError`` where ``path`` cannot be written, or
-    where there is no image.
+    Odd sides grow by a pixel, since H.264 takes even ones; MPEG-4 wants a rate of few digits. Raises ``InputError``
+    where ``path`` cannot be written, or where there is no image.
     """
     images = map(_even, images)
     first = next(images, None)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 
 import pytest
+from mmengine.config import Config
 
 from etram_mmdet.datasets.box_statistics import BoxStatistics
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
 from etram_mmdet.engine.config import load_config
 from etram_mmdet.engine.run_summary import _data, _unlearnt, differences_to_parent
 from tests.paths import ROOT
-from tests.test_tools.cli import CONFIG, SMALL, run
+from tests.test_tools.cli import ALL_BOXES, CONFIG, SMALL, run
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +85,9 @@ def test_memory_grows_with_lanes(sample):
         (("model.backbone.partition_size=(5,7)", "model.data_preprocessor.size_divisor=[2,2]"), "size_divisor"),
         (("model.bbox_head.strides=[8,16,32]",), "bbox_head.strides=[8, 16, 32] in the config contradicts [2, 4, 8]"),
         (("class_set=etram3",), "not in class_set 'etram3'"),
+        (("val_evaluator.protocols=(prophesee_gen1,coco)",), "no ground-truth box is left to the headline"),
+        (("val_evaluator.protocols=(etram_paper,)",), "save_best=coco/AP, but validation evaluates etram_paper"),
+        (("val_dataloader.dataset.class_set=cls8_sample",), "give all data sets of a config one class_set"),
         (("train_dataloader.batch_size=0",), "batch_size=0, expected at least 1"),
     ],
 )
@@ -124,3 +128,19 @@ def test_misspelt_keys_end_a_run_before_it_begins(tmp_path):
     )
     output = run("tools/train.py", tmp_path / "mine.py", ok=False)
     assert f"{tmp_path / 'mine.py'}: unknown keys" in output and "val_dataloder: did you mean val_dataloader?" in output
+
+
+def test_a_resumed_training_can_be_tried(trained, sample):
+    """The checkpoint is looked for where the training left it, and nothing there changes."""
+    folder, before = trained[0], sorted(p.name for p in trained[0].iterdir())
+    options = ["--cfg-options", f"data_root={sample}/", *SMALL, ALL_BOXES]
+    output = run("tools/train.py", CONFIG, "--dry-run", "--resume", "--work-dir", folder, *options)
+    assert "dry run: " in output and f"Loaded {folder / 'iter_4.pth'}" in output
+    assert sorted(p.name for p in folder.iterdir()) == before
+
+
+def test_configs_of_mmdet_have_parents_too(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "_base_ = 'mmdet::_base_/models/retinanet_r50_fpn.py'\nmodel = dict(neck=dict(num_outs=6))"
+    )
+    assert "model.neck.num_outs: 5, now 6" in differences_to_parent(Config.fromfile(tmp_path / "mine.py"))

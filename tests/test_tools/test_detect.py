@@ -24,6 +24,7 @@ def test_json_and_csv_say_the_same(words, tmp_path):
     assert "0.5 s of val_day_0000_td.h5" in output
     run(*words, "--out", tmp_path / "d.csv", *options)
     frames = load_predictions(tmp_path / "d.json").frames
+    assert {f.recording for f in frames} == {"val_day_0000"}  # as data sets call it
     assert len(frames) == 10 and frames[0].hw == (64, 96) and frames[0].scale == 1
     with open(tmp_path / "d.csv", newline="") as file:
         rows = list(csv.DictReader(file))

@@ -40,7 +40,7 @@ def test_page_of_little(frames, tmp_path):
 
 
 def test_page_of_a_class_agnostic_headline(tmp_path):
-    draw_evaluation([frame([square(20)], [square(20)])], ("any class",), PALETTE, "x", tmp_path / "page.png")
+    draw_evaluation([frame([square(20)], [square(20)])], ("any class",), PALETTE[:1], "x", tmp_path / "page.png")
     assert evaluation_page.SIDE_EDGES_PX[0] == 2 and (tmp_path / "page.png").is_file()
 
 

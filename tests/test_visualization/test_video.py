@@ -42,6 +42,12 @@ def test_film_holds_its_pictures_in_even_size(tmp_path, codec):
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["film.mp4"]
 
 
+def test_a_rate_with_many_digits(tmp_path, codec):
+    """Windows of 15 ms; MPEG-4 takes no finer fractions of a second."""
+    video.write_mp4(images(), tmp_path / "film.mp4", 1e6 / 15_000)
+    assert read(tmp_path / "film.mp4")[0] == pytest.approx(66.67, abs=0.01)
+
+
 def test_film_that_breaks_off_leaves_what_was_there(tmp_path, codec):
     def broken():
         yield from images()
