@@ -230,3 +230,11 @@ def test_class_counts_must_agree(sample):
     model = SimpleNamespace(bbox_head=SimpleNamespace(num_classes=8))
     with pytest.raises(InputError, match="num_classes=8, but d has 2 classes: a, b"):
         check_classes(model, dataset)
+
+
+def test_a_warm_up_of_one_step_is_refused():
+    """Two hundred steps at half a percent would end in a division by zero."""
+    cfg = load_config(ROOT / "configs" / "baseline.py", {"train_cfg.max_iters": 200})
+    with pytest.raises(InputError, match=r"pct_start=0.005 of 200 steps is a warm-up of a single step.*max_iters=201"):
+        resolve(cfg, "cpu")
+    resolve(load_config(ROOT / "configs" / "baseline.py", {"train_cfg.max_iters": 201}), "cpu")

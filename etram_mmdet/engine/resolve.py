@@ -67,10 +67,20 @@ def _learning_rate(cfg: Config) -> str:
             if scheduler.get("eta_max") is None:
                 scheduler["eta_max"] = optimizer.lr
             scheduler.setdefault("total_steps", cfg.train_cfg.max_iters)
+            _check_warm_up(scheduler["total_steps"], scheduler.get("pct_start", 0.3))
     return (
         f"learning rate {optimizer.lr:.3g} for batch size {batch} (rule: {cfg.base_lr:g} * sqrt(batch / "
         f"{scale.base_batch_size}) = {lr:.3g})"
     )
+
+
+def _check_warm_up(steps: int, share: float) -> None:
+    """OneCycleLR divides by the length of the warm-up, which it counts one step short."""
+    if math.isclose(steps * share, 1):
+        raise InputError(
+            f"param_scheduler: pct_start={share} of {steps} steps is a warm-up of a single step, which OneCycleLR "
+            f"cannot do; take train_cfg.max_iters={steps + 1}"
+        )
 
 
 def _without_gpu(cfg: Config) -> list[str]:

@@ -123,9 +123,13 @@ def _draw_sizes(ax: Axes, matches: Matches, score_thr: float) -> None:
     ax.set(xlim=(used[0] - 0.7, used[-1] + 0.7), xlabel="side in sensor pixels (root of the area)", ylabel="boxes")
     recall = ax.twinx()
     recall.spines[["top", "left"]].set_visible(False)
-    for values, style, text in ((found_at_all, "--", "recall of all"), (found, "-", f"recall from {score_thr:.2f}")):
+    for values, style, text in (
+        (found_at_all, "--", "recall of all detections"),
+        (found, "-", f"from {score_thr:.2f} on"),
+    ):
         rate = values[used] / boxes[used]
-        recall.plot(used, rate, style, color=ACCENT, marker="o", ms=4, label=f"{text} detections")
+        recall.plot(used, rate, style, color=ACCENT, marker="o", ms=4, label=text)
     recall.set(ylim=(0, 1.02), ylabel="recall")
     handles = [*ax.get_legend_handles_labels()[0], *recall.get_legend_handles_labels()[0]]
-    recall.legend(handles=handles, loc="upper left", labelcolor=INK, fontsize=9)
+    above = dict(loc="lower left", bbox_to_anchor=(-0.01, 0.985), ncols=3, columnspacing=1.2, handlelength=1.4)
+    recall.legend(handles=handles, labelcolor=INK, fontsize=9, **above)

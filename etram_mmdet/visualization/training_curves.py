@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from etram_mmdet.events.written import written_aside
 from etram_mmdet.inspection.style import ACCENT, INK, PAPER, STYLE, title
@@ -53,9 +54,10 @@ def _draw_ap(ax: Axes, rows: Sequence[dict[str, str]], protocol: str) -> None:
     ax.fill_between(steps, columns["AP_low"], columns["AP_high"], color=ACCENT, alpha=0.15, lw=0)
     for key, colour in _AP_LINES:
         if not np.isnan(columns[key]).all():
-            ax.plot(steps, columns[key], "o-", color=colour, lw=2, ms=5, label=f"{key}, now {columns[key][-1]:.4f}")
+            ax.plot(steps, columns[key], "o-", color=colour, lw=2, ms=5, label=f"{key} {columns[key][-1]:.4f}")
     ax.set(xlabel="step (band: 95 % of resamples of the recordings)", ylim=(0, None))
     ax.grid()
+    ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     ax.legend(ncols=3, **_LEGEND)
 
 

@@ -85,7 +85,7 @@ def test_memory_grows_with_lanes(sample):
         (("model.backbone.partition_size=(5,7)", "model.data_preprocessor.size_divisor=[2,2]"), "size_divisor"),
         (("model.bbox_head.strides=[8,16,32]",), "bbox_head.strides=[8, 16, 32] in the config contradicts [2, 4, 8]"),
         (("class_set=etram3",), "not in class_set 'etram3'"),
-        (("val_evaluator.protocols=(prophesee_gen1,coco)",), "no ground-truth box is left to the headline"),
+        (("val_evaluator.protocols=(prophesee,coco)",), "no ground-truth box is left to the headline"),
         (("val_evaluator.protocols=(etram_paper,)",), "save_best=coco/AP, but validation evaluates etram_paper"),
         (("val_dataloader.dataset.class_set=cls8_sample",), "give all data sets of a config one class_set"),
         (("train_dataloader.batch_size=0",), "batch_size=0, expected at least 1"),
