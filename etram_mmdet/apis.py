@@ -89,7 +89,8 @@ class EventInferencer:
 
     ``model``: a detector of :func:`init_detector`, or what that takes. Boxes from ``score_thr`` on are told; where it
     is left out, the ``operating_points`` (a file that ``tools/tune_thresholds.py`` wrote) or those of the model's
-    ``test_cfg`` decide, else `SCORE_THR`.
+    ``test_cfg`` decide, else `SCORE_THR`. Windows end ``step_us`` apart, as the frames of training do: by default 50 ms
+    or the window where that is shorter. With labels at 30 or 60 Hz RVT's rule steps 50 ms whatever the window.
 
         inferencer = EventInferencer("work_dirs/demo/iter_850.pth")
         for t_us, boxes in inferencer.stream("recording.h5"):
@@ -105,6 +106,7 @@ class EventInferencer:
         device: str | None = None,
         score_thr: float | None = None,
         operating_points: str | Path | None = None,
+        step_us: int | None = None,
     ) -> None:
         self.model = model if isinstance(model, nn.Module) else init_detector(model, device)
         self.classes = tuple(self.model.dataset_meta["classes"])
@@ -112,7 +114,7 @@ class EventInferencer:
         self.window_us = data.get("window_us", defaults.window_us)
         self._representation = dict(data.get("representation") or defaults.representation)
         self._scale = self.representation(2, 2).scale
-        self.step_us = min(STEP_US, self.window_us)  # as the frames that it was trained on follow each other
+        self.step_us = step_us or min(STEP_US, self.window_us)
         self.operating_points = self._operating_points(score_thr, operating_points)
         self._states: tuple | None = None
 

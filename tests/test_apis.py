@@ -69,6 +69,8 @@ def test_windows_follow_each_other(checkpoint, recording):
     inferencer = EventInferencer(checkpoint, device="cpu")
     times = [t_us for t_us, _ in inferencer.stream(recording, start_us=100_000, stop_us=400_000)]
     assert times == list(range(150_000, 400_001, 50_000))
+    fine = EventInferencer(inferencer.model, step_us=20_000)
+    assert [t for t, _ in fine.stream(recording, 100_000, 160_000)] == [120_000, 140_000, 160_000]
     with open_recording(recording) as opened:
         assert [t for t, _ in inferencer.stream(opened, 100_000, 400_000)] == times
         everything = [t for t, _ in inferencer.stream(opened)]

@@ -35,10 +35,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--operating-points", type=Path, help="file that tools/tune_thresholds.py wrote")
     parser.add_argument("--start-s", type=float, help="seconds after the first event at which to begin")
     parser.add_argument("--duration-s", type=float, help="seconds to look at; default: to the end")
+    parser.add_argument("--step-ms", type=float, help="between windows; default: 50 or the window, if shorter")
     parser.add_argument("--sensor", nargs=2, type=int, metavar=("WIDTH", "HEIGHT"), help="where the file does not say")
     args = parser.parse_args()
     if args.checkpoint.suffix == ".py":
         parser.error(f"{args.checkpoint} is a config, without weights; name a checkpoint, which carries its config")
+    if args.step_ms is not None and args.step_ms <= 0:
+        parser.error(f"--step-ms {args.step_ms}: expected more than 0")
     if args.out.suffix not in WRITERS:
         parser.error(f"--out {args.out}: expected a name that ends in one of {', '.join(WRITERS)}")
     return args
@@ -84,7 +87,8 @@ def frame_of(window: Window, recording: Recording, scale: int, hw: tuple[int, in
 def main() -> None:
     args = parse_args()
     with sentences():
-        inferencer = EventInferencer(args.checkpoint, args.device, args.score_thr, args.operating_points)
+        step_us = args.step_ms and round(args.step_ms * 1000)
+        inferencer = EventInferencer(args.checkpoint, args.device, args.score_thr, args.operating_points, step_us)
         with open_recording(args.recording, args.sensor and tuple(args.sensor)) as recording:
             start_us = recording.t_first_us + round((args.start_s or 0) * 1e6)
             stop_us = recording.t_last_us
