@@ -10,9 +10,10 @@ import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
 
-from etram_mmdet.benchmarks.model import build_model, random_clips, streaming_functions
+from etram_mmdet.benchmarks.model import build_model, random_clips
 from etram_mmdet.engine.config import load_config
 from etram_mmdet.engine.fitting_batch import advice_when_out_of_memory
+from etram_mmdet.models.streamer import Streamer
 from tests.conftest import ROOT
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")]
@@ -40,12 +41,11 @@ def exact_products():
 @torch.no_grad()
 def stream(model, compiled=False, windows=4):
     """The head's maps of the last of some windows."""
-    backbone, maps = streaming_functions(model.eval(), compiled)
-    states = None
+    streamer, states = Streamer(model, compiled=compiled), None
     for index in range(windows):
-        frames = model.data_preprocessor(random_clips(model, 1, 1, HW, label_every=1, seed=index))["inputs"]
-        features, states = backbone(frames, states)
-        result = [level.float().cpu() for kind in maps(features) for level in kind]
+        (clip,) = random_clips(model, 1, 1, HW, label_every=1, seed=index)["inputs"]
+        maps, states = streamer.network(streamer.pad(clip.to(streamer.device)), states)
+        result = [level.float().cpu() for kind in maps for level in kind]
     return result
 
 

@@ -14,7 +14,6 @@ from mmengine.config import DictAction
 
 from etram_mmdet.benchmarks.machine import machine
 from etram_mmdet.benchmarks.model import (
-    PRECISIONS,
     build_model,
     macs_per_window,
     parameters,
@@ -28,7 +27,7 @@ from etram_mmdet.engine.checkpoint import load_checkpoint_file
 from etram_mmdet.engine.config import load_config, sentences
 from etram_mmdet.engine.runner import load_strictly
 from etram_mmdet.events.written import write_json
-from etram_mmdet.models.fused import fused
+from etram_mmdet.models.streamer import PRECISIONS, Streamer
 
 
 def parse_args() -> argparse.Namespace:
@@ -58,8 +57,8 @@ def measure(args: argparse.Namespace) -> dict:
     if args.checkpoint:
         load_strictly(model, load_checkpoint_file(args.checkpoint)["state_dict"], args.checkpoint)
     dtype = PRECISIONS[args.precision]
-    network = fused(model, dtype) if args.fuse else model
-    streaming = time_streaming(network, hw, args.windows, warm_up=3, dtype=dtype, compiled=args.compile)
+    streamer = Streamer(model, args.precision, args.fuse, args.compile)
+    streaming = time_streaming(streamer, hw, args.windows, warm_up=3)
     result = dict(
         config=args.config,
         machine=machine(device),
@@ -73,13 +72,13 @@ def measure(args: argparse.Namespace) -> dict:
     )
     if args.steps:
         data = random_clips(model, batch, clip, hw)
-        with torch.autocast(device.type, dtype, enabled=dtype is not None):
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             result |= dict(batch=batch, clip=clip, saved_bytes=saved_bytes(model, data))
         result["training_ms"] = time_training(cfg, model, data, args.steps, warm_up=1).milliseconds()["step"]
         if device.type == "cuda":
             result["peak_bytes"] = torch.cuda.max_memory_allocated(device)
     if args.sweep:
-        with torch.autocast(device.type, dtype, enabled=dtype is not None):
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             result["sweep"] = sweep(cfg, model, clip, hw, args.sweep)
     return result
 

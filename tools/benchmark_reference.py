@@ -14,11 +14,11 @@ from mmengine.config import DictAction
 
 from etram_mmdet.benchmarks import against_reference as against
 from etram_mmdet.benchmarks.machine import machine
-from etram_mmdet.benchmarks.model import PRECISIONS, build_model
+from etram_mmdet.benchmarks.model import build_model
 from etram_mmdet.benchmarks.reference import Reference
 from etram_mmdet.engine.config import load_config, sentences
 from etram_mmdet.events.written import write_json
-from etram_mmdet.models.fused import fused
+from etram_mmdet.models.streamer import PRECISIONS, Streamer
 
 PARTS = ("streaming", "training", "memory", "evaluation")
 
@@ -46,10 +46,10 @@ def parse_args() -> argparse.Namespace:
 def measure(args: argparse.Namespace) -> dict:
     cfg, device, hw = load_config(args.config, args.cfg_options), torch.device(args.device), tuple(args.frame)
     model = build_model(cfg, device)
-    reference, dtype = Reference(args.rvt, model), PRECISIONS[args.precision]
-    network = fused(model, dtype) if args.fuse else model
+    reference = Reference(args.rvt, model)
+    streamer = Streamer(model, args.precision, args.fuse, args.compile)
     parts = dict(
-        streaming=lambda: against.streaming(network, reference, hw, args.windows, dtype, args.compile),
+        streaming=lambda: against.streaming(streamer, reference, hw, args.windows),
         memory=lambda: against.memory(model, reference, hw, args.batch, args.clip),
         evaluation=lambda: against.evaluation(args.frames, 100, rounds=2),
         training=lambda: against.training(cfg, model, reference, hw, args.batch, args.clip, args.steps),

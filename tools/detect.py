@@ -21,6 +21,7 @@ from etram_mmdet.evaluation.predictions import save_predictions
 from etram_mmdet.events.formats import Recording, open_recording
 from etram_mmdet.events.sources import name_of
 from etram_mmdet.events.written import written_aside
+from etram_mmdet.models.streamer import PRECISIONS
 from etram_mmdet.visualization.detection_film import detection_film
 from etram_mmdet.visualization.video import write_mp4
 
@@ -36,6 +37,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--start-s", type=float, help="seconds after the first event at which to begin")
     parser.add_argument("--duration-s", type=float, help="seconds to look at; default: to the end")
     parser.add_argument("--step-ms", type=float, help="between windows; default: 50 or the window, if shorter")
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="lower ones need a processor for it")
+    parser.add_argument("--fuse", action="store_true", help="fold norms and biases: faster, other rounding")
+    parser.add_argument("--compile", action="store_true", help="torch.compile: a minute first, then fastest")
     parser.add_argument("--sensor", nargs=2, type=int, metavar=("WIDTH", "HEIGHT"), help="where the file does not say")
     args = parser.parse_args()
     if args.checkpoint.suffix == ".py":
@@ -88,7 +92,10 @@ def main() -> None:
     args = parse_args()
     with sentences():
         step_us = args.step_ms and round(args.step_ms * 1000)
-        inferencer = EventInferencer(args.checkpoint, args.device, args.score_thr, args.operating_points, step_us)
+        fast = dict(precision=args.precision, fuse=args.fuse, compiled=args.compile)
+        inferencer = EventInferencer(
+            args.checkpoint, args.device, args.score_thr, args.operating_points, step_us, **fast
+        )
         with open_recording(args.recording, args.sensor and tuple(args.sensor)) as recording:
             start_us = recording.t_first_us + round((args.start_s or 0) * 1e6)
             stop_us = recording.t_last_us

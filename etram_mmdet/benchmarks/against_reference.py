@@ -11,39 +11,35 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from torch import Tensor, nn
 
-from etram_mmdet.benchmarks.model import random_clips, saved_bytes_of, streaming_functions
+from etram_mmdet.benchmarks.model import random_clips, saved_bytes_of
 from etram_mmdet.benchmarks.reference import Reference, targets_of
 from etram_mmdet.benchmarks.turns import compared, take_turns
 from etram_mmdet.evaluation.coco_protocol import coco_metrics
 from etram_mmdet.evaluation.frames import Frame
+from etram_mmdet.models.streamer import Streamer
 
 
-def streaming(
-    model: nn.Module, reference: Reference, hw: tuple[int, int], windows: int, dtype=None, compiled: bool = False
-) -> dict:
-    """One window at a time with the state carried, from bytes to maps or boxes, no NMS; ``dtype``, ``compiled``: ours.
+@torch.no_grad()
+def streaming(streamer: Streamer, reference: Reference, hw: tuple[int, int], windows: int) -> dict:
+    """One window at a time with the state carried, from bytes to maps or boxes, no NMS.
 
     ``difference``: the largest one of a class score in the last window.
     """
-    model.eval(), reference.model.eval()
-    device = next(model.parameters()).device.type
-    inputs = random_clips(model, 1, 1, hw, label_every=1)
-    backbone, maps = streaming_functions(model, compiled)
+    reference.model.eval()
+    device, detector = streamer.device, streamer.detector
+    data = random_clips(detector, 1, 1, hw, label_every=1)
     results, states = {}, {"ours": None, "reference": None}
 
     def ours() -> None:
-        with torch.autocast(device, dtype, enabled=dtype is not None):
-            frames = model.data_preprocessor(inputs)["inputs"]
-            features, states["ours"] = backbone(frames, states["ours"])
-            results["ours"] = maps(features)[0]
+        frames = data["inputs"][0].to(device)
+        results["ours"], states["ours"] = streamer.network(streamer.pad(frames), states["ours"])
 
     def theirs() -> None:
-        frame = _padded(model, inputs)[0]
+        frame = _padded(detector, data)[0]
         results["reference"], states["reference"] = reference.stream(frame, states["reference"])
 
-    with torch.no_grad():
-        seconds = take_turns(dict(reference=theirs, ours=ours), windows, warm_up=3, device=device)
-    scores = torch.cat([level.flatten(2) for level in results["ours"]], 2).transpose(1, 2).float().sigmoid()
+    seconds = take_turns(dict(reference=theirs, ours=ours), windows, warm_up=3, device=device.type)
+    scores = torch.cat([level.flatten(2) for level in results["ours"][0]], 2).transpose(1, 2).float().sigmoid()
     difference = float((scores - results["reference"][..., 5:]).abs().max())
     return compared(seconds) | dict(difference=difference)
 

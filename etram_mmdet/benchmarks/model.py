@@ -16,11 +16,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from etram_mmdet.benchmarks.clock import Clock
 from etram_mmdet.engine.resolve import resolve
+from etram_mmdet.models.streamer import Streamer
 
 EVENT_SHARE = 0.05  # of a frame's cells that hold a count; speed does not depend on it, post-processing on weights does
 BOXES_PER_FRAME = 8
 BYTES_PER_PARAMETER = 16  # weight, gradient and AdamW's two moments in float32
-PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def build_model(cfg: Config, device: torch.device) -> nn.Module:
@@ -60,48 +60,26 @@ def _track(
     return track
 
 
-def streaming_functions(model: nn.Module, compiled: bool) -> tuple[Callable, Callable]:
-    """(frames, states) -> (features of all frames, states), and features -> the head's maps.
-
-    Compiled for a GPU they replay CUDA graphs, which write an output to the same place each time: hence the copies.
-    """
-
-    def backbone(frames: Tensor, states: tuple | None) -> tuple[tuple[Tensor, ...], tuple]:
-        features, states = model.clip_features(frames, frames.new_ones(frames.shape[:2], dtype=torch.bool), states)
-        return features, tuple(tuple(rows.clone() for rows in state) for state in states) if compiled else states
-
-    def maps(features: tuple[Tensor, ...]) -> tuple:
-        return model.bbox_head(model.neck(features) if model.with_neck else features)
-
-    if not compiled:
-        return backbone, maps
-    mode = "reduce-overhead" if next(model.parameters()).is_cuda else None
-    return torch.compile(backbone, dynamic=False, mode=mode), torch.compile(maps, dynamic=False, mode=mode)
-
-
 @torch.no_grad()
-def time_streaming(
-    model: nn.Module, hw: tuple[int, int], windows: int, warm_up: int, dtype=None, compiled: bool = False
-) -> Clock:
-    """One lane, one window at a time, state carried; ``dtype`` for autocast, none for float32."""
-    model.eval()
-    device = next(model.parameters()).device
-    clock, states, head = Clock(device), None, model.bbox_head
-    backbone, network_maps = streaming_functions(model, compiled)
+def time_streaming(streamer: Streamer, hw: tuple[int, int], windows: int, warm_up: int) -> Clock:
+    """One stream, one window at a time, state carried. What is compiled is one part, else backbone and head are two."""
+    clock, states = Clock(streamer.device), None
     for index in range(-warm_up, windows):
-        data = random_clips(model, 1, 1, hw, label_every=1, seed=index % 7)
+        (clip,) = random_clips(streamer.detector, 1, 1, hw, label_every=1, seed=index % 7)["inputs"]
         if index == 0:
             clock.seconds.clear()
-        with torch.autocast(device.type, dtype, enabled=dtype is not None):
-            with clock.part("data"):
-                batch = model.data_preprocessor(data)
+        with clock.part("data"):
+            frames = clip.to(streamer.device)
+        if streamer.is_compiled:
+            with clock.part("network"):
+                maps, states = streamer.network(streamer.pad(frames), states)
+        else:
             with clock.part("backbone"):
-                features, states = backbone(batch["inputs"], states)
+                features, states = streamer.backbone(streamer.pad(frames), states)
             with clock.part("neck + head"):
-                maps = network_maps(features)
-            with clock.part("post-processing"):
-                metas = [frame.metainfo for track in batch["data_samples"] for frame in track]
-                head.predict_by_feat(*maps, batch_img_metas=metas, rescale=False)
+                maps = streamer.maps(features)
+        with clock.part("post-processing"):
+            streamer.boxes(maps, hw)
     clock.seconds["window"] = [sum(parts) for parts in zip(*clock.seconds.values(), strict=True)]
     return clock
 
@@ -154,11 +132,10 @@ def parameters(model: nn.Module) -> int:
 @torch.no_grad()
 def macs_per_window(model: nn.Module, hw: tuple[int, int]) -> int:
     """Multiply-accumulates of products and convolutions (attention included) of one window."""
-    model.eval()
-    batch = model.data_preprocessor(random_clips(model, 1, 1, hw, label_every=1))
+    (clip,) = random_clips(model, 1, 1, hw, label_every=1)["inputs"]
+    streamer = Streamer(model)
     with _plain_attention(), FlopCounterMode(display=False) as counter:
-        backbone, maps = streaming_functions(model, compiled=False)
-        maps(backbone(batch["inputs"], None)[0])
+        streamer.network(streamer.pad(clip.to(streamer.device)), None)
     return counter.get_total_flops() // 2
 
 

@@ -7,26 +7,29 @@ import copy
 import torch
 from mmcv.cnn.utils import fuse_conv_bn
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 
-def fused(model: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
+def fused(model: nn.Module, dtype: torch.dtype = torch.float32, linear: bool = True) -> nn.Module:
     """A copy in evaluation mode with BatchNorm folded into the convolutions before it, as mmdet's ``--fuse-conv-bn``.
 
-    On a CPU with oneDNN, unless autocast to ``dtype`` is wanted, linear layers of the backbone also add their bias, and
-    apply the GELU that follows, while the product is still in the cache; PyTorch's own go over the result for either.
+    Its weights are of ``dtype``; buffers, which may count classes, keep theirs. On a CPU with oneDNN, where ``linear``,
+    the backbone's linear layers also add their bias, and apply the GELU that follows, while the product is still in the
+    cache; PyTorch's own go over the result for either.
     """
-    model = fuse_conv_bn(copy.deepcopy(model).eval())
-    if dtype is not None:  # else autocast would convert all weights anew for every window
-        for layer in (m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)):
-            layer.to(dtype)
-    is_float32_on_cpu = dtype is None and next(model.parameters()).device.type == "cpu"
-    if is_float32_on_cpu and torch.backends.mkldnn.is_available():
+    model = fuse_conv_bn(copy.deepcopy(model).eval()).requires_grad_(False)
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+    for norm in (m for m in model.modules() if isinstance(m, _NormBase)):  # one that follows no convolution
+        norm.to(dtype)
+    is_on_cpu = next(model.parameters()).device.type == "cpu"
+    if linear and is_on_cpu and torch.backends.mkldnn.is_available():
         _fuse_linear_layers(model.backbone)
     return model
 
 
 class OneDNNLinear(nn.Module):
-    """Linear layer, with GELU where ``gelu``; inference in float32 only. The operator is torch.compile's own."""
+    """Linear layer, with GELU where ``gelu``; inference only. The operator is torch.compile's own."""
 
     def __init__(self, linear: nn.Linear, gelu: bool = False) -> None:
         super().__init__()

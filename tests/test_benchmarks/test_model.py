@@ -19,6 +19,7 @@ from etram_mmdet.benchmarks.model import (
 )
 from etram_mmdet.benchmarks.sweep import sweep
 from etram_mmdet.engine.config import load_config
+from etram_mmdet.models.streamer import Streamer
 from tests.conftest import ROOT
 from tests.test_tools.cli import run
 
@@ -84,7 +85,7 @@ def test_streaming_carries_the_state_and_adds_up(model, monkeypatch):
         return original(self, inputs, chosen, state)
 
     monkeypatch.setattr(type(model), "clip_features", spy)
-    clock = time_streaming(model, HW, windows=4, warm_up=2)
+    clock = time_streaming(Streamer(model), HW, windows=4, warm_up=2)
     assert states[0] is None and all(state is not None for state in states[1:]) and len(states) == 6
     parts = [clock.seconds[p] for p in ("data", "backbone", "neck + head", "post-processing")]
     assert clock.seconds["window"] == [pytest.approx(sum(times)) for times in zip(*parts, strict=True)]

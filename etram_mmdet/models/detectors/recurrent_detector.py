@@ -16,6 +16,7 @@ from etram_mmdet.models.detectors.fill_from_backbone import check_strides, fill_
 from etram_mmdet.models.detectors.micro_batches import split_lanes, step_in_parts
 from etram_mmdet.models.detectors.stream_state import StreamState
 from etram_mmdet.models.layers.recompute import recompute_layers
+from etram_mmdet.models.to_device import to_device
 
 
 @MODELS.register_module()
@@ -86,11 +87,11 @@ class RecurrentDetector(SingleStageDetector):
         from zero state.
         """
         if mode == "tensor":
-            everything = torch.ones(inputs.shape[:2], dtype=torch.bool, device=inputs.device)
-            return self.bbox_head(self._neck(self.clip_features(inputs, everything, None)[0]))
+            return self.bbox_head(self._neck(self.clip_features(inputs, None, None)[0]))
         if mode not in self.stream_states:
             raise InputError(f"RecurrentDetector: mode={mode!r}, expected 'loss', 'predict' or 'tensor'")
         state = self.stream_states[mode]
+        is_first, is_labelled = is_first.cpu(), is_labelled.cpu()  # where they are, unless DDP moved them
         # A batch without labels: losses need a frame to touch every parameter, mmengine's loops a sample per batch.
         chosen = is_labelled if is_labelled.any() else _only_first(is_labelled)
         lanes = tuple(track[0].lane for track in data_samples)
@@ -106,29 +107,26 @@ class RecurrentDetector(SingleStageDetector):
         parts = split_lanes(data, self.micro_batch)
         return step_in_parts(self, parts, optim_wrapper) if len(parts) > 1 else super().train_step(data, optim_wrapper)
 
-    def stream_step(self, frames: Tensor, states: tuple | None) -> tuple[list[InstanceData], tuple]:
-        """The next frame of each of B streams, bytes (B, C, H, W): their boxes in its pixels, and the states after it.
+    def clip_features(
+        self, inputs: Tensor, chosen: Tensor | None, states: tuple | None
+    ) -> tuple[tuple[Tensor, ...], tuple]:
+        """Backbone features (M, C_i, H_i, W_i) of the M ``chosen`` (T, B) frames, and the state after the clip.
 
-        ``states`` of the step before, ``None`` where the streams begin; the detector's own ones stay as they are.
+        ``chosen`` is a mask in host memory, so that nothing waits for a GPU; ``None``: all frames.
         """
-        chosen = torch.ones(1, len(frames), dtype=torch.bool, device=frames.device)
-        features, states = self.clip_features(self.data_preprocessor.pad(frames[None]), chosen, states)
-        samples = [DetDataSample(metainfo=dict(img_shape=tuple(frames.shape[-2:]))) for _ in frames]
-        return [sample.pred_instances for sample in self._predict(features, samples)], states
-
-    def clip_features(self, inputs: Tensor, chosen: Tensor, states: tuple | None) -> tuple[tuple[Tensor, ...], tuple]:
-        """Backbone features (M, C_i, H_i, W_i) of the M ``chosen`` (T, B) frames, and the state after the clip."""
         if not isinstance(self.backbone, RecurrentBackbone):
-            return self.backbone(inputs[chosen]), ()
+            return self.backbone(_frames(inputs, chosen)), ()
         features, states = self.backbone(inputs, states)
-        return tuple(f[chosen] for f in features), states
+        return tuple(_frames(f, chosen) for f in features), states
 
     def _neck(self, features: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return self.neck(features) if self.with_neck else features
 
     def _predict(self, features: tuple[Tensor, ...], frames: list[DetDataSample]) -> list[DetDataSample]:
         results = self.bbox_head.predict(self._neck(features), frames, rescale=False)
-        return [_with_predictions(frame, result) for frame, result in zip(frames, results, strict=True)]
+        for frame, result in zip(frames, results, strict=True):
+            frame.pred_instances = clipped(result, frame.img_shape)
+        return frames
 
 
 def _times_zero(loss: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
@@ -141,9 +139,16 @@ def _only_first(is_labelled: Tensor) -> Tensor:
     return chosen
 
 
-def _with_predictions(frame: DetDataSample, result: InstanceData) -> DetDataSample:
-    """Predictions clipped to the frame: the network sees padding below and to the right of it."""
-    h, w = frame.img_shape
-    result.bboxes = result.bboxes.clamp(min=0).minimum(result.bboxes.new_tensor([w, h, w, h]))
-    frame.pred_instances = result
-    return frame
+def _frames(maps: Tensor, chosen: Tensor | None) -> Tensor:
+    """(T, B, ...) -> (M, ...)"""
+    maps = maps.flatten(0, 1)
+    if chosen is None or bool(chosen.all()):
+        return maps
+    return maps.index_select(0, to_device(chosen.flatten().nonzero().squeeze(1), maps.device))
+
+
+def clipped(result: InstanceData, hw: tuple[int, int]) -> InstanceData:
+    """Predictions within the frame: the network sees padding below and to the right of it."""
+    (x1, y1, x2, y2), (h, w) = result.bboxes.unbind(1), hw
+    result.bboxes = torch.stack([x1.clamp(0, w), y1.clamp(0, h), x2.clamp(0, w), y2.clamp(0, h)], 1)
+    return result

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from etram_mmdet.events.errors import InputError
+from etram_mmdet.models.to_device import to_device
 
 Lanes = tuple[int, ...]
 
@@ -25,7 +26,8 @@ class StreamState:
         self._groups: dict[Lanes, tuple] = {}
 
     def get(self, lanes: Lanes, is_first: Tensor) -> tuple | None:
-        """State for the next clip of ``lanes``; ``is_first`` (B,) bool marks those that start a recording.
+        """State for the next clip of ``lanes``; ``is_first`` (B,) bool marks those that start a recording,
+        in host memory.
 
         Raises:
             InputError: when a lane has so far been in a batch with others, and not all lanes of this one start.
@@ -35,8 +37,11 @@ class StreamState:
         if lanes not in self._groups:
             self._refuse_other_groups(lanes)
             return None
-        starts = is_first.view(-1, 1, 1, 1)
-        return tuple(tuple(rows.masked_fill(starts, 0) for rows in state) for state in self._groups[lanes])
+        states = self._groups[lanes]
+        if not states or not bool(is_first.any()):
+            return states
+        starts = to_device(is_first.view(-1, 1, 1, 1), states[0][0].device)
+        return tuple(tuple(rows.masked_fill(starts, 0) for rows in state) for state in states)
 
     def _refuse_other_groups(self, lanes: Lanes) -> None:
         for group in self._groups:

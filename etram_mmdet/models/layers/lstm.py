@@ -15,7 +15,8 @@ class ConvLSTM(nn.Module):
     Gates come in the order forget, input, output, cell input and are a 1x1 convolution of (input, hidden), as in RVT.
     With ``dws_conv`` the hidden state first passes a 3x3 depthwise convolution, so that memory can move in space.
     The input's half of the gates does not depend on time and is computed for all steps at once. A 1x1 convolution of
-    channels-last maps is a matrix product of their pixels, which spares the convolution's layout changes.
+    channels-last maps is a matrix product of their pixels, which spares the convolution's layout changes. In half
+    precision the cell stays in float32, where small changes still add up over a long stream.
     """
 
     def __init__(self, channels: int, dws_conv: bool = False) -> None:
@@ -25,20 +26,22 @@ class ConvLSTM(nn.Module):
         self.gates = nn.Conv2d(2 * channels, 4 * channels, 1)
 
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        map_shape = x[0].movedim(-3, -1).shape  # (B, H, W, C)
         weight_x, weight_h = self.gates.weight.flatten(1).split(self.channels, dim=1)
-        gates_x = F.linear(_pixels(x), weight_x, self.gates.bias)  # (T, B, H, W, 4 C)
-        hidden, cell = (torch.zeros_like(x[0]), torch.zeros_like(x[0])) if state is None else state
-        hiddens, cell = [], _pixels(cell)
+        gates_x = F.linear(_pixels(x), weight_x, self.gates.bias)  # (T, B * H * W, 4 C)
+        hidden, cell = (_pixels(rows) for rows in state or _zero_state(x[0]))
+        hiddens = []
         spares_a_copy = not (torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type))  # `out` is not cast
-        for step in gates_x:
-            context = _pixels(hidden if self.hidden_conv is None else self.hidden_conv(hidden))
-            gates, context = step.flatten(0, 2), context.flatten(0, 2)
-            out = gates if spares_a_copy else None
-            gates = torch.addmm(gates, context, weight_h.t(), out=out).view_as(step)
+        for gates in gates_x:
+            context = hidden
+            if self.hidden_conv is not None:
+                context = _pixels(self.hidden_conv(_maps(hidden.view(map_shape))))
+            gates = torch.addmm(gates, context, weight_h.t(), out=gates if spares_a_copy else None)
             hidden, cell = self._update(gates, cell)
+            hidden = hidden.to(x.dtype)
             hiddens.append(hidden)
-            hidden = _maps(hidden)
-        return _maps(torch.stack(hiddens)), (hidden, _maps(cell))
+        states = _maps(hidden.view(map_shape)), _maps(cell.view(map_shape))
+        return _maps(torch.stack(hiddens).view(-1, *map_shape)), states
 
     def _update(self, gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
         forget, update, output, new = gates.chunk(4, dim=-1)
@@ -46,9 +49,13 @@ class ConvLSTM(nn.Module):
         return output.sigmoid() * cell.tanh(), cell
 
 
+def _zero_state(x: Tensor) -> State:
+    return torch.zeros_like(x), torch.zeros_like(x, dtype=torch.promote_types(x.dtype, torch.float32))
+
+
 def _pixels(maps: Tensor) -> Tensor:
-    """(..., C, H, W) -> (..., H, W, C)"""
-    return maps.movedim(-3, -1)
+    """(..., B, C, H, W) -> (..., B * H * W, C)"""
+    return maps.movedim(-3, -1).flatten(-4, -2)
 
 
 def _maps(pixels: Tensor) -> Tensor:

@@ -1,0 +1,100 @@
+"""A detector that follows streams window by window, as fast as the device lets it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from mmdet.models.detectors import SingleStageDetector
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from etram_mmdet.events.errors import InputError
+from etram_mmdet.models.detectors.recurrent_detector import clipped
+from etram_mmdet.models.fused import fused
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class Streamer:
+    """Steps of a :class:`RecurrentDetector` over the next frame of each of B streams; state in, state out.
+
+    As it stands it gives evaluation's numbers to the last digit. ``fuse`` folds norms and biases (rounding differs).
+    ``precision``: of weights and maps, one of `PRECISIONS`; the lower ones are always fused, and cells of the LSTM,
+    scores and boxes stay in float32. ``compiled``: by ``torch.compile``, a minute at the first windows; on a GPU its
+    CUDA graphs replay a step with one launch, on a CPU weights are laid out once for the processor.
+
+    Raises:
+        InputError: for a precision that the device lacks, and at the first windows where nothing can be compiled here.
+    """
+
+    def __init__(
+        self, detector: SingleStageDetector, precision: str = "float32", fuse: bool = False, compiled: bool = False
+    ) -> None:
+        self.dtype, self.device = PRECISIONS[precision], next(detector.parameters()).device
+        if self.device.type == "cuda" and precision == "bfloat16" and not torch.cuda.is_bf16_supported(False):
+            raise InputError(f"{torch.cuda.get_device_name(self.device)} has no bfloat16; take float16 or float32")
+        is_plain = precision == "float32" and not fuse
+        self.detector = detector.eval() if is_plain else fused(detector, self.dtype, linear=not compiled)
+        self._compiled_network = self._compile() if compiled else None
+
+    @torch.no_grad()
+    def __call__(self, frames: Tensor, states: tuple | None) -> tuple[list[InstanceData], tuple]:
+        """Boxes in the next frames, bytes (B, C, H, W) on the device, in their pixels, and the states after them.
+
+        ``states`` of the step before, ``None`` where the streams begin.
+        """
+        maps, states = self.network(self.pad(frames), states)
+        return self.boxes(maps, tuple(frames.shape[-2:])), states
+
+    def network(self, padded: Tensor, states: tuple | None) -> tuple[tuple, tuple]:
+        """The head's maps, to be read before the next step, and the states."""
+        if self._compiled_network is None or states is None:  # with states only, so that one form is compiled, not two
+            features, states = self.backbone(padded, states)
+            return self.maps(features), states
+        maps, states = self._compiled_network(padded, states)
+        if self.device.type == "cuda":  # CUDA graphs write to the same place at each replay
+            states = tuple(tuple(rows.clone() for rows in state) for state in states)
+        return maps, states
+
+    @property
+    def is_compiled(self) -> bool:
+        return self._compiled_network is not None
+
+    def pad(self, frames: Tensor) -> Tensor:
+        """(1, B, C, H', W') of the network's precision."""
+        return self.detector.data_preprocessor.pad(frames[None], self.dtype)
+
+    def backbone(self, padded: Tensor, states: tuple | None) -> tuple[tuple[Tensor, ...], tuple]:
+        """Features (B, C_i, H_i, W_i), and the states."""
+        return self.detector.clip_features(padded, None, states)
+
+    def maps(self, features: tuple[Tensor, ...]) -> tuple:
+        return self.detector.bbox_head(self.detector.neck(features) if self.detector.with_neck else features)
+
+    def boxes(self, maps: tuple, hw: tuple[int, int]) -> list[InstanceData]:
+        """The head's ``maps`` as boxes of score and label, within frames of (H, W)."""
+        metas = [dict(img_shape=hw)] * len(maps[0][0])
+        found = self.detector.bbox_head.predict_by_feat(*maps, batch_img_metas=metas, rescale=False)
+        return [clipped(result, hw) for result in found]
+
+    def _compile(self) -> Callable:
+        def network(padded: Tensor, states: tuple) -> tuple[tuple, tuple]:
+            features, states = self.backbone(padded, states)
+            return self.maps(features), states
+
+        is_cuda = self.device.type == "cuda"
+        compiled = torch.compile(network, dynamic=False, mode="reduce-overhead" if is_cuda else None)
+
+        def or_sentence(padded: Tensor, states: tuple) -> tuple[tuple, tuple]:
+            try:
+                with torch._inductor.config.patch(freezing=not is_cuda):  # lays weights out once; no option of a call
+                    return compiled(padded, states)
+            except torch._dynamo.exc.BackendCompilerFailed as error:
+                reason = str(error.inner_exception).strip().splitlines()[0]
+                raise InputError(
+                    f"torch.compile fails here ({reason}); on a CPU it needs a C++ compiler, on a GPU Triton: install "
+                    "it, or run without compiling"
+                ) from error
+
+        return or_sentence
