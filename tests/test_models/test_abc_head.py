@@ -65,8 +65,7 @@ def test_all_priors_of_a_box_share_its_draw():
     index = torch.arange(400).repeat(3)
     labels = torch.zeros(400, dtype=torch.long)
     scores = torch.zeros(1, 1200, 3, requires_grad=True)
-    everything = torch.ones(1, 1200, dtype=torch.bool)
-    targets = Targets(everything, torch.zeros(1200, 4), labels[index], torch.zeros(1200), index, 400)
+    targets = Targets(torch.arange(1200), torch.zeros(1200, 4), labels[index], torch.zeros(1200), index, 400)
     loss = head.balanced_terms(scores, targets, [InstanceData(labels=labels)])
     loss.backward()
     counted = scores.grad[0].abs().sum(1).view(3, 400) > 0
@@ -87,7 +86,7 @@ def test_the_sum_is_over_all_positives():
     chances = torch.tensor([0.1, 0.2, 1.0])  # (1 / N)^.5 of 100, 25 and 1 boxes
     labels = torch.cat([boxes.labels for boxes in truth])
     by_hand = 0.0
-    for row, (frame, prior) in enumerate(targets.positive.nonzero().tolist()):
+    for row, (frame, prior) in enumerate(divmod(int(i), scores.shape[1]) for i in targets.index):
         label = labels[targets.box_index[row]]
         assert label == targets.labels[row]
         wanted = torch.zeros(3)

@@ -15,7 +15,7 @@ from tests.test_models.test_detector import batch, build, losses
 
 # four priors of one frame; the first and third are matched to boxes of 10 and 100 px
 TARGETS = Targets(
-    positive=torch.tensor([[True, False, True, False]]),
+    index=torch.tensor([0, 2]),
     bboxes=torch.tensor([[0.0, 0, 10, 10], [0.0, 0, 100, 100]]),
     labels=torch.tensor([0, 1]),
     ious=torch.tensor([0.5, 0.7]),

@@ -123,7 +123,7 @@ class ABCYOLOXHead(RVTYOLOXHead):
             return scores.sum() * 0
         share = shares[targets.box_index, None]
         wanted = targets.soft_labels(self.num_classes)
-        losses = F.binary_cross_entropy_with_logits(scores[targets.positive], wanted, reduction="none")
+        losses = F.binary_cross_entropy_with_logits(targets.of(scores), wanted, reduction="none")
         return (share * losses).sum()
 
     def shares(self, labels: Tensor) -> Tensor:

@@ -88,17 +88,18 @@ class RVTYOLOXHead(YOLOXHead):
         priors = self.prior_generator.grid_priors(sizes, torch.float, cls_scores[0].device, with_stride=True)
         scores, deltas, objectness = map(flatten, (cls_scores, bbox_preds, objectnesses))
         priors = torch.cat(priors)
-        return Predicted(scores, deltas, self._bbox_decode(priors, deltas), objectness.squeeze(-1), priors)
+        levels = tuple((*size, stride) for size, (stride, _) in zip(sizes, self.prior_generator.strides, strict=True))
+        return Predicted(scores, deltas, self._bbox_decode(priors, deltas), objectness.squeeze(-1), priors, levels)
 
     def match(self, predicted: Predicted, truth: list[InstanceData]) -> Targets:
-        return match(predicted, self.class_probabilities(predicted.scores), truth, self.assigner)
+        return match(predicted, self.class_probabilities, truth, self.assigner)
 
     def class_probabilities(self, scores: Tensor) -> Tensor:
         """Sigmoid of logits (..., K), unless the class loss has ``probabilities`` of its own."""
         return getattr(self.loss_cls, "probabilities", torch.sigmoid)(scores.detach())
 
     def mean_over_positives(self, terms: dict[str, Tensor], targets: Targets) -> dict[str, Tensor]:
-        num_pos = reduce_mean(targets.ious.new_tensor(len(targets.ious)))
+        num_pos = reduce_mean(targets.ious.new_full((), len(targets.ious)))
         return {name: term / num_pos.clamp(min=1) for name, term in terms.items()} | dict(num_pos=num_pos)
 
     def loss_terms(self, predicted: Predicted, targets: Targets) -> dict[str, Tensor]:
@@ -109,8 +110,8 @@ class RVTYOLOXHead(YOLOXHead):
         if not len(targets.labels):  # every parameter stays part of the graph: DDP waits for its gradient
             return terms | dict(loss_cls=predicted.scores.sum() * 0, loss_bbox=predicted.deltas.sum() * 0)
         return terms | dict(
-            loss_cls=self.class_terms(predicted.scores[targets.positive], targets),
-            loss_bbox=self.loss_bbox(predicted.bboxes[targets.positive], targets.bboxes),
+            loss_cls=self.class_terms(targets.of(predicted.scores), targets),
+            loss_bbox=self.loss_bbox(targets.of(predicted.bboxes), targets.bboxes),
         )
 
     def class_terms(self, scores: Tensor, targets: Targets) -> Tensor:
@@ -121,7 +122,7 @@ class RVTYOLOXHead(YOLOXHead):
 
     def objectness_terms(self, objectness: Tensor, targets: Targets) -> Tensor:
         """``objectness``: (B * P, 1) logits of all priors."""
-        return self.loss_obj(objectness, targets.positive.view(-1, 1).float())
+        return self.loss_obj(objectness, torch.zeros_like(objectness).index_fill_(0, targets.index, 1))
 
     def _bbox_post_process(self, results: InstanceData, cfg: ConfigDict, *args, **kwargs) -> InstanceData:
         """At most ``nms_pre`` boxes reach NMS, as in mmdet's other heads: all those of fresh weights take seconds."""

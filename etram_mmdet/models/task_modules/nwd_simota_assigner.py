@@ -25,5 +25,5 @@ class NWDSimOTAAssigner(NWDConstant, RVTSimOTAAssigner):
         self._init_constant(constant_px)
 
     def _similarity(self, boxes: Tensor, predicted: Tensor, ious: Tensor) -> Tensor:
-        distance = nwd(boxes[:, None], predicted[None], self.known_constant_px())
+        distance = nwd(boxes[:, :, None], predicted[:, None], self.known_constant_px())
         return (1 - self.nwd_share) * ious + self.nwd_share * distance

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from mmdet.models.task_modules.assigners import AssignResult, BaseAssigner
@@ -10,7 +13,18 @@ from mmdet.structures.bbox import bbox_overlaps
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from etram_mmdet.models.task_modules.prior_grid import PriorGrid
+
 OUTSIDE_COST = 1e6  # larger than any other cost, finite so that every box gets a prior
+
+
+class Choice(NamedTuple):
+    """Which of C candidates of each of B frames are positive, in order of frame and candidate: M of them."""
+
+    frame: Tensor  # (M,)
+    candidate: Tensor  # (M,)
+    box: Tensor  # (M,) of the frame
+    iou: Tensor  # (M,)
 
 
 @TASK_UTILS.register_module()
@@ -21,6 +35,9 @@ class RVTSimOTAAssigner(BaseAssigner):
     for a box: BCE of the joint class score + ``iou_weight`` * -log(IoU), and a penalty outside that box's region. Each
     box takes its k cheapest priors, k the truncated sum of its best ``candidate_topk`` IoUs, at least 1; a prior that
     several boxes want goes to the cheapest.
+
+    :meth:`assign` is mmdet's interface. All frames of a batch at once: :meth:`candidates`, then :meth:`choose`, which
+    wait for a GPU once each instead of several times a frame.
     """
 
     def __init__(self, center_radius: float = 1.5, candidate_topk: int = 10, iou_weight: float = 3.0) -> None:
@@ -41,45 +58,76 @@ class RVTSimOTAAssigner(BaseAssigner):
         gt_inds = labels.new_zeros(len(pred_instances))
         prior_labels = torch.full_like(gt_inds, -1)
         overlaps = pred_instances.bboxes.new_zeros(len(pred_instances))
-        near = self._near_center(pred_instances.priors, boxes)  # (N, P)
-        candidates = near.any(0).nonzero().squeeze(1)
+        candidates = self._near(pred_instances.priors, boxes[:, None]).any(0).nonzero().squeeze(1)
         if len(candidates):
             preds = pred_instances[candidates]
-            ious = bbox_overlaps(boxes, preds.bboxes)
-            similarity = self._similarity(boxes, preds.bboxes, ious)
-            cost = self._cost(preds.scores, labels, similarity) + OUTSIDE_COST * ~near[:, candidates]
-            matched, box_of = self._match(cost, ious)
-            index = candidates[matched]
-            gt_inds[index] = box_of + 1
-            prior_labels[index] = labels[box_of]
-            overlaps[index] = ious[box_of, matched]
+            everything = torch.ones(1, len(boxes), len(candidates), dtype=torch.bool, device=boxes.device)
+            chosen = self.choose(
+                preds.bboxes[None], preds.scores[None], preds.priors[None], boxes[None], labels[None], everything
+            )
+            index = candidates[chosen.candidate]
+            gt_inds[index] = chosen.box + 1
+            prior_labels[index] = labels[chosen.box]
+            overlaps[index] = chosen.iou
         return AssignResult(len(boxes), gt_inds, overlaps, prior_labels)
 
-    def _near_center(self, priors: Tensor, boxes: Tensor) -> Tensor:
-        centers = (boxes[:, :2] + boxes[:, 2:]) / 2
-        distance = (priors[None, :, :2] - centers[:, None]).abs().amax(-1)  # (N, P)
-        return distance < self.center_radius * priors[:, 2]
+    def candidates(self, grid: PriorGrid, boxes: Tensor, is_box: Tensor) -> tuple[Tensor, Tensor]:
+        """Priors near any of the (B, N, 4) boxes of a frame for which ``is_box`` (B, N).
+
+        Returns (B, C) indices of priors, ascending, and a mask of those that count: frames have fewer than C. Every box
+        has but a few cells around it, which are computed instead of searched.
+        """
+        none = len(grid.priors)
+        reach = math.ceil(self.center_radius + 0.5) - 1  # cells to either side of the one that holds the centre
+        index = grid.cells_around((boxes[..., :2] + boxes[..., 2:]) / 2, reach)  # (B, N, cells)
+        is_near = self._near(grid.priors[index.clamp(max=none - 1)], boxes[:, :, None])
+        index = index.masked_fill(~(is_near & is_box[..., None]), none).flatten(1).sort(dim=1).values
+        is_again = F.pad(index[:, 1:] == index[:, :-1], (1, 0), value=False)
+        index = index.masked_fill(is_again, none).sort(dim=1).values
+        index = index[:, : int((index < none).sum(1).max())]
+        return index.clamp(max=none - 1), index < none
+
+    @torch.no_grad()
+    def choose(
+        self, predicted: Tensor, scores: Tensor, priors: Tensor, boxes: Tensor, labels: Tensor, is_pair: Tensor
+    ) -> Choice:
+        """Match C candidates of each of B frames to its N boxes, where ``is_pair`` (B, N, C).
+
+        ``predicted`` (B, C, 4) boxes of the candidates, ``scores`` (B, C, K) and ``priors`` (B, C, 4) as in
+        :meth:`assign`; ``boxes`` (B, N, 4) and ``labels`` (B, N).
+        """
+        ious = bbox_overlaps(boxes, predicted).masked_fill_(~is_pair, 0)
+        cost = self._cost(scores, labels, self._similarity(boxes, predicted, ious))
+        cost += OUTSIDE_COST * ~self._near(priors[:, None], boxes[:, :, None])
+        cost.masked_fill_(~is_pair, torch.inf)
+        matching = self._cheapest(cost, ious)
+        wanted_by = matching.sum(1)
+        frame, candidate = wanted_by.nonzero().unbind(1)
+        box = torch.where(wanted_by > 1, cost.argmin(1), matching.int().argmax(1))[frame, candidate]
+        return Choice(frame, candidate, box, ious[frame, box, candidate])
+
+    def _near(self, priors: Tensor, boxes: Tensor) -> Tensor:
+        """(..., 4) and (..., 4), broadcast: whether priors lie in the centre region of boxes."""
+        centers = (boxes[..., :2] + boxes[..., 2:]) / 2
+        distance = (priors[..., :2] - centers).abs().amax(-1)
+        return distance < self.center_radius * priors[..., 2]
 
     def _similarity(self, boxes: Tensor, predicted: Tensor, ious: Tensor) -> Tensor:
-        """(N, P') in [0, 1]: how well predictions fit boxes, for the cost."""
+        """(B, N, C) in [0, 1]: how well predictions fit boxes, for the cost."""
         return ious
 
     def _cost(self, scores: Tensor, labels: Tensor, similarity: Tensor) -> Tensor:
-        """(N, P') cost; BCE against a one-hot target is that of all-zero plus the difference at the class."""
+        """(B, N, C) cost; BCE against a one-hot target is that of all-zero plus the difference at the class."""
         zero_bce = F.binary_cross_entropy(scores, torch.zeros_like(scores), reduction="none")
         one_bce = F.binary_cross_entropy(scores, torch.ones_like(scores), reduction="none")
-        class_cost = zero_bce.sum(-1) + (one_bce - zero_bce).t()[labels]
+        of_box = labels[..., None].expand(-1, -1, scores.shape[1])  # (B, N, C)
+        class_cost = zero_bce.sum(-1)[:, None] + (one_bce - zero_bce).transpose(1, 2).gather(1, of_box)
         return class_cost - self.iou_weight * torch.log(similarity + 1e-8)
 
-    def _match(self, cost: Tensor, ious: Tensor) -> tuple[Tensor, Tensor]:
-        """Indices of the matched candidates and of their boxes."""
-        topk = min(self.candidate_topk, ious.shape[1])
-        ks = ious.topk(topk, dim=1).values.sum(1).int().clamp(min=1)  # (N,)
-        cheapest = cost.topk(int(ks.max()), dim=1, largest=False).indices
-        taken = torch.arange(cheapest.shape[1], device=cost.device) < ks[:, None]
-        matching = torch.zeros_like(cost, dtype=torch.bool).scatter_(1, cheapest, taken)
-        matched = matching.any(0).nonzero().squeeze(1)
-        box_of = torch.where(
-            matching[:, matched].sum(0) > 1, cost[:, matched].argmin(0), matching[:, matched].int().argmax(0)
-        )
-        return matched, box_of
+    def _cheapest(self, cost: Tensor, ious: Tensor) -> Tensor:
+        """(B, N, C) bool: the k cheapest candidates of every box."""
+        topk = min(self.candidate_topk, ious.shape[2])
+        ks = ious.topk(topk, dim=2).values.sum(2, keepdim=True).int().clamp(min=1)  # (B, N, 1)
+        costs, cheapest = cost.topk(topk, dim=2, largest=False)
+        taken = (torch.arange(topk, device=cost.device) < ks) & costs.isfinite()
+        return torch.zeros_like(cost, dtype=torch.bool).scatter_(2, cheapest, taken)
