@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 EXTENSION = "mmcv._ext"
-BLOCK = 512  # boxes decided at a time: large enough to keep a GPU busy, small enough for a CPU's cache
+BLOCK = dict(cpu=512, cuda=8192)  # boxes decided at a time: what fits a CPU's cache, or what a GPU does in one go
+ROUNDS_PER_LOOK = 4  # a look at whether something still changes waits for a GPU; a round too many changes nothing
 
 
 def install() -> None:
@@ -56,9 +57,9 @@ def _torch_nms(bboxes: Tensor, scores: Tensor, iou_threshold: float, offset: int
     """`nms` in plain torch: boxes are decided best first, `BLOCK` at a time."""
     order = scores.argsort(descending=True, stable=True)
     kept = order[:0]
-    for block in order.split(BLOCK):
-        beaten = (_iou(bboxes[kept], bboxes[block], offset) > iou_threshold).any(0)
-        block = block[~beaten]
+    for block in order.split(BLOCK.get(bboxes.device.type, BLOCK["cpu"])):
+        if len(kept):
+            block = block[~(_iou(bboxes[kept], bboxes[block], offset) > iou_threshold).any(0)]
         kept = torch.cat([kept, block[_survivors(_iou(bboxes[block], bboxes[block], offset) > iou_threshold)]])
     return kept
 
@@ -72,10 +73,10 @@ def _survivors(overlaps: Tensor) -> Tensor:
     beats = overlaps.triu(1).float()
     stays = beats.new_ones(len(beats))
     while True:
-        update = (stays @ beats == 0).float()
-        if torch.equal(update, stays):
+        for _ in range(ROUNDS_PER_LOOK):
+            before, stays = stays, (stays @ beats == 0).float()
+        if torch.equal(before, stays):
             return stays.bool()
-        stays = update
 
 
 def _iou(a: Tensor, b: Tensor, offset: int) -> Tensor:

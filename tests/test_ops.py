@@ -49,7 +49,7 @@ def nms(request, monkeypatch):
     if request.param != "installed":
         monkeypatch.setattr(ops, "_torchvision_nms", lambda: None)
     if request.param == "many blocks":
-        monkeypatch.setattr(ops, "BLOCK", 16)
+        monkeypatch.setitem(ops.BLOCK, "cpu", 16)
     return ops.nms
 
 

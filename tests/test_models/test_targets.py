@@ -9,6 +9,7 @@ from mmengine.structures import InstanceData
 from etram_mmdet.models import RVTSimOTAAssigner
 from etram_mmdet.models.dense_heads import targets
 from etram_mmdet.models.dense_heads.targets import Predicted, match, portions_of
+from tests.test_models.waits import Waits
 
 LEVELS = {"patch 4": ((12, 20, 8), (6, 10, 16), (3, 5, 32)), "patch 3": ((32, 54, 3), (16, 27, 6))}
 HW = (96, 160)
@@ -86,7 +87,39 @@ def test_repeated_cells_count_once():
     assert counts.all() and index.unique().numel() == index.numel() == 9
 
 
+def test_filled_up_places_have_no_candidates():
+    """The second box of the second frame is none; its zeros lie in the corner cell."""
+    levels = LEVELS["patch 4"]
+    grid = targets.PriorGrid(random_predictions(levels, 1, torch.Generator()).priors, levels)
+    boxes = torch.tensor([[[72.0, 40, 88, 56], [0, 0, 1, 1]], [[72.0, 40, 88, 56], [0, 0, 0, 0]]])
+    index, counts = RVTSimOTAAssigner().candidates(grid, boxes, torch.tensor([[True, True], [True, False]]))
+    first, second = (set(row[mask].tolist()) for row, mask in zip(index, counts, strict=True))
+    assert 0 in first and 0 not in second and second < first
+
+
+def test_cells_around_a_corner_stay_on_the_grid():
+    grid = targets.PriorGrid(torch.zeros(15 + 4, 4), ((3, 5, 8), (2, 2, 16)))
+    corners = torch.tensor([[4.0, 4.0], [39.0, 23.0]])
+    first, last = (row[row < 19].tolist() for row in grid.cells_around(corners, 1))
+    assert first == [0, 1, 5, 6, 15, 16, 17, 18]
+    assert last == [8, 9, 13, 14, 16, 18], "the coarser grid ends before this corner"
+
+
 def test_portions_hold_frames_with_boxes_up_to_the_limit():
     assert portions_of([2, 0, 2, 2, 5, 1], 8) == [[0, 2], [3], [4], [5]]
     assert portions_of([2, 0, 2, 2, 5, 1], 1000) == [[0, 2, 3, 4, 5]]
     assert portions_of([0, 0], 8) == []
+
+
+def test_a_batch_waits_for_the_device_twice():
+    """Whatever the number of frames; what is read here would stop a GPU's queue."""
+    generator = torch.Generator().manual_seed(0)
+    predicted = random_predictions(LEVELS["patch 4"], 6, generator)
+    truth = [random_boxes(5, generator) for _ in range(6)]
+    with Waits() as waits:
+        found = match(predicted, torch.sigmoid, truth, RVTSimOTAAssigner())
+        found.of(predicted.scores), found.soft_labels(CLASSES), found.areas_px2()
+    assert waits.seen == ["_local_scalar_dense", "nonzero"]
+    with Waits() as one_by_one:
+        match(predicted, torch.sigmoid, truth, OneAfterAnother())
+    assert len(one_by_one.seen) >= 6 * 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from itertools import accumulate
 
 import torch
 from mmdet.models.dense_heads import YOLOXHead
@@ -146,13 +147,16 @@ class RVTYOLOXHead(YOLOXHead):
         predicted = self.join_levels(cls_scores, bbox_preds, objectnesses)
         class_scores, labels = self.class_probabilities(predicted.scores).max(2)  # (B, P)
         scores = class_scores * predicted.objectness.sigmoid()
-        found = []
-        for image, meta in enumerate(batch_img_metas):
-            columns = dict(bboxes=predicted.bboxes, scores=scores, class_scores=class_scores, labels=labels)
-            is_sure = scores[image] >= cfg.score_thr
-            results = InstanceData(**{name: values[image][is_sure] for name, values in columns.items()})
-            found.append(self._bbox_post_process(results, cfg, rescale, with_nms, meta))
-        return found
+        is_sure = scores >= cfg.score_thr
+        sure = is_sure.nonzero().unbind(1)  # a GPU is waited for here, once for all frames and columns
+        columns = dict(bboxes=predicted.bboxes, scores=scores, class_scores=class_scores, labels=labels)
+        results = InstanceData(**{name: values[sure] for name, values in columns.items()})
+        counts = [len(results)] if len(scores) == 1 else is_sure.sum(1).tolist()
+        stops = accumulate(counts)
+        return [
+            self._bbox_post_process(results[stop - count : stop], cfg, rescale, with_nms, meta)
+            for count, stop, meta in zip(counts, stops, batch_img_metas, strict=True)
+        ]
 
 
 def flatten(maps: Maps) -> Tensor:
