@@ -114,10 +114,13 @@ class RecurrentDetector(SingleStageDetector):
 
         ``chosen`` is a mask in host memory, so that nothing waits for a GPU; ``None``: all frames.
         """
+        frames = None  # all
+        if chosen is not None and not bool(chosen.all()):
+            frames = to_device(chosen.flatten().nonzero().squeeze(1), inputs.device)
         if not isinstance(self.backbone, RecurrentBackbone):
-            return self.backbone(_frames(inputs, chosen)), ()
+            return self.backbone(_frames(inputs, frames)), ()
         features, states = self.backbone(inputs, states)
-        return tuple(_frames(f, chosen) for f in features), states
+        return tuple(_frames(f, frames) for f in features), states
 
     def _neck(self, features: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return self.neck(features) if self.with_neck else features
@@ -139,12 +142,10 @@ def _only_first(is_labelled: Tensor) -> Tensor:
     return chosen
 
 
-def _frames(maps: Tensor, chosen: Tensor | None) -> Tensor:
-    """(T, B, ...) -> (M, ...)"""
+def _frames(maps: Tensor, index: Tensor | None) -> Tensor:
+    """(T, B, ...) -> (M, ...), those of ``index`` or all."""
     maps = maps.flatten(0, 1)
-    if chosen is None or bool(chosen.all()):
-        return maps
-    return maps.index_select(0, to_device(chosen.flatten().nonzero().squeeze(1), maps.device))
+    return maps if index is None else maps.index_select(0, index)
 
 
 def clipped(result: InstanceData, hw: tuple[int, int]) -> InstanceData:
