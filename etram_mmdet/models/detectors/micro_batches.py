@@ -33,12 +33,13 @@ def step_in_parts(model: BaseModel | MMDistributedDataParallel, parts: list[dict
                 batch = detector.data_preprocessor(part, True)
                 losses = model._run_forward(batch, mode="loss")
             loss, log = detector.parse_losses(losses)
-            counts.append(float(log.get("num_pos", batch["is_labelled"].sum())))
-            weights.append(max(counts[-1], 1.0))
+            labelled = float(batch["is_labelled"].sum())
+            counts.append(log.get("num_pos", loss.new_full((), labelled)))  # a tensor: reading it would stop a GPU
+            weights.append(counts[-1].clamp(min=1))
             # relative to the first part, so that half precision keeps the range that its loss scale was made for
             optim_wrapper.backward(loss * (weights[-1] / weights[0]))
-        logs.append(log)
-    whole = max(sum(counts), 1.0)
+        logs.append({name: value.detach() for name, value in log.items()})
+    whole = sum(counts).clamp(min=1)
     gradients = [p.grad for p in detector.parameters() if p.grad is not None]
     torch._foreach_mul_(gradients, weights[0] / whole)
     optim_wrapper.step()
