@@ -59,6 +59,23 @@ def test_state_is_carried_until_reset(checkpoint, recording):
     assert np.array_equal(inferencer.detect(images[-1]).scores, first.scores)
 
 
+def test_a_faster_stream_says_nearly_the_same(checkpoint, recording):
+    """The weights hardly know anything yet, so scores are near zero and boxes of equal scores change places."""
+    model = init_detector(checkpoint, "cpu")
+    found = []
+    for fast in (dict(), dict(fuse=True), dict(precision="bfloat16")):
+        inferencer = EventInferencer(model, score_thr=0.0, **fast)
+        found.append([np.sort(boxes.scores)[-5:] for _, boxes in inferencer.stream(recording, stop_us=500_000)])
+    exact, fused, low = map(np.array, found)
+    assert exact.shape == (9, 5) and np.abs(exact - fused).max() < 1e-6
+    assert 0 < np.abs(exact - low).max() < 0.05 * exact.max()
+
+
+def test_an_unknown_precision_is_a_sentence(checkpoint):
+    with pytest.raises(InputError, match="precision='half', expected float32, bfloat16, float16"):
+        EventInferencer(checkpoint, "cpu", precision="half")
+
+
 def test_a_second_stream_starts_from_zero(checkpoint, recording):
     inferencer = EventInferencer(checkpoint, device="cpu", score_thr=0.0)
     runs = [[boxes.scores for _, boxes in inferencer.stream(recording, stop_us=400_000)] for _ in range(2)]

@@ -25,12 +25,15 @@ class Streamer:
     CUDA graphs replay a step with one launch, on a CPU weights are laid out once for the processor.
 
     Raises:
-        InputError: for a precision that the device lacks, and at the first windows where nothing can be compiled here.
+        InputError: for a precision that is unknown or that the device lacks, and at the first windows where nothing can
+            be compiled here.
     """
 
     def __init__(
         self, detector: SingleStageDetector, precision: str = "float32", fuse: bool = False, compiled: bool = False
     ) -> None:
+        if precision not in PRECISIONS:
+            raise InputError(f"Streamer: precision={precision!r}, expected {', '.join(PRECISIONS)}")
         self.dtype, self.device = PRECISIONS[precision], next(detector.parameters()).device
         if self.device.type == "cuda" and precision == "bfloat16" and not torch.cuda.is_bf16_supported(False):
             raise InputError(f"{torch.cuda.get_device_name(self.device)} has no bfloat16; take float16 or float32")

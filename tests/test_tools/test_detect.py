@@ -22,7 +22,7 @@ def test_json_and_csv_say_the_same(words, tmp_path):
     options = ["--score-thr", 1e-5, "--start-s", 0.5, "--duration-s", 0.5]
     output = run(*words, "--out", tmp_path / "d.json", *options)
     assert "0.5 s of val_day_0000_td.h5" in output
-    run(*words, "--out", tmp_path / "d.csv", *options)
+    run(*words, "--out", tmp_path / "d.csv", *options, "--fuse")
     frames = load_predictions(tmp_path / "d.json").frames
     assert {f.recording for f in frames} == {"val_day_0000"}  # as data sets call it
     assert len(frames) == 10 and frames[0].hw == (64, 96) and frames[0].scale == 1
@@ -38,7 +38,8 @@ def test_json_and_csv_say_the_same(words, tmp_path):
 
 
 def test_film_shows_every_window(words, tmp_path):
-    output = run(*words, "--out", tmp_path / "new" / "film.mp4", "--score-thr", 1e-5, "--duration-s", 0.6)
+    low = "--precision", "bfloat16"
+    output = run(*words, "--out", tmp_path / "new" / "film.mp4", "--score-thr", 1e-5, "--duration-s", 0.6, *low)
     assert "codec: " in output
     film = cv2.VideoCapture(str(tmp_path / "new" / "film.mp4"))
     frames = [film.read()[1] for _ in range(int(film.get(cv2.CAP_PROP_FRAME_COUNT)))]
