@@ -65,10 +65,12 @@ def show(args: argparse.Namespace, result: dict) -> None:
         training=f"training step, batch {args.batch}, clip {args.clip}, ms",
         evaluation=f"evaluation of {args.frames} frames, ms",
     )
-    for part in (p for p in how if p in result):
-        row = result[part]
+    rows = [(how[part], result[part]) for part in how if part in result]
+    if "evaluation" in result:
+        rows.append(("same, with breakdown and interval, ms", result["evaluation"]["whole"]))
+    for name, row in rows:
         numbers = f"{row['reference_ms']:>12.1f}{row['ours_ms']:>12.1f}{row['ratio']:>8.2f}{row['ratio_of_best']:>9.2f}"
-        print(f"{how[part]:<44}{numbers}" + (f"   differ by {row['difference']:.1e}" if "difference" in row else ""))
+        print(f"{name:<44}{numbers}" + (f"   differ by {row['difference']:.1e}" if "difference" in row else ""))
     if "memory" in result:
         theirs, ours = result["memory"]["reference_bytes"] / 2**30, result["memory"]["ours_bytes"] / 2**30
         print(f"{'kept for the backward pass, GiB':<44}{theirs:>12.2f}{ours:>12.2f}{ours / theirs:>8.2f}")

@@ -12,7 +12,7 @@ from .matching import LEFT_OUT, Matches
 RECALLS = np.linspace(0, 1, 101)
 RESAMPLES = 500
 CONFIDENCE = 0.95
-_COLUMNS = 64  # weightings at a time, so that memory does not grow with their number
+_COLUMNS = 32  # weightings at a time, so that memory does not grow with their number
 
 
 class Interval(NamedTuple):
@@ -24,8 +24,7 @@ class PrecisionTable:
     """Average precision per class, for any weights of the R recordings.
 
     A weight of 0 leaves a recording out and 2 counts it twice, so that parts of the data and resamples of it need no
-    new matching. Precision changes for the better at hits only, so hits and the false alarms before each of them, by
-    recording, are all that is kept.
+    new matching. Precision changes for the better at hits only.
     """
 
     def __init__(self, matches: Matches, num_classes: int, recording_of_frame: np.ndarray) -> None:
@@ -46,26 +45,22 @@ class PrecisionTable:
         for k in range(self.num_classes):
             rows = self._matches.detections.labels == k
             recordings, boxes = self._recordings[rows], self.boxes[k] @ weights
+            found = self._matches.found[:, rows]
             for t in range(thresholds if boxes.any() else 0):
-                hit_of, alarms = self._hits(self._matches.found[t, rows], recordings)
+                hit_of, alarm_of, starts = self._hits(found[t], recordings)
                 for first in range(0, weights.shape[1], _COLUMNS):
                     columns = slice(first, first + _COLUMNS)
-                    hits = np.cumsum(weights[hit_of, columns], 0)
-                    areas = _average_precision(
-                        hits, alarms @ weights[:, columns].astype(np.float32), boxes[columns], RECALLS
-                    )
+                    counted = np.ascontiguousarray(weights[:, columns])
+                    areas = _average_precision(hit_of, alarm_of, starts, counted, boxes[columns], RECALLS)
                     table[k, t, columns] = np.where(boxes[columns] > 0, areas, np.nan)
         return table
 
-    def _hits(self, found: np.ndarray, recordings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The recording of every hit, best first (H,), and false alarms better than it by recording (H, R)."""
+    @staticmethod
+    def _hits(found: np.ndarray, recordings: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The recordings of the H hits and of the false alarms, best first, and how many alarms go before each hit."""
         is_hit = found >= 0
-        hit_before = np.cumsum(is_hit) - is_hit
         is_alarm = ~is_hit & (found != LEFT_OUT)
-        shape = int(is_hit.sum()) + 1, self.num_recordings
-        cells = hit_before[is_alarm] * self.num_recordings + recordings[is_alarm]
-        alarms = np.bincount(cells, minlength=shape[0] * shape[1]).reshape(shape)
-        return recordings[is_hit], np.cumsum(alarms[:-1], 0, dtype=np.float32)
+        return recordings[is_hit], recordings[is_alarm], np.cumsum(is_alarm)[is_hit]
 
 
 def mean_ap(table: np.ndarray) -> float | None:
@@ -92,20 +87,31 @@ def interval(tables: np.ndarray) -> Interval | None:
 
 
 @njit(cache=True)
-def _average_precision(hits, alarms, boxes, recalls):
+def _average_precision(hit_of, alarm_of, alarms_before, weights, boxes, recalls):
     """COCO's: precision made monotonous, read off at 101 recalls, mean: (B,).
 
-    ``hits`` (H, B) up to each hit and ``alarms`` (H, B) before it, ``boxes`` (B,).
+    ``weights`` (R, B) of the recordings of hits ``hit_of`` (H,) and false alarms ``alarm_of``, ``boxes`` (B,).
     """
-    areas = np.zeros(hits.shape[1])
-    for b in range(hits.shape[1]):
+    shape = len(hit_of), weights.shape[1]
+    hits, precision = np.zeros(shape), np.zeros(shape)
+    found, alarms, first = np.zeros(shape[1]), np.zeros(shape[1]), 0
+    for h in range(shape[0]):
+        for alarm in range(first, alarms_before[h]):
+            alarms += weights[alarm_of[alarm]]
+        first = alarms_before[h]
+        found += weights[hit_of[h]]
+        hits[h] = found
+        for b in range(shape[1]):
+            if found[b] > 0:
+                precision[h, b] = found[b] / (found[b] + alarms[b])
+    areas = np.zeros(shape[1])
+    for b in range(shape[1]):
         best, r = 0.0, len(recalls) - 1
-        for h in range(len(hits) - 1, -1, -1):
+        for h in range(shape[0] - 1, -1, -1):
             # recalls that only later hits reach
             while r >= 0 and boxes[b] > 0 and recalls[r] > hits[h, b] / boxes[b]:
                 areas[b] += best
                 r -= 1
-            if hits[h, b] > 0:
-                best = max(best, hits[h, b] / (hits[h, b] + alarms[h, b]))
+            best = max(best, precision[h, b])
         areas[b] = (areas[b] + (r + 1) * best) / len(recalls)
     return areas

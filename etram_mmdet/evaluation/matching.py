@@ -109,24 +109,32 @@ def _among_best(detections: Boxes) -> np.ndarray:
 @njit(cache=True)
 def _match(group, boxes, truth, counts, by_group, starts, thresholds):
     found = np.full((len(thresholds), len(group)), NOTHING)
-    for t in range(len(thresholds)):
-        least = min(thresholds[t], 1 - 1e-10)
-        taken = np.zeros(len(truth), np.bool_)
-        for d in range(len(group)):
-            best, best_iou = NOTHING, least
-            for row in by_group[starts[group[d]] : starts[group[d] + 1]]:
-                has_better_kind = best != NOTHING and counts[best] and not counts[row]
-                if taken[row] or has_better_kind:
-                    continue
-                overlap = _iou(boxes[d], truth[row])
-                # a box that counts goes before any that does not, whatever the overlaps
-                is_better_kind = best != NOTHING and counts[row] and not counts[best]
-                if overlap >= (least if is_better_kind else best_iou):
-                    best, best_iou = row, overlap
+    taken = np.zeros((len(thresholds), len(truth)), np.bool_)
+    overlaps = np.empty(len(truth))
+    for d in range(len(group)):
+        rows = by_group[starts[group[d]] : starts[group[d] + 1]]
+        for i, row in enumerate(rows):
+            overlaps[i] = _iou(boxes[d], truth[row])
+        for t in range(len(thresholds)):
+            best = _best(rows, overlaps, taken[t], counts, min(thresholds[t], 1 - 1e-10))
             if best != NOTHING:
-                taken[best] = True
+                taken[t, best] = True
                 found[t, d] = best
     return found
+
+
+@njit(cache=True, inline="always")
+def _best(rows, overlaps, taken, counts, least):
+    best, best_iou = NOTHING, least
+    for i, row in enumerate(rows):
+        has_better_kind = best != NOTHING and counts[best] and not counts[row]
+        if taken[row] or has_better_kind:
+            continue
+        # a box that counts goes before any that does not, whatever the overlaps
+        is_better_kind = best != NOTHING and counts[row] and not counts[best]
+        if overlaps[i] >= (least if is_better_kind else best_iou):
+            best, best_iou = row, overlaps[i]
+    return best
 
 
 @njit(cache=True, inline="always")
