@@ -101,6 +101,7 @@ def test_same_weights_same_input_same_numbers(rvt, tmp_path):
     assert numbers["streaming"]["difference"] < 1e-4  # also after several windows: the state is carried by both
     assert numbers["memory"]["ours_bytes"] == pytest.approx(numbers["memory"]["reference_bytes"], rel=0.1)
     assert 0 < numbers["evaluation"]["difference"] < 1
+    assert f"{numbers['evaluation']['whole']['ours_ms']:.1f}" in output.split("same, with breakdown and interval")[1]
     for part in ("streaming", "training", "evaluation"):
         assert f"{numbers[part]['reference_ms']:.1f}" in output and f"{numbers[part]['ratio']:.2f}" in output
 
