@@ -38,28 +38,58 @@ def exact_products():
     torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = allowed
 
 
-@torch.no_grad()
-def stream(model, compiled=False, windows=4):
+def stream(model, windows=6, streams=1, **how):
     """The head's maps of the last of some windows."""
-    streamer, states = Streamer(model, compiled=compiled), None
+    streamer, states = Streamer(model, **how), None
     for index in range(windows):
-        (clip,) = random_clips(model, 1, 1, HW, label_every=1, seed=index)["inputs"]
-        maps, states = streamer.network(streamer.pad(clip.to(streamer.device)), states)
+        clips = random_clips(model, streams, 1, HW, label_every=1, seed=index)["inputs"]
+        maps, states = streamer.network(streamer.pad(torch.cat(clips).to(streamer.device)), states)
         result = [level.float().cpu() for kind in maps for level in kind]
     return result
 
 
+def assert_near(ours, expected, rtol=1e-3, atol=1e-4):
+    for one, other in zip(ours, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=rtol, atol=atol)
+
+
 def test_cuda_equals_cpu():
     _, model = build()
-    on_cpu = copy.deepcopy(model).cpu()
-    for ours, expected in zip(stream(model), stream(on_cpu), strict=True):
-        torch.testing.assert_close(ours, expected, rtol=1e-3, atol=1e-4)
+    assert_near(stream(model, streams=3), stream(copy.deepcopy(model).cpu(), streams=3))
+
+
+def test_fused_equals_plain():
+    _, model = build()
+    assert_near(stream(model, fuse=True), stream(model))
 
 
 def test_cuda_graphs_equal_eager():
     _, model = build()
-    for ours, expected in zip(stream(model, compiled=True, windows=6), stream(model, windows=6), strict=True):
-        torch.testing.assert_close(ours, expected, rtol=1e-3, atol=1e-4)
+    assert_near(stream(model, compiled=True), stream(model))
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_low_precision_is_near(precision):
+    _, model = build()
+    expected = stream(model)
+    for compiled in (False, True):
+        assert_near(stream(model, precision=precision, compiled=compiled), expected, rtol=0.1, atol=0.05)
+
+
+def test_boxes_of_a_compiled_stream_outlive_the_next_step():
+    """CUDA graphs write every step's maps and states to the same place."""
+    _, model = build()
+    frames = [
+        torch.cat(random_clips(model, 2, 1, HW, label_every=1, seed=index)["inputs"]).to(CUDA) for index in range(6)
+    ]
+    found = []
+    for compiled in (False, True):
+        streamer, states = Streamer(model, compiled=compiled), None
+        found.append([])
+        for frame in frames:
+            boxes, states = streamer(frame, states)
+            found[-1] += [each.scores.sort(descending=True).values[:10] for each in boxes]
+    assert_near(*found)
 
 
 def test_training_equals_cpu():

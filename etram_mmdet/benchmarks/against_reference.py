@@ -121,9 +121,12 @@ def evaluation(frames: int, detections: int, rounds: int, boxes: int = 6) -> dic
         size = dict(height=360, width=640, camera="gen4")
         results["reference"] = evaluate_list(found, truth, **size, apply_bbox_filters=False)["AP"]
 
+    before = logging.root.manager.disable
     logging.disable(logging.INFO)  # the metric's tables
-    seconds = take_turns(dict(reference=theirs, ours=ours, whole=lambda: metric.compute_metrics(data)), rounds)
-    logging.disable(logging.NOTSET)
+    try:
+        seconds = take_turns(dict(reference=theirs, ours=ours, whole=lambda: metric.compute_metrics(data)), rounds)
+    finally:
+        logging.disable(before)
     whole = compared(dict(reference=seconds["reference"], ours=seconds["whole"]))
     return compared(seconds) | dict(difference=abs(results["ours"] - results["reference"]), whole=whole)
 

@@ -24,7 +24,7 @@ class PrecisionTable:
     """Average precision per class, for any weights of the R recordings.
 
     A weight of 0 leaves a recording out and 2 counts it twice, so that parts of the data and resamples of it need no
-    new matching. Precision changes for the better at hits only.
+    new matching.
     """
 
     def __init__(self, matches: Matches, num_classes: int, recording_of_frame: np.ndarray) -> None:
@@ -57,7 +57,10 @@ class PrecisionTable:
 
     @staticmethod
     def _hits(found: np.ndarray, recordings: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The recordings of the H hits and of the false alarms, best first, and how many alarms go before each hit."""
+        """The recordings of the H hits and of the false alarms, best first, and how many alarms go before each hit.
+
+        Precision changes for the better at hits only.
+        """
         is_hit = found >= 0
         is_alarm = ~is_hit & (found != LEFT_OUT)
         return recordings[is_hit], recordings[is_alarm], np.cumsum(is_alarm)[is_hit]

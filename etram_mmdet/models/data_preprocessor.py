@@ -48,8 +48,8 @@ class EventDataPreprocessor(BaseDataPreprocessor):
         return dict(
             inputs=inputs,
             data_samples=self.cast_data(samples),
-            is_first=torch.tensor([sample[0].is_first for sample in samples]),
-            is_labelled=torch.tensor([[f.is_labelled for f in sample] for sample in samples]).t(),
+            is_first=torch.tensor([sample[0].is_first for sample in samples], dtype=torch.bool),
+            is_labelled=torch.tensor([[f.is_labelled for f in sample] for sample in samples], dtype=torch.bool).t(),
         )
 
     def pad(self, x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -22,10 +22,17 @@ def fused(model: nn.Module, dtype: torch.dtype = torch.float32, linear: bool = T
         parameter.data = parameter.data.to(dtype)
     for norm in (m for m in model.modules() if isinstance(m, _NormBase)):  # one that follows no convolution
         norm.to(dtype)
-    is_on_cpu = next(model.parameters()).device.type == "cpu"
-    if linear and is_on_cpu and torch.backends.mkldnn.is_available():
+    if linear and next(model.parameters()).device.type == "cpu" and _onednn_multiplies(dtype):
         _fuse_linear_layers(model.backbone)
     return model
+
+
+def _onednn_multiplies(dtype: torch.dtype) -> bool:
+    """Whether this processor has what oneDNN needs; PyTorch's own layers work everywhere."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    asked = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}
+    return dtype not in asked or getattr(torch.ops.mkldnn, asked[dtype])()
 
 
 class OneDNNLinear(nn.Module):

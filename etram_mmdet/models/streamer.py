@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
 from mmdet.models.detectors import SingleStageDetector
+from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor
+from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
+from torch.utils._pytree import tree_map
 
 from etram_mmdet.events.errors import InputError
 from etram_mmdet.models.detectors.recurrent_detector import clipped
@@ -19,14 +23,16 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": t
 class Streamer:
     """Steps of a :class:`RecurrentDetector` over the next frame of each of B streams; state in, state out.
 
-    As it stands it gives evaluation's numbers to the last digit. ``fuse`` folds norms and biases (rounding differs).
+    As it stands it gives evaluation's numbers to the last digit, of the detector itself, which it puts into evaluation
+    mode; with any of the following, of a copy of it as it is now. ``fuse`` folds norms and biases (rounding differs).
     ``precision``: of weights and maps, one of `PRECISIONS`; the lower ones are always fused, and cells of the LSTM,
-    scores and boxes stay in float32. ``compiled``: by ``torch.compile``, a minute at the first windows; on a GPU its
-    CUDA graphs replay a step with one launch, on a CPU weights are laid out once for the processor.
+    scores and boxes stay in float32. ``compiled``: by ``torch.compile``, a minute at the second window of every frame
+    and batch size; on a GPU its CUDA graphs replay a step with one launch, on a CPU weights are laid out once for the
+    processor.
 
     Raises:
-        InputError: for a precision that is unknown or that the device lacks, and at the first windows where nothing can
-            be compiled here.
+        InputError: for a precision that is unknown or that the GPU lacks, and at the second window where nothing can be
+            compiled here, or too much was in this process.
     """
 
     def __init__(
@@ -35,10 +41,14 @@ class Streamer:
         if precision not in PRECISIONS:
             raise InputError(f"Streamer: precision={precision!r}, expected {', '.join(PRECISIONS)}")
         self.dtype, self.device = PRECISIONS[precision], next(detector.parameters()).device
-        if self.device.type == "cuda" and precision == "bfloat16" and not torch.cuda.is_bf16_supported(False):
-            raise InputError(f"{torch.cuda.get_device_name(self.device)} has no bfloat16; take float16 or float32")
-        is_plain = precision == "float32" and not fuse
+        if self.device.type == "cuda" and precision == "bfloat16":
+            with torch.cuda.device(self.device):
+                if not torch.cuda.is_bf16_supported(including_emulation=False):
+                    raise InputError(f"{torch.cuda.get_device_name()} has no bfloat16; take float16 or float32")
+        is_plain = precision == "float32" and not fuse and not compiled
         self.detector = detector.eval() if is_plain else fused(detector, self.dtype, linear=not compiled)
+        # A head that does more than turn its maps into boxes is left to itself.
+        self._has_maps = type(self.detector.bbox_head).predict is BaseDenseHead.predict
         self._compiled_network = self._compile() if compiled else None
 
     @torch.no_grad()
@@ -50,6 +60,7 @@ class Streamer:
         maps, states = self.network(self.pad(frames), states)
         return self.boxes(maps, tuple(frames.shape[-2:])), states
 
+    @torch.no_grad()
     def network(self, padded: Tensor, states: tuple | None) -> tuple[tuple, tuple]:
         """The head's maps, to be read before the next step, and the states."""
         if self._compiled_network is None or states is None:  # with states only, so that one form is compiled, not two
@@ -73,12 +84,18 @@ class Streamer:
         return self.detector.clip_features(padded, None, states)
 
     def maps(self, features: tuple[Tensor, ...]) -> tuple:
-        return self.detector.bbox_head(self.detector.neck(features) if self.detector.with_neck else features)
+        """What :meth:`boxes` takes: the head's maps, or the neck's for a head that has a ``predict`` of its own."""
+        features = self.detector.neck(features) if self.detector.with_neck else features
+        return self.detector.bbox_head(features) if self._has_maps else features
 
     def boxes(self, maps: tuple, hw: tuple[int, int]) -> list[InstanceData]:
-        """The head's ``maps`` as boxes of score and label, within frames of (H, W)."""
-        metas = [dict(img_shape=hw)] * len(maps[0][0])
-        found = self.detector.bbox_head.predict_by_feat(*maps, batch_img_metas=metas, rescale=False)
+        """Boxes with scores and labels, within frames of (H, W)."""
+        head, meta = self.detector.bbox_head, dict(img_shape=hw)
+        if self._has_maps:
+            maps = tree_map(Tensor.float, maps)  # mmdet's heads would decode boxes in the precision of the maps
+            found = head.predict_by_feat(*maps, batch_img_metas=[meta] * len(maps[0][0]), rescale=False)
+        else:
+            found = head.predict(maps, [DetDataSample(metainfo=meta)] * len(maps[0]), rescale=False)
         return [clipped(result, hw) for result in found]
 
     def _compile(self) -> Callable:
@@ -91,13 +108,17 @@ class Streamer:
 
         def or_sentence(padded: Tensor, states: tuple) -> tuple[tuple, tuple]:
             try:
-                with torch._inductor.config.patch(freezing=not is_cuda):  # lays weights out once; no option of a call
+                with (
+                    torch._inductor.config.patch(freezing=not is_cuda),  # lays weights out once; no option of a call
+                    torch._dynamo.config.patch(fail_on_recompile_limit_hit=True),  # else slow without a word
+                ):
                     return compiled(padded, states)
-            except torch._dynamo.exc.BackendCompilerFailed as error:
-                reason = str(error.inner_exception).strip().splitlines()[0]
+            except (TorchDynamoException, FailOnRecompileLimitHit) as error:
+                cause = getattr(error, "inner_exception", error)
+                reason = (str(cause).strip() or type(cause).__name__).splitlines()[0]
                 raise InputError(
-                    f"torch.compile fails here ({reason}); on a CPU it needs a C++ compiler, on a GPU Triton: install "
-                    "it, or run without compiling"
+                    f"torch.compile fails here ({reason}); it needs a C++ compiler on a CPU and Triton on a GPU, and "
+                    "compiles a few models and sizes per process; run without compiling, or see to that"
                 ) from error
 
         return or_sentence

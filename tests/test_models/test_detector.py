@@ -84,6 +84,14 @@ def test_preprocessor_pads_and_marks():
     assert data["is_labelled"].tolist() == [[False, True], [False, False], [True, True]]
 
 
+def test_chosen_frames_keep_channels_last_in_memory():
+    """As attention leaves them and as the neck's convolutions want them."""
+    data = build().data_preprocessor(batch(), True)
+    features, _ = build().clip_features(data["inputs"], data["is_labelled"], None)
+    assert [len(level) for level in features] == [3, 3, 3]
+    assert all(level.is_contiguous(memory_format=torch.channels_last) for level in features)
+
+
 def test_preprocessor_names_shapes_that_differ():
     data = batch()
     data["inputs"][0] = data["inputs"][0][..., :20]

@@ -11,9 +11,12 @@ from torch import nn
 from etram_mmdet.benchmarks.model import build_model, random_clips
 from etram_mmdet.engine.config import load_config
 from etram_mmdet.events.errors import InputError
+from etram_mmdet.models import fused as fused_module
 from etram_mmdet.models.fused import OneDNNLinear
 from etram_mmdet.models.streamer import Streamer
 from tests.conftest import ROOT
+from tests.test_models.plugins import PLUGINS, build_plugin
+from tests.test_models.test_detector import batch, build, predictions
 
 HW = (32, 96)
 
@@ -82,8 +85,12 @@ def test_small_changes_add_up_in_the_memory_of_a_low_precision(model):
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
-def test_compiled_model_gives_the_same_maps(model):
-    assert_close(stream(Streamer(model, compiled=True))[0], stream(Streamer(model))[0], 1e-4)
+def test_compiled_model_gives_the_same_maps_from_one_compilation(model):
+    compiled = Streamer(model, "bfloat16", compiled=True)
+    stream(compiled, windows=2)
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        maps = [level.float() for level in stream(compiled)[0]]
+    assert_close(maps, [level.float() for level in stream(Streamer(model, "bfloat16"))[0]], 0.05)
 
 
 def test_no_compiler_is_a_sentence(model):
@@ -92,6 +99,69 @@ def test_no_compiler_is_a_sentence(model):
         pytest.raises(InputError, match=r"torch.compile fails here \(No working C\+\+ compiler.*run without compiling"),
     ):
         stream(Streamer(model, compiled=True))
+
+
+def test_no_triton_is_a_sentence(model, monkeypatch):
+    """Raised as on a GPU; its class is none of those that wrap other errors."""
+
+    def compiled(function, **_):
+        def missing(*_):
+            raise torch._inductor.exc.TritonMissing(None)
+
+        return missing
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    with pytest.raises(InputError, match=r"torch.compile fails here \(.*[Tt]riton.*run without compiling"):
+        stream(Streamer(model, compiled=True))
+
+
+def test_too_many_forms_are_a_sentence(model, monkeypatch):
+    """Else the ninth model or size in a process would run as slow as uncompiled, without a word."""
+    original = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda function, **how: original(function, backend="eager", dynamic=False))
+    small = Streamer(model, compiled=True)
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 2)
+    small.backbone = lambda padded, states: ((padded[0],), states)
+    small.maps = lambda features: features
+    with pytest.raises(InputError, match=r"torch.compile fails here .*a few models and sizes per process"):
+        for width in (48, 96, 144):
+            small.network(torch.zeros(1, 1, 20, 32, width), ())
+
+
+def test_a_processor_without_bfloat16_gets_layers_that_work(model, monkeypatch):
+    monkeypatch.setattr(fused_module, "_onednn_multiplies", lambda dtype: False)
+    fast = Streamer(model, "bfloat16")
+    assert not any(isinstance(m, OneDNNLinear) for m in fast.detector.modules())
+    assert stream(fast)[0][0].isfinite().all()
+
+
+@pytest.mark.parametrize("name", PLUGINS)
+def test_every_head_says_what_evaluation_says(name):
+    model = build_plugin(name)
+    with torch.no_grad():  # fresh weights give many boxes one score, whose order would be chance
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    data = batch(labelled=((1, 1),) * 3)
+    expected = predictions(model, data)
+    streamer, states = Streamer(model), None
+    for t in range(3):
+        found, states = streamer(torch.stack([clip[t] for clip in data["inputs"]]), states)
+        for lane, boxes in enumerate(found):
+            wanted = expected[2 * t + lane].pred_instances
+            assert len(boxes) == len(wanted) > 0 and torch.equal(boxes.labels, wanted.labels)
+            torch.testing.assert_close(boxes.bboxes, wanted.bboxes, rtol=0, atol=1e-4)
+            torch.testing.assert_close(boxes.scores, wanted.scores, rtol=0, atol=1e-6)
+
+
+def test_boxes_of_other_heads_are_decoded_in_float32():
+    """mmdet's own heads take the precision of their maps, in which 301 px would be 300 or 302."""
+    model = build(bbox_head=dict(type="YOLOXHead", num_classes=3, feat_channels=8))
+    streamer = Streamer(model, "bfloat16")
+    maps = streamer.network(streamer.pad(torch.zeros(1, 4, 16, 600, dtype=torch.uint8)), None)[0]
+    maps = [[torch.zeros_like(level) for level in kind] for kind in maps]
+    (found,) = streamer.boxes(maps, (16, 600))
+    assert found.bboxes.dtype == found.scores.dtype == torch.float32
+    assert {301.0, 303.0} <= set(found.bboxes[:, 0].tolist()), "cells of 2 px with boxes of 2 px around their corner"
 
 
 def test_boxes_stay_within_the_frame(model):

@@ -15,7 +15,8 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from etram_mmdet.events.errors import InputError
-from etram_mmdet.models.dense_heads.targets import Predicted, Targets, match
+from etram_mmdet.models.dense_heads.matching import match
+from etram_mmdet.models.dense_heads.targets import Predicted, Targets
 from etram_mmdet.models.takes_key import takes_key
 
 # torch's defaults, which RVT keeps; YOLOX and mmdet use eps 1e-3 and momentum 0.03.
@@ -148,7 +149,7 @@ class RVTYOLOXHead(YOLOXHead):
         class_scores, labels = self.class_probabilities(predicted.scores).max(2)  # (B, P)
         scores = class_scores * predicted.objectness.sigmoid()
         is_sure = scores >= cfg.score_thr
-        sure = is_sure.nonzero().unbind(1)  # a GPU is waited for here, once for all frames and columns
+        sure = is_sure.nonzero().unbind(1)  # a GPU is waited for here, once instead of for every column
         columns = dict(bboxes=predicted.bboxes, scores=scores, class_scores=class_scores, labels=labels)
         results = InstanceData(**{name: values[sure] for name, values in columns.items()})
         counts = [len(results)] if len(scores) == 1 else is_sure.sum(1).tolist()

@@ -145,7 +145,7 @@ def _only_first(is_labelled: Tensor) -> Tensor:
 def _frames(maps: Tensor, index: Tensor | None) -> Tensor:
     """(T, B, ...) -> (M, ...), those of ``index`` or all."""
     maps = maps.flatten(0, 1)
-    return maps if index is None else maps.index_select(0, index)
+    return maps if index is None else maps[index]  # channels stay last, unlike with index_select
 
 
 def clipped(result: InstanceData, hw: tuple[int, int]) -> InstanceData:

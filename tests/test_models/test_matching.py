@@ -7,8 +7,10 @@ import torch
 from mmengine.structures import InstanceData
 
 from etram_mmdet.models import RVTSimOTAAssigner
-from etram_mmdet.models.dense_heads import targets
-from etram_mmdet.models.dense_heads.targets import Predicted, match, portions_of
+from etram_mmdet.models.dense_heads import matching
+from etram_mmdet.models.dense_heads.matching import match, portions_of
+from etram_mmdet.models.dense_heads.targets import Predicted
+from etram_mmdet.models.task_modules.prior_grid import PriorGrid
 from tests.test_models.waits import Waits
 
 LEVELS = {"patch 4": ((12, 20, 8), (6, 10, 16), (3, 5, 32)), "patch 3": ((32, 54, 3), (16, 27, 6))}
@@ -16,11 +18,11 @@ HW = (96, 160)
 CLASSES = 4
 
 
-class OneAfterAnother:
-    """As the head takes an assigner of mmdet's: it has `assign` only."""
+class OneAfterAnother(RVTSimOTAAssigner):
+    """As the head takes an assigner of mmdet's, or one that changes what `assign` does."""
 
-    def __init__(self):
-        self.assign = RVTSimOTAAssigner().assign
+    def assign(self, *args, **kwargs):
+        return super().assign(*args, **kwargs)
 
 
 def random_predictions(levels, frames, generator):
@@ -48,7 +50,7 @@ def random_boxes(count, generator, low=0.05, high=0.95):
 @pytest.mark.parametrize("limit", [1, 300, 10**6])
 @pytest.mark.parametrize("levels", LEVELS.values(), ids=LEVELS)
 def test_batch_is_matched_as_frame_by_frame(levels, limit, monkeypatch):
-    monkeypatch.setattr(targets, "PAIRS_AT_ONCE", limit)
+    monkeypatch.setattr(matching, "PAIRS_AT_ONCE", limit)
     generator = torch.Generator().manual_seed(0)
     predicted = random_predictions(levels, 6, generator)
     truth = [random_boxes(count, generator) for count in (3, 0, 1, 17, 0, 8)]
@@ -81,7 +83,7 @@ def test_repeated_cells_count_once():
     """Two boxes with the same centre want the same nine cells of a level."""
     generator = torch.Generator().manual_seed(3)
     predicted = random_predictions(((12, 20, 8),), 1, generator)
-    grid = targets.PriorGrid(predicted.priors, predicted.levels)
+    grid = PriorGrid(predicted.priors, predicted.levels)
     boxes = torch.tensor([[[40.0, 40, 56, 56], [44, 44, 52, 52]]])
     index, counts = RVTSimOTAAssigner().candidates(grid, boxes, torch.tensor([[True, True]]))
     assert counts.all() and index.unique().numel() == index.numel() == 9
@@ -90,7 +92,7 @@ def test_repeated_cells_count_once():
 def test_filled_up_places_have_no_candidates():
     """The second box of the second frame is none; its zeros lie in the corner cell."""
     levels = LEVELS["patch 4"]
-    grid = targets.PriorGrid(random_predictions(levels, 1, torch.Generator()).priors, levels)
+    grid = PriorGrid(random_predictions(levels, 1, torch.Generator()).priors, levels)
     boxes = torch.tensor([[[72.0, 40, 88, 56], [0, 0, 1, 1]], [[72.0, 40, 88, 56], [0, 0, 0, 0]]])
     index, counts = RVTSimOTAAssigner().candidates(grid, boxes, torch.tensor([[True, True], [True, False]]))
     first, second = (set(row[mask].tolist()) for row, mask in zip(index, counts, strict=True))
@@ -98,7 +100,7 @@ def test_filled_up_places_have_no_candidates():
 
 
 def test_cells_around_a_corner_stay_on_the_grid():
-    grid = targets.PriorGrid(torch.zeros(15 + 4, 4), ((3, 5, 8), (2, 2, 16)))
+    grid = PriorGrid(torch.zeros(15 + 4, 4), ((3, 5, 8), (2, 2, 16)))
     corners = torch.tensor([[4.0, 4.0], [39.0, 23.0]])
     first, last = (row[row < 19].tolist() for row in grid.cells_around(corners, 1))
     assert first == [0, 1, 5, 6, 15, 16, 17, 18]
