@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 from tests.paths import ROOT
+from tests.test_tools.tool_process import run_tool
 
 CONFIG = "configs/patch2_sizeaware_demo.py"
 # Two steps on tiny frames. Sizes shrink, the path stays.
@@ -25,13 +28,22 @@ ALL_BOXES = "model.test_cfg.score_thr=0.0"
 
 def run(*command: object, ok: bool = True, timeout: int = 300) -> str:
     """Standard output and error of ``python COMMAND``; fails unless it ends as expected."""
-    words = [sys.executable, *map(str, command)]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, timeout=timeout)
-    output = done.stdout + done.stderr
-    assert (done.returncode == 0) == ok, output[-3000:]
+    words, env = list(map(str, command)), {**os.environ, "OMP_NUM_THREADS": "1"}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "output"
+        status = (_run_module if words[0] == "-m" else run_tool)(words, env, path, timeout)
+        output = path.read_text()
+    assert (status == 0) == ok, output[-3000:]
     assert "Traceback" not in output, output[-3000:]
     return output
+
+
+def _run_module(words: list[str], env: dict[str, str], output: Path, timeout: float) -> int:
+    with output.open("w") as file:
+        done = subprocess.run(
+            [sys.executable, *words], cwd=ROOT, env=env, stdout=file, stderr=subprocess.STDOUT, timeout=timeout
+        )
+    return done.returncode
 
 
 def torchrun(processes: int, *command: object) -> str:
