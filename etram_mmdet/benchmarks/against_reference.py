@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from mmengine.config import Config
-from mmengine.optim import build_optim_wrapper
+from mmengine.optim import AmpOptimWrapper, build_optim_wrapper
 from torch import Tensor, nn
 
 from etram_mmdet.benchmarks.model import random_clips, saved_bytes_of
@@ -25,6 +25,8 @@ from etram_mmdet.models.streamer import Streamer
 def streaming(streamer: Streamer, reference: Reference, hw: tuple[int, int], windows: int) -> dict:
     """One window at a time with the state carried, from bytes to maps or boxes, no NMS.
 
+    On a GPU the reference gets autocast to our precision, which its own trainer has there; on a CPU it has none.
+
     ``difference``: the largest one of a class score in the last window.
     """
     reference.model.eval()
@@ -36,9 +38,12 @@ def streaming(streamer: Streamer, reference: Reference, hw: tuple[int, int], win
         frames = data["inputs"][0].to(device)
         results["ours"], states["ours"] = streamer.network(streamer.pad(frames), states["ours"])
 
+    is_mixed = device.type == "cuda" and streamer.dtype != torch.float32
+
     def theirs() -> None:
-        frame = _padded(detector, data)[0]
-        results["reference"], states["reference"] = reference.stream(frame, states["reference"])
+        with torch.autocast(device.type, streamer.dtype, enabled=is_mixed):
+            frame = _padded(detector, data)[0]
+            results["reference"], states["reference"] = reference.stream(frame, states["reference"])
 
     seconds = take_turns(dict(reference=theirs, ours=ours), windows, warm_up=3, device=device.type)
     scores = torch.cat([level.flatten(2) for level in results["ours"][0]], 2).transpose(1, 2).float().sigmoid()
@@ -49,12 +54,16 @@ def streaming(streamer: Streamer, reference: Reference, hw: tuple[int, int], win
 def training(
     cfg: Config, model: nn.Module, reference: Reference, hw: tuple[int, int], batch: int, clip: int, steps: int
 ) -> dict:
-    """Whole steps: bytes to floats, forward, losses, backward, clipping by value and AdamW."""
+    """Whole steps: bytes to floats, forward, losses, backward, clipping by value and AdamW; both in mixed precision
+    where the config has it on this device.
+    """
     model.train(), reference.model.train()
     device = next(model.parameters()).device.type
     data = random_clips(model, batch, clip, hw)
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     optimizer = torch.optim.AdamW(reference.model.parameters(), lr=1e-4, weight_decay=0)
+    is_mixed = isinstance(wrapper, AmpOptimWrapper)
+    scaler = torch.amp.GradScaler(device, enabled=is_mixed)
     loss = _reference_loss(model, reference, data)
 
     def ours() -> None:
@@ -62,9 +71,13 @@ def training(
         model.train_step(data, wrapper)
 
     def theirs() -> None:
-        loss().backward()
+        with torch.autocast(device, torch.float16, enabled=is_mixed):
+            value = loss()
+        scaler.scale(value).backward()
+        scaler.unscale_(optimizer)
         nn.utils.clip_grad_value_(reference.model.parameters(), 1.0)
-        optimizer.step()
+        scaler.step(optimizer)
+        scaler.update()
         optimizer.zero_grad()
 
     return compared(take_turns(dict(reference=theirs, ours=ours), steps, device=device))
