@@ -39,7 +39,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--step-ms", type=float, help="between windows; default: 50 or the window, if shorter")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="lower ones need a processor for it")
     parser.add_argument("--fuse", action="store_true", help="fold norms and biases: faster, other rounding")
-    parser.add_argument("--compile", action="store_true", help="torch.compile: a minute first, then fastest")
+    parser.add_argument("--compile", action="store_true", help="torch.compile: half a minute first, then fastest")
     parser.add_argument("--sensor", nargs=2, type=int, metavar=("WIDTH", "HEIGHT"), help="where the file does not say")
     args = parser.parse_args()
     if args.checkpoint.suffix == ".py":

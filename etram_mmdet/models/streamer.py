@@ -26,9 +26,9 @@ class Streamer:
     As it stands it gives evaluation's numbers to the last digit, of the detector itself, which it puts into evaluation
     mode; with any of the following, of a copy of it as it is now. ``fuse`` folds norms and biases (rounding differs).
     ``precision``: of weights and maps, one of `PRECISIONS`; the lower ones are always fused, and cells of the LSTM,
-    scores and boxes stay in float32. ``compiled``: by ``torch.compile``, a minute at the second window of every frame
-    and batch size; on a GPU its CUDA graphs replay a step with one launch, on a CPU weights are laid out once for the
-    processor.
+    scores and boxes stay in float32. ``compiled``: by ``torch.compile``, half a minute at the second window of every
+    frame and batch size; on a GPU its CUDA graphs replay a step with one launch, on a CPU weights are laid out once for
+    the processor.
 
     Raises:
         InputError: for a precision that is unknown or that the GPU lacks, and at the second window where nothing can be

@@ -65,7 +65,7 @@ def test_all_priors_of_a_box_share_its_draw():
     index = torch.arange(400).repeat(3)
     labels = torch.zeros(400, dtype=torch.long)
     scores = torch.zeros(1, 1200, 3, requires_grad=True)
-    targets = Targets(torch.arange(1200), torch.zeros(1200, 4), labels[index], torch.zeros(1200), index, 400)
+    targets = Targets(torch.arange(1200), torch.zeros(1200, 4), labels[index], torch.zeros(1200), index)
     loss = head.balanced_terms(scores, targets, [InstanceData(labels=labels)])
     loss.backward()
     counted = scores.grad[0].abs().sum(1).view(3, 400) > 0

@@ -20,7 +20,6 @@ TARGETS = Targets(
     labels=torch.tensor([0, 1]),
     ious=torch.tensor([0.5, 0.7]),
     box_index=torch.tensor([0, 1]),
-    num_boxes=2,
 )
 W = 2 * math.exp(-100 / 1024)
 

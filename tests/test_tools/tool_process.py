@@ -11,6 +11,7 @@ import os
 import runpy
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 from tests.paths import ROOT
 
@@ -22,13 +23,8 @@ _server.set_forkserver_preload(list(PRELOADED))
 def run_tool(words: list[str], env: dict[str, str], output: Path, timeout: float) -> int:
     """Exit status of ``python WORDS``, its output goes to a file; killed after ``timeout`` s."""
     process = _server.Process(target=_main, args=(words, env, str(output)))
-    before = dict(os.environ)
-    os.environ.update(env)  # the server takes it at its start, when OpenMP reads it
-    try:
+    with patch.dict(os.environ, env):  # the server takes it at its start, when OpenMP reads it
         process.start()
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
     process.join(timeout)
     if process.is_alive():
         process.kill()

@@ -40,8 +40,8 @@ def match(
         found = [matching.of_frame(frame) for frame, count in enumerate(counts) if count]
     if not found:
         empty = predicted.bboxes.new_zeros(0)
-        return Targets(empty.long(), empty.view(0, 4), empty.long(), empty, empty.long(), sum(counts))
-    return Targets(*map(torch.cat, zip(*found, strict=True)), sum(counts))
+        return Targets(empty.long(), empty.view(0, 4), empty.long(), empty, empty.long())
+    return Targets(*map(torch.cat, zip(*found, strict=True)))
 
 
 def portions_of(counts: list[int], limit: int) -> list[list[int]]:

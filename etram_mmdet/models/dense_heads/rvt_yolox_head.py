@@ -124,7 +124,7 @@ class RVTYOLOXHead(YOLOXHead):
 
     def objectness_terms(self, objectness: Tensor, targets: Targets) -> Tensor:
         """``objectness``: (B * P, 1) logits of all priors."""
-        return self.loss_obj(objectness, torch.zeros_like(objectness).index_fill_(0, targets.index, 1))
+        return self.loss_obj(objectness, targets.marked(objectness))
 
     def _bbox_post_process(self, results: InstanceData, cfg: ConfigDict, *args, **kwargs) -> InstanceData:
         """At most ``nms_pre`` boxes reach NMS, as in mmdet's other heads: all those of fresh weights take seconds."""

@@ -42,6 +42,5 @@ class SizeAwareYOLOXHead(RVTYOLOXHead):
     def objectness_terms(self, objectness: Tensor, targets: Targets) -> Tensor:
         if "obj" not in self.terms:
             return super().objectness_terms(objectness, targets)
-        wanted = torch.zeros_like(objectness).index_fill_(0, targets.index, 1)
         weight = torch.ones_like(objectness).index_copy_(0, targets.index, self.weights(targets.areas_px2())[:, None])
-        return self.loss_obj(objectness, wanted, weight=weight)
+        return self.loss_obj(objectness, targets.marked(objectness), weight=weight)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -26,11 +27,14 @@ class Targets(NamedTuple):
     labels: Tensor  # (M,)
     ious: Tensor  # (M,) of prediction and matched box
     box_index: Tensor  # (M,) which of the batch's N boxes
-    num_boxes: int
 
     def of(self, values: Tensor) -> Tensor:
         """(B, P, ...) of all priors -> (M, ...) of the positive ones."""
         return values.flatten(0, 1).index_select(0, self.index)
+
+    def marked(self, objectness: Tensor) -> Tensor:
+        """Zeros like (B * P, 1) ``objectness``, with ones at the positive priors."""
+        return torch.zeros_like(objectness).index_fill_(0, self.index, 1)
 
     def soft_labels(self, num_classes: int) -> Tensor:
         """(M, K): the IoU at the class of the box, 0 elsewhere (YOLOX's classification target)."""
