@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,8 +17,10 @@ from torch import nn
 from etram_mmdet.engine.checkpoint import load_checkpoint_file
 from etram_mmdet.engine.class_names import check_checkpoint_classes, dataset_config, metainfo_of
 from etram_mmdet.engine.config import config_for_checkpoint, load_config
+from etram_mmdet.engine.plain_config import read_plain_config
 from etram_mmdet.engine.resolve import fill_in_channels
-from etram_mmdet.engine.runner import load_strictly
+from etram_mmdet.engine.trusted import carried_by
+from etram_mmdet.engine.weights import load_strictly
 from etram_mmdet.evaluation.operating_points import SCORE_THR, OperatingPoints
 from etram_mmdet.events.errors import InputError
 from etram_mmdet.events.formats import Recording, open_recording
@@ -68,7 +71,8 @@ def init_detector(
         cfg = config_for_checkpoint(config_or_checkpoint if is_config else None, weights, None)
     place = _usable(device or get_device())
     init_default_scope(cfg.get("default_scope", "mmdet"))
-    model = MODELS.build(cfg.model)
+    with nullcontext() if is_config else carried_by(weights):
+        model = MODELS.build(cfg.model)
     if weights is not None:
         content = load_checkpoint_file(weights)
         check_checkpoint_classes(content, cfg, str(weights))
@@ -181,8 +185,8 @@ class EventInferencer:
 def load_operating_points(path: str | Path) -> dict:
     """What a file of ``tools/tune_thresholds.py`` defines; raises ``InputError`` where it is no such file."""
     try:
-        tuned = load_config(path).get("operating_points")
-    except (OSError, SyntaxError, ValueError, NameError, TypeError) as error:  # InputError is a ValueError
+        tuned = read_plain_config(path).get("operating_points")
+    except InputError as error:
         raise InputError(
             f"{path}: not a file of operating points ({error}); tools/tune_thresholds.py writes it"
         ) from error

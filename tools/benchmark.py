@@ -25,7 +25,7 @@ from etram_mmdet.benchmarks.model import (
 from etram_mmdet.benchmarks.sweep import sweep
 from etram_mmdet.engine.checkpoint import load_checkpoint_file
 from etram_mmdet.engine.config import load_config, sentences
-from etram_mmdet.engine.runner import load_strictly
+from etram_mmdet.engine.weights import load_strictly
 from etram_mmdet.events.written import write_json
 from etram_mmdet.models.streamer import PRECISIONS, Streamer
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from mmdet.registry import DATASETS
 
 from etram_mmdet.engine.config import load_config
+from etram_mmdet.engine.runner import latest_checkpoint
 from etram_mmdet.visualization.prediction_sheet import prediction_sheet
 
 CONFIG = "configs/patch2_sizeaware_demo.py"
@@ -54,7 +55,7 @@ def main() -> None:
     call("preprocess", "tools/preprocess.py", raw, data)
     options = ["--cfg-options", f"data_root={data}/", *args.cfg_options]
     run("train", "tools/train.py", CONFIG, "--work-dir", work_dir, *options)
-    checkpoint = (Path(work_dir) / "last_checkpoint").read_text().strip()
+    checkpoint = latest_checkpoint(work_dir)
     run("test", "tools/test.py", checkpoint, "--out", f"{work_dir}/predictions.json")
     cfg = load_config(CONFIG, dict(data_root=f"{data}/"))
     prediction_sheet(DATASETS.build(cfg.test_dataloader.dataset), f"{work_dir}/predictions.json", f"{work_dir}/val.png")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 from mmengine.config import DictAction
@@ -14,6 +15,7 @@ from mmengine.config import DictAction
 from etram_mmdet.engine.config import config_for_checkpoint, sentences
 from etram_mmdet.engine.runner import StreamRunner
 from etram_mmdet.engine.saved_predictions import save_evaluated
+from etram_mmdet.engine.trusted import carried_by
 
 
 def parse_args() -> argparse.Namespace:
@@ -42,7 +44,9 @@ def main() -> None:
         cfg.work_dir = args.work_dir or str(Path(args.checkpoint).resolve().parent)
         if args.out:
             Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-        runner = StreamRunner.from_cfg(cfg)
+        with nullcontext() if args.config else carried_by(args.checkpoint):
+            runner = StreamRunner.from_cfg(cfg)
+            runner.test_loop  # noqa: B018  builds data set and evaluator
         runner.test()
         if args.out:
             save_evaluated(runner, Path(args.out))

@@ -15,10 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from mmengine.config import Config
-
 from etram_mmdet.ablation.plan import Plan, Variant
 from etram_mmdet.engine.config import config_differences
+from etram_mmdet.engine.plain_config import read_plain_config
 from etram_mmdet.engine.run_record import RUN_FILE
 from etram_mmdet.evaluation.results_csv import evaluations
 from etram_mmdet.events.errors import InputError
@@ -48,7 +47,7 @@ def check_order(out: Path, variant: Variant, seed: int) -> Path:
     """Where the config of a run stands; raises ``InputError`` when another run was begun there."""
     path = _order_file(run_folder(out, variant, seed))
     if path.is_file():
-        differences = config_differences(Config.fromfile(path).to_dict(), variant.config_for(seed).to_dict())
+        differences = config_differences(read_plain_config(path), variant.config_for(seed).to_dict())
         if differences:
             raise InputError(
                 f"{path.with_suffix('')}: a run with other settings was begun there "

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 from pathlib import Path
 
+from etram_mmdet.engine.plain_config import read_plain_config
 from etram_mmdet.events.errors import InputError
 
 
@@ -36,20 +36,7 @@ def _belongs(config: dict, record: dict) -> bool:
 def _read(path: Path) -> dict | None:
     """``None`` for a file that is no config of a training, such as a copied plugin."""
     try:
-        statements = ast.parse(path.read_text(encoding="utf-8")).body
-        config = {statement.targets[0].id: _value(statement.value) for statement in statements}
-    except (SyntaxError, ValueError, AttributeError, TypeError):
+        config = read_plain_config(path)
+    except InputError:
         return None
     return config if {"model", "train_cfg", "optim_wrapper", "val_dataloader"} <= set(config) else None
-
-
-def _value(node: ast.expr) -> object:
-    """A literal, where ``dict(a=1)`` counts as one: mmengine writes nothing else."""
-    if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "dict":
-        given = {key: value for argument in node.args for key, value in _value(argument).items()}
-        return given | {keyword.arg: _value(keyword.value) for keyword in node.keywords}
-    if isinstance(node, ast.Dict):
-        return {ast.literal_eval(key): _value(value) for key, value in zip(node.keys, node.values, strict=True)}
-    if isinstance(node, ast.List | ast.Tuple):
-        return [_value(item) for item in node.elts]
-    return ast.literal_eval(node)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import zipfile
-import zlib
 from abc import ABC, abstractmethod
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from etram_mmdet.events.array_files import load_array, open_hdf5, own_member
 from etram_mmdet.events.blosc_chunks import read_frames
 from etram_mmdet.events.class_sets import ClassSet
 from etram_mmdet.events.errors import InputError
@@ -106,10 +105,9 @@ class FolderSequence(Sequence):
         self.path = folder / representation_path(build_representation(representation, 2, 2), window_us)
         if not self.path.is_file():
             raise InputError(_what_is_there(folder, self.path))
-        with self._open() as file:
-            if "data" not in file:
-                raise InputError(f"{self.path}: holds no 'data'; delete the folder and preprocess again")
-            shape, dtype = file["data"].shape[1:], file["data"].dtype
+        with open_hdf5(self.path) as file:
+            data = self._data_of(file)
+            shape, dtype = data.shape[1:], data.dtype
         self._file: tuple[int, h5py.File] | None = None
         labels = folder / "labels_v2" / "labels.npz"
         super().__init__(
@@ -117,32 +115,34 @@ class FolderSequence(Sequence):
             shape,
             dtype,
             scale,
-            t_us=load_array(self.path.with_name("timestamps_us.npy")),
-            labelled=load_array(self.path.with_name("objframe_idx_2_repr_idx.npy")),
-            boxes=load_array(labels, "labels"),
-            first_row=load_array(labels, "objframe_idx_2_label_idx"),
+            t_us=_load(self.path.with_name("timestamps_us.npy")),
+            labelled=_load(self.path.with_name("objframe_idx_2_repr_idx.npy")),
+            boxes=_load(labels, "labels"),
+            first_row=_load(labels, "objframe_idx_2_label_idx"),
             class_set=class_set,
             label_file=labels,
         )
 
-    def _open(self) -> h5py.File:
-        try:
-            return h5py.File(self.path, "r")
-        except OSError as error:
-            raise InputError(
-                f"{self.path}: not a readable HDF5 file ({error}); delete the folder and preprocess again"
-            ) from error
+    def _data_of(self, file: h5py.File) -> h5py.Dataset:
+        data = own_member(self.path, file, "data")
+        if not isinstance(data, h5py.Dataset):
+            raise InputError(f"{self.path}: holds no 'data'; delete the folder and preprocess again")
+        return data
 
     def read(self, start: int, stop: int) -> np.ndarray:
         if self._file is None or self._file[0] != os.getpid():  # a handle must not cross a fork
-            self._file = os.getpid(), self._open()
+            self._file = os.getpid(), open_hdf5(self.path)
         try:
-            return read_frames(self._file[1]["data"], start, stop)
+            return read_frames(self._data_of(self._file[1]), start, stop)
         except (OSError, RuntimeError) as error:
             raise InputError(f"{self.path}: {error}; delete the folder and preprocess again") from error
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_file": None}
+
+
+def _load(path: Path, member: str | None = None) -> np.ndarray:
+    return load_array(path, member, "delete the sequence folder and run tools/preprocess.py again")
 
 
 def _what_is_there(folder: Path, wanted: Path) -> str:
@@ -165,12 +165,3 @@ def class_labels(class_ids: np.ndarray, class_set: ClassSet, path: Path) -> np.n
             f"{len(known) - 1}; set class_set in the config to the one that the label files follow"
         )
     return known[class_ids.astype(np.int64)]
-
-
-def load_array(path: Path, member: str | None = None) -> np.ndarray:
-    """Array of a ``.npy`` file or member of a ``.npz``; raises ``InputError`` for what cannot be read."""
-    try:
-        content = np.load(path)
-        return content if member is None else content[member]
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path}: {error}; delete the sequence folder and run tools/preprocess.py again") from error

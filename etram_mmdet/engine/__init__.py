@@ -1,5 +1,6 @@
 from etram_mmdet.engine.hooks import FiniteLossHook, PlainCheckpointHook, ResultsCsvHook
 from etram_mmdet.engine.loops import DryRunLoop, StreamTrainLoop
+from etram_mmdet.engine.pretrained import SafePretrainedInit
 from etram_mmdet.engine.report_hook import EvaluationReportHook
 from etram_mmdet.engine.run_record import RunRecordHook
 from etram_mmdet.engine.run_summary import RunSummaryHook
@@ -13,6 +14,7 @@ __all__ = [
     "ResultsCsvHook",
     "RunRecordHook",
     "RunSummaryHook",
+    "SafePretrainedInit",
     "StreamRunner",
     "StreamTrainLoop",
 ]

@@ -1,16 +1,13 @@
 """Checkpoints that carry their config and execute nothing when read.
 
-mmengine's loader falls back to full unpickling and keeps the config as Python text. Here a file is read with
-``weights_only=True``, the config in it is JSON, and whatever builds from it may use registered names only.
+mmengine's loader falls back to full unpickling and keeps the config as Python text. Here a file is read as tensors and
+plain values, the config in it is JSON, and whatever builds from it may use registered names only.
 """
 
 from __future__ import annotations
 
-import collections
 import json
 import os
-import pickle
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -18,45 +15,18 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 
+from etram_mmdet.engine.checkpoint_contents import CONFIG_KEY, known_contents
+from etram_mmdet.engine.tensor_file import read_tensor_file
 from etram_mmdet.events.errors import InputError
 
-CONFIG_KEY = "etram_mmdet_config"
-# What may stand in a checkpoint beside tensors and plain containers; none of these runs code of a file.
-_ALLOWED = [
-    np.ndarray,
-    np.dtype,
-    np._core.multiarray._reconstruct,
-    np._core.multiarray.scalar,
-    *(type(np.dtype(t)) for t in ("f4", "f8", "i4", "i8", "u1", "bool")),
-    collections.OrderedDict,
-    collections.defaultdict,
-]
 
-
-def load_checkpoint_file(path: str | Path, map_location: str = "cpu") -> dict:
-    """Read a checkpoint without executing what it contains.
+def load_checkpoint_file(path: str | Path) -> dict:
+    """Read a checkpoint without executing what it contains; tensors are on the CPU.
 
     Raises:
-        InputError: when the file is missing, damaged, not a checkpoint or needs more than :data:`_ALLOWED`.
+        InputError: the file is missing, damaged, not a checkpoint, or holds more than tensors and plain values.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such checkpoint")
-    try:
-        with torch.serialization.safe_globals(_ALLOWED):
-            checkpoint = torch.load(path, map_location=map_location, weights_only=True)
-    except pickle.UnpicklingError as error:
-        lines = str(error).splitlines()
-        what = next((line for line in lines if "Unsupported" in line), lines[0]).split(". ")[0].strip()
-        raise InputError(
-            f"{path}: refused, because reading it needs more than tensors and plain values ({what}). "
-            "A checkpoint of RVT or eTraM is converted with tools/convert_rvt.py"
-        ) from error
-    except (RuntimeError, EOFError, OSError, KeyError) as error:
-        raise InputError(f"{path}: not a readable checkpoint ({_first_line(error)}); copy it again") from error
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
-        raise InputError(f"{path}: holds no state_dict, so it is not a checkpoint of this project")
-    return checkpoint
+    return known_contents(read_tensor_file(path), path)
 
 
 def config_to_json(cfg: Config) -> str:
@@ -75,7 +45,7 @@ def stored_config(checkpoint: dict, path: str | Path) -> dict:
         raise InputError(f"{path}: carries no config; give one: tools/test.py CONFIG {path}")
     try:
         config = json.loads(text)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: carries a config that is not JSON ({error}); copy the file again") from error
     if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
         raise InputError(f"{path}: carries a config without a model; give one: tools/test.py CONFIG {path}")
@@ -108,7 +78,9 @@ def make_plain(checkpoint: dict, cfg: Config) -> None:
             {key: value for key, value in state.items() if not callable(value)}
             for state in checkpoint["param_schedulers"]
         ]
-    hub["runtime_info"] = {k: v for k, v in hub["runtime_info"].items() if k != "cfg" and _is_plain(v)}
+    hub["runtime_info"] = {
+        key: _plain(value) for key, value in hub["runtime_info"].items() if key != "cfg" and _is_plain(value)
+    }
     hub["resumed_keys"] = {
         name: flag
         for name, flag in hub["resumed_keys"].items()
@@ -121,7 +93,12 @@ def _is_plain(value: object) -> bool:
         return all(map(_is_plain, value))
     if isinstance(value, dict):
         return all(map(_is_plain, value.values()))
-    return value is None or isinstance(value, int | float | str)
+    return value is None or isinstance(value, int | float | str | np.number)
+
+
+def _plain(value: object) -> object:
+    """NumPy's numbers as Python's."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def restore_histories(checkpoint: dict) -> None:
@@ -137,63 +114,17 @@ def restore_histories(checkpoint: dict) -> None:
     }
 
 
-_TENSOR_BUILDERS = {
-    ("torch._utils", "_rebuild_tensor_v2"),
-    ("torch._utils", "_rebuild_parameter"),
-    ("collections", "OrderedDict"),
-}
-
-
-class _TensorsOnly(pickle.Unpickler):
-    """Unpickler that rebuilds tensors and puts an inert object in the place of everything else."""
-
-    def find_class(self, module: str, name: str) -> type:
-        storage = module == "torch" and name.endswith("Storage")
-        if storage or (module, name) in _TENSOR_BUILDERS:
-            return super().find_class(module, name)
-        return _Inert
-
-
-class _Inert:
-    """Accepts whatever a pickle would do with an object and does nothing."""
-
-    def __init__(self, *args: object, **kwargs: object) -> None: ...
-
-    def __setstate__(self, state: object) -> None: ...
-
-    def __setitem__(self, key: object, value: object) -> None: ...
-
-    def append(self, item: object) -> None: ...
-
-    def extend(self, items: object) -> None: ...
-
-
 def load_foreign_weights(path: str | Path) -> dict[str, torch.Tensor]:
     """The ``state_dict`` of any PyTorch or Lightning checkpoint; objects in it are not built, code is not run.
 
     Raises:
-        InputError: when the file is missing, damaged or holds no ``state_dict``.
+        InputError: the file is missing, damaged or holds no ``state_dict``.
     """
-
-    class Module:
-        Unpickler = _TensorsOnly
-        load = staticmethod(lambda file, **kwargs: _TensorsOnly(file, **kwargs).load())
-        __name__ = "tensors_only"
-
-    if not Path(path).is_file():
-        raise InputError(f"{path}: no such checkpoint")
-    if zipfile.is_zipfile(path) and any(n.endswith("constants.pkl") for n in zipfile.ZipFile(path).namelist()):
-        raise InputError(f"{path}: refused, it is a TorchScript program; save its state_dict instead")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", pickle_module=Module, weights_only=False)
-    except (TypeError, RuntimeError, pickle.UnpicklingError, EOFError, OSError, KeyError, AttributeError) as error:
-        raise InputError(f"{path}: not a readable checkpoint ({_first_line(error)}); download it again") from error
+    checkpoint = read_tensor_file(path, unknown="ignore")
     weights = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else {}
+    if not isinstance(weights, dict):
+        weights = {}
     tensors = {name: value for name, value in weights.items() if isinstance(value, torch.Tensor)}
     if not tensors:
         raise InputError(f"{path}: holds no state_dict of tensors")
     return tensors
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -15,7 +15,7 @@ from etram_mmdet.engine.config_keys import check_keys, check_options
 from etram_mmdet.engine.known_keys import SHARED
 from etram_mmdet.engine.model_differences import model_differences
 from etram_mmdet.engine.resolve import fill_in_channels
-from etram_mmdet.engine.trusted import evaluation_config
+from etram_mmdet.engine.trusted import check_model, evaluation_config
 from etram_mmdet.events.class_sets import get_class_set
 from etram_mmdet.events.errors import InputError
 
@@ -78,6 +78,7 @@ def config_for_checkpoint(config: str | Path | None, checkpoint: str | Path, opt
     if config is None:
         cfg = evaluation_config(stored_config(content, checkpoint), checkpoint)
         apply_options(cfg, options)
+        check_model(cfg, content["state_dict"], checkpoint)
     else:
         cfg = load_config(config, options)
         fill_in_channels(cfg)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from mmdet.registry import HOOKS
 from mmengine.dist import master_only
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
@@ -19,12 +19,34 @@ from etram_mmdet.evaluation.results_csv import append_row, compact
 
 @HOOKS.register_module()
 class PlainCheckpointHook(Hook):
-    """Leave nothing in a checkpoint that would have to be unpickled; runs after every other hook."""
+    """Keep checkpoints plain, and what they say about files inside the folder of checkpoints.
+
+    A checkpoint holds nothing that would have to be unpickled. The best checkpoint so far, which the next better one
+    replaces, is looked for by its name beside the others: a checkpoint may have been copied, or come from a stranger.
+    Runs after every other hook.
+    """
 
     priority = "LOWEST"
 
+    def before_train(self, runner: Runner) -> None:
+        for hook in runner.hooks:
+            if isinstance(hook, CheckpointHook) and hook.save_best is not None:
+                if len(hook.key_indicators) == 1:
+                    hook.best_ckpt_path = _inside(hook.out_dir, hook.best_ckpt_path)
+                else:
+                    paths = hook.best_ckpt_path_dict
+                    hook.best_ckpt_path_dict = {key: _inside(hook.out_dir, path) for key, path in paths.items()}
+
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         make_plain(checkpoint, runner.cfg)
+
+
+def _inside(folder: str, path: str | None) -> str | None:
+    """The file in ``folder`` that has the name of ``path``, or nothing where there is no such file."""
+    if path is None:
+        return None
+    inside = Path(folder) / Path(path).name
+    return str(inside) if inside.is_file() and inside.suffix == ".pth" else None
 
 
 @HOOKS.register_module()

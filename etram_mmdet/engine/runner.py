@@ -9,15 +9,16 @@ from mmdet.registry import RUNNERS
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import master_only
-from mmengine.model import is_model_wrapper
-from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
+from mmengine.runner import BaseLoop, Runner
 from torch.utils.data import Dataset
 
 from etram_mmdet.engine.checkpoint import load_checkpoint_file, restore_histories, stored_config
 from etram_mmdet.engine.class_names import check_checkpoint_classes
 from etram_mmdet.engine.hooks import PlainCheckpointHook
 from etram_mmdet.engine.resolve import check_classes, check_same_classes, resolve, start_processes
+from etram_mmdet.engine.resumable import check_resumable
 from etram_mmdet.engine.run_summary import differences_to_parent
+from etram_mmdet.engine.weights import check_weights, load_strictly
 from etram_mmdet.events.errors import InputError
 from etram_mmdet.models.fit_to_data import fit_to_data
 
@@ -81,12 +82,9 @@ class StreamRunner(Runner):
     def resume(self, filename: str, *args, **kwargs) -> None:
         """Raises ``InputError`` where resuming would silently become another training: see the messages."""
         content = load_checkpoint_file(filename)
-        if not {"optimizer", "param_schedulers", "message_hub"} <= set(content):
-            raise InputError(
-                f"{filename}: holds weights only (a best or converted checkpoint), so there is nothing to resume; "
-                f"start a new run from it with --cfg-options load_from={filename}"
-            )
-        steps, planned = self.train_loop.max_iters, stored_config(content, filename)["train_cfg"]["max_iters"]
+        check_resumable(content, self, filename)
+        steps = self.train_loop.max_iters
+        planned = (stored_config(content, filename).get("train_cfg") or {}).get("max_iters")
         if steps != planned:
             raise InputError(
                 f"{filename}: belongs to a schedule of {planned} steps, the config asks for {steps}; resume with "
@@ -96,9 +94,14 @@ class StreamRunner(Runner):
 
     def load_checkpoint(self, filename: str, map_location: str = "cpu", strict: bool = True, revise_keys=None) -> dict:
         """Load weights; raises ``InputError`` naming the first tensors that do not fit, and then loads nothing."""
-        checkpoint = load_checkpoint_file(filename, map_location)
-        self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
+        checkpoint = load_checkpoint_file(filename)
         check_checkpoint_classes(checkpoint, self.cfg, filename)
+        check_weights(self.model, checkpoint["state_dict"], filename)
+        averaged = checkpoint.get("ema_state_dict", {})  # beside the step count `steps`
+        if averaged:
+            averaged = {name.removeprefix("module."): tensor for name, tensor in averaged.items() if name != "steps"}
+            check_weights(self.model, averaged, f"{filename} (its averaged weights)")
+        self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         load_strictly(self.model, checkpoint["state_dict"], filename)
         restore_histories(checkpoint)
         self.loaded_step = checkpoint.get("meta", {}).get("iter", 0)
@@ -117,32 +120,18 @@ class StreamRunner(Runner):
 
 
 def latest_checkpoint(work_dir: str | Path) -> str:
-    """The one named in ``last_checkpoint``; where a kill lost that file, the newest that is left.
+    """The checkpoint in ``work_dir`` that its ``last_checkpoint`` names; where that file is lost, the newest there is.
 
+    Only the last part of the path in ``last_checkpoint`` counts, so that a copied or moved folder stands for itself.
     Raises ``InputError`` where there is none.
     """
-    latest = find_latest_checkpoint(work_dir)
-    if latest is not None and Path(latest).is_file():
-        return latest
-    left = sorted(Path(work_dir).glob("iter_*.pth"), key=lambda p: int(p.stem.removeprefix("iter_")))
+    folder = Path(work_dir)
+    named = folder / "last_checkpoint"
+    if named.is_file():
+        latest = folder / Path(named.read_text(encoding="utf-8", errors="replace").strip()).name
+        if latest.is_file():
+            return str(latest)
+    left = [path for path in folder.glob("iter_*.pth") if path.stem.removeprefix("iter_").isdecimal()]
     if not left:
         raise InputError(f"{work_dir}: holds no checkpoint to resume from; leave --resume out to start afresh")
-    return str(left[-1])
-
-
-def load_strictly(model, weights: dict, source: str) -> None:
-    """``load_state_dict`` whose error is one sentence; nothing is loaded unless everything fits."""
-    model = model.module if is_model_wrapper(model) else model
-    own = model.state_dict()
-    wrong = [f"missing {k}" for k in own if k not in weights] + [f"unexpected {k}" for k in weights if k not in own]
-    wrong += [
-        f"{k} is {tuple(weights[k].shape)}, expected {tuple(own[k].shape)}"
-        for k in own
-        if k in weights and weights[k].shape != own[k].shape
-    ]
-    if wrong:
-        raise InputError(
-            f"{source}: does not fit the model, {len(wrong)} of {len(own)} tensors differ: {'; '.join(wrong[:3])}"
-            f"{'; ...' if len(wrong) > 3 else ''}. Test it with the config that it carries: tools/test.py {source}"
-        )
-    model.load_state_dict(weights)
+    return str(max(left, key=lambda path: int(path.stem.removeprefix("iter_"))))

@@ -6,11 +6,17 @@ or write files. So only the keys that an evaluation needs are taken, and only cl
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from mmdet.registry import DATA_SAMPLERS, DATASETS, METRICS, MODELS, TASK_UTILS, TRANSFORMS
 from mmengine.config import Config
+from torch import Tensor
+from torch.random import fork_rng
 
+from etram_mmdet.engine.weights import check_weights, no_larger_than
 from etram_mmdet.events.errors import InputError
 from etram_mmdet.events.representations import REPRESENTATIONS
 
@@ -44,6 +50,20 @@ _STOCK = frozenset(
 )
 
 
+# What a config in a checkpoint may ask for at most. Larger numbers cost memory or minutes before anything is known.
+MAX_INTEGER = 1 << 20
+MAX_OF_KEY = {
+    "num_workers": 64,
+    "prefetch_factor": 64,
+    "batch_size": 4096,
+    "clip_length": 1 << 14,
+    "bins": 256,
+    "window_us": 1_000_000_000,
+}
+MAX_ENTRIES = 20_000
+MAX_DEPTH = 20
+
+
 def evaluation_config(stored: dict, path: str | Path) -> Config:
     """A complete config to evaluate a checkpoint with, from the one that it carries.
 
@@ -54,18 +74,62 @@ def evaluation_config(stored: dict, path: str | Path) -> Config:
     if modules:
         _refuse(path, f"needs the modules {', '.join(sorted(modules))}")
     config = {key: stored[key] for key in _KEYS if key in stored}
-    _check_types(config, path)
+    for number, (place, key, value, depth) in enumerate(_entries(config)):
+        if number >= MAX_ENTRIES or depth > MAX_DEPTH:
+            _refuse(path, f"has more than {MAX_ENTRIES} entries, or is nested deeper than {MAX_DEPTH} levels")
+        _check_entry(place, key, value, path)
+    for key, kind in {"data_root": str, "class_set": str, "representation": dict, "window_us": int}.items():
+        if key in config and not isinstance(config[key], kind):
+            _refuse(path, f"says {key}={config[key]!r:.40}, expected {kind.__name__}")
     return Config({**_RUNTIME, **config})
 
 
-def _check_types(node: object, path: str | Path) -> None:
-    if isinstance(node, dict):
-        if "_scope_" in node or ("type" in node and not _is_known(node["type"])):
-            _refuse(path, f"names {node.get('type')!r}, which is not on the list of classes that are built unseen")
-        node = list(node.values())
-    if isinstance(node, list):
-        for child in node:
-            _check_types(child, path)
+def check_model(cfg: Config, weights: Mapping[str, Tensor], path: str | Path) -> None:
+    """Raise ``InputError`` where no model for ``weights`` can be built from ``cfg``, before memory is taken for one."""
+    with carried_by(path), fork_rng(devices=[]), no_larger_than(weights, str(path)):
+        model = MODELS.build(copy.deepcopy(cfg.model))
+    check_weights(model, weights, str(path))
+
+
+@contextmanager
+def carried_by(path: str | Path) -> Iterator[None]:
+    """Name the checkpoint whose config something is built from, whatever goes wrong in between.
+
+    A config has thousands of values, and each class meets a wrong one with an error of its own.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        first = (str(error).splitlines() or [""])[0]
+        raise InputError(
+            f"{path}: nothing can be built from the config that it carries ({type(error).__name__}: {first:.200}). "
+            f"Test it with a config that you trust: tools/test.py CONFIG {path}"
+        ) from error
+
+
+def _entries(config: dict) -> Iterator[tuple[str, object, object, int]]:
+    """Every entry of nested dicts and lists: dotted place, key or index, value, depth."""
+    waiting: list[tuple[str, object, int]] = [("", config, 0)]
+    while waiting:
+        place, node, depth = waiting.pop()
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            where = f"{place}.{key}" if place else str(key)
+            yield where, key, value, depth
+            if isinstance(value, dict | list):
+                waiting.append((where, value, depth + 1))
+
+
+def _check_entry(place: str, key: object, value: object, path: str | Path) -> None:
+    if key == "_scope_" or (key == "type" and not _is_known(value)):
+        name = None if key == "_scope_" else value
+        _refuse(path, f"names {name!r:.80}, which is not on the list of classes that are built unseen")
+    if isinstance(key, str) and not key.isidentifier():
+        _refuse(path, f"has the key {key!r:.60}, which is no name")
+    most = MAX_OF_KEY.get(key, MAX_INTEGER) if isinstance(key, str) else MAX_INTEGER
+    if isinstance(value, int) and abs(value) > most:
+        _refuse(path, f"asks for {place}={value}, more than {most}")
 
 
 def _is_known(name: object) -> bool:

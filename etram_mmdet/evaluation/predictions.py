@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
+from etram_mmdet.events.array_files import check_is_file
 from etram_mmdet.events.errors import InputError
 from etram_mmdet.events.written import written_aside
 
@@ -51,6 +52,7 @@ def load_predictions(path: Path, with_truth: bool = True) -> Predictions:
         InputError: for what is no such file, holds no frame, the same frame twice, lists of different lengths, values
             that are not finite, unknown labels or boxes inside out or outside the frame; with the place.
     """
+    check_is_file(path)
     try:
         content = json.loads(path.read_text())
         classes, test_cfg = _names(content["classes"]), dict(content.get("test_cfg") or {})

@@ -7,6 +7,8 @@ import json
 import os
 from pathlib import Path
 
+from etram_mmdet.events.array_files import check_is_file
+
 
 def append_row(path: str | os.PathLike, row: dict[str, object]) -> None:
     """Add a row to a csv file, in full precision; columns the file lacks are added at its right.
@@ -54,5 +56,6 @@ def compact(test_cfg: dict) -> str:
 def _read(path: Path) -> list[dict[str, object]]:
     if not path.exists():
         return []
+    check_is_file(path)
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))

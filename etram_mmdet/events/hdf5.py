@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import h5py
-import hdf5plugin  # noqa: F401  registers the Blosc, Zstd, ... filters that recordings may be compressed with
 import numpy as np
 
+from etram_mmdet.events.array_files import open_hdf5, own_member
 from etram_mmdet.events.errors import InputError
 from etram_mmdet.events.known_sensors import DSEC_PX, GEN4_PX
 from etram_mmdet.events.recording import IndexedRecording
@@ -28,11 +28,11 @@ class Hdf5Recording(IndexedRecording):
     signature = b"\x89HDF\r\n\x1a\n"
 
     def __init__(self, path: Path) -> None:
-        self._file = _open_file(path)
+        self._file = open_hdf5(path)
         try:
             table = _table(path, self._file)
             self._columns, length, chunk = _columns(path, table)
-            size, self._t_offset_us = _sensor_px(self._file, table), _t_offset_us(path, self._file)
+            size, self._t_offset_us = _sensor_px(path, self._file, table), _t_offset_us(path, self._file)
             self.size_is_assumed = size is None
             width, height = size or GEN4_PX  # as RVT assumes
             # Whole chunks per block: a chunk cut by a block edge would be decompressed twice.
@@ -64,24 +64,13 @@ class Hdf5Recording(IndexedRecording):
             ) from error
 
 
-def _open_file(path: Path) -> h5py.File:
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        if "truncated" in str(error):
-            problem = f"the HDF5 file is truncated at {path.stat().st_size} bytes"
-        else:
-            problem = f"HDF5 cannot open the file ({error})"
-        raise InputError(f"{path}: {problem}; copy or download it again") from error
-
-
 def _table(path: Path, file: h5py.File) -> h5py.Group | h5py.Dataset:
     for name in _TABLES:
-        table = file.get(name)
+        table = own_member(path, file, name)
         fields = () if table is None else table.dtype.names or () if isinstance(table, h5py.Dataset) else table.keys()
         if set("txyp") <= set(fields):
             return table
-    found = {n: file[n] for n in ("events", "CD") if n in file}
+    found = {n: own_member(path, file, n) for n in ("events", "CD") if n in file}
     held = ", ".join([f"{n}/{{{','.join(g)}}}" for n, g in found.items() if isinstance(g, h5py.Group)] or file)
     raise InputError(
         f"{path}: no events with t, x, y and p (the file holds {held or 'nothing'}); expected eTraM's layout "
@@ -95,10 +84,11 @@ def _columns(path: Path, events: h5py.Group | h5py.Dataset) -> tuple[dict, int, 
         columns, dtypes = {n: events.fields(n) for n in "txyp"}, {n: events.dtype[n] for n in "txyp"}
         shapes, chunks = {"events": events.shape}, events.chunks
     else:
-        if not all(isinstance(events[n], h5py.Dataset) for n in "txyp"):
+        columns = {n: own_member(path, events, n) for n in "txyp"}
+        if not all(isinstance(column, h5py.Dataset) for column in columns.values()):
             raise InputError(f"{path}: events/t, x, y, p must be arrays; export the recording again")
-        columns, dtypes = {n: events[n] for n in "txyp"}, {n: events[n].dtype for n in "txyp"}
-        shapes, chunks = {n: events[n].shape for n in "txyp"}, events["t"].chunks
+        dtypes = {n: column.dtype for n, column in columns.items()}
+        shapes, chunks = {n: column.shape for n, column in columns.items()}, columns["t"].chunks
     if dtypes["t"].kind not in "iu":
         raise InputError(f"{path}: events/t is {dtypes['t']}, expected integer microseconds; convert the recording")
     for name in "xyp":
@@ -110,19 +100,21 @@ def _columns(path: Path, events: h5py.Group | h5py.Dataset) -> tuple[dict, int, 
 
 
 def _t_offset_us(path: Path, file: h5py.File) -> int:
-    if "t_offset" not in file:
+    member = own_member(path, file, "t_offset")
+    if member is None:
         return 0
-    offset = np.asarray(file["t_offset"])
+    offset = np.asarray(member)
     if offset.size != 1 or offset.dtype.kind not in "iu":
         raise InputError(f"{path}: t_offset is {offset.dtype} {offset.shape}, expected one integer in microseconds")
     return int(offset.item())
 
 
-def _sensor_px(file: h5py.File, events: h5py.Group | h5py.Dataset) -> tuple[int, int] | None:
+def _sensor_px(path: Path, file: h5py.File, events: h5py.Group | h5py.Dataset) -> tuple[int, int] | None:
     """(width, height), or nothing where the file does not say."""
     places = [events.attrs, file.attrs]
     if isinstance(events, h5py.Group):
-        places.insert(0, {n: events[n][()] for n in ("width", "height") if isinstance(events.get(n), h5py.Dataset)})
+        members = {n: own_member(path, events, n) for n in ("width", "height")}
+        places.insert(0, {n: member[()] for n, member in members.items() if isinstance(member, h5py.Dataset)})
     for place in places:
         size = (place["width"], place["height"]) if "width" in place and "height" in place else _geometry(place)
         if size is not None and all(str(side).isdecimal() for side in size):

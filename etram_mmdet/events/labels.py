@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from etram_mmdet.events.array_files import load_array
 from etram_mmdet.events.errors import InputError
 
 # t in microseconds; x, y the top-left corner and w, h the size in sensor pixels. Prophesee's files have the same fields
@@ -34,12 +35,9 @@ def load_label_times(label_file: Path) -> np.ndarray:
     A label file alone cannot tell an empty street from a time that nobody looked at.
     """
     path = label_file.with_name(label_file.name.removesuffix("_bbox.npy") + "_label_times.npy")
-    if not path.is_file():
+    if not path.exists():
         return np.empty(0, np.int64)
-    try:
-        times = np.load(path)
-    except (ValueError, EOFError, OSError) as error:
-        raise InputError(f"{path}: not a readable .npy file ({error}); copy or save it again") from error
+    times = load_array(path, advice="copy or save it again")
     if times.ndim != 1 or times.dtype.kind not in "iu":
         raise InputError(f"{path}: {times.dtype} {times.shape}, expected one dimension of integer microseconds")
     return np.unique(times).astype(np.int64)
@@ -51,12 +49,9 @@ def load_boxes(path: str | Path) -> np.ndarray:
     Reads old field names too (``ts``, ``confidence``). ``track_id`` and ``class_confidence`` may be missing: 0 and 1.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"{path}: no such label file; put it there or take its recording out of the folder")
-    try:
-        raw = np.load(path)
-    except (ValueError, EOFError, OSError) as error:
-        raise InputError(f"{path}: not a readable .npy file ({error}); copy or download it again") from error
+    raw = load_array(path, advice="copy or download it again")
     if not isinstance(raw, np.ndarray) or raw.dtype.names is None or raw.ndim != 1:
         raise InputError(f"{path}: expected a 1-D structured array of boxes, got {_describe(raw)}; export it again")
     source_of = {_OLD_NAMES.get(name, name): name for name in raw.dtype.names}

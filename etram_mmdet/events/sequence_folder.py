@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 import h5py
 import numpy as np
 
+from etram_mmdet.events.array_files import check_is_file
 from etram_mmdet.events.blosc_chunks import Codec, create_frames, write_frames
 from etram_mmdet.events.errors import InputError
 from etram_mmdet.events.frames import Frames
@@ -51,6 +52,7 @@ def remove_unfinished(dst: Path) -> None:
 def read_manifest(folder: str | Path) -> dict:
     """The ``sequence.json`` of a finished sequence folder; raises ``InputError`` where it is missing or unreadable."""
     path = Path(folder) / MANIFEST
+    check_is_file(path)
     try:
         manifest = json.loads(path.read_text())
     except FileNotFoundError as error:

@@ -27,6 +27,7 @@ import hdf5plugin
 import numpy as np
 from tqdm import tqdm
 
+from etram_mmdet.events.array_files import open_hdf5
 from etram_mmdet.events.class_sets import ETRAM8
 from etram_mmdet.events.errors import InputError
 from etram_mmdet.events.filming import concatenate, film, label
@@ -164,7 +165,7 @@ def _is_done(job: Job, out: Path) -> bool:
     events_path, boxes_path = job.paths(out)
     if not (events_path.exists() and boxes_path.exists()):
         return False
-    with h5py.File(events_path, "r") as file:
+    with open_hdf5(events_path) as file:
         for name, expected in asdict(job).items():
             if file.attrs.get(name) != expected:
                 raise InputError(
@@ -209,7 +210,7 @@ def _write_events(group: h5py.Group, pieces: Iterator[Events], job: Job) -> None
 
 def _summarise(job: Job, out: Path) -> Summary:
     events_path, boxes_path = job.paths(out)
-    with h5py.File(events_path, "r") as file:
+    with open_hdf5(events_path) as file:
         events = len(file["events/t"])
     boxes = np.bincount(np.load(boxes_path)["class_id"], minlength=len(ETRAM8))
     return Summary(job.split, job.night, events, job.duration_s, tuple(int(n) for n in boxes))

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from etram_mmdet.datasets.sequence import class_labels, load_array
+from etram_mmdet.datasets.sequence import class_labels
+from etram_mmdet.events.array_files import load_array
 from etram_mmdet.events.class_sets import ClassSet, get_class_set
 from etram_mmdet.events.errors import InputError
 from etram_mmdet.events.formats import Recording, open_recording
