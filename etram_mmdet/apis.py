@@ -77,8 +77,17 @@ def init_detector(
         content = load_checkpoint_file(weights)
         check_checkpoint_classes(content, cfg, str(weights))
         load_strictly(model, content["state_dict"], str(weights))
+        if not is_config:
+            _try_blank_frame(model, weights)
     model.cfg, model.dataset_meta = cfg, metainfo_of(cfg)
     return model.to(place).eval()
+
+
+def _try_blank_frame(model: nn.Module, checkpoint: str | Path) -> None:
+    """Some values of a config are wrong only for a frame."""
+    channels = next(weight for weight in model.backbone.parameters() if weight.dim() == 4).shape[1]
+    with carried_by(checkpoint):
+        Streamer(model.eval())(torch.zeros(1, channels, 2, 2, dtype=torch.uint8), None)
 
 
 def _usable(device: str) -> str:
@@ -187,9 +196,7 @@ def load_operating_points(path: str | Path) -> dict:
     try:
         tuned = read_plain_config(path).get("operating_points")
     except InputError as error:
-        raise InputError(
-            f"{path}: not a file of operating points ({error}); tools/tune_thresholds.py writes it"
-        ) from error
+        raise InputError(f"{error}: not a file of operating points; tools/tune_thresholds.py writes it") from error
     if not isinstance(tuned, dict):
         raise InputError(f"{path}: defines no operating_points; tools/tune_thresholds.py writes such a file")
     return tuned

@@ -46,7 +46,8 @@ def main() -> None:
             Path(args.out).parent.mkdir(parents=True, exist_ok=True)
         with nullcontext() if args.config else carried_by(args.checkpoint):
             runner = StreamRunner.from_cfg(cfg)
-            runner.test_loop  # noqa: B018  builds data set and evaluator
+            if args.config is None:
+                runner.try_first_batch()
         runner.test()
         if args.out:
             save_evaluated(runner, Path(args.out))

@@ -15,7 +15,7 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 
-from etram_mmdet.engine.checkpoint_contents import CONFIG_KEY, known_contents
+from etram_mmdet.engine.checkpoint_contents import CONFIG_KEY, known_contents, name_files
 from etram_mmdet.engine.tensor_file import read_tensor_file
 from etram_mmdet.events.errors import InputError
 
@@ -60,7 +60,10 @@ def save_atomically(checkpoint: dict, path: str | Path) -> None:
 
 
 def make_plain(checkpoint: dict, cfg: Config) -> None:
-    """Replace what mmengine would pickle, in place: the config becomes JSON, logged histories become tensors."""
+    """Replace what mmengine would pickle, in place.
+
+    The config becomes JSON, logged histories become tensors, and paths of checkpoints become file names.
+    """
     checkpoint["meta"].pop("cfg", None)
     checkpoint["meta"][CONFIG_KEY] = config_to_json(cfg)
     hub = checkpoint["message_hub"]
@@ -81,6 +84,7 @@ def make_plain(checkpoint: dict, cfg: Config) -> None:
     hub["runtime_info"] = {
         key: _plain(value) for key, value in hub["runtime_info"].items() if key != "cfg" and _is_plain(value)
     }
+    name_files(hub["runtime_info"])
     hub["resumed_keys"] = {
         name: flag
         for name, flag in hub["resumed_keys"].items()

@@ -178,11 +178,15 @@ def known_contents(content: object, path: str | Path) -> dict:
     if left_out:
         shown = ", ".join(left_out[:5]) + (", ..." if len(left_out) > 5 else "")
         print_log(f"{path}: left out {shown}, which nothing here reads", "current", logging.WARNING)
-    info = kept.get("message_hub", {}).get("runtime_info", {})
-    for key in info:
-        if key == "last_ckpt" or key.startswith("best_ckpt"):
-            info[key] = PurePath(info[key]).name
+    name_files(kept.get("message_hub", {}).get("runtime_info", {}))
     return kept
+
+
+def name_files(runtime_info: dict) -> None:
+    """Leave only the names of the checkpoints that mmengine remembers with their folders, in place."""
+    for key, value in runtime_info.items():
+        if (key == "last_ckpt" or key.startswith("best_ckpt")) and value is not None:
+            runtime_info[key] = PurePath(value).name
 
 
 def _known(node: Mapping, keys: Mapping, place: str, path: str | Path, left_out: list[str]) -> dict:

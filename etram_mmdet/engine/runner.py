@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import torch
 from mmdet.registry import RUNNERS
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -64,6 +65,12 @@ class StreamRunner(Runner):
         check_same_classes(self.checked, dataset)
         self.checked = dataset
         return loop
+
+    @torch.no_grad()
+    def try_first_batch(self) -> None:
+        """One batch through test data, model and post-processing; raises whatever that raises and keeps nothing."""
+        self.model.eval()
+        self.model.test_step(next(iter(self.test_loop.dataloader)))
 
     def dump_config(self) -> None:
         """Keep the config of a training run beside its checkpoints; a test of one of them must not replace it."""

@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from etram_mmdet.events.array_files import check_is_file
 from etram_mmdet.events.errors import InputError
 
 _DTYPE_OF_STORAGE = {
@@ -51,6 +52,7 @@ def read_tensor_file(path: str | Path, unknown: str = "refuse") -> object:
         InputError: the file is missing, damaged, of another format or, with ``refuse``, holds other objects.
     """
     path = Path(path)
+    check_is_file(path)
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint")
     try:

@@ -58,6 +58,8 @@ MAX_OF_KEY = {
     "batch_size": 4096,
     "clip_length": 1 << 14,
     "bins": 256,
+    "partition_size": 64,
+    "patch_size": 64,
     "window_us": 1_000_000_000,
 }
 MAX_ENTRIES = 20_000
@@ -81,7 +83,20 @@ def evaluation_config(stored: dict, path: str | Path) -> Config:
     for key, kind in {"data_root": str, "class_set": str, "representation": dict, "window_us": int}.items():
         if key in config and not isinstance(config[key], kind):
             _refuse(path, f"says {key}={config[key]!r:.40}, expected {kind.__name__}")
+    _check_test_cfg(config["model"].get("test_cfg"), path)
     return Config({**_RUNTIME, **config})
+
+
+def _check_test_cfg(test_cfg: object, path: str | Path) -> None:
+    """What decides which boxes remain is first read when a box is found."""
+    if not isinstance(test_cfg, dict) or type(test_cfg.get("score_thr")) not in (int, float):
+        _refuse(path, "has no number model.test_cfg.score_thr")
+    nms = test_cfg.get("nms", {"iou_threshold": 1.0})
+    if not isinstance(nms, dict) or type(nms.get("iou_threshold")) not in (int, float):
+        _refuse(path, "has no number model.test_cfg.nms.iou_threshold")
+    for key in ("nms_pre", "max_per_img", "min_bbox_size"):
+        if type(test_cfg.get(key, 0)) is not int:
+            _refuse(path, f"says model.test_cfg.{key}={test_cfg[key]!r:.40}, expected a whole number")
 
 
 def check_model(cfg: Config, weights: Mapping[str, Tensor], path: str | Path) -> None:
@@ -109,25 +124,26 @@ def carried_by(path: str | Path) -> Iterator[None]:
         ) from error
 
 
-def _entries(config: dict) -> Iterator[tuple[str, object, object, int]]:
-    """Every entry of nested dicts and lists: dotted place, key or index, value, depth."""
-    waiting: list[tuple[str, object, int]] = [("", config, 0)]
+def _entries(config: dict) -> Iterator[tuple[str, str, object, int]]:
+    """Every entry of nested dicts and lists: dotted place, its key or that of its list, value, depth."""
+    waiting: list[tuple[str, str, object, int]] = [("", "", config, 0)]
     while waiting:
-        place, node, depth = waiting.pop()
-        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
-            where = f"{place}.{key}" if place else str(key)
+        place, own_key, node, depth = waiting.pop()
+        for name, value in node.items() if isinstance(node, dict) else enumerate(node):
+            where = f"{place}.{name}" if place else str(name)
+            key = name if isinstance(node, dict) else own_key
             yield where, key, value, depth
             if isinstance(value, dict | list):
-                waiting.append((where, value, depth + 1))
+                waiting.append((where, key, value, depth + 1))
 
 
-def _check_entry(place: str, key: object, value: object, path: str | Path) -> None:
+def _check_entry(place: str, key: str, value: object, path: str | Path) -> None:
     if key == "_scope_" or (key == "type" and not _is_known(value)):
         name = None if key == "_scope_" else value
         _refuse(path, f"names {name!r:.80}, which is not on the list of classes that are built unseen")
-    if isinstance(key, str) and not key.isidentifier():
+    if not key.isidentifier():
         _refuse(path, f"has the key {key!r:.60}, which is no name")
-    most = MAX_OF_KEY.get(key, MAX_INTEGER) if isinstance(key, str) else MAX_INTEGER
+    most = MAX_OF_KEY.get(key, MAX_INTEGER)
     if isinstance(value, int) and abs(value) > most:
         _refuse(path, f"asks for {place}={value}, more than {most}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from etram_mmdet.events.array_files import check_is_file
 from etram_mmdet.events.dat import DatRecording
 from etram_mmdet.events.errors import InputError
 from etram_mmdet.events.hdf5 import Hdf5Recording
@@ -30,6 +31,7 @@ def open_recording(path: str | Path, sensor_px: tuple[int, int] | None = None) -
 
 
 def _open(path: Path) -> Recording:
+    check_is_file(path)
     if not path.is_file():
         raise InputError(f"{path}: no such recording; check the path")
     with path.open("rb") as file:

@@ -54,7 +54,7 @@ def test_film_shows_every_window(words, tmp_path):
         (("--out", "d.csv", "--sensor", 640, 480), "the file says a sensor of 96x64, not 640x480"),
         (("--out", "film.mp4", "--duration-s", 0.01), "there is no frame to show"),
         (("--out", "d.csv", "--step-ms", 0), "--step-ms 0.0: expected more than 0"),
-        (("--out", "d.csv", "--operating-points", "none.py"), "none.py: no such config"),
+        (("--out", "d.csv", "--operating-points", "none.py"), "none.py: cannot be read (No such file"),
     ],
 )
 def test_bad_input_gets_a_sentence(words, tmp_path, change, says):
