@@ -14,4 +14,4 @@ test_dataloader = dict(batch_size=4, num_workers=1, dataset=dict(data_root=data_
 base_lr = 8e-3
 param_scheduler = [dict(_base_.param_scheduler[0], pct_start=0.05)]  # so few steps need a longer warm-up
 train_cfg = dict(max_iters=850, val_begin=851)  # the demo evaluates once, with tools/test.py
-default_hooks = dict(checkpoint=dict(interval=200), logger=dict(interval=20))
+default_hooks = dict(checkpoint=dict(interval=50), logger=dict(interval=20))

@@ -3,4 +3,4 @@
 from etram_mmdet import ops  # noqa: F401, I001  first: mmdet.models needs mmcv's operators or our stand-in
 from etram_mmdet import datasets, engine, evaluation, models  # noqa: F401
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -19,6 +19,7 @@ from etram_mmdet.ablation.plan import Plan, Variant
 from etram_mmdet.engine.config import config_differences
 from etram_mmdet.engine.plain_config import read_plain_config
 from etram_mmdet.engine.run_record import RUN_FILE
+from etram_mmdet.engine.runner import find_checkpoint
 from etram_mmdet.evaluation.results_csv import evaluations
 from etram_mmdet.events.errors import InputError
 from etram_mmdet.events.written import written_aside
@@ -153,7 +154,7 @@ class Launcher:
         self.say(f"{variant.name} seed {seed} on {device}: AP {ap:.4f} in {minutes:.1f} min, about {left:.0f} min left")
 
     def _command(self, folder: Path) -> list[str]:
-        resume = ["--resume"] if (folder / "last_checkpoint").is_file() else []
+        resume = ["--resume"] if find_checkpoint(folder) else []
         config = str(_order_file(folder))
         return [sys.executable, str(self.train_tool), config, "--work-dir", str(folder), *resume]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from etram_mmdet.bundled import ROOT, find_config
 from etram_mmdet.engine.checkpoint import CONFIG_KEY, load_checkpoint_file, stored_config
 from etram_mmdet.engine.config_keys import check_keys, check_options
 from etram_mmdet.engine.known_keys import SHARED
@@ -24,13 +25,14 @@ _LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 
 
 def load_config(path: str | Path, options: dict | None = None) -> Config:
-    """Read a config file and apply ``--cfg-options``.
+    """Read a config file, one's own or one that comes with the package, and apply ``--cfg-options``.
 
     Raises:
         InputError: when there is no such file, or for keys in it or among the options that nothing reads.
     """
-    if not Path(path).is_file():
-        raise InputError(f"{path}: no such config; configs/ holds the ones that exist")
+    path = find_config(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such config; {ROOT / 'configs'} holds the ones that exist")
     cfg = Config.fromfile(path)
     check_keys(cfg, path)
     apply_options(cfg, options)

@@ -33,7 +33,8 @@ FILM_FRAMES = 300
 class EvaluationReportHook(Hook):
     """Write what an evaluation found into the work folder: ``SPLIT_STEP.png``, ``.json``, ``.mp4``; ``results.png``.
 
-    A test writes ``tested_SPLIT_STEP`` and leaves those of validations alone.
+    A test writes ``tested_SPLIT_STEP`` and leaves those of validations alone. A training without validation leaves
+    ``results.png``.
 
     The page shows precision and recall, F1, confusions and sizes, the JSON the breakdown of the headline protocol, the
     film the recording with most boxes, at most `FILM_FRAMES` of its frames, and ``results.png`` losses and AP so far. A
@@ -52,6 +53,18 @@ class EvaluationReportHook(Hook):
     def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         dataset, step = runner.test_dataloader.dataset, runner.loaded_step
         self._report(runner, runner.test_evaluator, dataset, step, f"tested_{dataset.split}_{step}")
+
+    @master_only
+    def after_train(self, runner: Runner) -> None:
+        """Draw the losses of a training that never validates, of which no other picture tells."""
+        loop, folder = runner.train_loop, Path(runner.work_dir)
+        if runner.val_loop is not None and loop.val_begin <= loop.max_iters:
+            return
+        heading = f"{folder.resolve().name}, training up to step {runner.iter}"
+        try:
+            draw_training(_losses(runner), [], "", heading, folder / "results.png")
+        except Exception:
+            runner.logger.exception("no picture of the losses; checkpoints and log stand")
 
     @master_only
     def _report(self, runner: Runner, evaluator: Evaluator, dataset: Dataset, step: int, stem: str) -> None:

@@ -127,10 +127,18 @@ class StreamRunner(Runner):
 
 
 def latest_checkpoint(work_dir: str | Path) -> str:
+    """:func:`find_checkpoint`; raises ``InputError`` where there is none."""
+    found = find_checkpoint(work_dir)
+    if found is None:
+        raise InputError(f"{work_dir}: holds no checkpoint to resume from; leave --resume out to start afresh")
+    return found
+
+
+def find_checkpoint(work_dir: str | Path) -> str | None:
     """The checkpoint in ``work_dir`` that its ``last_checkpoint`` names; where that file is lost, the newest there is.
 
     Only the last part of the path in ``last_checkpoint`` counts, so that a copied or moved folder stands for itself.
-    Raises ``InputError`` where there is none.
+    ``None`` where there is no checkpoint.
     """
     folder = Path(work_dir)
     named = folder / "last_checkpoint"
@@ -139,6 +147,5 @@ def latest_checkpoint(work_dir: str | Path) -> str:
         if latest.is_file():
             return str(latest)
     left = [path for path in folder.glob("iter_*.pth") if path.stem.removeprefix("iter_").isdecimal()]
-    if not left:
-        raise InputError(f"{work_dir}: holds no checkpoint to resume from; leave --resume out to start afresh")
-    return str(max(left, key=lambda path: int(path.stem.removeprefix("iter_"))))
+    newest = max(left, key=lambda path: int(path.stem.removeprefix("iter_")), default=None)
+    return newest and str(newest)

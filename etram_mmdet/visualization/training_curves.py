@@ -23,12 +23,17 @@ _AP_LINES = (("AP", ACCENT), ("AP50", "#7cc4f0"), ("AP_small_classes", "#ff8a65"
 def draw_training(
     losses: Mapping[str, Sequence[float]], rows: Sequence[dict[str, str]], protocol: str, heading: str, path: Path
 ) -> None:
-    """``losses``: one value per step by name. ``rows``: the validations, by step, as results.csv holds them."""
+    """``losses``: one value per step by name. ``rows``: the validations, by step, as results.csv holds them.
+
+    Without validations the losses are all there is to see.
+    """
     with rc_context(STYLE):
-        figure = Figure(figsize=(13, 5.2), dpi=100, facecolor=PAPER)
-        left, right = figure.subplots(1, 2)
-        _draw_losses(left, losses)
-        _draw_ap(right, rows, protocol)
+        panels = 2 if rows else 1
+        figure = Figure(figsize=(6.5 * panels, 5.2), dpi=100, facecolor=PAPER)
+        axes = figure.subplots(1, panels, squeeze=False)[0]
+        _draw_losses(axes[0], losses)
+        if rows:
+            _draw_ap(axes[1], rows, protocol)
         figure.suptitle(heading, x=0.012, y=0.975, ha="left", fontsize=12)
         figure.tight_layout(rect=(0, 0, 1, 0.96), w_pad=2.5)
         with written_aside(path) as aside:

@@ -1,0 +1,27 @@
+"""Run a tool of this package: python -m etram_mmdet TOOL [its arguments]. Without TOOL, list the tools and configs."""
+
+from __future__ import annotations
+
+import difflib
+import runpy
+import sys
+
+from etram_mmdet.bundled import ROOT
+
+
+def main() -> None:
+    tools = {path.stem: path for path in sorted((ROOT / "tools").glob("*.py"))}
+    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
+        print(f"{__doc__}\n\ntools    {', '.join(tools)}\nconfigs  {ROOT / 'configs'}")
+        return
+    name = sys.argv[1].removesuffix(".py")
+    if name not in tools:
+        near = difflib.get_close_matches(name, tools, 1)
+        meant = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(tools)}"
+        sys.exit(f"error: no tool {name!r}; {meant}")
+    sys.argv = [str(tools[name]), *sys.argv[2:]]
+    runpy.run_path(sys.argv[0], run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()
