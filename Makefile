@@ -8,7 +8,11 @@ TORCH ?= $(if $(shell command -v nvidia-smi),torch,torch==2.13.0)
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: setup demo test lint
+# The tests that compute with networks, kernels or metrics, and the arithmetic of a processor without AVX.
+NUMERICAL := tests/test_models tests/test_evaluation tests/test_datasets tests/test_events tests/test_ops.py tests/test_apis.py
+OLD_PROCESSOR := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41
+
+.PHONY: setup demo test test-old-processor lint check-wheel
 
 setup: $(INSTALLED)
 
@@ -25,6 +29,13 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+test-old-processor: setup
+	$(OLD_PROCESSOR) $(BIN)/python -m pytest $(NUMERICAL)
+
+# The wheel in a clean environment outside the repository: it trains the demo's config and runs a checkpoint.
+check-wheel:
+	TORCH="$(TORCH)" PYTHON="$(PYTHON)" bash tests/check_wheel.sh
 
 lint: setup
 	$(BIN)/ruff check .
