@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from mmengine.config import DictAction
 
+from etram_mmdet.benchmarks import cuda
 from etram_mmdet.benchmarks.machine import machine
 from etram_mmdet.benchmarks.model import (
     build_model,
@@ -76,7 +77,7 @@ def measure(args: argparse.Namespace) -> dict:
             result |= dict(batch=batch, clip=clip, saved_bytes=saved_bytes(model, data))
         result["training_ms"] = time_training(cfg, model, data, args.steps, warm_up=1).milliseconds()["step"]
         if device.type == "cuda":
-            result["peak_bytes"] = torch.cuda.max_memory_allocated(device)
+            result["peak_bytes"] = cuda.peak_bytes(device)
     if args.sweep:
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             result["sweep"] = sweep(cfg, model, clip, hw, args.sweep)

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from etram_mmdet.benchmarks import cuda
+
 
 class Clock:
     """Collects the seconds of named parts; on a GPU a part ends when the device has done it."""
@@ -20,15 +22,11 @@ class Clock:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        self._wait()
+        cuda.synchronize(self.device)
         start = time.perf_counter()
         yield
-        self._wait()
+        cuda.synchronize(self.device)
         self.seconds[name].append(time.perf_counter() - start)
-
-    def _wait(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
 
     def milliseconds(self) -> dict[str, dict[str, float]]:
         """Median and percentiles by part, in milliseconds."""

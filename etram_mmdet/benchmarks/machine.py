@@ -8,12 +8,13 @@ from pathlib import Path
 
 import torch
 
+from etram_mmdet.benchmarks import cuda
+
 
 def machine(device: torch.device) -> dict[str, str]:
     """Processor or GPU, threads and versions, for the head of every table."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return dict(
-        device=name,
+        device=cuda.name(device) or _processor(),
         threads=str(torch.get_num_threads()),
         cores=str(os.cpu_count()),
         python=platform.python_version(),

@@ -8,6 +8,7 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
+from etram_mmdet.benchmarks import cuda
 from etram_mmdet.benchmarks.model import BYTES_PER_PARAMETER, parameters, random_clips, saved_bytes, time_training
 from etram_mmdet.engine.fitting_batch import largest_batch
 
@@ -21,8 +22,9 @@ def sweep(cfg: Config, model: nn.Module, clip: int, hw: tuple[int, int], limit_g
     On a GPU every batch is trained for a step and its peak measured; elsewhere see ``ESTIMATED``. No row: not even a
     batch of one fits.
     """
-    if next(model.parameters()).device.type == "cuda":
-        cost, how = _peak(cfg, model, clip, hw), MEASURED
+    device = next(model.parameters()).device
+    if device.type == "cuda":
+        cost, how = _peak(cfg, model, clip, hw, device), MEASURED
     else:
         cost, how = _straight_line(model, clip, hw), ESTIMATED
     found = largest_batch(lambda batch: cost(batch) / 2**30, limit_gib)
@@ -35,14 +37,15 @@ def _straight_line(model: nn.Module, clip: int, hw: tuple[int, int]) -> Callable
     return lambda batch: fixed + batch * (two - one)
 
 
-def _peak(cfg: Config, model: nn.Module, clip: int, hw: tuple[int, int]) -> Callable[[int], float]:
+def _peak(
+    cfg: Config, model: nn.Module, clip: int, hw: tuple[int, int], device: torch.device
+) -> Callable[[int], float]:
     def peak(batch: int) -> float:
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
+        cuda.forget(device)
         try:
             time_training(cfg, model, random_clips(model, batch, clip, hw), steps=1, warm_up=1)
-        except torch.cuda.OutOfMemoryError:
+        except torch.OutOfMemoryError:
             return float("inf")
-        return torch.cuda.max_memory_allocated()
+        return cuda.peak_bytes(device)
 
     return peak
