@@ -10,6 +10,8 @@ import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
 
+from etram_mmdet.benchmarks import cuda
+from etram_mmdet.benchmarks.gpu_check.same_numbers import last_maps
 from etram_mmdet.benchmarks.model import build_model, random_clips
 from etram_mmdet.engine.config import load_config
 from etram_mmdet.engine.fitting_batch import advice_when_out_of_memory
@@ -31,21 +33,12 @@ def build(name="baseline_tiny", options=SMALL):
 
 @pytest.fixture(autouse=True)
 def exact_products():
-    """TensorFloat-32 would round products to 10 bits."""
-    allowed = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    yield
-    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = allowed
+    with cuda.exact_products():
+        yield
 
 
-def stream(model, windows=6, streams=1, **how):
-    """The head's maps of the last of some windows."""
-    streamer, states = Streamer(model, **how), None
-    for index in range(windows):
-        clips = random_clips(model, streams, 1, HW, label_every=1, seed=index)["inputs"]
-        maps, states = streamer.network(streamer.pad(torch.cat(clips).to(streamer.device)), states)
-        result = [level.float().cpu() for kind in maps for level in kind]
-    return result
+def stream(model, streams=1, **how):
+    return last_maps(Streamer(model, **how), HW, 6, streams)
 
 
 def assert_near(ours, expected, rtol=1e-3, atol=1e-4):
