@@ -22,6 +22,7 @@ REDUCED = {
     "tools/make_sample.py": "--width 96 --height 64 --seconds 1.5 --recordings 2 2 2",
     "tools/train.py": TRAIN,
     "tools/dist_train.sh": TRAIN,
+    "tools/gpu_check.py": "--device cpu --small --parts memory",
     "tools/ablate.py": "--runs sizeaware --seeds 0 --samples 12",
 }
 
@@ -91,6 +92,7 @@ def test_workflow(checkout):
     assert (checkout / "predictions.json").is_file() and (checkout / "rvt-t.pth").is_file()
     assert (checkout / "work_dirs/patch2_sizeaware/browse_train.png").is_file() and (checkout / "browse.mp4").is_file()
     assert (checkout / "data" / "my_data" / "train").is_dir()
+    assert "| memory | passed |" in next(checkout.glob("work_dirs/gpu_check/*/report.md")).read_text()
     assert "| sizeaware | 6 | 2 | 12 |" in next(checkout.glob("work_dirs/ablations/*_12_samples/view.md")).read_text()
 
 
