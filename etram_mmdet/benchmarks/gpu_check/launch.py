@@ -22,7 +22,8 @@ from etram_mmdet.benchmarks.gpu_check.result import (
     read_result,
     result_file,
 )
-from etram_mmdet.benchmarks.gpu_check.size import ROOT, Size
+from etram_mmdet.benchmarks.gpu_check.size import Size
+from etram_mmdet.bundled import ROOT
 from etram_mmdet.events.errors import InputError
 
 ERROR_LINES = 20

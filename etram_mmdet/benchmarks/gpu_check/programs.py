@@ -12,17 +12,22 @@ from xml.etree import ElementTree
 
 import torch
 
-from etram_mmdet.benchmarks.gpu_check.size import ROOT, Size
+from etram_mmdet.benchmarks.gpu_check.size import Size
+from etram_mmdet.bundled import ROOT
 
 
 def tests(device: torch.device, _: Size, folder: Path) -> Iterator[dict]:
     """``pytest -m gpu``: a row of counts, then one per test. On a CPU all of them skip, on a GPU none should."""
     import pytest  # not needed to run anything else
 
+    file = ROOT / "tests" / "test_gpu.py"
+    if not file.is_file():
+        yield dict(tests=0, reason="a wheel holds no tests; run this part in a clone of the repository", holds=False)
+        return
     path = folder / "tests.xml"
     path.unlink(missing_ok=True)
     options = ["-v", "-m", "gpu", "-p", "no:cacheprovider", "-o", "junit_family=xunit1", f"--junitxml={path}"]
-    status = pytest.main([str(ROOT / "tests" / "test_gpu.py"), *options])
+    status = pytest.main([str(file), *options])
     rows = _outcomes(path) if path.is_file() else []
     counts = {outcome: sum(row["outcome"] == outcome for row in rows) for outcome in ("passed", "failed", "skipped")}
     expected = "passed" if device.type == "cuda" else "skipped"

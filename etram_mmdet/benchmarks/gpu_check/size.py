@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from mmengine.config import Config
 
-import etram_mmdet
+from etram_mmdet.bundled import ROOT
 from etram_mmdet.engine.config import load_config
-
-ROOT = Path(etram_mmdet.__file__).resolve().parents[1]  # of the checkout: configs, tests and tools are not installed
 
 
 @dataclass(frozen=True)
