@@ -105,8 +105,8 @@ class EventInferencer:
     is left out, the ``operating_points`` (a file that ``tools/tune_thresholds.py`` wrote) or those of the model's
     ``test_cfg`` decide, else `SCORE_THR`. Windows end ``step_us`` apart, as the frames of training do: by default 50 ms
     or the window where that is shorter. With labels at 30 or 60 Hz RVT's rule steps 50 ms whatever the window.
-    ``precision``, ``fuse`` and ``compiled`` make it faster, see :class:`Streamer`; without them it says to the last
-    digit what evaluation says.
+    ``precision``, ``fuse`` and ``compiled`` make it faster, see :class:`Streamer`; without them it says what
+    evaluation says, up to rounding.
 
         inferencer = EventInferencer("work_dirs/demo/iter_850.pth")
         for t_us, boxes in inferencer.stream("recording.h5"):

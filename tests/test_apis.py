@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from etram_mmdet.apis import SCORE_THR, EventInferencer, init_detector
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
@@ -12,8 +11,8 @@ from etram_mmdet.evaluation.predictions import load_predictions
 from etram_mmdet.events.class_sets import ETRAM8
 from etram_mmdet.events.errors import InputError
 from etram_mmdet.events.formats import open_recording
-from etram_mmdet.ops import _iou
 from tests.paths import ROOT
+from tests.same_boxes import Found, assert_same_boxes
 from tests.test_tools.cli import ALL_BOXES, CONFIG, SMALL, run
 from tests.test_tools.test_train_and_test import rows
 
@@ -37,11 +36,7 @@ def first_us(sample):
 
 
 def test_a_stream_gives_what_evaluation_gives(checkpoint, recording, first_us, tmp_path):
-    """Same boxes and scores in sensor pixels, from the raw events and with the state carried.
-
-    A stream runs one frame at a time and evaluation several, which rounds differently on some processors. So boxes
-    whose scores are equal up to rounding may change places, and NMS may keep another of two that overlap.
-    """
+    """Same boxes and scores in sensor pixels, from the raw events and with the state carried; one frame at a time."""
     run("tools/test.py", checkpoint, "--work-dir", tmp_path, "--out", tmp_path / "p.json")
     expected = [f for f in load_predictions(tmp_path / "p.json").frames if f.recording == "val_day_0000"]
     inferencer = EventInferencer(checkpoint, device="cpu", score_thr=0.0)
@@ -51,22 +46,8 @@ def test_a_stream_gives_what_evaluation_gives(checkpoint, recording, first_us, t
         boxes = found[frame.t_us]
         assert np.all(np.diff(boxes.scores) <= 0)  # best first
         assert boxes.names == [inferencer.classes[k] for k in boxes.labels]
-        assert share_found(boxes, frame) > 0.95 and share_found(boxes, frame, least_iou=0.44) == 1
-
-
-def share_found(boxes, frame, least_iou=None) -> float:
-    """How many of the boxes of a frame are there, with their class and score and the same sides up to rounding.
-
-    With ``least_iou`` a box that overlaps as much counts, too.
-    """
-    expected = frame.bboxes_xyxy * frame.scale
-    is_near = np.abs(boxes.bboxes_xyxy[:, None] - expected).max(2) < 1e-3
-    if least_iou is not None:
-        overlaps = _iou(torch.from_numpy(boxes.bboxes_xyxy), torch.from_numpy(np.float32(expected)), 0)
-        is_near |= overlaps.numpy() > least_iou
-    is_same = (boxes.labels[:, None] == frame.labels) & (np.abs(boxes.scores[:, None] - frame.scores) < 1e-6)
-    assert abs(len(boxes.scores) - len(frame.scores)) <= 0.05 * len(frame.scores)
-    return (is_near & is_same).any(0).mean()
+        ours = Found(boxes.bboxes_xyxy, boxes.scores, boxes.labels)
+        assert_same_boxes(ours, Found(frame.bboxes_xyxy * frame.scale, frame.scores, frame.labels))
 
 
 def test_state_is_carried_until_reset(checkpoint, recording):

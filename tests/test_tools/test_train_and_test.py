@@ -13,8 +13,10 @@ import torch
 from etram_mmdet.engine.checkpoint import load_checkpoint_file, stored_config
 from etram_mmdet.engine.config import load_config
 from etram_mmdet.engine.rvt_weights import to_rvt
+from etram_mmdet.evaluation.predictions import load_predictions
 from etram_mmdet.evaluation.results_csv import evaluations
 from tests.paths import ROOT
+from tests.same_boxes import Found, assert_same_boxes
 from tests.test_tools.cli import ALL_BOXES, CONFIG, SMALL, run, torchrun
 
 
@@ -66,14 +68,40 @@ def test_matching_config_is_accepted(trained, sample, tmp_path):
     assert metrics(rows(tmp_path)[0]) == metrics(rows(folder)[-1])
 
 
-@pytest.mark.parametrize("batch_size, workers", [(1, 2), (3, 0), (8, 1)])
-def test_batch_size_and_workers_do_not_change_a_digit(trained, tmp_path, batch_size, workers):
-    """Two recordings: one after the other, side by side with an empty lane, with six empty ones."""
-    folder, _ = trained
-    loader = dict(batch_size=batch_size, num_workers=workers, persistent_workers=workers > 0)
+def tested(checkpoint, folder, **loader):
+    """Predicted frames by recording and time, with other settings of the loader; results.csv is in ``folder``."""
     options = [f"test_dataloader.{key}={value}" for key, value in loader.items()]
-    run("tools/test.py", folder / "iter_4.pth", "--work-dir", tmp_path, "--cfg-options", *options)
+    out = folder / "predictions.json"
+    run("tools/test.py", checkpoint, "--work-dir", folder, "--out", out, "--cfg-options", *options)
+    return {frame.key: frame for frame in load_predictions(out).frames}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_workers_do_not_change_a_digit(trained, tmp_path, workers):
+    folder, _ = trained
+    tested(folder / "iter_4.pth", tmp_path, num_workers=workers, persistent_workers=workers > 0)
     assert metrics(rows(tmp_path)[0]) == metrics(rows(folder)[-1])
+
+
+@pytest.fixture(scope="module")
+def as_it_is(trained, tmp_path_factory):
+    """Work folder of a test with the config's own batch size, and its frames."""
+    folder = tmp_path_factory.mktemp("as_it_is")
+    return folder, tested(trained[0] / "iter_4.pth", folder)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
+def test_batch_size_changes_nothing_but_rounding(trained, as_it_is, tmp_path, batch_size):
+    """Two recordings: one after the other, side by side with an empty lane, with six empty ones."""
+    folder, expected = as_it_is
+    found = tested(trained[0] / "iter_4.pth", tmp_path, batch_size=batch_size)
+    assert found.keys() == expected.keys() and len(found) > 50
+    for key, frame in found.items():
+        ours, theirs = (Found(f.bboxes_xyxy, f.scores, f.labels) for f in (frame, expected[key]))
+        assert_same_boxes(ours, theirs)
+    one, other = rows(folder)[0], rows(tmp_path)[0]
+    for count in ("coco/frames", "coco/boxes"):
+        assert one[count] == other[count]
 
 
 def test_each_validation_is_of_its_own_step(trained, tmp_path):
