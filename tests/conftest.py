@@ -11,6 +11,7 @@ import etram_mmdet  # noqa: F401  registers the plugins
 from etram_mmdet.events.preprocess_folder import preprocess_folder
 from etram_mmdet.events.simulator import make_sample
 from tests.paths import ROOT
+from tests.reference.recordings import write_recordings
 from tests.test_tools.cli import ALL_BOXES, CONFIG, SMALL, run
 
 SHARED = ROOT.parent / "shared"
@@ -21,10 +22,16 @@ torch.set_num_threads(1)
 
 @pytest.fixture
 def shared() -> Path:
-    """Folder of golden numbers and real recordings beside the checkout; tests that need it skip without it."""
+    """Folder with real recordings beside the checkout; tests that need them skip without it."""
     if not SHARED.is_dir():
         pytest.skip(f"needs {SHARED}")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def reference_raw(tmp_path_factory) -> Path:
+    """The recordings that the reference preprocessed to what is in ``tests/data``: four, of 1280x720 sensor pixels."""
+    return write_recordings(tmp_path_factory.mktemp("reference_raw"))
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from etram_mmdet.datasets import ClipRequest, StreamBatchSampler, StreamEvalBatchSampler
 from etram_mmdet.events.errors import InputError
+from tests.reference.answers import DATA
 
 PIPELINE = [dict(type="PackClip")]
 
@@ -29,10 +30,9 @@ def request(recording, start, stop, is_first=False):
     return ClipRequest(recording, start, stop, is_first=is_first, lane=1, seed=(0,))
 
 
-def test_item_holds_frames_boxes_and_metas(shared):
-    """Against the golden files by hand: labels are in sensor pixels there, twice the network's."""
-    root = shared / "golden" / "preprocess" / "out"
-    dataset = build(root)
+def test_item_holds_frames_boxes_and_metas():
+    """Against the reference's files by hand: labels are in sensor pixels there, twice the network's."""
+    dataset = build(DATA / "preprocessed_etram")
     sequence = dataset.sequences[0]
     archive = np.load(sequence.path.parents[2] / "labels_v2" / "labels.npz")
     first = int(sequence.labelled[0])
@@ -200,9 +200,9 @@ def test_clips_longer_than_every_recording_are_said(sample, monkeypatch):
     assert f"clip_length={longest + 1}, but its longest recording has {longest} frames" in said[0]
 
 
-def test_sequences_of_two_sizes_are_refused(sample, shared, tmp_path):
+def test_sequences_of_two_sizes_are_refused(sample, tmp_path):
     shutil.copytree(sample / "train", tmp_path / "train")
-    other = shared / "golden" / "preprocess" / "out" / "train" / "train_day_0001"
+    other = DATA / "preprocessed_etram" / "train" / "train_day_0001"
     shutil.copytree(other, tmp_path / "train" / "zzz")
     with pytest.raises(InputError, match=r"differ in \(channels, height, width\)"):
         build(tmp_path)

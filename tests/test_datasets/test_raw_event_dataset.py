@@ -14,6 +14,7 @@ from etram_mmdet.events.errors import InputError
 from etram_mmdet.events.preprocess_folder import preprocess_folder
 from etram_mmdet.events.recording import Events
 from etram_mmdet.events.settings import Settings
+from tests.reference.answers import DATA
 from tests.test_events.encoders import WRITERS
 from tests.test_events.raw import make_boxes, make_events
 
@@ -61,11 +62,10 @@ def test_equals_the_preprocessed_path_bit_for_bit(raw_sample, tmp_path, represen
     assert [f.t_us for f in item["data_samples"]] == [f.t_us for f in reference["data_samples"]]
 
 
-def test_golden_recordings(shared):
-    golden = shared / "golden" / "preprocess"
+def test_equals_what_the_reference_preprocessed(reference_raw):
     representation = dict(type="StackedHistogram", downsample="nearest")
-    raw = build("RawEventDataset", golden / "raw", representation)
-    folder = build("ETraMDataset", golden / "out", representation)
+    raw = build("RawEventDataset", reference_raw, representation)
+    folder = build("ETraMDataset", DATA / "preprocessed_etram", representation)
     for ours, theirs in zip(raw.sequences, folder.sequences, strict=True):
         np.testing.assert_array_equal(ours.read(0, ours.num_frames), theirs.read(0, theirs.num_frames))
 

@@ -15,8 +15,10 @@ from etram_mmdet.events.representations import (
     build_representation,
     channels_of,
 )
+from tests.reference.answers import load
+from tests.reference.event_sets import HEIGHT, WIDTH, event_sets, maps_to_halve
 
-EVENT_SETS = ("uniform", "hot_pixel", "empty", "one", "same_t", "grid_t", "odd_span")
+EVENT_SETS = event_sets()
 VARIANTS = {"sh10_fast": {}, "sh10_slow": dict(wrap_uint8=False), "sh10_nocut": dict(count_cutoff=None)}
 
 
@@ -29,20 +31,27 @@ def make(x, y, p, t) -> Events:
     return events
 
 
+@pytest.fixture(scope="module")
+def answers():
+    return load("representations")
+
+
 @pytest.mark.parametrize("event_set", EVENT_SETS)
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_equals_the_reference(shared, event_set, variant):
-    with np.load(shared / "golden" / "stacked_histogram.npz") as golden:
-        events, expected = make(*golden[f"{event_set}/events"]), golden[f"{event_set}/{variant}"]
-    full = StackedHistogram(48, 80, **VARIANTS[variant])(events)
+def test_equals_the_reference(answers, event_set, variant):
+    events = make(*EVENT_SETS[event_set])
+    expected = answers[f"{event_set} {variant}"]
+    full = StackedHistogram(HEIGHT, WIDTH, **VARIANTS[variant])(events)
     np.testing.assert_array_equal(full, expected)
-    halved = StackedHistogram(48, 80, downsample="nearest", **VARIANTS[variant])(events)
+    halved = StackedHistogram(HEIGHT, WIDTH, downsample="nearest", **VARIANTS[variant])(events)
     np.testing.assert_array_equal(halved, expected[:, 1::2, 1::2])
 
 
-def test_reference_downsampling_is_every_second_pixel(shared):
-    with np.load(shared / "golden" / "stacked_histogram.npz") as golden:
-        np.testing.assert_array_equal(golden["ds2/in"][:, :, 1::2, 1::2], golden["ds2/out"])
+@pytest.mark.parametrize("dtype", maps_to_halve())
+def test_reference_downsampling_is_every_second_pixel(answers, dtype):
+    halved = answers[f"halved {dtype}"]
+    assert halved.dtype == dtype
+    np.testing.assert_array_equal(maps_to_halve()[dtype][:, :, 1::2, 1::2], halved)
 
 
 def test_bins_are_computed_in_float32():
@@ -84,10 +93,9 @@ def test_events_outside_the_frame_are_refused():
 
 @pytest.mark.parametrize("event_set", EVENT_SETS)
 @pytest.mark.parametrize(("variant", "cutoff"), [("md_32", 32), ("md_none", None)])
-def test_mixed_density_equals_the_reference(shared, event_set, variant, cutoff):
-    with np.load(shared / "golden" / "stacked_histogram.npz") as golden:
-        events, expected = make(*golden[f"{event_set}/events"]), golden[f"{event_set}/{variant}"]
-    stack = MixedDensityEventStack(48, 80, count_cutoff=cutoff)(events)
+def test_mixed_density_equals_the_reference(answers, event_set, variant, cutoff):
+    expected = answers[f"{event_set} {variant}"]
+    stack = MixedDensityEventStack(HEIGHT, WIDTH, count_cutoff=cutoff)(make(*EVENT_SETS[event_set]))
     assert stack.dtype == expected.dtype == np.int8
     np.testing.assert_array_equal(stack, expected)
 

@@ -11,46 +11,44 @@ from etram_mmdet.events.errors import InputError
 from etram_mmdet.events.settings import Settings
 from etram_mmdet.inspection.gather import take_census
 from etram_mmdet.inspection.report import as_dict
+from tests.reference.answers import DATA
 from tests.test_events.raw import make_boxes, make_events, write_recording
 from tests.test_inspection.made_up import boxes, census, recording
 
-
-@pytest.fixture
-def golden(shared):
-    """RVT's own sequence folders: labels in sensor pixels, frames halved, no sequence.json."""
-    return shared / "golden" / "preprocess" / "out"
+# RVT's own sequence folders: labels in sensor pixels, frames halved, no sequence.json.
+THEIRS = DATA / "preprocessed_etram"
 
 
-def test_golden_labels(golden):
-    found = take_census(golden)
+def test_labels_that_the_reference_wrote():
+    found = take_census(THEIRS)
     assert [(r.split, r.name, len(r.boxes.labels), len(r.label_us)) for r in found.recordings] == [
-        ("train", "train_day_0001", 90, 30),
-        ("train", "train_night_0002", 70, 23),
-        ("val", "val_day_0001", 43, 18),
-        ("test", "test_night_0001", 72, 24),
+        ("train", "train_day_0001", 30, 10),
+        ("train", "train_night_0002", 16, 5),
+        ("val", "val_day_0001", 13, 4),
+        ("test", "test_night_0001", 25, 7),
     ]
     first = found.recordings[0]
-    # The first row: class 2, 265.54987 x 129.8338 sensor pixels.
-    assert first.boxes.labels[0] == 2
-    assert first.boxes.widths_px[0] == pytest.approx(132.774935)
-    assert first.boxes.heights_px[0] == pytest.approx(64.9169)
-    assert first.boxes.areas_px2[0] == pytest.approx(8619.337, rel=1e-6)
+    # The first row: class 1, 114 x 67.5 sensor pixels.
+    assert first.boxes.labels[0] == 1
+    assert first.boxes.widths_px[0] == 57
+    assert first.boxes.heights_px[0] == 33.75
+    assert first.boxes.areas_px2[0] == 1923.75
     assert first.light == "day" and found.lights("train") == {"day": 1, "night": 1}
     counts = np.bincount(found.boxes("train").labels, minlength=8)
-    assert counts.tolist() == [32, 39, 33, 27, 29, 0, 0, 0]
-    # 37 of 160 areas are below 32², 139 below 96².
-    assert found.boxes("train").size_mix() == pytest.approx([37 / 160, 102 / 160, 21 / 160])
+    assert counts.tolist() == [11, 14, 6, 6, 4, 2, 2, 1]
+    # 15 of 46 areas are below 32², 34 below 96².
+    assert found.boxes("train").size_mix() == pytest.approx([15 / 46, 19 / 46, 12 / 46])
 
 
-def test_what_nobody_knows_is_none(golden):
-    found = as_dict(take_census(golden), [], [])["splits"]["train"]
+def test_what_nobody_knows_is_none():
+    found = as_dict(take_census(THEIRS), [], [])["splits"]["train"]
     unknown = ("duration_s", "events", "events_per_s", "events_out_of_frame", "frames_without_events", "dropped")
     assert all(found[key] is None for key in unknown)
 
 
-def test_config_decides_the_network_pixels(golden):
+def test_config_decides_the_network_pixels():
     full = Settings(representation=dict(type="StackedHistogram", downsample="none"))
-    halved, whole = take_census(golden).boxes(), take_census(golden, settings=full).boxes()
+    halved, whole = take_census(THEIRS).boxes(), take_census(THEIRS, settings=full).boxes()
     np.testing.assert_allclose(whole.widths_px, 2 * halved.widths_px)
     np.testing.assert_allclose(whole.areas_px2, 4 * halved.areas_px2)
 
@@ -106,13 +104,13 @@ def test_old_sequence_folder_is_a_problem_and_the_others_go_on(sample, tmp_path)
     assert len(found.of("train")) == 2 and "preprocess the recording again" in found.problems[0]
 
 
-def test_unusable_folders_are_sentences(golden, tmp_path):
+def test_unusable_folders_are_sentences(tmp_path):
     with pytest.raises(InputError, match="no such data folder"):
         take_census(tmp_path / "missing")
     with pytest.raises(InputError, match=r"no recordings NAME_td\.h5"):
         take_census(tmp_path)
     labels = "labels_v2"
-    shutil.copytree(golden / "val" / "val_day_0001" / labels, tmp_path / "val" / "a" / labels)
+    shutil.copytree(THEIRS / "val" / "val_day_0001" / labels, tmp_path / "val" / "a" / labels)
     with pytest.raises(InputError, match=r"(?s)no recording can be used.*holds no event_representations_v2"):
         take_census(tmp_path)
     (tmp_path / "val" / "a" / labels / "labels.npz").write_bytes(b"")

@@ -16,6 +16,7 @@ from etram_mmdet.inspection.gather import take_census
 from etram_mmdet.inspection.thresholds import RULES, all_thresholds, derive, exponential_weight
 from etram_mmdet.models.losses.size_weight import SizeWeight, size_weight
 from tests.conftest import ROOT
+from tests.reference.answers import DATA
 from tests.test_inspection.made_up import boxes, census, recording
 
 
@@ -58,17 +59,17 @@ def test_share_is_the_losss():
         assert np.mean(loss > 1) == np.mean(areas < small * math.log(weight))
 
 
-def test_golden_labels(shared):
-    found = by_rule(all_thresholds(take_census(shared / "golden" / "preprocess" / "out")))
-    # 94 pedestrians, bicycles and motorbikes: 83.7 steps, between areas 9717.295 and 10244.037.
-    assert found["classes"].small_area == pytest.approx(9717.2951 + 0.7 * (10244.0368 - 9717.2951), abs=1e-3)
-    # 39 cars: 28.5 steps, between 5723.711 and 6075.333.
-    assert found["classes"].medium_area == pytest.approx((5723.7113 + 6075.3331) / 2, abs=1e-3)
-    # 160 boxes: 39.75, 47.7 and 111.3 steps.
-    assert found["p25"].small_area == pytest.approx(1273.1131 + 0.75 * (1343.2751 - 1273.1131), abs=1e-3)
-    assert found["p30"].small_area == pytest.approx(1623.0566 + 0.7 * (1637.9494 - 1623.0566), abs=1e-3)
-    assert found["p30"].medium_area == pytest.approx(5669.2788 + 0.3 * (5715.8080 - 5669.2788), abs=1e-3)
-    assert found["classes"].size_weight == 2  # 1.5 * 39 / 94 = 0.62
+def test_labels_that_the_reference_wrote():
+    found = by_rule(all_thresholds(take_census(DATA / "preprocessed_etram")))
+    # 22 pedestrians, bicycles, motorbikes and wheelchairs: 18.9 steps, between areas 13580.15625 and 16189.875.
+    assert found["classes"].small_area == pytest.approx(13580.15625 + 0.9 * (16189.875 - 13580.15625))
+    # 14 cars: 9.75 steps, between 3387.234375 and 8802.9375.
+    assert found["classes"].medium_area == pytest.approx(3387.234375 + 0.75 * (8802.9375 - 3387.234375))
+    # 46 boxes: 11.25, 13.5 and 31.5 steps.
+    assert found["p25"].small_area == pytest.approx(835.40625 + 0.25 * (862.75 - 835.40625))
+    assert found["p30"].small_area == pytest.approx((872.578125 + 987.65625) / 2)
+    assert found["p30"].medium_area == pytest.approx((5819.9375 + 8203.828125) / 2)
+    assert found["classes"].size_weight == 2  # 1.5 * 14 / 22 = 0.95
     assert "small_area is not below medium_area" in found["classes"].notes[0]  # these boxes were drawn at random
 
 
