@@ -9,7 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from etram_mmdet.events.array_files import load_array, open_hdf5, own_member
+from etram_mmdet.events.array_files import PREPROCESS_AGAIN, load_array, open_hdf5, own_member
 from etram_mmdet.events.blosc_chunks import read_frames
 from etram_mmdet.events.class_sets import ClassSet
 from etram_mmdet.events.errors import InputError
@@ -105,7 +105,7 @@ class FolderSequence(Sequence):
         self.path = folder / representation_path(build_representation(representation, 2, 2), window_us)
         if not self.path.is_file():
             raise InputError(_what_is_there(folder, self.path))
-        with open_hdf5(self.path) as file:
+        with open_hdf5(self.path, PREPROCESS_AGAIN) as file:
             data = self._data_of(file)
             shape, dtype = data.shape[1:], data.dtype
         self._file: tuple[int, h5py.File] | None = None
@@ -131,7 +131,7 @@ class FolderSequence(Sequence):
 
     def read(self, start: int, stop: int) -> np.ndarray:
         if self._file is None or self._file[0] != os.getpid():  # a handle must not cross a fork
-            self._file = os.getpid(), open_hdf5(self.path)
+            self._file = os.getpid(), open_hdf5(self.path, PREPROCESS_AGAIN)
         try:
             return read_frames(self._data_of(self._file[1]), start, stop)
         except (OSError, RuntimeError) as error:
@@ -142,7 +142,7 @@ class FolderSequence(Sequence):
 
 
 def _load(path: Path, member: str | None = None) -> np.ndarray:
-    return load_array(path, member, "delete the sequence folder and run tools/preprocess.py again")
+    return load_array(path, member, PREPROCESS_AGAIN)
 
 
 def _what_is_there(folder: Path, wanted: Path) -> str:

@@ -23,11 +23,14 @@ def check_is_file(path: Path) -> None:
         raise InputError(f"{path}: not a regular file; put the file itself there")
 
 
-def open_hdf5(path: Path) -> h5py.File:
+PREPROCESS_AGAIN = "delete the sequence folder and run tools/preprocess.py again"
+
+
+def open_hdf5(path: Path, advice: str = "copy or download it again") -> h5py.File:
     """The file, opened for reading.
 
     Raises:
-        InputError: ``path`` is no regular file, missing, truncated or not HDF5.
+        InputError: ending in ``advice``, where ``path`` is no regular file, missing, truncated or not HDF5.
     """
     check_is_file(path)
     try:
@@ -37,7 +40,7 @@ def open_hdf5(path: Path) -> h5py.File:
             problem = f"the HDF5 file is truncated at {path.stat().st_size} bytes"
         else:
             problem = f"HDF5 cannot open the file ({error})"
-        raise InputError(f"{path}: {problem}; copy or download it again") from error
+        raise InputError(f"{path}: {problem}; {advice}") from error
 
 
 def own_member(path: Path, group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | None:

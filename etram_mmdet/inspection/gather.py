@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from etram_mmdet.datasets.sequence import class_labels
-from etram_mmdet.events.array_files import load_array
+from etram_mmdet.events.array_files import PREPROCESS_AGAIN, load_array
 from etram_mmdet.events.class_sets import ClassSet, get_class_set
 from etram_mmdet.events.errors import InputError
 from etram_mmdet.events.formats import Recording, open_recording
@@ -100,8 +100,8 @@ def _count_events(recording: Recording, label_us: np.ndarray, window_us: int) ->
 def _of_folder(split: str, folder: Path, settings: Settings | None, classes: ClassSet) -> RecordingCensus:
     labels = folder / "labels_v2" / "labels.npz"
     scale = _scale(folder) if settings is None else build_representation(settings.representation, 2, 2).scale
-    boxes = _in_network_pixels(load_array(labels, "labels"), scale, classes, labels)
-    label_us = load_array(labels.with_name("timestamps_us.npy"))
+    boxes = _in_network_pixels(load_array(labels, "labels", PREPROCESS_AGAIN), scale, classes, labels)
+    label_us = load_array(labels.with_name("timestamps_us.npy"), advice=PREPROCESS_AGAIN)
     if not (folder / MANIFEST).is_file():  # RVT's own folders have none
         return RecordingCensus(split, folder.name, boxes, label_us)
     manifest = read_manifest(folder)

@@ -68,18 +68,19 @@ def test_matching_config_is_accepted(trained, sample, tmp_path):
     assert metrics(rows(tmp_path)[0]) == metrics(rows(folder)[-1])
 
 
-def tested(checkpoint, folder, **loader):
+def evaluated(checkpoint, folder, **loader):
     """Predicted frames by recording and time, with other settings of the loader; results.csv is in ``folder``."""
     options = [f"test_dataloader.{key}={value}" for key, value in loader.items()]
     out = folder / "predictions.json"
-    run("tools/test.py", checkpoint, "--work-dir", folder, "--out", out, "--cfg-options", *options)
+    options = ["--cfg-options", *options] if options else []
+    run("tools/test.py", checkpoint, "--work-dir", folder, "--out", out, *options)
     return {frame.key: frame for frame in load_predictions(out).frames}
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_workers_do_not_change_a_digit(trained, tmp_path, workers):
     folder, _ = trained
-    tested(folder / "iter_4.pth", tmp_path, num_workers=workers, persistent_workers=workers > 0)
+    evaluated(folder / "iter_4.pth", tmp_path, num_workers=workers, persistent_workers=workers > 0)
     assert metrics(rows(tmp_path)[0]) == metrics(rows(folder)[-1])
 
 
@@ -87,14 +88,14 @@ def test_workers_do_not_change_a_digit(trained, tmp_path, workers):
 def as_it_is(trained, tmp_path_factory):
     """Work folder of a test with the config's own batch size, and its frames."""
     folder = tmp_path_factory.mktemp("as_it_is")
-    return folder, tested(trained[0] / "iter_4.pth", folder)
+    return folder, evaluated(trained[0] / "iter_4.pth", folder)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
 def test_batch_size_changes_nothing_but_rounding(trained, as_it_is, tmp_path, batch_size):
     """Two recordings: one after the other, side by side with an empty lane, with six empty ones."""
     folder, expected = as_it_is
-    found = tested(trained[0] / "iter_4.pth", tmp_path, batch_size=batch_size)
+    found = evaluated(trained[0] / "iter_4.pth", tmp_path, batch_size=batch_size)
     assert found.keys() == expected.keys() and len(found) > 50
     for key, frame in found.items():
         ours, theirs = (Found(f.bboxes_xyxy, f.scores, f.labels) for f in (frame, expected[key]))
