@@ -184,9 +184,7 @@ def test_damaged_sequence_is_named(sample, tmp_path):
     shutil.copytree(sample, tmp_path / "copy")
     path = next((tmp_path / "copy" / "train").glob("*/event_representations_v2/*/*.h5"))
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(
-        InputError, match=rf"{path.name}: the HDF5 file is truncated at 100 bytes; .*preprocess.py again"
-    ):
+    with pytest.raises(InputError, match=rf"{path.name}: the HDF5 file is truncated at 100 .*preprocess.py again"):
         build(tmp_path / "copy")
 
 
