@@ -10,14 +10,13 @@ import torch
 import etram_mmdet  # noqa: F401  registers the plugins
 from etram_mmdet.events.preprocess_folder import preprocess_folder
 from etram_mmdet.events.simulator import make_sample
-from tests.paths import ROOT
+from tests.paths import ROOT, THREADS
 from tests.reference.recordings import write_recordings
 from tests.test_tools.cli import ALL_BOXES, CONFIG, SMALL, run
 
 SHARED = ROOT.parent / "shared"
 
-# Tiny models gain nothing from threads, and threads that spin lose a lot on a machine that does something else too.
-torch.set_num_threads(1)
+torch.set_num_threads(int(THREADS))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.paths import ROOT, THREADS
 from tests.test_tools.cli import SMALL
 
 README = (ROOT / "README.md").read_text()
@@ -40,7 +40,7 @@ def checkout(tmp_path_factory):
 
 def shell(command: str, folder) -> str:
     path = f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"
-    env = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
+    env = {**os.environ, "PATH": path, "OMP_NUM_THREADS": THREADS}
     done = subprocess.run(["bash", "-c", command], cwd=folder, env=env, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, f"{command}\n{done.stdout[-1500:]}{done.stderr[-1500:]}"
     return done.stdout + done.stderr

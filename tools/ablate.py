@@ -7,6 +7,9 @@ It is table.md with table.png; with --runs, --seeds or --baseline view.md with v
 
 from __future__ import annotations
 
+import etram_mmdet.threads  # noqa: F401  before PyTorch is loaded
+
+# isort: split
 import argparse
 import os
 import sys

@@ -6,6 +6,9 @@ with the state carried. Post-processing depends on how many boxes the weights fi
 
 from __future__ import annotations
 
+import etram_mmdet.threads  # noqa: F401  before PyTorch is loaded
+
+# isort: split
 import argparse
 from pathlib import Path
 

@@ -6,6 +6,9 @@ weights and input and take turns, so a ratio means the same on a busy machine.
 
 from __future__ import annotations
 
+import etram_mmdet.threads  # noqa: F401  before PyTorch is loaded
+
+# isort: split
 import argparse
 from pathlib import Path
 

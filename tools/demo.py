@@ -5,6 +5,9 @@ Interrupted, it goes on where it was when it is called again.
 
 from __future__ import annotations
 
+import etram_mmdet.threads  # noqa: F401  before PyTorch is loaded
+
+# isort: split
 import argparse
 import csv
 import os

@@ -5,6 +5,9 @@ Any recording that tools/preprocess.py reads. Times and boxes are microseconds a
 
 from __future__ import annotations
 
+import etram_mmdet.threads  # noqa: F401  before PyTorch is loaded
+
+# isort: split
 import argparse
 import csv
 import time

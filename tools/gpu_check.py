@@ -7,6 +7,9 @@ report.md beside them holds the tables. --device cpu --small does a little of ev
 
 from __future__ import annotations
 
+import etram_mmdet.threads  # noqa: F401  before PyTorch is loaded
+
+# isort: split
 import argparse
 import re
 import signal

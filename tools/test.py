@@ -5,6 +5,9 @@ A checkpoint carries its config, so CONFIG may be left out; one that describes a
 
 from __future__ import annotations
 
+import etram_mmdet.threads  # noqa: F401  before PyTorch is loaded
+
+# isort: split
 import argparse
 import os
 from contextlib import nullcontext

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import etram_mmdet.threads  # noqa: F401  before PyTorch is loaded
+
+# isort: split
 import argparse
 import os
 from pathlib import Path

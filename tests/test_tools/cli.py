@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.paths import ROOT
+from tests.paths import ROOT, THREADS
 from tests.test_tools.tool_process import run_tool
 
 CONFIG = "configs/patch2_sizeaware_demo.py"
@@ -28,7 +28,7 @@ ALL_BOXES = "model.test_cfg.score_thr=0.0"
 
 def run(*command: object, ok: bool = True, timeout: int = 300) -> str:
     """Standard output and error of ``python COMMAND``; fails unless it ends as expected."""
-    words, env = list(map(str, command)), {**os.environ, "OMP_NUM_THREADS": "1"}
+    words, env = list(map(str, command)), {**os.environ, "OMP_NUM_THREADS": THREADS}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "output"
         status = (_run_module if words[0] == "-m" else run_tool)(words, env, path, timeout)
