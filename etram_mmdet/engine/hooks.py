@@ -12,9 +12,10 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from etram_mmdet.datasets.fingerprint import digest
-from etram_mmdet.engine.checkpoint import make_plain
+from etram_mmdet.engine.checkpoint import load_checkpoint_file, make_plain
 from etram_mmdet.engine.run_record import measured_with, run_id
 from etram_mmdet.evaluation.results_csv import append_row, compact
+from etram_mmdet.events.errors import InputError
 
 
 @HOOKS.register_module()
@@ -42,11 +43,18 @@ class PlainCheckpointHook(Hook):
 
 
 def _inside(folder: str, path: str | None) -> str | None:
-    """The file in ``folder`` that has the name of ``path``, or nothing where there is no such file."""
+    """The checkpoint in ``folder`` that has the name of ``path``, or nothing where there is no such checkpoint.
+
+    mmengine removes it, or reads it whole where ``published_keys`` are set, so it has to be one that is plain.
+    """
     if path is None:
         return None
     inside = Path(folder) / Path(path).name
-    return str(inside) if inside.is_file() and inside.suffix == ".pth" else None
+    try:
+        load_checkpoint_file(inside)
+    except InputError:
+        return None
+    return str(inside)
 
 
 @HOOKS.register_module()

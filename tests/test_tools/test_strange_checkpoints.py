@@ -17,6 +17,7 @@ from etram_mmdet.engine.checkpoint_contents import CONFIG_KEY
 from etram_mmdet.engine.config import config_for_checkpoint
 from etram_mmdet.engine.runner import latest_checkpoint
 from etram_mmdet.events.errors import InputError
+from tests.test_engine.test_checkpoint import Bomb
 from tests.test_tools.cli import ALL_BOXES, CONFIG, SMALL, run
 
 
@@ -64,6 +65,22 @@ def test_nothing_outside_the_work_folder_is_removed(trained, sample, tmp_path):
         resume(evil, sample, tmp_path / "run")
         assert (precious / "thesis.pth").read_text() == "years"
         assert (tmp_path / "run" / "sub").is_dir()
+
+
+def test_a_best_checkpoint_that_is_a_program_is_not_opened(trained, sample, tmp_path):
+    """With ``published_keys`` mmengine reads the best checkpoint at the end, and unpickles anything."""
+    (tmp_path / "run").mkdir()
+    trace = tmp_path / "executed"
+    torch.save(dict(state_dict={}, meta=Bomb(trace)), tmp_path / "run" / "best.pth")
+
+    def point(content):
+        content["message_hub"]["runtime_info"].update(best_ckpt="best.pth", best_score=10.0)
+
+    evil = changed(trained[0] / "iter_2.pth", tmp_path / "evil.pth", point)
+    options = [f"data_root={sample}/", *SMALL, ALL_BOXES, "default_hooks.checkpoint.published_keys=[meta,state_dict]"]
+    command = ["tools/train.py", CONFIG, "--work-dir", tmp_path / "run", "--resume", evil, "--cfg-options", *options]
+    assert "is published to" in run(*command)
+    assert not trace.exists() and (tmp_path / "run" / "best.pth").is_file()
 
 
 def test_a_run_resumed_elsewhere_leaves_the_first_alone(trained, sample, tmp_path):
