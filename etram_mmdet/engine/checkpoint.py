@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,10 @@ from mmengine.logging import HistoryBuffer
 from etram_mmdet.engine.checkpoint_contents import CONFIG_KEY, known_contents, name_files
 from etram_mmdet.engine.tensor_file import read_tensor_file
 from etram_mmdet.events.errors import InputError
+
+# What the config in a checkpoint may be at most; the largest of this project's has a tenth of the entries.
+MAX_ENTRIES = 20_000
+MAX_DEPTH = 20
 
 
 def load_checkpoint_file(path: str | Path) -> dict:
@@ -49,7 +54,25 @@ def stored_config(checkpoint: dict, path: str | Path) -> dict:
         raise InputError(f"{path}: carries a config that is not JSON ({error}); copy the file again") from error
     if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
         raise InputError(f"{path}: carries a config without a model; give one: tools/test.py CONFIG {path}")
+    for number, (place, _, _) in enumerate(entries(config)):
+        if number >= MAX_ENTRIES or place.count(".") >= MAX_DEPTH:
+            raise InputError(
+                f"{path}: its config has more than {MAX_ENTRIES} entries, or is nested deeper than {MAX_DEPTH} levels"
+            )
     return config
+
+
+def entries(config: dict) -> Iterator[tuple[str, str, object]]:
+    """Every entry of nested dicts and lists: its dotted place, its key (in a list that of the list) and its value."""
+    waiting: list[tuple[str, str, object]] = [("", "", config)]
+    while waiting:
+        place, own_key, node = waiting.pop()
+        for name, value in node.items() if isinstance(node, dict) else enumerate(node):
+            where = f"{place}.{name}" if place else str(name)
+            key = name if isinstance(node, dict) else own_key
+            yield where, key, value
+            if isinstance(value, dict | list):
+                waiting.append((where, key, value))
 
 
 def save_atomically(checkpoint: dict, path: str | Path) -> None:

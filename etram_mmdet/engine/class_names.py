@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from etram_mmdet.engine.checkpoint import CONFIG_KEY, stored_config
+from etram_mmdet.engine.trusted import carried_by
 from etram_mmdet.events.class_sets import complete_metainfo, get_class_set
 from etram_mmdet.events.errors import InputError
 
@@ -25,7 +26,9 @@ def check_checkpoint_classes(checkpoint: dict, cfg: Mapping, path: str) -> None:
     """Raises ``InputError`` where the checkpoint was trained for other classes, or the same in another order."""
     if CONFIG_KEY not in checkpoint.get("meta", {}):
         return
-    theirs, ours = (list(metainfo_of(config)["classes"]) for config in (stored_config(checkpoint, path), cfg))
+    with carried_by(path):
+        theirs = list(metainfo_of(stored_config(checkpoint, path))["classes"])
+    ours = list(metainfo_of(cfg)["classes"])
     if theirs != ours:
         raise InputError(
             f"{path}: was trained to find {', '.join(theirs)}, but the config's data have {', '.join(ours)}; choose "

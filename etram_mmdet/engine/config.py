@@ -16,7 +16,7 @@ from etram_mmdet.engine.config_keys import check_keys, check_options
 from etram_mmdet.engine.known_keys import SHARED
 from etram_mmdet.engine.model_differences import model_differences
 from etram_mmdet.engine.resolve import fill_in_channels
-from etram_mmdet.engine.trusted import check_model, evaluation_config
+from etram_mmdet.engine.trusted import carried_by, check_model, evaluation_config
 from etram_mmdet.events.class_sets import get_class_set
 from etram_mmdet.events.errors import InputError
 
@@ -85,7 +85,8 @@ def config_for_checkpoint(config: str | Path | None, checkpoint: str | Path, opt
         cfg = load_config(config, options)
         fill_in_channels(cfg)
         if CONFIG_KEY in content.get("meta", {}):
-            _refuse_differences(cfg, stored_config(content, checkpoint), config, checkpoint)
+            with carried_by(checkpoint):
+                _refuse_differences(cfg, stored_config(content, checkpoint), config, checkpoint)
     cfg.load_from, cfg.resume = str(checkpoint), False
     cfg.merge_from_dict(dict.fromkeys(_TRAINING))
     return cfg

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 
-from mmdet.registry import MODELS
+from etram_mmdet.engine.signatures import registered
 
 # They change how a model is trained or thresholded, not what its weights mean.
 _IRRELEVANT = ("train_cfg", "test_cfg", "init_cfg", "with_cp")
@@ -32,8 +32,8 @@ def model_differences(config: dict, checkpoint: dict, path: str = "") -> list[st
 def _setting(cfg: dict, key: str) -> object:
     if key in cfg or "type" not in cfg:
         return cfg.get(key)
-    cls = MODELS.get(cfg["type"]) if isinstance(cfg["type"], str) else cfg["type"]
-    for base in getattr(cls, "__mro__", ()):
+    classes = registered(cfg["type"])  # MODELS.get would import the module that a dotted name begins with
+    for base in getattr(classes[0], "__mro__", ()) if classes else ():
         parameter = inspect.signature(base.__init__).parameters.get(key)
         if parameter is not None:
             return None if parameter.default is inspect.Parameter.empty else parameter.default

@@ -16,6 +16,7 @@ from mmengine.config import Config
 from torch import Tensor
 from torch.random import fork_rng
 
+from etram_mmdet.engine.checkpoint import entries
 from etram_mmdet.engine.weights import check_weights, no_larger_than
 from etram_mmdet.events.errors import InputError
 from etram_mmdet.events.representations import REPRESENTATIONS
@@ -62,8 +63,6 @@ MAX_OF_KEY = {
     "patch_size": 64,
     "window_us": 1_000_000_000,
 }
-MAX_ENTRIES = 20_000
-MAX_DEPTH = 20
 
 
 def evaluation_config(stored: dict, path: str | Path) -> Config:
@@ -72,13 +71,13 @@ def evaluation_config(stored: dict, path: str | Path) -> Config:
     Raises:
         InputError: when that needs further modules, or names a class that is not on the list.
     """
-    modules = set(map(str, (stored.get("custom_imports") or {}).get("imports", []))) - {"etram_mmdet"}
-    if modules:
-        _refuse(path, f"needs the modules {', '.join(sorted(modules))}")
+    imports = stored.get("custom_imports") or {}
+    modules = imports.get("imports", []) if isinstance(imports, dict) else [imports]
+    foreign = [name for name in modules if name != "etram_mmdet"] if isinstance(modules, list) else [modules]
+    if foreign:
+        _refuse(path, f"needs the modules {', '.join(map(str, foreign)):.200}")
     config = {key: stored[key] for key in _KEYS if key in stored}
-    for number, (place, key, value, depth) in enumerate(_entries(config)):
-        if number >= MAX_ENTRIES or depth > MAX_DEPTH:
-            _refuse(path, f"has more than {MAX_ENTRIES} entries, or is nested deeper than {MAX_DEPTH} levels")
+    for place, key, value in entries(config):
         _check_entry(place, key, value, path)
     for key, kind in {"data_root": str, "class_set": str, "representation": dict, "window_us": int}.items():
         if key in config and not isinstance(config[key], kind):
@@ -124,25 +123,10 @@ def carried_by(path: str | Path) -> Iterator[None]:
         ) from error
 
 
-def _entries(config: dict) -> Iterator[tuple[str, str, object, int]]:
-    """Every entry of nested dicts and lists: dotted place, its key or that of its list, value, depth."""
-    waiting: list[tuple[str, str, object, int]] = [("", "", config, 0)]
-    while waiting:
-        place, own_key, node, depth = waiting.pop()
-        for name, value in node.items() if isinstance(node, dict) else enumerate(node):
-            where = f"{place}.{name}" if place else str(name)
-            key = name if isinstance(node, dict) else own_key
-            yield where, key, value, depth
-            if isinstance(value, dict | list):
-                waiting.append((where, key, value, depth + 1))
-
-
 def _check_entry(place: str, key: str, value: object, path: str | Path) -> None:
     if key == "_scope_" or (key == "type" and not _is_known(value)):
         name = None if key == "_scope_" else value
         _refuse(path, f"names {name!r:.80}, which is not on the list of classes that are built unseen")
-    if not key.isidentifier():
-        _refuse(path, f"has the key {key!r:.60}, which is no name")
     most = MAX_OF_KEY.get(key, MAX_INTEGER)
     if isinstance(value, int) and abs(value) > most:
         _refuse(path, f"asks for {place}={value}, more than {most}")

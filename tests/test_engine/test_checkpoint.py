@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -90,12 +91,16 @@ def test_config_survives_as_data(tmp_path):
         runtime_info=dict(cfg="import os", iter=3, eta=np.float64(1.5), keep_ckpt_ids=[1, 2], model=object()),
         resumed_keys=dict(iter=True, model=True),
     )
-    checkpoint = dict(meta=dict(cfg="import os"), state_dict={}, message_hub=hub, param_schedulers=[dict(f=print, n=1)])
+    checkpoint = dict(
+        meta=dict(cfg="import os"), state_dict=OrderedDict(), message_hub=hub, param_schedulers=[dict(f=print, n=1)]
+    )
     make_plain(checkpoint, cfg)
     save_atomically(checkpoint, tmp_path / "x.pth")
     assert [p.name for p in tmp_path.iterdir()] == ["x.pth"]
     loaded = load_checkpoint_file(tmp_path / "x.pth")
     assert loaded["param_schedulers"] == [dict(n=1)]
+    torch.save(loaded, tmp_path / "again.pth")  # what was loaded can be saved as it is
+    assert load_checkpoint_file(tmp_path / "again.pth")["param_schedulers"] == [dict(n=1)]
     info = loaded["message_hub"]["runtime_info"]
     assert info == dict(iter=3, eta=1.5, keep_ckpt_ids=[1, 2]) and type(info["eta"]) is float
     assert type(checkpoint["message_hub"]["runtime_info"]["eta"]) is float  # NumPy's number is not even written
