@@ -108,7 +108,7 @@ class FolderSequence(Sequence):
         with open_hdf5(self.path, PREPROCESS_AGAIN) as file:
             data = self._data_of(file)
             shape, dtype = data.shape[1:], data.dtype
-        self._file: tuple[int, h5py.File] | None = None
+        self._file: tuple[int, h5py.File, h5py.Dataset] | None = None
         labels = folder / "labels_v2" / "labels.npz"
         super().__init__(
             folder.name,
@@ -131,9 +131,10 @@ class FolderSequence(Sequence):
 
     def read(self, start: int, stop: int) -> np.ndarray:
         if self._file is None or self._file[0] != os.getpid():  # a handle must not cross a fork
-            self._file = os.getpid(), open_hdf5(self.path, PREPROCESS_AGAIN)
+            file = open_hdf5(self.path, PREPROCESS_AGAIN)
+            self._file = os.getpid(), file, self._data_of(file)
         try:
-            return read_frames(self._data_of(self._file[1]), start, stop)
+            return read_frames(self._file[2], start, stop)
         except (OSError, RuntimeError) as error:
             raise InputError(f"{self.path}: {error}; delete the folder and preprocess again") from error
 
