@@ -139,6 +139,8 @@ def restore_histories(checkpoint: dict) -> None:
         for name, h in hub.get("log_scalars", {}).items()
         if not name.startswith(("val/", "test/"))
     }
+    held = {*hub["log_scalars"], *hub.get("runtime_info", {})}
+    hub["resumed_keys"] = {name: flag for name, flag in hub.get("resumed_keys", {}).items() if name in held}
 
 
 def load_foreign_weights(path: str | Path) -> dict[str, torch.Tensor]:

@@ -8,6 +8,7 @@ listed here are handed on.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePath
 
@@ -111,10 +112,18 @@ def _is_base_settings(value: object) -> bool:
     )
 
 
+def _is_counts(value: object) -> bool:
+    return isinstance(value, dict) and all(_is_step(key) and _is_step(number) for key, number in value.items())
+
+
 def _is_schedulers(value: object) -> bool:
+    """Settings, lists of settings, and the milestones of ``MultiStepLR``."""
     return isinstance(value, list) and all(
         isinstance(each, dict)
-        and all(_is_setting(v) or (isinstance(v, list) and all(map(_is_settings, v))) for v in each.values())
+        and all(
+            _is_setting(v) or _is_counts(v) or (isinstance(v, list) and all(map(_is_settings, v)))
+            for v in each.values()
+        )
         for each in value
     )
 
@@ -179,6 +188,8 @@ def known_contents(content: object, path: str | Path) -> dict:
         shown = ", ".join(left_out[:5]) + (", ..." if len(left_out) > 5 else "")
         print_log(f"{path}: left out {shown}, which nothing here reads", "current", logging.WARNING)
     name_files(kept.get("message_hub", {}).get("runtime_info", {}))
+    for scheduler in kept.get("param_schedulers", []):
+        scheduler.update({key: Counter(value) for key, value in scheduler.items() if isinstance(value, dict)})
     return kept
 
 

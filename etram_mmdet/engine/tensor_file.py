@@ -166,7 +166,7 @@ class _Storage:
 
 
 class _Dict(dict):
-    """An ``OrderedDict`` of a pickle; the attributes that PyTorch gives to it are left out."""
+    """An ``OrderedDict`` or ``Counter`` of a pickle; the attributes that PyTorch gives to it are left out."""
 
     def __setstate__(self, state: object) -> None: ...
 
@@ -211,6 +211,7 @@ _KNOWN = {
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
     ("torch._utils", "_rebuild_parameter"): _parameter,
     ("collections", "OrderedDict"): _Dict,
+    ("collections", "Counter"): _Dict,
     ("_codecs", "encode"): _bytes,
 }
 # One number in checkpoints of this project's first version. Foreign files hold all kinds, none of which is wanted.

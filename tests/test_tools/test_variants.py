@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from etram_mmdet.engine.checkpoint import load_checkpoint_file
-from tests.test_tools.cli import SMALL, run
+from tests.paths import ROOT
+from tests.test_tools.cli import ALL_BOXES, CONFIG, SMALL, run
 from tests.test_tools.test_train_and_test import metrics, rows
 
 # A rate so high that four steps move weights, and an average that lags behind them. Random clips need no state of the
@@ -62,6 +63,36 @@ def test_a_resumed_average_goes_on_where_it_was(averaged, sample, tmp_path):
     for weights in ("state_dict", "ema_state_dict"):
         for name, tensor in whole[weights].items():
             torch.testing.assert_close(resumed[weights][name], tensor, rtol=1e-4, atol=1e-5, msg=f"{weights} {name}")
+
+
+OTHER_SCHEDULE = """
+_base_ = {base!r}
+optim_wrapper = dict(
+    _delete_=True,
+    type="OptimWrapper",
+    optimizer=dict(type="SGD", lr=0.01, momentum=0.9, weight_decay=1e-4),
+    paramwise_cfg=dict(norm_decay_mult=0.0, custom_keys=dict(backbone=dict(lr_mult=0.1))),
+)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.1, by_epoch=False, begin=0, end=2),
+    dict(type="MultiStepLR", milestones=[2, 3], by_epoch=False),
+]
+default_hooks = dict(checkpoint=dict(save_best=["coco/AP", "coco/AP50"]))
+"""
+
+
+def test_other_optimizers_and_schedules_are_resumed_too(sample, tmp_path):
+    """Their state holds what ours does not: momenta that may be missing, milestones, a rate per group, two bests."""
+    (tmp_path / "other.py").write_text(OTHER_SCHEDULE.format(base=str(ROOT / CONFIG)))
+    words = ["tools/train.py", tmp_path / "other.py", "--cfg-options", f"data_root={sample}/", *SMALL, ALL_BOXES]
+    run(*words, "--work-dir", tmp_path / "whole")
+    output = run(*words, "--work-dir", tmp_path / "resumed", "--resume", tmp_path / "whole" / "iter_2.pth")
+    assert "resumed epoch: 0, iter: 2" in output and "just skip resuming" not in output
+    whole, resumed = (load_checkpoint_file(tmp_path / name / "iter_4.pth") for name in ("whole", "resumed"))
+    assert len(whole["optimizer"]["param_groups"]) > 100
+    for ours, theirs in zip(resumed["param_schedulers"], whole["param_schedulers"], strict=True):
+        assert ours == theirs
+    assert {"best_ckpt_coco/AP", "best_ckpt_coco/AP50"} <= set(whole["message_hub"]["runtime_info"])
 
 
 @pytest.mark.parametrize(
