@@ -16,7 +16,7 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 
-from etram_mmdet.engine.checkpoint_contents import CONFIG_KEY, known_contents, name_files
+from etram_mmdet.engine.checkpoint_contents import CONFIG_KEY, MAX_TEXT, known_contents, name_files
 from etram_mmdet.engine.tensor_file import read_tensor_file
 from etram_mmdet.events.errors import InputError
 
@@ -50,14 +50,15 @@ def stored_config(checkpoint: dict, path: str | Path) -> dict:
         raise InputError(f"{path}: carries no config; give one: tools/test.py CONFIG {path}")
     try:
         config = json.loads(text)
-    except (TypeError, ValueError, RecursionError) as error:
+    except (TypeError, ValueError, RecursionError) as error:  # UnicodeError is a ValueError
         raise InputError(f"{path}: carries a config that is not JSON ({error}); copy the file again") from error
     if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
         raise InputError(f"{path}: carries a config without a model; give one: tools/test.py CONFIG {path}")
-    for number, (place, _, _) in enumerate(entries(config)):
-        if number >= MAX_ENTRIES or place.count(".") >= MAX_DEPTH:
+    for number, (place, key, _) in enumerate(entries(config)):
+        if number >= MAX_ENTRIES or len(key) > MAX_TEXT or place.count(".") >= MAX_DEPTH:
             raise InputError(
-                f"{path}: its config has more than {MAX_ENTRIES} entries, or is nested deeper than {MAX_DEPTH} levels"
+                f"{path}: its config has more than {MAX_ENTRIES} entries, is nested deeper than {MAX_DEPTH} levels, or "
+                f"has keys of more than {MAX_TEXT} letters"
             )
     return config
 
@@ -153,7 +154,7 @@ def load_foreign_weights(path: str | Path) -> dict[str, torch.Tensor]:
     weights = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else {}
     if not isinstance(weights, dict):
         weights = {}
-    tensors = {name: value for name, value in weights.items() if isinstance(value, torch.Tensor)}
+    tensors = {k: value for k, value in weights.items() if isinstance(k, str) and isinstance(value, torch.Tensor)}
     if not tensors:
         raise InputError(f"{path}: holds no state_dict of tensors")
     return tensors

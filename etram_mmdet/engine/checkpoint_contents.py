@@ -19,6 +19,7 @@ from etram_mmdet.events.errors import InputError
 
 CONFIG_KEY = "etram_mmdet_config"
 MAX_STEP = 2**40
+MAX_TEXT = 200
 
 Check = Callable[[object], bool]
 
@@ -36,6 +37,10 @@ def _is_number(value: object) -> bool:
 
 
 def _is_text(value: object) -> bool:
+    return type(value) is str and len(value) <= MAX_TEXT
+
+
+def _is_json(value: object) -> bool:
     return type(value) is str
 
 
@@ -86,7 +91,11 @@ def _is_history(value: object) -> bool:
 
 
 def _is_histories(value: object) -> bool:
-    return isinstance(value, dict) and all(_is_text(name) and _is_history(item) for name, item in value.items())
+    """Logged numbers by name, each with memory of its own, so that a copy of all is no larger."""
+    if not isinstance(value, dict) or not all(_is_text(name) and _is_history(item) for name, item in value.items()):
+        return False
+    places = [item[part].data_ptr() for item in value.values() for part in ("values", "counts") if len(item[part])]
+    return len(places) == len(set(places))
 
 
 def _is_flags(value: object) -> bool:
@@ -136,7 +145,7 @@ _META = {
     "time": _is_text,
     "mmengine_version": _is_text,
     "dataset_meta": _is_metainfo,
-    CONFIG_KEY: _is_text,
+    CONFIG_KEY: _is_json,
 }
 _RUNTIME_INFO = {
     "seed": _is_seed,
@@ -206,7 +215,7 @@ def _known(node: Mapping, keys: Mapping, place: str, path: str | Path, left_out:
         check = keys.get(key) if type(key) is str else None
         if check is None and keys is _RUNTIME_INFO:
             check = next((c for prefix, c in _NUMBERED.items() if str(key).startswith(prefix)), None)
-        where = f"{place}{key!s:.60}"
+        where = f"{place}{key:.60}" if type(key) is str else f"{place}(a {type(key).__name__})"
         if check is None:
             left_out.append(where)
         elif isinstance(check, dict):

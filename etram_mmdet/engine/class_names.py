@@ -27,7 +27,7 @@ def check_checkpoint_classes(checkpoint: dict, cfg: Mapping, path: str) -> None:
     if CONFIG_KEY not in checkpoint.get("meta", {}):
         return
     with carried_by(path):
-        theirs = list(metainfo_of(stored_config(checkpoint, path))["classes"])
+        theirs = [str(name) for name in metainfo_of(stored_config(checkpoint, path))["classes"]]
     ours = list(metainfo_of(cfg)["classes"])
     if theirs != ours:
         raise InputError(

@@ -52,7 +52,7 @@ def _inside(folder: str, path: str | None) -> str | None:
     inside = Path(folder) / Path(path).name
     try:
         load_checkpoint_file(inside)
-    except InputError:
+    except (InputError, OSError):
         return None
     return str(inside)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+from etram_mmdet.events.array_files import check_is_file
 from etram_mmdet.events.errors import InputError
 
 
@@ -18,6 +19,7 @@ def read_plain_config(path: str | Path) -> dict:
     Raises:
         InputError: the file is missing, or holds anything but such assignments.
     """
+    check_is_file(Path(path))
     try:
         statements = ast.parse(Path(path).read_text(encoding="utf-8")).body
         return {statement.targets[0].id: _value(statement.value) for statement in statements}

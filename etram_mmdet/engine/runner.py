@@ -17,7 +17,7 @@ from etram_mmdet.engine.checkpoint import load_checkpoint_file, restore_historie
 from etram_mmdet.engine.class_names import check_checkpoint_classes
 from etram_mmdet.engine.hooks import PlainCheckpointHook
 from etram_mmdet.engine.resolve import check_classes, check_same_classes, resolve, start_processes
-from etram_mmdet.engine.resumable import check_resumable
+from etram_mmdet.engine.resumable import check_complete, check_resumable
 from etram_mmdet.engine.run_summary import differences_to_parent
 from etram_mmdet.engine.weights import check_weights, load_strictly
 from etram_mmdet.events.errors import InputError
@@ -89,14 +89,16 @@ class StreamRunner(Runner):
     def resume(self, filename: str, *args, **kwargs) -> None:
         """Raises ``InputError`` where resuming would silently become another training: see the messages."""
         content = load_checkpoint_file(filename)
-        check_resumable(content, self, filename)
+        check_complete(content, filename)
         steps = self.train_loop.max_iters
-        planned = (stored_config(content, filename).get("train_cfg") or {}).get("max_iters")
+        planned = stored_config(content, filename).get("train_cfg")
+        planned = planned.get("max_iters") if isinstance(planned, dict) else None
         if steps != planned:
             raise InputError(
                 f"{filename}: belongs to a schedule of {planned} steps, the config asks for {steps}; resume with "
                 f"train_cfg.max_iters={planned}, or start a new run with --cfg-options load_from={filename}"
             )
+        check_resumable(content, self, filename)
         super().resume(filename, *args, **kwargs)
 
     def load_checkpoint(self, filename: str, map_location: str = "cpu", strict: bool = True, revise_keys=None) -> dict:

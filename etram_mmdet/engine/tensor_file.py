@@ -1,20 +1,18 @@
 """Read a file that ``torch.save`` wrote, without executing anything that stands in it.
 
 Such a file is a zip archive: a pickle of the structure beside one record of raw bytes for each tensor. A pickle is a
-program that may call any function. The reader here knows the few names that tensors and plain values need. It never
-hands out a function or class of PyTorch or NumPy, so a file cannot change one either.
-
-``torch.load(weights_only=True)`` is not enough for files of strangers: it lets them call ``bytearray(10**12)``, and
-with NumPy's names allowed a crafted dtype ends the interpreter.
+program for a small machine with a stack, and Python's machine calls whatever function the program names. The machine
+here calls none. It knows the few names that tensors and plain values need, and keeps to what a file of that size can
+hold: Python's and PyTorch's machines let a small file take all memory or crash the interpreter
+(``torch.load(weights_only=True)`` allows ``bytearray(10**12)`` and, with NumPy's names allowed, a crafted dtype).
 """
 
 from __future__ import annotations
 
-import io
-import pickle
 import pickletools
 import struct
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -22,6 +20,12 @@ from torch import Tensor
 
 from etram_mmdet.events.array_files import check_is_file
 from etram_mmdet.events.errors import InputError
+
+# Reading the structure takes about half a second per MiB. That of a checkpoint takes a tenth of a MiB.
+MAX_STRUCTURE_BYTES = 16 << 20
+MAX_TENSORS = 100_000
+MAX_INTEGER = 2**62
+MAX_KEY = 2**31  # of whole numbers as keys: larger ones can be chosen so that a dict takes hours
 
 _DTYPE_OF_STORAGE = {
     "FloatStorage": torch.float32,
@@ -35,8 +39,6 @@ _DTYPE_OF_STORAGE = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
-# Reading the structure takes about a second per MiB. That of a checkpoint takes a tenth of one.
-MAX_STRUCTURE_BYTES = 32 << 20
 _NOT_THIS_FORMAT = "not a file that PyTorch 1.6 or newer saved; load it where it was made and save it again"
 
 
@@ -57,185 +59,330 @@ def read_tensor_file(path: str | Path, unknown: str = "refuse") -> object:
         raise InputError(f"{path}: no such checkpoint")
     try:
         with zipfile.ZipFile(path) as archive:
-            return _read(archive, path, _Inert if unknown == "ignore" else None)
+            return _read(archive, path, unknown == "ignore")
     except zipfile.BadZipFile as error:
         raise InputError(
             f"{path}: not a readable checkpoint ({error}); {_NOT_THIS_FORMAT}, or copy it again"
         ) from error
     except _Refused as error:
         raise InputError(f"{path}: refused, {error}") from error
-    except Exception as error:  # damage ends a pickle with whatever error the place of it makes
+    except Exception as error:  # damage ends a program with whatever error the place of it makes
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path}: not a readable checkpoint ({first}); copy or download it again") from error
+        raise InputError(f"{path}: not a readable checkpoint ({first:.200}); copy or download it again") from error
 
 
 class _Refused(Exception):
     """Why a file is not read, as the end of a sentence."""
 
 
-def _read(archive: zipfile.ZipFile, path: Path, stand_in: type | None) -> object:
+def _read(archive: zipfile.ZipFile, path: Path, ignores: bool) -> object:
     names = archive.namelist()
     if any(name.endswith("constants.pkl") for name in names):
         raise _Refused("it is a TorchScript program; save its state_dict instead")
     pickles = [name for name in names if name.endswith("/data.pkl")]
     if len(pickles) != 1:
         raise _Refused(f"it holds {len(pickles)} records data.pkl, expected 1: {_NOT_THIS_FORMAT}")
-    # Records are stored as they are. A compressed or overlapping one would grow beyond the file when it is read.
-    stored_bytes = sum(record.file_size for record in archive.infolist())
-    if stored_bytes > path.stat().st_size:
-        raise _Refused(f"its records claim {stored_bytes} bytes, but the file has {path.stat().st_size}")
+    _check_records(archive.infolist(), path.stat().st_size)
     if archive.getinfo(pickles[0]).file_size > MAX_STRUCTURE_BYTES:
         raise _Refused(f"its data.pkl is larger than {MAX_STRUCTURE_BYTES >> 20} MiB")
     folder = pickles[0].removesuffix("data.pkl")
     if f"{folder}byteorder" in names and archive.read(f"{folder}byteorder") != b"little":
         raise _Refused("it was saved on a machine of another byte order; load and save it again there")
-    program = archive.read(pickles[0])
-    _check_memo(program)
-    return _Reader(program, archive, f"{folder}data/", stand_in).load()
+    return _Machine(archive, f"{folder}data/", ignores).run(archive.read(pickles[0]))
 
 
-def _check_memo(program: bytes) -> None:
-    """Python's unpickler makes a table as long as the largest number that a file gives to an object."""
-    for opcode, argument, _ in pickletools.genops(program):
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > len(program):
-            raise _Refused(f"it numbers an object {argument}, more than it can hold")
+def _check_records(records: Iterable[zipfile.ZipInfo], file_bytes: int) -> None:
+    """PyTorch stores records as they are. A compressed or overlapping one could grow beyond the file."""
+    total_bytes = 0
+    for record in records:
+        if record.compress_type != zipfile.ZIP_STORED or record.compress_size != record.file_size:
+            raise _Refused(f"its record {record.filename!r:.60} is compressed; {_NOT_THIS_FORMAT}")
+        total_bytes += record.file_size
+    if total_bytes > file_bytes:
+        raise _Refused(f"its records claim {total_bytes} bytes, but the file has {file_bytes}")
 
 
-class _Reader(pickle.Unpickler):
-    """Knows a few names and the storages; a class ``stand_in`` takes the place of others, ``None`` refuses them."""
+class _Name:
+    """What a program calls a function or class: a name and nothing else."""
 
-    def __init__(self, program: bytes, archive: zipfile.ZipFile, records: str, stand_in: type | None) -> None:
-        super().__init__(io.BytesIO(program), encoding="utf-8")
-        self._archive = archive
-        self._records = records
-        self._stand_in = stand_in
-        self._storages: dict[str, Tensor] = {}  # a file may name one of them a thousand times
+    __slots__ = ("module", "name")
 
-    def find_class(self, module: str, name: str) -> object:
-        known = _KNOWN.get((module, name)) or (_NUMPY.get((module, name)) if self._stand_in is None else None)
-        if known is not None:
-            return _Call(known)
-        if module == "torch" and name in _DTYPE_OF_STORAGE:
-            return _Storage(_DTYPE_OF_STORAGE[name])
-        if self._stand_in is None:
-            raise _Refused(f"because reading it needs {module}.{name}, which is no tensor and no plain value")
-        return type(self._stand_in.__name__, (self._stand_in,), {})  # fresh, so that a file can change no other
+    def __init__(self, module: str, name: str) -> None:
+        self.module = module
+        self.name = name
 
-    def persistent_load(self, reference: tuple) -> Tensor:
-        """The bytes of a storage as a flat tensor."""
-        kind, storage, key, _, numel = reference
-        if kind != "storage" or not isinstance(storage, _Storage) or not isinstance(key, str):
-            raise _Refused("it refers to something that is no storage of a tensor")
-        if key not in self._storages:
-            self._storages[key] = self._read_storage(key)
-        content = self._storages[key]
-        if len(content) != numel * storage.dtype.itemsize:
-            raise _Refused(f"storage {key} claims {numel} numbers of {storage.dtype}, but has {len(content)} bytes")
-        return content.view(storage.dtype)
-
-    def _read_storage(self, key: str) -> Tensor:
-        content = bytearray(self._archive.read(f"{self._records}{key}"))
-        return torch.frombuffer(content, dtype=torch.uint8) if content else torch.empty(0, dtype=torch.uint8)
-
-
-class _Call:
-    """A function under a name in a pickle; it can be called and nothing else."""
-
-    __slots__ = ("_function",)
-
-    def __init__(self, function: object) -> None:
-        self._function = function
-
-    def __call__(self, *args: object) -> object:
-        return self._function(*args)
-
-    def __setstate__(self, state: object) -> None:
-        raise _Refused("it tries to change a function")
-
-
-class _Storage:
-    """A class of storages under its name in a pickle."""
-
-    __slots__ = ("dtype",)
-
-    def __init__(self, dtype: torch.dtype) -> None:
-        self.dtype = dtype
-
-    def __setstate__(self, state: object) -> None:
-        raise _Refused("it tries to change a class")
-
-
-class _Dict(dict):
-    """An ``OrderedDict`` or ``Counter`` of a pickle; the attributes that PyTorch gives to it are left out."""
-
-    def __setstate__(self, state: object) -> None: ...
-
-
-class _Float64:
-    """The dtype of the one NumPy number in checkpoints of this project's first version."""
-
-    def __init__(self, code: str, *flags: object) -> None:
-        if code != "f8":
-            raise _Refused(f"because reading it needs NumPy's dtype {code!r}, which is no plain value")
-
-    def __setstate__(self, state: tuple) -> None:
-        if state[1] != "<":
-            raise _Refused(f"it holds a NumPy number of byte order {state[1]!r}")
-
-
-def _numpy_float(dtype: object, content: object) -> float:
-    if not isinstance(dtype, _Float64) or not isinstance(content, bytes) or len(content) != 8:
-        raise _Refused("it holds a NumPy number that is not eight bytes of float64")
-    return struct.unpack("<d", content)[0]
-
-
-def _tensor(storage: object, offset: int, size: tuple, stride: tuple, *unused: object) -> Tensor:
-    """A view of a storage; PyTorch itself refuses one that reaches beyond it."""
-    if not isinstance(storage, Tensor) or storage.dim() != 1:
-        raise _Refused("it builds a tensor from something that is no storage")
-    view = storage.as_strided(size, stride, offset)
-    if view.numel() > storage.numel():
-        raise _Refused(f"it holds a tensor of {view.numel()} numbers, of which only {storage.numel()} are there")
-    return view
-
-
-def _parameter(data: object, *unused: object) -> object:
-    return data
-
-
-def _bytes(text: str, encoding: str) -> bytes:
-    return text.encode("latin1") if encoding == "latin1" else b""
-
-
-_KNOWN = {
-    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
-    ("torch._utils", "_rebuild_parameter"): _parameter,
-    ("collections", "OrderedDict"): _Dict,
-    ("collections", "Counter"): _Dict,
-    ("_codecs", "encode"): _bytes,
-}
-# One number in checkpoints of this project's first version. Foreign files hold all kinds, none of which is wanted.
-_NUMPY = {
-    ("numpy", "dtype"): _Float64,
-    ("numpy._core.multiarray", "scalar"): _numpy_float,
-    ("numpy.core.multiarray", "scalar"): _numpy_float,
-}
+    def __str__(self) -> str:
+        return f"{self.module}.{self.name}"
 
 
 class _Inert:
-    """Accepts whatever a pickle does with an object and does nothing."""
+    """Stands where an object of an unknown class would be."""
 
-    def __init__(self, *args: object, **kwargs: object) -> None: ...
+    __slots__ = ()
 
-    def __call__(self, *args: object, **kwargs: object) -> None: ...
 
-    def __setstate__(self, state: object) -> None: ...
+class _Float64:
+    """NumPy's dtype of the one NumPy number in checkpoints of this project's first version."""
 
-    def __setitem__(self, key: object, value: object) -> None: ...
+    __slots__ = ()
 
-    def __hash__(self) -> int:
-        return id(self)
 
-    def append(self, item: object) -> None: ...
+class _Machine:
+    """Runs the program of one file.
 
-    def extend(self, items: object) -> None: ...
+    Args:
+        archive: the file.
+        records: where its storages are.
+        ignores: put :class:`_Inert` in the place of what is unknown, instead of refusing the file.
+    """
+
+    def __init__(self, archive: zipfile.ZipFile, records: str, ignores: bool) -> None:
+        self._archive = archive
+        self._records = records
+        self._ignores = ignores
+        self._stack: list[object] = []
+        self._marks: list[list[object]] = []  # the stacks below each mark
+        self._memo: dict[int, object] = {}
+        self._storages: dict[str, Tensor] = {}  # a file may name one of them a thousand times
+        self._num_tensors = 0
+        self._num_copied = 0
+
+    def run(self, program: bytes) -> object:
+        for opcode, argument, _ in pickletools.genops(program):
+            step = getattr(self, f"_do_{opcode.name.lower()}", None)
+            if opcode.name in _PUSHES:
+                self._stack.append(self._plain(argument))
+            elif opcode.name in _MAKES:
+                self._stack.append(_MAKES[opcode.name]())
+            elif step is not None:
+                step(argument)
+            elif opcode.name not in ("PROTO", "FRAME"):
+                raise _Refused(f"it holds the step {opcode.name}, which torch.save does not write")
+        (result,) = self._stack
+        return result
+
+    def _unknown(self, what: str) -> _Inert:
+        if not self._ignores:
+            raise _Refused(f"because reading it needs {what:.80}, which is no tensor and no plain value")
+        return _Inert()
+
+    def _plain(self, value: object) -> object:
+        if type(value) is int and abs(value) > MAX_INTEGER:
+            return self._unknown("a whole number of more than 62 bits")
+        if type(value) is str and not value.isascii():
+            value.encode()  # raises for half a character, which no terminal and no file takes
+        return value
+
+    def _copied(self, length: int) -> None:
+        """A program may copy the same thing a thousand times."""
+        self._num_copied += length
+        if self._num_copied > MAX_STRUCTURE_BYTES:
+            raise _Refused("it copies the same content again and again")
+
+    # Steps, by the names that pickletools gives them.
+
+    def _do_stop(self, _: None) -> None: ...
+
+    def _do_none(self, _: None) -> None:
+        self._stack.append(None)
+
+    def _do_newtrue(self, _: None) -> None:
+        self._stack.append(True)
+
+    def _do_newfalse(self, _: None) -> None:
+        self._stack.append(False)
+
+    def _do_mark(self, _: None) -> None:
+        self._marks.append(self._stack)
+        self._stack = []
+
+    def _since_mark(self) -> list[object]:
+        items = self._stack
+        self._stack = self._marks.pop()
+        return items
+
+    def _do_pop(self, _: None) -> None:
+        self._stack.pop()
+
+    def _do_binput(self, number: int) -> None:
+        self._memo[number] = self._stack[-1]
+
+    _do_long_binput = _do_put = _do_binput
+
+    def _do_memoize(self, _: None) -> None:
+        self._memo[len(self._memo)] = self._stack[-1]
+
+    def _do_binget(self, number: int) -> None:
+        self._stack.append(self._memo[number])
+
+    _do_long_binget = _do_get = _do_binget
+
+    def _do_tuple(self, _: None) -> None:
+        items = tuple(self._since_mark())
+        self._stack.append(items)
+
+    def _do_tuple1(self, _: None) -> None:
+        self._stack[-1:] = [tuple(self._stack[-1:])]
+
+    def _do_tuple2(self, _: None) -> None:
+        self._stack[-2:] = [tuple(self._stack[-2:])]
+
+    def _do_tuple3(self, _: None) -> None:
+        self._stack[-3:] = [tuple(self._stack[-3:])]
+
+    def _do_append(self, _: None) -> None:
+        self._extend([self._stack.pop()])
+
+    def _do_appends(self, _: None) -> None:
+        self._extend(self._since_mark())
+
+    def _extend(self, items: list[object]) -> None:
+        target = self._stack[-1]
+        if type(target) is list:
+            target.extend(items)
+        elif type(target) is not _Inert:
+            raise _Refused(f"it appends to a {type(target).__name__}")
+
+    def _do_setitem(self, _: None) -> None:
+        value = self._stack.pop()
+        self._set_items([self._stack.pop(), value])
+
+    def _do_setitems(self, _: None) -> None:
+        self._set_items(self._since_mark())
+
+    def _set_items(self, items: list[object]) -> None:
+        target = self._stack[-1]
+        if type(target) is not dict and type(target) is not _Inert:
+            raise _Refused(f"it sets items of a {type(target).__name__}")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            if type(key) is str or (type(key) is int and abs(key) < MAX_KEY):
+                if type(target) is dict:
+                    target[key] = value
+            else:
+                self._unknown(f"a {type(key).__name__} as key")
+
+    def _do_global(self, names: str) -> None:
+        self._stack.append(_Name(*names.split(" ", 1)))
+
+    def _do_stack_global(self, _: None) -> None:
+        name = self._stack.pop()
+        module = self._stack.pop()
+        if type(name) is not str or type(module) is not str:
+            raise _Refused("it names a function by something that is no text")
+        self._stack.append(_Name(module, name))
+
+    def _do_reduce(self, _: None) -> None:
+        arguments = self._stack.pop()
+        function = self._stack.pop()
+        if type(function) is _Inert:
+            self._stack.append(function)
+        elif type(function) is not _Name or type(arguments) is not tuple:
+            raise _Refused(f"it calls a {type(function).__name__}")
+        else:
+            self._stack.append(self._called(function, arguments))
+
+    _do_newobj = _do_reduce
+
+    def _do_build(self, _: None) -> None:
+        """What PyTorch's dicts remember beside their items is left out; nothing else may be changed."""
+        state = self._stack.pop()
+        target = self._stack[-1]
+        if type(target) is _Float64:
+            if type(state) is not tuple or len(state) < 2 or state[1] != "<":
+                raise _Refused("it holds a NumPy number of another byte order")
+        elif type(target) not in (dict, _Inert):
+            raise _Refused(f"it tries to change a {type(target).__name__.strip('_').lower()}")
+
+    def _do_binpersid(self, _: None) -> None:
+        """A storage, as a flat tensor."""
+        kind, storage, key, _, numel = self._stack.pop()
+        if kind != "storage" or type(key) is not str or type(storage) is not _Name or storage.module != "torch":
+            raise _Refused("it refers to something that is no storage of a tensor")
+        dtype = _DTYPE_OF_STORAGE.get(storage.name)
+        if dtype is None:
+            self._stack.append(self._unknown(str(storage)))
+            return
+        if key not in self._storages:
+            content = bytearray(self._archive.read(f"{self._records}{key}"))
+            # never empty, since only memory that is not PyTorch's own keeps its size
+            self._storages[key] = torch.frombuffer(content or bytearray(8), dtype=torch.uint8)[: len(content)]
+        content = self._storages[key]
+        if type(numel) is not int or len(content) != numel * dtype.itemsize:
+            raise _Refused(f"storage {key:.40} claims {numel} numbers of {dtype}, but has {len(content)} bytes")
+        self._stack.append(content.view(dtype))
+
+    def _called(self, function: _Name, arguments: tuple) -> object:
+        known = _CALLS.get((function.module, function.name))
+        if known is None or (function.module.startswith("numpy") and self._ignores):
+            return self._unknown(str(function))
+        return known(self, *arguments)
+
+    def _tensor(self, storage: object, offset: int, size: tuple, stride: tuple, *unused: object) -> object:
+        """A part of a storage; PyTorch itself refuses one that reaches beyond it."""
+        if type(storage) is _Inert:
+            return storage
+        if type(storage) is not Tensor or storage.dim() != 1:
+            raise _Refused("it builds a tensor from something that is no storage")
+        self._num_tensors += 1
+        if self._num_tensors > MAX_TENSORS:
+            raise _Refused(f"it holds more than {MAX_TENSORS} tensors")
+        view = storage.as_strided(size, stride, offset)
+        if view.numel() > storage.numel():
+            raise _Refused(f"it holds a tensor of {view.numel()} numbers, of which only {storage.numel()} are there")
+        return view if _is_dense(view) else view.contiguous()  # an optimizer takes its moments for dense
+
+    def _parameter(self, data: object, *unused: object) -> object:
+        return data
+
+    def _dict(self, items: object = ()) -> dict:
+        """An ``OrderedDict`` or ``Counter``."""
+        if type(items) is dict:
+            self._copied(len(items))
+            return dict(items)
+        if items != ():
+            raise _Refused("it builds a dict from something that is none")
+        return {}
+
+    def _bytes(self, text: object, encoding: object) -> bytes:
+        if type(text) is not str or encoding != "latin1":
+            raise _Refused("it encodes text in a way that torch.save does not")
+        self._copied(len(text))
+        return text.encode("latin1")
+
+    def _dtype(self, code: object, *flags: object) -> _Float64:
+        if code != "f8":
+            raise _Refused(f"because reading it needs NumPy's dtype {code!r:.20}, which is no plain value")
+        return _Float64()
+
+    def _number(self, dtype: object, content: object) -> float:
+        if type(dtype) is not _Float64 or type(content) is not bytes or len(content) != 8:
+            raise _Refused("it holds a NumPy number that is not eight bytes of float64")
+        return struct.unpack("<d", content)[0]
+
+
+def _is_dense(view: Tensor) -> bool:
+    """Whether every number of its memory belongs to one place, in whatever order of dimensions."""
+    expected = 1
+    for stride, size in sorted((s, n) for s, n in zip(view.stride(), view.shape, strict=True) if n != 1):
+        if stride != expected:
+            return view.numel() == 0
+        expected *= size
+    return True
+
+
+_PUSHES = {
+    *("BININT", "BININT1", "BININT2", "LONG1", "LONG4", "INT", "LONG", "BINFLOAT", "FLOAT"),
+    *("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
+}
+_MAKES = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple, "EMPTY_SET": _Inert}
+_CALLS = {
+    ("torch._utils", "_rebuild_tensor_v2"): _Machine._tensor,
+    ("torch._utils", "_rebuild_parameter"): _Machine._parameter,
+    ("collections", "OrderedDict"): _Machine._dict,
+    ("collections", "Counter"): _Machine._dict,
+    ("_codecs", "encode"): _Machine._bytes,
+    # One number in checkpoints of this project's first version. Foreign files hold all kinds, none of which is wanted.
+    ("numpy", "dtype"): _Machine._dtype,
+    ("numpy._core.multiarray", "scalar"): _Machine._number,
+    ("numpy.core.multiarray", "scalar"): _Machine._number,
+}

@@ -7,6 +7,7 @@ or write files. So only the keys that an evaluation needs are taken, and only cl
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,6 +64,7 @@ MAX_OF_KEY = {
     "patch_size": 64,
     "window_us": 1_000_000_000,
 }
+MAX_FRAMES_PER_BATCH = 4096
 
 
 def evaluation_config(stored: dict, path: str | Path) -> Config:
@@ -82,8 +84,17 @@ def evaluation_config(stored: dict, path: str | Path) -> Config:
     for key, kind in {"data_root": str, "class_set": str, "representation": dict, "window_us": int}.items():
         if key in config and not isinstance(config[key], kind):
             _refuse(path, f"says {key}={config[key]!r:.40}, expected {kind.__name__}")
+    for loader in (config.get("val_dataloader"), config.get("test_dataloader")):
+        _check_batch(loader, path)
     _check_test_cfg(config["model"].get("test_cfg"), path)
     return Config({**_RUNTIME, **config})
+
+
+def _check_batch(loader: object, path: str | Path) -> None:
+    data = loader.get("dataset") if isinstance(loader, dict) else None
+    sizes = (loader.get("batch_size"), data.get("clip_length")) if isinstance(data, dict) else ()
+    if all(isinstance(size, int) for size in sizes) and math.prod(sizes) > MAX_FRAMES_PER_BATCH:
+        _refuse(path, f"asks for batches of {math.prod(sizes)} frames, more than {MAX_FRAMES_PER_BATCH}")
 
 
 def _check_test_cfg(test_cfg: object, path: str | Path) -> None:

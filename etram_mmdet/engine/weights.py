@@ -34,6 +34,11 @@ def check_weights(model: nn.Module, weights: dict, source: str) -> None:
         for k in own
         if k in weights and weights[k].shape != own[k].shape
     ]
+    wrong += [
+        f"{k} is {weights[k].dtype}, expected {own[k].dtype}"
+        for k in own
+        if k in weights and weights[k].is_floating_point() != own[k].is_floating_point()
+    ]
     if wrong:
         raise InputError(
             f"{source}: does not fit the model, {len(wrong)} of {len(own)} tensors differ: {'; '.join(wrong[:3])}"

@@ -114,7 +114,7 @@ def test_a_moved_folder_stands_for_itself(tmp_path):
     assert latest_checkpoint(tmp_path) == str(tmp_path / "iter_10.pth")
 
 
-ODD = ["x", None, -1, 10**30, [], {}, [1, "a"], {"a": {"b": 1}}, torch.ones(3), b"x"]
+ODD = ["x", None, -1, 10**17, [], {}, [1, "a"], {"a": {"b": 1}}, torch.ones(3), b"x"]
 PLACES = [
     "meta",
     "meta.epoch",
