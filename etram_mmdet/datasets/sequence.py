@@ -13,6 +13,7 @@ from etram_mmdet.events.array_files import PREPROCESS_AGAIN, load_array, open_hd
 from etram_mmdet.events.blosc_chunks import read_frames
 from etram_mmdet.events.class_sets import ClassSet
 from etram_mmdet.events.errors import InputError
+from etram_mmdet.events.recording import MAX_SIDE_PX
 from etram_mmdet.events.representations import build_representation
 from etram_mmdet.events.sequence_folder import representation_path
 
@@ -110,23 +111,21 @@ class FolderSequence(Sequence):
             shape, dtype = data.shape[1:], data.dtype
         self._file: tuple[int, h5py.File, h5py.Dataset] | None = None
         labels = folder / "labels_v2" / "labels.npz"
-        super().__init__(
-            folder.name,
-            shape,
-            dtype,
-            scale,
+        arrays = dict(
             t_us=_load(self.path.with_name("timestamps_us.npy")),
             labelled=_load(self.path.with_name("objframe_idx_2_repr_idx.npy")),
             boxes=_load(labels, "labels"),
             first_row=_load(labels, "objframe_idx_2_label_idx"),
-            class_set=class_set,
-            label_file=labels,
         )
+        _check_layout(folder, **arrays)
+        super().__init__(folder.name, shape, dtype, scale, **arrays, class_set=class_set, label_file=labels)
 
     def _data_of(self, file: h5py.File) -> h5py.Dataset:
         data = own_member(self.path, file, "data")
         if not isinstance(data, h5py.Dataset):
             raise InputError(f"{self.path}: holds no 'data'; delete the folder and preprocess again")
+        if data.ndim != 4 or max(data.shape[1:]) > MAX_SIDE_PX or data.dtype.itemsize != 1:
+            raise InputError(f"{self.path}: data is {data.dtype} {data.shape}, expected bytes (n, C, H, W)")
         return data
 
     def read(self, start: int, stop: int) -> np.ndarray:
@@ -144,6 +143,25 @@ class FolderSequence(Sequence):
 
 def _load(path: Path, member: str | None = None) -> np.ndarray:
     return load_array(path, member, PREPROCESS_AGAIN)
+
+
+def _check_layout(
+    folder: Path, t_us: np.ndarray, labelled: np.ndarray, boxes: np.ndarray, first_row: np.ndarray
+) -> None:
+    """Raise ``InputError`` for arrays that cannot be told apart as frames and boxes."""
+    problem = ""
+    for name, rows in (("timestamps_us", t_us), ("repr_idx", labelled), ("label_idx", first_row)):
+        if rows.ndim != 1 or rows.dtype.kind not in "iu":
+            problem = problem or f"{name} is {rows.dtype} {rows.shape}, expected one dimension of integers"
+    if boxes.ndim != 1 or not {"x", "y", "w", "h", "class_id"} <= set(boxes.dtype.names or ()):
+        problem = problem or f"labels is {boxes.dtype} {boxes.shape}, expected boxes with x, y, w, h and class_id"
+    elif not problem and len(first_row):
+        if (np.diff(first_row.astype(np.int64)) < 0).any() or first_row[0] < 0 or first_row[-1] > len(boxes):
+            problem = f"label_idx is not ascending from 0 to the {len(boxes)} boxes"
+        elif len(labelled) != len(first_row):
+            problem = f"there are {len(labelled)} labelled frames and {len(first_row)} rows of boxes"
+    if problem:
+        raise InputError(f"{folder}: {problem}; {PREPROCESS_AGAIN}")
 
 
 def _what_is_there(folder: Path, wanted: Path) -> str:

@@ -21,6 +21,9 @@ def check_is_file(path: Path) -> None:
         raise InputError(f"{path}: not a regular file; put the file itself there")
 
 
+# HDF5 filters whose libraries end in an error where a file is damaged: HDF5's own, LZF, Blosc, LZ4, Zstandard, Blosc2,
+# and Metavision's ECF, which has to be installed. Others, such as bitshuffle, SZ and bzip2, crash or never end.
+FILTERS = (1, 2, 3, 4, 5, 6, 32000, 32001, 32004, 32015, 32026, 0x8ECF)
 PREPROCESS_AGAIN = "delete the sequence folder and run tools/preprocess.py again"
 
 
@@ -65,7 +68,18 @@ def own_member(path: Path, group: h5py.Group, name: str) -> h5py.Group | h5py.Da
         elsewhere += [source.file_name for source in (member.virtual_sources() if member.is_virtual else ())]
         if elsewhere:
             raise InputError(f"{path}: {name} lies in the file {elsewhere[0]!r}; write the data into the file itself")
+        _check_filters(path, name, member)
     return member
+
+
+def _check_filters(path: Path, name: str, data: h5py.Dataset) -> None:
+    settings = data.id.get_create_plist()
+    for code in (settings.get_filter(i)[0] for i in range(settings.get_nfilters())):
+        if code not in FILTERS and h5py.h5z.filter_avail(code):
+            raise InputError(
+                f"{path}: {name} is compressed with HDF5 filter {code}, whose library may crash on a damaged file; "
+                "rewrite a file that you trust: h5repack -f GZIP=1 IN OUT"
+            )
 
 
 def load_array(path: Path, member: str | None = None, advice: str = "copy it again") -> np.ndarray:

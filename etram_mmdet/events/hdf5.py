@@ -15,6 +15,7 @@ from etram_mmdet.events.recording import IndexedRecording
 _EVENTS_PER_BLOCK = 1 << 20
 _TABLES = ("events", "CD/events")  # eTraM and DSEC, Metavision
 _ECF_FILTER = 0x8ECF
+_MAX_CHUNK = 1 << 24  # events; a block holds whole chunks
 
 
 class Hdf5Recording(IndexedRecording):
@@ -35,6 +36,10 @@ class Hdf5Recording(IndexedRecording):
             size, self._t_offset_us = _sensor_px(path, self._file, table), _t_offset_us(path, self._file)
             self.size_is_assumed = size is None
             width, height = size or GEN4_PX  # as RVT assumes
+            if chunk > _MAX_CHUNK:
+                raise InputError(
+                    f"{path}: chunks of {chunk} events, more than {_MAX_CHUNK}; h5repack -l CHUNK=65536 IN OUT"
+                )
             # Whole chunks per block: a chunk cut by a block edge would be decompressed twice.
             events_per_block = -(-_EVENTS_PER_BLOCK // chunk) * chunk
             super().__init__(path, width, height, length, events_per_block)
@@ -103,10 +108,10 @@ def _t_offset_us(path: Path, file: h5py.File) -> int:
     member = own_member(path, file, "t_offset")
     if member is None:
         return 0
-    offset = np.asarray(member)
-    if offset.size != 1 or offset.dtype.kind not in "iu":
-        raise InputError(f"{path}: t_offset is {offset.dtype} {offset.shape}, expected one integer in microseconds")
-    return int(offset.item())
+    if not isinstance(member, h5py.Dataset) or member.size != 1 or member.dtype.kind not in "iu":
+        found = f"{member.dtype} {member.shape}" if isinstance(member, h5py.Dataset) else "a group"
+        raise InputError(f"{path}: t_offset is {found}, expected one integer in microseconds")
+    return int(np.asarray(member).item())
 
 
 def _sensor_px(path: Path, file: h5py.File, events: h5py.Group | h5py.Dataset) -> tuple[int, int] | None:
@@ -114,7 +119,8 @@ def _sensor_px(path: Path, file: h5py.File, events: h5py.Group | h5py.Dataset) -
     places = [events.attrs, file.attrs]
     if isinstance(events, h5py.Group):
         members = {n: own_member(path, events, n) for n in ("width", "height")}
-        places.insert(0, {n: member[()] for n, member in members.items() if isinstance(member, h5py.Dataset)})
+        numbers = {n: m for n, m in members.items() if isinstance(m, h5py.Dataset) and m.size == 1}
+        places.insert(0, {n: np.asarray(m).item() for n, m in numbers.items()})
     for place in places:
         size = (place["width"], place["height"]) if "width" in place and "height" in place else _geometry(place)
         if size is not None and all(str(side).isdecimal() for side in size):

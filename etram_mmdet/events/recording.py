@@ -12,6 +12,8 @@ from numba import njit
 
 from etram_mmdet.events.errors import InputError
 
+MAX_SIDE_PX = 8192  # of a sensor; the largest event cameras have 1280
+
 
 class Events(NamedTuple):
     """Events in time order: ``t`` int64 microseconds, ``x`` ``y`` uint16 pixels, ``p`` uint8 (0 off, 1 on)."""
@@ -39,6 +41,8 @@ class Recording(ABC):
     size_is_assumed = False  # True where the file does not say how large the sensor is
 
     def __init__(self, path: Path, width: int, height: int, num_blocks: int) -> None:
+        if not (1 <= width <= MAX_SIDE_PX and 1 <= height <= MAX_SIDE_PX):
+            raise InputError(f"{path}: a sensor of {width}x{height} pixels, expected sides of 1 to {MAX_SIDE_PX}")
         self.path, self.width, self.height, self._num_blocks = path, width, height, num_blocks
         self._block_last_us: list[int] = []  # corrected last stamp of each block visited so far
         self._dropped_of_block: dict[int, int] = {}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 
 import h5py
+import hdf5plugin
 import numpy as np
 import pytest
 
@@ -138,3 +140,65 @@ def test_objects_in_arrays_are_not_built(tmp_path):
     np.save(tmp_path / "a.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(InputError, match="not a readable"):
         load_array(tmp_path / "a.npy")
+
+
+def test_filters_that_crash_on_damage_are_refused(tmp_path):
+    path = write_events(tmp_path / "a_td.h5", make_events(1000))
+    with h5py.File(path, "r+") as file:
+        stamps = file["events/t"][()]
+        del file["events/t"]
+        file.create_dataset("events/t", data=stamps, **hdf5plugin.Bitshuffle())
+    with pytest.raises(InputError, match=r"t is compressed with HDF5 filter 32008.*h5repack"):
+        open_recording(path)
+    with h5py.File(path, "r+") as file:
+        del file["events/t"]
+        file.create_dataset("events/t", data=stamps, **hdf5plugin.Zstd())
+    with open_recording(path) as recording:
+        assert recording.num_events == 1000
+
+
+def test_sizes_that_take_all_memory_are_refused(tmp_path):
+    path = write_events(tmp_path / "a_td.h5", make_events(1000))
+    with h5py.File(path, "r+") as file:
+        for name in ("width", "height"):
+            if name in file["events"]:
+                del file["events"][name]
+            file["events"].create_dataset(name, (1 << 29,), np.int64)  # never written, so it takes no room
+        file.attrs.update(width=60_000, height=60_000)
+    with pytest.raises(InputError, match="a sensor of 60000x60000 pixels, expected sides of 1 to 8192"):
+        open_recording(path)
+    with h5py.File(path, "w") as file:
+        for name in "txyp":
+            file.create_dataset(f"events/{name}", (1 << 28,), np.int64, chunks=(1 << 28,))
+    with pytest.raises(InputError, match="chunks of 268435456 events"):
+        open_recording(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("objframe_idx_2_label_idx", [-(10**9), 5], "label_idx is not ascending"),
+        ("objframe_idx_2_label_idx", [5, 0], "label_idx is not ascending"),
+        ("objframe_idx_2_label_idx", [0, 10**9], "label_idx is not ascending"),
+        ("objframe_idx_2_label_idx", [[0], [1]], "label_idx is int64 (2, 1), expected one dimension"),
+        ("objframe_idx_2_label_idx", [0, 1, 2], "2 labelled frames and 3 rows"),
+        ("labels", np.zeros(9, [("x", "f4")]), "expected boxes with x, y, w, h and class_id"),
+        ("timestamps_us", 7, "timestamps_us is int64 (), expected one dimension"),
+        ("repr_idx", [0.0, 1.0], "repr_idx is float64 (2,), expected one dimension"),
+    ],
+)
+def test_a_layout_that_makes_no_sense_is_a_sentence(name, value, says, tmp_path):
+    boxes = np.zeros(9, [(field, "f4") for field in "xywh"] + [("class_id", "u1")])
+    arrays = dict(timestamps_us=[0, 1], repr_idx=[0, 1], labels=boxes, objframe_idx_2_label_idx=[0, 4]) | {name: value}
+    path = tmp_path / "a" / representation_path(build_representation(REPRESENTATION, 2, 2), 50_000)
+    labels = tmp_path / "a" / "labels_v2" / "labels.npz"
+    for folder in (path.parent, labels.parent):
+        folder.mkdir(parents=True)
+    with h5py.File(path, "w") as file:
+        file["data"] = np.zeros((2, 20, 4, 4), np.uint8)
+    np.save(path.with_name("timestamps_us.npy"), arrays["timestamps_us"])
+    np.save(path.with_name("objframe_idx_2_repr_idx.npy"), arrays["repr_idx"])
+    rows = dict(labels=arrays["labels"], objframe_idx_2_label_idx=arrays["objframe_idx_2_label_idx"])
+    np.savez(labels, **rows)
+    with pytest.raises(InputError, match=re.escape(says)):
+        FolderSequence(tmp_path / "a", REPRESENTATION, 50_000, get_class_set("etram8"))
