@@ -160,6 +160,15 @@ def test_values_of_another_type_are_named(trained, tmp_path, place):
     assert refused >= 6
 
 
+def shrink_moments(content):
+    """What made the fused optimizer write beyond its memory."""
+    content["optimizer"]["state"][0]["exp_avg"] = torch.tensor(0.0)
+
+
+def name_of_weight(content):
+    return next(name for name, weight in content["state_dict"].items() if weight.shape == (16,))
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -169,6 +178,17 @@ def test_values_of_another_type_are_named(trained, tmp_path, place):
         (lambda c: c["optimizer"]["state"][0].pop("exp_avg"), "keeps exp_avg_sq, step for each parameter"),
         (lambda c: c["optimizer"]["state"][0].update(exp_avg=torch.ones(2, 2)), "exp_avg of parameter 0 is (2, 2)"),
         (lambda c: c["optimizer"]["state"].update({9999: {}}), "knows a parameter 9999"),
+        (shrink_moments, "exp_avg of parameter 0 is a single number of torch.float32, expected numbers of shape"),
+        (lambda c: c["optimizer"]["state"][0]["exp_avg_sq"].fill_(-1), "exp_avg_sq of parameter 0"),
+        (lambda c: c["optimizer"]["state"][0]["step"].fill_(float("nan")), "step of parameter 0"),
+        (lambda c: c["optimizer"]["param_groups"][0].update(lr=float("nan")), "lr is nan"),
+        (lambda c: c["optimizer"]["param_groups"][0].update(betas=(0.9, 5.0)), "betas is (0.9, 5.0)"),
+        (lambda c: c["optimizer"]["param_groups"][0].update(amsgrad=True), "amsgrad is True, the config's is False"),
+        (lambda c: c["optimizer"].update(base_param_settings={"lr": 1.0}), "has base_param_settings"),
+        (lambda c: c["param_schedulers"][0].update(last_step=99), "last_step is 99, expected 0 to 2"),
+        (lambda c: c["param_schedulers"][0].update(param_name="params"), "param_name is 'params'"),
+        (lambda c: c["meta"].update(iter=2**40), "step is 1099511627776, beyond the 4 of its schedule"),
+        (lambda c: c["state_dict"].update({name_of_weight(c): torch.ones(16) > 0}), "is torch.bool, expected"),
         (lambda c: c["param_schedulers"].clear(), "follows 0 schedules, the config's follows 1"),
         (lambda c: c["param_schedulers"][0].update(optimizer=1), "OneCycleLR's settings are"),
         (lambda c: c["param_schedulers"][0].update(total_steps="all"), "total_steps is 'all', the config's is 4"),
