@@ -91,7 +91,7 @@ def _moment_differences(state: dict, optimizer: Optimizer) -> list[str]:
             return [f"optimizer keeps {_listed(moments)} for each parameter, the config's keeps {_listed(wanted)}"]
         for name, moment in moments.items():
             if not _is_moment(name, moment, parameters[number]):
-                expected = "a count" if name == "step" else f"numbers of shape {tuple(parameters[number].shape)}"
+                expected = "a count" if name == "step" else f"finite numbers of shape {tuple(parameters[number].shape)}"
                 return [f"optimizer's {name} of parameter {number} is {_described(moment)}, expected {expected}"]
     return []
 

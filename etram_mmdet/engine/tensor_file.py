@@ -337,7 +337,7 @@ class _Machine:
     def _dict(self, items: object = ()) -> dict:
         """An ``OrderedDict`` or ``Counter``."""
         if type(items) is dict:
-            self._copied(len(items))
+            self._copied(100 * len(items))  # bytes of an entry
             return dict(items)
         if items != ():
             raise _Refused("it builds a dict from something that is none")

@@ -101,7 +101,11 @@ def _columns(path: Path, events: h5py.Group | h5py.Dataset) -> tuple[dict, int, 
             raise InputError(f"{path}: events/{name} is {dtypes[name]}, expected integers; convert the recording")
     if len(set(shapes.values())) > 1 or any(len(shape) != 1 for shape in shapes.values()):
         raise InputError(f"{path}: t, x, y, p differ in length ({shapes}); the recording was cut, export it again")
-    return columns, min(shapes.values())[0], chunks[0] if chunks else 1
+    length = min(shapes.values())[0]
+    holders = [events] if isinstance(events, h5py.Dataset) else columns.values()
+    if length and not all(holder.id.get_storage_size() for holder in holders):
+        raise InputError(f"{path}: names {length} events, but holds none of them; copy or download it again")
+    return columns, length, chunks[0] if chunks else 1
 
 
 def _t_offset_us(path: Path, file: h5py.File) -> int:

@@ -170,7 +170,14 @@ def test_sizes_that_take_all_memory_are_refused(tmp_path):
     with h5py.File(path, "w") as file:
         for name in "txyp":
             file.create_dataset(f"events/{name}", (1 << 28,), np.int64, chunks=(1 << 28,))
+        for name in "txyp":
+            file[f"events/{name}"].id.write_direct_chunk((0,), bytes(8))
     with pytest.raises(InputError, match="chunks of 268435456 events"):
+        open_recording(path)
+    with h5py.File(path, "w") as file:
+        for name in "txyp":
+            file.create_dataset(f"events/{name}", (1 << 40,), np.int64, chunks=(1 << 16,))
+    with pytest.raises(InputError, match="names 1099511627776 events, but holds none of them"):
         open_recording(path)
 
 

@@ -178,7 +178,10 @@ def name_of_weight(content):
         (lambda c: c["optimizer"]["state"][0].pop("exp_avg"), "keeps exp_avg_sq, step for each parameter"),
         (lambda c: c["optimizer"]["state"][0].update(exp_avg=torch.ones(2, 2)), "exp_avg of parameter 0 is (2, 2)"),
         (lambda c: c["optimizer"]["state"].update({9999: {}}), "knows a parameter 9999"),
-        (shrink_moments, "exp_avg of parameter 0 is a single number of torch.float32, expected numbers of shape"),
+        (
+            shrink_moments,
+            "exp_avg of parameter 0 is a single number of torch.float32, expected finite numbers of shape",
+        ),
         (lambda c: c["optimizer"]["state"][0]["exp_avg_sq"].fill_(-1), "exp_avg_sq of parameter 0"),
         (lambda c: c["optimizer"]["state"][0]["step"].fill_(float("nan")), "step of parameter 0"),
         (lambda c: c["optimizer"]["param_groups"][0].update(lr=float("nan")), "lr is nan"),
