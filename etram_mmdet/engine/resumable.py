@@ -41,6 +41,11 @@ def check_resumable(checkpoint: dict, runner: Runner, path: str | Path) -> None:
     """Raise ``InputError`` where ``runner``, its optimizer and schedules built, cannot go on from ``checkpoint``."""
     step = checkpoint["meta"]["iter"]
     differences = _step_differences(step, runner.train_loop.max_iters)
+    differences += [
+        f"{name} holds numbers that are not finite, so the training had diverged"
+        for name, weight in checkpoint["state_dict"].items()
+        if weight.is_floating_point() and not bool(weight.isfinite().all())
+    ]
     differences += _optimizer_differences(checkpoint["optimizer"], runner.optim_wrapper)
     differences += _schedule_differences(checkpoint["param_schedulers"], runner.param_schedulers or [], step)
     if differences:
@@ -76,8 +81,9 @@ def _is_sane(value: object, key: str) -> bool:
     if key == "params":
         return True
     if isinstance(value, list | tuple):
-        return all(_is_sane(each, key) and (key != "betas" or each <= 1) for each in value)
-    return _kind(value) != "number" or 0 <= value <= MAX_SETTING  # NaN is not
+        return all(_is_sane(each, key) for each in value)
+    most = 1 if key == "betas" else MAX_SETTING
+    return _kind(value) != "number" or 0 <= value <= most  # NaN is not
 
 
 def _moment_differences(state: dict, optimizer: Optimizer) -> list[str]:

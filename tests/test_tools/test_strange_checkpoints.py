@@ -190,6 +190,8 @@ def name_of_weight(content):
         (lambda c: c["optimizer"].update(base_param_settings={"lr": 1.0}), "has base_param_settings"),
         (lambda c: c["param_schedulers"][0].update(last_step=99), "last_step is 99, expected 0 to 2"),
         (lambda c: c["param_schedulers"][0].update(param_name="params"), "param_name is 'params'"),
+        (lambda c: c["optimizer"]["param_groups"][0].update(betas=("a", "b")), "betas is ('a', 'b')"),
+        (lambda c: c["state_dict"][name_of_weight(c)].fill_(float("inf")), "are not finite, so the training had"),
         (lambda c: c["meta"].update(iter=2**40), "step is 1099511627776, beyond the 4 of its schedule"),
         (lambda c: c["state_dict"].update({name_of_weight(c): torch.ones(16) > 0}), "is torch.bool, expected"),
         (lambda c: c["param_schedulers"].clear(), "follows 0 schedules, the config's follows 1"),
