@@ -2,7 +2,7 @@
 
 The threads of PyTorch's CPU kernels spin for some time before they sleep. That costs nothing on a quiet machine. Beside
 another busy program the spinning thread takes the processor from the very thread that it waits for: a training step of
-the demo took three times as long and now and then ten times. A short spin keeps the quiet machine's speed.
+the demo took three times as long, and one in twenty five times. A short spin keeps the quiet machine's speed.
 """
 
 from __future__ import annotations

@@ -136,7 +136,7 @@ def restore_histories(checkpoint: dict) -> None:
     """
     hub = checkpoint.get("message_hub", {})
     hub["log_scalars"] = {
-        name: HistoryBuffer(h["values"].tolist(), h["counts"].tolist(), h["max_length"]) if isinstance(h, dict) else h
+        name: HistoryBuffer(h["values"].tolist(), h["counts"].tolist(), h["max_length"])
         for name, h in hub.get("log_scalars", {}).items()
         if not name.startswith(("val/", "test/"))
     }

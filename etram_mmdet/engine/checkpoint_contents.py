@@ -20,6 +20,7 @@ from etram_mmdet.events.errors import InputError
 CONFIG_KEY = "etram_mmdet_config"
 MAX_STEP = 2**40
 MAX_TEXT = 200
+MAX_PATH = 4096
 
 Check = Callable[[object], bool]
 
@@ -38,6 +39,11 @@ def _is_number(value: object) -> bool:
 
 def _is_text(value: object) -> bool:
     return type(value) is str and len(value) <= MAX_TEXT
+
+
+def _is_path(value: object) -> bool:
+    """Of a checkpoint; the first version wrote whole paths, which are as long as folders are deep."""
+    return type(value) is str and len(value) <= MAX_PATH
 
 
 def _is_json(value: object) -> bool:
@@ -160,8 +166,8 @@ _RUNTIME_INFO = {
     "eta": _is_number,
     "run": _is_text,
     "keep_ckpt_ids": _is_steps,
-    "last_ckpt": _is_text,
-    "best_ckpt": _is_text,
+    "last_ckpt": _is_path,
+    "best_ckpt": _is_path,
     "best_score": _is_number,
 }
 _KEYS: dict[str, Check | dict] = {
@@ -178,7 +184,7 @@ _KEYS: dict[str, Check | dict] = {
     "param_schedulers": _is_schedulers,
 }
 # mmengine keeps one of each for every measure that `save_best` names.
-_NUMBERED = {"best_ckpt_": _is_text, "best_score_": _is_number}
+_NUMBERED = {"best_ckpt_": _is_path, "best_score_": _is_number}
 
 
 def known_contents(content: object, path: str | Path) -> dict:

@@ -97,7 +97,10 @@ class Machine:
 
     def _unknown(self, what: str) -> Inert:
         if not self._ignores:
-            raise Refused(f"because reading it needs {what:.80}, which is no tensor and no plain value")
+            raise Refused(
+                f"because reading it needs {what:.80}, which is no tensor and no plain value. A checkpoint of RVT or "
+                "eTraM is converted with tools/convert_rvt.py"
+            )
         return Inert()
 
     def _plain(self, value: object) -> object:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pickle
 from pathlib import Path
-from unittest.mock import patch
 
 from mmdet.registry import WEIGHT_INITIALIZERS
 from mmengine.model import PretrainedInit, update_init_info
@@ -14,6 +13,8 @@ from torch import nn
 
 from etram_mmdet.engine.checkpoint import load_foreign_weights
 from etram_mmdet.events.errors import InputError
+
+_SWITCH = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # PyTorch's own, for every file that it loads
 
 
 @WEIGHT_INITIALIZERS.register_module(name="Pretrained")
@@ -41,11 +42,16 @@ class SafePretrainedInit(PretrainedInit):
             update_init_info(module, init_info=self._get_init_info())
 
     def _load_address(self, module: nn.Module) -> None:
+        before = os.environ.get(_SWITCH)
+        os.environ[_SWITCH] = "1"
         try:
-            with patch.dict(os.environ, TORCH_FORCE_WEIGHTS_ONLY_LOAD="1"):
-                super().__call__(module)
+            super().__call__(module)
         except pickle.UnpicklingError as error:
             raise InputError(
                 f"{self.checkpoint}: holds more than tensors and plain values; download it and name the file, of which "
                 "only the tensors are read"
             ) from error
+        finally:
+            del os.environ[_SWITCH]
+            if before is not None:
+                os.environ[_SWITCH] = before

@@ -71,9 +71,7 @@ def no_larger_than(weights: Mapping[str, Tensor], source: str) -> Iterator[None]
         for what, number in more.items():
             made[what] += number
             if made[what] > most[what]:
-                raise InputError(
-                    f"{source}: its config asks for a larger model than its {len(weights)} tensors belong to"
-                )
+                raise InputError(f"{source}: its config describes a larger model than its {len(weights)} tensors fill")
 
     def parameter_hook(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
         if parameter is not None:

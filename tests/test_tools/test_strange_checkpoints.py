@@ -103,6 +103,14 @@ def test_a_run_resumed_elsewhere_leaves_the_first_alone(trained, sample, tmp_pat
     assert info["best_ckpt"] == stored["best_ckpt"] == names[0] and stored["last_ckpt"] == "iter_4.pth"
 
 
+def test_long_paths_of_the_first_version_become_names(trained, tmp_path):
+    def deepen(content):
+        content["message_hub"]["runtime_info"].update(best_ckpt=f"/{'deep/' * 200}best.pth")
+
+    path = changed(trained[0] / "iter_4.pth", tmp_path / "x.pth", deepen)
+    assert load_checkpoint_file(path)["message_hub"]["runtime_info"]["best_ckpt"] == "best.pth"
+
+
 def test_a_moved_folder_stands_for_itself(tmp_path):
     for name in ("iter_2.pth", "iter_10.pth"):
         (tmp_path / name).touch()
