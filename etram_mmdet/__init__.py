@@ -1,7 +1,6 @@
-"""Event-camera detection of road users as plugins for MMDetection; importing it registers them all."""
+"""Detection of road users with event cameras, as plugins for MMDetection.
 
-from etram_mmdet import threads  # noqa: F401, I001  first: PyTorch reads what it sets
-from etram_mmdet import ops  # noqa: F401  second: mmdet.models needs mmcv's operators or our stand-in
-from etram_mmdet import datasets, engine, evaluation, models  # noqa: F401
+Importing this package loads nothing else. ``import etram_mmdet.plugins`` registers the plugins.
+"""
 
 __version__ = "0.2.0"

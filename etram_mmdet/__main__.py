@@ -6,7 +6,7 @@ import difflib
 import runpy
 import sys
 
-from etram_mmdet.bundled import ROOT
+from etram_mmdet.utils.bundled import ROOT
 
 
 def main() -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-import etram_mmdet  # noqa: F401  registers the plugins
-from etram_mmdet.events.preprocess_folder import preprocess_folder
-from etram_mmdet.events.simulator import make_sample
-from tests.paths import ROOT, THREADS
+import etram_mmdet.plugins  # noqa: F401
+from etram_mmdet.events.preprocessing.folder import preprocess_folder
+from etram_mmdet.simulation.sample import make_sample
+from tests.helpers.cli import ALL_BOXES, CONFIG, SMALL, run
+from tests.helpers.paths import ROOT, THREADS
 from tests.reference.recordings import write_recordings
-from tests.test_tools.cli import ALL_BOXES, CONFIG, SMALL, run
 
 SHARED = ROOT.parent / "shared"
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from etram_mmdet.apis import SCORE_THR, EventInferencer, init_detector
+from etram_mmdet.apis.inference import SCORE_THR, EventInferencer, init_detector
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
 from etram_mmdet.evaluation.predictions import load_predictions
 from etram_mmdet.events.class_sets import ETRAM8
-from etram_mmdet.events.errors import InputError
 from etram_mmdet.events.formats import open_recording
-from tests.paths import ROOT
-from tests.same_boxes import Found, assert_same_boxes
-from tests.test_tools.cli import ALL_BOXES, CONFIG, SMALL, run
+from etram_mmdet.utils.errors import InputError
+from tests.helpers.cli import ALL_BOXES, CONFIG, SMALL, run
+from tests.helpers.paths import ROOT
+from tests.helpers.same_boxes import Found, assert_same_boxes
 from tests.test_tools.test_train_and_test import rows
 
 

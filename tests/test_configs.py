@@ -14,13 +14,13 @@ from mmengine.dataset import pseudo_collate
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 
 from etram_mmdet.datasets import ClipRequest
-from etram_mmdet.engine.config import apply_options, config_differences, load_config
-from etram_mmdet.engine.resolve import fill_in_channels, resolve
-from etram_mmdet.events.errors import InputError
-from etram_mmdet.events.preprocess_folder import preprocess_folder
-from etram_mmdet.events.settings import Settings
+from etram_mmdet.engine.config.complete import fill_in_channels, resolve
+from etram_mmdet.engine.config.load import apply_options, config_differences, load_config
+from etram_mmdet.events.preprocessing.folder import preprocess_folder
+from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.models import fit_to_data
-from tests.conftest import ROOT
+from etram_mmdet.utils.errors import InputError
+from tests.helpers.paths import ROOT
 
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 
@@ -46,7 +46,7 @@ def data_for(raw_sample, tmp_path_factory):
     def data_root(dataset: dict) -> Path:
         if dataset["type"] == "RawEventDataset":
             return raw_sample
-        settings = Settings(representation=dict(dataset["representation"]), window_us=dataset["window_us"])
+        settings = PreprocessSettings(representation=dict(dataset["representation"]), window_us=dataset["window_us"])
         if str(settings) not in made:
             made[str(settings)] = tmp_path_factory.mktemp("data")
             assert not preprocess_folder(raw_sample, made[str(settings)], settings, workers=2).problems
@@ -176,7 +176,7 @@ def test_variants_are_short(path):
     ("batch", "processes", "enable", "factor"), [(8, 1, False, 8), (2, 4, False, 2), (2, 4, True, 8)]
 )
 def test_learning_rate_rule(batch, processes, enable, factor, monkeypatch):
-    monkeypatch.setattr("etram_mmdet.engine.resolve.get_world_size", lambda: processes)
+    monkeypatch.setattr("etram_mmdet.engine.config.complete.get_world_size", lambda: processes)
     cfg = load_config(ROOT / "configs" / "baseline.py", {"train_dataloader.batch_size": batch})
     cfg.auto_scale_lr.enable = enable
     resolve(cfg, device="cuda")
@@ -223,8 +223,8 @@ def test_cfg_options_reach_every_split(sample):
 
 
 def test_class_counts_must_agree(sample):
-    from etram_mmdet.engine.resolve import check_classes
-    from etram_mmdet.events.errors import InputError
+    from etram_mmdet.engine.config.complete import check_classes
+    from etram_mmdet.utils.errors import InputError
 
     dataset = SimpleNamespace(metainfo=dict(classes=("a", "b")), folder="d")
     model = SimpleNamespace(bbox_head=SimpleNamespace(num_classes=8))

@@ -10,13 +10,14 @@ import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
 
-from etram_mmdet.benchmarks import cuda
-from etram_mmdet.benchmarks.gpu_check.same_numbers import last_maps
-from etram_mmdet.benchmarks.model import build_model, random_clips
-from etram_mmdet.engine.config import load_config
-from etram_mmdet.engine.fitting_batch import advice_when_out_of_memory
-from etram_mmdet.models.streamer import Streamer
-from tests.conftest import ROOT
+from etram_mmdet.analysis.speed import cuda
+from etram_mmdet.analysis.speed.gpu_check.same_numbers import last_maps
+from etram_mmdet.analysis.speed.model import build_model
+from etram_mmdet.engine.config.load import load_config
+from etram_mmdet.engine.runner.memory import advice_when_out_of_memory
+from etram_mmdet.models.inference import Streamer
+from etram_mmdet.testing import random_clips
+from tests.helpers.paths import ROOT
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")]
 

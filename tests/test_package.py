@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 import etram_mmdet
-from etram_mmdet.bundled import find_config
-from tests.paths import ROOT
-from tests.test_tools.cli import run
+from etram_mmdet.utils.bundled import find_config
+from tests.helpers.cli import run
+from tests.helpers.paths import ROOT
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import sys
 
 import pytest
 
-from tests.paths import ROOT, THREADS
-from tests.test_tools.cli import SMALL
+from tests.helpers.cli import SMALL
+from tests.helpers.paths import ROOT, THREADS
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", README, re.S) for line in block.splitlines() if line]
@@ -56,8 +56,8 @@ def prepare(command: str, folder) -> None:
         import torch
         from mmdet.registry import MODELS
 
-        from etram_mmdet.engine.config import load_config
-        from etram_mmdet.engine.rvt_weights import to_rvt
+        from etram_mmdet.engine.checkpoints.rvt_weights import to_rvt
+        from etram_mmdet.engine.config.load import load_config
 
         cfg = load_config(ROOT / "configs" / "baseline_tiny.py", {"model.bbox_head.num_classes": 3})
         weights = {f"mdl.{name}": tensor for name, tensor in to_rvt(MODELS.build(cfg.model).state_dict()).items()}

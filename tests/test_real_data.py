@@ -9,10 +9,10 @@ from mmengine.dataset import pseudo_collate
 from mmengine.optim import build_optim_wrapper
 
 from etram_mmdet.datasets import StreamBatchSampler, StreamEvalBatchSampler
-from etram_mmdet.engine.config import load_config
-from etram_mmdet.engine.resolve import resolve
-from etram_mmdet.events.preprocess_folder import preprocess_folder
-from tests.conftest import ROOT
+from etram_mmdet.engine.config.complete import resolve
+from etram_mmdet.engine.config.load import load_config
+from etram_mmdet.events.preprocessing.folder import preprocess_folder
+from tests.helpers.paths import ROOT
 
 
 class SamplerOf:

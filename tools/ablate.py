@@ -7,7 +7,7 @@ It is table.md with table.png; with --runs, --seeds or --baseline view.md with v
 
 from __future__ import annotations
 
-import etram_mmdet.threads  # noqa: F401  before PyTorch is loaded
+import etram_mmdet.utils.threads  # noqa: F401  before PyTorch is loaded
 
 # isort: split
 import argparse
@@ -17,13 +17,13 @@ from pathlib import Path
 
 import torch
 
-from etram_mmdet.ablation.compare import compare
-from etram_mmdet.ablation.figure import draw_ablation
-from etram_mmdet.ablation.launch import Launcher, check_order, finished_result, run_folder
-from etram_mmdet.ablation.plan import Plan, load_plan
-from etram_mmdet.ablation.table import format_table
-from etram_mmdet.engine.config import sentences
-from etram_mmdet.events.written import written_aside
+from etram_mmdet.analysis.runs.ablation_figure import draw_ablation
+from etram_mmdet.analysis.runs.ablation_table import format_table
+from etram_mmdet.analysis.runs.launch import Launcher, check_order, finished_result, run_folder
+from etram_mmdet.analysis.runs.plan import Plan, load_plan
+from etram_mmdet.analysis.runs.statistics import compare
+from etram_mmdet.engine.config.load import exit_on_input_error
+from etram_mmdet.utils.files import atomic_write
 
 
 def parse_args() -> argparse.Namespace:
@@ -52,7 +52,7 @@ def summarise(plan: Plan, out: Path, name: str) -> None:
     found = [(v, [finished_result(run_folder(out, v, seed), v) for seed in plan.seeds]) for v in plan.variants]
     rows = compare([(variant, [result for result in results if result]) for variant, results in found])
     table = format_table(rows)
-    with written_aside(out / f"{name}.md") as aside:
+    with atomic_write(out / f"{name}.md") as aside:
         aside.write_text(table)
     draw_ablation(rows, out / f"{name}.png")
     print(f"\n{table}\n{out / name}.md, {out / name}.png")
@@ -60,7 +60,7 @@ def summarise(plan: Plan, out: Path, name: str) -> None:
 
 def main() -> None:
     args = parse_args()
-    with sentences():
+    with exit_on_input_error():
         plan = load_plan(args.plan, args.samples, args.seeds, args.runs, args.baseline)
         name = Path(args.plan).stem + (f"_{args.samples}_samples" if args.samples else "")
         out = args.out or Path("work_dirs/ablations", name)

@@ -6,7 +6,7 @@ with the state carried. Post-processing depends on how many boxes the weights fi
 
 from __future__ import annotations
 
-import etram_mmdet.threads  # noqa: F401  before PyTorch is loaded
+import etram_mmdet.utils.threads  # noqa: F401  before PyTorch is loaded
 
 # isort: split
 import argparse
@@ -15,23 +15,17 @@ from pathlib import Path
 import torch
 from mmengine.config import DictAction
 
-from etram_mmdet.benchmarks import cuda
-from etram_mmdet.benchmarks.machine import machine
-from etram_mmdet.benchmarks.model import (
-    build_model,
-    macs_per_window,
-    parameters,
-    random_clips,
-    saved_bytes,
-    time_streaming,
-    time_training,
-)
-from etram_mmdet.benchmarks.sweep import sweep
-from etram_mmdet.engine.checkpoint import load_checkpoint_file
-from etram_mmdet.engine.config import load_config, sentences
-from etram_mmdet.engine.weights import load_strictly
-from etram_mmdet.events.written import write_json
-from etram_mmdet.models.streamer import PRECISIONS, Streamer
+from etram_mmdet.analysis.speed import cuda
+from etram_mmdet.analysis.speed.model import build_model, macs_per_window, time_streaming, time_training
+from etram_mmdet.analysis.speed.sweep import sweep
+from etram_mmdet.engine.checkpoints.files import load_checkpoint_file
+from etram_mmdet.engine.checkpoints.weights import load_strictly
+from etram_mmdet.engine.config.load import exit_on_input_error, load_config
+from etram_mmdet.engine.runner.memory import parameters, saved_bytes
+from etram_mmdet.models.inference import PRECISIONS, Streamer
+from etram_mmdet.testing import random_clips
+from etram_mmdet.utils.environment import machine
+from etram_mmdet.utils.files import write_json
 
 
 def parse_args() -> argparse.Namespace:
@@ -109,7 +103,7 @@ def show(result: dict) -> None:
 
 def main() -> None:
     args = parse_args()
-    with sentences():
+    with exit_on_input_error():
         result = measure(args)
         if args.json:
             write_json(args.json, result)

@@ -9,26 +9,28 @@ import tempfile
 from pathlib import Path
 from typing import get_args
 
-from etram_mmdet.benchmarks.data import frames_per_s, scaling, time_stages
-from etram_mmdet.engine.config import sentences
-from etram_mmdet.events.blosc_chunks import Codec
+from etram_mmdet.analysis.speed.data import frames_per_s, scaling, time_stages
+from etram_mmdet.engine.config.load import exit_on_input_error
 from etram_mmdet.events.class_sets import get_class_set
-from etram_mmdet.events.settings import Settings
-from etram_mmdet.events.sources import find_sources
-from etram_mmdet.events.written import write_json
+from etram_mmdet.events.preprocessing.frame_store import Codec
+from etram_mmdet.events.preprocessing.settings import PreprocessSettings
+from etram_mmdet.events.preprocessing.sources import find_sources
+from etram_mmdet.utils.files import write_json
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("src", metavar="IN", help="dataset folder as tools/preprocess.py takes it")
     parser.add_argument("--class-set", default="etram8")
-    parser.add_argument("--codec", choices=get_args(Codec), default=Settings.codec, help="of preprocessed frames")
+    parser.add_argument(
+        "--codec", choices=get_args(Codec), default=PreprocessSettings.codec, help="of preprocessed frames"
+    )
     parser.add_argument("--json", type=Path, help="write the numbers here too")
     return parser.parse_args()
 
 
 def measure(src: Path, class_set: str, codec: Codec) -> dict:
-    settings, classes = Settings(codec=codec), get_class_set(class_set)
+    settings, classes = PreprocessSettings(codec=codec), get_class_set(class_set)
     source = max(find_sources(src)[0], key=lambda s: s.events.stat().st_size)
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch)
@@ -51,7 +53,7 @@ def measure(src: Path, class_set: str, codec: Codec) -> dict:
 
 def main() -> None:
     args = parse_args()
-    with sentences():
+    with exit_on_input_error():
         result = measure(Path(args.src), args.class_set, args.codec)
         if args.json:
             write_json(args.json, result)

@@ -6,7 +6,7 @@ weights and input and take turns, so a ratio means the same on a busy machine.
 
 from __future__ import annotations
 
-import etram_mmdet.threads  # noqa: F401  before PyTorch is loaded
+import etram_mmdet.utils.threads  # noqa: F401  before PyTorch is loaded
 
 # isort: split
 import argparse
@@ -15,13 +15,13 @@ from pathlib import Path
 import torch
 from mmengine.config import DictAction
 
-from etram_mmdet.benchmarks import against_reference as against
-from etram_mmdet.benchmarks.machine import machine
-from etram_mmdet.benchmarks.model import build_model
-from etram_mmdet.benchmarks.reference import Reference
-from etram_mmdet.engine.config import load_config, sentences
-from etram_mmdet.events.written import write_json
-from etram_mmdet.models.streamer import PRECISIONS, Streamer
+from etram_mmdet.analysis.speed import against_reference as against
+from etram_mmdet.analysis.speed.model import build_model
+from etram_mmdet.analysis.speed.reference import Reference
+from etram_mmdet.engine.config.load import exit_on_input_error, load_config
+from etram_mmdet.models.inference import PRECISIONS, Streamer
+from etram_mmdet.utils.environment import machine
+from etram_mmdet.utils.files import write_json
 
 PARTS = ("streaming", "training", "memory", "evaluation")
 
@@ -81,7 +81,7 @@ def show(args: argparse.Namespace, result: dict) -> None:
 
 def main() -> None:
     args = parse_args()
-    with sentences():
+    with exit_on_input_error():
         result = measure(args)
         if args.json:
             write_json(args.json, result)

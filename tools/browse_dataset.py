@@ -10,11 +10,11 @@ from pathlib import Path
 
 from mmengine.config import DictAction
 
-from etram_mmdet.engine.browse import build_loader, seen_batches
-from etram_mmdet.engine.config import load_config, sentences
-from etram_mmdet.events.errors import InputError
+from etram_mmdet.analysis.dataset.browse import build_loader, seen_batches
+from etram_mmdet.engine.config.load import exit_on_input_error, load_config
+from etram_mmdet.utils.errors import InputError
+from etram_mmdet.visualization.canvas import write_png
 from etram_mmdet.visualization.clip_sheet import clip_film, clip_sheet
-from etram_mmdet.visualization.paper import write_png
 from etram_mmdet.visualization.video import write_mp4
 
 BATCHES = {".png": 2, ".mp4": 20}
@@ -45,7 +45,7 @@ def check(args: argparse.Namespace) -> None:
 
 def main() -> None:
     args = parse_args()
-    with sentences():
+    with exit_on_input_error():
         check(args)
         cfg = load_config(args.config, args.cfg_options)
         loader = build_loader(cfg, args.split)

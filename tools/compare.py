@@ -9,13 +9,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from etram_mmdet.comparison.differences import check_comparable
-from etram_mmdet.comparison.evaluations import Selection
-from etram_mmdet.comparison.figure import draw_comparison
-from etram_mmdet.comparison.runs import read_runs
-from etram_mmdet.comparison.table import format_comparison
-from etram_mmdet.engine.config import sentences
-from etram_mmdet.events.written import written_aside
+from etram_mmdet.analysis.runs.agreement import check_comparable
+from etram_mmdet.analysis.runs.comparison_figure import draw_comparison
+from etram_mmdet.analysis.runs.comparison_table import format_comparison
+from etram_mmdet.analysis.runs.evaluations import Selection
+from etram_mmdet.analysis.runs.run import read_runs
+from etram_mmdet.engine.config.load import exit_on_input_error
+from etram_mmdet.utils.files import atomic_write
 
 
 def parse_args() -> argparse.Namespace:
@@ -35,14 +35,14 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    with sentences():
+    with exit_on_input_error():
         selection = Selection(args.split, args.step, args.best)
         runs = read_runs(args.runs, selection)
         check_comparable(runs, args.allow_other_training_data)
         text, figure = args.out / "compare.md", args.out / "compare.png"
         table = format_comparison(runs, selection)
         draw_comparison(runs, selection, figure)
-        with written_aside(text) as aside:
+        with atomic_write(text) as aside:
             aside.write_text(table, encoding="utf-8")
         print(f"{table}\n{text}, {figure}")
 

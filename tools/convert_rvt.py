@@ -11,9 +11,9 @@ import argparse
 from mmdet.registry import MODELS
 from mmengine.config import DictAction
 
-from etram_mmdet.engine.checkpoint import CONFIG_KEY, config_to_json, load_foreign_weights, save_atomically
-from etram_mmdet.engine.config import load_config, sentences
-from etram_mmdet.engine.rvt_weights import from_rvt
+from etram_mmdet.engine.checkpoints.files import CONFIG_KEY, config_to_json, load_foreign_weights, save_atomically
+from etram_mmdet.engine.checkpoints.rvt_weights import from_rvt
+from etram_mmdet.engine.config.load import exit_on_input_error, load_config
 from etram_mmdet.events.class_sets import get_class_set
 
 
@@ -28,7 +28,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    with sentences():
+    with exit_on_input_error():
         cfg = load_config(args.config, args.cfg_options)
         weights = from_rvt(load_foreign_weights(args.source), MODELS.build(cfg.model))
         meta = {CONFIG_KEY: config_to_json(cfg), "dataset_meta": get_class_set(cfg.class_set).metainfo}

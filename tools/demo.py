@@ -5,7 +5,7 @@ Interrupted, it goes on where it was when it is called again.
 
 from __future__ import annotations
 
-import etram_mmdet.threads  # noqa: F401  before PyTorch is loaded
+import etram_mmdet.utils.threads  # noqa: F401  before PyTorch is loaded
 
 # isort: split
 import argparse
@@ -21,9 +21,9 @@ from pathlib import Path
 
 from mmdet.registry import DATASETS
 
-from etram_mmdet.engine.config import load_config, sentences
-from etram_mmdet.engine.runner import find_checkpoint
-from etram_mmdet.visualization.prediction_sheet import prediction_sheet
+from etram_mmdet.engine.config.load import exit_on_input_error, load_config
+from etram_mmdet.engine.runner.stream_runner import find_checkpoint
+from etram_mmdet.visualization.detection_sheet import prediction_sheet
 
 CONFIG = "configs/patch2_sizeaware_demo.py"
 TOOLS = Path(__file__).parent
@@ -102,7 +102,7 @@ def main() -> None:
     size = ["--width", "192", "--height", "128", "--seconds", args.seconds]
     call("sample", "make_sample.py", raw, *size, "--recordings", *args.recordings)
     call("preprocess", "preprocess.py", raw, data)
-    with sentences():
+    with exit_on_input_error():
         train_and_test(data, work_dir, args.cfg_options)
     with open(work_dir / "results.csv", newline="") as file:
         last = list(csv.DictReader(file))[-1]

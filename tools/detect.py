@@ -5,7 +5,7 @@ Any recording that tools/preprocess.py reads. Times and boxes are microseconds a
 
 from __future__ import annotations
 
-import etram_mmdet.threads  # noqa: F401  before PyTorch is loaded
+import etram_mmdet.utils.threads  # noqa: F401  before PyTorch is loaded
 
 # isort: split
 import argparse
@@ -17,15 +17,15 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from etram_mmdet.apis import EventInferencer, Window
-from etram_mmdet.engine.config import sentences
-from etram_mmdet.evaluation.frames import Frame
+from etram_mmdet.apis.inference import EventInferencer, Window
+from etram_mmdet.engine.config.load import exit_on_input_error
 from etram_mmdet.evaluation.predictions import save_predictions
+from etram_mmdet.evaluation.results import Frame
 from etram_mmdet.events.formats import Recording, open_recording
-from etram_mmdet.events.sources import name_of
-from etram_mmdet.events.written import written_aside
-from etram_mmdet.models.streamer import PRECISIONS
-from etram_mmdet.visualization.detection_film import detection_film
+from etram_mmdet.events.preprocessing.sources import name_of
+from etram_mmdet.models.inference import PRECISIONS
+from etram_mmdet.utils.files import atomic_write
+from etram_mmdet.visualization.detection_sheet import detection_film
 from etram_mmdet.visualization.video import write_mp4
 
 
@@ -72,7 +72,7 @@ def write_json(path: Path, windows: Iterator[Window], inferencer: EventInference
 
 
 def write_csv(path: Path, windows: Iterator[Window], inferencer: EventInferencer, recording: Recording) -> None:
-    with written_aside(path) as aside, aside.open("w", newline="") as file:
+    with atomic_write(path) as aside, aside.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["t_us", "x1", "y1", "x2", "y2", "score", "class"])
         for t_us, _, boxes in windows:
@@ -93,7 +93,7 @@ def frame_of(window: Window, recording: Recording, scale: int, hw: tuple[int, in
 
 def main() -> None:
     args = parse_args()
-    with sentences():
+    with exit_on_input_error():
         step_us = args.step_ms and round(args.step_ms * 1000)
         fast = dict(precision=args.precision, fuse=args.fuse, compiled=args.compile)
         inferencer = EventInferencer(

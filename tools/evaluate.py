@@ -13,11 +13,11 @@ from mmdet.registry import DATASETS
 from mmengine.config import DictAction
 from mmengine.registry import init_default_scope
 
-from etram_mmdet.engine.config import load_config, sentences
+from etram_mmdet.engine.config.load import exit_on_input_error, load_config
 from etram_mmdet.evaluation.event_coco_metric import EventCocoMetric
-from etram_mmdet.evaluation.frames import Frame
 from etram_mmdet.evaluation.predictions import load_predictions, truth_of, with_truth_of
-from etram_mmdet.events.errors import InputError
+from etram_mmdet.evaluation.results import Frame
+from etram_mmdet.utils.errors import InputError
 
 
 def parse_args() -> argparse.Namespace:
@@ -47,7 +47,7 @@ def frames_of(args: argparse.Namespace) -> tuple[list[Frame], tuple[str, ...]]:
 
 def main() -> None:
     args = parse_args()
-    with sentences():
+    with exit_on_input_error():
         metric = EventCocoMetric(args.protocols)
         frames, classes = frames_of(args)
         metric.dataset_meta = dict(classes=classes)

@@ -7,7 +7,7 @@ report.md beside them holds the tables. --device cpu --small does a little of ev
 
 from __future__ import annotations
 
-import etram_mmdet.threads  # noqa: F401  before PyTorch is loaded
+import etram_mmdet.utils.threads  # noqa: F401  before PyTorch is loaded
 
 # isort: split
 import argparse
@@ -18,14 +18,14 @@ from pathlib import Path
 
 import torch
 
-from etram_mmdet.benchmarks import cuda
-from etram_mmdet.benchmarks.gpu_check.launch import Check
-from etram_mmdet.benchmarks.gpu_check.parts import PARTS, chosen_parts
-from etram_mmdet.benchmarks.gpu_check.report import REPORT_FILE, summary
-from etram_mmdet.benchmarks.gpu_check.result import PASSED
-from etram_mmdet.benchmarks.gpu_check.size import FULL, SMALL
-from etram_mmdet.benchmarks.machine import machine
-from etram_mmdet.engine.config import sentences
+from etram_mmdet.analysis.speed import cuda
+from etram_mmdet.analysis.speed.gpu_check.launch import Check
+from etram_mmdet.analysis.speed.gpu_check.parts import PARTS, chosen_parts
+from etram_mmdet.analysis.speed.gpu_check.report import REPORT_FILE, summary
+from etram_mmdet.analysis.speed.gpu_check.result import PASSED
+from etram_mmdet.analysis.speed.gpu_check.size import FULL, SMALL
+from etram_mmdet.engine.config.load import exit_on_input_error
+from etram_mmdet.utils.environment import machine
 
 
 def parse_args() -> argparse.Namespace:
@@ -48,7 +48,7 @@ def default_folder(device: torch.device, size: str) -> Path:
 def main() -> None:
     args = parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that the part at work is stopped too
-    with sentences():
+    with exit_on_input_error():
         parts = chosen_parts(args.parts)
         device, size = torch.device(args.device), SMALL if args.small else FULL
         cuda.check(device)

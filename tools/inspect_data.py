@@ -12,19 +12,19 @@ from pathlib import Path
 from mmengine.config import DictAction
 from tqdm import tqdm
 
-from etram_mmdet.engine.config import load_config, sentences
+from etram_mmdet.analysis.dataset.census import Census
+from etram_mmdet.analysis.dataset.config_snippet import fragment, usage
+from etram_mmdet.analysis.dataset.figure import draw_census
+from etram_mmdet.analysis.dataset.read import take_census
+from etram_mmdet.analysis.dataset.report import as_dict
+from etram_mmdet.analysis.dataset.table import tables, threshold_table
+from etram_mmdet.analysis.dataset.thresholds import RULES, Thresholds, all_thresholds
+from etram_mmdet.analysis.dataset.warnings import find_warnings
+from etram_mmdet.engine.config.load import exit_on_input_error, load_config
 from etram_mmdet.events.class_sets import CLASS_SETS
-from etram_mmdet.events.errors import InputError
-from etram_mmdet.events.settings import Settings
-from etram_mmdet.events.written import write_json, written_aside
-from etram_mmdet.inspection.census import Census
-from etram_mmdet.inspection.figure import draw_census
-from etram_mmdet.inspection.fragment import fragment, usage
-from etram_mmdet.inspection.gather import take_census
-from etram_mmdet.inspection.report import as_dict
-from etram_mmdet.inspection.table import tables, threshold_table
-from etram_mmdet.inspection.thresholds import RULES, Thresholds, all_thresholds
-from etram_mmdet.inspection.warnings import find_warnings
+from etram_mmdet.events.preprocessing.settings import PreprocessSettings
+from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.files import atomic_write, write_json
 
 
 def parse_args() -> argparse.Namespace:
@@ -56,8 +56,8 @@ def census_of(args: argparse.Namespace) -> Census:
     data = cfg.get("train_dataloader", {}).get("dataset", {})
     if "data_root" not in data:
         raise InputError(f"{args.target}: no train_dataloader.dataset.data_root; name a training config, or a folder")
-    defaults = Settings()
-    settings = Settings(
+    defaults = PreprocessSettings()
+    settings = PreprocessSettings(
         data.get("preset", defaults.preset),
         data.get("frames", defaults.frames),
         data.get("window_us", defaults.window_us),
@@ -72,14 +72,14 @@ def chosen_fragment(args: argparse.Namespace, census: Census, thresholds: list[T
     """Write the fragment; returns what the user reads about it."""
     rule, path = args.rule or RULES[0], args.fragment or args.out / "size_thresholds.py"
     chosen = next(t for t in thresholds if t.rule == rule)
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_text(fragment(census, chosen))
     return f"rule {rule} is in {path}; a config in configs/ takes it with\n\n{usage(path)}"
 
 
 def main() -> None:
     args = parse_args()
-    with sentences():
+    with exit_on_input_error():
         census = census_of(args)
         wants_thresholds = args.thresholds or args.rule or args.fragment
         thresholds = all_thresholds(census) if wants_thresholds or len(census.boxes("train").labels) else []

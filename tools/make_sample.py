@@ -6,8 +6,8 @@ import argparse
 import sys
 
 from etram_mmdet.events.class_sets import ETRAM8
-from etram_mmdet.events.errors import InputError
-from etram_mmdet.events.simulator import SPLITS, Summary, make_sample
+from etram_mmdet.simulation.sample import SPLITS, Summary, make_sample
+from etram_mmdet.utils.errors import InputError
 
 
 def parse_args() -> argparse.Namespace:

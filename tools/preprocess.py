@@ -15,17 +15,17 @@ from typing import get_args
 
 from tqdm import tqdm
 
-from etram_mmdet.events.blosc_chunks import Codec
-from etram_mmdet.events.errors import InputError
-from etram_mmdet.events.preprocess_folder import preprocess_folder
+from etram_mmdet.events.preprocessing.folder import preprocess_folder
+from etram_mmdet.events.preprocessing.frame_store import Codec
+from etram_mmdet.events.preprocessing.settings import PreprocessSettings
+from etram_mmdet.events.preprocessing.sources import LabelFiles
 from etram_mmdet.events.representations import REPRESENTATIONS
 from etram_mmdet.events.representations.base import Downsample
-from etram_mmdet.events.settings import Settings
-from etram_mmdet.events.sources import LabelFiles
+from etram_mmdet.utils.errors import InputError
 
 
 def parse_args() -> argparse.Namespace:
-    default = Settings()
+    default = PreprocessSettings()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("src", metavar="IN", help="dataset folder")
     parser.add_argument("dst", metavar="OUT", help="folder for the sequences")
@@ -73,7 +73,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def settings_of(args: argparse.Namespace) -> Settings:
+def settings_of(args: argparse.Namespace) -> PreprocessSettings:
     for module in args.modules:
         import_module(module)
     name, *options = args.representation
@@ -84,7 +84,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
             raise InputError(f"--representation: {option!r} is not KEY=VALUE")
         representation[key] = parse_value(value)
     sensor_px = tuple(args.sensor) if args.sensor else None
-    return Settings(args.preset, args.frames, args.window_us, sensor_px, representation, args.codec)
+    return PreprocessSettings(args.preset, args.frames, args.window_us, sensor_px, representation, args.codec)
 
 
 def parse_value(text: str) -> object:

@@ -5,7 +5,7 @@ A checkpoint carries its config, so CONFIG may be left out; one that describes a
 
 from __future__ import annotations
 
-import etram_mmdet.threads  # noqa: F401  before PyTorch is loaded
+import etram_mmdet.utils.threads  # noqa: F401  before PyTorch is loaded
 
 # isort: split
 import argparse
@@ -15,10 +15,10 @@ from pathlib import Path
 
 from mmengine.config import DictAction
 
-from etram_mmdet.engine.config import config_for_checkpoint, sentences
-from etram_mmdet.engine.runner import StreamRunner
-from etram_mmdet.engine.saved_predictions import save_evaluated
-from etram_mmdet.engine.trusted import carried_by
+from etram_mmdet.engine.config.checkpoint_config import carried_by
+from etram_mmdet.engine.config.load import config_for_checkpoint, exit_on_input_error
+from etram_mmdet.engine.runner.stream_runner import StreamRunner
+from etram_mmdet.evaluation.event_coco_metric import save_evaluated
 
 
 def parse_args() -> argparse.Namespace:
@@ -41,7 +41,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    with sentences():
+    with exit_on_input_error():
         cfg = config_for_checkpoint(args.config, args.checkpoint, args.cfg_options)
         cfg.launcher = args.launcher
         cfg.work_dir = args.work_dir or str(Path(args.checkpoint).resolve().parent)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import etram_mmdet.threads  # noqa: F401  before PyTorch is loaded
+import etram_mmdet.utils.threads  # noqa: F401  before PyTorch is loaded
 
 # isort: split
 import argparse
@@ -12,8 +12,8 @@ from tempfile import TemporaryDirectory
 
 from mmengine.config import Config, DictAction
 
-from etram_mmdet.engine.config import load_config, sentences
-from etram_mmdet.engine.runner import StreamRunner, latest_checkpoint
+from etram_mmdet.engine.config.load import exit_on_input_error, load_config
+from etram_mmdet.engine.runner.stream_runner import StreamRunner, latest_checkpoint
 
 
 def parse_args() -> argparse.Namespace:
@@ -54,7 +54,7 @@ def dry_run(cfg: Config) -> None:
 
 def main() -> None:
     args = parse_args()
-    with sentences():
+    with exit_on_input_error():
         cfg = load_config(args.config, args.cfg_options)
         cfg.launcher = args.launcher
         cfg.work_dir = args.work_dir or cfg.get("work_dir") or f"work_dirs/{Path(args.config).stem}"

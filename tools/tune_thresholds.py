@@ -8,15 +8,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from etram_mmdet.engine.config import sentences
-from etram_mmdet.evaluation.goals import FalseAlarms, FBeta, Goal, Precision, Recall
-from etram_mmdet.evaluation.operating_points import SCORE_THR
+from etram_mmdet.engine.config.load import exit_on_input_error
+from etram_mmdet.evaluation.operating_points.goals import FalseAlarms, FBeta, Goal, Precision, Recall
+from etram_mmdet.evaluation.operating_points.points import SCORE_THR
+from etram_mmdet.evaluation.operating_points.report import format_tuning, fragment
+from etram_mmdet.evaluation.operating_points.tuning import NMS_IOUS, Options, Tuned, tune
 from etram_mmdet.evaluation.predictions import Predictions, load_predictions
-from etram_mmdet.evaluation.tuning import NMS_IOUS, Options, Tuned, tune
-from etram_mmdet.evaluation.tuning_report import format_tuning, fragment
-from etram_mmdet.events.errors import InputError
-from etram_mmdet.events.written import written_aside
-from etram_mmdet.visualization.tuning_figure import draw_tuning
+from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.files import atomic_write
+from etram_mmdet.visualization.figures.tuning import draw_tuning
 
 GOALS = dict(f_beta=FBeta, precision=Precision, recall=Recall, false_alarms=FalseAlarms)
 
@@ -65,14 +65,14 @@ def save(tuned: Tuned, goal: Goal, saved: Predictions, args: argparse.Namespace)
         "For deployment only (tools/detect.py, EventInferencer): AP is measured without.",
         *(f"Note: {note}." for note in tuned.notes),
     )
-    with written_aside(args.out) as aside:
+    with atomic_write(args.out) as aside:
         aside.write_text(fragment(tuned.points, sentences))
     draw_tuning(tuned, args.before, f"{args.predictions.name}: {goal}", args.out.with_suffix(".png"))
 
 
 def main() -> None:
     args = parse_args()
-    with sentences():
+    with exit_on_input_error():
         goal, saved = goal_of(args), load_predictions(args.predictions)
         options = Options(goal, args.min_boxes, args.by_size, stricter_nms(saved, args.predictions) if args.nms else ())
         tuned = tune(saved.frames, saved.classes, options, args.before)

@@ -1,4 +1,4 @@
-custom_imports = dict(imports=["etram_mmdet"])
+custom_imports = dict(imports=["etram_mmdet.plugins"])
 default_scope = "mmdet"
 runner_type = "StreamRunner"
 

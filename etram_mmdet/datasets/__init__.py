@@ -1,12 +1,12 @@
-from etram_mmdet.datasets.affine import ClipAffine
 from etram_mmdet.datasets.clip_orders import ClassWeightedOrder, ClipOrder, RepeatFactorOrder, ShuffledOrder
 from etram_mmdet.datasets.clips import ClipRequest, Segment
-from etram_mmdet.datasets.copy_paste import ClipCopyPaste
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
-from etram_mmdet.datasets.event_transforms import EventDrop, EventNoise, EventPolarityFlip, EventTimeJitter
 from etram_mmdet.datasets.raw_event_dataset import RawEventDataset
 from etram_mmdet.datasets.samplers import StreamBatchSampler, StreamEvalBatchSampler
-from etram_mmdet.datasets.transforms import ClipFlip, ClipZoom, PackClip
+from etram_mmdet.datasets.transforms.affine import ClipAffine
+from etram_mmdet.datasets.transforms.copy_paste import ClipCopyPaste
+from etram_mmdet.datasets.transforms.events import EventDrop, EventNoise, EventPolarityFlip, EventTimeJitter
+from etram_mmdet.datasets.transforms.geometry import ClipFlip, ClipZoom, PackClip
 
 __all__ = [
     "ClassWeightedOrder",

@@ -17,7 +17,7 @@ from mmdet.registry import DATA_SAMPLERS
 from torch.utils.data import Dataset
 
 from etram_mmdet.datasets.clips import Segment
-from etram_mmdet.events.errors import InputError
+from etram_mmdet.utils.errors import InputError
 
 _BLOCK = 1024  # draws made at once: 0.1 ms where a position is far from the last one, next to nothing elsewhere
 

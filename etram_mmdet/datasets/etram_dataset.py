@@ -11,12 +11,12 @@ from mmengine.dataset import Compose
 from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
-from etram_mmdet.datasets.box_statistics import BoxStatistics
 from etram_mmdet.datasets.clips import ClipRequest, Segment, evaluation_segment, single_clips, training_segments
-from etram_mmdet.datasets.sequence import FolderSequence, Sequence
+from etram_mmdet.datasets.recording_frames import FolderSequence, RecordingFrames
+from etram_mmdet.datasets.statistics import BoxStatistics
 from etram_mmdet.events.class_sets import ClassSet, complete_metainfo, get_class_set
-from etram_mmdet.events.errors import InputError
-from etram_mmdet.events.settings import Settings
+from etram_mmdet.events.preprocessing.settings import PreprocessSettings
+from etram_mmdet.utils.errors import InputError
 
 
 @DATASETS.register_module()
@@ -42,7 +42,7 @@ class ETraMDataset(Dataset):
         split: str,
         pipeline: list[dict],
         representation: dict | None = None,
-        window_us: int = Settings.window_us,
+        window_us: int = PreprocessSettings.window_us,
         clip_length: int = 5,
         class_set: str = "etram8",
         metainfo: dict | None = None,
@@ -51,7 +51,7 @@ class ETraMDataset(Dataset):
         if clip_length < 1:
             raise InputError(f"{type(self).__name__}: clip_length={clip_length}, expected at least 1")
         self.folder, self.split, self.clip_length = Path(data_root) / split, split, clip_length
-        self.representation, self.window_us = dict(representation or Settings().representation), window_us
+        self.representation, self.window_us = dict(representation or PreprocessSettings().representation), window_us
         classes = get_class_set(class_set)
         self.metainfo = complete_metainfo(classes, metainfo)
         sequences = self.load_sequences(Path(data_root), classes)
@@ -66,15 +66,15 @@ class ETraMDataset(Dataset):
         self.single_clips = [c for i, s in enumerate(self.sequences) for c in single_clips(i, s.labelled, clip_length)]
         self.pipeline = Compose([TRANSFORMS.build(transform) for transform in pipeline])
 
-    def load_sequences(self, data_root: Path, classes: ClassSet) -> list[Sequence]:
+    def load_sequences(self, data_root: Path, classes: ClassSet) -> list[RecordingFrames]:
         folders = _sequence_folders(data_root / self.split)
         return [FolderSequence(folder, self.representation, self.window_us, classes) for folder in folders]
 
-    def read_frames(self, sequence: Sequence, request: ClipRequest) -> np.ndarray:
+    def read_frames(self, sequence: RecordingFrames, request: ClipRequest) -> np.ndarray:
         """The frames of a clip before padding: (n, C, H, W)."""
         return sequence.read(request.start, request.stop)
 
-    def _segments(self, index: int, sequence: Sequence, test_mode: bool) -> list:
+    def _segments(self, index: int, sequence: RecordingFrames, test_mode: bool) -> list:
         if test_mode:
             return [evaluation_segment(index, sequence.labelled, sequence.num_frames, self.clip_length)]
         return training_segments(index, sequence.labelled, self.clip_length)
@@ -138,7 +138,7 @@ class ETraMDataset(Dataset):
         )
 
     @staticmethod
-    def _frame_meta(sequence: Sequence, request: ClipRequest, index: int) -> dict:
+    def _frame_meta(sequence: RecordingFrames, request: ClipRequest, index: int) -> dict:
         is_padding = index >= request.stop
         return dict(
             recording=sequence.name,

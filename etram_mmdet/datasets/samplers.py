@@ -22,7 +22,7 @@ from torch.utils.data import Sampler
 
 from etram_mmdet.datasets.clip_orders import ClipOrder, build_order
 from etram_mmdet.datasets.clips import ClipRequest, Segment
-from etram_mmdet.events.errors import InputError
+from etram_mmdet.utils.errors import InputError
 
 # Ends the seeds of single clips, so that none is a stream's; numpy takes (a, b) for (a, b, 0), hence not 0, and larger
 # than a number of streams, which a seed may end in as well.

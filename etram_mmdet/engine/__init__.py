@@ -1,12 +1,17 @@
-from etram_mmdet.engine.hooks import FiniteLossHook, PlainCheckpointHook, ResultsCsvHook
-from etram_mmdet.engine.loops import DryRunLoop, StreamTrainLoop
-from etram_mmdet.engine.pretrained import SafePretrainedInit
-from etram_mmdet.engine.report_hook import EvaluationReportHook
-from etram_mmdet.engine.run_record import RunRecordHook
-from etram_mmdet.engine.run_summary import RunSummaryHook
-from etram_mmdet.engine.runner import StreamRunner
+from etram_mmdet import ops  # noqa: F401  first: mmdet.models needs mmcv's operators or our stand-in
+from etram_mmdet.engine.checkpoints.pretrained import SafePretrainedInit
+from etram_mmdet.engine.hooks.data_wait import DataWaitHook
+from etram_mmdet.engine.hooks.evaluation_report import EvaluationReportHook
+from etram_mmdet.engine.hooks.finite_loss import FiniteLossHook
+from etram_mmdet.engine.hooks.plain_checkpoint import PlainCheckpointHook
+from etram_mmdet.engine.hooks.results_csv import ResultsCsvHook
+from etram_mmdet.engine.hooks.run_record import RunRecordHook
+from etram_mmdet.engine.hooks.run_summary import RunSummaryHook
+from etram_mmdet.engine.runner.loops import DryRunLoop, StreamTrainLoop
+from etram_mmdet.engine.runner.stream_runner import StreamRunner
 
 __all__ = [
+    "DataWaitHook",
     "DryRunLoop",
     "EvaluationReportHook",
     "FiniteLossHook",

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from .matching import LEFT_OUT, Matches
+from etram_mmdet.evaluation.matching import LEFT_OUT, Matches
 
 RECALLS = np.linspace(0, 1, 101)
 RESAMPLES = 500

@@ -8,11 +8,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from etram_mmdet.events.light import light_of
-
-from .average_precision import Interval, PrecisionTable, interval, mean_ap, resamples
-from .frames import Frame
-from .matching import Matches, match
+from etram_mmdet.evaluation.average_precision import Interval, PrecisionTable, interval, mean_ap, resamples
+from etram_mmdet.evaluation.matching import Matches, match
+from etram_mmdet.evaluation.results import Frame
+from etram_mmdet.events.labels import day_or_night
 
 SIDES_PX = (0, 8, 16, 32, 96, np.inf)  # square roots of areas in sensor pixels; from 32 on COCO's
 FALSE_ALARMS_PER_MIN = (1, 10, 60)
@@ -63,7 +62,7 @@ def break_down(frames: Sequence[Frame], classes: Sequence[str]) -> Breakdown:
     names = sorted({frame.recording for frame in frames})
     recording_of_frame = np.array([names.index(frame.recording) for frame in frames])
     table = PrecisionTable(matches, len(classes), recording_of_frame)
-    lights = [light_of(name) for name in names]
+    lights = [day_or_night(name) for name in names]
     of_light = {light: np.array([each == light for each in lights]) for light in ("day", "night") if light in lights}
     of_name = dict(zip(names, np.eye(len(names), dtype=bool), strict=True))
     frames_of_recording = np.bincount(recording_of_frame)

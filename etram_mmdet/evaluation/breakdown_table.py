@@ -6,8 +6,8 @@ from dataclasses import asdict
 
 import numpy as np
 
-from .average_precision import CONFIDENCE
-from .breakdown import FALSE_ALARMS_PER_MIN, Breakdown, Part, nan_mean, size_names
+from etram_mmdet.evaluation.average_precision import CONFIDENCE
+from etram_mmdet.evaluation.breakdown import FALSE_ALARMS_PER_MIN, Breakdown, Part, nan_mean, size_names
 
 WORST = 5
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .frames import Frame
-from .matching import Matches, match
+from etram_mmdet.evaluation.matching import Matches, match
+from etram_mmdet.evaluation.results import Frame
 
 IOU_THR = 0.5
 THRESHOLDS = np.linspace(0, 1, 101)

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from mmdet.registry import METRICS
-from mmengine.dist import broadcast_object_list, gather_object, is_main_process
+from mmdet.structures.bbox import get_box_tensor
+from mmengine.dist import broadcast_object_list, gather_object, is_main_process, master_only
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.logging import print_log
+from mmengine.runner import Runner
+from torch import Tensor
 
-from etram_mmdet.events.errors import InputError
-
-from .breakdown import Breakdown, break_down
-from .breakdown_table import format_breakdown
-from .coco_protocol import boxes_per_class, class_agnostic, coco_metrics, format_table
-from .frames import Frame, frame_of, merge
-from .protocols import Protocol, get_protocols
+from etram_mmdet.evaluation.breakdown import Breakdown, break_down
+from etram_mmdet.evaluation.breakdown_table import format_breakdown
+from etram_mmdet.evaluation.coco import boxes_per_class, class_agnostic, coco_metrics, format_table
+from etram_mmdet.evaluation.predictions import save_predictions
+from etram_mmdet.evaluation.protocols import Protocol, get_protocols
+from etram_mmdet.evaluation.results import Frame, check_frame, merge
+from etram_mmdet.utils.errors import InputError
 
 ANY_CLASS = "any class"
 NOTHING_LEFT = (
@@ -136,3 +141,43 @@ class EventCocoMetric(BaseMetric):
 def find_metric(evaluator: Evaluator) -> EventCocoMetric | None:
     """The evaluator's metric of this kind, if it has one."""
     return next((metric for metric in evaluator.metrics if isinstance(metric, EventCocoMetric)), None)
+
+
+@master_only
+def save_evaluated(runner: Runner, path: Path) -> None:
+    """Every frame that the last test evaluated; raises ``InputError`` without an :class:`EventCocoMetric`."""
+    metric = find_metric(runner.test_evaluator)
+    if metric is None:
+        raise InputError(
+            f"{path}: nothing to save, test_evaluator has no EventCocoMetric; add dict(type='EventCocoMetric')"
+        )
+    test_cfg = runner.cfg.model.get("test_cfg") or {}
+    save_predictions(path, metric.frames.values(), metric.dataset_meta["classes"], dict(test_cfg))
+
+
+def frame_of(sample: dict, num_classes: int) -> Frame:
+    """Copy one data sample (``DetDataSample.to_dict()``) to numpy.
+
+    Raises ``InputError`` as :func:`check_frame` does.
+    """
+    truth, predicted = sample["gt_instances"], sample["pred_instances"]
+    frame = Frame(
+        recording=str(sample["recording"]),
+        t_us=int(sample["t_us"]),
+        gt_bboxes_xyxy=_numpy(get_box_tensor(truth["bboxes"]), np.float32).reshape(-1, 4),
+        gt_labels=_numpy(truth["labels"], np.int64),
+        bboxes_xyxy=_numpy(get_box_tensor(predicted["bboxes"]), np.float32).reshape(-1, 4),
+        scores=_numpy(predicted["scores"], np.float32),
+        labels=_numpy(predicted["labels"], np.int64),
+        scale=int(sample.get("scale", 1)),
+        class_scores=_numpy(predicted["class_scores"], np.float32) if "class_scores" in predicted else None,
+        hw=tuple(map(int, sample["img_shape"])) if "img_shape" in sample else None,
+    )
+    check_frame(frame, num_classes)
+    return frame
+
+
+def _numpy(values: Tensor, dtype: type) -> np.ndarray:
+    """A copy, so that a frame keeps no batch alive; through float32 because numpy has no bfloat16."""
+    values = values.detach().cpu()
+    return (values.float() if values.is_floating_point() else values).numpy().astype(dtype)

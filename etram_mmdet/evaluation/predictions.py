@@ -19,11 +19,10 @@ from typing import NamedTuple
 import numpy as np
 
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
-from etram_mmdet.events.array_files import check_is_file
-from etram_mmdet.events.errors import InputError
-from etram_mmdet.events.written import written_aside
-
-from .frames import Frame, check_frame, place_of
+from etram_mmdet.evaluation.results import Frame, check_frame, place_of
+from etram_mmdet.events.formats.array_files import check_is_file
+from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.files import atomic_write
 
 _TRUTH = ("gt_bboxes", "gt_labels")
 _OUTSIDE_PX = 1.0  # more than rounding
@@ -41,7 +40,7 @@ class Predictions(NamedTuple):
 def save_predictions(path: Path, frames: Iterable[Frame], classes: Sequence[str], test_cfg: dict) -> None:
     """Raises ``InputError`` where ``path`` cannot be written."""
     content = dict(classes=list(classes), test_cfg=test_cfg, frames=[_as_dict(frame) for frame in frames])
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_text(json.dumps(content))
 
 

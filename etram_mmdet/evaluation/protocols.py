@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from etram_mmdet.events.errors import InputError
-
-from .frames import Frame, place_of
+from etram_mmdet.evaluation.results import Frame, place_of
+from etram_mmdet.utils.errors import InputError
 
 BY_CLASS_SCORE = ":class"  # behind a protocol's name: as RVT's evaluation ranks, which forgets objectness
 

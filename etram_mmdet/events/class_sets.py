@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from etram_mmdet.events.errors import InputError
+from etram_mmdet.utils.errors import InputError
 
 ETRAM8 = ("pedestrian", "car", "bicycle", "bus", "motorbike", "truck", "tram", "wheelchair")
 ETRAM3 = ("pedestrian", "vehicle", "micro-mobility")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 
-from etram_mmdet.events.array_files import load_array
-from etram_mmdet.events.errors import InputError
+from etram_mmdet.events.formats.array_files import load_array
+from etram_mmdet.utils.errors import InputError
 
 # t in microseconds; x, y the top-left corner and w, h the size in sensor pixels. Prophesee's files have the same fields
 # padded to 40 bytes; RVT's label files hold them packed, like this.
@@ -116,3 +117,9 @@ def check_class_ids(boxes: np.ndarray, num_ids: int, path: Path) -> None:
             f"{path}: unknown class ids {ids}, expected 0 to {num_ids - 1}; fix the file, or keep ids 0 to 2 only "
             "with --preset gen4"
         )
+
+
+def day_or_night(recording: str) -> str | None:
+    """``"day"`` or ``"night"`` where the name tells."""
+    found = re.search(r"(?<![a-z])(day|night)(?![a-z])", recording.lower())
+    return found and found[1]

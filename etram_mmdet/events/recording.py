@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from etram_mmdet.events.errors import InputError
+from etram_mmdet.utils.errors import InputError
 
 MAX_SIDE_PX = 8192  # of a sensor; the largest event cameras have 1280
 
@@ -67,7 +67,7 @@ class Recording(ABC):
     @abstractmethod
     def close(self) -> None: ...
 
-    def state_size(self, width: int, height: int) -> None:
+    def declare_sensor(self, width: int, height: int) -> None:
         """Replace a guessed sensor size before events are read; raises ``InputError`` where the file says another."""
         if not self.size_is_assumed and (width, height) != (self.width, self.height):
             said = f"{self.width}x{self.height}"

@@ -4,15 +4,51 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from .clip_tile import SeenFrame, clip_tile, legend_entries
-from .draw import Colour, draw_text
-from .paper import GAP_PX, INK, STRIP_PX, grid, legend, paper
+from etram_mmdet.visualization.canvas import GAP_PX, INK, PAPER, STRIP_PX, grid, legend, paper
+from etram_mmdet.visualization.draw import (
+    BACKGROUND,
+    NEGATIVE,
+    POSITIVE,
+    Colour,
+    draw_boxes,
+    draw_text,
+    events_to_rgb,
+    text_width,
+)
+
+WANTED_WIDTH_PX = 360
+BORDER_PX = 4
+CAPTION_PX = 40  # two lines
+STREAM_STARTS: Colour = (0, 230, 118)  # none of these is a class's colour
+STREAM_GOES_ON: Colour = (240, 240, 240)
+ON_ITS_OWN: Colour = (255, 0, 255)
+HATCH: Colour = (74, 78, 90)
+DIM: Colour = (140, 145, 155)
+CLIP_GAP_PX = 24
+
+
+class SeenFrame(NamedTuple):
+    """A frame of a batch after augmentation and padding; boxes in pixels of the padded frame."""
+
+    off_on: np.ndarray  # (2, H, W), see Representation.off_on
+    bboxes_xyxy: np.ndarray  # (N, 4)
+    labels: np.ndarray  # (N,)
+    hw: tuple[int, int]  # of the part that is not padding, which lies right and below
+    recording: str
+    t_us: int
+    lane: int
+    starts_clip: bool
+    is_first: bool  # of a stream, or of a clip on its own
+    is_labelled: bool
+    is_padding: bool
+    streamed: bool
+
 
 Batch = Sequence[Sequence[SeenFrame]]  # one clip per lane
-CLIP_GAP_PX = 24
 
 
 def clip_sheet(batches: Iterable[Batch], classes: Sequence[str], palette: Sequence[Colour]) -> np.ndarray:
@@ -43,3 +79,87 @@ def _headline(text: str, width: int) -> np.ndarray:
     line = paper(STRIP_PX, width)
     draw_text(line, text, GAP_PX, STRIP_PX - 8, INK)
     return line
+
+
+def enlargement(width: int) -> int:
+    """The whole factor that brings frames of ``width`` pixels close to `WANTED_WIDTH_PX`."""
+    return max(1, round(WANTED_WIDTH_PX / width))
+
+
+def clip_tile(frame: SeenFrame, classes: Sequence[str], palette: Sequence[Colour]) -> np.ndarray:
+    """The frame, enlarged, under two lines of text, in a border that is coloured where a clip begins."""
+    scale = enlargement(frame.off_on.shape[2])
+    image = events_to_rgb(frame.off_on).repeat(scale, 0).repeat(scale, 1)
+    height, width = (scale * side for side in frame.hw)
+    hatch(image[height:])
+    hatch(image[:height, width:])
+    if frame.is_padding:
+        hatch(image)
+    image = draw_boxes(image, frame.bboxes_xyxy, frame.labels, classes, palette, scale=scale)
+    mark = clip_start(frame)
+    bordered = np.full([side + 2 * BORDER_PX for side in image.shape[:2]] + [3], mark or PAPER, np.uint8)
+    bordered[BORDER_PX:-BORDER_PX, BORDER_PX:-BORDER_PX] = image
+    return np.vstack([_caption_strip(frame, bordered.shape[1], mark or (INK if frame.is_labelled else DIM)), bordered])
+
+
+def clip_start(frame: SeenFrame) -> Colour | None:
+    """The colour of a frame that begins a clip; ``None`` within a clip and where a lane has nothing more."""
+    if not frame.starts_clip or frame.is_padding:
+        return None
+    if not frame.streamed:
+        return ON_ITS_OWN
+    return STREAM_STARTS if frame.is_first else STREAM_GOES_ON
+
+
+def caption(frame: SeenFrame, width_px: int) -> str:
+    """Lane, recording and seconds; the recording's name loses its beginning where the line would be wider."""
+    before, after = f"lane {frame.lane}   ", "" if frame.is_padding else f"   {frame.t_us / 1e6:.2f} s"
+    name = "" if frame.is_padding else frame.recording
+    if text_width(before + name + after) <= width_px:
+        return before + name + after
+    while name and text_width(f"{before}..{name}{after}") > width_px:
+        name = name[1:]
+    return f"{before}..{name}{after}"
+
+
+def what_it_teaches(frame: SeenFrame) -> str:
+    """What there is to learn from the frame, and what its clip is."""
+    if frame.is_padding:
+        return "no frame"
+    clip = {STREAM_STARTS: "stream starts, ", STREAM_GOES_ON: "stream goes on, ", ON_ITS_OWN: "random clip, "}
+    labels = f"labelled, boxes: {len(frame.labels)}" if frame.is_labelled else "not labelled"
+    return clip.get(clip_start(frame), "") + labels
+
+
+def legend_entries(palette: Sequence[Colour]) -> list[tuple[np.ndarray, str]]:
+    """What borders, hatching and colours mean, for `paper.legend`."""
+
+    def sample(border: Colour, fill: Colour = BACKGROUND) -> np.ndarray:
+        image = np.full((16, 26, 3), border, np.uint8)
+        image[3:-3, 3:-3] = fill
+        return image
+
+    hatched = np.full((16, 26, 3), BACKGROUND, np.uint8)
+    hatch(hatched)
+    return [
+        (sample(STREAM_STARTS), "clip begins, stream starts: state is zero"),
+        (sample(STREAM_GOES_ON), "clip begins, stream goes on: state is kept"),
+        (sample(ON_ITS_OWN), "clip begins, random clip: state is zero"),
+        (hatched, "padding: zeros"),
+        (sample(palette[0]), "label in its class's colour"),
+        (sample(POSITIVE, POSITIVE), "events: brighter"),
+        (sample(NEGATIVE, NEGATIVE), "events: darker"),
+    ]
+
+
+def hatch(image: np.ndarray) -> None:
+    """Draw diagonal lines over an image, in place."""
+    y, x = np.indices(image.shape[:2])
+    image[(x + y) % 8 < 2] = HATCH
+
+
+def _caption_strip(frame: SeenFrame, width: int, colour: Colour) -> np.ndarray:
+    strip = paper(CAPTION_PX, width)
+    draw_text(strip, caption(frame, width - 2), 1, 14, INK)
+    draw_text(strip, what_it_teaches(frame), 1, 32, colour)
+    return strip

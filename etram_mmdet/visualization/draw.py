@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 if TYPE_CHECKING:
-    from etram_mmdet.evaluation import Frame
+    from etram_mmdet.evaluation.results import Frame
 
 Colour = tuple[int, int, int]
 NamedBox = tuple[list[int], str, Colour]  # corners x1 y1 x2 y2 in pixels of the image, text, colour

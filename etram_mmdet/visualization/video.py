@@ -10,8 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from etram_mmdet.events.errors import InputError
-from etram_mmdet.events.written import written_aside
+from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.files import atomic_write
 
 FRAMES_PER_S = 10  # half the speed of RVT's windows: slow enough to see clips begin
 
@@ -29,7 +29,7 @@ def write_mp4(images: Iterable[np.ndarray], path: Path, fps: float = FRAMES_PER_
     codec, write = (
         ("H.264", _write_h264) if has_h264() else ("mp4v; pip install imageio-ffmpeg gives H.264", _write_mpeg4)
     )
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         write(chain([first], images), aside, (first.shape[1], first.shape[0]), round(fps, 2))
     return codec
 

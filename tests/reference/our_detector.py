@@ -8,7 +8,7 @@ import torch
 from mmdet.registry import MODELS
 from torch import Tensor
 
-from etram_mmdet.engine.rvt_weights import from_rvt, rvt_name
+from etram_mmdet.engine.checkpoints.rvt_weights import from_rvt, rvt_name
 from tests.reference.model_cases import PARTITION, ModelCase, weight
 
 NORM = dict(type="BN", eps=1e-5, momentum=0.1)

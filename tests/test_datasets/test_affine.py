@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 
-from etram_mmdet.datasets.affine import ClipAffine, affine, affine_matrix
-from tests.conftest import ROOT
+from etram_mmdet.datasets.transforms.affine import ClipAffine, affine, affine_matrix
+from tests.helpers.paths import ROOT
 
 H, W = 48, 64
 BOX = np.array([[20, 10, 36, 22]], np.float32)  # edges: pixels 20 to 35 and 10 to 21

@@ -12,7 +12,7 @@ from mmdet.registry import DATASETS
 
 from etram_mmdet.datasets import ClassWeightedOrder, ClipOrder, ClipRequest, RepeatFactorOrder, Segment, ShuffledOrder
 from etram_mmdet.datasets.clip_orders import boxes_per_item, build_order, class_weights, repeat_factors
-from etram_mmdet.events.errors import InputError
+from etram_mmdet.utils.errors import InputError
 
 # Ten clips: 0-8 hold class 0, clip 3 class 1, nobody class 2, 5-8 class 3; clip 9 is empty.
 BOXES = np.zeros((10, 4), np.int64)

@@ -15,18 +15,25 @@ from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader
 
 from etram_mmdet.datasets import ClipRequest, StreamBatchSampler
-from etram_mmdet.datasets.copy_paste import ClipCopyPaste, Paste, Tubelet, find_tubelets, overlaps, paste_pixels
-from etram_mmdet.datasets.sequence import Sequence
+from etram_mmdet.datasets.recording_frames import RecordingFrames
+from etram_mmdet.datasets.transforms.copy_paste import (
+    ClipCopyPaste,
+    Paste,
+    Tubelet,
+    find_tubelets,
+    overlaps,
+    paste_pixels,
+)
 from etram_mmdet.events.class_sets import get_class_set
-from etram_mmdet.events.errors import InputError
 from etram_mmdet.events.labels import BBOX_DTYPE
+from etram_mmdet.utils.errors import InputError
 
 H, W, FRAMES = 16, 40, 60
 CAR, BUS = 1, 3
 ALONE = [dict(type="ClipCopyPaste", prob=1.0, period_frames=4), dict(type="PackClip")]
 
 
-class FakeSequence(Sequence):
+class FakeSequence(RecordingFrames):
     """``rows`` are (frame, x, y, w, h, class, track); every second frame is labelled; ``pixels`` (FRAMES, 2, H, W)."""
 
     def __init__(self, rows=(), labelled=range(0, FRAMES, 2), dtype=np.uint8, hw=(H, W)):
@@ -350,7 +357,9 @@ def build(root, type_="ETraMDataset", **kwargs):
 
 def test_labels_are_searched_once(sample, monkeypatch):
     calls = []
-    monkeypatch.setattr(Sequence, "all_boxes", lambda self, real=Sequence.all_boxes: calls.append(self) or real(self))
+    monkeypatch.setattr(
+        RecordingFrames, "all_boxes", lambda self, real=RecordingFrames.all_boxes: calls.append(self) or real(self)
+    )
     dataset = build(sample, pipeline=ALONE)
     assert not calls
     for _ in range(3):

@@ -16,7 +16,7 @@ from numpy.lib.recfunctions import drop_fields, repack_fields
 from torch.utils.data import DataLoader
 
 from etram_mmdet.datasets import ClipRequest, StreamBatchSampler, StreamEvalBatchSampler
-from etram_mmdet.events.errors import InputError
+from etram_mmdet.utils.errors import InputError
 from tests.reference.answers import DATA
 
 PIPELINE = [dict(type="PackClip")]

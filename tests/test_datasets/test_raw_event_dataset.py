@@ -10,13 +10,13 @@ import torch
 from mmdet.registry import DATASETS, TRANSFORMS
 
 from etram_mmdet.datasets import ClipRequest, raw_event_dataset
-from etram_mmdet.events.errors import InputError
-from etram_mmdet.events.preprocess_folder import preprocess_folder
+from etram_mmdet.events.preprocessing.folder import preprocess_folder
+from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.events.recording import Events
-from etram_mmdet.events.settings import Settings
+from etram_mmdet.utils.errors import InputError
+from tests.helpers.encoders import WRITERS
+from tests.helpers.raw import make_boxes, make_events
 from tests.reference.answers import DATA
-from tests.test_events.encoders import WRITERS
-from tests.test_events.raw import make_boxes, make_events
 
 PACK = [dict(type="PackClip")]
 REPRESENTATIONS = [
@@ -41,7 +41,7 @@ def clip(start=0, stop=5, recording=0, seed=(1, 2)):
 @pytest.mark.parametrize("window_us", [50_000, 20_000])
 def test_equals_the_preprocessed_path_bit_for_bit(raw_sample, tmp_path, representation, window_us):
     assert not preprocess_folder(
-        raw_sample, tmp_path, Settings(representation=representation, window_us=window_us)
+        raw_sample, tmp_path, PreprocessSettings(representation=representation, window_us=window_us)
     ).problems
     folder = build("ETraMDataset", tmp_path, representation, window_us=window_us)
     raw = build("RawEventDataset", raw_sample, representation, window_us=window_us)

@@ -13,9 +13,9 @@ from mmdet.registry import DATA_SAMPLERS
 from etram_mmdet.datasets import Segment, ShuffledOrder, StreamBatchSampler, StreamEvalBatchSampler
 from etram_mmdet.datasets.clips import evaluation_segment, single_clips, training_segments
 from etram_mmdet.datasets.samplers import num_clips
-from etram_mmdet.engine.config import load_config
-from etram_mmdet.events.errors import InputError
-from tests.conftest import ROOT
+from etram_mmdet.engine.config.load import load_config
+from etram_mmdet.utils.errors import InputError
+from tests.helpers.paths import ROOT
 
 LENGTH = 5
 FRAMES = (10, 14, 3, 25, 7, 11)  # of six recordings: 2, 3, 1, 5, 2 and 3 clips

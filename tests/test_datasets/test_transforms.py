@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from etram_mmdet.datasets.transforms import (
+from etram_mmdet.datasets.transforms.geometry import (
     ClipFlip,
     ClipZoom,
     crop_around,

@@ -13,11 +13,11 @@ from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.runner import Runner
 from torch import nn
 
-from etram_mmdet.ablation.plan import load_plan
-from etram_mmdet.engine.config_keys import check_keys, check_options
-from etram_mmdet.engine.known_keys import known_keys
-from etram_mmdet.events.errors import InputError
-from tests.conftest import ROOT
+from etram_mmdet.analysis.runs.plan import load_plan
+from etram_mmdet.engine.config.keys import check_keys, check_options
+from etram_mmdet.engine.config.known_keys import known_keys
+from etram_mmdet.utils.errors import InputError
+from tests.helpers.paths import ROOT
 
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 ABLATIONS = sorted((ROOT / "configs" / "ablations").glob("*.py"))

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from mmengine.logging import MessageHub
 
-from etram_mmdet.engine.hooks import DataWaitHook
+from etram_mmdet.engine.hooks.data_wait import DataWaitHook
 
 
 def run_steps(hook: DataWaitHook, times: list[tuple[float, float]]) -> tuple[list[str], list[float]]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from etram_mmdet.apis import load_operating_points
-from etram_mmdet.engine.config import load_config
-from etram_mmdet.engine.plain_config import read_plain_config
-from etram_mmdet.events.errors import InputError
-from tests.paths import ROOT
+from etram_mmdet.apis.inference import load_operating_points
+from etram_mmdet.engine.config.load import load_config
+from etram_mmdet.engine.config.plain_config import read_plain_config
+from etram_mmdet.utils.errors import InputError
+from tests.helpers.paths import ROOT
 
 
 def as_lists(value):

@@ -10,10 +10,10 @@ from mmengine.model import BaseModule
 from mmengine.registry import DefaultScope
 from torch import nn
 
-import etram_mmdet  # noqa: F401  registers the initializer
-from etram_mmdet.engine.pretrained import SafePretrainedInit
-from etram_mmdet.events.errors import InputError
-from tests.test_engine.test_checkpoint import Bomb
+import etram_mmdet.plugins  # noqa: F401  registers the initializer
+from etram_mmdet.engine.checkpoints.pretrained import SafePretrainedInit
+from etram_mmdet.utils.errors import InputError
+from tests.test_engine.test_checkpoint_files import Bomb
 
 
 class Net(BaseModule):

@@ -7,12 +7,12 @@ import math
 import pytest
 from mmengine.config import Config
 
-from etram_mmdet.datasets.box_statistics import BoxStatistics
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
-from etram_mmdet.engine.config import load_config
-from etram_mmdet.engine.run_summary import _data, _unlearnt, differences_to_parent
-from tests.paths import ROOT
-from tests.test_tools.cli import ALL_BOXES, CONFIG, SMALL, run
+from etram_mmdet.datasets.statistics import BoxStatistics
+from etram_mmdet.engine.config.load import load_config
+from etram_mmdet.engine.hooks.run_summary import _data, _unlearnt, differences_to_parent
+from tests.helpers.cli import ALL_BOXES, CONFIG, SMALL, run
+from tests.helpers.paths import ROOT
 
 
 @pytest.fixture(scope="module")

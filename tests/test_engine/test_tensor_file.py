@@ -12,9 +12,9 @@ import pytest
 import torch
 from mmengine.logging import HistoryBuffer
 
-from etram_mmdet.engine import pickle_machine, tensor_file
-from etram_mmdet.engine.tensor_file import read_tensor_file
-from etram_mmdet.events.errors import InputError
+from etram_mmdet.engine.checkpoints import pickle_machine, tensor_file
+from etram_mmdet.engine.checkpoints.tensor_file import read_tensor_file
+from etram_mmdet.utils.errors import InputError
 
 STORAGE = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04tQ"
 

@@ -7,10 +7,11 @@ import json
 import numpy as np
 import pytest
 
-from etram_mmdet.evaluation import EventCocoMetric, Frame
 from etram_mmdet.evaluation.breakdown import break_down, labelled_minutes, recall_at_false_alarms, size_names
 from etram_mmdet.evaluation.breakdown_table import as_dict, format_breakdown
+from etram_mmdet.evaluation.event_coco_metric import EventCocoMetric
 from etram_mmdet.evaluation.matching import match
+from etram_mmdet.evaluation.results import Frame
 from tests.test_evaluation.test_event_coco_metric import CLASSES, random_samples, sample
 
 

@@ -17,7 +17,8 @@ from mmengine.structures import InstanceData
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from etram_mmdet.evaluation import EventCocoMetric, append_row
+from etram_mmdet.evaluation.event_coco_metric import EventCocoMetric
+from etram_mmdet.evaluation.results_table import append_row
 
 CLASSES = ("pedestrian", "car", "bus", "tram")
 

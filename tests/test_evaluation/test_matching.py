@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from etram_mmdet.evaluation import Frame, coco_metrics
 from etram_mmdet.evaluation.average_precision import PrecisionTable, interval, mean_ap, resamples
-from etram_mmdet.evaluation.coco_protocol import _accumulate
-from etram_mmdet.evaluation.frames import frame_of
+from etram_mmdet.evaluation.coco import _accumulate, coco_metrics
+from etram_mmdet.evaluation.event_coco_metric import frame_of
 from etram_mmdet.evaluation.matching import match
+from etram_mmdet.evaluation.results import Frame
 from tests.test_evaluation.test_event_coco_metric import CLASSES, random_samples
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from etram_mmdet.evaluation.operating_points import OperatingPoints
-from etram_mmdet.events.errors import InputError
+from etram_mmdet.evaluation.operating_points.points import OperatingPoints
+from etram_mmdet.utils.errors import InputError
 from tests.test_evaluation.test_breakdown import square
 
 CLASSES = ("pedestrian", "car")

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from etram_mmdet.evaluation import Frame
 from etram_mmdet.evaluation.predictions import load_predictions, save_predictions, with_truth_of
-from etram_mmdet.events.errors import InputError
+from etram_mmdet.evaluation.results import Frame
+from etram_mmdet.utils.errors import InputError
 
 CLASSES = ("pedestrian", "car")
 

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from etram_mmdet.evaluation import PROTOCOLS, EventCocoMetric, Frame, coco_metrics, get_protocols
-from etram_mmdet.events.errors import InputError
+from etram_mmdet.evaluation.coco import coco_metrics
+from etram_mmdet.evaluation.event_coco_metric import EventCocoMetric
+from etram_mmdet.evaluation.protocols import PROTOCOLS, get_protocols
+from etram_mmdet.evaluation.results import Frame
+from etram_mmdet.utils.errors import InputError
 from tests.reference.answers import load
 from tests.reference.detections import detections, true_boxes
 from tests.test_evaluation.test_event_coco_metric import BOXES, CLASSES, LABELS, sample

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from etram_mmdet.evaluation.curves import Counts, class_counts
-from etram_mmdet.evaluation.goals import FalseAlarms, FBeta, Precision, Recall
 from etram_mmdet.evaluation.matching import match
-from etram_mmdet.evaluation.operating_points import OperatingPoints
-from etram_mmdet.evaluation.tuning import THRESHOLDS, Options, choose, tune
-from etram_mmdet.evaluation.tuning_report import format_tuning, fragment, numbers
-from etram_mmdet.events.errors import InputError
+from etram_mmdet.evaluation.operating_points.goals import FalseAlarms, FBeta, Precision, Recall
+from etram_mmdet.evaluation.operating_points.points import OperatingPoints
+from etram_mmdet.evaluation.operating_points.report import format_tuning, fragment, numbers
+from etram_mmdet.evaluation.operating_points.tuning import THRESHOLDS, Options, choose, tune
+from etram_mmdet.utils.errors import InputError
 from tests.test_evaluation.test_breakdown import square
 from tests.test_evaluation.test_matching import frame
 

@@ -10,17 +10,17 @@ import hdf5plugin
 import numpy as np
 import pytest
 
-from etram_mmdet.datasets.sequence import FolderSequence
+from etram_mmdet.datasets.recording_frames import FolderSequence
 from etram_mmdet.evaluation.predictions import load_predictions
-from etram_mmdet.evaluation.results_csv import evaluations
-from etram_mmdet.events.array_files import load_array, open_hdf5, own_member
+from etram_mmdet.evaluation.results_table import evaluations
 from etram_mmdet.events.class_sets import get_class_set
-from etram_mmdet.events.errors import InputError
 from etram_mmdet.events.formats import open_recording
+from etram_mmdet.events.formats.array_files import load_array, open_hdf5, own_member
 from etram_mmdet.events.labels import load_boxes, load_label_times
+from etram_mmdet.events.preprocessing.sequence_folder import MANIFEST, read_manifest, representation_path
 from etram_mmdet.events.representations import build_representation
-from etram_mmdet.events.sequence_folder import MANIFEST, read_manifest, representation_path
-from tests.test_events.raw import make_events, write_events
+from etram_mmdet.utils.errors import InputError
+from tests.helpers.raw import make_events, write_events
 
 REPRESENTATION = dict(type="StackedHistogram", bins=10, downsample="nearest")
 

@@ -4,10 +4,9 @@ import h5py
 import numpy as np
 import pytest
 
-from etram_mmdet.events import hdf5
-from etram_mmdet.events.errors import InputError
-from etram_mmdet.events.formats import open_recording
-from tests.test_events.raw import HEIGHT, WIDTH, make_events, write_events
+from etram_mmdet.events.formats import hdf5, open_recording
+from etram_mmdet.utils.errors import InputError
+from tests.helpers.raw import HEIGHT, WIDTH, make_events, write_events
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from etram_mmdet.events.errors import InputError
-from etram_mmdet.events.frames import select_frames
+from etram_mmdet.events.preprocessing.frame_times import select_frames
+from etram_mmdet.utils.errors import InputError
 
 WINDOW_US = 50_000
 ABSOLUTE_US = 1_672_932_172_000_000

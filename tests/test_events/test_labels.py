@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from etram_mmdet.events.errors import InputError
 from etram_mmdet.events.labels import BBOX_DTYPE, check_class_ids, filter_boxes, load_boxes, load_label_times
-from tests.test_events.raw import make_boxes
+from etram_mmdet.utils.errors import InputError
+from tests.helpers.raw import make_boxes
 
 
 def test_old_field_names_order_and_missing_fields(tmp_path):

@@ -10,10 +10,9 @@ import h5py
 import numpy as np
 import pytest
 
-from etram_mmdet.events import dat, hdf5, numpy_files, raw
-from etram_mmdet.events.errors import InputError
-from etram_mmdet.events.formats import open_recording
-from tests.test_events.encoders import (
+from etram_mmdet.events.formats import dat, hdf5, numpy_files, open_recording, raw
+from etram_mmdet.utils.errors import InputError
+from tests.helpers.encoders import (
     WRITERS,
     write_dat,
     write_dsec,
@@ -22,7 +21,7 @@ from tests.test_events.encoders import (
     write_metavision,
     write_raw,
 )
-from tests.test_events.raw import HEIGHT, WIDTH, make_events, write_events
+from tests.helpers.raw import HEIGHT, WIDTH, make_events, write_events
 
 EVERYTHING = (-(1 << 63), (1 << 63) - 1)
 

@@ -12,14 +12,15 @@ import h5py
 import numpy as np
 import pytest
 
-from etram_mmdet.events import hdf5, preprocess
-from etram_mmdet.events.errors import InputError
-from etram_mmdet.events.preprocess_folder import preprocess_folder
-from etram_mmdet.events.sequence_folder import read_manifest
-from etram_mmdet.events.settings import Settings
+from etram_mmdet.events.formats import hdf5
+from etram_mmdet.events.preprocessing import recording as preprocess
+from etram_mmdet.events.preprocessing.folder import preprocess_folder
+from etram_mmdet.events.preprocessing.sequence_folder import read_manifest
+from etram_mmdet.events.preprocessing.settings import PreprocessSettings
+from etram_mmdet.utils.errors import InputError
+from tests.helpers.encoders import structured
+from tests.helpers.raw import HEIGHT, WIDTH, make_boxes, make_events, write_recording
 from tests.reference.answers import DATA
-from tests.test_events.encoders import structured
-from tests.test_events.raw import HEIGHT, WIDTH, make_boxes, make_events, write_recording
 
 ROOT = Path(__file__).parents[2]
 
@@ -65,7 +66,7 @@ def saved_again(path: Path) -> bytes:
 @pytest.mark.parametrize("preset", ["etram", "gen4"])
 def test_equals_the_reference(reference_raw, tmp_path, preset):
     theirs = DATA / f"preprocessed_{preset}"
-    summary = preprocess_folder(reference_raw, tmp_path, Settings(preset=preset), workers=2)
+    summary = preprocess_folder(reference_raw, tmp_path, PreprocessSettings(preset=preset), workers=2)
     assert not summary.problems and len(summary.manifests) == 4
     expected = sorted(path.relative_to(theirs) for path in theirs.rglob("*") if path.is_file())
     written = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file())
@@ -99,7 +100,7 @@ def test_manifest_says_what_the_sequence_holds(tmp_path, monkeypatch):
     boxes["x"] = [10, 10, 10, 10, 0]
     write_recording(tmp_path / "raw" / "train", "a", events, boxes)
     manifest = preprocess_folder(
-        tmp_path / "raw", tmp_path / "out", Settings(representation=dict(type="StackedHistogram"))
+        tmp_path / "raw", tmp_path / "out", PreprocessSettings(representation=dict(type="StackedHistogram"))
     ).manifests[0]
     folder = tmp_path / "out/train/a"
     assert manifest == read_manifest(folder)
@@ -165,9 +166,9 @@ def test_workers_and_restart_after_a_failure_do_not_change_a_byte(raw, tmp_path,
 # A worker kills the main process when it is about to finish recording c, and would then stay for a minute.
 KILLED_RUN = """
 import os, signal, sys, time
-from etram_mmdet.events import preprocess
-from etram_mmdet.events.preprocess_folder import preprocess_folder
-real = preprocess.write_manifest
+from etram_mmdet.events.preprocessing import recording
+from etram_mmdet.events.preprocessing.folder import preprocess_folder
+real = recording.write_manifest
 
 def write_manifest(folder, manifest):
     if manifest["recording"] == "c":
@@ -175,7 +176,7 @@ def write_manifest(folder, manifest):
         time.sleep(60)
     real(folder, manifest)
 
-preprocess.write_manifest = write_manifest
+recording.write_manifest = write_manifest
 preprocess_folder(*sys.argv[1:], workers=2)
 """
 
@@ -199,7 +200,7 @@ def test_other_settings_or_sources_are_not_mixed_in(raw, tmp_path):
     out = tmp_path / "out"
     preprocess_folder(raw, out)
     before = file_bytes(out)
-    other = Settings(representation=dict(type="StackedHistogram", count_cutoff=5))
+    other = PreprocessSettings(representation=dict(type="StackedHistogram", count_cutoff=5))
     summary = preprocess_folder(raw, out, other)
     assert len(summary.problems) == 4
     assert (
@@ -281,9 +282,9 @@ def test_folder_without_recordings_names_the_sample_maker(tmp_path):
 
 def test_bad_settings_are_refused():
     with pytest.raises(InputError, match="bins=0, expected at least 1"):
-        Settings(representation=dict(type="StackedHistogram", bins=0))
+        PreprocessSettings(representation=dict(type="StackedHistogram", bins=0))
     with pytest.raises(InputError, match="preset must be one of etram, gen4: got 'gen1'"):
-        Settings(preset="gen1")
+        PreprocessSettings(preset="gen1")
 
 
 def test_unfinished_manifest_is_refused(tmp_path):
@@ -300,7 +301,7 @@ def test_a_stated_sensor_size_is_kept_on_a_restart(tmp_path):
         (tmp_path / "raw" / split).mkdir(parents=True)
         np.save(tmp_path / "raw" / split / "a_td.npy", structured(make_events()))
         np.save(tmp_path / "raw" / split / "a_bbox.npy", make_boxes([100_000, 200_000]))
-    settings = Settings(sensor_px=(WIDTH, HEIGHT))
+    settings = PreprocessSettings(sensor_px=(WIDTH, HEIGHT))
     for new in (3, 0):
         summary = preprocess_folder(tmp_path / "raw", tmp_path / "out", settings)
         assert [outcome.is_new for outcome in summary.outcomes].count(True) == new and not summary.problems
@@ -308,7 +309,7 @@ def test_a_stated_sensor_size_is_kept_on_a_restart(tmp_path):
     guessed = preprocess_folder(tmp_path / "raw", tmp_path / "guessed")
     assert "sensor size not in the file, taken as 304x240 for test/a" in str(guessed)
     with pytest.raises(InputError, match="sensor_px must be a width and a height"):
-        Settings(sensor_px=(0, 5))
+        PreprocessSettings(sensor_px=(0, 5))
 
 
 def test_output_of_an_older_version_is_named(raw, tmp_path):
@@ -333,7 +334,7 @@ def test_output_that_cannot_be_written_is_a_sentence(raw, tmp_path):
 
 FULL_DISK = """
 import resource, signal, sys
-from etram_mmdet.events.preprocess_folder import preprocess_folder
+from etram_mmdet.events.preprocessing.folder import preprocess_folder
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
 print(preprocess_folder(sys.argv[1], sys.argv[2], workers=2))

@@ -3,7 +3,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from etram_mmdet.events.errors import InputError
 from etram_mmdet.events.formats import Events
 from etram_mmdet.events.representations import (
     REPRESENTATIONS,
@@ -15,6 +14,7 @@ from etram_mmdet.events.representations import (
     build_representation,
     channels_of,
 )
+from etram_mmdet.utils.errors import InputError
 from tests.reference.answers import load
 from tests.reference.event_sets import HEIGHT, WIDTH, event_sets, maps_to_halve
 

@@ -8,11 +8,11 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.structures import InstanceData
 
-from etram_mmdet.events.errors import InputError
 from etram_mmdet.models import fit_to_data
 from etram_mmdet.models.dense_heads.abc_yolox_head import keep_probability
-from etram_mmdet.models.dense_heads.targets import Targets
-from tests.test_models.plugins import data_with, with_head
+from etram_mmdet.models.task_modules.assignment import Targets
+from etram_mmdet.utils.errors import InputError
+from tests.helpers.plugins import data_with, with_head
 from tests.test_models.test_detector import batch, build, losses, predictions
 
 

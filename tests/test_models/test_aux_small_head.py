@@ -6,9 +6,9 @@ import pytest
 import torch
 from mmengine.structures import InstanceData
 
-from etram_mmdet.events.errors import InputError
 from etram_mmdet.models import fit_to_data
-from tests.test_models.plugins import SMALL, data_with, with_head
+from etram_mmdet.utils.errors import InputError
+from tests.helpers.plugins import SMALL, data_with, with_head
 from tests.test_models.test_detector import batch, build, losses, predictions
 from tests.test_models.test_plugins import one_class
 

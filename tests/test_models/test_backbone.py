@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from etram_mmdet.events.errors import InputError
 from etram_mmdet.models import MaxViTRNN
 from etram_mmdet.models.detectors.stream_state import StreamState
+from etram_mmdet.utils.errors import InputError
 
 SMALL = dict(in_channels=4, embed_dims=8, head_dim=8, patch_size=2, partition_size=(2, 3), out_stages=(1, 2, 3))
 
@@ -54,7 +54,7 @@ def test_state_matters_and_lanes_are_apart():
 @pytest.mark.parametrize("dws_conv", [False, True])
 def test_dws_conv_moves_memory_in_space(dws_conv):
     """An event reaches the next pixel through the hidden state only with the depthwise convolution."""
-    from etram_mmdet.models.layers.lstm import ConvLSTM
+    from etram_mmdet.models.layers.conv_lstm import ConvLSTM
 
     torch.manual_seed(0)
     lstm = ConvLSTM(4, dws_conv)

@@ -8,9 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from etram_mmdet.events.errors import InputError
 from etram_mmdet.models import EQLV2ClassLoss, SeesawClassLoss, SmoothedClassLoss
-from tests.test_models.plugins import build_plugin, with_head
+from etram_mmdet.utils.errors import InputError
+from tests.helpers.plugins import build_plugin, with_head
 from tests.test_models.test_detector import batch, build, losses, predictions
 
 SCORES = torch.tensor([[2.0, -1, 0], [0.5, 0.5, -2]])

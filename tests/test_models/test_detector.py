@@ -11,7 +11,7 @@ from mmengine.config import ConfigDict
 from mmengine.optim import OptimWrapper
 from mmengine.structures import InstanceData
 
-from etram_mmdet.events.errors import InputError
+from etram_mmdet.utils.errors import InputError
 
 BACKBONE = dict(
     type="MaxViTRNN", in_channels=4, embed_dims=8, head_dim=8, patch_size=2, partition_size=(2, 3), out_stages=(1, 2, 3)

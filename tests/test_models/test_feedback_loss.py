@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from etram_mmdet.events.errors import InputError
 from etram_mmdet.models import FeedbackIoULoss
+from etram_mmdet.utils.errors import InputError
 
 SMALL, LARGE = torch.tensor([[0.0, 0, 4, 4]]), torch.tensor([[0.0, 0, 40, 40]])
 TARGET = torch.cat([SMALL, LARGE])

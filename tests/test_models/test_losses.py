@@ -8,8 +8,8 @@ import math
 import pytest
 import torch
 
-from etram_mmdet.events.errors import InputError
 from etram_mmdet.models import SizeAwareIoULoss, size_weight
+from etram_mmdet.utils.errors import InputError
 from tests.test_models.test_detector import HEAD, batch, build, losses
 
 

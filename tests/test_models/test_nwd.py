@@ -9,10 +9,10 @@ import torch
 from mmdet.models.losses import iou_loss
 from mmengine.structures import InstanceData
 
-from etram_mmdet.datasets.box_statistics import BoxStatistics
-from etram_mmdet.events.errors import InputError
+from etram_mmdet.datasets.statistics import BoxStatistics
 from etram_mmdet.models import NWDLoss, NWDSimOTAAssigner, RVTSimOTAAssigner, fit_to_data, nwd
-from tests.test_models.plugins import build_plugin, data_with
+from etram_mmdet.utils.errors import InputError
+from tests.helpers.plugins import build_plugin, data_with
 
 A = torch.tensor([[0.0, 0, 4, 6]])
 

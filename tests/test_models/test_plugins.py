@@ -12,10 +12,10 @@ import torch.multiprocessing as mp
 from mmdet.registry import MODELS, TASK_UTILS
 from mmengine.optim import OptimWrapper
 
-from etram_mmdet.engine.config import load_config
+from etram_mmdet.engine.config.load import load_config
 from etram_mmdet.models.detectors.micro_batches import StreamDataParallel
-from tests.conftest import ROOT
-from tests.test_models.plugins import PLUGINS, build_plugin, data_with
+from tests.helpers.paths import ROOT
+from tests.helpers.plugins import PLUGINS, build_plugin, data_with
 from tests.test_models.test_detector import BACKBONE, batch, build, losses, predictions
 
 each_plugin = pytest.mark.parametrize("name", PLUGINS)

@@ -8,8 +8,8 @@ import torch
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
-from etram_mmdet.engine.rvt_weights import rvt_name
-from etram_mmdet.models.layers.recompute import recompute_layers
+from etram_mmdet.engine.checkpoints.rvt_weights import rvt_name
+from etram_mmdet.models.layers.checkpointing import recompute_layers
 from tests.reference.answers import load_packed
 from tests.reference.model_cases import (
     GRADIENT_COUNT,

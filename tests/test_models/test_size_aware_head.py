@@ -8,9 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from etram_mmdet.events.errors import InputError
-from etram_mmdet.models.dense_heads.targets import Targets
-from tests.test_models.plugins import with_head
+from etram_mmdet.models.task_modules.assignment import Targets
+from etram_mmdet.utils.errors import InputError
+from tests.helpers.plugins import with_head
 from tests.test_models.test_detector import batch, build, losses
 
 # four priors of one frame; the first and third are matched to boxes of 10 and 100 px

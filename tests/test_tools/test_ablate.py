@@ -13,10 +13,10 @@ import time
 
 import pytest
 
-from etram_mmdet.ablation.plan import load_plan
-from etram_mmdet.events.errors import InputError
-from tests.conftest import ROOT
-from tests.test_tools.cli import run
+from etram_mmdet.analysis.runs.plan import load_plan
+from etram_mmdet.utils.errors import InputError
+from tests.helpers.cli import run
+from tests.helpers.paths import ROOT
 
 PLAN = """
 _base_ = "{root}/configs/ablations/seed_experiment_small.py"

@@ -2,15 +2,15 @@ from __future__ import annotations
 
 import json
 
-from etram_mmdet.benchmarks.data import time_stages
-from etram_mmdet.events.settings import Settings
-from etram_mmdet.events.sources import find_sources
-from tests.test_tools.cli import run
+from etram_mmdet.analysis.speed.data import time_stages
+from etram_mmdet.events.preprocessing.settings import PreprocessSettings
+from etram_mmdet.events.preprocessing.sources import find_sources
+from tests.helpers.cli import run
 
 
 def test_stages_make_the_same_frames_as_preprocessing(raw_sample, sample, tmp_path):
     source = next(s for s in find_sources(raw_sample)[0] if s.split == "train")
-    stages = time_stages(source, Settings(), tmp_path / "frames.h5")
+    stages = time_stages(source, PreprocessSettings(), tmp_path / "frames.h5")
     tensors = "event_representations_v2/stacked_histogram_dt=50_nbins=10/event_representations_ds2_nearest.h5"
     written = sample / "train" / source.name / tensors
     assert (tmp_path / "frames.h5").read_bytes() == written.read_bytes()

@@ -10,11 +10,11 @@ import pytest
 from mmdet.registry import MODELS
 from mmengine.runner import Runner
 
-from etram_mmdet.engine.browse import build_loader, seen_batches
-from etram_mmdet.engine.config import load_config
+from etram_mmdet.analysis.dataset.browse import build_loader, seen_batches
+from etram_mmdet.engine.config.load import load_config
 from etram_mmdet.events.representations import build_representation
 from etram_mmdet.visualization.clip_sheet import clip_film, clip_sheet
-from tests.test_tools.cli import run
+from tests.helpers.cli import run
 
 CONFIG = "configs/patch2_sizeaware_demo.py"
 PARTITION = (3, 5)  # pads frames of 32 x 48 (height, width) to 48 x 80

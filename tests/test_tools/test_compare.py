@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.test_comparison.test_compare_runs import CONFIG, ROWS, write_run
-from tests.test_tools.cli import run
+from tests.helpers.cli import run
+from tests.test_analysis.test_runs.test_agreement import CONFIG, ROWS, write_run
 
 TOOL = "tools/compare.py"
 

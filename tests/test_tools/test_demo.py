@@ -9,8 +9,8 @@ import time
 import cv2
 import pytest
 
-from tests.paths import ROOT
-from tests.test_tools.cli import SMALL, run
+from tests.helpers.cli import SMALL, run
+from tests.helpers.paths import ROOT
 
 # As the demo does, without a validation while it trains.
 OPTIONS = [option for option in SMALL[:-1] if "val_" not in option] + ["train_cfg.val_begin=5"]

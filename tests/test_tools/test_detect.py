@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from etram_mmdet.evaluation.predictions import load_predictions
-from tests.test_tools.cli import run
+from tests.helpers.cli import run
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.test_tools.cli import CONFIG, run
+from tests.helpers.cli import CONFIG, run
 from tests.test_tools.test_train_and_test import rows
 
 

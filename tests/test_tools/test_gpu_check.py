@@ -10,13 +10,13 @@ import time
 import pytest
 import torch
 
-from etram_mmdet.benchmarks.gpu_check.launch import Check
-from etram_mmdet.benchmarks.gpu_check.parts import PARTS, Part
-from etram_mmdet.benchmarks.gpu_check.result import read_result
-from etram_mmdet.benchmarks.gpu_check.size import FULL, SMALL
-from etram_mmdet.benchmarks.gpu_check.work import work
-from etram_mmdet.events.errors import InputError
-from tests.test_tools.cli import run
+from etram_mmdet.analysis.speed.gpu_check.launch import Check
+from etram_mmdet.analysis.speed.gpu_check.parts import PARTS, Part
+from etram_mmdet.analysis.speed.gpu_check.result import read_result
+from etram_mmdet.analysis.speed.gpu_check.size import FULL, SMALL
+from etram_mmdet.analysis.speed.gpu_check.work import work
+from etram_mmdet.utils.errors import InputError
+from tests.helpers.cli import run
 
 ON_CPU = ("tools/gpu_check.py", "--device", "cpu", "--small", "--out")
 

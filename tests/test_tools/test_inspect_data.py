@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from etram_mmdet.engine.config import load_config
-from tests.conftest import ROOT
-from tests.test_tools.cli import run
+from etram_mmdet.engine.config.load import load_config
+from tests.helpers.cli import run
+from tests.helpers.paths import ROOT
 
 TOOL = "tools/inspect_data.py"
 

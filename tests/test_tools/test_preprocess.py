@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_events.raw import make_boxes, write_recording
+from tests.helpers.raw import make_boxes, write_recording
 
 TOOL = Path(__file__).parents[2] / "tools" / "preprocess.py"
 

@@ -11,14 +11,14 @@ import time
 import pytest
 import torch
 
-from etram_mmdet.apis import EventInferencer
-from etram_mmdet.engine.checkpoint import load_checkpoint_file
-from etram_mmdet.engine.checkpoint_contents import CONFIG_KEY
-from etram_mmdet.engine.config import config_for_checkpoint
-from etram_mmdet.engine.runner import latest_checkpoint
-from etram_mmdet.events.errors import InputError
-from tests.test_engine.test_checkpoint import Bomb
-from tests.test_tools.cli import ALL_BOXES, CONFIG, SMALL, run
+from etram_mmdet.apis.inference import EventInferencer
+from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY
+from etram_mmdet.engine.checkpoints.files import load_checkpoint_file
+from etram_mmdet.engine.config.load import config_for_checkpoint
+from etram_mmdet.engine.runner.stream_runner import latest_checkpoint
+from etram_mmdet.utils.errors import InputError
+from tests.helpers.cli import ALL_BOXES, CONFIG, SMALL, run
+from tests.test_engine.test_checkpoint_files import Bomb
 
 
 def changed(source, target, change) -> str:

@@ -10,14 +10,14 @@ import shutil
 import pytest
 import torch
 
-from etram_mmdet.engine.checkpoint import load_checkpoint_file, stored_config
-from etram_mmdet.engine.config import load_config
-from etram_mmdet.engine.rvt_weights import to_rvt
+from etram_mmdet.engine.checkpoints.files import load_checkpoint_file, stored_config
+from etram_mmdet.engine.checkpoints.rvt_weights import to_rvt
+from etram_mmdet.engine.config.load import load_config
 from etram_mmdet.evaluation.predictions import load_predictions
-from etram_mmdet.evaluation.results_csv import evaluations
-from tests.paths import ROOT
-from tests.same_boxes import Found, assert_same_boxes
-from tests.test_tools.cli import ALL_BOXES, CONFIG, SMALL, run, torchrun
+from etram_mmdet.evaluation.results_table import evaluations
+from tests.helpers.cli import ALL_BOXES, CONFIG, SMALL, run, torchrun
+from tests.helpers.paths import ROOT
+from tests.helpers.same_boxes import Found, assert_same_boxes
 
 
 def rows(folder):
@@ -152,7 +152,7 @@ def test_resumed_runs_log_only_what_they_measure(trained, sample, tmp_path):
 
 PLUGIN = """
 from mmdet.registry import METRICS
-from etram_mmdet.evaluation import EventCocoMetric
+from etram_mmdet.evaluation.event_coco_metric import EventCocoMetric
 
 @METRICS.register_module()
 class NearlyConstant(EventCocoMetric):

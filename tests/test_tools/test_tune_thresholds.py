@@ -6,10 +6,10 @@ import cv2
 import pytest
 from mmengine.config import Config
 
-from etram_mmdet.evaluation.operating_points import OperatingPoints
+from etram_mmdet.evaluation.operating_points.points import OperatingPoints
 from etram_mmdet.evaluation.predictions import save_predictions
+from tests.helpers.cli import run
 from tests.test_evaluation.test_tuning import CLASSES, street
-from tests.test_tools.cli import run
 
 
 @pytest.fixture

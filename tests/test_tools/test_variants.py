@@ -7,9 +7,9 @@ import json
 import pytest
 import torch
 
-from etram_mmdet.engine.checkpoint import load_checkpoint_file
-from tests.paths import ROOT
-from tests.test_tools.cli import ALL_BOXES, CONFIG, SMALL, run
+from etram_mmdet.engine.checkpoints.files import load_checkpoint_file
+from tests.helpers.cli import ALL_BOXES, CONFIG, SMALL, run
+from tests.helpers.paths import ROOT
 from tests.test_tools.test_train_and_test import metrics, rows
 
 # A rate so high that four steps move weights, and an average that lags behind them. Random clips need no state of the

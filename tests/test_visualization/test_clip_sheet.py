@@ -5,10 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from etram_mmdet.visualization.clip_sheet import CLIP_GAP_PX, clip_film, clip_sheet
-from etram_mmdet.visualization.clip_tile import STREAM_GOES_ON, STREAM_STARTS, clip_tile, legend_entries
-from etram_mmdet.visualization.paper import GAP_PX, STRIP_PX, legend
-from tests.test_visualization.seen import CLASSES, PALETTE, seen
+from etram_mmdet.visualization.canvas import GAP_PX, STRIP_PX, legend
+from etram_mmdet.visualization.clip_sheet import (
+    CLIP_GAP_PX,
+    STREAM_GOES_ON,
+    STREAM_STARTS,
+    clip_film,
+    clip_sheet,
+    clip_tile,
+    legend_entries,
+)
+from tests.helpers.seen import CLASSES, PALETTE, seen
 
 T, LANES = 3, 2
 

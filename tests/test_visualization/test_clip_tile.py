@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from etram_mmdet.visualization.clip_tile import (
+from etram_mmdet.visualization.canvas import INK, PAPER
+from etram_mmdet.visualization.clip_sheet import (
     BORDER_PX,
     CAPTION_PX,
     DIM,
@@ -17,11 +18,10 @@ from etram_mmdet.visualization.clip_tile import (
     clip_tile,
     enlargement,
     legend_entries,
-    state,
+    what_it_teaches,
 )
 from etram_mmdet.visualization.draw import BACKGROUND, POSITIVE, text_width
-from etram_mmdet.visualization.paper import INK, PAPER
-from tests.test_visualization.seen import CLASSES, PALETTE, seen
+from tests.helpers.seen import CLASSES, PALETTE, seen
 
 SCALE = 6  # of frames that are 60 pixels wide
 STARTS = [
@@ -59,14 +59,14 @@ def border(image):
 def test_start_of_a_clip_is_coloured_and_named(values, colour, words):
     image = tile(**values)
     assert (border(image) == colour).all() and has_ink(image[:CAPTION_PX], colour)
-    assert state(seen(**values)).startswith(words)
+    assert what_it_teaches(seen(**values)).startswith(words)
 
 
 @pytest.mark.parametrize(("values", "colour", "words"), STARTS)
 def test_later_frames_of_a_clip_are_not(values, colour, words):
     later = {**values, "t": 3}
     assert (border(tile(**later)) == PAPER).all()
-    assert state(seen(**later)) == "labelled, boxes: 0"
+    assert what_it_teaches(seen(**later)) == "labelled, boxes: 0"
 
 
 def test_frame_is_enlarged_by_a_whole_factor():
@@ -90,11 +90,11 @@ def test_box_has_its_class_colour_at_its_place():
     rows, columns = changed.nonzero()
     assert rows.max() <= 25 * SCALE + 1 and columns.min() >= 10 * SCALE - 1 and changed[25 * SCALE, 20 * SCALE]
     assert tuple(picture(boxes=[[10, 15, 30, 25]])[25 * SCALE, 20 * SCALE]) == PALETTE[0]
-    assert state(seen(1, boxes=[[10, 15, 30, 25]])) == "labelled, boxes: 1"
+    assert what_it_teaches(seen(1, boxes=[[10, 15, 30, 25]])) == "labelled, boxes: 1"
 
 
 def test_frame_without_labels_says_so():
-    assert state(seen(1, is_labelled=False)) == "not labelled"
+    assert what_it_teaches(seen(1, is_labelled=False)) == "not labelled"
     text = {labelled: tile(t=1, is_labelled=labelled)[20:CAPTION_PX] for labelled in (True, False)}
     assert has_ink(text[True], INK) and not has_ink(text[False], INK) and has_ink(text[False], DIM)
 
@@ -104,7 +104,7 @@ def test_place_without_a_frame_is_hatched_whole():
     image = picture(**empty)
     assert has_colour(image[:SCALE, :SCALE], HATCH)
     assert (border(tile(**empty)) == PAPER).all()
-    assert caption(seen(**empty), 300) == "lane 0   " and state(seen(**empty)) == "no frame"
+    assert caption(seen(**empty), 300) == "lane 0   " and what_it_teaches(seen(**empty)) == "no frame"
 
 
 def test_caption():

@@ -8,9 +8,17 @@ import cv2
 import numpy as np
 import pytest
 
-from etram_mmdet.visualization import contact_sheet, draw_boxes, draw_frame, events_to_rgb
-from etram_mmdet.visualization.contact_sheet import _legend
-from etram_mmdet.visualization.draw import BACKGROUND, BLACK, NEGATIVE, POSITIVE, WHITE
+from etram_mmdet.visualization.detection_sheet import _legend, contact_sheet
+from etram_mmdet.visualization.draw import (
+    BACKGROUND,
+    BLACK,
+    NEGATIVE,
+    POSITIVE,
+    WHITE,
+    draw_boxes,
+    draw_frame,
+    events_to_rgb,
+)
 
 CLASSES = ("pedestrian", "car")
 PALETTE = ((255, 94, 58), (66, 165, 245))

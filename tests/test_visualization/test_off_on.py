@@ -13,8 +13,7 @@ from etram_mmdet.events.representations import (
     TimeSurface,
     build_representation,
 )
-from etram_mmdet.visualization import events_to_rgb
-from etram_mmdet.visualization.draw import BACKGROUND, NEGATIVE, POSITIVE
+from etram_mmdet.visualization.draw import BACKGROUND, NEGATIVE, POSITIVE, events_to_rgb
 
 
 def column(*values, dtype):

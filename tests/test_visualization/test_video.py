@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from etram_mmdet.events.errors import InputError
-from etram_mmdet.events.written import written_aside
+from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.files import atomic_write
 from etram_mmdet.visualization import video
 
 COLOURS = ((200, 40, 40), (40, 200, 40), (40, 40, 200))  # RGB
@@ -84,6 +84,6 @@ def test_place_that_cannot_be_written_is_named(tmp_path, place):
     (tmp_path / "file").touch()
     (tmp_path / "folder").mkdir()
     with pytest.raises(InputError, match=rf"{place}: cannot be written \(.+\); name another"):
-        with written_aside(tmp_path / place) as aside:
+        with atomic_write(tmp_path / place) as aside:
             aside.touch()
     assert len(list(tmp_path.iterdir())) == 2

@@ -10,8 +10,8 @@ from typing import ClassVar, Literal, get_args
 import numpy as np
 from numba import njit
 
-from etram_mmdet.events.errors import InputError
 from etram_mmdet.events.recording import Events
+from etram_mmdet.utils.errors import InputError
 
 Downsample = Literal["none", "nearest", "sum"]
 Edges = Literal["events", "window"]

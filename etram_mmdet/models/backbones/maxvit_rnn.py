@@ -6,11 +6,11 @@ import torch
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
-from etram_mmdet.events.errors import InputError
-from etram_mmdet.models.backbones.recurrent import RecurrentBackbone
+from etram_mmdet.models.backbones.base import RecurrentBackbone
 from etram_mmdet.models.layers.attention import MLP_RATIO, AttentionBlock
-from etram_mmdet.models.layers.lstm import ConvLSTM, State
-from etram_mmdet.models.layers.recompute import recompute
+from etram_mmdet.models.layers.checkpointing import recompute
+from etram_mmdet.models.layers.conv_lstm import ConvLSTM, State
+from etram_mmdet.utils.errors import InputError
 
 # What the widest map of the frames that go through a stage together may take, in bytes: a processor's cache (measured,
 # docs/benchmarks.md), or enough to keep a GPU busy while a checkpointed stage is computed again (not measured yet).

@@ -12,10 +12,10 @@ from mmengine.model import bias_init_with_prob
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from etram_mmdet.datasets.box_statistics import BoxStatistics
-from etram_mmdet.events.errors import InputError
+from etram_mmdet.datasets.statistics import BoxStatistics
 from etram_mmdet.models.dense_heads.rvt_yolox_head import Maps, RVTYOLOXHead, flatten, in_float32
-from etram_mmdet.models.dense_heads.targets import Targets
+from etram_mmdet.models.task_modules.assignment import Targets
+from etram_mmdet.utils.errors import InputError
 
 _TEST_SCORES = ("balanced", "main", "mean")
 _BALANCE = ("draw", "expected")

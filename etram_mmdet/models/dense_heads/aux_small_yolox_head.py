@@ -10,10 +10,10 @@ from mmdet.registry import MODELS
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from etram_mmdet.datasets.box_statistics import BoxStatistics
+from etram_mmdet.datasets.statistics import BoxStatistics
 from etram_mmdet.events.class_sets import ETRAM8, small_classes
-from etram_mmdet.events.errors import InputError
 from etram_mmdet.models.dense_heads.rvt_yolox_head import FUSED_SWISH, RVT_NORM, RVTYOLOXHead
+from etram_mmdet.utils.errors import InputError
 
 UNKNOWN = -1
 

@@ -14,10 +14,9 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from etram_mmdet.events.errors import InputError
-from etram_mmdet.models.dense_heads.matching import match
-from etram_mmdet.models.dense_heads.targets import Predicted, Targets
-from etram_mmdet.models.takes_key import takes_key
+from etram_mmdet.models.building import takes_key
+from etram_mmdet.models.task_modules.assignment import Predicted, Targets, match
+from etram_mmdet.utils.errors import InputError
 
 # torch's defaults, which RVT keeps; YOLOX and mmdet use eps 1e-3 and momentum 0.03.
 RVT_NORM = dict(type="BN", eps=1e-5, momentum=0.1)

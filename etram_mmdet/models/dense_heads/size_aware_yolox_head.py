@@ -8,10 +8,10 @@ import torch
 from mmdet.registry import MODELS
 from torch import Tensor
 
-from etram_mmdet.events.errors import InputError
 from etram_mmdet.models.dense_heads.rvt_yolox_head import RVTYOLOXHead
-from etram_mmdet.models.dense_heads.targets import Targets
-from etram_mmdet.models.losses.size_weight import SizeWeight
+from etram_mmdet.models.losses.size_aware_iou_loss import SizeWeight
+from etram_mmdet.models.task_modules.assignment import Targets
+from etram_mmdet.utils.errors import InputError
 
 _TERMS = ("cls", "obj")
 

@@ -10,13 +10,13 @@ from mmengine.optim import OptimWrapper
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from etram_mmdet.events.errors import InputError
-from etram_mmdet.models.backbones.recurrent import RecurrentBackbone
-from etram_mmdet.models.detectors.fill_from_backbone import check_strides, fill_from_backbone
+from etram_mmdet.models.backbones.base import RecurrentBackbone
+from etram_mmdet.models.building import check_strides, fill_from_backbone
+from etram_mmdet.models.data_preprocessors.event_data_preprocessor import to_device
 from etram_mmdet.models.detectors.micro_batches import split_lanes, step_in_parts
 from etram_mmdet.models.detectors.stream_state import StreamState
-from etram_mmdet.models.layers.recompute import recompute_layers
-from etram_mmdet.models.to_device import to_device
+from etram_mmdet.models.layers.checkpointing import recompute_layers
+from etram_mmdet.utils.errors import InputError
 
 
 @MODELS.register_module()

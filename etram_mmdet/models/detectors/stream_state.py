@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from etram_mmdet.events.errors import InputError
-from etram_mmdet.models.to_device import to_device
+from etram_mmdet.models.data_preprocessors.event_data_preprocessor import to_device
+from etram_mmdet.utils.errors import InputError
 
 Lanes = tuple[int, ...]
 

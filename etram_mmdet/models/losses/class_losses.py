@@ -7,7 +7,7 @@ from mmdet.models.losses import EQLV2Loss, SeesawLoss
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
-from etram_mmdet.events.errors import InputError
+from etram_mmdet.utils.errors import InputError
 
 OFF = -50.0  # logit of a class that is never predicted
 

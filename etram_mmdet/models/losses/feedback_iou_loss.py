@@ -9,7 +9,7 @@ from mmdet.models.losses import iou_loss
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
-from etram_mmdet.events.errors import InputError
+from etram_mmdet.utils.errors import InputError
 
 
 @MODELS.register_module()

@@ -9,8 +9,8 @@ from mmdet.models.losses import iou_loss
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
-from etram_mmdet.datasets.box_statistics import BoxStatistics
-from etram_mmdet.events.errors import InputError
+from etram_mmdet.datasets.statistics import BoxStatistics
+from etram_mmdet.utils.errors import InputError
 
 
 def nwd(a: Tensor, b: Tensor, constant_px: Tensor | float) -> Tensor:
@@ -43,7 +43,7 @@ class NWDConstant:
         if math.isnan(self.constant_px):
             raise InputError(
                 f"{type(self).__name__}: no constant_px; train with tools/train.py, which takes it from the training "
-                "boxes, call etram_mmdet.models.fit_to_data(model, dataset), or state it"
+                "boxes, call etram_mmdet.models.building(model, dataset), or state it"
             )
         return self.constant_px
 

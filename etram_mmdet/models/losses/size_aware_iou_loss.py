@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import torch
 from mmdet.models.losses import iou_loss
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
-from etram_mmdet.models.losses.size_weight import SizeWeight
+from etram_mmdet.utils.errors import InputError
 
 
 @MODELS.register_module()
@@ -25,3 +28,54 @@ class SizeAwareIoULoss(nn.Module):
         """``pred`` and ``target``: (N, 4) boxes xyxy in network pixels."""
         per_box = iou_loss(pred, target, mode="square", eps=self.eps, reduction="none")
         return self.loss_weight * (self.weights((target[:, 2:] - target[:, :2]).prod(1)) * per_box).sum()
+
+
+_MODES = ("exponential", "step", "linear")
+
+
+def size_weight(
+    area_px2: Tensor,
+    weight: float = 2.0,
+    small_area: float = 32**2,
+    medium_area: float = 96**2,
+    mode: str = "exponential",
+) -> Tensor:
+    """Weight in [1, ``weight``] of boxes of the given areas (network pixels squared).
+
+    ``exponential``: clamp(W exp(-a / small), 1, W), which is 1 from a = small ln W on. ``step``: W up to
+    ``small_area``, halfway to 1 up to ``medium_area``. ``linear``: clamp(W (1 - clamp(a / medium, 0, 1)) + 1, 1, W).
+    """
+    if mode == "exponential":
+        w = weight * torch.exp(-area_px2 / small_area)
+    elif mode == "step":
+        middle = torch.where(area_px2 <= medium_area, (weight + 1) / 2, 1.0)
+        w = torch.where(area_px2 <= small_area, weight, middle)
+    elif mode == "linear":
+        w = weight * (1 - (area_px2 / medium_area).clamp(0, 1)) + 1
+    else:
+        raise InputError(f"size_weight: mode={mode!r}, expected one of {', '.join(_MODES)}")
+    return w.clamp(1.0, weight)
+
+
+@dataclass(frozen=True)
+class SizeWeight:
+    """:func:`size_weight` with its settings; ``normalize`` divides by the mean over the batch.
+
+    Without that, weights add to the total and so to the effective learning rate of the term.
+    """
+
+    size_weight: float = 2.0
+    small_area: float = 32**2
+    medium_area: float = 96**2
+    mode: str = "exponential"
+    normalize: bool = False
+
+    def __post_init__(self) -> None:
+        if self.size_weight < 1:
+            raise InputError(f"size_weight={self.size_weight}, expected at least 1")
+        if self.mode not in _MODES:
+            raise InputError(f"size_weight: mode={self.mode!r}, expected one of {', '.join(_MODES)}")
+
+    def __call__(self, areas_px2: Tensor) -> Tensor:
+        w = size_weight(areas_px2, self.size_weight, self.small_area, self.medium_area, self.mode)
+        return w / w.mean() if self.normalize and len(w) else w

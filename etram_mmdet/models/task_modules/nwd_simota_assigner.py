@@ -5,9 +5,9 @@ from __future__ import annotations
 from mmdet.registry import TASK_UTILS
 from torch import Tensor
 
-from etram_mmdet.events.errors import InputError
 from etram_mmdet.models.losses.nwd_loss import NWDConstant, nwd
 from etram_mmdet.models.task_modules.rvt_simota_assigner import RVTSimOTAAssigner
+from etram_mmdet.utils.errors import InputError
 
 
 @TASK_UTILS.register_module()

@@ -1,0 +1,1 @@
+"""What a data set holds: numbers, warnings, a picture, and size thresholds for the loss."""

@@ -1,0 +1,63 @@
+"""What a network sees in training or evaluation, frame by frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from etram_mmdet.engine.config.complete import fill_in_channels
+from etram_mmdet.events.representations import Representation, build_representation
+from etram_mmdet.utils.errors import InputError
+from etram_mmdet.visualization.clip_sheet import Batch, SeenFrame
+
+_OF_WORKERS = ("num_workers", "persistent_workers", "prefetch_factor")
+
+
+def build_loader(cfg: Config, split: str) -> DataLoader:
+    """The config's loader for ``split``, with the batches of training but without its loading processes.
+
+    Raises:
+        InputError: where the config has no such loader, or the data cannot be read.
+    """
+    loader = cfg.get(f"{split}_dataloader")
+    if loader is None:
+        raise InputError(f"the config has no {split}_dataloader; choose another --split or add it")
+    init_default_scope(cfg.get("default_scope", "mmdet"))
+    here = {key: value for key, value in loader.items() if key not in _OF_WORKERS}
+    return Runner.build_dataloader(here, seed=cfg.get("randomness", {}).get("seed"))
+
+
+def seen_batches(cfg: Config, loader: DataLoader, count: int) -> Iterator[Batch]:
+    """The first ``count`` batches, fewer where the data end, as the model's data preprocessor hands them on."""
+    fill_in_channels(cfg)
+    preprocessor = MODELS.build(cfg.model).data_preprocessor  # the model knows what it must be padded to
+    shows = build_representation(loader.dataset.representation, 2, 2)
+    for data in islice(loader, count):
+        batch = preprocessor(data)
+        lanes = zip(batch["inputs"].unbind(1), batch["data_samples"], strict=True)
+        yield [[_seen(t, *frame, shows) for t, frame in enumerate(zip(*lane, strict=True))] for lane in lanes]
+
+
+def _seen(t: int, image: Tensor, sample: DetDataSample, shows: Representation) -> SeenFrame:
+    return SeenFrame(
+        off_on=shows.off_on(image.numpy()),
+        bboxes_xyxy=sample.gt_instances.bboxes.numpy(),
+        labels=sample.gt_instances.labels.numpy(),
+        hw=sample.img_shape,
+        recording=sample.recording,
+        t_us=sample.t_us,
+        lane=sample.lane,
+        starts_clip=t == 0,
+        is_first=sample.is_first,
+        is_labelled=sample.is_labelled,
+        is_padding=sample.is_padding,
+        streamed=sample.streamed,
+    )

@@ -1,0 +1,88 @@
+"""Thresholds and weight of the size-aware box loss, from the boxes of the training split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from etram_mmdet.analysis.dataset.census import MEDIUM_PX2, SMALL_PX2, Census
+from etram_mmdet.events.class_sets import SIZE_GROUP_OF
+from etram_mmdet.utils.errors import InputError
+
+RULES = ("classes", "p25", "p30")
+FIXED = "fixed"
+_MEDIUM_PERCENTILE = 70  # of all boxes
+_LEAST_WEIGHT, _MOST_WEIGHT = 2.0, 5.0
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What one rule gives; areas in network pixels squared, ``notes`` say where a rule could not be followed.
+
+    ``weighted_share`` is the share of training boxes whose box loss counts more than once (mode ``exponential``).
+    """
+
+    rule: str
+    small_area: float
+    medium_area: float
+    size_weight: float
+    weighted_share: float
+    notes: tuple[str, ...] = ()
+
+
+def all_thresholds(census: Census) -> list[Thresholds]:
+    """The loss's own defaults (``fixed``), then every rule; raises ``InputError`` without training boxes."""
+    boxes = census.boxes("train")
+    if not len(boxes.labels):
+        raise InputError(f"{census.data_root}: no training boxes, from which thresholds come; fill its split train")
+    groups = np.array([SIZE_GROUP_OF.get(name.lower(), "") for name in census.classes])[boxes.labels]
+    return derive(boxes.areas_px2, groups)
+
+
+def derive(areas_px2: np.ndarray, groups: np.ndarray) -> list[Thresholds]:
+    """Every rule over (n,) boxes; ``groups`` (n,) holds "small", "medium", "large" or "" for each.
+
+    ``classes``: 90th percentile of the small group, 75th of the medium group. ``p25``, ``p30``: this percentile of all
+    boxes, and their 70th for ``medium_area``. ``size_weight`` is 1.5 medium boxes per small one, limited to [2, 5].
+    """
+    weight, weight_notes = _weight(groups)
+    results = [_result(areas_px2, FIXED, SMALL_PX2, MEDIUM_PX2, _LEAST_WEIGHT)]
+    small, small_notes = _percentile_of_group(areas_px2, groups, "small", 90, 30)
+    medium, medium_notes = _percentile_of_group(areas_px2, groups, "medium", 75, _MEDIUM_PERCENTILE)
+    results.append(_result(areas_px2, "classes", small, medium, weight, small_notes + medium_notes + weight_notes))
+    for percentile in (25, 30):
+        small, medium = np.percentile(areas_px2, (percentile, _MEDIUM_PERCENTILE))
+        results.append(_result(areas_px2, f"p{percentile}", small, medium, weight, weight_notes))
+    return results
+
+
+def exponential_weight(areas_px2: np.ndarray, weight: float, small_area: float) -> np.ndarray:
+    """The loss's weight of a box, mode ``exponential`` (see ``SizeAwareIoULoss``), without torch."""
+    return np.clip(weight * np.exp(-areas_px2 / small_area), 1, weight)
+
+
+def _percentile_of_group(
+    areas_px2: np.ndarray, groups: np.ndarray, group: str, percentile: int, percentile_of_all: int
+) -> tuple[float, tuple[str, ...]]:
+    if group in groups:
+        return np.percentile(areas_px2[groups == group], percentile), ()
+    note = f"no box of a {group} class: {group}_area is percentile {percentile_of_all} of all boxes instead"
+    return np.percentile(areas_px2, percentile_of_all), (note,)
+
+
+def _weight(groups: np.ndarray) -> tuple[float, tuple[str, ...]]:
+    num_small, num_medium = np.count_nonzero(groups == "small"), np.count_nonzero(groups == "medium")
+    if not num_small or not num_medium:
+        missing = "medium" if num_small else "small"
+        return _LEAST_WEIGHT, (f"no box of a {missing} class: size_weight is its least value, {_LEAST_WEIGHT:g}",)
+    return float(np.clip(1.5 * num_medium / num_small, _LEAST_WEIGHT, _MOST_WEIGHT)), ()
+
+
+def _result(
+    areas_px2: np.ndarray, rule: str, small: float, medium: float, weight: float, notes: tuple[str, ...] = ()
+) -> Thresholds:
+    if small >= medium:
+        notes += ("small_area is not below medium_area: the loss's modes step and linear make no sense with them",)
+    share = float(np.mean(exponential_weight(areas_px2, weight, small) > 1))
+    return Thresholds(rule, float(small), float(medium), weight, share, notes)

@@ -1,0 +1,114 @@
+"""Rules that turn the numbers of a data set into sentences about what may go wrong with it."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+
+import numpy as np
+
+from etram_mmdet.analysis.dataset.census import Boxes, Census, RecordingCensus
+
+LEAST_BOXES = 20  # of a class in a split before its typical box means anything
+MOST_SMALL_DIFFERENCE = 0.10
+MOST_MIX_DISTANCE = 0.20
+MOST_DROPPED = 0.20
+# What the typical box of a class should be like, by lower-case name. Perspective blurs other orders of size.
+TALLER_THAN_WIDE = ("pedestrian",)
+LARGER_THAN_PEDESTRIAN = ("car", "vehicle", "truck", "bus", "tram")
+
+
+def find_warnings(census: Census) -> list[str]:
+    """A sentence for everything that deserves a look; recordings that could not be used come first."""
+    rules = (_missing_classes, _odd_boxes, _size_mix, _shared_names, _dropped_boxes, _assumed_size, _empty_frames)
+    return [*census.problems, *(sentence for rule in rules for sentence in rule(census))]
+
+
+def _missing_classes(census: Census) -> Iterator[str]:
+    for split in census.splits:
+        present = set(census.boxes(split).labels.tolist())
+        missing = [name for label, name in enumerate(census.classes) if label not in present]
+        if missing:
+            consequence = "a detector cannot learn them" if split == "train" else "no AP can be measured for them there"
+            yield f"{split}: no box of {', '.join(missing)}; {consequence}"
+
+
+def _odd_boxes(census: Census) -> Iterator[str]:
+    hint = f"check that the label files follow class_set {census.class_set!r}"
+    for split in census.splits:
+        boxes = census.boxes(split)
+        typical = {name.lower(): _typical_box(boxes.of_class(label)) for label, name in enumerate(census.classes)}
+        typical = {name: box for name, box in typical.items() if box}
+        for name in TALLER_THAN_WIDE:
+            if name in typical and typical[name][0] > typical[name][1]:
+                yield f"{split}: the typical {name} is wider than tall ({_text(typical[name])}); {hint}"
+        for name in LARGER_THAN_PEDESTRIAN:
+            if name in typical and "pedestrian" in typical and typical[name][2] < typical["pedestrian"][2]:
+                sizes = f"{_text(typical[name])} to {_text(typical['pedestrian'])}"
+                yield f"{split}: the typical {name} is smaller than the typical pedestrian ({sizes}); {hint}"
+
+
+def _typical_box(boxes: Boxes) -> tuple[float, float, float] | None:
+    """Median width, height (px) and area (px²)."""
+    if len(boxes.labels) < LEAST_BOXES:
+        return None
+    return tuple(float(np.median(values)) for values in (boxes.widths_px, boxes.heights_px, boxes.areas_px2))
+
+
+def _text(box: tuple[float, float, float]) -> str:
+    return f"{box[0]:.0f}x{box[1]:.0f} px"
+
+
+def _size_mix(census: Census) -> Iterator[str]:
+    train = census.boxes("train").size_mix()
+    for split in ("val", "test"):
+        mix = census.boxes(split).size_mix()
+        distance = np.abs(mix - train).sum() / 2  # NaN, hence no warning, where a split has no boxes
+        if abs(mix[0] - train[0]) > MOST_SMALL_DIFFERENCE or distance > MOST_MIX_DISTANCE:
+            yield (
+                f"{split}: {_percent(mix)} of the boxes are small, medium and large, in train {_percent(train)}; "
+                "results there speak of other sizes than were trained"
+            )
+
+
+def _percent(mix: np.ndarray) -> str:
+    return "/".join(f"{100 * share:.0f}" for share in mix) + " %"
+
+
+def _shared_names(census: Census) -> Iterator[str]:
+    splits_of = defaultdict(set)
+    for recording in census.recordings:
+        splits_of[recording.name].add(recording.split)
+    for name, splits in sorted(splits_of.items()):
+        if len(splits) > 1:
+            listed = " and ".join(s for s in census.splits if s in splits)
+            yield f"{name}: in {listed}; results are too good if it is one recording, so keep it in one split"
+
+
+def _dropped_boxes(census: Census) -> Iterator[str]:
+    for split in census.splits:
+        share = census.dropped_share(split)
+        if share is not None and share > MOST_DROPPED:
+            counts = Counter(census.dropped_boxes(split)).most_common()
+            listed = ", ".join(f"{rule} {count}" for rule, count in counts if count)
+            yield f"{split}: {100 * share:.0f} % of the boxes are dropped ({listed}); check their coordinates"
+
+
+def _assumed_size(census: Census) -> Iterator[str]:
+    assumed = [r for r in census.recordings if r.size_is_assumed]
+    for width, height in sorted({r.size_px for r in assumed}):
+        of_size = [r for r in assumed if r.size_px == (width, height)]
+        yield f"sensor size not in the file, taken as {width}x{height}: {_listed(of_size)}"
+
+
+def _empty_frames(census: Census) -> Iterator[str]:
+    for split in census.splits:
+        empty = [r for r in census.of(split) if r.frames_without_events]
+        if empty:
+            count = sum(r.frames_without_events for r in empty)
+            yield f"{split}: {count} labelled frames without a single event, in {_listed(empty)}"
+
+
+def _listed(recordings: list[RecordingCensus], most: int = 5) -> str:
+    more = f" and {len(recordings) - most} more" if len(recordings) > most else ""
+    return ", ".join(r.name for r in recordings[:most]) + more

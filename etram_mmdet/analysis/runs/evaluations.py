@@ -1,0 +1,65 @@
+"""The evaluations that training and tests leave in results.csv."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+from etram_mmdet.evaluation.results_table import evaluations
+from etram_mmdet.utils.errors import InputError
+
+RESULTS_FILE = "results.csv"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which evaluation of a run on ``split`` counts: that at ``step``, the one with the ``best`` AP, or the last."""
+
+    split: str = "val"
+    step: int | None = None
+    best: bool = False
+
+    def __str__(self) -> str:
+        if self.best:
+            return f"{self.split} evaluation of highest AP (--best), a choice that flatters"
+        return f"last {self.split} evaluation" if self.step is None else f"{self.split} evaluation at step {self.step}"
+
+    def step_among(self, evaluations: dict[int, dict[str, float]], folder: Path) -> int:
+        """The step of the evaluation that counts; raises ``InputError`` where there is none."""
+        if not evaluations:
+            raise InputError(
+                f"{folder / RESULTS_FILE}: no {self.split} evaluation under the run's headline protocol yet; add one: "
+                f"tools/test.py $(cat {folder / 'last_checkpoint'}) --cfg-options "
+                f"test_dataloader.dataset.split={self.split}"
+            )
+        if self.step is not None and self.step not in evaluations:
+            raise InputError(
+                f"{folder}: no {self.split} evaluation at step {self.step}, expected one of "
+                f"{', '.join(map(str, evaluations))}; leave --step out for the last of each run"
+            )
+        if self.best:
+            return max(evaluations, key=lambda step: evaluations[step]["AP"])
+        return max(evaluations) if self.step is None else self.step
+
+
+def read_evaluations(path: Path, split: str, record: dict) -> dict[int, dict[str, float]]:
+    """Metrics under the headline protocol of run.json, with its post-processing, by ascending step.
+
+    The protocol's name is left out of their keys. Raises ``InputError`` for a table that training did not write so.
+    """
+    prefix = headline(record).split(": ")[0] + "/"
+    try:
+        rows = {int(row["step"]): row for row in evaluations(path, split, record)}
+        return {
+            step: {key.removeprefix(prefix): float(v) for key, v in row.items() if key.startswith(prefix) and v}
+            for step, row in rows.items()
+            if row.get(f"{prefix}AP")
+        }
+    except (KeyError, AttributeError, TypeError, ValueError, csv.Error) as error:
+        raise InputError(f"{path}: damaged, not the table of a training ({error}); restore it") from error
+
+
+def headline(record: dict) -> str:
+    """The first protocol of a run.json, with its rules."""
+    return record["protocol"].split("; ")[0]

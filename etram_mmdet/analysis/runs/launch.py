@@ -1,0 +1,170 @@
+"""Train the runs of a plan, one per device at a time; whatever is finished stays finished."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from etram_mmdet.analysis.runs.plan import Plan, Variant
+from etram_mmdet.engine.config.load import config_differences
+from etram_mmdet.engine.config.plain_config import read_plain_config
+from etram_mmdet.engine.hooks.run_record import RUN_FILE
+from etram_mmdet.engine.runner.stream_runner import find_checkpoint
+from etram_mmdet.evaluation.results_table import evaluations
+from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.files import atomic_write
+
+LOG_FILE = "train.log"
+LOCK_FILE = ".lock"
+
+
+def run_folder(out: Path, variant: Variant, seed: int) -> Path:
+    return out / variant.name / f"seed_{seed}"
+
+
+def finished_result(folder: Path, variant: Variant) -> dict | None:
+    """Record and metrics of a finished run: those of its last step, never of an earlier one; else ``None``."""
+    table, record = folder / "results.csv", folder / RUN_FILE
+    if not table.is_file() or not record.is_file():
+        return None
+    content = json.loads(record.read_text())
+    rows = [row for row in evaluations(table, "val", content) if int(row["step"]) == variant.steps]
+    if not rows:
+        return None
+    return content | dict(metrics={key: float(value) for key, value in rows[-1].items() if "/" in key and value})
+
+
+def check_order(out: Path, variant: Variant, seed: int) -> Path:
+    """Where the config of a run stands; raises ``InputError`` when another run was begun there."""
+    path = _order_file(run_folder(out, variant, seed))
+    if path.is_file():
+        differences = config_differences(read_plain_config(path), variant.config_for(seed).to_dict())
+        if differences:
+            raise InputError(
+                f"{path.with_suffix('')}: a run with other settings was begun there "
+                f"({'; '.join(differences[:5])}); delete it with its .py, or choose another --out"
+            )
+    return path
+
+
+class Launcher:
+    """Trains with ``train_tool`` (tools/train.py), each run in a process of its own that logs into its folder.
+
+    ``devices``: GPU numbers, or "cpu" once for every run that shall go at a time; those share the cores. ``say`` prints
+    progress.
+    """
+
+    def __init__(self, plan: Plan, out: Path, devices: list[str], train_tool: Path, say: Callable = print) -> None:
+        self.plan, self.out, self.devices, self.train_tool, self.say = plan, out, devices, train_tool, say
+        self.processes: set[subprocess.Popen] = set()
+        self.stopped, self.starting = threading.Event(), threading.Lock()
+        self.failed: list[str] = []
+        self.seconds: list[float] = []
+
+    def run(self) -> list[str]:
+        """Train what is not finished; returns a sentence for each run that failed. A kill stops all processes."""
+        self.lock, waiting = self._lock(), queue.SimpleQueue()
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that `finally` below is reached
+        for variant, seed in self.plan.runs:
+            path = check_order(self.out, variant, seed)
+            with atomic_write(path) as aside:
+                aside.write_text(variant.config_for(seed).pretty_text)
+        todo = [run for run in self.plan.runs if finished_result(run_folder(self.out, *run), run[0]) is None]
+        for run in todo:
+            waiting.put(run)
+        self.say(f"{len(self.plan.runs)} runs, {len(self.plan.runs) - len(todo)} of them finished before")
+        threads = [threading.Thread(target=self._work, args=(d, waiting), daemon=True) for d in self.devices]
+        try:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                while thread.is_alive():  # short waits, so that Ctrl-C is noticed
+                    thread.join(0.2)
+        finally:
+            with self.starting:
+                self.stopped.set()
+            for process in list(self.processes):
+                process.terminate()
+                process.wait()
+        return self.failed
+
+    def _lock(self) -> IO:
+        """Held by this process and all that it starts: none of them may meet another at the same runs."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        lock = (self.out / LOCK_FILE).open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InputError(
+                f"{self.out}: another tools/ablate.py, or a run that outlived one, is at work there; wait or stop it"
+            ) from error
+        return lock
+
+    def _work(self, device: str, waiting: queue.SimpleQueue) -> None:
+        while not self.stopped.is_set():
+            try:
+                variant, seed = waiting.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                self._train(device, variant, seed, waiting)
+            except Exception as error:  # of one run; the others go on, and the user is told
+                self.failed.append(f"{variant.name} seed {seed}: {type(error).__name__}: {error}")
+                self.say(f"FAILED {self.failed[-1]}")
+
+    def _train(self, device: str, variant: Variant, seed: int, waiting: queue.SimpleQueue) -> None:
+        folder, start = run_folder(self.out, variant, seed), time.monotonic()
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / LOG_FILE).open("a") as log:
+            with self.starting:  # a stop finds every process that has been started
+                if self.stopped.is_set():
+                    return
+                process = subprocess.Popen(
+                    self._command(folder),
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=self._environment(device),
+                    pass_fds=[self.lock.fileno()],
+                )
+                self.processes.add(process)
+            code = process.wait()
+            self.processes.discard(process)
+        if self.stopped.is_set():
+            return
+        minutes = (time.monotonic() - start) / 60
+        self.seconds.append(60 * minutes)
+        result = finished_result(folder, variant)
+        if code or result is None:
+            last = [line for line in (folder / LOG_FILE).read_text().splitlines() if line.strip()][-1:]
+            self.failed.append(f"{variant.name} seed {seed}: {''.join(last)} ({folder / LOG_FILE})")
+            self.say(f"FAILED {self.failed[-1]}")
+            return
+        left = waiting.qsize() * sum(self.seconds) / len(self.seconds) / len(self.devices) / 60
+        ap = result["metrics"]["coco/AP"]
+        self.say(f"{variant.name} seed {seed} on {device}: AP {ap:.4f} in {minutes:.1f} min, about {left:.0f} min left")
+
+    def _command(self, folder: Path) -> list[str]:
+        resume = ["--resume"] if find_checkpoint(folder) else []
+        config = str(_order_file(folder))
+        return [sys.executable, str(self.train_tool), config, "--work-dir", str(folder), *resume]
+
+    def _environment(self, device: str) -> dict[str, str]:
+        if device != "cpu":
+            return {**os.environ, "CUDA_VISIBLE_DEVICES": device}
+        threads = max(1, len(os.sched_getaffinity(0)) // self.devices.count("cpu"))
+        return {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": str(threads)}
+
+
+def _order_file(folder: Path) -> Path:
+    """The config of the run in ``folder``, beside it: training writes a completed one of the same name into it."""
+    return folder.with_name(f"{folder.name}.py")

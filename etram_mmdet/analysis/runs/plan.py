@@ -1,0 +1,110 @@
+"""Which runs an ablation consists of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mmengine.config import Config
+
+from etram_mmdet.engine.config.load import load_config
+from etram_mmdet.utils.errors import InputError
+
+_KEYS = {"baseline", "seeds", "samples", "common", "runs"}
+_RUN_KEYS = {"config", "options", "samples", "note"}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of the table: a config with options, trained on ``samples`` clips with every seed."""
+
+    name: str
+    config: Path
+    samples: int
+    batch: int
+    options: dict = field(default_factory=dict)
+    note: str = ""
+
+    @property
+    def steps(self) -> int:
+        return self.samples // self.batch
+
+    def config_for(self, seed: int) -> Config:
+        """The complete config of the run with ``seed``, which is evaluated once, after its last step."""
+        steps = dict.fromkeys(("train_cfg.max_iters", "train_cfg.val_interval"), self.steps)
+        kept = {"default_hooks.checkpoint.interval": max(1, self.steps // 5)}  # at most a fifth is lost by a kill
+        return load_config(self.config, {**kept, **self.options, **steps, "randomness.seed": seed})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An ablation file, read and checked; ``variants[0]`` is the baseline."""
+
+    variants: tuple[Variant, ...]
+    seeds: tuple[int, ...]
+
+    @property
+    def runs(self) -> list[tuple[Variant, int]]:
+        """Seed by seed, so that a table is complete as early as possible."""
+        return [(variant, seed) for seed in self.seeds for variant in self.variants]
+
+
+def load_plan(
+    path: str | Path,
+    samples: int | None = None,
+    seeds: Sequence[int] = (),
+    runs: Sequence[str] = (),
+    baseline: str | None = None,
+) -> Plan:
+    """Read an ablation: a config file with these variables.
+
+    ``runs``: name -> ``config`` (as seen from where the tool is called), ``options`` (as ``--cfg-options``),
+    ``samples``, ``note``; ``baseline``: the name that the others are compared with; ``seeds``; ``samples``: clips that
+    each run trains on, unless it says otherwise; ``common``: options of all runs.
+
+    The arguments replace what the file says: another number of ``samples`` (runs with a number of their own keep their
+    share), other ``seeds``, only some of the ``runs`` beside the baseline, and another ``baseline``.
+
+    Raises:
+        InputError: for a missing file, unknown or missing keys, and samples that are no multiple of a batch.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such ablation; configs/ablations/ holds those that exist")
+    content = Config.fromfile(path).to_dict()
+    _check_keys(path, "an ablation", content, _KEYS, _KEYS - {"common"})
+    content["baseline"] = baseline or content["baseline"]
+    if content["baseline"] not in content["runs"]:
+        raise InputError(
+            f"{path}: baseline={content['baseline']!r} is not among its runs: {', '.join(content['runs'])}"
+        )
+    unknown = sorted(set(runs) - set(content["runs"]))
+    if unknown:
+        raise InputError(f"{path}: no runs {unknown}; expected some of {', '.join(content['runs'])}")
+    wanted = {*(runs or content["runs"]), content["baseline"]}
+    names = sorted(wanted & set(content["runs"]), key=[content["baseline"], *content["runs"]].index)
+    scale = 1 if samples is None else samples / content["samples"]
+    variants = tuple(_variant(path, name, content, scale) for name in names)
+    return Plan(variants, tuple(seeds or content["seeds"]))
+
+
+def _variant(path: Path, name: str, content: dict, scale: float) -> Variant:
+    run = content["runs"][name]
+    _check_keys(path, f"run {name!r}", run, _RUN_KEYS, {"config"})
+    config, options = Path(run["config"]), {**content.get("common", {}), **run.get("options", {})}
+    batch = load_config(config, options).train_dataloader.batch_size
+    samples = round(scale * run.get("samples", content["samples"]))
+    if samples < batch or samples % batch:
+        raise InputError(
+            f"{path}: run {name!r} cannot see {samples} samples in batches of {batch}; make them a multiple of it"
+        )
+    return Variant(name, config, samples, batch, options, run.get("note", ""))
+
+
+def _check_keys(path: Path, what: str, given: dict, known: set, needed: set) -> None:
+    unknown, missing = sorted(given.keys() - known), sorted(needed - given.keys())
+    if unknown or missing:
+        raise InputError(
+            f"{path}: {what} has {f'unknown keys {unknown}' if unknown else f'no {missing}'}; expected {sorted(known)}"
+        )

@@ -1,0 +1,137 @@
+"""The complete config that training leaves in its folder, read as data: nothing in it is executed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from etram_mmdet.analysis.runs.evaluations import RESULTS_FILE, Selection, headline, read_evaluations
+from etram_mmdet.engine.config.plain_config import read_plain_config
+from etram_mmdet.engine.hooks.run_record import RUN_FILE
+from etram_mmdet.events.class_sets import get_class_set
+from etram_mmdet.utils.errors import InputError
+
+
+def dumped_config(folder: Path, record: dict) -> dict:
+    """The config of the run with this run.json; tuples become lists.
+
+    Raises:
+        InputError: no file in ``folder`` is such a config, or several are and differ.
+    """
+    found = {path.name: config for path in sorted(folder.glob("*.py")) if (config := _read(path))}
+    if len(found) > 1:  # trained again under another name, or a plan's file beside the run
+        found = {name: config for name, config in found.items() if _belongs(config, record)}
+    if not found:
+        raise InputError(f"{folder}: holds no .py with the config that belongs to its run.json; train the run again")
+    first, *others = found.values()
+    if any(other != first for other in others):
+        raise InputError(
+            f"{folder}: {', '.join(found)} differ and each may be the config of its run.json; leave only the run's own"
+        )
+    return first
+
+
+def _belongs(config: dict, record: dict) -> bool:
+    said = (config["train_cfg"].get("max_iters"), config["optim_wrapper"]["optimizer"].get("lr"))
+    test_cfg = {key: value for key, value in config["model"].get("test_cfg", {}).items() if key != "operating_points"}
+    return said == (record["steps"], record["lr"]) and test_cfg == record["test_cfg"]
+
+
+def _read(path: Path) -> dict | None:
+    """``None`` for a file that is no config of a training, such as a copied plugin."""
+    try:
+        config = read_plain_config(path)
+    except InputError:
+        return None
+    return config if {"model", "train_cfg", "optim_wrapper", "val_dataloader"} <= set(config) else None
+
+
+_NEEDED = (
+    *("steps", "batch", "samples", "clip_length", "lr", "schedule", "seed"),
+    *("train_data", "val_data", "protocol", "test_cfg", "machine", "commit"),
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: ``record`` is its run.json, ``config`` what mmengine dumped, as plain data.
+
+    ``evaluations[step]`` are the metrics of the headline protocol on one split, by ascending step and without the
+    protocol's name; ``step`` is the one that is compared.
+    """
+
+    name: str
+    folder: Path
+    record: dict
+    config: dict
+    evaluations: dict[int, dict[str, float]]
+    step: int
+
+    @property
+    def protocol(self) -> str:
+        """The rules of the headline numbers."""
+        return headline(self.record)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        return self.evaluations[self.step]
+
+    @property
+    def samples(self) -> int:
+        """Clips seen up to the compared step."""
+        return self.step * self.record["batch"]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        dataset = self.config["val_dataloader"]["dataset"]
+        named = (dataset.get("metainfo") or {}).get("classes")
+        return tuple(named or get_class_set(dataset.get("class_set", "etram8")).classes)
+
+
+def read_runs(folders: Sequence[Path], selection: Selection) -> list[Run]:
+    """One run per work folder, in this order, named by what tells the folders apart.
+
+    Raises:
+        InputError: a folder is missing, is named twice, or lacks a readable run.json, results.csv, config or the
+            selected evaluation.
+    """
+    twice = [str(f) for i, f in enumerate(folders) if f.resolve() in [other.resolve() for other in folders[:i]]]
+    if twice:
+        raise InputError(f"{', '.join(twice)}: named twice; name each run once")
+    paths = [Path(os.path.abspath(folder)) for folder in folders]
+    above = os.path.commonpath([path.parent for path in paths])
+    return [
+        _read_run(folder, str(path.relative_to(above)), selection) for folder, path in zip(folders, paths, strict=True)
+    ]
+
+
+def _read_run(folder: Path, name: str, selection: Selection) -> Run:
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; name work folders of tools/train.py, such as work_dirs/baseline")
+    record = _read_record(_existing(folder / RUN_FILE))
+    evaluations = read_evaluations(_existing(folder / RESULTS_FILE), selection.split, record)
+    step = selection.step_among(evaluations, folder)
+    return Run(name, folder, record, dumped_config(folder, record), evaluations, step)
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise InputError(f"{path.parent}: holds no {path.name}, so it is no run that was trained and evaluated")
+    return path
+
+
+def _read_record(path: Path) -> dict:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: damaged, not JSON ({error}); restore it, or train the run again") from error
+    missing = [key for key in _NEEDED if not isinstance(record, dict) or record.get(key) is None]
+    if missing:
+        raise InputError(
+            f"{path}: does not tell {', '.join(missing)}, so nobody knows what its numbers may stand beside; train the "
+            "run again, with validation"
+        )
+    return record

@@ -1,0 +1,118 @@
+"""Rows of an ablation's table: means and spreads over seeds, and differences where runs may be compared."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from etram_mmdet.analysis.runs.plan import Variant
+from etram_mmdet.engine.config.load import config_differences
+
+CONFIDENCE = 0.95
+METRICS = ("AP", "AP50", "AP_small_classes", "AP_S")  # the first one is tested for significance
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Mean difference of AP to the baseline with its confidence interval, and its p-value after Holm's correction."""
+
+    mean: float
+    low: float
+    high: float
+    p: float
+
+    @property
+    def is_significant(self) -> bool:
+        return self.p < 1 - CONFIDENCE
+
+
+@dataclass(frozen=True)
+class Row:
+    """One variant: ``values[metric]`` (n,) over the finished seeds; ``obstacles``: why it may not be compared."""
+
+    variant: Variant
+    values: dict[str, np.ndarray]
+    records: list[dict]
+    obstacles: tuple[str, ...] = ()
+    difference: Difference | None = None
+
+
+def obstacles(record: dict, baseline: dict) -> list[str]:
+    """What differs between two runs besides model, plugins and batch size, so that their AP must not be compared.
+
+    With equal samples another batch size means other steps, so steps are not compared; the learning rate is, after
+    division by sqrt(batch), the rule by which it follows from the batch.
+    """
+    pairs = [
+        ("samples", record["samples"], baseline["samples"]),
+        ("clip length", record["clip_length"], baseline["clip_length"]),
+        ("learning rate / sqrt(batch)", *(f"{r['lr'] / math.sqrt(r['batch']):.4g}" for r in (record, baseline))),
+        ("protocol", record["protocol"], baseline["protocol"]),
+        ("training data", record["train_data"], baseline["train_data"]),
+        ("validation data", record["val_data"], baseline["val_data"]),
+        ("device", record["machine"]["device"], baseline["machine"]["device"]),
+        ("commit", record["commit"], baseline["commit"]),
+    ]
+    found = [f"{what} {_shown(mine)} instead of {_shown(theirs)}" for what, mine, theirs in pairs if mine != theirs]
+    for key in ("test_cfg", "schedule"):
+        mine, theirs = record[key], baseline[key]
+        found += config_differences(theirs, mine, f"{key}.")
+    return found
+
+
+def compare(results: Sequence[tuple[Variant, list[dict]]]) -> list[Row]:
+    """``results``: each variant with :func:`finished_result` of its seeds, the baseline first.
+
+    Differences are Welch's, which lets spreads differ; p-values are corrected for the number of variants compared.
+    """
+    baseline = results[0][1]
+    rows = [Row(variant, _values(found), found, _all_obstacles(found, baseline)) for variant, found in results]
+    may = [not row.obstacles and _enough(row) for row in rows]  # the baseline's own seeds may differ as well
+    comparable = [i for i in range(1, len(rows)) if may[0] and may[i]]
+    raw = [_welch(rows[i].values[METRICS[0]], rows[0].values[METRICS[0]]) for i in comparable]
+    for i, difference, p in zip(comparable, raw, holm([d.p for d in raw]), strict=True):
+        corrected = Difference(difference.mean, difference.low, difference.high, p)
+        rows[i] = Row(rows[i].variant, rows[i].values, rows[i].records, rows[i].obstacles, corrected)
+    return rows
+
+
+def _values(found: list[dict]) -> dict[str, np.ndarray]:
+    return {m: np.array([r["metrics"][f"coco/{m}"] for r in found if f"coco/{m}" in r["metrics"]]) for m in METRICS}
+
+
+def _all_obstacles(found: list[dict], baseline: list[dict]) -> tuple[str, ...]:
+    if not found or not baseline:
+        return ()
+    return tuple(dict.fromkeys(line for record in found for line in obstacles(record, baseline[0])))
+
+
+def _enough(row: Row) -> bool:
+    return len(row.values[METRICS[0]]) > 1
+
+
+def _welch(ours: np.ndarray, theirs: np.ndarray) -> Difference:
+    if not np.ptp(ours) and not np.ptp(theirs):  # no spread at all: the test would divide by it
+        mean = float(ours.mean() - theirs.mean())
+        return Difference(mean, mean, mean, float(mean == 0))
+    test = stats.ttest_ind(ours, theirs, equal_var=False)
+    low, high = test.confidence_interval(CONFIDENCE)
+    return Difference(float(ours.mean() - theirs.mean()), float(low), float(high), float(test.pvalue))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction: the k-th smallest of n p-values times n - k + 1, never falling."""
+    corrected, largest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(np.argsort(p_values)):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        corrected[index] = largest
+    return corrected
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict) and "sha256" in value:
+        return f"{value['split']} of {value['labelled_frames']} frames, {value['boxes']} boxes ({value['sha256'][:8]})"
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,173 @@
+"""Our step beside RVT's: same weights, same input, in turns."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmengine.config import Config
+from mmengine.optim import AmpOptimWrapper, build_optim_wrapper
+from torch import Tensor, nn
+
+from etram_mmdet.analysis.speed.reference import Reference, targets_of
+from etram_mmdet.analysis.speed.timing import compared, take_turns
+from etram_mmdet.engine.runner.memory import saved_bytes_of
+from etram_mmdet.evaluation.coco import coco_metrics
+from etram_mmdet.evaluation.event_coco_metric import EventCocoMetric
+from etram_mmdet.evaluation.results import Frame
+from etram_mmdet.models.inference import Streamer
+from etram_mmdet.testing import random_clips
+
+
+@torch.no_grad()
+def streaming(streamer: Streamer, reference: Reference, hw: tuple[int, int], windows: int) -> dict:
+    """One window at a time with the state carried, from bytes to maps or boxes, no NMS.
+
+    On a GPU the reference gets autocast to our precision, which its own trainer has there; on a CPU it has none.
+
+    ``difference``: the largest one of a class score in the last window.
+    """
+    reference.model.eval()
+    device, detector = streamer.device, streamer.detector
+    data = random_clips(detector, 1, 1, hw, label_every=1)
+    results, states = {}, {"ours": None, "reference": None}
+
+    def ours() -> None:
+        frames = data["inputs"][0].to(device)
+        results["ours"], states["ours"] = streamer.network(streamer.pad(frames), states["ours"])
+
+    is_mixed = device.type == "cuda" and streamer.dtype != torch.float32
+
+    def theirs() -> None:
+        with torch.autocast(device.type, streamer.dtype, enabled=is_mixed):
+            frame = _padded(detector, data)[0]
+            results["reference"], states["reference"] = reference.stream(frame, states["reference"])
+
+    seconds = take_turns(dict(reference=theirs, ours=ours), windows, warm_up=3, device=device.type)
+    scores = torch.cat([level.flatten(2) for level in results["ours"][0]], 2).transpose(1, 2).float().sigmoid()
+    difference = float((scores - results["reference"][..., 5:]).abs().max())
+    return compared(seconds) | dict(difference=difference)
+
+
+def training(
+    cfg: Config, model: nn.Module, reference: Reference, hw: tuple[int, int], batch: int, clip: int, steps: int
+) -> dict:
+    """Whole steps: bytes to floats, forward, losses, backward, clipping by value and AdamW; both in mixed precision
+    where the config has it on this device.
+    """
+    model.train(), reference.model.train()
+    device = next(model.parameters()).device.type
+    data = random_clips(model, batch, clip, hw)
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    optimizer = torch.optim.AdamW(reference.model.parameters(), lr=1e-4, weight_decay=0)
+    is_mixed = isinstance(wrapper, AmpOptimWrapper)
+    scaler = torch.amp.GradScaler(device, enabled=is_mixed)
+    loss = _reference_loss(model, reference, data)
+
+    def ours() -> None:
+        model.stream_states["loss"].reset()
+        model.train_step(data, wrapper)
+
+    def theirs() -> None:
+        with torch.autocast(device, torch.float16, enabled=is_mixed):
+            value = loss()
+        scaler.scale(value).backward()
+        scaler.unscale_(optimizer)
+        nn.utils.clip_grad_value_(reference.model.parameters(), 1.0)
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad()
+
+    return compared(take_turns(dict(reference=theirs, ours=ours), steps, device=device))
+
+
+def memory(model: nn.Module, reference: Reference, hw: tuple[int, int], batch: int, clip: int) -> dict[str, int]:
+    """Bytes that either forward pass keeps for its backward pass, weights excluded."""
+    model.train(), reference.model.train()
+    data = random_clips(model, batch, clip, hw)
+    model.stream_states["loss"].reset()
+    return dict(
+        reference_bytes=saved_bytes_of(reference.model, _reference_loss(model, reference, data)),
+        ours_bytes=saved_bytes_of(model, lambda: model(**model.data_preprocessor(data, True), mode="loss")),
+    )
+
+
+def _padded(model: nn.Module, data: dict) -> Tensor:
+    """Bytes to padded floats (T, B, C, H, W) with RVT's operations."""
+    frames = torch.stack(data["inputs"], dim=1).to(next(model.parameters()).device).float()
+    (h, w), (dh, dw) = frames.shape[-2:], model.backbone.size_divisor
+    return F.pad(frames, (0, -w % dw, 0, -h % dh))
+
+
+def _reference_loss(model: nn.Module, reference: Reference, data: dict) -> Callable[[], Tensor]:
+    batch = model.data_preprocessor(data, True)
+    targets = targets_of(batch["data_samples"], batch["is_labelled"])
+    return lambda: reference.loss(_padded(model, data), batch["is_labelled"], targets)
+
+
+def evaluation(frames: int, detections: int, rounds: int, boxes: int = 6) -> dict:
+    """COCO's numbers of three classes over random frames of twenty recordings; ``difference``: of AP.
+
+    ``whole``: what a validation computes besides, breakdown and interval included, against the same numbers of the
+    reference. Wants a :class:`Reference` before.
+    """
+    from utils.evaluation.prophesee.evaluation import evaluate_list
+    from utils.evaluation.prophesee.io.box_loading import BBOX_DTYPE
+
+    data = _random_frames(frames, detections, boxes)
+    truth, found = (
+        [_structured(BBOX_DTYPE, frame, *columns) for frame, columns in ((f, pick(f)) for f in data)]
+        for pick in (
+            lambda f: (f.gt_bboxes_xyxy, f.gt_labels, np.ones(len(f.gt_labels))),
+            lambda f: (f.bboxes_xyxy, f.labels, f.scores),
+        )
+    )
+    metric, results = EventCocoMetric(), {}
+    metric.dataset_meta = dict(classes=("a", "b", "c"))
+
+    def ours() -> None:
+        results["ours"] = coco_metrics(data, metric.dataset_meta["classes"])["AP"]
+
+    def theirs() -> None:
+        size = dict(height=360, width=640, camera="gen4")
+        results["reference"] = evaluate_list(found, truth, **size, apply_bbox_filters=False)["AP"]
+
+    before = logging.root.manager.disable
+    logging.disable(logging.INFO)  # the metric's tables
+    try:
+        seconds = take_turns(dict(reference=theirs, ours=ours, whole=lambda: metric.compute_metrics(data)), rounds)
+    finally:
+        logging.disable(before)
+    whole = compared(dict(reference=seconds["reference"], ours=seconds["whole"]))
+    return compared(seconds) | dict(difference=abs(results["ours"] - results["reference"]), whole=whole)
+
+
+def _random_frames(frames: int, detections: int, boxes: int) -> list[Frame]:
+    """Ground truth, and detections scattered around it."""
+    rng = np.random.default_rng(0)
+    made = []
+    for t in range(frames):
+        corner, size = rng.uniform(0, 300, (boxes, 2)), rng.uniform(5, 60, (boxes, 2))
+        truth = np.concatenate([corner, corner + size], 1).astype(np.float32)
+        labels, near = rng.integers(0, 3, boxes), rng.integers(0, boxes, detections)
+        found = truth[near] + rng.normal(0, 3, (detections, 4)).astype(np.float32)
+        found[:, 2:] = np.maximum(found[:, 2:], found[:, :2] + 1)
+        found = np.round(found * 8) / 8  # exact in every float format on the way
+        scores = rng.permutation(frames * detections)[:detections].astype(np.float32) / (frames * detections)
+        made.append(
+            Frame(
+                f"benchmark_{20 * t // frames:02}", t + 1, np.round(truth * 8) / 8, labels, found, scores, labels[near]
+            )
+        )
+    return made
+
+
+def _structured(dtype: np.dtype, frame: Frame, xyxy: np.ndarray, labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    rows = np.zeros(len(xyxy), dtype)
+    rows["t"], rows["x"], rows["y"] = frame.t_us, xyxy[:, 0], xyxy[:, 1]
+    rows["w"], rows["h"] = (xyxy[:, 2:] - xyxy[:, :2]).T
+    rows["class_id"], rows["class_confidence"] = labels, scores
+    return rows

@@ -1,0 +1,115 @@
+"""Run the parts of the GPU check one after the other, each in a process of its own: a CUDA error spoils a process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from etram_mmdet.analysis.speed.gpu_check.parts import Part
+from etram_mmdet.analysis.speed.gpu_check.report import outcome, write_report
+from etram_mmdet.analysis.speed.gpu_check.result import (
+    FAILED,
+    PASSED,
+    TIMED_OUT,
+    Result,
+    log_file,
+    read_result,
+    result_file,
+)
+from etram_mmdet.analysis.speed.gpu_check.size import Size
+from etram_mmdet.utils.bundled import ROOT
+from etram_mmdet.utils.errors import InputError
+
+ERROR_LINES = 20
+GRACE_S = 5
+
+
+class Check:
+    """``say`` prints progress."""
+
+    def __init__(self, device: str, size: Size, folder: Path, say: Callable[[str], None] = print) -> None:
+        self.device, self.size, self.folder, self.say = device, size, folder.resolve(), say
+
+    def run(self, parts: list[Part], minutes: float, again: bool = False) -> dict[str, Result | None]:
+        """Results by part, in ``minutes`` altogether; ``None`` where no time was left to start one.
+
+        What passed before on such a device and at such a size is left as it is, unless ``again``.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{self.folder}: cannot be made ({error.strerror}); name another folder") from error
+        end = time.monotonic() + 60 * minutes
+        return {part.name: self._result(part, end, again) for part in parts}
+
+    def _result(self, part: Part, end: float, again: bool) -> Result | None:
+        before = None if again else read_result(self.folder, part.name)
+        if before and before.is_done(self.device, self.size.name):
+            self.say(f"{part.name}: passed before ({before.started}), skipped; --again runs it anew")
+            return before
+        limit_s = min(part.limit_s, end - time.monotonic())
+        if limit_s <= 0:
+            self.say(f"{part.name}: not started, the time for all is used up; the same command goes on here")
+            return None
+        self.say(f"{part.name}: at most {limit_s:.0f} s, log in {log_file(self.folder, part.name)}")
+        result = self._run(part, limit_s)
+        self.say(f"{part.name}: {result.status} in {result.seconds:.0f} s; {outcome(result)}")
+        write_report(self.folder, self.device, self.size.name)
+        return result
+
+    def _run(self, part: Part, limit_s: float) -> Result:
+        result_file(self.folder, part.name).unlink(missing_ok=True)
+        start = time.monotonic()
+        status = self._status(part, limit_s)
+        result = read_result(self.folder, part.name) or Result(part.name, self.device, self.size.name)
+        result.seconds = time.monotonic() - start
+        result.limit_s = limit_s
+        result.status = {0: PASSED, None: TIMED_OUT}.get(status, FAILED)
+        if result.status != PASSED:
+            text = log_file(self.folder, part.name).read_text(errors="replace")
+            lines = [line for line in text.splitlines() if line.strip()]
+            result.error = [*lines[-ERROR_LINES:], *([f"exit status {status}"] if status else [])]
+        result.write(self.folder)
+        return result
+
+    def _status(self, part: Part, limit_s: float) -> int | None:
+        """Exit status of the part's process; ``None`` where it had to be ended."""
+        with log_file(self.folder, part.name).open("w") as log:
+            process = subprocess.Popen(
+                self.command(part),
+                cwd=ROOT,
+                env=self._environment(),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # one group with all that the part starts, to be ended together
+            )
+            try:
+                return process.wait(limit_s)
+            except subprocess.TimeoutExpired:
+                return None
+            finally:
+                _end(process)
+
+    def command(self, part: Part) -> list[str]:
+        module = "etram_mmdet.analysis.speed.gpu_check.work"
+        return [sys.executable, "-m", module, part.name, self.device, self.size.name, str(self.folder)]
+
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, "CUDA_VISIBLE_DEVICES": ""} if self.device == "cpu" else dict(os.environ)
+
+
+def _end(process: subprocess.Popen) -> None:
+    """Ask the process and all that it started to end, then end what is left."""
+    with suppress(ProcessLookupError):
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(GRACE_S)
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

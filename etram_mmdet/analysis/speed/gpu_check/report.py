@@ -1,0 +1,84 @@
+"""The results of the GPU check as lines of a terminal and as a page of Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from etram_mmdet.analysis.speed.gpu_check.parts import PARTS
+from etram_mmdet.analysis.speed.gpu_check.result import PASSED, Result, log_file, read_result
+from etram_mmdet.utils.files import atomic_write
+
+REPORT_FILE = "report.md"
+
+
+def outcome(result: Result | None) -> str:
+    """The figures in one line, or what went wrong."""
+    if result is None:
+        return "not started"
+    if result.status != PASSED:
+        last = result.error[-1:] or ["nothing in the log"]
+        return f"{len(result.rows)} rows until then; {last[0]}"
+    return "; ".join(row_text(rows[0]) if len(rows) == 1 else f"{len(rows)} rows" for rows in _alike(result.rows))
+
+
+def row_text(row: dict) -> str:
+    return ", ".join(f"{key} {_shown(value)}" for key, value in row.items())
+
+
+def summary(results: dict[str, Result | None]) -> str:
+    """A line per part, for a terminal."""
+    lines = [
+        f"{name:<11} {result.status if result else '-':<10} {result.seconds if result else 0:5.0f} s  {outcome(result)}"
+        for name, result in results.items()
+    ]
+    return "\n".join(lines)
+
+
+def write_report(folder: Path, device: str, size: str) -> Path:
+    """All that the folder holds of this device and size, to be pasted into docs/benchmarks.md."""
+    found = [read_result(folder, name) for name in PARTS]
+    results = [result for result in found if result and (result.device, result.size) == (device, size)]
+    sections = [_head(results), *(_section(result) for result in results)]
+    with atomic_write(folder / REPORT_FILE) as aside:
+        aside.write_text("\n".join(sections))
+    return folder / REPORT_FILE
+
+
+def _head(results: list[Result]) -> str:
+    machines = {", ".join(f"{key} {value}" for key, value in r.machine.items()): None for r in results if r.machine}
+    rows = [
+        dict(part=r.part, status=r.status, seconds=round(r.seconds), started=r.started, commit=r.commit)
+        for r in results
+    ]
+    sizes = " and ".join({result.size: None for result in results})
+    title = f"## Measured by `tools/gpu_check.py`, {sizes} size"
+    return "\n\n".join([title, *(f"On: {machine}." for machine in machines), _table(rows)])
+
+
+def _section(result: Result) -> str:
+    parts = [f"### {PARTS[result.part].title}", *(_table(rows) for rows in _alike(result.rows))]
+    if result.status != PASSED:
+        parts += [f"**{result.status}**; the end of `{log_file(Path(), result.part)}`:"]
+        parts += ["\n".join(f"    {line}" for line in result.error)]
+    return "\n" + "\n\n".join(parts) + "\n"
+
+
+def _alike(rows: Iterable[dict]) -> list[list[dict]]:
+    """Rows with the same columns together."""
+    groups: dict[tuple, list[dict]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row), []).append(row)
+    return list(groups.values())
+
+
+def _table(rows: list[dict]) -> str:
+    head = "| " + " | ".join(key.replace("_", " ") for key in rows[0]) + " |"
+    lines = ["| " + " | ".join(map(_shown, row.values())) + " |" for row in rows]
+    return "\n".join([head, "| " + " | ".join("---" for _ in rows[0]) + " |", *lines])
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,80 @@
+"""How fast a config's model runs and trains, and what it keeps in memory for the backward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from etram_mmdet.analysis.speed.timing import Clock
+from etram_mmdet.engine.config.complete import resolve
+from etram_mmdet.models.inference import Streamer
+from etram_mmdet.testing import random_clips
+
+
+def build_model(cfg: Config, device: torch.device) -> nn.Module:
+    """The config's detector on ``device``; completes ``cfg`` as training would."""
+    resolve(cfg, device.type)
+    return MODELS.build(cfg.model).to(device)
+
+
+@torch.no_grad()
+def time_streaming(streamer: Streamer, hw: tuple[int, int], windows: int, warm_up: int) -> Clock:
+    """One stream, one window at a time, state carried. What is compiled is one part, else backbone and head are two."""
+    clock, states = Clock(streamer.device), None
+    for index in range(-warm_up, windows):
+        (clip,) = random_clips(streamer.detector, 1, 1, hw, label_every=1, seed=index % 7)["inputs"]
+        if index == 0:
+            clock.seconds.clear()
+        with clock.part("data"):
+            frames = clip.to(streamer.device)
+        if streamer.is_compiled:
+            with clock.part("network"):
+                maps, states = streamer.network(streamer.pad(frames), states)
+        else:
+            with clock.part("backbone"):
+                features, states = streamer.backbone(streamer.pad(frames), states)
+            with clock.part("neck + head"):
+                maps = streamer.maps(features)
+        with clock.part("post-processing"):
+            streamer.boxes(maps, hw)
+    clock.seconds["window"] = [sum(parts) for parts in zip(*clock.seconds.values(), strict=True)]
+    return clock
+
+
+def time_training(cfg: Config, model: nn.Module, data: dict, steps: int, warm_up: int) -> Clock:
+    """Whole steps: data to the device, forward, losses, backward, clipping, optimizer."""
+    model.train()
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    clock = Clock(next(model.parameters()).device)
+    for index in range(-warm_up, steps):
+        if index == 0:
+            clock.seconds.clear()
+        with clock.part("step"):
+            model.train_step(data, wrapper)
+    return clock
+
+
+@torch.no_grad()
+def macs_per_window(model: nn.Module, hw: tuple[int, int]) -> int:
+    """Multiply-accumulates of products and convolutions (attention included) of one window."""
+    (clip,) = random_clips(model, 1, 1, hw, label_every=1)["inputs"]
+    streamer = Streamer(model)
+    with _plain_attention(), FlopCounterMode(display=False) as counter:
+        streamer.network(streamer.pad(clip.to(streamer.device)), None)
+    return counter.get_total_flops() // 2
+
+
+@contextmanager
+def _plain_attention() -> Iterator[None]:
+    """The counter does not know the CPU's fused attention."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    with sdpa_kernel(SDPBackend.MATH):
+        yield

@@ -1,0 +1,86 @@
+"""RVT's own code (uzh-rpg/RVT, cloned somewhere) with a detector's weights, to be timed beside the detector."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from etram_mmdet.engine.checkpoints.rvt_weights import to_rvt
+from etram_mmdet.utils.errors import InputError
+
+_MODEL_FILE = "config/model/maxvit_yolox/default.yaml"
+
+
+class Reference:
+    """The model that RVT builds for the sizes of a :class:`RecurrentDetector`, holding the same weights.
+
+    Importing RVT executes the code in ``folder`` and claims its top-level names ``models``, ``data`` and ``utils``.
+
+    Raises:
+        InputError: where ``folder`` is no clone of RVT, packages that it wants are missing, or it has no such stages.
+    """
+
+    def __init__(self, folder: Path, model: nn.Module) -> None:
+        if not (folder / _MODEL_FILE).is_file():
+            raise InputError(f"{folder}: holds no {_MODEL_FILE}; name a clone of https://github.com/uzh-rpg/RVT")
+        sys.path.insert(0, str(folder))
+        try:
+            from models.detection.yolox_extension.models.detector import YoloXDetector
+            from omegaconf import OmegaConf
+        except ImportError as error:
+            raise InputError(f"{folder}: {error}; RVT wants: pip install omegaconf einops torchvision") from error
+        cfg = OmegaConf.load(folder / _MODEL_FILE).model
+        _take_sizes(cfg, model)
+        self.model = YoloXDetector(cfg).to(next(model.parameters()).device)
+        self.model.load_state_dict(to_rvt(model.state_dict()))
+
+    def stream(self, frame: Tensor, states: list | None) -> tuple[Tensor, list]:
+        """Decoded boxes of one padded window (1, C, H, W), and the state."""
+        boxes, _, states = self.model(frame, states)
+        return boxes, states
+
+    def loss(self, frames: Tensor, is_labelled: Tensor, targets: Tensor) -> Tensor:
+        """Summed loss of a clip (T, B, C, H, W) from zero state, as RVT's training step goes through it.
+
+        ``targets`` (M, n, 5): class, centre, size of the boxes of the M labelled frames in time-major order.
+        """
+        states, chosen = None, []
+        for frame, labelled in zip(frames, is_labelled, strict=True):
+            features, states = self.model.forward_backbone(frame, states)
+            rows = labelled.nonzero().squeeze(1).tolist()
+            if rows:
+                chosen.append({stage: maps[rows] for stage, maps in features.items()})
+        batched = {stage: torch.cat([maps[stage] for maps in chosen]) for stage in chosen[0]}
+        return self.model.forward_detect(batched, targets)[1]["loss"]
+
+
+def _take_sizes(cfg, model: nn.Module) -> None:
+    backbone, head = model.backbone, model.bbox_head
+    stages = backbone.out_stages
+    if len(backbone.stages) != 4 or stages != tuple(range(stages[0], stages[0] + 3)):
+        raise InputError(f"out_stages={stages}: RVT always builds four stages and its neck takes three in a row")
+    first = backbone.stages[0]
+    attention = first.blocks[0].attn
+    cfg.backbone.embed_dim = first.lstm.channels
+    cfg.backbone.input_channels = first.downsample.conv.in_channels
+    cfg.backbone.stem.patch_size = first.downsample.conv.stride[0]
+    cfg.backbone.num_blocks = [len(stage.blocks) // 2 for stage in backbone.stages]
+    cfg.backbone.stage.attention.dim_head = attention.head_dim
+    cfg.backbone.stage.attention.partition_size = list(first.blocks[0].size_hw)
+    cfg.backbone.stage.lstm.dws_conv = first.lstm.hidden_conv is not None
+    cfg.fpn.in_stages = list(stages)
+    cfg.fpn.depth = len(model.neck.top_down_blocks[0].blocks) / 3  # RVT rounds three times this
+    cfg.head.num_classes = head.num_classes
+
+
+def targets_of(data_samples: list, is_labelled: Tensor) -> Tensor:
+    """(M, n, 5) for :meth:`Reference.loss`: rows class, centre x, y, width, height, filled up with zeros."""
+    frames = [data_samples[b][t].gt_instances for t, b in is_labelled.nonzero().tolist()]
+    targets = frames[0].bboxes.new_zeros(len(frames), max(len(frame) for frame in frames), 5)
+    for row, frame in zip(targets, frames, strict=True):
+        low, high = frame.bboxes[:, :2], frame.bboxes[:, 2:]
+        row[: len(frame)] = torch.cat([frame.labels[:, None], (low + high) / 2, high - low], 1)
+    return targets

@@ -1,0 +1,52 @@
+"""Memory of a training step against the batch size, and the largest batch that fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from etram_mmdet.analysis.speed import cuda
+from etram_mmdet.analysis.speed.model import time_training
+from etram_mmdet.engine.runner.memory import BYTES_PER_PARAMETER, largest_batch, parameters, saved_bytes
+from etram_mmdet.testing import random_clips
+
+MEASURED = "measured"
+ESTIMATED = "estimated: saved tensors of 1 and 2 lanes continued, and 16 bytes a parameter; no workspaces, no waste"
+
+
+def sweep(cfg: Config, model: nn.Module, clip: int, hw: tuple[int, int], limit_gib: float) -> list[dict]:
+    """Rows of ``batch``, ``gib`` and ``how`` that is known: doubling batches and the largest within ``limit_gib``.
+
+    On a GPU every batch is trained for a step and its peak measured; elsewhere see ``ESTIMATED``. No row: not even a
+    batch of one fits.
+    """
+    device = next(model.parameters()).device
+    if device.type == "cuda":
+        cost, how = _peak(cfg, model, clip, hw, device), MEASURED
+    else:
+        cost, how = _straight_line(model, clip, hw), ESTIMATED
+    found = largest_batch(lambda batch: cost(batch) / 2**30, limit_gib)
+    return [dict(batch=batch, gib=gib, how=how) for batch, gib in sorted(found.items())]
+
+
+def _straight_line(model: nn.Module, clip: int, hw: tuple[int, int]) -> Callable[[int], float]:
+    one, two = (saved_bytes(model, random_clips(model, batch, clip, hw)) for batch in (1, 2))
+    fixed = one - (two - one) + BYTES_PER_PARAMETER * parameters(model)
+    return lambda batch: fixed + batch * (two - one)
+
+
+def _peak(
+    cfg: Config, model: nn.Module, clip: int, hw: tuple[int, int], device: torch.device
+) -> Callable[[int], float]:
+    def peak(batch: int) -> float:
+        cuda.forget(device)
+        try:
+            time_training(cfg, model, random_clips(model, batch, clip, hw), steps=1, warm_up=1)
+        except torch.OutOfMemoryError:
+            return float("inf")
+        return cuda.peak_bytes(device)
+
+    return peak

@@ -1,0 +1,59 @@
+"""Seconds per part of a step, also where a GPU works behind the program's back."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+from etram_mmdet.analysis.speed import cuda
+
+
+class Clock:
+    """Collects the seconds of named parts; on a GPU a part ends when the device has done it."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.seconds: dict[str, list[float]] = defaultdict(list)
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        cuda.synchronize(self.device)
+        start = time.perf_counter()
+        yield
+        cuda.synchronize(self.device)
+        self.seconds[name].append(time.perf_counter() - start)
+
+    def milliseconds(self) -> dict[str, dict[str, float]]:
+        """Median and percentiles by part, in milliseconds."""
+        return {
+            name: dict(zip(("median", "p5", "p95"), np.percentile(values, (50, 5, 95)).tolist(), strict=True))
+            for name, values in ((n, 1e3 * np.array(v)) for n, v in self.seconds.items())
+        }
+
+
+def take_turns(
+    ways: dict[str, Callable[[], object]], rounds: int, warm_up: int = 1, device: str = "cpu"
+) -> dict[str, np.ndarray]:
+    """Seconds of each way in each of ``rounds`` rounds."""
+    clock = Clock(torch.device(device))
+    for _ in range(warm_up + rounds):
+        for name, way in ways.items():
+            with clock.part(name):
+                way()
+    return {name: np.array(values[warm_up:]) for name, values in clock.seconds.items()}
+
+
+def compared(seconds: dict[str, np.ndarray]) -> dict[str, float]:
+    """Medians of ``ours`` and ``reference`` in milliseconds, the median ratio of a round, and that of the best."""
+    ours, reference = seconds["ours"], seconds["reference"]
+    return dict(
+        reference_ms=1e3 * float(np.median(reference)),
+        ours_ms=1e3 * float(np.median(ours)),
+        ratio=float(np.median(ours / reference)),
+        ratio_of_best=float(ours.min() / reference.min()),
+    )

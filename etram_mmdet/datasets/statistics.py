@@ -1,0 +1,64 @@
+"""What plugins ask of the training boxes, and a digest that tells two data sets apart."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch.utils.data import Dataset
+
+if TYPE_CHECKING:
+    from etram_mmdet.datasets.etram_dataset import ETraMDataset
+
+
+@dataclass(frozen=True)
+class BoxStatistics:
+    """Boxes of a dataset before augmentation: their (n,) ``labels`` and (n, 2) ``sizes_px``, width and height."""
+
+    classes: tuple[str, ...]
+    labels: np.ndarray
+    sizes_px: np.ndarray
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Number of boxes of each class, (K,)."""
+        return np.bincount(self.labels, minlength=len(self.classes))
+
+    @property
+    def mean_size_px(self) -> float:
+        """Mean of the square root of the area, the "absolute object size" of AI-TOD; NaN without boxes."""
+        return float(np.sqrt(self.sizes_px.prod(1)).mean()) if len(self.labels) else float("nan")
+
+
+def fingerprint(dataset: ETraMDataset) -> dict[str, object]:
+    """What a split holds, and a digest of its recordings, frame times, representation, boxes and classes.
+
+    Frames themselves are not read: they follow from recording and representation.
+    """
+    digest = hashlib.sha256()
+    description = [dataset.split, list(dataset.metainfo["classes"]), dataset.representation, dataset.window_us]
+    digest.update(json.dumps(description, sort_keys=True, default=str).encode())
+    boxes = 0
+    for sequence in sorted(dataset.sequences, key=lambda s: s.name):
+        digest.update(f"{sequence.name} {sequence.channels} {sequence.hw}".encode())
+        for array in (sequence.t_us, sequence.labelled):
+            digest.update(np.ascontiguousarray(array, np.int64).tobytes())
+        for frame in sequence.labelled:
+            bboxes, labels = sequence.boxes_of(frame)
+            boxes += len(labels)
+            digest.update(bboxes.tobytes() + labels.tobytes())
+    return dict(
+        split=dataset.split,
+        recordings=len(dataset.sequences),
+        labelled_frames=len(dataset),
+        boxes=boxes,
+        sha256=digest.hexdigest()[:16],
+    )
+
+
+def digest(dataset: Dataset) -> str:
+    """``sha256`` of :func:`fingerprint`; empty for data of another kind."""
+    return str(fingerprint(dataset)["sha256"]) if hasattr(dataset, "sequences") else ""

@@ -1,0 +1,195 @@
+"""Paste road users of other recordings into a clip, with their own motion: more of the rare ones."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmdet.registry import TRANSFORMS
+
+from etram_mmdet.datasets.clips import ClipRequest
+from etram_mmdet.datasets.etram_dataset import ETraMDataset
+from etram_mmdet.datasets.recording_frames import RecordingFrames
+from etram_mmdet.datasets.transforms.geometry import PER_BOX, cut_to_frame
+from etram_mmdet.utils.errors import InputError
+
+_LONGEST_GAP = 10  # frames, half a second: over a longer one a straight line between two labels leaves the object
+_MAX_OVERLAP = 0.1  # share of the smaller of two boxes: a pedestrian before a bus has next to no IoU with it
+_STREAM = 7_214_533  # tells these random numbers from others of the same clip; more than there are recordings
+_FIRST_TRACK = 1 << 32  # label files hold 32 bits, so no track of theirs has this id or a higher one
+
+
+class Tubelet(NamedTuple):
+    """A road user's way through a recording: ``bboxes`` (n, 4) at labelled ``frames`` (n,), n >= 2."""
+
+    recording: int
+    label: int
+    frames: np.ndarray
+    bboxes: np.ndarray
+
+    def bbox_at(self, frame: int) -> np.ndarray:
+        """Box (4,) at a frame from first to last, on a straight line between labelled ones."""
+        return np.array([np.interp(frame, self.frames, side) for side in self.bboxes.T], np.float32)
+
+
+class Paste(NamedTuple):
+    """``tubelet`` from its frame ``first`` on, ``shift_px`` to the right, from frame ``start`` of a recording on."""
+
+    tubelet: Tubelet
+    first: int
+    shift_px: int
+    start: int
+    track: int
+
+
+def find_tubelets(sequence: RecordingFrames, recording: int) -> list[Tubelet]:
+    """Every track of a recording, cut into runs of labelled frames in a row at which it can be taken out alone.
+
+    A track that occurs twice in a frame is none. A frame at which the box overlaps another one ends a run, since the
+    other road user would come along without a label; so does one at the left or right edge, where a part of the
+    object is missing that should be seen elsewhere. Without track ids, which are then all 0, there is no tubelet.
+    """
+    frames, bboxes, labels, tracks = sequence.all_boxes()
+    if not tracks.any():
+        return []
+    pairs, count = np.unique(np.stack([tracks, frames], 1), axis=0, return_counts=True)
+    is_whole = (bboxes[:, 0] > 0) & (bboxes[:, 2] < sequence.hw[1] - 1)  # the loader cuts boxes to W - 1
+    usable = is_whole & ~np.isin(tracks, pairs[count > 1, 0]) & ~overlaps(frames, bboxes)
+    rows = np.flatnonzero(usable)
+    rows = rows[np.lexsort((frames[rows], labels[rows], tracks[rows]))]
+    same = (np.diff(tracks[rows]) == 0) & (np.diff(labels[rows]) == 0)
+    in_a_row = np.diff(np.searchsorted(sequence.labelled, frames[rows])) == 1
+    near = np.diff(frames[rows]) <= _LONGEST_GAP
+    runs = np.split(rows, np.flatnonzero(~(same & in_a_row & near)) + 1)
+    return [Tubelet(recording, int(labels[run[0]]), frames[run], bboxes[run]) for run in runs if len(run) > 1]
+
+
+def overlaps(frames: np.ndarray, bboxes: np.ndarray) -> np.ndarray:
+    """Which boxes (n,) of a recording, in order of ``frames`` (n,), overlap another one of their frame."""
+    found, step = np.zeros(len(frames), bool), 1
+    area = (bboxes[:, 2:] - bboxes[:, :2]).prod(1)
+    while (pairs := np.flatnonzero(frames[step:] == frames[:-step])).size:  # with the next box, the one after it, ...
+        a, b = bboxes[pairs], bboxes[pairs + step]
+        sides = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
+        shared = np.clip(sides, 0, None).prod(1)
+        hit = pairs[shared > _MAX_OVERLAP * np.minimum(area[pairs], area[pairs + step])]
+        found[hit] = found[hit + step] = True
+        step += 1
+    return found
+
+
+def paste_pixels(frame: np.ndarray, donor: np.ndarray, bbox: np.ndarray, shift_px: int) -> None:
+    """Write what ``donor`` (C, H, W) has inside ``bbox`` (4,) into ``frame``, ``shift_px`` further right.
+
+    An object in front hides what is behind it, so where the donor has events its value counts. Adding would be wrong
+    for signed values and time surfaces.
+    """
+    width = frame.shape[-1]
+    (x1, y1), (x2, y2) = np.floor(bbox[:2]).astype(int), np.ceil(bbox[2:]).astype(int)
+    x1, x2 = np.clip((x1, x2), max(0, -shift_px), min(width, width - shift_px))
+    pixels = donor[:, y1:y2, x1:x2]
+    np.copyto(frame[:, y1:y2, x1 + shift_px : x2 + shift_px], pixels, where=pixels != 0)
+
+
+@TRANSFORMS.register_module()
+class ClipCopyPaste(BaseTransform):
+    """Paste tubelets of events, the same track over frames in a row, with their boxes. It comes first in a pipeline.
+
+    Time is cut into windows of ``period_frames`` frames of the recording. In each, with probability ``prob``, one road
+    user from any recording of the data set is pasted from the window's first frame on: in the rows where it was, since
+    the camera is static and distance goes with the row, and shifted sideways. All of that is drawn from the seed of the
+    stream and the number of the window alone, so that it moves on from clip to clip without state.
+
+    ``classes`` are names to choose from (default: all). A class is drawn with weight 1 / sqrt(number of its tubelets),
+    then one of its tubelets. Boxes that keep less than ``min_visible`` of their area in the frame get no label.
+
+    Raises:
+        InputError: at first use, for an unknown class or when there is nothing to paste.
+    """
+
+    def __init__(
+        self,
+        prob: float = 0.5,
+        period_frames: int = 20,
+        classes: tuple[str, ...] | None = None,
+        min_visible: float = 0.25,
+    ) -> None:
+        self.prob, self.period_frames, self.classes, self.min_visible = prob, period_frames, classes, min_visible
+        self._found: tuple[list[RecordingFrames], list[list[Tubelet]]] | None = None
+
+    def transform(self, results: dict) -> dict:
+        request, period = results["request"], self.period_frames
+        by_class = self._tubelets(results["dataset"], results["frames"].shape[1:])
+        for window in range(request.start // period, (request.stop - 1) // period + 1):
+            paste = self._draw(by_class, request.seed, window, results["frames"].shape[-1])
+            if paste is not None:
+                results = self._add(results, paste)
+        return results
+
+    def _tubelets(self, dataset: ETraMDataset, shape: tuple[int, int, int]) -> list[list[Tubelet]]:
+        """The tubelets of each class that has any; labels are searched once per process."""
+        if self._found is None or self._found[0] is not dataset.sequences:
+            self._found = dataset.sequences, self._search(dataset, shape)
+        return self._found[1]
+
+    def _search(self, dataset: ETraMDataset, shape: tuple[int, int, int]) -> list[list[Tubelet]]:
+        names = list(dataset.metainfo["classes"])
+        wanted = names if self.classes is None else self.classes
+        unknown = [name for name in wanted if name not in names]
+        if unknown:
+            raise InputError(f"ClipCopyPaste: unknown classes {unknown}, expected some of {', '.join(names)}")
+        by_class: dict[int, list[Tubelet]] = {names.index(name): [] for name in wanted}
+        for recording, sequence in enumerate(dataset.sequences):
+            if (sequence.channels, *sequence.hw) == shape:
+                for tubelet in find_tubelets(sequence, recording):
+                    if tubelet.label in by_class:
+                        by_class[tubelet.label].append(tubelet)
+        if not any(by_class.values()):
+            raise InputError(
+                f"{dataset.folder}: nothing for ClipCopyPaste to paste, since no track_id in its label files follows a "
+                f"{' or '.join(wanted)} over two labelled frames in a row; take ClipCopyPaste out of the pipeline"
+            )
+        return [tubelets for tubelets in by_class.values() if tubelets]
+
+    def _draw(self, by_class: list[list[Tubelet]], seed: tuple[int, ...], window: int, width: int) -> Paste | None:
+        rng = np.random.default_rng((*(seed or (0,)), _STREAM, window))
+        if rng.random() >= self.prob:
+            return None
+        weights = np.array([len(tubelets) for tubelets in by_class]) ** -0.5
+        tubelets = by_class[rng.choice(len(by_class), p=weights / weights.sum())]
+        tubelet = tubelets[rng.integers(len(tubelets))]
+        earliest, last = tubelet.frames[[0, -1]]
+        first = int(rng.integers(earliest, max(earliest, last - self.period_frames + 1), endpoint=True))
+        x1, _, x2, _ = tubelet.bbox_at(first)
+        shift_px = int(rng.integers(int(np.ceil(-x1)), int(np.floor(width - x2)), endpoint=True))
+        return Paste(tubelet, first, shift_px, window * self.period_frames, _FIRST_TRACK + window)
+
+    def _add(self, results: dict, paste: Paste) -> dict:
+        request, tubelet = results["request"], paste.tubelet
+        ahead = paste.first - paste.start  # of the recording, in frames
+        start = max(request.start, paste.start)
+        stop = min(request.stop, paste.start + self.period_frames, int(tubelet.frames[-1]) + 1 - ahead)
+        if start >= stop:
+            return results
+        donor = _read(results["dataset"], request, tubelet.recording, start + ahead, stop + ahead)
+        results = {**results, "frames": results["frames"].copy(), **{name: list(results[name]) for name in PER_BOX}}
+        for index, pixels in enumerate(donor, start - request.start):
+            bbox = tubelet.bbox_at(request.start + index + ahead)
+            paste_pixels(results["frames"][index], pixels, bbox, paste.shift_px)
+            if results["frame_metas"][index]["is_labelled"]:
+                self._label(results, index, bbox, paste)
+        return results
+
+    def _label(self, results: dict, index: int, bbox: np.ndarray, paste: Paste) -> None:
+        moved = bbox[None] + np.array([paste.shift_px, 0] * 2, np.float32)
+        cut, keep = cut_to_frame(moved, results["frames"].shape[-2:], self.min_visible)
+        for name, value in zip(PER_BOX, (cut, [paste.tubelet.label], [paste.track]), strict=True):
+            before = results[name][index]
+            results[name][index] = np.concatenate([before, np.asarray(value, before.dtype)[keep]])
+
+
+def _read(dataset: ETraMDataset, request: ClipRequest, recording: int, start: int, stop: int) -> np.ndarray:
+    """Frames as the dataset reads them for a clip: events of donor and recipient are then augmented alike."""
+    clip = request._replace(recording=recording, start=start, stop=stop)
+    return dataset.read_frames(dataset.sequences[recording], clip)

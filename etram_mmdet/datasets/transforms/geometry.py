@@ -1,0 +1,178 @@
+"""Augmentation of clips: one draw per clip, and the same draw for all clips of a stream's pass.
+
+Random numbers come from ``results['rng']``, which the sample carries. Numbers are drawn whether or not they are used,
+so that what one transform draws never depends on what another saw. Boxes are xyxy in network pixels, edges from 0 to W.
+RVT mirrors boxes about W - 1 and scales them by the drawn factor instead of the one that whole pixels allow; in frames
+of 96 pixels that moves them off their events by half a pixel on average.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmcv.transforms import BaseTransform
+from mmdet.registry import TRANSFORMS
+from mmdet.structures import DetDataSample, TrackDataSample
+from mmengine.structures import InstanceData
+
+from etram_mmdet.datasets.recording_frames import is_flat
+
+PER_BOX = ("bboxes", "labels", "tracks")  # lists of a clip that hold one array per frame, with a row per box
+
+
+def resize_nearest(frames: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """Counts are categories rather than intensities: (T, C, H, W) of one byte each resampled without mixing pixels."""
+    as_bytes = torch.from_numpy(frames.view(np.uint8))  # torch resamples no signed bytes
+    return F.interpolate(as_bytes, size=size_hw, mode="nearest-exact").numpy().view(frames.dtype)
+
+
+def flip(frames: np.ndarray, bboxes: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Mirror a clip left to right."""
+    width = frames.shape[-1]
+    mirrored = [np.stack([width - b[:, 2], b[:, 1], width - b[:, 0], b[:, 3]], 1) for b in bboxes]
+    return np.ascontiguousarray(frames[..., ::-1]), mirrored
+
+
+def zoom_out(
+    frames: np.ndarray, bboxes: list[np.ndarray], factor: float, offset: tuple[float, float]
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Shrink a clip by ``factor`` >= 1 and put it into an empty frame; ``offset`` in [0, 1) chooses where (y, x)."""
+    h, w = frames.shape[-2:]
+    small_hw = int(h / factor), int(w / factor)
+    y, x = (int(o * (full - small + 1)) for o, full, small in zip(offset, (h, w), small_hw, strict=True))
+    canvas = np.zeros_like(frames)
+    canvas[..., y : y + small_hw[0], x : x + small_hw[1]] = resize_nearest(frames, small_hw)
+    scale = np.array([small_hw[1] / w, small_hw[0] / h] * 2, np.float32)
+    return canvas, [b * scale + np.array([x, y, x, y], np.float32) for b in bboxes]
+
+
+def zoom_in(
+    frames: np.ndarray, bboxes: list[np.ndarray], factor: float, corner_yx: tuple[int, int]
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Enlarge the part of a clip below and right of ``corner_yx`` by ``factor`` >= 1; boxes are cut to it.
+
+    A box that is cut away entirely becomes flat; the caller drops it with its label.
+    """
+    h, w = frames.shape[-2:]
+    (y, x), (crop_h, crop_w) = corner_yx, (int(h / factor), int(w / factor))
+    enlarged = resize_nearest(np.ascontiguousarray(frames[..., y : y + crop_h, x : x + crop_w]), (h, w))
+    shift, limit = np.array([x, y, x, y], np.float32), np.array([crop_w, crop_h] * 2, np.float32)
+    frame = np.array([w, h] * 2, np.float32)
+    return enlarged, [np.minimum(np.clip(b - shift, 0, limit) * (frame / limit), frame) for b in bboxes]
+
+
+@TRANSFORMS.register_module()
+class ClipFlip(BaseTransform):
+    """Mirror left to right with probability ``prob``."""
+
+    def __init__(self, prob: float = 0.5) -> None:
+        self.prob = prob
+
+    def transform(self, results: dict) -> dict:
+        if results["rng"].random() < self.prob:
+            results["frames"], results["bboxes"] = flip(results["frames"], results["bboxes"])
+        return results
+
+
+@TRANSFORMS.register_module()
+class ClipZoom(BaseTransform):
+    """Zoom in or out as RVT does.
+
+    A clip of a stream is zoomed out only, with ``stream_prob``, by a factor up to ``max_out``: a crop would lose road
+    users for the rest of the stream. A clip on its own is zoomed with ``random_prob``, in (up to ``max_in``) in
+    ``in_share`` of the cases; the crop then keeps a random box of its last labelled frame whole.
+    """
+
+    def __init__(
+        self,
+        stream_prob: float = 0.5,
+        random_prob: float = 0.8,
+        in_share: float = 0.8,
+        max_in: float = 1.5,
+        max_out: float = 1.2,
+    ) -> None:
+        self.stream_prob, self.random_prob, self.in_share = stream_prob, random_prob, in_share
+        self.max_in, self.max_out = max_in, max_out
+
+    def transform(self, results: dict) -> dict:
+        chance, direction, size, y, x, which = results["rng"].random(6)
+        inward = not results["streamed"] and direction < self.in_share
+        if chance >= (self.stream_prob if results["streamed"] else self.random_prob):
+            return results
+        factor = 1 + size * ((self.max_in if inward else self.max_out) - 1)
+        zoom = self._in if inward else self._out
+        results["frames"], results["bboxes"] = zoom(results, factor, (y, x), which)
+        return keep_boxes(results, [~is_flat(b) for b in results["bboxes"]])
+
+    @staticmethod
+    def _out(results: dict, factor: float, offset: tuple[float, float], which: float) -> tuple:
+        return zoom_out(results["frames"], results["bboxes"], factor, offset)
+
+    @staticmethod
+    def _in(results: dict, factor: float, offset: tuple[float, float], which: float) -> tuple:
+        frames, bboxes = results["frames"], results["bboxes"]
+        corner = crop_around(_one_box(bboxes, which), frames.shape[-2:], factor, offset)
+        return zoom_in(frames, bboxes, factor, corner)
+
+
+def _one_box(bboxes: list[np.ndarray], which: float) -> np.ndarray | None:
+    """A box of the last frame that has any; ``which`` in [0, 1)."""
+    last = next((b for b in reversed(bboxes) if len(b)), None)
+    return None if last is None else last[int(which * len(last))]
+
+
+def crop_around(
+    box: np.ndarray | None, hw: tuple[int, int], factor: float, offset: tuple[float, float]
+) -> tuple[int, int]:
+    """Upper left corner (y, x) of a crop of 1/``factor`` of the frame that holds ``box`` whole where it fits.
+
+    ``offset`` in [0, 1) chooses among the possible corners.
+    """
+    corner = []
+    for axis in (0, 1):
+        crop, low = int(hw[axis] / factor), 0
+        high = hw[axis] - crop
+        if box is not None:
+            first, last = box[1 - axis], box[3 - axis]
+            low, high = max(low, int(np.ceil(last)) - crop), min(high, int(first))
+            low, high = min(low, hw[axis] - crop), max(high, 0)
+            low, high = min(low, high), max(low, high)
+        corner.append(low + int(offset[axis] * (high - low + 1)))
+    return corner[0], corner[1]
+
+
+def cut_to_frame(bboxes: np.ndarray, hw: tuple[int, int], min_visible: float) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes (n, 4) cut to the frame, and which (n,) of them keep at least the share ``min_visible`` of their area."""
+    cut = np.clip(bboxes, 0, np.array([hw[1], hw[0]] * 2, np.float32))
+    area, visible = ((b[:, 2:] - b[:, :2]).prod(1) for b in (bboxes, cut))
+    return cut, ~is_flat(cut) & (visible >= min_visible * area)
+
+
+def keep_boxes(results: dict, keep: Sequence[np.ndarray]) -> dict:
+    """Keep the boxes of a clip that ``keep`` names frame by frame, with everything that is listed beside them."""
+    for name in PER_BOX:
+        if name in results:
+            results[name] = [values[k] for values, k in zip(results[name], keep, strict=True)]
+    return results
+
+
+@TRANSFORMS.register_module()
+class PackClip(BaseTransform):
+    """The end of a pipeline: ``inputs`` (T, C, H, W) of bytes and a ``TrackDataSample`` of T ``DetDataSample``s."""
+
+    def transform(self, results: dict) -> dict:
+        track = TrackDataSample()
+        track.video_data_samples = [
+            self._frame(*frame)
+            for frame in zip(results["bboxes"], results["labels"], results["frame_metas"], strict=True)
+        ]
+        return dict(inputs=torch.from_numpy(results["frames"]), data_samples=track)
+
+    @staticmethod
+    def _frame(bboxes: np.ndarray, labels: np.ndarray, meta: dict) -> DetDataSample:
+        sample = DetDataSample(metainfo=meta)
+        sample.gt_instances = InstanceData(bboxes=torch.from_numpy(bboxes), labels=torch.from_numpy(labels))
+        return sample

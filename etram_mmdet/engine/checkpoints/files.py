@@ -1,0 +1,160 @@
+"""Checkpoints that carry their config and execute nothing when read.
+
+mmengine's loader falls back to full unpickling and keeps the config as Python text. Here a file is read as tensors and
+plain values, the config in it is JSON, and whatever builds from it may use registered names only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.logging import HistoryBuffer
+
+from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY, MAX_TEXT, known_contents, name_files
+from etram_mmdet.engine.checkpoints.tensor_file import read_tensor_file
+from etram_mmdet.utils.errors import InputError
+
+# What the config in a checkpoint may be at most; the largest of this project's has a tenth of the entries.
+MAX_ENTRIES = 20_000
+MAX_DEPTH = 20
+
+
+def load_checkpoint_file(path: str | Path) -> dict:
+    """Read a checkpoint without executing what it contains; tensors are on the CPU.
+
+    Raises:
+        InputError: the file is missing, damaged, not a checkpoint, or holds more than tensors and plain values.
+    """
+    return known_contents(read_tensor_file(path), path)
+
+
+def config_to_json(cfg: Config) -> str:
+    """The config as data; tuples become lists."""
+    return json.dumps(cfg.to_dict(), default=str)
+
+
+def stored_config(checkpoint: dict, path: str | Path) -> dict:
+    """The config that a checkpoint carries, as plain data to compare with; nothing may be built from it.
+
+    Raises:
+        InputError: when the checkpoint carries no readable config.
+    """
+    text = checkpoint.get("meta", {}).get(CONFIG_KEY)
+    if text is None:
+        raise InputError(f"{path}: carries no config; give one: tools/test.py CONFIG {path}")
+    try:
+        config = json.loads(text)
+    except (TypeError, ValueError, RecursionError) as error:  # UnicodeError is a ValueError
+        raise InputError(f"{path}: carries a config that is not JSON ({error}); copy the file again") from error
+    if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
+        raise InputError(f"{path}: carries a config without a model; give one: tools/test.py CONFIG {path}")
+    for number, (place, key, _) in enumerate(entries(config)):
+        if number >= MAX_ENTRIES or len(key) > MAX_TEXT or place.count(".") >= MAX_DEPTH:
+            raise InputError(
+                f"{path}: its config has more than {MAX_ENTRIES} entries, is nested deeper than {MAX_DEPTH} levels, or "
+                f"has keys of more than {MAX_TEXT} letters"
+            )
+    return config
+
+
+def entries(config: dict) -> Iterator[tuple[str, str, object]]:
+    """Every entry of nested dicts and lists: its dotted place, its key (in a list that of the list) and its value."""
+    waiting: list[tuple[str, str, object]] = [("", "", config)]
+    while waiting:
+        place, own_key, node = waiting.pop()
+        for name, value in node.items() if isinstance(node, dict) else enumerate(node):
+            where = f"{place}.{name}" if place else str(name)
+            key = name if isinstance(node, dict) else own_key
+            yield where, key, value
+            if isinstance(value, dict | list):
+                waiting.append((where, key, value))
+
+
+def save_atomically(checkpoint: dict, path: str | Path) -> None:
+    """Write next to ``path`` and rename, so that a killed process leaves the old file or the new one."""
+    part = Path(f"{path}.part")
+    torch.save(checkpoint, part)
+    os.replace(part, path)
+
+
+def make_plain(checkpoint: dict, cfg: Config) -> None:
+    """Replace what mmengine would pickle, in place.
+
+    The config becomes JSON, logged histories become tensors, and paths of checkpoints become file names.
+    """
+    checkpoint["meta"].pop("cfg", None)
+    checkpoint["meta"][CONFIG_KEY] = config_to_json(cfg)
+    hub = checkpoint["message_hub"]
+    hub["log_scalars"] = {
+        name: dict(
+            values=torch.as_tensor(np.asarray(buffer.data[0], np.float64)),
+            counts=torch.as_tensor(np.asarray(buffer.data[1], np.int64)),
+            max_length=buffer.max_length,
+        )
+        for name, buffer in hub["log_scalars"].items()
+    }
+    # OneCycleLR keeps a bound method among its numbers; loading leaves the fresh scheduler's own in place.
+    if "param_schedulers" in checkpoint:
+        checkpoint["param_schedulers"] = [
+            {key: value for key, value in state.items() if not callable(value)}
+            for state in checkpoint["param_schedulers"]
+        ]
+    hub["runtime_info"] = {
+        key: _plain(value) for key, value in hub["runtime_info"].items() if key != "cfg" and _is_plain(value)
+    }
+    name_files(hub["runtime_info"])
+    hub["resumed_keys"] = {
+        name: flag
+        for name, flag in hub["resumed_keys"].items()
+        if name in hub["runtime_info"] or name in hub["log_scalars"]
+    }
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(map(_is_plain, value.values()))
+    return value is None or isinstance(value, int | float | str | np.number)
+
+
+def _plain(value: object) -> object:
+    """NumPy's numbers as Python's."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def restore_histories(checkpoint: dict) -> None:
+    """Undo :func:`make_plain` for the logged histories, in place.
+
+    Those of evaluations stay out: mmengine logs every one that it holds, also what is not measured any more.
+    """
+    hub = checkpoint.get("message_hub", {})
+    hub["log_scalars"] = {
+        name: HistoryBuffer(h["values"].tolist(), h["counts"].tolist(), h["max_length"])
+        for name, h in hub.get("log_scalars", {}).items()
+        if not name.startswith(("val/", "test/"))
+    }
+    held = {*hub["log_scalars"], *hub.get("runtime_info", {})}
+    hub["resumed_keys"] = {name: flag for name, flag in hub.get("resumed_keys", {}).items() if name in held}
+
+
+def load_foreign_weights(path: str | Path) -> dict[str, torch.Tensor]:
+    """The ``state_dict`` of any PyTorch or Lightning checkpoint; objects in it are not built, code is not run.
+
+    Raises:
+        InputError: the file is missing, damaged or holds no ``state_dict``.
+    """
+    checkpoint = read_tensor_file(path, unknown="ignore")
+    weights = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else {}
+    if not isinstance(weights, dict):
+        weights = {}
+    tensors = {k: value for k, value in weights.items() if isinstance(k, str) and isinstance(value, torch.Tensor)}
+    if not tensors:
+        raise InputError(f"{path}: holds no state_dict of tensors")
+    return tensors

@@ -1,0 +1,57 @@
+"""``init_cfg=dict(type="Pretrained", checkpoint=...)`` without executing what the checkpoint holds."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+from mmdet.registry import WEIGHT_INITIALIZERS
+from mmengine.model import PretrainedInit, update_init_info
+from mmengine.runner.checkpoint import load_state_dict
+from torch import nn
+
+from etram_mmdet.engine.checkpoints.files import load_foreign_weights
+from etram_mmdet.utils.errors import InputError
+
+_SWITCH = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # PyTorch's own, for every file that it loads
+
+
+@WEIGHT_INITIALIZERS.register_module(name="Pretrained")
+class SafePretrainedInit(PretrainedInit):
+    """mmengine's initializer, whose reader falls back to unpickling anything, with this project's reader.
+
+    A file may be any PyTorch or Lightning checkpoint; its tensors are read. An address such as ``torchvision://`` is
+    left to mmengine, which then may read tensors and plain values only.
+
+    Raises:
+        InputError: the file is missing, damaged or holds no weights under ``prefix``.
+    """
+
+    def __call__(self, module: nn.Module) -> None:
+        if "://" in self.checkpoint:
+            self._load_address(module)
+            return
+        weights = {name.removeprefix("module."): w for name, w in load_foreign_weights(Path(self.checkpoint)).items()}
+        prefix = f"{(self.prefix or '').rstrip('.')}.".lstrip(".")
+        weights = {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}
+        if not weights:
+            raise InputError(f"{self.checkpoint}: holds no weights under {self.prefix!r}")
+        load_state_dict(module, weights, strict=False, logger="current")
+        if hasattr(module, "_params_init_info"):
+            update_init_info(module, init_info=self._get_init_info())
+
+    def _load_address(self, module: nn.Module) -> None:
+        before = os.environ.get(_SWITCH)
+        os.environ[_SWITCH] = "1"
+        try:
+            super().__call__(module)
+        except pickle.UnpicklingError as error:
+            raise InputError(
+                f"{self.checkpoint}: holds more than tensors and plain values; download it and name the file, of which "
+                "only the tensors are read"
+            ) from error
+        finally:
+            del os.environ[_SWITCH]
+            if before is not None:
+                os.environ[_SWITCH] = before

@@ -1,0 +1,182 @@
+"""Does the state of a training in a checkpoint fit the optimizer and schedules that go on with it?
+
+PyTorch and mmengine take whatever a checkpoint says: a schedule makes attributes of it, and a fused optimizer reads
+and writes the memory of its moments without a look at their shape. So both are compared with fresh ones first.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from pathlib import Path
+
+import torch
+from mmengine.runner import Runner
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from etram_mmdet.utils.errors import InputError
+
+_NEEDED = ("meta", "message_hub", "optimizer", "param_schedulers")
+_COUNTERS = ("last_step", "_global_step")  # of a schedule
+MAX_SETTING = 1e6  # of an optimizer: rates, decays, momenta
+
+
+def check_complete(checkpoint: dict, path: str | Path) -> None:
+    """Raise ``InputError`` where ``checkpoint`` lacks what a training needs to go on."""
+    if not set(_NEEDED) <= set(checkpoint):
+        raise InputError(
+            f"{path}: holds weights only (a best or converted checkpoint), so there is nothing to resume; "
+            f"start a new run from it with --cfg-options load_from={path}"
+        )
+    missing = [key for key in ("epoch", "iter") if key not in checkpoint["meta"]]
+    hub = checkpoint["message_hub"]
+    missing += [key for key in ("log_scalars", "runtime_info", "resumed_keys") if key not in hub]
+    missing += [key for key in ("state", "param_groups") if key not in checkpoint["optimizer"]]
+    if missing:
+        raise InputError(f"{path}: lacks {', '.join(missing)}, without which no training goes on; copy it again")
+
+
+def check_resumable(checkpoint: dict, runner: Runner, path: str | Path) -> None:
+    """Raise ``InputError`` where ``runner``, its optimizer and schedules built, cannot go on from ``checkpoint``."""
+    step = checkpoint["meta"]["iter"]
+    differences = _step_differences(step, runner.train_loop.max_iters)
+    differences += [
+        f"{name} holds numbers that are not finite, so the training had diverged"
+        for name, weight in checkpoint["state_dict"].items()
+        if weight.is_floating_point() and not bool(weight.isfinite().all())
+    ]
+    differences += _optimizer_differences(checkpoint["optimizer"], runner.optim_wrapper)
+    differences += _schedule_differences(checkpoint["param_schedulers"], runner.param_schedulers or [], step)
+    if differences:
+        raise InputError(
+            f"{path}: its {differences[0]}. Resume with the config that it was trained with, or start a new run from "
+            f"its weights with --cfg-options load_from={path}"
+        )
+
+
+def _step_differences(step: int, planned: int) -> list[str]:
+    return [f"step is {step}, beyond the {planned} of its schedule"] if step > planned else []
+
+
+def _optimizer_differences(saved: dict, wrapper: object) -> list[str]:
+    optimizer = wrapper.optimizer
+    fresh = optimizer.state_dict()["param_groups"]
+    groups = saved["param_groups"]
+    if len(groups) != len(fresh):
+        return [f"optimizer has {len(groups)} groups of parameters, the config's has {len(fresh)}"]
+    found = []
+    for number, (theirs, ours) in enumerate(zip(groups, fresh, strict=True)):
+        if theirs["params"] != ours["params"]:
+            found.append(f"optimizer has other parameters in group {number}, {len(theirs['params'])} of them")
+        found += [f"optimizer's {what}" for what in _differing(theirs, ours, "params")]
+        found += [f"optimizer's {key} is {theirs[key]!r:.40}" for key in theirs if not _is_sane(theirs[key], key)]
+    base = getattr(wrapper, "base_param_settings", None) or {}
+    if set(saved.get("base_param_settings") or {}) != set(base):
+        found.append(f"optimizer has base_param_settings, the config's has {_listed(base) or 'none'}")
+    return found or _moment_differences(saved["state"], optimizer)
+
+
+def _is_sane(value: object, key: str) -> bool:
+    if key == "params":
+        return True
+    if isinstance(value, list | tuple):
+        return all(_is_sane(each, key) for each in value)
+    most = 1 if key == "betas" else MAX_SETTING
+    return _kind(value) != "number" or 0 <= value <= most  # NaN is not
+
+
+def _moment_differences(state: dict, optimizer: Optimizer) -> list[str]:
+    """Every parameter needs the moments that this kind of optimizer keeps, like the parameter itself."""
+    wanted = _moments_of(optimizer)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for number, moments in state.items():
+        if number >= len(parameters):
+            return [f"optimizer knows a parameter {number}, the model has {len(parameters)}"]
+        if set(moments) != wanted:
+            return [f"optimizer keeps {_listed(moments)} for each parameter, the config's keeps {_listed(wanted)}"]
+        for name, moment in moments.items():
+            if not _is_moment(name, moment, parameters[number]):
+                expected = "a count" if name == "step" else f"finite numbers of shape {tuple(parameters[number].shape)}"
+                return [f"optimizer's {name} of parameter {number} is {_described(moment)}, expected {expected}"]
+    return []
+
+
+def _is_moment(name: str, moment: object, parameter: nn.Parameter) -> bool:
+    if not isinstance(moment, Tensor):
+        return moment is None and name == "momentum_buffer"
+    if not moment.is_floating_point() or not bool(moment.isfinite().all()):
+        return False
+    if name == "step":
+        return moment.dim() == 0 and float(moment) >= 0
+    is_square = name.endswith(("_sq", "square_avg"))
+    return _layout(moment) == _layout(parameter) and not (is_square and bool((moment < 0).any()))
+
+
+def _layout(tensor: Tensor) -> tuple:
+    """Shape and order of dimensions; tensors that were read are dense."""
+    return tensor.shape, [s for s, n in zip(tensor.stride(), tensor.shape, strict=True) if n != 1]
+
+
+def _described(moment: object) -> str:
+    if not isinstance(moment, Tensor):
+        return f"a {type(moment).__name__}"
+    return f"{tuple(moment.shape)} of {moment.dtype}" if moment.dim() else f"a single number of {moment.dtype}"
+
+
+def _moments_of(optimizer: Optimizer) -> set[str]:
+    """What the optimizer keeps for a parameter, seen after a step on a single number."""
+    number = torch.zeros(1, requires_grad=True)
+    number.grad = torch.zeros(1)
+    taken = inspect.signature(type(optimizer)).parameters  # defaults hold more than the constructor takes
+    probe = type(optimizer)([number], **{key: value for key, value in optimizer.defaults.items() if key in taken})
+    probe.step()
+    return set(probe.state[number])
+
+
+def _schedule_differences(saved: list[dict], schedules: list, step: int) -> list[str]:
+    if len(saved) != len(schedules):
+        return [f"learning rate follows {len(saved)} schedules, the config's follows {len(schedules)}"]
+    found = []
+    for theirs, schedule in zip(saved, schedules, strict=True):
+        ours = {key: value for key, value in schedule.state_dict().items() if not callable(value)}
+        kind = type(schedule).__name__
+        found += [f"{kind}'s {what}" for what in _differing(theirs, ours, *_COUNTERS)]
+        found += [
+            f"{kind}'s {key} is {theirs[key]!r:.40}, expected 0 to {step}"
+            for key in _COUNTERS
+            if key in theirs and not (type(theirs[key]) is int and 0 <= theirs[key] <= step)
+        ]
+    return found
+
+
+def _differing(theirs: dict, ours: dict, *free: str) -> list[str]:
+    """Settings that only one side has, or that differ; fractions may, since a learning rate may have been changed."""
+    if set(theirs) != set(ours):
+        return [f"settings are {_listed(theirs)}, the config's are {_listed(ours)}"]
+    return [
+        f"{key} is {theirs[key]!r:.40}, the config's is {ours[key]!r:.40}"
+        for key in ours
+        if key not in free and not _is_like(theirs[key], ours[key])
+    ]
+
+
+def _is_like(one: object, other: object) -> bool:
+    """Equal, or both finite numbers of which one at least is a fraction."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return set(one) == set(other) and all(_is_like(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(_is_like, one, other))
+    if _kind(one) == _kind(other) == "number" and (type(one) is float or type(other) is float):
+        return math.isfinite(one)
+    return type(one) is type(other) and one == other
+
+
+def _kind(value: object) -> str:
+    if value is None or isinstance(value, bool):
+        return "flag"
+    return "number" if isinstance(value, int | float) else type(value).__name__
+
+
+def _listed(names: object) -> str:
+    return ", ".join(sorted(map(str, names)))

@@ -1,0 +1,160 @@
+"""Build from the config of a checkpoint without trusting it.
+
+A config decides which classes are built with which arguments, and some of mmdet's and mmengine's load pickles, download
+or write files. So only the keys that an evaluation needs are taken, and only classes of this list may be named.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from mmdet.registry import DATA_SAMPLERS, DATASETS, METRICS, MODELS, TASK_UTILS, TRANSFORMS
+from mmengine.config import Config
+from torch import Tensor
+from torch.random import fork_rng
+
+from etram_mmdet.engine.checkpoints.files import entries
+from etram_mmdet.engine.checkpoints.weights import check_weights, no_larger_than
+from etram_mmdet.events.representations import REPRESENTATIONS
+from etram_mmdet.utils.errors import InputError
+
+_KEYS = (
+    *("model", "data_root", "class_set", "representation", "window_us"),
+    *("val_dataloader", "test_dataloader", "val_evaluator", "test_evaluator"),
+)
+_RUNTIME = dict(
+    default_scope="mmdet",
+    val_cfg=dict(type="ValLoop"),
+    test_cfg=dict(type="TestLoop"),
+    default_hooks=dict(sampler_seed=None, logger=dict(type="LoggerHook", interval=50, log_metric_by_epoch=False)),
+    custom_hooks=[dict(type="ResultsCsvHook"), dict(type="EvaluationReportHook")],
+    log_processor=dict(type="LogProcessor", window_size=50, by_epoch=False),
+    env_cfg=dict(mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0), dist_cfg=dict(backend="nccl")),
+    visualizer=dict(type="Visualizer", vis_backends=[dict(type="LocalVisBackend")]),
+)
+# Classes of mmdet and mmengine that compute and do nothing else; every class of this package may be named too.
+_STOCK = frozenset(
+    """
+    DefaultSampler pseudo_collate
+    ResNet ResNeXt CSPDarknet CSPNeXt SwinTransformer FPN PAFPN BiFPN YOLOXPAFPN CSPNeXtPAFPN
+    YOLOXHead RetinaHead FCOSHead ATSSHead GFLHead RTMDetHead RTMDetSepBNHead TOODHead
+    BN SyncBN GN LN ReLU SiLU Swish GELU LeakyReLU Conv2d nms soft_nms
+    CrossEntropyLoss FocalLoss QualityFocalLoss VarifocalLoss DistributionFocalLoss EQLV2Loss SeesawLoss
+    IoULoss GIoULoss DIoULoss CIoULoss SIoULoss EIoULoss L1Loss SmoothL1Loss MSELoss GaussianFocalLoss
+    SimOTAAssigner MaxIoUAssigner ATSSAssigner TaskAlignedAssigner DynamicSoftLabelAssigner PseudoSampler
+    AnchorGenerator MlvlPointGenerator DeltaXYWHBBoxCoder DistancePointBBoxCoder TBLRBBoxCoder BboxOverlaps2D
+    Kaiming Normal Constant Xavier Uniform TruncNormal
+    """.split()
+)
+
+
+# What a config in a checkpoint may ask for at most. Larger numbers cost memory or minutes before anything is known.
+MAX_INTEGER = 1 << 20
+MAX_OF_KEY = {
+    "num_workers": 64,
+    "prefetch_factor": 64,
+    "batch_size": 4096,
+    "clip_length": 1 << 14,
+    "bins": 256,
+    "partition_size": 64,
+    "patch_size": 64,
+    "window_us": 1_000_000_000,
+}
+MAX_FRAMES_PER_BATCH = 4096
+
+
+def evaluation_config(stored: dict, path: str | Path) -> Config:
+    """A complete config to evaluate a checkpoint with, from the one that it carries.
+
+    Raises:
+        InputError: when that needs further modules, or names a class that is not on the list.
+    """
+    imports = stored.get("custom_imports") or {}
+    modules = imports.get("imports", []) if isinstance(imports, dict) else [imports]
+    foreign = (
+        [name for name in modules if name not in ("etram_mmdet", "etram_mmdet.plugins")]
+        if isinstance(modules, list)
+        else [modules]
+    )
+    if foreign:
+        _refuse(path, f"needs the modules {', '.join(map(str, foreign)):.200}")
+    config = {key: stored[key] for key in _KEYS if key in stored}
+    for place, key, value in entries(config):
+        _check_entry(place, key, value, path)
+    for key, kind in {"data_root": str, "class_set": str, "representation": dict, "window_us": int}.items():
+        if key in config and not isinstance(config[key], kind):
+            _refuse(path, f"says {key}={config[key]!r:.40}, expected {kind.__name__}")
+    for loader in (config.get("val_dataloader"), config.get("test_dataloader")):
+        _check_batch(loader, path)
+    _check_test_cfg(config["model"].get("test_cfg"), path)
+    return Config({**_RUNTIME, **config})
+
+
+def _check_batch(loader: object, path: str | Path) -> None:
+    data = loader.get("dataset") if isinstance(loader, dict) else None
+    sizes = (loader.get("batch_size"), data.get("clip_length")) if isinstance(data, dict) else ()
+    if all(isinstance(size, int) for size in sizes) and math.prod(sizes) > MAX_FRAMES_PER_BATCH:
+        _refuse(path, f"asks for batches of {math.prod(sizes)} frames, more than {MAX_FRAMES_PER_BATCH}")
+
+
+def _check_test_cfg(test_cfg: object, path: str | Path) -> None:
+    """What decides which boxes remain is first read when a box is found."""
+    if not isinstance(test_cfg, dict) or type(test_cfg.get("score_thr")) not in (int, float):
+        _refuse(path, "has no number model.test_cfg.score_thr")
+    nms = test_cfg.get("nms", {"iou_threshold": 1.0})
+    if not isinstance(nms, dict) or type(nms.get("iou_threshold")) not in (int, float):
+        _refuse(path, "has no number model.test_cfg.nms.iou_threshold")
+    for key in ("nms_pre", "max_per_img", "min_bbox_size"):
+        if type(test_cfg.get(key, 0)) is not int:
+            _refuse(path, f"says model.test_cfg.{key}={test_cfg[key]!r:.40}, expected a whole number")
+
+
+def check_model(cfg: Config, weights: Mapping[str, Tensor], path: str | Path) -> None:
+    """Raise ``InputError`` where no model for ``weights`` can be built from ``cfg``, before memory is taken for one."""
+    with carried_by(path), fork_rng(devices=[]), no_larger_than(weights, str(path)):
+        model = MODELS.build(copy.deepcopy(cfg.model))
+    check_weights(model, weights, str(path))
+
+
+@contextmanager
+def carried_by(path: str | Path) -> Iterator[None]:
+    """Name the checkpoint whose config something is built from, whatever goes wrong in between.
+
+    A config has thousands of values, and each class meets a wrong one with an error of its own.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        first = (str(error).splitlines() or [""])[0]
+        raise InputError(
+            f"{path}: nothing can be built from the config that it carries ({type(error).__name__}: {first:.200}). "
+            f"Test it with a config that you trust: tools/test.py CONFIG {path}"
+        ) from error
+
+
+def _check_entry(place: str, key: str, value: object, path: str | Path) -> None:
+    if key == "_scope_" or (key == "type" and not _is_known(value)):
+        name = None if key == "_scope_" else value
+        _refuse(path, f"names {name!r:.80}, which is not on the list of classes that are built unseen")
+    most = MAX_OF_KEY.get(key, MAX_INTEGER)
+    if isinstance(value, int) and abs(value) > most:
+        _refuse(path, f"asks for {place}={value}, more than {most}")
+
+
+def _is_known(name: object) -> bool:
+    if not isinstance(name, str):
+        return False
+    registries = (MODELS, TASK_UTILS, DATASETS, DATA_SAMPLERS, TRANSFORMS, METRICS)
+    tables = [REPRESENTATIONS, *(registry.module_dict for registry in registries)]
+    classes = [table[name] for table in tables if name in table]
+    return name in _STOCK or any(cls.__module__.startswith("etram_mmdet.") for cls in classes)
+
+
+def _refuse(path: str | Path, why: str) -> None:
+    raise InputError(f"{path}: its config {why}. Test it with a config that you trust: tools/test.py CONFIG {path}")

@@ -1,0 +1,116 @@
+"""Pictures of every validation, without asking."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from mmdet.registry import HOOKS
+from mmengine.dist import master_only
+from mmengine.evaluator import Evaluator
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch.utils.data import Dataset
+
+from etram_mmdet.datasets.etram_dataset import ETraMDataset
+from etram_mmdet.datasets.statistics import digest
+from etram_mmdet.engine.hooks.run_record import measured_with, run_id
+from etram_mmdet.evaluation.breakdown_table import as_dict
+from etram_mmdet.evaluation.event_coco_metric import Headline, find_metric
+from etram_mmdet.evaluation.results import Frame
+from etram_mmdet.evaluation.results_table import evaluations
+from etram_mmdet.events.representations import build_representation
+from etram_mmdet.utils.files import write_json
+from etram_mmdet.visualization.detection_sheet import detection_film
+from etram_mmdet.visualization.figures.evaluation import draw_evaluation
+from etram_mmdet.visualization.figures.training import draw_training
+from etram_mmdet.visualization.video import FRAMES_PER_S, write_mp4
+
+FILM_FRAMES = 300
+
+
+@HOOKS.register_module()
+class EvaluationReportHook(Hook):
+    """Write what an evaluation found into the work folder: ``SPLIT_STEP.png``, ``.json``, ``.mp4``; ``results.png``.
+
+    A test writes ``tested_SPLIT_STEP`` and leaves those of validations alone. A training without validation leaves
+    ``results.png``.
+
+    The page shows precision and recall, F1, confusions and sizes, the JSON the breakdown of the headline protocol, the
+    film the recording with most boxes, at most `FILM_FRAMES` of its frames, and ``results.png`` losses and AP so far. A
+    picture that cannot be drawn costs a warning, not the training.
+    """
+
+    priority = "LOW"  # after results.csv has its row
+
+    def __init__(self, film: bool = True) -> None:
+        self.film = film
+
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        dataset = runner.val_dataloader.dataset
+        self._report(runner, runner.val_evaluator, dataset, runner.iter, f"{dataset.split}_{runner.iter}")
+
+    def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        dataset, step = runner.test_dataloader.dataset, runner.loaded_step
+        self._report(runner, runner.test_evaluator, dataset, step, f"tested_{dataset.split}_{step}")
+
+    @master_only
+    def after_train(self, runner: Runner) -> None:
+        """Draw the losses of a training that never validates, of which no other picture tells."""
+        loop, folder = runner.train_loop, Path(runner.work_dir)
+        if runner.val_loop is not None and loop.val_begin <= loop.max_iters:
+            return
+        heading = f"{folder.resolve().name}, training up to step {runner.iter}"
+        try:
+            draw_training(_losses(runner), [], "", heading, folder / "results.png")
+        except Exception:
+            runner.logger.exception("no picture of the losses; checkpoints and log stand")
+
+    @master_only
+    def _report(self, runner: Runner, evaluator: Evaluator, dataset: Dataset, step: int, stem: str) -> None:
+        metric = find_metric(evaluator)
+        if metric is None or metric.headline is None:
+            return
+        try:
+            self._write(runner, metric.headline, dataset, step, stem)
+        except Exception:
+            runner.logger.exception(f"no pictures of the evaluation at step {step}; the numbers above stand")
+
+    def _write(self, runner: Runner, headline: Headline, dataset: Dataset, step: int, stem: str) -> None:
+        folder = Path(runner.work_dir)
+        heading = f"{folder.resolve().name}, {dataset.split} at step {step}   {headline.protocol}"
+        write_json(folder / f"{stem}.json", dict(protocol=str(headline.protocol), **as_dict(headline.breakdown)))
+        palette = dataset.metainfo["palette"][: len(headline.classes)]  # a single one where classes do not matter
+        score_thr = draw_evaluation(headline.frames, headline.classes, palette, heading, folder / f"{stem}.png")
+        written = [f"{stem}.json", f"{stem}.png"]
+        if runner._train_loop is not None:
+            origin = dict(run=run_id(runner), test_cfg=measured_with(runner.cfg), val_data=dict(sha256=digest(dataset)))
+            rows = evaluations(folder / "results.csv", dataset.split, origin)
+            rows = [row for row in rows if int(row["step"]) <= step]  # resumed from an earlier step: none of the future
+            draw_training(_losses(runner), rows, headline.protocol.name, heading, folder / "results.png")
+            written.append("results.png")
+        if self.film and isinstance(dataset, ETraMDataset):
+            codec = _write_film(headline, dataset, palette, score_thr, folder / f"{stem}.mp4")
+            written.append(f"{stem}.mp4 ({codec})")
+        runner.logger.info(f"{folder}: {', '.join(written)}")
+
+
+def _losses(runner: Runner) -> dict[str, np.ndarray]:
+    """Every loss at every step so far; a resumed run has those of before in its checkpoint."""
+    histories = runner.message_hub.log_scalars
+    names = [name for name in histories if name.startswith("train/") and "loss" in name]
+    return {name.removeprefix("train/"): histories[name].data[0] for name in names}
+
+
+def _write_film(headline: Headline, dataset: ETraMDataset, palette: list, score_thr: float, path: Path) -> str:
+    by_recording: dict[str, list[Frame]] = {}
+    for frame in headline.frames:
+        by_recording.setdefault(frame.recording, []).append(frame)
+    frames = max(by_recording.values(), key=lambda each: sum(len(frame.gt_labels) for frame in each))[:FILM_FRAMES]
+    sequence = next(s for s in dataset.sequences if s.name == frames[0].recording)
+    shows = build_representation(dataset.representation, 2, 2)
+    indices = np.searchsorted(sequence.t_us, [frame.t_us for frame in frames]).tolist()
+    shown = ((shows.off_on(sequence.read(i, i + 1)[0]), frame) for i, frame in zip(indices, frames, strict=True))
+    film = detection_film(shown, headline.classes, palette, score_thr)
+    steps_us = np.diff([frame.t_us for frame in frames])
+    return write_mp4(film, path, 1e6 / float(np.median(steps_us)) if len(steps_us) else FRAMES_PER_S)

@@ -1,0 +1,51 @@
+"""Checkpoints that hold plain values, and stay inside their folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mmdet.registry import HOOKS
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.runner import Runner
+
+from etram_mmdet.engine.checkpoints.files import load_checkpoint_file, make_plain
+from etram_mmdet.utils.errors import InputError
+
+
+@HOOKS.register_module()
+class PlainCheckpointHook(Hook):
+    """Keep checkpoints plain, and what they say about files inside the folder of checkpoints.
+
+    A checkpoint holds nothing that would have to be unpickled. The best checkpoint so far, which the next better one
+    replaces, is looked for by its name beside the others: a checkpoint may have been copied, or come from a stranger.
+    Runs after every other hook.
+    """
+
+    priority = "LOWEST"
+
+    def before_train(self, runner: Runner) -> None:
+        for hook in runner.hooks:
+            if isinstance(hook, CheckpointHook) and hook.save_best is not None:
+                if len(hook.key_indicators) == 1:
+                    hook.best_ckpt_path = _inside(hook.out_dir, hook.best_ckpt_path)
+                else:
+                    paths = hook.best_ckpt_path_dict
+                    hook.best_ckpt_path_dict = {key: _inside(hook.out_dir, path) for key, path in paths.items()}
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        make_plain(checkpoint, runner.cfg)
+
+
+def _inside(folder: str, path: str | None) -> str | None:
+    """The checkpoint in ``folder`` that has the name of ``path``, or nothing where there is no such checkpoint.
+
+    mmengine removes it, or reads it whole where ``published_keys`` are set, so it has to be one that is plain.
+    """
+    if path is None:
+        return None
+    inside = Path(folder) / Path(path).name
+    try:
+        load_checkpoint_file(inside)
+    except (InputError, OSError):
+        return None
+    return str(inside)

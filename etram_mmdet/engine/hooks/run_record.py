@@ -1,0 +1,78 @@
+"""What has to be known of a training run before its numbers may stand beside another's."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+from mmdet.registry import HOOKS
+from mmengine.config import Config, ConfigDict
+from mmengine.dist import get_world_size, master_only
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from etram_mmdet.datasets.statistics import fingerprint
+from etram_mmdet.evaluation.event_coco_metric import find_metric
+from etram_mmdet.utils.environment import commit, machine
+from etram_mmdet.utils.files import write_json
+
+RUN_FILE = "run.json"
+
+
+def run_record(runner: Runner) -> dict:
+    """Samples, schedule, data, post-processing, protocol, seed, machine and commit of a training run."""
+    cfg = runner.cfg
+    batch, steps = cfg.train_dataloader.batch_size * get_world_size(), runner.train_loop.max_iters
+    val = runner.val_loop if cfg.get("val_cfg") else None
+    metric = find_metric(val.evaluator) if val else None
+    return dict(
+        run=run_id(runner),
+        steps=steps,
+        batch=batch,
+        samples=steps * batch,
+        clip_length=cfg.train_dataloader.dataset.clip_length,
+        base_lr=cfg.base_lr,
+        lr=cfg.optim_wrapper.optimizer.lr,
+        schedule=schedule(cfg),
+        seed=runner.seed,
+        train_data=fingerprint(runner.train_dataloader.dataset),
+        val_data=fingerprint(val.dataloader.dataset) if val else None,
+        protocol="; ".join(map(str, metric.protocols)) if metric else None,
+        test_cfg=measured_with(cfg),
+        parameters=sum(p.numel() for p in runner.model.parameters()),
+        machine=machine(next(runner.model.parameters()).device),
+        commit=commit(),
+    )
+
+
+def run_id(runner: Runner) -> str:
+    """Which training the weights come from: drawn when it starts, kept in its checkpoints; empty for others."""
+    return runner.message_hub.runtime_info.get("run", "")
+
+
+def measured_with(cfg: Config) -> dict:
+    """The post-processing behind a measurement; operating points belong to deployment and do not take part."""
+    test_cfg = (cfg.model.get("test_cfg") or ConfigDict()).to_dict()
+    return {key: value for key, value in test_cfg.items() if key != "operating_points"}
+
+
+def schedule(cfg: Config) -> dict:
+    """Optimizer, clipping, precision and course of the learning rate, without the numbers that a batch size changes."""
+    wrapper = cfg.optim_wrapper.to_dict()
+    wrapper["optimizer"].pop("lr")
+    courses = [dict(course) for course in cfg.get("param_scheduler") or []]
+    return dict(
+        **wrapper,
+        param_scheduler=[{k: v for k, v in c.items() if k not in ("eta_max", "total_steps")} for c in courses],
+    )
+
+
+@HOOKS.register_module()
+class RunRecordHook(Hook):
+    """Write :func:`run_record` to ``run.json`` in the work folder when training starts, under a number of its own."""
+
+    @master_only
+    def before_train(self, runner: Runner) -> None:
+        if not run_id(runner):  # a resumed run goes on under the one that its checkpoint brought
+            runner.message_hub.update_info("run", uuid.uuid4().hex[:12])
+        write_json(Path(runner.work_dir) / RUN_FILE, run_record(runner))

@@ -1,0 +1,194 @@
+"""What a training is about to do, on one screen."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from mmdet.registry import HOOKS
+from mmengine.config import Config
+from mmengine.dist import get_world_size
+from mmengine.hooks import Hook
+from mmengine.runner import BaseLoop, Runner
+from torch import nn
+
+from etram_mmdet.datasets.etram_dataset import ETraMDataset
+from etram_mmdet.engine.config.known_keys import SHARED
+from etram_mmdet.engine.config.load import config_differences
+from etram_mmdet.engine.runner.memory import BYTES_PER_PARAMETER, parameters, saved_bytes
+from etram_mmdet.evaluation.event_coco_metric import NOTHING_LEFT, find_metric
+from etram_mmdet.evaluation.predictions import truth_of
+from etram_mmdet.models.backbones.base import RecurrentBackbone
+from etram_mmdet.testing import random_clips
+from etram_mmdet.utils.environment import commit, machine
+from etram_mmdet.utils.errors import InputError
+
+MOST_DIFFERENCES = 16
+_MIB = 2**20
+_DECIDED_AT_START = ("work_dir", "launcher", "resume", "load_from", "model.backbone.in_channels", "model_wrapper_cfg")
+
+
+@HOOKS.register_module()
+class RunSummaryHook(Hook):
+    """Log :func:`run_summary` when training starts; every process takes part, since heads compare counts."""
+
+    priority = "VERY_LOW"
+
+    def before_train(self, runner: Runner) -> None:
+        runner.logger.info("\n" + run_summary(runner))
+
+
+def run_summary(runner: Runner) -> str:
+    """Config, data, shapes, memory, schedule, protocol and origin of a training, one line each where that suffices."""
+    cfg, model = runner.cfg, getattr(runner.model, "module", runner.model)
+    train = runner.train_dataloader.dataset
+    sections = [
+        ("config", [f"{cfg.filename or 'built in memory'}, into {runner.work_dir}"]),
+        ("differs", runner.differences),
+        ("train data", _data(train)),
+    ]
+    val = runner.val_loop if cfg.get("val_cfg") else None
+    if val is not None:
+        sections.append(("val data", [*_data(val.dataloader.dataset), *_unlearnt(train, val.dataloader.dataset)]))
+    if isinstance(train, ETraMDataset):
+        sections += [("input", [_input(cfg, train)]), ("model", _model(model, train.sequences[0].hw))]
+        sections.append(("memory", [_memory(runner, model, train)]))
+    sections.append(("schedule", _schedule(cfg, runner.notes)))
+    sections.append(("protocol", _protocols(cfg, val) if val else ["no evaluation while training"]))
+    where = machine(next(model.parameters()).device)
+    origin = f"seed {runner.seed}; {where['device']}, torch {where['torch']}; commit {commit() or 'unknown'}"
+    return "\n".join(_lines([*sections, ("origin", [origin])]))
+
+
+def differences_to_parent(cfg: Config) -> list[str]:
+    """What a config, with its options, changes of the files that its ``_base_`` names; one sentence at least.
+
+    To be asked before a run fills in what configs leave open.
+    """
+    path = Path(cfg.filename) if cfg.filename else None
+    bases = Config._get_base_files(str(path)) if path and path.is_file() else []
+    if not bases:
+        return ["has no _base_ to differ from"]
+    parents: dict = {}
+    for base in bases:
+        parents |= Config.fromfile(Config._get_cfg_path(base, str(path))[0]).to_dict()
+    found = [line for line in config_differences(parents, cfg.to_dict()) if not _is_said_elsewhere(line)]
+    listed = found[:MOST_DIFFERENCES]
+    if len(found) > len(listed):
+        listed.append(f"and {len(found) - len(listed)} settings more")
+    return [f"from {', '.join(bases)}{'' if found else ': nothing'}", *listed]
+
+
+def _is_said_elsewhere(line: str) -> bool:
+    """Settings that datasets share stand at the top of the config once more."""
+    setting = line.split(":")[0]
+    is_shared = ".dataset." in setting and setting.split(".dataset.")[1].split(".")[0] in SHARED
+    return is_shared or setting in _DECIDED_AT_START
+
+
+def _protocols(cfg: Config, val: BaseLoop) -> list[str]:
+    """What each protocol leaves out of the validation data.
+
+    Raises ``InputError`` where that is all of the headline's boxes, or where ``save_best`` goes by another protocol:
+    both would end the training at its first validation.
+    """
+    metric = find_metric(val.evaluator)
+    if metric is None:
+        return [", ".join(type(m).__name__ for m in val.evaluator.metrics)]
+    names = [protocol.name for protocol in metric.protocols]
+    best = (cfg.get("default_hooks", {}).get("checkpoint") or {}).get("save_best")
+    if isinstance(best, str) and "/" in best and best.split("/")[0] not in names:
+        raise InputError(
+            f"default_hooks.checkpoint.save_best={best}, but validation evaluates {', '.join(names)}; set it to "
+            f"{names[0]}/AP, or add {best.split('/')[0]} to val_evaluator.protocols"
+        )
+    dataset = val.dataloader.dataset
+    truth = list(truth_of(dataset).values()) if isinstance(dataset, ETraMDataset) else []
+    lines = []
+    for protocol in metric.protocols:
+        kept, removed = protocol.select(truth)
+        if truth and protocol is metric.protocols[0] and not any(len(frame.gt_labels) for frame in kept):
+            raise InputError(f"protocol {protocol}\n{removed}\n{NOTHING_LEFT}")
+        lines.append(f"{protocol}; leaves out {removed.frames:,} frames and {removed.boxes:,} boxes")
+    return lines
+
+
+def _data(dataset: ETraMDataset) -> list[str]:
+    if not isinstance(dataset, ETraMDataset):
+        return [repr(dataset)]
+    counts = dataset.box_statistics().counts
+    classes = dataset.metainfo["classes"]
+    present = [f"{name} {number:,}" for name, number in zip(classes, counts.tolist(), strict=True) if number]
+    absent = [name for name, number in zip(classes, counts, strict=True) if not number]
+    lines = [
+        f"{dataset.folder}: {len(dataset.sequences)} recordings, {len(dataset):,} labelled frames, "
+        f"{counts.sum():,} boxes",
+        ", ".join(present),
+    ]
+    return lines + ([f"WARNING no boxes of {', '.join(absent)}"] if absent else [])
+
+
+def _unlearnt(train: ETraMDataset, val: ETraMDataset) -> list[str]:
+    if not (isinstance(train, ETraMDataset) and isinstance(val, ETraMDataset)):
+        return []
+    seen, asked = (d.box_statistics().counts for d in (train, val))
+    names = [name for name, a, b in zip(train.metainfo["classes"], seen, asked, strict=True) if b and not a]
+    return [f"WARNING {', '.join(names)} to be found here, but without boxes in training"] if names else []
+
+
+def _input(cfg: Config, dataset: ETraMDataset) -> str:
+    sequence, loader = dataset.sequences[0], cfg.train_dataloader
+    shape = f"{sequence.channels} x {sequence.hw[0]} x {sequence.hw[1]}"
+    return (
+        f"{shape} ({dataset.representation['type']}, {dataset.window_us / 1000:g} ms, {sequence.scale} sensor px per "
+        f"px), clips of {dataset.clip_length} frames, {loader.batch_size} lanes"
+    )
+
+
+def _model(model: nn.Module, hw: tuple[int, int]) -> list[str]:
+    parts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
+    listed = ", ".join(f"{name} {count / 1e6:.2f}" for name, count in parts.items() if count)
+    lines = [f"{sum(parts.values()) / 1e6:.2f} million parameters: {listed}"]
+    backbone = model.backbone
+    if isinstance(backbone, RecurrentBackbone):
+        padded = [-(-side // divisor) * divisor for side, divisor in zip(hw, backbone.size_divisor, strict=True)]
+        levels = ", ".join(
+            f"stride {stride}: {channels} x {padded[0] // stride} x {padded[1] // stride}"
+            for stride, channels in zip(backbone.out_strides, backbone.out_channels, strict=True)
+        )
+        lines.append(f"padded to {padded[0]} x {padded[1]}, to the neck {levels}")
+    return lines
+
+
+def _memory(runner: Runner, model: nn.Module, dataset: ETraMDataset) -> str:
+    """Measured on a copy with one lane, so that neither weights nor statistics nor state change."""
+    cfg = runner.cfg
+    lanes = min(getattr(model, "micro_batch", None) or cfg.train_dataloader.batch_size, cfg.train_dataloader.batch_size)
+    try:
+        with runner.optim_wrapper.optim_context(model):
+            one_lane = random_clips(model, 1, dataset.clip_length, dataset.sequences[0].hw)
+            kept = saved_bytes(copy.deepcopy(model), one_lane)
+    except torch.OutOfMemoryError:
+        return "not even one lane fits beside a copy of the model; training itself needs no copy"
+    weights = BYTES_PER_PARAMETER * parameters(model)
+    total = weights + lanes * kept
+    return (
+        f"about {total / _MIB:,.0f} MiB: {weights / _MIB:,.0f} for weights, gradients and AdamW, {kept / _MIB:,.0f} "
+        f"for each of {lanes} lanes kept for the backward pass (no workspaces)"
+    )
+
+
+def _schedule(cfg: Config, notes: list[str]) -> list[str]:
+    steps, processes = cfg.train_cfg.max_iters, get_world_size()
+    batch = cfg.train_dataloader.batch_size * processes
+    spread = f" ({cfg.train_dataloader.batch_size} on each of {processes} processes)" if processes > 1 else ""
+    return [f"{steps:,} steps, effective batch {batch}{spread}, {steps * batch:,} samples", *notes]
+
+
+def _lines(sections: list[tuple[str, list[str]]]) -> Iterator[str]:
+    width = max(len(name) for name, _ in sections)
+    for name, texts in sections:
+        for i, text in enumerate(texts):
+            yield f"{name if i == 0 else '':{width}}  {text}"

@@ -1,0 +1,95 @@
+"""Memory of a training step: what it keeps, and how many lanes fit."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+
+import torch
+from mmengine.dist import is_distributed
+from mmengine.runner import Runner
+from torch import Tensor, nn
+
+BYTES_PER_PARAMETER = 16  # weight, gradient and AdamW's two moments in float32
+LESS_MEMORY = "model.backbone.with_cp=True model.with_cp=True needs less memory for more time"
+
+
+def largest_batch(cost: Callable[[int], float], limit: float) -> dict[int, float]:
+    """Costs by batch of all tried that fit: doubling first, then halving the gap; ``cost`` grows with the batch."""
+    fitting, batch = {}, 1
+    while (value := cost(batch)) <= limit:
+        fitting[batch] = value
+        batch *= 2
+    low, high = batch // 2, batch
+    while fitting and high - low > 1:
+        middle = (low + high) // 2
+        if (value := cost(middle)) <= limit:
+            low, fitting[middle] = middle, value
+        else:
+            high = middle
+    return fitting
+
+
+def advice_when_out_of_memory(runner: Runner, data: dict) -> str:
+    """What to change so that training fits, found by training on fewer lanes of ``data``; the weights are lost."""
+    batch = len(data["inputs"])
+    at_once = min(getattr(runner.model, "module", runner.model).micro_batch or batch, batch)
+    failed = f"out of memory at step {runner.iter + 1}: {at_once} lanes at a time do not fit"
+    less = LESS_MEMORY
+    if is_distributed():  # the other processes wait in this step, so nothing can be tried
+        return f"{failed}; reduce train_dataloader.batch_size or set model.micro_batch={max(1, at_once // 2)}; {less}"
+
+    def cost(lanes: int) -> float:
+        return 0 if lanes < at_once and _fits(runner, {key: rows[:lanes] for key, rows in data.items()}) else 1
+
+    fitting = max(largest_batch(cost, 0), default=0)
+    if not fitting:
+        return f"{failed}, nor does one; {less}, as do a shorter clip_length and a larger patch_size"
+    return (
+        f"{failed}, {fitting} would: --cfg-options model.micro_batch={fitting} trains the same batch of {batch} in "
+        f"parts, train_dataloader.batch_size={fitting} a smaller one; {less}"
+    )
+
+
+def _fits(runner: Runner, data: dict) -> bool:
+    runner.model.stream_states["loss"].reset()
+    runner.optim_wrapper.zero_grad()
+    gc.collect()
+    torch.cuda.empty_cache()
+    try:
+        runner.model.train_step(data, runner.optim_wrapper)
+    except torch.OutOfMemoryError:
+        return False
+    return True
+
+
+def saved_bytes(model: nn.Module, data: dict) -> int:
+    """Bytes of distinct memory that one training step's forward pass keeps for its backward pass, weights excluded.
+
+    Counted with hooks on every saved tensor, so it is exact for autograd on any device and leaves out what the
+    allocator wastes, gradients and the optimizer.
+    """
+    model.train()
+    return saved_bytes_of(model, lambda: model(**model.data_preprocessor(data, True), mode="loss"))
+
+
+def saved_bytes_of(model: nn.Module, forward: Callable[[], object]) -> int:
+    """See :func:`saved_bytes`; for any forward pass with ``model``."""
+    weights = {p.untyped_storage().data_ptr() for p in [*model.parameters(), *model.buffers()]}
+    kept: dict[int, tuple[int, Tensor]] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes(), tensor.detach()  # held, so that no address is used twice
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        result = forward()
+    total = sum(size for size, _ in kept.values())
+    del result
+    return total
+
+
+def parameters(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())

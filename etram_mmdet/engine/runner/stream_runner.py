@@ -1,0 +1,153 @@
+"""mmengine's runner with checkpoints that carry their config, load strictly and execute nothing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from mmdet.registry import RUNNERS
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.dist import master_only
+from mmengine.runner import BaseLoop, Runner
+from torch.utils.data import Dataset
+
+from etram_mmdet.engine.checkpoints.files import load_checkpoint_file, restore_histories, stored_config
+from etram_mmdet.engine.checkpoints.resumable import check_complete, check_resumable
+from etram_mmdet.engine.checkpoints.weights import check_weights, load_strictly
+from etram_mmdet.engine.config.class_names import check_checkpoint_classes
+from etram_mmdet.engine.config.complete import check_classes, check_same_classes, resolve, start_processes
+from etram_mmdet.engine.hooks.plain_checkpoint import PlainCheckpointHook
+from etram_mmdet.engine.hooks.run_summary import differences_to_parent
+from etram_mmdet.models.building import fit_to_data
+from etram_mmdet.utils.errors import InputError
+
+
+@RUNNERS.register_module()
+class StreamRunner(Runner):
+    """See the module; everything else is :class:`mmengine.runner.Runner`.
+
+    ``loaded_step`` is the training step of the checkpoint that was loaded last, 0 without one. ``differences`` are
+    those of the config to its parents, ``notes`` what was decided for it at the start, a sentence each.
+    """
+
+    loaded_step = 0
+    checked: Dataset | None = None
+    differences: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def from_cfg(cls, cfg: Config) -> StreamRunner:
+        device = get_device()
+        start_processes(cfg, device)
+        differences = differences_to_parent(cfg)
+        notes = resolve(cfg, device)
+        runner = super().from_cfg(cfg)
+        runner.differences, runner.notes = tuple(differences), tuple(notes)
+        runner.register_hook(PlainCheckpointHook())
+        for note in notes:
+            runner.logger.info(note)
+        return runner
+
+    def build_train_loop(self, loop: dict) -> BaseLoop:
+        return self._checked(super().build_train_loop(loop))
+
+    def build_val_loop(self, loop: dict) -> BaseLoop:
+        return self._checked(super().build_val_loop(loop))
+
+    def build_test_loop(self, loop: dict) -> BaseLoop:
+        return self._checked(super().build_test_loop(loop))
+
+    def _checked(self, loop: BaseLoop) -> BaseLoop:
+        dataset = loop.dataloader.dataset
+        check_classes(self.model, dataset)
+        check_same_classes(self.checked, dataset)
+        self.checked = dataset
+        return loop
+
+    @torch.no_grad()
+    def try_first_batch(self) -> None:
+        """One batch through test data, model and post-processing; raises whatever that raises and keeps nothing."""
+        self.model.eval()
+        self.model.test_step(next(iter(self.test_loop.dataloader)))
+
+    def dump_config(self) -> None:
+        """Keep the config of a training run beside its checkpoints; a test of one of them must not replace it."""
+        if self._train_loop is not None:
+            super().dump_config()
+
+    def load_or_resume(self) -> None:
+        """Raises ``InputError`` where mmengine would start from scratch: ``resume`` without a checkpoint."""
+        if self._resume and self._load_from is None:
+            self._load_from = latest_checkpoint(self.work_dir)
+        super().load_or_resume()
+        if isinstance(self._train_loop, BaseLoop):  # after loading: weights may come from a training on other data
+            for note in fit_to_data(self.model, self.train_dataloader.dataset):
+                self.logger.info(note)
+
+    def resume(self, filename: str, *args, **kwargs) -> None:
+        """Raises ``InputError`` where resuming would silently become another training: see the messages."""
+        content = load_checkpoint_file(filename)
+        check_complete(content, filename)
+        steps = self.train_loop.max_iters
+        planned = stored_config(content, filename).get("train_cfg")
+        planned = planned.get("max_iters") if isinstance(planned, dict) else None
+        if steps != planned:
+            raise InputError(
+                f"{filename}: belongs to a schedule of {planned} steps, the config asks for {steps}; resume with "
+                f"train_cfg.max_iters={planned}, or start a new run with --cfg-options load_from={filename}"
+            )
+        check_resumable(content, self, filename)
+        super().resume(filename, *args, **kwargs)
+
+    def load_checkpoint(self, filename: str, map_location: str = "cpu", strict: bool = True, revise_keys=None) -> dict:
+        """Load weights; raises ``InputError`` naming the first tensors that do not fit, and then loads nothing."""
+        checkpoint = load_checkpoint_file(filename)
+        check_checkpoint_classes(checkpoint, self.cfg, filename)
+        check_weights(self.model, checkpoint["state_dict"], filename)
+        averaged = checkpoint.get("ema_state_dict", {})  # beside the step count `steps`
+        if averaged:
+            averaged = {name.removeprefix("module."): tensor for name, tensor in averaged.items() if name != "steps"}
+            check_weights(self.model, averaged, f"{filename} (its averaged weights)")
+        self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
+        load_strictly(self.model, checkpoint["state_dict"], filename)
+        restore_histories(checkpoint)
+        self.loaded_step = checkpoint.get("meta", {}).get("iter", 0)
+        if self._train_loop is None:  # evaluations are of the run that trained these weights
+            logged = checkpoint.get("message_hub", {}).get("runtime_info", {})
+            self.message_hub.update_info("run", logged.get("run", ""))
+        self._has_loaded = True
+        self.logger.info(f"Loaded {filename}")
+        return checkpoint
+
+    @master_only
+    def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
+        """Write under a temporary name and rename, so that a kill never leaves half a checkpoint."""
+        super().save_checkpoint(out_dir, f"{filename}.part", *args, **kwargs)
+        os.replace(Path(out_dir) / f"{filename}.part", Path(out_dir) / filename)
+
+
+def latest_checkpoint(work_dir: str | Path) -> str:
+    """:func:`find_checkpoint`; raises ``InputError`` where there is none."""
+    found = find_checkpoint(work_dir)
+    if found is None:
+        raise InputError(f"{work_dir}: holds no checkpoint to resume from; leave --resume out to start afresh")
+    return found
+
+
+def find_checkpoint(work_dir: str | Path) -> str | None:
+    """The checkpoint in ``work_dir`` that its ``last_checkpoint`` names; where that file is lost, the newest there is.
+
+    Only the last part of the path in ``last_checkpoint`` counts, so that a copied or moved folder stands for itself.
+    ``None`` where there is no checkpoint.
+    """
+    folder = Path(work_dir)
+    named = folder / "last_checkpoint"
+    if named.is_file():
+        latest = folder / Path(named.read_text(encoding="utf-8", errors="replace").strip()).name
+        if latest.is_file():
+            return str(latest)
+    left = [path for path in folder.glob("iter_*.pth") if path.stem.removeprefix("iter_").isdecimal()]
+    newest = max(left, key=lambda path: int(path.stem.removeprefix("iter_")), default=None)
+    return newest and str(newest)

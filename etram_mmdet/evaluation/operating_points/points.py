@@ -1,0 +1,136 @@
+"""Score thresholds and NMS per class, for deployment.
+
+AP is measured with every detection from a score of 0.001 on; whoever acts on detections needs fewer and surer ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from etram_mmdet.evaluation.results import Frame
+from etram_mmdet.utils.errors import InputError
+
+SCORE_THR = 0.3  # where nothing has been tuned
+
+
+@dataclass(frozen=True, eq=False)
+class OperatingPoints:
+    """``score_thr`` (K, S) per class and range of the box's side, ``nms_iou`` (K,), 1 to leave detections as they are.
+
+    ``sides_px`` (S - 1,) are the borders between the ranges, square roots of areas in sensor pixels.
+    """
+
+    classes: tuple[str, ...]
+    score_thr: np.ndarray
+    nms_iou: np.ndarray
+    sides_px: tuple[float, ...] = ()
+
+    @classmethod
+    def common(cls, classes: Sequence[str], score_thr: float) -> OperatingPoints:
+        """One threshold for all."""
+        return cls(tuple(classes), np.full((len(classes), 1), score_thr), np.ones(len(classes)))
+
+    @classmethod
+    def from_config(cls, config: dict, classes: Sequence[str]) -> OperatingPoints:
+        """From ``test_cfg.operating_points``; raises ``InputError`` where it was made for other classes."""
+        unknown = sorted(set(config) - {"score_thr", "nms_iou", "sides_px"})
+        if unknown or "score_thr" not in config:
+            raise InputError(
+                f"operating_points: holds {', '.join(sorted(config)) or 'nothing'}; expected score_thr and possibly "
+                "nms_iou and sides_px, as tools/tune_thresholds.py writes them"
+            )
+        sides_px = _borders(config.get("sides_px", ()))
+        columns = [_by_class(config, "score_thr", classes), _by_class(config, "nms_iou", classes, default=1.0)]
+        try:
+            rows = [np.broadcast_to(np.asarray(row, np.float64), len(sides_px) + 1) for row in columns[0]]
+            score_thr, nms_iou = np.stack(rows), np.array(columns[1], np.float64)
+        except (ValueError, TypeError) as error:
+            raise InputError(
+                f"operating_points: score_thr has to hold a number per class, or {len(sides_px) + 1} of them for "
+                f"sides_px={list(sides_px)} ({error}); make them anew with tools/tune_thresholds.py"
+            ) from error
+        for name, values in (("score_thr", score_thr), ("nms_iou", nms_iou)):
+            if not ((values >= 0) & (values <= 1)).all():
+                raise InputError(f"operating_points.{name}: {values.tolist()}, expected numbers from 0 to 1")
+        return cls(tuple(classes), score_thr, nms_iou, sides_px)
+
+    def as_config(self) -> dict:
+        """What :meth:`from_config` takes."""
+        score_thr = {
+            name: row.tolist() if self.sides_px else row.item()
+            for name, row in zip(self.classes, self.score_thr, strict=True)
+        }
+        config = dict(score_thr=score_thr)
+        if (self.nms_iou < 1).any():
+            config["nms_iou"] = dict(zip(self.classes, self.nms_iou.tolist(), strict=True))
+        return config | (dict(sides_px=list(self.sides_px)) if self.sides_px else {})
+
+    def thresholds(self, bboxes_xyxy: np.ndarray, labels: np.ndarray, scale: int) -> np.ndarray:
+        """The score that each of M detections must reach: (M,); boxes in network pixels."""
+        width, height = (bboxes_xyxy[:, 2:] - bboxes_xyxy[:, :2]).clip(min=0).T * scale
+        # float32 as the scores, so that a score of 0.7 passes a threshold of 0.7
+        return self.score_thr[labels, np.digitize(np.sqrt(width * height), self.sides_px)].astype(np.float32)
+
+    def keep(self, bboxes_xyxy: np.ndarray, scores: np.ndarray, labels: np.ndarray, scale: int = 1) -> np.ndarray:
+        """Rows of the detections that pass, best first."""
+        rows = np.flatnonzero(scores >= self.thresholds(bboxes_xyxy, labels, scale))
+        rows = rows[np.argsort(-scores[rows], kind="stable")]
+        if (self.nms_iou >= 1).all():
+            return rows
+        return rows[nms(bboxes_xyxy[rows], labels[rows], self.nms_iou[labels[rows]])]
+
+    def apply(self, frame: Frame) -> Frame:
+        """The frame with what passes of its detections."""
+        rows = self.keep(frame.bboxes_xyxy, frame.scores, frame.labels, frame.scale)
+        class_scores = None if frame.class_scores is None else frame.class_scores[rows]
+        return frame._replace(
+            bboxes_xyxy=frame.bboxes_xyxy[rows],
+            scores=frame.scores[rows],
+            labels=frame.labels[rows],
+            class_scores=class_scores,
+        )
+
+
+@njit(cache=True)
+def nms(bboxes_xyxy, labels, iou_thr):
+    """Greedy NMS per class over boxes that are sorted, best first; ``iou_thr`` (M,) of each box's class: rows kept."""
+    kept = np.empty(len(labels), np.int64)
+    count = 0
+    areas = (bboxes_xyxy[:, 2] - bboxes_xyxy[:, 0]) * (bboxes_xyxy[:, 3] - bboxes_xyxy[:, 1])
+    for i in range(len(labels)):
+        is_free = True
+        for k in kept[:count]:
+            if labels[k] != labels[i]:
+                continue
+            width = min(bboxes_xyxy[i, 2], bboxes_xyxy[k, 2]) - max(bboxes_xyxy[i, 0], bboxes_xyxy[k, 0])
+            height = min(bboxes_xyxy[i, 3], bboxes_xyxy[k, 3]) - max(bboxes_xyxy[i, 1], bboxes_xyxy[k, 1])
+            shared = max(width, 0.0) * max(height, 0.0)
+            if shared > iou_thr[i] * (areas[i] + areas[k] - shared):
+                is_free = False
+                break
+        if is_free:
+            kept[count] = i
+            count += 1
+    return kept[:count]
+
+
+def _borders(sides_px: object) -> tuple[float, ...]:
+    borders = tuple(sides_px) if isinstance(sides_px, list | tuple) else (None,)
+    if not all(isinstance(b, int | float) for b in borders) or list(borders) != sorted(set(borders)):
+        raise InputError(f"operating_points.sides_px: {sides_px}, expected ascending sides in sensor pixels")
+    return borders
+
+
+def _by_class(config: dict, key: str, classes: Sequence[str], default: float | None = None) -> list:
+    given = config.get(key, dict.fromkeys(classes, default))
+    if not isinstance(given, dict) or set(given) != set(classes):
+        names = ", ".join(map(str, given)) if isinstance(given, dict) else repr(given)
+        raise InputError(
+            f"operating_points.{key} is for the classes {names}, but the model tells {', '.join(classes)} apart; tune "
+            "them on predictions of this model: tools/tune_thresholds.py PREDICTIONS"
+        )
+    return [given[name] for name in classes]

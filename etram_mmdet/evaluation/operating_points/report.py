@@ -1,0 +1,74 @@
+"""Tuned operating points as text and as a file that a config takes."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Sequence
+
+import numpy as np
+
+from etram_mmdet.evaluation.breakdown import nan_mean
+from etram_mmdet.evaluation.curves import Counts
+from etram_mmdet.evaluation.operating_points.points import OperatingPoints
+from etram_mmdet.evaluation.operating_points.tuning import Tuned
+
+
+def format_tuning(tuned: Tuned, before_thr: float) -> str:
+    """Precision, recall and F1 of each class: with one threshold, with the best one, and tuned."""
+    classes = tuned.points.classes
+    width = max(map(len, (*classes, "mean")))
+    triple = f"{'P':>6} {'R':>6} {'F1':>6}"
+    heads = (f"{before_thr:.2f} for all", f"best for all, {tuned.common_thr:.2f}", "tuned")
+    lines = [
+        "precision, recall and F1 at IoU .5 on recordings that the thresholds were not tuned on",
+        f"{'':{width}}  {'':>7}   " + "   ".join(f"{head:^20}" for head in heads) + "   threshold",
+        f"{'':{width}}  {'boxes':>7}   " + "   ".join([triple] * 3),
+    ]
+    columns = (tuned.before, tuned.common, tuned.after)
+    for k, name in enumerate(classes):
+        cells = "   ".join(_triple(numbers(counts[k])) for counts in columns)
+        lines.append(f"{name:{width}}  {tuned.after[k].boxes:7d}   {cells}   {describe(tuned.points, k)}")
+    means = "   ".join(_triple(mean_numbers(counts)) for counts in columns)
+    lines.append(f"{'mean':{width}}  {sum(c.boxes for c in tuned.after):7d}   {means}")
+    return "\n".join([*lines, *(f"WARNING {note}" for note in tuned.notes)])
+
+
+def numbers(counts: Counts) -> np.ndarray:
+    """Precision, recall and F1; NaN for a class without boxes, and for the precision of no detection."""
+    found = counts.hits[0] + counts.alarms[0]
+    precision = counts.hits[0] / found if found and counts.boxes else np.nan
+    return np.array([precision, counts.recall[0], counts.f_beta()[0]])
+
+
+def mean_numbers(counts: Sequence[Counts]) -> np.ndarray:
+    """Means over the classes that have a number."""
+    return np.array([nan_mean(column) for column in np.stack([numbers(c) for c in counts], 1)], np.float64)
+
+
+def describe(points: OperatingPoints, k: int) -> str:
+    """Thresholds of a class, from the smallest boxes to the largest, and its NMS."""
+    thresholds = " / ".join(f"{thr:.2f}" for thr in points.score_thr[k])
+    return thresholds + (f", NMS {points.nms_iou[k]:g}" if points.nms_iou[k] < 1 else "")
+
+
+def fragment(points: OperatingPoints, sentences: Sequence[str]) -> str:
+    """Text of a config file that defines ``operating_points``; numbers have the two digits they were chosen from."""
+    config = points.as_config()
+    comments = [line for s in sentences for line in textwrap.wrap(s, 116)]
+    body = [f"    {key}={_literal(value)}," for key, value in config.items()]
+    return "\n".join([*(f"# {line}" for line in comments), "operating_points = dict(", *body, ")", ""])
+
+
+def _literal(value: object) -> str:
+    if isinstance(value, dict):
+        # names come from a file of predictions, and what is written here will be executed
+        entries = "".join(f"        {json.dumps(str(name))}: {_literal(each)},\n" for name, each in value.items())
+        return f"{{\n{entries}    }}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_literal, value))}]"
+    return f"{value:.4g}"
+
+
+def _triple(values: np.ndarray) -> str:
+    return " ".join(f"{'-' if np.isnan(v) else f'{v:.3f}':>6}" for v in values)

@@ -1,0 +1,152 @@
+"""Operating points from saved predictions, judged on recordings that they were not tuned on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from etram_mmdet.evaluation.breakdown import labelled_minutes
+from etram_mmdet.evaluation.curves import Counts, best_common_threshold, class_counts, count
+from etram_mmdet.evaluation.matching import Matches, match
+from etram_mmdet.evaluation.operating_points.goals import FalseAlarms, Goal
+from etram_mmdet.evaluation.operating_points.points import OperatingPoints
+from etram_mmdet.evaluation.results import Frame
+from etram_mmdet.utils.errors import InputError
+
+THRESHOLDS = np.linspace(0.01, 1, 100)
+BORDERS_PX = (16.0, 32.0)  # of the ranges of the side, with thresholds by size
+NMS_IOUS = (0.2, 0.3, 0.4, 0.5, 0.6)
+MOST_FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Options:
+    """``min_boxes``: with fewer a class, or a size of it, takes the common threshold, or the class's."""
+
+    goal: Goal
+    min_boxes: int = 20
+    by_size: bool = False
+    nms_ious: tuple[float, ...] = ()  # to try besides leaving detections as they are
+
+
+@dataclass(frozen=True, eq=False)
+class Tuned:
+    """``points`` from all recordings and what they, and one common threshold, do on recordings unseen in tuning."""
+
+    points: OperatingPoints
+    common_thr: float
+    before: list[Counts]  # one per class, at one threshold each
+    common: list[Counts]
+    after: list[Counts]
+    of_folds: list[OperatingPoints]
+    notes: list[str]
+
+
+def tune(frames: Sequence[Frame], classes: Sequence[str], options: Options, before_thr: float) -> Tuned:
+    """Raises ``InputError`` where fewer than two recordings hold boxes: nothing unseen would be left to judge by."""
+    if isinstance(options.goal, FalseAlarms) and np.isnan(labelled_minutes(frames)):
+        raise InputError("no recording has two labelled frames, so there are no minutes to count false alarms in")
+    folds = list(_folds(frames))
+    points, common_thr, notes = choose(frames, classes, options)
+    of_folds, judged, common, after = [], [], [], []
+    for seen, unseen in folds:
+        of_fold, fold_common_thr, _ = choose(seen, classes, options)
+        of_folds.append(of_fold)
+        judged += unseen
+        common += _applied(unseen, OperatingPoints.common(classes, fold_common_thr))
+        after += _applied(unseen, of_fold)
+    before = _applied(judged, OperatingPoints.common(classes, before_thr))
+    return Tuned(points, common_thr, *(_passing(f, len(classes)) for f in (before, common, after)), of_folds, notes)
+
+
+def choose(frames: Sequence[Frame], classes: Sequence[str], options: Options) -> tuple[OperatingPoints, float, list]:
+    """Points from these frames, the best common threshold, and a sentence for each class that has to do without."""
+    plain = match(frames, [0.5])
+    counts, minutes = class_counts(plain, len(classes), THRESHOLDS), labelled_minutes(frames)
+    common = int(np.argmin(np.abs(THRESHOLDS - best_common_threshold(counts, THRESHOLDS))))
+    sides_px = BORDERS_PX if options.by_size else ()
+    indices = np.full((len(classes), len(sides_px) + 1), common)
+    nms_iou, notes = np.ones(len(classes)), []
+    matches = {1.0: plain} | {iou: match(_after_nms(frames, len(classes), iou), [0.5]) for iou in options.nms_ious}
+    for k, name in enumerate(classes):
+        if counts[k].boxes < options.min_boxes:
+            indices[k] = options.goal.choose_without_boxes(counts[k], minutes, common)
+            few = f"{counts[k].boxes} boxes, fewer than {options.min_boxes}"
+            which = "the common threshold" if indices[k, 0] == common else "what the goal allows,"
+            notes.append(f"{name}: {few}, so it takes {which} {THRESHOLDS[indices[k, 0]]:.2f}")
+            continue
+        nms_iou[k], reached, indices[k] = _best_of_class(matches, k, options.goal, minutes)
+        if options.by_size:
+            indices[k], reached, few_sizes = _by_size(matches[nms_iou[k]], k, indices[k, 0], options, minutes)
+            notes += [f"{name}: fewer than {options.min_boxes} boxes of {few_sizes}"] if few_sizes else []
+        if not reached:
+            notes.append(f"{name}: {options.goal} is not reached at any threshold; this one comes closest")
+    return OperatingPoints(tuple(classes), THRESHOLDS[indices], nms_iou, sides_px), float(THRESHOLDS[common]), notes
+
+
+def _best_of_class(matches: dict[float, Matches], k: int, goal: Goal, minutes: float) -> tuple[float, bool, int]:
+    """NMS IoU, whether the goal is reached, and index of the threshold; one that reaches it goes before others."""
+    found = []
+    for iou, of_iou in matches.items():
+        counts = class_counts(of_iou, k + 1, THRESHOLDS)[k]
+        index = goal.choose(counts, minutes)
+        found.append((goal.is_reached(counts, index, minutes), goal.value(counts)[index], iou, index))
+    reached, _, iou, index = max(found)
+    return iou, reached, index
+
+
+def _by_size(matches: Matches, k: int, index: int, options: Options, minutes: float) -> tuple[np.ndarray, bool, str]:
+    """Index of the threshold of every range of the side, whether the class reaches the goal, ranges of few boxes.
+
+    Sizes take turns, each judged by what the class as a whole then does: a goal is one of the class, and a detection
+    of one size may find a box of the next.
+    """
+    detections, truth, rounds = matches.detections, matches.truth, 3
+    of_detection, of_box = (np.digitize(np.sqrt(b.areas_px2.clip(min=0)), BORDERS_PX) for b in (detections, truth))
+    boxes = np.bincount(of_box[truth.labels == k], minlength=len(BORDERS_PX) + 1)
+    rows = [(detections.labels == k) & (of_detection == size) for size in range(len(boxes))]
+    parts = [count(matches.scores[r], matches.is_hit[0, r], int(boxes.sum()), THRESHOLDS) for r in rows]
+    indices = np.full(len(boxes), index)
+
+    def of_class(free: int) -> Counts:
+        others = [(p.hits[i], p.alarms[i]) for s, (p, i) in enumerate(zip(parts, indices, strict=True)) if s != free]
+        hits, alarms = np.sum(others, 0)
+        return Counts(parts[free].hits + hits, parts[free].alarms + alarms, int(boxes.sum()))
+
+    large = np.flatnonzero(boxes >= options.min_boxes)
+    for size in large.tolist() * rounds:
+        indices[size] = options.goal.choose(of_class(size), minutes)
+    reached = options.goal.is_reached(of_class(0), indices[0], minutes)
+    names = [f"below {BORDERS_PX[0]:g} px", *(f"from {border:g} px" for border in BORDERS_PX)]
+    return indices, reached, ", ".join(names[size] for size in range(len(boxes)) if size not in large)
+
+
+def _folds(frames: Sequence[Frame]) -> Iterator[tuple[list[Frame], list[Frame]]]:
+    """(seen, unseen) frames; every recording is unseen once, and what is seen holds boxes."""
+    with_boxes = sorted({frame.recording for frame in frames if len(frame.gt_labels)})
+    without = sorted({frame.recording for frame in frames} - set(with_boxes))
+    if len(with_boxes) < 2:
+        raise InputError(
+            f"boxes stand in {len(with_boxes)} recordings ({', '.join(with_boxes)}) of {len(frames)} frames; "
+            "thresholds are judged on recordings that they were not tuned on, so at least two with boxes are needed"
+        )
+    shuffled = [*np.random.default_rng(0).permutation(with_boxes).tolist(), *without]
+    folds = min(MOST_FOLDS, len(with_boxes))
+    for i in range(folds):
+        unseen = set(shuffled[i::folds])
+        yield [f for f in frames if f.recording not in unseen], [f for f in frames if f.recording in unseen]
+
+
+def _applied(frames: Sequence[Frame], points: OperatingPoints) -> list[Frame]:
+    return [points.apply(frame) for frame in frames]
+
+
+def _after_nms(frames: Sequence[Frame], num_classes: int, iou: float) -> list[Frame]:
+    names = tuple(map(str, range(num_classes)))
+    return _applied(frames, OperatingPoints(names, np.zeros((num_classes, 1)), np.full(num_classes, iou)))
+
+
+def _passing(frames: Sequence[Frame], num_classes: int) -> list[Counts]:
+    return class_counts(match(frames, [0.5]), num_classes, np.zeros(1))

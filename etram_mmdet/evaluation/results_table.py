@@ -1,0 +1,61 @@
+"""A table of results that survives interruption."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from pathlib import Path
+
+from etram_mmdet.events.formats.array_files import check_is_file
+
+
+def append_row(path: str | os.PathLike, row: dict[str, object]) -> None:
+    """Add a row to a csv file, in full precision; columns the file lacks are added at its right.
+
+    The whole file is written aside and moved into place, so a reader or a crash never meets half a row.
+    """
+    path = Path(path)
+    rows = [*_read(path), row]
+    columns = list(dict.fromkeys(column for each in rows for column in each))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with aside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(aside, path)
+
+
+def evaluations(path: Path, split: str, record: dict) -> list[dict[str, str]]:
+    """Rows of ``split`` that belong to the run of this run.json, one for each step, in order of steps.
+
+    A folder may also hold rows of an earlier run, and of tests with other thresholds or on other data. Of a step that
+    was evaluated again, as a resumed run does, the later values count. Raises ``ValueError`` for a row that is cut off.
+    """
+    wanted = dict(split=split, test_cfg=compact(record["test_cfg"]), run=record.get("run"))
+    if split == "val":
+        wanted["data"] = (record.get("val_data") or {}).get("sha256")
+    by_step: dict[int, dict[str, str]] = {}
+    for row in _read(path):
+        if None in row.values():
+            raise ValueError("a row is cut off")
+        missing = [key for key in ("split", "step") if not row.get(key)]
+        if missing:
+            raise ValueError(f"a row has no {missing[0]}")
+        if all(not value or not row.get(key) or row[key] == value for key, value in wanted.items()):
+            by_step.setdefault(int(row["step"]), {}).update({key: value for key, value in row.items() if value})
+    return [by_step[step] for step in sorted(by_step)]
+
+
+def compact(test_cfg: dict) -> str:
+    """Post-processing as one cell."""
+    return json.dumps(test_cfg, sort_keys=True, separators=(",", ":"))
+
+
+def _read(path: Path) -> list[dict[str, object]]:
+    if not path.exists():
+        return []
+    check_is_file(path)
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

@@ -1,0 +1,53 @@
+"""Open a recording of any known file format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from etram_mmdet.events.formats.array_files import check_is_file
+from etram_mmdet.events.formats.dat import DatRecording
+from etram_mmdet.events.formats.hdf5 import Hdf5Recording
+from etram_mmdet.events.formats.numpy_files import NumpyRecording
+from etram_mmdet.events.formats.raw import RawRecording
+from etram_mmdet.events.recording import Events, Recording
+from etram_mmdet.utils.errors import InputError
+
+__all__ = ["FORMATS", "Events", "Recording", "open_recording"]
+
+# A new format is one class here, tried in this order.
+FORMATS: tuple[type[Recording], ...] = (Hdf5Recording, RawRecording, DatRecording, NumpyRecording)
+
+
+def open_recording(path: str | Path, sensor_px: tuple[int, int] | None = None) -> Recording:
+    """Open a recording with the format that its first bytes name, else its suffix; raises ``InputError``.
+
+    ``sensor_px`` (width, height) is for files that do not say how large the sensor is; one that says otherwise is
+    refused.
+    """
+    recording = _open(Path(path))
+    if sensor_px is not None:
+        recording.declare_sensor(*sensor_px)
+    return recording
+
+
+def _open(path: Path) -> Recording:
+    check_is_file(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such recording; check the path")
+    with path.open("rb") as file:
+        head = file.read(64)
+    if not head:
+        raise InputError(f"{path}: the file is empty (0 bytes); copy or download it again")
+    matching = [format_ for format_ in FORMATS if head.startswith(format_.signature)]
+    # RAW and DAT begin alike.
+    matching.sort(key=lambda format_: path.suffix not in format_.suffixes)
+    if matching:
+        return matching[0](path)
+    for format_ in FORMATS:
+        if path.suffix in format_.suffixes:
+            raise InputError(
+                f"{path}: not a {format_.__name__} file (it starts with {head[:8]!r}, expected "
+                f"{format_.signature!r}); copy or download it again"
+            )
+    known = ", ".join(suffix for format_ in FORMATS for suffix in format_.suffixes)
+    raise InputError(f"{path}: unknown recording format {path.suffix!r}; expected one of {known}")

@@ -1,0 +1,97 @@
+"""Open HDF5 and NumPy files of strangers: what stands in the file itself is read, and nothing else.
+
+An HDF5 file may name other files of the machine: external links, virtual datasets, and datasets whose bytes lie
+elsewhere. A data set made of such a file would hold whatever the named files hold.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import hdf5plugin  # noqa: F401  registers the Blosc, Zstd, ... filters that files may be compressed with
+import numpy as np
+
+from etram_mmdet.utils.errors import InputError
+
+
+def check_is_file(path: Path) -> None:
+    """Raise ``InputError`` for what is no regular file; opening a named pipe would wait for its writer forever."""
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: not a regular file; put the file itself there")
+
+
+# HDF5 filters whose libraries end in an error where a file is damaged: HDF5's own, LZF, Blosc, LZ4, Zstandard, Blosc2,
+# and Metavision's ECF, which has to be installed. Others, such as bitshuffle, SZ and bzip2, crash or never end.
+FILTERS = (1, 2, 3, 4, 5, 6, 32000, 32001, 32004, 32015, 32026, 0x8ECF)
+PREPROCESS_AGAIN = "delete the sequence folder and run tools/preprocess.py again"
+
+
+def open_hdf5(path: Path, advice: str = "copy or download it again") -> h5py.File:
+    """The file, opened for reading.
+
+    Raises:
+        InputError: ending in ``advice``, where ``path`` is no regular file, missing, truncated or not HDF5.
+    """
+    check_is_file(path)
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        if "truncated" in str(error):
+            problem = f"the HDF5 file is truncated at {path.stat().st_size} bytes"
+        else:
+            problem = f"HDF5 cannot open the file ({error})"
+        raise InputError(f"{path}: {problem}; {advice}") from error
+
+
+def own_member(path: Path, group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | None:
+    """A group or dataset below ``group`` that lies in the same file; ``None`` where there is none.
+
+    Args:
+        path: the file, for the message.
+        group: where to look.
+        name: parts separated by ``/``.
+
+    Raises:
+        InputError: the name leads to another file, or to a dataset whose bytes lie in another file.
+    """
+    member: h5py.Group | h5py.Dataset | None = group
+    for part in name.split("/"):
+        link = member.get(part, getlink=True) if isinstance(member, h5py.Group) and part in member.keys() else None
+        if link is None:
+            return None
+        if not isinstance(link, h5py.HardLink):
+            raise InputError(f"{path}: {name} is a link to {link.path!r}; write the data into the file itself")
+        member = member[part]
+    if isinstance(member, h5py.Dataset):
+        elsewhere = [entry[0] for entry in member.external or ()]
+        elsewhere += [source.file_name for source in (member.virtual_sources() if member.is_virtual else ())]
+        if elsewhere:
+            raise InputError(f"{path}: {name} lies in the file {elsewhere[0]!r}; write the data into the file itself")
+        _check_filters(path, name, member)
+    return member
+
+
+def _check_filters(path: Path, name: str, data: h5py.Dataset) -> None:
+    settings = data.id.get_create_plist()
+    for code in (settings.get_filter(i)[0] for i in range(settings.get_nfilters())):
+        if code not in FILTERS and h5py.h5z.filter_avail(code):
+            raise InputError(
+                f"{path}: {name} is compressed with HDF5 filter {code}, whose library may crash on a damaged file; "
+                "rewrite a file that you trust: h5repack -f GZIP=1 IN OUT"
+            )
+
+
+def load_array(path: Path, member: str | None = None, advice: str = "copy it again") -> np.ndarray:
+    """The array of a ``.npy`` file, or a member of a ``.npz``; Python objects in it are not read.
+
+    Raises:
+        InputError: ending in ``advice``, for what cannot be read.
+    """
+    check_is_file(path)
+    try:
+        content = np.load(path, allow_pickle=False)
+        return content if member is None else content[member]
+    except Exception as error:  # a damaged header ends in whatever error the place of it makes
+        why = str(error) or type(error).__name__
+        raise InputError(f"{path}: not a readable {path.suffix} file ({why:.200}); {advice}") from error

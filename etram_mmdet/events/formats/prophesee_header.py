@@ -1,0 +1,60 @@
+"""The text header of Prophesee's RAW and DAT files: lines that begin with a percent sign."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from etram_mmdet.utils.errors import InputError
+
+SIGNATURE = b"% "
+_LONGEST_BYTES = 1 << 16
+
+
+class PercentHeader(NamedTuple):
+    """``fields`` by lower-case name; ``num_bytes``: where the data begin."""
+
+    fields: dict[str, str]
+    num_bytes: int
+
+    @property
+    def size_px(self) -> tuple[int, int] | None:
+        """(width, height) of the sensor where the header says it, in any of the three forms in use."""
+        format_ = dict(re.findall(r"(\w+)=(\w+)", self.fields.get("format", "")))
+        width, height = (format_.get(name) or self.fields.get(name) for name in ("width", "height"))
+        if not width or not height:
+            width, _, height = self.fields.get("geometry", "").partition("x")
+        return (int(width), int(height)) if width.isdecimal() and height.isdecimal() else None
+
+
+def read_percent_header(path: Path) -> PercentHeader:
+    """Read lines until one that does not begin with a percent sign; raises ``InputError`` where a line does not end."""
+    with path.open("rb") as file:
+        head = file.read(_LONGEST_BYTES)
+    fields, start = {}, 0
+    while head.startswith(SIGNATURE, start):
+        stop = head.find(b"\n", start)
+        if stop < 0:
+            raise InputError(f"{path}: its text header does not end; the file was cut, copy or download it again")
+        name, _, value = head[start + 2 : stop].decode("ascii", "replace").strip().partition(" ")
+        fields[name.lower()] = value.strip()
+        start = stop + 1
+        if name == "end":
+            break
+    return PercentHeader(fields, start)
+
+
+GEN1_PX, DAVIS346_PX, GEN3_PX, GEN4_PX, GENX320_PX = (304, 240), (346, 260), (640, 480), (1280, 720), (320, 320)
+DSEC_PX = GEN3_PX
+_SMALLEST_FIRST = (GEN1_PX, DAVIS346_PX, GEN3_PX, GEN4_PX)
+
+
+def smallest_sensor(x: np.ndarray, y: np.ndarray) -> tuple[int, int]:
+    """The smallest sensor that holds all events which are possible at all (damaged ones lie far outside)."""
+    width, height = GEN4_PX
+    inside = (x.astype(np.int64) < width) & (y.astype(np.int64) < height)
+    x_max, y_max = x[inside].max(initial=0), y[inside].max(initial=0)
+    return next(size for size in _SMALLEST_FIRST if x_max < size[0] and y_max < size[1])

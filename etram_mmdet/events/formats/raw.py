@@ -1,0 +1,116 @@
+"""Prophesee's RAW recordings in EVT 2.0 and EVT 3.0."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from etram_mmdet.events.formats import evt
+from etram_mmdet.events.formats.prophesee_header import (
+    GEN3_PX,
+    GEN4_PX,
+    GENX320_PX,
+    SIGNATURE,
+    PercentHeader,
+    read_percent_header,
+)
+from etram_mmdet.events.recording import Events, Recording
+from etram_mmdet.utils.errors import InputError
+
+
+class _Encoding(NamedTuple):
+    word: type
+    count: object
+    decode: object
+    sensor_px: tuple[int, int]  # of the camera generation that introduced it, where the header does not say
+
+
+_ENCODINGS = {
+    "2.0": _Encoding(np.dtype("<u4"), evt.count_evt2, evt.decode_evt2, GEN3_PX),
+    "3.0": _Encoding(np.dtype("<u2"), evt.count_evt3, evt.decode_evt3, GEN4_PX),
+}
+_SENSOR_OF_PLUGIN = {"genx320": GENX320_PX, "gen3": GEN3_PX, "gen4": GEN4_PX, "imx636": GEN4_PX}
+# Words may hold up to 12 events (EVT 3.0), on average about one.
+_WORDS_PER_BLOCK = 1 << 20
+
+
+class RawRecording(Recording):
+    """Events come as words that depend on those before, so blocks are decoded in order and later from saved states."""
+
+    suffixes = (".raw",)
+    signature = SIGNATURE
+
+    def __init__(self, path: Path) -> None:
+        header = read_percent_header(path)
+        self._encoding = _encoding(path, header)
+        (width, height), self.size_is_assumed = _sensor(header, self._encoding)
+        self._num_words, self._tail_bytes = divmod(path.stat().st_size - header.num_bytes, self._encoding.word.itemsize)
+        self._data_start = header.num_bytes
+        self._states = [np.zeros(evt.STATE_LENGTH, np.int64)]  # before each block
+        self._decoded = lru_cache(maxsize=2)(self._decode)
+        self._file = path.open("rb")
+        try:
+            super().__init__(path, width, height, num_blocks=-(-self._num_words // _WORDS_PER_BLOCK))
+        except BaseException:
+            self._file.close()
+            raise
+
+    def close(self) -> None:
+        self._file.close()
+
+    def release(self) -> None:
+        super().release()
+        self._decoded.cache_clear()
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        lost = {
+            "events_before_first_time": int(self._states[-1][evt.EVENTS_WITHOUT_TIME]),
+            "bytes_after_last_word": self._tail_bytes,
+        }
+        return super().dropped | {name: count for name, count in lost.items() if count}
+
+    def _raw_stamps(self, block: int) -> np.ndarray:
+        return self._decoded(block).t.copy()
+
+    def _raw_pixels(self, block: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return self._decoded(block)[1:]
+
+    def _decode(self, block: int) -> Events:
+        state, words = self._states[block].copy(), self._words(block)
+        capacity = self._encoding.count(words)
+        columns = [np.empty(capacity, dtype) for dtype in (np.int64, np.uint16, np.uint16, np.uint8)]
+        count = self._encoding.decode(words, state, *columns)
+        if block + 1 == len(self._states):
+            self._states.append(state)
+        return Events(*(column[:count] for column in columns))
+
+    def _words(self, block: int) -> np.ndarray:
+        start = block * _WORDS_PER_BLOCK
+        self._file.seek(self._data_start + start * self._encoding.word.itemsize)
+        count = min(_WORDS_PER_BLOCK, self._num_words - start)
+        words = np.fromfile(self._file, self._encoding.word, count)
+        if len(words) < count:
+            raise InputError(f"{self.path}: became shorter while it was read; wait until it is written completely")
+        return words
+
+
+def _encoding(path: Path, header: PercentHeader) -> _Encoding:
+    version = header.fields.get("evt") or header.fields.get("format", "").split(";")[0].lower().removeprefix("evt")
+    encoding = _ENCODINGS.get(version if "." in version else f"{version}.0")
+    if encoding is None:
+        found = f"EVT {version}" if version else "no line '% evt ...' in the header"
+        raise InputError(
+            f"{path}: {found}; expected EVT 2.0 or EVT 3.0: convert the recording to HDF5 with the camera's software"
+        )
+    return encoding
+
+
+def _sensor(header: PercentHeader, encoding: _Encoding) -> tuple[tuple[int, int], bool]:
+    """(width, height), and whether they are a guess."""
+    plugin = header.fields.get("plugin_name", "")
+    known = header.size_px or next((size for name, size in _SENSOR_OF_PLUGIN.items() if name in plugin), None)
+    return (encoding.sensor_px, True) if known is None else (known, False)

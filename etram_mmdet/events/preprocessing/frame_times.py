@@ -1,0 +1,106 @@
+"""Which label times become frames, and at which times representations end."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from etram_mmdet.utils.errors import InputError
+
+FrameRule = Literal["auto", "rvt", "all"]
+
+STEP_US = 50_000
+JITTER_US = 2_000
+_ALIGN_US = 100_000
+# Recordings start within their first second, or else count from another epoch (absolute time).
+_CLOCK_START_US = 1_000_000
+_LONGEST_US = 10 * 3600 * 1_000_000
+
+
+class Frames(NamedTuple):
+    """Label times in use (F,), end times of the representations (R,), and each frame's representation (F,); int64."""
+
+    rule: str
+    label_us: np.ndarray
+    repr_us: np.ndarray
+    repr_index: np.ndarray
+
+
+def select_frames(label_us: np.ndarray, t_first_us: int, rule: FrameRule, window_us: int) -> Frames:
+    """Choose frames from sorted unique label times by ``rule``; raises ``InputError``.
+
+    ``rvt``: the reference's 10 Hz grid over labels at 30 or 60 Hz. ``all``: every label time. ``auto``: ``rvt`` where
+    it applies. Either way a representation ends exactly at every frame, with others in between about every 50 ms, and
+    before the first frame as many as have a full window of recording.
+    """
+    _check_same_clock(label_us, t_first_us)
+    # RVT counts from 0 even when the first event comes a little later.
+    origin_us = 0 if t_first_us <= _CLOCK_START_US else t_first_us
+    obstacle = _obstacle_to_rvt(label_us - origin_us)
+    if rule == "rvt" and obstacle:
+        raise InputError(f"{obstacle}; use --frames all")
+    if rule == "all" or obstacle:
+        return _build("all", label_us, t_first_us, _steps_between(label_us, window_us), window_us)
+    frames_us, steps = _follow_10_hz(label_us - origin_us)
+    # The reference steps back by 50 ms whatever the window is.
+    return _build("rvt", frames_us + origin_us, origin_us, steps, STEP_US)
+
+
+def _check_same_clock(label_us: np.ndarray, t_first_us: int) -> None:
+    """Labels on another clock than the events would ask for years of empty windows."""
+    if max(t_first_us, label_us[-1]) - min(t_first_us, label_us[0]) > _LONGEST_US:
+        raise InputError(
+            f"labels from {label_us[0]} to {label_us[-1]} us do not fit events that start at {t_first_us} us; "
+            "give both the same clock in microseconds"
+        )
+
+
+def _label_rate_hz(label_us: np.ndarray) -> float:
+    return 1e6 / np.median(np.diff(label_us)) if len(label_us) > 1 else 0.0
+
+
+def _obstacle_to_rvt(label_us: np.ndarray) -> str:
+    """Why the reference's rule cannot be used, or an empty string."""
+    rate_hz = _label_rate_hz(label_us)
+    if np.rint(rate_hz) not in (30, 60):
+        return f"labels come at {rate_hz:.3g} Hz, RVT's frame rule needs 30 or 60 Hz"
+    if label_us[-1] < _ALIGN_US:
+        return "all labels lie in the first 100 ms, which RVT's frame rule skips"
+    return ""
+
+
+def _follow_10_hz(label_us: np.ndarray) -> tuple[np.ndarray, list[int]]:
+    """Label times about a multiple of 100 ms after the last one taken, and the representation steps between them.
+
+    The distance is judged in label periods, so that the grid follows a drifting label clock.
+    """
+    period_us = np.median(np.diff(label_us))
+    base_us = int((6 if np.rint(1e6 / period_us) == 60 else 3) * period_us)
+    first = int(np.searchsorted(label_us, _ALIGN_US, side="left"))
+    frames_us, steps = [int(label_us[first])], []
+    for time_us in label_us[first + 1 :].tolist():
+        distance_us = time_us - frames_us[-1]
+        count = round(distance_us / base_us)
+        # count 0: a second stamp within the jitter of the last one, where the reference stops with an assertion.
+        if count > 0 and abs(distance_us - count * base_us) <= JITTER_US:
+            frames_us.append(time_us)
+            steps.append(2 * count)
+    return np.array(frames_us, np.int64), steps
+
+
+def _steps_between(frames_us: np.ndarray, window_us: int) -> list[int]:
+    """Steps of about 50 ms, or of the window where it is shorter, which leave no event out."""
+    return np.maximum(-(-(np.diff(frames_us) - JITTER_US) // min(STEP_US, window_us)), 1).tolist()
+
+
+def _build(rule: str, frames_us: np.ndarray, start_us: int, steps: list[int], window_us: int) -> Frames:
+    """Representation times before, between and at the frames; windows of those before begin after ``start_us``."""
+    first_us = int(frames_us[0])
+    before = np.arange(first_us - STEP_US, start_us + window_us, -STEP_US, dtype=np.int64)[::-1]
+    pieces = [before]
+    for count, a_us, b_us in zip(steps, frames_us[:-1], frames_us[1:], strict=True):
+        # Truncated like the reference's, hence steps of 49,999 to 50,001 us.
+        pieces.append(np.linspace(a_us, b_us, count + 1).astype(np.int64)[:-1])
+    repr_us = np.concatenate([*pieces, frames_us[-1:]])
+    return Frames(rule, frames_us, repr_us, np.searchsorted(repr_us, frames_us, side="left"))

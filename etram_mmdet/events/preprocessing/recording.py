@@ -1,0 +1,100 @@
+"""Turn one labelled recording into a sequence folder (tensors, labels and the times of both)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from etram_mmdet.events.formats import Recording, open_recording
+from etram_mmdet.events.preprocessing.frame_times import Frames
+from etram_mmdet.events.preprocessing.labelled_frames import find_frames
+from etram_mmdet.events.preprocessing.sequence_folder import (
+    new_folder,
+    read_manifest,
+    representation_path,
+    write_labels,
+    write_manifest,
+    write_representations,
+)
+from etram_mmdet.events.preprocessing.settings import PreprocessSettings
+from etram_mmdet.events.preprocessing.sources import Source
+from etram_mmdet.events.representations import Representation, build_representation
+from etram_mmdet.utils.errors import InputError
+
+
+def preprocess_recording(source: Source, folder: Path, settings: PreprocessSettings) -> dict:
+    """Write the sequence folder of ``source`` at ``folder`` and return its manifest; raises ``InputError``.
+
+    Nothing is left at ``folder`` unless it is complete; one that exists is replaced.
+    """
+    with open_recording(source.events, settings.sensor_px) as recording:
+        boxes, frames, counts = find_frames(recording, source, settings)
+        with new_folder(folder) as new:
+            representation = build_representation(settings.representation, recording.height, recording.width)
+            num_events = np.zeros(len(frames.repr_us), np.int64)
+            write_labels(new, boxes, frames.label_us)
+            path = new / representation_path(representation, settings.window_us)
+            tensors = _tensors(recording, representation, frames, settings.window_us, num_events)
+            write_representations(path, frames, representation, tensors, settings.codec)
+            _check_any_events(num_events[frames.repr_index], frames, recording)
+            recording.read_rest()
+            manifest = {
+                "recording": source.name,
+                "split": source.split,
+                "source_files": source.files,
+                **asdict(settings),
+                **_geometry(recording, representation, settings.window_us),
+                **_contents(boxes, frames, num_events, recording),
+                "dropped": recording.dropped | counts,
+            }
+            write_manifest(new, manifest)
+    return read_manifest(folder)
+
+
+def _tensors(
+    recording: Recording, representation: Representation, frames: Frames, window_us: int, num_events: np.ndarray
+) -> Iterator[np.ndarray]:
+    """One tensor per window, in two buffers by turns; fills ``num_events`` (R,)."""
+    buffers = [np.empty(representation.shape, representation.dtype) for _ in range(2)]
+    for index, end_us in enumerate(frames.repr_us.tolist()):
+        window = end_us - window_us, end_us
+        events = recording.read(*window)
+        num_events[index] = len(events.t)
+        yield representation(events, window, out=buffers[index % 2])
+
+
+def _check_any_events(num_events: np.ndarray, frames: Frames, recording: Recording) -> None:
+    if not num_events.any():
+        raise InputError(
+            f"{recording.path}: no event before any label (events from {recording.t_first_us} to "
+            f"{recording.t_last_us} us, labels from {frames.label_us[0]} to {frames.label_us[-1]} us); "
+            "give both the same clock in microseconds"
+        )
+
+
+def _geometry(recording: Recording, representation: Representation, window_us: int) -> dict:
+    return {
+        "width": recording.width,
+        "height": recording.height,
+        "sensor_size_is_assumed": recording.size_is_assumed,
+        "representation_path": str(representation_path(representation, window_us)),
+        "representation_shape": list(representation.shape),
+    }
+
+
+def _contents(boxes: np.ndarray, frames: Frames, num_events: np.ndarray, recording: Recording) -> dict:
+    ids, counts = np.unique(boxes["class_id"], return_counts=True)
+    return {
+        "num_events": recording.num_events,
+        "t_first_us": recording.t_first_us,
+        "t_last_us": recording.t_last_us,
+        "stamps_corrected": recording.stamps_corrected,
+        "frame_rule": frames.rule,
+        "num_frames": len(frames.label_us),
+        "num_representations": len(frames.repr_us),
+        "frames_without_events": int(np.count_nonzero(num_events[frames.repr_index] == 0)),
+        "boxes_per_class_id": {str(i): int(n) for i, n in zip(ids, counts, strict=True)},
+    }

@@ -1,0 +1,108 @@
+"""The folder of one preprocessed recording: RVT's layout and files, and our ``sequence.json`` beside them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+import h5py
+import numpy as np
+
+from etram_mmdet.events.formats.array_files import check_is_file
+from etram_mmdet.events.preprocessing.frame_store import Codec, create_frames, write_frames
+from etram_mmdet.events.preprocessing.frame_times import Frames
+from etram_mmdet.events.representations import Representation
+from etram_mmdet.utils.errors import InputError
+
+FORMAT_VERSION = 2
+MANIFEST = "sequence.json"
+_IN_PROGRESS = ".in_progress"
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """Give an empty folder that takes ``target``'s place when the block ends without an exception.
+
+    ``target`` is therefore absent or complete at every moment, also when the process is killed.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=_IN_PROGRESS, dir=target.parent))
+    try:
+        new = work / "new"
+        new.mkdir()
+        yield new
+        if target.exists():
+            target.rename(work / "old")
+        new.rename(target)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def remove_unfinished(dst: Path) -> None:
+    """Remove what a killed run left half-written in the splits of ``dst``."""
+    for leftover in dst.glob(f"*/.*{_IN_PROGRESS}"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def read_manifest(folder: str | Path) -> dict:
+    """The ``sequence.json`` of a finished sequence folder; raises ``InputError`` where it is missing or unreadable."""
+    path = Path(folder) / MANIFEST
+    check_is_file(path)
+    try:
+        manifest = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise InputError(f"{folder}: no {MANIFEST}, so not a folder that tools/preprocess.py finished") from error
+    except ValueError as error:
+        raise InputError(f"{path}: not valid JSON ({error}); preprocess the recording again") from error
+    if manifest.get("format_version") != FORMAT_VERSION:
+        raise InputError(
+            f"{path}: format version {manifest.get('format_version')}, expected {FORMAT_VERSION}; "
+            "preprocess the recording again"
+        )
+    return manifest
+
+
+def write_manifest(folder: Path, manifest: dict) -> None:
+    """Write ``sequence.json`` in one step; it comes last and says that the folder is complete."""
+    temporary = folder / f"{MANIFEST}.tmp"
+    temporary.write_text(json.dumps({"format_version": FORMAT_VERSION, **manifest}, indent=2) + "\n")
+    os.replace(temporary, folder / MANIFEST)
+
+
+def write_labels(folder: Path, boxes: np.ndarray, frame_us: np.ndarray) -> None:
+    """Write RVT's label files: ``boxes`` (N,) in time order, ``frame_us`` (F,) int64, every box at one of them."""
+    labels = folder / "labels_v2"
+    labels.mkdir(parents=True)
+    first_box = np.searchsorted(boxes["t"], frame_us, side="left")
+    np.savez(labels / "labels.npz", labels=boxes, objframe_idx_2_label_idx=first_box)
+    np.save(labels / "timestamps_us.npy", frame_us)
+
+
+def representation_path(representation: Representation, window_us: int) -> PurePosixPath:
+    """Path of the tensors inside a sequence folder, named as RVT names it, with every option that is not a default."""
+    others = representation.options.keys() - representation.always_named.keys() - {"downsample"}
+    named = {**representation.always_named, **{name: name for name in sorted(others)}}
+    parts = [f"{label}={getattr(representation, name)}" for name, label in named.items()]
+    folder = "_".join([representation.short_name, f"dt={window_us / 1000:g}", *parts])
+    suffix = "" if representation.downsample == "none" else f"_ds2_{representation.downsample}"
+    return PurePosixPath("event_representations_v2") / folder / f"event_representations{suffix}.h5"
+
+
+def write_representations(
+    path: Path, frames: Frames, representation: Representation, tensors: Iterable[np.ndarray], codec: Codec = "zstd"
+) -> None:
+    """Write RVT's representation files: one tensor (C, H, W) for each of ``frames.repr_us``; see ``write_frames``."""
+    path.parent.mkdir(parents=True)
+    np.save(path.with_name("objframe_idx_2_repr_idx.npy"), frames.repr_index)
+    np.save(path.with_name("timestamps_us.npy"), frames.repr_us)
+    try:
+        with h5py.File(path, "w") as file:
+            data = create_frames(file, len(frames.repr_us), representation.shape, representation.dtype, codec)
+            write_frames(data, tensors)
+    except RuntimeError as error:  # what HDF5 makes of a full disk when it closes the file
+        raise OSError(str(error)) from error

@@ -1,0 +1,73 @@
+"""From loaded clips to the tensors that a recurrent detector takes."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from mmdet.registry import MODELS
+from mmengine.model import BaseDataPreprocessor
+from torch import Tensor
+
+from etram_mmdet.utils.errors import InputError
+
+
+@MODELS.register_module()
+class EventDataPreprocessor(BaseDataPreprocessor):
+    """Stack clips in time-first order, pad them and say which frames matter.
+
+    Takes ``inputs``: one (T, C, H, W) of bytes per lane, ``data_samples``: one ``TrackDataSample`` per lane. Returns
+    ``inputs`` float (T, B, C, H', W') with zeros right and below up to multiples of ``size_divisor`` (height, width),
+    ``is_first`` (B,) and ``is_labelled`` (T, B), both bool and in host memory, where they decide what is computed.
+    Counts stay raw, as in RVT: there is nothing to normalise. Under autocast ``inputs`` are of its precision, which
+    holds counts of bytes exactly and which the first convolution would convert them to.
+
+    ``size_divisor`` left ``None`` is filled by the detector from its backbone.
+
+    Raises:
+        InputError: when clips of one batch differ in shape.
+    """
+
+    def __init__(self, size_divisor: tuple[int, int] | None = None, non_blocking: bool = True) -> None:
+        super().__init__(non_blocking)
+        self.size_divisor = size_divisor
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        clips, samples = data["inputs"], data["data_samples"]
+        if len({clip.shape for clip in clips}) > 1:
+            shapes = sorted({tuple(clip.shape) for clip in clips})
+            raise InputError(
+                f"EventDataPreprocessor: clips of one batch have shapes (T, C, H, W) {shapes}; recordings of one data "
+                "set must share sensor size and representation"
+            )
+        inputs = self.cast_data(torch.stack(list(clips), dim=1))
+        inputs = self.pad(inputs, _autocast_dtype(inputs.device.type))  # (T, B, C, H', W')
+        padded_hw = tuple(inputs.shape[-2:])
+        for frame in (f for sample in samples for f in sample):
+            frame.set_metainfo(dict(batch_input_shape=padded_hw, pad_shape=padded_hw))
+        return dict(
+            inputs=inputs,
+            data_samples=self.cast_data(samples),
+            is_first=torch.tensor([sample[0].is_first for sample in samples], dtype=torch.bool),
+            is_labelled=torch.tensor([[f.is_labelled for f in sample] for sample in samples], dtype=torch.bool).t(),
+        )
+
+    def pad(self, x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Bytes to padded floats of ``dtype``, channels last in memory, as the backbone's convolution wants them."""
+        *outer, channels, h, w = x.shape
+        dh, dw = self.size_divisor or (1, 1)
+        padded = x.new_empty(*outer, math.ceil(h / dh) * dh, math.ceil(w / dw) * dw, channels, dtype=dtype)
+        padded = padded.movedim(-1, -3)
+        padded[..., :h, :w].copy_(x)
+        padded[..., h:, :].zero_()
+        padded[..., :h, w:].zero_()
+        return padded
+
+
+def _autocast_dtype(device: str) -> torch.dtype:
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
+
+
+def to_device(small: Tensor, device: torch.device) -> Tensor:
+    """``small`` on ``device``; a copy from memory that is not pinned would wait for all that a GPU has yet to do."""
+    return small.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else small.to(device)

@@ -1,0 +1,146 @@
+"""Which prior a YOLOX head learns which box from, for all frames of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import accumulate
+from typing import NamedTuple
+
+import torch
+from mmdet.models.task_modules.assigners import BaseAssigner
+from mmengine.structures import InstanceData
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from etram_mmdet.models.data_preprocessors.event_data_preprocessor import to_device
+from etram_mmdet.models.task_modules.prior_grid import PriorGrid
+from etram_mmdet.models.task_modules.rvt_simota_assigner import RVTSimOTAAssigner
+
+PAIRS_AT_ONCE = 2**15  # of boxes with boxes of their frame; up to nine candidates per level and box
+Probabilities = Callable[[Tensor], Tensor]
+
+
+@torch.no_grad()
+def match(
+    predicted: Predicted, probabilities: Probabilities, truth: list[InstanceData], assigner: BaseAssigner
+) -> Targets:
+    """Let ``assigner`` match every frame's priors to its boxes (``truth``: ``bboxes``, ``labels`` of each frame).
+
+    ``probabilities`` of class logits. As in YOLOX, priors stand at the centre of their cell for this, while boxes are
+    decoded from its corner. Frames go to the assigner together; to one with an ``assign`` of its own one after another.
+    """
+    corners, strides = predicted.priors.split(2, dim=1)
+    grid = PriorGrid(torch.cat([corners + strides / 2, strides], 1), predicted.levels)
+    counts = [len(boxes) for boxes in truth]
+    matching = _Matching(predicted, probabilities, grid, truth, [0, *accumulate(counts)], assigner)
+    if type(assigner).assign is RVTSimOTAAssigner.assign:
+        found = [matching.of_frames(frames) for frames in portions_of(counts, PAIRS_AT_ONCE)]
+    else:
+        found = [matching.of_frame(frame) for frame, count in enumerate(counts) if count]
+    if not found:
+        empty = predicted.bboxes.new_zeros(0)
+        return Targets(empty.long(), empty.view(0, 4), empty.long(), empty, empty.long())
+    return Targets(*map(torch.cat, zip(*found, strict=True)))
+
+
+def portions_of(counts: list[int], limit: int) -> list[list[int]]:
+    """Frames that have boxes, in order and in portions: frames times the square of the most boxes is up to ``limit``.
+
+    Frames of a portion are filled up to the most boxes, and candidates are proportional to boxes.
+    """
+    portions, most = [], 0
+    for frame, count in enumerate(counts):
+        most = max(most, count)
+        if portions and (len(portions[-1]) + 1) * most**2 <= limit and count:
+            portions[-1].append(frame)
+        elif count:
+            portions.append([frame])
+            most = count
+    return portions
+
+
+class _Matching(NamedTuple):
+    """What a batch's frames share; the methods return the parts of :class:`Targets` for some of them."""
+
+    predicted: Predicted
+    probabilities: Probabilities
+    grid: PriorGrid
+    truth: list[InstanceData]
+    first_box: list[int]  # of every frame, among the batch's boxes
+    assigner: BaseAssigner
+
+    def of_frames(self, frames: list[int]) -> tuple[Tensor, ...]:
+        device = self.predicted.bboxes.device
+        boxes, labels = (
+            pad_sequence([self.truth[f][key] for f in frames], batch_first=True) for key in ("bboxes", "labels")
+        )  # (B, N, 4), (B, N)
+        known = [frames, [len(self.truth[f]) for f in frames], [self.first_box[f] for f in frames]]
+        rows, counts, first_box = to_device(torch.tensor(known), device)
+        is_box = torch.arange(boxes.shape[1], device=device) < counts[:, None]
+        candidates, is_candidate = self.assigner.candidates(self.grid, boxes, is_box)  # (B, C)
+        here = rows[:, None], candidates
+        chosen = self.assigner.choose(
+            self.predicted.bboxes[here],
+            self._scores(here),
+            self.grid.priors[candidates],
+            boxes,
+            labels,
+            is_box[..., None] & is_candidate[:, None],
+        )
+        index = rows[chosen.frame] * len(self.grid.priors) + candidates[chosen.frame, chosen.candidate]
+        at = chosen.frame, chosen.box
+        return index, boxes[at], labels[at], chosen.iou, first_box[chosen.frame] + chosen.box
+
+    def of_frame(self, frame: int) -> tuple[Tensor, ...]:
+        boxes = self.truth[frame]
+        candidates = InstanceData(
+            bboxes=self.predicted.bboxes[frame], scores=self._scores(frame), priors=self.grid.priors
+        )
+        result = self.assigner.assign(pred_instances=candidates, gt_instances=boxes, gt_instances_ignore=None)
+        prior = (result.gt_inds > 0).nonzero().squeeze(1)
+        box = result.gt_inds[prior] - 1
+        index = frame * len(self.grid.priors) + prior
+        return index, boxes.bboxes[box], boxes.labels[box], result.max_overlaps[prior], self.first_box[frame] + box
+
+    def _scores(self, where: int | tuple[Tensor, Tensor]) -> Tensor:
+        """(..., K): the square root of class times objectness probability, as YOLOX assigns by."""
+        objectness = self.predicted.objectness[where].sigmoid()[..., None]
+        return (self.probabilities(self.predicted.scores[where]) * objectness).sqrt_()
+
+
+class Predicted(NamedTuple):
+    """A head's maps with levels joined: B frames, P priors, K classes; logits and raw box outputs in float32."""
+
+    scores: Tensor  # (B, P, K) class logits
+    deltas: Tensor  # (B, P, 4)
+    bboxes: Tensor  # (B, P, 4) decoded, xyxy in network pixels
+    objectness: Tensor  # (B, P) logits
+    priors: Tensor  # (P, 4) corner x, y of the cell and its stride, twice
+    levels: tuple[tuple[int, int, int], ...]  # rows, columns and stride in px of each
+
+
+class Targets(NamedTuple):
+    """The M positive priors of a batch of B frames with P priors each, and the N boxes that they are matched to."""
+
+    index: Tensor  # (M,) ascending: frame * P + prior
+    bboxes: Tensor  # (M, 4) xyxy of the matched boxes
+    labels: Tensor  # (M,)
+    ious: Tensor  # (M,) of prediction and matched box
+    box_index: Tensor  # (M,) which of the batch's N boxes
+
+    def of(self, values: Tensor) -> Tensor:
+        """(B, P, ...) of all priors -> (M, ...) of the positive ones."""
+        return values.flatten(0, 1).index_select(0, self.index)
+
+    def marked(self, objectness: Tensor) -> Tensor:
+        """Zeros like (B * P, 1) ``objectness``, with ones at the positive priors."""
+        return torch.zeros_like(objectness).index_fill_(0, self.index, 1)
+
+    def soft_labels(self, num_classes: int) -> Tensor:
+        """(M, K): the IoU at the class of the box, 0 elsewhere (YOLOX's classification target)."""
+        nothing = self.ious.new_zeros(len(self.ious), num_classes)
+        return nothing.scatter_(1, self.labels[:, None], self.ious[:, None])
+
+    def areas_px2(self) -> Tensor:
+        """(M,) areas of the matched boxes, network pixels squared."""
+        return (self.bboxes[:, 2:] - self.bboxes[:, :2]).prod(1)

@@ -1,0 +1,216 @@
+"""Simulated traffic before a fixed event camera, written in eTraM's on-disk form.
+
+A stand-in for the real recordings where those are not at hand: tests, demonstrations, continuous integration. It is
+fair in the ways that matter to a detector (shape, size, perspective, motion, silence of what stands still) and no
+substitute for real data.
+
+Class balance: long-tailed as in eTraM, but with a shorter tail. Cars and pedestrians come with the traffic; of the
+other six classes every recording has three as guests, so that each occurs in every split of two or more recordings.
+With eTraM's own shares (wheelchair 0.06 %, tram 0.03 % of the boxes) a sample of minutes would not hold a single one;
+in the default sample the most frequent class has about 15 times as many boxes as the rarest, in eTraM over 1000 times.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import repeat
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import h5py
+import hdf5plugin
+import numpy as np
+from tqdm import tqdm
+
+from etram_mmdet.events.class_sets import ETRAM8
+from etram_mmdet.events.formats.array_files import open_hdf5
+from etram_mmdet.events.recording import Events
+from etram_mmdet.simulation.rendering import concatenate, film, label
+from etram_mmdet.simulation.scene import build_scene
+from etram_mmdet.utils.errors import InputError
+
+VERSION = 1  # raise it when the same seed no longer gives the same recording
+SPLITS = ("train", "val", "test")
+GUESTS = ("bicycle", "bus", "motorbike", "truck", "tram", "wheelchair")
+GUESTS_PER_RECORDING = 3
+NIGHTS = (1, 3)  # of every five recordings
+EVENTS_PER_CHUNK = 1 << 16
+DISK_DTYPES = {"x": np.uint16, "y": np.uint16, "p": np.int16, "t": np.int64}
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that decides a recording; stored in its file as attributes."""
+
+    seed: int
+    split: str
+    index: int
+    width: int
+    height: int
+    duration_s: float
+    simulator_version: int = VERSION
+
+    @property
+    def night(self) -> bool:
+        return self.index % 5 in NIGHTS
+
+    @property
+    def name(self) -> str:
+        return f"{self.split}_{'night' if self.night else 'day'}_{self.index:04d}"
+
+    @property
+    def guests(self) -> tuple[str, ...]:
+        """Rare classes that pass in this recording: two recordings in a row share out all six."""
+        pair, half = divmod(self.index, 2)
+        order = _rng(self.seed, SPLITS.index(self.split), pair, 1).permutation(len(GUESTS))
+        return tuple(GUESTS[i] for i in sorted(order[half * GUESTS_PER_RECORDING :][:GUESTS_PER_RECORDING]))
+
+    def paths(self, out: Path) -> tuple[Path, Path]:
+        """Where the events and the boxes go."""
+        return out / self.split / f"{self.name}_td.h5", out / self.split / f"{self.name}_bbox.npy"
+
+
+@dataclass(frozen=True)
+class SimulatedRecording:
+    events: Events
+    boxes: np.ndarray
+    width: int
+    height: int
+
+
+class Summary(NamedTuple):
+    split: str
+    night: bool
+    events: int
+    duration_s: float
+    boxes: tuple[int, ...]  # per class of `ETRAM8`
+
+
+def simulate_recording(
+    seed: int,
+    *,
+    width: int = 1280,
+    height: int = 720,
+    duration_s: float = 6.0,
+    night: bool = False,
+    guests: tuple[str, ...] = (),
+) -> SimulatedRecording:
+    """One recording in memory; for long or large ones stream `filming.film` instead."""
+    scene_rng, sensor_rng = _rng(seed, 2), _rng(seed, 3)
+    scene = build_scene(width, height, duration_s, night, guests, scene_rng)
+    events = concatenate(list(film(scene, duration_s, sensor_rng)))
+    return SimulatedRecording(events, label(scene, duration_s), width, height)
+
+
+def make_sample(
+    out: str | Path,
+    *,
+    seed: int = 0,
+    width: int = 1280,
+    height: int = 720,
+    recordings: tuple[int, int, int] = (24, 6, 4),
+    duration_s: float = 6.0,
+    workers: int | None = None,
+) -> list[Summary]:
+    """Write ``recordings`` train, val and test recordings below ``out`` and sum each of them up.
+
+    Recordings that are there already are kept, so a run that was stopped can go on. The bytes depend on the seed
+    and the sizes only, not on the number of workers (default: one per CPU).
+    """
+    out = Path(out)
+    limits = dict(seed=(seed, 0), width=(width, 32), height=(height, 32), duration_s=(duration_s, 0.2))
+    limits |= {f"recordings[{i}]": (count, 0) for i, count in enumerate(recordings)} | {"workers": (workers or 1, 1)}
+    for name, (value, least) in limits.items():
+        if value < least:
+            raise InputError(f"{name} is {value}, expected {least} or more; call it again with such a value")
+    jobs = [
+        Job(seed, split, index, width, height, float(duration_s))
+        for split, count in zip(SPLITS, recordings, strict=True)
+        for index in range(count)
+    ]
+    for split in SPLITS:
+        (out / split).mkdir(parents=True, exist_ok=True)
+    todo = [job for job in jobs if not _is_done(job, out)]
+    workers = min(workers or os.cpu_count() or 1, os.cpu_count() or 1, max(len(todo), 1))
+    for _ in tqdm(_write_all(todo, out, workers), "recordings", len(todo)):
+        pass
+    return [_summarise(job, out) for job in jobs]
+
+
+def _write_all(jobs: list[Job], out: Path, workers: int) -> Iterator[None]:
+    if workers == 1:
+        yield from map(_write, jobs, repeat(out))
+        return
+    # OpenCV's own threads would only get in the workers' way, and a fork of theirs waits for ever.
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        with ProcessPoolExecutor(workers, mp_context=get_context("fork")) as pool:
+            yield from pool.map(_write, jobs, repeat(out))
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def _rng(*entropy: int) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence(entropy))
+
+
+def _is_done(job: Job, out: Path) -> bool:
+    """Whether the recording is there; raises `InputError` where one of other parameters is in the way."""
+    events_path, boxes_path = job.paths(out)
+    if not (events_path.exists() and boxes_path.exists()):
+        return False
+    with open_hdf5(events_path) as file:
+        for name, expected in asdict(job).items():
+            if file.attrs.get(name) != expected:
+                raise InputError(
+                    f"{events_path}: was made with {name} {file.attrs.get(name)}, not {expected}; "
+                    f"choose another folder or delete {out}"
+                )
+    return True
+
+
+def _write(job: Job, out: Path) -> None:
+    """Boxes first: the events' file under its final name says that the recording is complete."""
+    events_path, boxes_path = job.paths(out)
+    scene_rng = _rng(job.seed, SPLITS.index(job.split), job.index, 2)
+    sensor_rng = _rng(job.seed, SPLITS.index(job.split), job.index, 3)
+    scene = build_scene(job.width, job.height, job.duration_s, job.night, job.guests, scene_rng)
+    partial = boxes_path.with_suffix(".part")
+    with open(partial, "wb") as file:
+        np.save(file, label(scene, job.duration_s))
+    os.replace(partial, boxes_path)
+    partial = events_path.with_suffix(".part")
+    with h5py.File(partial, "w") as file:
+        file.attrs.update(asdict(job))
+        _write_events(file.create_group("events"), film(scene, job.duration_s, sensor_rng), job)
+    os.replace(partial, events_path)
+
+
+def _write_events(group: h5py.Group, pieces: Iterator[Events], job: Job) -> None:
+    """eTraM's layout; ``track_times`` off, since a time stamp inside would make equal recordings differ."""
+    for name in ("width", "height"):
+        group.create_dataset(name, data=np.int64(getattr(job, name)), track_times=False)
+    blosc = hdf5plugin.Blosc(cname="zstd", clevel=1, shuffle=hdf5plugin.Blosc.SHUFFLE)
+    layout = dict(shape=(0,), maxshape=(None,), chunks=(EVENTS_PER_CHUNK,), track_times=False, **blosc)
+    for name, dtype in DISK_DTYPES.items():
+        group.create_dataset(name, dtype=dtype, **layout)
+    stored = 0
+    for events in pieces:
+        for name in DISK_DTYPES:
+            group[name].resize((stored + len(events.t),))
+            group[name][stored:] = getattr(events, name)
+        stored += len(events.t)
+
+
+def _summarise(job: Job, out: Path) -> Summary:
+    events_path, boxes_path = job.paths(out)
+    with open_hdf5(events_path) as file:
+        events = len(file["events/t"])
+    boxes = np.bincount(np.load(boxes_path)["class_id"], minlength=len(ETRAM8))
+    return Summary(job.split, job.night, events, job.duration_s, tuple(int(n) for n in boxes))

@@ -1,0 +1,158 @@
+"""Who moves through a scene, where and when: lanes of vehicles that keep their distance and stop, walkers, cyclists."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import cos, sin
+
+import numpy as np
+
+from etram_mmdet.events.class_sets import ETRAM8
+from etram_mmdet.simulation import people as road_users
+from etram_mmdet.simulation import vehicles
+from etram_mmdet.simulation.people import Body
+
+STEP_S = 0.02  # of the trajectories
+WARM_UP_S = 6.0  # traffic runs this long before a recording, so that queues have formed
+SHAPES: dict[str, Callable[[np.random.Generator, bool], Body]] = {
+    "pedestrian": road_users.pedestrian,
+    "car": vehicles.car,
+    "bicycle": road_users.bicycle,
+    "bus": vehicles.bus,
+    "motorbike": road_users.motorbike,
+    "truck": vehicles.truck,
+    "tram": vehicles.tram,
+    "wheelchair": road_users.wheelchair,
+}
+SPEED_M_S = {
+    "pedestrian": (1.0, 1.8),
+    "car": (7.0, 12.0),
+    "bicycle": (3.0, 6.0),
+    "bus": (6.0, 9.5),
+    "motorbike": (7.0, 12.0),
+    "truck": (6.0, 10.0),
+    "tram": (8.0, 12.0),
+    "wheelchair": (0.8, 1.6),
+}
+# Ordinary traffic; a recording's rare guests come on top (see `simulator.guests_of`).
+LANE_SHARE = {"car": 0.93, "truck": 0.035, "bus": 0.015, "motorbike": 0.02}
+PAVEMENT_SHARE = {"pedestrian": 0.98, "bicycle": 0.017, "wheelchair": 0.003}
+
+
+@dataclass(frozen=True)
+class Path:
+    """A straight line on the ground: ``start`` (x, y) in metres at travel 0 and a heading in radians."""
+
+    x_m: float
+    y_m: float
+    heading_rad: float
+
+    def pose(self, travel_m: float) -> np.ndarray:
+        """What `painter.paint` takes: x, y, cosine and sine of the heading."""
+        c, s = cos(self.heading_rad), sin(self.heading_rad)
+        return np.array([self.x_m + travel_m * c, self.y_m + travel_m * s, c, s])
+
+
+@dataclass(eq=False)
+class Actor:
+    """A body on a path with its travel and speed every `STEP_S` from the recording's start; no class: scenery."""
+
+    body: Body
+    path: Path
+    travel_m: np.ndarray
+    speed_m_s: np.ndarray
+    class_id: int | None = None
+
+
+@dataclass(frozen=True)
+class RedLight:
+    """Vehicles halt before ``line_m`` of their travel from ``start_s`` to ``stop_s``."""
+
+    line_m: float
+    start_s: float
+    stop_s: float
+
+
+def num_steps(duration_s: float) -> int:
+    return int(duration_s / STEP_S) + 2
+
+
+def make_actor(name: str, path: Path, travel_m, speed_m_s, night: bool, rng: np.random.Generator) -> Actor:
+    return Actor(SHAPES[name](rng, night), path, travel_m, speed_m_s, ETRAM8.index(name))
+
+
+def pick(shares: dict[str, float], rng: np.random.Generator) -> str:
+    return str(rng.choice(list(shares), p=list(shares.values())))
+
+
+def walk(name: str, path: Path, duration_s: float, night: bool, rng: np.random.Generator, stop_share=0.1) -> Actor:
+    """Constant speed, now and then with a pause of some seconds; travel 0 is the path's start."""
+    steps = num_steps(duration_s)
+    speed = np.full(steps, rng.uniform(*SPEED_M_S[name]))
+    if rng.random() < stop_share:
+        pause_s = rng.uniform(0.1 * duration_s, 0.8 * duration_s)
+        time_s = np.arange(steps) * STEP_S
+        # Walkers take about half a second to stop and to set off again.
+        speed *= np.clip(np.abs(time_s - pause_s - 1.2) - 1.2, 0.0, 0.5) / 0.5
+    travel = np.concatenate([[0.0], np.cumsum(speed[:-1]) * STEP_S])
+    return make_actor(name, path, travel, speed, night, rng)
+
+
+def drive(
+    path: Path,
+    span_m: tuple[float, float],
+    guests: list[str],
+    red: RedLight | None,
+    duration_s: float,
+    night: bool,
+    rng: np.random.Generator,
+) -> list[Actor]:
+    """One lane of vehicles through the visible ``span_m`` of a path, each guest in the middle of the recording."""
+    names, bodies, travel_m, speed_m_s = _queue_up(span_m, guests, duration_s, night, rng)
+    travel, speed = _follow(np.array(travel_m), np.array(speed_m_s), bodies, red, duration_s)
+    actors = [
+        Actor(body, path, travel[:, i], speed[:, i], ETRAM8.index(name))
+        for i, (name, body) in enumerate(zip(names, bodies, strict=True))
+    ]
+    return [a for a in actors if a.travel_m[-1] + 15 > span_m[0] and a.travel_m[0] - 15 < span_m[1]]
+
+
+def _queue_up(span_m, guests: list[str], duration_s: float, night: bool, rng: np.random.Generator):
+    """Vehicles from the front of the lane to the back, as they stand `WARM_UP_S` before the recording."""
+    pace, centre = rng.uniform(*SPEED_M_S["car"]), (span_m[0] + span_m[1]) / 2
+    waiting, guest_due = list(guests), -rng.uniform(0.3, 0.5) * duration_s * pace + centre
+    at = span_m[1] + 10.0
+    names, bodies, travel_m, speed_m_s = [], [], [], []
+    while at > span_m[0] - pace * duration_s - 10:
+        name = waiting.pop(0) if waiting and at <= guest_due else pick(LANE_SHARE, rng)
+        body = SHAPES[name](rng, night)
+        names.append(name)
+        bodies.append(body)
+        travel_m.append(at - body.front_m - pace * WARM_UP_S)
+        speed_m_s.append(min(pace * rng.uniform(0.92, 1.1), SPEED_M_S[name][1]))
+        at -= body.front_m - body.rear_m + 3.0 + pace * (0.5 + rng.exponential(0.5))
+    return names, bodies, travel_m, speed_m_s
+
+
+def _follow(at, desired, bodies: list[Body], red: RedLight | None, duration_s: float):
+    """Intelligent-driver model: travel and speed ``(steps, vehicles)``, the first vehicle leads."""
+    warm_up, steps = round(WARM_UP_S / STEP_S), num_steps(duration_s)
+    rear, front = (np.array([getattr(b, side) for b in bodies]) for side in ("rear_m", "front_m"))
+    speed, travel, speeds = desired.copy(), np.empty((steps, len(at))), np.empty((steps, len(at)))
+    for step in range(-warm_up, steps):
+        if step >= 0:
+            travel[step], speeds[step] = at, speed
+        gap = np.concatenate([[1e3], (at + rear)[:-1] - (at + front)[1:]])
+        closing = np.concatenate([[0.0], speed[1:] - speed[:-1]])
+        if red is not None and red.start_s <= step * STEP_S < red.stop_s:
+            ahead = red.line_m - (at + front)
+            # Only the first that can still stop with 4 m/s2 sees the light; those behind see the one before them.
+            able = np.flatnonzero(ahead > speed**2 / 8)
+            if len(able) and ahead[able[0]] < gap[able[0]]:
+                gap[able[0]], closing[able[0]] = ahead[able[0]] + 1.5, speed[able[0]]
+        wanted = 2.0 + np.maximum(0.0, speed * 0.8 + speed * closing / (2 * np.sqrt(1.8 * 3.0)))
+        push = 1.8 * (1 - (speed / desired) ** 4 - (wanted / np.maximum(gap, 0.3)) ** 2)
+        speed = np.maximum(0.0, speed + STEP_S * np.maximum(push, -8.0))
+        at = at + STEP_S * speed
+    return travel, speeds

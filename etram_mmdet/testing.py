@@ -1,0 +1,42 @@
+"""Made-up clips for plugin authors, benchmarks and tests."""
+
+from __future__ import annotations
+
+import torch
+from mmdet.structures import DetDataSample, TrackDataSample
+from mmengine.structures import InstanceData
+from torch import nn
+
+EVENT_SHARE = 0.05  # of a frame's cells that hold a count; speed does not depend on it, post-processing on weights does
+BOXES_PER_FRAME = 8
+
+
+def random_clips(
+    model: nn.Module, batch: int, clip_length: int, hw: tuple[int, int], label_every: int = 2, seed: int = 0
+) -> dict:
+    """A batch as the loader hands it on: sparse counts, boxes on every ``label_every``-th frame."""
+    generator = torch.Generator().manual_seed(seed)
+    channels = next(p for p in model.backbone.parameters() if p.dim() == 4).shape[1]
+    shape = (clip_length, channels, *hw)
+    lanes = [(torch.rand(shape, generator=generator) < EVENT_SHARE).byte() for _ in range(batch)]
+    samples = [
+        _track(lane, clip_length, hw, label_every, model.bbox_head.num_classes, generator) for lane in range(batch)
+    ]
+    return dict(inputs=lanes, data_samples=samples)
+
+
+def _track(
+    lane: int, clip_length: int, hw: tuple[int, int], label_every: int, num_classes: int, generator: torch.Generator
+) -> TrackDataSample:
+    track = TrackDataSample()
+    frames = []
+    for t in range(clip_length):
+        meta = dict(recording="benchmark", t_us=t, lane=lane, img_shape=hw, is_first=t == 0, is_padding=False)
+        frame = DetDataSample(metainfo=meta | dict(is_labelled=t % label_every == 0))
+        corner = torch.rand(BOXES_PER_FRAME, 2, generator=generator) * torch.tensor([hw[1], hw[0]]) * 0.8
+        size = 4 + torch.rand(BOXES_PER_FRAME, 2, generator=generator) * min(hw) * 0.2
+        labels = torch.randint(num_classes, (BOXES_PER_FRAME,), generator=generator)
+        frame.gt_instances = InstanceData(bboxes=torch.cat([corner, corner + size], 1), labels=labels)
+        frames.append(frame)
+    track.video_data_samples = frames
+    return track

@@ -1,0 +1,146 @@
+"""Many event frames in one picture."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from etram_mmdet.datasets.etram_dataset import ETraMDataset
+from etram_mmdet.datasets.recording_frames import RecordingFrames
+from etram_mmdet.evaluation.predictions import load_predictions
+from etram_mmdet.events.representations import Representation, build_representation
+from etram_mmdet.utils.errors import InputError
+from etram_mmdet.visualization.canvas import GAP_PX, INK, STRIP_PX, grid, legend, paper, write_png
+from etram_mmdet.visualization.draw import (
+    BACKGROUND,
+    NEGATIVE,
+    POSITIVE,
+    WHITE,
+    Colour,
+    draw_dashed_rectangle,
+    draw_frame,
+    draw_rectangle,
+    draw_text,
+)
+
+if TYPE_CHECKING:
+    from etram_mmdet.evaluation.results import Frame
+
+WIDTH_PX = 1400
+
+
+def contact_sheet(
+    frames: Sequence[tuple[np.ndarray, Frame]],
+    out_path: str | os.PathLike,
+    classes: Sequence[str],
+    palette: Sequence[Colour],
+    columns: int = 3,
+    min_score: float = 0.3,
+) -> np.ndarray:
+    """Write a PNG of frames side by side under a legend, each captioned with recording and time; return its image.
+
+    ``frames`` holds (off_on, frame) pairs, as `draw_frame` takes them, and ``min_score`` is for it too. All are
+    enlarged by one whole factor, the largest that keeps the sheet within `WIDTH_PX` (1 if it is wider anyway).
+    """
+    if not frames:
+        raise InputError(f"no frame to draw in {out_path}: expected at least one (off_on, frame) pair")
+    columns = min(columns, len(frames))
+    widest_px = max(off_on.shape[2] for off_on, _ in frames)
+    scale = max(1, ((WIDTH_PX - GAP_PX) // columns - GAP_PX) // widest_px)
+    tiles = [
+        _captioned(
+            draw_frame(off_on, frame, classes, palette, scale, min_score),
+            f"{frame.recording}   t = {frame.t_us / 1e6:.2f} s",
+        )
+        for off_on, frame in frames
+    ]
+    pictures = grid(tiles, columns)
+    sheet = np.vstack([_legend(pictures.shape[1], min_score, palette[0]), pictures])
+    write_png(sheet, Path(out_path))
+    return sheet
+
+
+def _captioned(image: np.ndarray, caption: str) -> np.ndarray:
+    strip = paper(STRIP_PX, image.shape[1])
+    draw_text(strip, caption, 1, STRIP_PX - 8, INK)
+    return np.vstack([strip, image])
+
+
+def _legend(width: int, min_score: float, colour: Colour) -> np.ndarray:
+    return legend(_legend_entries(min_score, colour), width)
+
+
+def _legend_entries(min_score: float, colour: Colour) -> Sequence[tuple[np.ndarray, str]]:
+    events = np.full((16, 26, 3), BACKGROUND, np.uint8)
+    truth, detection = events.copy(), events.copy()
+    draw_dashed_rectangle(truth, (2, 2, 23, 13), WHITE)
+    draw_rectangle(detection, (3, 3, 22, 12), colour)
+    return (
+        (truth, "ground truth"),
+        (detection, f"detection in its class's colour, score from {min_score:.2f}"),
+        (np.full_like(events, POSITIVE), "events: brighter"),
+        (np.full_like(events, NEGATIVE), "events: darker"),
+    )
+
+
+if TYPE_CHECKING:
+    from etram_mmdet.evaluation.results import Frame
+
+WANTED_WIDTH_PX = 960
+
+
+def detection_film(
+    frames: Iterable[tuple[np.ndarray, Frame]],
+    classes: Sequence[str],
+    palette: Sequence[Colour],
+    min_score: float = 0.0,
+    with_truth: bool = True,
+) -> Iterator[np.ndarray]:
+    """One (H, W, 3) image per (off_on, frame), as `draw_frame` takes them, under recording and time, over a legend.
+
+    All are enlarged by the whole factor that brings them closest to `WANTED_WIDTH_PX`.
+    """
+    entries = _entries(classes, palette, with_truth)
+    foot = paper(0, 0)
+    for off_on, frame in frames:
+        scale = max(1, round(WANTED_WIDTH_PX / off_on.shape[2]))
+        image = draw_frame(off_on, frame, classes, palette, scale, min_score)
+        head = paper(STRIP_PX, image.shape[1])
+        draw_text(head, f"{frame.recording}   t = {frame.t_us / 1e6:.2f} s", GAP_PX, STRIP_PX - 8, INK)
+        if foot.shape[1] != image.shape[1]:
+            foot = legend(entries, image.shape[1])
+        yield np.vstack([head, image, foot])
+
+
+def _entries(classes: Sequence[str], palette: Sequence[Colour], with_truth: bool) -> list[tuple[np.ndarray, str]]:
+    empty = np.full((16, 26, 3), BACKGROUND, np.uint8)
+    truth = empty.copy()
+    draw_dashed_rectangle(truth, (2, 2, 23, 13), WHITE)
+    entries = [(truth, "ground truth")] if with_truth else []
+    for name, colour in zip(classes, palette, strict=True):
+        box = empty.copy()
+        draw_rectangle(box, (3, 3, 22, 12), colour)
+        entries.append((box, name))
+    return [*entries, (np.full_like(empty, POSITIVE), "events: brighter")]
+
+
+def prediction_sheet(
+    dataset: ETraMDataset, predictions: str | Path, out_path: str | Path, count: int = 12, min_score: float = 0.3
+) -> None:
+    """Draw ``count`` frames that hold boxes, evenly spread over the predictions that ``tools/test.py --out`` saved."""
+    places = {
+        (s.name, int(s.t_us[i])): (s, int(i)) for s in dataset.sequences for i in s.labelled if len(s.boxes_of(i)[0])
+    }
+    shown = [frame for frame in load_predictions(Path(predictions)).frames if frame.key in places]
+    chosen = np.linspace(0, len(shown) - 1, min(count, len(shown))).round().astype(int)
+    shows = build_representation(dataset.representation, 2, 2)
+    frames = [(_events(*places[shown[k].key], shows), shown[k]) for k in chosen]
+    contact_sheet(frames, out_path, dataset.metainfo["classes"], dataset.metainfo["palette"], min_score=min_score)
+
+
+def _events(sequence: RecordingFrames, index: int, shows: Representation) -> np.ndarray:
+    return shows.off_on(sequence.read(index, index + 1)[0])

@@ -1,0 +1,76 @@
+"""A training run as a picture: losses over all steps, AP at each validation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from etram_mmdet.utils.files import atomic_write
+from etram_mmdet.visualization.style import ACCENT, INK, PAPER, STYLE, title
+
+POINTS = 300  # of a loss curve; each is a mean over the steps between
+_LEGEND = dict(loc="lower left", bbox_to_anchor=(-0.01, 0.99), labelcolor=INK, handlelength=1.2, columnspacing=1.4)
+_AP_LINES = (("AP", ACCENT), ("AP50", "#7cc4f0"), ("AP_small_classes", "#ff8a65"))
+
+
+def draw_training(
+    losses: Mapping[str, Sequence[float]], rows: Sequence[dict[str, str]], protocol: str, heading: str, path: Path
+) -> None:
+    """``losses``: one value per step by name. ``rows``: the validations, by step, as results.csv holds them.
+
+    Without validations the losses are all there is to see.
+    """
+    with rc_context(STYLE):
+        panels = 2 if rows else 1
+        figure = Figure(figsize=(6.5 * panels, 5.2), dpi=100, facecolor=PAPER)
+        axes = figure.subplots(1, panels, squeeze=False)[0]
+        _draw_losses(axes[0], losses)
+        if rows:
+            _draw_ap(axes[1], rows, protocol)
+        figure.suptitle(heading, x=0.012, y=0.975, ha="left", fontsize=12)
+        figure.tight_layout(rect=(0, 0, 1, 0.96), w_pad=2.5)
+        with atomic_write(path) as aside:
+            figure.savefig(aside, facecolor=PAPER, format="png")
+
+
+def _draw_losses(ax: Axes, losses: Mapping[str, Sequence[float]]) -> None:
+    title(ax, "Losses", "logarithmic")
+    for name, values in sorted(losses.items(), key=lambda item: item[0] != "loss"):
+        steps, means = smoothed(np.asarray(values, np.float64))
+        is_sum = name == "loss"
+        ax.plot(steps, means, lw=2.4 if is_sum else 1.4, color=ACCENT if is_sum else None, label=name)
+    ax.set(xlabel="step", yscale="log")
+    ax.grid()
+    if losses:
+        ax.legend(ncols=5, **_LEGEND)
+
+
+def _draw_ap(ax: Axes, rows: Sequence[dict[str, str]], protocol: str) -> None:
+    title(ax, f"AP at each validation, protocol {protocol}", "")
+    steps = np.array([int(row["step"]) for row in rows])
+    columns = {key: _column(rows, f"{protocol}/{key}") for key in ("AP_low", "AP_high", *(k for k, _ in _AP_LINES))}
+    ax.fill_between(steps, columns["AP_low"], columns["AP_high"], color=ACCENT, alpha=0.15, lw=0)
+    for key, colour in _AP_LINES:
+        if not np.isnan(columns[key]).all():
+            ax.plot(steps, columns[key], "o-", color=colour, lw=2, ms=5, label=f"{key} {columns[key][-1]:.4f}")
+    ax.set(xlabel="step (band: 95 % of resamples of the recordings)", ylim=(0, None))
+    ax.grid()
+    ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    ax.legend(ncols=3, **_LEGEND)
+
+
+def smoothed(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means over equal stretches, at most `POINTS` of them, and the step at which each ends."""
+    ends = np.unique(np.linspace(0, len(values), min(POINTS, len(values)) + 1).astype(int))
+    return ends[1:], np.array([values[a:b].mean() for a, b in pairwise(ends)])
+
+
+def _column(rows: Sequence[dict[str, str]], key: str) -> np.ndarray:
+    return np.array([float(row.get(key) or "nan") for row in rows])

@@ -1,0 +1,64 @@
+"""What tuned thresholds change, class by class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from etram_mmdet.evaluation.operating_points.report import numbers
+from etram_mmdet.evaluation.operating_points.tuning import Tuned
+from etram_mmdet.utils.files import atomic_write
+from etram_mmdet.visualization.style import ACCENT, GRID, INK, MUTED, PAPER, STYLE, title
+
+_GOOD, _BAD = "#66bb6a", "#ef5350"
+
+
+def draw_tuning(tuned: Tuned, before_thr: float, heading: str, path: Path) -> None:
+    """F1 on unseen recordings before and after, and the thresholds that the folds chose."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(13, 2.2 + 0.5 * len(tuned.points.classes)), dpi=100, facecolor=PAPER)
+        left, right = figure.subplots(1, 2, sharey=True)
+        _draw_gain(left, tuned, before_thr)
+        _draw_thresholds(right, tuned)
+        left.set_yticks(range(len(tuned.points.classes)), tuned.points.classes, color=INK)
+        left.invert_yaxis()
+        figure.suptitle(heading, x=0.012, y=0.975, ha="left", fontsize=11, color=MUTED)
+        figure.tight_layout(rect=(0, 0, 1, 0.96), w_pad=2.5)
+        with atomic_write(path) as aside:
+            figure.savefig(aside, facecolor=PAPER, format="png")
+
+
+def _draw_gain(ax: Axes, tuned: Tuned, before_thr: float) -> None:
+    title(ax, "F1 on unseen recordings", "")
+    before, common, after = (_f1(counts) for counts in (tuned.before, tuned.common, tuned.after))
+    rows = np.arange(len(before))
+    colours = [_GOOD if a >= b else _BAD for a, b in zip(after, before, strict=True)]
+    ax.hlines(rows, np.minimum(before, after), np.maximum(before, after), color=colours, lw=3, alpha=0.6)
+    ax.plot(before, rows, "o", color=MUTED, ms=8, label=f"{before_thr:.2f} for all")
+    ax.plot(common, rows, "|", color=INK, ms=16, mew=2, label=f"best for all, {tuned.common_thr:.2f}")
+    ax.scatter(after, rows, s=90, color=colours, zorder=3, label="tuned")
+    ax.set(xlim=(-0.02, 1.02), xlabel="F1 at IoU .5")
+    ax.grid(axis="x")
+    ax.legend(loc="lower left", bbox_to_anchor=(-0.01, 0.99), ncols=3, labelcolor=INK)
+
+
+def _draw_thresholds(ax: Axes, tuned: Tuned) -> None:
+    title(ax, "Thresholds", "large: chosen from all recordings; small: by each fold")
+    sizes = tuned.points.score_thr.shape[1]
+    for size, offset in enumerate(np.linspace(-0.2, 0.2, sizes) if sizes > 1 else (0.0,)):
+        rows = np.arange(len(tuned.points.classes)) + offset
+        ax.hlines(rows, 0, 1, color=GRID, lw=0.8)
+        for points in tuned.of_folds:
+            ax.plot(points.score_thr[:, size], rows, "o", color=ACCENT, ms=4, alpha=0.5, mew=0)
+        ax.plot(tuned.points.score_thr[:, size], rows, "o", color=ACCENT, ms=9)
+    borders = ", ".join(f"{border:g}" for border in tuned.points.sides_px)
+    ax.set(xlim=(-0.02, 1.02), xlabel="score threshold" + (f"; sides below and above {borders} px" if borders else ""))
+
+
+def _f1(counts: Sequence) -> np.ndarray:
+    return np.array([numbers(each)[2] for each in counts])

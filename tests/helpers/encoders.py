@@ -1,0 +1,122 @@
+"""Write events in the formats of other people's recorders, to be read back by tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from tests.helpers.raw import HEIGHT, WIDTH, write_events
+
+HEADER = f"% geometry {WIDTH}x{HEIGHT}\n"
+
+
+def _interleave(*columns: tuple[np.ndarray, np.ndarray], dtype: str) -> np.ndarray:
+    """Words of all events one after the other; each column is (is_present, word) per event."""
+    present = np.stack([mask for mask, _ in columns], 1)
+    return np.stack([words for _, words in columns], 1)[present].astype(dtype)
+
+
+def _changes(values: np.ndarray) -> np.ndarray:
+    return np.diff(values, prepend=-1) != 0
+
+
+def evt2_words(events: dict[str, np.ndarray]) -> np.ndarray:
+    t, x, y, p = (np.asarray(events[name], np.int64) for name in "txyp")
+    high = (t >> 6) & 0xFFFFFFF
+    event = p << 28 | (t & 0x3F) << 22 | x << 11 | y
+    return _interleave((_changes(high), 0x8 << 28 | high), (np.ones(len(t), bool), event), dtype="<u4")
+
+
+def evt3_words(events: dict[str, np.ndarray]) -> np.ndarray:
+    t, x, y, p = (np.asarray(events[name], np.int64) for name in "txyp")
+    high, low = t >> 12, t & 0xFFF
+    return _interleave(
+        (_changes(high), 0x8000 | high & 0xFFF),
+        (_changes(t), 0x6000 | low),
+        (_changes(y), y),
+        (np.ones(len(t), bool), 0x2000 | p << 11 | x),
+        dtype="<u2",
+    )
+
+
+def write_raw(path: Path, words: np.ndarray, version: str) -> Path:
+    path.write_bytes(f"% evt {version}\n{HEADER}% end\n".encode() + words.tobytes())
+    return path
+
+
+def write_evt2(path: Path, events: dict[str, np.ndarray]) -> Path:
+    return write_raw(path, evt2_words(events), "2.0")
+
+
+def write_evt3(path: Path, events: dict[str, np.ndarray]) -> Path:
+    return write_raw(path, evt3_words(events), "3.0")
+
+
+def write_dat(path: Path, events: dict[str, np.ndarray], event_type: int = 12) -> Path:
+    t, x, y, p = (np.asarray(events[name], np.int64) for name in "txyp")
+    records = np.stack([t & 0xFFFFFFFF, p << 28 | y << 14 | x], 1).astype("<u4")
+    header = f"% Data file containing CD events.\n% Version 2\n% Height {HEIGHT}\n% Width {WIDTH}\n"
+    path.write_bytes(header.encode() + bytes([event_type, 8]) + records.tobytes())
+    return path
+
+
+def structured(events: dict[str, np.ndarray], names: str = "t x y p") -> np.ndarray:
+    table = np.empty(len(events["t"]), list(zip(names.split(), ("<i8", "<u2", "<u2", "u1"), strict=True)))
+    for name, column in zip(names.split(), "txyp", strict=True):
+        table[name] = events[column]
+    return table
+
+
+def write_npy(path: Path, events: dict[str, np.ndarray]) -> Path:
+    np.save(path, structured(events, "timestamp x y polarity"))
+    return path
+
+
+def write_npz_table(path: Path, events: dict[str, np.ndarray]) -> Path:
+    np.savez_compressed(path, events=structured(events, "ts x y p"))
+    return path
+
+
+def write_npz_columns(path: Path, events: dict[str, np.ndarray]) -> Path:
+    np.savez(path, **{name: np.asarray(column) for name, column in events.items()})
+    return path
+
+
+def write_metavision(path: Path, events: dict[str, np.ndarray]) -> Path:
+    with h5py.File(path, "w") as file:
+        file.create_dataset("CD/events", data=structured(events), compression="gzip", chunks=(50,))
+        file.attrs["geometry"] = f"{WIDTH}x{HEIGHT}"
+    return path
+
+
+def write_dsec(path: Path, events: dict[str, np.ndarray], t_offset_us: int = 0) -> Path:
+    write_events(path, events)
+    with h5py.File(path, "r+") as file:
+        file["t_offset"] = np.int64(t_offset_us)
+        file["ms_to_idx"] = np.zeros(3, np.uint64)
+    return path
+
+
+def write_compound(path: Path, events: dict[str, np.ndarray]) -> Path:
+    with h5py.File(path, "w") as file:
+        file["events"] = structured(events)
+        file["events"].attrs["width"], file["events"].attrs["height"] = WIDTH, HEIGHT
+    return path
+
+
+# Every way to write one recording: the suffix and the writer.
+WRITERS = {
+    "h5": (".h5", write_events),
+    "h5 gzip": (".h5", lambda path, events: write_events(path, events, compression="gzip", chunks=(300,))),
+    "h5 compound": (".h5", write_compound),
+    "Metavision h5": (".h5", write_metavision),
+    "DSEC h5": (".h5", write_dsec),
+    "EVT 2.0": (".raw", write_evt2),
+    "EVT 3.0": (".raw", write_evt3),
+    "DAT": (".dat", write_dat),
+    "npy": (".npy", write_npy),
+    "npz table": (".npz", write_npz_table),
+    "npz columns": (".npz", write_npz_columns),
+}

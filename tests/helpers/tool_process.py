@@ -1,0 +1,52 @@
+"""A tool in a process of its own, forked from one that has done the imports, which take longer than most tests.
+
+The server imports and computes nothing, so that its children are as good as new; real starts of Python are left to the
+README's commands and torchrun.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import runpy
+import sys
+from pathlib import Path
+from unittest.mock import patch
+
+from tests.helpers.paths import ROOT
+
+PRELOADED = (
+    "etram_mmdet.plugins",
+    "etram_mmdet.apis.inference",
+    "etram_mmdet.engine.runner.stream_runner",
+    "etram_mmdet.visualization.figures.evaluation",
+    "cv2",
+)
+_server = multiprocessing.get_context("forkserver")
+_server.set_forkserver_preload(list(PRELOADED))
+
+
+def run_tool(words: list[str], env: dict[str, str], output: Path, timeout: float) -> int:
+    """Exit status of ``python WORDS``, its output goes to a file; killed after ``timeout`` s."""
+    process = _server.Process(target=_main, args=(words, env, str(output)))
+    with patch.dict(os.environ, env):  # the server takes it at its start, when OpenMP reads it
+        process.start()
+    process.join(timeout)
+    if process.is_alive():
+        process.kill()
+        process.join()
+        raise TimeoutError(f"{' '.join(words)} took more than {timeout} s:\n{output.read_text()[-3000:]}")
+    return process.exitcode
+
+
+def _main(words: list[str], env: dict[str, str], output: str) -> None:
+    with open(output, "wb", buffering=0) as file, open(os.devnull, "rb") as nothing:
+        for target, source in ((0, nothing), (1, file), (2, file)):
+            os.dup2(source.fileno(), target)
+    sys.stdout, sys.stderr = (open(fd, "w", buffering=1, closefd=False) for fd in (1, 2))
+    os.environ.clear()
+    os.environ.update(env)
+    os.chdir(ROOT)
+    sys.argv = words
+    sys.path[:1] = [str((ROOT / words[0]).parent), *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]
+    runpy.run_path(str(ROOT / words[0]), run_name="__main__")

@@ -1,0 +1,36 @@
+"""OpenMP is told how to wait before PyTorch is loaded, and never against the user's word."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.helpers.paths import ROOT
+
+# Stands in for PyTorch: says what it would have read, and ends the process.
+TORCH = "import os, sys\nprint(os.environ.get('GOMP_SPINCOUNT'))\nsys.stdout.flush()\nos._exit(0)\n"
+
+
+def seen_by_torch(tmp_path, *command, **given):
+    """The spin count in the environment at the moment at which a program loads PyTorch."""
+    (tmp_path / "torch").mkdir(exist_ok=True)
+    (tmp_path / "torch" / "__init__.py").write_text(TORCH)
+    env = {key: value for key, value in os.environ.items() if key not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    env |= dict(PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]), **given)
+    done = subprocess.run([sys.executable, *command], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("tool", ["train", "test", "detect", "demo", "benchmark", "ablate", "gpu_check"])
+def test_tools_set_it_before_torch_is_loaded(tool, tmp_path):
+    assert seen_by_torch(tmp_path, f"tools/{tool}.py", "--help") == "1000"
+
+
+def test_the_plugins_set_it_and_a_person_decides(tmp_path):
+    command = ("-c", "import etram_mmdet.plugins")
+    assert seen_by_torch(tmp_path, *command) == "1000"
+    assert seen_by_torch(tmp_path, *command, GOMP_SPINCOUNT="7") == "7"
+    assert seen_by_torch(tmp_path, *command, OMP_WAIT_POLICY="ACTIVE") == "None"
