@@ -3,10 +3,9 @@
 _base_ = "./baseline.py"
 
 data_root = "data/etram_raw/"
-dataset = dict(type="RawEventDataset", data_root=data_root)
 train_dataloader = dict(
     dataset=dict(
-        **dataset,
+        type="RawEventDataset",
         event_pipeline=[
             dict(type="EventPolarityFlip", prob=0.5),
             dict(type="EventDrop", prob=0.3),
@@ -14,5 +13,5 @@ train_dataloader = dict(
         ],
     )
 )
-val_dataloader = dict(dataset=dataset)
-test_dataloader = dict(dataset=dataset)
+val_dataloader = dict(dataset=dict(type="RawEventDataset"))
+test_dataloader = dict(dataset=dict(type="RawEventDataset"))

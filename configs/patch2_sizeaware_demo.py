@@ -7,9 +7,9 @@ model = dict(
     neck=dict(num_csp_blocks=1, out_channels=32),
 )
 # on two cores a loading process gets in the way of the training threads
-train_dataloader = dict(batch_size=4, num_workers=0, persistent_workers=False, dataset=dict(data_root=data_root))
-val_dataloader = dict(batch_size=4, num_workers=1, dataset=dict(data_root=data_root))
-test_dataloader = dict(batch_size=4, num_workers=1, dataset=dict(data_root=data_root, split="val"))
+train_dataloader = dict(batch_size=4, num_workers=0, persistent_workers=False)
+val_dataloader = dict(batch_size=4, num_workers=1)
+test_dataloader = dict(val_dataloader, dataset=dict(split="val"))
 
 base_lr = 8e-3
 param_scheduler = [dict(_base_.param_scheduler[0], pct_start=0.05)]  # so few steps need a longer warm-up

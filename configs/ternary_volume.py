@@ -3,6 +3,3 @@
 _base_ = "./baseline.py"
 
 representation = dict(_delete_=True, type="TernaryVolume", bins=5, downsample="sum")
-train_dataloader = dict(dataset=dict(representation=representation))
-val_dataloader = train_dataloader
-test_dataloader = train_dataloader

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from etram_mmdet.apis.inference import SCORE_THR, EventInferencer, init_detector
+from etram_mmdet.apis.inference import SCORE_THR, EventInferencer
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
+from etram_mmdet.engine.checkpoints.opening import init_detector
 from etram_mmdet.evaluation.predictions import load_predictions
 from etram_mmdet.events.class_sets import ETRAM8
 from etram_mmdet.events.formats import open_recording

@@ -59,7 +59,7 @@ def prepare(command: str, folder) -> None:
         from etram_mmdet.engine.checkpoints.rvt_weights import to_rvt
         from etram_mmdet.engine.config.load import load_config
 
-        cfg = load_config(ROOT / "configs" / "baseline_tiny.py", {"model.bbox_head.num_classes": 3})
+        cfg = load_config(ROOT / "configs" / "baseline_tiny.py", {"class_set": "etram3"})
         weights = {f"mdl.{name}": tensor for name, tensor in to_rvt(MODELS.build(cfg.model).state_dict()).items()}
         torch.save(dict(state_dict=weights), folder / "rvt-t.ckpt")
 

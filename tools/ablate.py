@@ -22,7 +22,7 @@ from etram_mmdet.analysis.runs.ablation_table import format_table
 from etram_mmdet.analysis.runs.launch import Launcher, check_order, finished_result, run_folder
 from etram_mmdet.analysis.runs.plan import Plan, load_plan
 from etram_mmdet.analysis.runs.statistics import compare
-from etram_mmdet.engine.config.load import exit_on_input_error
+from etram_mmdet.utils.cli import exit_on_input_error
 from etram_mmdet.utils.files import atomic_write
 
 

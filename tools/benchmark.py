@@ -18,12 +18,13 @@ from mmengine.config import DictAction
 from etram_mmdet.analysis.speed import cuda
 from etram_mmdet.analysis.speed.model import build_model, macs_per_window, time_streaming, time_training
 from etram_mmdet.analysis.speed.sweep import sweep
-from etram_mmdet.engine.checkpoints.files import load_checkpoint_file
+from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
 from etram_mmdet.engine.checkpoints.weights import load_strictly
-from etram_mmdet.engine.config.load import exit_on_input_error, load_config
+from etram_mmdet.engine.config.load import load_config
 from etram_mmdet.engine.runner.memory import parameters, saved_bytes
 from etram_mmdet.models.inference import PRECISIONS, Streamer
 from etram_mmdet.testing import random_clips
+from etram_mmdet.utils.cli import exit_on_input_error
 from etram_mmdet.utils.environment import machine
 from etram_mmdet.utils.files import write_json
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import get_args
 
 from etram_mmdet.analysis.speed.data import frames_per_s, scaling, time_stages
-from etram_mmdet.engine.config.load import exit_on_input_error
 from etram_mmdet.events.class_sets import get_class_set
 from etram_mmdet.events.preprocessing.frame_store import Codec
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.events.preprocessing.sources import find_sources
+from etram_mmdet.utils.cli import exit_on_input_error
 from etram_mmdet.utils.files import write_json
 
 

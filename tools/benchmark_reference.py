@@ -18,8 +18,9 @@ from mmengine.config import DictAction
 from etram_mmdet.analysis.speed import against_reference as against
 from etram_mmdet.analysis.speed.model import build_model
 from etram_mmdet.analysis.speed.reference import Reference
-from etram_mmdet.engine.config.load import exit_on_input_error, load_config
+from etram_mmdet.engine.config.load import load_config
 from etram_mmdet.models.inference import PRECISIONS, Streamer
+from etram_mmdet.utils.cli import exit_on_input_error
 from etram_mmdet.utils.environment import machine
 from etram_mmdet.utils.files import write_json
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from mmengine.config import DictAction
 
 from etram_mmdet.analysis.dataset.browse import build_loader, seen_batches
-from etram_mmdet.engine.config.load import exit_on_input_error, load_config
+from etram_mmdet.engine.config.load import load_config
+from etram_mmdet.utils.cli import exit_on_input_error
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.visualization.canvas import write_png
 from etram_mmdet.visualization.clip_sheet import clip_film, clip_sheet

@@ -14,7 +14,7 @@ from etram_mmdet.analysis.runs.comparison_figure import draw_comparison
 from etram_mmdet.analysis.runs.comparison_table import format_comparison
 from etram_mmdet.analysis.runs.evaluations import Selection
 from etram_mmdet.analysis.runs.run import read_runs
-from etram_mmdet.engine.config.load import exit_on_input_error
+from etram_mmdet.utils.cli import exit_on_input_error
 from etram_mmdet.utils.files import atomic_write
 
 

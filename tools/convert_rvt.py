@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import argparse
 
-from mmdet.registry import MODELS
 from mmengine.config import DictAction
 
-from etram_mmdet.engine.checkpoints.files import CONFIG_KEY, config_to_json, load_foreign_weights, save_atomically
+from etram_mmdet.datasets.shared_keys import dataset_config, metainfo_of
+from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY
+from etram_mmdet.engine.checkpoints.files import config_to_json, load_foreign_weights, save_atomically
 from etram_mmdet.engine.checkpoints.rvt_weights import from_rvt
-from etram_mmdet.engine.config.load import exit_on_input_error, load_config
-from etram_mmdet.events.class_sets import get_class_set
+from etram_mmdet.engine.config.load import load_config
+from etram_mmdet.models.building import build_detector
+from etram_mmdet.utils.cli import exit_on_input_error
 
 
 def parse_args() -> argparse.Namespace:
@@ -30,8 +32,8 @@ def main() -> None:
     args = parse_args()
     with exit_on_input_error():
         cfg = load_config(args.config, args.cfg_options)
-        weights = from_rvt(load_foreign_weights(args.source), MODELS.build(cfg.model))
-        meta = {CONFIG_KEY: config_to_json(cfg), "dataset_meta": get_class_set(cfg.class_set).metainfo}
+        weights = from_rvt(load_foreign_weights(args.source), build_detector(cfg))
+        meta = {CONFIG_KEY: config_to_json(cfg), "dataset_meta": metainfo_of(dataset_config(cfg))}
         save_atomically(dict(meta=meta, state_dict=weights), args.target)
         print(f"{args.target}: {len(weights)} tensors of {args.source}")
 

@@ -21,8 +21,9 @@ from pathlib import Path
 
 from mmdet.registry import DATASETS
 
-from etram_mmdet.engine.config.load import exit_on_input_error, load_config
+from etram_mmdet.engine.config.load import load_config
 from etram_mmdet.engine.runner.stream_runner import find_checkpoint
+from etram_mmdet.utils.cli import exit_on_input_error
 from etram_mmdet.visualization.detection_sheet import prediction_sheet
 
 CONFIG = "configs/patch2_sizeaware_demo.py"

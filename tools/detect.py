@@ -18,12 +18,12 @@ import numpy as np
 from tqdm import tqdm
 
 from etram_mmdet.apis.inference import EventInferencer, Window
-from etram_mmdet.engine.config.load import exit_on_input_error
 from etram_mmdet.evaluation.predictions import save_predictions
 from etram_mmdet.evaluation.results import Frame
 from etram_mmdet.events.formats import Recording, open_recording
 from etram_mmdet.events.preprocessing.sources import name_of
 from etram_mmdet.models.inference import PRECISIONS
+from etram_mmdet.utils.cli import exit_on_input_error
 from etram_mmdet.utils.files import atomic_write
 from etram_mmdet.visualization.detection_sheet import detection_film
 from etram_mmdet.visualization.video import write_mp4

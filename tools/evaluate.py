@@ -13,10 +13,11 @@ from mmdet.registry import DATASETS
 from mmengine.config import DictAction
 from mmengine.registry import init_default_scope
 
-from etram_mmdet.engine.config.load import exit_on_input_error, load_config
+from etram_mmdet.engine.config.load import load_config
 from etram_mmdet.evaluation.event_coco_metric import EventCocoMetric
 from etram_mmdet.evaluation.predictions import load_predictions, truth_of, with_truth_of
 from etram_mmdet.evaluation.results import Frame
+from etram_mmdet.utils.cli import exit_on_input_error
 from etram_mmdet.utils.errors import InputError
 
 

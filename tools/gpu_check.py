@@ -24,7 +24,7 @@ from etram_mmdet.analysis.speed.gpu_check.parts import PARTS, chosen_parts
 from etram_mmdet.analysis.speed.gpu_check.report import REPORT_FILE, summary
 from etram_mmdet.analysis.speed.gpu_check.result import PASSED
 from etram_mmdet.analysis.speed.gpu_check.size import FULL, SMALL
-from etram_mmdet.engine.config.load import exit_on_input_error
+from etram_mmdet.utils.cli import exit_on_input_error
 from etram_mmdet.utils.environment import machine
 
 

@@ -20,9 +20,10 @@ from etram_mmdet.analysis.dataset.report import as_dict
 from etram_mmdet.analysis.dataset.table import tables, threshold_table
 from etram_mmdet.analysis.dataset.thresholds import RULES, Thresholds, all_thresholds
 from etram_mmdet.analysis.dataset.warnings import find_warnings
-from etram_mmdet.engine.config.load import exit_on_input_error, load_config
+from etram_mmdet.engine.config.load import load_config
 from etram_mmdet.events.class_sets import CLASS_SETS
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
+from etram_mmdet.utils.cli import exit_on_input_error
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import atomic_write, write_json
 

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from mmengine.config import DictAction
 
-from etram_mmdet.engine.config.checkpoint_config import carried_by
-from etram_mmdet.engine.config.load import config_for_checkpoint, exit_on_input_error
+from etram_mmdet.engine.checkpoints.carried_config import carried_by
+from etram_mmdet.engine.checkpoints.opening import config_for_checkpoint
 from etram_mmdet.engine.runner.stream_runner import StreamRunner
 from etram_mmdet.evaluation.event_coco_metric import save_evaluated
+from etram_mmdet.utils.cli import exit_on_input_error
 
 
 def parse_args() -> argparse.Namespace:

@@ -12,8 +12,9 @@ from tempfile import TemporaryDirectory
 
 from mmengine.config import Config, DictAction
 
-from etram_mmdet.engine.config.load import exit_on_input_error, load_config
+from etram_mmdet.engine.config.load import load_config
 from etram_mmdet.engine.runner.stream_runner import StreamRunner, latest_checkpoint
+from etram_mmdet.utils.cli import exit_on_input_error
 
 
 def parse_args() -> argparse.Namespace:
@@ -55,12 +56,11 @@ def dry_run(cfg: Config) -> None:
 def main() -> None:
     args = parse_args()
     with exit_on_input_error():
-        cfg = load_config(args.config, args.cfg_options)
+        cfg = load_config(args.config, {**(args.cfg_options or {}), "auto_scale_lr.enable": args.auto_scale_lr})
         cfg.launcher = args.launcher
         cfg.work_dir = args.work_dir or cfg.get("work_dir") or f"work_dirs/{Path(args.config).stem}"
         if args.amp:
             cfg.optim_wrapper.type = "AmpOptimWrapper"
-        cfg.auto_scale_lr.enable = args.auto_scale_lr
         if args.resume:
             cfg.resume = True
             cfg.load_from = None if args.resume == "auto" else args.resume

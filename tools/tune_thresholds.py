@@ -8,12 +8,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from etram_mmdet.engine.config.load import exit_on_input_error
 from etram_mmdet.evaluation.operating_points.goals import FalseAlarms, FBeta, Goal, Precision, Recall
 from etram_mmdet.evaluation.operating_points.points import SCORE_THR
 from etram_mmdet.evaluation.operating_points.report import format_tuning, fragment
 from etram_mmdet.evaluation.operating_points.tuning import NMS_IOUS, Options, Tuned, tune
 from etram_mmdet.evaluation.predictions import Predictions, load_predictions
+from etram_mmdet.utils.cli import exit_on_input_error
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import atomic_write
 from etram_mmdet.visualization.figures.tuning import draw_tuning

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from mmdet.registry import MODELS
-from mmengine.device import get_device
-from mmengine.registry import init_default_scope
 from torch import nn
 
-from etram_mmdet.engine.checkpoints.files import load_checkpoint_file
-from etram_mmdet.engine.checkpoints.weights import load_strictly
-from etram_mmdet.engine.config.checkpoint_config import carried_by
-from etram_mmdet.engine.config.class_names import check_checkpoint_classes, dataset_config, metainfo_of
-from etram_mmdet.engine.config.complete import fill_in_channels
-from etram_mmdet.engine.config.load import config_for_checkpoint, load_config
+from etram_mmdet.datasets.shared_keys import dataset_config, representation_of
+from etram_mmdet.engine.checkpoints.opening import init_detector
 from etram_mmdet.engine.config.plain_config import read_plain_config
 from etram_mmdet.evaluation.operating_points.points import SCORE_THR, OperatingPoints
 from etram_mmdet.events.formats import Recording, open_recording
@@ -45,57 +37,6 @@ class Window(NamedTuple):
     t_us: int
     image: np.ndarray
     boxes: Boxes
-
-
-def init_detector(
-    config_or_checkpoint: str | Path, device: str | None = None, checkpoint: str | Path | None = None
-) -> nn.Module:
-    """A detector in evaluation mode, with ``cfg`` and ``dataset_meta`` (classes, palette) as attributes.
-
-    A checkpoint carries its config. A config (``.py``) wants ``checkpoint`` too, unless fresh weights are wanted.
-    ``device``: the GPU where there is one. Nothing in a checkpoint is executed.
-
-    Raises:
-        InputError: for a file that is missing, damaged or does not fit.
-    """
-    is_config = str(config_or_checkpoint).endswith(".py")
-    if not is_config and checkpoint is not None:
-        raise InputError(
-            f"{config_or_checkpoint}: is a checkpoint itself; leave out {checkpoint}, or name a config (.py)"
-        )
-    weights = checkpoint if is_config else config_or_checkpoint
-    if weights is None:
-        cfg = load_config(config_or_checkpoint)
-        fill_in_channels(cfg)
-    else:
-        cfg = config_for_checkpoint(config_or_checkpoint if is_config else None, weights, None)
-    place = _usable(device or get_device())
-    init_default_scope(cfg.get("default_scope", "mmdet"))
-    with nullcontext() if is_config else carried_by(weights):
-        model = MODELS.build(cfg.model)
-    if weights is not None:
-        content = load_checkpoint_file(weights)
-        check_checkpoint_classes(content, cfg, str(weights))
-        load_strictly(model, content["state_dict"], str(weights))
-        if not is_config:
-            _try_blank_frame(model, weights)
-    model.cfg, model.dataset_meta = cfg, metainfo_of(cfg)
-    return model.to(place).eval()
-
-
-def _try_blank_frame(model: nn.Module, checkpoint: str | Path) -> None:
-    """Some values of a config are wrong only for a frame."""
-    channels = next(weight for weight in model.backbone.parameters() if weight.dim() == 4).shape[1]
-    with carried_by(checkpoint):
-        Streamer(model.eval())(torch.zeros(1, channels, 2, 2, dtype=torch.uint8), None)
-
-
-def _usable(device: str) -> str:
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch has either, by what is missing
-        raise InputError(f"device {device!r} cannot be used here ({str(error).splitlines()[0]}); try cpu") from error
-    return device
 
 
 class EventInferencer:
@@ -127,11 +68,11 @@ class EventInferencer:
         fuse: bool = False,
         compiled: bool = False,
     ) -> None:
-        self.model = model if isinstance(model, nn.Module) else init_detector(model, device)
+        self.model = model if isinstance(model, nn.Module) else init_detector(model, device=device)
         self.classes = tuple(self.model.dataset_meta["classes"])
-        data, defaults = dataset_config(self.model.cfg), PreprocessSettings()
-        self.window_us = data.get("window_us", defaults.window_us)
-        self._representation = dict(data.get("representation") or defaults.representation)
+        data = dataset_config(self.model.cfg)
+        self.window_us = data.get("window_us") or PreprocessSettings.window_us
+        self._representation = representation_of(data)
         self._scale = self.representation(2, 2).scale
         self.step_us = step_us or min(STEP_US, self.window_us)
         self.operating_points = self._operating_points(score_thr, operating_points)

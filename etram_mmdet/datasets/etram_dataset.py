@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from etram_mmdet.datasets.clips import ClipRequest, Segment, evaluation_segment, single_clips, training_segments
 from etram_mmdet.datasets.recording_frames import FolderSequence, RecordingFrames
 from etram_mmdet.datasets.statistics import BoxStatistics
-from etram_mmdet.events.class_sets import ClassSet, complete_metainfo, get_class_set
+from etram_mmdet.events.class_sets import DEFAULT_CLASS_SET, ClassSet, complete_metainfo, get_class_set
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.utils.errors import InputError
 
@@ -44,7 +44,7 @@ class ETraMDataset(Dataset):
         representation: dict | None = None,
         window_us: int = PreprocessSettings.window_us,
         clip_length: int = 5,
-        class_set: str = "etram8",
+        class_set: str = DEFAULT_CLASS_SET,
         metainfo: dict | None = None,
         test_mode: bool = False,
     ) -> None:

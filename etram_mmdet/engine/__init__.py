@@ -1,8 +1,10 @@
 from etram_mmdet import ops  # noqa: F401  first: mmdet.models needs mmcv's operators or our stand-in
 from etram_mmdet.engine.checkpoints.pretrained import SafePretrainedInit
+from etram_mmdet.engine.hooks.class_check import ClassCheckHook
 from etram_mmdet.engine.hooks.data_wait import DataWaitHook
 from etram_mmdet.engine.hooks.evaluation_report import EvaluationReportHook
 from etram_mmdet.engine.hooks.finite_loss import FiniteLossHook
+from etram_mmdet.engine.hooks.fit_to_data import FitToDataHook
 from etram_mmdet.engine.hooks.plain_checkpoint import PlainCheckpointHook
 from etram_mmdet.engine.hooks.results_csv import ResultsCsvHook
 from etram_mmdet.engine.hooks.run_record import RunRecordHook
@@ -11,10 +13,12 @@ from etram_mmdet.engine.runner.loops import DryRunLoop, StreamTrainLoop
 from etram_mmdet.engine.runner.stream_runner import StreamRunner
 
 __all__ = [
+    "ClassCheckHook",
     "DataWaitHook",
     "DryRunLoop",
     "EvaluationReportHook",
     "FiniteLossHook",
+    "FitToDataHook",
     "PlainCheckpointHook",
     "ResultsCsvHook",
     "RunRecordHook",

@@ -20,9 +20,8 @@ import numpy as np
 
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
 from etram_mmdet.evaluation.results import Frame, check_frame, place_of
-from etram_mmdet.events.formats.array_files import check_is_file
 from etram_mmdet.utils.errors import InputError
-from etram_mmdet.utils.files import atomic_write
+from etram_mmdet.utils.files import atomic_write, check_is_file
 
 _TRUTH = ("gt_bboxes", "gt_labels")
 _OUTSIDE_PX = 1.0  # more than rounding

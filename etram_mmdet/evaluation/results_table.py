@@ -7,7 +7,7 @@ import json
 import os
 from pathlib import Path
 
-from etram_mmdet.events.formats.array_files import check_is_file
+from etram_mmdet.utils.files import check_is_file
 
 
 def append_row(path: str | os.PathLike, row: dict[str, object]) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from etram_mmdet.utils.errors import InputError
 
+DEFAULT_CLASS_SET = "etram8"
 ETRAM8 = ("pedestrian", "car", "bicycle", "bus", "motorbike", "truck", "tram", "wheelchair")
 ETRAM3 = ("pedestrian", "vehicle", "micro-mobility")
 # Groups by size, by lower-case class name, as ids mean different things in different label files.

@@ -42,3 +42,9 @@ def _writing_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}); name another file") from error
+
+
+def check_is_file(path: Path) -> None:
+    """Raise ``InputError`` for what is no regular file; opening a named pipe would wait for its writer forever."""
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: not a regular file; put the file itself there")

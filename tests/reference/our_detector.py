@@ -20,7 +20,12 @@ def build_detector(case: ModelCase):
         dict(
             type="RecurrentDetector",
             backbone=dict(
-                type="MaxViTRNN", embed_dims=32, head_dim=32, patch_size=case.patch_size, partition_size=PARTITION
+                type="MaxViTRNN",
+                in_channels=20,
+                embed_dims=32,
+                head_dim=32,
+                patch_size=case.patch_size,
+                partition_size=PARTITION,
             ),
             neck=dict(type="YOLOXPAFPN", num_csp_blocks=1, norm_cfg=NORM),
             bbox_head=dict(type="RVTYOLOXHead", num_classes=case.num_classes),

@@ -14,18 +14,17 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 
+from etram_mmdet.engine.checkpoints.carried_config import evaluation_config, stored_config
 from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY
 from etram_mmdet.engine.checkpoints.files import (
     config_to_json,
-    load_checkpoint_file,
     load_foreign_weights,
     make_plain,
     restore_histories,
     save_atomically,
-    stored_config,
 )
+from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
 from etram_mmdet.engine.checkpoints.weights import load_strictly
-from etram_mmdet.engine.config.checkpoint_config import evaluation_config
 from etram_mmdet.engine.config.differences import model_differences
 from etram_mmdet.engine.config.load import load_config
 from etram_mmdet.utils.errors import InputError

@@ -9,8 +9,9 @@ from mmengine.config import Config
 
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
 from etram_mmdet.datasets.statistics import BoxStatistics
+from etram_mmdet.engine.config.differences import differences_to_parent
 from etram_mmdet.engine.config.load import load_config
-from etram_mmdet.engine.hooks.run_summary import _data, _unlearnt, differences_to_parent
+from etram_mmdet.engine.hooks.run_summary import _data, _unlearnt
 from tests.helpers.cli import ALL_BOXES, CONFIG, SMALL, run
 from tests.helpers.paths import ROOT
 
@@ -87,7 +88,11 @@ def test_memory_grows_with_lanes(sample):
         (("class_set=etram3",), "not in class_set 'etram3'"),
         (("val_evaluator.protocols=(prophesee,coco)",), "no ground-truth box is left to the headline"),
         (("val_evaluator.protocols=(etram_paper,)",), "save_best=coco/AP, but validation evaluates etram_paper"),
-        (("val_dataloader.dataset.class_set=cls8_sample",), "give all data sets of a config one class_set"),
+        (("val_dataloader.dataset.class_set=cls8_sample",), "class_set is 'etram8' at the top of the config, but val_"),
+        (
+            ("class_set=None", "val_dataloader.dataset.class_set=cls8_sample"),
+            "give all data sets of a config one class_set",
+        ),
         (("train_dataloader.batch_size=0",), "batch_size=0, expected at least 1"),
     ],
 )

@@ -1,6 +1,8 @@
+# Every data set takes these four from here; what a child config writes here reaches all of them.
 # Preprocessed recordings in RVT's layout: data_root/{train,val,test}/SEQUENCE (tools/preprocess.py writes it).
 data_root = "data/etram_cls8_sample/"
-# What the ids in the label files mean: etram8, etram3, etram3_from8, cls8_sample (events/class_sets.py).
+# What the ids in the label files mean: etram8, etram3, etram3_from8, cls8_sample (events/class_sets.py); the model's
+# num_classes follows from it.
 class_set = "etram8"
 # What one frame holds; the model's in_channels follow from it.
 representation = dict(type="StackedHistogram", bins=10, downsample="nearest")
@@ -15,11 +17,7 @@ train_dataloader = dict(
     batch_sampler=dict(type="StreamBatchSampler", mode="mixed"),
     dataset=dict(
         type="ETraMDataset",
-        data_root=data_root,
         split="train",
-        class_set=class_set,
-        representation=representation,
-        window_us=window_us,
         clip_length=5,  # frames through which gradients flow
         pipeline=[dict(type="ClipFlip"), dict(type="ClipZoom"), dict(type="PackClip")],
     ),
@@ -32,11 +30,7 @@ val_dataloader = dict(
     batch_sampler=dict(type="StreamEvalBatchSampler"),
     dataset=dict(
         type="ETraMDataset",
-        data_root=data_root,
         split="val",
-        class_set=class_set,
-        representation=representation,
-        window_us=window_us,
         clip_length=5,
         pipeline=[dict(type="PackClip")],
         test_mode=True,

@@ -1,4 +1,5 @@
-# RVT-B. Channels of the neck, channels and strides of the head and the padding follow from the backbone.
+# RVT-B. Channels of the neck, channels and strides of the head and the padding follow from the backbone, its input
+# channels from the representation, the number of classes from the class set.
 model = dict(
     type="RecurrentDetector",
     backbone=dict(
@@ -15,7 +16,7 @@ model = dict(
         norm_cfg=dict(type="BN", eps=1e-5, momentum=0.1),
         act_cfg=dict(type="SiLU", inplace=False),  # Swish in one operator
     ),
-    bbox_head=dict(type="RVTYOLOXHead", num_classes=8),
+    bbox_head=dict(type="RVTYOLOXHead"),
     train_cfg=dict(assigner=dict(type="RVTSimOTAAssigner")),
     # 0.001 for evaluation, which looks at 100 boxes per class and frame; a deployment wants its own, higher threshold
     test_cfg=dict(score_thr=0.001, nms_pre=5000, nms=dict(type="nms", iou_threshold=0.45)),

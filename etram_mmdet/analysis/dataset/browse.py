@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
-from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -13,8 +12,8 @@ from mmengine.runner import Runner
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from etram_mmdet.engine.config.complete import fill_in_channels
 from etram_mmdet.events.representations import Representation, build_representation
+from etram_mmdet.models.building import build_detector
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.visualization.clip_sheet import Batch, SeenFrame
 
@@ -37,8 +36,7 @@ def build_loader(cfg: Config, split: str) -> DataLoader:
 
 def seen_batches(cfg: Config, loader: DataLoader, count: int) -> Iterator[Batch]:
     """The first ``count`` batches, fewer where the data end, as the model's data preprocessor hands them on."""
-    fill_in_channels(cfg)
-    preprocessor = MODELS.build(cfg.model).data_preprocessor  # the model knows what it must be padded to
+    preprocessor = build_detector(cfg).data_preprocessor  # the model knows what it must be padded to
     shows = build_representation(loader.dataset.representation, 2, 2)
     for data in islice(loader, count):
         batch = preprocessor(data)

@@ -10,7 +10,7 @@ import numpy as np
 
 from etram_mmdet.analysis.dataset.census import Boxes, Census, RecordingCensus
 from etram_mmdet.datasets.recording_frames import class_labels
-from etram_mmdet.events.class_sets import ClassSet, get_class_set
+from etram_mmdet.events.class_sets import DEFAULT_CLASS_SET, ClassSet, get_class_set
 from etram_mmdet.events.formats import Recording, open_recording
 from etram_mmdet.events.formats.array_files import PREPROCESS_AGAIN, load_array
 from etram_mmdet.events.preprocessing.labelled_frames import find_frames
@@ -25,7 +25,7 @@ Progress = Callable[..., Iterable]
 
 def take_census(
     data_root: str | Path,
-    class_set: str = "etram8",
+    class_set: str = DEFAULT_CLASS_SET,
     settings: PreprocessSettings | None = None,
     *,
     metainfo: dict | None = None,

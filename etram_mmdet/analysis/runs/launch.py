@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from etram_mmdet.analysis.runs.plan import Plan, Variant
-from etram_mmdet.engine.config.load import config_differences
+from etram_mmdet.engine.config.differences import config_differences
 from etram_mmdet.engine.config.plain_config import read_plain_config
 from etram_mmdet.engine.hooks.run_record import RUN_FILE
 from etram_mmdet.engine.runner.stream_runner import find_checkpoint

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import stats
 
 from etram_mmdet.analysis.runs.plan import Variant
-from etram_mmdet.engine.config.load import config_differences
+from etram_mmdet.engine.config.differences import config_differences
 
 CONFIDENCE = 0.95
 METRICS = ("AP", "AP50", "AP_small_classes", "AP_S")  # the first one is tested for significance

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from torch import nn
@@ -14,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from etram_mmdet.analysis.speed.timing import Clock
 from etram_mmdet.engine.config.complete import resolve
+from etram_mmdet.models.building import build_detector
 from etram_mmdet.models.inference import Streamer
 from etram_mmdet.testing import random_clips
 
@@ -21,7 +21,7 @@ from etram_mmdet.testing import random_clips
 def build_model(cfg: Config, device: torch.device) -> nn.Module:
     """The config's detector on ``device``; completes ``cfg`` as training would."""
     resolve(cfg, device.type)
-    return MODELS.build(cfg.model).to(device)
+    return build_detector(cfg).to(device)
 
 
 @torch.no_grad()

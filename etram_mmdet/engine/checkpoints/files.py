@@ -1,14 +1,9 @@
-"""Checkpoints that carry their config and execute nothing when read.
-
-mmengine's loader falls back to full unpickling and keeps the config as Python text. Here a file is read as tensors and
-plain values, the config in it is JSON, and whatever builds from it may use registered names only.
-"""
+"""What is written into checkpoints: tensors and plain values only, and the config as JSON."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,64 +11,14 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 
-from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY, MAX_TEXT, known_contents, name_files
+from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY, name_files
 from etram_mmdet.engine.checkpoints.tensor_file import read_tensor_file
 from etram_mmdet.utils.errors import InputError
-
-# What the config in a checkpoint may be at most; the largest of this project's has a tenth of the entries.
-MAX_ENTRIES = 20_000
-MAX_DEPTH = 20
-
-
-def load_checkpoint_file(path: str | Path) -> dict:
-    """Read a checkpoint without executing what it contains; tensors are on the CPU.
-
-    Raises:
-        InputError: the file is missing, damaged, not a checkpoint, or holds more than tensors and plain values.
-    """
-    return known_contents(read_tensor_file(path), path)
 
 
 def config_to_json(cfg: Config) -> str:
     """The config as data; tuples become lists."""
     return json.dumps(cfg.to_dict(), default=str)
-
-
-def stored_config(checkpoint: dict, path: str | Path) -> dict:
-    """The config that a checkpoint carries, as plain data to compare with; nothing may be built from it.
-
-    Raises:
-        InputError: when the checkpoint carries no readable config.
-    """
-    text = checkpoint.get("meta", {}).get(CONFIG_KEY)
-    if text is None:
-        raise InputError(f"{path}: carries no config; give one: tools/test.py CONFIG {path}")
-    try:
-        config = json.loads(text)
-    except (TypeError, ValueError, RecursionError) as error:  # UnicodeError is a ValueError
-        raise InputError(f"{path}: carries a config that is not JSON ({error}); copy the file again") from error
-    if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
-        raise InputError(f"{path}: carries a config without a model; give one: tools/test.py CONFIG {path}")
-    for number, (place, key, _) in enumerate(entries(config)):
-        if number >= MAX_ENTRIES or len(key) > MAX_TEXT or place.count(".") >= MAX_DEPTH:
-            raise InputError(
-                f"{path}: its config has more than {MAX_ENTRIES} entries, is nested deeper than {MAX_DEPTH} levels, or "
-                f"has keys of more than {MAX_TEXT} letters"
-            )
-    return config
-
-
-def entries(config: dict) -> Iterator[tuple[str, str, object]]:
-    """Every entry of nested dicts and lists: its dotted place, its key (in a list that of the list) and its value."""
-    waiting: list[tuple[str, str, object]] = [("", "", config)]
-    while waiting:
-        place, own_key, node = waiting.pop()
-        for name, value in node.items() if isinstance(node, dict) else enumerate(node):
-            where = f"{place}.{name}" if place else str(name)
-            key = name if isinstance(node, dict) else own_key
-            yield where, key, value
-            if isinstance(value, dict | list):
-                waiting.append((where, key, value))
 
 
 def save_atomically(checkpoint: dict, path: str | Path) -> None:

@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-
 from mmengine.model import is_model_wrapper
-from torch import Tensor, nn
-from torch.nn.modules.module import (
-    register_module_module_registration_hook,
-    register_module_parameter_registration_hook,
-)
+from torch import nn
 
 from etram_mmdet.utils.errors import InputError
-
-# A model may make parts that it replaces, and parts without weights. One that makes more than this is another model.
-MAX_RATIO_OF_WEIGHTS = 2
-MAX_MODULES_PER_TENSOR = 20
 
 
 def load_strictly(model: nn.Module, weights: dict, source: str) -> None:
@@ -44,48 +33,3 @@ def check_weights(model: nn.Module, weights: dict, source: str) -> None:
             f"{source}: does not fit the model, {len(wrong)} of {len(own)} tensors differ: {'; '.join(wrong[:3])}"
             f"{'; ...' if len(wrong) > 3 else ''}. Test it with the config that it carries: tools/test.py {source}"
         )
-
-
-@contextmanager
-def no_larger_than(weights: Mapping[str, Tensor], source: str) -> Iterator[None]:
-    """Stop the building of a model as soon as it needs more than a file holds.
-
-    Memory for a parameter is taken when its numbers are set, which comes after it is registered. So a model that
-    asks for a thousand times the weights costs nothing before it is refused.
-
-    Args:
-        weights: those that the model is built for.
-        source: the file, for the message.
-
-    Raises:
-        InputError: the model makes more parameters, numbers or modules than belong to ``weights``.
-    """
-    most = {
-        "weights": MAX_RATIO_OF_WEIGHTS * (sum(tensor.numel() for tensor in weights.values()) + 1),
-        "tensors": MAX_RATIO_OF_WEIGHTS * (len(weights) + 1),
-        "modules": MAX_MODULES_PER_TENSOR * (len(weights) + 1),
-    }
-    made = dict.fromkeys(most, 0)
-
-    def count(**more: int) -> None:
-        for what, number in more.items():
-            made[what] += number
-            if made[what] > most[what]:
-                raise InputError(f"{source}: its config describes a larger model than its {len(weights)} tensors fill")
-
-    def parameter_hook(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
-        if parameter is not None:
-            count(tensors=1, weights=parameter.numel())
-
-    def module_hook(module: nn.Module, name: str, child: nn.Module | None) -> None:
-        count(modules=1)
-
-    hooks = [
-        register_module_parameter_registration_hook(parameter_hook),
-        register_module_module_registration_hook(module_hook),
-    ]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()

@@ -1,4 +1,4 @@
-"""Fill in what a config leaves to be asked: input channels, learning rate, schedule length, precision."""
+"""Fill in what follows from something else: learning rate, schedule length, needed hooks, precision."""
 
 from __future__ import annotations
 
@@ -7,80 +7,86 @@ import math
 import torch
 from mmengine.config import Config
 from mmengine.dist import get_world_size, init_dist, is_distributed
-from mmengine.model import is_model_wrapper
-from torch import nn
 from torch.distributed import init_process_group
-from torch.utils.data import Dataset
 
-from etram_mmdet.events.representations import channels_of
-from etram_mmdet.models.building import takes_key
 from etram_mmdet.utils.errors import InputError
 
-
-def resolve(cfg: Config, device: str) -> list[str]:
-    """Complete ``cfg`` in place; returns one sentence for the log per decision."""
-    if cfg.get("launcher", "none") != "none":
-        cfg.model_wrapper_cfg = dict(type="StreamDataParallel", broadcast_buffers=False)
-    notes = _without_gpu(cfg) if device == "cpu" else []
-    if device == "cuda":
-        _check_half_precision(cfg.get("optim_wrapper") or {})
-    fill_in_channels(cfg)
-    if cfg.get("train_cfg"):
-        notes.append(_learning_rate(cfg))
-    return notes
+# Without these a training would lack something that cannot be mended afterwards.
+NEEDED_HOOKS = ("ClassCheckHook", "FitToDataHook", "PlainCheckpointHook")
 
 
-def fill_in_channels(cfg: Config) -> None:
-    """Give the backbone the channels of the configured representation; ``InputError`` where it states others."""
-    loaders = [cfg.get(f"{part}_dataloader") for part in ("train", "val", "test")]
-    described = [
-        loader["dataset"]["representation"] for loader in loaders if loader and "representation" in loader["dataset"]
-    ]
-    backbone = cfg.get("model", {}).get("backbone")
-    if not described or not backbone or not takes_key(backbone, "in_channels"):
-        return
-    channels = channels_of(described[0])
-    stated = backbone.get("in_channels")
-    if stated is None:
-        backbone["in_channels"] = channels
-    elif stated != channels:
-        raise InputError(
-            f"model.backbone.in_channels={stated}, but {described[0]['type']} makes {channels} channels; leave "
-            "in_channels out of the config or correct the representation"
-        )
+def complete_hooks(cfg: Config) -> None:
+    """Add those of `NEEDED_HOOKS` that a config does not name, in place."""
+    named = {hook.get("type") for hook in cfg.get("custom_hooks") or []}
+    missing = [dict(type=name) for name in NEEDED_HOOKS if name not in named]
+    if missing:
+        cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), *missing]
 
 
-def _learning_rate(cfg: Config) -> str:
-    """lr = base_lr * sqrt(batch / base batch), RVT's rule, for every rate that the config leaves open.
+def complete_schedule(cfg: Config, processes: int | None = None) -> None:
+    """Fill in learning rates that a config leaves open, and the length of its one-cycle schedule, in place.
 
-    ``batch`` is that of one process, or that of all with ``auto_scale_lr.enable`` (``--auto-scale-lr``).
+    The rule is RVT's: lr = base_lr * sqrt(batch / base batch). With ``auto_scale_lr.enable`` (``--auto-scale-lr``) the
+    batch is that of all processes, whose number only a running training knows: until then the rates stay open.
+
+    Args:
+        cfg: a config with ``base_lr`` and ``auto_scale_lr.base_batch_size``; others stay as they are.
+        processes: how many processes take part; default: nobody knows yet.
     """
-    scale = cfg.auto_scale_lr
-    batch = cfg.train_dataloader.batch_size * (get_world_size() if scale.get("enable") else 1)
-    lr = cfg.base_lr * math.sqrt(batch / scale.base_batch_size)
-    scale.enable = False  # done here; mmengine's own linear rule would not reach a one-cycle schedule
+    scale = cfg.get("auto_scale_lr") or {}
+    if not cfg.get("train_cfg") or not cfg.get("base_lr") or not scale.get("base_batch_size"):
+        return
+    if scale.get("enable") and processes is None:
+        return
     optimizer = cfg.optim_wrapper.optimizer
     if optimizer.get("lr") is None:
-        optimizer.lr = lr
-    for scheduler in cfg.get("param_scheduler", []):
+        batch = cfg.train_dataloader.batch_size * (processes if scale.get("enable") else 1)
+        optimizer.lr = cfg.base_lr * math.sqrt(batch / scale.base_batch_size)
+    for scheduler in cfg.get("param_scheduler") or []:
         if scheduler["type"] == "OneCycleLR":
             if scheduler.get("eta_max") is None:
                 scheduler["eta_max"] = optimizer.lr
             scheduler.setdefault("total_steps", cfg.train_cfg.max_iters)
-            _check_warm_up(scheduler["total_steps"], scheduler.get("pct_start", 0.3))
-    return (
-        f"learning rate {optimizer.lr:.3g} for batch size {batch} (rule: {cfg.base_lr:g} * sqrt(batch / "
-        f"{scale.base_batch_size}) = {lr:.3g})"
-    )
+            _check_schedule(scheduler, cfg.train_cfg.max_iters)
 
 
-def _check_warm_up(steps: int, share: float) -> None:
-    """OneCycleLR divides by the length of the warm-up, which it counts one step short."""
+def _check_schedule(scheduler: dict, steps: int) -> None:
+    """Refuse a one-cycle schedule of another length than the training, or with a warm-up of a single step.
+
+    OneCycleLR divides by the length of the warm-up, which it counts one step short.
+    """
+    if scheduler["total_steps"] != steps:
+        raise InputError(
+            f"train_cfg.max_iters={steps}, but param_scheduler has a OneCycleLR with total_steps="
+            f"{scheduler['total_steps']}; leave total_steps out of the config, or set both"
+        )
+    share = scheduler.get("pct_start", 0.3)
     if math.isclose(steps * share, 1):
         raise InputError(
             f"param_scheduler: pct_start={share} of {steps} steps is a warm-up of a single step, which OneCycleLR "
             f"cannot do; take train_cfg.max_iters={steps + 1}"
         )
+
+
+def resolve(cfg: Config, device: str) -> list[str]:
+    """Decide in a config what depends on the machine, in place; returns one sentence for the log per decision.
+
+    Args:
+        cfg: a complete config.
+        device: ``cpu`` or ``cuda``, where the training will run.
+
+    Raises:
+        InputError: the config asks for a precision that the GPU does not have.
+    """
+    if cfg.get("launcher", "none") != "none":
+        cfg.model_wrapper_cfg = dict(type="StreamDataParallel", broadcast_buffers=False)
+    notes = _without_gpu(cfg) if device == "cpu" else []
+    if device == "cuda":
+        _check_half_precision(cfg.get("optim_wrapper") or {})
+    complete_schedule(cfg, get_world_size())
+    if cfg.get("auto_scale_lr"):
+        cfg.auto_scale_lr.enable = False  # done; mmengine's own linear rule would not reach a one-cycle schedule
+    return notes
 
 
 def _without_gpu(cfg: Config) -> list[str]:
@@ -114,25 +120,3 @@ def start_processes(cfg: Config, device: str) -> None:
         init_process_group("gloo")
     else:
         init_dist(cfg.launcher, **cfg.env_cfg.dist_cfg)
-
-
-def check_classes(model: nn.Module, dataset: Dataset) -> None:
-    """Raise ``InputError`` when the head and the data count classes differently."""
-    head = (model.module if is_model_wrapper(model) else model).bbox_head
-    classes = dataset.metainfo["classes"]
-    if head.num_classes != len(classes):
-        raise InputError(
-            f"model.bbox_head.num_classes={head.num_classes}, but {dataset.folder} has {len(classes)} classes: "
-            f"{', '.join(classes)}. Set num_classes={len(classes)} or another class_set"
-        )
-
-
-def check_same_classes(one: Dataset | None, other: Dataset) -> None:
-    """Raise ``InputError`` where two data sets of a run call their classes differently; ``None`` for the first."""
-    if one is None or list(one.metainfo["classes"]) == list(other.metainfo["classes"]):
-        return
-    raise InputError(
-        f"{one.folder} has the classes {', '.join(one.metainfo['classes'])}, but {other.folder} has "
-        f"{', '.join(other.metainfo['classes'])}; a network tells them by number, so give all data sets of a "
-        "config one class_set and metainfo"
-    )

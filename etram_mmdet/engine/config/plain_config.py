@@ -9,8 +9,8 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from etram_mmdet.events.formats.array_files import check_is_file
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.files import check_is_file
 
 
 def read_plain_config(path: str | Path) -> dict:

@@ -42,6 +42,10 @@ class EvaluationReportHook(Hook):
     """
 
     priority = "LOW"  # after results.csv has its row
+    loaded_step = 0  # training step of the checkpoint that was loaded last
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        self.loaded_step = checkpoint.get("meta", {}).get("iter", 0)
 
     def __init__(self, film: bool = True) -> None:
         self.film = film
@@ -51,7 +55,7 @@ class EvaluationReportHook(Hook):
         self._report(runner, runner.val_evaluator, dataset, runner.iter, f"{dataset.split}_{runner.iter}")
 
     def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        dataset, step = runner.test_dataloader.dataset, runner.loaded_step
+        dataset, step = runner.test_dataloader.dataset, self.loaded_step
         self._report(runner, runner.test_evaluator, dataset, step, f"tested_{dataset.split}_{step}")
 
     @master_only

@@ -8,7 +8,8 @@ from mmdet.registry import HOOKS
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 
-from etram_mmdet.engine.checkpoints.files import load_checkpoint_file, make_plain
+from etram_mmdet.engine.checkpoints.files import make_plain
+from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
 from etram_mmdet.utils.errors import InputError
 
 

@@ -22,11 +22,16 @@ class ResultsCsvHook(Hook):
     With what tells it from others: the run that trained the weights, digest of the data, post-processing.
     """
 
+    loaded_step = 0  # training step of the checkpoint that was loaded last
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        self.loaded_step = checkpoint.get("meta", {}).get("iter", 0)
+
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         self._write(runner, runner.val_dataloader, runner.iter, metrics)
 
     def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        self._write(runner, runner.test_dataloader, runner.loaded_step, metrics)
+        self._write(runner, runner.test_dataloader, self.loaded_step, metrics)
 
     @staticmethod
     @master_only

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 from mmdet.registry import HOOKS
@@ -15,8 +14,7 @@ from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
-from etram_mmdet.engine.config.known_keys import SHARED
-from etram_mmdet.engine.config.load import config_differences
+from etram_mmdet.engine.config.differences import differences_to_parent
 from etram_mmdet.engine.runner.memory import BYTES_PER_PARAMETER, parameters, saved_bytes
 from etram_mmdet.evaluation.event_coco_metric import NOTHING_LEFT, find_metric
 from etram_mmdet.evaluation.predictions import truth_of
@@ -25,9 +23,7 @@ from etram_mmdet.testing import random_clips
 from etram_mmdet.utils.environment import commit, machine
 from etram_mmdet.utils.errors import InputError
 
-MOST_DIFFERENCES = 16
 _MIB = 2**20
-_DECIDED_AT_START = ("work_dir", "launcher", "resume", "load_from", "model.backbone.in_channels", "model_wrapper_cfg")
 
 
 @HOOKS.register_module()
@@ -46,7 +42,7 @@ def run_summary(runner: Runner) -> str:
     train = runner.train_dataloader.dataset
     sections = [
         ("config", [f"{cfg.filename or 'built in memory'}, into {runner.work_dir}"]),
-        ("differs", runner.differences),
+        ("differs", differences_to_parent(cfg)),
         ("train data", _data(train)),
     ]
     val = runner.val_loop if cfg.get("val_cfg") else None
@@ -55,37 +51,11 @@ def run_summary(runner: Runner) -> str:
     if isinstance(train, ETraMDataset):
         sections += [("input", [_input(cfg, train)]), ("model", _model(model, train.sequences[0].hw))]
         sections.append(("memory", [_memory(runner, model, train)]))
-    sections.append(("schedule", _schedule(cfg, runner.notes)))
+    sections.append(("schedule", _schedule(cfg, getattr(runner, "notes", ()))))
     sections.append(("protocol", _protocols(cfg, val) if val else ["no evaluation while training"]))
     where = machine(next(model.parameters()).device)
     origin = f"seed {runner.seed}; {where['device']}, torch {where['torch']}; commit {commit() or 'unknown'}"
     return "\n".join(_lines([*sections, ("origin", [origin])]))
-
-
-def differences_to_parent(cfg: Config) -> list[str]:
-    """What a config, with its options, changes of the files that its ``_base_`` names; one sentence at least.
-
-    To be asked before a run fills in what configs leave open.
-    """
-    path = Path(cfg.filename) if cfg.filename else None
-    bases = Config._get_base_files(str(path)) if path and path.is_file() else []
-    if not bases:
-        return ["has no _base_ to differ from"]
-    parents: dict = {}
-    for base in bases:
-        parents |= Config.fromfile(Config._get_cfg_path(base, str(path))[0]).to_dict()
-    found = [line for line in config_differences(parents, cfg.to_dict()) if not _is_said_elsewhere(line)]
-    listed = found[:MOST_DIFFERENCES]
-    if len(found) > len(listed):
-        listed.append(f"and {len(found) - len(listed)} settings more")
-    return [f"from {', '.join(bases)}{'' if found else ': nothing'}", *listed]
-
-
-def _is_said_elsewhere(line: str) -> bool:
-    """Settings that datasets share stand at the top of the config once more."""
-    setting = line.split(":")[0]
-    is_shared = ".dataset." in setting and setting.split(".dataset.")[1].split(".")[0] in SHARED
-    return is_shared or setting in _DECIDED_AT_START
 
 
 def _protocols(cfg: Config, val: BaseLoop) -> list[str]:

@@ -10,17 +10,17 @@ from mmdet.registry import RUNNERS
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import master_only
-from mmengine.runner import BaseLoop, Runner
-from torch.utils.data import Dataset
+from mmengine.runner import Runner
+from torch import nn
 
-from etram_mmdet.engine.checkpoints.files import load_checkpoint_file, restore_histories, stored_config
+from etram_mmdet.engine.checkpoints.carried_config import stored_config
+from etram_mmdet.engine.checkpoints.files import restore_histories
+from etram_mmdet.engine.checkpoints.opening import check_checkpoint_classes, load_checkpoint_file
 from etram_mmdet.engine.checkpoints.resumable import check_complete, check_resumable
 from etram_mmdet.engine.checkpoints.weights import check_weights, load_strictly
-from etram_mmdet.engine.config.class_names import check_checkpoint_classes
-from etram_mmdet.engine.config.complete import check_classes, check_same_classes, resolve, start_processes
-from etram_mmdet.engine.hooks.plain_checkpoint import PlainCheckpointHook
-from etram_mmdet.engine.hooks.run_summary import differences_to_parent
-from etram_mmdet.models.building import fit_to_data
+from etram_mmdet.engine.config.complete import resolve, start_processes
+from etram_mmdet.engine.config.load import complete_config
+from etram_mmdet.models.building import build_detector
 from etram_mmdet.utils.errors import InputError
 
 
@@ -28,43 +28,26 @@ from etram_mmdet.utils.errors import InputError
 class StreamRunner(Runner):
     """See the module; everything else is :class:`mmengine.runner.Runner`.
 
-    ``loaded_step`` is the training step of the checkpoint that was loaded last, 0 without one. ``differences`` are
-    those of the config to its parents, ``notes`` what was decided for it at the start, a sentence each.
+    ``notes`` tell what was decided for a run at its start, a sentence each.
     """
 
-    loaded_step = 0
-    checked: Dataset | None = None
-    differences: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @classmethod
     def from_cfg(cls, cfg: Config) -> StreamRunner:
         device = get_device()
         start_processes(cfg, device)
-        differences = differences_to_parent(cfg)
+        complete_config(cfg)
         notes = resolve(cfg, device)
         runner = super().from_cfg(cfg)
-        runner.differences, runner.notes = tuple(differences), tuple(notes)
-        runner.register_hook(PlainCheckpointHook())
+        runner.notes = tuple(notes)
         for note in notes:
             runner.logger.info(note)
         return runner
 
-    def build_train_loop(self, loop: dict) -> BaseLoop:
-        return self._checked(super().build_train_loop(loop))
-
-    def build_val_loop(self, loop: dict) -> BaseLoop:
-        return self._checked(super().build_val_loop(loop))
-
-    def build_test_loop(self, loop: dict) -> BaseLoop:
-        return self._checked(super().build_test_loop(loop))
-
-    def _checked(self, loop: BaseLoop) -> BaseLoop:
-        dataset = loop.dataloader.dataset
-        check_classes(self.model, dataset)
-        check_same_classes(self.checked, dataset)
-        self.checked = dataset
-        return loop
+    def build_model(self, model: nn.Module | dict) -> nn.Module:
+        """The model as it is, or that of the run's config, which is completed before it is dumped."""
+        return super().build_model(build_detector(self.cfg) if isinstance(model, dict) else model)
 
     @torch.no_grad()
     def try_first_batch(self) -> None:
@@ -82,9 +65,6 @@ class StreamRunner(Runner):
         if self._resume and self._load_from is None:
             self._load_from = latest_checkpoint(self.work_dir)
         super().load_or_resume()
-        if isinstance(self._train_loop, BaseLoop):  # after loading: weights may come from a training on other data
-            for note in fit_to_data(self.model, self.train_dataloader.dataset):
-                self.logger.info(note)
 
     def resume(self, filename: str, *args, **kwargs) -> None:
         """Raises ``InputError`` where resuming would silently become another training: see the messages."""
@@ -113,7 +93,6 @@ class StreamRunner(Runner):
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         load_strictly(self.model, checkpoint["state_dict"], filename)
         restore_histories(checkpoint)
-        self.loaded_step = checkpoint.get("meta", {}).get("iter", 0)
         if self._train_loop is None:  # evaluations are of the run that trained these weights
             logged = checkpoint.get("message_hub", {}).get("runtime_info", {})
             self.message_hub.update_info("run", logged.get("run", ""))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from etram_mmdet.events.formats.array_files import check_is_file
 from etram_mmdet.events.formats.dat import DatRecording
 from etram_mmdet.events.formats.hdf5 import Hdf5Recording
 from etram_mmdet.events.formats.numpy_files import NumpyRecording
 from etram_mmdet.events.formats.raw import RawRecording
 from etram_mmdet.events.recording import Events, Recording
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.files import check_is_file
 
 __all__ = ["FORMATS", "Events", "Recording", "open_recording"]
 

@@ -13,13 +13,7 @@ import hdf5plugin  # noqa: F401  registers the Blosc, Zstd, ... filters that fil
 import numpy as np
 
 from etram_mmdet.utils.errors import InputError
-
-
-def check_is_file(path: Path) -> None:
-    """Raise ``InputError`` for what is no regular file; opening a named pipe would wait for its writer forever."""
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path}: not a regular file; put the file itself there")
-
+from etram_mmdet.utils.files import check_is_file
 
 # HDF5 filters whose libraries end in an error where a file is damaged: HDF5's own, LZF, Blosc, LZ4, Zstandard, Blosc2,
 # and Metavision's ECF, which has to be installed. Others, such as bitshuffle, SZ and bzip2, crash or never end.

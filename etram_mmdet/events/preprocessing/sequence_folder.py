@@ -13,11 +13,11 @@ from pathlib import Path, PurePosixPath
 import h5py
 import numpy as np
 
-from etram_mmdet.events.formats.array_files import check_is_file
 from etram_mmdet.events.preprocessing.frame_store import Codec, create_frames, write_frames
 from etram_mmdet.events.preprocessing.frame_times import Frames
 from etram_mmdet.events.representations import Representation
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.files import check_is_file
 
 FORMAT_VERSION = 2
 MANIFEST = "sequence.json"

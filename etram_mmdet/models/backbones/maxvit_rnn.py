@@ -16,6 +16,7 @@ from etram_mmdet.utils.errors import InputError
 # docs/benchmarks.md), or enough to keep a GPU busy while a checkpointed stage is computed again (not measured yet).
 CPU_MAP_BYTES = 2**25
 GPU_RECOMPUTED_MAP_BYTES = 2**28
+COMPLETED = "read the config with etram_mmdet.engine.config.load.load_config, which fills it in"
 
 
 class Downsample(nn.Module):
@@ -85,29 +86,43 @@ class MaxViTRNN(RecurrentBackbone):
     """RVT's backbone; see :class:`RecurrentBackbone` for shapes and state.
 
     RVT tiny, small and base are ``embed_dims`` 32, 48, 64 with ``head_dim`` 32, 24, 32. Stage k (1-based) has stride
-    ``patch_size * 2**(k - 1)``; stages after the last of ``out_stages`` are not built. ``partition_size`` is (rows,
-    columns) of an attention group and must divide every stage's map. ``with_cp`` recomputes attention in the backward
-    pass instead of keeping it.
+    ``patch_size * 2**(k - 1)``.
+
+    Args:
+        in_channels: channels of a frame. A config leaves it out: it follows from the representation.
+        embed_dims: channels of the first stage; default: 64.
+        dim_mults: channels of each stage, as multiples of ``embed_dims``; default: (1, 2, 4, 8).
+        num_blocks: pairs of window and grid attention in each stage; default: one each.
+        head_dim: channels of an attention head; default: 32.
+        patch_size: stride of the first stage, in pixels; default: 4.
+        partition_size: (rows, columns) of an attention group, in cells of a stage's map, which they must divide. A
+            config may leave it out: it follows from the size of the frames, see ``models/building.py``.
+        out_stages: stages whose maps are returned; those after the last are not built. Default: (2, 3, 4).
+        dws_conv: whether the LSTM's gates see their neighbours through a depthwise convolution; default: no.
+        with_cp: compute attention again in the backward pass instead of keeping its maps; default: no.
+        init_cfg: mmengine's initialisation; default: PyTorch's.
 
     Raises:
-        InputError: for a frame whose height or width is no multiple of ``size_divisor``.
+        InputError: arguments that do not fit each other, or a frame whose height or width is no multiple of
+            ``size_divisor``.
     """
 
     def __init__(
         self,
-        in_channels: int = 20,
+        in_channels: int | None = None,
         embed_dims: int = 64,
         dim_mults: tuple[int, ...] = (1, 2, 4, 8),
         num_blocks: tuple[int, ...] = (1, 1, 1, 1),
         head_dim: int = 32,
         patch_size: int = 4,
-        partition_size: tuple[int, int] = (6, 10),
+        partition_size: tuple[int, int] | None = None,
         out_stages: tuple[int, ...] = (2, 3, 4),
         dws_conv: bool = False,
         with_cp: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
+        self._check_given(in_channels=in_channels, partition_size=partition_size)
         self._check(len(dim_mults), num_blocks, out_stages, patch_size)
         depth = max(out_stages)
         dims = [in_channels, *(embed_dims * m for m in dim_mults[:depth])]
@@ -129,6 +144,12 @@ class MaxViTRNN(RecurrentBackbone):
             )
             for k in range(depth)
         )
+
+    @staticmethod
+    def _check_given(**needed) -> None:
+        for name, value in needed.items():
+            if value is None:
+                raise InputError(f"MaxViTRNN: {name} is missing; state it, or {COMPLETED}")
 
     @staticmethod
     def _check(depth: int, num_blocks: tuple, out_stages: tuple, patch_size: int) -> None:

@@ -6,26 +6,21 @@ or write files. So only the keys that an evaluation needs are taken, and only cl
 
 from __future__ import annotations
 
-import copy
+import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from mmdet.registry import DATA_SAMPLERS, DATASETS, METRICS, MODELS, TASK_UTILS, TRANSFORMS
 from mmengine.config import Config
-from torch import Tensor
-from torch.random import fork_rng
 
-from etram_mmdet.engine.checkpoints.files import entries
-from etram_mmdet.engine.checkpoints.weights import check_weights, no_larger_than
+from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY, MAX_TEXT
 from etram_mmdet.events.representations import REPRESENTATIONS
 from etram_mmdet.utils.errors import InputError
 
-_KEYS = (
-    *("model", "data_root", "class_set", "representation", "window_us"),
-    *("val_dataloader", "test_dataloader", "val_evaluator", "test_evaluator"),
-)
+_KEYS = ("model", "val_dataloader", "test_dataloader", "val_evaluator", "test_evaluator")
+_DATA_KEYS = ("data_root", "class_set", "representation", "window_us")
 _RUNTIME = dict(
     default_scope="mmdet",
     val_cfg=dict(type="ValLoop"),
@@ -52,6 +47,9 @@ _STOCK = frozenset(
 )
 
 
+# What the config in a checkpoint may be at most; the largest of this project's has a tenth of the entries.
+MAX_ENTRIES = 20_000
+MAX_DEPTH = 20
 # What a config in a checkpoint may ask for at most. Larger numbers cost memory or minutes before anything is known.
 MAX_INTEGER = 1 << 20
 MAX_OF_KEY = {
@@ -65,6 +63,30 @@ MAX_OF_KEY = {
     "window_us": 1_000_000_000,
 }
 MAX_FRAMES_PER_BATCH = 4096
+
+
+def stored_config(checkpoint: dict, path: str | Path) -> dict:
+    """The config that a checkpoint carries, as plain data to compare with; nothing may be built from it.
+
+    Raises:
+        InputError: when the checkpoint carries no readable config.
+    """
+    text = checkpoint.get("meta", {}).get(CONFIG_KEY)
+    if text is None:
+        raise InputError(f"{path}: carries no config; give one: tools/test.py CONFIG {path}")
+    try:
+        config = json.loads(text)
+    except (TypeError, ValueError, RecursionError) as error:  # UnicodeError is a ValueError
+        raise InputError(f"{path}: carries a config that is not JSON ({error}); copy the file again") from error
+    if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
+        raise InputError(f"{path}: carries a config without a model; give one: tools/test.py CONFIG {path}")
+    for number, (place, key, _) in enumerate(entries(config)):
+        if number >= MAX_ENTRIES or len(key) > MAX_TEXT or place.count(".") >= MAX_DEPTH:
+            raise InputError(
+                f"{path}: its config has more than {MAX_ENTRIES} entries, is nested deeper than {MAX_DEPTH} levels, or "
+                f"has keys of more than {MAX_TEXT} letters"
+            )
+    return config
 
 
 def evaluation_config(stored: dict, path: str | Path) -> Config:
@@ -82,7 +104,8 @@ def evaluation_config(stored: dict, path: str | Path) -> Config:
     )
     if foreign:
         _refuse(path, f"needs the modules {', '.join(map(str, foreign)):.200}")
-    config = {key: stored[key] for key in _KEYS if key in stored}
+    has_data = stored.get("val_dataloader") or stored.get("test_dataloader")  # complete: they say what was built
+    config = {key: stored[key] for key in (*_KEYS, *(() if has_data else _DATA_KEYS)) if key in stored}
     for place, key, value in entries(config):
         _check_entry(place, key, value, path)
     for key, kind in {"data_root": str, "class_set": str, "representation": dict, "window_us": int}.items():
@@ -111,13 +134,6 @@ def _check_test_cfg(test_cfg: object, path: str | Path) -> None:
     for key in ("nms_pre", "max_per_img", "min_bbox_size"):
         if type(test_cfg.get(key, 0)) is not int:
             _refuse(path, f"says model.test_cfg.{key}={test_cfg[key]!r:.40}, expected a whole number")
-
-
-def check_model(cfg: Config, weights: Mapping[str, Tensor], path: str | Path) -> None:
-    """Raise ``InputError`` where no model for ``weights`` can be built from ``cfg``, before memory is taken for one."""
-    with carried_by(path), fork_rng(devices=[]), no_larger_than(weights, str(path)):
-        model = MODELS.build(copy.deepcopy(cfg.model))
-    check_weights(model, weights, str(path))
 
 
 @contextmanager
@@ -154,6 +170,19 @@ def _is_known(name: object) -> bool:
     tables = [REPRESENTATIONS, *(registry.module_dict for registry in registries)]
     classes = [table[name] for table in tables if name in table]
     return name in _STOCK or any(cls.__module__.startswith("etram_mmdet.") for cls in classes)
+
+
+def entries(config: dict) -> Iterator[tuple[str, str, object]]:
+    """Every entry of nested dicts and lists: its dotted place, its key (in a list that of the list) and its value."""
+    waiting: list[tuple[str, str, object]] = [("", "", config)]
+    while waiting:
+        place, own_key, node = waiting.pop()
+        for name, value in node.items() if isinstance(node, dict) else enumerate(node):
+            where = f"{place}.{name}" if place else str(name)
+            key = name if isinstance(node, dict) else own_key
+            yield where, key, value
+            if isinstance(value, dict | list):
+                waiting.append((where, key, value))
 
 
 def _refuse(path: str | Path, why: str) -> None:

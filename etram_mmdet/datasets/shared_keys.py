@@ -1,0 +1,111 @@
+"""What all data sets of a config share: each fact stands once, at the top of the config."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Iterator, Mapping
+
+from mmdet.registry import DATASETS
+from mmengine.config import Config
+
+from etram_mmdet.events.class_sets import DEFAULT_CLASS_SET, complete_metainfo, get_class_set
+from etram_mmdet.events.preprocessing.settings import PreprocessSettings
+from etram_mmdet.utils.errors import InputError
+
+SHARED = ("data_root", "class_set", "representation", "window_us")
+LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
+
+
+def dataset_configs(cfg: Mapping) -> Iterator[tuple[str, dict]]:
+    """Dotted place and config of every data set of a config, of those inside wrappers too."""
+    for loader in LOADERS:
+        if cfg.get(loader):
+            yield from _data_sets_in(f"{loader}.dataset", cfg[loader].get("dataset"))
+
+
+def _data_sets_in(place: str, node: object) -> Iterator[tuple[str, dict]]:
+    if isinstance(node, list | tuple):
+        for number, child in enumerate(node):
+            yield from _data_sets_in(f"{place}.{number}", child)
+    elif isinstance(node, dict):
+        wrapped = [key for key in ("dataset", "datasets") if key in node]
+        for key in wrapped:
+            yield from _data_sets_in(f"{place}.{key}", node[key])
+        if not wrapped:
+            yield place, node
+
+
+def share_data_keys(cfg: Config) -> None:
+    """Write each of `SHARED` from the top of the config into every data set that leaves it out, in place.
+
+    Raises:
+        InputError: a data set states another value than the top of the config.
+    """
+    for key in SHARED:
+        value = cfg.get(key)
+        for place, dataset in dataset_configs(cfg) if value is not None else ():
+            stated = dataset.get(key)
+            if stated is None and takes_key(dataset, key):
+                dataset[key] = copy.deepcopy(value)
+            elif stated is not None and _plain(stated) != _plain(value):
+                raise InputError(
+                    f"{key} is {_plain(value)!r} at the top of the config, but {place}.{key} is {_plain(stated)!r}; "
+                    f"leave one of them out ({key}=None at the top lets every data set name its own)"
+                )
+
+
+def adopt_data_keys(cfg: Config) -> None:
+    """Write each of `SHARED` to the top of a config whose data sets agree on it, in place.
+
+    For complete configs of checkpoints: their data sets are what the training was built from.
+    """
+    for key in SHARED:
+        stated = [dataset[key] for _, dataset in dataset_configs(cfg) if dataset.get(key) is not None]
+        if stated and all(_plain(value) == _plain(stated[0]) for value in stated):
+            cfg[key] = copy.deepcopy(stated[0])
+
+
+def override_data_keys(cfg: Config, keys: list[str]) -> None:
+    """Let what stands at the top of the config replace what the data sets say about ``keys``, in place."""
+    for key in keys:
+        for _, dataset in dataset_configs(cfg):
+            if takes_key(dataset, key):
+                dataset[key] = copy.deepcopy(cfg[key])
+
+
+def takes_key(dataset: dict, key: str) -> bool:
+    """Whether the class of a data set has a parameter ``key``, perhaps in one of its bases."""
+    kind = dataset.get("type")
+    cls = kind if inspect.isclass(kind) else DATASETS.get(str(kind))
+    return any(key in inspect.signature(base.__init__).parameters for base in getattr(cls, "__mro__", ()))
+
+
+def dataset_config(cfg: Mapping) -> Mapping:
+    """The data set that is asked about classes and frames: of test, else of validation or training.
+
+    A config without loaders may say the same at its top.
+    """
+    found = dict(dataset_configs(cfg))
+    for loader in reversed(LOADERS):
+        for place, dataset in found.items():
+            if place.startswith(loader):
+                return dataset
+    return {key: cfg[key] for key in SHARED if cfg.get(key) is not None}
+
+
+def metainfo_of(dataset: Mapping) -> dict:
+    """Class names and colours of a data set's config: those of its ``class_set`` unless ``metainfo`` says others."""
+    return complete_metainfo(get_class_set(dataset.get("class_set") or DEFAULT_CLASS_SET), dataset.get("metainfo"))
+
+
+def representation_of(dataset: Mapping) -> dict:
+    """The representation of a data set's config; default: that of :class:`PreprocessSettings`."""
+    return dict(dataset.get("representation") or PreprocessSettings().representation)
+
+
+def _plain(value: object) -> object:
+    """Tuples as lists and mmengine's dicts as Python's, since a file of JSON knows no others."""
+    if isinstance(value, Mapping):
+        return {key: _plain(child) for key, child in value.items()}
+    return [_plain(child) for child in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,188 @@
+"""From a checkpoint to a detector: the file is opened, checked, turned into a config and built here.
+
+mmengine's loader falls back to full unpickling and evaluates the config in a file as Python. Here a file is read as
+tensors and plain values, and what is built from its config may use registered names only.
+"""
+
+from __future__ import annotations
+
+import copy
+from contextlib import nullcontext
+from pathlib import Path
+
+import torch
+from mmdet.visualization import get_palette
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.registry import init_default_scope
+from torch import nn
+from torch.random import fork_rng
+
+from etram_mmdet.datasets.shared_keys import dataset_config, metainfo_of
+from etram_mmdet.engine.checkpoints.carried_config import carried_by, evaluation_config, stored_config
+from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY, known_contents
+from etram_mmdet.engine.checkpoints.tensor_file import read_tensor_file
+from etram_mmdet.engine.checkpoints.weights import check_weights, load_strictly
+from etram_mmdet.engine.config.differences import model_differences
+from etram_mmdet.engine.config.load import apply_options, load_config
+from etram_mmdet.models.building import build_detector, complete_model
+from etram_mmdet.models.inference import Streamer
+from etram_mmdet.utils.errors import InputError
+
+_TRAINING = ("train_cfg", "train_dataloader", "optim_wrapper", "param_scheduler")
+
+
+def init_detector(
+    config: str | Path | Config,
+    checkpoint: str | Path | None = None,
+    palette: str = "none",
+    device: str | None = None,
+    cfg_options: dict | None = None,
+) -> nn.Module:
+    """A detector in evaluation mode, with ``cfg`` and ``dataset_meta`` (classes, palette) as attributes.
+
+    The arguments are those of ``mmdet.apis.init_detector``, in its order. Nothing in a checkpoint is executed.
+
+    Args:
+        config: a config (file, or one that was loaded), or a checkpoint alone, which carries its config.
+        checkpoint: weights for ``config``; default: those that ``config`` carries, or fresh ones.
+        palette: colours of the classes: a name that mmdet knows; default ``none``: those of the class set.
+        device: ``cpu``, ``cuda``, ``cuda:1``; default: the GPU where there is one.
+        cfg_options: settings that replace those of the config, by dotted key; default: none.
+
+    Raises:
+        InputError: a file is missing, damaged or does not fit.
+    """
+    if not is_config(config) and checkpoint is not None:
+        raise InputError(f"{config}: is a checkpoint itself; leave out {checkpoint}, or name a config (.py) before it")
+    place = _usable(device or get_device())
+    weights = checkpoint if is_config(config) else config
+    content = None if weights is None else load_checkpoint_file(weights)
+    if content is None:
+        cfg = _loaded(config, cfg_options)
+    else:
+        cfg = _config_for(content, config if is_config(config) else None, weights, cfg_options)
+    model = _built(cfg, content, weights, is_config(config))
+    model.cfg = cfg
+    model.dataset_meta = metainfo_of(dataset_config(cfg)) | (_stored_metainfo(content, weights) if content else {})
+    if palette != "none":
+        classes = model.dataset_meta["classes"]
+        model.dataset_meta = dict(classes=classes, palette=get_palette(palette, len(classes)))
+    return model.to(place).eval()
+
+
+def _built(cfg: Config, content: dict | None, weights: str | Path | None, is_trusted: bool) -> nn.Module:
+    init_default_scope(cfg.get("default_scope", "mmdet"))
+    if content is None:
+        return build_detector(cfg)
+    with nullcontext() if is_trusted else carried_by(weights):
+        model = build_detector(cfg, None if is_trusted else content["state_dict"], str(weights))
+        complete_model(cfg)  # refuses a config that contradicts itself
+    check_checkpoint_classes(content, cfg, str(weights))
+    load_strictly(model, content["state_dict"], str(weights))
+    if not is_trusted:
+        _try_blank_frame(model, weights)
+    return model
+
+
+def is_config(path: object) -> bool:
+    """Whether a path, or what was loaded from one, is a config and not a checkpoint."""
+    return isinstance(path, Config) or str(path).endswith(".py")
+
+
+def load_checkpoint_file(path: str | Path) -> dict:
+    """Read a checkpoint without executing what it contains; tensors are on the CPU.
+
+    Raises:
+        InputError: the file is missing, damaged, not a checkpoint, or holds more than tensors and plain values.
+    """
+    return known_contents(read_tensor_file(path), path)
+
+
+def config_for_checkpoint(config: str | Path | Config | None, checkpoint: str | Path, options: dict | None) -> Config:
+    """The config to test a checkpoint with: its own, or ``config`` where that describes the same model.
+
+    Raises:
+        InputError: naming each setting of ``config`` that differs from the checkpoint's model or classes.
+    """
+    content = load_checkpoint_file(checkpoint)
+    cfg = _config_for(content, config, checkpoint, options)
+    if config is None:
+        with carried_by(checkpoint), fork_rng(devices=[]):
+            model = build_detector(cfg, content["state_dict"], str(checkpoint))
+            complete_model(cfg)
+        check_weights(model, content["state_dict"], str(checkpoint))
+    cfg.load_from = str(checkpoint)
+    cfg.resume = False
+    cfg.merge_from_dict(dict.fromkeys(_TRAINING))
+    return cfg
+
+
+def _config_for(
+    content: dict, config: str | Path | Config | None, checkpoint: str | Path, options: dict | None
+) -> Config:
+    if config is None:
+        cfg = evaluation_config(stored_config(content, checkpoint), checkpoint)
+        if options:
+            apply_options(cfg, options)
+        return cfg
+    cfg = _loaded(config, options)
+    if CONFIG_KEY in content.get("meta", {}):
+        with carried_by(checkpoint):
+            _refuse_differences(cfg, stored_config(content, checkpoint), config, checkpoint)
+    return cfg
+
+
+def _loaded(config: str | Path | Config, options: dict | None) -> Config:
+    if not isinstance(config, Config):
+        return load_config(config, options)
+    cfg = copy.deepcopy(config)
+    apply_options(cfg, options)
+    return cfg
+
+
+def _refuse_differences(cfg: Config, trained: dict, config: object, checkpoint: str | Path) -> None:
+    differences = model_differences(cfg.model.to_dict(), trained["model"])
+    if differences:
+        raise InputError(
+            f"{config if isinstance(config, str | Path) else 'the config'} describes another model than {checkpoint}:"
+            "\n  " + "\n  ".join(differences) + "\nTest the checkpoint with the config that it carries: "
+            f"tools/test.py {checkpoint}"
+        )
+
+
+def _stored_metainfo(content: dict, path: str | Path) -> dict:
+    """Class names and colours that a checkpoint was trained with; empty where it does not say."""
+    told = content.get("meta", {}).get("dataset_meta") or {}
+    if "classes" in told:
+        return {key: tuple(told[key]) for key in ("classes", "palette") if key in told}
+    if CONFIG_KEY not in content.get("meta", {}):
+        return {}
+    with carried_by(path):
+        return metainfo_of(dataset_config(stored_config(content, path)))
+
+
+def check_checkpoint_classes(content: dict, cfg: Config, path: str) -> None:
+    """Raise ``InputError`` where a checkpoint was trained for other classes, or for the same in another order."""
+    theirs = [str(name) for name in _stored_metainfo(content, path).get("classes", ())]
+    ours = list(metainfo_of(dataset_config(cfg))["classes"])
+    if theirs and theirs != ours:
+        raise InputError(
+            f"{path}: was trained to find {', '.join(theirs)}, but the config's data have {', '.join(ours)}; choose "
+            "the class_set or metainfo that it was trained with"
+        )
+
+
+def _try_blank_frame(model: nn.Module, checkpoint: str | Path) -> None:
+    """Some values of a config are wrong only for a frame."""
+    channels = next(weight for weight in model.backbone.parameters() if weight.dim() == 4).shape[1]
+    with carried_by(checkpoint):
+        Streamer(model.eval())(torch.zeros(1, channels, 2, 2, dtype=torch.uint8), None)
+
+
+def _usable(device: str) -> str:
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch has either, by what is missing
+        raise InputError(f"device {device!r} cannot be used here ({str(error).splitlines()[0]}); try cpu") from error
+    return device

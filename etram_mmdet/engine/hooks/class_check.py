@@ -1,0 +1,59 @@
+"""Whether the head and all data sets of a run mean the same classes."""
+
+from __future__ import annotations
+
+from mmdet.registry import HOOKS
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import nn
+from torch.utils.data import Dataset
+
+from etram_mmdet.utils.errors import InputError
+
+
+@HOOKS.register_module()
+class ClassCheckHook(Hook):
+    """Refuse a run whose head and data sets count or name classes differently, before its first step.
+
+    mmdet's ``NumClassCheckHook`` compares numbers only, and only while training.
+
+    Raises:
+        InputError: naming the head or the data sets that differ.
+    """
+
+    priority = "VERY_HIGH"
+
+    def before_train(self, runner: Runner) -> None:
+        train = runner.train_dataloader.dataset
+        check_classes(runner.model, train)
+        if runner.val_loop is not None:
+            check_same_classes(train, runner.val_dataloader.dataset)
+
+    def before_val(self, runner: Runner) -> None:
+        check_classes(runner.model, runner.val_dataloader.dataset)
+
+    def before_test(self, runner: Runner) -> None:
+        check_classes(runner.model, runner.test_dataloader.dataset)
+
+
+def check_classes(model: nn.Module, dataset: Dataset) -> None:
+    """Raise ``InputError`` when the head and the data count classes differently."""
+    head = (model.module if is_model_wrapper(model) else model).bbox_head
+    classes = dataset.metainfo["classes"]
+    if head.num_classes != len(classes):
+        raise InputError(
+            f"model.bbox_head.num_classes={head.num_classes}, but {dataset.folder} has {len(classes)} classes: "
+            f"{', '.join(classes)}. Set num_classes={len(classes)} or another class_set"
+        )
+
+
+def check_same_classes(one: Dataset | None, other: Dataset) -> None:
+    """Raise ``InputError`` where two data sets of a run call their classes differently; ``None`` for the first."""
+    if one is None or list(one.metainfo["classes"]) == list(other.metainfo["classes"]):
+        return
+    raise InputError(
+        f"{one.folder} has the classes {', '.join(one.metainfo['classes'])}, but {other.folder} has "
+        f"{', '.join(other.metainfo['classes'])}; a network tells them by number, so give all data sets of a "
+        "config one class_set and metainfo"
+    )

@@ -1,0 +1,20 @@
+"""Tell losses, heads and assigners what they need to know of the training boxes."""
+
+from __future__ import annotations
+
+from mmdet.registry import HOOKS
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from etram_mmdet.models.building import fit_to_data
+
+
+@HOOKS.register_module()
+class FitToDataHook(Hook):
+    """Call :func:`fit_to_data` before the first step, after weights were loaded: these may come from other data."""
+
+    priority = "HIGH"
+
+    def before_train(self, runner: Runner) -> None:
+        for note in fit_to_data(runner.model, runner.train_dataloader.dataset):
+            runner.logger.info(note)
