@@ -63,7 +63,7 @@ def test_state_is_carried_until_reset(checkpoint, recording):
 
 def test_a_faster_stream_says_nearly_the_same(checkpoint, recording):
     """The weights hardly know anything yet, so scores are near zero and boxes of equal scores change places."""
-    model = init_detector(checkpoint, "cpu")
+    model = init_detector(checkpoint, device="cpu")
     found = []
     for fast in (dict(), dict(fuse=True), dict(precision="bfloat16")):
         inferencer = EventInferencer(model, score_thr=0.0, **fast)

@@ -52,6 +52,7 @@ class ETraMDataset(Dataset):
             raise InputError(f"{type(self).__name__}: clip_length={clip_length}, expected at least 1")
         self.folder, self.split, self.clip_length = Path(data_root) / split, split, clip_length
         self.representation, self.window_us = dict(representation or PreprocessSettings().representation), window_us
+        self.class_set = class_set
         classes = get_class_set(class_set)
         self.metainfo = complete_metainfo(classes, metainfo)
         sequences = self.load_sequences(Path(data_root), classes)

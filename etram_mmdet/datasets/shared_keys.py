@@ -69,7 +69,7 @@ def adopt_data_keys(cfg: Config) -> None:
 def override_data_keys(cfg: Config, keys: list[str]) -> None:
     """Let what stands at the top of the config replace what the data sets say about ``keys``, in place."""
     for key in keys:
-        for _, dataset in dataset_configs(cfg):
+        for _, dataset in dataset_configs(cfg) if cfg.get(key) is not None else ():
             if takes_key(dataset, key):
                 dataset[key] = copy.deepcopy(cfg[key])
 

@@ -54,7 +54,9 @@ def init_detector(
         InputError: a file is missing, damaged or does not fit.
     """
     if not is_config(config) and checkpoint is not None:
-        raise InputError(f"{config}: is a checkpoint itself; leave out {checkpoint}, or name a config (.py) before it")
+        is_device = str(checkpoint).split(":")[0] in ("cpu", "cuda")
+        advice = f"write device={str(checkpoint)!r}" if is_device else f"leave out {checkpoint}"
+        raise InputError(f"{config}: is a checkpoint itself; {advice}, or name a config (.py) before it")
     place = _usable(device or get_device())
     weights = checkpoint if is_config(config) else config
     content = None if weights is None else load_checkpoint_file(weights)

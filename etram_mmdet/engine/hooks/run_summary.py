@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator
 
 import torch
@@ -15,10 +16,12 @@ from torch import nn
 
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
 from etram_mmdet.engine.config.differences import differences_to_parent
+from etram_mmdet.engine.runner.learning_rates import rates_of_run
 from etram_mmdet.engine.runner.memory import BYTES_PER_PARAMETER, parameters, saved_bytes
 from etram_mmdet.evaluation.event_coco_metric import NOTHING_LEFT, find_metric
 from etram_mmdet.evaluation.predictions import truth_of
 from etram_mmdet.models.backbones.base import RecurrentBackbone
+from etram_mmdet.models.building import better_partition, padded_hw
 from etram_mmdet.testing import random_clips
 from etram_mmdet.utils.environment import commit, machine
 from etram_mmdet.utils.errors import InputError
@@ -51,7 +54,8 @@ def run_summary(runner: Runner) -> str:
     if isinstance(train, ETraMDataset):
         sections += [("input", [_input(cfg, train)]), ("model", _model(model, train.sequences[0].hw))]
         sections.append(("memory", [_memory(runner, model, train)]))
-    sections.append(("schedule", _schedule(cfg, getattr(runner, "notes", ()))))
+    sections.append(("schedule", _schedule(runner)))
+    sections.append(("losses", [_losses(model)]))
     sections.append(("protocol", _protocols(cfg, val) if val else ["no evaluation while training"]))
     where = machine(next(model.parameters()).device)
     origin = f"seed {runner.seed}; {where['device']}, torch {where['torch']}; commit {commit() or 'unknown'}"
@@ -94,7 +98,7 @@ def _data(dataset: ETraMDataset) -> list[str]:
     absent = [name for name, number in zip(classes, counts, strict=True) if not number]
     lines = [
         f"{dataset.folder}: {len(dataset.sequences)} recordings, {len(dataset):,} labelled frames, "
-        f"{counts.sum():,} boxes",
+        f"{counts.sum():,} boxes, class_set {dataset.class_set}",
         ", ".join(present),
     ]
     return lines + ([f"WARNING no boxes of {', '.join(absent)}"] if absent else [])
@@ -123,13 +127,30 @@ def _model(model: nn.Module, hw: tuple[int, int]) -> list[str]:
     lines = [f"{sum(parts.values()) / 1e6:.2f} million parameters: {listed}"]
     backbone = model.backbone
     if isinstance(backbone, RecurrentBackbone):
-        padded = [-(-side // divisor) * divisor for side, divisor in zip(hw, backbone.size_divisor, strict=True)]
+        padded = padded_hw(hw, backbone.size_divisor)
         levels = ", ".join(
             f"stride {stride}: {channels} x {padded[0] // stride} x {padded[1] // stride}"
             for stride, channels in zip(backbone.out_strides, backbone.out_channels, strict=True)
         )
         lines.append(f"padded to {padded[0]} x {padded[1]}, to the neck {levels}")
+        lines += _padding_advice(backbone, hw)
     return lines
+
+
+def _padding_advice(backbone: RecurrentBackbone, hw: tuple[int, int]) -> list[str]:
+    partition = getattr(backbone, "partition_size", None)
+    if partition is None:
+        return []
+    stride = backbone.size_divisor[0] // partition[0]
+    better = better_partition(hw, partition, stride)
+    if better is None:
+        return []
+    extra = math.prod(padded_hw(hw, backbone.size_divisor)) / math.prod(hw) - 1
+    less = padded_hw(hw, [stride * cells for cells in better])
+    return [
+        f"WARNING padding adds {extra:.0%} to every frame; model.backbone.partition_size={better} pads to "
+        f"{less[0]} x {less[1]} only"
+    ]
 
 
 def _memory(runner: Runner, model: nn.Module, dataset: ETraMDataset) -> str:
@@ -150,11 +171,28 @@ def _memory(runner: Runner, model: nn.Module, dataset: ETraMDataset) -> str:
     )
 
 
-def _schedule(cfg: Config, notes: list[str]) -> list[str]:
-    steps, processes = cfg.train_cfg.max_iters, get_world_size()
-    batch = cfg.train_dataloader.batch_size * processes
-    spread = f" ({cfg.train_dataloader.batch_size} on each of {processes} processes)" if processes > 1 else ""
-    return [f"{steps:,} steps, effective batch {batch}{spread}, {steps * batch:,} samples", *notes]
+def _schedule(runner: Runner) -> list[str]:
+    steps, processes = runner.train_loop.max_iters, get_world_size()
+    loader = runner.train_dataloader
+    lanes = getattr(loader.batch_sampler, "batch_size", None) or loader.batch_size
+    batch = lanes * processes
+    spread = f" ({lanes} on each of {processes} processes)" if processes > 1 else ""
+    return [
+        f"{steps:,} steps, effective batch {batch}{spread}, {steps * batch:,} samples",
+        rates_of_run(runner),
+        *getattr(runner, "notes", ()),
+    ]
+
+
+def _losses(model: nn.Module) -> str:
+    """Every loss of the built model and its weight."""
+    named = [
+        (name, part)
+        for name, part in model.named_modules()
+        if isinstance(getattr(part, "loss_weight", None), float | int)
+    ]
+    told = [f"{name.removeprefix('bbox_head.')} {part.loss_weight:g} * {type(part).__name__}" for name, part in named]
+    return ", ".join(told) or "not told"
 
 
 def _lines(sections: list[tuple[str, list[str]]]) -> Iterator[str]:

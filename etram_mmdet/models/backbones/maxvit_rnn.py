@@ -130,6 +130,7 @@ class MaxViTRNN(RecurrentBackbone):
         self.out_stages = tuple(sorted(out_stages))
         self.out_channels = tuple(dims[k] for k in self.out_stages)
         self.out_strides = tuple(strides[k - 1] for k in self.out_stages)
+        self.partition_size = tuple(partition_size)
         self.size_divisor = tuple(p * strides[-1] for p in partition_size)
         self.stages = nn.ModuleList(
             MaxViTStage(
@@ -138,7 +139,7 @@ class MaxViTRNN(RecurrentBackbone):
                 patch_size if k == 0 else 2,
                 num_blocks[k],
                 head_dim,
-                tuple(partition_size),
+                self.partition_size,
                 dws_conv,
                 with_cp,
             )

@@ -1,0 +1,51 @@
+"""Which learning rates a training will have."""
+
+from __future__ import annotations
+
+import copy
+from types import SimpleNamespace
+
+import numpy as np
+from mmengine.runner import Runner
+from torch.optim import Optimizer
+
+
+def rates_of_run(runner: Runner) -> str:
+    """First, second, highest and last learning rate of a training, as its built schedulers will set them."""
+    done = runner.iter  # of a resumed training
+    steps = max(1, runner.train_loop.max_iters - done)
+    rates = learning_rates(runner.optim_wrapper.optimizer, runner.param_schedulers, steps)
+    highest = int(rates.max(1).argmax())
+    places = {
+        "first": 0,
+        "second": min(1, steps - 1),
+        f"highest (step {done + highest + 1:,})": highest,
+        "last": steps - 1,
+    }
+    told = ", ".join(f"{name} {_range(rates[step])}" for name, step in places.items())
+    base = runner.cfg.get("base_lr")
+    return f"learning rate: {told}" + (f"; base_lr {base:g}" if base else "")
+
+
+def _range(rates: np.ndarray) -> str:
+    """The rates of one step, of all groups of parameters."""
+    low, high = rates.min(), rates.max()
+    return f"{high:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
+
+
+def learning_rates(optimizer: Optimizer, schedulers: list | dict, steps: int) -> np.ndarray:
+    """Learning rate of every step and group of parameters, (steps, groups), as the built schedulers will set it.
+
+    They act on a copy of the groups' settings, so nothing of the training moves.
+    """
+    groups = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+    stand_in = SimpleNamespace(param_groups=groups, step=optimizer.step, _global_step=1)
+    copies = [copy.copy(each) for each in schedulers or [] if not getattr(each, "by_epoch", False)]
+    for each in copies:
+        each.optimizer = stand_in
+    rates = np.empty((steps, len(groups)))
+    for step in range(steps):
+        rates[step] = [group["lr"] for group in groups]
+        for each in copies:
+            each.step()
+    return rates

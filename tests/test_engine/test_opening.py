@@ -1,0 +1,96 @@
+"""A checkpoint is opened, checked, turned into a config and built in one place."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch
+
+from etram_mmdet.apis import init_detector
+from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
+from etram_mmdet.engine.config.load import load_config
+from etram_mmdet.models import RecurrentDetector
+from etram_mmdet.utils.errors import InputError
+from tests.helpers.cli import CONFIG
+from tests.helpers.paths import ROOT
+
+PACKAGE = str(ROOT / "etram_mmdet")
+
+
+class _BuiltNow(Exception):
+    pass
+
+
+def files_entered(call) -> dict[str, set[str]]:
+    """Our files whose functions ``call`` enters before the model's constructor, each with those it came from."""
+    entered: dict[str, set[str]] = {}
+
+    def ours(frame) -> str:
+        while frame is not None and not frame.f_code.co_filename.startswith(PACKAGE):
+            frame = frame.f_back
+        return "" if frame is None else frame.f_code.co_filename.removeprefix(PACKAGE)
+
+    def watch(frame, event, _):
+        if event != "call" or not frame.f_code.co_filename.startswith(PACKAGE):
+            return
+        if frame.f_code is RecurrentDetector.__init__.__code__:
+            raise _BuiltNow
+        here, before = ours(frame), ours(frame.f_back)
+        if here != before:
+            entered.setdefault(here, set()).add(before)
+
+    sys.setprofile(watch)
+    try:
+        call()
+    except (_BuiltNow, InputError) as end:
+        assert isinstance(end, _BuiltNow) or "_BuiltNow" in str(end)  # a sentence about a checkpoint's config
+    finally:
+        sys.setprofile(None)
+    return entered
+
+
+def test_the_way_from_a_path_to_the_model_is_short(trained):
+    path = trained[0] / "iter_4.pth"
+    init_detector(path, device="cpu")  # imports are no calls
+    entered = files_entered(lambda: init_detector(path, device="cpu"))
+    assert 0 < len(entered) <= 5, entered
+    assert all(len(places) == 1 for places in entered.values()), entered
+
+
+def test_arguments_come_in_mmdets_order(trained, sample):
+    path = trained[0] / "iter_4.pth"
+    options = {"data_root": f"{sample}/", "model.backbone.partition_size": (1, 3)}
+    alone = init_detector(path, device="cpu")
+    cfg = load_config(ROOT / CONFIG, options)
+    weights = load_checkpoint_file(path)["state_dict"]
+    for model in (
+        alone,
+        init_detector(CONFIG, path, "none", "cpu", options),
+        init_detector(cfg, str(path), device="cpu"),
+        init_detector(config=path, device="cpu"),
+    ):
+        assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+        assert model.dataset_meta["classes"] == alone.dataset_meta["classes"] and not model.training
+    coloured = init_detector(path, palette="coco", device="cpu").dataset_meta
+    assert coloured["classes"] == alone.dataset_meta["classes"] and coloured["palette"] != alone.dataset_meta["palette"]
+
+
+def test_names_of_the_checkpoint_rule(trained, tmp_path):
+    content = load_checkpoint_file(trained[0] / "iter_4.pth")
+    names = tuple(f"kind {k}" for k in range(8))
+    content["meta"]["dataset_meta"]["classes"] = names
+    torch.save(content, tmp_path / "renamed.pth")
+    with pytest.raises(InputError, match=r"was trained to find kind 0, .* but the config's data have pedestrian"):
+        init_detector(
+            CONFIG, tmp_path / "renamed.pth", device="cpu", cfg_options={"model.backbone.partition_size": (1, 3)}
+        )
+    content["meta"].pop("etram_mmdet_config")
+    torch.save(content, tmp_path / "bare.pth")
+    with pytest.raises(InputError, match="carries no config; give one"):
+        init_detector(tmp_path / "bare.pth", device="cpu")
+
+
+def test_a_device_in_the_place_of_a_checkpoint_is_named(trained):
+    with pytest.raises(InputError, match=r"is a checkpoint itself; .* device='cpu'"):
+        init_detector(trained[0] / "iter_4.pth", "cpu")

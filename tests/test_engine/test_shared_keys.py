@@ -1,0 +1,190 @@
+"""Each data key stands once in a config and reaches everything that reads it."""
+
+from __future__ import annotations
+
+import pytest
+from mmdet.registry import MODELS
+from mmengine.config import Config
+
+from etram_mmdet.datasets.shared_keys import SHARED, dataset_configs
+from etram_mmdet.engine.config.load import complete_config, load_config
+from etram_mmdet.events.class_sets import ETRAM3
+from etram_mmdet.models.building import better_partition, build_detector, partition_of
+from etram_mmdet.utils.errors import InputError
+from tests.helpers.paths import ROOT
+
+VALUES = {
+    "data_root": "elsewhere/",
+    "class_set": "etram3_from8",
+    "representation": dict(type="TernaryVolume", bins=5, downsample="sum"),
+    "window_us": 20_000,
+}
+CONFIGS = ("baseline", "baseline_from_raw", "patch2_sizeaware_demo", "patch2_sizeaware_abc")
+
+
+def child(folder, base: str, text: str):
+    path = folder / "mine.py"
+    path.write_text(f"_base_ = {str(ROOT / 'configs' / f'{base}.py')!r}\n{text}\n")
+    return path
+
+
+def line(key: str) -> str:
+    if key == "representation":  # in mmengine a dict of a child is merged unless it says otherwise
+        return f"representation = dict(_delete_=True, **{VALUES[key]!r})"
+    return f"{key} = {VALUES[key]!r}"
+
+
+def said(cfg: Config, key: str) -> list:
+    values = [dataset[key] for _, dataset in dataset_configs(cfg)]
+    assert len(values) == 3
+    return values
+
+
+@pytest.mark.parametrize("base", CONFIGS)
+@pytest.mark.parametrize("key", SHARED)
+def test_one_line_in_a_child_config_is_enough(key, base, tmp_path):
+    cfg = load_config(child(tmp_path, base, line(key)))
+    assert said(cfg, key) == [VALUES[key]] * 3
+    assert cfg.model.bbox_head.num_classes == (3 if key == "class_set" else 8)
+    assert cfg.model.backbone.in_channels == (5 if key == "representation" else 20)
+
+
+@pytest.mark.parametrize("key", SHARED)
+def test_one_option_is_enough(key):
+    options = {key: VALUES[key]}
+    if key == "representation":
+        options = {"representation._delete_": True, **{f"representation.{k}": v for k, v in VALUES[key].items()}}
+    cfg = load_config(ROOT / "configs" / "baseline.py", {key: VALUES[key]} if key != "representation" else options)
+    assert said(cfg, key) == [VALUES[key]] * 3
+
+
+@pytest.mark.parametrize("key", SHARED)
+def test_an_option_replaces_what_a_dumped_config_says(key, tmp_path):
+    """A dumped config is complete: it says everything in every data set."""
+    load_config(ROOT / "configs" / "baseline.py").dump(tmp_path / "dumped.py")
+    value = "x" if key == "data_root" else VALUES[key]
+    if key in ("class_set", "representation"):  # the numbers of the model are those of the dumped config
+        with pytest.raises(InputError, match=r"num_classes=8|in_channels=20"):
+            load_config(tmp_path / "dumped.py", {key: value})
+        return
+    assert said(load_config(tmp_path / "dumped.py", {key: value}), key) == [value] * 3
+
+
+@pytest.mark.parametrize("key", SHARED)
+def test_a_contradiction_names_both_places(key, tmp_path):
+    value = VALUES[key]
+    text = f"{line(key)}\nval_dataloader = dict(dataset=dict({key}={value!r}))\n"
+    load_config(child(tmp_path, "baseline", text))  # the same twice is none
+    other = child(tmp_path, "baseline", f"val_dataloader = dict(dataset=dict({key}={value!r}))")
+    with pytest.raises(
+        InputError, match=rf"{key} is .* at the top of the config, but val_dataloader\.dataset\.{key} is"
+    ):
+        load_config(other)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            "class_set = 'etram3'\nmodel = dict(bbox_head=dict(num_classes=8))",
+            r"model\.bbox_head\.num_classes=8, but train_dataloader\.dataset has 3 classes \(pedestrian, vehicle",
+        ),
+        (
+            "model = dict(backbone=dict(in_channels=10))",
+            r"model\.backbone\.in_channels=10, but train_dataloader\.dataset has frames of 20 channels",
+        ),
+        (
+            "class_set = None\nval_dataloader = dict(dataset=dict(class_set='cls8_sample'))",
+            r"train_dataloader\.dataset has the classes pedestrian.*but val_dataloader\.dataset has Car",
+        ),
+        (
+            "representation = None\nval_dataloader = dict(dataset=dict(representation=dict(type='TimeSurface')))",
+            r"train_dataloader\.dataset has frames of 20 channels, but val_dataloader\.dataset of 2",
+        ),
+    ],
+)
+def test_what_follows_may_not_be_contradicted(text, says, tmp_path):
+    with pytest.raises(InputError, match=says):
+        load_config(child(tmp_path, "baseline", text))
+
+
+def test_data_sets_may_name_their_own_where_the_top_is_silent(tmp_path):
+    """Two cities whose label files follow different rules, of the same three classes."""
+    text = (
+        "data_root = None\nclass_set = None\n"
+        "train_dataloader = dict(dataset=dict(_delete_=True, type='ConcatDataset', datasets=[\n"
+        "    dict(type='ETraMDataset', data_root='a/', split='train', class_set='etram3', pipeline=[]),\n"
+        "    dict(type='ETraMDataset', data_root='b/', split='train', class_set='etram3_from8', pipeline=[])]))\n"
+        "val_dataloader = dict(dataset=dict(data_root='a/', class_set='etram3'))\n"
+        "test_dataloader = dict(dataset=dict(data_root='b/', class_set='etram3_from8'))\n"
+    )
+    cfg = load_config(child(tmp_path, "baseline", text))
+    assert [dataset["data_root"] for _, dataset in dataset_configs(cfg)] == ["a/", "b/", "a/", "b/"]
+    assert [dataset["window_us"] for _, dataset in dataset_configs(cfg)] == [50_000] * 4
+    assert cfg.model.bbox_head.num_classes == 3
+
+
+def test_base_model_states_nothing_that_follows():
+    model = Config.fromfile(ROOT / "configs" / "_base_" / "models" / "rvt.py").model
+    following = {"in_channels", "out_channels", "feat_channels", "strides", "num_classes", "size_divisor"}
+    assert not following & {key for part in ("backbone", "neck", "bbox_head") for key in model[part]}
+
+
+def test_a_complete_config_stays_as_it_is(tmp_path):
+    cfg = load_config(ROOT / "configs" / "patch2_sizeaware.py", {"class_set": "etram3_from8"})
+    before = cfg.to_dict()
+    complete_config(cfg)
+    assert cfg.to_dict() == before
+    cfg.dump(tmp_path / "dumped.py")
+    again = MODELS.build(Config.fromfile(tmp_path / "dumped.py").model)  # what mmdet's own init_detector does
+    ours = build_detector(cfg)
+    assert {k: v.shape for k, v in again.state_dict().items()} == {k: v.shape for k, v in ours.state_dict().items()}
+    assert again.bbox_head.num_classes == len(ETRAM3)
+
+
+def test_configs_of_others_stay_as_they_are():
+    """A model of mmdet on data that are not ours."""
+    cfg = Config(
+        dict(
+            model=dict(
+                type="RetinaNet",
+                backbone=dict(type="ResNet", depth=18),
+                bbox_head=dict(type="RetinaHead", num_classes=80),
+            ),
+            train_dataloader=dict(dataset=dict(type="CocoDataset", data_root="coco/")),
+        )
+    )
+    complete_config(cfg)
+    assert "in_channels" not in cfg.model.backbone and cfg.model.bbox_head.num_classes == 80
+
+
+@pytest.mark.parametrize(
+    ("hw", "partition"), [((360, 640), (6, 10)), ((384, 640), (6, 10)), ((240, 320), (4, 5)), ((360, 1280), (6, 20))]
+)
+def test_attention_groups_follow_from_the_frame(hw, partition):
+    """RVT's rule: the padded size divided by 64."""
+    assert partition_of(hw) == partition
+
+
+@pytest.mark.parametrize(
+    ("hw", "partition", "better"),
+    [
+        ((240, 320), (6, 10), (4, 5)),  # 384 x 320 instead of 256 x 320
+        ((240, 320), (7, 9), (4, 5)),  # 448 x 576
+        ((240, 320), (4, 5), None),
+        ((360, 640), (6, 10), None),  # 384 x 640: seven percent
+        ((130, 128), (3, 2), (5, 2)),  # 192 x 128 instead of 160 x 128
+    ],
+)
+def test_a_better_group_is_known(hw, partition, better):
+    assert better_partition(hw, partition, 32) == better
+
+
+def test_groups_that_are_left_out_follow_from_the_data(sample):
+    cfg = load_config(ROOT / "configs" / "baseline_tiny.py", {"data_root": f"{sample}/"})
+    del cfg.model.backbone["partition_size"]
+    assert build_detector(cfg).backbone.partition_size == (1, 1) == cfg.model.backbone.partition_size
+    cfg = load_config(ROOT / "configs" / "baseline_tiny.py", {"data_root": "nowhere/"})
+    del cfg.model.backbone["partition_size"]
+    with pytest.raises(InputError, match=r"partition_size is left out.*nowhere.*RVT's rule is the padded size"):
+        build_detector(cfg)
