@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from etram_mmdet import ops
+from etram_mmdet.ops import suppression
 
 
 def greedy(bboxes, scores, iou_threshold, offset):
@@ -47,9 +48,9 @@ def random_boxes(n, seed, extent=60.0):
 def nms(request, monkeypatch):
     """The plain torch version, with all boxes at once and with few at a time; and what this machine would use."""
     if request.param != "installed":
-        monkeypatch.setattr(ops, "_torchvision_nms", lambda: None)
+        monkeypatch.setattr(suppression, "_torchvision_nms", lambda: None)
     if request.param == "many blocks":
-        monkeypatch.setitem(ops.BLOCK, "cpu", 16)
+        monkeypatch.setitem(suppression.BLOCK, "cpu", 16)
     return ops.nms
 
 
@@ -106,10 +107,10 @@ needs_stand_in = pytest.mark.skipif(
 
 @needs_stand_in
 def test_other_operators_say_how_to_get_them():
-    from mmcv.ops import DeformConv2d
+    from mmcv.ops import RoIPool
 
-    with pytest.raises(RuntimeError, match=r"'deform_conv_forward' was called.*MMCV_WITH_OPS=1 pip install"):
-        DeformConv2d(1, 1, 3)(torch.zeros(1, 1, 8, 8), torch.zeros(1, 18, 6, 6))
+    with pytest.raises(RuntimeError, match=r"'roi_pool_forward' was called.*MMCV_WITH_OPS=1 pip install"):
+        RoIPool(1, 1.0)(torch.zeros(1, 1, 8, 8), torch.zeros(1, 5))
 
 
 @needs_stand_in

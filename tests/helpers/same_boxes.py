@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from etram_mmdet.ops import _iou
+from etram_mmdet.ops.suppression import _iou
 
 SCORE = 1e-6
 SIDE_PX = 1e-3

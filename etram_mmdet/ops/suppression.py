@@ -1,36 +1,16 @@
-"""NMS for an mmcv without compiled operators; import this before anything that imports ``mmdet.models``.
-
-``mmcv.ops`` needs the compiled module ``mmcv._ext``, which a quick ``pip install onedl-mmcv`` does not build, although
-the detectors here use one operator of it, NMS. `install` puts a stand-in in its place and leaves a real one alone.
-"""
+"""NMS and soft NMS with the signatures and answers of mmcv's compiled operators."""
 
 from __future__ import annotations
 
 import functools
-import importlib.machinery
-import importlib.util
-import sys
-import types
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
-EXTENSION = "mmcv._ext"
 BLOCK = dict(cpu=512, cuda=8192)  # boxes decided at a time: what fits a CPU's cache, or what a GPU does in one go
 ROUNDS_PER_LOOK = 4  # a look at whether something still changes waits for a GPU; a round too many changes nothing
-
-
-def install() -> None:
-    """Make ``mmcv.ops`` importable; does nothing where mmcv has its compiled operators (or was already helped)."""
-    if importlib.util.find_spec(EXTENSION) is not None:
-        return
-    module = types.ModuleType(EXTENSION, "Stand-in for mmcv's compiled operators.")
-    # mmengine probes the module with `find_spec`, which raises when `__spec__` is None.
-    module.__spec__ = importlib.machinery.ModuleSpec(EXTENSION, loader=None)
-    module.nms = nms
-    module.__getattr__ = _missing_operator
-    sys.modules[EXTENSION] = module
 
 
 def nms(bboxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
@@ -101,19 +81,60 @@ def _torchvision_nms() -> Callable | None:
     return compiled
 
 
-def _missing_operator(name: str) -> Callable:
-    """Module ``__getattr__`` of the stand-in: mmcv asks for each operator at import, so only a call may raise."""
-    if name.startswith("__"):
-        raise AttributeError(f"module {EXTENSION!r} has no attribute {name!r}")
+def softnms(
+    boxes: Tensor,
+    scores: Tensor,
+    dets: Tensor,
+    iou_threshold: float,
+    sigma: float,
+    min_score: float,
+    method: int,
+    offset: int,
+) -> Tensor:
+    """Soft NMS (Bodla et al., ICCV 2017): boxes that overlap a better one lose score instead of going.
 
-    def operator(*_args, **_kwargs):
-        raise RuntimeError(
-            f"mmcv operator {name!r} was called, but this mmcv was installed without compiled operators (of which only "
-            "'nms' has a stand-in). Build them with: MMCV_WITH_OPS=1 pip install --no-build-isolation --no-cache-dir "
-            "--force-reinstall --no-deps onedl-mmcv"
-        )
+    Args:
+        boxes: (N, 4) boxes x1 y1 x2 y2, on the CPU as mmcv hands them over.
+        scores: (N,); of two equal scores the earlier box comes first.
+        dets: (N, 5), whose first M rows are filled with the kept boxes and their new scores, best first.
+        iou_threshold: methods 0 and 1 change the score from this IoU on.
+        sigma: width of method 2; a smaller one lowers scores more.
+        min_score: boxes whose new score is below it go; the best box of all stays.
+        method: 0 (naive) sets the score to 0, 1 (linear) multiplies by 1 - IoU, 2 (gaussian) by exp(-IoU^2 / sigma).
+        offset: as in `nms`.
 
-    return operator
+    Returns:
+        (M,) int64 indices of the kept boxes, in the order of ``dets``.
+    """
+    left = np.arange(len(scores))
+    corners = boxes.float().numpy()
+    remaining = scores.float().numpy().copy()
+    kept = []
+    while len(left):
+        best = int(remaining[left].argmax())
+        chosen = left[best]
+        left = np.delete(left, best)
+        kept.append(chosen)
+        iou = _iou_with_one(corners[chosen], corners[left], offset)
+        remaining[left] *= _score_factor(iou, iou_threshold, sigma, method)
+        left = left[~(remaining[left] < min_score)]
+    order = torch.tensor(kept, dtype=torch.int64)
+    dets[: len(kept)] = torch.cat([boxes[order], torch.from_numpy(remaining).to(boxes)[order, None]], 1)
+    return order
 
 
-install()
+def _score_factor(iou: np.ndarray, iou_threshold: float, sigma: float, method: int) -> np.ndarray:
+    if method == 2:
+        return np.exp(-(iou**2) / sigma)
+    return np.where(iou >= iou_threshold, 0 if method == 0 else 1 - iou, 1)
+
+
+def _iou_with_one(one: np.ndarray, boxes: np.ndarray, offset: int) -> np.ndarray:
+    """(4,), (N, 4) -> (N,)"""
+    top_left = np.maximum(one[:2], boxes[:, :2])
+    bottom_right = np.minimum(one[2:], boxes[:, 2:])
+    overlap = np.maximum(bottom_right - top_left + offset, 0).prod(1)
+    area = (one[2:] - one[:2] + offset).prod()
+    areas = (boxes[:, 2:] - boxes[:, :2] + offset).prod(1)
+    with np.errstate(invalid="ignore"):  # two boxes without area do not overlap
+        return np.nan_to_num(overlap / (area + areas - overlap))
