@@ -332,13 +332,6 @@ def test_unknown_mode_is_named():
         model(**model.data_preprocessor(batch(), True), mode="train")
 
 
-def test_l1_loss_of_mmdets_hook_is_refused():
-    model = build()
-    model.bbox_head.use_l1 = True
-    with pytest.raises(InputError, match="has no L1 loss"):
-        losses(model, batch())
-
-
 def test_boxes_too_large_for_a_float_cost_nothing_without_ground_truth():
     model = build().train()
     for level in model.bbox_head.multi_level_conv_reg:

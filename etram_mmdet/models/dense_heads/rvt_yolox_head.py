@@ -14,9 +14,13 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from etram_mmdet.models.building import takes_key
+from etram_mmdet.models.takes_key import takes_key
 from etram_mmdet.models.task_modules.assignment import Predicted, Targets, match
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.models.dense_heads.loss_sums import check_loss, loss_sum
+from etram_mmdet.models.task_modules.assignment import match
+from etram_mmdet.models.task_modules.assignment import Predicted, Targets
+from etram_mmdet.models.takes_key import takes_key
 
 # torch's defaults, which RVT keeps; YOLOX and mmdet use eps 1e-3 and momentum 0.03.
 RVT_NORM = dict(type="BN", eps=1e-5, momentum=0.1)
@@ -47,6 +51,29 @@ class RVTYOLOXHead(YOLOXHead):
 
     A variant overrides one of the ``*_terms`` methods, which return sums over priors, and sees which box each positive
     prior is matched to; mmdet's own ``loss_by_feat`` keeps that to itself.
+
+    Losses. Each slot takes any loss of mmdet, or a module with ``forward(prediction, target)``. With M positive priors,
+    K classes and P priors in each of B frames they receive:
+
+    ``loss_cls``
+        (M, K) logits and (M, K) targets: the IoU at the class of the box, 0 elsewhere. A loss with
+        ``takes_labels = True`` gets the (M,) class numbers instead.
+    ``loss_obj``
+        (B * P, 1) logits and targets: 1 at positive priors, 0 elsewhere.
+    ``loss_bbox``
+        (M, 4) predicted and matched boxes, x1 y1 x2 y2 in network pixels, float32.
+    ``loss_l1``
+        (M, 4) raw outputs and targets, where ``use_l1`` is set: offset of the centre in strides, logarithm of width and
+        height in strides.
+
+    They return one number, the sum over rows: the head divides it by the number of positive priors, also for
+    ``loss_obj``, as RVT and mmdet do. A loss whose ``forward`` takes ``reduction_override``, as all of mmdet's do, is
+    called with ``reduction_override="sum"``, so that ``reduction="mean"`` and ``"sum"`` train the same. A loss without
+    it must sum by itself. With M = 0 only ``loss_obj`` is called.
+
+    Raises:
+        InputError: a loss returns a mean or something else than one number, needs further arguments, or is one of
+            mmdet's that fit no YOLOX head (EQLV2Loss, SeesawLoss, GaussianFocalLoss, softmax cross entropy).
     """
 
     def __init__(
@@ -69,6 +96,8 @@ class RVTYOLOXHead(YOLOXHead):
             act_cfg=act_cfg,
             **kwargs,
         )
+        for slot in ("loss_cls", "loss_obj", "loss_bbox", "loss_l1"):
+            check_loss(slot, getattr(self, slot))
 
     @in_float32
     def loss_by_feat(
@@ -105,25 +134,31 @@ class RVTYOLOXHead(YOLOXHead):
 
     def loss_terms(self, predicted: Predicted, targets: Targets) -> dict[str, Tensor]:
         """Sum of each loss over the batch."""
-        if self.use_l1:
-            raise InputError("RVTYOLOXHead: has no L1 loss, as RVT; take YOLOXModeSwitchHook out of custom_hooks")
         terms = dict(loss_obj=self.objectness_terms(predicted.objectness.view(-1, 1), targets))
         if not len(targets.labels):  # every parameter stays part of the graph: DDP waits for its gradient
-            return terms | dict(loss_cls=predicted.scores.sum() * 0, loss_bbox=predicted.deltas.sum() * 0)
-        return terms | dict(
+            terms |= dict(loss_cls=predicted.scores.sum() * 0, loss_bbox=predicted.deltas.sum() * 0)
+            return terms | (dict(loss_l1=predicted.deltas.sum() * 0) if self.use_l1 else {})
+        terms |= dict(
             loss_cls=self.class_terms(targets.of(predicted.scores), targets),
-            loss_bbox=self.loss_bbox(targets.of(predicted.bboxes), targets.bboxes),
+            loss_bbox=loss_sum(self.loss_bbox, targets.of(predicted.bboxes), targets.bboxes),
         )
+        return terms | (dict(loss_l1=self.l1_terms(predicted, targets)) if self.use_l1 else {})
 
     def class_terms(self, scores: Tensor, targets: Targets) -> Tensor:
         """``scores``: (M, K) logits of the positive priors. A loss that says ``takes_labels`` gets no IoUs."""
         if getattr(self.loss_cls, "takes_labels", False):
-            return self.loss_cls(scores, targets.labels)
-        return self.loss_cls(scores, targets.soft_labels(self.num_classes))
+            return loss_sum(self.loss_cls, scores, targets.labels)
+        return loss_sum(self.loss_cls, scores, targets.soft_labels(self.num_classes))
 
     def objectness_terms(self, objectness: Tensor, targets: Targets) -> Tensor:
         """``objectness``: (B * P, 1) logits of all priors."""
-        return self.loss_obj(objectness, targets.marked(objectness))
+        return loss_sum(self.loss_obj, objectness, targets.marked(objectness))
+
+    def l1_terms(self, predicted: Predicted, targets: Targets) -> Tensor:
+        """YOLOX's L1 loss of the raw box outputs, which mmdet's ``YOLOXModeSwitchHook`` switches on by ``use_l1``."""
+        priors = predicted.priors[targets.index % len(predicted.priors)]
+        wanted = self._get_l1_target(torch.empty_like(priors), targets.bboxes, priors)
+        return loss_sum(self.loss_l1, targets.of(predicted.deltas), wanted)
 
     def _bbox_post_process(self, results: InstanceData, cfg: ConfigDict, *args, **kwargs) -> InstanceData:
         """At most ``nms_pre`` boxes reach NMS, as in mmdet's other heads: all those of fresh weights take seconds."""

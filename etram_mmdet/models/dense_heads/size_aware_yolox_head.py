@@ -8,6 +8,8 @@ import torch
 from mmdet.registry import MODELS
 from torch import Tensor
 
+from etram_mmdet.utils.errors import InputError
+from etram_mmdet.models.dense_heads.loss_sums import loss_sum
 from etram_mmdet.models.dense_heads.rvt_yolox_head import RVTYOLOXHead
 from etram_mmdet.models.losses.size_aware_iou_loss import SizeWeight
 from etram_mmdet.models.task_modules.assignment import Targets
@@ -36,11 +38,11 @@ class SizeAwareYOLOXHead(RVTYOLOXHead):
     def class_terms(self, scores: Tensor, targets: Targets) -> Tensor:
         if "cls" not in self.terms:
             return super().class_terms(scores, targets)
-        weight = self.weights(targets.areas_px2())[:, None]
-        return self.loss_cls(scores, targets.soft_labels(self.num_classes), weight=weight)
+        weight = self.weights(targets.areas_px2())
+        return loss_sum(self.loss_cls, scores, targets.soft_labels(self.num_classes), weight)
 
     def objectness_terms(self, objectness: Tensor, targets: Targets) -> Tensor:
         if "obj" not in self.terms:
             return super().objectness_terms(objectness, targets)
-        weight = torch.ones_like(objectness).index_copy_(0, targets.index, self.weights(targets.areas_px2())[:, None])
-        return self.loss_obj(objectness, targets.marked(objectness), weight=weight)
+        weight = torch.ones_like(objectness[:, 0]).index_copy_(0, targets.index, self.weights(targets.areas_px2()))
+        return loss_sum(self.loss_obj, objectness, targets.marked(objectness), weight)

@@ -1,0 +1,84 @@
+"""Losses summed over a batch, whatever reduction they come with."""
+
+from __future__ import annotations
+
+import inspect
+
+from torch import Tensor, nn
+
+from etram_mmdet.utils.errors import InputError
+
+# Losses of mmdet that read other inputs than a YOLOX head has, and what to take in their place.
+_UNSUITED = {
+    "EQLV2Loss": "scores a background class too; take EQLV2ClassLoss",
+    "SeesawLoss": "scores an object class too; take SeesawClassLoss",
+    "GaussianFocalLoss": "reads probabilities, and the head gives logits; take FocalLoss",
+}
+
+
+def loss_sum(loss: nn.Module, prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """The loss of all rows together: every loss is asked for a sum, also one whose ``reduction`` is ``mean``.
+
+    A loss whose ``forward`` takes ``reduction_override``, as all of mmdet's do, is called with
+    ``reduction_override="sum"``. One without it must return a sum by itself.
+
+    Args:
+        loss: module of a head's slot (``loss_cls``, ``loss_obj``, ``loss_bbox``, ``loss_l1``).
+        prediction: (M, K) logits or (M, 4) boxes.
+        target: what ``prediction`` is compared with, by default of the same shape.
+        weight: (M,) how much each row counts, or None. A loss without ``reduction_override`` is given it
+            as ``weight`` of shape (M, 1).
+
+    Returns:
+        Tensor without dimensions.
+
+    Raises:
+        InputError: the loss returns anything else.
+    """
+    if not _takes_reduction(loss):
+        more = {} if weight is None else dict(weight=weight[:, None])
+        return _checked(loss, loss(prediction, target, **more))
+    if weight is None:
+        return _checked(loss, loss(prediction, target, reduction_override="sum"))
+    # mmdet's losses take weights of different shapes, (M,), (M, 1) or (M, K), so they are applied here.
+    rows = loss(prediction, target, reduction_override="none")
+    return (rows.reshape(len(prediction), -1) * weight[:, None]).sum()
+
+
+def check_loss(slot: str, loss: nn.Module) -> None:
+    """Refuse a loss that would train something else than its config says.
+
+    Raises:
+        InputError: the loss returns a mean, needs further arguments or reads class scores by softmax.
+    """
+    name = type(loss).__name__
+    is_mmdets = type(loss).__module__.startswith("mmdet.")
+    if is_mmdets and name in _UNSUITED:
+        raise InputError(f"{slot}: mmdet's {name} {_UNSUITED[name]}")
+    try:
+        inspect.signature(loss.forward).bind("prediction", "target")
+    except TypeError as error:
+        raise InputError(f"{slot}: {name} is called with a prediction and its target, but {error}") from error
+    takes_labels = getattr(loss, "takes_labels", False)
+    if not _takes_reduction(loss) and not takes_labels and getattr(loss, "reduction", "sum") != "sum":
+        raise InputError(
+            f"{slot}: {name} has reduction={loss.reduction!r}, but the head divides by the number of positives itself; "
+            "set reduction='sum', or let its forward take reduction_override, as mmdet's losses do"
+        )
+    if not getattr(loss, "use_sigmoid", True) and not hasattr(loss, "probabilities"):
+        raise InputError(
+            f"{slot}: {name} reads scores by softmax, but the head by sigmoid; set use_sigmoid=True, or give "
+            "the loss a method probabilities(logits)"
+        )
+
+
+def _takes_reduction(loss: nn.Module) -> bool:
+    parameters = inspect.signature(loss.forward).parameters
+    return "reduction_override" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def _checked(loss: nn.Module, value: object) -> Tensor:
+    if isinstance(value, Tensor) and value.dim() == 0:
+        return value
+    got = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+    raise InputError(f"{type(loss).__name__} returned {got}, expected one number, the sum over all rows")
