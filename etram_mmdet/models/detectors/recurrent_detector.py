@@ -10,13 +10,23 @@ from mmengine.optim import OptimWrapper
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from etram_mmdet.utils.errors import InputError
 from etram_mmdet.models.backbones.base import RecurrentBackbone
-from etram_mmdet.models.building import check_strides, fill_from_backbone
-from etram_mmdet.models.data_preprocessors.event_data_preprocessor import to_device
+from etram_mmdet.models.detectors.feature_maps import backbone_maps, neck_maps, trial
+from etram_mmdet.models.detectors.fill_from_backbone import (
+    build_backbone,
+    check_strides,
+    fill_head,
+    fill_neck,
+    fill_preprocessor,
+    fill_test_cfg,
+)
 from etram_mmdet.models.detectors.micro_batches import split_lanes, step_in_parts
+from etram_mmdet.models.detectors.missing_operators import check_nms, check_operators
+from etram_mmdet.models.detectors.one_stage import check_head, read_in_portions
 from etram_mmdet.models.detectors.stream_state import StreamState
 from etram_mmdet.models.layers.checkpointing import recompute_layers
-from etram_mmdet.utils.errors import InputError
+from etram_mmdet.models.data_preprocessors.event_data_preprocessor import to_device
 
 
 @MODELS.register_module()
@@ -27,16 +37,21 @@ class RecurrentDetector(SingleStageDetector):
     b of the batch before, unless ``is_first[b]``. Training and evaluation have separate states, so validation in
     mid-epoch disturbs nothing. Any mmdet backbone without state works too; it sees the labelled frames only.
 
-    What the backbone knows need not be configured: the neck's ``in_channels`` (and ``out_channels``, a quarter of the
-    widest stage, RVT's rule), the head's ``in_channels`` and ``strides`` and the preprocessor's ``size_divisor`` are
-    filled in.
+    What the backbone knows need not be configured. Filled in are the neck's ``in_channels``, ``num_outs`` and
+    ``out_channels`` (a quarter of the widest stage, RVT's rule), the preprocessor's ``size_divisor``, and the head's
+    ``in_channels``, ``strides``, strides of its anchors or points and FCOS's ``regress_ranges``. A backbone without
+    state and the neck are asked by a trial on zeros, which leaves weights, statistics and random numbers as they are.
+
+    ``in_channels`` of a frame need be given only for a backbone without such a key (mmdet's CSPNeXt and CSPDarknet).
+    Its first convolution is replaced by one that reads them.
 
     ``with_cp`` computes neck and head again in the backward pass instead of keeping their maps; the backbone has a
     key of that name for itself. ``micro_batch`` lanes at a time go through the network in training; their gradients add
     up to that of the whole batch (:func:`step_in_parts`).
 
     Raises:
-        InputError: when the config states one of these and the backbone says otherwise.
+        InputError: when the config states one of these and the backbone says otherwise; for heads that are no
+            one-stage dense heads; for layers and kinds of NMS whose operators this mmcv lacks.
     """
 
     def __init__(
@@ -50,20 +65,29 @@ class RecurrentDetector(SingleStageDetector):
         with_cp: bool = False,
         micro_batch: int | None = None,
         init_cfg: dict | None = None,
+        in_channels: int | None = None,
     ) -> None:
         if micro_batch is not None and micro_batch < 1:
             raise InputError(f"RecurrentDetector: micro_batch={micro_batch}, expected at least 1 lane, or None")
-        backbone = MODELS.build(backbone)
-        neck, head, preprocessor = fill_from_backbone(
-            backbone, neck, bbox_head, data_preprocessor or dict(type="EventDataPreprocessor")
-        )
+        check_head(bbox_head, train_cfg)
+        check_nms(test_cfg)
+        backbone, self.in_channels = build_backbone(backbone, in_channels)
+        maps = backbone_maps(backbone, self.in_channels)
+        preprocessor = data_preprocessor or dict(type="EventDataPreprocessor")
+        preprocessor = fill_preprocessor(preprocessor, backbone, maps)
         # Not SingleStageDetector's constructor, which would build the backbone from its config a second time.
         super(SingleStageDetector, self).__init__(MODELS.build(preprocessor), init_cfg)
         self.backbone = backbone
         if neck is not None:
-            self.neck = MODELS.build(neck)
-        self.bbox_head = MODELS.build(dict(head, train_cfg=train_cfg, test_cfg=test_cfg))
-        check_strides(backbone, self.bbox_head)
+            self.neck = MODELS.build(fill_neck(neck, maps))
+            check_operators(self)
+            maps = neck_maps(self.neck, maps)
+        test_cfg = fill_test_cfg(test_cfg, bbox_head)
+        self.bbox_head = MODELS.build(dict(fill_head(bbox_head, maps), train_cfg=train_cfg, test_cfg=test_cfg))
+        check_operators(self)
+        check_strides(maps, self.bbox_head)
+        read_in_portions(self.bbox_head)
+        trial("bbox_head", self.bbox_head, maps.zeros(self.bbox_head))
         self.train_cfg, self.test_cfg, self.micro_batch = train_cfg, test_cfg, micro_batch
         if with_cp:
             for module in (self.neck, self.bbox_head) if self.with_neck else (self.bbox_head,):

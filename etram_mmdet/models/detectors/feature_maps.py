@@ -1,0 +1,88 @@
+"""Ask parts of a detector for the maps that they make, by a trial on small frames of zeros."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.random import fork_rng
+
+from etram_mmdet.utils.errors import InputError
+from etram_mmdet.models.backbones.base import RecurrentBackbone
+
+# Side of the frame that a backbone without state is tried on, in pixels: strides up to this can be told.
+TRIAL_PX = 128
+# Pixels of the coarsest map that a neck is tried on: necks that add levels halve it up to three times.
+COARSEST_PX = 8
+
+
+class FeatureMaps(NamedTuple):
+    """Channels and strides (in pixels of the frame) of the maps of each level, finest first."""
+
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def zeros(self, like: nn.Module) -> tuple[Tensor, ...]:
+        """Maps of one square frame, of the device and number format of a module's weights."""
+        side = COARSEST_PX * max(self.strides)
+        weight = next(like.parameters(), torch.empty(0))
+        return tuple(weight.new_zeros(1, c, side // s, side // s) for c, s in zip(*self, strict=True))
+
+
+def backbone_maps(backbone: nn.Module, in_channels: int) -> FeatureMaps:
+    """What a backbone makes of a frame with ``in_channels``: a :class:`RecurrentBackbone` says it, others are tried.
+
+    Raises:
+        InputError: the backbone does not take such a frame.
+    """
+    if isinstance(backbone, RecurrentBackbone):
+        return FeatureMaps(tuple(backbone.out_channels), tuple(backbone.out_strides))
+    weight = next(backbone.parameters())
+    maps = trial("backbone", backbone, weight.new_zeros(1, in_channels, TRIAL_PX, TRIAL_PX))
+    return _described(maps, TRIAL_PX)
+
+
+def neck_maps(neck: nn.Module, maps: FeatureMaps) -> FeatureMaps:
+    """What a neck makes of a backbone's maps.
+
+    Raises:
+        InputError: the neck does not take such maps.
+    """
+    return _described(trial("neck", neck, maps.zeros(neck)), COARSEST_PX * max(maps.strides))
+
+
+def trial(name: str, module: nn.Module, inputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """A forward pass that changes nothing: no BatchNorm statistics, no random numbers, no gradients.
+
+    Raises:
+        InputError: with the first line of whatever the module raises.
+    """
+    try:
+        with _without_traces(module):
+            return module(inputs)
+    except Exception as error:
+        shapes = [tuple(x.shape) for x in ([inputs] if isinstance(inputs, Tensor) else inputs)]
+        first = (str(error).splitlines() or [""])[0]
+        raise InputError(
+            f"RecurrentDetector: {name} {type(module).__name__} does not take tensors of shape "
+            f"{', '.join(map(str, shapes))} ({type(error).__name__}: {first})"
+        ) from error
+
+
+@contextmanager
+def _without_traces(module: nn.Module) -> Iterator[None]:
+    was_training = {part: part.training for part in module.modules()}
+    try:
+        module.eval()
+        with torch.no_grad(), fork_rng(devices=[]):
+            yield
+    finally:
+        for part, flag in was_training.items():
+            part.training = flag
+
+
+def _described(maps: tuple[Tensor, ...], side_px: int) -> FeatureMaps:
+    return FeatureMaps(tuple(m.shape[1] for m in maps), tuple(side_px // m.shape[-1] for m in maps))

@@ -1,0 +1,179 @@
+"""Ask the backbone, never retype it: what neck, head and preprocessor can know without being told."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from itertools import pairwise
+
+from mmdet.models.dense_heads import YOLOXHead
+from mmdet.registry import MODELS
+from torch import nn
+
+from etram_mmdet.utils.errors import InputError
+from etram_mmdet.models.backbones.first_convolution import IMAGE_CHANNELS, take_channels
+from etram_mmdet.models.backbones.base import RecurrentBackbone
+from etram_mmdet.models.detectors.feature_maps import FeatureMaps
+from etram_mmdet.models.takes_key import class_of, takes_key, value_of
+
+# The keys of mmdet's heads that hold a generator of anchors or points with a key `strides`.
+_GENERATORS = ("anchor_generator", "prior_generator", "approx_anchor_generator", "square_anchor_generator")
+# FCOS learns a box on the level whose stride is at least an eighth of the box's largest distance.
+STRIDES_PER_RANGE = 8
+NO_LIMIT_PX = 1e8  # mmdet's own; some heads write it into whole numbers
+# COCO's protocol looks at this many boxes per class and frame.
+BOXES_PER_CLASS = 100
+
+
+def build_backbone(backbone: dict, in_channels: int | None) -> tuple[nn.Module, int]:
+    """A backbone, and the channels of the frames that it takes.
+
+    Args:
+        backbone: its config.
+        in_channels: channels of a frame; None: what the config says, else the default of its class, else an image's 3.
+
+    Raises:
+        InputError: the config states other channels, or the backbone cannot be made to take them.
+    """
+    backbone = copy.deepcopy(backbone)
+    has_key = takes_key(backbone, "in_channels")
+    if has_key and in_channels is not None:
+        _fill(backbone, "backbone", in_channels=in_channels)
+    built = MODELS.build(backbone)
+    channels = in_channels or value_of(backbone, "in_channels") or IMAGE_CHANNELS
+    if not has_key and not isinstance(built, RecurrentBackbone):
+        take_channels(built, channels)
+    return built, channels
+
+
+def fill_neck(neck: dict | list, maps: FeatureMaps) -> dict | list:
+    """A copy of a neck's config with the channels of the backbone's ``maps``.
+
+    ``in_channels`` are those of the maps, ``out_channels`` a quarter of the widest (RVT's rule) and
+    ``num_outs`` the number of maps. Each is filled where the class takes it and the config leaves it
+    out. Of a list of necks the first is filled.
+
+    Raises:
+        InputError: ``in_channels`` are stated otherwise.
+    """
+    neck = copy.deepcopy(neck)
+    first = neck[0] if isinstance(neck, list | tuple) else neck
+    _fill(first, "neck", in_channels=list(maps.channels))
+    for key, value in dict(out_channels=maps.channels[-1] // 4, num_outs=len(maps.channels)).items():
+        if first.get(key) is None and takes_key(first, key):
+            first[key] = value
+    return neck
+
+
+def fill_head(head: dict, maps: FeatureMaps) -> dict:
+    """A copy of a head's config with the channels and strides of the ``maps`` that it gets.
+
+    ``in_channels``, ``strides`` (RepPoints: ``point_strides``), the ``strides`` of generators of anchors or points and
+    FCOS's ``regress_ranges`` are filled where the class takes them and the config leaves them out.
+
+    Raises:
+        InputError: one of them, except the ranges, is stated otherwise.
+    """
+    head = copy.deepcopy(head)
+    _fill_in_channels(head, maps)
+    _fill(head, "bbox_head", strides=list(maps.strides), point_strides=list(maps.strides))
+    for key in _GENERATORS:
+        generator = value_of(head, key) if takes_key(head, key) else None
+        if generator is not None:
+            generator = copy.deepcopy(generator)
+            if key not in head:
+                generator.pop("strides", None)  # the class's default is for the strides of images
+            _fill_generator(generator, f"bbox_head.{key}", list(maps.strides))
+            head[key] = generator
+    if takes_key(head, "regress_ranges"):
+        head.setdefault("regress_ranges", _regress_ranges(maps.strides))
+    return head
+
+
+def _fill_in_channels(head: dict, maps: FeatureMaps) -> None:
+    if isinstance(value_of(head, "in_channels"), list | tuple):
+        _fill(head, "bbox_head", in_channels=list(maps.channels))
+    elif len(set(maps.channels)) == 1:
+        _fill(head, "bbox_head", in_channels=maps.channels[0])
+    else:
+        raise InputError(
+            f"RecurrentDetector: bbox_head {head['type']} takes maps of one number of channels, but gets "
+            f"{list(maps.channels)}; set model.neck, for instance dict(type='FPN')"
+        )
+
+
+def _fill_generator(generator: dict, name: str, strides: list[int]) -> None:
+    stated = generator.setdefault("strides", strides)
+    if _one_number_each(stated) != strides:
+        raise InputError(_contradiction(f"{name}.strides", stated, strides))
+
+
+def _regress_ranges(strides: Sequence[int]) -> tuple[tuple[float, float], ...]:
+    edges = [-1, *(STRIDES_PER_RANGE * stride for stride in strides[:-1]), NO_LIMIT_PX]
+    return tuple(pairwise(edges))
+
+
+def fill_test_cfg(test_cfg: dict | None, head: dict) -> dict | None:
+    """A copy with ``max_per_img``, the most boxes of a frame, which mmdet's heads look up when a box is found.
+
+    It is 100 for each class where the config leaves it out. YOLOX heads have no such limit.
+    """
+    if test_cfg is None or issubclass(class_of(head), YOLOXHead) or "max_per_img" in test_cfg:
+        return test_cfg
+    filled = copy.deepcopy(test_cfg)
+    filled["max_per_img"] = BOXES_PER_CLASS * head["num_classes"]
+    return filled
+
+
+def fill_preprocessor(preprocessor: dict, backbone: nn.Module, maps: FeatureMaps) -> dict:
+    """A copy of a preprocessor's config with the ``size_divisor`` of the backbone.
+
+    Frames of a backbone without state are padded to multiples of its coarsest stride, unless the config says otherwise.
+
+    Raises:
+        InputError: it is stated otherwise than a :class:`RecurrentBackbone` needs.
+    """
+    preprocessor = copy.deepcopy(preprocessor)
+    if isinstance(backbone, RecurrentBackbone):
+        _fill(preprocessor, "data_preprocessor", size_divisor=list(backbone.size_divisor))
+    elif takes_key(preprocessor, "size_divisor") and preprocessor.get("size_divisor") is None:
+        preprocessor["size_divisor"] = [max(maps.strides)] * 2
+    return preprocessor
+
+
+def check_strides(maps: FeatureMaps, head: nn.Module) -> None:
+    """Raise ``InputError`` when a head's priors lie on other strides than the maps that it gets.
+
+    mmdet compares only the number of levels; a head with strides twice too large decodes every box at twice its size.
+    """
+    generator = getattr(head, "prior_generator", None)
+    if generator is None:
+        return
+    strides = _one_number_each(generator.strides)
+    if strides != list(maps.strides):
+        raise InputError(_contradiction("bbox_head's strides", strides, maps.strides))
+
+
+def _fill(cfg: dict, name: str, **known) -> None:
+    for key, actual in known.items():
+        stated = cfg.get(key)
+        if stated is None and takes_key(cfg, key):
+            cfg[key] = actual
+        elif stated is not None and _plain(stated) != _plain(actual):
+            raise InputError(_contradiction(f"{name}.{key}", stated, actual))
+
+
+def _one_number_each(strides: Sequence) -> list[int]:
+    """mmdet takes strides as numbers or as pairs (x, y)."""
+    return [stride[0] if isinstance(stride, list | tuple) else stride for stride in strides]
+
+
+def _plain(value):
+    return list(value) if isinstance(value, list | tuple) else value
+
+
+def _contradiction(path: str, stated, actual) -> str:
+    return (
+        f"RecurrentDetector: {path}={_plain(stated)} in the config contradicts {_plain(actual)}, which follows from "
+        "the backbone and the neck; leave the key out of the config or correct it"
+    )
