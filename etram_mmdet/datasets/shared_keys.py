@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Iterator, Mapping
 
 from mmdet.registry import DATASETS
@@ -12,6 +11,7 @@ from mmengine.config import Config
 from etram_mmdet.events.class_sets import DEFAULT_CLASS_SET, complete_metainfo, get_class_set
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.registry import takes_key
 
 SHARED = ("data_root", "class_set", "representation", "window_us")
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
@@ -46,7 +46,7 @@ def share_data_keys(cfg: Config) -> None:
         value = cfg.get(key)
         for place, dataset in dataset_configs(cfg) if value is not None else ():
             stated = dataset.get(key)
-            if stated is None and takes_key(dataset, key):
+            if stated is None and takes_key(dataset, key, DATASETS):
                 dataset[key] = copy.deepcopy(value)
             elif stated is not None and _plain(stated) != _plain(value):
                 raise InputError(
@@ -70,15 +70,8 @@ def override_data_keys(cfg: Config, keys: list[str]) -> None:
     """Let what stands at the top of the config replace what the data sets say about ``keys``, in place."""
     for key in keys:
         for _, dataset in dataset_configs(cfg) if cfg.get(key) is not None else ():
-            if takes_key(dataset, key):
+            if takes_key(dataset, key, DATASETS):
                 dataset[key] = copy.deepcopy(cfg[key])
-
-
-def takes_key(dataset: dict, key: str) -> bool:
-    """Whether the class of a data set has a parameter ``key``, perhaps in one of its bases."""
-    kind = dataset.get("type")
-    cls = kind if inspect.isclass(kind) else DATASETS.get(str(kind))
-    return any(key in inspect.signature(base.__init__).parameters for base in getattr(cls, "__mro__", ()))
 
 
 def dataset_config(cfg: Mapping) -> Mapping:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 
@@ -16,14 +14,14 @@ from torch.nn.modules.module import (
     register_module_parameter_registration_hook,
 )
 
-from etram_mmdet.datasets import shared_keys
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
 from etram_mmdet.datasets.shared_keys import dataset_config, dataset_configs, metainfo_of, representation_of
 from etram_mmdet.events.representations import channels_of
-from etram_mmdet.models.backbones.base import RecurrentBackbone
+from etram_mmdet.models.backbones.partition import partition_of
+from etram_mmdet.models.detectors.one_stage import check_one_stage
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.registry import takes_key
 
-TOLERATED_PADDING = 0.1  # of a frame's area
 # A model may make parts that it replaces, and parts without weights. One that makes more than this is another model.
 MAX_RATIO_OF_WEIGHTS = 2
 MAX_MODULES_PER_TENSOR = 20
@@ -45,8 +43,9 @@ def build_detector(cfg: Config, weights: Mapping[str, Tensor] | None = None, sou
         InputError: the config contradicts itself, or a part refuses its arguments.
     """
     model = cfg.model
+    check_one_stage(model)
     backbone, head = model.get("backbone") or {}, model.get("bbox_head") or {}
-    if backbone.get("in_channels") is None or head.get("num_classes") is None:
+    if head.get("num_classes") is None or (backbone.get("in_channels") or model.get("in_channels")) is None:
         complete_model(cfg)
     if backbone.get("partition_size") is None:
         complete_partition(cfg)
@@ -68,20 +67,28 @@ def complete_model(cfg: Config) -> None:
         return
     place, channels, classes = described[0]
     _check_agreement(described)
-    for part, key, number, why in (
-        ("backbone", "in_channels", channels, f"frames of {channels} channels"),
-        ("bbox_head", "num_classes", len(classes), f"{len(classes)} classes ({', '.join(map(str, classes))})"),
-    ):
-        config = model.get(part)
-        if not isinstance(config, dict) or not takes_key(config, key):
-            continue
-        if config.get(key) is None:
-            config[key] = number
-        elif config[key] != number:
-            raise InputError(
-                f"model.{part}.{key}={config[key]}, but {place} has {why}; leave {key} out of the config, or correct "
-                f"{'representation' if part == 'backbone' else 'class_set'}"
-            )
+    owner = _channels_owner(model)
+    _fill(owner, "in_channels", channels, f"{place} has frames of {channels} channels", "representation")
+    names = ", ".join(map(str, classes))
+    head = {"model.bbox_head": model.get("bbox_head")}
+    _fill(head, "num_classes", len(classes), f"{place} has {len(classes)} classes ({names})", "class_set")
+
+
+def _channels_owner(model: dict) -> dict[str, dict | None]:
+    """The part that states the channels of a frame, by its place: the detector where a backbone has no such key."""
+    backbone = model.get("backbone")
+    has_key = isinstance(backbone, dict) and takes_key(backbone, "in_channels", MODELS)
+    return {"model.backbone": backbone} if has_key else {"model": model}
+
+
+def _fill(owner: dict[str, dict | None], key: str, number: int, why: str, source: str) -> None:
+    ((place, config),) = owner.items()
+    if not isinstance(config, dict) or "type" not in config or not takes_key(config, key, MODELS):
+        return
+    if config.get(key) is None:
+        config[key] = number
+    elif config[key] != number:
+        raise InputError(f"{place}.{key}={config[key]}, but {why}; leave {key} out of the config, or correct {source}")
 
 
 def _described(cfg: Config) -> list[tuple[str, int, tuple[str, ...]]]:
@@ -89,7 +96,7 @@ def _described(cfg: Config) -> list[tuple[str, int, tuple[str, ...]]]:
     found = list(dataset_configs(cfg))
     if not found and dataset_config(cfg):
         found = [("the top of the config", dict(dataset_config(cfg)))]
-    events = [(place, data) for place, data in found if "type" not in data or shared_keys.takes_key(data, "class_set")]
+    events = [(place, data) for place, data in found if "type" not in data or takes_key(data, "class_set", DATASETS)]
     return [(place, channels_of(representation_of(d)), tuple(metainfo_of(d)["classes"])) for place, d in events]
 
 
@@ -115,7 +122,7 @@ def complete_partition(cfg: Config) -> None:
         InputError: the frames' size is unknown, because the data cannot be read.
     """
     backbone = cfg.model.get("backbone") or {}
-    if not isinstance(backbone, dict) or not takes_key(backbone, "partition_size"):
+    if not isinstance(backbone, dict) or not takes_key(backbone, "partition_size", MODELS):
         return
     try:
         hw = DATASETS.build(dict(dataset_config(cfg), pipeline=[])).sequences[0].hw
@@ -125,37 +132,6 @@ def complete_partition(cfg: Config) -> None:
             f"be read: {error}. RVT's rule is the padded size divided by 64, (6, 10) for frames of 384 x 640"
         ) from error
     backbone["partition_size"] = partition_of(hw)
-
-
-def partition_of(hw: tuple[int, int]) -> tuple[int, int]:
-    """RVT's rule: (rows, columns) of an attention group are the frame's height and width over 64, rounded up."""
-    return tuple(-(-side // 64) for side in hw)
-
-
-def padded_hw(hw: tuple[int, int], divisor: tuple[int, int]) -> tuple[int, int]:
-    """A frame's height and width, each rounded up to a multiple."""
-    return tuple(-(-side // each) * each for side, each in zip(hw, divisor, strict=True))
-
-
-def better_partition(hw: tuple[int, int], partition: tuple[int, int], stride: int) -> tuple[int, int] | None:
-    """An attention group that pads less, where padding costs more than `TOLERATED_PADDING`; ``None`` where none does.
-
-    Args:
-        hw: height and width of a frame, in pixels.
-        partition: the group in use, in cells of the deepest map.
-        stride: of the deepest map, in pixels.
-    """
-    now = math.prod(padded_hw(hw, [stride * cells for cells in partition]))
-    if now <= (1 + TOLERATED_PADDING) * math.prod(hw):
-        return None
-    best = tuple(
-        min(
-            range(max(1, rule // 2), 2 * rule + 1),
-            key=lambda cells, side=side, rule=rule: (-(-side // (stride * cells)) * cells, abs(cells - rule), -cells),
-        )
-        for side, rule in zip(hw, partition_of(hw), strict=True)
-    )
-    return best if math.prod(padded_hw(hw, [stride * cells for cells in best])) < now else None
 
 
 @contextmanager
@@ -213,66 +189,3 @@ def fit_to_data(model: nn.Module, dataset: ETraMDataset) -> list[str]:
     asking = [part for part in parts if hasattr(part, "fit_to_data")]
     boxes = dataset.box_statistics() if asking else None
     return [part.fit_to_data(boxes) for part in asking]
-
-
-def takes_key(cfg: dict, key: str) -> bool:
-    """Whether the class that a model config names has a parameter ``key``."""
-    cls = cfg["type"] if inspect.isclass(cfg["type"]) else MODELS.get(cfg["type"])
-    return any(key in inspect.signature(c.__init__).parameters for c in cls.__mro__)
-
-
-def fill_from_backbone(
-    backbone: nn.Module, neck: dict | None, head: dict, preprocessor: dict
-) -> tuple[dict | None, dict, dict]:
-    """Copies of the configs, completed with the channels, strides and divisor of a :class:`RecurrentBackbone`.
-
-    A key is filled where its class takes it and the config leaves it out. A neck's ``out_channels`` become a quarter of
-    the widest stage, RVT's rule.
-
-    Raises:
-        InputError: when a config states such a key and the backbone says otherwise.
-    """
-    neck, head, preprocessor = copy.deepcopy((neck, head, preprocessor))
-    if not isinstance(backbone, RecurrentBackbone):
-        return neck, head, preprocessor
-    if neck is not None:
-        _fill(neck, "neck", in_channels=list(backbone.out_channels))
-        if takes_key(neck, "out_channels"):
-            neck.setdefault("out_channels", backbone.out_channels[-1] // 4)
-            _fill(head, "bbox_head", in_channels=neck["out_channels"])
-    _fill(head, "bbox_head", strides=list(backbone.out_strides))
-    _fill(preprocessor, "data_preprocessor", size_divisor=list(backbone.size_divisor))
-    return neck, head, preprocessor
-
-
-def check_strides(backbone: nn.Module, head: nn.Module) -> None:
-    """Raise ``InputError`` when a head's priors lie on other strides than the backbone's maps.
-
-    mmdet compares only the number of levels; a head with strides twice too large decodes every box at twice its size.
-    """
-    generator = getattr(head, "prior_generator", None)
-    if generator is None or not isinstance(backbone, RecurrentBackbone):
-        return
-    strides = tuple(s[0] if isinstance(s, tuple) else s for s in generator.strides)
-    if strides != backbone.out_strides:
-        raise InputError(_contradiction("bbox_head's strides", strides, backbone.out_strides))
-
-
-def _fill(cfg: dict, name: str, **known) -> None:
-    for key, actual in known.items():
-        stated = cfg.get(key)
-        if stated is None and takes_key(cfg, key):
-            cfg[key] = actual
-        elif stated is not None and _plain(stated) != _plain(actual):
-            raise InputError(_contradiction(f"{name}.{key}", stated, actual))
-
-
-def _plain(value):
-    return list(value) if isinstance(value, list | tuple) else value
-
-
-def _contradiction(path: str, stated, actual) -> str:
-    return (
-        f"RecurrentDetector: {path}={_plain(stated)} in the config contradicts {_plain(actual)}, which follows from "
-        "the backbone (patch_size, out_stages, embed_dims); leave the key out of the config or correct it"
-    )

@@ -9,7 +9,8 @@ from mmengine.config import Config
 from etram_mmdet.datasets.shared_keys import SHARED, dataset_configs
 from etram_mmdet.engine.config.load import complete_config, load_config
 from etram_mmdet.events.class_sets import ETRAM3
-from etram_mmdet.models.building import better_partition, build_detector, partition_of
+from etram_mmdet.models.backbones.partition import better_partition, partition_of
+from etram_mmdet.models.building import build_detector
 from etram_mmdet.utils.errors import InputError
 from tests.helpers.paths import ROOT
 

@@ -11,8 +11,8 @@ from mmdet.registry import MODELS
 from torch import nn
 
 from etram_mmdet import ops
-from etram_mmdet.utils.errors import InputError
 from etram_mmdet.models.detectors.missing_operators import check_nms, check_operators
+from etram_mmdet.utils.errors import InputError
 from tests.test_models.test_detector import batch, build, losses, predictions
 from tests.test_models.test_mmdet_heads import BACKBONES, backbone_of
 from tests.test_ops import needs_stand_in

@@ -7,18 +7,18 @@ import pickle
 
 import pytest
 import torch
+from etram_mmdet.engine.resolve import fill_in_channels
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import MessageHub
 from mmengine.optim import OptimWrapper
 from torch import nn
 
 from etram_mmdet.engine.config import load_config
-from etram_mmdet.engine.resolve import fill_in_channels
-from etram_mmdet.utils.errors import InputError
 from etram_mmdet.models.backbones.first_convolution import take_channels
 from etram_mmdet.models.detectors.feature_maps import backbone_maps, trial
 from etram_mmdet.models.detectors.one_stage import check_one_stage
 from etram_mmdet.models.inference import Streamer
+from etram_mmdet.utils.errors import InputError
 from tests.conftest import ROOT
 from tests.test_models.test_detector import BACKBONE, HEAD, batch, build, losses, predictions
 

@@ -9,9 +9,9 @@ import torch
 from mmdet.registry import MODELS
 from torch import nn
 
-from etram_mmdet.utils.errors import InputError
 from etram_mmdet.models.dense_heads.loss_sums import check_loss, loss_sum
 from etram_mmdet.models.task_modules.assignment import Targets
+from etram_mmdet.utils.errors import InputError
 from tests.test_models.test_detector import HEAD, batch, build, losses
 
 REDUCTIONS = pytest.mark.parametrize("reduction", [{}, dict(reduction="sum")], ids=["as it comes", "sum"])

@@ -177,9 +177,8 @@ def check_checkpoint_classes(content: dict, cfg: Config, path: str) -> None:
 
 def _try_blank_frame(model: nn.Module, checkpoint: str | Path) -> None:
     """Some values of a config are wrong only for a frame."""
-    channels = next(weight for weight in model.backbone.parameters() if weight.dim() == 4).shape[1]
     with carried_by(checkpoint):
-        Streamer(model.eval())(torch.zeros(1, channels, 2, 2, dtype=torch.uint8), None)
+        Streamer(model.eval())(torch.zeros(1, model.in_channels, 2, 2, dtype=torch.uint8), None)
 
 
 def _usable(device: str) -> str:

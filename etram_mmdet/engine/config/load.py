@@ -12,6 +12,7 @@ from etram_mmdet.datasets.shared_keys import SHARED, adopt_data_keys, override_d
 from etram_mmdet.engine.config.complete import complete_hooks, complete_schedule
 from etram_mmdet.engine.config.keys import check_keys, check_options
 from etram_mmdet.models.building import complete_model
+from etram_mmdet.models.detectors.one_stage import check_one_stage
 from etram_mmdet.utils.bundled import ROOT, find_config
 from etram_mmdet.utils.errors import InputError
 
@@ -34,6 +35,7 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
         raise InputError(f"{path}: no such config; {ROOT / 'configs'} holds the ones that exist")
     import_modules_from_strings(PLUGINS)
     cfg = Config.fromfile(path)
+    check_one_stage(cfg.get("model") or {})  # first: the keys of two stages are unknown, too
     check_keys(cfg, path)
     apply_options(cfg, options)
     return cfg

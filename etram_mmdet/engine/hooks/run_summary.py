@@ -21,7 +21,7 @@ from etram_mmdet.engine.runner.memory import BYTES_PER_PARAMETER, parameters, sa
 from etram_mmdet.evaluation.event_coco_metric import NOTHING_LEFT, find_metric
 from etram_mmdet.evaluation.predictions import truth_of
 from etram_mmdet.models.backbones.base import RecurrentBackbone
-from etram_mmdet.models.building import better_partition, padded_hw
+from etram_mmdet.models.backbones.partition import better_partition, padded_hw
 from etram_mmdet.testing import random_clips
 from etram_mmdet.utils.environment import commit, machine
 from etram_mmdet.utils.errors import InputError

@@ -14,13 +14,9 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from etram_mmdet.models.takes_key import takes_key
-from etram_mmdet.models.task_modules.assignment import Predicted, Targets, match
-from etram_mmdet.utils.errors import InputError
 from etram_mmdet.models.dense_heads.loss_sums import check_loss, loss_sum
-from etram_mmdet.models.task_modules.assignment import match
-from etram_mmdet.models.task_modules.assignment import Predicted, Targets
-from etram_mmdet.models.takes_key import takes_key
+from etram_mmdet.models.task_modules.assignment import Predicted, Targets, match
+from etram_mmdet.utils.registry import takes_key
 
 # torch's defaults, which RVT keeps; YOLOX and mmdet use eps 1e-3 and momentum 0.03.
 RVT_NORM = dict(type="BN", eps=1e-5, momentum=0.1)
@@ -86,7 +82,7 @@ class RVTYOLOXHead(YOLOXHead):
         act_cfg: dict = FUSED_SWISH,
         **kwargs,
     ) -> None:
-        if "loss_cls" in kwargs and takes_key(kwargs["loss_cls"], "num_classes"):
+        if "loss_cls" in kwargs and takes_key(kwargs["loss_cls"], "num_classes", MODELS):
             kwargs["loss_cls"] = dict(kwargs["loss_cls"], num_classes=num_classes)
         super().__init__(
             num_classes,

@@ -8,7 +8,6 @@ import torch
 from mmdet.registry import MODELS
 from torch import Tensor
 
-from etram_mmdet.utils.errors import InputError
 from etram_mmdet.models.dense_heads.loss_sums import loss_sum
 from etram_mmdet.models.dense_heads.rvt_yolox_head import RVTYOLOXHead
 from etram_mmdet.models.losses.size_aware_iou_loss import SizeWeight

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.random import fork_rng
 
-from etram_mmdet.utils.errors import InputError
 from etram_mmdet.models.backbones.base import RecurrentBackbone
+from etram_mmdet.utils.errors import InputError
 
 # Side of the frame that a backbone without state is tried on, in pixels: strides up to this can be told.
 TRIAL_PX = 128

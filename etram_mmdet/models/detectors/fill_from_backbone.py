@@ -10,11 +10,11 @@ from mmdet.models.dense_heads import YOLOXHead
 from mmdet.registry import MODELS
 from torch import nn
 
-from etram_mmdet.utils.errors import InputError
-from etram_mmdet.models.backbones.first_convolution import IMAGE_CHANNELS, take_channels
 from etram_mmdet.models.backbones.base import RecurrentBackbone
+from etram_mmdet.models.backbones.first_convolution import IMAGE_CHANNELS, take_channels
 from etram_mmdet.models.detectors.feature_maps import FeatureMaps
-from etram_mmdet.models.takes_key import class_of, takes_key, value_of
+from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.registry import class_of, takes_key, value_of
 
 # The keys of mmdet's heads that hold a generator of anchors or points with a key `strides`.
 _GENERATORS = ("anchor_generator", "prior_generator", "approx_anchor_generator", "square_anchor_generator")
@@ -36,11 +36,11 @@ def build_backbone(backbone: dict, in_channels: int | None) -> tuple[nn.Module, 
         InputError: the config states other channels, or the backbone cannot be made to take them.
     """
     backbone = copy.deepcopy(backbone)
-    has_key = takes_key(backbone, "in_channels")
+    has_key = takes_key(backbone, "in_channels", MODELS)
     if has_key and in_channels is not None:
         _fill(backbone, "backbone", in_channels=in_channels)
     built = MODELS.build(backbone)
-    channels = in_channels or value_of(backbone, "in_channels") or IMAGE_CHANNELS
+    channels = in_channels or value_of(backbone, "in_channels", MODELS) or IMAGE_CHANNELS
     if not has_key and not isinstance(built, RecurrentBackbone):
         take_channels(built, channels)
     return built, channels
@@ -60,7 +60,7 @@ def fill_neck(neck: dict | list, maps: FeatureMaps) -> dict | list:
     first = neck[0] if isinstance(neck, list | tuple) else neck
     _fill(first, "neck", in_channels=list(maps.channels))
     for key, value in dict(out_channels=maps.channels[-1] // 4, num_outs=len(maps.channels)).items():
-        if first.get(key) is None and takes_key(first, key):
+        if first.get(key) is None and takes_key(first, key, MODELS):
             first[key] = value
     return neck
 
@@ -78,20 +78,20 @@ def fill_head(head: dict, maps: FeatureMaps) -> dict:
     _fill_in_channels(head, maps)
     _fill(head, "bbox_head", strides=list(maps.strides), point_strides=list(maps.strides))
     for key in _GENERATORS:
-        generator = value_of(head, key) if takes_key(head, key) else None
+        generator = value_of(head, key, MODELS) if takes_key(head, key, MODELS) else None
         if generator is not None:
             generator = copy.deepcopy(generator)
             if key not in head:
                 generator.pop("strides", None)  # the class's default is for the strides of images
             _fill_generator(generator, f"bbox_head.{key}", list(maps.strides))
             head[key] = generator
-    if takes_key(head, "regress_ranges"):
+    if takes_key(head, "regress_ranges", MODELS):
         head.setdefault("regress_ranges", _regress_ranges(maps.strides))
     return head
 
 
 def _fill_in_channels(head: dict, maps: FeatureMaps) -> None:
-    if isinstance(value_of(head, "in_channels"), list | tuple):
+    if isinstance(value_of(head, "in_channels", MODELS), list | tuple):
         _fill(head, "bbox_head", in_channels=list(maps.channels))
     elif len(set(maps.channels)) == 1:
         _fill(head, "bbox_head", in_channels=maps.channels[0])
@@ -118,7 +118,7 @@ def fill_test_cfg(test_cfg: dict | None, head: dict) -> dict | None:
 
     It is 100 for each class where the config leaves it out. YOLOX heads have no such limit.
     """
-    if test_cfg is None or issubclass(class_of(head), YOLOXHead) or "max_per_img" in test_cfg:
+    if test_cfg is None or issubclass(class_of(head, MODELS), YOLOXHead) or "max_per_img" in test_cfg:
         return test_cfg
     filled = copy.deepcopy(test_cfg)
     filled["max_per_img"] = BOXES_PER_CLASS * head["num_classes"]
@@ -136,7 +136,7 @@ def fill_preprocessor(preprocessor: dict, backbone: nn.Module, maps: FeatureMaps
     preprocessor = copy.deepcopy(preprocessor)
     if isinstance(backbone, RecurrentBackbone):
         _fill(preprocessor, "data_preprocessor", size_divisor=list(backbone.size_divisor))
-    elif takes_key(preprocessor, "size_divisor") and preprocessor.get("size_divisor") is None:
+    elif takes_key(preprocessor, "size_divisor", MODELS) and preprocessor.get("size_divisor") is None:
         preprocessor["size_divisor"] = [max(maps.strides)] * 2
     return preprocessor
 
@@ -157,7 +157,7 @@ def check_strides(maps: FeatureMaps, head: nn.Module) -> None:
 def _fill(cfg: dict, name: str, **known) -> None:
     for key, actual in known.items():
         stated = cfg.get(key)
-        if stated is None and takes_key(cfg, key):
+        if stated is None and takes_key(cfg, key, MODELS):
             cfg[key] = actual
         elif stated is not None and _plain(stated) != _plain(actual):
             raise InputError(_contradiction(f"{name}.{key}", stated, actual))

@@ -6,8 +6,8 @@ import torch
 from mmcv.ops import batched_nms
 from torch import nn
 
-from etram_mmdet.utils.errors import InputError
 from etram_mmdet.ops import HOW_TO_BUILD, missing_operators
+from etram_mmdet.utils.errors import InputError
 
 
 def check_operators(model: nn.Module) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
+from mmdet.registry import MODELS
 from torch import Tensor, cat, nn
 
 from etram_mmdet.utils.errors import InputError
-from etram_mmdet.models.takes_key import class_of, is_registered
+from etram_mmdet.utils.registry import class_of, is_registered
 
 _ADVICE = "only one-stage dense heads work on streams; use type='RecurrentDetector' with a bbox_head such as RTMDetHead"
 _TWO_STAGE = ("rpn_head", "roi_head")
@@ -30,13 +31,13 @@ def check_one_stage(model: dict) -> None:
     two_stage = [key for key in _TWO_STAGE if key in model]
     if two_stage:
         raise InputError(f"model.{two_stage[0]}: {model.get('type')} finds boxes in two stages, but {_ADVICE}")
-    if model.get("type") is None or not is_registered(model):
+    if model.get("type") is None or not is_registered(model, MODELS):
         return  # whoever checks keys and builds the model says so
-    kind = class_of(model)
+    kind = class_of(model, MODELS)
     if not hasattr(kind, "clip_features"):  # what RecurrentDetector and its subclasses have
         raise InputError(f"model.type={kind.__name__} takes images one by one, but {_ADVICE}")
     head = model.get("bbox_head")
-    if head is not None and is_registered(head):
+    if head is not None and is_registered(head, MODELS):
         check_head(head, model.get("train_cfg"))
 
 
@@ -48,7 +49,7 @@ def check_head(head: dict | None, train_cfg: dict | None) -> None:
     """
     if head is None:
         raise InputError(f"RecurrentDetector: has no bbox_head; {_ADVICE}")
-    kind = class_of(head)
+    kind = class_of(head, MODELS)
     if not issubclass(kind, BaseDenseHead):
         raise InputError(f"bbox_head.type={kind.__name__} is no dense head of boxes; {_ADVICE}")
     other = next((_OTHER_TARGETS[base.__name__] for base in kind.__mro__ if base.__name__ in _OTHER_TARGETS), None)

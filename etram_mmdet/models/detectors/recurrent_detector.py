@@ -10,8 +10,8 @@ from mmengine.optim import OptimWrapper
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from etram_mmdet.utils.errors import InputError
 from etram_mmdet.models.backbones.base import RecurrentBackbone
+from etram_mmdet.models.data_preprocessors.event_data_preprocessor import to_device
 from etram_mmdet.models.detectors.feature_maps import backbone_maps, neck_maps, trial
 from etram_mmdet.models.detectors.fill_from_backbone import (
     build_backbone,
@@ -26,7 +26,7 @@ from etram_mmdet.models.detectors.missing_operators import check_nms, check_oper
 from etram_mmdet.models.detectors.one_stage import check_head, read_in_portions
 from etram_mmdet.models.detectors.stream_state import StreamState
 from etram_mmdet.models.layers.checkpointing import recompute_layers
-from etram_mmdet.models.data_preprocessors.event_data_preprocessor import to_device
+from etram_mmdet.utils.errors import InputError
 
 
 @MODELS.register_module()
