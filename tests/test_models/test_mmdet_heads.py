@@ -7,19 +7,19 @@ import pickle
 
 import pytest
 import torch
-from etram_mmdet.engine.resolve import fill_in_channels
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import MessageHub
 from mmengine.optim import OptimWrapper
 from torch import nn
 
-from etram_mmdet.engine.config import load_config
+from etram_mmdet.engine.config.load import load_config
 from etram_mmdet.models.backbones.first_convolution import take_channels
+from etram_mmdet.models.building import complete_model
 from etram_mmdet.models.detectors.feature_maps import backbone_maps, trial
 from etram_mmdet.models.detectors.one_stage import check_one_stage
 from etram_mmdet.models.inference import Streamer
 from etram_mmdet.utils.errors import InputError
-from tests.conftest import ROOT
+from tests.helpers.paths import ROOT
 from tests.test_models.test_detector import BACKBONE, HEAD, batch, build, losses, predictions
 
 HW = (64, 64)
@@ -315,8 +315,8 @@ def test_channels_of_the_representation_reach_the_backbone(name, owner):
     data = dict(dataset=dict(representation=dict(type="StackedHistogram", bins=5)))
     model = dict(type="RecurrentDetector", backbone=dict(type=name))
     cfg = Config(dict(model=model, train_dataloader=data))
-    fill_in_channels(cfg)
+    complete_model(cfg)
     assert (cfg.model if owner == "model" else cfg.model.backbone).in_channels == 10
     cfg.train_dataloader.dataset.representation.bins = 4
     with pytest.raises(InputError, match=rf"model{'' if owner == 'model' else '.backbone'}.in_channels=10, but"):
-        fill_in_channels(cfg)
+        complete_model(cfg)
