@@ -1,98 +1,218 @@
-"""Refuse keys of a config or of ``--cfg-options`` that nothing would read: misspelt, they train something else."""
+"""Refuse what a config or ``--cfg-options`` says in vain: misspelt keys, values of a wrong type.
+
+A dict with a registered ``type`` may hold the parameters of that class's constructor. With
+``**kwargs`` these are the parameters of its base classes too, and any further key passes that does
+not look like one of them misspelt. Where this project, mmengine or torch annotates a parameter with
+int, float, bool and str only, other values are refused; ``None`` passes everywhere. What the dicts
+without a type may hold stands in ``_UNTYPED``. A key at the top level of a file that nothing reads
+is refused.
+"""
 
 from __future__ import annotations
 
 import copy
-import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path
 
+from mmcv.ops import nms, soft_nms
 from mmengine.config import Config
+from mmengine.dist import init_dist
+from mmengine.evaluator import Evaluator
+from mmengine.hooks import Hook
+from mmengine.model import BaseInit
+from mmengine.optim import BaseOptimWrapper, OptimWrapper, _ParamScheduler
+from mmengine.runner import IterBasedTrainLoop, LogProcessor, Runner, TestLoop, ValLoop
+from mmengine.utils.dl_utils import set_multi_processing
+from torch.distributed import init_process_group
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_
+from torch.utils.data import DataLoader
 
-from etram_mmdet.engine.config.known_keys import KnownKeys, known_keys
-from etram_mmdet.engine.config.signatures import is_class_name, registered, tables
+from etram_mmdet.engine.config.constructors import (
+    Types,
+    is_class_name,
+    parameters,
+    registered,
+    suits,
+    tables,
+)
+from etram_mmdet.engine.config.variables import unused_variables
 from etram_mmdet.utils.errors import InputError
 
+# Keys that stand once at the top level of a config and hold for all of its data sets.
+SHARED = ("data_root", "class_set", "representation", "window_us")
+_TOP = (
+    "runner_type custom_imports base_lr model_wrapper_cfg sync_bn find_unused_parameters compile "
+    "activation_checkpointing efficient_conv_bn_eval tta_model tta_pipeline log_level"
+)
+_PARAMWISE = (
+    "custom_keys bias_lr_mult bias_decay_mult norm_decay_mult flat_decay_mult dwconv_decay_mult "
+    "dcn_offset_lr_mult bypass_duplicate"
+)
+_HOOKS = "runtime_info timer sampler_seed logger param_scheduler checkpoint"
+_TRAIN_CFG = "assigner sampler allowed_border pos_weight debug rpn rpn_proposal rcnn"
+_TEST_CFG = "score_thr nms_pre nms min_bbox_size max_per_img operating_points rpn rcnn"
+# By place: what is called with the dict, keys that are read otherwise, `...` where there may be more.
+_UNTYPED = {
+    "": (Runner, _TOP, *SHARED),
+    "randomness": (Runner.set_randomness,),
+    "env_cfg": ("cudnn_benchmark mp_cfg dist_cfg resource_limit",),
+    "env_cfg.mp_cfg": (set_multi_processing,),
+    "env_cfg.dist_cfg": (init_dist, init_process_group),
+    "auto_scale_lr": ("enable base_batch_size",),
+    "train_cfg": (IterBasedTrainLoop, "by_epoch max_epochs"),
+    "val_cfg": (ValLoop,),
+    "test_cfg": (TestLoop,),
+    "*_dataloader": (DataLoader, "num_batch_per_epoch disable_subprocess_warning"),
+    "*_evaluator": (Evaluator,),
+    "log_processor": (LogProcessor,),
+    "default_hooks": (_HOOKS, ...),
+    "optim_wrapper": (OptimWrapper, "constructor paramwise_cfg", ...),
+    "*.clip_grad": (clip_grad_norm_, clip_grad_value_),
+    "*.paramwise_cfg": (_PARAMWISE, ...),
+    "model.train_cfg": (_TRAIN_CFG,),
+    "model.test_cfg": (_TEST_CFG,),
+    "model.test_cfg*nms": (nms, soft_nms, "class_agnostic split_thr"),
+}
+_FREE_IN_FILES = ("model.train_cfg", "model.test_cfg")  # a head may look up keys of its own
+# What mmengine takes out of a dict before it builds one of these.
+_TAKEN_OUT = {
+    Hook: "priority",
+    _ParamScheduler: "convert_to_iter_based",
+    BaseOptimWrapper: "constructor paramwise_cfg",
+    BaseInit: "override name",
+}
+_EVERYWHERE = {"type", "_scope_", "_delete_"}
+_INSTEAD = {"metainfo": ["class_set"]}
 _SHOWN = 5
 
 
 @dataclass(frozen=True)
-class _Unknown:
-    """A key that nothing reads: the paths that were ``meant`` perhaps, and what is ``known`` at its place."""
+class Keys:
+    """Keys that ``owner`` takes, with the types of their values, and whether it takes more."""
 
-    meant: list[str]
-    known: KnownKeys | None = None
+    owner: str
+    types: dict[str, Types]
+    takes_more: bool
+
+    def __str__(self) -> str:
+        return f"{self.owner} takes {', '.join(sorted(self.types) + ['...'] * self.takes_more)}"
+
+    def refuses(self, key: str) -> bool:
+        if key in self.types or key in _EVERYWHERE:
+            return False
+        if not self.takes_more:
+            return True
+        cutoff = 0.8 if len(key) < 7 else 0.85  # one wrong letter weighs more in a short word
+        alike = get_close_matches(key, self.types, 1, cutoff)
+        return not key.startswith("_") and any(abs(len(name) - len(key)) <= 2 for name in alike)
+
+
+def known_keys(node: dict, path: str, is_file: bool = False) -> Keys | None:
+    """What the dict at ``path`` (dotted) may hold; ``None`` where that cannot be known.
+
+    ``is_file``: allow for what only a user's own head looks up, which no option may set blindly.
+    """
+    called = registered(node.get("type"))
+    sources = next((entry for place, entry in _UNTYPED.items() if fnmatchcase(path, place)), ())
+    if called:
+        taken_out = [n for base, n in _TAKEN_OUT.items() for c in called if _is_a(c, base)]
+        sources = (*called, *taken_out)
+    elif not sources or is_class_name(node.get("type")):
+        return None
+    types: dict[str, Types] = {}
+    takes_more = ... in sources or (is_file and path in _FREE_IN_FILES)
+    for source in sources:
+        is_named = isinstance(source, str)
+        theirs = dict.fromkeys(source.split(), (object,)) if is_named else {}
+        if callable(source):
+            theirs, more = parameters(source)
+            takes_more |= more
+        types |= {name: types.get(name, ()) + accepted for name, accepted in theirs.items()}
+    owner = path or "The top level (beside variables that the file goes on to use)"
+    return Keys(str(node["type"]) if called else owner, types, takes_more)
+
+
+def _is_a(called: object, base: type) -> bool:
+    return isinstance(called, type) and issubclass(called, base)
 
 
 def check_keys(cfg: Config, source: str | Path) -> None:
-    """Raise ``InputError`` where ``cfg``, read from the file ``source``, has keys that nothing reads.
-
-    Variables of a user's own pass unless they look like a misspelt key.
-    """
-    _refuse(str(source), _unknown(cfg.to_dict(), is_option=False))
+    """Raise ``InputError`` where ``cfg``, read from the file ``source``, says something in vain."""
+    unused = unused_variables(cfg.filename) if cfg.filename else set(cfg)
+    _refuse(str(source), _problems(cfg.to_dict(), unused))
 
 
 def check_options(cfg: Config, options: dict) -> None:
-    """Raise ``InputError`` where ``--cfg-options``, not yet merged into ``cfg``, lead to keys that nothing reads.
+    """Raise ``InputError`` where ``--cfg-options``, not yet merged into ``cfg``, are said in vain.
 
-    The classes that they choose decide; what ``cfg`` holds already is not their fault and passes.
+    The classes that they choose decide. What ``cfg`` holds already is not their fault and passes;
+    but a variable of its file must not be set, because the file has used it by then.
     """
     merged = copy.copy(cfg)
     for option, value in options.items():
         _check_path(merged.to_dict(), option, value)
         merged.merge_from_dict({option: copy.deepcopy(value)})
-    before = _unknown(cfg.to_dict(), is_option=True)
-    after = _unknown(merged.to_dict(), is_option=True)
-    _refuse("--cfg-options", {path: found for path, found in after.items() if path not in before})
+    held = _problems(cfg.to_dict()).keys() - {option.split(".")[0] for option in options}
+    found = _problems(merged.to_dict())
+    _refuse("--cfg-options", {path: why for path, why in found.items() if path not in held})
 
 
 def _check_path(node: object, option: str, value: object) -> None:
-    """Raise ``InputError`` where mmengine could not follow the dotted path ``option`` to give ``value`` to it."""
+    """Raise ``InputError`` where mmengine cannot follow the dotted path ``option``."""
     place = ""
     for part in option.split("."):
         if isinstance(node, dict) and part not in node:
             return
+        is_list = isinstance(node, list)
+        is_entry = is_list and part.isdigit() and int(part) < len(node)
         is_end = _join(place, part) == option and not isinstance(value, dict)
-        problem = _problem(node, part, is_end)
-        if problem:
-            raise InputError(f"--cfg-options {option}: {place} is {problem}")
-        node, place = node[int(part) if isinstance(node, list) else part], _join(place, part)
+        if not isinstance(node, dict) and (is_end or not is_entry):
+            way = "name an entry and a key of that, like 0.KEY, or set the list as a whole"
+            what = f"a list of {len(node)}; {way}" if is_list else f"{node!r} and has no keys"
+            raise InputError(f"--cfg-options {option}: {place} is {what}")
+        node = node[int(part) if is_list else part]
+        place = _join(place, part)
 
 
-def _problem(node: object, part: str, is_end: bool) -> str:
-    if isinstance(node, dict):
-        return ""
-    if not isinstance(node, list):
-        return f"{node!r} and has no keys; set it as a whole, in a config file where it takes a dict"
-    if part.isdigit() and int(part) < len(node) and not is_end:
-        return ""
-    return f"a list of {len(node)}; name an entry and a key of that, like 0.KEY, or set the list as a whole"
+def _problems(cfg: dict, unused: set[str] | None = None) -> dict[str, tuple[str, str]]:
+    """By path what is wrong there, and for an unknown key what may stand in its place.
 
-
-def _unknown(cfg: dict, is_option: bool) -> dict[str, _Unknown]:
-    """What is wrong with a config, by path."""
-    levels = [(path, node, known_keys(node, path, is_option)) for path, node in _dicts(cfg)]
-    levels = [level for level in levels if level[2]]
+    Args:
+        cfg: a config.
+        unused: names at the top level of a file that nothing reads. Without them every unknown name
+            there is wrong: an option has to lead somewhere.
+    """
+    levels = [(path, node, known_keys(node, path, unused is not None)) for path, node in _dicts(cfg)]
+    levels = [(path, node, known) for path, node, known in levels if known]
     wrong = {}
     for path, node, known in levels:
-        for key in filter(known.refuses, map(str, node)):
-            near = difflib.get_close_matches(key, known.names, 1, 0.7)
-            elsewhere = [_join(other, key) for other, _, there in levels if key in there.names]
-            wrong[_join(path, key)] = _Unknown([_join(path, name) for name in near] or elsewhere[:3], known)
+        for key in map(str, node):
+            at_fault = path or unused is None or key in unused
+            if known.refuses(key) and at_fault:
+                near = [_join(path, name) for name in get_close_matches(key, known.types, 1, 0.7)]
+                elsewhere = [_join(other, key) for other, _, there in levels if key in there.types]
+                meant = near or _INSTEAD.get(key, []) + elsewhere[:3]
+                wrong[_join(path, key)] = _did_you_mean(meant), str(known)
+            elif not suits(node.get(key), known.types.get(key, (object,))):
+                expected = " or ".join(dict.fromkeys(t.__name__ for t in known.types[key]))
+                wrong[_join(path, key)] = f" is {node[key]!r:.80}, expected {expected}", ""
     return wrong | _unknown_types(cfg)
 
 
-def _unknown_types(cfg: dict) -> dict[str, _Unknown]:
-    """Types that are nearly the name of a registered class; others are left to whatever builds from them."""
-    wrong = {}
-    for path, node in _dicts(cfg):
-        kind = node.get("type")
-        if is_class_name(kind) and not registered(kind):
-            near = difflib.get_close_matches(kind, set().union(*tables()), 1, 0.8)
-            wrong |= {_join(path, "type"): _Unknown(near)} if near else {}
-    return wrong
+def _unknown_types(cfg: dict) -> dict[str, tuple[str, str]]:
+    """Types that are nearly the name of a registered class; others are left to what builds them."""
+    kinds = {_join(path, "type"): node.get("type") for path, node in _dicts(cfg)}
+    unknown = {p: kind for p, kind in kinds.items() if is_class_name(kind) and not registered(kind)}
+    near = {p: get_close_matches(k, set().union(*tables()), 1, 0.8) for p, k in unknown.items()}
+    return {path: (_did_you_mean(names), "") for path, names in near.items() if names}
+
+
+def _did_you_mean(names: list[str]) -> str:
+    return f": did you mean {' or '.join(names)}?" if names else ""
 
 
 def _dicts(node: object, path: str = "") -> Iterator[tuple[str, dict]]:
@@ -108,11 +228,11 @@ def _join(path: str, key: object) -> str:
     return f"{path}.{key}" if path else str(key)
 
 
-def _refuse(source: str, wrong: dict[str, _Unknown]) -> None:
+def _refuse(source: str, wrong: dict[str, tuple[str, str]]) -> None:
     if not wrong:
         return
     shown = dict(islice(wrong.items(), _SHOWN))
-    lines = [path + (f": did you mean {' or '.join(key.meant)}?" if key.meant else "") for path, key in shown.items()]
-    lines += ["..."] if len(wrong) > _SHOWN else []
-    known = dict.fromkeys(str(key.known) for key in shown.values() if key.known)
-    raise InputError("\n".join([f"{source}: unknown keys", *(f"  {line}" for line in lines), *known]))
+    lines = [f"  {path}{why}" for path, (why, _) in shown.items()]
+    lines += ["  ..."] if len(wrong) > _SHOWN else []
+    lines += dict.fromkeys(takes for _, takes in shown.values() if takes)
+    raise InputError("\n".join([f"{source}: unknown keys or wrong values", *lines]))

@@ -11,25 +11,6 @@ from torch import Tensor, nn
 
 from etram_mmdet.utils.errors import InputError
 
-
-@MODELS.register_module()
-class SizeAwareIoULoss(nn.Module):
-    """Sum over boxes of ``loss_weight`` * w(target area) * (1 - IoU^2), for the ``loss_bbox`` slot of a YOLOX head.
-
-    Only the box term is weighted (``SizeAwareYOLOXHead`` weighs the others). The remaining keys are those of
-    :class:`SizeWeight`.
-    """
-
-    def __init__(self, loss_weight: float = 5.0, eps: float = 1e-16, **size_weight) -> None:
-        super().__init__()
-        self.loss_weight, self.eps, self.weights = loss_weight, eps, SizeWeight(**size_weight)
-
-    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
-        """``pred`` and ``target``: (N, 4) boxes xyxy in network pixels."""
-        per_box = iou_loss(pred, target, mode="square", eps=self.eps, reduction="none")
-        return self.loss_weight * (self.weights((target[:, 2:] - target[:, :2]).prod(1)) * per_box).sum()
-
-
 _MODES = ("exponential", "step", "linear")
 
 
@@ -79,3 +60,36 @@ class SizeWeight:
     def __call__(self, areas_px2: Tensor) -> Tensor:
         w = size_weight(areas_px2, self.size_weight, self.small_area, self.medium_area, self.mode)
         return w / w.mean() if self.normalize and len(w) else w
+
+
+@MODELS.register_module()
+class SizeAwareIoULoss(nn.Module):
+    """Sum over boxes of ``loss_weight`` * w(target area) * (1 - IoU^2), for the ``loss_bbox`` slot of a YOLOX head.
+
+    Only the box term is weighted; ``SizeAwareYOLOXHead`` weighs the others.
+
+    Args:
+        loss_weight: factor on the sum. Default: 5.0.
+        eps: smallest IoU that is told from zero. Default: 1e-16.
+        size_weight, small_area, medium_area, mode, normalize: those of :class:`SizeWeight`.
+    """
+
+    def __init__(
+        self,
+        loss_weight: float = 5.0,
+        eps: float = 1e-16,
+        size_weight: float = SizeWeight.size_weight,
+        small_area: float = SizeWeight.small_area,
+        medium_area: float = SizeWeight.medium_area,
+        mode: str = SizeWeight.mode,
+        normalize: bool = SizeWeight.normalize,
+    ) -> None:
+        super().__init__()
+        self.loss_weight = loss_weight
+        self.eps = eps
+        self.weights = SizeWeight(size_weight, small_area, medium_area, mode, normalize)
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """``pred`` and ``target``: (N, 4) boxes xyxy in network pixels."""
+        per_box = iou_loss(pred, target, mode="square", eps=self.eps, reduction="none")
+        return self.loss_weight * (self.weights((target[:, 2:] - target[:, :2]).prod(1)) * per_box).sum()

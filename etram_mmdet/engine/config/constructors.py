@@ -1,0 +1,106 @@
+"""What a ``type`` of a config means, and which keys and values its constructor takes."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import typing
+from collections.abc import Callable, Mapping
+from numbers import Integral, Real
+from types import NoneType, UnionType
+
+import mmdet.registry
+import mmengine.registry
+from mmengine.registry import Registry
+from torch import nn
+
+from etram_mmdet.events.representations import REPRESENTATIONS
+
+Types = tuple[type, ...]
+
+_REGISTRIES = [
+    entry
+    for module in (mmengine.registry, mmdet.registry)
+    for entry in vars(module).values()
+    if isinstance(entry, Registry)
+]
+_LAYERS = ("torch.", "mmcv.", "mmengine.")
+_ANNOTATED = ("etram_mmdet.", "mmengine.", "torch.")  # mmdet takes other values than it annotates
+_ACCEPTED = {int: Integral, float: Real, bool: Integral, str: (str, os.PathLike)}
+
+
+def tables() -> list[dict[str, Callable]]:
+    """Every registry of mmengine, mmdet and this project, by name, as far as it is filled."""
+    return [REPRESENTATIONS, *(registry.module_dict for registry in _REGISTRIES)]
+
+
+def registered(kind: object) -> list[Callable]:
+    """Every class or function that a ``type`` may mean; none where it is no registered name."""
+    if not isinstance(kind, str):
+        return [kind] if callable(kind) else []
+    name = kind.rpartition(".")[2]
+    if is_class_name(name) and not any(name in table for table in tables()):
+        _import_all()
+    return [table[name] for table in tables() if name in table]
+
+
+@functools.cache
+def _import_all() -> None:
+    """Fill mmdet's registries, which takes its time; most configs name classes that are there."""
+    for registry in _REGISTRIES:
+        registry.import_from_location()
+
+
+def is_class_name(kind: object) -> bool:
+    """Whether a ``type`` can only be a class; in lower case it may be a mode such as ``nms``."""
+    return isinstance(kind, str) and kind[:1].isupper()
+
+
+@functools.cache
+def parameters(called: Callable) -> tuple[dict[str, Types], bool]:
+    """Parameters of a class or function with the types of their values, and whether it takes more.
+
+    A constructor with ``**kwargs`` takes those of every base class too, and more: it may hand keys
+    on to anything. So do the layers of torch, mmcv and mmengine, because what builds them takes
+    keys of its own, such as ``requires_grad``, out of the dict first.
+    """
+    functions = [called]
+    if inspect.isclass(called):
+        functions = [vars(c)["__init__"] for c in called.__mro__[:-1] if "__init__" in vars(c)]
+    types: dict[str, Types] = {}
+    takes_more = False
+    for function in functions:
+        own = _signature(function).values()
+        takes_more |= any(p.kind is p.VAR_KEYWORD for p in own)
+        for p in own:
+            if p.name != "self" and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
+                types.setdefault(p.name, _plain_types(p.annotation, function))
+        if not takes_more:
+            break
+    is_layer = inspect.isclass(called) and issubclass(called, nn.Module)
+    return types, takes_more or (is_layer and called.__module__.startswith(_LAYERS))
+
+
+def _signature(function: Callable) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(function, eval_str=True).parameters
+    except (NameError, AttributeError, TypeError):  # annotated with what only type checkers import
+        return inspect.signature(function).parameters
+
+
+def _plain_types(annotation: object, function: Callable) -> Types:
+    """Those of an annotation that names plain types only; else ``object``, which is any value."""
+    is_union = isinstance(annotation, UnionType) or typing.get_origin(annotation) is typing.Union
+    types = typing.get_args(annotation) if is_union else (annotation,)
+    is_plain = all(t in (int, float, bool, str, NoneType) for t in types)
+    return types if is_plain and str(function.__module__).startswith(_ANNOTATED) else (object,)
+
+
+def suits(value: object, types: Types) -> bool:
+    """Whether a parameter of these types takes a value.
+
+    ``None`` passes always, because it stands for leaving a key out. Whole numbers pass as float,
+    numbers as bool, paths as str.
+    """
+    return value is None or any(isinstance(value, _ACCEPTED.get(t, t)) for t in types)

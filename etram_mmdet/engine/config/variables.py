@@ -1,0 +1,66 @@
+"""Which variables of a config file does nothing read?"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import mmengine
+
+_OF_A_BASE = re.compile(r"\{\{\s*_base_\.(\w+)[\w.]*\s*\}\}")  # {{_base_.lr}}
+_PLACEHOLDER = re.compile(r"\{\{.*?\}\}")  # {{_base_.lr}}, {{fileBasename}}, {{$HOME:default}}
+_OF_A_RUN = {"work_dir", "launcher"}  # keys that the tools add before a run writes its config
+
+
+def unused_variables(path: str | Path) -> set[str]:
+    """Names that a config file, or a file that it builds upon, assigns and that none of them reads.
+
+    After ``lr = 0.1`` the name is read by ``dict(lr=lr)`` in the same file and by ``_base_.lr`` in
+    a file that builds upon it. Assigning a variable of a base again is no use of it: the base has
+    read its own by then. Bases in another package (``mmdet::...``) are not looked into. In the
+    complete config that training leaves in its folder nothing counts as unused, because all
+    variables were filled in when it was written. A name that starts with ``_`` is one's own affair.
+
+    Args:
+        path: a config file. Its text is parsed; nothing in it is executed.
+    """
+    return {name for name in _unused(Path(path), set()) if not name.startswith("_")}
+
+
+def _unused(path: Path, read_elsewhere: set[str]) -> set[str]:
+    if not path.is_file():
+        return set()
+    if path.suffix != ".py":
+        return set(mmengine.load(path)) - read_elsewhere
+    text = path.read_text(encoding="utf-8")
+    nodes = list(ast.walk(ast.parse(_PLACEHOLDER.sub("0", text))))
+    assigned = _names(nodes, ast.Store)
+    read = _names(nodes, ast.Load)
+    if assigned >= _OF_A_RUN and read <= {"dict"}:
+        return set()
+    passed_on = read | read_elsewhere | _read_from_bases(nodes, text)
+    in_bases = [_unused(path.parent / base, passed_on) for base in _bases(nodes)]
+    return (assigned - read - read_elsewhere).union(*in_bases)
+
+
+def _names(nodes: list[ast.AST], context: type) -> set[str]:
+    return {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, context)}
+
+
+def _read_from_bases(nodes: list[ast.AST], text: str) -> set[str]:
+    """What stands as ``_base_.NAME`` or ``{{_base_.NAME}}``."""
+    attributes = [n for n in nodes if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name)]
+    return {n.attr for n in attributes if n.value.id == "_base_"} | set(_OF_A_BASE.findall(text))
+
+
+def _bases(nodes: list[ast.AST]) -> Iterator[str]:
+    """Relative paths: of ``_base_ = [...]``, and of ``from .base import *`` in the newer style."""
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and node.level and node.module:
+            yield "../" * (node.level - 1) + node.module.replace(".", "/") + ".py"
+        is_base = isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "_base_"
+        if is_base:
+            bases = ast.literal_eval(node.value)
+            yield from [bases] if isinstance(bases, str) else bases
