@@ -1,7 +1,8 @@
 """Build from the config of a checkpoint without trusting it.
 
 A config decides which classes are built with which arguments, and some of mmdet's and mmengine's load pickles, download
-or write files. So only the keys that an evaluation needs are taken, and only classes of this list may be named.
+or write files. So only the keys that an evaluation needs are taken, and only classes that compute and do nothing else
+may be named (:func:`computes_only`).
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mmdet.registry import DATA_SAMPLERS, DATASETS, METRICS, MODELS, TASK_UTILS, TRANSFORMS
+from mmdet.registry import MODELS
 from mmengine.config import Config
 
 from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY, MAX_TEXT
-from etram_mmdet.events.representations import REPRESENTATIONS
+from etram_mmdet.engine.config.constructors import parameters, registered
 from etram_mmdet.utils.errors import InputError
 
 _KEYS = ("model", "val_dataloader", "test_dataloader", "val_evaluator", "test_evaluator")
@@ -31,20 +32,23 @@ _RUNTIME = dict(
     env_cfg=dict(mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0), dist_cfg=dict(backend="nccl")),
     visualizer=dict(type="Visualizer", vis_backends=[dict(type="LocalVisBackend")]),
 )
-# Classes of mmdet and mmengine that compute and do nothing else; every class of this package may be named too.
-_STOCK = frozenset(
+# Classes registered from these packages compute and do nothing else: no hook, runner, data set or
+# file client of mmdet's is among them, nor its detectors, which may read a second config.
+_PACKAGES = tuple(
     """
-    DefaultSampler pseudo_collate
-    ResNet ResNeXt CSPDarknet CSPNeXt SwinTransformer FPN PAFPN BiFPN YOLOXPAFPN CSPNeXtPAFPN
-    YOLOXHead RetinaHead FCOSHead ATSSHead GFLHead RTMDetHead RTMDetSepBNHead TOODHead
-    BN SyncBN GN LN ReLU SiLU Swish GELU LeakyReLU Conv2d nms soft_nms
-    CrossEntropyLoss FocalLoss QualityFocalLoss VarifocalLoss DistributionFocalLoss EQLV2Loss SeesawLoss
-    IoULoss GIoULoss DIoULoss CIoULoss SIoULoss EIoULoss L1Loss SmoothL1Loss MSELoss GaussianFocalLoss
-    SimOTAAssigner MaxIoUAssigner ATSSAssigner TaskAlignedAssigner DynamicSoftLabelAssigner PseudoSampler
-    AnchorGenerator MlvlPointGenerator DeltaXYWHBBoxCoder DistancePointBBoxCoder TBLRBBoxCoder BboxOverlaps2D
-    Kaiming Normal Constant Xavier Uniform TruncNormal
+    etram_mmdet.datasets. etram_mmdet.evaluation. etram_mmdet.events. etram_mmdet.models.
+    mmdet.models.backbones. mmdet.models.necks. mmdet.models.dense_heads. mmdet.models.losses.
+    mmdet.models.layers. mmdet.models.task_modules.assigners. mmdet.models.task_modules.coders.
+    mmdet.models.task_modules.prior_generators. mmdet.models.task_modules.samplers.
+    mmcv.cnn.bricks. mmcv.ops. torch.nn.modules. mmengine.model.weight_init.
+    mmengine.utils.dl_utils.parrots_wrapper.
     """.split()
 )
+# Of a data loader, of test_cfg.nms, and of the neck FPG.
+_OTHERS = ("DefaultSampler", "pseudo_collate", "nms", "soft_nms", "conv", "last_conv", "interpolation_conv")
+# Parameters that name something to read or download. A constructor that cannot do without one is
+# refused whole (Pretrained, heads with a language model); where one may be left out, it has to be.
+_SOURCES = ("checkpoint", "pretrained", "lang_model_name")
 
 
 # What the config in a checkpoint may be at most; the largest of this project's has a tenth of the entries.
@@ -93,7 +97,7 @@ def evaluation_config(stored: dict, path: str | Path) -> Config:
     """A complete config to evaluate a checkpoint with, from the one that it carries.
 
     Raises:
-        InputError: when that needs further modules, or names a class that is not on the list.
+        InputError: when that needs further modules, or names a class that does more than compute.
     """
     imports = stored.get("custom_imports") or {}
     modules = imports.get("imports", []) if isinstance(imports, dict) else [imports]
@@ -155,21 +159,31 @@ def carried_by(path: str | Path) -> Iterator[None]:
 
 
 def _check_entry(place: str, key: str, value: object, path: str | Path) -> None:
-    if key == "_scope_" or (key == "type" and not _is_known(value)):
+    if key == "_scope_" or (key == "type" and not computes_only(value)):
         name = None if key == "_scope_" else value
-        _refuse(path, f"names {name!r:.80}, which is not on the list of classes that are built unseen")
+        _refuse(path, f"names {name!r:.80}, which is not among the classes that are built unseen")
+    if key in _SOURCES and value is not None:
+        _refuse(path, f"says {place}={value!r:.80}, which would open or download another file")
     most = MAX_OF_KEY.get(key, MAX_INTEGER)
     if isinstance(value, int) and abs(value) > most:
         _refuse(path, f"asks for {place}={value}, more than {most}")
 
 
-def _is_known(name: object) -> bool:
-    if not isinstance(name, str):
+def computes_only(name: object) -> bool:
+    """Whether a ``type`` names classes that compute and do nothing else, wherever it stands.
+
+    Every class that is registered under the name has to come from ``_PACKAGES`` and must not need a
+    file or a download (``_SOURCES``). A name in a scope is one of mmdet's own.
+    """
+    if not isinstance(name, str) or "." in name.removeprefix("mmdet."):
         return False
-    registries = (MODELS, TASK_UTILS, DATASETS, DATA_SAMPLERS, TRANSFORMS, METRICS)
-    tables = [REPRESENTATIONS, *(registry.module_dict for registry in registries)]
-    classes = [table[name] for table in tables if name in table]
-    return name in _STOCK or any(cls.__module__.startswith("etram_mmdet.") for cls in classes)
+    classes = registered(name)
+    return name in _OTHERS or (bool(classes) and all(map(_is_harmless, classes)))
+
+
+def _is_harmless(cls: type) -> bool:
+    needs = {name for name in _SOURCES if name != "pretrained"} & parameters(cls)[0].keys()
+    return f"{cls.__module__}.".startswith(_PACKAGES) and not needs
 
 
 def entries(config: dict) -> Iterator[tuple[str, str, object]]:

@@ -1,0 +1,164 @@
+"""A config in a checkpoint may name what computes; nothing is opened, downloaded or run for it."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import re
+import sys
+
+import mmdet.registry
+import pytest
+from mmdet.registry import MODELS, TASK_UTILS
+
+from etram_mmdet.engine.config.checkpoint_config import computes_only, evaluation_config
+from etram_mmdet.engine.config.constructors import registered, tables
+from etram_mmdet.engine.config.load import load_config
+from etram_mmdet.utils.errors import InputError
+from tests.helpers.mmdet_configs import ONE_STAGE, one_stage_configs
+from tests.helpers.paths import ROOT
+
+NETWORKS = [f"mmdet.models.{room}." for room in ("backbones", "necks", "dense_heads", "losses")]
+# What reads, downloads or runs something.
+ACTS = re.compile(
+    r"(?<![\w.])(eval|exec|open|__import__)\(|import_module|subprocess|os\.system|pickle|urlopen|"
+    r"torch\.(load|hub)|from_pretrained|load_checkpoint|fileio|mmengine\.load|np\.load|json\.load"
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _filled_registries():
+    assert not registered("ClassThatNobodyKnows")  # looks everywhere
+
+
+def of(registry: str) -> dict[str, type]:
+    """What mmdet's registry holds, that of mmengine beneath it too."""
+    own = getattr(mmdet.registry, registry)
+    return {**own.parent.module_dict, **own.module_dict}
+
+
+def is_ours(cls: type) -> bool:
+    return cls.__module__.startswith("etram_mmdet.")
+
+
+@functools.cache
+def baseline() -> dict:
+    return load_config(ROOT / "configs" / "baseline.py").model.to_dict()
+
+
+def named(kind: object, place: str = "backbone") -> dict:
+    """A stored config whose model has a part of this type."""
+    return dict(model=copy.deepcopy(baseline()) | {place: dict(type=kind)})
+
+
+@pytest.mark.parametrize("package", NETWORKS)
+def test_every_network_part_of_mmdet_passes(package):
+    names = {name for name, cls in of("MODELS").items() if cls.__module__.startswith(package)}
+    assert len(names) >= 20
+    refused = {name for name in names if not computes_only(name)}
+    assert refused == ({"ATSSVLFusionHead"} if "dense_heads" in package else set())
+
+
+@pytest.mark.parametrize("name", ["mmdet.RTMDetHead", "SyncBN", "nearest", "Kaiming", "StackedHistogram"])
+def test_scopes_layers_initializers_and_representations_pass(name):
+    assert computes_only(name)
+
+
+@pytest.mark.parametrize("folder", ONE_STAGE)
+def test_models_of_one_stage_configs_pass(folder):
+    for path, cfg in one_stage_configs(folder):
+        parts = [cfg.get("model", {}).get(key) for key in ("backbone", "neck", "bbox_head", "train_cfg", "test_cfg")]
+        refused = {kind for kind in types(parts) if not computes_only(kind)}
+        assert refused <= {"Pretrained"}, path
+
+
+def types(node: object) -> set[str]:
+    children = node.values() if isinstance(node, dict) else node if isinstance(node, list | tuple) else ()
+    own = {node["type"]} if isinstance(node, dict) and "type" in node else set()
+    return own.union(*map(types, children))
+
+
+@pytest.mark.parametrize(
+    "registry", ["HOOKS", "VISUALIZERS", "VISBACKENDS", "RUNNERS", "LOOPS", "OPTIMIZERS", "LOG_PROCESSORS"]
+)
+def test_what_drives_a_run_is_refused(registry):
+    names = of(registry)
+    assert names and not [name for name in names if computes_only(name)]
+
+
+@pytest.mark.parametrize("registry", ["TRANSFORMS", "DATASETS", "METRICS"])
+def test_loaders_and_data_sets_of_others_are_refused(registry):
+    foreign = [name for name, cls in of(registry).items() if not is_ours(cls)]
+    assert len(foreign) > 20 and not [name for name in foreign if computes_only(name)]
+
+
+@pytest.mark.parametrize("package", ["detectors", "language_models", "data_preprocessors", "mot", "trackers"])
+def test_other_rooms_of_mmdet_are_refused(package):
+    classes = [n for n, c in of("MODELS").items() if c.__module__.startswith(f"mmdet.models.{package}.")]
+    assert classes and not [name for name in classes if computes_only(name)]
+
+
+def test_modules_of_what_passes_read_and_run_nothing_else():
+    """Some backbones load what ``pretrained`` or ``init_cfg.checkpoint`` name: those keys are refused below."""
+    passing = [cls for table in tables() for name, cls in table.items() if computes_only(name)]
+    bases = {base for cls in passing for base in getattr(cls, "__mro__", (cls,))}
+    networks = ("mmdet.models.", "mmcv.", "mmengine.model.")
+    modules = {base.__module__ for base in bases if base.__module__.startswith(networks)}
+    assert len(modules) > 100
+    acting = {name.rpartition(".")[2] for name in modules if ACTS.search(inspect.getsource(sys.modules[name]))}
+    assert acting == {"pvt", "swin", "detectors_resnet", "vgg", "weight_init"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Pretrained", "mmdet.Pretrained", "BertModel", "AppearanceFreeLink", "CameraMotionCompensation"),
+        *("LoadImageFromFile", "DumpResults", "LocalVisBackend", "StreamRunner", "CheckpointHook"),
+        *("os.system", "torch.hub.load", "timm.create_model", "mmpretrain.TIMMBackbone", "antigravity.fly"),
+        *("mmdet.models.ResNet", "mmdet.mmdet.ResNet", "mmdet.", "", "open", "eval", "NoSuchClass"),
+        *(None, 5, ["ResNet"], {"type": "ResNet"}, "__import__('os').system('true')"),
+    ],
+)
+def test_whatever_reads_downloads_or_runs_is_refused(name):
+    assert not computes_only(name)
+    for place in ("backbone", "init_cfg", "train_cfg"):
+        with pytest.raises(InputError, match="is not among the classes that are built unseen"):
+            evaluation_config(named(name, place), "x.pth")
+    assert "antigravity" not in sys.modules
+
+
+def test_text_that_mmcv_would_run_is_refused():
+    """``batched_nms`` gives its type to ``eval``."""
+    stored = named("ResNet")
+    stored["model"]["test_cfg"]["nms"] = dict(type="__import__('os').getcwd", iou_threshold=0.5)
+    with pytest.raises(InputError, match='names "__import__'):
+        evaluation_config(stored, "x.pth")
+
+
+@pytest.mark.parametrize("key", ["pretrained", "checkpoint", "lang_model_name"])
+@pytest.mark.parametrize(
+    "wrap", [dict, lambda **c: dict(init_cfg=[dict(type="Normal", **c)])], ids=["part", "init_cfg"]
+)
+def test_names_of_further_files_are_refused(key, wrap):
+    stored = named("SwinTransformer")
+    stored["model"]["backbone"].update(wrap(**{key: "https://example.org/x.pth"}))
+    with pytest.raises(InputError, match=rf"{key}='https://example.org/x.pth', which would open or download"):
+        evaluation_config(stored, "x.pth")
+    stored["model"]["backbone"].update(wrap(**{key: None}))
+    assert evaluation_config(stored, "x.pth").model.backbone.type == "SwinTransformer"
+
+
+def test_every_class_of_a_name_counts(monkeypatch):
+    """Where a ``type`` stands decides which registry it is looked up in, so a second meaning counts."""
+    assert computes_only("FPN")
+    monkeypatch.setitem(TASK_UTILS.module_dict, "FPN", type("FPN", (), {"__module__": "elsewhere"}))
+    assert not computes_only("FPN")
+
+
+def test_a_constructor_that_needs_a_file_is_refused(monkeypatch):
+    def __init__(self, checkpoint): ...
+
+    cls = type("Reader", (), {"__init__": __init__, "__module__": "mmdet.models.necks.reader"})
+    monkeypatch.setitem(MODELS.module_dict, "Reader", cls)
+    assert not computes_only("Reader")
