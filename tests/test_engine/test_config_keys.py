@@ -5,7 +5,9 @@ from __future__ import annotations
 import inspect
 import re
 from argparse import ArgumentParser
+from pathlib import Path
 
+import numpy as np
 import pytest
 from mmdet.registry import MODELS
 from mmengine.config import Config, DictAction
@@ -15,8 +17,10 @@ from mmengine.runner import Runner
 from torch import nn
 
 from etram_mmdet.analysis.runs.plan import load_plan
+from etram_mmdet.engine.config.constructors import parameters, suits
 from etram_mmdet.engine.config.keys import check_keys, check_options, known_keys
 from etram_mmdet.utils.errors import InputError
+from tests.helpers.mmdet_configs import ONE_STAGE, one_stage_configs
 from tests.helpers.paths import ROOT
 
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
@@ -103,16 +107,24 @@ def test_options_of_every_ablation_pass(path, config, monkeypatch):
         ("model.backbone.type=MaxViTRN", "model.backbone.type: did you mean MaxViTRNN?"),
         ("optim_wrapper.type=OptimWrapper optim_wrapper.loss_scale=dynamic", "OptimWrapper takes accumulative_counts"),
         ("model.bbox_head.loss_bbox.type=SizeAwareIoULoss model.bbox_head.loss_bbox.size_weigth=3", "size_weight?"),
-        ("param_scheduler.pct_start=.1", "param_scheduler is a list of 1; name an entry"),
-        ("param_scheduler.1.pct_start=.1", "param_scheduler is a list of 1; name an entry"),
-        ("param_scheduler.0=None", "param_scheduler is a list of 1; name an entry and a key of that, like 0.KEY"),
-        ("model.backbone.patch_size.x=1", "model.backbone.patch_size is 4 and has no keys"),
     ],
 )
 def test_a_misspelt_option_is_refused_with_what_was_meant(words, meant, config):
     with pytest.raises(InputError, match=re.escape(meant)) as refusal:
         check_options(config("baseline"), as_options(words))
     assert str(refusal.value).startswith("--cfg-options")
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        *("param_scheduler.pct_start", "param_scheduler.1.pct_start", "param_scheduler.0", "param_scheduler.x.y"),
+        *("model.backbone.patch_size.x", "model.backbone.out_stages.0"),
+    ],
+)
+def test_an_option_has_to_lead_to_a_key(option, config):
+    with pytest.raises(InputError, match=f"^--cfg-options {re.escape(option)}: .* In a list, name an entry"):
+        check_options(config("baseline"), {option: 1})
 
 
 @pytest.mark.parametrize(
@@ -210,6 +222,75 @@ def test_a_legal_file_passes(text, tmp_path):
     check_keys(written(tmp_path, text), "mine.py")
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("train_dataloader.num_workers=four", "train_dataloader.num_workers is 'four', expected int"),
+        ("train_dataloader.batch_size=auto", "train_dataloader.batch_size is 'auto', expected int"),
+        ("train_dataloader.persistent_workers=yes", "persistent_workers is 'yes', expected bool"),
+        ("train_cfg.max_iters=1e3", "train_cfg.max_iters is 1000.0, expected int"),
+        ("model.backbone.patch_size=two", "model.backbone.patch_size is 'two', expected int"),
+        ("model.backbone.patch_size=(2,2)", "model.backbone.patch_size is (2, 2), expected int"),
+        ("randomness.seed=abc", "randomness.seed is 'abc', expected int"),
+        ("resume=last", "resume is 'last', expected bool"),
+        ("load_from=5", "load_from is 5, expected str"),
+        ("train_dataloader.dataset.data_root=5", "train_dataloader.dataset.data_root is 5, expected str"),
+        ("default_hooks.checkpoint.interval=often", "default_hooks.checkpoint.interval is 'often', expected int"),
+        ("param_scheduler.0.pct_start=half", "param_scheduler.0.pct_start is 'half', expected float"),
+    ],
+)
+def test_a_value_of_a_wrong_type_is_refused(words, says, config):
+    with pytest.raises(InputError, match=re.escape(says)) as refusal:
+        check_options(config("baseline"), as_options(words))
+    assert str(refusal.value).startswith("--cfg-options: unknown keys or wrong values\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "train_dataloader.batch_size=None train_dataloader.persistent_workers=0 train_dataloader.timeout=2",
+        "param_scheduler.0.pct_start=1 param_scheduler.0.div_factor=20",
+        "log_level=10",
+        "model.neck.num_csp_blocks=1.5",
+    ],
+)
+def test_values_of_a_looser_type_pass(words, config):
+    check_options(config("baseline"), as_options(words))
+
+
+def test_a_wrong_value_of_a_file_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"model\.backbone\.head_dim is 'wide', expected int"):
+        check_keys(written(tmp_path, "model = dict(backbone=dict(head_dim='wide'))"), "mine.py")
+
+
+@pytest.mark.parametrize("folder", ONE_STAGE)
+def test_one_stage_configs_of_mmdet_pass(folder):
+    assert one_stage_configs(folder)
+    for path, cfg in one_stage_configs(folder):
+        check_keys(cfg, path)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("num_classes = 3", "\n  num_classes: did you mean model.bbox_head.num_classes?\nThe top level (beside"),
+        ("metainfo = dict(classes=('a',))", "metainfo: did you mean class_set or train_dataloader.dataset.metainfo"),
+        ("lr = 1\nrate = lr", "\n  rate\n"),
+        ("size_thresholds = dict(small_area=1)", "\n  size_thresholds\n"),
+    ],
+)
+def test_a_variable_that_nothing_reads_is_refused(text, says, tmp_path):
+    with pytest.raises(InputError, match=re.escape(says)):
+        check_keys(written(tmp_path, text, "patch2_sizeaware_datadriven"), "mine.py")
+
+
+@pytest.mark.parametrize("option", ["own=2", "vis_backends.0.save_dir=x", "metainfo.classes=(a,b)"])
+def test_options_cannot_set_a_variable_that_was_used_already(option, config):
+    foreign = Config(dict(config("baseline").to_dict(), own=1, metainfo=dict()))
+    with pytest.raises(InputError, match=f"\n  {option.split('.')[0].split('=')[0]}"):
+        check_options(foreign, as_options(option))
+
+
 class Inner(nn.Module):
     def __init__(self, width: int = 1):
         super().__init__()
@@ -271,6 +352,29 @@ def test_keys_of_a_plugin_are_the_parameters_that_it_hands_on(cls, taken, refuse
         assert {key for key in taken | refused if known.refuses(key)} == refused
 
 
+class Annotated:
+    def __init__(self, whole: int, share: float | None = 1, flag: bool = True, name: str = "", pair: tuple = ()): ...
+
+
+@pytest.mark.parametrize(
+    ("key", "passing", "refused"),
+    [
+        ("whole", [1, True, None, np.int64(1)], [1.0, "1", (1,)]),
+        ("share", [0.5, 1, None, np.float32(1)], ["0.5", [0.5]]),
+        ("flag", [True, 0, None], ["yes", 0.5]),
+        ("name", ["x", Path("x"), None], [1, ["x"]]),
+        ("pair", [(1, 2), [1, 2], "x", 1.5], []),
+    ],
+)
+def test_plain_annotations_of_this_project_decide_which_values_pass(key, passing, refused, monkeypatch):
+    monkeypatch.setattr(Annotated.__init__, "__module__", "etram_mmdet.models")
+    types, _ = parameters.__wrapped__(Annotated)
+    assert [value for value in passing + refused if not suits(value, types[key])] == refused
+    monkeypatch.setattr(Annotated.__init__, "__module__", "mmdet.models")
+    types, _ = parameters.__wrapped__(Annotated)
+    assert all(suits(value, types[key]) for value in passing + refused)
+
+
 def test_all_unknown_keys_are_named_but_only_five_shown(config):
     words = [f"model.backbone.x{i}=1" for i in range(7)]
     with pytest.raises(InputError) as refusal:
@@ -284,7 +388,10 @@ def test_all_unknown_keys_are_named_but_only_five_shown(config):
 def test_options_are_not_blamed_for_what_a_config_holds_already(config):
     foreign = Config(dict(config("baseline").to_dict(), own=1))
     foreign.model.backbone.future = 1
+    foreign.train_dataloader.num_workers = "four"
     check_options(foreign, {"randomness.seed": 1})
+    with pytest.raises(InputError, match="num_workers is 'five'"):
+        check_options(foreign, {"train_dataloader.num_workers": "five"})
 
 
 def test_the_values_of_options_stay_as_they_are(config):

@@ -1,8 +1,8 @@
 """Build from the config of a checkpoint without trusting it.
 
-A config decides which classes are built with which arguments, and some of mmdet's and mmengine's load pickles, download
-or write files. So only the keys that an evaluation needs are taken, and only classes that compute and do nothing else
-may be named (:func:`computes_only`).
+A config decides which classes are built with which arguments, and some of mmdet's and mmengine's
+load pickles, download or write files. So only the keys that an evaluation needs are taken, and only
+classes that compute and do nothing else may be named (:func:`computes_only`).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _PACKAGES = tuple(
     """.split()
 )
 # Of a data loader, of test_cfg.nms, and of the neck FPG.
-_OTHERS = ("DefaultSampler", "pseudo_collate", "nms", "soft_nms", "conv", "last_conv", "interpolation_conv")
+_OTHERS = "DefaultSampler pseudo_collate nms soft_nms conv last_conv interpolation_conv".split()
 # Parameters that name something to read or download. A constructor that cannot do without one is
 # refused whole (Pretrained, heads with a language model); where one may be left out, it has to be.
 _SOURCES = ("checkpoint", "pretrained", "lang_model_name")

@@ -5,10 +5,9 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-import typing
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable
 from numbers import Integral, Real
-from types import NoneType, UnionType
 
 import mmdet.registry
 import mmengine.registry
@@ -27,6 +26,7 @@ _REGISTRIES = [
 ]
 _LAYERS = ("torch.", "mmcv.", "mmengine.")
 _ANNOTATED = ("etram_mmdet.", "mmengine.", "torch.")  # mmdet takes other values than it annotates
+_PLAIN = {"int": int, "float": float, "bool": bool, "str": str}
 _ACCEPTED = {int: Integral, float: Real, bool: Integral, str: (str, os.PathLike)}
 
 
@@ -71,7 +71,7 @@ def parameters(called: Callable) -> tuple[dict[str, Types], bool]:
     types: dict[str, Types] = {}
     takes_more = False
     for function in functions:
-        own = _signature(function).values()
+        own = inspect.signature(function).parameters.values()
         takes_more |= any(p.kind is p.VAR_KEYWORD for p in own)
         for p in own:
             if p.name != "self" and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
@@ -82,19 +82,13 @@ def parameters(called: Callable) -> tuple[dict[str, Types], bool]:
     return types, takes_more or (is_layer and called.__module__.startswith(_LAYERS))
 
 
-def _signature(function: Callable) -> Mapping[str, inspect.Parameter]:
-    try:
-        return inspect.signature(function, eval_str=True).parameters
-    except (NameError, AttributeError, TypeError):  # annotated with what only type checkers import
-        return inspect.signature(function).parameters
-
-
 def _plain_types(annotation: object, function: Callable) -> Types:
     """Those of an annotation that names plain types only; else ``object``, which is any value."""
-    is_union = isinstance(annotation, UnionType) or typing.get_origin(annotation) is typing.Union
-    types = typing.get_args(annotation) if is_union else (annotation,)
-    is_plain = all(t in (int, float, bool, str, NoneType) for t in types)
-    return types if is_plain and str(function.__module__).startswith(_ANNOTATED) else (object,)
+    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    names = sorted(set(re.findall(r"[\w.]+", text)) - {"Optional", "Union", "None"})
+    is_plain = names and all(name in _PLAIN for name in names)
+    is_reliable = str(function.__module__).startswith(_ANNOTATED)
+    return tuple(_PLAIN[name] for name in names) if is_plain and is_reliable else (object,)
 
 
 def suits(value: object, types: Types) -> bool:

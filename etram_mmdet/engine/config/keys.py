@@ -25,7 +25,14 @@ from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.model import BaseInit
 from mmengine.optim import BaseOptimWrapper, OptimWrapper, _ParamScheduler
-from mmengine.runner import IterBasedTrainLoop, LogProcessor, Runner, TestLoop, ValLoop
+from mmengine.runner import (
+    IterBasedTrainLoop,
+    LogProcessor,
+    Runner,
+    TestLoop,
+    ValLoop,
+    set_random_seed,
+)
 from mmengine.utils.dl_utils import set_multi_processing
 from torch.distributed import init_process_group
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
@@ -55,10 +62,10 @@ _PARAMWISE = (
 _HOOKS = "runtime_info timer sampler_seed logger param_scheduler checkpoint"
 _TRAIN_CFG = "assigner sampler allowed_border pos_weight debug rpn rpn_proposal rcnn"
 _TEST_CFG = "score_thr nms_pre nms min_bbox_size max_per_img operating_points rpn rcnn"
-# By place: what is called with the dict, keys that are read otherwise, `...` where there may be more.
+# By place: what is called with the dict, keys that are read otherwise, `...` if there may be more.
 _UNTYPED = {
     "": (Runner, _TOP, *SHARED),
-    "randomness": (Runner.set_randomness,),
+    "randomness": (set_random_seed,),
     "env_cfg": ("cudnn_benchmark mp_cfg dist_cfg resource_limit",),
     "env_cfg.mp_cfg": (set_multi_processing,),
     "env_cfg.dist_cfg": (init_dist, init_process_group),
@@ -119,25 +126,21 @@ def known_keys(node: dict, path: str, is_file: bool = False) -> Keys | None:
     called = registered(node.get("type"))
     sources = next((entry for place, entry in _UNTYPED.items() if fnmatchcase(path, place)), ())
     if called:
-        taken_out = [n for base, n in _TAKEN_OUT.items() for c in called if _is_a(c, base)]
-        sources = (*called, *taken_out)
+        classes = [c for c in called if isinstance(c, type)]
+        bases = [base for base in _TAKEN_OUT if any(issubclass(c, base) for c in classes)]
+        sources = (*called, *(_TAKEN_OUT[base] for base in bases))
     elif not sources or is_class_name(node.get("type")):
         return None
     types: dict[str, Types] = {}
     takes_more = ... in sources or (is_file and path in _FREE_IN_FILES)
     for source in sources:
-        is_named = isinstance(source, str)
-        theirs = dict.fromkeys(source.split(), (object,)) if is_named else {}
+        theirs = dict.fromkeys(source.split(), (object,)) if isinstance(source, str) else {}
         if callable(source):
             theirs, more = parameters(source)
             takes_more |= more
         types |= {name: types.get(name, ()) + accepted for name, accepted in theirs.items()}
     owner = path or "The top level (beside variables that the file goes on to use)"
     return Keys(str(node["type"]) if called else owner, types, takes_more)
-
-
-def _is_a(called: object, base: type) -> bool:
-    return isinstance(called, type) and issubclass(called, base)
 
 
 def check_keys(cfg: Config, source: str | Path) -> None:
@@ -154,28 +157,17 @@ def check_options(cfg: Config, options: dict) -> None:
     """
     merged = copy.copy(cfg)
     for option, value in options.items():
-        _check_path(merged.to_dict(), option, value)
-        merged.merge_from_dict({option: copy.deepcopy(value)})
-    held = _problems(cfg.to_dict()).keys() - {option.split(".")[0] for option in options}
+        try:
+            merged.merge_from_dict({option: copy.deepcopy(value)})
+        except (TypeError, KeyError, AttributeError) as error:
+            raise InputError(
+                f"--cfg-options {option}: leads through a value that has no keys; set that value as "
+                "a whole. In a list, name an entry and a key of that, like param_scheduler.0.KEY"
+            ) from error
+    said = {option.split(".")[0] for option in options}
+    held = {p: why for p, why in _problems(cfg.to_dict()).items() if p not in said}
     found = _problems(merged.to_dict())
-    _refuse("--cfg-options", {path: why for path, why in found.items() if path not in held})
-
-
-def _check_path(node: object, option: str, value: object) -> None:
-    """Raise ``InputError`` where mmengine cannot follow the dotted path ``option``."""
-    place = ""
-    for part in option.split("."):
-        if isinstance(node, dict) and part not in node:
-            return
-        is_list = isinstance(node, list)
-        is_entry = is_list and part.isdigit() and int(part) < len(node)
-        is_end = _join(place, part) == option and not isinstance(value, dict)
-        if not isinstance(node, dict) and (is_end or not is_entry):
-            way = "name an entry and a key of that, like 0.KEY, or set the list as a whole"
-            what = f"a list of {len(node)}; {way}" if is_list else f"{node!r} and has no keys"
-            raise InputError(f"--cfg-options {option}: {place} is {what}")
-        node = node[int(part) if is_list else part]
-        place = _join(place, part)
+    _refuse("--cfg-options", {p: why for p, why in found.items() if held.get(p) != why})
 
 
 def _problems(cfg: dict, unused: set[str] | None = None) -> dict[str, tuple[str, str]]:
@@ -186,12 +178,13 @@ def _problems(cfg: dict, unused: set[str] | None = None) -> dict[str, tuple[str,
         unused: names at the top level of a file that nothing reads. Without them every unknown name
             there is wrong: an option has to lead somewhere.
     """
-    levels = [(path, node, known_keys(node, path, unused is not None)) for path, node in _dicts(cfg)]
+    is_file = unused is not None
+    levels = [(path, node, known_keys(node, path, is_file)) for path, node in _dicts(cfg)]
     levels = [(path, node, known) for path, node, known in levels if known]
     wrong = {}
     for path, node, known in levels:
         for key in map(str, node):
-            at_fault = path or unused is None or key in unused
+            at_fault = path or not is_file or key in unused
             if known.refuses(key) and at_fault:
                 near = [_join(path, name) for name in get_close_matches(key, known.types, 1, 0.7)]
                 elsewhere = [_join(other, key) for other, _, there in levels if key in there.types]
