@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mmdet.registry import MODELS
 from mmengine.config import Config
 
 from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY, MAX_TEXT

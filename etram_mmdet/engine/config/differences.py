@@ -12,8 +12,8 @@ from mmengine.device import get_device
 
 from etram_mmdet.datasets.shared_keys import SHARED
 from etram_mmdet.engine.config.complete import resolve
-from etram_mmdet.engine.config.load import complete_config
 from etram_mmdet.engine.config.constructors import registered
+from etram_mmdet.engine.config.load import complete_config
 from etram_mmdet.utils.errors import InputError
 
 MOST_DIFFERENCES = 16

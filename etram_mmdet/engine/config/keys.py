@@ -38,6 +38,7 @@ from torch.distributed import init_process_group
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.utils.data import DataLoader
 
+from etram_mmdet.datasets.shared_keys import SHARED
 from etram_mmdet.engine.config.constructors import (
     Types,
     is_class_name,
@@ -49,8 +50,6 @@ from etram_mmdet.engine.config.constructors import (
 from etram_mmdet.engine.config.variables import unused_variables
 from etram_mmdet.utils.errors import InputError
 
-# Keys that stand once at the top level of a config and hold for all of its data sets.
-SHARED = ("data_root", "class_set", "representation", "window_us")
 _TOP = (
     "runner_type custom_imports base_lr model_wrapper_cfg sync_bn find_unused_parameters compile "
     "activation_checkpointing efficient_conv_bn_eval tta_model tta_pipeline log_level"

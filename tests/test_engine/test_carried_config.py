@@ -12,7 +12,7 @@ import mmdet.registry
 import pytest
 from mmdet.registry import MODELS, TASK_UTILS
 
-from etram_mmdet.engine.config.checkpoint_config import computes_only, evaluation_config
+from etram_mmdet.engine.checkpoints.carried_config import computes_only, evaluation_config
 from etram_mmdet.engine.config.constructors import registered, tables
 from etram_mmdet.engine.config.load import load_config
 from etram_mmdet.utils.errors import InputError
