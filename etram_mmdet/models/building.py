@@ -18,7 +18,6 @@ from etram_mmdet.datasets.etram_dataset import ETraMDataset
 from etram_mmdet.datasets.shared_keys import dataset_config, dataset_configs, metainfo_of, representation_of
 from etram_mmdet.events.representations import channels_of
 from etram_mmdet.models.backbones.partition import partition_of
-from etram_mmdet.models.detectors.one_stage import check_one_stage
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.registry import takes_key
 
@@ -43,7 +42,6 @@ def build_detector(cfg: Config, weights: Mapping[str, Tensor] | None = None, sou
         InputError: the config contradicts itself, or a part refuses its arguments.
     """
     model = cfg.model
-    check_one_stage(model)
     backbone, head = model.get("backbone") or {}, model.get("bbox_head") or {}
     if head.get("num_classes") is None or (backbone.get("in_channels") or model.get("in_channels")) is None:
         complete_model(cfg)

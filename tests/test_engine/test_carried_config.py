@@ -13,7 +13,7 @@ import pytest
 from mmdet.registry import MODELS, TASK_UTILS
 
 from etram_mmdet.engine.checkpoints.carried_config import computes_only, evaluation_config
-from etram_mmdet.engine.config.constructors import registered, tables
+from etram_mmdet.engine.config.constructors import TABLES, registered
 from etram_mmdet.engine.config.load import load_config
 from etram_mmdet.utils.errors import InputError
 from tests.helpers.mmdet_configs import ONE_STAGE, one_stage_configs
@@ -101,7 +101,7 @@ def test_other_rooms_of_mmdet_are_refused(package):
 
 def test_modules_of_what_passes_read_and_run_nothing_else():
     """Some backbones load what ``pretrained`` or ``init_cfg.checkpoint`` name: those keys are refused below."""
-    passing = [cls for table in tables() for name, cls in table.items() if computes_only(name)]
+    passing = [cls for table in TABLES for name, cls in table.items() if computes_only(name)]
     bases = {base for cls in passing for base in getattr(cls, "__mro__", (cls,))}
     networks = ("mmdet.models.", "mmcv.", "mmengine.model.")
     modules = {base.__module__ for base in bases if base.__module__.startswith(networks)}

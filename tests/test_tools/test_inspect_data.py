@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from mmengine.config import Config
 
-from etram_mmdet.engine.config.load import load_config
 from tests.helpers.cli import run
 from tests.helpers.paths import ROOT
 
@@ -44,7 +44,7 @@ def test_thresholds(raw_sample, tmp_path):
     assert (
         found["classes"] == ["pedestrian", "vehicle", "micro-mobility"] and found["splits"]["train"]["events"] is None
     )
-    values = load_config(tmp_path / "size_thresholds.py").size_thresholds
+    values = Config.fromfile(tmp_path / "size_thresholds.py").size_thresholds
     assert values.small_area == round(found["size_thresholds"]["p30"]["small_area"], 1)
     named = tmp_path / "named.py"
     run(TOOL, raw_sample, "--no-events", "--thresholds", "--out", tmp_path, "--fragment", named)

@@ -7,6 +7,7 @@ classes that compute and do nothing else may be named (:func:`computes_only`).
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY, MAX_TEXT
-from etram_mmdet.engine.config.constructors import parameters, registered
+from etram_mmdet.engine.config.constructors import TABLES, fill_registries
 from etram_mmdet.utils.errors import InputError
 
 _KEYS = ("model", "val_dataloader", "test_dataloader", "val_evaluator", "test_evaluator")
@@ -176,13 +177,17 @@ def computes_only(name: object) -> bool:
     """
     if not isinstance(name, str) or "." in name.removeprefix("mmdet."):
         return False
-    classes = registered(name)
+    known = name.removeprefix("mmdet.")
+    if not any(known in table for table in TABLES):
+        fill_registries()
+    classes = [table[known] for table in TABLES if known in table]
     return name in _OTHERS or (bool(classes) and all(map(_is_harmless, classes)))
 
 
 def _is_harmless(cls: type) -> bool:
-    needs = {name for name in _SOURCES if name != "pretrained"} & parameters(cls)[0].keys()
-    return f"{cls.__module__}.".startswith(_PACKAGES) and not needs
+    constructors = [base.__init__ for base in inspect.getmro(cls)] if inspect.isclass(cls) else [cls]
+    taken = {name for each in constructors for name in inspect.signature(each).parameters}
+    return f"{cls.__module__}.".startswith(_PACKAGES) and not taken & {*_SOURCES} - {"pretrained"}
 
 
 def entries(config: dict) -> Iterator[tuple[str, str, object]]:

@@ -24,15 +24,12 @@ _REGISTRIES = [
     for entry in vars(module).values()
     if isinstance(entry, Registry)
 ]
+# Every registry of mmengine, mmdet and this project: class by name, as far as it is filled.
+TABLES: list[dict[str, Callable]] = [REPRESENTATIONS, *(registry.module_dict for registry in _REGISTRIES)]
 _LAYERS = ("torch.", "mmcv.", "mmengine.")
 _ANNOTATED = ("etram_mmdet.", "mmengine.", "torch.")  # mmdet takes other values than it annotates
 _PLAIN = {"int": int, "float": float, "bool": bool, "str": str}
 _ACCEPTED = {int: Integral, float: Real, bool: Integral, str: (str, os.PathLike)}
-
-
-def tables() -> list[dict[str, Callable]]:
-    """Every registry of mmengine, mmdet and this project, by name, as far as it is filled."""
-    return [REPRESENTATIONS, *(registry.module_dict for registry in _REGISTRIES)]
 
 
 def registered(kind: object) -> list[Callable]:
@@ -40,13 +37,13 @@ def registered(kind: object) -> list[Callable]:
     if not isinstance(kind, str):
         return [kind] if callable(kind) else []
     name = kind.rpartition(".")[2]
-    if is_class_name(name) and not any(name in table for table in tables()):
-        _import_all()
-    return [table[name] for table in tables() if name in table]
+    if is_class_name(name) and not any(name in table for table in TABLES):
+        fill_registries()
+    return [table[name] for table in TABLES if name in table]
 
 
 @functools.cache
-def _import_all() -> None:
+def fill_registries() -> None:
     """Fill mmdet's registries, which takes its time; most configs name classes that are there."""
     for registry in _REGISTRIES:
         registry.import_from_location()

@@ -40,12 +40,12 @@ from torch.utils.data import DataLoader
 
 from etram_mmdet.datasets.shared_keys import SHARED
 from etram_mmdet.engine.config.constructors import (
+    TABLES,
     Types,
     is_class_name,
     parameters,
     registered,
     suits,
-    tables,
 )
 from etram_mmdet.engine.config.variables import unused_variables
 from etram_mmdet.utils.errors import InputError
@@ -148,6 +148,13 @@ def check_keys(cfg: Config, source: str | Path) -> None:
     _refuse(str(source), _problems(cfg.to_dict(), unused))
 
 
+def drop_variables(cfg: Config) -> None:
+    """Remove what only helped to write a config file, in place: its other keys hold the values by now."""
+    known = known_keys(cfg.to_dict(), "")
+    for key in [key for key in cfg if known.refuses(key)]:
+        cfg.pop(key)
+
+
 def check_options(cfg: Config, options: dict) -> None:
     """Raise ``InputError`` where ``--cfg-options``, not yet merged into ``cfg``, are said in vain.
 
@@ -199,7 +206,7 @@ def _unknown_types(cfg: dict) -> dict[str, tuple[str, str]]:
     """Types that are nearly the name of a registered class; others are left to what builds them."""
     kinds = {_join(path, "type"): node.get("type") for path, node in _dicts(cfg)}
     unknown = {p: kind for p, kind in kinds.items() if is_class_name(kind) and not registered(kind)}
-    near = {p: get_close_matches(k, set().union(*tables()), 1, 0.8) for p, k in unknown.items()}
+    near = {p: get_close_matches(k, set().union(*TABLES), 1, 0.8) for p, k in unknown.items()}
     return {path: (_did_you_mean(names), "") for path, names in near.items() if names}
 
 

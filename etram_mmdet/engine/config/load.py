@@ -10,7 +10,7 @@ from mmengine.utils import import_modules_from_strings
 
 from etram_mmdet.datasets.shared_keys import SHARED, adopt_data_keys, override_data_keys, share_data_keys
 from etram_mmdet.engine.config.complete import complete_hooks, complete_schedule
-from etram_mmdet.engine.config.keys import check_keys, check_options
+from etram_mmdet.engine.config.keys import check_keys, check_options, drop_variables
 from etram_mmdet.models.building import complete_model
 from etram_mmdet.models.detectors.one_stage import check_one_stage
 from etram_mmdet.utils.bundled import ROOT, find_config
@@ -38,6 +38,7 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
     check_one_stage(cfg.get("model") or {})  # first: the keys of two stages are unknown, too
     check_keys(cfg, path)
     apply_options(cfg, options)
+    drop_variables(cfg)
     return cfg
 
 

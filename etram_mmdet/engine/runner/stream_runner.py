@@ -21,6 +21,7 @@ from etram_mmdet.engine.checkpoints.weights import check_weights, load_strictly
 from etram_mmdet.engine.config.complete import resolve, start_processes
 from etram_mmdet.engine.config.load import complete_config
 from etram_mmdet.models.building import build_detector
+from etram_mmdet.models.detectors.one_stage import check_one_stage
 from etram_mmdet.utils.errors import InputError
 
 
@@ -37,6 +38,7 @@ class StreamRunner(Runner):
     def from_cfg(cls, cfg: Config) -> StreamRunner:
         device = get_device()
         start_processes(cfg, device)
+        check_one_stage(cfg.get("model") or {})
         complete_config(cfg)
         notes = resolve(cfg, device)
         runner = super().from_cfg(cfg)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from mmdet.registry import MODELS
+from mmengine.config import Config
 
 from etram_mmdet.analysis.dataset.config_snippet import fragment
 from etram_mmdet.analysis.dataset.read import take_census
@@ -125,7 +126,7 @@ def test_fragment_reaches_the_loss(tmp_path, rule):
 
 def test_config_of_the_sample():
     plain, tuned = (load_config(ROOT / "configs" / f"patch2_sizeaware{s}.py") for s in ("", "_datadriven"))
-    thresholds = load_config(ROOT / "configs" / "_base_" / "models" / "size_thresholds_sample.py").size_thresholds
+    thresholds = Config.fromfile(ROOT / "configs" / "_base_" / "models" / "size_thresholds_sample.py").size_thresholds
     assert tuned.model.bbox_head.loss_bbox == dict(type="SizeAwareIoULoss", **thresholds)
     assert plain.model.bbox_head.pop("loss_bbox") and tuned.model.bbox_head.pop("loss_bbox")
     assert plain.model == tuned.model and plain.train_dataloader == tuned.train_dataloader
