@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import torch
 from mmcv.cnn.utils import fuse_conv_bn
-from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
 from mmdet.models.detectors import SingleStageDetector
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
@@ -50,7 +49,7 @@ class Streamer:
         is_plain = precision == "float32" and not fuse and not compiled
         self.detector = detector.eval() if is_plain else fused(detector, self.dtype, linear=not compiled)
         # A head that does more than turn its maps into boxes is left to itself.
-        self._has_maps = type(self.detector.bbox_head).predict is BaseDenseHead.predict
+        self._has_maps = getattr(self.detector.bbox_head, "predicts_from_maps", True)
         self._compiled_network = self._compile() if compiled else None
 
     @torch.no_grad()

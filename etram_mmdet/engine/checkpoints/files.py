@@ -47,8 +47,8 @@ def make_plain(checkpoint: dict, cfg: Config) -> None:
     # OneCycleLR keeps a bound method among its numbers; loading leaves the fresh scheduler's own in place.
     if "param_schedulers" in checkpoint:
         checkpoint["param_schedulers"] = [
-            {key: value for key, value in state.items() if not callable(value)}
-            for state in checkpoint["param_schedulers"]
+            {key: value for key, value in each.items() if not callable(value)}
+            for each in checkpoint["param_schedulers"]
         ]
     hub["runtime_info"] = {
         key: _plain(value) for key, value in hub["runtime_info"].items() if key != "cfg" and _is_plain(value)

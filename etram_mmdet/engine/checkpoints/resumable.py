@@ -1,4 +1,4 @@
-"""Does the state of a training in a checkpoint fit the optimizer and schedules that go on with it?
+"""Does what a checkpoint holds of a training fit the optimizer and schedules that go on with it?
 
 PyTorch and mmengine take whatever a checkpoint says: a schedule makes attributes of it, and a fused optimizer reads
 and writes the memory of its moments without a look at their shape. So both are compared with fresh ones first.
@@ -86,11 +86,11 @@ def _is_sane(value: object, key: str) -> bool:
     return _kind(value) != "number" or 0 <= value <= most  # NaN is not
 
 
-def _moment_differences(state: dict, optimizer: Optimizer) -> list[str]:
+def _moment_differences(kept: dict, optimizer: Optimizer) -> list[str]:
     """Every parameter needs the moments that this kind of optimizer keeps, like the parameter itself."""
     wanted = _moments_of(optimizer)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    for number, moments in state.items():
+    for number, moments in kept.items():
         if number >= len(parameters):
             return [f"optimizer knows a parameter {number}, the model has {len(parameters)}"]
         if set(moments) != wanted:

@@ -288,10 +288,10 @@ class Machine:
 
     def _do_build(self, _: None) -> None:
         """What PyTorch's dicts remember beside their items is left out; nothing else may be changed."""
-        state = self._stack.pop()
+        change = self._stack.pop()
         target = self._stack[-1]
         if type(target) is _Float64:
-            if type(state) is not tuple or len(state) < 2 or state[1] != "<":
+            if type(change) is not tuple or len(change) < 2 or change[1] != "<":
                 raise Refused("it holds a NumPy number of another byte order")
         elif type(target) not in (dict, Inert):
             raise Refused(f"it tries to change a {type(target).__name__.strip('_').lower()}")

@@ -1,7 +1,8 @@
 """Decoders of Prophesee's event words, EVT 2.0 and EVT 3.0 (format descriptions of the Metavision documentation).
 
-A decoder takes words and the ``state`` that the words before left (int64, zeros at the start of a file) and updates it,
-so that a file can be decoded in pieces. Events before the first complete time are counted in ``state`` and left out.
+A decoder takes words and the ``registers`` that the words before left (int64, zeros at the start of a file) and updates
+them, so that a file can be decoded in pieces. Events before the first complete time are counted in ``registers`` and
+left out.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-STATE_LENGTH = 8
-# Entries of the state that both formats share.
+NUM_REGISTERS = 8
+# Entries of the registers that both formats share.
 HAS_TIME, LOOPS, TIME_HIGH, EVENTS_WITHOUT_TIME = range(4)
 # EVT 3.0 only.
 _TIME_LOW, _Y, _BASE_X, _BASE_P = range(4, 8)
@@ -26,13 +27,13 @@ def count_evt2(words):
 
 
 @njit(cache=True, nogil=True)
-def decode_evt2(words, state, t, x, y, p):
+def decode_evt2(words, registers, t, x, y, p):
     """Decode EVT 2.0 words (uint32) into columns that are long enough; returns the number of events.
 
     Words hold type (4 bits), the low 6 bits of the time, x and y (11 bits each); a TIME_HIGH word the upper 28 bits,
     which start again from zero after 4.8 hours.
     """
-    has_time, loops, high, without_time = state[0], state[1], state[2], state[3]
+    has_time, loops, high, without_time = registers[0], registers[1], registers[2], registers[3]
     base_us = ((loops << 28) | high) << 6
     n = 0
     for word in words:
@@ -51,7 +52,7 @@ def decode_evt2(words, state, t, x, y, p):
             loops += has_time and high - new > 1 << 27
             high, has_time = new, 1
             base_us = ((loops << 28) | high) << 6
-    state[0], state[1], state[2], state[3] = has_time, loops, high, without_time
+    registers[0], registers[1], registers[2], registers[3] = has_time, loops, high, without_time
     return n
 
 
@@ -75,15 +76,15 @@ def count_evt3(words):
 
 
 @njit(cache=True, nogil=True)
-def decode_evt3(words, state, t, x, y, p):
+def decode_evt3(words, registers, t, x, y, p):
     """Decode EVT 3.0 words (uint16) into columns that are long enough; returns the number of events.
 
-    The words are changes of a state: row, first column and polarity of vectors, time in two halves of 12 bits. A fall
+    The words are changes of registers: row, first column and polarity of vectors, time in two halves of 12 bits. A fall
     of the upper half by more than half its range is its wrap after 16.8 s; a fall of the lower half without an upper
     half in between means that the upper half's word was lost, so it is counted on.
     """
-    has_time, loops, high, without_time = state[0], state[1], state[2], state[3]
-    low, row, base_x, base_p = state[4], state[5], state[6], state[7]
+    has_time, loops, high, without_time = registers[0], registers[1], registers[2], registers[3]
+    low, row, base_x, base_p = registers[4], registers[5], registers[6], registers[7]
     now_us = (((loops << 12) | high) << 12) | low
     n = 0
     for word in words:
@@ -125,6 +126,6 @@ def decode_evt3(words, state, t, x, y, p):
                 low = 0  # the word of the lower half follows
             high, has_time = new, 1
             now_us = (((loops << 12) | high) << 12) | low
-    state[0], state[1], state[2], state[3] = has_time, loops, high, without_time
-    state[4], state[5], state[6], state[7] = low, row, base_x, base_p
+    registers[0], registers[1], registers[2], registers[3] = has_time, loops, high, without_time
+    registers[4], registers[5], registers[6], registers[7] = low, row, base_x, base_p
     return n

@@ -38,7 +38,7 @@ _WORDS_PER_BLOCK = 1 << 20
 
 
 class RawRecording(Recording):
-    """Events come as words that depend on those before, so blocks are decoded in order and later from saved states."""
+    """Events come as words that depend on those before: blocks are decoded in order, and later from saved registers."""
 
     suffixes = (".raw",)
     signature = SIGNATURE
@@ -49,7 +49,7 @@ class RawRecording(Recording):
         (width, height), self.size_is_assumed = _sensor(header, self._encoding)
         self._num_words, self._tail_bytes = divmod(path.stat().st_size - header.num_bytes, self._encoding.word.itemsize)
         self._data_start = header.num_bytes
-        self._states = [np.zeros(evt.STATE_LENGTH, np.int64)]  # before each block
+        self._registers = [np.zeros(evt.NUM_REGISTERS, np.int64)]  # before each block
         self._decoded = lru_cache(maxsize=2)(self._decode)
         self._file = path.open("rb")
         try:
@@ -68,7 +68,7 @@ class RawRecording(Recording):
     @property
     def dropped(self) -> dict[str, int]:
         lost = {
-            "events_before_first_time": int(self._states[-1][evt.EVENTS_WITHOUT_TIME]),
+            "events_before_first_time": int(self._registers[-1][evt.EVENTS_WITHOUT_TIME]),
             "bytes_after_last_word": self._tail_bytes,
         }
         return super().dropped | {name: count for name, count in lost.items() if count}
@@ -80,12 +80,12 @@ class RawRecording(Recording):
         return self._decoded(block)[1:]
 
     def _decode(self, block: int) -> Events:
-        state, words = self._states[block].copy(), self._words(block)
+        registers, words = self._registers[block].copy(), self._words(block)
         capacity = self._encoding.count(words)
         columns = [np.empty(capacity, dtype) for dtype in (np.int64, np.uint16, np.uint16, np.uint8)]
-        count = self._encoding.decode(words, state, *columns)
-        if block + 1 == len(self._states):
-            self._states.append(state)
+        count = self._encoding.decode(words, registers, *columns)
+        if block + 1 == len(self._registers):
+            self._registers.append(registers)
         return Events(*(column[:count] for column in columns))
 
     def _words(self, block: int) -> np.ndarray:

@@ -72,6 +72,14 @@ class RVTYOLOXHead(YOLOXHead):
             mmdet's that fit no YOLOX head (EQLV2Loss, SeesawLoss, GaussianFocalLoss, softmax cross entropy).
     """
 
+    predicts_from_maps = True  # `predict` does no more than `predict_by_feat` of the maps
+
+    def __init_subclass__(cls, **kwargs) -> None:
+        """A subclass with a ``predict`` of its own is left to itself, unless it says otherwise."""
+        super().__init_subclass__(**kwargs)
+        if "predict" in vars(cls):
+            cls.predicts_from_maps = vars(cls).get("predicts_from_maps", False)
+
     def __init__(
         self,
         num_classes: int,

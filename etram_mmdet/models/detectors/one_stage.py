@@ -55,6 +55,11 @@ def check_head(head: dict | None, train_cfg: dict | None) -> None:
     other = next((_OTHER_TARGETS[base.__name__] for base in kind.__mro__ if base.__name__ in _OTHER_TARGETS), None)
     if other:
         raise InputError(f"bbox_head.type={kind.__name__} learns from {other}, and recordings have boxes; {_ADVICE}")
+    if kind.predict is not BaseDenseHead.predict and not hasattr(kind, "predicts_from_maps"):
+        raise InputError(
+            f"bbox_head.type={kind.__name__} has a predict of its own; say with a class attribute predicts_from_maps "
+            "whether that gives what predict_by_feat makes of the head's maps (True), or more (False)"
+        )
     if (train_cfg or {}).get("initial_epoch"):
         raise InputError(
             f"train_cfg.initial_epoch={train_cfg['initial_epoch']}: {kind.__name__} would stay in its first phase, "

@@ -14,7 +14,6 @@ from torch.nn.utils.rnn import pad_sequence
 
 from etram_mmdet.models.data_preprocessors.event_data_preprocessor import to_device
 from etram_mmdet.models.task_modules.prior_grid import PriorGrid
-from etram_mmdet.models.task_modules.rvt_simota_assigner import RVTSimOTAAssigner
 
 PAIRS_AT_ONCE = 2**15  # of boxes with boxes of their frame; up to nine candidates per level and box
 Probabilities = Callable[[Tensor], Tensor]
@@ -33,7 +32,7 @@ def match(
     grid = PriorGrid(torch.cat([corners + strides / 2, strides], 1), predicted.levels)
     counts = [len(boxes) for boxes in truth]
     matching = _Matching(predicted, probabilities, grid, truth, [0, *accumulate(counts)], assigner)
-    if type(assigner).assign is RVTSimOTAAssigner.assign:
+    if getattr(assigner, "assigns_batches", False):
         found = [matching.of_frames(frames) for frames in portions_of(counts, PAIRS_AT_ONCE)]
     else:
         found = [matching.of_frame(frame) for frame, count in enumerate(counts) if count]

@@ -40,6 +40,14 @@ class RVTSimOTAAssigner(BaseAssigner):
     wait for a GPU once each instead of several times a frame.
     """
 
+    assigns_batches = True  # by `candidates` and `choose`
+
+    def __init_subclass__(cls, **kwargs) -> None:
+        """A subclass with an ``assign`` of its own is asked frame by frame, unless it says otherwise."""
+        super().__init_subclass__(**kwargs)
+        if "assign" in vars(cls):
+            cls.assigns_batches = vars(cls).get("assigns_batches", False)
+
     def __init__(self, center_radius: float = 1.5, candidate_topk: int = 10, iou_weight: float = 3.0) -> None:
         self.center_radius = center_radius
         self.candidate_topk = candidate_topk
