@@ -27,6 +27,7 @@ import hdf5plugin
 import numpy as np
 from tqdm import tqdm
 
+from etram_mmdet.events.choices import SPLITS
 from etram_mmdet.events.class_sets import ETRAM8
 from etram_mmdet.events.formats.array_files import open_hdf5
 from etram_mmdet.events.recording import Events
@@ -35,7 +36,6 @@ from etram_mmdet.simulation.scene import build_scene
 from etram_mmdet.utils.errors import InputError
 
 VERSION = 1  # raise it when the same seed no longer gives the same recording
-SPLITS = ("train", "val", "test")
 GUESTS = ("bicycle", "bus", "motorbike", "truck", "tram", "wheelchair")
 GUESTS_PER_RECORDING = 3
 NIGHTS = (1, 3)  # of every five recordings

@@ -10,13 +10,14 @@ import numpy as np
 
 from etram_mmdet.analysis.dataset.census import Boxes, Census, RecordingCensus
 from etram_mmdet.datasets.recording_frames import class_labels
+from etram_mmdet.events.choices import SPLITS, LabelFiles
 from etram_mmdet.events.class_sets import DEFAULT_CLASS_SET, ClassSet, get_class_set
 from etram_mmdet.events.formats import Recording, open_recording
 from etram_mmdet.events.formats.array_files import PREPROCESS_AGAIN, load_array
 from etram_mmdet.events.preprocessing.labelled_frames import find_frames
 from etram_mmdet.events.preprocessing.sequence_folder import MANIFEST, read_manifest
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
-from etram_mmdet.events.preprocessing.sources import SPLITS, LabelFiles, Source, find_sources
+from etram_mmdet.events.preprocessing.sources import Source, find_sources
 from etram_mmdet.events.representations import build_representation
 from etram_mmdet.utils.errors import InputError
 

@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import get_args
 
-from etram_mmdet.events.preprocessing.frame_store import Codec
-from etram_mmdet.events.preprocessing.frame_times import FrameRule
-from etram_mmdet.events.representations import build_representation
+from etram_mmdet.events.choices import RVT_REPRESENTATION, Codec, FrameRule, Preset
 from etram_mmdet.utils.errors import InputError
-
-Preset = Literal["etram", "gen4"]
-
-
-def _rvt_representation() -> dict:
-    return {"type": "StackedHistogram", "downsample": "nearest"}
 
 
 @dataclass(frozen=True)
@@ -30,10 +22,12 @@ class PreprocessSettings:
     frames: FrameRule = "auto"
     window_us: int = 50_000
     sensor_px: tuple[int, int] | None = None
-    representation: dict = field(default_factory=_rvt_representation)
+    representation: dict = field(default_factory=RVT_REPRESENTATION.copy)
     codec: Codec = "zstd"
 
     def __post_init__(self) -> None:
+        from etram_mmdet.events.representations import build_representation  # numba; defaults do without
+
         for name, choices in (("preset", Preset), ("frames", FrameRule), ("codec", Codec)):
             if getattr(self, name) not in get_args(choices):
                 raise InputError(f"{name} must be one of {', '.join(get_args(choices))}: got {getattr(self, name)!r}")
