@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ast import literal_eval
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import get_args
 
@@ -42,3 +44,27 @@ class PreprocessSettings:
     def max_class_id(self) -> int | None:
         """Boxes with larger class ids are dropped before anything else."""
         return 2 if self.preset == "gen4" else None
+
+
+def representation_from_words(words: Sequence[str], downsample: str) -> dict:
+    """The config of a representation that a command line gives as ``TYPE KEY=VALUE ...``.
+
+    Raises:
+        InputError: for a word after the first that is not ``KEY=VALUE``.
+    """
+    name, *options = words
+    config = {"type": name, "downsample": downsample}
+    for option in options:
+        key, is_given, value = option.partition("=")
+        if not is_given:
+            raise InputError(f"--representation: {option!r} is not KEY=VALUE")
+        config[key] = _parse_value(value)
+    return config
+
+
+def _parse_value(text: str) -> object:
+    """A number, True, False or None if the text is one, else the text."""
+    try:
+        return literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
