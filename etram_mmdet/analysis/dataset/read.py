@@ -83,7 +83,7 @@ def data_of_config(cfg: Mapping, path: str | Path) -> dict:
     )
     return dict(
         data_root=data.data_root,
-        class_set=data.get("class_set", "etram8"),
+        class_set=data.get("class_set", DEFAULT_CLASS_SET),
         settings=settings,
         metainfo=data.get("metainfo"),
         label_files=data.get("label_files", "auto"),
