@@ -25,7 +25,8 @@ def test_config_and_recordings(sample, raw_sample, tmp_path):
     raw_config = tmp_path / "raw.py"
     raw_config.write_text(
         f'_base_ = "{ROOT}/configs/patch2_sizeaware.py"\n'
-        f'train_dataloader = dict(dataset=dict(type="RawEventDataset", preset="gen4", data_root="{raw_sample}"))\n'
+        f'data_root = "{raw_sample}"\n'
+        'train_dataloader = dict(dataset=dict(type="RawEventDataset", preset="gen4"))\n'
     )
     run(TOOL, raw_config, "--out", tmp_path / "b")
     run(TOOL, raw_sample, "--out", tmp_path / "c")
