@@ -58,6 +58,9 @@ LIGHT = (
     "etram_mmdet.simulation.sample",
     "etram_mmdet.evaluation.results",
     "etram_mmdet.evaluation.operating_points.points",
+    "etram_mmdet.evaluation.predictions",
+    "etram_mmdet.apis",
+    "etram_mmdet.apis.sinks",
 )
 
 

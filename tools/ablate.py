@@ -7,35 +7,25 @@ It is table.md with table.png; with --runs, --seeds or --baseline view.md with v
 
 from __future__ import annotations
 
-import etram_mmdet.utils.threads  # noqa: F401  before PyTorch is loaded
-
-# isort: split
 import argparse
-import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
-from etram_mmdet.analysis.runs.ablation_figure import draw_ablation
-from etram_mmdet.analysis.runs.ablation_table import format_table
-from etram_mmdet.analysis.runs.launch import Launcher, check_order, finished_result, run_folder
-from etram_mmdet.analysis.runs.plan import Plan, load_plan
-from etram_mmdet.analysis.runs.statistics import compare
-from etram_mmdet.utils.cli import exit_on_input_error
+from etram_mmdet.utils.cli import exit_on_input_error, make_parser
 from etram_mmdet.utils.files import atomic_write
+
+if TYPE_CHECKING:
+    from etram_mmdet.analysis.runs.plan import Plan
 
 
 def parse_args() -> argparse.Namespace:
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
-    gpus = visible.split(",") if torch.cuda.is_available() else []
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("plan", metavar="ABLATION.py", help="for example configs/ablations/seed_experiment.py")
     parser.add_argument("--out", type=Path, help="where runs, table and figure go; default: work_dirs/ablations/NAME")
     parser.add_argument(
         "--devices",
         nargs="+",
-        default=gpus or ["cpu"],
         help="GPUs as CUDA_VISIBLE_DEVICES names them, one run each at a time; or cpu, as often as runs may go at once",
     )
     parser.add_argument("--samples", type=int, help="clips that each run trains on, instead of the file's number")
@@ -47,6 +37,11 @@ def parse_args() -> argparse.Namespace:
 
 
 def summarise(plan: Plan, out: Path, name: str) -> None:
+    from etram_mmdet.analysis.runs.ablation_figure import draw_ablation
+    from etram_mmdet.analysis.runs.ablation_table import format_table
+    from etram_mmdet.analysis.runs.launch import check_order, finished_result, run_folder
+    from etram_mmdet.analysis.runs.statistics import compare
+
     for variant, seed in plan.runs:
         check_order(out, variant, seed)
     found = [(v, [finished_result(run_folder(out, v, seed), v) for seed in plan.seeds]) for v in plan.variants]
@@ -60,6 +55,9 @@ def summarise(plan: Plan, out: Path, name: str) -> None:
 
 def main() -> None:
     args = parse_args()
+    from etram_mmdet.analysis.runs.launch import Launcher, default_devices
+    from etram_mmdet.analysis.runs.plan import load_plan
+
     with exit_on_input_error():
         plan = load_plan(args.plan, args.samples, args.seeds, args.runs, args.baseline)
         name = Path(args.plan).stem + (f"_{args.samples}_samples" if args.samples else "")
@@ -67,7 +65,8 @@ def main() -> None:
         failed = []
         if not args.table_only:
             say = lambda line: print(line, flush=True)  # noqa: E731
-            failed = Launcher(plan, out, args.devices, Path(__file__).with_name("train.py"), say).run()
+            devices = args.devices or default_devices()
+            failed = Launcher(plan, out, devices, Path(__file__).with_name("train.py"), say).run()
         is_view = args.runs or args.seeds or args.baseline  # beside the whole table, not in its place
         summarise(plan, out, "view" if is_view else "table")
     if failed:

@@ -8,28 +8,21 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmengine.config import DictAction
-
-from etram_mmdet.analysis.dataset.browse import build_loader, seen_batches
-from etram_mmdet.engine.config.load import load_config
-from etram_mmdet.utils.cli import exit_on_input_error
+from etram_mmdet.utils.cli import add_cfg_options, add_config, exit_on_input_error, make_parser
 from etram_mmdet.utils.errors import InputError
-from etram_mmdet.visualization.canvas import write_png
-from etram_mmdet.visualization.clip_sheet import clip_film, clip_sheet
-from etram_mmdet.visualization.video import write_mp4
 
 BATCHES = {".png": 2, ".mp4": 20}
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", help="config file, for example configs/patch2_sizeaware.py")
+    parser = make_parser(__doc__)
+    add_config(parser)
     parser.add_argument("--split", choices=["train", "val", "test"], default="train", help="default: train")
     parser.add_argument(
         "--out", type=Path, metavar="FILE.png|FILE.mp4", help="default: work_dirs/CONFIG_NAME/browse_SPLIT.png"
     )
     parser.add_argument("--batches", type=int, metavar="N", help="how many; default: 2 in a PNG, 20 in an MP4")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="override the config")
+    add_cfg_options(parser)
     args = parser.parse_args()
     args.out = args.out or Path("work_dirs", Path(args.config).stem, f"browse_{args.split}.png")
     return args
@@ -46,6 +39,12 @@ def check(args: argparse.Namespace) -> None:
 
 def main() -> None:
     args = parse_args()
+    from etram_mmdet.analysis.dataset.browse import build_loader, seen_batches
+    from etram_mmdet.engine.config.load import load_config
+    from etram_mmdet.visualization.canvas import write_png
+    from etram_mmdet.visualization.clip_sheet import clip_film, clip_sheet
+    from etram_mmdet.visualization.video import write_mp4
+
     with exit_on_input_error():
         check(args)
         cfg = load_config(args.config, args.cfg_options)

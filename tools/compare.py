@@ -9,17 +9,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from etram_mmdet.analysis.runs.agreement import check_comparable
-from etram_mmdet.analysis.runs.comparison_figure import draw_comparison
-from etram_mmdet.analysis.runs.comparison_table import format_comparison
-from etram_mmdet.analysis.runs.evaluations import Selection
-from etram_mmdet.analysis.runs.run import read_runs
-from etram_mmdet.utils.cli import exit_on_input_error
+from etram_mmdet.utils.cli import exit_on_input_error, make_parser
 from etram_mmdet.utils.files import atomic_write
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="two or more, such as work_dirs/baseline")
     parser.add_argument("--out", type=Path, default=Path("work_dirs/compare"), metavar="FOLDER")
     parser.add_argument("--split", choices=("val", "test"), default="val", help="whose evaluations; default: val")
@@ -35,6 +30,12 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    from etram_mmdet.analysis.runs.agreement import check_comparable
+    from etram_mmdet.analysis.runs.comparison_figure import draw_comparison
+    from etram_mmdet.analysis.runs.comparison_table import format_comparison
+    from etram_mmdet.analysis.runs.evaluations import Selection
+    from etram_mmdet.analysis.runs.run import read_runs
+
     with exit_on_input_error():
         selection = Selection(args.split, args.step, args.best)
         runs = read_runs(args.runs, selection)

@@ -8,28 +8,27 @@ from __future__ import annotations
 
 import argparse
 
-from mmengine.config import DictAction
-
-from etram_mmdet.datasets.shared_keys import dataset_config, metainfo_of
-from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY
-from etram_mmdet.engine.checkpoints.files import config_to_json, load_foreign_weights, save_atomically
-from etram_mmdet.engine.checkpoints.rvt_weights import from_rvt
-from etram_mmdet.engine.config.load import load_config
-from etram_mmdet.models.building import build_detector
-from etram_mmdet.utils.cli import exit_on_input_error
+from etram_mmdet.utils.cli import add_cfg_options, exit_on_input_error, make_parser
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("source", metavar="IN.ckpt")
     parser.add_argument("target", metavar="OUT.pth")
     parser.add_argument("--config", required=True, help="config of the same size, patch size and number of classes")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="override the config")
+    add_cfg_options(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
+    from etram_mmdet.datasets.shared_keys import dataset_config, metainfo_of
+    from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY
+    from etram_mmdet.engine.checkpoints.files import config_to_json, load_foreign_weights, save_atomically
+    from etram_mmdet.engine.checkpoints.rvt_weights import from_rvt
+    from etram_mmdet.engine.config.load import load_config
+    from etram_mmdet.models.building import build_detector
+
     with exit_on_input_error():
         cfg = load_config(args.config, args.cfg_options)
         weights = from_rvt(load_foreign_weights(args.source), build_detector(cfg))

@@ -8,30 +8,32 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mmdet.registry import DATASETS
-from mmengine.config import DictAction
-from mmengine.registry import init_default_scope
-
-from etram_mmdet.engine.config.load import load_config
-from etram_mmdet.evaluation.event_coco_metric import EventCocoMetric
-from etram_mmdet.evaluation.predictions import load_predictions, truth_of, with_truth_of
-from etram_mmdet.evaluation.results import Frame
-from etram_mmdet.utils.cli import exit_on_input_error
+from etram_mmdet.utils.cli import add_cfg_options, exit_on_input_error, make_parser
 from etram_mmdet.utils.errors import InputError
+
+if TYPE_CHECKING:
+    from etram_mmdet.evaluation.results import Frame
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("predictions", type=Path)
     parser.add_argument("--protocols", nargs="+", default=["coco"], help="the first is the headline")
     parser.add_argument("--config", type=Path, help="config whose data give the truth")
     parser.add_argument("--split", choices=["val", "test"], default="val", help="which of its data sets")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="override the config")
+    add_cfg_options(parser)
     return parser.parse_args()
 
 
 def frames_of(args: argparse.Namespace) -> tuple[list[Frame], tuple[str, ...]]:
+    from mmdet.registry import DATASETS
+    from mmengine.registry import init_default_scope
+
+    from etram_mmdet.engine.config.load import load_config
+    from etram_mmdet.evaluation.predictions import load_predictions, truth_of, with_truth_of
+
     saved = load_predictions(args.predictions, with_truth=args.config is None)
     if args.config is None:
         return saved.frames, saved.classes
@@ -48,6 +50,8 @@ def frames_of(args: argparse.Namespace) -> tuple[list[Frame], tuple[str, ...]]:
 
 def main() -> None:
     args = parse_args()
+    from etram_mmdet.evaluation.event_coco_metric import EventCocoMetric
+
     with exit_on_input_error():
         metric = EventCocoMetric(args.protocols)
         frames, classes = frames_of(args)

@@ -7,30 +7,24 @@ report.md beside them holds the tables. --device cpu --small does a little of ev
 
 from __future__ import annotations
 
-import etram_mmdet.utils.threads  # noqa: F401  before PyTorch is loaded
-
-# isort: split
 import argparse
 import re
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
-from etram_mmdet.analysis.speed import cuda
-from etram_mmdet.analysis.speed.gpu_check.launch import Check
 from etram_mmdet.analysis.speed.gpu_check.parts import PARTS, chosen_parts
-from etram_mmdet.analysis.speed.gpu_check.report import REPORT_FILE, summary
-from etram_mmdet.analysis.speed.gpu_check.result import PASSED
-from etram_mmdet.analysis.speed.gpu_check.size import FULL, SMALL
-from etram_mmdet.utils.cli import exit_on_input_error
+from etram_mmdet.utils.cli import exit_on_input_error, make_parser
 from etram_mmdet.utils.environment import machine
+
+if TYPE_CHECKING:
+    import torch
 
 
 def parse_args() -> argparse.Namespace:
     limits = ", ".join(f"{part.name} {part.limit_s / 60:g}" for part in PARTS.values())
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--parts", nargs="+", default=list(PARTS), metavar="NAME", help=f"minutes at most: {limits}")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="CUDA_VISIBLE_DEVICES picks a GPU")
     parser.add_argument("--small", action="store_true", help="tiny networks and frames, a few steps: to try it out")
@@ -47,6 +41,14 @@ def default_folder(device: torch.device, size: str) -> Path:
 
 def main() -> None:
     args = parse_args()
+    import torch
+
+    from etram_mmdet.analysis.speed import cuda
+    from etram_mmdet.analysis.speed.gpu_check.launch import Check
+    from etram_mmdet.analysis.speed.gpu_check.report import REPORT_FILE, summary
+    from etram_mmdet.analysis.speed.gpu_check.result import PASSED
+    from etram_mmdet.analysis.speed.gpu_check.size import FULL, SMALL
+
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that the part at work is stopped too
     with exit_on_input_error():
         parts = chosen_parts(args.parts)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import sys
+from typing import TYPE_CHECKING
 
+from etram_mmdet.events.choices import SPLITS
 from etram_mmdet.events.class_sets import ETRAM8
-from etram_mmdet.simulation.sample import SPLITS, Summary, make_sample
-from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.cli import exit_on_input_error
+
+if TYPE_CHECKING:
+    from etram_mmdet.simulation.sample import Summary
 
 
 def parse_args() -> argparse.Namespace:
@@ -38,9 +41,11 @@ def table(summaries: list[Summary]) -> str:
     return "\n".join("  ".join(f"{cell!s:>{w}}" for cell, w in zip(row, widths, strict=True)) for row in rows)
 
 
-def main() -> int:
+def main() -> None:
     args = parse_args()
-    try:
+    from etram_mmdet.simulation.sample import make_sample
+
+    with exit_on_input_error():
         summaries = make_sample(
             args.out,
             seed=args.seed,
@@ -50,12 +55,8 @@ def main() -> int:
             duration_s=args.seconds,
             workers=args.workers,
         )
-    except (InputError, OSError) as error:
-        print(f"make_sample: {error}", file=sys.stderr)
-        return 1
     print(table(summaries))
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

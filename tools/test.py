@@ -5,46 +5,45 @@ A checkpoint carries its config, so CONFIG may be left out; one that describes a
 
 from __future__ import annotations
 
-import etram_mmdet.utils.threads  # noqa: F401  before PyTorch is loaded
-
-# isort: split
 import argparse
-import os
 from contextlib import nullcontext
 from pathlib import Path
 
-from mmengine.config import DictAction
-
-from etram_mmdet.engine.checkpoints.carried_config import carried_by
-from etram_mmdet.engine.checkpoints.opening import config_for_checkpoint
-from etram_mmdet.engine.runner.stream_runner import StreamRunner
-from etram_mmdet.evaluation.event_coco_metric import save_evaluated
-from etram_mmdet.utils.cli import exit_on_input_error
+from etram_mmdet.utils.cli import (
+    add_cfg_options,
+    add_launcher,
+    exit_on_input_error,
+    make_parser,
+    use_launcher,
+)
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("paths", nargs="+", metavar="[CONFIG] CHECKPOINT")
     parser.add_argument("--work-dir", help="where the log and results.csv go; default: the checkpoint's folder")
     parser.add_argument("--out", metavar="FILE.json", help="save predictions and truth of every evaluated frame")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="override the config")
-    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
-    parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
+    add_cfg_options(parser)
+    add_launcher(parser)
     args = parser.parse_args()
     if len(args.paths) > 2:
         parser.error(f"expected [CONFIG] CHECKPOINT, got {len(args.paths)} paths")
     if args.out and not args.out.endswith(".json"):
         parser.error(f"--out {args.out}: predictions are saved as JSON; name a .json file")
     args.config, args.checkpoint = [None, *args.paths][-2:]
-    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     return args
 
 
 def main() -> None:
     args = parse_args()
+    from etram_mmdet.engine.checkpoints.carried_config import carried_by
+    from etram_mmdet.engine.checkpoints.opening import config_for_checkpoint
+    from etram_mmdet.engine.runner.stream_runner import StreamRunner
+    from etram_mmdet.evaluation.event_coco_metric import save_evaluated
+
     with exit_on_input_error():
         cfg = config_for_checkpoint(args.config, args.checkpoint, args.cfg_options)
-        cfg.launcher = args.launcher
+        use_launcher(cfg, args)
         cfg.work_dir = args.work_dir or str(Path(args.checkpoint).resolve().parent)
         if args.out:
             Path(args.out).parent.mkdir(parents=True, exist_ok=True)

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import etram_mmdet.utils.threads  # noqa: F401  before PyTorch is loaded
-
-# isort: split
 import argparse
-import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
-from mmengine.config import Config, DictAction
+from etram_mmdet.utils.cli import (
+    add_cfg_options,
+    add_config,
+    add_launcher,
+    exit_on_input_error,
+    make_parser,
+    use_launcher,
+)
 
-from etram_mmdet.engine.config.load import load_config
-from etram_mmdet.engine.runner.stream_runner import StreamRunner, latest_checkpoint
-from etram_mmdet.utils.cli import exit_on_input_error
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("config", help="config file, for example configs/patch2_sizeaware.py")
+    parser = make_parser(__doc__)
+    add_config(parser)
     parser.add_argument("--work-dir", help="where checkpoints and logs go; default work_dirs/CONFIG_NAME")
     parser.add_argument("--amp", action="store_true", help="mixed precision where there is a GPU")
     parser.add_argument(
@@ -35,39 +38,44 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--dry-run", action="store_true", help="check everything, run one batch and one validation batch, keep nothing"
     )
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="override the config")
-    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
-    parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
-    return args
+    add_cfg_options(parser)
+    add_launcher(parser)
+    return parser.parse_args()
+
+
+def train(cfg: Config) -> None:
+    from etram_mmdet.engine.runner.stream_runner import StreamRunner
+
+    StreamRunner.from_cfg(cfg).train()
 
 
 def dry_run(cfg: Config) -> None:
     """Everything up to the first step in a folder that vanishes."""
+    from etram_mmdet.engine.runner.stream_runner import latest_checkpoint
+
     if cfg.resume and cfg.load_from is None:
         cfg.load_from = latest_checkpoint(cfg.work_dir)
     with TemporaryDirectory() as folder:
         cfg.work_dir = folder
         cfg.train_cfg.type = "DryRunLoop"
-        StreamRunner.from_cfg(cfg).train()
+        train(cfg)
 
 
 def main() -> None:
     args = parse_args()
+    from etram_mmdet.engine.config.load import load_config
+
     with exit_on_input_error():
-        cfg = load_config(args.config, {**(args.cfg_options or {}), "auto_scale_lr.enable": args.auto_scale_lr})
-        cfg.launcher = args.launcher
+        options = {**(args.cfg_options or {}), "auto_scale_lr.enable": args.auto_scale_lr}
+        cfg = load_config(args.config, options)
+        use_launcher(cfg, args)
         cfg.work_dir = args.work_dir or cfg.get("work_dir") or f"work_dirs/{Path(args.config).stem}"
         if args.amp:
             cfg.optim_wrapper.type = "AmpOptimWrapper"
         if args.resume:
             cfg.resume = True
             cfg.load_from = None if args.resume == "auto" else args.resume
-        if args.dry_run:
-            dry_run(cfg)
-        else:
-            StreamRunner.from_cfg(cfg).train()
+        dry_run(cfg) if args.dry_run else train(cfg)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from torch import nn
 from etram_mmdet.datasets.shared_keys import dataset_config, representation_of
 from etram_mmdet.engine.checkpoints.opening import init_detector
 from etram_mmdet.engine.config.plain_config import read_plain_config
-from etram_mmdet.evaluation.operating_points.points import SCORE_THR, OperatingPoints
+from etram_mmdet.evaluation.operating_points import SCORE_THR
+from etram_mmdet.evaluation.operating_points.points import OperatingPoints
 from etram_mmdet.events.formats import Recording, open_recording
 from etram_mmdet.events.preprocessing.frame_times import STEP_US
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings

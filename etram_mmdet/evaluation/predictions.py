@@ -14,14 +14,16 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from etram_mmdet.datasets.etram_dataset import ETraMDataset
 from etram_mmdet.evaluation.results import Frame, check_frame, place_of
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import atomic_write, check_is_file
+
+if TYPE_CHECKING:
+    from etram_mmdet.datasets.etram_dataset import ETraMDataset
 
 _TRUTH = ("gt_bboxes", "gt_labels")
 _OUTSIDE_PX = 1.0  # more than rounding

@@ -16,9 +16,8 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.utils._pytree import tree_map
 
 from etram_mmdet.models.detectors.recurrent_detector import clipped
+from etram_mmdet.utils.cli import PRECISIONS
 from etram_mmdet.utils.errors import InputError
-
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class Streamer:
@@ -41,7 +40,8 @@ class Streamer:
     ) -> None:
         if precision not in PRECISIONS:
             raise InputError(f"Streamer: precision={precision!r}, expected {', '.join(PRECISIONS)}")
-        self.dtype, self.device = PRECISIONS[precision], next(detector.parameters()).device
+        self.dtype = getattr(torch, precision)
+        self.device = next(detector.parameters()).device
         if self.device.type == "cuda" and precision == "bfloat16":
             with torch.cuda.device(self.device):
                 if not torch.cuda.is_bf16_supported(including_emulation=False):

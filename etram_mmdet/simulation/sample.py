@@ -27,6 +27,7 @@ import hdf5plugin
 import numpy as np
 from tqdm import tqdm
 
+from etram_mmdet.events.choices import SPLITS
 from etram_mmdet.events.class_sets import ETRAM8
 from etram_mmdet.events.formats.array_files import open_hdf5
 from etram_mmdet.events.recording import Events
@@ -35,7 +36,6 @@ from etram_mmdet.simulation.scene import build_scene
 from etram_mmdet.utils.errors import InputError
 
 VERSION = 1  # raise it when the same seed no longer gives the same recording
-SPLITS = ("train", "val", "test")
 GUESTS = ("bicycle", "bus", "motorbike", "truck", "tram", "wheelchair")
 GUESTS_PER_RECORDING = 3
 NIGHTS = (1, 3)  # of every five recordings
@@ -121,6 +121,10 @@ def make_sample(
 
     Recordings that are there already are kept, so a run that was stopped can go on. The bytes depend on the seed
     and the sizes only, not on the number of workers (default: one per CPU).
+
+    Raises:
+        InputError: for a number that is too small, a recording there that was made with other settings, and where the
+            folder cannot be written.
     """
     out = Path(out)
     limits = dict(seed=(seed, 0), width=(width, 32), height=(height, 32), duration_s=(duration_s, 0.2))
@@ -133,13 +137,22 @@ def make_sample(
         for split, count in zip(SPLITS, recordings, strict=True)
         for index in range(count)
     ]
+    try:
+        _write_missing(jobs, out, workers)
+    except OSError as error:
+        raise InputError(
+            f"{out}: cannot be written ({error}); see to free space and permissions, or choose another folder"
+        ) from error
+    return [_summarise(job, out) for job in jobs]
+
+
+def _write_missing(jobs: list[Job], out: Path, workers: int | None) -> None:
     for split in SPLITS:
         (out / split).mkdir(parents=True, exist_ok=True)
     todo = [job for job in jobs if not _is_done(job, out)]
     workers = min(workers or os.cpu_count() or 1, os.cpu_count() or 1, max(len(todo), 1))
     for _ in tqdm(_write_all(todo, out, workers), "recordings", len(todo)):
         pass
-    return [_summarise(job, out) for job in jobs]
 
 
 def _write_all(jobs: list[Job], out: Path, workers: int) -> Iterator[None]:

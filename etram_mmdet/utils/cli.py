@@ -1,20 +1,125 @@
-"""What command lines share."""
+"""What the command lines of all tools share.
+
+Importing it loads the standard library only, so that ``--help`` answers at once. Every tool imports
+it before anything that may load PyTorch: it also sets what OpenMP reads at that moment.
+"""
 
 from __future__ import annotations
 
+import argparse
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from etram_mmdet.utils import threads  # noqa: F401  before PyTorch is loaded
 from etram_mmdet.utils.errors import InputError
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+PRECISIONS = ("float32", "bfloat16", "float16")  # of inference, as torch names them
+
+
+def make_parser(doc: str) -> argparse.ArgumentParser:
+    """A parser whose help begins with the docstring of the tool, line by line as it stands there."""
+    return argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """The positional argument ``config``."""
+    parser.add_argument("config", help="config file, for example configs/patch2_sizeaware.py")
+
+
+def add_cfg_options(parser: argparse.ArgumentParser) -> None:
+    """``--cfg-options KEY=VALUE ...``, a dict of dotted keys; None if not given."""
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=_CfgOptions,
+        metavar="KEY=VALUE",
+        help="override the config",
+    )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """``--device``, None if not given."""
+    parser.add_argument("--device", help="cuda, cuda:1, cpu; default: the GPU if there is one")
+
+
+def add_streaming(parser: argparse.ArgumentParser) -> None:
+    """``--precision``, ``--fuse`` and ``--compile``, as :class:`Streamer` takes them."""
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default=PRECISIONS[0],
+        help="of inference; the lower ones need a processor or GPU that computes in them",
+    )
+    parser.add_argument("--fuse", action="store_true", help="fold norms and biases: faster, other rounding")
+    parser.add_argument("--compile", action="store_true", help="torch.compile: half a minute first, then fastest")
+
+
+def add_streamed_frames(parser: argparse.ArgumentParser) -> None:
+    """``--frame H W`` and ``--windows``: size and number of made-up frames to stream."""
+    parser.add_argument(
+        "--frame",
+        nargs=2,
+        type=int,
+        default=(360, 640),
+        metavar=("H", "W"),
+        help="network pixels",
+    )
+    parser.add_argument("--windows", type=int, default=30, help="how many to stream")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """``--json FILE``, None if not given."""
+    parser.add_argument("--json", type=Path, help="write the numbers here too")
+
+
+def add_launcher(parser: argparse.ArgumentParser) -> None:
+    """``--launcher`` of several processes; :func:`use_launcher` applies it."""
+    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
+    parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
+
+
+def use_launcher(cfg: Config, args: argparse.Namespace) -> None:
+    """Write the launcher into ``cfg``, and the number of this process to where mmengine reads it."""
+    cfg.launcher = args.launcher
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+
+
+class _CfgOptions(argparse.Action):
+    """mmengine's ``DictAction``, imported only if the option is given: that takes seconds."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Sequence[str],
+        option_string: str | None = None,
+    ) -> None:
+        from mmengine.config import DictAction
+
+        for word in values:
+            if "=" not in word:
+                parser.error(f"{option_string} {word}: expected KEY=VALUE")
+        DictAction(self.option_strings, self.dest)(parser, namespace, values, option_string)
 
 
 @contextmanager
-def exit_on_input_error() -> Iterator[None]:
-    """Turn the errors that a user can mend into one line on stderr and exit status 1."""
+def exit_on_input_error(interrupted: str = "interrupted") -> Iterator[None]:
+    """Report errors that a user can mend in one line on stderr and exit with status 1.
+
+    ``interrupted`` is what Ctrl-C prints; the exit status is then 130, as shells have it.
+    """
     try:
         yield
     except (InputError, FloatingPointError) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted")
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
+    except KeyboardInterrupt as error:
+        print(interrupted, file=sys.stderr)
+        raise SystemExit(130) from error

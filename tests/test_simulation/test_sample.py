@@ -263,7 +263,7 @@ def test_command_line_says_what_is_wrong(tmp_path):
     tool = Path(__file__).parents[2] / "tools" / "make_sample.py"
     (tmp_path / "file").touch()
     run = subprocess.run([sys.executable, tool, tmp_path / "file"], capture_output=True, text=True)
-    assert run.returncode == 1 and run.stderr.startswith("make_sample: ") and run.stderr.count("\n") == 1
+    assert run.returncode == 1 and run.stderr.startswith("error: ") and run.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("wrong", [{"duration_s": 0.1}, {"width": 8}, {"seed": -1}, {"workers": -2}])

@@ -41,7 +41,7 @@ def test_other_recordings_and_missing_frames_are_refused(saved, sample, tmp_path
     assert "1 labelled frames of the evaluated data missing" in run(
         "tools/evaluate.py", tmp_path / "p.json", *options, ok=False
     )
-    output = run("tools/evaluate.py", saved, *options, "val_dataloader.dataset.class_set=etram3_from8", ok=False)
+    output = run("tools/evaluate.py", saved, *options, "class_set=etram3_from8", ok=False)
     assert "has pedestrian, vehicle, micro-mobility" in output
 
 

@@ -24,9 +24,26 @@ def seen_by_torch(tmp_path, *command, **given):
     return done.stdout.strip()
 
 
-@pytest.mark.parametrize("tool", ["train", "test", "detect", "demo", "benchmark", "ablate", "gpu_check"])
+# Arguments that bring a tool as far as PyTorch.
+WORDS = dict(
+    train=["none.py"],
+    test=["none.pth"],
+    detect=["none.pth", "none.raw", "--out", "a.csv"],
+    benchmark=["none.py"],
+    ablate=["none.py"],
+    gpu_check=[],
+)
+
+
+@pytest.mark.parametrize("tool", WORDS)
 def test_tools_set_it_before_torch_is_loaded(tool, tmp_path):
-    assert seen_by_torch(tmp_path, f"tools/{tool}.py", "--help") == "1000"
+    assert seen_by_torch(tmp_path, f"tools/{tool}.py", *WORDS[tool]) == "1000"
+
+
+def test_a_config_option_sets_it_too(tmp_path):
+    """The first to need PyTorch is then the option itself."""
+    command = ("tools/train.py", "none.py", "--cfg-options", "a=1")
+    assert seen_by_torch(tmp_path, *command) == "1000"
 
 
 def test_the_plugins_set_it_and_a_person_decides(tmp_path):

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from etram_mmdet.events.choices import SPLITS
 from etram_mmdet.events.labels import day_or_night
-from etram_mmdet.events.preprocessing.sources import SPLITS
 
 SMALL_PX2, MEDIUM_PX2 = 32**2, 96**2  # COCO's borders between small, medium and large
 UNUSED = "boxes_in_unused_frames"

@@ -9,10 +9,17 @@ from pathlib import Path
 from etram_mmdet.analysis.dataset.census import Census
 from etram_mmdet.analysis.dataset.thresholds import Thresholds
 from etram_mmdet.events.class_sets import SIZE_GROUP_OF
+from etram_mmdet.utils.files import atomic_write
 
 USAGE = """\
 _base_ = ["./patch2.py", "{path}"]
 model = dict(bbox_head=dict(loss_bbox=dict(type="SizeAwareIoULoss", **_base_.size_thresholds)))"""
+
+
+def write_fragment(path: Path, census: Census, chosen: Thresholds) -> None:
+    """Write :func:`fragment` to ``path``; raises ``InputError`` if that cannot be written."""
+    with atomic_write(path) as aside:
+        aside.write_text(fragment(census, chosen))
 
 
 def fragment(census: Census, chosen: Thresholds) -> str:

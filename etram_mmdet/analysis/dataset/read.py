@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -10,13 +10,14 @@ import numpy as np
 
 from etram_mmdet.analysis.dataset.census import Boxes, Census, RecordingCensus
 from etram_mmdet.datasets.recording_frames import class_labels
+from etram_mmdet.events.choices import SPLITS, LabelFiles
 from etram_mmdet.events.class_sets import DEFAULT_CLASS_SET, ClassSet, get_class_set
 from etram_mmdet.events.formats import Recording, open_recording
 from etram_mmdet.events.formats.array_files import PREPROCESS_AGAIN, load_array
 from etram_mmdet.events.preprocessing.labelled_frames import find_frames
 from etram_mmdet.events.preprocessing.sequence_folder import MANIFEST, read_manifest
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
-from etram_mmdet.events.preprocessing.sources import SPLITS, LabelFiles, Source, find_sources
+from etram_mmdet.events.preprocessing.sources import Source, find_sources
 from etram_mmdet.events.representations import build_representation
 from etram_mmdet.utils.errors import InputError
 
@@ -61,6 +62,32 @@ def take_census(
         raise InputError(f"{root}: no recording can be used\n" + "\n".join(problems))
     names = {**classes.metainfo, **(metainfo or {})}
     return Census(root, class_set, tuple(names["classes"]), tuple(names["palette"]), recordings, problems)
+
+
+def data_of_config(cfg: Mapping, path: str | Path) -> dict:
+    """The training data of a config as arguments of :func:`take_census`; ``path`` names it in errors.
+
+    Raises:
+        InputError: for a config that names no training data.
+    """
+    data = cfg.get("train_dataloader", {}).get("dataset", {})
+    if "data_root" not in data:
+        raise InputError(f"{path}: no train_dataloader.dataset.data_root; name a training config, or a folder")
+    defaults = PreprocessSettings()
+    settings = PreprocessSettings(
+        data.get("preset", defaults.preset),
+        data.get("frames", defaults.frames),
+        data.get("window_us", defaults.window_us),
+        data.get("sensor_px"),
+        dict(data.get("representation", defaults.representation)),
+    )
+    return dict(
+        data_root=data.data_root,
+        class_set=data.get("class_set", DEFAULT_CLASS_SET),
+        settings=settings,
+        metainfo=data.get("metainfo"),
+        label_files=data.get("label_files", "auto"),
+    )
 
 
 def _sequence_folders(folder: Path) -> list[Path]:

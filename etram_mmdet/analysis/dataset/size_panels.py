@@ -8,8 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullLocator
 
+from etram_mmdet.analysis.dataset import RULES
 from etram_mmdet.analysis.dataset.census import MEDIUM_PX2, SMALL_PX2, Census
-from etram_mmdet.analysis.dataset.thresholds import RULES, Thresholds
+from etram_mmdet.analysis.dataset.thresholds import Thresholds
 from etram_mmdet.visualization.style import ACCENT, GRID, INK, MUTED, PANEL, title
 
 MOST_POINTS = 6000

@@ -10,7 +10,6 @@ from etram_mmdet.analysis.dataset.census import MEDIUM_PX2, SMALL_PX2, Census
 from etram_mmdet.events.class_sets import SIZE_GROUP_OF
 from etram_mmdet.utils.errors import InputError
 
-RULES = ("classes", "p25", "p30")
 FIXED = "fixed"
 _MEDIUM_PERCENTILE = 70  # of all boxes
 _LEAST_WEIGHT, _MOST_WEIGHT = 2.0, 5.0

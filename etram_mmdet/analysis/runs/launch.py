@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+import torch
+
 from etram_mmdet.analysis.runs.plan import Plan, Variant
 from etram_mmdet.engine.config.differences import config_differences
 from etram_mmdet.engine.config.plain_config import read_plain_config
@@ -55,6 +57,14 @@ def check_order(out: Path, variant: Variant, seed: int) -> Path:
                 f"({'; '.join(differences[:5])}); delete it with its .py, or choose another --out"
             )
     return path
+
+
+def default_devices() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; ``["cpu"]`` if there is none."""
+    if not torch.cuda.is_available():
+        return ["cpu"]
+    numbers = ",".join(map(str, range(torch.cuda.device_count())))
+    return (os.environ.get("CUDA_VISIBLE_DEVICES") or numbers).split(",")
 
 
 class Launcher:

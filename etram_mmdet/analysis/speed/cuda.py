@@ -15,6 +15,11 @@ from mmengine.config import Config
 from etram_mmdet.utils.errors import InputError
 
 
+def chosen(device: str | None) -> torch.device:
+    """The device of this name; by default the GPU if there is one."""
+    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
 def check(device: torch.device) -> None:
     """Raises ``InputError`` where ``device`` is a GPU and PyTorch finds none."""
     if device.type == "cuda" and not torch.cuda.is_available():

@@ -84,3 +84,24 @@ def targets_of(data_samples: list, is_labelled: Tensor) -> Tensor:
         low, high = frame.bboxes[:, :2], frame.bboxes[:, 2:]
         row[: len(frame)] = torch.cat([frame.labels[:, None], (low + high) / 2, high - low], 1)
     return targets
+
+
+def format_comparison(result: dict, how: dict[str, str]) -> str:
+    """A row per part: the reference's number, ours, their ratio, the ratio of the best.
+
+    ``how`` names the parts that have a time, in the order of the rows.
+    """
+    rows = [(name, result[part]) for part, name in how.items() if part in result]
+    if "evaluation" in result:
+        rows.append(("same, with breakdown and interval, ms", result["evaluation"]["whole"]))
+    lines = [f"{'':<44}{'reference':>12}{'ours':>12}{'ratio':>8}{'of best':>9}"]
+    lines += [_line(name, row) for name, row in rows]
+    if "memory" in result:
+        theirs, ours = result["memory"]["reference_bytes"] / 2**30, result["memory"]["ours_bytes"] / 2**30
+        lines.append(f"{'kept for the backward pass, GiB':<44}{theirs:>12.2f}{ours:>12.2f}{ours / theirs:>8.2f}")
+    return "\n".join(lines)
+
+
+def _line(name: str, row: dict) -> str:
+    numbers = f"{row['reference_ms']:>12.1f}{row['ours_ms']:>12.1f}{row['ratio']:>8.2f}{row['ratio_of_best']:>9.2f}"
+    return f"{name:<44}{numbers}" + (f"   differ by {row['difference']:.1e}" if "difference" in row else "")

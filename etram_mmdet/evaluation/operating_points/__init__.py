@@ -1,0 +1,3 @@
+"""Score thresholds and NMS per class, for deployment."""
+
+SCORE_THR = 0.3  # where nothing has been tuned

@@ -148,6 +148,9 @@ class FalseAlarms(Limit):
         return counts.recall
 
 
+GOALS = dict(f_beta=FBeta, precision=Precision, recall=Recall, false_alarms=FalseAlarms)
+
+
 def _last_largest(values: np.ndarray) -> int:
     """Of equal ones the one at the highest threshold."""
     return len(values) - 1 - int(np.argmax(values[::-1]))

@@ -14,8 +14,6 @@ from numba import njit
 from etram_mmdet.evaluation.results import Frame
 from etram_mmdet.utils.errors import InputError
 
-SCORE_THR = 0.3  # where nothing has been tuned
-
 
 @dataclass(frozen=True, eq=False)
 class OperatingPoints:

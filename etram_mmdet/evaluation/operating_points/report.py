@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from etram_mmdet.evaluation.breakdown import nan_mean
 from etram_mmdet.evaluation.curves import Counts
+from etram_mmdet.evaluation.operating_points.goals import Goal
 from etram_mmdet.evaluation.operating_points.points import OperatingPoints
 from etram_mmdet.evaluation.operating_points.tuning import Tuned
+from etram_mmdet.evaluation.predictions import Predictions
 
 
 def format_tuning(tuned: Tuned, before_thr: float) -> str:
@@ -50,6 +53,17 @@ def describe(points: OperatingPoints, k: int) -> str:
     """Thresholds of a class, from the smallest boxes to the largest, and its NMS."""
     thresholds = " / ".join(f"{thr:.2f}" for thr in points.score_thr[k])
     return thresholds + (f", NMS {points.nms_iou[k]:g}" if points.nms_iou[k] < 1 else "")
+
+
+def origin(goal: Goal, saved: Predictions, path: Path, notes: Sequence[str]) -> tuple[str, ...]:
+    """Sentences for the head of :func:`fragment`: how ``path``'s predictions were tuned, and the notes of tuning."""
+    recordings = len({frame.recording for frame in saved.frames})
+    return (
+        f"Made by tools/tune_thresholds.py from {path}: {goal}, from {len(saved.frames)} frames of "
+        f"{recordings} recordings.",
+        "For deployment only (tools/detect.py, EventInferencer): AP is measured without.",
+        *(f"Note: {note}." for note in notes),
+    )
 
 
 def fragment(points: OperatingPoints, sentences: Sequence[str]) -> str:

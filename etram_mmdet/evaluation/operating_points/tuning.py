@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from etram_mmdet.evaluation.curves import Counts, best_common_threshold, class_c
 from etram_mmdet.evaluation.matching import Matches, match
 from etram_mmdet.evaluation.operating_points.goals import FalseAlarms, Goal
 from etram_mmdet.evaluation.operating_points.points import OperatingPoints
+from etram_mmdet.evaluation.predictions import Predictions
 from etram_mmdet.evaluation.results import Frame
 from etram_mmdet.utils.errors import InputError
 
@@ -42,6 +44,21 @@ class Tuned:
     after: list[Counts]
     of_folds: list[OperatingPoints]
     notes: list[str]
+
+
+def stricter_nms(saved: Predictions, path: Path) -> tuple[float, ...]:
+    """Those of `NMS_IOUS` below the IoU that the predictions were made with: what it suppressed is not in the file.
+
+    Raises:
+        InputError: if there is none; ``path`` names the file.
+    """
+    made_with = (saved.test_cfg.get("nms") or {}).get("iou_threshold", 1.0)
+    ious = tuple(iou for iou in NMS_IOUS if iou < made_with)
+    if not ious:
+        raise InputError(
+            f"{path}: was made with NMS at IoU {made_with}, there is none stricter to try; leave out --nms"
+        )
+    return ious
 
 
 def tune(frames: Sequence[Frame], classes: Sequence[str], options: Options, before_thr: float) -> Tuned:

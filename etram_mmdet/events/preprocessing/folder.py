@@ -15,10 +15,11 @@ from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import NamedTuple
 
+from etram_mmdet.events.choices import LabelFiles
 from etram_mmdet.events.preprocessing.recording import preprocess_recording
 from etram_mmdet.events.preprocessing.sequence_folder import read_manifest, remove_unfinished
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
-from etram_mmdet.events.preprocessing.sources import LabelFiles, Source, find_sources
+from etram_mmdet.events.preprocessing.sources import Source, find_sources
 from etram_mmdet.utils.errors import InputError
 
 Progress = Callable[..., Iterable]

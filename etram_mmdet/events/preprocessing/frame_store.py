@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal
 
 import blosc
 import h5py
 import hdf5plugin
 import numpy as np
 
+from etram_mmdet.events.choices import Codec
+
 _BLOSC_FILTER = 32001
 _BLOCK_BYTES = 1 << 18
 _LEVEL = 1
 
-Codec = Literal["zstd", "lz4"]
 _CODEC_OF_NUMBER: dict[int, Codec] = {1: "lz4", 5: "zstd"}  # as the filter's settings name them
 
 blosc.set_nthreads(1)  # recordings are what runs in parallel

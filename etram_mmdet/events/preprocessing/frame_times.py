@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from etram_mmdet.events.choices import FrameRule
 from etram_mmdet.utils.errors import InputError
-
-FrameRule = Literal["auto", "rvt", "all"]
 
 STEP_US = 50_000
 JITTER_US = 2_000

@@ -13,7 +13,8 @@ from pathlib import Path, PurePosixPath
 import h5py
 import numpy as np
 
-from etram_mmdet.events.preprocessing.frame_store import Codec, create_frames, write_frames
+from etram_mmdet.events.choices import Codec
+from etram_mmdet.events.preprocessing.frame_store import create_frames, write_frames
 from etram_mmdet.events.preprocessing.frame_times import Frames
 from etram_mmdet.events.representations import Representation
 from etram_mmdet.utils.errors import InputError

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
+from ast import literal_eval
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import get_args
 
-from etram_mmdet.events.preprocessing.frame_store import Codec
-from etram_mmdet.events.preprocessing.frame_times import FrameRule
-from etram_mmdet.events.representations import build_representation
+from etram_mmdet.events.choices import RVT_REPRESENTATION, Codec, FrameRule, Preset
 from etram_mmdet.utils.errors import InputError
-
-Preset = Literal["etram", "gen4"]
-
-
-def _rvt_representation() -> dict:
-    return {"type": "StackedHistogram", "downsample": "nearest"}
 
 
 @dataclass(frozen=True)
@@ -30,10 +24,12 @@ class PreprocessSettings:
     frames: FrameRule = "auto"
     window_us: int = 50_000
     sensor_px: tuple[int, int] | None = None
-    representation: dict = field(default_factory=_rvt_representation)
+    representation: dict = field(default_factory=RVT_REPRESENTATION.copy)
     codec: Codec = "zstd"
 
     def __post_init__(self) -> None:
+        from etram_mmdet.events.representations import build_representation  # numba; defaults do without
+
         for name, choices in (("preset", Preset), ("frames", FrameRule), ("codec", Codec)):
             if getattr(self, name) not in get_args(choices):
                 raise InputError(f"{name} must be one of {', '.join(get_args(choices))}: got {getattr(self, name)!r}")
@@ -48,3 +44,27 @@ class PreprocessSettings:
     def max_class_id(self) -> int | None:
         """Boxes with larger class ids are dropped before anything else."""
         return 2 if self.preset == "gen4" else None
+
+
+def representation_from_words(words: Sequence[str], downsample: str) -> dict:
+    """The config of a representation that a command line gives as ``TYPE KEY=VALUE ...``.
+
+    Raises:
+        InputError: for a word after the first that is not ``KEY=VALUE``.
+    """
+    name, *options = words
+    config = {"type": name, "downsample": downsample}
+    for option in options:
+        key, is_given, value = option.partition("=")
+        if not is_given:
+            raise InputError(f"--representation: {option!r} is not KEY=VALUE")
+        config[key] = _parse_value(value)
+    return config
+
+
+def _parse_value(text: str) -> object:
+    """A number, True, False or None if the text is one, else the text."""
+    try:
+        return literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+from etram_mmdet.events.choices import SPLITS, LabelFiles
 from etram_mmdet.events.formats import FORMATS
 from etram_mmdet.utils.errors import InputError
-
-SPLITS = ("train", "val", "test")
-LabelFiles = Literal["auto", "beside", "eight_class"]
 
 _SUFFIXES = {suffix for format_ in FORMATS for suffix in format_.suffixes}
 

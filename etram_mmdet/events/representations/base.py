@@ -5,16 +5,14 @@ from __future__ import annotations
 import difflib
 from abc import ABC, abstractmethod
 from dataclasses import MISSING, dataclass, field, fields
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, get_args
 
 import numpy as np
 from numba import njit
 
+from etram_mmdet.events.choices import Downsample, Edges
 from etram_mmdet.events.recording import Events
 from etram_mmdet.utils.errors import InputError
-
-Downsample = Literal["none", "nearest", "sum"]
-Edges = Literal["events", "window"]
 
 REPRESENTATIONS: dict[str, type[Representation]] = {}
 

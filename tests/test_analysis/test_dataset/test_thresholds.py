@@ -10,9 +10,10 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 
+from etram_mmdet.analysis.dataset import RULES
 from etram_mmdet.analysis.dataset.config_snippet import fragment
 from etram_mmdet.analysis.dataset.read import take_census
-from etram_mmdet.analysis.dataset.thresholds import RULES, all_thresholds, derive, exponential_weight
+from etram_mmdet.analysis.dataset.thresholds import all_thresholds, derive, exponential_weight
 from etram_mmdet.engine.config.load import load_config
 from etram_mmdet.models.losses.size_aware_iou_loss import SizeWeight, size_weight
 from etram_mmdet.utils.errors import InputError

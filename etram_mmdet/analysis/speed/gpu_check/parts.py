@@ -1,41 +1,52 @@
-"""The parts of the GPU check, in order of value."""
+"""The parts of the GPU check, in order of value. Listing them loads no PyTorch, measuring does."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
-from etram_mmdet.analysis.speed.gpu_check import programs, same_numbers, speed
-from etram_mmdet.analysis.speed.gpu_check.size import Size
 from etram_mmdet.utils.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from etram_mmdet.analysis.speed.gpu_check.size import Size
 
 
 @dataclass(frozen=True)
 class Part:
-    """``measure`` yields rows as it gets them: figures by name. ``holds`` in a row says whether what was asked holds.
+    """One part: the function ``name`` of the module ``module`` beside this file.
 
-    It may leave files in the folder that it is given. A part that takes longer than ``limit_s`` is ended.
+    A part that takes longer than ``limit_s`` is ended.
     """
 
     name: str
     title: str
     limit_s: float
-    measure: Callable[[torch.device, Size, Path], Iterator[dict]]
+    module: str
+
+    def measure(self, device: torch.device, size: Size, folder: Path) -> Iterator[dict]:
+        """Yields rows as they come: figures by name. ``holds`` in a row says whether what was asked holds.
+
+        A part may leave files in ``folder``.
+        """
+        module = import_module(f"etram_mmdet.analysis.speed.gpu_check.{self.module}")
+        return getattr(module, self.name)(device, size, folder)
 
 
 PARTS = {
     part.name: part
     for part in (
-        Part("tests", "The tests that need a GPU", 360, programs.tests),
-        Part("agreement", "Maps and boxes beside the CPU's", 240, same_numbers.agreement),
-        Part("training", "A training step beside the CPU's, and many in mixed precision", 240, same_numbers.training),
-        Part("memory", "Peak memory of the config that ran out of it", 120, speed.memory),
-        Part("streaming", "Latency of one stream, milliseconds per window", 480, speed.streaming),
-        Part("throughput", "Training steps in mixed precision", 240, speed.throughput),
-        Part("demo", "The demo, from simulation to AP", 480, programs.demo),
+        Part("tests", "The tests that need a GPU", 360, "programs"),
+        Part("agreement", "Maps and boxes beside the CPU's", 240, "same_numbers"),
+        Part("training", "A training step beside the CPU's, and many in mixed precision", 240, "same_numbers"),
+        Part("memory", "Peak memory of the config that ran out of it", 120, "speed"),
+        Part("streaming", "Latency of one stream, milliseconds per window", 480, "speed"),
+        Part("throughput", "Training steps in mixed precision", 240, "speed"),
+        Part("demo", "The demo, from simulation to AP", 480, "programs"),
     )
 }
 

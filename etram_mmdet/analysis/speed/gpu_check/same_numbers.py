@@ -16,8 +16,9 @@ from torch.utils._pytree import tree_map
 from etram_mmdet.analysis.speed import cuda
 from etram_mmdet.analysis.speed.gpu_check.size import Size
 from etram_mmdet.analysis.speed.model import build_model
-from etram_mmdet.models.inference import PRECISIONS, Streamer
+from etram_mmdet.models.inference import Streamer
 from etram_mmdet.testing import random_clips
+from etram_mmdet.utils.cli import PRECISIONS
 
 CPU = torch.device("cpu")
 AGREEING = ("baseline_tiny", "baseline", "patch2_sizeaware")

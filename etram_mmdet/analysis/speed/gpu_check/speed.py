@@ -14,8 +14,9 @@ from etram_mmdet.analysis.speed import cuda
 from etram_mmdet.analysis.speed.gpu_check.size import Size
 from etram_mmdet.analysis.speed.model import build_model, time_streaming, time_training
 from etram_mmdet.analysis.speed.timing import Clock
-from etram_mmdet.models.inference import PRECISIONS, Streamer
+from etram_mmdet.models.inference import Streamer
 from etram_mmdet.testing import random_clips
+from etram_mmdet.utils.cli import PRECISIONS
 from etram_mmdet.utils.errors import InputError
 
 GOAL = "patch2_sizeaware_batch6"

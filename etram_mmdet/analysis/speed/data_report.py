@@ -1,0 +1,58 @@
+"""What tools/benchmark_data.py measures and says."""
+
+from __future__ import annotations
+
+import os
+import platform
+import tempfile
+from pathlib import Path
+
+from etram_mmdet.analysis.speed.data import frames_per_s, scaling, time_stages
+from etram_mmdet.events.choices import Codec
+from etram_mmdet.events.class_sets import get_class_set
+from etram_mmdet.events.preprocessing.settings import PreprocessSettings
+from etram_mmdet.events.preprocessing.sources import find_sources
+
+
+def measure(src: Path, class_set: str, codec: Codec) -> dict:
+    """Times of the largest recording in the dataset folder ``src``, and of preprocessing the folder.
+
+    ``class_set`` says what the class ids of its label files mean, ``codec`` how frames are compressed.
+
+    Raises:
+        InputError: if ``src`` holds no recording, or the name of the class set is unknown.
+    """
+    settings, classes = PreprocessSettings(codec=codec), get_class_set(class_set)
+    source = max(find_sources(src)[0], key=lambda s: s.events.stat().st_size)
+    with tempfile.TemporaryDirectory() as scratch:
+        out = Path(scratch)
+        stages = [time_stages(source, settings, out / "frames.h5") for _ in range(3)]
+        best = min(stages, key=lambda s: sum(s.seconds.values()))
+        rates = frames_per_s(source, settings, classes, out / "sequence")
+        workers = scaling(src, out / "folder", settings, sorted({1, os.cpu_count()}))
+    return dict(
+        machine=f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        recording=source.name,
+        codec=codec,
+        events=best.num_events,
+        frames=best.num_frames,
+        bytes_per_frame=best.bytes_written / best.num_frames,
+        ms_per_frame={stage: 1e3 * seconds / best.num_frames for stage, seconds in best.seconds.items()},
+        frames_per_s=rates,
+        folder_events_per_s={str(count): rate for count, rate in workers.items()},
+    )
+
+
+def format_times(result: dict) -> str:
+    """The result of :func:`measure` as text."""
+    lines = [
+        f"{result['machine']}; largest recording {result['recording']}: {result['events'] / 1e6:.1f} M events",
+        f"\npreprocessing to {result['codec']}, per frame (a frame is compressed while the next one is made)",
+    ]
+    lines += [f"  {stage:<24} {ms:8.2f} ms" for stage, ms in result["ms_per_frame"].items()]
+    lines.append(f"  {'on disk':<24} {result['bytes_per_frame'] / 1e3:8.1f} kB")
+    for count, rate in result["folder_events_per_s"].items():
+        lines.append(f"  {f'whole folder, {count} workers':<24} {rate / 1e6:8.1f} M events/s")
+    lines.append("\nloading clips of 5 frames, one process")
+    lines += [f"  {source:<24} {rate:8.0f} frames/s" for source, rate in result["frames_per_s"].items()]
+    return "\n".join(lines)

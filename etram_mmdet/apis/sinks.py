@@ -1,0 +1,84 @@
+"""Where detections in a recording go: a film, a file of predictions, or a table.
+
+A file appears under its name when it is complete; a run that is stopped leaves none.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from etram_mmdet.utils.files import atomic_write
+
+# What computes is imported where it is used: tools ask for the suffixes alone.
+if TYPE_CHECKING:
+    from etram_mmdet.apis.inference import EventInferencer, Window
+    from etram_mmdet.evaluation.results import Frame
+    from etram_mmdet.events.recording import Recording
+
+    # path, windows of the recording, what detects in them, the recording -> words for the user
+    Sink = Callable[[Path, Iterable[Window], EventInferencer, Recording], str]
+
+
+def write_film(path: Path, windows: Iterable[Window], inferencer: EventInferencer, recording: Recording) -> str:
+    """An MP4 with one image per window, at the speed of the recording; returns the codec."""
+    from etram_mmdet.visualization.detection_sheet import detection_film
+    from etram_mmdet.visualization.video import write_mp4
+
+    representation = inferencer.representation(recording.height, recording.width)
+    hw = representation.shape[1:]
+    frames = ((representation.off_on(w.image), frame_of(w, recording, representation.scale, hw)) for w in windows)
+    palette = inferencer.model.dataset_meta["palette"]
+    film = detection_film(frames, inferencer.classes, palette, with_truth=False)
+    return f"codec: {write_mp4(film, path, fps=1e6 / inferencer.step_us)}"
+
+
+def write_predictions(path: Path, windows: Iterable[Window], inferencer: EventInferencer, recording: Recording) -> str:
+    """The JSON file that ``tools/test.py --out`` writes, in sensor pixels and without truth."""
+    from etram_mmdet.evaluation.predictions import save_predictions
+
+    frames = [frame_of(w, recording, 1, (recording.height, recording.width)) for w in windows]
+    test_cfg = dict(operating_points=inferencer.operating_points.as_config())
+    save_predictions(path, frames, inferencer.classes, test_cfg)
+    return ""
+
+
+def write_table(path: Path, windows: Iterable[Window], inferencer: EventInferencer, recording: Recording) -> str:
+    """A CSV file with one row per box: microseconds, sides in sensor pixels, score, class name."""
+    with atomic_write(path) as aside, aside.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["t_us", "x1", "y1", "x2", "y2", "score", "class"])
+        for t_us, _, boxes in windows:
+            rows = zip(boxes.bboxes_xyxy, boxes.scores, boxes.names, strict=True)
+            for box, score, name in rows:
+                writer.writerow([t_us, *(f"{side:.2f}" for side in box), f"{score:.4f}", name])
+    return ""
+
+
+# A new form of output is one function here.
+SINKS: dict[str, Sink] = {".mp4": write_film, ".json": write_predictions, ".csv": write_table}
+
+
+def frame_of(window: Window, recording: Recording, scale: int, hw: tuple[int, int]) -> Frame:
+    """The detections of a window as an evaluated frame without truth.
+
+    ``scale`` is sensor pixels per pixel of the frame, ``hw`` the frame's height and width.
+    """
+    import numpy as np
+
+    from etram_mmdet.evaluation.results import Frame
+    from etram_mmdet.events.preprocessing.sources import name_of
+
+    return Frame(
+        recording=name_of(recording.path),
+        t_us=window.t_us,
+        gt_bboxes_xyxy=np.empty((0, 4), np.float32),
+        gt_labels=np.empty(0, np.int64),
+        bboxes_xyxy=window.boxes.bboxes_xyxy / scale,
+        scores=window.boxes.scores,
+        labels=window.boxes.labels,
+        scale=scale,
+        hw=tuple(hw),
+    )

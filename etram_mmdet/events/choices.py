@@ -1,0 +1,27 @@
+"""The words that settings of recordings and frames take, and the reference's defaults.
+
+They stand apart from the code that acts on them, which loads numba and h5py: a command line needs only
+the words.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+SPLITS = ("train", "val", "test")
+
+Preset = Literal["etram", "gen4"]
+FrameRule = Literal["auto", "rvt", "all"]
+LabelFiles = Literal["auto", "beside", "eight_class"]
+Codec = Literal["zstd", "lz4"]
+Downsample = Literal["none", "nearest", "sum"]
+Edges = Literal["events", "window"]
+
+# The classes in events/representations, as help lists them; a test compares.
+REPRESENTATION_NAMES = (
+    "MixedDensityEventStack",
+    "StackedHistogram",
+    "TernaryVolume",
+    "TimeSurface",
+)
+RVT_REPRESENTATION = {"type": "StackedHistogram", "downsample": "nearest"}

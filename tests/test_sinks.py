@@ -1,0 +1,65 @@
+"""Files of detections: complete or absent, and the same boxes in each."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from etram_mmdet.apis.inference import Boxes, Window
+from etram_mmdet.apis.sinks import SINKS
+from etram_mmdet.evaluation.operating_points.points import OperatingPoints
+from etram_mmdet.evaluation.predictions import load_predictions
+from etram_mmdet.events.representations import build_representation
+
+CLASSES = ("pedestrian", "car")
+RECORDING = SimpleNamespace(path=Path("street_td.h5"), height=64, width=96)
+INFERENCER = SimpleNamespace(
+    classes=CLASSES,
+    step_us=50_000,
+    model=SimpleNamespace(dataset_meta=dict(palette=[(255, 0, 0), (0, 255, 0)])),
+    operating_points=OperatingPoints.common(CLASSES, 0.3),
+    representation=lambda h, w: build_representation(dict(type="StackedHistogram", downsample="nearest"), h, w),
+)
+
+
+def windows(stop=None):
+    """Three windows with one box each; with ``stop`` an error instead of the window of this index."""
+    for k in range(3):
+        if k == stop:
+            raise KeyboardInterrupt
+        box = np.array([[10 + k, 20, 40, 50.5]], np.float32)
+        found = Boxes(box, np.array([0.75], np.float32), np.array([1]), ["car"])
+        yield Window(50_000 * (k + 1), np.zeros((20, 32, 48), np.uint8), found)
+
+
+@pytest.mark.parametrize("suffix", SINKS)
+def test_a_file_is_complete_or_absent(suffix, tmp_path):
+    path = tmp_path / f"found{suffix}"
+    with pytest.raises(KeyboardInterrupt):
+        SINKS[suffix](path, windows(stop=2), INFERENCER, RECORDING)
+    assert list(tmp_path.iterdir()) == []
+    SINKS[suffix](path, windows(), INFERENCER, RECORDING)
+    assert list(tmp_path.iterdir()) == [path] and path.stat().st_size > 100
+
+
+def test_a_file_that_was_there_outlives_a_stop(tmp_path):
+    path = tmp_path / "found.csv"
+    path.write_text("of an earlier run")
+    with pytest.raises(KeyboardInterrupt):
+        SINKS[".csv"](path, windows(stop=2), INFERENCER, RECORDING)
+    assert path.read_text() == "of an earlier run"
+
+
+def test_boxes_are_pixels_of_the_sensor(tmp_path):
+    for suffix in (".json", ".csv"):
+        SINKS[suffix](tmp_path / f"found{suffix}", windows(), INFERENCER, RECORDING)
+    frames = load_predictions(tmp_path / "found.json").frames
+    rows = list(csv.DictReader((tmp_path / "found.csv").open()))
+    assert [frame.key for frame in frames] == [("street", t) for t in (50_000, 100_000, 150_000)]
+    assert frames[1].bboxes_xyxy.tolist() == [[11, 20, 40, 50.5]] and frames[1].hw == (64, 96)
+    sides = dict(x1="11.00", y1="20.00", x2="40.00", y2="50.50")
+    assert rows[1] == dict(t_us="100000", **sides, score="0.7500", **{"class": "car"})
