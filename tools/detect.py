@@ -1,5 +1,6 @@
-"""Detect in a recording: python tools/detect.py CHECKPOINT RECORDING --out video.mp4|detections.json|detections.csv
+"""Detect in a recording: python tools/detect.py [CONFIG] CHECKPOINT RECORDING --out FILE.mp4|FILE.json|FILE.csv
 
+A checkpoint carries its config. One that was trained with plugins of your own needs CONFIG, which names their module.
 Any recording that tools/preprocess.py reads. Times and boxes are microseconds and pixels of the recording.
 """
 
@@ -15,8 +16,7 @@ from etram_mmdet.utils.cli import add_device, add_streaming, exit_on_input_error
 
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("recording", type=Path)
+    parser.add_argument("paths", nargs="+", type=Path, metavar="[CONFIG] CHECKPOINT RECORDING")
     parser.add_argument("--out", type=Path, required=True, help=f"ends in one of {', '.join(SINKS)}")
     add_device(parser)
     parser.add_argument("--score-thr", type=float, help="one threshold for all classes instead of tuned ones")
@@ -27,8 +27,11 @@ def parse_args() -> argparse.Namespace:
     add_streaming(parser)
     parser.add_argument("--sensor", nargs=2, type=int, metavar=("WIDTH", "HEIGHT"), help="where the file does not say")
     args = parser.parse_args()
+    if len(args.paths) not in (2, 3):
+        parser.error(f"expected [CONFIG] CHECKPOINT RECORDING, got {len(args.paths)} paths")
+    args.config, args.checkpoint, args.recording = [None, *args.paths][-3:]
     if args.checkpoint.suffix == ".py":
-        parser.error(f"{args.checkpoint} is a config, without weights; name a checkpoint, which carries its config")
+        parser.error(f"{args.checkpoint} is a config, without weights; name a checkpoint after it")
     if args.step_ms is not None and args.step_ms <= 0:
         parser.error(f"--step-ms {args.step_ms}: expected more than 0")
     if args.out.suffix not in SINKS:
@@ -40,15 +43,15 @@ def main() -> None:
     args = parse_args()
     from tqdm import tqdm
 
-    from etram_mmdet.apis.inference import EventInferencer
+    from etram_mmdet.apis import EventInferencer, init_detector
     from etram_mmdet.events.formats import open_recording
 
     with exit_on_input_error():
         step_us = args.step_ms and round(args.step_ms * 1000)
         fast = dict(precision=args.precision, fuse=args.fuse, compiled=args.compile)
-        inferencer = EventInferencer(
-            args.checkpoint, args.device, args.score_thr, args.operating_points, step_us, **fast
-        )
+        paths = [args.checkpoint] if args.config is None else [args.config, args.checkpoint]
+        model = init_detector(*paths, device=args.device)
+        inferencer = EventInferencer(model, None, args.score_thr, args.operating_points, step_us, **fast)
         with open_recording(args.recording, args.sensor and tuple(args.sensor)) as recording:
             start_us = recording.t_first_us + round((args.start_s or 0) * 1e6)
             stop_us = recording.t_last_us

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import csv
+import json
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
+from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY
+from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
 from etram_mmdet.evaluation.predictions import load_predictions
-from tests.helpers.cli import run
+from tests.helpers.cli import CONFIG, run
+from tests.helpers.paths import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +76,39 @@ def test_a_config_has_no_weights():
 def test_missing_recording(trained):
     words = ["tools/detect.py", trained[0] / "iter_4.pth", "none.raw", "--out", "d.csv"]
     assert "none.raw: no such recording" in run(*words, ok=False)
+
+
+def test_a_checkpoint_of_foreign_plugins_is_used_with_its_config(words, trained, sample, tmp_path, monkeypatch):
+    """On its own it is refused, since that would import what a file names."""
+    (tmp_path / "my_plugin.py").write_text(
+        "import etram_mmdet.plugins\n"
+        "from mmdet.models.losses import IoULoss\n"
+        "from mmdet.registry import MODELS\n\n\n"
+        "@MODELS.register_module(force=True)\n"
+        "class MyIoULoss(IoULoss):\n"
+        "    pass\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    config = tmp_path / "mine.py"
+    config.write_text(
+        f"_base_ = {str(ROOT / CONFIG)!r}\n"
+        "custom_imports = dict(imports=['my_plugin'])\n"
+        f"data_root = {str(sample)!r}\n"
+        "model = dict(backbone=dict(partition_size=(1, 3)), test_cfg=dict(score_thr=0.0),\n"
+        "             bbox_head=dict(loss_bbox=dict(_delete_=True, type='MyIoULoss')))\n"
+    )
+    content = load_checkpoint_file(trained[0] / "iter_4.pth")
+    carried = json.loads(content["meta"][CONFIG_KEY])
+    carried["custom_imports"] = dict(imports=["etram_mmdet.plugins", "my_plugin"])
+    carried["model"]["bbox_head"]["loss_bbox"] = dict(type="MyIoULoss")
+    content["meta"][CONFIG_KEY] = json.dumps(carried)
+    torch.save(content, tmp_path / "mine.pth")
+    rest = [words[2], "--device", "cpu", "--out", tmp_path / "d.csv", "--duration-s", "0.2", "--score-thr", "0"]
+    assert "needs the modules my_plugin" in run("tools/detect.py", tmp_path / "mine.pth", *rest, ok=False)
+    assert "0.2 s of" in run("tools/detect.py", config, tmp_path / "mine.pth", *rest)
+    assert len((tmp_path / "d.csv").read_text().splitlines()) > 1
+
+
+def test_three_paths_at_most(words):
+    output = run("tools/detect.py", "a.py", "b.pth", "c.raw", "d", "--out", "x.csv", ok=False)
+    assert "expected [CONFIG] CHECKPOINT RECORDING, got 4 paths" in output
