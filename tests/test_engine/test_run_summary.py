@@ -54,7 +54,8 @@ def test_summary_tells_shapes_schedule_and_rule(dry):
     assert "20 x 32 x 48 (StackedHistogram, 50 ms, 2 sensor px per px), clips of 5 frames, 4 lanes" in dry
     assert "padded to 32 x 48, to the neck stride 2: 16 x 16 x 24, stride 4: 32 x 8 x 12, stride 8: 64 x 4 x 6" in dry
     assert "4 steps, effective batch 4, 16 samples" in section(dry, "schedule")
-    assert f"highest (step 1) {0.01 * math.sqrt(0.5):.3g}, last" in dry and "base_lr 0.01" in dry
+    assert f"optimizer.lr {0.01 * math.sqrt(0.5):.3g} (base_lr 0.01 * sqrt(batch / base batch))" in dry
+    assert "learning rate: first 0.00558, second 0.00372, highest (step 1) 0.00558, last " in section(dry, "schedule")
     assert "each of 2 lanes kept" in section(dry, "memory") and "protocol    coco: class-aware" in dry
     assert "seed 0; " in section(dry, "origin") and "torch 2." in section(dry, "origin")
     assert "loss_bbox 5 * SizeAwareIoULoss" in section(dry, "losses")

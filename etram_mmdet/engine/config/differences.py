@@ -13,6 +13,7 @@ from mmengine.device import get_device
 from etram_mmdet.datasets.shared_keys import SHARED
 from etram_mmdet.engine.config.complete import resolve
 from etram_mmdet.engine.config.constructors import registered
+from etram_mmdet.engine.config.keys import drop_variables
 from etram_mmdet.engine.config.load import complete_config
 from etram_mmdet.utils.errors import InputError
 
@@ -102,6 +103,7 @@ def differences_to_parent(cfg: Config) -> list[str]:
     with suppress(InputError):  # fragments may not make a whole config
         complete_config(parents)
         resolve(parents, get_device())
+    drop_variables(parents)
     found = [line for line in config_differences(parents.to_dict(), ours.to_dict()) if not _is_said_elsewhere(line)]
     listed = found[:MOST_DIFFERENCES]
     if len(found) > len(listed):

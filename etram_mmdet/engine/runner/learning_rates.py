@@ -23,8 +23,10 @@ def rates_of_run(runner: Runner) -> str:
         "last": steps - 1,
     }
     told = ", ".join(f"{name} {_range(rates[step])}" for name, step in places.items())
+    stated = runner.cfg.optim_wrapper.get("optimizer", {}).get("lr")
     base = runner.cfg.get("base_lr")
-    return f"learning rate: {told}" + (f"; base_lr {base:g}" if base else "")
+    rule = f" (base_lr {base:g} * sqrt(batch / base batch))" if base else ""
+    return f"learning rate: {told}" + (f"; optimizer.lr {stated:.3g}{rule}" if stated is not None else "")
 
 
 def _range(rates: np.ndarray) -> str:
