@@ -13,6 +13,7 @@ from etram_mmdet.events.representations import build_representation
 from etram_mmdet.visualization.canvas import GAP_PX, INK, STRIP_PX, legend, paper
 from etram_mmdet.visualization.draw import (
     BACKGROUND,
+    NEGATIVE,
     POSITIVE,
     WHITE,
     Colour,
@@ -85,10 +86,12 @@ def detection_picture(
     head = paper(STRIP_PX, image.shape[1])
     time = f"   t = {frame.t_us / 1e6:.2f} s" if frame.t_us >= 0 else ""
     draw_text(head, f"{frame.recording}{time}", GAP_PX, STRIP_PX - 8, INK)
-    return np.vstack([head, image, legend(_entries(classes, palette, with_truth), image.shape[1])])
+    return np.vstack([head, image, legend(_entries(classes, palette, with_truth, min_score), image.shape[1])])
 
 
-def _entries(classes: Sequence[str], palette: Sequence[Colour], with_truth: bool) -> list[tuple[np.ndarray, str]]:
+def _entries(
+    classes: Sequence[str], palette: Sequence[Colour], with_truth: bool, min_score: float
+) -> list[tuple[np.ndarray, str]]:
     empty = np.full((16, 26, 3), BACKGROUND, np.uint8)
     truth = empty.copy()
     draw_dashed_rectangle(truth, (2, 2, 23, 13), WHITE)
@@ -97,4 +100,7 @@ def _entries(classes: Sequence[str], palette: Sequence[Colour], with_truth: bool
         box = empty.copy()
         draw_rectangle(box, (3, 3, 22, 12), colour)
         entries.append((box, name))
-    return [*entries, (np.full_like(empty, POSITIVE), "events: brighter")]
+    if min_score > 0:
+        entries.append((empty[:, :0], f"detections: score at least {min_score:.2f}"))
+    brighter, darker = np.full_like(empty, POSITIVE), np.full_like(empty, NEGATIVE)
+    return [*entries, (brighter, "events: brighter"), (darker, "events: darker")]

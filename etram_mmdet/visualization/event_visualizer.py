@@ -96,8 +96,9 @@ class EventVisualizer(Visualizer):
         try:
             super().add_config(config, **kwargs)
         except ImportError as error:
-            names = ", ".join(self._vis_backends)
-            raise InputError(f"visualizer.vis_backends: {names}: {error}") from error
+            raise InputError(
+                f"visualizer.vis_backends names a backend whose package is not installed. {error}"
+            ) from error
 
     def _draw(
         self,
@@ -156,7 +157,7 @@ class EventFrameBackend(BaseStorageBackend):
 
         return png_bytes(events_to_rgb(read_off_on(filepath)))
 
-    def get_text(self, filepath: str) -> str:
+    def get_text(self, filepath: str, encoding: str = "utf-8") -> str:
         raise InputError(f"{filepath}: is an image; read it with mmengine.fileio.get")
 
 

@@ -15,6 +15,7 @@ from mmdet.visualization import get_palette
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
+from mmengine.utils import import_modules_from_strings
 from torch import nn
 from torch.random import fork_rng
 
@@ -24,7 +25,7 @@ from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY, known_contents
 from etram_mmdet.engine.checkpoints.tensor_file import read_tensor_file
 from etram_mmdet.engine.checkpoints.weights import check_weights, load_strictly
 from etram_mmdet.engine.config.differences import model_differences
-from etram_mmdet.engine.config.load import apply_options, load_config
+from etram_mmdet.engine.config.load import PLUGINS, apply_options, load_config
 from etram_mmdet.models.building import build_detector, complete_model
 from etram_mmdet.models.inference import Streamer
 from etram_mmdet.utils.errors import InputError
@@ -124,6 +125,7 @@ def _config_for(
     content: dict, config: str | Path | Config | None, checkpoint: str | Path, options: dict | None
 ) -> Config:
     if config is None:
+        import_modules_from_strings(PLUGINS)
         cfg = evaluation_config(stored_config(content, checkpoint), checkpoint)
         if options:
             apply_options(cfg, options)

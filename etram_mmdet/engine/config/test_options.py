@@ -25,7 +25,7 @@ def draw_detections(
     Args:
         cfg: changed in place.
         folder: where pictures are written. Default: nowhere.
-        interval: labelled frames per picture.
+        interval: labelled frames of a recording per picture.
         films: whether one film per recording is written too.
         show: whether each picture opens a window.
         wait_time: seconds for which a window stays.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,9 +22,9 @@ class EventVisualizationHook(DetVisualizationHook):
     """mmdet's ``DetVisualizationHook`` for streams: a test draws labelled frames, not all of them.
 
     In validation the first frame of every ``interval``-th batch goes to the ``vis_backends`` as
-    ``val_img``. In a test every ``interval``-th labelled frame is written to ``test_out_dir``, under
-    the name ``RECORDING_TIMEus.png``; without that folder it goes to the ``vis_backends`` as
-    ``test_img``. Pictures are written one by one, so that a test that is stopped leaves whole files.
+    ``val_img``. In a test every ``interval``-th labelled frame of each recording is written to
+    ``test_out_dir``, as ``RECORDING_TIMEus.png``; without that folder it goes to the ``vis_backends``
+    as ``test_img``. Pictures are written one by one, so that a test that is stopped leaves whole files.
 
     Args:
         draw: whether to draw at all. Default: no.
@@ -50,7 +51,7 @@ class EventVisualizationHook(DetVisualizationHook):
     ) -> None:
         super().__init__(draw, interval, score_thr, show, wait_time, test_out_dir, backend_args)
         self.films = films
-        self._labelled_frames = 0
+        self._labelled_frames: Counter[str] = Counter()
 
     def before_test(self, runner: Runner) -> None:
         """Fix the folder: the base class puts a relative one into itself with every batch."""
@@ -61,10 +62,15 @@ class EventVisualizationHook(DetVisualizationHook):
     def after_test_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict, outputs: Sequence[DetDataSample]
     ) -> None:
-        labelled = [frame for frame in outputs if frame.get("is_labelled", True)]
-        first = -self._labelled_frames % self.interval
-        self._labelled_frames += len(labelled)
-        super().after_test_iter(runner, batch_idx, data_batch, labelled[first :: self.interval])
+        drawn = [frame for frame in outputs if self._is_next(frame)]
+        super().after_test_iter(runner, batch_idx, data_batch, drawn)
+
+    def _is_next(self, frame: DetDataSample) -> bool:
+        if not frame.get("is_labelled", True):  # stands for a batch without labels
+            return False
+        recording = frame.get("recording", "")
+        self._labelled_frames[recording] += 1
+        return (self._labelled_frames[recording] - 1) % self.interval == 0
 
     @master_only
     def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:

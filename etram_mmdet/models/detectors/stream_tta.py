@@ -66,9 +66,7 @@ class StreamTTAModel(DetTTAModel):
 def _mirrored(track: TrackDataSample) -> TrackDataSample:
     """A lane's frames without boxes, in another lane: numbers below zero belong to mirror images."""
     mirror = TrackDataSample(metainfo=_in_mirror_lane(track.metainfo))
-    mirror.video_data_samples = [
-        DetDataSample(metainfo=_in_mirror_lane(frame.metainfo)) for frame in track
-    ]
+    mirror.video_data_samples = [DetDataSample(metainfo=_in_mirror_lane(frame.metainfo)) for frame in track]
     return mirror
 
 
