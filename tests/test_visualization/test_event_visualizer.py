@@ -255,4 +255,4 @@ def test_tensorboard_receives_scalars_and_pictures(drawn):
 def test_the_checkpoint_of_such_a_run_opens_on_its_own(drawn, tmp_path):
     run("tools/test.py", drawn / "iter_4.pth", "--work-dir", tmp_path)
     assert ap(tmp_path) == ap(drawn)
-    assert init_detector(drawn / "iter_4.pth", "cpu").dataset_meta["classes"][0] == "pedestrian"
+    assert init_detector(drawn / "iter_4.pth", device="cpu").dataset_meta["classes"][0] == "pedestrian"
