@@ -99,6 +99,12 @@ def test_tta_of_the_config_is_taken():
     assert tta_of(cfg) == measured_with(cfg)["tta"] == dict(type="StreamTTAModel", tta_cfg=dict(max_per_img=9))
 
 
+@pytest.mark.parametrize("keys", [dict(tta_model=dict(type="DetTTAModel")), dict(tta_pipeline=[dict(type="X")])])
+def test_views_of_single_images_are_refused(keys):
+    with pytest.raises(InputError, match=r"--tta: .*tta_model.type=StreamTTAModel"):
+        mirror_streams(config(**keys))
+
+
 class Drawn:
     """Stands in for a visualizer."""
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 from mmdet.registry import DATASETS
 from mmdet.structures import DetDataSample
+from mmdet.visualization import DetLocalVisualizer
 from mmengine.config import Config
 from mmengine.fileio import get, get_text
 from mmengine.structures import InstanceData
@@ -195,6 +196,18 @@ def test_a_frame_opens_like_an_image(sample, raw_sample, kind):
         assert len(np.unique(off_on)) == 1 if frame.is_padding else off_on.any()
     name = f"{data.sequences[1].name}_{frames[0].t_us:010d}us.png"
     assert frames[0].img_path.endswith(f"/{name}") and frames[-1].img_path.endswith("_padding.png")
+
+
+def test_mmdets_own_visualizer_draws_frames(sample, tmp_path):
+    data = dataset(sample)
+    last = int(data.sequences[0].labelled[0])
+    frame = data[ClipRequest(0, last, last + 1, is_first=True, lane=0, seed=())]["data_samples"][0]
+    visualizer = DetLocalVisualizer()
+    visualizer.dataset_meta = data.metainfo
+    picture = mmcv.imread(frame.img_path, channel_order="rgb")
+    visualizer.add_datasample("frame", picture, frame, out_file=str(tmp_path / "a.png"))
+    drawn = mmcv.imread(tmp_path / "a.png", channel_order="rgb")
+    assert drawn.shape == picture.shape and len(frame.gt_instances) and not np.array_equal(drawn, picture)
 
 
 def test_a_frame_of_no_data_set_is_refused(sample):

@@ -49,8 +49,17 @@ def draw_detections(
 
 
 def mirror_streams(cfg: Config) -> None:
-    """Let a test run every stream twice, once mirrored: ``tta_model`` of the config, or a plain one."""
+    """Let a test run every stream twice, once mirrored: by ``tta_model`` of the config, in place.
+
+    Raises:
+        InputError: when the config asks for augmentation of single images.
+    """
     tta_cfg = cfg.get("tta_model") or dict(type="StreamTTAModel")
+    if cfg.get("tta_pipeline") or tta_cfg.get("type") == "DetTTAModel":
+        raise InputError(
+            "--tta: a tta_pipeline, which DetTTAModel needs, makes views of single images and would "
+            "mix the recurrent states of streams; leave it out, and take tta_model.type=StreamTTAModel"
+        )
     cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), dict(type=TTA_HOOK, tta_cfg=tta_cfg)]
 
 
