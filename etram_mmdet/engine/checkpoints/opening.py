@@ -159,7 +159,8 @@ def _stored_metainfo(content: dict, path: str | Path) -> dict:
     """Class names and colours that a checkpoint was trained with; empty where it does not say."""
     told = content.get("meta", {}).get("dataset_meta") or {}
     if "classes" in told:
-        return {key: tuple(told[key]) for key in ("classes", "palette") if key in told}
+        colours = dict(palette=list(map(tuple, told["palette"]))) if "palette" in told else {}
+        return dict(classes=tuple(told["classes"]), **colours)
     if CONFIG_KEY not in content.get("meta", {}):
         return {}
     with carried_by(path):
