@@ -6,6 +6,7 @@ it, and drawn by ``EventFrameBackend``, which mmengine's and mmcv's readers call
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
@@ -30,7 +31,7 @@ def register_frames(dataset: ETraMDataset) -> str:
     """
     representation = build_representation(dataset.representation, 2, 2)
     kind = representation_path(representation, dataset.window_us).with_suffix("")
-    folder = f"{SCHEME}://{dataset.folder.resolve() / kind.relative_to(kind.parts[0])}"
+    folder = f"{SCHEME}://{Path(dataset.folder).resolve() / kind.relative_to(kind.parts[0])}"
     _datasets[folder] = dataset
     return folder
 
