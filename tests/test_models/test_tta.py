@@ -75,6 +75,10 @@ def test_each_view_has_a_state_of_its_own(monkeypatch):
                     assert np.array_equal(a, b)
 
 
+def lane_of(track) -> int:
+    return (track if "lane" in track else track[0]).lane
+
+
 class Fixed(torch.nn.Module):
     """A detector that says of the plain view one thing and of the mirrored another."""
 
@@ -85,7 +89,7 @@ class Fixed(torch.nn.Module):
 
     def test_step(self, data):
         samples = [frame for track in data["data_samples"] for frame in track][:1]
-        self.lanes.append([track[0].lane for track in data["data_samples"]])
+        self.lanes.append([lane_of(track) for track in data["data_samples"]])
         samples[0].pred_instances = self.said[len(self.lanes) - 1]
         return samples
 
@@ -116,7 +120,7 @@ def test_boxes_of_both_views_are_merged_class_by_class():
     assert boxes.scores.tolist() == pytest.approx([0.7, 0.5, 0.4])
     assert boxes.class_scores.tolist() == pytest.approx([0.35, 0.25, 0.2])
     assert detector.lanes == [[0, 1], [-1, -2]]
-    assert sample.lane == 0 and len(sample.gt_instances)  # the frame itself, with its truth
+    assert sample.recording == "r0" and len(sample.gt_instances)  # the frame itself, with its truth
 
 
 def test_nms_and_number_of_boxes_can_be_set():
