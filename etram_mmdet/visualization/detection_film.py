@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from etram_mmdet.datasets.etram_dataset import ETraMDataset
 from etram_mmdet.evaluation.results import Frame
 from etram_mmdet.events.representations import build_representation
 from etram_mmdet.visualization.canvas import GAP_PX, INK, STRIP_PX, legend, paper
@@ -24,6 +24,9 @@ from etram_mmdet.visualization.draw import (
     is_picture,
 )
 from etram_mmdet.visualization.video import FRAMES_PER_S, write_mp4
+
+if TYPE_CHECKING:
+    from etram_mmdet.datasets.etram_dataset import ETraMDataset
 
 WANTED_WIDTH_PX = 960
 
