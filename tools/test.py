@@ -1,4 +1,4 @@
-"""Evaluate a checkpoint: python tools/test.py [CONFIG] CHECKPOINT [--out FILE.json] ...
+"""Evaluate a checkpoint: python tools/test.py [CONFIG] CHECKPOINT [--out FILE.json] [--show-dir DIR] [--tta] ...
 
 A checkpoint carries its config, so CONFIG may be left out; one that describes another model is refused.
 """
@@ -23,6 +23,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("paths", nargs="+", metavar="[CONFIG] CHECKPOINT")
     parser.add_argument("--work-dir", help="where the log and results.csv go; default: the checkpoint's folder")
     parser.add_argument("--out", metavar="FILE.json", help="save predictions and truth of every evaluated frame")
+    parser.add_argument("--show-dir", metavar="DIR", help="write pictures of frames with truth and detections")
+    parser.add_argument("--show-every", type=int, default=50, metavar="N", help="draw every N-th labelled frame only")
+    parser.add_argument("--show-films", action="store_true", help="also write a film of every recording to --show-dir")
+    parser.add_argument("--show", action="store_true", help="open a window for every picture")
+    parser.add_argument("--wait-time", type=float, default=2, metavar="S", help="seconds per window; default: 2")
+    parser.add_argument("--tta", action="store_true", help="run every stream also mirrored and merge the detections")
     add_cfg_options(parser)
     add_launcher(parser)
     args = parser.parse_args()
@@ -30,6 +36,10 @@ def parse_args() -> argparse.Namespace:
         parser.error(f"expected [CONFIG] CHECKPOINT, got {len(args.paths)} paths")
     if args.out and not args.out.endswith(".json"):
         parser.error(f"--out {args.out}: predictions are saved as JSON; name a .json file")
+    if args.show_every < 1:
+        parser.error(f"--show-every {args.show_every}: expected at least 1")
+    if args.show_films and not args.show_dir:
+        parser.error("--show-films: films are written to --show-dir; name that folder too")
     args.config, args.checkpoint = [None, *args.paths][-2:]
     return args
 
@@ -38,6 +48,7 @@ def main() -> None:
     args = parse_args()
     from etram_mmdet.engine.checkpoints.carried_config import carried_by
     from etram_mmdet.engine.checkpoints.opening import config_for_checkpoint
+    from etram_mmdet.engine.config.test_options import draw_detections, mirror_streams
     from etram_mmdet.engine.runner.stream_runner import StreamRunner
     from etram_mmdet.evaluation.event_coco_metric import save_evaluated
 
@@ -45,6 +56,10 @@ def main() -> None:
         cfg = config_for_checkpoint(args.config, args.checkpoint, args.cfg_options)
         use_launcher(cfg, args)
         cfg.work_dir = args.work_dir or str(Path(args.checkpoint).resolve().parent)
+        if args.show_dir or args.show:
+            draw_detections(cfg, args.show_dir, args.show_every, args.show_films, args.show, args.wait_time)
+        if args.tta:
+            mirror_streams(cfg)
         if args.out:
             Path(args.out).parent.mkdir(parents=True, exist_ok=True)
         with nullcontext() if args.config else carried_by(args.checkpoint):

@@ -15,6 +15,8 @@ default_hooks = dict(
         save_best="coco/AP",
         rule="greater",
     ),
+    # draw=True hands frames of validations to vis_backends; tools/test.py --show-dir draws a test's
+    visualization=dict(type="EventVisualizationHook"),
     sampler_seed=None,  # StreamBatchSampler counts its own passes
 )
 custom_hooks = [
@@ -37,7 +39,7 @@ sync_bn = "torch"
 randomness = dict(seed=0)
 
 vis_backends = [dict(type="LocalVisBackend")]
-visualizer = dict(type="Visualizer", vis_backends=vis_backends)
+visualizer = dict(type="EventVisualizer", vis_backends=vis_backends)
 
 load_from = None
 resume = False

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def write_film(path: Path, windows: Iterable[Window], inferencer: EventInferencer, recording: Recording) -> str:
     """An MP4 with one image per window, at the speed of the recording; returns the codec."""
-    from etram_mmdet.visualization.detection_sheet import detection_film
+    from etram_mmdet.visualization.detection_film import detection_film
     from etram_mmdet.visualization.video import write_mp4
 
     representation = inferencer.representation(recording.height, recording.width)

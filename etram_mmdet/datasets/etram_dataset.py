@@ -12,6 +12,7 @@ from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
 from etram_mmdet.datasets.clips import ClipRequest, Segment, evaluation_segment, single_clips, training_segments
+from etram_mmdet.datasets.frame_paths import frame_path, register_frames
 from etram_mmdet.datasets.recording_frames import FolderSequence, RecordingFrames
 from etram_mmdet.datasets.statistics import BoxStatistics
 from etram_mmdet.events.class_sets import DEFAULT_CLASS_SET, ClassSet, complete_metainfo, get_class_set
@@ -65,6 +66,7 @@ class ETraMDataset(Dataset):
             self._warn_of_padding()
         self.segments = [segment for i, s in enumerate(self.sequences) for segment in self._segments(i, s, test_mode)]
         self.single_clips = [c for i, s in enumerate(self.sequences) for c in single_clips(i, s.labelled, clip_length)]
+        self._path_folder = register_frames(self)
         self.pipeline = Compose([TRANSFORMS.build(transform) for transform in pipeline])
 
     def load_sequences(self, data_root: Path, classes: ClassSet) -> list[RecordingFrames]:
@@ -138,12 +140,13 @@ class ETraMDataset(Dataset):
             )
         )
 
-    @staticmethod
-    def _frame_meta(sequence: RecordingFrames, request: ClipRequest, index: int) -> dict:
+    def _frame_meta(self, sequence: RecordingFrames, request: ClipRequest, index: int) -> dict:
         is_padding = index >= request.stop
+        t_us = -1 if is_padding else int(sequence.t_us[index])
         return dict(
             recording=sequence.name,
-            t_us=-1 if is_padding else int(sequence.t_us[index]),
+            t_us=t_us,
+            img_path=frame_path(self._path_folder, sequence.name, t_us),
             is_labelled=not is_padding and bool(np.isin(index, sequence.labelled)),
             is_first=request.is_first and index == request.start,
             is_padding=is_padding,

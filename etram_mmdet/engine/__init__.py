@@ -3,6 +3,7 @@ from etram_mmdet.engine.checkpoints.pretrained import SafePretrainedInit
 from etram_mmdet.engine.hooks.class_check import ClassCheckHook
 from etram_mmdet.engine.hooks.data_wait import DataWaitHook
 from etram_mmdet.engine.hooks.evaluation_report import EvaluationReportHook
+from etram_mmdet.engine.hooks.event_visualization import EventVisualizationHook
 from etram_mmdet.engine.hooks.finite_loss import FiniteLossHook
 from etram_mmdet.engine.hooks.fit_to_data import FitToDataHook
 from etram_mmdet.engine.hooks.plain_checkpoint import PlainCheckpointHook
@@ -17,6 +18,7 @@ __all__ = [
     "DataWaitHook",
     "DryRunLoop",
     "EvaluationReportHook",
+    "EventVisualizationHook",
     "FiniteLossHook",
     "FitToDataHook",
     "PlainCheckpointHook",

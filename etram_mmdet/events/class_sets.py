@@ -41,8 +41,8 @@ class ClassSet:
 
     @property
     def metainfo(self) -> dict:
-        """mmdet's dataset ``metainfo``: class names and one RGB colour each."""
-        return dict(classes=self.classes, palette=_PALETTE[: len(self.classes)])
+        """mmdet's dataset ``metainfo``: class names and one RGB colour each, in a list as mmdet wants them."""
+        return dict(classes=self.classes, palette=list(_PALETTE[: len(self.classes)]))
 
 
 CLASS_SETS = {
@@ -66,8 +66,8 @@ CLASS_SETS = {
 def complete_metainfo(class_set: ClassSet, metainfo: dict | None) -> dict:
     """A class set's names and colours with what ``metainfo`` overrides; a palette that is too short begins anew."""
     merged = {**class_set.metainfo, **(metainfo or {})}
-    palette = tuple(merged["palette"])
-    return merged | dict(palette=tuple(palette[k % len(palette)] for k in range(len(merged["classes"]))))
+    palette = [tuple(colour) for colour in merged["palette"]]
+    return merged | dict(palette=[palette[k % len(palette)] for k in range(len(merged["classes"]))])
 
 
 def get_class_set(name: str) -> ClassSet:

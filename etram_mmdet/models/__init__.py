@@ -7,6 +7,7 @@ from etram_mmdet.models.dense_heads.aux_small_yolox_head import AuxSmallYOLOXHea
 from etram_mmdet.models.dense_heads.rvt_yolox_head import RVTYOLOXHead
 from etram_mmdet.models.dense_heads.size_aware_yolox_head import SizeAwareYOLOXHead
 from etram_mmdet.models.detectors.recurrent_detector import RecurrentDetector
+from etram_mmdet.models.detectors.stream_tta import StreamTTAModel
 from etram_mmdet.models.building import fit_to_data
 from etram_mmdet.models.losses.class_losses import EQLV2ClassLoss, SeesawClassLoss, SmoothedClassLoss
 from etram_mmdet.models.losses.feedback_iou_loss import FeedbackIoULoss
@@ -34,6 +35,7 @@ __all__ = [
     "SizeAwareYOLOXHead",
     "SizeWeight",
     "SmoothedClassLoss",
+    "StreamTTAModel",
     "fit_to_data",
     "nwd",
     "size_weight",

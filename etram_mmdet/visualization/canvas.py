@@ -51,6 +51,10 @@ def legend(entries: Sequence[tuple[np.ndarray, str]], width: int) -> np.ndarray:
 
 def write_png(image: np.ndarray, path: Path) -> None:
     """Raises ``InputError`` where ``path`` cannot be written."""
-    encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
     with atomic_write(path) as aside:
-        aside.write_bytes(encoded.tobytes())
+        aside.write_bytes(png_bytes(image))
+
+
+def png_bytes(image: np.ndarray) -> bytes:
+    """An (H, W, 3) RGB image as the content of a PNG file."""
+    return cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()

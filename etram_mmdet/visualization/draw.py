@@ -76,9 +76,10 @@ def draw_frame(
 ) -> np.ndarray:
     """One frame, enlarged: events, ground truth in white dashes, detections from ``min_score`` on in class colours.
 
-    ``off_on`` is `events_to_rgb`'s; the result is (H·scale, W·scale, 3).
+    ``off_on`` is `events_to_rgb`'s, or its result; what is returned is (H·scale, W·scale, 3).
     """
-    image = events_to_rgb(off_on).repeat(scale, 0).repeat(scale, 1)
+    picture = off_on if is_picture(off_on) else events_to_rgb(off_on)
+    image = picture.repeat(scale, 0).repeat(scale, 1)
     white = [WHITE] * len(classes)
     truth = _named_boxes(image, frame.gt_bboxes_xyxy, frame.gt_labels, classes, white, None, scale)
     sure = frame.scores >= min_score
@@ -88,6 +89,11 @@ def draw_frame(
         draw(image, truth, dashed=True)
         draw(image, detections, dashed=False)
     return image
+
+
+def is_picture(image: np.ndarray) -> bool:
+    """Whether an array is an RGB picture (H, W, 3) rather than a frame (C, H, W)."""
+    return image.shape[2] == 3
 
 
 def draw_rectangle(image: np.ndarray, corners: Sequence[int], colour: Colour) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from etram_mmdet.evaluation.results_table import append_row, compact, evaluations
-from etram_mmdet.visualization import detection_sheet as detection_film
+from etram_mmdet.visualization import detection_film
 from etram_mmdet.visualization.figures import evaluation as evaluation_page
 from etram_mmdet.visualization.figures.evaluation import draw_evaluation
 from etram_mmdet.visualization.figures.training import draw_training, smoothed

@@ -20,17 +20,21 @@ from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY, MAX_TEXT
 from etram_mmdet.engine.config.constructors import TABLES, fill_registries
 from etram_mmdet.utils.errors import InputError
 
-_KEYS = ("model", "val_dataloader", "test_dataloader", "val_evaluator", "test_evaluator")
+_KEYS = ("model", "val_dataloader", "test_dataloader", "val_evaluator", "test_evaluator", "tta_model")
 _DATA_KEYS = ("data_root", "class_set", "representation", "window_us")
 _RUNTIME = dict(
     default_scope="mmdet",
     val_cfg=dict(type="ValLoop"),
     test_cfg=dict(type="TestLoop"),
-    default_hooks=dict(sampler_seed=None, logger=dict(type="LoggerHook", interval=50, log_metric_by_epoch=False)),
+    default_hooks=dict(
+        sampler_seed=None,
+        logger=dict(type="LoggerHook", interval=50, log_metric_by_epoch=False),
+        visualization=dict(type="EventVisualizationHook"),
+    ),
     custom_hooks=[dict(type="ResultsCsvHook"), dict(type="EvaluationReportHook")],
     log_processor=dict(type="LogProcessor", window_size=50, by_epoch=False),
     env_cfg=dict(mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0), dist_cfg=dict(backend="nccl")),
-    visualizer=dict(type="Visualizer", vis_backends=[dict(type="LocalVisBackend")]),
+    visualizer=dict(type="EventVisualizer", vis_backends=[dict(type="LocalVisBackend")]),
 )
 # Classes registered from these packages compute and do nothing else: no hook, runner, data set or
 # file client of mmdet's is among them, nor its detectors, which may read a second config.

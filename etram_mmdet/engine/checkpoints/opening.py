@@ -15,6 +15,7 @@ from mmdet.visualization import get_palette
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
+from mmengine.utils import import_modules_from_strings
 from torch import nn
 from torch.random import fork_rng
 
@@ -24,7 +25,7 @@ from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY, known_contents
 from etram_mmdet.engine.checkpoints.tensor_file import read_tensor_file
 from etram_mmdet.engine.checkpoints.weights import check_weights, load_strictly
 from etram_mmdet.engine.config.differences import model_differences
-from etram_mmdet.engine.config.load import apply_options, load_config
+from etram_mmdet.engine.config.load import PLUGINS, apply_options, load_config
 from etram_mmdet.models.building import build_detector, complete_model
 from etram_mmdet.models.inference import Streamer
 from etram_mmdet.utils.errors import InputError
@@ -124,6 +125,7 @@ def _config_for(
     content: dict, config: str | Path | Config | None, checkpoint: str | Path, options: dict | None
 ) -> Config:
     if config is None:
+        import_modules_from_strings(PLUGINS)
         cfg = evaluation_config(stored_config(content, checkpoint), checkpoint)
         if options:
             apply_options(cfg, options)
@@ -157,7 +159,8 @@ def _stored_metainfo(content: dict, path: str | Path) -> dict:
     """Class names and colours that a checkpoint was trained with; empty where it does not say."""
     told = content.get("meta", {}).get("dataset_meta") or {}
     if "classes" in told:
-        return {key: tuple(told[key]) for key in ("classes", "palette") if key in told}
+        colours = dict(palette=list(map(tuple, told["palette"]))) if "palette" in told else {}
+        return dict(classes=tuple(told["classes"]), **colours)
     if CONFIG_KEY not in content.get("meta", {}):
         return {}
     with carried_by(path):

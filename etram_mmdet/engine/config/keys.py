@@ -58,7 +58,7 @@ _PARAMWISE = (
     "custom_keys bias_lr_mult bias_decay_mult norm_decay_mult flat_decay_mult dwconv_decay_mult "
     "dcn_offset_lr_mult bypass_duplicate"
 )
-_HOOKS = "runtime_info timer sampler_seed logger param_scheduler checkpoint"
+_HOOKS = "runtime_info timer sampler_seed logger param_scheduler checkpoint visualization"
 _TRAIN_CFG = "assigner sampler allowed_border pos_weight debug rpn rpn_proposal rcnn"
 _TEST_CFG = "score_thr nms_pre nms min_bbox_size max_per_img operating_points rpn rcnn"
 # By place: what is called with the dict, keys that are read otherwise, `...` if there may be more.

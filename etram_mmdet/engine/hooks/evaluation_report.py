@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import mmcv
 import numpy as np
 from mmdet.registry import HOOKS
 from mmengine.dist import master_only
@@ -14,17 +16,16 @@ from torch.utils.data import Dataset
 
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
 from etram_mmdet.datasets.statistics import digest
+from etram_mmdet.engine.config.test_options import tta_of
 from etram_mmdet.engine.hooks.run_record import measured_with, run_id
 from etram_mmdet.evaluation.breakdown_table import as_dict
 from etram_mmdet.evaluation.event_coco_metric import Headline, find_metric
 from etram_mmdet.evaluation.results import Frame
 from etram_mmdet.evaluation.results_table import evaluations
-from etram_mmdet.events.representations import build_representation
 from etram_mmdet.utils.files import write_json
-from etram_mmdet.visualization.detection_sheet import detection_film
+from etram_mmdet.visualization.detection_film import detection_film, with_events, write_film
 from etram_mmdet.visualization.figures.evaluation import draw_evaluation
 from etram_mmdet.visualization.figures.training import draw_training
-from etram_mmdet.visualization.video import FRAMES_PER_S, write_mp4
 
 FILM_FRAMES = 300
 
@@ -33,12 +34,13 @@ FILM_FRAMES = 300
 class EvaluationReportHook(Hook):
     """Write what an evaluation found into the work folder: ``SPLIT_STEP.png``, ``.json``, ``.mp4``; ``results.png``.
 
-    A test writes ``tested_SPLIT_STEP`` and leaves those of validations alone. A training without validation leaves
-    ``results.png``.
+    A test writes ``tested_SPLIT_STEP`` (with ``--tta`` ``tested_SPLIT_tta_STEP``) and leaves those of validations
+    alone. A training without validation leaves ``results.png``.
 
     The page shows precision and recall, F1, confusions and sizes, the JSON the breakdown of the headline protocol, the
-    film the recording with most boxes, at most `FILM_FRAMES` of its frames, and ``results.png`` losses and AP so far. A
-    picture that cannot be drawn costs a warning, not the training.
+    film the recording with most boxes, at most `FILM_FRAMES` of its frames, and ``results.png`` losses and AP so far.
+    The visualizer gets the same pictures as ``SPLIT_evaluation`` and ``training``, and of the film the frame with most
+    boxes as ``SPLIT_film``. A picture that cannot be drawn costs a warning, not the training.
     """
 
     priority = "LOW"  # after results.csv has its row
@@ -56,7 +58,8 @@ class EvaluationReportHook(Hook):
 
     def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         dataset, step = runner.test_dataloader.dataset, self.loaded_step
-        self._report(runner, runner.test_evaluator, dataset, step, f"tested_{dataset.split}_{step}")
+        name = f"tested_{dataset.split}_tta" if tta_of(runner.cfg) else f"tested_{dataset.split}"
+        self._report(runner, runner.test_evaluator, dataset, step, f"{name}_{step}")
 
     @master_only
     def after_train(self, runner: Runner) -> None:
@@ -67,6 +70,7 @@ class EvaluationReportHook(Hook):
         heading = f"{folder.resolve().name}, training up to step {runner.iter}"
         try:
             draw_training(_losses(runner), [], "", heading, folder / "results.png")
+            _show(runner, "training", folder / "results.png", runner.iter)
         except Exception:
             runner.logger.exception("no picture of the losses; checkpoints and log stand")
 
@@ -87,15 +91,22 @@ class EvaluationReportHook(Hook):
         palette = dataset.metainfo["palette"][: len(headline.classes)]  # a single one where classes do not matter
         score_thr = draw_evaluation(headline.frames, headline.classes, palette, heading, folder / f"{stem}.png")
         written = [f"{stem}.json", f"{stem}.png"]
+        prefix = stem.removesuffix(str(step))
+        _show(runner, f"{prefix}evaluation", folder / f"{stem}.png", step)
         if runner._train_loop is not None:
             origin = dict(run=run_id(runner), test_cfg=measured_with(runner.cfg), val_data=dict(sha256=digest(dataset)))
             rows = evaluations(folder / "results.csv", dataset.split, origin)
             rows = [row for row in rows if int(row["step"]) <= step]  # resumed from an earlier step: none of the future
             draw_training(_losses(runner), rows, headline.protocol.name, heading, folder / "results.png")
             written.append("results.png")
+            _show(runner, "training", folder / "results.png", step)
         if self.film and isinstance(dataset, ETraMDataset):
-            codec = _write_film(headline, dataset, palette, score_thr, folder / f"{stem}.mp4")
+            shown = headline.classes, palette, score_thr
+            frames = _busiest(headline.frames)
+            codec = write_film(folder / f"{stem}.mp4", dataset, frames, *shown)
             written.append(f"{stem}.mp4 ({codec})")
+            still = with_events(dataset, [max(frames, key=_boxes)])
+            _show(runner, f"{prefix}film", next(detection_film(still, *shown)), step)
         runner.logger.info(f"{folder}: {', '.join(written)}")
 
 
@@ -106,15 +117,19 @@ def _losses(runner: Runner) -> dict[str, np.ndarray]:
     return {name.removeprefix("train/"): histories[name].data[0] for name in names}
 
 
-def _write_film(headline: Headline, dataset: ETraMDataset, palette: list, score_thr: float, path: Path) -> str:
+def _busiest(frames: Sequence[Frame]) -> list[Frame]:
+    """The first `FILM_FRAMES` frames of the recording with most boxes."""
     by_recording: dict[str, list[Frame]] = {}
-    for frame in headline.frames:
+    for frame in frames:
         by_recording.setdefault(frame.recording, []).append(frame)
-    frames = max(by_recording.values(), key=lambda each: sum(len(frame.gt_labels) for frame in each))[:FILM_FRAMES]
-    sequence = next(s for s in dataset.sequences if s.name == frames[0].recording)
-    shows = build_representation(dataset.representation, 2, 2)
-    indices = np.searchsorted(sequence.t_us, [frame.t_us for frame in frames]).tolist()
-    shown = ((shows.off_on(sequence.read(i, i + 1)[0]), frame) for i, frame in zip(indices, frames, strict=True))
-    film = detection_film(shown, headline.classes, palette, score_thr)
-    steps_us = np.diff([frame.t_us for frame in frames])
-    return write_mp4(film, path, 1e6 / float(np.median(steps_us)) if len(steps_us) else FRAMES_PER_S)
+    return max(by_recording.values(), key=lambda each: sum(map(_boxes, each)))[:FILM_FRAMES]
+
+
+def _boxes(frame: Frame) -> int:
+    return len(frame.gt_labels)
+
+
+def _show(runner: Runner, name: str, picture: Path | np.ndarray, step: int) -> None:
+    """Hand a picture, or a PNG file that was just written, to the backends of the visualizer."""
+    image = mmcv.imread(picture, channel_order="rgb") if isinstance(picture, Path) else picture
+    runner.visualizer.add_image(name, image, step)

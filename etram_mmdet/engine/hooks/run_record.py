@@ -12,6 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from etram_mmdet.datasets.statistics import fingerprint
+from etram_mmdet.engine.config.test_options import tta_of
 from etram_mmdet.evaluation.event_coco_metric import find_metric
 from etram_mmdet.utils.environment import commit, machine
 from etram_mmdet.utils.files import write_json
@@ -51,9 +52,13 @@ def run_id(runner: Runner) -> str:
 
 
 def measured_with(cfg: Config) -> dict:
-    """The post-processing behind a measurement; operating points belong to deployment and do not take part."""
+    """The post-processing behind a measurement, with ``tta`` where it was augmented.
+
+    Operating points belong to deployment and do not take part.
+    """
     test_cfg = (cfg.model.get("test_cfg") or ConfigDict()).to_dict()
-    return {key: value for key, value in test_cfg.items() if key != "operating_points"}
+    measured = {key: value for key, value in test_cfg.items() if key != "operating_points"}
+    return measured | (dict(tta=tta_of(cfg)) if tta_of(cfg) else {})
 
 
 def schedule(cfg: Config) -> dict:

@@ -1,0 +1,88 @@
+"""Pictures of event frames with ground truth and detections."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmdet.engine.hooks import DetVisualizationHook
+from mmdet.registry import HOOKS
+from mmdet.structures import DetDataSample
+from mmengine.dist import master_only
+from mmengine.runner import Runner
+
+from etram_mmdet.datasets.etram_dataset import ETraMDataset
+from etram_mmdet.evaluation.event_coco_metric import find_metric
+
+
+@HOOKS.register_module()
+class EventVisualizationHook(DetVisualizationHook):
+    """mmdet's ``DetVisualizationHook`` for streams: a test draws labelled frames, not all of them.
+
+    In validation the first frame of every ``interval``-th batch goes to the ``vis_backends`` as
+    ``val_img``. In a test every ``interval``-th labelled frame of each recording is written to
+    ``test_out_dir``, as ``RECORDING_TIMEus.png``; without that folder it goes to the ``vis_backends``
+    as ``test_img``. Pictures are written one by one, so that a test that is stopped leaves whole files.
+
+    Args:
+        draw: whether to draw at all. Default: no.
+        interval: batches (validation) or labelled frames (test) per picture. Default: 50.
+        score_thr: least score of a detection that is drawn. Default: 0.3.
+        show: open a window for each picture. Default: no.
+        wait_time: seconds for which a window stays. Default: 0, until a key is pressed.
+        test_out_dir: folder of a test's pictures, in a folder of its own inside the work folder
+            unless absolute. Default: the backends get them.
+        backend_args: of mmengine's file reader. Default: none.
+        films: whether a test also writes one ``RECORDING.mp4`` for each recording. Default: no.
+    """
+
+    def __init__(
+        self,
+        draw: bool = False,
+        interval: int = 50,
+        score_thr: float = 0.3,
+        show: bool = False,
+        wait_time: float = 0.0,
+        test_out_dir: str | None = None,
+        backend_args: dict | None = None,
+        films: bool = False,
+    ) -> None:
+        super().__init__(draw, interval, score_thr, show, wait_time, test_out_dir, backend_args)
+        self.films = films
+        self._labelled_frames: Counter[str] = Counter()
+
+    def before_test(self, runner: Runner) -> None:
+        """Fix the folder: the base class puts a relative one into itself with every batch."""
+        if self.test_out_dir is not None:
+            inside = os.path.join(runner.work_dir, runner.timestamp, self.test_out_dir)
+            self.test_out_dir = os.path.abspath(inside)
+
+    def after_test_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict, outputs: Sequence[DetDataSample]
+    ) -> None:
+        drawn = [frame for frame in outputs if self._is_next(frame)]
+        super().after_test_iter(runner, batch_idx, data_batch, drawn)
+
+    def _is_next(self, frame: DetDataSample) -> bool:
+        if not frame.get("is_labelled", True):  # stands for a batch without labels
+            return False
+        recording = frame.get("recording", "")
+        self._labelled_frames[recording] += 1
+        return (self._labelled_frames[recording] - 1) % self.interval == 0
+
+    @master_only
+    def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        metric, dataset = find_metric(runner.test_evaluator), runner.test_dataloader.dataset
+        if not (self.draw and self.films and metric and isinstance(dataset, ETraMDataset)):
+            return
+        from etram_mmdet.visualization.detection_film import write_film
+
+        classes, palette = dataset.metainfo["classes"], dataset.metainfo["palette"]
+        folder = Path(self.test_out_dir or runner.work_dir)
+        for sequence in dataset.sequences:
+            frames = [frame for key, frame in metric.frames.items() if key[0] == sequence.name]
+            if frames:
+                path = folder / f"{sequence.name}.mp4"
+                write_film(path, dataset, frames, classes, palette, self.score_thr)

@@ -1,0 +1,109 @@
+"""Detections in event frames, one picture a frame, and films of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from etram_mmdet.evaluation.results import Frame
+from etram_mmdet.events.representations import build_representation
+from etram_mmdet.visualization.canvas import GAP_PX, INK, STRIP_PX, legend, paper
+from etram_mmdet.visualization.draw import (
+    BACKGROUND,
+    NEGATIVE,
+    POSITIVE,
+    WHITE,
+    Colour,
+    draw_dashed_rectangle,
+    draw_frame,
+    draw_rectangle,
+    draw_text,
+    is_picture,
+)
+from etram_mmdet.visualization.video import FRAMES_PER_S, write_mp4
+
+if TYPE_CHECKING:
+    from etram_mmdet.datasets.etram_dataset import ETraMDataset
+
+WANTED_WIDTH_PX = 960
+
+
+def write_film(
+    path: Path,
+    dataset: ETraMDataset,
+    frames: Sequence[Frame],
+    classes: Sequence[str],
+    palette: Sequence[Colour],
+    min_score: float,
+) -> str:
+    """Write the `detection_film` of ``frames``, all of one recording, in real time; returns the codec.
+
+    Raises:
+        InputError: when ``path`` cannot be written.
+    """
+    film = detection_film(with_events(dataset, frames), classes, palette, min_score)
+    steps_us = np.diff([frame.t_us for frame in frames])
+    return write_mp4(film, path, 1e6 / float(np.median(steps_us)) if len(steps_us) else FRAMES_PER_S)
+
+
+def with_events(dataset: ETraMDataset, frames: Sequence[Frame]) -> Iterator[tuple[np.ndarray, Frame]]:
+    """Pairs (off_on, frame) for ``frames``, which are all of one recording of ``dataset``."""
+    sequence = next(s for s in dataset.sequences if s.name == frames[0].recording)
+    shows = build_representation(dataset.representation, 2, 2)
+    indices = np.searchsorted(sequence.t_us, [frame.t_us for frame in frames]).tolist()
+    for i, frame in zip(indices, frames, strict=True):
+        yield shows.off_on(sequence.read(i, i + 1)[0]), frame
+
+
+def detection_film(
+    frames: Iterable[tuple[np.ndarray, Frame]],
+    classes: Sequence[str],
+    palette: Sequence[Colour],
+    min_score: float = 0.0,
+    with_truth: bool = True,
+) -> Iterator[np.ndarray]:
+    """The pictures of `detection_picture`, one per (off_on, frame)."""
+    for off_on, frame in frames:
+        yield detection_picture(off_on, frame, classes, palette, min_score, with_truth)
+
+
+def detection_picture(
+    off_on: np.ndarray,
+    frame: Frame,
+    classes: Sequence[str],
+    palette: Sequence[Colour],
+    min_score: float,
+    with_truth: bool,
+) -> np.ndarray:
+    """One frame, as `draw_frame` takes it, under recording and time, over a legend; (H, W, 3).
+
+    It is enlarged by the whole factor that brings it closest to `WANTED_WIDTH_PX`. A negative
+    ``t_us`` is not named.
+    """
+    width = off_on.shape[1 if is_picture(off_on) else 2]
+    scale = max(1, round(WANTED_WIDTH_PX / width))
+    image = draw_frame(off_on, frame, classes, palette, scale, min_score)
+    head = paper(STRIP_PX, image.shape[1])
+    time = f"   t = {frame.t_us / 1e6:.2f} s" if frame.t_us >= 0 else ""
+    draw_text(head, f"{frame.recording}{time}", GAP_PX, STRIP_PX - 8, INK)
+    return np.vstack([head, image, legend(_entries(classes, palette, with_truth, min_score), image.shape[1])])
+
+
+def _entries(
+    classes: Sequence[str], palette: Sequence[Colour], with_truth: bool, min_score: float
+) -> list[tuple[np.ndarray, str]]:
+    empty = np.full((16, 26, 3), BACKGROUND, np.uint8)
+    truth = empty.copy()
+    draw_dashed_rectangle(truth, (2, 2, 23, 13), WHITE)
+    entries = [(truth, "ground truth")] if with_truth else []
+    for name, colour in zip(classes, palette, strict=True):
+        box = empty.copy()
+        draw_rectangle(box, (3, 3, 22, 12), colour)
+        entries.append((box, name))
+    if min_score > 0:
+        entries.append((empty[:, :0], f"detections: score at least {min_score:.2f}"))
+    brighter, darker = np.full_like(empty, POSITIVE), np.full_like(empty, NEGATIVE)
+    return [*entries, (brighter, "events: brighter"), (darker, "events: darker")]

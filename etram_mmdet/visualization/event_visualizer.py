@@ -1,0 +1,185 @@
+"""The visualizer of event frames, and how mmdet opens them as images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from mmdet.registry import VISUALIZERS
+from mmdet.structures import DetDataSample
+from mmdet.structures.bbox import get_box_tensor
+from mmengine.config import Config
+from mmengine.dist import master_only
+from mmengine.fileio import BaseStorageBackend, register_backend
+from mmengine.visualization import Visualizer
+from torch import Tensor
+
+from etram_mmdet.datasets.frame_paths import SCHEME, read_off_on
+from etram_mmdet.evaluation.results import Frame
+from etram_mmdet.events.class_sets import get_class_set
+from etram_mmdet.events.representations import build_representation
+from etram_mmdet.utils.errors import InputError
+
+if TYPE_CHECKING:
+    from etram_mmdet.visualization.draw import Colour
+
+
+@VISUALIZERS.register_module()
+class EventVisualizer(Visualizer):
+    """Draw event frames with boxes, and hand pictures and scalars to every ``vis_backends``.
+
+    A frame is enlarged by a whole factor. Ground truth is dashed and white, detections have the
+    colour of their class, and a line above names recording and time.
+
+    Args:
+        representation: config of what a (C, H, W) image holds. Default: counts, off events in the
+            first half of the channels and on events in the second (``StackedHistogram``).
+        name, image, vis_backends, save_dir: those of mmengine's ``Visualizer``.
+
+    Raises:
+        InputError: when a backend needs a package that is not installed.
+    """
+
+    def __init__(
+        self,
+        name: str = "visualizer",
+        image: np.ndarray | None = None,
+        vis_backends: list[dict] | None = None,
+        save_dir: str | None = None,
+        representation: dict | None = None,
+    ) -> None:
+        super().__init__(name, image, vis_backends, save_dir)
+        self._shows = build_representation(representation, 2, 2) if representation else None
+
+    @master_only
+    def add_datasample(
+        self,
+        name: str,
+        image: np.ndarray | Tensor,
+        data_sample: DetDataSample | None = None,
+        draw_gt: bool = True,
+        draw_pred: bool = True,
+        show: bool = False,
+        wait_time: float = 0,
+        out_file: str | None = None,
+        pred_score_thr: float = 0.3,
+        step: int = 0,
+    ) -> None:
+        """Draw one frame; the arguments are those of mmdet's ``DetLocalVisualizer``.
+
+        Args:
+            name: of the picture in the backends, and of the window.
+            image: (C, H, W), see ``representation``, or an RGB picture (H, W, 3).
+            data_sample: boxes in pixels of a frame of ``img_shape``. Default: no boxes.
+            show: open a window for ``wait_time`` seconds, 0 until a key is pressed.
+            out_file: PNG to write instead of handing the picture to the backends.
+            pred_score_thr: least score of a detection that is drawn.
+            step: training step, or number of the picture, for the backends.
+        """
+        sample = DetDataSample() if data_sample is None else data_sample
+        picture = self._draw(name, image, sample, draw_gt, draw_pred, pred_score_thr)
+        self.set_image(picture)
+        if show:
+            self.show(picture, win_name=name, wait_time=wait_time)
+        if out_file is None:
+            self.add_image(name, picture, step)
+        else:
+            from etram_mmdet.visualization.canvas import write_png
+
+            write_png(picture, Path(out_file).with_suffix(".png"))
+
+    @master_only
+    def add_config(self, config: Config, **kwargs) -> None:
+        """Record the config; every backend starts here."""
+        try:
+            super().add_config(config, **kwargs)
+        except ImportError as error:
+            raise InputError(
+                f"visualizer.vis_backends names a backend whose package is not installed. {error}"
+            ) from error
+
+    def _draw(
+        self,
+        name: str,
+        image: np.ndarray | Tensor,
+        sample: DetDataSample,
+        draw_gt: bool,
+        draw_pred: bool,
+        min_score: float,
+    ) -> np.ndarray:
+        from etram_mmdet.visualization.detection_film import detection_picture
+
+        truth = _boxes(sample, "gt_instances", draw_gt)
+        found = _boxes(sample, "pred_instances", draw_pred)
+        frame = Frame(
+            sample.get("recording", name),
+            sample.get("t_us", -1),
+            gt_bboxes_xyxy=truth.bboxes,
+            gt_labels=truth.labels,
+            bboxes_xyxy=found.bboxes,
+            scores=found.scores,
+            labels=found.labels,
+        )
+        classes, palette = self._classes([*truth.labels, *found.labels])
+        picture = _fitted(self._picture(image), sample.get("img_shape"))
+        with_truth = draw_gt and "gt_instances" in sample
+        return detection_picture(picture, frame, classes, palette, min_score, with_truth)
+
+    def _picture(self, image: np.ndarray | Tensor) -> np.ndarray:
+        from etram_mmdet.visualization.draw import events_to_rgb
+
+        image = image.cpu().numpy() if isinstance(image, Tensor) else image
+        if image.shape[2] == 3:
+            return image.clip(0, 255).astype(np.uint8)
+        return events_to_rgb(self._shows.off_on(image) if self._shows else image)
+
+    def _classes(self, labels: list[int]) -> tuple[list[str], list[Colour]]:
+        """Names and colours of ``dataset_meta``; without it numbers, in the default colours."""
+        meta = self.dataset_meta or {}
+        classes = meta.get("classes") or [f"class {k}" for k in range(max(labels, default=0) + 1)]
+        palette = meta.get("palette") or get_class_set("etram8").metainfo["palette"]
+        return list(classes), [tuple(palette[k % len(palette)]) for k in range(len(classes))]
+
+
+@register_backend("event_frames", prefixes=SCHEME)
+class EventFrameBackend(BaseStorageBackend):
+    """Reads the ``img_path`` of an event frame as the bytes of a PNG, see `frame_path`.
+
+    With it mmdet's ``DetVisualizationHook``, ``mmcv.imread`` and whatever else opens images by
+    ``mmengine.fileio`` work on event frames.
+    """
+
+    def get(self, filepath: str) -> bytes:
+        from etram_mmdet.visualization.canvas import png_bytes
+        from etram_mmdet.visualization.draw import events_to_rgb
+
+        return png_bytes(events_to_rgb(read_off_on(filepath)))
+
+    def get_text(self, filepath: str, encoding: str = "utf-8") -> str:
+        raise InputError(f"{filepath}: is an image; read it with mmengine.fileio.get")
+
+
+class _Boxes(NamedTuple):
+    bboxes: np.ndarray  # (N, 4) float32 xyxy
+    labels: np.ndarray  # (N,) int64
+    scores: np.ndarray  # (N,) float32
+
+
+def _boxes(sample: DetDataSample, key: str, wanted: bool) -> _Boxes:
+    if not wanted or key not in sample:
+        return _Boxes(np.empty((0, 4), np.float32), np.empty(0, np.int64), np.empty(0, np.float32))
+    instances = sample.get(key).cpu()
+    bboxes = get_box_tensor(instances.bboxes).float().numpy()
+    scores = instances.get("scores", torch.ones(len(bboxes)))
+    return _Boxes(bboxes, instances.labels.numpy(), scores.float().numpy())
+
+
+def _fitted(picture: np.ndarray, hw: tuple[int, int] | None) -> np.ndarray:
+    """The picture at the size that boxes refer to, for frames that a transform has resized."""
+    if hw is None or picture.shape[:2] == tuple(hw):
+        return picture
+    import cv2
+
+    return cv2.resize(picture, tuple(hw[::-1]), interpolation=cv2.INTER_NEAREST_EXACT)
