@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 
+import numpy as np
 import pytest
 import torch
+from mmdet.apis import inference_detector
 
-from etram_mmdet.apis import init_detector
+from etram_mmdet.apis import EventInferencer, init_detector
 from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
 from etram_mmdet.engine.config.load import load_config
 from etram_mmdet.models import RecurrentDetector
@@ -94,3 +96,19 @@ def test_names_of_the_checkpoint_rule(trained, tmp_path):
 def test_a_device_in_the_place_of_a_checkpoint_is_named(trained):
     with pytest.raises(InputError, match=r"is a checkpoint itself; .* device='cpu'"):
         init_detector(trained[0] / "iter_4.pth", "cpu")
+
+
+def test_mmdets_inference_takes_a_representation(trained, raw_sample):
+    """One window at a time, each on its own; a stream wants EventInferencer."""
+    model = init_detector(trained[0] / "iter_4.pth", device="cpu")
+    with pytest.raises(InputError, match=r"takes the representation .* as an array; a recording is followed"):
+        inference_detector(model, str(next((raw_sample / "val").glob("*.h5"))))
+    image = np.random.default_rng(0).integers(0, 10, (20, 32, 48), dtype=np.uint8)
+    one = inference_detector(model, image)
+    again, other = inference_detector(model, [image, image[:, ::-1].copy()])
+    assert torch.equal(one.pred_instances.bboxes, again.pred_instances.bboxes) and len(one.pred_instances)
+    assert not torch.equal(one.pred_instances.scores, other.pred_instances.scores)
+    found = EventInferencer(model, score_thr=0.0).detect(image)
+    assert found.scores == pytest.approx(one.pred_instances.scores.sort(descending=True)[0].numpy(), abs=1e-6)
+    with pytest.raises(InputError, match=r"was given float64 \(32, 48, 3\), expected the bytes"):
+        inference_detector(model, np.zeros((32, 48, 3)))

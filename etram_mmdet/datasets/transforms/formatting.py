@@ -9,6 +9,8 @@ from mmdet.registry import TRANSFORMS
 from mmdet.structures import DetDataSample, TrackDataSample
 from mmengine.structures import InstanceData
 
+from etram_mmdet.utils.errors import InputError
+
 
 def instances(bboxes: np.ndarray, labels: np.ndarray) -> list[dict]:
     """Boxes (n, 4) and labels (n,) of a frame as mmdet's list of annotations, one dict per box."""
@@ -16,6 +18,26 @@ def instances(bboxes: np.ndarray, labels: np.ndarray) -> list[dict]:
         dict(bbox=bbox, bbox_label=label, ignore_flag=0)
         for bbox, label in zip(bboxes.tolist(), labels.tolist(), strict=True)
     ]
+
+
+@TRANSFORMS.register_module()
+class LoadEventFrame(BaseTransform):
+    """Stands where mmdet's functions expect the loading of an image; clips of a data set pass unchanged.
+
+    ``mmdet.apis.inference_detector`` puts ``LoadImageFromNDArray`` in its place when it is given an array, the
+    representation (C, H, W) of one window.
+
+    Raises:
+        InputError: for the path of a file, which says nothing about windows.
+    """
+
+    def transform(self, results: dict) -> dict:
+        if "frames" not in results:
+            raise InputError(
+                f"{results.get('img_path')}: inference_detector takes the representation (C, H, W) of one window as an "
+                "array; a recording is followed with etram_mmdet.apis.EventInferencer or tools/detect.py"
+            )
+        return results
 
 
 @TRANSFORMS.register_module()
@@ -29,6 +51,8 @@ class PackClip(BaseTransform):
     """
 
     def transform(self, results: dict) -> dict:
+        if "frames" not in results:
+            results = _lone_frame(results)
         if results.get("test_mode"):
             results = for_metrics(results)
         track = TrackDataSample(metainfo=results["clip_meta"])
@@ -46,6 +70,41 @@ class PackClip(BaseTransform):
         sample = DetDataSample(metainfo=meta)
         sample.gt_instances = _boxes(bboxes, labels)
         return sample
+
+
+def _lone_frame(results: dict) -> dict:
+    """The clip of one frame that starts a stream, from what mmdet loaded: a representation (C, H, W) as ``img``."""
+    image = results.get("img")
+    if not isinstance(image, np.ndarray) or image.ndim != 3 or image.dtype.itemsize != 1:
+        found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else f"a {type(image).__name__}"
+        raise InputError(
+            f"inference_detector was given {found}, expected the bytes (C, H, W) of one window: "
+            "EventInferencer(model).representation(height, width)(events, window_us)"
+        )
+    hw = image.shape[1:]
+    meta = dict(
+        recording="",
+        t_us=0,
+        is_padding=False,
+        is_labelled=True,
+        is_first=True,
+        scale=1,
+        img_id=0,
+        frame_id=0,
+        img_path="",
+        ori_shape=hw,
+        img_shape=hw,
+        scale_factor=(1.0, 1.0),
+        flip=False,
+        flip_direction=None,
+    )
+    return dict(
+        frames=image[None],
+        bboxes=[np.empty((0, 4), np.float32)],
+        labels=[np.empty(0, np.int64)],
+        frame_metas=[meta],
+        clip_meta=dict(lane=0, streamed=True, video_id=0, video_length=1),
+    )
 
 
 def for_metrics(results: dict) -> dict:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import inspect
 import json
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from mmengine.config import Config
 
-from etram_mmdet.datasets.shared_keys import LOADERS, dataset_configs
+from etram_mmdet.datasets.shared_keys import LOADERS
 from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY, MAX_TEXT
 from etram_mmdet.engine.config.constructors import TABLES, fill_registries
 from etram_mmdet.utils.errors import InputError
@@ -68,7 +67,7 @@ MAX_OF_KEY = {
     "prefetch_factor": 64,
     "batch_size": 4096,
     "clip_length": 1 << 14,
-    "times": 1024,
+    "times": 1024,  # of RepeatDataset
     "bins": 256,
     "partition_size": 64,
     "patch_size": 64,
@@ -123,17 +122,19 @@ def evaluation_config(stored: dict, path: str | Path) -> Config:
     for key, kind in {"data_root": str, "class_set": str, "representation": dict, "window_us": int}.items():
         if key in config and not isinstance(config[key], kind):
             _refuse(path, f"says {key}={config[key]!r:.40}, expected {kind.__name__}")
-    loaders = {key: config[key] for key in LOADERS if isinstance(config.get(key), dict)}
-    for place, data in dataset_configs(loaders):
-        _check_batch(loaders[place.split(".")[0]], data, path)
+    for loader in LOADERS:
+        _check_batch(config.get(loader), path)
     _check_test_cfg(config["model"].get("test_cfg"), path)
     return Config({**_RUNTIME, **config})
 
 
-def _check_batch(loader: dict, data: dict, path: str | Path) -> None:
-    sizes = (loader.get("batch_size"), data.get("clip_length"))
-    if all(isinstance(size, int) for size in sizes) and math.prod(sizes) > MAX_FRAMES_PER_BATCH:
-        _refuse(path, f"asks for batches of {math.prod(sizes)} frames, more than {MAX_FRAMES_PER_BATCH}")
+def _check_batch(loader: object, path: str | Path) -> None:
+    """Frames of a batch: of the longest clip, where data sets stand in wrappers."""
+    batch = loader.get("batch_size") if isinstance(loader, dict) else None
+    clips = [value for _, key, value in entries(loader) if key == "clip_length"] if isinstance(batch, int) else []
+    frames = max((batch * clip for clip in clips if isinstance(clip, int)), default=0)
+    if frames > MAX_FRAMES_PER_BATCH:
+        _refuse(path, f"asks for batches of {frames} frames, more than {MAX_FRAMES_PER_BATCH}")
 
 
 def _check_test_cfg(test_cfg: object, path: str | Path) -> None:

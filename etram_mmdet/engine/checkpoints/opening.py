@@ -19,7 +19,7 @@ from mmengine.utils import import_modules_from_strings
 from torch import nn
 from torch.random import fork_rng
 
-from etram_mmdet.datasets.shared_keys import dataset_config, metainfo_of
+from etram_mmdet.datasets.shared_keys import dataset_config, dataset_configs, metainfo_of
 from etram_mmdet.engine.checkpoints.carried_config import carried_by, evaluation_config, stored_config
 from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY, known_contents
 from etram_mmdet.engine.checkpoints.tensor_file import read_tensor_file
@@ -66,7 +66,7 @@ def init_detector(
     else:
         cfg = _config_for(content, config if is_config(config) else None, weights, cfg_options)
     model = _built(cfg, content, weights, is_config(config))
-    model.cfg = cfg
+    model.cfg = _with_loading(cfg)
     model.dataset_meta = metainfo_of(dataset_config(cfg)) | (_stored_metainfo(content, weights) if content else {})
     if palette != "none":
         classes = model.dataset_meta["classes"]
@@ -86,6 +86,15 @@ def _built(cfg: Config, content: dict | None, weights: str | Path | None, is_tru
     if not is_trusted:
         _try_blank_frame(model, weights)
     return model
+
+
+def _with_loading(cfg: Config) -> Config:
+    """A copy whose pipelines begin with a loading transform, which ``mmdet.apis.inference_detector`` replaces."""
+    cfg = copy.deepcopy(cfg)
+    for _, dataset in dataset_configs(cfg):
+        if dataset.get("pipeline") and dataset["pipeline"][0].get("type") != "LoadEventFrame":
+            dataset["pipeline"] = [dict(type="LoadEventFrame"), *dataset["pipeline"]]
+    return cfg
 
 
 def is_config(path: object) -> bool:
