@@ -28,10 +28,10 @@ def random_clips(
 def _track(
     lane: int, clip_length: int, hw: tuple[int, int], label_every: int, num_classes: int, generator: torch.Generator
 ) -> TrackDataSample:
-    track = TrackDataSample()
+    track = TrackDataSample(metainfo=dict(lane=lane, streamed=True))
     frames = []
     for t in range(clip_length):
-        meta = dict(recording="benchmark", t_us=t, lane=lane, img_shape=hw, is_first=t == 0, is_padding=False)
+        meta = dict(recording="benchmark", t_us=t, img_shape=hw, is_first=t == 0, is_padding=False)
         frame = DetDataSample(metainfo=meta | dict(is_labelled=t % label_every == 0))
         corner = torch.rand(BOXES_PER_FRAME, 2, generator=generator) * torch.tensor([hw[1], hw[0]]) * 0.8
         size = 4 + torch.rand(BOXES_PER_FRAME, 2, generator=generator) * min(hw) * 0.2

@@ -6,7 +6,9 @@ from etram_mmdet.datasets.samplers import StreamBatchSampler, StreamEvalBatchSam
 from etram_mmdet.datasets.transforms.affine import ClipAffine
 from etram_mmdet.datasets.transforms.copy_paste import ClipCopyPaste
 from etram_mmdet.datasets.transforms.events import EventDrop, EventNoise, EventPolarityFlip, EventTimeJitter
-from etram_mmdet.datasets.transforms.geometry import ClipFlip, ClipZoom, PackClip
+from etram_mmdet.datasets.transforms.formatting import PackClip
+from etram_mmdet.datasets.transforms.frame_transforms import FrameTransforms
+from etram_mmdet.datasets.transforms.geometry import ClipFlip, ClipZoom
 
 __all__ = [
     "ClassWeightedOrder",
@@ -21,6 +23,7 @@ __all__ = [
     "EventNoise",
     "EventPolarityFlip",
     "EventTimeJitter",
+    "FrameTransforms",
     "PackClip",
     "RawEventDataset",
     "RepeatFactorOrder",

@@ -6,36 +6,56 @@ import logging
 from pathlib import Path
 
 import numpy as np
-from mmdet.registry import DATASETS, TRANSFORMS
-from mmengine.dataset import Compose
+from mmdet.registry import DATASETS
+from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
-from torch.utils.data import Dataset
 
 from etram_mmdet.datasets.clips import ClipRequest, Segment, evaluation_segment, single_clips, training_segments
 from etram_mmdet.datasets.frame_paths import frame_path, register_frames
 from etram_mmdet.datasets.recording_frames import FolderSequence, RecordingFrames
 from etram_mmdet.datasets.statistics import BoxStatistics
+from etram_mmdet.datasets.transforms.formatting import instances
+from etram_mmdet.datasets.transforms.frame_transforms import build_pipeline
 from etram_mmdet.events.class_sets import DEFAULT_CLASS_SET, ClassSet, complete_metainfo, get_class_set
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.utils.errors import InputError
 
 
 @DATASETS.register_module()
-class ETraMDataset(Dataset):
+class ETraMDataset(BaseDataset):
     """All sequences of ``data_root/split`` in RVT's layout, served clip by clip.
 
-    An item is asked for with a :class:`ClipRequest`, which ``StreamBatchSampler`` makes, and is what ``pipeline``
-    returns for a dict of ``frames`` uint8 or int8 (T, C, H, W), ``bboxes``, ``labels`` and ``tracks`` (one array per
-    frame, network pixels), ``frame_metas`` (one dict per frame) and ``rng``, which is the same for all clips of a
-    stream's pass. ``dataset`` and ``request`` are for transforms that take something from other recordings.
+    A :class:`ClipRequest`, which ``StreamBatchSampler`` makes, asks for any clip of a stream. An integer
+    asks for one clip that starts a stream: number k is the clip that ends at labelled frame k, counted over
+    all recordings in order of their names. It is augmented from numpy's global generator, as mmdet's images
+    are. In ``test_mode`` only its last frame counts as labelled, so that every labelled frame is evaluated
+    once. ``len`` is the number of labelled frames, and ``get_data_info`` and ``get_cat_ids`` speak of them.
 
-    ``representation`` and ``window_us`` say which of a folder's tensors to read (default: RVT's). ``class_set`` names
-    what the ids in the label files mean; ``metainfo`` overrides its class names and palette. ``test_mode`` serves every
-    recording whole instead of cut at gaps between labels.
+    mmengine's ``ConcatDataset``, ``RepeatDataset`` and ``ClassBalancedDataset`` may stand around it. Under a
+    ``StreamBatchSampler`` they repeat whole recordings, under other samplers labelled frames.
+
+    An item is what ``pipeline`` returns for a dict of ``frames`` uint8 or int8 (T, C, H, W), ``bboxes``,
+    ``labels`` and ``tracks`` (one array per frame, network pixels), ``frame_metas`` (one dict per frame),
+    ``clip_meta``, and ``rng``, which is the same for all clips of a stream's pass. ``dataset`` and
+    ``request`` are for transforms that take something from other recordings.
+
+    Args:
+        data_root: folder that holds ``split``.
+        split: folder of sequences in it, such as ``train``.
+        pipeline: transforms of whole clips, or of mmdet (``build_pipeline``).
+        representation: which of a folder's tensors to read. Default: RVT's.
+        window_us: likewise, microseconds of events in a frame. Default: 50,000.
+        clip_length: frames of a clip. Default: 5.
+        class_set: what the ids in the label files mean. Default: ``etram8``.
+        metainfo: overrides class names and palette.
+        test_mode: serve every recording whole instead of cut at gaps between labels. Default: no.
 
     Raises:
-        InputError: for a folder without sequences, sequences of different shapes, or unreadable ones.
+        InputError: for a folder without sequences, sequences of different shapes, or unreadable ones; for
+            a pipeline that cannot work on clips.
     """
+
+    METAINFO = complete_metainfo(get_class_set("etram8"), None)
 
     def __init__(
         self,
@@ -51,11 +71,15 @@ class ETraMDataset(Dataset):
     ) -> None:
         if clip_length < 1:
             raise InputError(f"{type(self).__name__}: clip_length={clip_length}, expected at least 1")
-        self.folder, self.split, self.clip_length = Path(data_root) / split, split, clip_length
-        self.representation, self.window_us = dict(representation or PreprocessSettings().representation), window_us
+        self.folder = Path(data_root) / split
+        self.split = split
+        self.clip_length = clip_length
+        self.representation = dict(representation or PreprocessSettings().representation)
+        self.window_us = window_us
+        self.test_mode = test_mode
         self.class_set = class_set
         classes = get_class_set(class_set)
-        self.metainfo = complete_metainfo(classes, metainfo)
+        self._metainfo = complete_metainfo(classes, metainfo)
         sequences = self.load_sequences(Path(data_root), classes)
         self.sequences = [s for s in sequences if len(s.labelled)]
         unlabelled = [s.name for s in sequences if not len(s.labelled)]
@@ -64,10 +88,18 @@ class ETraMDataset(Dataset):
         self._check_shapes()
         if not test_mode:
             self._warn_of_padding()
-        self.segments = [segment for i, s in enumerate(self.sequences) for segment in self._segments(i, s, test_mode)]
+        self.segments = [s for i in range(len(self.sequences)) for s in self._segments(i)]
         self.single_clips = [c for i, s in enumerate(self.sequences) for c in single_clips(i, s.labelled, clip_length)]
         self._path_folder = register_frames(self)
-        self.pipeline = Compose([TRANSFORMS.build(transform) for transform in pipeline])
+        first = self.sequences[0]
+        self.pipeline = build_pipeline(pipeline, (first.channels, *first.hw), first.dtype)
+        self.full_init()
+
+    def full_init(self) -> None:
+        """Count frames; mmengine's wrappers call it once more, which changes nothing."""
+        self._first_item = np.cumsum([0, *(len(s.labelled) for s in self.sequences)])
+        self._first_img_id = np.cumsum([0, *(s.num_frames for s in self.sequences)])
+        self._fully_initialized = True
 
     def load_sequences(self, data_root: Path, classes: ClassSet) -> list[RecordingFrames]:
         folders = _sequence_folders(data_root / self.split)
@@ -77,8 +109,9 @@ class ETraMDataset(Dataset):
         """The frames of a clip before padding: (n, C, H, W)."""
         return sequence.read(request.start, request.stop)
 
-    def _segments(self, index: int, sequence: RecordingFrames, test_mode: bool) -> list:
-        if test_mode:
+    def _segments(self, index: int) -> list[Segment]:
+        sequence = self.sequences[index]
+        if self.test_mode:
             return [evaluation_segment(index, sequence.labelled, sequence.num_frames, self.clip_length)]
         return training_segments(index, sequence.labelled, self.clip_length)
 
@@ -101,7 +134,7 @@ class ETraMDataset(Dataset):
 
     def __len__(self) -> int:
         """Number of labelled frames."""
-        return sum(len(s.labelled) for s in self.sequences)
+        return int(self._first_item[-1])
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.folder}, {len(self.sequences)} recordings, {len(self)} labelled frames)"
@@ -111,20 +144,72 @@ class ETraMDataset(Dataset):
         sequence = self.sequences[segment.recording]
         first, last = np.searchsorted(sequence.labelled, (segment.start, segment.stop))
         labels = [sequence.boxes_of(i)[1] for i in sequence.labelled[first:last]]
-        return np.bincount(np.concatenate([np.empty(0, np.int64), *labels]), minlength=len(self.metainfo["classes"]))
+        return np.bincount(np.concatenate([np.empty(0, np.int64), *labels]), minlength=len(self._metainfo["classes"]))
 
     def box_statistics(self) -> BoxStatistics:
         boxes = [s.boxes_of(i) for s in self.sequences for i in s.labelled]
         bboxes, labels = map(np.concatenate, zip(*boxes, strict=True))
-        return BoxStatistics(tuple(self.metainfo["classes"]), labels, bboxes[:, 2:] - bboxes[:, :2])
+        return BoxStatistics(tuple(self._metainfo["classes"]), labels, bboxes[:, 2:] - bboxes[:, :2])
 
-    def __getitem__(self, request: ClipRequest) -> dict:
-        sequence = self.sequences[request.recording]
+    def get_data_info(self, idx: int) -> dict:
+        """What is known of labelled frame ``idx`` before augmentation, under mmdet's names."""
+        recording, frame = self._labelled_frame(idx)
+        sequence = self.sequences[recording]
+        return dict(
+            sample_idx=idx,
+            **self._frame_meta(sequence, recording, frame, is_padding=False),
+            height=sequence.hw[0],
+            width=sequence.hw[1],
+            instances=instances(*sequence.boxes_of(frame)),
+        )
+
+    def get_cat_ids(self, idx: int) -> list[int]:
+        """Class of every box of labelled frame ``idx``."""
+        recording, frame = self._labelled_frame(idx)
+        return self.sequences[recording].boxes_of(frame)[1].tolist()
+
+    def get_subset_(self, indices: list[int] | int) -> None:
+        """Refused: frames that are taken out of a recording are no stream."""
+        raise InputError(
+            f"{type(self).__name__}: a part of the frames is no stream; put the sequence folders wanted "
+            "into a folder of their own and name that as split"
+        )
+
+    def get_subset(self, indices: list[int] | int) -> ETraMDataset:
+        """Refused as :meth:`get_subset_` is."""
+        self.get_subset_(indices)
+
+    def __getitem__(self, index: int | ClipRequest) -> dict:
+        request = index if isinstance(index, ClipRequest) else self._clip_at(index)
+        return self.load_clip(self.sequences[request.recording], request, self)
+
+    def _labelled_frame(self, idx: int) -> tuple[int, int]:
+        """Recording and frame of labelled frame ``idx``, which counts from the end where negative."""
+        if not -len(self) <= idx < len(self):
+            raise IndexError(f"{self}: no labelled frame {idx}")
+        idx = idx % len(self)
+        recording = int(np.searchsorted(self._first_item, idx, side="right")) - 1
+        place = idx - self._first_item[recording]
+        return recording, int(self.sequences[recording].labelled[place])
+
+    def _clip_at(self, idx: int) -> ClipRequest:
+        recording, frame = self._labelled_frame(idx)
+        start = max(frame + 1 - self.clip_length, 0)
+        seed = () if self.test_mode else (int(np.random.randint(2**31)),)
+        return ClipRequest(recording, start, frame + 1, True, lane=0, seed=seed, streamed=False)
+
+    def load_clip(self, sequence: RecordingFrames, request: ClipRequest, dataset: ETraMDataset) -> dict:
+        """What the pipeline makes of a clip of ``sequence``, which is ``request.recording`` of ``dataset``.
+
+        ``dataset`` is this one, or the :class:`CombinedStreams` that it is a part of.
+        """
         frames = np.zeros((self.clip_length, sequence.channels, *sequence.hw), sequence.dtype)
         if request.stop > request.start:
             frames[: request.stop - request.start] = self.read_frames(sequence, request)
         indices = range(request.start, request.start + self.clip_length)
         labelled = [i if i < request.stop else -1 for i in indices]  # no frame -1: padding has no boxes
+        if self.test_mode and not request.streamed:
+            labelled = [i if i == request.stop - 1 else -1 for i in indices]
         bboxes, labels = zip(*map(sequence.boxes_of, labelled), strict=True)
         return self.pipeline(
             dict(
@@ -132,28 +217,54 @@ class ETraMDataset(Dataset):
                 bboxes=list(bboxes),
                 labels=list(labels),
                 tracks=[sequence.tracks_of(i) for i in labelled],
-                frame_metas=[self._frame_meta(sequence, request, i) for i in indices],
+                frame_metas=dataset.frame_metas(sequence, request, labelled),
+                clip_meta=self._clip_meta(sequence, request),
                 streamed=request.streamed,
+                test_mode=self.test_mode,
                 rng=np.random.default_rng(request.seed or 0),
-                dataset=self,
+                dataset=dataset,
                 request=request,
             )
         )
 
-    def _frame_meta(self, sequence: RecordingFrames, request: ClipRequest, index: int) -> dict:
-        is_padding = index >= request.stop
+    @staticmethod
+    def _clip_meta(sequence: RecordingFrames, request: ClipRequest) -> dict:
+        """What is the same for all frames of a clip and read once a clip; under mmdet's names for videos."""
+        return dict(
+            lane=request.lane,
+            streamed=request.streamed,
+            video_id=request.recording,
+            video_length=sequence.num_frames,
+        )
+
+    def frame_metas(self, sequence: RecordingFrames, request: ClipRequest, labelled: list[int]) -> list[dict]:
+        """One dict per frame of a clip; ``labelled`` names its frames, -1 those that must not count."""
+        metas = []
+        is_labelled = np.isin(labelled, sequence.labelled).tolist()
+        for place, index in enumerate(range(request.start, request.start + len(labelled))):
+            is_padding = index >= request.stop
+            meta = self._frame_meta(sequence, request.recording, index, is_padding)
+            meta["is_labelled"] = is_labelled[place]
+            meta["is_first"] = request.is_first and place == 0
+            metas.append(meta)
+        return metas
+
+    def _frame_meta(self, sequence: RecordingFrames, recording: int, index: int, is_padding: bool) -> dict:
+        """``img_id`` counts the frames of all recordings in order."""
         t_us = -1 if is_padding else int(sequence.t_us[index])
         return dict(
             recording=sequence.name,
             t_us=t_us,
-            img_path=frame_path(self._path_folder, sequence.name, t_us),
-            is_labelled=not is_padding and bool(np.isin(index, sequence.labelled)),
-            is_first=request.is_first and index == request.start,
             is_padding=is_padding,
-            lane=request.lane,
-            streamed=request.streamed,
-            img_shape=sequence.hw,
             scale=sequence.scale,
+            img_id=-1 if is_padding else int(self._first_img_id[recording]) + index,
+            img_path=frame_path(self._path_folder, sequence.name, t_us),
+            frame_id=index,
+            ori_shape=sequence.hw,
+            img_shape=sequence.hw,
+            scale_factor=(1.0, 1.0),
+            flip=False,
+            flip_direction=None,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -73,6 +74,12 @@ class RecordingFrames(ABC):
         is_solid = ~is_flat(self._bboxes[rows])
         frames, rows = np.repeat(self.labelled, np.diff(self._first_row))[is_solid], rows[is_solid]
         return frames, self._bboxes[rows], self._labels[rows], self._tracks[rows]
+
+    def renamed(self, name: str) -> RecordingFrames:
+        """The same recording under another name."""
+        other = copy.copy(self)
+        other.name = name
+        return other
 
     def _rows_of(self, frame: int) -> np.ndarray:
         k = int(np.searchsorted(self.labelled, frame))

@@ -22,6 +22,7 @@ from torch.utils.data import Sampler
 
 from etram_mmdet.datasets.clip_orders import ClipOrder, build_order
 from etram_mmdet.datasets.clips import ClipRequest, Segment
+from etram_mmdet.datasets.wrappers import as_streams
 from etram_mmdet.utils.errors import InputError
 
 # Ends the seeds of single clips, so that none is a stream's; numpy takes (a, b) for (a, b, 0), hence not 0, and larger
@@ -94,7 +95,8 @@ class StreamBatchSampler(Sampler):
     ) -> None:
         if batch_size < 1:
             raise InputError(f"StreamBatchSampler: batch_size={batch_size}, expected at least 1 (train_dataloader)")
-        self.dataset, self.seed = sampler.dataset, sampler.seed or 0
+        self.dataset = as_streams(sampler.dataset)
+        self.seed = sampler.seed or 0
         self.batch_size, self.mode = batch_size, mode
         self.rank, self.world_size = get_dist_info()
         self.random_rows = self._random_rows(random_share)
@@ -160,7 +162,8 @@ class StreamEvalBatchSampler(Sampler):
     def __init__(self, sampler: Sampler, batch_size: int) -> None:
         if batch_size < 1:
             raise InputError(f"StreamEvalBatchSampler: batch_size={batch_size}, expected at least 1 (val_dataloader)")
-        self.dataset, self.batch_size = sampler.dataset, batch_size
+        self.dataset = as_streams(sampler.dataset)
+        self.batch_size = batch_size
         self.rank, world_size = get_dist_info()
         self.lanes = self._place(batch_size * world_size)
         self.length = max(map(len, self.lanes))
@@ -168,7 +171,8 @@ class StreamEvalBatchSampler(Sampler):
     def _place(self, lanes: int) -> list[list[ClipRequest]]:
         length = self.dataset.clip_length
         placed: list[list[ClipRequest]] = [[] for _ in range(lanes)]
-        for segment in sorted(self.dataset.segments, key=lambda s: (s.start - s.stop, s.recording)):
+        once = dict.fromkeys(self.dataset.segments)  # wrappers may repeat recordings
+        for segment in sorted(once, key=lambda s: (s.start - s.stop, s.recording)):
             lane = min(range(lanes), key=lambda i: (len(placed[i]), i))
             placed[lane] += [
                 cut(segment, k, length, is_first=k == 0, lane=lane, seed=()) for k in range(num_clips(segment, length))

@@ -40,6 +40,9 @@ def fingerprint(dataset: ETraMDataset) -> dict[str, object]:
     """
     digest = hashlib.sha256()
     description = [dataset.split, list(dataset.metainfo["classes"]), dataset.representation, dataset.window_us]
+    times_shown = getattr(dataset, "times_shown", (1,))
+    if max(times_shown) > 1:
+        description.append(times_shown)
     digest.update(json.dumps(description, sort_keys=True, default=str).encode())
     boxes = 0
     for sequence in sorted(dataset.sequences, key=lambda s: s.name):

@@ -14,7 +14,6 @@ from torch.nn.modules.module import (
     register_module_parameter_registration_hook,
 )
 
-from etram_mmdet.datasets.etram_dataset import ETraMDataset
 from etram_mmdet.datasets.shared_keys import dataset_config, dataset_configs, metainfo_of, representation_of
 from etram_mmdet.events.representations import channels_of
 from etram_mmdet.models.backbones.partition import partition_of
@@ -177,7 +176,7 @@ def _no_larger_than(weights: Mapping[str, Tensor], source: str) -> Iterator[None
             hook.remove()
 
 
-def fit_to_data(model: nn.Module, dataset: ETraMDataset) -> list[str]:
+def fit_to_data(model: nn.Module, dataset: Dataset) -> list[str]:
     """Call ``fit_to_data(BoxStatistics)`` of every module, and assigner, that has it; returns sentences for the log.
 
     It happens before training. What a part needs again at test time it must keep in buffers. Boxes are counted only
@@ -185,5 +184,5 @@ def fit_to_data(model: nn.Module, dataset: ETraMDataset) -> list[str]:
     """
     parts = [part for module in model.modules() for part in (module, getattr(module, "assigner", None))]
     asking = [part for part in parts if hasattr(part, "fit_to_data")]
-    boxes = dataset.box_statistics() if asking else None
+    boxes = as_streams(dataset).box_statistics() if asking else None
     return [part.fit_to_data(boxes) for part in asking]

@@ -47,7 +47,8 @@ def test_item_holds_frames_boxes_and_metas():
     np.testing.assert_allclose(frame.gt_instances.bboxes[:, 2], x2, atol=1e-4)
     assert frame.gt_instances.labels.tolist() == boxes["class_id"].tolist()
     assert frame.t_us == sequence.t_us[first] and frame.recording == sequence.name
-    assert (frame.is_labelled, frame.is_first, frame.is_padding, frame.lane) == (True, True, False, 1)
+    assert (frame.is_labelled, frame.is_first, frame.is_padding) == (True, True, False)
+    assert (item["data_samples"].lane, item["data_samples"].streamed) == (1, True)
     assert [f.is_first for f in item["data_samples"]] == [True] + [False] * 4
     assert not dataset[request(0, first, first + 5)]["data_samples"][0].is_first
 

@@ -37,7 +37,7 @@ def batch(is_first=(True, True), labelled=((0, 1), (0, 0), (1, 1)), boxes=2, see
     steps = len(labelled)
     inputs, samples = [], []
     for lane, first in enumerate(is_first):
-        track = TrackDataSample()
+        track = TrackDataSample(metainfo=dict(lane=lane))
         track.video_data_samples = [
             frame(rng, lane, t, first, bool(labelled[t][lane]), boxes, hw) for t in range(steps)
         ]
@@ -55,7 +55,6 @@ def frame(rng, lane, t, first, is_labelled, boxes, hw):
             is_labelled=is_labelled,
             is_first=first and t == 0,
             is_padding=False,
-            lane=lane,
             img_shape=hw,
         )
     )

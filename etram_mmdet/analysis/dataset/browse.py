@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
-from mmdet.structures import DetDataSample
+from mmdet.structures import TrackDataSample
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from etram_mmdet.datasets.wrappers import as_streams
 from etram_mmdet.events.representations import Representation, build_representation
 from etram_mmdet.models.building import build_detector
 from etram_mmdet.utils.errors import InputError
@@ -37,14 +38,15 @@ def build_loader(cfg: Config, split: str) -> DataLoader:
 def seen_batches(cfg: Config, loader: DataLoader, count: int) -> Iterator[Batch]:
     """The first ``count`` batches, fewer where the data end, as the model's data preprocessor hands them on."""
     preprocessor = build_detector(cfg).data_preprocessor  # the model knows what it must be padded to
-    shows = build_representation(loader.dataset.representation, 2, 2)
+    shows = build_representation(as_streams(loader.dataset).representation, 2, 2)
     for data in islice(loader, count):
         batch = preprocessor(data)
         lanes = zip(batch["inputs"].unbind(1), batch["data_samples"], strict=True)
-        yield [[_seen(t, *frame, shows) for t, frame in enumerate(zip(*lane, strict=True))] for lane in lanes]
+        yield [[_seen(t, image, clip, shows) for t, image in enumerate(images)] for images, clip in lanes]
 
 
-def _seen(t: int, image: Tensor, sample: DetDataSample, shows: Representation) -> SeenFrame:
+def _seen(t: int, image: Tensor, clip: TrackDataSample, shows: Representation) -> SeenFrame:
+    sample = clip[t]
     return SeenFrame(
         off_on=shows.off_on(image.numpy()),
         bboxes_xyxy=sample.gt_instances.bboxes.numpy(),
@@ -52,10 +54,10 @@ def _seen(t: int, image: Tensor, sample: DetDataSample, shows: Representation) -
         hw=sample.img_shape,
         recording=sample.recording,
         t_us=sample.t_us,
-        lane=sample.lane,
+        lane=clip.lane,
         starts_clip=t == 0,
         is_first=sample.is_first,
         is_labelled=sample.is_labelled,
         is_padding=sample.is_padding,
-        streamed=sample.streamed,
+        streamed=clip.streamed,
     )

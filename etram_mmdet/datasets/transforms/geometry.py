@@ -15,8 +15,6 @@ import torch
 import torch.nn.functional as F
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
-from mmdet.structures import DetDataSample, TrackDataSample
-from mmengine.structures import InstanceData
 
 from etram_mmdet.datasets.recording_frames import is_flat
 
@@ -74,6 +72,8 @@ class ClipFlip(BaseTransform):
     def transform(self, results: dict) -> dict:
         if results["rng"].random() < self.prob:
             results["frames"], results["bboxes"] = flip(results["frames"], results["bboxes"])
+            for meta in results.get("frame_metas", ()):
+                meta.update(flip=not meta.get("flip"), flip_direction="horizontal")
         return results
 
 
@@ -157,22 +157,3 @@ def keep_boxes(results: dict, keep: Sequence[np.ndarray]) -> dict:
         if name in results:
             results[name] = [values[k] for values, k in zip(results[name], keep, strict=True)]
     return results
-
-
-@TRANSFORMS.register_module()
-class PackClip(BaseTransform):
-    """The end of a pipeline: ``inputs`` (T, C, H, W) of bytes and a ``TrackDataSample`` of T ``DetDataSample``s."""
-
-    def transform(self, results: dict) -> dict:
-        track = TrackDataSample()
-        track.video_data_samples = [
-            self._frame(*frame)
-            for frame in zip(results["bboxes"], results["labels"], results["frame_metas"], strict=True)
-        ]
-        return dict(inputs=torch.from_numpy(results["frames"]), data_samples=track)
-
-    @staticmethod
-    def _frame(bboxes: np.ndarray, labels: np.ndarray, meta: dict) -> DetDataSample:
-        sample = DetDataSample(metainfo=meta)
-        sample.gt_instances = InstanceData(bboxes=torch.from_numpy(bboxes), labels=torch.from_numpy(labels))
-        return sample

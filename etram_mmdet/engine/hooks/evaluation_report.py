@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
 from etram_mmdet.datasets.statistics import digest
+from etram_mmdet.datasets.wrappers import as_streams
 from etram_mmdet.engine.config.test_options import tta_of
 from etram_mmdet.engine.hooks.run_record import measured_with, run_id
 from etram_mmdet.evaluation.breakdown_table import as_dict
@@ -53,11 +54,12 @@ class EvaluationReportHook(Hook):
         self.film = film
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        dataset = runner.val_dataloader.dataset
+        dataset = as_streams(runner.val_dataloader.dataset)
         self._report(runner, runner.val_evaluator, dataset, runner.iter, f"{dataset.split}_{runner.iter}")
 
     def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        dataset, step = runner.test_dataloader.dataset, self.loaded_step
+        dataset = as_streams(runner.test_dataloader.dataset)
+        step = self.loaded_step
         name = f"tested_{dataset.split}_tta" if tta_of(runner.cfg) else f"tested_{dataset.split}"
         self._report(runner, runner.test_evaluator, dataset, step, f"{name}_{step}")
 

@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from etram_mmdet.datasets.statistics import digest
+from etram_mmdet.datasets.wrappers import as_streams
 from etram_mmdet.engine.hooks.run_record import measured_with, run_id
 from etram_mmdet.evaluation.results_table import append_row, compact
 
@@ -37,11 +38,12 @@ class ResultsCsvHook(Hook):
     @master_only
     def _write(runner: Runner, loader: DataLoader, step: int, metrics: dict | None) -> None:
         if metrics:
+            dataset = as_streams(loader.dataset)
             origin = dict(
-                split=loader.dataset.split,
+                split=dataset.split,
                 step=step,
                 run=run_id(runner),
-                data=digest(loader.dataset),
+                data=digest(dataset),
                 test_cfg=compact(measured_with(runner.cfg)),
             )
             append_row(Path(runner.work_dir) / "results.csv", origin | metrics)

@@ -12,6 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from etram_mmdet.datasets.statistics import fingerprint
+from etram_mmdet.datasets.wrappers import as_streams
 from etram_mmdet.engine.config.test_options import tta_of
 from etram_mmdet.evaluation.event_coco_metric import find_metric
 from etram_mmdet.utils.environment import commit, machine
@@ -24,6 +25,7 @@ def run_record(runner: Runner) -> dict:
     """Samples, schedule, data, post-processing, protocol, seed, machine and commit of a training run."""
     cfg = runner.cfg
     batch, steps = cfg.train_dataloader.batch_size * get_world_size(), runner.train_loop.max_iters
+    train = as_streams(runner.train_dataloader.dataset)
     val = runner.val_loop if cfg.get("val_cfg") else None
     metric = find_metric(val.evaluator) if val else None
     return dict(
@@ -31,13 +33,13 @@ def run_record(runner: Runner) -> dict:
         steps=steps,
         batch=batch,
         samples=steps * batch,
-        clip_length=cfg.train_dataloader.dataset.clip_length,
+        clip_length=train.clip_length,
         base_lr=cfg.base_lr,
         lr=cfg.optim_wrapper.optimizer.lr,
         schedule=schedule(cfg),
         seed=runner.seed,
-        train_data=fingerprint(runner.train_dataloader.dataset),
-        val_data=fingerprint(val.dataloader.dataset) if val else None,
+        train_data=fingerprint(train),
+        val_data=fingerprint(as_streams(val.dataloader.dataset)) if val else None,
         protocol="; ".join(map(str, metric.protocols)) if metric else None,
         test_cfg=measured_with(cfg),
         parameters=sum(p.numel() for p in runner.model.parameters()),

@@ -15,6 +15,7 @@ from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
+from etram_mmdet.datasets.wrappers import as_streams
 from etram_mmdet.engine.config.differences import differences_to_parent
 from etram_mmdet.engine.runner.learning_rates import rates_of_run
 from etram_mmdet.engine.runner.memory import BYTES_PER_PARAMETER, parameters, saved_bytes
@@ -42,7 +43,7 @@ class RunSummaryHook(Hook):
 def run_summary(runner: Runner) -> str:
     """Config, data, shapes, memory, schedule, protocol and origin of a training, one line each where that suffices."""
     cfg, model = runner.cfg, getattr(runner.model, "module", runner.model)
-    train = runner.train_dataloader.dataset
+    train = as_streams(runner.train_dataloader.dataset)
     sections = [
         ("config", [f"{cfg.filename or 'built in memory'}, into {runner.work_dir}"]),
         ("differs", differences_to_parent(cfg)),
@@ -50,7 +51,8 @@ def run_summary(runner: Runner) -> str:
     ]
     val = runner.val_loop if cfg.get("val_cfg") else None
     if val is not None:
-        sections.append(("val data", [*_data(val.dataloader.dataset), *_unlearnt(train, val.dataloader.dataset)]))
+        found = as_streams(val.dataloader.dataset)
+        sections.append(("val data", [*_data(found), *_unlearnt(train, found)]))
     if isinstance(train, ETraMDataset):
         sections += [("input", [_input(cfg, train)]), ("model", _model(model, train.sequences[0].hw))]
         sections.append(("memory", [_memory(runner, model, train)]))
@@ -78,7 +80,7 @@ def _protocols(cfg: Config, val: BaseLoop) -> list[str]:
             f"default_hooks.checkpoint.save_best={best}, but validation evaluates {', '.join(names)}; set it to "
             f"{names[0]}/AP, or add {best.split('/')[0]} to val_evaluator.protocols"
         )
-    dataset = val.dataloader.dataset
+    dataset = as_streams(val.dataloader.dataset)
     truth = list(truth_of(dataset).values()) if isinstance(dataset, ETraMDataset) else []
     lines = []
     for protocol in metric.protocols:

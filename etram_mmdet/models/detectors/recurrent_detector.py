@@ -118,7 +118,7 @@ class RecurrentDetector(SingleStageDetector):
         is_first, is_labelled = is_first.cpu(), is_labelled.cpu()  # where they are, unless DDP moved them
         # A batch without labels: losses need a frame to touch every parameter, mmengine's loops a sample per batch.
         chosen = is_labelled if is_labelled.any() else _only_first(is_labelled)
-        lanes = tuple(track[0].lane for track in data_samples)
+        lanes = tuple(track.lane for track in data_samples)
         features, states = self.clip_features(inputs, chosen, state.get(lanes, is_first))
         state.put(lanes, states)
         frames = [data_samples[b][t] for t, b in chosen.nonzero().tolist()]

@@ -1,0 +1,231 @@
+"""mmdet's transforms of images in a pipeline of clips.
+
+They take one image with the keys ``img`` (H, W, C), ``gt_bboxes`` and ``gt_bboxes_labels``, and draw from the global
+generators of numpy and Python. A clip has several frames, and all of them must get the same draw.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import groupby
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform, TransformBroadcaster
+from mmdet.datasets.transforms import PackTrackInputs
+from mmdet.registry import TRANSFORMS
+from mmdet.structures.bbox import HorizontalBoxes, get_box_tensor
+from mmengine.dataset import Compose
+
+from etram_mmdet.datasets.transforms.formatting import for_metrics
+from etram_mmdet.datasets.transforms.geometry import cut_to_frame, keep_boxes
+from etram_mmdet.utils.errors import InputError
+
+# What a transform may change of a frame's metainfo.
+_CHANGED = ("img_shape", "scale_factor", "flip", "flip_direction")
+# What our parts read beside the keys that mmdet's PackTrackInputs keeps by itself.
+_OURS = ("recording", "t_us", "is_labelled", "is_first", "is_padding", "scale")
+_LEVEL = 8  # any value that is neither 0 nor 1
+_TRIES = 8  # draws of a random transform that are looked at before a run
+
+
+@TRANSFORMS.register_module()
+class FrameTransforms(BaseTransform):
+    """Apply mmdet's transforms of images to all frames of a clip, with the same random numbers for each.
+
+    The numbers follow from the clip's seed, so they are the same along a stream. A transform may move pixels
+    and boxes. It must not change values, since a pixel holds a count of events: resize with
+    ``interpolation="nearest"``. It must need neither other images nor a file. ``check`` refuses all others
+    before the first clip. A polarity is a channel, so mirroring leaves it alone.
+
+    Args:
+        transforms: of mmdet or mmcv, such as ``[dict(type="RandomFlip", prob=0.5)]``.
+        min_visible: share of a box's area that must stay in the frame, else the box is dropped.
+            Default: 0.25.
+    """
+
+    def __init__(self, transforms: list[dict | Callable], min_visible: float = 0.25) -> None:
+        self.transforms = Compose(transforms)
+        self.min_visible = min_visible
+
+    def transform(self, results: dict) -> dict:
+        seed = int(results["rng"].integers(2**32))
+        images = []
+        for image in as_images(results):
+            with seeded(seed):
+                images.append(self.transforms(image))
+        return self._from_images(results, images)
+
+    def _from_images(self, results: dict, images: list[dict | None]) -> dict:
+        self._check_alike(images)
+        frames = np.stack([image["img"].transpose(2, 0, 1) for image in images])
+        metas = [_updated(*pair) for pair in zip(results["frame_metas"], images, strict=True)]
+        bboxes = [get_box_tensor(image["gt_bboxes"]).numpy() for image in images]
+        changed = dict(
+            frames=np.ascontiguousarray(frames).view(results["frames"].dtype),
+            labels=[image["gt_bboxes_labels"] for image in images],
+            tracks=[image["gt_instances_ids"] for image in images],
+            frame_metas=metas,
+        )
+        hw = frames.shape[-2:]
+        cut, keep = zip(*(cut_to_frame(b, hw, self.min_visible) for b in bboxes), strict=True)
+        return keep_boxes({**results, **changed, "bboxes": list(cut)}, keep)
+
+    def _check_alike(self, images: list[dict | None]) -> None:
+        shapes = {None if image is None else image["img"].shape for image in images}
+        if len(shapes) > 1 or None in shapes:
+            raise InputError(
+                f"FrameTransforms: {self.names} made {shapes} of the frames (H, W, C) of one clip, expected one shape "
+                "for all; leave out transforms that choose by the boxes of an image or drop images"
+            )
+
+    @property
+    def names(self) -> str:
+        return ", ".join(type(transform).__name__ for transform in self.transforms.transforms)
+
+    def check(self, shape: tuple[int, int, int], dtype: np.dtype) -> None:
+        """Try the transforms on made-up clips of frames of ``shape`` (C, H, W).
+
+        Raises:
+            InputError: where a transform fails on them, changes values, or treats frames of a clip differently.
+        """
+        for seed in range(_TRIES):
+            results = _made_up(shape, dtype, seed)
+            try:
+                changed = self.transform(results)["frames"]
+            except InputError:
+                raise
+            except Exception as error:  # whatever a foreign transform raises
+                self._refuse(f"it stops with {type(error).__name__}: {error}", shape)
+            if not np.isin(changed.view(np.uint8), (0, _LEVEL)).all():
+                self._refuse(
+                    "it makes other values of the frames' counts (set interpolation='nearest', and fill with 0)", shape
+                )
+            if not np.array_equal(changed[0], changed[1]):
+                self._refuse("it draws something else for each frame of a clip", shape)
+
+    def _refuse(self, reason: str, shape: tuple[int, int, int]) -> None:
+        raise InputError(
+            f"pipeline: {self.names} cannot work on event frames of (C, H, W) {shape}: {reason}. Transforms of mmdet "
+            "may move pixels and boxes, no more; ClipFlip, ClipZoom, ClipAffine, ClipCopyPaste and, as last of the "
+            "pipeline, PackClip are made for clips"
+        )
+
+
+class TrackPacker:
+    """mmdet's ``PackTrackInputs`` at the end of a pipeline of clips.
+
+    It gets the lists that it takes, with one entry per frame, and keeps what our parts read of a frame.
+    """
+
+    def __init__(self, pack: PackTrackInputs) -> None:
+        self.pack = pack
+        self.pack.meta_keys = tuple(dict.fromkeys((*pack.meta_keys, *_OURS)))
+
+    def __call__(self, results: dict) -> dict:
+        if results["test_mode"]:
+            results = for_metrics(results)
+        images = list(as_images(results))
+        for image in images:
+            image["gt_bboxes"] = image["gt_bboxes"].tensor
+            image["gt_ignore_flags"] = np.zeros(len(image["gt_bboxes"]), np.uint8)
+        packed = self.pack.transform({key: [image[key] for image in images] for key in images[0]})
+        packed["data_samples"].set_metainfo(results["clip_meta"])
+        packed["inputs"] = packed["inputs"].view(torch.from_numpy(results["frames"]).dtype)
+        return packed
+
+
+def build_pipeline(transforms: list[dict | Callable], shape: tuple[int, int, int], dtype: np.dtype) -> Compose:
+    """Transforms of clips; those of mmdet and mmcv in it are put into :class:`FrameTransforms`.
+
+    A ``TransformBroadcaster`` becomes its contents, with the same random numbers for all frames, and
+    ``PackTrackInputs`` a :class:`TrackPacker`. ``shape`` (C, H, W) and ``dtype`` are those of frames.
+
+    Raises:
+        InputError: as :meth:`FrameTransforms.check` does, and for a ``TransformBroadcaster`` with a mapping.
+    """
+    built = [TRANSFORMS.build(t) if isinstance(t, dict) else t for t in transforms]
+    steps: list[Callable] = []
+    for is_of_images, group in groupby(built, _is_of_images):
+        found = list(group)
+        steps += [FrameTransforms(_unwrapped(found))] if is_of_images else found
+    steps = [TrackPacker(step) if isinstance(step, PackTrackInputs) else step for step in steps]
+    for step in steps:
+        if isinstance(step, FrameTransforms):
+            step.check(shape, dtype)
+    return Compose(steps)
+
+
+def _is_of_images(transform: Callable) -> bool:
+    is_foreign = type(transform).__module__.split(".")[0] in ("mmdet", "mmcv")
+    return is_foreign and not isinstance(transform, PackTrackInputs)
+
+
+def _unwrapped(transforms: list[Callable]) -> list[Callable]:
+    found: list[Callable] = []
+    for transform in transforms:
+        if not isinstance(transform, TransformBroadcaster):
+            found.append(transform)
+            continue
+        if transform.mapping or transform.remapping:
+            raise InputError(
+                "pipeline: TransformBroadcaster with mapping or remapping; leave them out, since a clip's frames, "
+                "boxes and labels are handed to its transforms under mmdet's names"
+            )
+        found += _unwrapped(transform.transforms.transforms)
+    return found
+
+
+def as_images(results: dict) -> Iterator[dict]:
+    """Each frame of a clip as mmdet's transforms take an image; ``img`` is a view of uint8."""
+    frames = results["frames"].view(np.uint8).transpose(0, 2, 3, 1)
+    columns = (results[name] for name in ("bboxes", "labels", "tracks", "frame_metas"))
+    for img, bboxes, labels, tracks, meta in zip(frames, *columns, strict=True):
+        yield dict(
+            meta,
+            **{key: results["clip_meta"][key] for key in ("video_id", "video_length")},
+            img=img,
+            gt_bboxes=HorizontalBoxes(torch.from_numpy(bboxes)),
+            gt_bboxes_labels=labels,
+            gt_instances_ids=tracks,
+        )
+
+
+def _updated(meta: dict, image: dict) -> dict:
+    changed = {key: image[key] for key in _CHANGED}
+    scale = meta["scale"] / image["scale_factor"][0]
+    return meta | changed | dict(scale=int(scale) if scale.is_integer() else scale)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Start the global generators of numpy and Python at ``seed``, and put them back afterwards."""
+    numpy_state = np.random.get_state()
+    python_state = random.getstate()
+    np.random.seed(seed)
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        np.random.set_state(numpy_state)
+        random.setstate(python_state)
+
+
+def _made_up(shape: tuple[int, int, int], dtype: np.dtype, seed: int) -> dict:
+    """A clip of two equal frames, the first with a box."""
+    rng = np.random.default_rng(seed)
+    frame = rng.integers(0, 2, shape, np.uint8) * np.uint8(_LEVEL)
+    hw = shape[1:]
+    meta = dict(scale=1, img_shape=hw, ori_shape=hw, scale_factor=(1.0, 1.0), flip=False, flip_direction=None)
+    box = np.array([[0, 0, hw[1] / 2, hw[0] / 2]], np.float32)
+    return dict(
+        frames=np.stack([frame, frame]).view(dtype),
+        bboxes=[box, box[:0]],
+        labels=[np.zeros(n, np.int64) for n in (1, 0)],
+        tracks=[np.zeros(n, np.int64) for n in (1, 0)],
+        frame_metas=[meta, meta],
+        clip_meta=dict(video_id=0, video_length=2),
+        rng=rng,
+    )

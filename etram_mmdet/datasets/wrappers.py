@@ -1,0 +1,175 @@
+"""mmengine's wrappers around data sets of streams: ConcatDataset, RepeatDataset and ClassBalancedDataset.
+
+A wrapper counts items, but a stream has to be asked for by recording and frames. :func:`as_streams` shows a wrapper as
+one data set of recordings, and lets the wrapper serve the clips of it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+from mmdet.datasets import MultiImageMixDataset
+from mmengine.dataset import ClassBalancedDataset, ConcatDataset, RepeatDataset
+from torch.utils.data import Dataset
+
+from etram_mmdet.datasets.clip_orders import repeat_factors
+from etram_mmdet.datasets.clips import ClipRequest, Segment
+from etram_mmdet.datasets.etram_dataset import ETraMDataset
+from etram_mmdet.datasets.frame_paths import register_frames
+from etram_mmdet.datasets.recording_frames import RecordingFrames
+from etram_mmdet.utils.errors import InputError
+
+Wrapper = ConcatDataset | RepeatDataset | ClassBalancedDataset
+Shown = tuple[ETraMDataset, int]  # a recording, by its number in its data set
+
+
+def as_streams(dataset: Dataset) -> ETraMDataset:
+    """What samplers and hooks ask: ``dataset`` itself, or a wrapper's :class:`CombinedStreams`.
+
+    A wrapper is prepared once: afterwards ``DataLoader`` gets clips from it, since it asks ``__getitems__``
+    for a batch where a data set has it. Data of another kind are returned as they are.
+
+    Raises:
+        InputError: as :class:`CombinedStreams` does, and for a wrapper that mixes images.
+    """
+    if isinstance(dataset, MultiImageMixDataset):
+        raise InputError(
+            "MultiImageMixDataset mixes single images, which breaks streams; ClipCopyPaste in the pipeline takes road "
+            "users from other recordings"
+        )
+    if not isinstance(dataset, Wrapper):
+        return dataset
+    if "streams" not in vars(dataset):
+        dataset.streams = CombinedStreams(dataset)
+        dataset.__getitems__ = dataset.streams.items
+    return dataset.streams
+
+
+class CombinedStreams(ETraMDataset):
+    """The recordings of a wrapper, or of wrappers in wrappers, as one data set.
+
+    ``RepeatDataset`` shows every recording several times in a pass. ``ClassBalancedDataset`` repeats
+    recordings by its rule, counting recordings that hold a class where mmengine counts images. An evaluation
+    shows every recording once. A recording whose name occurs in several folders is called NAME@FOLDER, since
+    metrics tell frames apart by name and time.
+
+    Args:
+        wrapper: of mmengine or mmdet, around :class:`ETraMDataset` or :class:`RawEventDataset`.
+
+    Raises:
+        InputError: where the data sets differ in classes, frames or clips, naming both.
+    """
+
+    def __init__(self, wrapper: Wrapper) -> None:
+        self.wrapper = wrapper
+        shown = _shown(wrapper)
+        times = Counter(shown)
+        self._sources = list(times)
+        self.times_shown = tuple(times.values())
+        self.parts = list(dict.fromkeys(dataset for dataset, _ in shown))
+        first = self.parts[0]
+        for other in self.parts[1:]:
+            _check_alike(first, other)
+        self._metainfo = first.metainfo
+        self.representation = first.representation
+        self.window_us = first.window_us
+        self.clip_length = first.clip_length
+        self.test_mode = first.test_mode
+        self.split = "+".join(dict.fromkeys(part.split for part in self.parts))
+        self.folder = " + ".join(dict.fromkeys(str(part.folder) for part in self.parts))
+        self.sequences = _with_own_names(self._sources)
+        self.segments = self._of_all("segments", shown)
+        self.single_clips = self._of_all("single_clips", shown)
+        self._path_folder = register_frames(self)
+        self.full_init()
+
+    def _of_all(self, name: str, shown: list[Shown]) -> list[Segment]:
+        """Segments of every showing of a recording, which get its number in this data set."""
+        numbers = {source: number for number, source in enumerate(self._sources)}
+        by_recording: dict[Shown, list[Segment]] = {source: [] for source in self._sources}
+        for part in self.parts:
+            for segment in getattr(part, name):
+                if (part, segment.recording) in by_recording:
+                    by_recording[part, segment.recording].append(segment)
+        return [segment._replace(recording=numbers[source]) for source in shown for segment in by_recording[source]]
+
+    def read_frames(self, sequence: RecordingFrames, request: ClipRequest) -> np.ndarray:
+        return self._sources[request.recording][0].read_frames(sequence, request)
+
+    def items(self, indices: list[int | ClipRequest]) -> list[dict]:
+        """A batch; an integer means what it means to the wrapper."""
+        return [self[i] if isinstance(i, ClipRequest) else self.wrapper[i] for i in indices]
+
+    def __getitem__(self, index: int | ClipRequest) -> dict:
+        request = index if isinstance(index, ClipRequest) else self._clip_at(index)
+        part, _ = self._sources[request.recording]
+        return part.load_clip(self.sequences[request.recording], request, self)
+
+
+def _shown(dataset: Dataset) -> list[Shown]:
+    """The recordings that one pass shows, in order, each as often as it is shown."""
+    if isinstance(dataset, ConcatDataset):
+        return [source for part in dataset.datasets for source in _shown(part)]
+    if isinstance(dataset, RepeatDataset):
+        return _shown(dataset.dataset) * dataset.times
+    if isinstance(dataset, ClassBalancedDataset):
+        return _balanced(_shown(dataset.dataset), dataset.oversample_thr)
+    if isinstance(dataset, ETraMDataset):
+        return [(dataset, number) for number in range(len(dataset.sequences))]
+    raise InputError(
+        f"{type(dataset).__name__}: expected ETraMDataset or RawEventDataset inside mmengine's ConcatDataset, "
+        "RepeatDataset or ClassBalancedDataset"
+    )
+
+
+def _balanced(shown: list[Shown], threshold: float) -> list[Shown]:
+    whole = [Segment(number, 0, dataset.sequences[number].num_frames) for dataset, number in shown]
+    boxes = [dataset.boxes_per_class(segment) for (dataset, _), segment in zip(shown, whole, strict=True)]
+    times = np.ceil(repeat_factors(np.stack(boxes), threshold)).astype(int).tolist()
+    return [source for source, number in zip(shown, times, strict=True) for _ in range(number)]
+
+
+def _check_alike(one: ETraMDataset, other: ETraMDataset) -> None:
+    """Raise ``InputError`` where two data sets cannot stand in one batch or be learnt by one network."""
+    for name, values in _must_agree(one, other).items():
+        if values[0] != values[1]:
+            raise InputError(
+                f"{one.folder} and {other.folder} cannot be combined, since their {name} differ: {values[0]} and "
+                f"{values[1]}; give all data sets of a wrapper the same"
+            )
+
+
+def _must_agree(*datasets: ETraMDataset) -> dict[str, list]:
+    first = [dataset.sequences[0] for dataset in datasets]
+    return {
+        "classes (class_set, metainfo)": [", ".join(dataset.metainfo["classes"]) for dataset in datasets],
+        "frames (channels, height, width)": [(s.channels, *s.hw) for s in first],
+        "representation": [dataset.representation for dataset in datasets],
+        "window_us": [dataset.window_us for dataset in datasets],
+        "sensor pixels per network pixel": [s.scale for s in first],
+        "clip_length": [dataset.clip_length for dataset in datasets],
+        "test_mode": [dataset.test_mode for dataset in datasets],
+    }
+
+
+def _with_own_names(sources: list[Shown]) -> list[RecordingFrames]:
+    """The recordings; copies under a name with folder where the same name stands in several folders."""
+    sequences = [dataset.sequences[number] for dataset, number in sources]
+    folders = [dataset.folder.resolve() for dataset, _ in sources]
+    folders_of: dict[str, set] = {}
+    for sequence, folder in zip(sequences, folders, strict=True):
+        folders_of.setdefault(sequence.name, set()).add(folder)
+    tails = _distinct_tails(set(folders))
+    return [
+        sequence.renamed(f"{sequence.name}@{tails[folder]}") if len(folders_of[sequence.name]) > 1 else sequence
+        for sequence, folder in zip(sequences, folders, strict=True)
+    ]
+
+
+def _distinct_tails(folders: set) -> dict:
+    """The last parts of each path, as few as tell all of them apart, joined by dots."""
+    depth = 1
+    while len({folder.parts[-depth:] for folder in folders}) < len(folders):
+        depth += 1
+    return {folder: ".".join(folder.parts[-depth:]) for folder in folders}
