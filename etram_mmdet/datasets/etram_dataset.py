@@ -203,9 +203,6 @@ class ETraMDataset(BaseDataset):
 
         ``dataset`` is this one, or the :class:`CombinedStreams` that it is a part of.
         """
-        frames = np.zeros((self.clip_length, sequence.channels, *sequence.hw), sequence.dtype)
-        if request.stop > request.start:
-            frames[: request.stop - request.start] = self.read_frames(sequence, request)
         indices = range(request.start, request.start + self.clip_length)
         labelled = [i if i < request.stop else -1 for i in indices]  # no frame -1: padding has no boxes
         if self.test_mode and not request.streamed:
@@ -213,7 +210,7 @@ class ETraMDataset(BaseDataset):
         bboxes, labels = zip(*map(sequence.boxes_of, labelled), strict=True)
         return self.pipeline(
             dict(
-                frames=frames,
+                frames=self._frames(sequence, request),
                 bboxes=list(bboxes),
                 labels=list(labels),
                 tracks=[sequence.tracks_of(i) for i in labelled],
@@ -226,6 +223,16 @@ class ETraMDataset(BaseDataset):
                 request=request,
             )
         )
+
+    def _frames(self, sequence: RecordingFrames, request: ClipRequest) -> np.ndarray:
+        """The frames of a clip, filled up with empty ones: (T, C, H, W)."""
+        length = request.stop - request.start
+        if length == self.clip_length:
+            return self.read_frames(sequence, request)
+        frames = np.zeros((self.clip_length, sequence.channels, *sequence.hw), sequence.dtype)
+        if length > 0:
+            frames[:length] = self.read_frames(sequence, request)
+        return frames
 
     @staticmethod
     def _clip_meta(sequence: RecordingFrames, request: ClipRequest) -> dict:

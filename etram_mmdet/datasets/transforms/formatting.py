@@ -33,9 +33,11 @@ class PackClip(BaseTransform):
             results = for_metrics(results)
         track = TrackDataSample(metainfo=results["clip_meta"])
         columns = (results[name] for name in ("bboxes", "labels", "frame_metas"))
-        track.video_data_samples = [self._frame(*frame) for frame in zip(*columns, strict=True)]
+        frames = [DetDataSample()]
+        track.video_data_samples = frames  # mmdet formats the first one as text here, boxes and all
+        frames[:] = [self._frame(*frame) for frame in zip(*columns, strict=True)]
         if results.get("test_mode"):
-            for frame in track.video_data_samples:
+            for frame in frames:
                 frame.ignored_instances = _boxes(np.empty((0, 4), np.float32), np.empty(0, np.int64))
         return dict(inputs=torch.from_numpy(results["frames"]), data_samples=track)
 
