@@ -40,6 +40,7 @@ def check(args: argparse.Namespace) -> None:
 def main() -> None:
     args = parse_args()
     from etram_mmdet.analysis.dataset.browse import build_loader, seen_batches
+    from etram_mmdet.datasets.wrappers import as_streams
     from etram_mmdet.engine.config.load import load_config
     from etram_mmdet.visualization.canvas import write_png
     from etram_mmdet.visualization.clip_sheet import clip_film, clip_sheet
@@ -49,7 +50,7 @@ def main() -> None:
         check(args)
         cfg = load_config(args.config, args.cfg_options)
         loader = build_loader(cfg, args.split)
-        batches, metainfo = seen_batches(cfg, loader, args.batches), loader.dataset.metainfo
+        batches, metainfo = seen_batches(cfg, loader, args.batches), as_streams(loader.dataset).metainfo
         if args.out.suffix == ".png":
             write_png(clip_sheet(batches, metainfo["classes"], metainfo["palette"]), args.out)
             print(args.out)

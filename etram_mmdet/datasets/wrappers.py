@@ -72,6 +72,7 @@ class CombinedStreams(ETraMDataset):
         for other in self.parts[1:]:
             _check_alike(first, other)
         self._metainfo = first.metainfo
+        self.class_set = first.class_set
         self.representation = first.representation
         self.window_us = first.window_us
         self.clip_length = first.clip_length

@@ -13,8 +13,10 @@ from torch.nn.modules.module import (
     register_module_module_registration_hook,
     register_module_parameter_registration_hook,
 )
+from torch.utils.data import Dataset
 
 from etram_mmdet.datasets.shared_keys import dataset_config, dataset_configs, metainfo_of, representation_of
+from etram_mmdet.datasets.wrappers import as_streams
 from etram_mmdet.events.representations import channels_of
 from etram_mmdet.models.backbones.partition import partition_of
 from etram_mmdet.utils.errors import InputError

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from etram_mmdet.datasets.shared_keys import LOADERS, dataset_configs
 from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY, MAX_TEXT
 from etram_mmdet.engine.config.constructors import TABLES, fill_registries
 from etram_mmdet.utils.errors import InputError
@@ -49,7 +50,9 @@ _PACKAGES = tuple(
     """.split()
 )
 # Of a data loader, of test_cfg.nms, and of the neck FPG.
-_OTHERS = "DefaultSampler pseudo_collate nms soft_nms conv last_conv interpolation_conv".split()
+_OTHERS = (
+    "ConcatDataset RepeatDataset DefaultSampler pseudo_collate nms soft_nms conv last_conv interpolation_conv".split()
+)
 # Parameters that name something to read or download. A constructor that cannot do without one is
 # refused whole (Pretrained, heads with a language model); where one may be left out, it has to be.
 _SOURCES = ("checkpoint", "pretrained", "lang_model_name")
@@ -65,6 +68,7 @@ MAX_OF_KEY = {
     "prefetch_factor": 64,
     "batch_size": 4096,
     "clip_length": 1 << 14,
+    "times": 1024,
     "bins": 256,
     "partition_size": 64,
     "patch_size": 64,
@@ -119,15 +123,15 @@ def evaluation_config(stored: dict, path: str | Path) -> Config:
     for key, kind in {"data_root": str, "class_set": str, "representation": dict, "window_us": int}.items():
         if key in config and not isinstance(config[key], kind):
             _refuse(path, f"says {key}={config[key]!r:.40}, expected {kind.__name__}")
-    for loader in (config.get("val_dataloader"), config.get("test_dataloader")):
-        _check_batch(loader, path)
+    loaders = {key: config[key] for key in LOADERS if isinstance(config.get(key), dict)}
+    for place, data in dataset_configs(loaders):
+        _check_batch(loaders[place.split(".")[0]], data, path)
     _check_test_cfg(config["model"].get("test_cfg"), path)
     return Config({**_RUNTIME, **config})
 
 
-def _check_batch(loader: object, path: str | Path) -> None:
-    data = loader.get("dataset") if isinstance(loader, dict) else None
-    sizes = (loader.get("batch_size"), data.get("clip_length")) if isinstance(data, dict) else ()
+def _check_batch(loader: dict, data: dict, path: str | Path) -> None:
+    sizes = (loader.get("batch_size"), data.get("clip_length"))
     if all(isinstance(size, int) for size in sizes) and math.prod(sizes) > MAX_FRAMES_PER_BATCH:
         _refuse(path, f"asks for batches of {math.prod(sizes)} frames, more than {MAX_FRAMES_PER_BATCH}")
 

@@ -34,6 +34,7 @@ def complete_schedule(cfg: Config, processes: int | None = None) -> None:
         processes: how many processes take part; default: nobody knows yet.
     """
     scale = cfg.get("auto_scale_lr") or {}
+    _refuse_epochs(cfg.get("train_cfg") or {})
     if not cfg.get("train_cfg") or not cfg.get("base_lr") or not scale.get("base_batch_size"):
         return
     if scale.get("enable") and processes is None:
@@ -48,6 +49,15 @@ def complete_schedule(cfg: Config, processes: int | None = None) -> None:
                 scheduler["eta_max"] = optimizer.lr
             scheduler.setdefault("total_steps", cfg.train_cfg.max_iters)
             _check_schedule(scheduler, cfg.train_cfg.max_iters)
+
+
+def _refuse_epochs(train_cfg: dict) -> None:
+    if train_cfg.get("by_epoch") or train_cfg.get("type") == "EpochBasedTrainLoop" or "max_epochs" in train_cfg:
+        raise InputError(
+            "train_cfg counts epochs, but streams have none: recordings differ in length, so lanes end their "
+            "passes at different times. Count steps: train_cfg=dict(type='StreamTrainLoop', max_iters=..., "
+            "val_interval=...); the length of the sampler is the number of steps that show the data about once"
+        )
 
 
 def _check_schedule(scheduler: dict, steps: int) -> None:

@@ -9,6 +9,7 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import Dataset
 
+from etram_mmdet.datasets.wrappers import as_streams
 from etram_mmdet.utils.errors import InputError
 
 
@@ -25,16 +26,16 @@ class ClassCheckHook(Hook):
     priority = "VERY_HIGH"
 
     def before_train(self, runner: Runner) -> None:
-        train = runner.train_dataloader.dataset
+        train = as_streams(runner.train_dataloader.dataset)
         check_classes(runner.model, train)
         if runner.val_loop is not None:
-            check_same_classes(train, runner.val_dataloader.dataset)
+            check_same_classes(train, as_streams(runner.val_dataloader.dataset))
 
     def before_val(self, runner: Runner) -> None:
-        check_classes(runner.model, runner.val_dataloader.dataset)
+        check_classes(runner.model, as_streams(runner.val_dataloader.dataset))
 
     def before_test(self, runner: Runner) -> None:
-        check_classes(runner.model, runner.test_dataloader.dataset)
+        check_classes(runner.model, as_streams(runner.test_dataloader.dataset))
 
 
 def check_classes(model: nn.Module, dataset: Dataset) -> None:

@@ -25,6 +25,7 @@ class PlainCheckpointHook(Hook):
     priority = "LOWEST"
 
     def before_train(self, runner: Runner) -> None:
+        runner.message_hub.update_info("dataset_meta", _classes(runner.train_dataloader.dataset.metainfo))
         for hook in runner.hooks:
             if isinstance(hook, CheckpointHook) and hook.save_best is not None:
                 if len(hook.key_indicators) == 1:
@@ -34,7 +35,15 @@ class PlainCheckpointHook(Hook):
                     hook.best_ckpt_path_dict = {key: _inside(hook.out_dir, path) for key, path in paths.items()}
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        meta = checkpoint["meta"]
+        if "dataset_meta" in meta:
+            meta["dataset_meta"] = _classes(meta["dataset_meta"])
         make_plain(checkpoint, runner.cfg)
+
+
+def _classes(metainfo: dict) -> dict:
+    """Names and colours alone: mmdet's ConcatDataset adds the lengths of its parts."""
+    return {key: metainfo[key] for key in ("classes", "palette") if key in metainfo}
 
 
 def _inside(folder: str, path: str | None) -> str | None:

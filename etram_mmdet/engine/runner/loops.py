@@ -89,7 +89,8 @@ class StreamTrainLoop(IterBasedTrainLoop):
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        self.dataloader_iterator = _StreamIterator(self.dataloader)
+        if hasattr(self.dataloader.batch_sampler, "seek"):  # others are finite: mmengine begins them anew
+            self.dataloader_iterator = _StreamIterator(self.dataloader)
 
     def run(self) -> nn.Module:
         """Validates also where a kill came between the last step's checkpoint and its validation."""

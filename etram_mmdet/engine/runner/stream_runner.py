@@ -10,6 +10,7 @@ from mmdet.registry import RUNNERS
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import master_only
+from mmengine.evaluator import Evaluator
 from mmengine.runner import Runner
 from torch import nn
 
@@ -20,6 +21,7 @@ from etram_mmdet.engine.checkpoints.resumable import check_complete, check_resum
 from etram_mmdet.engine.checkpoints.weights import check_weights, load_strictly
 from etram_mmdet.engine.config.complete import resolve, start_processes
 from etram_mmdet.engine.config.load import complete_config
+from etram_mmdet.evaluation.stream_evaluator import StreamEvaluator
 from etram_mmdet.models.building import build_detector
 from etram_mmdet.models.detectors.one_stage import check_one_stage
 from etram_mmdet.utils.errors import InputError
@@ -50,6 +52,11 @@ class StreamRunner(Runner):
     def build_model(self, model: nn.Module | dict) -> nn.Module:
         """The model as it is, or that of the run's config, which is completed before it is dumped."""
         return super().build_model(build_detector(self.cfg) if isinstance(model, dict) else model)
+
+    def build_evaluator(self, evaluator: Evaluator | dict | list) -> Evaluator:
+        """Metrics in a :class:`StreamEvaluator`, unless the config names another evaluator."""
+        is_named = isinstance(evaluator, Evaluator) or (isinstance(evaluator, dict) and "metrics" in evaluator)
+        return super().build_evaluator(evaluator) if is_named else StreamEvaluator(evaluator)
 
     @torch.no_grad()
     def try_first_batch(self) -> None:

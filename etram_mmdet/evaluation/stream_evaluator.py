@@ -1,0 +1,58 @@
+"""Metrics of mmdet over the labelled frames of streams."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmdet.evaluation.metrics import BaseVideoMetric, CocoVideoMetric
+from mmdet.registry import EVALUATOR
+from mmdet.structures import DetDataSample
+from mmengine.dist import all_gather_object
+from mmengine.evaluator import Evaluator
+
+from etram_mmdet.utils.errors import InputError
+
+
+@EVALUATOR.register_module()
+class StreamEvaluator(Evaluator):
+    """mmengine's evaluator for data sets whose items are clips. ``StreamRunner`` puts metrics into one.
+
+    Metrics get labelled frames only: a batch without any still yields one frame, since mmengine's loops want
+    it. mmengine cuts results to the number of items; here they are cut to the number of frames that metrics
+    got in all processes, which is none. ``CocoVideoMetric`` gets every frame as an image of a video.
+
+    Raises:
+        InputError: for a metric that wants tracks.
+    """
+
+    def __init__(self, metrics: dict | list | Any) -> None:
+        super().__init__(metrics)
+        self.frames = 0
+        for metric in self.metrics:
+            if isinstance(metric, BaseVideoMetric):
+                raise InputError(
+                    f"{type(metric).__name__} measures tracks, but the detector finds boxes frame by frame; take "
+                    "EventCocoMetric, CocoMetric, CocoVideoMetric or VOCMetric"
+                )
+
+    def process(self, data_samples: Sequence[DetDataSample], data_batch: Any = None) -> None:
+        """Hand a batch of predicted frames to every metric."""
+        frames = [sample for sample in data_samples if _counts(sample)]
+        self.frames += len(frames)
+        as_dicts = [frame.to_dict() for frame in frames]
+        for metric in self.metrics if frames else ():
+            if isinstance(metric, CocoVideoMetric):
+                metric.process(data_batch, [dict(video_data_samples=[frame]) for frame in frames])
+            else:
+                metric.process(data_batch, as_dicts)
+
+    def evaluate(self, size: int) -> dict[str, float]:
+        """Every metric over the frames of all processes; ``size``, the number of items, is not used."""
+        frames = sum(all_gather_object(self.frames))
+        self.frames = 0
+        return super().evaluate(frames)
+
+
+def _counts(sample: DetDataSample) -> bool:
+    return sample.get("is_labelled", True) and not sample.get("is_padding", False)
