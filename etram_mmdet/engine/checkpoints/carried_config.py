@@ -16,7 +16,6 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from etram_mmdet.datasets.shared_keys import LOADERS, dataset_configs
 from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY, MAX_TEXT
 from etram_mmdet.engine.config.constructors import TABLES, fill_registries
 from etram_mmdet.utils.errors import InputError
@@ -123,17 +122,21 @@ def evaluation_config(stored: dict, path: str | Path) -> Config:
     for key, kind in {"data_root": str, "class_set": str, "representation": dict, "window_us": int}.items():
         if key in config and not isinstance(config[key], kind):
             _refuse(path, f"says {key}={config[key]!r:.40}, expected {kind.__name__}")
-    loaders = {key: config[key] for key in LOADERS if isinstance(config.get(key), dict)}
-    for place, data in dataset_configs(loaders):
-        _check_batch(loaders[place.split(".")[0]], data, path)
+    for loader in (config.get("val_dataloader"), config.get("test_dataloader")):
+        if isinstance(loader, dict):
+            _check_batch(loader, path)
     _check_test_cfg(config["model"].get("test_cfg"), path)
     return Config({**_RUNTIME, **config})
 
 
-def _check_batch(loader: dict, data: dict, path: str | Path) -> None:
-    sizes = (loader.get("batch_size"), data.get("clip_length"))
-    if all(isinstance(size, int) for size in sizes) and math.prod(sizes) > MAX_FRAMES_PER_BATCH:
-        _refuse(path, f"asks for batches of {math.prod(sizes)} frames, more than {MAX_FRAMES_PER_BATCH}")
+def _check_batch(loader: dict, path: str | Path) -> None:
+    """Bound the frames of a batch; a clip's length may stand inside wrappers of data sets."""
+    for _, key, length in entries(loader):
+        sizes = (loader.get("batch_size"), length)
+        if key != "clip_length" or not all(isinstance(size, int) for size in sizes):
+            continue
+        if math.prod(sizes) > MAX_FRAMES_PER_BATCH:
+            _refuse(path, f"asks for batches of {math.prod(sizes)} frames, more than {MAX_FRAMES_PER_BATCH}")
 
 
 def _check_test_cfg(test_cfg: object, path: str | Path) -> None:
