@@ -14,6 +14,7 @@ from mmengine.dist import master_only
 from mmengine.runner import Runner
 
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
+from etram_mmdet.datasets.wrappers import as_streams
 from etram_mmdet.evaluation.event_coco_metric import find_metric
 
 
@@ -74,7 +75,8 @@ class EventVisualizationHook(DetVisualizationHook):
 
     @master_only
     def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        metric, dataset = find_metric(runner.test_evaluator), runner.test_dataloader.dataset
+        metric = find_metric(runner.test_evaluator)
+        dataset = as_streams(runner.test_dataloader.dataset)
         if not (self.draw and self.films and metric and isinstance(dataset, ETraMDataset)):
             return
         from etram_mmdet.visualization.detection_film import write_film
