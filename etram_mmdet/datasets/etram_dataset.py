@@ -90,6 +90,7 @@ class ETraMDataset(BaseDataset):
             self._warn_of_padding()
         self.segments = [s for i in range(len(self.sequences)) for s in self._segments(i)]
         self.single_clips = [c for i, s in enumerate(self.sequences) for c in single_clips(i, s.labelled, clip_length)]
+        self._path_folder = register_frames(self)
         first = self.sequences[0]
         self.pipeline = build_pipeline(pipeline, (first.channels, *first.hw), first.dtype)
         self.full_init()
@@ -98,7 +99,6 @@ class ETraMDataset(BaseDataset):
         """Count frames; mmengine's wrappers call it once more, which changes nothing."""
         self._first_item = np.cumsum([0, *(len(s.labelled) for s in self.sequences)])
         self._first_img_id = np.cumsum([0, *(s.num_frames for s in self.sequences)])
-        self._path_folder = register_frames(self)
         self._fully_initialized = True
 
     def load_sequences(self, data_root: Path, classes: ClassSet) -> list[RecordingFrames]:
@@ -257,7 +257,7 @@ class ETraMDataset(BaseDataset):
         return metas
 
     def _frame_meta(self, sequence: RecordingFrames, recording: int, index: int, is_padding: bool) -> dict:
-        """``img_id`` counts the frames of all recordings in order; ``img_path`` is a name, no file."""
+        """``img_id`` counts the frames of all recordings in order."""
         t_us = -1 if is_padding else int(sequence.t_us[index])
         return dict(
             recording=sequence.name,

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from etram_mmdet.datasets.clip_orders import repeat_factors
 from etram_mmdet.datasets.clips import ClipRequest, Segment
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
+from etram_mmdet.datasets.frame_paths import register_frames
 from etram_mmdet.datasets.recording_frames import RecordingFrames
 from etram_mmdet.utils.errors import InputError
 
@@ -81,6 +82,7 @@ class CombinedStreams(ETraMDataset):
         self.sequences = _with_own_names(self._sources)
         self.segments = self._of_all("segments", shown)
         self.single_clips = self._of_all("single_clips", shown)
+        self._path_folder = register_frames(self)
         self.full_init()
 
     def _of_all(self, name: str, shown: list[Shown]) -> list[Segment]:

@@ -16,6 +16,7 @@ from mmengine.dataset import BaseDataset, ClassBalancedDataset, DefaultSampler, 
 from torch.utils.data import DataLoader
 
 from etram_mmdet.datasets import ClipRequest, StreamBatchSampler, StreamEvalBatchSampler
+from etram_mmdet.datasets.frame_paths import read_off_on
 from etram_mmdet.datasets.statistics import digest
 from etram_mmdet.datasets.wrappers import as_streams
 from etram_mmdet.events.class_sets import get_class_set
@@ -130,7 +131,7 @@ def test_frames_carry_what_mmdets_parts_read(sample):
     track = dataset[ClipRequest(1, first, first + 3, True, lane=2, seed=())]["data_samples"]
     frame = track[0]
     assert [f.img_id for f in track] == [before + first, before + first + 1, before + first + 2, -1, -1]
-    assert frame.img_path == f"{sequence.name}_{sequence.t_us[first]}us.png"
+    assert frame.img_path.endswith(f"/{sequence.name}_{sequence.t_us[first]:010d}us.png")
     assert (frame.ori_shape, frame.img_shape, frame.scale_factor, frame.flip) == (*[sequence.hw] * 2, (1, 1), False)
     assert frame.frame_id == first
     assert (track.video_id, track.video_length, track.lane, track.streamed) == (1, sequence.num_frames, 2, True)
@@ -176,6 +177,8 @@ def test_clips_of_a_wrapper_are_those_of_its_parts(sample, other_city):
     own = both.datasets[1][ClipRequest(1, 3, 8, True, lane=0, seed=())]
     (seen,) = both.__getitems__([ClipRequest(4, 3, 8, True, lane=0, seed=())])
     assert torch.equal(own["inputs"], seen["inputs"])
+    pictures = [read_off_on(clip["data_samples"][0].img_path) for clip in (own, seen)]
+    assert np.array_equal(*pictures) and pictures[0].any()
     assert seen["data_samples"][0].recording == own["data_samples"][0].recording + "@" + _tail(sample, other_city)
     ids = {f.img_id for i in range(5) for f in streams[ClipRequest(i, 0, 5, True, 0, ())]["data_samples"]}
     assert len(ids) == 25
@@ -365,6 +368,11 @@ def test_signed_frames_keep_their_sign(raw_sample):
         (dict(type="Normalize", mean=[0] * 20, std=[2] * 20, to_rgb=False), "Normalize cannot work"),
         (dict(type="mmdet.MinIoURandomCrop"), "MinIoURandomCrop"),
         (dict(type="mmdet.Mosaic"), "Mosaic cannot work"),
+        (dict(type="mmdet.MixUp"), "MixUp cannot work"),
+        (dict(type="mmdet.CopyPaste"), "CopyPaste cannot work.*ClipCopyPaste"),
+        (dict(type="mmdet.Rotate", prob=1.0, level=5), "Rotate cannot work"),
+        (dict(type="mmdet.YOLOXHSVRandomAug"), "YOLOXHSVRandomAug cannot work"),
+        (dict(type="mmdet.LoadAnnotations", with_bbox=True), "LoadAnnotations cannot work"),
         (dict(type="mmdet.PackDetInputs"), "PackDetInputs cannot work.*PackClip"),
         (dict(type="LoadImageFromFile"), "LoadImageFromFile cannot work"),
         (dict(type="mmdet.RandomAffine"), "RandomAffine cannot work.*ClipAffine"),

@@ -90,7 +90,8 @@ def test_what_drives_a_run_is_refused(registry):
 @pytest.mark.parametrize("registry", ["TRANSFORMS", "DATASETS", "METRICS"])
 def test_loaders_and_data_sets_of_others_are_refused(registry):
     foreign = [name for name, cls in of(registry).items() if not is_ours(cls)]
-    assert len(foreign) > 20 and not [name for name in foreign if computes_only(name)]
+    wrappers = {"ConcatDataset", "RepeatDataset"}  # an evaluation may stand on several data sets of ours
+    assert len(foreign) > 20 and {name for name in foreign if computes_only(name)} == wrappers & {*foreign}
 
 
 @pytest.mark.parametrize("package", ["detectors", "language_models", "data_preprocessors", "mot", "trackers"])

@@ -290,7 +290,7 @@ def test_a_deep_config_is_a_sentence(trained, tmp_path):
     ("place", "value"),
     [
         ("test_dataloader.dataset.pipeline", []),
-        ("test_dataloader.batch_sampler", None),
+        ("test_dataloader.batch_sampler", 3),
         ("test_dataloader.dataset.split", 3),
         ("test_evaluator", {"type": "EventCocoMetric", "protocols": 7}),
     ],

@@ -91,20 +91,24 @@ class FrameTransforms(BaseTransform):
         Raises:
             InputError: where a transform fails on them, changes values, or treats frames of a clip differently.
         """
+        kept = 0
         for seed in range(_TRIES):
-            results = _made_up(shape, dtype, seed)
             try:
-                changed = self.transform(results)["frames"]
+                results = self.transform(_made_up(shape, dtype, seed))
             except InputError:
                 raise
             except Exception as error:  # whatever a foreign transform raises
                 self._refuse(f"it stops with {type(error).__name__}: {error}", shape)
+            changed = results["frames"]
+            kept += len(results["bboxes"][0])
             if not np.isin(changed.view(np.uint8), (0, _LEVEL)).all():
                 self._refuse(
                     "it makes other values of the frames' counts (set interpolation='nearest', and fill with 0)", shape
                 )
             if not np.array_equal(changed[0], changed[1]):
                 self._refuse("it draws something else for each frame of a clip", shape)
+        if not kept:
+            self._refuse("it takes all boxes away", shape)
 
     def _refuse(self, reason: str, shape: tuple[int, int, int]) -> None:
         raise InputError(

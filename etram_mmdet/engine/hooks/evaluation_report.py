@@ -59,8 +59,9 @@ class EvaluationReportHook(Hook):
 
     def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         dataset = as_streams(runner.test_dataloader.dataset)
+        step = self.loaded_step
         name = f"tested_{dataset.split}_tta" if tta_of(runner.cfg) else f"tested_{dataset.split}"
-        self._report(runner, runner.test_evaluator, dataset, self.loaded_step, f"{name}_{self.loaded_step}")
+        self._report(runner, runner.test_evaluator, dataset, step, f"{name}_{step}")
 
     @master_only
     def after_train(self, runner: Runner) -> None:
