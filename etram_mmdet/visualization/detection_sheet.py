@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
 from etram_mmdet.datasets.recording_frames import RecordingFrames
 from etram_mmdet.evaluation.predictions import load_predictions
+from etram_mmdet.evaluation.results import FrameResult
 from etram_mmdet.events.representations import Representation, build_representation
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.visualization.canvas import GAP_PX, INK, STRIP_PX, grid, legend, paper, write_png
@@ -27,14 +27,11 @@ from etram_mmdet.visualization.draw import (
     draw_text,
 )
 
-if TYPE_CHECKING:
-    from etram_mmdet.evaluation.results import Frame
-
 WIDTH_PX = 1400
 
 
 def contact_sheet(
-    frames: Sequence[tuple[np.ndarray, Frame]],
+    frames: Sequence[tuple[np.ndarray, FrameResult]],
     out_path: str | os.PathLike,
     classes: Sequence[str],
     palette: Sequence[Colour],

@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from etram_mmdet.evaluation.results import Boxes
 from etram_mmdet.events.representations import Representation, build_representation
 from etram_mmdet.models.building import build_detector
 from etram_mmdet.utils.errors import InputError
@@ -47,8 +48,7 @@ def seen_batches(cfg: Config, loader: DataLoader, count: int) -> Iterator[Batch]
 def _seen(t: int, image: Tensor, sample: DetDataSample, shows: Representation) -> SeenFrame:
     return SeenFrame(
         off_on=shows.off_on(image.numpy()),
-        bboxes_xyxy=sample.gt_instances.bboxes.numpy(),
-        labels=sample.gt_instances.labels.numpy(),
+        boxes=Boxes(sample.gt_instances.bboxes.numpy(), sample.gt_instances.labels.numpy()),
         hw=sample.img_shape,
         recording=sample.recording,
         t_us=sample.t_us,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from etram_mmdet.analysis.dataset.census import Boxes, Census, RecordingCensus
+from etram_mmdet.analysis.dataset.census import BoxSizes, Census, RecordingCensus
 from etram_mmdet.datasets.recording_frames import class_labels
 from etram_mmdet.events.choices import SPLITS, LabelFiles
 from etram_mmdet.events.class_sets import DEFAULT_CLASS_SET, ClassSet, get_class_set
@@ -156,6 +156,6 @@ def _scale(folder: Path) -> int:
     return scales.pop()
 
 
-def _in_network_pixels(boxes: np.ndarray, scale: int, classes: ClassSet, path: Path) -> Boxes:
+def _in_network_pixels(boxes: np.ndarray, scale: int, classes: ClassSet, path: Path) -> BoxSizes:
     labels = class_labels(boxes["class_id"], classes, path)
-    return Boxes(labels, boxes["w"].astype(np.float64) / scale, boxes["h"].astype(np.float64) / scale)
+    return BoxSizes(labels, boxes["w"].astype(np.float64) / scale, boxes["h"].astype(np.float64) / scale)

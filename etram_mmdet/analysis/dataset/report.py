@@ -6,14 +6,14 @@ from dataclasses import asdict
 
 import numpy as np
 
-from etram_mmdet.analysis.dataset.census import Boxes, Census, RecordingCensus
+from etram_mmdet.analysis.dataset.census import BoxSizes, Census, RecordingCensus
 from etram_mmdet.analysis.dataset.thresholds import Thresholds
 
 PERCENTILES = (5, 25, 50, 75, 95)
 SIZES = ("width_px", "height_px", "area_px2")
 
 
-def percentiles(boxes: Boxes) -> dict[str, dict[str, float]] | None:
+def percentiles(boxes: BoxSizes) -> dict[str, dict[str, float]] | None:
     """Of width, height and area in network pixels, ``{"width_px": {"p5": ...}}``; None without boxes."""
     if not len(boxes.labels):
         return None
@@ -57,7 +57,7 @@ def _split(census: Census, split: str) -> dict:
     }
 
 
-def _class(boxes: Boxes) -> dict:
+def _class(boxes: BoxSizes) -> dict:
     return {"boxes": len(boxes.labels), "percentiles": percentiles(boxes)}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from etram_mmdet.analysis.dataset.census import Boxes, Census
+from etram_mmdet.analysis.dataset.census import BoxSizes, Census
 from etram_mmdet.analysis.dataset.thresholds import Thresholds
 
 UNKNOWN = "-"
@@ -59,7 +59,7 @@ def _classes(census: Census) -> str:
     return _table("boxes; 5 %, 50 % and 95 % of them are smaller than (network pixels)", head, rows)
 
 
-def _spans(boxes: Boxes) -> list[str | None]:
+def _spans(boxes: BoxSizes) -> list[str | None]:
     if not len(boxes.labels):
         return [None] * 3
     columns = (boxes.widths_px, boxes.heights_px, boxes.areas_px2)

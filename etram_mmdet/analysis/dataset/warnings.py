@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from etram_mmdet.analysis.dataset.census import Boxes, Census, RecordingCensus
+from etram_mmdet.analysis.dataset.census import BoxSizes, Census, RecordingCensus
 
 LEAST_BOXES = 20  # of a class in a split before its typical box means anything
 MOST_SMALL_DIFFERENCE = 0.10
@@ -48,7 +48,7 @@ def _odd_boxes(census: Census) -> Iterator[str]:
                 yield f"{split}: the typical {name} is smaller than the typical pedestrian ({sizes}); {hint}"
 
 
-def _typical_box(boxes: Boxes) -> tuple[float, float, float] | None:
+def _typical_box(boxes: BoxSizes) -> tuple[float, float, float] | None:
     """Median width, height (px) and area (px²)."""
     if len(boxes.labels) < LEAST_BOXES:
         return None

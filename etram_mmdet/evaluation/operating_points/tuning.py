@@ -14,7 +14,7 @@ from etram_mmdet.evaluation.matching import Matches, match
 from etram_mmdet.evaluation.operating_points.goals import FalseAlarms, Goal
 from etram_mmdet.evaluation.operating_points.points import OperatingPoints
 from etram_mmdet.evaluation.predictions import Predictions
-from etram_mmdet.evaluation.results import Frame
+from etram_mmdet.evaluation.results import FrameResult
 from etram_mmdet.utils.errors import InputError
 
 THRESHOLDS = np.linspace(0.01, 1, 100)
@@ -61,7 +61,7 @@ def stricter_nms(saved: Predictions, path: Path) -> tuple[float, ...]:
     return ious
 
 
-def tune(frames: Sequence[Frame], classes: Sequence[str], options: Options, before_thr: float) -> Tuned:
+def tune(frames: Sequence[FrameResult], classes: Sequence[str], options: Options, before_thr: float) -> Tuned:
     """Raises ``InputError`` where fewer than two recordings hold boxes: nothing unseen would be left to judge by."""
     if isinstance(options.goal, FalseAlarms) and np.isnan(labelled_minutes(frames)):
         raise InputError("no recording has two labelled frames, so there are no minutes to count false alarms in")
@@ -78,7 +78,9 @@ def tune(frames: Sequence[Frame], classes: Sequence[str], options: Options, befo
     return Tuned(points, common_thr, *(_passing(f, len(classes)) for f in (before, common, after)), of_folds, notes)
 
 
-def choose(frames: Sequence[Frame], classes: Sequence[str], options: Options) -> tuple[OperatingPoints, float, list]:
+def choose(
+    frames: Sequence[FrameResult], classes: Sequence[str], options: Options
+) -> tuple[OperatingPoints, float, list]:
     """Points from these frames, the best common threshold, and a sentence for each class that has to do without."""
     plain = match(frames, [0.5])
     counts, minutes = class_counts(plain, len(classes), THRESHOLDS), labelled_minutes(frames)
@@ -140,9 +142,9 @@ def _by_size(matches: Matches, k: int, index: int, options: Options, minutes: fl
     return indices, reached, ", ".join(names[size] for size in range(len(boxes)) if size not in large)
 
 
-def _folds(frames: Sequence[Frame]) -> Iterator[tuple[list[Frame], list[Frame]]]:
+def _folds(frames: Sequence[FrameResult]) -> Iterator[tuple[list[FrameResult], list[FrameResult]]]:
     """(seen, unseen) frames; every recording is unseen once, and what is seen holds boxes."""
-    with_boxes = sorted({frame.recording for frame in frames if len(frame.gt_labels)})
+    with_boxes = sorted({frame.recording for frame in frames if len(frame.truth)})
     without = sorted({frame.recording for frame in frames} - set(with_boxes))
     if len(with_boxes) < 2:
         raise InputError(
@@ -156,14 +158,14 @@ def _folds(frames: Sequence[Frame]) -> Iterator[tuple[list[Frame], list[Frame]]]
         yield [f for f in frames if f.recording not in unseen], [f for f in frames if f.recording in unseen]
 
 
-def _applied(frames: Sequence[Frame], points: OperatingPoints) -> list[Frame]:
+def _applied(frames: Sequence[FrameResult], points: OperatingPoints) -> list[FrameResult]:
     return [points.apply(frame) for frame in frames]
 
 
-def _after_nms(frames: Sequence[Frame], num_classes: int, iou: float) -> list[Frame]:
+def _after_nms(frames: Sequence[FrameResult], num_classes: int, iou: float) -> list[FrameResult]:
     names = tuple(map(str, range(num_classes)))
     return _applied(frames, OperatingPoints(names, np.zeros((num_classes, 1)), np.full(num_classes, iou)))
 
 
-def _passing(frames: Sequence[Frame], num_classes: int) -> list[Counts]:
+def _passing(frames: Sequence[FrameResult], num_classes: int) -> list[Counts]:
     return class_counts(match(frames, [0.5]), num_classes, np.zeros(1))

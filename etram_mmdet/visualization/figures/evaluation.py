@@ -23,7 +23,7 @@ from etram_mmdet.evaluation.curves import (
     recall_by_side,
 )
 from etram_mmdet.evaluation.matching import Matches, match
-from etram_mmdet.evaluation.results import Frame
+from etram_mmdet.evaluation.results import FrameResult
 from etram_mmdet.utils.files import atomic_write
 from etram_mmdet.visualization.draw import Colour
 from etram_mmdet.visualization.style import ACCENT, GRID, INK, MUTED, PANEL, PAPER, STYLE, title
@@ -41,7 +41,7 @@ class _Class(NamedTuple):
 
 
 def draw_evaluation(
-    frames: Sequence[Frame], classes: Sequence[str], palette: Sequence[Colour], heading: str, path: Path
+    frames: Sequence[FrameResult], classes: Sequence[str], palette: Sequence[Colour], heading: str, path: Path
 ) -> float:
     """Write the page; returns the score threshold of its confusions and sizes, the best common one by F1."""
     matches = match(frames, [IOU_THR])
