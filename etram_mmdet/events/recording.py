@@ -155,7 +155,7 @@ class Recording(ABC):
     def _read_block(self, block: int) -> Events:
         t = self._stamps(block)
         x, y, p = (c.astype(c.dtype.newbyteorder("="), copy=False) for c in self._raw_pixels(block))
-        largest_p, kept = _survey(x, y, p, self.width, self.height)
+        largest_p, kept = _count_on_sensor(x, y, p, self.width, self.height)
         if largest_p > 1:
             raise InputError(
                 f"{self.path}: polarity {largest_p}, expected 0 and 1 (or -1 and 1); convert the recording"
@@ -202,7 +202,7 @@ _NO_EVENTS = Events(np.empty(0, np.int64), np.empty(0, np.uint16), np.empty(0, n
 
 
 @njit(cache=True, nogil=True)
-def _survey(x, y, p, width, height):
+def _count_on_sensor(x, y, p, width, height):
     """The largest polarity, and how many events lie on the sensor."""
     largest_p, inside = 0, 0
     for i in range(len(x)):

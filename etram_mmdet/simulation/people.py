@@ -13,8 +13,9 @@ Animation = Callable[[float, float, float], list]
 
 @dataclass
 class Body:
-    """Parts for `painter.paint`; ``animate(travel_m, speed_m_s, time_s)`` gives the points that follow the rigid ones.
+    """Parts for `rasterizer.paint`.
 
+    ``animate(travel_m, speed_m_s, time_s)`` gives the points that follow the rigid ones.
     ``reflectance`` is a share of the light that falls on the body, ``glow`` is light of its own (night only) in
     luminance units, ``opacity`` below 1 marks what does not belong to the body: shadows, beams, halos.
     ``rear_m`` and ``front_m`` say how far it reaches along x.

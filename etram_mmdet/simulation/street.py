@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from etram_mmdet.simulation.rasterizer import Camera
-from etram_mmdet.simulation.traffic import Path
+from etram_mmdet.simulation.traffic import Route
 
 WHITE = 200.0  # luminance of a perfect reflector in full light
 LANE_M, PAVEMENT_M = 3.3, 3.0
@@ -45,8 +45,8 @@ class Street:
         c, s = cos(self.angle_rad), sin(self.angle_rad)
         return x * c + y * s, y * c - x * s
 
-    def path(self, across: float, direction: int, along: float = 0.0) -> Path:
-        return Path(*self.ground(along, across), self.angle_rad + (0.0 if direction > 0 else pi))
+    def route(self, across: float, direction: int, along: float = 0.0) -> Route:
+        return Route(*self.ground(along, across), self.angle_rad + (0.0 if direction > 0 else pi))
 
     def light(self, along, across, night: bool):
         """Share of full light that reaches the ground there."""

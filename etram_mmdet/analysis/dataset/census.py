@@ -12,13 +12,16 @@ import numpy as np
 
 from etram_mmdet.events.choices import SPLITS
 from etram_mmdet.events.labels import day_or_night
+from etram_mmdet.utils.sizes import MEDIUM_PX2, SMALL_PX2
 
-SMALL_PX2, MEDIUM_PX2 = 32**2, 96**2  # COCO's borders between small, medium and large
 UNUSED = "boxes_in_unused_frames"
 
 
 class BoxSizes(NamedTuple):
-    """``labels`` (n,) class indices, ``widths_px`` and ``heights_px`` (n,) in network pixels."""
+    """How large n boxes are, wherever they lie: class numbers ``labels`` (n,), ``widths_px`` and ``heights_px`` (n,).
+
+    In network pixels, from the whole numbers and halves of label files, hence float64.
+    """
 
     labels: np.ndarray
     widths_px: np.ndarray
@@ -107,7 +110,8 @@ class Census:
         return None if None in values else sum(values)
 
     def events_per_s(self, split: str | None = None) -> float | None:
-        events, seconds = self.total("num_events", split), self.total("duration_s", split)
+        events = self.total("num_events", split)
+        seconds = self.total("duration_s", split)
         return events / seconds if events is not None and seconds else None
 
     def labels_per_s(self, split: str | None = None) -> float | None:

@@ -23,7 +23,7 @@ from etram_mmdet.analysis.speed.gpu_check.result import (
     result_file,
 )
 from etram_mmdet.analysis.speed.gpu_check.size import Size
-from etram_mmdet.utils.bundled import ROOT
+from etram_mmdet.utils.environment import ROOT
 from etram_mmdet.utils.errors import InputError
 
 ERROR_LINES = 20

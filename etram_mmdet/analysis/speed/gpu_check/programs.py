@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import torch
 
 from etram_mmdet.analysis.speed.gpu_check.size import Size
-from etram_mmdet.utils.bundled import ROOT
+from etram_mmdet.utils.environment import ROOT
 
 
 def tests(device: torch.device, _: Size, folder: Path) -> Iterator[dict]:
