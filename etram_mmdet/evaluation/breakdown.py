@@ -114,9 +114,11 @@ def recall_at_false_alarms(matches: Matches, num_classes: int, minutes: float) -
         boxes = (matches.counts & (matches.truth.labels == k)).sum()
         if not boxes or np.isnan(minutes):
             continue
-        hit, scores = matches.is_hit[IOU_50, rows], matches.scores[rows]
+        hit = matches.is_hit[IOU_50, rows]
+        scores = matches.scores[rows]
         is_end = np.append(scores[1:] != scores[:-1], True)[: len(scores)]
-        alarms_per_min, hits = np.cumsum(~hit)[is_end] / minutes, np.cumsum(hit)[is_end]
+        alarms_per_min = np.cumsum(~hit)[is_end] / minutes
+        hits = np.cumsum(hit)[is_end]
         for r, most in enumerate(FALSE_ALARMS_PER_MIN):
             recall[k, r] = hits[alarms_per_min <= most].max(initial=0) / boxes
     return recall
@@ -125,7 +127,8 @@ def recall_at_false_alarms(matches: Matches, num_classes: int, minutes: float) -
 def _by_size(
     frames: Sequence[FrameResult], num_classes: int, recording_of_frame: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    ap, boxes = [], []
+    ap = []
+    boxes = []
     for low, high in pairwise(SIDES_PX):
         matches = match(frames, is_ignored=lambda areas, low=low, high=high: (areas < low**2) | (areas >= high**2))
         table = PrecisionTable(matches, num_classes, recording_of_frame)

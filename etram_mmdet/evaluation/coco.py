@@ -99,7 +99,8 @@ def _accumulate(frames: Sequence[FrameResult], classes: Sequence[str]) -> tuple[
         images=[dict(id=i) for i in range(len(frames))],
         categories=[dict(id=k, name=name) for k, name in enumerate(classes)],
     )
-    truth, detections = coco_class(), coco_class()
+    truth = coco_class()
+    detections = coco_class()
     truth.dataset = dict(header, annotations=_annotations([f.truth for f in frames]))
     detections.dataset = dict(header, annotations=_annotations([f.found for f in frames]))
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress

@@ -43,7 +43,7 @@ class BoxTable:
             frames=np.repeat(np.arange(len(counts)), counts),
             labels=np.concatenate([np.empty(0, np.int64), *(boxes.labels for boxes in boxes_of_frame)]),
             bboxes_xyxy=bboxes_xyxy,
-            areas_px2=sides_px.prod(1) * np.repeat(np.square(scales), counts),
+            areas_px2=sides_px[:, 0] * sides_px[:, 1] * np.repeat(np.square(scales), counts),
         )
 
     def __getitem__(self, rows: np.ndarray) -> BoxTable:
@@ -117,13 +117,13 @@ def _best_first(frames: Sequence[FrameResult]) -> tuple[BoxTable, np.ndarray]:
     detections = BoxTable.of([f.found for f in frames], [f.scale for f in frames])
     scores = np.concatenate([np.empty(0, np.float32), *(f.found.scores for f in frames)])
     order = np.argsort(-scores, kind="stable")
-    order = order[_among_best(detections[order])]
+    order = order[_among_best(detections.frames[order], detections.labels[order])]
     return detections[order], scores[order]
 
 
-def _among_best(detections: BoxTable) -> np.ndarray:
+def _among_best(frames: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Which of the detections, best first, are among the first `MAX_DETECTIONS` of their frame and class: (N,) bool."""
-    key = detections.frames * (1 + detections.labels.max(initial=0)) + detections.labels
+    key = frames * (1 + labels.max(initial=0)) + labels
     order = np.argsort(key, kind="stable")
     _, first, counts = np.unique(key[order], return_index=True, return_counts=True)
     rank = np.empty(len(key), np.int64)

@@ -101,7 +101,8 @@ def simulate_recording(
     guests: tuple[str, ...] = (),
 ) -> SimulatedRecording:
     """One recording in memory; for long or large ones stream `filming.film` instead."""
-    scene_rng, sensor_rng = _rng(seed, 2), _rng(seed, 3)
+    scene_rng = _rng(seed, 2)
+    sensor_rng = _rng(seed, 3)
     scene = build_scene(width, height, duration_s, night, guests, scene_rng)
     events = concatenate(list(film(scene, duration_s, sensor_rng)))
     return SimulatedRecording(events, label(scene, duration_s), width, height)

@@ -56,7 +56,8 @@ class Scene:
 
     def _may_be_in_frame(self, poses: np.ndarray) -> np.ndarray:
         """Whether a circle as large as the actor reaches into the horizontal field of view."""
-        camera, reach = self.camera, self._reach_m
+        camera = self.camera
+        reach = self._reach_m
         depth = poses[:, 1] * cos(camera.tilt_rad) + camera.mount_m * sin(camera.tilt_rad)
         half_width = camera.width / 2 / camera.focal_px * np.maximum(depth + reach, 0.0)
         return (np.abs(poses[:, 0]) < half_width + reach) & (depth > -reach)
@@ -156,13 +157,15 @@ def _walkers(camera, street: Street, across: float, duration_s: float, night: bo
     low, high = visible_span(camera, street.route(across, 1))
     actors = []
     for _ in range(rng.poisson((high - low + 12) * rng.uniform(0.03, 0.1))):
-        along, direction = rng.uniform(low - 6, high + 6), int(rng.choice([-1, 1]))
+        along = rng.uniform(low - 6, high + 6)
+        direction = int(rng.choice([-1, 1]))
         name = pick(PAVEMENT_SHARE, rng)
         lateral = street.bicycle_m if name == "bicycle" else across + rng.uniform(-1.2, 1.2)
         actors.append(walk(name, street.route(lateral, direction, along), duration_s, night, rng))
         if name == "pedestrian" and rng.random() < 0.25:
             friend = walk(name, street.route(lateral + 0.6, direction, along + 0.2), duration_s, night, rng, 0.0)
-            friend.travel_m, friend.speed_m_s = actors[-1].travel_m, actors[-1].speed_m_s
+            friend.travel_m = actors[-1].travel_m
+            friend.speed_m_s = actors[-1].speed_m_s
             actors.append(friend)
     return actors
 
@@ -192,7 +195,8 @@ def _slow_guests(camera, street: Street, duration_s: float, night: bool, guests,
     for name in guests:
         if name not in places:
             continue
-        direction, across = int(rng.choice([-1, 1])), places[name]
+        direction = int(rng.choice([-1, 1]))
+        across = places[name]
         if name == "wheelchair":
             across = across + rng.uniform(-1.2, 1.2)
         actor = walk(name, street.route(across, direction), duration_s, night, rng, 0.05)
@@ -227,7 +231,8 @@ def _tree(rng: np.random.Generator) -> Body:
     body = Body(-1.5, 1.5)
     body.add([(0, 0, 0), (0, 0, 3.2)], 0.1, 0.14)
     middles = rng.normal((0, 0, 4.2), (0.9, 0.9, 0.8), (30, 3))
-    pace, phase = rng.uniform(2.0, 6.0, 30), rng.uniform(0, 2 * pi, 30)
+    pace = rng.uniform(2.0, 6.0, 30)
+    phase = rng.uniform(0, 2 * pi, 30)
     for _ in middles:
         body.part(1, rng.uniform(0.25, 0.5), rng.uniform(0.08, 0.2))
     sway = np.array([0.06, 0.03, 0.015])

@@ -120,10 +120,15 @@ def drive(
 
 def _queue_up(span_m, guests: list[str], duration_s: float, night: bool, rng: np.random.Generator):
     """Vehicles from the front of the lane to the back, as they stand `WARM_UP_S` before the recording."""
-    pace, centre = rng.uniform(*SPEED_M_S["car"]), (span_m[0] + span_m[1]) / 2
-    waiting, guest_due = list(guests), -rng.uniform(0.3, 0.5) * duration_s * pace + centre
+    pace = rng.uniform(*SPEED_M_S["car"])
+    centre = (span_m[0] + span_m[1]) / 2
+    waiting = list(guests)
+    guest_due = -rng.uniform(0.3, 0.5) * duration_s * pace + centre
     at = span_m[1] + 10.0
-    names, bodies, travel_m, speed_m_s = [], [], [], []
+    names = []
+    bodies = []
+    travel_m = []
+    speed_m_s = []
     while at > span_m[0] - pace * duration_s - 10:
         name = waiting.pop(0) if waiting and at <= guest_due else pick(LANE_SHARE, rng)
         body = SHAPES[name](rng, night)
@@ -137,12 +142,16 @@ def _queue_up(span_m, guests: list[str], duration_s: float, night: bool, rng: np
 
 def _follow(at, desired, bodies: list[Body], red: RedLight | None, duration_s: float):
     """Intelligent-driver model: travel and speed ``(steps, vehicles)``, the first vehicle leads."""
-    warm_up, steps = round(WARM_UP_S / STEP_S), num_steps(duration_s)
+    warm_up = round(WARM_UP_S / STEP_S)
+    steps = num_steps(duration_s)
     rear, front = (np.array([getattr(b, side) for b in bodies]) for side in ("rear_m", "front_m"))
-    speed, travel, speeds = desired.copy(), np.empty((steps, len(at))), np.empty((steps, len(at)))
+    speed = desired.copy()
+    travel = np.empty((steps, len(at)))
+    speeds = np.empty((steps, len(at)))
     for step in range(-warm_up, steps):
         if step >= 0:
-            travel[step], speeds[step] = at, speed
+            travel[step] = at
+            speeds[step] = speed
         gap = np.concatenate([[1e3], (at + rear)[:-1] - (at + front)[1:]])
         closing = np.concatenate([[0.0], speed[1:] - speed[:-1]])
         if red is not None and red.start_s <= step * STEP_S < red.stop_s:
@@ -150,7 +159,8 @@ def _follow(at, desired, bodies: list[Body], red: RedLight | None, duration_s: f
             # Only the first that can still stop with 4 m/s2 sees the light; those behind see the one before them.
             able = np.flatnonzero(ahead > speed**2 / 8)
             if len(able) and ahead[able[0]] < gap[able[0]]:
-                gap[able[0]], closing[able[0]] = ahead[able[0]] + 1.5, speed[able[0]]
+                gap[able[0]] = ahead[able[0]] + 1.5
+                closing[able[0]] = speed[able[0]]
         wanted = 2.0 + np.maximum(0.0, speed * 0.8 + speed * closing / (2 * np.sqrt(1.8 * 3.0)))
         push = 1.8 * (1 - (speed / desired) ** 4 - (wanted / np.maximum(gap, 0.3)) ** 2)
         speed = np.maximum(0.0, speed + STEP_S * np.maximum(push, -8.0))

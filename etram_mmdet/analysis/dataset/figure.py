@@ -36,7 +36,9 @@ def draw_census(census: Census, thresholds: Sequence[Thresholds], path: Path) ->
 
 
 def _summary(census: Census) -> str:
-    lights, seconds, events = census.lights(), census.total("duration_s"), census.total("num_events")
+    lights = census.lights()
+    seconds = census.total("duration_s")
+    events = census.total("num_events")
     parts = [
         f"{len(census.recordings)} recordings ({', '.join(f'{len(census.of(s))} {s}' for s in census.splits)})",
         ", ".join(f"{lights[light]} by {light}" for light in ("day", "night") if lights[light]),

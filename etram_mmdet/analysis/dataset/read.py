@@ -43,12 +43,14 @@ def take_census(
     Raises:
         InputError: when there is no usable recording at all.
     """
-    root, classes = Path(data_root), get_class_set(class_set)
+    root = Path(data_root)
+    classes = get_class_set(class_set)
     if not root.is_dir():
         raise InputError(f"{root}: no such data folder; check the path, or make a sample with tools/make_sample.py")
     folders = [(split, folder) for split in SPLITS for folder in _sequence_folders(root / split)]
     if folders:
-        tasks, problems = [partial(_of_folder, *f, settings, classes) for f in folders], []
+        tasks = [partial(_of_folder, *f, settings, classes) for f in folders]
+        problems = []
     else:
         sources, problems = find_sources(root, label_files)
         tasks = [partial(_of_source, s, settings or PreprocessSettings(), classes, read_events) for s in sources]

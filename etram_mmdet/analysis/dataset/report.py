@@ -109,7 +109,8 @@ def as_dict(census: Census, warnings: list[str], thresholds: list[Thresholds]) -
 
 
 def _split(census: Census, split: str) -> dict:
-    boxes, lights = census.boxes(split), census.lights(split)
+    boxes = census.boxes(split)
+    lights = census.lights(split)
     return {
         "recordings": len(census.of(split)),
         "day": lights["day"],

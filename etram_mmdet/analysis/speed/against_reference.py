@@ -31,9 +31,11 @@ def streaming(streamer: Streamer, reference: Reference, hw: tuple[int, int], win
     ``difference``: the largest one of a class score in the last window.
     """
     reference.model.eval()
-    device, detector = streamer.device, streamer.detector
+    device = streamer.device
+    detector = streamer.detector
     data = random_clips(detector, 1, 1, hw, label_every=1)
-    results, states = {}, {"ours": None, "reference": None}
+    results = {}
+    states = {"ours": None, "reference": None}
 
     def ours() -> None:
         frames = data["inputs"][0].to(device)
@@ -98,7 +100,8 @@ def memory(model: nn.Module, reference: Reference, hw: tuple[int, int], batch: i
 def _padded(model: nn.Module, data: dict) -> Tensor:
     """Bytes to padded floats (T, B, C, H, W) with RVT's operations."""
     frames = torch.stack(data["inputs"], dim=1).to(next(model.parameters()).device).float()
-    (h, w), (dh, dw) = frames.shape[-2:], model.backbone.size_divisor
+    h, w = frames.shape[-2:]
+    dh, dw = model.backbone.size_divisor
     return F.pad(frames, (0, -w % dw, 0, -h % dh))
 
 
@@ -146,9 +149,11 @@ def _random_frames(frames: int, detections: int, boxes: int) -> list[FrameResult
     rng = np.random.default_rng(0)
     made = []
     for t in range(frames):
-        corner, size = rng.uniform(0, 300, (boxes, 2)), rng.uniform(5, 60, (boxes, 2))
+        corner = rng.uniform(0, 300, (boxes, 2))
+        size = rng.uniform(5, 60, (boxes, 2))
         truth = np.concatenate([corner, corner + size], 1).astype(np.float32)
-        labels, near = rng.integers(0, 3, boxes), rng.integers(0, boxes, detections)
+        labels = rng.integers(0, 3, boxes)
+        near = rng.integers(0, boxes, detections)
         found = truth[near] + rng.normal(0, 3, (detections, 4)).astype(np.float32)
         found[:, 2:] = np.maximum(found[:, 2:], found[:, :2] + 1)
         found = np.round(found * 8) / 8  # exact in every float format on the way

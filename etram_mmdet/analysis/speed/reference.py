@@ -47,7 +47,8 @@ class Reference:
 
         ``targets`` (M, n, 5): class, centre, size of the boxes of the M labelled frames in time-major order.
         """
-        states, chosen = None, []
+        states = None
+        chosen = []
         for frame, labelled in zip(frames, is_labelled, strict=True):
             features, states = self.model.forward_backbone(frame, states)
             rows = labelled.nonzero().squeeze(1).tolist()
@@ -58,7 +59,8 @@ class Reference:
 
 
 def _take_sizes(cfg, model: nn.Module) -> None:
-    backbone, head = model.backbone, model.bbox_head
+    backbone = model.backbone
+    head = model.bbox_head
     stages = backbone.out_stages
     if len(backbone.stages) != 4 or stages != tuple(range(stages[0], stages[0] + 3)):
         raise InputError(f"out_stages={stages}: RVT always builds four stages and its neck takes three in a row")

@@ -45,7 +45,8 @@ class OperatingPoints:
         columns = [_by_class(config, "score_thr", classes), _by_class(config, "nms_iou", classes, default=1.0)]
         try:
             rows = [np.broadcast_to(np.asarray(row, np.float64), len(sides_px) + 1) for row in columns[0]]
-            score_thr, nms_iou = np.stack(rows), np.array(columns[1], np.float64)
+            score_thr = np.stack(rows)
+            nms_iou = np.array(columns[1], np.float64)
         except (ValueError, TypeError) as error:
             raise InputError(
                 f"operating_points: score_thr has to hold a number per class, or {len(sides_px) + 1} of them for "

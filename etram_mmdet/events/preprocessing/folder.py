@@ -98,7 +98,8 @@ def preprocess_folder(
     same settings is left alone. ``progress(outcomes, total=n)`` may wrap the iteration in a progress bar. Raises
     ``InputError`` when there is nothing to do at all.
     """
-    src, dst = Path(src), Path(dst)
+    src = Path(src)
+    dst = Path(dst)
     sources, problems = find_sources(src, labels)
     remove_unfinished(dst)
     # The largest first, so that no long recording is left over for one worker at the end.

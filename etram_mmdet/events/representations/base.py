@@ -105,7 +105,8 @@ class Representation(ABC):
                 "drop them first (a Recording does)"
             )
         if self.edges == "events":
-            t0_us, t1_us = events.t[0], events.t[-1]
+            t0_us = events.t[0]
+            t1_us = events.t[-1]
         elif window_us is None:
             raise ValueError("edges='window' needs window_us")
         else:
