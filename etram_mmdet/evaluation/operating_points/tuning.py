@@ -66,12 +66,13 @@ def tune(frames: Sequence[FrameResult], classes: Sequence[str], options: Options
     """Raises ``InputError`` where fewer than two recordings hold boxes: nothing unseen would be left to judge by."""
     if isinstance(options.goal, FalseAlarms) and np.isnan(labelled_minutes(frames)):
         raise InputError("no recording has two labelled frames, so there are no minutes to count false alarms in")
+    folds = list(_folds(frames))
     of_all = choose_points(frames, classes, options)
     of_folds = []
     judged = []
     common = []
     after = []
-    for seen, unseen in _folds(frames):
+    for seen, unseen in folds:
         of_fold = choose_points(seen, classes, options)
         of_folds.append(of_fold.points)
         judged += unseen
