@@ -10,7 +10,16 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
-from etram_mmdet.analysis.runs.agreement import check_comparable, unequal_conditions, what_differs
+from etram_mmdet.analysis.runs.agreement import (
+    FACTS,
+    REFUSED,
+    TRAINING_DATA,
+    WARNED,
+    check_comparable,
+    obstacles,
+    unequal_conditions,
+    what_differs,
+)
 from etram_mmdet.analysis.runs.comparison_report import _COLOURS, draw_comparison, format_comparison
 from etram_mmdet.analysis.runs.evaluations import Selection
 from etram_mmdet.analysis.runs.run import read_runs
@@ -238,6 +247,40 @@ def test_other_training_data_is_allowed_on_demand_and_told(first, tmp_path):
 
 def test_equal_headlines_beside_other_protocols_may_be_compared(first, tmp_path):
     check_comparable(read(first, write_run(tmp_path / "second", protocol="coco: class-aware, no box filter")))
+
+
+# A change that makes a run differ in one fact only.
+CHANGES = {
+    "protocol": dict(protocol="coco: other"),
+    "test_cfg": dict(test_cfg={}),
+    "evaluated data": dict(val_data=DATA | dict(split="val", boxes=3)),
+    "evaluated frames": dict(rows=[ROWS[2] | {"coco/boxes": 91}]),
+    "training data": dict(train_data=DATA | dict(boxes=21)),
+    "samples seen": dict(batch=12, samples=1200, lr=1e-4 * 2**0.5),
+    "clip length": dict(clip_length=9),
+    "learning rate / sqrt(batch)": dict(lr=2e-4),
+    "schedule": dict(schedule={}),
+    "part of the schedule": dict(samples=1200),
+    "starting weights": dict(config=CONFIG.replace("load_from = None", "load_from = 'other.pth'")),
+    "seed": dict(seed=3),
+    "device": dict(machine=RECORD["machine"] | dict(device="gpu")),
+    "commit": dict(commit="def"),
+}
+
+
+@pytest.mark.parametrize("fact", FACTS, ids=lambda fact: fact.name)
+def test_both_tools_go_by_one_list(first, tmp_path, fact):
+    """Ablation and comparison each do with runs that differ in a fact what the list says, and nothing else."""
+    runs = read(first, write_run(tmp_path / "second", **CHANGES[fact.name]))
+    found = obstacles(runs[1].facts, runs[0].facts)
+    assert bool(found) == (fact.ablation == REFUSED) and all(line.startswith(fact.name) for line in found)
+    warned = fact.comparison == WARNED or fact.name == TRAINING_DATA
+    assert unequal_conditions(runs) == ([fact.name] if warned else [])
+    if fact.comparison == REFUSED:
+        with pytest.raises(InputError, match=f"they differ in\n  {fact.name}"):
+            check_comparable(runs)
+    else:
+        check_comparable(runs)
 
 
 def broken(folder: Path, name: str, text: str | None) -> None:
