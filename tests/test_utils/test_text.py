@@ -81,7 +81,8 @@ def test_defaults_may_stand_for_what_is_left_out():
         return cfg.get(key, 4)
 
     assert differences([dict(size=4), {}], setting=setting) == {}
-    assert differences([dict(size=2), {}], "model", setting=setting) == {"model.size": [2, 4]}
+    nested = [dict(head=dict(size=2)), dict(head={})]
+    assert differences(nested, "model", setting=setting) == {"model.head.size": [2, 4]}
 
 
 def test_changes_are_lines():
