@@ -11,7 +11,7 @@ from etram_mmdet.analysis.speed.model import macs_per_window, time_streaming, ti
 from etram_mmdet.engine.runner.memory import parameters, saved_bytes
 from etram_mmdet.models.inference import Streamer
 from etram_mmdet.testing import random_clips
-from etram_mmdet.utils.text import number, table
+from etram_mmdet.utils.text import table
 
 
 def measure_streaming(
@@ -77,7 +77,7 @@ def _streaming_lines(result: dict) -> list[str]:
     how = ", ".join([result["precision"], *(word for word in ("fused", "compiled") if result[word])])
     rows = [[f"streaming, batch 1, {how}, ms per window", "median", "5 %", "95 %"]]
     for part, ms in result["streaming_ms"].items():
-        rows.append([f"  {part}", number(ms["median"], 2), number(ms["p5"], 2), number(ms["p95"], 2)])
+        rows.append([f"  {part}", *(f"{ms[which]:.2f}" for which in ("median", "p5", "p95"))])
     return ["", table(rows)]
 
 
