@@ -105,5 +105,6 @@ def _entries(
         entries.append((box, name))
     if min_score > 0:
         entries.append((empty[:, :0], f"detections: score at least {min_score:.2f}"))
-    brighter, darker = np.full_like(empty, POSITIVE), np.full_like(empty, NEGATIVE)
+    brighter = np.full_like(empty, POSITIVE)
+    darker = np.full_like(empty, NEGATIVE)
     return [*entries, (brighter, "events: brighter"), (darker, "events: darker")]

@@ -45,7 +45,8 @@ def measure_training(
 
     The bytes that a forward pass keeps for the backward pass are those of ``precision``.
     """
-    device, data = next(model.parameters()).device, random_clips(model, batch, clip, hw)
+    device = next(model.parameters()).device
+    data = random_clips(model, batch, clip, hw)
     with autocast(device, precision):
         result = dict(batch=batch, clip=clip, saved_bytes=saved_bytes(model, data))
     result["training_ms"] = time_training(cfg, model, data, steps, warm_up=1).milliseconds()["step"]
