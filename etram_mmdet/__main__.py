@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import runpy
 import sys
 
-from etram_mmdet.utils.bundled import ROOT
+from etram_mmdet.utils.environment import ROOT
+from etram_mmdet.utils.text import did_you_mean
 
 
 def main() -> None:
@@ -16,9 +16,7 @@ def main() -> None:
         return
     name = sys.argv[1].removesuffix(".py")
     if name not in tools:
-        near = difflib.get_close_matches(name, tools, 1)
-        meant = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(tools)}"
-        sys.exit(f"error: no tool {name!r}; {meant}")
+        sys.exit(f"error: no tool {name!r}; {did_you_mean(name, tools)}")
     sys.argv = [str(tools[name]), *sys.argv[2:]]
     runpy.run_path(sys.argv[0], run_name="__main__")
 

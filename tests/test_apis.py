@@ -42,13 +42,13 @@ def test_a_stream_gives_what_evaluation_gives(checkpoint, recording, first_us, t
     expected = [f for f in load_predictions(tmp_path / "p.json").frames if f.recording == "val_day_0000"]
     inferencer = EventInferencer(checkpoint, device="cpu", score_thr=0.0)
     found = dict(inferencer.stream(recording, start_us=first_us - inferencer.step_us))
-    assert len(expected) >= 15 and max(len(f.scores) for f in expected) > 10
+    assert len(expected) >= 15 and max(len(f.found) for f in expected) > 10
     for frame in expected:
         boxes = found[frame.t_us]
         assert np.all(np.diff(boxes.scores) <= 0)  # best first
         assert boxes.names == [inferencer.classes[k] for k in boxes.labels]
         ours = Found(boxes.bboxes_xyxy, boxes.scores, boxes.labels)
-        assert_same_boxes(ours, Found(frame.bboxes_xyxy * frame.scale, frame.scores, frame.labels))
+        assert_same_boxes(ours, Found(frame.found.bboxes_xyxy * frame.scale, frame.found.scores, frame.found.labels))
 
 
 def test_state_is_carried_until_reset(checkpoint, recording):

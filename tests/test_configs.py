@@ -15,12 +15,12 @@ from mmengine.optim import OptimWrapper, build_optim_wrapper
 
 from etram_mmdet.datasets import ClipRequest
 from etram_mmdet.engine.config.complete import resolve
-from etram_mmdet.engine.config.differences import config_differences
 from etram_mmdet.engine.config.load import complete_config, load_config
 from etram_mmdet.events.preprocessing.folder import preprocess_folder
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.models import fit_to_data
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.text import changes
 from tests.helpers.paths import ROOT
 
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
@@ -156,7 +156,7 @@ def test_demo_differs_in_width_resolution_and_schedule_only():
 def test_a_variant_differs_from_its_parent_in_what_it_is_about(config, says):
     parent = "patch2_sizeaware" if config.startswith("patch2") else "sizeaware"
     ours, theirs = (load_config(ROOT / "configs" / f"{name}.py") for name in (config, parent))
-    differences = config_differences(theirs.to_dict(), ours.to_dict())
+    differences = changes(theirs.to_dict(), ours.to_dict())
     assert [line.split(":")[0] for line in differences] == list(says)
     for key, value in says.items():
         assert functools.reduce(lambda cfg, part: cfg[part], key.split("."), ours.to_dict()) == value

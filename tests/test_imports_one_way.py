@@ -57,8 +57,12 @@ LIGHT = (
     "etram_mmdet.events.representations",
     "etram_mmdet.simulation.sample",
     "etram_mmdet.evaluation.results",
-    "etram_mmdet.evaluation.operating_points.points",
+    "etram_mmdet.evaluation.operating_points.tuning",
     "etram_mmdet.evaluation.predictions",
+    "etram_mmdet.evaluation.coco",
+    "etram_mmdet.visualization.detection_sheet",
+    "etram_mmdet.visualization.figures.evaluation",
+    "etram_mmdet.analysis.dataset.report",
     "etram_mmdet.apis",
     "etram_mmdet.apis.sinks",
 )

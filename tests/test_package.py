@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 import etram_mmdet
-from etram_mmdet.utils.bundled import find_config
+from etram_mmdet.utils.environment import find_config
 from tests.helpers.cli import run
 from tests.helpers.paths import ROOT
 

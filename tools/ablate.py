@@ -37,8 +37,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def summarise(plan: Plan, out: Path, name: str) -> None:
-    from etram_mmdet.analysis.runs.ablation_figure import draw_ablation
-    from etram_mmdet.analysis.runs.ablation_table import format_table
+    from etram_mmdet.analysis.runs.ablation_report import draw_ablation, format_ablation
     from etram_mmdet.analysis.runs.launch import check_order, finished_result, run_folder
     from etram_mmdet.analysis.runs.statistics import compare
 
@@ -46,7 +45,7 @@ def summarise(plan: Plan, out: Path, name: str) -> None:
         check_order(out, variant, seed)
     found = [(v, [finished_result(run_folder(out, v, seed), v) for seed in plan.seeds]) for v in plan.variants]
     rows = compare([(variant, [result for result in results if result]) for variant, results in found])
-    table = format_table(rows)
+    table = format_ablation(rows)
     with atomic_write(out / f"{name}.md") as aside:
         aside.write_text(table)
     draw_ablation(rows, out / f"{name}.png")

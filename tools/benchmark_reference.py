@@ -55,7 +55,7 @@ def measure(args: argparse.Namespace) -> dict:
 
 
 def show(args: argparse.Namespace, result: dict) -> None:
-    from etram_mmdet.analysis.speed.reference import format_comparison
+    from etram_mmdet.analysis.speed.reference import format_ratios
 
     how = dict(
         streaming=f"streaming, {args.precision}{', fused' * args.fuse}{', compiled' * args.compile}, ms",
@@ -63,7 +63,7 @@ def show(args: argparse.Namespace, result: dict) -> None:
         evaluation=f"evaluation of {args.frames} frames, ms",
     )
     print(f"{args.config} on {', '.join(f'{k} {v}' for k, v in result['machine'].items())}\n")
-    print(format_comparison(result, how))
+    print(format_ratios(result, how))
 
 
 def main() -> None:

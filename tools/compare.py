@@ -31,8 +31,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     from etram_mmdet.analysis.runs.agreement import check_comparable
-    from etram_mmdet.analysis.runs.comparison_figure import draw_comparison
-    from etram_mmdet.analysis.runs.comparison_table import format_comparison
+    from etram_mmdet.analysis.runs.comparison_report import draw_comparison, format_comparison
     from etram_mmdet.analysis.runs.evaluations import Selection
     from etram_mmdet.analysis.runs.run import read_runs
 

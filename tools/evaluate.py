@@ -14,7 +14,7 @@ from etram_mmdet.utils.cli import add_cfg_options, exit_on_input_error, make_par
 from etram_mmdet.utils.errors import InputError
 
 if TYPE_CHECKING:
-    from etram_mmdet.evaluation.results import Frame
+    from etram_mmdet.evaluation.results import FrameResult
 
 
 def parse_args() -> argparse.Namespace:
@@ -27,7 +27,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def frames_of(args: argparse.Namespace) -> tuple[list[Frame], tuple[str, ...]]:
+def frames_of(args: argparse.Namespace) -> tuple[list[FrameResult], tuple[str, ...]]:
     from mmdet.registry import DATASETS
     from mmengine.registry import init_default_scope
 

@@ -57,11 +57,9 @@ def census_of(args: argparse.Namespace) -> Census:
 
 def main() -> None:
     args = parse_args()
-    from etram_mmdet.analysis.dataset.config_snippet import usage, write_fragment
     from etram_mmdet.analysis.dataset.figure import draw_census
-    from etram_mmdet.analysis.dataset.report import as_dict
-    from etram_mmdet.analysis.dataset.table import tables, threshold_table
-    from etram_mmdet.analysis.dataset.thresholds import all_thresholds
+    from etram_mmdet.analysis.dataset.report import as_dict, format_census, format_thresholds
+    from etram_mmdet.analysis.dataset.thresholds import all_thresholds, usage, write_thresholds
     from etram_mmdet.analysis.dataset.warnings import find_warnings
 
     with exit_on_input_error():
@@ -69,11 +67,11 @@ def main() -> None:
         wants_thresholds = args.thresholds or args.rule or args.fragment
         thresholds = all_thresholds(census) if wants_thresholds or len(census.boxes("train").labels) else []
         warnings = find_warnings(census)
-        print(f"\n{tables(census)}\n")
+        print(f"\n{format_census(census)}\n")
         if wants_thresholds:
             rule, path = args.rule or RULES[0], args.fragment or args.out / "size_thresholds.py"
-            write_fragment(path, census, next(t for t in thresholds if t.rule == rule))
-            print(f"{threshold_table(thresholds)}\n\nrule {rule} is in {path}; a config in configs/ takes it with\n")
+            write_thresholds(path, census, next(t for t in thresholds if t.rule == rule))
+            print(f"{format_thresholds(thresholds)}\n\nrule {rule} is in {path}; a config in configs/ takes it with\n")
             print(f"{usage(path)}\n")
         write_json(args.out / "data.json", as_dict(census, warnings, thresholds))
         draw_census(census, thresholds, args.out / "data.png")

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from etram_mmdet.events.choices import SPLITS
 from etram_mmdet.events.class_sets import ETRAM8
 from etram_mmdet.utils.cli import exit_on_input_error
+from etram_mmdet.utils.text import table
 
 if TYPE_CHECKING:
-    from etram_mmdet.simulation.sample import Summary
+    from etram_mmdet.simulation.sample import RecordingSummary
 
 
 def parse_args() -> argparse.Namespace:
@@ -27,18 +28,16 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def table(summaries: list[Summary]) -> str:
+def format_summaries(summaries: list[RecordingSummary]) -> str:
     """Recordings, events, event rate and boxes per class of every split."""
-    head = ["split", "recordings", "night", "events", "Mev/s", *ETRAM8]
-    rows = [head]
+    rows = [["split", "recordings", "night", "events", "Mev/s", *ETRAM8]]
     for split in SPLITS:
         of_split = [s for s in summaries if s.split == split]
         events, seconds = sum(s.events for s in of_split), sum(s.duration_s for s in of_split)
         rate = f"{events / seconds / 1e6:.3f}" if seconds else "-"
         boxes = [sum(s.boxes[i] for s in of_split) for i in range(len(ETRAM8))]
         rows.append([split, len(of_split), sum(s.night for s in of_split), events, rate, *boxes])
-    widths = [max(len(str(row[i])) for row in rows) for i in range(len(head))]
-    return "\n".join("  ".join(f"{cell!s:>{w}}" for cell, w in zip(row, widths, strict=True)) for row in rows)
+    return table(rows)
 
 
 def main() -> None:
@@ -55,7 +54,7 @@ def main() -> None:
             duration_s=args.seconds,
             workers=args.workers,
         )
-    print(table(summaries))
+    print(format_summaries(summaries))
 
 
 if __name__ == "__main__":

@@ -47,8 +47,9 @@ def main() -> None:
         goal, saved = GOALS[name](value), load_predictions(args.predictions)
         nms_ious = stricter_nms(saved, args.predictions) if args.nms else ()
         tuned = tune(saved.frames, saved.classes, Options(goal, args.min_boxes, args.by_size, nms_ious), args.before)
+        sentences = report.origin(goal, saved, args.predictions, tuned.notes)
         with atomic_write(args.out) as aside:
-            aside.write_text(report.fragment(tuned.points, report.origin(goal, saved, args.predictions, tuned.notes)))
+            aside.write_text(report.points_as_config(tuned.points, sentences))
         figure = args.out.with_suffix(".png")
         draw_tuning(tuned, args.before, f"{args.predictions.name}: {goal}", figure)
         print(f"goal: {goal}\n\n{report.format_tuning(tuned, args.before)}\n\n{args.out}, {figure}")

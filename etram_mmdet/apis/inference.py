@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from etram_mmdet.engine.checkpoints.opening import init_detector
 from etram_mmdet.engine.config.plain_config import read_plain_config
 from etram_mmdet.evaluation.operating_points import SCORE_THR
 from etram_mmdet.evaluation.operating_points.points import OperatingPoints
+from etram_mmdet.evaluation.results import Boxes
 from etram_mmdet.events.formats import Recording, open_recording
 from etram_mmdet.events.preprocessing.frame_times import STEP_US
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
@@ -23,17 +25,11 @@ from etram_mmdet.models.inference import Streamer
 from etram_mmdet.utils.errors import InputError
 
 
-class Boxes(NamedTuple):
-    """Detections in one window, best first; ``names`` are their classes."""
-
-    bboxes_xyxy: np.ndarray  # (N, 4) float32, sensor pixels
-    scores: np.ndarray  # (N,) float32
-    labels: np.ndarray  # (N,) int64
-    names: list[str]
-
-
 class Window(NamedTuple):
-    """What the network saw and said; ``image`` (C, H, W) is the representation of the events up to ``t_us``."""
+    """What the network saw and said; ``image`` (C, H, W) is the representation of the events up to ``t_us``.
+
+    ``boxes`` are the detections, best first, in sensor pixels, with scores and the names of their classes.
+    """
 
     t_us: int
     image: np.ndarray
@@ -89,12 +85,12 @@ class EventInferencer:
         return build_representation(self._representation, height, width)
 
     def detect(self, image: np.ndarray) -> Boxes:
-        """Boxes in one image (C, H, W) of :meth:`representation`, the next of the stream."""
+        """Boxes in one image (C, H, W) of :meth:`representation`, the next of the stream; best first, sensor pixels."""
         frames = torch.from_numpy(image)[None].to(self._streamer.device)
         (found,), self._states = self._streamer(frames, self._states)
         bboxes, scores, labels = (found[key].cpu().numpy() for key in ("bboxes", "scores", "labels"))
-        rows = self.operating_points.keep(bboxes, scores, labels, self._scale)
-        return Boxes(bboxes[rows] * self._scale, scores[rows], labels[rows], [self.classes[k] for k in labels[rows]])
+        boxes = self.operating_points.keep(Boxes(bboxes, labels, scores, classes=self.classes), self._scale)
+        return replace(boxes, bboxes_xyxy=boxes.bboxes_xyxy * self._scale)
 
     def windows(
         self, recording: str | Path | Recording, start_us: int | None = None, stop_us: int | None = None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from etram_mmdet.utils.files import atomic_write
 # What computes is imported where it is used: tools ask for the suffixes alone.
 if TYPE_CHECKING:
     from etram_mmdet.apis.inference import EventInferencer, Window
-    from etram_mmdet.evaluation.results import Frame
+    from etram_mmdet.evaluation.results import FrameResult
     from etram_mmdet.events.recording import Recording
 
     # path, windows of the recording, what detects in them, the recording -> words for the user
@@ -61,24 +62,19 @@ def write_table(path: Path, windows: Iterable[Window], inferencer: EventInferenc
 SINKS: dict[str, Sink] = {".mp4": write_film, ".json": write_predictions, ".csv": write_table}
 
 
-def frame_of(window: Window, recording: Recording, scale: int, hw: tuple[int, int]) -> Frame:
+def frame_of(window: Window, recording: Recording, scale: int, hw: tuple[int, int]) -> FrameResult:
     """The detections of a window as an evaluated frame without truth.
 
     ``scale`` is sensor pixels per pixel of the frame, ``hw`` the frame's height and width.
     """
-    import numpy as np
-
-    from etram_mmdet.evaluation.results import Frame
+    from etram_mmdet.evaluation.results import Boxes, FrameResult
     from etram_mmdet.events.preprocessing.sources import name_of
 
-    return Frame(
+    return FrameResult(
         recording=name_of(recording.path),
         t_us=window.t_us,
-        gt_bboxes_xyxy=np.empty((0, 4), np.float32),
-        gt_labels=np.empty(0, np.int64),
-        bboxes_xyxy=window.boxes.bboxes_xyxy / scale,
-        scores=window.boxes.scores,
-        labels=window.boxes.labels,
+        truth=Boxes.empty(),
+        found=replace(window.boxes, bboxes_xyxy=window.boxes.bboxes_xyxy / scale),
         scale=scale,
         hw=tuple(hw),
     )

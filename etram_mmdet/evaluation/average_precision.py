@@ -28,7 +28,8 @@ class PrecisionTable:
     """
 
     def __init__(self, matches: Matches, num_classes: int, recording_of_frame: np.ndarray) -> None:
-        self.num_classes, self.num_recordings = num_classes, int(recording_of_frame.max(initial=-1)) + 1
+        self.num_classes = num_classes
+        self.num_recordings = int(recording_of_frame.max(initial=-1)) + 1
         self._matches = matches
         of_truth = recording_of_frame[matches.truth.frames]
         counted = [matches.counts & (matches.truth.labels == k) for k in range(num_classes)]
@@ -44,7 +45,8 @@ class PrecisionTable:
         table = np.full((self.num_classes, thresholds, weights.shape[1]), np.nan)
         for k in range(self.num_classes):
             rows = self._matches.detections.labels == k
-            recordings, boxes = self._recordings[rows], self.boxes[k] @ weights
+            recordings = self._recordings[rows]
+            boxes = self.boxes[k] @ weights
             found = self._matches.found[:, rows]
             for t in range(thresholds if boxes.any() else 0):
                 hit_of, alarm_of, starts = self._hits(found[t], recordings)
@@ -96,8 +98,11 @@ def _average_precision(hit_of, alarm_of, alarms_before, weights, boxes, recalls)
     ``weights`` (R, B) of the recordings of hits ``hit_of`` (H,) and false alarms ``alarm_of``, ``boxes`` (B,).
     """
     shape = len(hit_of), weights.shape[1]
-    hits, precision = np.zeros(shape), np.zeros(shape)
-    found, alarms, first = np.zeros(shape[1]), np.zeros(shape[1]), 0
+    hits = np.zeros(shape)
+    precision = np.zeros(shape)
+    found = np.zeros(shape[1])
+    alarms = np.zeros(shape[1])
+    first = 0
     for h in range(shape[0]):
         for alarm in range(first, alarms_before[h]):
             alarms += weights[alarm_of[alarm]]
@@ -109,7 +114,8 @@ def _average_precision(hit_of, alarm_of, alarms_before, weights, boxes, recalls)
                 precision[h, b] = found[b] / (found[b] + alarms[b])
     areas = np.zeros(shape[1])
     for b in range(shape[1]):
-        best, r = 0.0, len(recalls) - 1
+        best = 0.0
+        r = len(recalls) - 1
         for h in range(shape[0] - 1, -1, -1):
             # recalls that only later hits reach
             while r >= 0 and boxes[b] > 0 and recalls[r] > hits[h, b] / boxes[b]:

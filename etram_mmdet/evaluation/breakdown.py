@@ -10,7 +10,7 @@ import numpy as np
 
 from etram_mmdet.evaluation.average_precision import Interval, PrecisionTable, interval, mean_ap, resamples
 from etram_mmdet.evaluation.matching import Matches, match
-from etram_mmdet.evaluation.results import Frame
+from etram_mmdet.evaluation.results import FrameResult
 from etram_mmdet.events.labels import day_or_night
 
 SIDES_PX = (0, 8, 16, 32, 96, np.inf)  # square roots of areas in sensor pixels; from 32 on COCO's
@@ -57,7 +57,7 @@ class Breakdown:
         return {key: float(value) for key, value in found.items() if value is not None}
 
 
-def break_down(frames: Sequence[Frame], classes: Sequence[str]) -> Breakdown:
+def break_down(frames: Sequence[FrameResult], classes: Sequence[str]) -> Breakdown:
     matches = match(frames)
     names = sorted({frame.recording for frame in frames})
     recording_of_frame = np.array([names.index(frame.recording) for frame in frames])
@@ -90,7 +90,7 @@ def nan_mean(values: np.ndarray) -> float | None:
     return float(values.mean()) if len(values) else None
 
 
-def labelled_minutes(frames: Sequence[Frame]) -> float:
+def labelled_minutes(frames: Sequence[FrameResult]) -> float:
     """Time that labelled frames stand for: in each recording their number times the usual distance between two.
 
     A single frame counts as one of the others would; NaN where no recording has two.
@@ -114,18 +114,21 @@ def recall_at_false_alarms(matches: Matches, num_classes: int, minutes: float) -
         boxes = (matches.counts & (matches.truth.labels == k)).sum()
         if not boxes or np.isnan(minutes):
             continue
-        hit, scores = matches.is_hit[IOU_50, rows], matches.scores[rows]
+        hit = matches.is_hit[IOU_50, rows]
+        scores = matches.scores[rows]
         is_end = np.append(scores[1:] != scores[:-1], True)[: len(scores)]
-        alarms_per_min, hits = np.cumsum(~hit)[is_end] / minutes, np.cumsum(hit)[is_end]
+        alarms_per_min = np.cumsum(~hit)[is_end] / minutes
+        hits = np.cumsum(hit)[is_end]
         for r, most in enumerate(FALSE_ALARMS_PER_MIN):
             recall[k, r] = hits[alarms_per_min <= most].max(initial=0) / boxes
     return recall
 
 
 def _by_size(
-    frames: Sequence[Frame], num_classes: int, recording_of_frame: np.ndarray
+    frames: Sequence[FrameResult], num_classes: int, recording_of_frame: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    ap, boxes = [], []
+    ap = []
+    boxes = []
     for low, high in pairwise(SIDES_PX):
         matches = match(frames, is_ignored=lambda areas, low=low, high=high: (areas < low**2) | (areas >= high**2))
         table = PrecisionTable(matches, num_classes, recording_of_frame)

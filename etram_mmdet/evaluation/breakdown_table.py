@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 
 import numpy as np
 
 from etram_mmdet.evaluation.average_precision import CONFIDENCE
-from etram_mmdet.evaluation.breakdown import FALSE_ALARMS_PER_MIN, Breakdown, Part, nan_mean, size_names
+from etram_mmdet.evaluation.breakdown import FALSE_ALARMS_PER_MIN, Breakdown, nan_mean, size_names
+from etram_mmdet.utils.text import number, table
 
 WORST = 5
 
@@ -38,43 +40,32 @@ def as_dict(breakdown: Breakdown) -> dict:
 
 
 def _classes(breakdown: Breakdown) -> list[str]:
-    width = max(map(len, ("all classes", *breakdown.classes)))
     rates = [f"{rate}/min" for rate in FALSE_ALARMS_PER_MIN]
-    head = f"{'':{width}}  {_cells(size_names(), 9)}   {_cells(rates, 7)}"
-    rows = [
-        f"{name:{width}}  {_cells(map(_number, breakdown.ap_by_size[k]), 9)}   "
-        f"{_cells(map(_number, breakdown.recall[k]), 7)}"
-        for k, name in enumerate(breakdown.classes)
-    ]
-    means = (_cells(map(_number, map(nan_mean, values.T)), w) for values, w in _columns(breakdown))
-    totals = _cells(map(str, breakdown.boxes_by_size.sum(0)), 9)
+    rows = [["", *size_names(), "", *rates]]  # an empty column between sizes and rates
+    for name, by_size, recall in zip(breakdown.classes, breakdown.ap_by_size, breakdown.recall, strict=True):
+        rows.append([name, *_numbers(by_size), "", *_numbers(recall)])
+    mean_by_size = [nan_mean(column) for column in breakdown.ap_by_size.T]
+    mean_recall = [nan_mean(column) for column in breakdown.recall.T]
+    rows.append(["all classes", *_numbers(mean_by_size), "", *_numbers(mean_recall)])
+    rows.append(["boxes", *breakdown.boxes_by_size.sum(0), "", *[""] * len(rates)])
     return [
         "AP by side of the box in sensor pixels, and recall at false alarms per minute of a class (IoU .5); - no boxes",
-        head,
-        *rows,
-        f"{'all classes':{width}}  {'   '.join(means)}",
-        f"{'boxes':{width}}  {totals}",
+        table(rows),
     ]
-
-
-def _columns(breakdown: Breakdown) -> tuple[tuple[np.ndarray, int], ...]:
-    return (breakdown.ap_by_size, 9), (breakdown.recall, 7)
 
 
 def _parts(breakdown: Breakdown) -> list[str]:
     known = [item for item in breakdown.by_recording.items() if item[1].ap is not None]
     worst = sorted(known, key=lambda item: item[1].ap)[:WORST]
-    rows = [*breakdown.by_light.items(), *worst]
-    width = max((len(name) for name, _ in rows), default=0)
-    which = f"the {len(worst)} lowest of {len(breakdown.by_recording)} recordings"
-    return [
-        f"{'':{width}}  {'frames':>7} {'boxes':>7} {'AP':>7} {'AP50':>7}   {which}",
-        *(f"{name:{width}}  {_part(part)}" for name, part in rows),
-    ]
+    rows = [["", "frames", "boxes", "AP", "AP50"]]
+    for name, part in (*breakdown.by_light.items(), *worst):
+        rows.append([name, part.frames, part.boxes, number(part.ap, 4), number(part.ap50, 4)])
+    head, *lines = table(rows).splitlines()
+    return [f"{head}   the {len(worst)} lowest of {len(breakdown.by_recording)} recordings", *lines]
 
 
-def _part(part: Part) -> str:
-    return f"{part.frames:7d} {part.boxes:7d} {_number(part.ap):>7} {_number(part.ap50):>7}"
+def _numbers(values: Iterable[float | None]) -> list[str]:
+    return [number(value, 4) for value in values]
 
 
 def _interval(breakdown: Breakdown) -> str:
@@ -84,14 +75,6 @@ def _interval(breakdown: Breakdown) -> str:
     low, high = breakdown.interval
     few = "; a rough guess, they are few" if recordings < 10 else ""
     return f"AP {CONFIDENCE:.0%} interval over resamples of the {recordings} recordings: {low:.4f} to {high:.4f}{few}"
-
-
-def _cells(texts, width: int) -> str:
-    return " ".join(f"{text:>{width}}" for text in texts)
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None or np.isnan(value) else f"{value:.4f}"
 
 
 def _plain(value: float) -> float | None:

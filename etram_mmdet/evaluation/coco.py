@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from etram_mmdet.evaluation.results import Frame
+from etram_mmdet.evaluation.results import Boxes, FrameResult
 from etram_mmdet.events.class_sets import small_classes
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.text import number, table
 
 MAX_DETS = (1, 10, 100)
 SIZES = ("S", "M", "L")  # COCO's ranges: up to 32^2, up to 96^2 and larger, in square network pixels
 
 
-def coco_metrics(frames: Sequence[Frame], classes: Sequence[str]) -> dict[str, float]:
+def coco_metrics(frames: Sequence[FrameResult], classes: Sequence[str]) -> dict[str, float]:
     """COCO's numbers, as pycocotools gives them for frames in this order.
 
     Returns:
@@ -51,40 +53,43 @@ def coco_metrics(frames: Sequence[Frame], classes: Sequence[str]) -> dict[str, f
     return {key: value for key, value in metrics.items() if value is not None}
 
 
-def class_agnostic(frames: Sequence[Frame]) -> list[Frame]:
+def class_agnostic(frames: Sequence[FrameResult]) -> list[FrameResult]:
     """The same boxes in one class, so that any may match any (pycocotools' ``useCats=0``)."""
-    return [f._replace(gt_labels=np.zeros_like(f.gt_labels), labels=np.zeros_like(f.labels)) for f in frames]
+    return [f._replace(truth=_in_one_class(f.truth), found=_in_one_class(f.found)) for f in frames]
 
 
-def boxes_per_class(frames: Sequence[Frame], num_classes: int) -> np.ndarray:
+def _in_one_class(boxes: Boxes) -> Boxes:
+    return replace(boxes, labels=np.zeros_like(boxes.labels))
+
+
+def boxes_per_class(frames: Sequence[FrameResult], num_classes: int) -> np.ndarray:
     """Ground-truth boxes of each class, (K,) int64."""
-    labels = np.concatenate([np.empty(0, np.int64), *(frame.gt_labels for frame in frames)])
+    labels = np.concatenate([np.empty(0, np.int64), *(frame.truth.labels for frame in frames)])
     return np.bincount(labels, minlength=num_classes)
 
 
-def format_table(head: Sequence[str], metrics: dict[str, float], boxes: Sequence[int], classes: Sequence[str]) -> str:
-    """What a person reads: ``head`` (the protocol), the means, then each class with its number of boxes."""
+def format_metrics(head: Sequence[str], metrics: dict[str, float], boxes: Sequence[int], classes: Sequence[str]) -> str:
+    """Text of `coco_metrics`: ``head`` (the protocol), the means, then each class with its number of boxes."""
 
     def line(*keys: str) -> str:
         return "   ".join(f"{key} {metrics[key]:.4f}" for key in keys if key in metrics)
 
-    width = max(map(len, ("class", *classes)))
-    rows = [f"{'class':{width}}  {'boxes':>8}  {'AP':>6}  {'AP50':>6}"]
+    rows = [["class", "boxes", "AP", "AP50"]]
     for name, count in zip(classes, boxes, strict=True):
-        scores = f"{metrics[f'AP_{name}']:6.4f}  {metrics[f'AP50_{name}']:6.4f}" if count else "no boxes"
-        rows.append(f"{name:{width}}  {count:8d}  {scores}")
+        scores = [number(metrics.get(f"{key}_{name}"), 4) for key in ("AP", "AP50")]
+        rows.append([name, count, *(scores if count else ("no boxes", ""))])
     return "\n".join(
         (
             *head,
             f"{metrics['frames']} frames, {metrics['boxes']} boxes",
             line("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L", "AP_small_classes"),
             line("AR1", "AR10", "AR100", "AR100_S", "AR100_M", "AR100_L"),
-            *rows,
+            table(rows),
         )
     )
 
 
-def _accumulate(frames: Sequence[Frame], classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def _accumulate(frames: Sequence[FrameResult], classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Precision (T, R, K, A, M) and recall (T, K, A, M), -1 where absent.
 
     T IoU thresholds, R recall levels, K classes, A size ranges (all first, then `SIZES`), M `MAX_DETS`.
@@ -94,9 +99,10 @@ def _accumulate(frames: Sequence[Frame], classes: Sequence[str]) -> tuple[np.nda
         images=[dict(id=i) for i in range(len(frames))],
         categories=[dict(id=k, name=name) for k, name in enumerate(classes)],
     )
-    truth, detections = coco_class(), coco_class()
-    truth.dataset = dict(header, annotations=_annotations((f.gt_bboxes_xyxy, f.gt_labels) for f in frames))
-    detections.dataset = dict(header, annotations=_annotations((f.bboxes_xyxy, f.labels, f.scores) for f in frames))
+    truth = coco_class()
+    detections = coco_class()
+    truth.dataset = dict(header, annotations=_annotations([f.truth for f in frames]))
+    detections.dataset = dict(header, annotations=_annotations([f.found for f in frames]))
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         truth.createIndex()
         detections.createIndex()
@@ -107,14 +113,14 @@ def _accumulate(frames: Sequence[Frame], classes: Sequence[str]) -> tuple[np.nda
     return evaluation.eval["precision"], evaluation.eval["recall"]
 
 
-def _annotations(columns: Iterable[tuple[np.ndarray, ...]]) -> list[dict]:
-    """Each frame's (boxes, labels) or (boxes, labels, scores) in COCO's form; float64, as out of a json file."""
+def _annotations(boxes_of_frame: Sequence[Boxes]) -> list[dict]:
+    """The boxes of each frame in COCO's form; float64, as out of a json file."""
     annotations = []
-    for image_id, (boxes_xyxy, labels, *scores) in enumerate(columns):
-        boxes_xywh = boxes_xyxy.astype(np.float64)
+    for image_id, boxes in enumerate(boxes_of_frame):
+        boxes_xywh = boxes.bboxes_xyxy.astype(np.float64)
         boxes_xywh[:, 2:] -= boxes_xywh[:, :2]
-        scores = scores[0] if scores else np.ones(len(labels))
-        for box, label, score in zip(boxes_xywh.tolist(), labels.tolist(), scores.tolist(), strict=True):
+        scores = np.ones(len(boxes)) if boxes.scores is None else boxes.scores
+        for box, label, score in zip(boxes_xywh.tolist(), boxes.labels.tolist(), scores.tolist(), strict=True):
             annotations.append(
                 dict(
                     id=len(annotations) + 1,  # from 1: pycocotools takes the id 0 for "not matched"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from etram_mmdet.evaluation.matching import Matches, match
-from etram_mmdet.evaluation.results import Frame
+from etram_mmdet.evaluation.results import FrameResult
 
 IOU_THR = 0.5
 THRESHOLDS = np.linspace(0, 1, 101)
@@ -62,15 +62,16 @@ def best_common_threshold(counts: Sequence[Counts], thresholds: np.ndarray = THR
     return float(thresholds[len(thresholds) - 1 - np.argmax(f1[::-1])])
 
 
-def confusion_matrix(frames: Sequence[Frame], num_classes: int, score_thr: float) -> np.ndarray:
+def confusion_matrix(frames: Sequence[FrameResult], num_classes: int, score_thr: float) -> np.ndarray:
     """What each box was taken for: (K + 1, K + 1) counts; rows are the truth, columns what was said.
 
     One detection to a box, best first, whatever its class. The last row is background, detections that found no box;
     the last column is background, boxes that nobody found.
     """
-    sure = [_from(frame, score_thr) for frame in frames]
+    sure = [f._replace(found=f.found[f.found.scores >= score_thr]) for f in frames]
     matches = match(sure, np.array([IOU_THR]), by_class=False)
-    found, background = matches.found[0], num_classes
+    found = matches.found[0]
+    background = num_classes
     hit = found >= 0
     matrix = np.zeros((num_classes + 1, num_classes + 1), np.int64)
     np.add.at(matrix, (matches.truth.labels[found[hit]], matches.detections.labels[hit]), 1)
@@ -90,10 +91,3 @@ def recall_by_side(matches: Matches, edges_px: np.ndarray, score_thr: float) -> 
     is_found = np.zeros(len(sides_px), bool)
     is_found[found[found >= 0]] = True
     return np.histogram(sides_px, edges_px)[0], np.histogram(sides_px[is_found], edges_px)[0]
-
-
-def _from(frame: Frame, score_thr: float) -> Frame:
-    sure = frame.scores >= score_thr
-    return frame._replace(
-        bboxes_xyxy=frame.bboxes_xyxy[sure], scores=frame.scores[sure], labels=frame.labels[sure], class_scores=None
-    )

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from etram_mmdet.evaluation.breakdown import Breakdown, break_down
 from etram_mmdet.evaluation.breakdown_table import format_breakdown
-from etram_mmdet.evaluation.coco import boxes_per_class, class_agnostic, coco_metrics, format_table
+from etram_mmdet.evaluation.coco import boxes_per_class, class_agnostic, coco_metrics, format_metrics
 from etram_mmdet.evaluation.predictions import save_predictions
 from etram_mmdet.evaluation.protocols import Protocol, get_protocols
-from etram_mmdet.evaluation.results import Frame, check_frame, merge
+from etram_mmdet.evaluation.results import FrameResult, check_labels, make_boxes, merge, place_of
 from etram_mmdet.utils.errors import InputError
 
 ANY_CLASS = "any class"
@@ -34,7 +34,7 @@ class Headline(NamedTuple):
     """What counts under the first protocol."""
 
     protocol: Protocol
-    frames: list[Frame]
+    frames: list[FrameResult]
     classes: tuple[str, ...]
     breakdown: Breakdown
 
@@ -59,7 +59,7 @@ class EventCocoMetric(BaseMetric):
     def __init__(self, protocols: Sequence[str] = ("coco",)) -> None:
         super().__init__()
         self.protocols = get_protocols(protocols)
-        self.frames: dict[tuple[str, int], Frame] = {}
+        self.frames: dict[tuple[str, int], FrameResult] = {}
         self.headline: Headline | None = None
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
@@ -90,12 +90,13 @@ class EventCocoMetric(BaseMetric):
             raise outcome[0]
         return outcome[0]
 
-    def compute_metrics(self, results: list[Frame]) -> dict[str, float]:
+    def compute_metrics(self, results: list[FrameResult]) -> dict[str, float]:
         """`coco_metrics` of the merged frames by protocol, and tables in the log.
 
         Raises ``InputError`` if there are no frames, or no box of the headline protocol.
         """
-        self.frames, self.headline = {}, None  # nothing of an earlier evaluation, should this one fail
+        self.frames = {}  # nothing of an earlier evaluation stays, should this one fail
+        self.headline = None
         if not results:
             raise InputError(
                 "no labelled frame reached the metric; expected data samples with recording and t_us that are neither "
@@ -111,7 +112,7 @@ class EventCocoMetric(BaseMetric):
     def _metrics_under(self, protocol: Protocol, is_headline: bool) -> dict[str, float]:
         frames, removed = protocol.select(list(self.frames.values()))
         head = (f"protocol {protocol}", str(removed))
-        if not any(len(frame.gt_labels) for frame in frames):
+        if not any(len(frame.truth) for frame in frames):
             print_log("\n".join(("", *head, "no box is left, so it has no AP")), logger="current")
             if is_headline:
                 raise InputError(f"{head[0]}\n{head[1]}\n{NOTHING_LEFT}")
@@ -119,7 +120,7 @@ class EventCocoMetric(BaseMetric):
         classes = self._classes if protocol.class_aware else (ANY_CLASS,)
         frames = frames if protocol.class_aware else class_agnostic(frames)
         metrics = coco_metrics(frames, classes)
-        text = format_table(head, metrics, boxes_per_class(frames, len(classes)), classes)
+        text = format_metrics(head, metrics, boxes_per_class(frames, len(classes)), classes)
         if is_headline:
             self.headline = Headline(protocol, frames, tuple(classes), break_down(frames, classes))
             metrics |= self.headline.breakdown.metrics()
@@ -155,26 +156,32 @@ def save_evaluated(runner: Runner, path: Path) -> None:
     save_predictions(path, metric.frames.values(), metric.dataset_meta["classes"], dict(test_cfg))
 
 
-def frame_of(sample: dict, num_classes: int) -> Frame:
-    """Copy one data sample (``DetDataSample.to_dict()``) to numpy.
+def frame_of(sample: dict, num_classes: int) -> FrameResult:
+    """Copy one data sample (``DetDataSample.to_dict()``) to NumPy.
 
-    Raises ``InputError`` as :func:`check_frame` does.
+    Raises ``InputError`` with recording and time, as :class:`Boxes` and :func:`check_labels` do.
     """
-    truth, predicted = sample["gt_instances"], sample["pred_instances"]
-    frame = Frame(
-        recording=str(sample["recording"]),
-        t_us=int(sample["t_us"]),
-        gt_bboxes_xyxy=_numpy(get_box_tensor(truth["bboxes"]), np.float32).reshape(-1, 4),
-        gt_labels=_numpy(truth["labels"], np.int64),
-        bboxes_xyxy=_numpy(get_box_tensor(predicted["bboxes"]), np.float32).reshape(-1, 4),
-        scores=_numpy(predicted["scores"], np.float32),
-        labels=_numpy(predicted["labels"], np.int64),
+    recording = str(sample["recording"])
+    t_us = int(sample["t_us"])
+    place = place_of(recording, t_us)
+    frame = FrameResult(
+        recording=recording,
+        t_us=t_us,
+        truth=make_boxes(place, "ground truth", **_columns(sample["gt_instances"], ())),
+        found=make_boxes(place, "detections", **_columns(sample["pred_instances"], ("scores", "class_scores"))),
         scale=int(sample.get("scale", 1)),
-        class_scores=_numpy(predicted["class_scores"], np.float32) if "class_scores" in predicted else None,
         hw=tuple(map(int, sample["img_shape"])) if "img_shape" in sample else None,
     )
-    check_frame(frame, num_classes)
+    check_labels(frame, num_classes)
     return frame
+
+
+def _columns(instances: dict, scores: Sequence[str]) -> dict[str, np.ndarray]:
+    return dict(
+        bboxes_xyxy=_numpy(get_box_tensor(instances["bboxes"]), np.float32).reshape(-1, 4),
+        labels=_numpy(instances["labels"], np.int64),
+        **{name: _numpy(instances[name], np.float32) for name in scores if name in instances},
+    )
 
 
 def _numpy(values: Tensor, dtype: type) -> np.ndarray:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from etram_mmdet.evaluation.results import Frame, check_frame, place_of
+from etram_mmdet.evaluation.results import Boxes, FrameResult, check_labels, make_boxes, place_of
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import atomic_write, check_is_file
 
@@ -34,11 +34,11 @@ class Predictions(NamedTuple):
     """``frames`` sorted by (recording, t_us); ``test_cfg`` of the model that made them, where the file says it."""
 
     classes: tuple[str, ...]
-    frames: list[Frame]
+    frames: list[FrameResult]
     test_cfg: dict
 
 
-def save_predictions(path: Path, frames: Iterable[Frame], classes: Sequence[str], test_cfg: dict) -> None:
+def save_predictions(path: Path, frames: Iterable[FrameResult], classes: Sequence[str], test_cfg: dict) -> None:
     """Raises ``InputError`` where ``path`` cannot be written."""
     content = dict(classes=list(classes), test_cfg=test_cfg, frames=[_as_dict(frame) for frame in frames])
     with atomic_write(path) as aside:
@@ -55,8 +55,13 @@ def load_predictions(path: Path, with_truth: bool = True) -> Predictions:
     check_is_file(path)
     try:
         content = json.loads(path.read_text())
-        classes, test_cfg = _names(content["classes"]), dict(content.get("test_cfg") or {})
+        classes = _names(content["classes"])
+        test_cfg = dict(content.get("test_cfg") or {})
         frames = [_as_frame(frame, with_truth) for frame in content["frames"]]
+        for frame in frames:
+            _check(frame, len(classes))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; tools/test.py CHECKPOINT --out {path} makes one") from error
     except KeyError as error:
@@ -69,26 +74,29 @@ def load_predictions(path: Path, with_truth: bool = True) -> Predictions:
     twice = [key for key, number in times.items() if number > 1]
     if twice:
         raise InputError(f"{path}: {len(twice)} frames stand twice in it, such as {twice[0]}; {_remedy(path)}")
-    try:
-        for frame in frames:
-            _check(frame, len(classes))
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
     return Predictions(classes, sorted(frames, key=lambda frame: frame.key), test_cfg)
 
 
-def truth_of(dataset: ETraMDataset) -> dict[tuple[str, int], Frame]:
+def truth_of(dataset: ETraMDataset) -> dict[tuple[str, int], FrameResult]:
     """Every labelled frame of a data set by key, without detections."""
-    nothing = np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int64)
-    frames = (
-        Frame(s.name, int(s.t_us[i]), *s.boxes_of(i), *nothing, scale=s.scale, class_scores=nothing[1], hw=s.hw)
-        for s in dataset.sequences
-        for i in s.labelled
-    )
+    frames = [
+        FrameResult(
+            recording=sequence.name,
+            t_us=int(sequence.t_us[i]),
+            truth=Boxes(*sequence.boxes_of(i)),
+            found=Boxes.empty(),
+            scale=sequence.scale,
+            hw=sequence.hw,
+        )
+        for sequence in dataset.sequences
+        for i in sequence.labelled
+    ]
     return {frame.key: frame for frame in frames}
 
 
-def with_truth_of(frames: Sequence[Frame], truth: dict[tuple[str, int], Frame], path: Path) -> list[Frame]:
+def with_truth_of(
+    frames: Sequence[FrameResult], truth: dict[tuple[str, int], FrameResult], path: Path
+) -> list[FrameResult]:
     """The frames of ``truth`` (by key) with the detections of ``frames``.
 
     Raises:
@@ -102,31 +110,31 @@ def with_truth_of(frames: Sequence[Frame], truth: dict[tuple[str, int], Frame], 
         if keys:
             first = min(keys)
             raise InputError(f"{path}: {len(keys)} {what}; the first is {first[0]!r} at t_us={first[1]}")
-    kept = ("bboxes_xyxy", "scores", "labels", "class_scores")
-    joined = [frame._replace(**{name: getattr(found[key], name) for name in kept}) for key, frame in truth.items()]
+    joined = [frame._replace(found=found[key].found) for key, frame in truth.items()]
     for frame in joined:
         said = found[frame.key].hw
         if said is not None and said != tuple(frame.hw):
             raise InputError(
-                f"{path}: {place_of(frame)} has boxes in a frame of {said[1]}x{said[0]} pixels, but the network's has "
-                f"{frame.hw[1]}x{frame.hw[0]}; scale the boxes, or leave out hw if they are in these"
+                f"{path}: {place_of(*frame.key)} has boxes in a frame of {said[1]}x{said[0]} pixels, but the "
+                f"network's has {frame.hw[1]}x{frame.hw[0]}; scale the boxes, or leave out hw if they are in these"
             )
-        _check_inside(frame, "bboxes_xyxy", path)
+        _check_inside(frame, "detections", frame.found, path)
     return joined
 
 
-def _as_dict(frame: Frame) -> dict:
+def _as_dict(frame: FrameResult) -> dict:
+    found = frame.found
     return dict(
         recording=frame.recording,
         t_us=frame.t_us,
         scale=frame.scale,
         hw=frame.hw,
-        bboxes=[_short(box) for box in frame.bboxes_xyxy],
-        scores=_short(frame.scores),
-        class_scores=None if frame.class_scores is None else _short(frame.class_scores),
-        labels=frame.labels.tolist(),
-        gt_bboxes=[_short(box) for box in frame.gt_bboxes_xyxy],
-        gt_labels=frame.gt_labels.tolist(),
+        bboxes=[_short(box) for box in found.bboxes_xyxy],
+        scores=_short(found.scores),
+        class_scores=None if found.class_scores is None else _short(found.class_scores),
+        labels=found.labels.tolist(),
+        gt_bboxes=[_short(box) for box in frame.truth.bboxes_xyxy],
+        gt_labels=frame.truth.labels.tolist(),
     )
 
 
@@ -141,22 +149,35 @@ def _names(classes: object) -> tuple[str, ...]:
     return tuple(classes)
 
 
-def _as_frame(saved: dict, with_truth: bool) -> Frame:
+def _as_frame(saved: dict, with_truth: bool) -> FrameResult:
     truth = {key: saved[key] if with_truth else saved.get(key, []) for key in _TRUTH}
-    hw, scores = saved.get("hw"), np.array(saved["scores"], np.float32).reshape(-1)
-    class_scores = saved.get("class_scores", [] if not len(scores) else None)
-    return Frame(
-        recording=str(saved["recording"]),
-        t_us=int(_whole(saved["t_us"])),
-        gt_bboxes_xyxy=np.array(truth["gt_bboxes"], np.float32).reshape(-1, 4),
-        gt_labels=_whole(truth["gt_labels"]).reshape(-1),
-        bboxes_xyxy=np.array(saved["bboxes"], np.float32).reshape(-1, 4),
-        scores=scores,
-        labels=_whole(saved["labels"]).reshape(-1),
+    recording = str(saved["recording"])
+    t_us = int(_whole(saved["t_us"]))
+    place = place_of(recording, t_us)
+    hw = saved.get("hw")
+    return FrameResult(
+        recording=recording,
+        t_us=t_us,
+        truth=make_boxes(place, "ground truth", **_columns(truth["gt_bboxes"], truth["gt_labels"])),
+        found=make_boxes(place, "detections", **_columns(saved["bboxes"], saved["labels"]), **_scores(saved)),
         scale=int(_positive(saved.get("scale") or 1)),
-        class_scores=None if class_scores is None else np.array(class_scores, np.float32).reshape(-1),
         hw=None if hw is None else tuple(_positive(hw).reshape(2).tolist()),
     )
+
+
+def _columns(bboxes: list, labels: list) -> dict[str, np.ndarray]:
+    return dict(
+        bboxes_xyxy=np.array(bboxes, np.float32).reshape(-1, 4),
+        labels=_whole(labels).reshape(-1),
+    )
+
+
+def _scores(saved: dict) -> dict[str, np.ndarray]:
+    scores = np.array(saved["scores"], np.float32).reshape(-1)
+    class_scores = saved.get("class_scores", None if len(scores) else [])
+    if class_scores is None:
+        return dict(scores=scores)
+    return dict(scores=scores, class_scores=np.array(class_scores, np.float32).reshape(-1))
 
 
 def _whole(values: object) -> np.ndarray:
@@ -173,32 +194,28 @@ def _positive(values: object) -> np.ndarray:
     return array
 
 
-def _check(frame: Frame, num_classes: int) -> None:
-    class_scores = frame.scores if frame.class_scores is None else frame.class_scores
-    counts = {len(frame.bboxes_xyxy), len(frame.scores), len(frame.labels), len(class_scores)}
-    if len(counts) > 1 or len(frame.gt_bboxes_xyxy) != len(frame.gt_labels):
-        raise InputError(f"{place_of(frame)} has other numbers of boxes than of scores or labels")
-    check_frame(frame, num_classes)
-    for name in ("bboxes_xyxy", "gt_bboxes_xyxy"):
-        boxes = getattr(frame, name)
-        inside_out = (boxes[:, 2:] < boxes[:, :2]).any(1)
+def _check(frame: FrameResult, num_classes: int) -> None:
+    check_labels(frame, num_classes)
+    for what, boxes in (("detections", frame.found), ("ground truth", frame.truth)):
+        corners = boxes.bboxes_xyxy
+        inside_out = (corners[:, 2:] < corners[:, :2]).any(1)
         if inside_out.any():
             raise InputError(
-                f"{place_of(frame)}: {name} holds {inside_out.sum()} boxes that end before they begin, such as "
-                f"{boxes[inside_out][0].tolist()}; expected x1 y1 x2 y2, not x y width height"
+                f"{place_of(*frame.key)}: {what}: {inside_out.sum()} boxes end before they begin, such as "
+                f"{corners[inside_out][0].tolist()}; expected x1 y1 x2 y2, not x y width height"
             )
         if frame.hw is not None:
-            _check_inside(frame, name)
+            _check_inside(frame, what, boxes)
 
 
-def _check_inside(frame: Frame, name: str, path: Path | str = "") -> None:
-    boxes, limit = getattr(frame, name), np.array([frame.hw[1], frame.hw[0]] * 2, np.float32) + _OUTSIDE_PX
-    outside = ((boxes < -_OUTSIDE_PX) | (boxes > limit)).any(1)
+def _check_inside(frame: FrameResult, what: str, boxes: Boxes, path: Path | str = "") -> None:
+    limit = np.array([frame.hw[1], frame.hw[0]] * 2, np.float32) + _OUTSIDE_PX
+    outside = ((boxes.bboxes_xyxy < -_OUTSIDE_PX) | (boxes.bboxes_xyxy > limit)).any(1)
     if outside.any():
         raise InputError(
-            f"{path}{': ' if path else ''}{place_of(frame)}: {name} holds {outside.sum()} boxes outside the frame of "
-            f"{frame.hw[1]}x{frame.hw[0]} network pixels, such as {boxes[outside][0].tolist()}; expected x1 y1 x2 y2 "
-            "in these pixels"
+            f"{path}{': ' if path else ''}{place_of(*frame.key)}: {what}: {outside.sum()} boxes lie outside the frame "
+            f"of {frame.hw[1]}x{frame.hw[0]} network pixels, such as {boxes.bboxes_xyxy[outside][0].tolist()}; "
+            "expected x1 y1 x2 y2 in these pixels"
         )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from etram_mmdet.evaluation.results import Frame, place_of
+from etram_mmdet.evaluation.results import Boxes, FrameResult, place_of
 from etram_mmdet.utils.errors import InputError
 
 BY_CLASS_SCORE = ":class"  # behind a protocol's name: as RVT's evaluation ranks, which forgets objectness
@@ -36,43 +36,42 @@ class Protocol:
         ranking = ", ranked by class probability alone" if self.by_class_score else ""
         return f"{self.name}: {self.rules}{ranking}, IoU .50:.95, maxDets 1/10/100"
 
-    def select(self, frames: Sequence[Frame]) -> tuple[list[Frame], Removed]:
+    def select(self, frames: Sequence[FrameResult]) -> tuple[list[FrameResult], Removed]:
         """What counts of ``frames``, and how much does not."""
         late = [frame for frame in frames if frame.t_us > self.skip_us]
         kept = [self._large_boxes(self._ranked(frame)) for frame in late]
-        chosen = [frame for frame in kept if len(frame.gt_labels) or not self.only_with_boxes]
-        boxes = [
-            sum(len(getattr(f, labels)) for f in fs) for labels in ("gt_labels", "labels") for fs in (frames, chosen)
-        ]
-        return chosen, Removed(len(frames) - len(chosen), boxes[0] - boxes[1], boxes[2] - boxes[3])
+        chosen = [frame for frame in kept if len(frame.truth) or not self.only_with_boxes]
+        removed = Removed(
+            frames=len(frames) - len(chosen),
+            boxes=sum(len(f.truth) for f in frames) - sum(len(f.truth) for f in chosen),
+            detections=sum(len(f.found) for f in frames) - sum(len(f.found) for f in chosen),
+        )
+        return chosen, removed
 
-    def check(self, frame: Frame) -> None:
+    def check(self, frame: FrameResult) -> None:
         """Raises ``InputError`` for a frame without the score that detections are to be ranked by."""
-        if self.by_class_score and frame.class_scores is None:
+        if self.by_class_score and frame.found.class_scores is None:
             raise InputError(
-                f"protocol {self.name}: {place_of(frame)} has no class_scores, which RVTYOLOXHead and its "
+                f"protocol {self.name}: {place_of(*frame.key)} has no class_scores, which RVTYOLOXHead and its "
                 f"variants tell; evaluate by {self.name.removesuffix(BY_CLASS_SCORE)}"
             )
 
-    def _ranked(self, frame: Frame) -> Frame:
+    def _ranked(self, frame: FrameResult) -> FrameResult:
         self.check(frame)
-        return frame._replace(scores=frame.class_scores) if self.by_class_score else frame
+        if not self.by_class_score:
+            return frame
+        return frame._replace(found=replace(frame.found, scores=frame.found.class_scores))
 
-    def _large_boxes(self, frame: Frame) -> Frame:
+    def _large_boxes(self, frame: FrameResult) -> FrameResult:
         if not self.min_diagonal_px and not self.min_side_px:
             return frame
-        truth, found = (self._is_large(b, frame.scale) for b in (frame.gt_bboxes_xyxy, frame.bboxes_xyxy))
         return frame._replace(
-            gt_bboxes_xyxy=frame.gt_bboxes_xyxy[truth],
-            gt_labels=frame.gt_labels[truth],
-            bboxes_xyxy=frame.bboxes_xyxy[found],
-            scores=frame.scores[found],
-            labels=frame.labels[found],
-            class_scores=None if frame.class_scores is None else frame.class_scores[found],
+            truth=frame.truth[self._is_large(frame.truth, frame.scale)],
+            found=frame.found[self._is_large(frame.found, frame.scale)],
         )
 
-    def _is_large(self, bboxes_xyxy: np.ndarray, scale: int) -> np.ndarray:
-        sides_px = (bboxes_xyxy[:, 2:] - bboxes_xyxy[:, :2]) * scale
+    def _is_large(self, boxes: Boxes, scale: int) -> np.ndarray:
+        sides_px = (boxes.bboxes_xyxy[:, 2:] - boxes.bboxes_xyxy[:, :2]) * scale
         return ((sides_px**2).sum(1) >= self.min_diagonal_px**2) & (sides_px >= self.min_side_px).all(1)
 
 

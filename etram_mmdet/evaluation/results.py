@@ -1,28 +1,118 @@
-"""The labelled frames of an evaluation: what the ground truth holds and what the detector said."""
+"""The boxes of a frame, and the labelled frames of an evaluation: the truth beside what was detected."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import numpy as np
 
 from etram_mmdet.utils.errors import InputError
 
+_COLUMNS = {  # kind of the NumPy type, the number of dimensions
+    "bboxes_xyxy": ("f", 2),
+    "labels": ("i", 1),
+    "scores": ("f", 1),
+    "ids": ("i", 1),
+    "class_scores": ("f", 1),
+}
 
-class Frame(NamedTuple):
-    """One labelled frame; boxes are x1 y1 x2 y2 in network pixels, N ground-truth boxes and M detections."""
+
+@dataclass(frozen=True, eq=False)
+class Boxes:
+    """N boxes of one frame, ground truth or detections, checked when they are made. Needs NumPy only.
+
+    Args:
+        bboxes_xyxy: (N, 4) floats x1 y1 x2 y2 in pixels; of which image, whoever holds the boxes says.
+        labels: (N,) integers, numbers of classes.
+        scores: (N,) floats by which detections are ranked. Default: none, as for ground truth.
+        ids: (N,) integers, numbers of the tracks. Default: none.
+        class_scores: (N,) floats, the class probability alone, from heads that tell it. Default: none.
+        classes: the names that ``labels`` number. Default: unknown.
+
+    Raises:
+        InputError: a column has another shape or type, or holds NaN or infinity.
+    """
+
+    bboxes_xyxy: np.ndarray
+    labels: np.ndarray
+    scores: np.ndarray | None = None
+    ids: np.ndarray | None = None
+    class_scores: np.ndarray | None = None
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, (kind, dimensions) in _COLUMNS.items():
+            column = getattr(self, name)
+            if column is not None:
+                _check_column(name, column, kind, (len(self.labels), 4)[:dimensions])
+
+    @classmethod
+    def empty(cls) -> Boxes:
+        """No box, with columns for all scores."""
+        nothing = np.empty(0, np.float32)
+        return cls(
+            np.empty((0, 4), np.float32),
+            np.empty(0, np.int64),
+            scores=nothing,
+            class_scores=nothing,
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, rows: np.ndarray | slice) -> Boxes:
+        """Some of the boxes: a mask (N,), numbers of rows or a slice."""
+        chosen = object.__new__(Boxes)  # rows of what was checked need no second check
+        for name, value in vars(self).items():
+            is_column = name in _COLUMNS and value is not None
+            object.__setattr__(chosen, name, value[rows] if is_column else value)
+        return chosen
+
+    def __eq__(self, other: object) -> bool:
+        """Whether all columns and class names are equal."""
+        if not isinstance(other, Boxes):
+            return NotImplemented
+        return all(np.array_equal(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+
+    @property
+    def names(self) -> list[str]:
+        """The class of each box, where ``classes`` are known."""
+        return [self.classes[label] for label in self.labels]
+
+
+def _check_column(name: str, column: np.ndarray, kind: str, shape: tuple[int, ...]) -> None:
+    if column.shape != shape:
+        raise InputError(f"{name} has the shape {column.shape}, expected {shape} for {shape[0]} labels")
+    if column.dtype.kind != kind:
+        expected = "floats" if kind == "f" else "integers"
+        raise InputError(f"{name} are of type {column.dtype}, expected {expected}")
+    if kind == "f" and not np.isfinite(column).all():
+        raise InputError(
+            f"{name} holds {(~np.isfinite(column)).sum()} values that are NaN or infinite, expected "
+            "none. If training diverged, lower the learning rate or resume from an earlier checkpoint"
+        )
+
+
+class FrameResult(NamedTuple):
+    """One labelled frame; boxes in network pixels.
+
+    Attributes:
+        recording: name of the recording.
+        t_us: time of the frame.
+        truth: ground truth.
+        found: detections, with scores.
+        scale: sensor pixels per network pixel.
+        hw: height and width of the frame in network pixels, where they are known.
+    """
 
     recording: str
     t_us: int
-    gt_bboxes_xyxy: np.ndarray  # (N, 4) float32
-    gt_labels: np.ndarray  # (N,) int64
-    bboxes_xyxy: np.ndarray  # (M, 4) float32
-    scores: np.ndarray  # (M,) float32
-    labels: np.ndarray  # (M,) int64
-    scale: int = 1  # sensor pixels per network pixel
-    class_scores: np.ndarray | None = None  # (M,) float32, class probability alone, from heads that tell it
-    hw: tuple[int, int] | None = None  # network pixels
+    truth: Boxes
+    found: Boxes
+    scale: int = 1
+    hw: tuple[int, int] | None = None
 
     @property
     def key(self) -> tuple[str, int]:
@@ -30,43 +120,42 @@ class Frame(NamedTuple):
         return self.recording, self.t_us
 
 
-def merge(frames: Iterable[Frame]) -> dict[tuple[str, int], Frame]:
+def merge(frames: Iterable[FrameResult]) -> dict[tuple[str, int], FrameResult]:
     """Each frame once, sorted by (recording, t_us), so that no metric depends on how the work was spread.
 
     A frame may come twice (shards are padded to equal length) if it says the same; else ``InputError``.
     """
-    merged: dict[tuple[str, int], Frame] = {}
+    merged: dict[tuple[str, int], FrameResult] = {}
     for frame in frames:
         other = merged.setdefault(frame.key, frame)
-        if other is not frame and not all(map(np.array_equal, frame, other)):
+        if other is not frame and other != frame:
             raise InputError(
-                f"{place_of(frame)} reached the metric twice with different boxes ({len(other.scores)} and "
-                f"{len(frame.scores)} detections): one stream was read by two lanes or ranks. Expected each labelled "
+                f"{place_of(*frame.key)} reached the metric twice with different boxes ({len(other.found)} and "
+                f"{len(frame.found)} detections): one stream was read by two lanes or ranks. Expected each labelled "
                 "frame once: let the sampler mark repeated frames with is_padding=True"
             )
     return dict(sorted(merged.items()))
 
 
-def check_frame(frame: Frame, num_classes: int) -> None:
-    """Raises ``InputError`` with recording and time for a value that is not finite and for a label without class."""
-    for name in ("gt_bboxes_xyxy", "bboxes_xyxy", "scores", "class_scores"):
-        values = getattr(frame, name)
-        bad = ~np.isfinite([] if values is None else values)
-        if bad.any():
-            raise InputError(
-                f"{place_of(frame)}: {name} holds {bad.sum()} values that are NaN or infinite, expected none. If "
-                "training diverged, lower the learning rate or resume from an earlier checkpoint"
-            )
-    for name in ("gt_labels", "labels"):
-        labels = getattr(frame, name)
-        unknown = np.unique(labels[(labels < 0) | (labels >= num_classes)])
+def make_boxes(place: str, what: str, **columns) -> Boxes:
+    """`Boxes` whose errors begin with ``place`` and ``what``, such as "ground truth"."""
+    try:
+        return Boxes(**columns)
+    except InputError as error:
+        raise InputError(f"{place}: {what}: {error}") from error
+
+
+def check_labels(frame: FrameResult, num_classes: int) -> None:
+    """Raises ``InputError`` with recording and time for a label without a class."""
+    for what, boxes in (("ground truth", frame.truth), ("detections", frame.found)):
+        unknown = np.unique(boxes.labels[(boxes.labels < 0) | (boxes.labels >= num_classes)])
         if unknown.size:
             raise InputError(
-                f"{place_of(frame)}: {name} holds the labels {unknown.tolist()}, expected 0 to {num_classes - 1} "
+                f"{place_of(*frame.key)}: {what}: labels holds {unknown.tolist()}, expected 0 to {num_classes - 1} "
                 f"({num_classes} classes). Make the dataset's class_set and the head's num_classes fit the label files"
             )
 
 
-def place_of(frame: Frame) -> str:
+def place_of(recording: str, t_us: int) -> str:
     """Recording and time, as errors name them."""
-    return f"recording {frame.recording!r} at t_us={frame.t_us}"
+    return f"recording {recording!r} at t_us={t_us}"

@@ -104,7 +104,8 @@ def _cut_to_frame(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
     cut = boxes.copy()
     for start, size, limit_px in (("x", "w", width - 1), ("y", "h", height - 1)):
         low, high = np.clip(boxes[start], 0, limit_px), np.clip(boxes[start] + boxes[size], 0, limit_px)
-        cut[start], cut[size] = low, high - low
+        cut[start] = low
+        cut[size] = high - low
     return cut
 
 

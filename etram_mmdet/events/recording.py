@@ -43,7 +43,10 @@ class Recording(ABC):
     def __init__(self, path: Path, width: int, height: int, num_blocks: int) -> None:
         if not (1 <= width <= MAX_SIDE_PX and 1 <= height <= MAX_SIDE_PX):
             raise InputError(f"{path}: a sensor of {width}x{height} pixels, expected sides of 1 to {MAX_SIDE_PX}")
-        self.path, self.width, self.height, self._num_blocks = path, width, height, num_blocks
+        self.path = path
+        self.width = width
+        self.height = height
+        self._num_blocks = num_blocks
         self._block_last_us: list[int] = []  # corrected last stamp of each block visited so far
         self._dropped_of_block: dict[int, int] = {}
         self._num_events = self.stamps_corrected = 0
@@ -73,7 +76,9 @@ class Recording(ABC):
             said = f"{self.width}x{self.height}"
             self.close()
             raise InputError(f"{self.path}: the file says a sensor of {said}, not {width}x{height}; leave the size out")
-        self.width, self.height, self.size_is_assumed = width, height, False
+        self.width = width
+        self.height = height
+        self.size_is_assumed = False
 
     def release(self) -> None:
         """Let go of the events kept for the next window."""
@@ -155,7 +160,7 @@ class Recording(ABC):
     def _read_block(self, block: int) -> Events:
         t = self._stamps(block)
         x, y, p = (c.astype(c.dtype.newbyteorder("="), copy=False) for c in self._raw_pixels(block))
-        largest_p, kept = _survey(x, y, p, self.width, self.height)
+        largest_p, kept = _count_on_sensor(x, y, p, self.width, self.height)
         if largest_p > 1:
             raise InputError(
                 f"{self.path}: polarity {largest_p}, expected 0 and 1 (or -1 and 1); convert the recording"
@@ -176,7 +181,8 @@ class IndexedRecording(Recording):
     """
 
     def __init__(self, path: Path, width: int, height: int, length: int, events_per_block: int) -> None:
-        self._length, self._events_per_block = length, events_per_block
+        self._length = length
+        self._events_per_block = events_per_block
         super().__init__(path, width, height, num_blocks=-(-length // events_per_block))
 
     @abstractmethod
@@ -202,9 +208,10 @@ _NO_EVENTS = Events(np.empty(0, np.int64), np.empty(0, np.uint16), np.empty(0, n
 
 
 @njit(cache=True, nogil=True)
-def _survey(x, y, p, width, height):
+def _count_on_sensor(x, y, p, width, height):
     """The largest polarity, and how many events lie on the sensor."""
-    largest_p, inside = 0, 0
+    largest_p = 0
+    inside = 0
     for i in range(len(x)):
         largest_p = max(largest_p, int(p[i]))
         inside += (x[i] >= 0) & (x[i] < width) & (y[i] >= 0) & (y[i] < height)

@@ -37,7 +37,9 @@ def _cross(before, after, level, off, on, start_us, stop_us, t, x, y, p):
                 if count < len(t):
                     share = min(max((crossing - old) / (new - old), 0.0), 1.0)
                     t[count] = start_us + np.int64(share * (stop_us - start_us))
-                    x[count], y[count], p[count] = column, row, rising
+                    x[count] = column
+                    y[count] = row
+                    p[count] = rising
                     level[row, column] = crossing
                 count += 1
                 crossing += step
@@ -66,8 +68,10 @@ class EventSensor:
             found = _cross(self._seen, seen, level, self.off, self.on, start_us, stop_us, *columns)
             if found <= room:
                 break
-            room, level = found, self._level.copy()
-        self._seen, self._level = seen, level
+            room = found
+            level = self._level.copy()
+        self._seen = seen
+        self._level = level
         return Events(*(column[:found] for column in columns))
 
     def noise(self, start_us: int, stop_us: int) -> Events:

@@ -13,8 +13,9 @@ Animation = Callable[[float, float, float], list]
 
 @dataclass
 class Body:
-    """Parts for `painter.paint`; ``animate(travel_m, speed_m_s, time_s)`` gives the points that follow the rigid ones.
+    """Parts for `rasterizer.paint`.
 
+    ``animate(travel_m, speed_m_s, time_s)`` gives the points that follow the rigid ones.
     ``reflectance`` is a share of the light that falls on the body, ``glow`` is light of its own (night only) in
     luminance units, ``opacity`` below 1 marks what does not belong to the body: shadows, beams, halos.
     ``rear_m`` and ``front_m`` say how far it reaches along x.
@@ -130,7 +131,8 @@ def _clothes(rng: np.random.Generator) -> tuple[float, float, float]:
 def pedestrian(rng: np.random.Generator, night: bool) -> Body:
     """Walks with swinging arms and legs, one gait cycle per 0.8 body heights; stands with its limbs down."""
     tall = rng.normal(1.72, 0.09) if rng.random() > 0.12 else rng.uniform(1.1, 1.4)
-    size, start = tall / 1.75, rng.uniform(0, 2 * pi)
+    size = tall / 1.75
+    start = rng.uniform(0, 2 * pi)
     jacket, trousers, head = _clothes(rng)
     body = Body(-0.3 * size, 0.3 * size)
     ground_shadow(body, -0.25, 0.25, 0.2, night)
@@ -149,7 +151,8 @@ def pedestrian(rng: np.random.Generator, night: bool) -> Body:
     def animate(travel_m: float, speed_m_s: float, _time_s: float) -> list:
         phase = start + travel_m * 2 * pi / (0.8 * tall)
         swing = min(1.0, speed_m_s / 0.7)
-        legs, arms = [], []
+        legs = []
+        arms = []
         for side in (-1, 1):
             lift = swing * (0.12 + 0.75 * max(0.0, cos(phase)))
             legs += leg((0.0, 0.09 * side, 0.0), 0.43 * swing * sin(phase), lift, 0.43)
@@ -167,12 +170,15 @@ def pedestrian(rng: np.random.Generator, night: bool) -> Body:
 def bicycle(rng: np.random.Generator, night: bool) -> Body:
     """Two spoked wheels, a frame and a leaning rider whose feet follow the cranks."""
     jacket, trousers, head = _clothes(rng)
-    frame, start = rng.choice([0.1, 0.6]), rng.uniform(0, 2 * pi)
+    frame = rng.choice([0.1, 0.6])
+    start = rng.uniform(0, 2 * pi)
     body = Body(-0.9, 0.9)
     ground_shadow(body, -0.8, 0.8, 0.12, night)
     spoked_wheel(body, -0.53, 0.0, 0.35, 4, 0.025)
     spoked_wheel(body, 0.53, 0.0, 0.35, 4, 0.025)
-    crank, seat, bar = (-0.05, 0.0, 0.32), (-0.2, 0.0, 0.85), (0.4, 0.0, 0.98)
+    crank = (-0.05, 0.0, 0.32)
+    seat = (-0.2, 0.0, 0.85)
+    bar = (0.4, 0.0, 0.98)
     for a, b in ((crank, seat), (seat, bar), (crank, bar), (crank, (-0.53, 0.0, 0.35)), (bar, (0.53, 0.0, 0.35))):
         body.add([a, b], frame, 0.025)
     body.add([(0.5, 0.0, 0.8)], 0.5, 0.05, glow=350.0 * night)
@@ -202,7 +208,8 @@ def bicycle(rng: np.random.Generator, night: bool) -> Body:
 def motorbike(rng: np.random.Generator, night: bool) -> Body:
     """Thick wheels close under a solid tank and seat, and a rider who sits still."""
     jacket, trousers, _ = _clothes(rng)
-    paint_, helmet = rng.choice([0.06, 0.12, 0.5, 0.7]), rng.choice([0.1, 0.75])
+    paint_ = rng.choice([0.06, 0.12, 0.5, 0.7])
+    helmet = rng.choice([0.1, 0.75])
     body = Body(-1.1, 1.1)
     ground_shadow(body, -1.0, 1.0, 0.25, night)
     beam(body, 1.1, 0.2, night)
@@ -231,7 +238,8 @@ def motorbike(rng: np.random.Generator, night: bool) -> Body:
 def wheelchair(rng: np.random.Generator, night: bool) -> Body:
     """A seated person between two large wheels, pushing with both arms or leaning on a motor."""
     jacket, trousers, head = _clothes(rng)
-    powered, start = rng.random() < 0.3, rng.uniform(0, 2 * pi)
+    powered = rng.random() < 0.3
+    start = rng.uniform(0, 2 * pi)
     body = Body(-0.5, 0.6)
     ground_shadow(body, -0.45, 0.5, 0.3, night)
     for y in (0.3, -0.3):
@@ -266,14 +274,19 @@ def wheelchair(rng: np.random.Generator, night: bool) -> Body:
 def ground_shadow(body: Body, rear_m: float, front_m: float, half_m: float, night: bool) -> None:
     """Daylight only: a soft dark patch, a little to the body's right and behind it."""
     if not night:
-        rear, front, right, left = rear_m - 0.3, front_m - 0.1, -half_m - 0.35, half_m - 0.1
+        rear = rear_m - 0.3
+        front = front_m - 0.1
+        right = -half_m - 0.35
+        left = half_m - 0.1
         body.add([(rear, right, 0), (front, right, 0), (front, left, 0), (rear, left, 0)], 0.02, opacity=0.4)
 
 
 def beam(body: Body, front_m: float, half_m: float, night: bool) -> None:
     """Night only: what a headlight adds to the road before it, in layers too faint to make an event each."""
     for length in np.linspace(7.0, 1.0, 10) if night else ():
-        near, far, start = half_m, half_m + 0.12 * length, front_m + 0.3
+        near = half_m
+        far = half_m + 0.12 * length
+        start = front_m + 0.3
         ground = [(start, -near), (start + length, -far), (start + length, far), (start, near)]
         body.add([(x, y, 0.0) for x, y in ground], 0.0, opacity=0.03, glow=60.0)
 

@@ -41,7 +41,8 @@ class Camera:
         v, u = np.indices((self.height * supersample, self.width * supersample))
         right = ((u + 0.5) / supersample - self.width / 2) / self.focal_px
         down = ((v + 0.5) / supersample - self.height / 2) / self.focal_px
-        cos, sin = np.cos(self.tilt_rad), np.sin(self.tilt_rad)
+        cos = np.cos(self.tilt_rad)
+        sin = np.sin(self.tilt_rad)
         return np.stack([right, cos - down * sin, -sin - down * cos], axis=-1)
 
 
@@ -86,7 +87,8 @@ def _rod(canvas, a, b, radius_px, luminance, opacity):
 @njit(cache=True)
 def _crossings(corners, v, out):
     """Sorted u at which the polygon's outline crosses the scanline ``v``; returns how many."""
-    found, last = 0, len(corners) - 1
+    found = 0
+    last = len(corners) - 1
     for i in range(len(corners)):
         v0, v1 = corners[last, 1], corners[i, 1]
         if (v0 <= v) != (v1 <= v):
@@ -107,7 +109,8 @@ def _cover_span(cover, start, stop):
     start, stop = max(start, 0.0), min(stop, float(len(cover)))
     if start >= stop:
         return
-    first, last = int(start), min(int(stop), len(cover) - 1)
+    first = int(start)
+    last = min(int(stop), len(cover) - 1)
     for column in range(first, last + 1):
         cover[column] += np.float32(1 / SCANLINES)
     cover[first] -= np.float32((start - first) / SCANLINES)
@@ -116,7 +119,8 @@ def _cover_span(cover, start, stop):
 
 @njit(cache=True)
 def _faces_camera(corners):
-    area, last = 0.0, len(corners) - 1
+    area = 0.0
+    last = len(corners) - 1
     for i in range(len(corners)):
         area += corners[last, 0] * corners[i, 1] - corners[i, 0] * corners[last, 1]
         last = i
@@ -143,7 +147,8 @@ def _polygon(canvas, corners, luminance, opacity, cover, crossings):
 def paint(canvas, camera, pose, points_m, counts, radius_m, luminance, opacity):
     """Paint a body's parts onto ``canvas`` (float32 ``(H, W)``); the last four hold one entry per part."""
     pixels = project(camera, pose, points_m)
-    cover, crossings = np.zeros(canvas.shape[1], np.float32), np.empty(MAX_POINTS)
+    cover = np.zeros(canvas.shape[1], np.float32)
+    crossings = np.empty(MAX_POINTS)
     start = 0
     for part in range(len(counts)):
         corners = pixels[start : start + counts[part]]

@@ -26,7 +26,8 @@ BOX_DTYPE = np.dtype(BBOX_DTYPE.descr, align=True)  # as Prophesee's files: padd
 def film(scene: Scene, duration_s: float, rng: np.random.Generator) -> Iterator[Events]:
     """Events of a scene in time order, in pieces of about 50 ms."""
     step_s = RENDER_STEP_ROWS_S / scene.camera.height
-    steps, per_piece = int(np.ceil(duration_s / step_s)), max(1, round(PIECE_S / step_s))
+    steps = int(np.ceil(duration_s / step_s))
+    per_piece = max(1, round(PIECE_S / step_s))
     stamps_us = np.minimum(np.round(np.arange(steps + 1) * step_s * 1e6), duration_s * 1e6).astype(np.int64)
     canvas = render(scene, 0.0)
     sensor = EventSensor(canvas, scene.night, rng)
@@ -73,7 +74,8 @@ def _label_at(scene: Scene, t_us: int) -> list[tuple]:
     silhouette = np.empty(hidden.shape, np.float32)
     rows = []
     for index, pose, travel_m, speed_m_s, _ in reversed(scene.far_to_near(t_us * 1e-6)):
-        actor, body = scene.actors[index], scene.actors[index].body
+        actor = scene.actors[index]
+        body = scene.actors[index].body
         points_m = body.points_m(travel_m, speed_m_s, t_us * 1e-6)
         shape = scene.camera.array, pose, points_m, body.counts, body.radius_m
         silhouette[:] = 0
@@ -94,7 +96,8 @@ def _visible_box(silhouette: np.ndarray, hidden: np.ndarray, bounds: np.ndarray)
     if shown == 0:
         return None
     left, top = max(bounds[0], pixels[0]), max(bounds[1], pixels[1])
-    right, bottom = min(bounds[2], pixels[2]), min(bounds[3], pixels[3])
+    right = min(bounds[2], pixels[2])
+    bottom = min(bounds[3], pixels[3])
     framed = np.clip(bounds, 0, (width, height, width, height))
     inside = (framed[2] - framed[0]) * (framed[3] - framed[1]) / ((bounds[2] - bounds[0]) * (bounds[3] - bounds[1]))
     if inside * shown / total < MIN_VISIBLE or min(right - left, bottom - top) < max(3.0, 10 * height / 720):
@@ -106,7 +109,12 @@ def _visible_box(silhouette: np.ndarray, hidden: np.ndarray, bounds: np.ndarray)
 def _cut(silhouette, hidden):
     """Pixels of the silhouette that are not hidden, all its pixels, and left, top, right, bottom of the former."""
     height, width = silhouette.shape
-    shown, total, left, top, right, bottom = 0, 0, width, height, 0, 0
+    shown = 0
+    total = 0
+    left = width
+    top = height
+    right = 0
+    bottom = 0
     for row in range(height):
         for column in range(width):
             if silhouette[row, column] <= 0.1:
@@ -115,6 +123,7 @@ def _cut(silhouette, hidden):
             if not hidden[row, column]:
                 shown += 1
                 left, top = min(left, column), min(top, row)
-                right, bottom = max(right, column + 1), max(bottom, row + 1)
+                right = max(right, column + 1)
+                bottom = max(bottom, row + 1)
             hidden[row, column] |= silhouette[row, column] > 0.5
     return shown, total, left, top, right, bottom

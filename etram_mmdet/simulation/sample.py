@@ -83,7 +83,7 @@ class SimulatedRecording:
     height: int
 
 
-class Summary(NamedTuple):
+class RecordingSummary(NamedTuple):
     split: str
     night: bool
     events: int
@@ -101,7 +101,8 @@ def simulate_recording(
     guests: tuple[str, ...] = (),
 ) -> SimulatedRecording:
     """One recording in memory; for long or large ones stream `filming.film` instead."""
-    scene_rng, sensor_rng = _rng(seed, 2), _rng(seed, 3)
+    scene_rng = _rng(seed, 2)
+    sensor_rng = _rng(seed, 3)
     scene = build_scene(width, height, duration_s, night, guests, scene_rng)
     events = concatenate(list(film(scene, duration_s, sensor_rng)))
     return SimulatedRecording(events, label(scene, duration_s), width, height)
@@ -116,7 +117,7 @@ def make_sample(
     recordings: tuple[int, int, int] = (24, 6, 4),
     duration_s: float = 6.0,
     workers: int | None = None,
-) -> list[Summary]:
+) -> list[RecordingSummary]:
     """Write ``recordings`` train, val and test recordings below ``out`` and sum each of them up.
 
     Recordings that are there already are kept, so a run that was stopped can go on. The bytes depend on the seed
@@ -221,9 +222,9 @@ def _write_events(group: h5py.Group, pieces: Iterator[Events], job: Job) -> None
         stored += len(events.t)
 
 
-def _summarise(job: Job, out: Path) -> Summary:
+def _summarise(job: Job, out: Path) -> RecordingSummary:
     events_path, boxes_path = job.paths(out)
     with open_hdf5(events_path) as file:
         events = len(file["events/t"])
     boxes = np.bincount(np.load(boxes_path)["class_id"], minlength=len(ETRAM8))
-    return Summary(job.split, job.night, events, job.duration_s, tuple(int(n) for n in boxes))
+    return RecordingSummary(job.split, job.night, events, job.duration_s, tuple(int(n) for n in boxes))

@@ -12,11 +12,11 @@ from etram_mmdet.events.class_sets import ETRAM8
 from etram_mmdet.simulation.people import Body
 from etram_mmdet.simulation.rasterizer import Camera, project
 from etram_mmdet.simulation.street import LANE_M, Street, background
-from etram_mmdet.simulation.traffic import PAVEMENT_SHARE, STEP_S, Actor, Path, RedLight, drive, num_steps, pick, walk
+from etram_mmdet.simulation.traffic import PAVEMENT_SHARE, STEP_S, Actor, RedLight, Route, drive, num_steps, pick, walk
 
 
 class Placed(NamedTuple):
-    """An actor at one time: ``pose`` for `painter.paint` and the share of full ``light`` on it."""
+    """An actor at one time: ``pose`` for `rasterizer.paint` and the share of full ``light`` on it."""
 
     index: int
     pose: np.ndarray
@@ -38,7 +38,7 @@ class Scene:
     def __post_init__(self) -> None:
         steps = max((len(a.travel_m) for a in self.actors), default=2)
         self._motion = np.array([(a.travel_m, a.speed_m_s) for a in self.actors]).reshape(-1, 2, steps)
-        self._start = np.array([a.path.pose(0.0) for a in self.actors]).reshape(-1, 4)
+        self._start = np.array([a.route.pose(0.0) for a in self.actors]).reshape(-1, 4)
         self._reach_m = np.array([a.body.front_m + 1.5 for a in self.actors])
 
     def far_to_near(self, time_s: float) -> list[Placed]:
@@ -56,7 +56,8 @@ class Scene:
 
     def _may_be_in_frame(self, poses: np.ndarray) -> np.ndarray:
         """Whether a circle as large as the actor reaches into the horizontal field of view."""
-        camera, reach = self.camera, self._reach_m
+        camera = self.camera
+        reach = self._reach_m
         depth = poses[:, 1] * cos(camera.tilt_rad) + camera.mount_m * sin(camera.tilt_rad)
         half_width = camera.width / 2 / camera.focal_px * np.maximum(depth + reach, 0.0)
         return (np.abs(poses[:, 0]) < half_width + reach) & (depth > -reach)
@@ -67,7 +68,7 @@ def build_scene(
 ) -> Scene:
     """Draw streets and traffic until a car, a pedestrian and every guest are in view long enough."""
     for _ in range(50):
-        camera, street = _survey(width, height, guests, rng)
+        camera, street = _draw_street(width, height, guests, rng)
         actors = _populate(camera, street, duration_s, night, guests, rng)
         if all(_seen(camera, actors, name) for name in ("car", "pedestrian", *guests)):
             break
@@ -75,7 +76,7 @@ def build_scene(
     return Scene(camera, empty, actors + _scenery(camera, street, duration_s, rng), night, street)
 
 
-def _survey(width: int, height: int, guests, rng: np.random.Generator) -> tuple[Camera, Street]:
+def _draw_street(width: int, height: int, guests, rng: np.random.Generator) -> tuple[Camera, Street]:
     """A camera on a pole and the street before it; the vertical field of view is the same at every resolution."""
     near = rng.uniform(9.0, 11.5)
     mount = rng.uniform(5.0, 8.5)
@@ -108,24 +109,24 @@ def _survey(width: int, height: int, guests, rng: np.random.Generator) -> tuple[
     return camera, street
 
 
-def visible_span(camera: Camera, path: Path) -> tuple[float, float]:
-    """First and last travel in metres at which someone on the path is in the frame."""
+def visible_span(camera: Camera, route: Route) -> tuple[float, float]:
+    """First and last travel in metres at which someone on the route is in the frame."""
     travel = np.arange(-90.0, 90.0, 0.5)
-    inside = travel[_in_frame(camera, path, travel)]
+    inside = travel[_in_frame(camera, route, travel)]
     return (float(inside[0]), float(inside[-1])) if len(inside) else (0.0, 0.0)
 
 
-def _in_frame(camera: Camera, path: Path, travel_m: np.ndarray) -> np.ndarray:
-    """Whether the point half a metre above the path is to be seen after that travel."""
+def _in_frame(camera: Camera, route: Route, travel_m: np.ndarray) -> np.ndarray:
+    """Whether the point half a metre above the route is to be seen after that travel."""
     points = np.stack([travel_m, np.zeros_like(travel_m), np.full_like(travel_m, 0.5)], axis=1)
-    u, v, depth = project(camera.array, path.pose(0.0), points).T
+    u, v, depth = project(camera.array, route.pose(0.0), points).T
     return (depth > 2) & (u > 0) & (u < camera.width) & (v > 0) & (v < camera.height)
 
 
 def _seen(camera: Camera, actors: list[Actor], name: str) -> bool:
     """Whether some actor of that class has its middle in the frame for a quarter of the recording."""
     return any(
-        np.mean(_in_frame(camera, actor.path, actor.travel_m)) >= 0.25
+        np.mean(_in_frame(camera, actor.route, actor.travel_m)) >= 0.25
         for actor in actors
         if actor.class_id == ETRAM8.index(name)
     )
@@ -138,12 +139,12 @@ def _populate(camera: Camera, street: Street, duration_s: float, night: bool, gu
     hosts = rng.integers(0, len(street.lanes), len(lane_guests))
     actors = []
     for i, (across, direction) in enumerate(street.lanes + street.far_lanes):
-        path = street.path(across, direction)
+        route = street.route(across, direction)
         red = None
         if street.crossing_m is not None and i < len(street.lanes):
             red = RedLight(direction * street.crossing_m - 2.8, *red_s)
         mine = [g for g, host in zip(lane_guests, hosts, strict=True) if host == i]
-        actors += drive(path, visible_span(camera, path), mine, red, duration_s, night, rng)
+        actors += drive(route, visible_span(camera, route), mine, red, duration_s, night, rng)
     for across in (street.near_pavement_m, street.far_pavement_m):
         actors += _walkers(camera, street, across, duration_s, night, rng)
     if street.crossing_m is not None:
@@ -153,16 +154,18 @@ def _populate(camera: Camera, street: Street, duration_s: float, night: bool, gu
 
 def _walkers(camera, street: Street, across: float, duration_s: float, night: bool, rng) -> list[Actor]:
     """People all along a pavement and beyond its visible part, some of them side by side."""
-    low, high = visible_span(camera, street.path(across, 1))
+    low, high = visible_span(camera, street.route(across, 1))
     actors = []
     for _ in range(rng.poisson((high - low + 12) * rng.uniform(0.03, 0.1))):
-        along, direction = rng.uniform(low - 6, high + 6), int(rng.choice([-1, 1]))
+        along = rng.uniform(low - 6, high + 6)
+        direction = int(rng.choice([-1, 1]))
         name = pick(PAVEMENT_SHARE, rng)
         lateral = street.bicycle_m if name == "bicycle" else across + rng.uniform(-1.2, 1.2)
-        actors.append(walk(name, street.path(lateral, direction, along), duration_s, night, rng))
+        actors.append(walk(name, street.route(lateral, direction, along), duration_s, night, rng))
         if name == "pedestrian" and rng.random() < 0.25:
-            friend = walk(name, street.path(lateral + 0.6, direction, along + 0.2), duration_s, night, rng, 0.0)
-            friend.travel_m, friend.speed_m_s = actors[-1].travel_m, actors[-1].speed_m_s
+            friend = walk(name, street.route(lateral + 0.6, direction, along + 0.2), duration_s, night, rng, 0.0)
+            friend.travel_m = actors[-1].travel_m
+            friend.speed_m_s = actors[-1].speed_m_s
             actors.append(friend)
     return actors
 
@@ -174,8 +177,8 @@ def _crossers(street: Street, red_s, duration_s: float, night: bool, rng) -> lis
     for _ in range(rng.integers(0, 4)):
         away = bool(rng.random() < 0.5)
         x, y = street.ground(street.crossing_m + rng.uniform(-1.2, 1.2), near if away else far)
-        path = Path(x, y, street.angle_rad + (pi / 2 if away else -pi / 2))
-        actor = walk("pedestrian", path, duration_s, night, rng, 0.0)
+        route = Route(x, y, street.angle_rad + (pi / 2 if away else -pi / 2))
+        actor = walk("pedestrian", route, duration_s, night, rng, 0.0)
         # Waits at the kerb until the light has been red for a moment.
         waited_s = np.arange(len(actor.travel_m)) * STEP_S - red_s[0] - rng.uniform(0.5, 1.5)
         pace = actor.speed_m_s[0]
@@ -192,11 +195,12 @@ def _slow_guests(camera, street: Street, duration_s: float, night: bool, guests,
     for name in guests:
         if name not in places:
             continue
-        direction, across = int(rng.choice([-1, 1])), places[name]
+        direction = int(rng.choice([-1, 1]))
+        across = places[name]
         if name == "wheelchair":
             across = across + rng.uniform(-1.2, 1.2)
-        actor = walk(name, street.path(across, direction), duration_s, night, rng, 0.05)
-        low, high = visible_span(camera, street.path(across, direction))
+        actor = walk(name, street.route(across, direction), duration_s, night, rng, 0.05)
+        low, high = visible_span(camera, street.route(across, direction))
         # A wheelchair needs longer than a recording to cross the view: it enters or leaves half-way.
         share = rng.choice([0.05, 0.95]) if name == "wheelchair" else rng.uniform(0.35, 0.65)
         offset = low + share * (high - low) - actor.travel_m[len(actor.travel_m) // 2]
@@ -208,11 +212,11 @@ def _slow_guests(camera, street: Street, duration_s: float, night: bool, guests,
 def _scenery(camera: Camera, street: Street, duration_s: float, rng: np.random.Generator) -> list[Actor]:
     """Lamp posts and trees: they hide who passes behind them, and leaves stir."""
     still = np.zeros((2, num_steps(duration_s)))
-    actors = [Actor(_lamp_post(), street.path(a, 1, s), *still) for s, a in street.lamps]
+    actors = [Actor(_lamp_post(), street.route(a, 1, s), *still) for s, a in street.lamps]
     for _ in range(rng.integers(0, 4)):
-        low, high = visible_span(camera, street.path(street.far_pavement_m + 2.5, 1))
-        path = street.path(street.far_pavement_m + rng.uniform(2.0, 3.0), 1, rng.uniform(low, high))
-        actors.append(Actor(_tree(rng), path, *still))
+        low, high = visible_span(camera, street.route(street.far_pavement_m + 2.5, 1))
+        route = street.route(street.far_pavement_m + rng.uniform(2.0, 3.0), 1, rng.uniform(low, high))
+        actors.append(Actor(_tree(rng), route, *still))
     return actors
 
 
@@ -227,7 +231,8 @@ def _tree(rng: np.random.Generator) -> Body:
     body = Body(-1.5, 1.5)
     body.add([(0, 0, 0), (0, 0, 3.2)], 0.1, 0.14)
     middles = rng.normal((0, 0, 4.2), (0.9, 0.9, 0.8), (30, 3))
-    pace, phase = rng.uniform(2.0, 6.0, 30), rng.uniform(0, 2 * pi, 30)
+    pace = rng.uniform(2.0, 6.0, 30)
+    phase = rng.uniform(0, 2 * pi, 30)
     for _ in middles:
         body.part(1, rng.uniform(0.25, 0.5), rng.uniform(0.08, 0.2))
     sway = np.array([0.06, 0.03, 0.015])

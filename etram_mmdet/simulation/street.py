@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 
 from etram_mmdet.simulation.rasterizer import Camera
-from etram_mmdet.simulation.traffic import Path
+from etram_mmdet.simulation.traffic import Route
 
 WHITE = 200.0  # luminance of a perfect reflector in full light
-LANE_M, PAVEMENT_M = 3.3, 3.0
+LANE_M = 3.3
+PAVEMENT_M = 3.0
 NIGHT_AMBIENT = 0.06
 SUPERSAMPLE = 3
 
@@ -45,8 +46,8 @@ class Street:
         c, s = cos(self.angle_rad), sin(self.angle_rad)
         return x * c + y * s, y * c - x * s
 
-    def path(self, across: float, direction: int, along: float = 0.0) -> Path:
-        return Path(*self.ground(along, across), self.angle_rad + (0.0 if direction > 0 else pi))
+    def route(self, across: float, direction: int, along: float = 0.0) -> Route:
+        return Route(*self.ground(along, across), self.angle_rad + (0.0 if direction > 0 else pi))
 
     def light(self, along, across, night: bool):
         """Share of full light that reaches the ground there."""
@@ -76,7 +77,9 @@ def background(camera: Camera, street: Street, night: bool, rng: np.random.Gener
 
 def _ground_tone(street: Street, along, across, rng: np.random.Generator) -> np.ndarray:
     """Reflectance of verges, pavements, kerbs, asphalt, markings, rails and the crossing."""
-    asphalt, verge, slab = rng.uniform(0.16, 0.26), rng.uniform(0.15, 0.3), rng.uniform(0.34, 0.5)
+    asphalt = rng.uniform(0.16, 0.26)
+    verge = rng.uniform(0.15, 0.3)
+    slab = rng.uniform(0.34, 0.5)
     edges = street.lanes[0][0] - LANE_M / 2, street.lanes[-1][0] + LANE_M / 2
     tone = np.full(along.shape, verge)
     tone[np.abs(across - street.near_pavement_m) < PAVEMENT_M / 2 + 0.2] = slab
@@ -102,8 +105,10 @@ def _ground_tone(street: Street, along, across, rng: np.random.Generator) -> np.
 def _wall_tone(along, height, night: bool, rng: np.random.Generator) -> np.ndarray:
     """Facades of different tone and height with rows of windows, some of them lit at night, under the sky."""
     house = np.clip(((along + 200) / 11).astype(int), 0, 39)
-    tone, top = rng.uniform(0.25, 0.6, 40)[house], rng.uniform(7, 16, 40)[house]
-    column, row = ((along + 200) / 2.6).astype(int) % 256, np.clip(height / 3.1, 0, 9).astype(int)
+    tone = rng.uniform(0.25, 0.6, 40)[house]
+    top = rng.uniform(7, 16, 40)[house]
+    column = ((along + 200) / 2.6).astype(int) % 256
+    row = np.clip(height / 3.1, 0, 9).astype(int)
     window = ((along % 2.6) < 1.2) & ((height % 3.1) > 1.0) & ((height % 3.1) < 2.5)
     light = NIGHT_AMBIENT * 0.8 if night else 0.9
     lit = rng.random((256, 10))[column, row] < 0.3

@@ -35,13 +35,13 @@ SPEED_M_S = {
     "tram": (8.0, 12.0),
     "wheelchair": (0.8, 1.6),
 }
-# Ordinary traffic; a recording's rare guests come on top (see `simulator.guests_of`).
+# Ordinary traffic; the rare guests of a recording come on top (see `sample.Job.guests`).
 LANE_SHARE = {"car": 0.93, "truck": 0.035, "bus": 0.015, "motorbike": 0.02}
 PAVEMENT_SHARE = {"pedestrian": 0.98, "bicycle": 0.017, "wheelchair": 0.003}
 
 
 @dataclass(frozen=True)
-class Path:
+class Route:
     """A straight line on the ground: ``start`` (x, y) in metres at travel 0 and a heading in radians."""
 
     x_m: float
@@ -49,17 +49,17 @@ class Path:
     heading_rad: float
 
     def pose(self, travel_m: float) -> np.ndarray:
-        """What `painter.paint` takes: x, y, cosine and sine of the heading."""
+        """What `rasterizer.paint` takes: x, y, cosine and sine of the heading."""
         c, s = cos(self.heading_rad), sin(self.heading_rad)
         return np.array([self.x_m + travel_m * c, self.y_m + travel_m * s, c, s])
 
 
 @dataclass(eq=False)
 class Actor:
-    """A body on a path with its travel and speed every `STEP_S` from the recording's start; no class: scenery."""
+    """A body on a route with its travel and speed every `STEP_S` from the recording's start; no class: scenery."""
 
     body: Body
-    path: Path
+    route: Route
     travel_m: np.ndarray
     speed_m_s: np.ndarray
     class_id: int | None = None
@@ -78,16 +78,16 @@ def num_steps(duration_s: float) -> int:
     return int(duration_s / STEP_S) + 2
 
 
-def make_actor(name: str, path: Path, travel_m, speed_m_s, night: bool, rng: np.random.Generator) -> Actor:
-    return Actor(SHAPES[name](rng, night), path, travel_m, speed_m_s, ETRAM8.index(name))
+def make_actor(name: str, route: Route, travel_m, speed_m_s, night: bool, rng: np.random.Generator) -> Actor:
+    return Actor(SHAPES[name](rng, night), route, travel_m, speed_m_s, ETRAM8.index(name))
 
 
 def pick(shares: dict[str, float], rng: np.random.Generator) -> str:
     return str(rng.choice(list(shares), p=list(shares.values())))
 
 
-def walk(name: str, path: Path, duration_s: float, night: bool, rng: np.random.Generator, stop_share=0.1) -> Actor:
-    """Constant speed, now and then with a pause of some seconds; travel 0 is the path's start."""
+def walk(name: str, route: Route, duration_s: float, night: bool, rng: np.random.Generator, stop_share=0.1) -> Actor:
+    """Constant speed, now and then with a pause of some seconds; travel 0 is the route's start."""
     steps = num_steps(duration_s)
     speed = np.full(steps, rng.uniform(*SPEED_M_S[name]))
     if rng.random() < stop_share:
@@ -96,11 +96,11 @@ def walk(name: str, path: Path, duration_s: float, night: bool, rng: np.random.G
         # Walkers take about half a second to stop and to set off again.
         speed *= np.clip(np.abs(time_s - pause_s - 1.2) - 1.2, 0.0, 0.5) / 0.5
     travel = np.concatenate([[0.0], np.cumsum(speed[:-1]) * STEP_S])
-    return make_actor(name, path, travel, speed, night, rng)
+    return make_actor(name, route, travel, speed, night, rng)
 
 
 def drive(
-    path: Path,
+    route: Route,
     span_m: tuple[float, float],
     guests: list[str],
     red: RedLight | None,
@@ -108,11 +108,11 @@ def drive(
     night: bool,
     rng: np.random.Generator,
 ) -> list[Actor]:
-    """One lane of vehicles through the visible ``span_m`` of a path, each guest in the middle of the recording."""
+    """One lane of vehicles through the visible ``span_m`` of a route, each guest in the middle of the recording."""
     names, bodies, travel_m, speed_m_s = _queue_up(span_m, guests, duration_s, night, rng)
     travel, speed = _follow(np.array(travel_m), np.array(speed_m_s), bodies, red, duration_s)
     actors = [
-        Actor(body, path, travel[:, i], speed[:, i], ETRAM8.index(name))
+        Actor(body, route, travel[:, i], speed[:, i], ETRAM8.index(name))
         for i, (name, body) in enumerate(zip(names, bodies, strict=True))
     ]
     return [a for a in actors if a.travel_m[-1] + 15 > span_m[0] and a.travel_m[0] - 15 < span_m[1]]
@@ -120,10 +120,15 @@ def drive(
 
 def _queue_up(span_m, guests: list[str], duration_s: float, night: bool, rng: np.random.Generator):
     """Vehicles from the front of the lane to the back, as they stand `WARM_UP_S` before the recording."""
-    pace, centre = rng.uniform(*SPEED_M_S["car"]), (span_m[0] + span_m[1]) / 2
-    waiting, guest_due = list(guests), -rng.uniform(0.3, 0.5) * duration_s * pace + centre
+    pace = rng.uniform(*SPEED_M_S["car"])
+    centre = (span_m[0] + span_m[1]) / 2
+    waiting = list(guests)
+    guest_due = -rng.uniform(0.3, 0.5) * duration_s * pace + centre
     at = span_m[1] + 10.0
-    names, bodies, travel_m, speed_m_s = [], [], [], []
+    names = []
+    bodies = []
+    travel_m = []
+    speed_m_s = []
     while at > span_m[0] - pace * duration_s - 10:
         name = waiting.pop(0) if waiting and at <= guest_due else pick(LANE_SHARE, rng)
         body = SHAPES[name](rng, night)
@@ -137,12 +142,16 @@ def _queue_up(span_m, guests: list[str], duration_s: float, night: bool, rng: np
 
 def _follow(at, desired, bodies: list[Body], red: RedLight | None, duration_s: float):
     """Intelligent-driver model: travel and speed ``(steps, vehicles)``, the first vehicle leads."""
-    warm_up, steps = round(WARM_UP_S / STEP_S), num_steps(duration_s)
+    warm_up = round(WARM_UP_S / STEP_S)
+    steps = num_steps(duration_s)
     rear, front = (np.array([getattr(b, side) for b in bodies]) for side in ("rear_m", "front_m"))
-    speed, travel, speeds = desired.copy(), np.empty((steps, len(at))), np.empty((steps, len(at)))
+    speed = desired.copy()
+    travel = np.empty((steps, len(at)))
+    speeds = np.empty((steps, len(at)))
     for step in range(-warm_up, steps):
         if step >= 0:
-            travel[step], speeds[step] = at, speed
+            travel[step] = at
+            speeds[step] = speed
         gap = np.concatenate([[1e3], (at + rear)[:-1] - (at + front)[1:]])
         closing = np.concatenate([[0.0], speed[1:] - speed[:-1]])
         if red is not None and red.start_s <= step * STEP_S < red.stop_s:
@@ -150,7 +159,8 @@ def _follow(at, desired, bodies: list[Body], red: RedLight | None, duration_s: f
             # Only the first that can still stop with 4 m/s2 sees the light; those behind see the one before them.
             able = np.flatnonzero(ahead > speed**2 / 8)
             if len(able) and ahead[able[0]] < gap[able[0]]:
-                gap[able[0]], closing[able[0]] = ahead[able[0]] + 1.5, speed[able[0]]
+                gap[able[0]] = ahead[able[0]] + 1.5
+                closing[able[0]] = speed[able[0]]
         wanted = 2.0 + np.maximum(0.0, speed * 0.8 + speed * closing / (2 * np.sqrt(1.8 * 3.0)))
         push = 1.8 * (1 - (speed / desired) ** 4 - (wanted / np.maximum(gap, 0.3)) ** 2)
         speed = np.maximum(0.0, speed + STEP_S * np.maximum(push, -8.0))

@@ -19,7 +19,8 @@ def _extrude(body: Body, profile_xz, order, tones, half_m: float) -> None:
     order matters where a profile is not convex: a bonnet comes before the windscreen that may hide it.
     """
     for i in order:
-        (x0, z0), (x1, z1) = profile_xz[i], profile_xz[(i + 1) % len(profile_xz)]
+        x0, z0 = profile_xz[i]
+        x1, z1 = profile_xz[(i + 1) % len(profile_xz)]
         body.add([(x0, -half_m, z0), (x0, half_m, z0), (x1, half_m, z1), (x1, -half_m, z1)], tones[i])
     for y in (-half_m, half_m):
         body.add(on_side(profile_xz, y), tones[-1])
@@ -72,11 +73,15 @@ def car(rng: np.random.Generator, night: bool) -> Body:
     length = {"saloon": 4.6, "hatchback": 4.0, "van": 4.8}[kind] * rng.uniform(0.95, 1.05)
     top = {"saloon": 1.43, "hatchback": 1.5, "van": 1.9}[kind] * rng.uniform(0.97, 1.04)
     tone = rng.choice([0.05, 0.1, 0.16, 0.4, 0.55, 0.7, 0.85], p=[0.2, 0.12, 0.1, 0.13, 0.15, 0.15, 0.15])
-    half, rear, front, belt = 0.88, -length / 2, length / 2, 0.62 * top
+    half = 0.88
+    rear = -length / 2
+    front = length / 2
+    belt = 0.62 * top
     bonnet = front - {"saloon": 1.15, "hatchback": 0.95, "van": 0.8}[kind]
     boot = rear + {"saloon": 0.75, "hatchback": 0.12, "van": 0.08}[kind]
     slope = {"saloon": 0.55, "hatchback": 0.4, "van": 0.12}[kind]
-    roof_front, roof_rear = bonnet - 0.65, boot + slope
+    roof_front = bonnet - 0.65
+    roof_rear = boot + slope
     profile = [
         (rear + 0.1, 0.25), (front - 0.1, 0.25), (front, 0.6), (front - 0.1, belt - 0.12), (bonnet, belt + 0.03),
         (roof_front, top), (roof_rear, top), (boot, belt + 0.05), (rear, belt),
@@ -105,8 +110,11 @@ def _windows(body: Body, starts_m, width_m: float, z0: float, z1: float, half_m:
 
 def bus(rng: np.random.Generator, night: bool) -> Body:
     """A single box of 10.5-12.2 m with a long row of windows, doors on the right and a destination sign."""
-    length, half, top = rng.uniform(10.5, 12.2), 1.27, rng.uniform(3.0, 3.15)
-    tone, stripe = rng.choice([0.25, 0.5, 0.75]), rng.choice([0.08, 0.9])
+    length = rng.uniform(10.5, 12.2)
+    half = 1.27
+    top = rng.uniform(3.0, 3.15)
+    tone = rng.choice([0.25, 0.5, 0.75])
+    stripe = rng.choice([0.08, 0.9])
     body = _hull(length, half, 0.75, night)
     rear, front = body.rear_m, body.front_m
     profile = [(rear, 0.35), (front, 0.35), (front, 1.2), (front - 0.15, top), (rear, top)]
@@ -125,11 +133,16 @@ def bus(rng: np.random.Generator, night: bool) -> Body:
 
 def truck(rng: np.random.Generator, night: bool) -> Body:
     """A lower cab, a gap and a higher cargo box: 7-9.5 m."""
-    length, half, top = rng.uniform(7.0, 9.5), 1.25, rng.uniform(3.2, 3.7)
-    cab, box = rng.choice([0.1, 0.3, 0.55, 0.8]), rng.choice([0.12, 0.45, 0.7, 0.9])
+    length = rng.uniform(7.0, 9.5)
+    half = 1.25
+    top = rng.uniform(3.2, 3.7)
+    cab = rng.choice([0.1, 0.3, 0.55, 0.8])
+    box = rng.choice([0.12, 0.45, 0.7, 0.9])
     body = _hull(length, half, 0.8, night)
     rear, front = body.rear_m, body.front_m
-    cab_rear, box_front, cab_top = front - 1.9, front - 2.15, rng.uniform(2.4, 2.75)
+    cab_rear = front - 1.9
+    box_front = front - 2.15
+    cab_top = rng.uniform(2.4, 2.75)
     # Seen from behind the cargo box hides the cab's roof, seen from the front the cab hides the cargo box.
     profile_cab = [(cab_rear, 0.45), (front, 0.45), (front, 1.45), (front - 0.25, cab_top), (cab_rear, cab_top)]
     profile_box = [(rear, 1.0), (box_front, 1.0), (box_front, top), (rear, top)]
@@ -150,8 +163,11 @@ def truck(rng: np.random.Generator, night: bool) -> Body:
 
 def tram(rng: np.random.Generator, night: bool) -> Body:
     """Three sections with dark bellows between, slanted noses and hidden wheels: 22-27 m."""
-    length, half, top = rng.uniform(22.0, 27.0), 1.25, 3.35
-    tone, skirt = rng.choice([0.3, 0.65, 0.8]), rng.choice([0.1, 0.45, 0.9])
+    length = rng.uniform(22.0, 27.0)
+    half = 1.25
+    top = 3.35
+    tone = rng.choice([0.3, 0.65, 0.8])
+    skirt = rng.choice([0.1, 0.45, 0.9])
     body = _hull(length, half, 0.9, night)
     rear, front = body.rear_m, body.front_m
     profile = [(rear, 0.3), (front, 0.3), (front - 0.1, 1.1), (front - 0.9, top), (rear + 0.9, top), (rear + 0.1, 1.1)]

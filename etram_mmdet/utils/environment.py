@@ -1,4 +1,4 @@
-"""The machine and the version of the code that a measurement was made with."""
+"""Where this package runs: its machine, its version, and where its configs and tools are."""
 
 from __future__ import annotations
 
@@ -10,6 +10,16 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
+
+_PACKAGE = Path(__file__).parents[1]
+# Configs and tools are beside the package in a checkout, in its folder .mim in an installed wheel.
+ROOT = _PACKAGE / ".mim" if (_PACKAGE / ".mim").is_dir() else _PACKAGE.parent
+
+
+def find_config(path: str | Path) -> Path:
+    """``path`` where there is such a file, else the config of this name that comes with the package."""
+    bundled = ROOT / path
+    return bundled if bundled.is_file() and not Path(path).is_file() else Path(path)
 
 
 def machine(device: torch.device) -> dict[str, str]:

@@ -35,7 +35,9 @@ def grid(tiles: Sequence[np.ndarray], columns: int) -> np.ndarray:
 
 def legend(entries: Sequence[tuple[np.ndarray, str]], width: int) -> np.ndarray:
     """Samples (h, w, 3) and what they mean, on as many lines as ``width`` pixels need."""
-    placed, x, y = [], GAP_PX, 10
+    placed = []
+    x = GAP_PX
+    y = 10
     for sample, text in entries:
         entry_width = sample.shape[1] + 8 + text_width(text)
         if x > GAP_PX and x + entry_width > width:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from etram_mmdet.evaluation.results import Boxes
 from etram_mmdet.visualization.canvas import GAP_PX, INK, PAPER, STRIP_PX, grid, legend, paper
 from etram_mmdet.visualization.draw import (
     BACKGROUND,
@@ -35,8 +36,7 @@ class SeenFrame(NamedTuple):
     """A frame of a batch after augmentation and padding; boxes in pixels of the padded frame."""
 
     off_on: np.ndarray  # (2, H, W), see Representation.off_on
-    bboxes_xyxy: np.ndarray  # (N, 4)
-    labels: np.ndarray  # (N,)
+    boxes: Boxes
     hw: tuple[int, int]  # of the part that is not padding, which lies right and below
     recording: str
     t_us: int
@@ -95,7 +95,7 @@ def clip_tile(frame: SeenFrame, classes: Sequence[str], palette: Sequence[Colour
     hatch(image[:height, width:])
     if frame.is_padding:
         hatch(image)
-    image = draw_boxes(image, frame.bboxes_xyxy, frame.labels, classes, palette, scale=scale)
+    image = draw_boxes(image, frame.boxes, classes, palette, scale=scale)
     mark = clip_start(frame)
     bordered = np.full([side + 2 * BORDER_PX for side in image.shape[:2]] + [3], mark or PAPER, np.uint8)
     bordered[BORDER_PX:-BORDER_PX, BORDER_PX:-BORDER_PX] = image
@@ -113,8 +113,11 @@ def clip_start(frame: SeenFrame) -> Colour | None:
 
 def caption(frame: SeenFrame, width_px: int) -> str:
     """Lane, recording and seconds; the recording's name loses its beginning where the line would be wider."""
-    before, after = f"lane {frame.lane}   ", "" if frame.is_padding else f"   {frame.t_us / 1e6:.2f} s"
-    name = "" if frame.is_padding else frame.recording
+    before = f"lane {frame.lane}   "
+    if frame.is_padding:
+        return before
+    name = frame.recording
+    after = f"   {frame.t_us / 1e6:.2f} s"
     if text_width(before + name + after) <= width_px:
         return before + name + after
     while name and text_width(f"{before}..{name}{after}") > width_px:
@@ -127,7 +130,7 @@ def what_it_teaches(frame: SeenFrame) -> str:
     if frame.is_padding:
         return "no frame"
     clip = {STREAM_STARTS: "stream starts, ", STREAM_GOES_ON: "stream goes on, ", ON_ITS_OWN: "random clip, "}
-    labels = f"labelled, boxes: {len(frame.labels)}" if frame.is_labelled else "not labelled"
+    labels = f"labelled, boxes: {len(frame.boxes)}" if frame.is_labelled else "not labelled"
     return clip.get(clip_start(frame), "") + labels
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from etram_mmdet.evaluation.results import Frame
+from etram_mmdet.evaluation.results import FrameResult
 from etram_mmdet.events.representations import build_representation
 from etram_mmdet.visualization.canvas import GAP_PX, INK, STRIP_PX, legend, paper
 from etram_mmdet.visualization.draw import (
@@ -34,7 +34,7 @@ WANTED_WIDTH_PX = 960
 def write_film(
     path: Path,
     dataset: ETraMDataset,
-    frames: Sequence[Frame],
+    frames: Sequence[FrameResult],
     classes: Sequence[str],
     palette: Sequence[Colour],
     min_score: float,
@@ -49,7 +49,7 @@ def write_film(
     return write_mp4(film, path, 1e6 / float(np.median(steps_us)) if len(steps_us) else FRAMES_PER_S)
 
 
-def with_events(dataset: ETraMDataset, frames: Sequence[Frame]) -> Iterator[tuple[np.ndarray, Frame]]:
+def with_events(dataset: ETraMDataset, frames: Sequence[FrameResult]) -> Iterator[tuple[np.ndarray, FrameResult]]:
     """Pairs (off_on, frame) for ``frames``, which are all of one recording of ``dataset``."""
     sequence = next(s for s in dataset.sequences if s.name == frames[0].recording)
     shows = build_representation(dataset.representation, 2, 2)
@@ -59,7 +59,7 @@ def with_events(dataset: ETraMDataset, frames: Sequence[Frame]) -> Iterator[tupl
 
 
 def detection_film(
-    frames: Iterable[tuple[np.ndarray, Frame]],
+    frames: Iterable[tuple[np.ndarray, FrameResult]],
     classes: Sequence[str],
     palette: Sequence[Colour],
     min_score: float = 0.0,
@@ -72,7 +72,7 @@ def detection_film(
 
 def detection_picture(
     off_on: np.ndarray,
-    frame: Frame,
+    frame: FrameResult,
     classes: Sequence[str],
     palette: Sequence[Colour],
     min_score: float,
@@ -105,5 +105,6 @@ def _entries(
         entries.append((box, name))
     if min_score > 0:
         entries.append((empty[:, :0], f"detections: score at least {min_score:.2f}"))
-    brighter, darker = np.full_like(empty, POSITIVE), np.full_like(empty, NEGATIVE)
+    brighter = np.full_like(empty, POSITIVE)
+    darker = np.full_like(empty, NEGATIVE)
     return [*entries, (brighter, "events: brighter"), (darker, "events: darker")]

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from etram_mmdet.datasets.etram_dataset import ETraMDataset
-from etram_mmdet.datasets.recording_frames import RecordingFrames
 from etram_mmdet.evaluation.predictions import load_predictions
+from etram_mmdet.evaluation.results import FrameResult
 from etram_mmdet.events.representations import Representation, build_representation
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.visualization.canvas import GAP_PX, INK, STRIP_PX, grid, legend, paper, write_png
@@ -28,13 +27,14 @@ from etram_mmdet.visualization.draw import (
 )
 
 if TYPE_CHECKING:
-    from etram_mmdet.evaluation.results import Frame
+    from etram_mmdet.datasets.etram_dataset import ETraMDataset
+    from etram_mmdet.datasets.recording_frames import RecordingFrames
 
 WIDTH_PX = 1400
 
 
 def contact_sheet(
-    frames: Sequence[tuple[np.ndarray, Frame]],
+    frames: Sequence[tuple[np.ndarray, FrameResult]],
     out_path: str | os.PathLike,
     classes: Sequence[str],
     palette: Sequence[Colour],
@@ -71,12 +71,13 @@ def _captioned(image: np.ndarray, caption: str) -> np.ndarray:
 
 
 def _legend(width: int, min_score: float, colour: Colour) -> np.ndarray:
-    return legend(_legend_entries(min_score, colour), width)
+    return legend(_sheet_entries(min_score, colour), width)
 
 
-def _legend_entries(min_score: float, colour: Colour) -> Sequence[tuple[np.ndarray, str]]:
+def _sheet_entries(min_score: float, colour: Colour) -> Sequence[tuple[np.ndarray, str]]:
     events = np.full((16, 26, 3), BACKGROUND, np.uint8)
-    truth, detection = events.copy(), events.copy()
+    truth = events.copy()
+    detection = events.copy()
     draw_dashed_rectangle(truth, (2, 2, 23, 13), WHITE)
     draw_rectangle(detection, (3, 3, 22, 12), colour)
     return (

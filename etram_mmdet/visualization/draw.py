@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-if TYPE_CHECKING:
-    from etram_mmdet.evaluation.results import Frame
+from etram_mmdet.evaluation.results import Boxes, FrameResult
 
 Colour = tuple[int, int, int]
 NamedBox = tuple[list[int], str, Colour]  # corners x1 y1 x2 y2 in pixels of the image, text, colour
@@ -19,7 +17,9 @@ POSITIVE: Colour = (186, 194, 206)  # greys and a quiet blue: the saturated colo
 NEGATIVE: Colour = (62, 88, 150)
 WHITE: Colour = (255, 255, 255)
 BLACK: Colour = (0, 0, 0)
-FONT, FONT_SCALE, TEXT_HEIGHT_PX = cv2.FONT_HERSHEY_SIMPLEX, 0.42, 10
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+FONT_SCALE = 0.42
+TEXT_HEIGHT_PX = 10
 DASH_PX = 5
 
 
@@ -42,33 +42,32 @@ def events_to_rgb(off_on: np.ndarray) -> np.ndarray:
 
 def draw_boxes(
     image: np.ndarray,
-    bboxes_xyxy: np.ndarray,
-    labels: np.ndarray,
+    boxes: Boxes,
     classes: Sequence[str],
     palette: Sequence[Colour],
-    scores: np.ndarray | None = None,
     dashed: bool = False,
     scale: int = 1,
 ) -> np.ndarray:
-    """Draw N boxes on a copy of the image, each with its class name, and its score if there are ``scores``.
+    """Draw boxes on a copy of the image, each with its class name, and its score if it has one.
 
     Args:
         image: (H·scale, W·scale, 3), already enlarged.
-        bboxes_xyxy: (N, 4) in pixels of the frame before it was enlarged.
-        labels: (N,) indices into ``classes`` and ``palette``.
-        scores: (N,); the best box is drawn last, on top.
+        boxes: in pixels of the frame before it was enlarged; the one of highest score is drawn last, on top.
+        classes: names by label.
+        palette: colours by label.
         dashed: a thin dashed line with the name under the box, for ground truth beside detections.
+        scale: pixels of the image per pixel of the boxes.
     """
     image = image.copy()
-    boxes = _named_boxes(image, bboxes_xyxy, labels, classes, palette, scores, scale)
-    _draw_outlines(image, boxes, dashed)
-    _draw_names(image, boxes, dashed)
+    named = _named_boxes(image, boxes, classes, palette, scale)
+    _draw_outlines(image, named, dashed)
+    _draw_names(image, named, dashed)
     return image
 
 
 def draw_frame(
     off_on: np.ndarray,
-    frame: Frame,
+    frame: FrameResult,
     classes: Sequence[str],
     palette: Sequence[Colour],
     scale: int = 1,
@@ -81,10 +80,9 @@ def draw_frame(
     picture = off_on if is_picture(off_on) else events_to_rgb(off_on)
     image = picture.repeat(scale, 0).repeat(scale, 1)
     white = [WHITE] * len(classes)
-    truth = _named_boxes(image, frame.gt_bboxes_xyxy, frame.gt_labels, classes, white, None, scale)
-    sure = frame.scores >= min_score
-    bboxes_xyxy, labels, scores = frame.bboxes_xyxy[sure], frame.labels[sure], frame.scores[sure]
-    detections = _named_boxes(image, bboxes_xyxy, labels, classes, palette, scores, scale)
+    truth = _named_boxes(image, frame.truth, classes, white, scale)
+    sure = frame.found[frame.found.scores >= min_score]
+    detections = _named_boxes(image, sure, classes, palette, scale)
     for draw in (_draw_outlines, _draw_names):  # all outlines first, so that none strikes a name through
         draw(image, truth, dashed=True)
         draw(image, detections, dashed=False)
@@ -121,24 +119,18 @@ def text_width(text: str) -> int:
 
 
 def _named_boxes(
-    image: np.ndarray,
-    bboxes_xyxy: np.ndarray,
-    labels: np.ndarray,
-    classes: Sequence[str],
-    palette: Sequence[Colour],
-    scores: np.ndarray | None,
-    scale: int,
+    image: np.ndarray, boxes: Boxes, classes: Sequence[str], palette: Sequence[Colour], scale: int
 ) -> list[NamedBox]:
     """`draw_boxes`' arguments as what to draw in which order; corners are moved into the image."""
-    corners = np.rint(np.asarray(bboxes_xyxy, dtype=np.float64).reshape(-1, 4) * scale).astype(int)
+    corners = np.rint(boxes.bboxes_xyxy.astype(np.float64) * scale).astype(int)
     corners = corners.clip(0, np.tile([image.shape[1] - 1, image.shape[0] - 1], 2)).tolist()
-    names = [classes[label] for label in labels]
-    if scores is None:
+    names = [classes[label] for label in boxes.labels]
+    if boxes.scores is None:
         order = range(len(names))
     else:
-        order = np.argsort(scores, kind="stable")
-        names = [f"{name} {score:.2f}" for name, score in zip(names, scores, strict=True)]
-    return [(corners[i], names[i], palette[labels[i]]) for i in order]
+        order = np.argsort(boxes.scores, kind="stable")
+        names = [f"{name} {score:.2f}" for name, score in zip(names, boxes.scores, strict=True)]
+    return [(corners[i], names[i], palette[boxes.labels[i]]) for i in order]
 
 
 def _draw_outlines(image: np.ndarray, boxes: Sequence[NamedBox], dashed: bool) -> None:
@@ -159,7 +151,8 @@ def _dashes(length: int, colour: Colour) -> np.ndarray:
 
 def _label_above(image: np.ndarray, text: str, corners: Sequence[int], colour: Colour) -> None:
     """Text on a plate of the box's colour, on top of the box or, at the upper border, just inside it."""
-    width, height = text_width(text) + 5, TEXT_HEIGHT_PX + 5
+    width = text_width(text) + 5
+    height = TEXT_HEIGHT_PX + 5
     left = max(0, min(corners[0] - 1, image.shape[1] - width))
     top = corners[1] - height if corners[1] >= height else corners[1]
     image[top : top + height, left : left + width] = colour
@@ -169,7 +162,8 @@ def _label_above(image: np.ndarray, text: str, corners: Sequence[int], colour: C
 
 def _label_below(image: np.ndarray, text: str, corners: Sequence[int], colour: Colour) -> None:
     """Text on a dark plate under the box or, at the lower border, just inside it."""
-    width, height = text_width(text) + 5, TEXT_HEIGHT_PX + 5
+    width = text_width(text) + 5
+    height = TEXT_HEIGHT_PX + 5
     left = max(0, min(corners[0], image.shape[1] - width))
     top = corners[3] + 2 if corners[3] + 2 + height <= image.shape[0] else max(0, corners[3] - height)
     image[top : top + height, left : left + width] //= 4

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from mmengine.visualization import Visualizer
 from torch import Tensor
 
 from etram_mmdet.datasets.frame_paths import SCHEME, read_off_on
-from etram_mmdet.evaluation.results import Frame
+from etram_mmdet.evaluation.results import Boxes, FrameResult
 from etram_mmdet.events.class_sets import get_class_set
 from etram_mmdet.events.representations import build_representation
 from etram_mmdet.utils.errors import InputError
@@ -111,16 +112,13 @@ class EventVisualizer(Visualizer):
     ) -> np.ndarray:
         from etram_mmdet.visualization.detection_film import detection_picture
 
-        truth = _boxes(sample, "gt_instances", draw_gt)
-        found = _boxes(sample, "pred_instances", draw_pred)
-        frame = Frame(
-            sample.get("recording", name),
-            sample.get("t_us", -1),
-            gt_bboxes_xyxy=truth.bboxes,
-            gt_labels=truth.labels,
-            bboxes_xyxy=found.bboxes,
-            scores=found.scores,
-            labels=found.labels,
+        truth = _boxes(sample, "gt_instances") if draw_gt else Boxes.empty()
+        found = _boxes(sample, "pred_instances") if draw_pred else Boxes.empty()
+        frame = FrameResult(
+            recording=sample.get("recording", name),
+            t_us=sample.get("t_us", -1),
+            truth=replace(truth, scores=None),
+            found=found,
         )
         classes, palette = self._classes([*truth.labels, *found.labels])
         picture = _fitted(self._picture(image), sample.get("img_shape"))
@@ -161,19 +159,14 @@ class EventFrameBackend(BaseStorageBackend):
         raise InputError(f"{filepath}: is an image; read it with mmengine.fileio.get")
 
 
-class _Boxes(NamedTuple):
-    bboxes: np.ndarray  # (N, 4) float32 xyxy
-    labels: np.ndarray  # (N,) int64
-    scores: np.ndarray  # (N,) float32
-
-
-def _boxes(sample: DetDataSample, key: str, wanted: bool) -> _Boxes:
-    if not wanted or key not in sample:
-        return _Boxes(np.empty((0, 4), np.float32), np.empty(0, np.int64), np.empty(0, np.float32))
+def _boxes(sample: DetDataSample, key: str) -> Boxes:
+    """Boxes without scores count as sure."""
+    if key not in sample:
+        return Boxes.empty()
     instances = sample.get(key).cpu()
-    bboxes = get_box_tensor(instances.bboxes).float().numpy()
-    scores = instances.get("scores", torch.ones(len(bboxes)))
-    return _Boxes(bboxes, instances.labels.numpy(), scores.float().numpy())
+    bboxes_xyxy = get_box_tensor(instances.bboxes).float().numpy()
+    scores = instances.get("scores", torch.ones(len(bboxes_xyxy)))
+    return Boxes(bboxes_xyxy, instances.labels.numpy(), scores.float().numpy())
 
 
 def _fitted(picture: np.ndarray, hw: tuple[int, int] | None) -> np.ndarray:

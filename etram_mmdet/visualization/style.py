@@ -1,11 +1,26 @@
-"""How the panels of the page look."""
+"""How figures look, and the page that they are drawn on; matplotlib is loaded when the first page begins."""
 
 from __future__ import annotations
 
-from matplotlib.axes import Axes
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-PAPER, PANEL, INK, MUTED, GRID = "#2b2e36", "#24272e", "#e6e9ee", "#9aa3b0", "#3c414b"
+from etram_mmdet.utils.files import atomic_write
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PAPER = "#2b2e36"
+PANEL = "#24272e"
+INK = "#e6e9ee"
+MUTED = "#9aa3b0"
+GRID = "#3c414b"
 ACCENT = "#ffe9a8"
+GOOD = "#66bb6a"
+BAD = "#ef5350"
 STYLE = {
     "font.size": 10.5,
     "text.color": INK,
@@ -23,6 +38,20 @@ STYLE = {
 LEGEND = dict(loc="lower right", bbox_to_anchor=(1.0, 1.075), borderpad=0, borderaxespad=0)
 
 
+@contextmanager
+def page(path: Path, width_in: float, height_in: float, dpi: int = 100) -> Iterator[Figure]:
+    """A figure to draw on, saved as PNG at the end; raises ``InputError`` where ``path`` cannot be written."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context(STYLE):
+        figure = Figure(figsize=(width_in, height_in), dpi=dpi, facecolor=PAPER)
+        yield figure
+        with atomic_write(path) as aside:
+            figure.savefig(aside, facecolor=PAPER, format="png")
+
+
 def title(ax: Axes, text: str, remark: str = "") -> None:
+    """A panel's heading at its left, and a remark at its right."""
     ax.set_title(text, loc="left", fontsize=13, weight="bold", pad=27, color=INK)
     ax.set_title(remark, loc="right", fontsize=9.5, pad=27, color=MUTED)

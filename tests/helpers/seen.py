@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from etram_mmdet.evaluation.results import Boxes
 from etram_mmdet.visualization.clip_sheet import SeenFrame
 
 CLASSES = ("pedestrian", "car")
@@ -14,8 +15,7 @@ def seen(t=0, lane=0, boxes=(), height=36, width=60, **other) -> SeenFrame:
     """Frame ``t`` of a clip of a stream that goes on, labelled; its two right columns and last row are padding."""
     values = dict(
         off_on=np.zeros((2, height, width), np.float32),
-        bboxes_xyxy=np.array(boxes, np.float32).reshape(-1, 4),
-        labels=np.zeros(len(boxes), np.int64),
+        boxes=Boxes(np.array(boxes, np.float32).reshape(-1, 4), np.zeros(len(boxes), np.int64)),
         hw=(height - 1, width - 2),
         recording="day_0000",
         t_us=50_000 * t,

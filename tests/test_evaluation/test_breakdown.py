@@ -11,7 +11,7 @@ from etram_mmdet.evaluation.breakdown import break_down, labelled_minutes, recal
 from etram_mmdet.evaluation.breakdown_table import as_dict, format_breakdown
 from etram_mmdet.evaluation.event_coco_metric import EventCocoMetric
 from etram_mmdet.evaluation.matching import match
-from etram_mmdet.evaluation.results import Frame
+from etram_mmdet.evaluation.results import Boxes, FrameResult
 from tests.test_evaluation.test_event_coco_metric import CLASSES, random_samples, sample
 
 
@@ -19,14 +19,15 @@ def square(side: float, x: float = 0.0) -> list[float]:
     return [x, 0, x + side, side]
 
 
-def frame(truth, found=None, labels=None, scores=None, recording="day_0", t_us=0, scale=1) -> Frame:
+def frame(truth, found=None, labels=None, scores=None, recording="day_0", t_us=0, scale=1) -> FrameResult:
     """Detections are the ground truth unless given."""
     truth = np.array(truth, np.float32).reshape(-1, 4)
     found = truth if found is None else np.array(found, np.float32).reshape(-1, 4)
     labels = np.zeros(len(truth), np.int64) if labels is None else np.array(labels)
     found_labels = labels[: len(found)] if len(found) <= len(labels) else np.zeros(len(found), np.int64)
     scores = np.full(len(found), 0.9) if scores is None else np.array(scores)
-    return Frame(recording, t_us, truth, labels, found, scores.astype(np.float32), found_labels, scale)
+    found = Boxes(found, found_labels, scores.astype(np.float32))
+    return FrameResult(recording, t_us, Boxes(truth, labels), found, scale)
 
 
 def test_sizes_are_sides_in_sensor_pixels():

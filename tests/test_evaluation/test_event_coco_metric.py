@@ -216,12 +216,14 @@ def test_nan_names_the_frame(place):
     bad = sample(123_456, BOXES, LABELS, recording="night_007")
     bad["pred_instances"][place] = bad["pred_instances"][place].clone()
     bad["pred_instances"][place].view(-1)[1] = float("nan")
-    with pytest.raises(ValueError, match=rf"'night_007' at t_us=123456: {place}\S* holds 1 values that are NaN"):
+    with pytest.raises(
+        ValueError, match=rf"'night_007' at t_us=123456: detections: {place}\S* holds 1 values that are NaN"
+    ):
         evaluate([bad])
 
 
 def test_label_without_class_is_an_error():
-    with pytest.raises(ValueError, match=r"gt_labels holds the labels \[4\], expected 0 to 3"):
+    with pytest.raises(ValueError, match=r"ground truth: labels holds \[4\], expected 0 to 3"):
         evaluate([sample(0, BOXES, [0, 4, 1], [], [], [])])
 
 
@@ -254,7 +256,7 @@ def test_through_mmengine():
         assert (metrics["coco/AP"], metrics["coco/frames"]) == (1.0, 1)
     frame = evaluator.metrics[0].frames["day_000", 0]
     boxes.zero_()
-    assert frame.bboxes_xyxy.tolist() == BOXES  # a copy
+    assert frame.found.bboxes_xyxy.tolist() == BOXES  # a copy
 
 
 def evaluate_shards(rank, init_file, out_dir):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,25 +11,26 @@ from etram_mmdet.evaluation.average_precision import PrecisionTable, interval, m
 from etram_mmdet.evaluation.coco import _accumulate, coco_metrics
 from etram_mmdet.evaluation.event_coco_metric import frame_of
 from etram_mmdet.evaluation.matching import match
-from etram_mmdet.evaluation.results import Frame
+from etram_mmdet.evaluation.results import Boxes, FrameResult
 from tests.test_evaluation.test_event_coco_metric import CLASSES, random_samples
 
 
-def frames_of(seed: int, count: int = 40) -> list[Frame]:
+def frames_of(seed: int, count: int = 40) -> list[FrameResult]:
     """Some detections are inside out, which COCO leaves out unless they find something."""
     frames = [frame_of(sample, len(CLASSES)) for sample in random_samples(count, seed)]
     return sorted(frames, key=lambda frame: frame.key)
 
 
-def frame(truth, found, scores=None, labels=None, found_labels=None, recording="day_0") -> Frame:
+def frame(truth, found, scores=None, labels=None, found_labels=None, recording="day_0") -> FrameResult:
     truth, found = (np.array(boxes, np.float32).reshape(-1, 4) for boxes in (truth, found))
     labels = np.zeros(len(truth), np.int64) if labels is None else np.array(labels)
     found_labels = np.zeros(len(found), np.int64) if found_labels is None else np.array(found_labels)
     scores = np.linspace(0.9, 0.1, len(found)) if scores is None else np.array(scores)
-    return Frame(recording, 0, truth, labels, found, scores.astype(np.float32), found_labels)
+    found = Boxes(found, found_labels, scores.astype(np.float32))
+    return FrameResult(recording, 0, Boxes(truth, labels), found)
 
 
-def each_its_own(frames: list[Frame]) -> np.ndarray:
+def each_its_own(frames: list[FrameResult]) -> np.ndarray:
     return np.arange(len(frames))
 
 
@@ -53,7 +56,9 @@ def test_sizes_are_cocos_ranges(size, low, high):
 def test_weights_are_repeated_recordings():
     """Without equal scores, whose order is that of frames; more weightings than are computed at a time."""
     rng = np.random.default_rng(0)
-    frames = [f._replace(scores=rng.random(len(f.scores)).astype(np.float32)) for f in frames_of(1)]
+    frames = [
+        f._replace(found=replace(f.found, scores=rng.random(len(f.found)).astype(np.float32))) for f in frames_of(1)
+    ]
     weights = rng.integers(0, 3, (len(frames), 70))
     ours = PrecisionTable(match(frames), len(CLASSES), each_its_own(frames)).average_precision(weights)
     for b in (0, 1, 69):

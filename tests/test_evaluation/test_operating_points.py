@@ -6,25 +6,30 @@ import numpy as np
 import pytest
 
 from etram_mmdet.evaluation.operating_points.points import OperatingPoints
+from etram_mmdet.evaluation.results import Boxes
 from etram_mmdet.utils.errors import InputError
 from tests.test_evaluation.test_breakdown import square
 
 CLASSES = ("pedestrian", "car")
 
 
+def rows_kept(points: OperatingPoints, bboxes_xyxy: np.ndarray, scores: list, labels: list) -> list[int]:
+    boxes = Boxes(bboxes_xyxy, np.array(labels), np.float32(scores), ids=np.arange(len(labels)))
+    return points.keep(boxes).ids.tolist()
+
+
 def test_each_class_has_its_threshold_and_the_best_come_first():
     points = OperatingPoints.from_config(dict(score_thr=dict(car=0.5, pedestrian=0.2)), CLASSES)
     boxes = np.float32([square(10)] * 5)
-    rows = points.keep(boxes, np.float32([0.3, 0.1, 0.5, 0.49, 0.9]), np.array([0, 0, 1, 1, 0]))
-    assert rows.tolist() == [4, 2, 0]
+    assert rows_kept(points, boxes, [0.3, 0.1, 0.5, 0.49, 0.9], [0, 0, 1, 1, 0]) == [4, 2, 0]
 
 
 def test_sizes_are_sensor_pixels():
     config = dict(score_thr=dict(car=[0.1, 0.5, 0.9], pedestrian=[0, 0, 0]), sides_px=[16, 32])
     points = OperatingPoints.from_config(config, CLASSES)
-    boxes, labels = np.float32([square(7.9), square(8), square(15.9), square(16)]), np.ones(4, int)
-    assert points.thresholds(boxes, labels, 2) == pytest.approx([0.1, 0.5, 0.5, 0.9])
-    assert points.thresholds(boxes, labels, 1) == pytest.approx([0.1, 0.1, 0.1, 0.5])
+    boxes = Boxes(np.float32([square(7.9), square(8), square(15.9), square(16)]), np.ones(4, int))
+    assert points.thresholds(boxes, 2) == pytest.approx([0.1, 0.5, 0.5, 0.9])
+    assert points.thresholds(boxes, 1) == pytest.approx([0.1, 0.1, 0.1, 0.5])
     assert points.as_config() == config
 
 
@@ -35,14 +40,14 @@ def test_nms_of_a_class_leaves_the_others_alone():
     for limit, kept in ((0.5, [0, 2]), (0.3, [0]), (0.7, [0, 1, 2])):
         config = dict(score_thr=dict(car=0, pedestrian=0), nms_iou=dict(car=limit, pedestrian=1.0))
         points = OperatingPoints.from_config(config, CLASSES)
-        assert points.keep(boxes, scores, np.ones(3, int)).tolist() == kept
-        assert points.keep(boxes, scores, np.zeros(3, int)).tolist() == [0, 1, 2]
-        assert points.keep(boxes, scores, np.array([1, 0, 1])).tolist() == ([0, 1, 2] if limit > 0.34 else [0, 1])
+        assert rows_kept(points, boxes, scores, [1, 1, 1]) == kept
+        assert rows_kept(points, boxes, scores, [0, 0, 0]) == [0, 1, 2]
+        assert rows_kept(points, boxes, scores, [1, 0, 1]) == ([0, 1, 2] if limit > 0.34 else [0, 1])
 
 
 def test_one_for_all():
     points = OperatingPoints.common(CLASSES, 0.5)
-    assert points.keep(np.float32([square(9)] * 2), np.float32([0.5, 0.4]), np.array([0, 1])).tolist() == [0]
+    assert rows_kept(points, np.float32([square(9)] * 2), [0.5, 0.4], [0, 1]) == [0]
     assert points.as_config() == dict(score_thr=dict(pedestrian=0.5, car=0.5))
 
 

@@ -9,21 +9,25 @@ import numpy as np
 import pytest
 
 from etram_mmdet.evaluation.predictions import load_predictions, save_predictions, with_truth_of
-from etram_mmdet.evaluation.results import Frame
+from etram_mmdet.evaluation.results import Boxes, FrameResult
 from etram_mmdet.utils.errors import InputError
 
 CLASSES = ("pedestrian", "car")
 
 
-def frames() -> list[Frame]:
+def frames() -> list[FrameResult]:
     """Numbers with many digits, and a frame without anything."""
     rng = np.random.default_rng(0)
     corners = rng.uniform(0, 20, (3, 2)).astype(np.float32)
     boxes = np.hstack([corners, corners + np.float32(1 / 3)])
-    full = Frame("b", 5, boxes, np.array([0, 1, 1]), boxes + np.float32(0.1), rng.random(3).astype(np.float32),
-                 np.array([1, 0, 1]), 2, rng.random(3).astype(np.float32), (24, 24))  # fmt: skip
-    nothing = np.empty((0, 4), np.float32), np.empty(0, np.int64)
-    return [full, Frame("a", 7, *nothing, nothing[0], np.empty(0, np.float32), nothing[1])]
+    found = Boxes(
+        boxes + np.float32(0.1),
+        np.array([1, 0, 1]),
+        scores=rng.random(3).astype(np.float32),
+        class_scores=rng.random(3).astype(np.float32),
+    )
+    full = FrameResult("b", 5, Boxes(boxes, np.array([0, 1, 1])), found, 2, (24, 24))
+    return [full, FrameResult("a", 7, Boxes(boxes[:0], np.empty(0, np.int64)), Boxes.empty())]
 
 
 @pytest.fixture
@@ -44,8 +48,8 @@ def test_every_bit_comes_back_in_order(path):
     assert found.classes == CLASSES and found.test_cfg == dict(score_thr=0.001)
     assert [f.key for f in found.frames] == [("a", 7), ("b", 5)]
     for ours, theirs in zip(found.frames, frames()[::-1], strict=True):
-        assert all(map(np.array_equal, ours, theirs))
-        assert ours.bboxes_xyxy.dtype == np.float32 and ours.labels.dtype == np.int64
+        assert ours == theirs
+        assert ours.found.bboxes_xyxy.dtype == np.float32 and ours.found.labels.dtype == np.int64
 
 
 def first(content: dict) -> dict:
@@ -60,16 +64,19 @@ def first(content: dict) -> dict:
         (lambda c: first(c).pop("scores"), "without 'scores'"),
         (
             lambda c: first(c)["scores"].__setitem__(1, float("nan")),
-            "'b' at t_us=5: scores holds 1 values that are NaN",
+            "'b' at t_us=5: detections: scores holds 1 values that are NaN",
         ),
-        (lambda c: first(c)["scores"].pop(), "'b' at t_us=5 has other numbers of boxes than of scores"),
-        (lambda c: first(c)["labels"].__setitem__(0, 2), r"labels holds the labels \[2\], expected 0 to 1"),
+        (
+            lambda c: first(c)["scores"].pop(),
+            r"'b' at t_us=5: detections: scores has the shape \(2,\), expected \(3,\) for 3 labels",
+        ),
+        (lambda c: first(c)["labels"].__setitem__(0, 2), r"detections: labels holds \[2\], expected 0 to 1"),
         (
             lambda c: first(c)["bboxes"].__setitem__(0, [0, 0, 90, 9]),
-            "1 boxes outside the frame of 24x24 network pixels",
+            "detections: 1 boxes lie outside the frame of 24x24 network pixels",
         ),
         (lambda c: c["frames"].append(first(c) | dict(scores=[0.1] * 3)), "1 frames stand twice in it, such as"),
-        (lambda c: first(c)["class_scores"].pop(), "has other numbers of boxes than of scores"),
+        (lambda c: first(c)["class_scores"].pop(), r"class_scores has the shape \(2,\), expected \(3,\)"),
         (lambda c: first(c)["class_scores"].__setitem__(0, float("nan")), "class_scores holds 1 values that are NaN"),
         (lambda c: first(c).update(t_us=float("inf")), "inf, expected whole numbers"),
         (lambda c: first(c).update(t_us=5.5), "5.5, expected whole numbers"),
@@ -77,10 +84,10 @@ def first(content: dict) -> dict:
         (lambda c: first(c)["labels"].__setitem__(0, 1e30), "expected whole numbers"),
         (lambda c: first(c).update(hw=[300]), "not a file of predictions"),
         (lambda c: first(c).update(scale=-2), "-2, expected numbers of at least 1"),
-        (lambda c: first(c)["bboxes"].__setitem__(0, [9, 9, 3, 4]), "1 boxes that end before they begin"),
+        (lambda c: first(c)["bboxes"].__setitem__(0, [9, 9, 3, 4]), "1 boxes end before they begin"),
         (
             lambda c: first(c)["gt_bboxes"].__setitem__(0, [0, 0, 9, 90]),
-            "gt_bboxes_xyxy holds 1 boxes outside the frame",
+            "ground truth: 1 boxes lie outside the frame",
         ),
         (lambda c: c.update(classes="car"), "'car', expected a list of names"),
         (lambda c: first(c).update(bboxes=[[1, 2, 3]]), "not a file of predictions"),
@@ -108,8 +115,8 @@ def test_truth_may_come_from_the_data(path):
     found = load_predictions(path, with_truth=False).frames
     truth = {f.key: f._replace(hw=(24, 24)) for f in frames()}
     joined = with_truth_of(found, truth, path)
-    assert {f.key for f in joined} == set(truth) and len(joined[0].gt_labels) == 3
-    assert np.array_equal(joined[0].scores, frames()[0].scores)
+    assert {f.key for f in joined} == set(truth) and len(joined[0].truth) == 3
+    assert joined[0].found == frames()[0].found
     with pytest.raises(InputError, match="1 labelled frames of the evaluated data missing; the first is 'b' at t_us=5"):
         with_truth_of(found[:1], truth, path)
     with pytest.raises(InputError, match=r"1 frames that the evaluated data do not have.*'b' at t_us=5"):
@@ -125,11 +132,11 @@ def test_boxes_in_other_pixels_than_the_networks(path):
     changed(path, lambda c: [f.update(hw=None) for f in c["frames"]])
     with_truth_of(load_predictions(path).frames, truth, path)
     changed(path, lambda c: first(c)["bboxes"].__setitem__(0, [0, 0, 40, 9]))
-    with pytest.raises(InputError, match="1 boxes outside the frame of 24x24 network pixels"):
+    with pytest.raises(InputError, match="detections: 1 boxes lie outside the frame of 24x24 network pixels"):
         with_truth_of(load_predictions(path).frames, truth, path)
 
 
 def test_frames_without_detections_need_no_class_scores(path):
     changed(path, lambda c: [f.pop("class_scores") for f in c["frames"]])
     empty, full = load_predictions(path).frames
-    assert len(empty.class_scores) == 0 and full.class_scores is None
+    assert len(empty.found.class_scores) == 0 and full.found.class_scores is None

@@ -9,7 +9,7 @@ import torch
 from etram_mmdet.evaluation.coco import coco_metrics
 from etram_mmdet.evaluation.event_coco_metric import EventCocoMetric
 from etram_mmdet.evaluation.protocols import PROTOCOLS, get_protocols
-from etram_mmdet.evaluation.results import Frame
+from etram_mmdet.evaluation.results import Boxes, FrameResult
 from etram_mmdet.utils.errors import InputError
 from tests.reference.answers import load
 from tests.reference.detections import detections, true_boxes
@@ -18,13 +18,14 @@ from tests.test_evaluation.test_event_coco_metric import BOXES, CLASSES, LABELS,
 PROPHESEE = PROTOCOLS["prophesee"]
 
 
-def frame(boxes, labels=None, t_us=600_000, scale=2, detections=None) -> Frame:
+def frame(boxes, labels=None, t_us=600_000, scale=2, detections=None) -> FrameResult:
     """Detections are the boxes themselves unless given."""
     boxes = np.array(boxes, np.float32).reshape(-1, 4)
     found = boxes if detections is None else np.array(detections, np.float32).reshape(-1, 4)
     labels = np.zeros(len(boxes), np.int64) if labels is None else np.array(labels)
     scores = np.full(len(found), 0.9, np.float32)
-    return Frame("r", t_us, boxes, labels, found, scores, np.zeros(len(found), np.int64), scale)
+    found = Boxes(found, np.zeros(len(found), np.int64), scores)
+    return FrameResult("r", t_us, Boxes(boxes, labels), found, scale)
 
 
 def rows(table, t):
@@ -33,12 +34,13 @@ def rows(table, t):
     return corners, of["class_id"].astype(np.int64), of["class_confidence"]
 
 
-def frames_of(true, found) -> list[Frame]:
+def frames_of(true, found) -> list[FrameResult]:
     frames = []
     for t in np.union1d(true["t"], found["t"]):
         boxes, labels, _ = rows(true, t)
         bboxes, found_labels, scores = rows(found, t)
-        frames.append(Frame("made up", int(t), boxes, labels, bboxes, scores, found_labels, 2))
+        found_boxes = Boxes(bboxes, found_labels, scores)
+        frames.append(FrameResult("made up", int(t), Boxes(boxes, labels), found_boxes, 2))
     return frames
 
 
@@ -56,7 +58,7 @@ def test_small_boxes_and_detections_go_by_sensor_pixels():
     boxes = [[0, 0, 18, 24], [0, 0, 9, 60], [0, 0, 10, 28.2], [50, 50, 60, 78.3]]
     kept, removed = PROPHESEE.select([frame(boxes)])
     expected = np.float32([boxes[0], boxes[3]])
-    assert np.array_equal(kept[0].gt_bboxes_xyxy, expected) and np.array_equal(kept[0].bboxes_xyxy, expected)
+    assert np.array_equal(kept[0].truth.bboxes_xyxy, expected) and np.array_equal(kept[0].found.bboxes_xyxy, expected)
     assert (removed.frames, removed.boxes, removed.detections) == (0, 2, 2)
     full, removed = PROPHESEE.select([frame(boxes, scale=1)])
     assert full == [] and (removed.frames, removed.boxes) == (1, 4)
@@ -118,7 +120,7 @@ def test_the_log_names_protocol_and_what_it_left_out(monkeypatch):
 def test_gen1_has_a_smaller_sensor():
     boxes = [[0, 0, 18, 24], [0, 0, 9, 60], [0, 0, 10, 28.2]]
     kept, removed = PROTOCOLS["prophesee_gen1"].select([frame(boxes, scale=1)])
-    assert np.array_equal(kept[0].gt_bboxes_xyxy, np.float32(boxes[:1])) and removed.boxes == 2
+    assert np.array_equal(kept[0].truth.bboxes_xyxy, np.float32(boxes[:1])) and removed.boxes == 2
 
 
 def test_class_score_ranks_without_objectness():

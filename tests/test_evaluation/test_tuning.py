@@ -9,8 +9,8 @@ from etram_mmdet.evaluation.curves import Counts, class_counts
 from etram_mmdet.evaluation.matching import match
 from etram_mmdet.evaluation.operating_points.goals import FalseAlarms, FBeta, Precision, Recall
 from etram_mmdet.evaluation.operating_points.points import OperatingPoints
-from etram_mmdet.evaluation.operating_points.report import format_tuning, fragment, numbers
-from etram_mmdet.evaluation.operating_points.tuning import THRESHOLDS, Options, choose, tune
+from etram_mmdet.evaluation.operating_points.report import format_tuning, numbers, points_as_config
+from etram_mmdet.evaluation.operating_points.tuning import THRESHOLDS, Options, choose_points, tune
 from etram_mmdet.utils.errors import InputError
 from tests.test_evaluation.test_breakdown import square
 from tests.test_evaluation.test_matching import frame
@@ -58,7 +58,7 @@ def street(recording: str, hit: float, alarm: float, count: int = 30) -> list:
 
 
 def test_thresholds_lie_between_alarms_and_hits():
-    points, common, notes = choose(street("a", 0.6, 0.4), CLASSES, Options(FBeta()))
+    points, common, notes = choose_points(street("a", 0.6, 0.4), CLASSES, Options(FBeta()))
     assert points.score_thr[0, 0] == pytest.approx(0.6) and common == pytest.approx(0.6)
     assert points.score_thr[1, 0] == common and "car: 0 boxes, fewer than 20" in notes[0]
 
@@ -71,7 +71,7 @@ def test_the_gain_is_counted_where_it_was_not_tuned():
     # a, at the threshold of b: 30 hits, 30 alarms. b, at the threshold of a: nothing.
     assert (tuned.after[0].hits.item(), tuned.after[0].alarms.item(), tuned.after[0].boxes) == (30, 30, 60)
     assert (tuned.before[0].hits.item(), tuned.before[0].alarms.item()) == (60, 60)
-    seen, _, _ = choose(frames, CLASSES, Options(FBeta()))
+    seen, _, _ = choose_points(frames, CLASSES, Options(FBeta()))
     assert tuned.points.score_thr[0, 0] == seen.score_thr[0, 0]
 
 
@@ -89,8 +89,8 @@ def test_sizes_get_their_own_thresholds():
     """Small pedestrians are found with .3, large ones with .8; a size with few boxes takes the class's."""
     small = frame([square(10)], [square(10), square(10, 100)], scores=[0.3, 0.2], found_labels=[0, 0])
     large = frame([square(50)], [square(50), square(50, 100)], scores=[0.8, 0.7], found_labels=[0, 0])
-    points, _, _ = choose([small] * 30 + [large] * 40, CLASSES, Options(FBeta(), by_size=True))
-    class_thr = choose([small] * 30 + [large] * 40, CLASSES, Options(FBeta()))[0].score_thr[0, 0]
+    points, _, _ = choose_points([small] * 30 + [large] * 40, CLASSES, Options(FBeta(), by_size=True))
+    class_thr = choose_points([small] * 30 + [large] * 40, CLASSES, Options(FBeta()))[0].score_thr[0, 0]
     assert points.sides_px == (16, 32)
     assert points.score_thr[0] == pytest.approx([0.3, class_thr, 0.8])
 
@@ -102,7 +102,7 @@ def test_nms_is_taken_where_it_helps():
     for scores in ([0.9, 0.85], [0.8, 0.75]):  # no threshold parts the second of the one from the first of the other
         frames += [frame([twice[0]], twice, scores=scores, found_labels=[0, 0])] * 20
         frames += [frame(twice, twice, scores=scores, labels=[1, 1], found_labels=[1, 1])] * 20
-    points, _, _ = choose(frames, CLASSES, Options(FBeta(), nms_ious=(0.5,)))
+    points, _, _ = choose_points(frames, CLASSES, Options(FBeta(), nms_ious=(0.5,)))
     assert points.nms_iou.tolist() == [0.5, 1.0]
 
 
@@ -117,7 +117,7 @@ def test_text_and_fragment(tmp_path):
         and next(line for line in text.splitlines() if line.startswith("car")).count("-") >= 9
     )
     namespace: dict = {}
-    exec(fragment(tuned.points, ["Made by hand."]), namespace)
+    exec(points_as_config(tuned.points, ["Made by hand."]), namespace)
     assert namespace["operating_points"] == dict(score_thr=dict(pedestrian=0.6, car=0.6))
     assert np.isnan(numbers(Counts(np.zeros(1, int), np.zeros(1, int), 5))[0])
 
@@ -144,7 +144,7 @@ def test_false_alarms_are_limited_whatever_the_sizes():
             frame(boxes, boxes + alarms, scores=scores, found_labels=[0] * 6 + [1])._replace(t_us=t * 1_000_000)
         )
     for by_size in (False, True):
-        points, _, _ = choose(frames, CLASSES, Options(FalseAlarms(5), by_size=by_size))
+        points, _, _ = choose_points(frames, CLASSES, Options(FalseAlarms(5), by_size=by_size))
         found = [points.apply(f) for f in frames]
         counts = class_counts(match(found, [0.5]), 2, np.zeros(1))
         assert counts[0].alarms.item() <= 50 and counts[1].alarms.item() <= 50
@@ -162,5 +162,5 @@ def test_names_cannot_become_code(tmp_path):
     name = 'car": __import__("os").abort() or 0.3, "x'
     points = OperatingPoints((name,), np.array([[0.5]]), np.ones(1))
     namespace: dict = {}
-    exec(fragment(points, [f"Made of {name}\nimport os; os.abort()"]), namespace)
+    exec(points_as_config(points, [f"Made of {name}\nimport os; os.abort()"]), namespace)
     assert namespace["operating_points"] == dict(score_thr={name: 0.5})

@@ -192,8 +192,8 @@ def test_a_representation_of_a_few_lines_is_known_by_its_name():
 @pytest.mark.parametrize(
     ("cfg", "sentence"),
     [
-        (dict(type="StackedHistograms"), "'StackedHistograms' is unknown; did you mean 'StackedHistogram'?"),
-        (dict(type="TernaryVolume", bin=3), "TernaryVolume: unknown option 'bin'; did you mean 'bins'?"),
+        (dict(type="StackedHistograms"), "'StackedHistograms' is unknown; did you mean StackedHistogram?"),
+        (dict(type="TernaryVolume", bin=3), "TernaryVolume: unknown option 'bin'; did you mean bins?"),
         (dict(type="TimeSurface", decay_us=0), "TimeSurface: decay_us=0, expected at least 1"),
         (dict(type="TimeSurface", downsample="max"), "downsample='max', expected one of none, nearest, sum"),
         (dict(), "representation None is unknown"),

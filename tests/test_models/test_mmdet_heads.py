@@ -52,6 +52,39 @@ HEADS = {
         ALIGNED | dict(initial_epoch=0, initial_assigner=dict(type="ATSSAssigner", topk=9)),
     ),
 }
+# Heads that nobody here uses; a table in the docs says that they work.
+HEADS |= {
+    "VFNetHead": (GROUPED, ATSS),
+    "FreeAnchorRetinaHead": (CENTRES, None),
+    "DDODHead": (
+        ANCHOR | CENTRES | GROUPED | dict(loss_bbox=dict(type="GIoULoss")),
+        ATSS
+        | dict(
+            assigner=dict(type="ATSSAssigner", topk=9, alpha=0.8),
+            reg_assigner=dict(type="ATSSAssigner", topk=9, alpha=0.5),
+        ),
+    ),
+    "AutoAssignHead": (GROUPED, None),
+    "FoveaHead": (dict(base_edge_list=[4, 8, 16], scale_ranges=((1, 8), (4, 16), (8, 64)), sigma=0.4), {}),
+    "RepPointsHead": (
+        GROUPED | dict(point_feat_channels=8, num_points=9, point_base_scale=1),
+        dict(init=ATSS | dict(assigner=dict(type="PointAssigner", scale=4, pos_num=1)), refine=IOU),
+    ),
+    "SABLRetinaHead": (
+        dict(
+            approx_anchor_generator=dict(
+                type="AnchorGenerator", octave_base_scale=4, scales_per_octave=3, ratios=[0.5, 1, 2]
+            ),
+            square_anchor_generator=dict(type="AnchorGenerator", ratios=[1.0], scales=[4]),
+        ),
+        ATSS | dict(assigner=dict(type="ApproxMaxIoUAssigner", pos_iou_thr=0.5, neg_iou_thr=0.4, min_pos_iou=0.0)),
+    ),
+    "NASFCOSHead": (GROUPED, None),
+    "RetinaSepBNHead": (CENTRES | dict(num_ins=3, norm_cfg=dict(type="BN")), IOU),
+    "PISARetinaHead": (CENTRES, IOU | dict(isr=dict(k=2.0, bias=0.0), carl=dict(k=1.0, bias=0.2))),
+    "YOLOXHead": ({}, dict(assigner=dict(type="SimOTAAssigner"))),
+    "CenterNetUpdateHead": (GROUPED | dict(hm_min_radius=1), None),
+}
 TEST = dict(nms_pre=50, min_bbox_size=0, score_thr=0.0, nms=dict(type="nms", iou_threshold=0.5))
 NECK = dict(type="FPN", out_channels=8)
 

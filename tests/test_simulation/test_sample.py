@@ -20,8 +20,7 @@ from etram_mmdet.simulation.rasterizer import Camera, paint
 from etram_mmdet.simulation.rendering import concatenate, film, label
 from etram_mmdet.simulation.sample import make_sample, simulate_recording
 from etram_mmdet.simulation.scene import Scene, build_scene
-from etram_mmdet.simulation.traffic import STEP_S, Actor, RedLight, drive, make_actor, num_steps
-from etram_mmdet.simulation.traffic import Path as Route
+from etram_mmdet.simulation.traffic import STEP_S, Actor, RedLight, Route, drive, make_actor, num_steps
 from etram_mmdet.utils.errors import InputError
 
 WIDTH, HEIGHT = 144, 96

@@ -46,7 +46,8 @@ def done(plan):
 
 
 def rows(table: str) -> dict[str, list[str]]:
-    lines = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("| ")]
+    lines = [line.strip("|").split("|") for line in table.splitlines() if line.startswith("| ")]
+    lines = [[cell.strip() for cell in line] for line in lines]
     return {cells[0]: cells for cells in lines[2:]}
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
 from mmdet.registry import MODELS
 from mmengine.runner import Runner
 
 from etram_mmdet.analysis.dataset.browse import build_loader, seen_batches
 from etram_mmdet.engine.config.load import load_config
+from etram_mmdet.evaluation.results import Boxes
 from etram_mmdet.events.representations import build_representation
 from etram_mmdet.visualization.clip_sheet import clip_film, clip_sheet
 from tests.helpers.cli import run
@@ -33,8 +33,7 @@ def browse(sample, out: Path, *flags: object) -> str:
 
 
 def without_boxes(batch):
-    bare = dict(bboxes_xyxy=np.empty((0, 4)), labels=np.empty(0, int))
-    return [[frame._replace(**bare) for frame in clip] for clip in batch]
+    return [[frame._replace(boxes=Boxes.empty()) for frame in clip] for clip in batch]
 
 
 def test_sheet_shows_the_first_batches_of_training(sample, cfg, tmp_path):
@@ -46,7 +45,7 @@ def test_sheet_shows_the_first_batches_of_training(sample, cfg, tmp_path):
     assert len(batches) == 2
     assert (sheet == clip_sheet(batches, meta["classes"], meta["palette"])).all()
     bare = clip_sheet(map(without_boxes, batches), meta["classes"], meta["palette"])
-    assert sum(len(f.labels) for batch in batches for clip in batch for f in clip) > 0
+    assert sum(len(f.boxes) for batch in batches for clip in batch for f in clip) > 0
     assert bare.shape == sheet.shape and (bare != sheet).any()
     assert [file.name for file in out.parent.iterdir()] == ["train.png"]
 
@@ -79,8 +78,8 @@ def test_batches_are_those_of_training(cfg):
                 truth = given["data_samples"][lane][t].gt_instances
                 assert frame.off_on.shape == (2, 48, 80) and frame.hw == (32, 48)
                 assert (frame.off_on == shows.off_on(given["inputs"][t, lane].numpy())).all()
-                assert (frame.bboxes_xyxy == truth.bboxes.numpy()).all()
-                assert (frame.labels == truth.labels.numpy()).all()
+                assert (frame.boxes.bboxes_xyxy == truth.bboxes.numpy()).all()
+                assert (frame.boxes.labels == truth.labels.numpy()).all()
                 assert frame.starts_clip == (t == 0)
                 assert frame.is_first == (t == 0 and bool(given["is_first"][lane]))
                 assert frame.is_labelled == bool(given["is_labelled"][t, lane])

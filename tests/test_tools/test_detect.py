@@ -33,13 +33,17 @@ def test_json_and_csv_say_the_same(words, tmp_path):
     assert len(frames) == 10 and frames[0].hw == (64, 96) and frames[0].scale == 1
     with open(tmp_path / "d.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == sum(len(f.scores) for f in frames) > 20
-    first = next(f for f in frames if len(f.scores))
-    assert int(rows[0]["t_us"]) == first.t_us and float(rows[0]["score"]) == pytest.approx(first.scores[0], abs=1e-4)
-    assert [float(rows[0][side]) for side in ("x1", "y1", "x2", "y2")] == pytest.approx(first.bboxes_xyxy[0], abs=0.01)
-    widest = max(f.bboxes_xyxy[:, 2].max(initial=0) for f in frames)
+    assert len(rows) == sum(len(f.found) for f in frames) > 20
+    first = next(f for f in frames if len(f.found))
+    assert int(rows[0]["t_us"]) == first.t_us and float(rows[0]["score"]) == pytest.approx(
+        first.found.scores[0], abs=1e-4
+    )
+    assert [float(rows[0][side]) for side in ("x1", "y1", "x2", "y2")] == pytest.approx(
+        first.found.bboxes_xyxy[0], abs=0.01
+    )
+    widest = max(f.found.bboxes_xyxy[:, 2].max(initial=0) for f in frames)
     assert 48 < widest <= 96  # sensor pixels, not the network's
-    assert min(f.scores.min(initial=1) for f in frames) >= 1e-5
+    assert min(f.found.scores.min(initial=1) for f in frames) >= 1e-5
 
 
 def test_film_shows_every_window(words, tmp_path):

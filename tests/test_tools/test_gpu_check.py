@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 
@@ -71,7 +72,7 @@ def test_the_same_numbers_on_the_same_device(checked):
 
 def test_report_holds_the_figures(checked):
     folder, output = checked
-    report = (folder / "report.md").read_text()
+    report = re.sub(" +", " ", (folder / "report.md").read_text())  # columns line up
     assert output.rstrip().endswith(f"{folder}/report.md")
     assert f"torch {torch.__version__}" in report
     for part in PARTS.values():
@@ -130,8 +131,8 @@ def test_a_part_that_fails_is_recorded_and_the_next_runs(tmp_path):
     error = read_result(tmp_path, "memory").error
     assert error[0] == "so far" and error[-2:] == ["OSError: broken", "exit status 1"]
     assert (tmp_path / "memory.log").read_text().endswith("OSError: broken\n")
-    report = (tmp_path / "report.md").read_text()
-    assert "    OSError: broken" in report and "| memory | failed |" in report
+    report = re.sub(" +", " ", (tmp_path / "report.md").read_text())
+    assert " OSError: broken" in report and "| memory | failed |" in report
 
 
 def test_failed_parts_run_again_and_passed_ones_not(tmp_path):

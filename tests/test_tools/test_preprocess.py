@@ -56,9 +56,9 @@ def test_command_line_ends_with_a_summary_and_an_exit_code(tmp_path, run):
     [
         ((), "no recordings NAME_td.h5"),
         (("--representation", "StackedHistogram", "bins=0"), "bins=0, expected at least 1"),
-        (("--representation", "StackedHistogram", "bin=5"), "unknown option 'bin'; did you mean 'bins'?"),
+        (("--representation", "StackedHistogram", "bin=5"), "unknown option 'bin'; did you mean bins?"),
         (("--representation", "StackedHistogram", "5"), "'5' is not KEY=VALUE"),
-        (("--representation", "Histogram"), "'Histogram' is unknown; did you mean 'StackedHistogram'?"),
+        (("--representation", "Histogram"), "'Histogram' is unknown; did you mean StackedHistogram?"),
     ],
 )
 def test_nothing_to_do_is_a_sentence(tmp_path, run, arguments, sentence):

@@ -99,7 +99,7 @@ def test_batch_size_changes_nothing_but_rounding(trained, as_it_is, tmp_path, ba
     found = evaluated(trained[0] / "iter_4.pth", tmp_path, batch_size=batch_size)
     assert found.keys() == expected.keys() and len(found) > 30
     for key, frame in found.items():
-        ours, theirs = (Found(f.bboxes_xyxy, f.scores, f.labels) for f in (frame, expected[key]))
+        ours, theirs = (Found(f.bboxes_xyxy, f.scores, f.labels) for f in (frame.found, expected[key].found))
         assert_same_boxes(ours, theirs)
     one, other = rows(folder)[0], rows(tmp_path)[0]
     for count in ("coco/frames", "coco/boxes"):

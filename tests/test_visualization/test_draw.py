@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import cv2
 import numpy as np
 import pytest
 
+from etram_mmdet.evaluation.results import Boxes, FrameResult
 from etram_mmdet.visualization.detection_sheet import _legend, contact_sheet
 from etram_mmdet.visualization.draw import (
     BACKGROUND,
@@ -40,14 +39,19 @@ def histogram(height=64, width=96, bins=2):
 
 
 def frame(gt=(), detections=(), scores=(), recording="day_000", t_us=1_250_000):
-    return SimpleNamespace(
+    return FrameResult(
         recording=recording,
         t_us=t_us,
-        gt_bboxes_xyxy=read_only(gt, np.float32).reshape(-1, 4),
-        gt_labels=read_only([0] * len(gt), np.int64),
-        bboxes_xyxy=read_only(detections, np.float32).reshape(-1, 4),
-        scores=read_only(scores, np.float32),
-        labels=read_only([1] * len(detections), np.int64),
+        truth=boxes(gt, [0] * len(gt)),
+        found=boxes(detections, [1] * len(detections), scores),
+    )
+
+
+def boxes(bboxes_xyxy, labels, scores=None) -> Boxes:
+    return Boxes(
+        read_only(bboxes_xyxy, np.float32).reshape(-1, 4),
+        read_only(labels, np.int64),
+        None if scores is None else read_only(scores, np.float32),
     )
 
 
@@ -73,7 +77,7 @@ def test_both_polarities_blend():
 def test_box_edges_are_where_the_box_is():
     image = np.zeros((120, 200, 3), np.uint8)
     image.flags.writeable = False
-    drawn = draw_boxes(image, np.array([[10.0, 10, 40, 25]]), np.array([1]), CLASSES, PALETTE, np.array([0.9]), scale=4)
+    drawn = draw_boxes(image, boxes([[10, 10, 40, 25]], [1], [0.9]), CLASSES, PALETTE, scale=4)
     for y, x in ((40, 100), (100, 100), (70, 40), (70, 160)):
         assert tuple(drawn[y, x]) == PALETTE[1]
     assert (drawn[50:90, 50:150] == 0).all()
@@ -83,7 +87,7 @@ def test_box_edges_are_where_the_box_is():
 
 def test_dashes_show_gaps_and_name_below():
     image = np.full((120, 200, 3), 90, np.uint8)
-    drawn = draw_boxes(image, np.array([[20, 20, 120, 60]]), np.array([0]), CLASSES, [WHITE] * 2, dashed=True)
+    drawn = draw_boxes(image, boxes([[20, 20, 120, 60]], [0]), CLASSES, [WHITE] * 2, dashed=True)
     edge = drawn[20, 20:120]
     assert has_colour(edge, WHITE) and has_colour(edge, BLACK)
     assert (drawn[:20] == 90).all() and (drawn[21:60, 21:120] == 90).all()
@@ -92,24 +96,24 @@ def test_dashes_show_gaps_and_name_below():
 
 def test_score_is_written():
     def drawn(score):
-        scores = None if score is None else np.array([score])
-        return draw_boxes(np.zeros((60, 120, 3), np.uint8), [[20, 30, 60, 50]], np.array([1]), CLASSES, PALETTE, scores)
+        scores = None if score is None else [score]
+        return draw_boxes(np.zeros((60, 120, 3), np.uint8), boxes([[20, 30, 60, 50]], [1], scores), CLASSES, PALETTE)
 
     assert (drawn(0.25) != drawn(0.75)).any()
     assert (drawn(None)[15:28] == PALETTE[1]).all(-1).sum() < (drawn(0.25)[15:28] == PALETTE[1]).all(-1).sum()
 
 
 def test_best_box_is_on_top():
-    boxes, labels = [[20, 30, 80, 70]] * 2, np.array([0, 1])
+    corners = [[20, 30, 80, 70]] * 2
     for scores, top in (([0.9, 0.4], 0), ([0.4, 0.9], 1)):
-        drawn = draw_boxes(np.zeros((90, 160, 3), np.uint8), boxes, labels, CLASSES, PALETTE, np.array(scores))
+        drawn = draw_boxes(np.zeros((90, 160, 3), np.uint8), boxes(corners, [0, 1], scores), CLASSES, PALETTE)
         assert tuple(drawn[70, 50]) == PALETTE[top]
 
 
 @pytest.mark.parametrize("dashed", [False, True])
 @pytest.mark.parametrize("box", [[-30, -30, 400, 400], [90, 60, 96, 64], [0, 0, 1, 1], [5, 5, 5, 5], [0, 60, 5, 64]])
 def test_boxes_at_the_border_stay_in_the_picture(box, dashed):
-    image = draw_boxes(np.zeros((64, 96, 3), np.uint8), [box], np.array([0]), CLASSES, PALETTE, dashed=dashed)
+    image = draw_boxes(np.zeros((64, 96, 3), np.uint8), boxes([box], [0]), CLASSES, PALETTE, dashed=dashed)
     assert image.shape == (64, 96, 3)
     assert has_colour(image, PALETTE[0])
 

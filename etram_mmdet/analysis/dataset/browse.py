@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from etram_mmdet.datasets.wrappers import as_streams
+from etram_mmdet.evaluation.results import Boxes
 from etram_mmdet.events.representations import Representation, build_representation
 from etram_mmdet.models.building import build_detector
 from etram_mmdet.utils.errors import InputError
@@ -49,8 +50,7 @@ def _seen(t: int, image: Tensor, clip: TrackDataSample, shows: Representation) -
     sample = clip[t]
     return SeenFrame(
         off_on=shows.off_on(image.numpy()),
-        bboxes_xyxy=sample.gt_instances.bboxes.numpy(),
-        labels=sample.gt_instances.labels.numpy(),
+        boxes=Boxes(sample.gt_instances.bboxes.numpy(), sample.gt_instances.labels.numpy()),
         hw=sample.img_shape,
         recording=sample.recording,
         t_us=sample.t_us,

@@ -12,13 +12,16 @@ import numpy as np
 
 from etram_mmdet.events.choices import SPLITS
 from etram_mmdet.events.labels import day_or_night
+from etram_mmdet.utils.sizes import MEDIUM_PX2, SMALL_PX2
 
-SMALL_PX2, MEDIUM_PX2 = 32**2, 96**2  # COCO's borders between small, medium and large
 UNUSED = "boxes_in_unused_frames"
 
 
-class Boxes(NamedTuple):
-    """``labels`` (n,) class indices, ``widths_px`` and ``heights_px`` (n,) in network pixels."""
+class BoxSizes(NamedTuple):
+    """How large n boxes are, wherever they lie: class numbers ``labels`` (n,), ``widths_px`` and ``heights_px`` (n,).
+
+    In network pixels, from the whole numbers and halves of label files, hence float64.
+    """
 
     labels: np.ndarray
     widths_px: np.ndarray
@@ -28,11 +31,11 @@ class Boxes(NamedTuple):
     def areas_px2(self) -> np.ndarray:
         return self.widths_px * self.heights_px
 
-    def of_class(self, label: int) -> Boxes:
-        return Boxes(*(column[self.labels == label] for column in self))
+    def of_class(self, label: int) -> BoxSizes:
+        return BoxSizes(*(column[self.labels == label] for column in self))
 
     @classmethod
-    def joined(cls, parts: Iterable[Boxes]) -> Boxes:
+    def joined(cls, parts: Iterable[BoxSizes]) -> BoxSizes:
         empty = cls(np.empty(0, np.int64), np.empty(0), np.empty(0))
         return cls(*map(np.concatenate, zip(empty, *parts, strict=True)))
 
@@ -48,7 +51,7 @@ class RecordingCensus:
 
     split: str
     name: str
-    boxes: Boxes
+    boxes: BoxSizes
     label_us: np.ndarray
     size_px: tuple[int, int] | None = None  # width, height of the sensor
     size_is_assumed: bool | None = None
@@ -98,8 +101,8 @@ class Census:
     def of(self, split: str | None = None) -> list[RecordingCensus]:
         return [r for r in self.recordings if split in (None, r.split)]
 
-    def boxes(self, split: str | None = None) -> Boxes:
-        return Boxes.joined(r.boxes for r in self.of(split))
+    def boxes(self, split: str | None = None) -> BoxSizes:
+        return BoxSizes.joined(r.boxes for r in self.of(split))
 
     def total(self, key: str, split: str | None = None) -> float | None:
         """Sum over recordings of one of their numbers; None where it is unknown of one of them."""
@@ -107,7 +110,8 @@ class Census:
         return None if None in values else sum(values)
 
     def events_per_s(self, split: str | None = None) -> float | None:
-        events, seconds = self.total("num_events", split), self.total("duration_s", split)
+        events = self.total("num_events", split)
+        seconds = self.total("duration_s", split)
         return events / seconds if events is not None and seconds else None
 
     def labels_per_s(self, split: str | None = None) -> float | None:

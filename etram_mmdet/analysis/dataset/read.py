@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from etram_mmdet.analysis.dataset.census import Boxes, Census, RecordingCensus
+from etram_mmdet.analysis.dataset.census import BoxSizes, Census, RecordingCensus
 from etram_mmdet.datasets.recording_frames import class_labels
 from etram_mmdet.events.choices import SPLITS, LabelFiles
 from etram_mmdet.events.class_sets import DEFAULT_CLASS_SET, ClassSet, get_class_set
@@ -43,12 +43,14 @@ def take_census(
     Raises:
         InputError: when there is no usable recording at all.
     """
-    root, classes = Path(data_root), get_class_set(class_set)
+    root = Path(data_root)
+    classes = get_class_set(class_set)
     if not root.is_dir():
         raise InputError(f"{root}: no such data folder; check the path, or make a sample with tools/make_sample.py")
     folders = [(split, folder) for split in SPLITS for folder in _sequence_folders(root / split)]
     if folders:
-        tasks, problems = [partial(_of_folder, *f, settings, classes) for f in folders], []
+        tasks = [partial(_of_folder, *f, settings, classes) for f in folders]
+        problems = []
     else:
         sources, problems = find_sources(root, label_files)
         tasks = [partial(_of_source, s, settings or PreprocessSettings(), classes, read_events) for s in sources]
@@ -156,6 +158,6 @@ def _scale(folder: Path) -> int:
     return scales.pop()
 
 
-def _in_network_pixels(boxes: np.ndarray, scale: int, classes: ClassSet, path: Path) -> Boxes:
+def _in_network_pixels(boxes: np.ndarray, scale: int, classes: ClassSet, path: Path) -> BoxSizes:
     labels = class_labels(boxes["class_id"], classes, path)
-    return Boxes(labels, boxes["w"].astype(np.float64) / scale, boxes["h"].astype(np.float64) / scale)
+    return BoxSizes(labels, boxes["w"].astype(np.float64) / scale, boxes["h"].astype(np.float64) / scale)

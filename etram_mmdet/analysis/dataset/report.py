@@ -1,19 +1,90 @@
-"""Everything that was found as one JSON file."""
+"""The numbers of a data set: as tables for a terminal, and as one JSON file."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import numpy as np
 
-from etram_mmdet.analysis.dataset.census import Boxes, Census, RecordingCensus
+from etram_mmdet.analysis.dataset.census import BoxSizes, Census, RecordingCensus
 from etram_mmdet.analysis.dataset.thresholds import Thresholds
+from etram_mmdet.utils.text import number, percent, table
 
 PERCENTILES = (5, 25, 50, 75, 95)
 SIZES = ("width_px", "height_px", "area_px2")
 
 
-def percentiles(boxes: Boxes) -> dict[str, dict[str, float]] | None:
+def format_census(census: Census) -> str:
+    """Splits, classes and size mix, each under a line that says what it shows."""
+    return "\n\n".join((_splits(census), _classes(census), _size_mix(census)))
+
+
+def format_thresholds(thresholds: Sequence[Thresholds]) -> str:
+    """What every rule gives, with a note under it where a rule could not be followed."""
+    rows = [
+        [t.rule, f"{t.small_area:.1f}", f"{t.medium_area:.1f}", f"{t.size_weight:.2f}", percent(t.weighted_share)]
+        for t in thresholds
+    ]
+    head = ["rule", "small_area px²", "medium_area px²", "size_weight", "training boxes with weight > 1"]
+    notes = [f"{t.rule}: {note}" for t in thresholds for note in t.notes]
+    return "\n".join([_titled("size thresholds for the loss, from the training boxes", head, rows), *notes])
+
+
+def _splits(census: Census) -> str:
+    head = "split recordings day night seconds events Mev/s out-of-frame frames frames/s boxes dropped".split()
+    rows = []
+    for split in census.splits:
+        lights = census.lights(split)
+        numbers = (
+            number(census.total("duration_s", split), 1),
+            number(census.total("num_events", split)),
+            number(_million(census.events_per_s(split)), 2),
+            number(census.total("events_out_of_frame", split)),
+            number(sum(len(r.label_us) for r in census.of(split))),
+            number(census.labels_per_s(split), 2),
+            number(len(census.boxes(split).labels)),
+            percent(census.dropped_share(split)),
+        )
+        rows.append([split, len(census.of(split)), lights["day"], lights["night"], *numbers])
+    title = f"{census.data_root}: recordings; labelled frames in use; boxes dropped by a rule"
+    return _titled(title, head, rows)
+
+
+def _classes(census: Census) -> str:
+    head = ["class", *census.splits, "width px", "height px", "area px²"]
+    of_split = [census.boxes(split) for split in census.splits]
+    of_all = census.boxes()
+    rows = []
+    for label, name in enumerate(census.classes):
+        counts = [number(len(boxes.of_class(label).labels)) for boxes in of_split]
+        rows.append([name, *counts, *_spans(of_all.of_class(label))])
+    totals = [number(len(boxes.labels)) for boxes in of_split]
+    rows.append(["all", *totals, *_spans(of_all)])
+    return _titled("boxes; 5 %, 50 % and 95 % of them are smaller than (network pixels)", head, rows)
+
+
+def _million(value: float | None) -> float | None:
+    return None if value is None else value / 1e6
+
+
+def _spans(boxes: BoxSizes) -> list[str | None]:
+    if not len(boxes.labels):
+        return [None] * 3
+    columns = (boxes.widths_px, boxes.heights_px, boxes.areas_px2)
+    return [" ".join(f"{value:5.0f}" for value in np.percentile(column, (5, 50, 95))) for column in columns]
+
+
+def _size_mix(census: Census) -> str:
+    rows = [[split, *map(percent, census.boxes(split).size_mix())] for split in census.splits]
+    return _titled("size mix of the boxes (network pixels)", ["split", "< 32²", "< 96²", "larger"], rows)
+
+
+def _titled(title: str, head: Sequence[str], rows: Sequence[Sequence]) -> str:
+    return f"{title}\n{table([head, *rows])}"
+
+
+def percentiles(boxes: BoxSizes) -> dict[str, dict[str, float]] | None:
     """Of width, height and area in network pixels, ``{"width_px": {"p5": ...}}``; None without boxes."""
     if not len(boxes.labels):
         return None
@@ -38,7 +109,8 @@ def as_dict(census: Census, warnings: list[str], thresholds: list[Thresholds]) -
 
 
 def _split(census: Census, split: str) -> dict:
-    boxes, lights = census.boxes(split), census.lights(split)
+    boxes = census.boxes(split)
+    lights = census.lights(split)
     return {
         "recordings": len(census.of(split)),
         "day": lights["day"],
@@ -57,7 +129,7 @@ def _split(census: Census, split: str) -> dict:
     }
 
 
-def _class(boxes: Boxes) -> dict:
+def _class(boxes: BoxSizes) -> dict:
     return {"boxes": len(boxes.labels), "percentiles": percentiles(boxes)}
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, NullLocator
 
 from etram_mmdet.analysis.dataset import RULES
-from etram_mmdet.analysis.dataset.census import MEDIUM_PX2, SMALL_PX2, Census
+from etram_mmdet.analysis.dataset.census import Census
 from etram_mmdet.analysis.dataset.thresholds import Thresholds
+from etram_mmdet.utils.sizes import MEDIUM_PX2, SMALL_PX2
 from etram_mmdet.visualization.style import ACCENT, GRID, INK, MUTED, PANEL, title
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 MOST_POINTS = 6000
 BANDWIDTH = 0.18  # octaves of area
@@ -49,7 +52,7 @@ def _draw_borders(ax: Axes, thresholds: dict[str, Thresholds]) -> None:
         _mark(ax, area, 1, ACCENT)
         place = dict(transform=ax.get_xaxis_transform(), ha=side, va="bottom")
         ax.text(np.log2(area), 1.008, name, fontsize=9, color=ACCENT, **place)
-    marks = (p25.small_area, "p25", "right"), (p30.small_area, "p30", "left"), (p30.medium_area, "p70", "left")
+    marks = [(p25.small_area, "p25", "right"), (p30.small_area, "p30", "left"), (p30.medium_area, "p70", "left")]
     for area, name, side in marks:
         _mark(ax, area, 0.035, ACCENT)
         _name_at_foot(ax, area, name, side)
@@ -87,11 +90,14 @@ def _ridge(ax: Axes, x: np.ndarray, octaves: np.ndarray, row: int, colour) -> No
 
 def draw_shapes(ax: Axes, census: Census) -> None:
     """Width against height; boxes on one falling line have one area."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
     boxes = census.boxes()
     shown = np.random.default_rng(0).permutation(len(boxes.labels))[:MOST_POINTS]  # mixed: no class hides another
     dots = np.array(census.colours())[boxes.labels[shown]]
     ax.scatter(boxes.widths_px[shown], boxes.heights_px[shown], s=10, c=dots, alpha=0.6, lw=0)
-    xlim, ylim = _limits(boxes.widths_px), _limits(boxes.heights_px)
+    xlim = _limits(boxes.widths_px)
+    ylim = _limits(boxes.heights_px)
     for area, name in ((SMALL_PX2, "32²"), (MEDIUM_PX2, "96²")):
         ax.plot(xlim, area / xlim, color=MUTED, lw=1.1, ls=(0, (3, 3)), zorder=0.5)
         if ylim[0] < area / xlim[1] < ylim[1]:

@@ -1,18 +1,28 @@
-"""Thresholds and weight of the size-aware box loss, from the boxes of the training split."""
+"""Thresholds and weight of the size-aware box loss from the boxes of the training split, and a config with them."""
 
 from __future__ import annotations
 
+import os
+import textwrap
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from etram_mmdet.analysis.dataset.census import MEDIUM_PX2, SMALL_PX2, Census
+from etram_mmdet.analysis.dataset.census import Census
 from etram_mmdet.events.class_sets import SIZE_GROUP_OF
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.files import atomic_write
+from etram_mmdet.utils.sizes import MEDIUM_PX2, SMALL_PX2, exponential_weight
+from etram_mmdet.utils.text import percent
 
 FIXED = "fixed"
 _MEDIUM_PERCENTILE = 70  # of all boxes
-_LEAST_WEIGHT, _MOST_WEIGHT = 2.0, 5.0
+_LEAST_WEIGHT = 2.0
+_MOST_WEIGHT = 5.0
+USAGE = """\
+_base_ = ["./patch2.py", "{path}"]
+model = dict(bbox_head=dict(loss_bbox=dict(type="SizeAwareIoULoss", **_base_.size_thresholds)))"""
 
 
 @dataclass(frozen=True)
@@ -56,11 +66,6 @@ def derive(areas_px2: np.ndarray, groups: np.ndarray) -> list[Thresholds]:
     return results
 
 
-def exponential_weight(areas_px2: np.ndarray, weight: float, small_area: float) -> np.ndarray:
-    """The loss's weight of a box, mode ``exponential`` (see ``SizeAwareIoULoss``), without torch."""
-    return np.clip(weight * np.exp(-areas_px2 / small_area), 1, weight)
-
-
 def _percentile_of_group(
     areas_px2: np.ndarray, groups: np.ndarray, group: str, percentile: int, percentile_of_all: int
 ) -> tuple[float, tuple[str, ...]]:
@@ -71,7 +76,8 @@ def _percentile_of_group(
 
 
 def _weight(groups: np.ndarray) -> tuple[float, tuple[str, ...]]:
-    num_small, num_medium = np.count_nonzero(groups == "small"), np.count_nonzero(groups == "medium")
+    num_small = np.count_nonzero(groups == "small")
+    num_medium = np.count_nonzero(groups == "medium")
     if not num_small or not num_medium:
         missing = "medium" if num_small else "small"
         return _LEAST_WEIGHT, (f"no box of a {missing} class: size_weight is its least value, {_LEAST_WEIGHT:g}",)
@@ -85,3 +91,39 @@ def _result(
         notes += ("small_area is not below medium_area: the loss's modes step and linear make no sense with them",)
     share = float(np.mean(exponential_weight(areas_px2, weight, small) > 1))
     return Thresholds(rule, float(small), float(medium), weight, share, notes)
+
+
+def write_thresholds(path: Path, census: Census, chosen: Thresholds) -> None:
+    """Write :func:`thresholds_as_config`; raises ``InputError`` where ``path`` cannot be written."""
+    with atomic_write(path) as aside:
+        aside.write_text(thresholds_as_config(census, chosen))
+
+
+def thresholds_as_config(census: Census, chosen: Thresholds) -> str:
+    """Text of a config file that defines ``size_thresholds``; areas are rounded to a tenth of a square pixel."""
+    boxes = len(census.boxes("train").labels)
+    sentences = (
+        f"Made by tools/inspect_data.py from {census.data_root}: {boxes} training boxes, {_meaning(census, chosen)}.",
+        f"{percent(chosen.weighted_share)} of these boxes weigh more than 1; areas are network pixels squared.",
+        *(f"Note: {note}." for note in chosen.notes),
+    )
+    comments = [line for s in sentences for line in textwrap.wrap(s, 116)]
+    areas = f"small_area={chosen.small_area:.1f}, medium_area={chosen.medium_area:.1f}"
+    values = f"size_thresholds = dict({areas}, size_weight={round(chosen.size_weight, 3)})"
+    return "\n".join([*(f"# {line}" for line in comments), values, ""])
+
+
+def usage(path: Path) -> str:
+    """The lines of a config in configs/ that uses the text at ``path``."""
+    return USAGE.format(path=Path(os.path.relpath(path, "configs")).as_posix())
+
+
+def _meaning(census: Census, chosen: Thresholds) -> str:
+    if chosen.rule == "classes":
+        small, medium = (_names(census, group) for group in ("small", "medium"))
+        return f"rule classes (90 % of {small} are smaller than small_area, 75 % of {medium} than medium_area)"
+    return f"rule {chosen.rule} ({chosen.rule[1:]} % of all boxes are smaller than small_area, 70 % than medium_area)"
+
+
+def _names(census: Census, group: str) -> str:
+    return ", ".join(name for name in census.classes if SIZE_GROUP_OF.get(name.lower()) == group) or f"no {group} class"

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from etram_mmdet.analysis.dataset.census import Boxes, Census, RecordingCensus
+from etram_mmdet.analysis.dataset.census import BoxSizes, Census, RecordingCensus
+from etram_mmdet.utils.text import number, percent
 
 LEAST_BOXES = 20  # of a class in a split before its typical box means anything
 MOST_SMALL_DIFFERENCE = 0.10
@@ -48,7 +49,7 @@ def _odd_boxes(census: Census) -> Iterator[str]:
                 yield f"{split}: the typical {name} is smaller than the typical pedestrian ({sizes}); {hint}"
 
 
-def _typical_box(boxes: Boxes) -> tuple[float, float, float] | None:
+def _typical_box(boxes: BoxSizes) -> tuple[float, float, float] | None:
     """Median width, height (px) and area (px²)."""
     if len(boxes.labels) < LEAST_BOXES:
         return None
@@ -72,7 +73,7 @@ def _size_mix(census: Census) -> Iterator[str]:
 
 
 def _percent(mix: np.ndarray) -> str:
-    return "/".join(f"{100 * share:.0f}" for share in mix) + " %"
+    return "/".join(number(100 * share) for share in mix) + " %"
 
 
 def _shared_names(census: Census) -> Iterator[str]:
@@ -91,7 +92,7 @@ def _dropped_boxes(census: Census) -> Iterator[str]:
         if share is not None and share > MOST_DROPPED:
             counts = Counter(census.dropped_boxes(split)).most_common()
             listed = ", ".join(f"{rule} {count}" for rule, count in counts if count)
-            yield f"{split}: {100 * share:.0f} % of the boxes are dropped ({listed}); check their coordinates"
+            yield f"{split}: {percent(share, 0)} of the boxes are dropped ({listed}); check their coordinates"
 
 
 def _assumed_size(census: Census) -> Iterator[str]:

@@ -1,120 +1,122 @@
-"""What differs between runs: what forbids to compare them, what makes it doubtful, and everything else."""
+"""In what two runs must agree: the one list that tools/ablate.py and tools/compare.py go by."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
+from etram_mmdet.analysis.runs.evaluations import headline
 from etram_mmdet.analysis.runs.run import Run
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.text import differences, shown
 
-SEED, SAMPLES = "randomness.seed", "samples seen"
-_PLACES = {"work_dir", "out_dir", "save_dir", "data_root", "load_from", "resume"}
-_SPEED = {"threads", "cores"}  # of a machine; they do not change what it computes
-_TRAINING_DATA, _WEIGHTS = "training data", "starting weights"
-
-
-def check_comparable(runs: Sequence[Run], allow_other_training_data: bool = False) -> None:
-    """Raises ``InputError`` naming the values of all runs where protocol, data or post-processing differ."""
-    found = differences([_must_agree(run) for run in runs])
-    if allow_other_training_data:
-        found.pop(_TRAINING_DATA, None)
-    if not found:
-        return
-    listed = [f"{what}: " + _by_run(runs, values) for what, values in found.items()]
-    advice = "leave out those that differ, or train all alike, as tools/ablate.py does"
-    if list(found) == [_TRAINING_DATA]:
-        advice += "; --allow-other-training-data compares them all the same"
-    raise InputError("\n  ".join(["these runs may not be compared, they differ in", *listed]) + f"\n{advice}")
+REFUSED = "refused"  # runs that differ in it are not compared
+WARNED = "warned"  # they are, and a sentence says that it alone may make the difference in AP
+ALLOWED = "allowed"  # they are
 
 
-def _must_agree(run: Run) -> dict:
-    return {
-        "protocol": run.protocol,
-        "test_cfg": run.record["test_cfg"],
-        "evaluated data": _data(run.record["val_data"]),
-        "evaluated frames": _counted(run.metrics),  # run.json keeps no digest of the test split
-        _TRAINING_DATA: _data(run.record["train_data"]),
-    }
+class Fact(NamedTuple):
+    """Something besides the model in which two runs may differ.
 
-
-def _by_run(runs: Sequence[Run], values: Sequence) -> str:
-    return ", ".join(f"{run.folder} has {shown(value)}" for run, value in zip(runs, values, strict=True))
-
-
-def unequal_conditions(runs: Sequence[Run]) -> list[str]:
-    """Names of what, besides the model, may be the reason for a difference in AP."""
-    conditions = [_conditions(run) for run in runs]
-    return [name for name in conditions[0] if any(other[name] != conditions[0][name] for other in conditions[1:])]
-
-
-def _conditions(run: Run) -> dict:
-    record = run.record
-    return {
-        SAMPLES: run.samples,
-        "clip length": record["clip_length"],
-        "learning rate / sqrt(batch)": f"{record['lr'] / math.sqrt(record['batch']):.4g}",  # as tools/ablate.py
-        "schedule": (record["schedule"], record["samples"]),
-        _WEIGHTS: _starting_weights(run),
-        _TRAINING_DATA: record["train_data"],
-        "seed": record["seed"],
-    }
-
-
-def what_differs(runs: Sequence[Run]) -> dict[str, list]:
-    """Values of each run by setting of the configs, and of run.json what it ran on; names of places do not count."""
-    origins = [
-        {
-            _TRAINING_DATA: _data(run.record["train_data"]),
-            _WEIGHTS: _starting_weights(run),
-            "commit": run.record["commit"],
-            "machine": {key: value for key, value in run.record["machine"].items() if key not in _SPEED},
-        }
-        for run in runs
-    ]
-    return differences([run.config for run in runs]) | differences(origins)
-
-
-def differences(values: Sequence, path: str = "") -> dict[str, list]:
-    """The values of each run by the dotted path of every setting that differs; one that a run lacks is ``None``.
-
-    Lists are compared item by item where all runs list the same types in the same order, else they are one setting.
+    Attributes:
+        name: as messages and tables call it.
+        of: its value, from a run.json with what `Run.facts` adds to it.
+        ablation: what tools/ablate.py does with runs that differ in it.
+        comparison: what tools/compare.py does.
     """
-    if all(isinstance(value, dict) for value in values):
-        parts = {key: [value.get(key) for value in values] for key in sorted(set().union(*values) - _PLACES, key=str)}
-    elif all(_types(value) == _types(values[0]) != [] for value in values):
-        parts = dict(enumerate(zip(*values, strict=True)))
-    else:
-        return {} if all(value == values[0] for value in values) else {path: list(values)}
-    found = [differences(part, f"{path}.{key}".removeprefix(".")) for key, part in parts.items()]
-    return {setting: of_runs for each in found for setting, of_runs in each.items()}
+
+    name: str
+    of: Callable[[dict], object]
+    ablation: str
+    comparison: str
 
 
-def _types(value: object) -> list[str]:
-    """Of a list of registered classes; empty for anything else."""
-    items = value if isinstance(value, list) else []
-    return [item["type"] for item in items] if all(isinstance(i, dict) and "type" in i for i in items) else []
-
-
-def shown(value: object) -> str:
-    """A setting in a cell: classes like ``ClipZoom(scale=2)``."""
-    if isinstance(value, dict):
-        settings = ", ".join(f"{key}={shown(each)}" for key, each in value.items() if key != "type")
-        return f"{value.get('type', 'dict')}({settings})".removesuffix("()")
-    if isinstance(value, list):
-        return f"[{', '.join(map(shown, value))}]"
-    return "unset" if value is None else str(value)
-
-
-def _starting_weights(run: Run) -> str | None:
-    """``load_from``, unless it is the run's own checkpoint that training was resumed from."""
-    return None if run.config.get("resume") else run.config.get("load_from")
-
-
-def _counted(metrics: dict[str, float]) -> str:
+def _counted(run: dict) -> str:
+    """Frames and boxes of the evaluation; run.json keeps no digest of the test split."""
+    metrics = {key.rpartition("/")[2]: value for key, value in run.get("metrics", {}).items()}
     return ", ".join(f"{metrics[key]:,.0f} {key}" for key in ("frames", "boxes") if key in metrics)
 
 
 def _data(fingerprint: dict) -> str:
     counts = (f"{fingerprint[key]:,} {key.replace('_', ' ')}" for key in ("recordings", "labelled_frames", "boxes"))
     return f"{fingerprint['split']} of {', '.join(counts)} ({fingerprint['sha256']})"
+
+
+def _samples_seen(run: dict) -> int:
+    return run.get("samples_seen", run["samples"])
+
+
+SAMPLES = "samples seen"
+TRAINING_DATA = "training data"
+FACTS = (
+    # With other rules or data an AP is another number.
+    Fact("protocol", headline, REFUSED, REFUSED),
+    Fact("test_cfg", lambda run: run["test_cfg"], REFUSED, REFUSED),
+    Fact("evaluated data", lambda run: _data(run["val_data"]), REFUSED, REFUSED),
+    Fact("evaluated frames", _counted, REFUSED, REFUSED),
+    Fact(TRAINING_DATA, lambda run: _data(run["train_data"]), REFUSED, REFUSED),
+    # With equal samples another batch means other steps, so steps are no fact; and the learning rate follows it.
+    Fact(SAMPLES, _samples_seen, REFUSED, WARNED),
+    Fact("clip length", lambda run: run["clip_length"], REFUSED, WARNED),
+    Fact("learning rate / sqrt(batch)", lambda run: f"{run['lr'] / math.sqrt(run['batch']):.4g}", REFUSED, WARNED),
+    Fact("schedule", lambda run: run["schedule"], REFUSED, WARNED),
+    Fact("part of the schedule", lambda run: f"{_samples_seen(run) / run['samples']:.0%}", REFUSED, WARNED),
+    # An ablation varies these on purpose.
+    Fact("starting weights", lambda run: run.get("starting_weights"), ALLOWED, WARNED),
+    Fact("seed", lambda run: run.get("seed"), ALLOWED, WARNED),
+    # Small causes; a comparison lists them among what differs.
+    Fact("device", lambda run: run["machine"]["device"], REFUSED, ALLOWED),
+    Fact("commit", lambda run: run["commit"], REFUSED, ALLOWED),
+)
+_PLACES = {"work_dir", "out_dir", "save_dir", "data_root", "load_from", "resume"}  # of a config
+_SPEED = {"threads", "cores"}  # of a machine; they do not change what it computes
+_LISTED = (TRAINING_DATA, "starting weights", "commit")  # beside the whole machine
+
+
+def obstacles(record: dict, baseline: dict) -> list[str]:
+    """Why an ablation does not compare two runs, given by their run.json and metrics; empty where it may."""
+    wanted = [fact for fact in FACTS if fact.ablation == REFUSED]
+    found = _disagreements([record, baseline], wanted)
+    return [f"{what} {shown(mine)} instead of {shown(theirs)}" for what, (mine, theirs) in found.items()]
+
+
+def check_comparable(runs: Sequence[Run], allow_other_training_data: bool = False) -> None:
+    """Raises ``InputError`` naming the values of all runs where protocol, data or post-processing differ."""
+    wanted = [fact for fact in FACTS if fact.comparison == REFUSED]
+    if allow_other_training_data:
+        wanted = [fact for fact in wanted if fact.name != TRAINING_DATA]
+    found = _disagreements([run.facts for run in runs], wanted)
+    if not found:
+        return
+    listed = [f"{what}: " + _by_run(runs, values) for what, values in found.items()]
+    advice = "leave out those that differ, or train all alike, as tools/ablate.py does"
+    if list(found) == [TRAINING_DATA]:
+        advice += "; --allow-other-training-data compares them all the same"
+    raise InputError("\n  ".join(["these runs may not be compared, they differ in", *listed]) + f"\n{advice}")
+
+
+def unequal_conditions(runs: Sequence[Run]) -> list[str]:
+    """Names of what, besides the model, may be the reason for a difference in AP."""
+    facts = [run.facts for run in runs]
+    wanted = [fact for fact in FACTS if fact.comparison == WARNED or fact.name == TRAINING_DATA]
+    return [fact.name for fact in wanted if _disagreements(facts, [fact])]
+
+
+def what_differs(runs: Sequence[Run]) -> dict[str, list]:
+    """Values of each run by setting of the configs, and of run.json what it ran on; names of places do not count."""
+    machines = [{key: value for key, value in run.record["machine"].items() if key not in _SPEED} for run in runs]
+    return (
+        differences([run.config for run in runs], ignored=_PLACES.__contains__)
+        | _disagreements([run.facts for run in runs], [fact for fact in FACTS if fact.name in _LISTED])
+        | differences(machines, "machine")
+    )
+
+
+def _disagreements(runs: Sequence[dict], facts: Sequence[Fact]) -> dict[str, list]:
+    """Values of all runs by the name of what differs; of dicts, like ``test_cfg``, by the path of the setting."""
+    return differences([{fact.name: fact.of(run) for fact in facts} for run in runs])
+
+
+def _by_run(runs: Sequence[Run], values: Sequence) -> str:
+    return ", ".join(f"{run.folder} has {shown(value)}" for run, value in zip(runs, values, strict=True))

@@ -17,14 +17,15 @@ from typing import IO
 
 import torch
 
+from etram_mmdet.analysis.runs.evaluations import RESULTS_FILE
 from etram_mmdet.analysis.runs.plan import Plan, Variant
-from etram_mmdet.engine.config.differences import config_differences
 from etram_mmdet.engine.config.plain_config import read_plain_config
 from etram_mmdet.engine.hooks.run_record import RUN_FILE
 from etram_mmdet.engine.runner.stream_runner import find_checkpoint
 from etram_mmdet.evaluation.results_table import evaluations
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import atomic_write
+from etram_mmdet.utils.text import changes
 
 LOG_FILE = "train.log"
 LOCK_FILE = ".lock"
@@ -36,7 +37,8 @@ def run_folder(out: Path, variant: Variant, seed: int) -> Path:
 
 def finished_result(folder: Path, variant: Variant) -> dict | None:
     """Record and metrics of a finished run: those of its last step, never of an earlier one; else ``None``."""
-    table, record = folder / "results.csv", folder / RUN_FILE
+    table = folder / RESULTS_FILE
+    record = folder / RUN_FILE
     if not table.is_file() or not record.is_file():
         return None
     content = json.loads(record.read_text())
@@ -50,11 +52,11 @@ def check_order(out: Path, variant: Variant, seed: int) -> Path:
     """Where the config of a run stands; raises ``InputError`` when another run was begun there."""
     path = _order_file(run_folder(out, variant, seed))
     if path.is_file():
-        differences = config_differences(read_plain_config(path), variant.config_for(seed).to_dict())
-        if differences:
+        differing = changes(read_plain_config(path), variant.config_for(seed).to_dict())
+        if differing:
             raise InputError(
                 f"{path.with_suffix('')}: a run with other settings was begun there "
-                f"({'; '.join(differences[:5])}); delete it with its .py, or choose another --out"
+                f"({'; '.join(differing[:5])}); delete it with its .py, or choose another --out"
             )
     return path
 
@@ -75,15 +77,21 @@ class Launcher:
     """
 
     def __init__(self, plan: Plan, out: Path, devices: list[str], train_tool: Path, say: Callable = print) -> None:
-        self.plan, self.out, self.devices, self.train_tool, self.say = plan, out, devices, train_tool, say
+        self.plan = plan
+        self.out = out
+        self.devices = devices
+        self.train_tool = train_tool
+        self.say = say
         self.processes: set[subprocess.Popen] = set()
-        self.stopped, self.starting = threading.Event(), threading.Lock()
+        self.stopped = threading.Event()
+        self.starting = threading.Lock()
         self.failed: list[str] = []
         self.seconds: list[float] = []
 
     def run(self) -> list[str]:
         """Train what is not finished; returns a sentence for each run that failed. A kill stops all processes."""
-        self.lock, waiting = self._lock(), queue.SimpleQueue()
+        self.lock = self._lock()
+        waiting = queue.SimpleQueue()
         signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that `finally` below is reached
         for variant, seed in self.plan.runs:
             path = check_order(self.out, variant, seed)
@@ -133,7 +141,8 @@ class Launcher:
                 self.say(f"FAILED {self.failed[-1]}")
 
     def _train(self, device: str, variant: Variant, seed: int, waiting: queue.SimpleQueue) -> None:
-        folder, start = run_folder(self.out, variant, seed), time.monotonic()
+        folder = run_folder(self.out, variant, seed)
+        start = time.monotonic()
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / LOG_FILE).open("a") as log:
             with self.starting:  # a stop finds every process that has been started

@@ -92,7 +92,8 @@ def load_plan(
 def _variant(path: Path, name: str, content: dict, scale: float) -> Variant:
     run = content["runs"][name]
     _check_keys(path, f"run {name!r}", run, _RUN_KEYS, {"config"})
-    config, options = Path(run["config"]), {**content.get("common", {}), **run.get("options", {})}
+    config = Path(run["config"])
+    options = {**content.get("common", {}), **run.get("options", {})}
     batch = load_config(config, options).train_dataloader.batch_size
     samples = round(scale * run.get("samples", content["samples"]))
     if samples < batch or samples % batch:
@@ -103,7 +104,8 @@ def _variant(path: Path, name: str, content: dict, scale: float) -> Variant:
 
 
 def _check_keys(path: Path, what: str, given: dict, known: set, needed: set) -> None:
-    unknown, missing = sorted(given.keys() - known), sorted(needed - given.keys())
+    unknown = sorted(given.keys() - known)
+    missing = sorted(needed - given.keys())
     if unknown or missing:
         raise InputError(
             f"{path}: {what} has {f'unknown keys {unknown}' if unknown else f'no {missing}'}; expected {sorted(known)}"

@@ -85,6 +85,15 @@ class Run:
         return self.step * self.record["batch"]
 
     @property
+    def facts(self) -> dict:
+        """run.json, with what is known besides: ``metrics``, ``samples_seen``, ``starting_weights``.
+
+        The weights are those of ``load_from``, unless the run was resumed: then that is its own checkpoint.
+        """
+        weights = None if self.config.get("resume") else self.config.get("load_from")
+        return self.record | dict(metrics=self.metrics, samples_seen=self.samples, starting_weights=weights)
+
+    @property
     def classes(self) -> tuple[str, ...]:
         dataset = self.config["val_dataloader"]["dataset"]
         named = (dataset.get("metainfo") or {}).get("classes")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
+from etram_mmdet.analysis.runs.agreement import obstacles
 from etram_mmdet.analysis.runs.plan import Variant
-from etram_mmdet.engine.config.differences import config_differences
 
 CONFIDENCE = 0.95
 METRICS = ("AP", "AP50", "AP_small_classes", "AP_S")  # the first one is tested for significance
@@ -39,29 +37,6 @@ class Row:
     records: list[dict]
     obstacles: tuple[str, ...] = ()
     difference: Difference | None = None
-
-
-def obstacles(record: dict, baseline: dict) -> list[str]:
-    """What differs between two runs besides model, plugins and batch size, so that their AP must not be compared.
-
-    With equal samples another batch size means other steps, so steps are not compared; the learning rate is, after
-    division by sqrt(batch), the rule by which it follows from the batch.
-    """
-    pairs = [
-        ("samples", record["samples"], baseline["samples"]),
-        ("clip length", record["clip_length"], baseline["clip_length"]),
-        ("learning rate / sqrt(batch)", *(f"{r['lr'] / math.sqrt(r['batch']):.4g}" for r in (record, baseline))),
-        ("protocol", record["protocol"], baseline["protocol"]),
-        ("training data", record["train_data"], baseline["train_data"]),
-        ("validation data", record["val_data"], baseline["val_data"]),
-        ("device", record["machine"]["device"], baseline["machine"]["device"]),
-        ("commit", record["commit"], baseline["commit"]),
-    ]
-    found = [f"{what} {_shown(mine)} instead of {_shown(theirs)}" for what, mine, theirs in pairs if mine != theirs]
-    for key in ("test_cfg", "schedule"):
-        mine, theirs = record[key], baseline[key]
-        found += config_differences(theirs, mine, f"{key}.")
-    return found
 
 
 def compare(results: Sequence[tuple[Variant, list[dict]]]) -> list[Row]:
@@ -98,6 +73,8 @@ def _welch(ours: np.ndarray, theirs: np.ndarray) -> Difference:
     if not np.ptp(ours) and not np.ptp(theirs):  # no spread at all: the test would divide by it
         mean = float(ours.mean() - theirs.mean())
         return Difference(mean, mean, mean, float(mean == 0))
+    from scipy import stats  # slow to load
+
     test = stats.ttest_ind(ours, theirs, equal_var=False)
     low, high = test.confidence_interval(CONFIDENCE)
     return Difference(float(ours.mean() - theirs.mean()), float(low), float(high), float(test.pvalue))
@@ -105,14 +82,9 @@ def _welch(ours: np.ndarray, theirs: np.ndarray) -> Difference:
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down correction: the k-th smallest of n p-values times n - k + 1, never falling."""
-    corrected, largest = [0.0] * len(p_values), 0.0
+    corrected = [0.0] * len(p_values)
+    largest = 0.0
     for rank, index in enumerate(np.argsort(p_values)):
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
         corrected[index] = largest
     return corrected
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, dict) and "sha256" in value:
-        return f"{value['split']} of {value['labelled_frames']} frames, {value['boxes']} boxes ({value['sha256'][:8]})"
-    return f"{value:,}" if isinstance(value, int) else str(value)

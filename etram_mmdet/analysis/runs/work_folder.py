@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from etram_mmdet.utils.text import table
+
 
 def training_files(work_dir: Path, checkpoint: Path, config: str) -> dict[Path, str]:
     """What tools/train.py leaves: ``checkpoint`` is the newest one, ``config`` the name of the config file."""
@@ -36,5 +38,4 @@ def tested_files(work_dir: Path, checkpoint: Path, predictions: Path) -> dict[Pa
 
 def listed(files: dict[Path, str]) -> str:
     """A line per file, in two columns."""
-    width = max(len(str(path)) for path in files)
-    return "\n".join(f"{path!s:{width}}  {what}" for path, what in files.items())
+    return table(files.items(), left=(0, 1))

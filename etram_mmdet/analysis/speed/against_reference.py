@@ -17,7 +17,7 @@ from etram_mmdet.analysis.speed.timing import compared, take_turns
 from etram_mmdet.engine.runner.memory import saved_bytes_of
 from etram_mmdet.evaluation.coco import coco_metrics
 from etram_mmdet.evaluation.event_coco_metric import EventCocoMetric
-from etram_mmdet.evaluation.results import Frame
+from etram_mmdet.evaluation.results import Boxes, FrameResult
 from etram_mmdet.models.inference import Streamer
 from etram_mmdet.testing import random_clips
 
@@ -31,9 +31,11 @@ def streaming(streamer: Streamer, reference: Reference, hw: tuple[int, int], win
     ``difference``: the largest one of a class score in the last window.
     """
     reference.model.eval()
-    device, detector = streamer.device, streamer.detector
+    device = streamer.device
+    detector = streamer.detector
     data = random_clips(detector, 1, 1, hw, label_every=1)
-    results, states = {}, {"ours": None, "reference": None}
+    results = {}
+    states = {"ours": None, "reference": None}
 
     def ours() -> None:
         frames = data["inputs"][0].to(device)
@@ -98,7 +100,8 @@ def memory(model: nn.Module, reference: Reference, hw: tuple[int, int], batch: i
 def _padded(model: nn.Module, data: dict) -> Tensor:
     """Bytes to padded floats (T, B, C, H, W) with RVT's operations."""
     frames = torch.stack(data["inputs"], dim=1).to(next(model.parameters()).device).float()
-    (h, w), (dh, dw) = frames.shape[-2:], model.backbone.size_divisor
+    h, w = frames.shape[-2:]
+    dh, dw = model.backbone.size_divisor
     return F.pad(frames, (0, -w % dw, 0, -h % dh))
 
 
@@ -118,14 +121,10 @@ def evaluation(frames: int, detections: int, rounds: int, boxes: int = 6) -> dic
     from utils.evaluation.prophesee.io.box_loading import BBOX_DTYPE
 
     data = _random_frames(frames, detections, boxes)
-    truth, found = (
-        [_structured(BBOX_DTYPE, frame, *columns) for frame, columns in ((f, pick(f)) for f in data)]
-        for pick in (
-            lambda f: (f.gt_bboxes_xyxy, f.gt_labels, np.ones(len(f.gt_labels))),
-            lambda f: (f.bboxes_xyxy, f.labels, f.scores),
-        )
-    )
-    metric, results = EventCocoMetric(), {}
+    truth = [_structured(BBOX_DTYPE, frame.t_us, frame.truth) for frame in data]
+    found = [_structured(BBOX_DTYPE, frame.t_us, frame.found) for frame in data]
+    results = {}
+    metric = EventCocoMetric()
     metric.dataset_meta = dict(classes=("a", "b", "c"))
 
     def ours() -> None:
@@ -145,29 +144,40 @@ def evaluation(frames: int, detections: int, rounds: int, boxes: int = 6) -> dic
     return compared(seconds) | dict(difference=abs(results["ours"] - results["reference"]), whole=whole)
 
 
-def _random_frames(frames: int, detections: int, boxes: int) -> list[Frame]:
+def _random_frames(frames: int, detections: int, boxes: int) -> list[FrameResult]:
     """Ground truth, and detections scattered around it."""
     rng = np.random.default_rng(0)
     made = []
     for t in range(frames):
-        corner, size = rng.uniform(0, 300, (boxes, 2)), rng.uniform(5, 60, (boxes, 2))
+        corner = rng.uniform(0, 300, (boxes, 2))
+        size = rng.uniform(5, 60, (boxes, 2))
         truth = np.concatenate([corner, corner + size], 1).astype(np.float32)
-        labels, near = rng.integers(0, 3, boxes), rng.integers(0, boxes, detections)
+        labels = rng.integers(0, 3, boxes)
+        near = rng.integers(0, boxes, detections)
         found = truth[near] + rng.normal(0, 3, (detections, 4)).astype(np.float32)
         found[:, 2:] = np.maximum(found[:, 2:], found[:, :2] + 1)
         found = np.round(found * 8) / 8  # exact in every float format on the way
         scores = rng.permutation(frames * detections)[:detections].astype(np.float32) / (frames * detections)
         made.append(
-            Frame(
-                f"benchmark_{20 * t // frames:02}", t + 1, np.round(truth * 8) / 8, labels, found, scores, labels[near]
+            FrameResult(
+                recording=f"benchmark_{20 * t // frames:02}",
+                t_us=t + 1,
+                truth=Boxes(np.round(truth * 8) / 8, labels),
+                found=Boxes(found, labels[near], scores),
             )
         )
     return made
 
 
-def _structured(dtype: np.dtype, frame: Frame, xyxy: np.ndarray, labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    rows = np.zeros(len(xyxy), dtype)
-    rows["t"], rows["x"], rows["y"] = frame.t_us, xyxy[:, 0], xyxy[:, 1]
-    rows["w"], rows["h"] = (xyxy[:, 2:] - xyxy[:, :2]).T
-    rows["class_id"], rows["class_confidence"] = labels, scores
+def _structured(dtype: np.dtype, t_us: int, boxes: Boxes) -> np.ndarray:
+    """The boxes in Prophesee's form."""
+    x1, y1, x2, y2 = boxes.bboxes_xyxy.T
+    rows = np.zeros(len(boxes), dtype)
+    rows["t"] = t_us
+    rows["x"] = x1
+    rows["y"] = y1
+    rows["w"] = x2 - x1
+    rows["h"] = y2 - y1
+    rows["class_id"] = boxes.labels
+    rows["class_confidence"] = 1 if boxes.scores is None else boxes.scores
     return rows

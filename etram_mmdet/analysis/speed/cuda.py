@@ -106,7 +106,8 @@ def at_most(device: torch.device, limit_gib: float) -> Iterator[None]:
 @contextmanager
 def exact_products() -> Iterator[None]:
     """Inside, a GPU multiplies in whole float32; TensorFloat-32 would round factors to 10 bits."""
-    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    products = torch.backends.cuda.matmul
+    convolutions = torch.backends.cudnn
     before = [switch.allow_tf32 for switch in (products, convolutions)]
     products.allow_tf32 = False
     convolutions.allow_tf32 = False

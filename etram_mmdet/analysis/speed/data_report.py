@@ -12,6 +12,7 @@ from etram_mmdet.events.choices import Codec
 from etram_mmdet.events.class_sets import get_class_set
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.events.preprocessing.sources import find_sources
+from etram_mmdet.utils.text import number, table
 
 
 def measure(src: Path, class_set: str, codec: Codec) -> dict:
@@ -22,7 +23,8 @@ def measure(src: Path, class_set: str, codec: Codec) -> dict:
     Raises:
         InputError: if ``src`` holds no recording, or the name of the class set is unknown.
     """
-    settings, classes = PreprocessSettings(codec=codec), get_class_set(class_set)
+    settings = PreprocessSettings(codec=codec)
+    classes = get_class_set(class_set)
     source = max(find_sources(src)[0], key=lambda s: s.events.stat().st_size)
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch)
@@ -49,10 +51,10 @@ def format_times(result: dict) -> str:
         f"{result['machine']}; largest recording {result['recording']}: {result['events'] / 1e6:.1f} M events",
         f"\npreprocessing to {result['codec']}, per frame (a frame is compressed while the next one is made)",
     ]
-    lines += [f"  {stage:<24} {ms:8.2f} ms" for stage, ms in result["ms_per_frame"].items()]
-    lines.append(f"  {'on disk':<24} {result['bytes_per_frame'] / 1e3:8.1f} kB")
+    making = [[f"  {stage}", number(ms, 2), "ms"] for stage, ms in result["ms_per_frame"].items()]
+    making.append(["  on disk", number(result["bytes_per_frame"] / 1e3, 1), "kB"])
     for count, rate in result["folder_events_per_s"].items():
-        lines.append(f"  {f'whole folder, {count} workers':<24} {rate / 1e6:8.1f} M events/s")
-    lines.append("\nloading clips of 5 frames, one process")
-    lines += [f"  {source:<24} {rate:8.0f} frames/s" for source, rate in result["frames_per_s"].items()]
+        making.append([f"  whole folder, {count} workers", number(rate / 1e6, 1), "M events/s"])
+    loading = [[f"  {source}", number(rate), "frames/s"] for source, rate in result["frames_per_s"].items()]
+    lines += [table(making, left=(0, 2)), "\nloading clips of 5 frames, one process", table(loading, left=(0, 2))]
     return "\n".join(lines)

@@ -27,7 +27,8 @@ def build_model(cfg: Config, device: torch.device) -> nn.Module:
 @torch.no_grad()
 def time_streaming(streamer: Streamer, hw: tuple[int, int], windows: int, warm_up: int) -> Clock:
     """One stream, one window at a time, state carried. What is compiled is one part, else backbone and head are two."""
-    clock, states = Clock(streamer.device), None
+    clock = Clock(streamer.device)
+    states = None
     for index in range(-warm_up, windows):
         (clip,) = random_clips(streamer.detector, 1, 1, hw, label_every=1, seed=index % 7)["inputs"]
         if index == 0:

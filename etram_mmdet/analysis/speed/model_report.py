@@ -11,6 +11,7 @@ from etram_mmdet.analysis.speed.model import macs_per_window, time_streaming, ti
 from etram_mmdet.engine.runner.memory import parameters, saved_bytes
 from etram_mmdet.models.inference import Streamer
 from etram_mmdet.testing import random_clips
+from etram_mmdet.utils.text import table
 
 
 def measure_streaming(
@@ -44,7 +45,8 @@ def measure_training(
 
     The bytes that a forward pass keeps for the backward pass are those of ``precision``.
     """
-    device, data = next(model.parameters()).device, random_clips(model, batch, clip, hw)
+    device = next(model.parameters()).device
+    data = random_clips(model, batch, clip, hw)
     with autocast(device, precision):
         result = dict(batch=batch, clip=clip, saved_bytes=saved_bytes(model, data))
     result["training_ms"] = time_training(cfg, model, data, steps, warm_up=1).milliseconds()["step"]
@@ -74,16 +76,15 @@ def format_result(result: dict) -> str:
 
 def _streaming_lines(result: dict) -> list[str]:
     how = ", ".join([result["precision"], *(word for word in ("fused", "compiled") if result[word])])
-    how = f"streaming, batch 1, {how}, ms per window"
-    rows = [
-        f"  {part:<45} {ms['median']:8.2f} {ms['p5']:8.2f} {ms['p95']:8.2f}"
-        for part, ms in result["streaming_ms"].items()
-    ]
-    return [f"\n{how:<47}   median      5 %     95 %", *rows]
+    rows = [[f"streaming, batch 1, {how}, ms per window", "median", "5 %", "95 %"]]
+    for part, ms in result["streaming_ms"].items():
+        rows.append([f"  {part}", *(f"{ms[which]:.2f}" for which in ("median", "p5", "p95"))])
+    return ["", table(rows)]
 
 
 def _training_lines(result: dict) -> list[str]:
-    seconds, kept = result["training_ms"]["median"] / 1e3, result["saved_bytes"] / 2**30
+    seconds = result["training_ms"]["median"] / 1e3
+    kept = result["saved_bytes"] / 2**30
     lines = [
         f"\ntraining, batch {result['batch']}, clips of {result['clip']}",
         f"  {1 / seconds:.2f} steps/s, {result['batch'] / seconds:.2f} clips/s",

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from etram_mmdet.engine.checkpoints.rvt_weights import to_rvt
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.text import table
 
 _MODEL_FILE = "config/model/maxvit_yolox/default.yaml"
 
@@ -47,7 +48,8 @@ class Reference:
 
         ``targets`` (M, n, 5): class, centre, size of the boxes of the M labelled frames in time-major order.
         """
-        states, chosen = None, []
+        states = None
+        chosen = []
         for frame, labelled in zip(frames, is_labelled, strict=True):
             features, states = self.model.forward_backbone(frame, states)
             rows = labelled.nonzero().squeeze(1).tolist()
@@ -58,7 +60,8 @@ class Reference:
 
 
 def _take_sizes(cfg, model: nn.Module) -> None:
-    backbone, head = model.backbone, model.bbox_head
+    backbone = model.backbone
+    head = model.bbox_head
     stages = backbone.out_stages
     if len(backbone.stages) != 4 or stages != tuple(range(stages[0], stages[0] + 3)):
         raise InputError(f"out_stages={stages}: RVT always builds four stages and its neck takes three in a row")
@@ -86,22 +89,24 @@ def targets_of(data_samples: list, is_labelled: Tensor) -> Tensor:
     return targets
 
 
-def format_comparison(result: dict, how: dict[str, str]) -> str:
+def format_ratios(result: dict, how: dict[str, str]) -> str:
     """A row per part: the reference's number, ours, their ratio, the ratio of the best.
 
     ``how`` names the parts that have a time, in the order of the rows.
     """
-    rows = [(name, result[part]) for part, name in how.items() if part in result]
+    timed = [(name, result[part]) for part, name in how.items() if part in result]
     if "evaluation" in result:
-        rows.append(("same, with breakdown and interval, ms", result["evaluation"]["whole"]))
-    lines = [f"{'':<44}{'reference':>12}{'ours':>12}{'ratio':>8}{'of best':>9}"]
-    lines += [_line(name, row) for name, row in rows]
+        timed.append(("same, with breakdown and interval, ms", result["evaluation"]["whole"]))
+    rows = [["", "reference", "ours", "ratio", "of best", ""], *(_row(name, numbers) for name, numbers in timed)]
     if "memory" in result:
-        theirs, ours = result["memory"]["reference_bytes"] / 2**30, result["memory"]["ours_bytes"] / 2**30
-        lines.append(f"{'kept for the backward pass, GiB':<44}{theirs:>12.2f}{ours:>12.2f}{ours / theirs:>8.2f}")
-    return "\n".join(lines)
+        theirs = result["memory"]["reference_bytes"] / 2**30
+        ours = result["memory"]["ours_bytes"] / 2**30
+        name = "kept for the backward pass, GiB"
+        rows.append([name, f"{theirs:.2f}", f"{ours:.2f}", f"{ours / theirs:.2f}", "", ""])
+    return table(rows, left=(0, 5))
 
 
-def _line(name: str, row: dict) -> str:
-    numbers = f"{row['reference_ms']:>12.1f}{row['ours_ms']:>12.1f}{row['ratio']:>8.2f}{row['ratio_of_best']:>9.2f}"
-    return f"{name:<44}{numbers}" + (f"   differ by {row['difference']:.1e}" if "difference" in row else "")
+def _row(name: str, numbers: dict) -> list[str]:
+    times = [f"{numbers[key]:.1f}" for key in ("reference_ms", "ours_ms")]
+    ratios = [f"{numbers[key]:.2f}" for key in ("ratio", "ratio_of_best")]
+    return [name, *times, *ratios, f"differ by {numbers['difference']:.1e}" if "difference" in numbers else ""]

@@ -25,9 +25,11 @@ def sweep(cfg: Config, model: nn.Module, clip: int, hw: tuple[int, int], limit_g
     """
     device = next(model.parameters()).device
     if device.type == "cuda":
-        cost, how = _peak(cfg, model, clip, hw, device), MEASURED
+        cost = _peak(cfg, model, clip, hw, device)
+        how = MEASURED
     else:
-        cost, how = _straight_line(model, clip, hw), ESTIMATED
+        cost = _straight_line(model, clip, hw)
+        how = ESTIMATED
     found = largest_batch(lambda batch: cost(batch) / 2**30, limit_gib)
     return [dict(batch=batch, gib=gib, how=how) for batch, gib in sorted(found.items())]
 

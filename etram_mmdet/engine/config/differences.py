@@ -16,6 +16,7 @@ from etram_mmdet.engine.config.constructors import registered
 from etram_mmdet.engine.config.keys import drop_variables
 from etram_mmdet.engine.config.load import complete_config
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.text import changes, differences, shown
 
 MOST_DIFFERENCES = 16
 _DECIDED_AT_START = ("work_dir", "launcher", "resume", "load_from", "model_wrapper_cfg")
@@ -24,23 +25,18 @@ _DECIDED_AT_START = ("work_dir", "launcher", "resume", "load_from", "model_wrapp
 _IRRELEVANT = ("train_cfg", "test_cfg", "init_cfg", "with_cp")
 
 
-def model_differences(config: dict, checkpoint: dict, path: str = "") -> list[str]:
+def model_differences(config: dict, checkpoint: dict) -> list[str]:
     """One line per differing setting, like ``backbone.patch_size: config 4, checkpoint 2``.
 
     A setting that one side leaves out counts as its class's default. Losses and training or test settings are not
     compared.
     """
-    lines = []
-    for key in sorted({*config, *checkpoint}):
-        if key in _IRRELEVANT or key.startswith("loss_"):
-            continue
-        ours, theirs = _setting(config, key), _setting(checkpoint, key)
-        where = f"{path}{key}"
-        if isinstance(ours, dict) and isinstance(theirs, dict):
-            lines += model_differences(ours, theirs, f"{where}.")
-        elif _plain(ours) != _plain(theirs):
-            lines.append(f"{where}: config {_shown(ours)}, checkpoint {_shown(theirs)}")
-    return lines
+    found = differences([config, checkpoint], ignored=_is_irrelevant, setting=_setting)
+    return [f"{path}: config {shown(ours)}, checkpoint {shown(theirs)}" for path, (ours, theirs) in found.items()]
+
+
+def _is_irrelevant(key: str) -> bool:
+    return key in _IRRELEVANT or key.startswith("loss_")
 
 
 def _setting(cfg: dict, key: str) -> object:
@@ -52,38 +48,6 @@ def _setting(cfg: dict, key: str) -> object:
         if parameter is not None:
             return None if parameter.default is inspect.Parameter.empty else parameter.default
     return None
-
-
-def _plain(value: object) -> object:
-    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, dict):
-        return value.get("type", str(value))
-    return "unset" if value is None else str(_plain(value))
-
-
-def config_differences(before: dict, after: dict, path: str = "") -> list[str]:
-    """One line per setting that differs, like ``model.backbone.patch_size: 4, now 2``; lists count as one setting."""
-    lines = []
-    for key in sorted({*before, *after}):
-        old, new = before.get(key), after.get(key)
-        if isinstance(old, dict) and isinstance(new, dict):
-            lines += config_differences(old, new, f"{path}{key}.")
-        elif _as_lists(old) != _as_lists(new):
-            lines.append(f"{path}{key}: {_short(old)}, now {_short(new)}")
-    return lines
-
-
-def _as_lists(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _as_lists(v) for key, v in value.items()}
-    return [_as_lists(v) for v in value] if isinstance(value, list | tuple) else value
-
-
-def _short(value: object) -> str:
-    return value["type"] if isinstance(value, dict) and "type" in value else "unset" if value is None else str(value)
 
 
 def differences_to_parent(cfg: Config) -> list[str]:
@@ -104,7 +68,7 @@ def differences_to_parent(cfg: Config) -> list[str]:
         complete_config(parents)
         resolve(parents, get_device())
     drop_variables(parents)
-    found = [line for line in config_differences(parents.to_dict(), ours.to_dict()) if not _is_said_elsewhere(line)]
+    found = [line for line in changes(parents.to_dict(), ours.to_dict()) if not _is_said_elsewhere(line)]
     listed = found[:MOST_DIFFERENCES]
     if len(found) > len(listed):
         listed.append(f"and {len(found) - len(listed)} settings more")

@@ -13,7 +13,7 @@ from etram_mmdet.engine.config.complete import complete_hooks, complete_schedule
 from etram_mmdet.engine.config.keys import check_keys, check_options, drop_variables
 from etram_mmdet.models.building import complete_model
 from etram_mmdet.models.detectors.one_stage import check_one_stage
-from etram_mmdet.utils.bundled import ROOT, find_config
+from etram_mmdet.utils.environment import ROOT, find_config
 from etram_mmdet.utils.errors import InputError
 
 # Registers all plugins. Named as text: it stands above this package in the order of imports.

@@ -21,7 +21,7 @@ from etram_mmdet.engine.config.test_options import tta_of
 from etram_mmdet.engine.hooks.run_record import measured_with, run_id
 from etram_mmdet.evaluation.breakdown_table import as_dict
 from etram_mmdet.evaluation.event_coco_metric import Headline, find_metric
-from etram_mmdet.evaluation.results import Frame
+from etram_mmdet.evaluation.results import FrameResult
 from etram_mmdet.evaluation.results_table import evaluations
 from etram_mmdet.utils.files import write_json
 from etram_mmdet.visualization.detection_film import detection_film, with_events, write_film
@@ -119,16 +119,16 @@ def _losses(runner: Runner) -> dict[str, np.ndarray]:
     return {name.removeprefix("train/"): histories[name].data[0] for name in names}
 
 
-def _busiest(frames: Sequence[Frame]) -> list[Frame]:
+def _busiest(frames: Sequence[FrameResult]) -> list[FrameResult]:
     """The first `FILM_FRAMES` frames of the recording with most boxes."""
-    by_recording: dict[str, list[Frame]] = {}
+    by_recording: dict[str, list[FrameResult]] = {}
     for frame in frames:
         by_recording.setdefault(frame.recording, []).append(frame)
     return max(by_recording.values(), key=lambda each: sum(map(_boxes, each)))[:FILM_FRAMES]
 
 
-def _boxes(frame: Frame) -> int:
-    return len(frame.gt_labels)
+def _boxes(frame: FrameResult) -> int:
+    return len(frame.truth)
 
 
 def _show(runner: Runner, name: str, picture: Path | np.ndarray, step: int) -> None:

@@ -85,7 +85,7 @@ def _protocols(cfg: Config, val: BaseLoop) -> list[str]:
     lines = []
     for protocol in metric.protocols:
         kept, removed = protocol.select(truth)
-        if truth and protocol is metric.protocols[0] and not any(len(frame.gt_labels) for frame in kept):
+        if truth and protocol is metric.protocols[0] and not any(len(frame.truth) for frame in kept):
             raise InputError(f"protocol {protocol}\n{removed}\n{NOTHING_LEFT}")
         lines.append(f"{protocol}; leaves out {removed.frames:,} frames and {removed.boxes:,} boxes")
     return lines

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
-from etram_mmdet.evaluation.results import Frame
+from etram_mmdet.evaluation.nms import nms
+from etram_mmdet.evaluation.results import Boxes, FrameResult
 from etram_mmdet.utils.errors import InputError
 
 
@@ -45,7 +45,8 @@ class OperatingPoints:
         columns = [_by_class(config, "score_thr", classes), _by_class(config, "nms_iou", classes, default=1.0)]
         try:
             rows = [np.broadcast_to(np.asarray(row, np.float64), len(sides_px) + 1) for row in columns[0]]
-            score_thr, nms_iou = np.stack(rows), np.array(columns[1], np.float64)
+            score_thr = np.stack(rows)
+            nms_iou = np.array(columns[1], np.float64)
         except (ValueError, TypeError) as error:
             raise InputError(
                 f"operating_points: score_thr has to hold a number per class, or {len(sides_px) + 1} of them for "
@@ -67,53 +68,24 @@ class OperatingPoints:
             config["nms_iou"] = dict(zip(self.classes, self.nms_iou.tolist(), strict=True))
         return config | (dict(sides_px=list(self.sides_px)) if self.sides_px else {})
 
-    def thresholds(self, bboxes_xyxy: np.ndarray, labels: np.ndarray, scale: int) -> np.ndarray:
-        """The score that each of M detections must reach: (M,); boxes in network pixels."""
-        width, height = (bboxes_xyxy[:, 2:] - bboxes_xyxy[:, :2]).clip(min=0).T * scale
+    def thresholds(self, boxes: Boxes, scale: int) -> np.ndarray:
+        """The score that each of N detections must reach: (N,); boxes in network pixels."""
+        width, height = (boxes.bboxes_xyxy[:, 2:] - boxes.bboxes_xyxy[:, :2]).clip(min=0).T * scale
+        size = np.digitize(np.sqrt(width * height), self.sides_px)
         # float32 as the scores, so that a score of 0.7 passes a threshold of 0.7
-        return self.score_thr[labels, np.digitize(np.sqrt(width * height), self.sides_px)].astype(np.float32)
+        return self.score_thr[boxes.labels, size].astype(np.float32)
 
-    def keep(self, bboxes_xyxy: np.ndarray, scores: np.ndarray, labels: np.ndarray, scale: int = 1) -> np.ndarray:
-        """Rows of the detections that pass, best first."""
-        rows = np.flatnonzero(scores >= self.thresholds(bboxes_xyxy, labels, scale))
-        rows = rows[np.argsort(-scores[rows], kind="stable")]
+    def keep(self, boxes: Boxes, scale: int = 1) -> Boxes:
+        """The detections that pass, best first; ``scale``: sensor pixels per pixel of the boxes."""
+        rows = np.flatnonzero(boxes.scores >= self.thresholds(boxes, scale))
+        kept = boxes[rows[np.argsort(-boxes.scores[rows], kind="stable")]]
         if (self.nms_iou >= 1).all():
-            return rows
-        return rows[nms(bboxes_xyxy[rows], labels[rows], self.nms_iou[labels[rows]])]
+            return kept
+        return kept[nms(kept.bboxes_xyxy, kept.labels, self.nms_iou[kept.labels])]
 
-    def apply(self, frame: Frame) -> Frame:
-        """The frame with what passes of its detections."""
-        rows = self.keep(frame.bboxes_xyxy, frame.scores, frame.labels, frame.scale)
-        class_scores = None if frame.class_scores is None else frame.class_scores[rows]
-        return frame._replace(
-            bboxes_xyxy=frame.bboxes_xyxy[rows],
-            scores=frame.scores[rows],
-            labels=frame.labels[rows],
-            class_scores=class_scores,
-        )
-
-
-@njit(cache=True)
-def nms(bboxes_xyxy, labels, iou_thr):
-    """Greedy NMS per class over boxes that are sorted, best first; ``iou_thr`` (M,) of each box's class: rows kept."""
-    kept = np.empty(len(labels), np.int64)
-    count = 0
-    areas = (bboxes_xyxy[:, 2] - bboxes_xyxy[:, 0]) * (bboxes_xyxy[:, 3] - bboxes_xyxy[:, 1])
-    for i in range(len(labels)):
-        is_free = True
-        for k in kept[:count]:
-            if labels[k] != labels[i]:
-                continue
-            width = min(bboxes_xyxy[i, 2], bboxes_xyxy[k, 2]) - max(bboxes_xyxy[i, 0], bboxes_xyxy[k, 0])
-            height = min(bboxes_xyxy[i, 3], bboxes_xyxy[k, 3]) - max(bboxes_xyxy[i, 1], bboxes_xyxy[k, 1])
-            shared = max(width, 0.0) * max(height, 0.0)
-            if shared > iou_thr[i] * (areas[i] + areas[k] - shared):
-                is_free = False
-                break
-        if is_free:
-            kept[count] = i
-            count += 1
-    return kept[:count]
+    def apply(self, frame: FrameResult) -> FrameResult:
+        """The frame with those of its detections that pass."""
+        return frame._replace(found=self.keep(frame.found, frame.scale))
 
 
 def _borders(sides_px: object) -> tuple[float, ...]:

@@ -15,26 +15,23 @@ from etram_mmdet.evaluation.operating_points.goals import Goal
 from etram_mmdet.evaluation.operating_points.points import OperatingPoints
 from etram_mmdet.evaluation.operating_points.tuning import Tuned
 from etram_mmdet.evaluation.predictions import Predictions
+from etram_mmdet.utils.text import number, table
 
 
 def format_tuning(tuned: Tuned, before_thr: float) -> str:
     """Precision, recall and F1 of each class: with one threshold, with the best one, and tuned."""
-    classes = tuned.points.classes
-    width = max(map(len, (*classes, "mean")))
-    triple = f"{'P':>6} {'R':>6} {'F1':>6}"
-    heads = (f"{before_thr:.2f} for all", f"best for all, {tuned.common_thr:.2f}", "tuned")
-    lines = [
-        "precision, recall and F1 at IoU .5 on recordings that the thresholds were not tuned on",
-        f"{'':{width}}  {'':>7}   " + "   ".join(f"{head:^20}" for head in heads) + "   threshold",
-        f"{'':{width}}  {'boxes':>7}   " + "   ".join([triple] * 3),
-    ]
     columns = (tuned.before, tuned.common, tuned.after)
-    for k, name in enumerate(classes):
-        cells = "   ".join(_triple(numbers(counts[k])) for counts in columns)
-        lines.append(f"{name:{width}}  {tuned.after[k].boxes:7d}   {cells}   {describe(tuned.points, k)}")
-    means = "   ".join(_triple(mean_numbers(counts)) for counts in columns)
-    lines.append(f"{'mean':{width}}  {sum(c.boxes for c in tuned.after):7d}   {means}")
-    return "\n".join([*lines, *(f"WARNING {note}" for note in tuned.notes)])
+    heads = (f"{before_thr:.2f} for all", f"best for all, {tuned.common_thr:.2f}", "tuned")
+    rows = [
+        ["", "", *(f"{head:^20}" for head in heads), "threshold"],
+        ["", "boxes", *[f"{'P':>6} {'R':>6} {'F1':>6}"] * len(columns), ""],
+    ]
+    for k, name in enumerate(tuned.points.classes):
+        cells = [_triple(numbers(counts[k])) for counts in columns]
+        rows.append([name, tuned.after[k].boxes, *cells, describe(tuned.points, k)])
+    rows.append(["mean", sum(c.boxes for c in tuned.after), *(_triple(mean_numbers(counts)) for counts in columns), ""])
+    title = "precision, recall and F1 at IoU .5 on recordings that the thresholds were not tuned on"
+    return "\n".join([title, table(rows, gap=3, left=(0, 5)), *(f"WARNING {note}" for note in tuned.notes)])
 
 
 def numbers(counts: Counts) -> np.ndarray:
@@ -56,7 +53,7 @@ def describe(points: OperatingPoints, k: int) -> str:
 
 
 def origin(goal: Goal, saved: Predictions, path: Path, notes: Sequence[str]) -> tuple[str, ...]:
-    """Sentences for the head of :func:`fragment`: how ``path``'s predictions were tuned, and the notes of tuning."""
+    """Sentences for the head of :func:`points_as_config`: how the predictions at ``path`` were tuned, and the notes."""
     recordings = len({frame.recording for frame in saved.frames})
     return (
         f"Made by tools/tune_thresholds.py from {path}: {goal}, from {len(saved.frames)} frames of "
@@ -66,7 +63,7 @@ def origin(goal: Goal, saved: Predictions, path: Path, notes: Sequence[str]) -> 
     )
 
 
-def fragment(points: OperatingPoints, sentences: Sequence[str]) -> str:
+def points_as_config(points: OperatingPoints, sentences: Sequence[str]) -> str:
     """Text of a config file that defines ``operating_points``; numbers have the two digits they were chosen from."""
     config = points.as_config()
     comments = [line for s in sentences for line in textwrap.wrap(s, 116)]
@@ -85,4 +82,4 @@ def _literal(value: object) -> str:
 
 
 def _triple(values: np.ndarray) -> str:
-    return " ".join(f"{'-' if np.isnan(v) else f'{v:.3f}':>6}" for v in values)
+    return " ".join(f"{number(value, 3):>6}" for value in values)

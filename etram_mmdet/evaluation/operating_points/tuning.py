@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from etram_mmdet.evaluation.breakdown import labelled_minutes
 from etram_mmdet.evaluation.curves import Counts, best_common_threshold, class_counts, count
-from etram_mmdet.evaluation.matching import Matches, match
+from etram_mmdet.evaluation.matching import BoxTable, Matches, match
 from etram_mmdet.evaluation.operating_points.goals import FalseAlarms, Goal
 from etram_mmdet.evaluation.operating_points.points import OperatingPoints
 from etram_mmdet.evaluation.predictions import Predictions
-from etram_mmdet.evaluation.results import Frame
+from etram_mmdet.evaluation.results import FrameResult
 from etram_mmdet.utils.errors import InputError
 
 THRESHOLDS = np.linspace(0.01, 1, 100)
@@ -61,38 +62,57 @@ def stricter_nms(saved: Predictions, path: Path) -> tuple[float, ...]:
     return ious
 
 
-def tune(frames: Sequence[Frame], classes: Sequence[str], options: Options, before_thr: float) -> Tuned:
+def tune(frames: Sequence[FrameResult], classes: Sequence[str], options: Options, before_thr: float) -> Tuned:
     """Raises ``InputError`` where fewer than two recordings hold boxes: nothing unseen would be left to judge by."""
     if isinstance(options.goal, FalseAlarms) and np.isnan(labelled_minutes(frames)):
         raise InputError("no recording has two labelled frames, so there are no minutes to count false alarms in")
     folds = list(_folds(frames))
-    points, common_thr, notes = choose(frames, classes, options)
-    of_folds, judged, common, after = [], [], [], []
+    of_all = choose_points(frames, classes, options)
+    of_folds = []
+    judged = []
+    common = []
+    after = []
     for seen, unseen in folds:
-        of_fold, fold_common_thr, _ = choose(seen, classes, options)
-        of_folds.append(of_fold)
+        of_fold = choose_points(seen, classes, options)
+        of_folds.append(of_fold.points)
         judged += unseen
-        common += _applied(unseen, OperatingPoints.common(classes, fold_common_thr))
-        after += _applied(unseen, of_fold)
+        common += _applied(unseen, OperatingPoints.common(classes, of_fold.common_thr))
+        after += _applied(unseen, of_fold.points)
     before = _applied(judged, OperatingPoints.common(classes, before_thr))
-    return Tuned(points, common_thr, *(_passing(f, len(classes)) for f in (before, common, after)), of_folds, notes)
+    return Tuned(
+        points=of_all.points,
+        common_thr=of_all.common_thr,
+        before=_passing(before, len(classes)),
+        common=_passing(common, len(classes)),
+        after=_passing(after, len(classes)),
+        of_folds=of_folds,
+        notes=of_all.notes,
+    )
 
 
-def choose(frames: Sequence[Frame], classes: Sequence[str], options: Options) -> tuple[OperatingPoints, float, list]:
-    """Points from these frames, the best common threshold, and a sentence for each class that has to do without."""
+class Chosen(NamedTuple):
+    """Operating points, the best threshold for all classes, a sentence for each class that has to do without."""
+
+    points: OperatingPoints
+    common_thr: float
+    notes: list[str]
+
+
+def choose_points(frames: Sequence[FrameResult], classes: Sequence[str], options: Options) -> Chosen:
+    """What these frames ask for, without judging it."""
     plain = match(frames, [0.5])
-    counts, minutes = class_counts(plain, len(classes), THRESHOLDS), labelled_minutes(frames)
+    counts = class_counts(plain, len(classes), THRESHOLDS)
+    minutes = labelled_minutes(frames)
     common = int(np.argmin(np.abs(THRESHOLDS - best_common_threshold(counts, THRESHOLDS))))
     sides_px = BORDERS_PX if options.by_size else ()
     indices = np.full((len(classes), len(sides_px) + 1), common)
-    nms_iou, notes = np.ones(len(classes)), []
+    nms_iou = np.ones(len(classes))
+    notes = []
     matches = {1.0: plain} | {iou: match(_after_nms(frames, len(classes), iou), [0.5]) for iou in options.nms_ious}
     for k, name in enumerate(classes):
         if counts[k].boxes < options.min_boxes:
             indices[k] = options.goal.choose_without_boxes(counts[k], minutes, common)
-            few = f"{counts[k].boxes} boxes, fewer than {options.min_boxes}"
-            which = "the common threshold" if indices[k, 0] == common else "what the goal allows,"
-            notes.append(f"{name}: {few}, so it takes {which} {THRESHOLDS[indices[k, 0]]:.2f}")
+            notes.append(_few_boxes(name, counts[k].boxes, options.min_boxes, indices[k, 0], common))
             continue
         nms_iou[k], reached, indices[k] = _best_of_class(matches, k, options.goal, minutes)
         if options.by_size:
@@ -100,7 +120,13 @@ def choose(frames: Sequence[Frame], classes: Sequence[str], options: Options) ->
             notes += [f"{name}: fewer than {options.min_boxes} boxes of {few_sizes}"] if few_sizes else []
         if not reached:
             notes.append(f"{name}: {options.goal} is not reached at any threshold; this one comes closest")
-    return OperatingPoints(tuple(classes), THRESHOLDS[indices], nms_iou, sides_px), float(THRESHOLDS[common]), notes
+    points = OperatingPoints(tuple(classes), THRESHOLDS[indices], nms_iou, sides_px)
+    return Chosen(points, float(THRESHOLDS[common]), notes)
+
+
+def _few_boxes(name: str, boxes: int, min_boxes: int, index: int, common: int) -> str:
+    which = "the common threshold" if index == common else "what the goal allows,"
+    return f"{name}: {boxes} boxes, fewer than {min_boxes}, so it takes {which} {THRESHOLDS[index]:.2f}"
 
 
 def _best_of_class(matches: dict[float, Matches], k: int, goal: Goal, minutes: float) -> tuple[float, bool, int]:
@@ -120,10 +146,11 @@ def _by_size(matches: Matches, k: int, index: int, options: Options, minutes: fl
     Sizes take turns, each judged by what the class as a whole then does: a goal is one of the class, and a detection
     of one size may find a box of the next.
     """
-    detections, truth, rounds = matches.detections, matches.truth, 3
-    of_detection, of_box = (np.digitize(np.sqrt(b.areas_px2.clip(min=0)), BORDERS_PX) for b in (detections, truth))
-    boxes = np.bincount(of_box[truth.labels == k], minlength=len(BORDERS_PX) + 1)
-    rows = [(detections.labels == k) & (of_detection == size) for size in range(len(boxes))]
+    rounds = 3
+    of_detection = _size_range(matches.detections)
+    of_box = _size_range(matches.truth)
+    boxes = np.bincount(of_box[matches.truth.labels == k], minlength=len(BORDERS_PX) + 1)
+    rows = [(matches.detections.labels == k) & (of_detection == size) for size in range(len(boxes))]
     parts = [count(matches.scores[r], matches.is_hit[0, r], int(boxes.sum()), THRESHOLDS) for r in rows]
     indices = np.full(len(boxes), index)
 
@@ -140,9 +167,14 @@ def _by_size(matches: Matches, k: int, index: int, options: Options, minutes: fl
     return indices, reached, ", ".join(names[size] for size in range(len(boxes)) if size not in large)
 
 
-def _folds(frames: Sequence[Frame]) -> Iterator[tuple[list[Frame], list[Frame]]]:
+def _size_range(boxes: BoxTable) -> np.ndarray:
+    """Which range between `BORDERS_PX` the side of each box is in: (N,)."""
+    return np.digitize(np.sqrt(boxes.areas_px2.clip(min=0)), BORDERS_PX)
+
+
+def _folds(frames: Sequence[FrameResult]) -> Iterator[tuple[list[FrameResult], list[FrameResult]]]:
     """(seen, unseen) frames; every recording is unseen once, and what is seen holds boxes."""
-    with_boxes = sorted({frame.recording for frame in frames if len(frame.gt_labels)})
+    with_boxes = sorted({frame.recording for frame in frames if len(frame.truth)})
     without = sorted({frame.recording for frame in frames} - set(with_boxes))
     if len(with_boxes) < 2:
         raise InputError(
@@ -156,14 +188,14 @@ def _folds(frames: Sequence[Frame]) -> Iterator[tuple[list[Frame], list[Frame]]]
         yield [f for f in frames if f.recording not in unseen], [f for f in frames if f.recording in unseen]
 
 
-def _applied(frames: Sequence[Frame], points: OperatingPoints) -> list[Frame]:
+def _applied(frames: Sequence[FrameResult], points: OperatingPoints) -> list[FrameResult]:
     return [points.apply(frame) for frame in frames]
 
 
-def _after_nms(frames: Sequence[Frame], num_classes: int, iou: float) -> list[Frame]:
+def _after_nms(frames: Sequence[FrameResult], num_classes: int, iou: float) -> list[FrameResult]:
     names = tuple(map(str, range(num_classes)))
     return _applied(frames, OperatingPoints(names, np.zeros((num_classes, 1)), np.full(num_classes, iou)))
 
 
-def _passing(frames: Sequence[Frame], num_classes: int) -> list[Counts]:
+def _passing(frames: Sequence[FrameResult], num_classes: int) -> list[Counts]:
     return class_counts(match(frames, [0.5]), num_classes, np.zeros(1))

@@ -32,7 +32,8 @@ class DatRecording(IndexedRecording):
         if version != "2":
             raise InputError(f"{path}: DAT version {version}, expected 2; convert it with the camera's software")
         length, self._tail_bytes = divmod(max(path.stat().st_size - header.num_bytes - 2, 0), _EVENT.itemsize)
-        self._data_start, self._loops = header.num_bytes + 2, [(0, 0)]
+        self._data_start = header.num_bytes + 2
+        self._loops = [(0, 0)]
         self._file = path.open("rb")
         try:
             self._check_event_size(path, header.num_bytes)

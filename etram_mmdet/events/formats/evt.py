@@ -33,7 +33,10 @@ def decode_evt2(words, registers, t, x, y, p):
     Words hold type (4 bits), the low 6 bits of the time, x and y (11 bits each); a TIME_HIGH word the upper 28 bits,
     which start again from zero after 4.8 hours.
     """
-    has_time, loops, high, without_time = registers[0], registers[1], registers[2], registers[3]
+    has_time = registers[0]
+    loops = registers[1]
+    high = registers[2]
+    without_time = registers[3]
     base_us = ((loops << 28) | high) << 6
     n = 0
     for word in words:
@@ -50,9 +53,13 @@ def decode_evt2(words, registers, t, x, y, p):
         elif kind == 0x8:
             new = np.int64(word & 0xFFFFFFF)
             loops += has_time and high - new > 1 << 27
-            high, has_time = new, 1
+            high = new
+            has_time = 1
             base_us = ((loops << 28) | high) << 6
-    registers[0], registers[1], registers[2], registers[3] = has_time, loops, high, without_time
+    registers[0] = has_time
+    registers[1] = loops
+    registers[2] = high
+    registers[3] = without_time
     return n
 
 
@@ -83,15 +90,24 @@ def decode_evt3(words, registers, t, x, y, p):
     of the upper half by more than half its range is its wrap after 16.8 s; a fall of the lower half without an upper
     half in between means that the upper half's word was lost, so it is counted on.
     """
-    has_time, loops, high, without_time = registers[0], registers[1], registers[2], registers[3]
-    low, row, base_x, base_p = registers[4], registers[5], registers[6], registers[7]
+    has_time = registers[0]
+    loops = registers[1]
+    high = registers[2]
+    without_time = registers[3]
+    low = registers[4]
+    row = registers[5]
+    base_x = registers[6]
+    base_p = registers[7]
     now_us = (((loops << 12) | high) << 12) | low
     n = 0
     for word in words:
         kind = word >> 12
         if kind == 0x2:
             if has_time:
-                t[n], x[n], y[n], p[n] = now_us, word & 0x7FF, row, (word >> 11) & 1
+                t[n] = now_us
+                x[n] = word & 0x7FF
+                y[n] = row
+                p[n] = (word >> 11) & 1
                 n += 1
             else:
                 without_time += 1
@@ -101,7 +117,10 @@ def decode_evt3(words, registers, t, x, y, p):
                 column = base_x
                 while mask:
                     if mask & 1:
-                        t[n], x[n], y[n], p[n] = now_us, column, row, base_p
+                        t[n] = now_us
+                        x[n] = column
+                        y[n] = row
+                        p[n] = base_p
                         n += 1
                     mask >>= 1
                     column += 1
@@ -111,7 +130,8 @@ def decode_evt3(words, registers, t, x, y, p):
         elif kind == 0x0:
             row = np.int64(word & 0x7FF)
         elif kind == 0x3:
-            base_x, base_p = np.int64(word & 0x7FF), np.int64((word >> 11) & 1)
+            base_x = np.int64(word & 0x7FF)
+            base_p = np.int64((word >> 11) & 1)
         elif kind == 0x6:
             new = np.int64(word & 0xFFF)
             if has_time and low - new > 1 << 11:
@@ -124,8 +144,15 @@ def decode_evt3(words, registers, t, x, y, p):
                 loops += (high - new) > 1 << 11
             if new != high & 0xFFF:
                 low = 0  # the word of the lower half follows
-            high, has_time = new, 1
+            high = new
+            has_time = 1
             now_us = (((loops << 12) | high) << 12) | low
-    registers[0], registers[1], registers[2], registers[3] = has_time, loops, high, without_time
-    registers[4], registers[5], registers[6], registers[7] = low, row, base_x, base_p
+    registers[0] = has_time
+    registers[1] = loops
+    registers[2] = high
+    registers[3] = without_time
+    registers[4] = low
+    registers[5] = row
+    registers[6] = base_x
+    registers[7] = base_p
     return n

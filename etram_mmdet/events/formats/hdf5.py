@@ -33,7 +33,8 @@ class Hdf5Recording(IndexedRecording):
         try:
             table = _table(path, self._file)
             self._columns, length, chunk = _columns(path, table)
-            size, self._t_offset_us = _sensor_px(path, self._file, table), _t_offset_us(path, self._file)
+            size = _sensor_px(path, self._file, table)
+            self._t_offset_us = _t_offset_us(path, self._file)
             self.size_is_assumed = size is None
             width, height = size or GEN4_PX  # as RVT assumes
             if chunk > _MAX_CHUNK:
@@ -86,14 +87,17 @@ def _table(path: Path, file: h5py.File) -> h5py.Group | h5py.Dataset:
 def _columns(path: Path, events: h5py.Group | h5py.Dataset) -> tuple[dict, int, int]:
     """The four columns, their common length and the chunk length of ``t`` (1 where it is not chunked)."""
     if isinstance(events, h5py.Dataset):
-        columns, dtypes = {n: events.fields(n) for n in "txyp"}, {n: events.dtype[n] for n in "txyp"}
-        shapes, chunks = {"events": events.shape}, events.chunks
+        columns = {n: events.fields(n) for n in "txyp"}
+        dtypes = {n: events.dtype[n] for n in "txyp"}
+        shapes = {"events": events.shape}
+        chunks = events.chunks
     else:
         columns = {n: own_member(path, events, n) for n in "txyp"}
         if not all(isinstance(column, h5py.Dataset) for column in columns.values()):
             raise InputError(f"{path}: events/t, x, y, p must be arrays; export the recording again")
         dtypes = {n: column.dtype for n, column in columns.items()}
-        shapes, chunks = {n: column.shape for n, column in columns.items()}, columns["t"].chunks
+        shapes = {n: column.shape for n, column in columns.items()}
+        chunks = columns["t"].chunks
     if dtypes["t"].kind not in "iu":
         raise InputError(f"{path}: events/t is {dtypes['t']}, expected integer microseconds; convert the recording")
     for name in "xyp":

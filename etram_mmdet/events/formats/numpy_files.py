@@ -31,7 +31,10 @@ class _NpyStream:
     """
 
     def __init__(self, path: Path, name: str, open_stream) -> None:
-        self.path, self.name, self._open, self._file = path, name, open_stream, None
+        self.path = path
+        self.name = name
+        self._open = open_stream
+        self._file = None
         # The columns of a structured array come from the same rows, one after the other.
         self.read = lru_cache(maxsize=2)(self._read)
         self._rewind()

@@ -34,7 +34,8 @@ def read_percent_header(path: Path) -> PercentHeader:
     """Read lines until one that does not begin with a percent sign; raises ``InputError`` where a line does not end."""
     with path.open("rb") as file:
         head = file.read(_LONGEST_BYTES)
-    fields, start = {}, 0
+    fields = {}
+    start = 0
     while head.startswith(SIGNATURE, start):
         stop = head.find(b"\n", start)
         if stop < 0:
@@ -47,7 +48,11 @@ def read_percent_header(path: Path) -> PercentHeader:
     return PercentHeader(fields, start)
 
 
-GEN1_PX, DAVIS346_PX, GEN3_PX, GEN4_PX, GENX320_PX = (304, 240), (346, 260), (640, 480), (1280, 720), (320, 320)
+GEN1_PX = (304, 240)
+DAVIS346_PX = (346, 260)
+GEN3_PX = (640, 480)
+GEN4_PX = (1280, 720)
+GENX320_PX = (320, 320)
 DSEC_PX = GEN3_PX
 _SMALLEST_FIRST = (GEN1_PX, DAVIS346_PX, GEN3_PX, GEN4_PX)
 
@@ -56,5 +61,6 @@ def smallest_sensor(x: np.ndarray, y: np.ndarray) -> tuple[int, int]:
     """The smallest sensor that holds all events which are possible at all (damaged ones lie far outside)."""
     width, height = GEN4_PX
     inside = (x.astype(np.int64) < width) & (y.astype(np.int64) < height)
-    x_max, y_max = x[inside].max(initial=0), y[inside].max(initial=0)
+    x_max = x[inside].max(initial=0)
+    y_max = y[inside].max(initial=0)
     return next(size for size in _SMALLEST_FIRST if x_max < size[0] and y_max < size[1])

@@ -80,7 +80,8 @@ class RawRecording(Recording):
         return self._decoded(block)[1:]
 
     def _decode(self, block: int) -> Events:
-        registers, words = self._registers[block].copy(), self._words(block)
+        registers = self._registers[block].copy()
+        words = self._words(block)
         capacity = self._encoding.count(words)
         columns = [np.empty(capacity, dtype) for dtype in (np.int64, np.uint16, np.uint16, np.uint8)]
         count = self._encoding.decode(words, registers, *columns)

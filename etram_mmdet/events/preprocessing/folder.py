@@ -35,7 +35,7 @@ class Outcome(NamedTuple):
 
 
 @dataclass
-class Summary:
+class PreprocessSummary:
     """What became of all recordings; ``str()`` of it is what the user reads."""
 
     outcomes: list[Outcome]
@@ -91,14 +91,15 @@ def preprocess_folder(
     labels: LabelFiles = "auto",
     overwrite: bool = False,
     progress: Progress = lambda outcomes, total: outcomes,
-) -> Summary:
+) -> PreprocessSummary:
     """Preprocess the recordings of ``src`` (see :func:`find_sources`) into ``dst/SPLIT/NAME``.
 
     A recording that cannot be used becomes a problem in the summary and the others go on. One that is finished with the
     same settings is left alone. ``progress(outcomes, total=n)`` may wrap the iteration in a progress bar. Raises
     ``InputError`` when there is nothing to do at all.
     """
-    src, dst = Path(src), Path(dst)
+    src = Path(src)
+    dst = Path(dst)
     sources, problems = find_sources(src, labels)
     remove_unfinished(dst)
     # The largest first, so that no long recording is left over for one worker at the end.
@@ -107,7 +108,7 @@ def preprocess_folder(
         (source, dst / source.split / source.name, settings or PreprocessSettings(), overwrite) for source in sources
     ]
     outcomes = sorted(progress(_run(tasks, workers), total=len(tasks)), key=lambda outcome: outcome.name)
-    return Summary(outcomes, problems + [outcome.problem for outcome in outcomes if outcome.problem])
+    return PreprocessSummary(outcomes, problems + [outcome.problem for outcome in outcomes if outcome.problem])
 
 
 def _run(tasks: list[tuple], workers: int) -> Iterator[Outcome]:

@@ -77,7 +77,8 @@ def _follow_10_hz(label_us: np.ndarray) -> tuple[np.ndarray, list[int]]:
     period_us = np.median(np.diff(label_us))
     base_us = int((6 if np.rint(1e6 / period_us) == 60 else 3) * period_us)
     first = int(np.searchsorted(label_us, _ALIGN_US, side="left"))
-    frames_us, steps = [int(label_us[first])], []
+    frames_us = [int(label_us[first])]
+    steps = []
     for time_us in label_us[first + 1 :].tolist():
         distance_us = time_us - frames_us[-1]
         count = round(distance_us / base_us)

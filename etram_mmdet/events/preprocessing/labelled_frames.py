@@ -30,7 +30,8 @@ def find_frames(recording: Recording, source: Source, settings: PreprocessSettin
 
     A frame without boxes exists only where :func:`load_label_times` names its time.
     """
-    boxes, times_us = load_boxes(source.labels), load_label_times(source.labels)
+    boxes = load_boxes(source.labels)
+    times_us = load_label_times(source.labels)
     if len(boxes) == len(times_us) == 0:
         raise InputError(f"{source.labels}: holds no boxes; label the recording or take it out of the folder")
     boxes, dropped = filter_boxes(

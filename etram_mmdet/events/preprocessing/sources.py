@@ -37,7 +37,8 @@ def find_sources(root: Path, labels: LabelFiles = "auto") -> tuple[list[Source],
     recordings and those of eight in ``root/class annotations/eight_class_annotations_SPLIT``; ``labels`` chooses
     between them, ``"auto"`` prefers the eight classes.
     """
-    sources, problems = [], []
+    sources = []
+    problems = []
     for split in SPLITS:
         event_folders, label_folders = _folders(root, split, labels)
         if not event_folders:
@@ -71,9 +72,11 @@ def _pair(split: str, event_folders: list[Path], label_folders: list[Path]) -> t
     events = _by_name(p for folder in event_folders for p in folder.iterdir() if _is_recording(p))
     labels = _by_name(p for folder in label_folders for p in folder.glob("*_bbox.npy"))
     beside = "beside it" if label_folders == event_folders else f"in {label_folders[0]}"
-    sources, problems = [], []
+    sources = []
+    problems = []
     for name in sorted(events.keys() | labels.keys()):
-        recordings, label_files = events.get(name, []), labels.get(name, [])
+        recordings = events.get(name, [])
+        label_files = labels.get(name, [])
         if len(recordings) == len(label_files) == 1:
             sources.append(Source(split, name, recordings[0], label_files[0]))
         elif not label_files:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from abc import ABC, abstractmethod
 from dataclasses import MISSING, dataclass, field, fields
 from typing import ClassVar, get_args
@@ -13,6 +12,7 @@ from numba import njit
 from etram_mmdet.events.choices import Downsample, Edges
 from etram_mmdet.events.recording import Events
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.text import did_you_mean
 
 REPRESENTATIONS: dict[str, type[Representation]] = {}
 
@@ -105,7 +105,8 @@ class Representation(ABC):
                 "drop them first (a Recording does)"
             )
         if self.edges == "events":
-            t0_us, t1_us = events.t[0], events.t[-1]
+            t0_us = events.t[0]
+            t1_us = events.t[-1]
         elif window_us is None:
             raise ValueError("edges='window' needs window_us")
         else:
@@ -162,19 +163,14 @@ def build_representation(cfg: dict, height: int, width: int) -> Representation:
     name = options.pop("type", None)
     cls = REPRESENTATIONS.get(name)
     if cls is None:
-        raise InputError(f"representation {name!r} is unknown{_nearest(str(name), REPRESENTATIONS)}")
+        raise InputError(f"representation {name!r} is unknown; {did_you_mean(str(name), REPRESENTATIONS, 0.5)}")
     known = [f.name for f in fields(cls) if f.name not in ("height", "width")]
     for option in options:
         if option not in known:
-            raise InputError(f"representation {name}: unknown option {option!r}{_nearest(option, known)}")
+            raise InputError(f"representation {name}: unknown option {option!r}; {did_you_mean(option, known, 0.5)}")
     return cls(height, width, **options)
 
 
 def channels_of(cfg: dict) -> int:
     """Channels of the images that ``cfg`` describes."""
     return build_representation(cfg, 2, 2).num_channels
-
-
-def _nearest(name: str, known) -> str:
-    close = difflib.get_close_matches(name, known, 1, 0.5)
-    return f"; did you mean {close[0]!r}?" if close else f"; expected one of {', '.join(known)}"

@@ -12,7 +12,8 @@ from numba import njit
 from etram_mmdet.events.recording import Events
 from etram_mmdet.events.representations.base import Representation
 
-_SMALLEST, _LARGEST = np.float32(1e-6), np.float32(1 - 1e-6)
+_SMALLEST = np.float32(1e-6)
+_LARGEST = np.float32(1 - 1e-6)
 _LOG_HALF = np.float32(math.log(1 / 2))
 
 

@@ -62,7 +62,8 @@ def _stack(t, x, y, p, t0_us, span_us, out, cutoff, wraps, shift, odd_pixels_onl
             kept[num_kept] = i
             num_kept += not odd_pixels_only or (x[i] & y[i] & 1)
         for i in kept[:num_kept]:
-            column, row = np.int64(x[i]) >> shift, np.int64(y[i]) >> shift
+            column = np.int64(x[i]) >> shift
+            row = np.int64(y[i]) >> shift
             if column >= width or row >= height:
                 continue  # the last column or row of an odd frame
             count = out[p[i], time_bin, row, column]

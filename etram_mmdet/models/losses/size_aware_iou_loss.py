@@ -10,6 +10,7 @@ from mmdet.registry import MODELS
 from torch import Tensor, nn
 
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.sizes import exponential_weight
 
 _MODES = ("exponential", "step", "linear")
 
@@ -27,7 +28,7 @@ def size_weight(
     ``small_area``, halfway to 1 up to ``medium_area``. ``linear``: clamp(W (1 - clamp(a / medium, 0, 1)) + 1, 1, W).
     """
     if mode == "exponential":
-        w = weight * torch.exp(-area_px2 / small_area)
+        w = exponential_weight(area_px2, weight, small_area, torch.exp)
     elif mode == "step":
         middle = torch.where(area_px2 <= medium_area, (weight + 1) / 2, 1.0)
         w = torch.where(area_px2 <= small_area, weight, middle)

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from etram_mmdet.evaluation.curves import (
     IOU_THR,
@@ -23,14 +18,17 @@ from etram_mmdet.evaluation.curves import (
     recall_by_side,
 )
 from etram_mmdet.evaluation.matching import Matches, match
-from etram_mmdet.evaluation.results import Frame
-from etram_mmdet.utils.files import atomic_write
-from etram_mmdet.visualization.draw import Colour
-from etram_mmdet.visualization.style import ACCENT, GRID, INK, MUTED, PANEL, PAPER, STYLE, title
+from etram_mmdet.evaluation.results import FrameResult
+from etram_mmdet.visualization.style import ACCENT, GRID, INK, MUTED, PANEL, PAPER, page, title
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from etram_mmdet.visualization.draw import Colour
 
 SIDE_EDGES_PX = 2.0 ** np.arange(1, 10.5, 0.5)
 CURVE_THRESHOLDS = np.concatenate([np.geomspace(1e-4, 0.01, 40), THRESHOLDS[2:]])
-_SHADES = LinearSegmentedColormap.from_list("shades", [PANEL, "#2f6f9f", "#7cc4f0"])
+_SHADES = (PANEL, "#2f6f9f", "#7cc4f0")
 
 
 class _Class(NamedTuple):
@@ -41,19 +39,21 @@ class _Class(NamedTuple):
 
 
 def draw_evaluation(
-    frames: Sequence[Frame], classes: Sequence[str], palette: Sequence[Colour], heading: str, path: Path
+    frames: Sequence[FrameResult], classes: Sequence[str], palette: Sequence[Colour], heading: str, path: Path
 ) -> float:
     """Write the page; returns the score threshold of its confusions and sizes, the best common one by F1."""
+    from matplotlib.lines import Line2D
+
     matches = match(frames, [IOU_THR])
-    counts, curves = (class_counts(matches, len(classes), t) for t in (THRESHOLDS, CURVE_THRESHOLDS))
+    counts = class_counts(matches, len(classes), THRESHOLDS)
+    curves = class_counts(matches, len(classes), CURVE_THRESHOLDS)
     score_thr = best_common_threshold(counts)
     with_boxes = [
-        _Class(name, tuple(value / 255 for value in rgb), *of_class)
-        for name, rgb, *of_class in zip(classes, palette, counts, curves, strict=True)
-        if of_class[0].boxes
+        _Class(name, tuple(value / 255 for value in rgb), of_class, curve)
+        for name, rgb, of_class, curve in zip(classes, palette, counts, curves, strict=True)
+        if of_class.boxes
     ]
-    with rc_context(STYLE):
-        figure = Figure(figsize=(13, 11.4), dpi=100, facecolor=PAPER)
+    with page(path, 13, 11.4) as figure:
         (pr, f1), (confusions, sizes) = figure.subplots(2, 2)
         _draw_precision(pr, with_boxes)
         _draw_f1(f1, with_boxes, score_thr)
@@ -64,8 +64,6 @@ def draw_evaluation(
         where = dict(loc="upper left", bbox_to_anchor=(0.006, 0.972), ncols=8, handlelength=1.2, columnspacing=1.4)
         figure.legend(handles=lines, labelcolor=INK, **where)
         figure.tight_layout(rect=(0, 0, 1, 0.955), h_pad=2.5, w_pad=2.5)
-        with atomic_write(path) as aside:
-            figure.savefig(aside, facecolor=PAPER, format="png")
     return score_thr
 
 
@@ -93,9 +91,11 @@ def _draw_f1(ax: Axes, classes: Sequence[_Class], score_thr: float) -> None:
 
 def _draw_confusions(ax: Axes, matrix: np.ndarray, classes: Sequence[str]) -> None:
     """Shaded by the share of a row, which for the last one is of all false alarms."""
+    from matplotlib.colors import LinearSegmentedColormap
+
     title(ax, "What is taken for what", "counts; shade: share of the row")
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-    ax.imshow(shares, cmap=_SHADES, vmin=0, vmax=1, aspect="auto")
+    ax.imshow(shares, cmap=LinearSegmentedColormap.from_list("shades", _SHADES), vmin=0, vmax=1, aspect="auto")
     names = [*classes, "background"]
     ax.set_xticks(range(len(names)), [*classes, "not found"], rotation=35, ha="right", rotation_mode="anchor")
     ax.set_yticks(range(len(names)), [*classes, "nothing there"])

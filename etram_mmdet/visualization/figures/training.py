@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from etram_mmdet.utils.files import atomic_write
-from etram_mmdet.visualization.style import ACCENT, INK, PAPER, STYLE, title
+from etram_mmdet.visualization.style import ACCENT, INK, page, title
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 POINTS = 300  # of a loss curve; each is a mean over the steps between
 _LEGEND = dict(loc="lower left", bbox_to_anchor=(-0.01, 0.99), labelcolor=INK, handlelength=1.2, columnspacing=1.4)
@@ -27,17 +26,14 @@ def draw_training(
 
     Without validations the losses are all there is to see.
     """
-    with rc_context(STYLE):
-        panels = 2 if rows else 1
-        figure = Figure(figsize=(6.5 * panels, 5.2), dpi=100, facecolor=PAPER)
+    panels = 2 if rows else 1
+    with page(path, 6.5 * panels, 5.2) as figure:
         axes = figure.subplots(1, panels, squeeze=False)[0]
         _draw_losses(axes[0], losses)
         if rows:
             _draw_ap(axes[1], rows, protocol)
         figure.suptitle(heading, x=0.012, y=0.975, ha="left", fontsize=12)
         figure.tight_layout(rect=(0, 0, 1, 0.96), w_pad=2.5)
-        with atomic_write(path) as aside:
-            figure.savefig(aside, facecolor=PAPER, format="png")
 
 
 def _draw_losses(ax: Axes, losses: Mapping[str, Sequence[float]]) -> None:
@@ -53,6 +49,8 @@ def _draw_losses(ax: Axes, losses: Mapping[str, Sequence[float]]) -> None:
 
 
 def _draw_ap(ax: Axes, rows: Sequence[dict[str, str]], protocol: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     title(ax, f"AP at each validation, protocol {protocol}", "")
     steps = np.array([int(row["step"]) for row in rows])
     columns = {key: _column(rows, f"{protocol}/{key}") for key in ("AP_low", "AP_high", *(k for k, _ in _AP_LINES))}

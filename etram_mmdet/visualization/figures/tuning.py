@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from etram_mmdet.evaluation.operating_points.report import numbers
 from etram_mmdet.evaluation.operating_points.tuning import Tuned
-from etram_mmdet.utils.files import atomic_write
-from etram_mmdet.visualization.style import ACCENT, GRID, INK, MUTED, PAPER, STYLE, title
+from etram_mmdet.visualization.style import ACCENT, BAD, GOOD, GRID, INK, MUTED, page, title
 
-_GOOD, _BAD = "#66bb6a", "#ef5350"
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def draw_tuning(tuned: Tuned, before_thr: float, heading: str, path: Path) -> None:
     """F1 on unseen recordings before and after, and the thresholds that the folds chose."""
-    with rc_context(STYLE):
-        figure = Figure(figsize=(13, 2.2 + 0.5 * len(tuned.points.classes)), dpi=100, facecolor=PAPER)
+    with page(path, 13, 2.2 + 0.5 * len(tuned.points.classes)) as figure:
         left, right = figure.subplots(1, 2, sharey=True)
         _draw_gain(left, tuned, before_thr)
         _draw_thresholds(right, tuned)
@@ -29,15 +26,15 @@ def draw_tuning(tuned: Tuned, before_thr: float, heading: str, path: Path) -> No
         left.invert_yaxis()
         figure.suptitle(heading, x=0.012, y=0.975, ha="left", fontsize=11, color=MUTED)
         figure.tight_layout(rect=(0, 0, 1, 0.96), w_pad=2.5)
-        with atomic_write(path) as aside:
-            figure.savefig(aside, facecolor=PAPER, format="png")
 
 
 def _draw_gain(ax: Axes, tuned: Tuned, before_thr: float) -> None:
     title(ax, "F1 on unseen recordings", "")
-    before, common, after = (_f1(counts) for counts in (tuned.before, tuned.common, tuned.after))
+    before = _f1(tuned.before)
+    common = _f1(tuned.common)
+    after = _f1(tuned.after)
     rows = np.arange(len(before))
-    colours = [_GOOD if a >= b else _BAD for a, b in zip(after, before, strict=True)]
+    colours = [GOOD if a >= b else BAD for a, b in zip(after, before, strict=True)]
     ax.hlines(rows, np.minimum(before, after), np.maximum(before, after), color=colours, lw=3, alpha=0.6)
     ax.plot(before, rows, "o", color=MUTED, ms=8, label=f"{before_thr:.2f} for all")
     ax.plot(common, rows, "|", color=INK, ms=16, mew=2, label=f"best for all, {tuned.common_thr:.2f}")

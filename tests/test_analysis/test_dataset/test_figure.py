@@ -7,7 +7,7 @@ import pytest
 from matplotlib.image import imread
 
 from etram_mmdet.analysis.dataset.figure import draw_census
-from etram_mmdet.analysis.dataset.table import tables, threshold_table
+from etram_mmdet.analysis.dataset.report import format_census, format_thresholds
 from etram_mmdet.analysis.dataset.thresholds import all_thresholds
 from etram_mmdet.utils.files import atomic_write
 from tests.helpers.made_up import boxes, census, recording
@@ -49,12 +49,12 @@ def test_classes_have_their_colours(tmp_path):
 )
 def test_little_is_enough(tmp_path, made):
     assert draw(tmp_path, made).std() > 1
-    assert "nan" not in tables(made)
+    assert "nan" not in format_census(made)
 
 
 def test_tables_say_what_is_unknown():
     made = census(recording("train", **KNOWN), recording("val", of=boxes((0, 20, 40), (0, 22, 40), (0, 24, 40))))
-    lines = tables(made).splitlines()
+    lines = format_census(made).splitlines()
     train, val = lines[2].split(), lines[3].split()
     assert train == "train 1 1 0 2.0 3,000,000 1.50 7 3 10.00 160 0.0 %".split()
     assert val == "val 1 1 0 - - - - 3 10.00 3 -".split()
@@ -62,7 +62,7 @@ def test_tables_say_what_is_unknown():
     assert cars[:6] == ["car", "20", "0", "30", "30", "30"] and cars[-1] == "1200"
     (mix,) = (line for line in lines if line.startswith("val") and "%" in line)
     assert mix.split()[1] == "100.0"
-    assert "fixed            1024.0           9216.0         2.00" in threshold_table(all_thresholds(made))
+    assert "fixed            1024.0           9216.0         2.00" in format_thresholds(all_thresholds(made))
 
 
 def test_nothing_half_written(tmp_path):

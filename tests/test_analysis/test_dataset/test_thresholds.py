@@ -11,12 +11,12 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 
 from etram_mmdet.analysis.dataset import RULES
-from etram_mmdet.analysis.dataset.config_snippet import fragment
 from etram_mmdet.analysis.dataset.read import take_census
-from etram_mmdet.analysis.dataset.thresholds import all_thresholds, derive, exponential_weight
+from etram_mmdet.analysis.dataset.thresholds import all_thresholds, derive, thresholds_as_config
 from etram_mmdet.engine.config.load import load_config
 from etram_mmdet.models.losses.size_aware_iou_loss import SizeWeight, size_weight
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.sizes import exponential_weight
 from tests.helpers.made_up import boxes, census, recording
 from tests.helpers.paths import ROOT
 from tests.reference.answers import DATA
@@ -111,7 +111,7 @@ def test_fragment_reaches_the_loss(tmp_path, rule):
     rows = [(0, 10, 10 + k) for k in range(11)] + [(1, 40, 40 + k) for k in range(41)]
     made = census(recording("train", of=boxes(*rows)))
     chosen = by_rule(all_thresholds(made))[rule]
-    (tmp_path / "mine.py").write_text(fragment(made, chosen))
+    (tmp_path / "mine.py").write_text(thresholds_as_config(made, chosen))
     config = (ROOT / "configs" / "patch2_sizeaware_datadriven.py").read_text()
     config = config.replace('"./patch2.py"', repr(str(ROOT / "configs" / "patch2.py")))
     (tmp_path / "child.py").write_text(config.replace("./_base_/models/size_thresholds_sample.py", "./mine.py"))

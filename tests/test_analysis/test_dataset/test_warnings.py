@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from etram_mmdet.analysis.dataset.census import Boxes
+from etram_mmdet.analysis.dataset.census import BoxSizes
 from etram_mmdet.analysis.dataset.warnings import find_warnings
 from tests.helpers.made_up import ALL_CLASSES, boxes, census, recording
 
 PEDESTRIANS = boxes((0, 20, 40), times=20)
 
 
-def with_more(*rows, times=20) -> Boxes:
+def with_more(*rows, times=20) -> BoxSizes:
     """A box of every class and more of some."""
-    return Boxes.joined([boxes(*((label, 30, 40) for label in range(8))), boxes(*rows, times=times)])
+    return BoxSizes.joined([boxes(*((label, 30, 40) for label in range(8))), boxes(*rows, times=times)])
 
 
 def test_silent():
@@ -57,10 +57,10 @@ def test_odd_boxes_go_by_name():
     assert "class_set 'cls8_sample'" in first
 
 
-def size_mix(small, medium, large) -> Boxes:
+def size_mix(small, medium, large) -> BoxSizes:
     """Per cent of boxes of each size, shared out over no class in particular."""
     parts = [boxes((0, w, w + 1), times=n) for n, w in ((small, 20), (medium, 60), (large, 120)) if n]
-    return Boxes.joined(parts)
+    return BoxSizes.joined(parts)
 
 
 @pytest.mark.parametrize(

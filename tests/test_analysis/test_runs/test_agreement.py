@@ -10,13 +10,22 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
-from etram_mmdet.analysis.runs.agreement import check_comparable, differences, shown, unequal_conditions, what_differs
-from etram_mmdet.analysis.runs.comparison_figure import _COLOURS, draw_comparison
-from etram_mmdet.analysis.runs.comparison_table import format_comparison
+from etram_mmdet.analysis.runs.agreement import (
+    FACTS,
+    REFUSED,
+    TRAINING_DATA,
+    WARNED,
+    check_comparable,
+    obstacles,
+    unequal_conditions,
+    what_differs,
+)
+from etram_mmdet.analysis.runs.comparison_report import _COLOURS, draw_comparison, format_comparison
 from etram_mmdet.analysis.runs.evaluations import Selection
 from etram_mmdet.analysis.runs.run import read_runs
 from etram_mmdet.evaluation.results_table import append_row
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.text import shown
 
 DATA = dict(split="train", recordings=2, labelled_frames=1234, boxes=20, sha256="0" * 16)
 TEST_CFG = dict(score_thr=0.001, nms=dict(type="nms", iou_threshold=0.45))
@@ -110,7 +119,7 @@ def test_the_order_of_rows_and_other_protocols_do_not_matter(tmp_path):
 def test_table(first, tmp_path):
     """A column that no run has is left out, a value that one lacks is a dash, a class without key has no boxes."""
     rows = [*ROWS[:2], ROWS[2] | {"coco/AP_S": 0.05, "coco/AP_low": 0.9}]
-    runs = read(first, write_run(tmp_path / "second|2", rows, seed=7, batch=12, lr=1e-4 * 2**0.5))
+    runs = read(first, write_run(tmp_path / "second|2", rows, seed=7, batch=12, samples=1200, lr=1e-4 * 2**0.5))
     table = format_comparison(runs, Selection())
     overall, per_class = cells(table, "run")
     assert overall == ["run", "step", "AP", "AP50", "AP, boxes < 32² px", "seed", "samples seen"]
@@ -163,8 +172,6 @@ def test_lists_of_other_classes_are_one_setting(first, tmp_path):
     (setting,) = what_differs(read(first, write_run(tmp_path / "second", config=config))).items()
     assert setting[0] == "train_dataloader.dataset.pipeline"
     assert list(map(shown, setting[1])) == ["[ClipFlip, ClipZoom(scale=2)]", "[ClipZoom(scale=2)]"]
-    assert differences([[dict(a=1)], [dict(a=2)]], "x") == {"x": [[dict(a=1)], [dict(a=2)]]}
-    assert shown(None) == "unset" and shown(dict(a=1)) == "dict(a=1)"
 
 
 def test_nothing_but_the_seed(first, tmp_path):
@@ -177,11 +184,11 @@ def test_nothing_but_the_seed(first, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "unequal"),
     [
-        (dict(batch=12), ["samples seen", "learning rate / sqrt(batch)"]),
+        (dict(batch=12, samples=1200), ["samples seen", "learning rate / sqrt(batch)"]),
         (dict(clip_length=9), ["clip length"]),
         (dict(lr=2e-4), ["learning rate / sqrt(batch)"]),
         (dict(schedule={}), ["schedule"]),
-        (dict(samples=1200), ["schedule"]),
+        (dict(samples=1200), ["part of the schedule"]),
         (dict(config=CONFIG.replace("load_from = None", "load_from = 'other.pth'")), ["starting weights"]),
         (dict(seed=3), ["seed"]),
     ],
@@ -240,6 +247,40 @@ def test_other_training_data_is_allowed_on_demand_and_told(first, tmp_path):
 
 def test_equal_headlines_beside_other_protocols_may_be_compared(first, tmp_path):
     check_comparable(read(first, write_run(tmp_path / "second", protocol="coco: class-aware, no box filter")))
+
+
+# A change that makes a run differ in one fact only.
+CHANGES = {
+    "protocol": dict(protocol="coco: other"),
+    "test_cfg": dict(test_cfg={}),
+    "evaluated data": dict(val_data=DATA | dict(split="val", boxes=3)),
+    "evaluated frames": dict(rows=[ROWS[2] | {"coco/boxes": 91}]),
+    "training data": dict(train_data=DATA | dict(boxes=21)),
+    "samples seen": dict(batch=12, samples=1200, lr=1e-4 * 2**0.5),
+    "clip length": dict(clip_length=9),
+    "learning rate / sqrt(batch)": dict(lr=2e-4),
+    "schedule": dict(schedule={}),
+    "part of the schedule": dict(samples=1200),
+    "starting weights": dict(config=CONFIG.replace("load_from = None", "load_from = 'other.pth'")),
+    "seed": dict(seed=3),
+    "device": dict(machine=RECORD["machine"] | dict(device="gpu")),
+    "commit": dict(commit="def"),
+}
+
+
+@pytest.mark.parametrize("fact", FACTS, ids=lambda fact: fact.name)
+def test_both_tools_go_by_one_list(first, tmp_path, fact):
+    """Ablation and comparison each do with runs that differ in a fact what the list says, and nothing else."""
+    runs = read(first, write_run(tmp_path / "second", **CHANGES[fact.name]))
+    found = obstacles(runs[1].facts, runs[0].facts)
+    assert bool(found) == (fact.ablation == REFUSED) and all(line.startswith(fact.name) for line in found)
+    warned = fact.comparison == WARNED or fact.name == TRAINING_DATA
+    assert unequal_conditions(runs) == ([fact.name] if warned else [])
+    if fact.comparison == REFUSED:
+        with pytest.raises(InputError, match=f"they differ in\n  {fact.name}"):
+            check_comparable(runs)
+    else:
+        check_comparable(runs)
 
 
 def broken(folder: Path, name: str, text: str | None) -> None:

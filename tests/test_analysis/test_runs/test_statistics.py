@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from etram_mmdet.analysis.runs.ablation_table import format_table, mean_and_spread
+from etram_mmdet.analysis.runs.ablation_report import format_ablation, mean_and_spread
+from etram_mmdet.analysis.runs.agreement import obstacles
 from etram_mmdet.analysis.runs.plan import Variant
-from etram_mmdet.analysis.runs.statistics import compare, holm, obstacles
+from etram_mmdet.analysis.runs.statistics import compare, holm
 
 DATA = dict(split="train", recordings=2, labelled_frames=10, boxes=20, sha256="0" * 16)
 RECORD = dict(
@@ -69,34 +70,40 @@ def test_many_comparisons_need_more():
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        (dict(samples=200), "samples 200 instead of 600"),
+        (dict(samples=200), "samples seen 200 instead of 600"),
         (dict(lr=3.5e-5), "learning rate / sqrt(batch) 1.429e-05 instead of 7.071e-05"),
-        (dict(schedule=RECORD["schedule"] | dict(type="AmpOptimWrapper")), "schedule.type: OptimWrapper, now Amp"),
+        (
+            dict(schedule=RECORD["schedule"] | dict(type="AmpOptimWrapper")),
+            "schedule.type AmpOptimWrapper instead of OptimWrapper",
+        ),
         (
             dict(schedule=RECORD["schedule"] | dict(param_scheduler=[])),
-            "schedule.param_scheduler: [{'pct_start': 0.05}]",
+            "schedule.param_scheduler [] instead of [dict(pct_start=0.05)]",
         ),
         (dict(commit="def"), "commit def instead of abc"),
         (dict(machine=dict(device="gpu")), "device gpu instead of cpu"),
         (dict(protocol="prophesee"), "protocol prophesee instead of coco"),
         (dict(clip_length=10), "clip length 10 instead of 5"),
-        (dict(test_cfg=dict(RECORD["test_cfg"], score_thr=0.1)), "test_cfg.score_thr: 0.001, now 0.1"),
+        (dict(test_cfg=dict(RECORD["test_cfg"], score_thr=0.1)), "test_cfg.score_thr 0.1 instead of 0.001"),
         (
             dict(test_cfg=dict(score_thr=0.001, nms=dict(type="soft_nms", iou_threshold=0.45))),
-            "test_cfg.nms.type: nms, now",
+            "test_cfg.nms.type soft_nms instead of nms",
         ),
         (
             dict(train_data=DATA | dict(sha256="1" * 16)),
-            "training data train of 10 frames, 20 boxes (11111111) instead",
+            "training data train of 2 recordings, 10 labelled frames, 20 boxes (1111111111111111) instead",
         ),
-        (dict(val_data=DATA | dict(split="val", boxes=3)), "validation data val of 10 frames, 3 boxes"),
+        (
+            dict(val_data=DATA | dict(split="val", boxes=3)),
+            "evaluated data val of 2 recordings, 10 labelled frames, 3 boxes",
+        ),
     ],
 )
 def test_what_differs_is_named_and_not_compared(changes, says):
     rows = compare([results("baseline", 0.1, 0.2), results("other", 0.3, 0.4, **changes)])
     assert len(rows[1].obstacles) == 1 and rows[1].obstacles[0].startswith(says)
     assert rows[1].difference is None
-    line = next(line for line in format_table(rows).splitlines() if line.startswith("| other"))
+    line = next(line for line in format_ablation(rows).splitlines() if line.startswith("| other"))
     assert "not compared" in line and says in line
 
 
@@ -120,9 +127,10 @@ def test_one_seed_has_no_spread_and_no_verdict():
 def test_table_shows_mean_and_standard_deviation_in_percent():
     assert mean_and_spread(np.array([0.1, 0.2, 0.3])) == "20.0 ± 10.0"
     assert mean_and_spread(np.array([])) == "-"
-    table = format_table(compare([results("baseline", 0.1, 0.2), results("other")]))
-    assert "| other | 6 | 100 | 600 | - | 0 | - | - | - | - |  |  |" in table
+    table = format_ablation(compare([results("baseline", 0.1, 0.2), results("other")]))
+    cells = [cell.strip() for cell in table.splitlines()[-3].strip("|").split("|")]
+    assert cells == ["other", "6", "100", "600", "-", "0", "-", "-", "-", "-", "", ""]
 
 
 def test_a_table_of_nothing():
-    assert format_table(compare([results("baseline"), results("other")])).startswith("No run has finished yet.")
+    assert format_ablation(compare([results("baseline"), results("other")])).startswith("No run has finished yet.")

@@ -23,7 +23,7 @@ from etram_mmdet.analysis.speed.gpu_check.result import (
     result_file,
 )
 from etram_mmdet.analysis.speed.gpu_check.size import Size
-from etram_mmdet.utils.bundled import ROOT
+from etram_mmdet.utils.environment import ROOT
 from etram_mmdet.utils.errors import InputError
 
 ERROR_LINES = 20
@@ -34,7 +34,10 @@ class Check:
     """``say`` prints progress."""
 
     def __init__(self, device: str, size: Size, folder: Path, say: Callable[[str], None] = print) -> None:
-        self.device, self.size, self.folder, self.say = device, size, folder.resolve(), say
+        self.device = device
+        self.size = size
+        self.folder = folder.resolve()
+        self.say = say
 
     def run(self, parts: list[Part], minutes: float, again: bool = False) -> dict[str, Result | None]:
         """Results by part, in ``minutes`` altogether; ``None`` where no time was left to start one.

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import torch
 
 from etram_mmdet.analysis.speed.gpu_check.size import Size
-from etram_mmdet.utils.bundled import ROOT
+from etram_mmdet.utils.environment import ROOT
 
 
 def tests(device: torch.device, _: Size, folder: Path) -> Iterator[dict]:
@@ -49,7 +49,8 @@ def _outcomes(path: Path) -> list[dict]:
 
 def demo(_: torch.device, size: Size, folder: Path) -> Iterator[dict]:
     """``tools/demo.py``: simulate, preprocess, train, test; training takes the GPU where it sees one."""
-    start, work_dir = time.monotonic(), folder / "demo"
+    start = time.monotonic()
+    work_dir = folder / "demo"
     paths = ["--data", str(work_dir / "data"), "--work-dir", str(work_dir / "run")]
     subprocess.run([sys.executable, "tools/demo.py", *paths, *size.demo], cwd=ROOT, check=True)
     with open(work_dir / "run" / "results.csv", newline="") as file:

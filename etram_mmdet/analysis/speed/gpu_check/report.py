@@ -8,6 +8,7 @@ from pathlib import Path
 from etram_mmdet.analysis.speed.gpu_check.parts import PARTS
 from etram_mmdet.analysis.speed.gpu_check.result import PASSED, Result, log_file, read_result
 from etram_mmdet.utils.files import atomic_write
+from etram_mmdet.utils.text import markdown_table, table
 
 REPORT_FILE = "report.md"
 
@@ -28,11 +29,11 @@ def row_text(row: dict) -> str:
 
 def summary(results: dict[str, Result | None]) -> str:
     """A line per part, for a terminal."""
-    lines = [
-        f"{name:<11} {result.status if result else '-':<10} {result.seconds if result else 0:5.0f} s  {outcome(result)}"
+    rows = [
+        [name, result.status if result else None, f"{result.seconds if result else 0:.0f} s", outcome(result)]
         for name, result in results.items()
     ]
-    return "\n".join(lines)
+    return table(rows, left=(0, 1, 3))
 
 
 def write_report(folder: Path, device: str, size: str) -> Path:
@@ -73,9 +74,8 @@ def _alike(rows: Iterable[dict]) -> list[list[dict]]:
 
 
 def _table(rows: list[dict]) -> str:
-    head = "| " + " | ".join(key.replace("_", " ") for key in rows[0]) + " |"
-    lines = ["| " + " | ".join(map(_shown, row.values())) + " |" for row in rows]
-    return "\n".join([head, "| " + " | ".join("---" for _ in rows[0]) + " |", *lines])
+    head = [key.replace("_", " ") for key in rows[0]]
+    return markdown_table(head, [[_shown(value) for value in row.values()] for row in rows])
 
 
 def _shown(value: object) -> str:

@@ -79,7 +79,8 @@ def _differences(ours: list[Tensor], expected: list[Tensor], tolerance: float) -
 @torch.no_grad()
 def _boxes_agree(on_cpu: nn.Module, model: nn.Module, hw: tuple[int, int]) -> dict:
     """From random maps of the network's sizes: fresh weights would give boxes of nearly equal scores."""
-    one, other = Streamer(on_cpu), Streamer(model)
+    one = Streamer(on_cpu)
+    other = Streamer(model)
     (clip,) = random_clips(on_cpu, 1, 1, hw)["inputs"]
     generator = torch.Generator().manual_seed(0)
     maps, _ = one.network(one.pad(clip), None)
@@ -133,7 +134,8 @@ def _mixed_training(device: torch.device, size: Size) -> dict:
     model = build_model(cfg, device).train()
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     clip_length = cfg.train_dataloader.dataset.clip_length
-    data, losses = random_clips(model, cfg.train_dataloader.batch_size, clip_length, size.frame_hw), []
+    data = random_clips(model, cfg.train_dataloader.batch_size, clip_length, size.frame_hw)
+    losses = []
     for _ in range(size.mixed_steps):
         model.stream_states["loss"].reset()
         losses.append(model.train_step(data, wrapper)["loss"].item())

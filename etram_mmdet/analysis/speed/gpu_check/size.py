@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from mmengine.config import Config
 
 from etram_mmdet.engine.config.load import load_config
-from etram_mmdet.utils.bundled import ROOT
+from etram_mmdet.utils.environment import ROOT
 
 
 @dataclass(frozen=True)

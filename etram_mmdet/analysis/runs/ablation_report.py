@@ -1,29 +1,39 @@
-"""An ablation as a table in Markdown."""
+"""An ablation as a table in Markdown and as a picture."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from etram_mmdet.analysis.runs.statistics import CONFIDENCE, METRICS, Row
+from etram_mmdet.utils.text import markdown_table
+from etram_mmdet.visualization.style import ACCENT, GOOD, INK, MUTED, page
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _TITLES = dict(AP="AP", AP50="AP50", AP_small_classes="AP, small classes", AP_S="AP, boxes < 32² px")
+_PANELS = (("AP", "AP, all classes"), ("AP_small_classes", "AP, small road users"))
+_NOT_COMPARED = "#5c6370"
 
 
-def format_table(rows: Sequence[Row]) -> str:
+def format_ablation(rows: Sequence[Row]) -> str:
     """What was compared, a line per variant (mean ± standard deviation over seeds, in percent), and how to read it."""
     head = ["variant", "batch", "steps", "samples", "lr", "seeds", *(_TITLES[m] for m in METRICS)]
     head += [f"ΔAP to {rows[0].variant.name} ({CONFIDENCE:.0%} interval)", "significant"]
-    lines = ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *map(_cells, rows))]
-    return "\n".join([*_heading(rows), "", *lines, "", *_notes(rows)]) + "\n"
+    table = markdown_table(head, [_cells(row) for row in rows])
+    return "\n".join([*_heading(rows), "", table, "", *_notes(rows)]) + "\n"
 
 
 def _heading(rows: Sequence[Row]) -> list[str]:
     record = next((record for row in rows for record in row.records), None)
     if record is None:
         return ["No run has finished yet."]
-    train, val = record["train_data"], record["val_data"]
+    train = record["train_data"]
+    val = record["val_data"]
     where = ", ".join(f"{key} {value}" for key, value in record["machine"].items())
     return [
         f"Protocol {record['protocol']}; score threshold {record['test_cfg'].get('score_thr')}.",
@@ -34,7 +44,8 @@ def _heading(rows: Sequence[Row]) -> list[str]:
 
 
 def _cells(row: Row) -> list[str]:
-    variant, seeds = row.variant, len(row.records)
+    variant = row.variant
+    seeds = len(row.records)
     rates = ", ".join(sorted({f"{record['lr']:.3g}" for record in row.records})) or "-"
     cells = [variant.name, str(variant.batch), f"{variant.steps:,}", f"{variant.samples:,}", rates, str(seeds)]
     return [*cells, *(mean_and_spread(row.values[m]) for m in METRICS), *_difference(row)]
@@ -64,3 +75,43 @@ def _notes(rows: Sequence[Row]) -> list[str]:
         "learning-rate rule, protocol, post-processing, device or commit differ."
     ]
     return notes + [f"- {row.variant.name}: {row.variant.note}" for row in rows if row.variant.note]
+
+
+def draw_ablation(rows: Sequence[Row], path: Path) -> None:
+    """Two panels side by side, one line per variant from top to bottom."""
+    with page(path, 13, 1.9 + 0.46 * len(rows), dpi=110) as figure:
+        axes = figure.subplots(1, 2, sharey=True)
+        for ax, (metric, title) in zip(axes, _PANELS, strict=True):
+            _draw_panel(ax, rows, metric)
+            ax.set_title(title, loc="left", fontsize=13, weight="bold", color=INK)
+            ax.set_xlabel("percent")
+        axes[0].set_yticks(range(len(rows)), [row.variant.name for row in rows], color=INK)
+        axes[0].invert_yaxis()
+        figure.text(0.01, 0.02, _legend(rows), fontsize=9.5, color=MUTED)
+        figure.tight_layout(rect=(0, 0.05, 1, 1))
+
+
+def _draw_panel(ax: Axes, rows: Sequence[Row], metric: str) -> None:
+    ax.grid(axis="x")
+    if len(rows[0].values[metric]):
+        ax.axvline(100 * rows[0].values[metric].mean(), color=MUTED, lw=1, ls="--")
+    for y, row in enumerate(rows):
+        values = 100 * row.values[metric]
+        if len(values):
+            ax.plot(values, [y] * len(values), "o", ms=6, color=_colour(row, metric), alpha=0.55, mew=0)
+            ax.plot([values.mean()], [y], "|", ms=20, mew=3, color=_colour(row, metric))
+
+
+def _colour(row: Row, metric: str) -> str:
+    if row.obstacles:
+        return _NOT_COMPARED
+    tested = metric == METRICS[0] and row.difference is not None and row.difference.is_significant
+    return GOOD if tested else ACCENT
+
+
+def _legend(rows: Sequence[Row]) -> str:
+    seeds = max((len(row.records) for row in rows), default=0)
+    return (
+        f"dot: one of {seeds} seeds   bar: mean   dashed: {rows[0].variant.name}   green: AP differs significantly   "
+        "grey: not comparable (see the table)"
+    )

@@ -1,0 +1,51 @@
+"""IoU of two boxes and non-maximum suppression on a CPU, without PyTorch.
+
+Training and prediction use mmcv's NMS on the device, or `etram_mmdet.ops`. Numba keeps a compiled copy of `iou` with
+each function that calls it: after a change here, touch `matching.py` too.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True)
+def iou(a, b):
+    """Intersection over union of two boxes x1 y1 x2 y2; 0 where they do not overlap or one is inside out."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    shared = width * height
+    return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)
+
+
+def nms(bboxes_xyxy: np.ndarray, labels: np.ndarray, iou_thr: np.ndarray) -> np.ndarray:
+    """Greedy non-maximum suppression within each class.
+
+    Args:
+        bboxes_xyxy: (N, 4), sorted, the best first.
+        labels: (N,) class of each box; boxes of two classes do not suppress each other.
+        iou_thr: (N,) for each box; it goes when its IoU with a better kept one is strictly greater.
+
+    Returns:
+        (M,) int64, the rows that are kept, in order.
+    """
+    return _nms(bboxes_xyxy.astype(np.float64), labels, iou_thr)
+
+
+@njit(cache=True)
+def _nms(bboxes_xyxy, labels, iou_thr):
+    kept = np.empty(len(labels), np.int64)
+    count = 0
+    for i in range(len(labels)):
+        is_free = True
+        for k in kept[:count]:
+            if labels[k] == labels[i] and iou(bboxes_xyxy[i], bboxes_xyxy[k]) > iou_thr[i]:
+                is_free = False
+                break
+        if is_free:
+            kept[count] = i
+            count += 1
+    return kept[:count]

@@ -1,0 +1,78 @@
+"""The container of boxes: what it refuses, what belongs together, which frames are the same."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from etram_mmdet.evaluation.results import Boxes, FrameResult, merge
+from etram_mmdet.utils.errors import InputError
+
+CLASSES = ("pedestrian", "car")
+
+
+def boxes() -> Boxes:
+    return Boxes(
+        np.float32([[0, 0, 4, 4], [1, 1, 5, 5], [2, 2, 6, 6]]),
+        np.array([1, 0, 1]),
+        scores=np.float32([0.1, 0.2, 0.3]),
+        ids=np.array([7, 8, 9]),
+        class_scores=np.float32([0.4, 0.5, 0.6]),
+        classes=CLASSES,
+    )
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "says"),
+    [
+        ("bboxes_xyxy", np.zeros((3, 5), np.float32), r"bboxes_xyxy has the shape \(3, 5\), expected \(3, 4\)"),
+        ("bboxes_xyxy", np.zeros((2, 4), np.float32), r"bboxes_xyxy has the shape \(2, 4\), expected \(3, 4\)"),
+        ("bboxes_xyxy", np.zeros((3, 4), np.int64), "bboxes_xyxy are of type int64, expected floats"),
+        ("labels", np.zeros((3, 1), np.int64), r"labels has the shape \(3, 1\), expected \(3,\) for 3 labels"),
+        ("labels", np.zeros(3), "labels are of type float64, expected integers"),
+        ("scores", np.float32([0.1, 0.2]), r"scores has the shape \(2,\), expected \(3,\)"),
+        ("scores", np.float32([0.1, np.nan, np.inf]), "scores holds 2 values that are NaN or infinite"),
+        ("class_scores", np.float32([0.1, 0.2, np.nan]), "class_scores holds 1 values that are NaN"),
+        ("ids", np.float32([1, 2, 3]), "ids are of type float32, expected integers"),
+    ],
+)
+def test_a_wrong_column_is_named(column, value, says):
+    with pytest.raises(InputError, match=says):
+        replace(boxes(), **{column: value})
+
+
+@pytest.mark.parametrize("rows", [np.array([False, True, True]), np.array([1, 2]), slice(1, None)])
+def test_rows_take_every_column_along(rows):
+    chosen = boxes()[rows]
+    assert len(chosen) == 2 and chosen.bboxes_xyxy.tolist() == [[1, 1, 5, 5], [2, 2, 6, 6]]
+    assert chosen.labels.tolist() == [0, 1] and chosen.ids.tolist() == [8, 9]
+    assert chosen.scores.tolist() == pytest.approx([0.2, 0.3])
+    assert chosen.class_scores.tolist() == pytest.approx([0.5, 0.6])
+    assert chosen.names == ["pedestrian", "car"]
+    truth = Boxes(boxes().bboxes_xyxy, boxes().labels)
+    assert truth[rows].scores is None and truth[rows].ids is None
+
+
+def test_equal_where_every_column_is():
+    assert boxes() == boxes() and boxes() == pickle.loads(pickle.dumps(boxes()))
+    for name in ("bboxes_xyxy", "labels", "scores", "ids", "class_scores"):
+        assert boxes() != replace(boxes(), **{name: getattr(boxes(), name) + 1}), name
+    assert boxes() != replace(boxes(), scores=None) and boxes() != replace(boxes(), classes=())
+
+
+def test_no_box_has_every_score():
+    empty = Boxes.empty()
+    assert len(empty) == 0 and empty.bboxes_xyxy.shape == (0, 4)
+    assert len(empty.scores) == len(empty.class_scores) == 0 and empty.names == []
+
+
+def test_a_frame_may_come_twice_if_it_says_the_same():
+    one = FrameResult("a", 5, boxes(), boxes())
+    again = FrameResult("a", 5, boxes(), boxes())
+    assert list(merge([FrameResult("b", 1, boxes(), boxes()), one, again])) == [("a", 5), ("b", 1)]
+    for other in (again._replace(found=boxes()[:2]), again._replace(truth=boxes()[:2]), again._replace(scale=2)):
+        with pytest.raises(InputError, match="recording 'a' at t_us=5 reached the metric twice"):
+            merge([one, other])
