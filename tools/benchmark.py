@@ -47,7 +47,9 @@ def measure(args: argparse.Namespace) -> dict:
     from etram_mmdet.engine.checkpoints.weights import load_strictly
     from etram_mmdet.engine.config.load import load_config
 
-    cfg, device, hw = load_config(args.config, args.cfg_options), cuda.chosen(args.device), tuple(args.frame)
+    cfg = load_config(args.config, args.cfg_options)
+    device = cuda.chosen(args.device)
+    hw = tuple(args.frame)
     batch = args.batch or cfg.train_dataloader.batch_size
     clip = args.clip or cfg.train_dataloader.dataset.clip_length
     model = build_model(cfg, device)

@@ -41,7 +41,9 @@ def measure(args: argparse.Namespace) -> dict:
     from etram_mmdet.engine.config.load import load_config
     from etram_mmdet.models.inference import Streamer
 
-    cfg, device, hw = load_config(args.config, args.cfg_options), cuda.chosen(args.device), tuple(args.frame)
+    cfg = load_config(args.config, args.cfg_options)
+    device = cuda.chosen(args.device)
+    hw = tuple(args.frame)
     model = build_model(cfg, device)
     reference = Reference(args.rvt, model)
     streamer = Streamer(model, args.precision, args.fuse, args.compile)

@@ -50,7 +50,8 @@ def main() -> None:
         check(args)
         cfg = load_config(args.config, args.cfg_options)
         loader = build_loader(cfg, args.split)
-        batches, metainfo = seen_batches(cfg, loader, args.batches), as_streams(loader.dataset).metainfo
+        batches = seen_batches(cfg, loader, args.batches)
+        metainfo = as_streams(loader.dataset).metainfo
         if args.out.suffix == ".png":
             write_png(clip_sheet(batches, metainfo["classes"], metainfo["palette"]), args.out)
             print(args.out)

@@ -39,7 +39,8 @@ def main() -> None:
         selection = Selection(args.split, args.step, args.best)
         runs = read_runs(args.runs, selection)
         check_comparable(runs, args.allow_other_training_data)
-        text, figure = args.out / "compare.md", args.out / "compare.png"
+        text = args.out / "compare.md"
+        figure = args.out / "compare.png"
         table = format_comparison(runs, selection)
         draw_comparison(runs, selection, figure)
         with atomic_write(text) as aside:

@@ -48,7 +48,8 @@ def train_and_test(args: argparse.Namespace, data: str) -> tuple[Path, Path]:
     resume = ["--resume"] if find_checkpoint(args.work_dir) else []
     options = ["--cfg-options", f"data_root={data}/", *args.cfg_options]
     run("train", "train.py", CONFIG, "--work-dir", args.work_dir, *resume, *options)
-    checkpoint, predictions = Path(find_checkpoint(args.work_dir)), args.work_dir / "predictions.json"
+    checkpoint = Path(find_checkpoint(args.work_dir))
+    predictions = args.work_dir / "predictions.json"
     run("test", "test.py", checkpoint, "--out", predictions)
     dataset = DATASETS.build(load_config(CONFIG, dict(data_root=f"{data}/")).test_dataloader.dataset)
     prediction_sheet(dataset, predictions, args.work_dir / "val.png")
@@ -56,10 +57,13 @@ def train_and_test(args: argparse.Namespace, data: str) -> tuple[Path, Path]:
 
 
 def main() -> None:
-    args, start = parse_args(), time.time()
+    args = parse_args()
+    start = time.time()
     from etram_mmdet.analysis.runs import work_folder
 
-    raw, data, work_dir = f"{args.data}/demo_raw", f"{args.data}/demo", args.work_dir
+    raw = f"{args.data}/demo_raw"
+    data = f"{args.data}/demo"
+    work_dir = args.work_dir
     size = ["--width", "192", "--height", "128", "--seconds", args.seconds]
     with exit_on_input_error():
         run("sample", "make_sample.py", raw, *size, "--recordings", *args.recordings)
@@ -72,10 +76,12 @@ def main() -> None:
     print(f"\n== left:\n{work_folder.listed(left)}")
     with open(work_dir / "results.csv", newline="") as file:
         last = list(csv.DictReader(file))[-1]
-    ap50, ap = float(last["coco/AP50"]), float(last["coco/AP"])
+    ap50 = float(last["coco/AP50"])
+    ap = float(last["coco/AP"])
     counts = f"{last['coco/frames']} frames, {last['coco/boxes']} boxes"
     print(f"\ndemo: AP50 {ap50:.2f} AP {ap:.2f} (val, {counts}) in {time.time() - start:.0f} s")
-    python, recording = os.path.relpath(sys.executable), next(iter(sorted(Path(raw).glob("val/*_td.h5"))))
+    python = os.path.relpath(sys.executable)
+    recording = next(iter(sorted(Path(raw).glob("val/*_td.h5"))))
     print(
         "\nnext:",
         f"{python} tools/detect.py {checkpoint} {recording} --out film.mp4   # a film of its detections",

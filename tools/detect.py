@@ -57,7 +57,8 @@ def main() -> None:
             stop_us = recording.t_last_us
             if args.duration_s is not None:
                 stop_us = min(stop_us, start_us + round(args.duration_s * 1e6))
-            count, start = max(0, (stop_us - start_us) // inferencer.step_us), time.monotonic()
+            count = max(0, (stop_us - start_us) // inferencer.step_us)
+            start = time.monotonic()
             windows = tqdm(inferencer.windows(recording, start_us, stop_us), total=count, unit="window")
             note = SINKS[args.out.suffix](args.out, windows, inferencer, recording)
             dropped = ", ".join(f"{number} {what}" for what, number in recording.dropped.items() if number)

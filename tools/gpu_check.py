@@ -52,7 +52,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that the part at work is stopped too
     with exit_on_input_error():
         parts = chosen_parts(args.parts)
-        device, size = torch.device(args.device), SMALL if args.small else FULL
+        device = torch.device(args.device)
+        size = SMALL if args.small else FULL
         cuda.check(device)
         folder = args.out or default_folder(device, size.name)
         check = Check(args.device, size, folder, lambda line: print(line, flush=True))

@@ -69,7 +69,8 @@ def main() -> None:
         warnings = find_warnings(census)
         print(f"\n{format_census(census)}\n")
         if wants_thresholds:
-            rule, path = args.rule or RULES[0], args.fragment or args.out / "size_thresholds.py"
+            rule = args.rule or RULES[0]
+            path = args.fragment or args.out / "size_thresholds.py"
             write_thresholds(path, census, next(t for t in thresholds if t.rule == rule))
             print(f"{format_thresholds(thresholds)}\n\nrule {rule} is in {path}; a config in configs/ takes it with\n")
             print(f"{usage(path)}\n")

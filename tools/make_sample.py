@@ -33,7 +33,8 @@ def format_summaries(summaries: list[RecordingSummary]) -> str:
     rows = [["split", "recordings", "night", "events", "Mev/s", *ETRAM8]]
     for split in SPLITS:
         of_split = [s for s in summaries if s.split == split]
-        events, seconds = sum(s.events for s in of_split), sum(s.duration_s for s in of_split)
+        events = sum(s.events for s in of_split)
+        seconds = sum(s.duration_s for s in of_split)
         rate = f"{events / seconds / 1e6:.3f}" if seconds else "-"
         boxes = [sum(s.boxes[i] for s in of_split) for i in range(len(ETRAM8))]
         rows.append([split, len(of_split), sum(s.night for s in of_split), events, rate, *boxes])

@@ -28,7 +28,8 @@ HELP = dict(
 
 
 def parse_args() -> argparse.Namespace:
-    default, rvt = PreprocessSettings, choices.RVT_REPRESENTATION
+    default = PreprocessSettings
+    rvt = choices.RVT_REPRESENTATION
     frames, codecs, labels = map(get_args, (choices.FrameRule, choices.Codec, choices.LabelFiles))
     parser = make_parser(__doc__)
     parser.add_argument("src", metavar="IN", help="dataset folder")
@@ -73,7 +74,8 @@ def main() -> int:
 
     from etram_mmdet.events.preprocessing.folder import preprocess_folder
 
-    progress, choice = partial(tqdm, desc="recordings"), dict(labels=args.labels, overwrite=args.overwrite)
+    progress = partial(tqdm, desc="recordings")
+    choice = dict(labels=args.labels, overwrite=args.overwrite)
     with exit_on_input_error(STOPPED):
         summary = preprocess_folder(args.src, args.dst, settings_of(args), args.workers, progress=progress, **choice)
     print(summary)

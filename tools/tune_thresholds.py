@@ -44,7 +44,8 @@ def main() -> None:
     with exit_on_input_error():
         given = {name: getattr(args, name) for name in GOALS if getattr(args, name) is not None}
         name, value = next(iter(given.items()), ("f_beta", 1.0))
-        goal, saved = GOALS[name](value), load_predictions(args.predictions)
+        goal = GOALS[name](value)
+        saved = load_predictions(args.predictions)
         nms_ious = stricter_nms(saved, args.predictions) if args.nms else ()
         tuned = tune(saved.frames, saved.classes, Options(goal, args.min_boxes, args.by_size, nms_ious), args.before)
         sentences = report.origin(goal, saved, args.predictions, tuned.notes)

@@ -29,7 +29,8 @@ class ClipOrder(ABC):
     """
 
     def __init__(self, items: list[Segment], seed: int, dataset: Dataset | None = None) -> None:
-        self.items, self.seed = items, seed
+        self.items = items
+        self.seed = seed
 
     @abstractmethod
     def __getitem__(self, position: int) -> tuple[Segment, tuple[int, ...]]:
@@ -42,7 +43,10 @@ class ShuffledOrder(ClipOrder):
 
     def __init__(self, items: list[Segment], seed: int, dataset: Dataset | None = None) -> None:
         super().__init__(items, seed, dataset)
-        self._number, self._first, self._content, self._shuffled = -1, 0, range(0), np.empty(0, int)
+        self._number = -1
+        self._first = 0
+        self._content = range(0)
+        self._shuffled = np.empty(0, int)
 
     def __getitem__(self, position: int) -> tuple[Segment, tuple[int, ...]]:
         if not 0 <= position - self._first < len(self._shuffled):
@@ -104,7 +108,8 @@ class ClassWeightedOrder(ClipOrder):
         super().__init__(items, seed, dataset)
         total = np.cumsum(class_weights(boxes_per_item(items, dataset), power))
         self._upper = total / total[-1]
-        self._block, self._drawn = -1, np.empty(0, int)
+        self._block = -1
+        self._drawn = np.empty(0, int)
 
     def __getitem__(self, position: int) -> tuple[Segment, tuple[int, ...]]:
         block, offset = divmod(position, _BLOCK)
@@ -140,7 +145,8 @@ def boxes_per_item(items: list[Segment], dataset: Dataset) -> np.ndarray:
 
     Items overlap, so each recording is counted once, from one start or stop to the next; an item is a difference.
     """
-    recordings, frames = np.array([i.recording for i in items]), np.array([(i.start, i.stop) for i in items])
+    recordings = np.array([i.recording for i in items])
+    frames = np.array([(i.start, i.stop) for i in items])
     boxes = np.empty((len(items), len(dataset.metainfo["classes"])), np.int64)
     for recording in np.unique(recordings).tolist():
         rows = np.flatnonzero(recordings == recording)

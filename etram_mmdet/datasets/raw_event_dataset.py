@@ -47,7 +47,10 @@ class RawEventDataset(ETraMDataset):
         event_pipeline: list[dict] = (),
         **kwargs,
     ) -> None:
-        self.preset, self.frames, self.label_files, self.sensor_px = preset, frames, label_files, sensor_px
+        self.preset = preset
+        self.frames = frames
+        self.label_files = label_files
+        self.sensor_px = sensor_px
         self.event_pipeline = Compose([TRANSFORMS.build(transform) for transform in event_pipeline])
         self._recently_read: OrderedDict[str, RecordingSequence] = OrderedDict()
         super().__init__(*args, **kwargs)
@@ -100,7 +103,9 @@ class RecordingSequence(RecordingFrames):
     """
 
     def __init__(self, source: Source, settings: PreprocessSettings, class_set: ClassSet) -> None:
-        self.source, self.settings, self.window_us = source, settings, settings.window_us
+        self.source = source
+        self.settings = settings
+        self.window_us = settings.window_us
         self._recording: tuple[int, Recording] | None = None
         with open_recording(source.events, settings.sensor_px) as recording:
             boxes, frames, self.dropped = find_frames(recording, source, settings)

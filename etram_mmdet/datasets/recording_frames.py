@@ -43,12 +43,18 @@ class RecordingFrames(ABC):
         class_set: ClassSet,
         label_file: Path,
     ) -> None:
-        self.name, self.dtype, self.scale, self.t_us = name, dtype, scale, t_us
-        self.num_frames, self.channels, self.hw = len(t_us), shape[0], tuple(shape[1:])
+        self.name = name
+        self.dtype = dtype
+        self.scale = scale
+        self.t_us = t_us
+        self.num_frames = len(t_us)
+        self.channels = shape[0]
+        self.hw = tuple(shape[1:])
         self.labelled = labelled.astype(np.int64)
         self._labels = class_labels(boxes["class_id"], class_set, label_file)
         self._tracks = _track_ids(boxes)
-        self._bboxes, self._first_row = self._network_xyxy(boxes), np.append(first_row.astype(np.int64), len(boxes))
+        self._bboxes = self._network_xyxy(boxes)
+        self._first_row = np.append(first_row.astype(np.int64), len(boxes))
 
     @abstractmethod
     def read(self, start: int, stop: int) -> np.ndarray:
@@ -72,7 +78,8 @@ class RecordingFrames(ABC):
         """Frame (n,), box, label and track of every box of the recording, in order of frames."""
         rows = np.arange(self._first_row[0], self._first_row[-1])
         is_solid = ~is_flat(self._bboxes[rows])
-        frames, rows = np.repeat(self.labelled, np.diff(self._first_row))[is_solid], rows[is_solid]
+        frames = np.repeat(self.labelled, np.diff(self._first_row))[is_solid]
+        rows = rows[is_solid]
         return frames, self._bboxes[rows], self._labels[rows], self._tracks[rows]
 
     def renamed(self, name: str) -> RecordingFrames:
@@ -115,7 +122,8 @@ class FolderSequence(RecordingFrames):
             raise InputError(_what_is_there(folder, self.path))
         with open_hdf5(self.path, PREPROCESS_AGAIN) as file:
             data = self._data_of(file)
-            shape, dtype = data.shape[1:], data.dtype
+            shape = data.shape[1:]
+            dtype = data.dtype
         self._file: tuple[int, h5py.File, h5py.Dataset] | None = None
         labels = folder / "labels_v2" / "labels.npz"
         arrays = dict(

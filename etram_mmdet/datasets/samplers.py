@@ -45,7 +45,8 @@ class _Lanes:
     """Streams over ``lanes`` lanes: a free lane takes the next segment of the order."""
 
     def __init__(self, order: ClipOrder, clip_length: int, lanes: int) -> None:
-        self.order, self.clip_length = order, clip_length
+        self.order = order
+        self.clip_length = clip_length
         self.free_at = [(0, lane) for lane in range(lanes)]  # heap of (iteration, lane)
         self.current: list[tuple] = [()] * lanes  # segment, seed, iteration of its first clip
         self.taken = 0
@@ -97,7 +98,8 @@ class StreamBatchSampler(Sampler):
             raise InputError(f"StreamBatchSampler: batch_size={batch_size}, expected at least 1 (train_dataloader)")
         self.dataset = as_streams(sampler.dataset)
         self.seed = sampler.seed or 0
-        self.batch_size, self.mode = batch_size, mode
+        self.batch_size = batch_size
+        self.mode = mode
         self.rank, self.world_size = get_dist_info()
         self.random_rows = self._random_rows(random_share)
         self.stream_rows = batch_size - self.random_rows

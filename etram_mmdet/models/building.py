@@ -43,7 +43,8 @@ def build_detector(cfg: Config, weights: Mapping[str, Tensor] | None = None, sou
         InputError: the config contradicts itself, or a part refuses its arguments.
     """
     model = cfg.model
-    backbone, head = model.get("backbone") or {}, model.get("bbox_head") or {}
+    backbone = model.get("backbone") or {}
+    head = model.get("bbox_head") or {}
     if head.get("num_classes") is None or (backbone.get("in_channels") or model.get("in_channels")) is None:
         complete_model(cfg)
     if backbone.get("partition_size") is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from mmcv.cnn.utils import fuse_conv_bn
@@ -11,13 +12,18 @@ from mmdet.models.detectors import SingleStageDetector
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
-from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
-from torch.nn.modules.batchnorm import _NormBase
-from torch.utils._pytree import tree_map
 
 from etram_mmdet.models.detectors.recurrent_detector import clipped
+from etram_mmdet.models.layers.checkpointing import NORMS
 from etram_mmdet.utils.cli import PRECISIONS
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.private_names import private
+
+_COMPILE_ERRORS = tuple(
+    error
+    for name in ("TorchDynamoException", "FailOnRecompileLimitHit")
+    if (error := private(f"torch._dynamo.exc.{name}")) is not None
+)
 
 
 class Streamer:
@@ -91,9 +97,10 @@ class Streamer:
 
     def boxes(self, maps: tuple, hw: tuple[int, int]) -> list[InstanceData]:
         """Boxes with scores and labels, within frames of (H, W)."""
-        head, meta = self.detector.bbox_head, dict(img_shape=hw)
+        head = self.detector.bbox_head
+        meta = dict(img_shape=hw)
         if self._has_maps:
-            maps = tree_map(Tensor.float, maps)  # mmdet's heads would decode boxes in the precision of the maps
+            maps = each_map(Tensor.float, maps)  # mmdet's heads would decode boxes in the precision of the maps
             found = head.predict_by_feat(*maps, batch_img_metas=[meta] * len(maps[0][0]), rescale=False)
         else:
             found = head.predict(maps, [DetDataSample(metainfo=meta)] * len(maps[0]), rescale=False)
@@ -110,11 +117,13 @@ class Streamer:
         def or_sentence(padded: Tensor, states: tuple) -> tuple[tuple, tuple]:
             try:
                 with (
-                    torch._inductor.config.patch(freezing=not is_cuda),  # lays weights out once; no option of a call
-                    torch._dynamo.config.patch(fail_on_recompile_limit_hit=True),  # else slow without a word
+                    _setting(
+                        "torch._inductor.config", freezing=not is_cuda
+                    ),  # lays weights out once; no option of a call
+                    _setting("torch._dynamo.config", fail_on_recompile_limit_hit=True),  # else slow without a word
                 ):
                     return compiled(padded, states)
-            except (TorchDynamoException, FailOnRecompileLimitHit) as error:
+            except _COMPILE_ERRORS as error:
                 cause = getattr(error, "inner_exception", error)
                 reason = (str(cause).strip() or type(cause).__name__).splitlines()[0]
                 raise InputError(
@@ -135,19 +144,34 @@ def fused(model: nn.Module, dtype: torch.dtype = torch.float32, linear: bool = T
     model = fuse_conv_bn(copy.deepcopy(model).eval()).requires_grad_(False)
     for parameter in model.parameters():
         parameter.data = parameter.data.to(dtype)
-    for norm in (m for m in model.modules() if isinstance(m, _NormBase)):  # one that follows no convolution
+    for norm in (m for m in model.modules() if isinstance(m, NORMS)):  # one that follows no convolution
         norm.to(dtype)
     if linear and next(model.parameters()).device.type == "cpu" and _onednn_multiplies(dtype):
         _fuse_linear_layers(model.backbone)
     return model
 
 
+def each_map(function: Callable[[Tensor], Tensor], maps: Tensor | tuple | list) -> Tensor | tuple | list:
+    """A head's maps, nested as they are, each after ``function``."""
+    return function(maps) if isinstance(maps, Tensor) else type(maps)(each_map(function, each) for each in maps)
+
+
+def _setting(config: str, **values: bool) -> AbstractContextManager:
+    """Settings of torch.compile while it runs; nothing where this version of PyTorch has none of that name."""
+    found = private(config)
+    return nullcontext() if found is None else found.patch(**values)
+
+
 def _onednn_multiplies(dtype: torch.dtype) -> bool:
     """Whether this processor has what oneDNN needs; PyTorch's own layers work everywhere."""
-    if not torch.backends.mkldnn.is_available():
+    if not torch.backends.mkldnn.is_available() or private("torch.ops.mkldnn._linear_pointwise") is None:
         return False
-    asked = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}
-    return dtype not in asked or getattr(torch.ops.mkldnn, asked[dtype])()
+    asked = {
+        torch.bfloat16: "torch.ops.mkldnn._is_mkldnn_bf16_supported",
+        torch.float16: "torch.ops.mkldnn._is_mkldnn_fp16_supported",
+    }
+    is_supported = private(asked[dtype]) if dtype in asked else lambda: True
+    return is_supported is not None and bool(is_supported())
 
 
 class OneDNNLinear(nn.Module):
@@ -155,7 +179,9 @@ class OneDNNLinear(nn.Module):
 
     def __init__(self, linear: nn.Linear, gelu: bool = False) -> None:
         super().__init__()
-        self.weight, self.bias, self.gelu = linear.weight, linear.bias, gelu
+        self.weight = linear.weight
+        self.bias = linear.bias
+        self.gelu = gelu
 
     def forward(self, x: Tensor) -> Tensor:
         activation, algorithm = ("gelu", "none") if self.gelu else ("none", None)  # "none": exact, not by tanh

@@ -54,7 +54,8 @@ def _survivors(overlaps: Tensor) -> Tensor:
     stays = beats.new_ones(len(beats))
     while True:
         for _ in range(ROUNDS_PER_LOOK):
-            before, stays = stays, (stays @ beats == 0).float()
+            before = stays
+            stays = (stays @ beats == 0).float()
         if torch.equal(before, stays):
             return stays.bool()
 

@@ -9,7 +9,7 @@ from mmengine.structures import InstanceData
 from etram_mmdet.models import RVTSimOTAAssigner
 from etram_mmdet.models.task_modules import assignment as matching
 from etram_mmdet.models.task_modules.assignment import Predicted, match, portions_of
-from etram_mmdet.models.task_modules.prior_grid import PriorGrid
+from etram_mmdet.models.task_modules.rvt_simota_assigner import PriorGrid
 from tests.helpers.waits import Waits
 
 LEVELS = {"patch 4": ((12, 20, 8), (6, 10, 16), (3, 5, 32)), "patch 3": ((32, 54, 3), (16, 27, 6))}

@@ -49,10 +49,9 @@ def _read(path: Path) -> dict | None:
     return config if {"model", "train_cfg", "optim_wrapper", "val_dataloader"} <= set(config) else None
 
 
-_NEEDED = (
-    *("steps", "batch", "samples", "clip_length", "lr", "schedule", "seed"),
-    *("train_data", "val_data", "protocol", "test_cfg", "machine", "commit"),
-)
+_NEEDED = """
+    steps batch samples clip_length lr schedule seed train_data val_data protocol test_cfg machine commit
+""".split()
 
 
 @dataclass(frozen=True)

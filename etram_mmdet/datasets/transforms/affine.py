@@ -82,8 +82,12 @@ class ClipAffine(BaseTransform):
         max_shear_deg: float = 30.0,
         min_visible: float = 0.25,
     ) -> None:
-        self.prob, self.max_rotate_deg, self.max_translate = prob, max_rotate_deg, max_translate
-        self.scale, self.max_shear_deg, self.min_visible = scale, max_shear_deg, min_visible
+        self.prob = prob
+        self.max_rotate_deg = max_rotate_deg
+        self.max_translate = max_translate
+        self.scale = scale
+        self.max_shear_deg = max_shear_deg
+        self.min_visible = min_visible
 
     def transform(self, results: dict) -> dict:
         hw = results["frames"].shape[-2:]

@@ -67,7 +67,8 @@ def find_tubelets(sequence: RecordingFrames, recording: int) -> list[Tubelet]:
 
 def overlaps(frames: np.ndarray, bboxes: np.ndarray) -> np.ndarray:
     """Which boxes (n,) of a recording, in order of ``frames`` (n,), overlap another one of their frame."""
-    found, step = np.zeros(len(frames), bool), 1
+    found = np.zeros(len(frames), bool)
+    step = 1
     area = (bboxes[:, 2:] - bboxes[:, :2]).prod(1)
     while (pairs := np.flatnonzero(frames[step:] == frames[:-step])).size:  # with the next box, the one after it, ...
         a, b = bboxes[pairs], bboxes[pairs + step]
@@ -115,11 +116,15 @@ class ClipCopyPaste(BaseTransform):
         classes: tuple[str, ...] | None = None,
         min_visible: float = 0.25,
     ) -> None:
-        self.prob, self.period_frames, self.classes, self.min_visible = prob, period_frames, classes, min_visible
+        self.prob = prob
+        self.period_frames = period_frames
+        self.classes = classes
+        self.min_visible = min_visible
         self._found: tuple[list[RecordingFrames], list[list[Tubelet]]] | None = None
 
     def transform(self, results: dict) -> dict:
-        request, period = results["request"], self.period_frames
+        request = results["request"]
+        period = self.period_frames
         by_class = self._tubelets(results["dataset"], results["frames"].shape[1:])
         for window in range(request.start // period, (request.stop - 1) // period + 1):
             paste = self._draw(by_class, request.seed, window, results["frames"].shape[-1])
@@ -166,7 +171,8 @@ class ClipCopyPaste(BaseTransform):
         return Paste(tubelet, first, shift_px, window * self.period_frames, _FIRST_TRACK + window)
 
     def _add(self, results: dict, paste: Paste) -> dict:
-        request, tubelet = results["request"], paste.tubelet
+        request = results["request"]
+        tubelet = paste.tubelet
         ahead = paste.first - paste.start  # of the recording, in frames
         start = max(request.start, paste.start)
         stop = min(request.stop, paste.start + self.period_frames, int(tubelet.frames[-1]) + 1 - ahead)

@@ -33,7 +33,8 @@ class EventDrop(BaseTransform):
     """Lose up to ``max_share`` of the events at random, with probability ``prob`` (EventDrop, Gu et al., 2021)."""
 
     def __init__(self, prob: float = 0.5, max_share: float = 0.3) -> None:
-        self.prob, self.max_share = prob, max_share
+        self.prob = prob
+        self.max_share = max_share
 
     def transform(self, results: dict) -> dict:
         chance, share = results["clip_rng"].random(2)
@@ -49,7 +50,8 @@ class EventTimeJitter(BaseTransform):
     """Move every stamp by Gaussian noise of up to ``max_std_us``, within its window, with probability ``prob``."""
 
     def __init__(self, prob: float = 0.5, max_std_us: float = 2000.0) -> None:
-        self.prob, self.max_std_us = prob, max_std_us
+        self.prob = prob
+        self.max_std_us = max_std_us
 
     def transform(self, results: dict) -> dict:
         chance, size = results["clip_rng"].random(2)
@@ -66,7 +68,8 @@ class EventNoise(BaseTransform):
     """Add background events anywhere, up to ``max_rate_hz`` per pixel, with probability ``prob``."""
 
     def __init__(self, prob: float = 0.5, max_rate_hz: float = 1.0) -> None:
-        self.prob, self.max_rate_hz = prob, max_rate_hz
+        self.prob = prob
+        self.max_rate_hz = max_rate_hz
 
     def transform(self, results: dict) -> dict:
         chance, size = results["clip_rng"].random(2)

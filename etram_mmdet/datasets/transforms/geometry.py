@@ -94,8 +94,11 @@ class ClipZoom(BaseTransform):
         max_in: float = 1.5,
         max_out: float = 1.2,
     ) -> None:
-        self.stream_prob, self.random_prob, self.in_share = stream_prob, random_prob, in_share
-        self.max_in, self.max_out = max_in, max_out
+        self.stream_prob = stream_prob
+        self.random_prob = random_prob
+        self.in_share = in_share
+        self.max_in = max_in
+        self.max_out = max_out
 
     def transform(self, results: dict) -> dict:
         chance, direction, size, y, x, which = results["rng"].random(6)
@@ -113,7 +116,8 @@ class ClipZoom(BaseTransform):
 
     @staticmethod
     def _in(results: dict, factor: float, offset: tuple[float, float], which: float) -> tuple:
-        frames, bboxes = results["frames"], results["bboxes"]
+        frames = results["frames"]
+        bboxes = results["bboxes"]
         corner = crop_around(_one_box(bboxes, which), frames.shape[-2:], factor, offset)
         return zoom_in(frames, bboxes, factor, corner)
 
@@ -133,7 +137,8 @@ def crop_around(
     """
     corner = []
     for axis in (0, 1):
-        crop, low = int(hw[axis] / factor), 0
+        crop = int(hw[axis] / factor)
+        low = 0
         high = hw[axis] - crop
         if box is not None:
             first, last = box[1 - axis], box[3 - axis]

@@ -14,6 +14,7 @@ import torch
 from mmdet.visualization import get_palette
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.model import is_model_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.utils import import_modules_from_strings
 from torch import nn
@@ -23,7 +24,6 @@ from etram_mmdet.datasets.shared_keys import dataset_config, dataset_configs, me
 from etram_mmdet.engine.checkpoints.carried_config import carried_by, evaluation_config, stored_config
 from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY, known_contents
 from etram_mmdet.engine.checkpoints.tensor_file import read_tensor_file
-from etram_mmdet.engine.checkpoints.weights import check_weights, load_strictly
 from etram_mmdet.engine.config.differences import model_differences
 from etram_mmdet.engine.config.load import PLUGINS, apply_options, load_config
 from etram_mmdet.models.building import build_detector, complete_model
@@ -199,3 +199,30 @@ def _usable(device: str) -> str:
     except (RuntimeError, AssertionError) as error:  # torch has either, by what is missing
         raise InputError(f"device {device!r} cannot be used here ({str(error).splitlines()[0]}); try cpu") from error
     return device
+
+
+def load_strictly(model: nn.Module, weights: dict, source: str) -> None:
+    """``load_state_dict`` whose error is one sentence; nothing is loaded unless everything fits."""
+    check_weights(model, weights, source)
+    (model.module if is_model_wrapper(model) else model).load_state_dict(weights)
+
+
+def check_weights(model: nn.Module, weights: dict, source: str) -> None:
+    """Raise ``InputError`` naming the first of the ``weights`` that the model lacks or has in another shape."""
+    own = (model.module if is_model_wrapper(model) else model).state_dict()
+    wrong = [f"missing {k}" for k in own if k not in weights] + [f"unexpected {k}" for k in weights if k not in own]
+    wrong += [
+        f"{k} is {tuple(weights[k].shape)}, expected {tuple(own[k].shape)}"
+        for k in own
+        if k in weights and weights[k].shape != own[k].shape
+    ]
+    wrong += [
+        f"{k} is {weights[k].dtype}, expected {own[k].dtype}"
+        for k in own
+        if k in weights and weights[k].is_floating_point() != own[k].is_floating_point()
+    ]
+    if wrong:
+        raise InputError(
+            f"{source}: does not fit the model, {len(wrong)} of {len(own)} tensors differ: {'; '.join(wrong[:3])}"
+            f"{'; ...' if len(wrong) > 3 else ''}. Test it with the config that it carries: tools/test.py {source}"
+        )

@@ -373,10 +373,12 @@ def _is_dense(view: Tensor) -> bool:
     return True
 
 
-_PUSHES = {
-    *("BININT", "BININT1", "BININT2", "LONG1", "LONG4", "INT", "LONG", "BINFLOAT", "FLOAT"),
-    *("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
-}
+_PUSHES = set(
+    """
+    BININT BININT1 BININT2 LONG1 LONG4 INT LONG BINFLOAT FLOAT
+    BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8
+    """.split()
+)
 _MAKES = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple, "EMPTY_SET": Inert}
 _CALLS = {
     ("torch._utils", "_rebuild_tensor_v2"): Machine._tensor,

@@ -16,6 +16,7 @@ from etram_mmdet.engine.config.constructors import registered
 from etram_mmdet.engine.config.keys import drop_variables
 from etram_mmdet.engine.config.load import complete_config
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.private_names import private
 from etram_mmdet.utils.text import changes, differences, shown
 
 MOST_DIFFERENCES = 16
@@ -56,12 +57,16 @@ def differences_to_parent(cfg: Config) -> list[str]:
     Both sides are complete, so that a setting counts whatever place it was written to.
     """
     path = Path(cfg.filename) if cfg.filename else None
-    bases = Config._get_base_files(str(path)) if path and path.is_file() else []
+    files_of = private("mmengine.config.Config._get_base_files")
+    path_of = private("mmengine.config.Config._get_cfg_path")
+    if files_of is None or path_of is None:
+        return ["is not compared with its _base_: this version of mmengine does not tell it"]
+    bases = files_of(str(path)) if path and path.is_file() else []
     if not bases:
         return ["has no _base_ to differ from"]
     parents = Config({})
     for base in bases:
-        parents.merge_from_dict(Config.fromfile(Config._get_cfg_path(base, str(path))[0]).to_dict())
+        parents.merge_from_dict(Config.fromfile(path_of(base, str(path))[0]).to_dict())
     ours = copy.deepcopy(cfg)
     resolve(ours, get_device())
     with suppress(InputError):  # fragments may not make a whole config

@@ -15,7 +15,9 @@ class DataWaitHook(Hook):
     """
 
     def __init__(self, interval: int = 50, most: float = 0.3) -> None:
-        self.interval, self.most, self._has_advised = interval, most, False
+        self.interval = interval
+        self.most = most
+        self._has_advised = False
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict, outputs: dict) -> None:
         if not self.every_n_train_iters(runner, self.interval):

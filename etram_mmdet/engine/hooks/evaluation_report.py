@@ -66,7 +66,8 @@ class EvaluationReportHook(Hook):
     @master_only
     def after_train(self, runner: Runner) -> None:
         """Draw the losses of a training that never validates, of which no other picture tells."""
-        loop, folder = runner.train_loop, Path(runner.work_dir)
+        loop = runner.train_loop
+        folder = Path(runner.work_dir)
         if runner.val_loop is not None and loop.val_begin <= loop.max_iters:
             return
         heading = f"{folder.resolve().name}, training up to step {runner.iter}"
@@ -95,7 +96,7 @@ class EvaluationReportHook(Hook):
         written = [f"{stem}.json", f"{stem}.png"]
         prefix = stem.removesuffix(str(step))
         _show(runner, f"{prefix}evaluation", folder / f"{stem}.png", step)
-        if runner._train_loop is not None:
+        if runner.cfg.get("train_cfg"):
             origin = dict(run=run_id(runner), test_cfg=measured_with(runner.cfg), val_data=dict(sha256=digest(dataset)))
             rows = evaluations(folder / "results.csv", dataset.split, origin)
             rows = [row for row in rows if int(row["step"]) <= step]  # resumed from an earlier step: none of the future

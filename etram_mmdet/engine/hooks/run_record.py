@@ -24,7 +24,8 @@ RUN_FILE = "run.json"
 def run_record(runner: Runner) -> dict:
     """Samples, schedule, data, post-processing, protocol, seed, machine and commit of a training run."""
     cfg = runner.cfg
-    batch, steps = cfg.train_dataloader.batch_size * get_world_size(), runner.train_loop.max_iters
+    batch = cfg.train_dataloader.batch_size * get_world_size()
+    steps = runner.train_loop.max_iters
     train = as_streams(runner.train_dataloader.dataset)
     val = runner.val_loop if cfg.get("val_cfg") else None
     metric = find_metric(val.evaluator) if val else None

@@ -42,7 +42,8 @@ class RunSummaryHook(Hook):
 
 def run_summary(runner: Runner) -> str:
     """Config, data, shapes, memory, schedule, protocol and origin of a training, one line each where that suffices."""
-    cfg, model = runner.cfg, getattr(runner.model, "module", runner.model)
+    cfg = runner.cfg
+    model = getattr(runner.model, "module", runner.model)
     train = as_streams(runner.train_dataloader.dataset)
     sections = [
         ("config", [f"{cfg.filename or 'built in memory'}, into {runner.work_dir}"]),
@@ -115,7 +116,8 @@ def _unlearnt(train: ETraMDataset, val: ETraMDataset) -> list[str]:
 
 
 def _input(cfg: Config, dataset: ETraMDataset) -> str:
-    sequence, loader = dataset.sequences[0], cfg.train_dataloader
+    sequence = dataset.sequences[0]
+    loader = cfg.train_dataloader
     shape = f"{sequence.channels} x {sequence.hw[0]} x {sequence.hw[1]}"
     return (
         f"{shape} ({dataset.representation['type']}, {dataset.window_us / 1000:g} ms, {sequence.scale} sensor px per "
@@ -174,7 +176,8 @@ def _memory(runner: Runner, model: nn.Module, dataset: ETraMDataset) -> str:
 
 
 def _schedule(runner: Runner) -> list[str]:
-    steps, processes = runner.train_loop.max_iters, get_world_size()
+    steps = runner.train_loop.max_iters
+    processes = get_world_size()
     loader = runner.train_dataloader
     lanes = getattr(loader.batch_sampler, "batch_size", None) or loader.batch_size
     batch = lanes * processes

@@ -19,7 +19,8 @@ class _StreamIterator:
     """Batches of an endless loader; a position is reached by asking the sampler, not by loading what lies before."""
 
     def __init__(self, dataloader: DataLoader) -> None:
-        self.dataloader, self._batches = dataloader, None
+        self.dataloader = dataloader
+        self._batches = None
 
     def __next__(self) -> dict:
         if self._batches is None:
@@ -39,7 +40,8 @@ class DryRunLoop(IterBasedTrainLoop):
     """
 
     def run(self) -> nn.Module:
-        runner, start = self.runner, time.monotonic()
+        runner = self.runner
+        start = time.monotonic()
         runner.call_hook("before_train")
         try:
             losses = self._train(next(iter(self.dataloader)))
@@ -94,9 +96,9 @@ class StreamTrainLoop(IterBasedTrainLoop):
 
     def run(self) -> nn.Module:
         """Validates also where a kill came between the last step's checkpoint and its validation."""
-        has_no_step_left = self._iter >= self._max_iters
+        has_no_step_left = self.iter >= self.max_iters
         model = super().run()
-        if has_no_step_left and self.runner.val_loop is not None and self._iter >= self.val_begin:
+        if has_no_step_left and self.runner.val_loop is not None and self.iter >= self.val_begin:
             self.runner.val_loop.run()
         return model
 

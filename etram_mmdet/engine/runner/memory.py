@@ -16,7 +16,8 @@ LESS_MEMORY = "model.backbone.with_cp=True model.with_cp=True needs less memory 
 
 def largest_batch(cost: Callable[[int], float], limit: float) -> dict[int, float]:
     """Costs by batch of all tried that fit: doubling first, then halving the gap; ``cost`` grows with the batch."""
-    fitting, batch = {}, 1
+    fitting = {}
+    batch = 1
     while (value := cost(batch)) <= limit:
         fitting[batch] = value
         batch *= 2
@@ -24,7 +25,8 @@ def largest_batch(cost: Callable[[int], float], limit: float) -> dict[int, float
     while fitting and high - low > 1:
         middle = (low + high) // 2
         if (value := cost(middle)) <= limit:
-            low, fitting[middle] = middle, value
+            low = middle
+            fitting[middle] = value
         else:
             high = middle
     return fitting

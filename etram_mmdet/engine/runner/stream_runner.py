@@ -16,9 +16,13 @@ from torch import nn
 
 from etram_mmdet.engine.checkpoints.carried_config import stored_config
 from etram_mmdet.engine.checkpoints.files import restore_histories
-from etram_mmdet.engine.checkpoints.opening import check_checkpoint_classes, load_checkpoint_file
+from etram_mmdet.engine.checkpoints.opening import (
+    check_checkpoint_classes,
+    check_weights,
+    load_checkpoint_file,
+    load_strictly,
+)
 from etram_mmdet.engine.checkpoints.resumable import check_complete, check_resumable
-from etram_mmdet.engine.checkpoints.weights import check_weights, load_strictly
 from etram_mmdet.engine.config.complete import resolve, start_processes
 from etram_mmdet.engine.config.load import complete_config
 from etram_mmdet.evaluation.stream_evaluator import StreamEvaluator
@@ -66,7 +70,7 @@ class StreamRunner(Runner):
 
     def dump_config(self) -> None:
         """Keep the config of a training run beside its checkpoints; a test of one of them must not replace it."""
-        if self._train_loop is not None:
+        if self.cfg.get("train_cfg"):
             super().dump_config()
 
     def load_or_resume(self) -> None:
@@ -102,7 +106,7 @@ class StreamRunner(Runner):
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         load_strictly(self.model, checkpoint["state_dict"], filename)
         restore_histories(checkpoint)
-        if self._train_loop is None:  # evaluations are of the run that trained these weights
+        if not self.cfg.get("train_cfg"):  # evaluations are of the run that trained these weights
             logged = checkpoint.get("message_hub", {}).get("runtime_info", {})
             self.message_hub.update_info("run", logged.get("run", ""))
         self._has_loaded = True

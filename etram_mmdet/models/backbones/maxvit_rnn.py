@@ -167,7 +167,8 @@ class MaxViTRNN(RecurrentBackbone):
                 f"MaxViTRNN: frames of {tuple(x.shape[-2:])} (height, width) do not divide into its partitions: "
                 f"expected multiples of {self.size_divisor}; let the data preprocessor pad them"
             )
-        features, new_states = [], []
+        features = []
+        new_states = []
         for k, stage in enumerate(self.stages, start=1):
             x, state = stage(x, None if states is None else states[k - 1])
             new_states.append(state)

@@ -33,7 +33,8 @@ class EventDataPreprocessor(BaseDataPreprocessor):
         self.size_divisor = size_divisor
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        clips, samples = data["inputs"], data["data_samples"]
+        clips = data["inputs"]
+        samples = data["data_samples"]
         if len({clip.shape for clip in clips}) > 1:
             shapes = sorted({tuple(clip.shape) for clip in clips})
             raise InputError(

@@ -58,7 +58,9 @@ class ABCYOLOXHead(RVTYOLOXHead):
                 f"ABCYOLOXHead: {type(self.loss_cls).__name__} reads class scores in its own way, the balanced "
                 "classifier as sigmoids; choose another loss_cls"
             )
-        self.gamma, self.balance, self.test_scores = gamma, balance, test_scores
+        self.gamma = gamma
+        self.balance = balance
+        self.test_scores = test_scores
         self.seed = torch.initial_seed() if seed is None else seed
         self.register_buffer("keep_probability", torch.full((self.num_classes,), torch.nan))
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))

@@ -47,8 +47,10 @@ class AuxSmallYOLOXHead(RVTYOLOXHead):
             raise InputError(
                 f"AuxSmallYOLOXHead: aux_levels={aux_levels}, expected 1 to {len(self.strides)}, the levels of the head"
             )
-        self.small_classes, self.aux_levels = tuple(small_classes), aux_levels
-        self.aux_weight, self.merge_at_test = aux_weight, merge_at_test
+        self.small_classes = tuple(small_classes)
+        self.aux_levels = aux_levels
+        self.aux_weight = aux_weight
+        self.merge_at_test = merge_at_test
         self.aux_stems = nn.ModuleList(self._stem() for _ in range(aux_levels))
         self.aux_head = RVTYOLOXHead(
             num_classes=len(self.small_classes),

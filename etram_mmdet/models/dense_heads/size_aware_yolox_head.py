@@ -28,7 +28,8 @@ class SizeAwareYOLOXHead(RVTYOLOXHead):
         if not terms or set(terms) - set(_TERMS):
             raise InputError(f"SizeAwareYOLOXHead: terms={list(terms)}, expected {' or '.join(_TERMS)}, or both")
         super().__init__(*args, **kwargs)
-        self.terms, self.weights = tuple(terms), SizeWeight(**(size_weight or {}))
+        self.terms = tuple(terms)
+        self.weights = SizeWeight(**(size_weight or {}))
         if "cls" in terms and getattr(self.loss_cls, "takes_labels", False):
             raise InputError(
                 f"SizeAwareYOLOXHead: {type(self.loss_cls).__name__} weighs classes itself; leave cls out of terms"

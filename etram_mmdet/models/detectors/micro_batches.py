@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 
-import torch
 from mmengine.model import BaseModel, MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 from mmengine.registry import MODEL_WRAPPERS
@@ -31,7 +30,7 @@ def step_in_parts(model: BaseModel | MMDistributedDataParallel, parts: list[dict
         with model.no_sync() if postponed else nullcontext():
             with optim_wrapper.optim_context(model):
                 batch = detector.data_preprocessor(part, True)
-                losses = model._run_forward(batch, mode="loss")
+                losses = model(**batch, mode="loss")
             loss, log = detector.parse_losses(losses)
             labelled = float(batch["is_labelled"].sum())
             counts.append(log.get("num_pos", loss.new_full((), labelled)))  # a tensor: reading it would stop a GPU
@@ -41,7 +40,8 @@ def step_in_parts(model: BaseModel | MMDistributedDataParallel, parts: list[dict
         logs.append({name: value.detach() for name, value in log.items()})
     whole = sum(counts).clamp(min=1)
     gradients = [p.grad for p in detector.parameters() if p.grad is not None]
-    torch._foreach_mul_(gradients, weights[0] / whole)
+    for gradient in gradients:
+        gradient.mul_(weights[0] / whole)
     optim_wrapper.step()
     optim_wrapper.zero_grad()
     shares = [weight / whole for weight in weights]

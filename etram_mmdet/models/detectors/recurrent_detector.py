@@ -88,7 +88,9 @@ class RecurrentDetector(SingleStageDetector):
         check_strides(maps, self.bbox_head)
         read_in_portions(self.bbox_head)
         trial("bbox_head", self.bbox_head, maps.zeros(self.bbox_head))
-        self.train_cfg, self.test_cfg, self.micro_batch = train_cfg, test_cfg, micro_batch
+        self.train_cfg = train_cfg
+        self.test_cfg = test_cfg
+        self.micro_batch = micro_batch
         if with_cp:
             for module in (self.neck, self.bbox_head) if self.with_neck else (self.bbox_head,):
                 recompute_layers(module)

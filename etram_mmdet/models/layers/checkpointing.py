@@ -8,7 +8,6 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.checkpoint import checkpoint
 
 
@@ -23,6 +22,18 @@ def recompute(module: nn.Module, function: Callable, *inputs: Tensor | tuple[Ten
     return checkpoint(function, *inputs, use_reentrant=False, context_fn=contexts)
 
 
+# Layers that may keep statistics of what went through them.
+NORMS = (
+    nn.BatchNorm1d,
+    nn.BatchNorm2d,
+    nn.BatchNorm3d,
+    nn.SyncBatchNorm,
+    nn.InstanceNorm1d,
+    nn.InstanceNorm2d,
+    nn.InstanceNorm3d,
+)
+
+
 def recompute_layers(module: nn.Module) -> None:
     """Make every layer of a neck or head a :func:`recompute` of its own, so that one at a time needs its maps."""
     for child in module.children():
@@ -35,7 +46,7 @@ def recompute_layers(module: nn.Module) -> None:
 @contextmanager
 def _statistics_kept(module: nn.Module) -> Iterator[None]:
     """Momentum 0 rather than ``track_running_stats=False``, with which BatchNorm would save other tensors."""
-    norms = [m for m in module.modules() if isinstance(m, _NormBase) and m.training and m.track_running_stats]
+    norms = [m for m in module.modules() if isinstance(m, NORMS) and m.training and m.track_running_stats]
     before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
     for norm in norms:
         norm.momentum = 0.0

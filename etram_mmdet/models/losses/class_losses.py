@@ -23,7 +23,8 @@ class SmoothedClassLoss(nn.Module):
         super().__init__()
         if not 0 <= smoothing < 1:
             raise InputError(f"SmoothedClassLoss: smoothing={smoothing}, expected 0 to below 1")
-        self.smoothing, self.loss_weight = smoothing, loss_weight
+        self.smoothing = smoothing
+        self.loss_weight = loss_weight
 
     def forward(self, scores: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """``scores`` logits and ``target`` (M, K); ``weight`` (M, 1)."""

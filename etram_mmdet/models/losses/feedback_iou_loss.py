@@ -36,7 +36,10 @@ class FeedbackIoULoss(nn.Module):
             raise InputError(
                 f"FeedbackIoULoss: max_weight={max_weight}, momentum={momentum}; expected at least 1, and 0 to below 1"
             )
-        self.loss_weight, self.max_weight, self.momentum, self.eps = loss_weight, max_weight, momentum, eps
+        self.loss_weight = loss_weight
+        self.max_weight = max_weight
+        self.momentum = momentum
+        self.eps = eps
         self.register_buffer("edges_px", torch.tensor(edges_px, dtype=torch.float))
         self.register_buffer("bin_loss", torch.full((len(edges_px) + 1,), torch.nan))
         self.register_buffer("mean_loss", torch.tensor(torch.nan))

@@ -62,7 +62,9 @@ class NWDLoss(NWDConstant, nn.Module):
         super().__init__()
         if not 0 <= iou_share <= 1:
             raise InputError(f"NWDLoss: iou_share={iou_share}, expected 0 to 1")
-        self.loss_weight, self.iou_share, self.eps = loss_weight, iou_share, eps
+        self.loss_weight = loss_weight
+        self.iou_share = iou_share
+        self.eps = eps
         self._init_constant(constant_px)
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from etram_mmdet.models.data_preprocessors.event_data_preprocessor import to_device
-from etram_mmdet.models.task_modules.prior_grid import PriorGrid
+from etram_mmdet.models.task_modules.rvt_simota_assigner import PriorGrid
 
 PAIRS_AT_ONCE = 2**15  # of boxes with boxes of their frame; up to nine candidates per level and box
 Probabilities = Callable[[Tensor], Tensor]
@@ -47,7 +47,8 @@ def portions_of(counts: list[int], limit: int) -> list[list[int]]:
 
     Frames of a portion are filled up to the most boxes, and candidates are proportional to boxes.
     """
-    portions, most = [], 0
+    portions = []
+    most = 0
     for frame, count in enumerate(counts):
         most = max(most, count)
         if portions and (len(portions[-1]) + 1) * most**2 <= limit and count:

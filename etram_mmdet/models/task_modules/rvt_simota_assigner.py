@@ -13,9 +13,32 @@ from mmdet.structures.bbox import bbox_overlaps
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from etram_mmdet.models.task_modules.prior_grid import PriorGrid
-
 OUTSIDE_COST = 1e6  # larger than any other cost, finite so that every box gets a prior
+
+
+class PriorGrid(NamedTuple):
+    """``priors`` (P, 4): centre x, y of a cell and its stride, twice, in px; by level, row and column."""
+
+    priors: Tensor
+    levels: tuple[tuple[int, int, int], ...]  # rows, columns and stride in px of each
+
+    def cells_around(self, centers: Tensor, reach: int) -> Tensor:
+        """Indices of the cells up to ``reach`` from those that hold ``centers`` (..., 2), on every level: (..., n).
+
+        A cell off the grid has index P.
+        """
+        offsets = torch.arange(-reach, reach + 1, device=centers.device)
+        found = []
+        first = 0
+        for rows, columns, stride in self.levels:
+            # in double precision, where no quotient of a float and a stride is rounded up to the next integer
+            column, row = (centers.double() / stride).floor().long().unbind(-1)
+            row, column = (row[..., None] + offsets)[..., None], (column[..., None] + offsets)[..., None, :]
+            is_inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
+            index = torch.where(is_inside, first + row * columns + column, len(self.priors))
+            found.append(index.flatten(-2))
+            first += rows * columns
+        return torch.cat(found, -1)
 
 
 class Choice(NamedTuple):
@@ -62,7 +85,8 @@ class RVTSimOTAAssigner(BaseAssigner):
         ``pred_instances`` holds ``bboxes`` (P, 4) xyxy, ``scores`` (P, K), the square root of class times objectness
         probability, and ``priors`` (P, 4) = centre x, centre y, stride, stride.
         """
-        boxes, labels = gt_instances.bboxes, gt_instances.labels
+        boxes = gt_instances.bboxes
+        labels = gt_instances.labels
         gt_inds = labels.new_zeros(len(pred_instances))
         prior_labels = torch.full_like(gt_inds, -1)
         overlaps = pred_instances.bboxes.new_zeros(len(pred_instances))

@@ -11,12 +11,11 @@ import torch
 from mmengine.optim import build_optim_wrapper
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
 from etram_mmdet.analysis.speed import cuda
 from etram_mmdet.analysis.speed.gpu_check.size import Size
 from etram_mmdet.analysis.speed.model import build_model
-from etram_mmdet.models.inference import Streamer
+from etram_mmdet.models.inference import Streamer, each_map
 from etram_mmdet.testing import random_clips
 from etram_mmdet.utils.cli import PRECISIONS
 
@@ -84,9 +83,9 @@ def _boxes_agree(on_cpu: nn.Module, model: nn.Module, hw: tuple[int, int]) -> di
     (clip,) = random_clips(on_cpu, 1, 1, hw)["inputs"]
     generator = torch.Generator().manual_seed(0)
     maps, _ = one.network(one.pad(clip), None)
-    maps = tree_map(lambda level: torch.randn(level.shape, generator=generator), maps)
+    maps = each_map(lambda level: torch.randn(level.shape, generator=generator), maps)
     (expected,) = one.boxes(maps, hw)
-    (found,) = other.boxes(tree_map(lambda level: level.to(other.device), maps), hw)
+    (found,) = other.boxes(each_map(lambda level: level.to(other.device), maps), hw)
     share = share_of_same_boxes(found.cpu(), expected)
     tolerance = f"{SAME_BOX_PX} px, score {SAME_SCORE:g}; at least {LEAST_SHARE}"
     return dict(boxes=len(expected), same_share=share, tolerance=tolerance, holds=share >= LEAST_SHARE)

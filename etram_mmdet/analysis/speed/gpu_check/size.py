@@ -55,7 +55,7 @@ SMALL = Size(
     untimed_steps=1,
     compiled=(("baseline_tiny",), ("float32",)),
     demo=(
-        *("--recordings", "2", "1", "1", "--seconds", "1.5", "--cfg-options"),
+        *"--recordings 2 1 1 --seconds 1.5 --cfg-options".split(),
         "train_cfg.max_iters=4",
         "train_cfg.val_begin=5",
         "default_hooks.checkpoint.interval=4",
