@@ -173,8 +173,7 @@ class StreamEvalBatchSampler(Sampler):
     def _place(self, lanes: int) -> list[list[ClipRequest]]:
         length = self.dataset.clip_length
         placed: list[list[ClipRequest]] = [[] for _ in range(lanes)]
-        once = dict.fromkeys(self.dataset.segments)  # wrappers may repeat recordings
-        for segment in sorted(once, key=lambda s: (s.start - s.stop, s.recording)):
+        for segment in sorted(self.dataset.segments, key=lambda s: (s.start - s.stop, s.recording)):
             lane = min(range(lanes), key=lambda i: (len(placed[i]), i))
             placed[lane] += [
                 cut(segment, k, length, is_first=k == 0, lane=lane, seed=()) for k in range(num_clips(segment, length))

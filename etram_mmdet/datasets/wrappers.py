@@ -64,6 +64,8 @@ class CombinedStreams(ETraMDataset):
     def __init__(self, wrapper: Wrapper) -> None:
         self.wrapper = wrapper
         shown = _shown(wrapper)
+        if shown[0][0].test_mode:
+            shown = _once(shown)
         times = Counter(shown)
         self._sources = list(times)
         self.times_shown = tuple(times.values())
@@ -122,6 +124,14 @@ def _shown(dataset: Dataset) -> list[Shown]:
         f"{type(dataset).__name__}: expected ETraMDataset or RawEventDataset inside mmengine's ConcatDataset, "
         "RepeatDataset or ClassBalancedDataset"
     )
+
+
+def _once(shown: list[Shown]) -> list[Shown]:
+    """The first showing of every recording, which a folder that is named twice holds twice."""
+    first: dict[tuple, Shown] = {}
+    for dataset, number in shown:
+        first.setdefault((dataset.folder.resolve(), dataset.sequences[number].name), (dataset, number))
+    return list(first.values())
 
 
 def _balanced(shown: list[Shown], threshold: float) -> list[Shown]:

@@ -11,6 +11,7 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
+from mmdet.datasets import ConcatDataset as MMDetConcat
 from mmdet.registry import DATASETS, TRANSFORMS
 from mmengine.dataset import BaseDataset, ClassBalancedDataset, DefaultSampler, RepeatDataset, pseudo_collate
 from torch.utils.data import DataLoader
@@ -20,6 +21,7 @@ from etram_mmdet.datasets.frame_paths import read_off_on
 from etram_mmdet.datasets.statistics import digest
 from etram_mmdet.datasets.wrappers import as_streams
 from etram_mmdet.events.class_sets import get_class_set
+from etram_mmdet.models.building import fit_to_data
 from etram_mmdet.utils.errors import InputError
 from tests.reference.answers import DATA
 
@@ -242,7 +244,14 @@ def test_wrappers_in_wrappers_and_statistics(sample, other_city):
     assert both.box_statistics().counts.tolist() == sum(parts).tolist()
 
 
-@pytest.mark.parametrize("wrap", [lambda d: RepeatDataset(d, 2), lambda d: ClassBalancedDataset(d, 3.0)])
+WRAPS = dict(
+    repeat=lambda d: RepeatDataset(d, 2),
+    balanced=lambda d: ClassBalancedDataset(d, 3.0),
+    same_folder_twice=lambda d: MMDetConcat([d, build(d.folder.parent, d.split, test_mode=True)]),
+)
+
+
+@pytest.mark.parametrize("wrap", WRAPS.values(), ids=WRAPS)
 def test_an_evaluation_shows_every_recording_once(sample, wrap):
     plain = build(sample, "val", test_mode=True)
     for batches in (loader(d, StreamEvalBatchSampler, batch_size=2) for d in (plain, wrap(plain))):
@@ -292,6 +301,16 @@ def test_mixing_wrappers_are_refused(sample):
     mixed = DATASETS.build(dict(type="mmdet.MultiImageMixDataset", dataset=config(sample), pipeline=[]))
     with pytest.raises(InputError, match="ClipCopyPaste"):
         as_streams(mixed)
+
+
+def test_plugins_are_told_the_boxes_of_all_parts(sample, other_city):
+    class Asks(torch.nn.Module):
+        def fit_to_data(self, boxes):
+            return str(len(boxes.labels))
+
+    both = concat(config(sample), config(other_city))
+    boxes = sum(len(part.box_statistics().labels) for part in both.datasets)
+    assert fit_to_data(Asks(), both) == [str(boxes)]
 
 
 # --- transforms of images

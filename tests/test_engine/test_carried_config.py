@@ -163,3 +163,18 @@ def test_a_constructor_that_needs_a_file_is_refused(monkeypatch):
     cls = type("Reader", (), {"__init__": __init__, "__module__": "mmdet.models.necks.reader"})
     monkeypatch.setitem(MODELS.module_dict, "Reader", cls)
     assert not computes_only("Reader")
+
+
+def test_batches_and_repeats_are_bounded_inside_wrappers():
+    """A clip's length stands two wrappers deep, and a wrapper may repeat a data set very often."""
+
+    def config(times=1, clip_length=5):
+        inner = dict(type="RepeatDataset", times=times, dataset=dict(type="ETraMDataset", clip_length=clip_length))
+        loader = dict(batch_size=8, dataset=dict(type="ConcatDataset", datasets=[inner]))
+        return dict(model=baseline(), val_dataloader=loader)
+
+    assert evaluation_config(config(), "x.pth").val_dataloader.batch_size == 8
+    with pytest.raises(InputError, match="asks for batches of 8000 frames"):
+        evaluation_config(config(clip_length=1000), "x.pth")
+    with pytest.raises(InputError, match="times=100000, more than 1024"):
+        evaluation_config(config(times=100_000), "x.pth")
