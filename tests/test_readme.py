@@ -38,6 +38,11 @@ def checkout(tmp_path_factory):
     return folder
 
 
+def table(folder, pattern: str) -> str:
+    """The file that fits the pattern, without the spaces that make its columns line up."""
+    return re.sub(" +", " ", next(folder.glob(pattern)).read_text())
+
+
 def shell(command: str, folder) -> str:
     path = f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"
     env = {**os.environ, "PATH": path, "OMP_NUM_THREADS": THREADS}
@@ -92,8 +97,8 @@ def test_workflow(checkout):
     assert (checkout / "predictions.json").is_file() and (checkout / "rvt-t.pth").is_file()
     assert (checkout / "work_dirs/patch2_sizeaware/browse_train.png").is_file() and (checkout / "browse.mp4").is_file()
     assert (checkout / "data" / "my_data" / "train").is_dir()
-    assert "| memory | passed |" in next(checkout.glob("work_dirs/gpu_check/*/report.md")).read_text()
-    assert "| sizeaware | 6 | 2 | 12 |" in next(checkout.glob("work_dirs/ablations/*_12_samples/view.md")).read_text()
+    assert "| memory | passed |" in table(checkout, "work_dirs/gpu_check/*/report.md")
+    assert "| sizeaware | 6 | 2 | 12 |" in table(checkout, "work_dirs/ablations/*_12_samples/view.md")
 
 
 def test_inferencer(checkout):
