@@ -21,7 +21,7 @@ from etram_mmdet.engine.config.constructors import TABLES, fill_registries
 from etram_mmdet.utils.errors import InputError
 
 _KEYS = ("model", "val_dataloader", "test_dataloader", "val_evaluator", "test_evaluator", "tta_model")
-_DATA_KEYS = ("data_root", "class_set", "representation", "window_us")
+_KINDS = {"data_root": str, "class_set": str, "representation": dict, "window_us": int}
 _RUNTIME = dict(
     default_scope="mmdet",
     val_cfg=dict(type="ValLoop"),
@@ -116,12 +116,9 @@ def evaluation_config(stored: dict, path: str | Path) -> Config:
     if foreign:
         _refuse(path, f"needs the modules {', '.join(map(str, foreign)):.200}")
     has_data = stored.get("val_dataloader") or stored.get("test_dataloader")  # complete: they say what was built
-    config = {key: stored[key] for key in (*_KEYS, *(() if has_data else _DATA_KEYS)) if key in stored}
+    config = {key: stored[key] for key in (*_KEYS, *(() if has_data else _KINDS)) if key in stored}
     for place, key, value in entries(config):
         _check_entry(place, key, value, path)
-    for key, kind in {"data_root": str, "class_set": str, "representation": dict, "window_us": int}.items():
-        if key in config and not isinstance(config[key], kind):
-            _refuse(path, f"says {key}={config[key]!r:.40}, expected {kind.__name__}")
     for loader in LOADERS:
         _check_batch(config.get(loader), path)
     _check_test_cfg(config["model"].get("test_cfg"), path)
@@ -157,8 +154,10 @@ def carried_by(path: str | Path) -> Iterator[None]:
     """
     try:
         yield
-    except InputError:
-        raise
+    except InputError as error:
+        if str(path) in str(error):
+            raise
+        raise InputError(f"{path}: {error}") from error
     except Exception as error:
         first = (str(error).splitlines() or [""])[0]
         raise InputError(
@@ -173,6 +172,9 @@ def _check_entry(place: str, key: str, value: object, path: str | Path) -> None:
         _refuse(path, f"names {name!r:.80}, which is not among the classes that are built unseen")
     if key in _SOURCES and value is not None:
         _refuse(path, f"says {place}={value!r:.80}, which would open or download another file")
+    kind = _KINDS.get(key, object)
+    if value is not None and not isinstance(value, kind):
+        _refuse(path, f"says {place}={value!r:.40}, expected {kind.__name__}")
     most = MAX_OF_KEY.get(key, MAX_INTEGER)
     if isinstance(value, int) and abs(value) > most:
         _refuse(path, f"asks for {place}={value}, more than {most}")
