@@ -42,13 +42,14 @@ class ETraMDataset(BaseDataset):
     Args:
         data_root: folder that holds ``split``.
         split: folder of sequences in it, such as ``train``.
-        pipeline: transforms of whole clips, or of mmdet (``build_pipeline``).
+        pipeline: transforms of whole clips, or of mmdet (``build_pipeline``). Default: none.
         representation: which of a folder's tensors to read. Default: RVT's.
         window_us: likewise, microseconds of events in a frame. Default: 50,000.
         clip_length: frames of a clip. Default: 5.
         class_set: what the ids in the label files mean. Default: ``etram8``.
         metainfo: overrides class names and palette.
         test_mode: serve every recording whole instead of cut at gaps between labels. Default: no.
+        lazy_init: read nothing before ``full_init``; ``metainfo`` is known. Default: no.
 
     Raises:
         InputError: for a folder without sequences, sequences of different shapes, or unreadable ones; for
@@ -61,42 +62,53 @@ class ETraMDataset(BaseDataset):
         self,
         data_root: str,
         split: str,
-        pipeline: list[dict],
+        pipeline: list[dict] = (),
         representation: dict | None = None,
         window_us: int = PreprocessSettings.window_us,
         clip_length: int = 5,
         class_set: str = DEFAULT_CLASS_SET,
         metainfo: dict | None = None,
         test_mode: bool = False,
+        lazy_init: bool = False,
     ) -> None:
         if clip_length < 1:
             raise InputError(f"{type(self).__name__}: clip_length={clip_length}, expected at least 1")
-        self.folder = Path(data_root) / split
+        self.data_root = Path(data_root)
+        self.folder = self.data_root / split
         self.split = split
         self.clip_length = clip_length
         self.representation = dict(representation or PreprocessSettings().representation)
         self.window_us = window_us
         self.test_mode = test_mode
         self.class_set = class_set
-        classes = get_class_set(class_set)
-        self._metainfo = complete_metainfo(classes, metainfo)
-        sequences = self.load_sequences(Path(data_root), classes)
+        self._metainfo = complete_metainfo(get_class_set(class_set), metainfo)
+        self._transforms = list(pipeline)
+        self._fully_initialized = False
+        if not lazy_init:
+            self.full_init()
+
+    def full_init(self) -> None:
+        """Read what the folder holds; a second call changes nothing."""
+        if self._fully_initialized:
+            return
+        sequences = self.load_sequences(self.data_root, get_class_set(self.class_set))
         self.sequences = [s for s in sequences if len(s.labelled)]
         unlabelled = [s.name for s in sequences if not len(s.labelled)]
         if unlabelled:
             print_log(f"{self.folder}: left out without labels: {', '.join(unlabelled)}", "current", logging.WARNING)
         self._check_shapes()
-        if not test_mode:
+        if not self.test_mode:
             self._warn_of_padding()
         self.segments = [s for i in range(len(self.sequences)) for s in self._segments(i)]
-        self.single_clips = [c for i, s in enumerate(self.sequences) for c in single_clips(i, s.labelled, clip_length)]
+        self.single_clips = [
+            c for i, s in enumerate(self.sequences) for c in single_clips(i, s.labelled, self.clip_length)
+        ]
         self._path_folder = register_frames(self)
         first = self.sequences[0]
-        self.pipeline = build_pipeline(pipeline, (first.channels, *first.hw), first.dtype)
-        self.full_init()
+        self.pipeline = build_pipeline(self._transforms, (first.channels, *first.hw), first.dtype)
+        self._count_frames()
 
-    def full_init(self) -> None:
-        """Count frames; mmengine's wrappers call it once more, which changes nothing."""
+    def _count_frames(self) -> None:
         self._first_item = np.cumsum([0, *(len(s.labelled) for s in self.sequences)])
         self._first_img_id = np.cumsum([0, *(s.num_frames for s in self.sequences)])
         self._fully_initialized = True

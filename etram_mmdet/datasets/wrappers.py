@@ -85,7 +85,7 @@ class CombinedStreams(ETraMDataset):
         self.segments = self._of_all("segments", shown)
         self.single_clips = self._of_all("single_clips", shown)
         self._path_folder = register_frames(self)
-        self.full_init()
+        self._count_frames()
 
     def _of_all(self, name: str, shown: list[Shown]) -> list[Segment]:
         """Segments of every showing of a recording, which get its number in this data set."""

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from mmdet.apis import inference_detector
+from mmdet.apis import init_detector as mmdet_init_detector
 
 from etram_mmdet.apis import EventInferencer, init_detector
 from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
@@ -18,6 +19,10 @@ from tests.helpers.cli import CONFIG
 from tests.helpers.paths import ROOT
 
 PACKAGE = str(ROOT / "etram_mmdet")
+
+
+def flat(maps):
+    return [maps] if isinstance(maps, torch.Tensor) else [each for level in maps for each in flat(level)]
 
 
 class _BuiltNow(Exception):
@@ -112,3 +117,13 @@ def test_mmdets_inference_takes_a_representation(trained, raw_sample):
     assert found.scores == pytest.approx(one.pred_instances.scores.sort(descending=True)[0].numpy(), abs=1e-6)
     with pytest.raises(InputError, match=r"was given float64 \(32, 48, 3\), expected the bytes"):
         inference_detector(model, np.zeros((32, 48, 3)))
+
+
+def test_mmdets_init_detector_builds_the_same_from_a_dumped_config(trained):
+    """The config that a run leaves is complete."""
+    (dumped,) = trained[0].glob("*.py")
+    theirs = mmdet_init_detector(str(dumped), device="cpu")
+    ours = init_detector(trained[0] / "iter_4.pth", device="cpu")
+    theirs.load_state_dict(ours.state_dict())
+    frames = torch.randint(0, 9, (1, 1, 20, 32, 48)).float()
+    assert all(torch.equal(a, b) for a, b in zip(flat(theirs(frames)), flat(ours(frames)), strict=True))
