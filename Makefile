@@ -9,7 +9,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 
 # The tests that compute with networks, kernels or metrics, and the arithmetic of a processor without AVX.
-NUMERICAL := tests/test_models tests/test_evaluation tests/test_datasets tests/test_events tests/test_ops.py tests/test_operator_stand_ins.py tests/test_apis.py
+NUMERICAL := tests/test_models tests/test_evaluation tests/test_datasets tests/test_events tests/test_ops tests/test_apis
 # What torch.compile has kept was made for the processor as it is, so that needs a place of its own.
 OLD_PROCESSOR := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 TORCHINDUCTOR_CACHE_DIR=$(CURDIR)/.venv/compiled_old
 

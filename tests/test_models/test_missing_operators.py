@@ -15,7 +15,7 @@ from etram_mmdet.models.detectors.missing_operators import check_nms, check_oper
 from etram_mmdet.utils.errors import InputError
 from tests.test_models.test_detector import batch, build, losses, predictions
 from tests.test_models.test_mmdet_heads import BACKBONES, backbone_of
-from tests.test_ops import needs_stand_in
+from tests.test_ops.test_suppression import needs_stand_in
 
 CARAFE = dict(type="carafe", up_kernel=5, up_group=1, encoder_kernel=3, encoder_dilation=1)
 

@@ -32,7 +32,7 @@ def windows(stop=None):
         if k == stop:
             raise KeyboardInterrupt
         box = np.array([[10 + k, 20, 40, 50.5]], np.float32)
-        found = Boxes(box, np.array([0.75], np.float32), np.array([1]), ["car"])
+        found = Boxes(box, np.array([1]), scores=np.array([0.75], np.float32), classes=CLASSES)
         yield Window(50_000 * (k + 1), np.zeros((20, 32, 48), np.uint8), found)
 
 
@@ -60,6 +60,6 @@ def test_boxes_are_pixels_of_the_sensor(tmp_path):
     frames = load_predictions(tmp_path / "found.json").frames
     rows = list(csv.DictReader((tmp_path / "found.csv").open()))
     assert [frame.key for frame in frames] == [("street", t) for t in (50_000, 100_000, 150_000)]
-    assert frames[1].bboxes_xyxy.tolist() == [[11, 20, 40, 50.5]] and frames[1].hw == (64, 96)
+    assert frames[1].found.bboxes_xyxy.tolist() == [[11, 20, 40, 50.5]] and frames[1].hw == (64, 96)
     sides = dict(x1="11.00", y1="20.00", x2="40.00", y2="50.50")
     assert rows[1] == dict(t_us="100000", **sides, score="0.7500", **{"class": "car"})

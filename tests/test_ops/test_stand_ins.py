@@ -13,7 +13,7 @@ from mmdet.models.losses import FocalLoss
 from torch.autograd import gradcheck
 
 from etram_mmdet.ops.deformable import deform_conv
-from tests.test_ops import iou, random_boxes
+from tests.test_ops.test_suppression import iou, random_boxes
 
 
 def soft_nms_by_hand(boxes, scores, threshold, sigma, min_score, method, offset):
