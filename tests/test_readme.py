@@ -12,6 +12,7 @@ import pytest
 
 from tests.helpers.cli import SMALL
 from tests.helpers.paths import ROOT, THREADS
+from tests.helpers.tool_process import run_tool
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", README, re.S) for line in block.splitlines() if line]
@@ -44,11 +45,23 @@ def table(folder, pattern: str) -> str:
 
 
 def shell(command: str, folder) -> str:
+    """What a command of the README prints. A plain tool is forked from a process that has done its imports."""
     path = f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"
     env = {**os.environ, "PATH": path, "OMP_NUM_THREADS": THREADS}
+    if command.startswith("python tools/") and "||" not in command:
+        return tool(command.removeprefix("python "), folder, env)
     done = subprocess.run(["bash", "-c", command], cwd=folder, env=env, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, f"{command}\n{done.stdout[-1500:]}{done.stderr[-1500:]}"
     return done.stdout + done.stderr
+
+
+def tool(command: str, folder, env: dict[str, str]) -> str:
+    split = subprocess.run(["bash", "-c", f"printf '%s\\0' {command}"], cwd=folder, env=env, stdout=subprocess.PIPE)
+    words = split.stdout.decode().split("\0")[:-1]
+    output = folder / "output.txt"
+    status = run_tool(words, env, output, 600, folder)
+    assert status == 0, f"{command}\n{output.read_text()[-3000:]}"
+    return output.read_text()
 
 
 def prepare(command: str, folder) -> None:

@@ -43,8 +43,7 @@ def measure(args: argparse.Namespace) -> dict:
     from etram_mmdet.analysis.speed import cuda, model_report
     from etram_mmdet.analysis.speed.model import build_model
     from etram_mmdet.analysis.speed.sweep import sweep
-    from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
-    from etram_mmdet.engine.checkpoints.weights import load_strictly
+    from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file, load_strictly
     from etram_mmdet.engine.config.load import load_config
 
     cfg = load_config(args.config, args.cfg_options)

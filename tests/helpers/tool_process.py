@@ -1,7 +1,7 @@
 """A tool in a process of its own, forked from one that has done the imports, which take longer than most tests.
 
-The server imports and computes nothing, so that its children are as good as new; real starts of Python are left to the
-README's commands and torchrun.
+The server imports and computes nothing, so that its children are as good as new. Real starts of Python are left to
+torchrun, to commands with a PYTHONPATH and to the test of --help.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(list(PRELOADED))
 
 
-def run_tool(words: list[str], env: dict[str, str], output: Path, timeout: float) -> int:
-    """Exit status of ``python WORDS``, its output goes to a file; killed after ``timeout`` s."""
-    process = _server.Process(target=_main, args=(words, env, str(output)))
+def run_tool(words: list[str], env: dict[str, str], output: Path, timeout: float, folder: Path = ROOT) -> int:
+    """Exit status of ``python WORDS`` in ``folder``, its output goes to a file; killed after ``timeout`` s."""
+    process = _server.Process(target=_main, args=(words, env, str(output), str(folder)))
     with patch.dict(os.environ, env):  # the server takes it at its start, when OpenMP reads it
         process.start()
     process.join(timeout)
@@ -39,14 +39,15 @@ def run_tool(words: list[str], env: dict[str, str], output: Path, timeout: float
     return process.exitcode
 
 
-def _main(words: list[str], env: dict[str, str], output: str) -> None:
+def _main(words: list[str], env: dict[str, str], output: str, folder: str) -> None:
     with open(output, "wb", buffering=0) as file, open(os.devnull, "rb") as nothing:
         for target, source in ((0, nothing), (1, file), (2, file)):
             os.dup2(source.fileno(), target)
     sys.stdout, sys.stderr = (open(fd, "w", buffering=1, closefd=False) for fd in (1, 2))
     os.environ.clear()
     os.environ.update(env)
-    os.chdir(ROOT)
+    os.chdir(folder)
+    tool = os.path.join(folder, words[0])
     sys.argv = words
-    sys.path[:1] = [str((ROOT / words[0]).parent), *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]
-    runpy.run_path(str(ROOT / words[0]), run_name="__main__")
+    sys.path[:1] = [os.path.dirname(tool), *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]
+    runpy.run_path(tool, run_name="__main__")
