@@ -65,6 +65,11 @@ class EventInferencer:
         fuse: bool = False,
         compiled: bool = False,
     ) -> None:
+        if str(device).endswith(".pth"):
+            raise InputError(
+                f"EventInferencer: {device} is a checkpoint; use EventInferencer(init_detector({str(model)!r}, "
+                f"{str(device)!r})) for a config and its weights"
+            )
         self.model = model if isinstance(model, nn.Module) else init_detector(model, device=device)
         self.classes = tuple(self.model.dataset_meta["classes"])
         data = dataset_config(self.model.cfg)

@@ -60,8 +60,8 @@ class ETraMDataset(BaseDataset):
 
     def __init__(
         self,
-        data_root: str,
-        split: str,
+        data_root: str | None = None,
+        split: str = "",
         pipeline: list[dict] = (),
         representation: dict | None = None,
         window_us: int = PreprocessSettings.window_us,
@@ -71,6 +71,11 @@ class ETraMDataset(BaseDataset):
         test_mode: bool = False,
         lazy_init: bool = False,
     ) -> None:
+        if not data_root or not split:
+            raise InputError(
+                f"{type(self).__name__}: data_root={data_root!r}, split={split!r}; data_root stands at the top of the "
+                "config or, where it is None there, in every data set; split is train, val or test"
+            )
         if clip_length < 1:
             raise InputError(f"{type(self).__name__}: clip_length={clip_length}, expected at least 1")
         self.data_root = Path(data_root)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
-from mmdet.registry import MODELS
+from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 
 from etram_mmdet.datasets.shared_keys import SHARED, dataset_configs
@@ -189,3 +191,43 @@ def test_groups_that_are_left_out_follow_from_the_data(sample):
     del cfg.model.backbone["partition_size"]
     with pytest.raises(InputError, match=r"partition_size is left out.*nowhere.*RVT's rule is the padded size"):
         build_detector(cfg)
+
+
+def test_data_without_a_folder_is_a_sentence():
+    cfg = load_config(ROOT / "configs" / "baseline.py", {"data_root": "x/"})
+    with pytest.raises(InputError, match=r"data_root=None, split='train'; data_root stands at the top"):
+        DATASETS.build({k: v for k, v in cfg.train_dataloader.dataset.items() if k != "data_root"})
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            "param_scheduler = [dict(type='MultiStepLR', milestones=[8, 11])]",
+            r"param_scheduler\.0: MultiStepLR counts epochs .* set by_epoch=False",
+        ),
+    ],
+)
+def test_what_would_never_happen_is_refused(text, says, tmp_path):
+    with pytest.raises(InputError, match=says):
+        load_config(child(tmp_path, "baseline", text))
+
+
+def test_what_images_need_is_refused(tmp_path):
+    cfg = load_config(
+        child(tmp_path, "baseline_tiny", "model = dict(data_preprocessor=dict(type='DetDataPreprocessor'))")
+    )
+    with pytest.raises(InputError, match="DetDataPreprocessor takes images; leave data_preprocessor out"):
+        build_detector(cfg)
+
+
+@pytest.mark.parametrize("page", ["plugins", "mmdetection"])
+def test_configs_in_the_docs_load(page, tmp_path):
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    snippets = [s for s in re.findall(r"```python\n(.*?)```", text, re.S) if "_base_" in s]
+    assert snippets
+    for snippet in snippets:
+        (tmp_path / "doc.py").write_text(
+            snippet.replace('"./baseline.py"', repr(str(ROOT / "configs" / "baseline_tiny.py")))
+        )
+        build_detector(load_config(tmp_path / "doc.py"))

@@ -73,6 +73,10 @@ def data_of_config(cfg: Mapping, path: str | Path) -> dict:
         InputError: for a config that names no training data.
     """
     data = cfg.get("train_dataloader", {}).get("dataset", {})
+    if "dataset" in data or "datasets" in data:
+        raise InputError(
+            f"{path}: train_dataloader has several data sets ({data.get('type')}); name one of their folders instead"
+        )
     if "data_root" not in data:
         raise InputError(f"{path}: no train_dataloader.dataset.data_root; name a training config, or a folder")
     defaults = PreprocessSettings()

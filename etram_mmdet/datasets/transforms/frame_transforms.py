@@ -19,7 +19,7 @@ from mmdet.registry import TRANSFORMS
 from mmdet.structures.bbox import HorizontalBoxes, get_box_tensor
 from mmengine.dataset import Compose
 
-from etram_mmdet.datasets.transforms.formatting import for_metrics
+from etram_mmdet.datasets.transforms.formatting import PackClip, for_metrics
 from etram_mmdet.datasets.transforms.geometry import cut_to_frame, keep_boxes
 from etram_mmdet.utils.errors import InputError
 
@@ -151,6 +151,10 @@ def build_pipeline(transforms: list[dict | Callable], shape: tuple[int, int, int
         InputError: as :meth:`FrameTransforms.check` does, and for a ``TransformBroadcaster`` with a mapping.
     """
     built = [TRANSFORMS.build(t) if isinstance(t, dict) else t for t in transforms]
+    for transform in built[:-1]:
+        if isinstance(transform, PackClip | PackTrackInputs):
+            name = type(transform).__name__
+            raise InputError(f"pipeline: {name} has to be its last transform, since it ends the clip; put it there")
     steps: list[Callable] = []
     for is_of_images, group in groupby(built, _is_of_images):
         found = list(group)

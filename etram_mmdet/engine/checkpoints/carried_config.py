@@ -215,4 +215,7 @@ def entries(config: dict) -> Iterator[tuple[str, str, object]]:
 
 
 def _refuse(path: str | Path, why: str) -> None:
-    raise InputError(f"{path}: its config {why}. Test it with a config that you trust: tools/test.py CONFIG {path}")
+    raise InputError(
+        f"{path}: its config {why}. Name a config that you trust before it: tools/test.py CONFIG {path}; "
+        "tools/detect.py and init_detector take one too"
+    )

@@ -159,8 +159,8 @@ def _refuse_differences(cfg: Config, trained: dict, config: object, checkpoint: 
     if differences:
         raise InputError(
             f"{config if isinstance(config, str | Path) else 'the config'} describes another model than {checkpoint}:"
-            "\n  " + "\n  ".join(differences) + "\nTest the checkpoint with the config that it carries: "
-            f"tools/test.py {checkpoint}"
+            "\n  " + "\n  ".join(differences) + "\nCorrect the config, or, for a checkpoint without "
+            f"plugins of your own, test it with the config that it carries: tools/test.py {checkpoint}"
         )
 
 

@@ -15,6 +15,17 @@ from etram_mmdet.utils.errors import InputError
 NEEDED_HOOKS = ("ClassCheckHook", "FitToDataHook", "PlainCheckpointHook")
 
 
+def check_steps(cfg: Config) -> None:
+    """Raise ``InputError`` for a schedule that counts epochs: it would never move, since streams have none."""
+    schedulers = cfg.get("param_scheduler") or []
+    for number, scheduler in enumerate([schedulers] if isinstance(schedulers, dict) else schedulers):
+        if cfg.get("train_cfg") and scheduler.get("by_epoch", True):
+            raise InputError(
+                f"param_scheduler.{number}: {scheduler.get('type')} counts epochs (by_epoch=True is the default), "
+                "but streams have none; set by_epoch=False and give its numbers in steps"
+            )
+
+
 def complete_hooks(cfg: Config) -> None:
     """Add those of `NEEDED_HOOKS` that a config does not name, in place."""
     named = {hook.get("type") for hook in cfg.get("custom_hooks") or []}

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.utils import import_modules_from_strings
 
 from etram_mmdet.datasets.shared_keys import SHARED, adopt_data_keys, override_data_keys, share_data_keys
-from etram_mmdet.engine.config.complete import complete_hooks, complete_schedule
+from etram_mmdet.engine.config.complete import check_steps, complete_hooks, complete_schedule
 from etram_mmdet.engine.config.keys import check_keys, check_options, drop_variables
 from etram_mmdet.models.building import complete_model
 from etram_mmdet.models.detectors.one_stage import check_one_stage
@@ -66,6 +66,7 @@ def complete_config(cfg: Config) -> None:
     name_plugins(cfg)
     share_data_keys(cfg)
     complete_model(cfg)
+    check_steps(cfg)
     complete_schedule(cfg)
     complete_hooks(cfg)
 

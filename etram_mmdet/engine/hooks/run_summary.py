@@ -196,6 +196,8 @@ def _losses(model: nn.Module) -> str:
         for name, part in model.named_modules()
         if isinstance(getattr(part, "loss_weight", None), float | int)
     ]
+    if not getattr(model.bbox_head, "use_l1", True):
+        named = [(name, part) for name, part in named if not name.endswith("loss_l1")]
     told = [f"{name.removeprefix('bbox_head.')} {part.loss_weight:g} * {type(part).__name__}" for name, part in named]
     return ", ".join(told) or "not told"
 

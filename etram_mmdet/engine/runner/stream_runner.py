@@ -69,15 +69,19 @@ class StreamRunner(Runner):
         self.model.test_step(next(iter(self.test_loop.dataloader)))
 
     def dump_config(self) -> None:
-        """Keep the config of a training run beside its checkpoints; a test of one of them must not replace it."""
-        if self.cfg.get("train_cfg"):
-            super().dump_config()
+        """Nothing yet: mmengine calls it before it is known whether the run may start, see :meth:`load_or_resume`."""
 
     def load_or_resume(self) -> None:
-        """Raises ``InputError`` where mmengine would start from scratch: ``resume`` without a checkpoint."""
+        """Load or resume, and keep the config of a training beside its checkpoints; a test must not replace it.
+
+        Raises:
+            InputError: where mmengine would start from scratch: ``resume`` without a checkpoint.
+        """
         if self._resume and self._load_from is None:
             self._load_from = latest_checkpoint(self.work_dir)
         super().load_or_resume()
+        if self.cfg.get("train_cfg"):
+            super().dump_config()
 
     def resume(self, filename: str, *args, **kwargs) -> None:
         """Raises ``InputError`` where resuming would silently become another training: see the messages."""

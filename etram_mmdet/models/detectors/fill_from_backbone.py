@@ -134,6 +134,11 @@ def fill_preprocessor(preprocessor: dict, backbone: nn.Module, maps: FeatureMaps
         InputError: it is stated otherwise than a :class:`RecurrentBackbone` needs.
     """
     preprocessor = copy.deepcopy(preprocessor)
+    if not hasattr(class_of(preprocessor, MODELS), "pad"):  # of EventDataPreprocessor and its subclasses
+        raise InputError(
+            f"model.data_preprocessor.type={preprocessor['type']} takes images; leave data_preprocessor out, or take "
+            "EventDataPreprocessor, which stacks clips and says which frames start a stream"
+        )
     if isinstance(backbone, RecurrentBackbone):
         _fill(preprocessor, "data_preprocessor", size_divisor=list(backbone.size_divisor))
     elif takes_key(preprocessor, "size_divisor", MODELS) and preprocessor.get("size_divisor") is None:
