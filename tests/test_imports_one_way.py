@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import subprocess
 import sys
 
@@ -42,6 +43,25 @@ def test_imports_go_up_the_flow(path):
     for name in imported(path):
         if name.split(".")[0] == "etram_mmdet":
             assert layer(name.split(".")) <= own, f"{path} imports {name}"
+
+
+def named(path):
+    """Module and name of every import of ours by ``from``, inside functions too; they run when a tool is used."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "etram_mmdet":
+            yield from ((node.module, alias.name) for alias in node.names)
+
+
+def test_everything_that_is_imported_exists():
+    found = {pair: path for path in [*FILES, *(ROOT / "tools").glob("*.py")] for pair in named(path)}
+    missing = {f"{path.relative_to(ROOT)}: {pair}" for pair, path in found.items() if not exists(*pair)}
+    assert len(found) > 300 and not missing
+
+
+def exists(module, name):
+    if importlib.util.find_spec(module) is None:
+        return False
+    return hasattr(importlib.import_module(module), name) or importlib.util.find_spec(f"{module}.{name}") is not None
 
 
 def test_every_package_has_its_place():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
+from os import PathLike
 
 from mmdet.registry import DATASETS
 from mmengine.config import Config
@@ -13,7 +14,9 @@ from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.registry import takes_key
 
-SHARED = ("data_root", "class_set", "representation", "window_us")
+# With the type of the value; a path counts as str.
+KINDS = {"data_root": str, "class_set": str, "representation": dict, "window_us": int}
+SHARED = tuple(KINDS)
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 
 
@@ -40,12 +43,16 @@ def share_data_keys(cfg: Config) -> None:
     """Write each of `SHARED` from the top of the config into every data set that leaves it out, in place.
 
     Raises:
-        InputError: a data set states another value than the top of the config.
+        InputError: a value is of another type, or a data set states another than the top of the config.
     """
     for key in SHARED:
         value = cfg.get(key)
-        for place, dataset in dataset_configs(cfg) if value is not None else ():
+        _check_kind(key, key, value)
+        for place, dataset in dataset_configs(cfg):
             stated = dataset.get(key)
+            _check_kind(key, f"{place}.{key}", stated)
+            if value is None:
+                continue
             if stated is None and takes_key(dataset, key, DATASETS):
                 dataset[key] = copy.deepcopy(value)
             elif stated is not None and _plain(stated) != _plain(value):
@@ -53,6 +60,14 @@ def share_data_keys(cfg: Config) -> None:
                     f"{key} is {_plain(value)!r} at the top of the config, but {place}.{key} is {_plain(stated)!r}; "
                     f"leave one of them out ({key}=None at the top lets every data set name its own)"
                 )
+
+
+def _check_kind(key: str, place: str, value: object) -> None:
+    is_path = key == "data_root" and isinstance(value, PathLike)
+    if value is None or is_path or isinstance(value, KINDS[key]):
+        return
+    example = f", such as dict(type={value!r})" if key == "representation" and isinstance(value, str) else ""
+    raise InputError(f"{place} is {_plain(value)!r:.80}, expected {KINDS[key].__name__}{example}")
 
 
 def adopt_data_keys(cfg: Config) -> None:

@@ -7,14 +7,18 @@ import functools
 import inspect
 import re
 import sys
+from contextlib import nullcontext
 
 import mmdet.registry
 import pytest
 from mmdet.registry import MODELS, TASK_UTILS
+from torch import nn
 
-from etram_mmdet.engine.checkpoints.carried_config import computes_only, evaluation_config
+from etram_mmdet.engine.checkpoints.carried_config import check_frame, computes_only, evaluation_config
+from etram_mmdet.engine.config.complete import TOGETHER, check_together
 from etram_mmdet.engine.config.constructors import TABLES, registered
 from etram_mmdet.engine.config.load import load_config
+from etram_mmdet.models.data_preprocessors.event_data_preprocessor import EventDataPreprocessor
 from etram_mmdet.utils.errors import InputError
 from tests.helpers.mmdet_configs import ONE_STAGE, one_stage_configs
 from tests.helpers.paths import ROOT
@@ -178,3 +182,34 @@ def test_batches_and_repeats_are_bounded_inside_wrappers():
         evaluation_config(config(clip_length=1000), "x.pth")
     with pytest.raises(InputError, match="times=100000, more than 1024"):
         evaluation_config(config(times=100_000), "x.pth")
+
+
+@pytest.mark.parametrize("has_validation", [True, False])
+def test_a_training_without_validation_leaves_none(has_validation):
+    """mmengine's Runner takes loader, loop and metric of the validation together or not at all."""
+    stored = load_config(ROOT / "configs" / "baseline.py").to_dict()
+    if not has_validation:
+        stored.update(val_dataloader=None, val_cfg=None, val_evaluator=None)
+    cfg = evaluation_config(stored, "a.pth")
+    check_together(cfg)
+    assert [bool(cfg.get(key)) for key in TOGETHER["val"]] == [has_validation] * 3
+    assert all(map(cfg.get, TOGETHER["test"]))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("padding", 5000), ("dilation", 5000), ("scale_factor", 3000), ("scale_factor", 3000.0)]
+)
+def test_maps_that_fill_the_memory_are_refused(key, value):
+    stored = named("CSPNeXt")
+    stored["model"]["neck"] = dict(type="FPN", upsample_cfg={key: value})
+    with pytest.raises(InputError, match=rf"asks for model\.neck\.upsample_cfg\.{key}="):
+        evaluation_config(stored, "a.pth")
+
+
+@pytest.mark.parametrize(("hw", "is_refused"), [((384, 640), False), ((2048, 2048), False), ((4096, 4096), True)])
+def test_frames_that_fill_the_memory_are_refused(hw, is_refused):
+    """A frame of one pixel is padded to this size, whatever the file's few weights are."""
+    model = nn.Module()
+    model.data_preprocessor = EventDataPreprocessor(size_divisor=hw)
+    with pytest.raises(InputError, match="pads frames to multiples of") if is_refused else nullcontext():
+        check_frame(model, "a.pth")

@@ -96,11 +96,21 @@ def test_memory_grows_with_lanes(sample):
             "give all data sets of a config one class_set",
         ),
         (("train_dataloader.batch_size=0",), "batch_size=0, expected at least 1"),
+        (("train_dataloader=None",), "train: the config lacks train_dataloader"),
+        (("val_cfg=None",), "val: the config lacks val_cfg; add it, or leave all out: val_dataloader=None val_cfg"),
     ],
 )
 def test_contradictions_end_a_dry_run(sample, options, says):
     words = [*SMALL, *options]
     assert says in run("tools/train.py", CONFIG, "--dry-run", "--cfg-options", f"data_root={sample}/", *words, ok=False)
+
+
+def test_a_stated_learning_rate_is_not_said_to_follow_the_rule(sample):
+    options = ["--cfg-options", f"data_root={sample}/", *SMALL, "optim_wrapper.optimizer.lr=0.5"]
+    rates = section(run("tools/train.py", CONFIG, "--dry-run", *options), "schedule")
+    assert "optimizer.lr 0.5" in rates and "base_lr" not in rates
+    output = run("tools/train.py", CONFIG, "--dry-run", "--auto-scale-lr", *options, ok=False)
+    assert "--auto-scale-lr: the config states optim_wrapper.optimizer.lr=0.5" in output and "gives 0.00566" in output
 
 
 def test_checkpoint_of_other_classes_is_refused(trained, sample):

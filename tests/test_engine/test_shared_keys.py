@@ -85,6 +85,37 @@ def test_a_contradiction_names_both_places(key, tmp_path):
         load_config(other)
 
 
+@pytest.mark.parametrize("base", ["baseline", "dumped"])
+def test_options_may_not_contradict_each_other(base, tmp_path):
+    """One option for all data sets, one for a single data set: neither may win in silence."""
+    load_config(ROOT / "configs" / "baseline.py").dump(tmp_path / "dumped.py")
+    path = tmp_path / "dumped.py" if base == "dumped" else ROOT / "configs" / "baseline.py"
+    with pytest.raises(InputError, match=r"data_root is 'a/' at the top .* val_dataloader\.dataset\.data_root is 'b/'"):
+        load_config(path, {"val_dataloader.dataset.data_root": "b/", "data_root": "a/"})
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("data_root", 5, "data_root is 5, expected str"),
+        ("class_set", ["etram8"], r"class_set is \['etram8'\], expected str"),
+        ("window_us", "50ms", "window_us is '50ms', expected int"),
+        ("representation", "TimeSurface", r"expected dict, such as dict\(type='TimeSurface'\)"),
+    ],
+)
+def test_a_value_of_another_type_is_refused(key, value, says, tmp_path):
+    with pytest.raises(InputError, match=says):
+        load_config(ROOT / "configs" / "baseline.py", {key: value})
+    text = f"{key} = None\ntrain_dataloader = dict(dataset=dict({key}={value!r}))"
+    with pytest.raises(InputError):
+        load_config(child(tmp_path, "baseline", text))
+
+
+def test_a_path_is_a_data_root(tmp_path):
+    cfg = load_config(ROOT / "configs" / "baseline.py", {"data_root": tmp_path})
+    assert said(cfg, "data_root") == [tmp_path] * 3
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

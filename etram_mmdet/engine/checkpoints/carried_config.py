@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from mmengine.config import Config
+from torch import nn
 
-from etram_mmdet.datasets.shared_keys import LOADERS
+from etram_mmdet.datasets.shared_keys import KINDS, LOADERS
 from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY, MAX_TEXT
 from etram_mmdet.engine.config.constructors import TABLES, fill_registries
 from etram_mmdet.utils.errors import InputError
 
 _KEYS = ("model", "val_dataloader", "test_dataloader", "val_evaluator", "test_evaluator", "tta_model")
-_KINDS = {"data_root": str, "class_set": str, "representation": dict, "window_us": int}
 _RUNTIME = dict(
     default_scope="mmdet",
     val_cfg=dict(type="ValLoop"),
@@ -72,8 +73,13 @@ MAX_OF_KEY = {
     "partition_size": 64,
     "patch_size": 64,
     "window_us": 1_000_000_000,
+    "padding": 64,
+    "output_padding": 64,
+    "dilation": 64,
+    "scale_factor": 64,  # of maps that a neck enlarges
 }
 MAX_FRAMES_PER_BATCH = 4096
+MAX_PIXELS = 1 << 22  # of the smallest frame, to a multiple of which frames are padded; RVT's has 384 x 640
 
 
 def stored_config(checkpoint: dict, path: str | Path) -> dict:
@@ -116,13 +122,14 @@ def evaluation_config(stored: dict, path: str | Path) -> Config:
     if foreign:
         _refuse(path, f"needs the modules {', '.join(map(str, foreign)):.200}")
     has_data = stored.get("val_dataloader") or stored.get("test_dataloader")  # complete: they say what was built
-    config = {key: stored[key] for key in (*_KEYS, *(() if has_data else _KINDS)) if key in stored}
+    config = {key: stored[key] for key in (*_KEYS, *(() if has_data else KINDS)) if key in stored}
     for place, key, value in entries(config):
         _check_entry(place, key, value, path)
     for loader in LOADERS:
         _check_batch(config.get(loader), path)
     _check_test_cfg(config["model"].get("test_cfg"), path)
-    return Config({**_RUNTIME, **config})
+    validates = {} if config.get("val_dataloader") else dict(val_cfg=None)  # mmengine wants all of it or nothing
+    return Config({**_RUNTIME, **validates, **config})
 
 
 def _check_batch(loader: object, path: str | Path) -> None:
@@ -144,6 +151,13 @@ def _check_test_cfg(test_cfg: object, path: str | Path) -> None:
     for key in ("nms_pre", "max_per_img", "min_bbox_size"):
         if type(test_cfg.get(key, 0)) is not int:
             _refuse(path, f"says model.test_cfg.{key}={test_cfg[key]!r:.40}, expected a whole number")
+
+
+def check_frame(model: nn.Module, path: str | Path) -> None:
+    """Raise ``InputError`` where a built model pads the smallest frame to one that fills the memory."""
+    hw = getattr(model.data_preprocessor, "size_divisor", None) or (1, 1)
+    if math.prod(hw) > MAX_PIXELS:
+        _refuse(path, f"pads frames to multiples of {' x '.join(map(str, hw))}, more than {MAX_PIXELS} pixels")
 
 
 @contextmanager
@@ -172,11 +186,12 @@ def _check_entry(place: str, key: str, value: object, path: str | Path) -> None:
         _refuse(path, f"names {name!r:.80}, which is not among the classes that are built unseen")
     if key in _SOURCES and value is not None:
         _refuse(path, f"says {place}={value!r:.80}, which would open or download another file")
-    kind = _KINDS.get(key, object)
+    kind = KINDS.get(key, object)
     if value is not None and not isinstance(value, kind):
         _refuse(path, f"says {place}={value!r:.40}, expected {kind.__name__}")
     most = MAX_OF_KEY.get(key, MAX_INTEGER)
-    if isinstance(value, int) and abs(value) > most:
+    is_bounded = isinstance(value, int) or (isinstance(value, float) and key in MAX_OF_KEY)
+    if is_bounded and abs(value) > most:
         _refuse(path, f"asks for {place}={value}, more than {most}")
 
 

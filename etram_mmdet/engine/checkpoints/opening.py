@@ -21,7 +21,7 @@ from torch import nn
 from torch.random import fork_rng
 
 from etram_mmdet.datasets.shared_keys import dataset_config, dataset_configs, metainfo_of
-from etram_mmdet.engine.checkpoints.carried_config import carried_by, evaluation_config, stored_config
+from etram_mmdet.engine.checkpoints.carried_config import carried_by, check_frame, evaluation_config, stored_config
 from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY, known_contents
 from etram_mmdet.engine.checkpoints.tensor_file import read_tensor_file
 from etram_mmdet.engine.config.differences import model_differences
@@ -123,6 +123,7 @@ def config_for_checkpoint(config: str | Path | Config | None, checkpoint: str | 
         with carried_by(checkpoint), fork_rng(devices=[]):
             model = build_detector(cfg, content["state_dict"], str(checkpoint))
             complete_model(cfg)
+            check_frame(model, checkpoint)
         check_weights(model, content["state_dict"], str(checkpoint))
     cfg.load_from = str(checkpoint)
     cfg.resume = False
@@ -190,6 +191,7 @@ def check_checkpoint_classes(content: dict, cfg: Config, path: str) -> None:
 def _try_blank_frame(model: nn.Module, checkpoint: str | Path) -> None:
     """Some values of a config are wrong only for a frame."""
     with carried_by(checkpoint):
+        check_frame(model, checkpoint)
         Streamer(model.eval())(torch.zeros(1, model.in_channels, 2, 2, dtype=torch.uint8), None)
 
 

@@ -11,6 +11,12 @@ from torch.distributed import init_process_group
 
 from etram_mmdet.utils.errors import InputError
 
+# Keys that mmengine takes together or not at all.
+TOGETHER = {
+    "train": ("train_dataloader", "train_cfg", "optim_wrapper"),
+    "val": ("val_dataloader", "val_cfg", "val_evaluator"),
+    "test": ("test_dataloader", "test_cfg", "test_evaluator"),
+}
 # Without these a training would lack something that cannot be mended afterwards.
 NEEDED_HOOKS = ("ClassCheckHook", "FitToDataHook", "PlainCheckpointHook")
 
@@ -46,20 +52,40 @@ def complete_schedule(cfg: Config, processes: int | None = None) -> None:
     """
     scale = cfg.get("auto_scale_lr") or {}
     _refuse_epochs(cfg.get("train_cfg") or {})
-    if not cfg.get("train_cfg") or not cfg.get("base_lr") or not scale.get("base_batch_size"):
+    if not all(map(cfg.get, TOGETHER["train"])) or not cfg.get("base_lr") or not scale.get("base_batch_size"):
         return
     if scale.get("enable") and processes is None:
         return
     optimizer = cfg.optim_wrapper.optimizer
+    by_rule = rate_by_rule(cfg, processes if scale.get("enable") else 1)
     if optimizer.get("lr") is None:
-        batch = cfg.train_dataloader.batch_size * (processes if scale.get("enable") else 1)
-        optimizer.lr = cfg.base_lr * math.sqrt(batch / scale.base_batch_size)
+        optimizer.lr = by_rule
+    elif scale.get("enable") and not math.isclose(optimizer.lr, by_rule):
+        raise InputError(
+            f"--auto-scale-lr: the config states optim_wrapper.optimizer.lr={optimizer.lr:g}, which no rule changes "
+            f"(it gives {by_rule:.3g}); leave --auto-scale-lr out, or lr and the eta_max of a OneCycleLR of the config"
+        )
     for scheduler in cfg.get("param_scheduler") or []:
         if scheduler["type"] == "OneCycleLR":
             if scheduler.get("eta_max") is None:
                 scheduler["eta_max"] = optimizer.lr
             scheduler.setdefault("total_steps", cfg.train_cfg.max_iters)
             _check_schedule(scheduler, cfg.train_cfg.max_iters)
+
+
+def rate_by_rule(cfg: Config, processes: int) -> float:
+    """The learning rate that follows from ``base_lr`` and the batches of so many processes."""
+    batch = cfg.train_dataloader.batch_size * processes
+    return cfg.base_lr * math.sqrt(batch / cfg.auto_scale_lr.base_batch_size)
+
+
+def check_together(cfg: Config) -> None:
+    """Raise ``InputError`` where a config has a part of what training, validation or a test needs."""
+    for task, keys in TOGETHER.items():
+        missing = [key for key in keys if not cfg.get(key)]
+        if 0 < len(missing) < len(keys):
+            others = " ".join(f"{key}=None" for key in keys)
+            raise InputError(f"{task}: the config lacks {', '.join(missing)}; add it, or leave all out: {others}")
 
 
 def _refuse_epochs(train_cfg: dict) -> None:

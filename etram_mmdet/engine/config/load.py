@@ -51,10 +51,17 @@ def apply_options(cfg: Config, options: dict | None) -> None:
     shared = sorted({option.split(".")[0] for option in options or {}} & {*SHARED})
     if any(cfg.get(key) is None for key in shared):
         adopt_data_keys(cfg)
-    for key, value in (options or {}).items():
-        cfg.merge_from_dict({key: copy.deepcopy(value)})  # a merge takes what it was given apart
+    of_all = {key: value for key, value in (options or {}).items() if key.split(".")[0] in shared}
+    of_one = {key: value for key, value in (options or {}).items() if key not in of_all}
+    _merge(cfg, of_all)
     override_data_keys(cfg, shared)
+    _merge(cfg, of_one)  # last, so that an option for one data set that says otherwise is refused
     complete_config(cfg)
+
+
+def _merge(cfg: Config, options: dict) -> None:
+    for key, value in options.items():
+        cfg.merge_from_dict({key: copy.deepcopy(value)})  # a merge takes what it was given apart
 
 
 def complete_config(cfg: Config) -> None:

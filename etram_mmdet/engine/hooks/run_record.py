@@ -35,8 +35,8 @@ def run_record(runner: Runner) -> dict:
         batch=batch,
         samples=steps * batch,
         clip_length=train.clip_length,
-        base_lr=cfg.base_lr,
-        lr=cfg.optim_wrapper.optimizer.lr,
+        base_lr=cfg.get("base_lr"),
+        lr=cfg.optim_wrapper.optimizer.get("lr"),
         schedule=schedule(cfg),
         seed=runner.seed,
         train_data=fingerprint(train),
@@ -67,7 +67,7 @@ def measured_with(cfg: Config) -> dict:
 def schedule(cfg: Config) -> dict:
     """Optimizer, clipping, precision and course of the learning rate, without the numbers that a batch size changes."""
     wrapper = cfg.optim_wrapper.to_dict()
-    wrapper["optimizer"].pop("lr")
+    wrapper["optimizer"].pop("lr", None)
     courses = [dict(course) for course in cfg.get("param_scheduler") or []]
     return dict(
         **wrapper,

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import copy
+import math
 from types import SimpleNamespace
 
 import numpy as np
+from mmengine.config import Config
+from mmengine.dist import get_world_size
 from mmengine.runner import Runner
 from torch.optim import Optimizer
+
+from etram_mmdet.engine.config.complete import rate_by_rule
 
 
 def rates_of_run(runner: Runner) -> str:
@@ -23,10 +28,19 @@ def rates_of_run(runner: Runner) -> str:
         "last": steps - 1,
     }
     told = ", ".join(f"{name} {_range(rates[step])}" for name, step in places.items())
-    stated = runner.cfg.optim_wrapper.get("optimizer", {}).get("lr")
-    base = runner.cfg.get("base_lr")
-    rule = f" (base_lr {base:g} * sqrt(batch / base batch))" if base else ""
-    return f"learning rate: {told}" + (f"; optimizer.lr {stated:.3g}{rule}" if stated is not None else "")
+    return f"learning rate: {told}{_stated(runner.cfg)}"
+
+
+def _stated(cfg: Config) -> str:
+    """The optimizer's rate, and the rule where that is what the rule gives for one process or for all."""
+    stated = cfg.optim_wrapper.get("optimizer", {}).get("lr")
+    if stated is None:
+        return ""
+    has_rule = cfg.get("base_lr") and (cfg.get("auto_scale_lr") or {}).get("base_batch_size")
+    given = [rate_by_rule(cfg, processes) for processes in (1, get_world_size())] if has_rule else []
+    follows = any(math.isclose(stated, rate) for rate in given)
+    rule = f" (base_lr {cfg.base_lr:g} * sqrt(batch / base batch))" if follows else ""
+    return f"; optimizer.lr {stated:.3g}{rule}"
 
 
 def _range(rates: np.ndarray) -> str:

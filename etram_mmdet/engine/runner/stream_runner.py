@@ -23,7 +23,7 @@ from etram_mmdet.engine.checkpoints.opening import (
     load_strictly,
 )
 from etram_mmdet.engine.checkpoints.resumable import check_complete, check_resumable
-from etram_mmdet.engine.config.complete import resolve, start_processes
+from etram_mmdet.engine.config.complete import check_together, resolve, start_processes
 from etram_mmdet.engine.config.load import complete_config
 from etram_mmdet.evaluation.stream_evaluator import StreamEvaluator
 from etram_mmdet.models.building import build_detector
@@ -45,6 +45,7 @@ class StreamRunner(Runner):
         device = get_device()
         start_processes(cfg, device)
         check_one_stage(cfg.get("model") or {})
+        check_together(cfg)
         complete_config(cfg)
         notes = resolve(cfg, device)
         runner = super().from_cfg(cfg)

@@ -43,7 +43,7 @@ class NWDConstant:
         if math.isnan(self.constant_px):
             raise InputError(
                 f"{type(self).__name__}: no constant_px; train with tools/train.py, which takes it from the training "
-                "boxes, call etram_mmdet.models.building(model, dataset), or state it"
+                "boxes, call etram_mmdet.models.building.fit_to_data(model, dataset), or state it"
             )
         return self.constant_px
 
