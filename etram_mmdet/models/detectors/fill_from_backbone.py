@@ -134,6 +134,7 @@ def fill_preprocessor(preprocessor: dict, backbone: nn.Module, maps: FeatureMaps
         InputError: it is stated otherwise than a :class:`RecurrentBackbone` needs.
     """
     preprocessor = copy.deepcopy(preprocessor)
+    preprocessor.setdefault("type", "EventDataPreprocessor")
     if not hasattr(class_of(preprocessor, MODELS), "pad"):  # of EventDataPreprocessor and its subclasses
         raise InputError(
             f"model.data_preprocessor.type={preprocessor['type']} takes images; leave data_preprocessor out, or take "
