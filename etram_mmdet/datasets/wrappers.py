@@ -64,6 +64,8 @@ class CombinedStreams(ETraMDataset):
     def __init__(self, wrapper: Wrapper) -> None:
         self.wrapper = wrapper
         shown = _shown(wrapper)
+        if not shown:
+            raise InputError(f"{type(wrapper).__name__}: shows no recording; RepeatDataset needs times of at least 1")
         if shown[0][0].test_mode:
             shown = _once(shown)
         times = Counter(shown)

@@ -303,6 +303,12 @@ def test_mixing_wrappers_are_refused(sample):
         as_streams(mixed)
 
 
+def test_a_wrapper_that_shows_nothing_is_refused(sample):
+    none = DATASETS.build(dict(type="RepeatDataset", times=0, dataset=config(sample)))
+    with pytest.raises(InputError, match="RepeatDataset: shows no recording"):
+        as_streams(none)
+
+
 def test_plugins_are_told_the_boxes_of_all_parts(sample, other_city):
     class Asks(torch.nn.Module):
         def fit_to_data(self, boxes):
@@ -384,6 +390,17 @@ def test_signed_frames_keep_their_sign(raw_sample):
     [
         (dict(type="mmdet.Resize", scale=(24, 16)), "Resize cannot work.*other values.*interpolation='nearest'"),
         (dict(type="mmdet.PhotoMetricDistortion"), "PhotoMetricDistortion cannot work"),
+        (dict(type="mmdet.FilterAnnotations", min_gt_bbox_wh=(4, 4)), "FilterAnnotations cannot work.*track numbers"),
+        (
+            dict(
+                type="RandomResize",
+                resize_type="mmdet.Resize",
+                scale=(48, 32),
+                ratio_range=(0.5, 2.0),
+                interpolation="nearest",
+            ),
+            "it makes frames of several sizes",
+        ),
         (dict(type="Normalize", mean=[0] * 20, std=[2] * 20, to_rgb=False), "Normalize cannot work"),
         (dict(type="mmdet.MinIoURandomCrop"), "MinIoURandomCrop"),
         (dict(type="mmdet.Mosaic"), "Mosaic cannot work"),

@@ -43,6 +43,10 @@ def _data(fingerprint: dict) -> str:
     return f"{fingerprint['split']} of {', '.join(counts)} ({fingerprint['sha256']})"
 
 
+def _rate(run: dict) -> str:
+    return "the optimizer's own" if run["lr"] is None else f"{run['lr'] / math.sqrt(run['batch']):.4g}"
+
+
 def _samples_seen(run: dict) -> int:
     return run.get("samples_seen", run["samples"])
 
@@ -59,7 +63,7 @@ FACTS = (
     # With equal samples another batch means other steps, so steps are no fact; and the learning rate follows it.
     Fact(SAMPLES, _samples_seen, REFUSED, WARNED),
     Fact("clip length", lambda run: run["clip_length"], REFUSED, WARNED),
-    Fact("learning rate / sqrt(batch)", lambda run: f"{run['lr'] / math.sqrt(run['batch']):.4g}", REFUSED, WARNED),
+    Fact("learning rate / sqrt(batch)", _rate, REFUSED, WARNED),
     Fact("schedule", lambda run: run["schedule"], REFUSED, WARNED),
     Fact("part of the schedule", lambda run: f"{_samples_seen(run) / run['samples']:.0%}", REFUSED, WARNED),
     # An ablation varies these on purpose.

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import IO
 
 import torch
+from mmengine.config import Config
 
 from etram_mmdet.analysis.runs.evaluations import RESULTS_FILE
 from etram_mmdet.analysis.runs.plan import Plan, Variant
+from etram_mmdet.engine.config.load import complete_config
 from etram_mmdet.engine.config.plain_config import read_plain_config
 from etram_mmdet.engine.hooks.run_record import RUN_FILE
 from etram_mmdet.engine.runner.stream_runner import find_checkpoint
@@ -28,6 +30,8 @@ from etram_mmdet.utils.files import atomic_write
 from etram_mmdet.utils.text import changes
 
 LOG_FILE = "train.log"
+# Settings that change no number; version 0.1 had others.
+_DRAWING = ("default_hooks.visualization", "visualizer", "vis_backends")
 LOCK_FILE = ".lock"
 
 
@@ -52,7 +56,11 @@ def check_order(out: Path, variant: Variant, seed: int) -> Path:
     """Where the config of a run stands; raises ``InputError`` when another run was begun there."""
     path = _order_file(run_folder(out, variant, seed))
     if path.is_file():
-        differing = changes(read_plain_config(path), variant.config_for(seed).to_dict())
+        ours = variant.config_for(seed)
+        begun = Config(read_plain_config(path))
+        complete_config(begun)  # version 0.1 left open what follows from the rest
+        found = changes(begun.to_dict(), ours.to_dict())
+        differing = [line for line in found if not line.startswith(_DRAWING)]
         if differing:
             raise InputError(
                 f"{path.with_suffix('')}: a run with other settings was begun there "

@@ -63,10 +63,16 @@ class FrameTransforms(BaseTransform):
         frames = np.stack([image["img"].transpose(2, 0, 1) for image in images])
         metas = [_updated(*pair) for pair in zip(results["frame_metas"], images, strict=True)]
         bboxes = [get_box_tensor(image["gt_bboxes"]).numpy() for image in images]
+        tracks = [image["gt_instances_ids"] for image in images]
+        if any(len(ids) != len(boxes) for ids, boxes in zip(tracks, bboxes, strict=True)):
+            raise InputError(
+                f"pipeline: {self.names} cannot work on clips: it takes boxes away and leaves their track numbers "
+                "(gt_instances_ids), so nobody knows which box is which; leave it out, boxes that are cut off go anyway"
+            )
         changed = dict(
             frames=np.ascontiguousarray(frames).view(results["frames"].dtype),
             labels=[image["gt_bboxes_labels"] for image in images],
-            tracks=[image["gt_instances_ids"] for image in images],
+            tracks=tracks,
             frame_metas=metas,
         )
         hw = frames.shape[-2:]
@@ -92,6 +98,7 @@ class FrameTransforms(BaseTransform):
             InputError: where a transform fails on them, changes values, or treats frames of a clip differently.
         """
         kept = 0
+        shapes = set()
         for seed in range(_TRIES):
             try:
                 results = self.transform(_made_up(shape, dtype, seed))
@@ -101,12 +108,18 @@ class FrameTransforms(BaseTransform):
                 self._refuse(f"it stops with {type(error).__name__}: {error}", shape)
             changed = results["frames"]
             kept += len(results["bboxes"][0])
+            shapes.add(changed.shape)
             if not np.isin(changed.view(np.uint8), (0, _LEVEL)).all():
                 self._refuse(
                     "it makes other values of the frames' counts (set interpolation='nearest', and fill with 0)", shape
                 )
             if not np.array_equal(changed[0], changed[1]):
                 self._refuse("it draws something else for each frame of a clip", shape)
+        if len(shapes) > 1:
+            self._refuse(
+                "it makes frames of several sizes, which do not fit into one batch (ClipZoom scales within the frame)",
+                shape,
+            )
         if not kept:
             self._refuse("it takes all boxes away", shape)
 
@@ -222,17 +235,17 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def _made_up(shape: tuple[int, int, int], dtype: np.dtype, seed: int) -> dict:
-    """A clip of two equal frames, the first with a box."""
+    """A clip of two equal frames, the first with a large box and one of a pixel."""
     rng = np.random.default_rng(seed)
     frame = rng.integers(0, 2, shape, np.uint8) * np.uint8(_LEVEL)
     hw = shape[1:]
     meta = dict(scale=1, img_shape=hw, ori_shape=hw, scale_factor=(1.0, 1.0), flip=False, flip_direction=None)
-    box = np.array([[0, 0, hw[1] / 2, hw[0] / 2]], np.float32)
+    box = np.array([[0, 0, hw[1] / 2, hw[0] / 2], [0, 0, 1, 1]], np.float32)
     return dict(
         frames=np.stack([frame, frame]).view(dtype),
         bboxes=[box, box[:0]],
-        labels=[np.zeros(n, np.int64) for n in (1, 0)],
-        tracks=[np.zeros(n, np.int64) for n in (1, 0)],
+        labels=[np.zeros(n, np.int64) for n in (2, 0)],
+        tracks=[np.zeros(n, np.int64) for n in (2, 0)],
         frame_metas=[meta, meta],
         clip_meta=dict(video_id=0, video_length=2),
         rng=rng,

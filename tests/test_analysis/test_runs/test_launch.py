@@ -1,0 +1,46 @@
+"""The folders of an ablation: a run that was begun there goes on, another is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from etram_mmdet.analysis.runs.launch import check_order
+from etram_mmdet.analysis.runs.plan import load_plan
+from etram_mmdet.utils.errors import InputError
+
+PLAN = """
+baseline = "baseline"
+samples = 12
+seeds = (0,)
+runs = dict(baseline=dict(config="configs/baseline_tiny.py"))
+"""
+
+
+def begun_by_version_0_1(cfg):
+    """Without what follows from other settings, and without the parts that draw detections."""
+    cfg.custom_imports = dict(imports=["etram_mmdet"])
+    cfg.custom_hooks = cfg.custom_hooks[:-3]
+    cfg.model.backbone.pop("in_channels")
+    cfg.model.bbox_head.pop("num_classes")
+    cfg.default_hooks.pop("visualization")
+    cfg.visualizer = dict(type="Visualizer", vis_backends=[dict(type="LocalVisBackend")])
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        loader.dataset.pop("window_us")
+    return cfg
+
+
+@pytest.mark.parametrize(
+    ("option", "says"), [({}, None), ({"model.backbone.embed_dims": 24}, r"other settings .*embed_dims: 24, now 32")]
+)
+def test_runs_of_version_0_1_go_on(option, says, tmp_path):
+    (tmp_path / "plan.py").write_text(PLAN)
+    (variant,) = load_plan(tmp_path / "plan.py").variants
+    cfg = begun_by_version_0_1(variant.config_for(0))
+    cfg.merge_from_dict(option)
+    (tmp_path / "baseline").mkdir()
+    cfg.dump(tmp_path / "baseline" / "seed_0.py")
+    if says is None:
+        assert check_order(tmp_path, variant, 0).name == "seed_0.py"
+        return
+    with pytest.raises(InputError, match=says):
+        check_order(tmp_path, variant, 0)
