@@ -22,13 +22,24 @@ NEEDED_HOOKS = ("ClassCheckHook", "FitToDataHook", "PlainCheckpointHook")
 
 
 def check_steps(cfg: Config) -> None:
-    """Raise ``InputError`` for a schedule that counts epochs: it would never move, since streams have none."""
+    """Refuse a training or a schedule that counts epochs, which streams do not have.
+
+    Raises:
+        InputError: naming the key, and what to write instead.
+    """
+    train_cfg = cfg.get("train_cfg") or {}
+    if train_cfg.get("by_epoch") or train_cfg.get("type") == "EpochBasedTrainLoop" or "max_epochs" in train_cfg:
+        raise InputError(
+            "train_cfg counts epochs, but streams have none: recordings differ in length, so lanes end their "
+            "passes at different times. Count steps: train_cfg=dict(type='StreamTrainLoop', max_iters=..., "
+            "val_interval=...); the length of the sampler is the number of steps that show the data about once"
+        )
     schedulers = cfg.get("param_scheduler") or []
     for number, scheduler in enumerate([schedulers] if isinstance(schedulers, dict) else schedulers):
-        if cfg.get("train_cfg") and scheduler.get("by_epoch", True):
+        if train_cfg and scheduler.get("by_epoch", True):
             raise InputError(
                 f"param_scheduler.{number}: {scheduler.get('type')} counts epochs (by_epoch=True is the default), "
-                "but streams have none; set by_epoch=False and give its numbers in steps"
+                "but streams have none: it would never move. Set by_epoch=False and give its numbers in steps"
             )
 
 
@@ -51,7 +62,6 @@ def complete_schedule(cfg: Config, processes: int | None = None) -> None:
         processes: how many processes take part; default: nobody knows yet.
     """
     scale = cfg.get("auto_scale_lr") or {}
-    _refuse_epochs(cfg.get("train_cfg") or {})
     if not all(map(cfg.get, TOGETHER["train"])) or not cfg.get("base_lr") or not scale.get("base_batch_size"):
         return
     if scale.get("enable") and processes is None:
@@ -86,15 +96,6 @@ def check_together(cfg: Config) -> None:
         if 0 < len(missing) < len(keys):
             others = " ".join(f"{key}=None" for key in keys)
             raise InputError(f"{task}: the config lacks {', '.join(missing)}; add it, or leave all out: {others}")
-
-
-def _refuse_epochs(train_cfg: dict) -> None:
-    if train_cfg.get("by_epoch") or train_cfg.get("type") == "EpochBasedTrainLoop" or "max_epochs" in train_cfg:
-        raise InputError(
-            "train_cfg counts epochs, but streams have none: recordings differ in length, so lanes end their "
-            "passes at different times. Count steps: train_cfg=dict(type='StreamTrainLoop', max_iters=..., "
-            "val_interval=...); the length of the sampler is the number of steps that show the data about once"
-        )
 
 
 def _check_schedule(scheduler: dict, steps: int) -> None:

@@ -49,9 +49,9 @@ def check_classes(model: nn.Module, dataset: Dataset) -> None:
         )
 
 
-def check_same_classes(one: Dataset | None, other: Dataset) -> None:
-    """Raise ``InputError`` where two data sets of a run call their classes differently; ``None`` for the first."""
-    if one is None or list(one.metainfo["classes"]) == list(other.metainfo["classes"]):
+def check_same_classes(one: Dataset, other: Dataset) -> None:
+    """Raise ``InputError`` where two data sets of a run call their classes differently."""
+    if list(one.metainfo["classes"]) == list(other.metainfo["classes"]):
         return
     raise InputError(
         f"{one.folder} has the classes {', '.join(one.metainfo['classes'])}, but {other.folder} has "

@@ -49,7 +49,7 @@ def _range(rates: np.ndarray) -> str:
     return f"{high:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
 
 
-def learning_rates(optimizer: Optimizer, schedulers: list | dict, steps: int) -> np.ndarray:
+def learning_rates(optimizer: Optimizer, schedulers: list, steps: int) -> np.ndarray:
     """Learning rate of every step and group of parameters, (steps, groups), as the built schedulers will set it.
 
     They act on a copy of the groups' settings, so nothing of the training moves.
