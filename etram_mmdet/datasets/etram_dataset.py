@@ -56,7 +56,7 @@ class ETraMDataset(BaseDataset):
             a pipeline that cannot work on clips.
     """
 
-    METAINFO = complete_metainfo(get_class_set("etram8"), None)
+    METAINFO = complete_metainfo(get_class_set(DEFAULT_CLASS_SET), None)
 
     def __init__(
         self,

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from etram_mmdet.datasets.frame_paths import SCHEME, read_off_on
 from etram_mmdet.evaluation.results import Boxes, FrameResult
-from etram_mmdet.events.class_sets import get_class_set
+from etram_mmdet.events.class_sets import DEFAULT_CLASS_SET, get_class_set
 from etram_mmdet.events.representations import build_representation
 from etram_mmdet.utils.errors import InputError
 
@@ -126,10 +126,10 @@ class EventVisualizer(Visualizer):
         return detection_picture(picture, frame, classes, palette, min_score, with_truth)
 
     def _picture(self, image: np.ndarray | Tensor) -> np.ndarray:
-        from etram_mmdet.visualization.draw import events_to_rgb
+        from etram_mmdet.visualization.draw import events_to_rgb, is_picture
 
         image = image.cpu().numpy() if isinstance(image, Tensor) else image
-        if image.shape[2] == 3:
+        if is_picture(image):
             return image.clip(0, 255).astype(np.uint8)
         return events_to_rgb(self._shows.off_on(image) if self._shows else image)
 
@@ -137,7 +137,7 @@ class EventVisualizer(Visualizer):
         """Names and colours of ``dataset_meta``; without it numbers, in the default colours."""
         meta = self.dataset_meta or {}
         classes = meta.get("classes") or [f"class {k}" for k in range(max(labels, default=0) + 1)]
-        palette = meta.get("palette") or get_class_set("etram8").metainfo["palette"]
+        palette = meta.get("palette") or get_class_set(DEFAULT_CLASS_SET).metainfo["palette"]
         return list(classes), [tuple(palette[k % len(palette)]) for k in range(len(classes))]
 
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from etram_mmdet.analysis.runs.evaluations import RESULTS_FILE, Selection, headline, read_evaluations
+from etram_mmdet.datasets.shared_keys import dataset_configs, metainfo_of
 from etram_mmdet.engine.config.plain_config import read_plain_config
 from etram_mmdet.engine.hooks.run_record import RUN_FILE
-from etram_mmdet.events.class_sets import get_class_set
 from etram_mmdet.utils.errors import InputError
 
 
@@ -94,9 +94,9 @@ class Run:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        dataset = self.config["val_dataloader"]["dataset"]
-        named = (dataset.get("metainfo") or {}).get("classes")
-        return tuple(named or get_class_set(dataset.get("class_set", "etram8")).classes)
+        """Of the validation data; those of the first data set where they stand in a wrapper."""
+        (_, dataset), *_ = dataset_configs(dict(val_dataloader=self.config["val_dataloader"]))
+        return tuple(metainfo_of(dataset)["classes"])
 
 
 def read_runs(folders: Sequence[Path], selection: Selection) -> list[Run]:

@@ -357,3 +357,13 @@ def test_figure_shows_every_run_in_both_panels(tmp_path, number):
     for panel in np.split(picture[30 + 24 * number :], 2, axis=1):  # below the legend
         for colour in _COLOURS[:number]:
             assert (np.abs(panel - to_rgb(colour)).max(-1) < 0.02).sum() > 30, colour
+
+
+def test_classes_are_found_inside_wrappers(tmp_path):
+    """Two cities in one validation."""
+    wrapped = CONFIG.replace(
+        "dict(class_set='etram3', data_root='data/a/')",
+        "dict(type='ConcatDataset', datasets=[dict(class_set='etram3', data_root='data/a/')])",
+    )
+    plain, inside = read_runs([write_run(tmp_path / "a"), write_run(tmp_path / "b", config=wrapped)], Selection())
+    assert plain.classes == inside.classes == ("pedestrian", "vehicle", "micro-mobility")
