@@ -12,6 +12,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.structures import InstanceData
 
 from etram_mmdet.utils.errors import InputError
+from tests.helpers.waits import Waits
 
 BACKBONE = dict(
     type="MaxViTRNN", in_channels=4, embed_dims=8, head_dim=8, patch_size=2, partition_size=(2, 3), out_stages=(1, 2, 3)
@@ -344,3 +345,14 @@ def test_class_scores_stand_beside_the_products():
     assert len(found) and (found.class_scores > found.scores).all() and (found.class_scores < 1).all()
     order = found.scores / found.class_scores  # objectness, which differs from box to box
     assert order.std() > 0
+
+
+def test_data_go_to_the_device_without_waiting():
+    """A GPU would be waited for at every number that is read, some ninety times a lane."""
+    model = build()
+    loaded = batch()
+    with Waits() as waits:
+        data = model.data_preprocessor(loaded, True)
+    assert waits.seen == []
+    assert [len(lane) for lane in data["data_samples"]] == [3, 3]
+    assert data["data_samples"][1].lane == 1 and data["data_samples"][1][2].recording == "r1"
