@@ -31,10 +31,13 @@ class Waits(TorchDispatchMode):
 
     @property
     def _copied(self):
-        """``new_tensor`` that is noticed: a number of the host is copied to the device, and the copy waited for."""
-        return lambda tensor, *args, **kwargs: (
-            self.seen.append("new_tensor") or self._new_tensor(tensor, *args, **kwargs)
-        )
+        """``new_tensor`` that is noticed: a number is copied to the device, and the copy is waited for."""
+
+        def noticed(tensor, *args, **kwargs):
+            self.seen.append("new_tensor")
+            return self._new_tensor(tensor, *args, **kwargs)
+
+        return noticed
 
     def __exit__(self, *error):
         torch.Tensor.tolist = self._tolist
