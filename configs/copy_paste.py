@@ -1,4 +1,5 @@
-# sizeaware.py with road users of other recordings pasted into clips, rare classes more often.
+# sizeaware.py with road users of other recordings pasted into clips, rare classes more often. They come from any
+# recording and are not scaled: for recordings of one camera, or of cameras of like height, tilt and lens.
 _base_ = "./sizeaware.py"
 
 train_dataloader = dict(

@@ -1,8 +1,8 @@
 """In which order a sampler takes streams or clips, and how often each: here rare classes are shown more often.
 
 An order is registered in mmdet's ``DATA_SAMPLERS`` and named by ``stream_order`` or ``random_order`` of a
-``StreamBatchSampler``. It draws what it draws from another generator than the one that its seeds start in a dataset;
-else why a clip was drawn would decide how it is augmented.
+``StreamBatchSampler``. Its seeds start no generator as they are: a dataset derives one for each transform
+(``generator``), so that why a clip was drawn does not decide how it is augmented.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def boxes_per_item(items: list[Segment], dataset: Dataset) -> np.ndarray:
 
 
 def _uniform(seed: tuple[int, ...], number: int) -> np.ndarray:
-    """Numbers in [0, 1) from another generator than clips are augmented with, which starts from like seeds."""
+    """Numbers (``number``,) in [0, 1) that follow from ``seed``."""
     return np.random.Generator(np.random.Philox(seed)).random(number)
 
 

@@ -36,8 +36,9 @@ class ETraMDataset(BaseDataset):
 
     An item is what ``pipeline`` returns for a dict of ``frames`` uint8 or int8 (T, C, H, W), ``bboxes``,
     ``labels`` and ``tracks`` (one array per frame, network pixels), ``frame_metas`` (one dict per frame),
-    ``clip_meta``, and ``rng``, which is the same for all clips of a stream's pass. ``dataset`` and
-    ``request`` are for transforms that take something from other recordings.
+    ``clip_meta``, and ``rng``, a generator that each transform has for itself and that starts anew, and alike, for
+    all clips of a stream's pass (:class:`OwnNumbers`). ``dataset`` and ``request`` are for transforms that take
+    something from other recordings.
 
     Args:
         data_root: folder that holds ``split``.
@@ -235,7 +236,7 @@ class ETraMDataset(BaseDataset):
                 clip_meta=self._clip_meta(sequence, request),
                 streamed=request.streamed,
                 test_mode=self.test_mode,
-                rng=np.random.default_rng(request.seed or 0),
+                seeds=dict(rng=request.seed),
                 dataset=dataset,
                 request=request,
             )

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 from mmdet.registry import DATASETS, TRANSFORMS
-from mmengine.dataset import Compose
 from mmengine.logging import print_log
 
 from etram_mmdet.datasets.clips import ClipRequest
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
 from etram_mmdet.datasets.recording_frames import RecordingFrames
+from etram_mmdet.datasets.transforms.own_numbers import OwnNumbers
 from etram_mmdet.events.class_sets import ClassSet
 from etram_mmdet.events.formats import Recording, open_recording
 from etram_mmdet.events.preprocessing.labelled_frames import find_frames
@@ -34,7 +34,7 @@ class RawEventDataset(ETraMDataset):
     Frames are built in the loading processes and equal the preprocessed ones bit for bit. ``preset``, ``frames``,
     ``label_files`` and ``sensor_px`` mean what they mean there. ``event_pipeline`` is a list of transforms over
     ``dict(events, height, width, window_us, clip_rng, frame_rng)``: ``clip_rng`` draws the same for all frames of a
-    stream's pass, ``frame_rng`` differently for each frame.
+    stream's pass, ``frame_rng`` differently for each frame. Each transform has both for itself (:class:`OwnNumbers`).
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class RawEventDataset(ETraMDataset):
         self.frames = frames
         self.label_files = label_files
         self.sensor_px = sensor_px
-        self.event_pipeline = Compose([TRANSFORMS.build(transform) for transform in event_pipeline])
+        self.event_pipeline = OwnNumbers([TRANSFORMS.build(transform) for transform in event_pipeline])
         self._recently_read: OrderedDict[str, RecordingSequence] = OrderedDict()
         super().__init__(*args, **kwargs)
 
@@ -81,14 +81,12 @@ class RawEventDataset(ETraMDataset):
             return sequence.read(request.start, request.stop)
 
         def transform(events: Events, frame: int) -> Events:
-            seed = tuple(request.seed or (0,))
             results = dict(
                 events=events,
                 height=sequence.representation.height,
                 width=sequence.representation.width,
                 window_us=(int(sequence.t_us[frame]) - self.window_us, int(sequence.t_us[frame])),
-                clip_rng=np.random.default_rng(seed),
-                frame_rng=np.random.default_rng((*seed, request.recording, frame)),
+                seeds=dict(clip_rng=request.seed, frame_rng=(*request.seed, request.recording, frame)),
             )
             return self.event_pipeline(results)["events"]
 

@@ -24,10 +24,7 @@ from etram_mmdet.datasets.clip_orders import ClipOrder, build_order
 from etram_mmdet.datasets.clips import ClipRequest, Segment
 from etram_mmdet.datasets.wrappers import as_streams
 from etram_mmdet.utils.errors import InputError
-
-# Ends the seeds of single clips, so that none is a stream's; numpy takes (a, b) for (a, b, 0), hence not 0, and larger
-# than a number of streams, which a seed may end in as well.
-_SINGLE = 1_715_225_771
+from etram_mmdet.utils.random_numbers import derived_seed
 
 
 def num_clips(segment: Segment, clip_length: int) -> int:
@@ -123,7 +120,10 @@ class StreamBatchSampler(Sampler):
                 f"StreamBatchSampler: {kind}_order={order}, but batches of mode={self.mode!r} and batch_size="
                 f"{self.batch_size} have no {kind} row; leave {kind}_order out or choose another mode"
             )
-        return build_order(order, items, self.seed, self.dataset) if rows else None
+        # Streams come in the order that the seed always gave: a run resumed with a newer version goes on in the
+        # recordings that its recurrent states come from.
+        seed = self.seed if kind == "stream" else derived_seed((self.seed,), kind)
+        return build_order(order, items, seed, self.dataset) if rows else None
 
     def seek(self, iteration: int) -> None:
         """Make the next pass over this sampler start at ``iteration``."""
@@ -143,7 +143,7 @@ class StreamBatchSampler(Sampler):
         draw = self.rank * self.random_rows + row
         segment, seed = self.clips[iteration * self.random_rows * self.world_size + draw]
         lane = self.world_size * self.stream_rows + draw
-        return ClipRequest(*segment, is_first=True, lane=lane, seed=(*seed, _SINGLE), streamed=False)
+        return ClipRequest(*segment, is_first=True, lane=lane, seed=seed, streamed=False)
 
     def __len__(self) -> int:
         """Batches in which shuffled passes show the data once, whatever the order: so variants count epochs alike."""

@@ -11,6 +11,7 @@ from etram_mmdet.engine.hooks.results_csv import ResultsCsvHook
 from etram_mmdet.engine.hooks.run_record import RunRecordHook
 from etram_mmdet.engine.hooks.run_summary import RunSummaryHook
 from etram_mmdet.engine.runner.loops import DryRunLoop, StreamTrainLoop
+from etram_mmdet.engine.runner.one_cycle import OneCycleLR, OneCycleParamScheduler
 from etram_mmdet.engine.runner.stream_runner import StreamRunner
 
 __all__ = [
@@ -21,6 +22,8 @@ __all__ = [
     "EventVisualizationHook",
     "FiniteLossHook",
     "FitToDataHook",
+    "OneCycleLR",
+    "OneCycleParamScheduler",
     "PlainCheckpointHook",
     "ResultsCsvHook",
     "RunRecordHook",

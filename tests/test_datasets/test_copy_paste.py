@@ -82,6 +82,7 @@ def clip(dataset, start=0, stop=10, seed=(1, 2), recording=0):
         frame_metas=[dict(is_labelled=bool(np.isin(i, sequence.labelled))) for i in frames],
         dataset=dataset,
         request=ClipRequest(recording, start, stop, is_first=True, lane=0, seed=seed),
+        rng=np.random.default_rng(seed),
     )
 
 

@@ -24,9 +24,9 @@ def warm_up_and_cosine(optimizer):
 @pytest.mark.parametrize("schedule", [one_cycle, warm_up_and_cosine, lambda optimizer: []])
 @pytest.mark.parametrize("done", [0, 7])
 def test_they_are_those_of_a_training(schedule, done):
-    """Two groups of parameters, at the start and resumed after some steps."""
-    weights = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
-    optimizer = torch.optim.SGD([dict(params=[weights[0]]), dict(params=[weights[1]], lr=0.01)], lr=0.1)
+    """Three groups of parameters, two of them alike, at the start and resumed after some steps."""
+    rates = [0.1, 0.01, 0.1]
+    optimizer = torch.optim.SGD([dict(params=[torch.nn.Parameter(torch.zeros(1))], lr=lr) for lr in rates], lr=0.1)
     schedulers = schedule(optimizer)
 
     def step():

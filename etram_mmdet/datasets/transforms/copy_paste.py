@@ -13,10 +13,10 @@ from etram_mmdet.datasets.etram_dataset import ETraMDataset
 from etram_mmdet.datasets.recording_frames import RecordingFrames
 from etram_mmdet.datasets.transforms.geometry import PER_BOX, cut_to_frame
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.random_numbers import generator
 
 _LONGEST_GAP = 10  # frames, half a second: over a longer one a straight line between two labels leaves the object
 _MAX_OVERLAP = 0.1  # share of the smaller of two boxes: a pedestrian before a bus has next to no IoU with it
-_STREAM = 7_214_533  # tells these random numbers from others of the same clip; more than there are recordings
 _FIRST_TRACK = 1 << 32  # label files hold 32 bits, so no track of theirs has this id or a higher one
 
 
@@ -102,6 +102,10 @@ class ClipCopyPaste(BaseTransform):
     the camera is static and distance goes with the row, and shifted sideways. All of that is drawn from the seed of the
     stream and the number of the window alone, so that it moves on from clip to clip without state.
 
+    A row stands for the same distance only under cameras of the same height, tilt and lens. Sequence folders do not
+    say which camera recorded them, so donors are neither restricted to the same camera nor scaled. Where cameras
+    differ, what is pasted may have a size that nothing has at that place; leave the transform out there.
+
     ``classes`` are names to choose from (default: all). A class is drawn with weight 1 / sqrt(number of its tubelets),
     then one of its tubelets. Boxes that keep less than ``min_visible`` of their area in the frame get no label.
 
@@ -126,8 +130,9 @@ class ClipCopyPaste(BaseTransform):
         request = results["request"]
         period = self.period_frames
         by_class = self._tubelets(results["dataset"], results["frames"].shape[1:])
+        seed = int(results["rng"].integers(2**63))
         for window in range(request.start // period, (request.stop - 1) // period + 1):
-            paste = self._draw(by_class, request.seed, window, results["frames"].shape[-1])
+            paste = self._draw(by_class, seed, window, results["frames"].shape[-1])
             if paste is not None:
                 results = self._add(results, paste)
         return results
@@ -157,8 +162,8 @@ class ClipCopyPaste(BaseTransform):
             )
         return [tubelets for tubelets in by_class.values() if tubelets]
 
-    def _draw(self, by_class: list[list[Tubelet]], seed: tuple[int, ...], window: int, width: int) -> Paste | None:
-        rng = np.random.default_rng((*(seed or (0,)), _STREAM, window))
+    def _draw(self, by_class: list[list[Tubelet]], seed: int, window: int, width: int) -> Paste | None:
+        rng = generator((seed,), window)
         if rng.random() >= self.prob:
             return None
         weights = np.array([len(tubelets) for tubelets in by_class]) ** -0.5

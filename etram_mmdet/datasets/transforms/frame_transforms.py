@@ -21,6 +21,7 @@ from mmengine.dataset import Compose
 
 from etram_mmdet.datasets.transforms.formatting import PackClip, for_metrics
 from etram_mmdet.datasets.transforms.geometry import cut_to_frame, keep_boxes
+from etram_mmdet.datasets.transforms.own_numbers import OwnNumbers
 from etram_mmdet.utils.errors import InputError
 
 # What a transform may change of a frame's metainfo.
@@ -154,7 +155,7 @@ class TrackPacker:
         return packed
 
 
-def build_pipeline(transforms: list[dict | Callable], shape: tuple[int, int, int], dtype: np.dtype) -> Compose:
+def build_pipeline(transforms: list[dict | Callable], shape: tuple[int, int, int], dtype: np.dtype) -> OwnNumbers:
     """Transforms of clips; those of mmdet and mmcv in it are put into :class:`FrameTransforms`.
 
     A ``TransformBroadcaster`` becomes its contents, with the same random numbers for all frames, and
@@ -176,7 +177,7 @@ def build_pipeline(transforms: list[dict | Callable], shape: tuple[int, int, int
     for step in steps:
         if isinstance(step, FrameTransforms):
             step.check(shape, dtype)
-    return Compose(steps)
+    return OwnNumbers(steps)
 
 
 def _is_of_images(transform: Callable) -> bool:

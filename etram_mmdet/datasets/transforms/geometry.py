@@ -1,7 +1,7 @@
 """Augmentation of clips: one draw per clip, and the same draw for all clips of a stream's pass.
 
-Random numbers come from ``results['rng']``, which the sample carries. Numbers are drawn whether or not they are used,
-so that what one transform draws never depends on what another saw. Boxes are xyxy in network pixels, edges from 0 to W.
+Random numbers come from ``results['rng']``, which each transform has for itself, so that what one transform draws never
+depends on what another saw. Boxes are xyxy in network pixels, edges from 0 to W.
 RVT mirrors boxes about W - 1 and scales them by the drawn factor instead of the one that whole pixels allow; in frames
 of 96 pixels that moves them off their events by half a pixel on average.
 """

@@ -79,6 +79,7 @@ _UNTYPED = {
     "optim_wrapper": (OptimWrapper, "constructor paramwise_cfg", ...),
     "*.clip_grad": (clip_grad_norm_, clip_grad_value_),
     "*.paramwise_cfg": (_PARAMWISE, ...),
+    "*.paramwise_cfg.custom_keys.*": ("lr_mult decay_mult", ...),  # and settings of the optimizer
     "model.train_cfg": (_TRAIN_CFG,),
     "model.test_cfg": (_TEST_CFG,),
     "model.test_cfg*nms": (nms, soft_nms, "class_agnostic split_thr"),

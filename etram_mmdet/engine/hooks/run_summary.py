@@ -184,7 +184,7 @@ def _schedule(runner: Runner) -> list[str]:
     spread = f" ({lanes} on each of {processes} processes)" if processes > 1 else ""
     return [
         f"{steps:,} steps, effective batch {batch}{spread}, {steps * batch:,} samples",
-        rates_of_run(runner),
+        *rates_of_run(runner),
         *getattr(runner, "notes", ()),
     ]
 

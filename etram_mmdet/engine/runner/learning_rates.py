@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from numbers import Real
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,10 +14,14 @@ from mmengine.runner import Runner
 from torch.optim import Optimizer
 
 from etram_mmdet.engine.config.complete import rate_by_rule
+from etram_mmdet.engine.runner.parameter_groups import told_groups
 
 
-def rates_of_run(runner: Runner) -> str:
-    """First, second, highest and last learning rate of a training, as its built schedulers will set them."""
+def rates_of_run(runner: Runner) -> list[str]:
+    """First, second, highest and last learning rate of a training, as its built schedulers will set them.
+
+    Where groups of parameters differ, lines about them follow.
+    """
     done = runner.iter  # of a resumed training
     steps = max(1, runner.train_loop.max_iters - done)
     rates = learning_rates(runner.optim_wrapper.optimizer, runner.param_schedulers, steps)
@@ -28,7 +33,8 @@ def rates_of_run(runner: Runner) -> str:
         "last": steps - 1,
     }
     told = ", ".join(f"{name} {_range(rates[step])}" for name, step in places.items())
-    return f"learning rate: {told}{_stated(runner.cfg)}"
+    groups = told_groups(runner.optim_wrapper.optimizer, rates)
+    return [f"learning rate: {told}{_stated(runner.cfg)}", *groups]
 
 
 def _stated(cfg: Config) -> str:
@@ -52,16 +58,22 @@ def _range(rates: np.ndarray) -> str:
 def learning_rates(optimizer: Optimizer, schedulers: list, steps: int) -> np.ndarray:
     """Learning rate of every step and group of parameters, (steps, groups), as the built schedulers will set it.
 
-    They act on a copy of the groups' settings, so nothing of the training moves.
+    They act on a copy of the groups' settings, so nothing of the training moves. Groups with the same numbers, of which
+    ``paramwise_cfg`` makes one for each parameter, are looked at once.
     """
     groups = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+    numbers = [repr(sorted(item for item in group.items() if isinstance(item[1], Real))) for group in groups]
+    _, first, kind = np.unique(numbers, return_index=True, return_inverse=True)
+    groups = [groups[i] for i in first]
     stand_in = SimpleNamespace(param_groups=groups, step=optimizer.step, _global_step=1)
     copies = [copy.copy(each) for each in schedulers or [] if not getattr(each, "by_epoch", False)]
     for each in copies:
         each.optimizer = stand_in
+        if hasattr(each, "base_values"):
+            each.base_values = [each.base_values[i] for i in first]
     rates = np.empty((steps, len(groups)))
     for step in range(steps):
         rates[step] = [group["lr"] for group in groups]
         for each in copies:
             each.step()
-    return rates
+    return rates[:, kind]

@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import master_only
 from mmengine.evaluator import Evaluator
+from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import nn
 
@@ -25,6 +26,8 @@ from etram_mmdet.engine.checkpoints.opening import (
 from etram_mmdet.engine.checkpoints.resumable import check_complete, check_resumable
 from etram_mmdet.engine.config.complete import check_together, resolve, start_processes
 from etram_mmdet.engine.config.load import complete_config
+from etram_mmdet.engine.runner.learning_rates import learning_rates
+from etram_mmdet.engine.runner.parameter_groups import check_names, check_own_rates
 from etram_mmdet.evaluation.stream_evaluator import StreamEvaluator
 from etram_mmdet.models.building import build_detector
 from etram_mmdet.models.detectors.one_stage import check_one_stage
@@ -57,6 +60,28 @@ class StreamRunner(Runner):
     def build_model(self, model: nn.Module | dict) -> nn.Module:
         """The model as it is, or that of the run's config, which is completed before it is dumped."""
         return super().build_model(build_detector(self.cfg) if isinstance(model, dict) else model)
+
+    def build_optim_wrapper(self, optim_wrapper: OptimWrapper | dict) -> OptimWrapper:
+        """Raises ``InputError`` where ``paramwise_cfg`` or the constructor is about another model."""
+        if isinstance(optim_wrapper, dict):
+            check_names(optim_wrapper, self.model)
+        try:
+            return super().build_optim_wrapper(optim_wrapper)
+        except NotImplementedError as error:  # mmdet's layer-wise decay, which counts the layers of ConvNeXt
+            raise InputError(
+                f"optim_wrapper.constructor={optim_wrapper['constructor']} does not know the layers of this backbone; "
+                "leave it out and set lr_mult by name in optim_wrapper.paramwise_cfg.custom_keys"
+            ) from error
+
+    def build_param_scheduler(self, scheduler: list | dict) -> list:
+        """Raises ``InputError`` where schedules do not keep to the learning rates of groups of parameters."""
+        groups = self.optim_wrapper.optimizer.param_groups
+        own = [group["lr"] for group in groups]
+        is_fresh = not any("initial_lr" in group for group in groups)
+        built = super().build_param_scheduler(scheduler)
+        if is_fresh and len(set(own)) > 1:
+            check_own_rates(own, learning_rates(self.optim_wrapper.optimizer, built, self.train_loop.max_iters))
+        return built
 
     def build_evaluator(self, evaluator: Evaluator | dict | list) -> Evaluator:
         """Metrics in a :class:`StreamEvaluator`, unless the config names another evaluator."""

@@ -16,6 +16,7 @@ from etram_mmdet.datasets.statistics import BoxStatistics
 from etram_mmdet.models.dense_heads.rvt_yolox_head import Maps, RVTYOLOXHead, flatten, in_float32
 from etram_mmdet.models.task_modules.assignment import Targets
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.random_numbers import generator
 
 _TEST_SCORES = ("balanced", "main", "mean")
 _BALANCE = ("draw", "expected")
@@ -136,7 +137,7 @@ class ABCYOLOXHead(RVTYOLOXHead):
                 "etram_mmdet.models.fit_to_data(model, dataset) first"
             )
         probability = self.keep_probability[labels]
-        draws = np.random.default_rng((self.seed, get_rank(), int(self.steps))).random(len(labels))
+        draws = generator((self.seed, get_rank(), int(self.steps)), "balance").random(len(labels))
         self.steps += 1
         if self.balance == "expected":
             return probability
