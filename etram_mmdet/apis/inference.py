@@ -37,7 +37,7 @@ class Window(NamedTuple):
 
 
 class EventInferencer:
-    """Detects in one stream of events, window by window, and keeps the recurrent state in between.
+    """Detects in streams of events, window by window. Every stream has a recurrent state of its own.
 
     ``model``: a detector of :func:`init_detector`, or what that takes. Boxes from ``score_thr`` on are told; where it
     is left out, the ``operating_points`` (a file that ``tools/tune_thresholds.py`` wrote) or those of the model's
@@ -51,7 +51,8 @@ class EventInferencer:
             print(t_us, boxes.names, boxes.scores)
 
     With a camera: ``image = representation(events, (t0_us, t1_us))`` for every window, with the representation that
-    ``inferencer.representation(height, width)`` gives, then ``inferencer.detect(image)``.
+    ``inferencer.representation(height, width)`` gives, then ``inferencer.detect(image)``. With several cameras, each
+    has a stream of its own: ``camera = inferencer.new_stream()``, then ``camera.detect(image)``.
     """
 
     def __init__(
@@ -79,43 +80,58 @@ class EventInferencer:
         self.step_us = step_us or min(STEP_US, self.window_us)
         self.operating_points = self._operating_points(score_thr, operating_points)
         self._streamer = Streamer(self.model, precision, fuse, compiled)
-        self._states: tuple | None = None
+        self._own = self.new_stream()
+
+    def new_stream(self) -> EventStream:
+        """A stream that has seen nothing yet; any number of them may take turns."""
+        return EventStream(self)
 
     def reset(self) -> None:
-        """Forget what was seen: the next window begins a stream."""
-        self._states = None
+        """Forget the images that :meth:`detect` was given: the next one begins a stream."""
+        self._own.reset()
 
     def representation(self, height: int, width: int) -> Representation:
         """What makes the network's images from the events of a sensor of this size in pixels."""
         return build_representation(self._representation, height, width)
 
     def detect(self, image: np.ndarray) -> Boxes:
-        """Boxes in one image (C, H, W) of :meth:`representation`, the next of the stream; best first, sensor pixels."""
+        """Boxes in one image (C, H, W) of :meth:`representation`: the next of the inferencer's own stream.
+
+        Best first, in sensor pixels. The streams of :meth:`windows` and :meth:`new_stream` are others.
+        """
+        return self._own.detect(image)
+
+    def step(self, image: np.ndarray, states: tuple | None) -> tuple[Boxes, tuple]:
+        """Boxes in one image (C, H, W), and the recurrent state after it.
+
+        ``states`` are those after the image before, ``None`` where a stream begins. Boxes are best first, in sensor
+        pixels.
+        """
         frames = torch.from_numpy(image)[None].to(self._streamer.device)
-        (found,), self._states = self._streamer(frames, self._states)
+        (found,), states = self._streamer(frames, states)
         bboxes, scores, labels = (found[key].cpu().numpy() for key in ("bboxes", "scores", "labels"))
         boxes = self.operating_points.keep(Boxes(bboxes, labels, scores, classes=self.classes), self._scale)
-        return replace(boxes, bboxes_xyxy=boxes.bboxes_xyxy * self._scale)
+        return replace(boxes, bboxes_xyxy=boxes.bboxes_xyxy * self._scale), states
 
     def windows(
         self, recording: str | Path | Recording, start_us: int | None = None, stop_us: int | None = None
     ) -> Iterator[Window]:
         """Every window that ends after ``start_us`` and by ``stop_us``, in the recording's clock; the whole without.
 
-        Starts a stream: the state of the one before is forgotten.
+        Each call is a stream of its own, so that the windows of several recordings may be asked for in turns.
         """
         if not isinstance(recording, Recording):
             with open_recording(recording) as opened:
                 yield from self.windows(opened, start_us, stop_us)
             return
-        self.reset()
+        stream = self.new_stream()
         representation = self.representation(recording.height, recording.width)
         start_us = recording.t_first_us if start_us is None else start_us
         stop_us = recording.t_last_us if stop_us is None else stop_us
         for t_us in range(start_us + self.step_us, stop_us + 1, self.step_us):
             window = t_us - self.window_us, t_us
             image = representation(recording.read(*window), window)
-            yield Window(t_us, image, self.detect(image))
+            yield Window(t_us, image, stream.detect(image))
 
     def stream(
         self, recording: str | Path | Recording, start_us: int | None = None, stop_us: int | None = None
@@ -132,6 +148,23 @@ class EventInferencer:
         if tuned is None:
             return OperatingPoints.common(self.classes, SCORE_THR)
         return OperatingPoints.from_config(dict(tuned), self.classes)
+
+
+class EventStream:
+    """One stream of images through an :class:`EventInferencer`, with the recurrent state after those seen so far."""
+
+    def __init__(self, inferencer: EventInferencer) -> None:
+        self.inferencer = inferencer
+        self._states: tuple | None = None
+
+    def reset(self) -> None:
+        """Forget what was seen: the next image begins a stream."""
+        self._states = None
+
+    def detect(self, image: np.ndarray) -> Boxes:
+        """Boxes in the next image (C, H, W) of the stream; best first, in sensor pixels."""
+        boxes, self._states = self.inferencer.step(image, self._states)
+        return boxes
 
 
 def load_operating_points(path: str | Path) -> dict:

@@ -84,6 +84,20 @@ def test_a_second_stream_starts_from_zero(checkpoint, recording):
     assert len(runs[0]) > 3 and all(map(np.array_equal, *runs))
 
 
+def test_streams_of_one_inferencer_may_take_turns(checkpoint, recording):
+    """Two parts of a recording and two cameras: each is told what it is told alone."""
+    inferencer = EventInferencer(checkpoint, device="cpu", score_thr=0.0)
+    parts = [dict(stop_us=400_000), dict(start_us=1_000_000, stop_us=1_350_000)]
+    alone = [list(inferencer.windows(recording, **part)) for part in parts]
+    cameras = [inferencer.new_stream() for _ in parts]
+    in_turns = zip(*(inferencer.windows(recording, **part) for part in parts), strict=False)
+    for expected, windows in zip(zip(*alone, strict=False), in_turns, strict=True):
+        for camera, one, other in zip(cameras, expected, windows, strict=True):
+            assert one.t_us == other.t_us and len(one.boxes.scores) > 5
+            np.testing.assert_array_equal(other.boxes.scores, one.boxes.scores)
+            np.testing.assert_array_equal(camera.detect(one.image).scores, one.boxes.scores)
+
+
 def test_windows_follow_each_other(checkpoint, recording):
     inferencer = EventInferencer(checkpoint, device="cpu")
     times = [t_us for t_us, _ in inferencer.stream(recording, start_us=100_000, stop_us=400_000)]
