@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,10 +31,19 @@ def write_film(path: Path, windows: Iterable[Window], inferencer: EventInference
 
     representation = inferencer.representation(recording.height, recording.width)
     hw = representation.shape[1:]
+    windows, fps = _with_rate(windows, inferencer.step_us)
     frames = ((representation.off_on(w.image), frame_of(w, recording, representation.scale, hw)) for w in windows)
     palette = inferencer.model.dataset_meta["palette"]
     film = detection_film(frames, inferencer.classes, palette, with_truth=False)
-    return f"codec: {write_mp4(film, path, fps=1e6 / inferencer.step_us)}"
+    return f"codec: {write_mp4(film, path, fps)}"
+
+
+def _with_rate(windows: Iterable[Window], step_us: int) -> tuple[Iterable[Window], float]:
+    """The windows, and how many of them end in a second by the first two; by ``step_us`` where there is one only."""
+    windows = iter(windows)
+    first = list(islice(windows, 2))
+    step_us = first[1].t_us - first[0].t_us if len(first) == 2 else step_us
+    return chain(first, windows), 1e6 / step_us
 
 
 def write_predictions(path: Path, windows: Iterable[Window], inferencer: EventInferencer, recording: Recording) -> str:

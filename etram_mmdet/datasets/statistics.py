@@ -33,6 +33,12 @@ class BoxStatistics:
         return float(np.sqrt(self.sizes_px.prod(1)).mean()) if len(self.labels) else float("nan")
 
 
+def frame_step_us(dataset: ETraMDataset) -> int | None:
+    """Microseconds from one frame to the next: the median over all recordings; ``None`` where none has two frames."""
+    steps = np.concatenate([np.diff(sequence.t_us) for sequence in dataset.sequences])
+    return round(float(np.median(steps))) if len(steps) else None
+
+
 def fingerprint(dataset: ETraMDataset) -> dict[str, object]:
     """What a split holds, and a digest of its recordings, frame times, representation, boxes and classes.
 

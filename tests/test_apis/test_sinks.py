@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -26,14 +27,20 @@ INFERENCER = SimpleNamespace(
 )
 
 
-def windows(stop=None):
+def windows(stop=None, step_us=50_000):
     """Three windows with one box each; with ``stop`` an error instead of the window of this index."""
     for k in range(3):
         if k == stop:
             raise KeyboardInterrupt
         box = np.array([[10 + k, 20, 40, 50.5]], np.float32)
         found = Boxes(box, np.array([1]), scores=np.array([0.75], np.float32), classes=CLASSES)
-        yield Window(50_000 * (k + 1), np.zeros((20, 32, 48), np.uint8), found)
+        yield Window(step_us * (k + 1), np.zeros((20, 32, 48), np.uint8), found)
+
+
+def test_a_film_has_the_speed_of_the_recording(tmp_path):
+    """The windows of labels may end at other steps than the training's."""
+    SINKS[".mp4"](tmp_path / "film.mp4", windows(step_us=40_000), INFERENCER, RECORDING)
+    assert cv2.VideoCapture(str(tmp_path / "film.mp4")).get(cv2.CAP_PROP_FPS) == pytest.approx(25)
 
 
 @pytest.mark.parametrize("suffix", SINKS)

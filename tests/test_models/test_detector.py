@@ -205,6 +205,21 @@ def test_empty_ground_truth_reaches_every_parameter(data):
         assert total == 0 and not any(p.grad.any() for p in model.parameters())
 
 
+def test_an_image_on_its_own_leaves_the_stream_as_it_is():
+    """mmdet's inference_detector uses the same detector, perhaps while a stream goes on."""
+    first, second, lone = (batch((seed == 0,), ((1,),), seed=seed) for seed in range(3))
+    lone["data_samples"][0].set_metainfo(dict(streamed=False))
+    lone["data_samples"][0][0].set_metainfo(dict(is_first=True))
+    model = build()
+    predictions(model, first)
+    (expected,) = predictions(model, second)
+    expected = expected.pred_instances.scores
+    predictions(model, first)
+    predictions(model, lone)
+    (found,) = predictions(model, second)
+    assert torch.equal(found.pred_instances.scores, expected)
+
+
 def test_checkpointing_changes_neither_gradients_nor_statistics():
     """BatchNorm sees the maps twice but may count them once."""
     plain, recomputed = build(), build(with_cp=True, backbone=dict(BACKBONE, with_cp=True))

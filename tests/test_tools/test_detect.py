@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from etram_mmdet.datasets.etram_dataset import ETraMDataset
 from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY
 from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
 from etram_mmdet.evaluation.predictions import load_predictions
@@ -46,6 +47,17 @@ def test_json_and_csv_say_the_same(words, tmp_path):
     assert min(f.found.scores.min(initial=1) for f in frames) >= 1e-5
 
 
+def test_labels_or_a_start_time_say_where_windows_end(words, sample, tmp_path):
+    """The times of evaluation, which follow those of the labels and are no whole steps of the clock."""
+    (t_us,) = [s.t_us for s in ETraMDataset(sample, "val", []).sequences if s.name == "val_day_0000"]
+    expected = t_us[10:16].tolist()
+    assert expected[0] % 50_000
+    for options in (["--labels", words[2].with_name("val_day_0000_bbox.npy")], []):
+        start_s = (expected[0] - 50_000) / 1e6
+        run(*words, "--out", tmp_path / "d.json", "--start-s", start_s, "--duration-s", 0.301, *options)
+        assert [f.t_us for f in load_predictions(tmp_path / "d.json").frames] == pytest.approx(expected, abs=2)
+
+
 def test_film_shows_every_window(words, tmp_path):
     low = "--precision", "bfloat16"
     output = run(*words, "--out", tmp_path / "new" / "film.mp4", "--score-thr", 1e-5, "--duration-s", 0.6, *low)
@@ -63,6 +75,11 @@ def test_film_shows_every_window(words, tmp_path):
         (("--out", "d.csv", "--sensor", 640, 480), "the file says a sensor of 96x64, not 640x480"),
         (("--out", "film.mp4", "--duration-s", 0.01), "there is no frame to show"),
         (("--out", "d.csv", "--step-ms", 0), "--step-ms 0.0: expected more than 0"),
+        (
+            ("--out", "d.csv", "--step-ms", 20, "--labels", "x.npy"),
+            "--labels says where windows end, and so does --step-ms",
+        ),
+        (("--out", "d.csv", "--labels", "none_bbox.npy"), "none_bbox.npy"),
         (("--out", "d.csv", "--operating-points", "none.py"), "none.py: cannot be read (No such file"),
     ],
 )

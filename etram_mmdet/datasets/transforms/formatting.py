@@ -73,7 +73,7 @@ class PackClip(BaseTransform):
 
 
 def _lone_frame(results: dict) -> dict:
-    """The clip of one frame that starts a stream, from what mmdet loaded: a representation (C, H, W) as ``img``."""
+    """The clip of one frame that stands alone, from what mmdet loaded: a representation (C, H, W) as ``img``."""
     image = results.get("img")
     if not isinstance(image, np.ndarray) or image.ndim != 3 or image.dtype.itemsize != 1:
         found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else f"a {type(image).__name__}"
@@ -103,7 +103,7 @@ def _lone_frame(results: dict) -> dict:
         bboxes=[np.empty((0, 4), np.float32)],
         labels=[np.empty(0, np.int64)],
         frame_metas=[meta],
-        clip_meta=dict(lane=0, streamed=True, video_id=0, video_length=1),
+        clip_meta=dict(lane=0, streamed=False, video_id=0, video_length=1),
     )
 
 

@@ -35,7 +35,9 @@ class RecurrentDetector(SingleStageDetector):
 
     A :class:`RecurrentBackbone` gets its state from the last batch of the same mode: lane b of a batch continues lane
     b of the batch before, unless ``is_first[b]``. Training and evaluation have separate states, so validation in
-    mid-epoch disturbs nothing. Any mmdet backbone without state works too; it sees the labelled frames only.
+    mid-epoch disturbs nothing. A batch of clips that stand alone (``streamed=False``) leaves both states as they are,
+    so mmdet's ``inference_detector`` may look at an image while a stream goes on. Any mmdet backbone without state
+    works too; it sees the labelled frames only.
 
     What the backbone knows need not be configured. Filled in are the neck's ``in_channels``, ``num_outs`` and
     ``out_channels`` (a quarter of the widest stage, RVT's rule), the preprocessor's ``size_divisor``, and the head's
@@ -116,7 +118,9 @@ class RecurrentDetector(SingleStageDetector):
             return self.bbox_head(self._neck(self.clip_features(inputs, None, None)[0]))
         if mode not in self.stream_states:
             raise InputError(f"RecurrentDetector: mode={mode!r}, expected 'loss', 'predict' or 'tensor'")
-        state = self.stream_states[mode]
+        # Clips that stand alone leave the streams of others as they are.
+        is_streamed = any(track.get("streamed", True) for track in data_samples)
+        state = self.stream_states[mode] if is_streamed else StreamState()
         is_first, is_labelled = is_first.cpu(), is_labelled.cpu()  # where they are, unless DDP moved them
         # A batch without labels: losses need a frame to touch every parameter, mmengine's loops a sample per batch.
         chosen = is_labelled if is_labelled.any() else _only_first(is_labelled)
