@@ -21,6 +21,9 @@ class Protocol:
     as are frames up to ``skip_us`` and, if ``only_with_boxes``, frames without a ground-truth box that is left: their
     false alarms then cost nothing. With ``class_aware=False`` a detection may match a box of any class. Detections rank
     by their score, objectness times class probability with YOLOX heads, or by class probability alone.
+
+    With ``clips`` detections are cut to the frame first, as whoever uses them would do; a frame of unknown size is left
+    as it is. The reference's evaluation does not cut: a box that the network drew beyond the border is judged whole.
     """
 
     name: str
@@ -31,6 +34,7 @@ class Protocol:
     only_with_boxes: bool = False
     class_aware: bool = True
     by_class_score: bool = False
+    clips: bool = False
 
     def __str__(self) -> str:
         ranking = ", ranked by class probability alone" if self.by_class_score else ""
@@ -39,7 +43,7 @@ class Protocol:
     def select(self, frames: Sequence[FrameResult]) -> tuple[list[FrameResult], Removed]:
         """What counts of ``frames``, and how much does not."""
         late = [frame for frame in frames if frame.t_us > self.skip_us]
-        kept = [self._large_boxes(self._ranked(frame)) for frame in late]
+        kept = [self._large_boxes(self._clipped(self._ranked(frame))) for frame in late]
         chosen = [frame for frame in kept if len(frame.truth) or not self.only_with_boxes]
         removed = Removed(
             frames=len(frames) - len(chosen),
@@ -61,6 +65,11 @@ class Protocol:
         if not self.by_class_score:
             return frame
         return frame._replace(found=replace(frame.found, scores=frame.found.class_scores))
+
+    def _clipped(self, frame: FrameResult) -> FrameResult:
+        if not self.clips or frame.hw is None:
+            return frame
+        return frame._replace(found=frame.found.clipped(frame.hw))
 
     def _large_boxes(self, frame: FrameResult) -> FrameResult:
         if not self.min_diagonal_px and not self.min_side_px:
@@ -95,7 +104,7 @@ _FILTERED = (
 PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
-        Protocol("coco", "class-aware, no box filter"),
+        Protocol("coco", "class-aware, no box filter, detections clipped to the frame", clips=True),
         # RVT, SMamba and others on 1Mpx and eTraM; and on Gen1, whose sensor has 304 x 240 pixels.
         Protocol("prophesee", f"class-aware, {_FILTERED.format(**_PROPHESEE)}", **_PROPHESEE),
         Protocol("prophesee_gen1", f"class-aware, {_FILTERED.format(**_GEN1)}", **_GEN1),

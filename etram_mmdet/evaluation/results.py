@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -76,6 +76,11 @@ class Boxes:
             return NotImplemented
         return all(np.array_equal(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
 
+    def clipped(self, hw: tuple[int, int]) -> Boxes:
+        """The same boxes cut to a frame of height and width ``hw``, in pixels of these boxes."""
+        cut = np.clip(self.bboxes_xyxy, 0, np.array([hw[1], hw[0]] * 2, self.bboxes_xyxy.dtype))
+        return replace(self, bboxes_xyxy=cut)
+
     @property
     def names(self) -> list[str]:
         """The class of each box, where ``classes`` are known."""
@@ -102,7 +107,7 @@ class FrameResult(NamedTuple):
         recording: name of the recording.
         t_us: time of the frame.
         truth: ground truth.
-        found: detections, with scores.
+        found: detections, with scores, as the detector told them: they may reach beyond the frame.
         scale: sensor pixels per network pixel.
         hw: height and width of the frame in network pixels, where they are known.
     """

@@ -203,7 +203,8 @@ def test_class_without_boxes_is_absent(monkeypatch):
     assert not any("tram" in key or key.endswith(("_S", "_L")) for key in metrics)
     assert -1 not in metrics.values()
     table = lines[0].split("\n\n")[0].split("\n")
-    assert table[1] == "protocol coco: class-aware, no box filter, IoU .50:.95, maxDets 1/10/100"
+    rules = "class-aware, no box filter, detections clipped to the frame, IoU .50:.95, maxDets 1/10/100"
+    assert table[1] == f"protocol coco: {rules}"
     assert table[2:4] == ["left out: 0 frames, 0 boxes, 0 detections", "1 frames, 1 boxes"]
     assert [line.split() for line in table if line.startswith(("pedestrian", "tram"))] == [
         ["pedestrian", "1", "1.0000", "1.0000"],

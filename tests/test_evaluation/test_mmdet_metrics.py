@@ -49,6 +49,7 @@ def predicted(frames, rng) -> list[DetDataSample]:
     for frame in frames:
         truth = frame.gt_instances.bboxes.numpy()
         moved = truth + rng.normal(0, 1.0, truth.shape)
+        moved[:, 3] += 30 * (truth[:, 3] > 28)  # beyond the border, where the truth is cut
         corner = rng.uniform(0, 20, (3, 2))
         bboxes = np.concatenate([moved, np.concatenate([corner, corner + 9], 1)]).astype(np.float32)
         labels = np.concatenate([frame.gt_instances.labels.numpy(), rng.integers(0, 8, 3)])
