@@ -77,8 +77,11 @@ class Boxes:
         return all(np.array_equal(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
 
     def clipped(self, hw: tuple[int, int]) -> Boxes:
-        """The same boxes cut to a frame of height and width ``hw``, in pixels of these boxes."""
-        cut = np.clip(self.bboxes_xyxy, 0, np.array([hw[1], hw[0]] * 2, self.bboxes_xyxy.dtype))
+        """The same boxes cut to a frame of height and width ``hw``, in pixels of these boxes.
+
+        The frame ends at its last pixel, W - 1 and H - 1, where data sets cut the ground truth.
+        """
+        cut = np.clip(self.bboxes_xyxy, 0, np.array([hw[1] - 1, hw[0] - 1] * 2, self.bboxes_xyxy.dtype))
         return replace(self, bboxes_xyxy=cut)
 
     @property

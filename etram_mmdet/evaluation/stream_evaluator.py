@@ -65,11 +65,11 @@ def _as_wanted_by(metric: BaseMetric, frames: list[DetDataSample]) -> list[dict]
 
 
 def _clipped(frame: DetDataSample) -> DetDataSample:
-    """A copy of the frame with its detections cut to it."""
+    """A copy of the frame with its detections cut to it, as `Boxes.clipped` cuts."""
     height, width = frame.img_shape
     found = frame.pred_instances.clone()
     bboxes = get_box_tensor(found.bboxes).clamp(min=0)
-    found.bboxes = bboxes.minimum(bboxes.new_tensor([width, height] * 2))
+    found.bboxes = bboxes.minimum(bboxes.new_tensor([width - 1, height - 1] * 2))
     clipped = frame.clone()
     clipped.pred_instances = found
     return clipped

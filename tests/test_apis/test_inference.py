@@ -59,7 +59,7 @@ def test_boxes_that_are_shown_are_cut_to_the_frame(checkpoint, recording):
     shown = dict(inferencer.stream(recording, stop_us=500_000))
     whole = np.concatenate([window.found.bboxes_xyxy for window in windows]) * 2
     cut = np.concatenate([window.boxes.bboxes_xyxy for window in windows])
-    assert np.array_equal(cut, whole.clip(0, [96, 64, 96, 64])) and not np.array_equal(cut, whole)
+    assert np.array_equal(cut, whole.clip(0, [94, 62, 94, 62])) and not np.array_equal(cut, whole)
     assert all(shown[window.t_us] == window.boxes for window in windows)
 
 

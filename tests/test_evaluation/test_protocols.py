@@ -16,7 +16,7 @@ from tests.reference.detections import detections, true_boxes
 from tests.test_evaluation.test_event_coco_metric import BOXES, CLASSES, LABELS, plain_pycocotools, sample
 from tests.test_models.test_detector import batch, build, predictions
 
-WIDTH, HEIGHT = 22, 14  # of the frames of `batch`
+LAST = torch.tensor([21, 13] * 2)  # pixel of the frames of `batch`, where they end
 FEW = dict(score_thr=0.0, nms=dict(type="nms", iou_threshold=0.1))
 PROPHESEE = PROTOCOLS["prophesee"]
 
@@ -122,8 +122,8 @@ def test_the_log_names_protocol_and_what_it_left_out(monkeypatch):
 
 
 def test_ours_clips_detections_and_the_references_does_not():
-    """Of a box 10 px beyond the left border the part inside is the truth: IoU 1 clipped, 40/50 whole."""
-    samples = [sample(600_000, [[0, 0, 40, 40]], [0], predicted=[[-10, 0, 40, 40]], img_shape=(100, 100), scale=2)]
+    """Of a box 10 px beyond the border the part up to the last pixel is the truth: IoU 1 clipped, 40/50 whole."""
+    samples = [sample(600_000, [[59, 0, 99, 40]], [0], predicted=[[59, 0, 109, 40]], img_shape=(100, 100), scale=2)]
     found = evaluate(samples, ("coco", "prophesee", "prophesee_gen1", "etram_paper"))
     assert found["coco/AP"] == pytest.approx(1)
     for name in ("prophesee", "prophesee_gen1", "etram_paper"):
@@ -134,16 +134,16 @@ def test_from_the_network_to_the_numbers():
     """A detector with fresh weights; the truth is what remains of its boxes in the frame, moved a little."""
     samples = [s.to_dict() for s in predictions(build(test_cfg=FEW), batch(labelled=((1, 1),) * 3))]
     for each in samples:
-        inside = each["pred_instances"]["bboxes"].clamp(min=0).minimum(torch.tensor([WIDTH, HEIGHT] * 2))
-        rows = torch.arange(0, len(inside), 3)
-        moved = (inside[rows] + 0.2).minimum(torch.tensor([WIDTH, HEIGHT] * 2))
-        each["gt_instances"] = dict(bboxes=moved, labels=each["pred_instances"]["labels"][rows])
+        inside = each["pred_instances"]["bboxes"].clamp(min=0).minimum(LAST)
+        moved = (inside + 0.2).minimum(LAST)
+        rows = ((moved[:, 2:] > moved[:, :2]).all(1).nonzero().squeeze(1))[::3]
+        each["gt_instances"] = dict(bboxes=moved[rows], labels=each["pred_instances"]["labels"][rows])
         each.update(t_us=each["t_us"] + 600_000, scale=100)  # all sides are many sensor pixels
     found = evaluate(samples, ("prophesee", "coco"))
     whole = plain_pycocotools(samples)[0]
     for each in samples:
         bboxes = each["pred_instances"]["bboxes"]
-        each["pred_instances"]["bboxes"] = bboxes.clamp(min=0).minimum(torch.tensor([WIDTH, HEIGHT] * 2))
+        each["pred_instances"]["bboxes"] = bboxes.clamp(min=0).minimum(LAST)
     clipped = plain_pycocotools(samples)[0]
     assert [found["prophesee/AP"], found["prophesee/AP50"]] == pytest.approx(whole[:2].tolist(), abs=1e-9)
     assert [found["coco/AP"], found["coco/AP50"]] == pytest.approx(clipped[:2].tolist(), abs=1e-9)

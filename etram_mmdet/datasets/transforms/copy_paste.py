@@ -167,7 +167,7 @@ class ClipCopyPaste(BaseTransform):
         earliest, last = tubelet.frames[[0, -1]]
         first = int(rng.integers(earliest, max(earliest, last - self.period_frames + 1), endpoint=True))
         x1, _, x2, _ = tubelet.bbox_at(first)
-        shift_px = int(rng.integers(int(np.ceil(-x1)), int(np.floor(width - x2)), endpoint=True))
+        shift_px = int(rng.integers(int(np.ceil(-x1)), int(np.floor(width - 1 - x2)), endpoint=True))
         return Paste(tubelet, first, shift_px, window * self.period_frames, _FIRST_TRACK + window)
 
     def _add(self, results: dict, paste: Paste) -> dict:

@@ -31,6 +31,14 @@ _LEVEL = 8  # any value that is neither 0 nor 1
 _TRIES = 8  # draws of a random transform that are looked at before a run
 
 
+class FrameBoxes(HorizontalBoxes):
+    """mmdet's boxes, mirrored about the last pixel as those of :func:`flip` are; mmdet mirrors about W and H."""
+
+    def flip_(self, img_shape: tuple[int, int], direction: str = "horizontal") -> None:
+        height, width = img_shape
+        super().flip_((height - 1, width - 1), direction)
+
+
 @TRANSFORMS.register_module()
 class FrameTransforms(BaseTransform):
     """Apply mmdet's transforms of images to all frames of a clip, with the same random numbers for each.
@@ -208,7 +216,7 @@ def as_images(results: dict) -> Iterator[dict]:
             meta,
             **{key: results["clip_meta"][key] for key in ("video_id", "video_length")},
             img=img,
-            gt_bboxes=HorizontalBoxes(torch.from_numpy(bboxes)),
+            gt_bboxes=FrameBoxes(torch.from_numpy(bboxes)),
             gt_bboxes_labels=labels,
             gt_instances_ids=tracks,
         )
