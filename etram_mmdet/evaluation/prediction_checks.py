@@ -15,7 +15,7 @@ _MOST = 0.5  # of the detections; boxes in pixels half as large lie outside in t
 
 def check_frame(frame: FrameResult, num_classes: int) -> None:
     check_labels(frame, num_classes)
-    for what, boxes in (("detections", frame.found), ("ground truth", frame.truth)):
+    for what, boxes in (("detections", frame.found), ("ground truth", frame.truth), ("ignored", frame.ignored)):
         corners = boxes.bboxes_xyxy
         inside_out = (corners[:, 2:] < corners[:, :2]).any(1)
         if inside_out.any():

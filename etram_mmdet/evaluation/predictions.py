@@ -3,11 +3,11 @@
     {"format_version": 2, "classes": [...], "test_cfg": {...},
      "frames": [{"recording": ..., "t_us": ..., "scale": 2, "hw": [64, 96],
      "bboxes": [[x1, y1, x2, y2], ...], "scores": [...], "class_scores": [...], "labels": [...],
-     "gt_bboxes": [...], "gt_labels": [...]}, ...]}
+     "gt_bboxes": [...], "gt_labels": [...], "ignored_bboxes": [...], "ignored_labels": [...]}, ...]}
 
-Boxes are in network pixels, ``scale`` is sensor pixels per network pixel. ``hw``, ``scale``, ``class_scores`` and
-``test_cfg`` may be missing, and the truth too where a data set gives it. Version 2 holds detections as the detector
-told them, beyond the frame too. A file without a version holds detections that were cut to the frame.
+Boxes are in network pixels, ``scale`` is sensor pixels per network pixel. ``hw``, ``scale``, ``class_scores``,
+``ignored_*`` and ``test_cfg`` may be missing, and the truth too where a data set gives it. Version 2 holds detections
+as the detector told them, beyond the frame too. A file without a version holds detections that were cut to the frame.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 2
 _CLIPPED_VERSION = 1  # which files do not state
 _TRUTH = ("gt_bboxes", "gt_labels")
+_IGNORED = ("ignored_bboxes", "ignored_labels")
 _LARGEST = 2**53  # up to which every whole number is a float64
 
 
@@ -115,6 +116,7 @@ def truth_of(dataset: ETraMDataset) -> dict[tuple[str, int], FrameResult]:
             found=Boxes.empty(),
             scale=sequence.scale,
             hw=sequence.hw,
+            ignored=Boxes(*sequence.ignored_of(i)),
         )
         for sequence in dataset.sequences
         for i in sequence.labelled
@@ -166,6 +168,8 @@ def _as_dict(frame: FrameResult) -> dict:
         labels=found.labels.tolist(),
         gt_bboxes=[_short(box) for box in frame.truth.bboxes_xyxy],
         gt_labels=frame.truth.labels.tolist(),
+        ignored_bboxes=[_short(box) for box in frame.ignored.bboxes_xyxy],
+        ignored_labels=frame.ignored.labels.tolist(),
     )
 
 
@@ -203,6 +207,7 @@ def _as_frame(saved: dict, with_truth: bool) -> FrameResult:
         found=make_boxes(place, "detections", **_columns(saved["bboxes"], saved["labels"]), **_scores(saved)),
         scale=int(_positive(saved.get("scale") or 1)),
         hw=None if hw is None else tuple(_positive(hw).reshape(2).tolist()),
+        ignored=make_boxes(place, "ignored", **_columns(*(saved.get(key, []) for key in _IGNORED))),
     )
 
 

@@ -103,6 +103,9 @@ def _check_column(name: str, column: np.ndarray, kind: str, shape: tuple[int, ..
         )
 
 
+NO_BOXES = Boxes(np.empty((0, 4), np.float32), np.empty(0, np.int64))
+
+
 class FrameResult(NamedTuple):
     """One labelled frame; boxes in network pixels.
 
@@ -113,6 +116,7 @@ class FrameResult(NamedTuple):
         found: detections, with scores, as the detector told them: they may reach beyond the frame.
         scale: sensor pixels per network pixel.
         hw: height and width of the frame in network pixels, where they are known.
+        ignored: boxes too small to count: nobody has to find them, and a detection of one is no false alarm.
     """
 
     recording: str
@@ -121,6 +125,7 @@ class FrameResult(NamedTuple):
     found: Boxes
     scale: int = 1
     hw: tuple[int, int] | None = None
+    ignored: Boxes = NO_BOXES
 
     @property
     def key(self) -> tuple[str, int]:
@@ -155,7 +160,7 @@ def make_boxes(place: str, what: str, **columns) -> Boxes:
 
 def check_labels(frame: FrameResult, num_classes: int) -> None:
     """Raises ``InputError`` with recording and time for a label without a class."""
-    for what, boxes in (("ground truth", frame.truth), ("detections", frame.found)):
+    for what, boxes in (("ground truth", frame.truth), ("detections", frame.found), ("ignored", frame.ignored)):
         unknown = np.unique(boxes.labels[(boxes.labels < 0) | (boxes.labels >= num_classes)])
         if unknown.size:
             raise InputError(

@@ -27,7 +27,8 @@ def frames() -> list[FrameResult]:
         scores=rng.random(3).astype(np.float32),
         class_scores=rng.random(3).astype(np.float32),
     )
-    full = FrameResult("b", 5, Boxes(boxes, np.array([0, 1, 1])), found, 2, (24, 24))
+    small = Boxes(boxes[:1] + np.float32(0.2), np.array([1]))
+    full = FrameResult("b", 5, Boxes(boxes, np.array([0, 1, 1])), found, 2, (24, 24), small)
     return [full, FrameResult("a", 7, Boxes(boxes[:0], np.empty(0, np.int64)), Boxes.empty())]
 
 
@@ -136,6 +137,11 @@ def test_boxes_in_other_pixels_than_the_networks(path):
     changed(path, lambda c: first(c).update(bboxes=[[20, 0, 40, 9]] * 3))
     with pytest.raises(InputError, match=r"p.json: detections: 3 of 3 have their centre outside the frame, such as"):
         with_truth_of(load_predictions(path).frames, truth, path)
+
+
+def test_ignored_boxes_may_be_missing(path):
+    changed(path, lambda c: [f.pop("ignored_bboxes") and f.pop("ignored_labels") for f in c["frames"][:1]])
+    assert [len(f.ignored) for f in load_predictions(path).frames] == [0, 0]
 
 
 def test_boxes_beyond_the_frame_come_back_whole(path):

@@ -115,8 +115,8 @@ def test_the_log_names_protocol_and_what_it_left_out(monkeypatch):
     monkeypatch.setattr("etram_mmdet.evaluation.event_coco_metric.print_log", lambda text, **_: said.append(text))
     large = [[10, 10, 90, 90]]
     evaluate([sample(0, large, [0]), sample(600_000, large, [0])], ("coco", "prophesee"))
-    rules = "class-aware, no box filter, detections clipped to the frame, IoU .50:.95, maxDets 1/10/100"
-    assert f"protocol coco: {rules}" in said[0]
+    rules = "class-aware, no box filter, boxes < 5 sensor px ignored, detections clipped to the frame"
+    assert f"protocol coco: {rules}, IoU .50:.95, maxDets 1/10/100" in said[0] and "ignored:" not in said[0]
     assert "left out: 0 frames, 0 boxes" in said[0]
     assert "protocol prophesee: class-aware, first 0.5 s" in said[1] and "left out: 1 frames, 1 boxes" in said[1]
 
@@ -148,6 +148,16 @@ def test_from_the_network_to_the_numbers():
     assert [found["prophesee/AP"], found["prophesee/AP50"]] == pytest.approx(whole[:2].tolist(), abs=1e-9)
     assert [found["coco/AP"], found["coco/AP50"]] == pytest.approx(clipped[:2].tolist(), abs=1e-9)
     assert clipped[0] > 1.5 * whole[0] > 0
+
+
+def test_filters_remove_ignored_boxes_too():
+    """In the reference's evaluation there are none."""
+    (one,) = [frame([[0, 0, 40, 40]])]
+    one = one._replace(ignored=Boxes(np.float32([[1, 1, 3, 3]]), np.zeros(1, int)))
+    assert str(PROTOCOLS["coco"].select([one])[1]).endswith("0 detections; ignored: 1 boxes under 5 sensor px")
+    for name in ("prophesee", "prophesee_gen1", "etram_paper"):
+        ((kept,), removed) = PROTOCOLS[name].select([one])
+        assert len(kept.ignored) == removed.ignored == 0
 
 
 def test_gen1_has_a_smaller_sensor():

@@ -83,6 +83,8 @@ class FrameTransforms(BaseTransform):
             tracks=tracks,
             frame_metas=metas,
         )
+        if "is_ignored" in results:
+            changed["is_ignored"] = [image["gt_ignore_flags"] for image in images]
         hw = frames.shape[-2:]
         cut, keep = zip(*(cut_to_frame(b, hw, self.min_visible) for b in bboxes), strict=True)
         return keep_boxes({**results, **changed, "bboxes": list(cut)}, keep)
@@ -155,7 +157,7 @@ class TrackPacker:
         images = list(as_images(results))
         for image in images:
             image["gt_bboxes"] = image["gt_bboxes"].tensor
-            image["gt_ignore_flags"] = np.zeros(len(image["gt_bboxes"]), np.uint8)
+            image.setdefault("gt_ignore_flags", np.zeros(len(image["gt_bboxes"]), bool))
         packed = self.pack.transform({key: [image[key] for image in images] for key in images[0]})
         packed["data_samples"].set_metainfo(results["clip_meta"])
         packed["inputs"] = packed["inputs"].view(torch.from_numpy(results["frames"]).dtype)
@@ -211,7 +213,8 @@ def as_images(results: dict) -> Iterator[dict]:
     """Each frame of a clip as mmdet's transforms take an image; ``img`` is a view of uint8."""
     frames = results["frames"].view(np.uint8).transpose(0, 2, 3, 1)
     columns = (results[name] for name in ("bboxes", "labels", "tracks", "frame_metas"))
-    for img, bboxes, labels, tracks, meta in zip(frames, *columns, strict=True):
+    ignored = [dict(gt_ignore_flags=flags) for flags in results["is_ignored"]] if "is_ignored" in results else None
+    for index, (img, bboxes, labels, tracks, meta) in enumerate(zip(frames, *columns, strict=True)):
         yield dict(
             meta,
             **{key: results["clip_meta"][key] for key in ("video_id", "video_length")},
@@ -219,6 +222,7 @@ def as_images(results: dict) -> Iterator[dict]:
             gt_bboxes=FrameBoxes(torch.from_numpy(bboxes)),
             gt_bboxes_labels=labels,
             gt_instances_ids=tracks,
+            **(ignored[index] if ignored else {}),
         )
 
 

@@ -20,7 +20,9 @@ from mmdet.registry import TRANSFORMS
 
 from etram_mmdet.datasets.recording_frames import is_flat
 
-PER_BOX = ("bboxes", "labels", "tracks")  # lists of a clip that hold one array per frame, with a row per box
+# Lists of a clip that hold one array per frame, with a row per box. The last one is there in evaluation only, where
+# boxes that are ignored stand among the others and move with them.
+PER_BOX = ("bboxes", "labels", "tracks", "is_ignored")
 
 
 def resize_nearest(frames: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
