@@ -31,12 +31,14 @@ from etram_mmdet.utils.errors import InputError
 class Window(NamedTuple):
     """What the network saw and said; ``image`` (C, H, W) is the representation of the events up to ``t_us``.
 
-    ``boxes`` are the detections, best first, in sensor pixels, with scores and the names of their classes.
+    ``boxes`` are the detections, best first, in sensor pixels and cut to the frame, with scores and the names of their
+    classes. ``found`` are the same as the network told them: in network pixels, and they may reach beyond the frame.
     """
 
     t_us: int
     image: np.ndarray
     boxes: Boxes
+    found: Boxes
 
 
 class EventInferencer:
@@ -106,21 +108,27 @@ class EventInferencer:
     def detect(self, image: np.ndarray) -> Boxes:
         """Boxes in one image (C, H, W) of :meth:`representation`: the next of the inferencer's own stream.
 
-        Best first, in sensor pixels. The streams of :meth:`windows` and :meth:`new_stream` are others.
+        Best first, in sensor pixels, cut to the frame. The streams of :meth:`windows` and :meth:`new_stream` are
+        others.
         """
         return self._own.detect(image)
 
     def step(self, image: np.ndarray, states: tuple | None) -> tuple[Boxes, tuple]:
-        """Boxes in one image (C, H, W), and the recurrent state after it.
+        """Boxes in one image (C, H, W) as the network tells them, and the recurrent state after it.
 
-        ``states`` are those after the image before, ``None`` where a stream begins. Boxes are best first, in sensor
-        pixels.
+        ``states`` are those after the image before, ``None`` where a stream begins. Boxes are best first, in network
+        pixels, and may reach beyond the frame. The operating points see them as they are shown: cut.
         """
         frames = torch.from_numpy(image)[None].to(self._streamer.device)
         (found,), states = self._streamer(frames, states)
         bboxes, scores, labels = (found[key].cpu().numpy() for key in ("bboxes", "scores", "labels"))
-        boxes = self.operating_points.keep(Boxes(bboxes, labels, scores, classes=self.classes), self._scale)
-        return replace(boxes, bboxes_xyxy=boxes.bboxes_xyxy * self._scale), states
+        boxes = Boxes(bboxes, labels, scores, classes=self.classes)
+        return boxes[self.operating_points.rows(boxes.clipped(image.shape[1:]), self._scale)], states
+
+    def shown(self, found: Boxes, image: np.ndarray) -> Boxes:
+        """Boxes of :meth:`step` as a person sees them: cut to the frame, in sensor pixels."""
+        clipped = found.clipped(image.shape[1:])
+        return replace(clipped, bboxes_xyxy=clipped.bboxes_xyxy * self._scale)
 
     def windows(
         self,
@@ -142,7 +150,8 @@ class EventInferencer:
         for t_us in self.times(recording, start_us, stop_us, labels):
             window = t_us - self.window_us, t_us
             image = representation(recording.read(*window), window)
-            yield Window(t_us, image, stream.detect(image))
+            found = stream.step(image)
+            yield Window(t_us, image, self.shown(found, image), found)
 
     def times(
         self,
@@ -219,9 +228,13 @@ class EventStream:
         self._states = None
 
     def detect(self, image: np.ndarray) -> Boxes:
-        """Boxes in the next image (C, H, W) of the stream; best first, in sensor pixels."""
-        boxes, self._states = self.inferencer.step(image, self._states)
-        return boxes
+        """Boxes in the next image (C, H, W) of the stream; best first, in sensor pixels, cut to the frame."""
+        return self.inferencer.shown(self.step(image), image)
+
+    def step(self, image: np.ndarray) -> Boxes:
+        """The same as the network tells them, see :meth:`EventInferencer.step`."""
+        found, self._states = self.inferencer.step(image, self._states)
+        return found
 
 
 def load_operating_points(path: str | Path) -> dict:

@@ -117,7 +117,7 @@ def recall_at_false_alarms(matches: Matches, num_classes: int, minutes: float) -
         hit = matches.is_hit[IOU_50, rows]
         scores = matches.scores[rows]
         is_end = np.append(scores[1:] != scores[:-1], True)[: len(scores)]
-        alarms_per_min = np.cumsum(~hit)[is_end] / minutes
+        alarms_per_min = np.cumsum(matches.is_alarm[IOU_50, rows])[is_end] / minutes
         hits = np.cumsum(hit)[is_end]
         for r, most in enumerate(FALSE_ALARMS_PER_MIN):
             recall[k, r] = hits[alarms_per_min <= most].max(initial=0) / boxes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -76,6 +76,14 @@ class Boxes:
             return NotImplemented
         return all(np.array_equal(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
 
+    def clipped(self, hw: tuple[int, int]) -> Boxes:
+        """The same boxes cut to a frame of height and width ``hw``, in pixels of these boxes.
+
+        The frame ends at its last pixel, W - 1 and H - 1, where data sets cut the ground truth.
+        """
+        cut = np.clip(self.bboxes_xyxy, 0, np.array([hw[1] - 1, hw[0] - 1] * 2, self.bboxes_xyxy.dtype))
+        return replace(self, bboxes_xyxy=cut)
+
     @property
     def names(self) -> list[str]:
         """The class of each box, where ``classes`` are known."""
@@ -95,6 +103,9 @@ def _check_column(name: str, column: np.ndarray, kind: str, shape: tuple[int, ..
         )
 
 
+NO_BOXES = Boxes(np.empty((0, 4), np.float32), np.empty(0, np.int64))
+
+
 class FrameResult(NamedTuple):
     """One labelled frame; boxes in network pixels.
 
@@ -102,9 +113,10 @@ class FrameResult(NamedTuple):
         recording: name of the recording.
         t_us: time of the frame.
         truth: ground truth.
-        found: detections, with scores.
+        found: detections, with scores, as the detector told them: they may reach beyond the frame.
         scale: sensor pixels per network pixel.
         hw: height and width of the frame in network pixels, where they are known.
+        ignored: boxes too small to count: nobody has to find them, and a detection of one is no false alarm.
     """
 
     recording: str
@@ -113,6 +125,7 @@ class FrameResult(NamedTuple):
     found: Boxes
     scale: int = 1
     hw: tuple[int, int] | None = None
+    ignored: Boxes = NO_BOXES
 
     @property
     def key(self) -> tuple[str, int]:
@@ -147,7 +160,7 @@ def make_boxes(place: str, what: str, **columns) -> Boxes:
 
 def check_labels(frame: FrameResult, num_classes: int) -> None:
     """Raises ``InputError`` with recording and time for a label without a class."""
-    for what, boxes in (("ground truth", frame.truth), ("detections", frame.found)):
+    for what, boxes in (("ground truth", frame.truth), ("detections", frame.found), ("ignored", frame.ignored)):
         unknown = np.unique(boxes.labels[(boxes.labels < 0) | (boxes.labels >= num_classes)])
         if unknown.size:
             raise InputError(

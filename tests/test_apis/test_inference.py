@@ -58,7 +58,7 @@ def test_a_stream_gives_what_evaluation_gives(evaluated, checkpoint, recording, 
         "label file": dict(labels=recording.with_name("val_day_0000_bbox.npy")),
         "sequence folder": dict(labels=sample / "val" / "val_day_0000"),
     }
-    found = dict(inferencer.stream(recording, **begins[begin]))
+    found = {window.t_us: window.found for window in inferencer.windows(recording, **begins[begin])}
     assert min(found) == first_us
     assert len(expected) >= 15 and max(len(f.found) for f in expected) > 10
     for frame in expected:
@@ -66,7 +66,18 @@ def test_a_stream_gives_what_evaluation_gives(evaluated, checkpoint, recording, 
         assert np.all(np.diff(boxes.scores) <= 0)  # best first
         assert boxes.names == [inferencer.classes[k] for k in boxes.labels]
         ours = Found(boxes.bboxes_xyxy, boxes.scores, boxes.labels)
-        assert_same_boxes(ours, Found(frame.found.bboxes_xyxy * frame.scale, frame.found.scores, frame.found.labels))
+        assert_same_boxes(ours, Found(frame.found.bboxes_xyxy, frame.found.scores, frame.found.labels))
+
+
+def test_boxes_that_are_shown_are_cut_to_the_frame(checkpoint, recording):
+    """In sensor pixels; the same rows as what the network told, of which some reach beyond the frame."""
+    inferencer = EventInferencer(checkpoint, device="cpu", score_thr=0.0)
+    windows = list(inferencer.windows(recording, stop_us=500_000))
+    shown = dict(inferencer.stream(recording, stop_us=500_000))
+    whole = np.concatenate([window.found.bboxes_xyxy for window in windows]) * 2
+    cut = np.concatenate([window.boxes.bboxes_xyxy for window in windows])
+    assert np.array_equal(cut, whole.clip(0, [94, 62, 94, 62])) and not np.array_equal(cut, whole)
+    assert all(shown[window.t_us] == window.boxes for window in windows)
 
 
 def test_state_is_carried_until_reset(checkpoint, recording):
