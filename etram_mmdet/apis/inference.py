@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from mmengine.logging import print_log
 from torch import nn
 
 from etram_mmdet.datasets.shared_keys import dataset_config, representation_of
@@ -78,6 +80,9 @@ class EventInferencer:
         self._scale = self.representation(2, 2).scale
         self.step_us = step_us or min(STEP_US, self.window_us)
         self.operating_points = self._operating_points(score_thr, operating_points)
+        if self.operating_points.switched_off:
+            names = ", ".join(self.operating_points.switched_off)
+            print_log(f"switched off by a score threshold of 1: {names}", "current", logging.WARNING)
         self._streamer = Streamer(self.model, precision, fuse, compiled)
         self._states: tuple | None = None
 
