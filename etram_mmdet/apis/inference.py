@@ -90,6 +90,9 @@ class EventInferencer:
         self._scale = self.representation(2, 2).scale
         self.step_us = step_us or getattr(self.model, "step_us", None) or self._assumed_step_us()
         self.operating_points = self._operating_points(score_thr, operating_points)
+        if self.operating_points.switched_off:
+            names = ", ".join(self.operating_points.switched_off)
+            print_log(f"switched off by a score threshold of 1: {names}", "current", logging.WARNING)
         self._streamer = Streamer(self.model, precision, fuse, compiled)
         self._own = self.new_stream()
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from etram_mmdet.evaluation.average_precision import Interval, PrecisionTable, interval, mean_ap, resamples
+from etram_mmdet.evaluation.average_precision import Interval, PrecisionTable, interval, mean_ap
 from etram_mmdet.evaluation.matching import Matches, match
 from etram_mmdet.evaluation.results import FrameResult
 from etram_mmdet.events.labels import day_or_night
@@ -74,7 +74,7 @@ def break_down(frames: Sequence[FrameResult], classes: Sequence[str]) -> Breakdo
         minutes=minutes,
         by_light=_parts(table, of_light, frames_of_recording),
         by_recording=_parts(table, of_name, frames_of_recording),
-        interval=interval(table.average_precision(resamples(len(names)))) if len(names) > 1 else None,
+        interval=interval(table),
     )
 
 

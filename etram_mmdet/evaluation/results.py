@@ -26,13 +26,13 @@ class Boxes:
     Args:
         bboxes_xyxy: (N, 4) floats x1 y1 x2 y2 in pixels; of which image, whoever holds the boxes says.
         labels: (N,) integers, numbers of classes.
-        scores: (N,) floats by which detections are ranked. Default: none, as for ground truth.
+        scores: (N,) floats from 0 to 1 by which detections are ranked. Default: none, as for ground truth.
         ids: (N,) integers, numbers of the tracks. Default: none.
-        class_scores: (N,) floats, the class probability alone, from heads that tell it. Default: none.
+        class_scores: (N,) floats from 0 to 1, the class probability alone, from heads that tell it. Default: none.
         classes: the names that ``labels`` number. Default: unknown.
 
     Raises:
-        InputError: a column has another shape or type, or holds NaN or infinity.
+        InputError: a column has another shape or type, holds NaN or infinity, or scores outside 0 to 1.
     """
 
     bboxes_xyxy: np.ndarray
@@ -100,6 +100,12 @@ def _check_column(name: str, column: np.ndarray, kind: str, shape: tuple[int, ..
         raise InputError(
             f"{name} holds {(~np.isfinite(column)).sum()} values that are NaN or infinite, expected "
             "none. If training diverged, lower the learning rate or resume from an earlier checkpoint"
+        )
+    if "scores" in name and ((column < 0) | (column > 1)).any():
+        outside = column[(column < 0) | (column > 1)]
+        raise InputError(
+            f"{name} holds {len(outside)} values outside 0 to 1, such as {outside[0]:g}; divide percentages by 100, "
+            "put logits through a sigmoid"
         )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from etram_mmdet.apis import inference
 from etram_mmdet.apis.inference import SCORE_THR, EventInferencer
 from etram_mmdet.apis.window_times import start_on_grid
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
@@ -196,6 +197,16 @@ def test_thresholds(checkpoint, recording, tmp_path):
     (tmp_path / "points.py").write_text(f"operating_points = dict(score_thr={scores})")
     tuned = detect(operating_points=tmp_path / "points.py")
     assert set(tuned.names) == {name} and len(tuned.names) == (everything.labels == common).sum()
+
+
+def test_a_class_that_is_switched_off_is_named(checkpoint, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(inference, "print_log", lambda text, *_: said.append(text))
+    scores = dict.fromkeys(ETRAM8, 0.5) | dict(tram=1.0)
+    (tmp_path / "points.py").write_text(f"operating_points = dict(score_thr={scores})")
+    EventInferencer(checkpoint, device="cpu", operating_points=tmp_path / "points.py")
+    EventInferencer(checkpoint, device="cpu")
+    assert said == ["switched off by a score threshold of 1: tram"]
 
 
 def test_tuned_thresholds_travel_in_the_checkpoint_and_do_not_touch_evaluation(trained, sample, recording, tmp_path):

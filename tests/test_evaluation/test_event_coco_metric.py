@@ -53,7 +53,7 @@ def random_samples(num_frames, seed, num_classes=3):
         extra = int(rng.integers(0, 130)) if i % 5 == 0 else int(rng.integers(0, 6))
         predicted = np.vstack([gt + rng.normal(0, 2, gt.shape), boxes(extra)])
         labels = np.concatenate([np.where(rng.random(n) < 0.2, 0, gt_labels), rng.integers(0, num_classes, extra)])
-        scores = (rng.random(n + extra) + np.repeat([0.5, 0], [n, extra])).round(2)
+        scores = ((rng.random(n + extra) + np.repeat([0.5, 0], [n, extra])) / 1.5).round(2)
         samples.append(sample(i * 50_000, gt, gt_labels, predicted, scores, labels, recording=f"day_{i % 3}"))
     return samples
 

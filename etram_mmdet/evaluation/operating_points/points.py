@@ -68,6 +68,11 @@ class OperatingPoints:
             config["nms_iou"] = dict(zip(self.classes, self.nms_iou.tolist(), strict=True))
         return config | (dict(sides_px=list(self.sides_px)) if self.sides_px else {})
 
+    @property
+    def switched_off(self) -> list[str]:
+        """Classes whose every threshold is 1, which no detection passes but one of score 1."""
+        return [name for name, row in zip(self.classes, self.score_thr, strict=True) if (row >= 1).all()]
+
     def thresholds(self, boxes: Boxes, scale: int) -> np.ndarray:
         """The score that each of N detections must reach: (N,); boxes in network pixels."""
         width, height = (boxes.bboxes_xyxy[:, 2:] - boxes.bboxes_xyxy[:, :2]).clip(min=0).T * scale
