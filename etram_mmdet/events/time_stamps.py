@@ -15,8 +15,8 @@ from numba import njit
 MAX_BEFORE_US = 5_000
 MAX_AFTER_US = 1_000
 # A few stamps so far before or after all others are damaged, though nothing there contradicts them.
-FAR_US = 10_000_000
-FEW = 100
+FAR_US = 1_000_000
+FEW = 10
 FEW_SHARE = 0.01
 
 
@@ -31,9 +31,14 @@ def find_steps(stamps_us, last_us):
     steps_back = False
     steps_forward = False
     for i in range(len(stamps_us)):
-        steps_back |= stamps_us[i] < last_us - MAX_AFTER_US
-        steps_forward |= stamps_us[i] - MAX_AFTER_US > last_us
-        last_us = max(last_us, stamps_us[i])
+        # Two branches that a processor guesses rightly; without them this takes thirty times as long.
+        if stamps_us[i] < last_us:
+            if stamps_us[i] < last_us - MAX_AFTER_US:
+                steps_back = True
+        else:
+            if stamps_us[i] - last_us > MAX_AFTER_US:
+                steps_forward = True
+            last_us = stamps_us[i]
     return steps_back, steps_forward
 
 
@@ -105,9 +110,7 @@ def _find_far_from(on_clock, stamps_us, last_us):
     return is_far
 
 
-def find_few_far_away(
-    stamps_us: np.ndarray, last_us: int, num_before: int, *, reaches_end: bool
-) -> np.ndarray:
+def find_few_far_away(stamps_us: np.ndarray, last_us: int, num_before: int, *, reaches_end: bool) -> np.ndarray:
     """The first or the last few stamps of a recording where ``FAR_US`` part them from all others: a mask (N,).
 
     Args:

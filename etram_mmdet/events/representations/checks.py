@@ -8,7 +8,7 @@ from numba import njit
 from etram_mmdet.events.recording import Events
 from etram_mmdet.utils.errors import InputError
 
-_DTYPES = Events(np.int64, np.uint16, np.uint16, np.uint8)
+_DTYPES = Events(*map(np.dtype, ("int64", "uint16", "uint16", "uint8")))
 _KINDS = Events("iu", "iu", "iu", "iub")
 _LARGEST_US = 1 << 62  # so that differences of stamps fit into 64 bits
 
@@ -28,17 +28,21 @@ def checked_events(events: Events, height: int, width: int) -> Events:
         InputError: the columns are no integers or differ in length, an event lies outside the
             sensor, or a polarity is another number.
     """
-    _check_columns(events)
+    if not _is_plain(events):
+        events = _converted(events, height, width)
+    if not len(events.t) == len(events.x) == len(events.y) == len(events.p):
+        lengths = {name: len(column) for name, column in events._asdict().items()}
+        raise InputError(f"the columns of events differ in length: {lengths}; cut them alike")
     if len(events.t) == 0:
-        return Events(*(np.empty(0, dtype) for dtype in _DTYPES))
-    _check_values(events, height, width)
-    t, x, y, p = map(np.asarray, events)
-    p = p if p.dtype == np.uint8 else p > 0
-    columns = zip((t, x, y, p), _DTYPES, strict=True)
-    events = Events(*(np.ascontiguousarray(column, dtype) for column, dtype in columns))
-    if not _is_in_order(events.t):
+        return events
+    falls, x_max, y_max, p_max = _survey(*events)
+    if x_max >= width or y_max >= height or p_max > 1:
+        _check_values(events, height, width)
+    if falls:
         order = np.argsort(events.t, kind="stable")
         events = Events(*(column[order] for column in events))
+    if max(-int(events.t[0]), int(events.t[-1])) > _LARGEST_US:
+        _check_values(events, height, width)
     return events
 
 
@@ -53,7 +57,15 @@ def checked_window(window_us: tuple[int, int]) -> tuple[int, int]:
     return t0_us, t1_us
 
 
-def _check_columns(events: Events) -> None:
+def _is_plain(events: Events) -> bool:
+    return isinstance(events, Events) and all(
+        type(column) is np.ndarray and column.ndim == 1 and column.dtype == dtype
+        for column, dtype in zip(events, _DTYPES, strict=True)
+    )
+
+
+def _converted(events: Events, height: int, width: int) -> Events:
+    """The same events in the types of :class:`Events`; a value that would not survive it is refused before."""
     if not isinstance(events, Events):
         raise InputError(f"events are {type(events).__name__}, expected Events(t, x, y, p)")
     for column, name, kinds in zip(events, events._fields, _KINDS, strict=True):
@@ -62,9 +74,9 @@ def _check_columns(events: Events) -> None:
             raise InputError(f"events.{name} is {found}, expected a NumPy array of one dimension")
         if len(column) and column.dtype.kind not in kinds:
             raise InputError(f"events.{name} is {column.dtype}, expected integers; convert it")
-    lengths = {name: len(column) for name, column in events._asdict().items()}
-    if len(set(lengths.values())) > 1:
-        raise InputError(f"the columns of events differ in length: {lengths}; cut them alike")
+    _check_values(events, height, width)
+    columns = map(np.asarray, events._replace(p=events.p > 0))
+    return Events(*map(np.ascontiguousarray, columns, _DTYPES))
 
 
 def _check_values(events: Events, height: int, width: int) -> None:
@@ -78,8 +90,7 @@ def _check_values(events: Events, height: int, width: int) -> None:
     p_min, p_max = _range(events.p)
     if p_min < -1 or p_max > 1:
         raise InputError(
-            f"polarity from {p_min} to {p_max}, expected 0 and 1 (or -1 and 1, or False and True); "
-            "convert it first"
+            f"polarity from {p_min} to {p_max}, expected 0 and 1 (or -1 and 1, or False and True); convert it first"
         )
     t_min, t_max = _range(events.t)
     if max(-t_min, t_max) > _LARGEST_US:
@@ -87,12 +98,25 @@ def _check_values(events: Events, height: int, width: int) -> None:
 
 
 def _range(column: np.ndarray) -> tuple[int, int]:
-    return int(column.min()), int(column.max())
+    return (int(column.min()), int(column.max())) if len(column) else (0, 0)
 
 
 @njit(cache=True, nogil=True)
-def _is_in_order(t):
+def _survey(t, x, y, p):
+    """Whether time falls anywhere, and the largest x, y and p; a loop for each, which the compiler makes parallel."""
     falls = False
     for i in range(1, len(t)):
         falls |= t[i] < t[i - 1]
-    return not falls
+    x_max = x[0]
+    for i in range(len(x)):
+        if x[i] > x_max:
+            x_max = x[i]
+    y_max = y[0]
+    for i in range(len(y)):
+        if y[i] > y_max:
+            y_max = y[i]
+    p_max = p[0]
+    for i in range(len(p)):
+        if p[i] > p_max:
+            p_max = p[i]
+    return falls, x_max, y_max, p_max
