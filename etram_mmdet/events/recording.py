@@ -66,6 +66,7 @@ class Recording(ABC):
         # Neighbouring windows share a block, and a window often crosses from one block into the next.
         self._stamps = lru_cache(maxsize=2)(self._read_stamps)
         self._block = lru_cache(maxsize=2)(self._read_block)
+        self._unchecked_stamps = lru_cache(maxsize=1)(self._raw_stamps)
         while not self._num_kept and len(self._block_last_us) < num_blocks:
             first, _ = self._stamps(len(self._block_last_us))
         if not self._num_kept:
@@ -98,6 +99,7 @@ class Recording(ABC):
         """Let go of the events kept for the next window."""
         self._stamps.cache_clear()
         self._block.cache_clear()
+        self._unchecked_stamps.cache_clear()
 
     def __enter__(self) -> Recording:
         return self
@@ -205,7 +207,8 @@ class Recording(ABC):
 
     def _read_stamps(self, block: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Stamps of a block that are believed, in time order, and a mask of its events that have such (None: all)."""
-        stamps_us = self._raw_stamps(block)
+        stamps_us = self._unchecked_stamps(block)
+        self._unchecked_stamps.cache_clear()  # they are changed below
         last_us = self._block_last_us[block - 1] if block else 0
         num_before = self._block_num_kept[block - 1] if block else 0
         is_new = block == len(self._block_last_us)
@@ -231,11 +234,11 @@ class Recording(ABC):
             return None
         # What contradicts a jump may stand in the next block.
         after_us, reaches_end = self._stamps_after(block)
+        is_contradicted = steps_back or find_steps(after_us, stamps_us.max())[0]
+        if not is_contradicted and num_before and not reaches_end:
+            return None
         both_us = np.concatenate([stamps_us, after_us])
-        if steps_back or find_steps(after_us, stamps_us.max())[0]:
-            is_bad = find_contradicted(both_us, last_us)
-        else:
-            is_bad = np.zeros(len(both_us), bool)
+        is_bad = find_contradicted(both_us, last_us) if is_contradicted else np.zeros(len(both_us), bool)
         is_bad[~is_bad] = find_few_far_away(both_us[~is_bad], last_us, num_before, reaches_end=reaches_end)
         is_bad = is_bad[: len(stamps_us)]
         return ~is_bad if is_bad.any() else None
@@ -245,7 +248,7 @@ class Recording(ABC):
         after_us = np.empty(0, np.int64)
         while not len(after_us) and block + 1 < self._num_blocks:
             block += 1
-            after_us = self._raw_stamps(block)
+            after_us = self._unchecked_stamps(block)
         return after_us, block + 1 == self._num_blocks
 
     def _read_block(self, block: int) -> Events:
@@ -253,9 +256,12 @@ class Recording(ABC):
         x, y, p = (c.astype(c.dtype.newbyteorder("="), copy=False) for c in self._raw_pixels(block))
         if believed is not None:
             x, y, p = x[believed], y[believed], p[believed]
-        odd_p, kept = _count_on_sensor(x, y, p, self.width, self.height)
-        if odd_p:
-            raise InputError(f"{self.path}: polarity {odd_p}, expected 0 and 1 (or -1 and 1); convert the recording")
+        smallest_p, largest_p, kept = _count_on_sensor(x, y, p, self.width, self.height)
+        if smallest_p < -1 or largest_p > 1:
+            raise InputError(
+                f"{self.path}: polarity {largest_p if largest_p > 1 else smallest_p}, expected 0 and 1 (or -1 and 1); "
+                "convert the recording"
+            )
         self._dropped_of_block[block] = len(x) - kept
         p = p if p.dtype == np.uint8 else (p > 0).view(np.uint8)
         events = Events(t, x.astype(np.uint16, copy=False), y.astype(np.uint16, copy=False), p)
@@ -300,12 +306,12 @@ _NO_EVENTS = Events(np.empty(0, np.int64), np.empty(0, np.uint16), np.empty(0, n
 
 @njit(cache=True, nogil=True)
 def _count_on_sensor(x, y, p, width, height):
-    """A polarity other than -1, 0 and 1 (0 where there is none), and how many events lie on the sensor."""
-    odd_p = 0
+    """The smallest and the largest polarity, and how many events lie on the sensor."""
+    smallest_p = 0
+    largest_p = 0
     inside = 0
     for i in range(len(x)):
-        polarity = int(p[i])
-        if polarity < -1 or polarity > 1:
-            odd_p = polarity
+        smallest_p = min(smallest_p, int(p[i]))
+        largest_p = max(largest_p, int(p[i]))
         inside += (x[i] >= 0) & (x[i] < width) & (y[i] >= 0) & (y[i] < height)
-    return odd_p, inside
+    return smallest_p, largest_p, inside

@@ -31,10 +31,18 @@ def wrap_distance(num_bits: int) -> int:
     return 75 << num_bits - 7
 
 
-def expect_time(words: np.ndarray, registers: np.ndarray, num_bits: int) -> None:
+@njit(cache=True, nogil=True)
+def expect_time(words, registers, num_bits):
     """Let the registers begin near the upper halves (of ``num_bits``) that come first, of which one may be damaged."""
-    first = words[words >> num_bits == 0x8][:3] & (1 << num_bits) - 1
-    registers[TIME_HIGH] = np.median(first) if len(first) else 0
+    first = np.zeros(3, np.int64)
+    n = 0
+    for word in words:
+        if word >> num_bits == 0x8:
+            first[n] = word & ((1 << num_bits) - 1)
+            n += 1
+            if n == len(first):
+                break
+    registers[2] = sorted(first[:n])[n // 2] if n else 0
 
 
 _WRAP_EVT2 = wrap_distance(28)
