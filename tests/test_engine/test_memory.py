@@ -10,6 +10,7 @@ import torch
 from etram_mmdet.engine.runner.loops import StreamTrainLoop
 from etram_mmdet.engine.runner.memory import advice_when_out_of_memory, largest_batch
 from etram_mmdet.models.detectors.stream_state import StreamState
+from etram_mmdet.models.losses.class_losses import SeesawClassLoss
 from etram_mmdet.utils.errors import InputError
 
 DATA = dict(inputs=list(range(6)), data_samples=list(range(6)))
@@ -21,8 +22,10 @@ def test_largest_batch(limit, largest):
     assert max(found, default=None) == largest and all(found[batch] == batch for batch in found)
 
 
-class Model:
-    def __init__(self, room, micro_batch=None):
+class Model(torch.nn.Module):
+    def __init__(self, room, micro_batch=None, loss=None):
+        super().__init__()
+        self.loss = loss
         self.room, self.micro_batch, self.stream_states = room, micro_batch, {"loss": StreamState()}
 
     def train_step(self, data, optim_wrapper):
@@ -53,6 +56,12 @@ def runner(model):
 )
 def test_advice_names_what_fits(room, micro_batch, says):
     assert says in advice_when_out_of_memory(runner(Model(room, micro_batch)), DATA)
+
+
+def test_advice_names_no_parts_where_a_loss_needs_the_whole_batch():
+    advice = advice_when_out_of_memory(runner(Model(2, loss=SeesawClassLoss(3))), DATA)
+    assert "2 would: --cfg-options train_dataloader.batch_size=2 trains a smaller batch" in advice
+    assert "micro_batch" not in advice
 
 
 def test_training_stops_with_the_advice():

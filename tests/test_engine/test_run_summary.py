@@ -73,6 +73,16 @@ def test_recordings_of_other_steps_are_named():
     assert line == "WARNING frames of some recordings come at other steps (ms): r40 40; streams take 50 ms"
 
 
+def test_accumulation_counts_as_batch(sample):
+    """Four lanes and three steps an update: 12 lanes behind an update, and the rate for 12."""
+    options = ["model.micro_batch=2", "base_lr=0.01", "optim_wrapper.accumulative_counts=3", "val_cfg=None"]
+    options += ["val_dataloader=None", "val_evaluator=None"]
+    output = run("tools/train.py", CONFIG, "--dry-run", "--cfg-options", f"data_root={sample}/", *SMALL, *options)
+    told = section(output, "schedule")
+    assert "4 steps, effective batch 12 (an update every 3 steps), 16 samples" in told
+    assert f"optimizer.lr {0.01 * math.sqrt(12 / 8):.3g} (base_lr 0.01 * sqrt(batch / base batch))" in told
+
+
 def test_dry_run_keeps_nothing(dry):
     line = next(line for line in dry.splitlines() if "dry run: " in line)
     assert "loss_bbox" in line and "detections in" in line and not (ROOT / "nowhere").exists()
@@ -105,6 +115,11 @@ def test_memory_grows_with_lanes(sample):
             "give all data sets of a config one class_set",
         ),
         (("train_dataloader.batch_size=0",), "batch_size=0, expected at least 1"),
+        (
+            ("model.micro_batch=2", "model.bbox_head.loss_cls.type=SeesawClassLoss"),
+            "model.micro_batch=2, but bbox_head.loss_cls (SeesawClassLoss) needs the whole batch",
+        ),
+        (("optim_wrapper.accumulative_counts=0",), "accumulative_counts=0, expected at least 1"),
         (("train_dataloader=None",), "train: the config lacks train_dataloader"),
         (("val_cfg=None",), "val: the config lacks val_cfg; add it, or leave all out: val_dataloader=None val_cfg"),
     ],

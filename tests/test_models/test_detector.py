@@ -264,6 +264,29 @@ def test_parts_give_the_gradient_of_the_whole_batch():
         torch.testing.assert_close(one, other, rtol=0, atol=1e-6, msg=name)
 
 
+@pytest.mark.parametrize("counts", [2, 3])
+def test_parts_accumulate_over_iterations_as_the_whole_batch_does(counts):
+    """Four iterations: steps after every second, or after the third and, as the training ends there, the fourth."""
+    labelled = ((1, 0, 0, 0, 1, 1), (0, 1, 0, 0, 1, 1), (1, 0, 0, 0, 0, 1))
+    models = [build(), build(micro_batch=2)]
+    wrappers = [OptimWrapper(torch.optim.SGD(m.parameters(), lr=1e-3), accumulative_counts=counts) for m in models]
+    for model, wrapper in zip(models, wrappers, strict=True):
+        model.train()
+        wrapper.initialize_count_status(model, 0, 4)
+        for norm in (m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)):
+            norm.eval()
+    moved = []
+    for iteration in range(4):
+        before = [p.detach().clone() for p in models[1].parameters()]
+        for model, wrapper in zip(models, wrappers, strict=True):
+            model.train_step(batch((iteration == 0,) * 6, labelled, seed=iteration), wrapper)
+        moved.append(not all(map(torch.equal, before, models[1].parameters())))
+        for (name, one), other in zip(models[0].named_parameters(), models[1].parameters(), strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=1e-6, msg=name)
+            assert (one.grad is None) == (other.grad is None) == moved[-1]
+    assert moved == [False, counts == 2, counts == 3, True]
+
+
 def test_parts_of_nothing_are_refused():
     with pytest.raises(InputError, match="micro_batch=0, expected at least 1"):
         build(micro_batch=0)

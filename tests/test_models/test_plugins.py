@@ -13,9 +13,10 @@ from mmdet.registry import MODELS, TASK_UTILS
 from mmengine.optim import OptimWrapper
 
 from etram_mmdet.engine.config.load import load_config
-from etram_mmdet.models.detectors.micro_batches import StreamDataParallel
+from etram_mmdet.models.detectors.micro_batches import StreamDataParallel, check_parts
+from etram_mmdet.utils.errors import InputError
 from tests.helpers.paths import ROOT
-from tests.helpers.plugins import PLUGINS, build_plugin, data_with
+from tests.helpers.plugins import PLUGINS, build_plugin, data_with, with_head
 from tests.test_models.test_detector import BACKBONE, batch, build, losses, predictions
 
 each_plugin = pytest.mark.parametrize("name", PLUGINS)
@@ -125,6 +126,56 @@ def test_a_fresh_copy_from_its_weights_predicts_the_same(name):
         scores = one.pred_instances.scores
         assert torch.equal(scores, other.pred_instances.scores) and scores.numel()
         assert ((scores >= 0) & (scores <= 1)).all()
+
+
+# Approximate, and said to be: drawn at random, or a mean over a count of its own.
+NEARLY = {"ABCYOLOXHead", "AuxSmallYOLOXHead"}
+
+
+@each_plugin
+def test_parts_train_as_the_whole_batch_does_or_are_refused(name):
+    """Six lanes, two at a time; BatchNorm's statistics are frozen."""
+    labelled = ((1, 0, 0, 0, 1, 1), (0, 1, 0, 0, 1, 1), (1, 0, 1, 0, 0, 1))
+    models = [build_plugin(name), build_plugin(name, micro_batch=2)]
+    if name in {"EQLV2ClassLoss", "FeedbackIoULoss", "SeesawClassLoss"}:
+        with pytest.raises(InputError, match=rf"micro_batch=2, but bbox_head.loss_.* \({name}\) needs the whole batch"):
+            check_parts(models[1])
+        check_parts(models[0])
+        return
+    before = torch.cat([p.detach().flatten() for p in models[0].parameters()])
+    moves = []
+    for model in models:
+        check_parts(model)
+        for norm in (m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)):
+            norm.eval()
+        wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=1e-3))
+        for seed in range(2):
+            model.train_step(batch((not seed,) * 6, labelled, seed=seed), wrapper)
+        moves.append(torch.cat([p.detach().flatten() for p in model.parameters()]) - before)
+    difference = float((moves[0] - moves[1]).norm() / moves[0].norm())
+    assert difference < (0.3 if name in NEARLY else 1e-5)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        dict(loss_bbox=dict(type="SizeAwareIoULoss", normalize=True)),
+        dict(type="SizeAwareYOLOXHead", size_weight=dict(normalize=True)),
+    ],
+    ids=str,
+)
+def test_losses_that_compare_boxes_are_refused_in_parts(head):
+    with pytest.raises(InputError, match="needs the whole batch at once"):
+        check_parts(build(**with_head(**head), micro_batch=2))
+
+
+def test_losses_of_mmdet_that_compare_boxes_are_refused_in_parts():
+    model = torch.nn.Module()
+    model.micro_batch = 2
+    for loss in (dict(type="GHMC"), dict(type="GHMR"), dict(type="SeesawLoss"), dict(type="EQLV2Loss", num_classes=3)):
+        model.loss = MODELS.build(loss)
+        with pytest.raises(InputError, match=rf"loss \({loss['type']}\) needs the whole batch at once"):
+            check_parts(model)
 
 
 def test_two_processes_agree():

@@ -1,4 +1,5 @@
-# The learning rate is base_lr * sqrt(batch size / 8), RVT's rule; it is worked out when training starts.
+# The learning rate is base_lr * sqrt(batch / 8), RVT's rule; it is worked out when training starts. The batch is
+# that of an update of the weights: batch_size, times optim_wrapper.accumulative_counts.
 base_lr = 2e-4
 auto_scale_lr = dict(enable=False, base_batch_size=8)  # --auto-scale-lr counts the batches of all processes
 

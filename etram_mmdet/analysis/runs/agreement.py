@@ -44,7 +44,8 @@ def _data(fingerprint: dict) -> str:
 
 
 def _rate(run: dict) -> str:
-    return "the optimizer's own" if run["lr"] is None else f"{run['lr'] / math.sqrt(run['batch']):.4g}"
+    batch = run["batch"] * run["schedule"].get("accumulative_counts", 1)
+    return "the optimizer's own" if run["lr"] is None else f"{run['lr'] / math.sqrt(batch):.4g}"
 
 
 def _samples_seen(run: dict) -> int:

@@ -22,7 +22,7 @@ NEEDED_HOOKS = ("ClassCheckHook", "FitToDataHook", "PlainCheckpointHook")
 
 
 def check_steps(cfg: Config) -> None:
-    """Refuse a training or a schedule that counts epochs, which streams do not have.
+    """Refuse a training or a schedule that counts epochs, which streams do not have, and updates without a step.
 
     Raises:
         InputError: naming the key, and what to write instead.
@@ -33,6 +33,10 @@ def check_steps(cfg: Config) -> None:
             "train_cfg counts epochs, but streams have none: recordings differ in length, so lanes end their "
             "passes at different times. Count steps: train_cfg=dict(type='StreamTrainLoop', max_iters=..., "
             "val_interval=...); the length of the sampler is the number of steps that show the data about once"
+        )
+    if train_cfg and added_up(cfg) < 1:
+        raise InputError(
+            f"optim_wrapper.accumulative_counts={added_up(cfg)}, expected at least 1, the steps behind an update"
         )
     schedulers = cfg.get("param_scheduler") or []
     for number, scheduler in enumerate([schedulers] if isinstance(schedulers, dict) else schedulers):
@@ -54,8 +58,9 @@ def complete_hooks(cfg: Config) -> None:
 def complete_schedule(cfg: Config, processes: int | None = None) -> None:
     """Fill in learning rates that a config leaves open, and the length of its one-cycle schedule, in place.
 
-    The rule is RVT's: lr = base_lr * sqrt(batch / base batch). With ``auto_scale_lr.enable`` (``--auto-scale-lr``) the
-    batch is that of all processes, whose number only a running training knows: until then the rates stay open.
+    The rule is RVT's: lr = base_lr * sqrt(batch / base batch), with the batch of an update of the weights: the lanes of
+    a step, times ``optim_wrapper.accumulative_counts``. With ``auto_scale_lr.enable`` (``--auto-scale-lr``) these are
+    the lanes of all processes, whose number only a running training knows: until then the rates stay open.
 
     Args:
         cfg: a config with ``base_lr`` and ``auto_scale_lr.base_batch_size``; others stay as they are.
@@ -83,9 +88,14 @@ def complete_schedule(cfg: Config, processes: int | None = None) -> None:
             _check_schedule(scheduler, cfg.train_cfg.max_iters)
 
 
+def added_up(cfg: Config) -> int:
+    """Of how many steps the gradients are added up before the weights change (``accumulative_counts``)."""
+    return cfg.optim_wrapper.get("accumulative_counts", 1)
+
+
 def rate_by_rule(cfg: Config, processes: int) -> float:
-    """The learning rate that follows from ``base_lr`` and the batches of so many processes."""
-    batch = cfg.train_dataloader.batch_size * processes
+    """The learning rate that follows from ``base_lr`` and the lanes of so many processes behind one update."""
+    batch = cfg.train_dataloader.batch_size * processes * added_up(cfg)
     return cfg.base_lr * math.sqrt(batch / cfg.auto_scale_lr.base_batch_size)
 
 

@@ -4,15 +4,15 @@ A dict with a registered ``type`` may hold the parameters of that class's constr
 ``**kwargs`` these are the parameters of its base classes too, and any further key passes that does
 not look like one of them misspelt. Where this project, mmengine or torch annotates a parameter with
 int, float, bool and str only, other values are refused; ``None`` passes everywhere. What the dicts
-without a type may hold stands in ``_UNTYPED``. A key at the top level of a file that nothing reads
-is refused.
+without a type may hold stands in ``_UNTYPED``; ``model.train_cfg`` and ``model.test_cfg`` may hold
+what the head reads. A key at the top level of a file that nothing reads is refused.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from itertools import islice
@@ -34,6 +34,7 @@ from mmengine.runner import (
     set_random_seed,
 )
 from mmengine.utils.dl_utils import set_multi_processing
+from torch import nn
 from torch.distributed import init_process_group
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.utils.data import DataLoader
@@ -47,6 +48,7 @@ from etram_mmdet.engine.config.constructors import (
     registered,
     suits,
 )
+from etram_mmdet.engine.config.head_settings import settings_taken
 from etram_mmdet.engine.config.variables import unused_variables
 from etram_mmdet.utils.errors import InputError
 
@@ -59,8 +61,8 @@ _PARAMWISE = (
     "dcn_offset_lr_mult bypass_duplicate"
 )
 _HOOKS = "runtime_info timer sampler_seed logger param_scheduler checkpoint visualization"
-_TRAIN_CFG = "assigner sampler allowed_border pos_weight debug rpn rpn_proposal rcnn"
-_TEST_CFG = "score_thr nms_pre nms min_bbox_size max_per_img operating_points rpn rcnn"
+_TRAIN_CFG = "assigner sampler allowed_border pos_weight debug"
+_TEST_CFG = "score_thr nms_pre nms min_bbox_size max_per_img operating_points"
 # By place: what is called with the dict, keys that are read otherwise, `...` if there may be more.
 _UNTYPED = {
     "": (Runner, _TOP, *SHARED),
@@ -80,11 +82,13 @@ _UNTYPED = {
     "*.clip_grad": (clip_grad_norm_, clip_grad_value_),
     "*.paramwise_cfg": (_PARAMWISE, ...),
     "*.paramwise_cfg.custom_keys.*": ("lr_mult decay_mult", ...),  # and settings of the optimizer
-    "model.train_cfg": (_TRAIN_CFG,),
+    "model.train_cfg": (_TRAIN_CFG,),  # of a head that nobody knows
     "model.test_cfg": (_TEST_CFG,),
     "model.test_cfg*nms": (nms, soft_nms, "class_agnostic split_thr"),
+    "tta_model.tta_cfg": ("nms max_per_img",),
+    "tta_model.tta_cfg.nms": (nms, soft_nms, "class_agnostic split_thr"),
 }
-_FREE_IN_FILES = ("model.train_cfg", "model.test_cfg")  # a head may look up keys of its own
+_OF_HEAD = ("model.train_cfg", "model.test_cfg")  # the detector hands them to the head
 # What mmengine takes out of a dict before it builds one of these.
 _TAKEN_OUT = {
     Hook: "priority",
@@ -99,11 +103,12 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Keys:
-    """Keys that ``owner`` takes, with the types of their values, and whether it takes more."""
+    """Keys that ``owner`` takes, with the types of their values, whether it takes more, and where else keys belong."""
 
     owner: str
     types: dict[str, Types]
     takes_more: bool
+    elsewhere: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.owner} takes {', '.join(sorted(self.types) + ['...'] * self.takes_more)}"
@@ -111,18 +116,25 @@ class Keys:
     def refuses(self, key: str) -> bool:
         if key in self.types or key in _EVERYWHERE:
             return False
-        if not self.takes_more:
+        if not self.takes_more or key in self.elsewhere:
             return True
         cutoff = 0.8 if len(key) < 7 else 0.85  # one wrong letter weighs more in a short word
         alike = get_close_matches(key, self.types, 1, cutoff)
         return not key.startswith("_") and any(abs(len(name) - len(key)) <= 2 for name in alike)
 
 
-def known_keys(node: dict, path: str, is_file: bool = False) -> Keys | None:
+def known_keys(node: dict, path: str, is_file: bool = False, head: type | None = None) -> Keys | None:
     """What the dict at ``path`` (dotted) may hold; ``None`` where that cannot be known.
 
-    ``is_file``: allow for what only a user's own head looks up, which no option may set blindly.
+    Args:
+        node: the dict.
+        path: where it stands in the config.
+        is_file: allow for what only a user's own head looks up, which no option may set blindly.
+        head: class of ``model.bbox_head``, which reads ``model.train_cfg`` and ``model.test_cfg``.
     """
+    if path in _OF_HEAD and head is not None:
+        taken, takes_more = settings_taken(head, path.split(".")[1], is_file)
+        return Keys(f"{path} under {head.__name__}", dict.fromkeys(taken, (object,)), takes_more)
     called = registered(node.get("type"))
     sources = next((entry for place, entry in _UNTYPED.items() if fnmatchcase(path, place)), ())
     if called:
@@ -132,15 +144,17 @@ def known_keys(node: dict, path: str, is_file: bool = False) -> Keys | None:
     elif not sources or is_class_name(node.get("type")):
         return None
     types: dict[str, Types] = {}
-    takes_more = ... in sources or (is_file and path in _FREE_IN_FILES)
+    takes_more = ... in sources or (is_file and path in _OF_HEAD)
     for source in sources:
         theirs = dict.fromkeys(source.split(), (object,)) if isinstance(source, str) else {}
         if callable(source):
             theirs, more = parameters(source)
             takes_more |= more
         types |= {name: types.get(name, ()) + accepted for name, accepted in theirs.items()}
+    elsewhere = {place.split(".")[1]: place for place in _OF_HEAD} if path == "model.bbox_head" else {}
+    types = {name: accepted for name, accepted in types.items() if name not in elsewhere}
     owner = path or "The top level (beside variables that the file goes on to use)"
-    return Keys(str(node["type"]) if called else owner, types, takes_more)
+    return Keys(str(node["type"]) if called else owner, types, takes_more, elsewhere)
 
 
 def check_keys(cfg: Config, source: str | Path) -> None:
@@ -186,7 +200,8 @@ def _problems(cfg: dict, unused: set[str] | None = None) -> dict[str, tuple[str,
             there is wrong: an option has to lead somewhere.
     """
     is_file = unused is not None
-    levels = [(path, node, known_keys(node, path, is_file)) for path, node in _dicts(cfg)]
+    head = _head(cfg)
+    levels = [(path, node, known_keys(node, path, is_file, head)) for path, node in _dicts(cfg)]
     levels = [(path, node, known) for path, node, known in levels if known]
     wrong = {}
     for path, node, known in levels:
@@ -195,12 +210,21 @@ def _problems(cfg: dict, unused: set[str] | None = None) -> dict[str, tuple[str,
             if known.refuses(key) and at_fault:
                 near = [_join(path, name) for name in get_close_matches(key, known.types, 1, 0.7)]
                 elsewhere = [_join(other, key) for other, _, there in levels if key in there.types]
+                near = [known.elsewhere[key]] if key in known.elsewhere else near
                 meant = near or _INSTEAD.get(key, []) + elsewhere[:3]
                 wrong[_join(path, key)] = _did_you_mean(meant), str(known)
             elif not suits(node.get(key), known.types.get(key, (object,))):
                 expected = " or ".join(dict.fromkeys(t.__name__ for t in known.types[key]))
                 wrong[_join(path, key)] = f" is {node[key]!r:.80}, expected {expected}", ""
     return wrong | _unknown_types(cfg)
+
+
+def _head(cfg: dict) -> type | None:
+    """Class of ``model.bbox_head``; none where it is unknown or ambiguous."""
+    model = cfg.get("model")
+    head = model.get("bbox_head") if isinstance(model, dict) else None
+    found = registered(head.get("type")) if isinstance(head, dict) else []
+    return found[0] if len(found) == 1 and isinstance(found[0], type) and issubclass(found[0], nn.Module) else None
 
 
 def _unknown_types(cfg: dict) -> dict[str, tuple[str, str]]:

@@ -7,14 +7,20 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from etram_mmdet.models.building import fit_to_data
+from etram_mmdet.models.detectors.micro_batches import check_parts
 
 
 @HOOKS.register_module()
 class FitToDataHook(Hook):
-    """Call :func:`fit_to_data` before the first step, after weights were loaded: these may come from other data."""
+    """Call :func:`fit_to_data` before the first step, after weights were loaded: these may come from other data.
+
+    Raises:
+        InputError: ``micro_batch`` cuts batches that a loss needs whole.
+    """
 
     priority = "HIGH"
 
     def before_train(self, runner: Runner) -> None:
+        check_parts(runner.model)
         for note in fit_to_data(runner.model, runner.train_dataloader.dataset):
             runner.logger.info(note)

@@ -18,6 +18,7 @@ from torch import nn
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
 from etram_mmdet.datasets.statistics import frame_step_us
 from etram_mmdet.datasets.wrappers import as_streams
+from etram_mmdet.engine.config.complete import added_up
 from etram_mmdet.engine.config.differences import differences_to_parent
 from etram_mmdet.engine.runner.learning_rates import rates_of_run
 from etram_mmdet.engine.runner.memory import BYTES_PER_PARAMETER, parameters, saved_bytes
@@ -196,10 +197,12 @@ def _schedule(runner: Runner) -> list[str]:
     processes = get_world_size()
     loader = runner.train_dataloader
     lanes = getattr(loader.batch_sampler, "batch_size", None) or loader.batch_size
-    batch = lanes * processes
-    spread = f" ({lanes} on each of {processes} processes)" if processes > 1 else ""
+    added = added_up(runner.cfg)
+    parts = [f"{lanes} on each of {processes} processes"] if processes > 1 else []
+    parts += [f"an update every {added} steps"] if added > 1 else []
+    spread = f" ({', '.join(parts)})" if parts else ""
     return [
-        f"{steps:,} steps, effective batch {batch}{spread}, {steps * batch:,} samples",
+        f"{steps:,} steps, effective batch {lanes * processes * added}{spread}, {steps * lanes * processes:,} samples",
         *rates_of_run(runner),
         *getattr(runner, "notes", ()),
     ]

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from etram_mmdet.engine.runner.memory import LESS_MEMORY, advice_when_out_of_memory
-from etram_mmdet.models.detectors.micro_batches import split_lanes
+from etram_mmdet.models.detectors.micro_batches import split_lanes, whole_batch_losses
 from etram_mmdet.utils.errors import InputError
 
 
@@ -46,9 +46,8 @@ class DryRunLoop(IterBasedTrainLoop):
         try:
             losses = self._train(next(iter(self.dataloader)))
         except torch.OutOfMemoryError as error:
-            raise InputError(
-                f"out of memory in the first step; {LESS_MEMORY}, and so does model.micro_batch=1"
-            ) from error
+            parts = "" if whole_batch_losses(runner.model) else ", and so does model.micro_batch=1"
+            raise InputError(f"out of memory in the first step; {LESS_MEMORY}{parts}") from error
         found = self._validate() if runner.val_loop is not None else "no validation"
         peak = f", peak {torch.cuda.max_memory_allocated() / 2**20:,.0f} MiB" if torch.cuda.is_available() else ""
         runner.logger.info(f"dry run: {losses}; {found}; {time.monotonic() - start:.1f} s{peak}. Nothing was kept")

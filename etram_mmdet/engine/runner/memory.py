@@ -10,6 +10,8 @@ from mmengine.dist import is_distributed
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+from etram_mmdet.models.detectors.micro_batches import whole_batch_losses
+
 BYTES_PER_PARAMETER = 16  # weight, gradient and AdamW's two moments in float32
 LESS_MEMORY = "model.backbone.with_cp=True model.with_cp=True needs less memory for more time"
 
@@ -38,8 +40,10 @@ def advice_when_out_of_memory(runner: Runner, data: dict) -> str:
     at_once = min(getattr(runner.model, "module", runner.model).micro_batch or batch, batch)
     failed = f"out of memory at step {runner.iter + 1}: {at_once} lanes at a time do not fit"
     less = LESS_MEMORY
+    in_parts = not whole_batch_losses(getattr(runner.model, "module", runner.model))
     if is_distributed():  # the other processes wait in this step, so nothing can be tried
-        return f"{failed}; reduce train_dataloader.batch_size or set model.micro_batch={max(1, at_once // 2)}; {less}"
+        parts = f" or set model.micro_batch={max(1, at_once // 2)}" if in_parts else ""
+        return f"{failed}; reduce train_dataloader.batch_size{parts}; {less}"
 
     def cost(lanes: int) -> float:
         return 0 if lanes < at_once and _fits(runner, {key: rows[:lanes] for key, rows in data.items()}) else 1
@@ -47,10 +51,9 @@ def advice_when_out_of_memory(runner: Runner, data: dict) -> str:
     fitting = max(largest_batch(cost, 0), default=0)
     if not fitting:
         return f"{failed}, nor does one; {less}, as do a shorter clip_length and a larger patch_size"
-    return (
-        f"{failed}, {fitting} would: --cfg-options model.micro_batch={fitting} trains the same batch of {batch} in "
-        f"parts, train_dataloader.batch_size={fitting} a smaller one; {less}"
-    )
+    smaller = f"train_dataloader.batch_size={fitting} trains a smaller batch"
+    parts = f"model.micro_batch={fitting} trains the same batch of {batch} in parts"
+    return f"{failed}, {fitting} would: --cfg-options {f'{parts}, {smaller}' if in_parts else smaller}; {less}"
 
 
 def _fits(runner: Runner, data: dict) -> bool:

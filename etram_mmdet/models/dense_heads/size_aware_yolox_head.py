@@ -30,6 +30,7 @@ class SizeAwareYOLOXHead(RVTYOLOXHead):
         super().__init__(*args, **kwargs)
         self.terms = tuple(terms)
         self.weights = SizeWeight(**(size_weight or {}))
+        self.needs_whole_batch = self.weights.normalize
         if "cls" in terms and getattr(self.loss_cls, "takes_labels", False):
             raise InputError(
                 f"SizeAwareYOLOXHead: {type(self.loss_cls).__name__} weighs classes itself; leave cls out of terms"

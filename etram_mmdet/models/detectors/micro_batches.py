@@ -4,9 +4,42 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 
+from mmdet.models.losses import GHMC, GHMR, EQLV2Loss, SeesawLoss
 from mmengine.model import BaseModel, MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 from mmengine.registry import MODEL_WRAPPERS
+from torch import Tensor, nn
+
+from etram_mmdet.utils.errors import InputError
+
+# mmdet's losses that keep statistics of earlier calls, or count the boxes of a batch by difficulty.
+_OF_WHOLE_BATCHES = (EQLV2Loss, GHMC, GHMR, SeesawLoss)
+
+
+def whole_batch_losses(model: nn.Module) -> list[str]:
+    """Losses of a detector that make something else of a batch in parts than of the whole.
+
+    What they give for one box depends on the others of the batch. A loss or head says so with an attribute
+    ``needs_whole_batch``.
+    """
+    return [
+        f"{name} ({type(module).__name__})"
+        for name, module in model.named_modules()
+        if isinstance(module, _OF_WHOLE_BATCHES) or getattr(module, "needs_whole_batch", False)
+    ]
+
+
+def check_parts(model: nn.Module) -> None:
+    """Raise ``InputError`` where a detector is to train in parts with losses that need the whole batch."""
+    detector = getattr(model, "module", model)
+    micro_batch = getattr(detector, "micro_batch", None)
+    losses = whole_batch_losses(detector) if micro_batch else []
+    if losses:
+        raise InputError(
+            f"model.micro_batch={micro_batch}, but {', '.join(losses)} needs the whole batch at once: it keeps "
+            "statistics of the boxes that it sees, or compares them with each other. Leave micro_batch out and take a "
+            "smaller train_dataloader.batch_size with optim_wrapper.accumulative_counts=2 or more, or another loss"
+        )
 
 
 def split_lanes(data: dict, lanes: int | None) -> list[dict]:
@@ -17,15 +50,22 @@ def split_lanes(data: dict, lanes: int | None) -> list[dict]:
 
 
 def step_in_parts(model: BaseModel | MMDistributedDataParallel, parts: list[dict], optim_wrapper: OptimWrapper) -> dict:
-    """Forward and backward part by part, then one step with the gradient of the whole batch; returns its logs.
+    """Forward and backward part by part, then what one pass over the whole batch would lead to; returns its logs.
+
+    That is a step with the gradient of the whole batch or, with ``accumulative_counts`` of the wrapper, that gradient
+    added to those of the iterations before.
 
     A part's losses are means over its own positive priors (``num_pos`` among the losses; with heads that do not tell
     it, labelled frames take their place), so parts are weighed by these. What still differs from the whole batch:
-    BatchNorm takes its mean and variance from one part at a time.
+    BatchNorm takes its mean and variance from one part at a time, and a head whose losses are means over several counts
+    (AuxSmallYOLOXHead, mmdet's heads) is weighed by one of them. :func:`check_parts` refuses losses that do not add up.
     """
     detector = getattr(model, "module", model)
+    before = _taken_away([p for p in detector.parameters() if p.grad is not None])
+    iteration = optim_wrapper.inner_count
     weights, counts, logs = [], [], []
     for part in parts:
+        optim_wrapper._inner_count = iteration  # which counts calls of `backward`; all parts are one iteration
         postponed = hasattr(model, "no_sync") and part is not parts[-1]
         with model.no_sync() if postponed else nullcontext():
             with optim_wrapper.optim_context(model):
@@ -35,20 +75,37 @@ def step_in_parts(model: BaseModel | MMDistributedDataParallel, parts: list[dict
             labelled = float(batch["is_labelled"].sum())
             counts.append(log.get("num_pos", loss.new_full((), labelled)))  # a tensor: reading it would stop a GPU
             weights.append(counts[-1].clamp(min=1))
+            whole = sum(counts).clamp(min=1)
+            share = optim_wrapper.scale_loss(weights[0] / whole)
+            if part is parts[-1]:  # before processes exchange their gradients
+                _add(before, 1 / share)
             # relative to the first part, so that half precision keeps the range that its loss scale was made for
             optim_wrapper.backward(loss * (weights[-1] / weights[0]))
         logs.append({name: value.detach() for name, value in log.items()})
-    whole = sum(counts).clamp(min=1)
-    gradients = [p.grad for p in detector.parameters() if p.grad is not None]
-    for gradient in gradients:
-        gradient.mul_(weights[0] / whole)
-    optim_wrapper.step()
-    optim_wrapper.zero_grad()
+    for gradient in [p.grad for p in detector.parameters() if p.grad is not None]:
+        gradient.mul_(share)
+    if optim_wrapper.should_update():
+        optim_wrapper.step()
+        optim_wrapper.zero_grad()
     shares = [weight / whole for weight in weights]
     return {
         name: sum(log[name] * (share if "loss" in name else 1) for log, share in zip(logs, shares, strict=True))
         for name in logs[0]
     }
+
+
+def _taken_away(parameters: list[nn.Parameter]) -> list[tuple[nn.Parameter, Tensor]]:
+    """Parameters and their gradients, which they no longer have afterwards."""
+    gradients = [(p, p.grad) for p in parameters]
+    for p in parameters:
+        p.grad = None
+    return gradients
+
+
+def _add(gradients: list[tuple[nn.Parameter, Tensor]], factor: Tensor) -> None:
+    for p, gradient in gradients:
+        scaled = gradient * factor
+        p.grad = scaled if p.grad is None else p.grad.add_(scaled)
 
 
 @MODEL_WRAPPERS.register_module()

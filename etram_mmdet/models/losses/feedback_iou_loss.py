@@ -23,6 +23,8 @@ class FeedbackIoULoss(nn.Module):
     own, from the boxes that it sees; a checkpoint holds those of the first one.
     """
 
+    needs_whole_batch = True  # a part would move the running means that the next one is weighed with
+
     def __init__(
         self,
         loss_weight: float = 5.0,

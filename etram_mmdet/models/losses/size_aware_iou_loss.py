@@ -89,6 +89,7 @@ class SizeAwareIoULoss(nn.Module):
         self.loss_weight = loss_weight
         self.eps = eps
         self.weights = SizeWeight(size_weight, small_area, medium_area, mode, normalize)
+        self.needs_whole_batch = normalize
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         """``pred`` and ``target``: (N, 4) boxes xyxy in network pixels."""

@@ -1,0 +1,97 @@
+"""Which keys of ``model.test_cfg`` and ``model.train_cfg`` a head reads, by the code that would run."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import textwrap
+from collections.abc import Iterator
+
+from mmdet.models.dense_heads import YOLOXHead
+from torch import nn
+
+_ENTRIES = ("__init__", "loss", "predict", "forward", "init_weights")  # what a detector calls
+_CONFIGS = ("cfg", "test_cfg", "train_cfg", "proposal_cfg")  # what mmdet calls a dict of settings
+_OF_DICTS = {*dir(dict), "deepcopy"}
+# What configs of mmdet state under heads that never look at it.
+_BY_CUSTOM = {"train_cfg": "assigner allowed_border pos_weight debug", "test_cfg": "min_bbox_size score_voting"}
+_ELSEWHERE = {"train_cfg": "", "test_cfg": "operating_points"}  # read by what follows the head
+
+
+def settings_taken(head: type[nn.Module], name: str, is_file: bool) -> tuple[frozenset[str], bool]:
+    """What ``model.train_cfg`` or ``model.test_cfg``, called ``name``, may hold, and whether it may hold more.
+
+    More is allowed in a file whose head comes from neither mmdet nor this package: it may hand the dict on. Beside
+    what a head reads, a file may hold what mmdet's own configs state under all heads but YOLOX's.
+    """
+    is_known = head.__module__.split(".")[0] in ("mmdet", "etram_mmdet")
+    by_custom = _BY_CUSTOM[name] if is_file and not issubclass(head, YOLOXHead) else ""
+    return settings_read(head)[name] | {*_ELSEWHERE[name].split(), *by_custom.split()}, is_file and not is_known
+
+
+@functools.cache
+def settings_read(head: type[nn.Module]) -> dict[str, frozenset[str]]:
+    """Keys by ``train_cfg`` and ``test_cfg`` that the methods of ``head`` look up, as far as a detector reaches them.
+
+    Only what stands in the class and its bases is seen: a function that is handed the whole dict may read more.
+    """
+    read: dict[str, set[str]] = {"train_cfg": set(), "test_cfg": set()}
+    for function in _reached(head):
+        for node in ast.walk(function):
+            for owner, key in _lookups(node):
+                read["train_cfg" if _last_name(owner) == "train_cfg" else "test_cfg"].add(key)
+    return {name: frozenset(keys) for name, keys in read.items()}
+
+
+def _reached(head: type) -> Iterator[ast.FunctionDef]:
+    """Methods that are called from `_ENTRIES`, directly or by others; those of bases where ``super()`` calls them."""
+    classes = [_methods(base) for base in head.__mro__ if issubclass(base, nn.Module) and base is not nn.Module]
+    waiting = [(name, 0) for name in _ENTRIES]  # and from which class on it is looked for
+    seen = set()
+    while waiting:
+        name, start = waiting.pop()
+        place = next((i for i in range(start, len(classes)) if name in classes[i]), None)
+        if place is None or (name, place) in seen:
+            continue
+        seen.add((name, place))
+        function = classes[place][name]
+        yield function
+        used = [node for node in ast.walk(function) if isinstance(node, ast.Attribute)]
+        waiting += [(node.attr, place + 1 if _is_super(node.value) else 0) for node in used]
+
+
+def _is_super(node: ast.expr) -> bool:
+    return isinstance(node, ast.Call) and _last_name(node.func) == "super"
+
+
+@functools.cache
+def _methods(kind: type) -> dict[str, ast.FunctionDef]:
+    try:
+        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    except (OSError, TypeError):  # written at a prompt
+        return {}
+    return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+def _lookups(node: ast.AST) -> Iterator[tuple[ast.expr, str]]:
+    """A dict of settings and the key that ``node`` looks up in it, if it does so."""
+    match node:
+        case ast.Attribute(value=owner, attr=key) if key not in _OF_DICTS:
+            found = owner, key
+        case ast.Subscript(value=owner, slice=ast.Constant(value=key)):
+            found = owner, key
+        case ast.Call(func=ast.Attribute(value=owner, attr="get" | "pop"), args=[ast.Constant(value=key), *_]):
+            found = owner, key
+        case ast.Call(func=ast.Name(id="getattr" | "hasattr"), args=[owner, ast.Constant(value=key), *_]):
+            found = owner, key
+        case ast.Compare(left=ast.Constant(value=key), ops=[ast.In() | ast.NotIn()], comparators=[owner]):
+            found = owner, key
+        case _:
+            return
+    if _last_name(found[0]) in _CONFIGS:
+        yield found
+
+
+def _last_name(node: ast.expr) -> str:
+    return getattr(node, "attr", getattr(node, "id", ""))
