@@ -28,6 +28,7 @@ _INSTEAD = {
     "train_dataloader.batch_size": "for less memory set model.micro_batch, which may change",
     "optim_wrapper.type": "the precision of a run stays: --cfg-options optim_wrapper.type={old}",
     "randomness.seed": "--cfg-options randomness.seed={old}",
+    "digest of the training data": "recordings, frame times, boxes or classes are others",
     "processes": "start as many: tools/dist_train.sh CONFIG {old} --resume, or tools/train.py for one",
 }
 
