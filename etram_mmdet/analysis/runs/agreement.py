@@ -52,6 +52,17 @@ def _samples_seen(run: dict) -> int:
     return run.get("samples_seen", run["samples"])
 
 
+def _of_all_starts(run: dict, fact: Callable[[dict], object]) -> object:
+    """A fact of a run; a list of it where the run was resumed and not all its starts that led here agree in it."""
+    values = [fact(run)]
+    first_step = run.get("from_step", 0)
+    for start in reversed(run.get("earlier_starts", [])):
+        if start.get("from_step", 0) < first_step:  # of the others no step is left in the weights
+            values.insert(0, fact(start))
+            first_step = start.get("from_step", 0)
+    return values[-1] if all(value == values[-1] for value in values) else values
+
+
 SAMPLES = "samples seen"
 TRAINING_DATA = "training data"
 FACTS = (
@@ -71,8 +82,8 @@ FACTS = (
     Fact("starting weights", lambda run: run.get("starting_weights"), ALLOWED, WARNED),
     Fact("seed", lambda run: run.get("seed"), ALLOWED, WARNED),
     # Small causes; a comparison lists them among what differs.
-    Fact("device", lambda run: run["machine"]["device"], REFUSED, ALLOWED),
-    Fact("commit", lambda run: run["commit"], REFUSED, ALLOWED),
+    Fact("device", lambda run: _of_all_starts(run, lambda start: start["machine"]["device"]), REFUSED, ALLOWED),
+    Fact("commit", lambda run: _of_all_starts(run, lambda start: start["commit"]), REFUSED, ALLOWED),
 )
 _PLACES = {"work_dir", "out_dir", "save_dir", "data_root", "load_from", "resume"}  # of a config
 _SPEED = {"threads", "cores"}  # of a machine; they do not change what it computes

@@ -19,6 +19,8 @@ from etram_mmdet.utils.errors import InputError
 
 CONFIG_KEY = "etram_mmdet_config"
 STEP_KEY = "step_us"  # from the end of one window of the training data to that of the next
+DATA_KEY = "train_data"  # digest of the training data
+PROCESSES_KEY = "processes"  # that trained together
 MAX_STEP = 2**40
 MAX_DURATION_US = 1_000_000_000
 MAX_TEXT = 200
@@ -158,6 +160,8 @@ _META = {
     "mmengine_version": _is_text,
     "dataset_meta": _is_metainfo,
     STEP_KEY: _is_duration,
+    DATA_KEY: _is_text,
+    PROCESSES_KEY: _is_step,
     CONFIG_KEY: _is_json,
 }
 _RUNTIME_INFO = {

@@ -51,6 +51,60 @@ def _setting(cfg: dict, key: str) -> object:
     return None
 
 
+# They say how a step fits the time and the memory, where data lie, or how the result is evaluated.
+_FREE = (
+    "num_workers persistent_workers prefetch_factor pin_memory timeout data_root with_cp micro_batch test_cfg init_cfg"
+).split()
+# They watch and write, and are there whatever a config says.
+_WATCHING = """
+    ResultsCsvHook EvaluationReportHook RunRecordHook RunSummaryHook FiniteLossHook DataWaitHook EventVisualizationHook
+    ClassCheckHook FitToDataHook PlainCheckpointHook DetVisualizationHook MemoryProfilerHook
+""".split()
+# What completion fills in; a checkpoint of version 0.1 may leave it out.
+_FILLED = (
+    "num_classes in_channels out_channels num_outs strides feat_channels size_divisor lr eta_max total_steps".split()
+)
+
+
+def training_differences(stored: dict, given: dict, has_gpu: bool) -> dict[str, list]:
+    """The settings of a training in which two complete configs differ: by dotted path, the stored and the given value.
+
+    Args:
+        stored: of a checkpoint, as plain data.
+        given: of the run that shall go on from it.
+        has_gpu: whether the precision is the config's choice; on a CPU it is float32 whatever the config says.
+    """
+    sides = [_training(stored, has_gpu), _training(given, has_gpu)]
+    found = differences(sides, ignored=_FREE.__contains__, setting=_training_setting)
+    if not any(path.startswith("param_scheduler") for path in found):
+        found.pop("train_cfg.max_iters", None)
+    return {path: values for path, values in found.items() if not _follows(path, values, found)}
+
+
+def _training(config: dict, has_gpu: bool) -> dict:
+    """What decides the weights that come out."""
+    kept = {key: config.get(key) for key in ("base_lr", "train_dataloader", "model", "param_scheduler")}
+    wrapper = config.get("optim_wrapper") or {}
+    precision = () if has_gpu else ("type", "dtype", "loss_scale")
+    kept["optim_wrapper"] = {key: value for key, value in wrapper.items() if key not in precision}
+    kept["train_cfg"] = dict(max_iters=(config.get("train_cfg") or {}).get("max_iters"))
+    kept["custom_hooks"] = [hook for hook in config.get("custom_hooks") or [] if hook.get("type") not in _WATCHING]
+    return kept
+
+
+def _training_setting(cfg: dict, key: str) -> object:
+    """``None`` where completion would have said more than the default of a class."""
+    return cfg.get(key) if key in _FILLED or key in SHARED else _setting(cfg, key)
+
+
+def _follows(path: str, values: list, found: dict) -> bool:
+    """Whether a difference is another one's, or a checkpoint's that was written before this setting was filled in."""
+    key = path.split(".")[-1]
+    if values[0] is None and (key in _FILLED or key in SHARED):
+        return True
+    return key == "total_steps" and "train_cfg.max_iters" in found
+
+
 def differences_to_parent(cfg: Config) -> list[str]:
     """What a config, with its options, changes of the files that its ``_base_`` names; one sentence at least.
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from mmdet.registry import HOOKS
+from mmengine.dist import get_world_size
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
-from etram_mmdet.datasets.statistics import frame_step_us
+from etram_mmdet.datasets.statistics import digest, frame_step_us
 from etram_mmdet.datasets.wrappers import as_streams
-from etram_mmdet.engine.checkpoints.contents import STEP_KEY
+from etram_mmdet.engine.checkpoints.contents import DATA_KEY, PROCESSES_KEY, STEP_KEY
 from etram_mmdet.engine.checkpoints.files import make_plain
 from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
 from etram_mmdet.utils.errors import InputError
@@ -23,13 +24,18 @@ class PlainCheckpointHook(Hook):
 
     A checkpoint holds nothing that would have to be unpickled. The best checkpoint so far, which the next better one
     replaces, is looked for by its name beside the others: a checkpoint may have been copied, or come from a stranger.
-    A checkpoint also says how far apart the windows of the training data end, the step of every stream that follows.
+    A checkpoint also says how far apart the windows of the training data end, which is the step of every stream that it
+    follows, and what ``--resume`` compares: a digest of these data and the number of processes.
     Runs after every other hook.
     """
 
     priority = "LOWEST"
 
+    def __init__(self) -> None:
+        self.facts: dict[str, int | str] = {}
+
     def before_train(self, runner: Runner) -> None:
+        self.facts = _facts(runner)
         runner.message_hub.update_info("dataset_meta", _classes(runner.train_dataloader.dataset.metainfo))
         for hook in runner.hooks:
             if isinstance(hook, CheckpointHook) and hook.save_best is not None:
@@ -43,10 +49,17 @@ class PlainCheckpointHook(Hook):
         meta = checkpoint["meta"]
         if "dataset_meta" in meta:
             meta["dataset_meta"] = _classes(meta["dataset_meta"])
-        train = as_streams(runner.train_dataloader.dataset)
-        if isinstance(train, ETraMDataset) and (step_us := frame_step_us(train)):
-            meta[STEP_KEY] = step_us
+        meta.update(self.facts)
         make_plain(checkpoint, runner.cfg)
+
+
+def _facts(runner: Runner) -> dict[str, int | str]:
+    facts = {PROCESSES_KEY: get_world_size()}
+    train = as_streams(runner.train_dataloader.dataset)
+    if isinstance(train, ETraMDataset):
+        facts[DATA_KEY] = digest(train)
+        facts |= {STEP_KEY: step_us} if (step_us := frame_step_us(train)) else {}
+    return facts
 
 
 def _classes(metainfo: dict) -> dict:

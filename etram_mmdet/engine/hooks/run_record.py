@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from pathlib import Path
 
@@ -22,7 +23,7 @@ RUN_FILE = "run.json"
 
 
 def run_record(runner: Runner) -> dict:
-    """Samples, schedule, data, post-processing, protocol, seed, machine and commit of a training run."""
+    """First step, samples, schedule, data, post-processing, protocol, seed, machine and commit of a training run."""
     cfg = runner.cfg
     batch = cfg.train_dataloader.batch_size * get_world_size()
     steps = runner.train_loop.max_iters
@@ -31,6 +32,7 @@ def run_record(runner: Runner) -> dict:
     metric = find_metric(val.evaluator) if val else None
     return dict(
         run=run_id(runner),
+        from_step=runner.iter,
         steps=steps,
         batch=batch,
         samples=steps * batch,
@@ -77,10 +79,27 @@ def schedule(cfg: Config) -> dict:
 
 @HOOKS.register_module()
 class RunRecordHook(Hook):
-    """Write :func:`run_record` to ``run.json`` in the work folder when training starts, under a number of its own."""
+    """Write :func:`run_record` to ``run.json`` in the work folder when training starts, under a number of its own.
+
+    A resumed run keeps what its earlier starts wrote, as ``earlier_starts``, the first one first.
+    """
 
     @master_only
     def before_train(self, runner: Runner) -> None:
         if not run_id(runner):  # a resumed run goes on under the one that its checkpoint brought
             runner.message_hub.update_info("run", uuid.uuid4().hex[:12])
-        write_json(Path(runner.work_dir) / RUN_FILE, run_record(runner))
+        path = Path(runner.work_dir) / RUN_FILE
+        record = run_record(runner)
+        write_json(path, record | dict(earlier_starts=_earlier_starts(path, record["run"])))
+
+
+def _earlier_starts(path: Path, run: str) -> list[dict]:
+    """Records of the starts of this run that ``path`` tells of; none where it is of another run, or damaged."""
+    try:
+        last = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    if not isinstance(last, dict) or last.get("run") != run:
+        return []
+    before = last.pop("earlier_starts", [])
+    return [*before, last]

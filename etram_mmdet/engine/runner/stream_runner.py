@@ -15,7 +15,6 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import nn
 
-from etram_mmdet.engine.checkpoints.carried_config import stored_config
 from etram_mmdet.engine.checkpoints.files import restore_histories
 from etram_mmdet.engine.checkpoints.opening import (
     check_checkpoint_classes,
@@ -24,6 +23,7 @@ from etram_mmdet.engine.checkpoints.opening import (
     load_strictly,
 )
 from etram_mmdet.engine.checkpoints.resumable import check_complete, check_resumable
+from etram_mmdet.engine.checkpoints.same_training import check_same_training
 from etram_mmdet.engine.config.complete import check_together, resolve, start_processes
 from etram_mmdet.engine.config.load import complete_config
 from etram_mmdet.engine.runner.learning_rates import learning_rates
@@ -113,14 +113,7 @@ class StreamRunner(Runner):
         """Raises ``InputError`` where resuming would silently become another training: see the messages."""
         content = load_checkpoint_file(filename)
         check_complete(content, filename)
-        steps = self.train_loop.max_iters
-        planned = stored_config(content, filename).get("train_cfg")
-        planned = planned.get("max_iters") if isinstance(planned, dict) else None
-        if steps != planned:
-            raise InputError(
-                f"{filename}: belongs to a schedule of {planned} steps, the config asks for {steps}; resume with "
-                f"train_cfg.max_iters={planned}, or start a new run with --cfg-options load_from={filename}"
-            )
+        check_same_training(content, self, filename)
         check_resumable(content, self, filename)
         super().resume(filename, *args, **kwargs)
 

@@ -283,6 +283,14 @@ def test_both_tools_go_by_one_list(first, tmp_path, fact):
         check_comparable(runs)
 
 
+def test_a_resumed_run_has_the_commits_of_all_starts_that_led_to_it():
+    """A start whose steps were all trained again does not count."""
+    earlier = [RECORD | dict(from_step=step, commit=commit) for step, commit in ((0, "one"), (40, "lost"), (20, "two"))]
+    resumed = RECORD | dict(from_step=30, commit="abc", earlier_starts=earlier)
+    assert obstacles(resumed, RECORD) == ["commit [one, two, abc] instead of abc"]
+    assert obstacles(RECORD | dict(from_step=20, earlier_starts=[RECORD]), RECORD) == []
+
+
 def broken(folder: Path, name: str, text: str | None) -> None:
     (folder / name).unlink()
     if text is not None:

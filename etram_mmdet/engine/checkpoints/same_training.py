@@ -1,0 +1,75 @@
+"""Is the training that ``--resume`` asks for the one that the checkpoint comes from?
+
+The rule: model, training data, batches, optimizer, learning rates, seed and hooks that act on the training are
+compared. What only says where, how fast and with how much memory it runs, what it logs and how it is evaluated may
+change, and so may its length, as long as no schedule of the learning rate depends on it.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import torch
+from mmengine.dist import get_world_size
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+
+from etram_mmdet.datasets.statistics import digest
+from etram_mmdet.datasets.wrappers import as_streams
+from etram_mmdet.engine.checkpoints.carried_config import carried_by, stored_config
+from etram_mmdet.engine.checkpoints.contents import DATA_KEY, PROCESSES_KEY
+from etram_mmdet.engine.config.differences import MOST_DIFFERENCES, training_differences
+from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.text import shown
+
+_INSTEAD = {
+    "train_cfg.max_iters": "the schedule of the learning rate ends with the training, so it cannot be prolonged",
+    "train_dataloader.batch_size": "for less memory set model.micro_batch, which may change",
+    "optim_wrapper.type": "the precision of a run stays: --cfg-options optim_wrapper.type={old}",
+    "randomness.seed": "--cfg-options randomness.seed={old}",
+    "digest of the training data": "recordings, frame times, boxes or classes are others",
+    "processes": "start as many: tools/dist_train.sh CONFIG {old} --resume, or tools/train.py for one",
+}
+
+
+def check_same_training(checkpoint: dict, runner: Runner, path: str | Path) -> None:
+    """Raise ``InputError`` naming each setting that would make another training of ``checkpoint``'s."""
+    stored = stored_config(checkpoint, path)
+    with carried_by(path):
+        found = training_differences(stored, runner.cfg.to_dict(), torch.cuda.is_available())
+    found |= _other_facts(checkpoint["meta"], runner, path)
+    if not found:
+        return
+    lines = [
+        f"{name}: {shown(old)}, now {shown(new)}{_instead(name, old)}"
+        for name, (old, new) in list(found.items())[:MOST_DIFFERENCES]
+    ]
+    more = [f"and {len(found) - len(lines)} settings more"] if len(found) > len(lines) else []
+    raise InputError(
+        "\n  ".join([f"{path}: belongs to a training with other settings:", *lines, *more])
+        + "\nTo go on with it, leave them as they were; the folder of the checkpoint holds the run's config. For "
+        f"another training from its weights, leave --resume out: --cfg-options load_from={path}"
+    )
+
+
+def _instead(name: str, old: object) -> str:
+    return f" ({_INSTEAD[name].format(old=old)})" if name in _INSTEAD else ""
+
+
+def _other_facts(meta: dict, runner: Runner, path: str | Path) -> dict[str, tuple]:
+    """What no config says: the seed that was drawn, the number of processes, and what the data hold."""
+    data = digest(as_streams(runner.train_dataloader.dataset))
+    if DATA_KEY not in meta:
+        print_log(
+            f"{path}: comes from a version that kept no digest of the training data; whether data and number of "
+            "processes are still the same is up to you",
+            "current",
+            logging.WARNING,
+        )
+    found = {
+        "randomness.seed": (meta.get("seed"), runner.seed),
+        "processes": (meta.get(PROCESSES_KEY), get_world_size()),
+        "digest of the training data": (meta.get(DATA_KEY), data),
+    }
+    return {name: (old, new) for name, (old, new) in found.items() if old is not None and old != new}
