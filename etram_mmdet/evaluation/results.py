@@ -117,6 +117,7 @@ class FrameResult(NamedTuple):
         scale: sensor pixels per network pixel.
         hw: height and width of the frame in network pixels, where they are known.
         ignored: boxes too small to count: nobody has to find them, and a detection of one is no false alarm.
+        start_us: where the recording begins on its clock.
     """
 
     recording: str
@@ -126,6 +127,7 @@ class FrameResult(NamedTuple):
     scale: int = 1
     hw: tuple[int, int] | None = None
     ignored: Boxes = NO_BOXES
+    start_us: int = 0
 
     @property
     def key(self) -> tuple[str, int]:
