@@ -12,7 +12,7 @@ import numpy as np
 
 from etram_mmdet.events.class_sets import ClassSet
 from etram_mmdet.events.formats.array_files import PREPROCESS_AGAIN, load_array, open_hdf5, own_member
-from etram_mmdet.events.labels import BBOX_DTYPE
+from etram_mmdet.events.labels import BBOX_DTYPE, check_finite
 from etram_mmdet.events.preprocessing.frame_store import read_frames
 from etram_mmdet.events.preprocessing.sequence_folder import read_ignored, recording_start_us, representation_path
 from etram_mmdet.events.recording import MAX_SIDE_PX
@@ -139,7 +139,8 @@ class FolderSequence(RecordingFrames):
     """A preprocessed recording in RVT's layout; the HDF5 file is opened where it is read, once per process.
 
     Raises:
-        InputError: when the folder lacks a file, or a class id is not in ``class_set``.
+        InputError: when the folder lacks a file or a tensor, a box is NaN or infinite, or a class id is not in
+            ``class_set``.
     """
 
     def __init__(self, folder: Path, representation: dict, window_us: int, class_set: ClassSet) -> None:
@@ -149,6 +150,7 @@ class FolderSequence(RecordingFrames):
             raise InputError(_what_is_there(folder, self.path))
         with open_hdf5(self.path, PREPROCESS_AGAIN) as file:
             data = self._data_of(file)
+            num_tensors = len(data)
             shape = data.shape[1:]
             dtype = data.dtype
         self._file: tuple[int, h5py.File, h5py.Dataset] | None = None
@@ -160,6 +162,11 @@ class FolderSequence(RecordingFrames):
             first_row=_load(labels, "objframe_idx_2_label_idx"),
         )
         _check_layout(folder, **arrays)
+        check_finite(arrays["boxes"], labels, PREPROCESS_AGAIN)
+        if num_tensors < len(arrays["t_us"]):
+            raise InputError(
+                f"{self.path}: {num_tensors} tensors, but timestamps_us has {len(arrays['t_us'])}; {PREPROCESS_AGAIN}"
+            )
         arrays |= dict(ignored=read_ignored(folder))
         known = dict(class_set=class_set, label_file=labels, start_us=recording_start_us(folder))
         super().__init__(folder.name, shape, dtype, scale, **arrays, **known)
