@@ -1,8 +1,9 @@
 """Detect in a recording: python tools/detect.py [CONFIG] CHECKPOINT RECORDING --out FILE.mp4|FILE.json|FILE.csv
 
 A checkpoint carries its config. One that was trained with plugins of your own needs CONFIG, which names their module.
-Any recording that tools/preprocess.py reads. Times and boxes are microseconds and pixels of the recording. With
---labels the boxes are those of tools/test.py, up to rounding, at every time that it evaluates.
+Any recording that tools/preprocess.py reads. Times are microseconds of the recording, boxes in a CSV its pixels. A JSON
+file has the form of tools/test.py --out, for tools/evaluate.py: boxes in pixels of the network, not cut to the frame.
+With --labels the boxes are those of tools/test.py, up to rounding, at every time that it evaluates.
 """
 
 from __future__ import annotations

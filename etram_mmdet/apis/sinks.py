@@ -76,6 +76,7 @@ SINKS: dict[str, Sink] = {".mp4": write_film, ".json": write_predictions, ".csv"
 def frame_of(window: Window, recording: Recording, representation: Representation) -> FrameResult:
     """The detections of a window as an evaluated frame without truth, in pixels of the network's ``representation``."""
     from etram_mmdet.evaluation.results import Boxes, FrameResult
+    from etram_mmdet.events.preprocessing.frame_times import start_us
     from etram_mmdet.events.preprocessing.sources import name_of
 
     return FrameResult(
@@ -85,4 +86,5 @@ def frame_of(window: Window, recording: Recording, representation: Representatio
         found=window.found,
         scale=representation.scale,
         hw=tuple(representation.shape[1:]),
+        start_us=start_us(recording.t_first_us),
     )

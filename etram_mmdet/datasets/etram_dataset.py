@@ -300,6 +300,7 @@ class ETraMDataset(BaseDataset):
         return dict(
             recording=sequence.name,
             t_us=t_us,
+            start_us=sequence.start_us,
             is_padding=is_padding,
             scale=sequence.scale,
             img_id=-1 if is_padding else int(self._first_img_id[recording]) + index,

@@ -17,6 +17,7 @@ from etram_mmdet.datasets.recording_frames import RecordingFrames
 from etram_mmdet.datasets.transforms.own_numbers import OwnNumbers
 from etram_mmdet.events.class_sets import ClassSet
 from etram_mmdet.events.formats import Recording, open_recording
+from etram_mmdet.events.preprocessing.frame_times import start_us
 from etram_mmdet.events.preprocessing.labelled_frames import find_frames
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.events.preprocessing.sources import Source, find_sources
@@ -108,6 +109,7 @@ class RecordingSequence(RecordingFrames):
         with open_recording(source.events, settings.sensor_px) as recording:
             boxes, frames, self.dropped, ignored = find_frames(recording, source, settings)
             self.representation = build_representation(settings.representation, recording.height, recording.width)
+            begins_us = start_us(recording.t_first_us)
         super().__init__(
             source.name,
             self.representation.shape,
@@ -120,6 +122,7 @@ class RecordingSequence(RecordingFrames):
             class_set=class_set,
             label_file=source.labels,
             ignored=ignored,
+            start_us=begins_us,
         )
 
     def read(self, start: int, stop: int, transform=None) -> np.ndarray:

@@ -12,9 +12,9 @@ import numpy as np
 
 from etram_mmdet.events.class_sets import ClassSet
 from etram_mmdet.events.formats.array_files import PREPROCESS_AGAIN, load_array, open_hdf5, own_member
-from etram_mmdet.events.labels import BBOX_DTYPE
+from etram_mmdet.events.labels import BBOX_DTYPE, check_finite
 from etram_mmdet.events.preprocessing.frame_store import read_frames
-from etram_mmdet.events.preprocessing.sequence_folder import read_ignored, representation_path
+from etram_mmdet.events.preprocessing.sequence_folder import read_ignored, recording_start_us, representation_path
 from etram_mmdet.events.recording import MAX_SIDE_PX
 from etram_mmdet.events.representations import build_representation
 from etram_mmdet.utils.errors import InputError
@@ -30,7 +30,8 @@ class RecordingFrames(ABC):
     ``ignored_of(i)`` tells, as ``boxes_of`` does, boxes that evaluation neither counts nor holds against a detection.
 
     A source calls ``__init__`` with its ``boxes`` in sensor pixels, in time order, and the row at which each labelled
-    frame begins; ``scale`` is sensor pixels per network pixel, ``label_file`` the place to name in errors. ``ignored``
+    frame begins; ``scale`` is sensor pixels per network pixel, ``label_file`` the place to name in errors, ``start_us``
+    where the recording begins on its clock. ``ignored``
     boxes stand at the times of labelled frames; those of a class that ``class_set`` does not know are left out.
     """
 
@@ -47,11 +48,13 @@ class RecordingFrames(ABC):
         class_set: ClassSet,
         label_file: Path,
         ignored: np.ndarray | None = None,
+        start_us: int = 0,
     ) -> None:
         self.name = name
         self.dtype = dtype
         self.scale = scale
         self.t_us = t_us
+        self.start_us = start_us
         self.num_frames = len(t_us)
         self.channels = shape[0]
         self.hw = tuple(shape[1:])
@@ -136,7 +139,8 @@ class FolderSequence(RecordingFrames):
     """A preprocessed recording in RVT's layout; the HDF5 file is opened where it is read, once per process.
 
     Raises:
-        InputError: when the folder lacks a file, or a class id is not in ``class_set``.
+        InputError: when the folder lacks a file or a tensor, a box is NaN or infinite, or a class id is not in
+            ``class_set``.
     """
 
     def __init__(self, folder: Path, representation: dict, window_us: int, class_set: ClassSet) -> None:
@@ -146,6 +150,7 @@ class FolderSequence(RecordingFrames):
             raise InputError(_what_is_there(folder, self.path))
         with open_hdf5(self.path, PREPROCESS_AGAIN) as file:
             data = self._data_of(file)
+            num_tensors = len(data)
             shape = data.shape[1:]
             dtype = data.dtype
         self._file: tuple[int, h5py.File, h5py.Dataset] | None = None
@@ -157,8 +162,14 @@ class FolderSequence(RecordingFrames):
             first_row=_load(labels, "objframe_idx_2_label_idx"),
         )
         _check_layout(folder, **arrays)
-        own = dict(class_set=class_set, label_file=labels, ignored=read_ignored(folder))
-        super().__init__(folder.name, shape, dtype, scale, **arrays, **own)
+        check_finite(arrays["boxes"], labels, PREPROCESS_AGAIN)
+        if num_tensors < len(arrays["t_us"]):
+            raise InputError(
+                f"{self.path}: {num_tensors} tensors, but timestamps_us has {len(arrays['t_us'])}; {PREPROCESS_AGAIN}"
+            )
+        arrays |= dict(ignored=read_ignored(folder))
+        known = dict(class_set=class_set, label_file=labels, start_us=recording_start_us(folder))
+        super().__init__(folder.name, shape, dtype, scale, **arrays, **known)
 
     def _data_of(self, file: h5py.File) -> h5py.Dataset:
         data = own_member(self.path, file, "data")

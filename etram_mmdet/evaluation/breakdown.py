@@ -49,7 +49,7 @@ class Breakdown:
         """What has one number, without what has no ground truth."""
         sizes = zip(size_names(), map(nan_mean, self.ap_by_size.T), strict=True)
         recalls = zip(FALSE_ALARMS_PER_MIN, map(nan_mean, self.recall.T), strict=True)
-        found = {f"AP_{name}px": ap for name, ap in sizes}
+        found = {f"AP_{name}_sensor_px": ap for name, ap in sizes}
         found |= {f"AP_{light}": part.ap for light, part in self.by_light.items()}
         found |= {f"recall_at_{rate}_fp_per_min": recall for rate, recall in recalls}
         if self.interval is not None:

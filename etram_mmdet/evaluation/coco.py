@@ -15,14 +15,15 @@ from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.text import number, table
 
 MAX_DETS = (1, 10, 100)
-SIZES = ("S", "M", "L")  # COCO's ranges: up to 32^2, up to 96^2 and larger, in square network pixels
+# COCO's ranges: up to 32^2, up to 96^2 and larger, in square network pixels
+SIZES = ("S_network_px", "M_network_px", "L_network_px")
 
 
 def coco_metrics(frames: Sequence[FrameResult], classes: Sequence[str]) -> dict[str, float]:
     """COCO's numbers, as pycocotools gives them for frames in this order.
 
     Returns:
-        AP, AP50, AP75, AR1, AR10, AR100; AP and AR100 with suffix _S, _M, _L; AP and AP50 with suffix _<class>;
+        AP, AP50, AP75, AR1, AR10, AR100; AP and AR100 with the suffixes of `SIZES`; AP and AP50 with suffix _<class>;
         AP_small_classes, the mean over pedestrian, bicycle, motorbike, wheelchair and the like; and the counts
         ``frames`` and ``boxes``. Means are over the classes that have ground truth. What has no ground truth (a
         class, a size) has no key: COCO's own -1 would pass for a number in an average or a plot.
@@ -89,8 +90,9 @@ def format_metrics(head: Sequence[str], metrics: dict[str, float], boxes: Sequen
         (
             *head,
             f"{metrics['frames']} frames, {metrics['boxes']} boxes",
-            line("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L", "AP_small_classes"),
-            line("AR1", "AR10", "AR100", "AR100_S", "AR100_M", "AR100_L"),
+            line("AP", "AP50", "AP75", "AP_small_classes"),
+            line(*(f"AP_{size}" for size in SIZES)),
+            line("AR1", "AR10", "AR100", *(f"AR100_{size}" for size in SIZES)),
             table(rows),
         )
     )

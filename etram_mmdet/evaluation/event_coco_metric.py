@@ -21,6 +21,7 @@ from etram_mmdet.evaluation.coco import boxes_per_class, class_agnostic, coco_me
 from etram_mmdet.evaluation.predictions import save_predictions
 from etram_mmdet.evaluation.protocols import Protocol, get_protocols
 from etram_mmdet.evaluation.results import NO_BOXES, Boxes, FrameResult, check_labels, make_boxes, merge, place_of
+from etram_mmdet.evaluation.ties import note_on_ties
 from etram_mmdet.utils.errors import InputError
 
 ANY_CLASS = "any class"
@@ -126,7 +127,8 @@ class EventCocoMetric(BaseMetric):
             self.headline = Headline(protocol, frames, tuple(classes), break_down(frames, classes))
             metrics |= self.headline.breakdown.metrics()
             text += "\n\n" + format_breakdown(self.headline.breakdown)
-        print_log("\n" + text, logger="current")
+        ties = note_on_ties(frames, len(classes))
+        print_log("\n" + text + (f"\n\n{ties}" if ties else ""), logger="current")
         return {key: value for key, value in metrics.items() if ANY_CLASS not in key}
 
     @property
@@ -173,6 +175,7 @@ def frame_of(sample: dict, num_classes: int) -> FrameResult:
         scale=int(sample.get("scale", 1)),
         hw=tuple(map(int, sample["img_shape"])) if "img_shape" in sample else None,
         ignored=_ignored(sample, place),
+        start_us=int(sample.get("start_us", 0)),
     )
     check_labels(frame, num_classes)
     return frame

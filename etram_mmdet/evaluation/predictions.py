@@ -1,13 +1,14 @@
 """What a detector said about every evaluated frame, beside the truth, in one JSON file.
 
     {"format_version": 2, "classes": [...], "test_cfg": {...},
-     "frames": [{"recording": ..., "t_us": ..., "scale": 2, "hw": [64, 96],
+     "frames": [{"recording": ..., "t_us": ..., "start_us": 0, "scale": 2, "hw": [64, 96],
      "bboxes": [[x1, y1, x2, y2], ...], "scores": [...], "class_scores": [...], "labels": [...],
      "gt_bboxes": [...], "gt_labels": [...], "ignored_bboxes": [...], "ignored_labels": [...]}, ...]}
 
-Boxes are in network pixels, ``scale`` is sensor pixels per network pixel. ``hw``, ``scale``, ``class_scores``,
-``ignored_*`` and ``test_cfg`` may be missing, and the truth too where a data set gives it. Version 2 holds detections
-as the detector told them, beyond the frame too. A file without a version holds detections that were cut to the frame.
+Boxes are in network pixels, ``scale`` is sensor pixels per network pixel, ``start_us`` where the recording begins on
+its clock (0 where it is missing). ``hw``, ``scale``, ``class_scores``, ``ignored_*`` and ``test_cfg`` may be missing
+too, and the truth where a data set gives it. Version 2 holds detections as the detector told them, beyond the frame
+too. A file without a version holds detections that were cut to the frame.
 """
 
 from __future__ import annotations
@@ -117,6 +118,7 @@ def truth_of(dataset: ETraMDataset) -> dict[tuple[str, int], FrameResult]:
             scale=sequence.scale,
             hw=sequence.hw,
             ignored=Boxes(*sequence.ignored_of(i)),
+            start_us=sequence.start_us,
         )
         for sequence in dataset.sequences
         for i in sequence.labelled
@@ -160,6 +162,7 @@ def _as_dict(frame: FrameResult) -> dict:
     return dict(
         recording=frame.recording,
         t_us=frame.t_us,
+        start_us=frame.start_us,
         scale=frame.scale,
         hw=frame.hw,
         bboxes=[_short(box) for box in found.bboxes_xyxy],
@@ -208,6 +211,7 @@ def _as_frame(saved: dict, with_truth: bool) -> FrameResult:
         scale=int(_positive(saved.get("scale") or 1)),
         hw=None if hw is None else tuple(_positive(hw).reshape(2).tolist()),
         ignored=make_boxes(place, "ignored", **_columns(*(saved.get(key, []) for key in _IGNORED))),
+        start_us=int(_whole(saved.get("start_us", 0))),
     )
 
 

@@ -19,9 +19,10 @@ class Protocol:
     """Which frames and boxes count, and whether classes matter. Sizes are sensor pixels, times microseconds.
 
     Boxes of ground truth *and* detections below ``min_diagonal_px`` or with a side below ``min_side_px`` are removed,
-    as are frames up to ``skip_us`` and, if ``only_with_boxes``, frames without a ground-truth box that is left: their
-    false alarms then cost nothing. With ``class_aware=False`` a detection may match a box of any class. Detections rank
-    by their score, objectness times class probability with YOLOX heads, or by class probability alone.
+    as are frames up to ``skip_us`` after the beginning of their recording and, if ``only_with_boxes``, frames without a
+    ground-truth box that is left: their false alarms then cost nothing. With ``class_aware=False`` a detection may
+    match a box of any class. Detections rank by their score, objectness times class probability with YOLOX heads, or by
+    class probability alone.
 
     Boxes that a frame ignores (under 5 px, where the reference forgets them) need not be found, and a detection of one
     costs nothing.
@@ -32,7 +33,7 @@ class Protocol:
 
     name: str
     rules: str
-    skip_us: int = -1
+    skip_us: int | None = None
     min_diagonal_px: float = 0.0
     min_side_px: float = 0.0
     only_with_boxes: bool = False
@@ -46,7 +47,7 @@ class Protocol:
 
     def select(self, frames: Sequence[FrameResult]) -> tuple[list[FrameResult], Removed]:
         """What counts of ``frames``, and how much does not."""
-        late = [frame for frame in frames if frame.t_us > self.skip_us]
+        late = [f for f in frames if self.skip_us is None or f.t_us - f.start_us > self.skip_us]
         kept = [self._large_boxes(self._clipped(self._ranked(frame))) for frame in late]
         chosen = [frame for frame in kept if len(frame.truth) or not self.only_with_boxes]
         removed = Removed(

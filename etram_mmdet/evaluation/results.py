@@ -17,6 +17,8 @@ _COLUMNS = {  # kind of the NumPy type, the number of dimensions
     "ids": ("i", 1),
     "class_scores": ("f", 1),
 }
+_OF_DETECTIONS = "If training diverged, lower the learning rate or resume from an earlier checkpoint"
+_OF_TRUTH = "Mend the labels that these boxes come from"
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +48,8 @@ class Boxes:
         for name, (kind, dimensions) in _COLUMNS.items():
             column = getattr(self, name)
             if column is not None:
-                _check_column(name, column, kind, (len(self.labels), 4)[:dimensions])
+                advice = _OF_TRUTH if self.scores is None else _OF_DETECTIONS
+                _check_column(name, column, kind, (len(self.labels), 4)[:dimensions], advice)
 
     @classmethod
     def empty(cls) -> Boxes:
@@ -90,17 +93,15 @@ class Boxes:
         return [self.classes[label] for label in self.labels]
 
 
-def _check_column(name: str, column: np.ndarray, kind: str, shape: tuple[int, ...]) -> None:
+def _check_column(name: str, column: np.ndarray, kind: str, shape: tuple[int, ...], advice: str) -> None:
     if column.shape != shape:
         raise InputError(f"{name} has the shape {column.shape}, expected {shape} for {shape[0]} labels")
     if column.dtype.kind != kind:
         expected = "floats" if kind == "f" else "integers"
         raise InputError(f"{name} are of type {column.dtype}, expected {expected}")
     if kind == "f" and not np.isfinite(column).all():
-        raise InputError(
-            f"{name} holds {(~np.isfinite(column)).sum()} values that are NaN or infinite, expected "
-            "none. If training diverged, lower the learning rate or resume from an earlier checkpoint"
-        )
+        number = (~np.isfinite(column)).sum()
+        raise InputError(f"{name} holds {number} values that are NaN or infinite, expected none. {advice}")
     if "scores" in name and ((column < 0) | (column > 1)).any():
         outside = column[(column < 0) | (column > 1)]
         raise InputError(
@@ -123,6 +124,7 @@ class FrameResult(NamedTuple):
         scale: sensor pixels per network pixel.
         hw: height and width of the frame in network pixels, where they are known.
         ignored: boxes too small to count: nobody has to find them, and a detection of one is no false alarm.
+        start_us: where the recording begins on its clock.
     """
 
     recording: str
@@ -132,6 +134,7 @@ class FrameResult(NamedTuple):
     scale: int = 1
     hw: tuple[int, int] | None = None
     ignored: Boxes = NO_BOXES
+    start_us: int = 0
 
     @property
     def key(self) -> tuple[str, int]:

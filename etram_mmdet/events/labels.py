@@ -138,6 +138,18 @@ def check_class_ids(boxes: np.ndarray, num_ids: int, path: Path) -> None:
         )
 
 
+def check_finite(boxes: np.ndarray, path: Path, advice: str) -> None:
+    """Raise ``InputError``, ending in ``advice``, for a box with a side or corner that is NaN or infinite."""
+    rows = np.flatnonzero(~np.isfinite([boxes[name] for name in "xywh"]).all(0))
+    if len(rows):
+        when = f" at t = {boxes['t'][rows[0]]} us" if "t" in boxes.dtype.names else ""
+        found = ", ".join(f"{name} = {boxes[name][rows[0]]:g}" for name in "xywh")
+        raise InputError(
+            f"{path}: {len(rows)} of {len(boxes)} boxes are not finite, the first in row {rows[0]}{when} ({found}); "
+            f"expected numbers in sensor pixels. Mend the label file that it was made from, then {advice}"
+        )
+
+
 def day_or_night(recording: str) -> str | None:
     """``"day"`` or ``"night"`` where the name tells."""
     found = re.search(r"(?<![a-z])(day|night)(?![a-z])", recording.lower())

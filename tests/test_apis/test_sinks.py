@@ -18,7 +18,7 @@ from etram_mmdet.evaluation.predictions import load_predictions
 from etram_mmdet.events.representations import build_representation
 
 CLASSES = ("pedestrian", "car")
-RECORDING = SimpleNamespace(path=Path("street_td.h5"), height=64, width=96)
+RECORDING = SimpleNamespace(path=Path("street_td.h5"), height=64, width=96, t_first_us=4_000_000)
 INFERENCER = SimpleNamespace(
     classes=CLASSES,
     step_us=50_000,
@@ -71,6 +71,6 @@ def test_a_table_is_for_a_person_and_predictions_for_an_evaluation(tmp_path):
     rows = list(csv.DictReader((tmp_path / "found.csv").open()))
     assert [frame.key for frame in frames] == [("street", t) for t in (50_000, 100_000, 150_000)]
     assert frames[1].found.bboxes_xyxy.tolist() == [[5.5, -1, 20, 25.25]]
-    assert frames[1].hw == (32, 48) and frames[1].scale == 2
+    assert frames[1].hw == (32, 48) and frames[1].scale == 2 and frames[1].start_us == 4_000_000
     sides = dict(x1="11.00", y1="20.00", x2="40.00", y2="50.50")
     assert rows[1] == dict(t_us="100000", **sides, score="0.7500", **{"class": "car"})

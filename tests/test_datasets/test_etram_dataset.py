@@ -16,6 +16,7 @@ from mmengine.dataset import pseudo_collate
 from numpy.lib.recfunctions import drop_fields, repack_fields
 from torch.utils.data import DataLoader
 
+from etram_mmdet.analysis.dataset.read import take_census
 from etram_mmdet.datasets import ClipRequest, StreamBatchSampler, StreamEvalBatchSampler
 from etram_mmdet.utils.errors import InputError
 from tests.reference.answers import DATA
@@ -245,6 +246,61 @@ def test_sequences_of_two_sizes_are_refused(sample, tmp_path):
     shutil.copytree(other, tmp_path / "train" / "zzz")
     with pytest.raises(InputError, match=r"differ in \(channels, height, width\)"):
         build(tmp_path)
+
+
+def damaged(sample, tmp_path, change):
+    """A copy of a sequence whose label arrays went through ``change``; its folder."""
+    folder = next((sample / "val").iterdir())
+    copy = tmp_path / "val" / folder.name
+    shutil.copytree(folder, copy)
+    path = copy / "labels_v2" / "labels.npz"
+    arrays = dict(np.load(path))
+    change(arrays["labels"])
+    np.savez(path, **arrays)
+    return copy
+
+
+@pytest.mark.parametrize(("name", "value"), [("x", np.nan), ("h", np.inf), ("y", -np.inf)])
+def test_truth_that_is_not_finite_is_found_when_the_folder_is_read(sample, tmp_path, name, value):
+    """Not at the first validation; by a training, and where data are inspected."""
+
+    def change(labels):
+        labels[name][3] = labels[name][5] = value
+
+    folder = damaged(sample, tmp_path, change)
+    boxes = np.load(folder / "labels_v2" / "labels.npz")["labels"]
+    says = f"labels.npz: 2 of {len(boxes)} boxes are not finite, the first in row 3 at t = {boxes['t'][3]} us"
+    with pytest.raises(InputError, match=says) as raised:
+        build(tmp_path, "val")
+    assert f"{name} = {value:g}" in str(raised.value) and "run tools/preprocess.py again" in str(raised.value)
+    with pytest.raises(InputError, match=says):
+        take_census(tmp_path)
+
+
+def test_ignored_boxes_that_are_not_finite_or_no_boxes_are_refused(sample, tmp_path):
+    folder = damaged(sample, tmp_path, lambda labels: None)
+    boxes = np.load(folder / "ignored_boxes.npy")
+    boxes["w"][0] = np.nan
+    for content, says in (
+        (boxes, f"1 of {len(boxes)} boxes are not finite, the first in row 0"),
+        (np.zeros(3), "float64"),
+    ):
+        np.save(folder / "ignored_boxes.npy", content)
+        with pytest.raises(InputError, match=f"ignored_boxes.npy: {says}"):
+            build(tmp_path, "val", test_mode=True)
+
+
+def test_fewer_tensors_than_stamps_are_found_when_the_folder_is_read(sample, tmp_path):
+    folder = damaged(sample, tmp_path, lambda labels: None)
+    path = next(folder.rglob("*.h5"))
+    with h5py.File(path, "r+") as file:
+        frames = file["data"][:-4]
+        del file["data"]
+        file["data"] = frames
+    with pytest.raises(
+        InputError, match=rf"{path.name}: {len(frames)} tensors, but timestamps_us has {len(frames) + 4}"
+    ):
+        build(tmp_path, "val")
 
 
 def test_unfinished_sequences_are_not_seen(sample, tmp_path):

@@ -81,7 +81,7 @@ def test_coco_metric_says_what_ours_says(dataset, batches):
     found = evaluate(dataset, batches, dict(type="CocoMetric", metric="bbox", **LIMITS))
     expected = ours(dataset, batches)
     assert 0.05 < expected["coco/AP"] < 0.95
-    for theirs, name in (("mAP", "AP"), ("mAP_50", "AP50"), ("mAP_75", "AP75"), ("mAP_s", "AP_S")):
+    for theirs, name in (("mAP", "AP"), ("mAP_50", "AP50"), ("mAP_75", "AP75"), ("mAP_s", "AP_S_network_px")):
         assert abs(found[f"coco/bbox_{theirs}"] - expected[f"coco/{name}"]) <= 5.1e-4  # mmdet rounds to 3 digits
 
 
@@ -90,7 +90,7 @@ def test_coco_metrics_stats_equal_ours_to_1e_6(dataset, batches, monkeypatch):
     stats = _unrounded(monkeypatch)
     evaluate(dataset, batches, dict(type="CocoMetric", metric="bbox", **LIMITS))
     expected = ours(dataset, batches)
-    names = ("AP", "AP50", "AP75", "AP_S")
+    names = ("AP", "AP50", "AP75", "AP_S_network_px")
     np.testing.assert_allclose(stats[0][:4], [expected[f"coco/{name}"] for name in names], atol=1e-6)
     recalls = [expected[f"coco/AR{limit}"] for limit in (1, 10, 100)]
     np.testing.assert_allclose(stats[0][6:9], recalls, atol=1e-6)

@@ -28,7 +28,7 @@ def frames() -> list[FrameResult]:
         class_scores=rng.random(3).astype(np.float32),
     )
     small = Boxes(boxes[:1] + np.float32(0.2), np.array([1]))
-    full = FrameResult("b", 5, Boxes(boxes, np.array([0, 1, 1])), found, 2, (24, 24), small)
+    full = FrameResult("b", 5, Boxes(boxes, np.array([0, 1, 1])), found, 2, (24, 24), small, start_us=3)
     return [full, FrameResult("a", 7, Boxes(boxes[:0], np.empty(0, np.int64)), Boxes.empty())]
 
 

@@ -52,6 +52,7 @@ def test_prophesee_is_the_references():
     metrics = coco_metrics(frames, ("a", "b", "c"))
     for theirs, value in load("evaluation").items():
         ours = {"AP_50": "AP50", "AP_75": "AP75"}.get(theirs, theirs)
+        ours += "_network_px" if theirs in ("AP_S", "AP_M", "AP_L") else ""
         assert metrics[ours] == pytest.approx(float(value), abs=1e-6), theirs
     assert removed.boxes > 0 and removed.detections > removed.boxes
 
@@ -76,6 +77,18 @@ def test_the_first_half_second_and_empty_frames_go():
     assert (removed.frames, removed.boxes, removed.detections) == (4, 3, 4)
     everything, nothing = PROTOCOLS["coco"].select(frames)
     assert everything == frames and (nothing.frames, nothing.boxes, nothing.detections) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("start_us", [0, 90_000_000])
+def test_the_first_half_second_is_that_of_the_recording(start_us):
+    """Whatever its clock: as absolute stamps where it begins at 0, which the reference takes for granted."""
+    large = [[0, 0, 40, 40]]
+    frames = [frame(large, t_us=start_us + t)._replace(start_us=start_us) for t in (400_000, 500_000, 500_001)]
+    for name in ("prophesee", "prophesee_gen1", "etram_paper"):
+        kept, removed = PROTOCOLS[name].select(frames)
+        assert [f.t_us - start_us for f in kept] == [500_001] and removed.frames == 2
+    early = [frame(large, t_us=start_us - 10)._replace(start_us=start_us)]  # a label before the first event
+    assert PROTOCOLS["coco"].select(early)[0] == early
 
 
 def evaluate(samples, protocols):

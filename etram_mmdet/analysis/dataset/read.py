@@ -14,6 +14,7 @@ from etram_mmdet.events.choices import SPLITS, LabelFiles
 from etram_mmdet.events.class_sets import DEFAULT_CLASS_SET, ClassSet, get_class_set
 from etram_mmdet.events.formats import Recording, open_recording
 from etram_mmdet.events.formats.array_files import PREPROCESS_AGAIN, load_array
+from etram_mmdet.events.labels import check_finite
 from etram_mmdet.events.preprocessing.labelled_frames import find_frames
 from etram_mmdet.events.preprocessing.sequence_folder import MANIFEST, read_manifest
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
@@ -133,7 +134,9 @@ def _count_events(recording: Recording, label_us: np.ndarray, window_us: int) ->
 def _of_folder(split: str, folder: Path, settings: PreprocessSettings | None, classes: ClassSet) -> RecordingCensus:
     labels = folder / "labels_v2" / "labels.npz"
     scale = _scale(folder) if settings is None else build_representation(settings.representation, 2, 2).scale
-    boxes = _in_network_pixels(load_array(labels, "labels", PREPROCESS_AGAIN), scale, classes, labels)
+    labelled = load_array(labels, "labels", PREPROCESS_AGAIN)
+    check_finite(labelled, labels, PREPROCESS_AGAIN)
+    boxes = _in_network_pixels(labelled, scale, classes, labels)
     label_us = load_array(labels.with_name("timestamps_us.npy"), advice=PREPROCESS_AGAIN)
     if not (folder / MANIFEST).is_file():  # RVT's own folders have none
         return RecordingCensus(split, folder.name, boxes, label_us)

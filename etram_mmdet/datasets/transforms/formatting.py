@@ -88,6 +88,7 @@ def _lone_frame(results: dict) -> dict:
     meta = dict(
         recording="",
         t_us=0,
+        start_us=0,
         is_padding=False,
         is_labelled=True,
         is_first=True,

@@ -19,9 +19,9 @@ import numpy as np
 
 from etram_mmdet.events.choices import Codec
 from etram_mmdet.events.formats.array_files import PREPROCESS_AGAIN, load_array
-from etram_mmdet.events.labels import BBOX_DTYPE
+from etram_mmdet.events.labels import BBOX_DTYPE, check_finite
 from etram_mmdet.events.preprocessing.frame_store import create_frames, write_frames
-from etram_mmdet.events.preprocessing.frame_times import Frames
+from etram_mmdet.events.preprocessing.frame_times import Frames, start_us
 from etram_mmdet.events.representations import Representation
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import check_is_file
@@ -99,7 +99,13 @@ def write_ignored(folder: Path, boxes: np.ndarray) -> None:
 def read_ignored(folder: Path) -> np.ndarray:
     """What :func:`write_ignored` wrote; none where the folder is RVT's own or older. Raises ``InputError``."""
     path = folder / IGNORED
-    return load_array(path, advice=PREPROCESS_AGAIN) if path.exists() else np.empty(0, BBOX_DTYPE)
+    if not path.exists():
+        return np.empty(0, BBOX_DTYPE)
+    boxes = load_array(path, advice=PREPROCESS_AGAIN)
+    if boxes.dtype != BBOX_DTYPE or boxes.ndim != 1:
+        raise InputError(f"{path}: {boxes.dtype} {boxes.shape}, expected boxes of {BBOX_DTYPE}; {PREPROCESS_AGAIN}")
+    check_finite(boxes, path, PREPROCESS_AGAIN)
+    return boxes
 
 
 def forgotten_boxes(folder: Path) -> int:
@@ -107,6 +113,11 @@ def forgotten_boxes(folder: Path) -> int:
     if (folder / IGNORED).exists() or not (folder / MANIFEST).is_file():
         return 0
     return read_manifest(folder)["dropped"].get("boxes_too_small", 0)
+
+
+def recording_start_us(folder: Path) -> int:
+    """Where the recording of a folder begins on its clock; 0 for RVT's own folders, as RVT takes it."""
+    return start_us(read_manifest(folder)["t_first_us"]) if (folder / MANIFEST).is_file() else 0
 
 
 def representation_path(representation: Representation, window_us: int) -> PurePosixPath:
