@@ -131,13 +131,19 @@ def step_back(events):
 
 
 DAMAGED = {
-    "ordered by polarity": (lambda: ordered_by("p"), "events_with_bad_stamp .* in the order of their times"),
-    "ordered by column": (lambda: ordered_by("x"), "events_with_bad_stamp .* in the order of their times"),
-    "one in fifty steps back": (lambda: with_many(step_back), "2.0% of 4000 events.*time stamps raised 7"),
+    "ordered by polarity": (
+        lambda: ordered_by("p"),
+        "events_with_bad_stamp .* not in the order of their times, sort",
+    ),
+    "ordered by column": (
+        lambda: ordered_by("x"),
+        "events_with_bad_stamp .* not in the order of their times, sort",
+    ),
+    "one in fifty steps back": (lambda: with_many(step_back), "2.0% of 4000 events.*stamps_corrected 7"),
     "one in fifty lies outside": (
         lambda: with_many(put_outside),
-        "2.0% of 4000 events are damaged, expected at most 1% .events_out_of_frame 80.; state the sensor's size if it "
-        "is not 64x48",
+        "2.0% of 4000 events were dropped or corrected, expected at most 1% .events_out_of_frame 80.; "
+        "if its sensor is not 64x48 pixels large, state it",
     ),
 }
 
