@@ -35,7 +35,8 @@ class Events(NamedTuple):
 class Recording(ABC):
     """A recording whose windows are read by time, in blocks, so that memory does not grow with the file.
 
-    At most two blocks of events and the window asked for are in memory (a block: about a million events, 13 MB).
+    At most two blocks of events and the window asked for are in memory (a block: about a million events, 13 MB), and
+    the stamps of a third where they jump.
 
     Stamps that step back by a few milliseconds are raised to the largest before them, as RVT's preprocessing does with
     all. Events whose stamp the others contradict (see :mod:`etram_mmdet.events.time_stamps`) and events outside the
@@ -137,19 +138,17 @@ class Recording(ABC):
         """Why too many of the events read so far were raised or dropped; empty for a sound recording."""
         lost = {name: count for name, count in self.dropped.items() if name.startswith("events_") and count}
         if self.stamps_corrected:
-            lost["time stamps raised"] = self.stamps_corrected
+            lost["stamps_corrected"] = self.stamps_corrected
         if sum(lost.values()) <= max(MAX_DAMAGED * self._num_events, _FEW):
             return ""
         listed = ", ".join(f"{name} {count}" for name, count in lost.items())
-        is_outside = 2 * self.dropped_out_of_frame > sum(lost.values())
-        advice = (
-            f"state the sensor's size if it is not {self.width}x{self.height} pixels (--sensor WIDTH HEIGHT)"
-            if is_outside
-            else "are its events in the order of their times? Sort them, save the file again and check the times' unit"
-        )
+        if 2 * self.dropped_out_of_frame > sum(lost.values()):
+            advice = f"if its sensor is not {self.width}x{self.height} pixels large, state it (--sensor WIDTH HEIGHT)"
+        else:
+            advice = "if its events are not in the order of their times, sort them and save the recording again"
         return (
-            f"{sum(lost.values()) / self._num_events:.1%} of {self._num_events} events are damaged, expected at most "
-            f"{MAX_DAMAGED:.0%} ({listed}); {advice}"
+            f"{sum(lost.values()) / self._num_events:.1%} of {self._num_events} events were dropped or corrected, "
+            f"expected at most {MAX_DAMAGED:.0%} ({listed}); {advice}"
         )
 
     @property

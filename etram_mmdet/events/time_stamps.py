@@ -121,6 +121,8 @@ def find_few_far_away(stamps_us: np.ndarray, last_us: int, num_before: int, *, r
     """
     num = len(stamps_us)
     is_few = np.zeros(num, bool)
+    if num == 0:
+        return is_few
     previous = np.concatenate([[last_us if num_before else stamps_us[0]], stamps_us[:-1]])
     for start in np.flatnonzero(stamps_us - FAR_US > previous).tolist():
         if num_before == 0 and start <= min(FEW, FEW_SHARE * (num - start)):

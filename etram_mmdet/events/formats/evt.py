@@ -191,4 +191,5 @@ def decode_evt3(words, registers, t, x, y, p):
     registers[5] = row
     registers[6] = base_x
     registers[7] = base_p
+    registers[8] = gaps
     return n
