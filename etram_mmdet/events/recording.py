@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from etram_mmdet.events.choices import TimeUnit
 from etram_mmdet.utils.errors import InputError
 
 MAX_SIDE_PX = 8192  # of a sensor; the largest event cameras have 1280
@@ -22,6 +23,13 @@ class Events(NamedTuple):
     x: np.ndarray
     y: np.ndarray
     p: np.ndarray
+
+
+def in_microseconds(times: np.ndarray, unit: TimeUnit) -> np.ndarray:
+    """Times that count ``unit`` as int64 microseconds, fractions cut off; integers stay exact."""
+    if unit == "ms":
+        return (times * 1000).astype(np.int64) if times.dtype.kind == "f" else times.astype(np.int64) * 1000
+    return (times // 1000 if unit == "ns" else times).astype(np.int64)
 
 
 class Recording(ABC):
@@ -47,16 +55,24 @@ class Recording(ABC):
         self.width = width
         self.height = height
         self._num_blocks = num_blocks
-        self._block_last_us: list[int] = []  # corrected last stamp of each block visited so far
-        self._dropped_of_block: dict[int, int] = {}
-        self._num_events = self.stamps_corrected = 0
+        self._time_unit: TimeUnit = "us"
         # Neighbouring windows share a block, and a window often crosses from one block into the next.
         self._stamps = lru_cache(maxsize=2)(self._read_stamps)
         self._block = lru_cache(maxsize=2)(self._read_block)
-        while not self._num_events and len(self._block_last_us) < num_blocks:
+        self._begin()
+
+    def _begin(self) -> None:
+        """Forget what was read and find the first event."""
+        self.release()
+        self._block_last_us: list[int] = []  # corrected last stamp of each block visited so far
+        self._dropped_of_block: dict[int, int] = {}
+        self._num_events = self.stamps_corrected = 0
+        while not self._num_events and len(self._block_last_us) < self._num_blocks:
             first = self._stamps(len(self._block_last_us))
         if not self._num_events:
-            raise InputError(f"{path}: the recording holds no events; record it again or take it out of the folder")
+            raise InputError(
+                f"{self.path}: the recording holds no events; record it again or take it out of the folder"
+            )
         self.t_first_us = int(first[0])
 
     @abstractmethod
@@ -79,6 +95,16 @@ class Recording(ABC):
         self.width = width
         self.height = height
         self.size_is_assumed = False
+
+    def declare_time_unit(self, unit: TimeUnit) -> None:
+        """Say that the file's stamps count ``unit`` instead of microseconds, before events are read."""
+        self._time_unit = unit
+        self._begin()
+
+    @property
+    def clock_start_us(self) -> int:
+        """Where a clock that begins with the recording stands at 0: the first event, or what the format knows."""
+        return self.t_first_us
 
     def release(self) -> None:
         """Let go of the events kept for the next window."""
@@ -136,6 +162,15 @@ class Recording(ABC):
             return pieces[0]
         return Events(*map(np.concatenate, zip(_NO_EVENTS, *pieces, strict=True)))
 
+    def unsorted_columns(self) -> list[np.ndarray]:
+        """Stamps in microseconds, x, y and p of every event, in the order of the file and as it gives them."""
+        blocks = [(self._raw_stamps_us(block), *self._raw_pixels(block)) for block in range(self._num_blocks)]
+        return [np.concatenate(column) for column in zip(*blocks, strict=True)]
+
+    def _raw_stamps_us(self, block: int) -> np.ndarray:
+        stamps = self._raw_stamps(block)
+        return stamps if self._time_unit == "us" else in_microseconds(stamps, self._time_unit)
+
     def _visit_all(self) -> None:
         for block in range(len(self._block_last_us), self._num_blocks):
             self._stamps(block)
@@ -148,7 +183,7 @@ class Recording(ABC):
         return int(np.searchsorted(self._block_last_us, t_us, side="left"))
 
     def _read_stamps(self, block: int) -> np.ndarray:
-        stamps_us = self._raw_stamps(block)
+        stamps_us = self._raw_stamps_us(block)
         last_us = self._block_last_us[block - 1] if block else 0
         corrected = _raise_to_running_maximum(stamps_us, last_us)
         if block == len(self._block_last_us):

@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 
 NUM_REGISTERS = 8
+TIME_HIGH_WORD = 0x8  # the kind of word, in both formats
 # Entries of the registers that both formats share.
 HAS_TIME, LOOPS, TIME_HIGH, EVENTS_WITHOUT_TIME = range(4)
 # EVT 3.0 only.
