@@ -1,7 +1,7 @@
 """Show what a data set holds: a table here, data.json and data.png in --out.
 
-TARGET is a config, or a folder of recordings (as tools/preprocess.py takes them) or of preprocessed sequences. A PROBLEM
-is a recording that cannot be used, or whose labels do not seem to fit its events; with one the exit code is 1.
+TARGET is a config, or a folder of recordings (as tools/preprocess.py takes them) or of preprocessed sequences. A
+PROBLEM is a recording that cannot be used, or whose labels do not seem to fit its events; with one the exit code is 1.
 """
 
 from __future__ import annotations

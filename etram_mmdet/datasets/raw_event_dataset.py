@@ -17,8 +17,8 @@ from etram_mmdet.datasets.etram_dataset import ETraMDataset
 from etram_mmdet.datasets.recording_frames import RecordingFrames
 from etram_mmdet.events.class_sets import ClassSet
 from etram_mmdet.events.formats import Recording, open_recording
+from etram_mmdet.events.preprocessing.examination import check_plausible
 from etram_mmdet.events.preprocessing.labelled_frames import find_frames
-from etram_mmdet.events.preprocessing.plausibility import check_plausible
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings, checked_reading
 from etram_mmdet.events.preprocessing.sources import Source, find_sources
 from etram_mmdet.events.recording import Events

@@ -227,8 +227,8 @@ def _check_times(
         off_us = _furthest(boxes["t"][first_row[0] :], owner_us)
         if off_us > tolerance_us:
             problem = (
-                f"boxes are up to {off_us:,} us off the frames that objframe_idx_2_label_idx gives them; it should hold "
-                "the row at which each frame's boxes begin, in rows sorted by time"
+                f"boxes are up to {off_us:,} us off the frames that objframe_idx_2_label_idx gives them; it should "
+                "hold the row at which each frame's boxes begin, in rows sorted by time"
             )
     if problem:
         raise InputError(f"{folder}: {problem}; write the folder as tools/preprocess.py does, or {PREPROCESS_AGAIN}")

@@ -15,11 +15,11 @@ from etram_mmdet.events.class_sets import DEFAULT_CLASS_SET, ClassSet, get_class
 from etram_mmdet.events.formats import Recording, open_recording
 from etram_mmdet.events.formats.array_files import PREPROCESS_AGAIN, load_array, open_hdf5
 from etram_mmdet.events.preprocessing.box_activity import BoxActivity
+from etram_mmdet.events.preprocessing.examination import Examination
 from etram_mmdet.events.preprocessing.frame_store import read_frames
 from etram_mmdet.events.preprocessing.labelled_frames import LabelledFrames, find_frames
 from etram_mmdet.events.preprocessing.plausibility import (
     WINDOW_US,
-    Examination,
     Times,
     doubts_about_activity,
     doubts_about_times,

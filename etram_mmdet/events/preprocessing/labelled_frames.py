@@ -87,4 +87,9 @@ def _read_labels(
     first_us, last_us = recording.t_first_us, recording.t_last_us
     is_inside = (boxes["t"] >= first_us) & (boxes["t"] <= last_us)
     times_us = times_us[(times_us >= first_us) & (times_us <= last_us)]
+    if len(times_us) == 0 and not is_inside.any():
+        raise InputError(
+            f"{source.labels}: no label lies between the first event ({first_us} us) and the last ({last_us} us); "
+            "give both the same clock, see --label-offset-us"
+        )
     return boxes[is_inside], times_us, int(np.count_nonzero(~is_inside))

@@ -7,21 +7,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from etram_mmdet.events.choices import FROM_START
 from etram_mmdet.events.preprocessing.box_activity import AS_THEY_ARE, BoxActivity
 from etram_mmdet.events.preprocessing.frame_times import Frames
-from etram_mmdet.events.preprocessing.settings import PreprocessSettings
-from etram_mmdet.events.recording import Events, Recording
-from etram_mmdet.utils.errors import InputError
+from etram_mmdet.events.recording import Recording
 from etram_mmdet.utils.text import percent
-
-if TYPE_CHECKING:
-    from etram_mmdet.events.preprocessing.labelled_frames import LabelledFrames
 
 
 class Limit(NamedTuple):
@@ -29,7 +23,7 @@ class Limit(NamedTuple):
     reason: str
 
 
-# Beyond these a recording is a problem. docs/data.md shows the same table.
+# Beyond these a recording is a problem. docs/data.md shows this table; a test compares.
 LIMITS = {
     "most_labels_per_s": Limit(500, "no camera or tracker labels faster; times in ms read as us do"),
     "least_labels_per_s": Limit(0.2, "slower labels are no video; times in ns read as us are, and events scarce"),
@@ -87,46 +81,6 @@ class Times(NamedTuple):
     events_per_pixel: float | None = None
 
 
-class Examination:
-    """Looks at a recording while its windows are read, and tells at the end what is doubtful about it.
-
-    Args:
-        recording: opened.
-        found: its labels and frames.
-        settings: as they were read.
-    """
-
-    def __init__(self, recording: Recording, found: LabelledFrames, settings: PreprocessSettings) -> None:
-        self._recording = recording
-        self._found = found
-        self._settings = settings
-        start_us = recording.clock_start_us
-        offsets_us = (start_us,) if start_us > _limit("most_early_s") * 1e6 else ()
-        hw = recording.height, recording.width
-        self._activity = BoxActivity(found.labels, found.frames.label_us, hw, offsets_us=offsets_us)
-
-    def look(self, end_us: int, events: Events) -> None:
-        """Take in the events of a window; those of frames that are not needed as evidence are passed over."""
-        if end_us in self._activity.frame_us:
-            active = np.zeros((self._recording.height, self._recording.width), bool)
-            active[events.y, events.x] = True
-            self._activity.look(end_us, active)
-
-    def doubts(self) -> list[str]:
-        """A sentence for everything doubtful, once the whole recording was read."""
-        recording = self._recording
-        found = self._found
-        lost = {name: count for name, count in recording.dropped.items() if name.startswith("events_")}
-        lost["stamps_corrected"] = recording.stamps_corrected
-        return [
-            *doubts_about_events(lost, recording.num_events),
-            *doubts_about_times(times_of(recording, found.label_us, to_the_end=True)),
-            *doubts_about_frames(found.label_us, found.frames),
-            *doubts_about_boxes(found.labels, recording.width, recording.height, self._settings.box_format),
-            *doubts_about_activity(self._activity, self._settings.box_format),
-        ]
-
-
 def doubts_before_reading(recording: Recording, labels: np.ndarray, label_us: np.ndarray, box_format: str) -> list[str]:
     """What is doubtful by the labels alone; the recording is gone through only where label times are very odd."""
     to_the_end = is_worth_a_look(label_us, recording.t_first_us)
@@ -136,18 +90,14 @@ def doubts_before_reading(recording: Recording, labels: np.ndarray, label_us: np
     ]
 
 
-def check_plausible(label_file: Path, doubts: list[str]) -> None:
-    """Raise ``InputError`` if there are doubts."""
-    if doubts:
-        raise InputError(f"{label_file}: {'. Also, '.join(doubts)}. If all is right as it is: --keep-implausible")
-
-
 def doubts_about_times(times: Times) -> list[str]:
     """What is wrong with the labels' times as a sentence with its cause, or nothing."""
     faults = _time_faults(times)
     if not faults:
         return []
-    fits = (cause for cause in _CAUSES if not _time_faults(_read_otherwise(times, cause)))
+    # A few labels do not tell their unit.
+    causes = _CAUSES if len(times.label_us) >= _LEAST_LABEL_TIMES else _CAUSES[:1]
+    fits = (cause for cause in causes if not _time_faults(_read_otherwise(times, cause)))
     cause = next(fits, None)
     if cause:
         advice = f"likely {cause.text}: {cause.options}"
@@ -191,6 +141,8 @@ def _read_otherwise(times: Times, cause: _Cause) -> Times:
 
 
 def _time_faults(times: Times) -> list[str]:
+    if not len(times.label_us):
+        return []
     return [*_rate_faults(times), *_outside_faults(times)]
 
 
