@@ -274,7 +274,7 @@ CONTRADICTIONS = {
     "negative index": (_negative_index, r"repr_idx is not strictly ascending within the 38 frames"),
     "index twice": (_index_twice, r"repr_idx is not strictly ascending within the 38 frames"),
     "index beyond the end": (_index_beyond, r"repr_idx is not strictly ascending within the 38 frames"),
-    "one frame off": (_one_frame_on, r"timestamps_us.npy is up to [5-9]\d,\d+ us off its frames"),
+    "one frame off": (_one_frame_on, r"labels_v2/timestamps_us.npy is up to [5-9]\d,\d+ us off its frames"),
 }
 
 
