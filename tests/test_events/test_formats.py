@@ -15,27 +15,32 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(hdf5, "_EVENTS_PER_BLOCK", 256)
 
 
+SPIKE = 1234
+
+
 def messy_events():
-    """Stamps that run backwards by up to 2 ms, one spike, polarity -1/1."""
+    """Stamps that run backwards by up to 2 ms, one that lies 60 ms ahead, polarity -1/1."""
     events = make_events(5000)
     rng = np.random.default_rng(1)
-    events["t"][rng.integers(0, 5000, 300)] -= 2000
-    events["t"][1234] += 60_000
+    events["t"][rng.integers(0, 5000, 45)] -= 2000
+    events["t"][SPIKE] += 60_000
     events["p"] = events["p"] * 2 - 1
     return events
 
 
 def expected_window(events, t0_us, t1_us):
-    t = np.maximum.accumulate(np.maximum(events["t"], 0))
+    t, x, y, p = (np.delete(events[name], SPIKE) for name in "txyp")
+    t = np.maximum.accumulate(np.maximum(t, 0))
     window = (t >= t0_us) & (t <= t1_us)
-    return t[window], events["x"][window], events["y"][window], events["p"][window].clip(0)
+    return t[window], x[window], y[window], p[window].clip(0)
 
 
 @pytest.mark.parametrize("windows", ["forwards", "backwards", "everything", "from the middle"])
-def test_windows_equal_the_running_maximum_of_the_whole_file(tmp_path, small_blocks, windows):
+def test_windows_equal_the_running_maximum_of_the_whole_file_without_the_spike(tmp_path, small_blocks, windows):
     events = messy_events()
     path = write_events(tmp_path / "a_td.h5", events)
-    t = np.maximum.accumulate(np.maximum(events["t"], 0))
+    stamps = np.delete(events["t"], SPIKE)
+    t = np.maximum.accumulate(np.maximum(stamps, 0))
     edges = [(a, a + 30_000) for a in range(-50_000, 500_000, 25_000)] + [(int(t[700]), int(t[900]))]
     chosen = {"backwards": edges[::-1], "everything": [(0, 10**7)], "from the middle": edges[9:]}.get(windows, edges)
     with open_recording(path) as recording:
@@ -46,7 +51,8 @@ def test_windows_equal_the_running_maximum_of_the_whole_file(tmp_path, small_blo
             ):
                 np.testing.assert_array_equal(column, expected)
         assert (recording.t_first_us, recording.t_last_us) == (t[0], t[-1])
-        assert recording.stamps_corrected == np.count_nonzero(events["t"] < t)
+        assert recording.stamps_corrected == np.count_nonzero(stamps < t) > 30
+        assert recording.dropped["events_with_bad_stamp"] == 1
 
 
 def test_dtypes_and_both_window_ends_belong_to_the_window(tmp_path):

@@ -118,12 +118,12 @@ FAULTS = {
     ),
     "ordered by pixel": (
         lambda e, b: (by_column(e, "x"), b),
-        r"\d\d\.\d % of \d+ events were dropped or corrected .* --sort-events",
+        r"\d\d\.\d% of \d+ events were dropped or corrected, expected at most 1% .* --sort-events",
         dict(sort_events=True),
     ),
     "on events first": (
         lambda e, b: (by_column(e, "p"), b),
-        r"\d\d\.\d % of \d+ events were dropped or corrected .* --sort-events",
+        r"\d\d\.\d% of \d+ events were dropped or corrected, expected at most 1% .* --sort-events",
         dict(sort_events=True),
     ),
 }

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from etram_mmdet.events.formats import Events
+from etram_mmdet.events.preprocessing.sequence_folder import representation_path
 from etram_mmdet.events.representations import (
     REPRESENTATIONS,
     MixedDensityEventStack,
@@ -13,6 +14,7 @@ from etram_mmdet.events.representations import (
     TimeSurface,
     build_representation,
     channels_of,
+    stated_options,
 )
 from etram_mmdet.utils.errors import InputError
 from tests.reference.answers import load
@@ -100,6 +102,15 @@ def test_mixed_density_equals_the_reference(answers, event_set, variant, cutoff)
     np.testing.assert_array_equal(stack, expected)
 
 
+@pytest.mark.parametrize("bins", [33, 40, 64])
+def test_mixed_density_with_many_bins_holds_the_same_as_with_32(bins):
+    """The bins that come first end before the time that float32 can tell from the window's start."""
+    events = random_events()
+    stack = MixedDensityEventStack(48, 80, bins=bins)(events)
+    np.testing.assert_array_equal(stack[-32:], MixedDensityEventStack(48, 80, bins=32)(events))
+    assert not stack[:-32].any() and stack.any()
+
+
 def random_events(num=3000, height=48, width=80, seed=0) -> Events:
     rng = np.random.default_rng(seed)
     t = np.sort(rng.integers(1000, 50_000, num))
@@ -110,8 +121,8 @@ def random_events(num=3000, height=48, width=80, seed=0) -> Events:
 def test_nearest_is_every_second_pixel_and_no_event_is_zero(name):
     """Pixels do not know of each other, so leaving events out before equals leaving pixels out after."""
     events = random_events()
-    full = build_representation(dict(type=name), 48, 80)
-    halved = build_representation(dict(type=name, downsample="nearest"), 48, 80)
+    full = build_representation(dict(type=name, edges="events"), 48, 80)
+    halved = build_representation(dict(type=name, edges="events", downsample="nearest"), 48, 80)
     assert halved.shape == (channels_of(dict(type=name)), 24, 40) and full.scale * 2 == halved.scale
     np.testing.assert_array_equal(halved(events), full(events)[:, 1::2, 1::2])
     untouched = np.ones((48, 80), bool)
@@ -125,7 +136,7 @@ def test_nearest_is_every_second_pixel_and_no_event_is_zero(name):
 @pytest.mark.parametrize("name", REPRESENTATIONS)
 @pytest.mark.parametrize("downsample", ["nearest", "sum"])
 def test_odd_frames_are_halved_downwards(name, downsample):
-    representation = build_representation(dict(type=name, downsample=downsample), 5, 7)
+    representation = build_representation(dict(type=name, edges="events", downsample=downsample), 5, 7)
     corner = make([6, 6, 0], [0, 4, 4], [1, 1, 1], [0, 1, 2])
     assert representation.shape[1:] == (2, 3)
     assert not representation(corner).any()
@@ -162,14 +173,44 @@ def test_ternary_volume_shows_the_last_polarity():
     assert volume.dtype == np.int8 and volume[:, 0].tolist() == [[0, -1], [-1, 1]]
 
 
-def test_time_surface_decays_from_the_last_event():
+def test_time_surface_counts_age_from_the_end_of_the_window():
     events = make(x=[0, 0, 1], y=[0, 0, 0], p=[1, 1, 0], t=[0, 1000, 3000])
-    surface = TimeSurface(1, 3, decay_us=1000)(events)
-    assert surface[1, 0].tolist() == [round(255 * np.exp(-2)), 0, 0] and surface[0, 0].tolist() == [0, 255, 0]
-    late = TimeSurface(1, 3, decay_us=1000, edges="window")(events, (0, 4000))
-    assert late[1, 0, 0] == round(255 * np.exp(-3)) and late[0, 0, 1] == round(255 * np.exp(-1))
-    long_ago = TimeSurface(1, 3, decay_us=1)(events)
+    surface = TimeSurface(1, 3, decay_us=1000)(events, (0, 4000))
+    assert surface[1, 0].tolist() == [round(255 * np.exp(-3)), 0, 0]
+    assert surface[0, 0].tolist() == [0, round(255 * np.exp(-1)), 0]
+    long_ago = TimeSurface(1, 3, decay_us=1)(events, (0, 4000))
     assert long_ago[1, 0, 0] == 1  # still to be told from a pixel without events
+    with pytest.raises(InputError, match="TimeSurface: edges='window' needs window_us"):
+        TimeSurface(1, 3)(events)
+
+
+def test_time_surface_decays_in_a_third_of_the_window_wherever_the_events_lie():
+    """An event 49 ms old is nearly forgotten, whether or not another one comes after it."""
+    surface = TimeSurface(1, 1)(make([0], [0], [1], [1_000]), (0, 50_000))
+    assert surface[1, 0, 0] == round(255 * np.exp(-49 * 3 / 50)) == 13
+    early = make([0, 0], [0, 0], [1, 0], [1_000, 2_000])
+    assert TimeSurface(1, 1)(early, (0, 50_000))[:, 0, 0].tolist() == [14, 13]
+
+
+def test_time_surface_from_the_last_event_is_still_there_for_networks_that_were_trained_so():
+    events = make(x=[0, 0, 1], y=[0, 0, 0], p=[1, 1, 0], t=[0, 1000, 3000])
+    surface = build_representation(dict(type="TimeSurface", decay_us=1000, edges="events"), 1, 3)(events, (0, 4000))
+    assert surface[1, 0].tolist() == [round(255 * np.exp(-2)), 0, 0] and surface[0, 0].tolist() == [0, 255, 0]
+
+
+def test_time_surface_says_in_settings_and_folder_names_what_age_counts_from():
+    """Folders and settings of earlier versions say nothing where age counts from the last event."""
+    by_window = TimeSurface(2, 2)
+    assert by_window.config == dict(type="TimeSurface", edges="window")
+    assert representation_path(by_window, 50_000).parent.name == "time_surface_dt=50_edges=window"
+    by_events = TimeSurface(2, 2, edges="events")
+    assert by_events.config == dict(type="TimeSurface", edges="events")
+    assert representation_path(by_events, 50_000).parent.name == "time_surface_dt=50"
+    assert stated_options(dict(type="TimeSurface", decay_us=5)) == dict(type="TimeSurface", decay_us=5, edges="window")
+    assert stated_options(dict(type="TimeSurface"), is_old=True)["edges"] == "events"
+    assert stated_options(dict(type="TimeSurface", edges="window"), is_old=True)["edges"] == "window"
+    for other in (dict(type="StackedHistogram", bins=3), dict(type="Unknown"), dict(type=["a list"])):
+        assert stated_options(other) == stated_options(other, is_old=True) == other
 
 
 def test_a_representation_of_a_few_lines_is_known_by_its_name():

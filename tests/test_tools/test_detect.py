@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 
 import cv2
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -54,6 +56,18 @@ def test_film_shows_every_window(words, tmp_path):
     frames = [film.read()[1] for _ in range(int(film.get(cv2.CAP_PROP_FRAME_COUNT)))]
     assert len(frames) == 12 and film.get(cv2.CAP_PROP_FPS) == pytest.approx(20)
     assert frames[0].shape[1] == 960 and np.ptp(frames[-1]) > 150
+
+
+def test_a_damaged_last_stamp_does_not_make_the_recording_longer(words, tmp_path):
+    damaged = tmp_path / words[2].name
+    shutil.copy(words[2], damaged)
+    with h5py.File(damaged, "r+") as file:
+        file["events/t"][-1] = 1 << 40  # twelve days
+    options = ["--score-thr", 1e-5, "--start-s", 0.8]
+    output = run(*words[:2], damaged, *words[3:], "--out", tmp_path / "damaged.csv", *options)
+    assert "left out: 1 events_with_bad_stamp" in output
+    run(*words, "--out", tmp_path / "sound.csv", *options)
+    assert (tmp_path / "damaged.csv").read_text() == (tmp_path / "sound.csv").read_text()
 
 
 @pytest.mark.parametrize(

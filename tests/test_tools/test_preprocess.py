@@ -56,15 +56,15 @@ def test_command_line_ends_with_a_summary_and_an_exit_code(tmp_path, run):
 def test_options_say_how_files_are_read(tmp_path, run):
     events, boxes = make_street()
     events["t"] *= 1000
-    boxes["t"] -= 100_000
+    boxes["t"] -= 500_000
     order = np.argsort(events["x"], kind="stable")
     for split in ("train", "val", "test"):
         write_recording(tmp_path / "raw" / split, "a", {k: v[order] for k, v in events.items()}, boxes)
-    options = ("--event-time-unit", "ns", "--label-offset-us", "100000", "--sort-events")
-    code, out, _ = run(tmp_path / "raw", tmp_path / "out", *options)
+    options = ("--event-time-unit", "ns", "--sort-events")
+    code, out, _ = run(tmp_path / "raw", tmp_path / "out", *options, "--label-offset-us", "500000")
     assert code == 0 and "3 recordings preprocessed" in out
-    code, out, _ = run(tmp_path / "raw", tmp_path / "kept", *options[:-1], "--keep-implausible")
-    assert code == 0 and out.count("kept although implausible: ") == 3 and "--sort-events" in out
+    code, out, _ = run(tmp_path / "raw", tmp_path / "kept", *options, "--keep-implausible")
+    assert code == 0 and out.count("kept although implausible: ") == 3 and "before the first event" in out
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def test_off_event_and_on_event_are_where_they_fell(name):
     """Also in what the network gets: padded floats."""
     representation = build_representation(dict(type=name), height=4, width=6)
     events = Events(np.array([10, 20]), np.array([2, 5], np.uint16), np.array([1, 3], np.uint16), np.uint8([0, 1]))
-    image = representation(events)
+    image = representation(events, (0, 50_000))
     maps = representation.off_on(np.pad(image, ((0, 0), (0, 2), (0, 1))).astype(np.float32))
     assert maps.shape == (2, 6, 7)
     assert [place.tolist() for place in np.argwhere(maps > 0)] == [[0, 1, 2], [1, 3, 5]]

@@ -12,7 +12,6 @@ from etram_mmdet.events.preprocessing.plausibility import (
     LIMITS,
     doubts_about_activity,
     doubts_about_boxes,
-    doubts_about_events,
     doubts_about_frames,
     doubts_about_times,
     times_of,
@@ -51,12 +50,7 @@ class Examination:
         """A sentence for everything doubtful, once the whole recording was read."""
         recording = self._recording
         found = self._found
-        lost = {name: count for name, count in recording.dropped.items() if name.startswith("events_")}
-        lost["stamps_corrected"] = recording.stamps_corrected
-        of_times = [
-            *doubts_about_events(lost, recording.num_events),
-            *doubts_about_times(times_of(recording, found.label_us, to_the_end=True)),
-        ]
+        of_times = doubts_about_times(times_of(recording, found.label_us, to_the_end=True))
         if of_times:  # with wrong times all else means nothing
             return of_times
         return [

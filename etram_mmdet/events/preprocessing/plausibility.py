@@ -33,7 +33,6 @@ LIMITS = {
     "most_outside_share": Limit(0.1, "a few labels may hang over either end of a recording"),
     "least_covered_share": Limit(0.002, "labels in another unit cover a thousandth; ten labels or more are judged"),
     "least_kept_share": Limit(0.5, "RVT's rule should find a label near every tenth of a second that has some"),
-    "most_lost_events_share": Limit(0.01, "cameras send one event of ten thousand out of order"),
     "most_outside_boxes_share": Limit(0.2, "boxes lie on the sensor, apart from some at its edge"),
     "corner_boxes_share": Limit(0.95, "w above x and h above y in nearly all boxes: a second corner, no size"),
     "least_cut_corner_boxes_share": Limit(0.2, "corners read as sizes reach over the sensor in most of the image"),
@@ -227,23 +226,6 @@ def count_cut(boxes: np.ndarray, width: int, height: int) -> int:
     """How many boxes (``BBOX_DTYPE``) reach over the sensor's edge, so that they are cut to it."""
     x, y, w, h = (boxes[name] for name in "xywh")
     return int(np.count_nonzero((x < 0) | (y < 0) | (x + w > width) | (y + h > height)))
-
-
-def doubts_about_events(lost: dict[str, int], num_events: int) -> list[str]:
-    """Whether too many events were dropped or had their stamps corrected; ``lost`` counts them by reason."""
-    share = sum(lost.values()) / max(num_events, 1)
-    if share <= _limit("most_lost_events_share"):
-        return []
-    most = max(lost, key=lost.get)
-    listed = ", ".join(f"{name} {count}" for name, count in lost.items() if count)
-    return [f"{percent(share)} of {num_events} events were dropped or corrected ({listed}); {_LOST_EVENTS[most]}"]
-
-
-_LOST_EVENTS = defaultdict(
-    lambda: "likely the file is damaged: copy or download it again",
-    stamps_corrected="likely the file is not in the order of time, but ordered by pixel or polarity: --sort-events",
-    events_out_of_frame="likely the sensor is larger than the file says or than was guessed: --sensor WIDTH HEIGHT",
-)
 
 
 def doubts_about_activity(activity: BoxActivity, box_format: str) -> list[str]:

@@ -87,6 +87,8 @@ def write_labels(folder: Path, boxes: np.ndarray, frame_us: np.ndarray) -> None:
 def representation_path(representation: Representation, window_us: int) -> PurePosixPath:
     """Path of the tensors inside a sequence folder, named as RVT names it, with every option that is not a default."""
     others = representation.options.keys() - representation.always_named.keys() - {"downsample"}
+    if representation.edges == "events":  # RVT's, which no folder's name tells
+        others -= {"edges"}
     named = {**representation.always_named, **{name: name for name in sorted(others)}}
     parts = [f"{label}={getattr(representation, name)}" for name, label in named.items()]
     folder = "_".join([representation.short_name, f"dt={window_us / 1000:g}", *parts])
