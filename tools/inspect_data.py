@@ -1,11 +1,13 @@
 """Show what a data set holds: a table here, data.json and data.png in --out.
 
-TARGET is a config, or a folder of recordings (as tools/preprocess.py takes them) or of preprocessed sequences.
+TARGET is a config, or a folder of recordings (as tools/preprocess.py takes them) or of preprocessed sequences. A
+PROBLEM is a recording that cannot be used, or whose labels do not seem to fit its events; with one the exit code is 1.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +28,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--class-set", choices=CLASS_SETS, help=f"what a folder's class ids mean (default: {DEFAULT_CLASS_SET})"
     )
-    parser.add_argument("--no-events", action="store_true", help="of recordings read the labels only, which is quick")
+    parser.add_argument("--no-events", action="store_true", help="read the labels only, which is quick")
     parser.add_argument(
         "--thresholds", action="store_true", help="size thresholds for the loss, as a table and a config fragment"
     )
@@ -55,7 +57,7 @@ def census_of(args: argparse.Namespace) -> Census:
     return take_census(**data, read_events=not args.no_events, progress=partial(tqdm, desc="recordings"))
 
 
-def main() -> None:
+def main() -> int:
     args = parse_args()
     from etram_mmdet.analysis.dataset.figure import draw_census
     from etram_mmdet.analysis.dataset.report import as_dict, format_census, format_thresholds
@@ -76,9 +78,11 @@ def main() -> None:
             print(f"{usage(path)}\n")
         write_json(args.out / "data.json", as_dict(census, warnings, thresholds))
         draw_census(census, thresholds, args.out / "data.png")
+        print("".join(f"PROBLEM {problem}\n" for problem in census.problems), end="")
         print("\n".join(f"WARNING {warning}" for warning in warnings) or "no warnings")
         print(f"\n{args.out / 'data.json'}, {args.out / 'data.png'}")
+    return 1 if census.problems else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import get_args
 
 from etram_mmdet.events import choices
-from etram_mmdet.events.preprocessing.settings import PreprocessSettings, representation_from_words
+from etram_mmdet.events.preprocessing.settings import READING_KEYS, PreprocessSettings, representation_from_words
 from etram_mmdet.utils.cli import exit_on_input_error, make_parser
 
 NAMES = ", ".join(choices.REPRESENTATION_NAMES)
@@ -23,6 +23,13 @@ HELP = dict(
     representation=f"one of {NAMES}, and its options: bins=5 edges=window (default: RVT's histogram)",
     downsample="halve the frame: nearest keeps one pixel in four as RVT does, sum keeps every event",
     labels="which of eTraM's label files: beside the recordings (3 classes) or eight_class; auto prefers these",
+    event_time_unit="what the recordings' time stamps count (default: us)",
+    label_time_unit="what the label files' times count (default: us)",
+    label_offset_us="added to label times: microseconds, or start for labels that count from the recording's start",
+    box_format="what x, y, w, h hold: corner and size (xywh, default), centre and size, or two corners",
+    drop_labels_outside="leave out labels before the first and after the last event",
+    sort_events="sort events by time, for files in another order; takes each recording into memory",
+    keep_implausible="keep recordings whose labels do not seem to fit their events, and say so",
     codec="lz4 takes two to five times the room and is read about twice as fast; RVT reads both",
 )
 
@@ -53,6 +60,7 @@ def parse_args() -> argparse.Namespace:
         "--sensor", nargs=2, type=int, metavar=("WIDTH", "HEIGHT"), help="in pixels, for files that do not say"
     )
     parser.add_argument("--labels", choices=labels, default="auto", help=HELP["labels"])
+    add_reading_options(parser)
     parser.add_argument("--codec", choices=codecs, default=default.codec, help=HELP["codec"])
     parser.add_argument("--import", dest="modules", nargs="+", default=[], help="modules with your representations")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="recordings at a time")
@@ -60,12 +68,28 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def add_reading_options(parser: argparse.ArgumentParser) -> None:
+    """How files are read that follow another convention than eTraM's."""
+    units = get_args(choices.TimeUnit)
+    parser.add_argument("--event-time-unit", choices=units, default="us", help=HELP["event_time_unit"])
+    parser.add_argument("--label-time-unit", choices=units, default="us", help=HELP["label_time_unit"])
+    parser.add_argument("--label-offset-us", type=offset, default=0, metavar="N|start", help=HELP["label_offset_us"])
+    parser.add_argument("--box-format", choices=get_args(choices.BoxFormat), default="xywh", help=HELP["box_format"])
+    for name in ("drop_labels_outside", "sort_events", "keep_implausible"):
+        parser.add_argument(f"--{name.replace('_', '-')}", action="store_true", help=HELP[name])
+
+
+def offset(text: str) -> int | str:
+    return text if text == choices.FROM_START else int(text)
+
+
 def settings_of(args: argparse.Namespace) -> PreprocessSettings:
     for module in args.modules:
         import_module(module)
     representation = representation_from_words(args.representation, args.downsample)
     sensor_px = tuple(args.sensor) if args.sensor else None
-    return PreprocessSettings(args.preset, args.frames, args.window_us, sensor_px, representation, args.codec)
+    given = {name: getattr(args, name) for name in ("preset", "frames", "window_us", "codec", *READING_KEYS)}
+    return PreprocessSettings(sensor_px=sensor_px, representation=representation, **given)
 
 
 def main() -> int:
@@ -75,7 +99,7 @@ def main() -> int:
     from etram_mmdet.events.preprocessing.folder import preprocess_folder
 
     progress = partial(tqdm, desc="recordings")
-    choice = dict(labels=args.labels, overwrite=args.overwrite)
+    choice = dict(labels=args.labels, overwrite=args.overwrite, keep_implausible=args.keep_implausible)
     with exit_on_input_error(STOPPED):
         summary = preprocess_folder(args.src, args.dst, settings_of(args), args.workers, progress=progress, **choice)
     print(summary)

@@ -32,7 +32,7 @@ def evaluated_times(recording: Recording, labels: str | Path, data: Mapping, win
         recording: what is followed.
         labels: its label file, or the sequence folder that tools/preprocess.py made of it.
         data: config of the data set that is evaluated: ``clip_length`` frames of warm-up, and for a label file
-            ``preset`` and ``frames``, by default tools/preprocess.py's own.
+            ``preset``, ``frames`` and ``reading``, by default tools/preprocess.py's own.
         window_us: microseconds of events in a frame.
 
     Raises:
@@ -46,6 +46,7 @@ def evaluated_times(recording: Recording, labels: str | Path, data: Mapping, win
         labelled = sequence.labelled
     else:
         chosen = {key: data[key] for key in ("preset", "frames") if key in data}
+        chosen |= {key: value for key, value in data.get("reading", {}).items() if key != "keep_implausible"}
         source = Source("test", name_of(recording.path), recording.path, labels)
         frames = find_frames(recording, source, PreprocessSettings(**chosen, window_us=window_us)).frames
         t_us = frames.repr_us

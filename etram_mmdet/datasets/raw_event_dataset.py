@@ -17,9 +17,10 @@ from etram_mmdet.datasets.recording_frames import RecordingFrames
 from etram_mmdet.datasets.transforms.own_numbers import OwnNumbers
 from etram_mmdet.events.class_sets import ClassSet
 from etram_mmdet.events.formats import Recording, open_recording
+from etram_mmdet.events.preprocessing.examination import check_plausible
 from etram_mmdet.events.preprocessing.frame_times import start_us
 from etram_mmdet.events.preprocessing.labelled_frames import find_frames
-from etram_mmdet.events.preprocessing.settings import PreprocessSettings
+from etram_mmdet.events.preprocessing.settings import PreprocessSettings, checked_reading
 from etram_mmdet.events.preprocessing.sources import Source, find_sources
 from etram_mmdet.events.recording import Events
 from etram_mmdet.events.representations import build_representation
@@ -33,9 +34,13 @@ class RawEventDataset(ETraMDataset):
     """An :class:`ETraMDataset` whose ``data_root`` holds recordings and label files as tools/preprocess.py takes them.
 
     Frames are built in the loading processes and equal the preprocessed ones bit for bit. ``preset``, ``frames``,
-    ``label_files`` and ``sensor_px`` mean what they mean there. ``event_pipeline`` is a list of transforms over
-    ``dict(events, height, width, window_us, clip_rng, frame_rng)``: ``clip_rng`` draws the same for all frames of a
-    stream's pass, ``frame_rng`` differently for each frame. Each transform has both for itself (:class:`OwnNumbers`).
+    ``label_files``, ``sensor_px`` and ``reading`` mean what they mean there; ``reading`` may hold ``event_time_unit``,
+    ``label_time_unit``, ``label_offset_us``, ``box_format``, ``drop_labels_outside``, ``sort_events`` and
+    ``keep_implausible``. A recording is left out where its labels alone do not seem to fit it; what the events inside
+    the boxes tell is examined by tools/preprocess.py and tools/inspect_data.py only. ``event_pipeline`` is a list
+    of transforms over ``dict(events, height, width, window_us, clip_rng, frame_rng)``: ``clip_rng`` draws the same for
+    all frames of a stream's pass, ``frame_rng`` differently for each frame. Each transform has both for itself
+    (:class:`OwnNumbers`).
     """
 
     def __init__(
@@ -45,6 +50,7 @@ class RawEventDataset(ETraMDataset):
         frames: str = "auto",
         label_files: str = "auto",
         sensor_px: tuple[int, int] | None = None,
+        reading: dict | None = None,
         event_pipeline: list[dict] = (),
         **kwargs,
     ) -> None:
@@ -52,17 +58,22 @@ class RawEventDataset(ETraMDataset):
         self.frames = frames
         self.label_files = label_files
         self.sensor_px = sensor_px
+        self.reading = dict(reading or {})
         self.event_pipeline = OwnNumbers([TRANSFORMS.build(transform) for transform in event_pipeline])
         self._recently_read: OrderedDict[str, RecordingSequence] = OrderedDict()
         super().__init__(*args, **kwargs)
 
     def load_sequences(self, data_root: Path, classes: ClassSet) -> list[RecordingFrames]:
-        settings = PreprocessSettings(self.preset, self.frames, self.window_us, self.sensor_px, self.representation)
+        reading = dict(self.reading)
+        keep_implausible = reading.pop("keep_implausible", False)
+        settings = PreprocessSettings(
+            self.preset, self.frames, self.window_us, self.sensor_px, self.representation, **checked_reading(reading)
+        )
         sources, problems = find_sources(data_root, self.label_files)
         sequences = []
         for source in (s for s in sources if s.split == self.split):
             try:
-                sequences.append(RecordingSequence(source, settings, classes))
+                sequences.append(RecordingSequence(source, settings, classes, keep_implausible))
             except InputError as error:
                 problems.append(str(error))
         for problem in problems:
@@ -101,13 +112,20 @@ class RecordingSequence(RecordingFrames):
     The recording is opened once per process; ``release`` lets go of the events that it keeps for the next window.
     """
 
-    def __init__(self, source: Source, settings: PreprocessSettings, class_set: ClassSet) -> None:
+    def __init__(
+        self, source: Source, settings: PreprocessSettings, class_set: ClassSet, keep_implausible: bool = False
+    ) -> None:
         self.source = source
         self.settings = settings
         self.window_us = settings.window_us
         self._recording: tuple[int, Recording] | None = None
-        with open_recording(source.events, settings.sensor_px) as recording:
-            boxes, frames, self.dropped, ignored = find_frames(recording, source, settings)
+        with open_recording(source.events, **settings.opening) as recording:
+            found = find_frames(recording, source, settings)
+            if not keep_implausible:
+                check_plausible(source.labels, found.doubts)
+            boxes = found.boxes
+            frames = found.frames
+            self.dropped = found.dropped
             self.representation = build_representation(settings.representation, recording.height, recording.width)
             begins_us = start_us(recording.t_first_us)
         super().__init__(
@@ -121,13 +139,13 @@ class RecordingSequence(RecordingFrames):
             first_row=np.searchsorted(boxes["t"], frames.label_us, side="left"),
             class_set=class_set,
             label_file=source.labels,
-            ignored=ignored,
+            ignored=found.ignored,
             start_us=begins_us,
         )
 
     def read(self, start: int, stop: int, transform=None) -> np.ndarray:
         if self._recording is None or self._recording[0] != os.getpid():  # a handle must not cross a fork
-            self._recording = os.getpid(), open_recording(self.source.events, self.settings.sensor_px)
+            self._recording = os.getpid(), open_recording(self.source.events, **self.settings.opening)
         frames = np.empty((stop - start, *self.representation.shape), self.dtype)
         for frame, out in zip(range(start, stop), frames, strict=True):
             window = int(self.t_us[frame]) - self.window_us, int(self.t_us[frame])

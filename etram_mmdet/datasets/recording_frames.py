@@ -19,6 +19,8 @@ from etram_mmdet.events.recording import MAX_SIDE_PX
 from etram_mmdet.events.representations import build_representation
 from etram_mmdet.utils.errors import InputError
 
+_TOLERANCE_US = 25_000
+
 
 class RecordingFrames(ABC):
     """Frames and boxes of one recording.
@@ -149,40 +151,20 @@ class FolderSequence(RecordingFrames):
         if not self.path.is_file():
             raise InputError(_what_is_there(folder, self.path))
         with open_hdf5(self.path, PREPROCESS_AGAIN) as file:
-            data = self._data_of(file)
+            data = frames_of(self.path, file)
             num_tensors = len(data)
             shape = data.shape[1:]
             dtype = data.dtype
         self._file: tuple[int, h5py.File, h5py.Dataset] | None = None
+        arrays = load_layout(folder, self.path, num_tensors)
         labels = folder / "labels_v2" / "labels.npz"
-        arrays = dict(
-            t_us=_load(self.path.with_name("timestamps_us.npy")),
-            labelled=_load(self.path.with_name("objframe_idx_2_repr_idx.npy")),
-            boxes=_load(labels, "labels"),
-            first_row=_load(labels, "objframe_idx_2_label_idx"),
-        )
-        _check_layout(folder, **arrays)
-        check_finite(arrays["boxes"], labels, PREPROCESS_AGAIN)
-        if num_tensors < len(arrays["t_us"]):
-            raise InputError(
-                f"{self.path}: {num_tensors} tensors, but timestamps_us has {len(arrays['t_us'])}; {PREPROCESS_AGAIN}"
-            )
-        arrays |= dict(ignored=read_ignored(folder))
         known = dict(class_set=class_set, label_file=labels, start_us=recording_start_us(folder))
-        super().__init__(folder.name, shape, dtype, scale, **arrays, **known)
-
-    def _data_of(self, file: h5py.File) -> h5py.Dataset:
-        data = own_member(self.path, file, "data")
-        if not isinstance(data, h5py.Dataset):
-            raise InputError(f"{self.path}: holds no 'data'; delete the folder and preprocess again")
-        if data.ndim != 4 or max(data.shape[1:]) > MAX_SIDE_PX or data.dtype.itemsize != 1:
-            raise InputError(f"{self.path}: data is {data.dtype} {data.shape}, expected bytes (n, C, H, W)")
-        return data
+        super().__init__(folder.name, shape, dtype, scale, **arrays, **known, ignored=read_ignored(folder))
 
     def read(self, start: int, stop: int) -> np.ndarray:
         if self._file is None or self._file[0] != os.getpid():  # a handle must not cross a fork
             file = open_hdf5(self.path, PREPROCESS_AGAIN)
-            self._file = os.getpid(), file, self._data_of(file)
+            self._file = os.getpid(), file, frames_of(self.path, file)
         try:
             return read_frames(self._file[2], start, stop)
         except (OSError, RuntimeError) as error:
@@ -192,12 +174,46 @@ class FolderSequence(RecordingFrames):
         return {**self.__dict__, "_file": None}
 
 
+def frames_of(path: Path, file: h5py.File) -> h5py.Dataset:
+    """The dataset (n, C, H, W) of a file of frames, of one byte a cell; raises ``InputError`` where it holds none."""
+    data = own_member(path, file, "data")
+    if not isinstance(data, h5py.Dataset):
+        raise InputError(f"{path}: holds no 'data'; delete the folder and preprocess again")
+    if data.ndim != 4 or max(data.shape[1:]) > MAX_SIDE_PX or data.dtype.itemsize != 1:
+        raise InputError(f"{path}: data is {data.dtype} {data.shape}, expected bytes (n, C, H, W)")
+    return data
+
+
+def load_layout(folder: Path, path: Path, num_tensors: int) -> dict[str, np.ndarray]:
+    """Which frames and boxes of a sequence folder belong together, as arguments of :class:`RecordingFrames`.
+
+    Args:
+        folder: in RVT's layout.
+        path: its file of frames.
+        num_tensors: how many that holds.
+
+    Raises:
+        InputError: where an array is missing or contradicts another, or a box is NaN or infinite.
+    """
+    labels = folder / "labels_v2" / "labels.npz"
+    arrays = dict(
+        t_us=_load(path.with_name("timestamps_us.npy")),
+        labelled=_load(path.with_name("objframe_idx_2_repr_idx.npy")),
+        boxes=_load(labels, "labels"),
+        first_row=_load(labels, "objframe_idx_2_label_idx"),
+    )
+    _check_layout(folder, num_tensors, **arrays)
+    check_finite(arrays["boxes"], labels, PREPROCESS_AGAIN)
+    _check_times(folder, **arrays)
+    return arrays
+
+
 def _load(path: Path, member: str | None = None) -> np.ndarray:
     return load_array(path, member, PREPROCESS_AGAIN)
 
 
 def _check_layout(
-    folder: Path, t_us: np.ndarray, labelled: np.ndarray, boxes: np.ndarray, first_row: np.ndarray
+    folder: Path, num_tensors: int, t_us: np.ndarray, labelled: np.ndarray, boxes: np.ndarray, first_row: np.ndarray
 ) -> None:
     """Raise ``InputError`` for arrays that cannot be told apart as frames and boxes."""
     problem = ""
@@ -211,8 +227,45 @@ def _check_layout(
             problem = f"label_idx is not ascending from 0 to the {len(boxes)} boxes"
         elif len(labelled) != len(first_row):
             problem = f"there are {len(labelled)} labelled frames and {len(first_row)} rows of boxes"
+        elif (np.diff(labelled.astype(np.int64)) <= 0).any() or labelled[0] < 0 or labelled[-1] >= len(t_us):
+            problem = f"repr_idx is not strictly ascending within the {len(t_us)} frames"
+    if not problem and num_tensors != len(t_us):
+        problem = f"there are {num_tensors} tensors and {len(t_us)} time stamps of them"
     if problem:
         raise InputError(f"{folder}: {problem}; {PREPROCESS_AGAIN}")
+
+
+def _check_times(
+    folder: Path, t_us: np.ndarray, labelled: np.ndarray, boxes: np.ndarray, first_row: np.ndarray
+) -> None:
+    """Raise ``InputError`` where the labels' own times say that indices lead to other frames' boxes.
+
+    Times may differ by half of the usual step between frames, in which a label would belong to another frame.
+    """
+    frame_us = t_us[labelled].astype(np.int64)
+    tolerance_us = np.median(np.diff(t_us.astype(np.int64))) / 2 if len(t_us) > 1 else _TOLERANCE_US
+    problem = ""
+    times = folder / "labels_v2" / "timestamps_us.npy"
+    if times.is_file():  # which only we and RVT's preprocessing compare with
+        label_us = _load(times)
+        if label_us.shape != frame_us.shape:
+            problem = f"{len(label_us)} label times for {len(frame_us)} labelled frames"
+        elif _furthest(label_us, frame_us) > tolerance_us:
+            problem = f"labels_v2/timestamps_us.npy is up to {_furthest(label_us, frame_us):,} us off its frames"
+    if "t" in boxes.dtype.names and len(first_row) and not problem:
+        owner_us = np.repeat(frame_us, np.diff(np.append(first_row.astype(np.int64), len(boxes))))
+        off_us = _furthest(boxes["t"][first_row[0] :], owner_us)
+        if off_us > tolerance_us:
+            problem = (
+                f"boxes are up to {off_us:,} us off the frames that objframe_idx_2_label_idx gives them; it should "
+                "hold the row at which each frame's boxes begin, in rows sorted by time"
+            )
+    if problem:
+        raise InputError(f"{folder}: {problem}; write the folder as tools/preprocess.py does, or {PREPROCESS_AGAIN}")
+
+
+def _furthest(a_us: np.ndarray, b_us: np.ndarray) -> int:
+    return int(np.abs(a_us.astype(np.int64) - b_us.astype(np.int64)).max(initial=0))
 
 
 def _what_is_there(folder: Path, wanted: Path) -> str:

@@ -16,6 +16,10 @@ LabelFiles = Literal["auto", "beside", "eight_class"]
 Codec = Literal["zstd", "lz4"]
 Downsample = Literal["none", "nearest", "sum"]
 Edges = Literal["events", "window"]
+TimeUnit = Literal["us", "ms", "ns"]
+BoxFormat = Literal["xywh", "cxcywh", "xyxy"]
+
+FROM_START = "start"  # a label offset: labels count from the recording's start
 
 # The classes in events/representations, as help lists them; a test compares.
 REPRESENTATION_NAMES = (

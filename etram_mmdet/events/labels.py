@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from etram_mmdet.events.choices import BoxFormat, TimeUnit
 from etram_mmdet.events.formats.array_files import load_array
+from etram_mmdet.events.recording import in_microseconds
 from etram_mmdet.utils.errors import InputError
 
 # t in microseconds; x, y the top-left corner and w, h the size in sensor pixels. Prophesee's files have the same fields
@@ -29,11 +31,11 @@ _OLD_NAMES = {"ts": "t", "confidence": "class_confidence"}
 MIN_SIDE_PX = 5
 
 
-def load_label_times(label_file: Path) -> np.ndarray:
+def load_label_times(label_file: Path, time_unit: TimeUnit = "us") -> np.ndarray:
     """Times in microseconds at which a recording was labelled, also where nothing was to be seen.
 
-    An optional ``NAME_label_times.npy`` beside ``NAME_bbox.npy``, integers of one dimension; empty where it is absent.
-    A label file alone cannot tell an empty street from a time that nobody looked at.
+    An optional ``NAME_label_times.npy`` beside ``NAME_bbox.npy``, integers of one dimension in ``time_unit``; empty
+    where it is absent. A label file alone cannot tell an empty street from a time that nobody looked at.
     """
     path = label_file.with_name(label_file.name.removesuffix("_bbox.npy") + "_label_times.npy")
     if not path.exists():
@@ -41,13 +43,19 @@ def load_label_times(label_file: Path) -> np.ndarray:
     times = load_array(path, advice="copy or save it again")
     if times.ndim != 1 or times.dtype.kind not in "iu":
         raise InputError(f"{path}: {times.dtype} {times.shape}, expected one dimension of integer microseconds")
-    return np.unique(times).astype(np.int64)
+    return np.unique(in_microseconds(times, time_unit))
 
 
-def load_boxes(path: str | Path) -> np.ndarray:
+def load_boxes(path: str | Path, time_unit: TimeUnit = "us", box_format: BoxFormat = "xywh") -> np.ndarray:
     """Boxes of a label file as ``BBOX_DTYPE``, in time order; raises ``InputError``.
 
     Reads old field names too (``ts``, ``confidence``). ``track_id`` and ``class_confidence`` may be missing: 0 and 1.
+
+    Args:
+        path: the label file.
+        time_unit: what its times count. Default: microseconds.
+        box_format: what its fields x, y, w and h hold: ``xywh`` the top-left corner and the size (default), ``cxcywh``
+            the centre and the size, ``xyxy`` the top-left and the bottom-right corner.
     """
     path = Path(path)
     if not path.exists():
@@ -65,8 +73,20 @@ def load_boxes(path: str | Path) -> np.ndarray:
     boxes["class_confidence"] = 1
     for name in BBOX_DTYPE.names:
         if name in source_of:
-            boxes[name] = raw[source_of[name]]
+            boxes[name] = in_microseconds(raw[source_of[name]], time_unit) if name == "t" else raw[source_of[name]]
+    boxes = to_top_left(boxes, box_format)
     return boxes[np.argsort(boxes["t"], kind="stable")]
+
+
+def to_top_left(boxes: np.ndarray, box_format: BoxFormat) -> np.ndarray:
+    """Boxes whose x, y, w and h hold ``box_format``, as top-left corner and size: a new array."""
+    boxes = boxes.copy()
+    for start, size in (("x", "w"), ("y", "h")):
+        if box_format == "cxcywh":
+            boxes[start] -= boxes[size] / 2
+        elif box_format == "xyxy":
+            boxes[size] -= boxes[start]
+    return boxes
 
 
 def _describe(raw: object) -> str:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from etram_mmdet.events.choices import TimeUnit
 from etram_mmdet.events.time_stamps import (
     find_contradicted,
     find_few_far_away,
@@ -30,6 +31,13 @@ class Events(NamedTuple):
     x: np.ndarray
     y: np.ndarray
     p: np.ndarray
+
+
+def in_microseconds(times: np.ndarray, unit: TimeUnit) -> np.ndarray:
+    """Times that count ``unit`` as int64 microseconds, fractions cut off; integers stay exact."""
+    if unit == "ms":
+        return (times * 1000).astype(np.int64) if times.dtype.kind == "f" else times.astype(np.int64) * 1000
+    return (times // 1000 if unit == "ns" else times).astype(np.int64)
 
 
 class Recording(ABC):
@@ -58,21 +66,29 @@ class Recording(ABC):
         self.width = width
         self.height = height
         self._num_blocks = num_blocks
+        self._time_unit: TimeUnit = "us"
+        # Neighbouring windows share a block, and a window often crosses from one block into the next.
+        self._stamps = lru_cache(maxsize=2)(self._read_stamps)
+        self._block = lru_cache(maxsize=2)(self._read_block)
+        self._unchecked_stamps = lru_cache(maxsize=1)(self._raw_stamps_us)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Forget what was read and find the first event."""
+        self.release()
         self._block_last_us: list[int] = []  # corrected last stamp of each block visited so far
         self._block_num_kept: list[int] = []  # events with usable stamps up to its end
         self._with_bad_stamps: set[int] = set()  # blocks
         self._dropped_of_block: dict[int, int] = {}
         self._num_events = 0
         self.stamps_corrected = 0
-        # Neighbouring windows share a block, and a window often crosses from one block into the next.
-        self._stamps = lru_cache(maxsize=2)(self._read_stamps)
-        self._block = lru_cache(maxsize=2)(self._read_block)
-        self._unchecked_stamps = lru_cache(maxsize=1)(self._raw_stamps)
-        while not self._num_kept and len(self._block_last_us) < num_blocks:
+        while not self._num_kept and len(self._block_last_us) < self._num_blocks:
             first, _ = self._stamps(len(self._block_last_us))
         if not self._num_kept:
             which = "events with usable time stamps" if self._num_events else "events"
-            raise InputError(f"{path}: the recording holds no {which}; record it again or take it out of the folder")
+            raise InputError(
+                f"{self.path}: the recording holds no {which}; record it again or take it out of the folder"
+            )
         self.t_first_us = int(first[0])
 
     @abstractmethod
@@ -95,6 +111,16 @@ class Recording(ABC):
         self.width = width
         self.height = height
         self.size_is_assumed = False
+
+    def declare_time_unit(self, unit: TimeUnit) -> None:
+        """Say that the file's stamps count ``unit`` instead of microseconds, before events are read."""
+        self._time_unit = unit
+        self._begin()
+
+    @property
+    def clock_start_us(self) -> int:
+        """Where a clock that begins with the recording stands at 0: the first event, or what the format knows."""
+        return self.t_first_us
 
     def release(self) -> None:
         """Let go of the events kept for the next window."""
@@ -145,7 +171,7 @@ class Recording(ABC):
         if 2 * self.dropped_out_of_frame > sum(lost.values()):
             advice = f"if its sensor is not {self.width}x{self.height} pixels large, state it (--sensor WIDTH HEIGHT)"
         else:
-            advice = "if its events are not in the order of their times, sort them and save the recording again"
+            advice = "likely its events are not in the order of their times: --sort-events of tools/preprocess.py"
         return (
             f"{sum(lost.values()) / self._num_events:.1%} of {self._num_events} events were dropped or corrected, "
             f"expected at most {MAX_DAMAGED:.0%} ({listed}); {advice}"
@@ -183,6 +209,15 @@ class Recording(ABC):
         if len(pieces) == 1:
             return pieces[0]
         return Events(*map(np.concatenate, zip(_NO_EVENTS, *pieces, strict=True)))
+
+    def unsorted_columns(self) -> list[np.ndarray]:
+        """Stamps in microseconds, x, y and p of every event, in the order of the file and as it gives them."""
+        blocks = [(self._raw_stamps_us(block), *self._raw_pixels(block)) for block in range(self._num_blocks)]
+        return [np.concatenate(column) for column in zip(*blocks, strict=True)]
+
+    def _raw_stamps_us(self, block: int) -> np.ndarray:
+        stamps = self._raw_stamps(block)
+        return stamps if self._time_unit == "us" else in_microseconds(stamps, self._time_unit)
 
     def _visit_all(self) -> None:
         for block in range(len(self._block_last_us), self._num_blocks):

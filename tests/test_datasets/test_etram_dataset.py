@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from itertools import islice
 from types import SimpleNamespace
@@ -321,3 +322,87 @@ def test_a_damaged_frame_is_a_sentence_when_it_is_read(sample, tmp_path):
         file.write(bytes(chunk.size - 16))
     with pytest.raises(InputError, match=rf"{path.name}: a damaged frame.*delete the folder and preprocess again"):
         dataset[request(0, 0, 5)]
+
+
+def _rows_for_frames(files):
+    files["label_idx"] = np.arange(len(files["label_idx"]))
+
+
+def _reverse_labels(files):
+    files["labels"] = files["labels"][::-1]
+
+
+def _shift_times(files):
+    files["label_us"] = files["label_us"] + 26_000
+
+
+def _drop_a_time(files):
+    files["label_us"] = files["label_us"][1:]
+
+
+def _negative_index(files):
+    files["repr_idx"][0] = -2
+
+
+def _index_twice(files):
+    files["repr_idx"][0] = files["repr_idx"][1]
+
+
+def _index_beyond(files):
+    files["repr_idx"][-1] = 1000
+
+
+def _one_frame_on(files):
+    files["repr_idx"] = files["repr_idx"] - 1
+
+
+CONTRADICTIONS = {
+    "rows count frames": (
+        _rows_for_frames,
+        r"boxes are up to [\d,]+ us off the frames .* the row at which each",
+    ),
+    "rows in another order": (_reverse_labels, r"boxes are up to [\d,]+ us off the frames"),
+    "label times shifted": (_shift_times, r"labels_v2/timestamps_us.npy is up to 26,000 us off its frames"),
+    "a label time too few": (_drop_a_time, r"18 label times for 19 labelled frames"),
+    "negative index": (_negative_index, r"repr_idx is not strictly ascending within the 38 frames"),
+    "index twice": (_index_twice, r"repr_idx is not strictly ascending within the 38 frames"),
+    "index beyond the end": (_index_beyond, r"repr_idx is not strictly ascending within the 38 frames"),
+    "one frame off": (_one_frame_on, r"labels_v2/timestamps_us.npy is up to [5-9]\d,\d+ us off its frames"),
+}
+
+
+@pytest.mark.parametrize("case", CONTRADICTIONS)
+def test_indices_that_contradict_the_times_of_boxes_are_refused(sample, tmp_path, case):
+    shutil.copytree(sample, tmp_path, dirs_exist_ok=True)
+    change, sentence = CONTRADICTIONS[case]
+    folder = sorted((tmp_path / "train").iterdir())[0]
+    (index_path,) = folder.glob("event_representations_v2/*/objframe_idx_2_repr_idx.npy")
+    archive = dict(np.load(folder / "labels_v2/labels.npz"))
+    times_path = folder / "labels_v2/timestamps_us.npy"
+    names = dict(labels=archive["labels"], label_idx=archive["objframe_idx_2_label_idx"])
+    files = names | dict(label_us=np.load(times_path), repr_idx=np.load(index_path))
+    change(files)
+    np.savez(folder / "labels_v2/labels.npz", labels=files["labels"], objframe_idx_2_label_idx=files["label_idx"])
+    np.save(times_path, files["label_us"])
+    np.save(index_path, files["repr_idx"])
+    with pytest.raises(InputError, match=f"{folder.name}: {sentence}"):
+        build(tmp_path)
+    assert any(re.search(sentence, problem) for problem in take_census(tmp_path).problems)
+
+
+def test_label_times_may_be_a_little_off_and_missing(sample, tmp_path):
+    shutil.copytree(sample, tmp_path, dirs_exist_ok=True)
+    for path in tmp_path.glob("*/*/labels_v2/timestamps_us.npy"):
+        np.save(path, np.load(path) + 24_000)
+    assert len(build(tmp_path)) == len(build(sample))
+    path.unlink()
+    assert len(build(tmp_path)) == len(build(sample))
+
+
+def test_fewer_tensors_than_time_stamps_are_found_at_the_start(sample, tmp_path):
+    shutil.copytree(sample, tmp_path, dirs_exist_ok=True)
+    path = next((tmp_path / "train").glob("*/event_representations_v2/*/event_representations*.h5"))
+    with h5py.File(path, "r+") as file:
+        file["data"].resize(10, 0)
+    with pytest.raises(InputError, match="there are 10 tensors and 38 time stamps of them"):
+        build(tmp_path)

@@ -17,6 +17,7 @@ from etram_mmdet.events.recording import Events
 from etram_mmdet.utils.errors import InputError
 from tests.helpers.encoders import WRITERS
 from tests.helpers.raw import make_boxes, make_events, write_recording
+from tests.helpers.street import make_street
 from tests.reference.answers import DATA
 
 PACK = [dict(type="PackClip")]
@@ -204,3 +205,22 @@ def test_event_pipeline_is_constant_along_a_stream_and_fresh_for_every_frame(raw
         on, off = first[:, 10:].float().sum((1, 2, 3)), first[:, :10].float().sum((1, 2, 3))
         assert not torch.equal(on[0], on[1]) or not torch.equal(off[0], off[1])
     assert flips == {True, False}
+
+
+def test_files_are_read_as_the_config_says(tmp_path):
+    """Labels in milliseconds are left out with the option that mends it; read as such they equal those in us."""
+    events, boxes = make_street()
+    folder = tmp_path / "train"
+    write_recording(folder, "a", events, boxes)
+    right = build("RawEventDataset", tmp_path, REPRESENTATIONS[0])
+    boxes["t"] //= 1000
+    write_recording(folder, "a", events, boxes)
+    with pytest.raises(InputError, match="no sequence has a labelled frame"):
+        build("RawEventDataset", tmp_path, REPRESENTATIONS[0])
+    mended = build("RawEventDataset", tmp_path, REPRESENTATIONS[0], reading=dict(label_time_unit="ms"))
+    assert np.array_equal(mended.sequences[0].t_us, right.sequences[0].t_us)
+    assert np.array_equal(mended[clip(3, 8)]["inputs"], right[clip(3, 8)]["inputs"])
+    kept = build("RawEventDataset", tmp_path, REPRESENTATIONS[0], reading=dict(keep_implausible=True))
+    assert len(kept.sequences) == 1
+    with pytest.raises(InputError, match="reading: unknown key 'label_unit'; did you mean label_time_unit"):
+        build("RawEventDataset", tmp_path, REPRESENTATIONS[0], reading=dict(label_unit="ms"))

@@ -85,6 +85,35 @@ def test_label_times_beside_the_labels(tmp_path):
         load_label_times(tmp_path / "a_bbox.npy")
 
 
+@pytest.mark.parametrize(
+    ("box_format", "numbers"),
+    [("xywh", (10, 20, 30, 8)), ("cxcywh", (25, 24, 30, 8)), ("xyxy", (10, 20, 40, 28))],
+)
+def test_box_formats(tmp_path, box_format, numbers):
+    x, y, w, h = numbers
+    np.save(tmp_path / "a_bbox.npy", make_boxes([1], x=x, y=y, w=w, h=h))
+    (box,) = load_boxes(tmp_path / "a_bbox.npy", box_format=box_format)
+    assert [box[name] for name in "xywh"] == [10, 20, 30, 8]
+
+
+@pytest.mark.parametrize(("unit", "times"), [("us", [2_000, 7_000]), ("ms", [2, 7]), ("ns", [2_000_999, 7_000_001])])
+@pytest.mark.parametrize("dtype", ["<u8", "<f8"])
+def test_units_of_label_times(tmp_path, unit, times, dtype):
+    boxes = np.zeros(2, [("t", dtype), *((name, "<f4") for name in "xywh"), ("class_id", "u1")])
+    boxes["t"] = times
+    np.save(tmp_path / "a_bbox.npy", boxes)
+    assert load_boxes(tmp_path / "a_bbox.npy", unit)["t"].tolist() == [2_000, 7_000]
+    np.save(tmp_path / "a_label_times.npy", np.array(times))
+    assert load_label_times(tmp_path / "a_bbox.npy", unit).tolist() == [2_000, 7_000]
+
+
+def test_half_milliseconds_are_kept(tmp_path):
+    boxes = np.zeros(1, [("t", "<f8"), *((name, "<f4") for name in "xywh"), ("class_id", "u1")])
+    boxes["t"] = 33.25
+    np.save(tmp_path / "a_bbox.npy", boxes)
+    assert load_boxes(tmp_path / "a_bbox.npy", "ms")["t"].tolist() == [33_250]
+
+
 def test_unknown_class_ids_are_listed():
     with pytest.raises(InputError, match=r"a\.npy: unknown class ids 9, 77, expected 0 to 7"):
         check_class_ids(make_boxes([1, 2, 3], class_id=[77, 9, 1]), 8, Path("a.npy"))

@@ -364,3 +364,45 @@ def test_the_same_name_in_capitals_or_another_suffix_is_still_recognised(tmp_pat
     for name in ("a.hdf5", "b.recording"):
         with open_recording(tmp_path / name) as recording:
             assert recording.num_events == 50
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_events_are_sorted_on_demand(tmp_path, name):
+    """Whatever the order of the file; RAW and DAT hold no other order than that of time."""
+    suffix, write = WRITERS[name]
+    events = make_events(3000)
+    order = np.argsort(events["x"], kind="stable") if suffix in (".h5", ".npy", ".npz") else np.arange(3000)
+    path = write(tmp_path / f"a{suffix}", {column: values[order] for column, values in events.items()})
+    with (
+        open_recording(path, (WIDTH, HEIGHT), sort=True) if suffix[:2] == ".n" else open_recording(path, sort=True) as r
+    ):
+        assert (r.width, r.height, r.num_events, r.stamps_corrected) == (WIDTH, HEIGHT, 3000, 0)
+        assert (r.t_first_us, r.t_last_us) == (events["t"][0], events["t"][-1])
+        found = r.read(0, 400_000)
+    rows = np.lexsort([events[column][order] for column in "pyxt"])
+    ours = np.lexsort([found.p, found.y, found.x, found.t])
+    for column, values in zip("txyp", found, strict=True):
+        np.testing.assert_array_equal(values[ours], events[column][order][rows])
+    assert (np.diff(found.t) >= 0).all()
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("ms", 1e-3), ("ns", 1e3)])
+def test_stamps_of_other_units(tmp_path, monkeypatch, unit, factor):
+    monkeypatch.setattr(hdf5, "_EVENTS_PER_BLOCK", 256)
+    events = make_events()
+    events["t"] = events["t"] // 1000 * 1000
+    events["t"][2000] -= 5000
+    stored = events | dict(t=(events["t"] * factor).astype(np.int64))
+    with open_recording(write_events(tmp_path / "a.h5", stored), time_unit=unit) as r:
+        assert (r.t_first_us, r.t_last_us) == (events["t"][0], events["t"][-1])
+        assert r.num_events == 4000 and r.stamps_corrected == 1
+        assert np.array_equal(r.read(0, 10**9).t, np.maximum.accumulate(events["t"]))
+
+
+@pytest.mark.parametrize(("write", "step_us"), [(write_evt2, 64), (write_evt3, 4096)])
+def test_a_raw_files_clock_starts_at_its_first_time_high(tmp_path, write, step_us):
+    events = make_events(start_us=811_111)
+    with open_recording(write(tmp_path / "a.raw", events)) as recording:
+        assert recording.clock_start_us == events["t"][0] // step_us * step_us > 0
+    with open_recording(write_events(tmp_path / "a.h5", events)) as recording:
+        assert recording.clock_start_us == events["t"][0]

@@ -133,11 +133,11 @@ def step_back(events):
 DAMAGED = {
     "ordered by polarity": (
         lambda: ordered_by("p"),
-        "events_with_bad_stamp .* not in the order of their times, sort",
+        "events_with_bad_stamp .* not in the order of their times: --sort-events",
     ),
     "ordered by column": (
         lambda: ordered_by("x"),
-        "events_with_bad_stamp .* not in the order of their times, sort",
+        "events_with_bad_stamp .* not in the order of their times: --sort-events",
     ),
     "one in fifty steps back": (lambda: with_many(step_back), "2.0% of 4000 events.*stamps_corrected 7"),
     "one in fifty lies outside": (

@@ -7,8 +7,11 @@ import json
 import pytest
 from mmengine.config import Config
 
+from etram_mmdet.events.preprocessing.folder import preprocess_folder
 from tests.helpers.cli import run
 from tests.helpers.paths import ROOT
+from tests.helpers.raw import write_recording
+from tests.helpers.street import make_street
 
 TOOL = "tools/inspect_data.py"
 
@@ -65,3 +68,18 @@ def test_thresholds(raw_sample, tmp_path):
 def test_bad_input_is_a_sentence(arguments, sentence, tmp_path):
     assert sentence in run(TOOL, *arguments, "--out", tmp_path, ok=False)
     assert not list(tmp_path.iterdir())
+
+
+def test_labels_that_do_not_fit_are_a_problem(tmp_path):
+    """Of the recording, and of the sequence folder that was made of it nevertheless."""
+    events, boxes = make_street(5.0)
+    boxes["t"] += 500_000
+    for split in ("train", "val", "test"):
+        write_recording(tmp_path / "raw" / split, "a", events, boxes[boxes["t"] < 4_900_000])
+    preprocess_folder(tmp_path / "raw", tmp_path / "out", keep_implausible=True)
+    sentence = "if the labels stand -0.5 s later; likely their clock is off: --label-offset-us -500000"
+    for folder in ("raw", "out"):
+        printed = run(TOOL, tmp_path / folder, "--out", tmp_path / "found", ok=False)
+        assert printed.count("PROBLEM train/a: boxes that move hold") == 1 and printed.count(sentence) == 3
+        assert len(content(tmp_path / "found")["problems"]) == 3
+    run(TOOL, tmp_path / "raw", "--no-events", "--out", tmp_path / "found")

@@ -4,9 +4,11 @@ import runpy
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.helpers.raw import make_boxes, write_recording
+from tests.helpers.street import make_street
 
 TOOL = Path(__file__).parents[2] / "tools" / "preprocess.py"
 
@@ -49,6 +51,20 @@ def test_command_line_ends_with_a_summary_and_an_exit_code(tmp_path, run):
     assert code == 1
     assert "0 recordings preprocessed, 3 were finished before, 1 problems" in out
     assert "PROBLEM" in out and "b_bbox.npy: holds no boxes" in out
+
+
+def test_options_say_how_files_are_read(tmp_path, run):
+    events, boxes = make_street()
+    events["t"] *= 1000
+    boxes["t"] -= 500_000
+    order = np.argsort(events["x"], kind="stable")
+    for split in ("train", "val", "test"):
+        write_recording(tmp_path / "raw" / split, "a", {k: v[order] for k, v in events.items()}, boxes)
+    options = ("--event-time-unit", "ns", "--sort-events")
+    code, out, _ = run(tmp_path / "raw", tmp_path / "out", *options, "--label-offset-us", "500000")
+    assert code == 0 and "3 recordings preprocessed" in out
+    code, out, _ = run(tmp_path / "raw", tmp_path / "kept", *options, "--keep-implausible")
+    assert code == 0 and out.count("kept although implausible: ") == 3 and "before the first event" in out
 
 
 @pytest.mark.parametrize(

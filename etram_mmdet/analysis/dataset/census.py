@@ -59,6 +59,7 @@ class RecordingCensus:
     num_events: int | None = None
     frames_without_events: int | None = None
     dropped: dict[str, int] | None = None
+    doubts: tuple[str, ...] = ()  # whether labels and events fit together, see `events.preprocessing.plausibility`
 
     @property
     def light(self) -> str | None:
@@ -80,7 +81,7 @@ class RecordingCensus:
 
 @dataclass(frozen=True, eq=False)
 class Census:
-    """All recordings of ``data_root``, and a sentence for each that could not be used."""
+    """All recordings of ``data_root``; ``problems``: a sentence for each that cannot or should not be used."""
 
     data_root: Path
     class_set: str

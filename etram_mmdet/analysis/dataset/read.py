@@ -9,15 +9,24 @@ from pathlib import Path
 import numpy as np
 
 from etram_mmdet.analysis.dataset.census import BoxSizes, Census, RecordingCensus
-from etram_mmdet.datasets.recording_frames import class_labels
+from etram_mmdet.datasets.recording_frames import class_labels, frames_of, load_layout
 from etram_mmdet.events.choices import SPLITS, LabelFiles
 from etram_mmdet.events.class_sets import DEFAULT_CLASS_SET, ClassSet, get_class_set
 from etram_mmdet.events.formats import Recording, open_recording
-from etram_mmdet.events.formats.array_files import PREPROCESS_AGAIN, load_array
+from etram_mmdet.events.formats.array_files import PREPROCESS_AGAIN, load_array, open_hdf5
 from etram_mmdet.events.labels import check_finite
-from etram_mmdet.events.preprocessing.labelled_frames import find_frames
+from etram_mmdet.events.preprocessing.box_activity import BoxActivity
+from etram_mmdet.events.preprocessing.examination import Examination
+from etram_mmdet.events.preprocessing.frame_store import read_frames
+from etram_mmdet.events.preprocessing.labelled_frames import LabelledFrames, find_frames
+from etram_mmdet.events.preprocessing.plausibility import (
+    WINDOW_US,
+    Times,
+    doubts_about_activity,
+    doubts_about_times,
+)
 from etram_mmdet.events.preprocessing.sequence_folder import MANIFEST, read_manifest
-from etram_mmdet.events.preprocessing.settings import PreprocessSettings
+from etram_mmdet.events.preprocessing.settings import PreprocessSettings, checked_reading
 from etram_mmdet.events.preprocessing.sources import Source, find_sources
 from etram_mmdet.events.representations import build_representation
 from etram_mmdet.utils.errors import InputError
@@ -50,7 +59,7 @@ def take_census(
         raise InputError(f"{root}: no such data folder; check the path, or make a sample with tools/make_sample.py")
     folders = [(split, folder) for split in SPLITS for folder in _sequence_folders(root / split)]
     if folders:
-        tasks = [partial(_of_folder, *f, settings, classes) for f in folders]
+        tasks = [partial(_of_folder, *f, settings, classes, read_events) for f in folders]
         problems = []
     else:
         sources, problems = find_sources(root, label_files)
@@ -63,6 +72,7 @@ def take_census(
             problems.append(str(error))
     if not recordings:
         raise InputError(f"{root}: no recording can be used\n" + "\n".join(problems))
+    problems += [f"{r.split}/{r.name}: {doubt}" for r in recordings for doubt in r.doubts]
     names = {**classes.metainfo, **(metainfo or {})}
     return Census(root, class_set, tuple(names["classes"]), tuple(names["palette"]), recordings, problems)
 
@@ -87,6 +97,7 @@ def data_of_config(cfg: Mapping, path: str | Path) -> dict:
         data.get("window_us", defaults.window_us),
         data.get("sensor_px"),
         dict(data.get("representation", defaults.representation)),
+        **checked_reading({k: v for k, v in (data.get("reading") or {}).items() if k != "keep_implausible"}),
     )
     return dict(
         data_root=data.data_root,
@@ -102,44 +113,53 @@ def _sequence_folders(folder: Path) -> list[Path]:
 
 
 def _of_source(source: Source, settings: PreprocessSettings, classes: ClassSet, read_events: bool) -> RecordingCensus:
-    with open_recording(source.events, settings.sensor_px) as recording:
-        boxes, frames, dropped, _ = find_frames(recording, source, settings)
+    with open_recording(source.events, **settings.opening) as recording:
+        found = find_frames(recording, source, settings)
         scale = build_representation(settings.representation, recording.height, recording.width).scale
-        counts = dict(dropped=dropped)
+        counts = dict(dropped=found.dropped, doubts=tuple(found.doubts))
         if read_events:
-            counts = _count_events(recording, frames.label_us, settings.window_us)
-            counts["dropped"] = recording.dropped | dropped
+            counts = _count_events(recording, found, settings)
         return RecordingCensus(
             source.split,
             source.name,
-            _in_network_pixels(boxes, scale, classes, source.labels),
-            frames.label_us,
+            _in_network_pixels(found.boxes, scale, classes, source.labels),
+            found.frames.label_us,
             size_px=(recording.width, recording.height),
             size_is_assumed=recording.size_is_assumed,
             **counts,
         )
 
 
-def _count_events(recording: Recording, label_us: np.ndarray, window_us: int) -> dict:
+def _count_events(recording: Recording, found: LabelledFrames, settings: PreprocessSettings) -> dict:
     """Go through the whole recording, window by window first, since windows are read in order."""
-    empty = sum(not len(recording.read(end_us - window_us, end_us).t) for end_us in label_us.tolist())
+    examination = Examination(recording, found, settings)
+    empty = 0
+    for end_us in found.frames.label_us.tolist():
+        events = recording.read(end_us - settings.window_us, end_us)
+        empty += not len(events.t)
+        examination.look(end_us, events)
     recording.read_rest()
     return dict(
         duration_s=(recording.t_last_us - recording.t_first_us) / 1e6,
         num_events=recording.num_events,
         frames_without_events=empty,
+        dropped=recording.dropped | found.dropped,
+        doubts=tuple(examination.doubts()),
     )
 
 
-def _of_folder(split: str, folder: Path, settings: PreprocessSettings | None, classes: ClassSet) -> RecordingCensus:
+def _of_folder(
+    split: str, folder: Path, settings: PreprocessSettings | None, classes: ClassSet, read_events: bool
+) -> RecordingCensus:
     labels = folder / "labels_v2" / "labels.npz"
     scale = _scale(folder) if settings is None else build_representation(settings.representation, 2, 2).scale
-    labelled = load_array(labels, "labels", PREPROCESS_AGAIN)
-    check_finite(labelled, labels, PREPROCESS_AGAIN)
-    boxes = _in_network_pixels(labelled, scale, classes, labels)
+    rows = load_array(labels, "labels", PREPROCESS_AGAIN)
+    check_finite(rows, labels, PREPROCESS_AGAIN)
+    boxes = _in_network_pixels(rows, scale, classes, labels)
     label_us = load_array(labels.with_name("timestamps_us.npy"), advice=PREPROCESS_AGAIN)
+    doubts = tuple(_doubts_of_folder(folder, rows, label_us, scale)) if read_events else ()
     if not (folder / MANIFEST).is_file():  # RVT's own folders have none
-        return RecordingCensus(split, folder.name, boxes, label_us)
+        return RecordingCensus(split, folder.name, boxes, label_us, doubts=doubts)
     manifest = read_manifest(folder)
     return RecordingCensus(
         split,
@@ -152,7 +172,25 @@ def _of_folder(split: str, folder: Path, settings: PreprocessSettings | None, cl
         num_events=manifest["num_events"],
         frames_without_events=manifest["frames_without_events"],
         dropped=manifest["dropped"],
+        doubts=doubts,
     )
+
+
+def _doubts_of_folder(folder: Path, boxes: np.ndarray, label_us: np.ndarray, scale: int) -> list[str]:
+    """What the tensors tell about the labels; times before the first tensor and after the last are unknown."""
+    path = next(iter(sorted(folder.glob("event_representations_v2/*/event_representations*.h5"))), None)
+    if path is None or not len(label_us):
+        return []
+    with open_hdf5(path, PREPROCESS_AGAIN) as file:
+        data = frames_of(path, file)
+        repr_us = load_layout(folder, path, len(data))["t_us"]
+        examination = BoxActivity(boxes, label_us, data.shape[2:], scale)
+        for end_us in sorted(examination.frame_us & set(repr_us.tolist())):
+            index = int(np.searchsorted(repr_us, end_us))
+            examination.look(end_us, (read_frames(data, index, index + 1)[0] != 0).any(0))
+    first_us = int(repr_us[0]) - WINDOW_US
+    times = Times(np.unique(label_us), first_us, int(repr_us[-1]), first_us)
+    return [*doubts_about_times(times), *doubts_about_activity(examination, "xywh")]
 
 
 def _scale(folder: Path) -> int:

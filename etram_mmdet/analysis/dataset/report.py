@@ -103,6 +103,7 @@ def as_dict(census: Census, warnings: list[str], thresholds: list[Thresholds]) -
         "classes": list(census.classes),
         "splits": {split: _split(census, split) for split in census.splits},
         "size_thresholds": {t.rule: asdict(t) for t in thresholds},
+        "problems": census.problems,
         "warnings": warnings,
         "recordings": [_recording(census, r) for r in census.recordings],
     }

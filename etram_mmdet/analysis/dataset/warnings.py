@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from etram_mmdet.analysis.dataset.census import BoxSizes, Census, RecordingCensus
+from etram_mmdet.events.preprocessing.plausibility import differing_rates, labels_per_s
 from etram_mmdet.utils.text import number, percent
 
 LEAST_BOXES = 20  # of a class in a split before its typical box means anything
@@ -20,9 +21,18 @@ LARGER_THAN_PEDESTRIAN = ("car", "vehicle", "truck", "bus", "tram")
 
 
 def find_warnings(census: Census) -> list[str]:
-    """A sentence for everything that deserves a look; recordings that could not be used come first."""
-    rules = (_missing_classes, _odd_boxes, _size_mix, _shared_names, _dropped_boxes, _assumed_size, _empty_frames)
-    return [*census.problems, *(sentence for rule in rules for sentence in rule(census))]
+    """A sentence for everything that deserves a look, beside the census's problems."""
+    rules = (
+        _missing_classes,
+        _odd_boxes,
+        _size_mix,
+        _shared_names,
+        _dropped_boxes,
+        _assumed_size,
+        _empty_frames,
+        _frame_rates,
+    )
+    return [sentence for rule in rules for sentence in rule(census)]
 
 
 def _missing_classes(census: Census) -> Iterator[str]:
@@ -108,6 +118,12 @@ def _empty_frames(census: Census) -> Iterator[str]:
         if empty:
             count = sum(r.frames_without_events for r in empty)
             yield f"{split}: {count} labelled frames without a single event, in {_listed(empty)}"
+
+
+def _frame_rates(census: Census) -> Iterator[str]:
+    sentence = differing_rates((f"{r.split}/{r.name}", labels_per_s(r.label_us)) for r in census.recordings)
+    if sentence:
+        yield sentence
 
 
 def _listed(recordings: list[RecordingCensus], most: int = 5) -> str:

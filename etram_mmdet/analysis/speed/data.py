@@ -39,7 +39,7 @@ class Stages:
 
 def time_stages(source: Source, settings: PreprocessSettings, path: Path) -> Stages:
     """Preprocess ``source`` into the file ``path``, stage by stage."""
-    with open_recording(source.events, settings.sensor_px) as recording, h5py.File(path, "w") as file:
+    with open_recording(source.events, **settings.opening) as recording, h5py.File(path, "w") as file:
         frames = find_frames(recording, source, settings).frames
         representation = build_representation(settings.representation, recording.height, recording.width)
         stages = Stages(recording.num_events, len(frames.repr_us), 0)

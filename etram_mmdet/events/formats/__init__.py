@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from etram_mmdet.events.choices import TimeUnit
 from etram_mmdet.events.formats.dat import DatRecording
 from etram_mmdet.events.formats.hdf5 import Hdf5Recording
 from etram_mmdet.events.formats.numpy_files import NumpyRecording
 from etram_mmdet.events.formats.raw import RawRecording
+from etram_mmdet.events.formats.sorted import SortedRecording
 from etram_mmdet.events.recording import Events, Recording
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import check_is_file
@@ -18,15 +20,22 @@ __all__ = ["FORMATS", "Events", "Recording", "open_recording"]
 FORMATS: tuple[type[Recording], ...] = (Hdf5Recording, RawRecording, DatRecording, NumpyRecording)
 
 
-def open_recording(path: str | Path, sensor_px: tuple[int, int] | None = None) -> Recording:
+def open_recording(
+    path: str | Path, sensor_px: tuple[int, int] | None = None, time_unit: TimeUnit = "us", sort: bool = False
+) -> Recording:
     """Open a recording with the format that its first bytes name, else its suffix; raises ``InputError``.
 
     ``sensor_px`` (width, height) is for files that do not say how large the sensor is; one that says otherwise is
-    refused.
+    refused. ``time_unit`` is what the stamps of the file count. ``sort`` reads all events into memory, in the order of
+    their time, for files that hold them in another.
     """
     recording = _open(Path(path))
     if sensor_px is not None:
         recording.declare_sensor(*sensor_px)
+    if time_unit != "us":
+        recording.declare_time_unit(time_unit)
+    if sort:
+        recording = SortedRecording(recording)
     return recording
 
 

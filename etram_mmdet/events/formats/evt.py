@@ -16,6 +16,7 @@ from numba import njit
 from etram_mmdet.events.time_stamps import MAX_AFTER_US
 
 NUM_REGISTERS = 9
+TIME_HIGH_WORD = 0x8  # the kind of word, in both formats
 # Entries of the registers that both formats share.
 HAS_TIME, LOOPS, TIME_HIGH, EVENTS_WITHOUT_TIME = range(4)
 # EVT 3.0 only.

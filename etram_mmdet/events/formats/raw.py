@@ -26,12 +26,13 @@ class _Encoding(NamedTuple):
     count: object
     decode: object
     time_bits: int  # of the time's upper half, below the four bits of a word's type
+    time_place: int  # of the upper half's lowest bit in a time
     sensor_px: tuple[int, int]  # of the camera generation that introduced it, where the header does not say
 
 
 _ENCODINGS = {
-    "2.0": _Encoding(np.dtype("<u4"), evt.count_evt2, evt.decode_evt2, 28, GEN3_PX),
-    "3.0": _Encoding(np.dtype("<u2"), evt.count_evt3, evt.decode_evt3, 12, GEN4_PX),
+    "2.0": _Encoding(np.dtype("<u4"), evt.count_evt2, evt.decode_evt2, 28, 6, GEN3_PX),
+    "3.0": _Encoding(np.dtype("<u2"), evt.count_evt3, evt.decode_evt3, 12, 12, GEN4_PX),
 }
 _SENSOR_OF_PLUGIN = {"genx320": GENX320_PX, "gen3": GEN3_PX, "gen4": GEN4_PX, "imx636": GEN4_PX}
 # Words may hold up to 12 events (EVT 3.0), on average about one.
@@ -65,6 +66,14 @@ class RawRecording(Recording):
     def release(self) -> None:
         super().release()
         self._decoded.cache_clear()
+
+    @property
+    def clock_start_us(self) -> int:
+        """What Metavision's software takes off every stamp ("timestamp shifting"): the file's first TIME_HIGH."""
+        bits = self._encoding.time_bits
+        words = self._words(0)
+        first = words[words >> bits == evt.TIME_HIGH_WORD][0]
+        return int(first & ((1 << bits) - 1)) << self._encoding.time_place
 
     @property
     def dropped(self) -> dict[str, int]:

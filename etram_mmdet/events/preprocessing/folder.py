@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from etram_mmdet.events.choices import LabelFiles
+from etram_mmdet.events.preprocessing.plausibility import differing_rates
 from etram_mmdet.events.preprocessing.recording import preprocess_recording
 from etram_mmdet.events.preprocessing.sequence_folder import read_manifest, remove_unfinished
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
@@ -63,6 +64,9 @@ class PreprocessSummary:
             f"events: {self._total('num_events')}, frame rule: {_listed(rules)}",
             f"dropped: {_listed(self.dropped)}; time stamps corrected: {corrected}",
         ]
+        cut = sum(manifest.get("boxes_cut", 0) for manifest in self.manifests)
+        if cut:
+            lines.append(f"boxes cut to the sensor: {cut}")
         empty = sum(manifest["frames_without_events"] for manifest in self.manifests)
         if empty:
             lines.append(f"frames without a single event in their window: {empty} (labels beyond the recording?)")
@@ -73,6 +77,11 @@ class PreprocessSummary:
         ]
         if assumed:
             lines.append(f"sensor size not in the file, taken as {', '.join(assumed)}")
+        rates = differing_rates((f"{m['split']}/{m['recording']}", m.get("frames_per_s")) for m in self.manifests)
+        lines += [f"WARNING {rates}"] if rates else []
+        for manifest in self.manifests:
+            name = f"{manifest['split']}/{manifest['recording']}"
+            lines += [f"kept although implausible: {name}: {doubt}" for doubt in manifest.get("implausible", [])]
         return "\n".join(lines + [f"PROBLEM {problem}" for problem in self.problems])
 
     def _total(self, key: str) -> int:
@@ -91,12 +100,14 @@ def preprocess_folder(
     *,
     labels: LabelFiles = "auto",
     overwrite: bool = False,
+    keep_implausible: bool = False,
     progress: Progress = lambda outcomes, total: outcomes,
 ) -> PreprocessSummary:
     """Preprocess the recordings of ``src`` (see :func:`find_sources`) into ``dst/SPLIT/NAME``.
 
-    A recording that cannot be used becomes a problem in the summary and the others go on. One that is finished with the
-    same settings is left alone. ``progress(outcomes, total=n)`` may wrap the iteration in a progress bar. Raises
+    A recording that cannot be used becomes a problem in the summary and the others go on. So does one whose labels do
+    not seem to fit its events (see ``plausibility``), unless ``keep_implausible``. One that is finished with the same
+    settings is left alone. ``progress(outcomes, total=n)`` may wrap the iteration in a progress bar. Raises
     ``InputError`` when there is nothing to do at all.
     """
     src = Path(src)
@@ -106,7 +117,8 @@ def preprocess_folder(
     # The largest first, so that no long recording is left over for one worker at the end.
     sources.sort(key=lambda source: (-source.events.stat().st_size, source.split, source.name))
     tasks = [
-        (source, dst / source.split / source.name, settings or PreprocessSettings(), overwrite) for source in sources
+        (source, dst / source.split / source.name, settings or PreprocessSettings(), overwrite, keep_implausible)
+        for source in sources
     ]
     outcomes = sorted(progress(_run(tasks, workers), total=len(tasks)), key=lambda outcome: outcome.name)
     return PreprocessSummary(outcomes, problems + [outcome.problem for outcome in outcomes if outcome.problem])
@@ -138,12 +150,14 @@ def _end_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def _process(source: Source, folder: Path, settings: PreprocessSettings, overwrite: bool) -> Outcome:
+def _process(
+    source: Source, folder: Path, settings: PreprocessSettings, overwrite: bool, keep_implausible: bool
+) -> Outcome:
     name = f"{source.split}/{source.name}"
     try:
         if folder.exists() and not overwrite:
             return Outcome(name, _finished(source, folder, settings))
-        return Outcome(name, preprocess_recording(source, folder, settings), is_new=True)
+        return Outcome(name, preprocess_recording(source, folder, settings, keep_implausible), is_new=True)
     except InputError as error:
         return Outcome(name, problem=str(error))
     except OSError as error:

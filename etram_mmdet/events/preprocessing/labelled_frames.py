@@ -6,9 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from etram_mmdet.events.choices import FROM_START
 from etram_mmdet.events.class_sets import CLASS_SETS
 from etram_mmdet.events.labels import check_class_ids, filter_boxes, load_boxes, load_label_times, small_boxes
 from etram_mmdet.events.preprocessing.frame_times import Frames, select_frames
+from etram_mmdet.events.preprocessing.plausibility import doubts_before_reading
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.events.preprocessing.sources import Source
 from etram_mmdet.events.recording import Recording
@@ -20,13 +22,18 @@ _NUM_CLASS_IDS = max(len(class_set.file_to_class) for class_set in CLASS_SETS.va
 class LabelledFrames(NamedTuple):
     """``boxes`` in use (``BBOX_DTYPE``, sensor pixels), the ``frames`` they belong to, and what was dropped by rule.
 
-    ``ignored``: boxes in these frames that are too small to be learnt or to be counted as missed.
+    ``ignored``: boxes in these frames that are too small to be learnt or to be counted as missed. ``labels`` are all
+    boxes of the label file with a time and place, ``label_us`` (L,) all times that were labelled, and ``doubts`` what
+    does not seem right about them by themselves.
     """
 
     boxes: np.ndarray
     frames: Frames
     dropped: dict[str, int]
     ignored: np.ndarray
+    labels: np.ndarray
+    label_us: np.ndarray
+    doubts: list[str]
 
 
 def find_frames(recording: Recording, source: Source, settings: PreprocessSettings) -> LabelledFrames:
@@ -34,10 +41,10 @@ def find_frames(recording: Recording, source: Source, settings: PreprocessSettin
 
     A frame without boxes exists only where :func:`load_label_times` names its time.
     """
-    labelled = load_boxes(source.labels)
-    times_us = load_label_times(source.labels)
-    if len(labelled) == len(times_us) == 0:
-        raise InputError(f"{source.labels}: holds no boxes; label the recording or take it out of the folder")
+    labelled, times_us, num_outside = _read_labels(recording, source, settings)
+    labels = labelled[np.isfinite([labelled[name] for name in "xywh"]).all(0)]
+    all_label_us = np.union1d(labelled["t"], times_us)
+    doubts = doubts_before_reading(recording, labels, all_label_us, settings.box_format)
     boxes, dropped = filter_boxes(
         labelled,
         recording.height,
@@ -51,15 +58,42 @@ def find_frames(recording: Recording, source: Source, settings: PreprocessSettin
         counts = ", ".join(f"{name} {count}" for name, count in dropped.items() if count)
         raise InputError(
             f"{source.labels}: no box is left after filtering ({counts}) on a sensor of "
-            f"{recording.width}x{recording.height}; check the boxes or take the recording out of the folder"
+            f"{recording.width}x{recording.height}; {'; '.join(doubts) or 'check the boxes or take the recording away'}"
         )
     try:
         frames = select_frames(label_us, recording.t_first_us, settings.frames, settings.window_us)
     except InputError as error:
-        raise InputError(f"{source.labels}: {error}") from error
+        raise InputError(f"{source.labels}: {'; '.join(doubts) or error}") from error
     is_used = np.isin(boxes["t"], frames.label_us)
     dropped["label_frames_not_used"] = len(label_us) - len(frames.label_us)
     dropped["boxes_in_unused_frames"] = int(np.count_nonzero(~is_used))
+    if num_outside:
+        dropped["boxes_outside_recording"] = num_outside
     small = small_boxes(labelled, recording.height, recording.width, max_class_id=settings.max_class_id)
     ignored = small[np.isin(small["t"], frames.label_us)]
-    return LabelledFrames(boxes[is_used], frames, dropped, ignored)
+    return LabelledFrames(boxes[is_used], frames, dropped, ignored, labels, all_label_us, doubts)
+
+
+def _read_labels(
+    recording: Recording, source: Source, settings: PreprocessSettings
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Boxes and label times on the recording's clock, and how many boxes lay outside it, if these are left out."""
+    boxes = load_boxes(source.labels, settings.label_time_unit, settings.box_format)
+    times_us = load_label_times(source.labels, settings.label_time_unit)
+    if len(boxes) == len(times_us) == 0:
+        raise InputError(f"{source.labels}: holds no boxes; label the recording or take it out of the folder")
+    from_start = settings.label_offset_us == FROM_START
+    offset_us = recording.clock_start_us if from_start else settings.label_offset_us
+    boxes["t"] += offset_us
+    times_us = times_us + offset_us
+    if not settings.drop_labels_outside:
+        return boxes, times_us, 0
+    first_us, last_us = recording.t_first_us, recording.t_last_us
+    is_inside = (boxes["t"] >= first_us) & (boxes["t"] <= last_us)
+    times_us = times_us[(times_us >= first_us) & (times_us <= last_us)]
+    if len(times_us) == 0 and not is_inside.any():
+        raise InputError(
+            f"{source.labels}: no label lies between the first event ({first_us} us) and the last ({last_us} us); "
+            "give both the same clock, see --label-offset-us"
+        )
+    return boxes[is_inside], times_us, int(np.count_nonzero(~is_inside))

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from etram_mmdet.events.formats import Recording, open_recording
+from etram_mmdet.events.preprocessing.examination import Examination, check_plausible
 from etram_mmdet.events.preprocessing.frame_times import Frames
-from etram_mmdet.events.preprocessing.labelled_frames import find_frames
+from etram_mmdet.events.preprocessing.labelled_frames import LabelledFrames, find_frames
+from etram_mmdet.events.preprocessing.plausibility import count_cut, labels_per_s
 from etram_mmdet.events.preprocessing.sequence_folder import (
     new_folder,
     read_manifest,
@@ -26,45 +28,62 @@ from etram_mmdet.events.representations import Representation, build_representat
 from etram_mmdet.utils.errors import InputError
 
 
-def preprocess_recording(source: Source, folder: Path, settings: PreprocessSettings) -> dict:
+def preprocess_recording(
+    source: Source, folder: Path, settings: PreprocessSettings, keep_implausible: bool = False
+) -> dict:
     """Write the sequence folder of ``source`` at ``folder`` and return its manifest; raises ``InputError``.
 
-    Nothing is left at ``folder`` unless it is complete; one that exists is replaced.
+    Nothing is left at ``folder`` unless it is complete; one that exists is replaced. Labels that do not seem to fit the
+    events are an error, or with ``keep_implausible`` a note in the manifest.
     """
-    with open_recording(source.events, settings.sensor_px) as recording:
-        boxes, frames, counts, ignored = find_frames(recording, source, settings)
+    with open_recording(source.events, **settings.opening) as recording:
+        found = find_frames(recording, source, settings)
+        if not keep_implausible:
+            check_plausible(source.labels, found.doubts)
+        frames = found.frames
+        examination = Examination(recording, found, settings)
         with new_folder(folder) as new:
             representation = build_representation(settings.representation, recording.height, recording.width)
             num_events = np.zeros(len(frames.repr_us), np.int64)
-            write_labels(new, boxes, frames.label_us)
-            write_ignored(new, ignored)
+            write_labels(new, found.boxes, frames.label_us)
+            write_ignored(new, found.ignored)
             path = new / representation_path(representation, settings.window_us)
-            tensors = _tensors(recording, representation, frames, settings.window_us, num_events)
+            tensors = _tensors(recording, representation, frames, settings.window_us, num_events, examination)
             write_representations(path, frames, representation, tensors, settings.codec)
-            _check_any_events(num_events[frames.repr_index], frames, recording)
             recording.read_rest()
+            doubts = examination.doubts()
+            if not keep_implausible:
+                check_plausible(source.labels, doubts)
+            _check_any_events(num_events[frames.repr_index], frames, recording)
             manifest = {
                 "recording": source.name,
                 "split": source.split,
                 "source_files": source.files,
                 **asdict(settings),
                 **_geometry(recording, representation, settings.window_us),
-                **_contents(boxes, frames, num_events, recording),
-                "dropped": recording.dropped | counts,
+                **_contents(found, num_events, recording),
+                "dropped": recording.dropped | found.dropped,
+                **({"implausible": doubts} if doubts else {}),
             }
             write_manifest(new, manifest)
     return read_manifest(folder)
 
 
 def _tensors(
-    recording: Recording, representation: Representation, frames: Frames, window_us: int, num_events: np.ndarray
+    recording: Recording,
+    representation: Representation,
+    frames: Frames,
+    window_us: int,
+    num_events: np.ndarray,
+    examination: Examination,
 ) -> Iterator[np.ndarray]:
-    """One tensor per window, in two buffers by turns; fills ``num_events`` (R,)."""
+    """One tensor per window, in two buffers by turns; fills ``num_events`` (R,), shows ``examination`` the events."""
     buffers = [np.empty(representation.shape, representation.dtype) for _ in range(2)]
     for index, end_us in enumerate(frames.repr_us.tolist()):
         window = end_us - window_us, end_us
         events = recording.read(*window)
         num_events[index] = len(events.t)
+        examination.look(end_us, events)
         yield representation(events, window, out=buffers[index % 2])
 
 
@@ -87,8 +106,9 @@ def _geometry(recording: Recording, representation: Representation, window_us: i
     }
 
 
-def _contents(boxes: np.ndarray, frames: Frames, num_events: np.ndarray, recording: Recording) -> dict:
-    ids, counts = np.unique(boxes["class_id"], return_counts=True)
+def _contents(found: LabelledFrames, num_events: np.ndarray, recording: Recording) -> dict:
+    frames = found.frames
+    ids, counts = np.unique(found.boxes["class_id"], return_counts=True)
     return {
         "num_events": recording.num_events,
         "t_first_us": recording.t_first_us,
@@ -96,7 +116,9 @@ def _contents(boxes: np.ndarray, frames: Frames, num_events: np.ndarray, recordi
         "stamps_corrected": recording.stamps_corrected,
         "frame_rule": frames.rule,
         "num_frames": len(frames.label_us),
+        "frames_per_s": labels_per_s(frames.label_us),
         "num_representations": len(frames.repr_us),
         "frames_without_events": int(np.count_nonzero(num_events[frames.repr_index] == 0)),
+        "boxes_cut": count_cut(found.labels, recording.width, recording.height),
         "boxes_per_class_id": {str(i): int(n) for i, n in zip(ids, counts, strict=True)},
     }

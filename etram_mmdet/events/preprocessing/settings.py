@@ -7,8 +7,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import get_args
 
-from etram_mmdet.events.choices import RVT_REPRESENTATION, Codec, FrameRule, Preset
+from etram_mmdet.events.choices import (
+    FROM_START,
+    RVT_REPRESENTATION,
+    BoxFormat,
+    Codec,
+    FrameRule,
+    Preset,
+    TimeUnit,
+)
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.text import did_you_mean
+
+_CHOICES = dict(
+    preset=Preset,
+    frames=FrameRule,
+    codec=Codec,
+    event_time_unit=TimeUnit,
+    label_time_unit=TimeUnit,
+    box_format=BoxFormat,
+)
 
 
 @dataclass(frozen=True)
@@ -18,6 +36,11 @@ class PreprocessSettings:
     ``representation`` is a config as :func:`build_representation` takes it, ``window_us`` the time that one image sees,
     ``sensor_px`` (width, height) for recordings that do not say, ``codec`` how Blosc compresses images: ``lz4`` is read
     about twice as fast as ``zstd`` and takes more room. The defaults are the reference's.
+
+    The last six say how files are read that follow another convention: what their times count, what has to be added to
+    label times (``"start"``: ``Recording.clock_start_us``), what a box's numbers mean (see ``load_boxes``), whether
+    labels before the first or after the last event are left out, and whether events are sorted by time, which takes
+    them all into memory.
     """
 
     preset: Preset = "etram"
@@ -26,13 +49,23 @@ class PreprocessSettings:
     sensor_px: tuple[int, int] | None = None
     representation: dict = field(default_factory=RVT_REPRESENTATION.copy)
     codec: Codec = "zstd"
+    event_time_unit: TimeUnit = "us"
+    label_time_unit: TimeUnit = "us"
+    label_offset_us: int | str = 0
+    box_format: BoxFormat = "xywh"
+    drop_labels_outside: bool = False
+    sort_events: bool = False
 
     def __post_init__(self) -> None:
         from etram_mmdet.events.representations import build_representation  # numba; defaults do without
 
-        for name, choices in (("preset", Preset), ("frames", FrameRule), ("codec", Codec)):
+        for name, choices in _CHOICES.items():
             if getattr(self, name) not in get_args(choices):
                 raise InputError(f"{name} must be one of {', '.join(get_args(choices))}: got {getattr(self, name)!r}")
+        if self.label_offset_us != FROM_START and not isinstance(self.label_offset_us, int):
+            raise InputError(
+                f"label_offset_us must be a number of microseconds or 'start': got {self.label_offset_us!r}"
+            )
         if self.window_us < 1:
             raise InputError(f"window_us must be at least 1: got {self.window_us}")
         if self.sensor_px is not None and min(self.sensor_px) < 1:
@@ -41,9 +74,32 @@ class PreprocessSettings:
         object.__setattr__(self, "representation", build_representation(self.representation, 2, 2).config)
 
     @property
+    def opening(self) -> dict:
+        """What ``open_recording`` is told beside the path."""
+        return dict(sensor_px=self.sensor_px, time_unit=self.event_time_unit, sort=self.sort_events)
+
+    @property
     def max_class_id(self) -> int | None:
         """Boxes with larger class ids are dropped before anything else."""
         return 2 if self.preset == "gen4" else None
+
+
+READING_KEYS = (
+    "event_time_unit",
+    "label_time_unit",
+    "label_offset_us",
+    "box_format",
+    "drop_labels_outside",
+    "sort_events",
+)
+
+
+def checked_reading(reading: dict) -> dict:
+    """``reading`` itself, whose keys are settings of how files are read; raises ``InputError`` for another key."""
+    for key in reading:
+        if key not in READING_KEYS:
+            raise InputError(f"reading: unknown key {key!r}; {did_you_mean(key, READING_KEYS)}")
+    return reading
 
 
 def representation_from_words(words: Sequence[str], downsample: str) -> dict:

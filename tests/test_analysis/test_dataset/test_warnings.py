@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from etram_mmdet.analysis.dataset.census import BoxSizes
+from etram_mmdet.analysis.dataset.census import BoxSizes, RecordingCensus
 from etram_mmdet.analysis.dataset.warnings import find_warnings
 from tests.helpers.made_up import ALL_CLASSES, boxes, census, recording
 
@@ -114,6 +115,9 @@ def test_frames_without_events():
     assert find_warnings(made) == ["val: 3 labelled frames without a single event, in a, c"]
 
 
-def test_unusable_recordings_come_first():
-    made = census(recording("train"), problems=("x.h5: broken",))
-    assert find_warnings(made) == ["x.h5: broken"]
+def test_frame_rates():
+    dense = RecordingCensus("val", "b", ALL_CLASSES, np.arange(1, 20) * 66_667)
+    (sentence,) = find_warnings(census(recording("train", "a"), dense))
+    assert sentence.startswith(
+        "labelled frames a second differ between recordings: 10 in 1 (train/a), 15 in 1 (val/b); AP and false alarms"
+    )

@@ -1,0 +1,140 @@
+"""How much happens inside the labelled boxes that move, compared with the whole image.
+
+An object that moves before an event camera makes events, so its boxes are busier than the image as a whole, if their
+times and numbers are read as they were meant. Boxes that stand still say nothing: a parked car makes no events.
+A pixel counts once a window, so that a flickering lamp weighs no more than any other pixel.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+_MOST_FRAMES = 60  # that are looked at, spread over the recording
+_LEAST_FRAMES = 10  # fewer are no evidence, nor are fewer than a third of those that the boxes have as they are
+_COMPARE_AFTER_US = 200_000  # a box moves if no box was nearly in its place by so much earlier or later
+_COMPARE_BEFORE_US = 1_000_000
+_SAME_PLACE_IOU = 0.8
+_LAG_STEP_US = 100_000
+_LAGS_US = np.arange(-2_000_000, 2_000_001, _LAG_STEP_US)
+_NEAR_US = 25_000  # labels this close to a time speak of it
+
+
+class Reading(NamedTuple):
+    """A way to read the boxes: as if the labels stood ``offset_us`` later, or x and y were a box's centre."""
+
+    offset_us: int = 0
+    is_centre: bool = False
+
+
+AS_THEY_ARE = Reading()
+
+
+class BoxActivity:
+    """Measures readings of ``labels`` (``BBOX_DTYPE`` in time order, sensor pixels) on some of the frames.
+
+    Args:
+        labels: every box, also of label times that are no frame.
+        frame_us: end times (F,) of the frames.
+        hw: height and width of the images that :meth:`look` gets.
+        scale: sensor pixels per pixel of these images. Default: 1.
+        offsets_us: offsets to try beside those of up to two seconds. Default: none.
+    """
+
+    def __init__(
+        self,
+        labels: np.ndarray,
+        frame_us: np.ndarray,
+        hw: tuple[int, int],
+        scale: int = 1,
+        offsets_us: tuple[int, ...] = (),
+    ) -> None:
+        self._t = labels["t"]
+        corners = [labels["x"], labels["y"], labels["x"] + labels["w"], labels["y"] + labels["h"]]
+        self._xyxy = np.stack(corners, 1).astype(np.float64) / scale
+        self._label_us = np.unique(self._t)
+        self._hw = hw
+        self.offsets_us = offsets_us
+        self._moving: dict[int, np.ndarray] = {}
+        labelled_us = np.intersect1d(frame_us, self._label_us)
+        places = np.linspace(0, len(labelled_us) - 1, min(len(labelled_us), _MOST_FRAMES)).astype(int)
+        self.frame_us = set(labelled_us[places].tolist())
+        self.readings = [Reading(int(lag)) for lag in {*_LAGS_US.tolist(), *offsets_us}] + [Reading(is_centre=True)]
+        self._rows: list[list[tuple[float, float]]] = []  # active and all pixels inside the boxes, by frame and reading
+        self._active: list[tuple[int, int]] = []  # active and all pixels, by frame
+
+    def look(self, end_us: int, active: np.ndarray) -> None:
+        """Take in a frame of ``frame_us``: ``active`` bool (H, W), the pixels that had an event."""
+        sums = np.zeros((self._hw[0] + 1, self._hw[1] + 1), np.int64)
+        np.cumsum(np.cumsum(active, 0, dtype=np.int64), 1, out=sums[1:, 1:])
+        self._rows.append([self._inside(sums, end_us, reading) for reading in self.readings])
+        self._active.append((int(sums[-1, -1]), active.size))
+
+    def _inside(self, sums: np.ndarray, end_us: int, reading: Reading) -> tuple[float, float]:
+        boxes = self._moving_boxes(end_us - reading.offset_us)
+        if reading.is_centre:
+            boxes = boxes - np.tile((boxes[:, 2:] - boxes[:, :2]) / 2, 2)
+        x0, y0, x1, y1 = np.rint(np.clip(boxes, 0, np.tile(self._hw[::-1], 2))).astype(int).T
+        active = sums[y1, x1] - sums[y0, x1] - sums[y1, x0] + sums[y0, x0]
+        return float(active.sum()), float(((x1 - x0) * (y1 - y0)).sum())
+
+    def _moving_boxes(self, time_us: int) -> np.ndarray:
+        """Corners (n, 4) of the boxes that move at the label time nearest to ``time_us``, if one is near."""
+        k = self._nearest(time_us)
+        if abs(self._label_us[k] - time_us) > _NEAR_US:
+            return np.empty((0, 4))
+        if k not in self._moving:
+            boxes = self._boxes_at(k)
+            others = self._compared_with(k)
+            moves = _overlap(boxes, others).max(1, initial=0) < _SAME_PLACE_IOU
+            self._moving[k] = boxes[moves & bool(len(others))]
+        return self._moving[k]
+
+    def _compared_with(self, k: int) -> np.ndarray:
+        """The boxes a moment before label time ``k``, or after it, or none."""
+        times = self._label_us
+        before = int(np.searchsorted(times, times[k] - _COMPARE_AFTER_US, side="right")) - 1
+        after = int(np.searchsorted(times, times[k] + _COMPARE_AFTER_US))
+        for other in (before, after):
+            if 0 <= other < len(times) and abs(times[other] - times[k]) <= _COMPARE_BEFORE_US:
+                return self._boxes_at(other)
+        return np.empty((0, 4))
+
+    def _nearest(self, time_us: int) -> int:
+        k = int(np.searchsorted(self._label_us, time_us))
+        near = [i for i in (k - 1, k) if 0 <= i < len(self._label_us)]
+        return min(near, key=lambda i: abs(self._label_us[i] - time_us))
+
+    def _boxes_at(self, k: int) -> np.ndarray:
+        start, stop = np.searchsorted(self._t, [self._label_us[k], self._label_us[k] + 1])
+        return self._xyxy[start:stop]
+
+    def compare(self) -> dict[Reading, tuple[float, float]]:
+        """For each reading, how busy its boxes are and how busy they are as they are, on the frames that have both.
+
+        1: as busy as the image as a whole. Readings with too few frames are left out.
+        """
+        found = {}
+        rows = np.array(self._rows).reshape(len(self._rows), len(self.readings), 2)
+        active = np.array(self._active, float).reshape(-1, 2)
+        as_they_are = rows[:, self.readings.index(AS_THEY_ARE)]
+        for index, reading in enumerate(self.readings):
+            other = rows[:, index]
+            both = (as_they_are[:, 1] > 0) & (other[:, 1] > 0)
+            least = max(_LEAST_FRAMES, np.count_nonzero(as_they_are[:, 1]) / 3)
+            if both.sum() < least or not active[both, 0].any():
+                continue
+            everywhere = active[both, 0].sum() / active[both, 1].sum()
+            found[reading] = tuple(r[both, 0].sum() / r[both, 1].sum() / everywhere for r in (other, as_they_are))
+        return found
+
+
+def _overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Intersection over union (n, m) of corners (n, 4) and (m, 4); 0 where both are empty."""
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    shared = np.clip(high - low, 0, None).prod(2)
+    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(1) for boxes in (a, b)]
+    union = areas[0][:, None] + areas[1][None] - shared
+    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)

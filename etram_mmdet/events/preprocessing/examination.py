@@ -1,0 +1,66 @@
+"""Examine whether labels and events of a recording fit together while it is read anyway."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from etram_mmdet.events.preprocessing.box_activity import BoxActivity
+from etram_mmdet.events.preprocessing.labelled_frames import LabelledFrames
+from etram_mmdet.events.preprocessing.plausibility import (
+    LIMITS,
+    doubts_about_activity,
+    doubts_about_boxes,
+    doubts_about_frames,
+    doubts_about_times,
+    times_of,
+)
+from etram_mmdet.events.preprocessing.settings import PreprocessSettings
+from etram_mmdet.events.recording import Events, Recording
+from etram_mmdet.utils.errors import InputError
+
+
+class Examination:
+    """Looks at a recording while its windows are read, and tells at the end what is doubtful about it.
+
+    Args:
+        recording: opened.
+        found: its labels and frames.
+        settings: as they were read.
+    """
+
+    def __init__(self, recording: Recording, found: LabelledFrames, settings: PreprocessSettings) -> None:
+        self._recording = recording
+        self._found = found
+        self._settings = settings
+        start_us = recording.clock_start_us
+        offsets_us = (start_us,) if start_us > LIMITS["most_early_s"].value * 1e6 else ()
+        hw = recording.height, recording.width
+        self._activity = BoxActivity(found.labels, found.frames.label_us, hw, offsets_us=offsets_us)
+
+    def look(self, end_us: int, events: Events) -> None:
+        """Take in the events of a window; those of frames that are not needed as evidence are passed over."""
+        if end_us in self._activity.frame_us:
+            active = np.zeros((self._recording.height, self._recording.width), bool)
+            active[events.y, events.x] = True
+            self._activity.look(end_us, active)
+
+    def doubts(self) -> list[str]:
+        """A sentence for everything doubtful, once the whole recording was read."""
+        recording = self._recording
+        found = self._found
+        of_times = doubts_about_times(times_of(recording, found.label_us, to_the_end=True))
+        if of_times:  # with wrong times all else means nothing
+            return of_times
+        return [
+            *doubts_about_frames(found.label_us, found.frames),
+            *doubts_about_boxes(found.labels, recording.width, recording.height, self._settings.box_format),
+            *doubts_about_activity(self._activity, self._settings.box_format),
+        ]
+
+
+def check_plausible(label_file: Path, doubts: list[str]) -> None:
+    """Raise ``InputError`` if there are doubts."""
+    if doubts:
+        raise InputError(f"{label_file}: {'. Also, '.join(doubts)}. If all is right as it is: --keep-implausible")

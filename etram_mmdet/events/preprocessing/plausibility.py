@@ -1,0 +1,273 @@
+"""Do labels and events fit together? What is beyond a limit is told with its likely cause and the option that mends it.
+
+A wrong unit, clock, order or box format raises no error: everything is made, of the wrong moments or places.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from etram_mmdet.events.choices import FROM_START
+from etram_mmdet.events.preprocessing.box_activity import AS_THEY_ARE, BoxActivity
+from etram_mmdet.events.preprocessing.frame_times import Frames
+from etram_mmdet.events.recording import Recording
+from etram_mmdet.utils.text import percent
+
+
+class Limit(NamedTuple):
+    value: float
+    reason: str
+
+
+# Beyond these a recording is a problem. docs/data.md shows this table; a test compares.
+LIMITS = {
+    "most_labels_per_s": Limit(500, "no camera or tracker labels faster; times in ms read as us do"),
+    "least_labels_per_s": Limit(0.2, "slower labels are no video; times in ns read as us are, and events scarce"),
+    "least_events_per_pixel_s": Limit(0.05, "an event camera's noise alone makes more"),
+    "most_early_s": Limit(0.2, "nobody labels before a camera has begun"),
+    "most_late_s": Limit(1.0, "a camera writes events to the end, at least its noise"),
+    "most_outside_share": Limit(0.1, "a few labels may hang over either end of a recording"),
+    "least_covered_share": Limit(0.002, "labels in another unit cover a thousandth; ten labels or more are judged"),
+    "least_kept_share": Limit(0.5, "RVT's rule should find a label near every tenth of a second that has some"),
+    "most_outside_boxes_share": Limit(0.2, "boxes lie on the sensor, apart from some at its edge"),
+    "corner_boxes_share": Limit(0.95, "w above x and h above y in nearly all boxes: a second corner, no size"),
+    "least_cut_corner_boxes_share": Limit(0.2, "corners read as sizes reach over the sensor in most of the image"),
+    "better_reading": Limit(
+        1.25, "right labels of 110 streets reached 1.10, random ones 1.13; wrong ones mostly pass 1.3"
+    ),
+    "least_activity": Limit(0.5, "what moves makes events; the least busy right boxes had 0.9 of the image's activity"),
+    "most_rate_ratio": Limit(1.2, "recordings with more frames a second weigh more in AP and in false alarms"),
+}
+_LEAST_LABEL_TIMES = 10  # fewer have no rate and cover nothing
+WINDOW_US = 50_000  # a label so far outside may see no event at all
+_LONG_GAP_US = 60_000_000  # what makes it worth the time to look for the recording's last event
+
+
+class _Cause(NamedTuple):
+    """Another way to read times: factors that make microseconds of what was taken for them, and the options."""
+
+    text: str
+    options: str
+    label_factor: float = 1.0
+    event_factor: float = 1.0
+    from_start: bool = False
+
+
+_CAUSES = (
+    _Cause("the labels count from the recording's start", f"--label-offset-us {FROM_START}", from_start=True),
+    _Cause("label times are in milliseconds", "--label-time-unit ms", 1e3),
+    _Cause("label times are in nanoseconds", "--label-time-unit ns", 1e-3),
+    _Cause("event times are in milliseconds", "--event-time-unit ms", 1.0, 1e3),
+    _Cause("event times are in nanoseconds", "--event-time-unit ns", 1.0, 1e-3),
+    _Cause("all times are in milliseconds", "--event-time-unit ms --label-time-unit ms", 1e3, 1e3),
+    _Cause("all times are in nanoseconds", "--event-time-unit ns --label-time-unit ns", 1e-3, 1e-3),
+)
+
+
+class Times(NamedTuple):
+    """When a recording was labelled and when it had events; ``t_last_us`` None where nobody has looked.
+
+    ``label_us`` (L,) are sorted and unique, ``clock_start_us`` is ``Recording.clock_start_us``. ``events_per_pixel``
+    counts the whole recording, None where nobody has.
+    """
+
+    label_us: np.ndarray
+    t_first_us: int
+    t_last_us: int | None
+    clock_start_us: int
+    events_per_pixel: float | None = None
+
+
+def doubts_before_reading(recording: Recording, labels: np.ndarray, label_us: np.ndarray, box_format: str) -> list[str]:
+    """What is doubtful by the labels alone; the recording is gone through only where label times are very odd."""
+    to_the_end = is_worth_a_look(label_us, recording.t_first_us)
+    return [
+        *doubts_about_times(times_of(recording, label_us, to_the_end=to_the_end)),
+        *doubts_about_boxes(labels, recording.width, recording.height, box_format),
+    ]
+
+
+def doubts_about_times(times: Times) -> list[str]:
+    """What is wrong with the labels' times as a sentence with its cause, or nothing."""
+    faults = _time_faults(times)
+    if not faults:
+        return []
+    # A few labels do not tell their unit.
+    causes = _CAUSES if len(times.label_us) >= _LEAST_LABEL_TIMES else _CAUSES[:1]
+    fits = (cause for cause in causes if not _time_faults(_read_otherwise(times, cause)))
+    cause = next(fits, None)
+    if cause:
+        advice = f"likely {cause.text}: {cause.options}"
+    elif _rate_faults(times):
+        advice = "give labels and events the same unit: --event-time-unit, --label-time-unit"
+    else:
+        advice = (
+            "likely these labels are another recording's: --drop-labels-outside, or --label-offset-us N if all are off"
+        )
+    return [f"{', '.join(faults)}; {advice}"]
+
+
+def times_of(recording: Recording, label_us: np.ndarray, *, to_the_end: bool) -> Times:
+    """``to_the_end`` looks for the last event, which goes through the whole file where that was not read before."""
+    if not to_the_end:
+        return Times(label_us, recording.t_first_us, None, recording.clock_start_us)
+    density = recording.num_events / (recording.width * recording.height)
+    return Times(label_us, recording.t_first_us, recording.t_last_us, recording.clock_start_us, density)
+
+
+def is_worth_a_look(label_us: np.ndarray, t_first_us: int) -> bool:
+    """Whether labels are so odd that the recording's last event should be known before anything is made of them."""
+    rate = labels_per_s(label_us)
+    odd_rate = rate is not None and not _limit("least_labels_per_s") <= rate <= _limit("most_labels_per_s")
+    return odd_rate or bool(np.diff(label_us, prepend=t_first_us).max(initial=0) > _LONG_GAP_US)
+
+
+def labels_per_s(label_us: np.ndarray) -> float | None:
+    return 1e6 / float(np.median(np.diff(label_us))) if len(label_us) > 1 else None
+
+
+def _limit(name: str) -> float:
+    return LIMITS[name].value
+
+
+def _read_otherwise(times: Times, cause: _Cause) -> Times:
+    first, start = (int(t * cause.event_factor) for t in (times.t_first_us, times.clock_start_us))
+    last = None if times.t_last_us is None else int(times.t_last_us * cause.event_factor)
+    label_us = (times.label_us * cause.label_factor).astype(np.int64) + (start if cause.from_start else 0)
+    return Times(np.unique(label_us), first, last, start, times.events_per_pixel)
+
+
+def _time_faults(times: Times) -> list[str]:
+    if not len(times.label_us):
+        return []
+    return [*_rate_faults(times), *_outside_faults(times)]
+
+
+def _rate_faults(times: Times) -> list[str]:
+    rate = labels_per_s(times.label_us)
+    if rate is None:
+        return []
+    if rate > _limit("most_labels_per_s"):
+        return [f"labels come at {rate:,.0f} a second"]
+    if times.t_last_us is None or len(times.label_us) < _LEAST_LABEL_TIMES:
+        return []
+    faults = []
+    seconds = max(times.t_last_us - times.t_first_us, 1) / 1e6
+    density = np.inf if times.events_per_pixel is None else times.events_per_pixel / seconds
+    if rate < _limit("least_labels_per_s") and density < _limit("least_events_per_pixel_s"):
+        faults.append(f"labels come every {1 / rate:,.0f} s and events at {density:.3g} a pixel and second")
+    covered = (times.label_us[-1] - times.label_us[0]) / 1e6 / seconds
+    if covered < _limit("least_covered_share"):
+        faults.append(f"labels cover {100 * covered:.2g} % of a recording of {seconds:,.0f} s")
+    return faults
+
+
+def _outside_faults(times: Times) -> list[str]:
+    early_us = times.t_first_us - times.label_us
+    late_us = times.label_us - (times.label_us[-1] if times.t_last_us is None else times.t_last_us)
+    outside = np.maximum(early_us, late_us) > WINDOW_US
+    is_share = outside.mean() > _limit("most_outside_share") and outside.sum() > 1
+    faults = []
+    for distance_us, limit, where in (
+        (early_us, _limit("most_early_s"), "before the first event"),
+        (late_us, _limit("most_late_s"), "after the last event"),
+    ):
+        count = np.count_nonzero(distance_us > 0)
+        if distance_us.max() > limit * 1e6 or (is_share and (distance_us > WINDOW_US).any()):
+            most = distance_us.max() / 1e6
+            faults.append(f"{count} of {len(outside)} label times lie {where}, up to {most:,.4g} s")
+    return faults
+
+
+def doubts_about_frames(label_us: np.ndarray, frames: Frames) -> list[str]:
+    """Whether the 10 Hz frame rule lost most of the labels, as it does where they jitter."""
+    if frames.rule != "rvt":
+        return []
+    seen = label_us[label_us >= frames.label_us[0]]
+    expected = len(np.unique((seen - seen[0] + 50_000) // 100_000))
+    if len(frames.label_us) >= _limit("least_kept_share") * expected:
+        return []
+    return [
+        f"RVT's frame rule keeps {len(frames.label_us)} of about {expected} labelled tenths of a second; likely label "
+        "times jitter by more than its 2 ms: --frames all"
+    ]
+
+
+def doubts_about_boxes(boxes: np.ndarray, width: int, height: int, box_format: str) -> list[str]:
+    """Whether boxes (``BBOX_DTYPE``, as read) are two corners, or lie elsewhere than on the sensor."""
+    if not len(boxes):
+        return []
+    x, y, w, h = (boxes[name] for name in "xywh")
+    cut = (x + w > width) | (y + h > height)
+    like_corners = ((w > x) & (h > y)).mean()
+    if (
+        box_format == "xywh"
+        and like_corners >= _limit("corner_boxes_share")
+        and cut.mean() > _limit("least_cut_corner_boxes_share")
+    ):
+        return [
+            f"{percent(cut.mean(), 0)} of the boxes reach over the sensor of {width}x{height}, and "
+            f"{percent(like_corners, 0)} have w > x and h > y; likely they are two corners: --box-format xyxy"
+        ]
+    outside = ((x >= width) | (y >= height) | (x + w <= 0) | (y + h <= 0)).mean()
+    if outside <= _limit("most_outside_boxes_share"):
+        return []
+    return [
+        f"{percent(outside, 0)} of the boxes lie outside the sensor of {width}x{height}; likely they were drawn on "
+        "images of another size, or the sensor's size was guessed wrongly: --sensor WIDTH HEIGHT"
+    ]
+
+
+def count_cut(boxes: np.ndarray, width: int, height: int) -> int:
+    """How many boxes (``BBOX_DTYPE``) reach over the sensor's edge, so that they are cut to it."""
+    x, y, w, h = (boxes[name] for name in "xywh")
+    return int(np.count_nonzero((x < 0) | (y < 0) | (x + w > width) | (y + h > height)))
+
+
+def doubts_about_activity(activity: BoxActivity, box_format: str) -> list[str]:
+    """Whether the boxes that move are emptier than they should be, or fuller when read in another way."""
+    compared = activity.compare()
+    if AS_THEY_ARE not in compared:
+        return []
+    least = _limit("better_reading")
+    gains = {
+        reading: other / max(own, 1e-9)
+        for reading, (other, own) in compared.items()
+        if other > least and not (reading.is_centre and box_format != "xywh")
+    }
+    best = max(gains, key=gains.get, default=AS_THEY_ARE)
+    share = compared[AS_THEY_ARE][0]
+    found = f"boxes that move hold {share:.2f} times the events of the image as a whole"
+    if best != AS_THEY_ARE and gains[best] > least:
+        other = compared[best][0]
+        if best.is_centre:
+            return [f"{found}, and {other:.2f} times if x and y are their centres; likely so: --box-format cxcywh"]
+        if best.offset_us in activity.offsets_us:
+            option = f"likely {_CAUSES[0].text}: {_CAUSES[0].options}"
+        else:
+            option = f"likely their clock is off: --label-offset-us {best.offset_us}"
+        return [f"{found}, and {other:.2f} times if the labels stand {best.offset_us / 1e6:+.4g} s later; {option}"]
+    if share >= _limit("least_activity"):
+        return []
+    return [f"{found}; likely the labels are another recording's, or their clock is: --label-offset-us N"]
+
+
+def differing_rates(rates: Iterable[tuple[str, float | None]]) -> str:
+    """A sentence if recordings, given by name and frames per second, differ; else empty."""
+    known = sorted(((rate, name) for name, rate in rates if rate), key=lambda pair: pair[0])
+    if not known or known[-1][0] <= _limit("most_rate_ratio") * known[0][0]:
+        return ""
+    named = defaultdict(list)
+    for rate, name in known:
+        named[f"{rate:.2g}"].append(name)
+    listed = ", ".join(
+        f"{rate} in {len(names)} ({names[0]}{', ...' if names[1:] else ''})" for rate, names in named.items()
+    )
+    return (
+        f"labelled frames a second differ between recordings: {listed}; AP and false alarms weigh the denser ones "
+        "more: use label files of one rate, or --frames all where these agree"
+    )

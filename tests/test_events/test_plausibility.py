@@ -1,0 +1,315 @@
+"""Labels that do not fit their events are told with the option that mends them; right ones are left in peace."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from etram_mmdet.analysis.dataset.read import take_census
+from etram_mmdet.events.preprocessing.folder import PreprocessSummary, preprocess_folder
+from etram_mmdet.events.preprocessing.frame_times import select_frames
+from etram_mmdet.events.preprocessing.plausibility import (
+    LIMITS,
+    Times,
+    differing_rates,
+    doubts_about_boxes,
+    doubts_about_frames,
+    doubts_about_times,
+    labels_per_s,
+)
+from etram_mmdet.events.preprocessing.settings import PreprocessSettings
+from tests.helpers.encoders import write_evt3
+from tests.helpers.paths import ROOT
+from tests.helpers.raw import HEIGHT, WIDTH, make_boxes, write_events
+from tests.helpers.street import make_street
+
+SHIFT_US = 200 * 4096  # a whole TIME_HIGH of EVT 3.0
+
+
+def preprocess(root: Path, events: dict, boxes: np.ndarray, raw: bool = False, keep: bool = False, **options):
+    """The summary of a training folder with one recording, and the bytes of the sequence that came of it."""
+    folder = root / "raw" / "train"
+    folder.mkdir(parents=True)
+    (write_evt3(folder / "a.raw", events) if raw else write_events(folder / "a_td.h5", events))
+    np.save(folder / "a_bbox.npy", boxes)
+    summary = preprocess_folder(root / "raw", root / "out", PreprocessSettings(**options), keep_implausible=keep)
+    made = root / "out" / "train" / "a"
+    files = {str(path.relative_to(made)): path.read_bytes() for path in made.rglob("*.[nh][p5]*")}
+    if "labels_v2/labels.npz" in files:  # the archive itself holds the time at which it was written
+        files["labels_v2/labels.npz"] = np.load(made / "labels_v2/labels.npz")["labels"].tobytes()
+    return summary, files
+
+
+def problems(summary: PreprocessSummary) -> list[str]:
+    """Those of recordings, not of missing splits."""
+    return [problem for problem in summary.problems if "no such folder" not in problem]
+
+
+def changed(boxes: np.ndarray, **fields) -> np.ndarray:
+    boxes = boxes.copy()
+    for name, change in fields.items():
+        boxes[name] = change(boxes)
+    return boxes
+
+
+def events_times(events: dict, factor: float) -> dict:
+    return events | dict(t=(events["t"] * factor).astype(np.int64))
+
+
+def by_column(events: dict, column: str) -> dict:
+    order = np.argsort(events[column], kind="stable")
+    return {name: values[order] for name, values in events.items()}
+
+
+# What is done to events and boxes, what has to be said, and the options that mend it.
+FAULTS = {
+    "labels in ms": (
+        lambda e, b: (e, changed(b, t=lambda b: b["t"] // 1000)),
+        r"labels come at 30,303 a second; likely label times are in milliseconds: --label-time-unit ms",
+        dict(label_time_unit="ms"),
+    ),
+    "labels in ns": (
+        lambda e, b: (e, changed(b, t=lambda b: b["t"] * 1000)),
+        r"after the last event, up to 4,361 s; likely label times are in nanoseconds: --label-time-unit ns",
+        dict(label_time_unit="ns"),
+    ),
+    "events in ms": (
+        lambda e, b: (events_times(e, 1e-3), b),
+        r"after the last event, up to 4\.361 s; likely event times are in milliseconds: --event-time-unit ms",
+        dict(event_time_unit="ms"),
+    ),
+    "events in ns": (
+        lambda e, b: (events_times(e, 1000), b),
+        r"labels cover 0\.0\d* % of a recording of 4,999 s; likely event times are in nanoseconds: --event",
+        dict(event_time_unit="ns"),
+    ),
+    "all in ms": (
+        lambda e, b: (events_times(e, 1e-3), changed(b, t=lambda b: b["t"] // 1000)),
+        "likely all times are in milliseconds: --event-time-unit ms --label-time-unit ms",
+        dict(event_time_unit="ms", label_time_unit="ms"),
+    ),
+    "all in ns": (
+        lambda e, b: (events_times(e, 1000), changed(b, t=lambda b: b["t"] * 1000)),
+        "labels come every 33 s .* all times are in nanoseconds: --event-time-unit ns --label-time-unit ns",
+        dict(event_time_unit="ns", label_time_unit="ns"),
+    ),
+    "labels late by 0.5 s": (
+        lambda e, b: (e, changed(b, t=lambda b: b["t"] + 500_000)),
+        r"if the labels stand -0\.5 s later; likely their clock is off: --label-offset-us -500000",
+        dict(label_offset_us=-500_000),
+    ),
+    "one label nine hours late": (
+        lambda e, b: (e, np.append(b, make_boxes([9 * 3600 * 1_000_000], class_id=1))),
+        r"1 of \d+ label times lie after the last event, up to 3\.24e\+04 s; .*: --drop-labels-outside",
+        dict(drop_labels_outside=True),
+    ),
+    "two corners": (
+        lambda e, b: (e, changed(b, w=lambda b: b["x"] + b["w"], h=lambda b: b["y"] + b["h"])),
+        r"of the boxes reach over the sensor of 64x48, and \d+ % have w > x .* two corners: --box-format xyxy",
+        dict(box_format="xyxy"),
+    ),
+    "centres": (
+        lambda e, b: (e, changed(b, x=lambda b: b["x"] + b["w"] / 2, y=lambda b: b["y"] + b["h"] / 2)),
+        r"boxes that move hold .* if x and y are their centres; likely so: --box-format cxcywh",
+        dict(box_format="cxcywh"),
+    ),
+    "ordered by pixel": (
+        lambda e, b: (by_column(e, "x"), b),
+        r"\d\d\.\d% of \d+ events were dropped or corrected, expected at most 1% .* --sort-events",
+        dict(sort_events=True),
+    ),
+    "on events first": (
+        lambda e, b: (by_column(e, "p"), b),
+        r"\d\d\.\d% of \d+ events were dropped or corrected, expected at most 1% .* --sort-events",
+        dict(sort_events=True),
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def street() -> tuple[dict, np.ndarray]:
+    """Labelled from 0.6 to 4.4 of 5 seconds, so that a shift leaves no label outside."""
+    events, boxes = make_street(5.0)
+    return events, boxes[(boxes["t"] > 600_000) & (boxes["t"] < 4_400_000)]
+
+
+@pytest.fixture(scope="module")
+def right(street, tmp_path_factory) -> dict:
+    summary, files = preprocess(tmp_path_factory.mktemp("right"), *street)
+    assert not problems(summary) and len(files) == 5
+    assert summary.manifests[0]["frames_per_s"] == pytest.approx(10)
+    return files
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_a_problem_and_the_option_that_it_names_mends_it(street, right, tmp_path, fault):
+    spoil, sentence, options = FAULTS[fault]
+    events, boxes = spoil(*street)
+    summary, files = preprocess(tmp_path / "wrong", events, boxes)
+    (problem,) = problems(summary)
+    assert re.search(sentence, problem) and files == {}
+    summary, files = preprocess(tmp_path / "mended", events, boxes, **options)
+    assert not problems(summary)
+    assert files == right
+
+
+def test_labels_on_metavisions_clock_are_moved_to_the_recordings(street, tmp_path):
+    """The camera's clock of a RAW file starts anywhere; Metavision's software takes the first TIME_HIGH off."""
+    events, boxes = street
+    events = events | dict(t=events["t"] + SHIFT_US)
+    right = preprocess(tmp_path / "right", events, changed(boxes, t=lambda b: b["t"] + SHIFT_US), raw=True)[1]
+    summary, _ = preprocess(tmp_path / "wrong", events, boxes, raw=True)
+    assert "likely the labels count from the recording's start: --label-offset-us start" in problems(summary)[0]
+    summary, files = preprocess(tmp_path / "mended", events, boxes, raw=True, label_offset_us="start")
+    assert not problems(summary) and files == right
+
+
+def test_a_shifted_clock_is_seen_where_no_label_lies_outside(tmp_path):
+    events, boxes = make_street(6.0)
+    events = events | dict(t=events["t"] + SHIFT_US)
+    inside = boxes[(boxes["t"] > 2_000_000)]
+    summary, _ = preprocess(tmp_path, events, inside, raw=True)
+    (problem,) = problems(summary)
+    assert "boxes that move hold" in problem and "--label-offset-us start" in problem
+
+
+def test_jitter_that_the_frame_rule_cannot_take_is_told(street, tmp_path):
+    events, boxes = street
+    times, place = np.unique(boxes["t"], return_inverse=True)
+    jitter = np.random.default_rng(0).integers(-4000, 4000, len(times))
+    boxes = changed(boxes, t=lambda b: b["t"] + jitter[place])
+    (problem,) = problems(preprocess(tmp_path / "rvt", events, boxes)[0])
+    assert re.search(r"RVT's frame rule keeps \d of about 38 labelled tenths of a second; .*: --frames all", problem)
+    summary, _ = preprocess(tmp_path / "all", events, boxes, frames="all")
+    assert not problems(summary) and summary.manifests[0]["num_frames"] == len(times)
+
+
+def test_gaps_between_labels_are_no_jitter():
+    times = np.concatenate([start + np.arange(1, 31) * 1_000_000 // 30 for start in (0, 5_000_000, 60_000_000)])
+    assert not doubts_about_frames(times, select_frames(times, 0, "rvt", 50_000))
+
+
+STREETS = {
+    "one object": dict(objects=1),
+    "many objects": dict(objects=30),
+    "standing traffic": dict(objects=20, moving=1),
+    "all stand": dict(objects=6, moving=0),
+    "night noise": dict(objects=2, noise=0.95),
+    "short": dict(seconds=0.5),
+}
+
+
+@pytest.mark.parametrize("kind", STREETS)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_right_labels_are_no_problem(tmp_path, kind, seed):
+    summary, _ = preprocess(tmp_path, *make_street(**STREETS[kind], seed=seed))
+    assert not problems(summary) and len(summary.manifests) == 1
+
+
+@pytest.mark.parametrize("folder", ["golden/preprocess/raw", "data/pedro", "data/real/cars346"])
+def test_recordings_of_others_are_no_problem(shared, tmp_path, folder):
+    summary = preprocess_folder(shared / folder, tmp_path, workers=2)
+    assert not problems(summary) and summary.manifests
+
+
+def test_simulated_recordings_are_no_problem(raw_sample, sample, tmp_path):
+    """``sample`` is what preprocessing made of ``raw_sample``; inspect_data looks at both."""
+    assert take_census(raw_sample).problems == []
+    assert take_census(sample).problems == []
+
+
+def test_what_is_kept_nevertheless_is_told_each_time(street, tmp_path):
+    events, boxes = street
+    late = np.append(boxes, make_boxes([9_000_000], class_id=1))
+    summary, _ = preprocess(tmp_path, events, late, keep=True)
+    again = preprocess_folder(tmp_path / "raw", tmp_path / "out")
+    for each in (summary, again):
+        assert not problems(each) and len(each.manifests) == 1
+        assert re.search(r"kept although implausible: train/a: 1 of 114 label times lie after the last", str(each))
+
+
+def test_boxes_that_are_cut_are_counted(tmp_path):
+    events, boxes = make_street()
+    boxes["x"][:7] = -3
+    summary, _ = preprocess(tmp_path, events, boxes)
+    assert summary.manifests[0]["boxes_cut"] == 7 and "boxes cut to the sensor: 7" in str(summary)
+
+
+def test_recordings_of_other_rates_are_told(tmp_path):
+    events, boxes = make_street()
+    every_second = boxes[np.isin(boxes["t"], np.unique(boxes["t"])[::2])]
+    folder = tmp_path / "raw" / "train"
+    for name, rows in (("a", boxes), ("b", every_second)):
+        write_events(folder / f"{name}_td.h5", events)
+        np.save(folder / f"{name}_bbox.npy", rows)
+    summary = preprocess_folder(tmp_path / "raw", tmp_path / "out")
+    assert not problems(summary)
+    assert "WARNING labelled frames a second differ between recordings: 10 in 1 (train/a), 15 in 1" in str(summary)
+    assert differing_rates([("a", 10.0), ("b", 11.0), ("c", None)]) == ""
+
+
+def times(label_us, first_us=0, last_us=10_000_000, events_per_pixel=100.0) -> Times:
+    return Times(np.asarray(label_us), first_us, last_us, first_us, events_per_pixel)
+
+
+EVERY_50_MS = np.arange(1, 200) * 50_000
+
+
+@pytest.mark.parametrize(
+    ("given", "speaks"),
+    [
+        (times(EVERY_50_MS), False),
+        (times(np.arange(1, 100) * 2001), False),  # 499.75 labels a second
+        (times(np.arange(1, 100) * 1999), True),
+        (times(EVERY_50_MS, first_us=245_000), False),  # 0.195 s early
+        (times(EVERY_50_MS, first_us=255_000), True),
+        (times(EVERY_50_MS, last_us=9_000_000), False),  # 0.95 s late
+        (times(EVERY_50_MS, last_us=8_940_000), True),
+        (times(EVERY_50_MS[:10], last_us=420_000), False),  # one of ten is late by more than a window
+        (times(EVERY_50_MS[:10], last_us=390_000), True),  # two of ten
+        (times(EVERY_50_MS[:20], last_us=470_000_000), False),  # 0.202 % of it
+        (times(EVERY_50_MS[:20], last_us=480_000_000), True),
+        (times(EVERY_50_MS[:9], last_us=480_000_000), False),  # too few to say
+        (times(EVERY_50_MS * 101, last_us=1_010_000_000, events_per_pixel=50), True),  # 5.05 s apart, 0.0495 events
+        (times(EVERY_50_MS * 99, last_us=1_010_000_000, events_per_pixel=50), False),
+        (times(EVERY_50_MS * 101, last_us=1_010_000_000, events_per_pixel=51), False),
+        (times([5_000]), False),
+    ],
+)
+def test_limits_of_times(given, speaks):
+    assert len(doubts_about_times(given)) == speaks
+
+
+def test_a_single_label_does_not_tell_its_unit():
+    (sentence,) = doubts_about_times(times([30_000_000]))
+    assert "likely these labels are another recording's: --drop-labels-outside" in sentence
+
+
+def test_limits_of_boxes():
+    def speaks(*rows, box_format="xywh"):
+        x, y, w, h = np.repeat(rows, 5, 0).T
+        return doubts_about_boxes(make_boxes(np.arange(len(x)), x=x, y=y, w=w, h=h), WIDTH, HEIGHT, box_format)
+
+    small = (2, 2, 20, 16)  # near the corner w > x and h > y are no wonder
+    corners = (40, 30, 52, 38)
+    assert not speaks(small) and not speaks(small, small, small, small, corners)
+    assert "two corners" in speaks(small, small, small, corners)[0]
+    assert not speaks(small, small, small, corners, box_format="cxcywh")
+    outside = (70, 10, 20, 16)
+    assert not speaks(small, small, small, small, outside)
+    assert "25 % of the boxes lie outside the sensor of 64x48" in speaks(small, small, small, outside)[0]
+    assert doubts_about_boxes(make_boxes([]), WIDTH, HEIGHT, "xywh") == []
+
+
+def test_label_rate_is_that_of_the_usual_gap():
+    assert labels_per_s(np.array([0, 100_000, 200_000, 9_000_000])) == pytest.approx(10)
+    assert labels_per_s(np.array([5])) is None
+
+
+def test_docs_show_the_table_of_limits():
+    text = (ROOT / "docs" / "data.md").read_text()
+    for name, limit in LIMITS.items():
+        assert f"| `{name}` | {limit.value:g} | {limit.reason} |" in text
