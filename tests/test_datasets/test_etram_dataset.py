@@ -291,19 +291,6 @@ def test_ignored_boxes_that_are_not_finite_or_no_boxes_are_refused(sample, tmp_p
             build(tmp_path, "val", test_mode=True)
 
 
-def test_fewer_tensors_than_stamps_are_found_when_the_folder_is_read(sample, tmp_path):
-    folder = damaged(sample, tmp_path, lambda labels: None)
-    path = next(folder.rglob("*.h5"))
-    with h5py.File(path, "r+") as file:
-        frames = file["data"][:-4]
-        del file["data"]
-        file["data"] = frames
-    with pytest.raises(
-        InputError, match=rf"{path.name}: {len(frames)} tensors, but timestamps_us has {len(frames) + 4}"
-    ):
-        build(tmp_path, "val")
-
-
 def test_unfinished_sequences_are_not_seen(sample, tmp_path):
     shutil.copytree(sample / "train", tmp_path / "train")
     first = next((tmp_path / "train").iterdir())
