@@ -195,6 +195,28 @@ def test_half_precision_of_another_gpu_is_refused(monkeypatch):
         resolve(cfg, device="cuda")
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, dict(type="StreamDataParallel", broadcast_buffers=False, find_unused_parameters=False)),
+        ({"find_unused_parameters": True}, dict(find_unused_parameters=True)),
+        (
+            {"model_wrapper_cfg": dict(type="MMDistributedDataParallel", static_graph=True)},
+            dict(type="StreamDataParallel", static_graph=True, broadcast_buffers=False),
+        ),
+        (
+            {"model_wrapper_cfg": dict(type="MyWrapper", broadcast_buffers=True)},
+            dict(type="MyWrapper", broadcast_buffers=True),
+        ),
+    ],
+)
+def test_how_processes_share_the_model_is_as_the_config_says(options, expected):
+    cfg = load_config(ROOT / "configs" / "baseline.py", options)
+    cfg.launcher = "pytorch"
+    resolve(cfg, device="cuda")
+    assert expected.items() <= cfg.model_wrapper_cfg.to_dict().items()
+
+
 def test_schedule_is_rvts(sample):
     """Linear from lr / 20 to lr in 0.5 % of the steps, then linear to lr / 10000."""
     import torch

@@ -21,7 +21,11 @@ def warm_up_and_cosine(optimizer):
     return [warm_up, CosineAnnealingLR(optimizer, T_max=STEPS - 5, begin=5, by_epoch=False)]
 
 
-@pytest.mark.parametrize("schedule", [one_cycle, warm_up_and_cosine, lambda optimizer: []])
+def cosine_to_a_share(optimizer):
+    return [CosineAnnealingLR(optimizer, T_max=STEPS, eta_min_ratio=0.2, by_epoch=False)]
+
+
+@pytest.mark.parametrize("schedule", [one_cycle, warm_up_and_cosine, cosine_to_a_share, lambda optimizer: []])
 @pytest.mark.parametrize("done", [0, 7])
 def test_they_are_those_of_a_training(schedule, done):
     """Three groups of parameters, two of them alike, at the start and resumed after some steps."""

@@ -137,7 +137,7 @@ def resolve(cfg: Config, device: str) -> list[str]:
         InputError: the config asks for a precision that the GPU does not have.
     """
     if cfg.get("launcher", "none") != "none":
-        cfg.model_wrapper_cfg = dict(type="StreamDataParallel", broadcast_buffers=False)
+        cfg.model_wrapper_cfg = _wrapper(cfg)
     notes = _without_gpu(cfg) if device == "cpu" else []
     if device == "cuda":
         _check_half_precision(cfg.get("optim_wrapper") or {})
@@ -145,6 +145,19 @@ def resolve(cfg: Config, device: str) -> list[str]:
     if cfg.get("auto_scale_lr"):
         cfg.auto_scale_lr.enable = False  # done; mmengine's own linear rule would not reach a one-cycle schedule
     return notes
+
+
+def _wrapper(cfg: Config) -> dict:
+    """What makes processes share a model: as the config says, with ours in place of its base class in mmengine."""
+    usual = dict(
+        type="StreamDataParallel",
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get("find_unused_parameters", False),
+    )
+    stated = dict(cfg.get("model_wrapper_cfg") or {})
+    if str(stated.get("type")).endswith("MMDistributedDataParallel"):
+        stated.pop("type")  # it knows nothing of micro_batch
+    return usual | stated
 
 
 def _without_gpu(cfg: Config) -> list[str]:

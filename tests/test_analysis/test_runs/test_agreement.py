@@ -191,6 +191,7 @@ def test_nothing_but_the_seed(first, tmp_path):
         (dict(clip_length=9), ["clip length"]),
         (dict(lr=2e-4), ["learning rate / sqrt(batch)"]),
         (dict(schedule={}), ["schedule"]),
+        (dict(schedule=dict(accumulative_counts=4), lr=2e-4), ["schedule"]),  # the rate of a batch four times as large
         (dict(samples=1200), ["part of the schedule"]),
         (dict(config=CONFIG.replace("load_from = None", "load_from = 'other.pth'")), ["starting weights"]),
         (dict(seed=3), ["seed"]),
