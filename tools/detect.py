@@ -71,9 +71,9 @@ def main() -> None:
             start_us = start_on_grid(recording.t_first_us, inferencer.step_us)
             if args.start_s is not None:
                 start_us = clock_origin_us(recording.t_first_us) + round(args.start_s * 1e6)
-            stop_us = recording.t_last_us
+            stop_us = None
             if args.duration_s is not None:
-                stop_us = min(stop_us, start_us + round(args.duration_s * 1e6))
+                stop_us = min(recording.t_last_us, start_us + round(args.duration_s * 1e6))
             part = recording, start_us, stop_us, args.labels
             times = inferencer.times(*part)
             start = time.monotonic()

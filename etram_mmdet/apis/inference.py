@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from mmengine.logging import print_log
 from torch import nn
 
-from etram_mmdet.apis.window_times import evaluated_times, start_on_grid
+from etram_mmdet.apis.window_times import check_step, evaluated_times, start_on_grid
 from etram_mmdet.datasets.shared_keys import dataset_config, representation_of
 from etram_mmdet.engine.checkpoints.opening import init_detector
 from etram_mmdet.engine.config.plain_config import read_plain_config
@@ -178,15 +179,18 @@ class EventInferencer:
         """
         evaluated = []
         if labels is not None:
-            evaluated = evaluated_times(recording, labels, self._data, self.window_us).tolist()
-            evaluated = [t_us for t_us in evaluated if start_us is None or t_us > start_us]
+            evaluated = evaluated_times(recording, labels, self._data, self.window_us)
+            check_step(evaluated, self.step_us, labels)
+            after_us = -math.inf if start_us is None else start_us
+            by_us = math.inf if stop_us is None else stop_us
+            evaluated = evaluated[(evaluated > after_us) & (evaluated <= by_us)].tolist()
         if evaluated:
             start_us = evaluated[-1]
         elif start_us is None:
             start_us = start_on_grid(recording.t_first_us, self.step_us)
-        stop_us = recording.t_last_us if stop_us is None else stop_us
-        steps = range(start_us + self.step_us, stop_us + 1, self.step_us)
-        return [t_us for t_us in (*evaluated, *steps) if t_us <= stop_us] if evaluated else steps
+        last_us = recording.t_last_us if stop_us is None else stop_us
+        steps = range(start_us + self.step_us, last_us + 1, self.step_us)
+        return [*evaluated, *steps] if evaluated else steps
 
     def stream(
         self,

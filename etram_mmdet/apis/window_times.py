@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from mmengine.logging import print_log
 
 from etram_mmdet.datasets.clips import evaluation_segment
 from etram_mmdet.datasets.recording_frames import FolderSequence
 from etram_mmdet.datasets.shared_keys import representation_of
 from etram_mmdet.events.class_sets import DEFAULT_CLASS_SET, get_class_set
-from etram_mmdet.events.preprocessing.frame_times import clock_origin_us
+from etram_mmdet.events.preprocessing.frame_times import JITTER_US, clock_origin_us
 from etram_mmdet.events.preprocessing.labelled_frames import find_frames
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.events.preprocessing.sources import Source, name_of
@@ -23,6 +25,18 @@ def start_on_grid(t_first_us: int, step_us: int) -> int:
     """The last whole step by the first event, in the recording's clock; steps count from :func:`clock_origin_us`."""
     origin_us = clock_origin_us(t_first_us)
     return origin_us + (t_first_us - origin_us) // step_us * step_us
+
+
+def check_step(times_us: np.ndarray, step_us: int, labels: str | Path) -> None:
+    """Warn where frames ``times_us`` (n,) come at another step than that of the training."""
+    found_us = float(np.median(np.diff(times_us))) if len(times_us) > 1 else step_us
+    if abs(found_us - step_us) > JITTER_US:
+        print_log(
+            f"{labels}: frames come every {found_us / 1000:.3g} ms, those of training every {step_us / 1000:.3g} ms; "
+            "where its recordings were preprocessed by another frame rule, name the preprocessed folder instead",
+            "current",
+            logging.WARNING,
+        )
 
 
 def evaluated_times(recording: Recording, labels: str | Path, data: Mapping, window_us: int) -> np.ndarray:

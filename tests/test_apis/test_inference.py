@@ -17,6 +17,7 @@ from etram_mmdet.engine.checkpoints.opening import init_detector, load_checkpoin
 from etram_mmdet.evaluation.predictions import load_predictions
 from etram_mmdet.events.class_sets import ETRAM8
 from etram_mmdet.events.formats import open_recording
+from etram_mmdet.events.preprocessing.frame_times import select_frames
 from etram_mmdet.utils.errors import InputError
 from tests.helpers.cli import ALL_BOXES, CONFIG, SMALL, run
 from tests.helpers.paths import ROOT
@@ -148,6 +149,26 @@ def test_windows_end_at_whole_steps_of_the_clock(checkpoint, recording):
         assert list(inferencer.times(opened, stop_us=120_000)) == [50_000, 100_000]
     assert start_on_grid(999_000, 40_000) == 960_000
     assert start_on_grid(7_000_013, 40_000) == 7_000_013
+
+
+def test_labels_of_another_frame_rule_are_told(checkpoint, raw_sample, recording, tmp_path, monkeypatch):
+    """RVT's rule keeps ten labels a second, the other all; and a label after the last event is evaluated, too."""
+    warnings = []
+    monkeypatch.setattr("etram_mmdet.apis.window_times.print_log", lambda text, *_: warnings.append(text))
+    labels = recording.with_name("val_day_0000_bbox.npy")
+    with open_recording(recording) as opened:
+        times = EventInferencer(checkpoint, device="cpu").times(opened, labels=labels)
+        assert not warnings and np.abs(np.diff(times) - 50_000).max() < 2
+        assert list(EventInferencer(checkpoint, "cpu", step_us=33_333).times(opened, labels=labels)[:9]) == times[:9]
+        assert "frames come every 50 ms, those of training every 33.3 ms" in warnings.pop()
+        boxes = np.load(labels)
+        frames = select_frames(np.unique(boxes["t"]), opened.t_first_us, "auto", 50_000)
+        boxes["t"][-1] = frames.label_us[-1] + 200_000
+        for side in "xywh":
+            boxes[side][-1] = 20
+        np.save(tmp_path / "late_bbox.npy", boxes)
+        late = EventInferencer(checkpoint, device="cpu").times(opened, labels=tmp_path / "late_bbox.npy")
+        assert late[-1] == boxes["t"][-1] > opened.t_last_us
 
 
 def test_the_step_of_the_training_is_the_step_of_every_stream(checkpoint, recording, tmp_path, monkeypatch):
