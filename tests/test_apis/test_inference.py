@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
+from mmengine.structures import InstanceData
 
 from etram_mmdet.apis import inference
 from etram_mmdet.apis.inference import SCORE_THR, EventInferencer
@@ -14,6 +16,7 @@ from etram_mmdet.apis.window_times import start_on_grid
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
 from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY
 from etram_mmdet.engine.checkpoints.opening import init_detector, load_checkpoint_file
+from etram_mmdet.evaluation.operating_points.points import OperatingPoints
 from etram_mmdet.evaluation.predictions import load_predictions
 from etram_mmdet.events.class_sets import ETRAM8
 from etram_mmdet.events.formats import open_recording
@@ -80,6 +83,18 @@ def test_boxes_that_are_shown_are_cut_to_the_frame(checkpoint, recording):
     cut = np.concatenate([window.boxes.bboxes_xyxy for window in windows])
     assert np.array_equal(cut, whole.clip(0, [94, 62, 94, 62])) and not np.array_equal(cut, whole)
     assert all(shown[window.t_us] == window.boxes for window in windows)
+
+
+def test_operating_points_see_the_boxes_that_are_shown(checkpoint):
+    """Of 20x20 network pixels 5x20 lie in the frame: 20 sensor pixels of side, not 40; only small ones may pass."""
+    inferencer = EventInferencer(checkpoint, device="cpu")
+    classes = inferencer.classes
+    thresholds = {name: [0.5, 1.0] for name in classes}
+    inferencer.operating_points = OperatingPoints.from_config(dict(score_thr=thresholds, sides_px=[30]), classes)
+    found = InstanceData(bboxes=torch.tensor([[-15.0, 0, 5, 20]]), scores=torch.tensor([0.7]), labels=torch.tensor([0]))
+    inferencer._streamer = Mock(return_value=([found], None), device="cpu")
+    shown = inferencer.detect(np.zeros((20, 32, 48), np.uint8))
+    assert shown.bboxes_xyxy.tolist() == [[0, 0, 10, 40]]
 
 
 def test_state_is_carried_until_reset(checkpoint, recording):

@@ -168,8 +168,8 @@ def _by_size(matches: Matches, k: int, index: int, options: Options, minutes: fl
     of_detection = _size_range(matches.detections)
     of_box = _size_range(matches.truth)
     boxes = np.bincount(of_box[matches.counts & (matches.truth.labels == k)], minlength=len(BORDERS_PX) + 1)
-    of_class = (matches.detections.labels == k) & (matches.found[0] != LEFT_OUT)
-    rows = [of_class & (of_detection == size) for size in range(len(boxes))]
+    counted = (matches.detections.labels == k) & (matches.found[0] != LEFT_OUT)
+    rows = [counted & (of_detection == size) for size in range(len(boxes))]
     parts = [count(matches.scores[r], matches.is_hit[0, r], int(boxes.sum()), THRESHOLDS) for r in rows]
     indices = np.full(len(boxes), index)
 
