@@ -64,9 +64,13 @@ def test_data_may_move_but_not_change(trained, sample, tmp_path):
     assert output.splitlines()[-3].endswith("belongs to a training with other settings:")
 
 
-def test_a_checkpoint_without_digest_goes_on_with_a_warning(trained, sample, tmp_path):
+def test_as_many_processes_where_a_checkpoint_tells_them_else_a_warning(trained, sample, tmp_path):
     content = load_checkpoint_file(trained[0] / "iter_2.pth")
     assert content["meta"]["processes"] == 1
+    content["meta"]["processes"] = 2
+    torch.save(content, tmp_path / "iter_2.pth")
+    output = resume((tmp_path,), tmp_path / "x", sample, ok=False)
+    assert "processes: 2, now 1 (start as many: tools/dist_train.sh CONFIG 2 --resume" in output
     del content["meta"]["train_data"], content["meta"]["processes"]
     torch.save(content, tmp_path / "iter_2.pth")
     output = resume((tmp_path,), tmp_path / "x", sample, "train_dataloader.persistent_workers=False")

@@ -11,7 +11,7 @@ import logging
 from pathlib import Path
 
 import torch
-from mmengine.dist import get_world_size
+from mmengine.dist import get_rank, get_world_size
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
@@ -42,7 +42,7 @@ def check_same_training(checkpoint: dict, runner: Runner, path: str | Path) -> N
     if not found:
         return
     lines = [
-        f"{name}: {shown(old)}, now {shown(new)}{_instead(name, old)}"
+        f"{name}: {shown(old):.200}, now {shown(new):.200}{_instead(name, old)}"
         for name, (old, new) in list(found.items())[:MOST_DIFFERENCES]
     ]
     more = [f"and {len(found) - len(lines)} settings more"] if len(found) > len(lines) else []
@@ -60,15 +60,16 @@ def _instead(name: str, old: object) -> str:
 def _other_facts(meta: dict, runner: Runner, path: str | Path) -> dict[str, tuple]:
     """What no config says: the seed that was drawn, the number of processes, and what the data hold."""
     data = digest(as_streams(runner.train_dataloader.dataset))
-    if DATA_KEY not in meta:
+    if PROCESSES_KEY not in meta:
         print_log(
             f"{path}: comes from a version that kept no digest of the training data; whether data and number of "
             "processes are still the same is up to you",
             "current",
             logging.WARNING,
         )
+    is_of_rank = (runner.cfg.get("randomness") or {}).get("diff_rank_seed")
     found = {
-        "randomness.seed": (meta.get("seed"), runner.seed),
+        "randomness.seed": (meta.get("seed"), runner.seed - get_rank() if is_of_rank else runner.seed),
         "processes": (meta.get(PROCESSES_KEY), get_world_size()),
         "digest of the training data": (meta.get(DATA_KEY), data),
     }
