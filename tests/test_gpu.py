@@ -125,6 +125,7 @@ def test_out_of_memory_names_the_batch_that_fits():
     wrapper = build_optim_wrapper(model.train(), cfg.optim_wrapper)
     data = random_clips(model, 8, 3, HW)
     runner = SimpleNamespace(model=model, iter=0, optim_wrapper=wrapper)
+    cuda.forget(CUDA)  # what the tests before took
     model.train_step({key: rows[:2] for key, rows in data.items()}, wrapper)
     torch.cuda.empty_cache()
     share = (torch.cuda.max_memory_reserved() + 2**26) / torch.cuda.get_device_properties(0).total_memory

@@ -1,7 +1,8 @@
 """Detect in a recording: python tools/detect.py [CONFIG] CHECKPOINT RECORDING --out FILE.mp4|FILE.json|FILE.csv
 
 A checkpoint carries its config. One that was trained with plugins of your own needs CONFIG, which names their module.
-Any recording that tools/preprocess.py reads. Times and boxes are microseconds and pixels of the recording.
+Any recording that tools/preprocess.py reads. Times and boxes are microseconds and pixels of the recording. With
+--labels the boxes are those of tools/test.py, up to rounding, at every time that it evaluates.
 """
 
 from __future__ import annotations
@@ -21,9 +22,18 @@ def parse_args() -> argparse.Namespace:
     add_device(parser)
     parser.add_argument("--score-thr", type=float, help="one threshold for all classes instead of tuned ones")
     parser.add_argument("--operating-points", type=Path, help="file that tools/tune_thresholds.py wrote")
-    parser.add_argument("--start-s", type=float, help="seconds after the first event at which to begin")
+    parser.add_argument(
+        "--start-s",
+        type=float,
+        help="when to begin: seconds of a clock that shows under 1 at the first event, else after that event",
+    )
     parser.add_argument("--duration-s", type=float, help="seconds to look at; default: to the end")
-    parser.add_argument("--step-ms", type=float, help="between windows; default: 50 or the window, if shorter")
+    parser.add_argument("--step-ms", type=float, help="between windows; default: as in training")
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        help="label file of the recording, or its preprocessed folder: windows end where those of an evaluation do",
+    )
     add_streaming(parser)
     parser.add_argument("--sensor", nargs=2, type=int, metavar=("WIDTH", "HEIGHT"), help="where the file does not say")
     args = parser.parse_args()
@@ -34,6 +44,8 @@ def parse_args() -> argparse.Namespace:
         parser.error(f"{args.checkpoint} is a config, without weights; name a checkpoint after it")
     if args.step_ms is not None and args.step_ms <= 0:
         parser.error(f"--step-ms {args.step_ms}: expected more than 0")
+    if args.step_ms is not None and args.labels is not None:
+        parser.error("--labels says where windows end, and so does --step-ms; leave one of them out")
     if args.out.suffix not in SINKS:
         parser.error(f"--out {args.out}: expected a name that ends in one of {', '.join(SINKS)}")
     return args
@@ -44,7 +56,9 @@ def main() -> None:
     from tqdm import tqdm
 
     from etram_mmdet.apis import EventInferencer, init_detector
+    from etram_mmdet.apis.window_times import start_on_grid
     from etram_mmdet.events.formats import open_recording
+    from etram_mmdet.events.preprocessing.frame_times import clock_origin_us
 
     with exit_on_input_error():
         step_us = args.step_ms and round(args.step_ms * 1000)
@@ -53,18 +67,21 @@ def main() -> None:
         model = init_detector(*paths, device=args.device)
         inferencer = EventInferencer(model, None, args.score_thr, args.operating_points, step_us, **fast)
         with open_recording(args.recording, args.sensor and tuple(args.sensor)) as recording:
-            start_us = recording.t_first_us + round((args.start_s or 0) * 1e6)
+            start_us = start_on_grid(recording.t_first_us, inferencer.step_us)
+            if args.start_s is not None:
+                start_us = clock_origin_us(recording.t_first_us) + round(args.start_s * 1e6)
             stop_us = recording.t_last_us
             if args.duration_s is not None:
                 stop_us = min(stop_us, start_us + round(args.duration_s * 1e6))
-            count = max(0, (stop_us - start_us) // inferencer.step_us)
+            part = recording, start_us, stop_us, args.labels
+            times = inferencer.times(*part)
             start = time.monotonic()
-            windows = tqdm(inferencer.windows(recording, start_us, stop_us), total=count, unit="window")
+            windows = tqdm(inferencer.windows(*part), total=len(times), unit="window")
             note = SINKS[args.out.suffix](args.out, windows, inferencer, recording)
             dropped = ", ".join(f"{number} {what}" for what, number in recording.dropped.items() if number)
         if note:
             print(note)
-        seen_s = count * inferencer.step_us / 1e6
+        seen_s = (times[-1] - times[0] + inferencer.step_us) / 1e6 if times else 0
         print(f"{args.out}: {seen_s:.1f} s of {args.recording.name} in {time.monotonic() - start:.1f} s")
         if dropped:
             print(f"left out: {dropped}")

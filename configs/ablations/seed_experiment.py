@@ -15,7 +15,14 @@ runs = dict(
     patch2_stages234_sizeaware_batch2_as_run=dict(
         config="configs/patch2_stages234_sizeaware.py",
         samples=200_000,
-        note="the origin's 15.64 %: as many steps as the baseline, so a third of its samples; strides 4, 8, 16",
+        options={
+            "base_lr": 4e-4,  # 2e-4 at batch 2, twice what the rule gives
+            "param_scheduler.0.div_factor": 25,
+            "param_scheduler.0.final_div_factor": 400,  # so that the end stays lr / 10000
+            "train_dataloader.batch_sampler.mode": "stream",
+        },
+        note="the origin's 15.64 %: as many steps as the baseline, so a third of its samples, twice the learning rate "
+        "of the rule, a start at a 25th of it, streams only; strides 4, 8, 16",
     ),
     patch2_stages234_sizeaware_batch2=dict(
         config="configs/patch2_stages234_sizeaware.py", note="the same at equal samples, so three times the steps"
@@ -25,7 +32,7 @@ runs = dict(
         options={"train_dataloader.batch_size": 6},
         note="the batch that did not fit the origin's memory",
     ),
-    patch2_sizeaware_batch2_as_run=dict(
+    patch2_sizeaware_batch2_third=dict(
         config="configs/patch2_sizeaware.py", samples=200_000, note="strides 2, 4, 8, a third of the samples"
     ),
     patch2_sizeaware_batch2=dict(config="configs/patch2_sizeaware.py", note="strides 2, 4, 8"),

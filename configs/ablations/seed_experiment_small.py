@@ -16,7 +16,16 @@ common = {
     "val_dataloader.num_workers": 0,
     "val_dataloader.persistent_workers": False,
 }
-runs = dict(
-    patch2_stages234_sizeaware_batch2_as_run=dict(samples=900),
-    patch2_sizeaware_batch2_as_run=dict(samples=900),
+# Of the demo's boxes (python tools/inspect_data.py CONFIG --thresholds). 32² and 96² px, made for frames of 640x360,
+# would weigh 94 % of them, and almost alike.
+runs = {
+    name: dict(options={"model.bbox_head.loss_bbox.small_area": 128.4, "model.bbox_head.loss_bbox.medium_area": 263.9})
+    for name in _base_.runs
+    if "sizeaware" in name and not name.endswith("as_run")
+}
+runs["sizeaware_32px"] = dict(config="configs/sizeaware.py", note="thresholds of 32² and 96² px")
+runs["patch2_sizeaware_batch6_32px"] = dict(
+    config="configs/patch2_sizeaware_batch6.py", note="thresholds of 32² and 96² px"
 )
+runs["patch2_sizeaware_batch2_third"]["samples"] = 900
+runs["patch2_stages234_sizeaware_batch2_as_run"] = dict(samples=900, options=dict(base_lr=16e-3))

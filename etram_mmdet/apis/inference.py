@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from mmengine.logging import print_log
 from torch import nn
 
+from etram_mmdet.apis.window_times import evaluated_times, start_on_grid
 from etram_mmdet.datasets.shared_keys import dataset_config, representation_of
 from etram_mmdet.engine.checkpoints.opening import init_detector
 from etram_mmdet.engine.config.plain_config import read_plain_config
@@ -28,30 +31,39 @@ from etram_mmdet.utils.errors import InputError
 class Window(NamedTuple):
     """What the network saw and said; ``image`` (C, H, W) is the representation of the events up to ``t_us``.
 
-    ``boxes`` are the detections, best first, in sensor pixels, with scores and the names of their classes.
+    ``boxes`` are the detections, best first, in sensor pixels and cut to the frame, with scores and the names of their
+    classes. ``found`` are the same as the network told them: in network pixels, and they may reach beyond the frame.
     """
 
     t_us: int
     image: np.ndarray
     boxes: Boxes
+    found: Boxes
 
 
 class EventInferencer:
-    """Detects in one stream of events, window by window, and keeps the recurrent state in between.
+    """Detects in streams of events, window by window. Every stream has a recurrent state of its own.
 
-    ``model``: a detector of :func:`init_detector`, or what that takes. Boxes from ``score_thr`` on are told; where it
-    is left out, the ``operating_points`` (a file that ``tools/tune_thresholds.py`` wrote) or those of the model's
-    ``test_cfg`` decide, else `SCORE_THR`. Windows end ``step_us`` apart, as the frames of training do: by default 50 ms
-    or the window where that is shorter. With labels at 30 or 60 Hz RVT's rule steps 50 ms whatever the window.
-    ``precision``, ``fuse`` and ``compiled`` make it faster, see :class:`Streamer`; without them it says what
-    evaluation says, up to rounding.
+    Args:
+        model: a detector of :func:`init_detector`, or what that takes.
+        device: where to build it; default: as :func:`init_detector`.
+        score_thr: least score of a box. Default: thresholds of ``operating_points``, else of the model's
+            ``test_cfg``, else `SCORE_THR`.
+        operating_points: a file that ``tools/tune_thresholds.py`` wrote.
+        step_us: microseconds from the end of one window to that of the next. Default: as in the training,
+            which the checkpoint says. Where it does not: 50 ms, or the window if shorter, and a warning.
+        precision: see :class:`Streamer`, as ``fuse`` and ``compiled``, which make it faster. Without them
+            it says what evaluation says, up to rounding, in the windows of evaluation (:meth:`times`).
+        fuse: fold norms into convolutions. Default: no.
+        compiled: use ``torch.compile``. Default: no.
 
         inferencer = EventInferencer("work_dirs/demo/iter_850.pth")
         for t_us, boxes in inferencer.stream("recording.h5"):
             print(t_us, boxes.names, boxes.scores)
 
     With a camera: ``image = representation(events, (t0_us, t1_us))`` for every window, with the representation that
-    ``inferencer.representation(height, width)`` gives, then ``inferencer.detect(image)``.
+    ``inferencer.representation(height, width)`` gives, then ``inferencer.detect(image)``. With several cameras, each
+    has a stream of its own: ``camera = inferencer.new_stream()``, then ``camera.detect(image)``.
     """
 
     def __init__(
@@ -72,56 +84,129 @@ class EventInferencer:
             )
         self.model = model if isinstance(model, nn.Module) else init_detector(model, device=device)
         self.classes = tuple(self.model.dataset_meta["classes"])
-        data = dataset_config(self.model.cfg)
-        self.window_us = data.get("window_us") or PreprocessSettings.window_us
-        self._representation = representation_of(data)
+        self._data = dataset_config(self.model.cfg)
+        self.window_us = self._data.get("window_us") or PreprocessSettings.window_us
+        self._representation = representation_of(self._data)
         self._scale = self.representation(2, 2).scale
-        self.step_us = step_us or min(STEP_US, self.window_us)
+        self.step_us = step_us or getattr(self.model, "step_us", None) or self._assumed_step_us()
         self.operating_points = self._operating_points(score_thr, operating_points)
+        if self.operating_points.switched_off:
+            names = ", ".join(self.operating_points.switched_off)
+            print_log(f"switched off by a score threshold of 1: {names}", "current", logging.WARNING)
         self._streamer = Streamer(self.model, precision, fuse, compiled)
-        self._states: tuple | None = None
+        self._own = self.new_stream()
+
+    def new_stream(self) -> EventStream:
+        """A stream that has seen nothing yet; any number of them may take turns."""
+        return EventStream(self)
 
     def reset(self) -> None:
-        """Forget what was seen: the next window begins a stream."""
-        self._states = None
+        """Forget the images that :meth:`detect` was given: the next one begins a stream."""
+        self._own.reset()
 
     def representation(self, height: int, width: int) -> Representation:
         """What makes the network's images from the events of a sensor of this size in pixels."""
         return build_representation(self._representation, height, width)
 
     def detect(self, image: np.ndarray) -> Boxes:
-        """Boxes in one image (C, H, W) of :meth:`representation`, the next of the stream; best first, sensor pixels."""
+        """Boxes in one image (C, H, W) of :meth:`representation`: the next of the inferencer's own stream.
+
+        Best first, in sensor pixels, cut to the frame. The streams of :meth:`windows` and :meth:`new_stream` are
+        others.
+        """
+        return self._own.detect(image)
+
+    def step(self, image: np.ndarray, states: tuple | None) -> tuple[Boxes, tuple]:
+        """Boxes in one image (C, H, W) as the network tells them, and the recurrent state after it.
+
+        ``states`` are those after the image before, ``None`` where a stream begins. Boxes are best first, in network
+        pixels, and may reach beyond the frame. The operating points see them as they are shown: cut.
+        """
         frames = torch.from_numpy(image)[None].to(self._streamer.device)
-        (found,), self._states = self._streamer(frames, self._states)
+        (found,), states = self._streamer(frames, states)
         bboxes, scores, labels = (found[key].cpu().numpy() for key in ("bboxes", "scores", "labels"))
-        boxes = self.operating_points.keep(Boxes(bboxes, labels, scores, classes=self.classes), self._scale)
-        return replace(boxes, bboxes_xyxy=boxes.bboxes_xyxy * self._scale)
+        boxes = Boxes(bboxes, labels, scores, classes=self.classes)
+        return boxes[self.operating_points.rows(boxes.clipped(image.shape[1:]), self._scale)], states
+
+    def shown(self, found: Boxes, image: np.ndarray) -> Boxes:
+        """Boxes of :meth:`step` as a person sees them: cut to the frame, in sensor pixels."""
+        clipped = found.clipped(image.shape[1:])
+        return replace(clipped, bboxes_xyxy=clipped.bboxes_xyxy * self._scale)
 
     def windows(
-        self, recording: str | Path | Recording, start_us: int | None = None, stop_us: int | None = None
+        self,
+        recording: str | Path | Recording,
+        start_us: int | None = None,
+        stop_us: int | None = None,
+        labels: str | Path | None = None,
     ) -> Iterator[Window]:
-        """Every window that ends after ``start_us`` and by ``stop_us``, in the recording's clock; the whole without.
+        """Every window of a recording that ends at :meth:`times`, whose arguments these are.
 
-        Starts a stream: the state of the one before is forgotten.
+        Each call is a stream of its own, so that the windows of several recordings may be asked for in turns.
         """
         if not isinstance(recording, Recording):
             with open_recording(recording) as opened:
-                yield from self.windows(opened, start_us, stop_us)
+                yield from self.windows(opened, start_us, stop_us, labels)
             return
-        self.reset()
+        stream = self.new_stream()
         representation = self.representation(recording.height, recording.width)
-        start_us = recording.t_first_us if start_us is None else start_us
-        stop_us = recording.t_last_us if stop_us is None else stop_us
-        for t_us in range(start_us + self.step_us, stop_us + 1, self.step_us):
+        for t_us in self.times(recording, start_us, stop_us, labels):
             window = t_us - self.window_us, t_us
             image = representation(recording.read(*window), window)
-            yield Window(t_us, image, self.detect(image))
+            found = stream.step(image)
+            yield Window(t_us, image, self.shown(found, image), found)
+
+    def times(
+        self,
+        recording: Recording,
+        start_us: int | None = None,
+        stop_us: int | None = None,
+        labels: str | Path | None = None,
+    ) -> Sequence[int]:
+        """When the windows of a stream end, in microseconds of the recording's clock.
+
+        Args:
+            recording: what is followed.
+            start_us: windows end after it, and without ``labels`` at whole steps from it. Default: the last whole step
+                of the recording's clock by the first event.
+            stop_us: windows end by it. Default: the last event.
+            labels: the recording's label file, or the sequence folder that tools/preprocess.py made of it. Windows then
+                begin and end where those of an evaluation do, and step on after its last one. Default: none.
+
+        Raises:
+            InputError: for labels that no data set would take.
+        """
+        evaluated = []
+        if labels is not None:
+            evaluated = evaluated_times(recording, labels, self._data, self.window_us).tolist()
+            evaluated = [t_us for t_us in evaluated if start_us is None or t_us > start_us]
+        if evaluated:
+            start_us = evaluated[-1]
+        elif start_us is None:
+            start_us = start_on_grid(recording.t_first_us, self.step_us)
+        stop_us = recording.t_last_us if stop_us is None else stop_us
+        steps = range(start_us + self.step_us, stop_us + 1, self.step_us)
+        return [t_us for t_us in (*evaluated, *steps) if t_us <= stop_us] if evaluated else steps
 
     def stream(
-        self, recording: str | Path | Recording, start_us: int | None = None, stop_us: int | None = None
+        self,
+        recording: str | Path | Recording,
+        start_us: int | None = None,
+        stop_us: int | None = None,
+        labels: str | Path | None = None,
     ) -> Iterator[tuple[int, Boxes]]:
         """``(t_us, boxes)`` of :meth:`windows`."""
-        return ((window.t_us, window.boxes) for window in self.windows(recording, start_us, stop_us))
+        return ((window.t_us, window.boxes) for window in self.windows(recording, start_us, stop_us, labels))
+
+    def _assumed_step_us(self) -> int:
+        step_us = min(STEP_US, self.window_us)
+        print_log(
+            f"the model does not say at which step it was trained; windows end {step_us / 1000:g} ms apart. Where its "
+            "training stepped otherwise, say so: step_us=... of EventInferencer, --step-ms of tools/detect.py",
+            "current",
+            logging.WARNING,
+        )
+        return step_us
 
     def _operating_points(self, score_thr: float | None, path: str | Path | None) -> OperatingPoints:
         if score_thr is not None:
@@ -132,6 +217,27 @@ class EventInferencer:
         if tuned is None:
             return OperatingPoints.common(self.classes, SCORE_THR)
         return OperatingPoints.from_config(dict(tuned), self.classes)
+
+
+class EventStream:
+    """One stream of images through an :class:`EventInferencer`, with the recurrent state after those seen so far."""
+
+    def __init__(self, inferencer: EventInferencer) -> None:
+        self.inferencer = inferencer
+        self._states: tuple | None = None
+
+    def reset(self) -> None:
+        """Forget what was seen: the next image begins a stream."""
+        self._states = None
+
+    def detect(self, image: np.ndarray) -> Boxes:
+        """Boxes in the next image (C, H, W) of the stream; best first, in sensor pixels, cut to the frame."""
+        return self.inferencer.shown(self.step(image), image)
+
+    def step(self, image: np.ndarray) -> Boxes:
+        """The same as the network tells them, see :meth:`EventInferencer.step`."""
+        found, self._states = self.inferencer.step(image, self._states)
+        return found
 
 
 def load_operating_points(path: str | Path) -> dict:

@@ -106,7 +106,7 @@ class RecordingSequence(RecordingFrames):
         self.window_us = settings.window_us
         self._recording: tuple[int, Recording] | None = None
         with open_recording(source.events, settings.sensor_px) as recording:
-            boxes, frames, self.dropped = find_frames(recording, source, settings)
+            boxes, frames, self.dropped, ignored = find_frames(recording, source, settings)
             self.representation = build_representation(settings.representation, recording.height, recording.width)
         super().__init__(
             source.name,
@@ -119,6 +119,7 @@ class RecordingSequence(RecordingFrames):
             first_row=np.searchsorted(boxes["t"], frames.label_us, side="left"),
             class_set=class_set,
             label_file=source.labels,
+            ignored=ignored,
         )
 
     def read(self, start: int, stop: int, transform=None) -> np.ndarray:

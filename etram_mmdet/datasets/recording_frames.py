@@ -12,8 +12,9 @@ import numpy as np
 
 from etram_mmdet.events.class_sets import ClassSet
 from etram_mmdet.events.formats.array_files import PREPROCESS_AGAIN, load_array, open_hdf5, own_member
+from etram_mmdet.events.labels import BBOX_DTYPE
 from etram_mmdet.events.preprocessing.frame_store import read_frames
-from etram_mmdet.events.preprocessing.sequence_folder import representation_path
+from etram_mmdet.events.preprocessing.sequence_folder import read_ignored, representation_path
 from etram_mmdet.events.recording import MAX_SIDE_PX
 from etram_mmdet.events.representations import build_representation
 from etram_mmdet.utils.errors import InputError
@@ -26,8 +27,11 @@ class RecordingFrames(ABC):
     (n,); ``tracks_of(i)`` their track ids int64 (n,), 0 where a label file has none. ``labelled`` are the ascending
     indices of the frames that were labelled, also where they hold no box; ``t_us`` the times at which frames end.
 
+    ``ignored_of(i)`` tells, as ``boxes_of`` does, boxes that evaluation neither counts nor holds against a detection.
+
     A source calls ``__init__`` with its ``boxes`` in sensor pixels, in time order, and the row at which each labelled
-    frame begins; ``scale`` is sensor pixels per network pixel, ``label_file`` the place to name in errors.
+    frame begins; ``scale`` is sensor pixels per network pixel, ``label_file`` the place to name in errors. ``ignored``
+    boxes stand at the times of labelled frames; those of a class that ``class_set`` does not know are left out.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class RecordingFrames(ABC):
         first_row: np.ndarray,
         class_set: ClassSet,
         label_file: Path,
+        ignored: np.ndarray | None = None,
     ) -> None:
         self.name = name
         self.dtype = dtype
@@ -55,6 +60,7 @@ class RecordingFrames(ABC):
         self._tracks = _track_ids(boxes)
         self._bboxes = self._network_xyxy(boxes)
         self._first_row = np.append(first_row.astype(np.int64), len(boxes))
+        self._ignored = self._ignored_boxes(ignored, class_set)
 
     @abstractmethod
     def read(self, start: int, stop: int) -> np.ndarray:
@@ -70,6 +76,24 @@ class RecordingFrames(ABC):
     def boxes_of(self, frame: int) -> tuple[np.ndarray, np.ndarray]:
         rows = self._rows_of(frame)
         return self._bboxes[rows], self._labels[rows]
+
+    def ignored_of(self, frame: int) -> tuple[np.ndarray, np.ndarray]:
+        times_us, bboxes, labels = self._ignored
+        if frame not in self.labelled:
+            return bboxes[:0], labels[:0]
+        rows = slice(*np.searchsorted(times_us, [self.t_us[frame], self.t_us[frame] + 1]))
+        return bboxes[rows], labels[rows]
+
+    def _ignored_boxes(
+        self, boxes: np.ndarray | None, class_set: ClassSet
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Times (n,) in order, boxes (n, 4) in network pixels and labels (n,)."""
+        boxes = np.empty(0, BBOX_DTYPE) if boxes is None else boxes
+        known = np.array(class_set.file_to_class, np.int64)
+        boxes = boxes[boxes["class_id"] < len(known)]
+        bboxes = self._network_xyxy(boxes)
+        solid = ~is_flat(bboxes)
+        return boxes["t"][solid], bboxes[solid], known[boxes["class_id"][solid].astype(np.int64)]
 
     def tracks_of(self, frame: int) -> np.ndarray:
         return self._tracks[self._rows_of(frame)]
@@ -133,7 +157,8 @@ class FolderSequence(RecordingFrames):
             first_row=_load(labels, "objframe_idx_2_label_idx"),
         )
         _check_layout(folder, **arrays)
-        super().__init__(folder.name, shape, dtype, scale, **arrays, class_set=class_set, label_file=labels)
+        own = dict(class_set=class_set, label_file=labels, ignored=read_ignored(folder))
+        super().__init__(folder.name, shape, dtype, scale, **arrays, **own)
 
     def _data_of(self, file: h5py.File) -> h5py.Dataset:
         data = own_member(self.path, file, "data")

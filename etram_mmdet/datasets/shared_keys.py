@@ -11,6 +11,7 @@ from mmengine.config import Config
 
 from etram_mmdet.events.class_sets import DEFAULT_CLASS_SET, complete_metainfo, get_class_set
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
+from etram_mmdet.events.representations import stated_options
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.registry import takes_key
 
@@ -42,9 +43,14 @@ def _data_sets_in(place: str, node: object) -> Iterator[tuple[str, dict]]:
 def share_data_keys(cfg: Config) -> None:
     """Write each of `SHARED` from the top of the config into every data set that leaves it out, in place.
 
+    A representation names the options that an earlier version would read otherwise (`stated_options`).
+
     Raises:
         InputError: a value is of another type, or a data set states another than the top of the config.
     """
+    for holder in (cfg, *(dataset for _, dataset in dataset_configs(cfg))):
+        if isinstance(holder.get("representation"), dict):
+            holder["representation"].update(stated_options(holder["representation"]))
     for key in SHARED:
         value = cfg.get(key)
         _check_kind(key, key, value)

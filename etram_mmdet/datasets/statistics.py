@@ -33,8 +33,16 @@ class BoxStatistics:
         return float(np.sqrt(self.sizes_px.prod(1)).mean()) if len(self.labels) else float("nan")
 
 
+def frame_step_us(dataset: ETraMDataset) -> int | None:
+    """Microseconds from one frame to the next: the median over all recordings; ``None`` where none has two frames."""
+    steps = np.concatenate([np.diff(sequence.t_us) for sequence in dataset.sequences])
+    return round(float(np.median(steps))) if len(steps) else None
+
+
 def fingerprint(dataset: ETraMDataset) -> dict[str, object]:
     """What a split holds, and a digest of its recordings, frame times, representation, boxes and classes.
+
+    In ``test_mode`` the boxes that evaluation ignores go into the digest too, which training never sees.
 
     Frames themselves are not read: they follow from recording and representation.
     """
@@ -53,6 +61,8 @@ def fingerprint(dataset: ETraMDataset) -> dict[str, object]:
             bboxes, labels = sequence.boxes_of(frame)
             boxes += len(labels)
             digest.update(bboxes.tobytes() + labels.tobytes())
+            if dataset.test_mode:
+                digest.update(b"".join(column.tobytes() for column in sequence.ignored_of(frame)))
     return dict(
         split=dataset.split,
         recordings=len(dataset.sequences),

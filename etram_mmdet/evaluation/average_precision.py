@@ -10,8 +10,8 @@ from numba import njit
 from etram_mmdet.evaluation.matching import LEFT_OUT, Matches
 
 RECALLS = np.linspace(0, 1, 101)
-RESAMPLES = 500
 CONFIDENCE = 0.95
+MIN_RECORDINGS = 4  # from which on the interval was seen to cover what it says
 _COLUMNS = 32  # weightings at a time, so that memory does not grow with their number
 
 
@@ -23,8 +23,7 @@ class Interval(NamedTuple):
 class PrecisionTable:
     """Average precision per class, for any weights of the R recordings.
 
-    A weight of 0 leaves a recording out and 2 counts it twice, so that parts of the data and resamples of it need no
-    new matching.
+    A weight of 0 leaves a recording out, so that parts of the data need no new matching.
     """
 
     def __init__(self, matches: Matches, num_classes: int, recording_of_frame: np.ndarray) -> None:
@@ -74,21 +73,33 @@ def mean_ap(table: np.ndarray) -> float | None:
     return float(present.mean()) if len(present) else None
 
 
-def resamples(num_recordings: int, seed: int = 0) -> np.ndarray:
-    """How often each of R recordings was drawn in `RESAMPLES` draws of R with replacement: (R, B)."""
-    drawn = np.random.default_rng(seed).integers(num_recordings, size=(RESAMPLES, num_recordings))
-    return np.stack([np.bincount(draw, minlength=num_recordings) for draw in drawn], 1)
+def interval(table: PrecisionTable) -> Interval | None:
+    """95 % interval of the mean AP over other recordings of this kind: a jackknife with Student's t (R - 1 degrees).
 
+    Each recording is left out in turn, since frames of one recording show the same street and the same road users.
+    The interval is symmetric in logit(AP), so that it stays between 0 and 1 (Efron and Tibshirani, An Introduction to
+    the Bootstrap, chapter 11; delta method). Percentiles of resamples are too narrow with few recordings: with four of
+    them 95 % intervals covered the AP of endlessly many in 78 % of simulated evaluations.
 
-def interval(tables: np.ndarray) -> Interval | None:
-    """95 % interval of the mean AP from (K, T, B) of `resamples` (percentile bootstrap).
-
-    Whole recordings are drawn, since frames of one show the same street and the same road users.
+    Returns:
+        ``None`` where nothing can be told: fewer than `MIN_RECORDINGS`, an AP of 0, of 1 or undefined, or the same AP
+        whichever recording is left out.
     """
-    values = [mean_ap(tables[..., b]) for b in range(tables.shape[2])]
-    values = [value for value in values if value is not None]
-    tail = 50 * (1 - CONFIDENCE)
-    return Interval(*np.percentile(values, (tail, 100 - tail)).tolist()) if values else None
+    count = table.num_recordings
+    if count < MIN_RECORDINGS:
+        return None
+    weights = np.column_stack([np.ones(count), 1 - np.eye(count)])
+    ap, *without_one = map(mean_ap, np.moveaxis(table.average_precision(weights), 2, 0))
+    if ap is None or not 0 < ap < 1 or None in without_one:
+        return None
+    error = np.sqrt((count - 1) * np.var(without_one))
+    if np.isclose(error, 0):
+        return None
+    from scipy import special, stats  # slow to load
+
+    reach = stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * error / (ap * (1 - ap))
+    middle = special.logit(ap)
+    return Interval(*special.expit([middle - reach, middle + reach]).tolist())
 
 
 @njit(cache=True)

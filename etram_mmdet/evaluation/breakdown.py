@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from etram_mmdet.evaluation.average_precision import Interval, PrecisionTable, interval, mean_ap, resamples
+from etram_mmdet.evaluation.average_precision import Interval, PrecisionTable, interval, mean_ap
 from etram_mmdet.evaluation.matching import Matches, match
 from etram_mmdet.evaluation.results import FrameResult
 from etram_mmdet.events.labels import day_or_night
@@ -74,7 +74,7 @@ def break_down(frames: Sequence[FrameResult], classes: Sequence[str]) -> Breakdo
         minutes=minutes,
         by_light=_parts(table, of_light, frames_of_recording),
         by_recording=_parts(table, of_name, frames_of_recording),
-        interval=interval(table.average_precision(resamples(len(names)))) if len(names) > 1 else None,
+        interval=interval(table),
     )
 
 
@@ -117,7 +117,7 @@ def recall_at_false_alarms(matches: Matches, num_classes: int, minutes: float) -
         hit = matches.is_hit[IOU_50, rows]
         scores = matches.scores[rows]
         is_end = np.append(scores[1:] != scores[:-1], True)[: len(scores)]
-        alarms_per_min = np.cumsum(~hit)[is_end] / minutes
+        alarms_per_min = np.cumsum(matches.is_alarm[IOU_50, rows])[is_end] / minutes
         hits = np.cumsum(hit)[is_end]
         for r, most in enumerate(FALSE_ALARMS_PER_MIN):
             recall[k, r] = hits[alarms_per_min <= most].max(initial=0) / boxes

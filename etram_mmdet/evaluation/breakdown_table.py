@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import numpy as np
 
-from etram_mmdet.evaluation.average_precision import CONFIDENCE
+from etram_mmdet.evaluation.average_precision import CONFIDENCE, MIN_RECORDINGS
 from etram_mmdet.evaluation.breakdown import FALSE_ALARMS_PER_MIN, Breakdown, nan_mean, size_names
 from etram_mmdet.utils.text import number, table
 
@@ -71,10 +71,10 @@ def _numbers(values: Iterable[float | None]) -> list[str]:
 def _interval(breakdown: Breakdown) -> str:
     recordings = len(breakdown.by_recording)
     if breakdown.interval is None:
-        return "one recording: how far AP would vary with others cannot be told"
+        few = f", {MIN_RECORDINGS} are needed" if recordings < MIN_RECORDINGS else ""
+        return f"how far AP would vary with other recordings cannot be told from these {recordings}{few}"
     low, high = breakdown.interval
-    few = "; a rough guess, they are few" if recordings < 10 else ""
-    return f"AP {CONFIDENCE:.0%} interval over resamples of the {recordings} recordings: {low:.4f} to {high:.4f}{few}"
+    return f"AP {CONFIDENCE:.0%} interval over other recordings, from these {recordings}: {low:.4f} to {high:.4f}"
 
 
 def _plain(value: float) -> float | None:

@@ -55,7 +55,14 @@ def coco_metrics(frames: Sequence[FrameResult], classes: Sequence[str]) -> dict[
 
 def class_agnostic(frames: Sequence[FrameResult]) -> list[FrameResult]:
     """The same boxes in one class, so that any may match any (pycocotools' ``useCats=0``)."""
-    return [f._replace(truth=_in_one_class(f.truth), found=_in_one_class(f.found)) for f in frames]
+    return [
+        f._replace(
+            truth=_in_one_class(f.truth),
+            found=_in_one_class(f.found),
+            ignored=_in_one_class(f.ignored),
+        )
+        for f in frames
+    ]
 
 
 def _in_one_class(boxes: Boxes) -> Boxes:
@@ -101,7 +108,9 @@ def _accumulate(frames: Sequence[FrameResult], classes: Sequence[str]) -> tuple[
     )
     truth = coco_class()
     detections = coco_class()
-    truth.dataset = dict(header, annotations=_annotations([f.truth for f in frames]))
+    counted = _annotations([f.truth for f in frames])
+    ignored = _annotations([f.ignored for f in frames], first_id=1 + len(counted), iscrowd=1)
+    truth.dataset = dict(header, annotations=counted + ignored)
     detections.dataset = dict(header, annotations=_annotations([f.found for f in frames]))
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         truth.createIndex()
@@ -113,8 +122,11 @@ def _accumulate(frames: Sequence[FrameResult], classes: Sequence[str]) -> tuple[
     return evaluation.eval["precision"], evaluation.eval["recall"]
 
 
-def _annotations(boxes_of_frame: Sequence[Boxes]) -> list[dict]:
-    """The boxes of each frame in COCO's form; float64, as out of a json file."""
+def _annotations(boxes_of_frame: Sequence[Boxes], first_id: int = 1, iscrowd: int = 0) -> list[dict]:
+    """The boxes of each frame in COCO's form; float64, as out of a json file.
+
+    Ids begin at 1: pycocotools takes 0 for "not matched".
+    """
     annotations = []
     for image_id, boxes in enumerate(boxes_of_frame):
         boxes_xywh = boxes.bboxes_xyxy.astype(np.float64)
@@ -123,12 +135,12 @@ def _annotations(boxes_of_frame: Sequence[Boxes]) -> list[dict]:
         for box, label, score in zip(boxes_xywh.tolist(), boxes.labels.tolist(), scores.tolist(), strict=True):
             annotations.append(
                 dict(
-                    id=len(annotations) + 1,  # from 1: pycocotools takes the id 0 for "not matched"
+                    id=first_id + len(annotations),
                     image_id=image_id,
                     category_id=label,
                     bbox=box,
                     area=box[2] * box[3],
-                    iscrowd=0,
+                    iscrowd=iscrowd,
                     score=score,
                 )
             )

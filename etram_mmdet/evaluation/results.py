@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -26,13 +26,13 @@ class Boxes:
     Args:
         bboxes_xyxy: (N, 4) floats x1 y1 x2 y2 in pixels; of which image, whoever holds the boxes says.
         labels: (N,) integers, numbers of classes.
-        scores: (N,) floats by which detections are ranked. Default: none, as for ground truth.
+        scores: (N,) floats from 0 to 1 by which detections are ranked. Default: none, as for ground truth.
         ids: (N,) integers, numbers of the tracks. Default: none.
-        class_scores: (N,) floats, the class probability alone, from heads that tell it. Default: none.
+        class_scores: (N,) floats from 0 to 1, the class probability alone, from heads that tell it. Default: none.
         classes: the names that ``labels`` number. Default: unknown.
 
     Raises:
-        InputError: a column has another shape or type, or holds NaN or infinity.
+        InputError: a column has another shape or type, holds NaN or infinity, or scores outside 0 to 1.
     """
 
     bboxes_xyxy: np.ndarray
@@ -76,6 +76,14 @@ class Boxes:
             return NotImplemented
         return all(np.array_equal(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
 
+    def clipped(self, hw: tuple[int, int]) -> Boxes:
+        """The same boxes cut to a frame of height and width ``hw``, in pixels of these boxes.
+
+        The frame ends at its last pixel, W - 1 and H - 1, where data sets cut the ground truth.
+        """
+        cut = np.clip(self.bboxes_xyxy, 0, np.array([hw[1] - 1, hw[0] - 1] * 2, self.bboxes_xyxy.dtype))
+        return replace(self, bboxes_xyxy=cut)
+
     @property
     def names(self) -> list[str]:
         """The class of each box, where ``classes`` are known."""
@@ -93,6 +101,15 @@ def _check_column(name: str, column: np.ndarray, kind: str, shape: tuple[int, ..
             f"{name} holds {(~np.isfinite(column)).sum()} values that are NaN or infinite, expected "
             "none. If training diverged, lower the learning rate or resume from an earlier checkpoint"
         )
+    if "scores" in name and ((column < 0) | (column > 1)).any():
+        outside = column[(column < 0) | (column > 1)]
+        raise InputError(
+            f"{name} holds {len(outside)} values outside 0 to 1, such as {outside[0]:g}; divide percentages by 100, "
+            "put logits through a sigmoid"
+        )
+
+
+NO_BOXES = Boxes(np.empty((0, 4), np.float32), np.empty(0, np.int64))
 
 
 class FrameResult(NamedTuple):
@@ -102,9 +119,10 @@ class FrameResult(NamedTuple):
         recording: name of the recording.
         t_us: time of the frame.
         truth: ground truth.
-        found: detections, with scores.
+        found: detections, with scores, as the detector told them: they may reach beyond the frame.
         scale: sensor pixels per network pixel.
         hw: height and width of the frame in network pixels, where they are known.
+        ignored: boxes too small to count: nobody has to find them, and a detection of one is no false alarm.
     """
 
     recording: str
@@ -113,6 +131,7 @@ class FrameResult(NamedTuple):
     found: Boxes
     scale: int = 1
     hw: tuple[int, int] | None = None
+    ignored: Boxes = NO_BOXES
 
     @property
     def key(self) -> tuple[str, int]:
@@ -147,7 +166,7 @@ def make_boxes(place: str, what: str, **columns) -> Boxes:
 
 def check_labels(frame: FrameResult, num_classes: int) -> None:
     """Raises ``InputError`` with recording and time for a label without a class."""
-    for what, boxes in (("ground truth", frame.truth), ("detections", frame.found)):
+    for what, boxes in (("ground truth", frame.truth), ("detections", frame.found), ("ignored", frame.ignored)):
         unknown = np.unique(boxes.labels[(boxes.labels < 0) | (boxes.labels >= num_classes)])
         if unknown.size:
             raise InputError(

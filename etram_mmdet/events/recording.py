@@ -10,9 +10,17 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from etram_mmdet.events.time_stamps import (
+    find_contradicted,
+    find_few_far_away,
+    find_steps,
+    raise_to_running_maximum,
+)
 from etram_mmdet.utils.errors import InputError
 
 MAX_SIDE_PX = 8192  # of a sensor; the largest event cameras have 1280
+MAX_DAMAGED = 0.01  # of a recording's events; so few as ten prove nothing
+_FEW = 10
 
 
 class Events(NamedTuple):
@@ -29,8 +37,10 @@ class Recording(ABC):
 
     At most two blocks of events and the window asked for are in memory (a block: about a million events, 13 MB).
 
-    Stamps that run backwards are raised to the largest stamp before them (as RVT's preprocessing does), and events
-    outside the sensor are dropped. Both are counted over the blocks read so far; ``read_rest`` completes the counts.
+    Stamps that step back by a few milliseconds are raised to the largest before them, as RVT's preprocessing does with
+    all. Events whose stamp the others contradict (see :mod:`etram_mmdet.events.time_stamps`) and events outside the
+    sensor are dropped. All are counted over the blocks read so far; ``read_rest`` completes the counts, and refuses a
+    recording of which more than ``MAX_DAMAGED`` is raised or dropped.
 
     A format implements ``_raw_stamps`` and ``_raw_pixels`` and calls ``__init__`` with what its header says. Blocks are
     asked for in order the first time, later in any order; a block may be empty.
@@ -48,15 +58,20 @@ class Recording(ABC):
         self.height = height
         self._num_blocks = num_blocks
         self._block_last_us: list[int] = []  # corrected last stamp of each block visited so far
+        self._block_num_kept: list[int] = []  # events with usable stamps up to its end
+        self._with_bad_stamps: set[int] = set()  # blocks
         self._dropped_of_block: dict[int, int] = {}
-        self._num_events = self.stamps_corrected = 0
+        self._num_events = 0
+        self.stamps_corrected = 0
         # Neighbouring windows share a block, and a window often crosses from one block into the next.
         self._stamps = lru_cache(maxsize=2)(self._read_stamps)
         self._block = lru_cache(maxsize=2)(self._read_block)
-        while not self._num_events and len(self._block_last_us) < num_blocks:
-            first = self._stamps(len(self._block_last_us))
-        if not self._num_events:
-            raise InputError(f"{path}: the recording holds no events; record it again or take it out of the folder")
+        self._unchecked_stamps = lru_cache(maxsize=1)(self._raw_stamps)
+        while not self._num_kept and len(self._block_last_us) < num_blocks:
+            first, _ = self._stamps(len(self._block_last_us))
+        if not self._num_kept:
+            which = "events with usable time stamps" if self._num_events else "events"
+            raise InputError(f"{path}: the recording holds no {which}; record it again or take it out of the folder")
         self.t_first_us = int(first[0])
 
     @abstractmethod
@@ -84,6 +99,7 @@ class Recording(ABC):
         """Let go of the events kept for the next window."""
         self._stamps.cache_clear()
         self._block.cache_clear()
+        self._unchecked_stamps.cache_clear()
 
     def __enter__(self) -> Recording:
         return self
@@ -93,20 +109,48 @@ class Recording(ABC):
 
     @property
     def t_last_us(self) -> int:
-        """The largest stamp; the first use goes through the stamps of the whole file."""
+        """The largest stamp that is believed.
+
+        The first use goes through the stamps of the whole file.
+
+        Raises:
+            InputError: too many of them are damaged.
+        """
         self._visit_all()
         return self._block_last_us[-1]
 
     @property
     def num_events(self) -> int:
-        """Events in the file, whether inside the sensor or not; goes through the stamps of the whole file."""
+        """Events in the file, whether dropped or not; goes through its stamps as ``t_last_us`` does."""
         self._visit_all()
         return self._num_events
 
     @property
     def dropped(self) -> dict[str, int]:
         """What was left out, by reason, among the blocks read so far; a format may add to it."""
-        return {"events_out_of_frame": self.dropped_out_of_frame}
+        bad_stamps = self._num_events - self._num_kept
+        found = {"events_with_bad_stamp": bad_stamps} if bad_stamps else {}
+        return {"events_out_of_frame": self.dropped_out_of_frame, **found}
+
+    @property
+    def damage(self) -> str:
+        """Why too many of the events read so far were raised or dropped; empty for a sound recording."""
+        lost = {name: count for name, count in self.dropped.items() if name.startswith("events_") and count}
+        if self.stamps_corrected:
+            lost["time stamps raised"] = self.stamps_corrected
+        if sum(lost.values()) <= max(MAX_DAMAGED * self._num_events, _FEW):
+            return ""
+        listed = ", ".join(f"{name} {count}" for name, count in lost.items())
+        is_outside = 2 * self.dropped_out_of_frame > sum(lost.values())
+        advice = (
+            f"state the sensor's size if it is not {self.width}x{self.height} pixels (--sensor WIDTH HEIGHT)"
+            if is_outside
+            else "are its events in the order of their times? Sort them, save the file again and check the times' unit"
+        )
+        return (
+            f"{sum(lost.values()) / self._num_events:.1%} of {self._num_events} events are damaged, expected at most "
+            f"{MAX_DAMAGED:.0%} ({listed}); {advice}"
+        )
 
     @property
     def dropped_out_of_frame(self) -> int:
@@ -114,10 +158,15 @@ class Recording(ABC):
         return sum(self._dropped_of_block.values())
 
     def read_rest(self) -> None:
-        """Visit the blocks that no window has asked for, so that the counts cover the whole file."""
+        """Visit the blocks that no window has asked for, so that the counts cover the whole file.
+
+        Raises:
+            InputError: more than ``MAX_DAMAGED`` of the events were raised or dropped.
+        """
         for block in range(self._num_blocks):
             if block not in self._dropped_of_block:
                 self._block(block)
+        self._refuse_damage()
 
     def read(self, t0_us: int, t1_us: int) -> Events:
         """Events with ``t0_us <= t <= t1_us``: both ends belong to the window, as in RVT's preprocessing.
@@ -139,6 +188,15 @@ class Recording(ABC):
     def _visit_all(self) -> None:
         for block in range(len(self._block_last_us), self._num_blocks):
             self._stamps(block)
+        self._refuse_damage()
+
+    def _refuse_damage(self) -> None:
+        if damage := self.damage:
+            raise InputError(f"{self.path}: {damage}")
+
+    @property
+    def _num_kept(self) -> int:
+        return self._block_num_kept[-1] if self._block_num_kept else 0
 
     def _first_block_reaching(self, t_us: int) -> int:
         while len(self._block_last_us) < self._num_blocks and (
@@ -147,23 +205,62 @@ class Recording(ABC):
             self._stamps(len(self._block_last_us))
         return int(np.searchsorted(self._block_last_us, t_us, side="left"))
 
-    def _read_stamps(self, block: int) -> np.ndarray:
-        stamps_us = self._raw_stamps(block)
+    def _read_stamps(self, block: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Stamps of a block that are believed, in time order, and a mask of its events that have such (None: all)."""
+        stamps_us = self._unchecked_stamps(block)
+        self._unchecked_stamps.cache_clear()  # they are changed below
         last_us = self._block_last_us[block - 1] if block else 0
-        corrected = _raise_to_running_maximum(stamps_us, last_us)
-        if block == len(self._block_last_us):
+        num_before = self._block_num_kept[block - 1] if block else 0
+        is_new = block == len(self._block_last_us)
+        num_events = len(stamps_us)
+        kept = None
+        if is_new or block in self._with_bad_stamps:
+            kept = self._believed(block, stamps_us, last_us, num_before)
+            stamps_us = stamps_us if kept is None else stamps_us[kept]
+        corrected = raise_to_running_maximum(stamps_us, last_us)
+        if is_new:
             self._block_last_us.append(int(stamps_us[-1]) if len(stamps_us) else last_us)
-            self._num_events += len(stamps_us)
+            self._block_num_kept.append(num_before + len(stamps_us))
+            self._num_events += num_events
             self.stamps_corrected += corrected
-        return stamps_us
+            if kept is not None:
+                self._with_bad_stamps.add(block)
+        return stamps_us, kept
+
+    def _believed(self, block: int, stamps_us: np.ndarray, last_us: int, num_before: int) -> np.ndarray | None:
+        """A mask of the events of a block whose stamps are believed, or None for all."""
+        steps_back, steps_forward = find_steps(stamps_us, last_us)
+        if not steps_back and not steps_forward:
+            return None
+        # What contradicts a jump may stand in the next block.
+        after_us, reaches_end = self._stamps_after(block)
+        is_contradicted = steps_back or find_steps(after_us, stamps_us.max())[0]
+        if not is_contradicted and num_before and not reaches_end:
+            return None
+        both_us = np.concatenate([stamps_us, after_us])
+        is_bad = find_contradicted(both_us, last_us) if is_contradicted else np.zeros(len(both_us), bool)
+        is_bad[~is_bad] = find_few_far_away(both_us[~is_bad], last_us, num_before, reaches_end=reaches_end)
+        is_bad = is_bad[: len(stamps_us)]
+        return ~is_bad if is_bad.any() else None
+
+    def _stamps_after(self, block: int) -> tuple[np.ndarray, bool]:
+        """Stamps of the next block that holds any, and whether the recording ends with it."""
+        after_us = np.empty(0, np.int64)
+        while not len(after_us) and block + 1 < self._num_blocks:
+            block += 1
+            after_us = self._unchecked_stamps(block)
+        return after_us, block + 1 == self._num_blocks
 
     def _read_block(self, block: int) -> Events:
-        t = self._stamps(block)
+        t, believed = self._stamps(block)
         x, y, p = (c.astype(c.dtype.newbyteorder("="), copy=False) for c in self._raw_pixels(block))
-        largest_p, kept = _count_on_sensor(x, y, p, self.width, self.height)
-        if largest_p > 1:
+        if believed is not None:
+            x, y, p = x[believed], y[believed], p[believed]
+        smallest_p, largest_p, kept = _count_on_sensor(x, y, p, self.width, self.height)
+        if smallest_p < -1 or largest_p > 1:
             raise InputError(
-                f"{self.path}: polarity {largest_p}, expected 0 and 1 (or -1 and 1); convert the recording"
+                f"{self.path}: polarity {largest_p if largest_p > 1 else smallest_p}, expected 0 and 1 (or -1 and 1); "
+                "convert the recording"
             )
         self._dropped_of_block[block] = len(x) - kept
         p = p if p.dtype == np.uint8 else (p > 0).view(np.uint8)
@@ -209,23 +306,12 @@ _NO_EVENTS = Events(np.empty(0, np.int64), np.empty(0, np.uint16), np.empty(0, n
 
 @njit(cache=True, nogil=True)
 def _count_on_sensor(x, y, p, width, height):
-    """The largest polarity, and how many events lie on the sensor."""
+    """The smallest and the largest polarity, and how many events lie on the sensor."""
+    smallest_p = 0
     largest_p = 0
     inside = 0
     for i in range(len(x)):
+        smallest_p = min(smallest_p, int(p[i]))
         largest_p = max(largest_p, int(p[i]))
         inside += (x[i] >= 0) & (x[i] < width) & (y[i] >= 0) & (y[i] < height)
-    return largest_p, inside
-
-
-@njit(cache=True, nogil=True)
-def _raise_to_running_maximum(stamps_us, last_us):
-    """Make ``stamps_us`` non-decreasing and at least ``last_us``, in place; returns how many were raised."""
-    corrected = 0
-    for i in range(len(stamps_us)):
-        if stamps_us[i] < last_us:
-            stamps_us[i] = last_us
-            corrected += 1
-        else:
-            last_us = stamps_us[i]
-    return corrected
+    return smallest_p, largest_p, inside

@@ -9,7 +9,7 @@ READS_A_RESULT = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "b
 
 
 class Waits(TorchDispatchMode):
-    """Collects the operators whose result, or its size, the host has to know; ``tolist`` too."""
+    """Collects the operators whose result, or its size, the host has to know; ``tolist`` and ``new_tensor`` too."""
 
     def __init__(self):
         super().__init__()
@@ -25,8 +25,21 @@ class Waits(TorchDispatchMode):
     def __enter__(self):
         self._tolist = torch.Tensor.tolist
         torch.Tensor.tolist = lambda tensor: self.seen.append("tolist") or self._tolist(tensor)
+        self._new_tensor = torch.Tensor.new_tensor
+        torch.Tensor.new_tensor = self._copied
         return super().__enter__()
+
+    @property
+    def _copied(self):
+        """``new_tensor`` that is noticed: a number is copied to the device, and the copy is waited for."""
+
+        def noticed(tensor, *args, **kwargs):
+            self.seen.append("new_tensor")
+            return self._new_tensor(tensor, *args, **kwargs)
+
+        return noticed
 
     def __exit__(self, *error):
         torch.Tensor.tolist = self._tolist
+        torch.Tensor.new_tensor = self._new_tensor
         return super().__exit__(*error)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
+import torch
 
+from etram_mmdet.apis import inference
 from etram_mmdet.apis.inference import SCORE_THR, EventInferencer
+from etram_mmdet.apis.window_times import start_on_grid
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
-from etram_mmdet.engine.checkpoints.opening import init_detector
+from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY
+from etram_mmdet.engine.checkpoints.opening import init_detector, load_checkpoint_file
 from etram_mmdet.evaluation.predictions import load_predictions
 from etram_mmdet.events.class_sets import ETRAM8
 from etram_mmdet.events.formats import open_recording
@@ -36,19 +42,43 @@ def first_us(sample):
     return int(dataset.sequences[k].t_us[dataset.segments[k].start])
 
 
-def test_a_stream_gives_what_evaluation_gives(checkpoint, recording, first_us, tmp_path):
+@pytest.fixture(scope="module")
+def evaluated(checkpoint, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("evaluated")
+    run("tools/test.py", checkpoint, "--work-dir", folder, "--out", folder / "p.json")
+    return [f for f in load_predictions(folder / "p.json").frames if f.recording == "val_day_0000"]
+
+
+@pytest.mark.parametrize("begin", ["start time", "label file", "sequence folder"])
+def test_a_stream_gives_what_evaluation_gives(evaluated, checkpoint, recording, first_us, sample, begin):
     """Same boxes and scores in sensor pixels, from the raw events and with the state carried; one frame at a time."""
-    run("tools/test.py", checkpoint, "--work-dir", tmp_path, "--out", tmp_path / "p.json")
-    expected = [f for f in load_predictions(tmp_path / "p.json").frames if f.recording == "val_day_0000"]
+    expected = evaluated
     inferencer = EventInferencer(checkpoint, device="cpu", score_thr=0.0)
-    found = dict(inferencer.stream(recording, start_us=first_us - inferencer.step_us))
+    begins = {
+        "start time": dict(start_us=first_us - inferencer.step_us),
+        "label file": dict(labels=recording.with_name("val_day_0000_bbox.npy")),
+        "sequence folder": dict(labels=sample / "val" / "val_day_0000"),
+    }
+    found = {window.t_us: window.found for window in inferencer.windows(recording, **begins[begin])}
+    assert min(found) == first_us
     assert len(expected) >= 15 and max(len(f.found) for f in expected) > 10
     for frame in expected:
         boxes = found[frame.t_us]
         assert np.all(np.diff(boxes.scores) <= 0)  # best first
         assert boxes.names == [inferencer.classes[k] for k in boxes.labels]
         ours = Found(boxes.bboxes_xyxy, boxes.scores, boxes.labels)
-        assert_same_boxes(ours, Found(frame.found.bboxes_xyxy * frame.scale, frame.found.scores, frame.found.labels))
+        assert_same_boxes(ours, Found(frame.found.bboxes_xyxy, frame.found.scores, frame.found.labels))
+
+
+def test_boxes_that_are_shown_are_cut_to_the_frame(checkpoint, recording):
+    """In sensor pixels; the same rows as what the network told, of which some reach beyond the frame."""
+    inferencer = EventInferencer(checkpoint, device="cpu", score_thr=0.0)
+    windows = list(inferencer.windows(recording, stop_us=500_000))
+    shown = dict(inferencer.stream(recording, stop_us=500_000))
+    whole = np.concatenate([window.found.bboxes_xyxy for window in windows]) * 2
+    cut = np.concatenate([window.boxes.bboxes_xyxy for window in windows])
+    assert np.array_equal(cut, whole.clip(0, [94, 62, 94, 62])) and not np.array_equal(cut, whole)
+    assert all(shown[window.t_us] == window.boxes for window in windows)
 
 
 def test_state_is_carried_until_reset(checkpoint, recording):
@@ -69,7 +99,7 @@ def test_a_faster_stream_says_nearly_the_same(checkpoint, recording):
         inferencer = EventInferencer(model, score_thr=0.0, **fast)
         found.append([np.sort(boxes.scores)[-5:] for _, boxes in inferencer.stream(recording, stop_us=500_000)])
     exact, fused, low = map(np.array, found)
-    assert exact.shape == (9, 5) and np.abs(exact - fused).max() < 1e-6
+    assert exact.shape == (10, 5) and np.abs(exact - fused).max() < 1e-6
     assert 0 < np.abs(exact - low).max() < 0.05 * exact.max()
 
 
@@ -84,6 +114,20 @@ def test_a_second_stream_starts_from_zero(checkpoint, recording):
     assert len(runs[0]) > 3 and all(map(np.array_equal, *runs))
 
 
+def test_streams_of_one_inferencer_may_take_turns(checkpoint, recording):
+    """Two parts of a recording and two cameras: each is told what it is told alone."""
+    inferencer = EventInferencer(checkpoint, device="cpu", score_thr=0.0)
+    parts = [dict(stop_us=400_000), dict(start_us=1_000_000, stop_us=1_350_000)]
+    alone = [list(inferencer.windows(recording, **part)) for part in parts]
+    cameras = [inferencer.new_stream() for _ in parts]
+    in_turns = zip(*(inferencer.windows(recording, **part) for part in parts), strict=False)
+    for expected, windows in zip(zip(*alone, strict=False), in_turns, strict=True):
+        for camera, one, other in zip(cameras, expected, windows, strict=True):
+            assert one.t_us == other.t_us and len(one.boxes.scores) > 5
+            np.testing.assert_array_equal(other.boxes.scores, one.boxes.scores)
+            np.testing.assert_array_equal(camera.detect(one.image).scores, one.boxes.scores)
+
+
 def test_windows_follow_each_other(checkpoint, recording):
     inferencer = EventInferencer(checkpoint, device="cpu")
     times = [t_us for t_us, _ in inferencer.stream(recording, start_us=100_000, stop_us=400_000)]
@@ -93,7 +137,45 @@ def test_windows_follow_each_other(checkpoint, recording):
     with open_recording(recording) as opened:
         assert [t for t, _ in inferencer.stream(opened, 100_000, 400_000)] == times
         everything = [t for t, _ in inferencer.stream(opened)]
-        assert everything[0] == opened.t_first_us + 50_000 and opened.t_last_us - everything[-1] < 50_000
+        assert 0 < everything[0] - opened.t_first_us <= 50_000 > opened.t_last_us - everything[-1]
+
+
+def test_windows_end_at_whole_steps_of_the_clock(checkpoint, recording):
+    """Counted from zero of a clock that begins there, and from the first event in any other."""
+    inferencer = EventInferencer(checkpoint, device="cpu")
+    with open_recording(recording) as opened:
+        assert 0 < opened.t_first_us < 50_000
+        assert list(inferencer.times(opened, stop_us=120_000)) == [50_000, 100_000]
+    assert start_on_grid(999_000, 40_000) == 960_000
+    assert start_on_grid(7_000_013, 40_000) == 7_000_013
+
+
+def test_the_step_of_the_training_is_the_step_of_every_stream(checkpoint, recording, tmp_path, monkeypatch):
+    """Versions before 0.2 did not write it: then the rule that the config states, or 50 ms and a warning."""
+    content = load_checkpoint_file(checkpoint)
+    assert content["meta"]["step_us"] == 50_000
+    warnings = []
+    monkeypatch.setattr("etram_mmdet.apis.inference.print_log", lambda text, *_: warnings.append(text))
+
+    def inferencer(trained_us, **options):
+        content["meta"]["step_us"] = trained_us
+        if trained_us is None:
+            del content["meta"]["step_us"]
+        torch.save(content, tmp_path / "x.pth")
+        return EventInferencer(init_detector(tmp_path / "x.pth", device="cpu"), **options)
+
+    for step_us in (33_333, 40_000, 20_000):
+        times = [t_us for t_us, _ in inferencer(step_us).stream(recording, 100_000, 100_000 + 3 * step_us)]
+        assert times == [100_000 + k * step_us for k in (1, 2, 3)]
+    assert inferencer(40_000, step_us=10_000).step_us == 10_000 and not warnings
+    assert inferencer(None).step_us == 50_000
+    assert "does not say at which step it was trained; windows end 50 ms apart" in warnings.pop()
+    config = json.loads(content["meta"][CONFIG_KEY])
+    config["test_dataloader"]["dataset"].update(type="RawEventDataset", frames="rvt", window_us=20_000)
+    content["meta"][CONFIG_KEY] = json.dumps(config)
+    assert inferencer(None).step_us == 50_000 and not warnings
+    with pytest.raises(InputError, match=r"meta\.step_us is not what it should be"):
+        inferencer(0)
 
 
 def test_thresholds(checkpoint, recording, tmp_path):
@@ -115,6 +197,16 @@ def test_thresholds(checkpoint, recording, tmp_path):
     (tmp_path / "points.py").write_text(f"operating_points = dict(score_thr={scores})")
     tuned = detect(operating_points=tmp_path / "points.py")
     assert set(tuned.names) == {name} and len(tuned.names) == (everything.labels == common).sum()
+
+
+def test_a_class_that_is_switched_off_is_named(checkpoint, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(inference, "print_log", lambda text, *_: said.append(text))
+    scores = dict.fromkeys(ETRAM8, 0.5) | dict(tram=1.0)
+    (tmp_path / "points.py").write_text(f"operating_points = dict(score_thr={scores})")
+    EventInferencer(checkpoint, device="cpu", operating_points=tmp_path / "points.py")
+    EventInferencer(checkpoint, device="cpu")
+    assert said == ["switched off by a score threshold of 1: tram"]
 
 
 def test_tuned_thresholds_travel_in_the_checkpoint_and_do_not_touch_evaluation(trained, sample, recording, tmp_path):

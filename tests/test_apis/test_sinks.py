@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -26,14 +28,21 @@ INFERENCER = SimpleNamespace(
 )
 
 
-def windows(stop=None):
+def windows(stop=None, step_us=50_000):
     """Three windows with one box each; with ``stop`` an error instead of the window of this index."""
     for k in range(3):
         if k == stop:
             raise KeyboardInterrupt
         box = np.array([[10 + k, 20, 40, 50.5]], np.float32)
-        found = Boxes(box, np.array([1]), scores=np.array([0.75], np.float32), classes=CLASSES)
-        yield Window(50_000 * (k + 1), np.zeros((20, 32, 48), np.uint8), found)
+        shown = Boxes(box, np.array([1]), scores=np.array([0.75], np.float32), classes=CLASSES)
+        found = replace(shown, bboxes_xyxy=box / 2 - np.float32([0, 11, 0, 0]))
+        yield Window(step_us * (k + 1), np.zeros((20, 32, 48), np.uint8), shown, found)
+
+
+def test_a_film_has_the_speed_of_the_recording(tmp_path):
+    """The windows of labels may end at other steps than the training's."""
+    SINKS[".mp4"](tmp_path / "film.mp4", windows(step_us=40_000), INFERENCER, RECORDING)
+    assert cv2.VideoCapture(str(tmp_path / "film.mp4")).get(cv2.CAP_PROP_FPS) == pytest.approx(25)
 
 
 @pytest.mark.parametrize("suffix", SINKS)
@@ -54,12 +63,14 @@ def test_a_file_that_was_there_outlives_a_stop(tmp_path):
     assert path.read_text() == "of an earlier run"
 
 
-def test_boxes_are_pixels_of_the_sensor(tmp_path):
+def test_a_table_is_for_a_person_and_predictions_for_an_evaluation(tmp_path):
+    """The one in sensor pixels and cut to the frame, the other in the network's and whole, as tools/test.py saves."""
     for suffix in (".json", ".csv"):
         SINKS[suffix](tmp_path / f"found{suffix}", windows(), INFERENCER, RECORDING)
     frames = load_predictions(tmp_path / "found.json").frames
     rows = list(csv.DictReader((tmp_path / "found.csv").open()))
     assert [frame.key for frame in frames] == [("street", t) for t in (50_000, 100_000, 150_000)]
-    assert frames[1].found.bboxes_xyxy.tolist() == [[11, 20, 40, 50.5]] and frames[1].hw == (64, 96)
+    assert frames[1].found.bboxes_xyxy.tolist() == [[5.5, -1, 20, 25.25]]
+    assert frames[1].hw == (32, 48) and frames[1].scale == 2
     sides = dict(x1="11.00", y1="20.00", x2="40.00", y2="50.50")
     assert rows[1] == dict(t_us="100000", **sides, score="0.7500", **{"class": "car"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from itertools import islice
 from types import SimpleNamespace
@@ -51,6 +52,43 @@ def test_item_holds_frames_boxes_and_metas():
     assert (item["data_samples"].lane, item["data_samples"].streamed) == (1, True)
     assert [f.is_first for f in item["data_samples"]] == [True] + [False] * 4
     assert not dataset[request(0, first, first + 5)]["data_samples"][0].is_first
+
+
+def test_ignored_boxes_are_those_of_the_folder(sample, tmp_path):
+    """In network pixels and classes, frame by frame, also straight from recordings; training does not see them."""
+    dataset = build(sample, "val", test_mode=True)
+    sequence = dataset.sequences[0]
+    kept = np.load(sample / "val" / sequence.name / "ignored_boxes.npy")
+    index = int(np.searchsorted(sequence.t_us, kept["t"][0]))
+    boxes = kept[kept["t"] == kept["t"][0]]
+    corners = np.stack([boxes["x"], boxes["y"], boxes["x"] + boxes["w"], boxes["y"] + boxes["h"]], 1) / 2
+    bboxes, labels = sequence.ignored_of(index)
+    np.testing.assert_allclose(bboxes, np.minimum(corners, [47, 31, 47, 31]), atol=1e-5)
+    assert labels.tolist() == boxes["class_id"].tolist()
+    assert sum(len(sequence.ignored_of(i)[1]) for i in range(sequence.num_frames)) == len(kept)
+    frame = dataset[request(0, index, index + 1)]["data_samples"][0]
+    assert frame.ignored_instances.bboxes.tolist() == bboxes.tolist()
+    assert frame.gt_instances.bboxes.tolist() == sequence.boxes_of(index)[0].tolist()
+    trained = build(sample, "val")[request(0, index, index + 1)]["data_samples"][0]
+    assert torch.equal(trained.gt_instances.bboxes, frame.gt_instances.bboxes)
+
+
+def test_a_folder_that_forgot_its_small_boxes_is_named(sample, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr("etram_mmdet.datasets.etram_dataset.print_log", lambda text, *_: said.append(text))
+    shutil.copytree(sample / "val", tmp_path / "val")
+    build(tmp_path, "val", test_mode=True)
+    assert not said
+    forgotten = 0
+    for folder in (tmp_path / "val").iterdir():
+        (folder / "ignored_boxes.npy").unlink()
+        forgotten += json.loads((folder / "sequence.json").read_text())["dropped"]["boxes_too_small"]
+    dataset = build(tmp_path, "val", test_mode=True)
+    assert f"val: up to {forgotten} boxes under 5 px were left out" in said[0] and "--overwrite" in said[0]
+    assert not any(len(s.ignored_of(i)[1]) for s in dataset.sequences for i in s.labelled)
+    build(tmp_path, "val")
+    build(DATA / "preprocessed_etram", "val", test_mode=True)  # RVT's own says nothing about it
+    assert len(said) == 1
 
 
 def test_short_clips_are_padded(sample):

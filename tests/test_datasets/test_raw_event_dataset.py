@@ -56,6 +56,8 @@ def test_equals_the_preprocessed_path_bit_for_bit(raw_sample, tmp_path, represen
         for index in range(ours.num_frames):
             for a, b in zip(ours.boxes_of(index), theirs.boxes_of(index), strict=True):
                 np.testing.assert_array_equal(a, b)
+            for a, b in zip(ours.ignored_of(index), theirs.ignored_of(index), strict=True):
+                np.testing.assert_array_equal(a, b)
     assert any_event
     item, reference = raw[clip(3, 8)], folder[clip(3, 8)]
     assert torch.equal(item["inputs"], reference["inputs"])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 
 from etram_mmdet.datasets import ETraMDataset
-from etram_mmdet.datasets.statistics import fingerprint
+from etram_mmdet.datasets.statistics import fingerprint, frame_step_us
 
 
 def of(root, split="train", **keys):
@@ -29,6 +31,13 @@ def test_what_changes_results_changes_it_and_what_does_not_does_not(sample, tmp_
         of(sample, metainfo=dict(classes=["x"] * 8)),
     ]
     assert len({plain["sha256"], *(o["sha256"] for o in others)}) == 4
+
+
+def test_the_usual_step_between_frames(sample):
+    assert frame_step_us(ETraMDataset(f"{sample}/", "train", [])) == 50_000
+    times = [np.array([0, 33_333, 66_666, 100_000]), np.array([7]), np.array([0, 33_334, 133_000])]
+    assert frame_step_us(SimpleNamespace(sequences=[SimpleNamespace(t_us=t_us) for t_us in times])) == 33_334
+    assert frame_step_us(SimpleNamespace(sequences=[SimpleNamespace(t_us=times[1])])) is None
 
 
 def test_one_moved_box_changes_it(sample):

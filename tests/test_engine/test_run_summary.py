@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from mmengine.config import Config
 
@@ -11,7 +13,7 @@ from etram_mmdet.datasets.etram_dataset import ETraMDataset
 from etram_mmdet.datasets.statistics import BoxStatistics
 from etram_mmdet.engine.config.differences import differences_to_parent
 from etram_mmdet.engine.config.load import load_config
-from etram_mmdet.engine.hooks.run_summary import _data, _unlearnt
+from etram_mmdet.engine.hooks.run_summary import _data, _other_steps, _unlearnt
 from tests.helpers.cli import ALL_BOXES, CONFIG, SMALL, run
 from tests.helpers.paths import ROOT
 
@@ -51,7 +53,7 @@ def test_classes_without_boxes_are_named(sample, monkeypatch):
 
 
 def test_summary_tells_shapes_schedule_and_rule(dry):
-    assert "20 x 32 x 48 (StackedHistogram, 50 ms, 2 sensor px per px), clips of 5 frames, 4 lanes" in dry
+    assert "20 x 32 x 48 (StackedHistogram, 50 ms, 2 sensor px per px), clips of 5 frames every 50 ms, 4 lanes" in dry
     assert "padded to 32 x 48, to the neck stride 2: 16 x 16 x 24, stride 4: 32 x 8 x 12, stride 8: 64 x 4 x 6" in dry
     assert "4 steps, effective batch 4, 16 samples" in section(dry, "schedule")
     assert f"optimizer.lr {0.01 * math.sqrt(0.5):.3g} (base_lr 0.01 * sqrt(batch / base batch))" in dry
@@ -72,6 +74,13 @@ def test_accumulation_counts_as_batch(sample):
     told = section(output, "schedule")
     assert "4 steps, effective batch 12 (an update every 3 steps), 16 samples" in told
     assert f"optimizer.lr {0.01 * math.sqrt(12 / 8):.3g} (base_lr 0.01 * sqrt(batch / base batch))" in told
+
+
+def test_recordings_of_other_steps_are_named():
+    recordings = [SimpleNamespace(name=f"r{ms}", t_us=np.arange(3) * 1000 * ms, num_frames=3) for ms in (50, 51, 40)]
+    lone = SimpleNamespace(name="one", t_us=np.zeros(1), num_frames=1)
+    (line,) = _other_steps(SimpleNamespace(sequences=[*recordings, lone]), 50_000)
+    assert line == "WARNING frames of some recordings come at other steps (ms): r40 40; streams take 50 ms"
 
 
 def test_dry_run_keeps_nothing(dry):

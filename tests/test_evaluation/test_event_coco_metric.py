@@ -53,7 +53,7 @@ def random_samples(num_frames, seed, num_classes=3):
         extra = int(rng.integers(0, 130)) if i % 5 == 0 else int(rng.integers(0, 6))
         predicted = np.vstack([gt + rng.normal(0, 2, gt.shape), boxes(extra)])
         labels = np.concatenate([np.where(rng.random(n) < 0.2, 0, gt_labels), rng.integers(0, num_classes, extra)])
-        scores = (rng.random(n + extra) + np.repeat([0.5, 0], [n, extra])).round(2)
+        scores = ((rng.random(n + extra) + np.repeat([0.5, 0], [n, extra])) / 1.5).round(2)
         samples.append(sample(i * 50_000, gt, gt_labels, predicted, scores, labels, recording=f"day_{i % 3}"))
     return samples
 
@@ -68,11 +68,13 @@ def evaluate(samples, size=1, classes=CLASSES):
 def plain_pycocotools(samples):
     """The 12 numbers of pycocotools' own summary, and its precision array."""
     ground_truth, detections = [], []
+    kinds = dict(gt_instances=ground_truth, ignored_instances=ground_truth, pred_instances=detections)
     for image_id, s in enumerate(sorted(samples, key=lambda s: (s["recording"], s["t_us"])), start=1):
-        for kind, out in (("gt_instances", ground_truth), ("pred_instances", detections)):
+        for kind, out in ((kind, out) for kind, out in kinds.items() if kind in s):
             for j, (x1, y1, x2, y2) in enumerate(s[kind]["bboxes"].double().tolist()):
                 annotation = dict(id=len(out) + 1, image_id=image_id, category_id=int(s[kind]["labels"][j]) + 1)
-                annotation.update(bbox=[x1, y1, x2 - x1, y2 - y1], area=(x2 - x1) * (y2 - y1), iscrowd=0)
+                crowd = int(kind == "ignored_instances")
+                annotation.update(bbox=[x1, y1, x2 - x1, y2 - y1], area=(x2 - x1) * (y2 - y1), iscrowd=crowd)
                 out.append(annotation if out is ground_truth else annotation | dict(score=float(s[kind]["scores"][j])))
     coco = COCO()
     coco.dataset = dict(
@@ -112,6 +114,41 @@ def test_equals_pycocotools(evaluator, seed):
     for k in range(3):
         assert metrics[f"coco/AP_{CLASSES[k]}"] == pytest.approx(precision[:, :, k, 0, 2].mean(), abs=1e-9)
         assert metrics[f"coco/AP50_{CLASSES[k]}"] == pytest.approx(precision[0, :, k, 0, 2].mean(), abs=1e-9)
+
+
+def partly_ignored(samples):
+    """The same, every third box of the ground truth ignored."""
+    for s in samples:
+        truth = s["gt_instances"]
+        is_ignored = torch.arange(len(truth["labels"])) % 3 == 0
+        s["ignored_instances"] = {name: column[is_ignored] for name, column in truth.items()}
+        s["gt_instances"] = {name: column[~is_ignored] for name, column in truth.items()}
+    return samples
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_ignored_boxes_are_pycocotools_crowds(evaluator, seed):
+    samples = partly_ignored(random_samples(60, seed))
+    metrics = evaluate(samples)
+    stats, _ = plain_pycocotools(samples)
+    assert 0.05 < metrics["coco/AP"] < 0.95
+    assert [metrics[f"coco/{key}"] for key in SUMMARY] == pytest.approx(stats.tolist(), abs=1e-9)
+    for s in samples:
+        del s["ignored_instances"]
+    assert abs(evaluate(samples)["coco/AP"] - metrics["coco/AP"]) > 0.01
+
+
+def test_an_exact_detector_is_right_about_boxes_that_are_ignored():
+    """Two detections of one of them as well; one beside it is a false alarm."""
+    small = torch.tensor([[3.0, 3.0, 6.0, 7.0]])
+    found = [*BOXES, *small.tolist(), *small.tolist()]
+    s = sample(0, BOXES, LABELS, found, [0.5, 0.5, 0.5, 0.9, 0.8], [*LABELS, 0, 0])
+    s["ignored_instances"] = dict(bboxes=small, labels=torch.tensor([0]))
+    after = sample(100_000, BOXES, LABELS)
+    assert evaluate([s, after])["coco/AP"] == pytest.approx(1)
+    assert evaluate([s, after])["coco/recall_at_1_fp_per_min"] == 1
+    s["pred_instances"]["bboxes"][3] += 20
+    assert evaluate([s, after])["coco/AP_pedestrian"] < 0.9
 
 
 BOXES = [[10, 10, 50, 60], [100, 20, 250, 170], [5, 80, 15, 95]]
@@ -203,7 +240,8 @@ def test_class_without_boxes_is_absent(monkeypatch):
     assert not any("tram" in key or key.endswith(("_S", "_L")) for key in metrics)
     assert -1 not in metrics.values()
     table = lines[0].split("\n\n")[0].split("\n")
-    assert table[1] == "protocol coco: class-aware, no box filter, IoU .50:.95, maxDets 1/10/100"
+    rules = "class-aware, no box filter, boxes < 5 sensor px ignored, detections clipped to the frame"
+    assert table[1] == f"protocol coco: {rules}, IoU .50:.95, maxDets 1/10/100"
     assert table[2:4] == ["left out: 0 frames, 0 boxes, 0 detections", "1 frames, 1 boxes"]
     assert [line.split() for line in table if line.startswith(("pedestrian", "tram"))] == [
         ["pedestrian", "1", "1.0000", "1.0000"],

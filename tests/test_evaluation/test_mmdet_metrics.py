@@ -46,12 +46,15 @@ def batches(dataset):
 
 
 def predicted(frames, rng) -> list[DetDataSample]:
+    """Also of boxes that are ignored, which must not count as false alarms."""
     for frame in frames:
-        truth = frame.gt_instances.bboxes.numpy()
+        truth = np.concatenate([frame.gt_instances.bboxes, frame.ignored_instances.bboxes]).astype(np.float32)
         moved = truth + rng.normal(0, 1.0, truth.shape)
+        moved[:, 3] += 30 * (truth[:, 3] > 28)  # beyond the border, where the truth is cut
         corner = rng.uniform(0, 20, (3, 2))
         bboxes = np.concatenate([moved, np.concatenate([corner, corner + 9], 1)]).astype(np.float32)
-        labels = np.concatenate([frame.gt_instances.labels.numpy(), rng.integers(0, 8, 3)])
+        labels = [frame.gt_instances.labels, frame.ignored_instances.labels, rng.integers(0, 8, 3)]
+        labels = np.concatenate(labels)
         frame.pred_instances = InstanceData(
             bboxes=torch.from_numpy(bboxes),
             scores=torch.from_numpy(rng.permutation(len(bboxes)).astype(np.float32) / 16 + 0.01),
@@ -112,7 +115,9 @@ def test_coco_metric_with_an_annotation_file(dataset, batches, tmp_path):
     infos = [dataset.get_data_info(i) for i in range(len(dataset))]
     images = [dict(id=i["img_id"], width=i["width"], height=i["height"], file_name=i["img_path"]) for i in infos]
     boxes = [
-        dict(image_id=info["img_id"], category_id=box["bbox_label"], bbox=_xywh(box["bbox"]), iscrowd=0)
+        dict(
+            image_id=info["img_id"], category_id=box["bbox_label"], bbox=_xywh(box["bbox"]), iscrowd=box["ignore_flag"]
+        )
         for info in infos
         for box in info["instances"]
     ]

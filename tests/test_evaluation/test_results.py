@@ -36,6 +36,8 @@ def boxes() -> Boxes:
         ("scores", np.float32([0.1, 0.2]), r"scores has the shape \(2,\), expected \(3,\)"),
         ("scores", np.float32([0.1, np.nan, np.inf]), "scores holds 2 values that are NaN or infinite"),
         ("class_scores", np.float32([0.1, 0.2, np.nan]), "class_scores holds 1 values that are NaN"),
+        ("scores", np.float32([0, 87.5, 100]), "scores holds 2 values outside 0 to 1, such as 87.5; divide percent"),
+        ("class_scores", np.float32([0, 1, -0.1]), "class_scores holds 1 values outside 0 to 1, such as -0.1"),
         ("ids", np.float32([1, 2, 3]), "ids are of type float32, expected integers"),
     ],
 )
@@ -59,7 +61,7 @@ def test_rows_take_every_column_along(rows):
 def test_equal_where_every_column_is():
     assert boxes() == boxes() and boxes() == pickle.loads(pickle.dumps(boxes()))
     for name in ("bboxes_xyxy", "labels", "scores", "ids", "class_scores"):
-        assert boxes() != replace(boxes(), **{name: getattr(boxes(), name) + 1}), name
+        assert boxes() != replace(boxes(), **{name: np.roll(getattr(boxes(), name), 1, axis=0)}), name
     assert boxes() != replace(boxes(), scores=None) and boxes() != replace(boxes(), classes=())
 
 

@@ -75,6 +75,36 @@ def test_the_gain_is_counted_where_it_was_not_tuned():
     assert tuned.points.score_thr[0, 0] == seen.score_thr[0, 0]
 
 
+def wrong(label: int, side: float, count: int = 30) -> list:
+    """Frames of boxes that are never found, each with a detection elsewhere; 10 frames a second."""
+    labels = [label]
+    one = frame([square(side)], [square(side, 100)], [0.7], labels=labels, found_labels=labels, recording="b")
+    return [one._replace(t_us=100_000 * t) for t in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("frames", "options", "says"),
+    [
+        (wrong(1, 20), Options(FBeta()), "car: switched off by a threshold of 1.00"),
+        (wrong(1, 20), Options(Recall(0.8)), "car: switched off by a threshold of 1.00"),
+        (wrong(1, 20), Options(FalseAlarms(1)), "car: switched off by a threshold of 1.00"),
+        (wrong(1, 20, 10), Options(FalseAlarms(1)), "car: switched off by a threshold of 0.71"),
+        (wrong(0, 10), Options(FBeta(), by_size=True), "pedestrian, sides below 16 px: switched off by a threshold"),
+    ],
+)
+def test_nothing_is_switched_off_without_a_word(frames, options, says):
+    points, _, notes = choose_points(street("a", 0.6, 0.4) + frames, CLASSES, options)
+    told = next(note for note in notes if "switched off" in note)
+    assert told.startswith(says) and told.endswith("since no detection of it is right at any score")
+    assert points.switched_off == (["car"] if "car" in says and "1.00" in says else [])
+
+
+def test_a_goal_that_allows_no_detection_says_so():
+    """Every hit comes with an alarm of higher score, and no alarm is allowed."""
+    _, _, notes = choose_points(street("a", 0.4, 0.6), CLASSES, Options(FalseAlarms(0)))
+    assert "pedestrian: switched off by a threshold of 1.00, since the goal allows none of its detections" in notes
+
+
 def test_one_recording_is_refused():
     with pytest.raises(InputError, match=r"boxes stand in 1 recordings \(a\) of 30 frames.*at least two"):
         tune(street("a", 0.6, 0.4), CLASSES, Options(FBeta()), 0.3)

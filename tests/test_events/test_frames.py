@@ -55,6 +55,15 @@ def test_all_fills_gaps_and_warms_up_from_the_first_event():
     assert frames.repr_index.tolist() == [1, 2, 4]
 
 
+@pytest.mark.parametrize(
+    ("hz", "window_us", "step_us"), [(30, 50_000, 33_333), (25, 50_000, 40_000), (10, 20_000, 20_000)]
+)
+def test_all_steps_alike_before_and_between_the_labels(hz, window_us, step_us):
+    frames = select_frames(label_times(hz, 20, 500_000), 0, "all", window_us)
+    assert len(frames.repr_us) > 30
+    np.testing.assert_allclose(np.diff(frames.repr_us), step_us, atol=1)
+
+
 def test_label_without_a_full_window_keeps_its_representation():
     frames = select_frames(np.array([ABSOLUTE_US + 40_000]), ABSOLUTE_US, "auto", WINDOW_US)
     assert frames.repr_us.tolist() == [ABSOLUTE_US + 40_000] and frames.repr_index.tolist() == [0]

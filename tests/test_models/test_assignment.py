@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from mmdet.structures.bbox import bbox_overlaps
 from mmengine.structures import InstanceData
 
 from etram_mmdet.models import RVTSimOTAAssigner
 from etram_mmdet.models.task_modules import assignment as matching
 from etram_mmdet.models.task_modules.assignment import Predicted, match, portions_of
-from etram_mmdet.models.task_modules.rvt_simota_assigner import PriorGrid
+from etram_mmdet.models.task_modules.rvt_simota_assigner import PriorGrid, pairwise_iou
 from tests.helpers.waits import Waits
 
 LEVELS = {"patch 4": ((12, 20, 8), (6, 10, 16), (3, 5, 32)), "patch 3": ((32, 54, 3), (16, 27, 6))}
@@ -110,6 +111,14 @@ def test_portions_hold_frames_with_boxes_up_to_the_limit():
     assert portions_of([2, 0, 2, 2, 5, 1], 8) == [[0, 2], [3], [4], [5]]
     assert portions_of([2, 0, 2, 2, 5, 1], 1000) == [[0, 2, 3, 4, 5]]
     assert portions_of([0, 0], 8) == []
+
+
+def test_overlaps_are_mmdets_to_the_last_bit():
+    generator = torch.Generator().manual_seed(0)
+    boxes = torch.stack([random_boxes(9, generator).bboxes for _ in range(3)])
+    boxes[0, 0] = boxes[0, 1, [0, 1, 0, 1]]  # without area
+    others = torch.cat([boxes[:, 2:5] + 3, boxes[:, :2]], 1)
+    assert torch.equal(pairwise_iou(boxes, others), bbox_overlaps(boxes, others))
 
 
 def test_a_batch_waits_for_the_device_twice():

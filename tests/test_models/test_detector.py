@@ -12,6 +12,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.structures import InstanceData
 
 from etram_mmdet.utils.errors import InputError
+from tests.helpers.waits import Waits
 
 BACKBONE = dict(
     type="MaxViTRNN", in_channels=4, embed_dims=8, head_dim=8, patch_size=2, partition_size=(2, 3), out_stages=(1, 2, 3)
@@ -133,13 +134,22 @@ def test_head_with_anchors_of_other_strides_is_refused():
         build(bbox_head=head, train_cfg=None)
 
 
-def test_predicts_labelled_frames_in_the_frame():
+def test_predicts_labelled_frames():
     outputs = predictions(build(), batch())
     assert [(s.recording, s.t_us) for s in outputs] == [("r1", 0), ("r0", 2), ("r1", 2)]
-    for sample in outputs:
-        boxes = sample.pred_instances.bboxes
-        assert len(boxes) and (boxes >= 0).all()
-        assert (boxes[:, 2] <= 22).all() and (boxes[:, 3] <= 14).all()
+    assert all(len(sample.pred_instances) for sample in outputs)
+
+
+def test_predictions_are_the_heads_whole_boxes():
+    """As the reference's, which are not cut to the frame: three streams of one frame each, decoded by hand."""
+    model = build().eval()
+    data = batch(is_first=(True, True, True), labelled=((1, 1, 1),))
+    with torch.no_grad():
+        maps = model(model.data_preprocessor(data)["inputs"], mode="tensor")
+        expected = model.bbox_head.predict_by_feat(*maps, batch_img_metas=[{}] * 3)
+    for sample, boxes in zip(predictions(model, data), expected, strict=True):
+        assert torch.equal(sample.pred_instances.bboxes, boxes.bboxes)
+        assert boxes.bboxes.min() < 0 and (boxes.bboxes[:, 2] > 22).any() and (boxes.bboxes[:, 3] > 14).any()
 
 
 def test_nms_sees_the_best_boxes_only():
@@ -202,6 +212,21 @@ def test_empty_ground_truth_reaches_every_parameter(data):
     assert not missing
     if "labelled" in data:
         assert total == 0 and not any(p.grad.any() for p in model.parameters())
+
+
+def test_an_image_on_its_own_leaves_the_stream_as_it_is():
+    """mmdet's inference_detector uses the same detector, perhaps while a stream goes on."""
+    first, second, lone = (batch((seed == 0,), ((1,),), seed=seed) for seed in range(3))
+    lone["data_samples"][0].set_metainfo(dict(streamed=False))
+    lone["data_samples"][0][0].set_metainfo(dict(is_first=True))
+    model = build()
+    predictions(model, first)
+    (expected,) = predictions(model, second)
+    expected = expected.pred_instances.scores
+    predictions(model, first)
+    predictions(model, lone)
+    (found,) = predictions(model, second)
+    assert torch.equal(found.pred_instances.scores, expected)
 
 
 def test_checkpointing_changes_neither_gradients_nor_statistics():
@@ -367,3 +392,14 @@ def test_class_scores_stand_beside_the_products():
     assert len(found) and (found.class_scores > found.scores).all() and (found.class_scores < 1).all()
     order = found.scores / found.class_scores  # objectness, which differs from box to box
     assert order.std() > 0
+
+
+def test_data_go_to_the_device_without_waiting():
+    """A GPU would be waited for at every number that is read, some ninety times a lane."""
+    model = build()
+    loaded = batch()
+    with Waits() as waits:
+        data = model.data_preprocessor(loaded, True)
+    assert waits.seen == []
+    assert [len(lane) for lane in data["data_samples"]] == [3, 3]
+    assert data["data_samples"][1].lane == 1 and data["data_samples"][1][2].recording == "r1"

@@ -12,12 +12,15 @@ import sys
 import time
 
 import pytest
+import torch
+from mmdet.registry import MODELS
 
 from etram_mmdet.analysis.runs.plan import load_plan
 from etram_mmdet.utils.errors import InputError
 from tests.helpers.cli import run
 from tests.helpers.paths import ROOT
 
+FIRST = "configs/ablations/seed_experiment.py"
 PLAN = """
 _base_ = "{root}/configs/ablations/seed_experiment_small.py"
 samples = 12
@@ -43,6 +46,28 @@ def plan(sample, tmp_path_factory):
 def done(plan):
     out = plan.parent / "out"
     return out, run("tools/ablate.py", plan, "--out", out, "--devices", "cpu", "cpu", timeout=900)
+
+
+def test_as_run_is_as_the_origin_ran():
+    """Its learning rate did not follow the rule, and all of its rows were streams."""
+    (variant,) = [v for v in load_plan(ROOT / FIRST).variants if v.name.endswith("as_run")]
+    cfg = variant.config_for(0)
+    schedule = cfg.param_scheduler[0]
+    assert (variant.steps, variant.batch) == (100_000, 2)
+    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(2e-4)
+    assert schedule.div_factor == 25 and schedule.div_factor * schedule.final_div_factor == 10_000
+    assert cfg.train_dataloader.batch_sampler.mode == "stream"
+    assert cfg.model.backbone.out_stages == (2, 3, 4)
+
+
+def test_small_boxes_of_the_sample_are_told_apart_by_size():
+    """32² px would be more than nearly all of them."""
+    variants = {v.name: v for v in load_plan(ROOT / "configs/ablations/seed_experiment_small.py").variants}
+    sized = [name for name, v in variants.items() if "model.bbox_head.loss_bbox.small_area" in v.options]
+    assert sized == [name for name in variants if "sizeaware" in name and not name.endswith(("as_run", "32px"))]
+    loss = MODELS.build(variants["patch2_sizeaware_batch6"].config_for(0).model.bbox_head.loss_bbox)
+    areas_px2 = torch.tensor([18.0, 87.0, 784.0])  # 5, 50 and 95 % of the sample's boxes are smaller
+    assert loss.weights(areas_px2).tolist() == pytest.approx([1.74, 1.02, 1.0], abs=0.01)
 
 
 def rows(table: str) -> dict[str, list[str]]:

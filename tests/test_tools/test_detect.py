@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from etram_mmdet.datasets.etram_dataset import ETraMDataset
 from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY
 from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
 from etram_mmdet.evaluation.predictions import load_predictions
@@ -30,7 +31,7 @@ def test_json_and_csv_say_the_same(words, tmp_path):
     run(*words, "--out", tmp_path / "d.csv", *options, "--fuse")
     frames = load_predictions(tmp_path / "d.json").frames
     assert {f.recording for f in frames} == {"val_day_0000"}  # as data sets call it
-    assert len(frames) == 10 and frames[0].hw == (64, 96) and frames[0].scale == 1
+    assert len(frames) == 10 and frames[0].hw == (32, 48) and frames[0].scale == 2  # as tools/test.py saves them
     with open(tmp_path / "d.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == sum(len(f.found) for f in frames) > 20
@@ -38,12 +39,21 @@ def test_json_and_csv_say_the_same(words, tmp_path):
     assert int(rows[0]["t_us"]) == first.t_us and float(rows[0]["score"]) == pytest.approx(
         first.found.scores[0], abs=1e-4
     )
-    assert [float(rows[0][side]) for side in ("x1", "y1", "x2", "y2")] == pytest.approx(
-        first.found.bboxes_xyxy[0], abs=0.01
-    )
-    widest = max(f.found.bboxes_xyxy[:, 2].max(initial=0) for f in frames)
-    assert 48 < widest <= 96  # sensor pixels, not the network's
+    sides = [float(rows[0][side]) for side in ("x1", "y1", "x2", "y2")]
+    assert sides == pytest.approx(2 * first.found.clipped(first.hw).bboxes_xyxy[0], abs=0.01)
+    assert 48 < max(float(row["x2"]) for row in rows) <= 96  # sensor pixels, not the network's
     assert min(f.found.scores.min(initial=1) for f in frames) >= 1e-5
+
+
+def test_labels_or_a_start_time_say_where_windows_end(words, sample, tmp_path):
+    """The times of evaluation, which follow those of the labels and are no whole steps of the clock."""
+    (t_us,) = [s.t_us for s in ETraMDataset(sample, "val", []).sequences if s.name == "val_day_0000"]
+    expected = t_us[10:16].tolist()
+    assert expected[0] % 50_000
+    for options in (["--labels", words[2].with_name("val_day_0000_bbox.npy")], []):
+        start_s = (expected[0] - 50_000) / 1e6
+        run(*words, "--out", tmp_path / "d.json", "--start-s", start_s, "--duration-s", 0.301, *options)
+        assert [f.t_us for f in load_predictions(tmp_path / "d.json").frames] == pytest.approx(expected, abs=2)
 
 
 def test_film_shows_every_window(words, tmp_path):
@@ -63,6 +73,11 @@ def test_film_shows_every_window(words, tmp_path):
         (("--out", "d.csv", "--sensor", 640, 480), "the file says a sensor of 96x64, not 640x480"),
         (("--out", "film.mp4", "--duration-s", 0.01), "there is no frame to show"),
         (("--out", "d.csv", "--step-ms", 0), "--step-ms 0.0: expected more than 0"),
+        (
+            ("--out", "d.csv", "--step-ms", 20, "--labels", "x.npy"),
+            "--labels says where windows end, and so does --step-ms",
+        ),
+        (("--out", "d.csv", "--labels", "none_bbox.npy"), "none_bbox.npy"),
         (("--out", "d.csv", "--operating-points", "none.py"), "none.py: cannot be read (No such file"),
     ],
 )

@@ -283,6 +283,7 @@ def test_converted_rvt_checkpoint_can_be_tested(trained, tmp_path):
     root = stored_data_root(folder)
     options = ["--config", CONFIG, "--cfg-options", f"data_root={root}", SMALL[-1], ALL_BOXES]
     run("tools/convert_rvt.py", tmp_path / "rvt.ckpt", tmp_path / "ours.pth", *options)
+    assert load_checkpoint_file(tmp_path / "ours.pth")["meta"]["step_us"] == 50_000
     run("tools/test.py", tmp_path / "ours.pth")
     assert metrics(rows(tmp_path)[0]) == metrics(rows(folder)[-1])
     output = run(

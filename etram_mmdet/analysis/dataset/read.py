@@ -102,7 +102,7 @@ def _sequence_folders(folder: Path) -> list[Path]:
 
 def _of_source(source: Source, settings: PreprocessSettings, classes: ClassSet, read_events: bool) -> RecordingCensus:
     with open_recording(source.events, settings.sensor_px) as recording:
-        boxes, frames, dropped = find_frames(recording, source, settings)
+        boxes, frames, dropped, _ = find_frames(recording, source, settings)
         scale = build_representation(settings.representation, recording.height, recording.width).scale
         counts = dict(dropped=dropped)
         if read_events:

@@ -64,6 +64,8 @@ def _difference(row: Row) -> list[str]:
     if row.difference is None:
         return ["", ""]
     d = row.difference
+    if np.isnan(d.p):
+        return [f"{100 * d.mean:+.1f}", "undefined, no spread over seeds"]
     verdict = "yes" if d.is_significant else "no"
     return [f"{100 * d.mean:+.1f} ({100 * d.low:+.1f} to {100 * d.high:+.1f})", f"{verdict} (p {d.p:.2g})"]
 

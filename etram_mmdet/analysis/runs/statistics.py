@@ -12,11 +12,15 @@ from etram_mmdet.analysis.runs.plan import Variant
 
 CONFIDENCE = 0.95
 METRICS = ("AP", "AP50", "AP_small_classes", "AP_S")  # the first one is tested for significance
+_NO_SPREAD = 1e-12  # differences of rounding
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean difference of AP to the baseline with its confidence interval, and its p-value after Holm's correction."""
+    """Mean difference of AP to the baseline with its confidence interval, and its p-value after Holm's correction.
+
+    Interval and p-value are NaN where neither variant varies over its seeds: nothing tells what chance would do.
+    """
 
     mean: float
     low: float
@@ -70,21 +74,24 @@ def _enough(row: Row) -> bool:
 
 
 def _welch(ours: np.ndarray, theirs: np.ndarray) -> Difference:
-    if not np.ptp(ours) and not np.ptp(theirs):  # no spread at all: the test would divide by it
-        mean = float(ours.mean() - theirs.mean())
-        return Difference(mean, mean, mean, float(mean == 0))
+    mean = float(ours.mean() - theirs.mean())
+    if max(np.ptp(ours), np.ptp(theirs)) < _NO_SPREAD:
+        return Difference(mean, np.nan, np.nan, np.nan)
     from scipy import stats  # slow to load
 
     test = stats.ttest_ind(ours, theirs, equal_var=False)
     low, high = test.confidence_interval(CONFIDENCE)
-    return Difference(float(ours.mean() - theirs.mean()), float(low), float(high), float(test.pvalue))
+    return Difference(mean, float(low), float(high), float(test.pvalue))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction: the k-th smallest of n p-values times n - k + 1, never falling."""
-    corrected = [0.0] * len(p_values)
+    """Holm's step-down correction: the k-th smallest of n p-values times n - k + 1, never falling.
+
+    NaN stays NaN, and counts as one of the n.
+    """
+    corrected = [np.nan] * len(p_values)
     largest = 0.0
-    for rank, index in enumerate(np.argsort(p_values)):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+    for rank, index in enumerate(np.argsort(p_values)):  # NaN comes last
+        largest = float(np.maximum(largest, np.minimum((len(p_values) - rank) * p_values[index], 1)))
         corrected[index] = largest
     return corrected

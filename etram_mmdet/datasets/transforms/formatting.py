@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
@@ -12,10 +14,10 @@ from mmengine.structures import InstanceData
 from etram_mmdet.utils.errors import InputError
 
 
-def instances(bboxes: np.ndarray, labels: np.ndarray) -> list[dict]:
+def instances(bboxes: np.ndarray, labels: np.ndarray, is_ignored: bool = False) -> list[dict]:
     """Boxes (n, 4) and labels (n,) of a frame as mmdet's list of annotations, one dict per box."""
     return [
-        dict(bbox=bbox, bbox_label=label, ignore_flag=0)
+        dict(bbox=bbox, bbox_label=label, ignore_flag=int(is_ignored))
         for bbox, label in zip(bboxes.tolist(), labels.tolist(), strict=True)
     ]
 
@@ -56,24 +58,25 @@ class PackClip(BaseTransform):
         if results.get("test_mode"):
             results = for_metrics(results)
         track = TrackDataSample(metainfo=results["clip_meta"])
-        columns = (results[name] for name in ("bboxes", "labels", "frame_metas"))
         frames = [DetDataSample()]
         track.video_data_samples = frames  # mmdet formats the first one as text here, boxes and all
-        frames[:] = [self._frame(*frame) for frame in zip(*columns, strict=True)]
-        if results.get("test_mode"):
-            for frame in frames:
-                frame.ignored_instances = _boxes(np.empty((0, 4), np.float32), np.empty(0, np.int64))
+        frames[:] = [DetDataSample(metainfo=meta) for meta in results["frame_metas"]]
+        for frame, (counted, ignored) in zip(frames, counted_and_ignored(results), strict=True):
+            frame.gt_instances = _boxes(*counted)
+            if results.get("test_mode"):
+                frame.ignored_instances = _boxes(*ignored)
         return dict(inputs=torch.from_numpy(results["frames"]), data_samples=track)
 
-    @staticmethod
-    def _frame(bboxes: np.ndarray, labels: np.ndarray, meta: dict) -> DetDataSample:
-        sample = DetDataSample(metainfo=meta)
-        sample.gt_instances = _boxes(bboxes, labels)
-        return sample
+
+def counted_and_ignored(results: dict) -> Iterator[tuple[tuple, tuple]]:
+    """Boxes and labels of each frame of a clip: those that count, and those that evaluation ignores."""
+    flags = results.get("is_ignored", [np.zeros(len(labels), bool) for labels in results["labels"]])
+    for bboxes, labels, is_ignored in zip(results["bboxes"], results["labels"], flags, strict=True):
+        yield (bboxes[~is_ignored], labels[~is_ignored]), (bboxes[is_ignored], labels[is_ignored])
 
 
 def _lone_frame(results: dict) -> dict:
-    """The clip of one frame that starts a stream, from what mmdet loaded: a representation (C, H, W) as ``img``."""
+    """The clip of one frame that stands alone, from what mmdet loaded: a representation (C, H, W) as ``img``."""
     image = results.get("img")
     if not isinstance(image, np.ndarray) or image.ndim != 3 or image.dtype.itemsize != 1:
         found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else f"a {type(image).__name__}"
@@ -103,17 +106,16 @@ def _lone_frame(results: dict) -> dict:
         bboxes=[np.empty((0, 4), np.float32)],
         labels=[np.empty(0, np.int64)],
         frame_metas=[meta],
-        clip_meta=dict(lane=0, streamed=True, video_id=0, video_length=1),
+        clip_meta=dict(lane=0, streamed=False, video_id=0, video_length=1),
     )
 
 
 def for_metrics(results: dict) -> dict:
     """A clip whose frames also say, as augmented, what mmdet's metrics want to know of the truth."""
     length = results["clip_meta"]["video_length"]
-    columns = (results[name] for name in ("frame_metas", "bboxes", "labels"))
     metas = [
-        dict(meta, instances=instances(bboxes, labels), ori_video_length=length)
-        for meta, bboxes, labels in zip(*columns, strict=True)
+        dict(meta, instances=instances(*counted) + instances(*ignored, is_ignored=True), ori_video_length=length)
+        for meta, (counted, ignored) in zip(results["frame_metas"], counted_and_ignored(results), strict=True)
     ]
     return dict(results, frame_metas=metas)
 

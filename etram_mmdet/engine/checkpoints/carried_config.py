@@ -20,6 +20,7 @@ from torch import nn
 from etram_mmdet.datasets.shared_keys import KINDS, LOADERS
 from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY, MAX_TEXT
 from etram_mmdet.engine.config.constructors import TABLES, fill_registries
+from etram_mmdet.events.representations import stated_options
 from etram_mmdet.utils.errors import InputError
 
 _KEYS = ("model", "val_dataloader", "test_dataloader", "val_evaluator", "test_evaluator", "tta_model")
@@ -103,6 +104,9 @@ def stored_config(checkpoint: dict, path: str | Path) -> dict:
                 f"{path}: its config has more than {MAX_ENTRIES} entries, is nested deeper than {MAX_DEPTH} levels, or "
                 f"has keys of more than {MAX_TEXT} letters"
             )
+    for _, key, value in list(entries(config)):
+        if key == "representation" and isinstance(value, dict):
+            value.update(stated_options(value, is_old=True))  # what is left out meant that when it was trained
     return config
 
 

@@ -18,7 +18,9 @@ from torch import Tensor
 from etram_mmdet.utils.errors import InputError
 
 CONFIG_KEY = "etram_mmdet_config"
+STEP_KEY = "step_us"  # from the end of one window of the training data to that of the next
 MAX_STEP = 2**40
+MAX_DURATION_US = 1_000_000_000
 MAX_TEXT = 200
 MAX_PATH = 4096
 
@@ -27,6 +29,10 @@ Check = Callable[[object], bool]
 
 def _is_step(value: object) -> bool:
     return type(value) is int and 0 <= value <= MAX_STEP
+
+
+def _is_duration(value: object) -> bool:
+    return type(value) is int and 0 < value <= MAX_DURATION_US
 
 
 def _is_seed(value: object) -> bool:
@@ -151,6 +157,7 @@ _META = {
     "time": _is_text,
     "mmengine_version": _is_text,
     "dataset_meta": _is_metainfo,
+    STEP_KEY: _is_duration,
     CONFIG_KEY: _is_json,
 }
 _RUNTIME_INFO = {

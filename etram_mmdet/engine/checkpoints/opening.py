@@ -22,10 +22,11 @@ from torch.random import fork_rng
 
 from etram_mmdet.datasets.shared_keys import dataset_config, dataset_configs, metainfo_of
 from etram_mmdet.engine.checkpoints.carried_config import carried_by, check_frame, evaluation_config, stored_config
-from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY, known_contents
+from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY, STEP_KEY, known_contents
 from etram_mmdet.engine.checkpoints.tensor_file import read_tensor_file
 from etram_mmdet.engine.config.differences import model_differences
 from etram_mmdet.engine.config.load import PLUGINS, apply_options, load_config
+from etram_mmdet.events.preprocessing.frame_times import STEP_US
 from etram_mmdet.models.building import build_detector, complete_model
 from etram_mmdet.models.inference import Streamer
 from etram_mmdet.utils.errors import InputError
@@ -41,6 +42,9 @@ def init_detector(
     cfg_options: dict | None = None,
 ) -> nn.Module:
     """A detector in evaluation mode, with ``cfg`` and ``dataset_meta`` (classes, palette) as attributes.
+
+    A third is ``step_us``: how far apart the windows of its training ended, in microseconds; ``None`` where neither
+    checkpoint nor config tells it.
 
     The arguments are those of ``mmdet.apis.init_detector``, in its order. Nothing in a checkpoint is executed.
 
@@ -68,6 +72,7 @@ def init_detector(
     model = _built(cfg, content, weights, is_config(config))
     model.cfg = _with_loading(cfg)
     model.dataset_meta = metainfo_of(dataset_config(cfg)) | (_stored_metainfo(content, weights) if content else {})
+    model.step_us = _trained_step_us(content or {}, cfg)
     if palette != "none":
         classes = model.dataset_meta["classes"]
         model.dataset_meta = dict(classes=classes, palette=get_palette(palette, len(classes)))
@@ -175,6 +180,12 @@ def _stored_metainfo(content: dict, path: str | Path) -> dict:
         return {}
     with carried_by(path):
         return metainfo_of(dataset_config(stored_config(content, path)))
+
+
+def _trained_step_us(content: dict, cfg: Config) -> int | None:
+    """What a checkpoint says; of one that was written before version 0.2, what follows from its config."""
+    steps_as_rvt = dataset_config(cfg).get("frames") == "rvt"
+    return content.get("meta", {}).get(STEP_KEY) or (STEP_US if steps_as_rvt else None)
 
 
 def check_checkpoint_classes(content: dict, cfg: Config, path: str) -> None:

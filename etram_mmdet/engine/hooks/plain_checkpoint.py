@@ -8,6 +8,10 @@ from mmdet.registry import HOOKS
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 
+from etram_mmdet.datasets.etram_dataset import ETraMDataset
+from etram_mmdet.datasets.statistics import frame_step_us
+from etram_mmdet.datasets.wrappers import as_streams
+from etram_mmdet.engine.checkpoints.contents import STEP_KEY
 from etram_mmdet.engine.checkpoints.files import make_plain
 from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
 from etram_mmdet.utils.errors import InputError
@@ -19,6 +23,7 @@ class PlainCheckpointHook(Hook):
 
     A checkpoint holds nothing that would have to be unpickled. The best checkpoint so far, which the next better one
     replaces, is looked for by its name beside the others: a checkpoint may have been copied, or come from a stranger.
+    A checkpoint also says how far apart the windows of the training data end, the step of every stream that follows.
     Runs after every other hook.
     """
 
@@ -38,6 +43,9 @@ class PlainCheckpointHook(Hook):
         meta = checkpoint["meta"]
         if "dataset_meta" in meta:
             meta["dataset_meta"] = _classes(meta["dataset_meta"])
+        train = as_streams(runner.train_dataloader.dataset)
+        if isinstance(train, ETraMDataset) and (step_us := frame_step_us(train)):
+            meta[STEP_KEY] = step_us
         make_plain(checkpoint, runner.cfg)
 
 

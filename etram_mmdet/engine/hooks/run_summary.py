@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from mmdet.registry import HOOKS
 from mmengine.config import Config
@@ -15,6 +16,7 @@ from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
+from etram_mmdet.datasets.statistics import frame_step_us
 from etram_mmdet.datasets.wrappers import as_streams
 from etram_mmdet.engine.config.complete import added_up
 from etram_mmdet.engine.config.differences import differences_to_parent
@@ -22,6 +24,7 @@ from etram_mmdet.engine.runner.learning_rates import rates_of_run
 from etram_mmdet.engine.runner.memory import BYTES_PER_PARAMETER, parameters, saved_bytes
 from etram_mmdet.evaluation.event_coco_metric import NOTHING_LEFT, find_metric
 from etram_mmdet.evaluation.predictions import truth_of
+from etram_mmdet.events.preprocessing.frame_times import JITTER_US
 from etram_mmdet.models.backbones.base import RecurrentBackbone
 from etram_mmdet.models.backbones.partition import better_partition, padded_hw
 from etram_mmdet.testing import random_clips
@@ -56,7 +59,7 @@ def run_summary(runner: Runner) -> str:
         found = as_streams(val.dataloader.dataset)
         sections.append(("val data", [*_data(found), *_unlearnt(train, found)]))
     if isinstance(train, ETraMDataset):
-        sections += [("input", [_input(cfg, train)]), ("model", _model(model, train.sequences[0].hw))]
+        sections += [("input", _input(cfg, train)), ("model", _model(model, train.sequences[0].hw))]
         sections.append(("memory", [_memory(runner, model, train)]))
     sections.append(("schedule", _schedule(runner)))
     sections.append(("losses", [_losses(model)]))
@@ -116,14 +119,27 @@ def _unlearnt(train: ETraMDataset, val: ETraMDataset) -> list[str]:
     return [f"WARNING {', '.join(names)} to be found here, but without boxes in training"] if names else []
 
 
-def _input(cfg: Config, dataset: ETraMDataset) -> str:
+def _input(cfg: Config, dataset: ETraMDataset) -> list[str]:
     sequence = dataset.sequences[0]
     loader = cfg.train_dataloader
     shape = f"{sequence.channels} x {sequence.hw[0]} x {sequence.hw[1]}"
-    return (
+    step_us = frame_step_us(dataset)
+    every = f" every {step_us / 1000:g} ms" if step_us else ""
+    line = (
         f"{shape} ({dataset.representation['type']}, {dataset.window_us / 1000:g} ms, {sequence.scale} sensor px per "
-        f"px), clips of {dataset.clip_length} frames, {loader.batch_size} lanes"
+        f"px), clips of {dataset.clip_length} frames{every}, {loader.batch_size} lanes"
     )
+    return [line, *_other_steps(dataset, step_us)]
+
+
+def _other_steps(dataset: ETraMDataset, step_us: int | None) -> list[str]:
+    """A warning where a stream at the usual step would not be what all recordings show."""
+    found = {s.name: np.median(np.diff(s.t_us)) / 1000 for s in dataset.sequences if s.num_frames > 1}
+    others = [f"{name} {ms:.4g}" for name, ms in found.items() if abs(1000 * ms - step_us) > JITTER_US]
+    if not others:
+        return []
+    listed = ", ".join(others[:3]) + (f", and {len(others) - 3} more" if len(others) > 3 else "")
+    return [f"WARNING frames of some recordings come at other steps (ms): {listed}; streams take {step_us / 1000:g} ms"]
 
 
 def _model(model: nn.Module, hw: tuple[int, int]) -> list[str]:

@@ -68,6 +68,11 @@ class OperatingPoints:
             config["nms_iou"] = dict(zip(self.classes, self.nms_iou.tolist(), strict=True))
         return config | (dict(sides_px=list(self.sides_px)) if self.sides_px else {})
 
+    @property
+    def switched_off(self) -> list[str]:
+        """Classes whose every threshold is 1, which no detection passes but one of score 1."""
+        return [name for name, row in zip(self.classes, self.score_thr, strict=True) if (row >= 1).all()]
+
     def thresholds(self, boxes: Boxes, scale: int) -> np.ndarray:
         """The score that each of N detections must reach: (N,); boxes in network pixels."""
         width, height = (boxes.bboxes_xyxy[:, 2:] - boxes.bboxes_xyxy[:, :2]).clip(min=0).T * scale
@@ -77,11 +82,15 @@ class OperatingPoints:
 
     def keep(self, boxes: Boxes, scale: int = 1) -> Boxes:
         """The detections that pass, best first; ``scale``: sensor pixels per pixel of the boxes."""
+        return boxes[self.rows(boxes, scale)]
+
+    def rows(self, boxes: Boxes, scale: int = 1) -> np.ndarray:
+        """The numbers of the detections that pass, best first: (M,) int64; arguments as in :meth:`keep`."""
         rows = np.flatnonzero(boxes.scores >= self.thresholds(boxes, scale))
-        kept = boxes[rows[np.argsort(-boxes.scores[rows], kind="stable")]]
+        rows = rows[np.argsort(-boxes.scores[rows], kind="stable")]
         if (self.nms_iou >= 1).all():
-            return kept
-        return kept[nms(kept.bboxes_xyxy, kept.labels, self.nms_iou[kept.labels])]
+            return rows
+        return rows[nms(boxes.bboxes_xyxy[rows], boxes.labels[rows], self.nms_iou[boxes.labels[rows]])]
 
     def apply(self, frame: FrameResult) -> FrameResult:
         """The frame with those of its detections that pass."""

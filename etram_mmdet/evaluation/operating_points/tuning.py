@@ -11,7 +11,7 @@ import numpy as np
 
 from etram_mmdet.evaluation.breakdown import labelled_minutes
 from etram_mmdet.evaluation.curves import Counts, best_common_threshold, class_counts, count
-from etram_mmdet.evaluation.matching import BoxTable, Matches, match
+from etram_mmdet.evaluation.matching import LEFT_OUT, BoxTable, Matches, match
 from etram_mmdet.evaluation.operating_points.goals import FalseAlarms, Goal
 from etram_mmdet.evaluation.operating_points.points import OperatingPoints
 from etram_mmdet.evaluation.predictions import Predictions
@@ -113,6 +113,7 @@ def choose_points(frames: Sequence[FrameResult], classes: Sequence[str], options
         if counts[k].boxes < options.min_boxes:
             indices[k] = options.goal.choose_without_boxes(counts[k], minutes, common)
             notes.append(_few_boxes(name, counts[k].boxes, options.min_boxes, indices[k, 0], common))
+            notes += _switched_off(name, plain, k, THRESHOLDS[indices[k]]) if indices[k, 0] != common else []
             continue
         nms_iou[k], reached, indices[k] = _best_of_class(matches, k, options.goal, minutes)
         if options.by_size:
@@ -120,6 +121,7 @@ def choose_points(frames: Sequence[FrameResult], classes: Sequence[str], options
             notes += [f"{name}: fewer than {options.min_boxes} boxes of {few_sizes}"] if few_sizes else []
         if not reached:
             notes.append(f"{name}: {options.goal} is not reached at any threshold; this one comes closest")
+        notes += _switched_off(name, matches[nms_iou[k]], k, THRESHOLDS[indices[k]])
     points = OperatingPoints(tuple(classes), THRESHOLDS[indices], nms_iou, sides_px)
     return Chosen(points, float(THRESHOLDS[common]), notes)
 
@@ -127,6 +129,22 @@ def choose_points(frames: Sequence[FrameResult], classes: Sequence[str], options
 def _few_boxes(name: str, boxes: int, min_boxes: int, index: int, common: int) -> str:
     which = "the common threshold" if index == common else "what the goal allows,"
     return f"{name}: {boxes} boxes, fewer than {min_boxes}, so it takes {which} {THRESHOLDS[index]:.2f}"
+
+
+def _switched_off(name: str, matches: Matches, k: int, thresholds: np.ndarray) -> list[str]:
+    """A sentence where no detection of a class passes ``thresholds`` (S,), or none of a range of the side."""
+    rows = np.flatnonzero(matches.detections.labels == k)
+    size = _size_range(matches.detections[rows]) if len(thresholds) > 1 else np.zeros(len(rows), int)
+    passes = matches.scores[rows] >= thresholds[size].astype(np.float32)
+    has_any, passing = (np.bincount(some, minlength=len(thresholds)) > 0 for some in (size, size[passes]))
+    is_off = ~passing if not passes.any() else has_any & ~passing
+    if not is_off.any():
+        return []
+    what = name if is_off.all() else f"{name}, sides {', '.join(np.array(_size_names())[is_off])}"
+    is_right = matches.is_hit[0, rows] & is_off[size]
+    why = "the goal allows none of its detections" if is_right.any() else "no detection of it is right at any score"
+    at = " / ".join(f"{thr:.2f}" for thr in np.unique(thresholds[is_off]))
+    return [f"{what}: switched off by a threshold of {at}, since {why}"]
 
 
 def _best_of_class(matches: dict[float, Matches], k: int, goal: Goal, minutes: float) -> tuple[float, bool, int]:
@@ -149,8 +167,9 @@ def _by_size(matches: Matches, k: int, index: int, options: Options, minutes: fl
     rounds = 3
     of_detection = _size_range(matches.detections)
     of_box = _size_range(matches.truth)
-    boxes = np.bincount(of_box[matches.truth.labels == k], minlength=len(BORDERS_PX) + 1)
-    rows = [(matches.detections.labels == k) & (of_detection == size) for size in range(len(boxes))]
+    boxes = np.bincount(of_box[matches.counts & (matches.truth.labels == k)], minlength=len(BORDERS_PX) + 1)
+    of_class = (matches.detections.labels == k) & (matches.found[0] != LEFT_OUT)
+    rows = [of_class & (of_detection == size) for size in range(len(boxes))]
     parts = [count(matches.scores[r], matches.is_hit[0, r], int(boxes.sum()), THRESHOLDS) for r in rows]
     indices = np.full(len(boxes), index)
 
@@ -163,8 +182,13 @@ def _by_size(matches: Matches, k: int, index: int, options: Options, minutes: fl
     for size in large.tolist() * rounds:
         indices[size] = options.goal.choose(of_class(size), minutes)
     reached = options.goal.is_reached(of_class(0), indices[0], minutes)
-    names = [f"below {BORDERS_PX[0]:g} px", *(f"from {border:g} px" for border in BORDERS_PX)]
-    return indices, reached, ", ".join(names[size] for size in range(len(boxes)) if size not in large)
+    few = ", ".join(name for size, name in enumerate(_size_names()) if size not in large)
+    return indices, reached, few
+
+
+def _size_names() -> list[str]:
+    """Of the ranges between `BORDERS_PX`."""
+    return [f"below {BORDERS_PX[0]:g} px", *(f"from {border:g} px" for border in BORDERS_PX)]
 
 
 def _size_range(boxes: BoxTable) -> np.ndarray:

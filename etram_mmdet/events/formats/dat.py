@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
+from etram_mmdet.events.formats.evt import wrap_distance
 from etram_mmdet.events.formats.prophesee_header import SIGNATURE, read_percent_header, smallest_sensor
 from etram_mmdet.events.recording import IndexedRecording
 from etram_mmdet.utils.errors import InputError
 
 _EVENT = np.dtype([("t", "<u4"), ("xyp", "<u4")])
 _EVENTS_PER_BLOCK = 1 << 20
-_HALF_RANGE_US = 1 << 31
+_WRAP_US = wrap_distance(32)
 
 
 class DatRecording(IndexedRecording):
@@ -33,7 +34,7 @@ class DatRecording(IndexedRecording):
             raise InputError(f"{path}: DAT version {version}, expected 2; convert it with the camera's software")
         length, self._tail_bytes = divmod(max(path.stat().st_size - header.num_bytes - 2, 0), _EVENT.itemsize)
         self._data_start = header.num_bytes + 2
-        self._loops = [(0, 0)]
+        self._loops: list[tuple[int, int]] = []  # turns of the counter before each block, and the stamp before it
         self._file = path.open("rb")
         try:
             self._check_event_size(path, header.num_bytes)
@@ -64,11 +65,14 @@ class DatRecording(IndexedRecording):
     def _stamps_between(self, start: int, stop: int) -> np.ndarray:
         t = self._read(start, stop)["t"].astype(np.int64)
         block = start // _EVENTS_PER_BLOCK
+        if not self._loops:
+            self._loops.append((0, int(np.median(t[:3]))))  # of the first stamps one may be damaged
         loops, last = self._loops[block]
-        wraps = np.diff(t, prepend=last) < -_HALF_RANGE_US
+        steps_us = np.diff(t, prepend=last)
+        turns = np.cumsum((steps_us < -_WRAP_US).astype(np.int64) - (steps_us > _WRAP_US))
         if block + 1 == len(self._loops):
-            self._loops.append((loops + int(wraps.sum()), int(t[-1])))
-        return t + ((loops + np.cumsum(wraps)) << 32)
+            self._loops.append((loops + int(turns[-1]), int(t[-1])))
+        return t + ((loops + turns) << 32)
 
     def _pixels_between(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         packed = self._read(start, stop)["xyp"]

@@ -1,8 +1,11 @@
 """Decoders of Prophesee's event words, EVT 2.0 and EVT 3.0 (format descriptions of the Metavision documentation).
 
 A decoder takes words and the ``registers`` that the words before left (int64, zeros at the start of a file) and updates
-them, so that a file can be decoded in pieces. Events before the first complete time are counted in ``registers`` and
-left out.
+them, so that a file can be decoded in pieces; `expect_time` comes before the first. Events before the first complete
+time are counted in ``registers`` and left out.
+
+The upper half of the time starts again from zero: that is a fall by more than `wrap_distance`. A rise by so much is
+taken back, so that one damaged word far ahead does not count as a turn when the next word is right again.
 """
 
 from __future__ import annotations
@@ -10,11 +13,40 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-NUM_REGISTERS = 8
+from etram_mmdet.events.time_stamps import MAX_AFTER_US
+
+NUM_REGISTERS = 9
 # Entries of the registers that both formats share.
 HAS_TIME, LOOPS, TIME_HIGH, EVENTS_WITHOUT_TIME = range(4)
 # EVT 3.0 only.
-_TIME_LOW, _Y, _BASE_X, _BASE_P = range(4, 8)
+_TIME_LOW, _Y, _BASE_X, _BASE_P, TIME_HIGH_GAPS = range(4, 9)
+
+
+def wrap_distance(num_bits: int) -> int:
+    """A fall of a counter of so many bits by more than this means that it started again.
+
+    Rather more than half its range, and no sum of two powers of two, so that a damaged bit, or two
+    of them, never lie at the limit.
+    """
+    return 75 << num_bits - 7
+
+
+@njit(cache=True, nogil=True)
+def expect_time(words, registers, num_bits):
+    """Let the registers begin near the upper halves (of ``num_bits``) that come first, of which one may be damaged."""
+    first = np.zeros(3, np.int64)
+    n = 0
+    for word in words:
+        if word >> num_bits == 0x8:
+            first[n] = word & ((1 << num_bits) - 1)
+            n += 1
+            if n == len(first):
+                break
+    registers[2] = sorted(first[:n])[n // 2] if n else 0
+
+
+_WRAP_EVT2 = wrap_distance(28)
+_WRAP_EVT3 = wrap_distance(12)
 
 
 @njit(cache=True, nogil=True)
@@ -52,7 +84,7 @@ def decode_evt2(words, registers, t, x, y, p):
                 without_time += 1
         elif kind == 0x8:
             new = np.int64(word & 0xFFFFFFF)
-            loops += has_time and high - new > 1 << 27
+            loops += (high - new > _WRAP_EVT2) - (new - high > _WRAP_EVT2)
             high = new
             has_time = 1
             base_us = ((loops << 28) | high) << 6
@@ -86,9 +118,11 @@ def count_evt3(words):
 def decode_evt3(words, registers, t, x, y, p):
     """Decode EVT 3.0 words (uint16) into columns that are long enough; returns the number of events.
 
-    The words are changes of registers: row, first column and polarity of vectors, time in two halves of 12 bits. A fall
-    of the upper half by more than half its range is its wrap after 16.8 s; a fall of the lower half without an upper
-    half in between means that the upper half's word was lost, so it is counted on.
+    The words are changes of registers: row, first column and polarity of vectors, time in two halves of 12 bits. The
+    upper half starts again after 16.8 s. A fall of the lower half without an upper half in between, larger than the
+    steps back that cameras make, means that the upper half's word was lost, so it is counted on. That is one of the
+    gaps counted in ``registers``. Another is an upper half that grows by more than one: cameras send each of them, so
+    events before it may come out some steps of 4,096 us too early.
     """
     has_time = registers[0]
     loops = registers[1]
@@ -98,6 +132,7 @@ def decode_evt3(words, registers, t, x, y, p):
     row = registers[5]
     base_x = registers[6]
     base_p = registers[7]
+    gaps = registers[8]
     now_us = (((loops << 12) | high) << 12) | low
     n = 0
     for word in words:
@@ -134,14 +169,15 @@ def decode_evt3(words, registers, t, x, y, p):
             base_p = np.int64((word >> 11) & 1)
         elif kind == 0x6:
             new = np.int64(word & 0xFFF)
-            if has_time and low - new > 1 << 11:
+            if has_time and low - new > MAX_AFTER_US:
                 high += 1
+                gaps += 1
             low = new
             now_us = (((loops << 12) + high) << 12) | low
         elif kind == 0x8:
             new = np.int64(word & 0xFFF)
-            if has_time:
-                loops += (high - new) > 1 << 11
+            loops += (high - new > _WRAP_EVT3) - (new - high > _WRAP_EVT3)
+            gaps += has_time and 1 < ((new - high) & 0xFFF) < 1 << 11
             if new != high & 0xFFF:
                 low = 0  # the word of the lower half follows
             high = new

@@ -25,12 +25,13 @@ class _Encoding(NamedTuple):
     word: type
     count: object
     decode: object
+    time_bits: int  # of the time's upper half, below the four bits of a word's type
     sensor_px: tuple[int, int]  # of the camera generation that introduced it, where the header does not say
 
 
 _ENCODINGS = {
-    "2.0": _Encoding(np.dtype("<u4"), evt.count_evt2, evt.decode_evt2, GEN3_PX),
-    "3.0": _Encoding(np.dtype("<u2"), evt.count_evt3, evt.decode_evt3, GEN4_PX),
+    "2.0": _Encoding(np.dtype("<u4"), evt.count_evt2, evt.decode_evt2, 28, GEN3_PX),
+    "3.0": _Encoding(np.dtype("<u2"), evt.count_evt3, evt.decode_evt3, 12, GEN4_PX),
 }
 _SENSOR_OF_PLUGIN = {"genx320": GENX320_PX, "gen3": GEN3_PX, "gen4": GEN4_PX, "imx636": GEN4_PX}
 # Words may hold up to 12 events (EVT 3.0), on average about one.
@@ -69,6 +70,7 @@ class RawRecording(Recording):
     def dropped(self) -> dict[str, int]:
         lost = {
             "events_before_first_time": int(self._registers[-1][evt.EVENTS_WITHOUT_TIME]),
+            "time_high_gaps": int(self._registers[-1][evt.TIME_HIGH_GAPS]),
             "bytes_after_last_word": self._tail_bytes,
         }
         return super().dropped | {name: count for name, count in lost.items() if count}
@@ -82,6 +84,8 @@ class RawRecording(Recording):
     def _decode(self, block: int) -> Events:
         registers = self._registers[block].copy()
         words = self._words(block)
+        if not registers[evt.HAS_TIME]:
+            evt.expect_time(words, registers, self._encoding.time_bits)
         capacity = self._encoding.count(words)
         columns = [np.empty(capacity, dtype) for dtype in (np.int64, np.uint16, np.uint16, np.uint8)]
         count = self._encoding.decode(words, registers, *columns)

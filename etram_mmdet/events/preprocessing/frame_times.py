@@ -30,20 +30,27 @@ def select_frames(label_us: np.ndarray, t_first_us: int, rule: FrameRule, window
     """Choose frames from sorted unique label times by ``rule``; raises ``InputError``.
 
     ``rvt``: the reference's 10 Hz grid over labels at 30 or 60 Hz. ``all``: every label time. ``auto``: ``rvt`` where
-    it applies. Either way a representation ends exactly at every frame, with others in between about every 50 ms, and
-    before the first frame as many as have a full window of recording.
+    it applies. Either way a representation ends exactly at every frame, with others in between at most about every
+    50 ms (or window, where that is shorter and the rule is ``all``), and before the first frame, at the usual step, as
+    many as have a full window of recording.
     """
     _check_same_clock(label_us, t_first_us)
-    # RVT counts from 0 even when the first event comes a little later.
-    origin_us = 0 if t_first_us <= _CLOCK_START_US else t_first_us
+    origin_us = clock_origin_us(t_first_us)
     obstacle = _obstacle_to_rvt(label_us - origin_us)
     if rule == "rvt" and obstacle:
         raise InputError(f"{obstacle}; use --frames all")
     if rule == "all" or obstacle:
-        return _build("all", label_us, t_first_us, _steps_between(label_us, window_us), window_us)
+        steps = _steps_between(label_us, window_us)
+        before_us = _usual_step(label_us, steps, min(STEP_US, window_us))
+        return _build("all", label_us, t_first_us, steps, window_us, before_us)
     frames_us, steps = _follow_10_hz(label_us - origin_us)
     # The reference steps back by 50 ms whatever the window is.
-    return _build("rvt", frames_us + origin_us, origin_us, steps, STEP_US)
+    return _build("rvt", frames_us + origin_us, origin_us, steps, STEP_US, STEP_US)
+
+
+def clock_origin_us(t_first_us: int) -> int:
+    """Where the time of a recording begins: at 0 where the first event comes within a second, as in RVT, else at it."""
+    return 0 if t_first_us <= _CLOCK_START_US else t_first_us
 
 
 def _check_same_clock(label_us: np.ndarray, t_first_us: int) -> None:
@@ -94,10 +101,17 @@ def _steps_between(frames_us: np.ndarray, window_us: int) -> list[int]:
     return np.maximum(-(-(np.diff(frames_us) - JITTER_US) // min(STEP_US, window_us)), 1).tolist()
 
 
-def _build(rule: str, frames_us: np.ndarray, start_us: int, steps: list[int], window_us: int) -> Frames:
+def _usual_step(frames_us: np.ndarray, steps: list[int], longest_us: int) -> int:
+    """The median step between representations, at most ``longest_us``: 33 ms for labels at 30 Hz."""
+    if not steps:
+        return longest_us
+    return min(int(np.median(np.repeat(np.diff(frames_us) / steps, steps))), longest_us)
+
+
+def _build(rule: str, frames_us: np.ndarray, start_us: int, steps: list[int], window_us: int, before_us: int) -> Frames:
     """Representation times before, between and at the frames; windows of those before begin after ``start_us``."""
     first_us = int(frames_us[0])
-    before = np.arange(first_us - STEP_US, start_us + window_us, -STEP_US, dtype=np.int64)[::-1]
+    before = np.arange(first_us - before_us, start_us + window_us, -before_us, dtype=np.int64)[::-1]
     pieces = [before]
     for count, a_us, b_us in zip(steps, frames_us[:-1], frames_us[1:], strict=True):
         # Truncated like the reference's, hence steps of 49,999 to 50,001 us.

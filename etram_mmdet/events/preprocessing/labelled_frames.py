@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from etram_mmdet.events.class_sets import CLASS_SETS
-from etram_mmdet.events.labels import check_class_ids, filter_boxes, load_boxes, load_label_times
+from etram_mmdet.events.labels import check_class_ids, filter_boxes, load_boxes, load_label_times, small_boxes
 from etram_mmdet.events.preprocessing.frame_times import Frames, select_frames
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.events.preprocessing.sources import Source
@@ -18,11 +18,15 @@ _NUM_CLASS_IDS = max(len(class_set.file_to_class) for class_set in CLASS_SETS.va
 
 
 class LabelledFrames(NamedTuple):
-    """``boxes`` in use (``BBOX_DTYPE``, sensor pixels), the ``frames`` they belong to, and what was dropped by rule."""
+    """``boxes`` in use (``BBOX_DTYPE``, sensor pixels), the ``frames`` they belong to, and what was dropped by rule.
+
+    ``ignored``: boxes in these frames that are too small to be learnt or to be counted as missed.
+    """
 
     boxes: np.ndarray
     frames: Frames
     dropped: dict[str, int]
+    ignored: np.ndarray
 
 
 def find_frames(recording: Recording, source: Source, settings: PreprocessSettings) -> LabelledFrames:
@@ -30,12 +34,12 @@ def find_frames(recording: Recording, source: Source, settings: PreprocessSettin
 
     A frame without boxes exists only where :func:`load_label_times` names its time.
     """
-    boxes = load_boxes(source.labels)
+    labelled = load_boxes(source.labels)
     times_us = load_label_times(source.labels)
-    if len(boxes) == len(times_us) == 0:
+    if len(labelled) == len(times_us) == 0:
         raise InputError(f"{source.labels}: holds no boxes; label the recording or take it out of the folder")
     boxes, dropped = filter_boxes(
-        boxes,
+        labelled,
         recording.height,
         recording.width,
         is_train=source.split == "train",
@@ -56,4 +60,6 @@ def find_frames(recording: Recording, source: Source, settings: PreprocessSettin
     is_used = np.isin(boxes["t"], frames.label_us)
     dropped["label_frames_not_used"] = len(label_us) - len(frames.label_us)
     dropped["boxes_in_unused_frames"] = int(np.count_nonzero(~is_used))
-    return LabelledFrames(boxes[is_used], frames, dropped)
+    small = small_boxes(labelled, recording.height, recording.width, max_class_id=settings.max_class_id)
+    ignored = small[np.isin(small["t"], frames.label_us)]
+    return LabelledFrames(boxes[is_used], frames, dropped, ignored)

@@ -15,6 +15,7 @@ from etram_mmdet.events.preprocessing.sequence_folder import (
     new_folder,
     read_manifest,
     representation_path,
+    write_ignored,
     write_labels,
     write_manifest,
     write_representations,
@@ -31,11 +32,12 @@ def preprocess_recording(source: Source, folder: Path, settings: PreprocessSetti
     Nothing is left at ``folder`` unless it is complete; one that exists is replaced.
     """
     with open_recording(source.events, settings.sensor_px) as recording:
-        boxes, frames, counts = find_frames(recording, source, settings)
+        boxes, frames, counts, ignored = find_frames(recording, source, settings)
         with new_folder(folder) as new:
             representation = build_representation(settings.representation, recording.height, recording.width)
             num_events = np.zeros(len(frames.repr_us), np.int64)
             write_labels(new, boxes, frames.label_us)
+            write_ignored(new, ignored)
             path = new / representation_path(representation, settings.window_us)
             tensors = _tensors(recording, representation, frames, settings.window_us, num_events)
             write_representations(path, frames, representation, tensors, settings.codec)

@@ -1,4 +1,8 @@
-"""The folder of one preprocessed recording: RVT's layout and files, and our ``sequence.json`` beside them."""
+"""The folder of one preprocessed recording: RVT's layout and files, and two of ours beside them.
+
+``sequence.json`` says how the folder was made. ``ignored_boxes.npy`` holds the boxes that RVT's rules leave out because
+they are small: evaluation counts neither them nor detections of them.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,8 @@ import h5py
 import numpy as np
 
 from etram_mmdet.events.choices import Codec
+from etram_mmdet.events.formats.array_files import PREPROCESS_AGAIN, load_array
+from etram_mmdet.events.labels import BBOX_DTYPE
 from etram_mmdet.events.preprocessing.frame_store import create_frames, write_frames
 from etram_mmdet.events.preprocessing.frame_times import Frames
 from etram_mmdet.events.representations import Representation
@@ -22,6 +28,7 @@ from etram_mmdet.utils.files import check_is_file
 
 FORMAT_VERSION = 2
 MANIFEST = "sequence.json"
+IGNORED = "ignored_boxes.npy"
 _IN_PROGRESS = ".in_progress"
 
 
@@ -84,9 +91,29 @@ def write_labels(folder: Path, boxes: np.ndarray, frame_us: np.ndarray) -> None:
     np.save(labels / "timestamps_us.npy", frame_us)
 
 
+def write_ignored(folder: Path, boxes: np.ndarray) -> None:
+    """Write ``boxes`` (N,) of ``BBOX_DTYPE`` in time order, sensor pixels, which evaluation is to ignore."""
+    np.save(folder / IGNORED, boxes)
+
+
+def read_ignored(folder: Path) -> np.ndarray:
+    """What :func:`write_ignored` wrote; none where the folder is RVT's own or older. Raises ``InputError``."""
+    path = folder / IGNORED
+    return load_array(path, advice=PREPROCESS_AGAIN) if path.exists() else np.empty(0, BBOX_DTYPE)
+
+
+def forgotten_boxes(folder: Path) -> int:
+    """How many small boxes a version before ``ignored_boxes.npy`` left out, those of unused frames included."""
+    if (folder / IGNORED).exists() or not (folder / MANIFEST).is_file():
+        return 0
+    return read_manifest(folder)["dropped"].get("boxes_too_small", 0)
+
+
 def representation_path(representation: Representation, window_us: int) -> PurePosixPath:
     """Path of the tensors inside a sequence folder, named as RVT names it, with every option that is not a default."""
     others = representation.options.keys() - representation.always_named.keys() - {"downsample"}
+    if representation.edges == "events":  # RVT's, which no folder's name tells
+        others -= {"edges"}
     named = {**representation.always_named, **{name: name for name in sorted(others)}}
     parts = [f"{label}={getattr(representation, name)}" for name, label in named.items()]
     folder = "_".join([representation.short_name, f"dt={window_us / 1000:g}", *parts])

@@ -3,6 +3,7 @@ from etram_mmdet.events.representations.base import (
     Representation,
     build_representation,
     channels_of,
+    stated_options,
 )
 from etram_mmdet.events.representations.mixed_density import MixedDensityEventStack
 from etram_mmdet.events.representations.stacked_histogram import StackedHistogram
@@ -18,4 +19,5 @@ __all__ = [
     "TimeSurface",
     "build_representation",
     "channels_of",
+    "stated_options",
 ]

@@ -10,7 +10,8 @@ import numpy as np
 from numba import njit
 
 from etram_mmdet.events.choices import Downsample, Edges
-from etram_mmdet.events.recording import Events
+from etram_mmdet.events.recording import MAX_SIDE_PX, Events
+from etram_mmdet.events.representations.checks import checked_events, checked_window
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.text import did_you_mean
 
@@ -27,7 +28,8 @@ class Representation(ABC):
     last *event* of the window, as in RVT, or the ``"window"`` itself.
 
     A subclass is registered under its name by being defined; it gives ``num_channels``, ``_fill`` and where it is not
-    uint8 ``dtype`` (one byte per cell). Its fields are the keys that a config may set.
+    uint8 ``dtype`` (one byte per cell). Its fields are the keys that a config may set. ``_fill`` may be a compiled loop
+    that trusts its input: it gets events that :func:`checked_events` let through, within their window.
     """
 
     height: int
@@ -38,6 +40,8 @@ class Representation(ABC):
     dtype: ClassVar[type] = np.uint8
     short_name: ClassVar[str]  # of the folder on disk
     always_named: ClassVar[dict[str, str]] = {}  # fields and what the folder's name calls them
+    # Fields that settings name even at their default, and what earlier versions meant by leaving them out.
+    always_stated: ClassVar[dict[str, str]] = {}
 
     def __init_subclass__(cls, **kwargs) -> None:
         super().__init_subclass__(**kwargs)
@@ -54,6 +58,11 @@ class Representation(ABC):
         for name, value in at_least_one.items():
             if not value >= 1:
                 raise InputError(f"{type(self).__name__}: {name}={value}, expected at least 1")
+        if max(self.height, self.width) > MAX_SIDE_PX:
+            raise InputError(
+                f"{type(self).__name__}: a sensor of {self.width}x{self.height} pixels, expected "
+                f"sides of at most {MAX_SIDE_PX}"
+            )
 
     def _at_least_one(self) -> dict[str, float]:
         """Parameters to be checked."""
@@ -79,11 +88,11 @@ class Representation(ABC):
 
     @property
     def options(self) -> dict:
-        """The parameters that differ from their defaults."""
+        """The parameters that differ from their defaults, and those of ``always_stated``."""
         return {
             f.name: getattr(self, f.name)
             for f in fields(self)
-            if f.default is not MISSING and getattr(self, f.name) != f.default
+            if f.default is not MISSING and (getattr(self, f.name) != f.default or f.name in self.always_stated)
         }
 
     @property
@@ -94,24 +103,45 @@ class Representation(ABC):
     def __call__(
         self, events: Events, window_us: tuple[int, int] | None = None, out: np.ndarray | None = None
     ) -> np.ndarray:
-        """Build the image, into ``out`` where given; raises ``ValueError`` on events outside the sensor."""
-        out = np.empty(self.shape, self.dtype) if out is None else out
+        """Build the image of the events of one window.
+
+        Args:
+            events: of this sensor. Integers of any size; polarity -1 or False means off. Events out
+                of order are sorted by time.
+            window_us: first and last microsecond of the window. ``edges="window"`` needs it.
+            out: array of ``shape`` and ``dtype`` to write into; default: a new one.
+
+        Raises:
+            InputError: events outside the sensor or the window, other polarities, columns of unequal
+                length, no window where one is needed, or an ``out`` of another shape or type.
+        """
+        out = np.empty(self.shape, self.dtype) if out is None else self._checked_out(out)
+        events = checked_events(events, self.height, self.width)
         if len(events.t) == 0:
             out.fill(0)
             return out
-        if events.x.max() >= self.width or events.y.max() >= self.height:
-            raise ValueError(
-                f"events reach x {events.x.max()}, y {events.y.max()} on a sensor of {self.width}x{self.height}; "
-                "drop them first (a Recording does)"
+        self._fill(events, *self._edges_us(events, window_us), out)
+        return out
+
+    def _edges_us(self, events: Events, window_us: tuple[int, int] | None) -> tuple[int, int]:
+        """The times that ``edges`` asks for, of events that lie within the window."""
+        of_events = int(events.t[0]), int(events.t[-1])
+        if window_us is None:
+            if self.edges == "window":
+                raise InputError(f"{type(self).__name__}: edges='window' needs window_us, the window's two ends in us")
+            return of_events
+        of_window = checked_window(window_us)
+        if of_events[0] < of_window[0] or of_events[1] > of_window[1]:
+            raise InputError(
+                f"events from {of_events[0]} to {of_events[1]} us reach beyond their window from {of_window[0]} to "
+                f"{of_window[1]} us; cut them to the window"
             )
-        if self.edges == "events":
-            t0_us = events.t[0]
-            t1_us = events.t[-1]
-        elif window_us is None:
-            raise ValueError("edges='window' needs window_us")
-        else:
-            t0_us, t1_us = window_us
-        self._fill(events, int(t0_us), int(t1_us), out)
+        return of_events if self.edges == "events" else of_window
+
+    def _checked_out(self, out: np.ndarray) -> np.ndarray:
+        if not isinstance(out, np.ndarray) or out.shape != self.shape or out.dtype != self.dtype:
+            found = f"{getattr(out, 'dtype', type(out).__name__)} {getattr(out, 'shape', '')}"
+            raise InputError(f"out is {found}, expected {np.dtype(self.dtype)} {self.shape}")
         return out
 
     def off_on(self, image: np.ndarray) -> np.ndarray:
@@ -169,6 +199,20 @@ def build_representation(cfg: dict, height: int, width: int) -> Representation:
         if option not in known:
             raise InputError(f"representation {name}: unknown option {option!r}; {did_you_mean(option, known, 0.5)}")
     return cls(height, width, **options)
+
+
+def stated_options(cfg: dict, *, is_old: bool = False) -> dict:
+    """``cfg`` with every option of ``always_stated``.
+
+    Args:
+        cfg: of a representation, as :func:`build_representation` takes it; unknown types stay as they are.
+        is_old: whether what ``cfg`` leaves out means what it meant in earlier versions; default: what
+            it means now.
+    """
+    name = cfg.get("type")
+    cls = REPRESENTATIONS.get(name) if isinstance(name, str) else None
+    old = cls.always_stated if cls else {}
+    return {**(old if is_old else {name: getattr(cls, name) for name in old}), **cfg}
 
 
 def channels_of(cfg: dict) -> int:

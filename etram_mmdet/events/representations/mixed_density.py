@@ -49,9 +49,10 @@ class MixedDensityEventStack(Representation):
 
 @njit(cache=True, nogil=True)
 def _bin_of(t_us, t0_us, span_us, bins):
-    """Float32 in every step, as in torch."""
+    """Float32 in every step, as in torch; with more than 32 bins it rounds up to ``bins`` where t is nearly 1."""
     t = min(max(np.float32(t_us - t0_us) / np.float32(span_us), _SMALLEST), _LARGEST)
-    return np.int64(np.floor(max(np.float32(bins) - np.float32(np.log(t)) / _LOG_HALF, np.float32(0))))
+    time_bin = np.int64(np.floor(max(np.float32(bins) - np.float32(np.log(t)) / _LOG_HALF, np.float32(0))))
+    return min(time_bin, bins - 1)
 
 
 @njit(cache=True, nogil=True)

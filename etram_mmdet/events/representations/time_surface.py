@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 from numba import njit
 
+from etram_mmdet.events.choices import Edges
 from etram_mmdet.events.recording import Events
 from etram_mmdet.events.representations.base import Representation
 
@@ -18,13 +19,21 @@ _EVENTS_SHOWN_AT_NO_AGE = 4  # more would show every age alike
 class TimeSurface(Representation):
     """exp(-age / decay) of the last event per polarity and pixel, uint8 (2, H, W) scaled to 0..255, 0 without event.
 
-    The surface of active events of Lagorce et al. (HOTS, TPAMI 2017) at the window's end. ``decay_us=None`` takes a
-    third of the window. It shows the direction of motion in two channels.
+    The surface of active events of Lagorce et al. (HOTS, TPAMI 2017) at the window's end. It shows
+    the direction of motion in two channels.
+
+    Args:
+        decay_us: the decay in microseconds; default: a third of the time between the edges.
+        edges: ``"window"``, the default of this class: age counts from the window's end.
+            ``"events"``: from the last event, whenever that was. Versions before this default did
+            so, and networks that were trained with them need it.
     """
 
     decay_us: int | None = None
+    edges: Edges = field(default="window", kw_only=True)
 
     short_name: ClassVar[str] = "time_surface"
+    always_stated: ClassVar[dict[str, str]] = {"edges": "events"}
 
     def _at_least_one(self) -> dict[str, float]:
         return {"decay_us": 1 if self.decay_us is None else self.decay_us}

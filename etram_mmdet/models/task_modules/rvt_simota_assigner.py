@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from mmdet.models.task_modules.assigners import AssignResult, BaseAssigner
 from mmdet.registry import TASK_UTILS
-from mmdet.structures.bbox import bbox_overlaps
 from mmengine.structures import InstanceData
 from torch import Tensor
 
@@ -128,7 +127,7 @@ class RVTSimOTAAssigner(BaseAssigner):
         ``predicted`` (B, C, 4) boxes of the candidates, ``scores`` (B, C, K) and ``priors`` (B, C, 4) as in
         :meth:`assign`; ``boxes`` (B, N, 4) and ``labels`` (B, N).
         """
-        ious = bbox_overlaps(boxes, predicted).masked_fill_(~is_pair, 0)
+        ious = pairwise_iou(boxes, predicted).masked_fill_(~is_pair, 0)
         cost = self._cost(scores, labels, self._similarity(boxes, predicted, ious))
         cost += OUTSIDE_COST * ~self._near(priors[:, None], boxes[:, :, None])
         cost.masked_fill_(~is_pair, torch.inf)
@@ -163,3 +162,16 @@ class RVTSimOTAAssigner(BaseAssigner):
         costs, cheapest = cost.topk(topk, dim=2, largest=False)
         taken = (torch.arange(topk, device=cost.device) < ks) & costs.isfinite()
         return torch.zeros_like(cost, dtype=torch.bool).scatter_(2, cheapest, taken)
+
+
+def pairwise_iou(boxes: Tensor, others: Tensor, least_union_px2: float = 1e-6) -> Tensor:
+    """(B, N, 4) and (B, M, 4) boxes xyxy -> (B, N, M): mmdet's ``bbox_overlaps`` to the last bit.
+
+    That one copies a constant to the device, for which a GPU is waited for.
+    """
+    boxes = boxes[:, :, None]
+    others = others[:, None]
+    sides = torch.min(boxes[..., 2:], others[..., 2:]) - torch.max(boxes[..., :2], others[..., :2])
+    overlap = sides.clamp(min=0).prod(-1)
+    areas = (boxes[..., 2:] - boxes[..., :2]).prod(-1) + (others[..., 2:] - others[..., :2]).prod(-1)
+    return overlap / (areas - overlap).clamp(min=least_union_px2)

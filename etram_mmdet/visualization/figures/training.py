@@ -58,7 +58,7 @@ def _draw_ap(ax: Axes, rows: Sequence[dict[str, str]], protocol: str) -> None:
     for key, colour in _AP_LINES:
         if not np.isnan(columns[key]).all():
             ax.plot(steps, columns[key], "o-", color=colour, lw=2, ms=5, label=f"{key} {columns[key][-1]:.4f}")
-    ax.set(xlabel="step (band: 95 % of resamples of the recordings)", ylim=(0, None))
+    ax.set(xlabel="step (band: 95 % interval over other recordings)", ylim=(0, None))
     ax.grid()
     ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     ax.legend(ncols=3, **_LEGEND)

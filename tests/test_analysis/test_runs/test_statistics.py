@@ -57,6 +57,18 @@ def test_clear_effects_are_significant_and_none_is_not():
 def test_holm_by_hand():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.5, 0.9]) == [1.0, 1.0] and holm([]) == []
+    assert holm([np.nan, 0.01, 0.02]) == pytest.approx([np.nan, 0.03, 0.04], nan_ok=True)
+
+
+def test_without_spread_nothing_is_told():
+    """Equal seeds, up to rounding, on both sides: neither significant nor a p-value of 0."""
+    base = results("baseline", 0.3, 0.1 + 0.2)
+    rows = compare([base, results("flat", 0.31, 0.31), results("varies", 0.2, 0.4)])
+    flat, varies = (row.difference for row in rows[1:])
+    assert flat.mean == pytest.approx(0.01) and np.isnan([flat.low, flat.high, flat.p]).all()
+    assert not flat.is_significant and 0 < varies.p <= 1
+    line = next(line for line in format_ablation(rows).splitlines() if line.startswith("| flat"))
+    assert [cell.strip() for cell in line.split("|")[-3:-1]] == ["+1.0", "undefined, no spread over seeds"]
 
 
 def test_many_comparisons_need_more():

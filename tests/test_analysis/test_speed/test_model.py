@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 
 import pytest
@@ -47,6 +48,20 @@ class Square(nn.Module):
 def test_saved_bytes_are_those_of_distinct_memory_without_weights():
     x = torch.ones(1000)
     assert saved_bytes(Square(), x) == 2 * 4000
+
+
+def test_counting_saved_bytes_leaves_no_memory_behind(model):
+    """The summary of a run counts them before training, which would lack the memory of a lane."""
+
+    def living():
+        gc.collect()
+        return sum(isinstance(each, torch.Tensor) for each in gc.get_objects())
+
+    data = random_clips(model, 1, 2, HW)
+    saved_bytes(model, data)  # leaves what the model itself keeps, its states
+    before = living()
+    saved_bytes(model, data)
+    assert living() == before
 
 
 def test_saved_bytes_grow_by_the_lane(model):

@@ -1,0 +1,55 @@
+"""At which times the windows of a stream end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from etram_mmdet.datasets.clips import evaluation_segment
+from etram_mmdet.datasets.recording_frames import FolderSequence
+from etram_mmdet.datasets.shared_keys import representation_of
+from etram_mmdet.events.class_sets import DEFAULT_CLASS_SET, get_class_set
+from etram_mmdet.events.preprocessing.frame_times import clock_origin_us
+from etram_mmdet.events.preprocessing.labelled_frames import find_frames
+from etram_mmdet.events.preprocessing.settings import PreprocessSettings
+from etram_mmdet.events.preprocessing.sources import Source, name_of
+from etram_mmdet.events.recording import Recording
+from etram_mmdet.utils.errors import InputError
+
+
+def start_on_grid(t_first_us: int, step_us: int) -> int:
+    """The last whole step by the first event, in the recording's clock; steps count from :func:`clock_origin_us`."""
+    origin_us = clock_origin_us(t_first_us)
+    return origin_us + (t_first_us - origin_us) // step_us * step_us
+
+
+def evaluated_times(recording: Recording, labels: str | Path, data: Mapping, window_us: int) -> np.ndarray:
+    """End times (n,) of the frames that an evaluation of ``recording`` shows to the network, in order.
+
+    Args:
+        recording: what is followed.
+        labels: its label file, or the sequence folder that tools/preprocess.py made of it.
+        data: config of the data set that is evaluated: ``clip_length`` frames of warm-up, and for a label file
+            ``preset`` and ``frames``, by default tools/preprocess.py's own.
+        window_us: microseconds of events in a frame.
+
+    Raises:
+        InputError: for labels or a folder that no data set would take.
+    """
+    labels = Path(labels)
+    if labels.is_dir():
+        classes = get_class_set(data.get("class_set") or DEFAULT_CLASS_SET)
+        sequence = FolderSequence(labels, representation_of(data), window_us, classes)
+        t_us = sequence.t_us
+        labelled = sequence.labelled
+    else:
+        chosen = {key: data[key] for key in ("preset", "frames") if key in data}
+        source = Source("test", name_of(recording.path), recording.path, labels)
+        frames = find_frames(recording, source, PreprocessSettings(**chosen, window_us=window_us)).frames
+        t_us = frames.repr_us
+        labelled = frames.repr_index
+    if not len(labelled):
+        raise InputError(f"{labels}: holds no labelled frame, so no evaluation looks at it; leave the labels out")
+    return t_us[evaluation_segment(0, labelled, len(t_us), data.get("clip_length", 5)).start :]
