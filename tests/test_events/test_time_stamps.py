@@ -169,7 +169,7 @@ def test_a_recording_of_which_more_than_a_hundredth_is_damaged_is_a_problem(tmp_
 def test_reading_the_rest_of_a_recording_refuses_too_many_events_outside(tmp_path):
     with open_recording(write_events(tmp_path / "a_td.h5", with_many(put_outside))) as recording:
         assert recording.damage == ""  # nothing was read yet but stamps
-        with pytest.raises(InputError, match="a_td.h5: 2.0% of 4000 events"):
+        with pytest.raises(InputError, match=r"a_td\.h5: 2\.0% of 4000 events"):
             recording.read_rest()
 
 
