@@ -43,7 +43,8 @@ def in_microseconds(times: np.ndarray, unit: TimeUnit) -> np.ndarray:
 class Recording(ABC):
     """A recording whose windows are read by time, in blocks, so that memory does not grow with the file.
 
-    At most two blocks of events and the window asked for are in memory (a block: about a million events, 13 MB).
+    At most two blocks of events and the window asked for are in memory (a block: about a million events, 13 MB), and
+    the stamps of a third where they jump.
 
     Stamps that step back by a few milliseconds are raised to the largest before them, as RVT's preprocessing does with
     all. Events whose stamp the others contradict (see :mod:`etram_mmdet.events.time_stamps`) and events outside the

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import json
 import re
 import sys
 from contextlib import nullcontext
@@ -14,7 +15,13 @@ import pytest
 from mmdet.registry import MODELS, TASK_UTILS
 from torch import nn
 
-from etram_mmdet.engine.checkpoints.carried_config import check_frame, computes_only, evaluation_config
+from etram_mmdet.engine.checkpoints.carried_config import (
+    check_frame,
+    computes_only,
+    evaluation_config,
+    stored_config,
+)
+from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY
 from etram_mmdet.engine.config.complete import TOGETHER, check_together
 from etram_mmdet.engine.config.constructors import TABLES, registered
 from etram_mmdet.engine.config.load import load_config
@@ -213,3 +220,16 @@ def test_frames_that_fill_the_memory_are_refused(hw, is_refused):
     model.data_preprocessor = EventDataPreprocessor(size_divisor=hw)
     with pytest.raises(InputError, match="pads frames to multiples of") if is_refused else nullcontext():
         check_frame(model, "a.pth")
+
+
+@pytest.mark.parametrize(
+    ("representation", "edges"),
+    [(dict(type="TimeSurface"), "events"), (dict(type="TimeSurface", edges="window"), "window")],
+)
+def test_a_time_surface_of_an_earlier_version_counts_age_from_the_last_event(representation, edges):
+    """Its network was trained with that, and the config that it carries does not say so."""
+    data = dict(dataset=dict(type="ETraMDataset", representation=representation))
+    carried = dict(model=dict(type="RecurrentDetector"), test_dataloader=data, representation=representation)
+    stored = stored_config({"meta": {CONFIG_KEY: json.dumps(carried)}}, "x.pth")
+    assert stored["representation"]["edges"] == edges
+    assert stored["test_dataloader"]["dataset"]["representation"] == dict(type="TimeSurface", edges=edges)

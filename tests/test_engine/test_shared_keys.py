@@ -254,3 +254,13 @@ def test_configs_in_the_docs_load(page, tmp_path):
             snippet.replace('"./baseline.py"', repr(str(ROOT / "configs" / "baseline_tiny.py")))
         )
         build_detector(load_config(tmp_path / "doc.py"))
+
+
+def test_a_time_surface_says_in_a_config_what_age_counts_from(tmp_path):
+    """So that a checkpoint that does not say it is known to come from an earlier version."""
+    cfg = load_config(child(tmp_path, "baseline", "representation = dict(_delete_=True, type='TimeSurface')"))
+    assert said(cfg, "representation") == [dict(type="TimeSurface", edges="window")] * 3
+    assert cfg.representation.edges == "window"
+    asked = "representation = dict(_delete_=True, type='TimeSurface', edges='events')"
+    assert said(load_config(child(tmp_path, "baseline", asked)), "representation")[0]["edges"] == "events"
+    assert load_config(ROOT / "configs/time_surface.py").representation.edges == "window"

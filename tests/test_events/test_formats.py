@@ -171,7 +171,8 @@ def test_unknown_suffix_lists_the_known_ones(tmp_path):
         open_recording(tmp_path / "a.xyz")
 
 
-def test_unknown_polarity_is_refused(tmp_path):
-    path = write_events(tmp_path / "a_td.h5", make_events() | dict(p=np.full(4000, 2, np.int16)))
-    with open_recording(path) as recording, pytest.raises(InputError, match="polarity 2, expected 0 and 1"):
+@pytest.mark.parametrize("polarity", [2, -2])
+def test_unknown_polarity_is_refused(tmp_path, polarity):
+    path = write_events(tmp_path / "a_td.h5", make_events() | dict(p=np.full(4000, polarity, np.int16)))
+    with open_recording(path) as recording, pytest.raises(InputError, match=f"polarity {polarity}, expected 0 and 1"):
         recording.read(0, 100)

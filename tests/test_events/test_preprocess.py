@@ -12,6 +12,8 @@ import h5py
 import numpy as np
 import pytest
 
+from etram_mmdet.datasets.recording_frames import FolderSequence
+from etram_mmdet.events.class_sets import get_class_set
 from etram_mmdet.events.formats import hdf5
 from etram_mmdet.events.preprocessing import recording as preprocess
 from etram_mmdet.events.preprocessing.folder import preprocess_folder
@@ -213,6 +215,26 @@ def test_other_settings_or_sources_are_not_mixed_in(raw, tmp_path):
     assert file_bytes(out) == before
     assert not preprocess_folder(raw, out, other, overwrite=True).problems
     assert {m["representation"]["count_cutoff"] for m in preprocess_folder(raw, out, other).manifests} == {5}
+
+
+def test_a_time_surface_of_an_earlier_version_is_not_taken_for_a_new_one(raw, tmp_path):
+    """Its age counts from the last event; name and settings of the folder say nothing of it."""
+    out = tmp_path / "out"
+    before = PreprocessSettings(representation=dict(type="TimeSurface", edges="events"))
+    preprocess_folder(raw, out, before)
+    for manifest in out.glob("*/*/sequence.json"):
+        content = json.loads(manifest.read_text())
+        del content["representation"]["edges"]
+        manifest.write_text(json.dumps(content))
+    assert not preprocess_folder(raw, out, before).problems
+    now = PreprocessSettings(representation=dict(type="TimeSurface"))
+    summary = preprocess_folder(raw, out, now)
+    assert len(summary.problems) == 4
+    assert "now asked for {'type': 'TimeSurface', 'edges': 'window'}; choose another OUT or pass --over" in str(summary)
+    with pytest.raises(InputError, match=r"no .*_edges=window/.* \(found: .*/time_surface_dt=50/.*preprocess the rec"):
+        FolderSequence(out / "train/a", now.representation, 50_000, get_class_set("etram8"))
+    old = FolderSequence(out / "train/a", dict(type="TimeSurface", edges="events"), 50_000, get_class_set("etram8"))
+    assert old.read(1, 2).max() == 255  # the last event
 
 
 def test_folder_of_unknown_origin_is_left_alone(raw, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 
 from etram_mmdet.events.formats import dat, hdf5, numpy_files, open_recording, raw
 from etram_mmdet.events.preprocessing.folder import preprocess_folder
+from etram_mmdet.events.time_stamps import find_contradicted
 from etram_mmdet.utils.errors import InputError
 from tests.helpers.encoders import WRITERS, evt3_words, write_raw
 from tests.helpers.raw import make_boxes, make_events, write_events, write_recording
@@ -110,6 +111,11 @@ def test_small_steps_back_and_pauses_are_left_as_they_are(tmp_path, blocks):
         assert recording.stamps_corrected == np.count_nonzero(events["t"] < right) > 20
 
 
+def test_two_early_stamps_do_not_outvote_what_a_block_before_them_ended_with():
+    stamps_us = np.array([310_276, 310_375, 308_412, 308_636, 310_824])
+    assert not find_contradicted(stamps_us, 310_213).any()
+
+
 def ordered_by(column):
     events = make_events()
     order = np.argsort(events[column], kind="stable")
@@ -158,6 +164,13 @@ def test_a_recording_of_which_more_than_a_hundredth_is_damaged_is_a_problem(tmp_
     with pytest.raises(InputError, match=f"a_td.h5: .*{sentence}"):
         raise InputError(summary.problems[0])
     assert "PROBLEM" in str(summary) and not (tmp_path / "out/val/a").exists()
+
+
+def test_reading_the_rest_of_a_recording_refuses_too_many_events_outside(tmp_path):
+    with open_recording(write_events(tmp_path / "a_td.h5", with_many(put_outside))) as recording:
+        assert recording.damage == ""  # nothing was read yet but stamps
+        with pytest.raises(InputError, match=r"a_td\.h5: 2\.0% of 4000 events"):
+            recording.read_rest()
 
 
 def test_a_few_damaged_stamps_are_counted_and_the_recording_is_used(tmp_path):

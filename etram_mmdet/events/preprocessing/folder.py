@@ -21,6 +21,7 @@ from etram_mmdet.events.preprocessing.recording import preprocess_recording
 from etram_mmdet.events.preprocessing.sequence_folder import read_manifest, remove_unfinished
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.events.preprocessing.sources import Source, find_sources
+from etram_mmdet.events.representations import stated_options
 from etram_mmdet.utils.errors import InputError
 
 Progress = Callable[..., Iterable]
@@ -176,6 +177,7 @@ def _finished(source: Source, folder: Path, settings: PreprocessSettings) -> dic
         raise InputError(f"{error}; {advice}") from error
     wanted = json.loads(json.dumps({"source_files": source.files, **asdict(settings)}))  # as the manifest holds it
     made = asdict(PreprocessSettings()) | manifest  # settings that an older version did not have
+    made["representation"] = stated_options(made["representation"], is_old=True)
     for key, value in wanted.items():
         if made.get(key) != value:
             raise InputError(f"{folder}: made with {key} = {made.get(key)}, now asked for {value}; {advice}")
