@@ -1,7 +1,8 @@
 """Detect in a recording: python tools/detect.py [CONFIG] CHECKPOINT RECORDING --out FILE.mp4|FILE.json|FILE.csv
 
 A checkpoint carries its config. One that was trained with plugins of your own needs CONFIG, which names their module.
-Any recording that tools/preprocess.py reads. Times and boxes are microseconds and pixels of the recording.
+Any recording that tools/preprocess.py reads. Times are microseconds of the recording, boxes in a CSV its pixels. A JSON
+file has the form of tools/test.py --out, for tools/evaluate.py: boxes in pixels of the network, not cut to the frame.
 """
 
 from __future__ import annotations

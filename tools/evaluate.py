@@ -14,6 +14,9 @@ from etram_mmdet.utils.cli import add_cfg_options, exit_on_input_error, make_par
 from etram_mmdet.utils.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from etram_mmdet.evaluation.protocols import Protocol
     from etram_mmdet.evaluation.results import FrameResult
 
 
@@ -27,14 +30,15 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def frames_of(args: argparse.Namespace) -> tuple[list[FrameResult], tuple[str, ...]]:
+def frames_of(args: argparse.Namespace, protocols: Sequence[Protocol]) -> tuple[list[FrameResult], tuple[str, ...]]:
     from mmdet.registry import DATASETS
     from mmengine.registry import init_default_scope
 
     from etram_mmdet.engine.config.load import load_config
-    from etram_mmdet.evaluation.predictions import load_predictions, truth_of, with_truth_of
+    from etram_mmdet.evaluation.predictions import check_may_judge, load_predictions, truth_of, with_truth_of
 
     saved = load_predictions(args.predictions, with_truth=args.config is None)
+    check_may_judge(saved, protocols, args.predictions)
     if args.config is None:
         return saved.frames, saved.classes
     init_default_scope("mmdet")
@@ -54,7 +58,7 @@ def main() -> None:
 
     with exit_on_input_error():
         metric = EventCocoMetric(args.protocols)
-        frames, classes = frames_of(args)
+        frames, classes = frames_of(args, metric.protocols)
         metric.dataset_meta = dict(classes=classes)
         metric.compute_metrics(frames)
 

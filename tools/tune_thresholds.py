@@ -39,6 +39,7 @@ def main() -> None:
     from etram_mmdet.evaluation.operating_points.goals import GOALS
     from etram_mmdet.evaluation.operating_points.tuning import Options, stricter_nms, tune
     from etram_mmdet.evaluation.predictions import load_predictions
+    from etram_mmdet.evaluation.protocols import PROTOCOLS
     from etram_mmdet.visualization.figures.tuning import draw_tuning
 
     with exit_on_input_error():
@@ -46,8 +47,9 @@ def main() -> None:
         name, value = next(iter(given.items()), ("f_beta", 1.0))
         goal = GOALS[name](value)
         saved = load_predictions(args.predictions)
+        frames, _ = PROTOCOLS["coco"].select(saved.frames)  # what a person is shown: boxes cut to the frame
         nms_ious = stricter_nms(saved, args.predictions) if args.nms else ()
-        tuned = tune(saved.frames, saved.classes, Options(goal, args.min_boxes, args.by_size, nms_ious), args.before)
+        tuned = tune(frames, saved.classes, Options(goal, args.min_boxes, args.by_size, nms_ious), args.before)
         sentences = report.origin(goal, saved, args.predictions, tuned.notes)
         with atomic_write(args.out) as aside:
             aside.write_text(report.points_as_config(tuned.points, sentences))

@@ -28,12 +28,14 @@ from etram_mmdet.utils.errors import InputError
 class Window(NamedTuple):
     """What the network saw and said; ``image`` (C, H, W) is the representation of the events up to ``t_us``.
 
-    ``boxes`` are the detections, best first, in sensor pixels, with scores and the names of their classes.
+    ``boxes`` are the detections, best first, in sensor pixels and cut to the frame, with scores and the names of their
+    classes. ``found`` are the same as the network told them: in network pixels, and they may reach beyond the frame.
     """
 
     t_us: int
     image: np.ndarray
     boxes: Boxes
+    found: Boxes
 
 
 class EventInferencer:
@@ -90,12 +92,23 @@ class EventInferencer:
         return build_representation(self._representation, height, width)
 
     def detect(self, image: np.ndarray) -> Boxes:
-        """Boxes in one image (C, H, W) of :meth:`representation`, the next of the stream; best first, sensor pixels."""
+        """Boxes in one image (C, H, W) of :meth:`representation`, the next of the stream.
+
+        Best first, in sensor pixels, cut to the frame.
+        """
+        return self._shown(self._find(image), image)
+
+    def _find(self, image: np.ndarray) -> Boxes:
+        """What passes the operating points, as the network told it; these see what is shown, the boxes cut."""
         frames = torch.from_numpy(image)[None].to(self._streamer.device)
         (found,), self._states = self._streamer(frames, self._states)
         bboxes, scores, labels = (found[key].cpu().numpy() for key in ("bboxes", "scores", "labels"))
-        boxes = self.operating_points.keep(Boxes(bboxes, labels, scores, classes=self.classes), self._scale)
-        return replace(boxes, bboxes_xyxy=boxes.bboxes_xyxy * self._scale)
+        boxes = Boxes(bboxes, labels, scores, classes=self.classes)
+        return boxes[self.operating_points.rows(boxes.clipped(image.shape[1:]), self._scale)]
+
+    def _shown(self, found: Boxes, image: np.ndarray) -> Boxes:
+        clipped = found.clipped(image.shape[1:])
+        return replace(clipped, bboxes_xyxy=clipped.bboxes_xyxy * self._scale)
 
     def windows(
         self, recording: str | Path | Recording, start_us: int | None = None, stop_us: int | None = None
@@ -115,7 +128,8 @@ class EventInferencer:
         for t_us in range(start_us + self.step_us, stop_us + 1, self.step_us):
             window = t_us - self.window_us, t_us
             image = representation(recording.read(*window), window)
-            yield Window(t_us, image, self.detect(image))
+            found = self._find(image)
+            yield Window(t_us, image, self._shown(found, image), found)
 
     def stream(
         self, recording: str | Path | Recording, start_us: int | None = None, stop_us: int | None = None

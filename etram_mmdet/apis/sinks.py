@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from etram_mmdet.apis.inference import EventInferencer, Window
     from etram_mmdet.evaluation.results import FrameResult
     from etram_mmdet.events.recording import Recording
+    from etram_mmdet.events.representations import Representation
 
     # path, windows of the recording, what detects in them, the recording -> words for the user
     Sink = Callable[[Path, Iterable[Window], EventInferencer, Recording], str]
@@ -29,18 +29,18 @@ def write_film(path: Path, windows: Iterable[Window], inferencer: EventInference
     from etram_mmdet.visualization.video import write_mp4
 
     representation = inferencer.representation(recording.height, recording.width)
-    hw = representation.shape[1:]
-    frames = ((representation.off_on(w.image), frame_of(w, recording, representation.scale, hw)) for w in windows)
+    frames = ((representation.off_on(w.image), frame_of(w, recording, representation)) for w in windows)
     palette = inferencer.model.dataset_meta["palette"]
     film = detection_film(frames, inferencer.classes, palette, with_truth=False)
     return f"codec: {write_mp4(film, path, fps=1e6 / inferencer.step_us)}"
 
 
 def write_predictions(path: Path, windows: Iterable[Window], inferencer: EventInferencer, recording: Recording) -> str:
-    """The JSON file that ``tools/test.py --out`` writes, in sensor pixels and without truth."""
+    """The JSON file that ``tools/test.py --out`` writes, without truth."""
     from etram_mmdet.evaluation.predictions import save_predictions
 
-    frames = [frame_of(w, recording, 1, (recording.height, recording.width)) for w in windows]
+    representation = inferencer.representation(recording.height, recording.width)
+    frames = [frame_of(w, recording, representation) for w in windows]
     test_cfg = dict(operating_points=inferencer.operating_points.as_config())
     save_predictions(path, frames, inferencer.classes, test_cfg)
     return ""
@@ -51,10 +51,11 @@ def write_table(path: Path, windows: Iterable[Window], inferencer: EventInferenc
     with atomic_write(path) as aside, aside.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["t_us", "x1", "y1", "x2", "y2", "score", "class"])
-        for t_us, _, boxes in windows:
+        for window in windows:
+            boxes = window.boxes
             rows = zip(boxes.bboxes_xyxy, boxes.scores, boxes.names, strict=True)
             for box, score, name in rows:
-                writer.writerow([t_us, *(f"{side:.2f}" for side in box), f"{score:.4f}", name])
+                writer.writerow([window.t_us, *(f"{side:.2f}" for side in box), f"{score:.4f}", name])
     return ""
 
 
@@ -62,19 +63,18 @@ def write_table(path: Path, windows: Iterable[Window], inferencer: EventInferenc
 SINKS: dict[str, Sink] = {".mp4": write_film, ".json": write_predictions, ".csv": write_table}
 
 
-def frame_of(window: Window, recording: Recording, scale: int, hw: tuple[int, int]) -> FrameResult:
-    """The detections of a window as an evaluated frame without truth.
-
-    ``scale`` is sensor pixels per pixel of the frame, ``hw`` the frame's height and width.
-    """
+def frame_of(window: Window, recording: Recording, representation: Representation) -> FrameResult:
+    """The detections of a window as an evaluated frame without truth, in pixels of the network's ``representation``."""
     from etram_mmdet.evaluation.results import Boxes, FrameResult
+    from etram_mmdet.events.preprocessing.frame_times import start_us
     from etram_mmdet.events.preprocessing.sources import name_of
 
     return FrameResult(
         recording=name_of(recording.path),
         t_us=window.t_us,
         truth=Boxes.empty(),
-        found=replace(window.boxes, bboxes_xyxy=window.boxes.bboxes_xyxy / scale),
-        scale=scale,
-        hw=tuple(hw),
+        found=window.found,
+        scale=representation.scale,
+        hw=tuple(representation.shape[1:]),
+        start_us=start_us(recording.t_first_us),
     )

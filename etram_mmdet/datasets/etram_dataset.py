@@ -17,6 +17,8 @@ from etram_mmdet.datasets.statistics import BoxStatistics
 from etram_mmdet.datasets.transforms.formatting import instances
 from etram_mmdet.datasets.transforms.frame_transforms import build_pipeline
 from etram_mmdet.events.class_sets import DEFAULT_CLASS_SET, ClassSet, complete_metainfo, get_class_set
+from etram_mmdet.events.labels import MIN_SIDE_PX
+from etram_mmdet.events.preprocessing.sequence_folder import forgotten_boxes
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.utils.errors import InputError
 
@@ -50,6 +52,9 @@ class ETraMDataset(BaseDataset):
         metainfo: overrides class names and palette.
         test_mode: serve every recording whole instead of cut at gaps between labels. Default: no.
         lazy_init: read nothing before ``full_init``; ``metainfo`` is known. Default: no.
+
+    In ``test_mode`` boxes that evaluation ignores come too, marked by ``is_ignored`` (one array per frame), and
+    leave as ``ignored_instances``. Training never sees them.
 
     Raises:
         InputError: for a folder without sequences, sequences of different shapes, or unreadable ones; for
@@ -120,6 +125,8 @@ class ETraMDataset(BaseDataset):
 
     def load_sequences(self, data_root: Path, classes: ClassSet) -> list[RecordingFrames]:
         folders = _sequence_folders(data_root / self.split)
+        if self.test_mode:
+            _warn_of_forgotten_boxes(folders)
         return [FolderSequence(folder, self.representation, self.window_us, classes) for folder in folders]
 
     def read_frames(self, sequence: RecordingFrames, request: ClipRequest) -> np.ndarray:
@@ -177,8 +184,11 @@ class ETraMDataset(BaseDataset):
             **self._frame_meta(sequence, recording, frame, is_padding=False),
             height=sequence.hw[0],
             width=sequence.hw[1],
-            instances=instances(*sequence.boxes_of(frame)),
+            instances=instances(*sequence.boxes_of(frame)) + self._ignored_instances(sequence, frame),
         )
+
+    def _ignored_instances(self, sequence: RecordingFrames, frame: int) -> list[dict]:
+        return instances(*sequence.ignored_of(frame), is_ignored=True) if self.test_mode else []
 
     def get_cat_ids(self, idx: int) -> list[int]:
         """Class of every box of labelled frame ``idx``."""
@@ -224,13 +234,10 @@ class ETraMDataset(BaseDataset):
         labelled = [i if i < request.stop else -1 for i in indices]  # no frame -1: padding has no boxes
         if self.test_mode and not request.streamed:
             labelled = [i if i == request.stop - 1 else -1 for i in indices]
-        bboxes, labels = zip(*map(sequence.boxes_of, labelled), strict=True)
         return self.pipeline(
             dict(
                 frames=self._frames(sequence, request),
-                bboxes=list(bboxes),
-                labels=list(labels),
-                tracks=[sequence.tracks_of(i) for i in labelled],
+                **self._boxes(sequence, labelled),
                 frame_metas=dataset.frame_metas(sequence, request, labelled),
                 clip_meta=self._clip_meta(sequence, request),
                 streamed=request.streamed,
@@ -240,6 +247,19 @@ class ETraMDataset(BaseDataset):
                 request=request,
             )
         )
+
+    def _boxes(self, sequence: RecordingFrames, frames: list[int]) -> dict[str, list[np.ndarray]]:
+        """Lists with one array per frame; in ``test_mode`` the boxes that are ignored stand behind the others."""
+        bboxes, labels = map(list, zip(*map(sequence.boxes_of, frames), strict=True))
+        lists = dict(bboxes=bboxes, labels=labels, tracks=[sequence.tracks_of(i) for i in frames])
+        if not self.test_mode:
+            return lists
+        ignored, of_class = map(list, zip(*map(sequence.ignored_of, frames), strict=True))
+        lists["is_ignored"] = [np.repeat([False, True], [len(a), len(b)]) for a, b in zip(bboxes, ignored, strict=True)]
+        untracked = [np.zeros(len(boxes), np.int64) for boxes in ignored]
+        for name, more in (("bboxes", ignored), ("labels", of_class), ("tracks", untracked)):
+            lists[name] = [np.concatenate(pair) for pair in zip(lists[name], more, strict=True)]
+        return lists
 
     def _frames(self, sequence: RecordingFrames, request: ClipRequest) -> np.ndarray:
         """The frames of a clip, filled up with empty ones: (T, C, H, W)."""
@@ -279,6 +299,7 @@ class ETraMDataset(BaseDataset):
         return dict(
             recording=sequence.name,
             t_us=t_us,
+            start_us=sequence.start_us,
             is_padding=is_padding,
             scale=sequence.scale,
             img_id=-1 if is_padding else int(self._first_img_id[recording]) + index,
@@ -289,6 +310,18 @@ class ETraMDataset(BaseDataset):
             scale_factor=(1.0, 1.0),
             flip=False,
             flip_direction=None,
+        )
+
+
+def _warn_of_forgotten_boxes(folders: list[Path]) -> None:
+    forgotten = sum(map(forgotten_boxes, folders))
+    if forgotten:
+        print_log(
+            f"{folders[0].parent}: up to {forgotten} boxes under {MIN_SIDE_PX} px were left out when it was "
+            "preprocessed, by a version that did not keep them: detections of them count as false alarms. Run "
+            "tools/preprocess.py with --overwrite to have them ignored",
+            "current",
+            logging.WARNING,
         )
 
 

@@ -18,6 +18,7 @@ from etram_mmdet.datasets.recording_frames import RecordingFrames
 from etram_mmdet.events.class_sets import ClassSet
 from etram_mmdet.events.formats import Recording, open_recording
 from etram_mmdet.events.preprocessing.examination import check_plausible
+from etram_mmdet.events.preprocessing.frame_times import start_us
 from etram_mmdet.events.preprocessing.labelled_frames import find_frames
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings, checked_reading
 from etram_mmdet.events.preprocessing.sources import Source, find_sources
@@ -125,8 +126,10 @@ class RecordingSequence(RecordingFrames):
                 check_plausible(source.labels, found.doubts)
             boxes = found.boxes
             frames = found.frames
+            ignored = found.ignored
             self.dropped = found.dropped
             self.representation = build_representation(settings.representation, recording.height, recording.width)
+            begins_us = start_us(recording.t_first_us)
         super().__init__(
             source.name,
             self.representation.shape,
@@ -138,6 +141,8 @@ class RecordingSequence(RecordingFrames):
             first_row=np.searchsorted(boxes["t"], frames.label_us, side="left"),
             class_set=class_set,
             label_file=source.labels,
+            ignored=ignored,
+            start_us=begins_us,
         )
 
     def read(self, start: int, stop: int, transform=None) -> np.ndarray:

@@ -12,8 +12,9 @@ import numpy as np
 
 from etram_mmdet.events.class_sets import ClassSet
 from etram_mmdet.events.formats.array_files import PREPROCESS_AGAIN, load_array, open_hdf5, own_member
+from etram_mmdet.events.labels import BBOX_DTYPE, check_finite
 from etram_mmdet.events.preprocessing.frame_store import read_frames
-from etram_mmdet.events.preprocessing.sequence_folder import representation_path
+from etram_mmdet.events.preprocessing.sequence_folder import read_ignored, recording_start_us, representation_path
 from etram_mmdet.events.recording import MAX_SIDE_PX
 from etram_mmdet.events.representations import build_representation
 from etram_mmdet.utils.errors import InputError
@@ -28,8 +29,12 @@ class RecordingFrames(ABC):
     (n,); ``tracks_of(i)`` their track ids int64 (n,), 0 where a label file has none. ``labelled`` are the ascending
     indices of the frames that were labelled, also where they hold no box; ``t_us`` the times at which frames end.
 
+    ``ignored_of(i)`` tells, as ``boxes_of`` does, boxes that evaluation neither counts nor holds against a detection.
+
     A source calls ``__init__`` with its ``boxes`` in sensor pixels, in time order, and the row at which each labelled
-    frame begins; ``scale`` is sensor pixels per network pixel, ``label_file`` the place to name in errors.
+    frame begins; ``scale`` is sensor pixels per network pixel, ``label_file`` the place to name in errors, ``start_us``
+    where the recording begins on its clock. ``ignored``
+    boxes stand at the times of labelled frames; those of a class that ``class_set`` does not know are left out.
     """
 
     def __init__(
@@ -44,11 +49,14 @@ class RecordingFrames(ABC):
         first_row: np.ndarray,
         class_set: ClassSet,
         label_file: Path,
+        ignored: np.ndarray | None = None,
+        start_us: int = 0,
     ) -> None:
         self.name = name
         self.dtype = dtype
         self.scale = scale
         self.t_us = t_us
+        self.start_us = start_us
         self.num_frames = len(t_us)
         self.channels = shape[0]
         self.hw = tuple(shape[1:])
@@ -57,6 +65,7 @@ class RecordingFrames(ABC):
         self._tracks = _track_ids(boxes)
         self._bboxes = self._network_xyxy(boxes)
         self._first_row = np.append(first_row.astype(np.int64), len(boxes))
+        self._ignored = self._ignored_boxes(ignored, class_set)
 
     @abstractmethod
     def read(self, start: int, stop: int) -> np.ndarray:
@@ -72,6 +81,24 @@ class RecordingFrames(ABC):
     def boxes_of(self, frame: int) -> tuple[np.ndarray, np.ndarray]:
         rows = self._rows_of(frame)
         return self._bboxes[rows], self._labels[rows]
+
+    def ignored_of(self, frame: int) -> tuple[np.ndarray, np.ndarray]:
+        times_us, bboxes, labels = self._ignored
+        if frame not in self.labelled:
+            return bboxes[:0], labels[:0]
+        rows = slice(*np.searchsorted(times_us, [self.t_us[frame], self.t_us[frame] + 1]))
+        return bboxes[rows], labels[rows]
+
+    def _ignored_boxes(
+        self, boxes: np.ndarray | None, class_set: ClassSet
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Times (n,) in order, boxes (n, 4) in network pixels and labels (n,)."""
+        boxes = np.empty(0, BBOX_DTYPE) if boxes is None else boxes
+        known = np.array(class_set.file_to_class, np.int64)
+        boxes = boxes[boxes["class_id"] < len(known)]
+        bboxes = self._network_xyxy(boxes)
+        solid = ~is_flat(bboxes)
+        return boxes["t"][solid], bboxes[solid], known[boxes["class_id"][solid].astype(np.int64)]
 
     def tracks_of(self, frame: int) -> np.ndarray:
         return self._tracks[self._rows_of(frame)]
@@ -114,7 +141,8 @@ class FolderSequence(RecordingFrames):
     """A preprocessed recording in RVT's layout; the HDF5 file is opened where it is read, once per process.
 
     Raises:
-        InputError: when the folder lacks a file, or a class id is not in ``class_set``.
+        InputError: when the folder lacks a file or a tensor, a box is NaN or infinite, or a class id is not in
+            ``class_set``.
     """
 
     def __init__(self, folder: Path, representation: dict, window_us: int, class_set: ClassSet) -> None:
@@ -130,7 +158,8 @@ class FolderSequence(RecordingFrames):
         self._file: tuple[int, h5py.File, h5py.Dataset] | None = None
         arrays = load_layout(folder, self.path, num_tensors)
         labels = folder / "labels_v2" / "labels.npz"
-        super().__init__(folder.name, shape, dtype, scale, **arrays, class_set=class_set, label_file=labels)
+        own = dict(ignored=read_ignored(folder), start_us=recording_start_us(folder))
+        super().__init__(folder.name, shape, dtype, scale, **arrays, **own, class_set=class_set, label_file=labels)
 
     def read(self, start: int, stop: int) -> np.ndarray:
         if self._file is None or self._file[0] != os.getpid():  # a handle must not cross a fork
@@ -173,7 +202,12 @@ def load_layout(folder: Path, path: Path, num_tensors: int) -> dict[str, np.ndar
         boxes=_load(labels, "labels"),
         first_row=_load(labels, "objframe_idx_2_label_idx"),
     )
-    _check_layout(folder, num_tensors, **arrays)
+    _check_layout(folder, **arrays)
+    check_finite(arrays["boxes"], labels, PREPROCESS_AGAIN)
+    if num_tensors < len(arrays["t_us"]):
+        raise InputError(
+            f"{path}: {num_tensors} tensors, but timestamps_us has {len(arrays['t_us'])}; {PREPROCESS_AGAIN}"
+        )
     _check_times(folder, **arrays)
     return arrays
 
@@ -183,7 +217,7 @@ def _load(path: Path, member: str | None = None) -> np.ndarray:
 
 
 def _check_layout(
-    folder: Path, num_tensors: int, t_us: np.ndarray, labelled: np.ndarray, boxes: np.ndarray, first_row: np.ndarray
+    folder: Path, t_us: np.ndarray, labelled: np.ndarray, boxes: np.ndarray, first_row: np.ndarray
 ) -> None:
     """Raise ``InputError`` for arrays that cannot be told apart as frames and boxes."""
     problem = ""
@@ -199,8 +233,6 @@ def _check_layout(
             problem = f"there are {len(labelled)} labelled frames and {len(first_row)} rows of boxes"
         elif (np.diff(labelled.astype(np.int64)) <= 0).any() or labelled[0] < 0 or labelled[-1] >= len(t_us):
             problem = f"repr_idx is not strictly ascending within the {len(t_us)} frames"
-    if not problem and num_tensors != len(t_us):
-        problem = f"there are {num_tensors} tensors and {len(t_us)} time stamps of them"
     if problem:
         raise InputError(f"{folder}: {problem}; {PREPROCESS_AGAIN}")
 

@@ -36,6 +36,8 @@ class BoxStatistics:
 def fingerprint(dataset: ETraMDataset) -> dict[str, object]:
     """What a split holds, and a digest of its recordings, frame times, representation, boxes and classes.
 
+    In ``test_mode`` the boxes that evaluation ignores go into the digest too, which training never sees.
+
     Frames themselves are not read: they follow from recording and representation.
     """
     digest = hashlib.sha256()
@@ -53,6 +55,8 @@ def fingerprint(dataset: ETraMDataset) -> dict[str, object]:
             bboxes, labels = sequence.boxes_of(frame)
             boxes += len(labels)
             digest.update(bboxes.tobytes() + labels.tobytes())
+            if dataset.test_mode:
+                digest.update(b"".join(column.tobytes() for column in sequence.ignored_of(frame)))
     return dict(
         split=dataset.split,
         recordings=len(dataset.sequences),

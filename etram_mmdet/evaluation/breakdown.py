@@ -49,7 +49,7 @@ class Breakdown:
         """What has one number, without what has no ground truth."""
         sizes = zip(size_names(), map(nan_mean, self.ap_by_size.T), strict=True)
         recalls = zip(FALSE_ALARMS_PER_MIN, map(nan_mean, self.recall.T), strict=True)
-        found = {f"AP_{name}px": ap for name, ap in sizes}
+        found = {f"AP_{name}_sensor_px": ap for name, ap in sizes}
         found |= {f"AP_{light}": part.ap for light, part in self.by_light.items()}
         found |= {f"recall_at_{rate}_fp_per_min": recall for rate, recall in recalls}
         if self.interval is not None:
@@ -117,7 +117,7 @@ def recall_at_false_alarms(matches: Matches, num_classes: int, minutes: float) -
         hit = matches.is_hit[IOU_50, rows]
         scores = matches.scores[rows]
         is_end = np.append(scores[1:] != scores[:-1], True)[: len(scores)]
-        alarms_per_min = np.cumsum(~hit)[is_end] / minutes
+        alarms_per_min = np.cumsum(matches.is_alarm[IOU_50, rows])[is_end] / minutes
         hits = np.cumsum(hit)[is_end]
         for r, most in enumerate(FALSE_ALARMS_PER_MIN):
             recall[k, r] = hits[alarms_per_min <= most].max(initial=0) / boxes

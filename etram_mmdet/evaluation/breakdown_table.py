@@ -22,7 +22,7 @@ def format_breakdown(breakdown: Breakdown) -> str:
 def as_dict(breakdown: Breakdown) -> dict:
     """Plain values for JSON; what has no ground truth is ``null``."""
     return dict(
-        sides_px=size_names(),
+        sides_sensor_px=size_names(),
         false_alarms_per_min=FALSE_ALARMS_PER_MIN,
         minutes=_plain(breakdown.minutes),
         classes={

@@ -15,14 +15,15 @@ from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.text import number, table
 
 MAX_DETS = (1, 10, 100)
-SIZES = ("S", "M", "L")  # COCO's ranges: up to 32^2, up to 96^2 and larger, in square network pixels
+# COCO's ranges: up to 32^2, up to 96^2 and larger, in square network pixels
+SIZES = ("S_network_px", "M_network_px", "L_network_px")
 
 
 def coco_metrics(frames: Sequence[FrameResult], classes: Sequence[str]) -> dict[str, float]:
     """COCO's numbers, as pycocotools gives them for frames in this order.
 
     Returns:
-        AP, AP50, AP75, AR1, AR10, AR100; AP and AR100 with suffix _S, _M, _L; AP and AP50 with suffix _<class>;
+        AP, AP50, AP75, AR1, AR10, AR100; AP and AR100 with the suffixes of `SIZES`; AP and AP50 with suffix _<class>;
         AP_small_classes, the mean over pedestrian, bicycle, motorbike, wheelchair and the like; and the counts
         ``frames`` and ``boxes``. Means are over the classes that have ground truth. What has no ground truth (a
         class, a size) has no key: COCO's own -1 would pass for a number in an average or a plot.
@@ -55,7 +56,14 @@ def coco_metrics(frames: Sequence[FrameResult], classes: Sequence[str]) -> dict[
 
 def class_agnostic(frames: Sequence[FrameResult]) -> list[FrameResult]:
     """The same boxes in one class, so that any may match any (pycocotools' ``useCats=0``)."""
-    return [f._replace(truth=_in_one_class(f.truth), found=_in_one_class(f.found)) for f in frames]
+    return [
+        f._replace(
+            truth=_in_one_class(f.truth),
+            found=_in_one_class(f.found),
+            ignored=_in_one_class(f.ignored),
+        )
+        for f in frames
+    ]
 
 
 def _in_one_class(boxes: Boxes) -> Boxes:
@@ -82,8 +90,9 @@ def format_metrics(head: Sequence[str], metrics: dict[str, float], boxes: Sequen
         (
             *head,
             f"{metrics['frames']} frames, {metrics['boxes']} boxes",
-            line("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L", "AP_small_classes"),
-            line("AR1", "AR10", "AR100", "AR100_S", "AR100_M", "AR100_L"),
+            line("AP", "AP50", "AP75", "AP_small_classes"),
+            line(*(f"AP_{size}" for size in SIZES)),
+            line("AR1", "AR10", "AR100", *(f"AR100_{size}" for size in SIZES)),
             table(rows),
         )
     )
@@ -101,7 +110,9 @@ def _accumulate(frames: Sequence[FrameResult], classes: Sequence[str]) -> tuple[
     )
     truth = coco_class()
     detections = coco_class()
-    truth.dataset = dict(header, annotations=_annotations([f.truth for f in frames]))
+    counted = _annotations([f.truth for f in frames])
+    ignored = _annotations([f.ignored for f in frames], first_id=1 + len(counted), iscrowd=1)
+    truth.dataset = dict(header, annotations=counted + ignored)
     detections.dataset = dict(header, annotations=_annotations([f.found for f in frames]))
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         truth.createIndex()
@@ -113,8 +124,11 @@ def _accumulate(frames: Sequence[FrameResult], classes: Sequence[str]) -> tuple[
     return evaluation.eval["precision"], evaluation.eval["recall"]
 
 
-def _annotations(boxes_of_frame: Sequence[Boxes]) -> list[dict]:
-    """The boxes of each frame in COCO's form; float64, as out of a json file."""
+def _annotations(boxes_of_frame: Sequence[Boxes], first_id: int = 1, iscrowd: int = 0) -> list[dict]:
+    """The boxes of each frame in COCO's form; float64, as out of a json file.
+
+    Ids begin at 1: pycocotools takes 0 for "not matched".
+    """
     annotations = []
     for image_id, boxes in enumerate(boxes_of_frame):
         boxes_xywh = boxes.bboxes_xyxy.astype(np.float64)
@@ -123,12 +137,12 @@ def _annotations(boxes_of_frame: Sequence[Boxes]) -> list[dict]:
         for box, label, score in zip(boxes_xywh.tolist(), boxes.labels.tolist(), scores.tolist(), strict=True):
             annotations.append(
                 dict(
-                    id=len(annotations) + 1,  # from 1: pycocotools takes the id 0 for "not matched"
+                    id=first_id + len(annotations),
                     image_id=image_id,
                     category_id=label,
                     bbox=box,
                     area=box[2] * box[3],
-                    iscrowd=0,
+                    iscrowd=iscrowd,
                     score=score,
                 )
             )

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from etram_mmdet.evaluation.matching import Matches, match
+from etram_mmdet.evaluation.matching import LEFT_OUT, Matches, match
 from etram_mmdet.evaluation.results import FrameResult
 
 IOU_THR = 0.5
@@ -50,7 +50,7 @@ def class_counts(matches: Matches, num_classes: int, thresholds: np.ndarray = TH
     """Of every class, from matches whose first IoU threshold is `IOU_THR`."""
     counts = []
     for k in range(num_classes):
-        rows = matches.detections.labels == k
+        rows = (matches.detections.labels == k) & (matches.found[0] != LEFT_OUT)
         boxes = int((matches.counts & (matches.truth.labels == k)).sum())
         counts.append(count(matches.scores[rows], matches.is_hit[0, rows], boxes, thresholds))
     return counts
@@ -75,8 +75,8 @@ def confusion_matrix(frames: Sequence[FrameResult], num_classes: int, score_thr:
     hit = found >= 0
     matrix = np.zeros((num_classes + 1, num_classes + 1), np.int64)
     np.add.at(matrix, (matches.truth.labels[found[hit]], matches.detections.labels[hit]), 1)
-    np.add.at(matrix, (background, matches.detections.labels[~hit]), 1)
-    missed = np.setdiff1d(np.arange(len(matches.truth.labels)), found[hit])
+    np.add.at(matrix, (background, matches.detections.labels[matches.is_alarm[0]]), 1)
+    missed = np.setdiff1d(np.flatnonzero(matches.counts), found[hit])
     np.add.at(matrix, (matches.truth.labels[missed], background), 1)
     return matrix
 
@@ -86,8 +86,9 @@ def recall_by_side(matches: Matches, edges_px: np.ndarray, score_thr: float) -> 
 
     Those below the first edge and above the last count in the first and the last range.
     """
-    sides_px = np.sqrt(matches.truth.areas_px2).clip(edges_px[0], edges_px[-1])
+    sides_px = np.sqrt(matches.truth.areas_px2[matches.counts]).clip(edges_px[0], edges_px[-1])
     found = matches.found[0, matches.scores >= score_thr]
-    is_found = np.zeros(len(sides_px), bool)
+    is_found = np.zeros(len(matches.counts), bool)
     is_found[found[found >= 0]] = True
-    return np.histogram(sides_px, edges_px)[0], np.histogram(sides_px[is_found], edges_px)[0]
+    of_found = sides_px[is_found[matches.counts]]
+    return np.histogram(sides_px, edges_px)[0], np.histogram(of_found, edges_px)[0]

@@ -20,7 +20,8 @@ from etram_mmdet.evaluation.breakdown_table import format_breakdown
 from etram_mmdet.evaluation.coco import boxes_per_class, class_agnostic, coco_metrics, format_metrics
 from etram_mmdet.evaluation.predictions import save_predictions
 from etram_mmdet.evaluation.protocols import Protocol, get_protocols
-from etram_mmdet.evaluation.results import FrameResult, check_labels, make_boxes, merge, place_of
+from etram_mmdet.evaluation.results import NO_BOXES, Boxes, FrameResult, check_labels, make_boxes, merge, place_of
+from etram_mmdet.evaluation.ties import note_on_ties
 from etram_mmdet.utils.errors import InputError
 
 ANY_CLASS = "any class"
@@ -47,9 +48,10 @@ class EventCocoMetric(BaseMetric):
     ``prophesee`` or ``etram_paper``, which remove small boxes by sensor pixels (``scale`` of a sample, 1 without).
 
     Takes one data sample per labelled frame, with ``recording``, ``t_us``, ``gt_instances`` and ``pred_instances``;
-    samples with ``is_padding=True`` or ``is_labelled=False`` are skipped. Frames are told apart by (recording, t_us),
-    so the numbers do not depend on batch size, workers or world size. The keys are those of `coco_metrics`, with the
-    headline also those of `Breakdown.metrics`, behind the protocol's name and a slash, unrounded.
+    samples with ``is_padding=True`` or ``is_labelled=False`` are skipped. ``ignored_instances``, where a sample has
+    them, are ignored as COCO ignores crowds. Frames are told apart by (recording, t_us), so the numbers do not depend
+    on batch size, workers or world size. The keys are those of `coco_metrics`, with the headline also those of
+    `Breakdown.metrics`, behind the protocol's name and a slash, unrounded.
 
     Attributes:
         frames: after ``evaluate``, on the main process: every frame's boxes by (recording, t_us), sorted.
@@ -125,7 +127,8 @@ class EventCocoMetric(BaseMetric):
             self.headline = Headline(protocol, frames, tuple(classes), break_down(frames, classes))
             metrics |= self.headline.breakdown.metrics()
             text += "\n\n" + format_breakdown(self.headline.breakdown)
-        print_log("\n" + text, logger="current")
+        ties = note_on_ties(frames, len(classes))
+        print_log("\n" + text + (f"\n\n{ties}" if ties else ""), logger="current")
         return {key: value for key, value in metrics.items() if ANY_CLASS not in key}
 
     @property
@@ -171,9 +174,17 @@ def frame_of(sample: dict, num_classes: int) -> FrameResult:
         found=make_boxes(place, "detections", **_columns(sample["pred_instances"], ("scores", "class_scores"))),
         scale=int(sample.get("scale", 1)),
         hw=tuple(map(int, sample["img_shape"])) if "img_shape" in sample else None,
+        ignored=_ignored(sample, place),
+        start_us=int(sample.get("start_us", 0)),
     )
     check_labels(frame, num_classes)
     return frame
+
+
+def _ignored(sample: dict, place: str) -> Boxes:
+    if "ignored_instances" not in sample:
+        return NO_BOXES
+    return make_boxes(place, "ignored", **_columns(sample["ignored_instances"], ()))
 
 
 def _columns(instances: dict, scores: Sequence[str]) -> dict[str, np.ndarray]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numba import njit
 
-from etram_mmdet.evaluation.nms import iou
+from etram_mmdet.evaluation.nms import iou, share_inside
 from etram_mmdet.evaluation.results import Boxes, FrameResult
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -49,13 +49,18 @@ class BoxTable:
     def __getitem__(self, rows: np.ndarray) -> BoxTable:
         return BoxTable(self.frames[rows], self.labels[rows], self.bboxes_xyxy[rows], self.areas_px2[rows])
 
+    def joined(self, other: BoxTable) -> tuple[BoxTable, np.ndarray]:
+        """The boxes of both, and whether each is one of ``other``."""
+        columns = [np.concatenate([getattr(t, f.name) for t in (self, other)]) for f in fields(self)]
+        return BoxTable(*columns), np.repeat([False, True], [len(self.labels), len(other.labels)])
+
 
 @dataclass(frozen=True, eq=False)
 class Matches:
     """Which ground-truth box each detection found at each of T IoU thresholds.
 
     Attributes:
-        truth: the G boxes of ground truth.
+        truth: the G boxes of ground truth, and behind them those that are ignored.
         counts: (G,) whether a box is one of those that there are to be found.
         detections: the N detections, best first. Equal scores keep the order of frames, as COCO does.
         scores: (N,).
@@ -73,6 +78,11 @@ class Matches:
         """Whether a detection found a box: (T, N) bool."""
         return self.found >= 0
 
+    @property
+    def is_alarm(self) -> np.ndarray:
+        """Whether a detection that counts found none: (T, N) bool."""
+        return self.found == NOTHING
+
 
 def is_inside_out(areas_px2: np.ndarray) -> np.ndarray:
     """What COCO's range for all sizes leaves out."""
@@ -89,11 +99,15 @@ def match(
 
     Only boxes of its class, unless ``by_class`` is off. At most `MAX_DETECTIONS` of a frame and class count.
     ``is_ignored(areas_px2)`` leaves boxes out as COCO's area ranges do: a detection that finds such a box, or none
-    and is of such a size, is left out too.
+    and is of such a size, is left out too. The boxes that a frame ignores are what COCO calls a crowd: each leaves out
+    any number of detections, which need to lie in it with the share of their area that the threshold demands.
     """
-    truth = BoxTable.of([f.truth for f in frames], [f.scale for f in frames])
+    scales = [f.scale for f in frames]
+    truth, is_crowd = BoxTable.of([f.truth for f in frames], scales).joined(
+        BoxTable.of([f.ignored for f in frames], scales)
+    )
     detections, scores = _best_first(frames)
-    counts = ~is_ignored(truth.areas_px2)
+    counts = ~is_ignored(truth.areas_px2) & ~is_crowd
     groups = 1
     if by_class:
         groups += max(truth.labels.max(initial=0), detections.labels.max(initial=0))
@@ -105,7 +119,8 @@ def match(
     by_group = np.argsort(truth_group, kind="stable")
     starts = np.searchsorted(truth_group[by_group], np.arange(len(frames) * groups + 1))
     thresholds = np.asarray(iou_thresholds)
-    found = _match(group, detections.bboxes_xyxy, truth.bboxes_xyxy, counts, by_group, starts, thresholds)
+    bboxes = detections.bboxes_xyxy, truth.bboxes_xyxy
+    found = _match(group, *bboxes, counts, is_crowd, by_group, starts, thresholds)
     has_ignored_size = is_ignored(detections.areas_px2)
     found_ignored = ~np.append(counts, True)[found]  # the last one stands for NOTHING
     left_out = np.where(found == NOTHING, has_ignored_size, found_ignored)
@@ -132,18 +147,18 @@ def _among_best(frames: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 @njit(cache=True)
-def _match(group, boxes, truth, counts, by_group, starts, thresholds):
+def _match(group, boxes, truth, counts, is_crowd, by_group, starts, thresholds):
     found = np.full((len(thresholds), len(group)), NOTHING)
     taken = np.zeros((len(thresholds), len(truth)), np.bool_)
     overlaps = np.empty(len(truth))
     for d in range(len(group)):
         rows = by_group[starts[group[d]] : starts[group[d] + 1]]
         for i, row in enumerate(rows):
-            overlaps[i] = iou(boxes[d], truth[row])
+            overlaps[i] = share_inside(boxes[d], truth[row]) if is_crowd[row] else iou(boxes[d], truth[row])
         for t in range(len(thresholds)):
             best = _best(rows, overlaps, taken[t], counts, min(thresholds[t], 1 - 1e-10))
             if best != NOTHING:
-                taken[t, best] = True
+                taken[t, best] = not is_crowd[best]
                 found[t, d] = best
     return found
 

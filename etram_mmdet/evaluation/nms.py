@@ -21,6 +21,16 @@ def iou(a, b):
     return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)
 
 
+@njit(cache=True)
+def share_inside(a, b):
+    """Share of the area of box ``a`` that lies in ``b``, COCO's overlap with a crowd; 0 where ``a`` is inside out."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    return width * height / ((a[2] - a[0]) * (a[3] - a[1]))
+
+
 def nms(bboxes_xyxy: np.ndarray, labels: np.ndarray, iou_thr: np.ndarray) -> np.ndarray:
     """Greedy non-maximum suppression within each class.
 

@@ -1,11 +1,14 @@
 """What a detector said about every evaluated frame, beside the truth, in one JSON file.
 
-    {"classes": [...], "test_cfg": {...}, "frames": [{"recording": ..., "t_us": ..., "scale": 2, "hw": [64, 96],
+    {"format_version": 2, "classes": [...], "test_cfg": {...},
+     "frames": [{"recording": ..., "t_us": ..., "start_us": 0, "scale": 2, "hw": [64, 96],
      "bboxes": [[x1, y1, x2, y2], ...], "scores": [...], "class_scores": [...], "labels": [...],
-     "gt_bboxes": [...], "gt_labels": [...]}, ...]}
+     "gt_bboxes": [...], "gt_labels": [...], "ignored_bboxes": [...], "ignored_labels": [...]}, ...]}
 
-Boxes are in network pixels, ``scale`` is sensor pixels per network pixel. ``hw``, ``scale``, ``class_scores`` and
-``test_cfg`` may be missing, and the truth too where a data set gives it.
+Boxes are in network pixels, ``scale`` is sensor pixels per network pixel, ``start_us`` where the recording begins on
+its clock (0 where it is missing). ``hw``, ``scale``, ``class_scores``, ``ignored_*`` and ``test_cfg`` may be missing
+too, and the truth where a data set gives it. Version 2 holds detections as the detector told them, beyond the frame
+too. A file without a version holds detections that were cut to the frame.
 """
 
 from __future__ import annotations
@@ -18,29 +21,42 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from etram_mmdet.evaluation.results import Boxes, FrameResult, check_labels, make_boxes, place_of
+from etram_mmdet.evaluation.prediction_checks import check_frame, check_pixels
+from etram_mmdet.evaluation.results import Boxes, FrameResult, make_boxes, place_of
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import atomic_write, check_is_file
 
 if TYPE_CHECKING:
     from etram_mmdet.datasets.etram_dataset import ETraMDataset
+    from etram_mmdet.evaluation.protocols import Protocol
 
+FORMAT_VERSION = 2
+_CLIPPED_VERSION = 1  # which files do not state
 _TRUTH = ("gt_bboxes", "gt_labels")
-_OUTSIDE_PX = 1.0  # more than rounding
+_IGNORED = ("ignored_bboxes", "ignored_labels")
 _LARGEST = 2**53  # up to which every whole number is a float64
 
 
 class Predictions(NamedTuple):
-    """``frames`` sorted by (recording, t_us); ``test_cfg`` of the model that made them, where the file says it."""
+    """``frames`` sorted by (recording, t_us); ``test_cfg`` of the model that made them, where the file says it.
+
+    ``is_clipped``: the detections were cut to the frame before they were saved.
+    """
 
     classes: tuple[str, ...]
     frames: list[FrameResult]
     test_cfg: dict
+    is_clipped: bool = False
 
 
 def save_predictions(path: Path, frames: Iterable[FrameResult], classes: Sequence[str], test_cfg: dict) -> None:
     """Raises ``InputError`` where ``path`` cannot be written."""
-    content = dict(classes=list(classes), test_cfg=test_cfg, frames=[_as_dict(frame) for frame in frames])
+    content = dict(
+        format_version=FORMAT_VERSION,
+        classes=list(classes),
+        test_cfg=test_cfg,
+        frames=[_as_dict(frame) for frame in frames],
+    )
     with atomic_write(path) as aside:
         aside.write_text(json.dumps(content))
 
@@ -49,17 +65,20 @@ def load_predictions(path: Path, with_truth: bool = True) -> Predictions:
     """Read and check a file; without ``with_truth`` boxes of the ground truth may be missing from it.
 
     Raises:
-        InputError: for what is no such file, holds no frame, the same frame twice, lists of different lengths, values
-            that are not finite, unknown labels or boxes inside out or outside the frame; with the place.
+        InputError: for what is no such file or one of a later version, holds no frame, the same frame twice, lists of
+            different lengths, values that are not finite, unknown labels, boxes inside out, ground truth outside the
+            frame or detections in pixels of another one; with the place.
     """
     check_is_file(path)
     try:
         content = json.loads(path.read_text())
+        version = _version(content)
         classes = _names(content["classes"])
         test_cfg = dict(content.get("test_cfg") or {})
         frames = [_as_frame(frame, with_truth) for frame in content["frames"]]
         for frame in frames:
-            _check(frame, len(classes))
+            check_frame(frame, len(classes))
+        check_pixels(frames)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except FileNotFoundError as error:
@@ -74,7 +93,18 @@ def load_predictions(path: Path, with_truth: bool = True) -> Predictions:
     twice = [key for key, number in times.items() if number > 1]
     if twice:
         raise InputError(f"{path}: {len(twice)} frames stand twice in it, such as {twice[0]}; {_remedy(path)}")
-    return Predictions(classes, sorted(frames, key=lambda frame: frame.key), test_cfg)
+    return Predictions(classes, sorted(frames, key=lambda frame: frame.key), test_cfg, version == _CLIPPED_VERSION)
+
+
+def check_may_judge(saved: Predictions, protocols: Iterable[Protocol], path: Path) -> None:
+    """Raises ``InputError`` for a protocol of whole detections, such as the reference's, over clipped ones."""
+    wanted = [protocol.name for protocol in protocols if not protocol.clips]
+    if saved.is_clipped and wanted:
+        raise InputError(
+            f"{path}: states no format_version, so its detections were cut to the frame, but "
+            f"{', '.join(wanted)} judges them whole, as the reference does; {_remedy(path)}, or, if another detector "
+            f'wrote them uncut, put "format_version": {FORMAT_VERSION} into the file'
+        )
 
 
 def truth_of(dataset: ETraMDataset) -> dict[tuple[str, int], FrameResult]:
@@ -87,6 +117,8 @@ def truth_of(dataset: ETraMDataset) -> dict[tuple[str, int], FrameResult]:
             found=Boxes.empty(),
             scale=sequence.scale,
             hw=sequence.hw,
+            ignored=Boxes(*sequence.ignored_of(i)),
+            start_us=sequence.start_us,
         )
         for sequence in dataset.sequences
         for i in sequence.labelled
@@ -118,7 +150,10 @@ def with_truth_of(
                 f"{path}: {place_of(*frame.key)} has boxes in a frame of {said[1]}x{said[0]} pixels, but the "
                 f"network's has {frame.hw[1]}x{frame.hw[0]}; scale the boxes, or leave out hw if they are in these"
             )
-        _check_inside(frame, "detections", frame.found, path)
+    try:
+        check_pixels(joined)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     return joined
 
 
@@ -127,6 +162,7 @@ def _as_dict(frame: FrameResult) -> dict:
     return dict(
         recording=frame.recording,
         t_us=frame.t_us,
+        start_us=frame.start_us,
         scale=frame.scale,
         hw=frame.hw,
         bboxes=[_short(box) for box in found.bboxes_xyxy],
@@ -135,12 +171,24 @@ def _as_dict(frame: FrameResult) -> dict:
         labels=found.labels.tolist(),
         gt_bboxes=[_short(box) for box in frame.truth.bboxes_xyxy],
         gt_labels=frame.truth.labels.tolist(),
+        ignored_bboxes=[_short(box) for box in frame.ignored.bboxes_xyxy],
+        ignored_labels=frame.ignored.labels.tolist(),
     )
 
 
 def _short(values: np.ndarray) -> list[float]:
     """Nine digits tell any two float32 apart; json would write seventeen."""
     return [float(f"{value:.9g}") for value in values.tolist()]
+
+
+def _version(content: dict) -> int:
+    version = content.get("format_version", _CLIPPED_VERSION)
+    if version not in (_CLIPPED_VERSION, FORMAT_VERSION):
+        raise InputError(
+            f"format_version {version!r}, expected {FORMAT_VERSION}; read it with the version of this project that "
+            "wrote it, or a later one"
+        )
+    return version
 
 
 def _names(classes: object) -> tuple[str, ...]:
@@ -162,6 +210,8 @@ def _as_frame(saved: dict, with_truth: bool) -> FrameResult:
         found=make_boxes(place, "detections", **_columns(saved["bboxes"], saved["labels"]), **_scores(saved)),
         scale=int(_positive(saved.get("scale") or 1)),
         hw=None if hw is None else tuple(_positive(hw).reshape(2).tolist()),
+        ignored=make_boxes(place, "ignored", **_columns(*(saved.get(key, []) for key in _IGNORED))),
+        start_us=int(_whole(saved.get("start_us", 0))),
     )
 
 
@@ -192,31 +242,6 @@ def _positive(values: object) -> np.ndarray:
     if (array < 1).any():
         raise ValueError(f"{values!r}, expected numbers of at least 1")
     return array
-
-
-def _check(frame: FrameResult, num_classes: int) -> None:
-    check_labels(frame, num_classes)
-    for what, boxes in (("detections", frame.found), ("ground truth", frame.truth)):
-        corners = boxes.bboxes_xyxy
-        inside_out = (corners[:, 2:] < corners[:, :2]).any(1)
-        if inside_out.any():
-            raise InputError(
-                f"{place_of(*frame.key)}: {what}: {inside_out.sum()} boxes end before they begin, such as "
-                f"{corners[inside_out][0].tolist()}; expected x1 y1 x2 y2, not x y width height"
-            )
-        if frame.hw is not None:
-            _check_inside(frame, what, boxes)
-
-
-def _check_inside(frame: FrameResult, what: str, boxes: Boxes, path: Path | str = "") -> None:
-    limit = np.array([frame.hw[1], frame.hw[0]] * 2, np.float32) + _OUTSIDE_PX
-    outside = ((boxes.bboxes_xyxy < -_OUTSIDE_PX) | (boxes.bboxes_xyxy > limit)).any(1)
-    if outside.any():
-        raise InputError(
-            f"{path}{': ' if path else ''}{place_of(*frame.key)}: {what}: {outside.sum()} boxes lie outside the frame "
-            f"of {frame.hw[1]}x{frame.hw[0]} network pixels, such as {boxes.bboxes_xyxy[outside][0].tolist()}; "
-            "expected x1 y1 x2 y2 in these pixels"
-        )
 
 
 def _remedy(path: Path) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from etram_mmdet.evaluation.results import Boxes, FrameResult, place_of
+from etram_mmdet.events.labels import MIN_SIDE_PX
 from etram_mmdet.utils.errors import InputError
 
 BY_CLASS_SCORE = ":class"  # behind a protocol's name: as RVT's evaluation ranks, which forgets objectness
@@ -18,19 +19,27 @@ class Protocol:
     """Which frames and boxes count, and whether classes matter. Sizes are sensor pixels, times microseconds.
 
     Boxes of ground truth *and* detections below ``min_diagonal_px`` or with a side below ``min_side_px`` are removed,
-    as are frames up to ``skip_us`` and, if ``only_with_boxes``, frames without a ground-truth box that is left: their
-    false alarms then cost nothing. With ``class_aware=False`` a detection may match a box of any class. Detections rank
-    by their score, objectness times class probability with YOLOX heads, or by class probability alone.
+    as are frames up to ``skip_us`` after the beginning of their recording and, if ``only_with_boxes``, frames without a
+    ground-truth box that is left: their false alarms then cost nothing. With ``class_aware=False`` a detection may
+    match a box of any class. Detections rank by their score, objectness times class probability with YOLOX heads, or by
+    class probability alone.
+
+    Boxes that a frame ignores (under 5 px, where the reference forgets them) need not be found, and a detection of one
+    costs nothing.
+
+    With ``clips`` detections are cut to the frame first, as whoever uses them would do; a frame of unknown size is left
+    as it is. The reference's evaluation does not cut: a box that the network drew beyond the border is judged whole.
     """
 
     name: str
     rules: str
-    skip_us: int = -1
+    skip_us: int | None = None
     min_diagonal_px: float = 0.0
     min_side_px: float = 0.0
     only_with_boxes: bool = False
     class_aware: bool = True
     by_class_score: bool = False
+    clips: bool = False
 
     def __str__(self) -> str:
         ranking = ", ranked by class probability alone" if self.by_class_score else ""
@@ -38,13 +47,14 @@ class Protocol:
 
     def select(self, frames: Sequence[FrameResult]) -> tuple[list[FrameResult], Removed]:
         """What counts of ``frames``, and how much does not."""
-        late = [frame for frame in frames if frame.t_us > self.skip_us]
-        kept = [self._large_boxes(self._ranked(frame)) for frame in late]
+        late = [f for f in frames if self.skip_us is None or f.t_us - f.start_us > self.skip_us]
+        kept = [self._large_boxes(self._clipped(self._ranked(frame))) for frame in late]
         chosen = [frame for frame in kept if len(frame.truth) or not self.only_with_boxes]
         removed = Removed(
             frames=len(frames) - len(chosen),
             boxes=sum(len(f.truth) for f in frames) - sum(len(f.truth) for f in chosen),
             detections=sum(len(f.found) for f in frames) - sum(len(f.found) for f in chosen),
+            ignored=sum(len(f.ignored) for f in chosen),
         )
         return chosen, removed
 
@@ -62,12 +72,18 @@ class Protocol:
             return frame
         return frame._replace(found=replace(frame.found, scores=frame.found.class_scores))
 
+    def _clipped(self, frame: FrameResult) -> FrameResult:
+        if not self.clips or frame.hw is None:
+            return frame
+        return frame._replace(found=frame.found.clipped(frame.hw))
+
     def _large_boxes(self, frame: FrameResult) -> FrameResult:
         if not self.min_diagonal_px and not self.min_side_px:
             return frame
         return frame._replace(
             truth=frame.truth[self._is_large(frame.truth, frame.scale)],
             found=frame.found[self._is_large(frame.found, frame.scale)],
+            ignored=frame.ignored[self._is_large(frame.ignored, frame.scale)],
         )
 
     def _is_large(self, boxes: Boxes, scale: int) -> np.ndarray:
@@ -77,14 +93,16 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Removed:
-    """How many frames, ground-truth boxes and detections a protocol leaves out."""
+    """How many frames, ground-truth boxes and detections a protocol leaves out, and how many boxes it ignores."""
 
     frames: int
     boxes: int
     detections: int
+    ignored: int = 0
 
     def __str__(self) -> str:
-        return f"left out: {self.frames} frames, {self.boxes} boxes, {self.detections} detections"
+        ignored = f"; ignored: {self.ignored} boxes under {MIN_SIDE_PX} sensor px" if self.ignored else ""
+        return f"left out: {self.frames} frames, {self.boxes} boxes, {self.detections} detections{ignored}"
 
 
 _PROPHESEE = dict(skip_us=500_000, min_diagonal_px=60, min_side_px=20, only_with_boxes=True)
@@ -95,7 +113,11 @@ _FILTERED = (
 PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
-        Protocol("coco", "class-aware, no box filter"),
+        Protocol(
+            "coco",
+            f"class-aware, no box filter, boxes < {MIN_SIDE_PX} sensor px ignored, detections clipped to the frame",
+            clips=True,
+        ),
         # RVT, SMamba and others on 1Mpx and eTraM; and on Gen1, whose sensor has 304 x 240 pixels.
         Protocol("prophesee", f"class-aware, {_FILTERED.format(**_PROPHESEE)}", **_PROPHESEE),
         Protocol("prophesee_gen1", f"class-aware, {_FILTERED.format(**_GEN1)}", **_GEN1),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +17,8 @@ _COLUMNS = {  # kind of the NumPy type, the number of dimensions
     "ids": ("i", 1),
     "class_scores": ("f", 1),
 }
+_OF_DETECTIONS = "If training diverged, lower the learning rate or resume from an earlier checkpoint"
+_OF_TRUTH = "Mend the labels that these boxes come from"
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +48,8 @@ class Boxes:
         for name, (kind, dimensions) in _COLUMNS.items():
             column = getattr(self, name)
             if column is not None:
-                _check_column(name, column, kind, (len(self.labels), 4)[:dimensions])
+                advice = _OF_TRUTH if self.scores is None else _OF_DETECTIONS
+                _check_column(name, column, kind, (len(self.labels), 4)[:dimensions], advice)
 
     @classmethod
     def empty(cls) -> Boxes:
@@ -76,23 +79,32 @@ class Boxes:
             return NotImplemented
         return all(np.array_equal(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
 
+    def clipped(self, hw: tuple[int, int]) -> Boxes:
+        """The same boxes cut to a frame of height and width ``hw``, in pixels of these boxes.
+
+        The frame ends at its last pixel, W - 1 and H - 1, where data sets cut the ground truth.
+        """
+        cut = np.clip(self.bboxes_xyxy, 0, np.array([hw[1] - 1, hw[0] - 1] * 2, self.bboxes_xyxy.dtype))
+        return replace(self, bboxes_xyxy=cut)
+
     @property
     def names(self) -> list[str]:
         """The class of each box, where ``classes`` are known."""
         return [self.classes[label] for label in self.labels]
 
 
-def _check_column(name: str, column: np.ndarray, kind: str, shape: tuple[int, ...]) -> None:
+def _check_column(name: str, column: np.ndarray, kind: str, shape: tuple[int, ...], advice: str) -> None:
     if column.shape != shape:
         raise InputError(f"{name} has the shape {column.shape}, expected {shape} for {shape[0]} labels")
     if column.dtype.kind != kind:
         expected = "floats" if kind == "f" else "integers"
         raise InputError(f"{name} are of type {column.dtype}, expected {expected}")
     if kind == "f" and not np.isfinite(column).all():
-        raise InputError(
-            f"{name} holds {(~np.isfinite(column)).sum()} values that are NaN or infinite, expected "
-            "none. If training diverged, lower the learning rate or resume from an earlier checkpoint"
-        )
+        number = (~np.isfinite(column)).sum()
+        raise InputError(f"{name} holds {number} values that are NaN or infinite, expected none. {advice}")
+
+
+NO_BOXES = Boxes(np.empty((0, 4), np.float32), np.empty(0, np.int64))
 
 
 class FrameResult(NamedTuple):
@@ -102,9 +114,11 @@ class FrameResult(NamedTuple):
         recording: name of the recording.
         t_us: time of the frame.
         truth: ground truth.
-        found: detections, with scores.
+        found: detections, with scores, as the detector told them: they may reach beyond the frame.
         scale: sensor pixels per network pixel.
         hw: height and width of the frame in network pixels, where they are known.
+        ignored: boxes too small to count: nobody has to find them, and a detection of one is no false alarm.
+        start_us: where the recording begins on its clock.
     """
 
     recording: str
@@ -113,6 +127,8 @@ class FrameResult(NamedTuple):
     found: Boxes
     scale: int = 1
     hw: tuple[int, int] | None = None
+    ignored: Boxes = NO_BOXES
+    start_us: int = 0
 
     @property
     def key(self) -> tuple[str, int]:
@@ -147,7 +163,7 @@ def make_boxes(place: str, what: str, **columns) -> Boxes:
 
 def check_labels(frame: FrameResult, num_classes: int) -> None:
     """Raises ``InputError`` with recording and time for a label without a class."""
-    for what, boxes in (("ground truth", frame.truth), ("detections", frame.found)):
+    for what, boxes in (("ground truth", frame.truth), ("detections", frame.found), ("ignored", frame.ignored)):
         unknown = np.unique(boxes.labels[(boxes.labels < 0) | (boxes.labels >= num_classes)])
         if unknown.size:
             raise InputError(

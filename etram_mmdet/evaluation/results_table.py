@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 from pathlib import Path
 
 from etram_mmdet.utils.files import check_is_file
@@ -25,6 +26,12 @@ def append_row(path: str | os.PathLike, row: dict[str, object]) -> None:
         writer.writeheader()
         writer.writerows(rows)
     os.replace(aside, path)
+
+
+def current_name(metric: str) -> str:
+    """The name of a metric today, for one of version 0.1, whose names did not say in which pixels sizes are."""
+    metric = re.sub(r"/(AP|AR100)_([SML])$", r"/\1_\2_network_px", metric)
+    return re.sub(r"/AP_(\d+(?:-\d+|\+))px$", r"/AP_\1_sensor_px", metric)
 
 
 def evaluations(path: Path, split: str, record: dict) -> list[dict[str, str]]:
@@ -58,4 +65,4 @@ def _read(path: Path) -> list[dict[str, object]]:
         return []
     check_is_file(path)
     with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+        return [{key and current_name(key): value for key, value in row.items()} for row in csv.DictReader(file)]

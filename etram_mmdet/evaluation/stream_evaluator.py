@@ -8,9 +8,11 @@ from typing import Any
 from mmdet.evaluation.metrics import BaseVideoMetric, CocoVideoMetric
 from mmdet.registry import EVALUATOR
 from mmdet.structures import DetDataSample
+from mmdet.structures.bbox import get_box_tensor
 from mmengine.dist import all_gather_object
-from mmengine.evaluator import Evaluator
+from mmengine.evaluator import BaseMetric, Evaluator
 
+from etram_mmdet.evaluation.event_coco_metric import EventCocoMetric
 from etram_mmdet.utils.errors import InputError
 
 
@@ -21,6 +23,9 @@ class StreamEvaluator(Evaluator):
     Metrics get labelled frames only: a batch without any still yields one frame, since mmengine's loops want
     it. mmengine cuts results to the number of items; here they are cut to the number of frames that metrics
     got in all processes, which is none. ``CocoVideoMetric`` gets every frame as an image of a video.
+
+    Detections may reach beyond the frame. ``EventCocoMetric`` gets them so, since its protocols decide; all
+    other metrics get them cut to the frame, as its protocol ``coco`` does.
 
     Raises:
         InputError: for a metric that wants tracks.
@@ -40,18 +45,34 @@ class StreamEvaluator(Evaluator):
         """Hand a batch of predicted frames to every metric."""
         frames = [sample for sample in data_samples if _counts(sample)]
         self.frames += len(frames)
-        as_dicts = [frame.to_dict() for frame in frames]
         for metric in self.metrics if frames else ():
-            if isinstance(metric, CocoVideoMetric):
-                metric.process(data_batch, [dict(video_data_samples=[frame]) for frame in frames])
-            else:
-                metric.process(data_batch, as_dicts)
+            metric.process(data_batch, _as_wanted_by(metric, frames))
 
     def evaluate(self, size: int) -> dict[str, float]:
         """Every metric over the frames of all processes; ``size``, the number of items, is not used."""
         frames = sum(all_gather_object(self.frames))
         self.frames = 0
         return super().evaluate(frames)
+
+
+def _as_wanted_by(metric: BaseMetric, frames: list[DetDataSample]) -> list[dict]:
+    if isinstance(metric, EventCocoMetric):
+        return [frame.to_dict() for frame in frames]
+    clipped = [_clipped(frame) for frame in frames]
+    if isinstance(metric, CocoVideoMetric):
+        return [dict(video_data_samples=[frame]) for frame in clipped]
+    return [frame.to_dict() for frame in clipped]
+
+
+def _clipped(frame: DetDataSample) -> DetDataSample:
+    """A copy of the frame with its detections cut to it, as `Boxes.clipped` cuts."""
+    height, width = frame.img_shape
+    found = frame.pred_instances.clone()
+    bboxes = get_box_tensor(found.bboxes).clamp(min=0)
+    found.bboxes = bboxes.minimum(bboxes.new_tensor([width - 1, height - 1] * 2))
+    clipped = frame.clone()
+    clipped.pred_instances = found
+    return clipped
 
 
 def _counts(sample: DetDataSample) -> bool:

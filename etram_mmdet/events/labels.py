@@ -103,20 +103,38 @@ def filter_boxes(
     in training only, ``boxes_too_wide`` (over 90 % of the frame: labels that span it without an object). Returns a
     new array and the counts.
     """
-    counts = {}
-
-    def keep(name: str, mask: np.ndarray) -> None:
-        nonlocal boxes
-        counts[name] = int(len(mask) - mask.sum())
-        boxes = boxes[mask]
-
-    keep("boxes_not_finite", np.isfinite([boxes[name] for name in "xywh"]).all(0))
-    keep("boxes_other_class", boxes["class_id"] <= (np.iinfo(np.uint32).max if max_class_id is None else max_class_id))
-    boxes = _cut_to_frame(boxes, height, width)
-    keep("boxes_outside", (boxes["w"] > 0) & (boxes["h"] > 0))
-    keep("boxes_too_small", (boxes["w"] >= MIN_SIDE_PX) & (boxes["h"] >= MIN_SIDE_PX))
-    keep("boxes_too_wide", boxes["w"] <= ((9 * width) // 10 if is_train else np.inf))
+    boxes, counts = _visible(boxes, height, width, max_class_id)
+    boxes = _keep(boxes, ~_is_small(boxes), "boxes_too_small", counts)
+    boxes = _keep(boxes, boxes["w"] <= ((9 * width) // 10 if is_train else np.inf), "boxes_too_wide", counts)
     return boxes, counts
+
+
+def small_boxes(boxes: np.ndarray, height: int, width: int, *, max_class_id: int | None = None) -> np.ndarray:
+    """What :func:`filter_boxes` drops as ``boxes_too_small``, cut to the frame.
+
+    The reference forgets such boxes. They are road users nevertheless, so a detection of one is no false alarm.
+    """
+    boxes, _ = _visible(boxes, height, width, max_class_id)
+    return boxes[_is_small(boxes)]
+
+
+def _visible(boxes: np.ndarray, height: int, width: int, max_class_id: int | None) -> tuple[np.ndarray, dict[str, int]]:
+    """Boxes of known classes cut to the frame, and how many were dropped by which rule."""
+    counts: dict[str, int] = {}
+    boxes = _keep(boxes, np.isfinite([boxes[name] for name in "xywh"]).all(0), "boxes_not_finite", counts)
+    last_id = np.iinfo(np.uint32).max if max_class_id is None else max_class_id
+    boxes = _keep(boxes, boxes["class_id"] <= last_id, "boxes_other_class", counts)
+    boxes = _cut_to_frame(boxes, height, width)
+    return _keep(boxes, (boxes["w"] > 0) & (boxes["h"] > 0), "boxes_outside", counts), counts
+
+
+def _keep(boxes: np.ndarray, mask: np.ndarray, name: str, counts: dict[str, int]) -> np.ndarray:
+    counts[name] = int(len(mask) - mask.sum())
+    return boxes[mask]
+
+
+def _is_small(boxes: np.ndarray) -> np.ndarray:
+    return (boxes["w"] < MIN_SIDE_PX) | (boxes["h"] < MIN_SIDE_PX)
 
 
 def _cut_to_frame(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -137,6 +155,18 @@ def check_class_ids(boxes: np.ndarray, num_ids: int, path: Path) -> None:
         raise InputError(
             f"{path}: unknown class ids {ids}, expected 0 to {num_ids - 1}; fix the file, or keep ids 0 to 2 only "
             "with --preset gen4"
+        )
+
+
+def check_finite(boxes: np.ndarray, path: Path, advice: str) -> None:
+    """Raise ``InputError``, ending in ``advice``, for a box with a side or corner that is NaN or infinite."""
+    rows = np.flatnonzero(~np.isfinite([boxes[name] for name in "xywh"]).all(0))
+    if len(rows):
+        when = f" at t = {boxes['t'][rows[0]]} us" if "t" in boxes.dtype.names else ""
+        found = ", ".join(f"{name} = {boxes[name][rows[0]]:g}" for name in "xywh")
+        raise InputError(
+            f"{path}: {len(rows)} of {len(boxes)} boxes are not finite, the first in row {rows[0]}{when} ({found}); "
+            f"expected numbers in sensor pixels. Mend the label file that it was made from, then {advice}"
         )
 
 

@@ -13,7 +13,6 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from etram_mmdet.models.detectors.recurrent_detector import clipped
 from etram_mmdet.models.layers.checkpointing import NORMS
 from etram_mmdet.utils.cli import PRECISIONS
 from etram_mmdet.utils.errors import InputError
@@ -96,15 +95,13 @@ class Streamer:
         return self.detector.bbox_head(features) if self._has_maps else features
 
     def boxes(self, maps: tuple, hw: tuple[int, int]) -> list[InstanceData]:
-        """Boxes with scores and labels, within frames of (H, W)."""
+        """Boxes with scores and labels, which may reach beyond frames of (H, W), as evaluation gets them."""
         head = self.detector.bbox_head
         meta = dict(img_shape=hw)
         if self._has_maps:
             maps = each_map(Tensor.float, maps)  # mmdet's heads would decode boxes in the precision of the maps
-            found = head.predict_by_feat(*maps, batch_img_metas=[meta] * len(maps[0][0]), rescale=False)
-        else:
-            found = head.predict(maps, [DetDataSample(metainfo=meta)] * len(maps[0]), rescale=False)
-        return [clipped(result, hw) for result in found]
+            return head.predict_by_feat(*maps, batch_img_metas=[meta] * len(maps[0][0]), rescale=False)
+        return head.predict(maps, [DetDataSample(metainfo=meta)] * len(maps[0]), rescale=False)
 
     def _compile(self) -> Callable:
         def network(padded: Tensor, states: tuple) -> tuple[tuple, tuple]:

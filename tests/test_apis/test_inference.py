@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
+import torch
+from mmengine.structures import InstanceData
 
 from etram_mmdet.apis.inference import SCORE_THR, EventInferencer
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
 from etram_mmdet.engine.checkpoints.opening import init_detector
+from etram_mmdet.evaluation.operating_points.points import OperatingPoints
 from etram_mmdet.evaluation.predictions import load_predictions
 from etram_mmdet.events.class_sets import ETRAM8
 from etram_mmdet.events.formats import open_recording
@@ -37,18 +42,42 @@ def first_us(sample):
 
 
 def test_a_stream_gives_what_evaluation_gives(checkpoint, recording, first_us, tmp_path):
-    """Same boxes and scores in sensor pixels, from the raw events and with the state carried; one frame at a time."""
+    """Same boxes and scores, from the raw events and with the state carried; one frame at a time."""
     run("tools/test.py", checkpoint, "--work-dir", tmp_path, "--out", tmp_path / "p.json")
     expected = [f for f in load_predictions(tmp_path / "p.json").frames if f.recording == "val_day_0000"]
     inferencer = EventInferencer(checkpoint, device="cpu", score_thr=0.0)
-    found = dict(inferencer.stream(recording, start_us=first_us - inferencer.step_us))
+    windows = inferencer.windows(recording, start_us=first_us - inferencer.step_us)
+    found = {window.t_us: window.found for window in windows}
     assert len(expected) >= 15 and max(len(f.found) for f in expected) > 10
     for frame in expected:
         boxes = found[frame.t_us]
         assert np.all(np.diff(boxes.scores) <= 0)  # best first
         assert boxes.names == [inferencer.classes[k] for k in boxes.labels]
         ours = Found(boxes.bboxes_xyxy, boxes.scores, boxes.labels)
-        assert_same_boxes(ours, Found(frame.found.bboxes_xyxy * frame.scale, frame.found.scores, frame.found.labels))
+        assert_same_boxes(ours, Found(frame.found.bboxes_xyxy, frame.found.scores, frame.found.labels))
+
+
+def test_boxes_that_are_shown_are_cut_to_the_frame(checkpoint, recording):
+    """In sensor pixels; the same rows as what the network told, of which some reach beyond the frame."""
+    inferencer = EventInferencer(checkpoint, device="cpu", score_thr=0.0)
+    windows = list(inferencer.windows(recording, stop_us=500_000))
+    shown = dict(inferencer.stream(recording, stop_us=500_000))
+    whole = np.concatenate([window.found.bboxes_xyxy for window in windows]) * 2
+    cut = np.concatenate([window.boxes.bboxes_xyxy for window in windows])
+    assert np.array_equal(cut, whole.clip(0, [94, 62, 94, 62])) and not np.array_equal(cut, whole)
+    assert all(shown[window.t_us] == window.boxes for window in windows)
+
+
+def test_operating_points_see_the_boxes_that_are_shown(checkpoint):
+    """Of 20x20 network pixels 5x20 lie in the frame: 20 sensor pixels of side, not 40; only small ones may pass."""
+    inferencer = EventInferencer(checkpoint, device="cpu")
+    classes = inferencer.classes
+    thresholds = {name: [0.5, 1.0] for name in classes}
+    inferencer.operating_points = OperatingPoints.from_config(dict(score_thr=thresholds, sides_px=[30]), classes)
+    found = InstanceData(bboxes=torch.tensor([[-15.0, 0, 5, 20]]), scores=torch.tensor([0.7]), labels=torch.tensor([0]))
+    inferencer._streamer = Mock(return_value=([found], None), device="cpu")
+    shown = inferencer.detect(np.zeros((20, 32, 48), np.uint8))
+    assert shown.bboxes_xyxy.tolist() == [[0, 0, 10, 40]]
 
 
 def test_state_is_carried_until_reset(checkpoint, recording):

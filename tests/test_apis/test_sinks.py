@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,7 +17,7 @@ from etram_mmdet.evaluation.predictions import load_predictions
 from etram_mmdet.events.representations import build_representation
 
 CLASSES = ("pedestrian", "car")
-RECORDING = SimpleNamespace(path=Path("street_td.h5"), height=64, width=96)
+RECORDING = SimpleNamespace(path=Path("street_td.h5"), height=64, width=96, t_first_us=4_000_000)
 INFERENCER = SimpleNamespace(
     classes=CLASSES,
     step_us=50_000,
@@ -32,8 +33,9 @@ def windows(stop=None):
         if k == stop:
             raise KeyboardInterrupt
         box = np.array([[10 + k, 20, 40, 50.5]], np.float32)
-        found = Boxes(box, np.array([1]), scores=np.array([0.75], np.float32), classes=CLASSES)
-        yield Window(50_000 * (k + 1), np.zeros((20, 32, 48), np.uint8), found)
+        shown = Boxes(box, np.array([1]), scores=np.array([0.75], np.float32), classes=CLASSES)
+        found = replace(shown, bboxes_xyxy=box / 2 - np.float32([0, 11, 0, 0]))
+        yield Window(50_000 * (k + 1), np.zeros((20, 32, 48), np.uint8), shown, found)
 
 
 @pytest.mark.parametrize("suffix", SINKS)
@@ -54,12 +56,14 @@ def test_a_file_that_was_there_outlives_a_stop(tmp_path):
     assert path.read_text() == "of an earlier run"
 
 
-def test_boxes_are_pixels_of_the_sensor(tmp_path):
+def test_a_table_is_for_a_person_and_predictions_for_an_evaluation(tmp_path):
+    """The one in sensor pixels and cut to the frame, the other in the network's and whole, as tools/test.py saves."""
     for suffix in (".json", ".csv"):
         SINKS[suffix](tmp_path / f"found{suffix}", windows(), INFERENCER, RECORDING)
     frames = load_predictions(tmp_path / "found.json").frames
     rows = list(csv.DictReader((tmp_path / "found.csv").open()))
     assert [frame.key for frame in frames] == [("street", t) for t in (50_000, 100_000, 150_000)]
-    assert frames[1].found.bboxes_xyxy.tolist() == [[11, 20, 40, 50.5]] and frames[1].hw == (64, 96)
+    assert frames[1].found.bboxes_xyxy.tolist() == [[5.5, -1, 20, 25.25]]
+    assert frames[1].hw == (32, 48) and frames[1].scale == 2 and frames[1].start_us == 4_000_000
     sides = dict(x1="11.00", y1="20.00", x2="40.00", y2="50.50")
     assert rows[1] == dict(t_us="100000", **sides, score="0.7500", **{"class": "car"})

@@ -157,7 +157,7 @@ def test_boxes_stay_in_the_frame_and_in_step():
         for bboxes, labels, tracks in zip(out["bboxes"], out["labels"], out["tracks"], strict=True):
             assert len(bboxes) == len(labels) == len(tracks) and np.array_equal(labels + 10, tracks)
             assert (bboxes[:, 2:] > bboxes[:, :2]).all() and (bboxes >= 0).all()
-            assert (bboxes[:, 2] <= W).all() and (bboxes[:, 3] <= H).all()
+            assert (bboxes[:, 2] <= W - 1).all() and (bboxes[:, 3] <= H - 1).all()
 
 
 def test_constant_along_a_stream_and_new_in_the_next_pass():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from itertools import islice
@@ -53,6 +54,43 @@ def test_item_holds_frames_boxes_and_metas():
     assert (item["data_samples"].lane, item["data_samples"].streamed) == (1, True)
     assert [f.is_first for f in item["data_samples"]] == [True] + [False] * 4
     assert not dataset[request(0, first, first + 5)]["data_samples"][0].is_first
+
+
+def test_ignored_boxes_are_those_of_the_folder(sample, tmp_path):
+    """In network pixels and classes, frame by frame, also straight from recordings; training does not see them."""
+    dataset = build(sample, "val", test_mode=True)
+    sequence = dataset.sequences[0]
+    kept = np.load(sample / "val" / sequence.name / "ignored_boxes.npy")
+    index = int(np.searchsorted(sequence.t_us, kept["t"][0]))
+    boxes = kept[kept["t"] == kept["t"][0]]
+    corners = np.stack([boxes["x"], boxes["y"], boxes["x"] + boxes["w"], boxes["y"] + boxes["h"]], 1) / 2
+    bboxes, labels = sequence.ignored_of(index)
+    np.testing.assert_allclose(bboxes, np.minimum(corners, [47, 31, 47, 31]), atol=1e-5)
+    assert labels.tolist() == boxes["class_id"].tolist()
+    assert sum(len(sequence.ignored_of(i)[1]) for i in range(sequence.num_frames)) == len(kept)
+    frame = dataset[request(0, index, index + 1)]["data_samples"][0]
+    assert frame.ignored_instances.bboxes.tolist() == bboxes.tolist()
+    assert frame.gt_instances.bboxes.tolist() == sequence.boxes_of(index)[0].tolist()
+    trained = build(sample, "val")[request(0, index, index + 1)]["data_samples"][0]
+    assert torch.equal(trained.gt_instances.bboxes, frame.gt_instances.bboxes)
+
+
+def test_a_folder_that_forgot_its_small_boxes_is_named(sample, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr("etram_mmdet.datasets.etram_dataset.print_log", lambda text, *_: said.append(text))
+    shutil.copytree(sample / "val", tmp_path / "val")
+    build(tmp_path, "val", test_mode=True)
+    assert not said
+    forgotten = 0
+    for folder in (tmp_path / "val").iterdir():
+        (folder / "ignored_boxes.npy").unlink()
+        forgotten += json.loads((folder / "sequence.json").read_text())["dropped"]["boxes_too_small"]
+    dataset = build(tmp_path, "val", test_mode=True)
+    assert f"val: up to {forgotten} boxes under 5 px were left out" in said[0] and "--overwrite" in said[0]
+    assert not any(len(s.ignored_of(i)[1]) for s in dataset.sequences for i in s.labelled)
+    build(tmp_path, "val")
+    build(DATA / "preprocessed_etram", "val", test_mode=True)  # RVT's own says nothing about it
+    assert len(said) == 1
 
 
 def test_short_clips_are_padded(sample):
@@ -211,6 +249,61 @@ def test_sequences_of_two_sizes_are_refused(sample, tmp_path):
         build(tmp_path)
 
 
+def damaged(sample, tmp_path, change):
+    """A copy of a sequence whose label arrays went through ``change``; its folder."""
+    folder = next((sample / "val").iterdir())
+    copy = tmp_path / "val" / folder.name
+    shutil.copytree(folder, copy)
+    path = copy / "labels_v2" / "labels.npz"
+    arrays = dict(np.load(path))
+    change(arrays["labels"])
+    np.savez(path, **arrays)
+    return copy
+
+
+@pytest.mark.parametrize(("name", "value"), [("x", np.nan), ("h", np.inf), ("y", -np.inf)])
+def test_truth_that_is_not_finite_is_found_when_the_folder_is_read(sample, tmp_path, name, value):
+    """Not at the first validation; by a training, and where data are inspected."""
+
+    def change(labels):
+        labels[name][3] = labels[name][5] = value
+
+    folder = damaged(sample, tmp_path, change)
+    boxes = np.load(folder / "labels_v2" / "labels.npz")["labels"]
+    says = f"labels.npz: 2 of {len(boxes)} boxes are not finite, the first in row 3 at t = {boxes['t'][3]} us"
+    with pytest.raises(InputError, match=says) as raised:
+        build(tmp_path, "val")
+    assert f"{name} = {value:g}" in str(raised.value) and "run tools/preprocess.py again" in str(raised.value)
+    with pytest.raises(InputError, match=says):
+        take_census(tmp_path)
+
+
+def test_ignored_boxes_that_are_not_finite_or_no_boxes_are_refused(sample, tmp_path):
+    folder = damaged(sample, tmp_path, lambda labels: None)
+    boxes = np.load(folder / "ignored_boxes.npy")
+    boxes["w"][0] = np.nan
+    for content, says in (
+        (boxes, f"1 of {len(boxes)} boxes are not finite, the first in row 0"),
+        (np.zeros(3), "float64"),
+    ):
+        np.save(folder / "ignored_boxes.npy", content)
+        with pytest.raises(InputError, match=f"ignored_boxes.npy: {says}"):
+            build(tmp_path, "val", test_mode=True)
+
+
+def test_fewer_tensors_than_stamps_are_found_when_the_folder_is_read(sample, tmp_path):
+    folder = damaged(sample, tmp_path, lambda labels: None)
+    path = next(folder.rglob("*.h5"))
+    with h5py.File(path, "r+") as file:
+        frames = file["data"][:-4]
+        del file["data"]
+        file["data"] = frames
+    with pytest.raises(
+        InputError, match=rf"{path.name}: {len(frames)} tensors, but timestamps_us has {len(frames) + 4}"
+    ):
+        build(tmp_path, "val")
+
+
 def test_unfinished_sequences_are_not_seen(sample, tmp_path):
     shutil.copytree(sample / "train", tmp_path / "train")
     first = next((tmp_path / "train").iterdir())
@@ -304,12 +397,3 @@ def test_label_times_may_be_a_little_off_and_missing(sample, tmp_path):
     assert len(build(tmp_path)) == len(build(sample))
     path.unlink()
     assert len(build(tmp_path)) == len(build(sample))
-
-
-def test_fewer_tensors_than_time_stamps_are_found_at_the_start(sample, tmp_path):
-    shutil.copytree(sample, tmp_path, dirs_exist_ok=True)
-    path = next((tmp_path / "train").glob("*/event_representations_v2/*/event_representations*.h5"))
-    with h5py.File(path, "r+") as file:
-        file["data"].resize(10, 0)
-    with pytest.raises(InputError, match="there are 10 tensors and 38 time stamps of them"):
-        build(tmp_path)

@@ -79,8 +79,10 @@ def test_an_integer_is_a_labelled_frame(sample):
     info = dataset.get_data_info(len(dataset) - 1)
     assert (info["recording"], info["t_us"]) == (last.name, last.t_us[frame])
     assert (info["height"], info["width"]) == last.hw
-    assert [i["bbox"] for i in info["instances"]] == last.boxes_of(frame)[0].tolist()
-    assert dataset.get_cat_ids(-1) == last.boxes_of(frame)[1].tolist() == [i["bbox_label"] for i in info["instances"]]
+    counted = [i for i in info["instances"] if not i["ignore_flag"]]
+    assert [i["bbox"] for i in counted] == last.boxes_of(frame)[0].tolist()
+    assert [i["bbox"] for i in info["instances"] if i["ignore_flag"]] == last.ignored_of(frame)[0].tolist()
+    assert dataset.get_cat_ids(-1) == last.boxes_of(frame)[1].tolist() == [i["bbox_label"] for i in counted]
     item = dataset[len(dataset) - 1]
     assert [f.t_us for f in item["data_samples"]] == last.t_us[frame - 4 : frame + 1].tolist()
     assert [f.is_labelled for f in item["data_samples"]] == [False] * 4 + [True]
@@ -138,8 +140,26 @@ def test_frames_carry_what_mmdets_parts_read(sample):
     assert frame.frame_id == first
     assert (track.video_id, track.video_length, track.lane, track.streamed) == (1, sequence.num_frames, 2, True)
     assert frame.ori_video_length == sequence.num_frames
-    assert [i["bbox"] for i in frame.instances] == frame.gt_instances.bboxes.tolist() != []
-    assert frame.ignored_instances.bboxes.shape == (0, 4)
+    counted, ignored = ([i["bbox"] for i in frame.instances if i["ignore_flag"] == flag] for flag in (0, 1))
+    assert counted == frame.gt_instances.bboxes.tolist() == sequence.boxes_of(first)[0].tolist() != []
+    assert ignored == frame.ignored_instances.bboxes.tolist() == sequence.ignored_of(first)[0].tolist() != []
+    assert all(len(padding.ignored_instances) == 0 for padding in track[3:])
+
+
+@pytest.mark.parametrize("pack", [dict(type="PackClip"), dict(type="mmdet.PackTrackInputs")])
+@pytest.mark.parametrize("flip", [dict(type="ClipFlip", prob=1.0), dict(type="mmdet.RandomFlip", prob=1.0)])
+def test_ignored_boxes_move_with_the_others(sample, flip, pack):
+    plain, mirrored = (build(sample, "val", *pipeline, test_mode=True) for pipeline in ([], [flip]))
+    mirrored = DATASETS.build(config(sample, "val", test_mode=True) | dict(pipeline=[flip, pack]))
+    seen = 0
+    for index in range(len(plain)):
+        before, after = (dataset[index]["data_samples"][-1] for dataset in (plain, mirrored))
+        for name in ("gt_instances", "ignored_instances"):
+            x1, y1, x2, y2 = before.get(name).bboxes.unbind(1)
+            assert torch.equal(after.get(name).bboxes, torch.stack([47 - x2, y1, 47 - x1, y2], 1))
+            assert torch.equal(after.get(name).labels, before.get(name).labels)
+        seen += len(before.ignored_instances)
+    assert seen > 0
 
 
 def test_training_is_spared_what_only_metrics_read(sample):
@@ -373,7 +393,8 @@ def test_resize_and_pad(sample):
     assert half["inputs"].shape == (5, 20, 16, 24)
     assert (frame.img_shape, frame.ori_shape, frame.scale_factor) == ((16, 24), (32, 48), (0.5, 0.5))
     assert frame.scale == 2 * before.scale
-    torch.testing.assert_close(frame.gt_instances.bboxes, before.gt_instances.bboxes / 2)
+    last_pixel = torch.tensor([23, 15] * 2)
+    torch.testing.assert_close(frame.gt_instances.bboxes, (before.gt_instances.bboxes / 2).minimum(last_pixel))
 
 
 def test_signed_frames_keep_their_sign(raw_sample):

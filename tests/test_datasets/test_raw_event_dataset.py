@@ -10,6 +10,7 @@ import torch
 from mmdet.registry import DATASETS, TRANSFORMS
 
 from etram_mmdet.datasets import ClipRequest, raw_event_dataset
+from etram_mmdet.evaluation.predictions import truth_of
 from etram_mmdet.events.preprocessing.folder import preprocess_folder
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.events.recording import Events
@@ -49,7 +50,7 @@ def test_equals_the_preprocessed_path_bit_for_bit(raw_sample, tmp_path, represen
     assert raw.segments == folder.segments and raw.single_clips == folder.single_clips and len(raw) == len(folder)
     any_event = False
     for ours, theirs in zip(raw.sequences, folder.sequences, strict=True):
-        assert ours.name == theirs.name and ours.dtype == theirs.dtype
+        assert ours.name == theirs.name and ours.dtype == theirs.dtype and ours.start_us == theirs.start_us == 0
         np.testing.assert_array_equal(ours.t_us, theirs.t_us)
         frames = theirs.read(0, theirs.num_frames)
         np.testing.assert_array_equal(ours.read(0, ours.num_frames), frames)
@@ -57,10 +58,27 @@ def test_equals_the_preprocessed_path_bit_for_bit(raw_sample, tmp_path, represen
         for index in range(ours.num_frames):
             for a, b in zip(ours.boxes_of(index), theirs.boxes_of(index), strict=True):
                 np.testing.assert_array_equal(a, b)
+            for a, b in zip(ours.ignored_of(index), theirs.ignored_of(index), strict=True):
+                np.testing.assert_array_equal(a, b)
     assert any_event
     item, reference = raw[clip(3, 8)], folder[clip(3, 8)]
     assert torch.equal(item["inputs"], reference["inputs"])
     assert [f.t_us for f in item["data_samples"]] == [f.t_us for f in reference["data_samples"]]
+
+
+def test_frames_know_where_their_recording_begins(tmp_path):
+    """A clock that starts elsewhere, from the recording and from its folder; RVT's own folders begin at 0."""
+    events = make_events(start_us=40_000_000)
+    boxes = make_boxes([40_100_000, 40_200_000, 40_300_000])
+    write_recording(tmp_path / "raw/train", "a", events, boxes)
+    preprocess_folder(tmp_path / "raw", tmp_path / "out")
+    begins_us = int(events["t"][0])
+    for kind, root in (("RawEventDataset", tmp_path / "raw"), ("ETraMDataset", tmp_path / "out")):
+        dataset = build(kind, root, dict(type="StackedHistogram", downsample="nearest"))
+        (frame,) = {f.start_us for f in dataset[clip(0, 3)]["data_samples"]}
+        assert frame == begins_us == next(iter(truth_of(dataset).values())).start_us
+    rvt = build("ETraMDataset", DATA / "preprocessed_etram", dict(type="StackedHistogram", downsample="nearest"))
+    assert {sequence.start_us for sequence in rvt.sequences} == {0}
 
 
 def test_equals_what_the_reference_preprocessed(reference_raw):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from etram_mmdet.datasets.etram_dataset import ETraMDataset
 from etram_mmdet.datasets.transforms.geometry import (
     ClipFlip,
     ClipZoom,
@@ -15,6 +16,8 @@ from etram_mmdet.datasets.transforms.geometry import (
     zoom_in,
     zoom_out,
 )
+from etram_mmdet.evaluation.results import Boxes
+from etram_mmdet.events.labels import BBOX_DTYPE
 
 H, W = 48, 64
 BOX = np.array([[20, 10, 36, 22]], np.float32)  # edges: pixels 20 to 35 and 10 to 21
@@ -47,9 +50,23 @@ def results(seed, streamed, boxes=BOX):
 
 
 def test_flip_mirrors_pixels_and_boxes():
-    pixels, boxes = flip(*clip())
-    assert boxes[0].tolist() == [[28, 10, 44, 22]]
-    assert filled(pixels).tolist() == boxes[0][0].tolist()
+    """A box goes from its first to its last pixel: columns 20 to 35 become 28 to 43."""
+    pixels, boxes = flip(clip()[0], [BOX - np.float32([0, 0, 1, 1])])
+    assert boxes[0].tolist() == [[28, 10, 43, 21]]
+    assert (filled(pixels) - [0, 0, 1, 1]).tolist() == boxes[0][0].tolist()
+
+
+def test_a_box_at_the_border_stays_at_the_border(sample):
+    """As the loader cuts it, from 0 to W - 1: the whole frame is its own mirror image."""
+    sequence = ETraMDataset(str(sample), "val", test_mode=True).sequences[0]
+    boxes = np.zeros(2, BBOX_DTYPE)
+    boxes["x"], boxes["w"], boxes["h"] = (-8, 0), (28, 500), (20, 500)  # in 96x64 sensor pixels
+    loaded = sequence._network_xyxy(boxes)
+    assert loaded.tolist() == [[0, 0, 10, 10], [0, 0, 47, 31]]
+    (mirrored,) = flip(np.zeros((1, 2, *sequence.hw), np.uint8), [loaded])[1]
+    assert mirrored.tolist() == [[37, 0, 47, 10], [0, 0, 47, 31]]
+    assert np.array_equal(cut_to_frame(mirrored, sequence.hw, 0.25)[0], mirrored)
+    assert np.array_equal(Boxes(mirrored, np.zeros(2, int)).clipped(sequence.hw).bboxes_xyxy, mirrored)
 
 
 def test_flip_twice_is_identity():
@@ -86,7 +103,7 @@ def test_zoom_in_cuts_boxes_and_drops_lost_ones():
         for boxes, labels, tracks in zip(out["bboxes"], out["labels"], out["tracks"], strict=True):
             assert len(boxes) == len(labels) == len(tracks) and tracks[-1] == 1  # the second box is kept whole
             assert (boxes[:, 2:] > boxes[:, :2]).all() and (boxes >= 0).all()
-            assert (boxes[:, 2] <= W).all() and (boxes[:, 3] <= H).all()
+            assert (boxes[:, 2] <= W - 1).all() and (boxes[:, 3] <= H - 1).all()
 
 
 @pytest.mark.parametrize("offset", [(0.0, 0.0), (0.5, 0.5), (0.999, 0.999)])
@@ -124,9 +141,9 @@ def test_probability_zero_changes_nothing():
 
 def test_boxes_are_cut_and_kept_by_the_area_that_stays():
     """Shares by hand: all, a quarter, nothing (beside the frame), nothing (flat before)."""
-    boxes = np.array([[0, 0, 64, 48], [60, 44, 68, 52], [64, 0, 70, 5], [3, 4, 3, 9]], np.float32)
+    boxes = np.array([[0, 0, 63, 47], [59, 43, 67, 51], [63, 0, 70, 5], [3, 4, 3, 9]], np.float32)
     cut, keep = cut_to_frame(boxes, (H, W), 0.25)
-    assert cut.tolist() == [[0, 0, 64, 48], [60, 44, 64, 48], [64, 0, 64, 5], [3, 4, 3, 9]]
+    assert cut.tolist() == [[0, 0, 63, 47], [59, 43, 63, 47], [63, 0, 63, 5], [3, 4, 3, 9]]
     assert keep.tolist() == [True, True, False, False]
     assert cut_to_frame(boxes, (H, W), 0.26)[1].tolist() == [True, False, False, False]
     assert [part.shape for part in cut_to_frame(boxes[:0], (H, W), 0.25)] == [(0, 4), (0,)]

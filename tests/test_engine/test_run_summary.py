@@ -90,6 +90,7 @@ def test_memory_grows_with_lanes(sample):
         (("class_set=etram3",), "not in class_set 'etram3'"),
         (("val_evaluator.protocols=(prophesee,coco)",), "no ground-truth box is left to the headline"),
         (("val_evaluator.protocols=(etram_paper,)",), "save_best=coco/AP, but validation evaluates etram_paper"),
+        (("default_hooks.checkpoint.save_best=coco/AP_S",), "says the pixels now; set it to coco/AP_S_network_px"),
         (("val_dataloader.dataset.class_set=cls8_sample",), "class_set is 'etram8' at the top of the config, but val_"),
         (
             ("class_set=None", "val_dataloader.dataset.class_set=cls8_sample"),

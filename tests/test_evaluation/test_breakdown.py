@@ -46,8 +46,8 @@ def test_a_missed_size_shows_in_its_range_only():
     assert parts.ap_by_size[0, 1:4] == pytest.approx([0, 1, 1])
     assert np.isnan(parts.ap_by_size[0, [0, 4]]).all() and np.isnan(parts.ap_by_size[1]).all()
     found = parts.metrics()
-    assert found["AP_8-16px"] == 0 and found["AP_16-32px"] == pytest.approx(1)
-    assert "AP_0-8px" not in found and "AP_96+px" not in found
+    assert found["AP_8-16_sensor_px"] == 0 and found["AP_16-32_sensor_px"] == pytest.approx(1)
+    assert "AP_0-8_sensor_px" not in found and "AP_96+_sensor_px" not in found
 
 
 def test_day_night_and_recordings():
@@ -113,7 +113,7 @@ def test_large_boxes_of_a_class_agnostic_headline():
     metric = EventCocoMetric(("etram_paper",))
     metric.dataset_meta = dict(classes=CLASSES)
     metric.process(None, [sample(600_000, [square(90)], [1], labels=[2])])
-    assert metric.evaluate(1)["etram_paper/AP_32-96px"] == pytest.approx(1)
+    assert metric.evaluate(1)["etram_paper/AP_32-96_sensor_px"] == pytest.approx(1)
     assert metric.headline.classes == ("any class",)
 
 

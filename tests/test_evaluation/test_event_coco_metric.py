@@ -18,7 +18,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from etram_mmdet.evaluation.event_coco_metric import EventCocoMetric
-from etram_mmdet.evaluation.results_table import append_row
+from etram_mmdet.evaluation.results_table import append_row, evaluations
 
 CLASSES = ("pedestrian", "car", "bus", "tram")
 
@@ -68,11 +68,13 @@ def evaluate(samples, size=1, classes=CLASSES):
 def plain_pycocotools(samples):
     """The 12 numbers of pycocotools' own summary, and its precision array."""
     ground_truth, detections = [], []
+    kinds = dict(gt_instances=ground_truth, ignored_instances=ground_truth, pred_instances=detections)
     for image_id, s in enumerate(sorted(samples, key=lambda s: (s["recording"], s["t_us"])), start=1):
-        for kind, out in (("gt_instances", ground_truth), ("pred_instances", detections)):
+        for kind, out in ((kind, out) for kind, out in kinds.items() if kind in s):
             for j, (x1, y1, x2, y2) in enumerate(s[kind]["bboxes"].double().tolist()):
                 annotation = dict(id=len(out) + 1, image_id=image_id, category_id=int(s[kind]["labels"][j]) + 1)
-                annotation.update(bbox=[x1, y1, x2 - x1, y2 - y1], area=(x2 - x1) * (y2 - y1), iscrowd=0)
+                crowd = int(kind == "ignored_instances")
+                annotation.update(bbox=[x1, y1, x2 - x1, y2 - y1], area=(x2 - x1) * (y2 - y1), iscrowd=crowd)
                 out.append(annotation if out is ground_truth else annotation | dict(score=float(s[kind]["scores"][j])))
     coco = COCO()
     coco.dataset = dict(
@@ -99,7 +101,9 @@ def evaluator(request, monkeypatch):
         pytest.importorskip("faster_coco_eval")
 
 
-SUMMARY = "AP AP50 AP75 AP_S AP_M AP_L AR1 AR10 AR100 AR100_S AR100_M AR100_L".split()
+SIZES = [f"{size}_network_px" for size in "SML"]
+SUMMARY = [*"AP AP50 AP75".split(), *(f"AP_{size}" for size in SIZES)]
+SUMMARY += [*"AR1 AR10 AR100".split(), *(f"AR100_{size}" for size in SIZES)]
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -114,6 +118,41 @@ def test_equals_pycocotools(evaluator, seed):
         assert metrics[f"coco/AP50_{CLASSES[k]}"] == pytest.approx(precision[0, :, k, 0, 2].mean(), abs=1e-9)
 
 
+def partly_ignored(samples):
+    """The same, every third box of the ground truth ignored."""
+    for s in samples:
+        truth = s["gt_instances"]
+        is_ignored = torch.arange(len(truth["labels"])) % 3 == 0
+        s["ignored_instances"] = {name: column[is_ignored] for name, column in truth.items()}
+        s["gt_instances"] = {name: column[~is_ignored] for name, column in truth.items()}
+    return samples
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_ignored_boxes_are_pycocotools_crowds(evaluator, seed):
+    samples = partly_ignored(random_samples(60, seed))
+    metrics = evaluate(samples)
+    stats, _ = plain_pycocotools(samples)
+    assert 0.05 < metrics["coco/AP"] < 0.95
+    assert [metrics[f"coco/{key}"] for key in SUMMARY] == pytest.approx(stats.tolist(), abs=1e-9)
+    for s in samples:
+        del s["ignored_instances"]
+    assert abs(evaluate(samples)["coco/AP"] - metrics["coco/AP"]) > 0.01
+
+
+def test_an_exact_detector_is_right_about_boxes_that_are_ignored():
+    """Two detections of one of them as well; one beside it is a false alarm."""
+    small = torch.tensor([[3.0, 3.0, 6.0, 7.0]])
+    found = [*BOXES, *small.tolist(), *small.tolist()]
+    s = sample(0, BOXES, LABELS, found, [0.5, 0.5, 0.5, 0.9, 0.8], [*LABELS, 0, 0])
+    s["ignored_instances"] = dict(bboxes=small, labels=torch.tensor([0]))
+    after = sample(100_000, BOXES, LABELS)
+    assert evaluate([s, after])["coco/AP"] == pytest.approx(1)
+    assert evaluate([s, after])["coco/recall_at_1_fp_per_min"] == 1
+    s["pred_instances"]["bboxes"][3] += 20
+    assert evaluate([s, after])["coco/AP_pedestrian"] < 0.9
+
+
 BOXES = [[10, 10, 50, 60], [100, 20, 250, 170], [5, 80, 15, 95]]
 LABELS = [0, 1, 0]
 
@@ -125,11 +164,29 @@ def test_perfect_is_one(evaluator, request):
     # One detection per frame and class finds two of the three pedestrians, and both cars.
     assert metrics.pop("coco/AR1") == pytest.approx((2 / 3 + 1) / 2)
     classes = {f"{kind}_{name}" for kind in ("AP", "AP50") for name in ("pedestrian", "car")}
-    parts = {"AP_8-16px", "AP_32-96px", "AP_96+px", "AP_day", *(f"recall_at_{n}_fp_per_min" for n in (1, 10, 60))}
+    parts = {f"AP_{side}_sensor_px" for side in ("8-16", "32-96", "96+")}
+    parts |= {"AP_day", *(f"recall_at_{n}_fp_per_min" for n in (1, 10, 60))}
     assert set(metrics) == {f"coco/{key}" for key in {*SUMMARY, *classes, *parts, "AP_small_classes"} - {"AR1"}}
     # pycocotools adds a spacing(1) to the number of detections, faster-coco-eval does not: it gives 1.0 exactly.
     exact = "faster_coco_eval" in request.node.name
     assert list(metrics.values()) == pytest.approx([1.0] * len(metrics), abs=0 if exact else 1e-12, rel=0)
+
+
+def test_an_ap_that_hangs_on_the_order_of_rows_is_named(monkeypatch):
+    """One score for all: AP is 1 or 0.5 by the order of the rows."""
+    said = []
+    monkeypatch.setattr("etram_mmdet.evaluation.event_coco_metric.print_log", lambda text, **_: said.append(text))
+    found = [BOXES[1], [200, 200, 220, 240]]
+    good_first = sample(0, BOXES[1:2], [1], found, [0.5, 0.5], [1, 1])
+    bad_first = sample(0, BOXES[1:2], [1], found[::-1], [0.5, 0.5], [1, 1])
+    assert [evaluate([s])["coco/AP"] for s in (good_first, bad_first)] == pytest.approx([1, 0.5])
+    line = "scores tie: 2 of 2 detections share theirs with another of their class"
+    assert line in said[0] and said[0].endswith("in the reverse order it would be 0.5000")
+    assert line in said[1] and said[1].endswith("in the reverse order it would be 1.0000")
+    good_first["pred_instances"]["labels"][1] = 0  # another class: no tie
+    evaluate([good_first])
+    evaluate([sample(0, BOXES, LABELS)])  # ties among right ones alone
+    assert "scores tie" not in said[2] + said[3]
 
 
 def test_no_detections_is_zero(evaluator):
@@ -147,7 +204,7 @@ def test_class_counts():
 def test_small_boxes_count():
     """Prophesee's protocol drops boxes under 10 px sides and 30 px diagonal; this one keeps 4x4 px."""
     metrics = evaluate([sample(0, [[10, 10, 14, 14], [30, 30, 34, 34]], [0, 1])])
-    assert metrics["coco/AP_S"] == metrics["coco/AP"] == 1.0
+    assert metrics["coco/AP_S_network_px"] == metrics["coco/AP"] == 1.0
     assert metrics["coco/boxes"] == 2
 
 
@@ -200,10 +257,11 @@ def test_class_without_boxes_is_absent(monkeypatch):
     monkeypatch.setattr("etram_mmdet.evaluation.event_coco_metric.print_log", lambda text, **_: lines.append(text))
     metrics = evaluate([sample(0, BOXES[:1], [0], BOXES, [0.9, 0.8, 0.8], [0, 3, 3])])
     assert metrics["coco/AP"] == 1.0  # two false trams: without a true one, COCO has no class to charge them to
-    assert not any("tram" in key or key.endswith(("_S", "_L")) for key in metrics)
+    assert not any("tram" in key or key.endswith(("_S_network_px", "_L_network_px")) for key in metrics)
     assert -1 not in metrics.values()
     table = lines[0].split("\n\n")[0].split("\n")
-    assert table[1] == "protocol coco: class-aware, no box filter, IoU .50:.95, maxDets 1/10/100"
+    rules = "class-aware, no box filter, boxes < 5 sensor px ignored, detections clipped to the frame"
+    assert table[1] == f"protocol coco: {rules}, IoU .50:.95, maxDets 1/10/100"
     assert table[2:4] == ["left out: 0 frames, 0 boxes, 0 detections", "1 frames, 1 boxes"]
     assert [line.split() for line in table if line.startswith(("pedestrian", "tram"))] == [
         ["pedestrian", "1", "1.0000", "1.0000"],
@@ -289,6 +347,24 @@ def test_append_row_keeps_every_digit_and_column(tmp_path):
     assert [row["AP_tram"] for row in rows] == ["", "0.5"]
     assert rows[1]["config"] == "size, aware"
     assert [file.name for file in path.parent.iterdir()] == ["results.csv"]
+
+
+def test_sizes_without_their_pixels_are_read_under_todays_names(tmp_path):
+    """What version 0.1 wrote, beside today's columns."""
+    old = {"coco/AP_S": "0.25", "coco/AR100_L": "0.5", "prophesee:class/AP_8-16px": "0.125", "coco/AP_96+px": "1"}
+    now = {"coco/AP_S_network_px": 0.3, "coco/AP_8-16_sensor_px": 0.2, "coco/AP_pedestrian": 0.1}
+    append_row(tmp_path / "r.csv", dict(split="val", step=1) | old)
+    append_row(tmp_path / "r.csv", dict(split="val", step=2) | now)
+    rows = evaluations(tmp_path / "r.csv", "val", dict(test_cfg={}))
+    assert rows[0] == {
+        "split": "val",
+        "step": "1",
+        "coco/AP_S_network_px": "0.25",
+        "coco/AR100_L_network_px": "0.5",
+        "prophesee:class/AP_8-16_sensor_px": "0.125",
+        "coco/AP_96+_sensor_px": "1",
+    }
+    assert rows[1] == {"split": "val", "step": "2", **{key: str(value) for key, value in now.items()}}
 
 
 def test_append_row_leaves_the_old_file_when_it_fails(tmp_path, monkeypatch):

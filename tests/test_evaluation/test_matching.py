@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from etram_mmdet.evaluation.average_precision import PrecisionTable, interval, mean_ap, resamples
+from etram_mmdet.evaluation.breakdown import recall_at_false_alarms
 from etram_mmdet.evaluation.coco import _accumulate, coco_metrics
+from etram_mmdet.evaluation.curves import class_counts, confusion_matrix, recall_by_side
 from etram_mmdet.evaluation.event_coco_metric import frame_of
 from etram_mmdet.evaluation.matching import match
 from etram_mmdet.evaluation.results import Boxes, FrameResult
@@ -50,7 +52,7 @@ def test_sizes_are_cocos_ranges(size, low, high):
     frames = frames_of(0, count=60)
     matches = match(frames, is_ignored=lambda areas: (areas < low**2) | (areas > high**2))
     ours = PrecisionTable(matches, len(CLASSES), each_its_own(frames)).average_precision()[..., 0]
-    assert mean_ap(ours) == pytest.approx(coco_metrics(frames, CLASSES)[f"AP_{size}"], abs=1e-12)
+    assert mean_ap(ours) == pytest.approx(coco_metrics(frames, CLASSES)[f"AP_{size}_network_px"], abs=1e-12)
 
 
 def test_weights_are_repeated_recordings():
@@ -88,6 +90,42 @@ def test_a_box_that_does_not_count_is_taken_last_and_leaves_its_detection_out():
     one = frame([small, large], [[0, 0, 16, 12.2], [0, 0, 16, 12], [0, 0, 40, 40]])
     matches = match([one], [0.5], is_ignored=lambda areas: areas > 150)
     assert matches.found.tolist() == [[0, -2, -2]] and matches.counts.tolist() == [True, False]
+
+
+def test_an_ignored_box_leaves_out_every_detection_in_it():
+    """By the share of the detection: 1, 1, .5 and .4. A box that counts goes first."""
+    one = frame([[0, 0, 10, 10]], [[0, 0, 10, 10], [0, 0, 8, 8], [0, 0, 20, 10], [0, 0, 25, 10]])
+    one = one._replace(ignored=Boxes(np.float32([[0, 0, 10, 10]]), np.zeros(1, int)))
+    matches = match([one], [0.5])
+    assert matches.found.tolist() == [[0, -2, -2, -1]]
+    assert matches.counts.tolist() == [True, False]
+    assert matches.is_alarm.tolist() == [[False, False, False, True]]
+
+
+def test_ignored_boxes_in_all_that_counts_detections():
+    """A box, one that is ignored, and detections of both and of nothing."""
+    small = [20, 20, 22, 22]
+    one = frame([[0, 0, 10, 10]], [[0, 0, 10, 10], small, small, [30, 30, 40, 40]])
+    one = one._replace(ignored=Boxes(np.float32([small]), np.zeros(1, int)))
+    matches = match([one], [0.5])
+    (counts,) = class_counts(matches, 1, np.zeros(1))
+    assert (counts.hits.tolist(), counts.alarms.tolist(), counts.boxes) == ([1], [1], 1)
+    assert confusion_matrix([one], 1, 0.0).tolist() == [[1, 0], [1, 0]]
+    assert [each.tolist() for each in recall_by_side(matches, np.array([0, 5, 50]), 0.0)] == [[0, 1], [0, 1]]
+    assert recall_at_false_alarms(matches, 1, minutes=1.0).tolist() == [[1, 1, 1]]
+    table = PrecisionTable(matches, 1, np.zeros(1, int))
+    assert table.boxes.tolist() == [[1]] and mean_ap(table.average_precision()[..., 0]) == 1
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_ignored_boxes_are_cocos_crowds(seed):
+    frames = frames_of(seed)
+    frames = [f._replace(truth=f.truth[1::2], ignored=f.truth[::2]) for f in frames]
+    ours = PrecisionTable(match(frames), len(CLASSES), each_its_own(frames)).average_precision()[..., 0]
+    assert mean_ap(ours) == pytest.approx(coco_metrics(frames, CLASSES)["AP"], abs=1e-12)
+    matches = match(frames, is_ignored=lambda areas: (areas < 32**2) | (areas > 96**2))
+    ours = PrecisionTable(matches, len(CLASSES), each_its_own(frames)).average_precision()[..., 0]
+    assert mean_ap(ours) == pytest.approx(coco_metrics(frames, CLASSES)["AP_M_network_px"], abs=1e-12)
 
 
 def test_empty_frames():

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from etram_mmdet.evaluation.predictions import load_predictions, save_predictions, with_truth_of
+from etram_mmdet.evaluation.predictions import check_may_judge, load_predictions, save_predictions, with_truth_of
+from etram_mmdet.evaluation.protocols import get_protocols
 from etram_mmdet.evaluation.results import Boxes, FrameResult
 from etram_mmdet.utils.errors import InputError
 
@@ -26,7 +27,8 @@ def frames() -> list[FrameResult]:
         scores=rng.random(3).astype(np.float32),
         class_scores=rng.random(3).astype(np.float32),
     )
-    full = FrameResult("b", 5, Boxes(boxes, np.array([0, 1, 1])), found, 2, (24, 24))
+    small = Boxes(boxes[:1] + np.float32(0.2), np.array([1]))
+    full = FrameResult("b", 5, Boxes(boxes, np.array([0, 1, 1])), found, 2, (24, 24), small, start_us=3)
     return [full, FrameResult("a", 7, Boxes(boxes[:0], np.empty(0, np.int64)), Boxes.empty())]
 
 
@@ -72,9 +74,10 @@ def first(content: dict) -> dict:
         ),
         (lambda c: first(c)["labels"].__setitem__(0, 2), r"detections: labels holds \[2\], expected 0 to 1"),
         (
-            lambda c: first(c)["bboxes"].__setitem__(0, [0, 0, 90, 9]),
-            "detections: 1 boxes lie outside the frame of 24x24 network pixels",
+            lambda c: first(c).update(bboxes=[[0, 0, 90, 9], [30, 0, 40, 9], [0, 0, 9, 9]]),
+            r"detections: 2 of 3 have their centre outside the frame, such as \[0.0, 0.0, 90.0, 9.0\] in 24x24 network",
         ),
+        (lambda c: c.update(format_version=3), "format_version 3, expected 2"),
         (lambda c: c["frames"].append(first(c) | dict(scores=[0.1] * 3)), "1 frames stand twice in it, such as"),
         (lambda c: first(c)["class_scores"].pop(), r"class_scores has the shape \(2,\), expected \(3,\)"),
         (lambda c: first(c)["class_scores"].__setitem__(0, float("nan")), "class_scores holds 1 values that are NaN"),
@@ -131,9 +134,33 @@ def test_boxes_in_other_pixels_than_the_networks(path):
         with_truth_of(load_predictions(path).frames, truth, path)
     changed(path, lambda c: [f.update(hw=None) for f in c["frames"]])
     with_truth_of(load_predictions(path).frames, truth, path)
-    changed(path, lambda c: first(c)["bboxes"].__setitem__(0, [0, 0, 40, 9]))
-    with pytest.raises(InputError, match="detections: 1 boxes lie outside the frame of 24x24 network pixels"):
+    changed(path, lambda c: first(c).update(bboxes=[[20, 0, 40, 9]] * 3))
+    with pytest.raises(InputError, match=r"p.json: detections: 3 of 3 have their centre outside the frame, such as"):
         with_truth_of(load_predictions(path).frames, truth, path)
+
+
+def test_ignored_boxes_may_be_missing(path):
+    changed(path, lambda c: [f.pop("ignored_bboxes") and f.pop("ignored_labels") for f in c["frames"][:1]])
+    assert [len(f.ignored) for f in load_predictions(path).frames] == [0, 0]
+
+
+def test_boxes_beyond_the_frame_come_back_whole(path):
+    whole = [[-9, -4, 1, 9], [20, 1, 40, 9], [1, 1, 2, 50]]
+    changed(path, lambda c: first(c).update(bboxes=whole))
+    (_, full) = load_predictions(path).frames
+    assert full.found.bboxes_xyxy.tolist() == whole
+
+
+def test_a_file_without_a_version_holds_clipped_boxes(path):
+    """Which ours judges, and the reference's protocols do not."""
+    ours, theirs = get_protocols(["coco"]), get_protocols(["coco", "prophesee"])
+    check_may_judge(load_predictions(path), theirs, path)
+    changed(path, lambda c: c.pop("format_version"))
+    saved = load_predictions(path)
+    check_may_judge(saved, ours, path)
+    with pytest.raises(InputError, match=r"were cut to the frame, but prophesee judges them whole.*--out") as raised:
+        check_may_judge(saved, theirs, path)
+    assert str(path) in str(raised.value)
 
 
 def test_frames_without_detections_need_no_class_scores(path):

@@ -13,8 +13,11 @@ from etram_mmdet.evaluation.results import Boxes, FrameResult
 from etram_mmdet.utils.errors import InputError
 from tests.reference.answers import load
 from tests.reference.detections import detections, true_boxes
-from tests.test_evaluation.test_event_coco_metric import BOXES, CLASSES, LABELS, sample
+from tests.test_evaluation.test_event_coco_metric import BOXES, CLASSES, LABELS, plain_pycocotools, sample
+from tests.test_models.test_detector import batch, build, predictions
 
+LAST = torch.tensor([21, 13] * 2)  # pixel of the frames of `batch`, where they end
+FEW = dict(score_thr=0.0, nms=dict(type="nms", iou_threshold=0.1))
 PROPHESEE = PROTOCOLS["prophesee"]
 
 
@@ -49,6 +52,7 @@ def test_prophesee_is_the_references():
     metrics = coco_metrics(frames, ("a", "b", "c"))
     for theirs, value in load("evaluation").items():
         ours = {"AP_50": "AP50", "AP_75": "AP75"}.get(theirs, theirs)
+        ours += "_network_px" if theirs in ("AP_S", "AP_M", "AP_L") else ""
         assert metrics[ours] == pytest.approx(float(value), abs=1e-6), theirs
     assert removed.boxes > 0 and removed.detections > removed.boxes
 
@@ -73,6 +77,18 @@ def test_the_first_half_second_and_empty_frames_go():
     assert (removed.frames, removed.boxes, removed.detections) == (4, 3, 4)
     everything, nothing = PROTOCOLS["coco"].select(frames)
     assert everything == frames and (nothing.frames, nothing.boxes, nothing.detections) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("start_us", [0, 90_000_000])
+def test_the_first_half_second_is_that_of_the_recording(start_us):
+    """Whatever its clock: as absolute stamps where it begins at 0, which the reference takes for granted."""
+    large = [[0, 0, 40, 40]]
+    frames = [frame(large, t_us=start_us + t)._replace(start_us=start_us) for t in (400_000, 500_000, 500_001)]
+    for name in ("prophesee", "prophesee_gen1", "etram_paper"):
+        kept, removed = PROTOCOLS[name].select(frames)
+        assert [f.t_us - start_us for f in kept] == [500_001] and removed.frames == 2
+    early = [frame(large, t_us=start_us - 10)._replace(start_us=start_us)]  # a label before the first event
+    assert PROTOCOLS["coco"].select(early)[0] == early
 
 
 def evaluate(samples, protocols):
@@ -112,9 +128,49 @@ def test_the_log_names_protocol_and_what_it_left_out(monkeypatch):
     monkeypatch.setattr("etram_mmdet.evaluation.event_coco_metric.print_log", lambda text, **_: said.append(text))
     large = [[10, 10, 90, 90]]
     evaluate([sample(0, large, [0]), sample(600_000, large, [0])], ("coco", "prophesee"))
-    assert "protocol coco: class-aware, no box filter, IoU .50:.95, maxDets 1/10/100" in said[0]
+    rules = "class-aware, no box filter, boxes < 5 sensor px ignored, detections clipped to the frame"
+    assert f"protocol coco: {rules}, IoU .50:.95, maxDets 1/10/100" in said[0] and "ignored:" not in said[0]
     assert "left out: 0 frames, 0 boxes" in said[0]
     assert "protocol prophesee: class-aware, first 0.5 s" in said[1] and "left out: 1 frames, 1 boxes" in said[1]
+
+
+def test_ours_clips_detections_and_the_references_does_not():
+    """Of a box 10 px beyond the border the part up to the last pixel is the truth: IoU 1 clipped, 40/50 whole."""
+    samples = [sample(600_000, [[59, 0, 99, 40]], [0], predicted=[[59, 0, 109, 40]], img_shape=(100, 100), scale=2)]
+    found = evaluate(samples, ("coco", "prophesee", "prophesee_gen1", "etram_paper"))
+    assert found["coco/AP"] == pytest.approx(1)
+    for name in ("prophesee", "prophesee_gen1", "etram_paper"):
+        assert found[f"{name}/AP"] == pytest.approx(0.7), name  # found at .50 to .80, in seven of ten
+
+
+def test_from_the_network_to_the_numbers():
+    """A detector with fresh weights; the truth is what remains of its boxes in the frame, moved a little."""
+    samples = [s.to_dict() for s in predictions(build(test_cfg=FEW), batch(labelled=((1, 1),) * 3))]
+    for each in samples:
+        inside = each["pred_instances"]["bboxes"].clamp(min=0).minimum(LAST)
+        moved = (inside + 0.2).minimum(LAST)
+        rows = ((moved[:, 2:] > moved[:, :2]).all(1).nonzero().squeeze(1))[::3]
+        each["gt_instances"] = dict(bboxes=moved[rows], labels=each["pred_instances"]["labels"][rows])
+        each.update(t_us=each["t_us"] + 600_000, scale=100)  # all sides are many sensor pixels
+    found = evaluate(samples, ("prophesee", "coco"))
+    whole = plain_pycocotools(samples)[0]
+    for each in samples:
+        bboxes = each["pred_instances"]["bboxes"]
+        each["pred_instances"]["bboxes"] = bboxes.clamp(min=0).minimum(LAST)
+    clipped = plain_pycocotools(samples)[0]
+    assert [found["prophesee/AP"], found["prophesee/AP50"]] == pytest.approx(whole[:2].tolist(), abs=1e-9)
+    assert [found["coco/AP"], found["coco/AP50"]] == pytest.approx(clipped[:2].tolist(), abs=1e-9)
+    assert clipped[0] > 1.5 * whole[0] > 0
+
+
+def test_filters_remove_ignored_boxes_too():
+    """In the reference's evaluation there are none."""
+    (one,) = [frame([[0, 0, 40, 40]])]
+    one = one._replace(ignored=Boxes(np.float32([[1, 1, 3, 3]]), np.zeros(1, int)))
+    assert str(PROTOCOLS["coco"].select([one])[1]).endswith("0 detections; ignored: 1 boxes under 5 sensor px")
+    for name in ("prophesee", "prophesee_gen1", "etram_paper"):
+        ((kept,), removed) = PROTOCOLS[name].select([one])
+        assert len(kept.ignored) == removed.ignored == 0
 
 
 def test_gen1_has_a_smaller_sensor():

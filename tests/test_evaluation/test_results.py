@@ -44,6 +44,14 @@ def test_a_wrong_column_is_named(column, value, says):
         replace(boxes(), **{column: value})
 
 
+def test_truth_that_is_not_finite_is_not_blamed_on_the_training():
+    wrong = np.float32([[0, 0, np.nan, 4]])
+    with pytest.raises(InputError, match=r"expected none\. Mend the labels that these boxes come from$"):
+        Boxes(wrong, np.array([0]))
+    with pytest.raises(InputError, match="If training diverged, lower the learning rate"):
+        Boxes(wrong, np.array([0]), np.float32([0.5]))
+
+
 @pytest.mark.parametrize("rows", [np.array([False, True, True]), np.array([1, 2]), slice(1, None)])
 def test_rows_take_every_column_along(rows):
     chosen = boxes()[rows]

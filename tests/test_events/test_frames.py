@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from etram_mmdet.events.preprocessing.frame_times import select_frames
+from etram_mmdet.events.preprocessing.frame_times import select_frames, start_us
 from etram_mmdet.utils.errors import InputError
 
 WINDOW_US = 50_000
@@ -21,6 +21,11 @@ def test_labels_at_camera_rate_become_10_hz(hz):
     np.testing.assert_allclose(frames.label_us, np.arange(1, 11) * 100_000, atol=1)
     np.testing.assert_allclose(frames.repr_us, np.arange(2, 21) * 50_000, atol=1)
     np.testing.assert_array_equal(frames.repr_us[frames.repr_index], frames.label_us)
+
+
+def test_a_recording_begins_at_0_or_at_its_first_event():
+    assert [start_us(t) for t in (0, 3_000, 100_000)] == [0, 0, 0]
+    assert [start_us(t) for t in (100_001, 900_000, ABSOLUTE_US)] == [100_001, 900_000, ABSOLUTE_US]
 
 
 def test_absolute_time_changes_nothing_but_the_offset():

@@ -5,7 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from etram_mmdet.events.labels import BBOX_DTYPE, check_class_ids, filter_boxes, load_boxes, load_label_times
+from etram_mmdet.events.labels import (
+    BBOX_DTYPE,
+    check_class_ids,
+    filter_boxes,
+    load_boxes,
+    load_label_times,
+    small_boxes,
+)
 from etram_mmdet.utils.errors import InputError
 from tests.helpers.raw import make_boxes
 
@@ -53,6 +60,8 @@ def test_each_rule_drops_and_counts_its_boxes():
     assert counts.pop("boxes_not_finite") == 0
     assert counts == {"boxes_other_class": 1, "boxes_outside": 1, "boxes_too_small": 2, "boxes_too_wide": 2}
     assert kept["x"].tolist() == [10]
+    small = small_boxes(boxes, height=48, width=64, max_class_id=2)
+    assert small["x"].tolist() == [60, 5] and small["w"].tolist() == [3, 4]
     kept, counts = filter_boxes(boxes, height=48, width=64, is_train=False)
     assert (counts["boxes_other_class"], counts["boxes_too_wide"]) == (0, 0)
     assert kept["x"].tolist() == [10, 10, 0, 0] and kept["w"].tolist() == [20, 20, 63, 63]

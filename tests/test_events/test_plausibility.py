@@ -141,7 +141,7 @@ def street() -> tuple[dict, np.ndarray]:
 @pytest.fixture(scope="module")
 def right(street, tmp_path_factory) -> dict:
     summary, files = preprocess(tmp_path_factory.mktemp("right"), *street)
-    assert not problems(summary) and len(files) == 5
+    assert not problems(summary) and len(files) == 6
     assert summary.manifests[0]["frames_per_s"] == pytest.approx(10)
     return files
 

@@ -15,6 +15,7 @@ import pytest
 from etram_mmdet.datasets.recording_frames import FolderSequence
 from etram_mmdet.events.class_sets import get_class_set
 from etram_mmdet.events.formats import hdf5
+from etram_mmdet.events.labels import BBOX_DTYPE, load_boxes
 from etram_mmdet.events.preprocessing import recording as preprocess
 from etram_mmdet.events.preprocessing.folder import preprocess_folder
 from etram_mmdet.events.preprocessing.sequence_folder import read_manifest
@@ -23,6 +24,8 @@ from etram_mmdet.utils.errors import InputError
 from tests.helpers.encoders import structured
 from tests.helpers.raw import HEIGHT, WIDTH, make_boxes, make_events, write_recording
 from tests.reference.answers import DATA
+
+OURS = ("sequence.json", "ignored_boxes.npy")  # beside the reference's files
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,12 +75,32 @@ def test_equals_the_reference(reference_raw, tmp_path, preset):
     assert not summary.problems and len(summary.manifests) == 4
     expected = sorted(path.relative_to(theirs) for path in theirs.rglob("*") if path.is_file())
     written = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file())
-    assert [path for path in written if path.name != "sequence.json"] == expected
+    assert [path for path in written if path.name not in OURS] == expected
     for path in expected:
         if path.suffix == ".h5":
             assert_same_tensors(tmp_path / path, theirs / path)
         else:
             assert (tmp_path / path).read_bytes() == saved_again(theirs / path)
+
+
+def test_small_boxes_are_kept_beside_the_references_files(reference_raw, tmp_path):
+    """Those of frames in use and of known classes, by the letter of the rules."""
+    preprocess_folder(reference_raw, tmp_path, PreprocessSettings(preset="gen4"), workers=2)
+    total = 0
+    for labels in reference_raw.glob("*/*_bbox.npy"):
+        folder = tmp_path / labels.parent.name / labels.name.removesuffix("_bbox.npy")
+        boxes = load_boxes(labels)
+        kept = np.load(folder / "ignored_boxes.npy")
+        frames = np.load(folder / "labels_v2" / "timestamps_us.npy")
+        right = np.clip(boxes["x"] + boxes["w"], 0, 1279) - np.clip(boxes["x"], 0, 1279)
+        below = np.clip(boxes["y"] + boxes["h"], 0, 719) - np.clip(boxes["y"], 0, 719)
+        small = (right > 0) & (below > 0) & ((right < 5) | (below < 5))
+        expected = boxes[small & (boxes["class_id"] <= 2) & np.isin(boxes["t"], frames)]
+        for name in ("t", "track_id", "class_id"):
+            assert kept[name].tolist() == expected[name].tolist()
+        assert kept.dtype == BBOX_DTYPE and ((kept["w"] < 5) | (kept["h"] < 5)).all()
+        total += len(kept)
+    assert total > 0
 
 
 def test_real_labelled_recordings_shorter_than_a_window(shared, tmp_path):
@@ -159,7 +182,7 @@ def test_workers_and_restart_after_a_failure_do_not_change_a_byte(raw, tmp_path,
     monkeypatch.setattr(preprocess, "write_manifest", fail_second)
     summary = preprocess_folder(raw, tmp_path / "again", workers=1)
     assert ["[Errno 28] No space left on device; see to free" in p for p in summary.problems] == [True]
-    assert len(file_bytes(tmp_path / "again")) == 3 * 6
+    assert len(file_bytes(tmp_path / "again")) == 3 * 7
     summary = preprocess_folder(raw, tmp_path / "again", workers=1)
     assert [outcome.is_new for outcome in summary.outcomes].count(True) == 1
     assert file_bytes(tmp_path / "again") == file_bytes(tmp_path / "one")

@@ -164,9 +164,10 @@ def test_boxes_of_other_heads_are_decoded_in_float32():
     assert {301.0, 303.0} <= set(found.bboxes[:, 0].tolist()), "cells of 2 px with boxes of 2 px around their corner"
 
 
-def test_boxes_stay_within_the_frame(model):
+def test_boxes_may_reach_beyond_the_frame(model):
+    """As those that are evaluated; whoever shows them to a person cuts them."""
     streamer = Streamer(model)
     (clip,) = random_clips(model, 1, 1, HW, label_every=1)["inputs"]
     (found,), _ = streamer(clip, None)
-    assert len(found) > 10 and found.bboxes.min() == 0, "boxes of random weights reach every side"
-    assert found.bboxes[:, ::2].max() == HW[1] and found.bboxes[:, 1::2].max() == HW[0]
+    assert len(found) > 10 and found.bboxes.min() < -1, "boxes of random weights reach over every side"
+    assert found.bboxes[:, ::2].max() > HW[1] + 1 and found.bboxes[:, 1::2].max() > HW[0] + 1

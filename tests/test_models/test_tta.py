@@ -11,7 +11,7 @@ from mmengine.structures import InstanceData
 from tests.helpers.same_boxes import Found, assert_same_boxes
 from tests.test_models.test_detector import batch, build, predictions
 
-WIDTH = 22  # of the frames of `batch`
+LAST = 21  # column of the frames of `batch`, about which boxes are mirrored
 LABELLED = ((1, 1), (0, 1), (1, 0))
 
 
@@ -33,7 +33,7 @@ def mirrored(data):
 def found(sample, flip=False) -> Found:
     boxes = sample.pred_instances.bboxes.numpy()
     if flip:
-        boxes = np.stack([WIDTH - boxes[:, 2], boxes[:, 1], WIDTH - boxes[:, 0], boxes[:, 3]], 1)
+        boxes = np.stack([LAST - boxes[:, 2], boxes[:, 1], LAST - boxes[:, 0], boxes[:, 3]], 1)
     return Found(boxes, sample.pred_instances.scores.numpy(), sample.pred_instances.labels.numpy())
 
 
@@ -104,7 +104,7 @@ def instances(*rows):
 
 def merged(*, nms_iou=None, **tta_cfg):
     plain = instances((2, 2, 8, 8, 0.6, 0), (10, 2, 14, 6, 0.5, 1))
-    mirror = instances((WIDTH - 8.5, 2, WIDTH - 2, 8, 0.7, 0), (WIDTH - 14, 2, WIDTH - 10, 6, 0.4, 2))
+    mirror = instances((LAST - 8.5, 2, LAST - 2, 8, 0.7, 0), (LAST - 14, 2, LAST - 10, 6, 0.4, 2))
     if nms_iou:
         tta_cfg["nms"] = dict(type="nms", iou_threshold=nms_iou)
     detector = Fixed(plain, mirror)

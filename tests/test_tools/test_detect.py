@@ -32,7 +32,7 @@ def test_json_and_csv_say_the_same(words, tmp_path):
     run(*words, "--out", tmp_path / "d.csv", *options, "--fuse")
     frames = load_predictions(tmp_path / "d.json").frames
     assert {f.recording for f in frames} == {"val_day_0000"}  # as data sets call it
-    assert len(frames) == 10 and frames[0].hw == (64, 96) and frames[0].scale == 1
+    assert len(frames) == 10 and frames[0].hw == (32, 48) and frames[0].scale == 2  # as tools/test.py saves them
     with open(tmp_path / "d.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == sum(len(f.found) for f in frames) > 20
@@ -40,11 +40,9 @@ def test_json_and_csv_say_the_same(words, tmp_path):
     assert int(rows[0]["t_us"]) == first.t_us and float(rows[0]["score"]) == pytest.approx(
         first.found.scores[0], abs=1e-4
     )
-    assert [float(rows[0][side]) for side in ("x1", "y1", "x2", "y2")] == pytest.approx(
-        first.found.bboxes_xyxy[0], abs=0.01
-    )
-    widest = max(f.found.bboxes_xyxy[:, 2].max(initial=0) for f in frames)
-    assert 48 < widest <= 96  # sensor pixels, not the network's
+    sides = [float(rows[0][side]) for side in ("x1", "y1", "x2", "y2")]
+    assert sides == pytest.approx(2 * first.found.clipped(first.hw).bboxes_xyxy[0], abs=0.01)
+    assert 48 < max(float(row["x2"]) for row in rows) <= 96  # sensor pixels, not the network's
     assert min(f.found.scores.min(initial=1) for f in frames) >= 1e-5
 
 

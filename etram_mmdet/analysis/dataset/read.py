@@ -14,6 +14,7 @@ from etram_mmdet.events.choices import SPLITS, LabelFiles
 from etram_mmdet.events.class_sets import DEFAULT_CLASS_SET, ClassSet, get_class_set
 from etram_mmdet.events.formats import Recording, open_recording
 from etram_mmdet.events.formats.array_files import PREPROCESS_AGAIN, load_array, open_hdf5
+from etram_mmdet.events.labels import check_finite
 from etram_mmdet.events.preprocessing.box_activity import BoxActivity
 from etram_mmdet.events.preprocessing.examination import Examination
 from etram_mmdet.events.preprocessing.frame_store import read_frames
@@ -153,6 +154,7 @@ def _of_folder(
     labels = folder / "labels_v2" / "labels.npz"
     scale = _scale(folder) if settings is None else build_representation(settings.representation, 2, 2).scale
     rows = load_array(labels, "labels", PREPROCESS_AGAIN)
+    check_finite(rows, labels, PREPROCESS_AGAIN)
     boxes = _in_network_pixels(rows, scale, classes, labels)
     label_us = load_array(labels.with_name("timestamps_us.npy"), advice=PREPROCESS_AGAIN)
     doubts = tuple(_doubts_of_folder(folder, rows, label_us, scale)) if read_events else ()

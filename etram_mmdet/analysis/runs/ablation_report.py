@@ -15,7 +15,7 @@ from etram_mmdet.visualization.style import ACCENT, GOOD, INK, MUTED, page
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_TITLES = dict(AP="AP", AP50="AP50", AP_small_classes="AP, small classes", AP_S="AP, boxes < 32² px")
+_TITLES = dict(AP="AP", AP50="AP50", AP_small_classes="AP, small classes", AP_S_network_px="AP, boxes < 32² network px")
 _PANELS = (("AP", "AP, all classes"), ("AP_small_classes", "AP, small road users"))
 _NOT_COMPARED = "#5c6370"
 

@@ -16,7 +16,13 @@ from etram_mmdet.visualization.style import ACCENT, GRID, INK, MUTED, page
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_TITLES = dict(AP="AP", AP50="AP50", AP75="AP75", AP_small_classes="AP, small classes", AP_S="AP, boxes < 32² px")
+_TITLES = dict(
+    AP="AP",
+    AP50="AP50",
+    AP75="AP75",
+    AP_small_classes="AP, small classes",
+    AP_S_network_px="AP, boxes < 32² network px",
+)
 _CLAIM = (
     "With a single run each no significance can be told; for a claim train several seeds at equal samples with "
     "tools/ablate.py."

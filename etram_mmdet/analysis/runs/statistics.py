@@ -11,7 +11,7 @@ from etram_mmdet.analysis.runs.agreement import obstacles
 from etram_mmdet.analysis.runs.plan import Variant
 
 CONFIDENCE = 0.95
-METRICS = ("AP", "AP50", "AP_small_classes", "AP_S")  # the first one is tested for significance
+METRICS = ("AP", "AP50", "AP_small_classes", "AP_S_network_px")  # the first one is tested for significance
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ def affine_matrix(
 
 
 def affine(frames: np.ndarray, bboxes: list[np.ndarray], matrix: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Send every point (x, y) of a clip, edges from 0 to W, to ``matrix`` (2, 3) times (x, y, 1).
+    """Send every point (x, y) of a clip to ``matrix`` (2, 3) times (x, y, 1); pixel 0 reaches from 0 to 1.
 
     ``frames`` are (T, C, H, W) of one byte each. A pixel takes the value found where its centre comes from, and 0 from
     outside: counts are categories and must not be mixed. Boxes are not cut to the frame.

@@ -167,7 +167,7 @@ class ClipCopyPaste(BaseTransform):
         earliest, last = tubelet.frames[[0, -1]]
         first = int(rng.integers(earliest, max(earliest, last - self.period_frames + 1), endpoint=True))
         x1, _, x2, _ = tubelet.bbox_at(first)
-        shift_px = int(rng.integers(int(np.ceil(-x1)), int(np.floor(width - x2)), endpoint=True))
+        shift_px = int(rng.integers(int(np.ceil(-x1)), int(np.floor(width - 1 - x2)), endpoint=True))
         return Paste(tubelet, first, shift_px, window * self.period_frames, _FIRST_TRACK + window)
 
     def _add(self, results: dict, paste: Paste) -> dict:
@@ -179,7 +179,8 @@ class ClipCopyPaste(BaseTransform):
         if start >= stop:
             return results
         donor = _read(results["dataset"], request, tubelet.recording, start + ahead, stop + ahead)
-        results = {**results, "frames": results["frames"].copy(), **{name: list(results[name]) for name in PER_BOX}}
+        lists = {name: list(results[name]) for name in PER_BOX if name in results}
+        results = {**results, "frames": results["frames"].copy(), **lists}
         for index, pixels in enumerate(donor, start - request.start):
             bbox = tubelet.bbox_at(request.start + index + ahead)
             paste_pixels(results["frames"][index], pixels, bbox, paste.shift_px)
@@ -190,9 +191,10 @@ class ClipCopyPaste(BaseTransform):
     def _label(self, results: dict, index: int, bbox: np.ndarray, paste: Paste) -> None:
         moved = bbox[None] + np.array([paste.shift_px, 0] * 2, np.float32)
         cut, keep = cut_to_frame(moved, results["frames"].shape[-2:], self.min_visible)
-        for name, value in zip(PER_BOX, (cut, [paste.tubelet.label], [paste.track]), strict=True):
+        new = dict(zip(PER_BOX, (cut, [paste.tubelet.label], [paste.track], [False]), strict=True))
+        for name in (name for name in PER_BOX if name in results):
             before = results[name][index]
-            results[name][index] = np.concatenate([before, np.asarray(value, before.dtype)[keep]])
+            results[name][index] = np.concatenate([before, np.asarray(new[name], before.dtype)[keep]])
 
 
 def _read(dataset: ETraMDataset, request: ClipRequest, recording: int, start: int, stop: int) -> np.ndarray:

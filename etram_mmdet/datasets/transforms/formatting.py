@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
@@ -12,10 +14,10 @@ from mmengine.structures import InstanceData
 from etram_mmdet.utils.errors import InputError
 
 
-def instances(bboxes: np.ndarray, labels: np.ndarray) -> list[dict]:
+def instances(bboxes: np.ndarray, labels: np.ndarray, is_ignored: bool = False) -> list[dict]:
     """Boxes (n, 4) and labels (n,) of a frame as mmdet's list of annotations, one dict per box."""
     return [
-        dict(bbox=bbox, bbox_label=label, ignore_flag=0)
+        dict(bbox=bbox, bbox_label=label, ignore_flag=int(is_ignored))
         for bbox, label in zip(bboxes.tolist(), labels.tolist(), strict=True)
     ]
 
@@ -56,20 +58,21 @@ class PackClip(BaseTransform):
         if results.get("test_mode"):
             results = for_metrics(results)
         track = TrackDataSample(metainfo=results["clip_meta"])
-        columns = (results[name] for name in ("bboxes", "labels", "frame_metas"))
         frames = [DetDataSample()]
         track.video_data_samples = frames  # mmdet formats the first one as text here, boxes and all
-        frames[:] = [self._frame(*frame) for frame in zip(*columns, strict=True)]
-        if results.get("test_mode"):
-            for frame in frames:
-                frame.ignored_instances = _boxes(np.empty((0, 4), np.float32), np.empty(0, np.int64))
+        frames[:] = [DetDataSample(metainfo=meta) for meta in results["frame_metas"]]
+        for frame, (counted, ignored) in zip(frames, counted_and_ignored(results), strict=True):
+            frame.gt_instances = _boxes(*counted)
+            if results.get("test_mode"):
+                frame.ignored_instances = _boxes(*ignored)
         return dict(inputs=torch.from_numpy(results["frames"]), data_samples=track)
 
-    @staticmethod
-    def _frame(bboxes: np.ndarray, labels: np.ndarray, meta: dict) -> DetDataSample:
-        sample = DetDataSample(metainfo=meta)
-        sample.gt_instances = _boxes(bboxes, labels)
-        return sample
+
+def counted_and_ignored(results: dict) -> Iterator[tuple[tuple, tuple]]:
+    """Boxes and labels of each frame of a clip: those that count, and those that evaluation ignores."""
+    flags = results.get("is_ignored", [np.zeros(len(labels), bool) for labels in results["labels"]])
+    for bboxes, labels, is_ignored in zip(results["bboxes"], results["labels"], flags, strict=True):
+        yield (bboxes[~is_ignored], labels[~is_ignored]), (bboxes[is_ignored], labels[is_ignored])
 
 
 def _lone_frame(results: dict) -> dict:
@@ -85,6 +88,7 @@ def _lone_frame(results: dict) -> dict:
     meta = dict(
         recording="",
         t_us=0,
+        start_us=0,
         is_padding=False,
         is_labelled=True,
         is_first=True,
@@ -110,10 +114,9 @@ def _lone_frame(results: dict) -> dict:
 def for_metrics(results: dict) -> dict:
     """A clip whose frames also say, as augmented, what mmdet's metrics want to know of the truth."""
     length = results["clip_meta"]["video_length"]
-    columns = (results[name] for name in ("frame_metas", "bboxes", "labels"))
     metas = [
-        dict(meta, instances=instances(bboxes, labels), ori_video_length=length)
-        for meta, bboxes, labels in zip(*columns, strict=True)
+        dict(meta, instances=instances(*counted) + instances(*ignored, is_ignored=True), ori_video_length=length)
+        for meta, (counted, ignored) in zip(results["frame_metas"], counted_and_ignored(results), strict=True)
     ]
     return dict(results, frame_metas=metas)
 

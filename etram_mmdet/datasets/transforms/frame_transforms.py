@@ -26,9 +26,17 @@ from etram_mmdet.utils.errors import InputError
 # What a transform may change of a frame's metainfo.
 _CHANGED = ("img_shape", "scale_factor", "flip", "flip_direction")
 # What our parts read beside the keys that mmdet's PackTrackInputs keeps by itself.
-_OURS = ("recording", "t_us", "is_labelled", "is_first", "is_padding", "scale")
+_OURS = ("recording", "t_us", "start_us", "is_labelled", "is_first", "is_padding", "scale")
 _LEVEL = 8  # any value that is neither 0 nor 1
 _TRIES = 8  # draws of a random transform that are looked at before a run
+
+
+class FrameBoxes(HorizontalBoxes):
+    """mmdet's boxes, mirrored about the last pixel as those of :func:`flip` are; mmdet mirrors about W and H."""
+
+    def flip_(self, img_shape: tuple[int, int], direction: str = "horizontal") -> None:
+        height, width = img_shape
+        super().flip_((height - 1, width - 1), direction)
 
 
 @TRANSFORMS.register_module()
@@ -75,6 +83,8 @@ class FrameTransforms(BaseTransform):
             tracks=tracks,
             frame_metas=metas,
         )
+        if "is_ignored" in results:
+            changed["is_ignored"] = [image["gt_ignore_flags"] for image in images]
         hw = frames.shape[-2:]
         cut, keep = zip(*(cut_to_frame(b, hw, self.min_visible) for b in bboxes), strict=True)
         return keep_boxes({**results, **changed, "bboxes": list(cut)}, keep)
@@ -147,7 +157,7 @@ class TrackPacker:
         images = list(as_images(results))
         for image in images:
             image["gt_bboxes"] = image["gt_bboxes"].tensor
-            image["gt_ignore_flags"] = np.zeros(len(image["gt_bboxes"]), np.uint8)
+            image.setdefault("gt_ignore_flags", np.zeros(len(image["gt_bboxes"]), bool))
         packed = self.pack.transform({key: [image[key] for image in images] for key in images[0]})
         packed["data_samples"].set_metainfo(results["clip_meta"])
         packed["inputs"] = packed["inputs"].view(torch.from_numpy(results["frames"]).dtype)
@@ -203,14 +213,16 @@ def as_images(results: dict) -> Iterator[dict]:
     """Each frame of a clip as mmdet's transforms take an image; ``img`` is a view of uint8."""
     frames = results["frames"].view(np.uint8).transpose(0, 2, 3, 1)
     columns = (results[name] for name in ("bboxes", "labels", "tracks", "frame_metas"))
-    for img, bboxes, labels, tracks, meta in zip(frames, *columns, strict=True):
+    ignored = [dict(gt_ignore_flags=flags) for flags in results["is_ignored"]] if "is_ignored" in results else None
+    for index, (img, bboxes, labels, tracks, meta) in enumerate(zip(frames, *columns, strict=True)):
         yield dict(
             meta,
             **{key: results["clip_meta"][key] for key in ("video_id", "video_length")},
             img=img,
-            gt_bboxes=HorizontalBoxes(torch.from_numpy(bboxes)),
+            gt_bboxes=FrameBoxes(torch.from_numpy(bboxes)),
             gt_bboxes_labels=labels,
             gt_instances_ids=tracks,
+            **(ignored[index] if ignored else {}),
         )
 
 

@@ -1,9 +1,11 @@
 """Augmentation of clips: one draw per clip, and the same draw for all clips of a stream's pass.
 
 Random numbers come from ``results['rng']``, which the sample carries. Numbers are drawn whether or not they are used,
-so that what one transform draws never depends on what another saw. Boxes are xyxy in network pixels, edges from 0 to W.
-RVT mirrors boxes about W - 1 and scales them by the drawn factor instead of the one that whole pixels allow; in frames
-of 96 pixels that moves them off their events by half a pixel on average.
+so that what one transform draws never depends on what another saw.
+
+Boxes are xyxy in network pixels from 0 to W - 1, the last pixel, as RVT's loader cuts them. So they are mirrored about
+W - 1 and cut there, as in RVT. Unlike RVT they are scaled by the factor that whole pixels allow instead of the drawn
+one, which in frames of 96 pixels would move them off their events by half a pixel on average.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ from mmdet.registry import TRANSFORMS
 
 from etram_mmdet.datasets.recording_frames import is_flat
 
-PER_BOX = ("bboxes", "labels", "tracks")  # lists of a clip that hold one array per frame, with a row per box
+# Lists of a clip that hold one array per frame, with a row per box. The last one is there in evaluation only, where
+# boxes that are ignored stand among the others and move with them.
+PER_BOX = ("bboxes", "labels", "tracks", "is_ignored")
 
 
 def resize_nearest(frames: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
@@ -28,9 +32,9 @@ def resize_nearest(frames: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
 
 
 def flip(frames: np.ndarray, bboxes: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Mirror a clip left to right."""
-    width = frames.shape[-1]
-    mirrored = [np.stack([width - b[:, 2], b[:, 1], width - b[:, 0], b[:, 3]], 1) for b in bboxes]
+    """Mirror a clip left to right: what stood in column 0, and a box at it, comes to column W - 1."""
+    last = frames.shape[-1] - 1
+    mirrored = [np.stack([last - b[:, 2], b[:, 1], last - b[:, 0], b[:, 3]], 1) for b in bboxes]
     return np.ascontiguousarray(frames[..., ::-1]), mirrored
 
 
@@ -59,7 +63,7 @@ def zoom_in(
     enlarged = resize_nearest(np.ascontiguousarray(frames[..., y : y + crop_h, x : x + crop_w]), (h, w))
     shift, limit = np.array([x, y, x, y], np.float32), np.array([crop_w, crop_h] * 2, np.float32)
     frame = np.array([w, h] * 2, np.float32)
-    return enlarged, [np.minimum(np.clip(b - shift, 0, limit) * (frame / limit), frame) for b in bboxes]
+    return enlarged, [np.minimum(np.clip(b - shift, 0, limit) * (frame / limit), frame - 1) for b in bboxes]
 
 
 @TRANSFORMS.register_module()
@@ -151,7 +155,7 @@ def crop_around(
 
 def cut_to_frame(bboxes: np.ndarray, hw: tuple[int, int], min_visible: float) -> tuple[np.ndarray, np.ndarray]:
     """Boxes (n, 4) cut to the frame, and which (n,) of them keep at least the share ``min_visible`` of their area."""
-    cut = np.clip(bboxes, 0, np.array([hw[1], hw[0]] * 2, np.float32))
+    cut = np.clip(bboxes, 0, np.array([hw[1] - 1, hw[0] - 1] * 2, np.float32))
     area, visible = ((b[:, 2:] - b[:, :2]).prod(1) for b in (bboxes, cut))
     return cut, ~is_flat(cut) & (visible >= min_visible * area)
 

@@ -21,6 +21,7 @@ from etram_mmdet.engine.runner.learning_rates import rates_of_run
 from etram_mmdet.engine.runner.memory import BYTES_PER_PARAMETER, parameters, saved_bytes
 from etram_mmdet.evaluation.event_coco_metric import NOTHING_LEFT, find_metric
 from etram_mmdet.evaluation.predictions import truth_of
+from etram_mmdet.evaluation.results_table import current_name
 from etram_mmdet.models.backbones.base import RecurrentBackbone
 from etram_mmdet.models.backbones.partition import better_partition, padded_hw
 from etram_mmdet.testing import random_clips
@@ -81,6 +82,11 @@ def _protocols(cfg: Config, val: BaseLoop) -> list[str]:
             f"default_hooks.checkpoint.save_best={best}, but validation evaluates {', '.join(names)}; set it to "
             f"{names[0]}/AP, or add {best.split('/')[0]} to val_evaluator.protocols"
         )
+    for old in [best] if isinstance(best, str) else best or []:
+        if current_name(old) != old:
+            raise InputError(
+                f"default_hooks.checkpoint.save_best={old}: its name says the pixels now; set it to {current_name(old)}"
+            )
     dataset = as_streams(val.dataloader.dataset)
     truth = list(truth_of(dataset).values()) if isinstance(dataset, ETraMDataset) else []
     lines = []

@@ -77,11 +77,15 @@ class OperatingPoints:
 
     def keep(self, boxes: Boxes, scale: int = 1) -> Boxes:
         """The detections that pass, best first; ``scale``: sensor pixels per pixel of the boxes."""
+        return boxes[self.rows(boxes, scale)]
+
+    def rows(self, boxes: Boxes, scale: int = 1) -> np.ndarray:
+        """The numbers of the detections that pass, best first: (M,) int64; arguments as in :meth:`keep`."""
         rows = np.flatnonzero(boxes.scores >= self.thresholds(boxes, scale))
-        kept = boxes[rows[np.argsort(-boxes.scores[rows], kind="stable")]]
+        rows = rows[np.argsort(-boxes.scores[rows], kind="stable")]
         if (self.nms_iou >= 1).all():
-            return kept
-        return kept[nms(kept.bboxes_xyxy, kept.labels, self.nms_iou[kept.labels])]
+            return rows
+        return rows[nms(boxes.bboxes_xyxy[rows], boxes.labels[rows], self.nms_iou[boxes.labels[rows]])]
 
     def apply(self, frame: FrameResult) -> FrameResult:
         """The frame with those of its detections that pass."""

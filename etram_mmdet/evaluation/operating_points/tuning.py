@@ -11,7 +11,7 @@ import numpy as np
 
 from etram_mmdet.evaluation.breakdown import labelled_minutes
 from etram_mmdet.evaluation.curves import Counts, best_common_threshold, class_counts, count
-from etram_mmdet.evaluation.matching import BoxTable, Matches, match
+from etram_mmdet.evaluation.matching import LEFT_OUT, BoxTable, Matches, match
 from etram_mmdet.evaluation.operating_points.goals import FalseAlarms, Goal
 from etram_mmdet.evaluation.operating_points.points import OperatingPoints
 from etram_mmdet.evaluation.predictions import Predictions
@@ -149,8 +149,9 @@ def _by_size(matches: Matches, k: int, index: int, options: Options, minutes: fl
     rounds = 3
     of_detection = _size_range(matches.detections)
     of_box = _size_range(matches.truth)
-    boxes = np.bincount(of_box[matches.truth.labels == k], minlength=len(BORDERS_PX) + 1)
-    rows = [(matches.detections.labels == k) & (of_detection == size) for size in range(len(boxes))]
+    boxes = np.bincount(of_box[matches.counts & (matches.truth.labels == k)], minlength=len(BORDERS_PX) + 1)
+    counted = (matches.detections.labels == k) & (matches.found[0] != LEFT_OUT)
+    rows = [counted & (of_detection == size) for size in range(len(boxes))]
     parts = [count(matches.scores[r], matches.is_hit[0, r], int(boxes.sum()), THRESHOLDS) for r in rows]
     indices = np.full(len(boxes), index)
 

@@ -12,6 +12,7 @@ from etram_mmdet.utils.errors import InputError
 STEP_US = 50_000
 JITTER_US = 2_000
 _ALIGN_US = 100_000
+_FIRST_EVENT_US = 100_000  # by when a recording whose clock starts at 0 has its first event
 # Recordings start within their first second, or else count from another epoch (absolute time).
 _CLOCK_START_US = 1_000_000
 _LONGEST_US = 10 * 3600 * 1_000_000
@@ -24,6 +25,15 @@ class Frames(NamedTuple):
     label_us: np.ndarray
     repr_us: np.ndarray
     repr_index: np.ndarray
+
+
+def start_us(t_first_us: int) -> int:
+    """Where a recording begins on its own clock, from the time of its first event.
+
+    Recordings of eTraM and others begin at 0, which the reference takes for granted; their first event comes a moment
+    later. Other clocks count from elsewhere: such a recording begins with its first event.
+    """
+    return 0 if 0 <= t_first_us <= _FIRST_EVENT_US else t_first_us
 
 
 def select_frames(label_us: np.ndarray, t_first_us: int, rule: FrameRule, window_us: int) -> Frames:

@@ -8,7 +8,7 @@ import numpy as np
 
 from etram_mmdet.events.choices import FROM_START
 from etram_mmdet.events.class_sets import CLASS_SETS
-from etram_mmdet.events.labels import check_class_ids, filter_boxes, load_boxes, load_label_times
+from etram_mmdet.events.labels import check_class_ids, filter_boxes, load_boxes, load_label_times, small_boxes
 from etram_mmdet.events.preprocessing.frame_times import Frames, select_frames
 from etram_mmdet.events.preprocessing.plausibility import doubts_before_reading
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
@@ -23,12 +23,14 @@ class LabelledFrames(NamedTuple):
     """``boxes`` in use (``BBOX_DTYPE``, sensor pixels), the ``frames`` they belong to, and what was dropped by rule.
 
     ``labels`` are all boxes of the label file with a time and place, ``label_us`` (L,) all times that were labelled,
-    and ``doubts`` what does not seem right about them by themselves.
+    and ``doubts`` what does not seem right about them by themselves. ``ignored``: boxes in these frames that are too
+    small to be learnt or to be counted as missed.
     """
 
     boxes: np.ndarray
     frames: Frames
     dropped: dict[str, int]
+    ignored: np.ndarray
     labels: np.ndarray
     label_us: np.ndarray
     doubts: list[str]
@@ -39,12 +41,12 @@ def find_frames(recording: Recording, source: Source, settings: PreprocessSettin
 
     A frame without boxes exists only where :func:`load_label_times` names its time.
     """
-    boxes, times_us, num_outside = _read_labels(recording, source, settings)
-    labels = boxes[np.isfinite([boxes[name] for name in "xywh"]).all(0)]
-    all_label_us = np.union1d(boxes["t"], times_us)
+    labelled, times_us, num_outside = _read_labels(recording, source, settings)
+    labels = labelled[np.isfinite([labelled[name] for name in "xywh"]).all(0)]
+    all_label_us = np.union1d(labelled["t"], times_us)
     doubts = doubts_before_reading(recording, labels, all_label_us, settings.box_format)
     boxes, dropped = filter_boxes(
-        boxes,
+        labelled,
         recording.height,
         recording.width,
         is_train=source.split == "train",
@@ -67,7 +69,9 @@ def find_frames(recording: Recording, source: Source, settings: PreprocessSettin
     dropped["boxes_in_unused_frames"] = int(np.count_nonzero(~is_used))
     if num_outside:
         dropped["boxes_outside_recording"] = num_outside
-    return LabelledFrames(boxes[is_used], frames, dropped, labels, all_label_us, doubts)
+    small = small_boxes(labelled, recording.height, recording.width, max_class_id=settings.max_class_id)
+    ignored = small[np.isin(small["t"], frames.label_us)]
+    return LabelledFrames(boxes[is_used], frames, dropped, ignored, labels, all_label_us, doubts)
 
 
 def _read_labels(

@@ -17,6 +17,7 @@ from etram_mmdet.events.preprocessing.sequence_folder import (
     new_folder,
     read_manifest,
     representation_path,
+    write_ignored,
     write_labels,
     write_manifest,
     write_representations,
@@ -45,6 +46,7 @@ def preprocess_recording(
             representation = build_representation(settings.representation, recording.height, recording.width)
             num_events = np.zeros(len(frames.repr_us), np.int64)
             write_labels(new, found.boxes, frames.label_us)
+            write_ignored(new, found.ignored)
             path = new / representation_path(representation, settings.window_us)
             tensors = _tensors(recording, representation, frames, settings.window_us, num_events, examination)
             write_representations(path, frames, representation, tensors, settings.codec)

@@ -1,4 +1,8 @@
-"""The folder of one preprocessed recording: RVT's layout and files, and our ``sequence.json`` beside them."""
+"""The folder of one preprocessed recording: RVT's layout and files, and two of ours beside them.
+
+``sequence.json`` says how the folder was made. ``ignored_boxes.npy`` holds the boxes that RVT's rules leave out because
+they are small: evaluation counts neither them nor detections of them.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +18,17 @@ import h5py
 import numpy as np
 
 from etram_mmdet.events.choices import Codec
+from etram_mmdet.events.formats.array_files import PREPROCESS_AGAIN, load_array
+from etram_mmdet.events.labels import BBOX_DTYPE, check_finite
 from etram_mmdet.events.preprocessing.frame_store import create_frames, write_frames
-from etram_mmdet.events.preprocessing.frame_times import Frames
+from etram_mmdet.events.preprocessing.frame_times import Frames, start_us
 from etram_mmdet.events.representations import Representation
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import check_is_file
 
 FORMAT_VERSION = 2
 MANIFEST = "sequence.json"
+IGNORED = "ignored_boxes.npy"
 _IN_PROGRESS = ".in_progress"
 
 
@@ -82,6 +89,35 @@ def write_labels(folder: Path, boxes: np.ndarray, frame_us: np.ndarray) -> None:
     first_box = np.searchsorted(boxes["t"], frame_us, side="left")
     np.savez(labels / "labels.npz", labels=boxes, objframe_idx_2_label_idx=first_box)
     np.save(labels / "timestamps_us.npy", frame_us)
+
+
+def write_ignored(folder: Path, boxes: np.ndarray) -> None:
+    """Write ``boxes`` (N,) of ``BBOX_DTYPE`` in time order, sensor pixels, which evaluation is to ignore."""
+    np.save(folder / IGNORED, boxes)
+
+
+def read_ignored(folder: Path) -> np.ndarray:
+    """What :func:`write_ignored` wrote; none where the folder is RVT's own or older. Raises ``InputError``."""
+    path = folder / IGNORED
+    if not path.exists():
+        return np.empty(0, BBOX_DTYPE)
+    boxes = load_array(path, advice=PREPROCESS_AGAIN)
+    if boxes.dtype != BBOX_DTYPE or boxes.ndim != 1:
+        raise InputError(f"{path}: {boxes.dtype} {boxes.shape}, expected boxes of {BBOX_DTYPE}; {PREPROCESS_AGAIN}")
+    check_finite(boxes, path, PREPROCESS_AGAIN)
+    return boxes
+
+
+def forgotten_boxes(folder: Path) -> int:
+    """How many small boxes a version before ``ignored_boxes.npy`` left out, those of unused frames included."""
+    if (folder / IGNORED).exists() or not (folder / MANIFEST).is_file():
+        return 0
+    return read_manifest(folder)["dropped"].get("boxes_too_small", 0)
+
+
+def recording_start_us(folder: Path) -> int:
+    """Where the recording of a folder begins on its clock; 0 for RVT's own folders, as RVT takes it."""
+    return start_us(read_manifest(folder)["t_first_us"]) if (folder / MANIFEST).is_file() else 0
 
 
 def representation_path(representation: Representation, window_us: int) -> PurePosixPath:

@@ -7,7 +7,6 @@ from mmdet.models.detectors import SingleStageDetector
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample, TrackDataSample
 from mmengine.optim import OptimWrapper
-from mmengine.structures import InstanceData
 from torch import Tensor
 
 from etram_mmdet.models.backbones.base import RecurrentBackbone
@@ -108,9 +107,9 @@ class RecurrentDetector(SingleStageDetector):
         """See :class:`EventDataPreprocessor` for the arguments.
 
         ``mode='loss'``: a dict of losses. ``'predict'``: the labelled frames' ``DetDataSample``s, in time-major order,
-        with ``pred_instances`` in pixels of the unpadded frame; in a batch without labels the first frame, which says
-        ``is_labelled=False``. ``'tensor'``: the head's raw output on every frame,
-        from zero state.
+        with ``pred_instances`` in pixels of the unpadded frame, beyond which boxes may reach; in a batch without labels
+        the first frame, which says ``is_labelled=False``. ``'tensor'``: the head's raw output on every frame, from zero
+        state.
         """
         if mode == "tensor":
             return self.bbox_head(self._neck(self.clip_features(inputs, None, None)[0]))
@@ -154,7 +153,7 @@ class RecurrentDetector(SingleStageDetector):
     def _predict(self, features: tuple[Tensor, ...], frames: list[DetDataSample]) -> list[DetDataSample]:
         results = self.bbox_head.predict(self._neck(features), frames, rescale=False)
         for frame, result in zip(frames, results, strict=True):
-            frame.pred_instances = clipped(result, frame.img_shape)
+            frame.pred_instances = result
         return frames
 
 
@@ -172,10 +171,3 @@ def _frames(maps: Tensor, index: Tensor | None) -> Tensor:
     """(T, B, ...) -> (M, ...), those of ``index`` or all."""
     maps = maps.flatten(0, 1)
     return maps if index is None else maps[index]  # channels stay last, unlike with index_select
-
-
-def clipped(result: InstanceData, hw: tuple[int, int]) -> InstanceData:
-    """Predictions within the frame: the network sees padding below and to the right of it."""
-    (x1, y1, x2, y2), (h, w) = result.bboxes.unbind(1), hw
-    result.bboxes = torch.stack([x1.clamp(0, w), y1.clamp(0, h), x2.clamp(0, w), y2.clamp(0, h)], 1)
-    return result

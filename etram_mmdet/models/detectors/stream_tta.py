@@ -50,7 +50,8 @@ class StreamTTAModel(DetTTAModel):
         """Merge (sample, mirrored sample) of each frame into the first; keeps all that a box has."""
         for frame, mirrored in data_samples_list:
             found = mirrored.pred_instances
-            found.bboxes = bbox_flip(found.bboxes, frame.img_shape)
+            height, width = frame.img_shape
+            found.bboxes = bbox_flip(found.bboxes, (height - 1, width - 1))  # as boxes are mirrored in training
             frame.pred_instances = self._merged(InstanceData.cat([frame.pred_instances, found]))
         return [frame for frame, _ in data_samples_list]
 

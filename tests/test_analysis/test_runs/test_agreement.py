@@ -117,18 +117,21 @@ def test_the_order_of_rows_and_other_protocols_do_not_matter(tmp_path):
 
 
 def test_table(first, tmp_path):
-    """A column that no run has is left out, a value that one lacks is a dash, a class without key has no boxes."""
+    """A column that no run has is left out, a value that one lacks is a dash, a class without key has no boxes.
+
+    AP_S is the name that version 0.1 wrote.
+    """
     rows = [*ROWS[:2], ROWS[2] | {"coco/AP_S": 0.05, "coco/AP_low": 0.9}]
     runs = read(first, write_run(tmp_path / "second|2", rows, seed=7, batch=12, samples=1200, lr=1e-4 * 2**0.5))
     table = format_comparison(runs, Selection())
     overall, per_class = cells(table, "run")
-    assert overall == ["run", "step", "AP", "AP50", "AP, boxes < 32² px", "seed", "samples seen"]
+    assert overall == ["run", "step", "AP", "AP50", "AP, boxes < 32² network px", "seed", "samples seen"]
     assert per_class == ["run", "pedestrian", "vehicle", "micro-mobility"]
     assert cells(table, "first") == [
         ["first", "100", "20.0", "40.0", "-", "0", "600"],
         ["first", "10.0", "no boxes", "no boxes"],
     ]
-    assert "| second\\|2 | 100  | 20.0 | 40.0 | 5.0                | 7    | 1,200        |" in table
+    assert "| second\\|2 | 100  | 20.0 | 40.0 | 5.0                        | 7    | 1,200        |" in table
     assert "Not at equal samples: the runs differ in samples seen, seed, which alone may make the difference" in table
     assert "With a single run each no significance can be told; for a claim" in table and "tools/ablate.py" in table
 

@@ -32,7 +32,7 @@ RECORD = dict(
 
 
 def results(name: str, *aps: float, **changes) -> tuple[Variant, list[dict]]:
-    metrics = [{"coco/AP": ap, "coco/AP50": 2 * ap, "coco/AP_S": ap} for ap in aps]
+    metrics = [{"coco/AP": ap, "coco/AP50": 2 * ap, "coco/AP_S_network_px": ap} for ap in aps]
     variant = Variant(name, Path(f"configs/{name}.py"), 600, 6)
     return variant, [RECORD | changes | dict(metrics=m) for m in metrics]
 
