@@ -202,8 +202,12 @@ def load_layout(folder: Path, path: Path, num_tensors: int) -> dict[str, np.ndar
         boxes=_load(labels, "labels"),
         first_row=_load(labels, "objframe_idx_2_label_idx"),
     )
-    _check_layout(folder, num_tensors, **arrays)
+    _check_layout(folder, **arrays)
     check_finite(arrays["boxes"], labels, PREPROCESS_AGAIN)
+    if num_tensors != len(arrays["t_us"]):
+        raise InputError(
+            f"{path}: {num_tensors} tensors, but timestamps_us has {len(arrays['t_us'])}; {PREPROCESS_AGAIN}"
+        )
     _check_times(folder, **arrays)
     return arrays
 
@@ -213,7 +217,7 @@ def _load(path: Path, member: str | None = None) -> np.ndarray:
 
 
 def _check_layout(
-    folder: Path, num_tensors: int, t_us: np.ndarray, labelled: np.ndarray, boxes: np.ndarray, first_row: np.ndarray
+    folder: Path, t_us: np.ndarray, labelled: np.ndarray, boxes: np.ndarray, first_row: np.ndarray
 ) -> None:
     """Raise ``InputError`` for arrays that cannot be told apart as frames and boxes."""
     problem = ""
@@ -229,8 +233,6 @@ def _check_layout(
             problem = f"there are {len(labelled)} labelled frames and {len(first_row)} rows of boxes"
         elif (np.diff(labelled.astype(np.int64)) <= 0).any() or labelled[0] < 0 or labelled[-1] >= len(t_us):
             problem = f"repr_idx is not strictly ascending within the {len(t_us)} frames"
-    if not problem and num_tensors != len(t_us):
-        problem = f"there are {num_tensors} tensors and {len(t_us)} time stamps of them"
     if problem:
         raise InputError(f"{folder}: {problem}; {PREPROCESS_AGAIN}")
 

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from etram_mmdet.analysis.dataset.read import take_census
+from etram_mmdet.events.preprocessing.box_activity import BoxActivity
 from etram_mmdet.events.preprocessing.folder import PreprocessSummary, preprocess_folder
 from etram_mmdet.events.preprocessing.frame_times import select_frames
 from etram_mmdet.events.preprocessing.plausibility import (
     LIMITS,
     Times,
     differing_rates,
+    doubts_about_activity,
     doubts_about_boxes,
     doubts_about_frames,
     doubts_about_times,
@@ -286,6 +288,45 @@ def test_limits_of_times(given, speaks):
 def test_a_single_label_does_not_tell_its_unit():
     (sentence,) = doubts_about_times(times([30_000_000]))
     assert "likely these labels are another recording's: --drop-labels-outside" in sentence
+
+
+def test_labels_before_the_first_event_may_count_from_the_start():
+    (sentence,) = doubts_about_times(times(EVERY_50_MS, first_us=10_000_000, last_us=20_000_000))
+    assert "199 of 199 label times lie before the first event, up to 9.95 s; likely the labels count from" in sentence
+    assert sentence.endswith("--label-offset-us start")
+
+
+def activity(boxes: np.ndarray, xy: tuple[int, int]) -> BoxActivity:
+    """Of a scene in which only the 12x8 pixels at ``xy`` have events, in every frame, and one pixel in fifty."""
+    frame_us = np.unique(boxes["t"])
+    measured = BoxActivity(boxes, frame_us, (HEIGHT, WIDTH))
+    for time_us in frame_us.tolist():
+        active = np.zeros((HEIGHT, WIDTH), bool)
+        active.flat[::50] = True
+        active[xy[1] : xy[1] + 8, xy[0] : xy[0] + 12] = True
+        measured.look(time_us, active)
+    return measured
+
+
+def test_boxes_that_stand_say_nothing():
+    """Leaves stir where a centre would put the box: of no matter if it stands, a fault if it moves."""
+    stands = make_boxes(EVERY_50_MS[:30], x=30, y=24, w=12, h=8)
+    assert activity(stands, (24, 20)).compare() == {}
+    assert doubts_about_activity(activity(stands, (24, 20)), "xywh") == []
+    moves = stands.copy()
+    moves["x"] += np.arange(30) % 8
+    (sentence,) = doubts_about_activity(activity(moves, (24, 20)), "xywh")
+    assert "--box-format cxcywh" in sentence
+    assert doubts_about_activity(activity(moves, (33, 24)), "xywh") == []
+
+
+def test_boxes_that_move_where_nothing_happens():
+    moves = make_boxes(EVERY_50_MS[:30], x=30 + np.arange(30) % 8 * 2, y=24, w=12, h=8)
+    (sentence,) = doubts_about_activity(activity(moves, (2, 2)), "xywh")
+    assert re.match(
+        r"boxes that move hold 0\.[34]\d times the events of the image as a whole; likely the lab", sentence
+    )
+    assert doubts_about_activity(activity(moves[:9], (2, 2)), "xywh") == []  # nine frames are no evidence
 
 
 def test_limits_of_boxes():
