@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from etram_mmdet.evaluation.matching import Matches, match
+from etram_mmdet.evaluation.matching import LEFT_OUT, Matches, match
 from etram_mmdet.evaluation.results import FrameResult
 
 IOU_THR = 0.5
@@ -50,7 +50,7 @@ def class_counts(matches: Matches, num_classes: int, thresholds: np.ndarray = TH
     """Of every class, from matches whose first IoU threshold is `IOU_THR`."""
     counts = []
     for k in range(num_classes):
-        rows = matches.detections.labels == k
+        rows = (matches.detections.labels == k) & (matches.found[0] != LEFT_OUT)
         boxes = int((matches.counts & (matches.truth.labels == k)).sum())
         counts.append(count(matches.scores[rows], matches.is_hit[0, rows], boxes, thresholds))
     return counts
@@ -72,10 +72,10 @@ def confusion_matrix(frames: Sequence[FrameResult], num_classes: int, score_thr:
     matches = match(sure, np.array([IOU_THR]), by_class=False)
     found = matches.found[0]
     background = num_classes
-    hit = found >= 0
+    hit = matches.is_hit[0]
     matrix = np.zeros((num_classes + 1, num_classes + 1), np.int64)
     np.add.at(matrix, (matches.truth.labels[found[hit]], matches.detections.labels[hit]), 1)
-    np.add.at(matrix, (background, matches.detections.labels[~hit]), 1)
+    np.add.at(matrix, (background, matches.detections.labels[matches.is_alarm[0]]), 1)
     missed = np.setdiff1d(np.arange(len(matches.truth.labels)), found[hit])
     np.add.at(matrix, (matches.truth.labels[missed], background), 1)
     return matrix

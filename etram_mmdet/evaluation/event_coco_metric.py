@@ -21,6 +21,7 @@ from etram_mmdet.evaluation.coco import boxes_per_class, class_agnostic, coco_me
 from etram_mmdet.evaluation.predictions import save_predictions
 from etram_mmdet.evaluation.protocols import Protocol, get_protocols
 from etram_mmdet.evaluation.results import FrameResult, check_labels, make_boxes, merge, place_of
+from etram_mmdet.events.preprocessing.frame_times import STEP_US
 from etram_mmdet.utils.errors import InputError
 
 ANY_CLASS = "any class"
@@ -171,6 +172,7 @@ def frame_of(sample: dict, num_classes: int) -> FrameResult:
         found=make_boxes(place, "detections", **_columns(sample["pred_instances"], ("scores", "class_scores"))),
         scale=int(sample.get("scale", 1)),
         hw=tuple(map(int, sample["img_shape"])) if "img_shape" in sample else None,
+        step_us=int(sample.get("step_us", STEP_US)),
     )
     check_labels(frame, num_classes)
     return frame

@@ -73,6 +73,11 @@ class Matches:
         """Whether a detection found a box: (T, N) bool."""
         return self.found >= 0
 
+    @property
+    def is_alarm(self) -> np.ndarray:
+        """Whether a detection counts and found nothing: (T, N) bool."""
+        return self.found == NOTHING
+
 
 def is_inside_out(areas_px2: np.ndarray) -> np.ndarray:
     """What COCO's range for all sizes leaves out."""

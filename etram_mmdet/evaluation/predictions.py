@@ -1,11 +1,12 @@
 """What a detector said about every evaluated frame, beside the truth, in one JSON file.
 
     {"classes": [...], "test_cfg": {...}, "frames": [{"recording": ..., "t_us": ..., "scale": 2, "hw": [64, 96],
-     "bboxes": [[x1, y1, x2, y2], ...], "scores": [...], "class_scores": [...], "labels": [...],
+     "step_us": 50000, "bboxes": [[x1, y1, x2, y2], ...], "scores": [...], "class_scores": [...], "labels": [...],
      "gt_bboxes": [...], "gt_labels": [...]}, ...]}
 
-Boxes are in network pixels, ``scale`` is sensor pixels per network pixel. ``hw``, ``scale``, ``class_scores`` and
-``test_cfg`` may be missing, and the truth too where a data set gives it.
+Boxes are in network pixels, ``scale`` is sensor pixels per network pixel, ``step_us`` the time from one window of the
+stream to the next (50 ms if missing). ``hw``, ``scale``, ``class_scores`` and ``test_cfg`` may be missing too, and the
+truth where a data set gives it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from etram_mmdet.evaluation.results import Boxes, FrameResult, check_labels, make_boxes, place_of
+from etram_mmdet.events.preprocessing.frame_times import STEP_US
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import atomic_write, check_is_file
 
@@ -87,6 +89,7 @@ def truth_of(dataset: ETraMDataset) -> dict[tuple[str, int], FrameResult]:
             found=Boxes.empty(),
             scale=sequence.scale,
             hw=sequence.hw,
+            step_us=sequence.step_us,
         )
         for sequence in dataset.sequences
         for i in sequence.labelled
@@ -129,6 +132,7 @@ def _as_dict(frame: FrameResult) -> dict:
         t_us=frame.t_us,
         scale=frame.scale,
         hw=frame.hw,
+        step_us=frame.step_us,
         bboxes=[_short(box) for box in found.bboxes_xyxy],
         scores=_short(found.scores),
         class_scores=None if found.class_scores is None else _short(found.class_scores),
@@ -162,6 +166,7 @@ def _as_frame(saved: dict, with_truth: bool) -> FrameResult:
         found=make_boxes(place, "detections", **_columns(saved["bboxes"], saved["labels"]), **_scores(saved)),
         scale=int(_positive(saved.get("scale") or 1)),
         hw=None if hw is None else tuple(_positive(hw).reshape(2).tolist()),
+        step_us=int(_positive(saved.get("step_us") or STEP_US)),
     )
 
 

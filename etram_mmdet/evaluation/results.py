@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from etram_mmdet.events.preprocessing.frame_times import STEP_US
 from etram_mmdet.utils.errors import InputError
 
 _COLUMNS = {  # kind of the NumPy type, the number of dimensions
@@ -111,6 +112,7 @@ class FrameResult(NamedTuple):
         found: detections, with scores.
         scale: sensor pixels per network pixel.
         hw: height and width of the frame in network pixels, where they are known.
+        step_us: time from one window of the stream to the next. Labels may be rarer than windows.
     """
 
     recording: str
@@ -119,6 +121,7 @@ class FrameResult(NamedTuple):
     found: Boxes
     scale: int = 1
     hw: tuple[int, int] | None = None
+    step_us: int = STEP_US
 
     @property
     def key(self) -> tuple[str, int]:
