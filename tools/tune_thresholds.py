@@ -21,12 +21,15 @@ def parse_args() -> argparse.Namespace:
     goals.add_argument("--precision", type=float, help="the most recall with at least this precision")
     goals.add_argument("--recall", type=float, help="the most precision with at least this recall")
     goals.add_argument("--false-alarms", type=float, metavar="PER_MIN", help="most recall with so many per class")
+    parser.add_argument("--step-ms", type=float, help="from window to window in deployment (default: as predicted)")
     parser.add_argument("--by-size", action="store_true", help="thresholds for small, medium and large boxes")
     parser.add_argument("--nms", action="store_true", help="choose NMS of each class too, among stricter ones")
     parser.add_argument("--min-boxes", type=int, default=20, help="fewer: no threshold of its own (default: 20)")
     parser.add_argument("--before", type=float, default=SCORE_THR, help="to compare with (default: %(default)s)")
     parser.add_argument("--out", type=Path, help="config fragment; default: operating_points.py beside PREDICTIONS")
     args = parser.parse_args()
+    if args.step_ms is not None and not args.step_ms > 0:
+        parser.error(f"--step-ms {args.step_ms}: expected more than 0")
     args.out = args.out or args.predictions.with_name("operating_points.py")
     if args.out.suffix != ".py":
         parser.error(f"--out {args.out}: a config fragment is a .py file")
@@ -47,6 +50,9 @@ def main() -> None:
         name, value = next(iter(given.items()), ("f_beta", 1.0))
         goal = GOALS[name](value)
         saved = load_predictions(args.predictions)
+        if args.step_ms is not None:
+            step_us = round(args.step_ms * 1000)
+            saved = saved._replace(frames=[frame._replace(step_us=step_us) for frame in saved.frames])
         frames, _ = PROTOCOLS["coco"].select(saved.frames)  # what a person is shown: boxes cut to the frame
         nms_ious = stricter_nms(saved, args.predictions) if args.nms else ()
         tuned = tune(frames, saved.classes, Options(goal, args.min_boxes, args.by_size, nms_ious), args.before)

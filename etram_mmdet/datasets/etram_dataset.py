@@ -303,6 +303,7 @@ class ETraMDataset(BaseDataset):
             start_us=sequence.start_us,
             is_padding=is_padding,
             scale=sequence.scale,
+            step_us=sequence.step_us,
             img_id=-1 if is_padding else int(self._first_img_id[recording]) + index,
             img_path=frame_path(self._path_folder, sequence.name, t_us),
             frame_id=index,

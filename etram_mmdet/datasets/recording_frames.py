@@ -14,6 +14,7 @@ from etram_mmdet.events.class_sets import ClassSet
 from etram_mmdet.events.formats.array_files import PREPROCESS_AGAIN, load_array, open_hdf5, own_member
 from etram_mmdet.events.labels import BBOX_DTYPE, check_finite
 from etram_mmdet.events.preprocessing.frame_store import read_frames
+from etram_mmdet.events.preprocessing.frame_times import STEP_US
 from etram_mmdet.events.preprocessing.sequence_folder import read_ignored, recording_start_us, representation_path
 from etram_mmdet.events.recording import MAX_SIDE_PX
 from etram_mmdet.events.representations import build_representation
@@ -66,6 +67,11 @@ class RecordingFrames(ABC):
         self._bboxes = self._network_xyxy(boxes)
         self._first_row = np.append(first_row.astype(np.int64), len(boxes))
         self._ignored = self._ignored_boxes(ignored, class_set)
+
+    @property
+    def step_us(self) -> int:
+        """The usual time from one frame to the next."""
+        return round(float(np.median(np.diff(self.t_us)))) if self.num_frames > 1 else STEP_US
 
     @abstractmethod
     def read(self, start: int, stop: int) -> np.ndarray:

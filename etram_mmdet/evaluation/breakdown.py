@@ -10,6 +10,7 @@ import numpy as np
 
 from etram_mmdet.evaluation.average_precision import Interval, PrecisionTable, interval, mean_ap
 from etram_mmdet.evaluation.matching import Matches, match
+from etram_mmdet.evaluation.operating_points import SCORE_THR
 from etram_mmdet.evaluation.results import FrameResult
 from etram_mmdet.events.labels import day_or_night
 
@@ -32,15 +33,25 @@ class Part:
 class Breakdown:
     """Parts of the mean AP over K classes; NaN where there is no ground truth.
 
-    ``ap_by_size`` and ``boxes_by_size`` (K, S) over the ranges between `SIDES_PX`, ``recall`` (K, R) at
-    `FALSE_ALARMS_PER_MIN` of the class (IoU .5), over ``minutes`` of labelled frames. ``interval``: see there.
+    Attributes:
+        ap_by_size: (K, S) over the ranges between `SIDES_PX`.
+        boxes_by_size: (K, S).
+        recall: (K, R) of each class where so many of its detections match nothing: `FALSE_ALARMS_PER_MIN`, IoU .5.
+        recall_of_all: (R,) of all classes where so many detections of any class match nothing.
+        alarms_per_min: (K,) detections that match nothing, from a score of `SCORE_THR` on, IoU .5.
+        minutes: of stream that the frames stand for.
+        empty_frames: number of frames without a box.
+        interval: of the mean AP, see there.
     """
 
     classes: tuple[str, ...]
     ap_by_size: np.ndarray
     boxes_by_size: np.ndarray
     recall: np.ndarray
+    recall_of_all: np.ndarray
+    alarms_per_min: np.ndarray
     minutes: float
+    empty_frames: int
     by_light: dict[str, Part]
     by_recording: dict[str, Part]
     interval: Interval | None
@@ -52,6 +63,9 @@ class Breakdown:
         found = {f"AP_{name}_sensor_px": ap for name, ap in sizes}
         found |= {f"AP_{light}": part.ap for light, part in self.by_light.items()}
         found |= {f"recall_at_{rate}_fp_per_min": recall for rate, recall in recalls}
+        of_all = zip(FALSE_ALARMS_PER_MIN, self.recall_of_all, strict=True)
+        found |= {f"recall_of_all_at_{rate}_fp_per_min": recall for rate, recall in of_all if not np.isnan(recall)}
+        found["fp_per_min"] = self.alarms_per_min.sum()
         if self.interval is not None:
             found |= dict(AP_low=self.interval.low, AP_high=self.interval.high)
         return {key: float(value) for key, value in found.items() if value is not None}
@@ -66,12 +80,17 @@ def break_down(frames: Sequence[FrameResult], classes: Sequence[str]) -> Breakdo
     of_light = {light: np.array([each == light for each in lights]) for light in ("day", "night") if light in lights}
     of_name = dict(zip(names, np.eye(len(names), dtype=bool), strict=True))
     frames_of_recording = np.bincount(recording_of_frame)
-    minutes = labelled_minutes(frames)
+    minutes = stream_minutes(frames)
+    recall, recall_of_all = recall_at_false_alarms(matches, len(classes), minutes)
+    alarms = matches.detections.labels[matches.is_alarm[IOU_50] & (matches.scores >= np.float32(SCORE_THR))]
     return Breakdown(
         tuple(classes),
         *_by_size(frames, len(classes), recording_of_frame),
-        recall=recall_at_false_alarms(matches, len(classes), minutes),
+        recall=recall,
+        recall_of_all=recall_of_all,
+        alarms_per_min=np.bincount(alarms, minlength=len(classes)) / minutes,
         minutes=minutes,
+        empty_frames=sum(not len(frame.truth) for frame in frames),
         by_light=_parts(table, of_light, frames_of_recording),
         by_recording=_parts(table, of_name, frames_of_recording),
         interval=interval(table),
@@ -90,38 +109,39 @@ def nan_mean(values: np.ndarray) -> float | None:
     return float(values.mean()) if len(values) else None
 
 
-def labelled_minutes(frames: Sequence[FrameResult]) -> float:
-    """Time that labelled frames stand for: in each recording their number times the usual distance between two.
+def stream_minutes(frames: Sequence[FrameResult]) -> float:
+    """Time of stream that evaluated frames stand for: each is one window of it, and windows are a step apart.
 
-    A single frame counts as one of the others would; NaN where no recording has two.
+    Labels are rarer than windows, so counting by the distance of labels would leave out what is seen in between.
     """
-    times: dict[str, list[int]] = {}
-    for frame in frames:
-        times.setdefault(frame.recording, []).append(frame.t_us)
-    steps_us = {name: float(np.median(np.diff(np.sort(each)))) for name, each in times.items() if len(each) > 1}
-    usual_us = float(np.median(list(steps_us.values()))) if steps_us else np.nan
-    return sum(len(each) * steps_us.get(name, usual_us) for name, each in times.items()) / 60e6
+    return sum(frame.step_us for frame in frames) / 60e6
 
 
-def recall_at_false_alarms(matches: Matches, num_classes: int, minutes: float) -> np.ndarray:
-    """Share of the boxes of each class found at IoU .5 where its false alarms are limited: (K, R).
+def is_measurable(minutes: float) -> np.ndarray:
+    """Which of `FALSE_ALARMS_PER_MIN` allow one false alarm at all in so many minutes: (R,) bool."""
+    return np.array(FALSE_ALARMS_PER_MIN) * minutes >= 1
 
-    NaN without boxes. Detections of equal score are taken together or not at all, as a threshold would.
+
+def recall_at_false_alarms(matches: Matches, num_classes: int, minutes: float) -> tuple[np.ndarray, np.ndarray]:
+    """Share of the boxes found at IoU .5 where false alarms are limited: of each class (K, R), and of all (R,).
+
+    NaN without boxes, and where the minutes are too few to measure the rate. What classes without boxes are seen in
+    counts among the false alarms of all.
     """
-    recall = np.full((num_classes, len(FALSE_ALARMS_PER_MIN)), np.nan)
-    for k in range(num_classes):
-        rows = matches.detections.labels == k
-        boxes = (matches.counts & (matches.truth.labels == k)).sum()
-        if not boxes or np.isnan(minutes):
-            continue
-        hit = matches.is_hit[IOU_50, rows]
-        scores = matches.scores[rows]
-        is_end = np.append(scores[1:] != scores[:-1], True)[: len(scores)]
-        alarms_per_min = np.cumsum(matches.is_alarm[IOU_50, rows])[is_end] / minutes
-        hits = np.cumsum(hit)[is_end]
-        for r, most in enumerate(FALSE_ALARMS_PER_MIN):
-            recall[k, r] = hits[alarms_per_min <= most].max(initial=0) / boxes
-    return recall
+    classes = [matches.detections.labels == k for k in range(num_classes)]
+    boxes = np.bincount(matches.truth.labels[matches.counts], minlength=num_classes)
+    recall = [_recall(matches, rows, count, minutes) for rows, count in zip(classes, boxes, strict=True)]
+    return np.stack(recall), _recall(matches, slice(None), boxes.sum(), minutes)
+
+
+def _recall(matches: Matches, rows: np.ndarray | slice, boxes: int, minutes: float) -> np.ndarray:
+    """Of some detections (R,); those of equal score are taken together or not at all, as a threshold would."""
+    scores = matches.scores[rows]
+    is_end = np.append(scores[1:] != scores[:-1], True)[: len(scores)]
+    alarms_per_min = np.cumsum(matches.is_alarm[IOU_50, rows])[is_end] / minutes
+    hits = np.cumsum(matches.is_hit[IOU_50, rows])[is_end]
+    found = [hits[alarms_per_min <= most].max(initial=0) for most in FALSE_ALARMS_PER_MIN]
+    return np.where(is_measurable(minutes), found, np.nan) / (boxes or np.nan)
 
 
 def _by_size(

@@ -8,7 +8,14 @@ from dataclasses import asdict
 import numpy as np
 
 from etram_mmdet.evaluation.average_precision import CONFIDENCE, MIN_RECORDINGS
-from etram_mmdet.evaluation.breakdown import FALSE_ALARMS_PER_MIN, Breakdown, nan_mean, size_names
+from etram_mmdet.evaluation.breakdown import (
+    FALSE_ALARMS_PER_MIN,
+    Breakdown,
+    is_measurable,
+    nan_mean,
+    size_names,
+)
+from etram_mmdet.evaluation.operating_points import SCORE_THR
 from etram_mmdet.utils.text import number, table
 
 WORST = 5
@@ -24,15 +31,22 @@ def as_dict(breakdown: Breakdown) -> dict:
     return dict(
         sides_sensor_px=size_names(),
         false_alarms_per_min=FALSE_ALARMS_PER_MIN,
-        minutes=_plain(breakdown.minutes),
+        score_thr=SCORE_THR,
+        minutes=breakdown.minutes,
+        empty_frames=breakdown.empty_frames,
         classes={
             name: dict(
                 ap_by_size=[_plain(ap) for ap in breakdown.ap_by_size[k]],
                 boxes_by_size=breakdown.boxes_by_size[k].tolist(),
                 recall_at_false_alarms=[_plain(recall) for recall in breakdown.recall[k]],
+                false_alarms_per_min=float(breakdown.alarms_per_min[k]),
             )
             for k, name in enumerate(breakdown.classes)
         },
+        all_classes=dict(
+            recall_at_false_alarms=[_plain(recall) for recall in breakdown.recall_of_all],
+            false_alarms_per_min=float(breakdown.alarms_per_min.sum()),
+        ),
         light={light: asdict(part) for light, part in breakdown.by_light.items()},
         recordings={name: asdict(part) for name, part in breakdown.by_recording.items()},
         interval=breakdown.interval and dict(confidence=CONFIDENCE, **breakdown.interval._asdict()),
@@ -41,17 +55,35 @@ def as_dict(breakdown: Breakdown) -> dict:
 
 def _classes(breakdown: Breakdown) -> list[str]:
     rates = [f"{rate}/min" for rate in FALSE_ALARMS_PER_MIN]
-    rows = [["", *size_names(), "", *rates]]  # an empty column between sizes and rates
-    for name, by_size, recall in zip(breakdown.classes, breakdown.ap_by_size, breakdown.recall, strict=True):
-        rows.append([name, *_numbers(by_size), "", *_numbers(recall)])
+    alarms = breakdown.alarms_per_min
+    rows = [["", *size_names(), "", *rates, "alarms/min"]]  # an empty column between sizes and rates
+    for k, name in enumerate(breakdown.classes):
+        recall = _recall(breakdown.recall[k], breakdown)
+        rows.append([name, *_numbers(breakdown.ap_by_size[k]), "", *recall, number(alarms[k], 1)])
     mean_by_size = [nan_mean(column) for column in breakdown.ap_by_size.T]
     mean_recall = [nan_mean(column) for column in breakdown.recall.T]
-    rows.append(["all classes", *_numbers(mean_by_size), "", *_numbers(mean_recall)])
-    rows.append(["boxes", *breakdown.boxes_by_size.sum(0), "", *[""] * len(rates)])
+    rows.append(["mean", *_numbers(mean_by_size), "", *_recall(mean_recall, breakdown), ""])
+    of_all = _recall(breakdown.recall_of_all, breakdown)
+    rows.append(["all classes", *[""] * len(size_names()), "", *of_all, number(alarms.sum(), 1)])
+    rows.append(["boxes", *breakdown.boxes_by_size.sum(0), "", *[""] * len(rates), ""])
     return [
-        "AP by side of the box in sensor pixels, and recall at false alarms per minute of a class (IoU .5); - no boxes",
+        "AP by side of the box in sensor pixels; recall at so many false alarms of the class per minute of stream, and",
+        f"false alarms per minute from a score of {SCORE_THR} on (IoU .5); - no boxes. The row of all classes counts",
+        f"every detection that matches nothing. {_stream(breakdown)}",
         table(rows),
     ]
+
+
+def _stream(breakdown: Breakdown) -> str:
+    """How much stream was evaluated, and whether frames without boxes were among it."""
+    frames = sum(part.frames for part in breakdown.by_recording.values())
+    seen = f"{frames} windows are {breakdown.minutes:.2f} minutes of stream"
+    if breakdown.empty_frames:
+        return f"{seen}; {breakdown.empty_frames} of them hold no box."
+    return (
+        f"{seen}.\nNone of them is empty, so false alarms where there is nothing do not count: the labels name no "
+        "empty frame\n(NAME_label_times.npy would, docs/data.md), or the protocol leaves these out."
+    )
 
 
 def _parts(breakdown: Breakdown) -> list[str]:
@@ -62,6 +94,11 @@ def _parts(breakdown: Breakdown) -> list[str]:
         rows.append([name, part.frames, part.boxes, number(part.ap, 4), number(part.ap50, 4)])
     head, *lines = table(rows).splitlines()
     return [f"{head}   the {len(worst)} lowest of {len(breakdown.by_recording)} recordings", *lines]
+
+
+def _recall(values: Iterable[float | None], breakdown: Breakdown) -> list[str]:
+    can_tell = is_measurable(breakdown.minutes)
+    return [number(v, 4) if can else "not measurable" for v, can in zip(values, can_tell, strict=True)]
 
 
 def _numbers(values: Iterable[float | None]) -> list[str]:

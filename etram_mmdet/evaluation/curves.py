@@ -72,7 +72,7 @@ def confusion_matrix(frames: Sequence[FrameResult], num_classes: int, score_thr:
     matches = match(sure, np.array([IOU_THR]), by_class=False)
     found = matches.found[0]
     background = num_classes
-    hit = found >= 0
+    hit = matches.is_hit[0]
     matrix = np.zeros((num_classes + 1, num_classes + 1), np.int64)
     np.add.at(matrix, (matches.truth.labels[found[hit]], matches.detections.labels[hit]), 1)
     np.add.at(matrix, (background, matches.detections.labels[matches.is_alarm[0]]), 1)

@@ -22,6 +22,7 @@ from etram_mmdet.evaluation.predictions import save_predictions
 from etram_mmdet.evaluation.protocols import Protocol, get_protocols
 from etram_mmdet.evaluation.results import NO_BOXES, Boxes, FrameResult, check_labels, make_boxes, merge, place_of
 from etram_mmdet.evaluation.ties import note_on_ties
+from etram_mmdet.events.preprocessing.frame_times import STEP_US
 from etram_mmdet.utils.errors import InputError
 
 ANY_CLASS = "any class"
@@ -176,6 +177,7 @@ def frame_of(sample: dict, num_classes: int) -> FrameResult:
         hw=tuple(map(int, sample["img_shape"])) if "img_shape" in sample else None,
         ignored=_ignored(sample, place),
         start_us=int(sample.get("start_us", 0)),
+        step_us=int(sample.get("step_us", STEP_US)),
     )
     check_labels(frame, num_classes)
     return frame

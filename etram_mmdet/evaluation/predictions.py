@@ -1,12 +1,13 @@
 """What a detector said about every evaluated frame, beside the truth, in one JSON file.
 
     {"format_version": 2, "classes": [...], "test_cfg": {...},
-     "frames": [{"recording": ..., "t_us": ..., "start_us": 0, "scale": 2, "hw": [64, 96],
+     "frames": [{"recording": ..., "t_us": ..., "start_us": 0, "step_us": 50000, "scale": 2, "hw": [64, 96],
      "bboxes": [[x1, y1, x2, y2], ...], "scores": [...], "class_scores": [...], "labels": [...],
      "gt_bboxes": [...], "gt_labels": [...], "ignored_bboxes": [...], "ignored_labels": [...]}, ...]}
 
 Boxes are in network pixels, ``scale`` is sensor pixels per network pixel, ``start_us`` where the recording begins on
-its clock (0 where it is missing). ``hw``, ``scale``, ``class_scores``, ``ignored_*`` and ``test_cfg`` may be missing
+its clock (0 where it is missing), ``step_us`` the time from one window of the stream to the next (50 ms where it is
+missing). ``hw``, ``scale``, ``class_scores``, ``ignored_*`` and ``test_cfg`` may be missing
 too, and the truth where a data set gives it. Version 2 holds detections as the detector told them, beyond the frame
 too. A file without a version holds detections that were cut to the frame.
 """
@@ -23,6 +24,7 @@ import numpy as np
 
 from etram_mmdet.evaluation.prediction_checks import check_frame, check_pixels
 from etram_mmdet.evaluation.results import Boxes, FrameResult, make_boxes, place_of
+from etram_mmdet.events.preprocessing.frame_times import STEP_US
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import atomic_write, check_is_file
 
@@ -119,6 +121,7 @@ def truth_of(dataset: ETraMDataset) -> dict[tuple[str, int], FrameResult]:
             hw=sequence.hw,
             ignored=Boxes(*sequence.ignored_of(i)),
             start_us=sequence.start_us,
+            step_us=sequence.step_us,
         )
         for sequence in dataset.sequences
         for i in sequence.labelled
@@ -165,6 +168,7 @@ def _as_dict(frame: FrameResult) -> dict:
         start_us=frame.start_us,
         scale=frame.scale,
         hw=frame.hw,
+        step_us=frame.step_us,
         bboxes=[_short(box) for box in found.bboxes_xyxy],
         scores=_short(found.scores),
         class_scores=None if found.class_scores is None else _short(found.class_scores),
@@ -212,6 +216,7 @@ def _as_frame(saved: dict, with_truth: bool) -> FrameResult:
         hw=None if hw is None else tuple(_positive(hw).reshape(2).tolist()),
         ignored=make_boxes(place, "ignored", **_columns(*(saved.get(key, []) for key in _IGNORED))),
         start_us=int(_whole(saved.get("start_us", 0))),
+        step_us=int(_positive(saved.get("step_us") or STEP_US)),
     )
 
 

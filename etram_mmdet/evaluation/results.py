@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from etram_mmdet.events.preprocessing.frame_times import STEP_US
 from etram_mmdet.utils.errors import InputError
 
 _COLUMNS = {  # kind of the NumPy type, the number of dimensions
@@ -125,6 +126,7 @@ class FrameResult(NamedTuple):
         hw: height and width of the frame in network pixels, where they are known.
         ignored: boxes too small to count: nobody has to find them, and a detection of one is no false alarm.
         start_us: where the recording begins on its clock.
+        step_us: time from one window of the stream to the next. Labels may be rarer than windows.
     """
 
     recording: str
@@ -135,6 +137,7 @@ class FrameResult(NamedTuple):
     hw: tuple[int, int] | None = None
     ignored: Boxes = NO_BOXES
     start_us: int = 0
+    step_us: int = STEP_US
 
     @property
     def key(self) -> tuple[str, int]:

@@ -61,15 +61,18 @@ def render(scene: Scene, time_s: float, canvas: np.ndarray | None = None) -> np.
 def label(scene: Scene, duration_s: float) -> np.ndarray:
     """Boxes of everyone visible, at 30 Hz after the first 100 ms: `BOX_DTYPE`, in full-resolution pixels."""
     stamps = np.round(np.arange(int(duration_s * LABEL_HZ) + 1) * 1e6 / LABEL_HZ).astype(np.int64)
-    rows = [row for t_us in stamps if FIRST_LABEL_US < t_us <= duration_s * 1e6 for row in _label_at(scene, int(t_us))]
+    rows = [row for t_us in stamps if FIRST_LABEL_US < t_us <= duration_s * 1e6 for row in label_at(scene, int(t_us))]
     boxes = np.zeros(len(rows), BOX_DTYPE)
     for name, column in zip(BOX_DTYPE.names, zip(*rows, strict=True), strict=bool(rows)):
         boxes[name] = column  # field by field, since whole rows would bring padding bytes of chance
     return boxes
 
 
-def _label_at(scene: Scene, t_us: int) -> list[tuple]:
-    """From near to far, so that each silhouette can be cut by what stands before it."""
+def label_at(scene: Scene, t_us: int) -> list[tuple]:
+    """Boxes of everyone visible at a time, as rows of `BOX_DTYPE`.
+
+    From near to far, so that each silhouette can be cut by what stands before it.
+    """
     hidden = np.zeros(scene.background.shape, bool)
     silhouette = np.empty(hidden.shape, np.float32)
     rows = []

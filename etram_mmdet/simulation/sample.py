@@ -32,7 +32,7 @@ from etram_mmdet.events.class_sets import ETRAM8
 from etram_mmdet.events.formats.array_files import open_hdf5
 from etram_mmdet.events.recording import Events
 from etram_mmdet.simulation.rendering import concatenate, film, label
-from etram_mmdet.simulation.scene import build_scene
+from etram_mmdet.simulation.scene import Scene, build_scene
 from etram_mmdet.utils.errors import InputError
 
 VERSION = 1  # raise it when the same seed no longer gives the same recording
@@ -69,6 +69,11 @@ class Job:
         pair, half = divmod(self.index, 2)
         order = _rng(self.seed, SPLITS.index(self.split), pair, 1).permutation(len(GUESTS))
         return tuple(GUESTS[i] for i in sorted(order[half * GUESTS_PER_RECORDING :][:GUESTS_PER_RECORDING]))
+
+    def scene(self) -> Scene:
+        """The street with everyone on it."""
+        rng = _rng(self.seed, SPLITS.index(self.split), self.index, 2)
+        return build_scene(self.width, self.height, self.duration_s, self.night, self.guests, rng)
 
     def paths(self, out: Path) -> tuple[Path, Path]:
         """Where the events and the boxes go."""
@@ -192,9 +197,8 @@ def _is_done(job: Job, out: Path) -> bool:
 def _write(job: Job, out: Path) -> None:
     """Boxes first: the events' file under its final name says that the recording is complete."""
     events_path, boxes_path = job.paths(out)
-    scene_rng = _rng(job.seed, SPLITS.index(job.split), job.index, 2)
     sensor_rng = _rng(job.seed, SPLITS.index(job.split), job.index, 3)
-    scene = build_scene(job.width, job.height, job.duration_s, job.night, job.guests, scene_rng)
+    scene = job.scene()
     partial = boxes_path.with_suffix(".part")
     with open(partial, "wb") as file:
         np.save(file, label(scene, job.duration_s))

@@ -50,6 +50,7 @@ def test_item_holds_frames_boxes_and_metas():
     np.testing.assert_allclose(frame.gt_instances.bboxes[:, 2], x2, atol=1e-4)
     assert frame.gt_instances.labels.tolist() == boxes["class_id"].tolist()
     assert frame.t_us == sequence.t_us[first] and frame.recording == sequence.name
+    assert frame.step_us == sequence.step_us == pytest.approx(50_000, abs=1)  # labels are 100 ms apart
     assert (frame.is_labelled, frame.is_first, frame.is_padding) == (True, True, False)
     assert (item["data_samples"].lane, item["data_samples"].streamed) == (1, True)
     assert [f.is_first for f in item["data_samples"]] == [True] + [False] * 4

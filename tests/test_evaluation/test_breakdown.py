@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from etram_mmdet.evaluation.breakdown import break_down, labelled_minutes, recall_at_false_alarms, size_names
+from etram_mmdet.evaluation.breakdown import break_down, recall_at_false_alarms, size_names, stream_minutes
 from etram_mmdet.evaluation.breakdown_table import as_dict, format_breakdown
 from etram_mmdet.evaluation.event_coco_metric import EventCocoMetric
 from etram_mmdet.evaluation.matching import match
@@ -66,24 +67,71 @@ def test_day_night_and_recordings():
     assert break_down([frame(box, recording="street")], ("car",)).by_light == {}
 
 
+def recall_of(frames, num_classes: int, minutes: float) -> list:
+    return recall_at_false_alarms(match(frames), num_classes, minutes)[0].tolist()
+
+
 def test_recall_at_false_alarms_by_hand():
-    """Six frames at 10 Hz are .01 minutes. Best first: hit, alarm, hit and alarm of equal score."""
+    """Best first: hit, alarm, hit and alarm of equal score. A rate that allows no alarm at all is not measured."""
     truth = [square(20), square(20, 100), square(20, 200)]
     found = [truth[0], square(20, 300), truth[1], square(20, 400)]
-    frames = [frame(truth, found, scores=[0.9, 0.8, 0.7, 0.7])] + [
-        frame([], t_us=t) for t in range(100_000, 600_000, 100_000)
-    ]
-    assert labelled_minutes(frames) == pytest.approx(0.01)
-    assert recall_at_false_alarms(match(frames), 1, 1.0)[0] == pytest.approx([1 / 3, 2 / 3, 2 / 3])
-    assert recall_at_false_alarms(match(frames), 1, 0.01)[0] == pytest.approx([1 / 3] * 3)
-    assert recall_at_false_alarms(match(frames), 1, 0.03)[0] == pytest.approx([1 / 3, 1 / 3, 1 / 3])
-    assert recall_at_false_alarms(match(frames), 1, 0.05)[0] == pytest.approx([1 / 3, 1 / 3, 2 / 3])
-    assert np.isnan(recall_at_false_alarms(match(frames), 2, 1.0)[1]).all()
+    frames = [frame(truth, found, scores=[0.9, 0.8, 0.7, 0.7])]
+    assert recall_of(frames, 1, 1.0)[0] == pytest.approx([1 / 3, 2 / 3, 2 / 3])
+    assert recall_of(frames, 1, 0.15)[0] == pytest.approx([np.nan, 1 / 3, 2 / 3], nan_ok=True)
+    assert recall_of(frames, 1, 0.01)[0] == pytest.approx([np.nan] * 3, nan_ok=True)
+    assert np.isnan(recall_of(frames, 2, 1.0)[1]).all()
 
 
-def test_one_frame_has_no_minutes():
+def test_minutes_are_those_of_the_stream():
+    """Each frame is one window: 600 of them are half a minute at 50 ms, whenever labels come."""
+    frames = [frame([], t_us=t) for t in range(0, 600 * 500_000, 500_000)]
+    assert stream_minutes(frames) == pytest.approx(0.5)
+    assert stream_minutes([f._replace(step_us=33_333) for f in frames]) == pytest.approx(1 / 3, rel=1e-4)
+
+
+def test_rarer_labels_change_no_rate():
+    """A window in four has an alarm, of the lowest score; labels at 20, 5 and 2 Hz tell the same rates."""
+    box = [square(20)]
+    pattern = [frame(box, [*box, square(20, 300)], scores=[0.9, 0.8])] + [frame(box)] * 3
+    windows = [pattern[t % 4]._replace(t_us=t * 50_000) for t in range(8_400)]
+    some = [break_down(windows[::every], ("car",)) for every in (1, 3, 7)]
+    assert [parts.alarms_per_min.item() for parts in some] == pytest.approx([300] * 3)
+    assert [parts.minutes for parts in some] == pytest.approx([7, 7 / 3, 1])
+    assert all(parts.recall.tolist() == [[1, 1, 1]] for parts in some)
+
+
+def test_alarms_of_classes_without_boxes_count_among_all():
+    """Twenty windows (a second) of trees taken for pedestrians, where only a car is labelled, and found."""
+    found = [square(20), square(10, 100), square(10, 200)]
+    one = frame([square(20)], found, scores=[0.6, 0.7, 0.2], labels=[1])
+    frames = [one._replace(t_us=t, found=replace(one.found, labels=np.array([1, 0, 0]))) for t in range(1200)]
+    parts = break_down(frames, ("pedestrian", "car"))
+    assert parts.minutes == 1 and parts.alarms_per_min.tolist() == [1200, 0]
+    assert parts.recall[1].tolist() == [1, 1, 1] and parts.recall_of_all.tolist() == [0, 0, 0]
+    assert parts.metrics()["fp_per_min"] == 1200 and parts.metrics()["recall_of_all_at_60_fp_per_min"] == 0
+    line = next(line for line in format_breakdown(parts).splitlines() if line.startswith("all classes"))
+    assert line.split() == ["all", "classes", "0.0000", "0.0000", "0.0000", "1,200.0"]
+
+
+def test_a_detection_that_is_left_out_is_no_alarm():
+    inside_out = frame([square(20)], [square(20), [20, 0, 0, 20]])
+    parts = break_down([inside_out], ("car",))
+    assert parts.alarms_per_min.tolist() == [0]
+
+
+def test_a_rate_that_a_short_recording_cannot_measure():
+    """One window is .00083 minutes: 60 false alarms a minute would be a twentieth of one."""
     parts = break_down([frame([square(20)])], ("car",))
-    assert np.isnan(parts.minutes) and not any("per_min" in key for key in parts.metrics())
+    assert np.isnan(parts.recall).all() and not any("fp_per_min" in key for key in parts.metrics() if "recall" in key)
+    text = format_breakdown(parts)
+    assert text.count("not measurable") == 9 and "0.00 minutes of stream" in text
+
+
+def test_it_says_whether_empty_frames_count():
+    full = frame([square(20)])
+    assert "None of them is empty" in format_breakdown(break_down([full], ("car",)))
+    text = format_breakdown(break_down([full, frame([], [square(20)], t_us=5)], ("car",)))
+    assert "1 of them hold no box" in text and "None of them" not in text
 
 
 def test_text_and_json_show_missing_classes_as_such():
@@ -91,7 +139,7 @@ def test_text_and_json_show_missing_classes_as_such():
     parts = break_down(frames, ("car", "tram"))
     text = format_breakdown(parts)
     tram = next(line for line in text.splitlines() if line.startswith("tram"))
-    assert set(tram.split()) == {"tram", "-"} and "-1.0" not in text and "nan" not in text
+    assert set(tram.split()) == {"tram", "-", "not", "measurable", "0.0"} and "-1.0" not in text and "nan" not in text
     assert "how far AP would vary with other recordings cannot be told from these 2, 4 are needed" in text
     content = json.loads(json.dumps(as_dict(parts), allow_nan=False))
     assert content["classes"]["tram"]["ap_by_size"] == [None] * 5
@@ -115,14 +163,6 @@ def test_large_boxes_of_a_class_agnostic_headline():
     metric.process(None, [sample(600_000, [square(90)], [1], labels=[2])])
     assert metric.evaluate(1)["etram_paper/AP_32-96_sensor_px"] == pytest.approx(1)
     assert metric.headline.classes == ("any class",)
-
-
-def test_minutes_follow_each_recordings_rate():
-    """Ten seconds at 10 Hz, a hundred at 1 Hz; a frame alone counts as the usual one (between .1 and 1 s)."""
-    fast = [frame([], recording="a", t_us=t * 100_000) for t in range(100)]
-    slow = [frame([], recording="b", t_us=t * 1_000_000) for t in range(100)]
-    assert labelled_minutes(fast + slow) == pytest.approx(110 / 60)
-    assert labelled_minutes([*fast, *slow, frame([], recording="c")]) == pytest.approx(110.55 / 60)
 
 
 def test_a_recording_may_be_called_day():

@@ -64,3 +64,11 @@ def test_class_counts_keep_classes_apart():
     one = frame(truth, truth, scores=[0.9, 0.8], labels=[0, 1], found_labels=[0, 0])
     counts = class_counts(match([one]), 3, np.array([0.5]))
     assert [(c.hits.item(), c.alarms.item(), c.boxes) for c in counts] == [(1, 1, 1), (0, 0, 1), (0, 0, 0)]
+
+
+def test_a_detection_that_is_left_out_is_neither_hit_nor_alarm():
+    """Inside out, as COCO leaves it out."""
+    frames = [frame([[0, 0, 9, 9]], [[0, 0, 9, 9], [9, 0, 0, 9]])]
+    counts = class_counts(match(frames, [0.5]), 1, np.zeros(1))[0]
+    assert (counts.hits.item(), counts.alarms.item()) == (1, 0)
+    assert confusion_matrix(frames, 1, 0.0).tolist() == [[1, 0], [0, 0]]

@@ -28,7 +28,7 @@ def frames() -> list[FrameResult]:
         class_scores=rng.random(3).astype(np.float32),
     )
     small = Boxes(boxes[:1] + np.float32(0.2), np.array([1]))
-    full = FrameResult("b", 5, Boxes(boxes, np.array([0, 1, 1])), found, 2, (24, 24), small, start_us=3)
+    full = FrameResult("b", 5, Boxes(boxes, np.array([0, 1, 1])), found, 2, (24, 24), small, start_us=3, step_us=20_000)
     return [full, FrameResult("a", 7, Boxes(boxes[:0], np.empty(0, np.int64)), Boxes.empty())]
 
 
@@ -52,6 +52,12 @@ def test_every_bit_comes_back_in_order(path):
     for ours, theirs in zip(found.frames, frames()[::-1], strict=True):
         assert ours == theirs
         assert ours.found.bboxes_xyxy.dtype == np.float32 and ours.found.labels.dtype == np.int64
+        assert ours.step_us == theirs.step_us
+
+
+def test_predictions_without_a_step_are_of_50_ms(path):
+    frames = load_predictions(changed(path, lambda c: [frame.pop("step_us") for frame in c["frames"]])).frames
+    assert [frame.step_us for frame in frames] == [50_000, 50_000]
 
 
 def first(content: dict) -> dict:
@@ -64,6 +70,11 @@ def first(content: dict) -> dict:
         (lambda c: c.update(frames=[]), "holds no frame"),
         (lambda c: c.pop("classes"), "without 'classes'; make it anew with tools/test.py CHECKPOINT --out"),
         (lambda c: first(c).pop("scores"), "without 'scores'"),
+        (lambda c: first(c).update(step_us=-1), "-1, expected numbers of at least 1"),
+        (
+            lambda c: first(c)["scores"].__setitem__(1, 87.5),
+            "'b' at t_us=5: detections: scores holds 1 values outside 0 to 1, such as 87.5",
+        ),
         (
             lambda c: first(c)["scores"].__setitem__(1, float("nan")),
             "'b' at t_us=5: detections: scores holds 1 values that are NaN",

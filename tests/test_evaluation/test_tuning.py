@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from etram_mmdet.evaluation.curves import Counts, class_counts
 from etram_mmdet.evaluation.matching import match
 from etram_mmdet.evaluation.operating_points.goals import FalseAlarms, FBeta, Precision, Recall
 from etram_mmdet.evaluation.operating_points.points import OperatingPoints
+from etram_mmdet.evaluation.operating_points.rates import Stream
 from etram_mmdet.evaluation.operating_points.report import format_tuning, numbers, points_as_config
 from etram_mmdet.evaluation.operating_points.tuning import THRESHOLDS, Options, choose_points, tune
 from etram_mmdet.utils.errors import InputError
@@ -18,6 +20,7 @@ from tests.test_evaluation.test_matching import frame
 CLASSES = ("pedestrian", "car")
 # Ten boxes; thresholds from low to high.
 COUNTS = Counts(np.array([8, 8, 6, 3, 0]), np.array([24, 8, 3, 0, 0]), 10)
+TWO_MINUTES = Stream(np.array([2.0]), np.zeros((1, 1, 5), int), empty_frames=1)
 
 
 @pytest.mark.parametrize(
@@ -30,18 +33,20 @@ COUNTS = Counts(np.array([8, 8, 6, 3, 0]), np.array([24, 8, 3, 0, 0]), 10)
         (Precision(1.0), 3, True),
         (Recall(0.7), 1, True),  # .8 at both of the first; the second is more precise
         (Recall(0.9), 1, False),
-        (FalseAlarms(1.5), 2, True),  # in two minutes: 12, 4, 1.5, 0, 0 a minute
-        (FalseAlarms(0), 3, True),
+        (FalseAlarms(4.5), 2, True),  # in two minutes; up to 18.5, 8.1, 4.4, 1.661 and 1.661 a minute may come
+        (FalseAlarms(1.7), 3, True),
+        (FalseAlarms(1.6), 3, False),
+        (FalseAlarms(0), 3, False),
     ],
 )
 def test_goals(goal, index, is_reached):
-    chosen = goal.choose(COUNTS, minutes=2.0)
-    assert chosen == index and goal.is_reached(COUNTS, chosen, 2.0) == is_reached
+    chosen = goal.choose(COUNTS, TWO_MINUTES)
+    assert chosen == index and goal.is_reached(COUNTS, chosen, TWO_MINUTES) == is_reached
 
 
 def test_a_precision_that_nothing_reaches():
     goal, counts = Precision(0.9), Counts(np.array([2, 1, 0]), np.array([8, 1, 1]), 5)
-    assert goal.choose(counts, 1.0) == 1 and not goal.is_reached(counts, 1, 1.0)
+    assert goal.choose(counts, TWO_MINUTES) == 1 and not goal.is_reached(counts, 1, TWO_MINUTES)
 
 
 @pytest.mark.parametrize("goal, bound", [(Precision, 0), (Recall, 1.1), (FalseAlarms, -1), (FBeta, 0)])
@@ -87,7 +92,7 @@ def wrong(label: int, side: float, count: int = 30) -> list:
     [
         (wrong(1, 20), Options(FBeta()), "car: switched off by a threshold of 1.00"),
         (wrong(1, 20), Options(Recall(0.8)), "car: switched off by a threshold of 1.00"),
-        (wrong(1, 20), Options(FalseAlarms(1)), "car: switched off by a threshold of 1.00"),
+        (wrong(1, 20), Options(FalseAlarms(1)), "car: switched off by a threshold of 0.71"),
         (wrong(1, 20, 10), Options(FalseAlarms(1)), "car: switched off by a threshold of 0.71"),
         (wrong(0, 10), Options(FBeta(), by_size=True), "pedestrian, sides below 16 px: switched off by a threshold"),
     ],
@@ -102,7 +107,7 @@ def test_nothing_is_switched_off_without_a_word(frames, options, says):
 def test_a_goal_that_allows_no_detection_says_so():
     """Every hit comes with an alarm of higher score, and no alarm is allowed."""
     _, _, notes = choose_points(street("a", 0.4, 0.6), CLASSES, Options(FalseAlarms(0)))
-    assert "pedestrian: switched off by a threshold of 1.00, since the goal allows none of its detections" in notes
+    assert "pedestrian: switched off by a threshold of 0.61, since the goal allows none of its detections" in notes
 
 
 def test_one_recording_is_refused():
@@ -141,7 +146,7 @@ def test_text_and_fragment(tmp_path):
     tuned = tune(frames, CLASSES, Options(FBeta()), 0.7)
     text = format_tuning(tuned, 0.7)
     row = next(line for line in text.splitlines() if line.startswith("pedestrian"))
-    assert row.split() == ["pedestrian", "60", "-", "0.000", "0.000", *["1.000"] * 6, "0.60"]
+    assert row.split() == ["pedestrian", "60", "-", "0.000", "0.000", *["1.000"] * 6, "0.0", "0.60"]
     assert (
         "WARNING car: 0 boxes" in text
         and next(line for line in text.splitlines() if line.startswith("car")).count("-") >= 9
@@ -164,27 +169,53 @@ def test_a_recording_without_boxes_does_not_stop_the_folds():
 
 
 def test_false_alarms_are_limited_whatever_the_sizes():
-    """Ten minutes; five alarms a minute of the class, not of each size, and none more for a class without boxes."""
+    """Ten minutes; twenty alarms a minute of the class, not of each size, and none more for a class without boxes."""
     rng, frames = np.random.default_rng(0), []
     for t in range(600):
         boxes = [square(10), square(24, 100), square(50, 200)]
         alarms = [square(10, 300), square(24, 400), square(50, 500), square(24, 600)]
         scores = np.concatenate([rng.uniform(0.3, 1, 3), rng.uniform(0, 0.9, 4)])
-        frames.append(
-            frame(boxes, boxes + alarms, scores=scores, found_labels=[0] * 6 + [1])._replace(t_us=t * 1_000_000)
-        )
+        one = frame(boxes, boxes + alarms, scores=scores, found_labels=[0] * 6 + [1], recording="ab"[t % 2])
+        frames.append(one._replace(t_us=t * 1_000_000, step_us=1_000_000))
     for by_size in (False, True):
-        points, _, _ = choose_points(frames, CLASSES, Options(FalseAlarms(5), by_size=by_size))
+        points, _, _ = choose_points(frames, CLASSES, Options(FalseAlarms(20), by_size=by_size))
         found = [points.apply(f) for f in frames]
         counts = class_counts(match(found, [0.5]), 2, np.zeros(1))
-        assert counts[0].alarms.item() <= 50 and counts[1].alarms.item() <= 50
-        assert counts[0].alarms.item() > 25  # the budget is used
+        assert counts[0].alarms.item() <= 200 and counts[1].alarms.item() <= 200
+        assert counts[0].alarms.item() > 100  # the budget is used
 
 
-def test_minutes_are_needed_to_count_alarms():
-    frames = [frame([square(9)], [square(9)], recording=name) for name in "ab"]
-    with pytest.raises(InputError, match="no minutes to count false alarms in"):
-        tune(frames, CLASSES, Options(FalseAlarms(5)), 0.3)
+def test_alarms_per_recording_and_threshold():
+    """Three windows of .05 minutes in one recording, one in the other; a score passes a threshold that it equals."""
+    one = frame([square(20)], [square(20), square(9, 50), square(9, 80)], [0.9, 0.5, 0.3], found_labels=[0, 0, 1])
+    frames = [f._replace(step_us=3_000_000) for f in (one, one._replace(t_us=1), one._replace(recording="b"))]
+    stream = Stream.of(frames, match(frames, [0.5]), 2, np.array([0.2, 0.4, 0.5, 0.6]))
+    assert stream.minutes == pytest.approx([0.05, 0.1]) and stream.empty_frames == 0
+    assert stream.alarms.tolist() == [[[1, 1, 1, 0], [1, 0, 0, 0]], [[2, 2, 2, 0], [2, 0, 0, 0]]]
+
+
+def test_bursts_widen_the_limit():
+    """Two minutes, two classes, of 8 and 0 and of 4 and 4 alarms: variances 2 * 32 and 0, means 8 and 8: 64 / 16."""
+    alarms = np.array([[[8, 0], [4, 0]], [[0, 0], [4, 0]]])
+    stream = Stream(np.ones(2), alarms, 0)
+    assert stream.burst(4) == pytest.approx(4)
+    assert Stream(np.ones(2), alarms[:, 1:], 0).burst(4) == 1
+    of_each = 1 - 0.05 / 2  # two classes
+    two_bursts = stream.most_per_min(np.array([8]), 4).item() / 4 * 2
+    assert stats.nbinom.cdf(np.floor(two_bursts), 3, 0.5) <= of_each <= stats.nbinom.cdf(np.ceil(two_bursts), 3, 0.5)
+    assert stream.most_per_min(np.array([0]), 0).item() == pytest.approx((np.log2(1 / 0.025) - 1) / 2)  # no bursts
+
+
+def test_what_a_short_stream_cannot_promise():
+    frames = street("a", 0.6, 0.4) + street("b", 0.6, 0.4)
+    _, _, notes = choose_points(frames, CLASSES, Options(FalseAlarms(5)))
+    assert notes[0] == (
+        "0.05 minutes of stream are too few to promise at most 5 false alarms of a class per minute of stream: even "
+        "where none was seen, 86.4 a minute may come; evaluate more recordings"
+    )
+    assert "no evaluated frame is empty" in notes[1] and "pedestrian: at most 5" in notes[2]
+    points, _, notes = choose_points([*frames, frame([], [])], CLASSES, Options(FalseAlarms(100)))
+    assert points.score_thr[0, 0] == pytest.approx(0.6) and [n for n in notes if "car" not in n] == []
 
 
 def test_names_cannot_become_code(tmp_path):

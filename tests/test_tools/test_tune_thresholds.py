@@ -29,7 +29,18 @@ def test_fragment_table_and_figure(predictions):
     assert cv2.imread(str(path.with_suffix(".png"))).shape[1] == 1300
     comment = path.read_text().split("operating_points")[0]
     assert "precision of at least 0.9, from 60 frames of 2 recordings" in comment.replace("\n# ", " ")
-    assert "AP is measured without" in comment
+    assert (
+        "2 recordings, 0.05 minutes of stream" in comment.replace("\n# ", " ") and "AP is measured without" in comment
+    )
+
+
+def test_false_alarms_at_the_step_of_deployment(predictions):
+    """Sixty windows are .05 minutes at 50 ms and .01 at 10 ms."""
+    output = run("tools/tune_thresholds.py", predictions, "--false-alarms", 200)
+    assert "not tuned on (0.05 minutes)" in output and "WARNING no evaluated frame is empty" in output
+    assert "too few to promise" not in output
+    output = run("tools/tune_thresholds.py", predictions, "--false-alarms", 200, "--step-ms", 10)
+    assert "WARNING 0.01 minutes of stream are too few to promise at most 200" in output
 
 
 @pytest.mark.parametrize(
@@ -37,6 +48,7 @@ def test_fragment_table_and_figure(predictions):
     [
         (("--precision", 1.5), "--precision 1.5: expected a share"),
         (("--precision", 0.9, "--recall", 0.9), "not allowed with argument"),
+        (("--false-alarms", 5, "--step-ms", 0), "--step-ms 0.0: expected more than 0"),
         (("--out", "thresholds.txt"), "a config fragment is a .py file"),
     ],
 )

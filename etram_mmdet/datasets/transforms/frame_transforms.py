@@ -27,7 +27,7 @@ from etram_mmdet.utils.errors import InputError
 # What a transform may change of a frame's metainfo.
 _CHANGED = ("img_shape", "scale_factor", "flip", "flip_direction")
 # What our parts read beside the keys that mmdet's PackTrackInputs keeps by itself.
-_OURS = ("recording", "t_us", "start_us", "is_labelled", "is_first", "is_padding", "scale")
+_OURS = ("recording", "t_us", "start_us", "step_us", "is_labelled", "is_first", "is_padding", "scale")
 _LEVEL = 8  # any value that is neither 0 nor 1
 _TRIES = 8  # draws of a random transform that are looked at before a run
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from etram_mmdet.evaluation.curves import Counts
+from etram_mmdet.evaluation.operating_points.rates import Stream
 from etram_mmdet.utils.errors import InputError
 
 
@@ -15,17 +16,21 @@ class Goal(ABC):
     """Chooses one of R ascending thresholds from what passes them."""
 
     @abstractmethod
-    def choose(self, counts: Counts, minutes: float) -> int:
+    def choose(self, counts: Counts, stream: Stream) -> int:
         """Index of the best threshold; where none reaches the goal, of the one that comes closest."""
 
     @abstractmethod
     def value(self, counts: Counts) -> np.ndarray:
         """What the goal wants as large as possible, at each threshold."""
 
-    def is_reached(self, counts: Counts, index: int, minutes: float) -> bool:
+    def is_reached(self, counts: Counts, index: int, stream: Stream) -> bool:
         return True
 
-    def choose_without_boxes(self, counts: Counts, minutes: float, common: int) -> int:
+    def doubts(self, stream: Stream) -> list[str]:
+        """Sentences about what the evaluated frames cannot tell."""
+        return []
+
+    def choose_without_boxes(self, counts: Counts, stream: Stream, common: int) -> int:
         """For a class with too few boxes to tell: the index of the ``common`` threshold, unless more is known."""
         return common
 
@@ -43,7 +48,7 @@ class FBeta(Goal):
     def __str__(self) -> str:
         return f"largest F{self.beta:g}"
 
-    def choose(self, counts: Counts, minutes: float) -> int:
+    def choose(self, counts: Counts, stream: Stream) -> int:
         return _last_largest(self.value(counts))
 
     def value(self, counts: Counts) -> np.ndarray:
@@ -63,17 +68,17 @@ class Limit(Goal):
     def check(self) -> None:
         """Raises ``InputError`` for a bound that means nothing."""
 
-    def choose(self, counts: Counts, minutes: float) -> int:
-        kept = self.keeps(counts, minutes)
+    def choose(self, counts: Counts, stream: Stream) -> int:
+        kept = self.keeps(counts, stream)
         if kept.any():
             return _last_largest(np.where(kept, self.value(counts), -1))
         return self.closest(counts)
 
-    def is_reached(self, counts: Counts, index: int, minutes: float) -> bool:
-        return bool(self.keeps(counts, minutes)[index])
+    def is_reached(self, counts: Counts, index: int, stream: Stream) -> bool:
+        return bool(self.keeps(counts, stream)[index])
 
     @abstractmethod
-    def keeps(self, counts: Counts, minutes: float) -> np.ndarray:
+    def keeps(self, counts: Counts, stream: Stream) -> np.ndarray:
         """Whether the bound is kept at each threshold."""
 
     @abstractmethod
@@ -94,7 +99,7 @@ class Precision(Limit):
     def __str__(self) -> str:
         return f"precision of at least {self.bound:g}"
 
-    def keeps(self, counts: Counts, minutes: float) -> np.ndarray:
+    def keeps(self, counts: Counts, stream: Stream) -> np.ndarray:
         return (counts.precision >= self.bound) & (counts.hits > 0)
 
     def closest(self, counts: Counts) -> int:
@@ -113,7 +118,7 @@ class Recall(Limit):
     def __str__(self) -> str:
         return f"recall of at least {self.bound:g}"
 
-    def keeps(self, counts: Counts, minutes: float) -> np.ndarray:
+    def keeps(self, counts: Counts, stream: Stream) -> np.ndarray:
         return counts.recall >= self.bound
 
     def closest(self, counts: Counts) -> int:
@@ -124,25 +129,42 @@ class Recall(Limit):
 
 
 class FalseAlarms(Limit):
-    """The most recall with at most so many false alarms of a class per minute of labelled frames."""
+    """The most recall with at most so many false alarms of a class per minute of another stream as long as this one.
+
+    At 95 % confidence, see :meth:`Stream.most_per_min`. Few minutes may allow no threshold at all.
+    """
 
     def check(self) -> None:
         if not self.bound >= 0:
             raise InputError(f"--false-alarms {self.bound}: expected a rate per minute of at least 0")
 
     def __str__(self) -> str:
-        return f"at most {self.bound:g} false alarms of a class per minute"
+        return f"at most {self.bound:g} false alarms of a class per minute of stream"
 
-    def keeps(self, counts: Counts, minutes: float) -> np.ndarray:
-        return counts.alarms <= self.bound * minutes
+    def keeps(self, counts: Counts, stream: Stream) -> np.ndarray:
+        return stream.most_per_min(counts.alarms, self.bound) <= self.bound
 
-    def choose_without_boxes(self, counts: Counts, minutes: float, common: int) -> int:
+    def doubts(self, stream: Stream) -> list[str]:
+        least = stream.most_per_min(np.zeros(1), self.bound).item()
+        minutes = stream.minutes.sum()
+        doubts = []
+        if least > self.bound:
+            doubts.append(
+                f"{minutes:.2f} minutes of stream are too few to promise {self}: even where none was seen, "
+                f"{least:.3g} a minute may come; evaluate more recordings"
+            )
+        if not stream.empty_frames:
+            doubts.append("no evaluated frame is empty, so false alarms where there is nothing were not counted")
+        return doubts
+
+    def choose_without_boxes(self, counts: Counts, stream: Stream, common: int) -> int:
         """False alarms can be counted where there is nothing to be found."""
-        kept = np.flatnonzero(self.keeps(counts, minutes))
-        return max(common, int(kept[0])) if len(kept) else len(counts.alarms) - 1
+        kept = np.flatnonzero(self.keeps(counts, stream))
+        return max(common, int(kept[0]) if len(kept) else self.closest(counts))
 
     def closest(self, counts: Counts) -> int:
-        return len(counts.alarms) - 1
+        """The lowest threshold of the fewest false alarms."""
+        return int(np.argmin(counts.alarms))
 
     def value(self, counts: Counts) -> np.ndarray:
         return counts.recall

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from etram_mmdet.evaluation.breakdown import nan_mean
+from etram_mmdet.evaluation.breakdown import nan_mean, stream_minutes
 from etram_mmdet.evaluation.curves import Counts
 from etram_mmdet.evaluation.operating_points.goals import Goal
 from etram_mmdet.evaluation.operating_points.points import OperatingPoints
@@ -19,19 +19,31 @@ from etram_mmdet.utils.text import number, table
 
 
 def format_tuning(tuned: Tuned, before_thr: float) -> str:
-    """Precision, recall and F1 of each class: with one threshold, with the best one, and tuned."""
+    """Precision, recall and F1 of each class: with one threshold, with the best one, and tuned; then false alarms.
+
+    The row of all classes sums false alarms, also those of classes without boxes.
+    """
     columns = (tuned.before, tuned.common, tuned.after)
     heads = (f"{before_thr:.2f} for all", f"best for all, {tuned.common_thr:.2f}", "tuned")
     rows = [
-        ["", "", *(f"{head:^20}" for head in heads), "threshold"],
-        ["", "boxes", *[f"{'P':>6} {'R':>6} {'F1':>6}"] * len(columns), ""],
+        ["", "", *(f"{head:^20}" for head in heads), "alarms/min", "threshold"],
+        ["", "boxes", *[f"{'P':>6} {'R':>6} {'F1':>6}"] * len(columns), "", ""],
     ]
     for k, name in enumerate(tuned.points.classes):
         cells = [_triple(numbers(counts[k])) for counts in columns]
-        rows.append([name, tuned.after[k].boxes, *cells, describe(tuned.points, k)])
-    rows.append(["mean", sum(c.boxes for c in tuned.after), *(_triple(mean_numbers(counts)) for counts in columns), ""])
-    title = "precision, recall and F1 at IoU .5 on recordings that the thresholds were not tuned on"
-    return "\n".join([title, table(rows, gap=3, left=(0, 5)), *(f"WARNING {note}" for note in tuned.notes)])
+        rows.append([name, tuned.after[k].boxes, *cells, _per_min(tuned, [k]), describe(tuned.points, k)])
+    boxes = sum(c.boxes for c in tuned.after)
+    rows.append(["mean", boxes, *(_triple(mean_numbers(counts)) for counts in columns), "", ""])
+    rows.append(["all classes", *[""] * 4, _per_min(tuned, range(len(tuned.points.classes))), ""])
+    title = (
+        "precision, recall, F1 and false alarms per minute of stream at IoU .5 on recordings that the thresholds were "
+        f"not tuned on ({tuned.minutes:.2f} minutes)"
+    )
+    return "\n".join([title, table(rows, gap=3, left=(0, 6)), *(f"WARNING {note}" for note in tuned.notes)])
+
+
+def _per_min(tuned: Tuned, classes: Iterable[int]) -> str:
+    return number(sum(tuned.after[k].alarms.item() for k in classes) / tuned.minutes, 1)
 
 
 def numbers(counts: Counts) -> np.ndarray:
@@ -57,7 +69,7 @@ def origin(goal: Goal, saved: Predictions, path: Path, notes: Sequence[str]) -> 
     recordings = len({frame.recording for frame in saved.frames})
     return (
         f"Made by tools/tune_thresholds.py from {path}: {goal}, from {len(saved.frames)} frames of "
-        f"{recordings} recordings.",
+        f"{recordings} recordings, {stream_minutes(saved.frames):.2f} minutes of stream.",
         "For deployment only (tools/detect.py, EventInferencer): AP is measured without.",
         *(f"Note: {note}." for note in notes),
     )

@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from etram_mmdet.evaluation.breakdown import labelled_minutes
+from etram_mmdet.evaluation.breakdown import stream_minutes
 from etram_mmdet.evaluation.curves import Counts, best_common_threshold, class_counts, count
-from etram_mmdet.evaluation.matching import LEFT_OUT, BoxTable, Matches, match
-from etram_mmdet.evaluation.operating_points.goals import FalseAlarms, Goal
+from etram_mmdet.evaluation.matching import BoxTable, Matches, match
+from etram_mmdet.evaluation.operating_points.goals import Goal
 from etram_mmdet.evaluation.operating_points.points import OperatingPoints
+from etram_mmdet.evaluation.operating_points.rates import Stream
 from etram_mmdet.evaluation.predictions import Predictions
 from etram_mmdet.evaluation.results import FrameResult
 from etram_mmdet.utils.errors import InputError
@@ -44,6 +45,7 @@ class Tuned:
     common: list[Counts]
     after: list[Counts]
     of_folds: list[OperatingPoints]
+    minutes: float  # of stream, in all recordings
     notes: list[str]
 
 
@@ -64,8 +66,6 @@ def stricter_nms(saved: Predictions, path: Path) -> tuple[float, ...]:
 
 def tune(frames: Sequence[FrameResult], classes: Sequence[str], options: Options, before_thr: float) -> Tuned:
     """Raises ``InputError`` where fewer than two recordings hold boxes: nothing unseen would be left to judge by."""
-    if isinstance(options.goal, FalseAlarms) and np.isnan(labelled_minutes(frames)):
-        raise InputError("no recording has two labelled frames, so there are no minutes to count false alarms in")
     folds = list(_folds(frames))
     of_all = choose_points(frames, classes, options)
     of_folds = []
@@ -86,6 +86,7 @@ def tune(frames: Sequence[FrameResult], classes: Sequence[str], options: Options
         common=_passing(common, len(classes)),
         after=_passing(after, len(classes)),
         of_folds=of_folds,
+        minutes=stream_minutes(frames),
         notes=of_all.notes,
     )
 
@@ -102,22 +103,22 @@ def choose_points(frames: Sequence[FrameResult], classes: Sequence[str], options
     """What these frames ask for, without judging it."""
     plain = match(frames, [0.5])
     counts = class_counts(plain, len(classes), THRESHOLDS)
-    minutes = labelled_minutes(frames)
+    stream = Stream.of(frames, plain, len(classes), THRESHOLDS)
     common = int(np.argmin(np.abs(THRESHOLDS - best_common_threshold(counts, THRESHOLDS))))
     sides_px = BORDERS_PX if options.by_size else ()
     indices = np.full((len(classes), len(sides_px) + 1), common)
     nms_iou = np.ones(len(classes))
-    notes = []
+    notes = options.goal.doubts(stream)
     matches = {1.0: plain} | {iou: match(_after_nms(frames, len(classes), iou), [0.5]) for iou in options.nms_ious}
     for k, name in enumerate(classes):
         if counts[k].boxes < options.min_boxes:
-            indices[k] = options.goal.choose_without_boxes(counts[k], minutes, common)
+            indices[k] = options.goal.choose_without_boxes(counts[k], stream, common)
             notes.append(_few_boxes(name, counts[k].boxes, options.min_boxes, indices[k, 0], common))
             notes += _switched_off(name, plain, k, THRESHOLDS[indices[k]]) if indices[k, 0] != common else []
             continue
-        nms_iou[k], reached, indices[k] = _best_of_class(matches, k, options.goal, minutes)
+        nms_iou[k], reached, indices[k] = _best_of_class(matches, k, options.goal, stream)
         if options.by_size:
-            indices[k], reached, few_sizes = _by_size(matches[nms_iou[k]], k, indices[k, 0], options, minutes)
+            indices[k], reached, few_sizes = _by_size(matches[nms_iou[k]], k, indices[k, 0], options, stream)
             notes += [f"{name}: fewer than {options.min_boxes} boxes of {few_sizes}"] if few_sizes else []
         if not reached:
             notes.append(f"{name}: {options.goal} is not reached at any threshold; this one comes closest")
@@ -147,18 +148,18 @@ def _switched_off(name: str, matches: Matches, k: int, thresholds: np.ndarray) -
     return [f"{what}: switched off by a threshold of {at}, since {why}"]
 
 
-def _best_of_class(matches: dict[float, Matches], k: int, goal: Goal, minutes: float) -> tuple[float, bool, int]:
+def _best_of_class(matches: dict[float, Matches], k: int, goal: Goal, stream: Stream) -> tuple[float, bool, int]:
     """NMS IoU, whether the goal is reached, and index of the threshold; one that reaches it goes before others."""
     found = []
     for iou, of_iou in matches.items():
         counts = class_counts(of_iou, k + 1, THRESHOLDS)[k]
-        index = goal.choose(counts, minutes)
-        found.append((goal.is_reached(counts, index, minutes), goal.value(counts)[index], iou, index))
+        index = goal.choose(counts, stream)
+        found.append((goal.is_reached(counts, index, stream), goal.value(counts)[index], iou, index))
     reached, _, iou, index = max(found)
     return iou, reached, index
 
 
-def _by_size(matches: Matches, k: int, index: int, options: Options, minutes: float) -> tuple[np.ndarray, bool, str]:
+def _by_size(matches: Matches, k: int, index: int, options: Options, stream: Stream) -> tuple[np.ndarray, bool, str]:
     """Index of the threshold of every range of the side, whether the class reaches the goal, ranges of few boxes.
 
     Sizes take turns, each judged by what the class as a whole then does: a goal is one of the class, and a detection
@@ -168,8 +169,8 @@ def _by_size(matches: Matches, k: int, index: int, options: Options, minutes: fl
     of_detection = _size_range(matches.detections)
     of_box = _size_range(matches.truth)
     boxes = np.bincount(of_box[matches.counts & (matches.truth.labels == k)], minlength=len(BORDERS_PX) + 1)
-    counted = (matches.detections.labels == k) & (matches.found[0] != LEFT_OUT)
-    rows = [counted & (of_detection == size) for size in range(len(boxes))]
+    of_class_k = (matches.detections.labels == k) & (matches.is_hit | matches.is_alarm)[0]
+    rows = [of_class_k & (of_detection == size) for size in range(len(boxes))]
     parts = [count(matches.scores[r], matches.is_hit[0, r], int(boxes.sum()), THRESHOLDS) for r in rows]
     indices = np.full(len(boxes), index)
 
@@ -180,8 +181,8 @@ def _by_size(matches: Matches, k: int, index: int, options: Options, minutes: fl
 
     large = np.flatnonzero(boxes >= options.min_boxes)
     for size in large.tolist() * rounds:
-        indices[size] = options.goal.choose(of_class(size), minutes)
-    reached = options.goal.is_reached(of_class(0), indices[0], minutes)
+        indices[size] = options.goal.choose(of_class(size), stream)
+    reached = options.goal.is_reached(of_class(0), indices[0], stream)
     few = ", ".join(name for size, name in enumerate(_size_names()) if size not in large)
     return indices, reached, few
 
