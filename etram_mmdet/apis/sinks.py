@@ -31,7 +31,9 @@ def write_film(path: Path, windows: Iterable[Window], inferencer: EventInference
 
     representation = inferencer.representation(recording.height, recording.width)
     windows, fps = _with_rate(windows, inferencer.step_us)
-    frames = ((representation.off_on(w.image), frame_of(w, recording, representation)) for w in windows)
+    frames = (
+        (representation.off_on(w.image), frame_of(w, recording, representation, inferencer.step_us)) for w in windows
+    )
     palette = inferencer.model.dataset_meta["palette"]
     film = detection_film(frames, inferencer.classes, palette, with_truth=False)
     return f"codec: {write_mp4(film, path, fps)}"
@@ -50,7 +52,7 @@ def write_predictions(path: Path, windows: Iterable[Window], inferencer: EventIn
     from etram_mmdet.evaluation.predictions import save_predictions
 
     representation = inferencer.representation(recording.height, recording.width)
-    frames = [frame_of(w, recording, representation) for w in windows]
+    frames = [frame_of(w, recording, representation, inferencer.step_us) for w in windows]
     test_cfg = dict(operating_points=inferencer.operating_points.as_config())
     save_predictions(path, frames, inferencer.classes, test_cfg)
     return ""
@@ -73,7 +75,7 @@ def write_table(path: Path, windows: Iterable[Window], inferencer: EventInferenc
 SINKS: dict[str, Sink] = {".mp4": write_film, ".json": write_predictions, ".csv": write_table}
 
 
-def frame_of(window: Window, recording: Recording, representation: Representation) -> FrameResult:
+def frame_of(window: Window, recording: Recording, representation: Representation, step_us: int) -> FrameResult:
     """The detections of a window as an evaluated frame without truth, in pixels of the network's ``representation``."""
     from etram_mmdet.evaluation.results import Boxes, FrameResult
     from etram_mmdet.events.preprocessing.frame_times import start_us
@@ -87,4 +89,5 @@ def frame_of(window: Window, recording: Recording, representation: Representatio
         scale=representation.scale,
         hw=tuple(representation.shape[1:]),
         start_us=start_us(recording.t_first_us),
+        step_us=step_us,
     )

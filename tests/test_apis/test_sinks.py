@@ -21,7 +21,7 @@ CLASSES = ("pedestrian", "car")
 RECORDING = SimpleNamespace(path=Path("street_td.h5"), height=64, width=96, t_first_us=4_000_000)
 INFERENCER = SimpleNamespace(
     classes=CLASSES,
-    step_us=50_000,
+    step_us=40_000,
     model=SimpleNamespace(dataset_meta=dict(palette=[(255, 0, 0), (0, 255, 0)])),
     operating_points=OperatingPoints.common(CLASSES, 0.3),
     representation=lambda h, w: build_representation(dict(type="StackedHistogram", downsample="nearest"), h, w),
@@ -41,8 +41,8 @@ def windows(stop=None, step_us=50_000):
 
 def test_a_film_has_the_speed_of_the_recording(tmp_path):
     """The windows of labels may end at other steps than the training's."""
-    SINKS[".mp4"](tmp_path / "film.mp4", windows(step_us=40_000), INFERENCER, RECORDING)
-    assert cv2.VideoCapture(str(tmp_path / "film.mp4")).get(cv2.CAP_PROP_FPS) == pytest.approx(25)
+    SINKS[".mp4"](tmp_path / "film.mp4", windows(step_us=25_000), INFERENCER, RECORDING)
+    assert cv2.VideoCapture(str(tmp_path / "film.mp4")).get(cv2.CAP_PROP_FPS) == pytest.approx(40)
 
 
 @pytest.mark.parametrize("suffix", SINKS)
@@ -72,5 +72,6 @@ def test_a_table_is_for_a_person_and_predictions_for_an_evaluation(tmp_path):
     assert [frame.key for frame in frames] == [("street", t) for t in (50_000, 100_000, 150_000)]
     assert frames[1].found.bboxes_xyxy.tolist() == [[5.5, -1, 20, 25.25]]
     assert frames[1].hw == (32, 48) and frames[1].scale == 2 and frames[1].start_us == 4_000_000
+    assert {frame.step_us for frame in frames} == {INFERENCER.step_us}
     sides = dict(x1="11.00", y1="20.00", x2="40.00", y2="50.50")
     assert rows[1] == dict(t_us="100000", **sides, score="0.7500", **{"class": "car"})
