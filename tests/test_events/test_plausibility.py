@@ -290,6 +290,13 @@ def test_a_single_label_does_not_tell_its_unit():
     assert "likely these labels are another recording's: --drop-labels-outside" in sentence
 
 
+def test_one_odd_label_among_many_does_not_tell_a_unit():
+    """30 s after 10 s of events, which read as milliseconds would be long enough for it."""
+    (sentence,) = doubts_about_times(times([*EVERY_50_MS, 40_000_000]))
+    assert "1 of 200 label times lie after the last event, up to 30 s" in sentence
+    assert "--drop-labels-outside" in sentence and "unit" not in sentence
+
+
 def test_labels_before_the_first_event_may_count_from_the_start():
     (sentence,) = doubts_about_times(times(EVERY_50_MS, first_us=10_000_000, last_us=20_000_000))
     assert "199 of 199 label times lie before the first event, up to 9.95 s; likely the labels count from" in sentence
