@@ -171,7 +171,10 @@ class Recording(ABC):
         if 2 * self.dropped_out_of_frame > sum(lost.values()):
             advice = f"if its sensor is not {self.width}x{self.height} pixels large, state it (--sensor WIDTH HEIGHT)"
         else:
-            advice = "likely its events are not in the order of their times: --sort-events of tools/preprocess.py"
+            advice = (
+                "likely its events are not in the order of their times: --sort-events of tools/preprocess.py, or "
+                "reading=dict(sort_events=True) of a RawEventDataset"
+            )
         return (
             f"{sum(lost.values()) / self._num_events:.1%} of {self._num_events} events were dropped or corrected, "
             f"expected at most {MAX_DAMAGED:.0%} ({listed}); {advice}"
