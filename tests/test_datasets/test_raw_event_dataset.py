@@ -108,7 +108,7 @@ def test_only_recently_read_recordings_keep_events(raw_sample, monkeypatch):
     recording = dataset.sequences[0]._recording[1]
     assert recording._block.cache_info().currsize > 0
     dataset[clip(recording=1)]
-    assert recording._block.cache_info().currsize == recording._stamps.cache_info().currsize == 0
+    assert recording._block.cache_info().currsize == recording._stamps._of_block.cache_info().currsize == 0
     assert torch.equal(dataset[clip(recording=0)]["inputs"], first)
     assert torch.equal(pickle.loads(pickle.dumps(dataset))[clip(recording=0)]["inputs"], first)
 
