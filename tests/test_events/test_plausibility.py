@@ -11,7 +11,7 @@ import pytest
 from etram_mmdet.analysis.dataset.read import take_census
 from etram_mmdet.events.preprocessing.box_activity import BoxActivity
 from etram_mmdet.events.preprocessing.folder import PreprocessSummary, preprocess_folder
-from etram_mmdet.events.preprocessing.frame_times import select_frames
+from etram_mmdet.events.preprocessing.frame_times import labels_per_s, select_frames
 from etram_mmdet.events.preprocessing.plausibility import (
     LIMITS,
     Times,
@@ -20,7 +20,6 @@ from etram_mmdet.events.preprocessing.plausibility import (
     doubts_about_boxes,
     doubts_about_frames,
     doubts_about_times,
-    labels_per_s,
 )
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from tests.helpers.encoders import write_evt3

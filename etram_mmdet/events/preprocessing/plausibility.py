@@ -13,7 +13,7 @@ import numpy as np
 
 from etram_mmdet.events.choices import FROM_START
 from etram_mmdet.events.preprocessing.box_activity import AS_THEY_ARE, BoxActivity
-from etram_mmdet.events.preprocessing.frame_times import Frames
+from etram_mmdet.events.preprocessing.frame_times import Frames, labels_per_s
 from etram_mmdet.events.recording import Recording
 from etram_mmdet.utils.text import percent
 
@@ -125,10 +125,6 @@ def is_worth_a_look(label_us: np.ndarray, t_first_us: int) -> bool:
     rate = labels_per_s(label_us)
     odd_rate = rate is not None and not _limit("least_labels_per_s") <= rate <= _limit("most_labels_per_s")
     return odd_rate or bool(np.diff(label_us, prepend=t_first_us).max(initial=0) > _LONG_GAP_US)
-
-
-def labels_per_s(label_us: np.ndarray) -> float | None:
-    return 1e6 / float(np.median(np.diff(label_us))) if len(label_us) > 1 else None
 
 
 def _limit(name: str) -> float:
