@@ -28,6 +28,7 @@ def test_other_settings_are_refused_by_name(trained, sample, tmp_path):
         "train_dataloader.dataset.clip_length=3",
         "model.bbox_head.loss_bbox.loss_weight=1.0",
         "optim_wrapper.optimizer.weight_decay=0.1",
+        "optim_wrapper.optimizer.lr=0.5",
         "param_scheduler.0.div_factor=2",
         "randomness.seed=1",
     )
@@ -39,6 +40,8 @@ def test_other_settings_are_refused_by_name(trained, sample, tmp_path):
         "train_dataloader.dataset.clip_length: 5, now 3",
         "model.bbox_head.loss_bbox.loss_weight: 5.0, now 1.0",
         "optim_wrapper.optimizer.weight_decay: 0.0, now 0.1",
+        "optim_wrapper.optimizer.lr: 0.005656854249492381, now 0.5 (if no other setting makes it so: --cfg-options "
+        "optim_wrapper.optimizer.lr=0.005656854249492381)",
         "param_scheduler.0.div_factor: 20, now 2",
         "randomness.seed: 0, now 1 (--cfg-options randomness.seed=0)",
     ):

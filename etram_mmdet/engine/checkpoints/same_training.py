@@ -26,6 +26,8 @@ from etram_mmdet.utils.text import shown
 _INSTEAD = {
     "train_cfg.max_iters": "the schedule of the learning rate ends with the training, so it cannot be prolonged",
     "train_dataloader.batch_size": "for less memory set model.micro_batch, which may change",
+    # Version 0.1 left accumulative_counts out of the rule that gives the rate.
+    "optim_wrapper.optimizer.lr": "if no other setting makes it so: --cfg-options optim_wrapper.optimizer.lr={old}",
     "optim_wrapper.type": "the precision of a run stays: --cfg-options optim_wrapper.type={old}",
     "randomness.seed": "--cfg-options randomness.seed={old}",
     "digest of the training data": "recordings, frame times, boxes or classes are others",
