@@ -1,8 +1,7 @@
 """Augmentation of events, before they become an image: for ``event_pipeline`` of a :class:`RawEventDataset`.
 
 What concerns the whole recording (is the polarity flipped, how many events are lost) is drawn from ``clip_rng`` and so
-is constant along a stream; which single events it hits comes from ``frame_rng``. Each transform draws from ``clip_rng``
-whether or not it acts, so that what one draws never depends on another.
+is constant along a stream; which single events it hits comes from ``frame_rng``. Each transform has both for itself.
 """
 
 from __future__ import annotations
