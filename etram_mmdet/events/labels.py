@@ -137,6 +137,12 @@ def _is_small(boxes: np.ndarray) -> np.ndarray:
     return (boxes["w"] < MIN_SIDE_PX) | (boxes["h"] < MIN_SIDE_PX)
 
 
+def count_cut(boxes: np.ndarray, width: int, height: int) -> int:
+    """How many boxes (``BBOX_DTYPE``) reach over the sensor's edge, so that they are cut to it."""
+    x, y, w, h = (boxes[name] for name in "xywh")
+    return int(np.count_nonzero((x < 0) | (y < 0) | (x + w > width) | (y + h > height)))
+
+
 def _cut_to_frame(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
     """Boxes limited to pixels 0 .. width - 1 and 0 .. height - 1, the reference's idea of the frame's edge."""
     cut = boxes.copy()

@@ -229,12 +229,6 @@ def doubts_about_boxes(boxes: np.ndarray, width: int, height: int, box_format: s
     ]
 
 
-def count_cut(boxes: np.ndarray, width: int, height: int) -> int:
-    """How many boxes (``BBOX_DTYPE``) reach over the sensor's edge, so that they are cut to it."""
-    x, y, w, h = (boxes[name] for name in "xywh")
-    return int(np.count_nonzero((x < 0) | (y < 0) | (x + w > width) | (y + h > height)))
-
-
 def doubts_about_activity(activity: BoxActivity, box_format: str) -> list[str]:
     """Whether the boxes that move are emptier than they should be, or fuller when read in another way."""
     compared = activity.compare()
