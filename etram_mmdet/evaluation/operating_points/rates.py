@@ -45,7 +45,9 @@ class Stream:
         of recordings differ more than those of independent alarms (Poisson), whose variance is their mean. This is
         that variance over that mean, the dispersion of a quasi-Poisson model (McCullagh and Nelder, Generalized Linear
         Models, chapter 6): alarms then behave like so many times fewer independent ones. It is one number for all
-        classes, each counted at its threshold nearest to ``per_min``, since a class alone has few alarms.
+        classes, each counted at its threshold nearest to ``per_min``, since a class alone has few alarms. With
+        ``per_min`` the bound to keep, as here, that is how a stream varies which would come up to it; at a rate below
+        bursts are smaller.
         """
         if len(self.minutes) < 2:
             return 1.0
