@@ -6,7 +6,6 @@ import copy
 import math
 from collections.abc import Iterator
 
-import numpy as np
 import torch
 from mmdet.registry import HOOKS
 from mmengine.config import Config
@@ -140,8 +139,8 @@ def _input(cfg: Config, dataset: ETraMDataset) -> list[str]:
 
 def _other_steps(dataset: ETraMDataset, step_us: int | None) -> list[str]:
     """A warning where a stream at the usual step would not be what all recordings show."""
-    found = {s.name: np.median(np.diff(s.t_us)) / 1000 for s in dataset.sequences if s.num_frames > 1}
-    others = [f"{name} {ms:.4g}" for name, ms in found.items() if abs(1000 * ms - step_us) > JITTER_US]
+    several = [s for s in dataset.sequences if s.num_frames > 1]
+    others = [f"{s.name} {s.step_us / 1000:.4g}" for s in several if abs(s.step_us - step_us) > JITTER_US]
     if not others:
         return []
     listed = ", ".join(others[:3]) + (f", and {len(others) - 3} more" if len(others) > 3 else "")
