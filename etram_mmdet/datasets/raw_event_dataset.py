@@ -36,11 +36,15 @@ class RawEventDataset(ETraMDataset):
     Frames are built in the loading processes and equal the preprocessed ones bit for bit. ``preset``, ``frames``,
     ``label_files``, ``sensor_px`` and ``reading`` mean what they mean there; ``reading`` may hold ``event_time_unit``,
     ``label_time_unit``, ``label_offset_us``, ``box_format``, ``drop_labels_outside``, ``sort_events`` and
-    ``keep_implausible``. A recording is left out where its labels alone do not seem to fit it; what the events inside
-    the boxes tell is examined by tools/preprocess.py and tools/inspect_data.py only. ``event_pipeline`` is a list
-    of transforms over ``dict(events, height, width, window_us, clip_rng, frame_rng)``: ``clip_rng`` draws the same for
-    all frames of a stream's pass, ``frame_rng`` differently for each frame. Each transform has both for itself
-    (:class:`OwnNumbers`).
+    ``keep_implausible``.
+
+    A recording is left out, with a WARNING, where its labels alone do not seem to fit it, or where its first block
+    (about a million events) leads to more than 1 % damaged ones in the whole. Damage that shows later is told in a
+    WARNING. What the events inside the boxes tell is examined by tools/preprocess.py and tools/inspect_data.py only.
+
+    ``event_pipeline`` is a list of transforms over ``dict(events, height, width, window_us, clip_rng, frame_rng)``:
+    ``clip_rng`` draws the same for all frames of a stream's pass, ``frame_rng`` differently for each frame. Each
+    transform has both for itself (:class:`OwnNumbers`).
     """
 
     def __init__(
@@ -119,6 +123,7 @@ class RecordingSequence(RecordingFrames):
         self.settings = settings
         self.window_us = settings.window_us
         self._recording: tuple[int, Recording] | None = None
+        self._is_damage_told = False
         with open_recording(source.events, **settings.opening) as recording:
             found = find_frames(recording, source, settings)
             if not keep_implausible:
@@ -128,6 +133,8 @@ class RecordingSequence(RecordingFrames):
             self.dropped = found.dropped
             self.representation = build_representation(settings.representation, recording.height, recording.width)
             begins_us = start_us(recording.t_first_us)
+            if recording.damage:  # in the part that was read so far; the rule is about the whole
+                recording.read_rest()
         super().__init__(
             source.name,
             self.representation.shape,
@@ -153,7 +160,13 @@ class RecordingSequence(RecordingFrames):
             if transform is not None:
                 events = transform(events, frame)
             self.representation(events, window, out=out)
+        self._warn_of_damage(self._recording[1])
         return frames
+
+    def _warn_of_damage(self, recording: Recording) -> None:
+        if not self._is_damage_told and (damage := recording.damage):
+            self._is_damage_told = True
+            print_log(f"{recording.path}: {damage}. It is used nevertheless", "current", logging.WARNING)
 
     def release(self) -> None:
         if self._recording is not None:

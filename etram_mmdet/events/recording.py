@@ -10,13 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from etram_mmdet.events.block_stamps import BlockStamps
 from etram_mmdet.events.choices import TimeUnit
-from etram_mmdet.events.time_stamps import (
-    find_contradicted,
-    find_few_far_away,
-    find_steps,
-    raise_to_running_maximum,
-)
 from etram_mmdet.utils.errors import InputError
 
 MAX_SIDE_PX = 8192  # of a sensor; the largest event cameras have 1280
@@ -67,25 +62,18 @@ class Recording(ABC):
         self.height = height
         self._num_blocks = num_blocks
         self._time_unit: TimeUnit = "us"
-        # Neighbouring windows share a block, and a window often crosses from one block into the next.
-        self._stamps = lru_cache(maxsize=2)(self._read_stamps)
         self._block = lru_cache(maxsize=2)(self._read_block)
-        self._unchecked_stamps = lru_cache(maxsize=1)(self._raw_stamps_us)
         self._begin()
 
     def _begin(self) -> None:
         """Forget what was read and find the first event."""
+        self._stamps = BlockStamps(self._raw_stamps_us, self._num_blocks)
         self.release()
-        self._block_last_us: list[int] = []  # corrected last stamp of each block visited so far
-        self._block_num_kept: list[int] = []  # events with usable stamps up to its end
-        self._with_bad_stamps: set[int] = set()  # blocks
         self._dropped_of_block: dict[int, int] = {}
-        self._num_events = 0
-        self.stamps_corrected = 0
-        while not self._num_kept and len(self._block_last_us) < self._num_blocks:
-            first, _ = self._stamps(len(self._block_last_us))
-        if not self._num_kept:
-            which = "events with usable time stamps" if self._num_events else "events"
+        while not self._stamps.num_kept and len(self._stamps.last_us) < self._num_blocks:
+            first, _ = self._stamps[len(self._stamps.last_us)]
+        if not self._stamps.num_kept:
+            which = "events with usable time stamps" if self._stamps.num_events else "events"
             raise InputError(
                 f"{self.path}: the recording holds no {which}; record it again or take it out of the folder"
             )
@@ -124,9 +112,8 @@ class Recording(ABC):
 
     def release(self) -> None:
         """Let go of the events kept for the next window."""
-        self._stamps.cache_clear()
+        self._stamps.release()
         self._block.cache_clear()
-        self._unchecked_stamps.cache_clear()
 
     def __enter__(self) -> Recording:
         return self
@@ -144,18 +131,23 @@ class Recording(ABC):
             InputError: too many of them are damaged.
         """
         self._visit_all()
-        return self._block_last_us[-1]
+        return self._stamps.last_us[-1]
 
     @property
     def num_events(self) -> int:
         """Events in the file, whether dropped or not; goes through its stamps as ``t_last_us`` does."""
         self._visit_all()
-        return self._num_events
+        return self._stamps.num_events
+
+    @property
+    def stamps_corrected(self) -> int:
+        """Stamps that were raised, among the blocks read so far."""
+        return self._stamps.num_corrected
 
     @property
     def dropped(self) -> dict[str, int]:
         """What was left out, by reason, among the blocks read so far; a format may add to it."""
-        bad_stamps = self._num_events - self._num_kept
+        bad_stamps = self._stamps.num_events - self._stamps.num_kept
         found = {"events_with_bad_stamp": bad_stamps} if bad_stamps else {}
         return {"events_out_of_frame": self.dropped_out_of_frame, **found}
 
@@ -165,15 +157,19 @@ class Recording(ABC):
         lost = {name: count for name, count in self.dropped.items() if name.startswith("events_") and count}
         if self.stamps_corrected:
             lost["stamps_corrected"] = self.stamps_corrected
-        if sum(lost.values()) <= max(MAX_DAMAGED * self._num_events, _FEW):
+        num_events = self._stamps.num_events
+        if sum(lost.values()) <= max(MAX_DAMAGED * num_events, _FEW):
             return ""
         listed = ", ".join(f"{name} {count}" for name, count in lost.items())
         if 2 * self.dropped_out_of_frame > sum(lost.values()):
             advice = f"if its sensor is not {self.width}x{self.height} pixels large, state it (--sensor WIDTH HEIGHT)"
         else:
-            advice = "likely its events are not in the order of their times: --sort-events of tools/preprocess.py"
+            advice = (
+                "likely its events are not in the order of their times: --sort-events of tools/preprocess.py, or "
+                "reading=dict(sort_events=True) of a RawEventDataset"
+            )
         return (
-            f"{sum(lost.values()) / self._num_events:.1%} of {self._num_events} events were dropped or corrected, "
+            f"{sum(lost.values()) / num_events:.1%} of {num_events} events were dropped or corrected, "
             f"expected at most {MAX_DAMAGED:.0%} ({listed}); {advice}"
         )
 
@@ -199,12 +195,12 @@ class Recording(ABC):
         An event exactly on the edge between two windows is therefore in both. The arrays may be views; do not write.
         """
         pieces = []
-        for block in range(self._first_block_reaching(t0_us), self._num_blocks):
+        for block in range(self._stamps.first_block_reaching(t0_us), self._num_blocks):
             events = self._block(block)
             start = np.searchsorted(events.t, t0_us, side="left")
             stop = np.searchsorted(events.t, t1_us, side="right")
             pieces.append(Events(*(column[start:stop] for column in events)))
-            if self._block_last_us[block] > t1_us:
+            if self._stamps.last_us[block] > t1_us:
                 break
         if len(pieces) == 1:
             return pieces[0]
@@ -220,73 +216,15 @@ class Recording(ABC):
         return stamps if self._time_unit == "us" else in_microseconds(stamps, self._time_unit)
 
     def _visit_all(self) -> None:
-        for block in range(len(self._block_last_us), self._num_blocks):
-            self._stamps(block)
+        self._stamps.visit_all()
         self._refuse_damage()
 
     def _refuse_damage(self) -> None:
         if damage := self.damage:
             raise InputError(f"{self.path}: {damage}")
 
-    @property
-    def _num_kept(self) -> int:
-        return self._block_num_kept[-1] if self._block_num_kept else 0
-
-    def _first_block_reaching(self, t_us: int) -> int:
-        while len(self._block_last_us) < self._num_blocks and (
-            not self._block_last_us or self._block_last_us[-1] < t_us
-        ):
-            self._stamps(len(self._block_last_us))
-        return int(np.searchsorted(self._block_last_us, t_us, side="left"))
-
-    def _read_stamps(self, block: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Stamps of a block that are believed, in time order, and a mask of its events that have such (None: all)."""
-        stamps_us = self._unchecked_stamps(block)
-        self._unchecked_stamps.cache_clear()  # they are changed below
-        last_us = self._block_last_us[block - 1] if block else 0
-        num_before = self._block_num_kept[block - 1] if block else 0
-        is_new = block == len(self._block_last_us)
-        num_events = len(stamps_us)
-        kept = None
-        if is_new or block in self._with_bad_stamps:
-            kept = self._believed(block, stamps_us, last_us, num_before)
-            stamps_us = stamps_us if kept is None else stamps_us[kept]
-        corrected = raise_to_running_maximum(stamps_us, last_us)
-        if is_new:
-            self._block_last_us.append(int(stamps_us[-1]) if len(stamps_us) else last_us)
-            self._block_num_kept.append(num_before + len(stamps_us))
-            self._num_events += num_events
-            self.stamps_corrected += corrected
-            if kept is not None:
-                self._with_bad_stamps.add(block)
-        return stamps_us, kept
-
-    def _believed(self, block: int, stamps_us: np.ndarray, last_us: int, num_before: int) -> np.ndarray | None:
-        """A mask of the events of a block whose stamps are believed, or None for all."""
-        steps_back, steps_forward = find_steps(stamps_us, last_us)
-        if not steps_back and not steps_forward:
-            return None
-        # What contradicts a jump may stand in the next block.
-        after_us, reaches_end = self._stamps_after(block)
-        is_contradicted = steps_back or find_steps(after_us, stamps_us.max())[0]
-        if not is_contradicted and num_before and not reaches_end:
-            return None
-        both_us = np.concatenate([stamps_us, after_us])
-        is_bad = find_contradicted(both_us, last_us) if is_contradicted else np.zeros(len(both_us), bool)
-        is_bad[~is_bad] = find_few_far_away(both_us[~is_bad], last_us, num_before, reaches_end=reaches_end)
-        is_bad = is_bad[: len(stamps_us)]
-        return ~is_bad if is_bad.any() else None
-
-    def _stamps_after(self, block: int) -> tuple[np.ndarray, bool]:
-        """Stamps of the next block that holds any, and whether the recording ends with it."""
-        after_us = np.empty(0, np.int64)
-        while not len(after_us) and block + 1 < self._num_blocks:
-            block += 1
-            after_us = self._unchecked_stamps(block)
-        return after_us, block + 1 == self._num_blocks
-
     def _read_block(self, block: int) -> Events:
-        t, believed = self._stamps(block)
+        t, believed = self._stamps[block]
         x, y, p = (c.astype(c.dtype.newbyteorder("="), copy=False) for c in self._raw_pixels(block))
         if believed is not None:
             x, y, p = x[believed], y[believed], p[believed]

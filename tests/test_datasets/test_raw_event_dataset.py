@@ -11,6 +11,7 @@ from mmdet.registry import DATASETS, TRANSFORMS
 
 from etram_mmdet.datasets import ClipRequest, raw_event_dataset
 from etram_mmdet.evaluation.predictions import truth_of
+from etram_mmdet.events.formats import hdf5
 from etram_mmdet.events.preprocessing.folder import preprocess_folder
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.events.recording import Events
@@ -107,7 +108,7 @@ def test_only_recently_read_recordings_keep_events(raw_sample, monkeypatch):
     recording = dataset.sequences[0]._recording[1]
     assert recording._block.cache_info().currsize > 0
     dataset[clip(recording=1)]
-    assert recording._block.cache_info().currsize == recording._stamps.cache_info().currsize == 0
+    assert recording._block.cache_info().currsize == recording._stamps._of_block.cache_info().currsize == 0
     assert torch.equal(dataset[clip(recording=0)]["inputs"], first)
     assert torch.equal(pickle.loads(pickle.dumps(dataset))[clip(recording=0)]["inputs"], first)
 
@@ -224,3 +225,25 @@ def test_files_are_read_as_the_config_says(tmp_path):
     assert len(kept.sequences) == 1
     with pytest.raises(InputError, match="reading: unknown key 'label_unit'; did you mean label_time_unit"):
         build("RawEventDataset", tmp_path, REPRESENTATIONS[0], reading=dict(label_unit="ms"))
+
+
+@pytest.mark.parametrize(
+    ("damaged", "is_used", "is_told"),
+    [(slice(0, 8000, 2), False, True), (slice(0, 1000, 50), True, False), (slice(5000, 7000, 2), True, True)],
+    ids=["everywhere", "2 % of the first block", "at the end"],
+)
+def test_damaged_recordings_are_left_out_or_told(tmp_path, monkeypatch, damaged, is_used, is_told):
+    """By the rule of tools/preprocess.py, which reads them whole, as far as the data set reads them."""
+    monkeypatch.setattr(hdf5, "_EVENTS_PER_BLOCK", 1000)
+    logged = []
+    monkeypatch.setattr(raw_event_dataset, "print_log", lambda message, *_: logged.append(message))
+    events = make_events(8000)
+    events["t"][damaged] = events["t"][damaged][::-1]
+    for name, its in (("a", events), ("b", make_events(8000))):
+        write_recording(tmp_path / "train", name, its, make_boxes([100_000, 200_000, 300_000, 390_000]))
+    dataset = build("RawEventDataset", tmp_path, REPRESENTATIONS[0])
+    assert [sequence.name for sequence in dataset.sequences] == ["a", "b"][not is_used :]
+    for _ in range(2):
+        dataset.sequences[0].read(0, dataset.sequences[0].num_frames)
+    told = [line for line in logged if "events were dropped or corrected" in line]
+    assert len(told) == is_told and all(f"{tmp_path}/train/a_td.h5: " in line for line in told)

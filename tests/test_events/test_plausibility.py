@@ -11,7 +11,7 @@ import pytest
 from etram_mmdet.analysis.dataset.read import take_census
 from etram_mmdet.events.preprocessing.box_activity import BoxActivity
 from etram_mmdet.events.preprocessing.folder import PreprocessSummary, preprocess_folder
-from etram_mmdet.events.preprocessing.frame_times import select_frames
+from etram_mmdet.events.preprocessing.frame_times import labels_per_s, select_frames
 from etram_mmdet.events.preprocessing.plausibility import (
     LIMITS,
     Times,
@@ -20,7 +20,6 @@ from etram_mmdet.events.preprocessing.plausibility import (
     doubts_about_boxes,
     doubts_about_frames,
     doubts_about_times,
-    labels_per_s,
 )
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from tests.helpers.encoders import write_evt3
@@ -288,6 +287,13 @@ def test_limits_of_times(given, speaks):
 def test_a_single_label_does_not_tell_its_unit():
     (sentence,) = doubts_about_times(times([30_000_000]))
     assert "likely these labels are another recording's: --drop-labels-outside" in sentence
+
+
+def test_one_odd_label_among_many_does_not_tell_a_unit():
+    """30 s after 10 s of events, which read as milliseconds would be long enough for it."""
+    (sentence,) = doubts_about_times(times([*EVERY_50_MS, 40_000_000]))
+    assert "1 of 200 label times lie after the last event, up to 30 s" in sentence
+    assert "--drop-labels-outside" in sentence and "unit" not in sentence
 
 
 def test_labels_before_the_first_event_may_count_from_the_start():

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from etram_mmdet.analysis.dataset.census import BoxSizes, Census, RecordingCensus
-from etram_mmdet.events.preprocessing.plausibility import differing_rates, labels_per_s
+from etram_mmdet.events.preprocessing.frame_times import labels_per_s
+from etram_mmdet.events.preprocessing.plausibility import differing_rates
 from etram_mmdet.utils.text import number, percent
 
 LEAST_BOXES = 20  # of a class in a split before its typical box means anything

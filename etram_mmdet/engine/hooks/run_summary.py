@@ -139,8 +139,8 @@ def _input(cfg: Config, dataset: ETraMDataset) -> list[str]:
 
 def _other_steps(dataset: ETraMDataset, step_us: int | None) -> list[str]:
     """A warning where a stream at the usual step would not be what all recordings show."""
-    several = [s for s in dataset.sequences if s.num_frames > 1]
-    others = [f"{s.name} {s.step_us / 1000:.4g}" for s in several if abs(s.step_us - step_us) > JITTER_US]
+    steps_us = {s.name: s.step_us for s in dataset.sequences if s.num_frames > 1}
+    others = [f"{name} {step / 1000:.4g}" for name, step in steps_us.items() if abs(step - step_us) > JITTER_US]
     if not others:
         return []
     listed = ", ".join(others[:3]) + (f", and {len(others) - 3} more" if len(others) > 3 else "")

@@ -31,7 +31,8 @@ def start_us(t_first_us: int) -> int:
     """Where a recording begins on its own clock, from the time of its first event.
 
     Recordings of eTraM and others begin at 0, which the reference takes for granted; their first event comes a moment
-    later. Other clocks count from elsewhere: such a recording begins with its first event.
+    later. Other clocks count from elsewhere: such a recording begins with its first event. The grid of frames is laid
+    from :func:`clock_origin_us` instead, which follows the reference up to a second.
     """
     return 0 if 0 <= t_first_us <= _FIRST_EVENT_US else t_first_us
 
@@ -72,13 +73,14 @@ def _check_same_clock(label_us: np.ndarray, t_first_us: int) -> None:
         )
 
 
-def _label_rate_hz(label_us: np.ndarray) -> float:
-    return 1e6 / np.median(np.diff(label_us)) if len(label_us) > 1 else 0.0
+def labels_per_s(label_us: np.ndarray) -> float | None:
+    """The rate that the usual gap between label times gives, ``None`` for a single one."""
+    return 1e6 / float(np.median(np.diff(label_us))) if len(label_us) > 1 else None
 
 
 def _obstacle_to_rvt(label_us: np.ndarray) -> str:
     """Why the reference's rule cannot be used, or an empty string."""
-    rate_hz = _label_rate_hz(label_us)
+    rate_hz = labels_per_s(label_us) or 0.0
     if np.rint(rate_hz) not in (30, 60):
         return f"labels come at {rate_hz:.3g} Hz, RVT's frame rule needs 30 or 60 Hz"
     if label_us[-1] < _ALIGN_US:

@@ -13,7 +13,7 @@ import numpy as np
 
 from etram_mmdet.events.choices import FROM_START
 from etram_mmdet.events.preprocessing.box_activity import AS_THEY_ARE, BoxActivity
-from etram_mmdet.events.preprocessing.frame_times import Frames
+from etram_mmdet.events.preprocessing.frame_times import Frames, labels_per_s
 from etram_mmdet.events.recording import Recording
 from etram_mmdet.utils.text import percent
 
@@ -96,8 +96,9 @@ def doubts_about_times(times: Times) -> list[str]:
     faults = _time_faults(times)
     if not faults:
         return []
-    # A few labels do not tell their unit.
-    causes = _CAUSES if len(times.label_us) >= _LEAST_LABEL_TIMES else _CAUSES[:1]
+    # A wrong unit is wrong for all labels: neither a few of them tell it, nor do odd ones among many right ones.
+    is_unit = len(times.label_us) >= _LEAST_LABEL_TIMES and (_rate_faults(times) or _are_many_outside(times))
+    causes = _CAUSES if is_unit else _CAUSES[:1]
     fits = (cause for cause in causes if not _time_faults(_read_otherwise(times, cause)))
     cause = next(fits, None)
     if cause:
@@ -124,10 +125,6 @@ def is_worth_a_look(label_us: np.ndarray, t_first_us: int) -> bool:
     rate = labels_per_s(label_us)
     odd_rate = rate is not None and not _limit("least_labels_per_s") <= rate <= _limit("most_labels_per_s")
     return odd_rate or bool(np.diff(label_us, prepend=t_first_us).max(initial=0) > _LONG_GAP_US)
-
-
-def labels_per_s(label_us: np.ndarray) -> float | None:
-    return 1e6 / float(np.median(np.diff(label_us))) if len(label_us) > 1 else None
 
 
 def _limit(name: str) -> float:
@@ -166,20 +163,30 @@ def _rate_faults(times: Times) -> list[str]:
     return faults
 
 
-def _outside_faults(times: Times) -> list[str]:
+def _distances_us(times: Times) -> tuple[np.ndarray, np.ndarray]:
+    """How long before the first event and how long after the last one each label lies; negative: within."""
     early_us = times.t_first_us - times.label_us
     late_us = times.label_us - (times.label_us[-1] if times.t_last_us is None else times.t_last_us)
-    outside = np.maximum(early_us, late_us) > WINDOW_US
-    is_share = outside.mean() > _limit("most_outside_share") and outside.sum() > 1
+    return early_us, late_us
+
+
+def _are_many_outside(times: Times) -> bool:
+    is_outside = np.maximum(*_distances_us(times)) > WINDOW_US
+    return is_outside.mean() > _limit("most_outside_share") and is_outside.sum() > 1
+
+
+def _outside_faults(times: Times) -> list[str]:
+    early_us, late_us = _distances_us(times)
+    are_many = _are_many_outside(times)
     faults = []
     for distance_us, limit, where in (
         (early_us, _limit("most_early_s"), "before the first event"),
         (late_us, _limit("most_late_s"), "after the last event"),
     ):
         count = np.count_nonzero(distance_us > 0)
-        if distance_us.max() > limit * 1e6 or (is_share and (distance_us > WINDOW_US).any()):
+        if distance_us.max() > limit * 1e6 or (are_many and (distance_us > WINDOW_US).any()):
             most = distance_us.max() / 1e6
-            faults.append(f"{count} of {len(outside)} label times lie {where}, up to {most:,.4g} s")
+            faults.append(f"{count} of {len(distance_us)} label times lie {where}, up to {most:,.4g} s")
     return faults
 
 
