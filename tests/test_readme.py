@@ -135,7 +135,7 @@ def test_checkpoint_with_a_plugin_asks_for_its_config(checkout):
 
 
 def test_linked_files_exist():
-    assert all((ROOT / path).is_file() for path in re.findall(r"\]\(((?!http)[^)]+)\)", README))
+    assert all((ROOT / path).is_file() for path in re.findall(r"\]\(((?!http)[^)#]+)", README))
 
 
 def test_config_table_lists_every_config():

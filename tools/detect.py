@@ -26,7 +26,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--start-s",
         type=float,
-        help="when to begin: seconds of a clock that shows under 1 at the first event, else after that event",
+        help="when to begin, on the recording's clock; where its first event comes later than 1 s, from that event on",
     )
     parser.add_argument("--duration-s", type=float, help="seconds to look at; default: to the end")
     parser.add_argument("--step-ms", type=float, help="between windows; default: as in training")

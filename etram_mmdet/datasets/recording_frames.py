@@ -34,8 +34,8 @@ class RecordingFrames(ABC):
 
     A source calls ``__init__`` with its ``boxes`` in sensor pixels, in time order, and the row at which each labelled
     frame begins; ``scale`` is sensor pixels per network pixel, ``label_file`` the place to name in errors, ``start_us``
-    where the recording begins on its clock. ``ignored``
-    boxes stand at the times of labelled frames; those of a class that ``class_set`` does not know are left out.
+    where the recording begins on its clock. ``ignored`` boxes stand at the times of labelled frames; those of a class
+    that ``class_set`` does not know are left out. ``step_us`` is the usual time from one frame to the next.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class RecordingFrames(ABC):
         self.t_us = t_us
         self.start_us = start_us
         self.num_frames = len(t_us)
+        self.step_us = round(float(np.median(np.diff(t_us)))) if len(t_us) > 1 else STEP_US
         self.channels = shape[0]
         self.hw = tuple(shape[1:])
         self.labelled = labelled.astype(np.int64)
@@ -67,11 +68,6 @@ class RecordingFrames(ABC):
         self._bboxes = self._network_xyxy(boxes)
         self._first_row = np.append(first_row.astype(np.int64), len(boxes))
         self._ignored = self._ignored_boxes(ignored, class_set)
-
-    @property
-    def step_us(self) -> int:
-        """The usual time from one frame to the next."""
-        return round(float(np.median(np.diff(self.t_us)))) if self.num_frames > 1 else STEP_US
 
     @abstractmethod
     def read(self, start: int, stop: int) -> np.ndarray:

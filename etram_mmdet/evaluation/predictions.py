@@ -7,9 +7,9 @@
 
 Boxes are in network pixels, ``scale`` is sensor pixels per network pixel, ``start_us`` where the recording begins on
 its clock (0 where it is missing), ``step_us`` the time from one window of the stream to the next (50 ms where it is
-missing). ``hw``, ``scale``, ``class_scores``, ``ignored_*`` and ``test_cfg`` may be missing
-too, and the truth where a data set gives it. Version 2 holds detections as the detector told them, beyond the frame
-too. A file without a version holds detections that were cut to the frame.
+missing). ``hw``, ``scale``, ``class_scores``, ``ignored_*`` and ``test_cfg`` may be missing too, and the truth where a
+data set gives it. Version 2 holds detections as the detector told them, beyond the frame too. A file without a version
+holds detections that were cut to the frame.
 """
 
 from __future__ import annotations

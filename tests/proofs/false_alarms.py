@@ -26,7 +26,7 @@ from etram_mmdet.evaluation.curves import class_counts
 from etram_mmdet.evaluation.matching import match
 from etram_mmdet.evaluation.operating_points.points import OperatingPoints
 from etram_mmdet.evaluation.results import Boxes, FrameResult
-from etram_mmdet.events.labels import BBOX_DTYPE, filter_boxes
+from etram_mmdet.events.labels import BBOX_DTYPE, filter_boxes, small_boxes
 from etram_mmdet.simulation.rendering import label_at
 from etram_mmdet.simulation.sample import Job
 from etram_mmdet.utils.text import table
@@ -63,11 +63,15 @@ def windows(inferencer: EventInferencer, job: Job, raw: Path) -> Iterator[FrameR
     """Every window of a recording with what is to be seen when it ends."""
     scene = job.scene()
     for t_us, found in inferencer.stream(job.paths(raw)[0], start_us=FIRST_US):
-        boxes, _ = filter_boxes(np.array(label_at(scene, t_us), BBOX_DTYPE), HEIGHT, WIDTH, is_train=False)
-        corners = np.stack([boxes["x"], boxes["y"], boxes["x"] + boxes["w"], boxes["y"] + boxes["h"]], 1)
-        truth = Boxes(corners, boxes["class_id"].astype(np.int64))
-        found = Boxes(np.float32(found.bboxes_xyxy), found.labels, found.scores)
-        yield FrameResult(job.name, t_us, truth, found, step_us=inferencer.step_us)
+        labels = np.array(label_at(scene, t_us), BBOX_DTYPE)
+        truth, _ = filter_boxes(labels, HEIGHT, WIDTH, is_train=False)
+        ignored = small_boxes(labels, HEIGHT, WIDTH)
+        yield FrameResult(job.name, t_us, as_boxes(truth), found, ignored=as_boxes(ignored), step_us=inferencer.step_us)
+
+
+def as_boxes(labels: np.ndarray) -> Boxes:
+    corners = np.stack([labels["x"], labels["y"], labels["x"] + labels["w"], labels["y"] + labels["h"]], 1)
+    return Boxes(corners, labels["class_id"].astype(np.int64))
 
 
 def main() -> None:

@@ -61,7 +61,7 @@ def test_the_way_from_a_path_to_the_model_is_short(trained):
     path = trained[0] / "iter_4.pth"
     init_detector(path, device="cpu")  # imports are no calls
     entered = files_entered(lambda: init_detector(path, device="cpu"))
-    assert 0 < len(entered) <= 5, entered
+    assert 0 < len(entered) <= 6, entered  # the sixth completes the representation of an earlier version
     assert all(len(places) == 1 for places in entered.values()), entered
 
 

@@ -12,6 +12,7 @@ from etram_mmdet.evaluation.breakdown import stream_minutes
 from etram_mmdet.evaluation.curves import class_counts
 from etram_mmdet.evaluation.matching import match
 from etram_mmdet.evaluation.operating_points.goals import FalseAlarms
+from etram_mmdet.evaluation.operating_points.rates import Stream
 from etram_mmdet.evaluation.operating_points.tuning import Options, choose_points
 from etram_mmdet.evaluation.results import Boxes, FrameResult
 
@@ -77,3 +78,11 @@ def test_bounds_are_kept_in_the_stream(tuned_on, deployed):
         assert (stats.chi2.ppf(0.025, 2 * alarms) / 2 <= bound * minutes).all()
         assert (alarms > 0.1 * bound * minutes).any() and all(c.recall > 0.3 for c in counts)  # the budget is used
     assert minutes == pytest.approx(10) and total <= 1.2 * len(CLASSES) * (10 + 30)
+
+
+@pytest.mark.parametrize("minutes", [np.full(20, 0.25), np.r_[4.05, np.full(19, 0.05)]], ids=["equal", "one long"])
+def test_bursts_are_told_from_recordings_of_any_length(minutes):
+    """Alarms that come by fives, in recordings of equal and of very different length."""
+    rng = np.random.default_rng(0)
+    alarms = 5 * rng.poisson(10 * minutes[:, None, None] / 5, (200, 20, 8, 1))
+    assert np.mean([Stream(minutes, each, 1).burst(10) for each in alarms]) == pytest.approx(5, rel=0.1)

@@ -112,7 +112,8 @@ def test_ignored_boxes_in_all_that_counts_detections():
     assert (counts.hits.tolist(), counts.alarms.tolist(), counts.boxes) == ([1], [1], 1)
     assert confusion_matrix([one], 1, 0.0).tolist() == [[1, 0], [1, 0]]
     assert [each.tolist() for each in recall_by_side(matches, np.array([0, 5, 50]), 0.0)] == [[0, 1], [0, 1]]
-    assert recall_at_false_alarms(matches, 1, minutes=1.0).tolist() == [[1, 1, 1]]
+    of_class, of_all = recall_at_false_alarms(matches, 1, minutes=1.0)
+    assert of_class.tolist() == [[1, 1, 1]] and of_all.tolist() == [1, 1, 1]
     table = PrecisionTable(matches, 1, np.zeros(1, int))
     assert table.boxes.tolist() == [[1]] and mean_ap(table.average_precision()[..., 0]) == 1
 

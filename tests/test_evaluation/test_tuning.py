@@ -213,7 +213,8 @@ def test_what_a_short_stream_cannot_promise():
         "0.05 minutes of stream are too few to promise at most 5 false alarms of a class per minute of stream: even "
         "where none was seen, 86.4 a minute may come; evaluate more recordings"
     )
-    assert "no evaluated frame is empty" in notes[1] and "pedestrian: at most 5" in notes[2]
+    assert "no evaluated frame is empty" in notes[1]
+    assert notes[-1].startswith("pedestrian: at most 5")
     points, _, notes = choose_points([*frames, frame([], [])], CLASSES, Options(FalseAlarms(100)))
     assert points.score_thr[0, 0] == pytest.approx(0.6) and [n for n in notes if "car" not in n] == []
 

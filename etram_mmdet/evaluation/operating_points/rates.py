@@ -39,31 +39,39 @@ class Stream:
         return cls(minutes, counts[..., ::-1].cumsum(-1)[..., -2::-1], sum(not len(f.truth) for f in frames))
 
     def burst(self, per_min: float) -> float:
-        """How many false alarms come together, at thresholds where about so many of a class come per minute.
+        """How many false alarms come together, where about ``per_min`` of a class come in a minute: 1 or more.
 
-        What is wrongly seen is seen in many windows in a row, and one street has more of it than the next. So numbers
-        vary more from recording to recording than those of independent alarms, which have a variance as large as their
-        mean. This is that variance over that mean, of all classes together since one class has few; at least 1.
+        What is wrongly seen is seen in many windows in a row, and one street has more of it than the next. So counts
+        of recordings differ more than those of independent alarms (Poisson), whose variance is their mean. This is
+        that variance over that mean, the dispersion of a quasi-Poisson model (McCullagh and Nelder, Generalized Linear
+        Models, chapter 6): alarms then behave like so many times fewer independent ones. It is one number for all
+        classes, each counted at its threshold nearest to ``per_min``, since a class alone has few alarms. With
+        ``per_min`` the bound to keep, as here, that is how a stream varies which would come up to it; at a rate below
+        bursts are smaller.
         """
         if len(self.minutes) < 2:
             return 1.0
+        share = self.minutes / self.minutes.sum()
         distance = np.abs(self.alarms.sum(0) - per_min * self.minutes.sum())
         seen = np.take_along_axis(self.alarms, distance.argmin(1)[None, :, None], 2)[..., 0]  # (R, K)
-        expected = np.outer(self.minutes / self.minutes.sum(), seen.sum(0))
-        variance = ((seen - expected) ** 2).sum() * len(seen) / (len(seen) - 1)
+        squares = ((seen - np.outer(share, seen.sum(0))) ** 2).sum()
+        # independent alarms would give a sum of squares of their number times this, since shares sum up to 1
+        variance = squares / (1 - (share**2).sum())
         return max(1.0, variance / max(seen.sum(), 1))
 
     def most_per_min(self, alarms: np.ndarray, per_min: float) -> np.ndarray:
-        """What the rates of all K classes stay below in another stream as long as this one, at `CONFIDENCE`.
+        """What the rate of a class stays below in another stream as long as this one, with `CONFIDENCE`.
+
+        That is the confidence with which all K classes stay below theirs: each gets a K-th of the doubt (Bonferroni).
 
         Args:
-            alarms: (T,) false alarms of a class that were counted in this stream.
+            alarms: (T,) false alarms of the class that were counted in this stream.
             per_min: as for :meth:`burst`.
 
         Returns:
-            (T,) per minute. Prediction limits of a Poisson number of bursts: the number to come is negative binomial
-            where that number is known and nothing else (flat prior). Each class gets a share of the doubt
-            (Bonferroni).
+            (T,) per minute: upper prediction limits. Alarms come in bursts of :meth:`burst`, and bursts independently
+            of each other. Where n of them were counted in a time, and nothing else is known (flat prior of their rate),
+            the number in another such time is negative binomial, with n + 1 and probability 1/2.
         """
         from scipy import special  # slow to load
 

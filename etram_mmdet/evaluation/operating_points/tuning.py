@@ -109,6 +109,7 @@ def choose_points(frames: Sequence[FrameResult], classes: Sequence[str], options
     indices = np.full((len(classes), len(sides_px) + 1), common)
     nms_iou = np.ones(len(classes))
     notes = options.goal.doubts(stream)
+    unreached = []
     matches = {1.0: plain} | {iou: match(_after_nms(frames, len(classes), iou), [0.5]) for iou in options.nms_ious}
     for k, name in enumerate(classes):
         if counts[k].boxes < options.min_boxes:
@@ -120,9 +121,10 @@ def choose_points(frames: Sequence[FrameResult], classes: Sequence[str], options
         if options.by_size:
             indices[k], reached, few_sizes = _by_size(matches[nms_iou[k]], k, indices[k, 0], options, stream)
             notes += [f"{name}: fewer than {options.min_boxes} boxes of {few_sizes}"] if few_sizes else []
-        if not reached:
-            notes.append(f"{name}: {options.goal} is not reached at any threshold; this one comes closest")
+        unreached += [] if reached else [name]
         notes += _switched_off(name, matches[nms_iou[k]], k, THRESHOLDS[indices[k]])
+    if unreached:
+        notes.append(f"{', '.join(unreached)}: {options.goal} is not reached at any threshold; these come closest")
     points = OperatingPoints(tuple(classes), THRESHOLDS[indices], nms_iou, sides_px)
     return Chosen(points, float(THRESHOLDS[common]), notes)
 

@@ -33,6 +33,8 @@ class AuxSmallYOLOXHead(RVTYOLOXHead):
         InputError: when the training data have no class of such a name.
     """
 
+    needs_whole_batch = True  # its auxiliary losses are means over a count of their own
+
     def __init__(
         self,
         *args,

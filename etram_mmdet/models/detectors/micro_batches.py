@@ -17,10 +17,9 @@ _OF_WHOLE_BATCHES = (EQLV2Loss, GHMC, GHMR, SeesawLoss)
 
 
 def whole_batch_losses(model: nn.Module) -> list[str]:
-    """Losses of a detector that make something else of a batch in parts than of the whole.
+    """Losses and heads of a detector that make something else of a batch in parts than of the whole.
 
-    What they give for one box depends on the others of the batch. A loss or head says so with an attribute
-    ``needs_whole_batch``.
+    What they give for one box depends on the others of the batch. They say so with an attribute ``needs_whole_batch``.
     """
     return [
         f"{name} ({type(module).__name__})"
@@ -37,8 +36,9 @@ def check_parts(model: nn.Module) -> None:
     if losses:
         raise InputError(
             f"model.micro_batch={micro_batch}, but {', '.join(losses)} needs the whole batch at once: it keeps "
-            "statistics of the boxes that it sees, or compares them with each other. Leave micro_batch out and take a "
-            "smaller train_dataloader.batch_size with optim_wrapper.accumulative_counts=2 or more, or another loss"
+            "statistics of the boxes that it sees, compares them with each other or counts some of them alone. Leave "
+            "micro_batch out and take a smaller train_dataloader.batch_size with optim_wrapper.accumulative_counts=2 "
+            "or more, or another loss"
         )
 
 
@@ -57,8 +57,8 @@ def step_in_parts(model: BaseModel | MMDistributedDataParallel, parts: list[dict
 
     A part's losses are means over its own positive priors (``num_pos`` among the losses; with heads that do not tell
     it, labelled frames take their place), so parts are weighed by these. What still differs from the whole batch:
-    BatchNorm takes its mean and variance from one part at a time, and a head whose losses are means over several counts
-    (AuxSmallYOLOXHead, mmdet's heads) is weighed by one of them. :func:`check_parts` refuses losses that do not add up.
+    BatchNorm takes its mean and variance from one part at a time, and mmdet's heads, whose losses are means over
+    several counts, are weighed by one of them. :func:`check_parts` refuses losses that do not add up.
     """
     detector = getattr(model, "module", model)
     before = _taken_away([p for p in detector.parameters() if p.grad is not None])
