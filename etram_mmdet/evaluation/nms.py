@@ -13,22 +13,27 @@ from numba import njit
 @njit(cache=True)
 def iou(a, b):
     """Intersection over union of two boxes x1 y1 x2 y2; 0 where they do not overlap or one is inside out."""
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    shared = width * height
-    return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)
+    shared = _shared(a, b)
+    return shared / (_area(a) + _area(b) - shared) if shared > 0 else 0.0
 
 
 @njit(cache=True)
 def share_inside(a, b):
     """Share of the area of box ``a`` that lies in ``b``, COCO's overlap with a crowd; 0 where ``a`` is inside out."""
+    shared = _shared(a, b)
+    return shared / _area(a) if shared > 0 else 0.0
+
+
+@njit(cache=True)
+def _shared(a, b):
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    return width * height / ((a[2] - a[0]) * (a[3] - a[1]))
+    return width * height if width > 0 and height > 0 else 0.0
+
+
+@njit(cache=True)
+def _area(a):
+    return (a[2] - a[0]) * (a[3] - a[1])
 
 
 def nms(bboxes_xyxy: np.ndarray, labels: np.ndarray, iou_thr: np.ndarray) -> np.ndarray:

@@ -32,8 +32,6 @@ from etram_mmdet.simulation.sample import Job
 from etram_mmdet.utils.text import table
 
 TOOLS = Path(__file__).parents[2] / "tools"
-RECORDINGS = 20
-SECONDS = 30
 WIDTH = 192
 HEIGHT = 128
 BOUNDS = (10, 30)
@@ -44,10 +42,10 @@ def run(tool: str, *arguments: object) -> None:
     subprocess.run([sys.executable, TOOLS / tool, *map(str, arguments)], check=True)
 
 
-def make_thresholds(checkpoint: Path, folder: Path) -> list[Path]:
+def make_thresholds(checkpoint: Path, folder: Path, recordings: int, seconds: float) -> list[Path]:
     """From the recordings of ``val``: a file for each of `BOUNDS`."""
-    size = ["--width", WIDTH, "--height", HEIGHT, "--seconds", SECONDS, "--seed", 1]
-    run("make_sample.py", folder / "raw", *size, "--recordings", 0, RECORDINGS, RECORDINGS)
+    size = ["--width", WIDTH, "--height", HEIGHT, "--seconds", seconds, "--seed", 1]
+    run("make_sample.py", folder / "raw", *size, "--recordings", 0, recordings, recordings)
     run("preprocess.py", folder / "raw", folder / "data")
     predictions = folder / "predictions.json"
     if not predictions.exists():
@@ -78,10 +76,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--recordings", type=int, default=20, help="to tune on, and as many to follow")
+    parser.add_argument("--seconds", type=float, default=30, help="length of a recording")
     args = parser.parse_args()
-    files = make_thresholds(args.checkpoint, args.folder)
+    files = make_thresholds(args.checkpoint, args.folder, args.recordings, args.seconds)
     inferencer = EventInferencer(args.checkpoint, device="cpu", score_thr=0.01)
-    jobs = [Job(1, "test", index, WIDTH, HEIGHT, float(SECONDS)) for index in range(RECORDINGS)]
+    jobs = [Job(1, "test", index, WIDTH, HEIGHT, args.seconds) for index in range(args.recordings)]
     stream = [frame for job in jobs for frame in windows(inferencer, job, args.folder / "raw")]
     minutes = stream_minutes(stream)
     rows = [["", "false alarms", "a minute", "95 % interval", "recall"]]

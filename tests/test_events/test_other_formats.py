@@ -14,6 +14,7 @@ from etram_mmdet.events.formats import dat, hdf5, numpy_files, open_recording, r
 from etram_mmdet.utils.errors import InputError
 from tests.helpers.encoders import (
     WRITERS,
+    evt3_words,
     write_dat,
     write_dsec,
     write_evt2,
@@ -406,3 +407,13 @@ def test_a_raw_files_clock_starts_at_its_first_time_high(tmp_path, write, step_u
         assert recording.clock_start_us == events["t"][0] // step_us * step_us > 0
     with open_recording(write_events(tmp_path / "a.h5", events)) as recording:
         assert recording.clock_start_us == events["t"][0]
+
+
+def test_a_raw_file_may_begin_with_a_block_without_time_high(tmp_path, monkeypatch):
+    """Its clock starts at the first one all the same."""
+    monkeypatch.setattr(raw, "_WORDS_PER_BLOCK", 301)
+    events = make_events(start_us=811_111)
+    rows_only = np.zeros(400, "<u2")
+    path = write_raw(tmp_path / "a.raw", np.concatenate([rows_only, evt3_words(events)]), "3.0")
+    with open_recording(path) as recording:
+        assert recording.clock_start_us == events["t"][0] // 4096 * 4096

@@ -43,6 +43,14 @@ def test_false_alarms_at_the_step_of_deployment(predictions):
     assert "WARNING 0.01 minutes of stream are too few to promise at most 200" in output
 
 
+def test_the_proof_of_false_alarms_runs(trained, tmp_path):
+    """At full size it takes half an hour: docs/evaluation.md has its numbers."""
+    checkpoint = trained[0] / "iter_4.pth"
+    output = run("tests/proofs/false_alarms.py", checkpoint, tmp_path, "--recordings", 2, "--seconds", 1.5)
+    assert "windows, 0.05 minutes" in output and "all bounds and classes: " in output
+    assert "pedestrian, 10" in output and "wheelchair, 30" in output
+
+
 @pytest.mark.parametrize(
     "options, says",
     [

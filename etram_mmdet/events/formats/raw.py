@@ -71,9 +71,12 @@ class RawRecording(Recording):
     def clock_start_us(self) -> int:
         """What Metavision's software takes off every stamp ("timestamp shifting"): the file's first TIME_HIGH."""
         bits = self._encoding.time_bits
-        words = self._words(0)
-        first = words[words >> bits == evt.TIME_HIGH_WORD][0]
-        return int(first & ((1 << bits) - 1)) << self._encoding.time_place
+        for block in range(self._num_blocks):
+            words = self._words(block)
+            high = words[words >> bits == evt.TIME_HIGH_WORD]
+            if len(high):
+                return int(high[0] & ((1 << bits) - 1)) << self._encoding.time_place
+        return super().clock_start_us
 
     @property
     def dropped(self) -> dict[str, int]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import cv2
 import numpy as np
-from numba import njit
 
 _MOST_FRAMES = 60  # that are looked at, spread over the recording
 _LEAST_FRAMES = 10  # fewer are no evidence, nor are fewer than a third of those that the boxes have as they are
@@ -67,7 +67,7 @@ class BoxActivity:
 
     def look(self, end_us: int, active: np.ndarray) -> None:
         """Take in a frame of ``frame_us``: ``active`` bool (H, W), the pixels that had an event."""
-        sums = _summed(active)
+        sums = cv2.integral(active.view(np.uint8))  # (H + 1, W + 1): active pixels above and left of a corner
         self._rows.append([self._inside(sums, end_us, reading) for reading in self.readings])
         self._active.append((int(sums[-1, -1]), active.size))
 
@@ -128,19 +128,6 @@ class BoxActivity:
             everywhere = active[both, 0].sum() / active[both, 1].sum()
             found[reading] = tuple(r[both, 0].sum() / r[both, 1].sum() / everywhere for r in (other, as_they_are))
         return found
-
-
-@njit(cache=True, nogil=True)
-def _summed(active):
-    """The integral image (H + 1, W + 1): how many pixels above and left of a corner are active."""
-    height, width = active.shape
-    sums = np.zeros((height + 1, width + 1), np.int32)
-    for row in range(height):
-        in_row = 0
-        for column in range(width):
-            in_row += active[row, column]
-            sums[row + 1, column + 1] = sums[row, column + 1] + in_row
-    return sums
 
 
 def _overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
