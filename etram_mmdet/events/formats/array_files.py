@@ -13,7 +13,7 @@ import hdf5plugin  # noqa: F401  registers the Blosc, Zstd, ... filters that fil
 import numpy as np
 
 from etram_mmdet.utils.errors import InputError
-from etram_mmdet.utils.files import check_is_file
+from etram_mmdet.utils.files import because, check_is_file, has_cause
 
 # HDF5 filters whose libraries end in an error where a file is damaged: HDF5's own, LZF, Blosc, LZ4, Zstandard, Blosc2,
 # and Metavision's ECF, which has to be installed. Others, such as bitshuffle, SZ and bzip2, crash or never end.
@@ -31,6 +31,8 @@ def open_hdf5(path: Path, advice: str = "copy or download it again") -> h5py.Fil
     try:
         return h5py.File(path, "r")
     except OSError as error:
+        if has_cause(error):
+            raise InputError(f"{path}: cannot be read: {because(error, path)}") from error
         if "truncated" in str(error):
             problem = f"the HDF5 file is truncated at {path.stat().st_size} bytes"
         else:
@@ -87,5 +89,7 @@ def load_array(path: Path, member: str | None = None, advice: str = "copy it aga
         content = np.load(path, allow_pickle=False)
         return content if member is None else content[member]
     except Exception as error:  # a damaged header ends in whatever error the place of it makes
+        if has_cause(error):
+            raise InputError(f"{path}: cannot be read: {because(error, path)}") from error
         why = str(error) or type(error).__name__
         raise InputError(f"{path}: not a readable {path.suffix} file ({why:.200}); {advice}") from error
