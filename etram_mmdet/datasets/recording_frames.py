@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import copy
-import os
 from abc import ABC, abstractmethod
+from functools import partial
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from etram_mmdet.events.class_sets import ClassSet
-from etram_mmdet.events.formats.array_files import PREPROCESS_AGAIN, load_array, open_hdf5, own_member
+from etram_mmdet.events.formats.array_files import PREPROCESS_AGAIN, load_array
 from etram_mmdet.events.labels import BBOX_DTYPE, check_finite
-from etram_mmdet.events.preprocessing.frame_store import read_frames
+from etram_mmdet.events.preprocessing.checksums import check_files
+from etram_mmdet.events.preprocessing.frame_store import FrameFile
 from etram_mmdet.events.preprocessing.frame_times import STEP_US
-from etram_mmdet.events.preprocessing.sequence_folder import read_ignored, recording_start_us, representation_path
-from etram_mmdet.events.recording import MAX_SIDE_PX
+from etram_mmdet.events.preprocessing.sequence_folder import (
+    MANIFEST,
+    read_ignored,
+    read_manifest,
+    recording_start_us,
+    representation_path,
+)
 from etram_mmdet.events.representations import build_representation
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.open_files import OPEN_FILES
 
 _TOLERANCE_US = 25_000
 
@@ -140,7 +146,7 @@ def _track_ids(boxes: np.ndarray) -> np.ndarray:
 
 
 class FolderSequence(RecordingFrames):
-    """A preprocessed recording in RVT's layout; the HDF5 file is opened where it is read, once per process.
+    """A preprocessed recording in RVT's layout; the HDF5 file is opened where it is read.
 
     Raises:
         InputError: when the folder lacks a file or a tensor, a box is NaN or infinite, or a class id is not in
@@ -152,38 +158,29 @@ class FolderSequence(RecordingFrames):
         self.path = folder / representation_path(build_representation(representation, 2, 2), window_us)
         if not self.path.is_file():
             raise InputError(_what_is_there(folder, self.path))
-        with open_hdf5(self.path, PREPROCESS_AGAIN) as file:
-            data = frames_of(self.path, file)
-            num_tensors = len(data)
-            shape = data.shape[1:]
-            dtype = data.dtype
-        self._file: tuple[int, h5py.File, h5py.Dataset] | None = None
+        with FrameFile(self.path) as frames:
+            num_tensors, *shape = frames.shape
+            dtype = frames.dtype
+        _check_kind(self.path, shape[0], dtype, representation)
         arrays = load_layout(folder, self.path, num_tensors)
         labels = folder / "labels_v2" / "labels.npz"
         known = dict(class_set=class_set, label_file=labels, start_us=recording_start_us(folder))
-        super().__init__(folder.name, shape, dtype, scale, **arrays, **known, ignored=read_ignored(folder))
+        super().__init__(folder.name, tuple(shape), dtype, scale, **arrays, **known, ignored=read_ignored(folder))
+        if (folder / MANIFEST).is_file():  # RVT's own folders have none
+            check_files(folder, read_manifest(folder))
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        if self._file is None or self._file[0] != os.getpid():  # a handle must not cross a fork
-            file = open_hdf5(self.path, PREPROCESS_AGAIN)
-            self._file = os.getpid(), file, frames_of(self.path, file)
-        try:
-            return read_frames(self._file[2], start, stop)
-        except (OSError, RuntimeError) as error:
-            raise InputError(f"{self.path}: {error}; delete the folder and preprocess again") from error
-
-    def __getstate__(self) -> dict:
-        return {**self.__dict__, "_file": None}
+        return OPEN_FILES.of(self, partial(FrameFile, self.path)).read(start, stop)
 
 
-def frames_of(path: Path, file: h5py.File) -> h5py.Dataset:
-    """The dataset (n, C, H, W) of a file of frames, of one byte a cell; raises ``InputError`` where it holds none."""
-    data = own_member(path, file, "data")
-    if not isinstance(data, h5py.Dataset):
-        raise InputError(f"{path}: holds no 'data'; delete the folder and preprocess again")
-    if data.ndim != 4 or max(data.shape[1:]) > MAX_SIDE_PX or data.dtype.itemsize != 1:
-        raise InputError(f"{path}: data is {data.dtype} {data.shape}, expected bytes (n, C, H, W)")
-    return data
+def _check_kind(path: Path, channels: int, dtype: np.dtype, config: dict) -> None:
+    """Raise ``InputError`` for frames that the representation of ``config`` cannot have made."""
+    made = build_representation(config, 2, 2)
+    if (channels, dtype) != (made.shape[0], made.dtype):
+        raise InputError(
+            f"{path}: frames of {channels} channels of {dtype}, but {config} makes {made.shape[0]} of "
+            f"{np.dtype(made.dtype)}; set representation in the config to what the file holds, or {PREPROCESS_AGAIN}"
+        )
 
 
 def load_layout(folder: Path, path: Path, num_tensors: int) -> dict[str, np.ndarray]:

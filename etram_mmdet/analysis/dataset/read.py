@@ -9,15 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from etram_mmdet.analysis.dataset.census import BoxSizes, Census, RecordingCensus
-from etram_mmdet.datasets.recording_frames import class_labels, frames_of, load_layout
+from etram_mmdet.datasets.recording_frames import class_labels, load_layout
 from etram_mmdet.events.choices import SPLITS, LabelFiles
 from etram_mmdet.events.class_sets import DEFAULT_CLASS_SET, ClassSet, get_class_set
 from etram_mmdet.events.formats import Recording, open_recording
-from etram_mmdet.events.formats.array_files import PREPROCESS_AGAIN, load_array, open_hdf5
+from etram_mmdet.events.formats.array_files import PREPROCESS_AGAIN, load_array
 from etram_mmdet.events.labels import check_finite
 from etram_mmdet.events.preprocessing.box_activity import BoxActivity
+from etram_mmdet.events.preprocessing.checksums import check_files
 from etram_mmdet.events.preprocessing.examination import Examination
-from etram_mmdet.events.preprocessing.frame_store import read_frames
+from etram_mmdet.events.preprocessing.frame_store import FrameFile
 from etram_mmdet.events.preprocessing.labelled_frames import LabelledFrames, find_frames
 from etram_mmdet.events.preprocessing.plausibility import (
     WINDOW_US,
@@ -161,6 +162,7 @@ def _of_folder(
     if not (folder / MANIFEST).is_file():  # RVT's own folders have none
         return RecordingCensus(split, folder.name, boxes, label_us, doubts=doubts)
     manifest = read_manifest(folder)
+    check_files(folder, manifest)
     return RecordingCensus(
         split,
         folder.name,
@@ -181,13 +183,12 @@ def _doubts_of_folder(folder: Path, boxes: np.ndarray, label_us: np.ndarray, sca
     path = next(iter(sorted(folder.glob("event_representations_v2/*/event_representations*.h5"))), None)
     if path is None or not len(label_us):
         return []
-    with open_hdf5(path, PREPROCESS_AGAIN) as file:
-        data = frames_of(path, file)
-        repr_us = load_layout(folder, path, len(data))["t_us"]
-        examination = BoxActivity(boxes, label_us, data.shape[2:], scale)
+    with FrameFile(path) as frames:
+        repr_us = load_layout(folder, path, frames.shape[0])["t_us"]
+        examination = BoxActivity(boxes, label_us, frames.shape[2:], scale)
         for end_us in sorted(examination.frame_us & set(repr_us.tolist())):
             index = int(np.searchsorted(repr_us, end_us))
-            examination.look(end_us, (read_frames(data, index, index + 1)[0] != 0).any(0))
+            examination.look(end_us, (frames.read(index, index + 1)[0] != 0).any(0))
     first_us = int(repr_us[0]) - WINDOW_US
     times = Times(np.unique(label_us), first_us, int(repr_us[-1]), first_us)
     return [*doubts_about_times(times), *doubts_about_activity(examination, "xywh")]
