@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from etram_mmdet.analysis.dataset.census import BoxSizes, Census, RecordingCensus
-from etram_mmdet.datasets.recording_frames import class_labels, load_layout
+from etram_mmdet.datasets.recording_frames import class_labels
+from etram_mmdet.datasets.sequence_layout import check_kind, load_layout
 from etram_mmdet.events.choices import SPLITS, LabelFiles
 from etram_mmdet.events.class_sets import DEFAULT_CLASS_SET, ClassSet, get_class_set
 from etram_mmdet.events.formats import Recording, open_recording
@@ -26,7 +27,7 @@ from etram_mmdet.events.preprocessing.plausibility import (
     doubts_about_activity,
     doubts_about_times,
 )
-from etram_mmdet.events.preprocessing.sequence_folder import MANIFEST, read_manifest
+from etram_mmdet.events.preprocessing.sequence_folder import MANIFEST, read_manifest, representation_path
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings, checked_reading
 from etram_mmdet.events.preprocessing.sources import Source, find_sources
 from etram_mmdet.events.representations import build_representation
@@ -158,7 +159,7 @@ def _of_folder(
     check_finite(rows, labels, PREPROCESS_AGAIN)
     boxes = _in_network_pixels(rows, scale, classes, labels)
     label_us = load_array(labels.with_name("timestamps_us.npy"), advice=PREPROCESS_AGAIN)
-    doubts = tuple(_doubts_of_folder(folder, rows, label_us, scale)) if read_events else ()
+    doubts = tuple(_doubts_of_folder(folder, rows, label_us, scale, settings)) if read_events else ()
     if not (folder / MANIFEST).is_file():  # RVT's own folders have none
         return RecordingCensus(split, folder.name, boxes, label_us, doubts=doubts)
     manifest = read_manifest(folder)
@@ -178,12 +179,18 @@ def _of_folder(
     )
 
 
-def _doubts_of_folder(folder: Path, boxes: np.ndarray, label_us: np.ndarray, scale: int) -> list[str]:
+def _doubts_of_folder(
+    folder: Path, boxes: np.ndarray, label_us: np.ndarray, scale: int, settings: PreprocessSettings | None
+) -> list[str]:
     """What the tensors tell about the labels; times before the first tensor and after the last are unknown."""
+    settings = settings or PreprocessSettings()
+    usual = folder / representation_path(build_representation(settings.representation, 2, 2), settings.window_us)
     path = next(iter(sorted(folder.glob("event_representations_v2/*/event_representations*.h5"))), None)
     if path is None or not len(label_us):
         return []
     with FrameFile(path) as frames:
+        if path == usual:
+            check_kind(path, frames.shape[1], frames.dtype, settings.representation)
         repr_us = load_layout(folder, path, frames.shape[0])["t_us"]
         examination = BoxActivity(boxes, label_us, frames.shape[2:], scale)
         for end_us in sorted(examination.frame_us & set(repr_us.tolist())):
