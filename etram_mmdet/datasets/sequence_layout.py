@@ -42,10 +42,8 @@ def load_layout(folder: Path, path: Path, num_tensors: int) -> dict[str, np.ndar
     index = path.with_name("objframe_idx_2_repr_idx.npy")
     t_us = _load_integers(stamps)
     labelled = _load_integers(index)
-    boxes = load_array(labels, "labels", PREPROCESS_AGAIN)
+    boxes = load_boxes_of(labels)
     first_row = _load_integers(labels, "objframe_idx_2_label_idx")
-    _check_fields(labels, boxes)
-    check_finite(boxes, labels, PREPROCESS_AGAIN)
     if num_tensors != len(t_us):
         _refuse(path, f"{num_tensors} tensors, but timestamps_us has {len(t_us)}")
     _check_stamps(stamps, t_us)
@@ -67,12 +65,16 @@ def _load_integers(path: Path, member: str | None = None) -> np.ndarray:
     return rows.astype(np.int64)
 
 
-def _check_fields(path: Path, boxes: np.ndarray) -> None:
+def load_boxes_of(path: Path) -> np.ndarray:
+    """The boxes (N,) of a ``labels.npz``; raises ``InputError`` where one is NaN or infinite, or they are no boxes."""
+    boxes = load_array(path, "labels", PREPROCESS_AGAIN)
     fields = dict(boxes.dtype.fields or {})
     numbers = {name for name, (dtype, *_) in fields.items() if dtype.kind in "iuf"}
     if boxes.ndim != 1 or not {*_BOX_FIELDS, *fields.keys() & {"t", "track_id"}} <= numbers:
         wanted = f"{', '.join(_BOX_FIELDS[:-1])} and {_BOX_FIELDS[-1]}"
         _refuse(path, f"labels is {boxes.dtype} {boxes.shape}, expected boxes with {wanted}, a number each")
+    check_finite(boxes, path, PREPROCESS_AGAIN)
+    return boxes
 
 
 def _check_stamps(path: Path, t_us: np.ndarray) -> None:
