@@ -12,6 +12,7 @@ from etram_mmdet.analysis.dataset.read import take_census
 from etram_mmdet.datasets.recording_frames import FolderSequence
 from etram_mmdet.events.choices import RVT_REPRESENTATION
 from etram_mmdet.events.class_sets import get_class_set
+from etram_mmdet.events.preprocessing.sequence_folder import read_manifest, write_manifest
 from etram_mmdet.utils.errors import InputError
 from tests.helpers.sequence_folders import forget_checksums, frames_in
 from tests.reliability.flip_bits import contents, flip_bits, make_folder
@@ -71,6 +72,19 @@ def test_a_number_of_the_manifest_is_noticed(folder):
         open_folder(folder)
     path.write_text(json.dumps(manifest))  # in another form
     open_folder(folder)
+
+
+def test_a_manifest_that_is_written_again_has_its_own_checksum_and_those_of_the_files(folder):
+    manifest = read_manifest(folder)
+    write_manifest(folder, {**manifest, "recording": "another"})
+    open_folder(folder)
+    renewed = read_manifest(folder)
+    changed = {name for name, crc in renewed["crc32"].items() if crc != manifest["crc32"][name]}
+    assert changed == {"the rest of this file"} and renewed["recording"] == "another"
+    flip(folder / "ignored_boxes.npy", -28)
+    write_manifest(folder, renewed)
+    with pytest.raises(InputError, match=r"ignored_boxes\.npy: not as it was written"):
+        open_folder(folder)
 
 
 def test_folders_without_checksums_hold_what_those_with_them_do(folder):

@@ -297,7 +297,7 @@ BAD_RECORDINGS = {
     ),
     "another clock": (
         lambda p: write_recording(p.parent, "c", make_events(start_us=10**15)),
-        "c_bbox.npy: 3 of 3 label times lie before the first event, up to 1,000,000,000 s; likely the labels count from",
+        "c_bbox.npy: 3 of 3 label times lie before the first event, up to 1,000,000,000 s; likely the labels count",
     ),
     "labels before the start": (
         lambda p: write_recording(p.parent, "c", make_events(start_us=2_000_000)),
