@@ -17,14 +17,14 @@ from etram_mmdet.datasets.recording_frames import FolderSequence
 from etram_mmdet.events.class_sets import ClassSet
 from etram_mmdet.events.formats import open_recording
 from etram_mmdet.events.preprocessing.folder import preprocess_folder
-from etram_mmdet.events.preprocessing.frame_store import compress, create_frames
+from etram_mmdet.events.preprocessing.frame_store import FrameFile, checksum, compress, create_frames, write_checksums
 from etram_mmdet.events.preprocessing.labelled_frames import find_frames
 from etram_mmdet.events.preprocessing.recording import preprocess_recording
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.events.preprocessing.sources import Source
 from etram_mmdet.events.representations import build_representation
 
-STAGES = ("events", "binning", "compression", "writing")
+STAGES = ("events", "binning", "compression", "checksums", "writing")
 
 
 @dataclass
@@ -46,6 +46,7 @@ def time_stages(source: Source, settings: PreprocessSettings, path: Path) -> Sta
         recording.release()
         data = create_frames(file, len(frames.repr_us), representation.shape, representation.dtype, settings.codec)
         image = np.empty(representation.shape, representation.dtype)
+        checksums = []
         for index, end_us in enumerate(frames.repr_us.tolist()):
             window = end_us - settings.window_us, end_us
             with _clock(stages.seconds, "events"):
@@ -54,8 +55,11 @@ def time_stages(source: Source, settings: PreprocessSettings, path: Path) -> Sta
                 representation(events, window, out=image)
             with _clock(stages.seconds, "compression"):
                 chunk = compress(image, settings.codec)
+            with _clock(stages.seconds, "checksums"):
+                checksums.append(checksum(index, chunk))
             with _clock(stages.seconds, "writing"):
                 data.id.write_direct_chunk((index, 0, 0, 0), chunk)
+        write_checksums(data, checksums)
     stages.bytes_written = path.stat().st_size
     return stages
 
@@ -76,8 +80,11 @@ def frames_per_s(
     """
     preprocess_recording(source, folder, settings)
     preprocessed = FolderSequence(folder, settings.representation, settings.window_us, classes)
+    unchecked = FrameFile(preprocessed.path)
+    unchecked.checksums = None
     ways = {
         "preprocessed": preprocessed.read,
+        "without checksums": unchecked.read,
         "HDF5 per clip": partial(_open_and_read, preprocessed.path),
         "recording": RecordingSequence(source, settings, classes).read,
     }

@@ -72,6 +72,11 @@ def write_frames(data: h5py.Dataset, frames: Iterable[np.ndarray]) -> None:
             chunk = pool.submit(compress, frame, codec)
         if chunk is not None:
             write(index, chunk.result())
+    write_checksums(data, checksums)
+
+
+def write_checksums(data: h5py.Dataset, checksums: list[int]) -> None:
+    """Store what :func:`checksum` gave for each frame of ``data``."""
     data.parent.create_dataset(CHECKSUMS, data=np.array(checksums, "<u4"))
 
 
