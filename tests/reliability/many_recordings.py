@@ -9,6 +9,7 @@ import argparse
 import resource
 import shutil
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,9 @@ from etram_mmdet.datasets import ETraMDataset, RawEventDataset
 from etram_mmdet.events.preprocessing.folder import preprocess_folder
 from etram_mmdet.utils.errors import InputError
 from tests.helpers.encoders import write_dat, write_evt3, write_npz_table
-from tests.helpers.raw import make_boxes, make_events, write_events
+from tests.helpers.raw import HEIGHT, WIDTH, make_boxes, make_events, write_events
 
+KINDS = {"out": "sequence folders", "raw": "recordings"}
 WRITERS = {".h5": write_events, ".raw": write_evt3, ".dat": write_dat, ".npz": write_npz_table}
 
 
@@ -43,7 +45,7 @@ def make_data(root: Path, count: int) -> None:
 def read_all(dataset: ETraMDataset, workers: int) -> tuple[int, str]:
     """How many clips were read, every one twice, and the first error."""
     dataset.pipeline = lambda results: bool(results["frames"].any())  # all that has to come from loading processes
-    loader = DataLoader(dataset, batch_size=None, shuffle=True, num_workers=workers, collate_fn=None)
+    loader = DataLoader(dataset, batch_size=None, shuffle=True, num_workers=workers)
     done = 0
     try:
         for _ in range(2):
@@ -62,7 +64,7 @@ def main() -> None:
         root = Path(folder)
         make_data(root, args.count)
         resource.setrlimit(resource.RLIMIT_NOFILE, (args.limit, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
-        for kind, build in (("out", ETraMDataset), ("raw", RawEventDataset)):
+        for kind, build in (("out", ETraMDataset), ("raw", partial(RawEventDataset, sensor_px=(WIDTH, HEIGHT)))):
             for workers in (0, 2):
                 done, error = 0, ""
                 try:
@@ -71,7 +73,7 @@ def main() -> None:
                 except (InputError, OSError) as failure:
                     error = str(failure)
                 wanted = 2 * 3 * args.count
-                print(f"{build.__name__}, {workers} workers: {done} of {wanted} clips read {error[:300]}".rstrip())
+                print(f"{KINDS[kind]}, {workers} workers: {done} of {wanted} clips read {error[:300]}".rstrip())
 
 
 if __name__ == "__main__":
