@@ -107,7 +107,7 @@ def _offset_us(recording: Recording, settings: PreprocessSettings) -> int:
 
 def _place_of(source: Source, settings: PreprocessSettings, offset_us: int, time_us: int) -> str:
     """The row that gave a label its time, which is on the recording's clock, and the time as the file has it."""
-    for path in (source.labels, source.label_times):
+    for path in (source.labels, source.labels.with_name(f"{source.name}_label_times.npy")):
         if path.is_file():
             rows = load_array(path)
             name = next((name for name in ("t", "ts") if name in (rows.dtype.names or ())), None)
