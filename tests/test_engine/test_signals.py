@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from torch import distributed as dist
 from torch.utils.data import DataLoader, Dataset
 
 from etram_mmdet.engine.runner.signals import SAME_REQUEST_S, StopSignals, exit_status, shield
@@ -69,6 +70,20 @@ def leave(folder: str) -> None:
     raise SystemExit(7)
 
 
+def steps_together(folder: str, rank: int) -> None:
+    """One of two processes of a training; writes the step after which it ended."""
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    step = 0
+    with StopSignals() as signals:
+        while not (number := signals.agreed()):
+            step += 1
+            if step == 10:
+                Path(folder, f"ready{rank}").touch()
+        Path(folder, f"ended{rank}").write_text(str(step))
+        signals.wait_for_others()
+    raise SystemExit(exit_status(number))
+
+
 def wait_for(path: Path) -> None:
     end = time.monotonic() + WAIT_S
     while not path.exists():
@@ -121,6 +136,16 @@ def test_unshielded_ones_end_with_the_signal(tmp_path):
     wait_for(tmp_path / "ready")
     os.killpg(process.pid, signal.SIGTERM)
     assert status(process) == 1 and not (tmp_path / "seen").exists()
+
+
+def test_all_processes_of_a_training_end_after_the_same_step(tmp_path):
+    """Though one alone got the signal."""
+    processes = [start(steps_together, str(tmp_path), rank) for rank in range(2)]
+    for rank in range(2):
+        wait_for(tmp_path / f"ready{rank}")
+    os.kill(processes[1].pid, signal.SIGTERM)
+    assert [status(process) for process in processes] == [143, 143]
+    assert (tmp_path / "ended0").read_text() == (tmp_path / "ended1").read_text()
 
 
 def test_a_process_with_shielded_ones_can_exit(tmp_path, capfd):
