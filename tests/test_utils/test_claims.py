@@ -106,3 +106,17 @@ def test_two_never_hold_it_together(tmp_path):
         process.join()
     assert (tmp_path / "total").read_text() == "200"
     assert [path.name for path in tmp_path.iterdir()] == ["total"]
+
+
+def test_a_claim_that_is_released_while_we_wait_is_made_anew(tmp_path, monkeypatch):
+    path = tmp_path / "claim"
+    path.touch()
+    lock = claims._lock
+    looks = iter([path.unlink])
+
+    def look(number: int, until: float) -> None:
+        next(looks, lambda: None)()
+        lock(number, until)
+
+    monkeypatch.setattr(claims, "_lock", look)
+    assert try_claim(path).is_held()
