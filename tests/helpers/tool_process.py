@@ -10,6 +10,8 @@ import multiprocessing
 import os
 import runpy
 import sys
+from collections.abc import Callable
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from unittest.mock import patch
 
@@ -28,15 +30,26 @@ _server.set_forkserver_preload(list(PRELOADED))
 
 def run_tool(words: list[str], env: dict[str, str], output: Path, timeout: float, folder: Path = ROOT) -> int:
     """Exit status of ``python WORDS`` in ``folder``, its output goes to a file; killed after ``timeout`` s."""
-    process = _server.Process(target=_main, args=(words, env, str(output), str(folder)))
-    with patch.dict(os.environ, env):  # the server takes it at its start, when OpenMP reads it
-        process.start()
+    process = start_tool(words, env, output, folder)
     process.join(timeout)
     if process.is_alive():
         process.kill()
         process.join()
         raise TimeoutError(f"{' '.join(words)} took more than {timeout} s:\n{output.read_text()[-3000:]}")
     return process.exitcode
+
+
+def start_tool(words: list[str], env: dict[str, str], output: Path, folder: Path = ROOT) -> ForkServerProcess:
+    """``python WORDS`` in ``folder`` as it runs; its output goes to a file."""
+    return start(_main, words, env, str(output), str(folder), env=env)
+
+
+def start(target: Callable, *args: object, env: dict[str, str] | None = None) -> ForkServerProcess:
+    """``target`` in a process of its own; ``env`` is for the server, should this be its first process."""
+    process = _server.Process(target=target, args=args)
+    with patch.dict(os.environ, env or {}):  # the server takes it at its start, when OpenMP reads it
+        process.start()
+    return process
 
 
 def _main(words: list[str], env: dict[str, str], output: str, folder: str) -> None:

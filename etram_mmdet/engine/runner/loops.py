@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from etram_mmdet.engine.runner.memory import LESS_MEMORY, advice_when_out_of_memory
+from etram_mmdet.engine.runner.signals import StopSignals
 from etram_mmdet.models.detectors.micro_batches import split_lanes, whole_batch_losses
 from etram_mmdet.utils.errors import InputError
 
@@ -90,16 +91,21 @@ class StreamTrainLoop(IterBasedTrainLoop):
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
+        self.stop_signals = StopSignals()
         if hasattr(self.dataloader.batch_sampler, "seek"):  # others are finite: mmengine begins them anew
             self.dataloader_iterator = _StreamIterator(self.dataloader)
 
     def run(self) -> nn.Module:
-        """Validates also where a kill came between the last step's checkpoint and its validation."""
-        has_no_step_left = self.iter >= self.max_iters
-        model = super().run()
-        if has_no_step_left and self.runner.val_loop is not None and self.iter >= self.val_begin:
-            self.runner.val_loop.run()
-        return model
+        """Train; SIGTERM and SIGINT end it, see :class:`StopOnSignalHook`."""
+        with self.stop_signals:
+            return super().run()
+
+    @property
+    def is_validation_due(self) -> bool:
+        """Whether a validation follows on the step that was done last."""
+        self._decide_current_val_interval()
+        is_step = self._iter % self.val_interval == 0 or self._iter == self._max_iters
+        return self.runner.val_loop is not None and self._iter >= self.val_begin and is_step
 
     def run_iter(self, data_batch: dict) -> None:
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import torch
@@ -14,24 +13,28 @@ from mmengine.evaluator import Evaluator
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import nn
+from torch.utils.data import DataLoader
 
 from etram_mmdet.engine.checkpoints.files import restore_histories
+from etram_mmdet.engine.checkpoints.folder import checkpoint_file
 from etram_mmdet.engine.checkpoints.opening import (
     check_checkpoint_classes,
     check_weights,
     load_checkpoint_file,
     load_strictly,
 )
-from etram_mmdet.engine.checkpoints.resumable import check_complete, check_resumable
+from etram_mmdet.engine.checkpoints.resumable import check_complete, check_resumable, latest_checkpoint
 from etram_mmdet.engine.checkpoints.same_training import check_same_training
 from etram_mmdet.engine.config.complete import check_together, resolve, start_processes
 from etram_mmdet.engine.config.load import complete_config
 from etram_mmdet.engine.runner.learning_rates import learning_rates
 from etram_mmdet.engine.runner.parameter_groups import check_names, check_own_rates
+from etram_mmdet.engine.runner.signals import shield
 from etram_mmdet.evaluation.stream_evaluator import StreamEvaluator
 from etram_mmdet.models.building import build_detector
 from etram_mmdet.models.detectors.one_stage import check_one_stage
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.files import atomic_write
 
 
 @RUNNERS.register_module()
@@ -88,6 +91,11 @@ class StreamRunner(Runner):
         is_named = isinstance(evaluator, Evaluator) or (isinstance(evaluator, dict) and "metrics" in evaluator)
         return super().build_evaluator(evaluator) if is_named else StreamEvaluator(evaluator)
 
+    @staticmethod
+    def build_dataloader(*args, **kwargs) -> DataLoader:
+        """mmengine's, whose loading processes outlive the signal that ends a training: its last step needs them."""
+        return shield(Runner.build_dataloader(*args, **kwargs))
+
     @torch.no_grad()
     def try_first_batch(self) -> None:
         """One batch through test data, model and post-processing; raises whatever that raises and keeps nothing."""
@@ -103,7 +111,9 @@ class StreamRunner(Runner):
         Raises:
             InputError: where mmengine would start from scratch: ``resume`` without a checkpoint.
         """
-        if self._resume and self._load_from is None:
+        if self._load_from is not None:
+            self._load_from = str(checkpoint_file(self._load_from))
+        elif self._resume:
             self._load_from = latest_checkpoint(self.work_dir)
         super().load_or_resume()
         if self.cfg.get("train_cfg"):
@@ -138,31 +148,6 @@ class StreamRunner(Runner):
 
     @master_only
     def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
-        """Write under a temporary name and rename, so that a kill never leaves half a checkpoint."""
-        super().save_checkpoint(out_dir, f"{filename}.part", *args, **kwargs)
-        os.replace(Path(out_dir) / f"{filename}.part", Path(out_dir) / filename)
-
-
-def latest_checkpoint(work_dir: str | Path) -> str:
-    """:func:`find_checkpoint`; raises ``InputError`` where there is none."""
-    found = find_checkpoint(work_dir)
-    if found is None:
-        raise InputError(f"{work_dir}: holds no checkpoint to resume from; leave --resume out to start afresh")
-    return found
-
-
-def find_checkpoint(work_dir: str | Path) -> str | None:
-    """The checkpoint in ``work_dir`` that its ``last_checkpoint`` names; where that file is lost, the newest there is.
-
-    Only the last part of the path in ``last_checkpoint`` counts, so that a copied or moved folder stands for itself.
-    ``None`` where there is no checkpoint.
-    """
-    folder = Path(work_dir)
-    named = folder / "last_checkpoint"
-    if named.is_file():
-        latest = folder / Path(named.read_text(encoding="utf-8", errors="replace").strip()).name
-        if latest.is_file():
-            return str(latest)
-    left = [path for path in folder.glob("iter_*.pth") if path.stem.removeprefix("iter_").isdecimal()]
-    newest = max(left, key=lambda path: int(path.stem.removeprefix("iter_")), default=None)
-    return newest and str(newest)
+        """Write a whole checkpoint or none: see :func:`atomic_write`, also for the errors."""
+        with atomic_write(Path(out_dir) / filename) as aside:
+            super().save_checkpoint(out_dir, aside.name, *args, **kwargs)

@@ -1,0 +1,43 @@
+"""End a training that was told to, at a moment from which it can go on."""
+
+from __future__ import annotations
+
+from mmdet.registry import HOOKS
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from etram_mmdet.engine.config.complete import added_up
+from etram_mmdet.engine.hooks.checkpoint import CheckpointHook
+from etram_mmdet.engine.runner.signals import exit_status
+
+
+@HOOKS.register_module()
+class StopOnSignalHook(Hook):
+    """After SIGTERM or SIGINT: end the step, save a checkpoint, exit with status 143 or 130.
+
+    All processes of a training end after the same step, also where one alone got the signal. Where gradients of several
+    steps are added up (``accumulative_counts``), the last of these steps is the end. A validation ends after its batch
+    and is repeated by ``--resume``. Raises ``SystemExit``.
+    """
+
+    priority = "LOWEST"  # after everything that belongs to the step, the regular checkpoint included
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict, outputs: dict) -> None:
+        self._stop_if_told(runner, runner.iter + 1)
+
+    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: dict, outputs: list) -> None:
+        self._stop_if_told(runner, runner.iter)
+
+    @staticmethod
+    def _stop_if_told(runner: Runner, step: int) -> None:
+        signals = getattr(runner._train_loop, "stop_signals", None)  # other loops have none
+        number = signals.agreed() if signals else 0
+        if not number or step % added_up(runner.cfg):
+            return
+        hooks = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
+        for hook in hooks:
+            hook.save(runner, step)
+        signals.wait_for_others()
+        then = "go on with --resume" if hooks else "nothing was saved, since the config has no CheckpointHook"
+        runner.logger.warning(f"ended by a signal after step {step}; {then}")
+        raise SystemExit(exit_status(number))
