@@ -13,6 +13,7 @@ from mmengine.logging import HistoryBuffer
 
 from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY, name_files
 from etram_mmdet.engine.checkpoints.tensor_file import read_tensor_file
+from etram_mmdet.engine.runner.histories import thin
 from etram_mmdet.utils.errors import InputError
 
 
@@ -77,7 +78,8 @@ def _plain(value: object) -> object:
 def restore_histories(checkpoint: dict) -> None:
     """Undo :func:`make_plain` for the logged histories, in place.
 
-    Those of evaluations stay out: mmengine logs every one that it holds, also what is not measured any more.
+    Those of evaluations stay out: mmengine logs every one that it holds, also what is not measured any more. Long ones
+    are thinned, as a training that was never stopped does at this step.
     """
     hub = checkpoint.get("message_hub", {})
     hub["log_scalars"] = {
@@ -85,6 +87,7 @@ def restore_histories(checkpoint: dict) -> None:
         for name, h in hub.get("log_scalars", {}).items()
         if not name.startswith(("val/", "test/"))
     }
+    thin(hub["log_scalars"])
     held = {*hub["log_scalars"], *hub.get("runtime_info", {})}
     hub["resumed_keys"] = {name: flag for name, flag in hub.get("resumed_keys", {}).items() if name in held}
 

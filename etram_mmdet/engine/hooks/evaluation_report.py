@@ -26,7 +26,7 @@ from etram_mmdet.evaluation.results_table import evaluations
 from etram_mmdet.utils.files import write_json
 from etram_mmdet.visualization.detection_film import detection_film, with_events, write_film
 from etram_mmdet.visualization.figures.evaluation import draw_evaluation
-from etram_mmdet.visualization.figures.training import draw_training
+from etram_mmdet.visualization.figures.training import Sums, draw_training
 
 FILM_FRAMES = 300
 
@@ -113,11 +113,11 @@ class EvaluationReportHook(Hook):
         runner.logger.info(f"{folder}: {', '.join(written)}")
 
 
-def _losses(runner: Runner) -> dict[str, np.ndarray]:
-    """Every loss at every step so far; a resumed run has those of before in its checkpoint."""
+def _losses(runner: Runner) -> dict[str, Sums]:
+    """Every loss so far, and over how many steps each number goes; a resumed run has those of before too."""
     histories = runner.message_hub.log_scalars
     names = [name for name in histories if name.startswith("train/") and "loss" in name]
-    return {name.removeprefix("train/"): histories[name].data[0] for name in names}
+    return {name.removeprefix("train/"): histories[name].data for name in names}
 
 
 def _busiest(frames: Sequence[FrameResult]) -> list[FrameResult]:
