@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY, name_files
 from etram_mmdet.engine.checkpoints.tensor_file import read_tensor_file
 from etram_mmdet.engine.runner.histories import thin
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.files import atomic_write
 
 
 def config_to_json(cfg: Config) -> str:
@@ -23,10 +24,15 @@ def config_to_json(cfg: Config) -> str:
 
 
 def save_atomically(checkpoint: dict, path: str | Path) -> None:
-    """Write next to ``path`` and rename, so that a killed process leaves the old file or the new one."""
-    part = Path(f"{path}.part")
-    torch.save(checkpoint, part)
-    os.replace(part, path)
+    """Write aside and rename, so that a killed process leaves the old file or the new one.
+
+    Raises:
+        InputError: ``path`` cannot be written.
+    """
+    content = io.BytesIO()  # PyTorch does not say why it cannot write a file
+    torch.save(checkpoint, content)
+    with atomic_write(Path(path), content.tell()) as aside:
+        aside.write_bytes(content.getbuffer())
 
 
 def make_plain(checkpoint: dict, cfg: Config) -> None:
