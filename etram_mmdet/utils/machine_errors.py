@@ -37,6 +37,8 @@ def _of_system(error: OSError) -> str | None:
         error = OSError(int(told[1]), told[2], told[3])
     if error.errno == errno.ENOMEM and error.filename is None:
         return f"no memory is left for another process; {_FEWER}, or run again with fewer --workers"
+    if "temporary directory" in str(error):
+        return f"no folder for temporary files can be written ({error.strerror}); make room or set TMPDIR"
     if error.filename is not None and error.errno:
         path = str(error.filename)
         return f"{path}: {because(error, Path(path))}"
