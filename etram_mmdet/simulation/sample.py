@@ -202,9 +202,14 @@ def _write(job: Job, out: Path) -> None:
     scene = job.scene()
     with atomic_write(boxes_path) as aside:
         np.save(aside, label(scene, job.duration_s))
-    with atomic_write(events_path) as aside, h5py.File(aside, "w") as file:
+    # In memory first: HDF5 writes when it forgets an object, and then only prints that a disk is full.
+    with h5py.File(events_path.name, "w", driver="core", backing_store=False) as file:
         file.attrs.update(asdict(job))
         _write_events(file.create_group("events"), film(scene, job.duration_s, sensor_rng), job)
+        file.flush()
+        content = file.id.get_file_image()
+    with atomic_write(events_path, len(content)) as aside:
+        aside.write_bytes(content)
 
 
 def _write_events(group: h5py.Group, pieces: Iterator[Events], job: Job) -> None:

@@ -160,7 +160,9 @@ def os_errors(path: Path, doing: str, aside: Path | None = None, size_bytes: int
         raise InputError(f"{path}: cannot be {doing}: {because(error, path, aside, size_bytes)}") from error
 
 
-def because(error: OSError | RuntimeError, path: Path, aside: Path | None = None, size_bytes: int = 0) -> str:
+def because(
+    error: OSError | RuntimeError, path: Path | None = None, aside: Path | None = None, size_bytes: int = 0
+) -> str:
     """Cause of an error of the file system and what to do about it, such as ``permission denied; see to ...``.
 
     ``error`` may be HDF5's, which has the number in its text. The others are those of :func:`os_errors`.
@@ -178,8 +180,10 @@ def _number(error: Exception) -> int:
     return getattr(error, "errno", None) or (int(told[1]) if told else 0)
 
 
-def _space(path: Path, aside: Path | None, size_bytes: int) -> str:
+def _space(path: Path | None, aside: Path | None, size_bytes: int) -> str:
     """How much is free; what ``aside`` takes counts, because it is removed."""
+    if path is None:
+        return ""
     folder = next((parent for parent in path.absolute().parents if parent.is_dir()), Path("/"))
     try:
         free = shutil.disk_usage(folder).free

@@ -9,7 +9,14 @@ from pathlib import Path
 from etram_mmdet.utils.errors import InputError, without_traceback
 from etram_mmdet.utils.files import because
 
-_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # no program can cause these by a fault
+# What no fault of a program can cause.
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EIO,
+)  # no program can cause these by a fault
 _TOLD = re.compile(r"\[Errno (\d+)\] ([^:\n]+)(?:: '([^'\n]+)')?\s*$")
 _LOADING = "a process that loads data"
 _SHM = "enlarge it (docker run --shm-size=8g) or"
@@ -43,7 +50,7 @@ def _of_system(error: OSError) -> str | None:
         path = str(error.filename)
         return f"{path}: {because(error, Path(path))}"
     if error.errno in _OF_THE_DISK:
-        return because(error, Path.cwd())
+        return f"a file cannot be written: {because(error)}"
     return None
 
 
