@@ -11,12 +11,6 @@ from etram_mmdet.utils.files import because
 
 # What no fault of a program can cause.
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.EROFS,
-    errno.EIO,
-)  # no program can cause these by a fault
 _TOLD = re.compile(r"\[Errno (\d+)\] ([^:\n]+)(?:: '([^'\n]+)')?\s*$")
 _LOADING = "a process that loads data"
 _SHM = "enlarge it (docker run --shm-size=8g) or"
