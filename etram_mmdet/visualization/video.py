@@ -53,14 +53,14 @@ def _check_whole(film: Path, path: Path, number: int) -> None:
     reader = cv2.VideoCapture(str(film))
     found = int(reader.get(cv2.CAP_PROP_FRAME_COUNT)) if reader.isOpened() else 0
     reader.release()
-    if found == number:
+    if found == number > 0:
         return
     with film.open("ab") as file:  # the system says why, if it still does not take a byte
         file.write(bytes(_PROBE_BYTES))
         os.fsync(file.fileno())
     raise InputError(
-        f"{path}: cannot be written: {found} of {number} images of the film are in it; make room and see to the limit "
-        "of a file's size (ulimit -f), then run the same command again"
+        f"{path}: cannot be written: only {found} images of the film are in it; make room there, or try another "
+        "encoder: pip install imageio-ffmpeg"
     )
 
 
@@ -99,10 +99,8 @@ def _write_h264(images: Iterator[np.ndarray], path: Path, size_wh: tuple[int, in
 
 def _write_mpeg4(images: Iterator[np.ndarray], path: Path, size_wh: tuple[int, int], fps: float) -> int:
     film = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), fps, size_wh)
-    if not film.isOpened():
-        raise InputError(f"{path}: OpenCV cannot write MP4 here; pip install imageio-ffmpeg, or name a .png file")
     number = 0
-    for image in images:
+    for image in images if film.isOpened() else ():
         number += 1
         film.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     film.release()

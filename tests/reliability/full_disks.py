@@ -37,7 +37,7 @@ NOBODY = 65534
 FAULTS = ("full", "too large", "read-only", "no permission", "vanished")
 SENTENCE = re.compile(
     r"disk is full|larger than a file may be|can only be read|permission denied|does not exist|"
-    r"images of the film are in it|cannot be written|no such folder can be made"
+    r"cannot be written|no such folder can be made"
 )
 
 
@@ -102,10 +102,18 @@ def prepare(folder: Path) -> Inputs:
     return Inputs(raw, data, work / "iter_4.pth")
 
 
-def trial(name: str, fault: str, inputs: Inputs, folder: Path, rng: random.Random) -> Result:
-    """Run a tool once while a fault happens to its output; ``folder`` is empty and belongs to the trial."""
+def trial(name: str, fault: str, inputs: Inputs, folder: Path, share: float) -> Result:
+    """Run a tool once while a fault happens to its output.
+
+    Args:
+        name: one of `TOOLS`.
+        fault: one of :func:`faults`.
+        inputs: what the tool works on.
+        folder: an empty one for this trial.
+        share: of what the tool writes, until the disk is full; of two seconds, until the folder vanishes.
+    """
     words, writes_bytes = TOOLS[name]
-    room = rng.choice((0, 1, 2)) and int(writes_bytes * rng.random() ** 3)
+    room = int(writes_bytes * share)
     with _disk(fault, folder, room) as out:
         values = inputs._asdict() | dict(out=out, run=inputs.checkpoint.parent, recording=_recording(inputs.raw))
         words = [word.format(**values) for word in words]
@@ -113,7 +121,7 @@ def trial(name: str, fault: str, inputs: Inputs, folder: Path, rng: random.Rando
         user = str(NOBODY) if fault == "no permission" and os.getuid() == 0 else "-"
         words = [str(ROOT / "tests/reliability/limited.py"), size, user, str(ROOT / words[0]), *words[1:]]
         stop = threading.Event()
-        remover = threading.Thread(target=_remove, args=(out, rng.random() * 2, stop))
+        remover = threading.Thread(target=_remove, args=(out, 2 * share, stop))
         if fault == "vanished":
             remover.start()
         log = folder.with_name(f"{folder.name}.log")
@@ -199,7 +207,8 @@ def main() -> None:
                 for fault in faults():
                     folder = Path(name, f"{number} {tool} {fault}".replace(" ", "_"))
                     folder.mkdir()
-                    result = trial(tool, fault, inputs, folder, random.Random(f"{args.seed} {number} {tool} {fault}"))
+                    rng = random.Random(f"{args.seed} {number} {tool} {fault}")
+                    result = trial(tool, fault, inputs, folder, rng.choice((0, 1)) * rng.random() ** 2)
                     counts[result.outcome] += 1
                     print(f"{tool}, {fault}: {result.outcome}", flush=True)
                     if result.outcome not in GOOD:

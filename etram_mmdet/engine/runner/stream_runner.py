@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -36,7 +35,7 @@ from etram_mmdet.evaluation.stream_evaluator import StreamEvaluator
 from etram_mmdet.models.building import build_detector
 from etram_mmdet.models.detectors.one_stage import check_one_stage
 from etram_mmdet.utils.errors import InputError
-from etram_mmdet.utils.files import because, os_errors
+from etram_mmdet.utils.files import atomic_write, because, os_errors
 
 
 @RUNNERS.register_module()
@@ -152,9 +151,9 @@ class StreamRunner(Runner):
 
     @master_only
     def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
-        """Write under a temporary name and rename, so that a kill never leaves half a checkpoint."""
-        super().save_checkpoint(out_dir, f"{filename}.part", *args, **kwargs)
-        os.replace(Path(out_dir) / f"{filename}.part", Path(out_dir) / filename)
+        """Write a whole checkpoint or none: see :func:`atomic_write`, also for the errors."""
+        with atomic_write(Path(out_dir) / filename) as aside:
+            super().save_checkpoint(out_dir, aside.name, *args, **kwargs)
 
 
 def _go_on_without(file: logging.FileHandler, record: logging.LogRecord) -> None:
