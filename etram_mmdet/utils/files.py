@@ -49,7 +49,7 @@ _CAUSES = (
     (_HELD, "another process holds it", "wait for that process to end"),
     ((errno.ENAMETOOLONG,), "the name is too long", "name it shorter"),
     ((errno.EISDIR,), "it is a folder", "name a file"),
-    ((errno.ENOTDIR,), "a part of its path is a file", "name a folder elsewhere"),
+    ((errno.ENOTDIR, errno.EEXIST), "a part of its path is a file", "name a folder elsewhere"),
 )
 
 

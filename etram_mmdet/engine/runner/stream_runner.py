@@ -161,9 +161,7 @@ def _go_on_without(file: logging.FileHandler, record: logging.LogRecord) -> None
     if isinstance(error, OSError):
         file.handleError = lambda record: None
         path = Path(file.baseFilename)
-        sys.stderr.write(
-            f"WARNING {path}: no longer written: {because(error, path)}; the run goes on without this log\n"
-        )
+        sys.stderr.write(f"WARNING {path}: the run goes on without this log: {because(error, path)}\n")
     else:
         logging.Handler.handleError(file, record)
 
