@@ -34,7 +34,7 @@ from etram_mmdet.events.recording import Events
 from etram_mmdet.simulation.rendering import concatenate, film, label
 from etram_mmdet.simulation.scene import Scene, build_scene
 from etram_mmdet.utils.errors import InputError
-from etram_mmdet.utils.files import atomic_write
+from etram_mmdet.utils.files import atomic_write, because
 
 VERSION = 1  # raise it when the same seed no longer gives the same recording
 GUESTS = ("bicycle", "bus", "motorbike", "truck", "tram", "wheelchair")
@@ -147,9 +147,7 @@ def make_sample(
     try:
         _write_missing(jobs, out, workers)
     except OSError as error:
-        raise InputError(
-            f"{out}: cannot be written ({error}); see to free space and permissions, or choose another folder"
-        ) from error
+        raise InputError(f"{out}: cannot be written: {because(error, out)}") from error
     return [_summarise(job, out) for job in jobs]
 
 
