@@ -31,6 +31,8 @@ from etram_mmdet.utils.files import because, os_errors
 if TYPE_CHECKING:
     from etram_mmdet.visualization.draw import Colour
 
+_PROBE_BYTES = 2**20
+
 
 @VISUALIZERS.register_module()
 class EventVisualizer(Visualizer):
@@ -116,10 +118,11 @@ class EventVisualizer(Visualizer):
             super().add_scalars(*args, **kwargs)
 
     @master_only
-    def add_image(self, *args, **kwargs) -> None:
+    def add_image(self, name: str, image: np.ndarray, step: int = 0, **kwargs) -> None:
         """A picture for the backends; one that cannot write costs one warning."""
         with self._without_backends():
-            super().add_image(*args, **kwargs)
+            super().add_image(name, image, step, **kwargs)
+            _check_written(self._folder / "vis_data" / "vis_image" / f"{name}_{step}.png")
 
     @contextmanager
     def _without_backends(self) -> Iterator[None]:
@@ -169,6 +172,15 @@ class EventVisualizer(Visualizer):
         classes = meta.get("classes") or [f"class {k}" for k in range(max(labels, default=0) + 1)]
         palette = meta.get("palette") or get_class_set(DEFAULT_CLASS_SET).metainfo["palette"]
         return list(classes), [tuple(palette[k % len(palette)]) for k in range(len(classes))]
+
+
+def _check_written(picture: Path) -> None:
+    """Raise the error of the disk where ``LocalVisBackend`` could not write a picture; OpenCV only leaves it out."""
+    if picture.parent.is_dir() and not picture.is_file():
+        try:
+            picture.write_bytes(bytes(_PROBE_BYTES))
+        finally:
+            picture.unlink(missing_ok=True)
 
 
 @register_backend("event_frames", prefixes=SCHEME)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import logging
+import resource
 import shutil
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from mmdet.engine.hooks import DetVisualizationHook
 from mmengine.logging import MMLogger
@@ -15,6 +17,7 @@ from mmengine.runner import Runner
 from etram_mmdet.engine.hooks.event_visualization import EventVisualizationHook, check_pictures
 from etram_mmdet.engine.runner.stream_runner import StreamRunner
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.visualization import event_visualizer
 from etram_mmdet.visualization.event_visualizer import EventVisualizer
 
 
@@ -44,6 +47,24 @@ def test_numbers_for_a_backend_that_vanished_are_one_warning(tmp_path, monkeypat
         visualizer.add_scalars(dict(loss=1.0), step=step)
     (said,) = warnings
     assert said.startswith(f"{folder}: numbers and pictures are missing: it or its folder does not exist")
+
+
+def test_a_picture_that_did_not_fit_is_one_warning(tmp_path, monkeypatch):
+    warnings: list[str] = []
+    monkeypatch.setattr(event_visualizer, "print_log", lambda text, *args: warnings.append(text))
+    visualizer = EventVisualizer("cut", vis_backends=[dict(type="LocalVisBackend")], save_dir=str(tmp_path))
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    visualizer.add_image("val_img", noise, 1)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, before[1]))
+    try:
+        visualizer.add_image("val_img", noise, 2)
+        visualizer.add_image("val_img", noise, 3)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    (said,) = warnings
+    assert "numbers and pictures are missing: it would be larger than a file may be here" in said
+    assert [path.name for path in tmp_path.rglob("*.png")] == ["val_img_1.png"]
 
 
 def drawing(monkeypatch, error: Exception) -> tuple[EventVisualizationHook, SimpleNamespace, list[str]]:
