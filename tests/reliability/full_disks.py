@@ -34,6 +34,7 @@ from tests.helpers.tool_process import run_tool
 
 DISK_BYTES = 64 * 2**20
 NOBODY = 65534
+TIMEOUT_S = 600
 FAULTS = ("full", "too large", "read-only", "no permission", "vanished")
 SENTENCE = re.compile(
     r"disk is full|larger than a file may be|can only be read|permission denied|does not exist|"
@@ -125,7 +126,7 @@ def trial(name: str, fault: str, inputs: Inputs, folder: Path, share: float) -> 
         if fault == "vanished":
             remover.start()
         log = folder.with_name(f"{folder.name}.log")
-        status = run_tool(words, {**os.environ, "OMP_NUM_THREADS": THREADS}, log, 120)
+        status = run_tool(words, {**os.environ, "OMP_NUM_THREADS": THREADS}, log, TIMEOUT_S)
         stop.set()
         if fault == "vanished":
             remover.join()
