@@ -27,12 +27,14 @@ def main() -> None:
     from etram_mmdet.engine.checkpoints.files import config_to_json, load_foreign_weights, save_atomically
     from etram_mmdet.engine.checkpoints.rvt_weights import from_rvt
     from etram_mmdet.engine.config.load import load_config
+    from etram_mmdet.engine.runner.divergence import check_finite
     from etram_mmdet.events.preprocessing.frame_times import STEP_US
     from etram_mmdet.models.building import build_detector
 
     with exit_on_input_error():
         cfg = load_config(args.config, args.cfg_options)
         weights = from_rvt(load_foreign_weights(args.source), build_detector(cfg))
+        check_finite(weights, args.source)
         classes = metainfo_of(dataset_config(cfg))
         meta = {CONFIG_KEY: config_to_json(cfg), "dataset_meta": classes, STEP_KEY: STEP_US}
         save_atomically(dict(meta=meta, state_dict=weights), args.target)

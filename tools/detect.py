@@ -60,8 +60,10 @@ def main() -> None:
     from etram_mmdet.apis.window_times import start_on_grid
     from etram_mmdet.events.formats import open_recording
     from etram_mmdet.events.preprocessing.frame_times import clock_origin_us
+    from etram_mmdet.utils.files import check_writable
 
     with exit_on_input_error():
+        check_writable(args.out)
         step_us = args.step_ms and round(args.step_ms * 1000)
         fast = dict(precision=args.precision, fuse=args.fuse, compiled=args.compile)
         paths = [args.checkpoint] if args.config is None else [args.config, args.checkpoint]

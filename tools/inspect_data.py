@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from etram_mmdet.analysis.dataset import RULES
 from etram_mmdet.events.class_sets import CLASS_SETS, DEFAULT_CLASS_SET
 from etram_mmdet.utils.cli import add_cfg_options, exit_on_input_error, make_parser
-from etram_mmdet.utils.files import write_json
+from etram_mmdet.utils.files import check_writable, write_json
 
 if TYPE_CHECKING:
     from etram_mmdet.analysis.dataset.census import Census
@@ -65,6 +65,7 @@ def main() -> int:
     from etram_mmdet.analysis.dataset.warnings import find_warnings
 
     with exit_on_input_error():
+        check_writable(args.out / "data.json")
         census = census_of(args)
         wants_thresholds = args.thresholds or args.rule or args.fragment
         thresholds = all_thresholds(census) if wants_thresholds or len(census.boxes("train").labels) else []

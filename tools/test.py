@@ -52,8 +52,10 @@ def main() -> None:
     from etram_mmdet.engine.checkpoints.folder import checkpoint_file
     from etram_mmdet.engine.checkpoints.opening import config_for_checkpoint
     from etram_mmdet.engine.config.test_options import draw_detections, mirror_streams
+    from etram_mmdet.engine.hooks.event_visualization import check_pictures
     from etram_mmdet.engine.runner.stream_runner import StreamRunner
     from etram_mmdet.evaluation.event_coco_metric import save_evaluated
+    from etram_mmdet.utils.files import check_writable
 
     with exit_on_input_error():
         checkpoint = checkpoint_file(args.checkpoint)
@@ -65,7 +67,7 @@ def main() -> None:
         if args.tta:
             mirror_streams(cfg)
         if args.out:
-            Path(args.out).parent.mkdir(parents=True, exist_ok=True)
+            check_writable(Path(args.out))
         with nullcontext() if args.config else carried_by(checkpoint):
             runner = StreamRunner.from_cfg(cfg)
             if args.config is None:
@@ -73,6 +75,7 @@ def main() -> None:
         runner.test()
         if args.out:
             save_evaluated(runner, Path(args.out))
+        check_pictures(runner)
 
 
 if __name__ == "__main__":

@@ -59,8 +59,9 @@ def save_predictions(path: Path, frames: Iterable[FrameResult], classes: Sequenc
         test_cfg=test_cfg,
         frames=[_as_dict(frame) for frame in frames],
     )
-    with atomic_write(path) as aside:
-        aside.write_text(json.dumps(content))
+    text = json.dumps(content)
+    with atomic_write(path, len(text)) as aside:
+        aside.write_text(text)
 
 
 def load_predictions(path: Path, with_truth: bool = True) -> Predictions:

@@ -33,7 +33,7 @@ _LOCK_S = 5.0  # longest wait for somebody who looks at the same claim
 class ClaimedError(InputError):
     """Another process works on this; ``holder`` tells which, if its claim can be read."""
 
-    def __init__(self, message: str, holder: Holder | None) -> None:
+    def __init__(self, message: str, holder: Holder | None = None) -> None:  # from another process comes the message
         super().__init__(message)
         self.holder = holder
 

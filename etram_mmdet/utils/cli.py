@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from etram_mmdet.utils import threads  # noqa: F401  before PyTorch is loaded
-from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.machine_errors import sentence_of
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -111,14 +111,17 @@ class _CfgOptions(argparse.Action):
 
 @contextmanager
 def exit_on_input_error(interrupted: str = "interrupted") -> Iterator[None]:
-    """Report errors that a user can mend in one line on stderr and exit with status 1.
+    """Report what a user or a machine did in one line on stderr and exit with status 1; see :func:`sentence_of`.
 
     ``interrupted`` is what Ctrl-C prints; the exit status is then 130, as shells have it.
     """
     try:
         yield
-    except (InputError, FloatingPointError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except Exception as error:
+        sentence = sentence_of(error)
+        if sentence is None:
+            raise
+        print(f"error: {sentence}", file=sys.stderr)
         raise SystemExit(1) from error
     except KeyboardInterrupt as error:
         print(interrupted, file=sys.stderr)

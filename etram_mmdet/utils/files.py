@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from etram_mmdet.utils.errors import InputError
@@ -48,23 +49,29 @@ _CAUSES = (
     (_HELD, "another process holds it", "wait for that process to end"),
     ((errno.ENAMETOOLONG,), "the name is too long", "name it shorter"),
     ((errno.EISDIR,), "it is a folder", "name a file"),
-    ((errno.ENOTDIR,), "a part of its path is a file", "name a folder elsewhere"),
+    ((errno.ENOTDIR, errno.EEXIST), "a part of its path is a file", "name a folder elsewhere"),
 )
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path, size_bytes: int = 0) -> Iterator[Path]:
     """A path to write to, moved to ``path`` at the end, so that nobody meets half a file.
 
-    The content is on the disk before the name is: after a power cut ``path`` is the old file or the new one.
+    The content is on the disk before the name is: after a power cut ``path`` is the old file or the new one. The first
+    file that a process writes into a folder clears away what killed processes left there.
+
+    Args:
+        path: of the file.
+        size_bytes: of the content, for the sentence about a full disk. Default: not known.
 
     Raises:
         InputError: ``path`` cannot be written; the file that was there is as before.
     """
     aside = part_of(path)
     try:
-        with os_errors(path, "written", aside):
+        with os_errors(path, "written", aside, size_bytes):
             path.parent.mkdir(parents=True, exist_ok=True)
+            _clear(path.parent.absolute())
             aside.touch()
             yield aside
             sync(aside)
@@ -82,8 +89,18 @@ def part_of(path: Path) -> Path:
 
 def write_json(path: Path, content: dict) -> None:
     """``content`` as an indented file; raises ``InputError`` as :func:`atomic_write` does."""
-    with atomic_write(path) as aside:
-        aside.write_text(json.dumps(content, indent=2) + "\n")
+    text = json.dumps(content, indent=2) + "\n"
+    with atomic_write(path, len(text)) as aside:
+        aside.write_text(text)
+
+
+def check_writable(path: Path) -> None:
+    """Raise ``InputError`` where :func:`atomic_write` could not even begin; for the start of long work."""
+    aside = part_of(path)
+    with os_errors(path, "written", aside):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside.touch()
+        aside.unlink()
 
 
 def sync(path: Path) -> None:
@@ -103,6 +120,11 @@ def remove_leftovers(folder: Path) -> int:
     return len(parts)
 
 
+@cache
+def _clear(folder: Path) -> None:
+    remove_leftovers(folder)
+
+
 def _is_left(part: Path) -> bool:
     machine, _, rest = part.name.removeprefix(_PART).partition("~")
     pid = rest.partition("~")[0]
@@ -115,35 +137,40 @@ def _is_left(part: Path) -> bool:
 
 
 @contextmanager
-def os_errors(path: Path, doing: str, aside: Path | None = None) -> Iterator[None]:
+def os_errors(path: Path, doing: str, aside: Path | None = None, size_bytes: int = 0) -> Iterator[None]:
     """Turn an ``OSError`` about ``path`` into an ``InputError`` with cause and advice.
 
-    An error that names another file, or none and has no number, is not about ``path`` and stays as it is.
+    An error that names another file, or none and has no number, is not about ``path`` and stays as it is. HDF5's
+    ``RuntimeError``, which it raises when it closes a file on a full disk, has the number in its text.
 
     Args:
         path: what the sentence is about.
         doing: "written" or "read".
         aside: another name of the same content. Default: none.
+        size_bytes: of the content. Default: not known.
     """
     try:
         yield
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         names = {None, *map(str, (path, aside, *path.parents))}
-        is_named = (error.filename if error.filename is None else os.fspath(error.filename)) in names
+        filename = getattr(error, "filename", None)
+        is_named = (filename if filename is None else os.fspath(filename)) in names
         if isinstance(error, InputError) or not _number(error) or not is_named:
             raise
-        raise InputError(f"{path}: cannot be {doing}: {because(error, path)}") from error
+        raise InputError(f"{path}: cannot be {doing}: {because(error, path, aside, size_bytes)}") from error
 
 
-def because(error: OSError | RuntimeError, path: Path) -> str:
+def because(
+    error: OSError | RuntimeError, path: Path | None = None, aside: Path | None = None, size_bytes: int = 0
+) -> str:
     """Cause of an error of the file system and what to do about it, such as ``permission denied; see to ...``.
 
-    ``error`` may be HDF5's, which has the number in its text.
+    ``error`` may be HDF5's, which has the number in its text. The others are those of :func:`os_errors`.
     """
     number = _number(error)
     for numbers, cause, advice in _CAUSES:
         if number in numbers:
-            return f"{cause.format(space=_space(path), limit=_limit())}; {advice}"
+            return f"{cause.format(space=_space(path, aside, size_bytes), limit=_limit())}; {advice}"
     return f"{getattr(error, 'strerror', None) or error}; see to this path"
 
 
@@ -158,12 +185,18 @@ def _number(error: Exception) -> int:
     return getattr(error, "errno", None) or (int(told[1]) if told else 0)
 
 
-def _space(path: Path) -> str:
+def _space(path: Path | None, aside: Path | None, size_bytes: int) -> str:
+    """How much is free; what ``aside`` takes counts, because it is removed."""
+    if path is None:
+        return ""
     try:
         folder = next((parent for parent in path.absolute().parents if parent.is_dir()), Path("/"))
-        return f" ({shutil.disk_usage(folder).free:,} bytes are free in {folder})"
+        free = shutil.disk_usage(folder).free
+        free += 512 * aside.stat().st_blocks if aside is not None and aside.exists() else 0
     except OSError:
         return ""
+    needed = f"{size_bytes:,} bytes are needed, " if size_bytes else ""
+    return f" ({needed}{free:,} bytes are free in {folder})"
 
 
 def _limit() -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +17,7 @@ from mmdet.structures.bbox import get_box_tensor
 from mmengine.config import Config
 from mmengine.dist import master_only
 from mmengine.fileio import BaseStorageBackend, register_backend
+from mmengine.logging import print_log
 from mmengine.visualization import Visualizer
 from torch import Tensor
 
@@ -22,9 +26,12 @@ from etram_mmdet.evaluation.results import Boxes, FrameResult
 from etram_mmdet.events.class_sets import DEFAULT_CLASS_SET, get_class_set
 from etram_mmdet.events.representations import build_representation
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.files import because, os_errors
 
 if TYPE_CHECKING:
     from etram_mmdet.visualization.draw import Colour
+
+_PROBE_BYTES = 2**20
 
 
 @VISUALIZERS.register_module()
@@ -53,6 +60,8 @@ class EventVisualizer(Visualizer):
     ) -> None:
         super().__init__(name, image, vis_backends, save_dir)
         self._shows = build_representation(representation, 2, 2) if representation else None
+        self._folder = Path(save_dir or ".")
+        self._has_warned = False
 
     @master_only
     def add_datasample(
@@ -95,11 +104,35 @@ class EventVisualizer(Visualizer):
     def add_config(self, config: Config, **kwargs) -> None:
         """Record the config; every backend starts here."""
         try:
-            super().add_config(config, **kwargs)
+            with os_errors(self._folder, "written"):
+                super().add_config(config, **kwargs)
         except ImportError as error:
             raise InputError(
                 f"visualizer.vis_backends names a backend whose package is not installed. {error}"
             ) from error
+
+    @master_only
+    def add_scalars(self, *args, **kwargs) -> None:
+        """Numbers for the backends; one that cannot write costs one warning."""
+        with self._without_backends():
+            super().add_scalars(*args, **kwargs)
+
+    @master_only
+    def add_image(self, name: str, image: np.ndarray, step: int = 0, **kwargs) -> None:
+        """A picture for the backends; one that cannot write costs one warning."""
+        with self._without_backends():
+            super().add_image(name, image, step, **kwargs)
+            _check_written(self._folder / "vis_data" / "vis_image" / f"{name}_{step}.png")
+
+    @contextmanager
+    def _without_backends(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if not self._has_warned:
+                reason = because(error, self._folder / "vis_data")
+                print_log(f"{self._folder}: numbers and pictures are missing: {reason}", "current", logging.WARNING)
+            self._has_warned = True
 
     def _draw(
         self,
@@ -139,6 +172,15 @@ class EventVisualizer(Visualizer):
         classes = meta.get("classes") or [f"class {k}" for k in range(max(labels, default=0) + 1)]
         palette = meta.get("palette") or get_class_set(DEFAULT_CLASS_SET).metainfo["palette"]
         return list(classes), [tuple(palette[k % len(palette)]) for k in range(len(classes))]
+
+
+def _check_written(picture: Path) -> None:
+    """Raise the error of the disk where ``LocalVisBackend`` could not write a picture; OpenCV only leaves it out."""
+    if picture.parent.is_dir() and not picture.is_file():
+        try:
+            picture.write_bytes(bytes(_PROBE_BYTES))
+        finally:
+            picture.unlink(missing_ok=True)
 
 
 @register_backend("event_frames", prefixes=SCHEME)

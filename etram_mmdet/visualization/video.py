@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from itertools import chain
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import numpy as np
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import atomic_write
 
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # `_check_whole` says what is wrong, in a sentence
+_PROBE_BYTES = 2**20  # more than an encoder writes at once
 FRAMES_PER_S = 10  # half the speed of RVT's windows: slow enough to see clips begin
 
 
@@ -29,9 +32,36 @@ def write_mp4(images: Iterable[np.ndarray], path: Path, fps: float = FRAMES_PER_
     codec, write = (
         ("H.264", _write_h264) if has_h264() else ("mp4v; pip install imageio-ffmpeg gives H.264", _write_mpeg4)
     )
-    with atomic_write(path) as aside:
-        write(chain([first], images), aside, (first.shape[1], first.shape[0]), round(fps, 2))
+    with atomic_write(path) as aside, _silent():
+        number = write(chain([first], images), aside, (first.shape[1], first.shape[0]), round(fps, 2))
+        _check_whole(aside, path, number)
     return codec
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Without a line from OpenCV for every image that it cannot write."""
+    level = cv2.setLogLevel(0)
+    try:
+        yield
+    finally:
+        cv2.setLogLevel(level)
+
+
+def _check_whole(film: Path, path: Path, number: int) -> None:
+    """Raise an error where not all images are in ``film``: neither writer says that a disk is full."""
+    reader = cv2.VideoCapture(str(film))
+    found = int(reader.get(cv2.CAP_PROP_FRAME_COUNT)) if reader.isOpened() else 0
+    reader.release()
+    if found == number > 0:
+        return
+    with film.open("ab") as file:  # the system says why, if it still does not take a byte
+        file.write(bytes(_PROBE_BYTES))
+        os.fsync(file.fileno())
+    raise InputError(
+        f"{path}: cannot be written: only {found} images of the film are in it; make room there, or try another "
+        "encoder: pip install imageio-ffmpeg"
+    )
 
 
 def has_h264() -> bool:
@@ -49,22 +79,29 @@ def _even(image: np.ndarray) -> np.ndarray:
     return cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
 
 
-def _write_h264(images: Iterator[np.ndarray], path: Path, size_wh: tuple[int, int], fps: float) -> None:
+def _write_h264(images: Iterator[np.ndarray], path: Path, size_wh: tuple[int, int], fps: float) -> int:
     import imageio_ffmpeg
 
     film = imageio_ffmpeg.write_frames(
-        path, size_wh, fps=fps, codec="libx264", quality=8, macro_block_size=2, ffmpeg_log_level="error"
+        path, size_wh, fps=fps, codec="libx264", quality=8, macro_block_size=2, ffmpeg_log_level="quiet"
     )
+    number = 0
     with closing(film):  # waits for the encoder
         film.send(None)
         for image in images:
-            film.send(np.ascontiguousarray(image))
+            number += 1
+            try:
+                film.send(np.ascontiguousarray(image))
+            except OSError:  # the encoder has ended
+                break
+    return number
 
 
-def _write_mpeg4(images: Iterator[np.ndarray], path: Path, size_wh: tuple[int, int], fps: float) -> None:
+def _write_mpeg4(images: Iterator[np.ndarray], path: Path, size_wh: tuple[int, int], fps: float) -> int:
     film = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), fps, size_wh)
-    if not film.isOpened():
-        raise InputError(f"{path}: OpenCV cannot write MP4 here; pip install imageio-ffmpeg, or name a .png file")
-    for image in images:
+    number = 0
+    for image in images if film.isOpened() else ():
+        number += 1
         film.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     film.release()
+    return number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ import pytest
 
 from etram_mmdet.engine.hooks.evaluation_report import EvaluationReportHook
 from etram_mmdet.evaluation.event_coco_metric import EventCocoMetric
+from etram_mmdet.utils.errors import InputError
 from tests.helpers.cli import run
 
 
@@ -34,9 +36,17 @@ def test_a_test_leaves_its_own(trained, tmp_path):
     assert {p.name for p in tmp_path.iterdir() if p.is_file()} == {"results.csv", *pictures}
 
 
-def test_a_failing_picture_costs_a_warning(monkeypatch, caplog, tmp_path):
+@pytest.mark.parametrize(
+    ("error", "level", "has_traceback"),
+    [
+        (RuntimeError("no ink"), logging.ERROR, True),
+        (InputError("a.png: no ink"), logging.WARNING, False),
+        (OSError(errno.ENOSPC, "no ink", "a.png"), logging.WARNING, False),
+    ],
+)
+def test_a_failing_picture_costs_a_warning(error, level, has_traceback, monkeypatch, caplog, tmp_path):
     def fail(*args):
-        raise RuntimeError("no ink")
+        raise error
 
     hook, logger = EvaluationReportHook(), logging.getLogger("report")
     monkeypatch.setattr(hook, "_write", fail)
@@ -48,6 +58,9 @@ def test_a_failing_picture_costs_a_warning(monkeypatch, caplog, tmp_path):
         val_evaluator=SimpleNamespace(metrics=[metric]),
         val_dataloader=SimpleNamespace(dataset=SimpleNamespace(split="val")),
     )
-    with caplog.at_level(logging.ERROR, logger="report"):
+    with caplog.at_level(logging.WARNING, logger="report"):
         hook.after_val_epoch(runner)
-    assert "no pictures of the evaluation at step 7" in caplog.text and "no ink" in caplog.text
+    (record,) = caplog.records
+    assert "no pictures of the evaluation at step 7" in caplog.text and record.levelno == level
+    assert ("Traceback" in caplog.text) == has_traceback
+    assert "no ink" in caplog.text or "a.png: the disk is full" in caplog.text

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.runner import LogProcessor
 
 from etram_mmdet.engine.runner.loops import StreamTrainLoop
 from etram_mmdet.engine.runner.memory import advice_when_out_of_memory, largest_batch
@@ -42,6 +43,8 @@ def runner(model):
         iter=4,
         optim_wrapper=SimpleNamespace(zero_grad=lambda: None, initialize_count_status=lambda *a: None),
         call_hook=lambda *args, **kwargs: None,
+        message_hub=SimpleNamespace(log_scalars={}),
+        log_processor=LogProcessor(),
     )
 
 

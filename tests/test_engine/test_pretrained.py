@@ -62,3 +62,10 @@ def test_an_address_may_give_tensors_only(monkeypatch):
 def test_a_missing_file_is_a_sentence(tmp_path):
     with pytest.raises(InputError, match="no such checkpoint"):
         initialized(checkpoint=str(tmp_path / "none.pth"))
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    path = tmp_path / "x.pth"
+    torch.save(dict(state_dict={"layer.weight": torch.full((2, 2), float("inf"))}), path)
+    with pytest.raises(InputError, match=r"x\.pth: layer\.weight holds numbers that are not finite"):
+        initialized(checkpoint=str(path))

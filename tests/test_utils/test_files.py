@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 
 from etram_mmdet.utils.errors import InputError
-from etram_mmdet.utils.files import LEFTOVER_S, atomic_write, because, os_errors, part_of, remove_leftovers
+from etram_mmdet.utils.files import (
+    LEFTOVER_S,
+    atomic_write,
+    because,
+    check_writable,
+    os_errors,
+    part_of,
+    remove_leftovers,
+)
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
@@ -92,3 +100,35 @@ def test_leftovers_of_killed_processes_are_removed(tmp_path):
     os.utime(foreign, (old, old))
     assert remove_leftovers(tmp_path) == 2
     assert set(tmp_path.iterdir()) == {mine, fresh}
+
+
+def test_the_next_start_clears_away_what_a_killed_process_left(tmp_path):
+    process = get_context("fork").Process(target=_begin, args=(tmp_path / "film.mp4",))
+    process.start()
+    process.join()
+    part_of(tmp_path / "own").touch()  # this process may still write it
+    assert len(list(tmp_path.iterdir())) == 2
+    with atomic_write(tmp_path / "a.txt") as aside:
+        aside.write_text("x")
+    assert {path.name for path in tmp_path.iterdir()} == {"a.txt", part_of(tmp_path / "own").name}
+
+
+def test_a_full_disk_says_what_is_needed_and_free(tmp_path):
+    with pytest.raises(InputError, match=r"12,345 bytes are needed, [\d,]+ bytes are free in /"):
+        with atomic_write(tmp_path / "a", 12345):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_hdf5_says_the_number_in_its_text(tmp_path):
+    with pytest.raises(InputError, match="a: cannot be written: the disk is full"), atomic_write(tmp_path / "a"):
+        raise RuntimeError("Can't decrement id ref count (file write failed: errno = 28, error message = 'No space')")
+    with pytest.raises(RuntimeError, match="a fault"), atomic_write(tmp_path / "a"):
+        raise RuntimeError("a fault")
+
+
+def test_what_cannot_be_written_is_told_before_the_work(tmp_path):
+    check_writable(tmp_path / "new" / "a.json")
+    assert list(tmp_path.rglob("*")) == [tmp_path / "new"]
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="is a file"):
+        check_writable(tmp_path / "file" / "a.json")

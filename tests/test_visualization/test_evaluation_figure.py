@@ -5,7 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from mmengine.logging import HistoryBuffer
 
+from etram_mmdet.engine.runner.histories import thin
 from etram_mmdet.evaluation.results_table import append_row, compact, evaluations
 from etram_mmdet.visualization import detection_film
 from etram_mmdet.visualization.figures import evaluation as evaluation_page
@@ -62,17 +64,29 @@ def test_training_curves(tmp_path):
     append_row(table, {"split": "val", "step": 6, "coco/AP": 0.4})  # from before the columns were there
     rows = evaluations(table, "val", record)
     assert [(r["step"], r["coco/AP"]) for r in rows] == [("2", "0.1"), ("4", "0.3"), ("6", "0.4")]
-    losses = dict(loss=np.linspace(9, 1, 1000), loss_obj=np.linspace(3, 1, 1000))
+    each = np.ones(1000)
+    losses = dict(loss=(np.linspace(9, 1, 1000), each), loss_obj=(np.linspace(3, 1, 1000), each))
     draw_training(losses, rows, "coco", "heading", tmp_path / "results.png")
     assert cv2.imread(str(tmp_path / "results.png")).shape == (520, 1300, 3)
     draw_training({}, rows, "coco", "heading", tmp_path / "again.png")
 
 
 def test_smoothing_keeps_the_mean_and_the_end():
-    steps, means = smoothed(np.arange(10.0))
+    steps, means = smoothed(np.arange(10.0), np.ones(10))
     assert steps.tolist() == list(range(1, 11)) and means.tolist() == list(range(10))
-    steps, means = smoothed(np.arange(6000.0))
+    steps, means = smoothed(np.arange(6000.0), np.ones(6000))
     assert len(steps) == 300 and steps[-1] == 6000 and means.mean() == pytest.approx(5999 / 2)
+
+
+def test_a_thinned_history_gives_the_same_curve():
+    history = HistoryBuffer(np.arange(6000.0), np.ones(6000, int))
+    found = dict(loss=history)
+    thin(found)
+    assert len(found["loss"].data[0]) < 2500
+    steps, means = smoothed(*found["loss"].data)
+    assert steps[-1] == 6000 and 250 <= len(steps) <= 300
+    widths = np.diff(steps, prepend=0)
+    assert np.allclose(means, steps - (widths + 1) / 2)  # the mean over each stretch of 0, 1, 2, ...
 
 
 def test_film_has_a_head_and_a_legend():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import resource
 import sys
 from types import SimpleNamespace
 
@@ -83,7 +84,29 @@ def test_film_that_breaks_off_leaves_what_was_there(tmp_path, codec):
 def test_place_that_cannot_be_written_is_named(tmp_path, place):
     (tmp_path / "file").touch()
     (tmp_path / "folder").mkdir()
-    with pytest.raises(InputError, match=rf"{place}: cannot be written \(.+\); name another"):
+    with pytest.raises(InputError, match=rf"{place}: cannot be written: .+; name a"):
         with atomic_write(tmp_path / place) as aside:
             aside.touch()
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_film_that_did_not_fit_is_a_sentence(tmp_path, codec):
+    """No encoder says so itself."""
+    rng = np.random.default_rng(0)
+    noise = (rng.integers(0, 256, (64, 96, 3), dtype=np.uint8) for _ in range(100))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(InputError, match=r"film\.mp4: cannot be written: it would be larger than a file may be"):
+            video.write_mp4(noise, tmp_path / "film.mp4")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_film_with_too_few_images_is_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(video, "_write_mpeg4", lambda *args: 3)
+    monkeypatch.setattr(video, "has_h264", lambda: False)
+    with pytest.raises(InputError, match=r"film\.mp4: cannot be written: only 0 images of the film are in it"):
+        video.write_mp4(images(), tmp_path / "film.mp4")
+    assert not list(tmp_path.iterdir())

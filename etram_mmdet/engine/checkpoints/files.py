@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,9 @@ from mmengine.logging import HistoryBuffer
 
 from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY, name_files
 from etram_mmdet.engine.checkpoints.tensor_file import read_tensor_file
+from etram_mmdet.engine.runner.histories import thin
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.files import atomic_write
 
 
 def config_to_json(cfg: Config) -> str:
@@ -22,10 +24,15 @@ def config_to_json(cfg: Config) -> str:
 
 
 def save_atomically(checkpoint: dict, path: str | Path) -> None:
-    """Write next to ``path`` and rename, so that a killed process leaves the old file or the new one."""
-    part = Path(f"{path}.part")
-    torch.save(checkpoint, part)
-    os.replace(part, path)
+    """Write aside and rename, so that a killed process leaves the old file or the new one.
+
+    Raises:
+        InputError: ``path`` cannot be written.
+    """
+    content = io.BytesIO()  # PyTorch does not say why it cannot write a file
+    torch.save(checkpoint, content)
+    with atomic_write(Path(path), content.tell()) as aside:
+        aside.write_bytes(content.getbuffer())
 
 
 def make_plain(checkpoint: dict, cfg: Config) -> None:
@@ -77,7 +84,8 @@ def _plain(value: object) -> object:
 def restore_histories(checkpoint: dict) -> None:
     """Undo :func:`make_plain` for the logged histories, in place.
 
-    Those of evaluations stay out: mmengine logs every one that it holds, also what is not measured any more.
+    Those of evaluations stay out: mmengine logs every one that it holds, also what is not measured any more. Long ones
+    are thinned, as a training that was never stopped does at this step.
     """
     hub = checkpoint.get("message_hub", {})
     hub["log_scalars"] = {
@@ -85,6 +93,7 @@ def restore_histories(checkpoint: dict) -> None:
         for name, h in hub.get("log_scalars", {}).items()
         if not name.startswith(("val/", "test/"))
     }
+    thin(hub["log_scalars"])
     held = {*hub["log_scalars"], *hub.get("runtime_info", {})}
     hub["resumed_keys"] = {name: flag for name, flag in hub.get("resumed_keys", {}).items() if name in held}
 

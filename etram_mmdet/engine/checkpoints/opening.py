@@ -27,6 +27,7 @@ from etram_mmdet.engine.checkpoints.folder import checkpoint_file
 from etram_mmdet.engine.checkpoints.tensor_file import read_tensor_file
 from etram_mmdet.engine.config.differences import model_differences
 from etram_mmdet.engine.config.load import PLUGINS, apply_options, load_config
+from etram_mmdet.engine.runner.divergence import check_finite
 from etram_mmdet.events.preprocessing.frame_times import STEP_US
 from etram_mmdet.models.building import build_detector, complete_model
 from etram_mmdet.models.inference import Streamer
@@ -226,7 +227,10 @@ def load_strictly(model: nn.Module, weights: dict, source: str) -> None:
 
 
 def check_weights(model: nn.Module, weights: dict, source: str) -> None:
-    """Raise ``InputError`` naming the first of the ``weights`` that the model lacks or has in another shape."""
+    """Raise ``InputError`` naming the first of the ``weights`` that the model lacks or has in another shape.
+
+    The same for weights that are not finite.
+    """
     own = (model.module if is_model_wrapper(model) else model).state_dict()
     wrong = [f"missing {k}" for k in own if k not in weights] + [f"unexpected {k}" for k in weights if k not in own]
     wrong += [
@@ -244,3 +248,4 @@ def check_weights(model: nn.Module, weights: dict, source: str) -> None:
             f"{source}: does not fit the model, {len(wrong)} of {len(own)} tensors differ: {'; '.join(wrong[:3])}"
             f"{'; ...' if len(wrong) > 3 else ''}. Test it with the config that it carries: tools/test.py {source}"
         )
+    check_finite(weights, source)

@@ -12,6 +12,7 @@ from mmengine.runner.checkpoint import load_state_dict
 from torch import nn
 
 from etram_mmdet.engine.checkpoints.files import load_foreign_weights
+from etram_mmdet.engine.runner.divergence import check_finite
 from etram_mmdet.utils.errors import InputError
 
 _SWITCH = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # PyTorch's own, for every file that it loads
@@ -25,7 +26,7 @@ class SafePretrainedInit(PretrainedInit):
     left to mmengine, which then may read tensors and plain values only.
 
     Raises:
-        InputError: the file is missing, damaged or holds no weights under ``prefix``.
+        InputError: the file is missing, damaged, holds no weights under ``prefix``, or such as are not finite.
     """
 
     def __call__(self, module: nn.Module) -> None:
@@ -37,6 +38,7 @@ class SafePretrainedInit(PretrainedInit):
         weights = {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}
         if not weights:
             raise InputError(f"{self.checkpoint}: holds no weights under {self.prefix!r}")
+        check_finite(weights, self.checkpoint)
         load_state_dict(module, weights, strict=False, logger="current")
         if hasattr(module, "_params_init_info"):
             update_init_info(module, init_info=self._get_init_info())

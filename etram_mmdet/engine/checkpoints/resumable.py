@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 
 from etram_mmdet.engine.checkpoints.folder import checkpoints_in
 from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
+from etram_mmdet.engine.runner.divergence import check_finite
 from etram_mmdet.utils.errors import InputError
 
 _NEEDED = ("meta", "message_hub", "optimizer", "param_schedulers")
@@ -72,13 +73,9 @@ def latest_checkpoint(work_dir: str | Path) -> str:
 
 def check_resumable(checkpoint: dict, runner: Runner, path: str | Path) -> None:
     """Raise ``InputError`` where ``runner``, its optimizer and schedules built, cannot go on from ``checkpoint``."""
+    check_finite(checkpoint["state_dict"], path)
     step = checkpoint["meta"]["iter"]
     differences = _step_differences(step, runner.train_loop.max_iters)
-    differences += [
-        f"{name} holds numbers that are not finite, so the training had diverged"
-        for name, weight in checkpoint["state_dict"].items()
-        if weight.is_floating_point() and not bool(weight.isfinite().all())
-    ]
     differences += _optimizer_differences(checkpoint["optimizer"], runner.optim_wrapper)
     differences += _schedule_differences(checkpoint["param_schedulers"], runner.param_schedulers or [], step)
     if differences:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import mmcv
@@ -24,9 +25,10 @@ from etram_mmdet.evaluation.event_coco_metric import Headline, find_metric
 from etram_mmdet.evaluation.results import FrameResult
 from etram_mmdet.evaluation.results_table import evaluations
 from etram_mmdet.utils.files import write_json
+from etram_mmdet.utils.machine_errors import sentence_of
 from etram_mmdet.visualization.detection_film import detection_film, with_events, write_film
 from etram_mmdet.visualization.figures.evaluation import draw_evaluation
-from etram_mmdet.visualization.figures.training import draw_training
+from etram_mmdet.visualization.figures.training import Sums, draw_training
 
 FILM_FRAMES = 300
 
@@ -71,11 +73,9 @@ class EvaluationReportHook(Hook):
         if runner.val_loop is not None and loop.val_begin <= loop.max_iters:
             return
         heading = f"{folder.resolve().name}, training up to step {runner.iter}"
-        try:
+        with _without_pictures(runner, "no picture of the losses; checkpoints and log stand"):
             draw_training(_losses(runner), [], "", heading, folder / "results.png")
             _show(runner, "training", folder / "results.png", runner.iter)
-        except Exception:
-            runner.logger.exception("no picture of the losses; checkpoints and log stand")
 
     @master_only
     def _report(
@@ -90,10 +90,8 @@ class EvaluationReportHook(Hook):
         metric = find_metric(evaluator)
         if metric is None or metric.headline is None:
             return
-        try:
+        with _without_pictures(runner, f"no pictures of the evaluation at step {step}; the numbers above stand"):
             self._write(runner, metric.headline, dataset, step, stem, metrics or {})
-        except Exception:
-            runner.logger.exception(f"no pictures of the evaluation at step {step}; the numbers above stand")
 
     def _write(self, runner: Runner, headline: Headline, dataset: Dataset, step: int, stem: str, metrics: dict) -> None:
         folder = Path(runner.work_dir)
@@ -122,11 +120,24 @@ class EvaluationReportHook(Hook):
         runner.logger.info(f"{folder}: {', '.join(written)}")
 
 
-def _losses(runner: Runner) -> dict[str, np.ndarray]:
-    """Every loss at every step so far; a resumed run has those of before in its checkpoint."""
+@contextmanager
+def _without_pictures(runner: Runner, what_stands: str) -> Iterator[None]:
+    """Go on with a warning where a picture fails: with its reason, or with the traceback of a fault."""
+    try:
+        yield
+    except Exception as error:
+        reason = sentence_of(error)
+        if reason is None:
+            runner.logger.exception(what_stands)
+        else:
+            runner.logger.warning(f"{what_stands}. {reason}")
+
+
+def _losses(runner: Runner) -> dict[str, Sums]:
+    """Every loss so far, and over how many steps each number goes; a resumed run has those of before too."""
     histories = runner.message_hub.log_scalars
     names = [name for name in histories if name.startswith("train/") and "loss" in name]
-    return {name.removeprefix("train/"): histories[name].data[0] for name in names}
+    return {name.removeprefix("train/"): histories[name].data for name in names}
 
 
 def _busiest(frames: Sequence[FrameResult]) -> list[FrameResult]:

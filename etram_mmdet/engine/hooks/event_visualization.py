@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from mmdet.engine.hooks import DetVisualizationHook
@@ -16,6 +17,8 @@ from mmengine.runner import Runner
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
 from etram_mmdet.datasets.wrappers import as_streams
 from etram_mmdet.evaluation.event_coco_metric import find_metric
+from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.machine_errors import sentence_of
 
 
 @HOOKS.register_module()
@@ -25,7 +28,9 @@ class EventVisualizationHook(DetVisualizationHook):
     In validation the first frame of every ``interval``-th batch goes to the ``vis_backends`` as
     ``val_img``. In a test every ``interval``-th labelled frame of each recording is written to
     ``test_out_dir``, as ``RECORDING_TIMEus.png``; without that folder it goes to the ``vis_backends``
-    as ``test_img``. Pictures are written one by one, so that a test that is stopped leaves whole files.
+    as ``test_img``. Pictures are written one by one, so that a test that is stopped leaves whole files. The
+    first one that cannot be written is the last that is tried: the evaluation goes on without, and
+    ``failure`` says why.
 
     Args:
         draw: whether to draw at all. Default: no.
@@ -52,6 +57,7 @@ class EventVisualizationHook(DetVisualizationHook):
     ) -> None:
         super().__init__(draw, interval, score_thr, show, wait_time, test_out_dir, backend_args)
         self.films = films
+        self.failure: str | None = None
         self._labelled_frames: Counter[str] = Counter()
 
     def before_test(self, runner: Runner) -> None:
@@ -64,7 +70,27 @@ class EventVisualizationHook(DetVisualizationHook):
         self, runner: Runner, batch_idx: int, data_batch: dict, outputs: Sequence[DetDataSample]
     ) -> None:
         drawn = [frame for frame in outputs if self._is_next(frame)]
-        super().after_test_iter(runner, batch_idx, data_batch, drawn)
+        with self._evaluating_on(runner):
+            super().after_test_iter(runner, batch_idx, data_batch, drawn)
+
+    def after_val_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict, outputs: Sequence[DetDataSample]
+    ) -> None:
+        with self._evaluating_on(runner):
+            super().after_val_iter(runner, batch_idx, data_batch, outputs)
+
+    @contextmanager
+    def _evaluating_on(self, runner: Runner) -> Iterator[None]:
+        """Draw no more where a picture cannot be written: the numbers of an evaluation are worth more."""
+        try:
+            yield
+        except (InputError, OSError) as error:
+            reason = sentence_of(error)
+            if reason is None:
+                raise
+            self.draw = False
+            self.failure = f"pictures are missing: {reason}"
+            runner.logger.warning(self.failure)
 
     def _is_next(self, frame: DetDataSample) -> bool:
         if not frame.get("is_labelled", True):  # stands for a batch without labels
@@ -87,4 +113,12 @@ class EventVisualizationHook(DetVisualizationHook):
             frames = [frame for key, frame in metric.frames.items() if key[0] == sequence.name]
             if frames:
                 path = folder / f"{sequence.name}.mp4"
-                write_film(path, dataset, frames, classes, palette, self.score_thr)
+                with self._evaluating_on(runner):
+                    write_film(path, dataset, frames, classes, palette, self.score_thr)
+
+
+def check_pictures(runner: Runner) -> None:
+    """Raise ``InputError`` where a test could not write its pictures; its numbers stand."""
+    for hook in runner.hooks:
+        if isinstance(hook, EventVisualizationHook) and hook.failure is not None:
+            raise InputError(hook.failure)

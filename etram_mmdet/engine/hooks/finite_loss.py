@@ -1,4 +1,4 @@
-"""Stop a training whose loss is not finite."""
+"""Stop a training whose loss or weights are not finite."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from etram_mmdet.engine.runner.divergence import LOWER_THE_RATE, check_finite_weights
+
 
 @HOOKS.register_module()
 class FiniteLossHook(Hook):
     """Stop when a loss is not finite, naming it and the step.
 
     Losses are read every ``interval`` steps only, since reading makes a GPU wait; the weights are lost at the first bad
-    step already, so there is nothing to gain from noticing earlier.
+    step already, so there is nothing to gain from noticing earlier. Weights are read before each validation and before
+    each checkpoint, so that the last good checkpoint is not replaced by a lost one.
     """
 
     def __init__(self, interval: int = 50) -> None:
@@ -26,6 +29,11 @@ class FiniteLossHook(Hook):
         if bad:
             raise FloatingPointError(
                 f"{', '.join(bad)} is not finite at step {runner.iter + 1} (last looked {self.interval} steps before). "
-                "Lower the learning rate (--cfg-options base_lr=...) or train without mixed precision (--cfg-options "
-                "optim_wrapper.type=OptimWrapper)"
+                f"{LOWER_THE_RATE}"
             )
+
+    def before_val(self, runner: Runner) -> None:
+        check_finite_weights(runner.model, f"validation at step {runner.iter}")
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        check_finite_weights(runner.model, f"step {checkpoint['meta']['iter']} was not saved")

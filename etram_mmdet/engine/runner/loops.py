@@ -10,6 +10,8 @@ from mmengine.runner import IterBasedTrainLoop
 from torch import nn
 from torch.utils.data import DataLoader
 
+from etram_mmdet.engine.runner.divergence import check_diverged
+from etram_mmdet.engine.runner.histories import longest_window, thin
 from etram_mmdet.engine.runner.memory import LESS_MEMORY, advice_when_out_of_memory
 from etram_mmdet.engine.runner.signals import StopSignals
 from etram_mmdet.models.detectors.micro_batches import split_lanes, whole_batch_losses
@@ -87,6 +89,7 @@ class StreamTrainLoop(IterBasedTrainLoop):
 
     Raises:
         InputError: where a step does not fit the memory, with the number of lanes that does.
+        FloatingPointError: where a step stops at numbers that are not finite.
     """
 
     def __init__(self, *args, **kwargs) -> None:
@@ -109,7 +112,15 @@ class StreamTrainLoop(IterBasedTrainLoop):
 
     def run_iter(self, data_batch: dict) -> None:
         try:
-            return super().run_iter(data_batch)
+            super().run_iter(data_batch)
         except torch.OutOfMemoryError:
             pass  # only outside this block does the error let go of the step's tensors
+        except (InputError, FloatingPointError, OSError):
+            raise  # they say themselves what happened
+        except Exception as error:
+            check_diverged(error, self.runner, data_batch)
+            raise
+        else:
+            thin(self.runner.message_hub.log_scalars, longest_window(self.runner.log_processor))
+            return
         raise InputError(advice_when_out_of_memory(self.runner, data_batch))

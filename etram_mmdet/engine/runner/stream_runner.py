@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import sys
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,6 +13,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import master_only
 from mmengine.evaluator import Evaluator
+from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import nn
@@ -34,7 +38,7 @@ from etram_mmdet.evaluation.stream_evaluator import StreamEvaluator
 from etram_mmdet.models.building import build_detector
 from etram_mmdet.models.detectors.one_stage import check_one_stage
 from etram_mmdet.utils.errors import InputError
-from etram_mmdet.utils.files import atomic_write
+from etram_mmdet.utils.files import atomic_write, because, os_errors
 
 
 @RUNNERS.register_module()
@@ -117,7 +121,16 @@ class StreamRunner(Runner):
             self._load_from = latest_checkpoint(self.work_dir)
         super().load_or_resume()
         if self.cfg.get("train_cfg"):
-            super().dump_config()
+            with os_errors(Path(self.work_dir), "written"):
+                super().dump_config()
+
+    def build_logger(self, *args, **kwargs) -> MMLogger:
+        """A log file that cannot be written any more costs one line, not the training."""
+        logger = super().build_logger(*args, **kwargs)
+        for handler in logger.handlers:
+            if isinstance(handler, logging.FileHandler):
+                handler.handleError = partial(_go_on_without, handler)
+        return logger
 
     def resume(self, filename: str, *args, **kwargs) -> None:
         """Raises ``InputError`` where resuming would silently become another training: see the messages."""
@@ -151,3 +164,13 @@ class StreamRunner(Runner):
         """Write a whole checkpoint or none: see :func:`atomic_write`, also for the errors."""
         with atomic_write(Path(out_dir) / filename) as aside:
             super().save_checkpoint(out_dir, aside.name, *args, **kwargs)
+
+
+def _go_on_without(file: logging.FileHandler, record: logging.LogRecord) -> None:
+    error = sys.exc_info()[1]
+    if isinstance(error, OSError):
+        file.handleError = lambda record: None
+        path = Path(file.baseFilename)
+        sys.stderr.write(f"WARNING {path}: the run goes on without this log: {because(error, path)}\n")
+    else:
+        logging.Handler.handleError(file, record)

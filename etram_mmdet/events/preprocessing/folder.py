@@ -23,6 +23,7 @@ from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.events.preprocessing.sources import Source, find_sources
 from etram_mmdet.events.representations import stated_options
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.machine_errors import sentence_of
 
 Progress = Callable[..., Iterable]
 
@@ -162,7 +163,7 @@ def _process(
         return Outcome(name, problem=str(error))
     except OSError as error:
         advice = "see to free space and permissions in OUT, then run the same command again"
-        return Outcome(name, problem=f"{name}: {error}; {advice}")
+        return Outcome(name, problem=f"{name}: {sentence_of(error) or f'{error}; {advice}'}")
     except Exception:
         # One recording must not end the run of the others, but a fault of ours has to show where it is.
         return Outcome(name, problem=f"{name}: unexpected error, please report it\n{traceback.format_exc()}")

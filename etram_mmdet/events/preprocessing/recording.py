@@ -26,6 +26,7 @@ from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.events.preprocessing.sources import Source
 from etram_mmdet.events.representations import Representation, build_representation
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.files import os_errors
 
 
 def preprocess_recording(
@@ -43,7 +44,7 @@ def preprocess_recording(
         refuse_quiet(recording, source, found)
         frames = found.frames
         examination = Examination(recording, found, settings)
-        with new_folder(folder) as new:
+        with os_errors(folder, "written"), new_folder(folder) as new:
             representation = build_representation(settings.representation, recording.height, recording.width)
             num_events = np.zeros(len(frames.repr_us), np.int64)
             write_labels(new, found.boxes, frames.label_us)

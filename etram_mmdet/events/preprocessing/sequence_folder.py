@@ -14,11 +14,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-import h5py
 import numpy as np
 
 from etram_mmdet.events.choices import Codec
 from etram_mmdet.events.formats.array_files import PREPROCESS_AGAIN, load_array
+from etram_mmdet.events.formats.new_hdf5 import new_hdf5
 from etram_mmdet.events.labels import BBOX_DTYPE, check_finite
 from etram_mmdet.events.preprocessing.checksums import with_checksums
 from etram_mmdet.events.preprocessing.frame_store import create_frames, write_frames
@@ -143,7 +143,7 @@ def write_representations(
     np.save(path.with_name("objframe_idx_2_repr_idx.npy"), frames.repr_index)
     np.save(path.with_name("timestamps_us.npy"), frames.repr_us)
     try:
-        with h5py.File(path, "w") as file:
+        with new_hdf5(path) as file:
             data = create_frames(file, len(frames.repr_us), representation.shape, representation.dtype, codec)
             write_frames(data, tensors)
     except RuntimeError as error:  # what HDF5 makes of a full disk when it closes the file

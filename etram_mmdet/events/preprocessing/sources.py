@@ -94,8 +94,9 @@ def _pair(split: str, event_folders: list[Path], label_folders: list[Path]) -> t
 
 
 def _by_name(paths: Iterable[Path]) -> dict[str, list[Path]]:
+    """Hidden files stay out: they are parts of files that somebody still writes, or a Mac's notes."""
     files = defaultdict(list)
-    for path in sorted(paths):
+    for path in sorted(path for path in paths if not path.name.startswith(".")):
         files[name_of(path)].append(path)
     return files
 

@@ -103,9 +103,12 @@ class _Matching(NamedTuple):
         return index, boxes.bboxes[box], boxes.labels[box], result.max_overlaps[prior], self.first_box[frame] + box
 
     def _scores(self, where: int | tuple[Tensor, Tensor]) -> Tensor:
-        """(..., K): the square root of class times objectness probability, as YOLOX assigns by."""
+        """(..., K): the square root of class times objectness probability, as YOLOX assigns by.
+
+        NaN, of a training that diverged, counts as 0: the loss tells of it, where an assigner would stop the GPU.
+        """
         objectness = self.predicted.objectness[where].sigmoid()[..., None]
-        return (self.probabilities(self.predicted.scores[where]) * objectness).sqrt_()
+        return (self.probabilities(self.predicted.scores[where]) * objectness).sqrt_().nan_to_num_(0)
 
 
 class Predicted(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,15 +13,17 @@ from etram_mmdet.visualization.style import ACCENT, INK, page, title
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+Sums = tuple[np.ndarray, np.ndarray]
 POINTS = 300  # of a loss curve; each is a mean over the steps between
 _LEGEND = dict(loc="lower left", bbox_to_anchor=(-0.01, 0.99), labelcolor=INK, handlelength=1.2, columnspacing=1.4)
 _AP_LINES = (("AP", ACCENT), ("AP50", "#7cc4f0"), ("AP_small_classes", "#ff8a65"))
 
 
 def draw_training(
-    losses: Mapping[str, Sequence[float]], rows: Sequence[dict[str, str]], protocol: str, heading: str, path: Path
+    losses: Mapping[str, Sums], rows: Sequence[dict[str, str]], protocol: str, heading: str, path: Path
 ) -> None:
-    """``losses``: one value per step by name. ``rows``: the validations, by step, as results.csv holds them.
+    """``losses`` by name: sums (N,) in order of steps, and over how many steps each. ``rows``: the validations, by
+    step, as results.csv holds them.
 
     Without validations the losses are all there is to see.
     """
@@ -36,10 +37,10 @@ def draw_training(
         figure.tight_layout(rect=(0, 0, 1, 0.96), w_pad=2.5)
 
 
-def _draw_losses(ax: Axes, losses: Mapping[str, Sequence[float]]) -> None:
+def _draw_losses(ax: Axes, losses: Mapping[str, Sums]) -> None:
     title(ax, "Losses", "logarithmic")
-    for name, values in sorted(losses.items(), key=lambda item: item[0] != "loss"):
-        steps, means = smoothed(np.asarray(values, np.float64))
+    for name, sums in sorted(losses.items(), key=lambda item: item[0] != "loss"):
+        steps, means = smoothed(*sums)
         is_sum = name == "loss"
         ax.plot(steps, means, lw=2.4 if is_sum else 1.4, color=ACCENT if is_sum else None, label=name)
     ax.set(xlabel="step", yscale="log")
@@ -64,10 +65,20 @@ def _draw_ap(ax: Axes, rows: Sequence[dict[str, str]], protocol: str) -> None:
     ax.legend(ncols=3, **_LEGEND)
 
 
-def smoothed(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Means over equal stretches, at most `POINTS` of them, and the step at which each ends."""
-    ends = np.unique(np.linspace(0, len(values), min(POINTS, len(values)) + 1).astype(int))
-    return ends[1:], np.array([values[a:b].mean() for a, b in pairwise(ends)])
+def smoothed(sums: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The last steps of equal stretches, at most `POINTS` of them, and the means over each.
+
+    Args:
+        sums: (N,) of numbers, of which there is one for each step.
+        counts: (N,) over how many steps each sum goes.
+    """
+    ends = np.cumsum(counts)
+    borders = np.linspace(0, ends[-1], min(POINTS, int(ends[-1])) + 1)
+    stops = np.unique(np.searchsorted(ends, borders, side="right"))  # how many sums lie before each border
+    starts = np.unique([0, *stops[:-1]])
+    stops = stops[stops > 0]
+    means = np.add.reduceat(sums, starts) / np.add.reduceat(counts, starts)
+    return ends[stops - 1], means
 
 
 def _column(rows: Sequence[dict[str, str]], key: str) -> np.ndarray:

@@ -1,0 +1,84 @@
+"""A training that diverged ends in one sentence, wherever its numbers are met first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from mmengine.runner import Runner
+from torch import Tensor, nn
+
+from etram_mmdet.models.detectors.micro_batches import split_lanes
+from etram_mmdet.utils.errors import InputError
+
+LOWER_THE_RATE = (
+    "Lower the learning rate (--cfg-options base_lr=...) or train without mixed precision (--cfg-options "
+    "optim_wrapper.type=OptimWrapper)"
+)
+
+
+def first_not_finite(tensors: Mapping[str, object]) -> str | None:
+    """The first name under which a tensor holds infinity or NaN; None where there is none."""
+    held = ((name, tensor) for name, tensor in tensors.items() if isinstance(tensor, Tensor))
+    return next((name for name, tensor in held if not bool(tensor.isfinite().all())), None)
+
+
+def check_finite(weights: Mapping[str, object], source: str | Path) -> None:
+    """Raise ``InputError`` naming the first of the ``weights`` that holds infinity or NaN."""
+    name = first_not_finite(weights)
+    if name is not None:
+        raise InputError(
+            f"{source}: {name} holds numbers that are not finite, so the training had diverged; take an earlier "
+            "checkpoint, or train again with a lower learning rate (--cfg-options base_lr=...)"
+        )
+
+
+def check_finite_weights(model: nn.Module, when: str) -> None:
+    """Raise ``FloatingPointError`` where ``model`` has weights that are not finite; ``when`` begins the sentence."""
+    name = first_not_finite(getattr(model, "module", model).state_dict())
+    if name is not None:
+        raise FloatingPointError(f"{when}: {name} is not finite, the training has diverged. {LOWER_THE_RATE}")
+
+
+def check_diverged(error: Exception, runner: Runner, batch: dict) -> None:
+    """Raise ``FloatingPointError`` where ``error`` in a training step came of numbers that are not finite.
+
+    Assigners and losses stop at such numbers in ways of their own, before any hook sees a loss. Nothing is looked at
+    in steps without an error.
+
+    Args:
+        error: what the step raised.
+        runner: of the training; it is not used afterwards.
+        batch: of the step, as the loader gave it.
+    """
+    step = f"step {runner.iter + 1}"
+    if "device-side assert" in str(error):  # after it nothing on the GPU can be read
+        raise FloatingPointError(
+            f"{step}: a check on the GPU failed, as it does when a training has diverged. {LOWER_THE_RATE}. Where that "
+            "does not help, CUDA_LAUNCH_BLOCKING=1 in front of the command shows the place"
+        ) from error
+    model = getattr(runner.model, "module", runner.model)
+    check_finite_weights(model, step)
+    if not _has_finite_outputs(model, runner, batch):
+        raise FloatingPointError(
+            f"{step}: the network's outputs are not finite, the training has diverged. {LOWER_THE_RATE}"
+        ) from error
+
+
+@torch.no_grad()
+def _has_finite_outputs(model: nn.Module, runner: Runner, batch: dict) -> bool:
+    """What the head is given for the batch, computed once more."""
+    for part in split_lanes(batch, getattr(model, "micro_batch", None)):
+        with runner.optim_wrapper.optim_context(model):
+            outputs = model(**model.data_preprocessor(part, True), mode="tensor")
+        if not all(bool(tensor.isfinite().all()) for tensor in _tensors(outputs)):
+            return False
+    return True
+
+
+def _tensors(outputs: object) -> list[Tensor]:
+    if isinstance(outputs, Tensor):
+        return [outputs]
+    parts = outputs if isinstance(outputs, list | tuple) else ()
+    return [tensor for part in parts for tensor in _tensors(part)]

@@ -1,0 +1,44 @@
+"""Logged numbers of a training in bounded memory, which are also part of every checkpoint."""
+
+from __future__ import annotations
+
+import numpy as np
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import LogProcessor
+
+RECENT = 1000  # newest numbers, which stay as they are
+_EARLIER = 1000  # sums that stand for all numbers before
+MOST = 2 * (RECENT + _EARLIER)  # numbers at which a history is thinned
+
+
+def thin(histories: dict[str, HistoryBuffer], recent: int = RECENT) -> None:
+    """Put sums in the place of a history's early numbers where it has grown beyond `MOST`, in place.
+
+    A history holds sums and how many numbers each is of, so that its mean stays what it was. Sums are of 2, 4, 8, ...
+    numbers, as many as it takes. That depends on the step alone: a resumed training has the histories of one that was
+    never stopped.
+
+    Args:
+        histories: by name, mmengine's ``message_hub.log_scalars``.
+        recent: newest numbers that stay as they are.
+    """
+    for name, history in histories.items():
+        values, counts = history.data
+        if len(values) > MOST + recent - RECENT:
+            histories[name] = HistoryBuffer(*_thinned(values, counts, len(values) - recent), history.max_length)
+
+
+def _thinned(values: np.ndarray, counts: np.ndarray, early: int) -> tuple[np.ndarray, np.ndarray]:
+    before = np.cumsum(counts[:early]) - counts[:early]
+    width = 1
+    while (before[-1] + counts[early - 1]) / width > _EARLIER:
+        width *= 2
+    first = np.flatnonzero(np.diff(before // width, prepend=-1))
+    parts = ((np.add.reduceat(part[:early], first), part[early:]) for part in (values, counts))
+    return tuple(map(np.concatenate, parts))
+
+
+def longest_window(processor: LogProcessor) -> int:
+    """How many newest numbers the log takes means over, at least `RECENT`."""
+    windows = [processor.window_size, *(each.get("window_size") for each in processor.custom_cfg)]
+    return max(RECENT, *(window for window in windows if isinstance(window, int)))

@@ -1,0 +1,60 @@
+"""Errors of the machine that no reader or writer has put into words: the last net before a traceback."""
+
+from __future__ import annotations
+
+import errno
+import re
+from pathlib import Path
+
+from etram_mmdet.utils.errors import InputError, without_traceback
+from etram_mmdet.utils.files import because
+
+# What no fault of a program can cause.
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+_TOLD = re.compile(r"\[Errno (\d+)\] ([^:\n]+)(?:: '([^'\n]+)')?\s*$")
+_LOADING = "a process that loads data"
+_SHM = "enlarge it (docker run --shm-size=8g) or"
+_FEWER = "lower train_dataloader.num_workers, val_dataloader.num_workers or batch_size"
+
+
+def sentence_of(error: Exception) -> str | None:
+    """What a person is told of ``error``; ``None`` where it is a fault of the program, whose traceback has to show.
+
+    In words are what this package raises for people, errors of the file system that name a file, a full, read-only or
+    failing disk, and the end of a process that was killed.
+    """
+    if isinstance(error, InputError | FloatingPointError):
+        return str(error)
+    if isinstance(error, OSError):
+        return _of_system(error)
+    if type(error).__name__ == "BrokenProcessPool":
+        return "a process was killed, most often because memory ran out; run again with fewer --workers"
+    return _of_pytorch(str(error)) if isinstance(error, RuntimeError) else None
+
+
+def _of_system(error: OSError) -> str | None:
+    told = _TOLD.search(without_traceback(str(error)))
+    if error.errno is None and told:  # it comes from a loading process, as text
+        error = OSError(int(told[1]), told[2], told[3])
+    if error.errno == errno.ENOMEM and error.filename is None:
+        return f"no memory is left for another process; {_FEWER}, or run again with fewer --workers"
+    if "temporary directory" in str(error):
+        return f"no folder for temporary files can be written ({error.strerror}); make room or set TMPDIR"
+    if error.filename is not None and error.errno:
+        path = str(error.filename)
+        return f"{path}: {because(error, Path(path))}"
+    if error.errno in _OF_THE_DISK:
+        return f"a file cannot be written: {because(error)}"
+    return None
+
+
+def _of_pytorch(text: str) -> str | None:
+    if "DataLoader worker" in text and ("Bus error" in text or "shared memory" in text):
+        return f"{_LOADING} found no room in shared memory (/dev/shm); {_SHM} {_FEWER}"
+    if "unable to write to file </torch_" in text or "unable to allocate shared memory" in text:
+        return f"shared memory (/dev/shm) is full; {_SHM} {_FEWER}"
+    if "DataLoader worker" in text and ("killed by signal" in text or "exited unexpectedly" in text):
+        return f"{_LOADING} was killed, most often because memory ran out; {_FEWER}"
+    if "PytorchStreamWriter" in text:
+        return "a checkpoint could not be written, most often because the disk is full; make room, then run it again"
+    return None
