@@ -34,6 +34,7 @@ from etram_mmdet.events.recording import Events
 from etram_mmdet.simulation.rendering import concatenate, film, label
 from etram_mmdet.simulation.scene import Scene, build_scene
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.files import atomic_write
 
 VERSION = 1  # raise it when the same seed no longer gives the same recording
 GUESTS = ("bicycle", "bus", "motorbike", "truck", "tram", "wheelchair")
@@ -199,15 +200,11 @@ def _write(job: Job, out: Path) -> None:
     events_path, boxes_path = job.paths(out)
     sensor_rng = _rng(job.seed, SPLITS.index(job.split), job.index, 3)
     scene = job.scene()
-    partial = boxes_path.with_suffix(".part")
-    with open(partial, "wb") as file:
+    with atomic_write(boxes_path) as aside, aside.open("wb") as file:
         np.save(file, label(scene, job.duration_s))
-    os.replace(partial, boxes_path)
-    partial = events_path.with_suffix(".part")
-    with h5py.File(partial, "w") as file:
+    with atomic_write(events_path) as aside, h5py.File(aside, "w") as file:
         file.attrs.update(asdict(job))
         _write_events(file.create_group("events"), film(scene, job.duration_s, sensor_rng), job)
-    os.replace(partial, events_path)
 
 
 def _write_events(group: h5py.Group, pieces: Iterator[Events], job: Job) -> None:
