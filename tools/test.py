@@ -49,6 +49,7 @@ def main() -> None:
     from etram_mmdet.engine.checkpoints.carried_config import carried_by
     from etram_mmdet.engine.checkpoints.opening import config_for_checkpoint
     from etram_mmdet.engine.config.test_options import draw_detections, mirror_streams
+    from etram_mmdet.engine.runner.rank_watch import leave_ranks
     from etram_mmdet.engine.runner.stream_runner import StreamRunner
     from etram_mmdet.evaluation.event_coco_metric import save_evaluated
 
@@ -69,6 +70,7 @@ def main() -> None:
         runner.test()
         if args.out:
             save_evaluated(runner, Path(args.out))
+        leave_ranks()
 
 
 if __name__ == "__main__":

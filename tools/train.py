@@ -64,6 +64,7 @@ def dry_run(cfg: Config) -> None:
 def main() -> None:
     args = parse_args()
     from etram_mmdet.engine.config.load import load_config
+    from etram_mmdet.engine.runner.rank_watch import leave_ranks
 
     with exit_on_input_error():
         options = {**(args.cfg_options or {}), "auto_scale_lr.enable": args.auto_scale_lr}
@@ -76,6 +77,7 @@ def main() -> None:
             cfg.resume = True
             cfg.load_from = None if args.resume == "auto" else args.resume
         dry_run(cfg) if args.dry_run else train(cfg)
+        leave_ranks()
 
 
 if __name__ == "__main__":
