@@ -53,6 +53,7 @@ def main() -> None:
     from etram_mmdet.engine.checkpoints.opening import config_for_checkpoint
     from etram_mmdet.engine.config.test_options import draw_detections, mirror_streams
     from etram_mmdet.engine.hooks.event_visualization import check_pictures
+    from etram_mmdet.engine.runner.rank_watch import leave_ranks
     from etram_mmdet.engine.runner.stream_runner import StreamRunner
     from etram_mmdet.evaluation.event_coco_metric import save_evaluated
     from etram_mmdet.utils.files import check_writable
@@ -76,6 +77,7 @@ def main() -> None:
         if args.out:
             save_evaluated(runner, Path(args.out))
         check_pictures(runner)
+        leave_ranks()
 
 
 if __name__ == "__main__":

@@ -84,6 +84,7 @@ def main() -> None:
     args = parse_args()
     with exit_on_input_error():
         from etram_mmdet.engine.config.load import load_config
+        from etram_mmdet.engine.runner.rank_watch import leave_ranks
 
         options = {**(args.cfg_options or {}), "auto_scale_lr.enable": args.auto_scale_lr}
         cfg = load_config(args.config, options)
@@ -93,6 +94,7 @@ def main() -> None:
             cfg.optim_wrapper.type = "AmpOptimWrapper"
         use_resume(cfg, args.resume)
         dry_run(cfg) if args.dry_run else train(cfg)
+        leave_ranks()
 
 
 if __name__ == "__main__":

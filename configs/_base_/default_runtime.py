@@ -34,6 +34,7 @@ env_cfg = dict(
     cudnn_benchmark=True,
     mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0),
     dist_cfg=dict(backend="nccl"),
+    rank_timeout_s=300,  # without a sign of life of one process, until the others end
 )
 sync_bn = "torch"
 randomness = dict(seed=0)

@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -44,8 +45,18 @@ def fingerprint(dataset: ETraMDataset) -> dict[str, object]:
 
     In ``test_mode`` the boxes that evaluation ignores go into the digest too, which training never sees.
 
-    Frames themselves are not read: they follow from recording and representation.
+    Frames themselves are not read: they follow from recording and representation. Of a data set, which does not change
+    once it is read, it is worked out once.
     """
+    if dataset not in _fingerprints:
+        _fingerprints[dataset] = _fingerprint(dataset)
+    return dict(_fingerprints[dataset])
+
+
+_fingerprints: WeakKeyDictionary[Dataset, dict[str, object]] = WeakKeyDictionary()
+
+
+def _fingerprint(dataset: ETraMDataset) -> dict[str, object]:
     digest = hashlib.sha256()
     description = [dataset.split, list(dataset.metainfo["classes"]), dataset.representation, dataset.window_us]
     times_shown = getattr(dataset, "times_shown", (1,))

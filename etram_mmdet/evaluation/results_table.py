@@ -1,31 +1,41 @@
-"""A table of results that survives interruption."""
+"""A table of results that loses no row, whoever writes to it and whatever interrupts it."""
 
 from __future__ import annotations
 
 import csv
+import io
 import json
+import logging
 import os
 import re
+import shutil
+import time
 from pathlib import Path
 
-from etram_mmdet.utils.files import check_is_file
+from mmengine.logging import print_log
+
+from etram_mmdet.utils.files import atomic_write, check_is_file
+from etram_mmdet.utils.locks import changing
 
 
 def append_row(path: str | os.PathLike, row: dict[str, object]) -> None:
     """Add a row to a csv file, in full precision; columns the file lacks are added at its right.
 
-    The whole file is written aside and moved into place, so a reader or a crash never meets half a row.
+    Processes that append at once wait for each other. The whole file is written aside and moved into place, so a reader
+    or a crash never meets half a row. Rows that something else cut off are left out with a warning, and the file as it
+    was is kept beside the new one.
+
+    Raises:
+        InputError: the file cannot be written, or another process keeps it locked for a minute.
     """
     path = Path(path)
-    rows = [*_read(path), row]
-    columns = list(dict.fromkeys(column for each in rows for column in each))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with aside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(aside, path)
+    with changing(path):
+        rows = [*_whole_rows(path), row]
+        columns = list(dict.fromkeys(column for each in rows for column in each))
+        with atomic_write(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
 
 
 def current_name(metric: str) -> str:
@@ -45,7 +55,7 @@ def evaluations(path: Path, split: str, record: dict) -> list[dict[str, str]]:
         wanted["data"] = (record.get("val_data") or {}).get("sha256")
     by_step: dict[int, dict[str, str]] = {}
     for row in _read(path):
-        if None in row.values():
+        if _is_damaged(row):
             raise ValueError("a row is cut off")
         missing = [key for key in ("split", "step") if not row.get(key)]
         if missing:
@@ -60,9 +70,35 @@ def compact(test_cfg: dict) -> str:
     return json.dumps(test_cfg, sort_keys=True, separators=(",", ":"))
 
 
+def _whole_rows(path: Path) -> list[dict[str, object]]:
+    """The rows of the file; where some are damaged the others, and the file is kept under another name."""
+    try:
+        rows = _read(path)
+        whole = [row for row in rows if not _is_damaged(row)]
+        if len(whole) == len(rows):
+            return whole
+    except (UnicodeDecodeError, csv.Error):
+        whole = []
+    kept = path.with_name(f"{path.stem}.damaged_{time.strftime('%Y%m%d_%H%M%S')}{path.suffix}")
+    shutil.copy2(path, kept)
+    text = f"{path}: holds rows that are cut off or no text; they are left out, and {kept.name} is the file as it was"
+    print_log(text, "current", logging.WARNING)
+    return whole
+
+
+def _is_damaged(row: dict[str, object]) -> bool:
+    """Whether a row has fewer or more cells than there are columns."""
+    return None in row or None in row.values()
+
+
 def _read(path: Path) -> list[dict[str, object]]:
+    """All rows; of one whose line does not end, the last cell is ``None``: part of it may be missing."""
     if not path.exists():
         return []
     check_is_file(path)
-    with path.open(newline="", encoding="utf-8") as file:
-        return [{key and current_name(key): value for key, value in row.items()} for row in csv.DictReader(file)]
+    text = path.read_bytes().decode()
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    rows = [{key and current_name(key): value for key, value in row.items()} for row in reader]
+    if rows and not text.endswith("\n"):
+        rows[-1][list(rows[-1])[-1]] = None
+    return rows

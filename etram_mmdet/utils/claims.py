@@ -6,8 +6,6 @@ taken over; a living one is left alone.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import os
 import socket
@@ -22,11 +20,11 @@ from pathlib import Path
 
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import os_errors, part_of
+from etram_mmdet.utils.locks import alone
 from etram_mmdet.utils.processes import machine_id, start_ticks
 
 BEAT_S = 10.0  # between two renewals
 STALE_S = 90.0  # without a renewal, after which another machine may take over
-_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # what a file system without locks answers
 _LOCK_S = 5.0  # longest wait for somebody who looks at the same claim
 
 
@@ -92,7 +90,7 @@ class Claim:
         if os.getpid() != self.holder.pid:
             return
         try:
-            with _alone(self.path, os.O_RDWR):
+            with alone(self.path, os.O_RDWR, _LOCK_S):
                 if read_holder(self.path) == self.holder:
                     self.path.unlink()
         except OSError:
@@ -118,7 +116,7 @@ def try_claim(path: Path) -> Claim | None:
     holder = Holder.here()
     with os_errors(path, "written"):
         try:
-            with _alone(path, os.O_RDWR | os.O_CREAT) as number:
+            with alone(path, os.O_RDWR | os.O_CREAT, _LOCK_S) as number:
                 if os.fstat(number).st_size and not _is_stale(path, number):
                     return None
                 os.ftruncate(number, 0)
@@ -170,7 +168,7 @@ def read_holder(path: Path) -> Holder | None:
 def is_stale(path: Path) -> bool:
     """Whether nobody living holds ``path``."""
     try:
-        with _alone(path, os.O_RDWR) as number:
+        with alone(path, os.O_RDWR, _LOCK_S) as number:
             return not os.fstat(number).st_size or _is_stale(path, number)
     except FileNotFoundError:
         return True
@@ -191,40 +189,3 @@ def _age_s(path: Path, number: int) -> float:
         return probe.stat().st_mtime - os.fstat(number).st_mtime
     finally:
         probe.unlink(missing_ok=True)
-
-
-@contextmanager
-def _alone(path: Path, flags: int) -> Iterator[int]:
-    """The open claim while nobody else looks at it; raises ``BlockingIOError`` where somebody does not stop looking."""
-    until = time.monotonic() + _LOCK_S
-    while True:
-        number = os.open(path, flags, 0o666)
-        try:
-            _lock(number, until)
-            if _is_same(path, number):
-                yield number
-                return
-        finally:
-            os.close(number)
-
-
-def _lock(number: int, until: float) -> None:
-    while True:
-        try:
-            return fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.01)
-        except OSError as error:
-            if error.errno in _NO_LOCKS:
-                return None  # then two that take over one claim in the same millisecond may both have it
-            raise
-
-
-def _is_same(path: Path, number: int) -> bool:
-    """Whether ``path`` is still the file that was opened: its holder may have released it in between."""
-    try:
-        return os.path.samestat(path.stat(), os.fstat(number))
-    except FileNotFoundError:
-        return False

@@ -8,11 +8,21 @@ from types import SimpleNamespace
 import numpy as np
 
 from etram_mmdet.datasets import ETraMDataset
-from etram_mmdet.datasets.statistics import fingerprint, frame_step_us
+from etram_mmdet.datasets.recording_frames import FolderSequence
+from etram_mmdet.datasets.statistics import digest, fingerprint, frame_step_us
 
 
 def of(root, split="train", **keys):
     return fingerprint(ETraMDataset(f"{root}/", split, [dict(type="PackClip")], **keys))
+
+
+def test_boxes_are_read_once_for_it(sample, monkeypatch):
+    """A start of a training asks up to four times."""
+    dataset = ETraMDataset(f"{sample}/", "train", [])
+    first = fingerprint(dataset)
+    monkeypatch.setattr(FolderSequence, "boxes_of", None)
+    first.clear()
+    assert fingerprint(dataset)["recordings"] == 3 and digest(dataset)
 
 
 def test_counts_and_stability(sample):
@@ -52,8 +62,8 @@ def test_ignored_boxes_matter_to_evaluation_alone(sample, tmp_path):
 
 
 def test_one_moved_box_changes_it(sample):
+    before = of(sample)
     dataset = ETraMDataset(f"{sample}/", "train", [])
-    before = fingerprint(dataset)
     sequence = dataset.sequences[1]
     sequence._bboxes = sequence._bboxes + np.float32([1, 0, 1, 0])
     after = fingerprint(dataset)

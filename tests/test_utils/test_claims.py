@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from etram_mmdet.utils import claims
+from etram_mmdet.utils import claims, locks
 from etram_mmdet.utils.claims import ClaimedError, Holder, claim, is_stale, read_holder, try_claim
 
 fork = get_context("fork")
@@ -111,12 +111,12 @@ def test_two_never_hold_it_together(tmp_path):
 def test_a_claim_that_is_released_while_we_wait_is_made_anew(tmp_path, monkeypatch):
     path = tmp_path / "claim"
     path.touch()
-    lock = claims._lock
+    lock = locks._lock
     looks = iter([path.unlink])
 
     def look(number: int, until: float) -> None:
         next(looks, lambda: None)()
         lock(number, until)
 
-    monkeypatch.setattr(claims, "_lock", look)
+    monkeypatch.setattr(locks, "_lock", look)
     assert try_claim(path).is_held()

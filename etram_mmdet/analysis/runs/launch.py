@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import queue
@@ -13,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
 
 import torch
 from mmengine.config import Config
@@ -23,7 +21,9 @@ from etram_mmdet.analysis.runs.plan import Plan, Variant
 from etram_mmdet.engine.config.load import complete_config
 from etram_mmdet.engine.config.plain_config import read_plain_config
 from etram_mmdet.engine.hooks.run_record import RUN_FILE
+from etram_mmdet.engine.runner.work_folder import check_free
 from etram_mmdet.evaluation.results_table import evaluations
+from etram_mmdet.utils.claims import claim
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import atomic_write
 from etram_mmdet.utils.text import changes
@@ -31,7 +31,7 @@ from etram_mmdet.utils.text import changes
 LOG_FILE = "train.log"
 # Settings that change no number; version 0.1 had others.
 _DRAWING = ("default_hooks.visualization", "visualizer", "vis_backends")
-LOCK_FILE = ".lock"
+CLAIM_FILE = ".ablation"
 
 
 def run_folder(out: Path, variant: Variant, seed: int) -> Path:
@@ -97,13 +97,19 @@ class Launcher:
 
     def run(self) -> list[str]:
         """Train what is not finished; returns a sentence for each run that failed. A kill stops all processes."""
-        self.lock = self._lock()
+        self.out.mkdir(parents=True, exist_ok=True)
+        with claim(self.out / CLAIM_FILE, str(self.out)):
+            return self._run()
+
+    def _run(self) -> list[str]:
         waiting = queue.SimpleQueue()
         signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that `finally` below is reached
         for variant, seed in self.plan.runs:
             path = check_order(self.out, variant, seed)
             with atomic_write(path) as aside:
                 aside.write_text(variant.config_for(seed).pretty_text)
+        for run in self.plan.runs:
+            check_free(run_folder(self.out, *run))  # a training may outlive the launcher that began it
         todo = [run for run in self.plan.runs if finished_result(run_folder(self.out, *run), run[0]) is None]
         for run in todo:
             waiting.put(run)
@@ -124,18 +130,6 @@ class Launcher:
             for process in running:  # each ends its step and saves
                 process.wait()
         return self.failed
-
-    def _lock(self) -> IO:
-        """Held by this process and all that it starts: none of them may meet another at the same runs."""
-        self.out.mkdir(parents=True, exist_ok=True)
-        lock = (self.out / LOCK_FILE).open("w")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise InputError(
-                f"{self.out}: another tools/ablate.py, or a run that outlived one, is at work there; wait or stop it"
-            ) from error
-        return lock
 
     def _work(self, device: str, waiting: queue.SimpleQueue) -> None:
         while not self.stopped.is_set():
@@ -162,7 +156,6 @@ class Launcher:
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     env=self._environment(device),
-                    pass_fds=[self.lock.fileno()],
                 )
                 self.processes.add(process)
             code = process.wait()

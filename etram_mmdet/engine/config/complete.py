@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import timedelta
 
 import torch
 from mmengine.config import Config
@@ -188,6 +189,7 @@ def start_processes(cfg: Config, device: str) -> None:
     if cfg.get("launcher", "none") == "none" or is_distributed():
         return
     if device == "cpu":
-        init_process_group("gloo")
+        seconds = cfg.env_cfg.dist_cfg.get("timeout")
+        init_process_group("gloo", timeout=timedelta(seconds=seconds) if seconds else None)
     else:
         init_dist(cfg.launcher, **cfg.env_cfg.dist_cfg)

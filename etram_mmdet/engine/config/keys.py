@@ -67,7 +67,7 @@ _TEST_CFG = "score_thr nms_pre nms min_bbox_size max_per_img operating_points"
 _UNTYPED = {
     "": (Runner, _TOP, *SHARED),
     "randomness": (set_random_seed,),
-    "env_cfg": ("cudnn_benchmark mp_cfg dist_cfg resource_limit",),
+    "env_cfg": ("cudnn_benchmark mp_cfg dist_cfg resource_limit rank_timeout_s",),
     "env_cfg.mp_cfg": (set_multi_processing,),
     "env_cfg.dist_cfg": (init_dist, init_process_group),
     "auto_scale_lr": ("enable base_batch_size",),

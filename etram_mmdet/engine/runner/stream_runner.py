@@ -15,7 +15,7 @@ from mmengine.dist import master_only
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -33,7 +33,10 @@ from etram_mmdet.engine.config.complete import check_together, resolve, start_pr
 from etram_mmdet.engine.config.load import complete_config
 from etram_mmdet.engine.runner.learning_rates import learning_rates
 from etram_mmdet.engine.runner.parameter_groups import check_names, check_own_rates
+from etram_mmdet.engine.runner.rank_watch import watch_ranks, watched
+from etram_mmdet.engine.runner.same_ranks import check_same_data, check_same_start
 from etram_mmdet.engine.runner.signals import shield
+from etram_mmdet.engine.runner.work_folder import check_free, log_folder, training_in
 from etram_mmdet.evaluation.stream_evaluator import StreamEvaluator
 from etram_mmdet.models.building import build_detector
 from etram_mmdet.models.detectors.one_stage import check_one_stage
@@ -55,14 +58,39 @@ class StreamRunner(Runner):
         device = get_device()
         start_processes(cfg, device)
         check_one_stage(cfg.get("model") or {})
+        watch_ranks(cfg)
         check_together(cfg)
         complete_config(cfg)
         notes = resolve(cfg, device)
-        runner = super().from_cfg(cfg)
+        with watched():
+            check_same_start(cfg)
+            if cfg.get("train_cfg"):
+                check_free(cfg.work_dir)
+            runner = super().from_cfg(cfg)
         runner.notes = tuple(notes)
         for note in notes:
             runner.logger.info(note)
         return runner
+
+    def setup_env(self, env_cfg: dict) -> None:
+        """mmengine's, and a folder for the logs that no other run of the same second has."""
+        super().setup_env(env_cfg)
+        self._timestamp = log_folder(self.work_dir, self._timestamp)
+
+    def train(self) -> nn.Module:
+        """Train, alone in the work folder.
+
+        Raises:
+            ClaimedError: another training is at work there.
+            InputError: another process of this training has ended, or cannot be reached.
+        """
+        with training_in(self.work_dir) as release, watched(release):
+            return super().train()
+
+    def test(self) -> dict[str, float]:
+        """Evaluate on the test data; raises ``InputError`` where another process of this run cannot be reached."""
+        with watched():
+            return super().test()
 
     def build_model(self, model: nn.Module | dict) -> nn.Module:
         """The model as it is, or that of the run's config, which is completed before it is dumped."""
@@ -115,6 +143,8 @@ class StreamRunner(Runner):
         Raises:
             InputError: where mmengine would start from scratch: ``resume`` without a checkpoint.
         """
+        loops = dict(train=self._train_loop, val=self._val_loop, test=self._test_loop)
+        check_same_data({name: loop.dataloader.dataset for name, loop in loops.items() if isinstance(loop, BaseLoop)})
         if self._load_from is not None:
             self._load_from = str(checkpoint_file(self._load_from))
         elif self._resume:

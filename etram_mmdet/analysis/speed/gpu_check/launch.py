@@ -23,9 +23,11 @@ from etram_mmdet.analysis.speed.gpu_check.result import (
     result_file,
 )
 from etram_mmdet.analysis.speed.gpu_check.size import Size
+from etram_mmdet.utils.claims import claim
 from etram_mmdet.utils.environment import ROOT
 from etram_mmdet.utils.errors import InputError
 
+CLAIM_FILE = ".gpu_check"
 ERROR_LINES = 20
 GRACE_S = 5
 
@@ -48,8 +50,9 @@ class Check:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"{self.folder}: cannot be made ({error.strerror}); name another folder") from error
-        end = time.monotonic() + 60 * minutes
-        return {part.name: self._result(part, end, again) for part in parts}
+        with claim(self.folder / CLAIM_FILE, str(self.folder)):
+            end = time.monotonic() + 60 * minutes
+            return {part.name: self._result(part, end, again) for part in parts}
 
     def _result(self, part: Part, end: float, again: bool) -> Result | None:
         before = None if again else read_result(self.folder, part.name)

@@ -1,0 +1,109 @@
+"""Processes (ranks) of one training that differ in config, code or data are refused before they train."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import sys
+import time
+from collections import Counter
+from functools import cache
+from pathlib import Path
+from typing import NoReturn
+
+from mmengine.config import Config
+from mmengine.dist import all_gather_object, get_world_size
+from torch.utils.data import Dataset
+
+from etram_mmdet.datasets.statistics import fingerprint
+from etram_mmdet.datasets.wrappers import as_streams
+from etram_mmdet.engine.runner.rank_watch import stop_watching
+from etram_mmdet.utils.claims import Holder
+from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.text import differences, shown
+
+_OF_A_MACHINE = "num_workers persistent_workers prefetch_factor pin_memory data_root".split()
+_PACKAGES = ("torch", "onedl-mmengine", "onedl-mmcv", "onedl-mmdetection", "numpy")
+_SHOWN = 8
+HEAR_S = 2.0  # a launcher ends all ranks as soon as one has ended, also the one that still speaks
+
+
+def check_same_start(cfg: Config) -> None:
+    """Raise ``InputError`` where the ranks have other configs or other code; where data lie may differ."""
+    if get_world_size() > 1:
+        _check_same(dict(config=_without_paths(cfg.to_dict()), code=_code(cfg)))
+
+
+def check_same_data(datasets: dict[str, Dataset]) -> None:
+    """Raise ``InputError`` where the ranks read other data; ``datasets`` by what they are for, such as ``train``."""
+    if get_world_size() > 1:
+        _check_same(dict(data={name: _facts(as_streams(dataset)) for name, dataset in datasets.items()}))
+
+
+def _check_same(facts: dict) -> None:
+    """Compare one digest over all ranks; only where it differs, what it was made from."""
+    text = json.dumps(facts, sort_keys=True, default=_name)
+    digests = all_gather_object(hashlib.sha256(text.encode()).hexdigest())
+    if len(set(digests)) == 1:
+        return
+    everything = all_gather_object((text, f"process {Holder.here().pid} on {Holder.here().host}"))
+    usual = digests.index(Counter(digests).most_common(1)[0][0])
+    lines = []
+    for rank, (theirs, who) in enumerate(everything):
+        found = differences([json.loads(theirs), json.loads(everything[usual][0])])
+        listed = [f"{key}: {shown(a):.80}, on rank {usual} {shown(b):.80}" for key, (a, b) in found.items()]
+        more = [f"and {len(listed) - _SHOWN} more"] if len(listed) > _SHOWN else []
+        lines += [f"  rank {rank} ({who}): {'; '.join(listed[:_SHOWN] + more)}"] if listed else []
+    raise_once(
+        InputError(
+            "the ranks of this run differ, so they would not work on the same thing:\n"
+            + "\n".join(lines)
+            + "\nGive all of them the same config, code and data, and start them again"
+        )
+    )
+
+
+def raise_once(error: InputError) -> NoReturn:
+    """Raise what all ranks have found: one of each machine says it, the others exit with the same status."""
+    stop_watching()
+    if int(os.environ.get("LOCAL_RANK", 0)):
+        time.sleep(HEAR_S)
+        sys.exit(1)
+    raise error
+
+
+def _without_paths(node: object) -> object:
+    """A config without what says where data lie, and how fast a machine reads them."""
+    if isinstance(node, dict):
+        return {str(key): _without_paths(value) for key, value in node.items() if key not in _OF_A_MACHINE}
+    return [_without_paths(value) for value in node] if isinstance(node, list | tuple) else node
+
+
+def _name(value: object) -> str:
+    """Classes and functions by name: their text holds an address in memory."""
+    return getattr(value, "__qualname__", None) or type(value).__name__
+
+
+def _code(cfg: Config) -> dict[str, str]:
+    """Digests of this package's files and of the modules that the config imports, and versions of others."""
+    package = Path(__file__).parents[2]
+    files = {str(path.relative_to(package)): path for path in package.rglob("*.py")}
+    for name in (cfg.get("custom_imports") or {}).get("imports", []):
+        module = getattr(sys.modules.get(name), "__file__", None)
+        files |= {name: Path(module)} if module else {}
+    digests = {name: hashlib.sha256(path.read_bytes()).hexdigest()[:12] for name, path in files.items()}
+    return digests | {name: _version(name) for name in _PACKAGES}
+
+
+@cache
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _facts(dataset: Dataset) -> dict:
+    return fingerprint(dataset) if hasattr(dataset, "sequences") else dict(length=len(dataset))

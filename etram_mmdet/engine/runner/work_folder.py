@@ -1,0 +1,66 @@
+"""One training at a time in a work folder: two would mix their rows and remove each other's checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+from mmengine.dist import broadcast_object_list, is_main_process
+
+from etram_mmdet.engine.runner.same_ranks import raise_once
+from etram_mmdet.utils.claims import ClaimedError, is_stale, read_holder, told, try_claim
+
+CLAIM_FILE = ".training"
+
+
+def check_free(work_dir: str | Path) -> None:
+    """Raise ``ClaimedError`` where another training is at work; for use before anything is written there."""
+    path = Path(work_dir) / CLAIM_FILE
+    _refuse(_sentence(work_dir) if path.is_file() and not is_stale(path) else None, work_dir)
+
+
+@contextmanager
+def training_in(work_dir: str | Path) -> Iterator[Callable[[], None]]:
+    """Hold a work folder while the block runs, on the first process for all of them; gives what releases it early.
+
+    Raises:
+        ClaimedError: another training, also one on another machine, is at work there.
+    """
+    held = try_claim(Path(work_dir) / CLAIM_FILE) if is_main_process() else None
+    _refuse(_sentence(work_dir) if is_main_process() and held is None else None, work_dir)
+    release = held.release if held else lambda: None
+    try:
+        yield release
+    finally:
+        release()
+
+
+def log_folder(work_dir: str | Path, started: str) -> str:
+    """Name of a new folder in ``work_dir`` for the logs of this run: ``started``, with a number where that is taken.
+
+    Tests that start in the same second would write over each other's logs.
+    """
+    name = [started]
+    if is_main_process():
+        for number in count(2):
+            try:
+                (Path(work_dir) / name[0]).mkdir()
+                break
+            except FileExistsError:
+                name = [f"{started}_{number}"]
+    broadcast_object_list(name)
+    return name[0]
+
+
+def _sentence(work_dir: str | Path) -> str:
+    return f"{work_dir}: {told(Path(work_dir) / CLAIM_FILE)}"
+
+
+def _refuse(sentence: str | None, work_dir: str | Path) -> None:
+    """Raise the first process's sentence on all of them."""
+    said = [sentence]
+    broadcast_object_list(said)
+    if said[0] is not None:
+        raise_once(ClaimedError(said[0], read_holder(Path(work_dir) / CLAIM_FILE)))

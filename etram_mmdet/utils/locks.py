@@ -1,0 +1,81 @@
+"""Short locks between processes: who holds one keeps it for milliseconds, and a kill frees it."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.files import os_errors
+
+WAIT_S = 60.0  # longest wait to change a file; whoever holds its lock longer is frozen
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # what a file system without locks answers
+
+
+@contextmanager
+def changing(path: Path) -> Iterator[None]:
+    """While the block reads and writes ``path`` anew, no other process does so.
+
+    Raises:
+        InputError: the folder cannot be written, or another process does not let go for `WAIT_S`.
+    """
+    lock = path.with_name(f".{path.name}.lock")
+    with os_errors(path, "written", lock):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with alone(lock, os.O_RDWR | os.O_CREAT, WAIT_S):
+                yield
+                lock.unlink()
+        except BlockingIOError as error:
+            raise InputError(
+                f"{path}: another process has kept it locked for {WAIT_S:.0f} s and seems frozen; `fuser {lock}` tells "
+                "its number. End it, then run the same command again"
+            ) from error
+
+
+@contextmanager
+def alone(path: Path, flags: int, wait_s: float) -> Iterator[int]:
+    """The number of ``path``, opened and locked; raises ``BlockingIOError`` where another keeps the lock longer.
+
+    Args:
+        path: a file that may be removed by whoever holds the lock.
+        flags: how to open it, of ``os.open``.
+        wait_s: longest wait.
+    """
+    until = time.monotonic() + wait_s
+    while True:
+        number = os.open(path, flags, 0o666)
+        try:
+            _lock(number, until)
+            if _is_same(path, number):
+                yield number
+                return
+        finally:
+            os.close(number)
+
+
+def _lock(number: int, until: float) -> None:
+    while True:
+        try:
+            return fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                return None  # then two that come in the same millisecond may both have it
+            raise
+
+
+def _is_same(path: Path, number: int) -> bool:
+    """Whether ``path`` is still the file that was opened: its holder may have removed it in between."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(number))
+    except FileNotFoundError:
+        return False
