@@ -9,12 +9,13 @@ import torch
 from mmdet.registry import RUNNERS
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.dist import master_only
+from mmengine.dist import is_main_process
 from mmengine.evaluator import Evaluator
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import nn
 
+from etram_mmdet.engine.checkpoints.contents import OWN_STATES_KEY
 from etram_mmdet.engine.checkpoints.files import restore_histories
 from etram_mmdet.engine.checkpoints.opening import (
     check_checkpoint_classes,
@@ -22,6 +23,7 @@ from etram_mmdet.engine.checkpoints.opening import (
     load_checkpoint_file,
     load_strictly,
 )
+from etram_mmdet.engine.checkpoints.own_state import check_own_states, gather_own_states, restore_own_state
 from etram_mmdet.engine.checkpoints.resumable import check_complete, check_resumable
 from etram_mmdet.engine.checkpoints.same_training import check_same_training
 from etram_mmdet.engine.config.complete import check_together, resolve, start_processes
@@ -115,7 +117,10 @@ class StreamRunner(Runner):
         check_complete(content, filename)
         check_same_training(content, self, filename)
         check_resumable(content, self, filename)
+        own_states = content.get(OWN_STATES_KEY)
+        check_own_states(own_states, self.model, filename)
         super().resume(filename, *args, **kwargs)
+        restore_own_state(self, own_states, filename)
 
     def load_checkpoint(self, filename: str, map_location: str = "cpu", strict: bool = True, revise_keys=None) -> dict:
         """Load weights; raises ``InputError`` naming the first tensors that do not fit, and then loads nothing."""
@@ -136,11 +141,24 @@ class StreamRunner(Runner):
         self.logger.info(f"Loaded {filename}")
         return checkpoint
 
-    @master_only
-    def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
-        """Write under a temporary name and rename, so that a kill never leaves half a checkpoint."""
-        super().save_checkpoint(out_dir, f"{filename}.part", *args, **kwargs)
-        os.replace(Path(out_dir) / f"{filename}.part", Path(out_dir) / filename)
+    def save_checkpoint(
+        self,
+        out_dir: str,
+        filename: str,
+        *args,
+        save_optimizer: bool = True,
+        meta: dict | None = None,
+        **kwargs,
+    ) -> None:
+        """Write under a temporary name and rename, so that a kill never leaves half a checkpoint.
+
+        Every process has to call it: one to go on from (with its optimizer) holds what each of them has to itself.
+        """
+        own = {OWN_STATES_KEY: gather_own_states(self)} if save_optimizer else {}
+        if is_main_process():
+            kwargs.update(save_optimizer=save_optimizer, meta=(meta or {}) | own)  # PlainCheckpointHook takes it out
+            super().save_checkpoint(out_dir, f"{filename}.part", *args, **kwargs)
+            os.replace(Path(out_dir) / f"{filename}.part", Path(out_dir) / filename)
 
 
 def latest_checkpoint(work_dir: str | Path) -> str:
