@@ -10,6 +10,8 @@ import multiprocessing
 import os
 import runpy
 import sys
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from unittest.mock import patch
 
@@ -26,17 +28,32 @@ _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(list(PRELOADED))
 
 
+def start_tool(words: list[str], env: dict[str, str], output: Path, folder: Path = ROOT) -> BaseProcess:
+    """``python WORDS`` in ``folder``, just started in a session of its own; its output goes to a file."""
+    return _started(_main_of_session, words, env, output, folder)
+
+
 def run_tool(words: list[str], env: dict[str, str], output: Path, timeout: float, folder: Path = ROOT) -> int:
     """Exit status of ``python WORDS`` in ``folder``, its output goes to a file; killed after ``timeout`` s."""
-    process = _server.Process(target=_main, args=(words, env, str(output), str(folder)))
-    with patch.dict(os.environ, env):  # the server takes it at its start, when OpenMP reads it
-        process.start()
+    process = _started(_main, words, env, output, folder)
     process.join(timeout)
     if process.is_alive():
         process.kill()
         process.join()
         raise TimeoutError(f"{' '.join(words)} took more than {timeout} s:\n{output.read_text()[-3000:]}")
     return process.exitcode
+
+
+def _started(target: Callable, words: list[str], env: dict[str, str], output: Path, folder: Path) -> BaseProcess:
+    process = _server.Process(target=target, args=(words, env, str(output), str(folder)))
+    with patch.dict(os.environ, env):  # the server takes it at its start, when OpenMP reads it
+        process.start()
+    return process
+
+
+def _main_of_session(*args) -> None:
+    os.setsid()  # a signal to its group reaches its loading processes too, and nobody else
+    _main(*args)
 
 
 def _main(words: list[str], env: dict[str, str], output: str, folder: str) -> None:
