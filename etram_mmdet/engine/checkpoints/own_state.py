@@ -37,7 +37,7 @@ def gather_own_states(runner: Runner) -> list[dict] | None:
             gradients=_waiting_gradients(runner),
         )
     )
-    for state in states or []:
+    for state in (states or [])[::-1]:  # the first one, which the others are compared with, at last
         state["buffers"] = _different(state["buffers"], states[0]["buffers"])
     return states
 
@@ -107,8 +107,8 @@ def _different(buffers: dict[str, Tensor], from_those: dict[str, Tensor]) -> dic
 def _log_what_is_missing(model: nn.Module, path: str | Path) -> None:
     if hasattr(model, "stream_states"):
         print_log(
-            f"{path}: holds no recurrent state (older versions and mmengine's own Runner keep none), so every lane starts "
-            "from zero and the run will differ a little from one that was never stopped",
+            f"{path}: holds no recurrent state (older versions and mmengine's own Runner keep none), so every lane "
+            "starts from zero and the run will differ a little from one that was never stopped",
             "current",
             logging.WARNING,
         )
