@@ -1,5 +1,6 @@
 from etram_mmdet import ops  # noqa: F401  first: mmdet.models needs mmcv's operators or our stand-in
 from etram_mmdet.engine.checkpoints.pretrained import SafePretrainedInit
+from etram_mmdet.engine.hooks.checkpoint import CheckpointHook
 from etram_mmdet.engine.hooks.class_check import ClassCheckHook
 from etram_mmdet.engine.hooks.data_wait import DataWaitHook
 from etram_mmdet.engine.hooks.evaluation_report import EvaluationReportHook
@@ -10,11 +11,13 @@ from etram_mmdet.engine.hooks.plain_checkpoint import PlainCheckpointHook
 from etram_mmdet.engine.hooks.results_csv import ResultsCsvHook
 from etram_mmdet.engine.hooks.run_record import RunRecordHook
 from etram_mmdet.engine.hooks.run_summary import RunSummaryHook
+from etram_mmdet.engine.hooks.stop_on_signal import StopOnSignalHook
 from etram_mmdet.engine.runner.loops import DryRunLoop, StreamTrainLoop
 from etram_mmdet.engine.runner.one_cycle import OneCycleLR, OneCycleParamScheduler
 from etram_mmdet.engine.runner.stream_runner import StreamRunner
 
 __all__ = [
+    "CheckpointHook",
     "ClassCheckHook",
     "DataWaitHook",
     "DryRunLoop",
@@ -29,6 +32,7 @@ __all__ = [
     "RunRecordHook",
     "RunSummaryHook",
     "SafePretrainedInit",
+    "StopOnSignalHook",
     "StreamRunner",
     "StreamTrainLoop",
 ]

@@ -18,7 +18,7 @@ TOGETHER = {
     "test": ("test_dataloader", "test_cfg", "test_evaluator"),
 }
 # Without these a training would lack something that cannot be mended afterwards.
-NEEDED_HOOKS = ("ClassCheckHook", "FitToDataHook", "PlainCheckpointHook")
+NEEDED_HOOKS = ("ClassCheckHook", "FitToDataHook", "PlainCheckpointHook", "StopOnSignalHook")
 
 
 def check_steps(cfg: Config) -> None:

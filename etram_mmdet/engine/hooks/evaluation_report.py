@@ -44,7 +44,7 @@ class EvaluationReportHook(Hook):
     boxes as ``SPLIT_film``. A picture that cannot be drawn costs a warning, not the training.
     """
 
-    priority = "LOW"  # after results.csv has its row
+    priority = "LOW"
     loaded_step = 0  # training step of the checkpoint that was loaded last
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -55,7 +55,7 @@ class EvaluationReportHook(Hook):
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         dataset = as_streams(runner.val_dataloader.dataset)
-        self._report(runner, runner.val_evaluator, dataset, runner.iter, f"{dataset.split}_{runner.iter}")
+        self._report(runner, runner.val_evaluator, dataset, runner.iter, f"{dataset.split}_{runner.iter}", metrics)
 
     def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         dataset = as_streams(runner.test_dataloader.dataset)
@@ -78,16 +78,24 @@ class EvaluationReportHook(Hook):
             runner.logger.exception("no picture of the losses; checkpoints and log stand")
 
     @master_only
-    def _report(self, runner: Runner, evaluator: Evaluator, dataset: Dataset, step: int, stem: str) -> None:
+    def _report(
+        self,
+        runner: Runner,
+        evaluator: Evaluator,
+        dataset: Dataset,
+        step: int,
+        stem: str,
+        metrics: dict | None = None,
+    ) -> None:
         metric = find_metric(evaluator)
         if metric is None or metric.headline is None:
             return
         try:
-            self._write(runner, metric.headline, dataset, step, stem)
+            self._write(runner, metric.headline, dataset, step, stem, metrics or {})
         except Exception:
             runner.logger.exception(f"no pictures of the evaluation at step {step}; the numbers above stand")
 
-    def _write(self, runner: Runner, headline: Headline, dataset: Dataset, step: int, stem: str) -> None:
+    def _write(self, runner: Runner, headline: Headline, dataset: Dataset, step: int, stem: str, metrics: dict) -> None:
         folder = Path(runner.work_dir)
         heading = f"{folder.resolve().name}, {dataset.split} at step {step}   {headline.protocol}"
         write_json(folder / f"{stem}.json", dict(protocol=str(headline.protocol), **as_dict(headline.breakdown)))
@@ -99,7 +107,8 @@ class EvaluationReportHook(Hook):
         if runner.cfg.get("train_cfg"):
             origin = dict(run=run_id(runner), test_cfg=measured_with(runner.cfg), val_data=dict(sha256=digest(dataset)))
             rows = evaluations(folder / "results.csv", dataset.split, origin)
-            rows = [row for row in rows if int(row["step"]) <= step]  # resumed from an earlier step: none of the future
+            rows = [row for row in rows if int(row["step"]) < step]  # resumed from an earlier step: none of the future
+            rows.append(dict(step=step, **metrics))  # which gets its row when its pictures are there
             draw_training(_losses(runner), rows, headline.protocol.name, heading, folder / "results.png")
             written.append("results.png")
             _show(runner, "training", folder / "results.png", step)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mmdet.registry import HOOKS
-from mmengine.dist import master_only
+from mmengine.dist import broadcast_object_list, master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
@@ -13,26 +13,48 @@ from torch.utils.data import DataLoader
 from etram_mmdet.datasets.statistics import digest
 from etram_mmdet.datasets.wrappers import as_streams
 from etram_mmdet.engine.hooks.run_record import measured_with, run_id
-from etram_mmdet.evaluation.results_table import append_row, compact
+from etram_mmdet.evaluation.results_table import append_row, compact, evaluations
 
 
 @HOOKS.register_module()
 class ResultsCsvHook(Hook):
     """Append every evaluation to ``results.csv`` in the work folder, unrounded.
 
-    With what tells it from others: the run that trained the weights, digest of the data, post-processing.
+    With what tells it from others: the run that trained the weights, digest of the data, post-processing. The row is
+    written last, so that a validation with a row is complete, pictures and best checkpoint included. A run that is
+    resumed at a validation's step without a row validates first.
     """
 
+    priority = "LOWEST"
     loaded_step = 0  # training step of the checkpoint that was loaded last
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         self.loaded_step = checkpoint.get("meta", {}).get("iter", 0)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        loop = runner.train_loop
+        if runner.iter and getattr(loop, "is_validation_due", False) and not self._has_row(runner):
+            runner.logger.info(f"the validation at step {runner.iter} has no row in results.csv: it is done first")
+            runner.val_loop.run()
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         self._write(runner, runner.val_dataloader, runner.iter, metrics)
 
     def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         self._write(runner, runner.test_dataloader, self.loaded_step, metrics)
+
+    @staticmethod
+    def _has_row(runner: Runner) -> bool:
+        """As the first process sees it: a row that it writes meanwhile must not keep another from validating."""
+        dataset = as_streams(runner.val_dataloader.dataset)
+        record = dict(run=run_id(runner), test_cfg=measured_with(runner.cfg), val_data=dict(sha256=digest(dataset)))
+        try:
+            rows = evaluations(Path(runner.work_dir) / "results.csv", dataset.split, record)
+        except ValueError:  # damaged: nobody knows
+            rows = []
+        found = [any(int(row["step"]) == runner.iter for row in rows)]
+        broadcast_object_list(found)
+        return found[0]
 
     @staticmethod
     @master_only

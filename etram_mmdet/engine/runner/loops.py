@@ -106,12 +106,16 @@ class StreamTrainLoop(IterBasedTrainLoop):
             self.dataloader_iterator = _StreamIterator(self.dataloader)
 
     def run(self) -> nn.Module:
-        """Validates also where a kill came between the last step's checkpoint and its validation."""
-        has_no_step_left = self.iter >= self.max_iters
-        model = super().run()
-        if has_no_step_left and self.runner.val_loop is not None and self.iter >= self.val_begin:
-            self.runner.val_loop.run()
-        return model
+        """Train; SIGTERM and SIGINT end it, see :class:`StopOnSignalHook`."""
+        with self.runner.stop_signals:
+            return super().run()
+
+    @property
+    def is_validation_due(self) -> bool:
+        """Whether a validation follows on the step that was done last."""
+        self._decide_current_val_interval()
+        is_step = self._iter % self.val_interval == 0 or self._iter == self._max_iters
+        return self.runner.val_loop is not None and self._iter >= self.val_begin and is_step
 
     def run_iter(self, data_batch: dict) -> None:
         seed_everything(derived_seed((self.runner.seed,), "step", self.iter))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,6 +14,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import nn
+from torch.utils.data import DataLoader
 
 from etram_mmdet.engine.checkpoints.contents import OWN_STATES_KEY
 from etram_mmdet.engine.checkpoints.files import restore_histories
@@ -30,10 +31,12 @@ from etram_mmdet.engine.config.complete import check_together, resolve, start_pr
 from etram_mmdet.engine.config.load import complete_config
 from etram_mmdet.engine.runner.learning_rates import learning_rates
 from etram_mmdet.engine.runner.parameter_groups import check_names, check_own_rates
+from etram_mmdet.engine.runner.signals import StopSignals, shield_worker
 from etram_mmdet.evaluation.stream_evaluator import StreamEvaluator
 from etram_mmdet.models.building import build_detector
 from etram_mmdet.models.detectors.one_stage import check_one_stage
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.files import atomic_write
 
 
 @RUNNERS.register_module()
@@ -44,6 +47,10 @@ class StreamRunner(Runner):
     """
 
     notes: tuple[str, ...] = ()
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.stop_signals = StopSignals()
 
     @classmethod
     def from_cfg(cls, cfg: Config) -> StreamRunner:
@@ -89,6 +96,13 @@ class StreamRunner(Runner):
         """Metrics in a :class:`StreamEvaluator`, unless the config names another evaluator."""
         is_named = isinstance(evaluator, Evaluator) or (isinstance(evaluator, dict) and "metrics" in evaluator)
         return super().build_evaluator(evaluator) if is_named else StreamEvaluator(evaluator)
+
+    @staticmethod
+    def build_dataloader(*args, **kwargs) -> DataLoader:
+        """mmengine's, whose loading processes outlive the signal that ends a training: its last step needs them."""
+        loader = Runner.build_dataloader(*args, **kwargs)
+        loader.worker_init_fn = partial(shield_worker, loader.worker_init_fn)
+        return loader
 
     @torch.no_grad()
     def try_first_batch(self) -> None:
@@ -150,15 +164,15 @@ class StreamRunner(Runner):
         meta: dict | None = None,
         **kwargs,
     ) -> None:
-        """Write under a temporary name and rename, so that a kill never leaves half a checkpoint.
+        """Write a whole checkpoint or none: see :func:`atomic_write`, also for the errors.
 
         Every process has to call it: one to go on from (with its optimizer) holds what each of them has to itself.
         """
         own = {OWN_STATES_KEY: gather_own_states(self)} if save_optimizer else {}
         if is_main_process():
             kwargs.update(save_optimizer=save_optimizer, meta=(meta or {}) | own)  # PlainCheckpointHook takes it out
-            super().save_checkpoint(out_dir, f"{filename}.part", *args, **kwargs)
-            os.replace(Path(out_dir) / f"{filename}.part", Path(out_dir) / filename)
+            with atomic_write(Path(out_dir) / filename) as aside:
+                super().save_checkpoint(out_dir, aside.name, *args, **kwargs)
 
 
 def latest_checkpoint(work_dir: str | Path) -> str:

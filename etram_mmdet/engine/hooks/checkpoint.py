@@ -1,0 +1,92 @@
+"""mmengine's ``CheckpointHook``, which removes no checkpoint before its successor is on the disk."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from pathlib import Path
+
+from mmdet.registry import HOOKS
+from mmengine.dist import is_main_process
+from mmengine.hooks import checkpoint_hook
+from mmengine.runner import Runner
+
+from etram_mmdet.utils.files import atomic_write, os_errors
+
+
+@HOOKS.register_module()
+class CheckpointHook(checkpoint_hook.CheckpointHook):
+    """mmengine's, under its name, so that every config has it; a kill or a full disk leaves the earlier checkpoints.
+
+    The order is: write, wait until it is on the disk, rename, name it in ``last_checkpoint``, remove what it replaces.
+    So the disk needs room for one checkpoint more than is kept. A checkpoint lists all that were there when it was
+    written (``keep_ckpt_ids``), so the next start removes what a kill left.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        super().before_train(runner)
+        if runner.iter:  # a validation that resuming repeats may find a new best, which its checkpoint has to name
+            self.last_ckpt = self._path_of(runner.iter)
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        self.last_ckpt = self._path_of(step)
+        runner.message_hub.update_info("last_ckpt", self.last_ckpt)
+        outdated = self._count_in(runner, step)
+        runner.save_checkpoint(
+            self.out_dir,
+            Path(self.last_ckpt).name,
+            self.file_client_args,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+            **self.args,
+        )
+        if is_main_process():
+            with atomic_write(Path(runner.work_dir) / "last_checkpoint") as aside:
+                aside.write_text(self.last_ckpt)
+        _remove(map(self._path_of, outdated))
+
+    def _path_of(self, step: int) -> str:
+        return str(Path(self.out_dir) / self.filename_tmpl.format(step))
+
+    def _count_in(self, runner: Runner, step: int) -> list[int]:
+        """Note that there is a checkpoint of ``step``; the steps of those that it replaces."""
+        if self.max_keep_ckpts <= 0:
+            return []
+        steps = [*(each for each in self.keep_ckpt_ids if each != step), step]
+        runner.message_hub.update_info("keep_ckpt_ids", steps)
+        self.keep_ckpt_ids = deque(steps, self.max_keep_ckpts)
+        return steps[: -self.max_keep_ckpts]
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        """mmengine's, which knows no earlier best meanwhile: it would remove that first."""
+        if not self.save_best:
+            return
+        before = self._best
+        self._best = dict.fromkeys(before)
+        super()._save_best_checkpoint(runner, metrics)
+        self._best = {key: path or before[key] for key, path in self._best.items()}
+        names = {Path(path).name for path in self._best.values() if path}
+        _remove(path for path in before.values() if path and Path(path).name not in names)
+
+    @property
+    def _best(self) -> dict[str, str | None]:
+        """Path of the best checkpoint so far by each metric of ``save_best``."""
+        is_single = len(self.key_indicators) == 1
+        return {"": self.best_ckpt_path} if is_single else dict(self.best_ckpt_path_dict)
+
+    @_best.setter
+    def _best(self, paths: dict[str, str | None]) -> None:
+        if len(self.key_indicators) == 1:
+            self.best_ckpt_path = paths[""]
+        else:
+            self.best_ckpt_path_dict = paths
+
+
+def _remove(paths: Iterable[str]) -> None:
+    if is_main_process():
+        for path in map(Path, paths):
+            with os_errors(path, "removed"):
+                path.unlink(missing_ok=True)

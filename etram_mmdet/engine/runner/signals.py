@@ -1,0 +1,126 @@
+"""A training that is told to end: by Ctrl-C (SIGINT), or by a scheduler (SIGTERM)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing import parent_process
+
+import torch
+from mmengine.dist import get_backend, is_distributed
+from mmengine.logging import print_log
+from torch import distributed as dist
+
+STOPPING = (signal.SIGTERM, signal.SIGINT)
+# A scheduler signals every process and ``torchrun`` passes the signal on; a terminal does so to a whole group.
+SAME_REQUEST_S = 1.0
+
+
+def exit_status(number: int) -> int:
+    """As shells have it: 143 after SIGTERM, 130 after SIGINT."""
+    return 128 + number
+
+
+class StopSignals:
+    """Within ``with``, the first SIGTERM or SIGINT only sets ``requested``; a later one ends the process at once.
+
+    Signals that follow the first within `SAME_REQUEST_S` are taken for the same request. A thread reads them, so that
+    the process can be ended also in the middle of a long computation. Outside ``with``, and in other threads than the
+    main one, which Python gives no signals, nothing changes.
+
+    Attributes:
+        requested: number of the first signal; 0 before.
+    """
+
+    def __init__(self) -> None:
+        self.requested = 0
+        self._group = None
+        self._is_active = False
+
+    def __enter__(self) -> StopSignals:
+        self._group = _cpu_group()
+        self._is_active = True
+        self._handlers = {}
+        if threading.current_thread() is threading.main_thread():
+            self.requested = 0
+            read, self._write = os.pipe()
+            os.set_blocking(self._write, False)
+            self._wakeup = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+            self._handlers = {number: signal.signal(number, _only_wake) for number in STOPPING}
+            threading.Thread(target=self._watch, args=(read,), daemon=True).start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._is_active = False
+        if self._handlers:
+            for number, handler in self._handlers.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(self._wakeup)
+            os.close(self._write)  # which ends the thread
+
+    def agreed(self) -> int:
+        """The number of a signal that any process of the training got, the same in all of them; 0 if none did.
+
+        Every process has to call it equally often. A single process asks nobody.
+        """
+        if not self._is_active or not is_distributed():
+            return self.requested
+        number = torch.tensor(self.requested)
+        dist.all_reduce(number, dist.ReduceOp.MAX, group=self._group)
+        return int(number)
+
+    def wait_for_others(self) -> None:
+        """Until every process has come here: a process that ends lets ``torchrun`` end the others."""
+        if self._is_active and is_distributed():
+            dist.barrier(group=self._group)
+
+    def _watch(self, read: int) -> None:
+        first_s = None
+        while numbers := os.read(read, 64):
+            for number in set(numbers) & set(STOPPING):
+                if first_s is None:
+                    first_s, self.requested = time.monotonic(), number
+                    name = signal.Signals(number).name
+                    print_log(
+                        f"{name}: ending after this step, with a checkpoint; a second one ends at once", "current"
+                    )
+                elif time.monotonic() - first_s > SAME_REQUEST_S:
+                    os._exit(exit_status(number))
+        os.close(read)
+
+
+def _only_wake(number: int, frame: object) -> None:
+    """The signal has been written to the pipe already."""
+
+
+def _cpu_group() -> dist.ProcessGroup | None:
+    """A group whose messages do not wait for the GPU; ``None`` for the group of all, which may be such a one."""
+    if not is_distributed() or get_backend() == "gloo":
+        return None
+    return dist.new_group(backend="gloo")
+
+
+def shield_worker(init: Callable[[int], None] | None, worker: int) -> None:
+    """In a loading process: leave signals to the main process, which still needs batches to end its step.
+
+    SIGTERM counts only from the main process, which ends its workers with it.
+
+    Args:
+        init: what else a loading process begins with. Default: nothing.
+        worker: its number.
+    """
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=_end_with, args=(parent_process().pid,), daemon=True).start()
+    if init is not None:
+        init(worker)
+
+
+def _end_with(parent: int) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)
