@@ -226,7 +226,9 @@ def result(folder: Path) -> dict[str, object]:
     last = load_checkpoint_file(folder / f"iter_{STEPS}.pth")
     (best,) = folder.glob("best_*.pth")
     hub = last["message_hub"]
-    logged = {name: each for name, each in hub["log_scalars"].items() if _is_lasting(name)}
+    logged = {
+        name: each for name, each in hub["log_scalars"].items() if name.startswith("train/") and _is_lasting(name)
+    }
     parts = {key: last.get(key) for key in ("state_dict", "optimizer", "param_schedulers", "own_states")}
     parts |= dict(best=best.name, best_weights=load_checkpoint_file(best)["state_dict"], logged=logged)
     parts |= dict(step=last["meta"]["iter"], best_score=hub["runtime_info"]["best_score"])
