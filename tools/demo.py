@@ -41,13 +41,12 @@ def train_and_test(args: argparse.Namespace, data: str) -> tuple[Path, Path]:
     """Paths of the checkpoint and of its predictions."""
     from mmdet.registry import DATASETS
 
+    from etram_mmdet.engine.checkpoints.folder import find_checkpoint
     from etram_mmdet.engine.config.load import load_config
-    from etram_mmdet.engine.runner.stream_runner import find_checkpoint
     from etram_mmdet.visualization.detection_sheet import prediction_sheet
 
-    resume = ["--resume"] if find_checkpoint(args.work_dir) else []
     options = ["--cfg-options", f"data_root={data}/", *args.cfg_options]
-    run("train", "train.py", CONFIG, "--work-dir", args.work_dir, *resume, *options)
+    run("train", "train.py", CONFIG, "--work-dir", args.work_dir, "--resume", "auto", *options)
     checkpoint = Path(find_checkpoint(args.work_dir))
     predictions = args.work_dir / "predictions.json"
     run("test", "test.py", checkpoint, "--out", predictions)

@@ -20,7 +20,9 @@ from etram_mmdet.utils.cli import (
 
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
-    parser.add_argument("paths", nargs="+", metavar="[CONFIG] CHECKPOINT")
+    parser.add_argument(
+        "paths", nargs="+", metavar="[CONFIG] CHECKPOINT", help="a work folder stands for its newest checkpoint"
+    )
     parser.add_argument("--work-dir", help="where the log and results.csv go; default: the checkpoint's folder")
     parser.add_argument("--out", metavar="FILE.json", help="save predictions and truth of every evaluated frame")
     parser.add_argument("--show-dir", metavar="DIR", help="write pictures of frames with truth and detections")
@@ -47,22 +49,24 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     from etram_mmdet.engine.checkpoints.carried_config import carried_by
+    from etram_mmdet.engine.checkpoints.folder import checkpoint_file
     from etram_mmdet.engine.checkpoints.opening import config_for_checkpoint
     from etram_mmdet.engine.config.test_options import draw_detections, mirror_streams
     from etram_mmdet.engine.runner.stream_runner import StreamRunner
     from etram_mmdet.evaluation.event_coco_metric import save_evaluated
 
     with exit_on_input_error():
-        cfg = config_for_checkpoint(args.config, args.checkpoint, args.cfg_options)
+        checkpoint = checkpoint_file(args.checkpoint)
+        cfg = config_for_checkpoint(args.config, checkpoint, args.cfg_options)
         use_launcher(cfg, args)
-        cfg.work_dir = args.work_dir or str(Path(args.checkpoint).resolve().parent)
+        cfg.work_dir = args.work_dir or str(checkpoint.resolve().parent)
         if args.show_dir or args.show:
             draw_detections(cfg, args.show_dir, args.show_every, args.show_films, args.show, args.wait_time)
         if args.tta:
             mirror_streams(cfg)
         if args.out:
             Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-        with nullcontext() if args.config else carried_by(args.checkpoint):
+        with nullcontext() if args.config else carried_by(checkpoint):
             runner = StreamRunner.from_cfg(cfg)
             if args.config is None:
                 runner.try_first_batch()

@@ -1,4 +1,9 @@
-"""Train a detector: python tools/train.py CONFIG [--work-dir DIR] [--resume] ..."""
+"""Train a detector: python tools/train.py CONFIG [--work-dir DIR] [--resume] ...
+
+Ctrl-C (SIGINT) and SIGTERM end the current step, or the current batch of a validation, save a checkpoint and exit with
+status 130 and 143. A second signal, more than a second after the first, ends the training at once. With `--resume auto`
+one command serves for every start: the first one, and each that goes on.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +24,8 @@ from etram_mmdet.utils.cli import (
 if TYPE_CHECKING:
     from mmengine.config import Config
 
+NEWEST = "newest"  # what --resume without a word stands for
+
 
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
@@ -31,9 +38,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--resume",
         nargs="?",
-        const="auto",
+        const=NEWEST,
         metavar="CHECKPOINT",
-        help="go on from CHECKPOINT, or from the latest one in the work folder",
+        help="go on from CHECKPOINT; default: the newest intact one in the work folder; with the word auto from that one "
+        "too, or from the start where there is none yet",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="check everything, run one batch and one validation batch, keep nothing"
@@ -41,6 +49,17 @@ def parse_args() -> argparse.Namespace:
     add_cfg_options(parser)
     add_launcher(parser)
     return parser.parse_args()
+
+
+def use_resume(cfg: Config, resume: str | None) -> None:
+    """Write ``--resume`` into ``cfg``."""
+    from etram_mmdet.engine.checkpoints.folder import find_checkpoint
+
+    if resume == "auto" and find_checkpoint(cfg.work_dir) is None:
+        print(f"{cfg.work_dir}: no checkpoint yet, so the training starts afresh", flush=True)
+    elif resume:
+        cfg.resume = True
+        cfg.load_from = None if resume in ("auto", NEWEST) else resume
 
 
 def train(cfg: Config) -> None:
@@ -51,7 +70,7 @@ def train(cfg: Config) -> None:
 
 def dry_run(cfg: Config) -> None:
     """Everything up to the first step in a folder that vanishes."""
-    from etram_mmdet.engine.runner.stream_runner import latest_checkpoint
+    from etram_mmdet.engine.checkpoints.resumable import latest_checkpoint
 
     if cfg.resume and cfg.load_from is None:
         cfg.load_from = latest_checkpoint(cfg.work_dir)
@@ -63,18 +82,16 @@ def dry_run(cfg: Config) -> None:
 
 def main() -> None:
     args = parse_args()
-    from etram_mmdet.engine.config.load import load_config
-
     with exit_on_input_error():
+        from etram_mmdet.engine.config.load import load_config
+
         options = {**(args.cfg_options or {}), "auto_scale_lr.enable": args.auto_scale_lr}
         cfg = load_config(args.config, options)
         use_launcher(cfg, args)
         cfg.work_dir = args.work_dir or cfg.get("work_dir") or f"work_dirs/{Path(args.config).stem}"
         if args.amp:
             cfg.optim_wrapper.type = "AmpOptimWrapper"
-        if args.resume:
-            cfg.resume = True
-            cfg.load_from = None if args.resume == "auto" else args.resume
+        use_resume(cfg, args.resume)
         dry_run(cfg) if args.dry_run else train(cfg)
 
 

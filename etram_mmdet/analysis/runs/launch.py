@@ -23,7 +23,6 @@ from etram_mmdet.analysis.runs.plan import Plan, Variant
 from etram_mmdet.engine.config.load import complete_config
 from etram_mmdet.engine.config.plain_config import read_plain_config
 from etram_mmdet.engine.hooks.run_record import RUN_FILE
-from etram_mmdet.engine.runner.stream_runner import find_checkpoint
 from etram_mmdet.evaluation.results_table import evaluations
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import atomic_write
@@ -119,8 +118,10 @@ class Launcher:
         finally:
             with self.starting:
                 self.stopped.set()
-            for process in list(self.processes):
+            running = list(self.processes)
+            for process in running:
                 process.terminate()
+            for process in running:  # each ends its step and saves
                 process.wait()
         return self.failed
 
@@ -181,9 +182,8 @@ class Launcher:
         self.say(f"{variant.name} seed {seed} on {device}: AP {ap:.4f} in {minutes:.1f} min, about {left:.0f} min left")
 
     def _command(self, folder: Path) -> list[str]:
-        resume = ["--resume"] if find_checkpoint(folder) else []
         config = str(_order_file(folder))
-        return [sys.executable, str(self.train_tool), config, "--work-dir", str(folder), *resume]
+        return [sys.executable, str(self.train_tool), config, "--work-dir", str(folder), "--resume", "auto"]
 
     def _environment(self, device: str) -> dict[str, str]:
         if device != "cpu":

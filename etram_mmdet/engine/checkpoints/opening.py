@@ -23,6 +23,7 @@ from torch.random import fork_rng
 from etram_mmdet.datasets.shared_keys import dataset_config, dataset_configs, metainfo_of
 from etram_mmdet.engine.checkpoints.carried_config import carried_by, check_frame, evaluation_config, stored_config
 from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY, STEP_KEY, known_contents
+from etram_mmdet.engine.checkpoints.folder import checkpoint_file
 from etram_mmdet.engine.checkpoints.tensor_file import read_tensor_file
 from etram_mmdet.engine.config.differences import model_differences
 from etram_mmdet.engine.config.load import PLUGINS, apply_options, load_config
@@ -110,9 +111,13 @@ def is_config(path: object) -> bool:
 def load_checkpoint_file(path: str | Path) -> dict:
     """Read a checkpoint without executing what it contains; tensors are on the CPU.
 
+    Args:
+        path: the file, or a work folder, which stands for its newest checkpoint.
+
     Raises:
         InputError: the file is missing, damaged, not a checkpoint, or holds more than tensors and plain values.
     """
+    path = checkpoint_file(path)
     return known_contents(read_tensor_file(path), path)
 
 

@@ -7,14 +7,18 @@ and writes the memory of its moments without a look at their shape. So both are 
 from __future__ import annotations
 
 import inspect
+import logging
 import math
 from pathlib import Path
 
 import torch
+from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from etram_mmdet.engine.checkpoints.folder import checkpoints_in
+from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
 from etram_mmdet.utils.errors import InputError
 
 _NEEDED = ("meta", "message_hub", "optimizer", "param_schedulers")
@@ -35,6 +39,35 @@ def check_complete(checkpoint: dict, path: str | Path) -> None:
     missing += [key for key in ("state", "param_groups") if key not in checkpoint["optimizer"]]
     if missing:
         raise InputError(f"{path}: lacks {', '.join(missing)}, without which no training goes on; copy it again")
+
+
+def latest_checkpoint(work_dir: str | Path) -> str:
+    """The newest checkpoint in ``work_dir`` that is intact; the log names those that are not.
+
+    Raises:
+        InputError: there is none.
+    """
+    damaged = []
+    for path in checkpoints_in(work_dir):
+        try:
+            check_complete(load_checkpoint_file(path), path)
+        except InputError as error:
+            damaged.append(str(error))
+            continue
+        for each in damaged:
+            print_log(f"passed over: {each}", "current", logging.WARNING)
+        if damaged:
+            print_log(f"going on from {path}, the newest checkpoint that is intact", "current", logging.WARNING)
+        return str(path)
+    if damaged:
+        listed = "\n  ".join(damaged)
+        raise InputError(
+            f"{work_dir}: holds no intact checkpoint to resume from; to start afresh, remove these:\n  {listed}"
+        )
+    raise InputError(
+        f"{work_dir}: holds no checkpoint to resume from; leave --resume out to start afresh, or write --resume auto, "
+        "which does so where there is none"
+    )
 
 
 def check_resumable(checkpoint: dict, runner: Runner, path: str | Path) -> None:

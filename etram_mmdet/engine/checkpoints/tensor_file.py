@@ -60,7 +60,8 @@ def read_tensor_file(path: str | Path, unknown: str = "refuse") -> object:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: {'is no plain file' if path.exists() else 'no such checkpoint'}")
+        missing = "no such checkpoint; where its work folder was moved or copied, name that folder"
+        raise InputError(f"{path}: {'is no plain file' if path.exists() else missing}")
     try:
         with zipfile.ZipFile(path) as archive:
             return _read(archive, path, unknown == "ignore")

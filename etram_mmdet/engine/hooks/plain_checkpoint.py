@@ -77,6 +77,8 @@ def _inside(folder: str, path: str | None) -> str | None:
     if path is None:
         return None
     inside = Path(folder) / Path(path).name
+    if not inside.is_file():
+        return None
     try:
         load_checkpoint_file(inside)
     except (InputError, OSError):

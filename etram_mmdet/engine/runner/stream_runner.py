@@ -25,7 +25,7 @@ from etram_mmdet.engine.checkpoints.opening import (
     load_strictly,
 )
 from etram_mmdet.engine.checkpoints.own_state import check_own_states, gather_own_states, restore_own_state
-from etram_mmdet.engine.checkpoints.resumable import check_complete, check_resumable
+from etram_mmdet.engine.checkpoints.resumable import check_complete, check_resumable, latest_checkpoint
 from etram_mmdet.engine.checkpoints.same_training import check_same_training
 from etram_mmdet.engine.config.complete import check_together, resolve, start_processes
 from etram_mmdet.engine.config.load import complete_config
@@ -173,28 +173,3 @@ class StreamRunner(Runner):
             kwargs.update(save_optimizer=save_optimizer, meta=(meta or {}) | own)  # PlainCheckpointHook takes it out
             with atomic_write(Path(out_dir) / filename) as aside:
                 super().save_checkpoint(out_dir, aside.name, *args, **kwargs)
-
-
-def latest_checkpoint(work_dir: str | Path) -> str:
-    """:func:`find_checkpoint`; raises ``InputError`` where there is none."""
-    found = find_checkpoint(work_dir)
-    if found is None:
-        raise InputError(f"{work_dir}: holds no checkpoint to resume from; leave --resume out to start afresh")
-    return found
-
-
-def find_checkpoint(work_dir: str | Path) -> str | None:
-    """The checkpoint in ``work_dir`` that its ``last_checkpoint`` names; where that file is lost, the newest there is.
-
-    Only the last part of the path in ``last_checkpoint`` counts, so that a copied or moved folder stands for itself.
-    ``None`` where there is no checkpoint.
-    """
-    folder = Path(work_dir)
-    named = folder / "last_checkpoint"
-    if named.is_file():
-        latest = folder / Path(named.read_text(encoding="utf-8", errors="replace").strip()).name
-        if latest.is_file():
-            return str(latest)
-    left = [path for path in folder.glob("iter_*.pth") if path.stem.removeprefix("iter_").isdecimal()]
-    newest = max(left, key=lambda path: int(path.stem.removeprefix("iter_")), default=None)
-    return newest and str(newest)

@@ -1,0 +1,46 @@
+"""Which checkpoints a work folder holds."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from etram_mmdet.utils.errors import InputError
+
+
+def checkpoints_in(work_dir: str | Path) -> list[Path]:
+    """The checkpoint that ``last_checkpoint`` names, then the others from the newest to the oldest.
+
+    Only the last part of the path in ``last_checkpoint`` counts, so that a copied or moved folder stands for itself.
+    The others are called ``iter_STEP.pth``; best checkpoints, which hold weights only, and copies by other names are
+    left out.
+    """
+    folder = Path(work_dir)
+    numbered = [path for path in folder.glob("iter_*.pth") if _step(path).isdecimal()]
+    found = sorted(numbered, key=lambda path: int(_step(path)), reverse=True)
+    named = folder / "last_checkpoint"
+    if named.is_file():
+        name = Path(named.read_text(encoding="utf-8", errors="replace").strip("\0 \n")).name
+        found.insert(0, folder / name)
+    return [path for path in dict.fromkeys(found) if os.path.isfile(path)]  # also where no file could have that name
+
+
+def _step(path: Path) -> str:
+    return path.stem.removeprefix("iter_")
+
+
+def find_checkpoint(work_dir: str | Path) -> str | None:
+    """The first of :func:`checkpoints_in`, intact or not; ``None`` where there is none."""
+    return next(map(str, checkpoints_in(work_dir)), None)
+
+
+def checkpoint_file(path: str | Path) -> Path:
+    """``path``, or the newest checkpoint of the work folder that it is.
+
+    Raises:
+        InputError: a folder without a checkpoint.
+    """
+    found = find_checkpoint(path) if Path(path).is_dir() else path
+    if found is None:
+        raise InputError(f"{path}: holds no checkpoint; name the work folder of a training, or a checkpoint in it")
+    return Path(found)
