@@ -221,9 +221,9 @@ def completed(training: Training) -> None:
     assert statuses == [0] * len(statuses), f"exit {statuses}\n{training.output()[-3000:]}"
 
 
-def result(folder: Path) -> dict[str, object]:
+def result(folder: Path, steps: int = STEPS) -> dict[str, object]:
     """What has to be the same: by name, in plain values and bytes."""
-    last = load_checkpoint_file(folder / f"iter_{STEPS}.pth")
+    last = load_checkpoint_file(folder / f"iter_{steps}.pth")
     (best,) = folder.glob("best_*.pth")
     hub = last["message_hub"]
     logged = {
