@@ -207,8 +207,8 @@ def killed(training: Training, moment: str, how: signal.Signals, chance: random.
     statuses = training.wait()
     if how is not signal.SIGKILL or not was_running:
         for rank in range(training.combination.processes):
-            output = training.output(rank)
-            assert "Traceback" not in output, f"{moment}, {how.name}, rank {rank}:\n{output[-3000:]}"
+            _, found, rest = training.output(rank).partition("Traceback")
+            assert not found, f"{how.name} in {moment}, rank {rank}: Traceback{rest[:4000]}"
     if not was_running:
         assert statuses == [0] * len(statuses), f"{moment}: exit {statuses}\n{training.output()[-3000:]}"
     return was_running

@@ -207,7 +207,7 @@ def name_of_weight(content):
         (lambda c: c["param_schedulers"][0].update(total_steps="all"), "total_steps is 'all', the config's is 4"),
         (
             lambda c: c["own_states"][0]["lanes"][0][0][0].fill_(float("nan")),
-            "its lanes hold numbers that are not finite",
+            "its lanes hold numbers that are not",
         ),
         (lambda c: c["message_hub"].pop("resumed_keys"), "lacks resumed_keys"),
         (lambda c: c["optimizer"].pop("state"), "lacks state"),
