@@ -40,8 +40,8 @@ def parse_args() -> argparse.Namespace:
         nargs="?",
         const=NEWEST,
         metavar="CHECKPOINT",
-        help="go on from CHECKPOINT; default: the newest intact one in the work folder; with the word auto from that one "
-        "too, or from the start where there is none yet",
+        help="go on from CHECKPOINT; default: the newest intact one in the work folder; with the word auto: that one, "
+        "or from the start where there is none yet",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="check everything, run one batch and one validation batch, keep nothing"

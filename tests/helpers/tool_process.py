@@ -11,7 +11,7 @@ import os
 import runpy
 import sys
 from collections.abc import Callable
-from multiprocessing.process import BaseProcess
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from unittest.mock import patch
 
@@ -28,14 +28,9 @@ _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(list(PRELOADED))
 
 
-def start_tool(words: list[str], env: dict[str, str], output: Path, folder: Path = ROOT) -> BaseProcess:
-    """``python WORDS`` in ``folder``, just started in a session of its own; its output goes to a file."""
-    return _started(_main_of_session, words, env, output, folder)
-
-
 def run_tool(words: list[str], env: dict[str, str], output: Path, timeout: float, folder: Path = ROOT) -> int:
     """Exit status of ``python WORDS`` in ``folder``, its output goes to a file; killed after ``timeout`` s."""
-    process = _started(_main, words, env, output, folder)
+    process = start_tool(words, env, output, folder)
     process.join(timeout)
     if process.is_alive():
         process.kill()
@@ -44,15 +39,26 @@ def run_tool(words: list[str], env: dict[str, str], output: Path, timeout: float
     return process.exitcode
 
 
-def _started(target: Callable, words: list[str], env: dict[str, str], output: Path, folder: Path) -> BaseProcess:
-    process = _server.Process(target=target, args=(words, env, str(output), str(folder)))
-    with patch.dict(os.environ, env):  # the server takes it at its start, when OpenMP reads it
+def start_tool(words: list[str], env: dict[str, str], output: Path, folder: Path = ROOT) -> ForkServerProcess:
+    """``python WORDS`` in ``folder`` as it runs; its output goes to a file."""
+    return start(_main, words, env, str(output), str(folder), env=env)
+
+
+def start_session(words: list[str], env: dict[str, str], output: Path, folder: Path = ROOT) -> ForkServerProcess:
+    """As :func:`start_tool`; a signal to its group reaches its loading processes too, and nobody else."""
+    return start(_main_of_session, words, env, str(output), str(folder), env=env)
+
+
+def start(target: Callable, *args: object, env: dict[str, str] | None = None) -> ForkServerProcess:
+    """``target`` in a process of its own; ``env`` is for the server, should this be its first process."""
+    process = _server.Process(target=target, args=args)
+    with patch.dict(os.environ, env or {}):  # the server takes it at its start, when OpenMP reads it
         process.start()
     return process
 
 
-def _main_of_session(*args) -> None:
-    os.setsid()  # a signal to its group reaches its loading processes too, and nobody else
+def _main_of_session(*args: object) -> None:
+    os.setsid()
     _main(*args)
 
 

@@ -37,7 +37,7 @@ from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
 from etram_mmdet.events.preprocessing.folder import preprocess_folder
 from etram_mmdet.simulation.sample import make_sample
 from tests.helpers.cli import ALL_BOXES, CONFIG
-from tests.helpers.tool_process import start_tool
+from tests.helpers.tool_process import start_session
 
 STEPS = 8
 OPTIONS = (
@@ -123,7 +123,7 @@ class Training:
         self.processes = []
         for rank in range(number):
             own = {**env, "RANK": str(rank), "LOCAL_RANK": str(rank)} if number > 1 else env
-            self.processes.append(start_tool(words, own, self._output(rank)))
+            self.processes.append(start_session(words, own, self._output(rank)))
 
     def _output(self, rank: int = 0) -> Path:
         return self.folder.with_name(f"{self.folder.name}_{self.starts}_rank{rank}.log")

@@ -13,8 +13,8 @@ import torch
 
 from etram_mmdet.apis.inference import EventInferencer
 from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY
+from etram_mmdet.engine.checkpoints.folder import find_checkpoint
 from etram_mmdet.engine.checkpoints.opening import config_for_checkpoint, load_checkpoint_file
-from etram_mmdet.engine.checkpoints.resumable import latest_checkpoint
 from etram_mmdet.utils.errors import InputError
 from tests.helpers.cli import ALL_BOXES, CONFIG, SMALL, run
 from tests.test_engine.test_checkpoint_files import Bomb
@@ -114,11 +114,11 @@ def test_a_moved_folder_stands_for_itself(tmp_path):
     for name in ("iter_2.pth", "iter_10.pth"):
         (tmp_path / name).touch()
     (tmp_path / "last_checkpoint").write_text("/another/machine/iter_2.pth")
-    assert latest_checkpoint(tmp_path) == str(tmp_path / "iter_2.pth")
+    assert find_checkpoint(tmp_path) == str(tmp_path / "iter_2.pth")
     (tmp_path / "last_checkpoint").write_text("/another/machine/../iter_7.pth")
-    assert latest_checkpoint(tmp_path) == str(tmp_path / "iter_10.pth")
+    assert find_checkpoint(tmp_path) == str(tmp_path / "iter_10.pth")
     (tmp_path / "last_checkpoint").write_text("")
-    assert latest_checkpoint(tmp_path) == str(tmp_path / "iter_10.pth")
+    assert find_checkpoint(tmp_path) == str(tmp_path / "iter_10.pth")
 
 
 ODD = ["x", None, -1, 10**17, [], {}, [1, "a"], {"a": {"b": 1}}, torch.ones(3), b"x"]

@@ -39,7 +39,7 @@ def says_learning_rate(output, batch):
 def test_training_leaves_everything_in_the_work_folder(trained):
     folder, output = trained
     assert {p.name for p in folder.glob("*.pth")} >= {"iter_4.pth"}
-    assert not list(folder.glob("*.part"))
+    assert not list(folder.glob(".part*"))
     assert (folder / "last_checkpoint").read_text().strip() == str(folder / "iter_4.pth")
     assert (folder / "patch2_sizeaware_demo.py").is_file()
     assert [(r["split"], r["step"]) for r in rows(folder)] == [("val", "2"), ("val", "4")]
@@ -149,6 +149,7 @@ def test_resumed_runs_log_only_what_they_measure(trained, sample, tmp_path):
     line = [line for line in output.splitlines() if "Iter(val)" in line][-1]
     assert "coco/AP" in line and "prophesee" not in line
     assert len({row["run"] for row in rows(tmp_path)}) == 1  # a resumed run is the same run
+    assert [row["step"] for row in rows(tmp_path)] == ["2", "4", "4"]  # that at step 2 was complete
 
 
 PLUGIN = """
@@ -216,6 +217,7 @@ def test_resume_of_the_latest_checkpoint(trained, sample, tmp_path):
     options = ["--cfg-options", f"data_root={sample}/", *SMALL, ALL_BOXES]
     output = run("tools/train.py", CONFIG, "--work-dir", tmp_path, "--resume", *options)
     assert "resumed epoch: 0, iter: 2" in output
+    assert [row["step"] for row in rows(tmp_path)] == ["2", "4"]  # that at step 2 had no row here
 
 
 def test_resume_refuses_another_schedule_and_bare_weights(trained, sample, tmp_path):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import multiprocessing.util
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable
-from multiprocessing import parent_process
+from functools import partial
 
 import torch
 from mmengine.dist import get_backend, is_distributed
 from mmengine.logging import print_log
 from torch import distributed as dist
+from torch.utils.data import DataLoader
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 # A scheduler signals every process and ``torchrun`` passes the signal on; a terminal does so to a whole group.
@@ -103,24 +105,27 @@ def _cpu_group() -> dist.ProcessGroup | None:
     return dist.new_group(backend="gloo")
 
 
-def shield_worker(init: Callable[[int], None] | None, worker: int) -> None:
-    """In a loading process: leave signals to the main process, which still needs batches to end its step.
+def shield(loader: DataLoader) -> DataLoader:
+    """``loader``, whose processes ignore `STOPPING`: the main process needs batches until its step has ended.
 
-    SIGTERM counts only from the main process, which ends its workers with it.
-
-    Args:
-        init: what else a loading process begins with. Default: nothing.
-        worker: its number.
+    They end when the main process tells them through their queue, when it exits, and when it has died.
     """
+    loader.worker_init_fn = partial(_begin_worker, loader.worker_init_fn)
+    multiprocessing.util.Finalize(None, _end_workers, exitpriority=100)
+    return loader
+
+
+def _begin_worker(init: Callable[[int], None] | None, worker: int) -> None:
     signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    threading.Thread(target=_end_with, args=(parent_process().pid,), daemon=True).start()
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
     if init is not None:
         init(worker)
 
 
-def _end_with(parent: int) -> None:
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
-        pass
-    os._exit(0)
+def _end_workers() -> None:
+    """At the exit, before multiprocessing does so with SIGTERM and waits for ever for those that ignore it."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler takes this for an error
+    for process in multiprocessing.active_children():
+        if process.daemon:
+            process.kill()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -31,7 +30,7 @@ from etram_mmdet.engine.config.complete import check_together, resolve, start_pr
 from etram_mmdet.engine.config.load import complete_config
 from etram_mmdet.engine.runner.learning_rates import learning_rates
 from etram_mmdet.engine.runner.parameter_groups import check_names, check_own_rates
-from etram_mmdet.engine.runner.signals import StopSignals, shield_worker
+from etram_mmdet.engine.runner.signals import StopSignals, shield
 from etram_mmdet.evaluation.stream_evaluator import StreamEvaluator
 from etram_mmdet.models.building import build_detector
 from etram_mmdet.models.detectors.one_stage import check_one_stage
@@ -100,9 +99,7 @@ class StreamRunner(Runner):
     @staticmethod
     def build_dataloader(*args, **kwargs) -> DataLoader:
         """mmengine's, whose loading processes outlive the signal that ends a training: its last step needs them."""
-        loader = Runner.build_dataloader(*args, **kwargs)
-        loader.worker_init_fn = partial(shield_worker, loader.worker_init_fn)
-        return loader
+        return shield(Runner.build_dataloader(*args, **kwargs))
 
     @torch.no_grad()
     def try_first_batch(self) -> None:
