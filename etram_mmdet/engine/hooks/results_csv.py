@@ -16,6 +16,16 @@ from etram_mmdet.engine.hooks.run_record import measured_with, run_id
 from etram_mmdet.evaluation.results_table import append_row, compact, evaluations
 
 
+def validations(runner: Runner) -> list[dict[str, str]]:
+    """Rows of the validations of this training so far, in order of steps; none where the file is damaged."""
+    dataset = as_streams(runner.val_dataloader.dataset)
+    record = dict(run=run_id(runner), test_cfg=measured_with(runner.cfg), val_data=dict(sha256=digest(dataset)))
+    try:
+        return evaluations(Path(runner.work_dir) / "results.csv", dataset.split, record)
+    except ValueError:
+        return []
+
+
 @HOOKS.register_module()
 class ResultsCsvHook(Hook):
     """Append every evaluation to ``results.csv`` in the work folder, unrounded.
@@ -46,13 +56,7 @@ class ResultsCsvHook(Hook):
     @staticmethod
     def _has_row(runner: Runner) -> bool:
         """As the first process sees it: a row that it writes meanwhile must not keep another from validating."""
-        dataset = as_streams(runner.val_dataloader.dataset)
-        record = dict(run=run_id(runner), test_cfg=measured_with(runner.cfg), val_data=dict(sha256=digest(dataset)))
-        try:
-            rows = evaluations(Path(runner.work_dir) / "results.csv", dataset.split, record)
-        except ValueError:  # damaged: nobody knows
-            rows = []
-        found = [any(int(row["step"]) == runner.iter for row in rows)]
+        found = [any(int(row["step"]) == runner.iter for row in validations(runner))]
         broadcast_object_list(found)
         return found[0]
 
