@@ -6,18 +6,20 @@ import csv
 import json
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from etram_mmdet.utils.files import check_is_file
 
 
-def append_row(path: str | os.PathLike, row: dict[str, object]) -> None:
+def append_row(path: str | os.PathLike, row: dict[str, object], instead_of: Sequence[str] = ()) -> None:
     """Add a row to a csv file, in full precision; columns the file lacks are added at its right.
 
+    It takes the place of rows with the same values in the columns ``instead_of``; default: of none.
     The whole file is written aside and moved into place, so a reader or a crash never meets half a row.
     """
     path = Path(path)
-    rows = [*_read(path), row]
+    rows = [*(each for each in _read(path) if not _agree(each, row, instead_of)), row]
     columns = list(dict.fromkeys(column for each in rows for column in each))
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
@@ -26,6 +28,10 @@ def append_row(path: str | os.PathLike, row: dict[str, object]) -> None:
         writer.writeheader()
         writer.writerows(rows)
     os.replace(aside, path)
+
+
+def _agree(one: dict[str, object], other: dict[str, object], columns: Sequence[str]) -> bool:
+    return bool(columns) and all(str(one.get(name)) == str(other.get(name)) for name in columns)
 
 
 def current_name(metric: str) -> str:

@@ -32,7 +32,8 @@ class ResultsCsvHook(Hook):
 
     With what tells it from others: the run that trained the weights, digest of the data, post-processing. The row is
     written last, so that a validation with a row is complete, pictures and best checkpoint included. A run that is
-    resumed at a validation's step without a row validates first.
+    resumed at a validation's step without a row validates first. One that repeats a validation, since its checkpoint is
+    of an earlier step, replaces the row.
     """
 
     priority = "LOWEST"
@@ -48,7 +49,7 @@ class ResultsCsvHook(Hook):
             runner.val_loop.run()
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        self._write(runner, runner.val_dataloader, runner.iter, metrics)
+        self._write(runner, runner.val_dataloader, runner.iter, metrics, is_once=True)
 
     def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         self._write(runner, runner.test_dataloader, self.loaded_step, metrics)
@@ -62,7 +63,7 @@ class ResultsCsvHook(Hook):
 
     @staticmethod
     @master_only
-    def _write(runner: Runner, loader: DataLoader, step: int, metrics: dict | None) -> None:
+    def _write(runner: Runner, loader: DataLoader, step: int, metrics: dict | None, is_once: bool = False) -> None:
         if metrics:
             dataset = as_streams(loader.dataset)
             origin = dict(
@@ -72,4 +73,4 @@ class ResultsCsvHook(Hook):
                 data=digest(dataset),
                 test_cfg=compact(measured_with(runner.cfg)),
             )
-            append_row(Path(runner.work_dir) / "results.csv", origin | metrics)
+            append_row(Path(runner.work_dir) / "results.csv", origin | metrics, tuple(origin) if is_once else ())
