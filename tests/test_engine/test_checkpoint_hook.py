@@ -22,7 +22,13 @@ class Runner(SimpleNamespace):
         hub.runtime_info.clear()
         hub.runtime_info.update(info)
         super().__init__(
-            work_dir=str(folder), iter=step, epoch=0, message_hub=hub, logger=logging.getLogger("hook"), seen=[]
+            work_dir=str(folder),
+            _load_from=None,
+            iter=step,
+            epoch=0,
+            message_hub=hub,
+            logger=logging.getLogger("hook"),
+            seen=[],
         )
 
     def save_checkpoint(self, folder, filename, *args, **kwargs):
@@ -118,3 +124,17 @@ def test_a_best_one_that_is_found_again_stays(tmp_path):
     for score in (0.5, 0.6):
         built.after_val_epoch(runner, dict(a=score))
     assert "best_a_iter_2" in names(tmp_path)
+
+
+@pytest.mark.parametrize(("folder", "written"), [("here", 0), ("elsewhere", 1)])
+def test_a_checkpoint_that_is_there_is_not_saved_again(folder, written, tmp_path):
+    """That from which the run goes on is there, unless it lies in another folder."""
+    runner = Runner(tmp_path / "here", step=2)
+    (tmp_path / "here").mkdir()
+    runner._load_from = str(tmp_path / folder / "iter_2.pth")
+    built = hook(runner)
+    built.save(runner, 2)
+    assert len(runner.seen) == written
+    built.save(runner, 3)
+    built.save(runner, 3)
+    assert len(runner.seen) == written + 1

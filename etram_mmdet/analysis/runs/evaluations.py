@@ -30,7 +30,7 @@ class Selection:
         if not evaluations:
             raise InputError(
                 f"{folder / RESULTS_FILE}: no {self.split} evaluation under the run's headline protocol yet; add one: "
-                f"tools/test.py $(cat {folder / 'last_checkpoint'}) --cfg-options "
+                f"tools/test.py {folder} --cfg-options "
                 f"test_dataloader.dataset.split={self.split}"
             )
         if self.step is not None and self.step not in evaluations:

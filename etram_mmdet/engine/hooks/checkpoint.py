@@ -23,10 +23,18 @@ class CheckpointHook(checkpoint_hook.CheckpointHook):
     written (``keep_ckpt_ids``), so the next start removes what a kill left.
     """
 
+    saved_step = 0  # of the newest checkpoint in the folder; 0 while this run has none there
+
     def before_train(self, runner: Runner) -> None:
         super().before_train(runner)
         if runner.iter:  # a validation that resuming repeats may find a new best, which its checkpoint has to name
             self.last_ckpt = self._path_of(runner.iter)
+            self.saved_step = runner.iter if _is_same(self.last_ckpt, runner._load_from) else 0
+
+    def save(self, runner: Runner, step: int) -> None:
+        """Save the checkpoint of ``step``, the number of steps that were done, unless it is there."""
+        if self.saved_step != step:
+            self._save_checkpoint_with_step(runner, step, meta=dict(epoch=runner.epoch, iter=step))
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         self.last_ckpt = self._path_of(step)
@@ -46,6 +54,7 @@ class CheckpointHook(checkpoint_hook.CheckpointHook):
         if is_main_process():
             with atomic_write(Path(runner.work_dir) / "last_checkpoint") as aside:
                 aside.write_text(self.last_ckpt)
+        self.saved_step = step
         _remove(map(self._path_of, outdated))
 
     def _path_of(self, step: int) -> str:
@@ -83,6 +92,10 @@ class CheckpointHook(checkpoint_hook.CheckpointHook):
             self.best_ckpt_path = paths[""]
         else:
             self.best_ckpt_path_dict = paths
+
+
+def _is_same(one: str, other: str | None) -> bool:
+    return other is not None and Path(one).resolve() == Path(other).resolve()
 
 
 def _remove(paths: Iterable[str]) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from mmdet.registry import HOOKS
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from etram_mmdet.engine.config.complete import added_up
+from etram_mmdet.engine.hooks.checkpoint import CheckpointHook
 from etram_mmdet.engine.runner.signals import exit_status
 
 
@@ -29,18 +30,14 @@ class StopOnSignalHook(Hook):
 
     @staticmethod
     def _stop_if_told(runner: Runner, step: int) -> None:
-        number = runner.stop_signals.agreed()
+        signals = getattr(runner._train_loop, "stop_signals", None)  # other loops have none
+        number = signals.agreed() if signals else 0
         if not number or step % added_up(runner.cfg):
             return
-        for hook in runner.hooks:
-            if isinstance(hook, CheckpointHook):
-                _save(hook, runner, step)
-        runner.stop_signals.wait_for_others()
-        runner.logger.warning(f"ended by a signal after step {step}; go on with --resume")
+        hooks = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
+        for hook in hooks:
+            hook.save(runner, step)
+        signals.wait_for_others()
+        then = "go on with --resume" if hooks else "nothing was saved, since the config has no CheckpointHook"
+        runner.logger.warning(f"ended by a signal after step {step}; {then}")
         raise SystemExit(exit_status(number))
-
-
-def _save(hook: CheckpointHook, runner: Runner, step: int) -> None:
-    """Unless the regular checkpoint of this step is there."""
-    if not str(hook.last_ckpt).endswith(hook.filename_tmpl.format(step)):
-        hook._save_checkpoint_with_step(runner, step, meta=dict(epoch=runner.epoch, iter=step))

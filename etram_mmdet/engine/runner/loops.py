@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from etram_mmdet.engine.runner.memory import LESS_MEMORY, advice_when_out_of_memory
+from etram_mmdet.engine.runner.signals import StopSignals
 from etram_mmdet.models.detectors.micro_batches import split_lanes, whole_batch_losses
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.random_numbers import derived_seed
@@ -102,12 +103,13 @@ class StreamTrainLoop(IterBasedTrainLoop):
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
+        self.stop_signals = StopSignals()
         if hasattr(self.dataloader.batch_sampler, "seek"):  # others are finite: mmengine begins them anew
             self.dataloader_iterator = _StreamIterator(self.dataloader)
 
     def run(self) -> nn.Module:
         """Train; SIGTERM and SIGINT end it, see :class:`StopOnSignalHook`."""
-        with self.runner.stop_signals:
+        with self.stop_signals:
             return super().run()
 
     @property

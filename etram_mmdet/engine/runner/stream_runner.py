@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from etram_mmdet.engine.checkpoints.contents import OWN_STATES_KEY
 from etram_mmdet.engine.checkpoints.files import restore_histories
+from etram_mmdet.engine.checkpoints.folder import checkpoint_file
 from etram_mmdet.engine.checkpoints.opening import (
     check_checkpoint_classes,
     check_weights,
@@ -30,7 +31,7 @@ from etram_mmdet.engine.config.complete import check_together, resolve, start_pr
 from etram_mmdet.engine.config.load import complete_config
 from etram_mmdet.engine.runner.learning_rates import learning_rates
 from etram_mmdet.engine.runner.parameter_groups import check_names, check_own_rates
-from etram_mmdet.engine.runner.signals import StopSignals, shield
+from etram_mmdet.engine.runner.signals import shield
 from etram_mmdet.evaluation.stream_evaluator import StreamEvaluator
 from etram_mmdet.models.building import build_detector
 from etram_mmdet.models.detectors.one_stage import check_one_stage
@@ -46,10 +47,6 @@ class StreamRunner(Runner):
     """
 
     notes: tuple[str, ...] = ()
-
-    def __init__(self, *args, **kwargs) -> None:
-        super().__init__(*args, **kwargs)
-        self.stop_signals = StopSignals()
 
     @classmethod
     def from_cfg(cls, cfg: Config) -> StreamRunner:
@@ -116,7 +113,9 @@ class StreamRunner(Runner):
         Raises:
             InputError: where mmengine would start from scratch: ``resume`` without a checkpoint.
         """
-        if self._resume and self._load_from is None:
+        if self._load_from is not None:
+            self._load_from = str(checkpoint_file(self._load_from))
+        elif self._resume:
             self._load_from = latest_checkpoint(self.work_dir)
         super().load_or_resume()
         if self.cfg.get("train_cfg"):
