@@ -72,7 +72,7 @@ COMBINATIONS = tuple(Combination(*each) for each in product(("stream", "random",
 
 
 class Seen(NamedTuple):
-    """What can be seen of a training from outside: what it printed since its start, and the files in its folder."""
+    """What can be seen of a training from outside: what it printed since its start, and new files in its folder."""
 
     output: str
     files: frozenset[str]
@@ -117,6 +117,7 @@ class Training:
     def start(self) -> None:
         self.starts += 1
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.before = frozenset(os.listdir(self.folder))  # such as halves of checkpoints that a kill left
         env, words = {**os.environ, "OMP_NUM_THREADS": "1"}, self.words
         number = self.combination.processes
         if number > 1:
@@ -135,7 +136,7 @@ class Training:
         return path.read_text(errors="replace") if path.exists() else ""
 
     def seen(self) -> Seen:
-        return Seen(self.output(), frozenset(os.listdir(self.folder)))
+        return Seen(self.output(), frozenset(os.listdir(self.folder)) - self.before)
 
     def is_running(self) -> bool:
         return any(process.is_alive() for process in self.processes)
