@@ -58,6 +58,8 @@ def restore_own_state(runner: Runner, states: list[dict] | None, path: str | Pat
     parameters = dict(model.named_parameters())
     for name, gradient in own["gradients"].items():
         parameters[name].grad = gradient.to(device)
+    if own["gradients"]:
+        print_log(f"{path}: gradients of the steps since the last update go on, whatever mmengine says next", "current")
 
 
 def check_own_states(states: list[dict] | None, model: nn.Module, path: str | Path) -> None:
