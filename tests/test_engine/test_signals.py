@@ -24,7 +24,7 @@ def steps(folder: str) -> None:
         Path(folder, "ready").touch()
         while not signals.agreed():
             time.sleep(0.01)
-        time.sleep(SAME_REQUEST_S / 2)  # the end of the step
+        time.sleep(0.5)  # the end of the step
         os._exit(exit_status(signals.requested))
 
 
