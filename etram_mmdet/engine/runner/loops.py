@@ -116,8 +116,8 @@ class StreamTrainLoop(IterBasedTrainLoop):
     def is_validation_due(self) -> bool:
         """Whether a validation follows on the step that was done last."""
         self._decide_current_val_interval()
-        is_step = self._iter % self.val_interval == 0 or self._iter == self._max_iters
-        return self.runner.val_loop is not None and self._iter >= self.val_begin and is_step
+        is_step = self.iter % self.val_interval == 0 or self.iter == self.max_iters
+        return self.runner.val_loop is not None and self.iter >= self.val_begin and is_step
 
     def run_iter(self, data_batch: dict) -> None:
         seed_everything(derived_seed((self.runner.seed,), "step", self.iter))
