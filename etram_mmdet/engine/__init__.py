@@ -3,6 +3,7 @@ from etram_mmdet.engine.checkpoints.pretrained import SafePretrainedInit
 from etram_mmdet.engine.hooks.checkpoint import CheckpointHook
 from etram_mmdet.engine.hooks.class_check import ClassCheckHook
 from etram_mmdet.engine.hooks.data_wait import DataWaitHook
+from etram_mmdet.engine.hooks.early_stopping import EarlyStoppingHook
 from etram_mmdet.engine.hooks.evaluation_report import EvaluationReportHook
 from etram_mmdet.engine.hooks.event_visualization import EventVisualizationHook
 from etram_mmdet.engine.hooks.finite_loss import FiniteLossHook
@@ -21,6 +22,7 @@ __all__ = [
     "ClassCheckHook",
     "DataWaitHook",
     "DryRunLoop",
+    "EarlyStoppingHook",
     "EvaluationReportHook",
     "EventVisualizationHook",
     "FiniteLossHook",

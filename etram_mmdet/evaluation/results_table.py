@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.logging import print_log
@@ -18,9 +19,10 @@ from etram_mmdet.utils.files import atomic_write, check_is_file
 from etram_mmdet.utils.locks import changing
 
 
-def append_row(path: str | os.PathLike, row: dict[str, object]) -> None:
+def append_row(path: str | os.PathLike, row: dict[str, object], instead_of: Sequence[str] = ()) -> None:
     """Add a row to a csv file, in full precision; columns the file lacks are added at its right.
 
+    It takes the place of rows with the same values in the columns ``instead_of``; default: of none.
     Processes that append at once wait for each other. The whole file is written aside and moved into place, so a reader
     or a crash never meets half a row. Rows that something else cut off are left out with a warning, and the file as it
     was is kept beside the new one.
@@ -30,12 +32,16 @@ def append_row(path: str | os.PathLike, row: dict[str, object]) -> None:
     """
     path = Path(path)
     with changing(path):
-        rows = [*_whole_rows(path), row]
+        rows = [*(each for each in _whole_rows(path) if not _agree(each, row, instead_of)), row]
         columns = list(dict.fromkeys(column for each in rows for column in each))
         with atomic_write(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
+
+
+def _agree(one: dict[str, object], other: dict[str, object], columns: Sequence[str]) -> bool:
+    return bool(columns) and all(str(one.get(name)) == str(other.get(name)) for name in columns)
 
 
 def current_name(metric: str) -> str:

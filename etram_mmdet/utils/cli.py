@@ -123,6 +123,8 @@ def exit_on_input_error(interrupted: str = "interrupted") -> Iterator[None]:
             raise
         print(f"error: {sentence}", file=sys.stderr)
         raise SystemExit(1) from error
-    except KeyboardInterrupt as error:
+    except BaseException as error:
+        if not isinstance(error, KeyboardInterrupt) and not isinstance(error.__context__, KeyboardInterrupt):
+            raise  # the second: mmengine takes Ctrl-C, while it formats a config, for an error of syntax
         print(interrupted, file=sys.stderr)
         raise SystemExit(130) from error

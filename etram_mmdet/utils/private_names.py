@@ -16,6 +16,8 @@ PRIVATE_NAMES = {
     "mmengine.optim._ParamScheduler": "base of all schedulers, whose keys are checked; needed",
     "mmengine.runner.Runner._load_from": "the checkpoint that --resume without a path means; needed",
     "mmengine.runner.Runner._resume": "the same",
+    "mmengine.runner.Runner._train_loop": "the loop that got a signal, unless it is still a config; needed",
+    "mmengine.runner.IterBasedTrainLoop._decide_current_val_interval": "is a validation due; needed",
     "mmengine.runner.Runner._has_loaded": "says that weights are there, as Runner.load_checkpoint does; needed",
     "mmengine.model.PretrainedInit._get_init_info": "line of the log about weights of init_cfg; needed",
     "mmdet.models.dense_heads.YOLOXHead._bbox_decode": "boxes of raw outputs, overridden nowhere; needed",

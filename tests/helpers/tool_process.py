@@ -44,12 +44,22 @@ def start_tool(words: list[str], env: dict[str, str], output: Path, folder: Path
     return start(_main, words, env, str(output), str(folder), env=env)
 
 
+def start_session(words: list[str], env: dict[str, str], output: Path, folder: Path = ROOT) -> ForkServerProcess:
+    """As :func:`start_tool`; a signal to its group reaches its loading processes too, and nobody else."""
+    return start(_main_of_session, words, env, str(output), str(folder), env=env)
+
+
 def start(target: Callable, *args: object, env: dict[str, str] | None = None) -> ForkServerProcess:
     """``target`` in a process of its own; ``env`` is for the server, should this be its first process."""
     process = _server.Process(target=target, args=args)
     with patch.dict(os.environ, env or {}):  # the server takes it at its start, when OpenMP reads it
         process.start()
     return process
+
+
+def _main_of_session(*args: object) -> None:
+    os.setsid()
+    _main(*args)
 
 
 def _main(words: list[str], env: dict[str, str], output: str, folder: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+from mmdet.registry import HOOKS
 from mmengine.logging import MessageHub
 
 from etram_mmdet.engine.hooks.data_wait import DataWaitHook
@@ -41,3 +42,20 @@ def test_fast_data_need_no_advice():
     warnings, shares = run_steps(DataWaitHook(interval=2), [(0.1, 1.0), (0.2, 1.0)] * 2)
     assert not warnings and shares == pytest.approx([0.15] * 3)
     assert run_steps(DataWaitHook(interval=5), [(1.0, 1.0)] * 4) == ([], [])
+
+
+@pytest.mark.parametrize(("resumed_at", "stops_at"), [(0, 5), (2, 5), (4, 5), (5, 5)])
+def test_patience_goes_on_in_a_resumed_run(monkeypatch, resumed_at, stops_at):
+    """Two validations without a better one end it, whenever it was stopped; rows after the checkpoint do not count."""
+    scores = [0.1, 0.3, 0.2, 0.4, 0.3, 0.2]  # at the steps 0 to 5
+    rows = [{"step": str(step), "coco/AP": str(score)} for step, score in enumerate(scores)]
+    monkeypatch.setattr("etram_mmdet.engine.hooks.early_stopping.validations", lambda runner: rows)
+    hook = HOOKS.build(dict(type="EarlyStoppingHook", monitor="coco/AP", rule="greater", patience=2, min_delta=0.0))
+    loop = SimpleNamespace(stop_training=False)
+    runner = SimpleNamespace(iter=resumed_at, train_loop=loop, logger=SimpleNamespace(info=lambda text: None))
+    hook.before_train(runner)
+    first = resumed_at + 1 if resumed_at else 0  # the validation at the checkpoint's step has its row
+    for runner.iter in range(first, len(scores)):
+        assert not loop.stop_training
+        hook.after_val_epoch(runner, {"coco/AP": scores[runner.iter]})
+    assert loop.stop_training and runner.iter == stops_at

@@ -41,6 +41,7 @@ def runner(model):
     return SimpleNamespace(
         model=model,
         iter=4,
+        seed=0,
         optim_wrapper=SimpleNamespace(zero_grad=lambda: None, initialize_count_status=lambda *a: None),
         call_hook=lambda *args, **kwargs: None,
         message_hub=SimpleNamespace(log_scalars={}),

@@ -366,6 +366,15 @@ def test_sizes_without_their_pixels_are_read_under_todays_names(tmp_path):
     assert rows[1] == {"split": "val", "step": "2", **{key: str(value) for key, value in now.items()}}
 
 
+def test_a_row_may_take_the_place_of_an_earlier_one(tmp_path):
+    path = tmp_path / "r.csv"
+    for step, ap in ((1, 0.1), (2, 0.2), (1, 0.3)):
+        append_row(path, dict(split="val", step=step, AP=ap), instead_of=("split", "step"))
+    assert path.read_text().splitlines() == ["split,step,AP", "val,2,0.2", "val,1,0.3"]
+    append_row(path, dict(split="val", step=1, AP=0.3))
+    assert len(path.read_text().splitlines()) == 4
+
+
 def test_append_row_leaves_the_old_file_when_it_fails(tmp_path, monkeypatch):
     path = tmp_path / "results.csv"
     append_row(path, dict(AP=0.5))

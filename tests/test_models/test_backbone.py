@@ -142,3 +142,41 @@ def test_state_bank_keeps_groups_of_lanes_apart():
     assert [state.get(lanes, go_on)[0][0].mean() for lanes in ((0, 1), (2, 3))] == [0, 1]
     state.put((1, 2), ((torch.full((2, 3, 4, 5), 7.0),),))  # another batch size: neither old group may go on
     assert state.get((1, 2), go_on)[0][0].mean() == 7 and list(state._groups) == [(1, 2)]
+
+
+def lane_states(*values):
+    """State of one stage, a row of one number for each lane."""
+    return ((torch.cat([torch.full((1, 3, 4, 5), float(value)) for value in values]),),)
+
+
+def test_state_bank_gives_and_takes_rows():
+    """Into groups of another size, too; lanes that stand alone need no row."""
+    state, two = StreamState(), torch.tensor([False, False])
+    state.put((0, 1), lane_states(10, 11))
+    state.put((2, 7), lane_states(12, 17), alone=[7])
+    rows = state.rows()
+    assert {lane: float(stage[0].mean()) for lane, (stage,) in rows.items()} == {0: 10, 1: 11, 2: 12}
+    for ((row,),) in rows.values():  # a file would hold all lanes with each row that is a view
+        assert row.shape == (1, 3, 4, 5) and row.untyped_storage().nbytes() == 4 * row.numel()
+    other = StreamState()
+    other.put((5, 6), lane_states(0, 0))
+    other.restore(rows, "cpu")
+    ((joined,),) = other.get((2, 0), two)
+    assert joined.mean(dim=(1, 2, 3)).tolist() == [12, 10]
+    ((joined,),) = other.get((2, 9), torch.tensor([False, True]))
+    assert joined.mean(dim=(1, 2, 3)).tolist() == [12, 0]
+    with pytest.raises(InputError, match=r"lanes \[2, 9\] follows one of \[2\]"):
+        other.get((2, 9), two)
+    assert other.get((5, 6), two) is None and other.rows().keys() == {0, 1, 2}
+
+
+def test_a_state_of_other_frames_is_named():
+    backbone = small()
+    frames = clip(1, 1)
+    _, states = backbone(frames)
+    with pytest.raises(InputError, match=r"state of shape \(1, 8, 8, 12\) for maps of \(1, 8, 8, 24\)"):
+        backbone(torch.cat([frames, frames], -1), states)
+    with pytest.raises(InputError, match="a state of 1 stages, expected 3"):
+        backbone(frames, states[:1])
+    half = tuple((hidden.half(), cell) for hidden, cell in states)  # what a GPU leaves a processor
+    assert backbone(frames, half)[0][0].dtype == torch.float32

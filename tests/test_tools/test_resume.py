@@ -74,10 +74,13 @@ def test_as_many_processes_where_a_checkpoint_tells_them_else_a_warning(trained,
     torch.save(content, tmp_path / "iter_2.pth")
     output = resume((tmp_path,), tmp_path / "x", sample, ok=False)
     assert "processes: 2, now 1 (start as many: tools/dist_train.sh CONFIG 2 --resume" in output
-    del content["meta"]["train_data"], content["meta"]["processes"]
+    del content["meta"]["train_data"], content["meta"]["processes"], content["own_states"]
     torch.save(content, tmp_path / "iter_2.pth")
     output = resume((tmp_path,), tmp_path / "x", sample, "train_dataloader.persistent_workers=False")
     assert "kept no digest of the training data" in output and "Iter(train) [4/4]" in output
+    assert "holds no recurrent state" in output and "every lane starts from zero" in output
+    ours, straight = (load_checkpoint_file(f / "iter_4.pth")["state_dict"] for f in (tmp_path / "x", trained[0]))
+    assert not all(torch.equal(weight, straight[name]) for name, weight in ours.items())  # so the state matters
 
 
 @pytest.fixture

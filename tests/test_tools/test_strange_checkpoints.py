@@ -142,6 +142,7 @@ PLACES = [
     "optimizer",
     "optimizer.state",
     "optimizer.param_groups",
+    "own_states",
     "param_schedulers",
 ]
 
@@ -204,6 +205,10 @@ def name_of_weight(content):
         (lambda c: c["param_schedulers"].clear(), "follows 0 schedules, the config's follows 1"),
         (lambda c: c["param_schedulers"][0].update(optimizer=1), "OneCycleLR's settings are"),
         (lambda c: c["param_schedulers"][0].update(total_steps="all"), "total_steps is 'all', the config's is 4"),
+        (
+            lambda c: c["own_states"][0]["lanes"][0][0][0].fill_(float("nan")),
+            "its lanes hold numbers that are not",
+        ),
         (lambda c: c["message_hub"].pop("resumed_keys"), "lacks resumed_keys"),
         (lambda c: c["optimizer"].pop("state"), "lacks state"),
         (lambda c: c["meta"].pop("iter"), "lacks iter"),

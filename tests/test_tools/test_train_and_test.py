@@ -189,7 +189,7 @@ def test_config_of_another_model_is_refused_by_name(trained):
 
 
 def test_resume_goes_on_where_it_stopped(trained, sample, tmp_path):
-    """From the middle of the run to its end: same steps, same learning rate, same counts in the optimiser."""
+    """From the middle of the run, and of the recordings in its lanes, to its end: the same weights to the last bit."""
     folder, _ = trained
     options = ["--cfg-options", f"data_root={sample}/", *SMALL, ALL_BOXES]
     output = run("tools/train.py", CONFIG, "--work-dir", tmp_path, "--resume", folder / "iter_2.pth", *options)
@@ -201,6 +201,11 @@ def test_resume_goes_on_where_it_stopped(trained, sample, tmp_path):
         assert ours["_last_value"] == theirs["_last_value"] and ours["last_step"] == theirs["last_step"]
     steps = [{float(s["step"]) for s in c["optimizer"]["state"].values()} for c in (resumed, straight)]
     assert steps[0] == steps[1] == {4.0}
+    ((ours,), (theirs,)) = (c["own_states"] for c in (resumed, straight))
+    assert ours["lanes"].keys() == theirs["lanes"].keys() == {0, 1}  # the other two rows hold clips on their own
+    assert torch.equal(ours["lanes"][1][0][0], theirs["lanes"][1][0][0]) and theirs["lanes"][1][0][0].any()
+    assert all(torch.equal(weight, straight["state_dict"][name]) for name, weight in resumed["state_dict"].items())
+    assert "own_states" not in load_checkpoint_file(next(folder.glob("best_*.pth")))
     assert "cfg" not in resumed["message_hub"]["runtime_info"]
 
 

@@ -60,6 +60,16 @@ def test_what_a_user_can_mend_is_one_line(capsys, error, status, says):
     assert end.value.code == status and capsys.readouterr().err == says
 
 
+def test_ctrl_c_that_a_library_takes_for_something_else_is_ctrl_c(capsys):
+    """mmengine raises a SyntaxError where it is pressed while a config is formatted."""
+    with pytest.raises(SystemExit) as end, cli.exit_on_input_error():
+        try:
+            raise KeyboardInterrupt
+        except BaseException:
+            raise SyntaxError("Failed to format the config file")  # noqa: B904  mmengine's has no cause either
+    assert end.value.code == 130 and capsys.readouterr().err == "interrupted\n"
+
+
 def test_other_errors_keep_their_trace():
     with pytest.raises(KeyError), cli.exit_on_input_error():
         raise KeyError("a fault of ours")

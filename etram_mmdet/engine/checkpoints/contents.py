@@ -21,6 +21,7 @@ CONFIG_KEY = "etram_mmdet_config"
 STEP_KEY = "step_us"  # from the end of one window of the training data to that of the next
 DATA_KEY = "train_data"  # digest of the training data
 PROCESSES_KEY = "processes"  # that trained together
+OWN_STATES_KEY = "own_states"  # of each process, see own_state.py
 MAX_STEP = 2**40
 MAX_DURATION_US = 1_000_000_000
 MAX_TEXT = 200
@@ -151,6 +152,31 @@ def _is_schedulers(value: object) -> bool:
     )
 
 
+def _is_stages(value: object) -> bool:
+    """State of one lane: for each stage some maps (1, C, H, W)."""
+    return isinstance(value, list | tuple) and all(
+        isinstance(stage, list | tuple)
+        and all(_is_tensor(row) and row.dim() == 4 and len(row) == 1 and row.is_floating_point() for row in stage)
+        for stage in value
+    )
+
+
+def _is_lanes(value: object) -> bool:
+    return isinstance(value, dict) and all(_is_step(lane) and _is_stages(stages) for lane, stages in value.items())
+
+
+def _is_own_states(value: object) -> bool:
+    """For each process what it has to itself, nothing else."""
+    return isinstance(value, list) and all(
+        isinstance(state, dict)
+        and set(state) == {"lanes", "buffers", "gradients"}
+        and _is_lanes(state["lanes"])
+        and _is_tensors(state["buffers"])
+        and _is_tensors(state["gradients"])
+        for state in value
+    )
+
+
 _META = {
     "epoch": _is_step,
     "iter": _is_step,
@@ -193,6 +219,7 @@ _KEYS: dict[str, Check | dict] = {
         "base_param_settings": _is_base_settings,
     },
     "param_schedulers": _is_schedulers,
+    OWN_STATES_KEY: _is_own_states,
 }
 # mmengine keeps one of each for every measure that `save_best` names.
 _NUMBERED = {"best_ckpt_": _is_path, "best_score_": _is_number}

@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
 from etram_mmdet.datasets.statistics import digest, frame_step_us
 from etram_mmdet.datasets.wrappers import as_streams
-from etram_mmdet.engine.checkpoints.contents import DATA_KEY, PROCESSES_KEY, STEP_KEY
+from etram_mmdet.engine.checkpoints.contents import DATA_KEY, OWN_STATES_KEY, PROCESSES_KEY, STEP_KEY
 from etram_mmdet.engine.checkpoints.files import make_plain
 from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
 from etram_mmdet.utils.errors import InputError
@@ -50,6 +50,8 @@ class PlainCheckpointHook(Hook):
         if "dataset_meta" in meta:
             meta["dataset_meta"] = _classes(meta["dataset_meta"])
         meta.update(self.facts)
+        if OWN_STATES_KEY in meta:
+            checkpoint[OWN_STATES_KEY] = meta.pop(OWN_STATES_KEY)
         make_plain(checkpoint, runner.cfg)
 
 

@@ -16,13 +16,24 @@ from etram_mmdet.engine.hooks.run_record import measured_with, run_id
 from etram_mmdet.evaluation.results_table import append_row, compact, evaluations
 
 
+def validations(runner: Runner) -> list[dict[str, str]]:
+    """Rows of the validations of this training so far, in order of steps; none where the file is damaged."""
+    dataset = as_streams(runner.val_dataloader.dataset)
+    record = dict(run=run_id(runner), test_cfg=measured_with(runner.cfg), val_data=dict(sha256=digest(dataset)))
+    try:
+        return evaluations(Path(runner.work_dir) / "results.csv", dataset.split, record)
+    except ValueError:
+        return []
+
+
 @HOOKS.register_module()
 class ResultsCsvHook(Hook):
     """Append every evaluation to ``results.csv`` in the work folder, unrounded.
 
     With what tells it from others: the run that trained the weights, digest of the data, post-processing. The row is
     written last, so that a validation with a row is complete, pictures and best checkpoint included. A run that is
-    resumed at a validation's step without a row validates first.
+    resumed at a validation's step without a row validates first. One that repeats a validation, since its checkpoint is
+    of an earlier step, replaces the row.
     """
 
     priority = "LOWEST"
@@ -38,7 +49,7 @@ class ResultsCsvHook(Hook):
             runner.val_loop.run()
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        self._write(runner, runner.val_dataloader, runner.iter, metrics)
+        self._write(runner, runner.val_dataloader, runner.iter, metrics, is_once=True)
 
     def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         self._write(runner, runner.test_dataloader, self.loaded_step, metrics)
@@ -46,19 +57,13 @@ class ResultsCsvHook(Hook):
     @staticmethod
     def _has_row(runner: Runner) -> bool:
         """As the first process sees it: a row that it writes meanwhile must not keep another from validating."""
-        dataset = as_streams(runner.val_dataloader.dataset)
-        record = dict(run=run_id(runner), test_cfg=measured_with(runner.cfg), val_data=dict(sha256=digest(dataset)))
-        try:
-            rows = evaluations(Path(runner.work_dir) / "results.csv", dataset.split, record)
-        except ValueError:  # damaged: nobody knows
-            rows = []
-        found = [any(int(row["step"]) == runner.iter for row in rows)]
+        found = [any(int(row["step"]) == runner.iter for row in validations(runner))]
         broadcast_object_list(found)
         return found[0]
 
     @staticmethod
     @master_only
-    def _write(runner: Runner, loader: DataLoader, step: int, metrics: dict | None) -> None:
+    def _write(runner: Runner, loader: DataLoader, step: int, metrics: dict | None, is_once: bool = False) -> None:
         if metrics:
             dataset = as_streams(loader.dataset)
             origin = dict(
@@ -68,4 +73,4 @@ class ResultsCsvHook(Hook):
                 data=digest(dataset),
                 test_cfg=compact(measured_with(runner.cfg)),
             )
-            append_row(Path(runner.work_dir) / "results.csv", origin | metrics)
+            append_row(Path(runner.work_dir) / "results.csv", origin | metrics, tuple(origin) if is_once else ())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import time
 
+import numpy as np
 import torch
 from mmdet.registry import LOOPS
 from mmengine.runner import IterBasedTrainLoop
@@ -16,6 +18,14 @@ from etram_mmdet.engine.runner.memory import LESS_MEMORY, advice_when_out_of_mem
 from etram_mmdet.engine.runner.signals import StopSignals
 from etram_mmdet.models.detectors.micro_batches import split_lanes, whole_batch_losses
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.random_numbers import derived_seed
+
+
+def seed_everything(seed: int) -> None:
+    """Start the global generators of Python, numpy and PyTorch, which parts of others draw from, at ``seed``."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed % 2**63)
 
 
 class _StreamIterator:
@@ -87,6 +97,8 @@ class DryRunLoop(IterBasedTrainLoop):
 class StreamTrainLoop(IterBasedTrainLoop):
     """Iteration-based training whose resumption costs nothing, whatever the iteration.
 
+    Random numbers of a step, such as those of dropout, follow from seed and step: a resumed run draws the same.
+
     Raises:
         InputError: where a step does not fit the memory, with the number of lanes that does.
         FloatingPointError: where a step stops at numbers that are not finite.
@@ -107,10 +119,11 @@ class StreamTrainLoop(IterBasedTrainLoop):
     def is_validation_due(self) -> bool:
         """Whether a validation follows on the step that was done last."""
         self._decide_current_val_interval()
-        is_step = self._iter % self.val_interval == 0 or self._iter == self._max_iters
-        return self.runner.val_loop is not None and self._iter >= self.val_begin and is_step
+        is_step = self.iter % self.val_interval == 0 or self.iter == self.max_iters
+        return self.runner.val_loop is not None and self.iter >= self.val_begin and is_step
 
     def run_iter(self, data_batch: dict) -> None:
+        seed_everything(derived_seed((self.runner.seed,), "step", self.iter))
         try:
             super().run_iter(data_batch)
         except torch.OutOfMemoryError:

@@ -11,7 +11,7 @@ import torch
 from mmdet.registry import RUNNERS
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.dist import master_only
+from mmengine.dist import is_main_process
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
@@ -19,6 +19,7 @@ from mmengine.runner import BaseLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
+from etram_mmdet.engine.checkpoints.contents import OWN_STATES_KEY
 from etram_mmdet.engine.checkpoints.files import restore_histories
 from etram_mmdet.engine.checkpoints.folder import checkpoint_file
 from etram_mmdet.engine.checkpoints.opening import (
@@ -27,6 +28,7 @@ from etram_mmdet.engine.checkpoints.opening import (
     load_checkpoint_file,
     load_strictly,
 )
+from etram_mmdet.engine.checkpoints.own_state import check_own_states, gather_own_states, restore_own_state
 from etram_mmdet.engine.checkpoints.resumable import check_complete, check_resumable, latest_checkpoint
 from etram_mmdet.engine.checkpoints.same_training import check_same_training
 from etram_mmdet.engine.config.complete import check_together, resolve, start_processes
@@ -168,7 +170,10 @@ class StreamRunner(Runner):
         check_complete(content, filename)
         check_same_training(content, self, filename)
         check_resumable(content, self, filename)
+        own_states = content.get(OWN_STATES_KEY)
+        check_own_states(own_states, self.model, filename)
         super().resume(filename, *args, **kwargs)
+        restore_own_state(self, own_states, filename)
 
     def load_checkpoint(self, filename: str, map_location: str = "cpu", strict: bool = True, revise_keys=None) -> dict:
         """Load weights; raises ``InputError`` naming the first tensors that do not fit, and then loads nothing."""
@@ -189,11 +194,24 @@ class StreamRunner(Runner):
         self.logger.info(f"Loaded {filename}")
         return checkpoint
 
-    @master_only
-    def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
-        """Write a whole checkpoint or none: see :func:`atomic_write`, also for the errors."""
-        with atomic_write(Path(out_dir) / filename) as aside:
-            super().save_checkpoint(out_dir, aside.name, *args, **kwargs)
+    def save_checkpoint(
+        self,
+        out_dir: str,
+        filename: str,
+        *args,
+        save_optimizer: bool = True,
+        meta: dict | None = None,
+        **kwargs,
+    ) -> None:
+        """Write a whole checkpoint or none: see :func:`atomic_write`, also for the errors.
+
+        Every process has to call it: one to go on from (with its optimizer) holds what each of them has to itself.
+        """
+        own = {OWN_STATES_KEY: gather_own_states(self)} if save_optimizer else {}
+        if is_main_process():
+            kwargs.update(save_optimizer=save_optimizer, meta=(meta or {}) | own)  # PlainCheckpointHook takes it out
+            with atomic_write(Path(out_dir) / filename) as aside:
+                super().save_checkpoint(out_dir, aside.name, *args, **kwargs)
 
 
 def _go_on_without(file: logging.FileHandler, record: logging.LogRecord) -> None:

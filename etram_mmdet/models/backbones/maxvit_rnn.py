@@ -167,6 +167,8 @@ class MaxViTRNN(RecurrentBackbone):
                 f"MaxViTRNN: frames of {tuple(x.shape[-2:])} (height, width) do not divide into its partitions: "
                 f"expected multiples of {self.size_divisor}; let the data preprocessor pad them"
             )
+        if states is not None and len(states) != len(self.stages):
+            raise InputError(f"MaxViTRNN: a state of {len(states)} stages, expected {len(self.stages)}")
         features = []
         new_states = []
         for k, stage in enumerate(self.stages, start=1):

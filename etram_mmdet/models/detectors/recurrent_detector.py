@@ -125,7 +125,7 @@ class RecurrentDetector(SingleStageDetector):
         chosen = is_labelled if is_labelled.any() else _only_first(is_labelled)
         lanes = tuple(track.lane for track in data_samples)
         features, states = self.clip_features(inputs, chosen, state.get(lanes, is_first))
-        state.put(lanes, states)
+        state.put(lanes, states, alone=[track.lane for track in data_samples if not track.get("streamed", True)])
         frames = [data_samples[b][t] for t, b in chosen.nonzero().tolist()]
         if mode == "predict":
             return self._predict(features, frames)

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from etram_mmdet.utils.errors import InputError
+
 State = tuple[Tensor, Tensor]  # hidden and cell, each (B, C, H, W)
 
 
@@ -17,6 +19,9 @@ class ConvLSTM(nn.Module):
     The input's half of the gates does not depend on time and is computed for all steps at once. A 1x1 convolution of
     channels-last maps is a matrix product of their pixels, which spares the convolution's layout changes. In half
     precision the cell stays in float32, where small changes still add up over a long stream.
+
+    Raises:
+        InputError: a state that does not fit the maps, such as that of a run with other frames.
     """
 
     def __init__(self, channels: int, dws_conv: bool = False) -> None:
@@ -29,7 +34,7 @@ class ConvLSTM(nn.Module):
         map_shape = x[0].movedim(-3, -1).shape  # (B, H, W, C)
         weight_x, weight_h = self.gates.weight.flatten(1).split(self.channels, dim=1)
         gates_x = F.linear(_pixels(x), weight_x, self.gates.bias)  # (T, B * H * W, 4 C)
-        hidden, cell = (_pixels(rows) for rows in state or _zero_state(x[0]))
+        hidden, cell = (_pixels(rows) for rows in _fitting(state, x[0]) or _zero_state(x[0]))
         hiddens = []
         spares_a_copy = not (torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type))  # `out` is not cast
         for gates in gates_x:
@@ -47,6 +52,19 @@ class ConvLSTM(nn.Module):
         forget, update, output, new = gates.chunk(4, dim=-1)
         cell = torch.addcmul(forget.sigmoid() * cell, update.sigmoid(), new.tanh())
         return output.sigmoid() * cell.tanh(), cell
+
+
+def _fitting(state: State | None, x: Tensor) -> State | None:
+    """The state as it is, its hidden half in the precision of the maps."""
+    if state is None:
+        return None
+    if any(rows.shape != x.shape for rows in state):
+        raise InputError(
+            f"ConvLSTM: a state of shape {tuple(state[0].shape)} for maps of {tuple(x.shape)}, expected the same; it "
+            "comes from frames of another size, so start the stream anew"
+        )
+    hidden, cell = state
+    return hidden.to(x.dtype), cell
 
 
 def _zero_state(x: Tensor) -> State:

@@ -1,0 +1,115 @@
+"""What each process of a training has to itself: without it, a resumed run is not the one that was stopped.
+
+Weights, optimizer and schedules are the same in all processes, and the first one saves them. Not the same are
+
+- the recurrent state of the lanes, which every process continues from batch to batch,
+- buffers of the model, such as BatchNorm's statistics without SyncBN,
+- gradients that wait for the end of an update (``optim_wrapper.accumulative_counts``).
+
+Random numbers are none of it: those of a clip and of a step follow from the seed (``StreamTrainLoop``).
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import torch
+from mmengine.dist import gather_object, get_rank, get_world_size
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import Tensor, nn
+
+from etram_mmdet.utils.errors import InputError
+
+
+def gather_own_states(runner: Runner) -> list[dict] | None:
+    """One dict with ``lanes``, ``buffers`` and ``gradients`` for each process, in the first one; ``None`` in others.
+
+    Every process has to call it.
+    """
+    model = _bare(runner.model)
+    states = gather_object(
+        dict(
+            lanes=model.stream_states["loss"].rows() if hasattr(model, "stream_states") else {},
+            buffers={name: buffer.cpu() for name, buffer in _buffers(model).items()},
+            gradients=_waiting_gradients(runner),
+        )
+    )
+    for state in (states or [])[::-1]:  # the first one, which the others are compared with, at last
+        state["buffers"] = _different(state["buffers"], states[0]["buffers"])
+    return states
+
+
+def restore_own_state(runner: Runner, states: list[dict] | None, path: str | Path) -> None:
+    """Hand what :func:`gather_own_states` gave to this process; a line in the log where a checkpoint has none."""
+    model = _bare(runner.model)
+    if states is None:
+        _log_what_is_missing(model, path)
+        return
+    own = states[get_rank()]
+    device = next(model.parameters()).device
+    if hasattr(model, "stream_states"):
+        model.stream_states["loss"].restore(own["lanes"], device)
+    buffers = _buffers(model)
+    for name, buffer in own["buffers"].items():
+        buffers[name].copy_(buffer)
+    parameters = dict(model.named_parameters())
+    for name, gradient in own["gradients"].items():
+        parameters[name].grad = gradient.to(device)
+    if own["gradients"]:
+        print_log(f"{path}: gradients of the steps since the last update go on, whatever mmengine says next", "current")
+
+
+def check_own_states(states: list[dict] | None, model: nn.Module, path: str | Path) -> None:
+    """Raise ``InputError`` where ``states`` are not those of this model in as many processes as there are now."""
+    if states is None:
+        return
+    processes = get_world_size()
+    if len(states) != processes:
+        raise InputError(f"{path}: holds the state of {len(states)} processes, expected {processes}; copy it again")
+    model = _bare(model)
+    known = dict(buffers=_buffers(model), gradients=dict(model.named_parameters()))
+    for state in states:
+        for kind, ours in known.items():
+            for name, tensor in state[kind].items():
+                if name not in ours or tensor.shape != ours[name].shape or tensor.dtype != ours[name].dtype:
+                    raise InputError(f"{path}: its {kind} have a {name:.80} that the config's model has not, or not so")
+    lanes = [row for state in states for stages in state["lanes"].values() for stage in stages for row in stage]
+    if not all(bool(row.isfinite().all()) for row in lanes):  # gradients need not be, in half precision
+        raise InputError(
+            f"{path}: its lanes hold numbers that are not finite, so the training had diverged; resume from an earlier "
+            "checkpoint"
+        )
+
+
+def _bare(model: nn.Module) -> nn.Module:
+    return model.module if is_model_wrapper(model) else model
+
+
+def _buffers(model: nn.Module) -> dict[str, Tensor]:
+    """Those that belong to the weights."""
+    saved = model.state_dict(keep_vars=True)
+    return {name: buffer for name, buffer in model.named_buffers() if name in saved}
+
+
+def _waiting_gradients(runner: Runner) -> dict[str, Tensor]:
+    if runner.optim_wrapper.should_update():  # and has done so
+        return {}
+    named = _bare(runner.model).named_parameters()
+    return {name: parameter.grad.cpu().clone() for name, parameter in named if parameter.grad is not None}
+
+
+def _different(buffers: dict[str, Tensor], from_those: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: each for name, each in buffers.items() if not torch.equal(each, from_those[name])}
+
+
+def _log_what_is_missing(model: nn.Module, path: str | Path) -> None:
+    if hasattr(model, "stream_states"):
+        print_log(
+            f"{path}: holds no recurrent state (older versions and mmengine's own Runner keep none), so every lane "
+            "starts from zero and the run will differ a little from one that was never stopped",
+            "current",
+            logging.WARNING,
+        )
