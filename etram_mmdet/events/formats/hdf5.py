@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from etram_mmdet.events.formats.array_files import open_hdf5, own_member
+from etram_mmdet.events.formats.array_files import damaged_hdf5, open_hdf5, own_member
 from etram_mmdet.events.formats.prophesee_header import DSEC_PX, GEN4_PX
+from etram_mmdet.events.limits import MAX_TIME_US, expands_too_much
 from etram_mmdet.events.recording import IndexedRecording
 from etram_mmdet.utils.errors import InputError
 
 _EVENTS_PER_BLOCK = 1 << 20
 _TABLES = ("events", "CD/events")  # eTraM and DSEC, Metavision
 _ECF_FILTER = 0x8ECF
-_MAX_CHUNK = 1 << 24  # events; a block holds whole chunks
 
 
 class Hdf5Recording(IndexedRecording):
@@ -31,25 +32,19 @@ class Hdf5Recording(IndexedRecording):
     def __init__(self, path: Path) -> None:
         self._file = open_hdf5(path)
         try:
-            table = _table(path, self._file)
-            self._columns, length, chunk = _columns(path, table)
-            size = _sensor_px(path, self._file, table)
-            self._t_offset_us = _t_offset_us(path, self._file)
-            self.size_is_assumed = size is None
-            width, height = size or GEN4_PX  # as RVT assumes
-            if chunk > _MAX_CHUNK:
-                raise InputError(
-                    f"{path}: chunks of {chunk} events, more than {_MAX_CHUNK}; h5repack -l CHUNK=65536 IN OUT"
-                )
-            # Whole chunks per block: a chunk cut by a block edge would be decompressed twice.
-            events_per_block = -(-_EVENTS_PER_BLOCK // chunk) * chunk
-            super().__init__(path, width, height, length, events_per_block)
+            with damaged_hdf5(path):
+                table = _table(path, self._file)
+                self._columns, length, chunk = _columns(path, table)
+                size = _sensor_px(path, self._file, table)
+                self._t_offset_us = _t_offset_us(path, self._file)
+                self.size_is_assumed = size is None
+                width, height = size or GEN4_PX  # as RVT assumes
+                # Whole chunks per block: a chunk cut by a block edge would be decompressed twice.
+                events_per_block = -(-_EVENTS_PER_BLOCK // chunk) * chunk
+                super().__init__(path, width, height, length, events_per_block)
         except InputError:
             self._file.close()
             raise
-        except Exception as error:  # h5py meets damage with whatever error the place of it makes
-            self._file.close()
-            raise InputError(f"{path}: damaged HDF5 structure ({error}); copy or download it again") from error
 
     def close(self) -> None:
         self._file.close()
@@ -64,10 +59,10 @@ class Hdf5Recording(IndexedRecording):
     def _column(self, name: str, start: int, stop: int) -> np.ndarray:
         try:
             return self._columns[name][start:stop]
-        except (OSError, RuntimeError, ValueError) as error:
-            raise InputError(
-                f"{self.path}: events/{name} {_why_unreadable(_table(self.path, self._file), name, error)}"
-            ) from error
+        except Exception as error:  # see damaged_hdf5
+            with damaged_hdf5(self.path):
+                why = _why_unreadable(_table(self.path, self._file), name, error)
+            raise InputError(f"{self.path}: events/{name} {why}") from error
 
 
 def _table(path: Path, file: h5py.File) -> h5py.Group | h5py.Dataset:
@@ -109,6 +104,9 @@ def _columns(path: Path, events: h5py.Group | h5py.Dataset) -> tuple[dict, int, 
     holders = [events] if isinstance(events, h5py.Dataset) else columns.values()
     if length and not all(holder.id.get_storage_size() for holder in holders):
         raise InputError(f"{path}: names {length} events, but holds none of them; copy or download it again")
+    claimed = sum(math.prod(holder.shape) * holder.dtype.itemsize for holder in holders)
+    if expands_too_much(claimed, sum(holder.id.get_storage_size() for holder in holders)):
+        raise InputError(f"{path}: names {length} events, but holds few of them; copy or download it again")
     return columns, length, chunks[0] if chunks else 1
 
 
@@ -119,7 +117,10 @@ def _t_offset_us(path: Path, file: h5py.File) -> int:
     if not isinstance(member, h5py.Dataset) or member.size != 1 or member.dtype.kind not in "iu":
         found = f"{member.dtype} {member.shape}" if isinstance(member, h5py.Dataset) else "a group"
         raise InputError(f"{path}: t_offset is {found}, expected one integer in microseconds")
-    return int(np.asarray(member).item())
+    offset_us = int(np.asarray(member).item())
+    if abs(offset_us) > MAX_TIME_US:
+        raise InputError(f"{path}: t_offset is {offset_us}, expected at most {MAX_TIME_US}; export it again")
+    return offset_us
 
 
 def _sensor_px(path: Path, file: h5py.File, events: h5py.Group | h5py.Dataset) -> tuple[int, int] | None:

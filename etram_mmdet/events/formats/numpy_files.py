@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
+from etram_mmdet.events.formats.npy import open_archive, read_header
 from etram_mmdet.events.formats.prophesee_header import smallest_sensor
 from etram_mmdet.events.recording import IndexedRecording
 from etram_mmdet.utils.errors import InputError
@@ -30,9 +32,10 @@ class _NpyStream:
     A compressed archive allows nothing else, and recordings are read forwards.
     """
 
-    def __init__(self, path: Path, name: str, open_stream) -> None:
+    def __init__(self, path: Path, name: str, num_bytes: int, open_stream: Callable[[], BinaryIO]) -> None:
         self.path = path
         self.name = name
+        self._num_bytes = num_bytes
         self._open = open_stream
         self._file = None
         # The columns of a structured array come from the same rows, one after the other.
@@ -42,16 +45,7 @@ class _NpyStream:
     def _rewind(self) -> None:
         self.close()
         self._file: BinaryIO = self._open()
-        version = np.lib.format.read_magic(self._file)
-        read_header = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }.get(version)
-        if read_header is None:
-            raise ValueError(f"version {version} of the .npy format")
-        self.shape, _, self.dtype = read_header(self._file)
-        if self.dtype.hasobject:
-            raise ValueError("Python objects instead of numbers")
+        self.shape, _, self.dtype = read_header(self._file, self._num_bytes)
         if len(self.shape) != 1:
             raise ValueError(f"an array of shape {self.shape} instead of one dimension")
         self._position = 0
@@ -145,10 +139,14 @@ class NumpyRecording(IndexedRecording):
     def _members(self, path: Path) -> dict[str, _NpyStream]:
         try:
             if not zipfile.is_zipfile(path):
-                return {"events": _NpyStream(path, "events", lambda: path.open("rb"))}
-            self._archive = archive = zipfile.ZipFile(path)
-            names = [name for name in archive.namelist() if name.endswith(".npy")]
-            return {n.removesuffix(".npy"): _NpyStream(path, n, lambda n=n: archive.open(n)) for n in names}
+                return {"events": _NpyStream(path, "events", path.stat().st_size, lambda: path.open("rb"))}
+            self._archive = archive = open_archive(path)
+            sizes = {member.filename: member.file_size for member in archive.infolist()}
+            return {
+                name.removesuffix(".npy"): _NpyStream(path, name, size, lambda name=name: archive.open(name))
+                for name, size in sizes.items()
+                if name.endswith(".npy")
+            }
         except Exception as error:  # NumPy evaluates the header, which may fail in any way
             raise InputError(f"{path}: not a readable NumPy file ({error}); copy or save it again") from error
 
