@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections import Counter, OrderedDict
 from pathlib import Path
 
@@ -113,7 +112,7 @@ class RecordingSequence(RecordingFrames):
     """The same frames and boxes as a preprocessed folder, from the recording itself.
 
     ``transform(events, frame)``, where given to ``read``, may change the events of a frame before they become an image.
-    The recording is opened once per process; ``release`` lets go of the events that it keeps for the next window.
+    The recording is surveyed once per process; ``release`` lets go of the events that it keeps for the next window.
     """
 
     def __init__(
@@ -122,7 +121,7 @@ class RecordingSequence(RecordingFrames):
         self.source = source
         self.settings = settings
         self.window_us = settings.window_us
-        self._recording: tuple[int, Recording] | None = None
+        self._recording: Recording | None = None
         self._is_damage_told = False
         with open_recording(source.events, **settings.opening) as recording:
             found = find_frames(recording, source, settings)
@@ -151,16 +150,16 @@ class RecordingSequence(RecordingFrames):
         )
 
     def read(self, start: int, stop: int, transform=None) -> np.ndarray:
-        if self._recording is None or self._recording[0] != os.getpid():  # a handle must not cross a fork
-            self._recording = os.getpid(), open_recording(self.source.events, **self.settings.opening)
+        if self._recording is None:
+            self._recording = open_recording(self.source.events, **self.settings.opening)
         frames = np.empty((stop - start, *self.representation.shape), self.dtype)
         for frame, out in zip(range(start, stop), frames, strict=True):
             window = int(self.t_us[frame]) - self.window_us, int(self.t_us[frame])
-            events = self._recording[1].read(*window)
+            events = self._recording.read(*window)
             if transform is not None:
                 events = transform(events, frame)
             self.representation(events, window, out=out)
-        self._warn_of_damage(self._recording[1])
+        self._warn_of_damage(self._recording)
         return frames
 
     def _warn_of_damage(self, recording: Recording) -> None:
@@ -170,7 +169,7 @@ class RecordingSequence(RecordingFrames):
 
     def release(self) -> None:
         if self._recording is not None:
-            self._recording[1].release()
+            self._recording.release()
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_recording": None}

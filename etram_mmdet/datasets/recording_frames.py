@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import copy
-import os
 from abc import ABC, abstractmethod
+from functools import partial
 from pathlib import Path
 
-import h5py
 import numpy as np
 
+from etram_mmdet.datasets.sequence_layout import check_kind, load_layout
 from etram_mmdet.events.class_sets import ClassSet
-from etram_mmdet.events.formats.array_files import PREPROCESS_AGAIN, load_array, open_hdf5, own_member
-from etram_mmdet.events.labels import BBOX_DTYPE, check_finite
-from etram_mmdet.events.preprocessing.frame_store import read_frames
+from etram_mmdet.events.labels import BBOX_DTYPE
+from etram_mmdet.events.preprocessing.checksums import check_files
+from etram_mmdet.events.preprocessing.frame_store import FrameFile
 from etram_mmdet.events.preprocessing.frame_times import STEP_US
-from etram_mmdet.events.preprocessing.sequence_folder import read_ignored, recording_start_us, representation_path
-from etram_mmdet.events.recording import MAX_SIDE_PX
+from etram_mmdet.events.preprocessing.sequence_folder import (
+    MANIFEST,
+    read_ignored,
+    read_manifest,
+    recording_start_us,
+    representation_path,
+)
 from etram_mmdet.events.representations import build_representation
 from etram_mmdet.utils.errors import InputError
-
-_TOLERANCE_US = 25_000
+from etram_mmdet.utils.open_files import OPEN_FILES
 
 
 class RecordingFrames(ABC):
@@ -140,7 +144,7 @@ def _track_ids(boxes: np.ndarray) -> np.ndarray:
 
 
 class FolderSequence(RecordingFrames):
-    """A preprocessed recording in RVT's layout; the HDF5 file is opened where it is read, once per process.
+    """A preprocessed recording in RVT's layout; the HDF5 file is opened where it is read.
 
     Raises:
         InputError: when the folder lacks a file or a tensor, a box is NaN or infinite, or a class id is not in
@@ -152,124 +156,19 @@ class FolderSequence(RecordingFrames):
         self.path = folder / representation_path(build_representation(representation, 2, 2), window_us)
         if not self.path.is_file():
             raise InputError(_what_is_there(folder, self.path))
-        with open_hdf5(self.path, PREPROCESS_AGAIN) as file:
-            data = frames_of(self.path, file)
-            num_tensors = len(data)
-            shape = data.shape[1:]
-            dtype = data.dtype
-        self._file: tuple[int, h5py.File, h5py.Dataset] | None = None
+        with FrameFile(self.path) as frames:
+            num_tensors, *shape = frames.shape
+            dtype = frames.dtype
+        check_kind(self.path, shape[0], dtype, representation)
         arrays = load_layout(folder, self.path, num_tensors)
+        if (folder / MANIFEST).is_file():  # RVT's own folders have none
+            check_files(folder, read_manifest(folder))
         labels = folder / "labels_v2" / "labels.npz"
         known = dict(class_set=class_set, label_file=labels, start_us=recording_start_us(folder))
-        super().__init__(folder.name, shape, dtype, scale, **arrays, **known, ignored=read_ignored(folder))
+        super().__init__(folder.name, tuple(shape), dtype, scale, **arrays, **known, ignored=read_ignored(folder))
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        if self._file is None or self._file[0] != os.getpid():  # a handle must not cross a fork
-            file = open_hdf5(self.path, PREPROCESS_AGAIN)
-            self._file = os.getpid(), file, frames_of(self.path, file)
-        try:
-            return read_frames(self._file[2], start, stop)
-        except (OSError, RuntimeError) as error:
-            raise InputError(f"{self.path}: {error}; delete the folder and preprocess again") from error
-
-    def __getstate__(self) -> dict:
-        return {**self.__dict__, "_file": None}
-
-
-def frames_of(path: Path, file: h5py.File) -> h5py.Dataset:
-    """The dataset (n, C, H, W) of a file of frames, of one byte a cell; raises ``InputError`` where it holds none."""
-    data = own_member(path, file, "data")
-    if not isinstance(data, h5py.Dataset):
-        raise InputError(f"{path}: holds no 'data'; delete the folder and preprocess again")
-    if data.ndim != 4 or max(data.shape[1:]) > MAX_SIDE_PX or data.dtype.itemsize != 1:
-        raise InputError(f"{path}: data is {data.dtype} {data.shape}, expected bytes (n, C, H, W)")
-    return data
-
-
-def load_layout(folder: Path, path: Path, num_tensors: int) -> dict[str, np.ndarray]:
-    """Which frames and boxes of a sequence folder belong together, as arguments of :class:`RecordingFrames`.
-
-    Args:
-        folder: in RVT's layout.
-        path: its file of frames.
-        num_tensors: how many that holds.
-
-    Raises:
-        InputError: where an array is missing or contradicts another, or a box is NaN or infinite.
-    """
-    labels = folder / "labels_v2" / "labels.npz"
-    arrays = dict(
-        t_us=_load(path.with_name("timestamps_us.npy")),
-        labelled=_load(path.with_name("objframe_idx_2_repr_idx.npy")),
-        boxes=_load(labels, "labels"),
-        first_row=_load(labels, "objframe_idx_2_label_idx"),
-    )
-    _check_layout(folder, **arrays)
-    check_finite(arrays["boxes"], labels, PREPROCESS_AGAIN)
-    if num_tensors != len(arrays["t_us"]):
-        raise InputError(
-            f"{path}: {num_tensors} tensors, but timestamps_us has {len(arrays['t_us'])}; {PREPROCESS_AGAIN}"
-        )
-    _check_times(folder, **arrays)
-    return arrays
-
-
-def _load(path: Path, member: str | None = None) -> np.ndarray:
-    return load_array(path, member, PREPROCESS_AGAIN)
-
-
-def _check_layout(
-    folder: Path, t_us: np.ndarray, labelled: np.ndarray, boxes: np.ndarray, first_row: np.ndarray
-) -> None:
-    """Raise ``InputError`` for arrays that cannot be told apart as frames and boxes."""
-    problem = ""
-    for name, rows in (("timestamps_us", t_us), ("repr_idx", labelled), ("label_idx", first_row)):
-        if rows.ndim != 1 or rows.dtype.kind not in "iu":
-            problem = problem or f"{name} is {rows.dtype} {rows.shape}, expected one dimension of integers"
-    if boxes.ndim != 1 or not {"x", "y", "w", "h", "class_id"} <= set(boxes.dtype.names or ()):
-        problem = problem or f"labels is {boxes.dtype} {boxes.shape}, expected boxes with x, y, w, h and class_id"
-    elif not problem and len(first_row):
-        if (np.diff(first_row.astype(np.int64)) < 0).any() or first_row[0] < 0 or first_row[-1] > len(boxes):
-            problem = f"label_idx is not ascending from 0 to the {len(boxes)} boxes"
-        elif len(labelled) != len(first_row):
-            problem = f"there are {len(labelled)} labelled frames and {len(first_row)} rows of boxes"
-        elif (np.diff(labelled.astype(np.int64)) <= 0).any() or labelled[0] < 0 or labelled[-1] >= len(t_us):
-            problem = f"repr_idx is not strictly ascending within the {len(t_us)} frames"
-    if problem:
-        raise InputError(f"{folder}: {problem}; {PREPROCESS_AGAIN}")
-
-
-def _check_times(
-    folder: Path, t_us: np.ndarray, labelled: np.ndarray, boxes: np.ndarray, first_row: np.ndarray
-) -> None:
-    """Raise ``InputError`` where the labels' own times say that indices lead to other frames' boxes.
-
-    Times may differ by half of the usual step between frames, in which a label would belong to another frame.
-    """
-    frame_us = t_us[labelled].astype(np.int64)
-    tolerance_us = np.median(np.diff(t_us.astype(np.int64))) / 2 if len(t_us) > 1 else _TOLERANCE_US
-    problem = ""
-    times = folder / "labels_v2" / "timestamps_us.npy"
-    if times.is_file():  # which only we and RVT's preprocessing compare with
-        label_us = _load(times)
-        if label_us.shape != frame_us.shape:
-            problem = f"{len(label_us)} label times for {len(frame_us)} labelled frames"
-        elif _furthest(label_us, frame_us) > tolerance_us:
-            problem = f"labels_v2/timestamps_us.npy is up to {_furthest(label_us, frame_us):,} us off its frames"
-    if "t" in boxes.dtype.names and len(first_row) and not problem:
-        owner_us = np.repeat(frame_us, np.diff(np.append(first_row.astype(np.int64), len(boxes))))
-        off_us = _furthest(boxes["t"][first_row[0] :], owner_us)
-        if off_us > tolerance_us:
-            problem = (
-                f"boxes are up to {off_us:,} us off the frames that objframe_idx_2_label_idx gives them; it should "
-                "hold the row at which each frame's boxes begin, in rows sorted by time"
-            )
-    if problem:
-        raise InputError(f"{folder}: {problem}; write the folder as tools/preprocess.py does, or {PREPROCESS_AGAIN}")
-
-
-def _furthest(a_us: np.ndarray, b_us: np.ndarray) -> int:
-    return int(np.abs(a_us.astype(np.int64) - b_us.astype(np.int64)).max(initial=0))
+        return OPEN_FILES.of(self, partial(FrameFile, self.path)).read(start, stop)
 
 
 def _what_is_there(folder: Path, wanted: Path) -> str:
@@ -285,7 +184,7 @@ def _what_is_there(folder: Path, wanted: Path) -> str:
 def class_labels(class_ids: np.ndarray, class_set: ClassSet, path: Path) -> np.ndarray:
     """Detector classes of file ids; raises ``InputError`` naming the ids that ``class_set`` does not know."""
     known = np.array(class_set.file_to_class, np.int64)
-    unknown = np.unique(class_ids[class_ids >= len(known)])
+    unknown = np.unique(class_ids[~np.isin(class_ids, np.arange(len(known)))])
     if len(unknown):
         raise InputError(
             f"{path}: class ids {unknown.tolist()} are not in class_set {class_set.name!r}, which reads ids 0 to "

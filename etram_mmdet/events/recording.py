@@ -14,6 +14,8 @@ from etram_mmdet.events.block_stamps import BlockStamps
 from etram_mmdet.events.choices import TimeUnit
 from etram_mmdet.events.limits import MAX_PIXELS, MAX_SIDE_PX
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.files import os_errors
+from etram_mmdet.utils.open_files import OPEN_FILES
 
 MAX_DAMAGED = 0.01  # of a recording's events; so few as ten prove nothing
 _FEW = 10
@@ -94,8 +96,19 @@ class Recording(ABC):
     def _raw_pixels(self, block: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Integer x, y and p of a block's events in file order; p of -1 means off, as 0 does."""
 
-    @abstractmethod
-    def close(self) -> None: ...
+    def _open_file(self):
+        """What the file is read from, with ``close()``; asked for again where it was closed in between."""
+        return self.path.open("rb")
+
+    @property
+    def _file(self):
+        """What ``_open_file`` gave; ask for it before each use, and expect it to stand anywhere."""
+        with os_errors(self.path, "read"):
+            return OPEN_FILES.of(self, self._open_file)
+
+    def close(self) -> None:
+        """Close the file; reading afterwards opens it again."""
+        OPEN_FILES.close(self)
 
     def declare_sensor(self, width: int, height: int) -> None:
         """Replace a guessed sensor size before events are read; raises ``InputError`` where the file says another."""
@@ -219,7 +232,8 @@ class Recording(ABC):
         return [np.concatenate(column) for column in zip(*blocks, strict=True)]
 
     def _raw_stamps_us(self, block: int) -> np.ndarray:
-        stamps = self._raw_stamps(block)
+        with os_errors(self.path, "read"):
+            stamps = self._raw_stamps(block)
         return stamps if self._time_unit == "us" else in_microseconds(stamps, self._time_unit)
 
     def _visit_all(self) -> None:
@@ -232,7 +246,8 @@ class Recording(ABC):
 
     def _read_block(self, block: int) -> Events:
         t, believed = self._stamps[block]
-        x, y, p = (c.astype(c.dtype.newbyteorder("="), copy=False) for c in self._raw_pixels(block))
+        with os_errors(self.path, "read"):
+            x, y, p = (c.astype(c.dtype.newbyteorder("="), copy=False) for c in self._raw_pixels(block))
         if believed is not None:
             x, y, p = x[believed], y[believed], p[believed]
         smallest_p, largest_p, kept = _count_on_sensor(x, y, p, self.width, self.height)

@@ -147,6 +147,11 @@ def because(error: OSError | RuntimeError, path: Path) -> str:
     return f"{getattr(error, 'strerror', None) or error}; see to this path"
 
 
+def has_cause(error: Exception) -> bool:
+    """Whether the machine, and not what a file holds, is why an error came; :func:`because` then knows the cause."""
+    return any(_number(error) in numbers for numbers, _, _ in _CAUSES)
+
+
 def _number(error: Exception) -> int:
     """The error number of the system; 0 if there is none."""
     told = re.search(r"errno = (\d+)", str(error))

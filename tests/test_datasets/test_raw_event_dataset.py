@@ -105,7 +105,7 @@ def test_only_recently_read_recordings_keep_events(raw_sample, monkeypatch):
     monkeypatch.setattr(raw_event_dataset, "_KEEP_EVENTS_OF", 1)
     dataset = build("RawEventDataset", raw_sample, REPRESENTATIONS[0])
     first = dataset[clip(recording=0)]["inputs"]
-    recording = dataset.sequences[0]._recording[1]
+    recording = dataset.sequences[0]._recording
     assert recording._block.cache_info().currsize > 0
     dataset[clip(recording=1)]
     assert recording._block.cache_info().currsize == recording._stamps._of_block.cache_info().currsize == 0

@@ -7,7 +7,8 @@ import hdf5plugin
 import numpy as np
 import pytest
 
-from etram_mmdet.events.preprocessing.frame_store import compress, create_frames, read_frames, write_frames
+from etram_mmdet.events.preprocessing.frame_store import CHECKSUMS, FrameFile, compress, create_frames, write_frames
+from etram_mmdet.utils.errors import InputError
 from tests.reference.answers import DATA
 
 SHAPE = (4, 30, 50)
@@ -28,8 +29,9 @@ def test_hdf5_reads_what_was_written(tmp_path, frames, dtype, codec, blosc_numbe
         assert file["data"].id.read_direct_chunk((0, 0, 0, 0))[1][2] >> 5 == min(blosc_number, 4)  # what packed it
     with h5py.File(tmp_path / "a.h5") as file:
         np.testing.assert_array_equal(file["data"][:], frames)
-        np.testing.assert_array_equal(read_frames(file["data"], 2, 6), frames[2:6])
-        assert read_frames(file["data"], 2, 2).shape == (0, *SHAPE) and file["data"].dtype == dtype
+    with FrameFile(tmp_path / "a.h5") as file:
+        np.testing.assert_array_equal(file.read(2, 6), frames[2:6])
+        assert file.read(2, 2).shape == (0, *SHAPE) and file.dtype == dtype and file.shape == (7, *SHAPE)
 
 
 def test_no_frames_at_all(tmp_path):
@@ -59,14 +61,17 @@ def test_an_error_while_frames_are_made_is_not_swallowed(tmp_path, frames):
 )
 def test_other_files_are_read_too(tmp_path, frames, options):
     with h5py.File(tmp_path / "a.h5", "w") as file:
-        data = file.create_dataset("data", data=frames, **options)
-        np.testing.assert_array_equal(read_frames(data, 1, 5), frames[1:5])
+        file.create_dataset("data", data=frames, **options)
+    with FrameFile(tmp_path / "a.h5") as file:
+        np.testing.assert_array_equal(file.read(1, 5), frames[1:5])
 
 
 def test_the_files_of_the_reference():
     path = next((DATA / "preprocessed_etram").glob("train/*/event_representations_v2/*/*.h5"))
+    with FrameFile(path) as file:
+        frames = file.read(0, 3)
+        assert file.checksums is None
     with h5py.File(path) as file:
-        frames = read_frames(file["data"], 0, 3)
         np.testing.assert_array_equal(frames, file["data"][:3])
     assert frames.any()
 
@@ -83,5 +88,49 @@ def test_a_damaged_frame_is_an_error_and_nothing_is_written_past_it(tmp_path, fr
     with h5py.File(tmp_path / "a.h5", "w") as file:
         data = create_frames(file, 1, SHAPE, np.uint8)
         data.id.write_direct_chunk((0, 0, 0, 0), bytes(chunk))
-        with pytest.raises(OSError, match="a damaged frame"):
-            read_frames(data, 0, 1)
+    with FrameFile(tmp_path / "a.h5") as file, pytest.raises(InputError, match=r"frame 0 is damaged.*preprocess"):
+        file.read(0, 1)
+
+
+def _flip_a_bit(data, chunks):
+    chunks[3] = chunks[3][:40] + bytes([chunks[3][40] ^ 4]) + chunks[3][41:]
+
+
+def _exchange_two(data, chunks):
+    chunks[2], chunks[3] = chunks[3], chunks[2]
+
+
+def _repeat_one(data, chunks):
+    chunks[3] = chunks[2]
+
+
+@pytest.mark.parametrize("damage", [_flip_a_bit, _exchange_two, _repeat_one])
+def test_a_frame_that_is_not_what_was_written_is_noticed(tmp_path, frames, damage):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        data = create_frames(file, 7, SHAPE, np.uint8)
+        write_frames(data, iter(frames))
+        chunks = [data.id.read_direct_chunk((i, 0, 0, 0))[1] for i in range(7)]
+        damage(data, chunks)
+        for i, chunk in enumerate(chunks):
+            data.id.write_direct_chunk((i, 0, 0, 0), chunk)
+    with FrameFile(tmp_path / "a.h5") as file:
+        np.testing.assert_array_equal(file.read(0, 2), frames[:2])
+        with pytest.raises(InputError, match=r"a\.h5: frame [23] is not what was written"):
+            file.read(2, 4)
+
+
+def test_a_filter_that_a_flipped_bit_turns_off_does_not_turn_off_the_check(tmp_path, frames):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        data = create_frames(file, 7, SHAPE, np.uint8)
+        write_frames(data, iter(frames))
+        data.id.write_direct_chunk((1, 0, 0, 0), frames[0].tobytes(), filter_mask=1)
+    with FrameFile(tmp_path / "a.h5") as file, pytest.raises(InputError, match="frame 1 is not what was written"):
+        file.read(0, 7)
+
+
+def test_checksums_of_another_number_of_frames_are_refused(tmp_path, frames):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        write_frames(create_frames(file, 7, SHAPE, np.uint8), iter(frames))
+        file["data"].resize(6, 0)
+    with pytest.raises(InputError, match=rf"{CHECKSUMS} is uint32 \(7,\), expected uint32 \(6,\)"):
+        FrameFile(tmp_path / "a.h5")

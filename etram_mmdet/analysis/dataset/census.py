@@ -59,6 +59,7 @@ class RecordingCensus:
     num_events: int | None = None
     frames_without_events: int | None = None
     dropped: dict[str, int] | None = None
+    frame_shape: tuple[int, int, int] | None = None  # channels, height, width of preprocessed frames
     doubts: tuple[str, ...] = ()  # whether labels and events fit together, see `events.preprocessing.plausibility`
 
     @property

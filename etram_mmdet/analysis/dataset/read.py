@@ -9,15 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from etram_mmdet.analysis.dataset.census import BoxSizes, Census, RecordingCensus
-from etram_mmdet.datasets.recording_frames import class_labels, frames_of, load_layout
+from etram_mmdet.datasets.recording_frames import class_labels
+from etram_mmdet.datasets.sequence_layout import check_kind, load_boxes_of, load_layout
 from etram_mmdet.events.choices import SPLITS, LabelFiles
 from etram_mmdet.events.class_sets import DEFAULT_CLASS_SET, ClassSet, get_class_set
 from etram_mmdet.events.formats import Recording, open_recording
-from etram_mmdet.events.formats.array_files import PREPROCESS_AGAIN, load_array, open_hdf5
-from etram_mmdet.events.labels import check_finite
+from etram_mmdet.events.formats.array_files import PREPROCESS_AGAIN, load_array
 from etram_mmdet.events.preprocessing.box_activity import BoxActivity
+from etram_mmdet.events.preprocessing.checksums import check_files
 from etram_mmdet.events.preprocessing.examination import Examination
-from etram_mmdet.events.preprocessing.frame_store import read_frames
+from etram_mmdet.events.preprocessing.frame_store import FrameFile
 from etram_mmdet.events.preprocessing.labelled_frames import LabelledFrames, find_frames
 from etram_mmdet.events.preprocessing.plausibility import (
     WINDOW_US,
@@ -25,7 +26,7 @@ from etram_mmdet.events.preprocessing.plausibility import (
     doubts_about_activity,
     doubts_about_times,
 )
-from etram_mmdet.events.preprocessing.sequence_folder import MANIFEST, read_manifest
+from etram_mmdet.events.preprocessing.sequence_folder import MANIFEST, read_manifest, representation_path
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings, checked_reading
 from etram_mmdet.events.preprocessing.sources import Source, find_sources
 from etram_mmdet.events.representations import build_representation
@@ -73,6 +74,7 @@ def take_census(
     if not recordings:
         raise InputError(f"{root}: no recording can be used\n" + "\n".join(problems))
     problems += [f"{r.split}/{r.name}: {doubt}" for r in recordings for doubt in r.doubts]
+    problems += _differing_shapes(root, recordings)
     names = {**classes.metainfo, **(metainfo or {})}
     return Census(root, class_set, tuple(names["classes"]), tuple(names["palette"]), recordings, problems)
 
@@ -110,6 +112,14 @@ def data_of_config(cfg: Mapping, path: str | Path) -> dict:
 
 def _sequence_folders(folder: Path) -> list[Path]:
     return sorted(f for f in folder.glob("[!.]*") if (f / "labels_v2").is_dir())
+
+
+def _differing_shapes(root: Path, recordings: list[RecordingCensus]) -> list[str]:
+    shapes = {r.frame_shape: f"{r.split}/{r.name}" for r in recordings if r.frame_shape}
+    if len(shapes) <= 1:
+        return []
+    listed = ", ".join(f"{shape} ({name})" for shape, name in shapes.items())
+    return [f"{root}: sequences differ in (channels, height, width): {listed}; separate them"]
 
 
 def _of_source(source: Source, settings: PreprocessSettings, classes: ClassSet, read_events: bool) -> RecordingCensus:
@@ -153,14 +163,14 @@ def _of_folder(
 ) -> RecordingCensus:
     labels = folder / "labels_v2" / "labels.npz"
     scale = _scale(folder) if settings is None else build_representation(settings.representation, 2, 2).scale
-    rows = load_array(labels, "labels", PREPROCESS_AGAIN)
-    check_finite(rows, labels, PREPROCESS_AGAIN)
+    rows = load_boxes_of(labels)
     boxes = _in_network_pixels(rows, scale, classes, labels)
     label_us = load_array(labels.with_name("timestamps_us.npy"), advice=PREPROCESS_AGAIN)
-    doubts = tuple(_doubts_of_folder(folder, rows, label_us, scale)) if read_events else ()
+    shape, doubts = _look_at_frames(folder, rows, label_us, scale, settings) if read_events else (None, ())
     if not (folder / MANIFEST).is_file():  # RVT's own folders have none
-        return RecordingCensus(split, folder.name, boxes, label_us, doubts=doubts)
+        return RecordingCensus(split, folder.name, boxes, label_us, frame_shape=shape, doubts=doubts)
     manifest = read_manifest(folder)
+    check_files(folder, manifest)
     return RecordingCensus(
         split,
         folder.name,
@@ -172,25 +182,31 @@ def _of_folder(
         num_events=manifest["num_events"],
         frames_without_events=manifest["frames_without_events"],
         dropped=manifest["dropped"],
+        frame_shape=shape,
         doubts=doubts,
     )
 
 
-def _doubts_of_folder(folder: Path, boxes: np.ndarray, label_us: np.ndarray, scale: int) -> list[str]:
-    """What the tensors tell about the labels; times before the first tensor and after the last are unknown."""
+def _look_at_frames(
+    folder: Path, boxes: np.ndarray, label_us: np.ndarray, scale: int, settings: PreprocessSettings | None
+) -> tuple[tuple[int, ...] | None, tuple[str, ...]]:
+    """Shape of the frames, and doubts about the labels; times before the first frame and after the last are unknown."""
+    settings = settings or PreprocessSettings()
+    usual = folder / representation_path(build_representation(settings.representation, 2, 2), settings.window_us)
     path = next(iter(sorted(folder.glob("event_representations_v2/*/event_representations*.h5"))), None)
     if path is None or not len(label_us):
-        return []
-    with open_hdf5(path, PREPROCESS_AGAIN) as file:
-        data = frames_of(path, file)
-        repr_us = load_layout(folder, path, len(data))["t_us"]
-        examination = BoxActivity(boxes, label_us, data.shape[2:], scale)
+        return None, ()
+    with FrameFile(path) as frames:
+        if path == usual:
+            check_kind(path, frames.shape[1], frames.dtype, settings.representation)
+        repr_us = load_layout(folder, path, frames.shape[0])["t_us"]
+        examination = BoxActivity(boxes, label_us, frames.shape[2:], scale)
         for end_us in sorted(examination.frame_us & set(repr_us.tolist())):
             index = int(np.searchsorted(repr_us, end_us))
-            examination.look(end_us, (read_frames(data, index, index + 1)[0] != 0).any(0))
+            examination.look(end_us, (frames.read(index, index + 1)[0] != 0).any(0))
     first_us = int(repr_us[0]) - WINDOW_US
     times = Times(np.unique(label_us), first_us, int(repr_us[-1]), first_us)
-    return [*doubts_about_times(times), *doubts_about_activity(examination, "xywh")]
+    return frames.shape[1:], (*doubts_about_times(times), *doubts_about_activity(examination, "xywh"))
 
 
 def _scale(folder: Path) -> int:

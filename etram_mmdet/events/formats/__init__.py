@@ -12,7 +12,7 @@ from etram_mmdet.events.formats.raw import RawRecording
 from etram_mmdet.events.formats.sorted import SortedRecording
 from etram_mmdet.events.recording import Events, Recording, check_sensor
 from etram_mmdet.utils.errors import InputError
-from etram_mmdet.utils.files import check_is_file
+from etram_mmdet.utils.files import check_is_file, os_errors
 
 __all__ = ["FORMATS", "Events", "Recording", "open_recording"]
 
@@ -45,7 +45,7 @@ def _open(path: Path) -> Recording:
     check_is_file(path)
     if not path.is_file():
         raise InputError(f"{path}: no such recording; check the path")
-    with path.open("rb") as file:
+    with os_errors(path, "read"), path.open("rb") as file:
         head = file.read(64)
     if not head:
         raise InputError(f"{path}: the file is empty (0 bytes); copy or download it again")

@@ -18,7 +18,7 @@ import numpy as np
 from etram_mmdet.events.formats.npy import open_archive, read_array
 from etram_mmdet.events.limits import MAX_CHUNK_BYTES
 from etram_mmdet.utils.errors import InputError
-from etram_mmdet.utils.files import check_is_file
+from etram_mmdet.utils.files import because, check_is_file, has_cause
 
 # HDF5 filters whose libraries end in an error where a file is damaged: HDF5's own, LZF, Blosc, LZ4, Zstandard, Blosc2,
 # and Metavision's ECF, which has to be installed. Others, such as bitshuffle, SZ and bzip2, crash or never end.
@@ -36,6 +36,8 @@ def open_hdf5(path: Path, advice: str = "copy or download it again") -> h5py.Fil
     try:
         return h5py.File(path, "r")
     except OSError as error:
+        if has_cause(error):
+            raise InputError(f"{path}: cannot be read: {because(error, path)}") from error
         if "truncated" in str(error):
             problem = f"the HDF5 file is truncated at {path.stat().st_size} bytes"
         else:
@@ -54,6 +56,8 @@ def damaged_hdf5(path: Path, advice: str = "copy or download it again") -> Itera
     except InputError:
         raise
     except Exception as error:
+        if has_cause(error):
+            raise InputError(f"{path}: cannot be read: {because(error, path)}") from error
         why = str(error) or type(error).__name__
         raise InputError(f"{path}: damaged HDF5 structure ({why:.200}); {advice}") from error
 
@@ -120,5 +124,7 @@ def load_array(path: Path, member: str | None = None, advice: str = "copy it aga
         with open_archive(path) as archive, archive.open(f"{member}.npy") as file:
             return read_array(file, archive.getinfo(f"{member}.npy").file_size)
     except Exception as error:  # a damaged header ends in whatever error the place of it makes
+        if has_cause(error):
+            raise InputError(f"{path}: cannot be read: {because(error, path)}") from error
         why = str(error) or type(error).__name__
         raise InputError(f"{path}: not a readable {path.suffix} file ({why:.200}); {advice}") from error

@@ -35,7 +35,7 @@ class DatRecording(IndexedRecording):
         length, self._tail_bytes = divmod(max(path.stat().st_size - header.num_bytes - 2, 0), _EVENT.itemsize)
         self._data_start = header.num_bytes + 2
         self._loops: list[tuple[int, int]] = []  # turns of the counter before each block, and the stamp before it
-        self._file = path.open("rb")
+        self.path = path
         try:
             self._check_event_size(path, header.num_bytes)
             self.size_is_assumed = header.size_px is None
@@ -44,19 +44,17 @@ class DatRecording(IndexedRecording):
             )
             super().__init__(path, width, height, length, _EVENTS_PER_BLOCK)
         except BaseException:
-            self._file.close()
+            self.close()
             raise
-
-    def close(self) -> None:
-        self._file.close()
 
     @property
     def dropped(self) -> dict[str, int]:
         return super().dropped | ({"bytes_after_last_event": self._tail_bytes} if self._tail_bytes else {})
 
     def _check_event_size(self, path: Path, offset: int) -> None:
-        self._file.seek(offset)
-        type_and_size = self._file.read(2)
+        file = self._file
+        file.seek(offset)
+        type_and_size = file.read(2)
         if len(type_and_size) == 2 and type_and_size[1] != _EVENT.itemsize:
             raise InputError(
                 f"{path}: events of {type_and_size[1]} bytes, expected 8; not a DAT file of version 2, or a damaged one"
@@ -80,8 +78,9 @@ class DatRecording(IndexedRecording):
         return x.astype(np.uint16), y.astype(np.uint16), (packed >> 28 & 1).astype(np.uint8)
 
     def _read(self, start: int, stop: int) -> np.ndarray:
-        self._file.seek(self._data_start + start * _EVENT.itemsize)
-        events = np.fromfile(self._file, _EVENT, stop - start)
+        file = self._file
+        file.seek(self._data_start + start * _EVENT.itemsize)
+        events = np.fromfile(file, _EVENT, stop - start)
         if len(events) < stop - start:
             raise InputError(f"{self.path}: became shorter while it was read; wait until it is written completely")
         return events

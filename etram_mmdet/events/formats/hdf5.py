@@ -13,6 +13,7 @@ from etram_mmdet.events.formats.prophesee_header import DSEC_PX, GEN4_PX
 from etram_mmdet.events.limits import MAX_TIME_US, expands_too_much
 from etram_mmdet.events.recording import IndexedRecording
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.files import has_cause
 
 _EVENTS_PER_BLOCK = 1 << 20
 _TABLES = ("events", "CD/events")  # eTraM and DSEC, Metavision
@@ -30,24 +31,24 @@ class Hdf5Recording(IndexedRecording):
     signature = b"\x89HDF\r\n\x1a\n"
 
     def __init__(self, path: Path) -> None:
-        self._file = open_hdf5(path)
+        self.path = path
         try:
             with damaged_hdf5(path):
-                table = _table(path, self._file)
-                self._columns, length, chunk = _columns(path, table)
-                size = _sensor_px(path, self._file, table)
-                self._t_offset_us = _t_offset_us(path, self._file)
+                file = self._file
+                table = _table(path, file.file)
+                size = _sensor_px(path, file.file, table)
+                self._t_offset_us = _t_offset_us(path, file.file)
                 self.size_is_assumed = size is None
                 width, height = size or GEN4_PX  # as RVT assumes
                 # Whole chunks per block: a chunk cut by a block edge would be decompressed twice.
-                events_per_block = -(-_EVENTS_PER_BLOCK // chunk) * chunk
-                super().__init__(path, width, height, length, events_per_block)
+                events_per_block = -(-_EVENTS_PER_BLOCK // file.chunk) * file.chunk
+                super().__init__(path, width, height, file.length, events_per_block)
         except InputError:
-            self._file.close()
+            self.close()
             raise
 
-    def close(self) -> None:
-        self._file.close()
+    def _open_file(self) -> _OpenTable:
+        return _OpenTable(self.path)
 
     def _stamps_between(self, start: int, stop: int) -> np.ndarray:
         t = self._column("t", start, stop).astype(np.int64, copy=False)
@@ -58,11 +59,31 @@ class Hdf5Recording(IndexedRecording):
 
     def _column(self, name: str, start: int, stop: int) -> np.ndarray:
         try:
-            return self._columns[name][start:stop]
+            rows = self._file.columns[name][start:stop]
         except Exception as error:  # see damaged_hdf5
             with damaged_hdf5(self.path):
-                why = _why_unreadable(_table(self.path, self._file), name, error)
+                if has_cause(error):
+                    raise
+                why = _why_unreadable(_table(self.path, self._file.file), name, error)
             raise InputError(f"{self.path}: events/{name} {why}") from error
+        if len(rows) < stop - start:
+            raise InputError(f"{self.path}: became shorter while it was read; wait until it is written completely")
+        return rows
+
+
+class _OpenTable:
+    """The file with the four columns of its events; ``chunk`` is 1 where they are not chunked."""
+
+    def __init__(self, path: Path) -> None:
+        self.file = open_hdf5(path)
+        try:
+            self.columns, self.length, self.chunk = _columns(path, _table(path, self.file))
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        self.file.close()
 
 
 def _table(path: Path, file: h5py.File) -> h5py.Group | h5py.Dataset:

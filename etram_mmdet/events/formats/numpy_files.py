@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,6 +15,8 @@ from etram_mmdet.events.formats.npy import open_archive, read_header
 from etram_mmdet.events.formats.prophesee_header import smallest_sensor
 from etram_mmdet.events.recording import IndexedRecording
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.files import because, has_cause
+from etram_mmdet.utils.open_files import OPEN_FILES
 
 _EVENTS_PER_BLOCK = 1 << 20
 _OTHER_NAMES = {
@@ -37,43 +39,43 @@ class _NpyStream:
         self.name = name
         self._num_bytes = num_bytes
         self._open = open_stream
-        self._file = None
         # The columns of a structured array come from the same rows, one after the other.
         self.read = lru_cache(maxsize=2)(self._read)
-        self._rewind()
+        OPEN_FILES.of(self, self._begin)
 
-    def _rewind(self) -> None:
-        self.close()
-        self._file: BinaryIO = self._open()
-        self.shape, _, self.dtype = read_header(self._file, self._num_bytes)
+    def _begin(self) -> BinaryIO:
+        """The file, open, where its rows begin."""
+        file = self._open()
+        self.shape, _, self.dtype = read_header(file, self._num_bytes)
         if len(self.shape) != 1:
             raise ValueError(f"an array of shape {self.shape} instead of one dimension")
         self._position = 0
+        return file
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def _read(self, start: int, stop: int) -> np.ndarray:
         if start < self._position:
-            self._rewind()
-        self._skip((start - self._position) * self.dtype.itemsize)
-        data = self._file.read((stop - start) * self.dtype.itemsize)
+            self.close()
+        file = OPEN_FILES.of(self, self._begin)  # at the first row where it was closed
+        self._skip(file, (start - self._position) * self.dtype.itemsize)
+        data = file.read((stop - start) * self.dtype.itemsize)
         if len(data) < (stop - start) * self.dtype.itemsize:
             raise ValueError(f"ends before its {len(self)} rows")
         self._position = stop
         return np.frombuffer(data, self.dtype)
 
-    def _skip(self, num_bytes: int) -> None:
-        if self._file.seekable() and not isinstance(self._file, zipfile.ZipExtFile):
-            self._file.seek(num_bytes, 1)
+    @staticmethod
+    def _skip(file: BinaryIO, num_bytes: int) -> None:
+        if file.seekable() and not isinstance(file, zipfile.ZipExtFile):
+            file.seek(num_bytes, 1)
             return
-        while num_bytes > 0 and (data := self._file.read(min(num_bytes, _READ_BYTES))):
+        while num_bytes > 0 and (data := file.read(min(num_bytes, _READ_BYTES))):
             num_bytes -= len(data)
 
     def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        OPEN_FILES.close(self)
 
 
 class NumpyRecording(IndexedRecording):
@@ -87,7 +89,6 @@ class NumpyRecording(IndexedRecording):
     size_is_assumed = True
 
     def __init__(self, path: Path) -> None:
-        self._archive = None
         self._streams: list[_NpyStream] = []
         try:
             self._columns, length = self._find_columns(path)
@@ -102,8 +103,6 @@ class NumpyRecording(IndexedRecording):
     def close(self) -> None:
         for stream in self._streams:
             stream.close()
-        if self._archive is not None:
-            self._archive.close()
 
     def release(self) -> None:
         super().release()
@@ -140,14 +139,16 @@ class NumpyRecording(IndexedRecording):
         try:
             if not zipfile.is_zipfile(path):
                 return {"events": _NpyStream(path, "events", path.stat().st_size, lambda: path.open("rb"))}
-            self._archive = archive = open_archive(path)
-            sizes = {member.filename: member.file_size for member in archive.infolist()}
+            with open_archive(path) as archive:
+                sizes = {member.filename: member.file_size for member in archive.infolist()}
             return {
-                name.removesuffix(".npy"): _NpyStream(path, name, size, lambda name=name: archive.open(name))
+                name.removesuffix(".npy"): _NpyStream(path, name, size, partial(_open_member, path, name))
                 for name, size in sizes.items()
                 if name.endswith(".npy")
             }
         except Exception as error:  # NumPy evaluates the header, which may fail in any way
+            if has_cause(error):
+                raise InputError(f"{path}: cannot be read: {because(error, path)}") from error
             raise InputError(f"{path}: not a readable NumPy file ({error}); copy or save it again") from error
 
     def _stamps_between(self, start: int, stop: int) -> np.ndarray:
@@ -161,10 +162,18 @@ class NumpyRecording(IndexedRecording):
         try:
             rows = stream.read(start, stop)
         except _DAMAGE as error:
+            if has_cause(error):
+                raise InputError(f"{self.path}: cannot be read: {because(error, self.path)}") from error
             raise InputError(
                 f"{self.path}: {stream.name} {error}; the file is damaged, copy or save it again"
             ) from error
         return rows if field is None else rows[field]
+
+
+def _open_member(path: Path, name: str) -> BinaryIO:
+    """A member of an archive, with which the archive closes."""
+    with zipfile.ZipFile(path) as archive:
+        return archive.open(name)
 
 
 _DAMAGE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)

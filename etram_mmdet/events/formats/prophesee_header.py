@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.files import os_errors
 
 SIGNATURE = b"% "
 _LONGEST_BYTES = 1 << 16
@@ -34,7 +35,7 @@ class PercentHeader(NamedTuple):
 
 def read_percent_header(path: Path) -> PercentHeader:
     """Read lines until one that does not begin with a percent sign; raises ``InputError`` where a line does not end."""
-    with path.open("rb") as file:
+    with os_errors(path, "read"), path.open("rb") as file:
         head = file.read(_LONGEST_BYTES)
     fields = {}
     start = 0

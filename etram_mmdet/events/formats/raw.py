@@ -53,15 +53,11 @@ class RawRecording(Recording):
         self._data_start = header.num_bytes
         self._registers = [np.zeros(evt.NUM_REGISTERS, np.int64)]  # before each block
         self._decoded = lru_cache(maxsize=2)(self._decode)
-        self._file = path.open("rb")
         try:
             super().__init__(path, width, height, num_blocks=-(-self._num_words // _WORDS_PER_BLOCK))
         except BaseException:
-            self._file.close()
+            self.close()
             raise
-
-    def close(self) -> None:
-        self._file.close()
 
     def release(self) -> None:
         super().release()
@@ -107,9 +103,10 @@ class RawRecording(Recording):
 
     def _words(self, block: int) -> np.ndarray:
         start = block * _WORDS_PER_BLOCK
-        self._file.seek(self._data_start + start * self._encoding.word.itemsize)
+        file = self._file
+        file.seek(self._data_start + start * self._encoding.word.itemsize)
         count = min(_WORDS_PER_BLOCK, self._num_words - start)
-        words = np.fromfile(self._file, self._encoding.word, count)
+        words = np.fromfile(file, self._encoding.word, count)
         if len(words) < count:
             raise InputError(f"{self.path}: became shorter while it was read; wait until it is written completely")
         return words

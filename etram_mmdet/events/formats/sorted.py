@@ -32,9 +32,6 @@ class SortedRecording(IndexedRecording):
     def clock_start_us(self) -> int:
         return min(self._clock_start_us, self.t_first_us)
 
-    def close(self) -> None:
-        pass
-
     def _stamps_between(self, start: int, stop: int) -> np.ndarray:
         return self._columns[0][start:stop].copy()
 

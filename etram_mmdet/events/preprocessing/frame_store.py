@@ -2,12 +2,19 @@
 
 HDF5 would copy every frame twice and compress in blocks of 32 kB; Blosc on its own, in blocks of 256 kB, is faster both
 ways and the file remains one that any HDF5 reader with the Blosc filter opens.
+
+``data_crc32`` beside the frames holds the CRC-32 of each compressed frame, begun from the frame's number. A damaged
+frame is therefore noticed, and so is one that damage to HDF5's index puts in another's place. HDF5's own checksum
+(Fletcher32) would notice neither the latter nor anything where chunks are read directly. RVT does not look at it.
 """
 
 from __future__ import annotations
 
+import math
+import zlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import blosc
 import h5py
@@ -15,7 +22,12 @@ import hdf5plugin
 import numpy as np
 
 from etram_mmdet.events.choices import Codec
+from etram_mmdet.events.formats.array_files import PREPROCESS_AGAIN, damaged_hdf5, open_hdf5, own_member
+from etram_mmdet.events.limits import MAX_FRAME_BYTES, MAX_SIDE_PX
+from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.files import because, has_cause
 
+CHECKSUMS = "data_crc32"
 _BLOSC_FILTER = 32001
 _BLOCK_BYTES = 1 << 18
 _LEVEL = 1
@@ -42,19 +54,26 @@ def create_frames(
 
 
 def write_frames(data: h5py.Dataset, frames: Iterable[np.ndarray]) -> None:
-    """Store C-contiguous frames of one byte a cell.
+    """Store C-contiguous frames of one byte a cell, and their checksums.
 
     A frame is compressed while the next one is made, so ``frames`` must not reuse the memory of the frame before.
     """
     codec = _CODEC_OF_NUMBER[data.id.get_create_plist().get_filter(0)[2][6]]
+    checksums = []
+
+    def write(index: int, chunk: bytes) -> None:
+        data.id.write_direct_chunk((index, 0, 0, 0), chunk)
+        checksums.append(checksum(index, chunk))
+
     with ThreadPoolExecutor(1) as pool:
         chunk = None
         for index, frame in enumerate(frames):
             if chunk is not None:
-                data.id.write_direct_chunk((index - 1, 0, 0, 0), chunk.result())
+                write(index - 1, chunk.result())
             chunk = pool.submit(compress, frame, codec)
         if chunk is not None:
-            data.id.write_direct_chunk((index, 0, 0, 0), chunk.result())
+            write(index, chunk.result())
+    data.parent.create_dataset(CHECKSUMS, data=np.array(checksums, "<u4"))
 
 
 def compress(frame: np.ndarray, codec: Codec = "zstd") -> bytes:
@@ -62,31 +81,108 @@ def compress(frame: np.ndarray, codec: Codec = "zstd") -> bytes:
     return blosc.compress_ptr(frame.ctypes.data, frame.size, 1, _LEVEL, blosc.SHUFFLE, codec)
 
 
-def read_frames(data: h5py.Dataset, start: int, stop: int) -> np.ndarray:
-    """Frames ``start`` to ``stop`` (exclusive), whatever filters the file has; raises ``OSError`` on damage."""
-    if not _is_blosc_per_frame(data):
-        return data[start:stop]
-    out = np.empty((stop - start, *data.shape[1:]), data.dtype)
-    for index, frame in zip(range(start, stop), out, strict=True):
-        skipped_filters, chunk = data.id.read_direct_chunk((index, 0, 0, 0))
-        if skipped_filters:
-            return data[start:stop]
-        _check_header(chunk, frame.nbytes)
+def checksum(index: int, chunk: bytes) -> int:
+    """What ``data_crc32`` holds for frame ``index``, which was compressed to ``chunk``."""
+    return zlib.crc32(chunk, index)
+
+
+class FrameFile:
+    """A file of frames (n, C, H, W) of one byte a cell, open for reading, whatever filters it has.
+
+    Attributes:
+        shape: (n, C, H, W).
+        dtype: of a cell.
+        checksums: uint32 (n,), or None for files of RVT and of versions that wrote none.
+
+    Raises:
+        InputError: for what is no such file; ``read`` for a damaged frame.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = open_hdf5(path, PREPROCESS_AGAIN)
         try:
-            blosc.decompress_ptr(chunk, frame.ctypes.data)
-        except blosc.blosc_extension.error as error:
-            raise OSError(f"a damaged frame: {error}") from error
-    return out
+            with damaged_hdf5(path, PREPROCESS_AGAIN):
+                self._data = _frames_in(path, self._file)
+                self.shape = self._data.shape
+                self.dtype = self._data.dtype
+                self.checksums = _checksums_in(path, self._file, self.shape[0])
+                self._is_direct = _is_blosc_per_frame(self._data)
+        except InputError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> FrameFile:
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.close()
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Frames ``start`` to ``stop`` (exclusive)."""
+        try:
+            return self._read(start, stop)
+        except (OSError, RuntimeError, ValueError, MemoryError) as error:
+            raise InputError(f"{self.path}: {_why(error, self.path)}") from error
+
+    def _read(self, start: int, stop: int) -> np.ndarray:
+        if not self._is_direct and self.checksums is None:
+            return self._data[start:stop]
+        out = np.empty((stop - start, *self.shape[1:]), self.dtype)
+        for index, frame in zip(range(start, stop), out, strict=True):
+            skipped_filters, chunk = self._data.id.read_direct_chunk((index, 0, 0, 0))
+            if self.checksums is not None and checksum(index, chunk) != self.checksums[index]:
+                raise OSError(f"frame {index} is not what was written (its checksum differs)")
+            if skipped_filters and self.checksums is None:
+                return self._data[start:stop]
+            _check_header(index, chunk, frame.nbytes)
+            try:
+                blosc.decompress_ptr(chunk, frame.ctypes.data)
+            except blosc.blosc_extension.error as error:
+                raise OSError(f"frame {index} is damaged: {error}") from error
+        return out
+
+
+def _frames_in(path: Path, file: h5py.File) -> h5py.Dataset:
+    data = own_member(path, file, "data")
+    if not isinstance(data, h5py.Dataset):
+        raise InputError(f"{path}: holds no 'data', expected frames (n, C, H, W); {PREPROCESS_AGAIN}")
+    if data.ndim == 4 and math.prod(data.shape[1:]) > MAX_FRAME_BYTES:
+        raise InputError(f"{path}: frames of {data.shape[1:]}, larger than {MAX_FRAME_BYTES:,}; {PREPROCESS_AGAIN}")
+    if data.ndim != 4 or max(data.shape[1:]) > MAX_SIDE_PX or data.dtype.kind not in "iu" or data.dtype.itemsize != 1:
+        raise InputError(
+            f"{path}: data is {data.dtype} {data.shape}, expected uint8 or int8 (n, C, H, W) with sides up to "
+            f"{MAX_SIDE_PX}; write the folder as tools/preprocess.py does, or {PREPROCESS_AGAIN}"
+        )
+    return data
+
+
+def _checksums_in(path: Path, file: h5py.File, num_frames: int) -> np.ndarray | None:
+    stored = own_member(path, file, CHECKSUMS)
+    if stored is None:
+        return None
+    if not isinstance(stored, h5py.Dataset) or stored.shape != (num_frames,) or stored.dtype != np.uint32:
+        found = f"{stored.dtype} {stored.shape}" if isinstance(stored, h5py.Dataset) else "a group"
+        raise InputError(f"{path}: {CHECKSUMS} is {found}, expected uint32 ({num_frames},); {PREPROCESS_AGAIN}")
+    return stored[()]
 
 
 def _is_blosc_per_frame(data: h5py.Dataset) -> bool:
     plist = data.id.get_create_plist()
     is_blosc = plist.get_nfilters() == 1 and plist.get_filter(0)[0] == _BLOSC_FILTER
-    return is_blosc and data.dtype.itemsize == 1 and data.chunks == (1, *data.shape[1:])
+    return is_blosc and data.chunks == (1, *data.shape[1:])
 
 
-def _check_header(chunk: bytes, num_bytes: int) -> None:
+def _check_header(index: int, chunk: bytes, num_bytes: int) -> None:
     """Blosc believes its header; a damaged one must not write past the frame."""
     unpacked, packed = (int.from_bytes(chunk[i : i + 4], "little") for i in (4, 12))
     if len(chunk) < 16 or unpacked != num_bytes or packed != len(chunk):
-        raise OSError(f"a damaged frame: {len(chunk)} bytes that claim to be {packed} and to hold {unpacked}")
+        raise OSError(f"frame {index} is damaged: {len(chunk)} bytes that claim to be {packed} and to hold {unpacked}")
+
+
+def _why(error: Exception, path: Path) -> str:
+    """What the machine did, or else that the file is damaged."""
+    return f"cannot be read: {because(error, path)}" if has_cause(error) else f"{error}; {PREPROCESS_AGAIN}"

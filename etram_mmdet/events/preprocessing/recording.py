@@ -10,6 +10,7 @@ import numpy as np
 
 from etram_mmdet.events.formats import Recording, open_recording
 from etram_mmdet.events.labels import count_cut
+from etram_mmdet.events.preprocessing.checksums import KEY, checksums_of
 from etram_mmdet.events.preprocessing.examination import Examination, check_plausible
 from etram_mmdet.events.preprocessing.frame_times import Frames, labels_per_s
 from etram_mmdet.events.preprocessing.labelled_frames import LabelledFrames, find_frames
@@ -65,7 +66,7 @@ def preprocess_recording(
                 "dropped": recording.dropped | found.dropped,
                 **({"implausible": doubts} if doubts else {}),
             }
-            write_manifest(new, manifest)
+            write_manifest(new, {**manifest, KEY: checksums_of(new, manifest)})
     return read_manifest(folder)
 
 

@@ -1,0 +1,140 @@
+"""Whether the files of a sequence folder in RVT's layout fit each other; converters of other people write them too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+
+from etram_mmdet.events.formats.array_files import PREPROCESS_AGAIN, load_array
+from etram_mmdet.events.labels import check_finite
+from etram_mmdet.events.representations import build_representation
+from etram_mmdet.utils.errors import InputError
+
+_TOLERANCE_US = 25_000
+_BOX_FIELDS = ("x", "y", "w", "h", "class_id")
+
+
+def check_kind(path: Path, channels: int, dtype: np.dtype, config: dict) -> None:
+    """Raise ``InputError`` for frames that the representation of ``config`` cannot have made."""
+    made = build_representation(config, 2, 2)
+    if (channels, dtype) != (made.shape[0], made.dtype):
+        raise InputError(
+            f"{path}: frames of {channels} channels of {dtype}, but {config} makes {made.shape[0]} of "
+            f"{np.dtype(made.dtype)}; set representation in the config to what the file holds, or {PREPROCESS_AGAIN}"
+        )
+
+
+def load_layout(folder: Path, path: Path, num_tensors: int) -> dict[str, np.ndarray]:
+    """Which frames and boxes of a sequence folder belong together, as arguments of :class:`RecordingFrames`.
+
+    Args:
+        folder: in RVT's layout.
+        path: its file of frames.
+        num_tensors: how many that holds.
+
+    Raises:
+        InputError: where an array is missing or contradicts another, or a box is NaN or infinite.
+    """
+    labels = folder / "labels_v2" / "labels.npz"
+    stamps = path.with_name("timestamps_us.npy")
+    index = path.with_name("objframe_idx_2_repr_idx.npy")
+    t_us = _load_integers(stamps)
+    labelled = _load_integers(index)
+    boxes = load_boxes_of(labels)
+    first_row = _load_integers(labels, "objframe_idx_2_label_idx")
+    if num_tensors != len(t_us):
+        _refuse(path, f"{num_tensors} tensors, but timestamps_us has {len(t_us)}")
+    _check_stamps(stamps, t_us)
+    _check_rows(labels, first_row, len(boxes))
+    _check_index(index, labelled, len(first_row), len(t_us))
+    _check_times(folder, t_us, labelled, boxes, first_row)
+    return dict(t_us=t_us, labelled=labelled, boxes=boxes, first_row=first_row)
+
+
+def _refuse(path: Path, problem: str) -> NoReturn:
+    raise InputError(f"{path}: {problem}; write the folder as tools/preprocess.py does, or {PREPROCESS_AGAIN}")
+
+
+def _load_integers(path: Path, member: str | None = None) -> np.ndarray:
+    """An array (n,) as int64."""
+    rows = load_array(path, member, PREPROCESS_AGAIN)
+    if rows.ndim != 1 or rows.dtype.kind not in "iu":
+        _refuse(path, f"{member or path.stem} is {rows.dtype} {rows.shape}, expected one dimension of integers")
+    return rows.astype(np.int64)
+
+
+def load_boxes_of(path: Path) -> np.ndarray:
+    """The boxes (N,) of a ``labels.npz``; raises ``InputError`` where one is NaN or infinite, or they are no boxes."""
+    boxes = load_array(path, "labels", PREPROCESS_AGAIN)
+    fields = dict(boxes.dtype.fields or {})
+    numbers = {name for name, (dtype, *_) in fields.items() if dtype.kind in "iuf"}
+    if boxes.ndim != 1 or not {*_BOX_FIELDS, *fields.keys() & {"t", "track_id"}} <= numbers:
+        wanted = f"{', '.join(_BOX_FIELDS[:-1])} and {_BOX_FIELDS[-1]}"
+        _refuse(path, f"labels is {boxes.dtype} {boxes.shape}, expected boxes with {wanted}, a number each")
+    check_finite(boxes, path, PREPROCESS_AGAIN)
+    return boxes
+
+
+def _check_stamps(path: Path, t_us: np.ndarray) -> None:
+    wrong = np.flatnonzero(np.diff(t_us) <= 0)
+    if len(wrong):
+        before, after = t_us[wrong[0] : wrong[0] + 2]
+        _refuse(path, f"row {wrong[0] + 1} is {after} after {before}, expected microseconds that rise from row to row")
+
+
+def _check_rows(path: Path, first_row: np.ndarray, num_boxes: int) -> None:
+    wrong = np.flatnonzero((np.diff(first_row, prepend=0) < 0) | (first_row > num_boxes))
+    if len(wrong):
+        _refuse(
+            path,
+            f"objframe_idx_2_label_idx is not ascending from 0 to the {num_boxes} boxes (row {wrong[0]} is "
+            f"{first_row[wrong[0]]})",
+        )
+
+
+def _check_index(path: Path, labelled: np.ndarray, num_rows: int, num_frames: int) -> None:
+    if len(labelled) != num_rows:
+        _refuse(
+            path,
+            f"{len(labelled)} labelled frames and {num_rows} rows of boxes, expected as many indices as "
+            "objframe_idx_2_label_idx in labels_v2/labels.npz has",
+        )
+    wrong = np.flatnonzero((np.diff(labelled, prepend=-1) <= 0) | (labelled >= num_frames))
+    if len(wrong):
+        _refuse(
+            path,
+            f"objframe_idx_2_repr_idx is not strictly ascending within the {num_frames} frames (row {wrong[0]} is "
+            f"{labelled[wrong[0]]})",
+        )
+
+
+def _check_times(
+    folder: Path, t_us: np.ndarray, labelled: np.ndarray, boxes: np.ndarray, first_row: np.ndarray
+) -> None:
+    """Raise ``InputError`` where the labels' own times say that indices lead to other frames' boxes.
+
+    Times may differ by half of the usual step between frames, in which a label would belong to another frame.
+    """
+    frame_us = t_us[labelled]
+    tolerance_us = np.median(np.diff(t_us)) / 2 if len(t_us) > 1 else _TOLERANCE_US
+    times = folder / "labels_v2" / "timestamps_us.npy"
+    if times.is_file():  # which only we and RVT's preprocessing compare with
+        label_us = _load_integers(times)
+        if label_us.shape != frame_us.shape:
+            _refuse(times, f"{len(label_us)} label times for {len(frame_us)} labelled frames")
+        if (off_us := _furthest(label_us, frame_us)) > tolerance_us:
+            _refuse(times, f"up to {off_us:,} us off the frames that objframe_idx_2_repr_idx names")
+    if "t" in boxes.dtype.names and len(first_row):
+        owner_us = np.repeat(frame_us, np.diff(np.append(first_row, len(boxes))))
+        if (off_us := _furthest(boxes["t"][first_row[0] :], owner_us)) > tolerance_us:
+            _refuse(
+                folder / "labels_v2" / "labels.npz",
+                f"boxes are up to {off_us:,} us off the frames that objframe_idx_2_label_idx gives them; it should "
+                "hold the row at which each frame's boxes begin, in rows sorted by time",
+            )
+
+
+def _furthest(a_us: np.ndarray, b_us: np.ndarray) -> int:
+    return int(np.abs(a_us.astype(np.int64) - b_us.astype(np.int64)).max(initial=0))

@@ -1,0 +1,55 @@
+"""CRC-32 of a sequence folder's small files, kept in its ``sequence.json``.
+
+The frames have checksums of their own (``frame_store``), and ``labels.npz`` has those of every zip archive.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+
+from etram_mmdet.events.formats.array_files import PREPROCESS_AGAIN
+from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.files import os_errors
+
+KEY = "crc32"
+_REST = "the rest of this file"
+
+
+def checksums_of(folder: Path, manifest: dict) -> dict[str, int]:
+    """CRC-32 by path of every ``.npy`` below ``folder``, and of ``manifest`` itself."""
+    files = {path.relative_to(folder).as_posix(): _crc32_of(path) for path in _arrays(folder)}
+    return {_REST: _crc32_of_manifest(manifest), **files}
+
+
+def check_files(folder: Path, manifest: dict) -> None:
+    """Compare files with the checksums in ``manifest``; folders of older versions have none.
+
+    Raises:
+        InputError: for a file that is not as it was written.
+    """
+    written = manifest.get(KEY, {})
+    path = folder / "sequence.json"
+    if not isinstance(written, dict):
+        raise InputError(f"{path}: {KEY} is {written!r:.80}, expected a number for each file; {PREPROCESS_AGAIN}")
+    for name, found in checksums_of(folder, manifest).items() if written else ():
+        if written.get(name, found) != found:
+            raise InputError(
+                f"{path if name == _REST else folder / name}: not as it was written (CRC-32 {found}, expected "
+                f"{written[name]}); {PREPROCESS_AGAIN}. If you changed it on purpose, take {KEY!r} out of {path}"
+            )
+
+
+def _arrays(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*.npy") if path.is_file())
+
+
+def _crc32_of(path: Path) -> int:
+    with os_errors(path, "read"):
+        return zlib.crc32(path.read_bytes())
+
+
+def _crc32_of_manifest(manifest: dict) -> int:
+    rest = {name: value for name, value in manifest.items() if name not in (KEY, "format_version")}
+    return zlib.crc32(json.dumps(rest, sort_keys=True).encode())
