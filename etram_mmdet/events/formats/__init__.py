@@ -13,6 +13,7 @@ from etram_mmdet.events.formats.sorted import SortedRecording
 from etram_mmdet.events.recording import Events, Recording, check_sensor
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import check_is_file, os_errors
+from etram_mmdet.utils.text import printable
 
 __all__ = ["FORMATS", "Events", "Recording", "open_recording"]
 
@@ -42,6 +43,8 @@ def open_recording(
 
 
 def _open(path: Path) -> Recording:
+    if printable(path.name) != path.name:  # results name recordings, and JSON and terminals take text only
+        raise InputError(f"{printable(str(path))}: its name is not UTF-8; rename the file")
     check_is_file(path)
     if not path.is_file():
         raise InputError(f"{path}: no such recording; check the path")
