@@ -21,6 +21,7 @@ from etram_mmdet.events.labels import MIN_SIDE_PX
 from etram_mmdet.events.preprocessing.sequence_folder import forgotten_boxes
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.files import os_errors
 from etram_mmdet.utils.text import printable
 
 
@@ -329,13 +330,16 @@ def _warn_of_forgotten_boxes(folders: list[Path]) -> None:
 
 
 def _sequence_folders(folder: Path) -> list[Path]:
-    if not folder.is_dir():
+    with os_errors(folder, "read"):
+        is_there = folder.is_dir()
+        # tools/preprocess.py builds a sequence under a name with a leading dot
+        inside = sorted(f for f in folder.iterdir() if f.name[0] != ".") if is_there else []
+    if not is_there:
         raise InputError(
             f"{folder}: no such data folder. Make a synthetic sample with `python tools/make_sample.py RAW`, or put "
             f"eTraM's recordings into RAW; then run `python tools/preprocess.py RAW {folder.parent}`"
         )
-    # tools/preprocess.py builds a sequence under a name with a leading dot
-    folders = sorted(f for f in folder.iterdir() if f.name[0] != "." and (f / "labels_v2").is_dir())
+    folders = [f for f in inside if (f / "labels_v2").is_dir()]
     if not folders:
         raise InputError(
             f"{folder}: holds no preprocessed sequence; run `python tools/preprocess.py RAW {folder.parent}` first"

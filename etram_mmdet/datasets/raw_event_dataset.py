@@ -18,7 +18,7 @@ from etram_mmdet.events.class_sets import ClassSet
 from etram_mmdet.events.formats import Recording, open_recording
 from etram_mmdet.events.preprocessing.examination import check_plausible
 from etram_mmdet.events.preprocessing.frame_times import start_us
-from etram_mmdet.events.preprocessing.labelled_frames import find_frames
+from etram_mmdet.events.preprocessing.labelled_frames import find_frames, refuse_quiet
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings, checked_reading
 from etram_mmdet.events.preprocessing.sources import Source, find_sources
 from etram_mmdet.events.recording import Events
@@ -127,6 +127,7 @@ class RecordingSequence(RecordingFrames):
             found = find_frames(recording, source, settings)
             if not keep_implausible:
                 check_plausible(source.labels, found.doubts)
+            refuse_quiet(recording, source, found)
             boxes = found.boxes
             frames = found.frames
             self.dropped = found.dropped

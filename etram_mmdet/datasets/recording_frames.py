@@ -24,6 +24,7 @@ from etram_mmdet.events.preprocessing.sequence_folder import (
 )
 from etram_mmdet.events.representations import build_representation
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.files import os_errors
 from etram_mmdet.utils.open_files import OPEN_FILES
 
 
@@ -154,7 +155,9 @@ class FolderSequence(RecordingFrames):
     def __init__(self, folder: Path, representation: dict, window_us: int, class_set: ClassSet) -> None:
         scale = build_representation(representation, 2, 2).scale
         self.path = folder / representation_path(build_representation(representation, 2, 2), window_us)
-        if not self.path.is_file():
+        with os_errors(self.path, "read"):
+            is_there = self.path.is_file()
+        if not is_there:
             raise InputError(_what_is_there(folder, self.path))
         with FrameFile(self.path) as frames:
             num_tensors, *shape = frames.shape

@@ -14,6 +14,7 @@ MAX_FRAME_BYTES = 1 << 28  # of one preprocessed frame
 MAX_EXPANSION = 200  # unpacked bytes for each one stored; events compress to a twentieth at best
 SMALL_BYTES = 1 << 26  # what unpacks to less may expand as it likes
 MAX_TIME_US = 1 << 61  # on either side of zero, so that differences of times remain below 2**63
+MAX_QUIET_US = 600_000_000  # without an event; frames of it are empty, 12,000 at the usual step
 MAX_SPAN_US = 10 * 3600 * 1_000_000  # from the first label or event to the last label
 
 

@@ -159,8 +159,8 @@ def _number(error: Exception) -> int:
 
 
 def _space(path: Path) -> str:
-    folder = next((parent for parent in path.absolute().parents if parent.is_dir()), Path("/"))
     try:
+        folder = next((parent for parent in path.absolute().parents if parent.is_dir()), Path("/"))
         return f" ({shutil.disk_usage(folder).free:,} bytes are free in {folder})"
     except OSError:
         return ""
@@ -172,5 +172,7 @@ def _limit() -> str:
 
 def check_is_file(path: Path) -> None:
     """Raise ``InputError`` for what is no regular file; opening a named pipe would wait for its writer forever."""
-    if path.exists() and not path.is_file():
+    with os_errors(path, "read"):
+        is_other = path.exists() and not path.is_file()
+    if is_other:
         raise InputError(f"{path}: not a regular file; put the file itself there")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import resource
 import shutil
 import subprocess
@@ -107,3 +108,38 @@ def test_a_locked_file_is_called_locked(folder):
             open_folder(folder)
         process.communicate(b"\n")
     assert open_folder(folder).num_frames
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (errno.EIO, "the disk or the network drive does not answer"),
+        (errno.ESTALE, "it or its folder does not exist"),
+        (errno.EACCES, "permission denied"),
+    ],
+)
+def test_an_error_of_the_disk_while_frames_are_read_is_told_as_such(folder, monkeypatch, number, says):
+    """HDF5 puts the number into its text."""
+
+    def fail(*args):
+        raise OSError(f"Can't synchronously read data (file read failed: errno = {number}, error message = '...')")
+
+    sequence = open_folder(folder)
+    monkeypatch.setattr(recording_frames.FrameFile, "_read", fail)
+    with pytest.raises(InputError, match=rf"\.h5: cannot be read: {says}") as told:
+        sequence.read(0, 1)
+    assert "delete" not in str(told.value)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="tries another user, which only root can become")
+def test_a_folder_of_another_user_is_a_sentence(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "a")
+    recording = write_evt3(tmp_path / "a.raw", make_events())
+    tmp_path.chmod(0o700)
+    os.seteuid(65534)
+    try:
+        for opening in (lambda: open_folder(copy), lambda: open_recording(recording)):
+            with pytest.raises(InputError, match="cannot be read: permission denied; see to its owner"):
+                opening()
+    finally:
+        os.seteuid(0)

@@ -104,7 +104,8 @@ FAULTS = {
     ),
     "one label nine hours late": (
         lambda e, b: (e, np.append(b, make_boxes([9 * 3600 * 1_000_000], class_id=1))),
-        r"1 of \d+ label times lie after the last event, up to 3\.24e\+04 s; .*: --drop-labels-outside",
+        r"1 of \d+ label times lie after the last event, up to 32,400 s "
+        r"\(row \d+ of a_bbox\.npy, t = 32400000000\); .*: --drop-labels-outside",
         dict(drop_labels_outside=True),
     ),
     "two corners": (

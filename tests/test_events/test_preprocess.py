@@ -248,6 +248,7 @@ def test_a_time_surface_of_an_earlier_version_is_not_taken_for_a_new_one(raw, tm
     for manifest in out.glob("*/*/sequence.json"):
         content = json.loads(manifest.read_text())
         del content["representation"]["edges"]
+        del content["crc32"]  # which that version did not write
         manifest.write_text(json.dumps(content))
     assert not preprocess_folder(raw, out, before).problems
     now = PreprocessSettings(representation=dict(type="TimeSurface"))
@@ -296,7 +297,7 @@ BAD_RECORDINGS = {
     ),
     "another clock": (
         lambda p: write_recording(p.parent, "c", make_events(start_us=10**15)),
-        "c_bbox.npy: 3 of 3 label times lie before the first event, up to 1e+09 s; likely the labels count from the",
+        "c_bbox.npy: 3 of 3 label times lie before the first event, up to 1,000,000,000 s; likely the labels count",
     ),
     "labels before the start": (
         lambda p: write_recording(p.parent, "c", make_events(start_us=2_000_000)),

@@ -17,10 +17,14 @@ KEY = "crc32"
 _REST = "the rest of this file"
 
 
-def checksums_of(folder: Path, manifest: dict) -> dict[str, int]:
+def with_checksums(folder: Path, manifest: dict) -> dict:
+    """``manifest`` with the checksums that :func:`check_files` compares; those of files that it has already stay."""
+    return {**manifest, KEY: {**_checksums_of(folder, manifest), **manifest.get(KEY, {}), **_rest_of(manifest)}}
+
+
+def _checksums_of(folder: Path, manifest: dict) -> dict[str, int]:
     """CRC-32 by path of every ``.npy`` below ``folder``, and of ``manifest`` itself."""
-    files = {path.relative_to(folder).as_posix(): _crc32_of(path) for path in _arrays(folder)}
-    return {_REST: _crc32_of_manifest(manifest), **files}
+    return {**_rest_of(manifest), **{path.relative_to(folder).as_posix(): _crc32_of(path) for path in _arrays(folder)}}
 
 
 def check_files(folder: Path, manifest: dict) -> None:
@@ -33,7 +37,7 @@ def check_files(folder: Path, manifest: dict) -> None:
     path = folder / "sequence.json"
     if not isinstance(written, dict):
         raise InputError(f"{path}: {KEY} is {written!r:.80}, expected a number for each file; {PREPROCESS_AGAIN}")
-    for name, found in checksums_of(folder, manifest).items() if written else ():
+    for name, found in _checksums_of(folder, manifest).items() if written else ():
         if written.get(name, found) != found:
             raise InputError(
                 f"{path if name == _REST else folder / name}: not as it was written (CRC-32 {found}, expected "
@@ -50,6 +54,6 @@ def _crc32_of(path: Path) -> int:
         return zlib.crc32(path.read_bytes())
 
 
-def _crc32_of_manifest(manifest: dict) -> int:
+def _rest_of(manifest: dict) -> dict[str, int]:
     rest = {name: value for name, value in manifest.items() if name not in (KEY, "format_version")}
-    return zlib.crc32(json.dumps(rest, sort_keys=True).encode())
+    return {_REST: zlib.crc32(json.dumps(rest, sort_keys=True).encode())}

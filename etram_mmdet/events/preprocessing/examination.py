@@ -50,7 +50,7 @@ class Examination:
         """A sentence for everything doubtful, once the whole recording was read."""
         recording = self._recording
         found = self._found
-        of_times = doubts_about_times(times_of(recording, found.label_us, to_the_end=True))
+        of_times = doubts_about_times(times_of(recording, found.label_us, found.place_of, to_the_end=True))
         if of_times:  # with wrong times all else means nothing
             return of_times
         return [

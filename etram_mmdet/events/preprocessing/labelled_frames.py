@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from etram_mmdet.events.choices import FROM_START
 from etram_mmdet.events.class_sets import CLASS_SETS
+from etram_mmdet.events.formats.array_files import load_array
 from etram_mmdet.events.labels import check_class_ids, filter_boxes, load_boxes, load_label_times, small_boxes
+from etram_mmdet.events.limits import MAX_QUIET_US
 from etram_mmdet.events.preprocessing.frame_times import Frames, select_frames
 from etram_mmdet.events.preprocessing.plausibility import doubts_before_reading
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.events.preprocessing.sources import Source
-from etram_mmdet.events.recording import Recording
+from etram_mmdet.events.recording import Recording, in_microseconds
 from etram_mmdet.utils.errors import InputError
 
 _NUM_CLASS_IDS = max(len(class_set.file_to_class) for class_set in CLASS_SETS.values())
@@ -24,7 +28,7 @@ class LabelledFrames(NamedTuple):
 
     ``ignored``: boxes in these frames that are too small to be learnt or to be counted as missed. ``labels`` are all
     boxes of the label file with a time and place, ``label_us`` (L,) all times that were labelled, and ``doubts`` what
-    does not seem right about them by themselves.
+    does not seem right about them by themselves. ``place_of`` says where a label time stands in its file.
     """
 
     boxes: np.ndarray
@@ -34,6 +38,7 @@ class LabelledFrames(NamedTuple):
     labels: np.ndarray
     label_us: np.ndarray
     doubts: list[str]
+    place_of: Callable[[int], str]
 
 
 def find_frames(recording: Recording, source: Source, settings: PreprocessSettings) -> LabelledFrames:
@@ -44,7 +49,8 @@ def find_frames(recording: Recording, source: Source, settings: PreprocessSettin
     labelled, times_us, num_outside = _read_labels(recording, source, settings)
     labels = labelled[np.isfinite([labelled[name] for name in "xywh"]).all(0)]
     all_label_us = np.union1d(labelled["t"], times_us)
-    doubts = doubts_before_reading(recording, labels, all_label_us, settings.box_format)
+    place_of = partial(_place_of, source, settings, _offset_us(recording, settings))
+    doubts = doubts_before_reading(recording, labels, all_label_us, settings.box_format, place_of)
     boxes, dropped = filter_boxes(
         labelled,
         recording.height,
@@ -71,7 +77,45 @@ def find_frames(recording: Recording, source: Source, settings: PreprocessSettin
         dropped["boxes_outside_recording"] = num_outside
     small = small_boxes(labelled, recording.height, recording.width, max_class_id=settings.max_class_id)
     ignored = small[np.isin(small["t"], frames.label_us)]
-    return LabelledFrames(boxes[is_used], frames, dropped, ignored, labels, all_label_us, doubts)
+    return LabelledFrames(boxes[is_used], frames, dropped, ignored, labels, all_label_us, doubts, place_of)
+
+
+def refuse_quiet(recording: Recording, source: Source, found: LabelledFrames) -> None:
+    """Refuse labels so far from the events that hours of empty frames would be made.
+
+    Raises:
+        InputError: one stands more than ``MAX_QUIET_US`` before the first event or after the last.
+    """
+    label_us = found.frames.label_us
+    if np.diff(label_us, prepend=recording.t_first_us).max() <= MAX_QUIET_US and label_us[0] >= recording.t_first_us:
+        return
+    for time_us, quiet_us, where in (
+        (label_us[0], recording.t_first_us - label_us[0], "before the first event"),
+        (label_us[-1], label_us[-1] - recording.t_last_us, "after the last event"),
+    ):
+        if quiet_us > MAX_QUIET_US:
+            raise InputError(
+                f"{source.labels}: a label {quiet_us / 1e6:,.0f} s {where} ({found.place_of(time_us)}), expected at "
+                f"most {MAX_QUIET_US / 1e6:,.0f} s; mend or remove it, or leave such labels out: --drop-labels-outside"
+            )
+
+
+def _offset_us(recording: Recording, settings: PreprocessSettings) -> int:
+    """What has to be added to label times."""
+    return recording.clock_start_us if settings.label_offset_us == FROM_START else settings.label_offset_us
+
+
+def _place_of(source: Source, settings: PreprocessSettings, offset_us: int, time_us: int) -> str:
+    """The row that gave a label its time, which is on the recording's clock, and the time as the file has it."""
+    for path in (source.labels, source.label_times):
+        if path.is_file():
+            rows = load_array(path)
+            name = next((name for name in ("t", "ts") if name in (rows.dtype.names or ())), None)
+            times = rows if name is None else rows[name]
+            (found,) = np.nonzero(in_microseconds(times, settings.label_time_unit) + offset_us == time_us)
+            if len(found):
+                return f"row {found[0]} of {path.name}, t = {times[found[0]]}"
+    return f"t = {time_us} us"
 
 
 def _read_labels(
@@ -82,8 +126,7 @@ def _read_labels(
     times_us = load_label_times(source.labels, settings.label_time_unit)
     if len(boxes) == len(times_us) == 0:
         raise InputError(f"{source.labels}: holds no boxes; label the recording or take it out of the folder")
-    from_start = settings.label_offset_us == FROM_START
-    offset_us = recording.clock_start_us if from_start else settings.label_offset_us
+    offset_us = _offset_us(recording, settings)
     boxes["t"] += offset_us
     times_us = times_us + offset_us
     if not settings.drop_labels_outside:

@@ -6,7 +6,7 @@ A wrong unit, clock, order or box format raises no error: everything is made, of
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -72,7 +72,7 @@ class Times(NamedTuple):
     """When a recording was labelled and when it had events; ``t_last_us`` None where nobody has looked.
 
     ``label_us`` (L,) are sorted and unique, ``clock_start_us`` is ``Recording.clock_start_us``. ``events_per_pixel``
-    counts the whole recording, None where nobody has.
+    counts the whole recording, None where nobody has. ``place_of`` says where a label time stands.
     """
 
     label_us: np.ndarray
@@ -80,13 +80,16 @@ class Times(NamedTuple):
     t_last_us: int | None
     clock_start_us: int
     events_per_pixel: float | None = None
+    place_of: Callable[[int], str] = "t = {} us".format
 
 
-def doubts_before_reading(recording: Recording, labels: np.ndarray, label_us: np.ndarray, box_format: str) -> list[str]:
+def doubts_before_reading(
+    recording: Recording, labels: np.ndarray, label_us: np.ndarray, box_format: str, place_of: Callable[[int], str]
+) -> list[str]:
     """What is doubtful by the labels alone; the recording is gone through only where label times are very odd."""
     to_the_end = is_worth_a_look(label_us, recording.t_first_us)
     return [
-        *doubts_about_times(times_of(recording, label_us, to_the_end=to_the_end)),
+        *doubts_about_times(times_of(recording, label_us, place_of, to_the_end=to_the_end)),
         *doubts_about_boxes(labels, recording.width, recording.height, box_format),
     ]
 
@@ -112,12 +115,12 @@ def doubts_about_times(times: Times) -> list[str]:
     return [f"{', '.join(faults)}; {advice}"]
 
 
-def times_of(recording: Recording, label_us: np.ndarray, *, to_the_end: bool) -> Times:
+def times_of(recording: Recording, label_us: np.ndarray, place_of: Callable[[int], str], *, to_the_end: bool) -> Times:
     """``to_the_end`` looks for the last event, which goes through the whole file where that was not read before."""
     if not to_the_end:
-        return Times(label_us, recording.t_first_us, None, recording.clock_start_us)
+        return Times(label_us, recording.t_first_us, None, recording.clock_start_us, place_of=place_of)
     density = recording.num_events / (recording.width * recording.height)
-    return Times(label_us, recording.t_first_us, recording.t_last_us, recording.clock_start_us, density)
+    return Times(label_us, recording.t_first_us, recording.t_last_us, recording.clock_start_us, density, place_of)
 
 
 def is_worth_a_look(label_us: np.ndarray, t_first_us: int) -> bool:
@@ -125,6 +128,11 @@ def is_worth_a_look(label_us: np.ndarray, t_first_us: int) -> bool:
     rate = labels_per_s(label_us)
     odd_rate = rate is not None and not _limit("least_labels_per_s") <= rate <= _limit("most_labels_per_s")
     return odd_rate or bool(np.diff(label_us, prepend=t_first_us).max(initial=0) > _LONG_GAP_US)
+
+
+def _rounded(number: float) -> str:
+    """With four digits or all before the point, and no exponent."""
+    return f"{float(f'{number:.4g}'):,.3f}".rstrip("0").rstrip(".")
 
 
 def _limit(name: str) -> float:
@@ -186,7 +194,8 @@ def _outside_faults(times: Times) -> list[str]:
         count = np.count_nonzero(distance_us > 0)
         if distance_us.max() > limit * 1e6 or (are_many and (distance_us > WINDOW_US).any()):
             most = distance_us.max() / 1e6
-            faults.append(f"{count} of {len(distance_us)} label times lie {where}, up to {most:,.4g} s")
+            place = "" if count == len(distance_us) else f" ({times.place_of(times.label_us[distance_us.argmax()])})"
+            faults.append(f"{count} of {len(distance_us)} label times lie {where}, up to {_rounded(most)} s{place}")
     return faults
 
 

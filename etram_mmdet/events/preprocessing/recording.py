@@ -10,10 +10,10 @@ import numpy as np
 
 from etram_mmdet.events.formats import Recording, open_recording
 from etram_mmdet.events.labels import count_cut
-from etram_mmdet.events.preprocessing.checksums import KEY, checksums_of
+from etram_mmdet.events.limits import MAX_QUIET_US
 from etram_mmdet.events.preprocessing.examination import Examination, check_plausible
 from etram_mmdet.events.preprocessing.frame_times import Frames, labels_per_s
-from etram_mmdet.events.preprocessing.labelled_frames import LabelledFrames, find_frames
+from etram_mmdet.events.preprocessing.labelled_frames import LabelledFrames, find_frames, refuse_quiet
 from etram_mmdet.events.preprocessing.sequence_folder import (
     new_folder,
     read_manifest,
@@ -41,6 +41,7 @@ def preprocess_recording(
         found = find_frames(recording, source, settings)
         if not keep_implausible:
             check_plausible(source.labels, found.doubts)
+        refuse_quiet(recording, source, found)
         frames = found.frames
         examination = Examination(recording, found, settings)
         with new_folder(folder) as new:
@@ -49,7 +50,7 @@ def preprocess_recording(
             write_labels(new, found.boxes, frames.label_us)
             write_ignored(new, found.ignored)
             path = new / representation_path(representation, settings.window_us)
-            tensors = _tensors(recording, representation, frames, settings.window_us, num_events, examination)
+            tensors = _tensors(recording, representation, found, settings.window_us, num_events, examination)
             write_representations(path, frames, representation, tensors, settings.codec)
             recording.read_rest()
             doubts = examination.doubts()
@@ -66,26 +67,39 @@ def preprocess_recording(
                 "dropped": recording.dropped | found.dropped,
                 **({"implausible": doubts} if doubts else {}),
             }
-            write_manifest(new, {**manifest, KEY: checksums_of(new, manifest)})
+            write_manifest(new, manifest)
     return read_manifest(folder)
 
 
 def _tensors(
     recording: Recording,
     representation: Representation,
-    frames: Frames,
+    found: LabelledFrames,
     window_us: int,
     num_events: np.ndarray,
     examination: Examination,
 ) -> Iterator[np.ndarray]:
     """One tensor per window, in two buffers by turns; fills ``num_events`` (R,), shows ``examination`` the events."""
     buffers = [np.empty(representation.shape, representation.dtype) for _ in range(2)]
-    for index, end_us in enumerate(frames.repr_us.tolist()):
+    last_us = recording.t_first_us
+    for index, end_us in enumerate(found.frames.repr_us.tolist()):
         window = end_us - window_us, end_us
         events = recording.read(*window)
         num_events[index] = len(events.t)
+        last_us = int(events.t[-1]) if len(events.t) else last_us
+        if end_us - last_us > MAX_QUIET_US:
+            _refuse_quiet_after(last_us, recording, found, end_us)
         examination.look(end_us, events)
         yield representation(events, window, out=buffers[index % 2])
+
+
+def _refuse_quiet_after(last_us: int, recording: Recording, found: LabelledFrames, end_us: int) -> None:
+    next_us = found.frames.label_us[np.searchsorted(found.frames.label_us, end_us)]
+    raise InputError(
+        f"{recording.path}: no event in the {MAX_QUIET_US / 1e6:,.0f} s after {last_us} us, but a label later "
+        f"({found.place_of(next_us)}); mend or remove such labels, or leave those after the last event out: "
+        "--drop-labels-outside"
+    )
 
 
 def _check_any_events(num_events: np.ndarray, frames: Frames, recording: Recording) -> None:

@@ -20,6 +20,7 @@ import numpy as np
 from etram_mmdet.events.choices import Codec
 from etram_mmdet.events.formats.array_files import PREPROCESS_AGAIN, load_array
 from etram_mmdet.events.labels import BBOX_DTYPE, check_finite
+from etram_mmdet.events.preprocessing.checksums import with_checksums
 from etram_mmdet.events.preprocessing.frame_store import create_frames, write_frames
 from etram_mmdet.events.preprocessing.frame_times import Frames, start_us
 from etram_mmdet.events.preprocessing.manifest_checks import problem_of
@@ -78,7 +79,9 @@ def read_manifest(folder: str | Path) -> dict:
 def write_manifest(folder: Path, manifest: dict) -> None:
     """Write ``sequence.json`` in one step; it comes last and says that the folder is complete."""
     temporary = folder / f"{MANIFEST}.tmp"
-    temporary.write_text(json.dumps({"format_version": FORMAT_VERSION, **manifest}, indent=2) + "\n")
+    temporary.write_text(
+        json.dumps({"format_version": FORMAT_VERSION, **with_checksums(folder, manifest)}, indent=2) + "\n"
+    )
     os.replace(temporary, folder / MANIFEST)
 
 

@@ -25,8 +25,13 @@ class Source(NamedTuple):
     @property
     def files(self) -> dict[str, int]:
         """Size in bytes by file name: enough to notice that one was exchanged."""
-        times = self.labels.with_name(f"{self.name}_label_times.npy")
-        return {path.name: path.stat().st_size for path in (self.events, self.labels, times) if path.is_file()}
+        paths = self.events, self.labels, self.label_times
+        return {path.name: path.stat().st_size for path in paths if path.is_file()}
+
+    @property
+    def label_times(self) -> Path:
+        """Where the times stand at which the recording was labelled; the file is optional."""
+        return self.labels.with_name(f"{self.name}_label_times.npy")
 
 
 def find_sources(root: Path, labels: LabelFiles = "auto") -> tuple[list[Source], list[str]]:
