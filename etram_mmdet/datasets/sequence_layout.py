@@ -9,7 +9,7 @@ import numpy as np
 
 from etram_mmdet.events.formats.array_files import PREPROCESS_AGAIN, load_array
 from etram_mmdet.events.labels import check_finite
-from etram_mmdet.events.limits import MAX_TIME_US
+from etram_mmdet.events.limits import MAX_TIME_US, beyond_time
 from etram_mmdet.events.representations import build_representation
 from etram_mmdet.utils.errors import InputError
 
@@ -72,7 +72,7 @@ def load_integers(path: Path, member: str | None = None) -> np.ndarray:
 
 
 def _check_small(path: Path, name: str, rows: np.ndarray) -> None:
-    wrong = np.flatnonzero(~((rows >= -MAX_TIME_US) & (rows <= MAX_TIME_US)))
+    wrong = beyond_time(rows)
     if len(wrong):
         _refuse(path, f"{name}: row {wrong[0]} is {rows[wrong[0]]}, expected numbers up to {MAX_TIME_US}")
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from etram_mmdet.events.choices import BoxFormat, TimeUnit
 from etram_mmdet.events.formats.array_files import load_array
-from etram_mmdet.events.limits import MAX_TIME_US
+from etram_mmdet.events.limits import MAX_TIME_US, beyond_time
 from etram_mmdet.events.recording import in_microseconds
 from etram_mmdet.utils.errors import InputError
 
@@ -86,7 +86,7 @@ def load_boxes(path: str | Path, time_unit: TimeUnit = "us", box_format: BoxForm
 
 def _check_times(path: Path, times: np.ndarray) -> None:
     """Raise ``InputError`` for a time that is not finite, or so large that differences overflow."""
-    rows = np.flatnonzero(~((times >= -MAX_TIME_US) & (times <= MAX_TIME_US)))
+    rows = beyond_time(times)
     if len(rows):
         raise InputError(
             f"{path}: {len(rows)} of {len(times)} times are no times, the first in row {rows[0]} ({times[rows[0]]}), "

@@ -5,6 +5,8 @@ Recordings and label files of today's cameras stay far below all of these (docs/
 
 from __future__ import annotations
 
+import numpy as np
+
 MAX_SIDE_PX = 8192  # of a sensor; the largest event cameras have 1280
 MAX_PIXELS = 1 << 23  # of a sensor: nine times as many as 1280x720
 MAX_ROWS = 1 << 23  # of a label file or an array of times: ten hours at 30 Hz with seven boxes each
@@ -16,6 +18,13 @@ SMALL_BYTES = 1 << 26  # what unpacks to less may expand as it likes
 MAX_TIME_US = 1 << 61  # on either side of zero, so that differences of times remain below 2**63
 MAX_QUIET_US = 600_000_000  # without an event; frames of it are empty, 12,000 at the usual step
 MAX_SPAN_US = 10 * 3600 * 1_000_000  # from the first label or event to the last label
+
+
+def beyond_time(values: np.ndarray) -> np.ndarray:
+    """Places in an array of numbers (N,) that hold NaN or what lies beyond ``MAX_TIME_US``."""
+    if values.dtype.kind == "f":
+        values = values.astype(np.float64)  # in float16 the limit itself would be infinite
+    return np.flatnonzero(~((values >= -MAX_TIME_US) & (values <= MAX_TIME_US)))
 
 
 def expands_too_much(unpacked_bytes: int, stored_bytes: int) -> bool:
