@@ -12,7 +12,6 @@ import os
 import resource
 import shutil
 import signal
-import sys
 import tempfile
 import time
 import traceback
@@ -212,7 +211,3 @@ def show(kind: Kind, number: int, seed: int, folder: Path) -> int:
         except InputError as error:
             print(f"{read.__name__}: refused: {error}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
