@@ -31,7 +31,7 @@ from tests.helpers.encoders import WRITERS
 from tests.helpers.raw import make_boxes, make_events, write_recording
 
 CLASSES = ("pedestrian", "car")
-TIMES_US = np.arange(1, 12) * 33_333
+TIMES_US = np.arange(1, 8) * 33_333
 
 
 class Kind(NamedTuple):
