@@ -22,6 +22,7 @@ from etram_mmdet.events.preprocessing.sequence_folder import forgotten_boxes
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import os_errors
+from etram_mmdet.utils.text import printable
 
 
 @DATASETS.register_module()
@@ -343,4 +344,6 @@ def _sequence_folders(folder: Path) -> list[Path]:
         raise InputError(
             f"{folder}: holds no preprocessed sequence; run `python tools/preprocess.py RAW {folder.parent}` first"
         )
+    for name in (f.name for f in folders if printable(f.name) != f.name):
+        raise InputError(f"{folder}: the name {printable(name)} of a sequence is not UTF-8; rename the folder")
     return folders

@@ -9,6 +9,7 @@ import numpy as np
 
 from etram_mmdet.events.formats.array_files import PREPROCESS_AGAIN, load_array
 from etram_mmdet.events.labels import check_finite
+from etram_mmdet.events.limits import MAX_TIME_US, beyond_time
 from etram_mmdet.events.representations import build_representation
 from etram_mmdet.utils.errors import InputError
 
@@ -40,10 +41,10 @@ def load_layout(folder: Path, path: Path, num_tensors: int) -> dict[str, np.ndar
     labels = folder / "labels_v2" / "labels.npz"
     stamps = path.with_name("timestamps_us.npy")
     index = path.with_name("objframe_idx_2_repr_idx.npy")
-    t_us = _load_integers(stamps)
-    labelled = _load_integers(index)
+    t_us = load_integers(stamps)
+    labelled = load_integers(index)
     boxes = load_boxes_of(labels)
-    first_row = _load_integers(labels, "objframe_idx_2_label_idx")
+    first_row = load_integers(labels, "objframe_idx_2_label_idx")
     if num_tensors != len(t_us):
         _refuse(path, f"{num_tensors} tensors, but timestamps_us has {len(t_us)}")
     _check_stamps(stamps, t_us)
@@ -57,12 +58,23 @@ def _refuse(path: Path, problem: str) -> NoReturn:
     raise InputError(f"{path}: {problem}; write the folder as tools/preprocess.py does, or {PREPROCESS_AGAIN}")
 
 
-def _load_integers(path: Path, member: str | None = None) -> np.ndarray:
-    """An array (n,) as int64."""
+def load_integers(path: Path, member: str | None = None) -> np.ndarray:
+    """An array (n,) of times, indices or rows as int64.
+
+    Raises:
+        InputError: it holds something else, or numbers whose differences could overflow.
+    """
     rows = load_array(path, member, PREPROCESS_AGAIN)
     if rows.ndim != 1 or rows.dtype.kind not in "iu":
         _refuse(path, f"{member or path.stem} is {rows.dtype} {rows.shape}, expected one dimension of integers")
+    _check_small(path, member or path.stem, rows)
     return rows.astype(np.int64)
+
+
+def _check_small(path: Path, name: str, rows: np.ndarray) -> None:
+    wrong = beyond_time(rows)
+    if len(wrong):
+        _refuse(path, f"{name}: row {wrong[0]} is {rows[wrong[0]]}, expected numbers up to {MAX_TIME_US}")
 
 
 def load_boxes_of(path: Path) -> np.ndarray:
@@ -74,6 +86,8 @@ def load_boxes_of(path: Path) -> np.ndarray:
         wanted = f"{', '.join(_BOX_FIELDS[:-1])} and {_BOX_FIELDS[-1]}"
         _refuse(path, f"labels is {boxes.dtype} {boxes.shape}, expected boxes with {wanted}, a number each")
     check_finite(boxes, path, PREPROCESS_AGAIN)
+    if "t" in fields:
+        _check_small(path, "t of labels", boxes["t"])
     return boxes
 
 
@@ -121,7 +135,7 @@ def _check_times(
     tolerance_us = np.median(np.diff(t_us)) / 2 if len(t_us) > 1 else _TOLERANCE_US
     times = folder / "labels_v2" / "timestamps_us.npy"
     if times.is_file():  # which only we and RVT's preprocessing compare with
-        label_us = _load_integers(times)
+        label_us = load_integers(times)
         if label_us.shape != frame_us.shape:
             _refuse(times, f"{len(label_us)} label times for {len(frame_us)} labelled frames")
         if (off_us := _furthest(label_us, frame_us)) > tolerance_us:

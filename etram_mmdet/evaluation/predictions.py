@@ -26,7 +26,8 @@ from etram_mmdet.evaluation.prediction_checks import check_frame, check_pixels
 from etram_mmdet.evaluation.results import Boxes, FrameResult, make_boxes, place_of
 from etram_mmdet.events.preprocessing.frame_times import STEP_US
 from etram_mmdet.utils.errors import InputError
-from etram_mmdet.utils.files import atomic_write, check_is_file
+from etram_mmdet.utils.files import atomic_write
+from etram_mmdet.utils.json_files import read_json
 
 if TYPE_CHECKING:
     from etram_mmdet.datasets.etram_dataset import ETraMDataset
@@ -72,9 +73,10 @@ def load_predictions(path: Path, with_truth: bool = True) -> Predictions:
             different lengths, values that are not finite, unknown labels, boxes inside out, ground truth outside the
             frame or detections in pixels of another one; with the place.
     """
-    check_is_file(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file; tools/test.py CHECKPOINT --out {path} makes one")
+    content = read_json(path, _remedy(path), most_bytes=None)
     try:
-        content = json.loads(path.read_text())
         version = _version(content)
         classes = _names(content["classes"])
         test_cfg = dict(content.get("test_cfg") or {})
@@ -84,12 +86,10 @@ def load_predictions(path: Path, with_truth: bool = True) -> Predictions:
         check_pixels(frames)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file; tools/test.py CHECKPOINT --out {path} makes one") from error
     except KeyError as error:
         raise InputError(f"{path}: a file of predictions without {error}; {_remedy(path)}") from error
-    except (OSError, ValueError, TypeError, AttributeError, OverflowError, IndexError) as error:
-        raise InputError(f"{path}: not a file of predictions ({error}); {_remedy(path)}") from error
+    except (ValueError, TypeError, AttributeError, OverflowError, IndexError, RecursionError) as error:
+        raise InputError(f"{path}: not a file of predictions ({error!s:.300}); {_remedy(path)}") from error
     if not frames:
         raise InputError(f"{path}: holds no frame, so there is nothing to measure; {_remedy(path)}")
     times = Counter(frame.key for frame in frames)

@@ -9,6 +9,7 @@ import numpy as np
 
 from etram_mmdet.events.choices import BoxFormat, TimeUnit
 from etram_mmdet.events.formats.array_files import load_array
+from etram_mmdet.events.limits import MAX_TIME_US, beyond_time
 from etram_mmdet.events.recording import in_microseconds
 from etram_mmdet.utils.errors import InputError
 
@@ -43,6 +44,7 @@ def load_label_times(label_file: Path, time_unit: TimeUnit = "us") -> np.ndarray
     times = load_array(path, advice="copy or save it again")
     if times.ndim != 1 or times.dtype.kind not in "iu":
         raise InputError(f"{path}: {times.dtype} {times.shape}, expected one dimension of integer microseconds")
+    _check_times(path, times)
     return np.unique(in_microseconds(times, time_unit))
 
 
@@ -69,6 +71,10 @@ def load_boxes(path: str | Path, time_unit: TimeUnit = "us", box_format: BoxForm
         raise InputError(
             f"{path}: boxes without {', '.join(missing)} (fields: {', '.join(raw.dtype.names)}); export it again"
         )
+    for name, source in source_of.items():
+        if name in BBOX_DTYPE.names and raw.dtype[source].kind not in "iuf":  # nor a column of several numbers
+            raise InputError(f"{path}: {source} is {raw.dtype[source]}, expected numbers; export it again")
+    _check_times(path, raw[source_of["t"]])
     boxes = np.zeros(len(raw), BBOX_DTYPE)
     boxes["class_confidence"] = 1
     for name in BBOX_DTYPE.names:
@@ -76,6 +82,16 @@ def load_boxes(path: str | Path, time_unit: TimeUnit = "us", box_format: BoxForm
             boxes[name] = in_microseconds(raw[source_of[name]], time_unit) if name == "t" else raw[source_of[name]]
     boxes = to_top_left(boxes, box_format)
     return boxes[np.argsort(boxes["t"], kind="stable")]
+
+
+def _check_times(path: Path, times: np.ndarray) -> None:
+    """Raise ``InputError`` for a time that is not finite, or so large that differences overflow."""
+    rows = beyond_time(times)
+    if len(rows):
+        raise InputError(
+            f"{path}: {len(rows)} of {len(times)} times are no times, the first in row {rows[0]} ({times[rows[0]]}), "
+            f"expected numbers from {-MAX_TIME_US} to {MAX_TIME_US}; mend these rows or export the labels again"
+        )
 
 
 def to_top_left(boxes: np.ndarray, box_format: BoxFormat) -> np.ndarray:

@@ -12,11 +12,11 @@ from numba import njit
 
 from etram_mmdet.events.block_stamps import BlockStamps
 from etram_mmdet.events.choices import TimeUnit
+from etram_mmdet.events.limits import MAX_PIXELS, MAX_SIDE_PX
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import os_errors
 from etram_mmdet.utils.open_files import OPEN_FILES
 
-MAX_SIDE_PX = 8192  # of a sensor; the largest event cameras have 1280
 MAX_DAMAGED = 0.01  # of a recording's events; so few as ten prove nothing
 _FEW = 10
 
@@ -35,6 +35,14 @@ def in_microseconds(times: np.ndarray, unit: TimeUnit) -> np.ndarray:
     if unit == "ms":
         return (times * 1000).astype(np.int64) if times.dtype.kind == "f" else times.astype(np.int64) * 1000
     return (times // 1000 if unit == "ns" else times).astype(np.int64)
+
+
+def check_sensor(path: str | Path, width: int, height: int) -> None:
+    """Raise ``InputError`` for a sensor that no camera has, whose images would fill the memory."""
+    if not (1 <= width <= MAX_SIDE_PX and 1 <= height <= MAX_SIDE_PX):
+        raise InputError(f"{path}: a sensor of {width}x{height} pixels, expected sides of 1 to {MAX_SIDE_PX}")
+    if width * height > MAX_PIXELS:
+        raise InputError(f"{path}: a sensor of {width}x{height} pixels, expected at most {MAX_PIXELS:,} in all")
 
 
 class Recording(ABC):
@@ -57,8 +65,7 @@ class Recording(ABC):
     size_is_assumed = False  # True where the file does not say how large the sensor is
 
     def __init__(self, path: Path, width: int, height: int, num_blocks: int) -> None:
-        if not (1 <= width <= MAX_SIDE_PX and 1 <= height <= MAX_SIDE_PX):
-            raise InputError(f"{path}: a sensor of {width}x{height} pixels, expected sides of 1 to {MAX_SIDE_PX}")
+        check_sensor(path, width, height)
         self.path = path
         self.width = width
         self.height = height

@@ -34,6 +34,11 @@ def markdown_table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> 
     return "\n".join(f"| {line} |" for line in lines)
 
 
+def printable(name: str) -> str:
+    """The name of a file as UTF-8 can hold it: bytes that are no text are written as escapes."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
 def number(value: float | None, digits: int = 0) -> str:
     """With commas between thousands; `MISSING` for ``None`` and NaN."""
     return MISSING if value is None or math.isnan(value) else f"{value:,.{digits}f}"

@@ -118,7 +118,7 @@ def test_no_file_and_no_json(tmp_path):
     with pytest.raises(InputError, match=r"no such file; tools/test.py CHECKPOINT --out"):
         load_predictions(tmp_path / "none.json")
     (tmp_path / "empty.json").write_text("")
-    with pytest.raises(InputError, match="not a file of predictions"):
+    with pytest.raises(InputError, match=r"not valid JSON .*; make it anew with tools/test.py"):
         load_predictions(tmp_path / "empty.json")
 
 

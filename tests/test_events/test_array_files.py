@@ -172,7 +172,7 @@ def test_sizes_that_take_all_memory_are_refused(tmp_path):
             file.create_dataset(f"events/{name}", (1 << 28,), np.int64, chunks=(1 << 28,))
         for name in "txyp":
             file[f"events/{name}"].id.write_direct_chunk((0,), bytes(8))
-    with pytest.raises(InputError, match="chunks of 268435456 events"):
+    with pytest.raises(InputError, match="chunks of 2,048 MiB"):
         open_recording(path)
     with h5py.File(path, "w") as file:
         for name in "txyp":

@@ -7,8 +7,8 @@ import pytest
 
 from etram_mmdet.datasets.raw_event_dataset import RecordingSequence
 from etram_mmdet.events.class_sets import get_class_set
+from etram_mmdet.events.limits import MAX_QUIET_US
 from etram_mmdet.events.preprocessing import recording as preprocess
-from etram_mmdet.events.preprocessing.labelled_frames import MAX_QUIET_US
 from etram_mmdet.events.preprocessing.recording import preprocess_recording
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.events.preprocessing.sources import Source

@@ -10,11 +10,10 @@ import numpy as np
 
 from etram_mmdet.analysis.dataset.census import BoxSizes, Census, RecordingCensus
 from etram_mmdet.datasets.recording_frames import class_labels
-from etram_mmdet.datasets.sequence_layout import check_kind, load_boxes_of, load_layout
+from etram_mmdet.datasets.sequence_layout import check_kind, load_boxes_of, load_integers, load_layout
 from etram_mmdet.events.choices import SPLITS, LabelFiles
 from etram_mmdet.events.class_sets import DEFAULT_CLASS_SET, ClassSet, get_class_set
 from etram_mmdet.events.formats import Recording, open_recording
-from etram_mmdet.events.formats.array_files import PREPROCESS_AGAIN, load_array
 from etram_mmdet.events.preprocessing.box_activity import BoxActivity
 from etram_mmdet.events.preprocessing.checksums import check_files
 from etram_mmdet.events.preprocessing.examination import Examination
@@ -165,7 +164,7 @@ def _of_folder(
     scale = _scale(folder) if settings is None else build_representation(settings.representation, 2, 2).scale
     rows = load_boxes_of(labels)
     boxes = _in_network_pixels(rows, scale, classes, labels)
-    label_us = load_array(labels.with_name("timestamps_us.npy"), advice=PREPROCESS_AGAIN)
+    label_us = load_integers(labels.with_name("timestamps_us.npy"))
     shape, doubts = _look_at_frames(folder, rows, label_us, scale, settings) if read_events else (None, ())
     if not (folder / MANIFEST).is_file():  # RVT's own folders have none
         return RecordingCensus(split, folder.name, boxes, label_us, frame_shape=shape, doubts=doubts)

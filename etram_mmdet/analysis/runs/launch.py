@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import queue
 import signal
@@ -26,6 +25,7 @@ from etram_mmdet.evaluation.results_table import evaluations
 from etram_mmdet.utils.claims import claim
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import atomic_write
+from etram_mmdet.utils.json_files import read_json
 from etram_mmdet.utils.text import changes
 
 LOG_FILE = "train.log"
@@ -44,7 +44,7 @@ def finished_result(folder: Path, variant: Variant) -> dict | None:
     record = folder / RUN_FILE
     if not table.is_file() or not record.is_file():
         return None
-    content = json.loads(record.read_text())
+    content = read_json(record, "delete this run's folder, and it is trained again")
     rows = [row for row in evaluations(table, "val", content) if int(row["step"]) == variant.steps]
     if not rows:
         return None

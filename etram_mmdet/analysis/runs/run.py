@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from etram_mmdet.datasets.shared_keys import dataset_configs, metainfo_of
 from etram_mmdet.engine.config.plain_config import read_plain_config
 from etram_mmdet.engine.hooks.run_record import RUN_FILE
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.json_files import read_json
 
 
 def dumped_config(folder: Path, record: dict) -> dict:
@@ -132,10 +132,7 @@ def _existing(path: Path) -> Path:
 
 
 def _read_record(path: Path) -> dict:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: damaged, not JSON ({error}); restore it, or train the run again") from error
+    record = read_json(path, "restore it, or train the run again")
     missing = [key for key in _NEEDED if not isinstance(record, dict) or record.get(key) is None]
     if missing:
         raise InputError(

@@ -25,7 +25,9 @@ def read_plain_config(path: str | Path) -> dict:
         return {statement.targets[0].id: _value(statement.value) for statement in statements}
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (SyntaxError, ValueError, AttributeError, TypeError, RecursionError, MemoryError) as error:
+    except (RecursionError, MemoryError):  # Python's parser has either for deep nesting
+        raise InputError(f"{path}: holds more than assignments of plain values (nested too deeply)") from None
+    except (SyntaxError, ValueError, AttributeError, TypeError) as error:
         raise InputError(
             f"{path}: holds more than assignments of plain values ({type(error).__name__}: {error})"
         ) from error

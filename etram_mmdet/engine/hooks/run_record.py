@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from pathlib import Path
 
@@ -17,7 +16,9 @@ from etram_mmdet.datasets.wrappers import as_streams
 from etram_mmdet.engine.config.test_options import tta_of
 from etram_mmdet.evaluation.event_coco_metric import find_metric
 from etram_mmdet.utils.environment import commit, machine
+from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import write_json
+from etram_mmdet.utils.json_files import read_json
 
 RUN_FILE = "run.json"
 
@@ -96,8 +97,8 @@ class RunRecordHook(Hook):
 def _earlier_starts(path: Path, run: str) -> list[dict]:
     """Records of the starts of this run that ``path`` tells of; none where it is of another run, or damaged."""
     try:
-        last = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        last = read_json(path, "")
+    except InputError:
         return []
     if not isinstance(last, dict) or last.get("run") != run:
         return []

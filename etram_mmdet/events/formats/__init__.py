@@ -10,9 +10,10 @@ from etram_mmdet.events.formats.hdf5 import Hdf5Recording
 from etram_mmdet.events.formats.numpy_files import NumpyRecording
 from etram_mmdet.events.formats.raw import RawRecording
 from etram_mmdet.events.formats.sorted import SortedRecording
-from etram_mmdet.events.recording import Events, Recording
+from etram_mmdet.events.recording import Events, Recording, check_sensor
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import check_is_file, os_errors
+from etram_mmdet.utils.text import printable
 
 __all__ = ["FORMATS", "Events", "Recording", "open_recording"]
 
@@ -29,6 +30,8 @@ def open_recording(
     refused. ``time_unit`` is what the stamps of the file count. ``sort`` reads all events into memory, in the order of
     their time, for files that hold them in another.
     """
+    if sensor_px is not None:
+        check_sensor(path, *sensor_px)
     recording = _open(Path(path))
     if sensor_px is not None:
         recording.declare_sensor(*sensor_px)
@@ -40,6 +43,8 @@ def open_recording(
 
 
 def _open(path: Path) -> Recording:
+    if printable(path.name) != path.name:  # results name recordings, and JSON and terminals take text only
+        raise InputError(f"{printable(str(path))}: its name is not UTF-8; rename the file")
     check_is_file(path)
     if not path.is_file():
         raise InputError(f"{path}: no such recording; check the path")

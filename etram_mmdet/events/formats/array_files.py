@@ -6,12 +6,17 @@ elsewhere. A data set made of such a file would hold whatever the named files ho
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
 import hdf5plugin  # noqa: F401  registers the Blosc, Zstd, ... filters that files may be compressed with
 import numpy as np
 
+from etram_mmdet.events.formats.npy import open_archive, read_array
+from etram_mmdet.events.limits import MAX_CHUNK_BYTES
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import because, check_is_file, has_cause
 
@@ -40,6 +45,23 @@ def open_hdf5(path: Path, advice: str = "copy or download it again") -> h5py.Fil
         raise InputError(f"{path}: {problem}; {advice}") from error
 
 
+@contextmanager
+def damaged_hdf5(path: Path, advice: str = "copy or download it again") -> Iterator[None]:
+    """What h5py raises inside is the damage of ``path``: an ``InputError`` that ends in ``advice``.
+
+    h5py meets damage with whatever error the place of it makes.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        if has_cause(error):
+            raise InputError(f"{path}: cannot be read: {because(error, path)}") from error
+        why = str(error) or type(error).__name__
+        raise InputError(f"{path}: damaged HDF5 structure ({why:.200}); {advice}") from error
+
+
 def own_member(path: Path, group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | None:
     """A group or dataset below ``group`` that lies in the same file; ``None`` where there is none.
 
@@ -65,6 +87,7 @@ def own_member(path: Path, group: h5py.Group, name: str) -> h5py.Group | h5py.Da
         if elsewhere:
             raise InputError(f"{path}: {name} lies in the file {elsewhere[0]!r}; write the data into the file itself")
         _check_filters(path, name, member)
+        _check_chunks(path, name, member)
     return member
 
 
@@ -78,6 +101,15 @@ def _check_filters(path: Path, name: str, data: h5py.Dataset) -> None:
             )
 
 
+def _check_chunks(path: Path, name: str, data: h5py.Dataset) -> None:
+    num_bytes = math.prod(data.chunks or ()) * data.dtype.itemsize
+    if num_bytes > MAX_CHUNK_BYTES:
+        raise InputError(
+            f"{path}: {name} has chunks of {num_bytes >> 20:,} MiB, more than {MAX_CHUNK_BYTES >> 20}; "
+            "h5repack -l CHUNK=65536 IN OUT"
+        )
+
+
 def load_array(path: Path, member: str | None = None, advice: str = "copy it again") -> np.ndarray:
     """The array of a ``.npy`` file, or a member of a ``.npz``; Python objects in it are not read.
 
@@ -86,8 +118,11 @@ def load_array(path: Path, member: str | None = None, advice: str = "copy it aga
     """
     check_is_file(path)
     try:
-        content = np.load(path, allow_pickle=False)
-        return content if member is None else content[member]
+        if member is None:
+            with path.open("rb") as file:
+                return read_array(file, path.stat().st_size)
+        with open_archive(path) as archive, archive.open(f"{member}.npy") as file:
+            return read_array(file, archive.getinfo(f"{member}.npy").file_size)
     except Exception as error:  # a damaged header ends in whatever error the place of it makes
         if has_cause(error):
             raise InputError(f"{path}: cannot be read: {because(error, path)}") from error

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from etram_mmdet.events.formats.array_files import open_hdf5, own_member
+from etram_mmdet.events.formats.array_files import damaged_hdf5, open_hdf5, own_member
 from etram_mmdet.events.formats.prophesee_header import DSEC_PX, GEN4_PX
+from etram_mmdet.events.limits import MAX_TIME_US, expands_too_much
 from etram_mmdet.events.recording import IndexedRecording
 from etram_mmdet.utils.errors import InputError
-from etram_mmdet.utils.files import because, has_cause
+from etram_mmdet.utils.files import has_cause
 
 _EVENTS_PER_BLOCK = 1 << 20
 _TABLES = ("events", "CD/events")  # eTraM and DSEC, Metavision
 _ECF_FILTER = 0x8ECF
-_MAX_CHUNK = 1 << 24  # events; a block holds whole chunks
 
 
 class Hdf5Recording(IndexedRecording):
@@ -32,27 +33,19 @@ class Hdf5Recording(IndexedRecording):
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            file = self._file
-            table = _table(path, file.file)
-            length = file.length
-            chunk = file.chunk
-            size = _sensor_px(path, file.file, table)
-            self._t_offset_us = _t_offset_us(path, file.file)
-            self.size_is_assumed = size is None
-            width, height = size or GEN4_PX  # as RVT assumes
-            if chunk > _MAX_CHUNK:
-                raise InputError(
-                    f"{path}: chunks of {chunk} events, more than {_MAX_CHUNK}; h5repack -l CHUNK=65536 IN OUT"
-                )
-            # Whole chunks per block: a chunk cut by a block edge would be decompressed twice.
-            events_per_block = -(-_EVENTS_PER_BLOCK // chunk) * chunk
-            super().__init__(path, width, height, length, events_per_block)
+            with damaged_hdf5(path):
+                file = self._file
+                table = _table(path, file.file)
+                size = _sensor_px(path, file.file, table)
+                self._t_offset_us = _t_offset_us(path, file.file)
+                self.size_is_assumed = size is None
+                width, height = size or GEN4_PX  # as RVT assumes
+                # Whole chunks per block: a chunk cut by a block edge would be decompressed twice.
+                events_per_block = -(-_EVENTS_PER_BLOCK // file.chunk) * file.chunk
+                super().__init__(path, width, height, file.length, events_per_block)
         except InputError:
             self.close()
             raise
-        except Exception as error:  # h5py meets damage with whatever error the place of it makes
-            self.close()
-            raise InputError(f"{path}: damaged HDF5 structure ({error}); copy or download it again") from error
 
     def _open_file(self) -> _OpenTable:
         return _OpenTable(self.path)
@@ -67,12 +60,12 @@ class Hdf5Recording(IndexedRecording):
     def _column(self, name: str, start: int, stop: int) -> np.ndarray:
         try:
             rows = self._file.columns[name][start:stop]
-        except (OSError, RuntimeError, ValueError) as error:
-            if has_cause(error):
-                raise InputError(f"{self.path}: cannot be read: {because(error, self.path)}") from error
-            raise InputError(
-                f"{self.path}: events/{name} {_why_unreadable(_table(self.path, self._file.file), name, error)}"
-            ) from error
+        except Exception as error:  # see damaged_hdf5
+            with damaged_hdf5(self.path):
+                if has_cause(error):
+                    raise
+                why = _why_unreadable(_table(self.path, self._file.file), name, error)
+            raise InputError(f"{self.path}: events/{name} {why}") from error
         if len(rows) < stop - start:
             raise InputError(f"{self.path}: became shorter while it was read; wait until it is written completely")
         return rows
@@ -132,6 +125,9 @@ def _columns(path: Path, events: h5py.Group | h5py.Dataset) -> tuple[dict, int, 
     holders = [events] if isinstance(events, h5py.Dataset) else columns.values()
     if length and not all(holder.id.get_storage_size() for holder in holders):
         raise InputError(f"{path}: names {length} events, but holds none of them; copy or download it again")
+    claimed = sum(math.prod(holder.shape) * holder.dtype.itemsize for holder in holders)
+    if expands_too_much(claimed, sum(holder.id.get_storage_size() for holder in holders)):
+        raise InputError(f"{path}: names {length} events, but holds few of them; copy or download it again")
     return columns, length, chunks[0] if chunks else 1
 
 
@@ -142,7 +138,10 @@ def _t_offset_us(path: Path, file: h5py.File) -> int:
     if not isinstance(member, h5py.Dataset) or member.size != 1 or member.dtype.kind not in "iu":
         found = f"{member.dtype} {member.shape}" if isinstance(member, h5py.Dataset) else "a group"
         raise InputError(f"{path}: t_offset is {found}, expected one integer in microseconds")
-    return int(np.asarray(member).item())
+    offset_us = int(np.asarray(member).item())
+    if abs(offset_us) > MAX_TIME_US:
+        raise InputError(f"{path}: t_offset is {offset_us}, expected at most {MAX_TIME_US}; export it again")
+    return offset_us
 
 
 def _sensor_px(path: Path, file: h5py.File, events: h5py.Group | h5py.Dataset) -> tuple[int, int] | None:

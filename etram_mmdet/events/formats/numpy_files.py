@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Callable
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
+from etram_mmdet.events.formats.npy import open_archive, read_header
 from etram_mmdet.events.formats.prophesee_header import smallest_sensor
 from etram_mmdet.events.recording import IndexedRecording
 from etram_mmdet.utils.errors import InputError
@@ -32,9 +34,10 @@ class _NpyStream:
     A compressed archive allows nothing else, and recordings are read forwards.
     """
 
-    def __init__(self, path: Path, name: str, open_stream) -> None:
+    def __init__(self, path: Path, name: str, num_bytes: int, open_stream: Callable[[], BinaryIO]) -> None:
         self.path = path
         self.name = name
+        self._num_bytes = num_bytes
         self._open = open_stream
         # The columns of a structured array come from the same rows, one after the other.
         self.read = lru_cache(maxsize=2)(self._read)
@@ -43,16 +46,7 @@ class _NpyStream:
     def _begin(self) -> BinaryIO:
         """The file, open, where its rows begin."""
         file = self._open()
-        version = np.lib.format.read_magic(file)
-        read_header = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }.get(version)
-        if read_header is None:
-            raise ValueError(f"version {version} of the .npy format")
-        self.shape, _, self.dtype = read_header(file)
-        if self.dtype.hasobject:
-            raise ValueError("Python objects instead of numbers")
+        self.shape, _, self.dtype = read_header(file, self._num_bytes)
         if len(self.shape) != 1:
             raise ValueError(f"an array of shape {self.shape} instead of one dimension")
         self._position = 0
@@ -144,10 +138,14 @@ class NumpyRecording(IndexedRecording):
     def _members(self, path: Path) -> dict[str, _NpyStream]:
         try:
             if not zipfile.is_zipfile(path):
-                return {"events": _NpyStream(path, "events", lambda: path.open("rb"))}
-            with zipfile.ZipFile(path) as archive:
-                names = [name for name in archive.namelist() if name.endswith(".npy")]
-            return {n.removesuffix(".npy"): _NpyStream(path, n, partial(_open_member, path, n)) for n in names}
+                return {"events": _NpyStream(path, "events", path.stat().st_size, lambda: path.open("rb"))}
+            with open_archive(path) as archive:
+                sizes = {member.filename: member.file_size for member in archive.infolist()}
+            return {
+                name.removesuffix(".npy"): _NpyStream(path, name, size, partial(_open_member, path, name))
+                for name, size in sizes.items()
+                if name.endswith(".npy")
+            }
         except Exception as error:  # NumPy evaluates the header, which may fail in any way
             if has_cause(error):
                 raise InputError(f"{path}: cannot be read: {because(error, path)}") from error

@@ -13,6 +13,7 @@ from etram_mmdet.utils.files import os_errors
 
 SIGNATURE = b"% "
 _LONGEST_BYTES = 1 << 16
+_LONGEST_NUMBER = 20  # digits
 
 
 class PercentHeader(NamedTuple):
@@ -28,7 +29,8 @@ class PercentHeader(NamedTuple):
         width, height = (format_.get(name) or self.fields.get(name) for name in ("width", "height"))
         if not width or not height:
             width, _, height = self.fields.get("geometry", "").partition("x")
-        return (int(width), int(height)) if width.isdecimal() and height.isdecimal() else None
+        is_number = all(side.isdecimal() and len(side) <= _LONGEST_NUMBER for side in (width, height))
+        return (int(width), int(height)) if is_number else None
 
 
 def read_percent_header(path: Path) -> PercentHeader:

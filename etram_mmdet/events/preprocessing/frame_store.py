@@ -10,6 +10,7 @@ frame is therefore noticed, and so is one that damage to HDF5's index puts in an
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,8 +22,8 @@ import hdf5plugin
 import numpy as np
 
 from etram_mmdet.events.choices import Codec
-from etram_mmdet.events.formats.array_files import PREPROCESS_AGAIN, open_hdf5, own_member
-from etram_mmdet.events.recording import MAX_SIDE_PX
+from etram_mmdet.events.formats.array_files import PREPROCESS_AGAIN, damaged_hdf5, open_hdf5, own_member
+from etram_mmdet.events.limits import MAX_FRAME_BYTES, MAX_SIDE_PX
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import because, has_cause
 
@@ -106,17 +107,15 @@ class FrameFile:
         self.path = path
         self._file = open_hdf5(path, PREPROCESS_AGAIN)
         try:
-            self._data = _frames_in(path, self._file)
-            self.shape = self._data.shape
-            self.dtype = self._data.dtype
-            self.checksums = _checksums_in(path, self._file, self.shape[0])
-            self._is_direct = _is_blosc_per_frame(self._data)
+            with damaged_hdf5(path, PREPROCESS_AGAIN):
+                self._data = _frames_in(path, self._file)
+                self.shape = self._data.shape
+                self.dtype = self._data.dtype
+                self.checksums = _checksums_in(path, self._file, self.shape[0])
+                self._is_direct = _is_blosc_per_frame(self._data)
         except InputError:
             self.close()
             raise
-        except Exception as error:  # h5py meets damage with whatever error the place of it makes
-            self.close()
-            raise InputError(f"{path}: {_why(error, path)}") from error
 
     def close(self) -> None:
         self._file.close()
@@ -156,6 +155,8 @@ def _frames_in(path: Path, file: h5py.File) -> h5py.Dataset:
     data = own_member(path, file, "data")
     if not isinstance(data, h5py.Dataset):
         raise InputError(f"{path}: holds no 'data', expected frames (n, C, H, W); {PREPROCESS_AGAIN}")
+    if data.ndim == 4 and math.prod(data.shape[1:]) > MAX_FRAME_BYTES:
+        raise InputError(f"{path}: frames of {data.shape[1:]}, larger than {MAX_FRAME_BYTES:,}; {PREPROCESS_AGAIN}")
     if data.ndim != 4 or max(data.shape[1:]) > MAX_SIDE_PX or data.dtype.kind not in "iu" or data.dtype.itemsize != 1:
         raise InputError(
             f"{path}: data is {data.dtype} {data.shape}, expected uint8 or int8 (n, C, H, W) with sides up to "

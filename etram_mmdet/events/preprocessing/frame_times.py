@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from etram_mmdet.events.choices import FrameRule
+from etram_mmdet.events.limits import MAX_SPAN_US
 from etram_mmdet.utils.errors import InputError
 
 STEP_US = 50_000
@@ -15,7 +16,6 @@ _ALIGN_US = 100_000
 _FIRST_EVENT_US = 100_000  # by when a recording whose clock starts at 0 has its first event
 # Recordings start within their first second, or else count from another epoch (absolute time).
 _CLOCK_START_US = 1_000_000
-_LONGEST_US = 10 * 3600 * 1_000_000
 
 
 class Frames(NamedTuple):
@@ -66,7 +66,7 @@ def clock_origin_us(t_first_us: int) -> int:
 
 def _check_same_clock(label_us: np.ndarray, t_first_us: int) -> None:
     """Labels on another clock than the events would ask for years of empty windows."""
-    if max(t_first_us, label_us[-1]) - min(t_first_us, label_us[0]) > _LONGEST_US:
+    if max(t_first_us, label_us[-1]) - min(t_first_us, label_us[0]) > MAX_SPAN_US:
         raise InputError(
             f"labels from {label_us[0]} to {label_us[-1]} us do not fit events that start at {t_first_us} us; "
             "give both the same clock in microseconds"

@@ -12,6 +12,7 @@ from etram_mmdet.events.choices import FROM_START
 from etram_mmdet.events.class_sets import CLASS_SETS
 from etram_mmdet.events.formats.array_files import load_array
 from etram_mmdet.events.labels import check_class_ids, filter_boxes, load_boxes, load_label_times, small_boxes
+from etram_mmdet.events.limits import MAX_QUIET_US
 from etram_mmdet.events.preprocessing.frame_times import Frames, select_frames
 from etram_mmdet.events.preprocessing.plausibility import doubts_before_reading
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
@@ -19,7 +20,6 @@ from etram_mmdet.events.preprocessing.sources import Source
 from etram_mmdet.events.recording import Recording, in_microseconds
 from etram_mmdet.utils.errors import InputError
 
-MAX_QUIET_US = 600_000_000  # without an event; frames of it are empty, 12,000 at the usual step
 _NUM_CLASS_IDS = max(len(class_set.file_to_class) for class_set in CLASS_SETS.values())
 
 

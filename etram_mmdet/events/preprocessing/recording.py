@@ -10,9 +10,10 @@ import numpy as np
 
 from etram_mmdet.events.formats import Recording, open_recording
 from etram_mmdet.events.labels import count_cut
+from etram_mmdet.events.limits import MAX_QUIET_US
 from etram_mmdet.events.preprocessing.examination import Examination, check_plausible
 from etram_mmdet.events.preprocessing.frame_times import Frames, labels_per_s
-from etram_mmdet.events.preprocessing.labelled_frames import MAX_QUIET_US, LabelledFrames, find_frames, refuse_quiet
+from etram_mmdet.events.preprocessing.labelled_frames import LabelledFrames, find_frames, refuse_quiet
 from etram_mmdet.events.preprocessing.sequence_folder import (
     new_folder,
     read_manifest,

@@ -23,14 +23,16 @@ from etram_mmdet.events.labels import BBOX_DTYPE, check_finite
 from etram_mmdet.events.preprocessing.checksums import with_checksums
 from etram_mmdet.events.preprocessing.frame_store import create_frames, write_frames
 from etram_mmdet.events.preprocessing.frame_times import Frames, start_us
+from etram_mmdet.events.preprocessing.manifest_checks import problem_of
 from etram_mmdet.events.representations import Representation
 from etram_mmdet.utils.errors import InputError
-from etram_mmdet.utils.files import check_is_file
+from etram_mmdet.utils.json_files import read_json
 
 FORMAT_VERSION = 2
 MANIFEST = "sequence.json"
 IGNORED = "ignored_boxes.npy"
 _IN_PROGRESS = ".in_progress"
+_AGAIN = "preprocess the recording again"
 
 
 @contextmanager
@@ -61,18 +63,16 @@ def remove_unfinished(dst: Path) -> None:
 def read_manifest(folder: str | Path) -> dict:
     """The ``sequence.json`` of a finished sequence folder; raises ``InputError`` where it is missing or unreadable."""
     path = Path(folder) / MANIFEST
-    check_is_file(path)
-    try:
-        manifest = json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise InputError(f"{folder}: no {MANIFEST}, so not a folder that tools/preprocess.py finished") from error
-    except ValueError as error:
-        raise InputError(f"{path}: not valid JSON ({error}); preprocess the recording again") from error
-    if manifest.get("format_version") != FORMAT_VERSION:
-        raise InputError(
-            f"{path}: format version {manifest.get('format_version')}, expected {FORMAT_VERSION}; "
-            "preprocess the recording again"
-        )
+    if not path.exists():
+        raise InputError(f"{folder}: no {MANIFEST}, so not a folder that tools/preprocess.py finished")
+    manifest = read_json(path, _AGAIN)
+    if not isinstance(manifest, dict):
+        raise InputError(f"{path}: holds a {type(manifest).__name__}, expected a JSON object; {_AGAIN}")
+    version = manifest.get("format_version")
+    if version != FORMAT_VERSION:
+        raise InputError(f"{path}: format version {version!r:.40}, expected {FORMAT_VERSION}; {_AGAIN}")
+    if problem := problem_of(manifest):
+        raise InputError(f"{path}: {problem}; {_AGAIN}")
     return manifest
 
 

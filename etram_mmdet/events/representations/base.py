@@ -10,7 +10,8 @@ import numpy as np
 from numba import njit
 
 from etram_mmdet.events.choices import Downsample, Edges
-from etram_mmdet.events.recording import MAX_SIDE_PX, Events
+from etram_mmdet.events.limits import MAX_SIDE_PX
+from etram_mmdet.events.recording import Events
 from etram_mmdet.events.representations.checks import checked_events, checked_window
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.text import did_you_mean

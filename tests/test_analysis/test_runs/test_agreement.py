@@ -306,7 +306,7 @@ def broken(folder: Path, name: str, text: str | None) -> None:
     [
         ("run.json", None, "{}: holds no run.json, so it is no run"),
         ("results.csv", None, "{}: holds no results.csv, so it is no run"),
-        ("run.json", '{"steps": 1', "{}/run.json: damaged, not JSON"),
+        ("run.json", '{"steps": 1', "{}/run.json: not valid JSON"),
         ("run.json", "[]", "{}/run.json: does not tell steps, batch"),
         ("run.json", json.dumps(RECORD | dict(val_data=None)), "{}/run.json: does not tell val_data, so nobody knows"),
         ("results.csv", "", "{}/results.csv: no val evaluation under the run's headline protocol yet; add one: tools/"),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import write_json
+from etram_mmdet.utils.json_files import read_json
 
 UNFINISHED = "unfinished"
 PASSED = "passed"
@@ -52,6 +52,6 @@ def read_result(folder: Path, part: str) -> Result | None:
     if not path.is_file():
         return None
     try:
-        return Result(**json.loads(path.read_text()))
+        return Result(**read_json(path, "delete it"))
     except (ValueError, TypeError) as error:
         raise InputError(f"{path}: not the result of a part ({error}); delete it, and the part runs again") from error

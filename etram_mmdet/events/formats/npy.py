@@ -1,0 +1,68 @@
+"""Headers and arrays of NumPy's files, believed only as far as the file reaches.
+
+``np.load`` allocates what a header claims and evaluates its text, and an archive unpacks to whatever it likes.
+"""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from etram_mmdet.events.limits import MAX_ROW_BYTES, MAX_ROWS, expands_too_much
+
+_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+_PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # NumPy writes no others; they unpack without a limit
+
+
+def read_header(file: BinaryIO, num_bytes: int) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether the first index counts fastest, and type of the array whose data come next.
+
+    Args:
+        file: at the start of an array.
+        num_bytes: how many bytes ``file`` can hold at most.
+
+    Raises:
+        ValueError: the header is damaged, or claims more than that, or Python objects.
+    """
+    version = np.lib.format.read_magic(file)
+    if version not in _READERS:
+        raise ValueError(f"version {version} of the .npy format")
+    try:
+        shape, is_fortran, dtype = _READERS[version](file)
+    except (MemoryError, RecursionError):  # Python's parser has either for deep nesting
+        raise ValueError("its header is nested too deeply") from None
+    if dtype.hasobject:
+        raise ValueError("Python objects instead of numbers")
+    if not 0 < dtype.itemsize <= MAX_ROW_BYTES:
+        raise ValueError(f"rows of {dtype.itemsize} bytes, expected 1 to {MAX_ROW_BYTES}")
+    if any(type(side) is not int or side < 0 for side in shape):
+        raise ValueError(f"a shape of {shape!r:.80}")
+    if math.prod(shape) * dtype.itemsize > num_bytes:
+        raise ValueError(f"claims {math.prod(shape):,} rows of {dtype.itemsize} bytes, which are not there")
+    return shape, is_fortran, dtype
+
+
+def read_array(file: BinaryIO, num_bytes: int) -> np.ndarray:
+    """The array at the start of ``file``, of at most ``num_bytes``; raises ``ValueError``."""
+    shape, is_fortran, dtype = read_header(file, num_bytes)
+    if math.prod(shape) > MAX_ROWS:
+        raise ValueError(f"{math.prod(shape):,} rows, expected at most {MAX_ROWS:,}")
+    data = bytearray(file.read(math.prod(shape) * dtype.itemsize))
+    return np.frombuffer(data, dtype).reshape(shape, order="F" if is_fortran else "C")
+
+
+def open_archive(path: Path) -> zipfile.ZipFile:
+    """A ``.npz`` whose members unpack to sizes that can be; raises ``ValueError`` and what ``zipfile`` raises."""
+    archive = zipfile.ZipFile(path)
+    for member in archive.infolist():
+        if member.compress_type not in _PLAIN:
+            archive.close()
+            raise ValueError(f"{member.filename:.60} is compressed otherwise than NumPy does")
+        if expands_too_much(member.file_size, member.compress_size):
+            archive.close()
+            raise ValueError(f"{member.filename:.60} claims {member.file_size:,} bytes in {member.compress_size:,}")
+    return archive

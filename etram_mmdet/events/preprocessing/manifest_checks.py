@@ -1,0 +1,78 @@
+"""Whether what ``sequence.json`` holds can be what :func:`preprocess_recording` wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from etram_mmdet.events.limits import MAX_TIME_US
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value <= MAX_TIME_US
+
+
+def _is_time(value: object) -> bool:
+    return type(value) is int and abs(value) <= MAX_TIME_US
+
+
+def _is_text(value: object) -> bool:
+    return type(value) is str
+
+
+def _is_flag(value: object) -> bool:
+    return type(value) is bool
+
+
+def _is_rate(value: object) -> bool:
+    return value is None or (type(value) in (int, float) and 0 <= value <= MAX_TIME_US)
+
+
+def _is_counts(value: object) -> bool:
+    return isinstance(value, dict) and all(map(_is_count, value.values()))
+
+
+def _is_options(value: object) -> bool:
+    return isinstance(value, dict) and _is_text(value.get("type"))
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+_NEEDED: dict[str, Callable[[object], bool]] = {
+    "recording": _is_text,
+    "split": _is_text,
+    "source_files": _is_counts,
+    "representation": _is_options,
+    "representation_path": _is_text,
+    "width": _is_count,
+    "height": _is_count,
+    "sensor_size_is_assumed": _is_flag,
+    "num_events": _is_count,
+    "t_first_us": _is_time,
+    "t_last_us": _is_time,
+    "stamps_corrected": _is_count,
+    "frame_rule": _is_text,
+    "num_frames": _is_count,
+    "num_representations": _is_count,
+    "frames_without_events": _is_count,
+    "dropped": _is_counts,
+}
+_OPTIONAL: dict[str, Callable[[object], bool]] = {  # earlier versions did not write them
+    "boxes_cut": _is_count,
+    "frames_per_s": _is_rate,
+    "implausible": _is_texts,
+}
+
+
+def problem_of(manifest: dict) -> str:
+    """Which entry is missing or of another type than it should be; empty where none is."""
+    for name, check in _NEEDED.items():
+        if name not in manifest:
+            return f"without {name}"
+        if not check(manifest[name]):
+            return f"{name} is not what it should be ({check.__name__.removeprefix('_is_')})"
+    for name, check in _OPTIONAL.items():
+        if name in manifest and not check(manifest[name]):
+            return f"{name} is not what it should be ({check.__name__.removeprefix('_is_')})"
+    return ""

@@ -1,0 +1,1 @@
+"""Damaged files of every kind that the project reads: each has to end in a sentence, or be read."""
