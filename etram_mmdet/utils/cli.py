@@ -113,7 +113,8 @@ class _CfgOptions(argparse.Action):
 def exit_on_input_error(interrupted: str = "interrupted") -> Iterator[None]:
     """Report errors that a user can mend in one line on stderr and exit with status 1.
 
-    ``interrupted`` is what Ctrl-C prints; the exit status is then 130, as shells have it.
+    ``interrupted`` is what Ctrl-C prints; the exit status is then 130, as shells have it. Another signal of
+    :func:`stop_once` has its own: 143 for SIGTERM, 129 for SIGHUP.
     """
     try:
         yield
@@ -122,4 +123,4 @@ def exit_on_input_error(interrupted: str = "interrupted") -> Iterator[None]:
         raise SystemExit(1) from error
     except KeyboardInterrupt as error:
         print(interrupted, file=sys.stderr)
-        raise SystemExit(130) from error
+        raise SystemExit(getattr(error, "exit_status", 130)) from error
