@@ -18,12 +18,14 @@ import tempfile
 import time
 from collections import Counter
 from contextlib import suppress
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NamedTuple
 
 from etram_mmdet.events.preprocessing.folder import preprocess_folder
+from etram_mmdet.utils import claims
 from etram_mmdet.utils.interruption import stop_once
 from tests.helpers.raw import write_recording
 from tests.helpers.street import make_street
@@ -40,7 +42,7 @@ class Signal(NamedTuple):
     times: int = 1
 
 
-KILLS = (Signal(signal.SIGKILL, "main"), Signal(signal.SIGKILL, "group"), Signal(signal.SIGKILL, "worker"))
+KILLS = tuple(Signal(signal.SIGKILL, to) for to in ("main", "group", "worker"))
 STOPS = (
     Signal(signal.SIGINT, "group"),
     Signal(signal.SIGINT, "group", 2),
@@ -53,12 +55,17 @@ STOPS = (
 )
 
 
-def make_raw(root: Path, recordings: int = 12) -> Path:
-    """Some recordings of two seconds in three splits."""
+def make_raw(root: Path, recordings: int = 40, seconds: float = 2.0) -> Path:
+    """Some recordings in three splits."""
     for index in range(recordings):
         split = ("train", "train", "val", "test")[index % 4]
-        write_recording(root / split, f"{split}_{index}", *make_street(seconds=2.0, seed=index))
+        write_recording(root / split, f"{split}_{index}", *make_street(seconds=seconds, seed=index))
     return root
+
+
+def expire_soon() -> None:
+    """Make claims expire within seconds, in this process and those that it starts."""
+    claims.BEAT_S, claims.STALE_S = 0.3, 4.0
 
 
 def contents(out: Path) -> dict[str, bytes]:
@@ -123,28 +130,41 @@ def is_alone(group: int) -> bool:
 
 
 def kill_together(raw: Path, out: Path, expected: dict, rng: random.Random, processes: int, kills: int) -> Counter:
-    """One folder made by ``processes`` runs of which ``kills`` are killed and started again, to the same bytes."""
+    """One folder made by ``processes`` runs of which ``kills`` are killed and started again, to the same bytes.
+
+    Now and then one stands still instead for longer than its claims hold, and goes on when others have its work.
+    """
     counts = Counter()
     overwrite = rng.random() < 0.25
     if overwrite:
         preprocess_folder(raw, out)
     running = [start(raw, out, rng.randrange(4), overwrite) for _ in range(processes)]
+    frozen = []
     while counts["kills"] < kills and any(process.is_alive() for process in running):
-        time.sleep(rng.uniform(0, 0.4))
+        time.sleep(rng.uniform(0, 0.15))
         index = rng.randrange(processes)
-        if running[index].is_alive():
-            send(running[index], rng.choice(KILLS), rng)
-            running[index].join(MOST_S)
-            assert is_alone(running[index].pid), "workers outlived their main process"
-            counts["kills"] += 1
-            counts[f"exit {running[index].exitcode}"] += 1
-            running[index] = start(raw, out, rng.randrange(4))
-    for process in running:
+        victim = running[index]
+        if not victim.is_alive():
+            continue
+        if rng.random() < 0.1:
+            send(victim, Signal(signal.SIGSTOP, "group"), rng)
+            frozen.append(victim)
+        else:
+            send(victim, rng.choice(KILLS), rng)
+            victim.join(MOST_S)
+            assert is_alone(victim.pid), "workers outlived their main process"
+            counts += Counter({"kills": 1, f"exit {victim.exitcode}": 1})
+        running[index] = start(raw, out, rng.randrange(4))
+    if frozen:
+        time.sleep(1.5 * claims.STALE_S)
+    for victim in frozen:
+        send(victim, Signal(signal.SIGCONT, "group"), rng)
+    for process in running + frozen:
         process.join(MOST_S)
         assert process.exitcode == 0, f"an undisturbed run ended with {process.exitcode}"
     assert contents(out) == expected, f"other bytes or files: {contents(out).keys() ^ expected.keys()}"
     shutil.rmtree(out)
-    return counts + Counter(folders=1, runs=processes + counts["kills"])
+    return counts + Counter(folders=1, frozen=len(frozen), runs=len(running) + len(frozen) + counts["kills"])
 
 
 def stop_alone(raw: Path, out: Path, expected: dict, rng: random.Random, what: Signal) -> Counter:
@@ -176,11 +196,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     rng = random.Random(args.seed)
+    expire_soon()
     with tempfile.TemporaryDirectory() as root:
         raw, out = make_raw(Path(root) / "raw"), Path(root) / "out"
         preprocess_folder(raw, Path(root) / "alone")
         expected = contents(Path(root) / "alone")
-        print(stop(raw, out, expected, rng, args.count) if args.stop else kill(raw, out, expected, rng, args))
+        attempt = stop if args.stop else partial(kill, processes=args.processes)
+        print(attempt(raw, out, expected, rng, args.count))
 
 
 def stop(raw: Path, out: Path, expected: dict, rng: random.Random, count: int) -> str:
@@ -194,13 +216,14 @@ def stop(raw: Path, out: Path, expected: dict, rng: random.Random, count: int) -
     return f"{count} runs stopped, the longest took {longest:.1f} s to end, 0 faults"
 
 
-def kill(raw: Path, out: Path, expected: dict, rng: random.Random, args: argparse.Namespace) -> str:
+def kill(raw: Path, out: Path, expected: dict, rng: random.Random, count: int, processes: int | None = None) -> str:
     counts = Counter()
-    while counts["kills"] < args.count:
-        processes = args.processes or 2 + counts["folders"] % 7
-        counts += kill_together(raw, out, expected, rng, processes, min(20, args.count - counts["kills"]))
-        print(f"{processes} processes; {dict(counts)}", flush=True)
-    return f"{counts['kills']} kills of {counts['runs']} runs over {counts['folders']} folders, 0 faults"
+    while counts["kills"] < count:
+        together = processes or 2 + counts["folders"] % 7
+        counts += kill_together(raw, out, expected, rng, together, min(20, count - counts["kills"]))
+        print(f"{together} processes; {dict(counts)}", flush=True)
+    done = f"{counts['kills']} kills and {counts['frozen']} standstills"
+    return f"{done} of {counts['runs']} runs over {counts['folders']} folders, 0 faults"
 
 
 if __name__ == "__main__":
