@@ -43,9 +43,7 @@ LIMITS = {
     "least_busier_share": Limit(
         0.65, "boxes that move are busier than what is around them: right ones 97 % and more, foreign ones 28 to 72 %"
     ),
-    "least_busier_share_mended": Limit(
-        0.75, "foreign labels shifted to where they fit best reach 0.69, right ones 0.9"
-    ),
+    "least_busier_share_mended": Limit(0.75, "foreign boxes reach 0.69 where they fit best, right ones 0.9"),
     "most_rate_ratio": Limit(1.2, "recordings with more frames a second weigh more in AP and in false alarms"),
 }
 _LEAST_LABEL_TIMES = 10  # fewer have no rate and cover nothing
