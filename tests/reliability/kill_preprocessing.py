@@ -85,8 +85,14 @@ def start(raw: Path, out: Path, workers: int, overwrite: bool = False) -> BasePr
     return process
 
 
+def heed_interrupts() -> None:
+    """As in a terminal; what a script starts in the background ignores Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def _run(raw: Path, out: Path, workers: int, overwrite: bool) -> None:
     os.setpgid(0, 0)
+    heed_interrupts()
     try:
         with stop_once():
             problems = preprocess_folder(raw, out, workers=workers, overwrite=overwrite).problems

@@ -142,3 +142,11 @@ def test_a_missing_split_is_told_and_no_problem(folders):
     for split in ("val", "test"):
         write_recording(raw / split, "c")
     assert "NOTE" not in str(preprocess_folder(raw, out))
+
+
+def test_hidden_files_are_no_recordings_and_no_labels(folders):
+    """What another process writes at this moment, or what macOS puts beside every file of a foreign drive."""
+    raw, out = folders
+    for name in ("._a_td.h5", "._a_bbox.npy", ".part~12345678~1~c_td.h5"):
+        (raw / "train" / name).write_bytes(b"")
+    assert made_anew(preprocess_folder(raw, out)) == []

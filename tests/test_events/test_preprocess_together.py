@@ -47,14 +47,27 @@ def test_stopped_runs_leave_nothing_half_written(raw, expected, tmp_path):
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_the_command_line_says_how_to_go_on(tmp_path, number, status):
-    """Two signals to all processes of the terminal, in the middle of a recording that would take minutes."""
-    boxes = make_boxes(range(100_000, 300_000_000, 100_000), x=10)
-    write_recording(tmp_path / "raw" / "train", "long", make_events(100_000, 300_000_000), boxes)
-    command = [sys.executable, ROOT / "tools" / "preprocess.py", tmp_path / "raw", tmp_path / "out", "--workers", "2"]
-    ours = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=ROOT, env=ours)
-    while not list(tmp_path.glob("out/train/.long.*.in_progress")):
+@pytest.mark.parametrize("tool", ["preprocess.py", "make_sample.py"])
+def test_the_command_line_says_how_to_go_on(tmp_path, tool, number, status):
+    """Two signals to all processes of the terminal, in the middle of recordings that would take minutes."""
+    if tool == "preprocess.py":
+        boxes = make_boxes(range(100_000, 300_000_000, 100_000), x=10)
+        write_recording(tmp_path / "raw" / "train", "long", make_events(100_000, 300_000_000), boxes)
+        arguments, begun = [tmp_path / "raw", tmp_path / "out"], "out/train/.long.*.in_progress"
+    else:
+        arguments, begun = (
+            [tmp_path / "out", "--seconds", "600", "--width", "96", "--height", "64"],
+            "out/train/.part~*_td.h5",
+        )
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "tools" / tool, *arguments, "--workers", "2"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=faults.heed_interrupts,
+    )
+    while not list(tmp_path.glob(begun)):
         assert process.poll() is None
         time.sleep(0.02)
     for _ in range(2):

@@ -29,10 +29,10 @@ from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.events.preprocessing.source_changes import changed_labels, is_other_recording, with_time_of
 from etram_mmdet.events.preprocessing.sources import Source, find_sources
 from etram_mmdet.events.preprocessing.summary import Outcome, PreprocessSummary
-from etram_mmdet.events.preprocessing.workers import WorkerDied, Workers
 from etram_mmdet.events.representations import stated_options
 from etram_mmdet.utils.claims import read_holder, try_claim
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.workers import WorkerDied, Workers
 
 Progress = Callable[..., Iterable]
 LOOK_S = 1.0  # between two looks at recordings that other processes make

@@ -76,7 +76,7 @@ def _folders(root: Path, split: str, labels: LabelFiles) -> tuple[list[Path], li
 
 def _pair(split: str, event_folders: list[Path], label_folders: list[Path]) -> tuple[list[Source], list[str]]:
     events = _by_name(p for folder in event_folders for p in folder.iterdir() if _is_recording(p))
-    labels = _by_name(p for folder in label_folders for p in folder.glob("*_bbox.npy"))
+    labels = _by_name(p for folder in label_folders for p in folder.glob("[!.]*_bbox.npy"))
     beside = "beside it" if label_folders == event_folders else f"in {label_folders[0]}"
     sources = []
     problems = []
@@ -112,4 +112,6 @@ def name_of(path: Path) -> str:
 
 
 def _is_recording(path: Path) -> bool:
-    return path.suffix in _SUFFIXES and path.is_file() and not path.stem.endswith(("_bbox", "_label_times"))
+    """Hidden files are those that somebody else writes now, or what macOS leaves on other drives."""
+    is_other = path.name.startswith(".") or path.stem.endswith(("_bbox", "_label_times"))
+    return path.suffix in _SUFFIXES and path.is_file() and not is_other

@@ -1,4 +1,4 @@
-"""Processes that preprocess one recording each at a time, and end with the process that started them."""
+"""Processes that do one task each at a time, and end with the process that started them."""
 
 from __future__ import annotations
 
