@@ -1,6 +1,7 @@
 """Turn eTraM recordings and their labels into the sequence folders that training reads.
 
-IN holds train, val and test, each with NAME_td.h5 and NAME_bbox.npy. A run that was stopped goes on where it was.
+IN holds train, val and test, each with NAME_td.h5 and NAME_bbox.npy. A run that was stopped goes on where it was, and
+several may work on one OUT, also from machines that share it. docs/data.md says when a recording is made anew.
 """
 
 from __future__ import annotations

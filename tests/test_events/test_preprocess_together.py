@@ -46,18 +46,25 @@ def test_stopped_runs_leave_nothing_half_written(raw, expected, tmp_path):
     assert last.startswith("4 runs stopped, the longest took ") and last.endswith(" s to end, 0 faults")
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("tool", ["preprocess.py", "make_sample.py"])
+@pytest.mark.parametrize(
+    ("tool", "number", "status"),
+    [
+        ("preprocess.py", signal.SIGINT, 130),
+        ("preprocess.py", signal.SIGTERM, 143),
+        ("make_sample.py", signal.SIGINT, 130),
+    ],
+)
 def test_the_command_line_says_how_to_go_on(tmp_path, tool, number, status):
     """Two signals to all processes of the terminal, in the middle of recordings that would take minutes."""
     if tool == "preprocess.py":
         boxes = make_boxes(range(100_000, 300_000_000, 100_000), x=10)
         write_recording(tmp_path / "raw" / "train", "long", make_events(100_000, 300_000_000), boxes)
-        arguments, begun = [tmp_path / "raw", tmp_path / "out"], "out/train/.long.*.in_progress"
+        arguments = [tmp_path / "raw", tmp_path / "out"]
+        begun = "out/train/.long.*.in_progress"
     else:
         arguments, begun = (
-            [tmp_path / "out", "--seconds", "600", "--width", "96", "--height", "64"],
-            "out/train/.part~*_td.h5",
+            [tmp_path / "out", "--seconds", "20", "--width", "96", "--height", "64"],
+            "out/train/.part~*",
         )
     process = subprocess.Popen(
         [sys.executable, ROOT / "tools" / tool, *arguments, "--workers", "2"],
