@@ -24,6 +24,7 @@ _LAG_STEP_US = 100_000
 _LAGS_US = np.arange(-2_000_000, 2_000_001, _LAG_STEP_US)
 _NEAR_US = 25_000  # labels this close to a time speak of it
 _LEAST_BOXES = 30  # fewer that differ from their surroundings are no evidence
+_LEAST_ACTIVE = 8  # pixels in and around a box: of a few single ones most lie in the larger part, around it
 _BLOCK_PX = 8
 _LEAST_CLUMPING = 3  # evenly spread noise has 1; objects that it hides say nothing about boxes
 
@@ -113,7 +114,7 @@ class BoxActivity:
         area, around = _area(inner), _sum_in(cv2.integral(outside), outer)
         inside = _sum_in(cv2.integral(active), inner)
         beside = _sum_in(cv2.integral(active * outside), outer)
-        is_known = (area > 0) & (around > 0)
+        is_known = (area > 0) & (around > 0) & (inside + beside >= _LEAST_ACTIVE)
         differences = (inside / np.maximum(area, 1) - beside / np.maximum(around, 1))[is_known]
         return differences, _clumping(active, outside)
 

@@ -35,7 +35,7 @@ from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.workers import WorkerDied, Workers
 
 Progress = Callable[..., Iterable]
-LOOK_S = 1.0  # between two looks at recordings that other processes make
+LOOK_S = 2.0  # between two looks at recordings that other processes make
 _OTHERWISE = "choose another OUT or pass --overwrite"
 
 

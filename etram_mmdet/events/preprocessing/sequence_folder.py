@@ -60,10 +60,10 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 
 def folder_id(folder: Path) -> int | None:
-    """A number that tells a folder from the one that takes its place; ``None`` where there is none."""
+    """A number that tells a folder from the one that takes its place; ``None`` where none can be seen."""
     try:
         return folder.stat().st_ino
-    except FileNotFoundError:
+    except OSError:  # who wants to write there gets the sentence
         return None
 
 
