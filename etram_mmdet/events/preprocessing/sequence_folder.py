@@ -6,12 +6,11 @@ they are small: evaluation counts neither them nor detections of them.
 
 from __future__ import annotations
 
-import json
-import os
+import errno
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -25,7 +24,9 @@ from etram_mmdet.events.preprocessing.frame_store import create_frames, write_fr
 from etram_mmdet.events.preprocessing.frame_times import Frames, start_us
 from etram_mmdet.events.preprocessing.manifest_checks import problem_of
 from etram_mmdet.events.representations import Representation
+from etram_mmdet.utils.claims import try_claim
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.files import remove_leftovers, sync, write_json
 from etram_mmdet.utils.json_files import read_json
 
 FORMAT_VERSION = 2
@@ -33,31 +34,78 @@ MANIFEST = "sequence.json"
 IGNORED = "ignored_boxes.npy"
 _IN_PROGRESS = ".in_progress"
 _AGAIN = "preprocess the recording again"
+_CLAIM = ".claim"
 
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
     """Give an empty folder that takes ``target``'s place when the block ends without an exception.
 
-    ``target`` is therefore absent or complete at every moment, also when the process is killed.
+    ``target`` is therefore absent or complete at every moment, also when the process is killed or the power fails. If
+    another process put a folder there in the meantime, that one stays.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
+    before = folder_id(target)
     work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=_IN_PROGRESS, dir=target.parent))
     try:
         new = work / "new"
         new.mkdir()
         yield new
-        if target.exists():
-            target.rename(work / "old")
-        new.rename(target)
+        for path in (new, *new.rglob("*")):
+            sync(path)
+        if before is not None and folder_id(target) == before:
+            with suppress(FileNotFoundError):
+                target.rename(work / "old")
+        _move(new, target)
+        sync(target.parent)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
+def folder_id(folder: Path) -> int | None:
+    """A number that tells a folder from the one that takes its place; ``None`` where none can be seen."""
+    try:
+        return folder.stat().st_ino
+    except OSError:  # who wants to write there gets the sentence
+        return None
+
+
+def _move(new: Path, target: Path) -> None:
+    try:
+        new.rename(target)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise
+
+
+def claim_of(folder: Path) -> Path:
+    """The file by which a process says that it makes ``folder``."""
+    return folder.with_name(f".{folder.name}{_CLAIM}")
+
+
 def remove_unfinished(dst: Path) -> None:
-    """Remove what a killed run left half-written in the splits of ``dst``."""
-    for leftover in dst.glob(f"*/.*{_IN_PROGRESS}"):
-        shutil.rmtree(leftover, ignore_errors=True)
+    """Remove what processes that have ended left half-written in the splits of ``dst``; the others' work stays."""
+    claimed = {path.with_name(path.name[1 : -len(_CLAIM)]) for path in dst.glob(f"*/.*{_CLAIM}")}
+    for folder in claimed | {_target_of(work) for work in dst.glob(f"*/.*{_IN_PROGRESS}")}:
+        with suppress(InputError):  # a folder that can only be read keeps them
+            claim = try_claim(claim_of(folder))
+            if claim is not None:
+                remove_work_folders(folder)
+                claim.release()
+    for split in dst.glob("*/"):
+        with suppress(OSError):
+            remove_leftovers(split)
+
+
+def remove_work_folders(target: Path) -> None:
+    """Remove what others began of ``target``; only for who holds :func:`claim_of` it."""
+    for work in target.parent.glob(f".*{_IN_PROGRESS}"):
+        if _target_of(work) == target:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def _target_of(work: Path) -> Path:
+    return work.with_name(work.name[1 : -len(_IN_PROGRESS)].rpartition(".")[0])
 
 
 def read_manifest(folder: str | Path) -> dict:
@@ -78,11 +126,13 @@ def read_manifest(folder: str | Path) -> dict:
 
 def write_manifest(folder: Path, manifest: dict) -> None:
     """Write ``sequence.json`` in one step; it comes last and says that the folder is complete."""
-    temporary = folder / f"{MANIFEST}.tmp"
-    temporary.write_text(
-        json.dumps({"format_version": FORMAT_VERSION, **with_checksums(folder, manifest)}, indent=2) + "\n"
-    )
-    os.replace(temporary, folder / MANIFEST)
+    write_json(folder / MANIFEST, {"format_version": FORMAT_VERSION, **with_checksums(folder, manifest)})
+
+
+def renew_manifest(folder: Path, manifest: dict) -> None:
+    """Replace ``sequence.json`` of a finished folder; raises ``InputError`` if that cannot be written."""
+    remove_leftovers(folder)
+    write_manifest(folder, manifest)
 
 
 def write_labels(folder: Path, boxes: np.ndarray, frame_us: np.ndarray) -> None:

@@ -23,14 +23,21 @@ class Source(NamedTuple):
     labels: Path
 
     @property
-    def files(self) -> dict[str, int]:
-        """Size in bytes by file name: enough to notice that one was exchanged."""
+    def paths(self) -> list[Path]:
+        """The files that decide what the recording becomes, that of label times where there is one."""
         times = self.labels.with_name(f"{self.name}_label_times.npy")
-        return {path.name: path.stat().st_size for path in (self.events, self.labels, times) if path.is_file()}
+        return [path for path in (self.events, self.labels, times) if path.is_file()]
+
+    @property
+    def label_files(self) -> LabelFiles:
+        """Which of eTraM's labels these are."""
+        return "beside" if self.labels.parent == self.events.parent else "eight_class"
 
 
 def find_sources(root: Path, labels: LabelFiles = "auto") -> tuple[list[Source], list[str]]:
     """The recordings of a dataset folder, and a sentence for everything that is missing beside them.
+
+    A split without a folder is no fault: it has no recordings.
 
     Two layouts are known. Ours: ``root/{train,val,test}`` with ``NAME_td.SUFFIX`` (or ``NAME.SUFFIX``) and
     ``NAME_bbox.npy``. eTraM's download: ``root/HDF5/{train,val,test}_h5_N``, grouped labels of three classes beside the
@@ -42,7 +49,6 @@ def find_sources(root: Path, labels: LabelFiles = "auto") -> tuple[list[Source],
     for split in SPLITS:
         event_folders, label_folders = _folders(root, split, labels)
         if not event_folders:
-            problems.append(f"{root / split}: no such folder; recordings go to {', '.join(SPLITS)}")
             continue
         found, more_problems = _pair(split, event_folders, label_folders)
         sources += found
@@ -70,7 +76,7 @@ def _folders(root: Path, split: str, labels: LabelFiles) -> tuple[list[Path], li
 
 def _pair(split: str, event_folders: list[Path], label_folders: list[Path]) -> tuple[list[Source], list[str]]:
     events = _by_name(p for folder in event_folders for p in folder.iterdir() if _is_recording(p))
-    labels = _by_name(p for folder in label_folders for p in folder.glob("*_bbox.npy"))
+    labels = _by_name(p for folder in label_folders for p in folder.glob("[!.]*_bbox.npy"))
     beside = "beside it" if label_folders == event_folders else f"in {label_folders[0]}"
     sources = []
     problems = []
@@ -107,4 +113,6 @@ def name_of(path: Path) -> str:
 
 
 def _is_recording(path: Path) -> bool:
-    return path.suffix in _SUFFIXES and path.is_file() and not path.stem.endswith(("_bbox", "_label_times"))
+    """Hidden files are those that somebody else writes now, or what macOS leaves on other drives."""
+    is_other = path.name.startswith(".") or path.stem.endswith(("_bbox", "_label_times"))
+    return path.suffix in _SUFFIXES and path.is_file() and not is_other

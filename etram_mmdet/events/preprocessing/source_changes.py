@@ -1,0 +1,83 @@
+"""Is a sequence folder still what its recording and its labels would become?
+
+``sequence.json`` keeps size and digest of the files, and the time of the recording. Labels are small and read each
+time. Recordings may take hours to read: one is taken for the same while size and time are, and its digest is compared
+where only the time differs, as after a copy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from etram_mmdet.events.preprocessing.sources import Source
+from etram_mmdet.utils.errors import InputError
+
+_BLOCK_BYTES = 1 << 22
+_TIME = "recording_time_ns"
+_DIGESTS = "source_digests"
+
+
+def state_of(source: Source) -> dict[str, tuple[int, int]]:
+    """Size in bytes and time in ns by file name, to notice that a file changes while it is read."""
+    return {path.name: (path.stat().st_size, path.stat().st_mtime_ns) for path in source.paths}
+
+
+def origin_of(source: Source, state: dict[str, tuple[int, int]]) -> dict:
+    """What ``sequence.json`` keeps of its sources, which were read since ``state``.
+
+    Raises:
+        InputError: one of them changed in the meantime.
+    """
+    digests = {path.name: _digest(path) for path in source.paths}
+    for name, now in state_of(source).items():
+        if state.get(name) != now:
+            raise InputError(f"{source.split}/{source.name}: {name} changed while it was read; run it again")
+    return {
+        "source_files": {name: size for name, (size, _) in state.items()},
+        _DIGESTS: digests,
+        _TIME: state[source.events.name][1],
+        "label_files": source.label_files,
+    }
+
+
+def has_digests(manifest: dict) -> bool:
+    """Whether more than sizes can be compared: folders of earlier versions keep nothing else."""
+    return _DIGESTS in manifest
+
+
+def is_other_recording(source: Source, manifest: dict) -> bool:
+    """Whether the folder was made of another recording than that of ``source``."""
+    name = source.events.name
+    size, time_ns = state_of(source)[name]
+    if manifest["source_files"].get(name) != size:
+        return True
+    if manifest.get(_TIME, time_ns) == time_ns:
+        return False
+    return manifest[_DIGESTS][name] != _digest(source.events)
+
+
+def with_time_of(source: Source, manifest: dict) -> dict:
+    """``manifest`` with the time of the recording as it is now, so that its digest is not needed again."""
+    time_ns = state_of(source)[source.events.name][1]
+    return {**manifest, _TIME: time_ns} if has_digests(manifest) else manifest
+
+
+def changed_labels(source: Source, manifest: dict) -> list[str]:
+    """Names of the label files that were changed, added or taken away since the folder was made."""
+    sizes = {name: size for name, size in manifest["source_files"].items() if name != source.events.name}
+    label_paths = [path for path in source.paths if path != source.events]
+    if not has_digests(manifest):
+        before, now = sizes, {path.name: path.stat().st_size for path in label_paths}
+    else:
+        before = {name: manifest[_DIGESTS].get(name) for name in sizes}
+        now = {path.name: _digest(path) for path in label_paths}
+    return sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()

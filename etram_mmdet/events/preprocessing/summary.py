@@ -1,0 +1,96 @@
+"""What became of the recordings of a dataset folder, for the user."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from etram_mmdet.events.preprocessing.plausibility import differing_rates
+from etram_mmdet.events.preprocessing.source_changes import has_digests
+
+
+class Outcome(NamedTuple):
+    """What became of one recording: a manifest (``is_new`` or found finished), a problem, or who else makes it now.
+
+    ``changed``: the label files for which a finished folder was made anew.
+    """
+
+    name: str
+    manifest: dict | None = None
+    is_new: bool = False
+    problem: str | None = None
+    changed: tuple[str, ...] = ()
+    maker: str | None = None
+
+
+@dataclass
+class PreprocessSummary:
+    """What became of all recordings; ``str()`` of it is what the user reads."""
+
+    outcomes: list[Outcome]
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def manifests(self) -> list[dict]:
+        """The manifests of all finished recordings, in the order of their names."""
+        return [outcome.manifest for outcome in self.outcomes if outcome.manifest is not None]
+
+    @property
+    def dropped(self) -> Counter:
+        """Everything dropped, by rule, over all finished recordings."""
+        return sum((Counter(manifest["dropped"]) for manifest in self.manifests), Counter())
+
+    def __str__(self) -> str:
+        num_new = sum(outcome.is_new for outcome in self.outcomes)
+        rules = Counter(manifest["frame_rule"] for manifest in self.manifests)
+        corrected = sum(manifest["stamps_corrected"] for manifest in self.manifests)
+        lines = [
+            f"{num_new} recordings preprocessed, {len(self.manifests) - num_new} were finished before, "
+            f"{len(self.problems)} problems",
+            f"frames: {self._total('num_frames')}, representations: {self._total('num_representations')}, "
+            f"events: {self._total('num_events')}, frame rule: {_listed(rules)}",
+            f"dropped: {_listed(self.dropped)}; time stamps corrected: {corrected}",
+        ]
+        lines += self._told_of_sources()
+        cut = sum(manifest.get("boxes_cut", 0) for manifest in self.manifests)
+        if cut:
+            lines.append(f"boxes cut to the sensor: {cut}")
+        empty = sum(manifest["frames_without_events"] for manifest in self.manifests)
+        if empty:
+            lines.append(f"frames without a single event in their window: {empty} (labels beyond the recording?)")
+        assumed = [
+            f"{manifest['width']}x{manifest['height']} for {manifest['split']}/{manifest['recording']}"
+            for manifest in self.manifests
+            if manifest["sensor_size_is_assumed"]
+        ]
+        if assumed:
+            lines.append(f"sensor size not in the file, taken as {', '.join(assumed)}")
+        rates = differing_rates((f"{m['split']}/{m['recording']}", m.get("frames_per_s")) for m in self.manifests)
+        lines += [f"WARNING {rates}"] if rates else []
+        for manifest in self.manifests:
+            name = f"{manifest['split']}/{manifest['recording']}"
+            lines += [f"kept although implausible: {name}: {doubt}" for doubt in manifest.get("implausible", [])]
+        lines += [f"NOTE {note}" for note in self.notes]
+        return "\n".join(lines + [f"PROBLEM {problem}" for problem in self.problems])
+
+    def _told_of_sources(self) -> list[str]:
+        lines = []
+        renewed = [f"{outcome.name} ({', '.join(outcome.changed)})" for outcome in self.outcomes if outcome.changed]
+        if renewed:
+            lines.append(f"{len(renewed)} made anew because their labels changed: {', '.join(renewed)}")
+        old = sum(not has_digests(manifest) for manifest in self.manifests)
+        if old:
+            lines.append(
+                f"{old} finished by an earlier version, which kept only the size of labels and recordings: changes of "
+                "the same size are not seen; --overwrite makes them anew"
+            )
+        return lines
+
+    def _total(self, key: str) -> int:
+        return sum(manifest[key] for manifest in self.manifests)
+
+
+def _listed(counts: Counter) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "nothing"

@@ -1,0 +1,79 @@
+"""Processes that do one task each at a time, and end with the process that started them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import active_children, get_context, parent_process
+from typing import TypeVar
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+class WorkerDied(RuntimeError):
+    """A worker was killed, so this task and those that waited behind it were not done."""
+
+
+class Workers:
+    """Runs a function in ``count`` processes; with 0 in this one.
+
+    Used with ``with``: an exception in the block, an interrupt too, ends the processes at once, wherever they are. What
+    they had begun is left as it is.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._others = set(active_children())
+        # Forked, because importing the package again in every worker costs seconds.
+        self._pool = ProcessPoolExecutor(count, get_context("fork"), _start) if count > 0 else None
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._pool is None:
+            return
+        if kind is not None:
+            for worker in set(active_children()) - self._others:
+                worker.kill()
+        self._pool.shutdown(cancel_futures=True)
+
+    def run(
+        self, function: Callable[[Task], Result], tasks: Sequence[Task]
+    ) -> Iterator[tuple[Task, Result | WorkerDied]]:
+        """Every task with its result, in the order in which they become ready."""
+        if self._pool is None:
+            yield from ((task, function(task)) for task in tasks)
+            return
+        task_of = {self._submit(function, task): task for task in tasks}
+        for future in as_completed(task_of):
+            try:
+                yield task_of[future], future.result()
+            except BrokenProcessPool as error:
+                yield task_of[future], WorkerDied(str(error))
+
+    def _submit(self, function: Callable[[Task], Result], task: Task) -> Future:
+        try:
+            return self._pool.submit(function, task)
+        except BrokenProcessPool as error:  # a worker died while tasks were still handed out
+            failed = Future()
+            failed.set_exception(error)
+            return failed
+
+
+def _start() -> None:
+    """Leave Ctrl-C, which goes to all processes of a terminal, to the main process, and end when that is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+    def wait() -> None:
+        parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
