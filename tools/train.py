@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from etram_mmdet.utils.cli import (
@@ -49,21 +48,10 @@ def train(cfg: Config) -> None:
     StreamRunner.from_cfg(cfg).train()
 
 
-def dry_run(cfg: Config) -> None:
-    """Everything up to the first step in a folder that vanishes."""
-    from etram_mmdet.engine.runner.stream_runner import latest_checkpoint
-
-    if cfg.resume and cfg.load_from is None:
-        cfg.load_from = latest_checkpoint(cfg.work_dir)
-    with TemporaryDirectory() as folder:
-        cfg.work_dir = folder
-        cfg.train_cfg.type = "DryRunLoop"
-        train(cfg)
-
-
 def main() -> None:
     args = parse_args()
     from etram_mmdet.engine.config.load import load_config
+    from etram_mmdet.engine.runner.dry_run import dry_run
 
     with exit_on_input_error():
         options = {**(args.cfg_options or {}), "auto_scale_lr.enable": args.auto_scale_lr}

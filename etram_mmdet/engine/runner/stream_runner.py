@@ -26,7 +26,9 @@ from etram_mmdet.engine.checkpoints.resumable import check_complete, check_resum
 from etram_mmdet.engine.checkpoints.same_training import check_same_training
 from etram_mmdet.engine.config.complete import check_together, resolve, start_processes
 from etram_mmdet.engine.config.load import complete_config
+from etram_mmdet.engine.config.refusals import refused_settings
 from etram_mmdet.engine.runner.learning_rates import learning_rates
+from etram_mmdet.engine.runner.monitored import check_monitored
 from etram_mmdet.engine.runner.parameter_groups import check_names, check_own_rates
 from etram_mmdet.evaluation.stream_evaluator import StreamEvaluator
 from etram_mmdet.models.building import build_detector
@@ -46,16 +48,32 @@ class StreamRunner(Runner):
     @classmethod
     def from_cfg(cls, cfg: Config) -> StreamRunner:
         device = get_device()
+        _check_has_model(cfg)
         start_processes(cfg, device)
-        check_one_stage(cfg.get("model") or {})
-        check_together(cfg)
-        complete_config(cfg)
-        notes = resolve(cfg, device)
-        runner = super().from_cfg(cfg)
+        with refused_settings(cfg):
+            check_one_stage(cfg.get("model") or {})
+            check_together(cfg)
+            complete_config(cfg)
+            notes = resolve(cfg, device)
+            runner = super().from_cfg(cfg)
         runner.notes = tuple(notes)
         for note in notes:
             runner.logger.info(note)
         return runner
+
+    def train(self) -> nn.Module:
+        """mmengine's, but what it would build first is built here, where a wrong setting becomes a sentence."""
+        if self._train_loop is None:
+            raise InputError("the config has no train_cfg, train_dataloader and optim_wrapper; a training needs all")
+        with refused_settings(self.cfg):
+            self._train_loop = self.build_train_loop(self._train_loop)
+            self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
+            if self.param_schedulers is not None:
+                self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
+            if self._val_loop is not None:
+                self._val_loop = self.build_val_loop(self._val_loop)
+                check_monitored(self)
+        return super().train()
 
     def build_model(self, model: nn.Module | dict) -> nn.Module:
         """The model as it is, or that of the run's config, which is completed before it is dumped."""
@@ -141,6 +159,11 @@ class StreamRunner(Runner):
         """Write under a temporary name and rename, so that a kill never leaves half a checkpoint."""
         super().save_checkpoint(out_dir, f"{filename}.part", *args, **kwargs)
         os.replace(Path(out_dir) / f"{filename}.part", Path(out_dir) / filename)
+
+
+def _check_has_model(cfg: Config) -> None:
+    if not isinstance(cfg.get("model"), dict):
+        raise InputError(f"{cfg.filename or 'the config'}: has no model; begin with _base_ = 'CONFIG'")
 
 
 def latest_checkpoint(work_dir: str | Path) -> str:
