@@ -49,7 +49,7 @@ from etram_mmdet.engine.config.constructors import (
     registered,
 )
 from etram_mmdet.engine.config.head_settings import settings_taken
-from etram_mmdet.engine.config.values import why_refused
+from etram_mmdet.engine.config.values import as_whole, why_refused
 from etram_mmdet.engine.config.variables import unused_variables
 from etram_mmdet.utils.errors import InputError
 

@@ -33,7 +33,7 @@ def refused_settings(cfg: Mapping) -> Iterator[None]:
     """
     try:
         yield
-    except (InputError, FloatingPointError):
+    except (InputError, FloatingPointError, NameError):  # no value makes a name unknown
         raise
     except Exception as error:
         frames = _frames(error)

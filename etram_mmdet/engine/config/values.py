@@ -127,6 +127,8 @@ def _name(annotation: ast.expr) -> str:
 
 
 def _shown(types: Types) -> str:
-    """Annotations for people: ``Optional[int]`` and ``int | None`` are ``int``."""
-    members = [member for text in types for member in _members(_parsed(text)) if _name(member) != "None"]
-    return " or ".join(dict.fromkeys(map(ast.unparse, members)))
+    """Annotations for people: ``Optional[int]`` is ``int``, and of ``Module | dict`` a config can hold the dict."""
+    members = [member for text in types for member in _members(_parsed(text))]
+    plain = [member for member in members if _name(member) in _ACCEPTED]
+    names = [ast.unparse(each) if isinstance(each, ast.Subscript) else _name(each) for each in plain or members]
+    return " or ".join(dict.fromkeys(names))
