@@ -47,6 +47,8 @@ def _sentence(error: Exception, frames: list[FrameType], cfg: Mapping) -> str:
     built = [frame.f_locals[name] for frame in frames for code, name in _BUILDERS if frame.f_code.co_name == code]
     part = built[-1] if built else None
     said = first_line(error)
+    if isinstance(part, Mapping) and part and "type" not in part and isinstance(error, KeyError):
+        return f"{_places(part, config)}={dict(part)!r:.200}: no base gives this dict a type; add it: type='CLASS'"
     if part and isinstance(error, KeyError) and " is not in the " in said:
         kind = part["type"]
         names = set().union(*TABLES)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import functools
+import multiprocessing
 import os
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 
 from etram_mmdet.engine.config.constructors import Types
+from etram_mmdet.utils.text import did_you_mean
 
 _SEQUENCE = (list, tuple)
 _ACCEPTED = {
@@ -38,6 +40,10 @@ _LEAST = {
     "accumulative_counts": 1,
     "base_batch_size": 1,
 }
+_CHOICES = {
+    "log_level": ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
+    "mp_start_method": tuple(multiprocessing.get_all_start_methods()),
+}
 
 
 def why_refused(key: str, value: object, types: Types) -> str:
@@ -46,6 +52,8 @@ def why_refused(key: str, value: object, types: Types) -> str:
         return f"is {value!r:.80}, expected {_shown(types)}"
     if isinstance(value, Real) and value < _LEAST.get(key, value):
         return f"is {value!r:.80}, expected at least {_LEAST[key]}"
+    if isinstance(value, str) and value not in _CHOICES.get(key, (value,)):
+        return f"is {value!r:.80}; {did_you_mean(value, _CHOICES[key])}"
     return ""
 
 

@@ -38,7 +38,7 @@ def dry_run(cfg: Config) -> None:
 
 @LOOPS.register_module()
 class DryRunLoop(IterBasedTrainLoop):
-    """One step of training and one validation on a few frames, with everything that a training would use.
+    """One step of training, which is taken back, and one validation on a few frames, with all that a training uses.
 
     Every hook is called once at each of its points, whatever its interval: a checkpoint is saved, pictures are drawn,
     the metric is computed and its row is written, all into the folder that vanishes.
@@ -72,6 +72,7 @@ class DryRunLoop(IterBasedTrainLoop):
 
     def _train(self, data: dict) -> str:
         runner = self.runner
+        weights = {name: value.cpu().clone() for name, value in runner.model.state_dict().items()}
         runner.model.train()
         runner.call_hook("before_train_iter", batch_idx=0, data_batch=data)
         log = runner.model.train_step(data, optim_wrapper=runner.optim_wrapper)
@@ -82,6 +83,7 @@ class DryRunLoop(IterBasedTrainLoop):
             )
         runner.call_hook("after_train_iter", batch_idx=0, data_batch=data, outputs=log)
         self._iter += 1
+        runner.model.load_state_dict(weights)  # one step at a high rate may leave boxes that are not finite
         return ", ".join(f"{name} {loss.item():.3g}" for name, loss in log.items())
 
     def _validate(self) -> str:
