@@ -86,7 +86,7 @@ def _accepted(parameter: inspect.Parameter, function: Callable) -> Types:
     if parameter.name in _LOOSE:
         return ANYTHING
     if annotation is not parameter.empty and str(function.__module__).startswith(_ANNOTATED):
-        return (text.replace("typing.", ""),)
+        return (text.replace("typing.", "") + (" | None" if parameter.default is None else ""),)
     is_number = isinstance(parameter.default, Real) and not isinstance(parameter.default, bool)
     says_more = annotation is not parameter.empty and text not in ("int", "float")
     return ("float", "list") if is_number and not says_more else ANYTHING

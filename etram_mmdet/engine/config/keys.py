@@ -3,7 +3,7 @@
 A dict with a registered ``type`` may hold the parameters of that class's constructor. With
 ``**kwargs`` these are the parameters of its base classes too, and any further key passes that does
 not look like one of them misspelt. Where this project, mmengine or torch annotates a parameter with
-int, float, bool and str only, other values are refused; ``None`` passes everywhere. What the dicts
+int, float, bool and str only, other values are refused. What the dicts
 without a type may hold stands in ``_UNTYPED``; ``model.train_cfg`` and ``model.test_cfg`` may hold
 what the head reads. A key at the top level of a file that nothing reads is refused.
 """
@@ -115,6 +115,8 @@ _TAKEN_OUT = {
     BaseOptimWrapper: "constructor paramwise_cfg",
     BaseInit: "override name",
 }
+# Of classes: what follows from something else in the config where it is None.
+_FILLED_IN = {*SHARED, *"in_channels out_channels num_outs num_classes strides partition_size lr eta_max".split()}
 _EVERYWHERE = {"type", "_scope_", "_delete_"}
 _INSTEAD = {"metainfo": ["class_set"]}
 _SHOWN = 5
@@ -128,9 +130,14 @@ class Keys:
     types: dict[str, Types]
     takes_more: bool
     elsewhere: dict[str, str] = field(default_factory=dict)
+    is_class: bool = False
 
     def __str__(self) -> str:
         return f"{self.owner} takes {', '.join(sorted(self.types) + ['...'] * self.takes_more)}"
+
+    def may_be_open(self, key: str) -> bool:
+        """Whether ``None`` stands for leaving a key out; the constructor of a class gets it as a value."""
+        return not self.is_class or key in _FILLED_IN
 
     def refuses(self, key: str) -> bool:
         if key in self.types or key in _EVERYWHERE:
@@ -173,7 +180,7 @@ def known_keys(node: dict, path: str, is_file: bool = False, head: type | None =
     elsewhere = {place.split(".")[1]: place for place in _OF_HEAD} if path == "model.bbox_head" else {}
     types = {name: accepted for name, accepted in types.items() if name not in elsewhere}
     owner = path or "The top level (beside variables that the file goes on to use)"
-    return Keys(str(node["type"]) if called else owner, types, takes_more, elsewhere)
+    return Keys(str(node["type"]) if called else owner, types, takes_more, elsewhere, bool(called))
 
 
 def use_whole_numbers(cfg: Config) -> None:
@@ -250,6 +257,8 @@ def _problems(cfg: dict, unused: set[str] | None = None) -> dict[str, tuple[str,
                 near = [known.elsewhere[key]] if key in known.elsewhere else near
                 meant = near or _INSTEAD.get(key, []) + elsewhere[:3]
                 wrong[_join(path, key)] = _did_you_mean(meant), str(known)
+            elif node.get(key) is None and known.may_be_open(key):
+                continue
             elif why := why_refused(key, node.get(key), known.types.get(key, ANYTHING)):
                 wrong[_join(path, key)] = f" {why}", ""
     return wrong | _unknown_types(cfg) | _no_types(cfg)

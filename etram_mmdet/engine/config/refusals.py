@@ -49,10 +49,10 @@ def _sentence(error: Exception, frames: list[FrameType], cfg: Mapping) -> str:
     said = first_line(error)
     if isinstance(part, Mapping) and part and "type" not in part and isinstance(error, KeyError):
         return f"{_places(part, config)}={dict(part)!r:.200}: no base gives this dict a type; add it: type='CLASS'"
-    if part and isinstance(error, KeyError) and " is not in the " in said:
-        kind = part["type"]
-        names = set().union(*TABLES)
-        return f"{_places(part, config)}.type={kind!r}: no class of this name is registered; {_meant(kind, names)}"
+    if isinstance(error, KeyError) and " is not in the " in said:  # registry
+        kind = said.split()[0]
+        place = _places(dict(type=kind), config)
+        return f"{place}.type={kind!r}: no class of this name is registered; {_meant(kind, set().union(*TABLES))}"
     what = _named(part, config) if built else _suspects(said, config)
     file = Path(frames[-1].f_code.co_filename)
     return f"{what} cannot be used ({type(error).__name__}: {said:.300}, in {file.parent.name}/{file.name})"

@@ -60,11 +60,10 @@ def why_refused(key: str, value: object, types: Types) -> str:
 def suits(value: object, types: Types) -> bool:
     """Whether a parameter of these types takes a value.
 
-    ``None`` passes always, because it stands for leaving a key out. Whole numbers pass as float, numbers as bool, paths
-    as str, lists as tuples, and 1e3 as the whole number 1000. What an annotation says beyond plain types is not looked
-    at.
+    Whole numbers pass as float, numbers as bool, paths as str, lists as tuples, and 1e3 as the whole number 1000. What
+    an annotation says beyond plain types is not looked at.
     """
-    return value is None or any(_suits(value, _parsed(text)) for text in types)
+    return any(_suits(value, _parsed(text)) for text in types)
 
 
 def as_whole(value: object, types: Types) -> object:
@@ -93,8 +92,8 @@ def _suits(value: object, annotation: ast.expr) -> bool:
 
 def _is_one(value: object, member: ast.expr) -> bool:
     name = _name(member)
-    if name == "None":
-        return False  # None itself passes everywhere
+    if name in ("None", "NoneType"):
+        return value is None
     if name == "int" and isinstance(value, float):
         return value.is_integer()
     if not isinstance(value, _ACCEPTED.get(name, object)):
