@@ -1,33 +1,83 @@
-"""Files that are complete or absent."""
+"""Atomic file writing (temporary file, then rename), and what to do about an error of the file system."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
+import resource
+import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.processes import machine_id, start_ticks
+
+LEFTOVER_S = 3600.0  # age from which the part of a file that another machine wrote counts as left behind
+
+_PART = ".part~"  # a hidden file; the name of the file stands at the end, so that its suffix says how it is written
+_NO_ANSWER = (
+    errno.EIO,
+    errno.ENXIO,
+    errno.EREMOTEIO,
+    errno.ETIMEDOUT,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+    errno.ENETDOWN,
+    errno.ENETUNREACH,
+    errno.ECONNRESET,
+    errno.ENOTCONN,
+)
+_HELD = (errno.EAGAIN, errno.EBUSY, errno.ENOLCK, errno.ETXTBSY, errno.EDEADLK)
+# Numbers, cause, advice.
+_CAUSES = (
+    ((errno.ENOSPC, errno.EDQUOT), "the disk is full{space}", "make room, then run the same command again"),
+    ((errno.EFBIG,), "it would be larger than a file may be here", "raise the limit (ulimit -f) or write elsewhere"),
+    ((errno.EROFS,), "the file system can only be read", "name a folder elsewhere"),
+    ((errno.EACCES, errno.EPERM), "permission denied", "see to its owner and permissions, or name another folder"),
+    ((errno.ENOENT, errno.ESTALE), "it or its folder does not exist", "see to the path, then run the command again"),
+    ((errno.EMFILE, errno.ENFILE), "{limit}", "raise the limit: ulimit -n 4096"),
+    (
+        _NO_ANSWER,
+        "the disk or the network drive does not answer",
+        "see to it, then run the same command again; the file may be intact",
+    ),
+    (_HELD, "another process holds it", "wait for that process to end"),
+    ((errno.ENAMETOOLONG,), "the name is too long", "name it shorter"),
+    ((errno.EISDIR,), "it is a folder", "name a file"),
+    ((errno.ENOTDIR,), "a part of its path is a file", "name a folder elsewhere"),
+)
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """A path to write to, moved to ``path`` at the end, so that nobody meets half a file.
 
-    Raises ``InputError`` where ``path`` cannot be written.
+    The content is on the disk before the name is: after a power cut ``path`` is the old file or the new one.
+
+    Raises:
+        InputError: ``path`` cannot be written; the file that was there is as before.
     """
-    aside = path.with_name(f".{os.getpid()}.{path.name}")
+    aside = part_of(path)
     try:
-        with _writing_errors(path):
+        with os_errors(path, "written", aside):
             path.parent.mkdir(parents=True, exist_ok=True)
             aside.touch()
-        yield aside
-        with _writing_errors(path):
+            yield aside
+            sync(aside)
             os.replace(aside, path)
+            sync(path.parent)
     finally:
-        if aside.is_file():
+        with suppress(OSError):  # the folder has vanished, and the part with it
             aside.unlink()
+
+
+def part_of(path: Path) -> Path:
+    """The hidden name beside ``path`` under which this process writes; :func:`remove_leftovers` knows it."""
+    return path.with_name(f"{_PART}{machine_id()}~{os.getpid()}~{path.name}")
 
 
 def write_json(path: Path, content: dict) -> None:
@@ -36,12 +86,83 @@ def write_json(path: Path, content: dict) -> None:
         aside.write_text(json.dumps(content, indent=2) + "\n")
 
 
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def remove_leftovers(folder: Path) -> int:
+    """Remove what killed processes left half-written in ``folder``; gives the number of files."""
+    parts = [path for path in folder.glob(f"{_PART}*") if _is_left(path)]
+    for path in parts:
+        path.unlink(missing_ok=True)
+    return len(parts)
+
+
+def _is_left(part: Path) -> bool:
+    machine, _, rest = part.name.removeprefix(_PART).partition("~")
+    pid = rest.partition("~")[0]
+    if machine == machine_id() and pid.isdecimal():
+        return not start_ticks(int(pid))
+    try:
+        return time.time() - part.stat().st_mtime > LEFTOVER_S
+    except OSError:
+        return False
+
+
 @contextmanager
-def _writing_errors(path: Path) -> Iterator[None]:
+def os_errors(path: Path, doing: str, aside: Path | None = None) -> Iterator[None]:
+    """Turn an ``OSError`` about ``path`` into an ``InputError`` with cause and advice.
+
+    An error that names another file, or none and has no number, is not about ``path`` and stays as it is.
+
+    Args:
+        path: what the sentence is about.
+        doing: "written" or "read".
+        aside: another name of the same content. Default: none.
+    """
     try:
         yield
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); name another file") from error
+        names = {None, *map(str, (path, aside, *path.parents))}
+        is_named = (error.filename if error.filename is None else os.fspath(error.filename)) in names
+        if isinstance(error, InputError) or not _number(error) or not is_named:
+            raise
+        raise InputError(f"{path}: cannot be {doing}: {because(error, path)}") from error
+
+
+def because(error: OSError | RuntimeError, path: Path) -> str:
+    """Cause of an error of the file system and what to do about it, such as ``permission denied; see to ...``.
+
+    ``error`` may be HDF5's, which has the number in its text.
+    """
+    number = _number(error)
+    for numbers, cause, advice in _CAUSES:
+        if number in numbers:
+            return f"{cause.format(space=_space(path), limit=_limit())}; {advice}"
+    return f"{getattr(error, 'strerror', None) or error}; see to this path"
+
+
+def _number(error: Exception) -> int:
+    """The error number of the system; 0 if there is none."""
+    told = re.search(r"errno = (\d+)", str(error))
+    return getattr(error, "errno", None) or (int(told[1]) if told else 0)
+
+
+def _space(path: Path) -> str:
+    folder = next((parent for parent in path.absolute().parents if parent.is_dir()), Path("/"))
+    try:
+        return f" ({shutil.disk_usage(folder).free:,} bytes are free in {folder})"
+    except OSError:
+        return ""
+
+
+def _limit() -> str:
+    return f"this process has too many files open (at most {resource.getrlimit(resource.RLIMIT_NOFILE)[0]:,})"
 
 
 def check_is_file(path: Path) -> None:
