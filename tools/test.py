@@ -51,6 +51,7 @@ def main() -> None:
     from etram_mmdet.engine.config.test_options import draw_detections, mirror_streams
     from etram_mmdet.engine.runner.stream_runner import StreamRunner
     from etram_mmdet.evaluation.event_coco_metric import save_evaluated
+    from etram_mmdet.utils.files import os_errors
 
     with exit_on_input_error():
         cfg = config_for_checkpoint(args.config, args.checkpoint, args.cfg_options)
@@ -61,7 +62,8 @@ def main() -> None:
         if args.tta:
             mirror_streams(cfg)
         if args.out:
-            Path(args.out).parent.mkdir(parents=True, exist_ok=True)
+            with os_errors(Path(args.out), "written"):
+                Path(args.out).parent.mkdir(parents=True, exist_ok=True)
         with nullcontext() if args.config else carried_by(args.checkpoint):
             runner = StreamRunner.from_cfg(cfg)
             if args.config is None:

@@ -114,7 +114,10 @@ class _CfgOptions(argparse.Action):
             try:
                 options[key] = _option_value(text)
             except (SyntaxError, ValueError, TypeError, AttributeError, AssertionError, RecursionError):
-                parser.error(f"{option_string} {word}: expected a value as in Python, quoted: \"{key}=dict(type='X')\"")
+                parser.error(
+                    f"{option_string} {word}: the value is no Python; write it in quotation marks, such as "
+                    f'"{key}=(1, 2)" or "{key}=dict(type=\'X\')"'
+                )
         setattr(namespace, self.dest, options)
 
 

@@ -7,7 +7,6 @@ tensors and plain values, and what is built from its config may use registered n
 from __future__ import annotations
 
 import copy
-from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -26,10 +25,12 @@ from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY, STEP_KEY, known_
 from etram_mmdet.engine.checkpoints.tensor_file import read_tensor_file
 from etram_mmdet.engine.config.differences import model_differences
 from etram_mmdet.engine.config.load import PLUGINS, apply_options, load_config
+from etram_mmdet.engine.config.refusals import refused_settings
 from etram_mmdet.events.preprocessing.frame_times import STEP_US
 from etram_mmdet.models.building import build_detector, complete_model
 from etram_mmdet.models.inference import Streamer
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.kinds import check_kind
 
 _TRAINING = ("train_cfg", "train_dataloader", "optim_wrapper", "param_scheduler")
 
@@ -82,8 +83,9 @@ def init_detector(
 def _built(cfg: Config, content: dict | None, weights: str | Path | None, is_trusted: bool) -> nn.Module:
     init_default_scope(cfg.get("default_scope", "mmdet"))
     if content is None:
-        return build_detector(cfg)
-    with nullcontext() if is_trusted else carried_by(weights):
+        with refused_settings(cfg):
+            return build_detector(cfg)
+    with refused_settings(cfg) if is_trusted else carried_by(weights):
         model = build_detector(cfg, None if is_trusted else content["state_dict"], str(weights))
         complete_model(cfg)  # refuses a config that contradicts itself
     check_checkpoint_classes(content, cfg, str(weights))
@@ -113,6 +115,7 @@ def load_checkpoint_file(path: str | Path) -> dict:
     Raises:
         InputError: the file is missing, damaged, not a checkpoint, or holds more than tensors and plain values.
     """
+    check_kind(path, "checkpoint")
     return known_contents(read_tensor_file(path), path)
 
 

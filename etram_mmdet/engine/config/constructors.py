@@ -79,6 +79,13 @@ def parameters(called: Callable) -> tuple[dict[str, Types], bool]:
     return types, takes_more or (is_layer and called.__module__.startswith(_LAYERS))
 
 
+def default_of(called: Callable, name: str) -> object:
+    """The default of a parameter of a class, or of one of its bases, or of a function; else None."""
+    functions = [vars(c).get("__init__") for c in called.__mro__[:-1]] if inspect.isclass(called) else [called]
+    found = (inspect.signature(function).parameters.get(name) for function in functions if function)
+    return next((p.default for p in found if p is not None and p.default is not p.empty), None)
+
+
 def _accepted(parameter: inspect.Parameter, function: Callable) -> Types:
     """The annotation where it is reliable; else what a default number says, which no text and no dict replaces."""
     annotation = parameter.annotation

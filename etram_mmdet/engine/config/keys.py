@@ -44,6 +44,7 @@ from etram_mmdet.engine.config.constructors import (
     ANYTHING,
     TABLES,
     Types,
+    default_of,
     is_class_name,
     parameters,
     registered,
@@ -257,11 +258,22 @@ def _problems(cfg: dict, unused: set[str] | None = None) -> dict[str, tuple[str,
                 near = [known.elsewhere[key]] if key in known.elsewhere else near
                 meant = near or _INSTEAD.get(key, []) + elsewhere[:3]
                 wrong[_join(path, key)] = _did_you_mean(meant), str(known)
+            elif known.is_class and (default := _dict_without_type(node, key)):
+                wrong[_join(path, key)] = f" has no type; {node['type']} has {default} there, so write it whole", ""
             elif node.get(key) is None and known.may_be_open(key):
                 continue
             elif why := why_refused(key, node.get(key), known.types.get(key, ANYTHING)):
                 wrong[_join(path, key)] = f" {why}", ""
     return wrong | _unknown_types(cfg) | _no_types(cfg)
+
+
+def _dict_without_type(node: dict, key: str) -> dict | None:
+    """What a class has by default under a key for which ``node`` says a dict that lacks the type."""
+    given = node.get(key)
+    if not isinstance(given, dict) or not given or {"type", *_EVERYWHERE} & {*given}:
+        return None
+    default = default_of(registered(node["type"])[0], key)
+    return default if isinstance(default, dict) and "type" in default else None
 
 
 def _no_types(cfg: dict) -> dict[str, tuple[str, str]]:

@@ -40,8 +40,8 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
     with refused_settings(cfg):
         check_one_stage(cfg.get("model") or {})  # first: the keys of two stages are unknown, too
         check_keys(cfg, path)
-        apply_options(cfg, options)
-        drop_variables(cfg)
+    apply_options(cfg, options)
+    drop_variables(cfg)
     return cfg
 
 
@@ -50,12 +50,17 @@ def apply_options(cfg: Config, options: dict | None) -> None:
 
     An option for one of the keys that all data sets share reaches every data set, whatever the config says there.
     """
-    check_options(cfg, options or {})
-    shared = sorted({option.split(".")[0] for option in options or {}} & {*SHARED})
+    with refused_settings(cfg):
+        _apply(cfg, options or {})
+
+
+def _apply(cfg: Config, options: dict) -> None:
+    check_options(cfg, options)
+    shared = sorted({option.split(".")[0] for option in options} & {*SHARED})
     if any(cfg.get(key) is None for key in shared):
         adopt_data_keys(cfg)
-    of_all = {key: value for key, value in (options or {}).items() if key.split(".")[0] in shared}
-    of_one = {key: value for key, value in (options or {}).items() if key not in of_all}
+    of_all = {key: value for key, value in (options).items() if key.split(".")[0] in shared}
+    of_one = {key: value for key, value in (options).items() if key not in of_all}
     _merge(cfg, of_all)
     override_data_keys(cfg, shared)
     _merge(cfg, of_one)  # last, so that an option for one data set that says otherwise is refused

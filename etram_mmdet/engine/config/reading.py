@@ -49,7 +49,8 @@ def parse(path: Path) -> list[ast.AST]:
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: is not text in UTF-8 (byte {error.start}); save it as UTF-8") from error
     except SyntaxError as error:
-        raise InputError(f"{path}, line {error.lineno}: is no Python ({error.msg})") from error
+        line = f", line {error.lineno}" if error.lineno else ""
+        raise InputError(f"{path}{line}: is no Python ({error.msg})") from error
     except (ValueError, RecursionError, MemoryError) as error:
         raise InputError(f"{path}: is no Python ({error})") from error
     except OSError as error:

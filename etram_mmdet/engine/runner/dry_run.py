@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from itertools import islice
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
@@ -17,7 +18,7 @@ from torch import nn
 
 from etram_mmdet.engine.config.refusals import refused_settings
 from etram_mmdet.engine.runner.memory import LESS_MEMORY
-from etram_mmdet.engine.runner.stream_runner import StreamRunner, latest_checkpoint
+from etram_mmdet.engine.runner.stream_runner import StreamRunner, check_can_be_made, latest_checkpoint
 from etram_mmdet.evaluation.event_coco_metric import find_metric
 from etram_mmdet.models.detectors.micro_batches import whole_batch_losses
 from etram_mmdet.utils.errors import InputError
@@ -30,6 +31,7 @@ def dry_run(cfg: Config) -> None:
     """One step and one short validation in a folder that vanishes, see :class:`DryRunLoop`."""
     if cfg.get("resume") and cfg.get("load_from") is None:
         cfg.load_from = latest_checkpoint(cfg.work_dir)
+    check_can_be_made(Path(cfg.work_dir))
     with TemporaryDirectory() as folder:
         cfg.work_dir = folder
         cfg.train_cfg.type = "DryRunLoop"

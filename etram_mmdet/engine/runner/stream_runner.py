@@ -34,6 +34,7 @@ from etram_mmdet.evaluation.stream_evaluator import StreamEvaluator
 from etram_mmdet.models.building import build_detector
 from etram_mmdet.models.detectors.one_stage import check_one_stage
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.files import os_errors
 
 
 @RUNNERS.register_module()
@@ -49,12 +50,14 @@ class StreamRunner(Runner):
     def from_cfg(cls, cfg: Config) -> StreamRunner:
         device = get_device()
         _check_has_model(cfg)
+        check_can_be_made(Path(cfg.work_dir))
         start_processes(cfg, device)
         with refused_settings(cfg):
             check_one_stage(cfg.get("model") or {})
             check_together(cfg)
             complete_config(cfg)
             notes = resolve(cfg, device)
+        with os_errors(Path(cfg.work_dir), "written"), refused_settings(cfg):
             runner = super().from_cfg(cfg)
         runner.notes = tuple(notes)
         for note in notes:
@@ -74,6 +77,14 @@ class StreamRunner(Runner):
                 self._val_loop = self.build_val_loop(self._val_loop)
                 check_monitored(self)
         return super().train()
+
+    def test(self) -> dict:
+        """mmengine's, where a wrong setting becomes a sentence, as in :meth:`train`."""
+        if self._test_loop is None:
+            raise InputError("the config has no test_cfg, test_dataloader and test_evaluator; a test needs all")
+        with refused_settings(self.cfg):
+            self._test_loop = self.build_test_loop(self._test_loop)
+        return super().test()
 
     def build_model(self, model: nn.Module | dict) -> nn.Module:
         """The model as it is, or that of the run's config, which is completed before it is dumped."""
@@ -164,6 +175,15 @@ class StreamRunner(Runner):
 def _check_has_model(cfg: Config) -> None:
     if not isinstance(cfg.get("model"), dict):
         raise InputError(f"{cfg.filename or 'the config'}: has no model; begin with _base_ = 'CONFIG'")
+
+
+def check_can_be_made(folder: Path) -> None:
+    """Raise ``InputError`` where files cannot be written into a work folder; makes nothing."""
+    existing = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    if not existing.is_dir():
+        raise InputError(f"work_dir {folder}: {existing} is a file; name a folder: --work-dir DIR")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(f"work_dir {folder}: nothing can be written into {existing}; name another: --work-dir DIR")
 
 
 def latest_checkpoint(work_dir: str | Path) -> str:
