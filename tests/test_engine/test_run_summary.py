@@ -87,6 +87,42 @@ def test_dry_run_keeps_nothing(dry):
     assert "loss_bbox" in line and "validation of 1 batches gives" in line and not (ROOT / "nowhere").exists()
 
 
+SPY = """
+from mmdet.registry import HOOKS
+from mmengine.hooks import Hook
+
+@HOOKS.register_module()
+class SpyHook(Hook):
+    interval = 1000
+    priority = "LOWEST"
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if self.every_n_train_iters(runner, self.interval):
+            print("SPY step", sorted(outputs))
+    def after_val_epoch(self, runner, metrics=None):
+        from pathlib import Path
+        print("SPY val", "coco/AP" in metrics, sorted(p.name for p in Path(runner.work_dir).iterdir() if p.is_file()))
+    def after_train(self, runner):
+        raise KeyError("AFTER TRAIN")
+"""
+
+
+def test_a_dry_run_calls_every_hook_and_keeps_the_traceback_of_own_code(sample, tmp_path, monkeypatch):
+    """What would end a training after its first validation, or at its end, ends the dry run."""
+    (tmp_path / "spy_hook.py").write_text(SPY)
+    (tmp_path / "config.py").write_text(
+        f"_base_ = {str(ROOT / CONFIG)!r}\ncustom_imports = dict(imports=['spy_hook'])\n"
+        "custom_hooks = [*_base_.custom_hooks, dict(type='SpyHook')]\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
+    words = [tmp_path / "config.py", "--dry-run", "--work-dir", tmp_path / "run", "--cfg-options"]
+    with pytest.raises(AssertionError, match="AFTER TRAIN") as failure:
+        run("tools/train.py", *words, f"data_root={sample}/", *SMALL, "default_hooks.checkpoint.interval=1000")
+    said = str(failure.value)
+    assert "SPY step ['loss'" in said and "SPY val True ['best_coco_AP_iter_1.pth'" in said
+    assert all(name in said.split("SPY val")[1] for name in ("iter_1.pth", "results.csv", "val_1.png", "run.json"))
+    assert not (tmp_path / "run").exists()
+
+
 def test_memory_grows_with_lanes(sample):
     def memory(*options):
         words = [*SMALL, *options, "val_cfg=None", "val_dataloader=None", "val_evaluator=None"]
@@ -107,6 +143,18 @@ def test_memory_grows_with_lanes(sample):
         (("class_set=etram3",), "not in class_set 'etram3'"),
         (("val_evaluator.protocols=(prophesee,coco)",), "no ground-truth box is left to the headline"),
         (("val_evaluator.protocols=(etram_paper,)",), "save_best=coco/AP, but validation evaluates etram_paper"),
+        (
+            ("default_hooks.checkpoint.save_best=coco/bbox_mAP",),
+            "save_best=coco/bbox_mAP, but validation gives no such number; did you mean coco/AP? It gives coco/AP, ",
+        ),
+        (
+            ("custom_hooks=[dict(type='EarlyStoppingHook', monitor='coco/AP_pedestrian', rule='greater')]",),
+            "EarlyStoppingHook.monitor=coco/AP_pedestrian, but validation gives no such number",  # no pedestrian in val
+        ),
+        (
+            ("custom_hooks=[dict(type='EarlyStoppingHook', monitor='coco/AP')]",),
+            "custom_hooks.0: EarlyStoppingHook(monitor='coco/AP') cannot be used (ValueError: Cannot infer the rule",
+        ),
         (("default_hooks.checkpoint.save_best=coco/AP_S",), "says the pixels now; set it to coco/AP_S_network_px"),
         (("val_dataloader.dataset.class_set=cls8_sample",), "class_set is 'etram8' at the top of the config, but val_"),
         (

@@ -41,7 +41,7 @@ def refused_settings(cfg: Mapping) -> Iterator[None]:
         raise InputError(_sentence(error, _frames(error), cfg)) from error
     except Exception as error:
         frames = _frames(error)
-        if any(_is_own(frame) for frame in frames):
+        if any(_is_own(frame) for frame in frames[2:]):  # behind this function and the one that called it
             raise
         raise InputError(_sentence(error, frames, cfg)) from error
 

@@ -25,6 +25,7 @@ _ACCEPTED = {
     "Sequence": _SEQUENCE,
     "Iterable": _SEQUENCE,
 }
+_SCALARS = ("int", "float", "bool", "str")
 _OF_ITEMS = [name for name, accepted in _ACCEPTED.items() if accepted is _SEQUENCE]
 _DATA = (str, int, float, list, tuple)  # of a dict anything may be built
 _IN_SMALL = {"List": "list", "Tuple": "tuple", "Dict": "dict"}
@@ -48,6 +49,8 @@ _CHOICES = {
 
 def why_refused(key: str, value: object, types: Types) -> str:
     """What is wrong with a value, such as ``is 'two', expected int``; empty where nothing is."""
+    if value is None and not _are_scalars(types):  # left out, for a class that makes what is needed itself
+        return ""
     if not suits(value, types):
         return f"is {value!r:.80}, expected {_shown(types)}"
     if isinstance(value, Real) and value < _LEAST.get(key, value):
@@ -76,6 +79,10 @@ def as_whole(value: object, types: Types) -> object:
 
 def _whole(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _are_scalars(types: Types) -> bool:
+    return all(_name(member) in _SCALARS for text in types for member in _members(_parsed(text)))
 
 
 @functools.cache
