@@ -35,7 +35,9 @@ def parse_args() -> argparse.Namespace:
         help="go on from CHECKPOINT, or from the latest one in the work folder",
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="check everything, run one batch and one validation batch, keep nothing"
+        "--dry-run",
+        action="store_true",
+        help="check everything: one step, a short validation, every hook; keep nothing",
     )
     add_cfg_options(parser)
     add_launcher(parser)

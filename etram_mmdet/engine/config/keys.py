@@ -2,10 +2,10 @@
 
 A dict with a registered ``type`` may hold the parameters of that class's constructor. With
 ``**kwargs`` these are the parameters of its base classes too, and any further key passes that does
-not look like one of them misspelt. Where this project, mmengine or torch annotates a parameter with
-int, float, bool and str only, other values are refused. What the dicts
-without a type may hold stands in ``_UNTYPED``; ``model.train_cfg`` and ``model.test_cfg`` may hold
-what the head reads. A key at the top level of a file that nothing reads is refused.
+not look like one of them misspelt. Values are compared with the annotation of the parameter where
+this project, mmengine or torch wrote it, see ``values.py``. What the dicts without a type may hold
+stands in ``_UNTYPED``; ``model.train_cfg`` and ``model.test_cfg`` may hold what the head reads. A
+key at the top level of a file that nothing reads is refused.
 """
 
 from __future__ import annotations
