@@ -35,10 +35,6 @@ def refused_settings(cfg: Mapping) -> Iterator[None]:
         yield
     except (InputError, FloatingPointError, NameError):  # no value makes a name unknown
         raise
-    except OSError as error:
-        if error.errno:  # of the machine
-            raise
-        raise InputError(_sentence(error, _frames(error), cfg)) from error
     except Exception as error:
         frames = _frames(error)
         if any(_is_own(frame) for frame in frames[2:]):  # behind this function and the one that called it

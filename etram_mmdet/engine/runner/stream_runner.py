@@ -57,7 +57,7 @@ class StreamRunner(Runner):
             check_together(cfg)
             complete_config(cfg)
             notes = resolve(cfg, device)
-        with os_errors(Path(cfg.work_dir), "written"), refused_settings(cfg):
+        with refused_settings(cfg), os_errors(Path(cfg.work_dir), "written"):
             runner = super().from_cfg(cfg)
         runner.notes = tuple(notes)
         for note in notes:
