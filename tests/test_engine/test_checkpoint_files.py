@@ -228,3 +228,10 @@ def test_four_level_neck_has_names_of_its_own():
 
     weights = MODELS.build(load_config(ROOT / "configs" / "fourscale.py").model).state_dict()
     assert len(to_rvt(weights)) == len(weights)
+
+
+@pytest.mark.parametrize("name, kind", [("mine.py", "config"), ("rec_td.h5", "recording"), ("run.json", "config")])
+def test_a_file_in_the_place_of_a_checkpoint_is_called_by_its_kind(name, kind, tmp_path):
+    (tmp_path / name).write_text("a = 1")
+    with pytest.raises(InputError, match=f"{name}: is a {kind}, but a checkpoint belongs here; a config stands before"):
+        load_checkpoint_file(tmp_path / name)

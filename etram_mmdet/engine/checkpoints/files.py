@@ -14,7 +14,6 @@ from mmengine.logging import HistoryBuffer
 from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY, name_files
 from etram_mmdet.engine.checkpoints.tensor_file import read_tensor_file
 from etram_mmdet.utils.errors import InputError
-from etram_mmdet.utils.kinds import check_kind
 
 
 def config_to_json(cfg: Config) -> str:
@@ -96,7 +95,6 @@ def load_foreign_weights(path: str | Path) -> dict[str, torch.Tensor]:
     Raises:
         InputError: the file is missing, damaged or holds no ``state_dict``.
     """
-    check_kind(path, "checkpoint")
     checkpoint = read_tensor_file(path, unknown="ignore")
     weights = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else {}
     if not isinstance(weights, dict):

@@ -30,7 +30,6 @@ from etram_mmdet.events.preprocessing.frame_times import STEP_US
 from etram_mmdet.models.building import build_detector, complete_model
 from etram_mmdet.models.inference import Streamer
 from etram_mmdet.utils.errors import InputError
-from etram_mmdet.utils.kinds import check_kind
 
 _TRAINING = ("train_cfg", "train_dataloader", "optim_wrapper", "param_scheduler")
 
@@ -115,7 +114,6 @@ def load_checkpoint_file(path: str | Path) -> dict:
     Raises:
         InputError: the file is missing, damaged, not a checkpoint, or holds more than tensors and plain values.
     """
-    check_kind(path, "checkpoint")
     return known_contents(read_tensor_file(path), path)
 
 
