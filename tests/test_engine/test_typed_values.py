@@ -15,4 +15,4 @@ def test_every_leaf_of_a_config_is_tried():
 def test_a_sample_of_wrong_values_ends_in_no_traceback(sample):
     counts, faults = run(random.Random(3).sample(all_tries(), 40), sample)
     assert not faults
-    assert counts["sentence"] > 10 and counts["works"] > 3
+    assert counts["sentence"] > 10 and counts["works"] >= 1 and counts.total() == 40
