@@ -35,6 +35,7 @@ def frames_of(args: argparse.Namespace, protocols: Sequence[Protocol]) -> tuple[
     from mmengine.registry import init_default_scope
 
     from etram_mmdet.engine.config.load import load_config
+    from etram_mmdet.engine.config.refusals import refused_settings
     from etram_mmdet.evaluation.predictions import check_may_judge, load_predictions, truth_of, with_truth_of
 
     saved = load_predictions(args.predictions, with_truth=args.config is None)
@@ -42,7 +43,9 @@ def frames_of(args: argparse.Namespace, protocols: Sequence[Protocol]) -> tuple[
     if args.config is None:
         return saved.frames, saved.classes
     init_default_scope("mmdet")
-    dataset = DATASETS.build(load_config(args.config, args.cfg_options)[f"{args.split}_dataloader"].dataset)
+    cfg = load_config(args.config, args.cfg_options)
+    with refused_settings(cfg):
+        dataset = DATASETS.build(cfg[f"{args.split}_dataloader"].dataset)
     classes = tuple(dataset.metainfo["classes"])
     if classes != saved.classes:
         raise InputError(

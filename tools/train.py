@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from etram_mmdet.utils.cli import (
@@ -44,7 +43,9 @@ def parse_args() -> argparse.Namespace:
         "or from the start where there is none yet",
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="check everything, run one batch and one validation batch, keep nothing"
+        "--dry-run",
+        action="store_true",
+        help="check everything: one step, a short validation, every hook; keep nothing",
     )
     add_cfg_options(parser)
     add_launcher(parser)
@@ -68,22 +69,11 @@ def train(cfg: Config) -> None:
     StreamRunner.from_cfg(cfg).train()
 
 
-def dry_run(cfg: Config) -> None:
-    """Everything up to the first step in a folder that vanishes."""
-    from etram_mmdet.engine.checkpoints.resumable import latest_checkpoint
-
-    if cfg.resume and cfg.load_from is None:
-        cfg.load_from = latest_checkpoint(cfg.work_dir)
-    with TemporaryDirectory() as folder:
-        cfg.work_dir = folder
-        cfg.train_cfg.type = "DryRunLoop"
-        train(cfg)
-
-
 def main() -> None:
     args = parse_args()
     with exit_on_input_error():
         from etram_mmdet.engine.config.load import load_config
+        from etram_mmdet.engine.runner.dry_run import dry_run
         from etram_mmdet.engine.runner.rank_watch import leave_ranks
 
         options = {**(args.cfg_options or {}), "auto_scale_lr.enable": args.auto_scale_lr}

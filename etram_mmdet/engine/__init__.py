@@ -13,7 +13,8 @@ from etram_mmdet.engine.hooks.results_csv import ResultsCsvHook
 from etram_mmdet.engine.hooks.run_record import RunRecordHook
 from etram_mmdet.engine.hooks.run_summary import RunSummaryHook
 from etram_mmdet.engine.hooks.stop_on_signal import StopOnSignalHook
-from etram_mmdet.engine.runner.loops import DryRunLoop, StreamTrainLoop
+from etram_mmdet.engine.runner.dry_run import DryRunLoop
+from etram_mmdet.engine.runner.loops import StreamTrainLoop
 from etram_mmdet.engine.runner.one_cycle import OneCycleLR, OneCycleParamScheduler
 from etram_mmdet.engine.runner.stream_runner import StreamRunner
 

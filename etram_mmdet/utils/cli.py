@@ -7,6 +7,7 @@ it before anything that may load PyTorch: it also sets what OpenMP reads at that
 from __future__ import annotations
 
 import argparse
+import ast
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from etram_mmdet.utils import threads  # noqa: F401  before PyTorch is loaded
+from etram_mmdet.utils.literals import literal
 from etram_mmdet.utils.machine_errors import sentence_of
 
 if TYPE_CHECKING:
@@ -96,7 +98,10 @@ def use_launcher(cfg: Config, args: argparse.Namespace) -> None:
 
 
 class _CfgOptions(argparse.Action):
-    """mmengine's ``DictAction``, imported only if the option is given: that takes seconds."""
+    """mmengine's ``DictAction``, imported only if the option is given: that takes seconds.
+
+    It also reads ``dict(type='X')`` and lists of them, and leaves blanks in a text where they are.
+    """
 
     def __call__(
         self,
@@ -105,12 +110,29 @@ class _CfgOptions(argparse.Action):
         values: Sequence[str],
         option_string: str | None = None,
     ) -> None:
-        from mmengine.config import DictAction
-
+        options = dict(getattr(namespace, self.dest) or {})
         for word in values:
-            if "=" not in word:
-                parser.error(f"{option_string} {word}: expected KEY=VALUE")
-        DictAction(self.option_strings, self.dest)(parser, namespace, values, option_string)
+            key, is_pair, text = word.partition("=")
+            if not is_pair or not all(key.split(".")):
+                parser.error(f"{option_string} {word}: expected KEY=VALUE, such as train_dataloader.batch_size=2")
+            try:
+                options[key] = _option_value(text)
+            except (SyntaxError, ValueError, TypeError, AttributeError, AssertionError, RecursionError):
+                parser.error(
+                    f"{option_string} {word}: the value is no Python; write it in quotation marks, such as "
+                    f'"{key}=(1, 2)" or "{key}=dict(type=\'X\')"'
+                )
+        setattr(namespace, self.dest, options)
+
+
+def _option_value(text: str) -> object:
+    from mmengine.config import DictAction
+
+    if text.lstrip("[( ").startswith(("dict(", "{")):
+        return literal(ast.parse(text, mode="eval").body, names_are_text=True)
+    if text.startswith(("(", "[")) or "," in text:
+        return DictAction._parse_iterable(text)
+    return DictAction._parse_int_float_bool(text.strip("'\""))
 
 
 @contextmanager

@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from etram_mmdet.utils.errors import InputError
+
 if TYPE_CHECKING:
     from mmengine.registry import Registry
 
@@ -14,8 +16,11 @@ def class_of(cfg: Mapping, registry: Registry) -> type:
     """The class that a config names with ``type``.
 
     Raises:
+        InputError: it names none.
         KeyError: no class has this name.
     """
+    if "type" not in cfg:
+        raise InputError(f"{dict(cfg)!r:.80}: has no type; name the class of the {registry.name}: type='CLASS'")
     if inspect.isclass(cfg["type"]):
         return cfg["type"]
     found = registry.get(cfg["type"])

@@ -64,6 +64,12 @@ def did_you_mean(name: str, known: Collection[str], cutoff: float = 0.6) -> str:
     return f"did you mean {meant}?" if meant else f"expected one of {', '.join(known)}"
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says at first; a KeyError without the quotes around it."""
+    said = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    return (said.splitlines() or [""])[0]
+
+
 def shown(value: object) -> str:
     """A setting in a line of text: classes like ``ClipZoom(scale=2)``, a missing one as ``unset``."""
     if isinstance(value, dict):

@@ -237,3 +237,10 @@ def test_weights_that_are_not_finite_are_not_loaded():
     with pytest.raises(InputError, match=r"^x\.pth: bias holds numbers that are not finite"):
         load_strictly(model, lost, "x.pth")
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("name, kind", [("mine.py", "config"), ("rec_td.h5", "recording"), ("run.json", "config")])
+def test_a_file_in_the_place_of_a_checkpoint_is_called_by_its_kind(name, kind, tmp_path):
+    (tmp_path / name).write_text("a = 1")
+    with pytest.raises(InputError, match=f"{name}: is a {kind}, but a checkpoint belongs here; a config stands before"):
+        load_checkpoint_file(tmp_path / name)

@@ -9,16 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config, DictAction
 from mmengine.model import BaseModule
 from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.runner import Runner
-from torch import nn
+from torch import Tensor, nn
 
 from etram_mmdet.analysis.runs.plan import load_plan
-from etram_mmdet.engine.config.constructors import parameters, suits
+from etram_mmdet.engine.config.constructors import parameters
 from etram_mmdet.engine.config.keys import check_keys, check_options, known_keys
+from etram_mmdet.engine.config.values import suits
 from etram_mmdet.utils.errors import InputError
 from tests.helpers.mmdet_configs import ONE_STAGE, one_stage_configs
 from tests.helpers.paths import ROOT
@@ -255,7 +257,25 @@ def test_a_legal_file_passes(text, tmp_path):
         ("train_dataloader.num_workers=four", "train_dataloader.num_workers is 'four', expected int"),
         ("train_dataloader.batch_size=auto", "train_dataloader.batch_size is 'auto', expected int"),
         ("train_dataloader.persistent_workers=yes", "persistent_workers is 'yes', expected bool"),
-        ("train_cfg.max_iters=1e3", "train_cfg.max_iters is 1000.0, expected int"),
+        ("train_cfg.max_iters=1.5e0", "train_cfg.max_iters is 1.5, expected int"),
+        ("train_cfg.max_iters=0", "train_cfg.max_iters is 0, expected at least 1"),
+        ("train_cfg.max_iters=-1", "train_cfg.max_iters is -1, expected at least 1"),
+        ("train_cfg.val_interval=0", "train_cfg.val_interval is 0, expected at least 1"),
+        ("train_dataloader.num_workers=-1", "train_dataloader.num_workers is -1, expected at least 0"),
+        ("train_dataloader.batch_size=0", "train_dataloader.batch_size is 0, expected at least 1"),
+        ("model.backbone.embed_dims=None", "model.backbone.embed_dims is None, expected int"),
+        ("representation.bins=None", "representation.bins is None, expected int"),
+        ("model.bbox_head.loss_cls.loss_weight=2", "loss_cls has no type; RVTYOLOXHead has {'type': 'CrossEntropy"),
+        ("log_level=DEBUGG", "log_level is 'DEBUGG'; did you mean DEBUG?"),
+        ("randomness.seed=-1", "randomness.seed is -1, expected at least 0"),
+        ("base_lr=fast", "base_lr is 'fast', expected float"),
+        ("auto_scale_lr.base_batch_size=[8]", "auto_scale_lr.base_batch_size is [8], expected int"),
+        ("model.test_cfg.score_thr=low", "model.test_cfg.score_thr is 'low', expected float"),
+        ("model.backbone.out_stages=(1,two,3)", "model.backbone.out_stages is (1, 'two', 3), expected tuple[int, ...]"),
+        ("model.bbox_head.type=5", "model.bbox_head.type is 5, expected the name of a class"),
+        ("model.bbox_head.type=None", "model.bbox_head.type is None, expected the name of a class"),
+        ("default_hooks.timer=often", "default_hooks.timer is 'often', expected dict"),
+        ("model.bbox_head.stacked_convs=many", "model.bbox_head.stacked_convs is 'many', expected float or list"),
         ("model.backbone.patch_size=two", "model.backbone.patch_size is 'two', expected int"),
         ("model.backbone.patch_size=(2,2)", "model.backbone.patch_size is (2, 2), expected int"),
         ("randomness.seed=abc", "randomness.seed is 'abc', expected int"),
@@ -276,6 +296,7 @@ def test_a_value_of_a_wrong_type_is_refused(words, says, config):
     "words",
     [
         "train_dataloader.batch_size=None train_dataloader.persistent_workers=0 train_dataloader.timeout=2",
+        "train_cfg.max_iters=1e3",
         "param_scheduler.0.pct_start=1 param_scheduler.0.div_factor=20",
         "log_level=10",
         "model.neck.num_csp_blocks=1.5",
@@ -380,17 +401,32 @@ def test_keys_of_a_plugin_are_the_parameters_that_it_hands_on(cls, taken, refuse
 
 
 class Annotated:
-    def __init__(self, whole: int, share: float | None = 1, flag: bool = True, name: str = "", pair: tuple = ()): ...
+    def __init__(
+        self,
+        whole: int,
+        share: float | None = 1,
+        flag: bool = True,
+        name: str = "",
+        pair: tuple = (),
+        hw: tuple[int, int] = (1, 1),
+        table: dict | str = "",
+        rate: float | Tensor = 1,
+        other: Tensor | None = None,
+    ): ...
 
 
 @pytest.mark.parametrize(
     ("key", "passing", "refused"),
     [
-        ("whole", [1, True, None, np.int64(1)], [1.0, "1", (1,)]),
+        ("whole", [1, True, np.int64(1), 1e3], [None, 1.5, "1", (1,)]),
         ("share", [0.5, 1, None, np.float32(1)], ["0.5", [0.5]]),
-        ("flag", [True, 0, None], ["yes", 0.5]),
-        ("name", ["x", Path("x"), None], [1, ["x"]]),
-        ("pair", [(1, 2), [1, 2], "x", 1.5], []),
+        ("flag", [True, 0], [None, "yes", 0.5]),
+        ("name", ["x", Path("x")], [None, 1, ["x"]]),
+        ("pair", [(1, 2), [1, 2], ["a"]], ["x", 1.5, dict(a=1)]),
+        ("hw", [(1, 2), [1, 2]], [None, (1,), (1, 2, 3), ("a", 2)]),
+        ("table", [dict(a=1), "x"], [None, 1, [1]]),
+        ("rate", [1, 0.5, torch.zeros(1)], ["fast", [1]]),
+        ("other", [1, "x", torch.zeros(1)], []),
     ],
 )
 def test_plain_annotations_of_this_project_decide_which_values_pass(key, passing, refused, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from types import SimpleNamespace
 
@@ -84,8 +85,47 @@ def test_recordings_of_other_steps_are_named():
 
 def test_dry_run_keeps_nothing(dry):
     line = next(line for line in dry.splitlines() if "dry run: " in line)
-    assert "loss_bbox" in line and "detections in" in line and not (ROOT / "nowhere").exists()
-    assert "Iter(train)" not in dry
+    assert "loss_bbox" in line and "validation of 1 batches gives" in line and not (ROOT / "nowhere").exists()
+
+
+SPY = """
+import json
+from pathlib import Path
+from mmdet.registry import HOOKS
+from mmengine.hooks import Hook
+
+@HOOKS.register_module()
+class SpyHook(Hook):
+    interval = 1000
+    priority = "LOWEST"
+    seen = {}
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if self.every_n_train_iters(runner, self.interval):
+            self.seen["losses"] = sorted(outputs)
+    def after_val_epoch(self, runner, metrics=None):
+        self.seen["metrics"] = sorted(metrics)
+        self.seen["files"] = [path.name for path in Path(runner.work_dir).iterdir()]
+    def after_train(self, runner):
+        Path(__file__).with_name("seen.json").write_text(json.dumps(self.seen))
+        raise KeyError("AFTER TRAIN")
+"""
+
+
+def test_a_dry_run_calls_every_hook_and_keeps_the_traceback_of_own_code(sample, tmp_path, monkeypatch):
+    """What would end a training after its first validation, or at its end, ends the dry run."""
+    (tmp_path / "spy_hook.py").write_text(SPY)
+    (tmp_path / "config.py").write_text(
+        f"_base_ = {str(ROOT / CONFIG)!r}\ncustom_imports = dict(imports=['spy_hook'])\n"
+        "custom_hooks = [*_base_.custom_hooks, dict(type='SpyHook')]\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
+    words = [tmp_path / "config.py", "--dry-run", "--work-dir", tmp_path / "run", "--cfg-options"]
+    with pytest.raises(AssertionError, match="AFTER TRAIN"):  # `run` takes no traceback for an answer
+        run("tools/train.py", *words, f"data_root={sample}/", *SMALL, "default_hooks.checkpoint.interval=1000")
+    seen = json.loads((tmp_path / "seen.json").read_text())
+    assert {"loss", "loss_bbox"} <= {*seen["losses"]} and "coco/AP" in seen["metrics"]
+    assert {"iter_1.pth", "best_coco_AP_iter_1.pth", "results.csv", "val_1.png", "run.json"} <= {*seen["files"]}
+    assert not (tmp_path / "run").exists()
 
 
 def test_memory_grows_with_lanes(sample):
@@ -108,18 +148,30 @@ def test_memory_grows_with_lanes(sample):
         (("class_set=etram3",), "not in class_set 'etram3'"),
         (("val_evaluator.protocols=(prophesee,coco)",), "no ground-truth box is left to the headline"),
         (("val_evaluator.protocols=(etram_paper,)",), "save_best=coco/AP, but validation evaluates etram_paper"),
+        (
+            ("default_hooks.checkpoint.save_best=coco/bbox_mAP",),
+            "save_best=coco/bbox_mAP, but validation gives no such number; did you mean coco/AP? It gives coco/AP, ",
+        ),
+        (
+            ("custom_hooks=[dict(type='EarlyStoppingHook', monitor='coco/AP_pedestrian', rule='greater')]",),
+            "EarlyStoppingHook.monitor=coco/AP_pedestrian, but validation gives no such number",  # no pedestrian in val
+        ),
+        (
+            ("custom_hooks=[dict(type='EarlyStoppingHook', monitor='coco/AP')]",),
+            "custom_hooks.0: EarlyStoppingHook(monitor='coco/AP') cannot be used (ValueError: Cannot infer the rule",
+        ),
         (("default_hooks.checkpoint.save_best=coco/AP_S",), "says the pixels now; set it to coco/AP_S_network_px"),
         (("val_dataloader.dataset.class_set=cls8_sample",), "class_set is 'etram8' at the top of the config, but val_"),
         (
             ("class_set=None", "val_dataloader.dataset.class_set=cls8_sample"),
             "give all data sets of a config one class_set",
         ),
-        (("train_dataloader.batch_size=0",), "batch_size=0, expected at least 1"),
+        (("train_dataloader.batch_size=0",), "batch_size is 0, expected at least 1"),
         (
             ("model.micro_batch=2", "model.bbox_head.loss_cls.type=SeesawClassLoss"),
             "model.micro_batch=2, but bbox_head.loss_cls (SeesawClassLoss) needs the whole batch",
         ),
-        (("optim_wrapper.accumulative_counts=0",), "accumulative_counts=0, expected at least 1"),
+        (("optim_wrapper.accumulative_counts=0",), "accumulative_counts is 0, expected at least 1"),
         (("train_dataloader=None",), "train: the config lacks train_dataloader"),
         (("val_cfg=None",), "val: the config lacks val_cfg; add it, or leave all out: val_dataloader=None val_cfg"),
     ],

@@ -272,6 +272,19 @@ def test_contradictions_with_a_backbone_of_mmdet_are_named(kwargs, says):
         backbone_of("ResNet", **kwargs)
 
 
+@pytest.mark.parametrize(
+    ("head", "key", "entries"),
+    [
+        ("FCOSHead", "regress_ranges", ((-1, 64), (64, 128), (128, 256), (256, 512), (512, 1e8))),
+        ("FoveaHead", "scale_ranges", ((1, 64), (32, 128), (64, 256), (128, 512))),
+    ],
+)
+def test_ranges_of_other_levels_are_refused(head, key, entries):
+    head = SMALL | GROUPED | dict(type=head)
+    with pytest.raises(InputError, match=rf"bbox_head.{key} has {len(entries)} entries, but .* maps of 3 levels"):
+        build(neck=NECK, bbox_head=head | {key: entries}, train_cfg=None, test_cfg=TEST)
+
+
 def test_a_first_convolution_for_other_inputs_is_not_replaced():
     with pytest.raises(InputError, match="in_channels=4, but Sequential has no key in_channels"):
         take_channels(nn.Sequential(nn.Conv2d(5, 8, 3)), 4)

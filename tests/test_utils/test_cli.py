@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 
 import pytest
@@ -73,3 +74,30 @@ def test_ctrl_c_that_a_library_takes_for_something_else_is_ctrl_c(capsys):
 def test_other_errors_keep_their_trace():
     with pytest.raises(KeyError), cli.exit_on_input_error():
         raise KeyError("a fault of ours")
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ("a=dict(type=Pack,size=(1,2))", dict(type="Pack", size=[1, 2])),
+        ("a=[dict(type='Pack'), dict(b=1e3)]", [dict(type="Pack"), dict(b=1000.0)]),
+        ("a={'type': 'Pack', 'b': [true, None]}", dict(type="Pack", b=[True, None])),
+        ("a=(1,two)", (1, "two")),
+        ("a=1,2", [1, 2]),
+        ("a='my folder/x'", "my folder/x"),
+        ("a=true", True),
+    ],
+)
+def test_a_value_of_an_option_may_be_nested(word, value):
+    parser = argparse.ArgumentParser()
+    cli.add_cfg_options(parser)
+    assert parser.parse_args(["--cfg-options", word]).cfg_options == dict(a=value)
+
+
+@pytest.mark.parametrize("word", ["a", "=1", "a..b=1", "a=[dict(b=1", "a=(1,2", "a=dict(b=print(1))"])
+def test_an_option_that_is_none_is_refused(word, capsys):
+    parser = argparse.ArgumentParser()
+    cli.add_cfg_options(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--cfg-options", word])
+    assert f"--cfg-options {word}: " in capsys.readouterr().err

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from etram_mmdet.datasets.wrappers import as_streams
+from etram_mmdet.engine.config.refusals import refused_settings
 from etram_mmdet.evaluation.results import Boxes
 from etram_mmdet.events.representations import Representation, build_representation
 from etram_mmdet.models.building import build_detector
@@ -33,12 +34,14 @@ def build_loader(cfg: Config, split: str) -> DataLoader:
         raise InputError(f"the config has no {split}_dataloader; choose another --split or add it")
     init_default_scope(cfg.get("default_scope", "mmdet"))
     here = {key: value for key, value in loader.items() if key not in _OF_WORKERS}
-    return Runner.build_dataloader(here, seed=cfg.get("randomness", {}).get("seed"))
+    with refused_settings(cfg):
+        return Runner.build_dataloader(here, seed=cfg.get("randomness", {}).get("seed"))
 
 
 def seen_batches(cfg: Config, loader: DataLoader, count: int) -> Iterator[Batch]:
     """The first ``count`` batches, fewer where the data end, as the model's data preprocessor hands them on."""
-    preprocessor = build_detector(cfg).data_preprocessor  # the model knows what it must be padded to
+    with refused_settings(cfg):
+        preprocessor = build_detector(cfg).data_preprocessor  # the model knows what it must be padded to
     shows = build_representation(as_streams(loader.dataset).representation, 2, 2)
     for data in islice(loader, count):
         batch = preprocessor(data)

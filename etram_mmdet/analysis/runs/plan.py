@@ -9,6 +9,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from etram_mmdet.engine.config.load import load_config
+from etram_mmdet.engine.config.reading import read_config
 from etram_mmdet.utils.errors import InputError
 
 _KEYS = {"baseline", "seeds", "samples", "common", "runs"}
@@ -70,9 +71,9 @@ def load_plan(
         InputError: for a missing file, unknown or missing keys, and samples that are no multiple of a batch.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"{path}: no such ablation; configs/ablations/ holds those that exist")
-    content = Config.fromfile(path).to_dict()
+    content = read_config(path).to_dict()
     _check_keys(path, "an ablation", content, _KEYS, _KEYS - {"common"})
     content["baseline"] = baseline or content["baseline"]
     if content["baseline"] not in content["runs"]:

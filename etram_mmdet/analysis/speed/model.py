@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from etram_mmdet.analysis.speed.timing import Clock
 from etram_mmdet.engine.config.complete import resolve
+from etram_mmdet.engine.config.refusals import refused_settings
 from etram_mmdet.models.building import build_detector
 from etram_mmdet.models.inference import Streamer
 from etram_mmdet.testing import random_clips
@@ -20,8 +21,9 @@ from etram_mmdet.testing import random_clips
 
 def build_model(cfg: Config, device: torch.device) -> nn.Module:
     """The config's detector on ``device``; completes ``cfg`` as training would."""
-    resolve(cfg, device.type)
-    return build_detector(cfg).to(device)
+    with refused_settings(cfg):
+        resolve(cfg, device.type)
+        return build_detector(cfg).to(device)
 
 
 @torch.no_grad()

@@ -7,7 +7,6 @@ tensors and plain values, and what is built from its config may use registered n
 from __future__ import annotations
 
 import copy
-from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -27,6 +26,7 @@ from etram_mmdet.engine.checkpoints.folder import checkpoint_file
 from etram_mmdet.engine.checkpoints.tensor_file import read_tensor_file
 from etram_mmdet.engine.config.differences import model_differences
 from etram_mmdet.engine.config.load import PLUGINS, apply_options, load_config
+from etram_mmdet.engine.config.refusals import refused_settings
 from etram_mmdet.engine.runner.divergence import check_finite
 from etram_mmdet.events.preprocessing.frame_times import STEP_US
 from etram_mmdet.models.building import build_detector, complete_model
@@ -84,8 +84,9 @@ def init_detector(
 def _built(cfg: Config, content: dict | None, weights: str | Path | None, is_trusted: bool) -> nn.Module:
     init_default_scope(cfg.get("default_scope", "mmdet"))
     if content is None:
-        return build_detector(cfg)
-    with nullcontext() if is_trusted else carried_by(weights):
+        with refused_settings(cfg):
+            return build_detector(cfg)
+    with refused_settings(cfg) if is_trusted else carried_by(weights):
         model = build_detector(cfg, None if is_trusted else content["state_dict"], str(weights))
         complete_model(cfg)  # refuses a config that contradicts itself
     check_checkpoint_classes(content, cfg, str(weights))

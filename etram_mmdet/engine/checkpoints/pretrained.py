@@ -14,6 +14,7 @@ from torch import nn
 from etram_mmdet.engine.checkpoints.files import load_foreign_weights
 from etram_mmdet.engine.runner.divergence import check_finite
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.text import first_line
 
 _SWITCH = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # PyTorch's own, for every file that it loads
 
@@ -33,7 +34,11 @@ class SafePretrainedInit(PretrainedInit):
         if "://" in self.checkpoint:
             self._load_address(module)
             return
-        weights = {name.removeprefix("module."): w for name, w in load_foreign_weights(Path(self.checkpoint)).items()}
+        try:
+            loaded = load_foreign_weights(Path(self.checkpoint))
+        except InputError as error:
+            raise InputError(f"init_cfg of type Pretrained: {error}") from error
+        weights = {name.removeprefix("module."): w for name, w in loaded.items()}
         prefix = f"{(self.prefix or '').rstrip('.')}.".lstrip(".")
         weights = {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}
         if not weights:
@@ -52,6 +57,16 @@ class SafePretrainedInit(PretrainedInit):
             raise InputError(
                 f"{self.checkpoint}: holds more than tensors and plain values; download it and name the file, of which "
                 "only the tensors are read"
+            ) from error
+        except ImportError as error:
+            raise InputError(
+                f"init_cfg of type Pretrained: {self.checkpoint}: needs the package {error.name}, which is not "
+                f"installed; pip install {error.name}, or download the weights and name the file"
+            ) from error
+        except (OSError, ValueError, KeyError, RuntimeError) as error:  # no network, no such address, a broken download
+            raise InputError(
+                f"init_cfg of type Pretrained: {self.checkpoint}: cannot be loaded ({first_line(error):.200}); "
+                "download the weights and name the file"
             ) from error
         finally:
             del os.environ[_SWITCH]

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.kinds import check_kind
 
 # Reading the structure takes about half a second per MiB. That of a checkpoint takes a tenth of a MiB.
 MAX_STRUCTURE_BYTES = 16 << 20
@@ -66,6 +67,7 @@ def read_tensor_file(path: str | Path, unknown: str = "refuse") -> object:
         with zipfile.ZipFile(path) as archive:
             return _read(archive, path, unknown == "ignore")
     except zipfile.BadZipFile as error:
+        check_kind(path, "checkpoint")
         raise InputError(
             f"{path}: not a readable checkpoint ({error}); {_NOT_THIS_FORMAT}, or copy it again"
         ) from error

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.dist import get_world_size, init_dist, is_distributed
 from torch.distributed import init_process_group
 
+from etram_mmdet.datasets.shared_keys import LOADERS
 from etram_mmdet.utils.errors import InputError
 
 # Keys that mmengine takes together or not at all.
@@ -56,6 +57,15 @@ def complete_hooks(cfg: Config) -> None:
         cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), *missing]
 
 
+def complete_loaders(cfg: Config) -> None:
+    """Leave out, in place, what PyTorch refuses for a loader without processes of its own (``num_workers=0``)."""
+    for name in LOADERS:
+        loader = cfg.get(name)
+        if isinstance(loader, dict) and not loader.get("num_workers"):
+            loader["persistent_workers"] = False
+            loader.pop("prefetch_factor", None)
+
+
 def complete_schedule(cfg: Config, processes: int | None = None) -> None:
     """Fill in learning rates that a config leaves open, and the length of its one-cycle schedule, in place.
 
@@ -96,6 +106,8 @@ def added_up(cfg: Config) -> int:
 
 def rate_by_rule(cfg: Config, processes: int) -> float:
     """The learning rate that follows from ``base_lr`` and the lanes of so many processes behind one update."""
+    if not cfg.train_dataloader.get("batch_size"):
+        raise InputError("train_dataloader.batch_size is missing; the learning rate follows from it and base_lr")
     batch = cfg.train_dataloader.batch_size * processes * added_up(cfg)
     return cfg.base_lr * math.sqrt(batch / cfg.auto_scale_lr.base_batch_size)
 

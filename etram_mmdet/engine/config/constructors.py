@@ -1,13 +1,11 @@
-"""What a ``type`` of a config means, and which keys and values its constructor takes."""
+"""What a ``type`` of a config means, and which keys its constructor takes."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-import os
-import re
 from collections.abc import Callable
-from numbers import Integral, Real
+from numbers import Real
 
 import mmdet.registry
 import mmengine.registry
@@ -16,7 +14,9 @@ from torch import nn
 
 from etram_mmdet.events.representations import REPRESENTATIONS
 
-Types = tuple[type, ...]
+# What a parameter takes: one or several annotations, of which a value has to suit one.
+Types = tuple[str, ...]
+ANYTHING: Types = ("object",)
 
 _REGISTRIES = [
     entry
@@ -28,8 +28,8 @@ _REGISTRIES = [
 TABLES: list[dict[str, Callable]] = [REPRESENTATIONS, *(registry.module_dict for registry in _REGISTRIES)]
 _LAYERS = ("torch.", "mmcv.", "mmengine.")
 _ANNOTATED = ("etram_mmdet.", "mmengine.", "torch.")  # mmdet takes other values than it annotates
-_PLAIN = {"int": int, "float": float, "bool": bool, "str": str}
-_ACCEPTED = {int: Integral, float: Real, bool: Integral, str: (str, os.PathLike)}
+# mmengine annotates a dict, and takes a list of them too.
+_LOOSE = ("init_cfg",)
 
 
 def registered(kind: object) -> list[Callable]:
@@ -72,26 +72,28 @@ def parameters(called: Callable) -> tuple[dict[str, Types], bool]:
         takes_more |= any(p.kind is p.VAR_KEYWORD for p in own)
         for p in own:
             if p.name != "self" and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
-                types.setdefault(p.name, _plain_types(p.annotation, function))
+                types.setdefault(p.name, _accepted(p, function))
         if not takes_more:
             break
     is_layer = inspect.isclass(called) and issubclass(called, nn.Module)
     return types, takes_more or (is_layer and called.__module__.startswith(_LAYERS))
 
 
-def _plain_types(annotation: object, function: Callable) -> Types:
-    """Those of an annotation that names plain types only; else ``object``, which is any value."""
+def default_of(called: Callable, name: str) -> object:
+    """The default of a parameter of a class, or of one of its bases, or of a function; else None."""
+    functions = [vars(c).get("__init__") for c in called.__mro__[:-1]] if inspect.isclass(called) else [called]
+    found = (inspect.signature(function).parameters.get(name) for function in functions if function)
+    return next((p.default for p in found if p is not None and p.default is not p.empty), None)
+
+
+def _accepted(parameter: inspect.Parameter, function: Callable) -> Types:
+    """The annotation where it is reliable; else what a default number says, which no text and no dict replaces."""
+    annotation = parameter.annotation
     text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
-    names = sorted(set(re.findall(r"[\w.]+", text)) - {"Optional", "Union", "None"})
-    is_plain = names and all(name in _PLAIN for name in names)
-    is_reliable = str(function.__module__).startswith(_ANNOTATED)
-    return tuple(_PLAIN[name] for name in names) if is_plain and is_reliable else (object,)
-
-
-def suits(value: object, types: Types) -> bool:
-    """Whether a parameter of these types takes a value.
-
-    ``None`` passes always, because it stands for leaving a key out. Whole numbers pass as float,
-    numbers as bool, paths as str.
-    """
-    return value is None or any(isinstance(value, _ACCEPTED.get(t, t)) for t in types)
+    if parameter.name in _LOOSE:
+        return ANYTHING
+    if annotation is not parameter.empty and str(function.__module__).startswith(_ANNOTATED):
+        return (text.replace("typing.", "") + (" | None" if parameter.default is None else ""),)
+    is_number = isinstance(parameter.default, Real) and not isinstance(parameter.default, bool)
+    says_more = annotation is not parameter.empty and text not in ("int", "float")
+    return ("float", "list") if is_number and not says_more else ANYTHING

@@ -2,16 +2,16 @@
 
 A dict with a registered ``type`` may hold the parameters of that class's constructor. With
 ``**kwargs`` these are the parameters of its base classes too, and any further key passes that does
-not look like one of them misspelt. Where this project, mmengine or torch annotates a parameter with
-int, float, bool and str only, other values are refused; ``None`` passes everywhere. What the dicts
-without a type may hold stands in ``_UNTYPED``; ``model.train_cfg`` and ``model.test_cfg`` may hold
-what the head reads. A key at the top level of a file that nothing reads is refused.
+not look like one of them misspelt. Values are compared with the annotation of the parameter where
+this project, mmengine or torch wrote it, see ``values.py``. What the dicts without a type may hold
+stands in ``_UNTYPED``; ``model.train_cfg`` and ``model.test_cfg`` may hold what the head reads. A
+key at the top level of a file that nothing reads is refused.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -41,14 +41,16 @@ from torch.utils.data import DataLoader
 
 from etram_mmdet.datasets.shared_keys import SHARED
 from etram_mmdet.engine.config.constructors import (
+    ANYTHING,
     TABLES,
     Types,
+    default_of,
     is_class_name,
     parameters,
     registered,
-    suits,
 )
 from etram_mmdet.engine.config.head_settings import settings_taken
+from etram_mmdet.engine.config.values import as_whole, why_refused
 from etram_mmdet.engine.config.variables import unused_variables
 from etram_mmdet.utils.errors import InputError
 
@@ -88,6 +90,24 @@ _UNTYPED = {
     "tta_model.tta_cfg": ("nms max_per_img",),
     "tta_model.tta_cfg.nms": (nms, soft_nms, "class_agnostic split_thr"),
 }
+# What keys take that no annotation tells about.
+_KINDS = {
+    key: kind
+    for kind, keys in {
+        "float": "base_lr allowed_border pos_weight score_thr min_bbox_size iou_threshold split_thr lr_mult decay_mult",
+        "int": "base_batch_size nms_pre max_per_img max_epochs num_batch_per_epoch resource_limit",
+        "bool": "enable find_unused_parameters cudnn_benchmark by_epoch debug class_agnostic bypass_duplicate",
+        "str": "runner_type sync_bn constructor",
+        "int | str": "log_level priority",
+        "dict": f"{_HOOKS} custom_imports model_wrapper_cfg tta_model mp_cfg dist_cfg custom_keys paramwise_cfg nms "
+        "assigner",
+        "dict | list": "model train_dataloader val_dataloader test_dataloader train_cfg val_cfg test_cfg optim_wrapper "
+        "param_scheduler val_evaluator test_evaluator default_hooks auto_scale_lr env_cfg log_processor visualizer "
+        "randomness data_preprocessor",
+        "list": "custom_hooks",
+    }.items()
+    for key in keys.split()
+}
 _OF_HEAD = ("model.train_cfg", "model.test_cfg")  # the detector hands them to the head
 # What mmengine takes out of a dict before it builds one of these.
 _TAKEN_OUT = {
@@ -96,6 +116,8 @@ _TAKEN_OUT = {
     BaseOptimWrapper: "constructor paramwise_cfg",
     BaseInit: "override name",
 }
+# Of classes: what follows from something else in the config where it is None.
+_FILLED_IN = {*SHARED, *"in_channels out_channels num_outs num_classes strides partition_size lr eta_max".split()}
 _EVERYWHERE = {"type", "_scope_", "_delete_"}
 _INSTEAD = {"metainfo": ["class_set"]}
 _SHOWN = 5
@@ -109,9 +131,14 @@ class Keys:
     types: dict[str, Types]
     takes_more: bool
     elsewhere: dict[str, str] = field(default_factory=dict)
+    is_class: bool = False
 
     def __str__(self) -> str:
         return f"{self.owner} takes {', '.join(sorted(self.types) + ['...'] * self.takes_more)}"
+
+    def may_be_open(self, key: str) -> bool:
+        """Whether ``None`` stands for leaving a key out; the constructor of a class gets it as a value."""
+        return not self.is_class or key in _FILLED_IN
 
     def refuses(self, key: str) -> bool:
         if key in self.types or key in _EVERYWHERE:
@@ -134,7 +161,7 @@ def known_keys(node: dict, path: str, is_file: bool = False, head: type | None =
     """
     if path in _OF_HEAD and head is not None:
         taken, takes_more = settings_taken(head, path.split(".")[1], is_file)
-        return Keys(f"{path} under {head.__name__}", dict.fromkeys(taken, (object,)), takes_more)
+        return Keys(f"{path} under {head.__name__}", _untyped(taken), takes_more)
     called = registered(node.get("type"))
     sources = next((entry for place, entry in _UNTYPED.items() if fnmatchcase(path, place)), ())
     if called:
@@ -146,7 +173,7 @@ def known_keys(node: dict, path: str, is_file: bool = False, head: type | None =
     types: dict[str, Types] = {}
     takes_more = ... in sources or (is_file and path in _OF_HEAD)
     for source in sources:
-        theirs = dict.fromkeys(source.split(), (object,)) if isinstance(source, str) else {}
+        theirs = _untyped(source.split()) if isinstance(source, str) else {}
         if callable(source):
             theirs, more = parameters(source)
             takes_more |= more
@@ -154,7 +181,20 @@ def known_keys(node: dict, path: str, is_file: bool = False, head: type | None =
     elsewhere = {place.split(".")[1]: place for place in _OF_HEAD} if path == "model.bbox_head" else {}
     types = {name: accepted for name, accepted in types.items() if name not in elsewhere}
     owner = path or "The top level (beside variables that the file goes on to use)"
-    return Keys(str(node["type"]) if called else owner, types, takes_more, elsewhere)
+    return Keys(str(node["type"]) if called else owner, types, takes_more, elsewhere, bool(called))
+
+
+def use_whole_numbers(cfg: Config) -> None:
+    """Write 1000 for 1e3, in place, where a key takes whole numbers only."""
+    for path, node in _dicts(cfg._cfg_dict):
+        known = known_keys(node, path)
+        for key in known.types if known else ():
+            if isinstance(node.get(key), float | list | tuple):
+                node[key] = as_whole(node[key], known.types[key])
+
+
+def _untyped(names: Iterable[str]) -> dict[str, Types]:
+    return {name: (_KINDS.get(name, *ANYTHING),) for name in names}
 
 
 def check_keys(cfg: Config, source: str | Path) -> None:
@@ -180,7 +220,12 @@ def check_options(cfg: Config, options: dict) -> None:
     for option, value in options.items():
         try:
             merged.merge_from_dict({option: copy.deepcopy(value)})
-        except (TypeError, KeyError, AttributeError) as error:
+        except (TypeError, KeyError, AttributeError, IndexError, ValueError) as error:
+            if isinstance(value, dict):
+                raise InputError(
+                    f"--cfg-options {option}={value!r:.80}: the config holds no dict there to merge this one into; set "
+                    f"its keys one by one ({option}.KEY=VALUE), or write it into a config with _delete_=True"
+                ) from error
             raise InputError(
                 f"--cfg-options {option}: leads through a value that has no keys; set that value as "
                 "a whole. In a list, name an entry and a key of that, like param_scheduler.0.KEY"
@@ -213,10 +258,29 @@ def _problems(cfg: dict, unused: set[str] | None = None) -> dict[str, tuple[str,
                 near = [known.elsewhere[key]] if key in known.elsewhere else near
                 meant = near or _INSTEAD.get(key, []) + elsewhere[:3]
                 wrong[_join(path, key)] = _did_you_mean(meant), str(known)
-            elif not suits(node.get(key), known.types.get(key, (object,))):
-                expected = " or ".join(dict.fromkeys(t.__name__ for t in known.types[key]))
-                wrong[_join(path, key)] = f" is {node[key]!r:.80}, expected {expected}", ""
-    return wrong | _unknown_types(cfg)
+            elif known.is_class and (default := _dict_without_type(node, key)):
+                wrong[_join(path, key)] = f" has no type; {node['type']} has {default} there, so write it whole", ""
+            elif node.get(key) is None and known.may_be_open(key):
+                continue
+            elif why := why_refused(key, node.get(key), known.types.get(key, ANYTHING)):
+                wrong[_join(path, key)] = f" {why}", ""
+    return wrong | _unknown_types(cfg) | _no_types(cfg)
+
+
+def _dict_without_type(node: dict, key: str) -> dict | None:
+    """What a class has by default under a key for which ``node`` says a dict that lacks the type."""
+    given = node.get(key)
+    if not isinstance(given, dict) or not given or {"type", *_EVERYWHERE} & {*given}:
+        return None
+    default = default_of(registered(node["type"])[0], key)
+    return default if isinstance(default, dict) and "type" in default else None
+
+
+def _no_types(cfg: dict) -> dict[str, tuple[str, str]]:
+    """Types that are neither a name nor a class or function."""
+    kinds = {_join(path, "type"): node["type"] for path, node in _dicts(cfg) if "type" in node}
+    wrong = {path: kind for path, kind in kinds.items() if not isinstance(kind, str) and not callable(kind)}
+    return {path: (f" is {kind!r:.80}, expected the name of a class", "") for path, kind in wrong.items()}
 
 
 def _head(cfg: dict) -> type | None:

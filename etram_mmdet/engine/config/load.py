@@ -9,8 +9,10 @@ from mmengine.config import Config
 from mmengine.utils import import_modules_from_strings
 
 from etram_mmdet.datasets.shared_keys import SHARED, adopt_data_keys, override_data_keys, share_data_keys
-from etram_mmdet.engine.config.complete import check_steps, complete_hooks, complete_schedule
-from etram_mmdet.engine.config.keys import check_keys, check_options, drop_variables
+from etram_mmdet.engine.config.complete import check_steps, complete_hooks, complete_loaders, complete_schedule
+from etram_mmdet.engine.config.keys import check_keys, check_options, drop_variables, use_whole_numbers
+from etram_mmdet.engine.config.reading import read_config
+from etram_mmdet.engine.config.refusals import refused_settings
 from etram_mmdet.models.building import complete_model
 from etram_mmdet.models.detectors.one_stage import check_one_stage
 from etram_mmdet.utils.environment import ROOT, find_config
@@ -31,12 +33,13 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
         InputError: there is no such file, nothing reads one of its keys or options, or it contradicts itself.
     """
     path = find_config(path)
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"{path}: no such config; {ROOT / 'configs'} holds the ones that exist")
     import_modules_from_strings(PLUGINS)
-    cfg = Config.fromfile(path)
-    check_one_stage(cfg.get("model") or {})  # first: the keys of two stages are unknown, too
-    check_keys(cfg, path)
+    cfg = read_config(path)
+    with refused_settings(cfg):
+        check_one_stage(cfg.get("model") or {})  # first: the keys of two stages are unknown, too
+        check_keys(cfg, path)
     apply_options(cfg, options)
     drop_variables(cfg)
     return cfg
@@ -47,15 +50,21 @@ def apply_options(cfg: Config, options: dict | None) -> None:
 
     An option for one of the keys that all data sets share reaches every data set, whatever the config says there.
     """
-    check_options(cfg, options or {})
-    shared = sorted({option.split(".")[0] for option in options or {}} & {*SHARED})
+    with refused_settings(cfg):
+        _apply(cfg, options or {})
+
+
+def _apply(cfg: Config, options: dict) -> None:
+    check_options(cfg, options)
+    shared = sorted({option.split(".")[0] for option in options} & {*SHARED})
     if any(cfg.get(key) is None for key in shared):
         adopt_data_keys(cfg)
-    of_all = {key: value for key, value in (options or {}).items() if key.split(".")[0] in shared}
-    of_one = {key: value for key, value in (options or {}).items() if key not in of_all}
+    of_all = {key: value for key, value in (options).items() if key.split(".")[0] in shared}
+    of_one = {key: value for key, value in (options).items() if key not in of_all}
     _merge(cfg, of_all)
     override_data_keys(cfg, shared)
     _merge(cfg, of_one)  # last, so that an option for one data set that says otherwise is refused
+    use_whole_numbers(cfg)
     complete_config(cfg)
 
 
@@ -74,6 +83,7 @@ def complete_config(cfg: Config) -> None:
     share_data_keys(cfg)
     complete_model(cfg)
     check_steps(cfg)
+    complete_loaders(cfg)
     complete_schedule(cfg)
     complete_hooks(cfg)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import check_is_file
+from etram_mmdet.utils.literals import literal
 
 
 def read_plain_config(path: str | Path) -> dict:
@@ -22,7 +23,7 @@ def read_plain_config(path: str | Path) -> dict:
     check_is_file(Path(path))
     try:
         statements = ast.parse(Path(path).read_text(encoding="utf-8")).body
-        return {statement.targets[0].id: _value(statement.value) for statement in statements}
+        return {statement.targets[0].id: literal(statement.value) for statement in statements}
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (RecursionError, MemoryError):  # Python's parser has either for deep nesting
@@ -31,15 +32,3 @@ def read_plain_config(path: str | Path) -> dict:
         raise InputError(
             f"{path}: holds more than assignments of plain values ({type(error).__name__}: {error})"
         ) from error
-
-
-def _value(node: ast.expr) -> object:
-    """A literal, or ``dict(...)`` of them: mmengine writes nothing else."""
-    if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "dict":
-        given = {key: value for argument in node.args for key, value in _value(argument).items()}
-        return given | {keyword.arg: _value(keyword.value) for keyword in node.keywords}
-    if isinstance(node, ast.Dict):
-        return {ast.literal_eval(key): _value(value) for key, value in zip(node.keys, node.values, strict=True)}
-    if isinstance(node, ast.List | ast.Tuple):
-        return [_value(item) for item in node.elts]
-    return ast.literal_eval(node)

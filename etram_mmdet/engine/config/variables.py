@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import mmengine
 
+from etram_mmdet.engine.config.reading import bases, parse
+
 _OF_A_BASE = re.compile(r"\{\{\s*_base_\.(\w+)[\w.]*\s*\}\}")  # {{_base_.lr}}
-_PLACEHOLDER = re.compile(r"\{\{.*?\}\}")  # {{_base_.lr}}, {{fileBasename}}, {{$HOME:default}}
 _OF_A_RUN = {"work_dir", "launcher"}  # keys that the tools add before a run writes its config
 
 
@@ -34,14 +34,13 @@ def _unused(path: Path, read_elsewhere: set[str]) -> set[str]:
         return set()
     if path.suffix != ".py":
         return set(mmengine.load(path)) - read_elsewhere
-    text = path.read_text(encoding="utf-8")
-    nodes = list(ast.walk(ast.parse(_PLACEHOLDER.sub("0", text))))
+    nodes = parse(path)
     assigned = _names(nodes, ast.Store)
     read = _names(nodes, ast.Load)
     if assigned >= _OF_A_RUN and read <= {"dict"}:
         return set()
-    passed_on = read | read_elsewhere | _read_from_bases(nodes, text)
-    in_bases = [_unused(path.parent / base, passed_on) for base in _bases(nodes)]
+    passed_on = read | read_elsewhere | _read_from_bases(nodes, path.read_text(encoding="utf-8"))
+    in_bases = [_unused(path.parent / base, passed_on) for base in bases(nodes)]
     return (assigned - read - read_elsewhere).union(*in_bases)
 
 
@@ -54,14 +53,3 @@ def _read_from_bases(nodes: list[ast.AST], text: str) -> set[str]:
     attributes = [node for node in nodes if isinstance(node, ast.Attribute)]
     of_bases = {node.attr for node in attributes if getattr(node.value, "id", "") == "_base_"}
     return of_bases | set(_OF_A_BASE.findall(text))
-
-
-def _bases(nodes: list[ast.AST]) -> Iterator[str]:
-    """Relative paths: of ``_base_ = [...]``, and of ``from .base import *`` in the newer style."""
-    for node in nodes:
-        if isinstance(node, ast.ImportFrom) and node.level and node.module:
-            yield "../" * (node.level - 1) + node.module.replace(".", "/") + ".py"
-        is_base = isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "_base_"
-        if is_base:
-            bases = ast.literal_eval(node.value)
-            yield from [bases] if isinstance(bases, str) else bases

@@ -23,7 +23,6 @@ from etram_mmdet.engine.runner.learning_rates import rates_of_run
 from etram_mmdet.engine.runner.memory import BYTES_PER_PARAMETER, parameters, saved_bytes
 from etram_mmdet.evaluation.event_coco_metric import NOTHING_LEFT, find_metric
 from etram_mmdet.evaluation.predictions import truth_of
-from etram_mmdet.evaluation.results_table import current_name
 from etram_mmdet.events.preprocessing.frame_times import JITTER_US
 from etram_mmdet.models.backbones.base import RecurrentBackbone
 from etram_mmdet.models.backbones.partition import better_partition, padded_hw
@@ -63,33 +62,21 @@ def run_summary(runner: Runner) -> str:
         sections.append(("memory", [_memory(runner, model, train)]))
     sections.append(("schedule", _schedule(runner)))
     sections.append(("losses", [_losses(model)]))
-    sections.append(("protocol", _protocols(cfg, val) if val else ["no evaluation while training"]))
+    sections.append(("protocol", _protocols(val) if val else ["no evaluation while training"]))
     where = machine(next(model.parameters()).device)
     origin = f"seed {runner.seed}; {where['device']}, torch {where['torch']}; commit {commit() or 'unknown'}"
     return "\n".join(_lines([*sections, ("origin", [origin])]))
 
 
-def _protocols(cfg: Config, val: BaseLoop) -> list[str]:
+def _protocols(val: BaseLoop) -> list[str]:
     """What each protocol leaves out of the validation data.
 
-    Raises ``InputError`` where that is all of the headline's boxes, or where ``save_best`` goes by another protocol:
-    both would end the training at its first validation.
+    Raises ``InputError`` where that is all of the headline's boxes, which would end the training at its first
+    validation.
     """
     metric = find_metric(val.evaluator)
     if metric is None:
         return [", ".join(type(m).__name__ for m in val.evaluator.metrics)]
-    names = [protocol.name for protocol in metric.protocols]
-    best = (cfg.get("default_hooks", {}).get("checkpoint") or {}).get("save_best")
-    if isinstance(best, str) and "/" in best and best.split("/")[0] not in names:
-        raise InputError(
-            f"default_hooks.checkpoint.save_best={best}, but validation evaluates {', '.join(names)}; set it to "
-            f"{names[0]}/AP, or add {best.split('/')[0]} to val_evaluator.protocols"
-        )
-    for old in [best] if isinstance(best, str) else best or []:
-        if current_name(old) != old:
-            raise InputError(
-                f"default_hooks.checkpoint.save_best={old}: its name says the pixels now; set it to {current_name(old)}"
-            )
     dataset = as_streams(val.dataloader.dataset)
     truth = list(truth_of(dataset).values()) if isinstance(dataset, ETraMDataset) else []
     lines = []

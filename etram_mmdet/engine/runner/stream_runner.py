@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -33,7 +34,9 @@ from etram_mmdet.engine.checkpoints.resumable import check_complete, check_resum
 from etram_mmdet.engine.checkpoints.same_training import check_same_training
 from etram_mmdet.engine.config.complete import check_together, resolve, start_processes
 from etram_mmdet.engine.config.load import complete_config
+from etram_mmdet.engine.config.refusals import refused_settings
 from etram_mmdet.engine.runner.learning_rates import learning_rates
+from etram_mmdet.engine.runner.monitored import check_monitored
 from etram_mmdet.engine.runner.parameter_groups import check_names, check_own_rates
 from etram_mmdet.engine.runner.rank_watch import watch_ranks, watched
 from etram_mmdet.engine.runner.same_ranks import check_same_data, check_same_start
@@ -58,13 +61,16 @@ class StreamRunner(Runner):
     @classmethod
     def from_cfg(cls, cfg: Config) -> StreamRunner:
         device = get_device()
+        _check_has_model(cfg)
+        check_can_be_made(Path(cfg.work_dir))
         start_processes(cfg, device)
-        check_one_stage(cfg.get("model") or {})
-        watch_ranks(cfg)
-        check_together(cfg)
-        complete_config(cfg)
-        notes = resolve(cfg, device)
-        with watched():
+        with refused_settings(cfg):
+            check_one_stage(cfg.get("model") or {})
+            watch_ranks(cfg)
+            check_together(cfg)
+            complete_config(cfg)
+            notes = resolve(cfg, device)
+        with watched(), refused_settings(cfg), os_errors(Path(cfg.work_dir), "written"):
             check_same_start(cfg)
             if cfg.get("train_cfg"):
                 check_free(cfg.work_dir)
@@ -80,18 +86,40 @@ class StreamRunner(Runner):
         self._timestamp = log_folder(self.work_dir, self._timestamp)
 
     def train(self) -> nn.Module:
-        """Train, alone in the work folder.
+        """Train, alone in the work folder; what mmengine would build first is built here.
 
         Raises:
             ClaimedError: another training is at work there.
-            InputError: another process of this training has ended, or cannot be reached.
+            InputError: a setting with which a part cannot be built; another process of this training has ended, or
+                cannot be reached.
         """
+        if self._train_loop is None:
+            raise InputError("the config has no train_cfg, train_dataloader and optim_wrapper; a training needs all")
         with training_in(self.work_dir) as release, watched(release):
+            with refused_settings(self.cfg):
+                self._build_training()
             return super().train()
 
+    def _build_training(self) -> None:
+        self._train_loop = self.build_train_loop(self._train_loop)
+        self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
+        if self.param_schedulers is not None:
+            self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
+        if self._val_loop is not None:
+            self._val_loop = self.build_val_loop(self._val_loop)
+            check_monitored(self)
+
     def test(self) -> dict[str, float]:
-        """Evaluate on the test data; raises ``InputError`` where another process of this run cannot be reached."""
+        """Evaluate on the test data.
+
+        Raises:
+            InputError: a setting with which a part cannot be built; another process of this run cannot be reached.
+        """
+        if self._test_loop is None:
+            raise InputError("the config has no test_cfg, test_dataloader and test_evaluator; a test needs all")
         with watched():
+            with refused_settings(self.cfg):
+                self._test_loop = self.build_test_loop(self._test_loop)
             return super().test()
 
     def build_model(self, model: nn.Module | dict) -> nn.Module:
@@ -222,3 +250,17 @@ def _go_on_without(file: logging.FileHandler, record: logging.LogRecord) -> None
         sys.stderr.write(f"WARNING {path}: the run goes on without this log: {because(error, path)}\n")
     else:
         logging.Handler.handleError(file, record)
+
+
+def _check_has_model(cfg: Config) -> None:
+    if not isinstance(cfg.get("model"), dict):
+        raise InputError(f"{cfg.filename or 'the config'}: has no model; begin with _base_ = 'CONFIG'")
+
+
+def check_can_be_made(folder: Path) -> None:
+    """Raise ``InputError`` where files cannot be written into a work folder; makes nothing."""
+    existing = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    if not existing.is_dir():
+        raise InputError(f"work_dir {folder}: {existing} is a file; name a folder: --work-dir DIR")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(f"work_dir {folder}: nothing can be written into {existing}; name another: --work-dir DIR")

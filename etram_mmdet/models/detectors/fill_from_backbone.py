@@ -18,6 +18,8 @@ from etram_mmdet.utils.registry import class_of, takes_key, value_of
 
 # The keys of mmdet's heads that hold a generator of anchors or points with a key `strides`.
 _GENERATORS = ("anchor_generator", "prior_generator", "approx_anchor_generator", "square_anchor_generator")
+# What heads of mmdet hold once for each level, and look up in the first step only.
+_PER_LEVEL = ("strides", "point_strides", "regress_ranges", "scale_ranges", "base_edge_list")
 # FCOS learns a box on the level whose stride is at least an eighth of the box's largest distance.
 STRIDES_PER_RANGE = 8
 NO_LIMIT_PX = 1e8  # mmdet's own; some heads write it into whole numbers
@@ -148,10 +150,17 @@ def fill_preprocessor(preprocessor: dict, backbone: nn.Module, maps: FeatureMaps
 
 
 def check_strides(maps: FeatureMaps, head: nn.Module) -> None:
-    """Raise ``InputError`` when a head's priors lie on other strides than the maps that it gets.
+    """Raise ``InputError`` when a head's priors lie on other strides, or its ranges are of other levels, than its maps.
 
     mmdet compares only the number of levels; a head with strides twice too large decodes every box at twice its size.
     """
+    for key in _PER_LEVEL:
+        stated = getattr(head, key, None)
+        if isinstance(stated, list | tuple) and len(stated) != len(maps.strides):
+            raise InputError(
+                f"bbox_head.{key} has {len(stated)} entries, but the head gets maps of {len(maps.strides)} levels "
+                f"(strides {', '.join(map(str, maps.strides))}); give one entry for each level, finest first"
+            )
     generator = getattr(head, "prior_generator", None)
     if generator is None:
         return

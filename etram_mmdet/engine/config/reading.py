@@ -1,0 +1,128 @@
+"""From a config file to a config: what can be wrong with the file and with those that it builds upon."""
+
+from __future__ import annotations
+
+import ast
+import re
+import traceback
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from mmengine.config import Config
+
+from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.kinds import check_kind
+from etram_mmdet.utils.text import first_line
+
+_PLACEHOLDER = re.compile(r"\{\{.*?\}\}")  # {{_base_.lr}}, {{fileBasename}}, {{$HOME:default}}
+
+
+def read_config(path: Path) -> Config:
+    """mmengine's reader, whose errors name the file and the line.
+
+    A config is a program. What it raises itself is told with the line of the file that raised it.
+
+    Raises:
+        InputError: the file, or one that it builds upon, is missing, of another kind, no Python, empty or not in UTF-8;
+            files build upon each other in a circle; two bases of one file set the same key.
+    """
+    check_kind(path, "config")
+    _check_chain(path, ())
+    try:
+        return Config.fromfile(path)
+    except Exception as error:
+        while isinstance(error, ImportError) and isinstance(error.__context__, ImportError):
+            error = error.__context__  # which module is missing, not which import failed for it
+        raise InputError(f"{_place(error, path)}: {type(error).__name__}: {first_line(error):.300}") from error
+
+
+def parse(path: Path) -> list[ast.AST]:
+    """Every node of a config file in Python; placeholders of mmengine count as the number 0.
+
+    Raises:
+        InputError: it is not in UTF-8, or no Python.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8")
+        return list(ast.walk(ast.parse(_PLACEHOLDER.sub("0", text.removeprefix("\ufeff")))))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is not text in UTF-8 (byte {error.start}); save it as UTF-8") from error
+    except SyntaxError as error:
+        line = f", line {error.lineno}" if error.lineno else ""
+        raise InputError(f"{path}{line}: is no Python ({error.msg})") from error
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise InputError(f"{path}: is no Python ({error})") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
+
+
+def bases(nodes: list[ast.AST]) -> Iterator[str]:
+    """Relative paths: of ``_base_ = [...]``, and of ``from .base import *`` in the newer style."""
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and node.level and node.module:
+            yield "../" * (node.level - 1) + node.module.replace(".", "/") + ".py"
+        is_base = isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "_base_"
+        if is_base:
+            stated = _literal(node.value)
+            yield from [stated] if isinstance(stated, str) else stated
+
+
+def _literal(node: ast.expr) -> object:
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError):  # computed: mmengine refuses it, or reads it
+        return []
+
+
+def _check_chain(path: Path, above: tuple[Path, ...]) -> None:
+    if path.resolve() in above:
+        chain = " -> ".join(each.name for each in (*above, path))
+        raise InputError(f"{path}: builds upon itself ({chain}); take it out of _base_")
+    if not path.is_file():
+        raise InputError(f"{above[-1]}: builds upon {path}, which does not exist; correct _base_")
+    if path.suffix != ".py":
+        return
+    if path.read_bytes().startswith(b"\xef\xbb\xbf"):
+        raise InputError(f"{path}: begins with a byte-order mark; save it as UTF-8 without one (plain UTF-8)")
+    nodes = parse(path)
+    if not any(isinstance(node, ast.stmt) for node in nodes):
+        raise InputError(f"{path}: is empty; begin with _base_ = 'CONFIG', a config to build upon")
+    nexts = [path.parent / base for base in bases(nodes) if "::" not in base]
+    for base in nexts:
+        _check_chain(base, (*above, path.resolve()))
+    if not any(isinstance(node, ast.ImportFrom) for node in nodes):  # in the newer style the later parent counts
+        _check_parents(path, nexts)
+
+
+def _check_parents(path: Path, parents: list[Path]) -> None:
+    """Two parents that set one key; mmengine names the key alone."""
+    keys = [(key, parent.name) for parent in parents for key in _keys(parent)]
+    for key, count in Counter(key for key, _ in keys).items():
+        if count > 1:
+            both = " and ".join(name for of, name in keys if of == key)
+            raise InputError(
+                f"{path}: {both}, both in _base_, set {key}; keep one of them in _base_ and write the rest here"
+            )
+
+
+def _keys(path: Path) -> set[str]:
+    """Names that a config file or one that it builds upon sets at the top level."""
+    if path.suffix != ".py":
+        return set()
+    tree = parse(path)
+    names = {name.id for statement in tree[0].body for name in _targets(statement) if not name.id.startswith("__")}
+    inherited = [_keys(path.parent / base) for base in bases(tree) if "::" not in base]
+    return (names - {"_base_"}).union(*inherited)
+
+
+def _targets(statement: ast.stmt) -> list[ast.Name]:
+    targets = getattr(statement, "targets", [getattr(statement, "target", None)])
+    return [target for target in targets if isinstance(target, ast.Name)]
+
+
+def _place(error: Exception, path: Path) -> str:
+    """The config that raised an error, with the line; else the one that was read."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.name == "<module>" and frame.filename.endswith(".py")]
+    return f"{own[-1].filename}, line {own[-1].lineno}" if own else str(path)

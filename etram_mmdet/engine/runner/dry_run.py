@@ -1,0 +1,126 @@
+"""A training of one step: everything that it would use is built and called once, and nothing is kept."""
+
+from __future__ import annotations
+
+import time
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from mmdet.registry import LOOPS
+from mmengine.config import Config
+from mmengine.dist import all_gather_object
+from mmengine.evaluator import Evaluator
+from mmengine.hooks import Hook
+from mmengine.runner import IterBasedTrainLoop
+from torch import nn
+
+from etram_mmdet.engine.checkpoints.resumable import latest_checkpoint
+from etram_mmdet.engine.config.refusals import refused_settings
+from etram_mmdet.engine.runner.memory import LESS_MEMORY
+from etram_mmdet.engine.runner.stream_runner import StreamRunner, check_can_be_made
+from etram_mmdet.evaluation.event_coco_metric import find_metric
+from etram_mmdet.models.detectors.micro_batches import whole_batch_losses
+from etram_mmdet.utils.errors import InputError
+
+# Batches of validation that a dry run looks at for a box.
+MOST_BATCHES = 20
+
+
+def dry_run(cfg: Config) -> None:
+    """One step and one short validation in a folder that vanishes, see :class:`DryRunLoop`."""
+    if cfg.get("resume") and cfg.get("load_from") is None:
+        cfg.load_from = latest_checkpoint(cfg.work_dir)
+    check_can_be_made(Path(cfg.work_dir))
+    with TemporaryDirectory() as folder:
+        cfg.work_dir = folder
+        cfg.train_cfg.type = "DryRunLoop"
+        StreamRunner.from_cfg(cfg).train()
+
+
+@LOOPS.register_module()
+class DryRunLoop(IterBasedTrainLoop):
+    """One step of training, which is taken back, and one validation on a few frames, with all that a training uses.
+
+    Every hook is called once at each of its points, whatever its interval: a checkpoint is saved, pictures are drawn,
+    the metric is computed and its row is written, all into the folder that vanishes.
+
+    Raises:
+        InputError: losses that are not finite, and whatever the parts raise.
+    """
+
+    def run(self) -> nn.Module:
+        with refused_settings(self.runner.cfg):
+            return self._run()
+
+    def _run(self) -> nn.Module:
+        runner = self.runner
+        start = time.monotonic()
+        for hook in runner.hooks:
+            _call_at_once(hook)
+        runner.call_hook("before_train")
+        runner.call_hook("before_train_epoch")
+        try:
+            losses = self._train(next(iter(self.dataloader)))
+        except torch.OutOfMemoryError as error:
+            parts = "" if whole_batch_losses(runner.model) else ", and so does model.micro_batch=1"
+            raise InputError(f"out of memory in the first step; {LESS_MEMORY}{parts}") from error
+        found = self._validate() if runner.val_loop is not None else "no validation"
+        runner.call_hook("after_train_epoch")
+        runner.call_hook("after_train")
+        peak = f", peak {torch.cuda.max_memory_allocated() / 2**20:,.0f} MiB" if torch.cuda.is_available() else ""
+        runner.logger.info(f"dry run: {losses}; {found}; {time.monotonic() - start:.1f} s{peak}. Nothing was kept")
+        return runner.model
+
+    def _train(self, data: dict) -> str:
+        runner = self.runner
+        weights = {name: value.cpu().clone() for name, value in runner.model.state_dict().items()}
+        runner.model.train()
+        runner.call_hook("before_train_iter", batch_idx=0, data_batch=data)
+        log = runner.model.train_step(data, optim_wrapper=runner.optim_wrapper)
+        bad = [name for name, loss in log.items() if not torch.isfinite(loss)]
+        if bad:
+            raise InputError(
+                f"{', '.join(bad)} is not finite in the first batch; inspect the data: tools/inspect_data.py"
+            )
+        if self._iter < self._max_iters:  # a resumed training may have no step left, and its schedule none either
+            runner.call_hook("after_train_iter", batch_idx=0, data_batch=data, outputs=log)
+            self._iter += 1
+        runner.model.load_state_dict(weights)  # one step at a high rate may leave boxes that are not finite
+        return ", ".join(f"{name} {loss.item():.3g}" for name, loss in log.items())
+
+    def _validate(self) -> str:
+        """Batches up to the first with a box that counts: a metric without truth has no number."""
+        runner, loop = self.runner, self.runner.val_loop
+        runner.call_hook("before_val")
+        runner.call_hook("before_val_epoch")
+        runner.model.eval()
+        has_truth = False
+        for batch_idx, data in enumerate(islice(loop.dataloader, MOST_BATCHES)):
+            loop.run_iter(batch_idx, data)
+            has_truth = any(all_gather_object(_has_truth(loop.evaluator, data)))
+            if has_truth:
+                break
+        if not has_truth:
+            return f"no box in the first {batch_idx + 1} batches of validation, so no metric was tried"
+        metrics = loop.evaluator.evaluate(len(loop.dataloader.dataset))
+        runner.call_hook("after_val_epoch", metrics=metrics)
+        runner.call_hook("after_val")
+        return f"validation of {batch_idx + 1} batches gives {len(metrics)} numbers"
+
+
+def _call_at_once(hook: Hook) -> None:
+    """Let a hook act at the first step and the first batch."""
+    if isinstance(getattr(hook, "interval", None), int) and hook.interval > 0:
+        hook.interval = 1
+    if hasattr(hook, "save_begin"):
+        hook.save_begin = 0
+
+
+def _has_truth(evaluator: Evaluator, data: dict) -> bool:
+    metric = find_metric(evaluator)
+    if metric is None:
+        return any(len(frame.gt_instances) for track in data["data_samples"] for frame in track)
+    kept, _ = metric.protocols[0].select(metric.results)
+    return any(len(frame.truth) for frame in kept)

@@ -1,0 +1,87 @@
+"""Numbers of the validation that hooks and schedules wait for, checked before the first step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook
+from mmengine.runner import Runner
+
+from etram_mmdet.datasets.etram_dataset import ETraMDataset
+from etram_mmdet.datasets.wrappers import as_streams
+from etram_mmdet.evaluation.breakdown import break_down
+from etram_mmdet.evaluation.coco import class_agnostic, coco_metrics
+from etram_mmdet.evaluation.event_coco_metric import ANY_CLASS, EventCocoMetric
+from etram_mmdet.evaluation.predictions import truth_of
+from etram_mmdet.evaluation.protocols import Protocol
+from etram_mmdet.evaluation.results import FrameResult
+from etram_mmdet.evaluation.results_table import current_name
+from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.text import nearest
+
+
+def check_monitored(runner: Runner) -> None:
+    """Refuse a name that no validation of this training will give.
+
+    ``save_best`` of checkpoints, ``monitor`` of early stopping and of ReduceOnPlateau are compared with what the metric
+    gives for the truth of the validation data. Nothing is checked where a metric of another class might give more.
+
+    Raises:
+        InputError: naming the setting and every number that there will be.
+    """
+    asked = [(place, name) for place, name in _asked(runner) if name != "auto"]
+    metrics = runner.val_evaluator.metrics if asked else []
+    dataset = as_streams(runner.val_dataloader.dataset) if asked else None
+    if not asked or not isinstance(dataset, ETraMDataset) or any(type(each) is not EventCocoMetric for each in metrics):
+        return
+    names = metric_names(metrics, dataset)
+    protocols = [protocol.name for metric in metrics for protocol in metric.protocols]
+    for place, name in asked:
+        if current_name(name) != name:
+            raise InputError(f"{place}={name}: its name says the pixels now; set it to {current_name(name)}")
+        if "/" in name and name.split("/")[0] not in protocols:
+            raise InputError(
+                f"{place}={name}, but validation evaluates {', '.join(protocols)}; set it to {protocols[0]}/AP, or add "
+                f"{name.split('/')[0]} to val_evaluator.protocols"
+            )
+        if names and name not in names:  # without any the data have no box to evaluate by, which is said elsewhere
+            near = nearest(name, names)
+            raise InputError(
+                f"{place}={name}, but validation gives no such number{f'; did you mean {near}?' if near else '.'} "
+                f"It gives {', '.join(names)}"
+            )
+
+
+def metric_names(metrics: Sequence[EventCocoMetric], dataset: ETraMDataset) -> list[str]:
+    """What an evaluation of this data set will give, as far as there are boxes for it."""
+    truth = list(truth_of(dataset).values())
+    classes = tuple(dataset.metainfo["classes"])
+    names = [
+        f"{protocol.name}/{key}"
+        for metric in metrics
+        for protocol in metric.protocols
+        for key in _keys(protocol, protocol is metric.protocols[0], truth, classes)
+    ]
+    return list(dict.fromkeys(names))
+
+
+def _keys(protocol: Protocol, is_headline: bool, truth: list[FrameResult], classes: Sequence[str]) -> list[str]:
+    frames, _ = protocol.select(truth)
+    if not any(len(frame.truth) for frame in frames):
+        return []
+    if not protocol.class_aware:
+        frames, classes = class_agnostic(frames), (ANY_CLASS,)
+    numbers = coco_metrics(frames, classes) | (break_down(frames, classes).metrics() if is_headline else {})
+    return [key for key in numbers if ANY_CLASS not in key]
+
+
+def _asked(runner: Runner) -> Iterator[tuple[str, str]]:
+    for hook in runner.hooks:
+        if isinstance(hook, CheckpointHook) and hook.save_best:
+            yield from (("default_hooks.checkpoint.save_best", name) for name in hook.key_indicators)
+        if isinstance(hook, EarlyStoppingHook):
+            yield "EarlyStoppingHook.monitor", hook.monitor
+    schedulers = runner.param_schedulers or []
+    for number, scheduler in enumerate(schedulers if isinstance(schedulers, list) else []):
+        if hasattr(scheduler, "monitor"):
+            yield f"param_scheduler.{number}.monitor", scheduler.monitor

@@ -1,0 +1,34 @@
+"""What a file is by its name, so that one in another's place is called by its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from etram_mmdet.utils.errors import InputError
+
+_SUFFIXES = {
+    "config": ".py .json .yaml .yml",
+    "checkpoint": ".pth .pt .ckpt",
+    "recording": ".h5 .hdf5 .raw .dat .npy .npz",
+}
+_KINDS = {suffix: kind for kind, suffixes in _SUFFIXES.items() for suffix in suffixes.split()}
+_ORDER = {
+    "config": "the config stands first, a checkpoint after it, a recording last; --resume CHECKPOINT goes on with one",
+    "checkpoint": "a config stands before the checkpoint, a recording after it",
+}
+
+
+def check_kind(path: str | Path, expected: str) -> None:
+    """Refuse a file that is of another kind by its name, and a folder.
+
+    Args:
+        path: what somebody named.
+        expected: ``config`` or ``checkpoint``.
+
+    Raises:
+        InputError: naming both kinds and the order of the arguments of the tools.
+    """
+    is_folder = Path(path).is_dir()
+    found = "folder" if is_folder else _KINDS.get(Path(path).suffix.lower(), expected)
+    if found != expected:
+        raise InputError(f"{path}: is a {found}, but a {expected} belongs here; {_ORDER[expected]}")
