@@ -40,6 +40,7 @@ def trained(model, **kwargs) -> list[dict]:
     loop._runner = SimpleNamespace(
         model=model.train(),
         iter=6,
+        seed=0,
         call_hook=call_hook,
         message_hub=SimpleNamespace(log_scalars={}),
         log_processor=LogProcessor(),

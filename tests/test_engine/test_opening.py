@@ -61,7 +61,8 @@ def test_the_way_from_a_path_to_the_model_is_short(trained):
     path = trained[0] / "iter_4.pth"
     init_detector(path, device="cpu")  # imports are no calls
     entered = files_entered(lambda: init_detector(path, device="cpu"))
-    assert 0 < len(entered) <= 6, entered  # the sixth completes the representation of an earlier version
+    # The sixth completes the representation of an earlier version, the seventh takes a work folder for its newest file.
+    assert 0 < len(entered) <= 7, entered
     assert all(len(places) == 1 for places in entered.values()), entered
 
 

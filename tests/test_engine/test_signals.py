@@ -154,9 +154,11 @@ def test_a_process_with_shielded_ones_can_exit(tmp_path, capfd):
 
 
 def test_afterwards_signals_are_what_they_were():
+    given = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets background jobs ignore it
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     with StopSignals():
         assert signal.getsignal(signal.SIGINT) not in before
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
+    signal.signal(signal.SIGINT, given)

@@ -44,6 +44,9 @@ def other(tmp_path):
 def _runner(folder: Path) -> StreamRunner:
     runner = object.__new__(StreamRunner)
     runner._work_dir = str(folder)
+    runner._train_loop = dict(type="StreamTrainLoop")
+    runner._build_training = lambda: None
+    runner.cfg = Config()
     return runner
 
 
