@@ -149,7 +149,10 @@ def test_resumed_runs_log_only_what_they_measure(trained, sample, tmp_path):
     line = [line for line in output.splitlines() if "Iter(val)" in line][-1]
     assert "coco/AP" in line and "prophesee" not in line
     assert len({row["run"] for row in rows(tmp_path)}) == 1  # a resumed run is the same run
-    assert [row["step"] for row in rows(tmp_path)] == ["2", "4", "4"]  # that at step 2 was complete
+    assert [row["step"] for row in rows(tmp_path)] == [
+        "2",
+        "4",
+    ]  # the later one of step 4 takes the place of the earlier
 
 
 PLUGIN = """
