@@ -159,7 +159,7 @@ def _write_missing(jobs: list[Job], out: Path, workers: int | None) -> None:
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
-        with Workers(workers if workers > 1 else 0) as pool:
+        with Workers(0 if workers == 1 else workers) as pool:
             for job, result in tqdm(pool.run(partial(_write, out), todo), "recordings", len(todo)):
                 if isinstance(result, WorkerDied):
                     raise InputError(f"{job.name}: a process that made it died (out of memory?); use fewer --workers")

@@ -36,6 +36,7 @@ _HELD = (errno.EAGAIN, errno.EBUSY, errno.ENOLCK, errno.ETXTBSY, errno.EDEADLK)
 # Numbers, cause, advice.
 _CAUSES = (
     ((errno.ENOSPC, errno.EDQUOT), "the disk is full{space}", "make room, then run the same command again"),
+    ((errno.ENOMEM,), "no memory is left", "end other programs or use fewer workers, then run the same command again"),
     ((errno.EFBIG,), "it would be larger than a file may be here", "raise the limit (ulimit -f) or write elsewhere"),
     ((errno.EROFS,), "the file system can only be read", "name a folder elsewhere"),
     ((errno.EACCES, errno.EPERM), "permission denied", "see to its owner and permissions, or name another folder"),
@@ -158,7 +159,7 @@ def os_errors(path: Path, doing: str, aside: Path | None = None, size_bytes: int
         names = {None, *map(str, (path, aside, *path.parents))}
         filename = getattr(error, "filename", None)
         is_named = (filename if filename is None else os.fspath(filename)) in names
-        if isinstance(error, InputError) or not _number(error) or not is_named:
+        if not _number(error) or not is_named:
             raise
         raise InputError(f"{path}: cannot be {doing}: {because(error, path, aside, size_bytes)}") from error
 
@@ -184,6 +185,8 @@ def has_cause(error: Exception) -> bool:
 
 def _number(error: Exception) -> int:
     """The error number of the system; 0 if there is none."""
+    if isinstance(error, MemoryError):
+        return errno.ENOMEM
     told = re.search(r"errno = (\d+)", str(error))
     return getattr(error, "errno", None) or (int(told[1]) if told else 0)
 

@@ -11,6 +11,8 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import active_children, get_context, parent_process
 from typing import TypeVar
 
+from etram_mmdet.utils.errors import InputError
+
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
@@ -24,12 +26,23 @@ class Workers:
 
     Used with ``with``: an exception in the block, an interrupt too, ends the processes at once, wherever they are. What
     they had begun is left as it is.
+
+    Raises:
+        InputError: ``count`` is negative, or this machine lets no processes work together.
     """
 
     def __init__(self, count: int) -> None:
+        if count < 0:
+            raise InputError(f"{count} workers, expected 0 or more; 0 works in the main process")
         self._others = set(active_children())
-        # Forked, because importing the package again in every worker costs seconds.
-        self._pool = ProcessPoolExecutor(count, get_context("fork"), _start) if count > 0 else None
+        try:
+            # Forked, because importing the package again in every worker costs seconds.
+            self._pool = ProcessPoolExecutor(count, get_context("fork"), _start) if count > 0 else None
+        except OSError as error:  # the semaphores between processes lie there
+            raise InputError(
+                f"/dev/shm cannot be written ({error.strerror}), so no other process can work; see to its room "
+                "and permissions, or let one process do it (--workers)"
+            ) from error
 
     def __enter__(self) -> Workers:
         return self

@@ -92,11 +92,10 @@ def preprocess(path: Path) -> None:
 
 
 def _refuse_problems(summary) -> None:
-    problems = [problem for problem in summary.problems if "no such folder; recordings go" not in problem]
-    if any("Traceback" in problem for problem in problems):
-        raise AssertionError(problems)
-    if problems:
-        raise InputError("; ".join(problems))
+    if any("Traceback" in problem for problem in summary.problems):
+        raise AssertionError(summary.problems)
+    if summary.problems:
+        raise InputError("; ".join(summary.problems))
 
 
 def _sequence_file(pattern: str) -> Callable[[Path], Path]:

@@ -5,6 +5,8 @@ BYTES is the most that a file may hold, UID the user who runs it (root writes to
 
 from __future__ import annotations
 
+import multiprocessing.popen_fork
+import multiprocessing.synchronize  # noqa: F401
 import os
 import resource
 import runpy

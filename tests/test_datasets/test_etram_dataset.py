@@ -86,6 +86,7 @@ def test_a_folder_that_forgot_its_small_boxes_is_named(sample, tmp_path, monkeyp
     forgotten = 0
     for folder in (tmp_path / "val").iterdir():
         (folder / "ignored_boxes.npy").unlink()
+        forget_checksums(folder)
         forgotten += json.loads((folder / "sequence.json").read_text())["dropped"]["boxes_too_small"]
     dataset = build(tmp_path, "val", test_mode=True)
     assert f"val: up to {forgotten} boxes under 5 px were left out" in said[0] and "--overwrite" in said[0]

@@ -19,8 +19,9 @@ from etram_mmdet.datasets.etram_dataset import ETraMDataset
 from etram_mmdet.evaluation.predictions import load_predictions
 from etram_mmdet.events.formats import open_recording
 from etram_mmdet.events.formats.array_files import load_array
+from etram_mmdet.events.formats.npy import open_archive
 from etram_mmdet.events.labels import load_boxes, load_label_times
-from etram_mmdet.events.limits import MAX_TIME_US
+from etram_mmdet.events.limits import MAX_EXPANSION, MAX_TIME_US
 from etram_mmdet.events.preprocessing.folder import preprocess_folder
 from etram_mmdet.utils.errors import InputError
 from tests.helpers.encoders import WRITERS, structured
@@ -112,6 +113,18 @@ def test_archives_that_unpack_to_a_gib(claimed, says, read, tmp_path):
     bomb(tmp_path / "a.npz", "t.npy", head, claimed)
     with pytest.raises(InputError, match=says):
         read(tmp_path / "a.npz")
+
+
+def test_a_column_that_says_the_same_in_every_row(tmp_path):
+    """70 MB of "on" pack to less than a MB; the other columns say that there may be as many events."""
+    path = tmp_path / "a.npz"
+    ons = npy(f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({70 << 20},)}}", b"\x01" * (70 << 20))
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.writestr("p.npy", ons)
+        archive.writestr("t.npy", np.random.default_rng(0).bytes(1 << 20))
+    member = zipfile.ZipFile(path).getinfo("p.npy")
+    assert member.file_size > MAX_EXPANSION * member.compress_size
+    open_archive(path).close()
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])

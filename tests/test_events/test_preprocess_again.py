@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from etram_mmdet.events.preprocessing import source_changes
+from etram_mmdet.events.preprocessing import sequence_folder, source_changes
 from etram_mmdet.events.preprocessing.folder import PreprocessSummary, preprocess_folder
 from etram_mmdet.events.preprocessing.recording import preprocess_recording
 from etram_mmdet.events.preprocessing.sequence_folder import read_manifest
@@ -40,7 +40,7 @@ def forget_digests(out: Path) -> None:
     """Make the folders those of an earlier version."""
     for path in out.glob("*/*/sequence.json"):
         manifest = json.loads(path.read_text())
-        for key in ("source_digests", "recording_time_ns", "label_files"):
+        for key in ("source_digests", "recording_time_ns", "label_files", "crc32"):
             del manifest[key]
         path.write_text(json.dumps(manifest, indent=2) + "\n")
 
@@ -107,6 +107,52 @@ def test_folders_of_an_earlier_version_stay_valid_and_are_told(folders):
     np.save(raw / "train" / "b_bbox.npy", make_boxes([100_000]))
     summary = preprocess_folder(raw, out)
     assert made_anew(summary) == ["train/b"] and "\n1 finished by an earlier version" in str(summary)
+
+
+def test_a_copied_recording_does_not_hide_damage_under_a_new_checksum(folders):
+    raw, out = folders
+    path = out / "train" / "b" / "sequence.json"
+    path.write_text(path.read_text().replace('"num_events": ', '"num_events": 1'))
+    os.utime(raw / "train" / "b_td.h5", ns=(10**18, 10**18))
+    (problem,) = preprocess_folder(raw, out).problems
+    assert f"{path}: not as it was written" in problem
+    assert "recording_time_ns" in path.read_text() and f"{10**18}" not in path.read_text()
+
+
+@pytest.mark.parametrize("change", [dict(source_digests=[1]), dict(recording_time_ns="1"), dict(crc32=[1])])
+def test_entries_of_another_type_are_told(folders, change):
+    raw, out = folders
+    path = out / "train" / "b" / "sequence.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    os.utime(raw / "train" / "b_td.h5", ns=(10**18, 10**18))
+    (problem,) = preprocess_folder(raw, out).problems
+    assert problem.startswith(f"{path}: {next(iter(change))} is not what it should be")
+
+
+def test_a_time_without_a_digest_is_another_recordings(folders):
+    raw, out = folders
+    path = out / "train" / "b" / "sequence.json"
+    manifest = json.loads(path.read_text())
+    del manifest["source_digests"], manifest["crc32"]
+    path.write_text(json.dumps(manifest))
+    os.utime(raw / "train" / "b_td.h5", ns=(10**18, 10**18))
+    (problem,) = preprocess_folder(raw, out).problems
+    assert "train/b: made of another recording than" in problem
+
+
+def test_the_old_folder_comes_back_where_a_stop_falls_between_the_two_moves(folders, monkeypatch):
+    raw, out = folders
+    before = (out / "train" / "b" / "sequence.json").read_bytes()
+    np.save(raw / "train" / "b_bbox.npy", make_boxes([100_000]))
+
+    def stop(*_) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sequence_folder, "_move", stop)
+    with pytest.raises(KeyboardInterrupt):
+        preprocess_folder(raw, out)
+    assert (out / "train" / "b" / "sequence.json").read_bytes() == before
+    assert sorted(path.name for path in (out / "train").iterdir()) == ["a", "b"]
 
 
 def test_etrams_other_labels_do_not_replace_what_was_made(tmp_path):

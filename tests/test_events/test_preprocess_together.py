@@ -17,6 +17,7 @@ from etram_mmdet.events.preprocessing.folder import preprocess_folder
 from etram_mmdet.events.preprocessing.sequence_folder import claim_of, new_folder, remove_unfinished
 from etram_mmdet.utils import claims
 from etram_mmdet.utils.claims import try_claim
+from etram_mmdet.utils.errors import InputError
 from tests.helpers.paths import ROOT
 from tests.helpers.raw import make_boxes, make_events, write_recording
 from tests.reliability import kill_preprocessing as faults
@@ -172,3 +173,9 @@ def test_of_two_that_make_the_same_folder_the_first_stays(tmp_path, is_replaced)
             (first / "first").touch()
     assert [path.name for path in target.iterdir()] == ["first"]
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_negative_number_of_workers_is_refused(tmp_path):
+    write_recording(tmp_path / "raw" / "train", "a")
+    with pytest.raises(InputError, match="-1 workers, expected 0 or more"):
+        preprocess_folder(tmp_path / "raw", tmp_path / "out", workers=-1)

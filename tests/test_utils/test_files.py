@@ -16,6 +16,7 @@ from etram_mmdet.utils.files import (
     atomic_write,
     because,
     check_writable,
+    has_cause,
     os_errors,
     part_of,
     remove_leftovers,
@@ -81,6 +82,11 @@ def test_causes_in_the_text_of_hdf5(tmp_path):
     many = OSError("unable to open file (errno = 24, error message = 'Too many open files', flags = 0)")
     assert because(many, tmp_path).endswith("raise the limit: ulimit -n 4096")
     assert because(OSError("truncated"), tmp_path) == "truncated; see to this path"
+
+
+def test_a_full_memory_is_not_what_a_file_holds():
+    assert has_cause(MemoryError("Unable to allocate 1 TiB")) and not has_cause(ValueError("errno"))
+    assert because(MemoryError()).startswith("no memory is left; end other programs")
 
 
 def _begin(path: Path) -> None:

@@ -58,11 +58,17 @@ def read_array(file: BinaryIO, num_bytes: int) -> np.ndarray:
 def open_archive(path: Path) -> zipfile.ZipFile:
     """A ``.npz`` whose members unpack to sizes that can be; raises ``ValueError`` and what ``zipfile`` raises."""
     archive = zipfile.ZipFile(path)
-    for member in archive.infolist():
-        if member.compress_type not in _PLAIN:
-            archive.close()
-            raise ValueError(f"{member.filename:.60} is compressed otherwise than NumPy does")
-        if expands_too_much(member.file_size, member.compress_size):
-            archive.close()
-            raise ValueError(f"{member.filename:.60} claims {member.file_size:,} bytes in {member.compress_size:,}")
+    problem = _problem_of(archive.infolist(), path.stat().st_size)
+    if problem:
+        archive.close()
+        raise ValueError(problem)
     return archive
+
+
+def _problem_of(members: list[zipfile.ZipInfo], num_bytes: int) -> str:
+    """Sizes count over all members: a column that says the same in every row packs to a thousandth."""
+    for member in members:
+        if member.compress_type not in _PLAIN:
+            return f"{member.filename:.60} is compressed otherwise than NumPy does"
+    claimed = sum(member.file_size for member in members)
+    return f"claims {claimed:,} bytes in {num_bytes:,}" if expands_too_much(claimed, num_bytes) else ""

@@ -31,18 +31,18 @@ def check_files(folder: Path, manifest: dict) -> None:
     """Compare files with the checksums in ``manifest``; folders of older versions have none.
 
     Raises:
-        InputError: for a file that is not as it was written.
+        InputError: for a file that is missing or not as it was written.
     """
-    written = manifest.get(KEY, {})
     path = folder / "sequence.json"
-    if not isinstance(written, dict):
-        raise InputError(f"{path}: {KEY} is {written!r:.80}, expected a number for each file; {PREPROCESS_AGAIN}")
-    for name, found in _checksums_of(folder, manifest).items() if written else ():
-        if written.get(name, found) != found:
-            raise InputError(
-                f"{path if name == _REST else folder / name}: not as it was written (CRC-32 {found}, expected "
-                f"{written[name]}); {PREPROCESS_AGAIN}. If you changed it on purpose, take {KEY!r} out of {path}"
-            )
+    written = manifest.get(KEY, {})
+    found = _checksums_of(folder, manifest) if written else {}
+    for name, expected in written.items():
+        file = path if name == _REST else folder / name
+        on_purpose = f"{PREPROCESS_AGAIN}. If you changed it on purpose, take {KEY!r} out of {path}"
+        if name not in found:
+            raise InputError(f"{file}: missing, but was written with this folder; {on_purpose}")
+        if found[name] != expected:
+            raise InputError(f"{file}: not as it was written (CRC-32 {found[name]}, expected {expected}); {on_purpose}")
 
 
 def _arrays(folder: Path) -> list[Path]:

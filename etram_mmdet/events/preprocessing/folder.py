@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from etram_mmdet.events.choices import SPLITS, LabelFiles
+from etram_mmdet.events.preprocessing.checksums import check_files
 from etram_mmdet.events.preprocessing.recording import preprocess_recording
 from etram_mmdet.events.preprocessing.sequence_folder import (
     claim_of,
@@ -23,7 +24,7 @@ from etram_mmdet.events.preprocessing.sequence_folder import (
     read_manifest,
     remove_unfinished,
     remove_work_folders,
-    renew_manifest,
+    write_manifest,
 )
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.events.preprocessing.source_changes import changed_labels, is_other_recording, with_time_of
@@ -184,7 +185,11 @@ def _make(task: Task, found: Outcome) -> Outcome:
 
 
 def _look(task: Task) -> Outcome:
-    """The finished folder, or without a manifest what has to be made; ``InputError`` if it may not be replaced."""
+    """The finished folder, or without a manifest what has to be made.
+
+    Raises:
+        InputError: the folder may not be replaced, or is damaged.
+    """
     current = folder_id(task.folder)
     if current is None or current == task.replaces:
         return Outcome(task.name)
@@ -192,10 +197,11 @@ def _look(task: Task) -> Outcome:
     changed = changed_labels(task.source, manifest)
     if changed:
         return Outcome(task.name, changed=tuple(changed))
+    check_files(task.folder, manifest)
     renewed = with_time_of(task.source, manifest)
     if renewed != manifest:
         with suppress(InputError):  # a folder that can only be read
-            renew_manifest(task.folder, renewed)
+            write_manifest(task.folder, renewed)
     return Outcome(task.name, manifest)
 
 

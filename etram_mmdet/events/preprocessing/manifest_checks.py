@@ -39,6 +39,10 @@ def _is_texts(value: object) -> bool:
     return isinstance(value, list) and all(map(_is_text, value))
 
 
+def _is_digests(value: object) -> bool:
+    return isinstance(value, dict) and all(map(_is_text, value.values()))
+
+
 _NEEDED: dict[str, Callable[[object], bool]] = {
     "recording": _is_text,
     "split": _is_text,
@@ -62,6 +66,9 @@ _OPTIONAL: dict[str, Callable[[object], bool]] = {  # earlier versions did not w
     "boxes_cut": _is_count,
     "frames_per_s": _is_rate,
     "implausible": _is_texts,
+    "source_digests": _is_digests,
+    "recording_time_ns": _is_time,
+    "crc32": _is_counts,
 }
 
 

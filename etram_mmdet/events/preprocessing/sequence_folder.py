@@ -59,7 +59,7 @@ def new_folder(target: Path) -> Iterator[Path]:
         _move(new, target)
         sync(target.parent)
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        _remove_work_folder(work, target)
 
 
 def folder_id(folder: Path) -> int | None:
@@ -101,7 +101,14 @@ def remove_work_folders(target: Path) -> None:
     """Remove what others began of ``target``; only for who holds :func:`claim_of` it."""
     for work in target.parent.glob(f".*{_IN_PROGRESS}"):
         if _target_of(work) == target:
-            shutil.rmtree(work, ignore_errors=True)
+            _remove_work_folder(work, target)
+
+
+def _remove_work_folder(work: Path, target: Path) -> None:
+    """The old folder goes back to where it was, if it was stopped just before the new one took its place."""
+    with suppress(OSError):
+        (work / "old").rename(target)
+    shutil.rmtree(work, ignore_errors=True)
 
 
 def _target_of(work: Path) -> Path:
@@ -125,14 +132,12 @@ def read_manifest(folder: str | Path) -> dict:
 
 
 def write_manifest(folder: Path, manifest: dict) -> None:
-    """Write ``sequence.json`` in one step; it comes last and says that the folder is complete."""
+    """Write ``sequence.json`` in one step; it comes last and says that the folder is complete.
+
+    Raises:
+        InputError: it cannot be written; the one that was there stays.
+    """
     write_json(folder / MANIFEST, {"format_version": FORMAT_VERSION, **with_checksums(folder, manifest)})
-
-
-def renew_manifest(folder: Path, manifest: dict) -> None:
-    """Replace ``sequence.json`` of a finished folder; raises ``InputError`` if that cannot be written."""
-    remove_leftovers(folder)
-    write_manifest(folder, manifest)
 
 
 def write_labels(folder: Path, boxes: np.ndarray, frame_us: np.ndarray) -> None:
@@ -192,9 +197,6 @@ def write_representations(
     path.parent.mkdir(parents=True)
     np.save(path.with_name("objframe_idx_2_repr_idx.npy"), frames.repr_index)
     np.save(path.with_name("timestamps_us.npy"), frames.repr_us)
-    try:
-        with new_hdf5(path) as file:
-            data = create_frames(file, len(frames.repr_us), representation.shape, representation.dtype, codec)
-            write_frames(data, tensors)
-    except RuntimeError as error:  # what HDF5 makes of a full disk when it closes the file
-        raise OSError(str(error)) from error
+    with new_hdf5(path) as file:
+        data = create_frames(file, len(frames.repr_us), representation.shape, representation.dtype, codec)
+        write_frames(data, tensors)

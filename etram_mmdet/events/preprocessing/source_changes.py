@@ -54,7 +54,7 @@ def is_other_recording(source: Source, manifest: dict) -> bool:
         return True
     if manifest.get(_TIME, time_ns) == time_ns:
         return False
-    return manifest[_DIGESTS][name] != _digest(source.events)
+    return manifest.get(_DIGESTS, {}).get(name) != _digest(source.events)
 
 
 def with_time_of(source: Source, manifest: dict) -> dict:
