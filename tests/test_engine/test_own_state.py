@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.optim import OptimWrapper
+from mmengine.runner import LogProcessor
 from torch import nn
 
 from etram_mmdet.engine.checkpoints import own_state
@@ -158,6 +159,8 @@ def drawn(steps, disturb):
         model=Drawing(),
         optim_wrapper=None,
         seed=3,
+        message_hub=SimpleNamespace(log_scalars={}),
+        log_processor=LogProcessor(by_epoch=False),
         call_hook=lambda name, outputs=None, **_: found.append(outputs) if name == "after_train_iter" else None,
     )
     for loop._iter in steps:

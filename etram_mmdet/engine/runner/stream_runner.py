@@ -12,7 +12,7 @@ import torch
 from mmdet.registry import RUNNERS
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.dist import is_main_process
+from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
@@ -178,7 +178,9 @@ class StreamRunner(Runner):
         if self._load_from is not None:
             self._load_from = str(checkpoint_file(self._load_from))
         elif self._resume:
-            self._load_from = latest_checkpoint(self.work_dir)
+            found = [latest_checkpoint(self.work_dir)]
+            broadcast_object_list(found)  # a network drive may show a newer one to one process first
+            self._load_from = found[0]
         super().load_or_resume()
         if self.cfg.get("train_cfg"):
             with os_errors(Path(self.work_dir), "written"):
