@@ -19,7 +19,8 @@ runs = dict(baseline=dict(config="configs/baseline_tiny.py"))
 def begun_by_version_0_1(cfg):
     """Without what follows from other settings, and without the parts that draw detections."""
     cfg.custom_imports = dict(imports=["etram_mmdet"])
-    cfg.custom_hooks = cfg.custom_hooks[:-3]
+    cfg.custom_hooks = cfg.custom_hooks[:-4]
+    cfg.env_cfg.pop("rank_timeout_s")
     cfg.model.backbone.pop("in_channels")
     cfg.model.bbox_head.pop("num_classes")
     cfg.default_hooks.pop("visualization")
