@@ -55,7 +55,6 @@ def test_patience_goes_on_in_a_resumed_run(monkeypatch, resumed_at, stops_at):
     """Two validations without a better one end it, whenever it was stopped; rows after the checkpoint do not count."""
     scores = [0.1, 0.3, 0.2, 0.4, 0.3, 0.2]  # at the steps 0 to 5
     rows = [{"step": str(step), "coco/AP": str(score)} for step, score in enumerate(scores)]
-    rows.insert(1, {"step": "0", "coco/AP": ""})  # of a validation that did not measure it
     monkeypatch.setattr("etram_mmdet.engine.hooks.early_stopping.validations", lambda runner: rows)
     hook = HOOKS.build(dict(type="EarlyStoppingHook", monitor="coco/AP", rule="greater", patience=2, min_delta=0.0))
     loop = SimpleNamespace(stop_training=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import queue
 import signal
@@ -44,8 +45,12 @@ def finished_result(folder: Path, variant: Variant) -> dict | None:
     record = folder / RUN_FILE
     if not table.is_file() or not record.is_file():
         return None
-    content = read_json(record, "delete this run's folder, and it is trained again")
-    rows = [row for row in evaluations(table, "val", content) if int(row["step"]) == variant.steps]
+    advice = "delete this run's folder, and it is trained again"
+    content = read_json(record, advice)
+    try:
+        rows = [row for row in evaluations(table, "val", content) if int(row["step"]) == variant.steps]
+    except (ValueError, TypeError, KeyError, AttributeError, csv.Error) as error:
+        raise InputError(f"{table}, {record.name}: not the results of a run ({error}); {advice}") from error
     if not rows:
         return None
     return content | dict(metrics={key: float(value) for key, value in rows[-1].items() if "/" in key and value})

@@ -19,5 +19,5 @@ class EarlyStoppingHook(early_stopping_hook.EarlyStoppingHook):
 
     def before_train(self, runner: Runner) -> None:
         for row in validations(runner) if runner.iter and runner.val_loop else []:
-            if int(row["step"]) <= runner.iter and row.get(self.monitor):
+            if int(row["step"]) <= runner.iter and self.monitor in row:
                 self.after_val_epoch(runner, {self.monitor: float(row[self.monitor])})
