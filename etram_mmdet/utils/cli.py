@@ -144,14 +144,20 @@ def exit_on_input_error(interrupted: str = "interrupted") -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:
-        sentence = sentence_of(error)
+    except BaseException as error:
+        signal = _interrupt_behind(error)
+        if signal is not None:
+            print(interrupted, file=sys.stderr)
+            raise SystemExit(getattr(signal, "exit_status", 130)) from error
+        sentence = sentence_of(error) if isinstance(error, Exception) else None
         if sentence is None:
             raise
         print(f"error: {sentence}", file=sys.stderr)
         raise SystemExit(1) from error
-    except BaseException as error:
-        if not isinstance(error, KeyboardInterrupt) and not isinstance(error.__context__, KeyboardInterrupt):
-            raise  # the second: mmengine takes Ctrl-C, while it formats a config, for an error of syntax
-        print(interrupted, file=sys.stderr)
-        raise SystemExit(getattr(error, "exit_status", 130)) from error
+
+
+def _interrupt_behind(error: BaseException | None) -> KeyboardInterrupt | None:
+    """Ctrl-C, also behind the error of syntax for which mmengine takes it while it formats a config."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error

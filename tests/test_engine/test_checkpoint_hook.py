@@ -117,6 +117,15 @@ def test_a_validation_repeated_on_resuming_is_kept_in_its_checkpoint(tmp_path):
     assert names(tmp_path) == {"iter_2", "best_a_iter_2"}
 
 
+def test_a_validation_before_the_first_checkpoint_has_one(tmp_path):
+    """Without it a run that is killed then starts afresh under another number, beside the row of the first."""
+    runner = Runner(tmp_path)
+    built = hook(runner, save_best="a")
+    runner.iter = 3
+    built.after_val_epoch(runner, dict(a=0.5))
+    assert names(tmp_path) == {"iter_3", "best_a_iter_3"}
+
+
 def test_a_best_one_that_is_found_again_stays(tmp_path):
     """The same step, a little better: no sum on a GPU is the same twice."""
     runner = Runner(tmp_path, step=2)

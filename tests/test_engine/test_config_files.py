@@ -50,6 +50,11 @@ def test_a_file_in_the_place_of_a_config_is_called_by_its_kind(name, kind, tmp_p
         load_config(tmp_path / name)
 
 
+def test_what_is_no_file_is_no_config():
+    with pytest.raises(InputError, match=r"^/dev/null: not a regular file"):
+        load_config("/dev/null")
+
+
 def test_a_config_may_hold_placeholders_and_build_upon_two_that_differ(tmp_path):
     (tmp_path / "rate.py").write_text("base_lr = 3e-4\n")
     (tmp_path / "mine.py").write_text(

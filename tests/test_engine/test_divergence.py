@@ -11,6 +11,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import LogProcessor
 
 from etram_mmdet.engine.hooks.finite_loss import FiniteLossHook
+from etram_mmdet.engine.runner import divergence
 from etram_mmdet.engine.runner.divergence import check_diverged, check_finite
 from etram_mmdet.engine.runner.loops import StreamTrainLoop
 from etram_mmdet.utils.errors import InputError
@@ -76,11 +77,15 @@ def test_own_heads_come_to_the_hook_with_every_assigner():
         assert not trained(grown(build(**OWN[name]), float("nan")))[0]["loss"].isfinite()
 
 
-def test_other_errors_stay_as_they_are():
+@pytest.mark.parametrize("is_distributed", [False, True])
+def test_other_errors_stay_as_they_are(is_distributed, monkeypatch):
+    """The outputs are looked at without BatchNorm's exchange between processes, for which the others do not come."""
+    monkeypatch.setattr(divergence, "is_distributed", lambda: is_distributed)
     model = build()
     model.bbox_head.loss = lambda *args: 1 / 0
     with pytest.raises(ZeroDivisionError):
         trained(model)
+    assert model.training != is_distributed
 
 
 def test_a_check_on_the_gpu_counts_as_divergence():

@@ -5,10 +5,16 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+import torch
 from mmdet.registry import HOOKS
+from mmengine.config import Config
+from mmengine.hooks import EMAHook
 from mmengine.logging import MessageHub
+from torch import nn
 
+from etram_mmdet.engine.hooks.checkpoint import CheckpointHook
 from etram_mmdet.engine.hooks.data_wait import DataWaitHook
+from etram_mmdet.engine.hooks.stop_on_signal import StopOnSignalHook
 
 
 def run_steps(hook: DataWaitHook, times: list[tuple[float, float]]) -> tuple[list[str], list[float]]:
@@ -52,10 +58,37 @@ def test_patience_goes_on_in_a_resumed_run(monkeypatch, resumed_at, stops_at):
     monkeypatch.setattr("etram_mmdet.engine.hooks.early_stopping.validations", lambda runner: rows)
     hook = HOOKS.build(dict(type="EarlyStoppingHook", monitor="coco/AP", rule="greater", patience=2, min_delta=0.0))
     loop = SimpleNamespace(stop_training=False)
-    runner = SimpleNamespace(iter=resumed_at, train_loop=loop, logger=SimpleNamespace(info=lambda text: None))
+    logger = SimpleNamespace(info=lambda text: None)
+    runner = SimpleNamespace(iter=resumed_at, train_loop=loop, val_loop=object(), logger=logger)
     hook.before_train(runner)
     first = resumed_at + 1 if resumed_at else 0  # the validation at the checkpoint's step has its row
     for runner.iter in range(first, len(scores)):
         assert not loop.stop_training
         hook.after_val_epoch(runner, {"coco/AP": scores[runner.iter]})
     assert loop.stop_training and runner.iter == stops_at
+
+
+@pytest.mark.parametrize("is_validating", [False, True])
+def test_a_stop_saves_the_weights_that_are_trained(is_validating, monkeypatch):
+    """A validation has the averaged ones in the model, which a resumed run would go on with."""
+    saved = []
+    monkeypatch.setattr(CheckpointHook, "save", lambda self, runner, step: saved.append(float(runner.model.weight)))
+    averages = EMAHook()
+    runner = SimpleNamespace(
+        model=nn.Linear(1, 1),
+        iter=4,
+        cfg=Config(dict(optim_wrapper={})),
+        hooks=[averages, CheckpointHook(by_epoch=False)],
+        logger=SimpleNamespace(warning=lambda text: None),
+        _train_loop=SimpleNamespace(stop_signals=SimpleNamespace(agreed=lambda: 15, wait_for_others=lambda: None)),
+    )
+    averages.before_run(runner)
+    nn.init.constant_(runner.model.weight, 7)
+    with pytest.raises(SystemExit), torch.no_grad():
+        if is_validating:
+            averages.before_val_epoch(runner)
+            assert float(runner.model.weight) != 7
+            StopOnSignalHook().after_val_iter(runner, 0, {}, [])
+        else:
+            StopOnSignalHook().after_train_iter(runner, 0, {}, {})
+    assert saved == [7]

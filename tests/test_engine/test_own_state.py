@@ -83,7 +83,7 @@ def test_buffers_that_differ_between_processes_come_back(monkeypatch, tmp_path):
     first, second, resumed = trainer(), trainer(), trainer()
     second.model.norm.running_mean.fill_(7)
     (of_second,) = _unreduced(second, monkeypatch)
-    monkeypatch.setattr(own_state, "gather_object", lambda own: [own, of_second])
+    monkeypatch.setattr(own_state, "gather_object", lambda own, group: [own, of_second])
     states = through_a_file(gather_own_states(first), tmp_path)
     assert [list(state["buffers"]) for state in states] == [[], ["norm.running_mean"]]
     monkeypatch.setattr(own_state, "get_world_size", lambda: 2)
@@ -96,7 +96,7 @@ def test_buffers_that_differ_between_processes_come_back(monkeypatch, tmp_path):
 def _unreduced(runner, monkeypatch):
     """What a process sends to the first one."""
     sent = []
-    monkeypatch.setattr(own_state, "gather_object", sent.append)
+    monkeypatch.setattr(own_state, "gather_object", lambda own, group: sent.append(own))
     assert gather_own_states(runner) is None
     return sent
 
@@ -160,7 +160,7 @@ def drawn(steps, disturb):
         optim_wrapper=None,
         seed=3,
         message_hub=SimpleNamespace(log_scalars={}),
-        log_processor=LogProcessor(),
+        log_processor=LogProcessor(by_epoch=False),
         call_hook=lambda name, outputs=None, **_: found.append(outputs) if name == "after_train_iter" else None,
     )
     for loop._iter in steps:

@@ -110,11 +110,11 @@ def hang() -> None:
             lambda rank: check_same_data(dict(train=TensorDataset(torch.zeros(3 - rank)))),
             "): data.train.length: 2, on rank 0 3\n",
         ),
-        (lambda rank: check_same_start(Config(dict(data_root=f"/{rank}", c=len))), ""),
+        (lambda rank: check_same_start(Config(dict(data_root=f"/{rank}", work_dir=f"/{rank}", c=len))), ""),
     ],
 )
 def test_ranks_that_differ_are_refused_by_name(start, check, says):
-    """Where data lie may differ between machines."""
+    """Where data lie may differ between machines; where results go differs in a dry run."""
 
     def work(rank):
         join()

@@ -8,6 +8,7 @@ from mmengine.hooks import Hook
 
 from etram_mmdet.engine.config.load import load_config
 from etram_mmdet.engine.config.refusals import refused_settings
+from etram_mmdet.engine.runner import rank_watch
 from etram_mmdet.utils.errors import InputError
 from tests.helpers.paths import ROOT
 
@@ -50,6 +51,13 @@ def test_a_fault_in_own_code_keeps_its_traceback(monkeypatch):
     monkeypatch.setitem(HOOKS.module_dict, "Own", Own)
     with pytest.raises(KeyError, match="missing"), refused_settings(CFG):
         HOOKS.build(dict(type="Own"))
+
+
+def test_what_another_process_has_broken_is_no_fault_of_the_config(monkeypatch):
+    """``watched`` tells which process it was."""
+    monkeypatch.setattr(rank_watch, "_watch", object())
+    with pytest.raises(RuntimeError, match="closed by peer"), refused_settings(CFG):
+        raise RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer")
 
 
 @pytest.mark.parametrize("workers, persistent", [(0, False), (2, True)])

@@ -120,8 +120,9 @@ def test_a_dry_run_calls_every_hook_and_keeps_the_traceback_of_own_code(sample, 
     )
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
     words = [tmp_path / "config.py", "--dry-run", "--work-dir", tmp_path / "run", "--cfg-options"]
+    words += [f"data_root={sample}/", *SMALL, "default_hooks.checkpoint.interval=1000"]
     with pytest.raises(AssertionError, match="AFTER TRAIN"):  # `run` takes no traceback for an answer
-        run("tools/train.py", *words, f"data_root={sample}/", *SMALL, "default_hooks.checkpoint.interval=1000")
+        run("tools/train.py", *words, f"default_hooks.checkpoint.out_dir={tmp_path / 'run'}")
     seen = json.loads((tmp_path / "seen.json").read_text())
     assert {"loss", "loss_bbox"} <= {*seen["losses"]} and "coco/AP" in seen["metrics"]
     assert {"iter_1.pth", "best_coco_AP_iter_1.pth", "results.csv", "val_1.png", "run.json"} <= {*seen["files"]}

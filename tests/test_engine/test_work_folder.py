@@ -44,9 +44,9 @@ def other(tmp_path):
 def _runner(folder: Path) -> StreamRunner:
     runner = object.__new__(StreamRunner)
     runner._work_dir = str(folder)
-    runner._train_loop = dict(type="StreamTrainLoop")
+    runner._train_loop = object()
     runner._build_training = lambda: None
-    runner.cfg = Config()
+    runner.cfg = Config({})
     return runner
 
 
@@ -61,6 +61,12 @@ def test_of_two_that_start_at_once_one_trains(other, tmp_path, monkeypatch):
     monkeypatch.setattr(Runner, "train", lambda self: pytest.fail("trained"))
     with pytest.raises(ClaimedError, match=f"process {other.pid} on "):
         _runner(tmp_path).train()
+
+
+def test_one_that_stood_still_saves_nothing_where_another_trains_meanwhile(other, tmp_path):
+    with pytest.raises(ClaimedError, match=f"process {other.pid} on "):
+        _runner(tmp_path).save_checkpoint(str(tmp_path), "iter_1.pth", save_optimizer=False)
+    assert os.listdir(tmp_path) == [CLAIM_FILE]
 
 
 def test_a_test_may_write_beside_a_training(other, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import queue
 import signal
@@ -29,8 +30,8 @@ from etram_mmdet.utils.json_files import read_json
 from etram_mmdet.utils.text import changes
 
 LOG_FILE = "train.log"
-# Settings that change no number; version 0.1 had others.
-_DRAWING = ("default_hooks.visualization", "visualizer", "vis_backends")
+# Settings that change no number; earlier versions had others.
+_FREE = ("default_hooks.visualization", "visualizer", "vis_backends", "env_cfg.rank_timeout_s")
 CLAIM_FILE = ".ablation"
 
 
@@ -44,8 +45,12 @@ def finished_result(folder: Path, variant: Variant) -> dict | None:
     record = folder / RUN_FILE
     if not table.is_file() or not record.is_file():
         return None
-    content = read_json(record, "delete this run's folder, and it is trained again")
-    rows = [row for row in evaluations(table, "val", content) if int(row["step"]) == variant.steps]
+    advice = "delete this run's folder, and it is trained again"
+    content = read_json(record, advice)
+    try:
+        rows = [row for row in evaluations(table, "val", content) if int(row["step"]) == variant.steps]
+    except (ValueError, TypeError, KeyError, AttributeError, csv.Error) as error:
+        raise InputError(f"{table}, {record.name}: not the results of a run ({error}); {advice}") from error
     if not rows:
         return None
     return content | dict(metrics={key: float(value) for key, value in rows[-1].items() if "/" in key and value})
@@ -59,7 +64,7 @@ def check_order(out: Path, variant: Variant, seed: int) -> Path:
         begun = Config(read_plain_config(path))
         complete_config(begun)  # version 0.1 left open what follows from the rest
         found = changes(begun.to_dict(), ours.to_dict())
-        differing = [line for line in found if not line.startswith(_DRAWING)]
+        differing = [line for line in found if not line.startswith(_FREE)]
         if differing:
             raise InputError(
                 f"{path.with_suffix('')}: a run with other settings was begun there "

@@ -21,6 +21,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+from etram_mmdet.engine.runner.signals import cpu_group
 from etram_mmdet.utils.errors import InputError
 
 
@@ -35,7 +36,8 @@ def gather_own_states(runner: Runner) -> list[dict] | None:
             lanes=model.stream_states["loss"].rows() if hasattr(model, "stream_states") else {},
             buffers={name: buffer.cpu() for name, buffer in _buffers(model).items()},
             gradients=_waiting_gradients(runner),
-        )
+        ),
+        group=cpu_group(),  # the states of all processes at once might not fit the first one's GPU
     )
     for state in (states or [])[::-1]:  # the first one, which the others are compared with, at last
         state["buffers"] = _different(state["buffers"], states[0]["buffers"])

@@ -94,7 +94,8 @@ _UNTYPED = {
 _KINDS = {
     key: kind
     for kind, keys in {
-        "float": "base_lr allowed_border pos_weight score_thr min_bbox_size iou_threshold split_thr lr_mult decay_mult",
+        "float": "base_lr allowed_border pos_weight score_thr min_bbox_size iou_threshold split_thr lr_mult decay_mult "
+        "rank_timeout_s",
         "int": "base_batch_size nms_pre max_per_img max_epochs num_batch_per_epoch resource_limit",
         "bool": "enable find_unused_parameters cudnn_benchmark by_epoch debug class_agnostic bypass_duplicate",
         "str": "runner_type sync_bn constructor",

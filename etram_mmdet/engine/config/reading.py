@@ -12,6 +12,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.files import check_is_file
 from etram_mmdet.utils.kinds import check_kind
 from etram_mmdet.utils.text import first_line
 
@@ -28,6 +29,7 @@ def read_config(path: Path) -> Config:
             files build upon each other in a circle; two bases of one file set the same key.
     """
     check_kind(path, "config")
+    check_is_file(path)
     _check_chain(path, ())
     try:
         return Config.fromfile(path)

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import FrameType
 
 from etram_mmdet.engine.config.constructors import TABLES
+from etram_mmdet.engine.runner.rank_watch import is_collective
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.text import first_line, nearest
 
@@ -37,7 +38,8 @@ def refused_settings(cfg: Mapping) -> Iterator[None]:
         raise
     except Exception as error:
         frames = _frames(error)
-        if any(_is_own(frame) for frame in frames[2:]):  # behind this function and the one that called it
+        has_own = any(_is_own(frame) for frame in frames[2:])  # behind this function and the one that called it
+        if has_own or is_collective(error):
             raise
         raise InputError(_sentence(error, frames, cfg)) from error
 

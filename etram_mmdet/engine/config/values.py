@@ -40,6 +40,7 @@ _LEAST = {
     "seed": 0,
     "accumulative_counts": 1,
     "base_batch_size": 1,
+    "rank_timeout_s": 1,
 }
 _CHOICES = {
     "log_level": ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),

@@ -27,9 +27,11 @@ class CheckpointHook(checkpoint_hook.CheckpointHook):
 
     def before_train(self, runner: Runner) -> None:
         super().before_train(runner)
-        if runner.iter:  # a validation that resuming repeats may find a new best, which its checkpoint has to name
-            self.last_ckpt = self._path_of(runner.iter)
-            self.saved_step = runner.iter if _is_same(self.last_ckpt, runner._load_from) else 0
+        # So a checkpoint follows on any new best one and names it: also in a validation that resuming repeats, and in
+        # one before the first checkpoint. Killed after that, a run would begin anew under another number, and the row
+        # of the first would stay beside its rows.
+        self.last_ckpt = self._path_of(runner.iter)
+        self.saved_step = runner.iter if _is_same(self.last_ckpt, runner._load_from) else 0
 
     def save(self, runner: Runner, step: int) -> None:
         """Save the checkpoint of ``step``, the number of steps that were done, unless it is there."""

@@ -18,6 +18,6 @@ class EarlyStoppingHook(early_stopping_hook.EarlyStoppingHook):
     """
 
     def before_train(self, runner: Runner) -> None:
-        for row in validations(runner) if runner.iter else []:
+        for row in validations(runner) if runner.iter and runner.val_loop else []:
             if int(row["step"]) <= runner.iter and self.monitor in row:
                 self.after_val_epoch(runner, {self.monitor: float(row[self.monitor])})

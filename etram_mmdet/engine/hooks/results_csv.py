@@ -17,13 +17,19 @@ from etram_mmdet.evaluation.results_table import append_row, compact, evaluation
 
 
 def validations(runner: Runner) -> list[dict[str, str]]:
-    """Rows of the validations of this training so far, in order of steps; none where the file is damaged."""
+    """Rows of the validations of this training so far, in order of steps; none where the file is damaged.
+
+    As the first process sees them, because all have to draw the same conclusions; so every process has to call it.
+    """
     dataset = as_streams(runner.val_dataloader.dataset)
     record = dict(run=run_id(runner), test_cfg=measured_with(runner.cfg), val_data=dict(sha256=digest(dataset)))
     try:
-        return evaluations(Path(runner.work_dir) / "results.csv", dataset.split, record)
+        rows = evaluations(Path(runner.work_dir) / "results.csv", dataset.split, record)
     except ValueError:
-        return []
+        rows = []
+    found = [rows]
+    broadcast_object_list(found)
+    return found[0]
 
 
 @HOOKS.register_module()
@@ -56,10 +62,7 @@ class ResultsCsvHook(Hook):
 
     @staticmethod
     def _has_row(runner: Runner) -> bool:
-        """As the first process sees it: a row that it writes meanwhile must not keep another from validating."""
-        found = [any(int(row["step"]) == runner.iter for row in validations(runner))]
-        broadcast_object_list(found)
-        return found[0]
+        return any(int(row["step"]) == runner.iter for row in validations(runner))
 
     @staticmethod
     @master_only

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mmdet.registry import HOOKS
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import Runner
 
 from etram_mmdet.engine.config.complete import added_up
@@ -26,14 +26,17 @@ class StopOnSignalHook(Hook):
         self._stop_if_told(runner, runner.iter + 1)
 
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: dict, outputs: list) -> None:
-        self._stop_if_told(runner, runner.iter)
+        self._stop_if_told(runner, runner.iter, is_validating=True)
 
     @staticmethod
-    def _stop_if_told(runner: Runner, step: int) -> None:
+    def _stop_if_told(runner: Runner, step: int, is_validating: bool = False) -> None:
         signals = getattr(runner._train_loop, "stop_signals", None)  # other loops have none
         number = signals.agreed() if signals else 0
         if not number or step % added_up(runner.cfg):
             return
+        for hook in runner.hooks if is_validating else ():
+            if isinstance(hook, EMAHook):  # a validation is of averaged weights: back to those that are trained
+                hook.after_val_epoch(runner)
         hooks = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
         for hook in hooks:
             hook.save(runner, step)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from mmengine.dist import is_distributed
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
@@ -69,6 +70,8 @@ def check_diverged(error: Exception, runner: Runner, batch: dict) -> None:
 @torch.no_grad()
 def _has_finite_outputs(model: nn.Module, runner: Runner, batch: dict) -> bool:
     """What the head is given for the batch, computed once more."""
+    if is_distributed():
+        model.eval()  # in training SyncBN would wait for the other processes, which are elsewhere
     for part in split_lanes(batch, getattr(model, "micro_batch", None)):
         with runner.optim_wrapper.optim_context(model):
             outputs = model(**model.data_preprocessor(part, True), mode="tensor")

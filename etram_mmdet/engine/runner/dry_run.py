@@ -23,6 +23,7 @@ from etram_mmdet.engine.runner.stream_runner import StreamRunner, check_can_be_m
 from etram_mmdet.evaluation.event_coco_metric import find_metric
 from etram_mmdet.models.detectors.micro_batches import whole_batch_losses
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.interruption import stop_once
 
 # Batches of validation that a dry run looks at for a box.
 MOST_BATCHES = 20
@@ -33,7 +34,10 @@ def dry_run(cfg: Config) -> None:
     if cfg.get("resume") and cfg.get("load_from") is None:
         cfg.load_from = latest_checkpoint(cfg.work_dir)
     check_can_be_made(Path(cfg.work_dir))
-    with TemporaryDirectory() as folder:
+    for hook in [*(cfg.get("default_hooks") or {}).values(), *(cfg.get("custom_hooks") or [])]:
+        if isinstance(hook, dict):
+            hook.pop("out_dir", None)
+    with stop_once(), TemporaryDirectory() as folder:
         cfg.work_dir = folder
         cfg.train_cfg.type = "DryRunLoop"
         StreamRunner.from_cfg(cfg).train()

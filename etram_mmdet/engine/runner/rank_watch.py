@@ -170,6 +170,12 @@ def watch_ranks(cfg: Config) -> None:
         _watch.start()
 
 
+def is_collective(error: BaseException) -> bool:
+    """Whether ``error`` comes from an operation of several ranks: most often one of the others has ended."""
+    says_so = any(word in str(error).lower() for word in _COLLECTIVE)
+    return _watch is not None and isinstance(error, RuntimeError) and says_so
+
+
 @contextmanager
 def watched(before_end: Callable[[], None] | None = None) -> Iterator[None]:
     """Say in a sentence which rank an error of a collective operation in this block comes from.
@@ -185,7 +191,7 @@ def watched(before_end: Callable[[], None] | None = None) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if _watch is not None and any(word in str(error).lower() for word in _COLLECTIVE):
+        if is_collective(error):
             _watch.explain(error)
         raise
     except (SystemExit, KeyboardInterrupt):  # a way to end that is this rank's own

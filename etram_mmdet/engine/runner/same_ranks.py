@@ -24,7 +24,7 @@ from etram_mmdet.utils.claims import Holder
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.text import differences, shown
 
-_OF_A_MACHINE = "num_workers persistent_workers prefetch_factor pin_memory data_root".split()
+_OF_A_MACHINE = "num_workers persistent_workers prefetch_factor pin_memory data_root work_dir".split()
 _PACKAGES = ("torch", "onedl-mmengine", "onedl-mmcv", "onedl-mmdetection", "numpy")
 _SHOWN = 8
 HEAR_S = 2.0  # a launcher ends all ranks as soon as one has ended, also the one that still speaks
@@ -75,7 +75,7 @@ def raise_once(error: InputError) -> NoReturn:
 
 
 def _without_paths(node: object) -> object:
-    """A config without what says where data lie, and how fast a machine reads them."""
+    """A config without what says where data and results lie, and how fast a machine reads."""
     if isinstance(node, dict):
         return {str(key): _without_paths(value) for key, value in node.items() if key not in _OF_A_MACHINE}
     return [_without_paths(value) for value in node] if isinstance(node, list | tuple) else node

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
 import torch
 from mmengine.dist import get_backend, is_distributed
@@ -43,7 +43,7 @@ class StopSignals:
         self._is_active = False
 
     def __enter__(self) -> StopSignals:
-        self._group = _cpu_group()
+        self._group = cpu_group()
         self._is_active = True
         self._handlers = {}
         if threading.current_thread() is threading.main_thread():
@@ -98,8 +98,12 @@ def _only_wake(number: int, frame: object) -> None:
     """The signal has been written to the pipe already."""
 
 
-def _cpu_group() -> dist.ProcessGroup | None:
-    """A group whose messages do not wait for the GPU; ``None`` for the group of all, which may be such a one."""
+@cache
+def cpu_group() -> dist.ProcessGroup | None:
+    """A group whose messages need no GPU, nor wait for it; ``None`` for the group of all, which may be such a one.
+
+    Every process has to make it.
+    """
     if not is_distributed() or get_backend() == "gloo":
         return None
     return dist.new_group(backend="gloo")

@@ -12,7 +12,7 @@ import torch
 from mmdet.registry import RUNNERS
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.dist import is_main_process
+from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
@@ -41,7 +41,7 @@ from etram_mmdet.engine.runner.parameter_groups import check_names, check_own_ra
 from etram_mmdet.engine.runner.rank_watch import watch_ranks, watched
 from etram_mmdet.engine.runner.same_ranks import check_same_data, check_same_start
 from etram_mmdet.engine.runner.signals import shield
-from etram_mmdet.engine.runner.work_folder import check_free, log_folder, training_in
+from etram_mmdet.engine.runner.work_folder import check_free, check_not_taken, log_folder, training_in
 from etram_mmdet.evaluation.stream_evaluator import StreamEvaluator
 from etram_mmdet.models.building import build_detector
 from etram_mmdet.models.detectors.one_stage import check_one_stage
@@ -178,7 +178,9 @@ class StreamRunner(Runner):
         if self._load_from is not None:
             self._load_from = str(checkpoint_file(self._load_from))
         elif self._resume:
-            self._load_from = latest_checkpoint(self.work_dir)
+            found = [latest_checkpoint(self.work_dir)]
+            broadcast_object_list(found)  # a network drive may show a newer one to one process first
+            self._load_from = found[0]
         super().load_or_resume()
         if self.cfg.get("train_cfg"):
             with os_errors(Path(self.work_dir), "written"):
@@ -234,9 +236,13 @@ class StreamRunner(Runner):
         """Write a whole checkpoint or none: see :func:`atomic_write`, also for the errors.
 
         Every process has to call it: one to go on from (with its optimizer) holds what each of them has to itself.
+
+        Raises:
+            ClaimedError: another training is at work in the folder.
         """
         own = {OWN_STATES_KEY: gather_own_states(self)} if save_optimizer else {}
         if is_main_process():
+            check_not_taken(self.work_dir)
             kwargs.update(save_optimizer=save_optimizer, meta=(meta or {}) | own)  # PlainCheckpointHook takes it out
             with atomic_write(Path(out_dir) / filename) as aside:
                 super().save_checkpoint(out_dir, aside.name, *args, **kwargs)

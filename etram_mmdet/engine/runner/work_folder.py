@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -11,6 +12,7 @@ from mmengine.dist import broadcast_object_list, is_main_process
 
 from etram_mmdet.engine.runner.same_ranks import raise_once
 from etram_mmdet.utils.claims import ClaimedError, is_stale, read_holder, told, try_claim
+from etram_mmdet.utils.processes import machine_id
 
 CLAIM_FILE = ".training"
 
@@ -35,6 +37,13 @@ def training_in(work_dir: str | Path) -> Iterator[Callable[[], None]]:
         yield release
     finally:
         release()
+
+
+def check_not_taken(work_dir: str | Path) -> None:
+    """Raise ``ClaimedError`` where another training has taken the folder over: this process stood still for long."""
+    holder = read_holder(Path(work_dir) / CLAIM_FILE)
+    if holder is not None and (holder.machine, holder.pid) != (machine_id(), os.getpid()):
+        raise ClaimedError(_sentence(work_dir), holder)
 
 
 def log_folder(work_dir: str | Path, started: str) -> str:

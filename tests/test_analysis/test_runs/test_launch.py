@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from types import SimpleNamespace
+
 import pytest
 
-from etram_mmdet.analysis.runs.launch import check_order
+from etram_mmdet.analysis.runs.launch import check_order, finished_result
 from etram_mmdet.analysis.runs.plan import load_plan
 from etram_mmdet.utils.errors import InputError
 
@@ -19,7 +22,8 @@ runs = dict(baseline=dict(config="configs/baseline_tiny.py"))
 def begun_by_version_0_1(cfg):
     """Without what follows from other settings, and without the parts that draw detections."""
     cfg.custom_imports = dict(imports=["etram_mmdet"])
-    cfg.custom_hooks = cfg.custom_hooks[:-3]
+    cfg.custom_hooks = cfg.custom_hooks[:-4]
+    cfg.env_cfg.pop("rank_timeout_s")
     cfg.model.backbone.pop("in_channels")
     cfg.model.bbox_head.pop("num_classes")
     cfg.default_hooks.pop("visualization")
@@ -44,3 +48,18 @@ def test_runs_of_version_0_1_go_on(option, says, tmp_path):
         return
     with pytest.raises(InputError, match=says):
         check_order(tmp_path, variant, 0)
+
+
+@pytest.mark.parametrize(
+    ("table", "record", "says"),
+    [
+        ("split,step\nval,2", dict(test_cfg={}), "a row is cut off"),
+        ("split,step\nval,two\n", dict(test_cfg={}), "invalid literal"),
+        ("split,step\nval,2\n", [], "not the results of a run"),
+    ],
+)
+def test_damaged_results_are_named(table, record, says, tmp_path):
+    (tmp_path / "results.csv").write_text(table)
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=rf"results\.csv, run\.json: .*{says}.*delete this run's folder"):
+        finished_result(tmp_path, SimpleNamespace(steps=2))
