@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -179,3 +180,15 @@ def test_a_negative_number_of_workers_is_refused(tmp_path):
     write_recording(tmp_path / "raw" / "train", "a")
     with pytest.raises(InputError, match="-1 workers, expected 0 or more"):
         preprocess_folder(tmp_path / "raw", tmp_path / "out", workers=-1)
+
+
+def test_where_no_processes_can_work_together_a_sentence_says_why(tmp_path):
+    """Semaphores are files in /dev/shm, which may hold nothing here."""
+    write_recording(tmp_path / "raw" / "train", "a")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1, hard))
+        with pytest.raises(InputError, match=r"/dev/shm cannot be written .*let one process do it"):
+            preprocess_folder(tmp_path / "raw", tmp_path / "out", workers=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
