@@ -13,6 +13,8 @@ from importlib import import_module
 PRIVATE_NAMES = {
     "mmengine.config.Config._get_base_files": "parents of a config, for the summary; without: not compared",
     "mmengine.config.Config._get_cfg_path": "the same, for parents in other packages (mmdet::...)",
+    "mmengine.config.DictAction._parse_iterable": "lists and tuples in --cfg-options; needed",
+    "mmengine.config.DictAction._parse_int_float_bool": "numbers and words in --cfg-options; needed",
     "mmengine.optim._ParamScheduler": "base of all schedulers, whose keys are checked; needed",
     "mmengine.runner.Runner._load_from": "the checkpoint that --resume without a path means; needed",
     "mmengine.runner.Runner._resume": "the same",
@@ -24,6 +26,7 @@ PRIVATE_NAMES = {
     "mmdet.models.dense_heads.YOLOXHead._bbox_post_process": "NMS, extended by class scores; needed",
     "mmdet.models.dense_heads.YOLOXHead._get_l1_target": "targets of loss_l1; needed",
     "mmdet.models.dense_heads.YOLOXHead._init_layers": "layers, extended by those of variants; needed",
+    "sys._current_frames": "where a process stands that does not answer the others; needed",
     "torch._dynamo.config": "refuse to compile again without end; without: compiling may be slow",
     "torch._dynamo.exc.TorchDynamoException": "errors of torch.compile as a sentence; without: a traceback",
     "torch._dynamo.exc.FailOnRecompileLimitHit": "the same",

@@ -187,8 +187,9 @@ def known_keys(node: dict, path: str, is_file: bool = False, head: type | None =
 
 def use_whole_numbers(cfg: Config) -> None:
     """Write 1000 for 1e3, in place, where a key takes whole numbers only."""
-    for path, node in _dicts(cfg._cfg_dict):
-        known = known_keys(node, path)
+    for path, found in _dicts(dict(cfg.items())):
+        node = found if path else cfg
+        known = known_keys(found, path)
         for key in known.types if known else ():
             if isinstance(node.get(key), float | list | tuple):
                 node[key] = as_whole(node[key], known.types[key])
