@@ -9,10 +9,13 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from etram_mmdet.events.label_formats.label_table import LabelTable
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import because, check_is_file
 
+MAX_PX = 1e6  # no frame is wider
 MAX_BYTES = 128 << 20  # of a label file in text, which takes ten times as much in memory
 
 
@@ -53,9 +56,22 @@ class LabelFormat(ABC):
     def is_this(cls, path: Path, head: bytes) -> bool:
         """Whether a file or folder that begins with ``head`` is of this format."""
 
-    @abstractmethod
     def read(self, path: Path, hints: Hints) -> LabelTable:
         """The labels of ``path``; raises ``InputError`` where it is damaged or ``hints`` lack something."""
+        table = self._read(path, hints)
+        sides = np.array([table.rows[name] for name in ("x", "y", "w", "h", "score")])
+        is_sane = (np.abs(sides) < MAX_PX).all(0)  # NaN is not
+        if not is_sane.all():
+            row = table.rows[~is_sane][0]
+            found = ", ".join(f"{name} = {row[name]:g}" for name in ("stamp", *"xywh", "score"))
+            raise InputError(
+                f"{path}: {(~is_sane).sum()} boxes hold no usable numbers, the first {found}; mend the file"
+            )
+        return table
+
+    @abstractmethod
+    def _read(self, path: Path, hints: Hints) -> LabelTable:
+        """See :meth:`read`; numbers need not be checked."""
 
     @abstractmethod
     def write(self, table: LabelTable, path: Path) -> None:

@@ -14,6 +14,7 @@ from etram_mmdet.utils.files import atomic_write
 
 Unit = Literal["frames", "s", "ms", "us", "ns"]
 US_PER = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
+_MAX_US = 2**62
 FRAME_TIMES_COLUMNS = ("frame", "t_us")
 # Median step between the times of a file, from which the unit is guessed: labels come at 0.5 to 1,000 Hz.
 _STEPS = (("s", 0.0, 2.5), ("ms", 2.5, 2_500.0), ("us", 2_500.0, 2.5e6), ("ns", 2.5e6, np.inf))
@@ -61,6 +62,8 @@ class Clock:
             times = stamps.astype(np.int64) * per if self.unit != "ns" else stamps.astype(np.int64) // 1000
         else:
             times = stamps * US_PER[self.unit]
+        if len(times) and not bool((np.abs(times) < _MAX_US).all()):  # NaN is not
+            raise InputError(f"a label is at {stamps[0]:g} {self.unit}, which is no time; mend the label file")
         return np.rint(times).astype(np.int64) + self.offset_us
 
     def from_us(self, times_us: np.ndarray) -> np.ndarray:

@@ -44,7 +44,7 @@ class Coco(LabelFormat):
     def is_this(cls, path: Path, head: bytes) -> bool:
         return head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{"
 
-    def read(self, path: Path, hints: Hints) -> LabelTable:
+    def _read(self, path: Path, hints: Hints) -> LabelTable:
         content = _parse(path)
         images = _of_recording(path, content, hints.recording)
         refuse_repeated(path, "image id", (_field(path, image, "id") for image in images))

@@ -60,7 +60,7 @@ class Csv(LabelFormat):
     def is_this(cls, path: Path, head: bytes) -> bool:
         return path.suffix.lower() in cls.suffixes
 
-    def read(self, path: Path, hints: Hints) -> LabelTable:
+    def _read(self, path: Path, hints: Hints) -> LabelTable:
         lines = _lines(path)
         columns = _columns(path, list(lines[0]) if lines else [], hints.columns)
         stamp_key, unit = next(((key, unit) for key, unit in _STAMPS if key in columns), (None, None))

@@ -30,7 +30,7 @@ class Cvat(LabelFormat):
     def is_this(cls, path: Path, head: bytes) -> bool:
         return head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<"
 
-    def read(self, path: Path, hints: Hints) -> LabelTable:
+    def _read(self, path: Path, hints: Hints) -> LabelTable:
         root = _parse(path)
         found = _Found([], {}, {}, set(), [])
         for number, track in enumerate(root.iter("track")):

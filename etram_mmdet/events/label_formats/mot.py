@@ -31,7 +31,7 @@ class Mot(LabelFormat):
         words = head.split(b"\n")[0].split(b",")
         return path.suffix.lower() == ".txt" and len(words) >= 6 and all(_is_number(word) for word in words)
 
-    def read(self, path: Path, hints: Hints) -> LabelTable:
+    def _read(self, path: Path, hints: Hints) -> LabelTable:
         names = hints.names or _names(path)
         rows = []
         num_ignored = 0

@@ -26,7 +26,7 @@ class Prophesee(LabelFormat):
     def is_this(cls, path: Path, head: bytes) -> bool:
         return head.startswith(b"\x93NUMPY")
 
-    def read(self, path: Path, hints: Hints) -> LabelTable:
+    def _read(self, path: Path, hints: Hints) -> LabelTable:
         boxes = load_boxes(path)
         names = hints.names or tuple(map(str, range(int(boxes["class_id"].max(initial=-1)) + 1)))
         return from_boxes(boxes, names, load_label_times(path), hints.size_px)

@@ -32,7 +32,7 @@ class Yolo(LabelFormat):
     def is_this(cls, path: Path, head: bytes) -> bool:
         return path.is_dir()
 
-    def read(self, path: Path, hints: Hints) -> LabelTable:
+    def _read(self, path: Path, hints: Hints) -> LabelTable:
         if hints.size_px is None:
             raise InputError(f"{path}: YOLO files do not say how large the frames are; add --frame-size WIDTH HEIGHT")
         names = hints.names or _names(path)
