@@ -86,10 +86,12 @@ def convert(args: argparse.Namespace) -> None:
 def check_recording(table: object, path: Path, sensor_px: tuple[int, int] | None) -> tuple[int, int]:
     """The size of the sensor; raises ``InputError`` where labels lie outside the recording's time."""
     from etram_mmdet.events.formats import open_recording
+    from etram_mmdet.events.preprocessing.plausibility import LIMITS
     from etram_mmdet.utils.errors import InputError
 
     with open_recording(path, sensor_px=sensor_px) as recording:
-        outside = (table.stamps < recording.t_first_us) | (table.stamps > recording.t_last_us)
+        early_us, late_us = LIMITS["most_early_s"].value * 1e6, LIMITS["most_late_s"].value * 1e6
+        outside = (table.stamps < recording.t_first_us - early_us) | (table.stamps > recording.t_last_us + late_us)
         if outside.any():
             raise InputError(
                 f"{path}: {outside.sum()} of {len(table.stamps)} labelled times lie outside its events "

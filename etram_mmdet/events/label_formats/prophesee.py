@@ -28,7 +28,7 @@ class Prophesee(LabelFormat):
 
     def _read(self, path: Path, hints: Hints) -> LabelTable:
         boxes = load_boxes(path)
-        names = hints.names or tuple(map(str, range(int(boxes["class_id"].max(initial=-1)) + 1)))
+        names = hints.names or tuple(map(str, range(int(boxes["class_id"].max(initial=0)) + 1)))
         return from_boxes(boxes, names, load_label_times(path), hints.size_px)
 
     def write(self, table: LabelTable, path: Path) -> None:
