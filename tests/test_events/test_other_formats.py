@@ -417,3 +417,39 @@ def test_a_raw_file_may_begin_with_a_block_without_time_high(tmp_path, monkeypat
     path = write_raw(tmp_path / "a.raw", np.concatenate([rows_only, evt3_words(events)]), "3.0")
     with open_recording(path) as recording:
         assert recording.clock_start_us == events["t"][0] // 4096 * 4096
+
+
+class TestEvt21:
+    """Words of 64 bits, each with up to 32 neighbours."""
+
+    HIGH = 0x8 << 60 | 5 << 32  # 320 us
+    WORD = (1 << 28 | 7 << 22 | 32 << 11 | 9) << 32 | 1 << 31 | 0b101  # on, 7 us later, x 32, 34 and 63, y 9
+
+    def read(self, path):
+        with open_recording(path) as recording:
+            events = recording.read(*EVERYTHING)
+            return list(zip(*(column.tolist() for column in events), strict=True)), recording.dropped
+
+    @pytest.mark.parametrize("is_legacy", [False, True])
+    def test_neighbours_share_a_word(self, is_legacy, tmp_path):
+        words = np.array([self.HIGH, self.WORD], "<u8")
+        if is_legacy:
+            words = words.view("<u4").reshape(-1, 2)[:, ::-1]
+        path = tmp_path / "a.raw"
+        format_ = f"EVT21;height=48;width=64{';endianness=legacy' * is_legacy}"
+        path.write_bytes(f"% format {format_}\n% end\n".encode() + words.tobytes())
+        events, dropped = self.read(path)
+        assert events == [(327, 32, 9, 1), (327, 34, 9, 1), (327, 63, 9, 1)] and not any(dropped.values())
+
+    def test_events_before_the_first_time_and_a_cut_end_are_counted(self, tmp_path):
+        words = np.array([self.WORD, self.HIGH, self.WORD], "<u8").tobytes() + b"abc"
+        path = tmp_path / "a.raw"
+        path.write_bytes(b"% evt 2.1\n% geometry 64x48\n% end\n" + words)
+        events, dropped = self.read(path)
+        assert len(events) == 3 and dropped["events_before_first_time"] == 3 and dropped["bytes_after_last_word"] == 3
+
+    def test_without_a_size_it_is_a_genx320(self, tmp_path):
+        path = tmp_path / "a.raw"
+        path.write_bytes(b"% evt 2.1\n% end\n" + np.array([self.HIGH, self.WORD], "<u8").tobytes())
+        with open_recording(path) as recording:
+            assert (recording.width, recording.height, recording.size_is_assumed) == (320, 320, True)
