@@ -118,6 +118,20 @@ def write_compound(path: Path, events: dict[str, np.ndarray]) -> Path:
     return path
 
 
+def write_text(path: Path, events: dict[str, np.ndarray]) -> Path:
+    """As event simulators and ROS tools do: seconds first."""
+    lines = [f"{t / 1e6:.6f} {x} {y} {p}\n" for t, x, y, p in zip(*(events[name] for name in "txyp"), strict=True)]
+    path.write_text(f"{WIDTH} {HEIGHT}\n{''.join(lines)}")
+    return path
+
+
+def write_csv(path: Path, events: dict[str, np.ndarray]) -> Path:
+    """As Metavision's software does: x,y,p,t."""
+    lines = [f"{x},{y},{p},{t}\n" for t, x, y, p in zip(*(events[name] for name in "txyp"), strict=True)]
+    path.write_text(f"%geometry:{WIDTH},{HEIGHT}\n{''.join(lines)}")
+    return path
+
+
 # Every way to write one recording: the suffix and the writer.
 WRITERS = {
     "h5": (".h5", write_events),
@@ -129,6 +143,8 @@ WRITERS = {
     "EVT 2.1": (".raw", write_evt21),
     "EVT 3.0": (".raw", write_evt3),
     "DAT": (".dat", write_dat),
+    "text": (".txt", write_text),
+    "csv": (".csv", write_csv),
     "npy": (".npy", write_npy),
     "npz table": (".npz", write_npz_table),
     "npz columns": (".npz", write_npz_columns),

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from etram_mmdet.events.choices import SPLITS, LabelFiles
 from etram_mmdet.events.formats import FORMATS
+from etram_mmdet.events.formats.text_files import TextRecording
 from etram_mmdet.utils.errors import InputError
 
 _SUFFIXES = {suffix for format_ in FORMATS for suffix in format_.suffixes}
@@ -106,4 +107,12 @@ def name_of(path: Path) -> str:
 
 
 def _is_recording(path: Path) -> bool:
-    return path.suffix in _SUFFIXES and path.is_file() and not path.stem.endswith(("_bbox", "_label_times"))
+    """Files whose name begins with ``._`` are what macOS leaves beside others in an archive.
+
+    Of text files, which may hold anything, only those named ``NAME_td`` count.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in _SUFFIXES or path.name.startswith("._") or not path.is_file():
+        return False
+    is_named = suffix not in TextRecording.suffixes or path.stem.endswith("_td")
+    return is_named and not path.stem.endswith(("_bbox", "_label_times"))
