@@ -111,3 +111,13 @@ def test_another_frame_size_is_scaled_on_demand(recording, labels, tmp_path):
     words = ["--frame-size", 192, 64, "--recording", recording, "--resize"]
     run("tools/convert_labels.py", labels, tmp_path / "a_bbox.npy", *words)
     assert np.allclose(load_boxes(tmp_path / "a_bbox.npy")["x"], load_boxes(labels)["x"] / 2)
+
+
+def test_a_recording_is_cut_and_converted(recording, tmp_path):
+    words = [recording, tmp_path / "cut.npz", "--start-s", 0.1, "--stop-s", 0.3, "--crop", 0, 0, 50, 40]
+    told = run("tools/convert_recording.py", *words)
+    with open_recording(recording) as file, open_recording(tmp_path / "cut.npz") as cut:
+        events = file.read(100_000, 300_000)
+        expected = int(((events.x < 50) & (events.y < 40)).sum())
+        assert cut.num_events == expected > 10
+        assert f"cut.npz: {expected:,} of {file.num_events:,} events, 100000 to 300000 us, 50x40 pixels" in told
