@@ -77,3 +77,11 @@ def test_a_part_without_events_is_refused(tmp_path):
         with pytest.raises(InputError, match="no event lies in this part"):
             write_recording(found, tmp_path / "b.h5", Part(3, 5))
     assert not (tmp_path / "b.h5").exists()
+
+
+def test_an_event_between_two_pieces_is_written_once(tmp_path):
+    t = np.array([0, 999_999, 1_000_000, 1_000_000, 2_000_000])
+    events = dict(t=t, x=np.arange(5, dtype=np.uint16), y=np.zeros(5, np.uint16), p=np.zeros(5, np.uint8))
+    with open_recording(WRITERS["h5"][1](tmp_path / "a.h5", events)) as found:
+        assert write_recording(found, tmp_path / "b.h5") == 5
+    assert read(tmp_path / "b.h5")[0].x.tolist() == [0, 1, 2, 3, 4]
