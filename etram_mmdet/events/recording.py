@@ -74,6 +74,11 @@ class Recording(ABC):
         self._block = lru_cache(maxsize=2)(self._read_block)
         self._begin()
 
+    @classmethod
+    def begins(cls, head: bytes) -> bool:
+        """Whether a file that begins with ``head`` is of this format."""
+        return head.startswith(cls.signature)
+
     def _begin(self) -> None:
         """Forget what was read and find the first event."""
         self._stamps = BlockStamps(self._raw_stamps_us, self._num_blocks)

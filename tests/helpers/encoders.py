@@ -29,6 +29,14 @@ def evt2_words(events: dict[str, np.ndarray]) -> np.ndarray:
     return _interleave((_changes(high), 0x8 << 28 | high), (np.ones(len(t), bool), event), dtype="<u4")
 
 
+def evt21_words(events: dict[str, np.ndarray]) -> np.ndarray:
+    """Neighbours of one time, row and polarity share a word: of each event here the bit of its place in 32 pixels."""
+    t, x, y, p = (np.asarray(events[name], np.int64) for name in "txyp")
+    high = (t >> 6) & 0xFFFFFFF
+    event = (p << 28 | (t & 0x3F) << 22 | (x & ~31) << 11 | y) << 32 | 1 << (x & 31)
+    return _interleave((_changes(high), (0x8 << 28 | high) << 32), (np.ones(len(t), bool), event), dtype="<u8")
+
+
 def evt3_words(events: dict[str, np.ndarray]) -> np.ndarray:
     t, x, y, p = (np.asarray(events[name], np.int64) for name in "txyp")
     high, low = t >> 12, t & 0xFFF
@@ -48,6 +56,10 @@ def write_raw(path: Path, words: np.ndarray, version: str) -> Path:
 
 def write_evt2(path: Path, events: dict[str, np.ndarray]) -> Path:
     return write_raw(path, evt2_words(events), "2.0")
+
+
+def write_evt21(path: Path, events: dict[str, np.ndarray]) -> Path:
+    return write_raw(path, evt21_words(events), "2.1")
 
 
 def write_evt3(path: Path, events: dict[str, np.ndarray]) -> Path:
@@ -106,6 +118,20 @@ def write_compound(path: Path, events: dict[str, np.ndarray]) -> Path:
     return path
 
 
+def write_text(path: Path, events: dict[str, np.ndarray]) -> Path:
+    """As event simulators and ROS tools do: seconds first."""
+    lines = [f"{t / 1e6:.6f} {x} {y} {p}\n" for t, x, y, p in zip(*(events[name] for name in "txyp"), strict=True)]
+    path.write_text(f"{WIDTH} {HEIGHT}\n{''.join(lines)}")
+    return path
+
+
+def write_csv(path: Path, events: dict[str, np.ndarray]) -> Path:
+    """As Metavision's software does: x,y,p,t."""
+    lines = [f"{x},{y},{p},{t}\n" for t, x, y, p in zip(*(events[name] for name in "txyp"), strict=True)]
+    path.write_text(f"%geometry:{WIDTH},{HEIGHT}\n{''.join(lines)}")
+    return path
+
+
 # Every way to write one recording: the suffix and the writer.
 WRITERS = {
     "h5": (".h5", write_events),
@@ -114,8 +140,11 @@ WRITERS = {
     "Metavision h5": (".h5", write_metavision),
     "DSEC h5": (".h5", write_dsec),
     "EVT 2.0": (".raw", write_evt2),
+    "EVT 2.1": (".raw", write_evt21),
     "EVT 3.0": (".raw", write_evt3),
     "DAT": (".dat", write_dat),
+    "text": (".txt", write_text),
+    "csv": (".csv", write_csv),
     "npy": (".npy", write_npy),
     "npz table": (".npz", write_npz_table),
     "npz columns": (".npz", write_npz_columns),

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from etram_mmdet.events.formats import dat, hdf5, numpy_files, open_recording, raw
+from etram_mmdet.events.formats import dat, hdf5, numpy_files, open_recording, raw, text_files
 from etram_mmdet.utils.errors import InputError
 from tests.helpers.encoders import (
     WRITERS,
@@ -31,6 +31,8 @@ EVERYTHING = (-(1 << 63), (1 << 63) - 1)
 def small_blocks(monkeypatch):
     """Several blocks in a recording of a few thousand events."""
     monkeypatch.setattr(raw, "_WORDS_PER_BLOCK", 301)
+    monkeypatch.setattr(text_files, "_LINES_PER_BLOCK", 256)
+    monkeypatch.setattr(text_files, "_READ_BYTES", 5000)
     for module in (hdf5, dat, numpy_files):
         monkeypatch.setattr(module, "_EVENTS_PER_BLOCK", 256)
 
@@ -80,6 +82,8 @@ def test_windows_equal_what_was_written(tmp_path, small_blocks, format_, order):
 def test_reading_needs_memory_for_blocks_and_not_for_the_file(tmp_path, monkeypatch, format_):
     """Blocks of 16,384 events here; two of them and the window, at up to 21 bytes an event, where the file has 6 MB."""
     monkeypatch.setattr(raw, "_WORDS_PER_BLOCK", 1 << 14)
+    monkeypatch.setattr(text_files, "_LINES_PER_BLOCK", 1 << 12)  # of 60 bytes: text, and four numbers of 8 bytes
+    monkeypatch.setattr(text_files, "_READ_BYTES", 1 << 18)
     for module in (dat, numpy_files):
         monkeypatch.setattr(module, "_EVENTS_PER_BLOCK", 1 << 14)
     path = written(tmp_path, format_, make_events(500_000, span_us=10_000_000))
@@ -303,10 +307,10 @@ def test_bad_file_is_named_with_its_problem(tmp_path, problem):
 
 @pytest.mark.parametrize("format_", WRITERS)
 def test_empty_and_cut_files_of_every_format(tmp_path, format_):
-    """RAW and DAT have no end to miss: what is there of a cut file is read."""
+    """RAW, DAT and text have no end to miss: what is there of a cut file is read, or the line that was cut is named."""
     path = written(tmp_path, format_, make_events(4000))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    if path.suffix in (".raw", ".dat"):
+    if path.suffix in (".raw", ".dat", ".csv"):
         with open_recording(path) as recording:
             assert 1900 < recording.num_events < 2100
     else:
@@ -417,3 +421,113 @@ def test_a_raw_file_may_begin_with_a_block_without_time_high(tmp_path, monkeypat
     path = write_raw(tmp_path / "a.raw", np.concatenate([rows_only, evt3_words(events)]), "3.0")
     with open_recording(path) as recording:
         assert recording.clock_start_us == events["t"][0] // 4096 * 4096
+
+
+class TestEvt21:
+    """Words of 64 bits, each with up to 32 neighbours."""
+
+    HIGH = 0x8 << 60 | 5 << 32  # 320 us
+    WORD = (1 << 28 | 7 << 22 | 32 << 11 | 9) << 32 | 1 << 31 | 0b101  # on, 7 us later, x 32, 34 and 63, y 9
+
+    def read(self, path):
+        with open_recording(path) as recording:
+            events = recording.read(*EVERYTHING)
+            return list(zip(*(column.tolist() for column in events), strict=True)), recording.dropped
+
+    @pytest.mark.parametrize("is_legacy", [False, True])
+    def test_neighbours_share_a_word(self, is_legacy, tmp_path):
+        words = np.array([self.HIGH, self.WORD], "<u8")
+        if is_legacy:
+            words = words.view("<u4").reshape(-1, 2)[:, ::-1]
+        path = tmp_path / "a.raw"
+        format_ = f"EVT21;height=48;width=64{';endianness=legacy' * is_legacy}"
+        path.write_bytes(f"% format {format_}\n% end\n".encode() + words.tobytes())
+        events, dropped = self.read(path)
+        assert events == [(327, 32, 9, 1), (327, 34, 9, 1), (327, 63, 9, 1)] and not any(dropped.values())
+
+    def test_events_before_the_first_time_and_a_cut_end_are_counted(self, tmp_path):
+        words = np.array([self.WORD, self.HIGH, self.WORD], "<u8").tobytes() + b"abc"
+        path = tmp_path / "a.raw"
+        path.write_bytes(b"% evt 2.1\n% geometry 64x48\n% end\n" + words)
+        events, dropped = self.read(path)
+        assert len(events) == 3 and dropped["events_before_first_time"] == 3 and dropped["bytes_after_last_word"] == 3
+
+    def test_without_a_size_it_is_a_genx320(self, tmp_path):
+        path = tmp_path / "a.raw"
+        path.write_bytes(b"% evt 2.1\n% end\n" + np.array([self.HIGH, self.WORD], "<u8").tobytes())
+        with open_recording(path) as recording:
+            assert (recording.width, recording.height, recording.size_is_assumed) == (320, 320, True)
+
+
+class TestText:
+    EVENTS = ((5, 1, 2, 0), (9, 3, 4, 1), (9, 5, 6, 1))
+
+    def read(self, path, text):
+        path.write_text(text)
+        with open_recording(path) as recording:
+            events = recording.read(*EVERYTHING)
+            return tuple(zip(*(column.tolist() for column in events), strict=True))
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "5 1 2 0\n9 3 4 1\n9 5 6 1\n",
+            "5 1 2 0\n9 3 4 1\n9 5 6 1",
+            "1,2,0,5\n3,4,1,9\n5,6,1,9\n",
+            "1;2;0;5\r\n3;4;1;9\r\n5;6;1;9\r\n",
+            "0.000005\t1\t2\t-1\n9e-6\t3\t4\t1\n0.000009\t5\t6\t1\n",
+            "p,timestamp,X,y\n0,5,1,2\n1,9,3,4\n1,9,5,6\n",
+            "# a comment\n# t x y pol\n5 1 2 0\n9 3 4 1\n9 5 6 1\n",
+        ],
+    )
+    def test_columns_go_by_name_or_by_what_they_hold(self, text, tmp_path):
+        assert self.read(tmp_path / "a.txt", text) == self.EVENTS
+
+    @pytest.mark.parametrize(
+        "text, told",
+        [
+            ("hello\nworld\n", "expected lines t x y p"),
+            ("5 1 2 7\n9 3 4 7\n", "neither order fits"),
+            ("1 1 1 1\n1 1 1 1\n", "both orders fit"),
+            ("t,x,y\n5,1,2,0\n", "no column p"),
+            ("5 1 2 0\n9 3 4 1\n9 3 x 1\n", "is not four numbers"),
+            ("5 1 2 0\n9 3 4 1\n9 3\n", "is not four numbers"),
+            ("5 1 2 0\n9 3 4 1\n9 3 nan 1\n", "lacks one of the numbers"),
+            ("5 1 2 0\n\n9 3 4 1\n", "empty lines"),
+        ],
+    )
+    def test_what_is_no_list_of_events_is_a_sentence(self, text, told, tmp_path):
+        with pytest.raises(InputError, match=rf"a.txt: .*{told}"):
+            self.read(tmp_path / "a.txt", text)
+
+    def test_only_text_that_is_named_td_is_a_recording(self, tmp_path):
+        from etram_mmdet.events.preprocessing.sources import find_sources
+
+        (tmp_path / "train").mkdir()
+        write_events(tmp_path / "train" / "a_td.H5", make_events())
+        write_events(tmp_path / "train" / "._a_td.h5", make_events())
+        for name in ("b_td.csv", "README.txt"):
+            (tmp_path / "train" / name).write_text("1,2,0,5\n")
+        for name in ("a_bbox.npy", "b_bbox.npy"):
+            (tmp_path / "train" / name).touch()
+        sources, _ = find_sources(tmp_path)
+        assert [source.events.name for source in sources] == ["a_td.H5", "b_td.csv"]
+
+
+@pytest.mark.parametrize(
+    "head, told",
+    [
+        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        (b"#ROSBAG V2.0\n", "a ROS 1 bag"),
+        (b"#!AER-DAT2.0\r\n", "AEDAT 1 to 3"),
+        (b"#!AER-DAT4.0\r\n", "AEDAT 4"),
+        (b"Event Stream\x02", r"\.es"),
+        (b"\x89MCAP0\r\n", "MCAP"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".raw", ".bin"])
+def test_known_formats_that_are_not_read_are_refused_by_name(head, told, suffix, tmp_path):
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(head + bytes(100))
+    with pytest.raises(InputError, match=rf"a{suffix}: .*{told}"):
+        open_recording(path)

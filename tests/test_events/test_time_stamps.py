@@ -59,12 +59,13 @@ TOO_LARGE = {  # for a format's stamps
     "h5": (),
     "npy": (),
     "EVT 2.0": ("negative", "years ahead"),
+    "EVT 2.1": ("negative", "years ahead"),
     "EVT 3.0": ("bit 31", "four hours ahead", "negative", "years ahead"),
     "DAT": ("four hours ahead", "negative", "years ahead"),
 }
 
 
-@pytest.mark.parametrize("format_", ["h5", "DAT", "EVT 2.0", "EVT 3.0", "npy"])
+@pytest.mark.parametrize("format_", ["h5", "DAT", "EVT 2.0", "EVT 2.1", "EVT 3.0", "npy"])
 @pytest.mark.parametrize("place", PLACES)
 def test_one_damaged_stamp_costs_one_event(tmp_path, blocks, format_, place):
     suffix, write = WRITERS[format_]

@@ -10,6 +10,8 @@ from etram_mmdet.events.formats.hdf5 import Hdf5Recording
 from etram_mmdet.events.formats.numpy_files import NumpyRecording
 from etram_mmdet.events.formats.raw import RawRecording
 from etram_mmdet.events.formats.sorted import SortedRecording
+from etram_mmdet.events.formats.text_files import TextRecording
+from etram_mmdet.events.formats.unread import refuse_known
 from etram_mmdet.events.recording import Events, Recording, check_sensor
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import check_is_file, os_errors
@@ -17,8 +19,9 @@ from etram_mmdet.utils.text import printable
 
 __all__ = ["FORMATS", "Events", "Recording", "open_recording"]
 
+_HEAD_BYTES = 4096
 # A new format is one class here, tried in this order.
-FORMATS: tuple[type[Recording], ...] = (Hdf5Recording, RawRecording, DatRecording, NumpyRecording)
+FORMATS: tuple[type[Recording], ...] = (Hdf5Recording, RawRecording, DatRecording, NumpyRecording, TextRecording)
 
 
 def open_recording(
@@ -49,19 +52,22 @@ def _open(path: Path) -> Recording:
     if not path.is_file():
         raise InputError(f"{path}: no such recording; check the path")
     with os_errors(path, "read"), path.open("rb") as file:
-        head = file.read(64)
+        head = file.read(_HEAD_BYTES)
     if not head:
         raise InputError(f"{path}: the file is empty (0 bytes); copy or download it again")
-    matching = [format_ for format_ in FORMATS if head.startswith(format_.signature)]
+    refuse_known(path, head)
+    suffix = path.suffix.lower()
+    matching = [format_ for format_ in FORMATS if format_.begins(head)]
     # RAW and DAT begin alike.
-    matching.sort(key=lambda format_: path.suffix not in format_.suffixes)
+    matching.sort(key=lambda format_: suffix not in format_.suffixes)
     if matching:
         return matching[0](path)
     for format_ in FORMATS:
-        if path.suffix in format_.suffixes:
+        if suffix in format_.suffixes:
+            expected = f"expected {format_.signature!r}" if format_.signature else "expected lines t x y p"
             raise InputError(
-                f"{path}: not a {format_.__name__} file (it starts with {head[:8]!r}, expected "
-                f"{format_.signature!r}); copy or download it again"
+                f"{path}: not a {format_.__name__} file (it starts with {head[:8]!r}, {expected}); "
+                "copy or download it again"
             )
     known = ", ".join(suffix for format_ in FORMATS for suffix in format_.suffixes)
     raise InputError(f"{path}: unknown recording format {path.suffix!r}; expected one of {known}")

@@ -1,4 +1,4 @@
-"""Decoders of Prophesee's event words, EVT 2.0 and EVT 3.0 (format descriptions of the Metavision documentation).
+"""Decoders of Prophesee's event words: EVT 2.0, 2.1 and 3.0 (format descriptions of the Metavision documentation).
 
 A decoder takes words and the ``registers`` that the words before left (int64, zeros at the start of a file) and updates
 them, so that a file can be decoded in pieces; `expect_time` comes before the first. Events before the first complete
@@ -46,6 +46,8 @@ def expect_time(words, registers, num_bits):
     registers[2] = sorted(first[:n])[n // 2] if n else 0
 
 
+# Bits set in every 12-bit mask.
+_BITS = np.array([mask.bit_count() for mask in range(1 << 12)], np.uint8)
 _WRAP_EVT2 = wrap_distance(28)
 _WRAP_EVT3 = wrap_distance(12)
 
@@ -96,8 +98,59 @@ def decode_evt2(words, registers, t, x, y, p):
     return n
 
 
-# Bits set in every 12-bit mask.
-_BITS = np.array([mask.bit_count() for mask in range(1 << 12)], np.uint8)
+@njit(cache=True, nogil=True)
+def count_evt21(words):
+    """The events in EVT 2.1 words (uint32 pairs, see :func:`decode_evt21`)."""
+    count = 0
+    for i in range(len(words)):
+        if words[i, 0] >> 28 <= 1:
+            mask = words[i, 1]
+            count += _BITS[mask & 0xFFF] + _BITS[(mask >> 12) & 0xFFF] + _BITS[mask >> 24]
+    return count
+
+
+@njit(cache=True, nogil=True)
+def decode_evt21(words, registers, t, x, y, p):
+    """Decode EVT 2.1 words into columns that are long enough; returns the number of events.
+
+    A word has 64 bits, here (N, 2) uint32: its upper half is a word of EVT 2.0, its lower half says which of the 32
+    pixels from x on have an event.
+    """
+    has_time = registers[0]
+    loops = registers[1]
+    high = registers[2]
+    without_time = registers[3]
+    base_us = ((loops << 28) | high) << 6
+    n = 0
+    for i in range(len(words)):
+        word = words[i, 0]
+        kind = word >> 28
+        if kind <= 1:
+            mask = np.int64(words[i, 1])
+            if not has_time:
+                without_time += _BITS[mask & 0xFFF] + _BITS[(mask >> 12) & 0xFFF] + _BITS[mask >> 24]
+                continue
+            column = (word >> 11) & 0x7FF
+            while mask:
+                if mask & 1:
+                    t[n] = base_us | np.int64((word >> 22) & 0x3F)
+                    x[n] = column
+                    y[n] = word & 0x7FF
+                    p[n] = kind
+                    n += 1
+                mask >>= 1
+                column += 1
+        elif kind == 0x8:
+            new = np.int64(word & 0xFFFFFFF)
+            loops += (high - new > _WRAP_EVT2) - (new - high > _WRAP_EVT2)
+            high = new
+            has_time = 1
+            base_us = ((loops << 28) | high) << 6
+    registers[0] = has_time
+    registers[1] = loops
+    registers[2] = high
+    registers[3] = without_time
+    return n
 
 
 @njit(cache=True, nogil=True)

@@ -1,4 +1,4 @@
-"""Prophesee's RAW recordings in EVT 2.0 and EVT 3.0."""
+"""Prophesee's RAW recordings in EVT 2.0, EVT 2.1 and EVT 3.0."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ class _Encoding(NamedTuple):
 
 _ENCODINGS = {
     "2.0": _Encoding(np.dtype("<u4"), evt.count_evt2, evt.decode_evt2, 28, 6, GEN3_PX),
+    "2.1": _Encoding(np.dtype("<u8"), evt.count_evt21, evt.decode_evt21, 28, 6, GENX320_PX),
     "3.0": _Encoding(np.dtype("<u2"), evt.count_evt3, evt.decode_evt3, 12, 12, GEN4_PX),
 }
 _SENSOR_OF_PLUGIN = {"genx320": GENX320_PX, "gen3": GEN3_PX, "gen4": GEN4_PX, "imx636": GEN4_PX}
@@ -48,6 +49,7 @@ class RawRecording(Recording):
     def __init__(self, path: Path) -> None:
         header = read_percent_header(path)
         self._encoding = _encoding(path, header)
+        self._is_legacy = "endianness=legacy" in header.fields.get("format", "")
         (width, height), self.size_is_assumed = _sensor(header, self._encoding)
         self._num_words, self._tail_bytes = divmod(path.stat().st_size - header.num_bytes, self._encoding.word.itemsize)
         self._data_start = header.num_bytes
@@ -68,7 +70,7 @@ class RawRecording(Recording):
         """What Metavision's software takes off every stamp ("timestamp shifting"): the file's first TIME_HIGH."""
         bits = self._encoding.time_bits
         for block in range(self._num_blocks):
-            words = self._words(block)
+            words = _heads(self._words(block))
             high = words[words >> bits == evt.TIME_HIGH_WORD]
             if len(high):
                 return int(high[0] & ((1 << bits) - 1)) << self._encoding.time_place
@@ -93,7 +95,7 @@ class RawRecording(Recording):
         registers = self._registers[block].copy()
         words = self._words(block)
         if not registers[evt.HAS_TIME]:
-            evt.expect_time(words, registers, self._encoding.time_bits)
+            evt.expect_time(_heads(words), registers, self._encoding.time_bits)
         capacity = self._encoding.count(words)
         columns = [np.empty(capacity, dtype) for dtype in (np.int64, np.uint16, np.uint16, np.uint8)]
         count = self._encoding.decode(words, registers, *columns)
@@ -109,16 +111,27 @@ class RawRecording(Recording):
         words = np.fromfile(file, self._encoding.word, count)
         if len(words) < count:
             raise InputError(f"{self.path}: became shorter while it was read; wait until it is written completely")
-        return words
+        return _halves(words, self._is_legacy) if words.itemsize == 8 else words
+
+
+def _halves(words: np.ndarray, is_legacy: bool) -> np.ndarray:
+    """Upper and lower half (N, 2) uint32 of 64-bit words; ``legacy`` cameras (IMX636) send the upper one first."""
+    halves = words.view("<u4").reshape(-1, 2)
+    return halves if is_legacy else np.ascontiguousarray(halves[:, ::-1])
+
+
+def _heads(words: np.ndarray) -> np.ndarray:
+    """The words, or the half of them, that hold kind and time."""
+    return np.ascontiguousarray(words[:, 0]) if words.ndim == 2 else words
 
 
 def _encoding(path: Path, header: PercentHeader) -> _Encoding:
     version = header.fields.get("evt") or header.fields.get("format", "").split(";")[0].lower().removeprefix("evt")
-    encoding = _ENCODINGS.get(version if "." in version else f"{version}.0")
+    encoding = _ENCODINGS.get({"2": "2.0", "21": "2.1", "3": "3.0"}.get(version, version))
     if encoding is None:
         found = f"EVT {version}" if version else "no line '% evt ...' in the header"
         raise InputError(
-            f"{path}: {found}; expected EVT 2.0 or EVT 3.0: convert the recording to HDF5 with the camera's software"
+            f"{path}: {found}; expected EVT 2.0, 2.1 or 3.0: convert the recording to HDF5 with the camera's software"
         )
     return encoding
 

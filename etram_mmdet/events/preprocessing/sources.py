@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from etram_mmdet.events.choices import SPLITS, LabelFiles
 from etram_mmdet.events.formats import FORMATS
+from etram_mmdet.events.formats.text_files import TextRecording
 from etram_mmdet.utils.errors import InputError
 
 _SUFFIXES = {suffix for format_ in FORMATS for suffix in format_.suffixes}
@@ -113,6 +114,12 @@ def name_of(path: Path) -> str:
 
 
 def _is_recording(path: Path) -> bool:
-    """Hidden files are those that somebody else writes now, or what macOS leaves on other drives."""
-    is_other = path.name.startswith(".") or path.stem.endswith(("_bbox", "_label_times"))
-    return path.suffix in _SUFFIXES and path.is_file() and not is_other
+    """Hidden files are those that somebody else writes now, or what macOS leaves on other drives.
+
+    Of text files, which may hold anything, only those named ``NAME_td`` count.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in _SUFFIXES or path.name.startswith(".") or not path.is_file():
+        return False
+    is_named = suffix not in TextRecording.suffixes or path.stem.endswith("_td")
+    return is_named and not path.stem.endswith(("_bbox", "_label_times"))

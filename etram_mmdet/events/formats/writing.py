@@ -1,0 +1,131 @@
+"""Write a part of a recording as HDF5 or NumPy file, in the layout that is read fastest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import hdf5plugin
+import numpy as np
+
+from etram_mmdet.events.recording import Events, Recording
+from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.files import atomic_write
+
+_PIECE_US = 1_000_000
+_CHUNK = 1 << 16
+_TYPES = dict(t=np.int64, x=np.uint16, y=np.uint16, p=np.uint8)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Which events of a recording.
+
+    Args:
+        start_us: first time, on the recording's clock. Default: its first event.
+        stop_us: last time, which belongs to the part. Default: its last event.
+        crop_px: left, top, width and height in pixels; events outside are left out, and the corner becomes (0, 0).
+            Default: the whole sensor.
+        from_zero: whether times count from ``start_us``. Default: no, they stay.
+    """
+
+    start_us: int | None = None
+    stop_us: int | None = None
+    crop_px: tuple[int, int, int, int] | None = None
+    from_zero: bool = False
+
+    def size_px(self, recording: Recording) -> tuple[int, int]:
+        """Width and height of what is written; raises ``InputError`` where the crop reaches over the sensor."""
+        if self.crop_px is None:
+            return recording.width, recording.height
+        left, top, width, height = self.crop_px
+        if (
+            min(left, top) < 0
+            or min(width, height) < 1
+            or left + width > recording.width
+            or top + height > recording.height
+        ):
+            raise InputError(
+                f"--crop {left} {top} {width} {height}: expected left, top, width and height of a part of the "
+                f"sensor of {recording.width}x{recording.height} pixels"
+            )
+        return width, height
+
+    def span_us(self, recording: Recording) -> tuple[int, int]:
+        """First and last time; raises ``InputError`` where no time lies between."""
+        start = recording.t_first_us if self.start_us is None else self.start_us
+        stop = recording.t_last_us if self.stop_us is None else min(self.stop_us, recording.t_last_us)
+        if stop < start or stop < recording.t_first_us:
+            raise InputError(
+                f"{recording.path}: no part from {start} to {stop} us; its events are from {recording.t_first_us} to "
+                f"{recording.t_last_us} us"
+            )
+        return start, stop
+
+    def pieces(self, recording: Recording) -> Iterator[Events]:
+        """The events, a second at a time."""
+        start, stop = self.span_us(recording)
+        for piece_us in range(start, stop + 1, _PIECE_US):
+            yield self._cut(recording.read(piece_us, min(piece_us + _PIECE_US - 1, stop)), start)
+
+    def _cut(self, events: Events, start_us: int) -> Events:
+        t, x, y, p = events
+        if self.crop_px is not None:
+            left, top, width, height = self.crop_px
+            inside = (x >= left) & (x < left + width) & (y >= top) & (y < top + height)
+            t, x, y, p = t[inside], x[inside] - np.uint16(left), y[inside] - np.uint16(top), p[inside]
+        return Events(t - start_us if self.from_zero else t, x, y, p)
+
+
+def write_recording(
+    recording: Recording, out: Path, part: Part | None = None, progress: Callable[[Iterable], Iterable] = iter
+) -> int:
+    """Write ``part`` of a recording to ``out`` and return the number of its events.
+
+    Args:
+        recording: an open recording.
+        out: ends in ``.h5`` (``events/{t,x,y,p}``, compressed, written as it is read) or ``.npz`` (columns, which are
+            all in memory first).
+        part: default: the whole recording.
+        progress: wraps the pieces in a progress bar. Default: none.
+
+    Raises:
+        InputError: ``out`` cannot be written or is of another format, or the part holds no event.
+    """
+    part = part or Part()
+    writers = {".h5": _write_hdf5, ".hdf5": _write_hdf5, ".npz": _write_npz}
+    if out.suffix.lower() not in writers:
+        raise InputError(f"{out}: recordings are written as .h5 or .npz; name such a file")
+    size_px = part.size_px(recording)
+    pieces = progress(part.pieces(recording))
+    with atomic_write(out) as aside:
+        count = writers[out.suffix.lower()](pieces, aside, size_px)
+        if not count:
+            raise InputError(f"{recording.path}: no event lies in this part; choose another time or crop")
+    return count
+
+
+def _write_hdf5(pieces: Iterable[Events], path: Path, size_px: tuple[int, int]) -> int:
+    count = 0
+    with h5py.File(path, "w") as file:
+        group = file.create_group("events")
+        columns = [
+            group.create_dataset(name, (0,), kind, maxshape=(None,), chunks=(_CHUNK,), **hdf5plugin.Blosc(cname="zstd"))
+            for name, kind in _TYPES.items()
+        ]
+        for events in pieces:
+            for column, values in zip(columns, events, strict=True):
+                column.resize((count + len(events.t),))
+                column[count:] = values
+            count += len(events.t)
+        group["width"], group["height"] = size_px
+    return count
+
+
+def _write_npz(pieces: Iterable[Events], path: Path, size_px: tuple[int, int]) -> int:
+    """A ``.npz`` cannot say how large the sensor is: readers take the smallest known one that fits, or are told."""
+    columns = [np.concatenate(column) for column in zip(*pieces, strict=True)]
+    np.savez_compressed(path, **{name: c.astype(_TYPES[name]) for name, c in zip(_TYPES, columns, strict=True)})
+    return len(columns[0])

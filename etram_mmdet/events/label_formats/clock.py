@@ -1,0 +1,124 @@
+"""When a label was made: what the numbers in a label file count, and how they become microseconds."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.files import atomic_write
+
+Unit = Literal["frames", "s", "ms", "us", "ns"]
+US_PER = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
+_MAX_US = 2**62
+FRAME_TIMES_COLUMNS = ("frame", "t_us")
+# Median step between the times of a file, from which the unit is guessed: labels come at 0.5 to 1,000 Hz.
+_STEPS = (("s", 0.0, 2.5), ("ms", 2.5, 2_500.0), ("us", 2_500.0, 2.5e6), ("ns", 2.5e6, np.inf))
+
+
+@dataclass(frozen=True, eq=False)
+class Clock:
+    """What the time stamps of a label file count.
+
+    Args:
+        unit: ``frames`` of a video, or a unit of time. Default: microseconds.
+        frames_per_s: how fast the frames of a video follow. Only for ``frames``.
+        frame_us: (F, 2) number and time of every frame, as :func:`read_frame_times` gives them. Only for ``frames``.
+        offset_us: is added to every time. Default: 0.
+
+    Raises:
+        InputError: ``frames`` without either, or other units with one.
+    """
+
+    unit: Unit = "us"
+    frames_per_s: float | None = None
+    frame_us: np.ndarray | None = None
+    offset_us: int = 0
+
+    def __post_init__(self) -> None:
+        given = [self.frames_per_s is not None, self.frame_us is not None]
+        if self.unit == "frames" and sum(given) != 1:
+            raise InputError(
+                "labels that count frames need their times: either --fps N (frames a second, the first at 0), or "
+                "--frame-times FILE (a CSV file with the columns frame,t_us, as tools/export_frames.py writes it)"
+            )
+        if self.unit != "frames" and any(given):
+            raise InputError(f"--fps and --frame-times are for labels that count frames; these count {self.unit}")
+        if self.frames_per_s is not None and not 0 < self.frames_per_s < np.inf:
+            raise InputError(f"--fps {self.frames_per_s}: expected a number of frames a second above 0")
+
+    def to_us(self, stamps: np.ndarray) -> np.ndarray:
+        """Stamps (N,) of the file as int64 microseconds; raises ``InputError`` for a frame without a time."""
+        if self.frame_us is not None:
+            times = self._look_up(stamps, 0, 1, "frame")
+        elif self.unit == "frames":
+            times = np.asarray(stamps, np.float64) * (1e6 / self.frames_per_s)
+        elif stamps.dtype.kind in "iu":  # exact also beyond 2^53
+            per = int(US_PER[self.unit]) or 1
+            times = stamps.astype(np.int64) * per if self.unit != "ns" else stamps.astype(np.int64) // 1000
+        else:
+            times = stamps * US_PER[self.unit]
+        if len(times) and not bool((np.abs(times) < _MAX_US).all()):  # NaN is not
+            raise InputError(f"a label is at {stamps[0]:g} {self.unit}, which is no time; mend the label file")
+        return np.rint(times).astype(np.int64) + self.offset_us
+
+    def from_us(self, times_us: np.ndarray) -> np.ndarray:
+        """The stamps (N,) float64 that a file has for these times; raises ``InputError`` for a time without a frame."""
+        times = np.asarray(times_us, np.int64) - self.offset_us
+        if self.frame_us is not None:
+            return self._look_up(times, 1, 0, "time in us").astype(np.float64)
+        if self.unit == "frames":
+            return np.rint(times * (self.frames_per_s / 1e6))
+        return times / US_PER[self.unit]
+
+    def _look_up(self, wanted: np.ndarray, by: int, get: int, what: str) -> np.ndarray:
+        rows = self.frame_us[np.argsort(self.frame_us[:, by], kind="stable")]
+        place = np.clip(np.searchsorted(rows[:, by], wanted), 0, len(rows) - 1)
+        missing = np.flatnonzero(rows[place, by] != wanted)
+        if len(missing):
+            raise InputError(
+                f"--frame-times: no {what} {wanted[missing[0]]:g} among its {len(rows)} frames ({rows[0, by]} to "
+                f"{rows[-1, by]}); give the file that was written with the frames that were labelled"
+            )
+        return rows[place, get]
+
+
+def guess_unit(stamps: np.ndarray) -> Unit:
+    """The unit of time that gives labels at 0.4 to 400 Hz; microseconds where there are fewer than two times."""
+    steps = np.diff(np.unique(stamps))
+    step = float(np.median(steps)) if len(steps) else 2_500.0
+    return next(unit for unit, low, high in _STEPS if low <= step < high)
+
+
+def read_frame_times(path: Path) -> np.ndarray:
+    """The map (F, 2) int64 from frame numbers to microseconds in a CSV file with the columns ``frame,t_us``.
+
+    Raises:
+        InputError: the file cannot be read, lacks a column, or has a frame or time twice.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = [[int(row[name]) for name in FRAME_TIMES_COLUMNS] for row in csv.DictReader(file)]
+    except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
+        raise InputError(
+            f"{path}: not a CSV file with the whole numbers frame,t_us ({error}); write it again"
+        ) from error
+    pairs = np.array(rows, np.int64).reshape(-1, 2)
+    for column, name in enumerate(FRAME_TIMES_COLUMNS):
+        if len(np.unique(pairs[:, column])) < len(pairs):
+            raise InputError(f"{path}: a {name} stands in it twice; each frame has one time")
+    if not len(pairs):
+        raise InputError(f"{path}: holds no frame; write it again")
+    return pairs
+
+
+def write_frame_times(path: Path, frame_us: np.ndarray) -> None:
+    """Write what :func:`read_frame_times` reads; raises ``InputError`` where ``path`` cannot be written."""
+    with atomic_write(path) as aside, aside.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(FRAME_TIMES_COLUMNS)
+        writer.writerows(np.asarray(frame_us, np.int64).tolist())

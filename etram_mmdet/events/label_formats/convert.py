@@ -1,0 +1,104 @@
+"""From one label format to another: classes by name, times by a clock, boxes in pixels of the sensor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from etram_mmdet.events.label_formats import LabelFormat, LabelTable
+from etram_mmdet.events.label_formats.clock import Clock, write_frame_times
+from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.text import table as text_table
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What was converted: ``table`` as it was written, with its counts, and every file that belongs to it."""
+
+    table: LabelTable
+    files: tuple[Path, ...]
+
+    def __str__(self) -> str:
+        table = self.table
+        span = f", from {table.stamps[0]:.0f} to {table.stamps[-1]:.0f} {table.unit}" if len(table.stamps) else ""
+        lines = [*table.found, f"{len(table.rows)} boxes in {len(table.stamps)} labelled frames{span}"]
+        rows = [("class", "boxes"), *table.counts_per_class().items()]
+        lines.append(text_table(rows))
+        lines += [f"left out: {reason} {count}" for reason, count in table.counts.items() if count]
+        return "\n".join([*lines, f"written: {', '.join(map(str, self.files))}"])
+
+
+def in_microseconds(table: LabelTable, clock: Clock | None = None) -> LabelTable:
+    """The same labels with stamps in microseconds.
+
+    Args:
+        table: labels as a file has them.
+        clock: what its stamps count. Default: what the file told, without an offset.
+
+    Raises:
+        InputError: the file counts frames and no clock says when they were.
+    """
+    clock = clock or Clock(table.unit or "us")
+    rows = table.rows.copy()
+    rows["stamp"] = clock.to_us(table.rows["stamp"])
+    return replace(table, rows=rows, stamps=np.unique(clock.to_us(table.stamps)).astype(np.float64), unit="us")
+
+
+def with_classes(table: LabelTable, classes: Sequence[str], renamed: Mapping[str, str] | None = None) -> LabelTable:
+    """The same labels with the classes ``classes``, in this order; boxes of other classes are left out and counted.
+
+    Names are equal whatever their case. ``renamed`` says which class a name of the file stands for.
+
+    Raises:
+        InputError: ``renamed`` has a name that the file has not, or leads to a class that is not among ``classes``.
+    """
+    renamed = {key.lower(): value for key, value in (renamed or {}).items()}
+    here = {name.lower() for name in table.names}
+    place = {name.lower(): i for i, name in enumerate(classes)}
+    for name, target in renamed.items():
+        if name not in here or target.lower() not in place:
+            known, wrong = (classes, target) if name in here else (table.names, name)
+            raise InputError(f"--rename {name}={target}: no class {wrong!r}; expected one of {', '.join(known)}")
+    ids = [place.get(renamed.get(name.lower(), name).lower(), -1) for name in table.names]
+    new = np.array([*ids, -1])[table.rows["name"]]
+    per_class = zip(table.counts_per_class().items(), ids, strict=True)
+    left_out = {f"boxes_of_class_{name}": n for (name, n), i in per_class if i < 0 and n}
+    rows = table.rows[new >= 0]
+    rows["name"] = new[new >= 0]
+    return replace(table, rows=rows, names=tuple(classes), counts=table.counts | left_out)
+
+
+def write_labels(table: LabelTable, path: Path, format_: LabelFormat, clock: Clock | None = None) -> Conversion:
+    """Write labels whose stamps are microseconds.
+
+    A format that counts frames numbers them by ``clock``. Without one it numbers the labelled times from 0, and the map
+    back to microseconds stands in ``NAME_frames.csv`` beside ``path``.
+
+    Raises:
+        InputError: ``path`` cannot be written, or a time is no frame of ``clock``.
+    """
+    files = [path]
+    if format_.counts_frames:
+        if clock is None:
+            times = table.stamps.astype(np.int64)
+            clock = Clock("frames", frame_us=np.column_stack([np.arange(len(times)), times]))
+            files.append(path.with_name(f"{path.stem}_frames.csv"))
+        rows = table.rows.copy()
+        rows["stamp"] = clock.from_us(table.rows["stamp"])
+        table = replace(table, rows=rows, stamps=clock.from_us(table.stamps), unit="frames")
+    format_.write(table, path)
+    if len(files) > 1:
+        write_frame_times(files[1], clock.frame_us)
+    return Conversion(table, tuple(files))
+
+
+def check_sizes(table: LabelTable, size_px: tuple[int, int], path: Path) -> None:
+    """Raise ``InputError`` where the labelled frames are not as large as the sensor."""
+    if table.size_px is not None and table.size_px != size_px:
+        ours, theirs = ("{}x{}".format(*size) for size in (size_px, table.size_px))
+        raise InputError(
+            f"{path}: labels frames of {theirs} px, the sensor has {ours}; add --resize to scale the boxes"
+        )

@@ -1,0 +1,90 @@
+"""MOT Challenge's text: one line per box, frames counted from 1."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+from etram_mmdet.events.label_formats.base import Hints, LabelFormat, read_text
+from etram_mmdet.events.label_formats.label_table import NO_TRACK, LabelTable, table_of
+from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.files import atomic_write
+
+_LINE = "frame,track,x,y,w,h,confidence,class,visibility with frame and class from 1"
+
+
+class Mot(LabelFormat):
+    """Lines ``frame,track,x,y,w,h,confidence,class,visibility``; a confidence of 0 marks a box to ignore.
+
+    Frame 1 of the file is frame 0 of a table. Class names stand one a line in ``labels.txt`` beside the file, as CVAT
+    writes it. Coordinates are taken as they are.
+    """
+
+    name = "mot"
+    title = "MOT text"
+    suffixes = (".txt",)
+    counts_frames = True
+
+    @classmethod
+    def is_this(cls, path: Path, head: bytes) -> bool:
+        words = head.split(b"\n")[0].split(b",")
+        return path.suffix.lower() == ".txt" and len(words) >= 6 and all(_is_number(word) for word in words)
+
+    def _read(self, path: Path, hints: Hints) -> LabelTable:
+        names = hints.names or _names(path)
+        rows = []
+        num_ignored = 0
+        for number, words in enumerate(csv.reader(io.StringIO(read_text(path))), 1):
+            if not words:
+                continue
+            frame, track, x, y, w, h, confidence, name = _values(path, number, words, len(names))
+            num_ignored += confidence == 0
+            if confidence != 0:
+                rows.append((frame - 1, x, y, w, h, int(name) - 1, int(track), min(abs(confidence), 1.0)))
+        counts = dict(boxes_to_ignore=int(num_ignored)) if num_ignored else {}
+        return table_of(rows, names, (), unit="frames", size_px=hints.size_px, counts=counts)
+
+    def write(self, table: LabelTable, path: Path) -> None:
+        """Frames without a box have no line in this format: their number is in the map of times only."""
+        with atomic_write(path) as aside, aside.open("w", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            for row in table.rows:
+                sides = [round(float(row[name]), 4) for name in "xywh"]
+                track = -1 if row["track_id"] == NO_TRACK else int(row["track_id"])
+                writer.writerow(
+                    [int(row["stamp"]) + 1, track, *sides, max(float(row["score"]), 1e-6), row["name"] + 1, 1]
+                )
+        with atomic_write(path.with_name("labels.txt")) as aside:
+            aside.write_text("".join(f"{name}\n" for name in table.names))
+
+
+def _is_number(word: bytes) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def _values(path: Path, number: int, words: list[str], num_names: int) -> list[float]:
+    try:
+        values = [float(word) for word in words[:8]]
+    except ValueError:
+        values = []
+    if len(values) == 6:
+        values.append(1.0)
+    if len(values) == 7:
+        values.append(1.0)
+    if len(values) != 8 or not 1 <= values[7] <= num_names or values[0] < 1:
+        raise InputError(
+            f"{path}: line {number} is {','.join(words)[:60]!r}, expected {_LINE}, and a class up to {num_names}"
+        )
+    return values
+
+
+def _names(path: Path) -> tuple[str, ...]:
+    beside = path.with_name("labels.txt")
+    if not beside.is_file() or beside == path:
+        raise InputError(f"{path}: no labels.txt beside it with the class names; add --classes NAME ...")
+    return tuple(read_text(beside).split("\n")[:-1])

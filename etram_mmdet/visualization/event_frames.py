@@ -1,0 +1,91 @@
+"""Pictures of a recording's events at chosen times, for people who label them in another program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from etram_mmdet.events.label_formats.clock import write_frame_times
+from etram_mmdet.events.recording import Events, Recording
+from etram_mmdet.utils.errors import InputError
+from etram_mmdet.visualization.canvas import write_png
+from etram_mmdet.visualization.draw import events_to_rgb
+from etram_mmdet.visualization.video import write_mp4
+
+MAX_FRAMES = 1_000_000
+
+
+def regular_times(
+    recording: Recording, every_us: float, start_us: int | None = None, stop_us: int | None = None
+) -> np.ndarray:
+    """Times (F,) int64, ``every_us`` apart, at which windows of a recording end.
+
+    Args:
+        recording: an open recording.
+        every_us: distance in microseconds, at least 1; a fraction does not add up.
+        start_us: the first window begins here. Default: at the first event.
+        stop_us: no window ends later. Default: the last event.
+
+    Raises:
+        InputError: there would be no frame, or more than `MAX_FRAMES`.
+    """
+    first = recording.t_first_us if start_us is None else start_us
+    last = recording.t_last_us if stop_us is None else stop_us
+    num_frames = int((last - first) / every_us) if every_us >= 1 else MAX_FRAMES + 1
+    if not 1 <= num_frames <= MAX_FRAMES:
+        raise InputError(
+            f"{recording.path}: a frame every {every_us:g} us from {first} to {last} us would make {num_frames:,} "
+            f"frames, expected 1 to {MAX_FRAMES:,}; choose another --fps or part"
+        )
+    return first + np.rint(every_us * np.arange(1, num_frames + 1)).astype(np.int64)
+
+
+def event_frames(recording: Recording, times_us: np.ndarray, window_us: int) -> Iterator[np.ndarray]:
+    """One (H, W, 3) RGB picture for each time: the events of the ``window_us`` microseconds before it."""
+    for end_us in np.asarray(times_us).tolist():
+        events = recording.read(end_us - window_us, end_us)
+        yield events_to_rgb(counts_of(events, recording.width, recording.height))
+
+
+def counts_of(events: Events, width: int, height: int) -> np.ndarray:
+    """Events per pixel (2, H, W), off and on."""
+    place = events.p.astype(np.int64) * (width * height) + events.y.astype(np.int64) * width + events.x
+    return np.bincount(place, minlength=2 * width * height).reshape(2, height, width)
+
+
+def export_frames(
+    recording: Recording,
+    times_us: np.ndarray,
+    window_us: int,
+    out: Path,
+    fps: float,
+    progress: Callable[[Iterable], Iterable] = iter,
+) -> list[Path]:
+    """Write pictures and the map from their numbers to microseconds.
+
+    Args:
+        recording: an open recording.
+        times_us: (F,) when windows end.
+        window_us: their length.
+        out: a file that ends in ``.mp4``, or a folder for ``frame_000012.png``.
+        fps: frames a second of the film; its speed only.
+        progress: wraps the pictures in a progress bar. Default: none.
+
+    Returns:
+        The film or folder, and the CSV file of the map, whose frame 0 is the first picture.
+
+    Raises:
+        InputError: ``out`` cannot be written.
+    """
+    frames = progress(event_frames(recording, times_us, window_us))
+    if out.suffix.lower() == ".mp4":
+        write_mp4(frames, out, fps)
+        times_file = out.with_name(f"{out.stem}_frames.csv")
+    else:
+        for number, image in enumerate(frames):
+            write_png(image, out / f"frame_{number:06d}.png")
+        times_file = out / "frames.csv"
+    write_frame_times(times_file, np.column_stack([np.arange(len(times_us)), times_us]))
+    return [out, times_file]

@@ -1,0 +1,123 @@
+"""tools/export_frames.py and tools/convert_labels.py: from events to a labelling tool and back."""
+
+from __future__ import annotations
+
+import runpy
+
+import cv2
+import numpy as np
+import pytest
+
+from etram_mmdet.events.formats import open_recording
+from etram_mmdet.events.label_formats.clock import read_frame_times
+from etram_mmdet.events.labels import load_boxes
+from etram_mmdet.visualization.event_frames import counts_of
+from tests.helpers.cli import run
+from tests.helpers.paths import ROOT
+
+ETRAM8 = "pedestrian car bicycle bus motorbike truck tram wheelchair".split()
+
+
+@pytest.fixture(scope="module")
+def recording(raw_sample):
+    return next((raw_sample / "val").glob("val_day_0000*.h5"))
+
+
+@pytest.fixture(scope="module")
+def labels(recording):
+    return recording.with_name("val_day_0000_bbox.npy")
+
+
+@pytest.fixture
+def refusal(monkeypatch, capsys):
+    """What a tool, run in this process, says before it exits with status 1."""
+
+    def refuse(*words):
+        monkeypatch.setattr("sys.argv", list(map(str, words)))
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(ROOT / words[0]), run_name="__main__")
+        assert end.value.code == 1
+        return capsys.readouterr().err
+
+    return refuse
+
+
+def cvat_of(boxes, frame_of):
+    """What somebody exports from CVAT who drew ``boxes`` on frames with these numbers."""
+    names = "".join(f"<label><name>{name}</name></label>" for name in ETRAM8)
+    tracks = "".join(
+        f'<track id="{i}" label="{ETRAM8[box["class_id"]]}"><box frame="{frame_of[int(box["t"])]}" outside="0" '
+        f'xtl="{box["x"]}" ytl="{box["y"]}" xbr="{box["x"] + box["w"]}" ybr="{box["y"] + box["h"]}"/></track>'
+        for i, box in enumerate(boxes)
+    )
+    size = "<original_size><width>96</width><height>64</height></original_size>"
+    return f"<annotations><meta><task><labels>{names}</labels>{size}</task></meta>{tracks}</annotations>"
+
+
+def test_what_is_drawn_on_frames_lands_on_the_windows_that_were_shown(recording, labels, tmp_path):
+    """The example of docs/labels.md."""
+    run("tools/export_frames.py", recording, tmp_path / "film.mp4", "--labels", labels)
+    boxes = load_boxes(labels)
+    frame_of = {time: frame for frame, time in read_frame_times(tmp_path / "film_frames.csv").tolist()}
+    assert sorted(frame_of.values()) == list(range(len(np.unique(boxes["t"]))))
+    (tmp_path / "export.xml").write_text(cvat_of(boxes, frame_of))
+    words = ["--frame-times", tmp_path / "film_frames.csv", "--recording", recording]
+    words += ["--class-set", "etram8"]
+    told = run("tools/convert_labels.py", tmp_path / "export.xml", tmp_path / "a_bbox.npy", *words)
+    assert f"{len(boxes)} boxes in {len(frame_of)} labelled frames" in told
+    back = load_boxes(tmp_path / "a_bbox.npy")
+    order, order_back = (np.lexsort([b["y"], b["x"], b["t"]]) for b in (boxes, back))
+    for name in ("t", "class_id"):
+        assert np.array_equal(boxes[name][order], back[name][order_back])
+    for name in "xywh":
+        np.testing.assert_allclose(boxes[name][order], back[name][order_back], atol=0.01)
+
+
+def test_a_picture_shows_the_events_before_its_time(recording, tmp_path):
+    run("tools/export_frames.py", recording, tmp_path / "out", "--fps", 10, "--window-ms", 20, "--stop-s", 0.5)
+    frames = read_frame_times(tmp_path / "out" / "frames.csv")
+    assert np.diff(frames[:, 1]).tolist() == [100_000] * (len(frames) - 1) and len(frames) >= 4
+    assert len(list((tmp_path / "out").glob("*.png"))) == len(frames)
+    with open_recording(recording) as file:
+        events = file.read(int(frames[2, 1]) - 20_000, int(frames[2, 1]))
+        has_events = counts_of(events, file.width, file.height).any(0)
+    picture = cv2.imread(str(tmp_path / "out" / "frame_000002.png"))
+    assert has_events.any() and np.array_equal((picture != picture[~has_events][0]).any(-1), has_events)
+
+
+@pytest.mark.parametrize(
+    "options, told",
+    [
+        (["--offset-us", 10**9], "labelled times lie outside its events"),
+        (["--frame-size", 640, 480], "labels frames of 640x480 px, the sensor has 96x64; add --resize"),
+        (["--rename", "lorry=truck", "--class-set", "etram8"], "no class 'lorry'"),
+        (["--class-set", "etram9"], "unknown class_set 'etram9'"),
+        (["--time-unit", "frames"], "need their times: either --fps N"),
+        (["--to", "yolo"], "add --frame-size WIDTH HEIGHT"),
+    ],
+)
+def test_what_does_not_fit_is_a_sentence(options, told, recording, labels, tmp_path, refusal):
+    words = [] if "--to" in options else ["--recording", recording]
+    output = refusal("tools/convert_labels.py", labels, tmp_path / "a.json", *words, *options)
+    assert told in output and not (tmp_path / "a.json").exists()
+
+
+def test_an_impossible_rate_is_a_sentence(recording, tmp_path, refusal):
+    output = refusal("tools/export_frames.py", recording, tmp_path / "a.mp4", "--fps", 0.001)
+    assert "would make 0 frames, expected 1 to 1,000,000" in output
+
+
+def test_another_frame_size_is_scaled_on_demand(recording, labels, tmp_path):
+    words = ["--frame-size", 192, 64, "--recording", recording, "--resize"]
+    run("tools/convert_labels.py", labels, tmp_path / "a_bbox.npy", *words)
+    assert np.allclose(load_boxes(tmp_path / "a_bbox.npy")["x"], load_boxes(labels)["x"] / 2)
+
+
+def test_a_recording_is_cut_and_converted(recording, tmp_path):
+    words = [recording, tmp_path / "cut.npz", "--start-s", 0.1, "--stop-s", 0.3, "--crop", 0, 0, 50, 40]
+    told = run("tools/convert_recording.py", *words)
+    with open_recording(recording) as file, open_recording(tmp_path / "cut.npz") as cut:
+        events = file.read(100_000, 300_000)
+        expected = int(((events.x < 50) & (events.y < 40)).sum())
+        assert cut.num_events == expected > 10
+        assert f"cut.npz: {expected:,} of {file.num_events:,} events, 100000 to 300000 us, 50x40 pixels" in told

@@ -1,0 +1,55 @@
+"""Cut, crop or convert a recording: python tools/convert_recording.py IN OUT.h5 (or OUT.npz)
+
+IN is any recording that is read. Times stay those of IN unless --from-zero.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from functools import partial
+from pathlib import Path
+
+from etram_mmdet.utils.cli import exit_on_input_error, make_parser
+
+
+def parse_args() -> argparse.Namespace:
+    parser = make_parser(__doc__)
+    parser.add_argument("source", metavar="IN", type=Path)
+    parser.add_argument("target", metavar="OUT", type=Path, help="ends in .h5 or .npz")
+    parser.add_argument("--start-s", type=float, help="seconds on the recording's clock")
+    parser.add_argument("--stop-s", type=float, help="seconds on the recording's clock")
+    parser.add_argument("--crop", nargs=4, type=int, metavar=("LEFT", "TOP", "W", "H"), help="in pixels")
+    parser.add_argument("--from-zero", action="store_true", help="let times count from the start of the part")
+    parser.add_argument(
+        "--sensor", nargs=2, type=int, metavar=("W", "H"), help="in pixels, where the file does not say"
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    from tqdm import tqdm
+
+    from etram_mmdet.events.formats import open_recording
+    from etram_mmdet.events.formats.writing import Part, write_recording
+
+    start_us, stop_us = (s if s is None else round(s * 1e6) for s in (args.start_s, args.stop_s))
+    part = Part(start_us, stop_us, args.crop and tuple(args.crop), args.from_zero)
+    with exit_on_input_error(), open_recording(args.source, args.sensor and tuple(args.sensor)) as recording:
+        first_us, last_us = part.span_us(recording)
+        seconds = math.ceil((last_us - first_us + 1) / 1e6)
+        count = write_recording(recording, args.target, part, partial(tqdm, total=seconds, unit="s"))
+        width, height = part.size_px(recording)
+        print(
+            f"{args.target}: {count:,} of {recording.num_events:,} events, {first_us} to {last_us} us, "
+            f"{width}x{height} pixels{' (assumed)' * recording.size_is_assumed}"
+        )
+        counts = {"stamps_corrected": recording.stamps_corrected, **recording.dropped}
+        for name, number in counts.items():
+            if number:
+                print(f"{name}: {number:,}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""Pictures of events for a labelling tool: python tools/export_frames.py RECORDING OUT.mp4 (or a folder, for PNGs)
+
+Beside OUT stands a CSV file with the time of every frame in microseconds. What the labelling tool
+returns becomes labels of the recording with that file:
+
+    python tools/convert_labels.py EXPORT NAME_bbox.npy --frame-times CSV --recording RECORDING
+"""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+from etram_mmdet.utils.cli import exit_on_input_error, make_parser
+
+
+def parse_args() -> argparse.Namespace:
+    parser = make_parser(__doc__)
+    parser.add_argument("recording", metavar="RECORDING", type=Path)
+    parser.add_argument("out", metavar="OUT", type=Path, help="ends in .mp4, or is a folder")
+    parser.add_argument("--fps", type=float, default=10, help="frames a second of the recording; default 10")
+    parser.add_argument("--labels", type=Path, help="a label file: frames at its times instead")
+    parser.add_argument("--window-ms", type=float, default=50, help="events in a picture; default 50 ms")
+    parser.add_argument("--start-s", type=float, help="seconds on the recording's clock")
+    parser.add_argument("--stop-s", type=float, help="seconds on the recording's clock")
+    parser.add_argument(
+        "--sensor", nargs=2, type=int, metavar=("W", "H"), help="in pixels, where the file does not say"
+    )
+    args = parser.parse_args()
+    if not 0 < args.fps <= 1e6 or not 0 < args.window_ms <= 1e6:
+        parser.error(f"--fps {args.fps} --window-ms {args.window_ms}: expected numbers above 0")
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    import numpy as np
+    from tqdm import tqdm
+
+    from etram_mmdet.events.formats import open_recording
+    from etram_mmdet.events.label_formats import Hints, find_label_format
+    from etram_mmdet.events.label_formats.convert import in_microseconds
+    from etram_mmdet.visualization.event_frames import export_frames, regular_times
+
+    with exit_on_input_error(), open_recording(args.recording, args.sensor and tuple(args.sensor)) as recording:
+        start_us, stop_us = (s if s is None else round(s * 1e6) for s in (args.start_s, args.stop_s))
+        if args.labels is None:
+            times_us = regular_times(recording, 1e6 / args.fps, start_us, stop_us)
+        else:
+            labels = in_microseconds(find_label_format(args.labels).read(args.labels, Hints()))
+            times_us = labels.stamps.astype(np.int64)
+        shown = partial(tqdm, total=len(times_us), unit="frame")
+        window_us = round(args.window_ms * 1000)
+        files = export_frames(recording, times_us, window_us, args.out, args.fps, shown)
+        print(f"{files[0]}: {len(times_us)} frames; {files[1]}: their times")
+
+
+if __name__ == "__main__":
+    main()
