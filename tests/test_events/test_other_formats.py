@@ -531,3 +531,13 @@ def test_known_formats_that_are_not_read_are_refused_by_name(head, told, suffix,
     path.write_bytes(head + bytes(100))
     with pytest.raises(InputError, match=rf"a{suffix}: .*{told}"):
         open_recording(path)
+
+
+def test_a_pixel_beyond_every_number_does_not_decide_the_sensor(tmp_path):
+    """2^63 is negative as a signed number."""
+    events = make_events(100)
+    x = events["x"].astype(np.uint64)
+    x[3] = 1 << 63
+    np.savez(tmp_path / "a.npz", **(events | dict(x=x)))
+    with open_recording(tmp_path / "a.npz") as recording:
+        assert (recording.width, recording.height) == (304, 240) and recording.num_events == 100

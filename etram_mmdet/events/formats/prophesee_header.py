@@ -63,7 +63,8 @@ _SMALLEST_FIRST = (GEN1_PX, DAVIS346_PX, GEN3_PX, GEN4_PX)
 def smallest_sensor(x: np.ndarray, y: np.ndarray) -> tuple[int, int]:
     """The smallest sensor that holds all events which are possible at all (damaged ones lie far outside)."""
     width, height = GEN4_PX
-    inside = (x.astype(np.int64) < width) & (y.astype(np.int64) < height)
+    x, y = x.astype(np.int64), y.astype(np.int64)  # numbers beyond become negative
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     x_max = x[inside].max(initial=0)
     y_max = y[inside].max(initial=0)
     return next(size for size in _SMALLEST_FIRST if x_max < size[0] and y_max < size[1])
