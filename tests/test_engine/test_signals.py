@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import os
 import signal
 import time
@@ -162,3 +163,21 @@ def test_afterwards_signals_are_what_they_were():
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
     signal.signal(signal.SIGINT, given)
+
+
+def _run_on(has_begun) -> None:
+    has_begun.set()
+    time.sleep(60)
+
+
+def test_processes_that_a_training_forks_end_on_signals():
+    """multiprocessing ends those of a pool by SIGTERM, and waits for them for ever."""
+    fork = multiprocessing.get_context("fork")
+    has_begun = fork.Event()
+    with StopSignals() as signals:
+        process = fork.Process(target=_run_on, args=(has_begun,))
+        process.start()
+        assert has_begun.wait(20)
+        process.terminate()
+        process.join(20)
+    assert process.exitcode == -signal.SIGTERM and not signals.requested

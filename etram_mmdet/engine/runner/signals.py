@@ -94,6 +94,17 @@ class StopSignals:
         os.close(read)
 
 
+def _forget_in_fork() -> None:
+    """A process that a training forks, such as one of a pool, ends on signals as every other; pools rely on it."""
+    for number in STOPPING:
+        if signal.getsignal(number) is _only_wake:
+            signal.set_wakeup_fd(-1)
+            signal.signal(number, signal.SIG_DFL)
+
+
+os.register_at_fork(after_in_child=_forget_in_fork)
+
+
 def _only_wake(number: int, frame: object) -> None:
     """The signal has been written to the pipe already."""
 
