@@ -269,4 +269,4 @@ def check_can_be_made(folder: Path) -> None:
     if not existing.is_dir():
         raise InputError(f"work_dir {folder}: {existing} is a file; name a folder: --work-dir DIR")
     if not os.access(existing, os.W_OK | os.X_OK):
-        raise InputError(f"work_dir {folder}: nothing can be written into {existing}; name another: --work-dir DIR")
+        raise InputError(f"work_dir {folder}: {existing} cannot be written into; name another: --work-dir DIR")
