@@ -63,6 +63,7 @@ def test_one_for_all():
         (dict(score_thr=dict(pedestrian=float("nan"), car=0.1)), "expected numbers from 0 to 1"),
         (dict(score_thr=dict(pedestrian=[1, 1, 1], car=[1, 1, 1]), sides_px=[32, 16]), "expected ascending sides"),
         (dict(score_thr=dict(pedestrian=1, car=1), sides_px=16), "sides_px: 16, expected ascending sides"),
+        (dict(score_thr=dict(pedestrian=[1, 1], car=[1, 1]), sides_px=[10**40]), "expected ascending sides"),
         (dict(score_thr=dict(pedestrian=0.1, car=0.1), nms=0.3), "holds nms, score_thr; expected score_thr"),
         (dict(score_thr=dict(pedestrian=0.1, car=0.1), nms_iou=dict(car=0.1)), "nms_iou is for the classes car"),
     ],

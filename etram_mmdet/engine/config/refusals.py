@@ -46,7 +46,12 @@ def refused_settings(cfg: Mapping) -> Iterator[None]:
 
 def _sentence(error: Exception, frames: list[FrameType], cfg: Mapping) -> str:
     config = cfg.to_dict() if hasattr(cfg, "to_dict") else cfg
-    built = [frame.f_locals[name] for frame in frames for code, name in _BUILDERS if frame.f_code.co_name == code]
+    built = [
+        frame.f_locals[name]
+        for frame in frames
+        for code, name in _BUILDERS
+        if frame.f_code.co_name == code and name in frame.f_locals
+    ]
     part = built[-1] if built else None
     said = first_line(error)
     if isinstance(part, Mapping) and part and "type" not in part and isinstance(error, KeyError):

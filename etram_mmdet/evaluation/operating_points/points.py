@@ -14,6 +14,8 @@ from etram_mmdet.evaluation.nms import nms
 from etram_mmdet.evaluation.results import Boxes, FrameResult
 from etram_mmdet.utils.errors import InputError
 
+_MAX_SIDE_PX = 1e9  # beyond, a whole number may not fit into an array
+
 
 @dataclass(frozen=True, eq=False)
 class OperatingPoints:
@@ -99,7 +101,8 @@ class OperatingPoints:
 
 def _borders(sides_px: object) -> tuple[float, ...]:
     borders = tuple(sides_px) if isinstance(sides_px, list | tuple) else (None,)
-    if not all(isinstance(b, int | float) for b in borders) or list(borders) != sorted(set(borders)):
+    are_sides = all(isinstance(b, int | float) and 0 <= b < _MAX_SIDE_PX for b in borders)
+    if not are_sides or list(borders) != sorted(set(borders)):
         raise InputError(f"operating_points.sides_px: {sides_px}, expected ascending sides in sensor pixels")
     return borders
 
