@@ -10,26 +10,31 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
+from etram_mmdet.events.choices import LABEL_FORMAT_NAMES, LabelUnit
 from etram_mmdet.utils.cli import exit_on_input_error, make_parser
-
-FORMATS = ("prophesee", "coco", "cvat", "csv", "mot", "yolo")
-UNITS = ("frames", "s", "ms", "us", "ns")
 
 
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument("source", metavar="IN", type=Path, help="label file, or a folder of YOLO")
     parser.add_argument("target", metavar="OUT", type=Path, help="label file to write, or a folder of YOLO")
-    parser.add_argument("--from", dest="source_format", choices=FORMATS, help="format of IN; default: by its content")
-    parser.add_argument("--to", dest="target_format", choices=FORMATS, help="format of OUT; default: by its suffix")
+    parser.add_argument(
+        "--from", dest="source_format", choices=LABEL_FORMAT_NAMES, help="format of IN; default: by its content"
+    )
+    parser.add_argument(
+        "--to", dest="target_format", choices=LABEL_FORMAT_NAMES, help="format of OUT; default: by its suffix"
+    )
     parser.add_argument("--classes", nargs="+", metavar="NAME", help="class names in the order of their ids in OUT")
     parser.add_argument("--class-set", help="the same, by the name of a class set such as etram8")
     parser.add_argument(
         "--source-classes", nargs="+", metavar="NAME", help="names of the ids in IN, where the file has none"
     )
     parser.add_argument("--rename", nargs="+", type=pair, default=[], metavar="NAME=CLASS", help="such as Auto=car")
-    parser.add_argument("--time-unit", choices=UNITS, help="what times in IN count; default: what the file tells")
+    parser.add_argument(
+        "--time-unit", choices=get_args(LabelUnit), help="what times in IN count; default: what the file tells"
+    )
     parser.add_argument("--fps", type=float, help="frames a second, for labels that count frames; frame 0 is at 0")
     parser.add_argument("--frame-times", type=Path, metavar="CSV", help="frame,t_us: when each frame was")
     parser.add_argument("--offset-us", type=int, default=0, help="is added to every time of IN")

@@ -19,6 +19,8 @@ Edges = Literal["events", "window"]
 TimeUnit = Literal["us", "ms", "ns"]
 BoxFormat = Literal["xywh", "cxcywh", "xyxy"]
 
+LabelUnit = Literal["frames", "s", "ms", "us", "ns"]  # what the times of a label file count
+
 FROM_START = "start"  # a label offset: labels count from the recording's start
 
 # The classes in events/representations, as help lists them; a test compares.
@@ -28,4 +30,6 @@ REPRESENTATION_NAMES = (
     "TernaryVolume",
     "TimeSurface",
 )
+# The formats in events/label_formats; a test compares.
+LABEL_FORMAT_NAMES = ("prophesee", "coco", "cvat", "csv", "mot", "yolo")
 RVT_REPRESENTATION = {"type": "StackedHistogram", "downsample": "nearest"}

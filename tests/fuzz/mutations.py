@@ -351,11 +351,17 @@ def _odd_object(file: h5py.File, name: str, random: Random) -> None:
     _any(list(ways.values()), random)()
 
 
+_SOME_BYTES = 1 << 20
+
+
 def _some(old: h5py.HLObject) -> np.ndarray:
     """Its first rows; it may claim billions."""
     if not isinstance(old, h5py.Dataset):
         return np.arange(3)
-    return np.asarray(old[:2000] if old.ndim else old[()])
+    if not old.ndim:
+        return np.asarray(old[()])
+    row_bytes = max(int(np.prod(old.shape[1:])) * old.dtype.itemsize, 1)
+    return np.asarray(old[: min(2000, max(_SOME_BYTES // row_bytes, 1))])
 
 
 def _grown(file: h5py.File, name: str, data: np.ndarray, random: Random) -> None:

@@ -4,8 +4,9 @@ import h5py
 import numpy as np
 import pytest
 
-from etram_mmdet.events.formats import hdf5, open_recording
+from etram_mmdet.events.formats import FORMATS, hdf5, open_recording
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.kinds import check_kind
 from tests.helpers.raw import HEIGHT, WIDTH, make_events, write_events
 
 
@@ -176,3 +177,9 @@ def test_unknown_polarity_is_refused(tmp_path, polarity):
     path = write_events(tmp_path / "a_td.h5", make_events() | dict(p=np.full(4000, polarity, np.int16)))
     with open_recording(path) as recording, pytest.raises(InputError, match=f"polarity {polarity}, expected 0 and 1"):
         recording.read(0, 100)
+
+
+def test_a_recording_in_another_files_place_is_called_one():
+    for suffix in {suffix for format_ in FORMATS for suffix in format_.suffixes}:
+        with pytest.raises(InputError, match="is a recording, but a config belongs here"):
+            check_kind(f"rec{suffix.upper()}", "config")

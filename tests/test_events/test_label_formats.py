@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from etram_mmdet.events.label_formats import LABEL_FORMATS, Hints, base, find_label_format, format_to_write
+from etram_mmdet.events.label_formats import coco as coco_format
 from etram_mmdet.events.label_formats.clock import Clock, guess_unit, read_frame_times, write_frame_times
 from etram_mmdet.events.label_formats.convert import in_microseconds, with_classes, write_labels
 from etram_mmdet.events.label_formats.label_table import NO_TRACK, interpolated, resized, table_of
@@ -317,9 +318,12 @@ class TestMot:
 
 
 def test_half_a_gigabyte_is_a_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr(base, "MAX_BYTES", 10)
-    with pytest.raises(InputError, match="write one file for each recording"):
-        LABEL_FORMATS["coco"].read(coco(tmp_path), Hints())
+    for module in (base, coco_format):
+        monkeypatch.setattr(module, "MAX_TEXT_BYTES", 10)
+    (tmp_path / "a.xml").write_text(CVAT)
+    for name, path in (("coco", coco(tmp_path)), ("cvat", tmp_path / "a.xml")):
+        with pytest.raises(InputError, match=r"bytes, expected at most 10.* one file for each recording"):
+            LABEL_FORMATS[name].read(path, Hints())
 
 
 @pytest.mark.parametrize("number", ["NaN", "1e9", "Infinity"])

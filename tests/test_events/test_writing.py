@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import resource
+
 import numpy as np
 import pytest
 
-from etram_mmdet.events.formats import open_recording
+from etram_mmdet.events.formats import open_recording, writing
 from etram_mmdet.events.formats.writing import Part, write_recording
 from etram_mmdet.utils.errors import InputError
 from tests.helpers.encoders import WRITERS
@@ -85,3 +89,30 @@ def test_an_event_between_two_pieces_is_written_once(tmp_path):
     with open_recording(WRITERS["h5"][1](tmp_path / "a.h5", events)) as found:
         assert write_recording(found, tmp_path / "b.h5") == 5
     assert read(tmp_path / "b.h5")[0].x.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_chunks_that_are_full_and_one_that_is_not(recording, tmp_path, monkeypatch):
+    monkeypatch.setattr(writing, "_CHUNK", 256)
+    before = recording.read(*EVERYTHING)
+    assert write_recording(recording, tmp_path / "b.h5") == 3000
+    for one, other in zip(before, read(tmp_path / "b.h5")[0], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def _write_limited(source, target):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+    with open_recording(source) as found:
+        try:
+            write_recording(found, target)
+        except InputError as error:
+            os._exit("larger than a file may be" not in str(error))
+    os._exit(2)
+
+
+def test_a_disk_that_is_full_is_a_sentence_and_ends_no_process(tmp_path):
+    """HDF5 on its own ends it, when it lets go of chunks that it could not write."""
+    source = WRITERS["h5"][1](tmp_path / "a.h5", make_events(300_000, span_us=2_500_000))
+    process = multiprocessing.get_context("fork").Process(target=_write_limited, args=(source, tmp_path / "b.h5"))
+    process.start()
+    process.join(60)
+    assert process.exitcode == 0 and not (tmp_path / "b.h5").exists()

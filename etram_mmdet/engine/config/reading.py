@@ -14,6 +14,7 @@ from mmengine.config import Config
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import check_is_file
 from etram_mmdet.utils.kinds import check_kind
+from etram_mmdet.utils.machine_errors import sentence_of
 from etram_mmdet.utils.text import first_line
 
 _PLACEHOLDER = re.compile(r"\{\{.*?\}\}")  # {{_base_.lr}}, {{fileBasename}}, {{$HOME:default}}
@@ -34,6 +35,8 @@ def read_config(path: Path) -> Config:
     try:
         return Config.fromfile(path)
     except Exception as error:
+        if isinstance(error, OSError) and error.filename is None:  # mmengine writes a copy before it reads it
+            raise InputError(f"{path}: {sentence_of(error) or error}") from error
         while isinstance(error, ImportError) and isinstance(error.__context__, ImportError):
             error = error.__context__  # which module is missing, not which import failed for it
         raise InputError(f"{_place(error, path)}: {type(error).__name__}: {first_line(error):.300}") from error

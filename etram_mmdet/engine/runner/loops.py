@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import random
-
-import numpy as np
 import torch
 from mmdet.registry import LOOPS
-from mmengine.runner import IterBasedTrainLoop
+from mmengine.runner import IterBasedTrainLoop, set_random_seed
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -17,13 +14,6 @@ from etram_mmdet.engine.runner.memory import advice_when_out_of_memory
 from etram_mmdet.engine.runner.signals import StopSignals
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.random_numbers import derived_seed
-
-
-def seed_everything(seed: int) -> None:
-    """Start the global generators of Python, numpy and PyTorch, which parts of others draw from, at ``seed``."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed % 2**63)
 
 
 class _StreamIterator:
@@ -73,7 +63,7 @@ class StreamTrainLoop(IterBasedTrainLoop):
         return self.runner.val_loop is not None and self.iter >= self.val_begin and is_step
 
     def run_iter(self, data_batch: dict) -> None:
-        seed_everything(derived_seed((self.runner.seed,), "step", self.iter))
+        set_random_seed(derived_seed((self.runner.seed,), "step", self.iter) % 2**32)
         try:
             super().run_iter(data_batch)
         except torch.OutOfMemoryError:

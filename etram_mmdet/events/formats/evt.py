@@ -98,58 +98,50 @@ def decode_evt2(words, registers, t, x, y, p):
     return n
 
 
-@njit(cache=True, nogil=True)
 def count_evt21(words):
     """The events in EVT 2.1 words (uint32 pairs, see :func:`decode_evt21`)."""
-    count = 0
-    for i in range(len(words)):
-        if words[i, 0] >> 28 <= 1:
-            mask = words[i, 1]
-            count += _BITS[mask & 0xFFF] + _BITS[(mask >> 12) & 0xFFF] + _BITS[mask >> 24]
-    return count
+    return _num_pixels(_masks(words))
 
 
-@njit(cache=True, nogil=True)
 def decode_evt21(words, registers, t, x, y, p):
     """Decode EVT 2.1 words into columns that are long enough; returns the number of events.
 
     A word has 64 bits, here (N, 2) uint32: its upper half is a word of EVT 2.0, its lower half says which of the 32
     pixels from x on have an event.
     """
-    has_time = registers[0]
-    loops = registers[1]
-    high = registers[2]
-    without_time = registers[3]
-    base_us = ((loops << 28) | high) << 6
+    masks = _masks(words)
+    first = [np.empty(len(masks), column.dtype) for column in (t, x, y, p)]
+    before = registers[EVENTS_WITHOUT_TIME]
+    count = decode_evt2(np.ascontiguousarray(words[:, 0]), registers, *first)
+    skipped = len(masks) - count  # come before the first complete time
+    registers[EVENTS_WITHOUT_TIME] = before + _num_pixels(masks[:skipped])
+    return _spread(masks[skipped:], *first, t, x, y, p)
+
+
+def _masks(words):
+    """The lower halves of words that hold events."""
+    return words[words[:, 0] >> 28 <= 1, 1]
+
+
+def _num_pixels(masks):
+    return sum(int(_BITS[masks >> shift & 0xFFF].sum()) for shift in (0, 12, 24))
+
+
+@njit(cache=True, nogil=True)
+def _spread(masks, first_t, first_x, first_y, first_p, t, x, y, p):
     n = 0
-    for i in range(len(words)):
-        word = words[i, 0]
-        kind = word >> 28
-        if kind <= 1:
-            mask = np.int64(words[i, 1])
-            if not has_time:
-                without_time += _BITS[mask & 0xFFF] + _BITS[(mask >> 12) & 0xFFF] + _BITS[mask >> 24]
-                continue
-            column = (word >> 11) & 0x7FF
-            while mask:
-                if mask & 1:
-                    t[n] = base_us | np.int64((word >> 22) & 0x3F)
-                    x[n] = column
-                    y[n] = word & 0x7FF
-                    p[n] = kind
-                    n += 1
-                mask >>= 1
-                column += 1
-        elif kind == 0x8:
-            new = np.int64(word & 0xFFFFFFF)
-            loops += (high - new > _WRAP_EVT2) - (new - high > _WRAP_EVT2)
-            high = new
-            has_time = 1
-            base_us = ((loops << 28) | high) << 6
-    registers[0] = has_time
-    registers[1] = loops
-    registers[2] = high
-    registers[3] = without_time
+    for i in range(len(masks)):
+        mask = np.int64(masks[i])
+        column = first_x[i]
+        while mask:
+            if mask & 1:
+                t[n] = first_t[i]
+                x[n] = column
+                y[n] = first_y[i]
+                p[n] = first_p[i]
+                n += 1
+            mask >>= 1
+            column += 1
     return n
 
 

@@ -19,8 +19,8 @@ from etram_mmdet.utils.files import because, has_cause
 from etram_mmdet.utils.open_files import OPEN_FILES
 
 _EVENTS_PER_BLOCK = 1 << 20
-_OTHER_NAMES = {
-    "t": ("t", "ts", "timestamp", "timestamps"),
+COLUMN_NAMES = {
+    "t": ("t", "ts", "time", "timestamp", "timestamps", "t_us"),
     "x": ("x", "xs"),
     "y": ("y", "ys"),
     "p": ("p", "ps", "pol", "polarity", "on"),
@@ -117,7 +117,7 @@ class NumpyRecording(IndexedRecording):
             available |= {field: (stream, field) for field in stream.dtype.names or ()} or {name: (stream, None)}
         columns = {
             column: next((available[name] for name in names if name in available), None)
-            for column, names in _OTHER_NAMES.items()
+            for column, names in COLUMN_NAMES.items()
         }
         missing = [name for name, column in columns.items() if column is None]
         if missing:

@@ -10,16 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from etram_mmdet.events.formats.numpy_files import COLUMN_NAMES
 from etram_mmdet.events.formats.prophesee_header import smallest_sensor
 from etram_mmdet.events.recording import IndexedRecording
 from etram_mmdet.utils.errors import InputError
 
-COLUMN_NAMES = {
-    "t": ("t", "ts", "time", "timestamp", "timestamps", "t_us"),
-    "x": ("x", "xs"),
-    "y": ("y", "ys"),
-    "p": ("p", "ps", "pol", "polarity", "on"),
-}
 _ORDERS = ("txyp", "xypt")  # without names: that of event simulators and ROS tools, and Metavision's
 _LINES_PER_BLOCK = 1 << 18
 _READ_BYTES = 1 << 24

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import blosc
 import h5py
 import hdf5plugin
 import numpy as np
 
+from etram_mmdet.events.formats.new_hdf5 import new_hdf5
 from etram_mmdet.events.recording import Events, Recording
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import atomic_write
@@ -108,20 +110,50 @@ def write_recording(
 
 
 def _write_hdf5(pieces: Iterable[Events], path: Path, size_px: tuple[int, int]) -> int:
-    count = 0
-    with h5py.File(path, "w") as file:
+    with new_hdf5(path) as file:
         group = file.create_group("events")
-        columns = [
-            group.create_dataset(name, (0,), kind, maxshape=(None,), chunks=(_CHUNK,), **hdf5plugin.Blosc(cname="zstd"))
-            for name, kind in _TYPES.items()
-        ]
+        columns = [_Column(group, name) for name in _TYPES]
         for events in pieces:
             for column, values in zip(columns, events, strict=True):
-                column.resize((count + len(events.t),))
-                column[count:] = values
-            count += len(events.t)
+                column.append(values)
+        for column in columns:
+            column.finish()
         group["width"], group["height"] = size_px
-    return count
+    return columns[0].length
+
+
+class _Column:
+    """A column of events that grows, whose chunks are compressed here.
+
+    HDF5's own cache would write them when it likes, and ends the process where the disk is full by then.
+    """
+
+    def __init__(self, group: h5py.Group, name: str) -> None:
+        filters = hdf5plugin.Blosc(cname="zstd", shuffle=hdf5plugin.Blosc.SHUFFLE)
+        self.data = group.create_dataset(name, (0,), _TYPES[name], maxshape=(None,), chunks=(_CHUNK,), **filters)
+        self.length = 0
+        self._waiting = np.empty(0, _TYPES[name])
+
+    def append(self, values: np.ndarray) -> None:
+        waiting = np.concatenate([self._waiting, values.astype(self.data.dtype)])
+        num_chunks = len(waiting) // _CHUNK
+        for start in range(0, num_chunks * _CHUNK, _CHUNK):
+            self._write(waiting[start : start + _CHUNK])
+        self._waiting = waiting[num_chunks * _CHUNK :]
+
+    def finish(self) -> None:
+        """Write what is left; an HDF5 file holds whole chunks, of which the rest is zeros."""
+        if len(self._waiting):
+            self._write(self._waiting)
+
+    def _write(self, values: np.ndarray) -> None:
+        chunk = np.zeros(_CHUNK, values.dtype)
+        chunk[: len(values)] = values
+        packed = blosc.compress_ptr(chunk.ctypes.data, chunk.size, chunk.itemsize, 5, blosc.SHUFFLE, "zstd")
+        start = self.length
+        self.length += len(values)
+        self.data.resize((self.length,))
+        self.data.id.write_direct_chunk((start,), packed)
 
 
 def _write_npz(pieces: Iterable[Events], path: Path, size_px: tuple[int, int]) -> int:

@@ -12,11 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from etram_mmdet.events.label_formats.label_table import LabelTable
+from etram_mmdet.events.limits import MAX_BOX_PX, MAX_TEXT_BYTES
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import because, check_is_file
-
-MAX_PX = 1e6  # no frame is wider
-MAX_BYTES = 128 << 20  # of a label file in text, which takes ten times as much in memory
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class LabelFormat(ABC):
         """The labels of ``path``; raises ``InputError`` where it is damaged or ``hints`` lack something."""
         table = self._read(path, hints)
         sides = np.array([table.rows[name] for name in ("x", "y", "w", "h", "score")])
-        is_sane = (np.abs(sides) < MAX_PX).all(0)  # NaN is not
+        is_sane = (np.abs(sides) < MAX_BOX_PX).all(0)  # NaN is not
         if not is_sane.all():
             row = table.rows[~is_sane][0]
             found = ", ".join(f"{name} = {row[name]:g}" for name in ("stamp", *"xywh", "score"))
@@ -87,10 +85,10 @@ def read_text(path: Path) -> str:
     check_is_file(path)
     try:
         size = path.stat().st_size
-        if size > MAX_BYTES:
+        if size > MAX_TEXT_BYTES:
             raise InputError(
-                f"{path}: {size:,} bytes, expected at most {MAX_BYTES:,} (it would take ten times as much memory); "
-                "write one file for each recording"
+                f"{path}: {size:,} bytes, expected at most {MAX_TEXT_BYTES:,}, since it takes ten times as much "
+                "memory; write one file for each recording"
             )
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:

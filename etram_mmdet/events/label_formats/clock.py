@@ -5,16 +5,15 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
+from etram_mmdet.events.choices import LabelUnit
+from etram_mmdet.events.limits import beyond_time
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import atomic_write
 
-Unit = Literal["frames", "s", "ms", "us", "ns"]
 US_PER = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
-_MAX_US = 2**62
 FRAME_TIMES_COLUMNS = ("frame", "t_us")
 # Median step between the times of a file, from which the unit is guessed: labels come at 0.5 to 1,000 Hz.
 _STEPS = (("s", 0.0, 2.5), ("ms", 2.5, 2_500.0), ("us", 2_500.0, 2.5e6), ("ns", 2.5e6, np.inf))
@@ -34,7 +33,7 @@ class Clock:
         InputError: ``frames`` without either, or other units with one.
     """
 
-    unit: Unit = "us"
+    unit: LabelUnit = "us"
     frames_per_s: float | None = None
     frame_us: np.ndarray | None = None
     offset_us: int = 0
@@ -62,8 +61,9 @@ class Clock:
             times = stamps.astype(np.int64) * per if self.unit != "ns" else stamps.astype(np.int64) // 1000
         else:
             times = stamps * US_PER[self.unit]
-        if len(times) and not bool((np.abs(times) < _MAX_US).all()):  # NaN is not
-            raise InputError(f"a label is at {stamps[0]:g} {self.unit}, which is no time; mend the label file")
+        beyond = beyond_time(times)
+        if len(beyond):
+            raise InputError(f"a label is at {stamps[beyond[0]]:g} {self.unit}, which is no time; mend the label file")
         return np.rint(times).astype(np.int64) + self.offset_us
 
     def from_us(self, times_us: np.ndarray) -> np.ndarray:
@@ -87,7 +87,7 @@ class Clock:
         return rows[place, get]
 
 
-def guess_unit(stamps: np.ndarray) -> Unit:
+def guess_unit(stamps: np.ndarray) -> LabelUnit:
     """The unit of time that gives labels at 0.4 to 400 Hz; microseconds where there are fewer than two times."""
     steps = np.diff(np.unique(stamps))
     step = float(np.median(steps)) if len(steps) else 2_500.0

@@ -7,15 +7,18 @@ from pathlib import Path
 
 import numpy as np
 
-from etram_mmdet.events.label_formats.base import Hints, LabelFormat, frame_number, read_text, refuse_repeated
-from etram_mmdet.events.label_formats.clock import Unit, guess_unit
+from etram_mmdet.events.choices import LabelUnit
+from etram_mmdet.events.label_formats.base import Hints, LabelFormat, frame_number, refuse_repeated
+from etram_mmdet.events.label_formats.clock import guess_unit
 from etram_mmdet.events.label_formats.label_table import NO_TRACK, LabelTable, table_of
+from etram_mmdet.events.limits import MAX_TEXT_BYTES
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import atomic_write
+from etram_mmdet.utils.json_files import read_json
 from etram_mmdet.utils.text import did_you_mean
 
 # Keys of an image that tell when it was taken, the first that all images have; unit None: guessed from the numbers.
-_STAMP_KEYS: tuple[tuple[str, Unit | None], ...] = (
+_STAMP_KEYS: tuple[tuple[str, LabelUnit | None], ...] = (
     ("t_us", "us"),
     ("timestamp_us", "us"),
     ("timestamp_ms", "ms"),
@@ -94,12 +97,7 @@ class Coco(LabelFormat):
 
 
 def _parse(path: Path) -> dict:
-    try:
-        content = json.loads(read_text(path))
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: not valid JSON ({str(error)[:100]}); export it again") from error
+    content = read_json(path, "export it again, one file for each recording", MAX_TEXT_BYTES)
     lists = ("images", "annotations", "categories")
     missing = [key for key in lists if not isinstance(content, dict) or not isinstance(content.get(key), list)]
     if missing:
@@ -123,7 +121,7 @@ def _of_recording(path: Path, content: dict, name: str | None) -> list[dict]:
     return [image for image in images if image.get("video_id") == videos[name]]
 
 
-def _stamps(path: Path, images: list[dict]) -> tuple[str, Unit, list[float]]:
+def _stamps(path: Path, images: list[dict]) -> tuple[str, LabelUnit, list[float]]:
     for key, unit in _STAMP_KEYS:
         stamps = [image.get(key) for image in images]
         if images and all(isinstance(stamp, int | float) for stamp in stamps):

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from etram_mmdet.events.choices import LabelUnit
 from etram_mmdet.events.label_formats.base import Hints, LabelFormat, read_text
-from etram_mmdet.events.label_formats.clock import Unit, guess_unit
+from etram_mmdet.events.label_formats.clock import guess_unit
 from etram_mmdet.events.label_formats.label_table import NO_TRACK, LabelTable, table_of
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import atomic_write
@@ -35,7 +36,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "track_id": ("track_id", "track", "object_id", "instance_id"),
     "score": ("score", "confidence", "class_confidence"),
 }
-_STAMPS: tuple[tuple[str, Unit | None], ...] = (
+_STAMPS: tuple[tuple[str, LabelUnit | None], ...] = (
     ("t_us", "us"),
     ("t_ms", "ms"),
     ("t_s", "s"),

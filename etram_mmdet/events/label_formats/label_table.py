@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from etram_mmdet.events.label_formats.clock import Unit
+from etram_mmdet.events.choices import LabelUnit
 from etram_mmdet.events.labels import BBOX_DTYPE
 from etram_mmdet.utils.errors import InputError
 
@@ -45,7 +45,7 @@ class LabelTable:
     rows: np.ndarray
     names: tuple[str, ...]
     stamps: np.ndarray
-    unit: Unit | None = None
+    unit: LabelUnit | None = None
     size_px: tuple[int, int] | None = None
     counts: dict[str, int] = field(default_factory=dict)
     found: list[str] = field(default_factory=list)

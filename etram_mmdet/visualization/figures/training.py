@@ -62,7 +62,8 @@ def _draw_ap(ax: Axes, rows: Sequence[dict[str, str]], protocol: str) -> None:
     ax.set(xlabel="step (band: 95 % interval over other recordings)", ylim=(0, None))
     ax.grid()
     ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    ax.legend(ncols=3, **_LEGEND)
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(ncols=3, **_LEGEND)
 
 
 def smoothed(sums: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
