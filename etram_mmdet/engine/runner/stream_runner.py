@@ -83,7 +83,8 @@ class StreamRunner(Runner):
     def setup_env(self, env_cfg: dict) -> None:
         """mmengine's, and a folder for the logs that no other run of the same second has."""
         super().setup_env(env_cfg)
-        self._timestamp = log_folder(self.work_dir, self._timestamp)
+        with os_errors(Path(self.work_dir) / self._timestamp, "written"):
+            self._timestamp = log_folder(self.work_dir, self._timestamp)
 
     def train(self) -> nn.Module:
         """Train, alone in the work folder; what mmengine would build first is built here.
