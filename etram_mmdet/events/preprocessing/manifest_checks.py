@@ -74,12 +74,10 @@ _OPTIONAL: dict[str, Callable[[object], bool]] = {  # earlier versions did not w
 
 def problem_of(manifest: dict) -> str:
     """Which entry is missing or of another type than it should be; empty where none is."""
-    for name, check in _NEEDED.items():
-        if name not in manifest:
-            return f"without {name}"
-        if not check(manifest[name]):
-            return f"{name} is not what it should be ({check.__name__.removeprefix('_is_')})"
-    for name, check in _OPTIONAL.items():
+    missing = [name for name in _NEEDED if name not in manifest]
+    if missing:
+        return f"lacks {missing[0]}"
+    for name, check in (_NEEDED | _OPTIONAL).items():
         if name in manifest and not check(manifest[name]):
-            return f"{name} is not what it should be ({check.__name__.removeprefix('_is_')})"
+            return f"{name} is {manifest[name]!r:.60}, expected {check.__name__.removeprefix('_is_')}"
     return ""
