@@ -51,6 +51,8 @@ def share_data_keys(cfg: Config) -> None:
     for holder in (cfg, *(dataset for _, dataset in dataset_configs(cfg))):
         if isinstance(holder.get("representation"), dict):
             holder["representation"].update(stated_options(holder["representation"]))
+        if isinstance(holder.get("window_us"), float) and holder["window_us"].is_integer():  # 5e4
+            holder["window_us"] = int(holder["window_us"])
     for key in SHARED:
         value = cfg.get(key)
         _check_kind(key, key, value)

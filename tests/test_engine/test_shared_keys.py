@@ -264,3 +264,11 @@ def test_a_time_surface_says_in_a_config_what_age_counts_from(tmp_path):
     asked = "representation = dict(_delete_=True, type='TimeSurface', edges='events')"
     assert said(load_config(child(tmp_path, "baseline", asked)), "representation")[0]["edges"] == "events"
     assert load_config(ROOT / "configs/time_surface.py").representation.edges == "window"
+
+
+def test_a_whole_number_may_be_written_with_an_exponent():
+    cfg = load_config("configs/baseline.py", dict(window_us=5e4))
+    found = [cfg.window_us, *(dataset.window_us for _, dataset in dataset_configs(cfg))]
+    assert found == [50_000] * 4 and all(type(value) is int for value in found)
+    with pytest.raises(InputError, match=r"window_us is 5\.5, expected int"):
+        load_config("configs/baseline.py", dict(window_us=5.5))
