@@ -57,7 +57,7 @@ def main() -> None:
     from etram_mmdet.analysis.runs.launch import Launcher, default_devices
     from etram_mmdet.analysis.runs.plan import load_plan
 
-    with exit_on_input_error():
+    with exit_on_input_error("stopped; finished runs are kept, the same command goes on with the others"):
         plan = load_plan(args.plan, args.samples, args.seeds, args.runs, args.baseline)
         name = Path(args.plan).stem + (f"_{args.samples}_samples" if args.samples else "")
         out = args.out or Path("work_dirs/ablations", name)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 from etram_mmdet.analysis.speed.gpu_check.parts import PARTS, chosen_parts
 from etram_mmdet.utils.cli import exit_on_input_error, make_parser
 from etram_mmdet.utils.environment import machine
+from etram_mmdet.utils.interruption import stop_once
 
 if TYPE_CHECKING:
     import torch
@@ -49,8 +49,7 @@ def main() -> None:
     from etram_mmdet.analysis.speed.gpu_check.result import PASSED
     from etram_mmdet.analysis.speed.gpu_check.size import FULL, SMALL
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that the part at work is stopped too
-    with exit_on_input_error():
+    with exit_on_input_error("stopped"), stop_once():  # so that the part at work is stopped too
         parts = chosen_parts(args.parts)
         device = torch.device(args.device)
         size = SMALL if args.small else FULL

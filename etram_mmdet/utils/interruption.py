@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -22,22 +21,21 @@ class Stopped(KeyboardInterrupt):
 
 @contextmanager
 def stop_once() -> Iterator[None]:
-    """In the block the first of ``SIGNALS`` raises :class:`Stopped`, and from then on they are ignored.
+    """In the block the first of ``SIGNALS`` raises :class:`Stopped`, and from then on they do nothing.
 
     So nothing interrupts what tidies up behind the exception: the second Ctrl-C of somebody in a hurry, or the copy
-    that a process group gets. They stay ignored, because the process is to end. A signal that was ignored before, as
+    that a process group gets. They do nothing to the end of the process. A signal that was ignored before, as
     ``nohup`` does, remains so. Only for the main thread; a fork of the process does not raise.
     """
     pid = os.getpid()
     before = {number: signal.getsignal(number) for number in SIGNALS}
     heeded = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
-    told = threading.Event()
 
     def stop(number: int, _: FrameType | None) -> None:
+        # The next signal may come in the middle of this: it may take no lock, and any line may be the last.
         if os.getpid() == pid:
-            told.set()
             for each in heeded:
-                signal.signal(each, signal.SIG_IGN)
+                signal.signal(each, _do_nothing)
             raise Stopped(number)
 
     for number in heeded:
@@ -45,5 +43,10 @@ def stop_once() -> Iterator[None]:
     try:
         yield
     finally:
-        for number in heeded if not told.is_set() else ():
-            signal.signal(number, before[number])
+        for number in heeded:
+            if signal.getsignal(number) is stop:
+                signal.signal(number, before[number])
+
+
+def _do_nothing(number: int, _: FrameType | None) -> None:
+    """Unlike ``SIG_IGN``, which makes Python complain about a signal that came while it was set."""

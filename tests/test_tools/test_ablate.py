@@ -179,7 +179,7 @@ def test_a_kill_stops_what_it_started(plan, tmp_path):
         assert process.poll() is None
     assert "works there" in run("tools/ablate.py", plan, "--out", tmp_path, ok=False)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60)
+    assert process.wait(60) == 143
     time.sleep(0.5)
     left = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True).stdout
     assert not left.strip()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import os
 import queue
-import signal
 import subprocess
 import sys
 import threading
@@ -26,6 +25,7 @@ from etram_mmdet.evaluation.results_table import evaluations
 from etram_mmdet.utils.claims import claim
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import atomic_write
+from etram_mmdet.utils.interruption import stop_once
 from etram_mmdet.utils.json_files import read_json
 from etram_mmdet.utils.text import changes
 
@@ -103,12 +103,11 @@ class Launcher:
     def run(self) -> list[str]:
         """Train what is not finished; returns a sentence for each run that failed. A kill stops all processes."""
         self.out.mkdir(parents=True, exist_ok=True)
-        with claim(self.out / CLAIM_FILE, str(self.out)):
+        with stop_once(), claim(self.out / CLAIM_FILE, str(self.out)):
             return self._run()
 
     def _run(self) -> list[str]:
         waiting = queue.SimpleQueue()
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that `finally` below is reached
         for variant, seed in self.plan.runs:
             path = check_order(self.out, variant, seed)
             with atomic_write(path) as aside:
