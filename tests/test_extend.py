@@ -17,11 +17,11 @@ MODULE, CONFIG = "\n".join(BLOCKS[:-1]), BLOCKS[-1]
 OPTIONS = [option for option in SMALL if "partition_size" not in option]
 
 
-def run(folder, *words: object) -> str:
+def run(folder, *words: object, status: int = 0) -> str:
     env = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": THREADS}
     output = folder / "output.txt"
-    status = run_tool(list(map(str, words)), env, output, 300, folder)
-    assert status == 0, output.read_text()[-3000:]
+    ended = run_tool(list(map(str, words)), env, output, 300, folder)
+    assert ended == status and "Traceback" not in output.read_text(), output.read_text()[-3000:]
     return output.read_text()
 
 
@@ -49,6 +49,12 @@ def test_each_part_is_at_work(trained):
     with open(folder / "work_dirs" / "mine" / "results.csv", newline="") as file:
         last = list(csv.DictReader(file))[-1]
     assert 0 <= float(last["missed/share"]) <= 1 and last["coco/AP"]
+
+
+def test_a_checkpoint_alone_asks_for_the_config(trained):
+    folder, _ = trained
+    output = run(folder, "tools/test.py", "work_dirs/mine", status=1)
+    assert "needs the modules my_plugins" in output and "tools/test.py CONFIG" in output
 
 
 def test_it_is_tested_with_its_config(trained):

@@ -1,4 +1,8 @@
-"""Make a sample of simulated traffic recordings in eTraM's on-disk form."""
+"""Make a sample of simulated traffic recordings in eTraM's on-disk form.
+
+The default takes about a minute on two CPU cores and 0.4 GB. A sample of the size of eTraM's sensor, with --width 1280
+--height 720 --recordings 24 6 4, takes about 50 minutes and 7 GB.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +25,11 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("out", help="folder; gets train, val and test, finished recordings in it are kept")
     parser.add_argument(
-        "--recordings", type=int, nargs=3, default=(24, 6, 4), metavar=("TRAIN", "VAL", "TEST"), help="how many"
+        "--recordings", type=int, nargs=3, default=(6, 2, 2), metavar=("TRAIN", "VAL", "TEST"), help="how many"
     )
     parser.add_argument("--seconds", type=float, default=6.0, help="length of each recording")
-    parser.add_argument("--width", type=int, default=1280, help="of the sensor, in pixels")
-    parser.add_argument("--height", type=int, default=720, help="of the sensor, in pixels")
+    parser.add_argument("--width", type=int, default=640, help="of the sensor, in pixels")
+    parser.add_argument("--height", type=int, default=360, help="of the sensor, in pixels")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes")
     parser.add_argument("--workers", type=int, help="processes at a time; one per CPU if not given")
     return parser.parse_args()
