@@ -20,7 +20,7 @@ from etram_mmdet.events.preprocessing.sources import Source
 from etram_mmdet.events.recording import Recording, in_microseconds
 from etram_mmdet.utils.errors import InputError
 
-_NUM_CLASS_IDS = max(len(class_set.file_to_class) for class_set in CLASS_SETS.values())
+_NUM_CLASS_IDS = max(len(class_set.class_names) for class_set in CLASS_SETS.values())
 
 
 class LabelledFrames(NamedTuple):
