@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from etram_mmdet.datasets.sequence_layout import check_kind, load_layout
-from etram_mmdet.events.class_mapping import LEFT_OUT, ClassSet
+from etram_mmdet.events.class_mapping import IGNORED_ID, LEFT_OUT, ClassSet, signed_ids
 from etram_mmdet.events.labels import BBOX_DTYPE
 from etram_mmdet.events.preprocessing.checksums import check_files
 from etram_mmdet.events.preprocessing.frame_store import FrameFile
 from etram_mmdet.events.preprocessing.frame_times import STEP_US
 from etram_mmdet.events.preprocessing.sequence_folder import (
     MANIFEST,
+    class_names_of,
     read_ignored,
     read_manifest,
     recording_start_us,
@@ -110,7 +111,13 @@ class RecordingFrames(ABC):
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Times (n,) in order, boxes (n, 4) in network pixels and labels (n,)."""
         boxes = np.empty(0, BBOX_DTYPE) if boxes is None else boxes
+        is_of_all = signed_ids(boxes["class_id"]) == IGNORED_ID
+        of_all = np.repeat(boxes[is_of_all], len(class_set.classes))
         labels = class_set.labels_of(boxes["class_id"], id_names, refuse_unknown=False)
+        labels = np.append(labels[~is_of_all], np.tile(np.arange(len(class_set.classes)), is_of_all.sum()))
+        boxes = np.append(boxes[~is_of_all], of_all)
+        order = np.argsort(boxes["t"], kind="stable")
+        boxes, labels = boxes[order], labels[order]
         bboxes = self._network_xyxy(boxes)
         solid = (labels != LEFT_OUT) & ~is_flat(bboxes)
         return boxes["t"][solid], bboxes[solid], labels[solid]
@@ -180,8 +187,18 @@ class FolderSequence(RecordingFrames):
         if (folder / MANIFEST).is_file():  # RVT's own folders have none
             check_files(folder, read_manifest(folder))
         labels = folder / "labels_v2" / "labels.npz"
-        known = dict(class_set=class_set, label_file=labels, start_us=recording_start_us(folder))
-        super().__init__(folder.name, tuple(shape), dtype, scale, **arrays, **known, ignored=read_ignored(folder))
+        super().__init__(
+            folder.name,
+            tuple(shape),
+            dtype,
+            scale,
+            **arrays,
+            class_set=class_set,
+            label_file=labels,
+            ignored=read_ignored(folder),
+            start_us=recording_start_us(folder),
+            id_names=class_names_of(folder),
+        )
 
     def read(self, start: int, stop: int) -> np.ndarray:
         return OPEN_FILES.of(self, partial(FrameFile, self.path)).read(start, stop)

@@ -54,8 +54,8 @@ CLASS_SETS = {
 
 
 def complete_metainfo(class_set: ClassSet, metainfo: dict | None) -> dict:
-    """A class set's names and colours with what ``metainfo`` overrides; a palette that is too short begins anew."""
-    merged = {**class_set.metainfo, **(metainfo or {})}
+    """A class set's names and colours, and what else ``metainfo`` says; a palette that is too short begins anew."""
+    merged = {**class_set.metainfo, **(metainfo or {}), "classes": class_set.classes}
     palette = [tuple(colour) for colour in merged["palette"]]
     return merged | dict(palette=[palette[k % len(palette)] for k in range(len(merged["classes"]))])
 
@@ -85,6 +85,27 @@ def get_class_set(given: str | PathLike | Mapping | ClassSet) -> ClassSet:
             f"unknown class_set {given!r}: expected one of {', '.join(CLASS_SETS)}, a file NAME.json, or {EXAMPLE}"
         )
     return CLASS_SETS[given]
+
+
+def chosen_classes(given: str | PathLike | Mapping | ClassSet, metainfo: Mapping | None) -> ClassSet:
+    """A class set with the classes that a data set's ``metainfo`` chooses: all where it names none.
+
+    Raises:
+        InputError: as :func:`get_class_set` and :meth:`ClassSet.only`.
+    """
+    class_set = get_class_set(given)
+    names = (metainfo or {}).get("classes")
+    return class_set if names is None else class_set.only((names,) if isinstance(names, str) else names)
+
+
+def plain_class_set(given: str | PathLike | Mapping | ClassSet) -> str | dict:
+    """``given`` in types that JSON has: a shipped set by its name, another as the dict that describes it.
+
+    Raises:
+        InputError: as :func:`get_class_set`.
+    """
+    class_set = get_class_set(given)
+    return class_set.name if CLASS_SETS.get(class_set.name) is class_set else class_set.config
 
 
 def _own_class_set(given: Mapping, name: str) -> ClassSet:

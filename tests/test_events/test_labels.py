@@ -1,13 +1,10 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from etram_mmdet.events.labels import (
     BBOX_DTYPE,
-    check_class_ids,
     filter_boxes,
     load_boxes,
     load_label_times,
@@ -112,8 +109,3 @@ def test_half_milliseconds_are_kept(tmp_path):
     boxes["t"] = 33.25
     np.save(tmp_path / "a_bbox.npy", boxes)
     assert load_boxes(tmp_path / "a_bbox.npy", "ms")["t"].tolist() == [33_250]
-
-
-def test_unknown_class_ids_are_listed():
-    with pytest.raises(InputError, match=r"a\.npy: unknown class ids 9, 77, expected 0 to 7"):
-        check_class_ids(make_boxes([1, 2, 3], class_id=[77, 9, 1]), 8, Path("a.npy"))
