@@ -150,10 +150,14 @@ class ETraMDataset(BaseDataset):
         return training_segments(index, sequence.labelled, self.clip_length)
 
     def _tell_left_out(self) -> None:
-        left_out = sum((Counter(s.left_out) for s in self.sequences), Counter())
-        if left_out:
-            listed = ", ".join(f"{name} {count}" for name, count in sorted(left_out.items()))
-            print_log(f"{self.folder}: boxes of classes that are left out: {listed}", "current")
+        if told := self.told_of_left_out():
+            print_log(f"{self.folder}: {told}", "current")
+
+    def told_of_left_out(self) -> str:
+        """Boxes of classes that ``class_set`` or ``metainfo`` leaves out, as words; empty without any."""
+        counts = sum((sequence.left_out for sequence in self.sequences), Counter())
+        listed = ", ".join(f"{name} {number}" for name, number in sorted(counts.items()))
+        return f"boxes of classes that are left out: {listed}" if counts else ""
 
     def _check_shapes(self) -> None:
         if not self.sequences:

@@ -54,7 +54,8 @@ def take_census(
 
     ``settings`` decide how recordings become frames and how large a network pixel is; without them recordings are
     taken as tools/preprocess.py does, and of a sequence folder the name of its tensors tells. ``class_set`` and
-    ``metainfo`` mean what they mean to :class:`ETraMDataset`. Without ``read_events`` durations and counts of events stay unknown.
+    ``metainfo`` mean what they mean to :class:`ETraMDataset`. Without ``read_events`` durations and counts of events
+    stay unknown.
 
     Raises:
         InputError: when there is no usable recording at all.

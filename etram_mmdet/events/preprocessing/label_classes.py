@@ -39,6 +39,21 @@ def class_set_of(settings: PreprocessSettings, source: Source) -> ClassSet | Non
     return None if name is None else CLASS_SETS[name]
 
 
+def with_class_names(manifest: dict, settings: PreprocessSettings, source: Source) -> dict:
+    """``manifest`` of a folder that was made without a class set, with the names of the one that is asked for now.
+
+    It stays as it is where the set leaves out boxes that the folder holds, or does not know them.
+    """
+    if settings.class_set is None or manifest.get("class_set") is not None:
+        return manifest
+    class_set = class_set_of(settings, source)
+    ids = [int(key) for key in manifest.get("boxes_per_class_id", {})]
+    if not all(class_set.knows(i) and class_set.class_of(i) is not None for i in ids):
+        return manifest
+    names = {str(i): name for i, name in class_set.class_names.items()}
+    return {**manifest, "class_set": settings.class_set, "class_names": names}
+
+
 def sort_by_class(
     boxes: np.ndarray, names: Sequence[str] | None, class_set: ClassSet | None, path: Path, drop_unknown: bool
 ) -> SortedBoxes:
