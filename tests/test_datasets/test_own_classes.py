@@ -112,6 +112,16 @@ def test_unknown_classes_are_refused_with_their_counts_or_dropped(tmp_path):
     assert not len(sequence.ignored_of(int(sequence.labelled[1]))[1])
 
 
+def test_dropping_unknown_classes_changes_nothing_where_there_are_none(tmp_path):
+    made(tmp_path, [0, 1, 0, 0])
+    again = made(tmp_path, [0, 1, 0, 0], drop_unknown_classes=True)
+    assert not again.problems and again.manifests[0]["drop_unknown_classes"]
+    (tmp_path / "other").mkdir()
+    made(tmp_path / "other", [0, 9, 0, 0], drop_unknown_classes=True)
+    (problem,) = made(tmp_path / "other", [0, 9, 0, 0]).problems
+    assert "made with drop_unknown_classes = True, now asked for False" in problem
+
+
 def test_without_a_class_set_unknown_ids_are_refused_or_dropped_too(tmp_path):
     (problem,) = made(tmp_path, [0, 8, 1, 1]).problems
     assert "unknown class ids 8, expected 0 to 7 (8: 1 boxes); say what they are" in problem

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from etram_mmdet.events.choices import SPLITS, LabelFiles
 from etram_mmdet.events.preprocessing.checksums import check_files
-from etram_mmdet.events.preprocessing.label_classes import with_class_names
+from etram_mmdet.events.preprocessing.label_classes import as_asked
 from etram_mmdet.events.preprocessing.recording import preprocess_recording
 from etram_mmdet.events.preprocessing.sequence_folder import (
     claim_of,
@@ -199,7 +199,7 @@ def _look(task: Task) -> Outcome:
     if changed:
         return Outcome(task.name, changed=tuple(changed))
     check_files(task.folder, manifest)
-    renewed = with_time_of(task.source, with_class_names(manifest, task.settings, task.source))
+    renewed = with_time_of(task.source, as_asked(manifest, task.settings, task.source))
     if renewed != manifest:
         with suppress(InputError):  # a folder that can only be read
             write_manifest(task.folder, renewed)
@@ -216,7 +216,7 @@ def _made_as_asked(task: Task) -> dict:
     wanted["label_files"] = task.source.label_files
     # Beside what the folder says, what an older version did not have.
     made = {**asdict(PreprocessSettings()), "label_files": task.source.label_files}
-    made |= with_class_names(manifest, task.settings, task.source)
+    made |= as_asked(manifest, task.settings, task.source)
     made["representation"] = stated_options(made["representation"], is_old=True)
     for key, value in wanted.items():
         if made.get(key) != value:

@@ -16,6 +16,9 @@ from etram_mmdet.utils.errors import InputError
 
 _OF_EIGHT_CLASSES = "etram8"
 _OF_PRESET = {"gen4": "1mpx"}
+BY_CLASS_SET = "boxes_left_out:"  # begins the count of a class that a class set leaves out
+_TO_IGNORE = "boxes_to_ignore"
+_UNKNOWN = "boxes_unknown_class:"
 _NUM_KNOWN_IDS = max(len(class_set.class_names) for class_set in CLASS_SETS.values())
 
 
@@ -39,19 +42,27 @@ def class_set_of(settings: PreprocessSettings, source: Source) -> ClassSet | Non
     return None if name is None else CLASS_SETS[name]
 
 
-def with_class_names(manifest: dict, settings: PreprocessSettings, source: Source) -> dict:
-    """``manifest`` of a folder that was made without a class set, with the names of the one that is asked for now.
+def as_asked(manifest: dict, settings: PreprocessSettings, source: Source) -> dict:
+    """``manifest`` of a finished folder with what ``settings`` say about classes, where that changes no box of it.
 
-    It stays as it is where the set leaves out boxes that the folder holds, or does not know them.
+    A folder that was made without a class set gets the names of the one that is asked for, unless it holds boxes that
+    this one leaves out or does not know. Where no class was unknown, it does not matter whether such boxes are dropped.
     """
-    if settings.class_set is None or manifest.get("class_set") is not None:
-        return manifest
-    class_set = class_set_of(settings, source)
-    ids = [int(key) for key in manifest.get("boxes_per_class_id", {})]
-    if not all(class_set.knows(i) and class_set.class_of(i) is not None for i in ids):
-        return manifest
-    names = {str(i): name for i, name in class_set.class_names.items()}
-    return {**manifest, "class_set": settings.class_set, "class_names": names}
+    changes = {}
+    drops = settings.drop_unknown_classes
+    if drops != manifest.get("drop_unknown_classes", False) and not any(map(_is_unknown, manifest["dropped"])):
+        changes["drop_unknown_classes"] = drops
+    if settings.class_set is not None and manifest.get("class_set") is None:
+        class_set = class_set_of(settings, source)
+        ids = [int(key) for key in manifest.get("boxes_per_class_id", {})]
+        if all(class_set.knows(i) and class_set.class_of(i) is not None for i in ids):
+            changes["class_set"] = settings.class_set
+            changes["class_names"] = {str(i): name for i, name in class_set.class_names.items()}
+    return manifest | changes
+
+
+def _is_unknown(rule: str) -> bool:
+    return rule == _TO_IGNORE or rule.startswith(_UNKNOWN)
 
 
 def sort_by_class(
@@ -81,7 +92,7 @@ def sort_by_class(
     if unknown and not drop_unknown:
         _refuse(unknown, class_set, path)
     dropped = {
-        c or f"boxes_left_out:{class_set.class_names.get(key, key)}": int(n)
+        c or f"{BY_CLASS_SET}{class_set.class_names.get(key, key)}": int(n)
         for key, n, c in zip(keys, counts, classes, strict=True)
         if not isinstance(c, int)
     }
@@ -93,16 +104,13 @@ def sort_by_class(
     return SortedBoxes(used, boxes[is_ignored], dropped)
 
 
-_TO_IGNORE = "boxes_to_ignore"
-
-
 def _class_of(key: int | str, class_set: ClassSet | None) -> int | str | None:
     """The class of an id or name, ``None`` where it is left out, the word for its count where it is unknown."""
     if class_set is not None and class_set.knows(key):
         return class_set.class_of(key)
     if class_set is None and 0 <= key < _NUM_KNOWN_IDS:
         return key
-    return _TO_IGNORE if key == IGNORED_ID else f"boxes_unknown_class:{key}"
+    return _TO_IGNORE if key == IGNORED_ID else f"{_UNKNOWN}{key}"
 
 
 def _refuse(unknown: list[tuple[int | str, int]], class_set: ClassSet | None, path: Path) -> None:
