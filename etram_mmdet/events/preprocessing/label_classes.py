@@ -16,9 +16,10 @@ from etram_mmdet.utils.errors import InputError
 
 _OF_EIGHT_CLASSES = "etram8"
 _OF_PRESET = {"gen4": "1mpx"}
-BY_CLASS_SET = "boxes_left_out:"  # begins the count of a class that a class set leaves out
+_LEFT_OUT = "boxes_left_out:"
 _TO_IGNORE = "boxes_to_ignore"
 _UNKNOWN = "boxes_unknown_class:"
+BY_CLASS = (_LEFT_OUT, _TO_IGNORE, _UNKNOWN)  # begin the counts of what is left out because somebody asked for it
 _NUM_KNOWN_IDS = max(len(class_set.class_names) for class_set in CLASS_SETS.values())
 
 
@@ -92,7 +93,7 @@ def sort_by_class(
     if unknown and not drop_unknown:
         _refuse(unknown, class_set, path)
     dropped = {
-        c or f"{BY_CLASS_SET}{class_set.class_names.get(key, key)}": int(n)
+        c or f"{_LEFT_OUT}{class_set.class_names.get(key, key)}": int(n)
         for key, n, c in zip(keys, counts, classes, strict=True)
         if not isinstance(c, int)
     }
