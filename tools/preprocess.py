@@ -36,7 +36,7 @@ HELP = dict(
     drop_labels_outside="leave out labels before the first and after the last event",
     sort_events="sort events by time, for files in another order; takes each recording into memory",
     class_set="what ids and names in the label files mean: the name of a class set, or a FILE.json of your own "
-    "(docs/labels.md); default: ids 0 to 7 without names, etram8 for eTraM's eight classes, 1mpx with --preset gen4",
+    "(docs/classes.md); default: ids 0 to 7 without names, etram8 for eTraM's eight classes, 1mpx with --preset gen4",
     drop_unknown_classes="drop boxes of classes that the class set does not know; those of class -1 are ignored in "
     "evaluation",
     keep_implausible="keep recordings whose labels do not seem to fit their events, and say so",

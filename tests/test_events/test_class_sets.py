@@ -8,6 +8,7 @@ import pytest
 from etram_mmdet.events.class_mapping import LEFT_OUT, ClassSet, palette_of
 from etram_mmdet.events.class_sets import CLASS_SETS, ETRAM8, get_class_set
 from etram_mmdet.utils.errors import InputError
+from tests.helpers.paths import ROOT
 
 OWN = dict(classes=("car", "bus"), mapping={1: "car", 2: "bus", "lorry": "bus"}, leave_out=("bicycle", 7))
 
@@ -120,3 +121,12 @@ def test_a_file_that_is_no_class_set_is_named(tmp_path):
 def test_a_class_set_passes_as_it_is():
     own = ClassSet("own", ("car",))
     assert get_class_set(own) is own
+
+
+def test_the_file_of_the_docs_is_a_class_set():
+    page = (ROOT / "docs" / "classes.md").read_text()
+    described = json.loads(page.split("```json\n")[1].split("```")[0])
+    assert get_class_set(described) == get_class_set(OWN)
+    for name, shipped in CLASS_SETS.items():
+        (row,) = (line for line in page.splitlines() if line.startswith(f"| `{name}`"))
+        assert ", ".join(shipped.classes) in row or name == "etram3_from8"

@@ -15,7 +15,7 @@ from etram_mmdet.events.preprocessing.sources import Source
 from etram_mmdet.utils.errors import InputError
 
 _OF_EIGHT_CLASSES = "etram8"
-_OF_PRESET = {"gen4": "1mpx"}
+_OF_PRESET = {"gen1": "gen1", "gen4": "1mpx"}
 _LEFT_OUT = "boxes_left_out:"
 _TO_IGNORE = "boxes_to_ignore"
 _UNKNOWN = "boxes_unknown_class:"
@@ -35,7 +35,8 @@ def class_set_of(settings: PreprocessSettings, source: Source) -> ClassSet | Non
     """The class set that says what ids in the labels of ``source`` mean.
 
     It is the one of ``settings``. Without one, eTraM's folders of eight classes follow ``etram8``, and files that are
-    read with the preset ``gen4`` follow ``1mpx``. ``None`` for all others: what their ids are called is not known.
+    read with the presets ``gen1`` and ``gen4`` follow ``gen1`` and ``1mpx``. ``None`` for all others: what their ids
+    are called is not known.
     """
     if settings.class_set is not None:
         return get_class_set(settings.class_set)
@@ -84,7 +85,7 @@ def sort_by_class(
     if names is not None and class_set is None:
         raise InputError(
             f"{path}: holds class names ({', '.join(names[:5])}), so it takes a class set: --class-set NAME or "
-            "FILE.json, class_set of a RawEventDataset (docs/labels.md)"
+            "FILE.json, class_set of a RawEventDataset (docs/classes.md)"
         )
     ids, places, counts = np.unique(signed_ids(boxes["class_id"]), return_inverse=True, return_counts=True)
     keys = [int(i) if names is None else names[i] for i in ids]
@@ -122,6 +123,6 @@ def _refuse(unknown: list[tuple[int | str, int]], class_set: ClassSet | None, pa
     expected = f"0 to {_NUM_KNOWN_IDS - 1}" if class_set is None else f"{class_set.known} of {class_set.name!r}"
     raise InputError(
         f"{path}: unknown class {what} {listed}{more}, expected {expected} ({counts}{more}); say what they are with "
-        "--class-set (NAME or FILE.json, docs/labels.md), or drop such boxes with --drop-unknown-classes (those of "
+        "--class-set (NAME or FILE.json, docs/classes.md), or drop such boxes with --drop-unknown-classes (those of "
         "class -1 are ignored in evaluation then)"
     )
