@@ -152,6 +152,15 @@ class ETraMDataset(BaseDataset):
     def _tell_left_out(self) -> None:
         if told := self.told_of_left_out():
             print_log(f"{self.folder}: {told}", "current")
+        chosen = self.classes.classes
+        first = get_class_set(self.class_set).classes[: len(chosen)]
+        if chosen != first and sorted(chosen) == sorted(first):
+            text = (
+                f"{self.folder}: metainfo chooses {', '.join(chosen)} of class_set {self.classes.name!r} by name; "
+                f"earlier versions took them for ids 0 to {len(chosen) - 1} in this order, which is "
+                f"class_set=dict(classes={chosen}) now"
+            )
+            print_log(text, "current", logging.WARNING)
 
     def told_of_left_out(self) -> str:
         """Boxes of classes that ``class_set`` or ``metainfo`` leaves out, as words; empty without any."""

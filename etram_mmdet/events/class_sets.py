@@ -113,7 +113,7 @@ def _own_class_set(given: Mapping, name: str) -> ClassSet:
     name = str(given.get("name", name))
     where = f"class_set {name!r}" if name else "class_set"
     for key in given:
-        if key not in KEYS:
+        if key not in (*KEYS, "_delete_"):  # mmengine's, where a child config begins anew
             raise InputError(f"{where}: unknown key {key!r}; {did_you_mean(str(key), KEYS)}")
     classes = _strings(given.get("classes"), f"{where}: classes")
     mapping = given.get("mapping") or {}

@@ -53,8 +53,8 @@ def load_boxes(path: str | Path, time_unit: TimeUnit = "us", box_format: BoxForm
     boxes, names = load_named_boxes(path, time_unit, box_format)
     if names is not None:
         raise InputError(
-            f"{path}: class_id holds names ({', '.join(names[:5])}), expected ids from 0; give the ids that a class "
-            "set has, or read it with one: tools/preprocess.py --class-set"
+            f"{path}: class_id is text ({', '.join(names[:5])}), expected numbers, ids from 0; tools/preprocess.py "
+            "--class-set reads names"
         )
     return boxes
 

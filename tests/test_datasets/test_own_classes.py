@@ -132,7 +132,7 @@ def test_names_need_a_class_set(tmp_path):
     (problem,) = made(tmp_path, ["car"] * 4, NAMED).problems
     assert "a_bbox.npy: holds class names (car), so it takes a class set: --class-set NAME or FILE.json" in problem
     (problem,) = made(tmp_path, ["car", "van", "car", "car"], NAMED, class_set="gen1").problems
-    assert "unknown class names van, expected ids 0 to 1 and the names car, pedestrian of 'gen1'" in problem
+    assert "unknown class names 'van', expected ids 0 to 1 and the names car, pedestrian of 'gen1'" in problem
 
 
 def test_ids_of_many_classes(tmp_path):
@@ -143,7 +143,7 @@ def test_ids_of_many_classes(tmp_path):
 
 
 @pytest.mark.parametrize("named", [False, True])
-def test_metainfo_chooses_classes_by_name(tmp_path, named, capsys):
+def test_metainfo_chooses_classes_by_name(tmp_path, named):
     made(tmp_path, [1, 0, 3, 1], **(dict(class_set="etram8") if named else {}))
     dataset = ETraMDataset(tmp_path / "out", "train", metainfo=dict(classes=["bus", "car"]))
     assert labels_of(dataset) == [[1], [0], [1]] and dataset.metainfo["classes"] == ("bus", "car")
@@ -153,6 +153,17 @@ def test_metainfo_chooses_classes_by_name(tmp_path, named, capsys):
     assert cars.told_of_left_out() == "boxes of classes that are left out: bus 1, pedestrian 1"
     with pytest.raises(InputError, match="metainfo asks for the class 'van', but class_set 'etram8' has pedestrian"):
         ETraMDataset(tmp_path / "out", "train", metainfo=dict(classes=("car", "van")))
+
+
+def test_names_that_earlier_versions_gave_to_other_ids_are_told(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr("etram_mmdet.datasets.etram_dataset.print_log", lambda text, *more: said.append(text))
+    made(tmp_path, [0, 1, 0, 0])
+    ETraMDataset(tmp_path / "out", "train", metainfo=dict(classes=("pedestrian", "car")))
+    assert not said
+    dataset = ETraMDataset(tmp_path / "out", "train", metainfo=dict(classes=("car", "pedestrian")))
+    assert labels_of(dataset) == [[1, 0], [1], [1]]
+    assert len(said) == 1 and "metainfo chooses car, pedestrian of class_set 'etram8' by name" in said[0]
 
 
 @pytest.mark.parametrize("names", [["car"], {"car": "0"}, {"0": 1}])

@@ -116,8 +116,8 @@ def _class_of(key: int | str, class_set: ClassSet | None) -> int | str | None:
 
 
 def _refuse(unknown: list[tuple[int | str, int]], class_set: ClassSet | None, path: Path) -> None:
-    listed = ", ".join(str(key) for key, _ in unknown[:5])
-    counts = ", ".join(f"{key}: {n} boxes" for key, n in unknown[:5])
+    listed = ", ".join(f"{key!r}" for key, _ in unknown[:5])
+    counts = ", ".join(f"{key!r}: {n} boxes" for key, n in unknown[:5])
     more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
     what = "ids" if all(isinstance(key, int) for key, _ in unknown) else "names"
     expected = f"0 to {_NUM_KNOWN_IDS - 1}" if class_set is None else f"{class_set.known} of {class_set.name!r}"
