@@ -82,7 +82,7 @@ def test_metainfo_chooses_classes_by_an_option(tmp_path):
     options = {f"{loader}.dataset.metainfo.classes": ["bus", "car"] for loader in loaders}
     cfg = load_config(ROOT / "configs" / "baseline.py", options)
     assert cfg.model.bbox_head.num_classes == 2 and metainfo_of(dataset_config(cfg))["classes"] == ("bus", "car")
-    with pytest.raises(InputError, match="wheelchair, but test_dataloader.dataset has bus, car; a network"):
+    with pytest.raises(InputError, match=r"wheelchair, but test_dataloader.dataset has bus, car; a network"):
         load_config(ROOT / "configs" / "baseline.py", {"test_dataloader.dataset.metainfo.classes": ["bus", "car"]})
 
 
