@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -179,7 +180,8 @@ def id_or_name(key: int | str) -> int | str:
 
 def _check_names(name: str, classes: tuple[str, ...]) -> None:
     keys = [id_or_name(each) for each in classes]
-    twice = next((each for each, key in zip(classes, keys, strict=True) if keys.count(key) > 1), None)
+    counts = Counter(keys)
+    twice = next((each for each, key in zip(classes, keys, strict=True) if counts[key] > 1), None)
     if not classes:
         raise InputError(f"class_set {name!r}: has no classes; write {EXAMPLE}")
     if twice is not None:
@@ -209,8 +211,9 @@ def _check_mapping(class_set: ClassSet) -> None:
 
 def _spans(ids: list[int]) -> str:
     """Ids in order as words: ``0 to 2, 7``."""
-    starts = [i for i in ids if i - 1 not in ids]
-    ends = [i for i in ids if i + 1 not in ids]
+    known = set(ids)
+    starts = [i for i in ids if i - 1 not in known]
+    ends = [i for i in ids if i + 1 not in known]
     return ", ".join(f"{a} to {b}" if a < b else f"{a}" for a, b in zip(starts, ends, strict=True)) or "none"
 
 

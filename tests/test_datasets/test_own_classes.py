@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from etram_mmdet.analysis.dataset.read import take_census
 from etram_mmdet.datasets import ETraMDataset, RawEventDataset
 from etram_mmdet.events.labels import BBOX_DTYPE
 from etram_mmdet.events.preprocessing.folder import preprocess_folder
@@ -51,6 +52,10 @@ def test_ids_and_names_of_ones_own_reach_the_network(tmp_path, as_names):
     expected = [[1, 0], [], [0]]  # the frame of what is left out has been labelled
     assert labels_of(ETraMDataset(tmp_path / "out", "train", class_set=own)) == expected
     assert labels_of(RawEventDataset(tmp_path / "raw", "train", class_set=own)) == expected
+    for data_root in (tmp_path / "out", tmp_path / "raw"):
+        census = take_census(data_root, own, read_events=False)
+        assert census.boxes("train").labels.tolist() == [1, 0, 0] and census.class_set == "car, bus"
+        assert not any(census.dropped_boxes("train").values())  # it was asked for
 
 
 def test_names_in_a_folder_decide_over_its_ids(tmp_path):
