@@ -221,6 +221,7 @@ def class_labels(
     try:
         return class_set.labels_of(class_ids, id_names)
     except InputError as error:
-        raise InputError(
-            f"{path}: {error}; set class_set in the config to the one that the label files follow"
-        ) from error
+        advice = "set class_set in the config to the one that the label files follow"
+        if id_names:
+            advice += ", or give the folder's ids other names: tools/preprocess.py --class-set"
+        raise InputError(f"{path}: {error}; {advice}") from error

@@ -9,6 +9,7 @@ import pytest
 
 from etram_mmdet.analysis.dataset.read import take_census
 from etram_mmdet.datasets import ETraMDataset, RawEventDataset
+from etram_mmdet.engine.hooks import run_summary
 from etram_mmdet.events.labels import BBOX_DTYPE
 from etram_mmdet.events.preprocessing.folder import preprocess_folder
 from etram_mmdet.events.preprocessing.sequence_folder import read_manifest, write_manifest
@@ -63,7 +64,9 @@ def test_names_in_a_folder_decide_over_its_ids(tmp_path):
     made(tmp_path, [0, 1, 0, 0], class_set="gen1")
     assert labels_of(ETraMDataset(tmp_path / "out", "train", class_set="gen1")) == [[0, 1], [0], [0]]
     assert labels_of(ETraMDataset(tmp_path / "out", "train", class_set="etram8")) == [[1, 0], [1], [1]]
-    with pytest.raises(InputError, match=r"labels\.npz: class names \['car'\] are not in class_set 'etram3', which"):
+    with pytest.raises(
+        InputError, match=r"labels\.npz: class names \['car'\] are not in class_set 'etram3', which.*--class-set"
+    ):
         ETraMDataset(tmp_path / "out", "train", class_set="etram3")
 
 
@@ -153,6 +156,7 @@ def test_metainfo_chooses_classes_by_name(tmp_path, named):
     dataset = ETraMDataset(tmp_path / "out", "train", metainfo=dict(classes=["bus", "car"]))
     assert labels_of(dataset) == [[1], [0], [1]] and dataset.metainfo["classes"] == ("bus", "car")
     assert dataset.told_of_left_out() == "boxes of classes that are left out: pedestrian 1"
+    assert dataset.told_of_left_out() in run_summary._data(dataset)
     cars = RawEventDataset(tmp_path / "raw", "train", metainfo=dict(classes=("car",)))
     assert labels_of(cars) == [[0], [], [0]]
     assert cars.told_of_left_out() == "boxes of classes that are left out: bus 1, pedestrian 1"
