@@ -65,7 +65,7 @@ def test_names_in_a_folder_decide_over_its_ids(tmp_path):
     assert labels_of(ETraMDataset(tmp_path / "out", "train", class_set="gen1")) == [[0, 1], [0], [0]]
     assert labels_of(ETraMDataset(tmp_path / "out", "train", class_set="etram8")) == [[1, 0], [1], [1]]
     with pytest.raises(
-        InputError, match=r"labels\.npz: class names \['car'\] are not in class_set 'etram3', which.*--class-set"
+        InputError, match=r"labels\.npz: class names \['car'\] are not in class_set 'etram3'.*--class-set"
     ):
         ETraMDataset(tmp_path / "out", "train", class_set="etram3")
 
