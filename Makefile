@@ -1,5 +1,5 @@
 # make demo: from nothing to a trained and evaluated detector.   make test: the test suite.   make lint: style.
-# Both install what they need into .venv first (make setup), once.
+# make docs: the site, in site/. All install what they need into .venv first (make setup), once.
 
 PYTHON ?= python3
 # PyTorch's newest CUDA build where there is an NVIDIA GPU; TORCH="torch==X" overrides.
@@ -13,7 +13,7 @@ NUMERICAL := tests/test_models tests/test_evaluation tests/test_datasets tests/t
 # What torch.compile has kept was made for the processor as it is, so that needs a place of its own.
 OLD_PROCESSOR := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 TORCHINDUCTOR_CACHE_DIR=$(CURDIR)/.venv/compiled_old
 
-.PHONY: setup demo test test-old-processor lint check-wheel
+.PHONY: setup demo docs test test-old-processor lint check-wheel
 
 setup: $(INSTALLED)
 
@@ -27,6 +27,10 @@ $(INSTALLED): requirements.txt requirements-nodeps.txt setup.py
 
 demo: setup
 	$(BIN)/python tools/demo.py
+
+docs: setup
+	$(BIN)/pip install --quiet -r requirements-docs.txt
+	NO_MKDOCS_2_WARNING=1 PYTHONWARNINGS=ignore $(BIN)/mkdocs build --strict --quiet
 
 test: setup
 	$(BIN)/python -m pytest

@@ -58,9 +58,10 @@ class EventInferencer:
         fuse: fold norms into convolutions. Default: no.
         compiled: use ``torch.compile``. Default: no.
 
-        inferencer = EventInferencer("work_dirs/demo/iter_850.pth")
-        for t_us, boxes in inferencer.stream("recording.h5"):
-            print(t_us, boxes.names, boxes.scores)
+    Examples:
+        >>> inferencer = EventInferencer("work_dirs/demo/iter_850.pth")
+        >>> for t_us, boxes in inferencer.stream("recording.h5"):
+        ...     print(t_us, boxes.names, boxes.scores)
 
     With a camera: ``image = representation(events, (t0_us, t1_us))`` for every window, with the representation that
     ``inferencer.representation(height, width)`` gives, then ``inferencer.detect(image)``. With several cameras, each

@@ -1,3 +1,11 @@
+"""Data sets, samplers and transforms of recordings made by event cameras."""
+
+import contextlib
+import io
+
+with contextlib.redirect_stdout(io.StringIO()):  # mmdet prints twice that OneDL, which nobody asked for, is missing
+    import mmdet.datasets  # noqa: F401
+
 from etram_mmdet.datasets.clip_orders import ClassWeightedOrder, ClipOrder, RepeatFactorOrder, ShuffledOrder
 from etram_mmdet.datasets.clips import ClipRequest, Segment
 from etram_mmdet.datasets.etram_dataset import ETraMDataset

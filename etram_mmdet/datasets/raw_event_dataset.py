@@ -90,7 +90,7 @@ class RawEventDataset(ETraMDataset):
         dropped = sum((Counter(sequence.dropped) for sequence in sequences), Counter())
         if dropped:
             listed = ", ".join(f"{rule} {count}" for rule, count in sorted(dropped.items()))
-            print_log(f"{self.folder}: labels left out by rule: {listed}", "current")
+            print_log(f"{self.folder}: labels left out by rule: {listed}", "current", logging.WARNING)
         return sequences
 
     def read_frames(self, sequence: RecordingSequence, request: ClipRequest) -> np.ndarray:

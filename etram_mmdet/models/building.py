@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 
@@ -42,6 +43,7 @@ def build_detector(cfg: Config, weights: Mapping[str, Tensor] | None = None, sou
     Raises:
         InputError: the config contradicts itself, or a part refuses its arguments.
     """
+    warnings.filterwarnings("ignore", "torch.meshgrid: in an upcoming release")  # mmdet's prior generators cause it
     model = cfg.model
     backbone = model.get("backbone") or {}
     head = model.get("bbox_head") or {}

@@ -3,11 +3,11 @@
     python -m tests.reliability.kill_training --count 100 --seed 0
 
 A training is killed several times: at a moment that is chosen (while it loads, in a step, while it writes a checkpoint,
-in a validation, while it draws, in the last validation) plus a random delay, by SIGKILL, SIGTERM or SIGINT. After every
-kill it is started again with ``--resume auto``, until it is done. Then the last checkpoint has to hold the same bytes
-(weights, optimizer, schedules, state of the lanes, logged losses), the best one the same weights, and ``results.csv``
-and the logged scalars the same rows. This is tried for stream, random and mixed batches, one and two processes, 0 and 2
-loading processes: 12 combinations.
+in a validation, while it draws, in the last validation) plus a random delay, by SIGKILL, SIGTERM, SIGINT or SIGHUP.
+After every kill it is started again with ``--resume auto``, until it is done. Then the last checkpoint has to hold the
+same bytes (weights, optimizer, schedules, state of the lanes, logged losses), the best one the same weights, and
+``results.csv`` and the logged scalars the same rows. This is tried for stream, random and mixed batches, one and two
+processes, 0 and 2 loading processes: 12 combinations.
 
 Trainings are forked from a process that has done the imports, and find their moments by their output and their folder
 alone: they run the very code of ``tools/train.py``.
@@ -55,7 +55,7 @@ OPTIONS = (
 )
 KILLS_PER_TRAINING = 3
 TIMEOUT_S = 240
-SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 OF_THE_CLOCK = ("time", "data_time", "data_share", "memory", "eta")  # differ between any two runs
 
 

@@ -98,7 +98,7 @@ def status(process) -> int:
     return process.exitcode
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_the_first_signal_asks(number, code, tmp_path):
     """Also where a launcher passes on what the whole group got already, as another signal."""
     process = start(steps, str(tmp_path))
@@ -122,7 +122,7 @@ def test_a_later_signal_ends_at_once_whatever_is_computed(tmp_path):
     assert code == 130
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_loading_processes_leave_signals_to_the_main_process(number, tmp_path):
     """Which gets all batches that it still asks for."""
     process = start(batches, str(tmp_path), True)
@@ -155,14 +155,22 @@ def test_a_process_with_shielded_ones_can_exit(tmp_path, capfd):
 
 
 def test_afterwards_signals_are_what_they_were():
-    given = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets background jobs ignore it
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     with StopSignals():
         assert signal.getsignal(signal.SIGINT) not in before
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
-    signal.signal(signal.SIGINT, given)
+
+
+def test_what_was_ignored_remains_so():
+    """``nohup`` starts a process so, and its terminal may be closed."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with StopSignals() as signals:
+        signal.raise_signal(signal.SIGHUP)
+        time.sleep(0.2)
+    assert not signals.requested
+    signal.signal(signal.SIGHUP, before)
 
 
 def _run_on(has_begun) -> None:

@@ -116,7 +116,7 @@ def test_an_unfinished_run_goes_on(done, plan, tmp_path):
     (folder / "last_checkpoint").write_text(str(folder / "iter_1.pth"))
     output = run("tools/ablate.py", plan, "--out", out)
     assert "6 runs, 5 of them finished before" in output
-    assert "resumed epoch: 0, iter: 1" in (folder / "train.log").read_text()
+    assert "begins      after step 1, " in (folder / "train.log").read_text()
     assert (folder / "results.csv").read_text() == weights
 
 

@@ -66,6 +66,6 @@ def test_an_interrupted_demo_goes_on(made):
     before = (folder / "run" / "iter_2.pth").stat().st_mtime
     start = time.time()
     output = demo(folder)
-    assert "resumed epoch: 0, iter: 2" in output and "Iter(train) [3/4]" in output
+    assert "begins      after step 2, " in output and "Iter(train) [3/4]" in output
     assert "Iter(train) [1/4]" not in output and "demo: AP50" in output
     assert (folder / "run" / "iter_4.pth").stat().st_mtime > start > before

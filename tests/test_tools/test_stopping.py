@@ -49,7 +49,7 @@ def test_the_status_says_which_signal_it_was(ended):
 def test_it_goes_on_after_the_step_that_was_the_last(ended):
     _, _, steps, (_, resumed), _, _ = ended
     (name,) = steps
-    assert f"resumed epoch: 0, iter: {name.removeprefix('iter_')}" in resumed
+    assert f"begins      after step {name.removeprefix('iter_')}, " in resumed
 
 
 def test_the_validation_is_repeated_as_a_whole(ended):

@@ -196,7 +196,7 @@ def test_resume_goes_on_where_it_stopped(trained, sample, tmp_path):
     folder, _ = trained
     options = ["--cfg-options", f"data_root={sample}/", *SMALL, ALL_BOXES]
     output = run("tools/train.py", CONFIG, "--work-dir", tmp_path, "--resume", folder / "iter_2.pth", *options)
-    assert "resumed epoch: 0, iter: 2" in output
+    assert "begins      after step 2, " in output
     assert "Iter(train) [3/4]" in output and "Iter(train) [2/4]" not in output
     straight, resumed = (load_checkpoint_file(f / "iter_4.pth") for f in (folder, tmp_path))
     assert resumed["meta"]["iter"] == 4
@@ -219,7 +219,7 @@ def test_resume_of_the_latest_checkpoint(trained, sample, tmp_path):
     (tmp_path / "last_checkpoint").write_text(str(tmp_path / "iter_4.pth"))
     options = ["--cfg-options", f"data_root={sample}/", *SMALL, ALL_BOXES]
     output = run("tools/train.py", CONFIG, "--work-dir", tmp_path, "--resume", *options)
-    assert "resumed epoch: 0, iter: 2" in output
+    assert "begins      after step 2, " in output
     assert [row["step"] for row in rows(tmp_path)] == ["2", "4"]  # that at step 2 had no row here
 
 

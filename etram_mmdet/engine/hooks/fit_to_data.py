@@ -6,6 +6,7 @@ from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from etram_mmdet.engine.runner.stream_runner import StreamRunner
 from etram_mmdet.models.building import fit_to_data
 from etram_mmdet.models.detectors.micro_batches import check_parts
 
@@ -22,5 +23,8 @@ class FitToDataHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         check_parts(runner.model)
-        for note in fit_to_data(runner.model, runner.train_dataloader.dataset):
+        notes = fit_to_data(runner.model, runner.train_dataloader.dataset)
+        for note in notes:
             runner.logger.info(note)
+        if isinstance(runner, StreamRunner):
+            runner.notes += tuple(notes)

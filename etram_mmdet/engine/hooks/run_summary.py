@@ -21,6 +21,7 @@ from etram_mmdet.engine.config.complete import added_up
 from etram_mmdet.engine.config.differences import differences_to_parent
 from etram_mmdet.engine.runner.learning_rates import rates_of_run
 from etram_mmdet.engine.runner.memory import BYTES_PER_PARAMETER, parameters, saved_bytes
+from etram_mmdet.engine.runner.stream_runner import StreamRunner
 from etram_mmdet.evaluation.event_coco_metric import NOTHING_LEFT, find_metric
 from etram_mmdet.evaluation.predictions import truth_of
 from etram_mmdet.events.preprocessing.frame_times import JITTER_US
@@ -31,6 +32,11 @@ from etram_mmdet.utils.environment import commit, machine
 from etram_mmdet.utils.errors import InputError
 
 _MIB = 2**20
+# What stands in the lines of progress beside the losses.
+_LOG_WORDS = [
+    "lr: learning rate; eta: time left; time: seconds a step; data_time: seconds of it spent waiting for data;",
+    "data_share: the same as a share of time; num_pos: places of the feature maps that learn to find a box",
+]
 
 
 @HOOKS.register_module()
@@ -40,7 +46,10 @@ class RunSummaryHook(Hook):
     priority = "VERY_LOW"
 
     def before_train(self, runner: Runner) -> None:
-        runner.logger.info("\n" + run_summary(runner))
+        summary = run_summary(runner)
+        if isinstance(runner, StreamRunner):
+            runner.console.is_open = True
+        runner.logger.info(f"\n{summary}")
 
 
 def run_summary(runner: Runner) -> str:
@@ -50,6 +59,7 @@ def run_summary(runner: Runner) -> str:
     train = as_streams(runner.train_dataloader.dataset)
     sections = [
         ("config", [f"{cfg.filename or 'built in memory'}, into {runner.work_dir}"]),
+        ("begins", [_begin(runner)]),
         ("differs", differences_to_parent(cfg)),
         ("train data", _data(train)),
     ]
@@ -62,10 +72,21 @@ def run_summary(runner: Runner) -> str:
         sections.append(("memory", [_memory(runner, model, train)]))
     sections.append(("schedule", _schedule(runner)))
     sections.append(("losses", [_losses(model)]))
+    if getattr(runner, "notes", ()):
+        sections.append(("notes", list(runner.notes)))
+    sections.append(("log", _LOG_WORDS))
     sections.append(("protocol", _protocols(val) if val else ["no evaluation while training"]))
     where = machine(next(model.parameters()).device)
     origin = f"seed {runner.seed}; {where['device']}, torch {where['torch']}; commit {commit() or 'unknown'}"
     return "\n".join(_lines([*sections, ("origin", [origin])]))
+
+
+def _begin(runner: Runner) -> str:
+    """Where the weights come from."""
+    found = runner._load_from
+    if runner._resume and found:
+        return f"after step {runner.iter:,}, of which {found} holds all"
+    return f"at step 0 with the weights of {found}" if found else "at step 0 with new weights"
 
 
 def _protocols(val: BaseLoop) -> list[str]:
@@ -197,7 +218,6 @@ def _schedule(runner: Runner) -> list[str]:
     return [
         f"{steps:,} steps, effective batch {lanes * processes * added}{spread}, {steps * lanes * processes:,} samples",
         *rates_of_run(runner),
-        *getattr(runner, "notes", ()),
     ]
 
 

@@ -1,4 +1,4 @@
-"""A training that is told to end: by Ctrl-C (SIGINT), or by a scheduler (SIGTERM)."""
+"""A training that is told to end: by Ctrl-C (SIGINT), a scheduler (SIGTERM), or a terminal that is closed (SIGHUP)."""
 
 from __future__ import annotations
 
@@ -16,22 +16,24 @@ from mmengine.logging import print_log
 from torch import distributed as dist
 from torch.utils.data import DataLoader
 
-STOPPING = (signal.SIGTERM, signal.SIGINT)
+from etram_mmdet.utils.interruption import SIGNALS
+
 # A scheduler signals every process and ``torchrun`` passes the signal on; a terminal does so to a whole group.
 SAME_REQUEST_S = 1.0
 
 
 def exit_status(number: int) -> int:
-    """As shells have it: 143 after SIGTERM, 130 after SIGINT."""
+    """As shells have it: 143 after SIGTERM, 130 after SIGINT, 129 after SIGHUP."""
     return 128 + number
 
 
 class StopSignals:
-    """Within ``with``, the first SIGTERM or SIGINT only sets ``requested``; a later one ends the process at once.
+    """Within ``with``, the first of ``SIGNALS`` only sets ``requested``; a later one ends the process at once.
 
     Signals that follow the first within `SAME_REQUEST_S` are taken for the same request. A thread reads them, so that
-    the process can be ended also in the middle of a long computation. Outside ``with``, and in other threads than the
-    main one, which Python gives no signals, nothing changes.
+    the process can be ended also in the middle of a long computation. A signal that was ignored before, as ``nohup``
+    does with SIGHUP, remains so. Outside ``with``, and in other threads than the main one, which Python gives no
+    signals, nothing changes.
 
     Attributes:
         requested: number of the first signal; 0 before.
@@ -41,6 +43,7 @@ class StopSignals:
         self.requested = 0
         self._group = None
         self._is_active = False
+        self._write = None
 
     def __enter__(self) -> StopSignals:
         self._group = cpu_group()
@@ -51,17 +54,19 @@ class StopSignals:
             read, self._write = os.pipe()
             os.set_blocking(self._write, False)
             self._wakeup = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
-            self._handlers = {number: signal.signal(number, _only_wake) for number in STOPPING}
+            heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+            self._handlers = {number: signal.signal(number, _only_wake) for number in heeded}
             threading.Thread(target=self._watch, args=(read,), daemon=True).start()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._is_active = False
-        if self._handlers:
+        if self._write is not None:
             for number, handler in self._handlers.items():
                 signal.signal(number, handler)
             signal.set_wakeup_fd(self._wakeup)
             os.close(self._write)  # which ends the thread
+            self._write = None
 
     def agreed(self) -> int:
         """The number of a signal that any process of the training got, the same in all of them; 0 if none did.
@@ -82,7 +87,7 @@ class StopSignals:
     def _watch(self, read: int) -> None:
         first_s = None
         while numbers := os.read(read, 64):
-            for number in set(numbers) & set(STOPPING):
+            for number in set(numbers) & set(self._handlers):
                 if first_s is None:
                     first_s, self.requested = time.monotonic(), number
                     name = signal.Signals(number).name
@@ -96,7 +101,7 @@ class StopSignals:
 
 def _forget_in_fork() -> None:
     """A process that a training forks, such as one of a pool, ends on signals as every other; pools rely on it."""
-    for number in STOPPING:
+    for number in SIGNALS:
         if signal.getsignal(number) is _only_wake:
             signal.set_wakeup_fd(-1)
             signal.signal(number, signal.SIG_DFL)
@@ -121,7 +126,7 @@ def cpu_group() -> dist.ProcessGroup | None:
 
 
 def shield(loader: DataLoader) -> DataLoader:
-    """``loader``, whose processes ignore `STOPPING`: the main process needs batches until its step has ended.
+    """``loader``, whose processes ignore ``SIGNALS``: the main process needs batches until its step has ended.
 
     They end when the main process tells them through their queue, when it exits, and when it has died.
     """
@@ -132,7 +137,7 @@ def shield(loader: DataLoader) -> DataLoader:
 
 def _begin_worker(init: Callable[[int], None] | None, worker: int) -> None:
     signal.set_wakeup_fd(-1)
-    for number in STOPPING:
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     if init is not None:
         init(worker)

@@ -35,6 +35,7 @@ from etram_mmdet.engine.checkpoints.same_training import check_same_training
 from etram_mmdet.engine.config.complete import check_together, resolve, start_processes
 from etram_mmdet.engine.config.load import complete_config
 from etram_mmdet.engine.config.refusals import refused_settings
+from etram_mmdet.engine.runner.console import Console
 from etram_mmdet.engine.runner.learning_rates import learning_rates
 from etram_mmdet.engine.runner.monitored import check_monitored
 from etram_mmdet.engine.runner.parameter_groups import check_names, check_own_rates
@@ -123,6 +124,12 @@ class StreamRunner(Runner):
                 self._test_loop = self.build_test_loop(self._test_loop)
             return super().test()
 
+    def call_hook(self, fn_name: str, **kwargs) -> None:
+        """mmengine's; the console is open from the first step of a training, a validation or a test on."""
+        super().call_hook(fn_name, **kwargs)
+        if fn_name in ("before_train", "before_val", "before_test"):
+            self.console.is_open = True
+
     def build_model(self, model: nn.Module | dict) -> nn.Module:
         """The model as it is, or that of the run's config, which is completed before it is dumped."""
         return super().build_model(build_detector(self.cfg) if isinstance(model, dict) else model)
@@ -188,8 +195,10 @@ class StreamRunner(Runner):
                 super().dump_config()
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
-        """A log file that cannot be written any more costs one line, not the training."""
+        """mmengine's, behind a :class:`Console`; a log file that cannot be written costs one line, not the training."""
         logger = super().build_logger(*args, **kwargs)
+        self.console = Console()
+        self.console.attach(logger)
         for handler in logger.handlers:
             if isinstance(handler, logging.FileHandler):
                 handler.handleError = partial(_go_on_without, handler)

@@ -11,8 +11,9 @@ from torch import Tensor
 class RecurrentBackbone(BaseModule):
     """Backbone over clips whose state is an argument.
 
-    ``forward(x, states)`` takes (T, B, C, H, W) and one entry of state per stage (``None``: a fresh start) and returns
-    a tuple of (T, B, C_i, H / s_i, W / s_i), one per entry of ``out_channels`` and ``out_strides``, and the new states.
+    ``forward(x, states)`` takes (T, B, C, H, W) and the states (``None``: a fresh start) and returns a tuple of
+    (T, B, C_i, H / s_i, W / s_i), one per entry of ``out_channels`` and ``out_strides``, and the new states. The states
+    are a tuple with one entry per stage; an entry is a tuple of tensors (B, C, H, W), such as (h, c) of an LSTM.
     Running T = 10 equals running 4 and then 6 with the states handed on.
     """
 

@@ -1,0 +1,41 @@
+"""What a run shows on the screen; the log file holds everything."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+
+from mmengine.logging import MMLogger
+
+# Nobody who starts a run can do anything about these. They are about how the packages call each other.
+_LOGGED = (
+    "The prefix is not set in metric class",
+    '"FileClient" will be deprecated',
+    '"HardDiskBackend" is the alias of "LocalBackend"',
+    "Distributed training is not used, all SyncBatchNorm",
+)
+_WARNED = "Seems like `optimizer.step\\(\\)` has been overridden"
+
+
+class Console(logging.Filter):
+    """Shows warnings only, until it is opened: before, mmengine logs its environment, the whole config and all hooks.
+
+    Attributes:
+        is_open: whether messages below a warning are shown, too. Default: False.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_open = False
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the console shows ``record``."""
+        is_known = record.getMessage().startswith(_LOGGED)
+        return not is_known and (self.is_open or record.levelno >= logging.WARNING)
+
+    def attach(self, logger: MMLogger) -> None:
+        """Filter what ``logger`` prints, and ignore PyTorch's warning about a schedule that mmengine makes."""
+        for handler in logger.handlers:
+            if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
+                handler.addFilter(self)
+        warnings.filterwarnings("ignore", _WARNED)
