@@ -35,6 +35,10 @@ HELP = dict(
     box_format="what x, y, w, h hold: corner and size (xywh, default), centre and size, or two corners",
     drop_labels_outside="leave out labels before the first and after the last event",
     sort_events="sort events by time, for files in another order; takes each recording into memory",
+    class_set="what ids and names in the label files mean: the name of a class set, or a FILE.json of your own "
+    "(docs/classes.md); default: ids 0 to 7 without names, etram8 for eTraM's eight classes, 1mpx with --preset gen4",
+    drop_unknown_classes="drop boxes of classes that the class set does not know; those of class -1 are ignored in "
+    "evaluation",
     keep_implausible="keep recordings whose labels do not seem to fit their events, and say so",
     codec="lz4 takes two to five times the room and is read about twice as fast; RVT reads both",
 )
@@ -66,6 +70,7 @@ def parse_args() -> argparse.Namespace:
         "--sensor", nargs=2, type=int, metavar=("WIDTH", "HEIGHT"), help="in pixels, for files that do not say"
     )
     parser.add_argument("--labels", choices=labels, default="auto", help=HELP["labels"])
+    parser.add_argument("--class-set", metavar="NAME|FILE.json", help=HELP["class_set"])
     add_reading_options(parser)
     parser.add_argument("--codec", choices=codecs, default=default.codec, help=HELP["codec"])
     parser.add_argument("--import", dest="modules", nargs="+", default=[], help="modules with your representations")
@@ -81,7 +86,7 @@ def add_reading_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--label-time-unit", choices=units, default="us", help=HELP["label_time_unit"])
     parser.add_argument("--label-offset-us", type=offset, default=0, metavar="N|start", help=HELP["label_offset_us"])
     parser.add_argument("--box-format", choices=get_args(choices.BoxFormat), default="xywh", help=HELP["box_format"])
-    for name in ("drop_labels_outside", "sort_events", "keep_implausible"):
+    for name in ("drop_labels_outside", "drop_unknown_classes", "sort_events", "keep_implausible"):
         parser.add_argument(f"--{name.replace('_', '-')}", action="store_true", help=HELP[name])
 
 
@@ -94,7 +99,9 @@ def settings_of(args: argparse.Namespace) -> PreprocessSettings:
         import_module(module)
     representation = representation_from_words(args.representation, args.downsample)
     sensor_px = tuple(args.sensor) if args.sensor else None
-    given = {name: getattr(args, name) for name in ("preset", "frames", "window_us", "codec", *READING_KEYS)}
+    given = {
+        name: getattr(args, name) for name in ("preset", "frames", "window_us", "codec", "class_set", *READING_KEYS)
+    }
     return PreprocessSettings(sensor_px=sensor_px, representation=representation, **given)
 
 

@@ -59,10 +59,11 @@ def evaluated_times(recording: Recording, labels: str | Path, data: Mapping, win
         t_us = sequence.t_us
         labelled = sequence.labelled
     else:
-        chosen = {key: data[key] for key in ("preset", "frames") if key in data}
+        chosen = {key: data[key] for key in ("preset", "frames", "class_set") if key in data}
+        chosen["window_us"] = window_us
         chosen |= {key: value for key, value in data.get("reading", {}).items() if key != "keep_implausible"}
         source = Source("test", name_of(recording.path), recording.path, labels)
-        frames = find_frames(recording, source, PreprocessSettings(**chosen, window_us=window_us)).frames
+        frames = find_frames(recording, source, PreprocessSettings(**chosen)).frames
         t_us = frames.repr_us
         labelled = frames.repr_index
     if not len(labelled):

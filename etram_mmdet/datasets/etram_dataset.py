@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ from etram_mmdet.datasets.recording_frames import FolderSequence, RecordingFrame
 from etram_mmdet.datasets.statistics import BoxStatistics
 from etram_mmdet.datasets.transforms.formatting import instances
 from etram_mmdet.datasets.transforms.frame_transforms import build_pipeline
-from etram_mmdet.events.class_sets import DEFAULT_CLASS_SET, ClassSet, complete_metainfo, get_class_set
+from etram_mmdet.events.class_mapping import ClassSet
+from etram_mmdet.events.class_sets import DEFAULT_CLASS_SET, chosen_classes, complete_metainfo, get_class_set
 from etram_mmdet.events.labels import MIN_SIDE_PX
 from etram_mmdet.events.preprocessing.sequence_folder import forgotten_boxes
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
@@ -51,8 +53,11 @@ class ETraMDataset(BaseDataset):
         representation: which of a folder's tensors to read. Default: RVT's.
         window_us: likewise, microseconds of events in a frame. Default: 50,000.
         clip_length: frames of a clip. Default: 5.
-        class_set: what the ids in the label files mean. Default: ``etram8``.
-        metainfo: overrides class names and palette.
+        class_set: what the ids and names in the label files mean: name of a shipped set, path of a ``.json`` file, or
+            a dict of ``classes``, ``mapping`` and ``leave_out`` (:func:`get_class_set`). Default: ``etram8``.
+        metainfo: its ``classes`` choose some of these by name, in this order, as in MMDetection; boxes of the others
+            are left out and counted. As many names of which the set has none are new names. Its ``palette`` holds
+            other colours.
         test_mode: serve every recording whole instead of cut at gaps between labels. Default: no.
         lazy_init: read nothing before ``full_init``; ``metainfo`` is known. Default: no.
 
@@ -74,7 +79,7 @@ class ETraMDataset(BaseDataset):
         representation: dict | None = None,
         window_us: int = PreprocessSettings.window_us,
         clip_length: int = 5,
-        class_set: str = DEFAULT_CLASS_SET,
+        class_set: str | dict = DEFAULT_CLASS_SET,
         metainfo: dict | None = None,
         test_mode: bool = False,
         lazy_init: bool = False,
@@ -94,7 +99,8 @@ class ETraMDataset(BaseDataset):
         self.window_us = window_us
         self.test_mode = test_mode
         self.class_set = class_set
-        self._metainfo = complete_metainfo(get_class_set(class_set), metainfo)
+        self.classes = chosen_classes(class_set, metainfo)
+        self._metainfo = complete_metainfo(self.classes, metainfo)
         self._transforms = list(pipeline)
         self._fully_initialized = False
         if not lazy_init:
@@ -104,8 +110,9 @@ class ETraMDataset(BaseDataset):
         """Read what the folder holds; a second call changes nothing."""
         if self._fully_initialized:
             return
-        sequences = self.load_sequences(self.data_root, get_class_set(self.class_set))
+        sequences = self.load_sequences(self.data_root, self.classes)
         self.sequences = [s for s in sequences if len(s.labelled)]
+        self._tell_left_out()
         unlabelled = [s.name for s in sequences if not len(s.labelled)]
         if unlabelled:
             print_log(f"{self.folder}: left out without labels: {', '.join(unlabelled)}", "current", logging.WARNING)
@@ -141,6 +148,25 @@ class ETraMDataset(BaseDataset):
         if self.test_mode:
             return [evaluation_segment(index, sequence.labelled, sequence.num_frames, self.clip_length)]
         return training_segments(index, sequence.labelled, self.clip_length)
+
+    def _tell_left_out(self) -> None:
+        if told := self.told_of_left_out():
+            print_log(f"{self.folder}: {told}", "current")
+        chosen = self.classes.classes
+        first = get_class_set(self.class_set).classes[: len(chosen)]
+        if chosen != first and sorted(chosen) == sorted(first):
+            text = (
+                f"{self.folder}: metainfo chooses {', '.join(chosen)} of class_set {self.classes.name!r} by name; "
+                f"earlier versions took them for ids 0 to {len(chosen) - 1} in this order, which is "
+                f"class_set=dict(classes={chosen}) now"
+            )
+            print_log(text, "current", logging.WARNING)
+
+    def told_of_left_out(self) -> str:
+        """Boxes of classes that ``class_set`` or ``metainfo`` leaves out, as words; empty without any."""
+        counts = sum((sequence.left_out for sequence in self.sequences), Counter())
+        listed = ", ".join(f"{name} {number}" for name, number in sorted(counts.items()))
+        return f"boxes of classes that are left out: {listed}" if counts else ""
 
     def _check_shapes(self) -> None:
         if not self.sequences:

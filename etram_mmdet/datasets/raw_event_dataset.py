@@ -14,7 +14,7 @@ from etram_mmdet.datasets.clips import ClipRequest
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
 from etram_mmdet.datasets.recording_frames import RecordingFrames
 from etram_mmdet.datasets.transforms.own_numbers import OwnNumbers
-from etram_mmdet.events.class_sets import ClassSet
+from etram_mmdet.events.class_mapping import ClassSet
 from etram_mmdet.events.formats import Recording, open_recording
 from etram_mmdet.events.preprocessing.examination import check_plausible
 from etram_mmdet.events.preprocessing.frame_times import start_us
@@ -34,8 +34,8 @@ class RawEventDataset(ETraMDataset):
 
     Frames are built in the loading processes and equal the preprocessed ones bit for bit. ``preset``, ``frames``,
     ``label_files``, ``sensor_px`` and ``reading`` mean what they mean there; ``reading`` may hold ``event_time_unit``,
-    ``label_time_unit``, ``label_offset_us``, ``box_format``, ``drop_labels_outside``, ``sort_events`` and
-    ``keep_implausible``.
+    ``label_time_unit``, ``label_offset_us``, ``box_format``, ``drop_labels_outside``, ``drop_unknown_classes``,
+    ``sort_events`` and ``keep_implausible``.
 
     A recording is left out, with a WARNING, where its labels alone do not seem to fit it, or where its first block
     (about a million events) leads to more than 1 % damaged ones in the whole. Damage that shows later is told in a
@@ -70,7 +70,13 @@ class RawEventDataset(ETraMDataset):
         reading = dict(self.reading)
         keep_implausible = reading.pop("keep_implausible", False)
         settings = PreprocessSettings(
-            self.preset, self.frames, self.window_us, self.sensor_px, self.representation, **checked_reading(reading)
+            self.preset,
+            self.frames,
+            self.window_us,
+            self.sensor_px,
+            self.representation,
+            class_set=self.class_set,
+            **checked_reading(reading),
         )
         sources, problems = find_sources(data_root, self.label_files)
         sequences = []
@@ -148,6 +154,7 @@ class RecordingSequence(RecordingFrames):
             label_file=source.labels,
             ignored=found.ignored,
             start_us=begins_us,
+            id_names=found.class_names,
         )
 
     def read(self, start: int, stop: int, transform=None) -> np.ndarray:

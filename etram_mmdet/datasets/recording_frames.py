@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from etram_mmdet.datasets.sequence_layout import check_kind, load_layout
-from etram_mmdet.events.class_sets import ClassSet
+from etram_mmdet.events.class_mapping import IGNORED_ID, LEFT_OUT, ClassSet, signed_ids
 from etram_mmdet.events.labels import BBOX_DTYPE
 from etram_mmdet.events.preprocessing.checksums import check_files
 from etram_mmdet.events.preprocessing.frame_store import FrameFile
 from etram_mmdet.events.preprocessing.frame_times import STEP_US
 from etram_mmdet.events.preprocessing.sequence_folder import (
     MANIFEST,
+    class_names_of,
     read_ignored,
     read_manifest,
     recording_start_us,
@@ -40,7 +43,9 @@ class RecordingFrames(ABC):
     A source calls ``__init__`` with its ``boxes`` in sensor pixels, in time order, and the row at which each labelled
     frame begins; ``scale`` is sensor pixels per network pixel, ``label_file`` the place to name in errors, ``start_us``
     where the recording begins on its clock. ``ignored`` boxes stand at the times of labelled frames; those of a class
-    that ``class_set`` does not know are left out. ``step_us`` is the usual time from one frame to the next.
+    that ``class_set`` does not know are left out. ``id_names``: what the class ids are called, where that is known.
+    ``left_out``: number of boxes by class that ``class_set`` leaves out. ``step_us`` is the usual time from one frame
+    to the next.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class RecordingFrames(ABC):
         label_file: Path,
         ignored: np.ndarray | None = None,
         start_us: int = 0,
+        id_names: Mapping[int, str] | None = None,
     ) -> None:
         self.name = name
         self.dtype = dtype
@@ -68,11 +74,15 @@ class RecordingFrames(ABC):
         self.channels = shape[0]
         self.hw = tuple(shape[1:])
         self.labelled = labelled.astype(np.int64)
-        self._labels = class_labels(boxes["class_id"], class_set, label_file)
-        self._tracks = _track_ids(boxes)
-        self._bboxes = self._network_xyxy(boxes)
-        self._first_row = np.append(first_row.astype(np.int64), len(boxes))
-        self._ignored = self._ignored_boxes(ignored, class_set)
+        labels = class_labels(boxes["class_id"], class_set, label_file, id_names)
+        is_kept = labels != LEFT_OUT
+        self.left_out = _counts_by_name(boxes["class_id"][~is_kept], id_names or class_set.class_names)
+        self._labels = labels[is_kept]
+        self._tracks = _track_ids(boxes[is_kept])
+        self._bboxes = self._network_xyxy(boxes[is_kept])
+        kept_before = np.append(0, np.cumsum(is_kept))
+        self._first_row = kept_before[np.append(first_row.astype(np.int64), len(boxes))]
+        self._ignored = self._ignored_boxes(ignored, class_set, id_names)
 
     @abstractmethod
     def read(self, start: int, stop: int) -> np.ndarray:
@@ -97,15 +107,20 @@ class RecordingFrames(ABC):
         return bboxes[rows], labels[rows]
 
     def _ignored_boxes(
-        self, boxes: np.ndarray | None, class_set: ClassSet
+        self, boxes: np.ndarray | None, class_set: ClassSet, id_names: Mapping[int, str] | None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Times (n,) in order, boxes (n, 4) in network pixels and labels (n,)."""
         boxes = np.empty(0, BBOX_DTYPE) if boxes is None else boxes
-        known = np.array(class_set.file_to_class, np.int64)
-        boxes = boxes[boxes["class_id"] < len(known)]
+        is_of_all = signed_ids(boxes["class_id"]) == IGNORED_ID
+        of_all = np.repeat(boxes[is_of_all], len(class_set.classes))
+        labels = class_set.labels_of(boxes["class_id"], id_names, refuse_unknown=False)
+        labels = np.append(labels[~is_of_all], np.tile(np.arange(len(class_set.classes)), is_of_all.sum()))
+        boxes = np.append(boxes[~is_of_all], of_all)
+        order = np.argsort(boxes["t"], kind="stable")
+        boxes, labels = boxes[order], labels[order]
         bboxes = self._network_xyxy(boxes)
-        solid = ~is_flat(bboxes)
-        return boxes["t"][solid], bboxes[solid], known[boxes["class_id"][solid].astype(np.int64)]
+        solid = (labels != LEFT_OUT) & ~is_flat(bboxes)
+        return boxes["t"][solid], bboxes[solid], labels[solid]
 
     def tracks_of(self, frame: int) -> np.ndarray:
         return self._tracks[self._rows_of(frame)]
@@ -135,6 +150,11 @@ class RecordingFrames(ABC):
 def is_flat(bboxes: np.ndarray) -> np.ndarray:
     """Which boxes (n, 4) have no width or no height."""
     return (bboxes[:, 2:] <= bboxes[:, :2]).any(1)
+
+
+def _counts_by_name(class_ids: np.ndarray, id_names: Mapping[int, str]) -> Counter:
+    ids, counts = np.unique(class_ids, return_counts=True)
+    return Counter({id_names.get(int(i), str(i)): int(n) for i, n in zip(ids, counts, strict=True)})
 
 
 def _track_ids(boxes: np.ndarray) -> np.ndarray:
@@ -167,8 +187,18 @@ class FolderSequence(RecordingFrames):
         if (folder / MANIFEST).is_file():  # RVT's own folders have none
             check_files(folder, read_manifest(folder))
         labels = folder / "labels_v2" / "labels.npz"
-        known = dict(class_set=class_set, label_file=labels, start_us=recording_start_us(folder))
-        super().__init__(folder.name, tuple(shape), dtype, scale, **arrays, **known, ignored=read_ignored(folder))
+        super().__init__(
+            folder.name,
+            tuple(shape),
+            dtype,
+            scale,
+            **arrays,
+            class_set=class_set,
+            label_file=labels,
+            ignored=read_ignored(folder),
+            start_us=recording_start_us(folder),
+            id_names=class_names_of(folder),
+        )
 
     def read(self, start: int, stop: int) -> np.ndarray:
         return OPEN_FILES.of(self, partial(FrameFile, self.path)).read(start, stop)
@@ -184,13 +214,14 @@ def _what_is_there(folder: Path, wanted: Path) -> str:
     )
 
 
-def class_labels(class_ids: np.ndarray, class_set: ClassSet, path: Path) -> np.ndarray:
-    """Detector classes of file ids; raises ``InputError`` naming the ids that ``class_set`` does not know."""
-    known = np.array(class_set.file_to_class, np.int64)
-    unknown = np.unique(class_ids[~np.isin(class_ids, np.arange(len(known)))])
-    if len(unknown):
-        raise InputError(
-            f"{path}: class ids {unknown.tolist()} are not in class_set {class_set.name!r}, which reads ids 0 to "
-            f"{len(known) - 1}; set class_set in the config to the one that the label files follow"
-        )
-    return known[class_ids.astype(np.int64)]
+def class_labels(
+    class_ids: np.ndarray, class_set: ClassSet, path: Path, id_names: Mapping[int, str] | None = None
+) -> np.ndarray:
+    """:meth:`ClassSet.labels_of`, whose refusal names the label file ``path``."""
+    try:
+        return class_set.labels_of(class_ids, id_names)
+    except InputError as error:
+        advice = "set class_set in the config to the one that the label files follow"
+        if id_names:
+            advice += ", or give the folder's ids other names: tools/preprocess.py --class-set"
+        raise InputError(f"{path}: {error}; {advice}") from error

@@ -5,18 +5,19 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from os import PathLike
+from typing import get_args
 
 from mmdet.registry import DATASETS
 from mmengine.config import Config
 
-from etram_mmdet.events.class_sets import DEFAULT_CLASS_SET, complete_metainfo, get_class_set
+from etram_mmdet.events.class_sets import DEFAULT_CLASS_SET, chosen_classes, complete_metainfo, plain_class_set
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.events.representations import stated_options
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.registry import takes_key
 
 # With the type of the value; a path counts as str.
-KINDS = {"data_root": str, "class_set": str, "representation": dict, "window_us": int}
+KINDS = {"data_root": str, "class_set": str | dict, "representation": dict, "window_us": int}
 SHARED = tuple(KINDS)
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 
@@ -53,6 +54,8 @@ def share_data_keys(cfg: Config) -> None:
             holder["representation"].update(stated_options(holder["representation"]))
         if isinstance(holder.get("window_us"), float) and holder["window_us"].is_integer():  # 5e4
             holder["window_us"] = int(holder["window_us"])
+        if isinstance(holder.get("class_set"), str | dict):  # a checkpoint holds what is in a file, not its name
+            holder["class_set"] = plain_class_set(holder["class_set"])
     for key in SHARED:
         value = cfg.get(key)
         _check_kind(key, key, value)
@@ -75,7 +78,12 @@ def _check_kind(key: str, place: str, value: object) -> None:
     if value is None or is_path or isinstance(value, KINDS[key]):
         return
     example = f", such as dict(type={value!r})" if key == "representation" and isinstance(value, str) else ""
-    raise InputError(f"{place} is {_plain(value)!r:.80}, expected {KINDS[key].__name__}{example}")
+    raise InputError(f"{place} is {_plain(value)!r:.80}, expected {kind_name(key)}{example}")
+
+
+def kind_name(key: str) -> str:
+    """The type of a shared key as words."""
+    return " or ".join(kind.__name__ for kind in get_args(KINDS[key]) or [KINDS[key]])
 
 
 def adopt_data_keys(cfg: Config) -> None:
@@ -112,7 +120,8 @@ def dataset_config(cfg: Mapping) -> Mapping:
 
 def metainfo_of(dataset: Mapping) -> dict:
     """Class names and colours of a data set's config: those of its ``class_set`` unless ``metainfo`` says others."""
-    return complete_metainfo(get_class_set(dataset.get("class_set") or DEFAULT_CLASS_SET), dataset.get("metainfo"))
+    metainfo = dataset.get("metainfo")
+    return complete_metainfo(chosen_classes(dataset.get("class_set") or DEFAULT_CLASS_SET, metainfo), metainfo)
 
 
 def representation_of(dataset: Mapping) -> dict:

@@ -77,6 +77,7 @@ class CombinedStreams(ETraMDataset):
             _check_alike(first, other)
         self._metainfo = first.metainfo
         self.class_set = first.class_set
+        self.classes = first.classes
         self.representation = first.representation
         self.window_us = first.window_us
         self.clip_length = first.clip_length

@@ -54,7 +54,7 @@ class Protocol:
             frames=len(frames) - len(chosen),
             boxes=sum(len(f.truth) for f in frames) - sum(len(f.truth) for f in chosen),
             detections=sum(len(f.found) for f in frames) - sum(len(f.found) for f in chosen),
-            ignored=sum(len(f.ignored) for f in chosen),
+            ignored=sum(len(np.unique(f.ignored.bboxes_xyxy, axis=0)) for f in chosen),  # one may stand for all classes
         )
         return chosen, removed
 
@@ -101,7 +101,9 @@ class Removed:
     ignored: int = 0
 
     def __str__(self) -> str:
-        ignored = f"; ignored: {self.ignored} boxes under {MIN_SIDE_PX} sensor px" if self.ignored else ""
+        ignored = (
+            f"; ignored: {self.ignored} boxes under {MIN_SIDE_PX} sensor px or of no class" if self.ignored else ""
+        )
         return f"left out: {self.frames} frames, {self.boxes} boxes, {self.detections} detections{ignored}"
 
 

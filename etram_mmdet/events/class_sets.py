@@ -1,80 +1,139 @@
-"""Which class ids a label file holds and what a detector makes of them."""
+"""The class sets that are shipped, and those that a config or a file describes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from os import PathLike
+from pathlib import Path
 
+from etram_mmdet.events.class_mapping import EXAMPLE, ClassSet, id_or_name
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.json_files import read_json
+from etram_mmdet.utils.text import did_you_mean
 
 DEFAULT_CLASS_SET = "etram8"
 ETRAM8 = ("pedestrian", "car", "bicycle", "bus", "motorbike", "truck", "tram", "wheelchair")
 ETRAM3 = ("pedestrian", "vehicle", "micro-mobility")
+_GROUPS = (0, 1, 2, 1, 2, 1, 1, 2)  # of ETRAM8 in ETRAM3
 # Groups by size, by lower-case class name, as ids mean different things in different label files.
 SIZE_GROUP_OF = {
-    **dict.fromkeys(("pedestrian", "bicycle", "motorbike", "motorcycle", "wheelchair", "micro-mobility"), "small"),
-    **dict.fromkeys(("car", "vehicle"), "medium"),
-    **dict.fromkeys(("truck", "bus", "tram"), "large"),
+    **dict.fromkeys(("pedestrian", "person", "wheelchair", "bicycle", "cyclist", "rider"), "small"),
+    **dict.fromkeys(("motorbike", "motorcycle", "scooter", "two wheeler", "micro-mobility"), "small"),
+    **dict.fromkeys(("car", "vehicle", "van"), "medium"),
+    **dict.fromkeys(("truck", "lorry", "bus", "tram", "train"), "large"),
 }
-_PALETTE = (
-    (255, 94, 58),
-    (66, 165, 245),
-    (255, 202, 40),
-    (171, 71, 188),
-    (236, 64, 122),
-    (38, 198, 218),
-    (141, 110, 99),
-    (156, 204, 101),
-)
-
-
-@dataclass(frozen=True)
-class ClassSet:
-    """Names of a detector's classes and the class of every id that its label files may hold.
-
-    ``file_to_class[i]`` is the detector's class of file id ``i``.
-    """
-
-    name: str
-    classes: tuple[str, ...]
-    file_to_class: tuple[int, ...]
-
-    @property
-    def metainfo(self) -> dict:
-        """mmdet's dataset ``metainfo``: class names and one RGB colour each, in a list as mmdet wants them."""
-        return dict(classes=self.classes, palette=list(_PALETTE[: len(self.classes)]))
-
-
+KEYS = ("classes", "mapping", "leave_out", "name")
 CLASS_SETS = {
     s.name: s
     for s in (
         # eTraM's 8-class annotation files.
-        ClassSet("etram8", ETRAM8, tuple(range(8))),
+        ClassSet("etram8", ETRAM8),
         # The three groups that eTraM's authors report: from their grouped files, and from the 8-class files.
-        ClassSet("etram3", ETRAM3, (0, 1, 2)),
-        ClassSet("etram3_from8", ETRAM3, (0, 1, 2, 1, 2, 1, 1, 2)),
-        # Label files that carry these ids; most "8-class samples" of eTraM in fact follow `etram8`.
+        ClassSet("etram3", ETRAM3),
         ClassSet(
-            "cls8_sample",
-            ("Car", "Truck", "Motorcycle", "Bicycle", "Pedestrian", "Bus", "Static", "Other"),
-            tuple(range(8)),
+            "etram3_from8",
+            ETRAM3,
+            {key: ETRAM3[group] for pair, group in zip(enumerate(ETRAM8), _GROUPS, strict=True) for key in pair},
+            id_names=dict(enumerate(ETRAM8)),
         ),
+        # Label files that carry these ids; most "8-class samples" of eTraM in fact follow `etram8`.
+        ClassSet("cls8_sample", ("Car", "Truck", "Motorcycle", "Bicycle", "Pedestrian", "Bus", "Static", "Other")),
+        # Prophesee's Gen1 automotive data.
+        ClassSet("gen1", ("car", "pedestrian")),
+        # Prophesee's 1 Megapixel automotive data: its files hold seven ids, of which three are evaluated (RVT too).
+        ClassSet(
+            "1mpx",
+            ("pedestrian", "two wheeler", "car"),
+            leave_out=(3, 4, 5, 6, "truck", "bus", "traffic sign", "traffic light"),
+            id_names={3: "truck", 4: "bus", 5: "traffic sign", 6: "traffic light"},
+        ),
+        # DSEC-Detection (dsec-det).
+        ClassSet("dsec", ("pedestrian", "rider", "car", "bus", "truck", "bicycle", "motorcycle", "train")),
     )
 }
 
 
 def complete_metainfo(class_set: ClassSet, metainfo: dict | None) -> dict:
-    """A class set's names and colours with what ``metainfo`` overrides; a palette that is too short begins anew."""
-    merged = {**class_set.metainfo, **(metainfo or {})}
+    """A class set's names and colours, and what else ``metainfo`` says; a palette that is too short begins anew."""
+    merged = {**class_set.metainfo, **(metainfo or {}), "classes": class_set.classes}
     palette = [tuple(colour) for colour in merged["palette"]]
     return merged | dict(palette=[palette[k % len(palette)] for k in range(len(merged["classes"]))])
 
 
-def get_class_set(name: str) -> ClassSet:
-    """Look a class set up by name; raises ``InputError`` naming the known ones."""
-    if name not in CLASS_SETS:
-        raise InputError(f"unknown class_set {name!r}: expected one of {', '.join(CLASS_SETS)}")
-    return CLASS_SETS[name]
+def get_class_set(given: str | PathLike | Mapping | ClassSet) -> ClassSet:
+    """The class set that a config or a command line names.
+
+    Args:
+        given: name of a shipped set; path of a ``.json`` file; or what such a file holds, a dict of
+            ``classes`` (names in order) and, as needed, ``mapping`` (ids and names in the label files to classes),
+            ``leave_out`` (ids and names whose boxes are left out) and ``name`` (what messages call it).
+
+    Raises:
+        InputError: there is no such set or file, or it contradicts itself.
+    """
+    if isinstance(given, ClassSet):
+        return given
+    if isinstance(given, Mapping):
+        return _own_class_set(given, "")
+    if str(given).endswith(".json"):
+        content = read_json(Path(given), f"a class set is a JSON object like {EXAMPLE}")
+        if not isinstance(content, dict):
+            raise InputError(f"{given}: holds a {type(content).__name__}, expected an object like {EXAMPLE}")
+        return _own_class_set(content, Path(given).stem)
+    if given not in CLASS_SETS:
+        raise InputError(
+            f"unknown class_set {given!r}: expected one of {', '.join(CLASS_SETS)}, a file NAME.json, or {EXAMPLE}"
+        )
+    return CLASS_SETS[given]
+
+
+def chosen_classes(given: str | PathLike | Mapping | ClassSet, metainfo: Mapping | None) -> ClassSet:
+    """A class set with the classes that a data set's ``metainfo`` chooses: all where it names none.
+
+    Raises:
+        InputError: as :func:`get_class_set` and :meth:`ClassSet.only`.
+    """
+    class_set = get_class_set(given)
+    names = (metainfo or {}).get("classes")
+    return class_set if names is None else class_set.only((names,) if isinstance(names, str) else names)
+
+
+def plain_class_set(given: str | PathLike | Mapping | ClassSet) -> str | dict:
+    """``given`` in types that JSON has: a shipped set by its name, another as the dict that describes it.
+
+    Raises:
+        InputError: as :func:`get_class_set`.
+    """
+    class_set = get_class_set(given)
+    return class_set.name if CLASS_SETS.get(class_set.name) is class_set else class_set.config
+
+
+def _own_class_set(given: Mapping, name: str) -> ClassSet:
+    """A class set of the user's; ids 0, 1, ... are its classes where ``mapping`` holds no id."""
+    name = str(given.get("name", name))
+    where = f"class_set {name!r}" if name else "class_set"
+    for key in given:
+        if key not in (*KEYS, "_delete_"):  # mmengine's, where a child config begins anew
+            raise InputError(f"{where}: unknown key {key!r}; {did_you_mean(str(key), KEYS)}")
+    classes = _strings(given.get("classes"), f"{where}: classes")
+    mapping = given.get("mapping") or {}
+    if not isinstance(mapping, Mapping) or not all(isinstance(value, str) for value in mapping.values()):
+        raise InputError(f'{where}: mapping is {mapping!r:.80}, expected ids or names to classes, {{1: "car"}}')
+    leave_out = given.get("leave_out") or ()
+    if not isinstance(leave_out, list | tuple):
+        raise InputError(f'{where}: leave_out is {leave_out!r:.80}, expected a list, such as ("bicycle", 7)')
+    for key in (*mapping, *leave_out):
+        if isinstance(key, bool) or not isinstance(key, int | str):
+            raise InputError(f"{where}: {key!r:.80} is no id and no name; ids are whole numbers")
+    if not any(isinstance(id_or_name(key), int) for key in mapping):
+        mapping = {**dict(enumerate(classes)), **mapping}
+    return ClassSet(name or ", ".join(classes), classes, mapping, tuple(leave_out))
+
+
+def _strings(given: object, what: str) -> tuple[str, ...]:
+    if not isinstance(given, list | tuple) or not all(isinstance(each, str) for each in given):
+        raise InputError(f"{what} is {given!r:.80}, expected names in order, such as {EXAMPLE}")
+    return tuple(given)
 
 
 def small_classes(classes: Iterable[str]) -> tuple[str, ...]:

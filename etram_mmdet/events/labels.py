@@ -49,9 +49,23 @@ def load_label_times(label_file: Path, time_unit: TimeUnit = "us") -> np.ndarray
 
 
 def load_boxes(path: str | Path, time_unit: TimeUnit = "us", box_format: BoxFormat = "xywh") -> np.ndarray:
-    """Boxes of a label file as ``BBOX_DTYPE``, in time order; raises ``InputError``.
+    """Boxes of a label file that holds class ids; see :func:`load_named_boxes`. Raises ``InputError``."""
+    boxes, names = load_named_boxes(path, time_unit, box_format)
+    if names is not None:
+        raise InputError(
+            f"{path}: class_id is text ({', '.join(names[:5])}), expected numbers, ids from 0; tools/preprocess.py "
+            "--class-set reads names"
+        )
+    return boxes
 
-    Reads old field names too (``ts``, ``confidence``). ``track_id`` and ``class_confidence`` may be missing: 0 and 1.
+
+def load_named_boxes(
+    path: str | Path, time_unit: TimeUnit = "us", box_format: BoxFormat = "xywh"
+) -> tuple[np.ndarray, tuple[str, ...] | None]:
+    """Boxes of a label file as ``BBOX_DTYPE``, in time order, and the class names that their ids count.
+
+    The names are ``None`` where the file holds ids. Raises ``InputError``. Reads old field names too (``ts``,
+    ``confidence``). ``track_id`` and ``class_confidence`` may be missing: 0 and 1.
 
     Args:
         path: the label file.
@@ -72,16 +86,33 @@ def load_boxes(path: str | Path, time_unit: TimeUnit = "us", box_format: BoxForm
             f"{path}: boxes without {', '.join(missing)} (fields: {', '.join(raw.dtype.names)}); export it again"
         )
     for name, source in source_of.items():
-        if name in BBOX_DTYPE.names and raw.dtype[source].kind not in "iuf":  # nor a column of several numbers
+        kinds = "iufUS" if name == "class_id" else "iuf"  # names of classes; no column of several numbers
+        if name in BBOX_DTYPE.names and raw.dtype[source].kind not in kinds:
             raise InputError(f"{path}: {source} is {raw.dtype[source]}, expected numbers; export it again")
     _check_times(path, raw[source_of["t"]])
     boxes = np.zeros(len(raw), BBOX_DTYPE)
     boxes["class_confidence"] = 1
+    boxes["class_id"], names = _class_ids(path, raw[source_of.pop("class_id")])
     for name in BBOX_DTYPE.names:
         if name in source_of:
             boxes[name] = in_microseconds(raw[source_of[name]], time_unit) if name == "t" else raw[source_of[name]]
     boxes = to_top_left(boxes, box_format)
-    return boxes[np.argsort(boxes["t"], kind="stable")]
+    return boxes[np.argsort(boxes["t"], kind="stable")], names
+
+
+def _class_ids(path: Path, column: np.ndarray) -> tuple[np.ndarray, tuple[str, ...] | None]:
+    """Ids as uint32, -1 as 4294967295; for text numbers that count the names, and these."""
+    if column.dtype.kind in "US":
+        texts = np.char.decode(column, "utf-8", "replace") if column.dtype.kind == "S" else column
+        names, numbers = np.unique(np.char.strip(texts), return_inverse=True)
+        return numbers.astype(np.uint32), tuple(names.tolist())
+    wrong = np.flatnonzero(~((column >= -(2**31)) & (column < 2**32) & (column == np.floor(column))))
+    if len(wrong):
+        raise InputError(
+            f"{path}: class_id is {column[wrong[0]]} in row {wrong[0]}, expected whole numbers from 0; mend these "
+            f"{len(wrong)} rows or export the labels again"
+        )
+    return column.astype(np.int64).astype(np.uint32), None
 
 
 def _check_times(path: Path, times: np.ndarray) -> None:
@@ -167,17 +198,6 @@ def _cut_to_frame(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
         cut[start] = low
         cut[size] = high - low
     return cut
-
-
-def check_class_ids(boxes: np.ndarray, num_ids: int, path: Path) -> None:
-    """Raise ``InputError`` when a box has an id that no class set knows."""
-    unknown = np.unique(boxes["class_id"][boxes["class_id"] >= num_ids])
-    if len(unknown):
-        ids = ", ".join(map(str, unknown[:5]))
-        raise InputError(
-            f"{path}: unknown class ids {ids}, expected 0 to {num_ids - 1}; fix the file, or keep ids 0 to 2 only "
-            "with --preset gen4"
-        )
 
 
 def check_finite(boxes: np.ndarray, path: Path, advice: str) -> None:

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from etram_mmdet.datasets.frame_paths import SCHEME, read_off_on
 from etram_mmdet.evaluation.results import Boxes, FrameResult
-from etram_mmdet.events.class_sets import DEFAULT_CLASS_SET, get_class_set
+from etram_mmdet.events.class_mapping import palette_of
 from etram_mmdet.events.representations import build_representation
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import because, os_errors
@@ -170,7 +170,7 @@ class EventVisualizer(Visualizer):
         """Names and colours of ``dataset_meta``; without it numbers, in the default colours."""
         meta = self.dataset_meta or {}
         classes = meta.get("classes") or [f"class {k}" for k in range(max(labels, default=0) + 1)]
-        palette = meta.get("palette") or get_class_set(DEFAULT_CLASS_SET).metainfo["palette"]
+        palette = meta.get("palette") or palette_of(len(classes))
         return list(classes), [tuple(palette[k % len(palette)]) for k in range(len(classes))]
 
 

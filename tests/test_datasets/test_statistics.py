@@ -40,7 +40,7 @@ def test_what_changes_results_changes_it_and_what_does_not_does_not(sample, tmp_
     others = [
         of(sample, split="val"),
         of(sample, class_set="etram3_from8"),
-        of(sample, metainfo=dict(classes=["x"] * 8)),
+        of(sample, metainfo=dict(classes=list("abcdefgh"))),
     ]
     assert len({plain["sha256"], *(o["sha256"] for o in others)}) == 4
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 
-from etram_mmdet.datasets.shared_keys import SHARED, dataset_configs
+from etram_mmdet.datasets.shared_keys import SHARED, dataset_config, dataset_configs, metainfo_of
 from etram_mmdet.engine.config.load import complete_config, load_config
 from etram_mmdet.events.class_sets import ETRAM3
 from etram_mmdet.models.backbones.partition import better_partition, partition_of
@@ -59,6 +60,30 @@ def test_one_option_is_enough(key):
         options = {"representation._delete_": True, **{f"representation.{k}": v for k, v in VALUES[key].items()}}
     cfg = load_config(ROOT / "configs" / "baseline.py", {key: VALUES[key]} if key != "representation" else options)
     assert said(cfg, key) == [VALUES[key]] * 3
+
+
+@pytest.mark.parametrize("base", CONFIGS)
+def test_a_class_set_of_ones_own_reaches_every_data_set_as_what_it_holds(base, tmp_path):
+    own = dict(name="street", classes=["car", "bus"], mapping={"1": "car", "2": "bus"}, leave_out=["tram"])
+    (tmp_path / "street.json").write_text(json.dumps(own))
+    path = str(tmp_path / "street.json")
+    of_dict = dict(own, classes=("car", "bus"), mapping={1: "car", 2: "bus"}, leave_out=("tram",), _delete_=True)
+    cfg = load_config(child(tmp_path, base, f"class_set = {path!r}"))
+    assert said(cfg, "class_set") == [own] * 3 and cfg.model.bbox_head.num_classes == 2
+    assert said(load_config(child(tmp_path, base, f"class_set = {of_dict!r}")), "class_set") == [own] * 3
+    assert said(load_config(ROOT / "configs" / f"{base}.py", {"class_set": path}), "class_set") == [own] * 3
+    cfg.dump(tmp_path / "dumped.py")
+    (tmp_path / "street.json").unlink()
+    assert said(load_config(tmp_path / "dumped.py"), "class_set") == [own] * 3
+
+
+def test_metainfo_chooses_classes_by_an_option(tmp_path):
+    loaders = ("train_dataloader", "val_dataloader", "test_dataloader")
+    options = {f"{loader}.dataset.metainfo.classes": ["bus", "car"] for loader in loaders}
+    cfg = load_config(ROOT / "configs" / "baseline.py", options)
+    assert cfg.model.bbox_head.num_classes == 2 and metainfo_of(dataset_config(cfg))["classes"] == ("bus", "car")
+    with pytest.raises(InputError, match=r"wheelchair, but test_dataloader.dataset has bus, car; a network"):
+        load_config(ROOT / "configs" / "baseline.py", {"test_dataloader.dataset.metainfo.classes": ["bus", "car"]})
 
 
 @pytest.mark.parametrize("key", SHARED)

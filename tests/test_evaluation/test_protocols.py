@@ -167,7 +167,10 @@ def test_filters_remove_ignored_boxes_too():
     """In the reference's evaluation there are none."""
     (one,) = [frame([[0, 0, 40, 40]])]
     one = one._replace(ignored=Boxes(np.float32([[1, 1, 3, 3]]), np.zeros(1, int)))
-    assert str(PROTOCOLS["coco"].select([one])[1]).endswith("0 detections; ignored: 1 boxes under 5 sensor px")
+    told = "0 detections; ignored: 1 boxes under 5 sensor px or of no class"
+    assert str(PROTOCOLS["coco"].select([one])[1]).endswith(told)
+    of_all_classes = one._replace(ignored=Boxes(np.float32([[1, 1, 3, 3]] * 3), np.arange(3)))
+    assert str(PROTOCOLS["coco"].select([of_all_classes])[1]).endswith(told)
     for name in ("prophesee", "prophesee_gen1", "etram_paper"):
         ((kept,), removed) = PROTOCOLS[name].select([one])
         assert len(kept.ignored) == removed.ignored == 0

@@ -1,16 +1,15 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
+from etram_mmdet.events.class_mapping import signed_ids
 from etram_mmdet.events.labels import (
     BBOX_DTYPE,
-    check_class_ids,
     filter_boxes,
     load_boxes,
     load_label_times,
+    load_named_boxes,
     small_boxes,
 )
 from etram_mmdet.utils.errors import InputError
@@ -114,6 +113,28 @@ def test_half_milliseconds_are_kept(tmp_path):
     assert load_boxes(tmp_path / "a_bbox.npy", "ms")["t"].tolist() == [33_250]
 
 
-def test_unknown_class_ids_are_listed():
-    with pytest.raises(InputError, match=r"a\.npy: unknown class ids 9, 77, expected 0 to 7"):
-        check_class_ids(make_boxes([1, 2, 3], class_id=[77, 9, 1]), 8, Path("a.npy"))
+@pytest.mark.parametrize("kind", ["<i4", "<i8", "<f4", "<f8"])
+def test_negative_class_ids_are_kept_and_others_refused(tmp_path, kind):
+    boxes = np.zeros(2, [("t", "<i8"), *((name, "<f4") for name in "xywh"), ("class_id", kind)])
+    boxes["class_id"] = [-1, 3]
+    np.save(tmp_path / "a_bbox.npy", boxes)
+    assert signed_ids(load_boxes(tmp_path / "a_bbox.npy")["class_id"]).tolist() == [-1, 3]
+    boxes["class_id"][1] = 2**33 if kind == "<i8" else -(2**31) if kind == "<i4" else 1.5
+    np.save(tmp_path / "a_bbox.npy", boxes)
+    if kind == "<i4":
+        assert signed_ids(load_boxes(tmp_path / "a_bbox.npy")["class_id"]).tolist() == [-1, -(2**31)]
+        return
+    with pytest.raises(InputError, match=r"a_bbox\.npy: class_id is .* in row 1, expected whole numbers from 0; mend"):
+        load_boxes(tmp_path / "a_bbox.npy")
+
+
+@pytest.mark.parametrize("kind", ["<U8", "S8"])
+def test_class_names_are_read_with_the_numbers_that_count_them(tmp_path, kind):
+    boxes = np.zeros(3, [("t", "<i8"), *((name, "<f4") for name in "xywh"), ("class_id", kind)])
+    boxes["t"] = [3, 1, 2]
+    boxes["class_id"] = ["car", " Bus ", "car"]
+    np.save(tmp_path / "a_bbox.npy", boxes)
+    read, names = load_named_boxes(tmp_path / "a_bbox.npy")
+    assert [names[i] for i in read["class_id"]] == ["Bus", "car", "car"]
+    with pytest.raises(InputError, match=r"class_id is text \(Bus, car\), expected numbers"):
+        load_boxes(tmp_path / "a_bbox.npy")

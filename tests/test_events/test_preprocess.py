@@ -424,6 +424,8 @@ def test_etrams_own_download_is_found_by_itself(tmp_path):
     assert [manifest["boxes_per_class_id"] for manifest in eight.manifests] == [{"5": 2}] * 6 and not eight.problems
     grouped = preprocess_folder(tmp_path / "raw", tmp_path / "three", labels="beside")
     assert [manifest["boxes_per_class_id"] for manifest in grouped.manifests] == [{"1": 2}] * 6
+    assert {manifest["class_names"]["5"] for manifest in eight.manifests} == {"truck"}  # whose ids these are is known
+    assert not any("class_names" in manifest for manifest in grouped.manifests)
     assert (tmp_path / "eight/val/val_night_0002/labels_v2").is_dir()
     (tmp_path / "raw/class annotations/eight_class_annotations_val/val_day_0001_bbox.npy").unlink()
     summary = preprocess_folder(tmp_path / "raw", tmp_path / "again")

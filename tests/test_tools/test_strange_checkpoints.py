@@ -264,6 +264,7 @@ def with_setting(folder, target, place, value):
         ("test_dataloader.dataset.window_us", "long"),
         ("test_dataloader.dataset.data_root", 3),
         ("test_dataloader.dataset.class_set", "letters"),
+        ("test_dataloader.dataset.class_set", {"classes": [1, {}]}),
         ("test_dataloader.num_workers", 3000),
         ("test_dataloader.batch_size", 10**9),
         ("test_dataloader.dataset.clip_length", 10**9),
@@ -277,6 +278,14 @@ def test_what_a_carried_config_asks_for_is_bounded(trained, tmp_path, place, val
         config_for_checkpoint(None, odd, None)
         EventInferencer(odd, device="cpu")
     assert peak_mib() - before < 1000 and time.monotonic() - start < 60
+
+
+def test_a_carried_class_set_opens_no_file(trained, tmp_path):
+    (tmp_path / "own.json").write_text('{"classes": ["car"]}')
+    path = str(tmp_path / "own.json")
+    odd = with_setting(trained[0], tmp_path / "odd.pth", "test_dataloader.dataset.class_set", path)
+    with pytest.raises(InputError, match=r"class_set='.*own\.json', which would open or download another"):
+        config_for_checkpoint(None, odd, None)
 
 
 def test_a_deep_config_is_a_sentence(trained, tmp_path):

@@ -9,6 +9,7 @@ from mmengine.logging import HistoryBuffer
 
 from etram_mmdet.engine.runner.histories import thin
 from etram_mmdet.evaluation.results_table import append_row, compact, evaluations
+from etram_mmdet.events.class_mapping import palette_of
 from etram_mmdet.visualization import detection_film
 from etram_mmdet.visualization.figures import evaluation as evaluation_page
 from etram_mmdet.visualization.figures.evaluation import draw_evaluation
@@ -95,3 +96,18 @@ def test_film_has_a_head_and_a_legend():
     assert len(images) == 2 and images[0].shape[1] == 960 and images[0].shape[0] > 640 + 2 * 24
     without = next(detection_film.detection_film([(off_on, frame([], []))], CLASSES, PALETTE, with_truth=False))
     assert without.shape == images[0].shape and not np.array_equal(without[-40:], images[0][-40:])
+
+
+def test_of_many_classes_the_page_shows_those_that_occur(tmp_path):
+    from matplotlib.figure import Figure
+
+    matrix = np.zeros((31, 31), int)
+    matrix[2, 7], matrix[30, 9] = 3, 2
+    axes = Figure().subplots()
+    evaluation_page._draw_confusions(axes, matrix, [f"kind {k}" for k in range(30)])
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["kind 2", "kind 7", "kind 9", "nothing there"]
+    assert axes.images[0].get_array().tolist() == [[0, 1, 0, 0], [0] * 4, [0] * 4, [0, 0, 1, 0]]
+    frames = [frame([square(20)], [square(20)])]
+    names = [f"kind {k}" for k in range(30)]
+    draw_evaluation(frames, names, palette_of(30), "heading", tmp_path / "page.png")
+    assert cv2.imread(str(tmp_path / "page.png")).shape == (1140, 1300, 3)

@@ -1,7 +1,7 @@
 # Every data set takes these four from here; what a child config writes here reaches all of them.
 # Preprocessed recordings in RVT's layout: data_root/{train,val,test}/SEQUENCE (tools/preprocess.py writes it).
 data_root = "data/etram_cls8_sample/"
-# What the ids in the label files mean: etram8, etram3, etram3_from8, cls8_sample (events/class_sets.py); the model's
+# What the ids in the label files mean: etram8, etram3, gen1, ... or classes of your own (docs/classes.md); the model's
 # num_classes follows from it.
 class_set = "etram8"
 # What one frame holds; the model's in_channels follow from it.

@@ -12,6 +12,7 @@ import numpy as np
 
 from etram_mmdet.events.choices import SPLITS
 from etram_mmdet.events.labels import day_or_night
+from etram_mmdet.events.preprocessing.label_classes import BY_CLASS
 from etram_mmdet.utils.sizes import MEDIUM_PX2, SMALL_PX2
 
 UNUSED = "boxes_in_unused_frames"
@@ -130,11 +131,12 @@ class Census:
         return None if None in counts else dict(sum(map(Counter, counts), Counter()))
 
     def dropped_boxes(self, split: str) -> dict[str, int] | None:
-        """Boxes left out by a rule about boxes, by rule; thinning out frames is none."""
+        """Boxes left out by a rule about boxes, by rule; thinning out frames and a choice of classes are none."""
         dropped = self.dropped(split)
         if dropped is None:
             return None
-        return {rule: n for rule, n in dropped.items() if rule.startswith("boxes_") and rule != UNUSED}
+        asked_for = (UNUSED, *BY_CLASS)
+        return {rule: n for rule, n in dropped.items() if rule.startswith("boxes_") and not rule.startswith(asked_for)}
 
     def dropped_share(self, split: str) -> float | None:
         """Share of ``dropped_boxes`` in all boxes that were labelled."""

@@ -12,7 +12,8 @@ from etram_mmdet.analysis.dataset.census import BoxSizes, Census, RecordingCensu
 from etram_mmdet.datasets.recording_frames import class_labels
 from etram_mmdet.datasets.sequence_layout import check_kind, load_boxes_of, load_integers, load_layout
 from etram_mmdet.events.choices import SPLITS, LabelFiles
-from etram_mmdet.events.class_sets import DEFAULT_CLASS_SET, ClassSet, get_class_set
+from etram_mmdet.events.class_mapping import LEFT_OUT, ClassSet
+from etram_mmdet.events.class_sets import DEFAULT_CLASS_SET, chosen_classes, complete_metainfo
 from etram_mmdet.events.formats import Recording, open_recording
 from etram_mmdet.events.preprocessing.box_activity import BoxActivity
 from etram_mmdet.events.preprocessing.checksums import check_files
@@ -25,7 +26,12 @@ from etram_mmdet.events.preprocessing.plausibility import (
     doubts_about_activity,
     doubts_about_times,
 )
-from etram_mmdet.events.preprocessing.sequence_folder import MANIFEST, read_manifest, representation_path
+from etram_mmdet.events.preprocessing.sequence_folder import (
+    MANIFEST,
+    class_names_of,
+    read_manifest,
+    representation_path,
+)
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings, checked_reading
 from etram_mmdet.events.preprocessing.sources import Source, find_sources
 from etram_mmdet.events.representations import build_representation
@@ -36,7 +42,7 @@ Progress = Callable[..., Iterable]
 
 def take_census(
     data_root: str | Path,
-    class_set: str = DEFAULT_CLASS_SET,
+    class_set: str | Mapping = DEFAULT_CLASS_SET,
     settings: PreprocessSettings | None = None,
     *,
     metainfo: dict | None = None,
@@ -47,14 +53,15 @@ def take_census(
     """Look through the sequence folders of ``data_root`` where it holds any, else through its recordings.
 
     ``settings`` decide how recordings become frames and how large a network pixel is; without them recordings are
-    taken as tools/preprocess.py does, and of a sequence folder the name of its tensors tells. ``metainfo`` overrides
-    class names and palette. Without ``read_events`` durations and counts of events stay unknown.
+    taken as tools/preprocess.py does, and of a sequence folder the name of its tensors tells. ``class_set`` and
+    ``metainfo`` mean what they mean to :class:`ETraMDataset`. Without ``read_events`` durations and counts of events
+    stay unknown.
 
     Raises:
         InputError: when there is no usable recording at all.
     """
     root = Path(data_root)
-    classes = get_class_set(class_set)
+    classes = chosen_classes(class_set, metainfo)
     if not root.is_dir():
         raise InputError(f"{root}: no such data folder; check the path, or make a sample with tools/make_sample.py")
     folders = [(split, folder) for split in SPLITS for folder in _sequence_folders(root / split)]
@@ -63,7 +70,10 @@ def take_census(
         problems = []
     else:
         sources, problems = find_sources(root, label_files)
-        tasks = [partial(_of_source, s, settings or PreprocessSettings(), classes, read_events) for s in sources]
+        tasks = [
+            partial(_of_source, s, settings or PreprocessSettings(class_set=class_set), classes, read_events)
+            for s in sources
+        ]
     recordings = []
     for task in progress(tasks, total=len(tasks)):
         try:
@@ -74,8 +84,8 @@ def take_census(
         raise InputError(f"{root}: no recording can be used\n" + "\n".join(problems))
     problems += [f"{r.split}/{r.name}: {doubt}" for r in recordings for doubt in r.doubts]
     problems += _differing_shapes(root, recordings)
-    names = {**classes.metainfo, **(metainfo or {})}
-    return Census(root, class_set, tuple(names["classes"]), tuple(names["palette"]), recordings, problems)
+    names = complete_metainfo(classes, metainfo)
+    return Census(root, classes.name, tuple(names["classes"]), tuple(names["palette"]), recordings, problems)
 
 
 def data_of_config(cfg: Mapping, path: str | Path) -> dict:
@@ -98,6 +108,7 @@ def data_of_config(cfg: Mapping, path: str | Path) -> dict:
         data.get("window_us", defaults.window_us),
         data.get("sensor_px"),
         dict(data.get("representation", defaults.representation)),
+        class_set=data.get("class_set"),
         **checked_reading({k: v for k, v in (data.get("reading") or {}).items() if k != "keep_implausible"}),
     )
     return dict(
@@ -131,7 +142,7 @@ def _of_source(source: Source, settings: PreprocessSettings, classes: ClassSet, 
         return RecordingCensus(
             source.split,
             source.name,
-            _in_network_pixels(found.boxes, scale, classes, source.labels),
+            _in_network_pixels(found.boxes, scale, classes, source.labels, found.class_names),
             found.frames.label_us,
             size_px=(recording.width, recording.height),
             size_is_assumed=recording.size_is_assumed,
@@ -163,7 +174,7 @@ def _of_folder(
     labels = folder / "labels_v2" / "labels.npz"
     scale = _scale(folder) if settings is None else build_representation(settings.representation, 2, 2).scale
     rows = load_boxes_of(labels)
-    boxes = _in_network_pixels(rows, scale, classes, labels)
+    boxes = _in_network_pixels(rows, scale, classes, labels, class_names_of(folder))
     label_us = load_integers(labels.with_name("timestamps_us.npy"))
     shape, doubts = _look_at_frames(folder, rows, label_us, scale, settings) if read_events else (None, ())
     if not (folder / MANIFEST).is_file():  # RVT's own folders have none
@@ -218,6 +229,10 @@ def _scale(folder: Path) -> int:
     return scales.pop()
 
 
-def _in_network_pixels(boxes: np.ndarray, scale: int, classes: ClassSet, path: Path) -> BoxSizes:
-    labels = class_labels(boxes["class_id"], classes, path)
-    return BoxSizes(labels, boxes["w"].astype(np.float64) / scale, boxes["h"].astype(np.float64) / scale)
+def _in_network_pixels(
+    boxes: np.ndarray, scale: int, classes: ClassSet, path: Path, id_names: Mapping[int, str]
+) -> BoxSizes:
+    labels = class_labels(boxes["class_id"], classes, path, id_names)
+    is_kept = labels != LEFT_OUT
+    sizes = (boxes[name][is_kept].astype(np.float64) / scale for name in "wh")
+    return BoxSizes(labels[is_kept], *sizes)

@@ -14,7 +14,7 @@ import numpy as np
 
 from etram_mmdet.datasets.raw_event_dataset import RecordingSequence
 from etram_mmdet.datasets.recording_frames import FolderSequence
-from etram_mmdet.events.class_sets import ClassSet
+from etram_mmdet.events.class_mapping import ClassSet
 from etram_mmdet.events.formats import open_recording
 from etram_mmdet.events.preprocessing.folder import preprocess_folder
 from etram_mmdet.events.preprocessing.frame_store import FrameFile, checksum, compress, create_frames, write_checksums

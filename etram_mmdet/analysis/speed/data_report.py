@@ -23,7 +23,7 @@ def measure(src: Path, class_set: str, codec: Codec) -> dict:
     Raises:
         InputError: if ``src`` holds no recording, or the name of the class set is unknown.
     """
-    settings = PreprocessSettings(codec=codec)
+    settings = PreprocessSettings(codec=codec, class_set=class_set)
     classes = get_class_set(class_set)
     source = max(find_sources(src)[0], key=lambda s: s.events.stat().st_size)
     with tempfile.TemporaryDirectory() as scratch:

@@ -17,7 +17,7 @@ from pathlib import Path
 from mmengine.config import Config
 from torch import nn
 
-from etram_mmdet.datasets.shared_keys import KINDS, LOADERS
+from etram_mmdet.datasets.shared_keys import KINDS, LOADERS, kind_name
 from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY, MAX_TEXT
 from etram_mmdet.engine.config.constructors import TABLES, fill_registries
 from etram_mmdet.events.representations import stated_options
@@ -188,11 +188,12 @@ def _check_entry(place: str, key: str, value: object, path: str | Path) -> None:
     if key == "_scope_" or (key == "type" and not computes_only(value)):
         name = None if key == "_scope_" else value
         _refuse(path, f"names {name!r:.80}, which is not among the classes that are built unseen")
-    if key in _SOURCES and value is not None:
+    is_file = key == "class_set" and str(value).endswith(".json")
+    if is_file or (key in _SOURCES and value is not None):
         _refuse(path, f"says {place}={value!r:.80}, which would open or download another file")
     kind = KINDS.get(key, object)
     if value is not None and not isinstance(value, kind):
-        _refuse(path, f"says {place}={value!r:.40}, expected {kind.__name__}")
+        _refuse(path, f"says {place}={value!r:.40}, expected {kind_name(key)}")
     most = MAX_OF_KEY.get(key, MAX_INTEGER)
     is_bounded = isinstance(value, int) or (isinstance(value, float) and key in MAX_OF_KEY)
     if is_bounded and abs(value) > most:

@@ -118,8 +118,9 @@ def _data(dataset: ETraMDataset) -> list[str]:
     absent = [name for name, number in zip(classes, counts, strict=True) if not number]
     lines = [
         f"{dataset.folder}: {len(dataset.sequences)} recordings, {len(dataset):,} labelled frames, "
-        f"{counts.sum():,} boxes, class_set {dataset.class_set}",
+        f"{counts.sum():,} boxes, class_set {dataset.classes.name}",
         ", ".join(present),
+        *filter(None, [dataset.told_of_left_out()]),
     ]
     return lines + ([f"WARNING no boxes of {', '.join(absent)}"] if absent else [])
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from etram_mmdet.events.choices import SPLITS, LabelFiles
 from etram_mmdet.events.preprocessing.checksums import check_files
+from etram_mmdet.events.preprocessing.label_classes import as_asked
 from etram_mmdet.events.preprocessing.recording import preprocess_recording
 from etram_mmdet.events.preprocessing.sequence_folder import (
     claim_of,
@@ -198,11 +199,11 @@ def _look(task: Task) -> Outcome:
     if changed:
         return Outcome(task.name, changed=tuple(changed))
     check_files(task.folder, manifest)
-    renewed = with_time_of(task.source, manifest)
+    renewed = with_time_of(task.source, as_asked(manifest, task.settings, task.source))
     if renewed != manifest:
         with suppress(InputError):  # a folder that can only be read
             write_manifest(task.folder, renewed)
-    return Outcome(task.name, manifest)
+    return Outcome(task.name, renewed)
 
 
 def _made_as_asked(task: Task) -> dict:
@@ -214,7 +215,8 @@ def _made_as_asked(task: Task) -> dict:
     wanted = json.loads(json.dumps(asdict(task.settings)))  # as the manifest holds it
     wanted["label_files"] = task.source.label_files
     # Beside what the folder says, what an older version did not have.
-    made = {**asdict(PreprocessSettings()), "label_files": task.source.label_files, **manifest}
+    made = {**asdict(PreprocessSettings()), "label_files": task.source.label_files}
+    made |= as_asked(manifest, task.settings, task.source)
     made["representation"] = stated_options(made["representation"], is_old=True)
     for key, value in wanted.items():
         if made.get(key) != value:

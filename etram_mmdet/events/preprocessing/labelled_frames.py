@@ -9,26 +9,26 @@ from typing import NamedTuple
 import numpy as np
 
 from etram_mmdet.events.choices import FROM_START
-from etram_mmdet.events.class_sets import CLASS_SETS
+from etram_mmdet.events.class_mapping import ClassSet
 from etram_mmdet.events.formats.array_files import load_array
-from etram_mmdet.events.labels import check_class_ids, filter_boxes, load_boxes, load_label_times, small_boxes
+from etram_mmdet.events.labels import filter_boxes, load_label_times, load_named_boxes, small_boxes
 from etram_mmdet.events.limits import MAX_QUIET_US
 from etram_mmdet.events.preprocessing.frame_times import Frames, select_frames
+from etram_mmdet.events.preprocessing.label_classes import class_set_of, sort_by_class
 from etram_mmdet.events.preprocessing.plausibility import doubts_before_reading
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.events.preprocessing.sources import Source
 from etram_mmdet.events.recording import Recording, in_microseconds
 from etram_mmdet.utils.errors import InputError
 
-_NUM_CLASS_IDS = max(len(class_set.file_to_class) for class_set in CLASS_SETS.values())
-
 
 class LabelledFrames(NamedTuple):
     """``boxes`` in use (``BBOX_DTYPE``, sensor pixels), the ``frames`` they belong to, and what was dropped by rule.
 
-    ``ignored``: boxes in these frames that are too small to be learnt or to be counted as missed. ``labels`` are all
-    boxes of the label file with a time and place, ``label_us`` (L,) all times that were labelled, and ``doubts`` what
-    does not seem right about them by themselves. ``place_of`` says where a label time stands in its file.
+    ``ignored``: boxes in these frames that are too small to be learnt or to be counted as missed, or of class -1.
+    ``labels`` are all boxes of the label file with a time and place, ``label_us`` (L,) all times that were labelled,
+    and ``doubts`` what does not seem right about them by themselves. ``place_of`` says where a label time stands in its
+    file, ``class_names`` what class ids are called, empty where nobody said it.
     """
 
     boxes: np.ndarray
@@ -39,6 +39,7 @@ class LabelledFrames(NamedTuple):
     label_us: np.ndarray
     doubts: list[str]
     place_of: Callable[[int], str]
+    class_names: dict[int, str]
 
 
 def find_frames(recording: Recording, source: Source, settings: PreprocessSettings) -> LabelledFrames:
@@ -46,20 +47,20 @@ def find_frames(recording: Recording, source: Source, settings: PreprocessSettin
 
     A frame without boxes exists only where :func:`load_label_times` names its time.
     """
-    labelled, times_us, num_outside = _read_labels(recording, source, settings)
+    labelled, names, times_us, num_outside = _read_labels(recording, source, settings)
     labels = labelled[np.isfinite([labelled[name] for name in "xywh"]).all(0)]
     all_label_us = np.union1d(labelled["t"], times_us)
     place_of = partial(_place_of, source, settings, _offset_us(recording, settings))
     doubts = doubts_before_reading(recording, labels, all_label_us, settings.box_format, place_of)
-    boxes, dropped = filter_boxes(
-        labelled,
-        recording.height,
-        recording.width,
-        is_train=source.split == "train",
-        max_class_id=settings.max_class_id,
-    )
-    check_class_ids(boxes, _NUM_CLASS_IDS, source.labels)
-    label_us = np.union1d(boxes["t"], times_us)
+    hw = recording.height, recording.width
+    last_id = settings.max_class_id if names is None else None
+    visible, dropped = filter_boxes(labelled, *hw, is_train=source.split == "train", max_class_id=last_id)
+    small = small_boxes(labelled, *hw, max_class_id=last_id)
+    class_set = class_set_of(settings, source)
+    sort = partial(sort_by_class, names=names, class_set=class_set, path=source.labels)
+    boxes, to_ignore, of_classes = sort(visible, drop_unknown=settings.drop_unknown_classes)
+    dropped |= of_classes
+    label_us = np.union1d(visible["t"], times_us)
     if len(label_us) == 0:
         counts = ", ".join(f"{name} {count}" for name, count in dropped.items() if count)
         raise InputError(
@@ -75,9 +76,12 @@ def find_frames(recording: Recording, source: Source, settings: PreprocessSettin
     dropped["boxes_in_unused_frames"] = int(np.count_nonzero(~is_used))
     if num_outside:
         dropped["boxes_outside_recording"] = num_outside
-    small = small_boxes(labelled, recording.height, recording.width, max_class_id=settings.max_class_id)
-    ignored = small[np.isin(small["t"], frames.label_us)]
-    return LabelledFrames(boxes[is_used], frames, dropped, ignored, labels, all_label_us, doubts, place_of)
+    small = sort(small, drop_unknown=True)
+    ignored = np.concatenate([small.used, small.ignored, to_ignore])
+    ignored = ignored[np.isin(ignored["t"], frames.label_us)]
+    ignored = ignored[np.argsort(ignored["t"], kind="stable")]
+    class_names = {} if class_set is None else _names_of_ids(class_set, names is not None)
+    return LabelledFrames(boxes[is_used], frames, dropped, ignored, labels, all_label_us, doubts, place_of, class_names)
 
 
 def refuse_quiet(recording: Recording, source: Source, found: LabelledFrames) -> None:
@@ -100,6 +104,11 @@ def refuse_quiet(recording: Recording, source: Source, found: LabelledFrames) ->
             )
 
 
+def _names_of_ids(class_set: ClassSet, has_names: bool) -> dict[int, str]:
+    """What stored class ids are called: labels that hold names are stored under the numbers of the classes."""
+    return dict(enumerate(class_set.classes)) if has_names else class_set.class_names
+
+
 def _offset_us(recording: Recording, settings: PreprocessSettings) -> int:
     """What has to be added to label times."""
     return recording.clock_start_us if settings.label_offset_us == FROM_START else settings.label_offset_us
@@ -120,9 +129,10 @@ def _place_of(source: Source, settings: PreprocessSettings, offset_us: int, time
 
 def _read_labels(
     recording: Recording, source: Source, settings: PreprocessSettings
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """Boxes and label times on the recording's clock, and how many boxes lay outside it, if these are left out."""
-    boxes = load_boxes(source.labels, settings.label_time_unit, settings.box_format)
+) -> tuple[np.ndarray, tuple[str, ...] | None, np.ndarray, int]:
+    """Boxes, class names (see :func:`load_named_boxes`), label times on the recording's clock, and how many boxes lay
+    outside it, if these are left out."""
+    boxes, names = load_named_boxes(source.labels, settings.label_time_unit, settings.box_format)
     times_us = load_label_times(source.labels, settings.label_time_unit)
     if len(boxes) == len(times_us) == 0:
         raise InputError(f"{source.labels}: holds no boxes; label the recording or take it out of the folder")
@@ -130,7 +140,7 @@ def _read_labels(
     boxes["t"] += offset_us
     times_us = times_us + offset_us
     if not settings.drop_labels_outside:
-        return boxes, times_us, 0
+        return boxes, names, times_us, 0
     first_us, last_us = recording.t_first_us, recording.t_last_us
     is_inside = (boxes["t"] >= first_us) & (boxes["t"] <= last_us)
     times_us = times_us[(times_us >= first_us) & (times_us <= last_us)]
@@ -139,4 +149,4 @@ def _read_labels(
             f"{source.labels}: no label lies between the first event ({first_us} us) and the last ({last_us} us); "
             "give both the same clock, see --label-offset-us"
         )
-    return boxes[is_inside], times_us, int(np.count_nonzero(~is_inside))
+    return boxes[is_inside], names, times_us, int(np.count_nonzero(~is_inside))

@@ -43,6 +43,10 @@ def _is_digests(value: object) -> bool:
     return isinstance(value, dict) and all(map(_is_text, value.values()))
 
 
+def _is_names_of_ids(value: object) -> bool:
+    return isinstance(value, dict) and all(key.isdigit() and _is_text(name) for key, name in value.items())
+
+
 _NEEDED: dict[str, Callable[[object], bool]] = {
     "recording": _is_text,
     "split": _is_text,
@@ -69,6 +73,7 @@ _OPTIONAL: dict[str, Callable[[object], bool]] = {  # earlier versions did not w
     "source_digests": _is_digests,
     "recording_time_ns": _is_time,
     "crc32": _is_counts,
+    "class_names": _is_names_of_ids,
 }
 
 

@@ -139,4 +139,5 @@ def _contents(found: LabelledFrames, num_events: np.ndarray, recording: Recordin
         "frames_without_events": int(np.count_nonzero(num_events[frames.repr_index] == 0)),
         "boxes_cut": count_cut(found.labels, recording.width, recording.height),
         "boxes_per_class_id": {str(i): int(n) for i, n in zip(ids, counts, strict=True)},
+        **({"class_names": {str(i): name for i, name in found.class_names.items()}} if found.class_names else {}),
     }

@@ -178,6 +178,12 @@ def recording_start_us(folder: Path) -> int:
     return start_us(read_manifest(folder)["t_first_us"]) if (folder / MANIFEST).is_file() else 0
 
 
+def class_names_of(folder: Path) -> dict[int, str]:
+    """What the class ids of a folder are called; empty for RVT's own folders, older ones and where nobody said it."""
+    names = read_manifest(folder).get("class_names", {}) if (folder / MANIFEST).is_file() else {}
+    return {int(key): name for key, name in names.items()}
+
+
 def representation_path(representation: Representation, window_us: int) -> PurePosixPath:
     """Path of the tensors inside a sequence folder, named as RVT names it, with every option that is not a default."""
     others = representation.options.keys() - representation.always_named.keys() - {"downsample"}

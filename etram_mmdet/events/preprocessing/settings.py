@@ -16,6 +16,7 @@ from etram_mmdet.events.choices import (
     Preset,
     TimeUnit,
 )
+from etram_mmdet.events.class_sets import plain_class_set
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.text import did_you_mean
 
@@ -37,10 +38,14 @@ class PreprocessSettings:
     ``sensor_px`` (width, height) for recordings that do not say, ``codec`` how Blosc compresses images: ``lz4`` is read
     about twice as fast as ``zstd`` and takes more room. The defaults are the reference's.
 
-    The last six say how files are read that follow another convention: what their times count, what has to be added to
+    The next six say how files are read that follow another convention: what their times count, what has to be added to
     label times (``"start"``: ``Recording.clock_start_us``), what a box's numbers mean (see ``load_boxes``), whether
     labels before the first or after the last event are left out, and whether events are sorted by time, which takes
     them all into memory.
+
+    ``class_set`` says what the ids and names in label files mean, as :func:`get_class_set` takes it; without one, ids 0
+    to 7 are kept without names. ``drop_unknown_classes``: whether boxes of classes that it does not know are dropped,
+    and those of class -1 ignored in evaluation, instead of refusing the recording.
     """
 
     preset: Preset = "etram"
@@ -55,6 +60,8 @@ class PreprocessSettings:
     box_format: BoxFormat = "xywh"
     drop_labels_outside: bool = False
     sort_events: bool = False
+    class_set: str | dict | None = None
+    drop_unknown_classes: bool = False
 
     def __post_init__(self) -> None:
         from etram_mmdet.events.representations import build_representation  # numba; defaults do without
@@ -70,6 +77,8 @@ class PreprocessSettings:
             raise InputError(f"window_us must be at least 1: got {self.window_us}")
         if self.sensor_px is not None and min(self.sensor_px) < 1:
             raise InputError(f"sensor_px must be a width and a height of at least 1: got {tuple(self.sensor_px)}")
+        if self.class_set is not None:  # a file as what it holds; a shipped set by its name
+            object.__setattr__(self, "class_set", plain_class_set(self.class_set))
         # Without options that are defaults, so that two ways of saying the same are equal.
         object.__setattr__(self, "representation", build_representation(self.representation, 2, 2).config)
 
@@ -91,6 +100,7 @@ READING_KEYS = (
     "box_format",
     "drop_labels_outside",
     "sort_events",
+    "drop_unknown_classes",
 )
 
 

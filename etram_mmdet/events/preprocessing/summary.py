@@ -53,6 +53,7 @@ class PreprocessSummary:
             f"events: {self._total('num_events')}, frame rule: {_listed(rules)}",
             f"dropped: {_listed(self.dropped)}; time stamps corrected: {corrected}",
         ]
+        lines += self._told_of_classes()
         lines += self._told_of_sources()
         cut = sum(manifest.get("boxes_cut", 0) for manifest in self.manifests)
         if cut:
@@ -74,6 +75,17 @@ class PreprocessSummary:
             lines += [f"kept although implausible: {name}: {doubt}" for doubt in manifest.get("implausible", [])]
         lines += [f"NOTE {note}" for note in self.notes]
         return "\n".join(lines + [f"PROBLEM {problem}" for problem in self.problems])
+
+    def _told_of_classes(self) -> list[str]:
+        """How many boxes each class has, by its name where that is known."""
+        counts = Counter()
+        for manifest in self.manifests:
+            names = manifest.get("class_names", {})
+            for key, number in manifest.get("boxes_per_class_id", {}).items():
+                counts[names.get(key, f"id {key}")] += number
+        unnamed = any(name.startswith("id ") for name in counts)
+        advice = " (a training takes ids as its class_set says; --class-set writes their names down)" if unnamed else ""
+        return [f"boxes: {_listed(counts)}{advice}"] if counts else []
 
     def _told_of_sources(self) -> list[str]:
         lines = []

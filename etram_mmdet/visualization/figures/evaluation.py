@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 SIDE_EDGES_PX = 2.0 ** np.arange(1, 10.5, 0.5)
 CURVE_THRESHOLDS = np.concatenate([np.geomspace(1e-4, 0.01, 40), THRESHOLDS[2:]])
+_MANY = 8  # classes; they have a row of their own in the legend
 _SHADES = (PANEL, "#2f6f9f", "#7cc4f0")
 
 
@@ -61,9 +62,10 @@ def draw_evaluation(
         _draw_sizes(sizes, matches, score_thr)
         figure.suptitle(heading, x=0.012, y=0.99, ha="left", fontsize=10.5, color=MUTED, wrap=True)
         lines = [Line2D([], [], color=c.colour, lw=3, label=f"{c.name} {c.counts.boxes}") for c in with_boxes]
-        where = dict(loc="upper left", bbox_to_anchor=(0.006, 0.972), ncols=8, handlelength=1.2, columnspacing=1.4)
-        figure.legend(handles=lines, labelcolor=INK, **where)
-        figure.tight_layout(rect=(0, 0, 1, 0.955), h_pad=2.5, w_pad=2.5)
+        where = dict(loc="upper left", bbox_to_anchor=(0.006, 0.972), handlelength=1.2, columnspacing=1.4)
+        figure.legend(handles=lines, labelcolor=INK, ncols=_MANY, **where)
+        more_rows = (len(lines) - 1) // _MANY
+        figure.tight_layout(rect=(0, 0, 1, 0.955 - 0.02 * more_rows), h_pad=2.5, w_pad=2.5)
     return score_thr
 
 
@@ -90,22 +92,30 @@ def _draw_f1(ax: Axes, classes: Sequence[_Class], score_thr: float) -> None:
 
 
 def _draw_confusions(ax: Axes, matrix: np.ndarray, classes: Sequence[str]) -> None:
-    """Shaded by the share of a row, which for the last one is of all false alarms."""
+    """Shaded by the share of a row, which for the last one is of all false alarms.
+
+    Of more than eight classes only those are shown that occur among boxes or detections.
+    """
     from matplotlib.colors import LinearSegmentedColormap
 
+    if len(classes) > _MANY:
+        occurs = (matrix.sum(0) + matrix.sum(1)) > 0
+        occurs[-1] = True
+        matrix = matrix[occurs][:, occurs]
+        classes = [name for name, is_shown in zip(classes, occurs, strict=False) if is_shown]
+    font = dict(fontsize=min(10.5, 150 / (len(classes) + 1)))
     title(ax, "What is taken for what", "counts; shade: share of the row")
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     ax.imshow(shares, cmap=LinearSegmentedColormap.from_list("shades", _SHADES), vmin=0, vmax=1, aspect="auto")
-    names = [*classes, "background"]
-    ax.set_xticks(range(len(names)), [*classes, "not found"], rotation=35, ha="right", rotation_mode="anchor")
-    ax.set_yticks(range(len(names)), [*classes, "nothing there"])
+    places = range(len(classes) + 1)
+    ax.set_xticks(places, [*classes, "not found"], rotation=35, ha="right", rotation_mode="anchor", **font)
+    ax.set_yticks(places, [*classes, "nothing there"], **font)
     ax.set(xlabel="detected", ylabel="true")
     ax.tick_params(length=0)
     for row, column in np.argwhere(matrix > 0):
-        dark = shares[row, column] > 0.6
-        ax.text(
-            column, row, f"{matrix[row, column]}", ha="center", va="center", fontsize=9, color=PAPER if dark else INK
-        )
+        colour = PAPER if shares[row, column] > 0.6 else INK
+        size = min(9, font["fontsize"])
+        ax.text(column, row, f"{matrix[row, column]}", ha="center", va="center", fontsize=size, color=colour)
     for spine in ax.spines.values():
         spine.set_visible(False)
 

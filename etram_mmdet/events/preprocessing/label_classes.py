@@ -1,0 +1,128 @@
+"""What becomes of each class in a label file: its boxes are used, left out or ignored, or the file is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from etram_mmdet.events.class_mapping import IGNORED_ID, ClassSet, signed_ids
+from etram_mmdet.events.class_sets import CLASS_SETS, get_class_set
+from etram_mmdet.events.preprocessing.settings import PreprocessSettings
+from etram_mmdet.events.preprocessing.sources import Source
+from etram_mmdet.utils.errors import InputError
+
+_OF_EIGHT_CLASSES = "etram8"
+_OF_PRESET = {"gen1": "gen1", "gen4": "1mpx"}
+_LEFT_OUT = "boxes_left_out:"
+_TO_IGNORE = "boxes_to_ignore"
+_UNKNOWN = "boxes_unknown_class:"
+BY_CLASS = (_LEFT_OUT, _TO_IGNORE, _UNKNOWN)  # begin the counts of what is left out because somebody asked for it
+_NUM_KNOWN_IDS = max(len(class_set.class_names) for class_set in CLASS_SETS.values())
+
+
+class SortedBoxes(NamedTuple):
+    """Boxes in ``use``, those of no class that are to be ``ignored``, and how many of which class were ``dropped``."""
+
+    used: np.ndarray
+    ignored: np.ndarray
+    dropped: dict[str, int]
+
+
+def class_set_of(settings: PreprocessSettings, source: Source) -> ClassSet | None:
+    """The class set that says what ids in the labels of ``source`` mean.
+
+    It is the one of ``settings``. Without one, eTraM's folders of eight classes follow ``etram8``, and files that are
+    read with the presets ``gen1`` and ``gen4`` follow ``gen1`` and ``1mpx``. ``None`` for all others: what their ids
+    are called is not known.
+    """
+    if settings.class_set is not None:
+        return get_class_set(settings.class_set)
+    name = _OF_EIGHT_CLASSES if source.label_files == "eight_class" else _OF_PRESET.get(settings.preset)
+    return None if name is None else CLASS_SETS[name]
+
+
+def as_asked(manifest: dict, settings: PreprocessSettings, source: Source) -> dict:
+    """``manifest`` of a finished folder with what ``settings`` say about classes, where that changes no box of it.
+
+    A folder that was made without a class set gets the names of the one that is asked for, unless it holds boxes that
+    this one leaves out or does not know. Where no class was unknown, it does not matter whether such boxes are dropped.
+    """
+    changes = {}
+    drops = settings.drop_unknown_classes
+    if drops != manifest.get("drop_unknown_classes", False) and not any(map(_is_unknown, manifest["dropped"])):
+        changes["drop_unknown_classes"] = drops
+    if settings.class_set is not None and manifest.get("class_set") is None:
+        class_set = class_set_of(settings, source)
+        ids = [int(key) for key in manifest.get("boxes_per_class_id", {})]
+        if all(class_set.knows(i) and class_set.class_of(i) is not None for i in ids):
+            changes["class_set"] = settings.class_set
+            changes["class_names"] = {str(i): name for i, name in class_set.class_names.items()}
+    return manifest | changes
+
+
+def _is_unknown(rule: str) -> bool:
+    return rule == _TO_IGNORE or rule.startswith(_UNKNOWN)
+
+
+def sort_by_class(
+    boxes: np.ndarray, names: Sequence[str] | None, class_set: ClassSet | None, path: Path, drop_unknown: bool
+) -> SortedBoxes:
+    """Tell boxes (n,) of ``BBOX_DTYPE`` apart by what ``class_set`` makes of their classes.
+
+    Args:
+        boxes: their ``class_id`` counts ``names`` where there are some. Those in use get ids of ``class_set`` then.
+        names: class names of a label file that holds names. ``None``: it holds ids.
+        class_set: what they mean. ``None``: the ids that some shipped set knows are used.
+        path: the label file.
+        drop_unknown: drop boxes of classes that the set does not know, and ignore those of class -1.
+
+    Raises:
+        InputError: a class is unknown, or -1, and ``drop_unknown`` is off; names without a class set.
+    """
+    if names is not None and class_set is None:
+        raise InputError(
+            f"{path}: holds class names ({', '.join(names[:5])}), so it takes a class set: --class-set NAME or "
+            "FILE.json, class_set of a RawEventDataset (docs/classes.md)"
+        )
+    ids, places, counts = np.unique(signed_ids(boxes["class_id"]), return_inverse=True, return_counts=True)
+    keys = [int(i) if names is None else names[i] for i in ids]
+    classes = [_class_of(key, class_set) for key in keys]
+    unknown = [(key, n) for key, n, c in zip(keys, counts, classes, strict=True) if isinstance(c, str)]
+    if unknown and not drop_unknown:
+        _refuse(unknown, class_set, path)
+    dropped = {
+        c or f"{_LEFT_OUT}{class_set.class_names.get(key, key)}": int(n)
+        for key, n, c in zip(keys, counts, classes, strict=True)
+        if not isinstance(c, int)
+    }
+    is_used = np.array([isinstance(c, int) for c in classes], bool)[places]
+    is_ignored = np.array([c == _TO_IGNORE for c in classes], bool)[places]
+    used = boxes[is_used]
+    if names is not None:
+        used["class_id"] = np.array([c if isinstance(c, int) else 0 for c in classes], np.uint32)[places][is_used]
+    return SortedBoxes(used, boxes[is_ignored], dropped)
+
+
+def _class_of(key: int | str, class_set: ClassSet | None) -> int | str | None:
+    """The class of an id or name, ``None`` where it is left out, the word for its count where it is unknown."""
+    if class_set is not None and class_set.knows(key):
+        return class_set.class_of(key)
+    if class_set is None and 0 <= key < _NUM_KNOWN_IDS:
+        return key
+    return _TO_IGNORE if key == IGNORED_ID else f"{_UNKNOWN}{key}"
+
+
+def _refuse(unknown: list[tuple[int | str, int]], class_set: ClassSet | None, path: Path) -> None:
+    listed = ", ".join(f"{key!r}" for key, _ in unknown[:5])
+    counts = ", ".join(f"{key!r}: {n} boxes" for key, n in unknown[:5])
+    more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+    what = "ids" if all(isinstance(key, int) for key, _ in unknown) else "names"
+    expected = f"0 to {_NUM_KNOWN_IDS - 1}" if class_set is None else f"{class_set.known} of {class_set.name!r}"
+    raise InputError(
+        f"{path}: unknown class {what} {listed}{more}, expected {expected} ({counts}{more}); say what they are with "
+        "--class-set (NAME or FILE.json, docs/classes.md), or drop such boxes with --drop-unknown-classes (those of "
+        "class -1 are ignored in evaluation then)"
+    )
