@@ -70,6 +70,8 @@ def run_summary(runner: Runner) -> str:
     if isinstance(train, ETraMDataset):
         sections += [("input", _input(cfg, train)), ("model", _model(model, train.sequences[0].hw))]
         sections.append(("memory", [_memory(runner, model, train)]))
+    loaded = list(getattr(runner, "loaded", ()))
+    sections += [("weights", loaded)] if loaded else []
     sections.append(("schedule", _schedule(runner)))
     sections.append(("losses", [_losses(model)]))
     if getattr(runner, "notes", ()):

@@ -24,11 +24,11 @@ from etram_mmdet.engine.checkpoints.contents import OWN_STATES_KEY
 from etram_mmdet.engine.checkpoints.files import restore_histories
 from etram_mmdet.engine.checkpoints.folder import checkpoint_file
 from etram_mmdet.engine.checkpoints.opening import (
-    check_checkpoint_classes,
     check_weights,
     load_checkpoint_file,
     load_strictly,
 )
+from etram_mmdet.engine.checkpoints.other_classes import fit_classes
 from etram_mmdet.engine.checkpoints.own_state import check_own_states, gather_own_states, restore_own_state
 from etram_mmdet.engine.checkpoints.resumable import check_complete, check_resumable, latest_checkpoint
 from etram_mmdet.engine.checkpoints.same_training import check_same_training
@@ -49,15 +49,22 @@ from etram_mmdet.models.detectors.one_stage import check_one_stage
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import atomic_write, because, os_errors
 
+_OF_BACKBONE = (
+    "A model with another neck or head takes over the backbone alone: --cfg-options "
+    "\"model.backbone.init_cfg=dict(type='Pretrained', checkpoint='{}', prefix='backbone.')\" without load_from"
+)
+
 
 @RUNNERS.register_module()
 class StreamRunner(Runner):
     """See the module; everything else is :class:`mmengine.runner.Runner`.
 
-    ``notes`` tell what was decided for a run at its start, a sentence each.
+    ``notes`` tell what was decided for a run at its start, a sentence each, ``loaded`` what was
+    made of the weights that a training starts from.
     """
 
     notes: tuple[str, ...] = ()
+    loaded: tuple[str, ...] = ()
 
     @classmethod
     def from_cfg(cls, cfg: Config) -> StreamRunner:
@@ -218,12 +225,13 @@ class StreamRunner(Runner):
     def load_checkpoint(self, filename: str, map_location: str = "cpu", strict: bool = True, revise_keys=None) -> dict:
         """Load weights; raises ``InputError`` naming the first tensors that do not fit, and then loads nothing."""
         checkpoint = load_checkpoint_file(filename)
-        check_checkpoint_classes(checkpoint, self.cfg, filename)
-        check_weights(self.model, checkpoint["state_dict"], filename)
+        notes = fit_classes(checkpoint, self.model, self.cfg, filename)
+        advice = _OF_BACKBONE.format(filename) if self.cfg.get("train_cfg") else None
+        check_weights(self.model, checkpoint["state_dict"], filename, advice)
         averaged = checkpoint.get("ema_state_dict", {})  # beside the step count `steps`
         if averaged:
             averaged = {name.removeprefix("module."): tensor for name, tensor in averaged.items() if name != "steps"}
-            check_weights(self.model, averaged, f"{filename} (its averaged weights)")
+            check_weights(self.model, averaged, f"{filename} (its averaged weights)", advice)
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         load_strictly(self.model, checkpoint["state_dict"], filename)
         restore_histories(checkpoint)
@@ -231,7 +239,10 @@ class StreamRunner(Runner):
             logged = checkpoint.get("message_hub", {}).get("runtime_info", {})
             self.message_hub.update_info("run", logged.get("run", ""))
         self._has_loaded = True
+        self.loaded = tuple(notes) or (f"from {filename}",)
         self.logger.info(f"Loaded {filename}")
+        for note in notes:
+            self.logger.info(note)
         return checkpoint
 
     def save_checkpoint(
