@@ -27,6 +27,7 @@ from etram_mmdet.evaluation.predictions import truth_of
 from etram_mmdet.events.preprocessing.frame_times import JITTER_US
 from etram_mmdet.models.backbones.base import RecurrentBackbone
 from etram_mmdet.models.backbones.partition import better_partition, padded_hw
+from etram_mmdet.models.layers.freezing import frozen_norms, frozen_parts
 from etram_mmdet.testing import random_clips
 from etram_mmdet.utils.environment import commit, machine
 from etram_mmdet.utils.errors import InputError
@@ -37,6 +38,7 @@ _LOG_WORDS = [
     "lr: learning rate; eta: time left; time: seconds a step; data_time: seconds of it spent waiting for data;",
     "data_share: the same as a share of time; num_pos: places of the feature maps that learn to find a box",
 ]
+_BYTES_OF_FLOAT32 = 4
 
 
 @HOOKS.register_module()
@@ -70,6 +72,8 @@ def run_summary(runner: Runner) -> str:
     if isinstance(train, ETraMDataset):
         sections += [("input", _input(cfg, train)), ("model", _model(model, train.sequences[0].hw))]
         sections.append(("memory", [_memory(runner, model, train)]))
+    frozen = _frozen(model)
+    sections += [("frozen", [frozen])] if frozen else []
     loaded = list(getattr(runner, "loaded", ()))
     sections += [("weights", loaded)] if loaded else []
     sections.append(("schedule", _schedule(runner)))
@@ -173,6 +177,18 @@ def _model(model: nn.Module, hw: tuple[int, int]) -> list[str]:
     return lines
 
 
+def _frozen(model: nn.Module) -> str:
+    """Which parts are not trained; empty where all are."""
+    parts = frozen_parts(model)
+    if not parts:
+        return ""
+    norms = len(frozen_norms(model))
+    return (
+        f"{', '.join(parts)}: {sum(parts.values()) / 1e6:.2f} of {parameters(model) / 1e6:.2f} million parameters"
+        + (f"; {norms} BatchNorm layers in evaluation mode" if norms else "")
+    )
+
+
 def _padding_advice(backbone: RecurrentBackbone, hw: tuple[int, int]) -> list[str]:
     partition = getattr(backbone, "partition_size", None)
     if partition is None:
@@ -199,7 +215,8 @@ def _memory(runner: Runner, model: nn.Module, dataset: ETraMDataset) -> str:
             kept = saved_bytes(copy.deepcopy(model), one_lane)
     except torch.OutOfMemoryError:
         return "not even one lane fits beside a copy of the model; training itself needs no copy"
-    weights = BYTES_PER_PARAMETER * parameters(model)
+    resting = sum(frozen_parts(model).values())
+    weights = BYTES_PER_PARAMETER * (parameters(model) - resting) + _BYTES_OF_FLOAT32 * resting
     total = weights + lanes * kept
     return (
         f"about {total / _MIB:,.0f} MiB: {weights / _MIB:,.0f} for weights, gradients and AdamW, {kept / _MIB:,.0f} "

@@ -38,7 +38,7 @@ from etram_mmdet.engine.config.refusals import refused_settings
 from etram_mmdet.engine.runner.console import Console
 from etram_mmdet.engine.runner.learning_rates import learning_rates
 from etram_mmdet.engine.runner.monitored import check_monitored
-from etram_mmdet.engine.runner.parameter_groups import check_names, check_own_rates
+from etram_mmdet.engine.runner.parameter_groups import check_names, check_own_rates, freeze
 from etram_mmdet.engine.runner.rank_watch import watch_ranks, watched
 from etram_mmdet.engine.runner.same_ranks import check_same_data, check_same_start
 from etram_mmdet.engine.runner.signals import shield
@@ -139,7 +139,10 @@ class StreamRunner(Runner):
 
     def build_model(self, model: nn.Module | dict) -> nn.Module:
         """The model as it is, or that of the run's config, which is completed before it is dumped."""
-        return super().build_model(build_detector(self.cfg) if isinstance(model, dict) else model)
+        built = super().build_model(build_detector(self.cfg) if isinstance(model, dict) else model)
+        if isinstance(self.optim_wrapper, dict):
+            freeze(self.optim_wrapper, built)
+        return built
 
     def build_optim_wrapper(self, optim_wrapper: OptimWrapper | dict) -> OptimWrapper:
         """Raises ``InputError`` where ``paramwise_cfg`` or the constructor is about another model."""
