@@ -226,6 +226,8 @@ def _memory(runner: Runner, model: nn.Module, dataset: ETraMDataset) -> str:
 
 def _schedule(runner: Runner) -> list[str]:
     steps = runner.train_loop.max_iters
+    epochs = runner.train_loop.max_epochs
+    passes = f" ({epochs} epochs of {steps // epochs:,})" if epochs > 1 else ""
     processes = get_world_size()
     loader = runner.train_dataloader
     lanes = getattr(loader.batch_sampler, "batch_size", None) or loader.batch_size
@@ -233,8 +235,9 @@ def _schedule(runner: Runner) -> list[str]:
     parts = [f"{lanes} on each of {processes} processes"] if processes > 1 else []
     parts += [f"an update every {added} steps"] if added > 1 else []
     spread = f" ({', '.join(parts)})" if parts else ""
+    lanes *= processes
     return [
-        f"{steps:,} steps, effective batch {lanes * processes * added}{spread}, {steps * lanes * processes:,} samples",
+        f"{steps:,} steps{passes}, effective batch {lanes * added}{spread}, {steps * lanes:,} samples",
         *rates_of_run(runner),
     ]
 

@@ -33,6 +33,7 @@ from etram_mmdet.engine.checkpoints.own_state import check_own_states, gather_ow
 from etram_mmdet.engine.checkpoints.resumable import check_complete, check_resumable, latest_checkpoint
 from etram_mmdet.engine.checkpoints.same_training import check_same_training
 from etram_mmdet.engine.config.complete import check_together, resolve, start_processes
+from etram_mmdet.engine.config.epochs import count_in_steps, counts_epochs, steps_of_epoch
 from etram_mmdet.engine.config.load import complete_config
 from etram_mmdet.engine.config.refusals import refused_settings
 from etram_mmdet.engine.runner.console import Console
@@ -77,6 +78,8 @@ class StreamRunner(Runner):
             watch_ranks(cfg)
             check_together(cfg)
             complete_config(cfg)
+            if counts_epochs(cfg.get("train_cfg") or {}):
+                count_in_steps(cfg, steps_of_epoch(cfg))
             notes = resolve(cfg, device)
         with watched(), refused_settings(cfg), os_errors(Path(cfg.work_dir), "written"):
             check_same_start(cfg)
