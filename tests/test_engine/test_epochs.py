@@ -5,12 +5,12 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from mmdet.registry import DATASETS
-from mmengine.runner import IterBasedTrainLoop
+from mmdet.registry import DATASETS, LOOPS
+from mmengine.runner import IterBasedTrainLoop, Runner
 
 from etram_mmdet.engine.config.epochs import count_in_steps, counts_epochs, steps_of_epoch
 from etram_mmdet.engine.config.load import complete_config, load_config
-from etram_mmdet.engine.runner.loops import StreamTrainLoop
+from etram_mmdet.engine.runner.loops import EpochBasedTrainLoop, StreamTrainLoop
 from etram_mmdet.utils.errors import InputError
 from tests.helpers.cli import CONFIG
 from tests.helpers.paths import ROOT
@@ -123,3 +123,12 @@ def test_hooks_see_epochs_also_in_a_resumed_training(monkeypatch, start):
     ]
     first = next((i for i, (name, _) in enumerate(everything) if name == f"step {start}"), len(everything))
     assert events == everything[first:]
+
+
+def test_another_runner_does_not_wait_for_the_end_of_an_endless_sampler(sample):
+    cfg = load_config(EPOCHS, {"data_root": f"{sample}/", "train_dataloader.num_workers": 0})
+    loop = object.__new__(EpochBasedTrainLoop)
+    loop.dataloader = Runner.build_dataloader(cfg.train_dataloader, seed=0)
+    with pytest.raises(InputError, match="runner_type='StreamRunner'"):
+        loop.run()
+    assert LOOPS.get("EpochBasedTrainLoop") is EpochBasedTrainLoop

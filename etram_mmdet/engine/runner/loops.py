@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from mmdet.registry import LOOPS
-from mmengine.runner import IterBasedTrainLoop, set_random_seed
+from mmengine.runner import IterBasedTrainLoop, loops, set_random_seed
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -31,6 +31,23 @@ class _StreamIterator:
     def skip_iter(self, iterations: int) -> None:
         self.dataloader.batch_sampler.seek(iterations)
         self._batches = None
+
+
+@LOOPS.register_module()
+class EpochBasedTrainLoop(loops.EpochBasedTrainLoop):
+    """mmengine's, under its name. :class:`StreamRunner` makes steps of epochs; other runners cannot end one here.
+
+    Raises:
+        InputError: the sampler is endless, as ``StreamBatchSampler`` is.
+    """
+
+    def run(self) -> nn.Module:
+        if hasattr(self.dataloader.batch_sampler, "seek"):
+            raise InputError(
+                "train_cfg.type=EpochBasedTrainLoop: the sampler of streams is endless, and only StreamRunner knows "
+                "where an epoch ends; set runner_type='StreamRunner', or count steps with StreamTrainLoop"
+            )
+        return super().run()
 
 
 @LOOPS.register_module()
