@@ -126,8 +126,9 @@ def differences_to_parent(cfg: Config) -> list[str]:
     resolve(ours, get_device())
     with suppress(InputError):  # fragments may not make a whole config
         complete_config(parents)
-        if counts_epochs(parents.train_cfg) and ours.train_cfg.get("max_epochs"):
-            count_in_steps(parents, ours.train_cfg.max_iters // ours.train_cfg.max_epochs)
+        if counts_epochs(parents.get("train_cfg") or {}) and not counts_epochs(ours.train_cfg):
+            length = ours.train_cfg.max_iters // ours.train_cfg.get("max_epochs", 1)
+            count_in_steps(parents, length)
         resolve(parents, get_device())
     drop_variables(parents)
     found = [line for line in changes(parents.to_dict(), ours.to_dict()) if not _is_said_elsewhere(line)]
