@@ -13,7 +13,13 @@ import time
 from pathlib import Path
 
 from etram_mmdet.apis.sinks import SINKS
-from etram_mmdet.utils.cli import add_device, add_streaming, exit_on_input_error, make_parser
+from etram_mmdet.utils.cli import (
+    add_cfg_options,
+    add_device,
+    add_streaming,
+    exit_on_input_error,
+    make_parser,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -37,6 +43,7 @@ def parse_args() -> argparse.Namespace:
     )
     add_streaming(parser)
     parser.add_argument("--sensor", nargs=2, type=int, metavar=("WIDTH", "HEIGHT"), help="where the file does not say")
+    add_cfg_options(parser)
     args = parser.parse_args()
     if len(args.paths) not in (2, 3):
         parser.error(f"expected [CONFIG] CHECKPOINT RECORDING, got {len(args.paths)} paths")
@@ -67,7 +74,7 @@ def main() -> None:
         step_us = args.step_ms and round(args.step_ms * 1000)
         fast = dict(precision=args.precision, fuse=args.fuse, compiled=args.compile)
         paths = [args.checkpoint] if args.config is None else [args.config, args.checkpoint]
-        model = init_detector(*paths, device=args.device)
+        model = init_detector(*paths, device=args.device, cfg_options=args.cfg_options)
         inferencer = EventInferencer(model, None, args.score_thr, args.operating_points, step_us, **fast)
         with open_recording(args.recording, args.sensor and tuple(args.sensor)) as recording:
             start_us = start_on_grid(recording.t_first_us, inferencer.step_us)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,8 @@ class ETraMDataset(BaseDataset):
             other colours.
         test_mode: serve every recording whole instead of cut at gaps between labels. Default: no.
         lazy_init: read nothing before ``full_init``; ``metainfo`` is known. Default: no.
+        indices: recordings to use, a part of those with labels, in the order of their names: how many from the first
+            on, from the last on where negative, or a list of their numbers. Default: all.
 
     In ``test_mode`` boxes that evaluation ignores come too, marked by ``is_ignored`` (one array per frame), and
     leave as ``ignored_instances``. Training never sees them.
@@ -83,6 +86,7 @@ class ETraMDataset(BaseDataset):
         metainfo: dict | None = None,
         test_mode: bool = False,
         lazy_init: bool = False,
+        indices: int | Sequence[int] | None = None,
     ) -> None:
         if not data_root or not split:
             raise InputError(
@@ -98,6 +102,7 @@ class ETraMDataset(BaseDataset):
         self.representation = dict(representation or PreprocessSettings().representation)
         self.window_us = window_us
         self.test_mode = test_mode
+        self.indices = indices
         self.class_set = class_set
         self.classes = chosen_classes(class_set, metainfo)
         self._metainfo = complete_metainfo(self.classes, metainfo)
@@ -111,7 +116,7 @@ class ETraMDataset(BaseDataset):
         if self._fully_initialized:
             return
         sequences = self.load_sequences(self.data_root, self.classes)
-        self.sequences = [s for s in sequences if len(s.labelled)]
+        self.sequences = self._wanted([s for s in sequences if len(s.labelled)])
         self._tell_left_out()
         unlabelled = [s.name for s in sequences if not len(s.labelled)]
         if unlabelled:
@@ -219,6 +224,25 @@ class ETraMDataset(BaseDataset):
     def _ignored_instances(self, sequence: RecordingFrames, frame: int) -> list[dict]:
         return instances(*sequence.ignored_of(frame), is_ignored=True) if self.test_mode else []
 
+    def _wanted(self, sequences: list[RecordingFrames]) -> list[RecordingFrames]:
+        """Those that ``indices`` names, all without it."""
+        if self.indices is None or not sequences:
+            return sequences
+        numbers = range(len(sequences))
+        if isinstance(self.indices, int):
+            chosen = numbers[: self.indices] if self.indices > 0 else numbers[self.indices :]
+            is_right = 0 < abs(self.indices) == len(chosen)
+        else:
+            chosen = self.indices
+            is_right = 0 < len(chosen) == len(set(chosen) & set(numbers))
+        if not is_right:
+            raise InputError(
+                f"{self.folder}: indices={self.indices}, but there are {len(numbers)} recordings with "
+                f"labels; give how many, or a list of different numbers from 0 to {numbers[-1]}"
+            )
+        print_log(f"{self.folder}: {len(chosen)} of {len(numbers)} recordings, as indices says", "current")
+        return [sequences[number] for number in chosen]
+
     def get_cat_ids(self, idx: int) -> list[int]:
         """Class of every box of labelled frame ``idx``."""
         recording, frame = self._labelled_frame(idx)
@@ -228,7 +252,7 @@ class ETraMDataset(BaseDataset):
         """Refused: frames that are taken out of a recording are no stream."""
         raise InputError(
             f"{type(self).__name__}: a part of the frames is no stream; put the sequence folders wanted "
-            "into a folder of their own and name that as split"
+            "into a folder of their own and name that as split, or name recordings by the key indices"
         )
 
     def get_subset(self, indices: list[int] | int) -> ETraMDataset:

@@ -27,6 +27,7 @@ from etram_mmdet.events.class_mapping import palette_of
 from etram_mmdet.events.representations import build_representation
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import because, os_errors
+from etram_mmdet.utils.text import first_line
 
 if TYPE_CHECKING:
     from etram_mmdet.visualization.draw import Colour
@@ -109,6 +110,13 @@ class EventVisualizer(Visualizer):
         except ImportError as error:
             raise InputError(
                 f"visualizer.vis_backends names a backend whose package is not installed. {error}"
+            ) from error
+        except Exception as error:
+            if type(error).__module__.split(".")[0] != "wandb":  # an optional package: not imported to ask
+                raise
+            raise InputError(
+                f"visualizer.vis_backends: Weights & Biases cannot start ({first_line(error):.200}); "
+                "init_kwargs=dict(mode='offline') of WandbVisBackend needs no account"
             ) from error
 
     @master_only

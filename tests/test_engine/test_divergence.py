@@ -37,6 +37,7 @@ def trained(model, **kwargs) -> list[dict]:
         logs.extend([outputs] * (name == "after_train_iter"))
 
     loop = object.__new__(StreamTrainLoop)
+    loop._max_iters, loop._max_epochs, loop._epoch = 10, 1, 0
     loop._iter, loop._max_iters = 6, 10
     loop._runner = SimpleNamespace(
         model=model.train(),

@@ -70,6 +70,7 @@ def test_advice_names_no_parts_where_a_loss_needs_the_whole_batch():
 
 def test_training_stops_with_the_advice():
     loop = object.__new__(StreamTrainLoop)
+    loop._max_iters, loop._max_epochs, loop._epoch = 10, 1, 0
     loop._runner, loop._iter, loop._max_iters = runner(Model(room=2)), 4, 10
     with pytest.raises(InputError, match="micro_batch=2"):
         loop.run_iter(DATA)

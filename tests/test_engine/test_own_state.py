@@ -155,6 +155,7 @@ def drawn(steps, disturb):
     """What a model draws in these steps."""
     found = []
     loop = StreamTrainLoop.__new__(StreamTrainLoop)
+    loop._max_iters, loop._max_epochs, loop._epoch = 3, 1, 0
     loop._runner = SimpleNamespace(
         model=Drawing(),
         optim_wrapper=None,

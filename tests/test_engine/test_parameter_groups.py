@@ -14,7 +14,7 @@ from etram_mmdet.engine.config.keys import check_options
 from etram_mmdet.engine.config.load import load_config
 from etram_mmdet.engine.runner.learning_rates import learning_rates
 from etram_mmdet.engine.runner.one_cycle import OneCycleLR
-from etram_mmdet.engine.runner.parameter_groups import check_names, check_own_rates, told_groups
+from etram_mmdet.engine.runner.parameter_groups import check_names, check_own_rates, freeze, told_groups
 from etram_mmdet.utils.errors import InputError
 from tests.helpers.cli import CONFIG, SMALL, run
 
@@ -140,7 +140,7 @@ def test_layer_wise_decay_reaches_the_one_cycle_schedule():
 @pytest.mark.parametrize(
     ("schedule", "says"),
     [
-        (lambda w: MMEngineOneCycleLR(w, eta_max=RATE, total_steps=STEPS, by_epoch=False), "that lr_mult=0 freezes"),
+        (lambda w: MMEngineOneCycleLR(w, eta_max=RATE, total_steps=STEPS, by_epoch=False), "whose rate is 0"),
         (
             lambda w: PARAM_SCHEDULERS.build(
                 dict(type="CosineAnnealingLR", T_max=STEPS, eta_min=1e-3, by_epoch=False),
@@ -150,8 +150,8 @@ def test_layer_wise_decay_reaches_the_one_cycle_schedule():
         ),
     ],
 )
-def test_schedules_that_train_frozen_parameters_are_refused(schedule, says):
-    wrapper = wrapper_of(Detector(), dict(custom_keys={"backbone": dict(lr_mult=0)}))
+def test_schedules_that_give_a_rate_of_zero_another_are_refused(schedule, says):
+    wrapper = wrapper_of(Detector(), dict(bias_lr_mult=0))
     own = [group["lr"] for group in wrapper.optimizer.param_groups]
     rates = learning_rates(wrapper.optimizer, [schedule(wrapper)], STEPS)
     with pytest.raises(InputError, match=says):
@@ -181,13 +181,15 @@ def test_a_run_that_ignored_multipliers_is_not_resumed():
 
 def test_the_summary_tells_groups_that_differ():
     model = Detector()
-    wrapper = wrapper_of(model, dict(custom_keys={"backbone": dict(lr_mult=0)}, bias_decay_mult=0))
+    paramwise = dict(custom_keys={"backbone": dict(lr_mult=0), "neck": dict(lr_mult=0.1)}, bias_decay_mult=0)
+    freeze(dict(paramwise_cfg=paramwise), model)
+    wrapper = wrapper_of(model, paramwise)
     rates = learning_rates(wrapper.optimizer, [one_cycle(wrapper)], STEPS)
     assert told_groups(wrapper.optimizer, rates) == [
-        "highest learning rate 0.1 for 0.00 million parameters, 0 (frozen) for 0.00 million parameters",
+        "highest learning rate 0.1 for 0.00 million parameters, 0.01 for 0.00 million parameters",
         "weight decay 0.05 for 0.00 million parameters, 0 for 0.00 million parameters",
     ]
-    plain = wrapper_of(model)
+    plain = wrapper_of(Detector())
     assert told_groups(plain.optimizer, learning_rates(plain.optimizer, [one_cycle(plain)], STEPS)) == []
 
 
@@ -216,10 +218,21 @@ def dry_run(sample, *options, ok=True):
     return run("tools/train.py", CONFIG, "--dry-run", "--cfg-options", f"data_root={sample}/", *SMALL, *options, ok=ok)
 
 
-def test_a_frozen_backbone_in_a_training(sample):
-    output = dry_run(sample, "optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult=0")
-    assert "learning rate: first 0 to 0.00447, second 0 to 0.00298" in output and "backbone 0.20, neck 0.05" in output
-    assert "highest learning rate 0 (frozen) for 0.20 million parameters, 0.00447 for 0.16 million" in output
+def test_what_is_frozen_stands_in_the_summary_of_a_training(sample):
+    """Under a schedule that gives every group the rate of another."""
+    options = ["optim_wrapper.paramwise_cfg.custom_keys.neck.lr_mult=0", "model.backbone.frozen_stages=2"]
+    schedule = "param_scheduler=[dict(type='CosineAnnealingLR', T_max=4, eta_min=1e-4, by_epoch=False)]"
+    output = dry_run(sample, *options, schedule)
+    line = (
+        "frozen      backbone.stages.0, backbone.stages.1, neck: 0.10 of 0.36 million parameters; 27 BatchNorm layers"
+    )
+    assert f"{line} in evaluation mode" in output and "highest learning rate" not in output
+    assert "learning rate: first 0.00566, second 0.00484, highest (step 1) 0.00566" in output
+    assert "MiB: 4 for weights, gradients and AdamW" in output  # 16 bytes for what is trained, 4 for the rest
+    options = [
+        f"optim_wrapper.paramwise_cfg.custom_keys.{name}.lr_mult=0" for name in ("backbone", "neck", "bbox_head")
+    ]
+    assert "every parameter is frozen, so there is nothing to train" in dry_run(sample, *options, ok=False)
 
 
 @pytest.mark.parametrize(

@@ -78,15 +78,6 @@ def test_class_sets_that_differ_are_refused(run_on_two):
     assert "pedestrian, vehicle, micro-mobility" in output and "pedestrian, car" in output
 
 
-def test_epochs_are_refused_at_the_start(sample, tmp_path):
-    config = tmp_path / "epochs.py"
-    loop = 'train_cfg = dict(_delete_=True, type="EpochBasedTrainLoop", max_epochs=1)\n'
-    config.write_text(f'_base_ = "{ROOT / CONFIG}"\n{loop}')
-    options = ["--cfg-options", f"data_root={sample}/"]
-    output = run("tools/train.py", config, "--work-dir", tmp_path / "run", *options, ok=False)
-    assert "train_cfg counts epochs" in output and "StreamTrainLoop" in output
-
-
 def test_a_training_from_mmengines_own_samplers(sample, tmp_path):
     config = tmp_path / "plain.py"
     sampler = "train_dataloader = dict(batch_sampler=None, sampler=dict(shuffle=True), batch_size=32)\n"

@@ -179,6 +179,34 @@ def test_wandb_receives_config_scalars_and_pictures(monkeypatch, tmp_path):
     assert calls[-1] == "closed"
 
 
+def test_wandb_without_an_account_is_a_sentence(monkeypatch, tmp_path):
+    kind = type("UsageError", (Exception,), dict(__module__="wandb.errors"))
+
+    def init(**kwargs):
+        raise kind("No API key configured. Use `wandb login` to log in.")
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init))
+    visualizer = EventVisualizer(vis_backends=[dict(type="WandbVisBackend")], save_dir=str(tmp_path))
+    with pytest.raises(InputError, match=r"cannot start \(No API key configured.*mode='offline'"):
+        visualizer.add_config(Config())
+    kind.__module__ = "of_mine"
+    with pytest.raises(kind):
+        visualizer.add_config(Config())
+
+
+def test_wandb_offline_leaves_a_run_on_this_machine(tmp_path):
+    pytest.importorskip("wandb")
+    backend = dict(type="WandbVisBackend", init_kwargs=dict(mode="offline", project="etram"))
+    visualizer = EventVisualizer(vis_backends=[backend], save_dir=str(tmp_path))
+    visualizer.add_config(Config(dict(base_lr=0.5)))
+    visualizer.add_scalars(dict(loss=2.5), step=3)
+    visualizer.add_datasample("frame", np.zeros((2, *HW), np.uint8), with_boxes())
+    visualizer.close()
+    (run,) = (tmp_path / "vis_data" / "wandb").glob("offline-run-*")
+    (picture,) = (run / "files" / "media" / "images").glob("frame_*.png")
+    assert cv2.imread(str(picture)).shape[1] == HW[1] * SCALE and list(run.glob("*.wandb"))
+
+
 def dataset(root, **keys):
     keys = dict(data_root=str(root), split="val", pipeline=[dict(type="PackClip")], clip_length=3) | keys
     keys.setdefault("representation", dict(type="StackedHistogram", bins=10, downsample="nearest"))

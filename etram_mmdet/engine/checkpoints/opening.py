@@ -33,6 +33,7 @@ from etram_mmdet.models.building import build_detector, complete_model
 from etram_mmdet.models.inference import Streamer
 from etram_mmdet.utils.errors import InputError
 
+ALLOW_KEY = "allow_other_classes"  # of a config: a training may start from weights of other classes
 _TRAINING = ("train_cfg", "train_dataloader", "optim_wrapper", "param_scheduler")
 
 
@@ -195,14 +196,23 @@ def _trained_step_us(content: dict, cfg: Config) -> int | None:
     return content.get("meta", {}).get(STEP_KEY) or (STEP_US if steps_as_rvt else None)
 
 
+def checkpoint_classes(content: dict, path: str | Path) -> list[str]:
+    """Names of the classes that a checkpoint was trained to find; none where it does not say."""
+    return [str(name) for name in _stored_metainfo(content, path).get("classes", ())]
+
+
 def check_checkpoint_classes(content: dict, cfg: Config, path: str) -> None:
     """Raise ``InputError`` where a checkpoint was trained for other classes, or for the same in another order."""
-    theirs = [str(name) for name in _stored_metainfo(content, path).get("classes", ())]
+    theirs = checkpoint_classes(content, path)
     ours = list(metainfo_of(dataset_config(cfg))["classes"])
     if theirs and theirs != ours:
+        anew = (
+            f", or set {ALLOW_KEY}=True, which takes over all but the class layers, and of these the rows of classes "
+            "of equal names"
+        )
         raise InputError(
             f"{path}: was trained to find {', '.join(theirs)}, but the config's data have {', '.join(ours)}; choose "
-            "the class_set or metainfo that it was trained with"
+            f"the class_set or metainfo that it was trained with{anew if cfg.get('train_cfg') else ''}"
         )
 
 
@@ -227,10 +237,10 @@ def load_strictly(model: nn.Module, weights: dict, source: str) -> None:
     (model.module if is_model_wrapper(model) else model).load_state_dict(weights)
 
 
-def check_weights(model: nn.Module, weights: dict, source: str) -> None:
+def check_weights(model: nn.Module, weights: dict, source: str, advice: str | None = None) -> None:
     """Raise ``InputError`` naming the first of the ``weights`` that the model lacks or has in another shape.
 
-    The same for weights that are not finite.
+    The same for weights that are not finite. ``advice`` ends the sentence; default: how to test the checkpoint.
     """
     own = (model.module if is_model_wrapper(model) else model).state_dict()
     wrong = [f"missing {k}" for k in own if k not in weights] + [f"unexpected {k}" for k in weights if k not in own]
@@ -247,6 +257,7 @@ def check_weights(model: nn.Module, weights: dict, source: str) -> None:
     if wrong:
         raise InputError(
             f"{source}: does not fit the model, {len(wrong)} of {len(own)} tensors differ: {'; '.join(wrong[:3])}"
-            f"{'; ...' if len(wrong) > 3 else ''}. Test it with the config that it carries: tools/test.py {source}"
+            f"{'; ...' if len(wrong) > 3 else ''}. "
+            + (advice or f"Test it with the config that it carries: tools/test.py {source}")
         )
     check_finite(weights, source)

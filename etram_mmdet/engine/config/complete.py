@@ -11,6 +11,7 @@ from mmengine.dist import get_world_size, init_dist, is_distributed
 from torch.distributed import init_process_group
 
 from etram_mmdet.datasets.shared_keys import LOADERS
+from etram_mmdet.engine.config.epochs import EPOCH_LOOP, check_epochs, counts_epochs
 from etram_mmdet.utils.errors import InputError
 
 # Keys that mmengine takes together or not at all.
@@ -24,29 +25,38 @@ NEEDED_HOOKS = ("ClassCheckHook", "FitToDataHook", "PlainCheckpointHook", "StopO
 
 
 def check_steps(cfg: Config) -> None:
-    """Refuse a training or a schedule that counts epochs, which streams do not have, and updates without a step.
+    """Refuse a training whose length is not clear, a schedule that would never move, and updates without a step.
 
     Raises:
         InputError: naming the key, and what to write instead.
     """
     train_cfg = cfg.get("train_cfg") or {}
-    if train_cfg.get("by_epoch") or train_cfg.get("type") == "EpochBasedTrainLoop" or "max_epochs" in train_cfg:
-        raise InputError(
-            "train_cfg counts epochs, but streams have none: recordings differ in length, so lanes end their "
-            "passes at different times. Count steps: train_cfg=dict(type='StreamTrainLoop', max_iters=..., "
-            "val_interval=...); the length of the sampler is the number of steps that show the data about once"
-        )
-    if train_cfg and added_up(cfg) < 1:
+    if not train_cfg:
+        return
+    if counts_epochs(train_cfg):
+        check_epochs(train_cfg)
+    if added_up(cfg) < 1:
         raise InputError(
             f"optim_wrapper.accumulative_counts={added_up(cfg)}, expected at least 1, the steps behind an update"
         )
     schedulers = cfg.get("param_scheduler") or []
     for number, scheduler in enumerate([schedulers] if isinstance(schedulers, dict) else schedulers):
-        if train_cfg and scheduler.get("by_epoch", True):
-            raise InputError(
-                f"param_scheduler.{number}: {scheduler.get('type')} counts epochs (by_epoch=True is the default), "
-                "but streams have none: it would never move. Set by_epoch=False and give its numbers in steps"
-            )
+        _check_scheduler(f"param_scheduler.{number}: {scheduler.get('type')}", scheduler, train_cfg)
+
+
+def _check_scheduler(what: str, scheduler: dict, train_cfg: dict) -> None:
+    if str(scheduler.get("type")).startswith("ReduceOnPlateau"):
+        raise InputError(
+            f"{what} waits for validations, of which a resumed training would not know; use MultiStepLR, "
+            "CosineAnnealingLR or OneCycleLR, and EarlyStoppingHook to end a training that gets no better"
+        )
+    is_converted = scheduler.get("convert_to_iter_based") and "end" in scheduler
+    if scheduler.get("by_epoch", True) and not is_converted and not counts_epochs(train_cfg):
+        raise InputError(
+            f"{what} counts epochs (by_epoch=True is the default), but train_cfg counts steps: it would never move. "
+            "Set by_epoch=False and give its numbers in steps, or let train_cfg count epochs: "
+            f"train_cfg=dict(_delete_=True, type='{EPOCH_LOOP}', max_epochs=..., val_interval=1)"
+        )
 
 
 def complete_hooks(cfg: Config) -> None:
@@ -92,7 +102,7 @@ def complete_schedule(cfg: Config, processes: int | None = None) -> None:
             f"(it gives {by_rule:.3g}); leave --auto-scale-lr out, or lr and the eta_max of a OneCycleLR of the config"
         )
     for scheduler in cfg.get("param_scheduler") or []:
-        if scheduler["type"] == "OneCycleLR":
+        if scheduler["type"] == "OneCycleLR" and not counts_epochs(cfg.train_cfg):
             if scheduler.get("eta_max") is None:
                 scheduler["eta_max"] = optimizer.lr
             scheduler.setdefault("total_steps", cfg.train_cfg.max_iters)

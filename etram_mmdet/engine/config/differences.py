@@ -13,6 +13,7 @@ from mmengine.device import get_device
 from etram_mmdet.datasets.shared_keys import SHARED
 from etram_mmdet.engine.config.complete import resolve
 from etram_mmdet.engine.config.constructors import registered
+from etram_mmdet.engine.config.epochs import count_in_steps, counts_epochs
 from etram_mmdet.engine.config.keys import drop_variables
 from etram_mmdet.engine.config.load import complete_config
 from etram_mmdet.utils.errors import InputError
@@ -125,6 +126,9 @@ def differences_to_parent(cfg: Config) -> list[str]:
     resolve(ours, get_device())
     with suppress(InputError):  # fragments may not make a whole config
         complete_config(parents)
+        if counts_epochs(parents.get("train_cfg") or {}) and not counts_epochs(ours.train_cfg):
+            length = ours.train_cfg.max_iters // ours.train_cfg.get("max_epochs", 1)
+            count_in_steps(parents, length)
         resolve(parents, get_device())
     drop_variables(parents)
     found = [line for line in changes(parents.to_dict(), ours.to_dict()) if not _is_said_elsewhere(line)]

@@ -56,7 +56,7 @@ from etram_mmdet.utils.errors import InputError
 
 _TOP = (
     "runner_type custom_imports base_lr model_wrapper_cfg sync_bn find_unused_parameters compile "
-    "activation_checkpointing efficient_conv_bn_eval tta_model tta_pipeline log_level"
+    "activation_checkpointing efficient_conv_bn_eval tta_model tta_pipeline log_level allow_other_classes"
 )
 _PARAMWISE = (
     "custom_keys bias_lr_mult bias_decay_mult norm_decay_mult flat_decay_mult dwconv_decay_mult "
@@ -97,7 +97,8 @@ _KINDS = {
         "float": "base_lr allowed_border pos_weight score_thr min_bbox_size iou_threshold split_thr lr_mult decay_mult "
         "rank_timeout_s",
         "int": "base_batch_size nms_pre max_per_img max_epochs num_batch_per_epoch resource_limit",
-        "bool": "enable find_unused_parameters cudnn_benchmark by_epoch debug class_agnostic bypass_duplicate",
+        "bool": "enable find_unused_parameters cudnn_benchmark by_epoch debug class_agnostic bypass_duplicate "
+        "allow_other_classes",
         "str": "runner_type sync_bn constructor",
         "int | str": "log_level priority",
         "dict": f"{_HOOKS} custom_imports model_wrapper_cfg tta_model mp_cfg dist_cfg custom_keys paramwise_cfg nms "

@@ -32,6 +32,7 @@ _IN_SMALL = {"List": "list", "Tuple": "tuple", "Dict": "dict"}
 # Smaller numbers fail late, or do nothing for ever.
 _LEAST = {
     "max_iters": 1,
+    "max_epochs": 1,
     "val_interval": 1,
     "val_begin": 0,
     "batch_size": 1,

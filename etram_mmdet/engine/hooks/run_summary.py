@@ -27,6 +27,7 @@ from etram_mmdet.evaluation.predictions import truth_of
 from etram_mmdet.events.preprocessing.frame_times import JITTER_US
 from etram_mmdet.models.backbones.base import RecurrentBackbone
 from etram_mmdet.models.backbones.partition import better_partition, padded_hw
+from etram_mmdet.models.layers.freezing import frozen_norms, frozen_parts
 from etram_mmdet.testing import random_clips
 from etram_mmdet.utils.environment import commit, machine
 from etram_mmdet.utils.errors import InputError
@@ -37,6 +38,7 @@ _LOG_WORDS = [
     "lr: learning rate; eta: time left; time: seconds a step; data_time: seconds of it spent waiting for data;",
     "data_share: the same as a share of time; num_pos: places of the feature maps that learn to find a box",
 ]
+_BYTES_OF_FLOAT32 = 4
 
 
 @HOOKS.register_module()
@@ -70,6 +72,10 @@ def run_summary(runner: Runner) -> str:
     if isinstance(train, ETraMDataset):
         sections += [("input", _input(cfg, train)), ("model", _model(model, train.sequences[0].hw))]
         sections.append(("memory", [_memory(runner, model, train)]))
+    frozen = _frozen(model)
+    sections += [("frozen", [frozen])] if frozen else []
+    loaded = list(getattr(runner, "loaded", ()))
+    sections += [("weights", loaded)] if loaded else []
     sections.append(("schedule", _schedule(runner)))
     sections.append(("losses", [_losses(model)]))
     if getattr(runner, "notes", ()):
@@ -172,6 +178,18 @@ def _model(model: nn.Module, hw: tuple[int, int]) -> list[str]:
     return lines
 
 
+def _frozen(model: nn.Module) -> str:
+    """Which parts are not trained; empty where all are."""
+    parts = frozen_parts(model)
+    if not parts:
+        return ""
+    norms = len(frozen_norms(model))
+    return (
+        f"{', '.join(parts)}: {sum(parts.values()) / 1e6:.2f} of {parameters(model) / 1e6:.2f} million parameters"
+        + (f"; {norms} BatchNorm layers in evaluation mode" if norms else "")
+    )
+
+
 def _padding_advice(backbone: RecurrentBackbone, hw: tuple[int, int]) -> list[str]:
     partition = getattr(backbone, "partition_size", None)
     if partition is None:
@@ -198,7 +216,8 @@ def _memory(runner: Runner, model: nn.Module, dataset: ETraMDataset) -> str:
             kept = saved_bytes(copy.deepcopy(model), one_lane)
     except torch.OutOfMemoryError:
         return "not even one lane fits beside a copy of the model; training itself needs no copy"
-    weights = BYTES_PER_PARAMETER * parameters(model)
+    resting = sum(frozen_parts(model).values())
+    weights = BYTES_PER_PARAMETER * (parameters(model) - resting) + _BYTES_OF_FLOAT32 * resting
     total = weights + lanes * kept
     return (
         f"about {total / _MIB:,.0f} MiB: {weights / _MIB:,.0f} for weights, gradients and AdamW, {kept / _MIB:,.0f} "
@@ -208,6 +227,8 @@ def _memory(runner: Runner, model: nn.Module, dataset: ETraMDataset) -> str:
 
 def _schedule(runner: Runner) -> list[str]:
     steps = runner.train_loop.max_iters
+    epochs = runner.train_loop.max_epochs
+    passes = f" ({epochs} epochs of {steps // epochs:,})" if epochs > 1 else ""
     processes = get_world_size()
     loader = runner.train_dataloader
     lanes = getattr(loader.batch_sampler, "batch_size", None) or loader.batch_size
@@ -215,8 +236,9 @@ def _schedule(runner: Runner) -> list[str]:
     parts = [f"{lanes} on each of {processes} processes"] if processes > 1 else []
     parts += [f"an update every {added} steps"] if added > 1 else []
     spread = f" ({', '.join(parts)})" if parts else ""
+    lanes *= processes
     return [
-        f"{steps:,} steps, effective batch {lanes * processes * added}{spread}, {steps * lanes * processes:,} samples",
+        f"{steps:,} steps{passes}, effective batch {lanes * added}{spread}, {steps * lanes:,} samples",
         *rates_of_run(runner),
     ]
 

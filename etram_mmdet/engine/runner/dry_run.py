@@ -54,6 +54,10 @@ class DryRunLoop(IterBasedTrainLoop):
         InputError: losses that are not finite, and whatever the parts raise.
     """
 
+    def __init__(self, *args, max_epochs: int = 1, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self._max_epochs = max_epochs
+
     def run(self) -> nn.Module:
         with refused_settings(self.runner.cfg):
             return self._run()

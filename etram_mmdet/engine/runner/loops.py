@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from mmdet.registry import LOOPS
-from mmengine.runner import IterBasedTrainLoop, set_random_seed
+from mmengine.runner import IterBasedTrainLoop, loops, set_random_seed
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -34,24 +34,47 @@ class _StreamIterator:
 
 
 @LOOPS.register_module()
+class EpochBasedTrainLoop(loops.EpochBasedTrainLoop):
+    """mmengine's, under its name. :class:`StreamRunner` makes steps of epochs; other runners cannot end one here.
+
+    Raises:
+        InputError: the sampler is endless, as ``StreamBatchSampler`` is.
+    """
+
+    def run(self) -> nn.Module:
+        if hasattr(self.dataloader.batch_sampler, "seek"):
+            raise InputError(
+                "train_cfg.type=EpochBasedTrainLoop: the sampler of streams is endless, and only StreamRunner knows "
+                "where an epoch ends; set runner_type='StreamRunner', or count steps with StreamTrainLoop"
+            )
+        return super().run()
+
+
+@LOOPS.register_module()
 class StreamTrainLoop(IterBasedTrainLoop):
     """Iteration-based training whose resumption costs nothing, whatever the iteration.
 
     Random numbers of a step, such as those of dropout, follow from seed and step: a resumed run draws the same.
+
+    Args:
+        max_epochs: into how many epochs of equal length hooks see the training divided. Streams go on from one to the
+            next. A validation at the end of an epoch comes before the hooks' ``after_train_epoch``. Default: 1.
 
     Raises:
         InputError: where a step does not fit the memory, with the number of lanes that does.
         FloatingPointError: where a step stops at numbers that are not finite.
     """
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self, *args, max_epochs: int = 1, **kwargs) -> None:
         super().__init__(*args, **kwargs)
+        self._max_epochs = max_epochs
         self.stop_signals = StopSignals()
         if hasattr(self.dataloader.batch_sampler, "seek"):  # others are finite: mmengine begins them anew
             self.dataloader_iterator = _StreamIterator(self.dataloader)
 
     def run(self) -> nn.Module:
         """Train; SIGTERM and SIGINT end it, see :class:`StopOnSignalHook`."""
+        self._epoch = self._epoch_of_step()
         with self.stop_signals:
             return super().run()
 
@@ -62,7 +85,14 @@ class StreamTrainLoop(IterBasedTrainLoop):
         is_step = self.iter % self.val_interval == 0 or self.iter == self.max_iters
         return self.runner.val_loop is not None and self.iter >= self.val_begin and is_step
 
+    def _epoch_of_step(self) -> int:
+        return min(self.iter * self.max_epochs // self.max_iters, self.max_epochs - 1)
+
     def run_iter(self, data_batch: dict) -> None:
+        if self._epoch_of_step() > self._epoch:
+            self.runner.call_hook("after_train_epoch")
+            self._epoch += 1
+            self.runner.call_hook("before_train_epoch")
         set_random_seed(derived_seed((self.runner.seed,), "step", self.iter) % 2**32)
         try:
             super().run_iter(data_batch)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from torch import nn
 from torch.optim import Optimizer
 
+from etram_mmdet.models.layers.freezing import is_frozen
 from etram_mmdet.utils.errors import InputError
 
 
@@ -35,8 +34,34 @@ def check_names(wrapper: dict, model: nn.Module) -> None:
         )
 
 
+def freeze(wrapper: dict, model: nn.Module) -> None:
+    """Freeze, in place, the parameters that ``lr_mult=0`` of ``paramwise_cfg.custom_keys`` names.
+
+    No schedule can train them then, they need no gradient, and their BatchNorm layers rest.
+
+    Args:
+        wrapper: the config ``optim_wrapper``.
+        model: to be trained, before it is shared between processes, which exchange gradients.
+
+    Raises:
+        InputError: nothing is left to train.
+    """
+    keys = (wrapper.get("paramwise_cfg") or {}).get("custom_keys") or {}
+    by_length = sorted(sorted(keys), key=len, reverse=True)  # the longest that fits counts, as in mmengine
+    for name, parameter in model.named_parameters():
+        full = name if "." in name else f".{name}"
+        key = next((key for key in by_length if key in full), None)
+        if key is not None and keys[key].get("lr_mult", 1) == 0:
+            parameter.requires_grad_(False)
+    if is_frozen(model):
+        raise InputError(
+            "every parameter is frozen, so there is nothing to train; see lr_mult in optim_wrapper.paramwise_cfg and "
+            "model.backbone.frozen_stages"
+        )
+
+
 def check_own_rates(own: list[float], rates: np.ndarray) -> None:
-    """Refuse a schedule that trains frozen parameters, or ignores that rates differ.
+    """Refuse a schedule that gives a group of rate 0 another, or ignores that rates differ.
 
     Args:
         own: learning rate of each group (G,) before any schedule.
@@ -48,7 +73,7 @@ def check_own_rates(own: list[float], rates: np.ndarray) -> None:
     highest = rates.max(0)
     if any(not lr and peak for lr, peak in zip(own, highest, strict=True)):
         raise InputError(
-            f"param_scheduler: gives parameters that lr_mult=0 freezes a learning rate of up to "
+            f"param_scheduler: gives parameters whose rate is 0 (bias_lr_mult=0) a learning rate of up to "
             f"{max(peak for lr, peak in zip(own, highest, strict=True) if not lr):.3g}; use OneCycleLR without "
             "mmengine's scope, or eta_min_ratio in place of eta_min"
         )
@@ -67,18 +92,19 @@ def told_groups(optimizer: Optimizer, rates: np.ndarray) -> list[str]:
         rates: of every step and group (steps, G), as the schedule sets it.
     """
     groups = optimizer.param_groups
-    sizes = [sum(p.numel() for p in group["params"]) for group in groups]
+    sizes = [sum(p.numel() for p in group["params"] if p.requires_grad) for group in groups]
     decays = [group.get("weight_decay", 0.0) for group in groups]
     return [
-        *_told("highest learning rate", rates.max(0).tolist(), sizes, lambda rate: "" if rate else " (frozen)"),
-        *_told("weight decay", decays, sizes, lambda decay: ""),
+        *_told("highest learning rate", rates.max(0).tolist(), sizes),
+        *_told("weight decay", decays, sizes),
     ]
 
 
-def _told(name: str, values: list[float], sizes: list[int], note: Callable[[float], str]) -> list[str]:
+def _told(name: str, values: list[float], sizes: list[int]) -> list[str]:
     """One line where ``values`` differ: each with the number of parameters that have it."""
     counts: dict[float, int] = {}
     for value, size in zip(values, sizes, strict=True):
-        counts[value] = counts.get(value, 0) + size
-    listed = [f"{value:.3g}{note(value)} for {size / 1e6:.2f} million parameters" for value, size in counts.items()]
+        if size:  # not frozen
+            counts[value] = counts.get(value, 0) + size
+    listed = [f"{value:.3g} for {size / 1e6:.2f} million parameters" for value, size in counts.items()]
     return [f"{name} {', '.join(listed)}"] if len(counts) > 1 else []

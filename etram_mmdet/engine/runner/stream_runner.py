@@ -24,21 +24,22 @@ from etram_mmdet.engine.checkpoints.contents import OWN_STATES_KEY
 from etram_mmdet.engine.checkpoints.files import restore_histories
 from etram_mmdet.engine.checkpoints.folder import checkpoint_file
 from etram_mmdet.engine.checkpoints.opening import (
-    check_checkpoint_classes,
     check_weights,
     load_checkpoint_file,
     load_strictly,
 )
+from etram_mmdet.engine.checkpoints.other_classes import fit_classes
 from etram_mmdet.engine.checkpoints.own_state import check_own_states, gather_own_states, restore_own_state
 from etram_mmdet.engine.checkpoints.resumable import check_complete, check_resumable, latest_checkpoint
 from etram_mmdet.engine.checkpoints.same_training import check_same_training
 from etram_mmdet.engine.config.complete import check_together, resolve, start_processes
+from etram_mmdet.engine.config.epochs import count_in_steps, counts_epochs, steps_of_epoch
 from etram_mmdet.engine.config.load import complete_config
 from etram_mmdet.engine.config.refusals import refused_settings
 from etram_mmdet.engine.runner.console import Console
 from etram_mmdet.engine.runner.learning_rates import learning_rates
 from etram_mmdet.engine.runner.monitored import check_monitored
-from etram_mmdet.engine.runner.parameter_groups import check_names, check_own_rates
+from etram_mmdet.engine.runner.parameter_groups import check_names, check_own_rates, freeze
 from etram_mmdet.engine.runner.rank_watch import watch_ranks, watched
 from etram_mmdet.engine.runner.same_ranks import check_same_data, check_same_start
 from etram_mmdet.engine.runner.signals import shield
@@ -49,15 +50,22 @@ from etram_mmdet.models.detectors.one_stage import check_one_stage
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import atomic_write, because, os_errors
 
+_OF_BACKBONE = (
+    "A model with another neck or head takes over the backbone alone: --cfg-options "
+    "\"model.backbone.init_cfg=dict(type='Pretrained', checkpoint='{}', prefix='backbone.')\" without load_from"
+)
+
 
 @RUNNERS.register_module()
 class StreamRunner(Runner):
     """See the module; everything else is :class:`mmengine.runner.Runner`.
 
-    ``notes`` tell what was decided for a run at its start, a sentence each.
+    ``notes`` tell what was decided for a run at its start, a sentence each, ``loaded`` what was
+    made of the weights that a training starts from.
     """
 
     notes: tuple[str, ...] = ()
+    loaded: tuple[str, ...] = ()
 
     @classmethod
     def from_cfg(cls, cfg: Config) -> StreamRunner:
@@ -70,6 +78,8 @@ class StreamRunner(Runner):
             watch_ranks(cfg)
             check_together(cfg)
             complete_config(cfg)
+            if counts_epochs(cfg.get("train_cfg") or {}):
+                count_in_steps(cfg, steps_of_epoch(cfg))
             notes = resolve(cfg, device)
         with watched(), refused_settings(cfg), os_errors(Path(cfg.work_dir), "written"):
             check_same_start(cfg)
@@ -132,7 +142,10 @@ class StreamRunner(Runner):
 
     def build_model(self, model: nn.Module | dict) -> nn.Module:
         """The model as it is, or that of the run's config, which is completed before it is dumped."""
-        return super().build_model(build_detector(self.cfg) if isinstance(model, dict) else model)
+        built = super().build_model(build_detector(self.cfg) if isinstance(model, dict) else model)
+        if isinstance(self.optim_wrapper, dict):
+            freeze(self.optim_wrapper, built)
+        return built
 
     def build_optim_wrapper(self, optim_wrapper: OptimWrapper | dict) -> OptimWrapper:
         """Raises ``InputError`` where ``paramwise_cfg`` or the constructor is about another model."""
@@ -218,12 +231,13 @@ class StreamRunner(Runner):
     def load_checkpoint(self, filename: str, map_location: str = "cpu", strict: bool = True, revise_keys=None) -> dict:
         """Load weights; raises ``InputError`` naming the first tensors that do not fit, and then loads nothing."""
         checkpoint = load_checkpoint_file(filename)
-        check_checkpoint_classes(checkpoint, self.cfg, filename)
-        check_weights(self.model, checkpoint["state_dict"], filename)
+        notes = fit_classes(checkpoint, self.model, self.cfg, filename)
+        advice = _OF_BACKBONE.format(filename) if self.cfg.get("train_cfg") else None
+        check_weights(self.model, checkpoint["state_dict"], filename, advice)
         averaged = checkpoint.get("ema_state_dict", {})  # beside the step count `steps`
         if averaged:
             averaged = {name.removeprefix("module."): tensor for name, tensor in averaged.items() if name != "steps"}
-            check_weights(self.model, averaged, f"{filename} (its averaged weights)")
+            check_weights(self.model, averaged, f"{filename} (its averaged weights)", advice)
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         load_strictly(self.model, checkpoint["state_dict"], filename)
         restore_histories(checkpoint)
@@ -231,7 +245,10 @@ class StreamRunner(Runner):
             logged = checkpoint.get("message_hub", {}).get("runtime_info", {})
             self.message_hub.update_info("run", logged.get("run", ""))
         self._has_loaded = True
+        self.loaded = tuple(notes) or (f"from {filename}",)
         self.logger.info(f"Loaded {filename}")
+        for note in notes:
+            self.logger.info(note)
         return checkpoint
 
     def save_checkpoint(

@@ -100,6 +100,7 @@ class MaxViTRNN(RecurrentBackbone):
         out_stages: stages whose maps are returned; those after the last are not built. Default: (2, 3, 4).
         dws_conv: whether the LSTM's gates see their neighbours through a depthwise convolution; default: no.
         with_cp: compute attention again in the backward pass instead of keeping its maps; default: no.
+        frozen_stages: how many of the first stages are not trained; default: -1, as 0 none (mmdet's key).
         init_cfg: mmengine's initialisation; default: PyTorch's.
 
     Raises:
@@ -119,6 +120,7 @@ class MaxViTRNN(RecurrentBackbone):
         out_stages: tuple[int, ...] = (2, 3, 4),
         dws_conv: bool = False,
         with_cp: bool = False,
+        frozen_stages: int = -1,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -145,6 +147,9 @@ class MaxViTRNN(RecurrentBackbone):
             )
             for k in range(depth)
         )
+        if not -1 <= frozen_stages <= depth:
+            raise InputError(f"MaxViTRNN: frozen_stages={frozen_stages}, expected -1 to {depth}, its stages")
+        self.stages[: max(frozen_stages, 0)].requires_grad_(False)
 
     @staticmethod
     def _check_given(**needed) -> None:

@@ -63,7 +63,7 @@ def check_head(head: dict | None, train_cfg: dict | None) -> None:
     if (train_cfg or {}).get("initial_epoch"):
         raise InputError(
             f"train_cfg.initial_epoch={train_cfg['initial_epoch']}: {kind.__name__} would stay in its first phase, "
-            "since training on streams counts steps and no epochs; set train_cfg.initial_epoch=0"
+            "since nothing tells it the epoch; set train_cfg.initial_epoch=0"
         )
 
 

@@ -25,6 +25,7 @@ from etram_mmdet.models.detectors.missing_operators import check_nms, check_oper
 from etram_mmdet.models.detectors.one_stage import check_head, read_in_portions
 from etram_mmdet.models.detectors.stream_state import StreamState
 from etram_mmdet.models.layers.checkpointing import recompute_layers
+from etram_mmdet.models.layers.freezing import rest_frozen_norms
 from etram_mmdet.utils.errors import InputError
 
 
@@ -131,6 +132,12 @@ class RecurrentDetector(SingleStageDetector):
             return self._predict(features, frames)
         losses = self.bbox_head.loss(self._neck(features), frames)
         return losses if chosen is is_labelled else {name: _times_zero(loss) for name, loss in losses.items()}
+
+    def train(self, mode: bool = True) -> RecurrentDetector:
+        """BatchNorm layers whose parameters are frozen stay in evaluation mode, whatever froze them."""
+        super().train(mode)
+        rest_frozen_norms(self)
+        return self
 
     def train_step(self, data: dict, optim_wrapper: OptimWrapper) -> dict:
         parts = split_lanes(data, self.micro_batch)

@@ -1,0 +1,112 @@
+"""Weights of a detector of other classes as a start: all but its class layers is taken, and rows of equal names."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from mmengine.config import Config
+from mmengine.model import is_model_wrapper
+from torch import Tensor, nn
+from torch.random import fork_rng
+
+from etram_mmdet.datasets.shared_keys import dataset_config, metainfo_of
+from etram_mmdet.engine.checkpoints.opening import ALLOW_KEY, check_checkpoint_classes, checkpoint_classes
+from etram_mmdet.models.building import build_detector
+
+
+class ClassLayer(NamedTuple):
+    """A tensor with rows per class along ``dim``: ``groups`` times all classes, a group for each anchor."""
+
+    dim: int
+    groups: int
+
+
+def fit_classes(content: dict, model: nn.Module, cfg: Config, path: str | Path) -> list[str]:
+    """Let the weights of a checkpoint fit the classes of a training, in place; returns sentences about what was done.
+
+    Where the classes differ, the tensors whose shape follows from their number are those of ``model``, with the rows of
+    classes of equal names copied, and that of the background where there is one. Averaged weights are treated alike.
+
+    Args:
+        content: of a checkpoint, its tensors in host memory.
+        model: what is to be trained, freshly initialised.
+        cfg: the run's complete config. Its key ``allow_other_classes`` allows a training to start so.
+        path: the checkpoint, for messages.
+
+    Raises:
+        InputError: the classes differ and the config does not allow it, or the run is no training.
+    """
+    theirs = checkpoint_classes(content, path)
+    ours = [str(name) for name in metainfo_of(dataset_config(cfg))["classes"]]
+    if theirs == ours or not (cfg.get(ALLOW_KEY) and cfg.get("train_cfg")):
+        check_checkpoint_classes(content, cfg, str(path))
+        return []
+    fresh = (model.module if is_model_wrapper(model) else model).state_dict()
+    layers = class_layers(cfg, fresh)
+    numbers = {_key(name): number for number, name in enumerate(theirs)}
+    pairs = [(number, numbers[_key(name)]) for number, name in enumerate(ours) if _key(name) in numbers]
+    counts = len(ours), len(theirs)
+    for part, prefix in (("state_dict", ""), ("ema_state_dict", "module.")):
+        weights = content.get(part, {})
+        for name, layer in layers.items():
+            if prefix + name in weights:
+                given = weights[prefix + name]
+                weights[prefix + name] = with_equal_rows(fresh[name].cpu(), given, layer, pairs, counts)
+    return _told(path, theirs, ours, [number for number, _ in pairs], list(layers))
+
+
+def class_layers(cfg: Config, weights: dict[str, Tensor]) -> dict[str, ClassLayer]:
+    """Which of ``weights`` have rows per class: their shape is another one in a model of one class more."""
+    wider = copy.deepcopy(cfg)
+    wider.model.bbox_head.num_classes += 1
+    with fork_rng(devices=[]):
+        grown = build_detector(wider).state_dict()
+    return {
+        name: ClassLayer(dim, more - size)
+        for name, tensor in weights.items()
+        for dim, (size, more) in enumerate(zip(tensor.shape, grown[name].shape, strict=True))
+        if more != size
+    }
+
+
+def with_equal_rows(
+    fresh: Tensor, given: Tensor, layer: ClassLayer, pairs: Sequence[tuple[int, int]], counts: tuple[int, int]
+) -> Tensor:
+    """A copy of ``fresh`` with rows of ``given``; without any where the two differ in more than their classes.
+
+    Args:
+        fresh: the class layer of the new classes.
+        given: that of the checkpoint.
+        layer: where the rows are.
+        pairs: number of a class in ``fresh`` and in ``given``, for each that both have.
+        counts: how many classes ``fresh`` and ``given`` have.
+    """
+    background = fresh.shape[layer.dim] // layer.groups - counts[0]  # one row more with softmax
+    expected = list(fresh.shape)
+    expected[layer.dim] = layer.groups * (counts[1] + background)
+    made = fresh.clone()
+    if list(given.shape) != expected:
+        return made
+    rows, old_rows = (t.movedim(layer.dim, 0).unflatten(0, (layer.groups, -1)) for t in (made, given))
+    behind = [(counts[0] + k, counts[1] + k) for k in range(background)]
+    for new, old in [*pairs, *behind]:
+        rows[:, new] = old_rows[:, old]
+    return made
+
+
+def _key(name: str) -> str:
+    return name.strip().lower()
+
+
+def _told(path: str | Path, theirs: list[str], ours: list[str], copied: list[int], layers: list[str]) -> list[str]:
+    names = [ours[number] for number in copied]
+    new = [name for number, name in enumerate(ours) if number not in copied]
+    made = ", ".join(dict.fromkeys(layer.rpartition(".")[0] for layer in layers))
+    return [
+        f"{path} finds {', '.join(theirs) or 'unnamed classes'}; everything but its class layers is taken over",
+        f"class layers made anew: {made}; rows copied for {', '.join(names) or 'no class'}"
+        + (f", fresh rows for {', '.join(new)}" if new else ""),
+    ]
