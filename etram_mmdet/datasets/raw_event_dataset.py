@@ -34,8 +34,8 @@ class RawEventDataset(ETraMDataset):
 
     Frames are built in the loading processes and equal the preprocessed ones bit for bit. ``preset``, ``frames``,
     ``label_files``, ``sensor_px`` and ``reading`` mean what they mean there; ``reading`` may hold ``event_time_unit``,
-    ``label_time_unit``, ``label_offset_us``, ``box_format``, ``drop_labels_outside``, ``sort_events`` and
-    ``keep_implausible``.
+    ``label_time_unit``, ``label_offset_us``, ``box_format``, ``drop_labels_outside``, ``sort_events``,
+    ``event_columns`` and ``keep_implausible``.
 
     A recording is left out, with a WARNING, where its labels alone do not seem to fit it, or where its first block
     (about a million events) leads to more than 1 % damaged ones in the whole. Damage that shows later is told in a
@@ -133,6 +133,7 @@ class RecordingSequence(RecordingFrames):
             self.dropped = found.dropped
             self.representation = build_representation(settings.representation, recording.height, recording.width)
             begins_us = start_us(recording.t_first_us)
+            sensor_px = recording.width, recording.height
             if recording.damage:  # in the part that was read so far; the rule is about the whole
                 recording.read_rest()
         super().__init__(
@@ -148,6 +149,7 @@ class RecordingSequence(RecordingFrames):
             label_file=source.labels,
             ignored=found.ignored,
             start_us=begins_us,
+            sensor_px=sensor_px,
         )
 
     def read(self, start: int, stop: int, transform=None) -> np.ndarray:

@@ -40,7 +40,8 @@ class RecordingFrames(ABC):
     A source calls ``__init__`` with its ``boxes`` in sensor pixels, in time order, and the row at which each labelled
     frame begins; ``scale`` is sensor pixels per network pixel, ``label_file`` the place to name in errors, ``start_us``
     where the recording begins on its clock. ``ignored`` boxes stand at the times of labelled frames; those of a class
-    that ``class_set`` does not know are left out. ``step_us`` is the usual time from one frame to the next.
+    that ``class_set`` does not know are left out. ``sensor_px`` is the width and height of the sensor, by default that
+    of a frame times ``scale``. ``step_us`` is the usual time from one frame to the next.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class RecordingFrames(ABC):
         label_file: Path,
         ignored: np.ndarray | None = None,
         start_us: int = 0,
+        sensor_px: tuple[int, int] | None = None,
     ) -> None:
         self.name = name
         self.dtype = dtype
@@ -67,6 +69,7 @@ class RecordingFrames(ABC):
         self.step_us = round(float(np.median(np.diff(t_us)))) if len(t_us) > 1 else STEP_US
         self.channels = shape[0]
         self.hw = tuple(shape[1:])
+        self.sensor_px = sensor_px or (self.hw[1] * scale, self.hw[0] * scale)
         self.labelled = labelled.astype(np.int64)
         self._labels = class_labels(boxes["class_id"], class_set, label_file)
         self._tracks = _track_ids(boxes)
@@ -164,11 +167,15 @@ class FolderSequence(RecordingFrames):
             dtype = frames.dtype
         check_kind(self.path, shape[0], dtype, representation)
         arrays = load_layout(folder, self.path, num_tensors)
+        sensor_px = None
         if (folder / MANIFEST).is_file():  # RVT's own folders have none
-            check_files(folder, read_manifest(folder))
+            manifest = read_manifest(folder)
+            check_files(folder, manifest)
+            sensor_px = manifest["width"], manifest["height"]
         labels = folder / "labels_v2" / "labels.npz"
         known = dict(class_set=class_set, label_file=labels, start_us=recording_start_us(folder))
-        super().__init__(folder.name, tuple(shape), dtype, scale, **arrays, **known, ignored=read_ignored(folder))
+        known |= dict(ignored=read_ignored(folder), sensor_px=sensor_px)
+        super().__init__(folder.name, tuple(shape), dtype, scale, **arrays, **known)
 
     def read(self, start: int, stop: int) -> np.ndarray:
         return OPEN_FILES.of(self, partial(FrameFile, self.path)).read(start, stop)
