@@ -70,6 +70,7 @@ setup(
             "onedl-mmcv>=2.3.6",
             "onedl-mmdetection>=3.5.1",
         ],
+        "aedat": ["aedat"],  # to read AEDAT 4
         "tensorboard": ["tensorboard"],  # for TensorboardVisBackend
         "video": ["imageio-ffmpeg"],  # tools/browse_dataset.py then writes H.264
     },

@@ -24,6 +24,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--sensor", nargs=2, type=int, metavar=("W", "H"), help="in pixels, where the file does not say"
     )
+    parser.add_argument("--event-columns", metavar="t,x,y,p", help="what the columns of text or of an array are")
     return parser.parse_args()
 
 
@@ -36,7 +37,8 @@ def main() -> None:
 
     start_us, stop_us = (s if s is None else round(s * 1e6) for s in (args.start_s, args.stop_s))
     part = Part(start_us, stop_us, args.crop and tuple(args.crop), args.from_zero)
-    with exit_on_input_error(), open_recording(args.source, args.sensor and tuple(args.sensor)) as recording:
+    known = dict(sensor_px=args.sensor and tuple(args.sensor), columns=args.event_columns)
+    with exit_on_input_error(), open_recording(args.source, **known) as recording:
         first_us, last_us = part.span_us(recording)
         seconds = math.ceil((last_us - first_us + 1) / 1e6)
         count = write_recording(recording, args.target, part, partial(tqdm, total=seconds, unit="s"))
@@ -49,6 +51,8 @@ def main() -> None:
         for name, number in counts.items():
             if number:
                 print(f"{name}: {number:,}")
+        for note in recording.notes:
+            print(f"NOTE {note}")
 
 
 if __name__ == "__main__":

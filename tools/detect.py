@@ -42,7 +42,8 @@ def parse_args() -> argparse.Namespace:
         help="label file of the recording, or its preprocessed folder: windows end where those of an evaluation do",
     )
     add_streaming(parser)
-    parser.add_argument("--sensor", nargs=2, type=int, metavar=("WIDTH", "HEIGHT"), help="where the file does not say")
+    parser.add_argument("--event-columns", metavar="t,x,y,p", help="what the columns of text or of an array are")
+    parser.add_argument("--sensor", nargs=2, type=int, metavar=("WIDTH", "HEIGHT"), help="default: as trained")
     add_cfg_options(parser)
     args = parser.parse_args()
     if len(args.paths) not in (2, 3):
@@ -76,7 +77,9 @@ def main() -> None:
         paths = [args.checkpoint] if args.config is None else [args.config, args.checkpoint]
         model = init_detector(*paths, device=args.device, cfg_options=args.cfg_options)
         inferencer = EventInferencer(model, None, args.score_thr, args.operating_points, step_us, **fast)
-        with open_recording(args.recording, args.sensor and tuple(args.sensor)) as recording:
+        known = dict(sensor_px=args.sensor and tuple(args.sensor), columns=args.event_columns)
+        with open_recording(args.recording, **known) as recording:
+            told = [inferencer.fit_sensor(recording), *recording.notes]
             start_us = start_on_grid(recording.t_first_us, inferencer.step_us)
             if args.start_s is not None:
                 start_us = clock_origin_us(recording.t_first_us) + round(args.start_s * 1e6)
@@ -89,8 +92,8 @@ def main() -> None:
             windows = tqdm(inferencer.windows(*part), total=len(times), unit="window")
             note = SINKS[args.out.suffix](args.out, windows, inferencer, recording)
             dropped = ", ".join(f"{number} {what}" for what, number in recording.dropped.items() if number)
-        if note:
-            print(note)
+        for sentence in filter(None, [note, *told]):
+            print(sentence)
         seen_s = (times[-1] - times[0] + inferencer.step_us) / 1e6 if times else 0
         print(f"{args.out}: {seen_s:.1f} s of {args.recording.name} in {time.monotonic() - start:.1f} s")
         if dropped:

@@ -27,13 +27,15 @@ STOPPED_OVERWRITING = "stopped; finished recordings are kept, the same command m
 HELP = dict(
     frames="rvt: labels at 30 or 60 Hz thinned to 10 Hz; all: every label time; auto: rvt where it applies (default)",
     representation=f"one of {NAMES}, and its options: bins=5 edges=window (default: RVT's histogram)",
-    downsample="halve the frame: nearest keeps one pixel in four as RVT does, sum keeps every event",
+    downsample="fewer pixels by a whole factor, which is 2 unless a number follows (sum8): nearest, RVT's way and the "
+    "default, keeps one pixel of each square, sum keeps every event",
     labels="which of eTraM's label files: beside the recordings (3 classes) or eight_class; auto prefers these",
     event_time_unit="what the recordings' time stamps count (default: us)",
     label_time_unit="what the label files' times count (default: us)",
     label_offset_us="added to label times: microseconds, or start for labels that count from the recording's start",
     box_format="what x, y, w, h hold: corner and size (xywh, default), centre and size, or two corners",
     drop_labels_outside="leave out labels before the first and after the last event",
+    event_columns="what the columns of text and of arrays are, in their order: x,y,p,t (default: found)",
     sort_events="sort events by time, for files in another order; takes each recording into memory",
     class_set="what ids and names in the label files mean: the name of a class set, or a FILE.json of your own "
     "(docs/classes.md); default: ids 0 to 7 without names, etram8 for eTraM's eight classes, 1mpx with --preset gen4",
@@ -63,7 +65,7 @@ def parse_args() -> argparse.Namespace:
         help=HELP["representation"],
     )
     parser.add_argument(
-        "--downsample", choices=get_args(choices.Downsample), default=rvt["downsample"], help=HELP["downsample"]
+        "--downsample", default=rvt["downsample"], metavar="none|nearest|sum|sumN|nearestN", help=HELP["downsample"]
     )
     parser.add_argument("--window-us", type=int, default=default.window_us, help="length of a window")
     parser.add_argument(
@@ -86,6 +88,7 @@ def add_reading_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--label-time-unit", choices=units, default="us", help=HELP["label_time_unit"])
     parser.add_argument("--label-offset-us", type=offset, default=0, metavar="N|start", help=HELP["label_offset_us"])
     parser.add_argument("--box-format", choices=get_args(choices.BoxFormat), default="xywh", help=HELP["box_format"])
+    parser.add_argument("--event-columns", metavar="t,x,y,p", help=HELP["event_columns"])
     for name in ("drop_labels_outside", "drop_unknown_classes", "sort_events", "keep_implausible"):
         parser.add_argument(f"--{name.replace('_', '-')}", action="store_true", help=HELP[name])
 

@@ -64,8 +64,10 @@ class EventInferencer:
         ...     print(t_us, boxes.names, boxes.scores)
 
     With a camera: ``image = representation(events, (t0_us, t1_us))`` for every window, with the representation that
-    ``inferencer.representation(height, width)`` gives, then ``inferencer.detect(image)``. With several cameras, each
-    has a stream of its own: ``camera = inferencer.new_stream()``, then ``camera.detect(image)``.
+    ``inferencer.representation()`` gives (``representation(height, width)`` for another sensor than the training's),
+    then ``inferencer.detect(image)``. With several cameras, each has a stream of its own: ``camera =
+    inferencer.new_stream()``, then ``camera.detect(image)``. A recording that does not say how large its sensor is has
+    that of the training.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class EventInferencer:
         self._representation = representation_of(self._data)
         self._scale = self.representation(2, 2).scale
         self.step_us = step_us or getattr(self.model, "step_us", None) or self._assumed_step_us()
+        self.sensor_px: tuple[int, int] | None = getattr(self.model, "sensor_px", None)
         self.operating_points = self._operating_points(score_thr, operating_points)
         if self.operating_points.switched_off:
             names = ", ".join(self.operating_points.switched_off)
@@ -106,9 +109,36 @@ class EventInferencer:
         """Forget the images that :meth:`detect` was given: the next one begins a stream."""
         self._own.reset()
 
-    def representation(self, height: int, width: int) -> Representation:
-        """What makes the network's images from the events of a sensor of this size in pixels."""
+    def representation(self, height: int | None = None, width: int | None = None) -> Representation:
+        """What makes the network's images from the events of a sensor.
+
+        Args:
+            height: of the sensor in pixels. Default: as in the training, which the checkpoint says.
+            width: likewise.
+
+        Raises:
+            InputError: neither is given, and the checkpoint does not say.
+        """
+        if height is None and width is None and self.sensor_px is not None:
+            width, height = self.sensor_px
+        if height is None or width is None:
+            raise InputError("the model does not say how large the sensor is; representation(height, width) in pixels")
         return build_representation(self._representation, height, width)
+
+    def fit_sensor(self, recording: Recording) -> str:
+        """Let a recording that does not say how large its sensor is have that of the training, if its events fit.
+
+        Returns:
+            A sentence on what is assumed; empty where the file says its size.
+        """
+        if not recording.size_is_assumed:
+            return ""
+        is_trained = self.sensor_px is not None and recording.take_sensor(*self.sensor_px)
+        why = "as in the training" if is_trained else "the smallest known one that its events fit into"
+        return (
+            f"{recording.path}: does not say how large its sensor is; taken as {recording.width}x{recording.height}, "
+            f"{why}. State another: --sensor WIDTH HEIGHT (sensor_px of open_recording)"
+        )
 
     def detect(self, image: np.ndarray) -> Boxes:
         """Boxes in one image (C, H, W) of :meth:`representation`: the next of the inferencer's own stream.
@@ -148,8 +178,11 @@ class EventInferencer:
         """
         if not isinstance(recording, Recording):
             with open_recording(recording) as opened:
+                if assumed := self.fit_sensor(opened):
+                    print_log(assumed, "current")
                 yield from self.windows(opened, start_us, stop_us, labels)
             return
+        self.fit_sensor(recording)
         stream = self.new_stream()
         representation = self.representation(recording.height, recording.width)
         for t_us in self.times(recording, start_us, stop_us, labels):

@@ -35,7 +35,7 @@ class RawEventDataset(ETraMDataset):
     Frames are built in the loading processes and equal the preprocessed ones bit for bit. ``preset``, ``frames``,
     ``label_files``, ``sensor_px`` and ``reading`` mean what they mean there; ``reading`` may hold ``event_time_unit``,
     ``label_time_unit``, ``label_offset_us``, ``box_format``, ``drop_labels_outside``, ``drop_unknown_classes``,
-    ``sort_events`` and ``keep_implausible``.
+    ``sort_events``, ``event_columns`` and ``keep_implausible``.
 
     A recording is left out, with a WARNING, where its labels alone do not seem to fit it, or where its first block
     (about a million events) leads to more than 1 % damaged ones in the whole. Damage that shows later is told in a
@@ -139,6 +139,7 @@ class RecordingSequence(RecordingFrames):
             self.dropped = found.dropped
             self.representation = build_representation(settings.representation, recording.height, recording.width)
             begins_us = start_us(recording.t_first_us)
+            sensor_px = recording.width, recording.height
             if recording.damage:  # in the part that was read so far; the rule is about the whole
                 recording.read_rest()
         super().__init__(
@@ -155,6 +156,7 @@ class RecordingSequence(RecordingFrames):
             ignored=found.ignored,
             start_us=begins_us,
             id_names=found.class_names,
+            sensor_px=sensor_px,
         )
 
     def read(self, start: int, stop: int, transform=None) -> np.ndarray:

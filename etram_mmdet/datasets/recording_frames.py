@@ -44,8 +44,8 @@ class RecordingFrames(ABC):
     frame begins; ``scale`` is sensor pixels per network pixel, ``label_file`` the place to name in errors, ``start_us``
     where the recording begins on its clock. ``ignored`` boxes stand at the times of labelled frames; those of a class
     that ``class_set`` does not know are left out. ``id_names``: what the class ids are called, where that is known.
-    ``left_out``: number of boxes by class that ``class_set`` leaves out. ``step_us`` is the usual time from one frame
-    to the next.
+    ``left_out``: number of boxes by class that ``class_set`` leaves out. ``sensor_px`` is the width and height of the
+    sensor, by default that of a frame times ``scale``. ``step_us`` is the usual time from one frame to the next.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class RecordingFrames(ABC):
         ignored: np.ndarray | None = None,
         start_us: int = 0,
         id_names: Mapping[int, str] | None = None,
+        sensor_px: tuple[int, int] | None = None,
     ) -> None:
         self.name = name
         self.dtype = dtype
@@ -73,6 +74,7 @@ class RecordingFrames(ABC):
         self.step_us = round(float(np.median(np.diff(t_us)))) if len(t_us) > 1 else STEP_US
         self.channels = shape[0]
         self.hw = tuple(shape[1:])
+        self.sensor_px = sensor_px or (self.hw[1] * scale, self.hw[0] * scale)
         self.labelled = labelled.astype(np.int64)
         labels = class_labels(boxes["class_id"], class_set, label_file, id_names)
         is_kept = labels != LEFT_OUT
@@ -184,8 +186,11 @@ class FolderSequence(RecordingFrames):
             dtype = frames.dtype
         check_kind(self.path, shape[0], dtype, representation)
         arrays = load_layout(folder, self.path, num_tensors)
+        sensor_px = None
         if (folder / MANIFEST).is_file():  # RVT's own folders have none
-            check_files(folder, read_manifest(folder))
+            manifest = read_manifest(folder)
+            check_files(folder, manifest)
+            sensor_px = manifest["width"], manifest["height"]
         labels = folder / "labels_v2" / "labels.npz"
         super().__init__(
             folder.name,
@@ -198,6 +203,7 @@ class FolderSequence(RecordingFrames):
             ignored=read_ignored(folder),
             start_us=recording_start_us(folder),
             id_names=class_names_of(folder),
+            sensor_px=sensor_px,
         )
 
     def read(self, start: int, stop: int) -> np.ndarray:

@@ -20,9 +20,9 @@ _BOX_FIELDS = ("x", "y", "w", "h", "class_id")
 def check_kind(path: Path, channels: int, dtype: np.dtype, config: dict) -> None:
     """Raise ``InputError`` for frames that the representation of ``config`` cannot have made."""
     made = build_representation(config, 2, 2)
-    if (channels, dtype) != (made.shape[0], made.dtype):
+    if (channels, dtype) != (made.num_channels, made.dtype):
         raise InputError(
-            f"{path}: frames of {channels} channels of {dtype}, but {config} makes {made.shape[0]} of "
+            f"{path}: frames of {channels} channels of {dtype}, but {config} makes {made.num_channels} of "
             f"{np.dtype(made.dtype)}; set representation in the config to what the file holds, or {PREPROCESS_AGAIN}"
         )
 

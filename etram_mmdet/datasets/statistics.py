@@ -40,6 +40,12 @@ def frame_step_us(dataset: ETraMDataset) -> int | None:
     return round(float(np.median(steps))) if len(steps) else None
 
 
+def sensor_px(dataset: ETraMDataset) -> tuple[int, int] | None:
+    """Width and height of the sensor of all recordings; ``None`` where they differ, as at the edge of odd frames."""
+    sizes = {sequence.sensor_px for sequence in dataset.sequences}
+    return sizes.pop() if len(sizes) == 1 else None
+
+
 def fingerprint(dataset: ETraMDataset) -> dict[str, object]:
     """What a split holds, and a digest of its recordings, frame times, representation, boxes and classes.
 

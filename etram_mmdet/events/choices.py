@@ -14,7 +14,6 @@ Preset = Literal["etram", "gen4"]
 FrameRule = Literal["auto", "rvt", "all"]
 LabelFiles = Literal["auto", "beside", "eight_class"]
 Codec = Literal["zstd", "lz4"]
-Downsample = Literal["none", "nearest", "sum"]
 Edges = Literal["events", "window"]
 TimeUnit = Literal["us", "ms", "ns"]
 BoxFormat = Literal["xywh", "cxcywh", "xyxy"]
@@ -22,6 +21,8 @@ BoxFormat = Literal["xywh", "cxcywh", "xyxy"]
 LabelUnit = Literal["frames", "s", "ms", "us", "ns"]  # what the times of a label file count
 
 FROM_START = "start"  # a label offset: labels count from the recording's start
+
+DOWNSAMPLE_WORDS = ("none", "nearest", "sum")  # the last two with a factor, as in sum8; without it 2
 
 # The classes in events/representations, as help lists them; a test compares.
 REPRESENTATION_NAMES = (
@@ -33,3 +34,11 @@ REPRESENTATION_NAMES = (
 # The formats in events/label_formats; a test compares.
 LABEL_FORMAT_NAMES = ("prophesee", "coco", "cvat", "csv", "mot", "yolo")
 RVT_REPRESENTATION = {"type": "StackedHistogram", "downsample": "nearest"}
+
+# What the columns of events are called in files and arrays of other software.
+COLUMN_NAMES = {
+    "t": ("t", "ts", "time", "timestamp", "timestamps", "t_us"),
+    "x": ("x", "xs"),
+    "y": ("y", "ys"),
+    "p": ("p", "ps", "pol", "polarity", "on"),
+}

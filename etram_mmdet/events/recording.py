@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -11,14 +12,15 @@ import numpy as np
 from numba import njit
 
 from etram_mmdet.events.block_stamps import BlockStamps
-from etram_mmdet.events.choices import TimeUnit
-from etram_mmdet.events.limits import MAX_PIXELS, MAX_SIDE_PX
+from etram_mmdet.events.choices import COLUMN_NAMES, TimeUnit
+from etram_mmdet.events.limits import MAX_PIXELS, MAX_SIDE_PX, MAX_TIME_US
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import os_errors
 from etram_mmdet.utils.open_files import OPEN_FILES
 
 MAX_DAMAGED = 0.01  # of a recording's events; so few as ten prove nothing
 _FEW = 10
+_UNIT_US = {"us": 1.0, "ms": 1e3, "ns": 1e-3}
 
 
 class Events(NamedTuple):
@@ -30,11 +32,23 @@ class Events(NamedTuple):
     p: np.ndarray
 
 
+def find_column(name: str, names: Sequence[str]) -> int | None:
+    """The place of t, x, y or p among ``names``, under any name in use; ``None`` where there is none."""
+    lower = [each.strip().lower() for each in names]
+    return next((lower.index(each) for each in COLUMN_NAMES[name] if each in lower), None)
+
+
 def in_microseconds(times: np.ndarray, unit: TimeUnit) -> np.ndarray:
     """Times that count ``unit`` as int64 microseconds, fractions cut off; integers stay exact."""
     if unit == "ms":
         return (times * 1000).astype(np.int64) if times.dtype.kind == "f" else times.astype(np.int64) * 1000
     return (times // 1000 if unit == "ns" else times).astype(np.int64)
+
+
+def _from_floats(stamps: np.ndarray, us: float) -> np.ndarray:
+    """Floating-point stamps that count ``us`` microseconds as int64; what is no time is far from all others."""
+    stamps = stamps.astype(np.float64) * us
+    return np.rint(np.where(np.abs(stamps) < MAX_TIME_US, stamps, -MAX_TIME_US)).astype(np.int64)
 
 
 def check_sensor(path: str | Path, width: int, height: int) -> None:
@@ -63,6 +77,9 @@ class Recording(ABC):
     suffixes: tuple[str, ...]
     signature: bytes | tuple[bytes, ...]
     size_is_assumed = False  # True where the file does not say how large the sensor is
+    takes_columns = False  # True where columns may have no names, so that a constructor takes them too
+    stamps_are_seconds = False  # unless declare_time_unit says another unit
+    notes: tuple[str, ...] = ()  # what a user should know of what the file holds and is not used
 
     def __init__(self, path: Path, width: int, height: int, num_blocks: int) -> None:
         check_sensor(path, width, height)
@@ -95,7 +112,7 @@ class Recording(ABC):
 
     @abstractmethod
     def _raw_stamps(self, block: int) -> np.ndarray:
-        """Stamps of a block's events in file order: a new int64 array in microseconds."""
+        """Stamps of a block's events in file order: a new array, int64 in microseconds or floating-point."""
 
     @abstractmethod
     def _raw_pixels(self, block: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -117,6 +134,7 @@ class Recording(ABC):
 
     def declare_sensor(self, width: int, height: int) -> None:
         """Replace a guessed sensor size before events are read; raises ``InputError`` where the file says another."""
+        check_sensor(self.path, width, height)
         if not self.size_is_assumed and (width, height) != (self.width, self.height):
             said = f"{self.width}x{self.height}"
             self.close()
@@ -124,6 +142,21 @@ class Recording(ABC):
         self.width = width
         self.height = height
         self.size_is_assumed = False
+
+    def take_sensor(self, width: int, height: int) -> bool:
+        """Assume a size that is known from elsewhere, where the file says none and the first events fit; whether so."""
+        if not self.size_is_assumed:
+            return False
+        if (width, height) != (self.width, self.height):
+            _, x, y, _ = self._block(0)
+            outside = np.count_nonzero((x >= width) | (y >= height))
+            if outside > MAX_DAMAGED * len(x):
+                return False
+            self.declare_sensor(width, height)
+            self.size_is_assumed = True
+            self._block.cache_clear()
+            self._dropped_of_block.clear()
+        return True
 
     def declare_time_unit(self, unit: TimeUnit) -> None:
         """Say that the file's stamps count ``unit`` instead of microseconds, before events are read."""
@@ -239,6 +272,9 @@ class Recording(ABC):
     def _raw_stamps_us(self, block: int) -> np.ndarray:
         with os_errors(self.path, "read"):
             stamps = self._raw_stamps(block)
+        if stamps.dtype.kind == "f":
+            is_stated = self._time_unit != "us" or not self.stamps_are_seconds
+            return _from_floats(stamps, _UNIT_US[self._time_unit] if is_stated else 1e6)
         return stamps if self._time_unit == "us" else in_microseconds(stamps, self._time_unit)
 
     def _visit_all(self) -> None:

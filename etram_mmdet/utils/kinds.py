@@ -9,7 +9,7 @@ from etram_mmdet.utils.errors import InputError
 _SUFFIXES = {
     "config": ".py .json .yaml .yml",
     "checkpoint": ".pth .pt .ckpt",
-    "recording": ".h5 .hdf5 .raw .dat .npy .npz .csv .txt",
+    "recording": ".h5 .hdf5 .raw .dat .npy .npz .csv .txt .aedat4",
 }
 _KINDS = {suffix: kind for kind, suffixes in _SUFFIXES.items() for suffix in suffixes.split()}
 _ORDER = {

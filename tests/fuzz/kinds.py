@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,6 +69,14 @@ def read_sorted(path: Path) -> None:
 def _recording(name: str) -> Kind:
     suffix, write = WRITERS[name]
     return Kind(name, lambda folder: write(folder / f"a_td{suffix}", make_events(1500)), (read_windows, read_sorted))
+
+
+def _aedat4() -> list[Kind]:
+    """Of a real file, since nothing here writes one: that of faery's source distribution, named by ETRAM_AEDAT4."""
+    real = os.environ.get("ETRAM_AEDAT4")
+    if not real or find_spec("aedat") is None:
+        return []
+    return [Kind("AEDAT 4", lambda folder: Path(shutil.copy(real, folder / "a.aedat4")), (read_windows, read_sorted))]
 
 
 # Labels and folders
@@ -216,6 +227,7 @@ def read_carried_config(path: Path) -> None:
 
 ALL = (
     *map(_recording, WRITERS),
+    *_aedat4(),
     Kind("label file", _label_file("a_bbox.npy"), (preprocess,)),
     Kind("label times", _label_file("a_label_times.npy"), (preprocess,)),
     _sequence("sequence.json", "sequence.json"),

@@ -10,8 +10,11 @@ import pytest
 from tests.fuzz.kinds import KINDS, Kind
 from tests.fuzz.runner import fuzz
 
+# Read by what reads others; only the long run damages them.
+ALIKE = ("xs ys ts ps h5", "M3ED h5", "MVSEC h5", "npz array")
 
-@pytest.mark.parametrize("name", KINDS)
+
+@pytest.mark.parametrize("name", [name for name in KINDS if name not in ALIKE])
 def test_no_traceback_and_no_crash(name, tmp_path):
     result = fuzz(KINDS[name], 150, 0, tmp_path)
     assert sum(result.outcomes.values()) == 150

@@ -132,6 +132,57 @@ def write_csv(path: Path, events: dict[str, np.ndarray]) -> Path:
     return path
 
 
+def numbers(events: dict[str, np.ndarray], order: str, dtype: str, seconds: bool = False) -> np.ndarray:
+    """An array (N, 4) with the columns in this order; with ``seconds`` off is -1, as in v2e and MVSEC."""
+    columns = {name: np.asarray(column, np.float64) for name, column in events.items()}
+    if seconds:
+        columns |= dict(t=columns["t"] / 1e6, p=columns["p"] * 2 - 1)
+    return np.stack([columns[name] for name in order], 1).astype(dtype)
+
+
+def write_v2e(path: Path, events: dict[str, np.ndarray]) -> Path:
+    with h5py.File(path, "w") as file:
+        file.create_dataset("events", data=numbers(events, "txyp", "u4"), maxshape=(None, 4), compression="gzip")
+    return path
+
+
+def write_short_names(path: Path, events: dict[str, np.ndarray]) -> Path:
+    """As tools that make HDF5 of ROS bags do: events/{xs,ys,ts,ps}, seconds, and the sensor as height, width."""
+    with h5py.File(path, "w") as file:
+        for name in "xyp":
+            file[f"events/{name}s"] = events[name]
+        file["events/ts"] = np.asarray(events["t"]) / 1e6
+        file.attrs["sensor_resolution"] = np.array([HEIGHT, WIDTH])
+    return path
+
+
+def write_m3ed(path: Path, events: dict[str, np.ndarray]) -> Path:
+    with h5py.File(path, "w") as file:
+        for name, column in events.items():
+            file[f"prophesee/left/{name}"] = column
+        file["prophesee/left/calib/resolution"] = np.array([WIDTH, HEIGHT])
+        file.create_group("prophesee/right")
+    return path
+
+
+def write_mvsec(path: Path, events: dict[str, np.ndarray]) -> Path:
+    with h5py.File(path, "w") as file:
+        file["davis/left/events"] = numbers(events, "xytp", "f8", seconds=True)
+    return path
+
+
+def write_array(path: Path, events: dict[str, np.ndarray]) -> Path:
+    """What v2e's emulator returns: seconds and -1 or 1."""
+    np.save(path, numbers(events, "txyp", "f8", seconds=True))
+    return path
+
+
+def write_npz_array(path: Path, events: dict[str, np.ndarray]) -> Path:
+    """Stored column by column, as ``np.stack(columns).T`` is, with the sensor beside it."""
+    np.savez_compressed(path, events=np.asfortranarray(numbers(events, "xypt", "i8")), width=WIDTH, height=HEIGHT)
+    return path
+
+
 # Every way to write one recording: the suffix and the writer.
 WRITERS = {
     "h5": (".h5", write_events),
@@ -139,6 +190,10 @@ WRITERS = {
     "h5 compound": (".h5", write_compound),
     "Metavision h5": (".h5", write_metavision),
     "DSEC h5": (".h5", write_dsec),
+    "v2e h5": (".h5", write_v2e),
+    "xs ys ts ps h5": (".h5", write_short_names),
+    "M3ED h5": (".h5", write_m3ed),
+    "MVSEC h5": (".h5", write_mvsec),
     "EVT 2.0": (".raw", write_evt2),
     "EVT 2.1": (".raw", write_evt21),
     "EVT 3.0": (".raw", write_evt3),
@@ -148,4 +203,6 @@ WRITERS = {
     "npy": (".npy", write_npy),
     "npz table": (".npz", write_npz_table),
     "npz columns": (".npz", write_npz_columns),
+    "npy array": (".npy", write_array),
+    "npz array": (".npz", write_npz_array),
 }

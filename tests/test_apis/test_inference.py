@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from unittest.mock import Mock
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -20,10 +21,12 @@ from etram_mmdet.evaluation.operating_points.points import OperatingPoints
 from etram_mmdet.evaluation.predictions import load_predictions
 from etram_mmdet.events.class_sets import ETRAM8
 from etram_mmdet.events.formats import open_recording
+from etram_mmdet.events.formats.writing import write_recording
 from etram_mmdet.events.preprocessing.frame_times import select_frames
 from etram_mmdet.utils.errors import InputError
 from tests.helpers.cli import ALL_BOXES, CONFIG, SMALL, run
 from tests.helpers.paths import ROOT
+from tests.helpers.raw import make_events
 from tests.helpers.same_boxes import Found, assert_same_boxes
 from tests.test_tools.test_train_and_test import rows
 
@@ -300,3 +303,57 @@ def test_init_detector_takes_configs_and_checkpoints(checkpoint):
         init_detector(checkpoint, device="cpu", checkpoint="b.pth")
     with pytest.raises(InputError, match="no such checkpoint"):
         init_detector("nothing.pth")
+
+
+def without_size(recording, path):
+    """The recording in a file that does not say how large the sensor is."""
+    with open_recording(recording) as opened:
+        write_recording(opened, path)
+    with h5py.File(path, "r+") as file:
+        del file["events/width"], file["events/height"]
+    return path
+
+
+def test_the_sensor_of_the_training_is_that_of_a_recording_without_size(checkpoint, recording, tmp_path, monkeypatch):
+    content = load_checkpoint_file(checkpoint)
+    assert content["meta"]["sensor_px"] == [96, 64]
+    told = []
+    monkeypatch.setattr("etram_mmdet.apis.inference.print_log", lambda text, *_: told.append(text))
+    path = without_size(recording, tmp_path / "a.h5")
+    inferencer = EventInferencer(checkpoint, device="cpu", score_thr=0.0)
+    with open_recording(path) as opened:
+        assert (opened.width, opened.height) == (304, 240)
+        assert "taken as 96x64, as in the training" in inferencer.fit_sensor(opened)
+        assert (opened.width, opened.height, opened.size_is_assumed) == (96, 64, True)
+    assert inferencer.sensor_px == (96, 64) and inferencer.representation().shape == (20, 32, 48)
+    assert list(inferencer.stream(path, stop_us=300_000)) == list(inferencer.stream(recording, stop_us=300_000))
+    assert len(told) == 1 and "taken as 96x64, as in the training. State another: --sensor" in told[0]
+
+
+def test_a_recording_whose_events_lie_beyond_the_sensor_of_the_training_keeps_its_own(checkpoint, tmp_path):
+    events = make_events(500) | dict(x=np.linspace(0, 500, 500).astype(np.uint16))
+    np.savez(tmp_path / "a.npz", **events)
+    inferencer = EventInferencer(checkpoint, device="cpu")
+    with open_recording(tmp_path / "a.npz") as opened:
+        assert "taken as 640x480, the smallest known one that its events fit into" in inferencer.fit_sensor(opened)
+        assert (opened.width, opened.height, opened.dropped_out_of_frame) == (640, 480, 0)
+    inferencer.sensor_px = None
+    with pytest.raises(InputError, match="does not say how large the sensor is"):
+        inferencer.representation()
+
+
+def test_boxes_are_sensor_pixels_whatever_the_frame_is_smaller_by(checkpoint, recording, tmp_path):
+    """The same network on frames of 24x16 instead of 48x32 pixels."""
+    content = load_checkpoint_file(checkpoint)
+    config = json.loads(content["meta"][CONFIG_KEY])
+    for place in (config, *(config[f"{split}_dataloader"]["dataset"] for split in ("val", "test"))):
+        place["representation"] = dict(type="StackedHistogram", bins=10, downsample=4)
+    content["meta"][CONFIG_KEY] = json.dumps(config)
+    torch.save(content, tmp_path / "x.pth")
+    inferencer = EventInferencer(tmp_path / "x.pth", device="cpu", score_thr=0.0)
+    assert inferencer.representation().shape == (20, 16, 24)
+    windows = list(inferencer.windows(recording, stop_us=200_000))
+    found = np.concatenate([window.found.bboxes_xyxy for window in windows])
+    shown = np.concatenate([window.boxes.bboxes_xyxy for window in windows])
+    assert len(found) and windows[0].image.shape == (20, 16, 24)
+    np.testing.assert_array_equal(shown, 4 * found.clip(0, [23, 15, 23, 15]))

@@ -27,6 +27,7 @@ REPRESENTATIONS = [
     dict(type="StackedHistogram", bins=3, downsample="sum", edges="window"),
     dict(type="MixedDensityEventStack"),
     dict(type="TernaryVolume", downsample="sum"),
+    dict(type="MixedDensityEventStack", downsample=3),
     dict(type="TimeSurface"),
 ]
 

@@ -95,7 +95,7 @@ def test_compound_dataset_and_missing_size(tmp_path):
     with h5py.File(tmp_path / "a_td.h5", "w") as file:
         file["events"] = table
     with open_recording(tmp_path / "a_td.h5") as recording:
-        assert (recording.width, recording.height, recording.size_is_assumed) == (1280, 720, True)
+        assert (recording.width, recording.height, recording.size_is_assumed) == (304, 240, True)
         assert [column.tolist() for column in recording.read(0, 9)] == [[1], [2], [3], [1]]
 
 
@@ -145,14 +145,14 @@ BAD_FILES = {
     "no bytes": (lambda path: path.write_bytes(b""), r"empty \(0 bytes\); copy or download it again"),
     "text": (lambda path: path.write_text("hello world"), "not a Hdf5Recording file .* download it again"),
     "no events": (lambda path: write_events(path, make_events(0)), "holds no events"),
-    "truncated": (truncated, r"truncated at \d+ bytes; copy or download it again"),
-    "missing filter": (unreadable_filter, "events/t is compressed with HDF5 filter 32999, .* h5repack"),
+    "truncated": (truncated, r"truncated at \d+ bytes \(cut, or still being written\); copy or download it again"),
+    "missing filter": (unreadable_filter, "events/x is compressed with HDF5 filter 32999, .* h5repack"),
     "damaged": (damaged_chunk, "events/t cannot be read .* damaged"),
     "no y": (without_y, r"no events with t, x, y and p .*expected eTraM's layout"),
     "unequal": (unequal_columns, r"differ in length .*'p': \(7,\)"),
-    "float stamps": (
-        lambda path: write_events(path, make_events() | dict(t=np.zeros(4000))),
-        "events/t is float64, expected integer microseconds",
+    "stamps of words": (
+        lambda path: write_events(path, make_events() | dict(t=np.full(4000, b"1"))),
+        r"events/t is \|S1, expected numbers; convert the recording",
     ),
 }
 

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
+from etram_mmdet.events.choices import COLUMN_NAMES
 from etram_mmdet.events.formats import Events
 from etram_mmdet.events.preprocessing.sequence_folder import representation_path
 from etram_mmdet.events.representations import (
@@ -16,6 +18,7 @@ from etram_mmdet.events.representations import (
     channels_of,
     stated_options,
 )
+from etram_mmdet.events.representations.downsampling import downsampled
 from etram_mmdet.utils.errors import InputError
 from tests.reference.answers import load
 from tests.reference.event_sets import HEIGHT, WIDTH, event_sets, maps_to_halve
@@ -244,3 +247,116 @@ def test_bad_config_is_a_sentence(cfg, sentence):
     with pytest.raises(InputError) as error:
         build_representation(cfg, 4, 4)
     assert sentence in str(error.value)
+
+
+class TestWholeFactors:
+    """Frames smaller by any whole factor; old words mean a half."""
+
+    @pytest.mark.parametrize(
+        "said, word, scale",
+        [
+            ("none", "none", 1),
+            (1, "none", 1),
+            ("sum1", "none", 1),
+            ("sum", "sum", 2),
+            ("2", "sum", 2),
+            ("nearest2", "nearest", 2),
+            (8, "sum8", 8),
+            ("nearest03", "nearest3", 3),
+        ],
+    )
+    def test_one_word_for_one_meaning(self, said, word, scale):
+        representation = build_representation(dict(type="TernaryVolume", downsample=said), 720, 1280)
+        assert (representation.downsample, representation.scale) == (word, scale)
+        assert representation.shape == (5, 720 // scale, 1280 // scale)
+
+    @pytest.mark.parametrize("said", ["", "half", "sum-2", "sum2.5", 2.5, 0, -1, True, "none2", "sum99999", "nearest0"])
+    def test_what_is_no_whole_factor_is_a_sentence(self, said):
+        with pytest.raises(InputError, match=r"downsample=.*, expected one of none, nearest, sum, .* whole factor"):
+            build_representation(dict(type="StackedHistogram", downsample=said), 48, 80)
+
+    def test_a_factor_that_leaves_no_pixel_is_a_sentence(self):
+        representation = build_representation(dict(type="StackedHistogram", downsample=60), 48, 80)
+        with pytest.raises(
+            InputError, match="downsample='sum60' leaves no pixel of a sensor of 80x48; choose a smaller"
+        ):
+            representation(random_events())
+
+    @pytest.mark.parametrize("factor", [2, 3, 5, 8])
+    def test_sum_adds_the_pixels_of_a_square_and_nearest_keeps_one(self, factor):
+        events = random_events()
+        whole = StackedHistogram(48, 80, count_cutoff=None)(events).astype(int)
+        height, width = 48 // factor, 80 // factor
+        squares = whole[:, : height * factor, : width * factor].reshape(20, height, factor, width, factor)
+        summed = StackedHistogram(48, 80, count_cutoff=None, downsample=f"sum{factor}")
+        np.testing.assert_array_equal(summed(events), np.minimum(squares.sum((2, 4)), 255))
+        nearest = StackedHistogram(48, 80, count_cutoff=None, downsample=f"nearest{factor}")
+        np.testing.assert_array_equal(nearest(events), squares[:, :, factor // 2, :, factor // 2])
+        lost = [len(events.t) - int(kept.sum()) for kept in (squares, squares[:, :, factor // 2, :, factor // 2])]
+        assert [summed.count_left_out(events), nearest.count_left_out(events)] == lost
+
+    @pytest.mark.parametrize("factor", [2, 3, 8])
+    def test_nearest_takes_the_pixel_that_resizing_takes(self, factor):
+        """torch's "nearest-exact", which RVT's preprocessing uses for a half."""
+        whole = torch.arange(48 * 80, dtype=torch.float32).reshape(1, 1, 48, 80)
+        size = (48 // factor * factor, 80 // factor * factor)
+        resized = torch.nn.functional.interpolate(
+            whole[..., : size[0], : size[1]], scale_factor=1 / factor, mode="nearest-exact", recompute_scale_factor=True
+        )
+        expected = resized.numpy()[0, 0].astype(int).ravel()
+        y, x = np.divmod(np.arange(48 * 80), 80)
+        kept = downsampled(Events(np.zeros(len(x)), x, y, x), factor, True, 48 // factor, 80 // factor)
+        assert [place % factor for place in (expected[0] % 80, expected[0] // 80)] == [factor // 2] * 2
+        np.testing.assert_array_equal(kept.y * (80 // factor) + kept.x, np.arange((48 // factor) * (80 // factor)))
+        np.testing.assert_array_equal(kept.p, expected % 80)
+
+    @pytest.mark.parametrize("name", REPRESENTATIONS)
+    def test_a_sum_of_a_whole_frame_does_not_wrap(self, name):
+        """300 events on each of two pixels; a fifth of them off."""
+        t = np.arange(600, dtype=np.int64)
+        events = Events(t, (t % 2).astype("u2"), np.zeros(600, "u2"), (t % 5 > 0).astype("u1"))
+        cutoff = dict(count_cutoff=None) if name in ("StackedHistogram", "MixedDensityEventStack") else {}
+        image = build_representation(dict(type=name, downsample=16, edges="events", **cutoff), 16, 16)(events)
+        assert image.shape[1:] == (1, 1)
+        if name == "MixedDensityEventStack":
+            assert image[-1, 0, 0] == 127
+        else:
+            assert image.any()
+
+
+SDK_EVENTS = [(5, 1, 2, 0), (7, 3, 4, 1), (9, 5, 6, 1)]
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        [("x", "<u2"), ("y", "<u2"), ("p", "<i2"), ("t", "<i8")],  # Metavision
+        [("timestamp", "<i8"), ("x", "<i2"), ("y", "<i2"), ("polarity", "?")],  # dv-processing
+        [("t", "<u8"), ("x", "<u2"), ("y", "<u2"), (("p", "on"), "?")],  # aedat, faery
+        [("p", ">i4"), ("Y", ">u4"), ("X", ">i8"), ("ts", ">u4")],
+    ],
+)
+@pytest.mark.parametrize("off", [0, -1])
+def test_structured_arrays_of_other_software(kinds, off):
+    table = np.zeros(3, kinds)
+    names = {c: n for c in "txyp" for n in table.dtype.names if n.lower() in COLUMN_NAMES[c]}
+    for column, values in zip("txyp", zip(*SDK_EVENTS, strict=True), strict=True):
+        table[names[column]] = [off if column == "p" and value == 0 else value for value in values]
+    if off == -1 and table.dtype[names["p"]].kind == "b":
+        table[names["p"]] = [False, True, True]
+    t, x, y, p = zip(*SDK_EVENTS, strict=True)
+    representation = StackedHistogram(48, 80, edges="window")
+    expected = representation(make(x, y, p, t), (0, 10))
+    assert expected.sum() == 3
+    np.testing.assert_array_equal(representation(table, (0, 10)), expected)
+    assert representation(table[:0], (0, 10)).sum() == 0
+
+
+def test_structured_arrays_that_are_no_events_are_a_sentence():
+    representation = StackedHistogram(48, 80)
+    with pytest.raises(InputError, match="events have the fields x, y, t, but no p; expected t, x, y and p"):
+        representation(np.zeros(3, [("x", "u2"), ("y", "u2"), ("t", "i8")]))
+    with pytest.raises(InputError, match="polarity from 0 to 2"):
+        representation(np.array([(1, 2, 3, 0), (1, 2, 3, 2)], [(n, "i8") for n in "txyp"]))
+    with pytest.raises(InputError, match=r"events.t is float64, expected integers"):
+        representation(np.zeros(3, [(n, "f8") for n in "txyp"]))

@@ -16,7 +16,9 @@ from etram_mmdet.datasets.etram_dataset import ETraMDataset
 from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY
 from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
 from etram_mmdet.evaluation.predictions import load_predictions
+from etram_mmdet.events.formats import open_recording
 from tests.helpers.cli import CONFIG, run
+from tests.helpers.encoders import numbers
 from tests.helpers.paths import ROOT
 
 
@@ -45,6 +47,20 @@ def test_json_and_csv_say_the_same(words, tmp_path):
     assert sides == pytest.approx(2 * first.found.clipped(first.hw).bboxes_xyxy[0], abs=0.01)
     assert 48 < max(float(row["x2"]) for row in rows) <= 96  # sensor pixels, not the network's
     assert min(f.found.scores.min(initial=1) for f in frames) >= 1e-5
+
+
+def test_a_recording_without_a_size_has_that_of_the_training(words, tmp_path):
+    """An array whose columns are told; boxes are those of the file that says its size."""
+    with open_recording(words[2]) as recording:
+        events = recording.read(0, 700_000)._asdict()
+    np.save(tmp_path / "val_day_0000_td.npy", numbers(events, "pytx", "i8"))
+    own = [*words[:2], tmp_path / "val_day_0000_td.npy", *words[3:], "--event-columns", "p,y,t,x"]
+    options = ["--score-thr", 1e-5, "--start-s", 0.2, "--duration-s", 0.3]
+    for name, command in (("stated", words), ("assumed", own)):
+        output = run(*command, "--out", tmp_path / f"{name}.csv", *options)
+        assert ("val_day_0000_td.npy: does not say how large its sensor is" in output) == (name == "assumed")
+        assert ("taken as 96x64, as in the training" in output) == (name == "assumed")
+    assert (tmp_path / "stated.csv").read_text() == (tmp_path / "assumed.csv").read_text()
 
 
 def test_labels_or_a_start_time_say_where_windows_end(words, sample, tmp_path):

@@ -13,7 +13,9 @@ from etram_mmdet.events.label_formats.clock import read_frame_times
 from etram_mmdet.events.labels import load_boxes
 from etram_mmdet.visualization.event_frames import counts_of
 from tests.helpers.cli import run
+from tests.helpers.encoders import write_m3ed
 from tests.helpers.paths import ROOT
+from tests.helpers.raw import make_events
 
 ETRAM8 = "pedestrian car bicycle bus motorbike truck tram wheelchair".split()
 
@@ -121,3 +123,15 @@ def test_a_recording_is_cut_and_converted(recording, tmp_path):
         expected = int(((events.x < 50) & (events.y < 40)).sum())
         assert cut.num_events == expected > 10
         assert f"cut.npz: {expected:,} of {file.num_events:,} events, 100000 to 300000 us, 50x40 pixels" in told
+
+
+def test_another_layout_is_converted_and_what_is_not_used_is_told(tmp_path):
+    events = make_events()
+    told = run("tools/convert_recording.py", write_m3ed(tmp_path / "a.h5", events), tmp_path / "b.npz")
+    assert "NOTE the left camera's events are read, those of the right are not" in told
+    rows = zip(*(events[name] for name in "ptyx"), strict=True)
+    (tmp_path / "a.csv").write_text("a,b,c,d\n" + "".join(f"{p},{t},{y},{x}\n" for p, t, y, x in rows))
+    run("tools/convert_recording.py", tmp_path / "a.csv", tmp_path / "c.npz", "--event-columns", "p,t,y,x")
+    for name in ("b", "c"):
+        with np.load(tmp_path / f"{name}.npz") as columns:
+            assert all((columns[each] == events[each]).all() for each in "txyp")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import runpy
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.helpers.raw import make_boxes, write_recording
+from tests.helpers.raw import make_boxes, make_events, write_recording
 from tests.helpers.street import make_street
 
 TOOL = Path(__file__).parents[2] / "tools" / "preprocess.py"
@@ -51,6 +52,34 @@ def test_command_line_ends_with_a_summary_and_an_exit_code(tmp_path, run):
     assert code == 1
     assert "0 recordings preprocessed, 3 were finished before, 1 problems" in out
     assert "PROBLEM" in out and "b_bbox.npy: holds no boxes" in out
+
+
+@pytest.mark.parametrize(
+    "word, tensors, told",
+    [
+        ("nearest", "_ds2_nearest", "downsample nearest leaves out "),
+        ("8", "_ds8_sum", ""),
+        ("nearest8", "_ds8_nearest", "downsample nearest8 leaves out "),
+    ],
+)
+def test_frames_are_smaller_by_any_whole_factor_and_what_that_leaves_out_is_told(word, tensors, told, tmp_path, run):
+    write_recording(tmp_path / "raw" / "train", "a", make_events(), make_boxes([100_000, 200_000, 300_000]))
+    options = ("--downsample", word, "--keep-implausible", "--workers", "0")
+    code, out, _ = run(tmp_path / "raw", tmp_path / "out", *options)
+    assert code == 0
+    assert len(list(tmp_path.glob(f"out/train/a/event_representations_v2/*/event_representations{tensors}.h5"))) == 1
+    manifest = json.loads((tmp_path / "out/train/a/sequence.json").read_text())
+    shown, left_out = manifest["events_in_frames"], manifest["events_left_out_by_downsample"]
+    factor = 2 if word == "nearest" else 8
+    assert manifest["representation_shape"] == [20, 48 // factor, 64 // factor]
+    if told:
+        assert left_out / shown == pytest.approx(1 - factor**-2, abs=0.02)
+        line = f"{told}{left_out:,} of the {shown:,} events in frames ({left_out / shown:.0%}); sum keeps them"
+        assert line in out
+    else:
+        assert left_out == 0 and "leaves out" not in out
+    code, out, _ = run(tmp_path / "raw", tmp_path / "out", *options)
+    assert code == 0 and "1 were finished before" in out
 
 
 def test_options_say_how_files_are_read(tmp_path, run):

@@ -15,10 +15,12 @@ from pathlib import Path, PurePath
 from mmengine.logging import print_log
 from torch import Tensor
 
+from etram_mmdet.events.limits import MAX_SIDE_PX
 from etram_mmdet.utils.errors import InputError
 
 CONFIG_KEY = "etram_mmdet_config"
 STEP_KEY = "step_us"  # from the end of one window of the training data to that of the next
+SENSOR_KEY = "sensor_px"  # width and height of the sensor that the training data come from
 DATA_KEY = "train_data"  # digest of the training data
 PROCESSES_KEY = "processes"  # that trained together
 OWN_STATES_KEY = "own_states"  # of each process, see own_state.py
@@ -36,6 +38,10 @@ def _is_step(value: object) -> bool:
 
 def _is_duration(value: object) -> bool:
     return type(value) is int and 0 < value <= MAX_DURATION_US
+
+
+def _is_sensor(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(type(n) is int and 0 < n <= MAX_SIDE_PX for n in value)
 
 
 def _is_seed(value: object) -> bool:
@@ -186,6 +192,7 @@ _META = {
     "mmengine_version": _is_text,
     "dataset_meta": _is_metainfo,
     STEP_KEY: _is_duration,
+    SENSOR_KEY: _is_sensor,
     DATA_KEY: _is_text,
     PROCESSES_KEY: _is_step,
     CONFIG_KEY: _is_json,

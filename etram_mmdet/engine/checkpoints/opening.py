@@ -21,7 +21,7 @@ from torch.random import fork_rng
 
 from etram_mmdet.datasets.shared_keys import dataset_config, dataset_configs, metainfo_of
 from etram_mmdet.engine.checkpoints.carried_config import carried_by, check_frame, evaluation_config, stored_config
-from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY, STEP_KEY, known_contents
+from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY, SENSOR_KEY, STEP_KEY, known_contents
 from etram_mmdet.engine.checkpoints.folder import checkpoint_file
 from etram_mmdet.engine.checkpoints.tensor_file import read_tensor_file
 from etram_mmdet.engine.config.differences import model_differences
@@ -46,8 +46,8 @@ def init_detector(
 ) -> nn.Module:
     """A detector in evaluation mode, with ``cfg`` and ``dataset_meta`` (classes, palette) as attributes.
 
-    A third is ``step_us``: how far apart the windows of its training ended, in microseconds; ``None`` where neither
-    checkpoint nor config tells it.
+    Two more tell of its training and are ``None`` where neither checkpoint nor config does: ``step_us``, how far apart
+    windows ended, in microseconds, and ``sensor_px``, width and height of the sensor.
 
     The arguments are those of ``mmdet.apis.init_detector``, in its order. Nothing in a checkpoint is executed.
 
@@ -76,6 +76,7 @@ def init_detector(
     model.cfg = _with_loading(cfg)
     model.dataset_meta = metainfo_of(dataset_config(cfg)) | (_stored_metainfo(content, weights) if content else {})
     model.step_us = _trained_step_us(content or {}, cfg)
+    model.sensor_px = _trained_sensor_px(content or {}, cfg)
     if palette != "none":
         classes = model.dataset_meta["classes"]
         model.dataset_meta = dict(classes=classes, palette=get_palette(palette, len(classes)))
@@ -199,6 +200,11 @@ def _trained_step_us(content: dict, cfg: Config) -> int | None:
 def checkpoint_classes(content: dict, path: str | Path) -> list[str]:
     """Names of the classes that a checkpoint was trained to find; none where it does not say."""
     return [str(name) for name in _stored_metainfo(content, path).get("classes", ())]
+
+
+def _trained_sensor_px(content: dict, cfg: Config) -> tuple[int, int] | None:
+    told = content.get("meta", {}).get(SENSOR_KEY) or dataset_config(cfg).get("sensor_px")
+    return tuple(told) if told else None
 
 
 def check_checkpoint_classes(content: dict, cfg: Config, path: str) -> None:

@@ -10,9 +10,9 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
-from etram_mmdet.datasets.statistics import digest, frame_step_us
+from etram_mmdet.datasets.statistics import digest, frame_step_us, sensor_px
 from etram_mmdet.datasets.wrappers import as_streams
-from etram_mmdet.engine.checkpoints.contents import DATA_KEY, OWN_STATES_KEY, PROCESSES_KEY, STEP_KEY
+from etram_mmdet.engine.checkpoints.contents import DATA_KEY, OWN_STATES_KEY, PROCESSES_KEY, SENSOR_KEY, STEP_KEY
 from etram_mmdet.engine.checkpoints.files import make_plain
 from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
 from etram_mmdet.utils.errors import InputError
@@ -25,14 +25,14 @@ class PlainCheckpointHook(Hook):
     A checkpoint holds nothing that would have to be unpickled. The best checkpoint so far, which the next better one
     replaces, is looked for by its name beside the others: a checkpoint may have been copied, or come from a stranger.
     A checkpoint also says how far apart the windows of the training data end, which is the step of every stream that it
-    follows, and what ``--resume`` compares: a digest of these data and the number of processes.
+    follows, the size of the sensor, and what ``--resume`` compares: a digest of these data and the number of processes.
     Runs after every other hook.
     """
 
     priority = "LOWEST"
 
     def __init__(self) -> None:
-        self.facts: dict[str, int | str] = {}
+        self.facts: dict[str, int | str | list[int]] = {}
 
     def before_train(self, runner: Runner) -> None:
         self.facts = _facts(runner)
@@ -55,12 +55,13 @@ class PlainCheckpointHook(Hook):
         make_plain(checkpoint, runner.cfg)
 
 
-def _facts(runner: Runner) -> dict[str, int | str]:
+def _facts(runner: Runner) -> dict[str, int | str | list[int]]:
     facts = {PROCESSES_KEY: get_world_size()}
     train = as_streams(runner.train_dataloader.dataset)
     if isinstance(train, ETraMDataset):
         facts[DATA_KEY] = digest(train)
         facts |= {STEP_KEY: step_us} if (step_us := frame_step_us(train)) else {}
+        facts |= {SENSOR_KEY: list(size)} if (size := sensor_px(train)) else {}
     return facts
 
 

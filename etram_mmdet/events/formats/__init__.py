@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from etram_mmdet.events.choices import TimeUnit
+from etram_mmdet.events.formats.aedat4 import Aedat4Recording
+from etram_mmdet.events.formats.columns import COLUMNS_ARE_KNOWN, given_places
 from etram_mmdet.events.formats.dat import DatRecording
 from etram_mmdet.events.formats.hdf5 import Hdf5Recording
 from etram_mmdet.events.formats.numpy_files import NumpyRecording
 from etram_mmdet.events.formats.raw import RawRecording
 from etram_mmdet.events.formats.sorted import SortedRecording
 from etram_mmdet.events.formats.text_files import TextRecording
-from etram_mmdet.events.formats.unread import refuse_known
+from etram_mmdet.events.formats.unread import refuse_known, refuse_partial
 from etram_mmdet.events.recording import Events, Recording, check_sensor
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import check_is_file, os_errors
@@ -21,21 +23,40 @@ __all__ = ["FORMATS", "Events", "Recording", "open_recording"]
 
 _HEAD_BYTES = 4096
 # A new format is one class here, tried in this order.
-FORMATS: tuple[type[Recording], ...] = (Hdf5Recording, RawRecording, DatRecording, NumpyRecording, TextRecording)
+FORMATS: tuple[type[Recording], ...] = (
+    Hdf5Recording,
+    RawRecording,
+    DatRecording,
+    NumpyRecording,
+    Aedat4Recording,
+    TextRecording,
+)
 
 
 def open_recording(
-    path: str | Path, sensor_px: tuple[int, int] | None = None, time_unit: TimeUnit = "us", sort: bool = False
+    path: str | Path,
+    sensor_px: tuple[int, int] | None = None,
+    time_unit: TimeUnit = "us",
+    sort: bool = False,
+    columns: str | None = None,
 ) -> Recording:
-    """Open a recording with the format that its first bytes name, else its suffix; raises ``InputError``.
+    """Open a recording with the format that its first bytes name, else its suffix.
 
-    ``sensor_px`` (width, height) is for files that do not say how large the sensor is; one that says otherwise is
-    refused. ``time_unit`` is what the stamps of the file count. ``sort`` reads all events into memory, in the order of
-    their time, for files that hold them in another.
+    Args:
+        path: the file.
+        sensor_px: width and height of the sensor, for files that do not say. Default: the smallest known sensor that
+            the events fit into.
+        time_unit: what the stamps of the file count. Default: microseconds, or seconds where they have fractions.
+        sort: read all events into memory, in the order of their time, for files that hold them in another.
+        columns: what the columns of a text file or of an array (N, C) are, such as ``"x,y,p,t"``; other names stand for
+            columns that are not read. Default: found by their names, else by what they hold.
+
+    Raises:
+        InputError: the file cannot be read, or says another size than ``sensor_px``.
     """
     if sensor_px is not None:
         check_sensor(path, *sensor_px)
-    recording = _open(Path(path))
+    recording = _open(Path(path), columns)
     if sensor_px is not None:
         recording.declare_sensor(*sensor_px)
     if time_unit != "us":
@@ -45,7 +66,7 @@ def open_recording(
     return recording
 
 
-def _open(path: Path) -> Recording:
+def _open(path: Path, columns: str | None) -> Recording:
     if printable(path.name) != path.name:  # results name recordings, and JSON and terminals take text only
         raise InputError(f"{printable(str(path))}: its name is not UTF-8; rename the file")
     check_is_file(path)
@@ -56,12 +77,13 @@ def _open(path: Path) -> Recording:
     if not head:
         raise InputError(f"{path}: the file is empty (0 bytes); copy or download it again")
     refuse_known(path, head)
+    refuse_partial(path)
     suffix = path.suffix.lower()
     matching = [format_ for format_ in FORMATS if format_.begins(head)]
     # RAW and DAT begin alike.
     matching.sort(key=lambda format_: suffix not in format_.suffixes)
     if matching:
-        return matching[0](path)
+        return _opened(matching[0], path, columns)
     for format_ in FORMATS:
         if suffix in format_.suffixes:
             expected = f"expected {format_.signature!r}" if format_.signature else "expected lines t x y p"
@@ -71,3 +93,12 @@ def _open(path: Path) -> Recording:
             )
     known = ", ".join(suffix for format_ in FORMATS for suffix in format_.suffixes)
     raise InputError(f"{path}: unknown recording format {path.suffix!r}; expected one of {known}")
+
+
+def _opened(format_: type[Recording], path: Path, columns: str | None) -> Recording:
+    if columns is None:
+        return format_(path)
+    places = given_places(columns)
+    if not format_.takes_columns:
+        raise InputError(f"{path}: {COLUMNS_ARE_KNOWN}")
+    return format_(path, places)

@@ -23,6 +23,7 @@ from etram_mmdet.utils.files import because, check_is_file, has_cause
 # HDF5 filters whose libraries end in an error where a file is damaged: HDF5's own, LZF, Blosc, LZ4, Zstandard, Blosc2,
 # and Metavision's ECF, which has to be installed. Others, such as bitshuffle, SZ and bzip2, crash or never end.
 FILTERS = (1, 2, 3, 4, 5, 6, 32000, 32001, 32004, 32015, 32026, 0x8ECF)
+LFS_POINTER = "a pointer of Git LFS, not the file itself; fetch it: git lfs pull"
 PREPROCESS_AGAIN = "delete the sequence folder and run tools/preprocess.py again"
 
 
@@ -36,13 +37,25 @@ def open_hdf5(path: Path, advice: str = "copy or download it again") -> h5py.Fil
     try:
         return h5py.File(path, "r")
     except OSError as error:
+        if "unable to lock file" in str(error):
+            raise InputError(f"{path}: is still being written: another process holds it; wait until it ends") from error
         if has_cause(error):
             raise InputError(f"{path}: cannot be read: {because(error, path)}") from error
-        if "truncated" in str(error):
-            problem = f"the HDF5 file is truncated at {path.stat().st_size} bytes"
+        if "already open for write" in str(error):
+            problem = "another program still writes the file, or ended before it closed it (then: h5clear -s FILE)"
+        elif is_lfs_pointer(path):
+            raise InputError(f"{path}: {LFS_POINTER}") from error
+        elif "truncated" in str(error):
+            problem = f"the HDF5 file is truncated at {path.stat().st_size} bytes (cut, or still being written)"
         else:
             problem = f"HDF5 cannot open the file ({error})"
         raise InputError(f"{path}: {problem}; {advice}") from error
+
+
+def is_lfs_pointer(path: Path) -> bool:
+    """Whether Git LFS has put a few lines of text in the place of a file that it did not fetch."""
+    with path.open("rb") as file:
+        return file.read(64).startswith(b"version https://git-lfs")
 
 
 @contextmanager
@@ -126,5 +139,7 @@ def load_array(path: Path, member: str | None = None, advice: str = "copy it aga
     except Exception as error:  # a damaged header ends in whatever error the place of it makes
         if has_cause(error):
             raise InputError(f"{path}: cannot be read: {because(error, path)}") from error
+        if is_lfs_pointer(path):
+            raise InputError(f"{path}: {LFS_POINTER}") from error
         why = str(error) or type(error).__name__
         raise InputError(f"{path}: not a readable {path.suffix} file ({why:.200}); {advice}") from error

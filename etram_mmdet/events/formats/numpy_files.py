@@ -1,101 +1,75 @@
-"""Events in NumPy's files: ``.npy`` with one structured array, ``.npz`` with such an array or with four columns."""
+"""Events in NumPy's files: one structured array, one array of numbers (N, 4), or in ``.npz`` also four columns."""
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
-from collections.abc import Callable
-from functools import lru_cache, partial
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from etram_mmdet.events.formats.npy import open_archive, read_header
-from etram_mmdet.events.formats.prophesee_header import smallest_sensor
-from etram_mmdet.events.recording import IndexedRecording
+from etram_mmdet.events.formats.array_files import load_array
+from etram_mmdet.events.formats.columns import COLUMNS_ARE_KNOWN, are_seconds, likely_places, whole
+from etram_mmdet.events.formats.npy import open_archive
+from etram_mmdet.events.formats.npy_stream import NpyStream
+from etram_mmdet.events.formats.sensors import smallest_sensor, stated_px
+from etram_mmdet.events.limits import MAX_ROW_BYTES
+from etram_mmdet.events.recording import IndexedRecording, find_column
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import because, has_cause
-from etram_mmdet.utils.open_files import OPEN_FILES
 
 _EVENTS_PER_BLOCK = 1 << 20
-COLUMN_NAMES = {
-    "t": ("t", "ts", "time", "timestamp", "timestamps", "t_us"),
-    "x": ("x", "xs"),
-    "y": ("y", "ys"),
-    "p": ("p", "ps", "pol", "polarity", "on"),
-}
-_READ_BYTES = 1 << 20
+_HEAD = 1000  # rows that show which column is which
+Places = tuple[int, ...] | None
 
 
-class _NpyStream:
-    """Rows of a one-dimensional .npy array read in sequence; going back starts again from the front.
+class Column(NamedTuple):
+    """One of t, x, y and p: a stream, or the ``part`` of its rows that is a field or the number of a column."""
 
-    A compressed archive allows nothing else, and recordings are read forwards.
-    """
+    stream: NpyStream
+    part: str | int | None
 
-    def __init__(self, path: Path, name: str, num_bytes: int, open_stream: Callable[[], BinaryIO]) -> None:
-        self.path = path
-        self.name = name
-        self._num_bytes = num_bytes
-        self._open = open_stream
-        # The columns of a structured array come from the same rows, one after the other.
-        self.read = lru_cache(maxsize=2)(self._read)
-        OPEN_FILES.of(self, self._begin)
+    @property
+    def dtype(self) -> np.dtype:
+        return self.stream.dtype[self.part] if isinstance(self.part, str) else self.stream.dtype
 
-    def _begin(self) -> BinaryIO:
-        """The file, open, where its rows begin."""
-        file = self._open()
-        self.shape, _, self.dtype = read_header(file, self._num_bytes)
-        if len(self.shape) != 1:
-            raise ValueError(f"an array of shape {self.shape} instead of one dimension")
-        self._position = 0
-        return file
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def _read(self, start: int, stop: int) -> np.ndarray:
-        if start < self._position:
-            self.close()
-        file = OPEN_FILES.of(self, self._begin)  # at the first row where it was closed
-        self._skip(file, (start - self._position) * self.dtype.itemsize)
-        data = file.read((stop - start) * self.dtype.itemsize)
-        if len(data) < (stop - start) * self.dtype.itemsize:
-            raise ValueError(f"ends before its {len(self)} rows")
-        self._position = stop
-        return np.frombuffer(data, self.dtype)
-
-    @staticmethod
-    def _skip(file: BinaryIO, num_bytes: int) -> None:
-        if file.seekable() and not isinstance(file, zipfile.ZipExtFile):
-            file.seek(num_bytes, 1)
-            return
-        while num_bytes > 0 and (data := file.read(min(num_bytes, _READ_BYTES))):
-            num_bytes -= len(data)
-
-    def close(self) -> None:
-        OPEN_FILES.close(self)
+    def read(self, start: int, stop: int) -> np.ndarray:
+        rows = self.stream.read(start, stop)
+        if self.part is None:
+            return rows
+        return rows[self.part] if isinstance(self.part, str) else rows[:, self.part]
 
 
 class NumpyRecording(IndexedRecording):
-    """Fields or columns t, x, y, p (also ts, timestamp, pol, polarity, ...); stamps are integer microseconds.
+    """Fields or columns t, x, y, p (also ts, timestamp, pol, polarity, ...), or one array of numbers (N, 4).
 
-    A file does not say how large the sensor is; it gets the smallest known one that the first million events fit into.
+    Stamps are integer microseconds; floating-point ones are seconds where they have fractions, else microseconds. A
+    ``.npz`` may tell the sensor's size (see `stated_px`); otherwise it is the smallest known one that the first million
+    events fit into.
     """
 
     suffixes = (".npy", ".npz")
     signature = (b"\x93NUMPY", b"PK")
-    size_is_assumed = True
+    takes_columns = True
 
-    def __init__(self, path: Path) -> None:
-        self._streams: list[_NpyStream] = []
+    def __init__(self, path: Path, places: Places = None) -> None:
+        self._streams: list[NpyStream] = []
         try:
-            self._columns, length = self._find_columns(path)
             self.path = path
-            head = slice(0, min(length, _EVENTS_PER_BLOCK))
-            width, height = smallest_sensor(*(self._column(name, head.start, head.stop) for name in "xy"))
-            super().__init__(path, width, height, length, _EVENTS_PER_BLOCK)
+            members = self._members(path)
+            self._columns, length = self._find_columns(path, members, places)
+            head = 0, min(length, _EVENTS_PER_BLOCK)
+            self.stamps_are_seconds = are_seconds(self._column("t", *head))
+            size = _stated_px(path, members)
+            self.size_is_assumed = size is None
+            super().__init__(
+                path, *(size or smallest_sensor(*self._pixels_between(*head)[:2])), length, _EVENTS_PER_BLOCK
+            )
         except BaseException:
             self.close()
             raise
@@ -109,65 +83,108 @@ class NumpyRecording(IndexedRecording):
         for stream in self._streams:
             stream.read.cache_clear()
 
-    def _find_columns(self, path: Path) -> tuple[dict[str, tuple[_NpyStream, str | None]], int]:
-        """For each of t, x, y, p the stream and the field in it (none: the stream is the column)."""
-        members = self._members(path)
-        available: dict[str, tuple[_NpyStream, str | None]] = {}
-        for name, stream in members.items():
-            available |= {field: (stream, field) for field in stream.dtype.names or ()} or {name: (stream, None)}
-        columns = {
-            column: next((available[name] for name in names if name in available), None)
-            for column, names in COLUMN_NAMES.items()
-        }
-        missing = [name for name, column in columns.items() if column is None]
-        if missing:
+    def _find_columns(self, path: Path, members: dict[str, NpyStream], given: Places) -> tuple[dict[str, Column], int]:
+        """The columns t, x, y, p, and how many events there are."""
+        table = next((stream for stream in members.values() if len(stream.shape) == 2), None)
+        columns, missing = _named_columns(members)
+        if table is not None and (given is not None or missing):
+            columns = _table_columns(path, table, given)
+        elif given is not None:
+            raise InputError(f"{path}: {COLUMNS_ARE_KNOWN}")
+        elif missing:
             raise InputError(
-                f"{path}: no {', '.join(missing)} (found: {', '.join(available)}); expected the fields t, x, y, p"
+                f"{path}: no {', '.join(missing)} (found: {', '.join(columns)}); expected the fields t, x, y, p, or an "
+                "array (N, 4)"
             )
-        self._streams = list({id(stream): stream for stream, _ in columns.values()}.values())
-        for name, (stream, field) in columns.items():
-            dtype = stream.dtype[field] if field else stream.dtype
-            if dtype.kind not in ("iu" if name == "t" else "iub"):
-                wanted = "integer microseconds" if name == "t" else "integers"
-                raise InputError(f"{path}: {name} is {dtype}, expected {wanted}; convert the recording")
-        lengths = {name: len(stream) for name, (stream, _) in columns.items()}
+        self._streams = list({id(column.stream): column.stream for column in columns.values()}.values())
+        for name, column in columns.items():
+            if column.dtype.kind not in "iufb" or (name == "t" and column.dtype.kind == "b"):
+                raise InputError(f"{path}: {name} is {column.dtype}, expected numbers; convert the recording")
+        lengths = {name: len(column.stream) for name, column in columns.items()}
         if len(set(lengths.values())) > 1:
             raise InputError(f"{path}: t, x, y, p differ in length ({lengths}); the recording was cut, save it again")
         return columns, lengths["t"]
 
-    def _members(self, path: Path) -> dict[str, _NpyStream]:
+    def _members(self, path: Path) -> dict[str, NpyStream]:
         try:
             if not zipfile.is_zipfile(path):
-                return {"events": _NpyStream(path, "events", path.stat().st_size, lambda: path.open("rb"))}
+                return {"events": NpyStream(path, "events", path.stat().st_size, lambda: path.open("rb"))}
             with open_archive(path) as archive:
                 sizes = {member.filename: member.file_size for member in archive.infolist()}
             return {
-                name.removesuffix(".npy"): _NpyStream(path, name, size, partial(_open_member, path, name))
+                name.removesuffix(".npy"): NpyStream(path, name, size, partial(_open_member, path, name))
                 for name, size in sizes.items()
                 if name.endswith(".npy")
             }
         except Exception as error:  # NumPy evaluates the header, which may fail in any way
             if has_cause(error):
                 raise InputError(f"{path}: cannot be read: {because(error, path)}") from error
+            if path.suffix.lower() == ".npz" and not zipfile.is_zipfile(path):
+                raise InputError(
+                    f"{path}: has no end, so it is still being written, or was cut; wait, or copy or save it again"
+                ) from error
             raise InputError(f"{path}: not a readable NumPy file ({error}); copy or save it again") from error
 
     def _stamps_between(self, start: int, stop: int) -> np.ndarray:
-        return self._column("t", start, stop).astype(np.int64)
+        t = self._column("t", start, stop)
+        return t.astype(np.float64 if t.dtype.kind == "f" else np.int64)
 
     def _pixels_between(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return tuple(self._column(name, start, stop) for name in "xyp")
+        return tuple(whole(self._column(name, start, stop)) for name in "xyp")
 
     def _column(self, name: str, start: int, stop: int) -> np.ndarray:
-        stream, field = self._columns[name]
-        try:
-            rows = stream.read(start, stop)
-        except _DAMAGE as error:
-            if has_cause(error):
-                raise InputError(f"{self.path}: cannot be read: {because(error, self.path)}") from error
-            raise InputError(
-                f"{self.path}: {stream.name} {error}; the file is damaged, copy or save it again"
-            ) from error
-        return rows if field is None else rows[field]
+        column = self._columns[name]
+        with _damaged(self.path, column.stream.name):
+            return column.read(start, stop)
+
+
+def _named_columns(members: dict[str, NpyStream]) -> tuple[dict[str, Column], list[str]]:
+    """Of t, x, y and p those that are missing, and the others; where some are missing, all that could be columns."""
+    available: dict[str, Column] = {}
+    for name, stream in members.items():
+        if len(stream.shape) == 1:
+            fields = {field: Column(stream, field) for field in stream.dtype.names or ()}
+            available |= fields or {name: Column(stream, None)}
+    places = {name: find_column(name, list(available)) for name in "txyp"}
+    missing = [name for name, place in places.items() if place is None]
+    if missing:
+        return available, missing
+    return {name: list(available.values())[place] for name, place in places.items()}, []
+
+
+def _table_columns(path: Path, table: NpyStream, given: Places) -> dict[str, Column]:
+    num_columns = table.shape[1]
+    is_wide = num_columns * table.dtype.itemsize > MAX_ROW_BYTES
+    if num_columns < 4 or is_wide or table.dtype.kind not in "iuf" or max(given or (0,)) >= num_columns:
+        raise InputError(
+            f"{path}: an array {table.dtype} {table.shape}, expected numbers (N, 4): t, x, y and p of every event"
+        )
+    with _damaged(path, table.name):
+        columns = {
+            place: Column(table.of_column(place), None if table.is_by_column else place)
+            for place in (range(4) if given is None else given)
+        }
+        if given is None:
+            head = [columns[place].read(0, min(len(table), _HEAD)) for place in range(4)]
+    return {
+        name: columns[place]
+        for name, place in zip("txyp", given or likely_places(path, np.stack(head, 1)), strict=True)
+    }
+
+
+@contextmanager
+def _damaged(path: Path, member: str) -> Iterator[None]:
+    try:
+        yield
+    except _DAMAGE as error:
+        if has_cause(error):
+            raise InputError(f"{path}: cannot be read: {because(error, path)}") from error
+        raise InputError(f"{path}: {member} {error}; the file is damaged, copy or save it again") from error
+
+
+def _stated_px(path: Path, members: dict[str, NpyStream]) -> tuple[int, int] | None:
+    small = [name for name, stream in members.items() if math.prod(stream.shape) <= 2 and not stream.dtype.names]
+    return stated_px({name: load_array(path, name) for name in small}) if zipfile.is_zipfile(path) else None
 
 
 def _open_member(path: Path, name: str) -> BinaryIO:

@@ -6,8 +6,6 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import os_errors
 
@@ -49,22 +47,3 @@ def read_percent_header(path: Path) -> PercentHeader:
         if name == "end":
             break
     return PercentHeader(fields, start)
-
-
-GEN1_PX = (304, 240)
-DAVIS346_PX = (346, 260)
-GEN3_PX = (640, 480)
-GEN4_PX = (1280, 720)
-GENX320_PX = (320, 320)
-DSEC_PX = GEN3_PX
-_SMALLEST_FIRST = (GEN1_PX, DAVIS346_PX, GEN3_PX, GEN4_PX)
-
-
-def smallest_sensor(x: np.ndarray, y: np.ndarray) -> tuple[int, int]:
-    """The smallest sensor that holds all events which are possible at all (damaged ones lie far outside)."""
-    width, height = GEN4_PX
-    x, y = x.astype(np.int64), y.astype(np.int64)  # numbers beyond become negative
-    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    x_max = x[inside].max(initial=0)
-    y_max = y[inside].max(initial=0)
-    return next(size for size in _SMALLEST_FIRST if x_max < size[0] and y_max < size[1])

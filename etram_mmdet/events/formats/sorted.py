@@ -23,6 +23,7 @@ class SortedRecording(IndexedRecording):
             self._columns = recording.unsorted_columns()
             self._clock_start_us = recording.clock_start_us
             size_is_assumed = recording.size_is_assumed
+            self.notes = recording.notes
         order = np.argsort(self._columns[0], kind="stable")
         self._columns = [column[order] for column in self._columns]
         super().__init__(recording.path, recording.width, recording.height, len(order), _EVENTS_PER_BLOCK)

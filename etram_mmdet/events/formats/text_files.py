@@ -10,12 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from etram_mmdet.events.formats.numpy_files import COLUMN_NAMES
-from etram_mmdet.events.formats.prophesee_header import smallest_sensor
-from etram_mmdet.events.recording import IndexedRecording
+from etram_mmdet.events.formats.columns import likely_places, whole
+from etram_mmdet.events.formats.sensors import smallest_sensor
+from etram_mmdet.events.recording import IndexedRecording, find_column
 from etram_mmdet.utils.errors import InputError
 
-_ORDERS = ("txyp", "xypt")  # without names: that of event simulators and ROS tools, and Metavision's
 _LINES_PER_BLOCK = 1 << 18
 _READ_BYTES = 1 << 24
 _NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
@@ -33,7 +32,7 @@ class _Layout(NamedTuple):
 
 
 class TextRecording(IndexedRecording):
-    """Columns by the names in the first line, else t x y p or x y p t, whichever holds the times.
+    """Columns by ``places``, else by the names in the first line, else by where the times and the polarities are.
 
     Times with a decimal point are seconds, others microseconds. A line ``%geometry:W,H``, or a first line of two
     numbers, tells the size of the sensor; without it the smallest known one that the events fit into is assumed.
@@ -41,16 +40,18 @@ class TextRecording(IndexedRecording):
 
     suffixes = (".csv", ".txt")
     signature = ()
+    takes_columns = True
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, places: tuple[int, ...] | None = None) -> None:
         self.path = path
         try:
-            self._layout = _layout(path, self._file.read(1 << 16))
+            self._layout = _layout(path, self._file.read(1 << 16), places)
+            self.stamps_are_seconds = self._layout.is_in_seconds
             self._starts, length = self._find_lines()
             self._lines = lru_cache(maxsize=2)(self._read_lines)
             self.size_is_assumed = self._layout.size_px is None
             head = self._lines(0) if length else np.empty((0, 4))
-            x, y = (head[:, self._layout.places[i]].astype(np.int64) for i in (1, 2))
+            x, y = (whole(head[:, self._layout.places[i]]) for i in (1, 2))
             size_px = self._layout.size_px or smallest_sensor(x, y)
             super().__init__(path, *size_px, length, _LINES_PER_BLOCK)
         except BaseException:
@@ -100,11 +101,10 @@ class TextRecording(IndexedRecording):
         return rows
 
     def _stamps_between(self, start: int, stop: int) -> np.ndarray:
-        t = self._column("t", start, stop)
-        return np.rint(t * 1e6 if self._layout.is_in_seconds and self._time_unit == "us" else t).astype(np.int64)
+        return self._column("t", start, stop)
 
     def _pixels_between(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return tuple(self._column(name, start, stop).astype(np.int64) for name in "xyp")
+        return tuple(whole(self._column(name, start, stop)) for name in "xyp")
 
     def _column(self, name: str, start: int, stop: int) -> np.ndarray:
         rows = self._lines(start // _LINES_PER_BLOCK)
@@ -138,12 +138,16 @@ def _is_event(words: list[bytes]) -> bool:
     return len(words) >= 4 and all(_NUMBER.fullmatch(word) for word in words[:4])
 
 
-def _layout(path: Path, head: bytes) -> _Layout:
+def _layout(path: Path, head: bytes, given: tuple[int, ...] | None) -> _Layout:
     found = _first_events(head)
     if found is None:
         raise InputError(f"{path}: its first lines hold no event, expected four numbers a line: t x y p, or x,y,p,t")
     start, before, events, separator = found
-    places = _named_places(path, before, separator) or _likely_places(path, events)
+    places = given or _named_places(path, before, separator)
+    if places is None:
+        places = likely_places(path, np.array([[float(word) for word in words[:4]] for words in events]))
+    if max(places) >= min(map(len, events)):
+        raise InputError(f"{path}: an event has {min(map(len, events))} columns, expected {max(places) + 1} or more")
     is_in_seconds = any(b"." in words[places[0]] for words in events)
     return _Layout(start, separator, places, is_in_seconds, _size_px(before))
 
@@ -152,29 +156,15 @@ def _named_places(path: Path, before: list[bytes], separator: str | None) -> tup
     """From the last line of words before the events."""
     if not before or not re.search(rb"[a-zA-Z]", before[-1]) or _SIZE.match(before[-1]):
         return None
-    words = [word.strip().lower() for word in before[-1].decode("ascii").lstrip("#% ").split(separator)]
-    places = [next((words.index(name) for name in names if name in words), None) for names in COLUMN_NAMES.values()]
+    words = before[-1].decode("ascii").lstrip("#% ").split(separator)
+    places = [find_column(name, words) for name in "txyp"]
     if None in places:
-        missing = list(COLUMN_NAMES)[places.index(None)]
-        raise InputError(f"{path}: no column {missing} (columns: {', '.join(words)}); name the columns t,x,y,p")
-    return tuple(places)
-
-
-def _likely_places(path: Path, events: list[list[bytes]]) -> tuple[int, ...]:
-    """The order whose times do not fall and whose polarities are 0, 1 or -1."""
-    numbers = np.array([[float(word) for word in words[:4]] for words in events])
-    fitting = []
-    for order in _ORDERS:
-        places = tuple(order.index(name) for name in "txyp")
-        t, p = numbers[:, places[0]], numbers[:, places[3]]
-        if (np.diff(t) >= 0).all() and np.isin(p, (-1, 0, 1)).all():
-            fitting.append(places)
-    if len(fitting) != 1:
-        why = "neither order fits" if not fitting else "both orders fit"
+        missing = "txyp"[places.index(None)]
         raise InputError(
-            f"{path}: t x y p or x y p t? {why} its first lines; put the line t,x,y,p (or another order) first"
+            f"{path}: no column {missing} (columns: {', '.join(word.strip() for word in words)}); name the columns "
+            "t,x,y,p, or say what they are: --event-columns t,x,y,p (columns= of open_recording)"
         )
-    return fitting[0]
+    return tuple(places)
 
 
 def _size_px(before: list[bytes]) -> tuple[int, int] | None:

@@ -157,7 +157,7 @@ class _Column:
 
 
 def _write_npz(pieces: Iterable[Events], path: Path, size_px: tuple[int, int]) -> int:
-    """A ``.npz`` cannot say how large the sensor is: readers take the smallest known one that fits, or are told."""
     columns = [np.concatenate(column) for column in zip(*pieces, strict=True)]
-    np.savez_compressed(path, **{name: c.astype(_TYPES[name]) for name, c in zip(_TYPES, columns, strict=True)})
+    named = {name: c.astype(_TYPES[name]) for name, c in zip(_TYPES, columns, strict=True)}
+    np.savez_compressed(path, **named, width=size_px[0], height=size_px[1])
     return len(columns[0])

@@ -192,7 +192,7 @@ def representation_path(representation: Representation, window_us: int) -> PureP
     named = {**representation.always_named, **{name: name for name in sorted(others)}}
     parts = [f"{label}={getattr(representation, name)}" for name, label in named.items()]
     folder = "_".join([representation.short_name, f"dt={window_us / 1000:g}", *parts])
-    suffix = "" if representation.downsample == "none" else f"_ds2_{representation.downsample}"
+    suffix = "" if representation.scale == 1 else f"_ds{representation.scale}_{representation.way}"
     return PurePosixPath("event_representations_v2") / folder / f"event_representations{suffix}.h5"
 
 

@@ -38,10 +38,10 @@ class PreprocessSettings:
     ``sensor_px`` (width, height) for recordings that do not say, ``codec`` how Blosc compresses images: ``lz4`` is read
     about twice as fast as ``zstd`` and takes more room. The defaults are the reference's.
 
-    The next six say how files are read that follow another convention: what their times count, what has to be added to
-    label times (``"start"``: ``Recording.clock_start_us``), what a box's numbers mean (see ``load_boxes``), whether
-    labels before the first or after the last event are left out, and whether events are sorted by time, which takes
-    them all into memory.
+    The next seven say how files are read that follow another convention: what their times count, what has to be added
+    to label times (``"start"``: ``Recording.clock_start_us``), what a box's numbers mean (see ``load_boxes``), whether
+    labels before the first or after the last event are left out, whether events are sorted by time, which takes them
+    all into memory, and what the columns of events are (see ``open_recording``).
 
     ``class_set`` says what the ids and names in label files mean, as :func:`get_class_set` takes it; without one, ids 0
     to 7 are kept without names. ``drop_unknown_classes``: whether boxes of classes that it does not know are dropped,
@@ -60,6 +60,7 @@ class PreprocessSettings:
     box_format: BoxFormat = "xywh"
     drop_labels_outside: bool = False
     sort_events: bool = False
+    event_columns: str | None = None
     class_set: str | dict | None = None
     drop_unknown_classes: bool = False
 
@@ -85,7 +86,12 @@ class PreprocessSettings:
     @property
     def opening(self) -> dict:
         """What ``open_recording`` is told beside the path."""
-        return dict(sensor_px=self.sensor_px, time_unit=self.event_time_unit, sort=self.sort_events)
+        return dict(
+            sensor_px=self.sensor_px,
+            time_unit=self.event_time_unit,
+            sort=self.sort_events,
+            columns=self.event_columns,
+        )
 
     @property
     def max_class_id(self) -> int | None:
@@ -101,6 +107,7 @@ READING_KEYS = (
     "drop_labels_outside",
     "sort_events",
     "drop_unknown_classes",
+    "event_columns",
 )
 
 

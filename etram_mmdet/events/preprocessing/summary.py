@@ -54,6 +54,14 @@ class PreprocessSummary:
             f"dropped: {_listed(self.dropped)}; time stamps corrected: {corrected}",
         ]
         lines += self._told_of_classes()
+        left_out = sum(manifest.get("events_left_out_by_downsample", 0) for manifest in self.manifests)
+        if left_out:
+            shown = sum(manifest.get("events_in_frames", 0) for manifest in self.manifests)
+            ways = ", ".join(sorted({str(m["representation"].get("downsample", "none")) for m in self.manifests}))
+            lines.append(
+                f"downsample {ways} leaves out {left_out:,} of the {shown:,} events in frames ({left_out / shown:.0%})"
+                + "; sum keeps them" * ("nearest" in ways)
+            )
         lines += self._told_of_sources()
         cut = sum(manifest.get("boxes_cut", 0) for manifest in self.manifests)
         if cut:
@@ -68,11 +76,19 @@ class PreprocessSummary:
         ]
         if assumed:
             lines.append(f"sensor size not in the file, taken as {', '.join(assumed)}")
+        sizes = {(manifest["width"], manifest["height"]) for manifest in self.manifests}
+        if assumed and len(sizes) > 1:
+            listed = ", ".join(f"{width}x{height}" for width, height in sorted(sizes))
+            lines.append(
+                f"WARNING recordings have sensors of {listed}, and a data set needs one size; if they come from one "
+                "camera, state its size: --sensor WIDTH HEIGHT --overwrite"
+            )
         rates = differing_rates((f"{m['split']}/{m['recording']}", m.get("frames_per_s")) for m in self.manifests)
         lines += [f"WARNING {rates}"] if rates else []
         for manifest in self.manifests:
             name = f"{manifest['split']}/{manifest['recording']}"
             lines += [f"kept although implausible: {name}: {doubt}" for doubt in manifest.get("implausible", [])]
+            lines += [f"NOTE {name}: {note}" for note in manifest.get("recording_notes", [])]
         lines += [f"NOTE {note}" for note in self.notes]
         return "\n".join(lines + [f"PROBLEM {problem}" for problem in self.problems])
 

@@ -9,10 +9,16 @@ from typing import ClassVar, get_args
 import numpy as np
 from numba import njit
 
-from etram_mmdet.events.choices import Downsample, Edges
+from etram_mmdet.events.choices import Edges
 from etram_mmdet.events.limits import MAX_SIDE_PX
 from etram_mmdet.events.recording import Events
 from etram_mmdet.events.representations.checks import checked_events, checked_window
+from etram_mmdet.events.representations.downsampling import (
+    count_left_out,
+    downsampled,
+    parse_downsample,
+    word_of,
+)
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.text import did_you_mean
 
@@ -23,10 +29,11 @@ REPRESENTATIONS: dict[str, type[Representation]] = {}
 class Representation(ABC):
     """Turns the events of one window on a sensor of ``height`` x ``width`` pixels into an image of ``shape`` (C, H, W).
 
-    ``downsample`` halves the frame: ``"nearest"`` keeps the odd rows and columns only, which is what RVT's resizing
-    does to its 1-megapixel recordings (three quarters of the events do not reach the result); ``"sum"`` lets the four
-    pixels of a square fall together, so that every event counts. ``edges`` says what divides the time: the first and
-    last *event* of the window, as in RVT, or the ``"window"`` itself.
+    ``downsample`` makes the frame smaller by a whole factor: ``"nearest"`` keeps one pixel of each square, of 2x2 that
+    of the odd row and column, which is what RVT's resizing does to its 1-megapixel recordings (three quarters of the
+    events do not reach the result); ``"sum"`` lets the pixels of a square fall together, so that every event counts.
+    The factor is 2 unless a number says another: ``"sum8"``, ``"nearest4"``; a number alone means a sum. ``edges`` says
+    what divides the time: the first and last *event* of the window, as in RVT, or the ``"window"`` itself.
 
     A subclass is registered under its name by being defined; it gives ``num_channels``, ``_fill`` and where it is not
     uint8 ``dtype`` (one byte per cell). Its fields are the keys that a config may set. ``_fill`` may be a compiled loop
@@ -35,7 +42,7 @@ class Representation(ABC):
 
     height: int
     width: int
-    downsample: Downsample = field(default="none", kw_only=True)
+    downsample: str | int = field(default="none", kw_only=True)
     edges: Edges = field(default="events", kw_only=True)
 
     dtype: ClassVar[type] = np.uint8
@@ -49,12 +56,15 @@ class Representation(ABC):
         REPRESENTATIONS[cls.__name__] = cls
 
     def __post_init__(self) -> None:
-        for name, choices in (("downsample", Downsample), ("edges", Edges)):
-            if getattr(self, name) not in get_args(choices):
-                raise InputError(
-                    f"{type(self).__name__}: {name}={getattr(self, name)!r}, expected one of "
-                    f"{', '.join(get_args(choices))}"
-                )
+        if self.edges not in get_args(Edges):
+            raise InputError(
+                f"{type(self).__name__}: edges={self.edges!r}, expected one of {', '.join(get_args(Edges))}"
+            )
+        try:
+            # One word for one meaning, so that two ways of saying the same are equal.
+            object.__setattr__(self, "downsample", word_of(*parse_downsample(self.downsample)))
+        except ValueError as error:
+            raise InputError(f"{type(self).__name__}: {error}") from error
         at_least_one = {"height": self.height, "width": self.width, **self._at_least_one()}
         for name, value in at_least_one.items():
             if not value >= 1:
@@ -80,12 +90,23 @@ class Representation(ABC):
     @property
     def scale(self) -> int:
         """Sensor pixels per pixel of the image."""
-        return 1 if self.downsample == "none" else 2
+        return parse_downsample(self.downsample)[1]
+
+    @property
+    def way(self) -> str:
+        """How pixels become fewer: ``none``, ``nearest`` or ``sum``."""
+        return parse_downsample(self.downsample)[0]
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of the result."""
-        return self.num_channels, self.height // self.scale, self.width // self.scale
+        """(C, H, W) of the result; raises ``InputError`` where no pixel would be left."""
+        height, width = self.height // self.scale, self.width // self.scale
+        if not (height and width):
+            raise InputError(
+                f"downsample={self.downsample!r} leaves no pixel of a sensor of {self.width}x{self.height}; choose a "
+                "smaller factor"
+            )
+        return self.num_channels, height, width
 
     @property
     def options(self) -> dict:
@@ -107,8 +128,8 @@ class Representation(ABC):
         """Build the image of the events of one window.
 
         Args:
-            events: of this sensor. Integers of any size; polarity -1 or False means off. Events out
-                of order are sorted by time.
+            events: of this sensor, also as a structured array with the fields t, x, y and p in any order. Integers of
+                any size; polarity -1 or False means off. Events out of order are sorted by time.
             window_us: first and last microsecond of the window. ``edges="window"`` needs it.
             out: array of ``shape`` and ``dtype`` to write into; default: a new one.
 
@@ -154,18 +175,13 @@ class Representation(ABC):
         image = image.astype(np.float32)
         return np.stack([np.maximum(-image, 0).sum(0), np.maximum(image, 0).sum(0)])
 
+    def count_left_out(self, events: Events) -> int:
+        """How many of these events of the sensor do not reach the image, because of ``downsample``."""
+        return int(count_left_out(events.x, events.y, self.scale, self.way == "nearest", *self.shape[1:]))
+
     def _downsampled(self, events: Events) -> Events:
         """Events with the coordinates of the image, those that it leaves out taken away."""
-        if self.downsample == "none":
-            return events
-        t, x, y, p = events
-        if self.downsample == "nearest":
-            kept = (x & y & 1).astype(bool)
-            t, x, y, p = t[kept], x[kept], y[kept], p[kept]
-        x, y = x >> 1, y >> 1
-        # The last column of an odd frame has no partner and no place.
-        inside = (x < self.width // 2) & (y < self.height // 2)
-        return Events(t, x, y, p) if inside.all() else Events(t[inside], x[inside], y[inside], p[inside])
+        return downsampled(events, self.scale, self.way == "nearest", *self.shape[1:])
 
 
 @njit(cache=True, nogil=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from etram_mmdet.events.recording import Events
+from etram_mmdet.events.recording import Events, find_column
 from etram_mmdet.utils.errors import InputError
 
 _DTYPES = Events(*map(np.dtype, ("int64", "uint16", "uint16", "uint8")))
@@ -16,11 +16,13 @@ _LARGEST_US = 1 << 62  # so that differences of stamps fit into 64 bits
 def checked_events(events: Events, height: int, width: int) -> Events:
     """Events that a compiled loop may read: in time order, on the sensor, of the types of :class:`Events`.
 
-    Columns of other integer types are converted. Polarity -1 or False means off, as in other
-    software. Events out of order are sorted by time: cameras send packets out of order.
+    A structured array, as Metavision's and other SDKs deliver them, is taken by the names of its fields. Columns of
+    other integer types are converted. Polarity -1 or False means off, as in other software. Events out of order are
+    sorted by time: cameras send packets out of order.
 
     Args:
-        events: columns of one length.
+        events: columns of one length, or a structured array (N,) with the fields t, x, y and p in any order, also
+            under other names in use (`COLUMN_NAMES`).
         height: rows of the sensor in pixels.
         width: columns of the sensor in pixels.
 
@@ -28,6 +30,8 @@ def checked_events(events: Events, height: int, width: int) -> Events:
         InputError: the columns are no integers or differ in length, an event lies outside the
             sensor, or a polarity is another number.
     """
+    if isinstance(events, np.ndarray) and events.dtype.names:
+        events = _columns_of(events)
     if not _is_plain(events):
         events = _converted(events, height, width)
     if not len(events.t) == len(events.x) == len(events.y) == len(events.p):
@@ -64,10 +68,22 @@ def _is_plain(events: Events) -> bool:
     )
 
 
+def _columns_of(table: np.ndarray) -> Events:
+    """The columns of a structured array."""
+    names = table.dtype.names
+    places = [find_column(column, names) for column in Events._fields]
+    if None in places:
+        missing = Events._fields[places.index(None)]
+        raise InputError(f"events have the fields {', '.join(names)}, but no {missing}; expected t, x, y and p")
+    return Events(*(table[names[place]] for place in places))
+
+
 def _converted(events: Events, height: int, width: int) -> Events:
     """The same events in the types of :class:`Events`; a value that would not survive it is refused before."""
     if not isinstance(events, Events):
-        raise InputError(f"events are {type(events).__name__}, expected Events(t, x, y, p)")
+        raise InputError(
+            f"events are {type(events).__name__}, expected Events(t, x, y, p) or a structured array with these fields"
+        )
     for column, name, kinds in zip(events, events._fields, _KINDS, strict=True):
         if not isinstance(column, np.ndarray) or column.ndim != 1:
             found = getattr(column, "shape", type(column).__name__)

@@ -22,7 +22,8 @@ class MixedDensityEventStack(Representation):
     """Signed event counts, int8 (bins, H, W): channel i sums everything before the last (1/2)**(bins - 1 - i) of time.
 
     Bit-exact with RVT's class of this name (after the mixed-density stacks of Nam et al., CVPR 2022): sums wrap modulo
-    256 before they are cut to +-``count_cutoff``; ``None`` does not cut.
+    256 before they are cut to +-``count_cutoff``; ``None`` does not cut. Where ``downsample`` sums with a factor above
+    2, sums are cut without wrapping.
     """
 
     bins: int = 10
@@ -44,7 +45,11 @@ class MixedDensityEventStack(Representation):
 
     def _fill(self, events: Events, t0_us: int, t1_us: int, out: np.ndarray) -> None:
         cutoff = 128 if self.count_cutoff is None else self.count_cutoff
-        _stack(*self._downsampled(events), t0_us, max(t1_us - t0_us, 1), out, cutoff)
+        wraps = self.way != "sum" or self.scale == 2
+        sums = out if wraps else np.empty(out.shape, np.int32)
+        _stack(*self._downsampled(events), t0_us, max(t1_us - t0_us, 1), sums, cutoff)
+        if not wraps:
+            np.clip(sums, -128, 127, out=out, casting="unsafe")
 
 
 @njit(cache=True, nogil=True)

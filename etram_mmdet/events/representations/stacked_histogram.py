@@ -18,7 +18,7 @@ class StackedHistogram(Representation):
 
     Bit-exact with RVT's class of this name: bins are computed in float32, and counts wrap modulo 256 before they are
     cut (a pixel hit 256 times reads 0; ``wrap_uint8=False`` cuts without wrapping). ``count_cutoff=None`` cuts at 255.
-    With ``downsample="sum"`` nothing wraps.
+    Where ``downsample`` sums, nothing wraps.
     """
 
     bins: int = 10
@@ -40,10 +40,13 @@ class StackedHistogram(Representation):
 
     def _fill(self, events: Events, t0_us: int, t1_us: int, out: np.ndarray) -> None:
         volume = out.reshape(2, self.bins, *out.shape[1:])
-        wraps = self.wrap_uint8 and self.downsample != "sum"
+        wraps = self.wrap_uint8 and self.way != "sum"
         span_us = max(t1_us - t0_us, 1)
         cutoff = min(self.count_cutoff or 255, 255)
-        _stack(*events, t0_us, span_us, volume, cutoff, wraps, self.scale - 1, self.downsample == "nearest")
+        if self.scale > 2:
+            _stack(*self._downsampled(events), t0_us, span_us, volume, cutoff, wraps, 0, False)
+        else:  # half the sensor's pixels without a copy of the events
+            _stack(*events, t0_us, span_us, volume, cutoff, wraps, self.scale - 1, self.way == "nearest")
 
 
 @njit(cache=True, nogil=True)

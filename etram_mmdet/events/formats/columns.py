@@ -1,0 +1,70 @@
+"""Which column of a table of numbers is t, x, y and p."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from etram_mmdet.events.limits import MAX_SIDE_PX
+from etram_mmdet.events.recording import find_column
+from etram_mmdet.utils.errors import InputError
+
+# Without names: that of event simulators and ROS tools and that of Metavision; where neither fits, that of MVSEC.
+_ORDERS = (("txyp", "xypt"), ("xytp",))
+_MOST_ODD = 0.1  # of the times fall, where half of those of pixels would; as many pixels may lie on no sensor
+COLUMNS_ARE_KNOWN = "says itself what its columns are; leave out --event-columns (columns= of open_recording)"
+_ADVICE = "say what the columns are: --event-columns t,x,y,p of the tools, columns='t,x,y,p' of open_recording"
+
+
+def given_places(columns: str) -> tuple[int, ...]:
+    """The places of t, x, y and p in a text such as ``x,y,p,t`` or ``number,t,x,y,p``; raises ``InputError``."""
+    names = columns.split(",")
+    places = tuple(find_column(name, names) for name in "txyp")
+    if None in places:
+        raise InputError(
+            f"columns {columns!r:.80}: no {'txyp'[places.index(None)]}, expected the names of all columns in their "
+            "order, such as t,x,y,p or x,y,p,t"
+        )
+    return places
+
+
+def likely_places(path: Path, numbers: np.ndarray) -> tuple[int, ...]:
+    """The places of t, x, y and p in the first rows of a table.
+
+    Args:
+        path: the file, for the message.
+        numbers: rows of at least four numbers (N, C), of which the first four may be events.
+
+    Raises:
+        InputError: no order has times that rise, pixels of a sensor and polarities 0, 1 or -1, or several have.
+    """
+    for orders in _ORDERS:
+        places = [tuple(order.index(name) for name in "txyp") for order in orders]
+        fitting = [each for each in places if _fits(numbers, each)]
+        if fitting:
+            break
+    if len(fitting) != 1:
+        why = "no order fits" if not fitting else "several orders fit"
+        raise InputError(f"{path}: t x y p, x y p t or x y t p? {why} its first events; {_ADVICE}")
+    return fitting[0]
+
+
+def _fits(numbers: np.ndarray, places: tuple[int, ...]) -> bool:
+    t, x, y, p = (numbers[:, place] for place in places)
+    falls = np.count_nonzero(t[1:] < t[:-1])
+    outside = np.count_nonzero((np.minimum(x, y) < 0) | (np.maximum(x, y) >= MAX_SIDE_PX))
+    return max(falls, outside) <= _MOST_ODD * len(t) and bool(np.isin(p, (-1, 0, 1)).all())
+
+
+def are_seconds(t: np.ndarray) -> bool:
+    """Whether times count seconds: floating-point numbers of which the first have fractions."""
+    return t.dtype.kind == "f" and bool((np.isfinite(t) & (t != np.floor(t))).any())
+
+
+def whole(column: np.ndarray) -> np.ndarray:
+    """Pixels and polarities as integers: floating-point numbers are rounded; what is no number is -2, on no sensor."""
+    if column.dtype.kind != "f":
+        return column
+    possible = np.abs(column) < 2**31
+    return np.rint(np.where(possible, column, -2)).astype(np.int32)

@@ -1,0 +1,65 @@
+"""Images with fewer pixels than the sensor, by a whole factor."""
+
+from __future__ import annotations
+
+import re
+
+from numba import njit
+
+from etram_mmdet.events.choices import DOWNSAMPLE_WORDS
+from etram_mmdet.events.limits import MAX_SIDE_PX
+from etram_mmdet.events.recording import Events
+
+_WORD = re.compile(r"([a-z]*)([0-9]{0,4})")
+
+
+def parse_downsample(downsample: str | int) -> tuple[str, int]:
+    """The way (``none``, ``nearest`` or ``sum``) and the factor of a setting.
+
+    Raises:
+        ValueError: it is neither ``none``, ``nearest`` or ``sum``, with a whole number behind it or without, nor a
+            whole number.
+    """
+    found = None if isinstance(downsample, bool) else _WORD.fullmatch(str(downsample))
+    way, digits = found.groups() if found else ("", "")
+    way = way or ("sum" if digits else "")
+    factor = int(digits or (1 if way == "none" else 2))
+    if way not in DOWNSAMPLE_WORDS or not 1 <= factor <= MAX_SIDE_PX or (way == "none" and digits):
+        raise ValueError(
+            f"downsample={downsample!r}, expected one of {', '.join(DOWNSAMPLE_WORDS)}, the last two with a whole "
+            "factor where it is not 2: sum8"
+        )
+    return ("none", 1) if factor == 1 else (way, factor)
+
+
+def word_of(way: str, factor: int) -> str:
+    """The setting that :func:`parse_downsample` reads as these."""
+    return f"{way}{factor}" if factor > 2 else way
+
+
+def downsampled(events: Events, factor: int, keeps_one: bool, height: int, width: int) -> Events:
+    """Events with coordinates in an image of ``height`` x ``width`` pixels, each ``factor`` sensor pixels wide.
+
+    With ``keeps_one`` the events of one pixel of each square remain: that which resizing to the nearest takes. The last
+    columns and rows of a sensor that the factor does not divide have no place in the image.
+    """
+    if factor == 1:
+        return events
+    t, x, y, p = events
+    kept = (x // factor < width) & (y // factor < height)
+    if keeps_one:
+        kept &= (x % factor == factor // 2) & (y % factor == factor // 2)
+    if not kept.all():
+        t, x, y, p = t[kept], x[kept], y[kept], p[kept]
+    return Events(t, x // factor, y // factor, p)
+
+
+@njit(cache=True, nogil=True)
+def count_left_out(x, y, factor, keeps_one, height, width):
+    """How many events :func:`downsampled` takes away."""
+    place = factor // 2
+    kept = 0
+    for i in range(len(x)):
+        inside = (x[i] < width * factor) & (y[i] < height * factor)
+        kept += inside & (not keeps_one or ((x[i] % factor == place) & (y[i] % factor == place)))
+    return len(x) - kept
