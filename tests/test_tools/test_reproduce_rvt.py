@@ -67,7 +67,7 @@ def test_the_page_has_every_step():
 
 @pytest.mark.parametrize(("name", "preset"), [("gen1", "gen1"), ("1mpx", "gen4")])
 def test_the_sequence_folders_are_those_of_the_reference(done, name, preset):
-    """Filters, grid of labels, sensor and size follow from the preset. A data set reads RVT's folders as it reads ours."""
+    """Filters, grid, sensor and size follow from the preset. A data set reads RVT's folders as it reads ours."""
     folder, printed = done
     (summary,) = (text for command, text in printed.items() if f"--preset {preset} " in command)
     assert "0 problems" in summary
