@@ -45,7 +45,7 @@ setup(
         "Topic :: Scientific/Engineering :: Image Recognition",
     ],
     packages=find_packages(include=["etram_mmdet", "etram_mmdet.*"]),
-    package_data={"etram_mmdet": ["py.typed"]},
+    package_data={"etram_mmdet": ["py.typed", "weights/*.pth"]},
     cmdclass={"build_py": BuildWithTools},
     python_requires=">=3.10",
     # The exact versions that are tested stand in requirements.txt.

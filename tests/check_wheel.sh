@@ -27,6 +27,7 @@ rm -rf source
 python -m etram_mmdet train configs/patch2_sizeaware_demo.py --work-dir run --cfg-options train_cfg.max_iters=4 \
     train_cfg.val_begin=5 "model.backbone.partition_size=(1,3)"
 python -m etram_mmdet detect run/iter_4.pth raw/val/val_day_0000_td.h5 --out film.mp4
+python -m etram_mmdet detect demo raw/val/val_day_0000_td.h5 --out demo.csv
 python - <<'PYTHON'
 from pathlib import Path
 

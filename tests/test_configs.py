@@ -57,9 +57,10 @@ def data_for(raw_sample, tmp_path_factory):
 
 
 def reduced(path, data_for) -> Config:
-    """The config on small frames: partitions shrink with them, nothing else changes."""
+    """The config on small frames: partitions shrink with them, the classes are the sample's, nothing else changes."""
     data = data_for(load_config(path).train_dataloader.dataset)
-    return load_config(path, {"data_root": f"{data}/", "model.backbone.partition_size": (1, 3)})
+    options = {"data_root": f"{data}/", "class_set": "etram8", "model.backbone.partition_size": (1, 3)}
+    return load_config(path, options)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
@@ -113,6 +114,32 @@ def test_options_of_the_representation_reach_all_data_and_the_model():
 def test_sizes_are_those_of_rvt(name):
     cfg = load_config(ROOT / "configs" / f"{name}.py", {"class_set": "etram3"})
     assert sum(p.numel() for p in MODELS.build(cfg.model).parameters()) == RVT_PARAMETERS[name]
+
+
+@pytest.mark.parametrize("name", ["gen1", "1mpx"])
+def test_published_data_sets_have_the_settings_of_rvt(name, monkeypatch):
+    """By its config/experiment/gen1 and gen4, and the batch sizes of its README."""
+    cfg = load_config(ROOT / "configs" / f"{name}.py")
+    resolve(cfg, device="cuda")
+    is_gen1 = name == "gen1"
+    assert cfg.model.bbox_head.num_classes == (2 if is_gen1 else 3)
+    assert tuple(cfg.model.backbone.partition_size) == ((8, 10) if is_gen1 else (6, 10))
+    assert cfg.train_dataloader.batch_size == (8 if is_gen1 else 24)
+    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(2e-4 if is_gen1 else 0.000346, rel=2e-3)
+    assert cfg.train_cfg.max_iters == 400_000 and cfg.optim_wrapper.clip_grad.clip_value == 1
+    assert cfg.train_dataloader.batch_sampler.mode == "mixed"
+    protocol = "prophesee_gen1:class" if is_gen1 else "prophesee:class"
+    for part in ("train", "val", "test"):
+        dataset = cfg[f"{part}_dataloader"].dataset
+        assert dataset.clip_length == (21 if is_gen1 else 5)
+        assert dataset.representation.downsample == ("none" if is_gen1 else "nearest")
+        assert part == "train" or cfg[f"{part}_evaluator"].protocols[0] == protocol
+    assert cfg.default_hooks.checkpoint.save_best == f"{protocol}/AP"
+    for size, parent in (("tiny", "baseline_tiny"), ("small", "baseline_small")):
+        ours, theirs = (load_config(ROOT / "configs" / f"{n}.py").model for n in (f"{name}_{size}", parent))
+        assert changes(theirs.to_dict(), ours.to_dict()) == changes(
+            load_config(ROOT / "configs" / "baseline.py").model.to_dict(), cfg.model.to_dict()
+        )
 
 
 def test_patch2_sizeaware_is_the_experiment():

@@ -35,7 +35,8 @@ def test_the_wheel_holds_configs_tools_and_license(wheel):
     names, metadata = wheel
     wanted = [*(ROOT / "configs").rglob("*.py"), *(ROOT / "tools").glob("*.*"), ROOT / "model-index.yml"]
     assert {f"etram_mmdet/.mim/{path.relative_to(ROOT)}" for path in wanted} <= names
-    assert "etram_mmdet/py.typed" in names and any(name.endswith("licenses/LICENSE") for name in names)
+    assert {"etram_mmdet/py.typed", "etram_mmdet/weights/demo.pth"} <= names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
     assert not any(name.startswith("tests") or "__pycache__" in name for name in names)
     assert "License" in metadata and "Apache-2.0" in metadata and "Author: The etram_mmdet authors" in metadata
 

@@ -16,8 +16,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("source", metavar="IN.ckpt")
     parser.add_argument("target", metavar="OUT.pth")
     parser.add_argument("--config", required=True, help="config of the same size, patch size and number of classes")
+    parser.add_argument(
+        "--step-ms", type=float, default=50, help="between the images of its training; Gen1: 125 (default: 50)"
+    )
     add_cfg_options(parser)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if not 0.001 <= args.step_ms <= 1e6:
+        parser.error(f"--step-ms {args.step_ms}: expected 0.001 to 1,000,000")
+    return args
 
 
 def main() -> None:
@@ -28,7 +34,6 @@ def main() -> None:
     from etram_mmdet.engine.checkpoints.rvt_weights import from_rvt
     from etram_mmdet.engine.config.load import load_config
     from etram_mmdet.engine.runner.divergence import check_finite
-    from etram_mmdet.events.preprocessing.frame_times import STEP_US
     from etram_mmdet.models.building import build_detector
 
     with exit_on_input_error():
@@ -36,7 +41,7 @@ def main() -> None:
         weights = from_rvt(load_foreign_weights(args.source), build_detector(cfg))
         check_finite(weights, args.source)
         classes = metainfo_of(dataset_config(cfg))
-        meta = {CONFIG_KEY: config_to_json(cfg), "dataset_meta": classes, STEP_KEY: STEP_US}
+        meta = {CONFIG_KEY: config_to_json(cfg), "dataset_meta": classes, STEP_KEY: round(args.step_ms * 1000)}
         save_atomically(dict(meta=meta, state_dict=weights), args.target)
         print(f"{args.target}: {len(weights)} tensors of {args.source}")
 

@@ -25,6 +25,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/demo"))
     parser.add_argument("--recordings", nargs=3, default=["28", "6", "2"], metavar=("TRAIN", "VAL", "TEST"))
     parser.add_argument("--seconds", default="6", help="length of a recording")
+    parser.add_argument(
+        "--release",
+        type=Path,
+        metavar="FILE.pth",
+        help="also write the trained detector as the package ships it, in half precision, and test that file",
+    )
     parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="handed to tools/train.py")
     return parser.parse_args()
 
@@ -42,6 +48,7 @@ def train_and_test(args: argparse.Namespace, data: str) -> tuple[Path, Path]:
     from mmdet.registry import DATASETS
 
     from etram_mmdet.engine.checkpoints.folder import find_checkpoint
+    from etram_mmdet.engine.checkpoints.release import release
     from etram_mmdet.engine.config.load import load_config
     from etram_mmdet.visualization.detection_sheet import prediction_sheet
 
@@ -49,7 +56,11 @@ def train_and_test(args: argparse.Namespace, data: str) -> tuple[Path, Path]:
     run("train", "train.py", CONFIG, "--work-dir", args.work_dir, "--resume", "auto", *options)
     checkpoint = Path(find_checkpoint(args.work_dir))
     predictions = args.work_dir / "predictions.json"
-    run("test", "test.py", checkpoint, "--out", predictions)
+    tested = checkpoint
+    if args.release:
+        print(f"\n{args.release}: SHA-256 {release(checkpoint, args.release)}...")
+        tested = args.release
+    run("test", "test.py", tested, "--out", predictions, "--work-dir", args.work_dir)
     dataset = DATASETS.build(load_config(CONFIG, dict(data_root=f"{data}/")).test_dataloader.dataset)
     prediction_sheet(dataset, predictions, args.work_dir / "val.png")
     return checkpoint, predictions

@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, get_args
 
 from etram_mmdet.events import choices
+from etram_mmdet.events.preprocessing.presets import PRESETS
 from etram_mmdet.events.preprocessing.settings import READING_KEYS, PreprocessSettings, representation_from_words
 from etram_mmdet.utils.cli import exit_on_input_error, make_parser
 from etram_mmdet.utils.interruption import stop_once
@@ -27,8 +28,10 @@ STOPPED_OVERWRITING = "stopped; finished recordings are kept, the same command m
 HELP = dict(
     frames="rvt: labels at 30 or 60 Hz thinned to 10 Hz; all: every label time; auto: rvt where it applies (default)",
     representation=f"one of {NAMES}, and its options: bins=5 edges=window (default: RVT's histogram)",
+    preset="RVT's rules for a data set: gen4 (1Mpx) keeps class ids 0 to 2; gen1 leaves out boxes with a side under "
+    "10 px or a diagonal under 30 px, takes 304x240 pixels and halves nothing (default: etram)",
     downsample="fewer pixels by a whole factor, which is 2 unless a number follows (sum8): nearest, RVT's way and the "
-    "default, keeps one pixel of each square, sum keeps every event",
+    "default except for gen1, sum keeps every event, none leaves the frame as it is",
     labels="which of eTraM's label files: beside the recordings (3 classes) or eight_class; auto prefers these",
     event_time_unit="what the recordings' time stamps count (default: us)",
     label_time_unit="what the label files' times count (default: us)",
@@ -48,25 +51,20 @@ HELP = dict(
 
 def parse_args() -> argparse.Namespace:
     default = PreprocessSettings
-    rvt = choices.RVT_REPRESENTATION
     frames, codecs, labels = map(get_args, (choices.FrameRule, choices.Codec, choices.LabelFiles))
     parser = make_parser(__doc__)
     parser.add_argument("src", metavar="IN", help="dataset folder")
     parser.add_argument("dst", metavar="OUT", help="folder for the sequences")
-    parser.add_argument(
-        "--preset", choices=get_args(choices.Preset), default=default.preset, help="gen4 keeps class ids 0 to 2"
-    )
+    parser.add_argument("--preset", choices=get_args(choices.Preset), default=default.preset, help=HELP["preset"])
     parser.add_argument("--frames", choices=frames, default=default.frames, help=HELP["frames"])
     parser.add_argument(
         "--representation",
         nargs="+",
-        default=[rvt["type"]],
+        default=[choices.RVT_REPRESENTATION["type"]],
         metavar=("TYPE", "KEY=VALUE"),
         help=HELP["representation"],
     )
-    parser.add_argument(
-        "--downsample", default=rvt["downsample"], metavar="none|nearest|sum|sumN|nearestN", help=HELP["downsample"]
-    )
+    parser.add_argument("--downsample", metavar="none|nearest|sum|sumN|nearestN", help=HELP["downsample"])
     parser.add_argument("--window-us", type=int, default=default.window_us, help="length of a window")
     parser.add_argument(
         "--sensor", nargs=2, type=int, metavar=("WIDTH", "HEIGHT"), help="in pixels, for files that do not say"
@@ -100,7 +98,8 @@ def offset(text: str) -> int | str:
 def settings_of(args: argparse.Namespace) -> PreprocessSettings:
     for module in args.modules:
         import_module(module)
-    representation = representation_from_words(args.representation, args.downsample)
+    downsample = args.downsample or PRESETS[args.preset].downsample
+    representation = representation_from_words(args.representation, downsample)
     sensor_px = tuple(args.sensor) if args.sensor else None
     given = {
         name: getattr(args, name) for name in ("preset", "frames", "window_us", "codec", "class_set", *READING_KEYS)

@@ -49,7 +49,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     from etram_mmdet.engine.checkpoints.carried_config import carried_by
-    from etram_mmdet.engine.checkpoints.folder import checkpoint_file
+    from etram_mmdet.engine.checkpoints.folder import checkpoint_file, work_folder_of
     from etram_mmdet.engine.checkpoints.opening import config_for_checkpoint
     from etram_mmdet.engine.config.test_options import draw_detections, mirror_streams
     from etram_mmdet.engine.hooks.event_visualization import check_pictures
@@ -62,7 +62,7 @@ def main() -> None:
         checkpoint = checkpoint_file(args.checkpoint)
         cfg = config_for_checkpoint(args.config, checkpoint, args.cfg_options)
         use_launcher(cfg, args)
-        cfg.work_dir = args.work_dir or str(checkpoint.resolve().parent)
+        cfg.work_dir = args.work_dir or work_folder_of(checkpoint)
         if args.show_dir or args.show:
             draw_detections(cfg, args.show_dir, args.show_every, args.show_films, args.show, args.wait_time)
         if args.tta:

@@ -34,12 +34,14 @@ class Window(NamedTuple):
 
     ``boxes`` are the detections, best first, in sensor pixels and cut to the frame, with scores and the names of their
     classes. ``found`` are the same as the network told them: in network pixels, and they may reach beyond the frame.
+    ``seen`` are all that it told, from the least score of the model's ``test_cfg`` on, before the operating points.
     """
 
     t_us: int
     image: np.ndarray
     boxes: Boxes
     found: Boxes
+    seen: Boxes
 
 
 class EventInferencer:
@@ -149,21 +151,42 @@ class EventInferencer:
         return self._own.detect(image)
 
     def step(self, image: np.ndarray, states: tuple | None) -> tuple[Boxes, tuple]:
-        """Boxes in one image (C, H, W) as the network tells them, and the recurrent state after it.
+        """Boxes of one image (C, H, W) that pass the operating points, and the recurrent state after it.
 
         ``states`` are those after the image before, ``None`` where a stream begins. Boxes are best first, in network
-        pixels, and may reach beyond the frame. The operating points see them as they are shown: cut.
+        pixels, and may reach beyond the frame.
         """
+        seen, states = self.look(image, states)
+        return self.sure(seen, image), states
+
+    def look(self, image: np.ndarray, states: tuple | None) -> tuple[Boxes, tuple]:
+        """All boxes that the network tells of an image, and the state after it; as :meth:`step` otherwise."""
         frames = torch.from_numpy(image)[None].to(self._streamer.device)
         (found,), states = self._streamer(frames, states)
         bboxes, scores, labels = (found[key].cpu().numpy() for key in ("bboxes", "scores", "labels"))
-        boxes = Boxes(bboxes, labels, scores, classes=self.classes)
-        return boxes[self.operating_points.rows(boxes.clipped(image.shape[1:]), self._scale)], states
+        return Boxes(bboxes, labels, scores, classes=self.classes), states
+
+    def sure(self, seen: Boxes, image: np.ndarray) -> Boxes:
+        """Those boxes of :meth:`look` that pass the operating points, which see them as they are shown: cut."""
+        return seen[self.operating_points.rows(seen.clipped(image.shape[1:]), self._scale)]
 
     def shown(self, found: Boxes, image: np.ndarray) -> Boxes:
         """Boxes of :meth:`step` as a person sees them: cut to the frame, in sensor pixels."""
         clipped = found.clipped(image.shape[1:])
         return replace(clipped, bboxes_xyxy=clipped.bboxes_xyxy * self._scale)
+
+    def draw(self, window: Window, scale: int = 1) -> np.ndarray:
+        """The events of a window of :meth:`windows` with its boxes: an RGB image (H, W, 3) of bytes.
+
+        Args:
+            window: the window.
+            scale: pixels of the image per sensor pixel. Default: 1.
+        """
+        from etram_mmdet.visualization.draw import draw_boxes, events_to_rgb
+
+        events = events_to_rgb(self.representation(*window.image.shape[1:]).off_on(window.image))
+        image = events.repeat(self._scale * scale, 0).repeat(self._scale * scale, 1)
+        return draw_boxes(image, window.boxes, self.classes, self.model.dataset_meta["palette"], scale=scale)
 
     def windows(
         self,
@@ -188,8 +211,9 @@ class EventInferencer:
         for t_us in self.times(recording, start_us, stop_us, labels):
             window = t_us - self.window_us, t_us
             image = representation(recording.read(*window), window)
-            found = stream.step(image)
-            yield Window(t_us, image, self.shown(found, image), found)
+            seen = stream.look(image)
+            found = self.sure(seen, image)
+            yield Window(t_us, image, self.shown(found, image), found, seen)
 
     def times(
         self,
@@ -274,8 +298,12 @@ class EventStream:
 
     def step(self, image: np.ndarray) -> Boxes:
         """The same as the network tells them, see :meth:`EventInferencer.step`."""
-        found, self._states = self.inferencer.step(image, self._states)
-        return found
+        return self.inferencer.sure(self.look(image), image)
+
+    def look(self, image: np.ndarray) -> Boxes:
+        """All that the network tells, see :meth:`EventInferencer.look`."""
+        seen, self._states = self.inferencer.look(image, self._states)
+        return seen
 
 
 def load_operating_points(path: str | Path) -> dict:

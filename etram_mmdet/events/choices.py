@@ -10,7 +10,7 @@ from typing import Literal
 
 SPLITS = ("train", "val", "test")
 
-Preset = Literal["etram", "gen4"]
+Preset = Literal["etram", "gen4", "gen1"]
 FrameRule = Literal["auto", "rvt", "all"]
 LabelFiles = Literal["auto", "beside", "eight_class"]
 Codec = Literal["zstd", "lz4"]
@@ -33,6 +33,7 @@ REPRESENTATION_NAMES = (
 )
 # The formats in events/label_formats; a test compares.
 LABEL_FORMAT_NAMES = ("prophesee", "coco", "cvat", "csv", "mot", "yolo")
+MIN_SIDE_PX = 5  # boxes with a shorter side are not learnt
 RVT_REPRESENTATION = {"type": "StackedHistogram", "downsample": "nearest"}
 
 # What the columns of events are called in files and arrays of other software.

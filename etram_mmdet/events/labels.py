@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from etram_mmdet.events.choices import BoxFormat, TimeUnit
+from etram_mmdet.events.choices import MIN_SIDE_PX, BoxFormat, TimeUnit
 from etram_mmdet.events.formats.array_files import load_array
 from etram_mmdet.events.limits import MAX_TIME_US, beyond_time
 from etram_mmdet.events.recording import in_microseconds
@@ -28,8 +28,6 @@ BBOX_DTYPE = np.dtype(
     ]
 )
 _OLD_NAMES = {"ts": "t", "confidence": "class_confidence"}
-
-MIN_SIDE_PX = 5
 
 
 def load_label_times(label_file: Path, time_unit: TimeUnit = "us") -> np.ndarray:
@@ -141,28 +139,44 @@ def _describe(raw: object) -> str:
 
 
 def filter_boxes(
-    boxes: np.ndarray, height: int, width: int, *, is_train: bool, max_class_id: int | None = None
+    boxes: np.ndarray,
+    height: int,
+    width: int,
+    *,
+    is_train: bool,
+    max_class_id: int | None = None,
+    min_side_px: float = MIN_SIDE_PX,
+    min_diagonal_px: float = 0.0,
 ) -> tuple[np.ndarray, dict[str, int]]:
     """Cut boxes to the frame and drop the useless ones, in the reference's order.
 
     Dropped, and counted under these keys: ``boxes_not_finite`` (NaN or infinite), ``boxes_other_class`` (id above
-    ``max_class_id``), ``boxes_outside`` (nothing left inside the frame), ``boxes_too_small`` (a side under 5 px) and,
+    ``max_class_id``), ``boxes_outside`` (nothing left inside the frame), ``boxes_too_small`` (a side under
+    ``min_side_px``, default 5, or a diagonal under ``min_diagonal_px``) and,
     in training only, ``boxes_too_wide`` (over 90 % of the frame: labels that span it without an object). Returns a
     new array and the counts.
     """
     boxes, counts = _visible(boxes, height, width, max_class_id)
-    boxes = _keep(boxes, ~_is_small(boxes), "boxes_too_small", counts)
+    boxes = _keep(boxes, ~_is_small(boxes, min_side_px, min_diagonal_px), "boxes_too_small", counts)
     boxes = _keep(boxes, boxes["w"] <= ((9 * width) // 10 if is_train else np.inf), "boxes_too_wide", counts)
     return boxes, counts
 
 
-def small_boxes(boxes: np.ndarray, height: int, width: int, *, max_class_id: int | None = None) -> np.ndarray:
+def small_boxes(
+    boxes: np.ndarray,
+    height: int,
+    width: int,
+    *,
+    max_class_id: int | None = None,
+    min_side_px: float = MIN_SIDE_PX,
+    min_diagonal_px: float = 0.0,
+) -> np.ndarray:
     """What :func:`filter_boxes` drops as ``boxes_too_small``, cut to the frame.
 
     The reference forgets such boxes. They are road users nevertheless, so a detection of one is no false alarm.
     """
     boxes, _ = _visible(boxes, height, width, max_class_id)
-    return boxes[_is_small(boxes)]
+    return boxes[_is_small(boxes, min_side_px, min_diagonal_px)]
 
 
 def _visible(boxes: np.ndarray, height: int, width: int, max_class_id: int | None) -> tuple[np.ndarray, dict[str, int]]:
@@ -180,8 +194,9 @@ def _keep(boxes: np.ndarray, mask: np.ndarray, name: str, counts: dict[str, int]
     return boxes[mask]
 
 
-def _is_small(boxes: np.ndarray) -> np.ndarray:
-    return (boxes["w"] < MIN_SIDE_PX) | (boxes["h"] < MIN_SIDE_PX)
+def _is_small(boxes: np.ndarray, min_side_px: float, min_diagonal_px: float) -> np.ndarray:
+    w, h = boxes["w"], boxes["h"]
+    return (w < min_side_px) | (h < min_side_px) | (w**2 + h**2 < min_diagonal_px**2)
 
 
 def count_cut(boxes: np.ndarray, width: int, height: int) -> int:

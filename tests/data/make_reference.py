@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.reference.answers import DATA, save, save_packed
 from tests.reference.model_cases import MODEL_CASES
-from tests.reference.recordings import write_recordings
+from tests.reference.recordings import GEN1_RECORDINGS, write_recordings
 from tests.reference.run_evaluation import evaluation_answers
 from tests.reference.run_events import preprocess, representation_answers
 from tests.reference.run_model import model_answers
@@ -36,6 +36,9 @@ def main() -> None:
         write_recordings(Path(raw))
         preprocess(args.etram / "rvt_eTram", "testdata", Path(raw), DATA / "preprocessed_etram")
         preprocess(args.rvt, "gen4", Path(raw), DATA / "preprocessed_gen4")
+    with tempfile.TemporaryDirectory() as raw:
+        write_recordings(Path(raw), GEN1_RECORDINGS, "td.dat.h5")
+        preprocess(args.rvt, "gen1", Path(raw), DATA / "preprocessed_gen1")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A raw recording with the oddities of eTraM's: time that goes back, gaps in the labels, boxes that must go."""
+"""A raw recording with the oddities of published ones: time that goes back, gaps in the labels, boxes that must go."""
 
 from __future__ import annotations
 
@@ -34,18 +34,24 @@ class RawRecording:
     late_label: int  # number of a label time that comes 2.5 ms late
     unlabelled_us: tuple[int, int] = (0, 0)
     silent_us: tuple[int, int] = (0, 0)  # events of this time all come at its start
+    width: int = WIDTH
+    height: int = HEIGHT
+    num_classes: int = 8
+    only_small_boxes: bool = False
 
     def events(self) -> dict[str, np.ndarray]:
         """Half of the events come from a region of 24x24 pixels, every tenth from one pixel and 5 ms."""
         count = self.num_events
-        x = integers(f"{self.name} x", count, 0, WIDTH)
-        y = integers(f"{self.name} y", count, 0, HEIGHT)
+        x = integers(f"{self.name} x", count, 0, self.width)
+        y = integers(f"{self.name} y", count, 0, self.height)
         t = integers(f"{self.name} t", count, 0, self.duration_us)
         p = integers(f"{self.name} p", count, 0, 2)
-        x[::2] = 600 + x[::2] % 24
-        y[::2] = 300 + y[::2] % 24
-        x[::10] = 611
-        y[::10] = 307
+        left = self.width * 600 // WIDTH
+        top = self.height * 300 // HEIGHT
+        x[::2] = left + x[::2] % 24
+        y[::2] = top + y[::2] % 24
+        x[::10] = left + 11
+        y[::10] = top + 7
         t[::10] = self.duration_us // 2 + t[::10] % 5000
         silent_from, silent_to = self.silent_us
         t[(t >= silent_from) & (t < silent_to)] = silent_from
@@ -74,22 +80,37 @@ class RawRecording:
         count = len(times)
         boxes = np.zeros(count, PADDED_BBOX)
         boxes["t"] = times
-        boxes["x"] = integers(f"{self.name} left", count, -4 * 100, 4 * (WIDTH + 20)) / 4
-        boxes["y"] = integers(f"{self.name} top", count, -4 * 60, 4 * (HEIGHT + 10)) / 4
-        for side, most in (("w", 400), ("h", 300)):
+        for side, size, before, after in (("x", self.width, 100, 20), ("y", self.height, 60, 10)):
+            scale = 4 * self.width  # of borders that stand for a width of 1280
+            low, high = -before * scale // WIDTH, 4 * size + after * scale // WIDTH
+            boxes[side] = integers(f"{self.name} {'left' if side == 'x' else 'top'}", count, low, high) / 4
+        for side, most in (("w", self.width * 400 // WIDTH), ("h", self.height * 300 // HEIGHT)):
             boxes[side] = integers(f"{self.name} {side}", count, 4 * 8, 4 * most) / 4
         boxes["w"][5::11] = 4.75  # narrower than 5 px
         boxes["x"][7::13] = 10
-        boxes["w"][7::13] = 1200  # wider than nine tenths of the frame
-        boxes["class_id"] = integers(f"{self.name} class", (2, count), 0, 8).min(0)
+        boxes["w"][7::13] = self.width * 15 // 16  # wider than nine tenths of the frame
+        if self.only_small_boxes:
+            boxes["w"] = 4.75
+        boxes["class_id"] = integers(f"{self.name} class", (2, count), 0, self.num_classes).min(0)
         boxes["track_id"] = integers(f"{self.name} track", count, 0, 40)
         boxes["class_confidence"] = 1
         return boxes
 
-    def write(self, root: Path) -> None:
+    def write(self, root: Path, ending: str = "td.h5") -> None:
+        """Two files in ``root/split``; with an ending other than ``.h5`` a DAT file, as Gen1 and 1Mpx are published."""
         folder = root / self.split
         folder.mkdir(parents=True, exist_ok=True)
-        with h5py.File(folder / f"{self.name}_td.h5", "w") as file:
-            for column, values in self.events().items():
-                file.create_dataset(f"events/{column}", data=values, compression="gzip")
+        path = folder / f"{self.name}_{ending}"
+        if path.suffix == ".h5":
+            with h5py.File(path, "w") as file:
+                for column, values in self.events().items():
+                    file.create_dataset(f"events/{column}", data=values, compression="gzip")
+        else:
+            path.write_bytes(self._dat())
         np.save(folder / f"{self.name}_bbox.npy", self.boxes())
+
+    def _dat(self) -> bytes:
+        events = {name: values.astype(np.int64) for name, values in self.events().items()}
+        packed = (events["p"] > 0).astype(np.int64) << 28 | events["y"] << 14 | events["x"]
+        header = f"% Data file containing CD events.\n% Version 2\n% Height {self.height}\n% Width {self.width}\n"
+        return header.encode() + bytes([12, 8]) + np.stack([events["t"], packed], 1).astype("<u4").tobytes()

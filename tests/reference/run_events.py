@@ -52,6 +52,7 @@ def preprocess(clone: Path, dataset: str, raw: Path, out: Path) -> None:
     """Run the script of ``clone`` as its README says for ``dataset``."""
     folder = clone / "scripts" / "genx"
     settings = [f"conf_preprocess/{f}.yaml" for f in ("representation/stacked_hist", "extraction/const_duration")]
-    command = ["preprocess_dataset.py", raw, out, *settings, "conf_preprocess/filter_gen4.yaml", "-ds", dataset]
+    boxes = f"conf_preprocess/filter_{'gen1' if dataset == 'gen1' else 'gen4'}.yaml"
+    command = ["preprocess_dataset.py", raw, out, *settings, boxes, "-ds", dataset]
     shutil.rmtree(out, ignore_errors=True)
     subprocess.run([sys.executable, "-c", _RUN, *map(str, command)], cwd=folder, check=True)

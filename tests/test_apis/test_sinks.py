@@ -36,7 +36,7 @@ def windows(stop=None, step_us=50_000):
         box = np.array([[10 + k, 20, 40, 50.5]], np.float32)
         shown = Boxes(box, np.array([1]), scores=np.array([0.75], np.float32), classes=CLASSES)
         found = replace(shown, bboxes_xyxy=box / 2 - np.float32([0, 11, 0, 0]))
-        yield Window(step_us * (k + 1), np.zeros((20, 32, 48), np.uint8), shown, found)
+        yield Window(step_us * (k + 1), np.zeros((20, 32, 48), np.uint8), shown, found, found)
 
 
 def test_a_film_has_the_speed_of_the_recording(tmp_path):

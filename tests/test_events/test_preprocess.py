@@ -24,6 +24,7 @@ from etram_mmdet.utils.errors import InputError
 from tests.helpers.encoders import structured
 from tests.helpers.raw import HEIGHT, WIDTH, make_boxes, make_events, write_recording
 from tests.reference.answers import DATA
+from tests.reference.recordings import GEN1_RECORDINGS, write_recordings
 
 OURS = ("sequence.json", "ignored_boxes.npy")  # beside the reference's files
 
@@ -68,19 +69,38 @@ def saved_again(path: Path) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("preset", ["etram", "gen4"])
-def test_equals_the_reference(reference_raw, tmp_path, preset):
-    theirs = DATA / f"preprocessed_{preset}"
-    summary = preprocess_folder(reference_raw, tmp_path, PreprocessSettings(preset=preset), workers=2)
-    assert not summary.problems and len(summary.manifests) == 4
+def assert_equals_the_reference(ours: Path, theirs: Path) -> None:
+    """The same files with the same bytes, beside ours."""
     expected = sorted(path.relative_to(theirs) for path in theirs.rglob("*") if path.is_file())
-    written = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file())
+    written = sorted(path.relative_to(ours) for path in ours.rglob("*") if path.is_file())
     assert [path for path in written if path.name not in OURS] == expected
     for path in expected:
         if path.suffix == ".h5":
-            assert_same_tensors(tmp_path / path, theirs / path)
+            assert_same_tensors(ours / path, theirs / path)
         else:
-            assert (tmp_path / path).read_bytes() == saved_again(theirs / path)
+            assert (ours / path).read_bytes() == saved_again(theirs / path)
+
+
+@pytest.mark.parametrize("preset", ["etram", "gen4"])
+def test_equals_the_reference(reference_raw, tmp_path, preset):
+    summary = preprocess_folder(reference_raw, tmp_path, PreprocessSettings(preset=preset), workers=2)
+    assert not summary.problems and len(summary.manifests) == 4
+    assert_equals_the_reference(tmp_path, DATA / f"preprocessed_{preset}")
+
+
+def test_a_preset_that_keeps_nothing_is_a_problem(tmp_path):
+    write_recordings(tmp_path / "raw", GEN1_RECORDINGS[-1:], "td.dat")
+    (problem,) = preprocess_folder(tmp_path / "raw", tmp_path / "out", PreprocessSettings(preset="gen1")).problems
+    assert "no recording has a box that --preset gen1 keeps; choose another preset" in problem
+    (problem,) = preprocess_folder(tmp_path / "raw", tmp_path / "out").problems
+    assert "no box is left after filtering (boxes_too_small 8)" in problem
+
+
+def test_downloads_of_rvt_have_their_names(tmp_path):
+    """``NAME_td.dat.h5`` without a size in it, beside ``NAME_bbox.npy``."""
+    write_recordings(tmp_path / "raw", GEN1_RECORDINGS[1:2], "td.dat.h5")
+    (manifest,) = preprocess_folder(tmp_path / "raw", tmp_path / "out", PreprocessSettings(preset="gen1")).manifests
+    assert manifest["recording"] == GEN1_RECORDINGS[1].name and manifest["representation_shape"] == [20, 240, 304]
 
 
 def test_small_boxes_are_kept_beside_the_references_files(reference_raw, tmp_path):
@@ -325,8 +345,8 @@ def test_folder_without_recordings_names_the_sample_maker(tmp_path):
 def test_bad_settings_are_refused():
     with pytest.raises(InputError, match="bins=0, expected at least 1"):
         PreprocessSettings(representation=dict(type="StackedHistogram", bins=0))
-    with pytest.raises(InputError, match="preset must be one of etram, gen4: got 'gen1'"):
-        PreprocessSettings(preset="gen1")
+    with pytest.raises(InputError, match="preset must be one of etram, gen4, gen1: got 'gen3'"):
+        PreprocessSettings(preset="gen3")
 
 
 def test_unfinished_manifest_is_refused(tmp_path):

@@ -9,6 +9,7 @@ import time
 import cv2
 import pytest
 
+from etram_mmdet.engine.checkpoints.release import digest
 from tests.helpers.cli import SMALL, run
 from tests.helpers.paths import ROOT
 
@@ -18,7 +19,7 @@ OPTIONS = [option for option in SMALL[:-1] if "val_" not in option] + ["train_cf
 
 def demo(folder):
     size = ["--recordings", "2", "1", "1", "--seconds", "1.5"]
-    paths = ["--data", folder / "data", "--work-dir", folder / "run"]
+    paths = ["--data", folder / "data", "--work-dir", folder / "run", "--release", folder / "released.pth"]
     return run("tools/demo.py", *paths, *size, "--cfg-options", *OPTIONS)
 
 
@@ -34,6 +35,9 @@ def test_demo(made):
     assert re.fullmatch(r"demo: AP50 0\.\d\d AP 0\.\d\d \(val, \d+ frames, \d+ boxes\) in \d+ s", line)
     for step in ("== sample", "== preprocess", "== train", "== test"):
         assert step in output
+    released = folder / "released.pth"
+    assert f"{released}: SHA-256 {digest(released)}...\n" in output
+    assert f"== test: python tools/test.py {released} --out" in output  # AP is that of the file
     for name in ("val.png", "results.png"):
         picture = cv2.imread(str(folder / "run" / name))
         assert picture.shape[1] > 600 and picture.std() > 10

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 
 import cv2
@@ -32,13 +33,16 @@ def test_json_and_csv_say_the_same(words, tmp_path):
     options = ["--score-thr", 1e-5, "--start-s", 0.5, "--duration-s", 0.5]
     output = run(*words, "--out", tmp_path / "d.json", *options)
     assert "0.5 s of val_day_0000_td.h5" in output
-    run(*words, "--out", tmp_path / "d.csv", *options, "--fuse")
+    told = run(*words, "--out", tmp_path / "d.csv", *options, "--fuse").splitlines()[-1]
     frames = load_predictions(tmp_path / "d.json").frames
     assert {f.recording for f in frames} == {"val_day_0000"}  # as data sets call it
     assert len(frames) == 10 and frames[0].hw == (32, 48) and frames[0].scale == 2  # as tools/test.py saves them
     with open(tmp_path / "d.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == sum(len(f.found) for f in frames) > 20
+    assert told.startswith(f"found {len(rows)} boxes in 10 windows at scores from 1e-05 on: pedestrian ")
+    number = sum(row["class"] == "wheelchair" for row in rows)
+    assert told.endswith(f", wheelchair {number}")
     first = next(f for f in frames if len(f.found))
     assert int(rows[0]["t_us"]) == first.t_us and float(rows[0]["score"]) == pytest.approx(
         first.found.scores[0], abs=1e-4
@@ -70,7 +74,9 @@ def test_labels_or_a_start_time_say_where_windows_end(words, sample, tmp_path):
     assert expected[0] % 50_000
     for options in (["--labels", words[2].with_name("val_day_0000_bbox.npy")], []):
         start_s = (expected[0] - 50_000) / 1e6
-        run(*words, "--out", tmp_path / "d.json", "--start-s", start_s, "--duration-s", 0.301, *options)
+        output = run(*words, "--out", tmp_path / "d.json", "--start-s", start_s, "--duration-s", 0.301, *options)
+        assert "found 0 boxes in 6 windows at scores from 0.3 on: pedestrian 0" in output
+        assert re.fullmatch(r"the highest score was [\d.e-]+ \(\w+\); .* --score-thr [\d.e-]+", output.splitlines()[-1])
         assert [f.t_us for f in load_predictions(tmp_path / "d.json").frames] == pytest.approx(expected, abs=2)
 
 

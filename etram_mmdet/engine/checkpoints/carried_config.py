@@ -125,8 +125,7 @@ def evaluation_config(stored: dict, path: str | Path) -> Config:
     )
     if foreign:
         _refuse(path, f"needs the modules {', '.join(map(str, foreign)):.200}")
-    has_data = stored.get("val_dataloader") or stored.get("test_dataloader")  # complete: they say what was built
-    config = {key: stored[key] for key in (*_KEYS, *(() if has_data else KINDS)) if key in stored}
+    config = evaluation_keys(stored)
     for place, key, value in entries(config):
         _check_entry(place, key, value, path)
     for loader in LOADERS:
@@ -134,6 +133,12 @@ def evaluation_config(stored: dict, path: str | Path) -> Config:
     _check_test_cfg(config["model"].get("test_cfg"), path)
     validates = {} if config.get("val_dataloader") else dict(val_cfg=None)  # mmengine wants all of it or nothing
     return Config({**_RUNTIME, **validates, **config})
+
+
+def evaluation_keys(stored: dict) -> dict:
+    """What an evaluation needs of the config in a checkpoint."""
+    has_data = stored.get("val_dataloader") or stored.get("test_dataloader")  # complete: they say what was built
+    return {key: stored[key] for key in (*_KEYS, *(() if has_data else KINDS)) if key in stored}
 
 
 def _check_batch(loader: object, path: str | Path) -> None:

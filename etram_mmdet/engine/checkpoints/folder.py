@@ -7,6 +7,8 @@ from pathlib import Path
 
 from etram_mmdet.utils.errors import InputError
 
+PACKAGED = Path(__file__).parents[2] / "weights"  # detectors that come with the package
+
 
 def checkpoints_in(work_dir: str | Path) -> list[Path]:
     """The checkpoint that ``last_checkpoint`` names, then the others from the newest to the oldest.
@@ -35,12 +37,21 @@ def find_checkpoint(work_dir: str | Path) -> str | None:
 
 
 def checkpoint_file(path: str | Path) -> Path:
-    """``path``, or the newest checkpoint of the work folder that it is.
+    """``path``, or the newest checkpoint of the work folder that it is, or what the package calls so (``demo``).
 
     Raises:
         InputError: a folder without a checkpoint.
     """
     found = find_checkpoint(path) if Path(path).is_dir() else path
+    packaged = PACKAGED / f"{Path(path).name}.pth"
+    if str(path) == Path(path).name and packaged.is_file() and not Path(found or "").is_file():  # one's own comes first
+        return packaged
     if found is None:
         raise InputError(f"{path}: holds no checkpoint; name the work folder of a training, or a checkpoint in it")
     return Path(found)
+
+
+def work_folder_of(checkpoint: Path) -> str:
+    """Where results of a checkpoint go: beside it, and for one that comes with the package to ``work_dirs``."""
+    is_packaged = checkpoint.parent == PACKAGED
+    return f"work_dirs/packaged_{checkpoint.stem}" if is_packaged else str(checkpoint.resolve().parent)

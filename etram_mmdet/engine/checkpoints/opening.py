@@ -52,7 +52,8 @@ def init_detector(
     The arguments are those of ``mmdet.apis.init_detector``, in its order. Nothing in a checkpoint is executed.
 
     Args:
-        config: a config (file, or one that was loaded), or a checkpoint alone, which carries its config.
+        config: a config (file, or one that was loaded), or a checkpoint alone, which carries its config; ``demo`` is
+            the small one that comes with the package (docs/models.md).
         checkpoint: weights for ``config``; default: those that ``config`` carries, or fresh ones.
         palette: colours of the classes: a name that mmdet knows; default ``none``: those of the class set.
         device: ``cpu``, ``cuda``, ``cuda:1``; default: the GPU where there is one.

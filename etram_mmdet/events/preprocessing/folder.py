@@ -18,6 +18,7 @@ from typing import NamedTuple
 from etram_mmdet.events.choices import SPLITS, LabelFiles
 from etram_mmdet.events.preprocessing.checksums import check_files
 from etram_mmdet.events.preprocessing.label_classes import as_asked
+from etram_mmdet.events.preprocessing.labelled_frames import NoBoxLeft
 from etram_mmdet.events.preprocessing.recording import preprocess_recording
 from etram_mmdet.events.preprocessing.sequence_folder import (
     claim_of,
@@ -108,6 +109,8 @@ def preprocess_folder(
     finally:
         remove_unfinished(dst)
     problems += [outcome.problem for outcome in outcomes if outcome.problem]
+    if not problems and all(outcome.left_out for outcome in outcomes):
+        problems = [f"{src}: no recording has a box that --preset {settings.preset} keeps; choose another preset"]
     return PreprocessSummary(outcomes, problems, _missing_splits(src, sources))
 
 
@@ -144,6 +147,9 @@ def _died(task: Task) -> Outcome:
 def _process(task: Task) -> Outcome:
     try:
         return _find_or_make(task)
+    except NoBoxLeft as error:
+        is_usual = task.settings.rules.may_have_no_box
+        return Outcome(task.name, **{"left_out" if is_usual else "problem": str(error)})
     except InputError as error:
         return Outcome(task.name, problem=str(error))
     except OSError as error:

@@ -37,24 +37,27 @@ def start_us(t_first_us: int) -> int:
     return 0 if 0 <= t_first_us <= _FIRST_EVENT_US else t_first_us
 
 
-def select_frames(label_us: np.ndarray, t_first_us: int, rule: FrameRule, window_us: int) -> Frames:
+def select_frames(
+    label_us: np.ndarray, t_first_us: int, rule: FrameRule, window_us: int, label_period_us: int | None = None
+) -> Frames:
     """Choose frames from sorted unique label times by ``rule``; raises ``InputError``.
 
-    ``rvt``: the reference's 10 Hz grid over labels at 30 or 60 Hz. ``all``: every label time. ``auto``: ``rvt`` where
+    ``rvt``: the reference's 10 Hz grid over labels at 30 or 60 Hz, or with ``label_period_us`` its grid of that period
+    (Gen1: 250,000), on which it puts two representations a period. ``all``: every label time. ``auto``: ``rvt`` where
     it applies. Either way a representation ends exactly at every frame, with others in between at most about every
     50 ms (or window, where that is shorter and the rule is ``all``), and before the first frame, at the usual step, as
     many as have a full window of recording.
     """
     _check_same_clock(label_us, t_first_us)
     origin_us = clock_origin_us(t_first_us)
-    obstacle = _obstacle_to_rvt(label_us - origin_us)
+    obstacle = _obstacle_to_rvt(label_us - origin_us, label_period_us)
     if rule == "rvt" and obstacle:
         raise InputError(f"{obstacle}; use --frames all")
     if rule == "all" or obstacle:
         steps = _steps_between(label_us, window_us)
         before_us = _usual_step(label_us, steps, min(STEP_US, window_us))
         return _build("all", label_us, t_first_us, steps, window_us, before_us)
-    frames_us, steps = _follow_10_hz(label_us - origin_us)
+    frames_us, steps = _follow_grid(label_us - origin_us, label_period_us)
     # The reference steps back by 50 ms whatever the window is.
     return _build("rvt", frames_us + origin_us, origin_us, steps, STEP_US, STEP_US)
 
@@ -78,23 +81,25 @@ def labels_per_s(label_us: np.ndarray) -> float | None:
     return 1e6 / float(np.median(np.diff(label_us))) if len(label_us) > 1 else None
 
 
-def _obstacle_to_rvt(label_us: np.ndarray) -> str:
+def _obstacle_to_rvt(label_us: np.ndarray, label_period_us: int | None) -> str:
     """Why the reference's rule cannot be used, or an empty string."""
     rate_hz = labels_per_s(label_us) or 0.0
-    if np.rint(rate_hz) not in (30, 60):
+    if label_period_us is None and np.rint(rate_hz) not in (30, 60):
         return f"labels come at {rate_hz:.3g} Hz, RVT's frame rule needs 30 or 60 Hz"
     if label_us[-1] < _ALIGN_US:
         return "all labels lie in the first 100 ms, which RVT's frame rule skips"
     return ""
 
 
-def _follow_10_hz(label_us: np.ndarray) -> tuple[np.ndarray, list[int]]:
-    """Label times about a multiple of 100 ms after the last one taken, and the representation steps between them.
+def _tenth_of_a_second_us(label_us: np.ndarray) -> int:
+    """Three or six usual gaps between labels at 30 or 60 Hz, so that the grid follows a drifting label clock."""
+    gap_us = np.median(np.diff(label_us))
+    return int((6 if np.rint(1e6 / gap_us) == 60 else 3) * gap_us)
 
-    The distance is judged in label periods, so that the grid follows a drifting label clock.
-    """
-    period_us = np.median(np.diff(label_us))
-    base_us = int((6 if np.rint(1e6 / period_us) == 60 else 3) * period_us)
+
+def _follow_grid(label_us: np.ndarray, period_us: int | None) -> tuple[np.ndarray, list[int]]:
+    """Label times about a multiple of a period after the last one taken, and the representation steps between them."""
+    base_us = period_us or _tenth_of_a_second_us(label_us)
     first = int(np.searchsorted(label_us, _ALIGN_US, side="left"))
     frames_us = [int(label_us[first])]
     steps = []

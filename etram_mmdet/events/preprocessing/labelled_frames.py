@@ -22,6 +22,10 @@ from etram_mmdet.events.recording import Recording, in_microseconds
 from etram_mmdet.utils.errors import InputError
 
 
+class NoBoxLeft(InputError):
+    """The filters leave out every box of a recording."""
+
+
 class LabelledFrames(NamedTuple):
     """``boxes`` in use (``BBOX_DTYPE``, sensor pixels), the ``frames`` they belong to, and what was dropped by rule.
 
@@ -53,9 +57,9 @@ def find_frames(recording: Recording, source: Source, settings: PreprocessSettin
     place_of = partial(_place_of, source, settings, _offset_us(recording, settings))
     doubts = doubts_before_reading(recording, labels, all_label_us, settings.box_format, place_of)
     hw = recording.height, recording.width
-    last_id = settings.max_class_id if names is None else None
-    visible, dropped = filter_boxes(labelled, *hw, is_train=source.split == "train", max_class_id=last_id)
-    small = small_boxes(labelled, *hw, max_class_id=last_id)
+    rules = settings.box_rules if names is None else {**settings.box_rules, "max_class_id": None}
+    visible, dropped = filter_boxes(labelled, *hw, is_train=source.split == "train", **rules)
+    small = small_boxes(labelled, *hw, **rules)
     class_set = class_set_of(settings, source)
     sort = partial(sort_by_class, names=names, class_set=class_set, path=source.labels)
     boxes, to_ignore, of_classes = sort(visible, drop_unknown=settings.drop_unknown_classes)
@@ -63,12 +67,14 @@ def find_frames(recording: Recording, source: Source, settings: PreprocessSettin
     label_us = np.union1d(visible["t"], times_us)
     if len(label_us) == 0:
         counts = ", ".join(f"{name} {count}" for name, count in dropped.items() if count)
-        raise InputError(
+        raise NoBoxLeft(
             f"{source.labels}: no box is left after filtering ({counts}) on a sensor of "
             f"{recording.width}x{recording.height}; {'; '.join(doubts) or 'check the boxes or take the recording away'}"
         )
     try:
-        frames = select_frames(label_us, recording.t_first_us, settings.frames, settings.window_us)
+        frames = select_frames(
+            label_us, recording.t_first_us, settings.frames, settings.window_us, settings.rules.label_period_us
+        )
     except InputError as error:
         raise InputError(f"{source.labels}: {'; '.join(doubts) or error}") from error
     is_used = np.isin(boxes["t"], frames.label_us)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ast import literal_eval
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import get_args
 
 from etram_mmdet.events.choices import (
@@ -17,6 +17,7 @@ from etram_mmdet.events.choices import (
     TimeUnit,
 )
 from etram_mmdet.events.class_sets import plain_class_set
+from etram_mmdet.events.preprocessing.presets import PRESETS, PresetRules
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.text import did_you_mean
 
@@ -32,11 +33,12 @@ _CHOICES = dict(
 
 @dataclass(frozen=True)
 class PreprocessSettings:
-    """Everything that decides what a sequence folder holds; ``etram`` keeps all class ids, ``gen4`` ids 0 to 2.
+    """Everything that decides what a sequence folder holds; ``preset``: the reference's rules for that data set.
 
-    ``representation`` is a config as :func:`build_representation` takes it, ``window_us`` the time that one image sees,
-    ``sensor_px`` (width, height) for recordings that do not say, ``codec`` how Blosc compresses images: ``lz4`` is read
-    about twice as fast as ``zstd`` and takes more room. The defaults are the reference's.
+    ``representation`` is a config as :func:`build_representation` takes it (default: the preset's), ``window_us`` the
+    time that one image sees, ``sensor_px`` (width, height) for recordings that do not say (default: the preset's),
+    ``codec`` how Blosc compresses images: ``lz4`` is read about twice as fast as ``zstd`` and takes more room. The
+    defaults are the reference's.
 
     The next seven say how files are read that follow another convention: what their times count, what has to be added
     to label times (``"start"``: ``Recording.clock_start_us``), what a box's numbers mean (see ``load_boxes``), whether
@@ -52,7 +54,7 @@ class PreprocessSettings:
     frames: FrameRule = "auto"
     window_us: int = 50_000
     sensor_px: tuple[int, int] | None = None
-    representation: dict = field(default_factory=RVT_REPRESENTATION.copy)
+    representation: dict | None = None
     codec: Codec = "zstd"
     event_time_unit: TimeUnit = "us"
     label_time_unit: TimeUnit = "us"
@@ -81,22 +83,29 @@ class PreprocessSettings:
         if self.class_set is not None:  # a file as what it holds; a shipped set by its name
             object.__setattr__(self, "class_set", plain_class_set(self.class_set))
         # Without options that are defaults, so that two ways of saying the same are equal.
-        object.__setattr__(self, "representation", build_representation(self.representation, 2, 2).config)
+        wanted = self.representation or {**RVT_REPRESENTATION, "downsample": self.rules.downsample}
+        object.__setattr__(self, "representation", build_representation(wanted, 2, 2).config)
 
     @property
     def opening(self) -> dict:
         """What ``open_recording`` is told beside the path."""
         return dict(
-            sensor_px=self.sensor_px,
+            sensor_px=self.sensor_px or self.rules.sensor_px,
             time_unit=self.event_time_unit,
             sort=self.sort_events,
             columns=self.event_columns,
         )
 
     @property
-    def max_class_id(self) -> int | None:
-        """Boxes with larger class ids are dropped before anything else."""
-        return 2 if self.preset == "gen4" else None
+    def rules(self) -> PresetRules:
+        """What the reference does with the preset's data set."""
+        return PRESETS[self.preset]
+
+    @property
+    def box_rules(self) -> dict:
+        """Which boxes are dropped, as ``small_boxes`` and ``filter_boxes`` take it."""
+        names = ("max_class_id", "min_side_px", "min_diagonal_px")
+        return {name: getattr(self.rules, name) for name in names}
 
 
 READING_KEYS = (

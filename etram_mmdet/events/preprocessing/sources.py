@@ -110,7 +110,8 @@ def _by_name(paths: Iterable[Path]) -> dict[str, list[Path]]:
 
 def name_of(path: Path) -> str:
     """What recordings and their labels are called in data sets."""
-    return path.stem.removesuffix("_td").removesuffix("_bbox")
+    stem = path.stem.removesuffix(".dat")  # RVT's downloads of Gen1 are called NAME_td.dat.h5
+    return stem.removesuffix("_td").removesuffix("_bbox")
 
 
 def _is_recording(path: Path) -> bool:

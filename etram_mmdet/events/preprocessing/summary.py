@@ -13,7 +13,8 @@ from etram_mmdet.events.preprocessing.source_changes import has_digests
 class Outcome(NamedTuple):
     """What became of one recording: a manifest (``is_new`` or found finished), a problem, or who else makes it now.
 
-    ``changed``: the label files for which a finished folder was made anew.
+    ``changed``: the label files for which a finished folder was made anew. ``left_out``: why the reference makes
+    nothing of this recording.
     """
 
     name: str
@@ -22,6 +23,7 @@ class Outcome(NamedTuple):
     problem: str | None = None
     changed: tuple[str, ...] = ()
     maker: str | None = None
+    left_out: str | None = None
 
 
 @dataclass
@@ -89,6 +91,9 @@ class PreprocessSummary:
             name = f"{manifest['split']}/{manifest['recording']}"
             lines += [f"kept although implausible: {name}: {doubt}" for doubt in manifest.get("implausible", [])]
             lines += [f"NOTE {name}: {note}" for note in manifest.get("recording_notes", [])]
+        left_out = [outcome.left_out for outcome in self.outcomes if outcome.left_out]
+        if left_out:
+            lines.append(f"left out, as RVT leaves them out: {len(left_out)} recordings\n  " + "\n  ".join(left_out))
         lines += [f"NOTE {note}" for note in self.notes]
         return "\n".join(lines + [f"PROBLEM {problem}" for problem in self.problems])
 

@@ -1,0 +1,4 @@
+# RVT-S.
+_base_ = "./gen1.py"
+
+model = dict(backbone=dict(embed_dims=48, head_dim=24), neck=dict(num_csp_blocks=1))

@@ -1,0 +1,127 @@
+"""What was found in a recording, as other programs take it, and in one sentence."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from etram_mmdet.apis.inference import Window
+from etram_mmdet.evaluation.operating_points.points import OperatingPoints
+from etram_mmdet.utils.errors import InputError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+    from supervision import Detections
+
+
+def to_numpy(windows: Window | Iterable[Window]) -> dict[str, np.ndarray]:
+    """The boxes of one window, or of many one after the other, as columns.
+
+    Args:
+        windows: of :meth:`EventInferencer.windows`.
+
+    Returns:
+        ``t_us`` (N,) int64 microseconds, ``bboxes_xyxy`` (N, 4) float32 sensor pixels, ``scores`` (N,) float32,
+        ``labels`` (N,) int64 numbers of classes and ``names`` (N,) of them.
+    """
+    windows = [windows] if isinstance(windows, Window) else windows
+    found = [(window.t_us, window.boxes) for window in windows]
+    empty = np.empty(0, np.float32)
+    return dict(
+        t_us=np.repeat(np.array([t_us for t_us, _ in found], np.int64), [len(boxes) for _, boxes in found]),
+        bboxes_xyxy=np.concatenate([np.empty((0, 4), np.float32), *(boxes.bboxes_xyxy for _, boxes in found)]),
+        scores=np.concatenate([empty, *(boxes.scores for _, boxes in found)]),
+        labels=np.concatenate([empty.astype(np.int64), *(boxes.labels for _, boxes in found)]),
+        names=np.array([name for _, boxes in found for name in boxes.names], np.str_),
+    )
+
+
+def to_pandas(windows: Window | Iterable[Window]) -> DataFrame:
+    """The boxes of :func:`to_numpy` as a table: ``t_us``, ``x1``, ``y1``, ``x2``, ``y2``, ``score``, ``class``.
+
+    These are the columns of the CSV file of ``tools/detect.py``.
+
+    Raises:
+        InputError: pandas is not installed.
+    """
+    pandas = _optional("pandas")
+    found = to_numpy(windows)
+    sides = dict(zip(("x1", "y1", "x2", "y2"), found["bboxes_xyxy"].T, strict=True))
+    return pandas.DataFrame({"t_us": found["t_us"], **sides, "score": found["scores"], "class": found["names"]})
+
+
+def to_supervision(windows: Window | Iterable[Window]) -> Detections:
+    """The boxes of :func:`to_numpy` as ``supervision.Detections``, for its annotators, zones and trackers.
+
+    ``data`` holds ``class_name`` and ``t_us``. Trackers take one window at a time.
+
+    Raises:
+        InputError: supervision is not installed.
+    """
+    supervision = _optional("supervision")
+    found = to_numpy(windows)
+    return supervision.Detections(
+        xyxy=found["bboxes_xyxy"],
+        confidence=found["scores"],
+        class_id=found["labels"],
+        data=dict(class_name=found["names"], t_us=found["t_us"]),
+    )
+
+
+def _optional(name: str) -> ModuleType:
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise InputError(f"{name} cannot be imported ({error}); pip install {name}") from error
+
+
+class Tally:
+    """Counts what windows hold while they pass; ``str()`` of it is what the user reads."""
+
+    def __init__(self, points: OperatingPoints) -> None:
+        self.points = points
+        self.num_windows = 0
+        self.boxes: Counter[str] = Counter()  # by class
+        self.highest = 0.0  # the score of any box that the network told
+        self.highest_class = ""
+
+    def count(self, windows: Iterable[Window]) -> Iterator[Window]:
+        """The same windows, one by one."""
+        for window in windows:
+            self.num_windows += 1
+            self.boxes.update(window.boxes.names)
+            if window.seen.scores.max(initial=0.0) > self.highest:
+                best = int(window.seen.scores.argmax())
+                self.highest = float(window.seen.scores[best])
+                self.highest_class = window.seen.names[best]
+            yield window
+
+    def __str__(self) -> str:
+        from_score = {name: _range(row) for name, row in zip(self.points.classes, self.points.score_thr, strict=True)}
+        is_common = len(set(from_score.values())) == 1
+        total = f"{self.boxes.total()} boxes in {self.num_windows} windows"
+        if is_common:
+            common = next(iter(from_score.values()))
+            text = f"found {total} at scores from {common} on: {', '.join(f'{n} {self.boxes[n]}' for n in from_score)}"
+        else:
+            each = (f"{name} {self.boxes[name]} (scores from {thr} on)" for name, thr in from_score.items())
+            text = f"found {total}: {', '.join(each)}"
+        return text if self.boxes else f"{text}\n{self._highest()}"
+
+    def _highest(self) -> str:
+        if not self.highest_class:
+            return "the network told no box at all, not even one of a low score (model.test_cfg.score_thr)"
+        return (
+            f"the highest score was {self.highest:.3g} ({self.highest_class}); a lower threshold shows what there is: "
+            f"--score-thr {self.highest / 2:.1g}"
+        )
+
+
+def _range(thresholds: np.ndarray) -> str:
+    """One number, or the lowest and the highest where sizes have thresholds of their own."""
+    return " to ".join(f"{number:.3g}" for number in np.unique(thresholds)[[0, -1]][: 1 + (np.ptp(thresholds) > 0)])

@@ -1,0 +1,45 @@
+"""What the reference does with each data set that it was made for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from etram_mmdet.events.choices import MIN_SIDE_PX, Downsample, Preset
+
+
+@dataclass(frozen=True)
+class PresetRules:
+    """The rules of one data set, from RVT's ``scripts/genx/preprocess_dataset.py``.
+
+    Args:
+        max_class_id: boxes of larger ids are left out. Default: none are.
+        min_side_px: boxes with a shorter side, in sensor pixels, are left out. Default: 5.
+        min_diagonal_px: so are boxes with a shorter diagonal. Default: 0.
+        label_period_us: the grid of label times, in microseconds. Default: a tenth of a second, measured in labels at
+            30 or 60 Hz.
+        sensor_px: width and height of the data set's sensor, for files that do not say. Default: not known.
+        downsample: how the frame is halved. Default: ``nearest``.
+        may_have_no_box: whether a recording without a box after the filters is left out without a complaint.
+    """
+
+    max_class_id: int | None = None
+    min_side_px: float = MIN_SIDE_PX
+    min_diagonal_px: float = 0.0
+    label_period_us: int | None = None
+    sensor_px: tuple[int, int] | None = None
+    downsample: Downsample = "nearest"
+    may_have_no_box: bool = False
+
+
+PRESETS: dict[Preset, PresetRules] = {
+    "etram": PresetRules(),
+    "gen4": PresetRules(max_class_id=2, may_have_no_box=True),
+    "gen1": PresetRules(
+        min_side_px=10,
+        min_diagonal_px=30,
+        label_period_us=250_000,
+        sensor_px=(304, 240),
+        downsample="none",
+        may_have_no_box=True,
+    ),
+}
