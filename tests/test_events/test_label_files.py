@@ -115,6 +115,20 @@ class TestOneFileForSeveral:
         assert not summary.problems and found["b_0001"]["x"].tolist() == boxes_of(1)["x"].tolist()
         assert set(found["a"]["class_id"]) == {6}
 
+    def test_maps_beside_the_recordings_give_frames_their_times(self, tmp_path):
+        recordings(tmp_path / "raw" / "train", ["a", "b"])
+        lines = [f"{name}/frame_{frame}.png,{frame},4,4,9,9,tram" for name in "ab" for frame in (1, 2)]
+        (tmp_path / "raw" / "all.csv").write_text("\n".join(["image,frame,x,y,w,h,class", *lines]))
+        for name, start_us in (("a", 0), ("b", 50_000)):
+            times_us = start_us + 100_000 * np.arange(3)
+            write_frame_times(tmp_path / f"raw/train/{name}_frames.csv", np.column_stack([range(3), times_us]))
+        found, summary = made(tmp_path / "raw")
+        assert not summary.problems
+        assert {name: boxes["t"].tolist() for name, boxes in found.items()} == {
+            "a": [100_000, 200_000],
+            "b": [150_000, 250_000],
+        }
+
     def test_what_names_no_recording_is_told(self, tmp_path):
         recordings(tmp_path / "raw" / "train", ["a", "b"])
         content = coco_of({"a": table_of(0), "c": table_of(1)})
@@ -159,6 +173,8 @@ class TestWhichFile:
         assert made(tmp_path / "raw")[1].outcomes[0].changed == ("a",)
         (folder / "a" / "classes.txt").rename(folder / "a" / "obj.names")
         assert made(tmp_path / "raw")[1].outcomes[0].changed == ("a",)
+        (folder / "a" / "obj.names").write_text("\n".join(["person", *ETRAM8[1:]]))
+        assert made(tmp_path / "raw")[1].outcomes[0].changed == ("a",)
         (folder / "a" / "picture.png").touch()
         assert not made(tmp_path / "raw")[1].outcomes[0].changed
         write_frame_times(folder / "a_frames.csv", np.column_stack([range(3), TIMES_US + 1000]))
@@ -180,10 +196,10 @@ class TestClock:
         assert "taken as frames; frames: 10 a second, the first at 0" in str(summary)
 
     def test_offset_unit_and_box_format_apply(self, tmp_path):
-        text = "time,x,y,w,h,class\n50,14,14,10,10,tram\n150,14,14,10,10,tram\n"
+        text = "time,x,y,w,h,class\n50,14,14,10,10,tram\n52,14,14,10,10,tram\n"  # could be seconds
         options = dict(label_time_unit="ms", label_offset_us=50_000, box_format="cxcywh")
         found, _ = made(self.folder(tmp_path, text), PreprocessSettings(class_set="etram8", **options))
-        assert found["a"][["t", "x"]].tolist() == [(100_000, 9), (200_000, 9)]
+        assert found["a"][["t", "x"]].tolist() == [(100_000, 9), (102_000, 9)]
 
     @pytest.mark.parametrize("column, times", [("time", (0.1, 0.2)), ("t_ms", (100, 200)), ("ts", (1e5, 2e5))])
     def test_the_unit_is_stated_or_found_and_reported(self, column, times, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -186,6 +187,8 @@ class TestInterpolation:
         assert interpolated(table).rows["stamp"].tolist() == [0, 10, 40]
         with pytest.raises(InputError, match="track 5 has two boxes at 40"):
             interpolated(table_of([*rows, rows[1]], NAMES, []))
+        on_clock = in_microseconds(replace(table, unit="frames"), Clock("frames", frames_per_s=1000))
+        assert interpolated(on_clock).rows["stamp"].tolist() == [0, 10_000, 40_000]
         alone = [(*row[:6], NO_TRACK, 1) for row in rows]
         assert len(interpolated(table_of(alone, NAMES, [10])).rows) == 2
 

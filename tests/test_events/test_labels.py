@@ -152,3 +152,10 @@ def test_class_names_are_read_with_the_numbers_that_count_them(tmp_path, kind):
     assert [names[i] for i in read["class_id"]] == ["Bus", "car", "car"]
     with pytest.raises(InputError, match=r"class_id is text \(Bus, car\), expected numbers"):
         load_boxes(tmp_path / "a_bbox.npy")
+
+
+def test_seconds_become_the_microseconds_that_were_meant(tmp_path):
+    boxes = make_boxes([0, 0]).astype([("t", "<f8"), *BBOX_DTYPE.descr[1:]])
+    boxes["t"] = [0.29, 1.000001]  # 0.29 * 1e6 is 289999.99999999994
+    np.save(tmp_path / "a_bbox.npy", boxes)
+    assert load_boxes(tmp_path / "a_bbox.npy", "s")["t"].tolist() == [290_000, 1_000_001]
