@@ -14,9 +14,10 @@ from etram_mmdet.datasets.recording_frames import FolderSequence
 from etram_mmdet.datasets.shared_keys import representation_of
 from etram_mmdet.events.class_sets import DEFAULT_CLASS_SET, get_class_set
 from etram_mmdet.events.preprocessing.frame_times import JITTER_US, clock_origin_us
+from etram_mmdet.events.preprocessing.label_files import name_of
 from etram_mmdet.events.preprocessing.labelled_frames import find_frames
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
-from etram_mmdet.events.preprocessing.sources import Source, name_of
+from etram_mmdet.events.preprocessing.sources import Source
 from etram_mmdet.events.recording import Recording
 from etram_mmdet.utils.errors import InputError
 

@@ -16,6 +16,7 @@ LabelFiles = Literal["auto", "beside", "eight_class"]
 Codec = Literal["zstd", "lz4"]
 Edges = Literal["events", "window"]
 TimeUnit = Literal["us", "ms", "ns"]
+LabelTimeUnit = Literal["us", "ms", "ns", "s"]
 BoxFormat = Literal["xywh", "cxcywh", "xyxy"]
 
 LabelUnit = Literal["frames", "s", "ms", "us", "ns"]  # what the times of a label file count

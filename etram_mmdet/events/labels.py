@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from etram_mmdet.events.choices import MIN_SIDE_PX, BoxFormat, TimeUnit
+from etram_mmdet.events.choices import MIN_SIDE_PX, BoxFormat, LabelTimeUnit
 from etram_mmdet.events.formats.array_files import load_array
 from etram_mmdet.events.limits import MAX_TIME_US, beyond_time
 from etram_mmdet.events.recording import in_microseconds
@@ -28,9 +28,14 @@ BBOX_DTYPE = np.dtype(
     ]
 )
 _OLD_NAMES = {"ts": "t", "confidence": "class_confidence"}
+_EXPECTED = (
+    "a one-dimensional structured array, a row for each box, with the fields t (integer microseconds on the clock of "
+    "the events), x, y (upper left corner in pixels), w, h (size in pixels) and class_id (from 0); docs/labels.md "
+    "shows how to make one, and tools/convert_labels.py makes it of other formats"
+)
 
 
-def load_label_times(label_file: Path, time_unit: TimeUnit = "us") -> np.ndarray:
+def load_label_times(label_file: Path, time_unit: LabelTimeUnit = "us") -> np.ndarray:
     """Times in microseconds at which a recording was labelled, also where nothing was to be seen.
 
     An optional ``NAME_label_times.npy`` beside ``NAME_bbox.npy``, integers of one dimension in ``time_unit``; empty
@@ -46,7 +51,7 @@ def load_label_times(label_file: Path, time_unit: TimeUnit = "us") -> np.ndarray
     return np.unique(in_microseconds(times, time_unit))
 
 
-def load_boxes(path: str | Path, time_unit: TimeUnit = "us", box_format: BoxFormat = "xywh") -> np.ndarray:
+def load_boxes(path: str | Path, time_unit: LabelTimeUnit = "us", box_format: BoxFormat = "xywh") -> np.ndarray:
     """Boxes of a label file that holds class ids; see :func:`load_named_boxes`. Raises ``InputError``."""
     boxes, names = load_named_boxes(path, time_unit, box_format)
     if names is not None:
@@ -58,7 +63,7 @@ def load_boxes(path: str | Path, time_unit: TimeUnit = "us", box_format: BoxForm
 
 
 def load_named_boxes(
-    path: str | Path, time_unit: TimeUnit = "us", box_format: BoxFormat = "xywh"
+    path: str | Path, time_unit: LabelTimeUnit = "us", box_format: BoxFormat = "xywh"
 ) -> tuple[np.ndarray, tuple[str, ...] | None]:
     """Boxes of a label file as ``BBOX_DTYPE``, in time order, and the class names that their ids count.
 
@@ -76,12 +81,18 @@ def load_named_boxes(
         raise InputError(f"{path}: no such label file; put it there or take its recording out of the folder")
     raw = load_array(path, advice="copy or download it again")
     if not isinstance(raw, np.ndarray) or raw.dtype.names is None or raw.ndim != 1:
-        raise InputError(f"{path}: expected a 1-D structured array of boxes, got {_describe(raw)}; export it again")
+        raise InputError(f"{path}: {_describe(raw)}, expected {_EXPECTED}")
+    for old, new in _OLD_NAMES.items():
+        if {old, new} <= {*raw.dtype.names}:
+            raise InputError(
+                f"{path}: has both the fields {new} and {old}, which mean the same; take one of them out, so that it "
+                "is clear which one counts"
+            )
     source_of = {_OLD_NAMES.get(name, name): name for name in raw.dtype.names}
     missing = [name for name in ("t", "x", "y", "w", "h", "class_id") if name not in source_of]
     if missing:
         raise InputError(
-            f"{path}: boxes without {', '.join(missing)} (fields: {', '.join(raw.dtype.names)}); export it again"
+            f"{path}: boxes without {', '.join(missing)} (fields: {', '.join(raw.dtype.names)}), expected {_EXPECTED}"
         )
     for name, source in source_of.items():
         kinds = "iufUS" if name == "class_id" else "iuf"  # names of classes; no column of several numbers

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 
 from etram_mmdet.events.block_stamps import BlockStamps
-from etram_mmdet.events.choices import COLUMN_NAMES, TimeUnit
+from etram_mmdet.events.choices import COLUMN_NAMES, LabelTimeUnit, TimeUnit
 from etram_mmdet.events.limits import MAX_PIXELS, MAX_SIDE_PX, MAX_TIME_US
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import os_errors
@@ -20,7 +20,7 @@ from etram_mmdet.utils.open_files import OPEN_FILES
 
 MAX_DAMAGED = 0.01  # of a recording's events; so few as ten prove nothing
 _FEW = 10
-_UNIT_US = {"us": 1.0, "ms": 1e3, "ns": 1e-3}
+_UNIT_US = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
 
 
 class Events(NamedTuple):
@@ -38,10 +38,13 @@ def find_column(name: str, names: Sequence[str]) -> int | None:
     return next((lower.index(each) for each in COLUMN_NAMES[name] if each in lower), None)
 
 
-def in_microseconds(times: np.ndarray, unit: TimeUnit) -> np.ndarray:
+def in_microseconds(times: np.ndarray, unit: LabelTimeUnit) -> np.ndarray:
     """Times that count ``unit`` as int64 microseconds, fractions cut off; integers stay exact."""
-    if unit == "ms":
-        return (times * 1000).astype(np.int64) if times.dtype.kind == "f" else times.astype(np.int64) * 1000
+    if unit in ("ms", "s"):
+        per = int(_UNIT_US[unit])
+        if times.dtype.kind != "f":
+            return times.astype(np.int64) * per
+        return np.round(times.astype(np.float64) * per, 3).astype(np.int64)  # 0.29 s are 289999.99999999994 us
     return (times // 1000 if unit == "ns" else times).astype(np.int64)
 
 

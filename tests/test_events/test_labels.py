@@ -35,8 +35,22 @@ BAD_FILES = {
     "absent": (lambda path: None, "no such label file"),
     "truncated": (lambda path: path.write_bytes(b"\x93NUMPY\x01\x00v\x00{'descr'"), "not a readable .npy file"),
     "pickle": (lambda path: np.save(path, np.array([{}], object)), "not a readable .npy file"),
-    "plain array": (lambda path: np.save(path, np.zeros((3, 5))), r"structured array of boxes, got float64 \(3, 5\)"),
-    "no width": (lambda path: np.save(path, make_boxes([1])[["t", "x", "y", "h"]]), "boxes without w, class_id"),
+    "plain array": (
+        lambda path: np.save(path, np.zeros((3, 5))),
+        r"float64 \(3, 5\), expected a one-dim.* fields t \(integer",
+    ),
+    "no width": (
+        lambda path: np.save(path, make_boxes([1])[["t", "x", "y", "h"]]),
+        "boxes without w, class_id .* w, h ",
+    ),
+    "two times": (
+        lambda path: np.save(path, np.zeros(2, [*BBOX_DTYPE.descr, ("ts", "<i8")])),
+        "has both the fields t and ts, which mean the same",
+    ),
+    "two confidences": (
+        lambda path: np.save(path, np.zeros(2, [("confidence", "<f4"), *BBOX_DTYPE.descr])),
+        "has both the fields class_confidence and confidence",
+    ),
 }
 
 
@@ -138,3 +152,10 @@ def test_class_names_are_read_with_the_numbers_that_count_them(tmp_path, kind):
     assert [names[i] for i in read["class_id"]] == ["Bus", "car", "car"]
     with pytest.raises(InputError, match=r"class_id is text \(Bus, car\), expected numbers"):
         load_boxes(tmp_path / "a_bbox.npy")
+
+
+def test_seconds_become_the_microseconds_that_were_meant(tmp_path):
+    boxes = make_boxes([0, 0]).astype([("t", "<f8"), *BBOX_DTYPE.descr[1:]])
+    boxes["t"] = [0.29, 1.000001]  # 0.29 * 1e6 is 289999.99999999994
+    np.save(tmp_path / "a_bbox.npy", boxes)
+    assert load_boxes(tmp_path / "a_bbox.npy", "s")["t"].tolist() == [290_000, 1_000_001]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from etram_mmdet.events.choices import MIN_SIDE_PX, Downsample, Preset
+from etram_mmdet.events.choices import MIN_SIDE_PX, Preset
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class PresetRules:
     min_diagonal_px: float = 0.0
     label_period_us: int | None = None
     sensor_px: tuple[int, int] | None = None
-    downsample: Downsample = "nearest"
+    downsample: str = "nearest"
     may_have_no_box: bool = False
 
 

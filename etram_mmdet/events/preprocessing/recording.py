@@ -73,6 +73,7 @@ def preprocess_recording(
                 "dropped": recording.dropped | found.dropped,
                 **({"implausible": doubts} if doubts else {}),
                 **({"recording_notes": list(recording.notes)} if recording.notes else {}),
+                **({"labels_found": found.found} if found.found else {}),
             }
             write_manifest(new, manifest)
     return read_manifest(folder)
