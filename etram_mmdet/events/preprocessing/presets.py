@@ -18,7 +18,7 @@ class PresetRules:
         label_period_us: the grid of label times, in microseconds. Default: a tenth of a second, measured in labels at
             30 or 60 Hz.
         sensor_px: width and height of the data set's sensor, for files that do not say. Default: not known.
-        downsample: how the frame is halved. Default: ``nearest``.
+        downsample: how the frame is made smaller, as representations take it. Default: ``nearest``.
         may_have_no_box: whether a recording without a box after the filters is left out without a complaint.
     """
 
