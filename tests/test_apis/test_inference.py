@@ -328,6 +328,10 @@ def test_the_sensor_of_the_training_is_that_of_a_recording_without_size(checkpoi
     assert inferencer.sensor_px == (96, 64) and inferencer.representation().shape == (20, 32, 48)
     assert list(inferencer.stream(path, stop_us=300_000)) == list(inferencer.stream(recording, stop_us=300_000))
     assert len(told) == 1 and "taken as 96x64, as in the training. State another: --sensor" in told[0]
+    content["meta"]["sensor_px"] = [96, 0]
+    torch.save(content, tmp_path / "x.pth")
+    with pytest.raises(InputError, match=r"meta\.sensor_px is not what it should be"):
+        init_detector(tmp_path / "x.pth", device="cpu")
 
 
 def test_a_recording_whose_events_lie_beyond_the_sensor_of_the_training_keeps_its_own(checkpoint, tmp_path):
