@@ -27,7 +27,7 @@ def parse_args() -> argparse.Namespace:
         "--to", dest="target_format", choices=LABEL_FORMAT_NAMES, help="format of OUT; default: by its suffix"
     )
     parser.add_argument("--classes", nargs="+", metavar="NAME", help="class names in the order of their ids in OUT")
-    parser.add_argument("--class-set", help="the same, by the name of a class set such as etram8")
+    parser.add_argument("--class-set", metavar="NAME|FILE.json", help="the same, and what names and ids of IN mean")
     parser.add_argument(
         "--source-classes", nargs="+", metavar="NAME", help="names of the ids in IN, where the file has none"
     )
@@ -36,11 +36,13 @@ def parse_args() -> argparse.Namespace:
         "--time-unit", choices=get_args(LabelUnit), help="what times in IN count; default: what the file tells"
     )
     parser.add_argument("--fps", type=float, help="frames a second, for labels that count frames; frame 0 is at 0")
-    parser.add_argument("--frame-times", type=Path, metavar="CSV", help="frame,t_us: when each frame was")
+    parser.add_argument(
+        "--frame-times", type=Path, metavar="CSV", help="frame,t_us: when each frame was; default: IN_frames.csv"
+    )
     parser.add_argument("--offset-us", type=int, default=0, help="is added to every time of IN")
     parser.add_argument("--interpolate", action="store_true", help="add boxes between the key frames of tracks")
     parser.add_argument("--recording", type=Path, help="the events: labels outside it or of other frames are refused")
-    parser.add_argument("--video", help="which video of a COCO file that holds several")
+    parser.add_argument("--video", help="which recording of a COCO or CSV file that holds several")
     parser.add_argument("--frame-size", nargs=2, type=int, metavar=("W", "H"), help="of the labelled frames, in pixels")
     parser.add_argument("--sensor", nargs=2, type=int, metavar=("W", "H"), help="in pixels; default: of --recording")
     parser.add_argument("--resize", action="store_true", help="scale boxes from the labelled frames to the sensor")
@@ -58,7 +60,7 @@ def pair(text: str) -> tuple[str, str]:
 def convert(args: argparse.Namespace) -> None:
     from etram_mmdet.events.class_sets import get_class_set
     from etram_mmdet.events.label_formats import Hints, find_label_format, format_to_write, label_format
-    from etram_mmdet.events.label_formats.clock import Clock, read_frame_times
+    from etram_mmdet.events.label_formats.clock import Clock, frame_times_beside, read_frame_times
     from etram_mmdet.events.label_formats.convert import check_sizes, in_microseconds, with_classes, write_labels
     from etram_mmdet.events.label_formats.label_table import interpolated, resized
 
@@ -67,13 +69,18 @@ def convert(args: argparse.Namespace) -> None:
     size_px = tuple(args.frame_size) if args.frame_size else None
     hints = Hints(tuple(args.source_classes or ()), size_px, dict(args.columns), args.video)
     table = reader.read(args.source, hints)
+    unit = args.time_unit or ("frames" if args.fps or args.frame_times else table.unit) or "us"
+    frame_times = args.frame_times
+    if unit == "frames" and args.fps is None and frame_times is None:
+        frame_times = frame_times_beside(args.source)
+        table.found.append(f"frames: times from {frame_times}")
+    frame_us = read_frame_times(frame_times) if frame_times else None
+    clock = Clock(unit, args.fps, frame_us, args.offset_us)
+    span = table.stamps[[0, -1]] if len(table.stamps) else (0, 0)
+    table = in_microseconds(table, clock)
     if args.interpolate:
-        table = interpolated(table)
-    frame_us = read_frame_times(args.frame_times) if args.frame_times else None
-    has_frames = args.fps is not None or frame_us is not None
-    unit = args.time_unit or ("frames" if has_frames else table.unit) or "us"
-    table = in_microseconds(table, Clock(unit, args.fps, frame_us, args.offset_us))
-    classes = args.classes or (get_class_set(args.class_set).classes if args.class_set else None)
+        table = interpolated(table, clock.times_between(*span) if unit == "frames" else None)
+    classes = args.classes or (get_class_set(args.class_set) if args.class_set else None)
     if classes or args.rename:
         table = with_classes(table, classes or table.names, dict(args.rename))
     sensor_px = tuple(args.sensor) if args.sensor else None
@@ -84,8 +91,8 @@ def convert(args: argparse.Namespace) -> None:
             table = resized(table, sensor_px)
         check_sizes(table, sensor_px, args.source)
         table = replace(table, size_px=sensor_px)
-    clock = Clock("frames", args.fps, frame_us) if writer.counts_frames and has_frames else None
-    print(write_labels(table, args.target, writer, clock))
+    new_clock = Clock("frames", args.fps, frame_us) if writer.counts_frames and unit == "frames" else None
+    print(write_labels(table, args.target, writer, new_clock))
 
 
 def check_recording(table: object, path: Path, sensor_px: tuple[int, int] | None) -> tuple[int, int]:

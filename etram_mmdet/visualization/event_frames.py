@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from etram_mmdet.events.label_formats.clock import write_frame_times
+from etram_mmdet.events.label_formats.clock import MAP_NAME, write_frame_times
 from etram_mmdet.events.recording import Events, Recording
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.visualization.canvas import write_png
@@ -82,10 +82,10 @@ def export_frames(
     frames = progress(event_frames(recording, times_us, window_us))
     if out.suffix.lower() == ".mp4":
         write_mp4(frames, out, fps)
-        times_file = out.with_name(f"{out.stem}_frames.csv")
+        times_file = out.with_name(f"{out.stem}_{MAP_NAME}")
     else:
         for number, image in enumerate(frames):
             write_png(image, out / f"frame_{number:06d}.png")
-        times_file = out / "frames.csv"
+        times_file = out / MAP_NAME
     write_frame_times(times_file, np.column_stack([np.arange(len(times_us)), times_us]))
     return [out, times_file]

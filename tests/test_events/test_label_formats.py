@@ -125,8 +125,14 @@ class TestInterpolation:
         rows = [(0, 0, 0, 10, 10, 0, 5, 1), (40, 40, 80, 20, 10, 0, 5, 1)]
         found = interpolated(table_of(rows, NAMES, [10, 50]))
         assert found.rows[["stamp", "x", "y", "w"]].tolist() == [(0, 0, 0, 10), (10, 10, 20, 12.5), (40, 40, 80, 20)]
-        assert found.counts == {"boxes_interpolated": 1}
-        assert interpolated(table_of(rows, NAMES, []), every=10).rows["stamp"].tolist() == [0, 10, 20, 30, 40]
+        assert found.found == ["1 boxes added between the key frames of tracks"] and not found.counts
+        assert interpolated(table_of(rows, NAMES, []), np.arange(0.0, 60, 10)).rows["stamp"].tolist() == [
+            0,
+            10,
+            20,
+            30,
+            40,
+        ]
 
     def test_nothing_is_added_where_the_track_had_left_or_there_is_none(self):
         rows = [(0, 0, 0, 10, 10, 0, 5, 1), (40, 40, 80, 20, 10, 0, 5, 1)]
@@ -175,7 +181,7 @@ class TestCoco:
         images = [dict(id=3, t_us=1, video_id=1), dict(id=4, t_us=1, video_id=2)]
         path = coco(tmp_path, images, [BOX], videos=[dict(id=1, name="a"), dict(id=2, name="b")])
         assert len(LABEL_FORMATS["coco"].read(path, Hints(recording="a")).rows) == 1
-        with pytest.raises(InputError, match="holds 2 videos"):
+        with pytest.raises(InputError, match="holds 2 recordings"):
             LABEL_FORMATS["coco"].read(path, Hints())
 
     @pytest.mark.parametrize(

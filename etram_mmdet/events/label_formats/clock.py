@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from etram_mmdet.events.choices import LabelUnit
-from etram_mmdet.events.limits import beyond_time
+from etram_mmdet.events.limits import MAX_ROWS, beyond_time
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import atomic_write
 
 US_PER = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
+MAP_NAME = "frames.csv"  # of a folder; that of a film or label file NAME is NAME_frames.csv
 FRAME_TIMES_COLUMNS = ("frame", "t_us")
 # Median step between the times of a file, from which the unit is guessed: labels come at 0.5 to 1,000 Hz.
 _STEPS = (("s", 0.0, 2.5), ("ms", 2.5, 2_500.0), ("us", 2_500.0, 2.5e6), ("ns", 2.5e6, np.inf))
@@ -75,14 +76,27 @@ class Clock:
             return np.rint(times * (self.frames_per_s / 1e6))
         return times / US_PER[self.unit]
 
+    def times_between(self, first: float, last: float) -> np.ndarray:
+        """Times (F,) of all frames from ``first`` to ``last``, for a clock that counts frames.
+
+        Raises:
+            InputError: there are more than a label file may hold.
+        """
+        if self.frame_us is not None:
+            numbers = self.frame_us[:, 0]
+            return np.unique(self.to_us(numbers[(numbers >= first) & (numbers <= last)]))
+        if last - first >= MAX_ROWS:
+            raise InputError(f"labels span frames {first:.0f} to {last:.0f}, expected at most {MAX_ROWS:,}")
+        return np.unique(self.to_us(np.arange(first, last + 1)))
+
     def _look_up(self, wanted: np.ndarray, by: int, get: int, what: str) -> np.ndarray:
         rows = self.frame_us[np.argsort(self.frame_us[:, by], kind="stable")]
         place = np.clip(np.searchsorted(rows[:, by], wanted), 0, len(rows) - 1)
         missing = np.flatnonzero(rows[place, by] != wanted)
         if len(missing):
             raise InputError(
-                f"--frame-times: no {what} {wanted[missing[0]]:g} among its {len(rows)} frames ({rows[0, by]} to "
-                f"{rows[-1, by]}); give the file that was written with the frames that were labelled"
+                f"the map from frames to times has no {what} {wanted[missing[0]]:g} among its {len(rows)} frames "
+                f"({rows[0, by]} to {rows[-1, by]}); give the file that was written with the frames that were labelled"
             )
         return rows[place, get]
 
@@ -92,6 +106,18 @@ def guess_unit(stamps: np.ndarray) -> LabelUnit:
     steps = np.diff(np.unique(stamps))
     step = float(np.median(steps)) if len(steps) else 2_500.0
     return next(unit for unit, low, high in _STEPS if low <= step < high)
+
+
+def frame_times_beside(labels: Path, name: str | None = None) -> Path | None:
+    """The map from frames to times beside a label file or in a folder, as ``tools/export_frames.py`` names it.
+
+    Args:
+        labels: the label file, or a folder of YOLO.
+        name: of the recording. Default: the label file's without its suffix.
+    """
+    stem = labels.stem.removesuffix("_bbox") if name is None else name
+    found = [labels / MAP_NAME, labels.with_name(f"{stem}_{MAP_NAME}")]
+    return next((path for path in found if path.is_file()), None)
 
 
 def read_frame_times(path: Path) -> np.ndarray:

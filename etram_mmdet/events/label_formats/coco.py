@@ -8,14 +8,21 @@ from pathlib import Path
 import numpy as np
 
 from etram_mmdet.events.choices import LabelUnit
-from etram_mmdet.events.label_formats.base import Hints, LabelFormat, frame_number, refuse_repeated
+from etram_mmdet.events.label_formats.base import (
+    Hints,
+    LabelFormat,
+    folder_of,
+    frame_number,
+    recording_names,
+    refuse_repeated,
+    refuse_several,
+)
 from etram_mmdet.events.label_formats.clock import guess_unit
 from etram_mmdet.events.label_formats.label_table import NO_TRACK, LabelTable, table_of
 from etram_mmdet.events.limits import MAX_TEXT_BYTES
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import atomic_write
 from etram_mmdet.utils.json_files import read_json
-from etram_mmdet.utils.text import did_you_mean
 
 # Keys of an image that tell when it was taken, the first that all images have; unit None: guessed from the numbers.
 _STAMP_KEYS: tuple[tuple[str, LabelUnit | None], ...] = (
@@ -50,6 +57,7 @@ class Coco(LabelFormat):
     def _read(self, path: Path, hints: Hints) -> LabelTable:
         content = _parse(path)
         images = _of_recording(path, content, hints.recording)
+        others = _ids(content["images"]) - _ids(images)
         refuse_repeated(path, "image id", (_field(path, image, "id") for image in images))
         key, unit, stamps = _stamps(path, images)
         stamp_of = {image["id"]: stamp for image, stamp in zip(images, stamps, strict=True)}
@@ -59,6 +67,8 @@ class Coco(LabelFormat):
         refuse_repeated(path, "annotation id", (a["id"] for a in content["annotations"] if a.get("id") is not None))
         for number, box in enumerate(content["annotations"]):
             image = _field(path, box, "image_id", f"annotation {number}")
+            if image in others:
+                continue
             if image not in stamp_of:
                 reason = "boxes_of_other_images"
             elif box.get("iscrowd") or box.get("ignore"):
@@ -67,8 +77,13 @@ class Coco(LabelFormat):
                 rows.append((stamp_of[image], *_numbers(path, box, number), *_facts(path, box, place_of)))
                 continue
             counts[reason] = counts.get(reason, 0) + 1
-        found = [f"times: {key} of {len(images)} images, taken as {unit}"]
+        found = [f"times: {key} of the images, taken as {unit}"]
         return table_of(rows, names, stamps, unit=unit, size_px=_size(path, images), counts=counts, found=found)
+
+    def recordings(self, path: Path) -> list[str]:
+        content = _parse(path)
+        videos = _videos(content)
+        return [_text_of(image, videos) for image in content["images"]]
 
     def write(self, table: LabelTable, path: Path) -> None:
         width, height = table.size_px or (0, 0)
@@ -109,16 +124,37 @@ def _parse(path: Path) -> dict:
 
 
 def _of_recording(path: Path, content: dict, name: str | None) -> list[dict]:
-    """Images of one recording: those of a video, where the file holds videos."""
+    """Images of one recording, which its video or the path of an image names, where the file holds several."""
     images = content["images"]
-    videos = {str(v.get("name")): v.get("id") for v in content.get("videos") or () if isinstance(v, dict)}
-    if len(videos) < 2 and name is None:
+    videos = _videos(content)
+    if name is None:
+        refuse_several(path, set(videos.values()) or {folder_of(str(image.get("file_name"))) for image in images})
         return images
-    if name not in videos:
-        raise InputError(
-            f"{path}: holds {len(videos)} videos; name one of them: {did_you_mean(str(name), list(videos))}"
-        )
-    return [image for image in images if image.get("video_id") == videos[name]]
+    found = [image for image in images if name in recording_names(_text_of(image, videos))]
+    if not found:
+        raise InputError(f"{path}: no image or video of it is called {name!r}")
+    return found
+
+
+def _ids(images: list[dict]) -> set[int | str]:
+    return {image["id"] for image in images if isinstance(image.get("id"), int | str)}
+
+
+def _videos(content: dict) -> dict[object, str]:
+    """Name of every video by its id."""
+    videos = content.get("videos")
+    videos = videos if isinstance(videos, list) else ()
+    return {
+        v["id"]: str(v.get("name") or v.get("file_name"))
+        for v in videos
+        if isinstance(v, dict) and isinstance(v.get("id"), int | str)
+    }
+
+
+def _text_of(image: dict, videos: dict[object, str]) -> str:
+    """What names the recording of an image: its video, else its path."""
+    video = image.get("video_id")
+    return videos.get(video if isinstance(video, int | str) else None) or str(image.get("file_name"))
 
 
 def _stamps(path: Path, images: list[dict]) -> tuple[str, LabelUnit, list[float]]:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from etram_mmdet.events.class_mapping import ClassSet
 from etram_mmdet.events.label_formats import LabelFormat, LabelTable
-from etram_mmdet.events.label_formats.clock import Clock, write_frame_times
+from etram_mmdet.events.label_formats.clock import MAP_NAME, Clock, write_frame_times
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.text import table as text_table
 
@@ -44,31 +45,41 @@ def in_microseconds(table: LabelTable, clock: Clock | None = None) -> LabelTable
     clock = clock or Clock(table.unit or "us")
     rows = table.rows.copy()
     rows["stamp"] = clock.to_us(table.rows["stamp"])
-    return replace(table, rows=rows, stamps=np.unique(clock.to_us(table.stamps)).astype(np.float64), unit="us")
+    stamps = np.unique(clock.to_us(table.stamps)).astype(np.float64)
+    ends = clock.to_us(np.array([stamp for _, stamp in table.ends], np.float64)).tolist()
+    ends = [(track, end) for (track, _), end in zip(table.ends, ends, strict=True)]
+    return replace(table, rows=rows, stamps=stamps, unit="us", ends=ends)
 
 
-def with_classes(table: LabelTable, classes: Sequence[str], renamed: Mapping[str, str] | None = None) -> LabelTable:
+def with_classes(
+    table: LabelTable, classes: ClassSet | Sequence[str], renamed: Mapping[str, str] | None = None
+) -> LabelTable:
     """The same labels with the classes ``classes``, in this order; boxes of other classes are left out and counted.
 
-    Names are equal whatever their case. ``renamed`` says which class a name of the file stands for.
+    Args:
+        table: labels with the names or ids that their file has.
+        classes: class names, which also stand for the ids 0, 1, ..., or a class set. Names are equal whatever their
+            case.
+        renamed: which class a name of the file stands for. Default: what ``classes`` says.
 
     Raises:
         InputError: ``renamed`` has a name that the file has not, or leads to a class that is not among ``classes``.
     """
+    class_set = classes if isinstance(classes, ClassSet) else ClassSet("--classes", tuple(classes))
     renamed = {key.lower(): value for key, value in (renamed or {}).items()}
     here = {name.lower() for name in table.names}
-    place = {name.lower(): i for i, name in enumerate(classes)}
     for name, target in renamed.items():
-        if name not in here or target.lower() not in place:
-            known, wrong = (classes, target) if name in here else (table.names, name)
+        if name not in here or not class_set.knows(target):
+            known, wrong = (class_set.classes, target) if name in here else (table.names, name)
             raise InputError(f"--rename {name}={target}: no class {wrong!r}; expected one of {', '.join(known)}")
-    ids = [place.get(renamed.get(name.lower(), name).lower(), -1) for name in table.names]
-    new = np.array([*ids, -1])[table.rows["name"]]
+    keys = [renamed.get(name.lower(), name) for name in table.names]
+    ids = [class_set.class_of(key) if class_set.knows(key) else None for key in keys]
+    new = np.array([-1 if i is None else i for i in ids] + [-1])[table.rows["name"]]
     per_class = zip(table.counts_per_class().items(), ids, strict=True)
-    left_out = {f"boxes_of_class_{name}": n for (name, n), i in per_class if i < 0 and n}
+    left_out = {f"boxes_of_class_{name}": n for (name, n), i in per_class if i is None and n}
     rows = table.rows[new >= 0]
     rows["name"] = new[new >= 0]
-    return replace(table, rows=rows, names=tuple(classes), counts=table.counts | left_out)
+    return replace(table, rows=rows, names=tuple(class_set.classes), counts=table.counts | left_out)
 
 
 def write_labels(table: LabelTable, path: Path, format_: LabelFormat, clock: Clock | None = None) -> Conversion:
@@ -85,7 +96,7 @@ def write_labels(table: LabelTable, path: Path, format_: LabelFormat, clock: Clo
         if clock is None:
             times = table.stamps.astype(np.int64)
             clock = Clock("frames", frame_us=np.column_stack([np.arange(len(times)), times]))
-            files.append(path.with_name(f"{path.stem}_frames.csv"))
+            files.append(path.with_name(f"{path.stem}_{MAP_NAME}"))
         rows = table.rows.copy()
         rows["stamp"] = clock.from_us(table.rows["stamp"])
         table = replace(table, rows=rows, stamps=clock.from_us(table.stamps), unit="frames")
@@ -95,10 +106,10 @@ def write_labels(table: LabelTable, path: Path, format_: LabelFormat, clock: Clo
     return Conversion(table, tuple(files))
 
 
-def check_sizes(table: LabelTable, size_px: tuple[int, int], path: Path) -> None:
-    """Raise ``InputError`` where the labelled frames are not as large as the sensor."""
+def check_sizes(table: LabelTable, size_px: tuple[int, int], path: Path, option: str = "--resize") -> None:
+    """Raise ``InputError``, which names ``option``, where the labelled frames are not as large as the sensor."""
     if table.size_px is not None and table.size_px != size_px:
         ours, theirs = ("{}x{}".format(*size) for size in (size_px, table.size_px))
         raise InputError(
-            f"{path}: labels frames of {theirs} px, the sensor has {ours}; add --resize to scale the boxes"
+            f"{path}: labels frames of {theirs} px, the sensor has {ours}; add {option} to scale the boxes"
         )

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from etram_mmdet.events.choices import LabelUnit
-from etram_mmdet.events.label_formats.base import Hints, LabelFormat, read_text
+from etram_mmdet.events.label_formats.base import (
+    Hints,
+    LabelFormat,
+    folder_of,
+    read_text,
+    recording_names,
+    refuse_several,
+)
 from etram_mmdet.events.label_formats.clock import guess_unit
 from etram_mmdet.events.label_formats.label_table import NO_TRACK, LabelTable, table_of
 from etram_mmdet.utils.errors import InputError
-from etram_mmdet.utils.files import atomic_write
+from etram_mmdet.utils.files import atomic_write, check_is_file, os_errors
 from etram_mmdet.utils.text import did_you_mean
 
 # Ours, and other names for it. Units stand behind a time: None is guessed from the numbers.
@@ -35,6 +44,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "class_id": ("class_id", "category_id", "label_id"),
     "track_id": ("track_id", "track", "object_id", "instance_id"),
     "score": ("score", "confidence", "class_confidence"),
+    "recording": ("recording", "video", "sequence"),
+    "file_name": ("file_name", "filename", "image", "image_name"),
 }
 _STAMPS: tuple[tuple[str, LabelUnit | None], ...] = (
     ("t_us", "us"),
@@ -43,7 +54,9 @@ _STAMPS: tuple[tuple[str, LabelUnit | None], ...] = (
     ("t", None),
     ("frame", "frames"),
 )
-_CORNERS = (("x", "y", "w", "h"), ("cx", "cy", "w", "h"), ("x", "y", "x2", "y2"))
+_LONGEST_HEAD = 1 << 16  # bytes of the line of names
+# Two corners first: beside them, "width" and "height" are often those of the picture.
+_CORNERS = (("x", "y", "x2", "y2"), ("x", "y", "w", "h"), ("cx", "cy", "w", "h"))
 
 
 class Csv(LabelFormat):
@@ -62,29 +75,44 @@ class Csv(LabelFormat):
         return path.suffix.lower() in cls.suffixes
 
     def _read(self, path: Path, hints: Hints) -> LabelTable:
-        lines = _lines(path)
-        columns = _columns(path, list(lines[0]) if lines else [], hints.columns)
+        columns = _columns(path, hints.columns)
         stamp_key, unit = next(((key, unit) for key, unit in _STAMPS if key in columns), (None, None))
         sides = next((keys for keys in _CORNERS if all(key in columns for key in keys)), None)
         kind = next((key for key in ("class", "class_id") if key in columns), None)
         if None in (stamp_key, sides, kind):
             missing = "a time or frame" if not stamp_key else "a box (x,y,w,h)" if not sides else "a class"
             raise InputError(
-                f"{path}: no column tells {missing} (columns: {', '.join(lines[0]) if lines else 'none'}); name them "
-                "with --columns, such as --columns t_us=STAMP x=LEFT y=TOP w=WIDTH h=HEIGHT class=KIND"
+                f"{path}: no column tells {missing} (columns: {', '.join(_head(path)[0]) or 'none'}); name them with "
+                "--columns of tools/convert_labels.py, such as t_us=STAMP x=LEFT y=TOP w=WIDTH h=HEIGHT class=KIND"
             )
         names: dict[str, int] = {name: i for i, name in enumerate(hints.names)}
-        rows = []
-        stamps = []
-        for number, line in enumerate(lines, 2):
-            get = _Line(path, number, line, columns)
-            stamps.append(get.number(stamp_key))
-            if any(get.text(key) for key in sides):
-                box = _xywh(sides, [get.number(key) for key in sides])
-                rows.append((stamps[-1], *box, get.name(kind, names, hints), get.track(), get.score()))
-        unit = unit or guess_unit(np.array(stamps, np.float64))
+        empty: set[float] = set()  # labelled times without a box
+        recordings: set[str] = set()
+
+        def rows() -> Iterator[tuple]:
+            for number, line in _lines(path):
+                get = _Line(path, number, line, columns)
+                if hints.recording is None:
+                    recordings.add(get.text("recording") or folder_of(get.text("file_name")))
+                elif hints.recording not in recording_names(get.text("recording") or get.text("file_name")):
+                    continue
+                stamp = get.number(stamp_key)
+                if any(get.text(key) for key in sides):
+                    box = _xywh(sides, [get.number(key) for key in sides])
+                    yield stamp, *box, get.name(kind, names, hints), get.track(), get.score()
+                else:
+                    empty.add(stamp)
+
+        table = table_of(rows(), (), empty, size_px=hints.size_px)
+        refuse_several(path, recordings)
+        unit = unit or guess_unit(table.stamps)
         found = [f"times: column {columns[stamp_key]!r}, taken as {unit}"]
-        return table_of(rows, names, stamps, unit=unit, size_px=hints.size_px, found=found)
+        return replace(table, names=tuple(names), unit=unit, found=found)
+
+    def recordings(self, path: Path) -> list[str]:
+        columns = _columns(path, {})
+        column = columns.get("recording") or columns.get("file_name")
+        return [] if column is None else [line[column] or "" for _, line in _lines(path)]
 
     def write(self, table: LabelTable, path: Path) -> None:
         with atomic_write(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
@@ -127,7 +155,9 @@ class _Line:
         if kind == "class_id" and hints.names:
             number = self.number(kind)
             if not 0 <= number < len(hints.names):
-                raise InputError(f"{self.place}: class id {text}, expected 0 to {len(hints.names) - 1} (--classes)")
+                raise InputError(
+                    f"{self.place}: class id {text}, expected 0 to {len(hints.names) - 1} (--source-classes)"
+                )
             return int(number)
         return names.setdefault(text, len(names))
 
@@ -138,18 +168,27 @@ class _Line:
         return self.number("score") if self.text("score") else 1.0
 
 
-def _lines(path: Path) -> list[dict]:
-    text = read_text(path)
-    head = text.partition("\n")[0]
-    separator = max(",;\t", key=head.count)
+def _head(path: Path) -> tuple[list[str], str]:
+    """Names of the columns, and what separates them."""
+    check_is_file(path)
+    with os_errors(path, "read"), path.open("rb") as file:
+        line = file.readline(_LONGEST_HEAD).decode("utf-8-sig", "replace")
+    separator = max(",;\t", key=line.count)
+    return next(csv.reader([line.rstrip("\r\n")], delimiter=separator), []), separator
+
+
+def _lines(path: Path) -> Iterator[tuple[int, dict]]:
+    """Number and values of each line after the first."""
+    text = io.StringIO(read_text(path), newline="")
     try:
-        return list(csv.DictReader(io.StringIO(text, newline=""), delimiter=separator))
+        yield from enumerate(csv.DictReader(text, delimiter=_head(path)[1]), 2)
     except csv.Error as error:
         raise InputError(f"{path}: not readable as CSV ({error}); save it again") from error
 
 
-def _columns(path: Path, present: list[str], given: dict[str, str]) -> dict[str, str]:
+def _columns(path: Path, given: dict[str, str]) -> dict[str, str]:
     """The file's column of each of ours that it has."""
+    present, _ = _head(path)
     for key, column in given.items():
         if key not in COLUMNS:
             raise InputError(f"--columns {key}={column}: {did_you_mean(key, list(COLUMNS))}")

@@ -25,6 +25,7 @@ class Cvat(LabelFormat):
     title = "CVAT XML"
     suffixes = (".xml",)
     counts_frames = True
+    has_fixed_boxes = True
 
     @classmethod
     def is_this(cls, path: Path, head: bytes) -> bool:

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from etram_mmdet.events.choices import LabelUnit
+from etram_mmdet.events.class_mapping import id_or_name
 from etram_mmdet.events.labels import BBOX_DTYPE
+from etram_mmdet.events.limits import MAX_ROWS
 from etram_mmdet.utils.errors import InputError
 
 # stamp: when, in what the file counts. x, y: upper left corner, w, h: size, in pixels of the labelled frames.
@@ -59,30 +61,33 @@ class LabelTable:
 
 def table_of(rows: Iterable[tuple], names: Sequence[str], stamps: Iterable[float], **more: object) -> LabelTable:
     """A table in the order of stamps from tuples in the order of `ROW_DTYPE`; ``more`` as :class:`LabelTable`."""
-    array = np.array(list(rows), ROW_DTYPE)
+    array = np.fromiter(rows, ROW_DTYPE)
     array = array[np.argsort(array["stamp"], kind="stable")]
     all_stamps = np.union1d(np.fromiter(stamps, np.float64), array["stamp"])
     return LabelTable(array, tuple(names), all_stamps, **more)
 
 
-def to_boxes(table: LabelTable, times_us: np.ndarray, class_ids: Sequence[int]) -> np.ndarray:
-    """Boxes (N,) of ``BBOX_DTYPE``.
+def ids_of(names: Sequence[str]) -> list[int] | None:
+    """The ids that ``names`` are, where a file holds numbers instead of names; else ``None``."""
+    ids = [id_or_name(name) for name in names]
+    return ids if all(isinstance(key, int) for key in ids) else None
 
-    Args:
-        table: the labels.
-        times_us: (N,) time of every row.
-        class_ids: id of every name of ``table``; -1 leaves its boxes out.
+
+def to_boxes(table: LabelTable) -> tuple[np.ndarray, tuple[str, ...] | None]:
+    """Boxes (N,) of ``BBOX_DTYPE`` from a table in microseconds, and the names that their class ids count.
+
+    The names are ``None`` where the file held ids, which stay as they are.
     """
-    ids = np.asarray(class_ids, np.int64)[table.rows["name"]] if len(table.names) else np.empty(0, np.int64)
+    ids = ids_of(table.names)
     boxes = np.zeros(len(table.rows), BBOX_DTYPE)
     for name in "xywh":
         boxes[name] = table.rows[name]
-    boxes["t"] = times_us
-    boxes["class_id"] = np.maximum(ids, 0)
-    boxes["track_id"] = np.where(table.rows["track_id"] < 0, 0, table.rows["track_id"])
+    boxes["t"] = table.rows["stamp"]
+    numbers = np.arange(len(table.names)) if ids is None else np.array(ids, np.int64)
+    boxes["class_id"] = numbers[table.rows["name"]].astype(np.uint32)
+    boxes["track_id"] = np.where(table.rows["track_id"] == NO_TRACK, 0, table.rows["track_id"]).astype(np.uint32)
     boxes["class_confidence"] = table.rows["score"]
-    boxes = boxes[ids >= 0]
-    return boxes[np.argsort(boxes["t"], kind="stable")]
+    return boxes[np.argsort(boxes["t"], kind="stable")], table.names if ids is None else None
 
 
 def from_boxes(
@@ -90,21 +95,14 @@ def from_boxes(
 ) -> LabelTable:
     """A table whose stamps are microseconds.
 
+    A track that has two boxes at one time is none: files without tracks hold the same number everywhere.
+
     Args:
-        boxes: (N,) of ``BBOX_DTYPE``.
-        names: class name of every id from 0.
+        boxes: (N,) of ``BBOX_DTYPE``, whose ``class_id`` counts ``names``.
+        names: class names.
         label_us: (F,) further times that were labelled, also without a box.
         size_px: (width, height) of the sensor. Default: not known.
-
-    Raises:
-        InputError: an id without a name.
     """
-    unknown = np.unique(boxes["class_id"][boxes["class_id"] >= len(names)])
-    if len(unknown):
-        raise InputError(
-            f"class ids {unknown[:5].tolist()} have no name: {len(names)} names were given ({', '.join(names)}); "
-            "give one for every id from 0 with --classes"
-        )
     rows = np.zeros(len(boxes), ROW_DTYPE)
     for name in "xywh":
         rows[name] = boxes[name]
@@ -112,6 +110,8 @@ def from_boxes(
     rows["name"] = boxes["class_id"]
     rows["track_id"] = boxes["track_id"]
     rows["score"] = boxes["class_confidence"]
+    pairs, counts = np.unique(rows[["track_id", "stamp"]], return_counts=True)
+    rows["track_id"][np.isin(rows["track_id"], pairs["track_id"][counts > 1])] = NO_TRACK
     stamps = np.union1d(boxes["t"], label_us).astype(np.float64)
     return LabelTable(rows[np.argsort(rows["stamp"], kind="stable")], tuple(names), stamps, "us", size_px)
 
@@ -127,33 +127,51 @@ def resized(table: LabelTable, size_px: tuple[int, int]) -> LabelTable:
     return replace(table, rows=rows, size_px=size_px)
 
 
-def interpolated(table: LabelTable, every: float | None = None) -> LabelTable:
-    """Boxes between the key frames of every track, on a straight line in time.
+def interpolated(table: LabelTable, grid: np.ndarray | None = None) -> LabelTable:
+    """Boxes between the key frames of every track, on a straight line between their stamps.
 
     Args:
         table: labels whose boxes have tracks; those without stay as they are.
-        every: distance between two boxes, in what stamps count. Default: at every stamp of the table.
+        grid: (G,) stamps that get boxes, in order. Default: all of the table.
+
+    Raises:
+        InputError: a track has two boxes at one stamp, or there would be more boxes than fit into memory.
     """
+    grid = table.stamps if grid is None else grid
+    rows = table.rows[np.argsort(table.rows["track_id"], kind="stable")]
+    tracks, starts = np.unique(rows["track_id"], return_index=True)
+    ends = {int(track): [] for track in tracks}
+    for track, stamp in table.ends:
+        ends.setdefault(track, []).append(stamp)
     parts = [table.rows]
-    stamps = [table.stamps]
-    for track in np.unique(table.rows["track_id"]):
-        keys = table.rows[table.rows["track_id"] == track]
-        if track == NO_TRACK or len(keys) < 2:
-            continue
-        first, last = keys["stamp"][0], keys["stamp"][-1]
-        grid = table.stamps if every is None else np.arange(first, last, every)
-        between = grid[(grid > first) & (grid < last) & ~np.isin(grid, keys["stamp"])]
-        ends = np.sort([stamp for number, stamp in table.ends if number == track])
-        before = np.searchsorted(keys["stamp"], between) - 1
-        has_left = np.searchsorted(ends, between, "right") > np.searchsorted(ends, keys["stamp"][before], "right")
-        between, before = between[~has_left], before[~has_left]
-        rows = keys[before]
-        rows["stamp"] = between
-        for name in "xywh":
-            rows[name] = np.interp(between, keys["stamp"], keys[name])
-        parts.append(rows)
-        stamps.append(between)
+    for track, keys in zip(tracks.tolist(), np.split(rows, starts[1:]), strict=True):
+        if track != NO_TRACK:
+            parts.append(_between(keys, grid, np.sort(ends[track])))
+        if sum(map(len, parts)) > MAX_ROWS:
+            raise InputError(f"more than {MAX_ROWS:,} boxes between key frames; interpolate parts of the recording")
+    added = sum(map(len, parts[1:]))
     rows = np.concatenate(parts)
-    counts = table.counts | {"boxes_interpolated": len(rows) - len(table.rows)}
-    all_stamps = np.unique(np.concatenate(stamps))
-    return replace(table, rows=rows[np.argsort(rows["stamp"], kind="stable")], stamps=all_stamps, counts=counts)
+    found = [*table.found, f"{added} boxes added between the key frames of tracks"]
+    stamps = np.union1d(table.stamps, rows["stamp"])
+    return replace(table, rows=rows[np.argsort(rows["stamp"], kind="stable")], stamps=stamps, found=found)
+
+
+def _between(keys: np.ndarray, grid: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Boxes of a track between its ``keys`` at the stamps ``grid``; none where it had left by one of ``ends``."""
+    repeated = np.flatnonzero(np.diff(keys["stamp"]) == 0)
+    if len(repeated):
+        key = keys[repeated[0]]
+        raise InputError(
+            f"track {key['track_id']} has two boxes at {key['stamp']:g}, so nothing can be interpolated between them; "
+            "give each object its own track"
+        )
+    between = grid[slice(*np.searchsorted(grid, keys["stamp"][[0, -1]]))]
+    between = between[~np.isin(between, keys["stamp"])]
+    before = np.searchsorted(keys["stamp"], between) - 1
+    has_left = np.searchsorted(ends, between, "right") > np.searchsorted(ends, keys["stamp"][before], "right")
+    between, before = between[~has_left], before[~has_left]
+    rows = keys[before]
+    rows["stamp"] = between
+    for name in "xywh":
+        rows[name] = np.interp(between, keys["stamp"], keys[name])
+    return rows

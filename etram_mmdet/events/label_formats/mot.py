@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from etram_mmdet.events.label_formats.base import Hints, LabelFormat, read_text
+from etram_mmdet.events.label_formats.base import Hints, LabelFormat, names_in_lines, read_text
 from etram_mmdet.events.label_formats.label_table import NO_TRACK, LabelTable, table_of
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import atomic_write
 
+_NAMES_FILE = "labels.txt"
 _LINE = "frame,track,x,y,w,h,confidence,class,visibility with frame and class from 1"
 
 
@@ -33,17 +37,22 @@ class Mot(LabelFormat):
 
     def _read(self, path: Path, hints: Hints) -> LabelTable:
         names = hints.names or _names(path)
-        rows = []
-        num_ignored = 0
-        for number, words in enumerate(csv.reader(io.StringIO(read_text(path))), 1):
-            if not words:
-                continue
-            frame, track, x, y, w, h, confidence, name = _values(path, number, words, len(names))
-            num_ignored += confidence == 0
-            if confidence != 0:
-                rows.append((frame - 1, x, y, w, h, int(name) - 1, int(track), min(abs(confidence), 1.0)))
-        counts = dict(boxes_to_ignore=int(num_ignored)) if num_ignored else {}
-        return table_of(rows, names, (), unit="frames", size_px=hints.size_px, counts=counts)
+        counts = Counter()
+
+        def rows() -> Iterator[tuple]:
+            for number, words in enumerate(csv.reader(io.StringIO(read_text(path))), 1):
+                if words:
+                    frame, track, x, y, w, h, confidence, name = _values(path, number, words, len(names))
+                    if confidence != 0:
+                        yield frame - 1, x, y, w, h, int(name) - 1, int(track), min(abs(confidence), 1.0)
+                    else:
+                        counts["boxes_to_ignore"] += 1
+
+        table = table_of(rows(), names, (), unit="frames", size_px=hints.size_px)
+        return replace(table, counts=dict(counts))
+
+    def companions(self, path: Path) -> list[Path]:
+        return [path.with_name(_NAMES_FILE)]
 
     def write(self, table: LabelTable, path: Path) -> None:
         """Frames without a box have no line in this format: their number is in the map of times only."""
@@ -55,7 +64,7 @@ class Mot(LabelFormat):
                 writer.writerow(
                     [int(row["stamp"]) + 1, track, *sides, max(float(row["score"]), 1e-6), row["name"] + 1, 1]
                 )
-        with atomic_write(path.with_name("labels.txt")) as aside:
+        with atomic_write(path.with_name(_NAMES_FILE)) as aside:
             aside.write_text("".join(f"{name}\n" for name in table.names))
 
 
@@ -84,7 +93,10 @@ def _values(path: Path, number: int, words: list[str], num_names: int) -> list[f
 
 
 def _names(path: Path) -> tuple[str, ...]:
-    beside = path.with_name("labels.txt")
+    beside = path.with_name(_NAMES_FILE)
     if not beside.is_file() or beside == path:
-        raise InputError(f"{path}: no labels.txt beside it with the class names; add --classes NAME ...")
-    return tuple(read_text(beside).split("\n")[:-1])
+        raise InputError(
+            f"{path}: no {_NAMES_FILE} beside it with the class names; write them into one, one a line from class 1 "
+            "(tools/convert_labels.py also takes --source-classes NAME ...)"
+        )
+    return names_in_lines(beside)

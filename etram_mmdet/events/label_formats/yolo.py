@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from etram_mmdet.events.label_formats.base import Hints, LabelFormat, frame_number, read_text, refuse_repeated
+from etram_mmdet.events.label_formats.base import (
+    Hints,
+    LabelFormat,
+    check_size,
+    frame_number,
+    names_in_lines,
+    read_text,
+    refuse_repeated,
+)
 from etram_mmdet.events.label_formats.label_table import NO_TRACK, LabelTable, table_of
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import atomic_write
 
 _NAME_FILES = ("classes.txt", "obj.names", "data.yaml", "dataset.yaml")
+_FOLDERS = ("labels", "obj_train_data")
 _LINE = "class cx cy w h, perhaps with a track, sides from 0 to 1"
 
 
 class Yolo(LabelFormat):
     """A folder with ``NAME_12.txt`` for frame 12, lines ``class cx cy w h [track]``, and ``classes.txt``.
 
-    Text files may lie in a folder ``labels``. Names also come from ``obj.names`` and ``data.yaml``. An empty text file
-    is a frame without a road user.
+    Text files may lie in a folder ``labels`` or ``obj_train_data``. Names also come from ``obj.names`` and
+    ``data.yaml``, and from such a file beside the folder. An empty text file is a frame without a road user.
     """
 
     name = "yolo"
     title = "YOLO folder"
     counts_frames = True
+    has_fixed_boxes = True
 
     @classmethod
     def is_this(cls, path: Path, head: bytes) -> bool:
@@ -42,10 +51,15 @@ class Yolo(LabelFormat):
             which = files[numbers.index(None)].name if files else "no text file"
             raise InputError(f"{path}: {which}; expected one text file a frame, with its number as in frame_000012.txt")
         refuse_repeated(path, "frame number", numbers)
-        rows = [
+        check_size(path, sum(file.stat().st_size for file in files))
+        rows = (
             row for n, file in zip(numbers, files, strict=True) for row in _rows(file, n, len(names), hints.size_px)
-        ]
+        )
         return table_of(rows, names, numbers, unit="frames", size_px=hints.size_px)
+
+    def companions(self, path: Path) -> list[Path]:
+        found = _names_file(path)
+        return [found] if found is not None and found.parent == path.parent else []
 
     def write(self, table: LabelTable, path: Path) -> None:
         if table.size_px is None:
@@ -68,17 +82,24 @@ def _line(row: np.void, width: int, height: int) -> str:
 
 
 def _label_files(path: Path) -> list[Path]:
-    folder = path / "labels" if (path / "labels").is_dir() else path
-    return sorted(folder / entry.name for entry in os.scandir(folder) if entry.name.endswith(".txt"))
+    folder = next((path / name for name in _FOLDERS if (path / name).is_dir()), path)
+    found = folder.iterdir() if folder == path else folder.rglob("*.txt")
+    return sorted(file for file in found if file.suffix == ".txt" and not file.name.startswith("."))
+
+
+def _names_file(path: Path) -> Path | None:
+    files = (folder / name for folder in (path, path.parent) for name in _NAME_FILES)
+    return next((file for file in files if file.is_file()), None)
 
 
 def _names(path: Path) -> tuple[str, ...]:
-    for folder in (path, path.parent):
-        for name in _NAME_FILES:
-            if (folder / name).is_file():
-                text = read_text(folder / name)
-                return tuple(_yaml_names(folder / name, text) if name.endswith(".yaml") else text.split("\n")[:-1])
-    raise InputError(f"{path}: no {', '.join(_NAME_FILES)} with the class names; add --classes NAME ...")
+    file = _names_file(path)
+    if file is None:
+        raise InputError(
+            f"{path}: no {', '.join(_NAME_FILES)} with the class names; write them into classes.txt, one a line "
+            "(tools/convert_labels.py also takes --source-classes NAME ...)"
+        )
+    return tuple(_yaml_names(file, read_text(file))) if file.suffix == ".yaml" else names_in_lines(file)
 
 
 def _yaml_names(path: Path, text: str) -> Iterator[str]:
@@ -86,7 +107,7 @@ def _yaml_names(path: Path, text: str) -> Iterator[str]:
     lines = iter(text.splitlines())
     value = next((line.partition(":")[2].strip() for line in lines if line.startswith("names:")), None)
     if value is None:
-        raise InputError(f"{path}: has no line names: ...; add --classes NAME ...")
+        raise InputError(f"{path}: has no line names: ...; add it, or write the names into classes.txt")
     if value:
         yield from (word.strip().strip("'\"") for word in value.strip("[]").split(","))
         return
