@@ -1,6 +1,7 @@
 """Turn eTraM recordings and their labels into the sequence folders that training reads.
 
-IN holds train, val and test, each with NAME_td.h5 and NAME_bbox.npy. A run that was stopped goes on where it was, and
+IN holds train, val and test, each with NAME_td.h5 and NAME_bbox.npy, or NAME.json (COCO), .xml (CVAT), .csv, .txt (MOT)
+or a folder NAME (YOLO) instead: see docs/labels.md. A run that was stopped goes on where it was, and
 several may work on one OUT, also from machines that share it. docs/data.md says when a recording is made anew.
 """
 
@@ -39,6 +40,9 @@ HELP = dict(
     "(docs/classes.md); default: ids 0 to 7 without names, etram8 for eTraM's eight classes, 1mpx with --preset gen4",
     drop_unknown_classes="drop boxes of classes that the class set does not know; those of class -1 are ignored in "
     "evaluation",
+    label_fps="frames a second of labels that count frames, the first at 0; default: the map beside them",
+    resize_labels="scale boxes from the labelled frames to the sensor",
+    interpolate_labels="add boxes between the key frames of tracks",
     keep_implausible="keep recordings whose labels do not seem to fit their events, and say so",
     codec="lz4 takes two to five times the room and is read about twice as fast; RVT reads both",
 )
@@ -86,7 +90,8 @@ def add_reading_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--label-time-unit", choices=units, default="us", help=HELP["label_time_unit"])
     parser.add_argument("--label-offset-us", type=offset, default=0, metavar="N|start", help=HELP["label_offset_us"])
     parser.add_argument("--box-format", choices=get_args(choices.BoxFormat), default="xywh", help=HELP["box_format"])
-    for name in ("drop_labels_outside", "drop_unknown_classes", "sort_events", "keep_implausible"):
+    parser.add_argument("--label-fps", type=float, metavar="N", help=HELP["label_fps"])
+    for name in (*(key for key in READING_KEYS if getattr(PreprocessSettings, key) is False), "keep_implausible"):
         parser.add_argument(f"--{name.replace('_', '-')}", action="store_true", help=HELP[name])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -139,17 +140,18 @@ def interpolated(table: LabelTable, grid: np.ndarray | None = None) -> LabelTabl
     """
     grid = table.stamps if grid is None else grid
     rows = table.rows[np.argsort(table.rows["track_id"], kind="stable")]
-    tracks, starts = np.unique(rows["track_id"], return_index=True)
-    ends = {int(track): [] for track in tracks}
+    tracks, starts, counts = np.unique(rows["track_id"], return_index=True, return_counts=True)
+    ends = defaultdict(list)
     for track, stamp in table.ends:
-        ends.setdefault(track, []).append(stamp)
+        ends[track].append(stamp)
     parts = [table.rows]
-    for track, keys in zip(tracks.tolist(), np.split(rows, starts[1:]), strict=True):
-        if track != NO_TRACK:
-            parts.append(_between(keys, grid, np.sort(ends[track])))
-        if sum(map(len, parts)) > MAX_ROWS:
+    added = 0
+    for i in np.flatnonzero((tracks != NO_TRACK) & (counts > 1)):
+        keys = rows[starts[i] : starts[i] + counts[i]]
+        parts.append(_between(keys, grid, np.sort(ends[int(tracks[i])])))
+        added += len(parts[-1])
+        if added > MAX_ROWS:
             raise InputError(f"more than {MAX_ROWS:,} boxes between key frames; interpolate parts of the recording")
-    added = sum(map(len, parts[1:]))
     rows = np.concatenate(parts)
     found = [*table.found, f"{added} boxes added between the key frames of tracks"]
     stamps = np.union1d(table.stamps, rows["stamp"])

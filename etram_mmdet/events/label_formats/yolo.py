@@ -41,6 +41,11 @@ class Yolo(LabelFormat):
     def is_this(cls, path: Path, head: bytes) -> bool:
         return path.is_dir()
 
+    @staticmethod
+    def has_labels(path: Path) -> bool:
+        """Whether a folder, which may hold anything, looks like one of labels."""
+        return any((path / name).is_dir() for name in _FOLDERS) or any(path.glob("*.txt"))
+
     def _read(self, path: Path, hints: Hints) -> LabelTable:
         if hints.size_px is None:
             raise InputError(f"{path}: YOLO files do not say how large the frames are; add --frame-size WIDTH HEIGHT")

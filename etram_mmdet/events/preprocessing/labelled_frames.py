@@ -8,17 +8,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from etram_mmdet.events.choices import FROM_START
 from etram_mmdet.events.class_mapping import ClassSet
-from etram_mmdet.events.formats.array_files import load_array
-from etram_mmdet.events.labels import filter_boxes, load_label_times, load_named_boxes, small_boxes
+from etram_mmdet.events.labels import filter_boxes, small_boxes
 from etram_mmdet.events.limits import MAX_QUIET_US
 from etram_mmdet.events.preprocessing.frame_times import Frames, select_frames
 from etram_mmdet.events.preprocessing.label_classes import class_set_of, sort_by_class
+from etram_mmdet.events.preprocessing.label_reading import read_labels
 from etram_mmdet.events.preprocessing.plausibility import doubts_before_reading
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.events.preprocessing.sources import Source
-from etram_mmdet.events.recording import Recording, in_microseconds
+from etram_mmdet.events.recording import Recording
 from etram_mmdet.utils.errors import InputError
 
 
@@ -28,7 +27,8 @@ class LabelledFrames(NamedTuple):
     ``ignored``: boxes in these frames that are too small to be learnt or to be counted as missed, or of class -1.
     ``labels`` are all boxes of the label file with a time and place, ``label_us`` (L,) all times that were labelled,
     and ``doubts`` what does not seem right about them by themselves. ``place_of`` says where a label time stands in its
-    file, ``class_names`` what class ids are called, empty where nobody said it.
+    file, ``class_names`` what class ids are called, empty where nobody said it. ``found``: what was found out about
+    a label file in another format, a sentence each.
     """
 
     boxes: np.ndarray
@@ -40,17 +40,18 @@ class LabelledFrames(NamedTuple):
     doubts: list[str]
     place_of: Callable[[int], str]
     class_names: dict[int, str]
+    found: list[str]
 
 
 def find_frames(recording: Recording, source: Source, settings: PreprocessSettings) -> LabelledFrames:
     """Read and filter the labels of ``source`` and choose its frames; raises ``InputError``.
 
-    A frame without boxes exists only where :func:`load_label_times` names its time.
+    A frame without boxes exists only where the label file or :func:`load_label_times` names its time.
     """
-    labelled, names, times_us, num_outside = _read_labels(recording, source, settings)
+    read = read_labels(recording, source, settings)
+    labelled, names, times_us, place_of = read.boxes, read.names, read.times_us, read.place_of
     labels = labelled[np.isfinite([labelled[name] for name in "xywh"]).all(0)]
     all_label_us = np.union1d(labelled["t"], times_us)
-    place_of = partial(_place_of, source, settings, _offset_us(recording, settings))
     doubts = doubts_before_reading(recording, labels, all_label_us, settings.box_format, place_of)
     hw = recording.height, recording.width
     last_id = settings.max_class_id if names is None else None
@@ -59,7 +60,8 @@ def find_frames(recording: Recording, source: Source, settings: PreprocessSettin
     class_set = class_set_of(settings, source)
     sort = partial(sort_by_class, names=names, class_set=class_set, path=source.labels)
     boxes, to_ignore, of_classes = sort(visible, drop_unknown=settings.drop_unknown_classes)
-    dropped |= of_classes
+    for reason, count in [*of_classes.items(), *read.dropped.items()]:
+        dropped[reason] = dropped.get(reason, 0) + count
     label_us = np.union1d(visible["t"], times_us)
     if len(label_us) == 0:
         counts = ", ".join(f"{name} {count}" for name, count in dropped.items() if count)
@@ -74,14 +76,23 @@ def find_frames(recording: Recording, source: Source, settings: PreprocessSettin
     is_used = np.isin(boxes["t"], frames.label_us)
     dropped["label_frames_not_used"] = len(label_us) - len(frames.label_us)
     dropped["boxes_in_unused_frames"] = int(np.count_nonzero(~is_used))
-    if num_outside:
-        dropped["boxes_outside_recording"] = num_outside
     small = sort(small, drop_unknown=True)
     ignored = np.concatenate([small.used, small.ignored, to_ignore])
     ignored = ignored[np.isin(ignored["t"], frames.label_us)]
     ignored = ignored[np.argsort(ignored["t"], kind="stable")]
     class_names = {} if class_set is None else _names_of_ids(class_set, names is not None)
-    return LabelledFrames(boxes[is_used], frames, dropped, ignored, labels, all_label_us, doubts, place_of, class_names)
+    return LabelledFrames(
+        boxes[is_used],
+        frames,
+        dropped,
+        ignored,
+        labels,
+        all_label_us,
+        doubts,
+        place_of,
+        class_names,
+        read.found,
+    )
 
 
 def refuse_quiet(recording: Recording, source: Source, found: LabelledFrames) -> None:
@@ -107,46 +118,3 @@ def refuse_quiet(recording: Recording, source: Source, found: LabelledFrames) ->
 def _names_of_ids(class_set: ClassSet, has_names: bool) -> dict[int, str]:
     """What stored class ids are called: labels that hold names are stored under the numbers of the classes."""
     return dict(enumerate(class_set.classes)) if has_names else class_set.class_names
-
-
-def _offset_us(recording: Recording, settings: PreprocessSettings) -> int:
-    """What has to be added to label times."""
-    return recording.clock_start_us if settings.label_offset_us == FROM_START else settings.label_offset_us
-
-
-def _place_of(source: Source, settings: PreprocessSettings, offset_us: int, time_us: int) -> str:
-    """The row that gave a label its time, which is on the recording's clock, and the time as the file has it."""
-    for path in (source.labels, source.labels.with_name(f"{source.name}_label_times.npy")):
-        if path.is_file():
-            rows = load_array(path)
-            name = next((name for name in ("t", "ts") if name in (rows.dtype.names or ())), None)
-            times = rows if name is None else rows[name]
-            (found,) = np.nonzero(in_microseconds(times, settings.label_time_unit) + offset_us == time_us)
-            if len(found):
-                return f"row {found[0]} of {path.name}, t = {times[found[0]]}"
-    return f"t = {time_us} us"
-
-
-def _read_labels(
-    recording: Recording, source: Source, settings: PreprocessSettings
-) -> tuple[np.ndarray, tuple[str, ...] | None, np.ndarray, int]:
-    """Boxes, class names (see :func:`load_named_boxes`), label times on the recording's clock, and how many boxes lay
-    outside it, if these are left out."""
-    boxes, names = load_named_boxes(source.labels, settings.label_time_unit, settings.box_format)
-    times_us = load_label_times(source.labels, settings.label_time_unit)
-    if len(boxes) == len(times_us) == 0:
-        raise InputError(f"{source.labels}: holds no boxes; label the recording or take it out of the folder")
-    offset_us = _offset_us(recording, settings)
-    boxes["t"] += offset_us
-    times_us = times_us + offset_us
-    if not settings.drop_labels_outside:
-        return boxes, names, times_us, 0
-    first_us, last_us = recording.t_first_us, recording.t_last_us
-    is_inside = (boxes["t"] >= first_us) & (boxes["t"] <= last_us)
-    times_us = times_us[(times_us >= first_us) & (times_us <= last_us)]
-    if len(times_us) == 0 and not is_inside.any():
-        raise InputError(
-            f"{source.labels}: no label lies between the first event ({first_us} us) and the last ({last_us} us); "
-            "give both the same clock, see --label-offset-us"
-        )
-    return boxes[is_inside], names, times_us, int(np.count_nonzero(~is_inside))

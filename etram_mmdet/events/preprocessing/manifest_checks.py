@@ -73,6 +73,7 @@ _OPTIONAL: dict[str, Callable[[object], bool]] = {  # earlier versions did not w
     "source_digests": _is_digests,
     "recording_time_ns": _is_time,
     "crc32": _is_counts,
+    "labels_found": _is_texts,
     "class_names": _is_names_of_ids,
 }
 

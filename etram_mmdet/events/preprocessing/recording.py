@@ -69,6 +69,7 @@ def preprocess_recording(
                 **_contents(found, num_events, recording),
                 "dropped": recording.dropped | found.dropped,
                 **({"implausible": doubts} if doubts else {}),
+                **({"labels_found": found.found} if found.found else {}),
             }
             write_manifest(new, manifest)
     return read_manifest(folder)

@@ -46,6 +46,10 @@ class PreprocessSettings:
     ``class_set`` says what the ids and names in label files mean, as :func:`get_class_set` takes it; without one, ids 0
     to 7 are kept without names. ``drop_unknown_classes``: whether boxes of classes that it does not know are dropped,
     and those of class -1 ignored in evaluation, instead of refusing the recording.
+
+    The last three are for label files in other formats (see ``label_formats``): frames a second of labels that count
+    frames and have no map of times beside them, whether boxes are scaled from the labelled frames to the sensor, and
+    whether boxes are added between the key frames of tracks.
     """
 
     preset: Preset = "etram"
@@ -62,6 +66,9 @@ class PreprocessSettings:
     sort_events: bool = False
     class_set: str | dict | None = None
     drop_unknown_classes: bool = False
+    label_fps: float | None = None
+    resize_labels: bool = False
+    interpolate_labels: bool = False
 
     def __post_init__(self) -> None:
         from etram_mmdet.events.representations import build_representation  # numba; defaults do without
@@ -75,6 +82,8 @@ class PreprocessSettings:
             )
         if self.window_us < 1:
             raise InputError(f"window_us must be at least 1: got {self.window_us}")
+        if self.label_fps is not None and not 0 < self.label_fps < float("inf"):
+            raise InputError(f"label_fps must be a number of frames a second above 0: got {self.label_fps}")
         if self.sensor_px is not None and min(self.sensor_px) < 1:
             raise InputError(f"sensor_px must be a width and a height of at least 1: got {tuple(self.sensor_px)}")
         if self.class_set is not None:  # a file as what it holds; a shipped set by its name
@@ -101,6 +110,9 @@ READING_KEYS = (
     "drop_labels_outside",
     "sort_events",
     "drop_unknown_classes",
+    "label_fps",
+    "resize_labels",
+    "interpolate_labels",
 )
 
 

@@ -20,7 +20,17 @@ _DIGESTS = "source_digests"
 
 def state_of(source: Source) -> dict[str, tuple[int, int]]:
     """Size in bytes and time in ns by file name, to notice that a file changes while it is read."""
-    return {path.name: (path.stat().st_size, path.stat().st_mtime_ns) for path in source.paths}
+    return {path.name: _state(path) for path in source.paths}
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Size and time of a file, or of a folder's files together: their sum and the latest."""
+    stats = [file.stat() for file in _files(path)]
+    return sum(stat.st_size for stat in stats), max((stat.st_mtime_ns for stat in stats), default=0)
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(file for file in path.rglob("*.txt") if file.is_file()) if path.is_dir() else [path]
 
 
 def origin_of(source: Source, state: dict[str, tuple[int, int]]) -> dict:
@@ -68,7 +78,7 @@ def changed_labels(source: Source, manifest: dict) -> list[str]:
     sizes = {name: size for name, size in manifest["source_files"].items() if name != source.events.name}
     label_paths = [path for path in source.paths if path != source.events]
     if not has_digests(manifest):
-        before, now = sizes, {path.name: path.stat().st_size for path in label_paths}
+        before, now = sizes, {path.name: _state(path)[0] for path in label_paths}
     else:
         before = {name: manifest[_DIGESTS].get(name) for name in sizes}
         now = {path.name: _digest(path) for path in label_paths}
@@ -77,7 +87,10 @@ def changed_labels(source: Source, manifest: dict) -> list[str]:
 
 def _digest(path: Path) -> str:
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
+    for name in _files(path):
+        if path.is_dir():
+            digest.update(f"{name.relative_to(path).as_posix()}\0{name.stat().st_size}\0".encode())
+        with name.open("rb") as file:
+            while block := file.read(_BLOCK_BYTES):
+                digest.update(block)
     return digest.hexdigest()

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
 from etram_mmdet.events.choices import SPLITS, LabelFiles
 from etram_mmdet.events.formats import FORMATS
 from etram_mmdet.events.formats.text_files import TextRecording
+from etram_mmdet.events.preprocessing.label_files import (
+    ARRAY,
+    arrays_in,
+    expected_names,
+    files_with,
+    name_of,
+    named_in,
+    others_in,
+)
 from etram_mmdet.utils.errors import InputError
 
+_EIGHT_CLASS = "eight_class_annotations_"
 _SUFFIXES = {suffix for format_ in FORMATS for suffix in format_.suffixes}
 
 
 class Source(NamedTuple):
-    """The two files of one recording; ``split`` train also drops boxes that are too wide."""
+    """A recording and its labels; ``split`` train also drops boxes that are too wide.
+
+    ``labels``: the label file, or a folder of YOLO.
+    """
 
     split: str
     name: str
@@ -25,14 +37,27 @@ class Source(NamedTuple):
 
     @property
     def paths(self) -> list[Path]:
-        """The files that decide what the recording becomes, that of label times where there is one."""
-        times = self.labels.with_name(f"{self.name}_label_times.npy")
-        return [path for path in (self.events, self.labels, times) if path.is_file()]
+        """The files and folders that decide what the recording becomes; raises ``InputError``."""
+        return [self.events, *files_with(self.labels, self.name, self.events)]
 
     @property
     def label_files(self) -> LabelFiles:
         """Which of eTraM's labels these are."""
-        return "beside" if self.labels.parent == self.events.parent else "eight_class"
+        return "eight_class" if self.labels.parent.name.startswith(_EIGHT_CLASS) else "beside"
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether the label file holds other recordings too, by their names."""
+        return name_of(self.labels) != self.name
+
+
+class _Unlabelled(NamedTuple):
+    """A recording without labels of its own."""
+
+    split: str
+    name: str
+    events: Path
+    label_folder: Path
 
 
 def find_sources(root: Path, labels: LabelFiles = "auto") -> tuple[list[Source], list[str]]:
@@ -44,16 +69,23 @@ def find_sources(root: Path, labels: LabelFiles = "auto") -> tuple[list[Source],
     ``NAME_bbox.npy``. eTraM's download: ``root/HDF5/{train,val,test}_h5_N``, grouped labels of three classes beside the
     recordings and those of eight in ``root/class annotations/eight_class_annotations_SPLIT``; ``labels`` chooses
     between them, ``"auto"`` prefers the eight classes.
+
+    Without ``NAME_bbox.npy``, labels may have another format (see ``label_formats``): ``NAME.json`` and so on, a folder
+    ``NAME``, or a COCO or CSV file of any name, beside them or in ``root``, that names the recordings.
     """
     sources = []
+    unlabelled = []
     problems = []
     for split in SPLITS:
         event_folders, label_folders = _folders(root, split, labels)
-        if not event_folders:
-            continue
-        found, more_problems = _pair(split, event_folders, label_folders)
-        sources += found
-        problems += more_problems
+        if event_folders:
+            found, without, more_problems = _pair(split, event_folders, label_folders)
+            sources += found
+            unlabelled += without
+            problems += more_problems
+    found, more_problems = _pair_shared(root, sources, unlabelled)
+    sources = sorted([*sources, *found], key=lambda source: (SPLITS.index(source.split), source.name))
+    problems += more_problems
     if not sources:
         found = "\n".join(problems)
         raise InputError(
@@ -65,7 +97,7 @@ def find_sources(root: Path, labels: LabelFiles = "auto") -> tuple[list[Source],
 
 def _folders(root: Path, split: str, labels: LabelFiles) -> tuple[list[Path], list[Path]]:
     """Where the recordings of a split lie, and where their labels."""
-    eight = root / "class annotations" / f"eight_class_annotations_{split}"
+    eight = root / "class annotations" / f"{_EIGHT_CLASS}{split}"
     if (root / split).is_dir():
         events = [root / split]
     else:
@@ -75,42 +107,70 @@ def _folders(root: Path, split: str, labels: LabelFiles) -> tuple[list[Path], li
     return events, [eight] if eight.is_dir() and labels != "beside" else events
 
 
-def _pair(split: str, event_folders: list[Path], label_folders: list[Path]) -> tuple[list[Source], list[str]]:
-    events = _by_name(p for folder in event_folders for p in folder.iterdir() if _is_recording(p))
-    labels = _by_name(p for folder in label_folders for p in folder.glob("[!.]*_bbox.npy"))
-    beside = "beside it" if label_folders == event_folders else f"in {label_folders[0]}"
+def _pair(
+    split: str, event_folders: list[Path], label_folders: list[Path]
+) -> tuple[list[Source], list[_Unlabelled], list[str]]:
+    events = _recordings(event_folders)
+    arrays = arrays_in(label_folders)
+    others = others_in(label_folders, (path for paths in events.values() for path in paths))
     sources = []
+    unlabelled = []
     problems = []
-    for name in sorted(events.keys() | labels.keys()):
+    for name in sorted(events.keys() | arrays.keys()):
         recordings = events.get(name, [])
-        label_files = labels.get(name, [])
+        label_files = arrays.get(name) or others.get(name, [])
         if len(recordings) == len(label_files) == 1:
             sources.append(Source(split, name, recordings[0], label_files[0]))
-        elif not label_files:
-            advice = "put them there or take the recording away"
-            problems.append(f"{recordings[0]}: no labels {name}_bbox.npy {beside}; {advice}")
+        elif len(recordings) == 1 and not label_files:
+            unlabelled.append(_Unlabelled(split, name, recordings[0], label_folders[0]))
         elif not recordings:
             problems.append(
                 f"{label_files[0]}: no recording {name}_td.h5 beside it; put it there or take the labels away"
             )
         else:
             files = recordings if len(recordings) > 1 else label_files
-            listed = ", ".join(map(str, files))
-            problems.append(f"{listed}: {len(files)} files for the one recording {name}; keep one of them")
+            problems.append(_too_many(files, name))
+    return sources, unlabelled, problems
+
+
+def _pair_shared(root: Path, labelled: list[Source], unlabelled: list[_Unlabelled]) -> tuple[list[Source], list[str]]:
+    """Recordings whose labels stand in a file of their split, or of ``root``, that names several of them."""
+    if not unlabelled:
+        return [], []
+    names = {source.name for source in (*labelled, *unlabelled)}
+    folders = {root} | {source.label_folder for source in unlabelled}
+    candidates = others_in(folders, ())
+    shared, problems = named_in((path for name in candidates.keys() - names for path in candidates[name]), names)
+    counts = Counter(source.name for source in unlabelled)
+    sources = []
+    for split, name, events, folder in unlabelled:
+        found = [path for path in shared.get(name, []) if path.parent == folder] or shared.get(name, [])
+        found = [path for path in found if path.parent in (folder, root)]
+        if len(found) == 1 and (found[0].parent == folder or counts[name] == 1):
+            sources.append(Source(split, name, events, found[0]))
+        elif len(found) == 1:
+            problems.append(f"{found[0]}: {name} is a recording of several splits; put a file into the folder of each")
+        elif found:
+            problems.append(_too_many(found, name))
+        else:
+            beside = "beside it" if folder == events.parent else f"in {folder}"
+            problems.append(
+                f"{events}: no labels {name}{ARRAY} {beside}; put {expected_names(name)} there, or take the recording "
+                "away"
+            )
     return sources, problems
 
 
-def _by_name(paths: Iterable[Path]) -> dict[str, list[Path]]:
+def _too_many(files: list[Path], name: str) -> str:
+    return f"{', '.join(map(str, files))}: {len(files)} files for the one recording {name}; keep one of them"
+
+
+def _recordings(folders: list[Path]) -> dict[str, list[Path]]:
     """Hidden files stay out: they are parts of files that somebody still writes, or a Mac's notes."""
     files = defaultdict(list)
-    for path in sorted(path for path in paths if not path.name.startswith(".")):
+    for path in sorted(path for folder in folders for path in folder.iterdir() if _is_recording(path)):
         files[name_of(path)].append(path)
     return files
-
-
-def name_of(path: Path) -> str:
-    """What recordings and their labels are called in data sets."""
-    return path.stem.removesuffix("_td").removesuffix("_bbox")
 
 
 def _is_recording(path: Path) -> bool:

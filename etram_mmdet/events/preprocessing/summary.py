@@ -55,6 +55,8 @@ class PreprocessSummary:
         ]
         lines += self._told_of_classes()
         lines += self._told_of_sources()
+        found = Counter(sentence for manifest in self.manifests for sentence in manifest.get("labels_found", []))
+        lines += [f"labels of {count} recordings: {sentence}" for sentence, count in sorted(found.items())]
         cut = sum(manifest.get("boxes_cut", 0) for manifest in self.manifests)
         if cut:
             lines.append(f"boxes cut to the sensor: {cut}")
