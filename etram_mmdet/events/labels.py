@@ -28,6 +28,11 @@ BBOX_DTYPE = np.dtype(
     ]
 )
 _OLD_NAMES = {"ts": "t", "confidence": "class_confidence"}
+_EXPECTED = (
+    "a one-dimensional structured array, a row for each box, with the fields t (integer microseconds on the clock of "
+    "the events), x, y (upper left corner in pixels), w, h (size in pixels) and class_id (from 0); docs/labels.md "
+    "shows how to make one, and tools/convert_labels.py makes it of other formats"
+)
 
 MIN_SIDE_PX = 5
 
@@ -78,12 +83,18 @@ def load_named_boxes(
         raise InputError(f"{path}: no such label file; put it there or take its recording out of the folder")
     raw = load_array(path, advice="copy or download it again")
     if not isinstance(raw, np.ndarray) or raw.dtype.names is None or raw.ndim != 1:
-        raise InputError(f"{path}: expected a 1-D structured array of boxes, got {_describe(raw)}; export it again")
+        raise InputError(f"{path}: {_describe(raw)}, expected {_EXPECTED}")
+    for old, new in _OLD_NAMES.items():
+        if {old, new} <= {*raw.dtype.names}:
+            raise InputError(
+                f"{path}: has both the fields {new} and {old}, which mean the same; take one of them out, so that it "
+                "is clear which one counts"
+            )
     source_of = {_OLD_NAMES.get(name, name): name for name in raw.dtype.names}
     missing = [name for name in ("t", "x", "y", "w", "h", "class_id") if name not in source_of]
     if missing:
         raise InputError(
-            f"{path}: boxes without {', '.join(missing)} (fields: {', '.join(raw.dtype.names)}); export it again"
+            f"{path}: boxes without {', '.join(missing)} (fields: {', '.join(raw.dtype.names)}), expected {_EXPECTED}"
         )
     for name, source in source_of.items():
         kinds = "iufUS" if name == "class_id" else "iuf"  # names of classes; no column of several numbers

@@ -7,12 +7,14 @@ import json
 import numpy as np
 import pytest
 
+from etram_mmdet.events.class_sets import get_class_set
 from etram_mmdet.events.label_formats import LABEL_FORMATS, Hints, base, find_label_format, format_to_write
 from etram_mmdet.events.label_formats import coco as coco_format
 from etram_mmdet.events.label_formats.clock import Clock, guess_unit, read_frame_times, write_frame_times
 from etram_mmdet.events.label_formats.convert import in_microseconds, with_classes, write_labels
 from etram_mmdet.events.label_formats.label_table import NO_TRACK, interpolated, resized, table_of
 from etram_mmdet.utils.errors import InputError
+from tests.helpers.raw import make_boxes
 
 NAMES = ("car", "bus", "person")
 FILES = dict(prophesee="a_bbox.npy", coco="a.json", cvat="a.xml", csv="a.csv", mot="a.txt", yolo="a")
@@ -74,6 +76,50 @@ def test_what_preprocessing_reads_is_what_was_labelled(table, tmp_path):
     expected = [("person", "car").index(NAMES[i]) for i in table.rows["name"] if NAMES[i] != "bus"]
     assert boxes["class_id"].tolist() == expected
     assert np.array_equal(load_label_times(tmp_path / "a_bbox.npy"), table.stamps)
+
+
+class TestIds:
+    """Files that hold ids instead of names."""
+
+    @pytest.mark.parametrize("ids", [[3, 1, 3], [-1, 0, 5]])
+    def test_ids_of_an_array_stay(self, ids, tmp_path):
+        boxes = make_boxes([5, 6, 7])
+        boxes["class_id"] = np.array(ids).astype(np.uint32)
+        np.save(tmp_path / "a_bbox.npy", boxes)
+        table = LABEL_FORMATS["prophesee"].read(tmp_path / "a_bbox.npy", Hints())
+        assert [table.names[i] for i in table.rows["name"]] == list(map(str, ids))
+        write_labels(table, tmp_path / "b_bbox.npy", LABEL_FORMATS["prophesee"])
+        assert np.load(tmp_path / "b_bbox.npy")["class_id"].tolist() == boxes["class_id"].tolist()
+
+    def test_ids_of_a_csv_file_stay(self, tmp_path):
+        (tmp_path / "a.csv").write_text("t_us,x,y,w,h,class_id\n5,1,2,10,20,3\n6,1,2,10,20,1\n")
+        write_labels(
+            LABEL_FORMATS["csv"].read(tmp_path / "a.csv", Hints()), tmp_path / "a.npy", LABEL_FORMATS["prophesee"]
+        )
+        assert np.load(tmp_path / "a.npy")["class_id"].tolist() == [3, 1]
+
+    def test_ids_without_a_name_are_told_and_the_same_track_twice_at_a_time_is_none(self, tmp_path):
+        np.save(tmp_path / "a_bbox.npy", make_boxes([5, 5, 7], class_id=[0, 2, 0], track_id=[0, 0, 0]))
+        read = LABEL_FORMATS["prophesee"].read
+        assert read(tmp_path / "a_bbox.npy", Hints()).rows["track_id"].tolist() == [NO_TRACK] * 3
+        with pytest.raises(InputError, match=r"class id 2 has no name: 2 were given .*--source-classes"):
+            read(tmp_path / "a_bbox.npy", Hints(names=("car", "bus")))
+
+    def test_text_class_names_are_read(self, tmp_path):
+        dtype = [(name, "<U8" if name == "class_id" else kind) for name, kind in make_boxes([1]).dtype.descr]
+        boxes = make_boxes([5, 6]).astype(dtype)
+        boxes["class_id"] = ["tram", "car"]
+        np.save(tmp_path / "a_bbox.npy", boxes)
+        table = LABEL_FORMATS["prophesee"].read(tmp_path / "a_bbox.npy", Hints())
+        assert with_classes(table, ("car", "tram")).rows["name"].tolist() == [1, 0]
+
+    def test_ids_stand_for_the_classes_in_order_or_as_a_class_set_says(self, tmp_path):
+        np.save(tmp_path / "a_bbox.npy", make_boxes([5, 6, 7], class_id=[0, 2, 9]))
+        table = LABEL_FORMATS["prophesee"].read(tmp_path / "a_bbox.npy", Hints())
+        found = with_classes(table, ("car", "bus", "tram"))
+        assert found.counts_per_class() == dict(car=1, bus=0, tram=1) and found.counts == {"boxes_of_class_9": 1}
+        own = get_class_set(dict(classes=("bus", "car"), mapping={2: "car", 9: "bus"}, leave_out=(0,)))
+        assert with_classes(table, own).counts_per_class() == dict(bus=1, car=1)
 
 
 class TestClasses:
@@ -138,6 +184,8 @@ class TestInterpolation:
         rows = [(0, 0, 0, 10, 10, 0, 5, 1), (40, 40, 80, 20, 10, 0, 5, 1)]
         table = table_of(rows, NAMES, [10, 20, 30], ends=[(5, 20.0)])
         assert interpolated(table).rows["stamp"].tolist() == [0, 10, 40]
+        with pytest.raises(InputError, match="track 5 has two boxes at 40"):
+            interpolated(table_of([*rows, rows[1]], NAMES, []))
         alone = [(*row[:6], NO_TRACK, 1) for row in rows]
         assert len(interpolated(table_of(alone, NAMES, [10])).rows) == 2
 
@@ -176,6 +224,16 @@ class TestCoco:
         boxes = [dict(BOX, id=1, iscrowd=1), dict(BOX, id=2, ignore=1), dict(BOX, id=3, image_id=9)]
         table = LABEL_FORMATS["coco"].read(coco(tmp_path, [dict(id=3, t_us=1)], boxes), Hints())
         assert table.counts == {"boxes_to_ignore": 2, "boxes_of_other_images": 1} and not len(table.rows)
+
+    def test_one_of_several_recordings_is_chosen_by_the_paths_of_its_images(self, tmp_path):
+        images = [dict(id=3, t_us=1, file_name="a/1.png"), dict(id=4, t_us=1, file_name="b/1.png")]
+        path = coco(tmp_path, images, [BOX, dict(BOX, id=2, image_id=4), dict(BOX, id=5, image_id=9)])
+        table = LABEL_FORMATS["coco"].read(path, Hints(recording="b"))
+        assert len(table.rows) == 1 and table.counts == {"boxes_of_other_images": 1}
+        with pytest.raises(InputError, match=r"a.json: holds 2 recordings \('a', 'b'\)"):
+            LABEL_FORMATS["coco"].read(path, Hints())
+        with pytest.raises(InputError, match="no image or video of it is called 'c'"):
+            LABEL_FORMATS["coco"].read(path, Hints(recording="c"))
 
     def test_one_of_several_videos_is_chosen_by_name(self, tmp_path):
         images = [dict(id=3, t_us=1, video_id=1), dict(id=4, t_us=1, video_id=2)]
@@ -227,6 +285,24 @@ class TestYolo:
         table = LABEL_FORMATS["yolo"].read(tmp_path, Hints(size_px=(100, 50)))
         assert table.names == ("car", "bus") and table.stamps.tolist() == [7, 8]
         assert [float(table.rows[side][0]) for side in "xywh"] == pytest.approx([45, 20, 10, 10])
+
+    @pytest.mark.parametrize("folder", ["labels/train", "obj_train_data", "."])
+    def test_layouts_of_other_programs_are_found(self, folder, tmp_path):
+        (tmp_path / "obj.names").write_text("car\r\nbus")  # without an end of line
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / "frame_000007.txt").write_text("1 0.5 0.5 0.1 0.2\n")
+        if folder == "obj_train_data":
+            (tmp_path / "train.txt").write_text("data/obj_train_data/frame_000007.png\n")
+        table = LABEL_FORMATS["yolo"].read(tmp_path, Hints(size_px=(100, 50)))
+        assert (table.names, table.stamps.tolist()) == (("car", "bus"), [7])
+
+    def test_many_files_are_as_large_as_one(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(base, "MAX_TEXT_BYTES", 10)
+        (tmp_path / "classes.txt").write_text("car\n")
+        for number in range(9):
+            (tmp_path / f"{number}.txt").write_text("\n\n")
+        with pytest.raises(InputError, match="18 bytes, expected at most 10"):
+            LABEL_FORMATS["yolo"].read(tmp_path, Hints(size_px=(100, 50)))
 
     @pytest.mark.parametrize("line", ["3 .5 .5 .1 .1", "0 .5 .5 .1", "car .5 .5 .1 .1", "0 50 50 10 10"])
     def test_a_bad_line_is_named(self, line, tmp_path):
@@ -283,6 +359,7 @@ class TestCsv:
         [
             ("t_us,x,y,w,h,class", "5,1,2,10,20,car"),
             ("Class;Time_us;XMIN;ymin;xmax;ymax", "car;5;1;2;11;22"),
+            ("filename,width,height,class,xmin,ymin,xmax,ymax,t_us", "1.png,640,480,car,1,2,11,22,5"),
             ("timestamp_us\tcx\tcy\twidth\theight\tlabel", "5\t6\t12\t10\t20\tcar"),
         ],
     )
@@ -300,6 +377,12 @@ class TestCsv:
     def test_a_number_that_is_none_is_named(self, tmp_path):
         with pytest.raises(InputError, match="line 3: x is 'far', expected a number"):
             self.read(tmp_path, "t_us,x,y,w,h,class\n5,1,2,10,20,car\n6,far,2,10,20,car\n")
+
+    def test_lines_of_several_recordings_are_not_mixed(self, tmp_path):
+        text = "video,t_us,x,y,w,h,class\nrec1,5,1,2,10,20,car\nrec2,5,1,2,10,20,bus\n"
+        with pytest.raises(InputError, match=r"holds 2 recordings \('rec1', 'rec2'\)"):
+            self.read(tmp_path, text)
+        assert self.read(tmp_path, text, recording="rec2").counts_per_class() == {"bus": 1}
 
     def test_ids_take_the_names_that_are_given(self, tmp_path):
         table = self.read(tmp_path, "t_us,x,y,w,h,class_id\n5,1,2,10,20,1\n", names=("car", "bus"))

@@ -35,8 +35,22 @@ BAD_FILES = {
     "absent": (lambda path: None, "no such label file"),
     "truncated": (lambda path: path.write_bytes(b"\x93NUMPY\x01\x00v\x00{'descr'"), "not a readable .npy file"),
     "pickle": (lambda path: np.save(path, np.array([{}], object)), "not a readable .npy file"),
-    "plain array": (lambda path: np.save(path, np.zeros((3, 5))), r"structured array of boxes, got float64 \(3, 5\)"),
-    "no width": (lambda path: np.save(path, make_boxes([1])[["t", "x", "y", "h"]]), "boxes without w, class_id"),
+    "plain array": (
+        lambda path: np.save(path, np.zeros((3, 5))),
+        r"float64 \(3, 5\), expected a one-dim.* fields t \(integer",
+    ),
+    "no width": (
+        lambda path: np.save(path, make_boxes([1])[["t", "x", "y", "h"]]),
+        "boxes without w, class_id .* w, h ",
+    ),
+    "two times": (
+        lambda path: np.save(path, np.zeros(2, [*BBOX_DTYPE.descr, ("ts", "<i8")])),
+        "has both the fields t and ts, which mean the same",
+    ),
+    "two confidences": (
+        lambda path: np.save(path, np.zeros(2, [("confidence", "<f4"), *BBOX_DTYPE.descr])),
+        "has both the fields class_confidence and confidence",
+    ),
 }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from etram_mmdet.events.class_mapping import signed_ids
 from etram_mmdet.events.label_formats.base import Hints, LabelFormat
 from etram_mmdet.events.label_formats.label_table import LabelTable, from_boxes, to_boxes
-from etram_mmdet.events.labels import load_boxes, load_label_times
+from etram_mmdet.events.labels import load_label_times, load_named_boxes
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import atomic_write
 
@@ -31,9 +31,10 @@ class Prophesee(LabelFormat):
         return [_times_file(path)]
 
     def _read(self, path: Path, hints: Hints) -> LabelTable:
-        boxes = load_boxes(path)
-        ids, boxes["class_id"] = np.unique(signed_ids(boxes["class_id"]), return_inverse=True)
-        names = tuple(_name_of(path, int(i), hints.names) for i in ids)
+        boxes, names = load_named_boxes(path)
+        if names is None:
+            ids, boxes["class_id"] = np.unique(signed_ids(boxes["class_id"]), return_inverse=True)
+            names = tuple(_name_of(path, int(i), hints.names) for i in ids)
         return from_boxes(boxes, names, load_label_times(path), hints.size_px)
 
     def write(self, table: LabelTable, path: Path) -> None:
