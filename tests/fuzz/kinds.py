@@ -23,12 +23,20 @@ from etram_mmdet.evaluation.operating_points.points import OperatingPoints
 from etram_mmdet.evaluation.operating_points.report import points_as_config
 from etram_mmdet.evaluation.predictions import load_predictions, save_predictions
 from etram_mmdet.evaluation.results import Boxes, FrameResult
+from etram_mmdet.events.class_sets import ETRAM8
 from etram_mmdet.events.formats import open_recording
+from etram_mmdet.events.label_formats import LABEL_FORMATS
+from etram_mmdet.events.label_formats.convert import write_labels
+from etram_mmdet.events.label_formats.label_table import from_boxes
+from etram_mmdet.events.labels import load_boxes, load_label_times
 from etram_mmdet.events.preprocessing.folder import preprocess_folder
+from etram_mmdet.events.preprocessing.labelled_frames import find_frames, refuse_quiet
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
+from etram_mmdet.events.preprocessing.source_changes import changed_labels
+from etram_mmdet.events.preprocessing.sources import find_sources
 from etram_mmdet.utils.errors import InputError
 from tests.helpers.encoders import WRITERS
-from tests.helpers.raw import make_boxes, make_events, write_recording
+from tests.helpers.raw import HEIGHT, WIDTH, make_boxes, make_events, write_recording
 
 CLASSES = ("pedestrian", "car")
 TIMES_US = np.arange(1, 8) * 33_333
@@ -81,6 +89,32 @@ def _raw_folder(folder: Path) -> Path:
 
 def _label_file(name: str) -> Callable[[Path], Path]:
     return lambda folder: _raw_folder(folder) / "train" / name
+
+
+def _labels_in(format_name: str, name: str, damaged: str) -> Kind:
+    """Labels in a format of another program, and which of their files is damaged."""
+
+    def make(folder: Path) -> Path:
+        train = _label_file("a_bbox.npy")(folder).parent
+        boxes = load_boxes(train / "a_bbox.npy")
+        table = from_boxes(boxes, ETRAM8, load_label_times(train / "a_bbox.npy"), (WIDTH, HEIGHT))
+        for file in train.glob("*.npy"):
+            file.unlink()
+        write_labels(table, train / name, LABEL_FORMATS[format_name])
+        return next(train.glob(damaged))
+
+    return Kind(f"{format_name} {Path(damaged).name}", make, (find_labelled_frames,))
+
+
+def find_labelled_frames(path: Path) -> None:
+    """As preprocessing and training from recordings do."""
+    settings = PreprocessSettings(class_set="etram8", drop_unknown_classes=True, interpolate_labels=True)
+    (source,), problems = find_sources(_root_of(path) / "raw")
+    with open_recording(source.events) as recording:
+        found = find_frames(recording, source, settings)
+        refuse_quiet(recording, source, found)
+    changed_labels(source, dict(source_files={}, source_digests={}))
+    str((found, problems)).encode()
 
 
 def preprocess(path: Path) -> None:
@@ -217,6 +251,12 @@ def read_carried_config(path: Path) -> None:
 ALL = (
     *map(_recording, WRITERS),
     Kind("label file", _label_file("a_bbox.npy"), (preprocess,)),
+    _labels_in("coco", "a.json", "a.json"),
+    _labels_in("cvat", "a.xml", "a.xml"),
+    _labels_in("csv", "a.csv", "a.csv"),
+    _labels_in("mot", "a.txt", "a.txt"),
+    _labels_in("mot", "a.txt", "a_frames.csv"),
+    _labels_in("yolo", "a", "a/frame_000000002.txt"),
     Kind("label times", _label_file("a_label_times.npy"), (preprocess,)),
     _sequence("sequence.json", "sequence.json"),
     _sequence("labels.npz", "labels_v2/labels.npz"),

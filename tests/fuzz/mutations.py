@@ -101,6 +101,23 @@ def number_in_text(content: bytes, random: Random) -> bytes:
     return content[:start] + str(_any(_TEXT_NUMBERS, random)).encode() + content[stop:]
 
 
+def word_in_text(content: bytes, random: Random) -> bytes:
+    """Another word of the text, or an odd one, in the place of a word."""
+    words = list(re.finditer(rb"\w+", content[:4096]))
+    start, stop = _any(words, random).span()
+    word = _any(
+        [*(each.group() for each in words[:50]), b"", b"nan", b"\xff", b"\x00", b'"', b"<", b"a" * 200_000], random
+    )
+    return content[:start] + word + content[stop:]
+
+
+def line_again(content: bytes, random: Random) -> bytes:
+    """A line of the text in the place of another, or beside it."""
+    lines = content.splitlines(keepends=True)
+    place = int(random.integers(len(lines)))
+    return b"".join([*lines[:place], _any(lines, random), *lines[place + int(random.integers(2)) :]])
+
+
 def nest(content: bytes, random: Random) -> bytes:
     """Brackets in the place of something."""
     start, stop = _span(content, random)
@@ -379,6 +396,9 @@ _AWARE: dict[str, list[Mutation]] = {
     ".pth": [zip_member, zip_member, checkpoint_value, checkpoint_value, checkpoint_value, zip_bomb],
     ".json": [json_value, json_value, json_value, nest],
     ".h5": [hdf5_object],
+    ".xml": [number_in_text, number_in_text, number_in_text, word_in_text, line_again],
+    ".csv": [number_in_text, number_in_text, word_in_text, line_again],
+    ".txt": [number_in_text, number_in_text, word_in_text, line_again],
     ".raw": [number_in_text],
     ".dat": [number_in_text],
     ".py": [number_in_text, nest, splice],

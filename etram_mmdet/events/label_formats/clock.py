@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from etram_mmdet.events.choices import LabelUnit
-from etram_mmdet.events.limits import MAX_ROWS, beyond_time
+from etram_mmdet.events.limits import MAX_ROWS, MAX_TIME_US, beyond_time
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import atomic_write
 
@@ -133,6 +133,8 @@ def read_frame_times(path: Path) -> np.ndarray:
         raise InputError(
             f"{path}: not a CSV file with the whole numbers frame,t_us ({error}); write it again"
         ) from error
+    if any(abs(value) > MAX_TIME_US for row in rows for value in row):
+        raise InputError(f"{path}: a number beyond {MAX_TIME_US} is no frame and no time; write it again")
     pairs = np.array(rows, np.int64).reshape(-1, 2)
     for column, name in enumerate(FRAME_TIMES_COLUMNS):
         if len(np.unique(pairs[:, column])) < len(pairs):

@@ -64,7 +64,9 @@ class Coco(LabelFormat):
         names, place_of = _categories(path, content)
         counts: dict[str, int] = {}
         rows = []
-        refuse_repeated(path, "annotation id", (a["id"] for a in content["annotations"] if a.get("id") is not None))
+        refuse_repeated(
+            path, "annotation id", (a["id"] for a in content["annotations"] if isinstance(a.get("id"), int | str))
+        )
         for number, box in enumerate(content["annotations"]):
             image = _field(path, box, "image_id", f"annotation {number}")
             if image in others:
@@ -195,7 +197,7 @@ def _numbers(path: Path, box: dict, number: int) -> list[float]:
 
 def _facts(path: Path, box: dict, place_of: dict[int, int]) -> tuple[int, int, float]:
     category = box.get("category_id")
-    if category not in place_of:
+    if not isinstance(category, int | str) or category not in place_of:
         raise InputError(f"{path}: annotation {box.get('id')} has category_id {category}, which categories do not name")
     attributes = box.get("attributes") if isinstance(box.get("attributes"), dict) else {}
     tracks = [source.get(key) for source in (box, attributes) for key in _TRACK_KEYS]

@@ -139,7 +139,7 @@ class _Line:
         self.columns = columns
 
     def text(self, key: str) -> str:
-        return (self.line.get(self.columns.get(key)) or "").strip()
+        return (self.line[self.columns[key]] or "").strip() if key in self.columns else ""
 
     def number(self, key: str) -> float:
         try:
@@ -181,7 +181,10 @@ def _lines(path: Path) -> Iterator[tuple[int, dict]]:
     """Number and values of each line after the first."""
     text = io.StringIO(read_text(path), newline="")
     try:
-        yield from enumerate(csv.DictReader(text, delimiter=_head(path)[1]), 2)
+        for number, line in enumerate(csv.DictReader(text, delimiter=_head(path)[1]), 2):
+            if None in line:
+                raise InputError(f"{path}: line {number} has more values than there are columns; mend it")
+            yield number, line
     except csv.Error as error:
         raise InputError(f"{path}: not readable as CSV ({error}); save it again") from error
 
