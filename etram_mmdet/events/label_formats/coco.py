@@ -207,12 +207,12 @@ def _facts(path: Path, box: dict, place_of: dict[int, int]) -> tuple[int, int, f
 
 
 def _size(path: Path, images: list[dict]) -> tuple[int, int] | None:
-    sizes = {(image.get("width"), image.get("height")) for image in images}
+    sides = [(image.get("width"), image.get("height")) for image in images]
+    sizes = {size for size in sides if all(isinstance(side, int) and side > 0 for side in size)}
     if len(sizes) > 1:
-        listed = ", ".join(f"{width}x{height}" for width, height in sorted(sizes, key=str)[:3])
+        listed = ", ".join(f"{width}x{height}" for width, height in sorted(sizes)[:3])
         raise InputError(f"{path}: images have different sizes ({listed}); a recording has one")
-    size = next(iter(sizes), (None, None))
-    return size if all(isinstance(side, int) and side > 0 for side in size) else None
+    return next(iter(sizes), None)
 
 
 def _field(path: Path, entry: dict, key: str, what: str = "an entry") -> object:

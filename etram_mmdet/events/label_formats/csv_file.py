@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -173,20 +174,28 @@ def _head(path: Path) -> tuple[list[str], str]:
     check_is_file(path)
     with os_errors(path, "read"), path.open("rb") as file:
         line = file.readline(_LONGEST_HEAD).decode("utf-8-sig", "replace")
-    separator = max(",;\t", key=line.count)
-    return next(csv.reader([line.rstrip("\r\n")], delimiter=separator), []), separator
+    head = next(iter(line.splitlines()), "")
+    separator = max(",;\t", key=head.count)
+    with _csv_errors(path):
+        return next(csv.reader([head], delimiter=separator), []), separator
+
+
+@contextmanager
+def _csv_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except csv.Error as error:
+        raise InputError(f"{path}: not readable as CSV ({error}); save it again") from error
 
 
 def _lines(path: Path) -> Iterator[tuple[int, dict]]:
     """Number and values of each line after the first."""
     text = io.StringIO(read_text(path), newline="")
-    try:
+    with _csv_errors(path):
         for number, line in enumerate(csv.DictReader(text, delimiter=_head(path)[1]), 2):
             if None in line:
                 raise InputError(f"{path}: line {number} has more values than there are columns; mend it")
             yield number, line
-    except csv.Error as error:
-        raise InputError(f"{path}: not readable as CSV ({error}); save it again") from error
 
 
 def _columns(path: Path, given: dict[str, str]) -> dict[str, str]:

@@ -40,8 +40,9 @@ class Mot(LabelFormat):
         counts = Counter()
 
         def rows() -> Iterator[tuple]:
-            for number, words in enumerate(csv.reader(io.StringIO(read_text(path))), 1):
-                if words:
+            for number, line in enumerate(io.StringIO(read_text(path)), 1):
+                if line.strip():
+                    words = line.strip().split(",")
                     frame, track, x, y, w, h, confidence, name = _values(path, number, words, len(names))
                     if confidence != 0:
                         yield frame - 1, x, y, w, h, int(name) - 1, int(track), min(abs(confidence), 1.0)
