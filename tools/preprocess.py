@@ -31,7 +31,7 @@ HELP = dict(
     downsample="halve the frame: nearest keeps one pixel in four as RVT does, sum keeps every event",
     labels="which of eTraM's label files: beside the recordings (3 classes) or eight_class; auto prefers these",
     event_time_unit="what the recordings' time stamps count (default: us)",
-    label_time_unit="what the label files' times count (default: us)",
+    label_time_unit="what the label files' times count (default: us; of other formats than arrays what the file tells)",
     label_offset_us="added to label times: microseconds, or start for labels that count from the recording's start",
     box_format="what x, y, w, h hold: corner and size (xywh, default), centre and size, or two corners",
     drop_labels_outside="leave out labels before the first and after the last event",
@@ -87,7 +87,9 @@ def add_reading_options(parser: argparse.ArgumentParser) -> None:
     """How files are read that follow another convention than eTraM's."""
     units = get_args(choices.TimeUnit)
     parser.add_argument("--event-time-unit", choices=units, default="us", help=HELP["event_time_unit"])
-    parser.add_argument("--label-time-unit", choices=units, default="us", help=HELP["label_time_unit"])
+    parser.add_argument(
+        "--label-time-unit", choices=get_args(choices.LabelTimeUnit), default="us", help=HELP["label_time_unit"]
+    )
     parser.add_argument("--label-offset-us", type=offset, default=0, metavar="N|start", help=HELP["label_offset_us"])
     parser.add_argument("--box-format", choices=get_args(choices.BoxFormat), default="xywh", help=HELP["box_format"])
     parser.add_argument("--label-fps", type=float, metavar="N", help=HELP["label_fps"])

@@ -17,6 +17,7 @@ Codec = Literal["zstd", "lz4"]
 Downsample = Literal["none", "nearest", "sum"]
 Edges = Literal["events", "window"]
 TimeUnit = Literal["us", "ms", "ns"]
+LabelTimeUnit = Literal["us", "ms", "ns", "s"]
 BoxFormat = Literal["xywh", "cxcywh", "xyxy"]
 
 LabelUnit = Literal["frames", "s", "ms", "us", "ns"]  # what the times of a label file count

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from etram_mmdet.events.choices import BoxFormat, TimeUnit
+from etram_mmdet.events.choices import BoxFormat, LabelTimeUnit
 from etram_mmdet.events.formats.array_files import load_array
 from etram_mmdet.events.limits import MAX_TIME_US, beyond_time
 from etram_mmdet.events.recording import in_microseconds
@@ -37,7 +37,7 @@ _EXPECTED = (
 MIN_SIDE_PX = 5
 
 
-def load_label_times(label_file: Path, time_unit: TimeUnit = "us") -> np.ndarray:
+def load_label_times(label_file: Path, time_unit: LabelTimeUnit = "us") -> np.ndarray:
     """Times in microseconds at which a recording was labelled, also where nothing was to be seen.
 
     An optional ``NAME_label_times.npy`` beside ``NAME_bbox.npy``, integers of one dimension in ``time_unit``; empty
@@ -53,7 +53,7 @@ def load_label_times(label_file: Path, time_unit: TimeUnit = "us") -> np.ndarray
     return np.unique(in_microseconds(times, time_unit))
 
 
-def load_boxes(path: str | Path, time_unit: TimeUnit = "us", box_format: BoxFormat = "xywh") -> np.ndarray:
+def load_boxes(path: str | Path, time_unit: LabelTimeUnit = "us", box_format: BoxFormat = "xywh") -> np.ndarray:
     """Boxes of a label file that holds class ids; see :func:`load_named_boxes`. Raises ``InputError``."""
     boxes, names = load_named_boxes(path, time_unit, box_format)
     if names is not None:
@@ -65,7 +65,7 @@ def load_boxes(path: str | Path, time_unit: TimeUnit = "us", box_format: BoxForm
 
 
 def load_named_boxes(
-    path: str | Path, time_unit: TimeUnit = "us", box_format: BoxFormat = "xywh"
+    path: str | Path, time_unit: LabelTimeUnit = "us", box_format: BoxFormat = "xywh"
 ) -> tuple[np.ndarray, tuple[str, ...] | None]:
     """Boxes of a label file as ``BBOX_DTYPE``, in time order, and the class names that their ids count.
 

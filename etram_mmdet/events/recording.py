@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 
 from etram_mmdet.events.block_stamps import BlockStamps
-from etram_mmdet.events.choices import TimeUnit
+from etram_mmdet.events.choices import LabelTimeUnit, TimeUnit
 from etram_mmdet.events.limits import MAX_PIXELS, MAX_SIDE_PX
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import os_errors
@@ -19,6 +19,7 @@ from etram_mmdet.utils.open_files import OPEN_FILES
 
 MAX_DAMAGED = 0.01  # of a recording's events; so few as ten prove nothing
 _FEW = 10
+_US_PER = {"ms": 1_000, "s": 1_000_000}
 
 
 class Events(NamedTuple):
@@ -30,10 +31,13 @@ class Events(NamedTuple):
     p: np.ndarray
 
 
-def in_microseconds(times: np.ndarray, unit: TimeUnit) -> np.ndarray:
+def in_microseconds(times: np.ndarray, unit: LabelTimeUnit) -> np.ndarray:
     """Times that count ``unit`` as int64 microseconds, fractions cut off; integers stay exact."""
-    if unit == "ms":
-        return (times * 1000).astype(np.int64) if times.dtype.kind == "f" else times.astype(np.int64) * 1000
+    if unit in _US_PER:
+        per = _US_PER[unit]
+        if times.dtype.kind != "f":
+            return times.astype(np.int64) * per
+        return np.round(times.astype(np.float64) * per, 3).astype(np.int64)  # 0.29 s are 289999.99999999994 us
     return (times // 1000 if unit == "ns" else times).astype(np.int64)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from etram_mmdet.events.preprocessing.folder import preprocess_folder
 from etram_mmdet.events.preprocessing.sequence_folder import read_manifest
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.events.preprocessing.sources import find_sources
+from tests.helpers.paths import ROOT
 from tests.helpers.raw import HEIGHT, WIDTH, make_boxes, make_events, write_events, write_recording
 
 TIMES_US = np.array([100_000, 200_000, 300_000])
@@ -179,6 +181,16 @@ class TestClock:
         found, _ = made(self.folder(tmp_path, text), PreprocessSettings(class_set="etram8", **options))
         assert found["a"][["t", "x"]].tolist() == [(100_000, 9), (200_000, 9)]
 
+    @pytest.mark.parametrize("column, times", [("time", (0.1, 0.2)), ("t_ms", (100, 200)), ("ts", (1e5, 2e5))])
+    def test_the_unit_is_stated_or_found_and_reported(self, column, times, tmp_path):
+        lines = "".join(f"{time},14,14,10,10,tram\n" for time in times)
+        found, summary = made(self.folder(tmp_path, f"{column},x,y,w,h,class\n{lines}"))
+        assert found["a"]["t"].tolist() == [100_000, 200_000]
+        unit = dict(time="s", t_ms="ms", ts="us")[column]
+        assert f"labels of 1 recordings: CSV with column names; times: column {column!r}, taken as {unit}" in str(
+            summary
+        )
+
     def test_boxes_are_added_between_key_frames(self, tmp_path):
         text = "frame,x,y,w,h,class,track_id\n1,4,4,10,10,tram,7\n3,24,4,10,10,tram,7\n"
         options = dict(label_fps=10.0, interpolate_labels=True)
@@ -190,6 +202,15 @@ class TestClock:
     def test_an_impossible_rate_is_refused(self, rate):
         with pytest.raises(ValueError, match="label_fps must be a number of frames a second"):
             PreprocessSettings(label_fps=rate)
+
+
+def test_the_tool_takes_the_options_of_other_formats(monkeypatch):
+    options = "--label-fps 12.5 --resize-labels --interpolate-labels --label-time-unit s"
+    monkeypatch.setattr("sys.argv", f"tools/preprocess.py IN OUT {options}".split())
+    tool = runpy.run_path(str(ROOT / "tools" / "preprocess.py"))
+    settings = tool["settings_of"](tool["parse_args"]())
+    assert (settings.label_fps, settings.resize_labels, settings.interpolate_labels) == (12.5, True, True)
+    assert settings.label_time_unit == "s"
 
 
 def test_another_frame_size_is_refused_and_scaled_on_demand(tmp_path):

@@ -251,7 +251,10 @@ class TestCoco:
             (dict(images=[dict(id=3, t_us=1)], annotations=[dict(BOX, bbox=[1, 2])]), r"has bbox \[1, 2\]"),
             (dict(images=[dict(id=3, t_us=1)], annotations=[dict(BOX, category_id=9)]), "category_id 9"),
             (dict(images=[dict(t_us=1)]), "has no id"),
-            (dict(images=[dict(id=1, t_us=1, width=1, height=1), dict(id=2, t_us=2, width=2, height=1)]), "different sizes"),
+            (
+                dict(images=[dict(id=1, t_us=1, width=1, height=1), dict(id=2, t_us=2, width=2, height=1)]),
+                "different sizes",
+            ),
         ],
     )
     def test_bad_content_is_a_sentence(self, content, told, tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from etram_mmdet.events.formats import open_recording
-from etram_mmdet.events.label_formats.clock import read_frame_times
+from etram_mmdet.events.label_formats.clock import read_frame_times, write_frame_times
 from etram_mmdet.events.labels import load_boxes
 from etram_mmdet.visualization.event_frames import counts_of
 from tests.helpers.cli import run
@@ -71,6 +71,21 @@ def test_what_is_drawn_on_frames_lands_on_the_windows_that_were_shown(recording,
         assert np.array_equal(boxes[name][order], back[name][order_back])
     for name in "xywh":
         np.testing.assert_allclose(boxes[name][order], back[name][order_back], atol=0.01)
+
+
+def test_frames_at_times_of_a_map_and_key_frames_that_become_boxes_in_each(recording, tmp_path):
+    """CVAT's key frames on three of many frames; the map lies beside the file and is found there."""
+    write_frame_times(tmp_path / "times.csv", np.column_stack([range(9), 100_000 + 20_000 * np.arange(9)]))
+    run("tools/export_frames.py", recording, tmp_path / "a.mp4", "--frame-times", tmp_path / "times.csv")
+    assert read_frame_times(tmp_path / "a_frames.csv")[:, 1].tolist() == [100_000 + 20_000 * i for i in range(9)]
+    boxes = "".join(
+        f'<box frame="{frame}" outside="0" xtl="{frame}" ytl="5" xbr="{frame + 10}" ybr="15"/>' for frame in (0, 2, 8)
+    )
+    (tmp_path / "a.xml").write_text(f'<annotations><track id="4" label="car">{boxes}</track></annotations>')
+    told = run("tools/convert_labels.py", tmp_path / "a.xml", tmp_path / "a_bbox.npy", "--interpolate")
+    assert "a_frames.csv" in told and "6 boxes added between the key frames" in told
+    found = load_boxes(tmp_path / "a_bbox.npy")
+    assert found["t"].tolist() == [100_000 + 20_000 * i for i in range(9)] and found["x"].tolist() == [*range(9)]
 
 
 def test_a_picture_shows_the_events_before_its_time(recording, tmp_path):

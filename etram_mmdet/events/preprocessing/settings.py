@@ -13,6 +13,7 @@ from etram_mmdet.events.choices import (
     BoxFormat,
     Codec,
     FrameRule,
+    LabelTimeUnit,
     Preset,
     TimeUnit,
 )
@@ -25,7 +26,7 @@ _CHOICES = dict(
     frames=FrameRule,
     codec=Codec,
     event_time_unit=TimeUnit,
-    label_time_unit=TimeUnit,
+    label_time_unit=LabelTimeUnit,
     box_format=BoxFormat,
 )
 
@@ -59,7 +60,7 @@ class PreprocessSettings:
     representation: dict = field(default_factory=RVT_REPRESENTATION.copy)
     codec: Codec = "zstd"
     event_time_unit: TimeUnit = "us"
-    label_time_unit: TimeUnit = "us"
+    label_time_unit: LabelTimeUnit = "us"
     label_offset_us: int | str = 0
     box_format: BoxFormat = "xywh"
     drop_labels_outside: bool = False
