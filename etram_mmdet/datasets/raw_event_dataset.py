@@ -35,7 +35,7 @@ class RawEventDataset(ETraMDataset):
     Frames are built in the loading processes and equal the preprocessed ones bit for bit. ``preset``, ``frames``,
     ``label_files``, ``sensor_px`` and ``reading`` mean what they mean there; ``reading`` may hold ``event_time_unit``,
     ``label_time_unit``, ``label_offset_us``, ``box_format``, ``drop_labels_outside``, ``drop_unknown_classes``,
-    ``sort_events`` and ``keep_implausible``.
+    ``label_fps``, ``resize_labels``, ``interpolate_labels``, ``sort_events`` and ``keep_implausible``.
 
     A recording is left out, with a WARNING, where its labels alone do not seem to fit it, or where its first block
     (about a million events) leads to more than 1 % damaged ones in the whole. Damage that shows later is told in a

@@ -11,6 +11,8 @@ import pytest
 from etram_mmdet.events.formats import open_recording
 from etram_mmdet.events.label_formats.clock import read_frame_times, write_frame_times
 from etram_mmdet.events.labels import load_boxes
+from etram_mmdet.events.preprocessing.folder import preprocess_folder
+from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.visualization.event_frames import counts_of
 from tests.helpers.cli import run
 from tests.helpers.paths import ROOT
@@ -71,6 +73,31 @@ def test_what_is_drawn_on_frames_lands_on_the_windows_that_were_shown(recording,
         assert np.array_equal(boxes[name][order], back[name][order_back])
     for name in "xywh":
         np.testing.assert_allclose(boxes[name][order], back[name][order_back], atol=0.01)
+
+
+def test_an_export_beside_the_recording_is_preprocessed_as_it_is(recording, labels, tmp_path):
+    """The other way of docs/labels.md: the same frames, boxes and classes as with the label file."""
+    boxes = load_boxes(labels)
+    times_us = np.unique(boxes["t"])
+    for source in ("array", "export"):
+        folder = tmp_path / source / "val"
+        folder.mkdir(parents=True)
+        (folder / recording.name).symlink_to(recording)
+    (tmp_path / "array" / "val" / labels.name).symlink_to(labels)
+    frame_of = {int(time): frame for frame, time in enumerate(times_us)}
+    (folder / "val_day_0000.xml").write_text(cvat_of(boxes, frame_of))
+    write_frame_times(folder / "val_day_0000_frames.csv", np.column_stack([range(len(times_us)), times_us]))
+    settings = PreprocessSettings(class_set="etram8")
+    for source in ("array", "export"):
+        assert not preprocess_folder(tmp_path / source, tmp_path / f"{source}_out", settings).problems
+    made = [tmp_path / f"{source}_out" / "val" / "val_day_0000" for source in ("array", "export")]
+    rows = [np.load(folder / "labels_v2" / "labels.npz")["labels"] for folder in made]
+    first, second = (r[np.lexsort([r["y"], r["x"], r["t"]])] for r in rows)
+    assert len(first) > 20 and np.array_equal(first["class_id"], second["class_id"])
+    for name in ("t", *"xywh"):
+        np.testing.assert_allclose(first[name], second[name], atol=0.01)
+    images = [np.load(next(folder.rglob("objframe_idx_2_repr_idx.npy"))) for folder in made]
+    assert np.array_equal(*images)
 
 
 def test_frames_at_times_of_a_map_and_key_frames_that_become_boxes_in_each(recording, tmp_path):
