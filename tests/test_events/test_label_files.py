@@ -157,6 +157,10 @@ class TestWhichFile:
         line = folder / "a" / "frame_000000000.txt"
         line.write_text(line.read_text().replace("1 0", "3 0", 1))
         assert made(tmp_path / "raw")[1].outcomes[0].changed == ("a",)
+        (folder / "a" / "classes.txt").rename(folder / "a" / "obj.names")
+        assert made(tmp_path / "raw")[1].outcomes[0].changed == ("a",)
+        (folder / "a" / "picture.png").touch()
+        assert not made(tmp_path / "raw")[1].outcomes[0].changed
         write_frame_times(folder / "a_frames.csv", np.column_stack([range(3), TIMES_US + 1000]))
         found, summary = made(tmp_path / "raw")
         assert summary.outcomes[0].changed == ("a_frames.csv",) and set(found["a"]["t"]) == {*(TIMES_US + 1000)}

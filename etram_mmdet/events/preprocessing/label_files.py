@@ -104,7 +104,7 @@ def files_with(labels: Path, name: str, recording: Path) -> list[Path]:
     others = [labels.with_name(f"{name}_label_times.npy")]
     if not is_array(labels):
         others += [*find_label_format(labels).companions(labels), map_of(labels, name, recording)]
-    return [labels, *(path for path in others if path is not None and path.is_file())]
+    return [path for path in (labels, *others) if path is not None and path.exists()]
 
 
 def is_array(labels: Path) -> bool:

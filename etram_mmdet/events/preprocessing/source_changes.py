@@ -15,6 +15,7 @@ from etram_mmdet.utils.errors import InputError
 
 _BLOCK_BYTES = 1 << 22
 _TIME = "recording_time_ns"
+_OF_YOLO = (".txt", ".yaml", ".names")  # its folders may hold pictures too
 _DIGESTS = "source_digests"
 
 
@@ -30,7 +31,9 @@ def _state(path: Path) -> tuple[int, int]:
 
 
 def _files(path: Path) -> list[Path]:
-    return sorted(file for file in path.rglob("*.txt") if file.is_file()) if path.is_dir() else [path]
+    if not path.is_dir():
+        return [path]
+    return sorted(file for file in path.rglob("*") if file.suffix in _OF_YOLO and file.is_file())
 
 
 def origin_of(source: Source, state: dict[str, tuple[int, int]]) -> dict:
