@@ -1,0 +1,85 @@
+"""Which classes the label files of a folder hold, and the class set that follows for a config."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from etram_mmdet.events.class_sets import signed_ids
+from etram_mmdet.events.label_formats import Hints, find_label_format
+from etram_mmdet.events.labels import load_boxes
+from etram_mmdet.events.preprocessing.sources import Source
+from etram_mmdet.utils.errors import InputError
+
+Key = int | str  # an id, where the label files hold no names, or a name
+
+
+def classes_in(sources: Iterable[Source]) -> Counter[Key]:
+    """Boxes by class in all label files, the names in the order in which the files list them.
+
+    Raises:
+        InputError: a label file cannot be read.
+    """
+    found: Counter[Key] = Counter()
+    for source in sources:
+        format_ = find_label_format(source.labels)
+        if format_.name == "prophesee":
+            ids, counts = np.unique(signed_ids(load_boxes(source.labels)["class_id"]), return_counts=True)
+            found.update(dict(zip(ids.tolist(), counts.tolist(), strict=True)))
+        else:
+            found.update(format_.read(source.labels, Hints()).counts_per_class())
+    return found
+
+
+def suggest_class_set(found: Counter[Key], words: Sequence[str] = ()) -> dict:
+    """The ``class_set`` of a config, as :func:`get_class_set` takes it.
+
+    Args:
+        found: what :func:`classes_in` gave.
+        words: the detector's classes in order, each ``NAME`` or ``KEY=NAME`` where KEY is an id or name
+            in the label files. Names alone stand for the ids in ascending order. Default: the names in
+            the files, or ``class_ID`` for ids without a name.
+
+    Raises:
+        InputError: words that do not say which class each id is.
+    """
+    ids = sorted(key for key in found if isinstance(key, int))
+    if not words:
+        words = [f"{key}=class_{key}" if isinstance(key, int) else key for key in (*ids, *_names(found))]
+    pairs = [word.partition("=") for word in words]
+    classes = tuple(dict.fromkeys(name if is_pair else key for key, is_pair, name in pairs))
+    mapping = {_as_key(key): name for key, is_pair, name in pairs if is_pair}
+    if ids and not any(isinstance(key, int) for key in mapping):
+        mapping |= dict(zip(_ids_of(classes, ids), classes, strict=True))
+    known = {_compared(key) for key in (*classes, *mapping)}
+    leave_out = tuple(key for key in found if _compared(key) not in known)
+    if mapping == dict(enumerate(classes)):
+        mapping = {}
+    parts = dict(classes=classes, mapping=mapping, leave_out=leave_out)
+    return {name: part for name, part in parts.items() if part}
+
+
+def _names(found: Counter[Key]) -> list[str]:
+    return [key for key in found if isinstance(key, str)]
+
+
+def _as_key(word: str) -> Key:
+    return int(word) if word.lstrip("-").isdecimal() else word
+
+
+def _compared(key: Key) -> Key:
+    return key.strip().casefold() if isinstance(key, str) else key
+
+
+def _ids_of(classes: Sequence[str], ids: Sequence[int]) -> Sequence[int]:
+    """Which id each class has, where the user named the classes only."""
+    if 0 <= ids[0] and ids[-1] < len(classes):
+        return range(len(classes))
+    if len(ids) == len(classes):
+        return ids
+    raise InputError(
+        f"--classes: {len(classes)} names ({', '.join(classes)}), but the label files hold the ids "
+        f"{', '.join(map(str, ids))}; say which is which: --classes {ids[0]}={classes[0]} ..."
+    )
