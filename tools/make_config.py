@@ -50,9 +50,9 @@ def parse_args() -> argparse.Namespace:
 def plan(args: argparse.Namespace) -> ConfigPlan:
     from tqdm import tqdm
 
-    from etram_mmdet.analysis.dataset.label_classes import classes_in, suggest_class_set
     from etram_mmdet.analysis.dataset.new_config import REPRESENTATION, ConfigPlan
     from etram_mmdet.analysis.dataset.read import take_census
+    from etram_mmdet.analysis.dataset.suggested_classes import classes_in, suggest_class_set
     from etram_mmdet.events.preprocessing.settings import PreprocessSettings
     from etram_mmdet.events.preprocessing.sources import find_sources
 

@@ -38,7 +38,7 @@ def test_config_and_recordings(sample, raw_sample, tmp_path):
     assert set(sequences["size_thresholds"]) == {"fixed", "classes", "p25", "p30"}
     assert gen4["splits"]["train"]["per_class"]["bus"]["boxes"] == 0  # the preset keeps ids 0 to 2
     assert gen4["splits"]["train"]["dropped"]["boxes_other_class"] > 0
-    assert any(warning.startswith("train: no box of bus") for warning in gen4["warnings"])
+    assert any(warning.startswith("no box of bus, ") for warning in gen4["warnings"])
 
 
 def test_thresholds(raw_sample, tmp_path):
@@ -61,7 +61,7 @@ def test_thresholds(raw_sample, tmp_path):
         (("nowhere",), "nowhere: no such data folder"),
         (("nowhere.py",), "nowhere.py: no such config"),
         (("configs/_base_/models/rvt.py",), "no train_dataloader.dataset.data_root"),
-        (("configs/baseline.py", "--class-set", "etram3"), "--class-set is for folders"),
+        (("configs/baseline.py", "--class-set", "etram3"), "--class-set and --classes are for folders"),
         (("data", "--cfg-options", "a=1"), "--cfg-options: data is not a config"),
     ],
 )

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
+from mmengine.config import Config
 
 from etram_mmdet.analysis.dataset.census import BoxSizes
+from etram_mmdet.models.building import build_detector
 
 STRIDES = (8, 16, 32)  # of configs/baseline.py
 FINE_STRIDES = (2, 4, 8)  # of configs/patch2.py
 LARGEST_PER_STRIDE = 16  # sides of a box in coarsest strides; FCOS gives a level boxes of up to 8
+
+
+def strides_of(cfg: Config) -> tuple[int, ...]:
+    """Those of the model of a whole config, which is built for it; raises ``InputError``."""
+    return tuple(map(int, build_detector(copy.deepcopy(cfg)).bbox_head.strides))
 
 
 def share_under(boxes: BoxSizes, stride: int) -> float:

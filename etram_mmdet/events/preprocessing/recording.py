@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from etram_mmdet.events.limits import MAX_QUIET_US
 from etram_mmdet.events.preprocessing.examination import Examination, check_plausible
 from etram_mmdet.events.preprocessing.frame_times import Frames, labels_per_s
 from etram_mmdet.events.preprocessing.labelled_frames import LabelledFrames, find_frames, refuse_quiet
+from etram_mmdet.events.preprocessing.left_out import LeftOutEvents
 from etram_mmdet.events.preprocessing.sequence_folder import (
     new_folder,
     read_manifest,
@@ -26,6 +27,7 @@ from etram_mmdet.events.preprocessing.sequence_folder import (
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.events.preprocessing.source_changes import origin_of, state_of
 from etram_mmdet.events.preprocessing.sources import Source
+from etram_mmdet.events.recording import Events
 from etram_mmdet.events.representations import Representation, build_representation
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import os_errors
@@ -53,7 +55,9 @@ def preprocess_recording(
             write_labels(new, found.boxes, frames.label_us)
             write_ignored(new, found.ignored)
             path = new / representation_path(representation, settings.window_us)
-            tensors = _tensors(recording, representation, found, settings.window_us, num_events, examination)
+            left_out = LeftOutEvents(representation)
+            looks = examination.look, left_out.look
+            tensors = _tensors(recording, representation, found, settings.window_us, num_events, looks)
             write_representations(path, frames, representation, tensors, settings.codec)
             recording.read_rest()
             doubts = examination.doubts()
@@ -67,7 +71,7 @@ def preprocess_recording(
                 **asdict(settings),
                 **_geometry(recording, representation, settings.window_us),
                 **_contents(found, num_events, recording),
-                "dropped": recording.dropped | found.dropped,
+                "dropped": recording.dropped | found.dropped | left_out.dropped,
                 **({"implausible": doubts} if doubts else {}),
                 **({"labels_found": found.found} if found.found else {}),
             }
@@ -81,9 +85,9 @@ def _tensors(
     found: LabelledFrames,
     window_us: int,
     num_events: np.ndarray,
-    examination: Examination,
+    looks: Sequence[Callable[[int, Events], None]],
 ) -> Iterator[np.ndarray]:
-    """One tensor per window, in two buffers by turns; fills ``num_events`` (R,), shows ``examination`` the events."""
+    """One tensor per window, in two buffers by turns; fills ``num_events`` (R,), shows the events to ``looks``."""
     buffers = [np.empty(representation.shape, representation.dtype) for _ in range(2)]
     last_us = recording.t_first_us
     for index, end_us in enumerate(found.frames.repr_us.tolist()):
@@ -93,7 +97,8 @@ def _tensors(
         last_us = int(events.t[-1]) if len(events.t) else last_us
         if end_us - last_us > MAX_QUIET_US:
             _refuse_quiet_after(last_us, recording, found, end_us)
-        examination.look(end_us, events)
+        for look in looks:
+            look(end_us, events)
         yield representation(events, window, out=buffers[index % 2])
 
 

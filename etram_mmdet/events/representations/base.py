@@ -154,6 +154,10 @@ class Representation(ABC):
         image = image.astype(np.float32)
         return np.stack([np.maximum(-image, 0).sum(0), np.maximum(image, 0).sum(0)])
 
+    def left_out(self, events: Events) -> int:
+        """How many of a sensor's events the smaller frame has no place for."""
+        return 0 if self.downsample == "none" else len(events.t) - len(self._downsampled(events).t)
+
     def _downsampled(self, events: Events) -> Events:
         """Events with the coordinates of the image, those that it leaves out taken away."""
         if self.downsample == "none":

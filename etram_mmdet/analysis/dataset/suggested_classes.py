@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from etram_mmdet.events.class_sets import signed_ids
+from etram_mmdet.events.class_mapping import id_or_name, signed_ids
 from etram_mmdet.events.label_formats import Hints, find_label_format
 from etram_mmdet.events.labels import load_boxes
 from etram_mmdet.events.preprocessing.sources import Source
@@ -50,11 +50,11 @@ def suggest_class_set(found: Counter[Key], words: Sequence[str] = ()) -> dict:
         words = [f"{key}=class_{key}" if isinstance(key, int) else key for key in (*ids, *_names(found))]
     pairs = [word.partition("=") for word in words]
     classes = tuple(dict.fromkeys(name if is_pair else key for key, is_pair, name in pairs))
-    mapping = {_as_key(key): name for key, is_pair, name in pairs if is_pair}
+    mapping = {id_or_name(key): name for key, is_pair, name in pairs if is_pair}
     if ids and not any(isinstance(key, int) for key in mapping):
         mapping |= dict(zip(_ids_of(classes, ids), classes, strict=True))
-    known = {_compared(key) for key in (*classes, *mapping)}
-    leave_out = tuple(key for key in found if _compared(key) not in known)
+    known = {id_or_name(key) for key in (*classes, *mapping)}
+    leave_out = tuple(key for key in found if id_or_name(key) not in known)
     if mapping == dict(enumerate(classes)):
         mapping = {}
     parts = dict(classes=classes, mapping=mapping, leave_out=leave_out)
@@ -63,14 +63,6 @@ def suggest_class_set(found: Counter[Key], words: Sequence[str] = ()) -> dict:
 
 def _names(found: Counter[Key]) -> list[str]:
     return [key for key in found if isinstance(key, str)]
-
-
-def _as_key(word: str) -> Key:
-    return int(word) if word.lstrip("-").isdecimal() else word
-
-
-def _compared(key: Key) -> Key:
-    return key.strip().casefold() if isinstance(key, str) else key
 
 
 def _ids_of(classes: Sequence[str], ids: Sequence[int]) -> Sequence[int]:
