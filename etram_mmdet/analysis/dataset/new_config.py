@@ -138,21 +138,19 @@ class ConfigPlan:
         width, height = self.size_px
         every = max(self.steps // 10, 1)
         t = self.thresholds
+        frames = number(self.num_frames)
         fine = ", patch_size=2, out_stages=(1, 2, 3)" if self.is_fine else ""
         areas = f"small_area={t.small_area:.1f}, medium_area={t.medium_area:.1f}"
         lines = [
-            f"# Made by tools/make_config.py from {self.source}: {len(self.census.of('train'))} training",
-            f"# recordings of {width}x{height} pixels with {number(self.num_frames)} labelled frames.",
+            f"# Made by tools/make_config.py from {self.source}: {frames} training frames of {width}x{height} pixels.",
             f'_base_ = "{base_folder}/{self.base}"',
-            "",
             f'data_root = "{self.data_root}/"',
             *_class_set(self.class_set),
             f"representation = dict(_delete_=True, {_arguments(REPRESENTATION)})",
+            f"size_thresholds = dict({areas}, size_weight={t.size_weight:.3g})  # px² of a frame",
             "model = dict(",
             f"    backbone=dict(partition_size={self.partition}{fine}),",
-            "    bbox_head=dict(",
-            f'        loss_bbox=dict(type="SizeAwareIoULoss", {areas}, size_weight={t.size_weight:.3g})',
-            "    ),",
+            '    bbox_head=dict(loss_bbox=dict(type="SizeAwareIoULoss", **size_thresholds)),',
             ")",
             f"train_dataloader = dict(batch_size={self.batch})",
             *self._without_test(),
@@ -192,6 +190,8 @@ def _arguments(value: dict) -> str:
 
 def _class_set(value: str | dict) -> list[str]:
     """On one line where it is short, else a line for each key."""
+    if isinstance(value, dict):
+        value = dict(_delete_=True, **value)  # its parent says a name
     line = f"class_set = {_literal(value)}"
     if len(line) <= 98:
         return [line]

@@ -53,8 +53,11 @@ def suggest_class_set(found: Counter[Key], words: Sequence[str] = ()) -> dict:
     mapping = {id_or_name(key): name for key, is_pair, name in pairs if is_pair}
     if ids and not any(isinstance(key, int) for key in mapping):
         mapping |= dict(zip(_ids_of(classes, ids), classes, strict=True))
+    if ids and (unknown := set(classes) - {*mapping.values(), *_names(found)}):
+        name = next(name for name in classes if name in unknown)
+        raise InputError(f"--classes {name}: no label is called so; name its id too, {ids[0]}={name}")
     known = {id_or_name(key) for key in (*classes, *mapping)}
-    leave_out = tuple(key for key in found if id_or_name(key) not in known)
+    leave_out = tuple(key for key in (*ids, *_names(found)) if id_or_name(key) not in known)
     if mapping == dict(enumerate(classes)):
         mapping = {}
     parts = dict(classes=classes, mapping=mapping, leave_out=leave_out)

@@ -34,6 +34,7 @@ from etram_mmdet.engine.checkpoints.resumable import check_complete, check_resum
 from etram_mmdet.engine.checkpoints.same_training import check_same_training
 from etram_mmdet.engine.config.complete import check_together, resolve, start_processes
 from etram_mmdet.engine.config.load import complete_config
+from etram_mmdet.engine.config.missing_split import leave_out_validation
 from etram_mmdet.engine.config.refusals import refused_settings
 from etram_mmdet.engine.runner.console import Console
 from etram_mmdet.engine.runner.learning_rates import learning_rates
@@ -70,7 +71,7 @@ class StreamRunner(Runner):
             watch_ranks(cfg)
             check_together(cfg)
             complete_config(cfg)
-            notes = resolve(cfg, device)
+            notes = [*leave_out_validation(cfg), *resolve(cfg, device)]
         with watched(), refused_settings(cfg), os_errors(Path(cfg.work_dir), "written"):
             check_same_start(cfg)
             if cfg.get("train_cfg"):

@@ -95,6 +95,12 @@ def find_sources(root: Path, labels: LabelFiles = "auto") -> tuple[list[Source],
     return sources, problems
 
 
+def has_split(root: Path, split: str) -> bool:
+    """Whether a folder of recordings or of sequence folders holds anything for a split."""
+    folders, _ = _folders(root, split, "beside")
+    return any(not path.name.startswith(".") for folder in folders for path in folder.iterdir())
+
+
 def _folders(root: Path, split: str, labels: LabelFiles) -> tuple[list[Path], list[Path]]:
     """Where the recordings of a split lie, and where their labels."""
     eight = root / "class annotations" / f"{_EIGHT_CLASS}{split}"
