@@ -57,6 +57,7 @@ def main() -> None:
     from tqdm import tqdm
 
     from etram_mmdet.apis import EventInferencer, init_detector
+    from etram_mmdet.apis.domain_watch import DomainWatch
     from etram_mmdet.apis.window_times import start_on_grid
     from etram_mmdet.events.formats import open_recording
     from etram_mmdet.events.preprocessing.frame_times import clock_origin_us
@@ -79,7 +80,8 @@ def main() -> None:
             part = recording, start_us, stop_us, args.labels
             times = inferencer.times(*part)
             start = time.monotonic()
-            windows = tqdm(inferencer.windows(*part), total=len(times), unit="window")
+            watch = DomainWatch(inferencer, recording)
+            windows = tqdm(watch.watched(inferencer.windows(*part)), total=len(times), unit="window")
             note = SINKS[args.out.suffix](args.out, windows, inferencer, recording)
             dropped = ", ".join(f"{number} {what}" for what, number in recording.dropped.items() if number)
         if note:
@@ -88,6 +90,7 @@ def main() -> None:
         print(f"{args.out}: {seen_s:.1f} s of {args.recording.name} in {time.monotonic() - start:.1f} s")
         if dropped:
             print(f"left out: {dropped}")
+        print("".join(f"WARNING {sentence}\n" for sentence in watch.sentences()), end="")
 
 
 if __name__ == "__main__":
