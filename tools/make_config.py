@@ -73,7 +73,7 @@ def next_commands(args: argparse.Namespace, made: ConfigPlan) -> str:
     sensor = ["--sensor", *map(str, made.size_px)] if made.size_is_assumed or args.sensor else []
     run = Path("work_dirs") / args.out.stem
     commands = [
-        ["preprocess", args.src, args.data_root, "--downsample", "sum", *sensor],
+        ["preprocess", args.src, args.data_root, "--config", args.out, *sensor],
         ["train", args.out, "--dry-run"],
         ["train", args.out],
         *([["test", run]] if unseen else []),

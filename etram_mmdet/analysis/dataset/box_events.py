@@ -12,10 +12,13 @@ from etram_mmdet.events.preprocessing.box_activity import BLOCK_PX, clumping, pe
 
 LEAST_PER_PX = 0.05  # events in a box for each of its pixels; noise makes 0.001 to 0.03 in 50 ms
 # A block of pixels is busy from this share of active pixels on. With a camera that moves edges are everywhere.
-_BUSY_BLOCK = 1 / 16
-_LEAST_BUSY_MOVING = 0.3  # of the blocks outside boxes; real streets from moving cameras had 0.36 to 0.9
-_MOST_BUSY_STATIC = 0.2  # from static ones 0.005, simulated nights up to 0.19
+_BUSY_BLOCK = 1 / 8
+_LEAST_BUSY_MOVING = 0.25  # of the blocks outside boxes; of nine real ones from moving cameras seven had 0.3 to 0.9
+_MOST_BUSY_STATIC = 0.17  # a real street from a static one 0.01, simulated nights up to 0.15
 _LEAST_CLUMPING = 3  # evenly spread noise has 1 and says nothing about the camera
+
+
+_NO_BOXES = np.empty((0, 4))
 
 
 class BoxEvents(NamedTuple):
@@ -36,12 +39,20 @@ class BoxEvents(NamedTuple):
     clumps: np.ndarray
 
     @classmethod
-    def of_frame(cls, bboxes_xyxy: np.ndarray, events: np.ndarray) -> BoxEvents:
-        """One frame: ``bboxes_xyxy`` (n, 4) and ``events`` (H, W), how many fell on each pixel."""
-        pixels = np.rint(np.clip(bboxes_xyxy, 0, np.tile(events.shape[::-1], 2))).astype(int)
-        outside = np.ones(events.shape, np.uint8)
-        for x0, y0, x1, y1 in pixels:
-            outside[y0:y1, x0:x1] = 0
+    def of_frame(
+        cls, bboxes_xyxy: np.ndarray, events: np.ndarray, others_xyxy: np.ndarray = _NO_BOXES, added_up: int = 1
+    ) -> BoxEvents:
+        """One frame.
+
+        Args:
+            bboxes_xyxy: (n, 4) boxes.
+            events: (H, W) how many fell on each pixel.
+            others_xyxy: (k, 4) boxes that do not count, but move all the same. Default: none.
+            added_up: rows of the sensor whose events one pixel counts. Default: 1.
+        """
+        pixels, others = (_whole_pixels(boxes, events.shape) for boxes in (bboxes_xyxy, others_xyxy))
+        beside = _uncovered(pixels, np.ones(events.shape, np.uint8))
+        outside = _uncovered(others, beside.copy())
         areas = (pixels[:, 2:] - pixels[:, :2]).prod(1)
         has_area = areas > 0
         sums = sum_in(cv2.integral(events.astype(np.float64)), pixels)
@@ -51,9 +62,9 @@ class BoxEvents(NamedTuple):
         sizes = per_block(outside)
         is_outside = sizes >= BLOCK_PX**2 / 2
         shares = per_block(active * outside)[is_outside] / sizes[is_outside]
-        busy = [(shares >= _BUSY_BLOCK).mean()] if len(shares) else []
+        busy = [(shares >= _BUSY_BLOCK * added_up).mean()] if len(shares) else []
         clumps = [c] if (c := clumping(active, outside)) is not None else []
-        return cls(per_px, seen - float((events * outside).sum()), seen, np.array(busy), np.array(clumps))
+        return cls(per_px, seen - float((events * beside).sum()), seen, np.array(busy), np.array(clumps))
 
     @classmethod
     def joined(cls, parts: Iterable[BoxEvents]) -> BoxEvents:
@@ -81,3 +92,15 @@ class BoxEvents(NamedTuple):
             return "static"
         is_clear = busy >= _LEAST_BUSY_MOVING and len(self.clumps) and self.clumps.mean() >= _LEAST_CLUMPING
         return "moving" if is_clear else None
+
+
+def _whole_pixels(bboxes_xyxy: np.ndarray, hw: tuple[int, int]) -> np.ndarray:
+    """Boxes (n, 4) cut to an image, in whole pixels."""
+    return np.rint(np.clip(bboxes_xyxy, 0, np.tile(hw[::-1], 2))).astype(int)
+
+
+def _uncovered(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """``mask`` (H, W) with zeros where one of the boxes (n, 4) lies, in place."""
+    for x0, y0, x1, y1 in pixels:
+        mask[y0:y1, x0:x1] = 0
+    return mask

@@ -9,9 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from etram_mmdet.analysis.dataset.box_events import BoxEvents
 from etram_mmdet.analysis.dataset.census import BoxSizes
 from etram_mmdet.datasets.recording_frames import class_labels
 from etram_mmdet.events.class_mapping import LEFT_OUT, ClassSet, signed_ids
+from etram_mmdet.events.representations import Representation
 
 MOST_FRAMES = 60  # of a recording whose events in boxes are counted
 
@@ -22,11 +24,13 @@ class ClassBoxes(NamedTuple):
     Args:
         rows: (n,) with the fields t, x, y, w and h.
         labels: (n,) class of each.
+        others: (k,) as ``rows``, of classes that the class set leaves out.
         left_out: boxes of classes that the class set leaves out, by name or id.
     """
 
     rows: np.ndarray
     labels: np.ndarray
+    others: np.ndarray
     left_out: dict[str, int]
 
     @classmethod
@@ -38,18 +42,29 @@ class ClassBoxes(NamedTuple):
         is_kept = labels != LEFT_OUT
         names = id_names or class_set.class_names
         left_out = Counter(names.get(i, str(i)) for i in signed_ids(rows["class_id"][~is_kept]).tolist())
-        return cls(rows[is_kept], labels[is_kept], dict(left_out))
+        return cls(rows[is_kept], labels[is_kept], rows[~is_kept], dict(left_out))
 
     def sizes(self, scale: int) -> BoxSizes:
         """Sizes in network pixels, of which each is ``scale`` sensor pixels wide."""
         sides = (self.rows[side].astype(np.float64) / scale for side in "wh")
         return BoxSizes(self.labels, *sides)
 
-    def at(self, t_us: int, scale: int) -> np.ndarray:
-        """Corners (m, 4) in network pixels of the boxes at one time."""
-        rows = self.rows[slice(*np.searchsorted(self.rows["t"], [t_us, t_us + 1]))]
-        corners = [rows["x"], rows["y"], rows["x"] + rows["w"], rows["y"] + rows["h"]]
-        return np.stack(corners, 1).astype(np.float64) / scale
+    def events_at(self, t_us: int, events: np.ndarray, scale: int, added_up: int) -> BoxEvents:
+        """What the frame that ends at ``t_us`` shows, see :meth:`BoxEvents.of_frame`."""
+        bboxes, others = (_corners_at(rows, t_us, scale) for rows in (self.rows, self.others))
+        return BoxEvents.of_frame(bboxes, events, others, added_up)
+
+
+def _corners_at(rows: np.ndarray, t_us: int, scale: int) -> np.ndarray:
+    """Corners (m, 4) in network pixels of the boxes at one time."""
+    rows = rows[slice(*np.searchsorted(rows["t"], [t_us, t_us + 1]))]
+    corners = [rows["x"], rows["y"], rows["x"] + rows["w"], rows["y"] + rows["h"]]
+    return np.stack(corners, 1).astype(np.float64) / scale
+
+
+def added_up(representation: Representation) -> int:
+    """Rows of the sensor whose events one pixel of a frame counts."""
+    return representation.scale if representation.downsample == "sum" else 1
 
 
 def some_of(label_us: np.ndarray) -> set[int]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from etram_mmdet.analysis.dataset.box_events import BoxEvents
 from etram_mmdet.analysis.dataset.census import RecordingCensus
-from etram_mmdet.analysis.dataset.class_boxes import ClassBoxes, some_of
+from etram_mmdet.analysis.dataset.class_boxes import ClassBoxes, added_up, some_of
 from etram_mmdet.datasets.sequence_layout import check_kind, load_boxes_of, load_integers, load_layout
 from etram_mmdet.events.class_mapping import ClassSet
 from etram_mmdet.events.preprocessing.box_activity import BoxActivity
@@ -107,7 +107,7 @@ def _look_at_frames(
                 examination.look(end_us, (frame != 0).any(0))
             if end_us in looked_at:
                 events = shown.off_on(frame).sum(0) if shown else (frame != 0).any(0)
-                box_events.append(BoxEvents.of_frame(boxes.at(end_us, scale), events))
+                box_events.append(boxes.events_at(end_us, events, scale, added_up(shown) if shown else 1))
     first_us = int(repr_us[0]) - WINDOW_US
     times = Times(np.unique(label_us), first_us, int(repr_us[-1]), first_us)
     return dict(

@@ -6,7 +6,7 @@ import numpy as np
 
 from etram_mmdet.analysis.dataset.box_events import BoxEvents
 from etram_mmdet.analysis.dataset.census import RecordingCensus
-from etram_mmdet.analysis.dataset.class_boxes import ClassBoxes, some_of
+from etram_mmdet.analysis.dataset.class_boxes import ClassBoxes, added_up, some_of
 from etram_mmdet.events.class_mapping import ClassSet
 from etram_mmdet.events.formats import Recording, open_recording
 from etram_mmdet.events.preprocessing.examination import Examination
@@ -70,7 +70,7 @@ def _count_events(
         shrunk.look(end_us, events)
         if end_us in looked_at:
             image = representation.off_on(representation(events, window)).sum(0)
-            box_events.append(BoxEvents.of_frame(boxes.at(end_us, representation.scale), image))
+            box_events.append(boxes.events_at(end_us, image, representation.scale, added_up(representation)))
     recording.read_rest()
     return dict(
         duration_s=(recording.t_last_us - recording.t_first_us) / 1e6,
