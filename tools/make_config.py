@@ -10,6 +10,7 @@ import argparse
 import os
 import shlex
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +39,7 @@ def parse_args() -> argparse.Namespace:
     )
     classes.add_argument("--class-set", help="a class set by name, or a .json file, instead of --classes")
     parser.add_argument("--sensor", nargs=2, type=int, metavar=("WIDTH", "HEIGHT"), help="for files that do not say")
+    parser.add_argument("--label-fps", type=float, metavar="N", help="for label files that count frames")
     args = parser.parse_args()
     name = args.src.resolve().name
     args.out = args.out or Path("configs") / f"{name}.py"
@@ -56,10 +58,11 @@ def plan(args: argparse.Namespace) -> ConfigPlan:
     from etram_mmdet.events.preprocessing.settings import PreprocessSettings
     from etram_mmdet.events.preprocessing.sources import find_sources
 
-    found = classes_in(find_sources(args.src)[0])
-    class_set = args.class_set or suggest_class_set(found, args.classes)
     sensor_px = tuple(args.sensor) if args.sensor else None
-    settings = PreprocessSettings(sensor_px=sensor_px, representation=REPRESENTATION)
+    settings = PreprocessSettings(sensor_px=sensor_px, representation=REPRESENTATION, label_fps=args.label_fps)
+    found = classes_in(find_sources(args.src)[0], settings)
+    class_set = args.class_set or suggest_class_set(found, args.classes)
+    settings = replace(settings, class_set=class_set)
     progress = partial(tqdm, desc="recordings")
     census = take_census(args.src, class_set, settings, read_events=False, progress=progress)
     return ConfigPlan(census, class_set, args.src.as_posix(), args.data_root.as_posix())
@@ -70,10 +73,11 @@ def next_commands(args: argparse.Namespace, made: ConfigPlan) -> str:
     from etram_mmdet.events.preprocessing.sources import find_sources
 
     unseen = [s for s in find_sources(args.src)[0] if s.split != "train"]
-    sensor = ["--sensor", *map(str, made.size_px)] if made.size_is_assumed or args.sensor else []
+    options = ["--sensor", *made.size_px] if made.size_is_assumed or args.sensor else []
+    options += ["--label-fps", f"{args.label_fps:g}"] if args.label_fps else []
     run = Path("work_dirs") / args.out.stem
     commands = [
-        ["preprocess", args.src, args.data_root, "--config", args.out, *sensor],
+        ["preprocess", args.src, args.data_root, "--config", args.out, *options],
         ["train", args.out, "--dry-run"],
         ["train", args.out],
         *([["test", run]] if unseen else []),

@@ -138,7 +138,11 @@ class Census:
 
     def left_out(self) -> dict[str, int]:
         """Boxes of classes that the class set leaves out, by the names or ids in the label files."""
-        return dict(sum((Counter(r.left_out) for r in self.recordings), Counter()))
+        counts = sum((Counter(r.left_out) for r in self.recordings), Counter())
+        for rule, count in [item for r in self.recordings for item in (r.dropped or {}).items()]:
+            if rule.startswith(BY_CLASS[0]):  # when the recording was read, or preprocessed
+                counts[rule.removeprefix(BY_CLASS[0])] += count
+        return dict(counts)
 
     def dropped(self, split: str | None = None) -> dict[str, int] | None:
         """Everything left out, by rule; None where it is unknown of a recording."""

@@ -24,7 +24,7 @@ class ClassBoxes(NamedTuple):
     Args:
         rows: (n,) with the fields t, x, y, w and h.
         labels: (n,) class of each.
-        others: (k,) as ``rows``, of classes that the class set leaves out.
+        others: (k,) as ``rows``, boxes that do not count, such as those of classes that the class set leaves out.
         left_out: boxes of classes that the class set leaves out, by name or id.
     """
 

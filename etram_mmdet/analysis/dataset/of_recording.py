@@ -31,7 +31,7 @@ def census_of_source(
     with open_recording(source.events, **settings.opening) as recording:
         found = find_frames(recording, source, settings)
         representation = build_representation(settings.representation, recording.height, recording.width)
-        boxes = ClassBoxes.of(found.boxes, classes, source.labels, found.class_names)
+        boxes = ClassBoxes.of(found.boxes, classes, source.labels, found.class_names)._replace(others=found.labels)
         counts = dict(dropped=found.dropped, doubts=tuple(found.doubts))
         if read_events:
             counts = _count_events(recording, found, settings, representation, boxes)

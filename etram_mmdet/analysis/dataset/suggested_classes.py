@@ -8,28 +8,36 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from etram_mmdet.events.class_mapping import id_or_name, signed_ids
-from etram_mmdet.events.label_formats import Hints, find_label_format
-from etram_mmdet.events.labels import load_boxes
+from etram_mmdet.events.formats import open_recording
+from etram_mmdet.events.preprocessing.label_reading import read_labels
+from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.events.preprocessing.sources import Source
 from etram_mmdet.utils.errors import InputError
 
 Key = int | str  # an id, where the label files hold no names, or a name
 
 
-def classes_in(sources: Iterable[Source]) -> Counter[Key]:
+def classes_in(sources: Iterable[Source], settings: PreprocessSettings) -> Counter[Key]:
     """Boxes by class in all label files, the names in the order in which the files list them.
 
     Raises:
-        InputError: a label file cannot be read.
+        InputError: no label file can be read.
     """
     found: Counter[Key] = Counter()
+    problems = []
     for source in sources:
-        format_ = find_label_format(source.labels)
-        if format_.name == "prophesee":
-            ids, counts = np.unique(signed_ids(load_boxes(source.labels)["class_id"]), return_counts=True)
-            found.update(dict(zip(ids.tolist(), counts.tolist(), strict=True)))
-        else:
-            found.update(format_.read(source.labels, Hints()).counts_per_class())
+        try:
+            with open_recording(source.events, **settings.opening) as recording:
+                labels = read_labels(recording, source, settings)
+        except InputError as error:
+            problems.append(str(error))
+            continue
+        found.update(dict.fromkeys(labels.names or (), 0))
+        ids, counts = np.unique(signed_ids(labels.boxes["class_id"]), return_counts=True)
+        keys = [labels.names[i] if labels.names else i for i in ids.tolist()]
+        found.update(dict(zip(keys, counts.tolist(), strict=True)))
+    if problems and not found:
+        raise InputError(problems[0])
     return found
 
 

@@ -12,6 +12,7 @@ from etram_mmdet.analysis.dataset.new_config import ConfigPlan
 from etram_mmdet.analysis.dataset.suggested_classes import classes_in, suggest_class_set
 from etram_mmdet.engine.config.load import load_config
 from etram_mmdet.events.class_sets import get_class_set
+from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.events.preprocessing.sources import find_sources
 from etram_mmdet.models.building import build_detector
 from etram_mmdet.utils.errors import InputError
@@ -76,7 +77,7 @@ def test_words_that_leave_an_id_open(found, words, sentence):
 def test_ids_are_counted_over_all_label_files(tmp_path):
     for split, ids in (("train", [1, 1, 3]), ("val", [3, 3, 3])):
         write_recording(tmp_path / split, "a", boxes=make_boxes([100_000, 200_000, 300_000], class_id=ids))
-    assert classes_in(find_sources(tmp_path)[0]) == {1: 2, 3: 4}
+    assert classes_in(find_sources(tmp_path)[0], PreprocessSettings()) == {1: 2, 3: 4}
 
 
 def test_config_says_what_follows_from_the_recordings(tmp_path):
