@@ -60,6 +60,8 @@ class RecordingCensus:
     duration_s: float | None = None
     num_events: int | None = None
     frames_without_events: int | None = None
+    events_in_frames: int | None = None  # of all windows, each counted as often as it is seen
+    events_left_out: int | None = None  # of these, because of downsample
     dropped: dict[str, int] | None = None
     frame_shape: tuple[int, int, int] | None = None  # channels, height, width of preprocessed frames
     box_events: BoxEvents | None = None

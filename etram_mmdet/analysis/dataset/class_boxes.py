@@ -64,7 +64,7 @@ def _corners_at(rows: np.ndarray, t_us: int, scale: int) -> np.ndarray:
 
 def added_up(representation: Representation) -> int:
     """Rows of the sensor whose events one pixel of a frame counts."""
-    return representation.scale if representation.downsample == "sum" else 1
+    return representation.scale if representation.downsample.startswith("sum") else 1
 
 
 def some_of(label_us: np.ndarray) -> set[int]:

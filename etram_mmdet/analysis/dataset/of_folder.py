@@ -66,6 +66,8 @@ def census_of_folder(
         duration_s=(manifest["t_last_us"] - manifest["t_first_us"]) / 1e6,
         num_events=manifest["num_events"],
         frames_without_events=manifest["frames_without_events"],
+        events_in_frames=manifest.get("events_in_frames"),
+        events_left_out=manifest.get("events_left_out_by_downsample"),
         dropped=manifest["dropped"],
         **common,
     )

@@ -11,7 +11,6 @@ from etram_mmdet.events.class_mapping import ClassSet
 from etram_mmdet.events.formats import Recording, open_recording
 from etram_mmdet.events.preprocessing.examination import Examination
 from etram_mmdet.events.preprocessing.labelled_frames import LabelledFrames, find_frames
-from etram_mmdet.events.preprocessing.left_out import LeftOutEvents
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.events.preprocessing.sources import Source
 from etram_mmdet.events.representations import Representation, build_representation
@@ -57,17 +56,17 @@ def _count_events(
 ) -> dict:
     """Go through the whole recording, window by window first, since windows are read in order."""
     examination = Examination(recording, found, settings)
-    shrunk = LeftOutEvents(representation)
     is_frame = np.isin(found.frames.repr_us, found.frames.label_us)
     looked_at = some_of(found.frames.label_us)
     box_events = []
-    empty = 0
+    empty = in_frames = left_out = 0
     for end_us, counts in zip(found.frames.repr_us.tolist(), is_frame, strict=True):
         window = end_us - settings.window_us, end_us
         events = recording.read(*window)
         empty += counts and not len(events.t)
         examination.look(end_us, events)
-        shrunk.look(end_us, events)
+        in_frames += len(events.t)
+        left_out += representation.count_left_out(events)
         if end_us in looked_at:
             image = representation.off_on(representation(events, window)).sum(0)
             box_events.append(boxes.events_at(end_us, image, representation.scale, added_up(representation)))
@@ -76,7 +75,9 @@ def _count_events(
         duration_s=(recording.t_last_us - recording.t_first_us) / 1e6,
         num_events=recording.num_events,
         frames_without_events=int(empty),
-        dropped=recording.dropped | found.dropped | shrunk.dropped,
+        events_in_frames=in_frames,
+        events_left_out=left_out,
+        dropped=recording.dropped | found.dropped,
         box_events=BoxEvents.joined(box_events),
         doubts=tuple(examination.doubts()),
     )

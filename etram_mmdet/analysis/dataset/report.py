@@ -136,6 +136,8 @@ def _split(census: Census, split: str) -> dict:
         "events": census.total("num_events", split),
         "events_per_s": census.events_per_s(split),
         "events_out_of_frame": census.total("events_out_of_frame", split),
+        "events_in_frames": census.total("events_in_frames", split),
+        "events_left_out_by_downsample": census.total("events_left_out", split),
         "labelled_frames": sum(len(r.label_us) for r in census.of(split)),
         "frames_without_events": census.total("frames_without_events", split),
         "events_in_boxes_share": events and events.inside_share,

@@ -11,7 +11,6 @@ from etram_mmdet.analysis.dataset.box_events import LEAST_PER_PX
 from etram_mmdet.analysis.dataset.census import BoxSizes, Census, RecordingCensus
 from etram_mmdet.analysis.dataset.strides import LARGEST_PER_STRIDE, share_over, share_under
 from etram_mmdet.events.preprocessing.frame_times import labels_per_s
-from etram_mmdet.events.preprocessing.left_out import SHRUNK
 from etram_mmdet.events.preprocessing.plausibility import differing_rates
 from etram_mmdet.utils.text import number, percent
 
@@ -124,14 +123,12 @@ def _cameras(census: Census) -> Iterator[str]:
 
 
 def _shrunk_away(census: Census) -> Iterator[str]:
-    if any(r.downsample != "nearest" for r in census.recordings):
-        return
-    events = census.total("num_events")
-    left_out = (census.dropped() or {}).get(SHRUNK, 0)
-    if events and left_out > MOST_SHRUNK * events:
+    events, left_out = census.total("events_in_frames"), census.total("events_left_out")
+    if events and left_out is not None and left_out > MOST_SHRUNK * events:
+        ways = ", ".join(sorted({r.downsample for r in census.recordings}))
         yield (
-            f"downsample nearest leaves out {left_out:,} of {events:,} events ({percent(left_out / events, 0)}); "
-            "--downsample sum keeps them, none keeps the full resolution too"
+            f"downsample {ways} leaves out {left_out:,} of the {events:,} events in frames "
+            f"({percent(left_out / events, 0)}); --downsample sum keeps them, none keeps the full resolution too"
         )
 
 

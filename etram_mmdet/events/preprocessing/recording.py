@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,7 +14,6 @@ from etram_mmdet.events.limits import MAX_QUIET_US
 from etram_mmdet.events.preprocessing.examination import Examination, check_plausible
 from etram_mmdet.events.preprocessing.frame_times import Frames, labels_per_s
 from etram_mmdet.events.preprocessing.labelled_frames import LabelledFrames, find_frames, refuse_quiet
-from etram_mmdet.events.preprocessing.left_out import LeftOutEvents
 from etram_mmdet.events.preprocessing.sequence_folder import (
     new_folder,
     read_manifest,
@@ -27,7 +26,6 @@ from etram_mmdet.events.preprocessing.sequence_folder import (
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.events.preprocessing.source_changes import origin_of, state_of
 from etram_mmdet.events.preprocessing.sources import Source
-from etram_mmdet.events.recording import Events
 from etram_mmdet.events.representations import Representation, build_representation
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import os_errors
@@ -55,9 +53,7 @@ def preprocess_recording(
             write_labels(new, found.boxes, frames.label_us)
             write_ignored(new, found.ignored)
             path = new / representation_path(representation, settings.window_us)
-            left_out = LeftOutEvents(representation)
-            looks = examination.look, left_out.look
-            tensors = _tensors(recording, representation, found, settings.window_us, num_events, looks)
+            tensors = _tensors(recording, representation, found, settings.window_us, num_events, examination)
             write_representations(path, frames, representation, tensors, settings.codec)
             recording.read_rest()
             doubts = examination.doubts()
@@ -71,7 +67,7 @@ def preprocess_recording(
                 **asdict(settings),
                 **_geometry(recording, representation, settings.window_us),
                 **_contents(found, num_events, recording),
-                "dropped": recording.dropped | found.dropped | left_out.dropped,
+                "dropped": recording.dropped | found.dropped,
                 **({"implausible": doubts} if doubts else {}),
                 **({"labels_found": found.found} if found.found else {}),
             }
@@ -85,9 +81,9 @@ def _tensors(
     found: LabelledFrames,
     window_us: int,
     num_events: np.ndarray,
-    looks: Sequence[Callable[[int, Events], None]],
+    examination: Examination,
 ) -> Iterator[np.ndarray]:
-    """One tensor per window, in two buffers by turns; fills ``num_events`` (R,), shows the events to ``looks``."""
+    """One tensor per window, in two buffers by turns; fills ``num_events`` (R,), shows ``examination`` the events."""
     buffers = [np.empty(representation.shape, representation.dtype) for _ in range(2)]
     last_us = recording.t_first_us
     for index, end_us in enumerate(found.frames.repr_us.tolist()):
@@ -97,8 +93,7 @@ def _tensors(
         last_us = int(events.t[-1]) if len(events.t) else last_us
         if end_us - last_us > MAX_QUIET_US:
             _refuse_quiet_after(last_us, recording, found, end_us)
-        for look in looks:
-            look(end_us, events)
+        examination.look(end_us, events)
         yield representation(events, window, out=buffers[index % 2])
 
 

@@ -154,8 +154,8 @@ class Representation(ABC):
         image = image.astype(np.float32)
         return np.stack([np.maximum(-image, 0).sum(0), np.maximum(image, 0).sum(0)])
 
-    def left_out(self, events: Events) -> int:
-        """How many of a sensor's events the smaller frame has no place for."""
+    def count_left_out(self, events: Events) -> int:
+        """How many of these events of the sensor do not reach the image, because of ``downsample``."""
         return 0 if self.downsample == "none" else len(events.t) - len(self._downsampled(events).t)
 
     def _downsampled(self, events: Events) -> Events:
