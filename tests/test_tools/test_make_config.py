@@ -16,7 +16,7 @@ def test_its_commands_lead_to_a_training(raw_sample, tmp_path):
     frames = tmp_path / "frames"
     words = ("--out", config, "--data-root", frames, "--classes", "0=walker", "1=car", "5=car")
     printed = run(TOOL, raw_sample, *words)
-    assert "sensor: 96x64 pixels, as the files say" in printed and "left out: 2 " in printed
+    assert "sensor: 96x64 pixels, as files or --sensor say" in printed and "left out: 2 " in printed
     assert Config.fromfile(config).class_set.classes == ("walker", "car")
     commands = [shlex.split(line)[1:] for line in printed.partition("next:\n")[2].splitlines()]
     tools = [words[0].removeprefix("tools/").removesuffix(".py") for words in commands]

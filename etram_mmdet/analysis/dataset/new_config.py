@@ -120,7 +120,7 @@ class ConfigPlan:
         """What was found and what follows, a line each."""
         width, height = self.size_px
         rows, columns = padded_hw(self.hw, [self.strides[-1] * cells for cells in self.partition])
-        told = "the files do not say it, so it is assumed" if self.size_is_assumed else "as the files say"
+        told = "the files do not say it, so it is assumed" if self.size_is_assumed else "as files or --sensor say"
         t = self.thresholds
         lines = [
             f"sensor: {width}x{height} pixels, {told}",
@@ -139,7 +139,7 @@ class ConfigPlan:
     def text(self, base_folder: str) -> str:
         """The config file; ``base_folder`` is the package's configs as seen from where the file will lie."""
         width, height = self.size_px
-        every = max(self.steps // 10, 1)
+        every = self.steps // 10
         t = self.thresholds
         frames = number(self.num_frames)
         fine = ", patch_size=2, out_stages=(1, 2, 3)" if self.is_fine else ""
@@ -159,7 +159,7 @@ class ConfigPlan:
             *self._without_test(),
             f"train_cfg = dict(max_iters={self.steps}, val_interval={every})",
             *self._warm_up(),
-            f"default_hooks = dict(checkpoint=dict(interval={every}))",
+            f"default_hooks = dict(checkpoint=dict(interval={every}), logger=dict(interval={10 if self.steps < SHORT else 50}))",
         ]
         return "\n".join([*lines, ""])
 

@@ -68,6 +68,8 @@ _NEEDED: dict[str, Callable[[object], bool]] = {
 }
 _OPTIONAL: dict[str, Callable[[object], bool]] = {  # earlier versions did not write them
     "boxes_cut": _is_count,
+    "events_in_frames": _is_count,
+    "events_left_out_by_downsample": _is_count,
     "frames_per_s": _is_rate,
     "implausible": _is_texts,
     "source_digests": _is_digests,

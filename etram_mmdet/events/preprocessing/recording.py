@@ -50,10 +50,11 @@ def preprocess_recording(
         with os_errors(folder, "written"), new_folder(folder) as new:
             representation = build_representation(settings.representation, recording.height, recording.width)
             num_events = np.zeros(len(frames.repr_us), np.int64)
+            left_out = np.zeros_like(num_events)
             write_labels(new, found.boxes, frames.label_us)
             write_ignored(new, found.ignored)
             path = new / representation_path(representation, settings.window_us)
-            tensors = _tensors(recording, representation, found, settings.window_us, num_events, examination)
+            tensors = _tensors(recording, representation, found, settings.window_us, num_events, left_out, examination)
             write_representations(path, frames, representation, tensors, settings.codec)
             recording.read_rest()
             doubts = examination.doubts()
@@ -67,6 +68,8 @@ def preprocess_recording(
                 **asdict(settings),
                 **_geometry(recording, representation, settings.window_us),
                 **_contents(found, num_events, recording),
+                "events_in_frames": int(num_events.sum()),
+                "events_left_out_by_downsample": int(left_out.sum()),
                 "dropped": recording.dropped | found.dropped,
                 **({"implausible": doubts} if doubts else {}),
                 **({"labels_found": found.found} if found.found else {}),
@@ -81,15 +84,21 @@ def _tensors(
     found: LabelledFrames,
     window_us: int,
     num_events: np.ndarray,
+    left_out: np.ndarray,
     examination: Examination,
 ) -> Iterator[np.ndarray]:
-    """One tensor per window, in two buffers by turns; fills ``num_events`` (R,), shows ``examination`` the events."""
+    """One tensor per window, in two buffers by turns.
+
+    Fills ``num_events`` (R,) and ``left_out`` (R,), those of them that the image has no place for, and shows
+    ``examination`` the events.
+    """
     buffers = [np.empty(representation.shape, representation.dtype) for _ in range(2)]
     last_us = recording.t_first_us
     for index, end_us in enumerate(found.frames.repr_us.tolist()):
         window = end_us - window_us, end_us
         events = recording.read(*window)
         num_events[index] = len(events.t)
+        left_out[index] = representation.count_left_out(events)
         last_us = int(events.t[-1]) if len(events.t) else last_us
         if end_us - last_us > MAX_QUIET_US:
             _refuse_quiet_after(last_us, recording, found, end_us)

@@ -54,6 +54,14 @@ class PreprocessSummary:
             f"dropped: {_listed(self.dropped)}; time stamps corrected: {corrected}",
         ]
         lines += self._told_of_classes()
+        left_out = sum(manifest.get("events_left_out_by_downsample", 0) for manifest in self.manifests)
+        if left_out:
+            shown = sum(manifest.get("events_in_frames", 0) for manifest in self.manifests)
+            ways = ", ".join(sorted({str(m["representation"].get("downsample", "none")) for m in self.manifests}))
+            lines.append(
+                f"downsample {ways} leaves out {left_out:,} of the {shown:,} events in frames ({left_out / shown:.0%})"
+                + "; sum keeps them" * ("nearest" in ways)
+            )
         lines += self._told_of_sources()
         found = Counter(sentence for manifest in self.manifests for sentence in manifest.get("labels_found", []))
         lines += [f"labels of {count} recordings: {sentence}" for sentence, count in sorted(found.items())]

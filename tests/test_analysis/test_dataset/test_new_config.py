@@ -93,7 +93,7 @@ def test_config_says_what_follows_from_the_recordings(tmp_path):
     assert cfg.train_cfg.max_iters == 1000 == 300 * 20 / 6 and cfg.train_cfg.val_interval == 100
     assert cfg.test_dataloader.dataset.split == "val"
     assert written(plan(recording(), recording("test")), tmp_path).test_dataloader.dataset.split == "test"
-    assert "sensor: 640x480 pixels, as the files say" in made.reasons()
+    assert "sensor: 640x480 pixels, as files or --sensor say" in made.reasons()
 
 
 def test_small_boxes_get_finer_strides(tmp_path):
