@@ -140,6 +140,7 @@ class ConfigPlan:
         """The config file; ``base_folder`` is the package's configs as seen from where the file will lie."""
         width, height = self.size_px
         every = self.steps // 10
+        shown = 10 if self.steps < SHORT else 50
         t = self.thresholds
         frames = number(self.num_frames)
         fine = ", patch_size=2, out_stages=(1, 2, 3)" if self.is_fine else ""
@@ -159,7 +160,7 @@ class ConfigPlan:
             *self._without_test(),
             f"train_cfg = dict(max_iters={self.steps}, val_interval={every})",
             *self._warm_up(),
-            f"default_hooks = dict(checkpoint=dict(interval={every}), logger=dict(interval={10 if self.steps < SHORT else 50}))",
+            f"default_hooks = dict(checkpoint=dict(interval={every}), logger=dict(interval={shown}))",
         ]
         return "\n".join([*lines, ""])
 
