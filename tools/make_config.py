@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument("src", metavar="IN", type=Path, help="folder of recordings and labels")
-    parser.add_argument("--out", type=Path, help="the config; default: configs/IN.py")
+    parser.add_argument("--out", type=Path, help="the config; default: configs/own/IN.py")
     parser.add_argument("--data-root", type=Path, help="for preprocessed recordings; default: IN_frames")
     classes = parser.add_mutually_exclusive_group()
     classes.add_argument(
@@ -42,7 +42,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--label-fps", type=float, metavar="N", help="for label files that count frames")
     args = parser.parse_args()
     name = args.src.resolve().name
-    args.out = args.out or Path("configs") / f"{name}.py"
+    args.out = args.out or Path("configs/own") / f"{name}.py"
     args.data_root = args.data_root or args.src.parent / f"{name}_frames"
     if args.out.suffix != ".py":
         parser.error(f"--out {args.out}: a config is a .py file")
