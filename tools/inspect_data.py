@@ -27,7 +27,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("work_dirs/inspect_data"), help="default: %(default)s")
     classes = parser.add_mutually_exclusive_group()
     classes.add_argument(
-        "--class-set", help=f"what a folder's class ids mean: a name, or a .json file (default: {DEFAULT_CLASS_SET})"
+        "--class-set",
+        help=f"what a folder's class ids mean: a name, or a .json file (default: the names in the labels, "
+        f"else {DEFAULT_CLASS_SET})",
     )
     classes.add_argument(
         "--classes", nargs="+", metavar="[KEY=]NAME", help="instead: names in order; KEY: an id or name in the labels"
@@ -56,7 +58,7 @@ def census_of(args: argparse.Namespace) -> tuple[Census, tuple[int, ...]]:
 
     from etram_mmdet.analysis.dataset.read import data_of_config, take_census
     from etram_mmdet.analysis.dataset.strides import STRIDES, strides_of
-    from etram_mmdet.analysis.dataset.suggested_classes import suggest_class_set
+    from etram_mmdet.analysis.dataset.suggested_classes import class_set_in, suggest_class_set
 
     options = dict(read_events=not args.no_events, progress=partial(tqdm, desc="recordings"))
     if args.is_config:
@@ -64,8 +66,10 @@ def census_of(args: argparse.Namespace) -> tuple[Census, tuple[int, ...]]:
 
         cfg = load_config(args.target, args.cfg_options)
         return take_census(**data_of_config(cfg, args.target), **options), strides_of(cfg)
-    own = suggest_class_set({}, args.classes) if args.classes else None
-    return take_census(args.target, own or args.class_set or DEFAULT_CLASS_SET, **options), STRIDES
+    root = Path(args.target)
+    own = suggest_class_set({}, args.classes) if args.classes else args.class_set
+    own = own or (class_set_in(root) if root.is_dir() else None)
+    return take_census(root, own or DEFAULT_CLASS_SET, **options), STRIDES
 
 
 def main() -> int:

@@ -8,6 +8,7 @@ import pytest
 from mmengine.config import Config
 
 from etram_mmdet.events.preprocessing.folder import preprocess_folder
+from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from tests.helpers.cli import run
 from tests.helpers.paths import ROOT
 from tests.helpers.raw import write_recording
@@ -83,3 +84,15 @@ def test_labels_that_do_not_fit_are_a_problem(tmp_path):
         assert printed.count("PROBLEM train/a: boxes that move hold") == 1 and printed.count(sentence) == 3
         assert len(content(tmp_path / "found")["problems"]) == 3
     run(TOOL, tmp_path / "raw", "--no-events", "--out", tmp_path / "found")
+
+
+def test_class_names_of_ones_own(raw_sample, tmp_path):
+    """On the command line for ids; by themselves where a folder or its labels hold names."""
+    quick = ("--no-events", "--out", tmp_path / "found")
+    run(TOOL, raw_sample, *quick, "--classes", "0=walker", *(f"{i}=other" for i in range(1, 8)))
+    assert content(tmp_path / "found")["classes"] == ["walker", "other"]
+    names = {**dict.fromkeys(map(str, range(8)), "other"), "0": "walker"}
+    settings = PreprocessSettings(class_set=dict(classes=("walker", "other"), mapping=names))
+    preprocess_folder(raw_sample, tmp_path / "frames", settings)
+    run(TOOL, tmp_path / "frames", *quick)
+    assert content(tmp_path / "found")["classes"] == ["walker", "other"]

@@ -42,7 +42,7 @@ def take_census(
     classes = chosen_classes(class_set, metainfo)
     if not root.is_dir():
         raise InputError(f"{root}: no such data folder; check the path, or make a sample with tools/make_sample.py")
-    folders = [(split, folder) for split in SPLITS for folder in _sequence_folders(root / split)]
+    folders = [(split, folder) for split in SPLITS for folder in sequence_folders(root / split)]
     if folders:
         tasks = [partial(census_of_folder, *f, settings, classes, read_events) for f in folders]
         problems = []
@@ -96,7 +96,8 @@ def data_of_config(cfg: Mapping, path: str | Path) -> dict:
     )
 
 
-def _sequence_folders(folder: Path) -> list[Path]:
+def sequence_folders(folder: Path) -> list[Path]:
+    """The preprocessed recordings of a split."""
     return sorted(f for f in folder.glob("[!.]*") if (f / "labels_v2").is_dir())
 
 

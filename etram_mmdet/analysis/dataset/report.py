@@ -18,7 +18,8 @@ SIZES = ("width_px", "height_px", "area_px2")
 
 def format_census(census: Census) -> str:
     """Splits, classes and size mix, each under a line that says what it shows."""
-    return "\n\n".join((_splits(census), _box_events(census), format_classes(census), _size_mix(census)))
+    seen = [_box_events(census)] if census.box_events() else []
+    return "\n\n".join((_splits(census), *seen, format_classes(census), _size_mix(census)))
 
 
 def format_thresholds(thresholds: Sequence[Thresholds]) -> str:

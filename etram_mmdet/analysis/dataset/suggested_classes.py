@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
+from etram_mmdet.analysis.dataset.read import sequence_folders
+from etram_mmdet.events.choices import SPLITS
 from etram_mmdet.events.class_mapping import id_or_name, signed_ids
 from etram_mmdet.events.formats import open_recording
 from etram_mmdet.events.preprocessing.label_reading import read_labels
+from etram_mmdet.events.preprocessing.sequence_folder import class_names_of
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
-from etram_mmdet.events.preprocessing.sources import Source
+from etram_mmdet.events.preprocessing.sources import Source, find_sources
 from etram_mmdet.utils.errors import InputError
 
 Key = int | str  # an id, where the label files hold no names, or a name
@@ -41,7 +45,21 @@ def classes_in(sources: Iterable[Source], settings: PreprocessSettings) -> Count
     return found
 
 
-def suggest_class_set(found: Counter[Key], words: Sequence[str] = ()) -> dict:
+def class_set_in(root: Path) -> dict | None:
+    """The class set that the sequence folders or label files of ``root`` name themselves; ``None`` where they do not.
+
+    Raises:
+        InputError: there are neither, or no label file can be read.
+    """
+    folders = [folder for split in SPLITS for folder in sequence_folders(root / split)]
+    if folders:
+        names = {i: name for folder in folders for i, name in class_names_of(folder).items()}
+        return dict(classes=tuple(dict.fromkeys(names.values())), mapping=names) if names else None
+    found = classes_in(find_sources(root)[0], PreprocessSettings())
+    return suggest_class_set(found) if _names(found) else None
+
+
+def suggest_class_set(found: Mapping[Key, int], words: Sequence[str] = ()) -> dict:
     """The ``class_set`` of a config, as :func:`get_class_set` takes it.
 
     Args:
@@ -72,7 +90,7 @@ def suggest_class_set(found: Counter[Key], words: Sequence[str] = ()) -> dict:
     return {name: part for name, part in parts.items() if part}
 
 
-def _names(found: Counter[Key]) -> list[str]:
+def _names(found: Mapping[Key, int]) -> list[str]:
     return [key for key in found if isinstance(key, str)]
 
 
