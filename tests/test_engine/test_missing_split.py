@@ -37,10 +37,11 @@ def test_kept(case):
     name, root = case
     (root / "val").symlink_to(root / "train")
     whole = config(root, name)
+    assert leave_out_validation(whole) == [] and all(whole.get(key) for key in VAL)
     nowhere = config(root / "missing", name)
     (root / "val").unlink()
     misspelt = config(root, name, **{"val_dataloader.dataset.split": "vla"})
     test_only = config(root, name)
     test_only.train_cfg = None
-    for cfg in (whole, nowhere, misspelt, test_only):
+    for cfg in (nowhere, misspelt, test_only):
         assert leave_out_validation(cfg) == [] and all(cfg.get(key) for key in VAL)

@@ -55,20 +55,19 @@ def test_its_commands_lead_to_a_training(foreign, tmp_path):
     assert "No recordings for val or test" in printed
     preprocess, dry_run, train = commands_of(printed)
     assert train == ["tools/train.py", str(config)]
-    assert "said twice" not in run(*preprocess, "--workers", 0)
+    assert "3 recordings preprocessed, 0 were finished before, 0 problems" in run(*preprocess, "--workers", 0)
     small = ("train_dataloader.num_workers=0", "model.backbone.partition_size=(1,3)")
     trained = run(*dry_run, "--cfg-options", *small)
     assert "val: no recordings, so the training runs without validation" in trained
     assert "Nothing was kept" in trained and "fork lift" in trained
     assert f"{config}: exists; name another config with --out" in run(TOOL, foreign, *words, ok=False)
-    assert "--downsample: " in run(*preprocess, "--downsample", "none", ok=False)  # said twice
+    assert f"--downsample: {config} says it" in run(*preprocess, "--downsample", "none", ok=False)
 
 
 def test_there_is_a_test_where_there_are_recordings_for_it(raw_sample, tmp_path):
     printed = run(TOOL, raw_sample, "--out", tmp_path / "a.py", "--classes", "0=walker", "1=car", "5=car")
     commands = commands_of(printed)
-    assert [words[0] for words in commands] == [
-        f"tools/{name}.py" for name in "preprocess train train test detect".split()
-    ]
+    tools = "preprocess train train test detect".split()
+    assert [words[0] for words in commands] == [f"tools/{name}.py" for name in tools]
     assert commands[4][2].startswith(str(raw_sample / "test"))
     assert "left out: 2 " in printed and "test_dataloader" not in (tmp_path / "a.py").read_text()
