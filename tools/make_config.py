@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import sys
 from dataclasses import replace
 from functools import partial
@@ -41,7 +40,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--sensor", nargs=2, type=int, metavar=("WIDTH", "HEIGHT"), help="for files that do not say")
     parser.add_argument("--label-fps", type=float, metavar="N", help="for label files that count frames")
     args = parser.parse_args()
-    name = args.src.resolve().name
+    name = Path(os.path.abspath(args.src)).name  # of a link itself
     args.out = args.out or Path("configs/own") / f"{name}.py"
     args.data_root = args.data_root or args.src.parent / f"{name}_frames"
     if args.out.suffix != ".py":
@@ -54,38 +53,20 @@ def plan(args: argparse.Namespace) -> ConfigPlan:
 
     from etram_mmdet.analysis.dataset.new_config import REPRESENTATION, ConfigPlan
     from etram_mmdet.analysis.dataset.read import take_census
-    from etram_mmdet.analysis.dataset.suggested_classes import classes_in, suggest_class_set
+    from etram_mmdet.analysis.dataset.suggested_classes import class_set_for
     from etram_mmdet.events.preprocessing.settings import PreprocessSettings
     from etram_mmdet.events.preprocessing.sources import find_sources
 
     sensor_px = tuple(args.sensor) if args.sensor else None
     settings = PreprocessSettings(sensor_px=sensor_px, representation=REPRESENTATION, label_fps=args.label_fps)
-    found = classes_in(find_sources(args.src)[0], settings)
-    class_set = args.class_set or suggest_class_set(found, args.classes)
+    class_set = args.class_set
+    if not class_set:
+        class_set, notes = class_set_for(find_sources(args.src)[0], settings, args.classes)
+        print("".join(f"NOTE {note}\n" for note in notes), end="")
     settings = replace(settings, class_set=class_set)
     progress = partial(tqdm, desc="recordings")
     census = take_census(args.src, class_set, settings, read_events=False, progress=progress)
     return ConfigPlan(census, class_set, args.src.as_posix(), args.data_root.as_posix())
-
-
-def next_commands(args: argparse.Namespace, made: ConfigPlan) -> str:
-    """From the config to a film of detections; there is no test without recordings for it."""
-    from etram_mmdet.events.preprocessing.sources import find_sources
-
-    unseen = [s for s in find_sources(args.src)[0] if s.split != "train"]
-    options = ["--sensor", *made.size_px] if made.size_is_assumed or args.sensor else []
-    options += ["--label-fps", f"{args.label_fps:g}"] if args.label_fps else []
-    run = Path("work_dirs") / args.out.stem
-    commands = [
-        ["preprocess", args.src, args.data_root, "--config", args.out, *options],
-        ["train", args.out, "--dry-run"],
-        ["train", args.out],
-        *([["test", run]] if unseen else []),
-        *([["detect", run, unseen[-1].events, "--out", "film.mp4"]] if unseen else []),
-    ]
-    lines = [f"python tools/{tool}.py {shlex.join(map(str, words))}" for tool, *words in commands]
-    note = "" if unseen else "\nNo recordings for val or test: move some there, or nothing tells how good it is."
-    return "\n".join(lines) + note
 
 
 def main() -> int:
@@ -94,15 +75,17 @@ def main() -> int:
         if args.out.exists():
             raise InputError(f"{args.out}: exists; name another config with --out, or remove it")
         made = plan(args)
+        from etram_mmdet.analysis.dataset.config_text import config_text, next_commands
         from etram_mmdet.analysis.dataset.report import format_classes
 
         is_inside = args.out.resolve().is_relative_to(ROOT)
         bases = os.path.relpath(ROOT / "configs", args.out.parent) if is_inside else ROOT / "configs"
         with atomic_write(args.out) as aside:
-            aside.write_text(made.text(Path(bases).as_posix()))
+            aside.write_text(config_text(made, Path(bases).as_posix()))
         print(f"\n{format_classes(made.census)}\n\n{made.reasons()}\n")
         print("".join(f"PROBLEM {problem}\n" for problem in made.census.problems), end="")
-        print(f"{args.out}\n\nnext:\n{next_commands(args, made)}")
+        options = ["--label-fps", f"{args.label_fps:g}"] if args.label_fps else []
+        print(f"{args.out}\n\nnext:\n{next_commands(made, args.out, options, bool(args.sensor))}")
     return 1 if made.census.problems else 0
 
 

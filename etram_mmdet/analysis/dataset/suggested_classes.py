@@ -11,6 +11,7 @@ import numpy as np
 from etram_mmdet.analysis.dataset.read import sequence_folders
 from etram_mmdet.events.choices import SPLITS
 from etram_mmdet.events.class_mapping import id_or_name, signed_ids
+from etram_mmdet.events.class_sets import DEFAULT_CLASS_SET
 from etram_mmdet.events.formats import open_recording
 from etram_mmdet.events.preprocessing.label_reading import read_labels
 from etram_mmdet.events.preprocessing.sequence_folder import class_names_of
@@ -43,6 +44,25 @@ def classes_in(sources: Iterable[Source], settings: PreprocessSettings) -> Count
     if problems and not found:
         raise InputError(problems[0])
     return found
+
+
+def class_set_for(
+    sources: Sequence[Source], settings: PreprocessSettings, words: Sequence[str]
+) -> tuple[str | dict, list[str]]:
+    """The class set of a config for these recordings, and a sentence where ids have no names yet.
+
+    eTraM's own folders of eight classes have theirs. ``words`` as :func:`suggest_class_set` takes them.
+
+    Raises:
+        InputError: no label file can be read, or ``words`` leave open which class an id is.
+    """
+    if not words and all(source.label_files == "eight_class" for source in sources):
+        return DEFAULT_CLASS_SET, []
+    found = classes_in(sources, settings)
+    ids = sorted(key for key in found if isinstance(key, int))
+    listed = ", ".join(f"{key} ({found[key]:,} boxes)" for key in ids)
+    note = f"labels hold ids without names: {listed}; name them with --classes {ids[0]}=NAME ..." if ids else ""
+    return suggest_class_set(found, words), [note] if ids and not words else []
 
 
 def class_set_in(root: Path) -> dict | None:

@@ -88,9 +88,13 @@ def find_sources(root: Path, labels: LabelFiles = "auto") -> tuple[list[Source],
     problems += more_problems
     if not sources:
         found = "\n".join(problems)
+        flat = root.is_dir() and any(map(_is_recording, root.iterdir()))
+        advice = "check the path, or make a small dataset with tools/make_sample.py"
+        if flat:
+            advice = f"recordings lie in {root} itself: move them and their labels into {root / 'train'}, some into val"
         raise InputError(
             f"{root}: no recordings NAME_td.h5 with labels NAME_bbox.npy in {', '.join(SPLITS)}; "
-            f"check the path, or make a small dataset with tools/make_sample.py\n{found}".rstrip()
+            f"{advice}\n{found}".rstrip()
         )
     return sources, problems
 

@@ -6,8 +6,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from mmengine.config import Config
 
 from etram_mmdet.analysis.dataset.census import RecordingCensus
+from etram_mmdet.analysis.dataset.config_text import config_text
 from etram_mmdet.analysis.dataset.new_config import ConfigPlan
 from etram_mmdet.analysis.dataset.suggested_classes import classes_in, suggest_class_set
 from etram_mmdet.engine.config.load import load_config
@@ -34,11 +36,15 @@ def plan(*recordings) -> ConfigPlan:
     return ConfigPlan(census(*recordings), OWN, "data/my_raw", "data/my_raw_frames")
 
 
-def written(made: ConfigPlan, folder):
+def _write(made: ConfigPlan, folder):
     path = folder / "own.py"
-    path.write_text(made.text(str(ROOT / "configs")))
+    path.write_text(config_text(made, str(ROOT / "configs")))
     assert len(path.read_text().splitlines()) <= 20
-    return load_config(path)
+    return path
+
+
+def written(made: ConfigPlan, folder):
+    return load_config(_write(made, folder))
 
 
 @pytest.mark.parametrize(
@@ -94,6 +100,16 @@ def test_config_says_what_follows_from_the_recordings(tmp_path):
     assert cfg.test_dataloader.dataset.split == "val"
     assert written(plan(recording(), recording("test")), tmp_path).test_dataloader.dataset.split == "test"
     assert "sensor: 640x480 pixels, as files or --sensor say" in made.reasons()
+
+
+def test_names_cannot_become_code(tmp_path):
+    """They come from label files of anybody; a config is a program."""
+    names = ('"); import os; os.abort() #', "a\nb", "class", "pr\u00fcfer")
+    own = dict(classes=names, mapping={"class": "class"}, leave_out=("lambda", '"'))
+    made = ConfigPlan(census(recording()), own, "data/my\nraw", 'data/"raw')
+    found = Config.fromfile(_write(made, tmp_path))
+    assert found.class_set.classes == names and found.class_set.leave_out == own["leave_out"]
+    assert found.data_root == 'data/"raw/'
 
 
 def test_small_boxes_get_finer_strides(tmp_path):
