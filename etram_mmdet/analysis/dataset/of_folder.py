@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -122,7 +123,8 @@ def _look_at_frames(
 def _scale(folder: Path) -> int:
     """Sensor pixels per network pixel, which the name of the tensors tells."""
     tensors = folder.glob("event_representations_v2/*/event_representations*.h5")
-    scales = {2 if "_ds2_" in path.name else 1 for path in tensors}
+    factors = (re.search(r"_ds(\d+)_", path.name) for path in tensors)
+    scales = {int(factor[1]) if factor else 1 for factor in factors}
     if len(scales) != 1:
         found = "both full and halved frames" if scales else "no event_representations_v2"
         raise InputError(f"{folder}: holds {found}, so the network's pixels are unknown; name a config instead")
