@@ -50,7 +50,7 @@ def test_its_commands_lead_to_a_training(foreign, tmp_path):
     config = tmp_path / "own.py"
     words = ("--out", config, "--data-root", tmp_path / "frames", "--classes", "walker", "fork lift")
     printed = run(TOOL, foreign, *words)
-    assert "sensor: 96x64 pixels, as files or --sensor say" in printed and "left out: dog " in printed
+    assert "sensor: 96x64 pixels, as recordings, labels or --sensor say" in printed and "left out: dog " in printed
     assert Config.fromfile(config).class_set.to_dict() == dict(classes=("walker", "fork lift"), leave_out=("dog",))
     assert "No recordings for val or test" in printed
     preprocess, dry_run, train = commands_of(printed)

@@ -120,7 +120,11 @@ class ConfigPlan:
         """What was found and what follows, a line each."""
         width, height = self.size_px
         rows, columns = padded_hw(self.hw, [self.strides[-1] * cells for cells in self.partition])
-        told = "the files do not say it, so it is assumed" if self.size_is_assumed else "as files or --sensor say"
+        told = (
+            "the files do not say it, so it is assumed"
+            if self.size_is_assumed
+            else "as recordings, labels or --sensor say"
+        )
         t = self.thresholds
         lines = [
             f"sensor: {width}x{height} pixels, {told}",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 
+import h5py
 import numpy as np
 import pytest
 from mmengine.config import Config
@@ -11,7 +13,7 @@ from mmengine.config import Config
 from etram_mmdet.analysis.dataset.census import RecordingCensus
 from etram_mmdet.analysis.dataset.config_text import config_text
 from etram_mmdet.analysis.dataset.new_config import ConfigPlan
-from etram_mmdet.analysis.dataset.suggested_classes import classes_in, suggest_class_set
+from etram_mmdet.analysis.dataset.suggested_classes import classes_in, size_of_labels, suggest_class_set
 from etram_mmdet.engine.config.load import load_config
 from etram_mmdet.events.class_sets import get_class_set
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
@@ -86,6 +88,20 @@ def test_ids_are_counted_over_all_label_files(tmp_path):
     assert classes_in(find_sources(tmp_path)[0], PreprocessSettings()) == {1: 2, 3: 4}
 
 
+@pytest.mark.parametrize("says", [True, False])
+def test_labelled_frames_tell_the_size_where_recordings_do_not(tmp_path, says):
+    path = write_recording(tmp_path / "train", "a")
+    path.with_name("a_bbox.npy").unlink()
+    image = dict(id=1, file_name="1.png", width=80, height=60, t_us=100_000)
+    box = dict(id=1, image_id=1, category_id=1, bbox=[1, 1, 9, 9])
+    content = dict(images=[image], annotations=[box], categories=[dict(id=1, name="car")])
+    path.with_name("a.json").write_text(json.dumps(content))
+    if not says:
+        with h5py.File(path, "a") as file:
+            del file["events/width"], file["events/height"]
+    assert size_of_labels(find_sources(tmp_path)[0]) == (None if says else (80, 60))
+
+
 def test_config_says_what_follows_from_the_recordings(tmp_path):
     made = plan(recording(), recording("val"))
     cfg = written(made, tmp_path)
@@ -99,7 +115,7 @@ def test_config_says_what_follows_from_the_recordings(tmp_path):
     assert cfg.train_cfg.max_iters == 1000 == 300 * 20 / 6 and cfg.train_cfg.val_interval == 100
     assert cfg.test_dataloader.dataset.split == "val"
     assert written(plan(recording(), recording("test")), tmp_path).test_dataloader.dataset.split == "test"
-    assert "sensor: 640x480 pixels, as files or --sensor say" in made.reasons()
+    assert "sensor: 640x480 pixels, as recordings, labels or --sensor say" in made.reasons()
 
 
 def test_names_cannot_become_code(tmp_path):
