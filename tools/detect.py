@@ -65,6 +65,7 @@ def main() -> None:
     from tqdm import tqdm
 
     from etram_mmdet.apis import EventInferencer, init_detector
+    from etram_mmdet.apis.domain_watch import DomainWatch
     from etram_mmdet.apis.results import Tally
     from etram_mmdet.apis.window_times import start_on_grid
     from etram_mmdet.events.formats import open_recording
@@ -91,7 +92,9 @@ def main() -> None:
             times = inferencer.times(*part)
             start = time.monotonic()
             tally = Tally(inferencer.operating_points)
-            windows = tqdm(tally.count(inferencer.windows(*part)), total=len(times), unit="window")
+            watch = DomainWatch(inferencer, recording)
+            seen = watch.watched(tally.count(inferencer.windows(*part)))
+            windows = tqdm(seen, total=len(times), unit="window")
             note = SINKS[args.out.suffix](args.out, windows, inferencer, recording)
             dropped = ", ".join(f"{number} {what}" for what, number in recording.dropped.items() if number)
         for sentence in filter(None, [note, *told]):
@@ -100,6 +103,7 @@ def main() -> None:
         print(f"{args.out}: {seen_s:.1f} s of {args.recording.name} in {time.monotonic() - start:.1f} s")
         if dropped:
             print(f"left out: {dropped}")
+        print("".join(f"WARNING {sentence}\n" for sentence in watch.sentences()), end="")
         print(tally)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from etram_mmdet.analysis.dataset import RULES
-from etram_mmdet.events.class_sets import CLASS_SETS, DEFAULT_CLASS_SET
+from etram_mmdet.events.class_sets import DEFAULT_CLASS_SET
 from etram_mmdet.utils.cli import add_cfg_options, exit_on_input_error, make_parser
 from etram_mmdet.utils.files import check_writable, write_json
 
@@ -25,8 +25,14 @@ def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument("target", metavar="TARGET", help="CONFIG.py or folder")
     parser.add_argument("--out", type=Path, default=Path("work_dirs/inspect_data"), help="default: %(default)s")
-    parser.add_argument(
-        "--class-set", choices=CLASS_SETS, help=f"what a folder's class ids mean (default: {DEFAULT_CLASS_SET})"
+    classes = parser.add_mutually_exclusive_group()
+    classes.add_argument(
+        "--class-set",
+        help=f"what a folder's class ids mean: a name, or a .json file (default: the names in the labels, "
+        f"else {DEFAULT_CLASS_SET})",
+    )
+    classes.add_argument(
+        "--classes", nargs="+", metavar="[KEY=]NAME", help="instead: names in order; KEY: an id or name in the labels"
     )
     parser.add_argument("--no-events", action="store_true", help="read the labels only, which is quick")
     parser.add_argument(
@@ -37,24 +43,33 @@ def parse_args() -> argparse.Namespace:
     add_cfg_options(parser)
     args = parser.parse_args()
     args.is_config = args.target.endswith(".py")
-    if args.is_config and args.class_set:
-        parser.error("--class-set is for folders; a config says its own, or takes --cfg-options class_set=NAME")
+    if args.is_config and (args.class_set or args.classes):
+        parser.error(
+            "--class-set and --classes are for folders; a config says its own, or takes --cfg-options class_set=NAME"
+        )
     if not args.is_config and args.cfg_options:
         parser.error(f"--cfg-options: {args.target} is not a config (NAME.py)")
     return args
 
 
-def census_of(args: argparse.Namespace) -> Census:
+def census_of(args: argparse.Namespace) -> tuple[Census, tuple[int, ...]]:
+    """The numbers of TARGET, and the strides of its model; of a folder's those of the baseline."""
     from tqdm import tqdm
 
     from etram_mmdet.analysis.dataset.read import data_of_config, take_census
+    from etram_mmdet.analysis.dataset.strides import STRIDES, strides_of
+    from etram_mmdet.analysis.dataset.suggested_classes import class_set_in, suggest_class_set
 
-    data = dict(data_root=args.target, class_set=args.class_set or DEFAULT_CLASS_SET)
+    options = dict(read_events=not args.no_events, progress=partial(tqdm, desc="recordings"))
     if args.is_config:
         from etram_mmdet.engine.config.load import load_config
 
-        data = data_of_config(load_config(args.target, args.cfg_options), args.target)
-    return take_census(**data, read_events=not args.no_events, progress=partial(tqdm, desc="recordings"))
+        cfg = load_config(args.target, args.cfg_options)
+        return take_census(**data_of_config(cfg, args.target), **options), strides_of(cfg)
+    root = Path(args.target)
+    own = suggest_class_set({}, args.classes) if args.classes else args.class_set
+    own = own or (class_set_in(root) if root.is_dir() else None)
+    return take_census(root, own or DEFAULT_CLASS_SET, **options), STRIDES
 
 
 def main() -> int:
@@ -62,14 +77,14 @@ def main() -> int:
     from etram_mmdet.analysis.dataset.figure import draw_census
     from etram_mmdet.analysis.dataset.report import as_dict, format_census, format_thresholds
     from etram_mmdet.analysis.dataset.thresholds import all_thresholds, usage, write_thresholds
-    from etram_mmdet.analysis.dataset.warnings import find_warnings
+    from etram_mmdet.analysis.dataset.warnings import find_warnings, stride_warnings
 
     with exit_on_input_error():
         check_writable(args.out / "data.json")
-        census = census_of(args)
+        census, strides = census_of(args)
         wants_thresholds = args.thresholds or args.rule or args.fragment
         thresholds = all_thresholds(census) if wants_thresholds or len(census.boxes("train").labels) else []
-        warnings = find_warnings(census)
+        warnings = [*find_warnings(census), *stride_warnings(census, strides)]
         print(f"\n{format_census(census)}\n")
         if wants_thresholds:
             rule = args.rule or RULES[0]

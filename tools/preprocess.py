@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 NAMES = ", ".join(choices.REPRESENTATION_NAMES)
 STOPPED = "stopped; finished recordings are kept, the same command goes on with the others"
 STOPPED_OVERWRITING = "stopped; finished recordings are kept, the same command makes all of them anew"
+OF_CONFIG = ("representation", "downsample", "window_us", "class_set")  # options that --config stands for
 HELP = dict(
+    config="a config, which says representation, window and class set instead of the options for them",
     frames="rvt: labels at 30 or 60 Hz thinned to 10 Hz; all: every label time; auto: rvt where it applies (default)",
     representation=f"one of {NAMES}, and its options: bins=5 edges=window (default: RVT's histogram)",
     preset="RVT's rules for a data set: gen4 (1Mpx) keeps class ids 0 to 2; gen1 leaves out boxes with a side under "
@@ -73,6 +75,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--sensor", nargs=2, type=int, metavar=("WIDTH", "HEIGHT"), help="in pixels, for files that do not say"
     )
+    parser.add_argument("--config", help=HELP["config"])
     parser.add_argument("--labels", choices=labels, default="auto", help=HELP["labels"])
     parser.add_argument("--class-set", metavar="NAME|FILE.json", help=HELP["class_set"])
     add_reading_options(parser)
@@ -80,7 +83,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--import", dest="modules", nargs="+", default=[], help="modules with your representations")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="recordings at a time; 0: in this process")
     parser.add_argument("--overwrite", action="store_true", help="replace sequences that exist")
-    return parser.parse_args()
+    args = parser.parse_args()
+    said_twice = [name for name in OF_CONFIG if args.config and getattr(args, name) != parser.get_default(name)]
+    if said_twice:
+        parser.error(f"--{said_twice[0].replace('_', '-')}: {args.config} says it; leave one of them out")
+    return args
 
 
 def add_reading_options(parser: argparse.ArgumentParser) -> None:
@@ -105,13 +112,24 @@ def offset(text: str) -> int | str:
 def settings_of(args: argparse.Namespace) -> PreprocessSettings:
     for module in args.modules:
         import_module(module)
+    of_config = settings_in(args.config) if args.config else {}
     downsample = args.downsample or PRESETS[args.preset].downsample
     representation = representation_from_words(args.representation, downsample)
     sensor_px = tuple(args.sensor) if args.sensor else None
     given = {
         name: getattr(args, name) for name in ("preset", "frames", "window_us", "codec", "class_set", *READING_KEYS)
     }
-    return PreprocessSettings(sensor_px=sensor_px, representation=representation, **given)
+    return PreprocessSettings(**dict(given, sensor_px=sensor_px, representation=representation) | of_config)
+
+
+def settings_in(config: str) -> dict:
+    """What a config says about the frames and classes of its data."""
+    from etram_mmdet.datasets.shared_keys import dataset_config, representation_of
+    from etram_mmdet.engine.config.load import load_config
+
+    data = dataset_config(load_config(config))
+    keys = {key: data[key] for key in ("window_us", "class_set") if data.get(key) is not None}
+    return dict(keys, representation=representation_of(data))
 
 
 def main() -> int:

@@ -1,6 +1,7 @@
 """Score thresholds for deployment: python tools/tune_thresholds.py PREDICTIONS.json [--precision .9 | ...]
 
-PREDICTIONS is what tools/test.py --out saved. The gain that is shown is that on recordings unseen in tuning.
+PREDICTIONS is what tools/test.py --out saved. The gain that is shown is that on recordings unseen in tuning; of a
+single recording, on blocks of its time.
 """
 
 from __future__ import annotations

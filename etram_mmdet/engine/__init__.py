@@ -13,6 +13,7 @@ from etram_mmdet.engine.hooks.results_csv import ResultsCsvHook
 from etram_mmdet.engine.hooks.run_record import RunRecordHook
 from etram_mmdet.engine.hooks.run_summary import RunSummaryHook
 from etram_mmdet.engine.hooks.stop_on_signal import StopOnSignalHook
+from etram_mmdet.engine.hooks.trained_domain import TrainedDomainHook
 from etram_mmdet.engine.runner.dry_run import DryRunLoop
 from etram_mmdet.engine.runner.loops import StreamTrainLoop
 from etram_mmdet.engine.runner.one_cycle import OneCycleLR, OneCycleParamScheduler
@@ -38,4 +39,5 @@ __all__ = [
     "StopOnSignalHook",
     "StreamRunner",
     "StreamTrainLoop",
+    "TrainedDomainHook",
 ]

@@ -11,7 +11,7 @@ from mmdet.apis import inference_detector
 from mmdet.apis import init_detector as mmdet_init_detector
 
 from etram_mmdet.apis import EventInferencer, init_detector
-from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
+from etram_mmdet.engine.checkpoints.opening import config_for_checkpoint, load_checkpoint_file
 from etram_mmdet.engine.config.load import load_config
 from etram_mmdet.models import RecurrentDetector
 from etram_mmdet.utils.errors import InputError
@@ -128,3 +128,27 @@ def test_mmdets_init_detector_builds_the_same_from_a_dumped_config(trained):
     theirs.load_state_dict(ours.state_dict())
     frames = torch.randint(0, 9, (1, 1, 20, 32, 48)).float()
     assert all(torch.equal(a, b) for a, b in zip(flat(theirs(frames)), flat(ours(frames)), strict=True))
+
+
+def test_another_downsample_than_in_training_is_told(trained, monkeypatch):
+    said = []
+    monkeypatch.setattr("etram_mmdet.engine.checkpoints.opening.print_log", lambda text, *_: said.append(text))
+    checkpoint = trained[0] / "iter_4.pth"
+    for options in ({}, {"representation.downsample": "nearest"}, {"window_us": 40_000}):
+        config_for_checkpoint(None, checkpoint, options)
+    assert said == []
+    config_for_checkpoint(None, checkpoint, {"representation.downsample": "sum"})
+    assert "was trained on frames with downsample=nearest, and gets downsample=sum" in said[0]
+
+
+def test_what_a_checkpoint_was_trained_on_are_pairs_of_numbers(trained, tmp_path):
+    content = load_checkpoint_file(trained[0] / "iter_4.pth")
+    assert init_detector(trained[0] / "iter_4.pth", device="cpu").trained_on == content["meta"]["trained_on"]
+    for wrong in ([1.0, 2.0], {"side_px": [1.0]}, {"side_px": [1.0, float("nan")]}, {"side_px": ["1", "2"]}):
+        content["meta"]["trained_on"] = wrong
+        torch.save(content, tmp_path / "x.pth")
+        with pytest.raises(InputError, match=r"meta\.trained_on is not what it should be"):
+            load_checkpoint_file(tmp_path / "x.pth")
+    del content["meta"]["trained_on"]
+    torch.save(content, tmp_path / "x.pth")
+    assert init_detector(tmp_path / "x.pth", device="cpu").trained_on == {}

@@ -110,13 +110,25 @@ def test_a_goal_that_allows_no_detection_says_so():
     assert "pedestrian: switched off by a threshold of 0.61, since the goal allows none of its detections" in notes
 
 
-def test_one_recording_is_refused():
-    with pytest.raises(InputError, match=r"boxes stand in 1 recordings \(a\) of 30 frames.*at least two"):
-        tune(street("a", 0.6, 0.4), CLASSES, Options(FBeta()), 0.3)
+def test_one_recording_is_judged_on_blocks_of_its_time():
+    """Each of two blocks would want its own threshold, as in the test of two recordings."""
+    early, late = street("a", 0.9, 0.8), street("a", 0.7, 0.6)
+    frames = [early[0], late[1], frame([], [], recording="empty")]
+    tuned = tune(frames, CLASSES, Options(FBeta()), before_thr=0.05)
+    assert sorted(p.score_thr[0, 0] for p in tuned.of_folds) == pytest.approx([0.7, 0.9])
+    assert (tuned.after[0].hits.item(), tuned.after[0].alarms.item(), tuned.after[0].boxes) == (1, 1, 2)
+    # Blocks are whole: of 30 frames in order the first six are one of five.
+    lasting = tune([*early[:6], *late[6:]], CLASSES, Options(FBeta()), before_thr=0.05)
+    assert len(lasting.of_folds) == 5
+    assert (lasting.after[0].hits.item(), lasting.after[0].alarms.item()) == (30, 6)
+    assert "one recording holds all boxes, so its own blocks of time judge" in tuned.notes[0]
+    assert "at IoU .5 on blocks of time that the thresholds were not tuned on" in format_tuning(tuned, 0.05)
 
 
-def test_frames_without_boxes_are_refused():
-    with pytest.raises(InputError, match=r"boxes stand in 0 recordings \(\) of 2 frames"):
+def test_too_few_frames_with_boxes_are_refused():
+    with pytest.raises(InputError, match=r"boxes stand in 1 of 1 frames.*at least two with boxes"):
+        tune(street("a", 0.6, 0.4, count=1), CLASSES, Options(FBeta()), 0.3)
+    with pytest.raises(InputError, match=r"boxes stand in 0 of 2 frames"):
         tune([frame([], []), frame([], [], recording="b")], CLASSES, Options(FBeta()), 0.3)
 
 

@@ -32,7 +32,7 @@ def words(trained, raw_sample):
 def test_json_and_csv_say_the_same(words, tmp_path):
     options = ["--score-thr", 1e-5, "--start-s", 0.5, "--duration-s", 0.5]
     output = run(*words, "--out", tmp_path / "d.json", *options)
-    assert "0.5 s of val_day_0000_td.h5" in output
+    assert "0.5 s of val_day_0000_td.h5" in output and "events for each pixel" not in output
     told = run(*words, "--out", tmp_path / "d.csv", *options, "--fuse").splitlines()[-1]
     frames = load_predictions(tmp_path / "d.json").frames
     assert {f.recording for f in frames} == {"val_day_0000"}  # as data sets call it
@@ -167,3 +167,16 @@ def test_a_checkpoint_of_foreign_plugins_is_used_with_its_config(words, trained,
 def test_three_paths_at_most(words):
     output = run("tools/detect.py", "a.py", "b.pth", "c.raw", "d", "--out", "x.csv", ok=False)
     assert "expected [CONFIG] CHECKPOINT RECORDING, got 4 paths" in output
+
+
+def test_data_unlike_those_of_the_training_are_told(words, trained, sample, tmp_path):
+    """By detect.py and test.py; a checkpoint that does not say what it was trained on says nothing."""
+    content = load_checkpoint_file(words[1])
+    assert set(content["meta"]["trained_on"]) == {"side_px", "events_per_px"}
+    content["meta"]["trained_on"] = dict(side_px=[2.0, 3.0], events_per_px=[40.0, 50.0])
+    torch.save(content, tmp_path / "x.pth")
+    other = run(words[0], tmp_path / "x.pth", *words[2:], "--out", tmp_path / "d.csv", "--duration-s", 0.3)
+    sentence = "events for each pixel, the checkpoint was trained on 40 to 50; another sensor"
+    assert sentence in other
+    tested = run("tools/test.py", tmp_path / "x.pth", "--work-dir", tmp_path / "test")
+    assert sentence in tested and "of the boxes are larger than those that the checkpoint was trained on" in tested

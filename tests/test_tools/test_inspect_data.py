@@ -8,6 +8,7 @@ import pytest
 from mmengine.config import Config
 
 from etram_mmdet.events.preprocessing.folder import preprocess_folder
+from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from tests.helpers.cli import run
 from tests.helpers.paths import ROOT
 from tests.helpers.raw import write_recording
@@ -38,7 +39,7 @@ def test_config_and_recordings(sample, raw_sample, tmp_path):
     assert set(sequences["size_thresholds"]) == {"fixed", "classes", "p25", "p30"}
     assert gen4["splits"]["train"]["per_class"]["bus"]["boxes"] == 0  # the preset keeps ids 0 to 2
     assert gen4["splits"]["train"]["dropped"]["boxes_other_class"] > 0
-    assert any(warning.startswith("train: no box of bus") for warning in gen4["warnings"])
+    assert any(warning.startswith("no box of bus, ") for warning in gen4["warnings"])
 
 
 def test_thresholds(raw_sample, tmp_path):
@@ -61,7 +62,7 @@ def test_thresholds(raw_sample, tmp_path):
         (("nowhere",), "nowhere: no such data folder"),
         (("nowhere.py",), "nowhere.py: no such config"),
         (("configs/_base_/models/rvt.py",), "no train_dataloader.dataset.data_root"),
-        (("configs/baseline.py", "--class-set", "etram3"), "--class-set is for folders"),
+        (("configs/baseline.py", "--class-set", "etram3"), "--class-set and --classes are for folders"),
         (("data", "--cfg-options", "a=1"), "--cfg-options: data is not a config"),
     ],
 )
@@ -83,3 +84,15 @@ def test_labels_that_do_not_fit_are_a_problem(tmp_path):
         assert printed.count("PROBLEM train/a: boxes that move hold") == 1 and printed.count(sentence) == 3
         assert len(content(tmp_path / "found")["problems"]) == 3
     run(TOOL, tmp_path / "raw", "--no-events", "--out", tmp_path / "found")
+
+
+def test_class_names_of_ones_own(raw_sample, tmp_path):
+    """On the command line for ids; by themselves where a folder or its labels hold names."""
+    quick = ("--no-events", "--out", tmp_path / "found")
+    run(TOOL, raw_sample, *quick, "--classes", "0=walker", *(f"{i}=other" for i in range(1, 8)))
+    assert content(tmp_path / "found")["classes"] == ["walker", "other"]
+    names = {**dict.fromkeys(map(str, range(8)), "other"), "0": "walker"}
+    settings = PreprocessSettings(class_set=dict(classes=("walker", "other"), mapping=names))
+    preprocess_folder(raw_sample, tmp_path / "frames", settings)
+    run(TOOL, tmp_path / "frames", *quick)
+    assert content(tmp_path / "found")["classes"] == ["walker", "other"]

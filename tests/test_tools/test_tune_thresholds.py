@@ -66,7 +66,7 @@ def test_bad_options(predictions, options, says):
 
 
 def test_bad_predictions(tmp_path):
-    save_predictions(tmp_path / "one.json", street("day_0", 0.6, 0.4), CLASSES, {})
+    save_predictions(tmp_path / "one.json", street("day_0", 0.6, 0.4, count=1), CLASSES, {})
     assert "at least two with boxes are needed" in run("tools/tune_thresholds.py", tmp_path / "one.json", ok=False)
     save_predictions(tmp_path / "strict.json", street("a", 0.6, 0.4), CLASSES, dict(nms=dict(iou_threshold=0.2)))
     assert "there is none stricter to try" in run(

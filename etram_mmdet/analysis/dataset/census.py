@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from etram_mmdet.analysis.dataset.box_events import BoxEvents
 from etram_mmdet.events.choices import SPLITS
 from etram_mmdet.events.labels import day_or_night
 from etram_mmdet.events.preprocessing.label_classes import BY_CLASS
@@ -59,8 +60,13 @@ class RecordingCensus:
     duration_s: float | None = None
     num_events: int | None = None
     frames_without_events: int | None = None
+    events_in_frames: int | None = None  # of all windows, each counted as often as it is seen
+    events_left_out: int | None = None  # of these, because of downsample
     dropped: dict[str, int] | None = None
     frame_shape: tuple[int, int, int] | None = None  # channels, height, width of preprocessed frames
+    box_events: BoxEvents | None = None
+    left_out: dict[str, int] = field(default_factory=dict)  # boxes of classes that the class set leaves out, by name
+    downsample: str | None = None  # how frames became smaller than the sensor
     doubts: tuple[str, ...] = ()  # whether labels and events fit together, see `events.preprocessing.plausibility`
 
     @property
@@ -122,8 +128,23 @@ class Census:
         steps = sum(max(len(r.label_us) - 1, 0) for r in self.of(split))
         return steps / self.total("labelled_span_s", split) if steps else None
 
-    def lights(self, split: str | None = None) -> Counter:
-        return Counter(r.light for r in self.of(split))
+    def lights(self, split: str | None = None) -> dict[str, int | None]:
+        """Recordings by day and by night; ``None`` where no name of a recording tells."""
+        counts = Counter(r.light for r in self.of(split) if r.light)
+        return {light: counts[light] if counts else None for light in ("day", "night")}
+
+    def box_events(self, split: str | None = None) -> BoxEvents | None:
+        """Of all recordings whose frames were looked at."""
+        parts = [r.box_events for r in self.of(split) if r.box_events is not None]
+        return BoxEvents.joined(parts) if parts else None
+
+    def left_out(self) -> dict[str, int]:
+        """Boxes of classes that the class set leaves out, by the names or ids in the label files."""
+        counts = sum((Counter(r.left_out) for r in self.recordings), Counter())
+        for rule, count in [item for r in self.recordings for item in (r.dropped or {}).items()]:
+            if rule.startswith(BY_CLASS[0]):  # when the recording was read, or preprocessed
+                counts[rule.removeprefix(BY_CLASS[0])] += count
+        return dict(counts)
 
     def dropped(self, split: str | None = None) -> dict[str, int] | None:
         """Everything left out, by rule; None where it is unknown of a recording."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 OPACITY = {"train": 1.0, "val": 0.62, "test": 0.34}
 LEAST_SHOWN = 0.7  # boxes; where the log axis begins, so that a single box has a bar
+LEAST_MILLIONS = 1e5  # events a second from which on the axis counts millions
 UNKNOWN_RATES = "unknown: the folders do not say how many events\ntheir recordings had, or these were not read"
 
 
@@ -84,11 +85,13 @@ def draw_rates(ax: Axes, census: Census) -> None:
     from matplotlib.lines import Line2D
 
     title(ax, "Events per second of each recording")
-    rates = [np.nan if r.events_per_s is None else r.events_per_s / 1e6 for r in census.recordings]
+    rates = np.array([np.nan if r.events_per_s is None else r.events_per_s for r in census.recordings])
     if np.isnan(rates).all():
         ax.set_axis_off()
         ax.text(0.5, 0.5, UNKNOWN_RATES, transform=ax.transAxes, ha="center", va="center", color=MUTED)
         return
+    unit, name = (1e6, "million events") if np.nanmax(rates) >= LEAST_MILLIONS else (1, "events")
+    rates = rates / unit
     position = 0
     for split in census.splits:
         of_split = [(r, v) for r, v in zip(census.recordings, rates, strict=True) if r.split == split]
@@ -99,7 +102,7 @@ def draw_rates(ax: Axes, census: Census) -> None:
         ax.scatter(x, values, s=34, c=faces, edgecolors=INK, lw=1.4, zorder=3)
         ax.text(x.mean(), -0.02, split, transform=ax.get_xaxis_transform(), ha="center", va="top", color=INK)
         position = x[-1] + 3
-    ax.set(xlim=(-1.5, position - 1.5), ylim=(0, np.nanmax(rates) * 1.12), ylabel="million events per second")
+    ax.set(xlim=(-1.5, position - 1.5), ylim=(0, np.nanmax(rates) * 1.12), ylabel=f"{name} per second")
     ax.set_xticks([])
     ax.grid(axis="y")
     lights = [(light, face) for light, face in (("day", INK), ("night", PANEL)) if census.lights()[light]]

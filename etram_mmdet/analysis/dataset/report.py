@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 import numpy as np
 
+from etram_mmdet.analysis.dataset.box_events import LEAST_PER_PX
 from etram_mmdet.analysis.dataset.census import BoxSizes, Census, RecordingCensus
 from etram_mmdet.analysis.dataset.thresholds import Thresholds
 from etram_mmdet.utils.text import number, percent, table
@@ -17,7 +18,8 @@ SIZES = ("width_px", "height_px", "area_px2")
 
 def format_census(census: Census) -> str:
     """Splits, classes and size mix, each under a line that says what it shows."""
-    return "\n\n".join((_splits(census), _classes(census), _size_mix(census)))
+    seen = [_box_events(census)] if census.box_events() else []
+    return "\n\n".join((_splits(census), *seen, format_classes(census), _size_mix(census)))
 
 
 def format_thresholds(thresholds: Sequence[Thresholds]) -> str:
@@ -32,14 +34,14 @@ def format_thresholds(thresholds: Sequence[Thresholds]) -> str:
 
 
 def _splits(census: Census) -> str:
-    head = "split recordings day night seconds events Mev/s out-of-frame frames frames/s boxes dropped".split()
+    head = "split recordings day night seconds events events/s out-of-frame frames frames/s boxes dropped".split()
     rows = []
     for split in census.splits:
         lights = census.lights(split)
         numbers = (
             number(census.total("duration_s", split), 1),
             number(census.total("num_events", split)),
-            number(_million(census.events_per_s(split)), 2),
+            number(census.events_per_s(split)),
             number(census.total("events_out_of_frame", split)),
             number(sum(len(r.label_us) for r in census.of(split))),
             number(census.labels_per_s(split), 2),
@@ -51,21 +53,34 @@ def _splits(census: Census) -> str:
     return _titled(title, head, rows)
 
 
-def _classes(census: Census) -> str:
+def _box_events(census: Census) -> str:
+    head = ["split", "events in boxes", "boxes with almost none", "camera"]
+    rows = []
+    for split in census.splits:
+        found = census.box_events(split)
+        shares = (percent(found and found.inside_share), percent(found and found.empty_share))
+        rows.append([split, *shares, found and found.camera])
+    title = f"labelled frames; almost none: under {LEAST_PER_PX:g} events for each pixel of a box (network pixels)"
+    return _titled(title, head, rows)
+
+
+def format_classes(census: Census) -> str:
+    """Boxes of every class that has any, and the names of the others on one line."""
     head = ["class", *census.splits, "width px", "height px", "area px²"]
     of_split = [census.boxes(split) for split in census.splits]
     of_all = census.boxes()
     rows = []
-    for label, name in enumerate(census.classes):
+    present = np.unique(of_all.labels).tolist()
+    for label, name in ((label, census.classes[label]) for label in present):
         counts = [number(len(boxes.of_class(label).labels)) for boxes in of_split]
         rows.append([name, *counts, *_spans(of_all.of_class(label))])
     totals = [number(len(boxes.labels)) for boxes in of_split]
     rows.append(["all", *totals, *_spans(of_all)])
-    return _titled("boxes; 5 %, 50 % and 95 % of them are smaller than (network pixels)", head, rows)
-
-
-def _million(value: float | None) -> float | None:
-    return None if value is None else value / 1e6
+    absent = [name for label, name in enumerate(census.classes) if label not in present]
+    notes = [f"no box of {', '.join(absent)}"] if absent else []
+    notes += [f"left out: {name} {count}" for name, count in census.left_out().items()]
+    title = "boxes; 5 %, 50 % and 95 % of them are smaller than (network pixels)"
+    return "\n".join([_titled(title, head, rows), *notes])
 
 
 def _spans(boxes: BoxSizes) -> list[str | None]:
@@ -105,6 +120,7 @@ def as_dict(census: Census, warnings: list[str], thresholds: list[Thresholds]) -
         "size_thresholds": {t.rule: asdict(t) for t in thresholds},
         "problems": census.problems,
         "warnings": warnings,
+        "boxes_left_out": census.left_out(),
         "recordings": [_recording(census, r) for r in census.recordings],
     }
 
@@ -112,6 +128,7 @@ def as_dict(census: Census, warnings: list[str], thresholds: list[Thresholds]) -
 def _split(census: Census, split: str) -> dict:
     boxes = census.boxes(split)
     lights = census.lights(split)
+    events = census.box_events(split)
     return {
         "recordings": len(census.of(split)),
         "day": lights["day"],
@@ -120,8 +137,13 @@ def _split(census: Census, split: str) -> dict:
         "events": census.total("num_events", split),
         "events_per_s": census.events_per_s(split),
         "events_out_of_frame": census.total("events_out_of_frame", split),
+        "events_in_frames": census.total("events_in_frames", split),
+        "events_left_out_by_downsample": census.total("events_left_out", split),
         "labelled_frames": sum(len(r.label_us) for r in census.of(split)),
         "frames_without_events": census.total("frames_without_events", split),
+        "events_in_boxes_share": events and events.inside_share,
+        "boxes_almost_without_events_share": events and events.empty_share,
+        "camera": events and events.camera,
         "labels_per_s": census.labels_per_s(split),
         "boxes": len(boxes.labels),
         "size_mix": boxes.size_mix().tolist() if len(boxes.labels) else None,

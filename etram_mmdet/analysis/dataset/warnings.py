@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from etram_mmdet.analysis.dataset.box_events import LEAST_PER_PX
 from etram_mmdet.analysis.dataset.census import BoxSizes, Census, RecordingCensus
+from etram_mmdet.analysis.dataset.strides import LARGEST_PER_STRIDE, share_over, share_under
 from etram_mmdet.events.preprocessing.frame_times import labels_per_s
 from etram_mmdet.events.preprocessing.plausibility import differing_rates
 from etram_mmdet.utils.text import number, percent
@@ -16,6 +18,9 @@ LEAST_BOXES = 20  # of a class in a split before its typical box means anything
 MOST_SMALL_DIFFERENCE = 0.10
 MOST_MIX_DISTANCE = 0.20
 MOST_DROPPED = 0.20
+MOST_EMPTY = 0.05  # of the boxes
+MOST_SHRUNK = 0.5  # of the events
+MOST_BEYOND_STRIDES = 0.10  # of the boxes
 # What the typical box of a class should be like, by lower-case name. Perspective blurs other orders of size.
 TALLER_THAN_WIDE = ("pedestrian",)
 LARGER_THAN_PEDESTRIAN = ("car", "vehicle", "truck", "bus", "tram")
@@ -27,6 +32,9 @@ def find_warnings(census: Census) -> list[str]:
         _missing_classes,
         _odd_boxes,
         _size_mix,
+        _empty_boxes,
+        _cameras,
+        _shrunk_away,
         _shared_names,
         _dropped_boxes,
         _assumed_size,
@@ -37,9 +45,14 @@ def find_warnings(census: Census) -> list[str]:
 
 
 def _missing_classes(census: Census) -> Iterator[str]:
+    anywhere = set(census.boxes().labels.tolist())
+    nowhere = [name for label, name in enumerate(census.classes) if label not in anywhere]
+    if nowhere:
+        advice = "a class set without them says what the detector can learn: class_set, --classes"
+        yield f"no box of {', '.join(nowhere)} in any split; {advice}"
     for split in census.splits:
         present = set(census.boxes(split).labels.tolist())
-        missing = [name for label, name in enumerate(census.classes) if label not in present]
+        missing = [census.classes[label] for label in sorted(anywhere - present)]
         if missing:
             consequence = "a detector cannot learn them" if split == "train" else "no AP can be measured for them there"
             yield f"{split}: no box of {', '.join(missing)}; {consequence}"
@@ -85,6 +98,57 @@ def _size_mix(census: Census) -> Iterator[str]:
 
 def _percent(mix: np.ndarray) -> str:
     return "/".join(number(100 * share) for share in mix) + " %"
+
+
+def _empty_boxes(census: Census) -> Iterator[str]:
+    for split in census.splits:
+        found = census.box_events(split)
+        share = found.empty_share if found else None
+        if share is not None and share > MOST_EMPTY:
+            yield (
+                f"{split}: {percent(share, 0)} of the boxes hold almost no events (under {LEAST_PER_PX:g} for each "
+                "pixel): objects that stand or are far, which no detector finds from events"
+            )
+
+
+def _cameras(census: Census) -> Iterator[str]:
+    found = {split: census.box_events(split) for split in census.splits}
+    cameras = {split: events.camera for split, events in found.items() if events and events.camera}
+    if len(set(cameras.values())) > 1:
+        listed = ", ".join(
+            f"{split} from a {camera} one ({percent(found[split].inside_share, 0)} of the events in boxes)"
+            for split, camera in cameras.items()
+        )
+        yield f"the camera moves in some splits only: {listed}; results of one kind say little about the other"
+
+
+def _shrunk_away(census: Census) -> Iterator[str]:
+    events, left_out = census.total("events_in_frames"), census.total("events_left_out")
+    if events and left_out is not None and left_out > MOST_SHRUNK * events:
+        ways = ", ".join(sorted({r.downsample for r in census.recordings}))
+        yield (
+            f"downsample {ways} leaves out {left_out:,} of the {events:,} events in frames "
+            f"({percent(left_out / events, 0)}); --downsample sum keeps them, none keeps the full resolution too"
+        )
+
+
+def stride_warnings(census: Census, strides: Sequence[int]) -> list[str]:
+    """A sentence for each split whose boxes do not fit the strides of a model."""
+    told = ", ".join(map(str, strides))
+    finer = "finer strides (configs/patch2.py has 2, 4, 8) or --downsample none"
+    coarser = "coarser strides (configs/baseline.py has 8, 16, 32)"
+    sentences = []
+    for split in census.splits:
+        boxes = census.boxes(split)
+        for share, what, remedy in (
+            (share_under(boxes, min(strides)), f"a side under {min(strides)} px, the finest stride", finer),
+            (share_over(boxes, strides), f"a side over {LARGEST_PER_STRIDE * max(strides)} px", coarser),
+        ):
+            if share > MOST_BEYOND_STRIDES:
+                sentences.append(
+                    f"{split}: {percent(share, 0)} of the boxes have {what} (strides {told}); they ask for {remedy}"
+                )
+    return sentences
 
 
 def _shared_names(census: Census) -> Iterator[str]:

@@ -8,6 +8,7 @@ listed here are handed on.
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePath
@@ -22,6 +23,7 @@ CONFIG_KEY = "etram_mmdet_config"
 STEP_KEY = "step_us"  # from the end of one window of the training data to that of the next
 SENSOR_KEY = "sensor_px"  # width and height of the sensor that the training data come from
 DATA_KEY = "train_data"  # digest of the training data
+DOMAIN_KEY = "trained_on"  # what domain_of says about the training data
 PROCESSES_KEY = "processes"  # that trained together
 OWN_STATES_KEY = "own_states"  # of each process, see own_state.py
 MAX_STEP = 2**40
@@ -50,6 +52,18 @@ def _is_seed(value: object) -> bool:
 
 def _is_number(value: object) -> bool:
     return type(value) in (int, float)
+
+
+def _is_spans(value: object) -> bool:
+    """Pairs of finite numbers by name."""
+    return isinstance(value, dict) and all(
+        _is_text(name) and isinstance(span, list | tuple) and len(span) == 2 and all(map(_is_finite, span))
+        for name, span in value.items()
+    )
+
+
+def _is_finite(value: object) -> bool:
+    return _is_number(value) and math.isfinite(value)
 
 
 def _is_text(value: object) -> bool:
@@ -193,6 +207,7 @@ _META = {
     "dataset_meta": _is_metainfo,
     STEP_KEY: _is_duration,
     SENSOR_KEY: _is_sensor,
+    DOMAIN_KEY: _is_spans,
     DATA_KEY: _is_text,
     PROCESSES_KEY: _is_step,
     CONFIG_KEY: _is_json,

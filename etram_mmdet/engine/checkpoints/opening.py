@@ -7,21 +7,23 @@ tensors and plain values, and what is built from its config may use registered n
 from __future__ import annotations
 
 import copy
+import logging
 from pathlib import Path
 
 import torch
 from mmdet.visualization import get_palette
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.utils import import_modules_from_strings
 from torch import nn
 from torch.random import fork_rng
 
-from etram_mmdet.datasets.shared_keys import dataset_config, dataset_configs, metainfo_of
+from etram_mmdet.datasets.shared_keys import dataset_config, dataset_configs, metainfo_of, representation_of
 from etram_mmdet.engine.checkpoints.carried_config import carried_by, check_frame, evaluation_config, stored_config
-from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY, SENSOR_KEY, STEP_KEY, known_contents
+from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY, DOMAIN_KEY, SENSOR_KEY, STEP_KEY, known_contents
 from etram_mmdet.engine.checkpoints.folder import checkpoint_file
 from etram_mmdet.engine.checkpoints.tensor_file import read_tensor_file
 from etram_mmdet.engine.config.differences import model_differences
@@ -46,8 +48,9 @@ def init_detector(
 ) -> nn.Module:
     """A detector in evaluation mode, with ``cfg`` and ``dataset_meta`` (classes, palette) as attributes.
 
-    Two more tell of its training and are ``None`` where neither checkpoint nor config does: ``step_us``, how far apart
-    windows ended, in microseconds, and ``sensor_px``, width and height of the sensor.
+    Three more tell of its training. ``step_us``: how far apart windows ended, in microseconds. ``sensor_px``: width and
+    height of the sensor. Both are ``None`` where neither checkpoint nor config tells them. ``trained_on``: what
+    :func:`domain_of` said about its training data; empty where the checkpoint does not tell it.
 
     The arguments are those of ``mmdet.apis.init_detector``, in its order. Nothing in a checkpoint is executed.
 
@@ -78,6 +81,7 @@ def init_detector(
     model.dataset_meta = metainfo_of(dataset_config(cfg)) | (_stored_metainfo(content, weights) if content else {})
     model.step_us = _trained_step_us(content or {}, cfg)
     model.sensor_px = _trained_sensor_px(content or {}, cfg)
+    model.trained_on = (content or {}).get("meta", {}).get(DOMAIN_KEY, {})
     if palette != "none":
         classes = model.dataset_meta["classes"]
         model.dataset_meta = dict(classes=classes, palette=get_palette(palette, len(classes)))
@@ -154,11 +158,14 @@ def _config_for(
         cfg = evaluation_config(stored_config(content, checkpoint), checkpoint)
         if options:
             apply_options(cfg, options)
+            _warn_of_other_frames(cfg, stored_config(content, checkpoint), checkpoint)
         return cfg
     cfg = _loaded(config, options)
     if CONFIG_KEY in content.get("meta", {}):
         with carried_by(checkpoint):
-            _refuse_differences(cfg, stored_config(content, checkpoint), config, checkpoint)
+            stored = stored_config(content, checkpoint)
+            _refuse_differences(cfg, stored, config, checkpoint)
+        _warn_of_other_frames(cfg, stored, checkpoint)
     return cfg
 
 
@@ -177,6 +184,18 @@ def _refuse_differences(cfg: Config, trained: dict, config: object, checkpoint: 
             f"{config if isinstance(config, str | Path) else 'the config'} describes another model than {checkpoint}:"
             "\n  " + "\n  ".join(differences) + "\nCorrect the config, or, for a checkpoint without "
             f"plugins of your own, test it with the config that it carries: tools/test.py {checkpoint}"
+        )
+
+
+def _warn_of_other_frames(cfg: Config, trained: dict, checkpoint: str | Path) -> None:
+    """Say where frames become smaller than the sensor in another way than in training."""
+    now, then = (representation_of(dataset_config(each)).get("downsample", "none") for each in (cfg, trained))
+    if now != then:
+        print_log(
+            f"{checkpoint}: was trained on frames with downsample={then}, and gets downsample={now}: objects and "
+            "numbers of events are others than it has learnt",
+            "current",
+            logging.WARNING,
         )
 
 

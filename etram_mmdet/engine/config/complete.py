@@ -21,7 +21,13 @@ TOGETHER = {
     "test": ("test_dataloader", "test_cfg", "test_evaluator"),
 }
 # Without these a training would lack something that cannot be mended afterwards.
-NEEDED_HOOKS = ("ClassCheckHook", "FitToDataHook", "PlainCheckpointHook", "StopOnSignalHook")
+NEEDED_HOOKS = (
+    "ClassCheckHook",
+    "FitToDataHook",
+    "PlainCheckpointHook",
+    "StopOnSignalHook",
+    "TrainedDomainHook",
+)
 
 
 def check_steps(cfg: Config) -> None:

@@ -59,7 +59,8 @@ _FREE = (
 # They watch and write, and are there whatever a config says.
 _WATCHING = """
     ResultsCsvHook EvaluationReportHook RunRecordHook RunSummaryHook FiniteLossHook DataWaitHook EventVisualizationHook
-    ClassCheckHook FitToDataHook PlainCheckpointHook StopOnSignalHook DetVisualizationHook MemoryProfilerHook
+    ClassCheckHook FitToDataHook PlainCheckpointHook StopOnSignalHook TrainedDomainHook DetVisualizationHook
+    MemoryProfilerHook
 """.split()
 # What completion fills in; a checkpoint of version 0.1 may leave it out.
 _FILLED = (

@@ -35,6 +35,7 @@ from etram_mmdet.engine.checkpoints.same_training import check_same_training
 from etram_mmdet.engine.config.complete import check_together, resolve, start_processes
 from etram_mmdet.engine.config.epochs import count_in_steps, counts_epochs, steps_of_epoch
 from etram_mmdet.engine.config.load import complete_config
+from etram_mmdet.engine.config.missing_split import leave_out_validation
 from etram_mmdet.engine.config.refusals import refused_settings
 from etram_mmdet.engine.runner.console import Console
 from etram_mmdet.engine.runner.learning_rates import learning_rates
@@ -78,9 +79,10 @@ class StreamRunner(Runner):
             watch_ranks(cfg)
             check_together(cfg)
             complete_config(cfg)
+            left_out = leave_out_validation(cfg)
             if counts_epochs(cfg.get("train_cfg") or {}):
                 count_in_steps(cfg, steps_of_epoch(cfg))
-            notes = resolve(cfg, device)
+            notes = [*left_out, *resolve(cfg, device)]
         with watched(), refused_settings(cfg), os_errors(Path(cfg.work_dir), "written"):
             check_same_start(cfg)
             if cfg.get("train_cfg"):

@@ -36,8 +36,8 @@ def format_tuning(tuned: Tuned, before_thr: float) -> str:
     rows.append(["mean", boxes, *(_triple(mean_numbers(counts)) for counts in columns), "", ""])
     rows.append(["all classes", *[""] * 4, _per_min(tuned, range(len(tuned.points.classes))), ""])
     title = (
-        "precision, recall, F1 and false alarms per minute of stream at IoU .5 on recordings that the thresholds were "
-        f"not tuned on ({tuned.minutes:.2f} minutes)"
+        f"precision, recall, F1 and false alarms per minute of stream at IoU .5 on {tuned.judged_on} that the "
+        f"thresholds were not tuned on ({tuned.minutes:.2f} minutes)"
     )
     return "\n".join([title, table(rows, gap=3, left=(0, 6)), *(f"WARNING {note}" for note in tuned.notes)])
 

@@ -47,6 +47,7 @@ class Tuned:
     of_folds: list[OperatingPoints]
     minutes: float  # of stream, in all recordings
     notes: list[str]
+    judged_on: str = "recordings"  # of what parts the folds are
 
 
 def stricter_nms(saved: Predictions, path: Path) -> tuple[float, ...]:
@@ -65,8 +66,13 @@ def stricter_nms(saved: Predictions, path: Path) -> tuple[float, ...]:
 
 
 def tune(frames: Sequence[FrameResult], classes: Sequence[str], options: Options, before_thr: float) -> Tuned:
-    """Raises ``InputError`` where fewer than two recordings hold boxes: nothing unseen would be left to judge by."""
-    folds = list(_folds(frames))
+    """Where one recording holds all boxes, blocks of its time are held out instead of recordings.
+
+    Raises:
+        InputError: fewer than two frames hold boxes: nothing unseen would be left to judge by.
+    """
+    parts, judged_on = _parts(frames)
+    folds = list(_folds(frames, parts))
     of_all = choose_points(frames, classes, options)
     of_folds = []
     judged = []
@@ -87,7 +93,8 @@ def tune(frames: Sequence[FrameResult], classes: Sequence[str], options: Options
         after=_passing(after, len(classes)),
         of_folds=of_folds,
         minutes=stream_minutes(frames),
-        notes=of_all.notes,
+        notes=[*_doubts(judged_on), *of_all.notes],
+        judged_on=judged_on,
     )
 
 
@@ -199,20 +206,46 @@ def _size_range(boxes: BoxTable) -> np.ndarray:
     return np.digitize(np.sqrt(boxes.areas_px2.clip(min=0)), BORDERS_PX)
 
 
-def _folds(frames: Sequence[FrameResult]) -> Iterator[tuple[list[FrameResult], list[FrameResult]]]:
-    """(seen, unseen) frames; every recording is unseen once, and what is seen holds boxes."""
-    with_boxes = sorted({frame.recording for frame in frames if len(frame.truth)})
-    without = sorted({frame.recording for frame in frames} - set(with_boxes))
-    if len(with_boxes) < 2:
+def _parts(frames: Sequence[FrameResult]) -> tuple[list[str], str]:
+    """For each frame what is held out together with it, and what these parts are.
+
+    Recordings; where only one holds boxes, blocks of time with as many frames with boxes each.
+    """
+    with_boxes = {frame.recording for frame in frames if len(frame.truth)}
+    if len(with_boxes) > 1:
+        return [frame.recording for frame in frames], "recordings"
+    times_us = np.unique([frame.t_us for frame in frames if len(frame.truth)])
+    if len(times_us) < 2:
         raise InputError(
-            f"boxes stand in {len(with_boxes)} recordings ({', '.join(with_boxes)}) of {len(frames)} frames; "
-            "thresholds are judged on recordings that they were not tuned on, so at least two with boxes are needed"
+            f"boxes stand in {len(times_us)} of {len(frames)} frames; thresholds are judged on frames that they were "
+            "not tuned on, so at least two with boxes are needed"
         )
+    starts_us = [block[0] for block in np.array_split(times_us, min(MOST_FOLDS, len(times_us)))][1:]
+    blocks = np.searchsorted(starts_us, [frame.t_us for frame in frames], side="right")
+    parts = [
+        f"{f.recording}/{b}" if f.recording in with_boxes else f.recording for f, b in zip(frames, blocks, strict=True)
+    ]
+    return parts, "blocks of time"
+
+
+def _doubts(judged_on: str) -> list[str]:
+    if judged_on == "recordings":
+        return []
+    return ["one recording holds all boxes, so its own blocks of time judge: expect less on another recording"]
+
+
+def _folds(
+    frames: Sequence[FrameResult], parts: Sequence[str]
+) -> Iterator[tuple[list[FrameResult], list[FrameResult]]]:
+    """(seen, unseen) frames; every one of ``parts`` is unseen once, and what is seen holds boxes."""
+    with_boxes = sorted({part for part, frame in zip(parts, frames, strict=True) if len(frame.truth)})
+    without = sorted(set(parts) - set(with_boxes))
     shuffled = [*np.random.default_rng(0).permutation(with_boxes).tolist(), *without]
     folds = min(MOST_FOLDS, len(with_boxes))
     for i in range(folds):
         unseen = set(shuffled[i::folds])
-        yield [f for f in frames if f.recording not in unseen], [f for f in frames if f.recording in unseen]
+        pairs = list(zip(parts, frames, strict=True))
+        yield [f for part, f in pairs if part not in unseen], [f for part, f in pairs if part in unseen]
 
 
 def _applied(frames: Sequence[FrameResult], points: OperatingPoints) -> list[FrameResult]:

@@ -25,7 +25,7 @@ _LAGS_US = np.arange(-2_000_000, 2_000_001, _LAG_STEP_US)
 _NEAR_US = 25_000  # labels this close to a time speak of it
 _LEAST_BOXES = 30  # fewer that differ from their surroundings are no evidence
 _LEAST_ACTIVE = 8  # pixels in and around a box: of a few single ones most lie in the larger part, around it
-_BLOCK_PX = 8
+BLOCK_PX = 8
 _LEAST_CLUMPING = 3  # evenly spread noise has 1; objects that it hides say nothing about boxes
 
 
@@ -82,7 +82,7 @@ class BoxActivity:
 
     def _inside(self, sums: np.ndarray, end_us: int, reading: Reading) -> tuple[float, float]:
         pixels = self._pixels(_read(self._moving_boxes(end_us - reading.offset_us), reading))
-        return float(_sum_in(sums, pixels).sum()), float(_area(pixels).sum())
+        return float(sum_in(sums, pixels).sum()), float(_area(pixels).sum())
 
     def _pixels(self, boxes: np.ndarray) -> np.ndarray:
         """``boxes`` (n, 4) cut to the image, in whole pixels."""
@@ -111,12 +111,12 @@ class BoxActivity:
         boxes = _read(self._moving_boxes(time_us), reading)
         half = np.tile((boxes[:, 2:] - boxes[:, :2]) / 2, 2) * [-1, -1, 1, 1]
         inner, outer = self._pixels(boxes), self._pixels(boxes + half)
-        area, around = _area(inner), _sum_in(cv2.integral(outside), outer)
-        inside = _sum_in(cv2.integral(active), inner)
-        beside = _sum_in(cv2.integral(active * outside), outer)
+        area, around = _area(inner), sum_in(cv2.integral(outside), outer)
+        inside = sum_in(cv2.integral(active), inner)
+        beside = sum_in(cv2.integral(active * outside), outer)
         is_known = (area > 0) & (around > 0) & (inside + beside >= _LEAST_ACTIVE)
         differences = (inside / np.maximum(area, 1) - beside / np.maximum(around, 1))[is_known]
-        return differences, _clumping(active, outside)
+        return differences, clumping(active, outside)
 
     def _boxes_near(self, time_us: int) -> np.ndarray:
         k = self._nearest(time_us)
@@ -177,7 +177,7 @@ def _read(boxes: np.ndarray, reading: Reading) -> np.ndarray:
     return boxes - np.tile((boxes[:, 2:] - boxes[:, :2]) / 2, 2) if reading.is_centre else boxes
 
 
-def _sum_in(sums: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+def sum_in(sums: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     """Sum (n,) in each of ``pixels`` (n, 4), from the integral image ``sums``."""
     x0, y0, x1, y1 = pixels.T
     return sums[y1, x1] - sums[y0, x1] - sums[y1, x0] + sums[y0, x0]
@@ -187,10 +187,10 @@ def _area(pixels: np.ndarray) -> np.ndarray:
     return (pixels[:, 2:] - pixels[:, :2]).prod(1)
 
 
-def _clumping(active: np.ndarray, outside: np.ndarray) -> float | None:
+def clumping(active: np.ndarray, outside: np.ndarray) -> float | None:
     """How much the activity of blocks outside boxes varies, in units of what even noise does."""
-    counts, sizes = _per_block(active * outside), _per_block(outside)
-    is_outside = sizes >= _BLOCK_PX**2 / 2
+    counts, sizes = per_block(active * outside), per_block(outside)
+    is_outside = sizes >= BLOCK_PX**2 / 2
     counts, sizes = counts[is_outside], sizes[is_outside]
     share = counts.sum() / max(sizes.sum(), 1)
     if not 0 < share < 1:
@@ -198,10 +198,11 @@ def _clumping(active: np.ndarray, outside: np.ndarray) -> float | None:
     return float(np.mean((counts - sizes * share) ** 2 / (sizes * share * (1 - share))))
 
 
-def _per_block(image: np.ndarray) -> np.ndarray:
-    rows, columns = (side // _BLOCK_PX for side in image.shape)
-    cut = image[: rows * _BLOCK_PX, : columns * _BLOCK_PX]
-    return cut.reshape(rows, _BLOCK_PX, columns, _BLOCK_PX).sum((1, 3), dtype=float).ravel()
+def per_block(image: np.ndarray) -> np.ndarray:
+    """Sum of ``image`` (H, W) in each whole block of `BLOCK_PX` a side: float (n,)."""
+    rows, columns = (side // BLOCK_PX for side in image.shape)
+    cut = image[: rows * BLOCK_PX, : columns * BLOCK_PX]
+    return cut.reshape(rows, BLOCK_PX, columns, BLOCK_PX).sum((1, 3), dtype=float).ravel()
 
 
 def _overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:

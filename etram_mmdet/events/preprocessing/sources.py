@@ -88,11 +88,21 @@ def find_sources(root: Path, labels: LabelFiles = "auto") -> tuple[list[Source],
     problems += more_problems
     if not sources:
         found = "\n".join(problems)
+        flat = root.is_dir() and any(map(_is_recording, root.iterdir()))
+        advice = "check the path, or make a small dataset with tools/make_sample.py"
+        if flat:
+            advice = f"recordings lie in {root} itself: move them and their labels into {root / 'train'}, some into val"
         raise InputError(
             f"{root}: no recordings NAME_td.h5 with labels NAME_bbox.npy in {', '.join(SPLITS)}; "
-            f"check the path, or make a small dataset with tools/make_sample.py\n{found}".rstrip()
+            f"{advice}\n{found}".rstrip()
         )
     return sources, problems
+
+
+def has_split(root: Path, split: str) -> bool:
+    """Whether a folder of recordings or of sequence folders holds anything for a split."""
+    folders, _ = _folders(root, split, "beside")
+    return any(not path.name.startswith(".") for folder in folders for path in folder.iterdir())
 
 
 def _folders(root: Path, split: str, labels: LabelFiles) -> tuple[list[Path], list[Path]]:

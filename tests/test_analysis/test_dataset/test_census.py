@@ -108,7 +108,10 @@ def test_old_sequence_folder_is_a_problem_and_the_others_go_on(sample, tmp_path)
 def test_unusable_folders_are_sentences(tmp_path):
     with pytest.raises(InputError, match="no such data folder"):
         take_census(tmp_path / "missing")
-    with pytest.raises(InputError, match=r"no recordings NAME_td\.h5"):
+    with pytest.raises(InputError, match=r"no recordings NAME_td\.h5 .*; check the path"):
+        take_census(tmp_path)
+    (tmp_path / "a_td.h5").touch()
+    with pytest.raises(InputError, match=r"recordings lie in .* itself: move them and their labels into"):
         take_census(tmp_path)
     labels = "labels_v2"
     shutil.copytree(THEIRS / "val" / "val_day_0001" / labels, tmp_path / "val" / "a" / labels)

@@ -56,7 +56,7 @@ def test_tables_say_what_is_unknown():
     made = census(recording("train", **KNOWN), recording("val", of=boxes((0, 20, 40), (0, 22, 40), (0, 24, 40))))
     lines = format_census(made).splitlines()
     train, val = lines[2].split(), lines[3].split()
-    assert train == "train 1 1 0 2.0 3,000,000 1.50 7 3 10.00 160 0.0 %".split()
+    assert train == "train 1 1 0 2.0 3,000,000 1,500,000 7 3 10.00 160 0.0 %".split()
     assert val == "val 1 1 0 - - - - 3 10.00 3 -".split()
     (cars,) = (line.split() for line in lines if line.startswith("car"))
     assert cars[:6] == ["car", "20", "0", "30", "30", "30"] and cars[-1] == "1200"

@@ -1,0 +1,73 @@
+"""The boxes of a recording that the classes of a class set have."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from etram_mmdet.analysis.dataset.box_events import BoxEvents
+from etram_mmdet.analysis.dataset.census import BoxSizes
+from etram_mmdet.datasets.recording_frames import class_labels
+from etram_mmdet.events.class_mapping import LEFT_OUT, ClassSet, signed_ids
+from etram_mmdet.events.representations import Representation
+
+MOST_FRAMES = 60  # of a recording whose events in boxes are counted
+
+
+class ClassBoxes(NamedTuple):
+    """Boxes in sensor pixels, in time order.
+
+    Args:
+        rows: (n,) with the fields t, x, y, w and h.
+        labels: (n,) class of each.
+        others: (k,) as ``rows``, boxes that do not count, such as those of classes that the class set leaves out.
+        left_out: boxes of classes that the class set leaves out, by name or id.
+    """
+
+    rows: np.ndarray
+    labels: np.ndarray
+    others: np.ndarray
+    left_out: dict[str, int]
+
+    @classmethod
+    def of(
+        cls, rows: np.ndarray, class_set: ClassSet, path: Path, id_names: Mapping[int, str] | None = None
+    ) -> ClassBoxes:
+        """``id_names``: what the ids are called, where the file says it; ``path`` is named in errors."""
+        labels = class_labels(rows["class_id"], class_set, path, id_names)
+        is_kept = labels != LEFT_OUT
+        names = id_names or class_set.class_names
+        left_out = Counter(names.get(i, str(i)) for i in signed_ids(rows["class_id"][~is_kept]).tolist())
+        return cls(rows[is_kept], labels[is_kept], rows[~is_kept], dict(left_out))
+
+    def sizes(self, scale: int) -> BoxSizes:
+        """Sizes in network pixels, of which each is ``scale`` sensor pixels wide."""
+        sides = (self.rows[side].astype(np.float64) / scale for side in "wh")
+        return BoxSizes(self.labels, *sides)
+
+    def events_at(self, t_us: int, events: np.ndarray, scale: int, added_up: int) -> BoxEvents:
+        """What the frame that ends at ``t_us`` shows, see :meth:`BoxEvents.of_frame`."""
+        bboxes, others = (_corners_at(rows, t_us, scale) for rows in (self.rows, self.others))
+        return BoxEvents.of_frame(bboxes, events, others, added_up)
+
+
+def _corners_at(rows: np.ndarray, t_us: int, scale: int) -> np.ndarray:
+    """Corners (m, 4) in network pixels of the boxes at one time."""
+    rows = rows[slice(*np.searchsorted(rows["t"], [t_us, t_us + 1]))]
+    corners = [rows["x"], rows["y"], rows["x"] + rows["w"], rows["y"] + rows["h"]]
+    return np.stack(corners, 1).astype(np.float64) / scale
+
+
+def added_up(representation: Representation) -> int:
+    """Rows of the sensor whose events one pixel of a frame counts."""
+    return representation.scale if representation.downsample.startswith("sum") else 1
+
+
+def some_of(label_us: np.ndarray) -> set[int]:
+    """At most `MOST_FRAMES` label times, spread over the recording."""
+    places = np.linspace(0, len(label_us) - 1, min(len(label_us), MOST_FRAMES)).astype(int)
+    return set(label_us[places].tolist())

@@ -1,0 +1,144 @@
+"""Which classes the label files of a folder hold, and the class set that follows for a config."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from etram_mmdet.analysis.dataset.read import sequence_folders
+from etram_mmdet.events.choices import SPLITS
+from etram_mmdet.events.class_mapping import id_or_name, signed_ids
+from etram_mmdet.events.class_sets import DEFAULT_CLASS_SET
+from etram_mmdet.events.formats import open_recording
+from etram_mmdet.events.label_formats import Hints, find_label_format
+from etram_mmdet.events.preprocessing.label_reading import read_labels
+from etram_mmdet.events.preprocessing.sequence_folder import class_names_of
+from etram_mmdet.events.preprocessing.settings import PreprocessSettings
+from etram_mmdet.events.preprocessing.sources import Source, find_sources
+from etram_mmdet.utils.errors import InputError
+
+Key = int | str  # an id, where the label files hold no names, or a name
+
+
+def classes_in(sources: Iterable[Source], settings: PreprocessSettings) -> Counter[Key]:
+    """Boxes by class in all label files, the names in the order in which the files list them.
+
+    Raises:
+        InputError: no label file can be read.
+    """
+    found: Counter[Key] = Counter()
+    problems = []
+    for source in sources:
+        try:
+            with open_recording(source.events, **settings.opening) as recording:
+                labels = read_labels(recording, source, settings)
+        except InputError as error:
+            problems.append(str(error))
+            continue
+        found.update(dict.fromkeys(labels.names or (), 0))
+        ids, counts = np.unique(signed_ids(labels.boxes["class_id"]), return_counts=True)
+        keys = [labels.names[i] if labels.names else i for i in ids.tolist()]
+        found.update(dict(zip(keys, counts.tolist(), strict=True)))
+    if problems and not found:
+        raise InputError(problems[0])
+    return found
+
+
+def size_of_labels(sources: Iterable[Source]) -> tuple[int, int] | None:
+    """Width and height of the labelled frames, where no recording says how large its sensor is.
+
+    ``None`` where one does, or where label files do not say one size. Raises ``InputError`` for unreadable recordings.
+    """
+    sizes = set()
+    for source in sources:
+        with open_recording(source.events) as recording:
+            if not recording.size_is_assumed:
+                return None
+        with suppress(InputError):  # class names are looked for in the same file, which tells what is wrong
+            hints = Hints(recording=source.name if source.is_shared else None)
+            sizes.add(find_label_format(source.labels).read(source.labels, hints).size_px)
+    return sizes.pop() if len(sizes) == 1 else None
+
+
+def class_set_for(
+    sources: Sequence[Source], settings: PreprocessSettings, words: Sequence[str]
+) -> tuple[str | dict, list[str]]:
+    """The class set of a config for these recordings, and a sentence where ids have no names yet.
+
+    eTraM's own folders of eight classes have theirs. ``words`` as :func:`suggest_class_set` takes them.
+
+    Raises:
+        InputError: no label file can be read, or ``words`` leave open which class an id is.
+    """
+    if not words and all(source.label_files == "eight_class" for source in sources):
+        return DEFAULT_CLASS_SET, []
+    found = classes_in(sources, settings)
+    ids = sorted(key for key in found if isinstance(key, int))
+    listed = ", ".join(f"{key} ({found[key]:,} boxes)" for key in ids)
+    note = f"labels hold ids without names: {listed}; name them with --classes {ids[0]}=NAME ..." if ids else ""
+    return suggest_class_set(found, words), [note] if ids and not words else []
+
+
+def class_set_in(root: Path) -> dict | None:
+    """The class set that the sequence folders or label files of ``root`` name themselves; ``None`` where they do not.
+
+    Raises:
+        InputError: there are neither, or no label file can be read.
+    """
+    folders = [folder for split in SPLITS for folder in sequence_folders(root / split)]
+    if folders:
+        names = {i: name for folder in folders for i, name in class_names_of(folder).items()}
+        return dict(classes=tuple(dict.fromkeys(names.values())), mapping=names) if names else None
+    found = classes_in(find_sources(root)[0], PreprocessSettings())
+    return suggest_class_set(found) if _names(found) else None
+
+
+def suggest_class_set(found: Mapping[Key, int], words: Sequence[str] = ()) -> dict:
+    """The ``class_set`` of a config, as :func:`get_class_set` takes it.
+
+    Args:
+        found: what :func:`classes_in` gave.
+        words: the detector's classes in order, each ``NAME`` or ``KEY=NAME`` where KEY is an id or name
+            in the label files. Names alone stand for the ids in ascending order. Default: the names in
+            the files, or ``class_ID`` for ids without a name.
+
+    Raises:
+        InputError: words that do not say which class each id is.
+    """
+    ids = sorted(key for key in found if isinstance(key, int))
+    if not words:
+        words = [f"{key}=class_{key}" if isinstance(key, int) else key for key in (*ids, *_names(found))]
+    pairs = [word.partition("=") for word in words]
+    classes = tuple(dict.fromkeys(name if is_pair else key for key, is_pair, name in pairs))
+    mapping = {id_or_name(key): name for key, is_pair, name in pairs if is_pair}
+    if ids and not any(isinstance(key, int) for key in mapping):
+        mapping |= dict(zip(_ids_of(classes, ids), classes, strict=True))
+    if ids and (unknown := set(classes) - {*mapping.values(), *_names(found)}):
+        name = next(name for name in classes if name in unknown)
+        raise InputError(f"--classes {name}: no label is called so; name its id too, {ids[0]}={name}")
+    known = {id_or_name(key) for key in (*classes, *mapping)}
+    leave_out = tuple(key for key in (*ids, *_names(found)) if id_or_name(key) not in known)
+    if mapping == dict(enumerate(classes)):
+        mapping = {}
+    parts = dict(classes=classes, mapping=mapping, leave_out=leave_out)
+    return {name: part for name, part in parts.items() if part}
+
+
+def _names(found: Mapping[Key, int]) -> list[str]:
+    return [key for key in found if isinstance(key, str)]
+
+
+def _ids_of(classes: Sequence[str], ids: Sequence[int]) -> Sequence[int]:
+    """Which id each class has, where the user named the classes only."""
+    if 0 <= ids[0] and ids[-1] < len(classes):
+        return range(len(classes))
+    if len(ids) == len(classes):
+        return ids
+    raise InputError(
+        f"--classes: {len(classes)} names ({', '.join(classes)}), but the label files hold the ids "
+        f"{', '.join(map(str, ids))}; say which is which: --classes {ids[0]}={classes[0]} ..."
+    )

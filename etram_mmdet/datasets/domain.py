@@ -1,0 +1,82 @@
+"""Between which numbers the data of a training lie, and whether other data lie there too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from etram_mmdet.events.representations import Representation, build_representation
+from etram_mmdet.utils.text import percent
+
+if TYPE_CHECKING:
+    from etram_mmdet.datasets.etram_dataset import ETraMDataset
+
+SIDES, EVENTS = "side_px", "events_per_px"  # keys of a domain; each has its lower and upper number
+_SPANS = {SIDES: (1, 99), EVENTS: (5, 95)}  # percentiles of the training data
+MOST_FRAMES = 64  # of a data set that are looked at, spread over its recordings
+MOST_BEYOND = 0.1  # of the boxes, of which training itself has 0.01 on each side
+LEAST_BOXES = 20  # before their share means anything
+MOST_TIMES = 2.0  # the median frame beyond the span of training
+
+
+def sides_of(sizes_px: np.ndarray) -> np.ndarray:
+    """Square roots of the areas (n,) of boxes (n, 2), in the unit of their widths and heights."""
+    return np.sqrt(sizes_px.prod(1))
+
+
+def events_per_px(representation: Representation, image: np.ndarray) -> float:
+    """Events that an image (C, H, W) shows, for each of its pixels."""
+    return float(representation.off_on(image).sum() / image[0].size)
+
+
+def frames_shown(dataset: ETraMDataset) -> np.ndarray:
+    """:func:`events_per_px` of some labelled frames of a data set: (n,)."""
+    places = [(s, int(frame)) for s in dataset.sequences for frame in s.labelled]
+    chosen = np.linspace(0, len(places) - 1, min(len(places), MOST_FRAMES)).astype(int)
+    shown = build_representation(dataset.representation, 2, 2)
+    read = (places[i][0].read(places[i][1], places[i][1] + 1)[0] for i in chosen)
+    return np.array([events_per_px(shown, image) for image in read])
+
+
+def domain_of(dataset: ETraMDataset) -> dict[str, list[float]]:
+    """What a checkpoint says about the data of its training: plain numbers, in pixels of a frame.
+
+    ``side_px``: between which sides 98 % of the boxes lie. ``events_per_px``: between which numbers of
+    events for each pixel 90 % of the labelled frames lie.
+    """
+    values = {SIDES: sides_of(dataset.box_statistics().sizes_px), EVENTS: frames_shown(dataset)}
+    spans = {key: np.percentile(values[key], _SPANS[key]).tolist() for key in values if len(values[key])}
+    return {key: [float(f"{number:.4g}") for number in span] for key, span in spans.items()}
+
+
+def outside(trained: Mapping, sides_px: np.ndarray, events: np.ndarray) -> list[str]:
+    """A sentence for everything in which data lie outside what a checkpoint was trained on.
+
+    Args:
+        trained: what :func:`domain_of` gave; what it lacks is not judged.
+        sides_px: (n,) sides of boxes, in pixels of a frame.
+        events: (m,) events for each pixel, of some frames.
+    """
+    sentences = []
+    if SIDES in trained and len(sides_px) >= LEAST_BOXES:
+        low, high = trained[SIDES]
+        for share, word, limit in (
+            (np.mean(sides_px < low), "smaller", f"from {low:.0f} px of a frame on"),
+            (np.mean(sides_px > high), "larger", f"up to {high:.0f} px of a frame"),
+        ):
+            if share > MOST_BEYOND:
+                sentences.append(
+                    f"{percent(share, 0)} of the boxes are {word} than those that the checkpoint was trained on (99 % "
+                    f"of them have sides {limit}); objects of such sizes are mostly missed"
+                )
+    if EVENTS in trained and len(events):
+        low, high = trained[EVENTS]
+        median = float(np.median(events))
+        if not low / MOST_TIMES <= median <= high * MOST_TIMES:
+            sentences.append(
+                f"a frame holds {median:.2g} events for each pixel, the checkpoint was trained on {low:.2g} to "
+                f"{high:.2g}; another sensor, light or setting of the camera asks for training data of its own"
+            )
+    return sentences
