@@ -117,7 +117,7 @@ def test_workflow(checkout):
         assert (checkout / name).is_file()
     assert (checkout / "predictions.json").is_file() and (checkout / "rvt-t.pth").is_file()
     assert (checkout / "work_dirs/patch2_sizeaware/browse_train.png").is_file() and (checkout / "browse.mp4").is_file()
-    assert (checkout / "data" / "my_data" / "train").is_dir()
+    assert (checkout / "data" / "my_raw_frames" / "train").is_dir()
     assert "| memory | passed |" in table(checkout, "work_dirs/gpu_check/*/report.md")
     assert "| sizeaware | 6 | 2 | 12 |" in table(checkout, "work_dirs/ablations/*_12_samples/view.md")
 
