@@ -13,6 +13,7 @@ from etram_mmdet.events.representations import build_representation
 from etram_mmdet.visualization.canvas import GAP_PX, INK, STRIP_PX, legend, paper
 from etram_mmdet.visualization.draw import (
     BACKGROUND,
+    MISSED,
     NEGATIVE,
     POSITIVE,
     WHITE,
@@ -49,6 +50,22 @@ def write_film(
     return write_mp4(film, path, 1e6 / float(np.median(steps_us)) if len(steps_us) else FRAMES_PER_S)
 
 
+def readable_score(frames: Sequence[FrameResult], score: float) -> float:
+    """A score from which on a film of ``frames`` shows few enough detections to be read.
+
+    Args:
+        frames: the film's.
+        score: the least that is returned, such as the threshold of the largest F1. That of a weak detector may be
+            so low that its boxes hide the picture.
+
+    Returns:
+        ``score``, or the higher one from which on there are twice as many detections as true boxes, and one a frame.
+    """
+    most = max(2 * sum(len(frame.truth) for frame in frames), len(frames))
+    scores = np.sort(np.concatenate([frame.found.scores for frame in frames]))[::-1]
+    return max(score, float(scores[most - 1])) if len(scores) > most else score
+
+
 def with_events(dataset: ETraMDataset, frames: Sequence[FrameResult]) -> Iterator[tuple[np.ndarray, FrameResult]]:
     """Pairs (off_on, frame) for ``frames``, which are all of one recording of ``dataset``."""
     sequence = next(s for s in dataset.sequences if s.name == frames[0].recording)
@@ -77,6 +94,7 @@ def detection_picture(
     palette: Sequence[Colour],
     min_score: float,
     with_truth: bool,
+    mark_missed: bool = True,
 ) -> np.ndarray:
     """One frame, as `draw_frame` takes it, under recording and time, over a legend; (H, W, 3).
 
@@ -85,20 +103,24 @@ def detection_picture(
     """
     width = off_on.shape[1 if is_picture(off_on) else 2]
     scale = max(1, round(WANTED_WIDTH_PX / width))
-    image = draw_frame(off_on, frame, classes, palette, scale, min_score)
+    image = draw_frame(off_on, frame, classes, palette, scale, min_score, mark_missed)
     head = paper(STRIP_PX, image.shape[1])
     time = f"   t = {frame.t_us / 1e6:.2f} s" if frame.t_us >= 0 else ""
     draw_text(head, f"{frame.recording}{time}", GAP_PX, STRIP_PX - 8, INK)
-    return np.vstack([head, image, legend(_entries(classes, palette, with_truth, min_score), image.shape[1])])
+    entries = _entries(classes, palette, with_truth, with_truth and mark_missed, min_score)
+    return np.vstack([head, image, legend(entries, image.shape[1])])
 
 
 def _entries(
-    classes: Sequence[str], palette: Sequence[Colour], with_truth: bool, min_score: float
+    classes: Sequence[str], palette: Sequence[Colour], with_truth: bool, with_missed: bool, min_score: float
 ) -> list[tuple[np.ndarray, str]]:
     empty = np.full((16, 26, 3), BACKGROUND, np.uint8)
     truth = empty.copy()
     draw_dashed_rectangle(truth, (2, 2, 23, 13), WHITE)
+    missed = empty.copy()
+    draw_dashed_rectangle(missed, (2, 2, 23, 13), MISSED)
     entries = [(truth, "ground truth")] if with_truth else []
+    entries += [(missed, "missed")] if with_missed else []
     for name, colour in zip(classes, palette, strict=True):
         box = empty.copy()
         draw_rectangle(box, (3, 3, 22, 12), colour)

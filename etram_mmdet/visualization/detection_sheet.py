@@ -16,6 +16,7 @@ from etram_mmdet.utils.errors import InputError
 from etram_mmdet.visualization.canvas import GAP_PX, INK, STRIP_PX, grid, legend, paper, write_png
 from etram_mmdet.visualization.draw import (
     BACKGROUND,
+    MISSED,
     NEGATIVE,
     POSITIVE,
     WHITE,
@@ -77,11 +78,14 @@ def _legend(width: int, min_score: float, colour: Colour) -> np.ndarray:
 def _sheet_entries(min_score: float, colour: Colour) -> Sequence[tuple[np.ndarray, str]]:
     events = np.full((16, 26, 3), BACKGROUND, np.uint8)
     truth = events.copy()
+    missed = events.copy()
     detection = events.copy()
     draw_dashed_rectangle(truth, (2, 2, 23, 13), WHITE)
+    draw_dashed_rectangle(missed, (2, 2, 23, 13), MISSED)
     draw_rectangle(detection, (3, 3, 22, 12), colour)
     return (
         (truth, "ground truth"),
+        (missed, "missed ground truth"),
         (detection, f"detection in its class's colour, score from {min_score:.2f}"),
         (np.full_like(events, POSITIVE), "events: brighter"),
         (np.full_like(events, NEGATIVE), "events: darker"),

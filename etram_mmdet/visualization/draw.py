@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from etram_mmdet.evaluation.nms import iou
 from etram_mmdet.evaluation.results import Boxes, FrameResult
 
 Colour = tuple[int, int, int]
@@ -16,6 +17,7 @@ BACKGROUND: Colour = (18, 20, 26)
 POSITIVE: Colour = (186, 194, 206)  # greys and a quiet blue: the saturated colours belong to the classes
 NEGATIVE: Colour = (62, 88, 150)
 WHITE: Colour = (255, 255, 255)
+MISSED: Colour = (255, 214, 10)  # ground truth that no drawn detection of its class overlaps by half
 BLACK: Colour = (0, 0, 0)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 FONT_SCALE = 0.42
@@ -72,21 +74,49 @@ def draw_frame(
     palette: Sequence[Colour],
     scale: int = 1,
     min_score: float = 0.3,
+    mark_missed: bool = True,
 ) -> np.ndarray:
-    """One frame, enlarged: events, ground truth in white dashes, detections from ``min_score`` on in class colours.
+    """Draw one frame, enlarged: events, ground truth in dashes, detections in the colours of their classes.
 
-    ``off_on`` is `events_to_rgb`'s, or its result; what is returned is (H·scale, W·scale, 3).
+    Args:
+        off_on: event counts as `events_to_rgb` takes them, or its result.
+        frame: ground truth and detections, in pixels of the frame.
+        classes: names by label.
+        palette: colours by label.
+        scale: pixels of the picture per pixel of the frame. Default: 1.
+        min_score: least score of a detection that is drawn. Default: 0.3.
+        mark_missed: ground truth is yellow and named "missed" where no drawn detection of its class overlaps
+            it by an IoU of 0.5. Default: yes. Other ground truth is white.
+
+    Returns:
+        Picture (H·scale, W·scale, 3).
     """
     picture = off_on if is_picture(off_on) else events_to_rgb(off_on)
     image = picture.repeat(scale, 0).repeat(scale, 1)
-    white = [WHITE] * len(classes)
-    truth = _named_boxes(image, frame.truth, classes, white, scale)
     sure = frame.found[frame.found.scores >= min_score]
+    is_missed = _missed(frame.truth, sure.clipped(picture.shape[:2])) & mark_missed
+    found, missed = frame.truth[~is_missed], frame.truth[is_missed]
+    truth = _named_boxes(image, found, classes, [WHITE] * len(classes), scale)
+    truth += _named_boxes(image, missed, [f"missed {name}" for name in classes], [MISSED] * len(classes), scale)
     detections = _named_boxes(image, sure, classes, palette, scale)
     for draw in (_draw_outlines, _draw_names):  # all outlines first, so that none strikes a name through
         draw(image, truth, dashed=True)
         draw(image, detections, dashed=False)
     return image
+
+
+def _missed(truth: Boxes, found: Boxes) -> np.ndarray:
+    """For each true box, whether no detection of its class overlaps it by an IoU of 0.5: (M,) of bool."""
+    return np.array(
+        [
+            not any(
+                found.labels[k] == truth.labels[i] and iou(truth.bboxes_xyxy[i], found.bboxes_xyxy[k]) >= 0.5
+                for k in range(len(found))
+            )
+            for i in range(len(truth))
+        ],
+        bool,
+    )
 
 
 def is_picture(image: np.ndarray) -> bool:

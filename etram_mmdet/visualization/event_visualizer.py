@@ -164,7 +164,7 @@ class EventVisualizer(Visualizer):
         classes, palette = self._classes([*truth.labels, *found.labels])
         picture = _fitted(self._picture(image), sample.get("img_shape"))
         with_truth = draw_gt and "gt_instances" in sample
-        return detection_picture(picture, frame, classes, palette, min_score, with_truth)
+        return detection_picture(picture, frame, classes, palette, min_score, with_truth, mark_missed=draw_pred)
 
     def _picture(self, image: np.ndarray | Tensor) -> np.ndarray:
         from etram_mmdet.visualization.draw import events_to_rgb, is_picture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from etram_mmdet.visualization.detection_sheet import _legend, contact_sheet
 from etram_mmdet.visualization.draw import (
     BACKGROUND,
     BLACK,
+    MISSED,
     NEGATIVE,
     POSITIVE,
     WHITE,
@@ -118,13 +121,27 @@ def test_boxes_at_the_border_stay_in_the_picture(box, dashed):
     assert has_colour(image, PALETTE[0])
 
 
+def test_missed_boxes_are_marked():
+    """A detection beyond the frame's border is compared as it is drawn, and one of another class finds nothing."""
+    truth = [[10, 10, 30, 30], [60, 40, 95, 63], [60, 5, 80, 25]]
+    detections = [[13, 13, 33, 33], [60, 40, 140, 90], [63, 8, 83, 28]]
+    shown = frame(gt=truth, detections=detections, scores=[0.8, 0.8, 0.8])
+    shown = shown._replace(truth=replace(shown.truth, labels=np.array([1, 1, 0])))
+    image = draw_frame(histogram(), shown, CLASSES, PALETTE, min_score=0.3)
+    assert tuple(image[10, 10]) == WHITE and has_colour(image, MISSED)
+    assert not has_colour(draw_frame(histogram(), shown, CLASSES, PALETTE, mark_missed=False), MISSED)
+    found = shown._replace(truth=shown.truth[:2])
+    assert not has_colour(draw_frame(histogram(), found, CLASSES, PALETTE, min_score=0.3), MISSED)
+    assert has_colour(draw_frame(histogram(), found, CLASSES, PALETTE, min_score=0.9), MISSED)
+
+
 def test_frame_shows_truth_and_confident_detections():
     shown = frame(gt=[[10, 10, 30, 30]], detections=[[50, 10, 70, 30], [50, 40, 70, 60]], scores=[0.8, 0.2])
     image = draw_frame(histogram(), shown, CLASSES, PALETTE, scale=4, min_score=0.3)
     assert image.shape == (256, 384, 3)
     assert tuple(image[120, 240]) == PALETTE[1]  # lower edge of the confident one
     assert not has_colour(image[160:245, 195:290], PALETTE[1])
-    assert tuple(image[40, 40]) == WHITE and not has_colour(image, PALETTE[0])
+    assert tuple(image[40, 40]) == MISSED and not has_colour(image, PALETTE[0])
     assert (image[160:164, 240:244] == POSITIVE).all()  # one event pixel, enlarged
 
 

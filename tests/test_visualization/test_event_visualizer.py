@@ -23,7 +23,7 @@ from mmengine.visualization import BaseVisBackend
 from etram_mmdet.apis.inference import init_detector
 from etram_mmdet.datasets.clips import ClipRequest
 from etram_mmdet.utils.errors import InputError
-from etram_mmdet.visualization.draw import BACKGROUND, events_to_rgb
+from etram_mmdet.visualization.draw import BACKGROUND, MISSED, events_to_rgb
 from etram_mmdet.visualization.event_visualizer import EventVisualizer
 from tests.helpers.cli import ALL_BOXES, CONFIG, SMALL, run
 from tests.helpers.paths import ROOT
@@ -84,7 +84,7 @@ def has(image: np.ndarray, colour, left: float, top: float, width: float = 3, he
 def is_drawn(image: np.ndarray) -> tuple[bool, bool, bool]:
     """Truth, sure detection, unsure detection; looked for at corners without text."""
     return (
-        has(image, (255, 255, 255), 11, 5),
+        has(image, (255, 255, 255), 11, 5) or has(image, MISSED, 11, 5),
         has(image, PALETTE[0], 28, 11),
         has(image, PALETTE[1], 42, 13),
     )
@@ -100,10 +100,12 @@ def is_drawn(image: np.ndarray) -> tuple[bool, bool, bool]:
     ],
 )
 def test_draws_truth_and_sure_detections(visualizer, backend, options, expected):
+    """No detection overlaps the truth, so it is missed unless no detections are drawn at all."""
     visualizer.add_datasample("frame", np.zeros((2, *HW), np.uint8), with_boxes(), step=7, **options)
     ((name, image, step),) = backend.images
     assert (name, step, image.dtype) == ("frame", 7, np.uint8)
     assert is_drawn(image) == expected
+    assert has(image, MISSED, 11, 5) == (expected[0] and options.get("draw_pred", True))
     assert image.shape[1] == HW[1] * SCALE and image.shape[0] > HEAD_PX + HW[0] * SCALE  # a legend
 
 

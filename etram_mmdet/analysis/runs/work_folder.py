@@ -15,6 +15,7 @@ def training_files(work_dir: Path, checkpoint: Path, config: str) -> dict[Path, 
     return {
         checkpoint: f"the trained detector, with its config: weights of step {step}",
         **dict.fromkeys(older, "the detector of an earlier step"),
+        work_dir / "index.html": "this list as a page, with the newest pictures",
         work_dir / "last_checkpoint": "where the newest detector is",
         work_dir / "results.png": "the losses of the training, step by step",
         work_dir / "results.csv": "every number of the evaluation",

@@ -26,9 +26,10 @@ from etram_mmdet.evaluation.results import FrameResult
 from etram_mmdet.evaluation.results_table import evaluations
 from etram_mmdet.utils.files import write_json
 from etram_mmdet.utils.machine_errors import sentence_of
-from etram_mmdet.visualization.detection_film import detection_film, with_events, write_film
+from etram_mmdet.visualization.detection_film import detection_film, readable_score, with_events, write_film
 from etram_mmdet.visualization.figures.evaluation import draw_evaluation
 from etram_mmdet.visualization.figures.training import Sums, draw_training
+from etram_mmdet.visualization.index_page import INDEX_FILE, write_index
 
 FILM_FRAMES = 300
 
@@ -67,15 +68,25 @@ class EvaluationReportHook(Hook):
 
     @master_only
     def after_train(self, runner: Runner) -> None:
-        """Draw the losses of a training that never validates, of which no other picture tells."""
+        """Say which file is what; draw the losses of a training that never validates."""
         loop = runner.train_loop
         folder = Path(runner.work_dir)
+        self._index(runner)
         if runner.val_loop is not None and loop.val_begin <= loop.max_iters:
             return
         heading = f"{folder.resolve().name}, training up to step {runner.iter}"
         with _without_pictures(runner, "no picture of the losses; checkpoints and log stand"):
             draw_training(_losses(runner), [], "", heading, folder / "results.png")
             _show(runner, "training", folder / "results.png", runner.iter)
+
+    @master_only
+    def after_test(self, runner: Runner) -> None:
+        """Name the files of a test, too, when all of them are written."""
+        self._index(runner)
+
+    def _index(self, runner: Runner) -> None:
+        with _without_pictures(runner, f"no {INDEX_FILE}; everything else stands"):
+            write_index(Path(runner.work_dir))
 
     @master_only
     def _report(
@@ -111,13 +122,14 @@ class EvaluationReportHook(Hook):
             written.append("results.png")
             _show(runner, "training", folder / "results.png", step)
         if self.film and isinstance(dataset, ETraMDataset):
-            shown = headline.classes, palette, score_thr
             frames = _busiest(headline.frames)
+            shown = headline.classes, palette, readable_score(frames, score_thr)
             codec = write_film(folder / f"{stem}.mp4", dataset, frames, *shown)
             written.append(f"{stem}.mp4 ({codec})")
             still = with_events(dataset, [max(frames, key=_boxes)])
             _show(runner, f"{prefix}film", next(detection_film(still, *shown)), step)
-        runner.logger.info(f"{folder}: {', '.join(written)}")
+        write_index(folder)
+        runner.logger.info(f"{folder}: {', '.join(written)}; {INDEX_FILE} says which file is what")
 
 
 @contextmanager
