@@ -1,7 +1,6 @@
-"""The words that settings of recordings and frames take, and the reference's defaults.
+"""Values that the settings of recordings and frames may take, and the defaults of RVT.
 
-They stand apart from the code that acts on them, which loads numba and h5py: a command line needs only
-the words.
+This module loads neither numba nor h5py, so a command line can list the values quickly.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""What a file may ask for at most: larger numbers are damage, and cost memory or hours before they show as such.
+"""Largest sizes that a file may claim; larger numbers are damage.
 
-Recordings and label files of today's cameras stay far below all of these (docs/data.md).
+Without limits such damage would cost memory or hours before it is noticed. Recordings and label
+files of today's cameras stay far below all of these limits (docs/data.md).
 """
 
 from __future__ import annotations
@@ -23,12 +24,21 @@ MAX_SPAN_US = 10 * 3600 * 1_000_000  # from the first label or event to the last
 
 
 def beyond_time(values: np.ndarray) -> np.ndarray:
-    """Places in an array of numbers (N,) that hold NaN or what lies beyond ``MAX_TIME_US``."""
+    """Indices of values that cannot be a time: NaN, or further from zero than ``MAX_TIME_US``.
+
+    Args:
+        values: array (N,) of times in microseconds, of any number type.
+    """
     if values.dtype.kind == "f":
         values = values.astype(np.float64)  # in float16 the limit itself would be infinite
     return np.flatnonzero(~((values >= -MAX_TIME_US) & (values <= MAX_TIME_US)))
 
 
 def expands_too_much(unpacked_bytes: int, stored_bytes: int) -> bool:
-    """Whether an archive claims more content than such content can be packed into."""
+    """Whether an archive claims more content than can be compressed into its size.
+
+    Args:
+        unpacked_bytes: claimed size of the content.
+        stored_bytes: size of the file.
+    """
     return unpacked_bytes > max(MAX_EXPANSION * stored_bytes, SMALL_BYTES)

@@ -18,11 +18,19 @@ _WRAP_US = wrap_distance(32)
 
 
 class DatRecording(IndexedRecording):
-    """Eight bytes an event: 32-bit microseconds, then x (14 bits), y (14), p (1).
+    """Recording in a Prophesee DAT file of version 2.
 
-    Stamps start again from zero after 71.6 minutes. The event type byte says nothing that matters here: 0 and 12 are
-    both in use for the same layout. A header without a size gets the smallest known sensor that the first million
-    events fit into.
+    An event has eight bytes: 32-bit microseconds, then x (14 bits), y (14), p (1). Stamps start
+    again from zero after 71.6 minutes. The event type byte is not used: 0 and 12 are both in use
+    for the same layout. If the header states no size, the smallest known sensor that the first
+    million events fit into is assumed.
+
+    Args:
+        path: the file.
+
+    Raises:
+        InputError: when the header names another version or event size, or the file holds no usable
+            event.
     """
 
     suffixes = (".dat",)

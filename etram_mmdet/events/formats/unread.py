@@ -1,4 +1,4 @@
-"""Files of event cameras that are not read, and what makes a readable file of them."""
+"""Known files of event cameras that cannot be read, with advice for a conversion."""
 
 from __future__ import annotations
 
@@ -22,13 +22,22 @@ _KNOWN = (
 
 
 def refuse_partial(path: Path) -> None:
-    """Raise ``InputError`` for a name that programs give to files while they write or download them."""
+    """Raise ``InputError`` for a file name that marks an unfinished download or copy.
+
+    Args:
+        path: the file.
+    """
     if path.suffix.lower() in _PARTIAL:
         raise InputError(f"{path}: is still being written or downloaded, as its name says; wait until it is complete")
 
 
 def refuse_known(path: Path, head: bytes) -> None:
-    """Raise ``InputError`` with the way out, where ``head`` is the beginning of a format that is known but not read."""
+    """Raise ``InputError`` with advice for a format that is known but cannot be read.
+
+    Args:
+        path: the file, for the message.
+        head: first bytes of the file.
+    """
     for signature, what, advice in _KNOWN:
         if head.startswith(signature):
             raise InputError(f"{path}: {what}, which is not read here; {advice}")
