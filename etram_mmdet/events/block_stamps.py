@@ -115,7 +115,7 @@ class BlockStamps:
         return ~is_bad if is_bad.any() else None
 
     def _after(self, block: int) -> tuple[np.ndarray, bool]:
-        """Stamps of the next block that is not empty, and whether it is the last of the recording."""
+        """Stamps of the next block that is not empty, and whether it is the last block."""
         after_us = np.empty(0, np.int64)
         while not len(after_us) and block + 1 < self.num_blocks:
             block += 1

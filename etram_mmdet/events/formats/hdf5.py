@@ -102,7 +102,10 @@ class Hdf5Recording(IndexedRecording):
 
 
 class _OpenTable:
-    """An open HDF5 file and the four columns of its events; ``chunk`` is 1 if they are not chunked."""
+    """An open HDF5 file and the four columns of its events.
+
+    ``chunk`` is 1 if the columns are not chunked.
+    """
 
     def __init__(self, path: Path, places: Places) -> None:
         self.file = open_hdf5(path)

@@ -57,7 +57,10 @@ class NpyStream:
         return file
 
     def of_column(self, column: int) -> NpyStream:
-        """A stream of one column of this array; this stream itself if the array is stored row by row."""
+        """A stream of one column of this array.
+
+        It is this stream itself if the array is stored row by row.
+        """
         if not self.is_by_column:
             return self
         return NpyStream(self.path, self.name, self._num_bytes, self._open, column)

@@ -27,7 +27,10 @@ class PercentHeader(NamedTuple):
 
     @property
     def size_px(self) -> tuple[int, int] | None:
-        """Width and height of the sensor if the header states them, in any of the three usual forms."""
+        """Width and height of the sensor if the header states them, else ``None``.
+
+        Three forms are in use and read.
+        """
         format_ = dict(re.findall(r"(\w+)=(\w+)", self.fields.get("format", "")))
         width, height = (format_.get(name) or self.fields.get(name) for name in ("width", "height"))
         if not width or not height:

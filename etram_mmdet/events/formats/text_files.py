@@ -1,4 +1,7 @@
-"""Recordings as text: one event per line, columns separated by commas, spaces, tabs or semicolons."""
+"""Recordings as text, one event per line.
+
+Columns are separated by commas, spaces, tabs or semicolons.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +87,7 @@ class TextRecording(IndexedRecording):
         self._lines.cache_clear()
 
     def _find_lines(self) -> tuple[list[int], int]:
-        """Start positions of the blocks of lines, the end of the last block, and the number of lines."""
+        """Start positions of the blocks of lines, end of the last block, and number of lines."""
         starts = [self._layout.start]
         count = 0
         place = self._layout.start

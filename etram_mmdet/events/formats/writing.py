@@ -152,7 +152,10 @@ class _Column:
         self._waiting = waiting[num_chunks * _CHUNK :]
 
     def finish(self) -> None:
-        """Write the remaining values; HDF5 stores whole chunks, so the last one is filled with zeros."""
+        """Write the remaining values.
+
+        HDF5 stores whole chunks, so the last one is filled with zeros.
+        """
         if len(self._waiting):
             self._write(self._waiting)
 
