@@ -1,7 +1,7 @@
-"""Preprocess every recording of a dataset folder in parallel, restartable, with a summary of what happened.
+"""Preprocess all recordings of a dataset folder in parallel; a stopped run can be restarted.
 
-Any number of processes may work on one folder, on any number of machines that share it: each recording is claimed by
-the process that makes it.
+Any number of processes may work on one folder, on any number of machines that share it: the process
+that makes a recording holds a lock file for it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,16 @@ _OTHERWISE = "choose another OUT or pass --overwrite"
 
 
 class Task(NamedTuple):
-    """One recording to preprocess; ``replaces``: :func:`folder_id` of what is made anew whatever it holds."""
+    """One recording to preprocess.
+
+    Attributes:
+        source: the recording and its labels.
+        folder: sequence folder to make.
+        settings: settings of the preprocessing.
+        keep_implausible: whether labels that do not seem to fit are kept.
+        replaces: :func:`folder_id` of a folder that is made anew, whatever it holds; ``None`` for
+            none.
+    """
 
     source: Source
     folder: Path
@@ -69,27 +78,33 @@ def preprocess_folder(
     progress: Progress = lambda outcomes, total: outcomes,
     tell: Callable[[str], None] = lambda sentence: None,
 ) -> PreprocessSummary:
-    """Preprocess the recordings of ``src`` (see :func:`find_sources`) into ``dst/SPLIT/NAME``.
+    """Preprocess the recordings of a dataset folder into sequence folders ``dst/SPLIT/NAME``.
 
-    A recording that cannot be used becomes a problem in the summary and the others go on. So does one whose labels do
-    not seem to fit its events (see ``plausibility``), unless ``keep_implausible``. One that is finished with the same
-    settings is left alone, and made anew if its labels changed. One that another process makes is waited for, or made
-    if that process ends.
+    A recording that cannot be used becomes a problem in the summary, and the others go on. So does
+    a recording whose labels do not seem to fit its events (see ``plausibility``), unless
+    ``keep_implausible`` is set. A recording that was finished with the same settings is left alone,
+    and made anew if its labels changed. A recording that another process makes is waited for, and
+    made here if that process ends.
 
     Args:
-        src: dataset folder.
-        dst: gets the sequence folders.
-        settings: what decides how recordings become frames. Default: the reference's.
-        workers: processes, each with a recording of its own. Default: 0, in this process.
-        labels: which label files.
-        overwrite: make every recording anew whose folder exists now. What another process puts there from now on is
-            taken as if it were finished before, so that several with this option share the work.
-        keep_implausible: keep recordings whose labels do not seem to fit.
-        progress: ``progress(outcomes, total=n)`` may wrap the iteration in a progress bar. Default: none.
-        tell: called with a sentence when recordings are waited for. Default: silent.
+        src: dataset folder, see :func:`find_sources`.
+        dst: folder for the sequence folders.
+        settings: how recordings become frames. Default: the settings of RVT.
+        workers: number of processes, each with a recording of its own. Default: 0, in this process.
+        labels: which label files of eTraM's download are read, see :func:`find_sources`. Default:
+            ``"auto"``.
+        overwrite: whether to make every recording anew whose folder exists now. Folders that
+            another process finishes from now on are kept, so that several processes with this
+            option share the work. Default: False.
+        keep_implausible: whether to keep recordings whose labels do not seem to fit. Default:
+            False.
+        progress: ``progress(outcomes, total=n)`` may wrap the iteration in a progress bar. Default:
+            none.
+        tell: function that is called with a sentence when recordings are waited for. Default:
+            silent.
 
     Raises:
-        InputError: there is nothing to do at all.
+        InputError: when the folder holds no recording with labels.
     """
     src = Path(src)
     dst = Path(dst)
@@ -120,7 +135,7 @@ def _missing_splits(src: Path, sources: list[Source]) -> list[str]:
 
 
 def _outcomes(pool: Workers, tasks: list[Task], tell: Callable[[str], None]) -> Iterator[Outcome]:
-    """One for each task; those that other processes make come last, when they are made."""
+    """Yield one outcome per task; recordings that other processes make come last."""
     told = None
     while tasks:
         waiting = []
@@ -192,10 +207,10 @@ def _make(task: Task, found: Outcome) -> Outcome:
 
 
 def _look(task: Task) -> Outcome:
-    """The finished folder, or without a manifest what has to be made.
+    """Outcome for the finished folder; without a manifest if the folder has to be made.
 
     Raises:
-        InputError: the folder may not be replaced, or is damaged.
+        InputError: when the folder may not be replaced, or is damaged.
     """
     current = folder_id(task.folder)
     if current is None or current == task.replaces:
@@ -213,7 +228,11 @@ def _look(task: Task) -> Outcome:
 
 
 def _made_as_asked(task: Task) -> dict:
-    """The manifest; raises ``InputError`` if the folder has other settings or was made of another recording."""
+    """Manifest of a finished folder.
+
+    Raises:
+        InputError: when the folder has other settings or was made from another recording.
+    """
     try:
         manifest = read_manifest(task.folder)
     except InputError as error:
