@@ -116,7 +116,7 @@ class BoxActivity:
         return float((differences[differences != 0] > 0).mean())
 
     def _against_surroundings(self, end_us: int, reading: Reading) -> tuple[np.ndarray, float | None]:
-        """Activity of each box (n,) minus that of its surroundings, and the clumping outside the boxes."""
+        """Activity of each box (n,) minus that of its surroundings, and clumping outside boxes."""
         time_us = end_us - reading.offset_us
         active = np.unpackbits(self._frames[end_us], count=self._hw[0] * self._hw[1]).reshape(self._hw)
         outside = np.ones(self._hw, np.uint8)

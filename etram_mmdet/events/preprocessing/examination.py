@@ -47,7 +47,7 @@ class Examination:
             self._activity.look(end_us, active)
 
     def doubts(self) -> list[str]:
-        """One sentence for each doubt about the labels. Call it after the whole recording was read."""
+        """One sentence for each doubt about the labels; call it after the last window."""
         recording = self._recording
         found = self._found
         of_times = doubts_about_times(times_of(recording, found.label_us, found.place_of, to_the_end=True))

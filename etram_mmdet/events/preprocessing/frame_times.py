@@ -94,7 +94,7 @@ def clock_origin_us(t_first_us: int) -> int:
 
 
 def _check_same_clock(label_us: np.ndarray, t_first_us: int) -> None:
-    """Raise ``InputError`` for labels on another clock, which would ask for years of empty windows."""
+    """Raise ``InputError`` for labels on another clock; they would need years of empty windows."""
     if max(t_first_us, label_us[-1]) - min(t_first_us, label_us[0]) > MAX_SPAN_US:
         raise InputError(
             f"labels from {label_us[0]} to {label_us[-1]} us do not fit events that start at {t_first_us} us; "
@@ -122,7 +122,10 @@ def _obstacle_to_rvt(label_us: np.ndarray, label_period_us: int | None) -> str:
 
 
 def _tenth_of_a_second_us(label_us: np.ndarray) -> int:
-    """Three or six median gaps between labels at 30 or 60 Hz; the grid follows a drifting label clock."""
+    """Three or six median gaps between labels at 30 or 60 Hz.
+
+    So the grid follows a label clock that drifts.
+    """
     gap_us = np.median(np.diff(label_us))
     return int((6 if np.rint(1e6 / gap_us) == 60 else 3) * gap_us)
 
@@ -147,7 +150,10 @@ def _follow_grid(label_us: np.ndarray, period_us: int | None) -> tuple[np.ndarra
 
 
 def _steps_between(frames_us: np.ndarray, window_us: int) -> list[int]:
-    """Number of steps between frames: of about 50 ms, or a shorter window, so that no event is lost."""
+    """Number of steps between frames, of about 50 ms or a shorter window.
+
+    No event is lost between the windows.
+    """
     return np.maximum(-(-(np.diff(frames_us) - JITTER_US) // min(STEP_US, window_us)), 1).tolist()
 
 

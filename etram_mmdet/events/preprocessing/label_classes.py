@@ -124,7 +124,7 @@ def sort_by_class(
 
 
 def _class_of(key: int | str, class_set: ClassSet | None) -> int | str | None:
-    """Class of an id or name; ``None`` if it is left out, and the reason as text if it is unknown."""
+    """Class of an id or name: ``None`` if left out, the reason as text if unknown."""
     if class_set is not None and class_set.knows(key):
         return class_set.class_of(key)
     if class_set is None and 0 <= key < _NUM_KNOWN_IDS:
