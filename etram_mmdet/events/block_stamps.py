@@ -41,8 +41,8 @@ class BlockStamps:
         self.last_us: list[int] = []
         self.num_events = 0
         self.num_corrected = 0
-        self._num_kept: list[int] = []  # up to the end of each block
-        self._with_bad_stamps: set[int] = set()  # blocks
+        self._num_kept: list[int] = []  # kept events up to the end of each block
+        self._with_bad_stamps: set[int] = set()  # numbers of blocks
         self._raw = lru_cache(maxsize=1)(read)
         self._of_block = lru_cache(maxsize=2)(self._believed_of)
 
@@ -79,7 +79,7 @@ class BlockStamps:
 
     def _believed_of(self, block: int) -> tuple[np.ndarray, np.ndarray | None]:
         stamps_us = self._raw(block)
-        self._raw.cache_clear()  # they are changed below
+        self._raw.cache_clear()  # the stamps are changed below
         last_us = self.last_us[block - 1] if block else 0
         num_before = self._num_kept[block - 1] if block else 0
         is_new = block == len(self.last_us)
@@ -103,7 +103,7 @@ class BlockStamps:
         steps_back, steps_forward = find_steps(stamps_us, last_us)
         if not steps_back and not steps_forward:
             return None
-        # What contradicts a jump may stand in the next block.
+        # The next block may hold the stamps that contradict a jump.
         after_us, reaches_end = self._after(block)
         is_contradicted = steps_back or find_steps(after_us, stamps_us.max())[0]
         if not is_contradicted and num_before and not reaches_end:

@@ -13,8 +13,8 @@ import numpy as np
 
 from etram_mmdet.utils.errors import InputError
 
-LEFT_OUT = -1  # instead of a label, in arrays of labels
-IGNORED_ID = -1  # class id of boxes that belong to no class and that evaluation is to ignore
+LEFT_OUT = -1  # in arrays of labels: the box is left out
+IGNORED_ID = -1  # class id of boxes that belong to no class; evaluation ignores them
 EXAMPLE = 'dict(classes=("car", "bus"), mapping={1: "car", 2: "bus"}, leave_out=("bicycle",))'
 PALETTE = (
     (255, 94, 58),

@@ -14,8 +14,8 @@ from etram_mmdet.utils.text import did_you_mean
 DEFAULT_CLASS_SET = "etram8"
 ETRAM8 = ("pedestrian", "car", "bicycle", "bus", "motorbike", "truck", "tram", "wheelchair")
 ETRAM3 = ("pedestrian", "vehicle", "micro-mobility")
-_GROUPS = (0, 1, 2, 1, 2, 1, 1, 2)  # of ETRAM8 in ETRAM3
-# Groups by size, by lower-case class name, as ids mean different things in different label files.
+_GROUPS = (0, 1, 2, 1, 2, 1, 1, 2)  # index into ETRAM3 for each class of ETRAM8
+# Size groups by lower-case class name, since ids have different meanings in different label files.
 SIZE_GROUP_OF = {
     **dict.fromkeys(("pedestrian", "person", "wheelchair", "bicycle", "cyclist", "rider"), "small"),
     **dict.fromkeys(("motorbike", "motorcycle", "scooter", "two wheeler", "micro-mobility"), "small"),
@@ -28,7 +28,8 @@ CLASS_SETS = {
     for s in (
         # eTraM's 8-class annotation files.
         ClassSet("etram8", ETRAM8),
-        # The three groups that eTraM's authors report: from their grouped files, and from the 8-class files.
+        # The three groups that eTraM's authors report: from their grouped files, and from the
+        # 8-class files.
         ClassSet("etram3", ETRAM3),
         ClassSet(
             "etram3_from8",
@@ -40,7 +41,8 @@ CLASS_SETS = {
         ClassSet("cls8_sample", ("Car", "Truck", "Motorcycle", "Bicycle", "Pedestrian", "Bus", "Static", "Other")),
         # Prophesee's Gen1 automotive data.
         ClassSet("gen1", ("car", "pedestrian")),
-        # Prophesee's 1 Megapixel automotive data: its files hold seven ids, of which three are evaluated (RVT too).
+        # Prophesee's 1 Megapixel automotive data: its files hold seven ids; three are evaluated, as
+        # in RVT.
         ClassSet(
             "1mpx",
             ("pedestrian", "two wheeler", "car"),
@@ -131,7 +133,8 @@ def _own_class_set(given: Mapping, name: str) -> ClassSet:
     name = str(given.get("name", name))
     where = f"class_set {name!r}" if name else "class_set"
     for key in given:
-        if key not in (*KEYS, "_delete_"):  # mmengine's, where a child config begins anew
+        # Mmengine's key, with which a child config replaces a dict.
+        if key not in (*KEYS, "_delete_"):
             raise InputError(f"{where}: unknown key {key!r}; {did_you_mean(str(key), KEYS)}")
     classes = _strings(given.get("classes"), f"{where}: classes")
     mapping = given.get("mapping") or {}

@@ -13,8 +13,8 @@ from etram_mmdet.events.limits import MAX_TIME_US, beyond_time
 from etram_mmdet.events.recording import in_microseconds
 from etram_mmdet.utils.errors import InputError
 
-# t in microseconds; x, y the top-left corner and w, h the size in sensor pixels. Prophesee's files have the same fields
-# padded to 40 bytes; RVT's label files hold them packed, like this.
+# t in microseconds; x, y the top-left corner and w, h the size in sensor pixels. Prophesee's files
+# have the same fields padded to 40 bytes; RVT's label files hold them packed, as here.
 BBOX_DTYPE = np.dtype(
     [
         ("t", "<i8"),
@@ -123,7 +123,8 @@ def load_named_boxes(
             f"{path}: boxes without {', '.join(missing)} (fields: {', '.join(raw.dtype.names)}), expected {_EXPECTED}"
         )
     for name, source in source_of.items():
-        kinds = "iufUS" if name == "class_id" else "iuf"  # names of classes; no column of several numbers
+        # Text: class names; a field of several numbers is refused.
+        kinds = "iufUS" if name == "class_id" else "iuf"
         if name in BBOX_DTYPE.names and raw.dtype[source].kind not in kinds:
             raise InputError(f"{path}: {source} is {raw.dtype[source]}, expected numbers; export it again")
     _check_times(path, raw[source_of["t"]])
@@ -199,7 +200,8 @@ def filter_boxes(
     - ``boxes_not_finite``: a side or corner is NaN or infinite;
     - ``boxes_other_class``: the id is above ``max_class_id``;
     - ``boxes_outside``: no part lies inside the frame;
-    - ``boxes_too_small``: a side is below ``min_side_px`` or the diagonal below ``min_diagonal_px``;
+    - ``boxes_too_small``: a side is below ``min_side_px``, or the diagonal below
+      ``min_diagonal_px``;
     - ``boxes_too_wide``: in training only, over 90 % of the frame's width. RVT found such labels to
       span the frame without an object.
 

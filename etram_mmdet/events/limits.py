@@ -12,14 +12,15 @@ MAX_SIDE_PX = 8192  # of a sensor; the largest event cameras have 1280
 MAX_PIXELS = 1 << 23  # of a sensor: nine times as many as 1280x720
 MAX_ROWS = 1 << 23  # of a label file or an array of times: ten hours at 30 Hz with seven boxes each
 MAX_ROW_BYTES = 4096  # of a label or an event; they have 13 to 40
-MAX_TEXT_BYTES = 1 << 27  # of a label file in text, which takes ten times as much in memory
+MAX_TEXT_BYTES = 1 << 27  # of a label file in text; it needs ten times as much memory
 MAX_BOX_PX = 1e6  # a corner or side of a box in a label file of another program, on either side of zero
-MAX_CHUNK_BYTES = 1 << 28  # of an HDF5 file, which unpacks them one by one
+MAX_CHUNK_BYTES = 1 << 28  # of an HDF5 file, which unpacks its chunks one by one
 MAX_FRAME_BYTES = 1 << 28  # of one preprocessed frame
 MAX_EXPANSION = 200  # unpacked bytes for each one stored; events compress to a twentieth at best
-SMALL_BYTES = 1 << 26  # what unpacks to less may expand as it likes
-MAX_TIME_US = 1 << 61  # on either side of zero, so that differences of times remain below 2**63
-MAX_QUIET_US = 600_000_000  # without an event; frames of it are empty, 12,000 at the usual step
+SMALL_BYTES = 1 << 26  # content up to this size may expand without limit
+MAX_TIME_US = 1 << 61  # limit on either side of zero; differences of times stay below 2**63
+# Longest time without an event; its frames are empty, 12,000 at the usual step.
+MAX_QUIET_US = 600_000_000
 MAX_SPAN_US = 10 * 3600 * 1_000_000  # from the first label or event to the last label
 
 

@@ -18,7 +18,8 @@ from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import os_errors
 from etram_mmdet.utils.open_files import OPEN_FILES
 
-MAX_DAMAGED = 0.01  # of a recording's events; so few as ten prove nothing
+# Largest share of a recording's events that may be damaged. As few as ten prove nothing.
+MAX_DAMAGED = 0.01
 _FEW = 10
 _UNIT_US = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
 
@@ -61,7 +62,8 @@ def in_microseconds(times: np.ndarray, unit: LabelTimeUnit) -> np.ndarray:
         per = int(_UNIT_US[unit])
         if times.dtype.kind != "f":
             return times.astype(np.int64) * per
-        return np.round(times.astype(np.float64) * per, 3).astype(np.int64)  # 0.29 s are 289999.99999999994 us
+        # 0.29 s are 289999.99999999994 us before rounding.
+        return np.round(times.astype(np.float64) * per, 3).astype(np.int64)
     return (times // 1000 if unit == "ns" else times).astype(np.int64)
 
 
@@ -116,10 +118,10 @@ class Recording(ABC):
 
     suffixes: tuple[str, ...]
     signature: bytes | tuple[bytes, ...]
-    size_is_assumed = False  # True where the file does not say how large the sensor is
-    takes_columns = False  # True where columns may have no names, so that a constructor takes them too
+    size_is_assumed = False  # True if the file does not state the sensor's size
+    takes_columns = False  # True if columns may have no names, so that a constructor takes them too
     stamps_are_seconds = False  # unless declare_time_unit says another unit
-    notes: tuple[str, ...] = ()  # what a user should know of what the file holds and is not used
+    notes: tuple[str, ...] = ()  # sentences for the user about content that is not used
 
     def __init__(self, path: Path, width: int, height: int, num_blocks: int) -> None:
         check_sensor(path, width, height)
@@ -152,11 +154,14 @@ class Recording(ABC):
 
     @abstractmethod
     def _raw_stamps(self, block: int) -> np.ndarray:
-        """Stamps of a block's events in file order: a new array, int64 in microseconds or floating-point."""
+        """Stamps of a block's events in file order, in a new array.
+
+        They are int64 in microseconds, or floating-point numbers.
+        """
 
     @abstractmethod
     def _raw_pixels(self, block: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Integer x, y and p of a block's events in file order; p of -1 means off, as 0 does."""
+        """Integer x, y and p of a block's events in file order; p of -1 or 0 means off."""
 
     def _open_file(self):
         """Open the file for reading; called again after it was closed.

@@ -10,11 +10,13 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-# Cameras step back by 34 to 82 us in one event of ten thousand, recordings that the reference reads by 3 ms. An event
-# that lies before its place is raised alone; one that lies after it raises all that follow, so it may be off by less.
+# Cameras step back by 34 to 82 us in one event of ten thousand; recordings that RVT reads step back
+# by 3 ms. An event before its place is raised alone. An event after its place raises all that
+# follow, so it may be off by less.
 MAX_BEFORE_US = 5_000
 MAX_AFTER_US = 1_000
-# A few stamps so far before or after all others are damaged, though nothing there contradicts them.
+# A few stamps so far before or after all others are damaged, although no other stamp contradicts
+# them.
 FAR_US = 1_000_000
 FEW = 10
 FEW_SHARE = 0.01
@@ -35,7 +37,7 @@ def find_steps(stamps_us, last_us):
     steps_back = False
     steps_forward = False
     for i in range(len(stamps_us)):
-        # Two branches that a processor guesses rightly; without them this takes thirty times as long.
+        # Two branches that a processor predicts well; without them this takes thirty times as long.
         if stamps_us[i] < last_us:
             if stamps_us[i] < last_us - MAX_AFTER_US:
                 steps_back = True
@@ -81,7 +83,9 @@ def find_contradicted(stamps_us, last_us):
         last_us: a usable stamp before them.
     """
     num = len(stamps_us)
-    ends = np.empty(num, np.int64)  # where the selection of each length ends; of several, the one with least stamp
+    # Index at which the best selection of each length ends. Of several, the best has the smallest
+    # last stamp.
+    ends = np.empty(num, np.int64)
     before = np.empty(num, np.int64)
     longest = 0
     for i in range(num):

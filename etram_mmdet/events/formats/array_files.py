@@ -21,8 +21,9 @@ from etram_mmdet.events.limits import MAX_CHUNK_BYTES
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import because, check_is_file, has_cause
 
-# HDF5 filters whose libraries end in an error where a file is damaged: HDF5's own, LZF, Blosc, LZ4, Zstandard, Blosc2,
-# and Metavision's ECF, which has to be installed. Others, such as bitshuffle, SZ and bzip2, crash or never end.
+# HDF5 filters whose libraries end in an error if a file is damaged: HDF5's own, LZF, Blosc, LZ4,
+# Zstandard, Blosc2, and Metavision's ECF, which has to be installed. Others, such as bitshuffle, SZ
+# and bzip2, crash or never end.
 FILTERS = (1, 2, 3, 4, 5, 6, 32000, 32001, 32004, 32015, 32026, 0x8ECF)
 LFS_POINTER = "a pointer of Git LFS, not the file itself; fetch it: git lfs pull"
 PREPROCESS_AGAIN = "delete the sequence folder and run tools/preprocess.py again"
@@ -156,7 +157,7 @@ def load_array(path: Path, member: str | None = None, advice: str = "copy it aga
                 return read_array(file, path.stat().st_size)
         with open_archive(path) as archive, archive.open(f"{member}.npy") as file:
             return read_array(file, archive.getinfo(f"{member}.npy").file_size)
-    except Exception as error:  # a damaged header ends in whatever error the place of it makes
+    except Exception as error:  # a damaged header may raise any error
         if has_cause(error):
             raise InputError(f"{path}: cannot be read: {because(error, path)}") from error
         if is_lfs_pointer(path):

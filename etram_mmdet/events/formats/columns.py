@@ -10,9 +10,12 @@ from etram_mmdet.events.limits import MAX_SIDE_PX
 from etram_mmdet.events.recording import find_column
 from etram_mmdet.utils.errors import InputError
 
-# Without names: that of event simulators and ROS tools and that of Metavision; where neither fits, that of MVSEC.
+# Orders of columns without names: that of event simulators and ROS tools and that of Metavision. If
+# neither fits, that of MVSEC.
 _ORDERS = (("txyp", "xypt"), ("xytp",))
-_MOST_ODD = 0.1  # of the times fall, where half of those of pixels would; as many pixels may lie on no sensor
+# Largest share of times that fall, and of pixels on no sensor. In a column of pixels read as times,
+# half would fall.
+_MOST_ODD = 0.1
 COLUMNS_ARE_KNOWN = "says itself what its columns are; leave out --event-columns (columns= of open_recording)"
 _ADVICE = "say what the columns are: --event-columns t,x,y,p of the tools, columns='t,x,y,p' of open_recording"
 

@@ -160,7 +160,7 @@ def decode_evt21(words, registers, t, x, y, p):
     first = [np.empty(len(masks), column.dtype) for column in (t, x, y, p)]
     before = registers[EVENTS_WITHOUT_TIME]
     count = decode_evt2(np.ascontiguousarray(words[:, 0]), registers, *first)
-    skipped = len(masks) - count  # come before the first complete time
+    skipped = len(masks) - count  # events before the first complete time
     registers[EVENTS_WITHOUT_TIME] = before + _num_pixels(masks[:skipped])
     return _spread(masks[skipped:], *first, t, x, y, p)
 

@@ -16,10 +16,11 @@ from etram_mmdet.events.limits import MAX_TIME_US, expands_too_much
 from etram_mmdet.events.recording import find_column
 from etram_mmdet.utils.errors import InputError
 
-# Of eTraM, RVT, DSEC and v2e; of Metavision; of M3ED; of MVSEC.
+# Tables of eTraM, RVT, DSEC and v2e; of Metavision; of M3ED; of MVSEC.
 _TABLES = ("events", "CD/events", "prophesee/left", "davis/left/events")
-_ORDER_OF = {"davis/left/events": "xytp"}  # of the columns of an array; otherwise they are found by what they hold
-_HEAD = 1000  # rows that show which column is which
+# Order of an array's columns; in other tables the values show it.
+_ORDER_OF = {"davis/left/events": "xytp"}
+_HEAD = 1000  # rows from which the columns are guessed
 _SIZE_MEMBERS = ("width", "height", "calib/resolution", "sensor_resolution")
 
 Table = h5py.Group | h5py.Dataset

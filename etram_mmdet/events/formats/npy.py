@@ -16,7 +16,8 @@ import numpy as np
 from etram_mmdet.events.limits import MAX_ROW_BYTES, MAX_ROWS, expands_too_much
 
 _READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-_PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # NumPy writes no others; they unpack without a limit
+# NumPy writes no others; other kinds unpack without a limit.
+_PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 def read_header(file: BinaryIO, num_bytes: int) -> tuple[tuple[int, ...], bool, np.dtype]:
@@ -35,7 +36,7 @@ def read_header(file: BinaryIO, num_bytes: int) -> tuple[tuple[int, ...], bool, 
         raise ValueError(f"version {version} of the .npy format")
     try:
         shape, is_fortran, dtype = _READERS[version](file)
-    except (MemoryError, RecursionError):  # Python's parser has either for deep nesting
+    except (MemoryError, RecursionError):  # Python's parser raises either for deep nesting
         raise ValueError("its header is nested too deeply") from None
     if dtype.hasobject:
         raise ValueError("Python objects instead of numbers")

@@ -71,7 +71,7 @@ class NpyStream:
     def _read(self, start: int, stop: int) -> np.ndarray:
         if start < self._position:
             self.close()
-        file = OPEN_FILES.of(self, self._begin)  # at the first row where it was closed
+        file = OPEN_FILES.of(self, self._begin)  # at the first row if it had been closed
         self._skip(file, (start - self._position) * self._row.itemsize)
         data = file.read((stop - start) * self._row.itemsize)
         if len(data) < (stop - start) * self._row.itemsize:

@@ -27,7 +27,7 @@ from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import because, has_cause
 
 _EVENTS_PER_BLOCK = 1 << 20
-_HEAD = 1000  # rows that show which column is which
+_HEAD = 1000  # rows from which the columns are guessed
 Places = tuple[int, ...] | None
 
 
@@ -133,7 +133,7 @@ class NumpyRecording(IndexedRecording):
                 for name, size in sizes.items()
                 if name.endswith(".npy")
             }
-        except Exception as error:  # NumPy evaluates the header, which may fail in any way
+        except Exception as error:  # NumPy evaluates the header, which may raise any error
             if has_cause(error):
                 raise InputError(f"{path}: cannot be read: {because(error, path)}") from error
             if path.suffix.lower() == ".npz" and not zipfile.is_zipfile(path):

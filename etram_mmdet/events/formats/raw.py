@@ -19,9 +19,10 @@ class _Encoding(NamedTuple):
     word: type
     count: object
     decode: object
-    time_bits: int  # of the time's upper half, below the four bits of a word's type
-    time_place: int  # of the upper half's lowest bit in a time
-    sensor_px: tuple[int, int]  # of the camera generation that introduced it, where the header does not say
+    time_bits: int  # bits of the time's upper half, below a word's four type bits
+    time_place: int  # position of the upper half's lowest bit in a time
+    # Of the camera generation that introduced the encoding, if the header states none.
+    sensor_px: tuple[int, int]
 
 
 _ENCODINGS = {

@@ -30,7 +30,7 @@ def smallest_sensor(x: np.ndarray, y: np.ndarray) -> tuple[int, int]:
         y: rows of the events (N,), in pixels.
     """
     width, height = GEN4_PX
-    x, y = x.astype(np.int64), y.astype(np.int64)  # numbers beyond become negative
+    x, y = x.astype(np.int64), y.astype(np.int64)  # numbers beyond int64 become negative
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     x_max = x[inside].max(initial=0)
     y_max = y[inside].max(initial=0)

@@ -10,7 +10,7 @@ _TO_HDF5 = "and write them as HDF5 with events/{t,x,y,p} (t in microseconds), or
 _AEDAT_1_TO_3 = (b"#!AER-DAT1", b"#!AER-DAT2", b"#!AER-DAT3")
 _OF_ROS = f"read its events with the rosbags package {_TO_HDF5}"
 _PARTIAL = (".part", ".partial", ".filepart", ".crdownload", ".download", ".tmp", ".in_progress", ".aria2")
-# How the file begins, what it is, what to do.
+# First bytes of the file, its kind, advice.
 _KNOWN = (
     (b"version https://git-lfs", "a pointer of Git LFS, not the recording", "fetch it: git lfs pull"),
     (b"#ROSBAG V2", "a ROS 1 bag", _OF_ROS),

@@ -1,4 +1,4 @@
-"""Label files of other tools: COCO, YOLO, CVAT, MOT, CSV and Prophesee's arrays, read and written."""
+"""Read and write label files: COCO, YOLO, CVAT, MOT, CSV and Prophesee's arrays."""
 
 from __future__ import annotations
 

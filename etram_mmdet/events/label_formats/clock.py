@@ -14,9 +14,10 @@ from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import atomic_write
 
 US_PER = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
-MAP_NAME = "frames.csv"  # of a folder; that of a film or label file NAME is NAME_frames.csv
+MAP_NAME = "frames.csv"  # in a folder; for a film or label file NAME it is NAME_frames.csv
 FRAME_TIMES_COLUMNS = ("frame", "t_us")
-# Median step between the times of a file, from which the unit is guessed: labels come at 0.5 to 1,000 Hz.
+# Median step between the times of a file, from which the unit is guessed: labels come at 0.4 to 400
+# Hz.
 _STEPS = (("s", 0.0, 2.5), ("ms", 2.5, 2_500.0), ("us", 2_500.0, 2.5e6), ("ns", 2.5e6, np.inf))
 
 

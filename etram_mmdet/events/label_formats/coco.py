@@ -24,7 +24,8 @@ from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import atomic_write
 from etram_mmdet.utils.json_files import read_json
 
-# Keys of an image that tell when it was taken, the first that all images have; unit None: guessed from the numbers.
+# Keys of an image for its time; the first one that all images have is used. Unit None: guessed from
+# the numbers.
 _STAMP_KEYS: tuple[tuple[str, LabelUnit | None], ...] = (
     ("t_us", "us"),
     ("timestamp_us", "us"),

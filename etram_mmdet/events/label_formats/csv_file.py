@@ -26,7 +26,8 @@ from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import atomic_write, check_is_file, os_errors
 from etram_mmdet.utils.text import did_you_mean
 
-# Ours, and other names for it. Units stand behind a time: None is guessed from the numbers.
+# Our column names, and all names that are recognised for them. The name of a time ends in its unit;
+# the unit of t is guessed from the numbers.
 COLUMNS: dict[str, tuple[str, ...]] = {
     "t_us": ("t_us", "time_us", "timestamp_us"),
     "t_ms": ("t_ms", "time_ms", "timestamp_ms"),
@@ -56,7 +57,7 @@ _STAMPS: tuple[tuple[str, LabelUnit | None], ...] = (
     ("frame", "frames"),
 )
 _LONGEST_HEAD = 1 << 16  # bytes of the line of names
-# Two corners first: beside them, "width" and "height" are often those of the picture.
+# Two corners first: if they are there, "width" and "height" are often those of the picture.
 _CORNERS = (("x", "y", "x2", "y2"), ("x", "y", "w", "h"), ("cx", "cy", "w", "h"))
 
 

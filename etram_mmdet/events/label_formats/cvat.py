@@ -42,7 +42,7 @@ class Cvat(LabelFormat):
         size_px = _size(path, root) or hints.size_px
         stamps = found.stamps | set(_all_frames(path, root))
         labels = [name.text or "" for name in root.iterfind("meta//labels/label/name")]
-        names = list(dict.fromkeys([*labels, *found.names]))  # also those that no box has
+        names = list(dict.fromkeys([*labels, *found.names]))  # also names without a box
         place = {number: names.index(name) for name, number in found.names.items()}
         rows = [(*row[:5], place[row[5]], *row[6:]) for row in found.rows]
         return table_of(rows, names, stamps, unit="frames", size_px=size_px, counts=found.counts, ends=found.ends)
@@ -78,7 +78,8 @@ class _Found(NamedTuple):
 
 def _parse(path: Path) -> ElementTree.Element:
     text = read_text(path)
-    if "<!DOCTYPE" in text or "<!ENTITY" in text:  # entities may stand for more text than any memory holds
+    # Entities can expand to more text than memory holds.
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise InputError(f"{path}: declares a document type, which CVAT's files do not; export it from CVAT again")
     try:
         root = ElementTree.fromstring(text)

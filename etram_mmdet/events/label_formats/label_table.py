@@ -14,7 +14,8 @@ from etram_mmdet.events.labels import BBOX_DTYPE
 from etram_mmdet.events.limits import MAX_ROWS
 from etram_mmdet.utils.errors import InputError
 
-# stamp: when, in what the file counts. x, y: upper left corner, w, h: size, in pixels of the labelled frames.
+# stamp: time or frame, in the unit of the file. x, y: upper left corner, w, h: size, both in pixels
+# of the labelled frames. name: index into the class names.
 ROW_DTYPE = np.dtype(
     [
         ("stamp", "<f8"),

@@ -17,18 +17,22 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-_MOST_FRAMES = 60  # that are looked at, spread over the recording
-_LEAST_FRAMES = 10  # fewer are no evidence, nor are fewer than a third of those that the boxes have as they are
-_COMPARE_AFTER_US = 200_000  # a box moves if no box was nearly in its place by so much earlier or later
+_MOST_FRAMES = 60  # number of frames to look at, spread over the recording
+# Fewer frames are no evidence, nor are fewer than a third of the frames that have boxes as they
+# are.
+_LEAST_FRAMES = 10
+# A box moves if no box was nearly in its place so much earlier or later.
+_COMPARE_AFTER_US = 200_000
 _COMPARE_BEFORE_US = 1_000_000
 _SAME_PLACE_IOU = 0.8
 _LAG_STEP_US = 100_000
 _LAGS_US = np.arange(-2_000_000, 2_000_001, _LAG_STEP_US)
-_NEAR_US = 25_000  # labels this close to a time speak of it
-_LEAST_BOXES = 30  # fewer that differ from their surroundings are no evidence
-_LEAST_ACTIVE = 8  # pixels in and around a box: of a few single ones most lie in the larger part, around it
+_NEAR_US = 25_000  # labels so close to a time are labels of that time
+_LEAST_BOXES = 30  # fewer boxes that differ from their surroundings are no evidence
+# Active pixels in and around a box. Of a few single ones, most lie in the larger part: around it.
+_LEAST_ACTIVE = 8
 BLOCK_PX = 8
-_LEAST_CLUMPING = 3  # evenly spread noise has 1; objects that it hides say nothing about boxes
+_LEAST_CLUMPING = 3  # Evenly spread noise has 1. If noise hides the objects, boxes prove nothing.
 
 
 class Reading(NamedTuple):

@@ -51,7 +51,7 @@ class Examination:
         recording = self._recording
         found = self._found
         of_times = doubts_about_times(times_of(recording, found.label_us, found.place_of, to_the_end=True))
-        if of_times:  # with wrong times all else means nothing
+        if of_times:  # with wrong times the other checks mean nothing
             return of_times
         return [
             *doubts_about_frames(found.label_us, found.frames),

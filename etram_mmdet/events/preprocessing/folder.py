@@ -39,7 +39,7 @@ from etram_mmdet.utils.machine_errors import sentence_of
 from etram_mmdet.utils.workers import WorkerDied, Workers
 
 Progress = Callable[..., Iterable]
-LOOK_S = 2.0  # between two looks at recordings that other processes make
+LOOK_S = 2.0  # seconds between two looks at recordings that other processes make
 _OTHERWISE = "choose another OUT or pass --overwrite"
 
 
@@ -171,7 +171,8 @@ def _process(task: Task) -> Outcome:
         advice = "see to free space and permissions in OUT, then run the same command again"
         return Outcome(task.name, problem=f"{task.name}: {sentence_of(error) or f'{error}; {advice}'}")
     except Exception:
-        # One recording must not end the run of the others, but a fault of ours has to show where it is.
+        # One recording must not end the run of the others, but a fault in our code has to show its
+        # place.
         return Outcome(task.name, problem=f"{task.name}: unexpected error, please report it\n{traceback.format_exc()}")
 
 
@@ -189,7 +190,7 @@ def _find_or_make(task: Task) -> Outcome:
     except Exception:
         if claim.is_held() or not task.folder.parent.is_dir():
             raise
-        # This process stood still for so long that another took the claim over and removed what was begun here.
+        # This process stood still for so long that another took over its lock and removed its work.
         return Outcome(task.name, maker="another process")
     finally:
         claim.release()
@@ -222,7 +223,7 @@ def _look(task: Task) -> Outcome:
     check_files(task.folder, manifest)
     renewed = with_time_of(task.source, as_asked(manifest, task.settings, task.source))
     if renewed != manifest:
-        with suppress(InputError):  # a folder that can only be read
+        with suppress(InputError):  # the folder is read-only
             write_manifest(task.folder, renewed)
     return Outcome(task.name, renewed)
 
@@ -239,7 +240,7 @@ def _made_as_asked(task: Task) -> dict:
         raise InputError(f"{error}; {_OTHERWISE}") from error
     wanted = json.loads(json.dumps(asdict(task.settings)))  # as the manifest holds it
     wanted["label_files"] = task.source.label_files
-    # Beside what the folder says, what an older version did not have.
+    # Defaults for settings that an older version did not write.
     made = {**asdict(PreprocessSettings()), "label_files": task.source.label_files}
     made |= as_asked(manifest, task.settings, task.source)
     made["representation"] = stated_options(made["representation"], is_old=True)

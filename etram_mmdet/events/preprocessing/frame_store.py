@@ -36,7 +36,7 @@ _LEVEL = 1
 
 _CODEC_OF_NUMBER: dict[int, Codec] = {1: "lz4", 5: "zstd"}  # as the filter's settings name them
 
-blosc.set_nthreads(1)  # recordings are what runs in parallel
+blosc.set_nthreads(1)  # recordings are processed in parallel instead
 blosc.set_releasegil(True)
 blosc.set_blocksize(_BLOCK_BYTES)
 

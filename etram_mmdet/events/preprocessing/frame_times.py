@@ -13,8 +13,8 @@ from etram_mmdet.utils.errors import InputError
 STEP_US = 50_000
 JITTER_US = 2_000
 _ALIGN_US = 100_000
-_FIRST_EVENT_US = 100_000  # by when a recording whose clock starts at 0 has its first event
-# Recordings start within their first second, or else count from another epoch (absolute time).
+_FIRST_EVENT_US = 100_000  # latest first event of a recording whose clock starts at 0
+# Recordings start within their first second, or else have another zero (absolute time).
 _CLOCK_START_US = 1_000_000
 
 
@@ -78,7 +78,7 @@ def select_frames(
         before_us = _usual_step(label_us, steps, min(STEP_US, window_us))
         return _build("all", label_us, t_first_us, steps, window_us, before_us)
     frames_us, steps = _follow_grid(label_us - origin_us, label_period_us)
-    # The reference steps back by 50 ms whatever the window is.
+    # RVT steps back by 50 ms, whatever the window is.
     return _build("rvt", frames_us + origin_us, origin_us, steps, STEP_US, STEP_US)
 
 
@@ -142,7 +142,8 @@ def _follow_grid(label_us: np.ndarray, period_us: int | None) -> tuple[np.ndarra
     for time_us in label_us[first + 1 :].tolist():
         distance_us = time_us - frames_us[-1]
         count = round(distance_us / base_us)
-        # count 0: a second stamp within the jitter of the last one, where the reference stops with an assertion.
+        # Count 0: a second stamp within the jitter of the last one. RVT stops here with an
+        # assertion.
         if count > 0 and abs(distance_us - count * base_us) <= JITTER_US:
             frames_us.append(time_us)
             steps.append(2 * count)
@@ -173,7 +174,7 @@ def _build(rule: str, frames_us: np.ndarray, start_us: int, steps: list[int], wi
     before = np.arange(first_us - before_us, start_us + window_us, -before_us, dtype=np.int64)[::-1]
     pieces = [before]
     for count, a_us, b_us in zip(steps, frames_us[:-1], frames_us[1:], strict=True):
-        # Truncated like the reference's, hence steps of 49,999 to 50,001 us.
+        # Truncated as in RVT, hence steps of 49,999 to 50,001 us.
         pieces.append(np.linspace(a_us, b_us, count + 1).astype(np.int64)[:-1])
     repr_us = np.concatenate([*pieces, frames_us[-1:]])
     return Frames(rule, frames_us, repr_us, np.searchsorted(repr_us, frames_us, side="left"))

@@ -19,7 +19,8 @@ _OF_PRESET = {"gen1": "gen1", "gen4": "1mpx"}
 _LEFT_OUT = "boxes_left_out:"
 _TO_IGNORE = "boxes_to_ignore"
 _UNKNOWN = "boxes_unknown_class:"
-BY_CLASS = (_LEFT_OUT, _TO_IGNORE, _UNKNOWN)  # begin the counts of what is left out because somebody asked for it
+# Reasons, or starts of reasons, for boxes that the user chose to leave out.
+BY_CLASS = (_LEFT_OUT, _TO_IGNORE, _UNKNOWN)
 _NUM_KNOWN_IDS = max(len(class_set.class_names) for class_set in CLASS_SETS.values())
 
 

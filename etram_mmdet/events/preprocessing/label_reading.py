@@ -103,7 +103,7 @@ def _on_clock(table: LabelTable, source: Source, settings: PreprocessSettings) -
         clock, text = _frame_clock(source, settings)
         table.found.append(text)
         grid = clock.times_between(*table.stamps[[0, -1]]) if len(table.stamps) else None
-    else:  # "us" is what arrays have, and no more than a default here
+    else:  # "us" is the unit of arrays, and here only a default
         unit = table.unit if settings.label_time_unit == "us" else settings.label_time_unit
         clock, grid = Clock(unit or "us"), None
     table = in_microseconds(table, clock)

@@ -31,7 +31,7 @@ class Limit(NamedTuple):
     reason: str
 
 
-# Beyond these a recording is a problem. docs/data.md shows this table; a test compares.
+# A recording beyond these limits is a problem. docs/data.md shows this table; a test compares.
 LIMITS = {
     "most_labels_per_s": Limit(500, "no camera or tracker labels faster; times in ms read as us do"),
     "least_labels_per_s": Limit(0.2, "slower labels are no video; times in ns read as us are, and events scarce"),
@@ -56,7 +56,7 @@ LIMITS = {
 }
 _LEAST_LABEL_TIMES = 10  # fewer have no rate and cover nothing
 WINDOW_US = 50_000  # a label so far outside may see no event at all
-_LONG_GAP_US = 60_000_000  # what makes it worth the time to look for the recording's last event
+_LONG_GAP_US = 60_000_000  # gap from which the recording's last event is looked for
 
 
 class _Cause(NamedTuple):
@@ -138,7 +138,8 @@ def doubts_about_times(times: Times) -> list[str]:
     faults = _time_faults(times)
     if not faults:
         return []
-    # A wrong unit is wrong for all labels: neither a few of them tell it, nor do odd ones among many right ones.
+    # A wrong unit is wrong for all labels. So neither a few labels show it, nor a few odd ones
+    # among many right ones.
     is_unit = len(times.label_us) >= _LEAST_LABEL_TIMES and (_rate_faults(times) or _are_many_outside(times))
     causes = _CAUSES if is_unit else _CAUSES[:1]
     fits = (cause for cause in causes if not _time_faults(_read_otherwise(times, cause)))

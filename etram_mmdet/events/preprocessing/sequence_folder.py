@@ -75,7 +75,7 @@ def folder_id(folder: Path) -> int | None:
     """
     try:
         return folder.stat().st_ino
-    except OSError:  # who wants to write there gets the sentence
+    except OSError:  # writing there raises the error with a sentence
         return None
 
 
@@ -104,7 +104,7 @@ def remove_unfinished(dst: Path) -> None:
     """
     claimed = {path.with_name(path.name[1 : -len(_CLAIM)]) for path in dst.glob(f"*/.*{_CLAIM}")}
     for folder in claimed | {_target_of(work) for work in dst.glob(f"*/.*{_IN_PROGRESS}")}:
-        with suppress(InputError):  # a folder that can only be read keeps them
+        with suppress(InputError):  # a read-only folder keeps them
             claim = try_claim(claim_of(folder))
             if claim is not None:
                 remove_work_folders(folder)
@@ -265,7 +265,7 @@ def representation_path(representation: Representation, window_us: int) -> PureP
         window_us: length of a window, in microseconds.
     """
     others = representation.options.keys() - representation.always_named.keys() - {"downsample"}
-    if representation.edges == "events":  # RVT's, which no folder's name tells
+    if representation.edges == "events":  # RVT's default, which folder names leave out
         others -= {"edges"}
     named = {**representation.always_named, **{name: name for name in sorted(others)}}
     parts = [f"{label}={getattr(representation, name)}" for name, label in named.items()]

@@ -106,7 +106,7 @@ class PreprocessSettings:
             raise InputError(f"label_fps must be a number of frames a second above 0: got {self.label_fps}")
         if self.sensor_px is not None and min(self.sensor_px) < 1:
             raise InputError(f"sensor_px must be a width and a height of at least 1: got {tuple(self.sensor_px)}")
-        if self.class_set is not None:  # a file as what it holds; a shipped set by its name
+        if self.class_set is not None:  # a file becomes its content; a built-in set its name
             object.__setattr__(self, "class_set", plain_class_set(self.class_set))
         # Without options that are defaults, so that two ways of saying the same are equal.
         wanted = self.representation or {**RVT_REPRESENTATION, "downsample": self.rules.downsample}

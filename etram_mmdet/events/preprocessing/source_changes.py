@@ -16,7 +16,7 @@ from etram_mmdet.utils.errors import InputError
 
 _BLOCK_BYTES = 1 << 22
 _TIME = "recording_time_ns"
-_OF_YOLO = (".txt", ".yaml", ".names")  # its folders may hold pictures too
+_OF_YOLO = (".txt", ".yaml", ".names")  # YOLO's folders may hold pictures too
 _DIGESTS = "source_digests"
 
 

@@ -54,8 +54,9 @@ class Representation(ABC):
 
     dtype: ClassVar[type] = np.uint8
     short_name: ClassVar[str]  # of the folder on disk
-    always_named: ClassVar[dict[str, str]] = {}  # fields and what the folder's name calls them
-    # Fields that settings name even at their default, and what earlier versions meant by leaving them out.
+    always_named: ClassVar[dict[str, str]] = {}  # fields, and their names in the folder's name
+    # Fields that settings name even at their default, and the value that earlier versions meant by
+    # leaving them out.
     always_stated: ClassVar[dict[str, str]] = {}
 
     def __init_subclass__(cls, **kwargs) -> None:
@@ -68,7 +69,7 @@ class Representation(ABC):
                 f"{type(self).__name__}: edges={self.edges!r}, expected one of {', '.join(get_args(Edges))}"
             )
         try:
-            # One word for one meaning, so that two ways of saying the same are equal.
+            # One spelling for each meaning, so that equal settings compare equal.
             object.__setattr__(self, "downsample", word_of(*parse_downsample(self.downsample)))
         except ValueError as error:
             raise InputError(f"{type(self).__name__}: {error}") from error

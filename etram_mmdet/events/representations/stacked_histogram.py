@@ -54,7 +54,7 @@ class StackedHistogram(Representation):
         cutoff = min(self.count_cutoff or 255, 255)
         if self.scale > 2:
             _stack(*self._downsampled(events), t0_us, span_us, volume, cutoff, wraps, 0, False)
-        else:  # half the sensor's pixels without a copy of the events
+        else:  # halves the sensor's pixels without a copy of the events
             _stack(*events, t0_us, span_us, volume, cutoff, wraps, self.scale - 1, self.way == "nearest")
 
 
@@ -73,7 +73,8 @@ def _stack(t, x, y, p, t0_us, span_us, out, cutoff, wraps, shift, odd_pixels_onl
         out[:, time_bin] = 0
         num_kept = 0
         for i in range(start, stop):
-            # Counted on instead of branched over: three in four are left out, in no order that a processor could guess.
+            # Counting is faster than branching: three in four are left out, in no order that a
+            # processor could predict.
             kept[num_kept] = i
             num_kept += not odd_pixels_only or (x[i] & y[i] & 1)
         for i in kept[:num_kept]:
