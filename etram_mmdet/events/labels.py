@@ -202,8 +202,8 @@ def filter_boxes(
     - ``boxes_outside``: no part lies inside the frame;
     - ``boxes_too_small``: a side is below ``min_side_px``, or the diagonal below
       ``min_diagonal_px``;
-    - ``boxes_too_wide``: in training only, over 90 % of the frame's width. RVT found such labels to
-      span the frame without an object.
+    - ``boxes_too_wide``: in training only, over 90 % of the frame's width. Such labels span the
+      frame without an object.
 
     Args:
         boxes: boxes (n,) of ``BBOX_DTYPE``, in sensor pixels.
