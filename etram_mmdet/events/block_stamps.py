@@ -1,4 +1,4 @@
-"""The time stamps of a recording that are believed, block by block."""
+"""The usable time stamps of a recording, block by block."""
 
 from __future__ import annotations
 
@@ -16,17 +16,24 @@ from etram_mmdet.events.time_stamps import (
 
 
 class BlockStamps:
-    """Stamps in time order, without those that the others contradict (see :mod:`etram_mmdet.events.time_stamps`).
+    """Time stamps of a recording in time order, without damaged ones, read block by block.
 
-    Blocks are asked for in order the first time, later in any order. Two are kept, since neighbouring windows share a
-    block and a window often crosses from one into the next, and that after them where stamps jump.
+    A stamp is damaged if the others contradict it (see :mod:`etram_mmdet.events.time_stamps`).
 
-    ``last_us`` holds the last stamp of each block visited so far, ``num_events`` counts their events, ``num_kept``
-    those of them with usable stamps, and ``num_corrected`` those whose stamp was raised.
+    Blocks must be asked for in order the first time; later any order is allowed. Two blocks are
+    kept in memory, since neighbouring windows share a block and a window often crosses from one
+    block into the next. The block after them is kept too if stamps jump.
 
     Args:
-        read: gives the stamps of a block in file order, a new int64 array in microseconds.
-        num_blocks: of the recording; one may be empty.
+        read: function that gives the stamps of a block in file order, as a new int64 array in
+            microseconds.
+        num_blocks: number of blocks in the recording. A block may be empty.
+
+    Attributes:
+        last_us: last stamp of each block visited so far, in microseconds.
+        num_events: events in the blocks visited so far.
+        num_kept: events with a usable stamp in these blocks.
+        num_corrected: events in these blocks whose stamp was raised to keep the order.
     """
 
     def __init__(self, read: Callable[[int], np.ndarray], num_blocks: int) -> None:
@@ -34,8 +41,8 @@ class BlockStamps:
         self.last_us: list[int] = []
         self.num_events = 0
         self.num_corrected = 0
-        self._num_kept: list[int] = []  # up to the end of each block
-        self._with_bad_stamps: set[int] = set()  # blocks
+        self._num_kept: list[int] = []  # kept events up to the end of each block
+        self._with_bad_stamps: set[int] = set()  # numbers of blocks
         self._raw = lru_cache(maxsize=1)(read)
         self._of_block = lru_cache(maxsize=2)(self._believed_of)
 
@@ -44,26 +51,35 @@ class BlockStamps:
         return self._num_kept[-1] if self._num_kept else 0
 
     def __getitem__(self, block: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Stamps of a block that are believed, and a mask of its events that have such (None: all)."""
+        """Usable stamps of a block, and a mask of the events that have one.
+
+        The mask covers all events of the block in file order; it is ``None`` if every stamp is
+        usable.
+        """
         return self._of_block(block)
 
     def release(self) -> None:
-        """Let go of the stamps that are kept."""
+        """Free the memory of the kept blocks."""
         self._of_block.cache_clear()
         self._raw.cache_clear()
 
     def visit_all(self) -> None:
+        """Read the stamps of all blocks not visited yet, so that all counts are complete."""
         for block in range(len(self.last_us), self.num_blocks):
             self[block]
 
     def first_block_reaching(self, t_us: int) -> int:
+        """Number of the first block whose last stamp is ``t_us`` or later.
+
+        Reads further blocks as needed.
+        """
         while len(self.last_us) < self.num_blocks and (not self.last_us or self.last_us[-1] < t_us):
             self[len(self.last_us)]
         return int(np.searchsorted(self.last_us, t_us, side="left"))
 
     def _believed_of(self, block: int) -> tuple[np.ndarray, np.ndarray | None]:
         stamps_us = self._raw(block)
-        self._raw.cache_clear()  # they are changed below
+        self._raw.cache_clear()  # the stamps are changed below
         last_us = self.last_us[block - 1] if block else 0
         num_before = self._num_kept[block - 1] if block else 0
         is_new = block == len(self.last_us)
@@ -83,11 +99,11 @@ class BlockStamps:
         return stamps_us, kept
 
     def _find_believed(self, block: int, stamps_us: np.ndarray, last_us: int, num_before: int) -> np.ndarray | None:
-        """A mask of the events of a block whose stamps are believed, or None for all."""
+        """Mask of the events of a block whose stamps are usable, or ``None`` if all are."""
         steps_back, steps_forward = find_steps(stamps_us, last_us)
         if not steps_back and not steps_forward:
             return None
-        # What contradicts a jump may stand in the next block.
+        # The next block may hold the stamps that contradict a jump.
         after_us, reaches_end = self._after(block)
         is_contradicted = steps_back or find_steps(after_us, stamps_us.max())[0]
         if not is_contradicted and num_before and not reaches_end:
@@ -99,7 +115,7 @@ class BlockStamps:
         return ~is_bad if is_bad.any() else None
 
     def _after(self, block: int) -> tuple[np.ndarray, bool]:
-        """Stamps of the next block that holds any, and whether the recording ends with it."""
+        """Stamps of the next block that is not empty, and whether it is the last block."""
         after_us = np.empty(0, np.int64)
         while not len(after_us) and block + 1 < self.num_blocks:
             block += 1

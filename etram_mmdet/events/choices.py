@@ -1,7 +1,6 @@
-"""The words that settings of recordings and frames take, and the reference's defaults.
+"""Values that the settings of recordings and frames may take, and the defaults of RVT.
 
-They stand apart from the code that acts on them, which loads numba and h5py: a command line needs only
-the words.
+This module loads neither numba nor h5py, so a command line can list the values quickly.
 """
 
 from __future__ import annotations
@@ -19,25 +18,25 @@ TimeUnit = Literal["us", "ms", "ns"]
 LabelTimeUnit = Literal["us", "ms", "ns", "s"]
 BoxFormat = Literal["xywh", "cxcywh", "xyxy"]
 
-LabelUnit = Literal["frames", "s", "ms", "us", "ns"]  # what the times of a label file count
+LabelUnit = Literal["frames", "s", "ms", "us", "ns"]  # unit of the times in a label file
 
-FROM_START = "start"  # a label offset: labels count from the recording's start
+FROM_START = "start"  # label offset: labels count from the recording's start
 
-DOWNSAMPLE_WORDS = ("none", "nearest", "sum")  # the last two with a factor, as in sum8; without it 2
+DOWNSAMPLE_WORDS = ("none", "nearest", "sum")  # the last two take a factor, as in sum8; default 2
 
-# The classes in events/representations, as help lists them; a test compares.
+# Names of the classes in events/representations, for help texts; a test compares.
 REPRESENTATION_NAMES = (
     "MixedDensityEventStack",
     "StackedHistogram",
     "TernaryVolume",
     "TimeSurface",
 )
-# The formats in events/label_formats; a test compares.
+# Names of the formats in events/label_formats; a test compares.
 LABEL_FORMAT_NAMES = ("prophesee", "coco", "cvat", "csv", "mot", "yolo")
-MIN_SIDE_PX = 5  # boxes with a shorter side are not learnt
+MIN_SIDE_PX = 5  # boxes with a shorter side are not used in training
 RVT_REPRESENTATION = {"type": "StackedHistogram", "downsample": "nearest"}
 
-# What the columns of events are called in files and arrays of other software.
+# Names of event columns in files and arrays of other software.
 COLUMN_NAMES = {
     "t": ("t", "ts", "time", "timestamp", "timestamps", "t_us"),
     "x": ("x", "xs"),

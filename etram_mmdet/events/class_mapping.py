@@ -1,4 +1,4 @@
-"""One class set: which class of a detector each id and each name in a label file means."""
+"""A class set: the detector's class for each id and each name in a label file."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import numpy as np
 
 from etram_mmdet.utils.errors import InputError
 
-LEFT_OUT = -1  # instead of a label, in arrays of labels
-IGNORED_ID = -1  # class id of boxes that belong to no class and that evaluation is to ignore
+LEFT_OUT = -1  # in arrays of labels: the box is left out
+IGNORED_ID = -1  # class id of boxes that belong to no class; evaluation ignores them
 EXAMPLE = 'dict(classes=("car", "bus"), mapping={1: "car", 2: "bus"}, leave_out=("bicycle",))'
 PALETTE = (
     (255, 94, 58),
@@ -30,20 +30,20 @@ PALETTE = (
 
 @dataclass(frozen=True)
 class ClassSet:
-    """A detector's classes, and the class of every id and name that its label files may hold.
+    """A detector's classes, and the class for each id and name in its label files.
 
-    Names are compared without regard to case and to blanks around them.
+    Names are compared without regard to upper or lower case and to surrounding blanks.
 
     Args:
-        name: what messages call the set.
-        classes: the detector's classes, in order.
-        mapping: class of an id (int) or name (str) of the label files. Default: ids from 0 are the
-            classes in order. A class's own name always stands for it.
-        leave_out: ids and names whose boxes are left out. Default: none.
-        id_names: what ids are called where that is not the name of their class. Default: none.
+        name: name of the set in messages.
+        classes: class names of the detector, in order.
+        mapping: class name for each id (int) or name (str) in the label files. The name of a class
+            always stands for that class. Default: ids from 0 are the classes in order.
+        leave_out: ids and names whose boxes are dropped. Default: none.
+        id_names: names of ids that are not called like their class. Default: none.
 
     Raises:
-        InputError: the parts contradict each other.
+        InputError: when the parts contradict each other.
     """
 
     name: str
@@ -66,50 +66,52 @@ class ClassSet:
         return {**known, **dict.fromkeys(self.leave_out)}
 
     def class_of(self, key: int | str) -> int | None:
-        """Class of an id or name in a label file; ``None`` where its boxes are left out.
+        """Class number for an id or name in a label file; ``None`` if its boxes are left out.
 
         Raises:
-            InputError: the set does not know it.
+            InputError: when the set does not know the id or name.
         """
         if not self.knows(key):
             raise InputError(f"{key!r} is not in class_set {self.name!r}, which reads {self.known}")
         return self._class_of[id_or_name(key)]
 
     def knows(self, key: int | str) -> bool:
-        """Whether the set says what an id or name means, be it that its boxes are left out."""
+        """Whether the set knows an id or name: as a class, or as one that is left out."""
         return id_or_name(key) in self._class_of
 
     @property
     def known(self) -> str:
-        """The ids and names that the set knows, as words."""
+        """The known ids and names as text for messages."""
         ids = sorted(key for key in self._class_of if isinstance(key, int))
         names = [key for key in self._class_of if isinstance(key, str)]
         return f"ids {_spans(ids)} and the names {', '.join(names)}"
 
     @property
     def class_names(self) -> dict[int, str]:
-        """What the ids in the label files are called, as far as that is known."""
+        """Names of the ids in the label files, as far as they are known."""
         of_classes = {key: name for key, name in self.mapping.items() if isinstance(key, int)}
         return dict(sorted({**of_classes, **self.id_names}.items()))
 
     @property
     def metainfo(self) -> dict:
-        """mmdet's dataset ``metainfo``: class names and one RGB colour each, in a list as mmdet wants them."""
+        """MMDetection's dataset ``metainfo``: class names and a list of one RGB colour each."""
         return dict(classes=self.classes, palette=palette_of(len(self.classes)))
 
     @property
     def config(self) -> dict:
-        """What :func:`~.class_sets.get_class_set` makes this set of, in types that JSON has."""
+        """The set as a dict of JSON types, which :func:`~.class_sets.get_class_set` reads."""
         mapping = {str(key): name for key, name in self.mapping.items()}
         return dict(name=self.name, classes=list(self.classes), mapping=mapping, leave_out=list(self.leave_out))
 
     def only(self, names: Iterable[str]) -> ClassSet:
-        """The classes ``names`` in this order, as MMDetection's ``metainfo`` chooses them; others are left out.
+        """A class set with the classes ``names`` only, in this order.
 
-        Names of which the set has none, as many as it has classes, are new names for these.
+        Boxes of other classes are left out. MMDetection's ``metainfo`` chooses classes in this way.
+        If all ``names`` are unknown and there are as many as the set has classes, they rename its
+        classes in order.
 
         Raises:
-            InputError: it has some of the names only.
+            InputError: when the set has some of the names, but not all.
         """
         names = tuple(map(str, names))
         ours = {id_or_name(name): name for name in self.classes}
@@ -137,15 +139,17 @@ class ClassSet:
     def labels_of(
         self, class_ids: np.ndarray, id_names: Mapping[int, str] | None = None, refuse_unknown: bool = True
     ) -> np.ndarray:
-        """Class of every id (n,), `LEFT_OUT` for those that are left out: int64 (n,).
+        """Class number of each id, int64 (n,); `LEFT_OUT` for ids that are left out.
 
         Args:
             class_ids: (n,) ids of a label file or sequence folder.
-            id_names: what its ids are called, which decides where it is known. Default: not known.
-            refuse_unknown: whether an id that the set does not know is an error. Default: yes, else left out.
+            id_names: names of the ids in that file. A known name decides the class instead of the
+                id. Default: no names are known.
+            refuse_unknown: whether an id that the set does not know is an error. If not, its boxes
+                are left out. Default: True.
 
         Raises:
-            InputError: ids that the set does not know.
+            InputError: when ids are unknown and ``refuse_unknown`` is True.
         """
         keys, places, counts = np.unique(signed_ids(class_ids), return_inverse=True, return_counts=True)
         names = [(id_names or {}).get(int(key), int(key)) for key in keys]
@@ -165,13 +169,21 @@ class ClassSet:
 
 
 def signed_ids(class_ids: np.ndarray) -> np.ndarray:
-    """Class ids as int64; a negative one, which the label array's uint32 holds as 2**32 less, is negative again."""
+    """Class ids as int64, with the negative ids that uint32 had wrapped.
+
+    Args:
+        class_ids: (n,) ids; the label array's uint32 holds an id of -1 as 2**32 - 1.
+    """
     ids = class_ids.astype(np.int64)
     return np.where(ids >= 2**31, ids - 2**32, ids)
 
 
 def id_or_name(key: int | str) -> int | str:
-    """An id as int, a name in the form in which names are compared; ``"1"`` is the id 1."""
+    """Convert an id to int and a name to its form for comparison; the text ``"1"`` is the id 1.
+
+    Args:
+        key: id or name of a class. Names lose surrounding blanks and become lower case.
+    """
     if isinstance(key, str):
         text = key.strip()
         return int(text) if re.fullmatch(r"-?[0-9]{1,9}", text) else text.casefold()
@@ -210,7 +222,7 @@ def _check_mapping(class_set: ClassSet) -> None:
 
 
 def _spans(ids: list[int]) -> str:
-    """Ids in order as words: ``0 to 2, 7``."""
+    """Sorted ids as text, such as ``0 to 2, 7``."""
     known = set(ids)
     starts = [i for i in ids if i - 1 not in known]
     ends = [i for i in ids if i + 1 not in known]
@@ -218,13 +230,19 @@ def _spans(ids: list[int]) -> str:
 
 
 def _listed(keys: list[int | str]) -> str:
-    """Ids and names as words, up to five of them."""
+    """Up to five ids or names as text."""
     more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
     return f"{'ids' if all(isinstance(key, int) for key in keys) else 'names'} {keys[:5]}{more} are"
 
 
 def palette_of(num_classes: int) -> list[tuple[int, int, int]]:
-    """An RGB colour for each class; after the first eight, hues that the golden angle keeps apart."""
+    """RGB colours of the classes, values 0 to 255.
+
+    The first eight are fixed. Further hues follow at the golden angle, which keeps them apart.
+
+    Args:
+        num_classes: number of colours.
+    """
     golden = 0.618034
     hues = [(k * golden) % 1 for k in range(num_classes - len(PALETTE))]
     more = [tuple(round(255 * part) for part in colorsys.hsv_to_rgb(hue, 0.65, 0.9)) for hue in hues]

@@ -1,4 +1,4 @@
-"""The class sets that are shipped, and those that a config or a file describes."""
+"""The built-in class sets, and class sets that a config or a JSON file describes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from etram_mmdet.utils.text import did_you_mean
 DEFAULT_CLASS_SET = "etram8"
 ETRAM8 = ("pedestrian", "car", "bicycle", "bus", "motorbike", "truck", "tram", "wheelchair")
 ETRAM3 = ("pedestrian", "vehicle", "micro-mobility")
-_GROUPS = (0, 1, 2, 1, 2, 1, 1, 2)  # of ETRAM8 in ETRAM3
-# Groups by size, by lower-case class name, as ids mean different things in different label files.
+_GROUPS = (0, 1, 2, 1, 2, 1, 1, 2)  # index into ETRAM3 for each class of ETRAM8
+# Size groups by lower-case class name, since ids have different meanings in different label files.
 SIZE_GROUP_OF = {
     **dict.fromkeys(("pedestrian", "person", "wheelchair", "bicycle", "cyclist", "rider"), "small"),
     **dict.fromkeys(("motorbike", "motorcycle", "scooter", "two wheeler", "micro-mobility"), "small"),
@@ -28,7 +28,8 @@ CLASS_SETS = {
     for s in (
         # eTraM's 8-class annotation files.
         ClassSet("etram8", ETRAM8),
-        # The three groups that eTraM's authors report: from their grouped files, and from the 8-class files.
+        # The three groups that eTraM's authors report: from their grouped files, and from the
+        # 8-class files.
         ClassSet("etram3", ETRAM3),
         ClassSet(
             "etram3_from8",
@@ -40,7 +41,8 @@ CLASS_SETS = {
         ClassSet("cls8_sample", ("Car", "Truck", "Motorcycle", "Bicycle", "Pedestrian", "Bus", "Static", "Other")),
         # Prophesee's Gen1 automotive data.
         ClassSet("gen1", ("car", "pedestrian")),
-        # Prophesee's 1 Megapixel automotive data: its files hold seven ids, of which three are evaluated (RVT too).
+        # Prophesee's 1 Megapixel automotive data: its files hold seven ids; three are evaluated, as
+        # in RVT.
         ClassSet(
             "1mpx",
             ("pedestrian", "two wheeler", "car"),
@@ -54,22 +56,29 @@ CLASS_SETS = {
 
 
 def complete_metainfo(class_set: ClassSet, metainfo: dict | None) -> dict:
-    """A class set's names and colours, and what else ``metainfo`` says; a palette that is too short begins anew."""
+    """Dataset ``metainfo`` of a class set: names, colours and the user's further entries.
+
+    Args:
+        class_set: gives the class names and default colours.
+        metainfo: further entries, which may replace the ``palette``. A palette with too few colours
+            is repeated from its start. Default for ``None``: no further entries.
+    """
     merged = {**class_set.metainfo, **(metainfo or {}), "classes": class_set.classes}
     palette = [tuple(colour) for colour in merged["palette"]]
     return merged | dict(palette=[palette[k % len(palette)] for k in range(len(merged["classes"]))])
 
 
 def get_class_set(given: str | PathLike | Mapping | ClassSet) -> ClassSet:
-    """The class set that a config or a command line names.
+    """Find or build the class set that a config or a command line names.
 
     Args:
-        given: name of a shipped set; path of a ``.json`` file; or what such a file holds, a dict of
-            ``classes`` (names in order) and, as needed, ``mapping`` (ids and names in the label files to classes),
-            ``leave_out`` (ids and names whose boxes are left out) and ``name`` (what messages call it).
+        given: name of a built-in set, path of a ``.json`` file, or the content of such a file: a
+            dict with ``classes`` (names in order) and, as needed, ``mapping`` (class for each id or
+            name in the label files), ``leave_out`` (ids and names whose boxes are dropped) and
+            ``name`` (name of the set in messages). A ``ClassSet`` comes back unchanged.
 
     Raises:
-        InputError: there is no such set or file, or it contradicts itself.
+        InputError: when there is no such set or file, or its parts contradict each other.
     """
     if isinstance(given, ClassSet):
         return given
@@ -88,10 +97,15 @@ def get_class_set(given: str | PathLike | Mapping | ClassSet) -> ClassSet:
 
 
 def chosen_classes(given: str | PathLike | Mapping | ClassSet, metainfo: Mapping | None) -> ClassSet:
-    """A class set with the classes that a data set's ``metainfo`` chooses: all where it names none.
+    """The class set of a dataset, limited to the classes that its ``metainfo`` names.
+
+    Args:
+        given: class set, as :func:`get_class_set` takes it.
+        metainfo: dataset ``metainfo``, whose ``classes`` (a name or several) choose. All classes
+            are used if it is ``None`` or has no ``classes``.
 
     Raises:
-        InputError: as :func:`get_class_set` and :meth:`ClassSet.only`.
+        InputError: as in :func:`get_class_set` and :meth:`ClassSet.only`.
     """
     class_set = get_class_set(given)
     names = (metainfo or {}).get("classes")
@@ -99,21 +113,28 @@ def chosen_classes(given: str | PathLike | Mapping | ClassSet, metainfo: Mapping
 
 
 def plain_class_set(given: str | PathLike | Mapping | ClassSet) -> str | dict:
-    """``given`` in types that JSON has: a shipped set by its name, another as the dict that describes it.
+    """A class set in JSON types: the name of a built-in set, or the dict of another.
+
+    Args:
+        given: class set, as :func:`get_class_set` takes it.
 
     Raises:
-        InputError: as :func:`get_class_set`.
+        InputError: as in :func:`get_class_set`.
     """
     class_set = get_class_set(given)
     return class_set.name if CLASS_SETS.get(class_set.name) is class_set else class_set.config
 
 
 def _own_class_set(given: Mapping, name: str) -> ClassSet:
-    """A class set of the user's; ids 0, 1, ... are its classes where ``mapping`` holds no id."""
+    """Class set from a user's dict.
+
+    If ``mapping`` holds no id, ids 0, 1, ... are the classes in order.
+    """
     name = str(given.get("name", name))
     where = f"class_set {name!r}" if name else "class_set"
     for key in given:
-        if key not in (*KEYS, "_delete_"):  # mmengine's, where a child config begins anew
+        # Mmengine's key, with which a child config replaces a dict.
+        if key not in (*KEYS, "_delete_"):
             raise InputError(f"{where}: unknown key {key!r}; {did_you_mean(str(key), KEYS)}")
     classes = _strings(given.get("classes"), f"{where}: classes")
     mapping = given.get("mapping") or {}
@@ -137,5 +158,9 @@ def _strings(given: object, what: str) -> tuple[str, ...]:
 
 
 def small_classes(classes: Iterable[str]) -> tuple[str, ...]:
-    """Those of the names that stand for small road users."""
+    """The class names that stand for small road users, such as pedestrians and bicycles.
+
+    Args:
+        classes: class names, in any case.
+    """
     return tuple(name for name in classes if SIZE_GROUP_OF.get(name.lower()) == "small")

@@ -1,4 +1,4 @@
-"""Box label files (``*_bbox.npy``) and the reference's rules for which boxes are worth learning from."""
+"""Box label files (``*_bbox.npy``), and RVT's rules for which boxes are used."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from etram_mmdet.events.limits import MAX_TIME_US, beyond_time
 from etram_mmdet.events.recording import in_microseconds
 from etram_mmdet.utils.errors import InputError
 
-# t in microseconds; x, y the top-left corner and w, h the size in sensor pixels. Prophesee's files have the same fields
-# padded to 40 bytes; RVT's label files hold them packed, like this.
+# t in microseconds; x, y the top-left corner and w, h the size in sensor pixels. Prophesee's files
+# have the same fields padded to 40 bytes; RVT's label files hold them packed, as here.
 BBOX_DTYPE = np.dtype(
     [
         ("t", "<i8"),
@@ -36,10 +36,21 @@ _EXPECTED = (
 
 
 def load_label_times(label_file: Path, time_unit: LabelTimeUnit = "us") -> np.ndarray:
-    """Times in microseconds at which a recording was labelled, also where nothing was to be seen.
+    """Times at which a recording was labelled, with or without a box.
 
-    An optional ``NAME_label_times.npy`` beside ``NAME_bbox.npy``, integers of one dimension in ``time_unit``; empty
-    where it is absent. A label file alone cannot tell an empty street from a time that nobody looked at.
+    They stand in an optional file ``NAME_label_times.npy`` beside ``NAME_bbox.npy``, as integers of
+    one dimension. A label file alone cannot distinguish an empty street from a time that nobody
+    labelled.
+
+    Args:
+        label_file: path of ``NAME_bbox.npy``.
+        time_unit: unit of the times in the file. Default: microseconds.
+
+    Returns:
+        Sorted unique times, int64 (n,) microseconds; empty if there is no such file.
+
+    Raises:
+        InputError: when the file is damaged or does not hold integer times.
     """
     path = label_file.with_name(label_file.name.removesuffix("_bbox.npy") + "_label_times.npy")
     if not path.exists():
@@ -52,7 +63,16 @@ def load_label_times(label_file: Path, time_unit: LabelTimeUnit = "us") -> np.nd
 
 
 def load_boxes(path: str | Path, time_unit: LabelTimeUnit = "us", box_format: BoxFormat = "xywh") -> np.ndarray:
-    """Boxes of a label file that holds class ids; see :func:`load_named_boxes`. Raises ``InputError``."""
+    """Read the boxes of a label file that holds class ids, as ``BBOX_DTYPE`` (n,) in time order.
+
+    Args:
+        path: label file ``NAME_bbox.npy``.
+        time_unit: unit of the times in the file. Default: microseconds.
+        box_format: meaning of x, y, w and h, see :func:`load_named_boxes`. Default: ``xywh``.
+
+    Raises:
+        InputError: as in :func:`load_named_boxes`, and when the file holds class names.
+    """
     boxes, names = load_named_boxes(path, time_unit, box_format)
     if names is not None:
         raise InputError(
@@ -65,16 +85,24 @@ def load_boxes(path: str | Path, time_unit: LabelTimeUnit = "us", box_format: Bo
 def load_named_boxes(
     path: str | Path, time_unit: LabelTimeUnit = "us", box_format: BoxFormat = "xywh"
 ) -> tuple[np.ndarray, tuple[str, ...] | None]:
-    """Boxes of a label file as ``BBOX_DTYPE``, in time order, and the class names that their ids count.
+    """Read the boxes of a label file and, if it holds class names, these names.
 
-    The names are ``None`` where the file holds ids. Raises ``InputError``. Reads old field names too (``ts``,
-    ``confidence``). ``track_id`` and ``class_confidence`` may be missing: 0 and 1.
+    Old field names (``ts``, ``confidence``) are read too. ``track_id`` and ``class_confidence`` may
+    be missing; they become 0 and 1.
 
     Args:
-        path: the label file.
-        time_unit: what its times count. Default: microseconds.
-        box_format: what its fields x, y, w and h hold: ``xywh`` the top-left corner and the size (default), ``cxcywh``
-            the centre and the size, ``xyxy`` the top-left and the bottom-right corner.
+        path: label file ``NAME_bbox.npy``.
+        time_unit: unit of the times in the file. Default: microseconds.
+        box_format: meaning of the fields x, y, w and h: ``xywh`` (default) the top-left corner and
+            the size, ``cxcywh`` the centre and the size, ``xyxy`` the top-left and the bottom-right
+            corner.
+
+    Returns:
+        Boxes (n,) of ``BBOX_DTYPE`` in time order, and the class names. ``class_id`` is an index
+        into the names; they are ``None`` if the file holds ids.
+
+    Raises:
+        InputError: when the file is missing, damaged, or lacks a field.
     """
     path = Path(path)
     if not path.exists():
@@ -95,7 +123,8 @@ def load_named_boxes(
             f"{path}: boxes without {', '.join(missing)} (fields: {', '.join(raw.dtype.names)}), expected {_EXPECTED}"
         )
     for name, source in source_of.items():
-        kinds = "iufUS" if name == "class_id" else "iuf"  # names of classes; no column of several numbers
+        # Text: class names; a field of several numbers is refused.
+        kinds = "iufUS" if name == "class_id" else "iuf"
         if name in BBOX_DTYPE.names and raw.dtype[source].kind not in kinds:
             raise InputError(f"{path}: {source} is {raw.dtype[source]}, expected numbers; export it again")
     _check_times(path, raw[source_of["t"]])
@@ -110,7 +139,7 @@ def load_named_boxes(
 
 
 def _class_ids(path: Path, column: np.ndarray) -> tuple[np.ndarray, tuple[str, ...] | None]:
-    """Ids as uint32, -1 as 4294967295; for text numbers that count the names, and these."""
+    """Class ids as uint32 (-1 as 4294967295); a column of text becomes indices and the names."""
     if column.dtype.kind in "US":
         texts = np.char.decode(column, "utf-8", "replace") if column.dtype.kind == "S" else column
         names, numbers = np.unique(np.char.strip(texts), return_inverse=True)
@@ -125,7 +154,7 @@ def _class_ids(path: Path, column: np.ndarray) -> tuple[np.ndarray, tuple[str, .
 
 
 def _check_times(path: Path, times: np.ndarray) -> None:
-    """Raise ``InputError`` for a time that is not finite, or so large that differences overflow."""
+    """Raise ``InputError`` for times that are not finite or so large that differences overflow."""
     rows = beyond_time(times)
     if len(rows):
         raise InputError(
@@ -135,7 +164,12 @@ def _check_times(path: Path, times: np.ndarray) -> None:
 
 
 def to_top_left(boxes: np.ndarray, box_format: BoxFormat) -> np.ndarray:
-    """Boxes whose x, y, w and h hold ``box_format``, as top-left corner and size: a new array."""
+    """Boxes as top-left corner and size, in a new array.
+
+    Args:
+        boxes: boxes with the fields x, y, w and h.
+        box_format: meaning of these fields, see :func:`load_named_boxes`.
+    """
     boxes = boxes.copy()
     for start, size in (("x", "w"), ("y", "h")):
         if box_format == "cxcywh":
@@ -159,13 +193,29 @@ def filter_boxes(
     min_side_px: float = MIN_SIDE_PX,
     min_diagonal_px: float = 0.0,
 ) -> tuple[np.ndarray, dict[str, int]]:
-    """Cut boxes to the frame and drop the useless ones, in the reference's order.
+    """Cut boxes to the frame and drop unusable ones, in the order of RVT's preprocessing.
 
-    Dropped, and counted under these keys: ``boxes_not_finite`` (NaN or infinite), ``boxes_other_class`` (id above
-    ``max_class_id``), ``boxes_outside`` (nothing left inside the frame), ``boxes_too_small`` (a side under
-    ``min_side_px``, default 5, or a diagonal under ``min_diagonal_px``) and,
-    in training only, ``boxes_too_wide`` (over 90 % of the frame: labels that span it without an object). Returns a
-    new array and the counts.
+    These boxes are dropped and counted:
+
+    - ``boxes_not_finite``: a side or corner is NaN or infinite;
+    - ``boxes_other_class``: the id is above ``max_class_id``;
+    - ``boxes_outside``: no part lies inside the frame;
+    - ``boxes_too_small``: a side is below ``min_side_px``, or the diagonal below
+      ``min_diagonal_px``;
+    - ``boxes_too_wide``: in training only, over 90 % of the frame's width. Such labels span the
+      frame without an object.
+
+    Args:
+        boxes: boxes (n,) of ``BBOX_DTYPE``, in sensor pixels.
+        height: rows of the sensor.
+        width: columns of the sensor.
+        is_train: whether the boxes are for training, so that too wide ones are dropped.
+        max_class_id: largest class id that is kept. Default: any.
+        min_side_px: shortest side that is kept, in pixels. Default: 5.
+        min_diagonal_px: shortest diagonal that is kept, in pixels. Default: 0.
+
+    Returns:
+        The kept boxes as a new array, and the number of dropped boxes by reason.
     """
     boxes, counts = _visible(boxes, height, width, max_class_id)
     boxes = _keep(boxes, ~_is_small(boxes, min_side_px, min_diagonal_px), "boxes_too_small", counts)
@@ -182,16 +232,25 @@ def small_boxes(
     min_side_px: float = MIN_SIDE_PX,
     min_diagonal_px: float = 0.0,
 ) -> np.ndarray:
-    """What :func:`filter_boxes` drops as ``boxes_too_small``, cut to the frame.
+    """The boxes that :func:`filter_boxes` drops as ``boxes_too_small``, cut to the frame.
 
-    The reference forgets such boxes. They are road users nevertheless, so a detection of one is no false alarm.
+    RVT forgets such boxes. They are road users nevertheless, so a detection of one is no false
+    alarm.
+
+    Args:
+        boxes: boxes (n,) of ``BBOX_DTYPE``, in sensor pixels.
+        height: rows of the sensor.
+        width: columns of the sensor.
+        max_class_id: largest class id that is kept. Default: any.
+        min_side_px: boxes with a shorter side are small, in pixels. Default: 5.
+        min_diagonal_px: boxes with a shorter diagonal are small, in pixels. Default: 0.
     """
     boxes, _ = _visible(boxes, height, width, max_class_id)
     return boxes[_is_small(boxes, min_side_px, min_diagonal_px)]
 
 
 def _visible(boxes: np.ndarray, height: int, width: int, max_class_id: int | None) -> tuple[np.ndarray, dict[str, int]]:
-    """Boxes of known classes cut to the frame, and how many were dropped by which rule."""
+    """Boxes of known classes cut to the frame, and the number of dropped boxes by rule."""
     counts: dict[str, int] = {}
     boxes = _keep(boxes, np.isfinite([boxes[name] for name in "xywh"]).all(0), "boxes_not_finite", counts)
     last_id = np.iinfo(np.uint32).max if max_class_id is None else max_class_id
@@ -211,13 +270,19 @@ def _is_small(boxes: np.ndarray, min_side_px: float, min_diagonal_px: float) -> 
 
 
 def count_cut(boxes: np.ndarray, width: int, height: int) -> int:
-    """How many boxes (``BBOX_DTYPE``) reach over the sensor's edge, so that they are cut to it."""
+    """Number of boxes that reach over the edge of the sensor, so that they are cut.
+
+    Args:
+        boxes: boxes of ``BBOX_DTYPE``, in sensor pixels.
+        width: columns of the sensor.
+        height: rows of the sensor.
+    """
     x, y, w, h = (boxes[name] for name in "xywh")
     return int(np.count_nonzero((x < 0) | (y < 0) | (x + w > width) | (y + h > height)))
 
 
 def _cut_to_frame(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Boxes limited to pixels 0 .. width - 1 and 0 .. height - 1, the reference's idea of the frame's edge."""
+    """Boxes cut to pixels 0 .. width - 1 and 0 .. height - 1, the frame's edge in RVT."""
     cut = boxes.copy()
     for start, size, limit_px in (("x", "w", width - 1), ("y", "h", height - 1)):
         low, high = np.clip(boxes[start], 0, limit_px), np.clip(boxes[start] + boxes[size], 0, limit_px)
@@ -227,7 +292,13 @@ def _cut_to_frame(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def check_finite(boxes: np.ndarray, path: Path, advice: str) -> None:
-    """Raise ``InputError``, ending in ``advice``, for a box with a side or corner that is NaN or infinite."""
+    """Raise ``InputError`` for a box with a side or corner that is NaN or infinite.
+
+    Args:
+        boxes: array with the fields x, y, w and h, and perhaps t.
+        path: file of the boxes, for the message.
+        advice: next step for the user, the end of the message.
+    """
     rows = np.flatnonzero(~np.isfinite([boxes[name] for name in "xywh"]).all(0))
     if len(rows):
         when = f" at t = {boxes['t'][rows[0]]} us" if "t" in boxes.dtype.names else ""
@@ -239,6 +310,10 @@ def check_finite(boxes: np.ndarray, path: Path, advice: str) -> None:
 
 
 def day_or_night(recording: str) -> str | None:
-    """``"day"`` or ``"night"`` where the name tells."""
+    """``"day"`` or ``"night"`` if the word stands in a recording's name, else ``None``.
+
+    Args:
+        recording: name of the recording.
+    """
     found = re.search(r"(?<![a-z])(day|night)(?![a-z])", recording.lower())
     return found and found[1]

@@ -1,4 +1,4 @@
-"""What every recording of events offers, whatever its file format: windows by time, in bounded memory."""
+"""Base classes of recordings: events are read by time window in bounded memory."""
 
 from __future__ import annotations
 
@@ -18,13 +18,21 @@ from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import os_errors
 from etram_mmdet.utils.open_files import OPEN_FILES
 
-MAX_DAMAGED = 0.01  # of a recording's events; so few as ten prove nothing
+# Largest share of a recording's events that may be damaged. As few as ten prove nothing.
+MAX_DAMAGED = 0.01
 _FEW = 10
 _UNIT_US = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
 
 
 class Events(NamedTuple):
-    """Events in time order: ``t`` int64 microseconds, ``x`` ``y`` uint16 pixels, ``p`` uint8 (0 off, 1 on)."""
+    """Events in time order, as columns (n,) of equal length.
+
+    Attributes:
+        t: time, int64 microseconds.
+        x: column of the sensor, uint16 pixels.
+        y: row of the sensor, uint16 pixels.
+        p: polarity, uint8: 0 off (darker), 1 on (brighter).
+    """
 
     t: np.ndarray
     x: np.ndarray
@@ -33,29 +41,49 @@ class Events(NamedTuple):
 
 
 def find_column(name: str, names: Sequence[str]) -> int | None:
-    """The place of t, x, y or p among ``names``, under any name in use; ``None`` where there is none."""
+    """Index of the column t, x, y or p in a list of names; ``None`` if it is missing.
+
+    Args:
+        name: ``t``, ``x``, ``y`` or ``p``.
+        names: column names of a file; every spelling in `COLUMN_NAMES` is recognised.
+    """
     lower = [each.strip().lower() for each in names]
     return next((lower.index(each) for each in COLUMN_NAMES[name] if each in lower), None)
 
 
 def in_microseconds(times: np.ndarray, unit: LabelTimeUnit) -> np.ndarray:
-    """Times that count ``unit`` as int64 microseconds, fractions cut off; integers stay exact."""
+    """Convert times to int64 microseconds; fractions are cut off and integers stay exact.
+
+    Args:
+        times: array of times.
+        unit: unit of ``times``.
+    """
     if unit in ("ms", "s"):
         per = int(_UNIT_US[unit])
         if times.dtype.kind != "f":
             return times.astype(np.int64) * per
-        return np.round(times.astype(np.float64) * per, 3).astype(np.int64)  # 0.29 s are 289999.99999999994 us
+        # 0.29 s are 289999.99999999994 us before rounding.
+        return np.round(times.astype(np.float64) * per, 3).astype(np.int64)
     return (times // 1000 if unit == "ns" else times).astype(np.int64)
 
 
 def _from_floats(stamps: np.ndarray, us: float) -> np.ndarray:
-    """Floating-point stamps that count ``us`` microseconds as int64; what is no time is far from all others."""
+    """Floating-point stamps as int64 microseconds; a stamp that is no time becomes a far-away one.
+
+    ``us`` is the number of microseconds in one unit of the stamps.
+    """
     stamps = stamps.astype(np.float64) * us
     return np.rint(np.where(np.abs(stamps) < MAX_TIME_US, stamps, -MAX_TIME_US)).astype(np.int64)
 
 
 def check_sensor(path: str | Path, width: int, height: int) -> None:
-    """Raise ``InputError`` for a sensor that no camera has, whose images would fill the memory."""
+    """Raise ``InputError`` for a sensor size that no camera has; its images would fill the memory.
+
+    Args:
+        path: file that states the size, for the message.
+        width: columns of the sensor.
+        height: rows of the sensor.
+    """
     if not (1 <= width <= MAX_SIDE_PX and 1 <= height <= MAX_SIDE_PX):
         raise InputError(f"{path}: a sensor of {width}x{height} pixels, expected sides of 1 to {MAX_SIDE_PX}")
     if width * height > MAX_PIXELS:
@@ -63,26 +91,37 @@ def check_sensor(path: str | Path, width: int, height: int) -> None:
 
 
 class Recording(ABC):
-    """A recording whose windows are read by time, in blocks, so that memory does not grow with the file.
+    """A recording of events, read by time window in blocks; memory does not grow with the file.
 
-    At most two blocks of events and the window asked for are in memory (a block: about a million events, 13 MB), and
-    the stamps of a third where they jump.
+    At most two blocks of events and the requested window are in memory (a block: about a million
+    events, 13 MB), and the stamps of a third block if stamps jump.
 
-    Stamps that step back by a few milliseconds are raised to the largest before them, as RVT's preprocessing does with
-    all. Events whose stamp the others contradict (see :mod:`etram_mmdet.events.time_stamps`) and events outside the
-    sensor are dropped. All are counted over the blocks read so far; ``read_rest`` completes the counts, and refuses a
-    recording of which more than ``MAX_DAMAGED`` is raised or dropped.
+    Stamps that step back by a few milliseconds are raised to the largest stamp before them. RVT's
+    preprocessing does so with all that step back. Events whose stamp the others contradict (see
+    :mod:`etram_mmdet.events.time_stamps`) and events outside the sensor are dropped. All are
+    counted over the blocks read so far. ``read_rest`` completes the counts, and refuses a recording
+    if more than ``MAX_DAMAGED`` of its events were raised or dropped.
 
-    A format implements ``_raw_stamps`` and ``_raw_pixels`` and calls ``__init__`` with what its header says. Blocks are
-    asked for in order the first time, later in any order; a block may be empty.
+    A subclass for a file format implements ``_raw_stamps`` and ``_raw_pixels`` and calls
+    ``__init__`` with the numbers of the file's header. Blocks are asked for in order the first
+    time, later in any order. A block may be empty.
+
+    Args:
+        path: the file.
+        width: columns of the sensor.
+        height: rows of the sensor.
+        num_blocks: number of blocks in the file.
+
+    Raises:
+        InputError: when the sensor size is impossible or the file holds no usable event.
     """
 
     suffixes: tuple[str, ...]
     signature: bytes | tuple[bytes, ...]
-    size_is_assumed = False  # True where the file does not say how large the sensor is
-    takes_columns = False  # True where columns may have no names, so that a constructor takes them too
+    size_is_assumed = False  # True if the file does not state the sensor's size
+    takes_columns = False  # True if columns may have no names, so that a constructor takes them too
     stamps_are_seconds = False  # unless declare_time_unit says another unit
-    notes: tuple[str, ...] = ()  # what a user should know of what the file holds and is not used
+    notes: tuple[str, ...] = ()  # sentences for the user about content that is not used
 
     def __init__(self, path: Path, width: int, height: int, num_blocks: int) -> None:
         check_sensor(path, width, height)
@@ -96,11 +135,11 @@ class Recording(ABC):
 
     @classmethod
     def begins(cls, head: bytes) -> bool:
-        """Whether a file that begins with ``head`` is of this format."""
+        """Whether a file is of this format, by its first bytes ``head``."""
         return head.startswith(cls.signature)
 
     def _begin(self) -> None:
-        """Forget what was read and find the first event."""
+        """Forget everything that was read and find the first event."""
         self._stamps = BlockStamps(self._raw_stamps_us, self._num_blocks)
         self.release()
         self._dropped_of_block: dict[int, int] = {}
@@ -115,19 +154,25 @@ class Recording(ABC):
 
     @abstractmethod
     def _raw_stamps(self, block: int) -> np.ndarray:
-        """Stamps of a block's events in file order: a new array, int64 in microseconds or floating-point."""
+        """Stamps of a block's events in file order, in a new array.
+
+        They are int64 in microseconds, or floating-point numbers.
+        """
 
     @abstractmethod
     def _raw_pixels(self, block: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Integer x, y and p of a block's events in file order; p of -1 means off, as 0 does."""
+        """Integer x, y and p of a block's events in file order; p of -1 or 0 means off."""
 
     def _open_file(self):
-        """What the file is read from, with ``close()``; asked for again where it was closed in between."""
+        """Open the file for reading; called again after it was closed.
+
+        The result needs a method ``close()``.
+        """
         return self.path.open("rb")
 
     @property
     def _file(self):
-        """What ``_open_file`` gave; ask for it before each use, and expect it to stand anywhere."""
+        """The open file; get it anew before each use, since its position may have changed."""
         with os_errors(self.path, "read"):
             return OPEN_FILES.of(self, self._open_file)
 
@@ -136,7 +181,11 @@ class Recording(ABC):
         OPEN_FILES.close(self)
 
     def declare_sensor(self, width: int, height: int) -> None:
-        """Replace a guessed sensor size before events are read; raises ``InputError`` where the file says another."""
+        """Replace an assumed sensor size, before events are read.
+
+        Raises:
+            InputError: when the file states another size.
+        """
         check_sensor(self.path, width, height)
         if not self.size_is_assumed and (width, height) != (self.width, self.height):
             said = f"{self.width}x{self.height}"
@@ -147,7 +196,11 @@ class Recording(ABC):
         self.size_is_assumed = False
 
     def take_sensor(self, width: int, height: int) -> bool:
-        """Assume a size that is known from elsewhere, where the file says none and the first events fit; whether so."""
+        """Assume a sensor size that is known from elsewhere, if it fits; returns whether it does.
+
+        It is refused if the file states a size, or if more than ``MAX_DAMAGED`` of the first
+        block's events lie outside.
+        """
         if not self.size_is_assumed:
             return False
         if (width, height) != (self.width, self.height):
@@ -162,17 +215,20 @@ class Recording(ABC):
         return True
 
     def declare_time_unit(self, unit: TimeUnit) -> None:
-        """Say that the file's stamps count ``unit`` instead of microseconds, before events are read."""
+        """Set the unit of the file's stamps, before events are read. Default: microseconds."""
         self._time_unit = unit
         self._begin()
 
     @property
     def clock_start_us(self) -> int:
-        """Where a clock that begins with the recording stands at 0: the first event, or what the format knows."""
+        """Start of the recording in microseconds.
+
+        It is the first event, or a time that the format states.
+        """
         return self.t_first_us
 
     def release(self) -> None:
-        """Let go of the events kept for the next window."""
+        """Free the events that are kept for the next window."""
         self._stamps.release()
         self._block.cache_clear()
 
@@ -184,37 +240,45 @@ class Recording(ABC):
 
     @property
     def t_last_us(self) -> int:
-        """The largest stamp that is believed.
-
-        The first use goes through the stamps of the whole file.
+        """Largest usable stamp in microseconds. The first use reads the stamps of the whole file.
 
         Raises:
-            InputError: too many of them are damaged.
+            InputError: when too many stamps are damaged.
         """
         self._visit_all()
         return self._stamps.last_us[-1]
 
     @property
     def num_events(self) -> int:
-        """Events in the file, whether dropped or not; goes through its stamps as ``t_last_us`` does."""
+        """Number of events in the file, dropped ones included.
+
+        Reads all stamps, as ``t_last_us`` does.
+        """
         self._visit_all()
         return self._stamps.num_events
 
     @property
     def stamps_corrected(self) -> int:
-        """Stamps that were raised, among the blocks read so far."""
+        """Number of stamps that were raised, in the blocks read so far."""
         return self._stamps.num_corrected
 
     @property
     def dropped(self) -> dict[str, int]:
-        """What was left out, by reason, among the blocks read so far; a format may add to it."""
+        """Number of dropped events by reason, in the blocks read so far.
+
+        A format may add reasons of its own.
+        """
         bad_stamps = self._stamps.num_events - self._stamps.num_kept
         found = {"events_with_bad_stamp": bad_stamps} if bad_stamps else {}
         return {"events_out_of_frame": self.dropped_out_of_frame, **found}
 
     @property
     def damage(self) -> str:
-        """Why too many of the events read so far were raised or dropped; empty for a sound recording."""
+        """Why the recording counts as damaged, by the events read so far; empty if it is sound.
+
+        It is damaged if more than ``MAX_DAMAGED`` of the events (and more than ten) were raised or
+        dropped.
+        """
         lost = {name: count for name, count in self.dropped.items() if name.startswith("events_") and count}
         if self.stamps_corrected:
             lost["stamps_corrected"] = self.stamps_corrected
@@ -236,14 +300,14 @@ class Recording(ABC):
 
     @property
     def dropped_out_of_frame(self) -> int:
-        """Events outside the sensor among the blocks read so far, each counted once."""
+        """Number of events outside the sensor in the blocks read so far, each counted once."""
         return sum(self._dropped_of_block.values())
 
     def read_rest(self) -> None:
-        """Visit the blocks that no window has asked for, so that the counts cover the whole file.
+        """Read the blocks that no window has needed, so that the counts cover the whole file.
 
         Raises:
-            InputError: more than ``MAX_DAMAGED`` of the events were raised or dropped.
+            InputError: when more than ``MAX_DAMAGED`` of the events were raised or dropped.
         """
         for block in range(self._num_blocks):
             if block not in self._dropped_of_block:
@@ -251,9 +315,11 @@ class Recording(ABC):
         self._refuse_damage()
 
     def read(self, t0_us: int, t1_us: int) -> Events:
-        """Events with ``t0_us <= t <= t1_us``: both ends belong to the window, as in RVT's preprocessing.
+        """Events with ``t0_us <= t <= t1_us``.
 
-        An event exactly on the edge between two windows is therefore in both. The arrays may be views; do not write.
+        Both ends belong to the window, as in RVT's preprocessing. An event exactly on the edge
+        between two windows is therefore in both. The arrays may be views of internal memory: do not
+        write to them.
         """
         pieces = []
         for block in range(self._stamps.first_block_reaching(t0_us), self._num_blocks):
@@ -268,7 +334,7 @@ class Recording(ABC):
         return Events(*map(np.concatenate, zip(_NO_EVENTS, *pieces, strict=True)))
 
     def unsorted_columns(self) -> list[np.ndarray]:
-        """Stamps in microseconds, x, y and p of every event, in the order of the file and as it gives them."""
+        """Stamps in microseconds, x, y and p of all events, unchanged, in file order."""
         blocks = [(self._raw_stamps_us(block), *self._raw_pixels(block)) for block in range(self._num_blocks)]
         return [np.concatenate(column) for column in zip(*blocks, strict=True)]
 
@@ -310,9 +376,17 @@ class Recording(ABC):
 
 
 class IndexedRecording(Recording):
-    """A recording whose events have numbers: a block is the same count of them everywhere in the file.
+    """A recording in which every block but the last holds the same number of events.
 
-    A format implements ``_stamps_between`` and ``_pixels_between`` for events ``start`` to ``stop`` (exclusive).
+    A subclass implements ``_stamps_between`` and ``_pixels_between`` for the events ``start`` to
+    ``stop`` (exclusive).
+
+    Args:
+        path: the file.
+        width: columns of the sensor.
+        height: rows of the sensor.
+        length: number of events in the file.
+        events_per_block: number of events in a block.
     """
 
     def __init__(self, path: Path, width: int, height: int, length: int, events_per_block: int) -> None:

@@ -1,8 +1,8 @@
-"""Which time stamps of a recording are believed.
+"""Rules for which time stamps of a recording are usable.
 
-Stamps that step back a little are normal and are raised to the largest before them, as in the
-reference. A damaged stamp is another thing: where one lies hours ahead, that rule would raise every
-event after it.
+Stamps that step back a little are normal; they are raised to the largest stamp before them, as in
+RVT's preprocessing. A damaged stamp needs another rule: if it lies hours ahead, raising would move
+every event after it.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-# Cameras step back by 34 to 82 us in one event of ten thousand, recordings that the reference reads by 3 ms. An event
-# that lies before its place is raised alone; one that lies after it raises all that follow, so it may be off by less.
+# Cameras step back by 34 to 82 us in one event of ten thousand; recordings that RVT reads step back
+# by 3 ms. An event before its place is raised alone. An event after its place raises all that
+# follow, so it may be off by less.
 MAX_BEFORE_US = 5_000
 MAX_AFTER_US = 1_000
-# A few stamps so far before or after all others are damaged, though nothing there contradicts them.
+# A few stamps so far before or after all others are damaged, although no other stamp contradicts
+# them.
 FAR_US = 1_000_000
 FEW = 10
 FEW_SHARE = 0.01
@@ -22,16 +24,20 @@ FEW_SHARE = 0.01
 
 @njit(cache=True, nogil=True)
 def find_steps(stamps_us, last_us):
-    """Whether a stamp lies more than ``MAX_AFTER_US`` before an earlier one, and whether one lies so far after all.
+    """Find out whether stamps jump by more than ``MAX_AFTER_US``, back or forward.
 
     Args:
-        stamps_us: in file order (N,) int64.
+        stamps_us: stamps in file order, (N,) int64 microseconds.
         last_us: the stamp before them.
+
+    Returns:
+        Whether a stamp lies that far before an earlier one, and whether one lies that far after all
+        before it.
     """
     steps_back = False
     steps_forward = False
     for i in range(len(stamps_us)):
-        # Two branches that a processor guesses rightly; without them this takes thirty times as long.
+        # Two branches that a processor predicts well; without them this takes thirty times as long.
         if stamps_us[i] < last_us:
             if stamps_us[i] < last_us - MAX_AFTER_US:
                 steps_back = True
@@ -44,7 +50,15 @@ def find_steps(stamps_us, last_us):
 
 @njit(cache=True, nogil=True)
 def raise_to_running_maximum(stamps_us, last_us):
-    """Make ``stamps_us`` non-decreasing and at least ``last_us``, in place; returns how many were raised."""
+    """Raise stamps that step back to the largest stamp before them, in place.
+
+    Args:
+        stamps_us: stamps in file order, (N,) int64 microseconds; non-decreasing afterwards.
+        last_us: lowest value that a stamp may have.
+
+    Returns:
+        The number of raised stamps.
+    """
     corrected = 0
     for i in range(len(stamps_us)):
         if stamps_us[i] < last_us:
@@ -57,19 +71,21 @@ def raise_to_running_maximum(stamps_us, last_us):
 
 @njit(cache=True, nogil=True)
 def find_contradicted(stamps_us, last_us):
-    """Stamps that the others contradict: a mask (N,).
+    """Find damaged stamps, which the other stamps contradict: a mask (N,).
 
-    The clock is the longest selection of stamps from ``last_us`` on that never falls (patience
-    sorting; Fredman, 1975).
-    A stamp is contradicted if it lies more than ``MAX_BEFORE_US`` before the clock's last stamp, or
-    more than ``MAX_AFTER_US`` after its next one. So one stamp never outweighs many.
+    The reference is the longest selection of stamps from ``last_us`` on that never falls (patience
+    sorting; Fredman, 1975). A stamp is damaged if it lies more than ``MAX_BEFORE_US`` before the
+    last selected stamp, or more than ``MAX_AFTER_US`` after the next one. So one stamp never
+    outweighs many.
 
     Args:
-        stamps_us: in file order (N,) int64.
-        last_us: a stamp before them that is believed.
+        stamps_us: stamps in file order, (N,) int64 microseconds.
+        last_us: a usable stamp before them.
     """
     num = len(stamps_us)
-    ends = np.empty(num, np.int64)  # where the selection of each length ends; of several, the one with least stamp
+    # Index at which the best selection of each length ends. Of several, the best has the smallest
+    # last stamp.
+    ends = np.empty(num, np.int64)
     before = np.empty(num, np.int64)
     longest = 0
     for i in range(num):
@@ -111,12 +127,15 @@ def _find_far_from(on_clock, stamps_us, last_us):
 
 
 def find_few_far_away(stamps_us: np.ndarray, last_us: int, num_before: int, *, reaches_end: bool) -> np.ndarray:
-    """The first or the last few stamps of a recording where ``FAR_US`` part them from all others: a mask (N,).
+    """Mask (N,) of the first or last few stamps of a recording if they lie far from all others.
+
+    At most ``FEW`` stamps, and at most ``FEW_SHARE`` of all, are found. They lie more than
+    ``FAR_US`` from the rest.
 
     Args:
-        stamps_us: in file order (N,) int64, those that nothing contradicts.
+        stamps_us: stamps in file order that nothing contradicts, (N,) int64 microseconds.
         last_us: the stamp before them.
-        num_before: how many stamps the recording has before them.
+        num_before: number of stamps that the recording has before them.
         reaches_end: whether the recording ends with them.
     """
     num = len(stamps_us)

@@ -40,19 +40,22 @@ def open_recording(
     sort: bool = False,
     columns: str | None = None,
 ) -> Recording:
-    """Open a recording with the format that its first bytes name, else its suffix.
+    """Open a recording; its first bytes decide the file format, else its suffix.
 
     Args:
         path: the file.
-        sensor_px: width and height of the sensor, for files that do not say. Default: the smallest known sensor that
-            the events fit into.
-        time_unit: what the stamps of the file count. Default: microseconds, or seconds where they have fractions.
-        sort: read all events into memory, in the order of their time, for files that hold them in another.
-        columns: what the columns of a text file or of an array (N, C) are, such as ``"x,y,p,t"``; other names stand for
-            columns that are not read. Default: found by their names, else by what they hold.
+        sensor_px: width and height of the sensor, for files that do not state them. Default: the
+            smallest known sensor that the events fit into.
+        time_unit: unit of the stamps in the file. Default: microseconds, or seconds for stamps with
+            fractions.
+        sort: whether to read all events into memory and sort them by time, for files with another
+            order. Default: False.
+        columns: names of the columns of a text file or of an array (N, C), such as ``"x,y,p,t"``;
+            columns with other names are not read. Default: found by the names in the file, else by
+            their values.
 
     Raises:
-        InputError: the file cannot be read, or says another size than ``sensor_px``.
+        InputError: when the file cannot be read, or states another size than ``sensor_px``.
     """
     if sensor_px is not None:
         check_sensor(path, *sensor_px)

@@ -1,4 +1,4 @@
-"""AEDAT 4 recordings of iniVation's cameras, through the ``aedat`` package where it is installed."""
+"""AEDAT 4 recordings of iniVation's cameras, read with the optional ``aedat`` package."""
 
 from __future__ import annotations
 
@@ -19,9 +19,16 @@ _AGAIN = "the file is damaged or still being written, copy or download it again"
 
 
 class Aedat4Recording(IndexedRecording):
-    """The events of an AEDAT 4 file; of several streams of events the first.
+    """Recording in an AEDAT 4 file; if it holds several streams of events, the first is read.
 
-    A file says neither how many events it holds nor where those of a time are: opening it goes through all of them.
+    A file states neither the number of its events nor where the events of a time are stored.
+    Opening it therefore reads all of them.
+
+    Args:
+        path: the file.
+
+    Raises:
+        InputError: when the file is damaged, holds no events, or ``aedat`` is not installed.
     """
 
     suffixes = (".aedat4",)
@@ -66,7 +73,10 @@ class Aedat4Recording(IndexedRecording):
 
 
 class _Packets:
-    """Events of a file in their order; ``position`` is the number of the first that ``read`` can still give."""
+    """Events of a file, read in order.
+
+    ``position`` is the number of the first event that ``read`` can still give.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -87,7 +97,7 @@ class _Packets:
         self._waiting: list[np.ndarray] = []  # events from `position` on
 
     def next(self) -> np.ndarray | None:
-        """The events of the next packet that has some; ``None`` at the end."""
+        """Events of the next packet that is not empty; ``None`` at the end."""
         with _damaged(self._path):
             for packet in self._decoder:
                 if packet["stream_id"] == self._stream and len(packet["events"]):
@@ -95,7 +105,7 @@ class _Packets:
         return None
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Events ``start`` to ``stop`` (exclusive), fewer at the end."""
+        """Events ``start`` to ``stop`` (exclusive); fewer at the end of the file."""
         number = self.position + sum(map(len, self._waiting))
         while number < stop and (events := self.next()) is not None:
             number += len(events)
@@ -126,10 +136,10 @@ def _import_aedat(path: Path):
 
 
 def _check_lengths(path: Path) -> None:
-    """Raise ``InputError`` where a length leads beyond the file, since the decoder takes memory for it first.
+    """Raise ``InputError`` if a length leads beyond the file; the decoder would allocate it.
 
-    A file is a line, a description of the streams with its length before it, and packets: stream, length, content. An
-    index of the packets may follow; the description says where it begins.
+    A file is a line, a description of the streams with its length before it, and packets of stream,
+    length and content. An index of the packets may follow; the description states its start.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -148,7 +158,10 @@ def _check_lengths(path: Path) -> None:
 
 @contextmanager
 def _damaged(path: Path) -> Iterator[None]:
-    """What the decoder raises inside is the damage of ``path``; its panics are no ``Exception``."""
+    """Turn every error of the decoder into an ``InputError`` about ``path``.
+
+    The decoder's panics are no ``Exception``, so ``BaseException`` is caught.
+    """
     try:
         yield
     except (KeyboardInterrupt, SystemExit, GeneratorExit):

@@ -1,7 +1,8 @@
-"""Open HDF5 and NumPy files of strangers: what stands in the file itself is read, and nothing else.
+"""Safe reading of HDF5 and NumPy files from unknown sources: only data in the file itself is read.
 
-An HDF5 file may name other files of the machine: external links, virtual datasets, and datasets whose bytes lie
-elsewhere. A data set made of such a file would hold whatever the named files hold.
+An HDF5 file may refer to other files of the machine: by external links, virtual datasets, and
+datasets whose bytes lie elsewhere. A dataset made from such a file would contain the content of
+those other files.
 """
 
 from __future__ import annotations
@@ -20,18 +21,24 @@ from etram_mmdet.events.limits import MAX_CHUNK_BYTES
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import because, check_is_file, has_cause
 
-# HDF5 filters whose libraries end in an error where a file is damaged: HDF5's own, LZF, Blosc, LZ4, Zstandard, Blosc2,
-# and Metavision's ECF, which has to be installed. Others, such as bitshuffle, SZ and bzip2, crash or never end.
+# HDF5 filters whose libraries end in an error if a file is damaged: HDF5's own, LZF, Blosc, LZ4,
+# Zstandard, Blosc2, and Metavision's ECF, which has to be installed. Others, such as bitshuffle, SZ
+# and bzip2, crash or never end.
 FILTERS = (1, 2, 3, 4, 5, 6, 32000, 32001, 32004, 32015, 32026, 0x8ECF)
 LFS_POINTER = "a pointer of Git LFS, not the file itself; fetch it: git lfs pull"
 PREPROCESS_AGAIN = "delete the sequence folder and run tools/preprocess.py again"
 
 
 def open_hdf5(path: Path, advice: str = "copy or download it again") -> h5py.File:
-    """The file, opened for reading.
+    """Open an HDF5 file for reading.
+
+    Args:
+        path: the file.
+        advice: next step for the user, the end of the error message.
 
     Raises:
-        InputError: ending in ``advice``, where ``path`` is no regular file, missing, truncated or not HDF5.
+        InputError: when ``path`` is missing, no regular file, truncated, still being written, or
+            not HDF5.
     """
     check_is_file(path)
     try:
@@ -53,16 +60,24 @@ def open_hdf5(path: Path, advice: str = "copy or download it again") -> h5py.Fil
 
 
 def is_lfs_pointer(path: Path) -> bool:
-    """Whether Git LFS has put a few lines of text in the place of a file that it did not fetch."""
+    """Whether a file is a Git LFS pointer: a few lines of text in place of the file itself.
+
+    Args:
+        path: the file.
+    """
     with path.open("rb") as file:
         return file.read(64).startswith(b"version https://git-lfs")
 
 
 @contextmanager
 def damaged_hdf5(path: Path, advice: str = "copy or download it again") -> Iterator[None]:
-    """What h5py raises inside is the damage of ``path``: an ``InputError`` that ends in ``advice``.
+    """Context manager that turns every error of h5py into an ``InputError`` about a damaged file.
 
-    h5py meets damage with whatever error the place of it makes.
+    h5py raises many kinds of errors, depending on the place of the damage.
+
+    Args:
+        path: the file that is read inside.
+        advice: next step for the user, the end of the error message.
     """
     try:
         yield
@@ -76,15 +91,16 @@ def damaged_hdf5(path: Path, advice: str = "copy or download it again") -> Itera
 
 
 def own_member(path: Path, group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | None:
-    """A group or dataset below ``group`` that lies in the same file; ``None`` where there is none.
+    """A group or dataset below ``group`` that lies in the same file; ``None`` if it is missing.
 
     Args:
         path: the file, for the message.
-        group: where to look.
-        name: parts separated by ``/``.
+        group: group in which to look.
+        name: path below ``group``, parts separated by ``/``.
 
     Raises:
-        InputError: the name leads to another file, or to a dataset whose bytes lie in another file.
+        InputError: when the name leads to another file, the bytes of the dataset lie in another
+            file, its filter is not safe, or its chunks are too large.
     """
     member: h5py.Group | h5py.Dataset | None = group
     for part in name.split("/"):
@@ -124,10 +140,15 @@ def _check_chunks(path: Path, name: str, data: h5py.Dataset) -> None:
 
 
 def load_array(path: Path, member: str | None = None, advice: str = "copy it again") -> np.ndarray:
-    """The array of a ``.npy`` file, or a member of a ``.npz``; Python objects in it are not read.
+    """Read the array of a ``.npy`` file or a member of a ``.npz`` file; Python objects are refused.
+
+    Args:
+        path: the file.
+        member: name of the array in a ``.npz`` file. Default: ``path`` is a ``.npy`` file.
+        advice: next step for the user, the end of the error message.
 
     Raises:
-        InputError: ending in ``advice``, for what cannot be read.
+        InputError: when the array cannot be read.
     """
     check_is_file(path)
     try:
@@ -136,7 +157,7 @@ def load_array(path: Path, member: str | None = None, advice: str = "copy it aga
                 return read_array(file, path.stat().st_size)
         with open_archive(path) as archive, archive.open(f"{member}.npy") as file:
             return read_array(file, archive.getinfo(f"{member}.npy").file_size)
-    except Exception as error:  # a damaged header ends in whatever error the place of it makes
+    except Exception as error:  # a damaged header may raise any error
         if has_cause(error):
             raise InputError(f"{path}: cannot be read: {because(error, path)}") from error
         if is_lfs_pointer(path):

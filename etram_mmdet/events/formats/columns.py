@@ -1,4 +1,4 @@
-"""Which column of a table of numbers is t, x, y and p."""
+"""Find the columns t, x, y and p in a table of numbers."""
 
 from __future__ import annotations
 
@@ -10,15 +10,25 @@ from etram_mmdet.events.limits import MAX_SIDE_PX
 from etram_mmdet.events.recording import find_column
 from etram_mmdet.utils.errors import InputError
 
-# Without names: that of event simulators and ROS tools and that of Metavision; where neither fits, that of MVSEC.
+# Orders of columns without names: that of event simulators and ROS tools and that of Metavision. If
+# neither fits, that of MVSEC.
 _ORDERS = (("txyp", "xypt"), ("xytp",))
-_MOST_ODD = 0.1  # of the times fall, where half of those of pixels would; as many pixels may lie on no sensor
+# Largest share of times that fall, and of pixels on no sensor. In a column of pixels read as times,
+# half would fall.
+_MOST_ODD = 0.1
 COLUMNS_ARE_KNOWN = "says itself what its columns are; leave out --event-columns (columns= of open_recording)"
 _ADVICE = "say what the columns are: --event-columns t,x,y,p of the tools, columns='t,x,y,p' of open_recording"
 
 
 def given_places(columns: str) -> tuple[int, ...]:
-    """The places of t, x, y and p in a text such as ``x,y,p,t`` or ``number,t,x,y,p``; raises ``InputError``."""
+    """Column numbers of t, x, y and p from the names of all columns.
+
+    Args:
+        columns: names separated by commas, such as ``x,y,p,t`` or ``number,t,x,y,p``.
+
+    Raises:
+        InputError: when one of the four is missing.
+    """
     names = columns.split(",")
     places = tuple(find_column(name, names) for name in "txyp")
     if None in places:
@@ -30,14 +40,17 @@ def given_places(columns: str) -> tuple[int, ...]:
 
 
 def likely_places(path: Path, numbers: np.ndarray) -> tuple[int, ...]:
-    """The places of t, x, y and p in the first rows of a table.
+    """Guess the column numbers of t, x, y and p from the first rows of a table.
+
+    The right order has rising times, pixels of a sensor, and polarities 0, 1 or -1.
 
     Args:
         path: the file, for the message.
-        numbers: rows of at least four numbers (N, C), of which the first four may be events.
+        numbers: first rows of the table (N, C), with at least four columns; only the first four are
+            looked at.
 
     Raises:
-        InputError: no order has times that rise, pixels of a sensor and polarities 0, 1 or -1, or several have.
+        InputError: when no order fits or several do.
     """
     for orders in _ORDERS:
         places = [tuple(order.index(name) for name in "txyp") for order in orders]
@@ -58,12 +71,22 @@ def _fits(numbers: np.ndarray, places: tuple[int, ...]) -> bool:
 
 
 def are_seconds(t: np.ndarray) -> bool:
-    """Whether times count seconds: floating-point numbers of which the first have fractions."""
+    """Whether times are in seconds: floating-point numbers, at least one of them with a fraction.
+
+    Args:
+        t: times of the first events (N,), of any number type.
+    """
     return t.dtype.kind == "f" and bool((np.isfinite(t) & (t != np.floor(t))).any())
 
 
 def whole(column: np.ndarray) -> np.ndarray:
-    """Pixels and polarities as integers: floating-point numbers are rounded; what is no number is -2, on no sensor."""
+    """Pixels or polarities as integers; floating-point values are rounded.
+
+    A value that is no number becomes -2, which lies on no sensor.
+
+    Args:
+        column: values (N,) of any number type.
+    """
     if column.dtype.kind != "f":
         return column
     possible = np.abs(column) < 2**31

@@ -18,11 +18,19 @@ _WRAP_US = wrap_distance(32)
 
 
 class DatRecording(IndexedRecording):
-    """Eight bytes an event: 32-bit microseconds, then x (14 bits), y (14), p (1).
+    """Recording in a Prophesee DAT file of version 2.
 
-    Stamps start again from zero after 71.6 minutes. The event type byte says nothing that matters here: 0 and 12 are
-    both in use for the same layout. A header without a size gets the smallest known sensor that the first million
-    events fit into.
+    An event has eight bytes: 32-bit microseconds, then x (14 bits), y (14), p (1). Stamps start
+    again from zero after 71.6 minutes. The event type byte is not used: 0 and 12 are both in use
+    for the same layout. If the header states no size, the smallest known sensor that the first
+    million events fit into is assumed.
+
+    Args:
+        path: the file.
+
+    Raises:
+        InputError: when the header names another version or event size, or the file holds no usable
+            event.
     """
 
     suffixes = (".dat",)
@@ -35,7 +43,8 @@ class DatRecording(IndexedRecording):
             raise InputError(f"{path}: DAT version {version}, expected 2; convert it with the camera's software")
         length, self._tail_bytes = divmod(max(path.stat().st_size - header.num_bytes - 2, 0), _EVENT.itemsize)
         self._data_start = header.num_bytes + 2
-        self._loops: list[tuple[int, int]] = []  # turns of the counter before each block, and the stamp before it
+        # Turns of the counter before each block, and the last stamp before it.
+        self._loops: list[tuple[int, int]] = []
         self.path = path
         try:
             self._check_event_size(path, header.num_bytes)
@@ -65,7 +74,7 @@ class DatRecording(IndexedRecording):
         t = self._read(start, stop)["t"].astype(np.int64)
         block = start // _EVENTS_PER_BLOCK
         if not self._loops:
-            self._loops.append((0, int(np.median(t[:3]))))  # of the first stamps one may be damaged
+            self._loops.append((0, int(np.median(t[:3]))))  # one of the first stamps may be damaged
         loops, last = self._loops[block]
         steps_us = np.diff(t, prepend=last)
         turns = np.cumsum((steps_us < -_WRAP_US).astype(np.int64) - (steps_us > _WRAP_US))

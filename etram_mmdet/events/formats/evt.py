@@ -1,11 +1,15 @@
-"""Decoders of Prophesee's event words: EVT 2.0, 2.1 and 3.0 (format descriptions of the Metavision documentation).
+"""Decoders of Prophesee's event words: EVT 2.0, 2.1 and 3.0.
 
-A decoder takes words and the ``registers`` that the words before left (int64, zeros at the start of a file) and updates
-them, so that a file can be decoded in pieces; `expect_time` comes before the first. Events before the first complete
-time are counted in ``registers`` and left out.
+Source: the format descriptions of the Metavision documentation.
 
-The upper half of the time starts again from zero: that is a fall by more than `wrap_distance`. A rise by so much is
-taken back, so that one damaged word far ahead does not count as a turn when the next word is right again.
+A file can be decoded in pieces. A decoder takes words and ``registers``, the state after the words
+before them (int64, zeros at the start of a file), and updates this state. `expect_time` must be
+called before the first piece. Events before the first complete time are left out and counted in
+``registers``.
+
+The upper half of the time starts again from zero. A fall by more than `wrap_distance` counts as
+such a turn. A rise by as much takes a turn back, so that one damaged word far ahead does not count
+as a turn when the next word is right again.
 """
 
 from __future__ import annotations
@@ -24,17 +28,28 @@ _TIME_LOW, _Y, _BASE_X, _BASE_P, TIME_HIGH_GAPS = range(4, 9)
 
 
 def wrap_distance(num_bits: int) -> int:
-    """A fall of a counter of so many bits by more than this means that it started again.
+    """Smallest fall of a counter that means that it started again from zero.
 
-    Rather more than half its range, and no sum of two powers of two, so that a damaged bit, or two
-    of them, never lie at the limit.
+    It is a little more than half the counter's range, and no sum of two powers of two, so that one
+    or two damaged bits never lie at the limit.
+
+    Args:
+        num_bits: number of bits of the counter.
     """
     return 75 << num_bits - 7
 
 
 @njit(cache=True, nogil=True)
 def expect_time(words, registers, num_bits):
-    """Let the registers begin near the upper halves (of ``num_bits``) that come first, of which one may be damaged."""
+    """Set the registers to a start near the first upper halves of the time.
+
+    The median of the first three is taken, since one of them may be damaged.
+
+    Args:
+        words: event words (N,) of the first piece.
+        registers: state of the decoder, changed in place.
+        num_bits: number of bits of the time's upper half, below the four bits of the word's type.
+    """
     first = np.zeros(3, np.int64)
     n = 0
     for word in words:
@@ -54,7 +69,11 @@ _WRAP_EVT3 = wrap_distance(12)
 
 @njit(cache=True, nogil=True)
 def count_evt2(words):
-    """An upper bound of the events in EVT 2.0 words (uint32)."""
+    """Upper bound of the number of events in EVT 2.0 words.
+
+    Args:
+        words: uint32 (N,).
+    """
     count = 0
     for word in words:
         count += word >> 28 <= 1
@@ -63,10 +82,22 @@ def count_evt2(words):
 
 @njit(cache=True, nogil=True)
 def decode_evt2(words, registers, t, x, y, p):
-    """Decode EVT 2.0 words (uint32) into columns that are long enough; returns the number of events.
+    """Decode EVT 2.0 words into columns.
 
-    Words hold type (4 bits), the low 6 bits of the time, x and y (11 bits each); a TIME_HIGH word the upper 28 bits,
-    which start again from zero after 4.8 hours.
+    A word holds its type (4 bits), the low 6 bits of the time, and x and y (11 bits each). A
+    TIME_HIGH word holds the upper 28 bits of the time, which start again from zero after 4.8 hours.
+
+    Args:
+        words: uint32 (N,).
+        registers: state of the decoder (`NUM_REGISTERS`,) int64, changed in place.
+        t: times in microseconds, written from the start of the array. Like x, y and p it needs the
+            length that :func:`count_evt2` gives.
+        x: columns of the sensor, written like ``t``.
+        y: rows of the sensor, written like ``t``.
+        p: polarities, written like ``t``.
+
+    Returns:
+        The number of events.
     """
     has_time = registers[0]
     loops = registers[1]
@@ -99,27 +130,43 @@ def decode_evt2(words, registers, t, x, y, p):
 
 
 def count_evt21(words):
-    """The events in EVT 2.1 words (uint32 pairs, see :func:`decode_evt21`)."""
+    """Number of events in EVT 2.1 words.
+
+    Args:
+        words: uint32 pairs (N, 2), see :func:`decode_evt21`.
+    """
     return _num_pixels(_masks(words))
 
 
 def decode_evt21(words, registers, t, x, y, p):
-    """Decode EVT 2.1 words into columns that are long enough; returns the number of events.
+    """Decode EVT 2.1 words into columns.
 
-    A word has 64 bits, here (N, 2) uint32: its upper half is a word of EVT 2.0, its lower half says which of the 32
-    pixels from x on have an event.
+    A word has 64 bits: its upper half is a word of EVT 2.0, and its lower half is a mask of the 32
+    pixels from x on that have an event.
+
+    Args:
+        words: uint32 (N, 2), the upper and the lower half of each word.
+        registers: state of the decoder (`NUM_REGISTERS`,) int64, changed in place.
+        t: times in microseconds, written from the start of the array. Like x, y and p it needs the
+            length that :func:`count_evt21` gives.
+        x: columns of the sensor, written like ``t``.
+        y: rows of the sensor, written like ``t``.
+        p: polarities, written like ``t``.
+
+    Returns:
+        The number of events.
     """
     masks = _masks(words)
     first = [np.empty(len(masks), column.dtype) for column in (t, x, y, p)]
     before = registers[EVENTS_WITHOUT_TIME]
     count = decode_evt2(np.ascontiguousarray(words[:, 0]), registers, *first)
-    skipped = len(masks) - count  # come before the first complete time
+    skipped = len(masks) - count  # events before the first complete time
     registers[EVENTS_WITHOUT_TIME] = before + _num_pixels(masks[:skipped])
     return _spread(masks[skipped:], *first, t, x, y, p)
 
 
 def _masks(words):
-    """The lower halves of words that hold events."""
+    """Lower halves of the words that hold events."""
     return words[words[:, 0] >> 28 <= 1, 1]
 
 
@@ -147,7 +194,11 @@ def _spread(masks, first_t, first_x, first_y, first_p, t, x, y, p):
 
 @njit(cache=True, nogil=True)
 def count_evt3(words):
-    """An upper bound of the events in EVT 3.0 words (uint16)."""
+    """Upper bound of the number of events in EVT 3.0 words.
+
+    Args:
+        words: uint16 (N,).
+    """
     count = 0
     for word in words:
         kind = word >> 12
@@ -162,13 +213,28 @@ def count_evt3(words):
 
 @njit(cache=True, nogil=True)
 def decode_evt3(words, registers, t, x, y, p):
-    """Decode EVT 3.0 words (uint16) into columns that are long enough; returns the number of events.
+    """Decode EVT 3.0 words into columns.
 
-    The words are changes of registers: row, first column and polarity of vectors, time in two halves of 12 bits. The
-    upper half starts again after 16.8 s. A fall of the lower half without an upper half in between, larger than the
-    steps back that cameras make, means that the upper half's word was lost, so it is counted on. That is one of the
-    gaps counted in ``registers``. Another is an upper half that grows by more than one: cameras send each of them, so
-    events before it may come out some steps of 4,096 us too early.
+    A word changes one register: the row, the first column and polarity of a vector, or one of the
+    time's two halves of 12 bits. The upper half starts again from zero after 16.8 s.
+
+    Gaps of the time are counted in ``registers``. One kind is a fall of the lower half, larger than
+    the steps back that cameras make, without an upper half in between: the word of the upper half
+    was lost, so it is increased by one. The other kind is an upper half that grows by more than
+    one: cameras send each of them, so events before it may come out some steps of 4,096 us too
+    early.
+
+    Args:
+        words: uint16 (N,).
+        registers: state of the decoder (`NUM_REGISTERS`,) int64, changed in place.
+        t: times in microseconds, written from the start of the array. Like x, y and p it needs the
+            length that :func:`count_evt3` gives.
+        x: columns of the sensor, written like ``t``.
+        y: rows of the sensor, written like ``t``.
+        p: polarities, written like ``t``.
+
+    Returns:
+        The number of events.
     """
     has_time = registers[0]
     loops = registers[1]

@@ -28,12 +28,25 @@ _ECF_FILTER = 0x8ECF
 
 
 class Hdf5Recording(IndexedRecording):
-    """``events``, ``CD/events``, ``prophesee/left`` or ``davis/left/events``, in one of three forms.
+    """Recording in an HDF5 file.
 
-    These are a group of four arrays, a compound array, and an array of numbers (N, 4). Stamps are integer microseconds;
-    floating-point ones are seconds where they have fractions, else microseconds. ``t_offset`` beside them, as in DSEC's
-    files, is added to every stamp. The sensor's size is looked for in members and attributes of the table and the file
-    (see `stated_px`); where it is not stated, it is the smallest known one that the first million events fit into.
+    Events are read from ``events``, ``CD/events``, ``prophesee/left`` or ``davis/left/events``.
+    These may be a group of four arrays, a compound array, or an array of numbers (N, 4).
+
+    Stamps are integer microseconds; floating-point ones are seconds if they have fractions, else
+    microseconds. If the file holds a ``t_offset``, as DSEC's files do, it is added to every stamp.
+    The sensor's size is read from members and attributes of the table and the file (see
+    `stated_px`). If none states it, the smallest known sensor that the first million events fit
+    into is assumed.
+
+    Args:
+        path: the file.
+        places: column numbers of t, x, y and p in an array of numbers (N, C). Default: found by
+            their values.
+
+    Raises:
+        InputError: when the file is damaged, holds no events in a known layout, or names its
+            columns although ``places`` is given.
     """
 
     suffixes = (".h5", ".hdf5")
@@ -89,7 +102,10 @@ class Hdf5Recording(IndexedRecording):
 
 
 class _OpenTable:
-    """The file with the four columns of its events; ``chunk`` is 1 where they are not chunked."""
+    """An open HDF5 file and the four columns of its events.
+
+    ``chunk`` is 1 if the columns are not chunked.
+    """
 
     def __init__(self, path: Path, places: Places) -> None:
         self.file = open_hdf5(path)

@@ -1,4 +1,4 @@
-"""Where HDF5 files of known software hold events, the size of the sensor, and what shifts their clock."""
+"""Layouts of HDF5 files: places of the events, the sensor's size and the clock's offset."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from etram_mmdet.events.limits import MAX_TIME_US, expands_too_much
 from etram_mmdet.events.recording import find_column
 from etram_mmdet.utils.errors import InputError
 
-# Of eTraM, RVT, DSEC and v2e; of Metavision; of M3ED; of MVSEC.
+# Tables of eTraM, RVT, DSEC and v2e; of Metavision; of M3ED; of MVSEC.
 _TABLES = ("events", "CD/events", "prophesee/left", "davis/left/events")
-_ORDER_OF = {"davis/left/events": "xytp"}  # of the columns of an array; otherwise they are found by what they hold
-_HEAD = 1000  # rows that show which column is which
+# Order of an array's columns; in other tables the values show it.
+_ORDER_OF = {"davis/left/events": "xytp"}
+_HEAD = 1000  # rows from which the columns are guessed
 _SIZE_MEMBERS = ("width", "height", "calib/resolution", "sensor_resolution")
 
 Table = h5py.Group | h5py.Dataset
@@ -27,7 +28,13 @@ Places = tuple[int, ...] | None
 
 
 class Column(NamedTuple):
-    """One of t, x, y and p: a data set, or the ``part`` of it that is a field or the number of a column."""
+    """One of the columns t, x, y and p in an HDF5 file.
+
+    Attributes:
+        data: the dataset.
+        part: field name or column number in the dataset; ``None`` if the whole dataset is the
+            column.
+    """
 
     data: h5py.Dataset
     part: str | int | None
@@ -45,7 +52,15 @@ class Column(NamedTuple):
 
 
 def find_table(path: Path, file: h5py.File) -> tuple[str, Table]:
-    """The name and the object that holds t, x, y and p in some form; raises ``InputError``."""
+    """Find the group or dataset of the events, and its name in the file.
+
+    Args:
+        path: the file, for the message.
+        file: the open file.
+
+    Raises:
+        InputError: when no known place holds t, x, y and p.
+    """
     for name in _TABLES:
         table = own_member(path, file, name)
         if table is not None and (_names(table) is None or None not in _places(_names(table))):
@@ -59,7 +74,7 @@ def find_table(path: Path, file: h5py.File) -> tuple[str, Table]:
 
 
 def _names(table: Table) -> list[str] | None:
-    """What could be columns; ``None`` for an array of numbers (N, 4 or more), whose columns have no names."""
+    """Names of possible columns; ``None`` for an array of numbers (N, 4 or more) without names."""
     if isinstance(table, h5py.Group):
         return list(table.keys())
     is_plain = table.ndim == 2 and table.shape[1] >= 4 and table.dtype.kind in "iuf"
@@ -71,16 +86,16 @@ def _places(names: list[str]) -> list[int | None]:
 
 
 def columns_of(path: Path, name: str, table: Table, given: Places) -> dict[str, Column]:
-    """The four columns.
+    """Find and check the columns t, x, y and p.
 
     Args:
         path: the file, for the message.
-        name: of ``table``.
-        table: what :func:`find_table` found.
-        given: places of t, x, y and p in an array (N, C). Default: found.
+        name: name of ``table`` in the file.
+        table: group or dataset that :func:`find_table` found.
+        given: column numbers of t, x, y and p in an array (N, C). Default: found by their values.
 
     Raises:
-        InputError: they are no columns of numbers, or differ in length, or are not in the file.
+        InputError: when they are no columns of numbers, differ in length, or lie outside the file.
     """
     names = _names(table)
     if names is None:
@@ -129,7 +144,15 @@ def _check(path: Path, name: str, columns: dict[str, Column]) -> None:
 
 
 def t_offset_us(path: Path, file: h5py.File) -> int:
-    """What DSEC's files add to every stamp, in microseconds; 0 where there is no ``t_offset``."""
+    """Microseconds to add to every stamp, from ``t_offset`` in DSEC's files; 0 if it is missing.
+
+    Args:
+        path: the file, for the message.
+        file: the open file.
+
+    Raises:
+        InputError: when ``t_offset`` is not one integer or too large.
+    """
     member = own_member(path, file, "t_offset")
     if member is None:
         return 0
@@ -143,7 +166,15 @@ def t_offset_us(path: Path, file: h5py.File) -> int:
 
 
 def sensor_px(path: Path, file: h5py.File, table: Table) -> tuple[int, int] | None:
-    """(width, height) that the file states, or DSEC's; nothing where it does not say."""
+    """Width and height of the sensor, as the file states them; ``None`` if it does not.
+
+    A file with ``t_offset`` is DSEC's, whose sensor is known.
+
+    Args:
+        path: the file, for the message.
+        file: the open file.
+        table: group or dataset of the events.
+    """
     places: list[dict] = [table.attrs, file.attrs]
     for group in (table, file):
         if isinstance(group, h5py.Group):
@@ -155,7 +186,13 @@ def sensor_px(path: Path, file: h5py.File, table: Table) -> tuple[int, int] | No
 
 
 def notes(path: Path, file: h5py.File, name: str) -> tuple[str, ...]:
-    """What the file, or its folder, holds and is not used."""
+    """Sentences about content of the file or its folder that is not used, for the user.
+
+    Args:
+        path: the file.
+        file: the open file.
+        name: name of the table of events in the file.
+    """
     found = []
     camera = name.split("/")[0]
     if name.startswith(f"{camera}/left") and f"{camera}/right" in file:

@@ -1,4 +1,4 @@
-"""New HDF5 files, also on a disk that is full."""
+"""Create HDF5 files so that a full disk ends in an exception, not in repeated tracebacks."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ import h5py
 
 @contextmanager
 def new_hdf5(path: Path) -> Iterator[h5py.File]:
-    """An empty HDF5 file to write to, closed at the end.
+    """Create an empty HDF5 file for writing and close it at the end.
+
+    Args:
+        path: the new file.
 
     Raises:
-        OSError, RuntimeError: what HDF5 makes of a file that cannot be written; the system's number is in the text.
+        OSError, RuntimeError: when the file cannot be written. HDF5 raises either; the system's
+            error number is in the text.
     """
     file = h5py.File(path, "w")
     number = file.id.get_vfd_handle()
@@ -28,7 +32,10 @@ def new_hdf5(path: Path) -> Iterator[h5py.File]:
 
 
 def _let_go(path: Path, number: int) -> None:
-    """Lead what HDF5 still wants to write to nowhere: it tries again, and prints a traceback, for every object."""
+    """Redirect HDF5's remaining writes to nowhere after an error.
+
+    HDF5 tries again for every object, and prints a traceback each time.
+    """
     with suppress(OSError):
         if os.path.samestat(os.fstat(number), path.stat()):
             nowhere = os.memfd_create("nowhere")

@@ -1,6 +1,7 @@
-"""Headers and arrays of NumPy's files, believed only as far as the file reaches.
+"""Safe reading of headers and arrays in NumPy's files.
 
-``np.load`` allocates what a header claims and evaluates its text, and an archive unpacks to whatever it likes.
+A header may claim no more than the file holds. ``np.load`` allocates whatever a header claims and
+evaluates its text, and an archive may unpack to any size.
 """
 
 from __future__ import annotations
@@ -15,25 +16,27 @@ import numpy as np
 from etram_mmdet.events.limits import MAX_ROW_BYTES, MAX_ROWS, expands_too_much
 
 _READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-_PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # NumPy writes no others; they unpack without a limit
+# NumPy writes no others; other kinds unpack without a limit.
+_PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 def read_header(file: BinaryIO, num_bytes: int) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, whether the first index counts fastest, and type of the array whose data come next.
+    """Read the header of an array: its shape, whether it is in Fortran order, and its type.
 
     Args:
-        file: at the start of an array.
-        num_bytes: how many bytes ``file`` can hold at most.
+        file: open file, at the start of an array.
+        num_bytes: largest number of bytes that ``file`` can hold.
 
     Raises:
-        ValueError: the header is damaged, or claims more than that, or Python objects.
+        ValueError: when the header is damaged, claims more than ``num_bytes``, or names Python
+            objects.
     """
     version = np.lib.format.read_magic(file)
     if version not in _READERS:
         raise ValueError(f"version {version} of the .npy format")
     try:
         shape, is_fortran, dtype = _READERS[version](file)
-    except (MemoryError, RecursionError):  # Python's parser has either for deep nesting
+    except (MemoryError, RecursionError):  # Python's parser raises either for deep nesting
         raise ValueError("its header is nested too deeply") from None
     if dtype.hasobject:
         raise ValueError("Python objects instead of numbers")
@@ -47,7 +50,15 @@ def read_header(file: BinaryIO, num_bytes: int) -> tuple[tuple[int, ...], bool, 
 
 
 def read_array(file: BinaryIO, num_bytes: int) -> np.ndarray:
-    """The array at the start of ``file``, of at most ``num_bytes``; raises ``ValueError``."""
+    """Read the array at the start of a file.
+
+    Args:
+        file: open file, at the start of an array.
+        num_bytes: largest number of bytes that ``file`` can hold.
+
+    Raises:
+        ValueError: when the header is damaged or claims too much.
+    """
     shape, is_fortran, dtype = read_header(file, num_bytes)
     if math.prod(shape) > MAX_ROWS:
         raise ValueError(f"{math.prod(shape):,} rows, expected at most {MAX_ROWS:,}")
@@ -56,7 +67,15 @@ def read_array(file: BinaryIO, num_bytes: int) -> np.ndarray:
 
 
 def open_archive(path: Path) -> zipfile.ZipFile:
-    """A ``.npz`` whose members unpack to sizes that can be; raises ``ValueError`` and what ``zipfile`` raises."""
+    """Open a ``.npz`` file whose members claim possible sizes.
+
+    Args:
+        path: the file.
+
+    Raises:
+        ValueError: when the claimed sizes are impossible, or a member is compressed in another way
+            than NumPy does. ``zipfile`` raises errors of its own for a damaged archive.
+    """
     archive = zipfile.ZipFile(path)
     problem = _problem_of(archive.infolist(), path.stat().st_size)
     if problem:
@@ -66,7 +85,11 @@ def open_archive(path: Path) -> zipfile.ZipFile:
 
 
 def _problem_of(members: list[zipfile.ZipInfo], num_bytes: int) -> str:
-    """Sizes count over all members: a column that says the same in every row packs to a thousandth."""
+    """Why the members of an archive are refused; empty if they are sound.
+
+    Sizes count over all members together: a column with the same value in every row compresses to a
+    thousandth.
+    """
     for member in members:
         if member.compress_type not in _PLAIN:
             return f"{member.filename:.60} is compressed otherwise than NumPy does"

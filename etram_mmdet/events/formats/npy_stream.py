@@ -1,4 +1,4 @@
-"""Rows of a .npy array that are read one after the other."""
+"""Read the rows of a ``.npy`` array one after the other."""
 
 from __future__ import annotations
 
@@ -17,10 +17,18 @@ _READ_BYTES = 1 << 16
 
 
 class NpyStream:
-    """Rows of a .npy array (N,) or (N, C) read in sequence; going back starts again from the front.
+    """Rows of a ``.npy`` array (N,) or (N, C), read in sequence; going back starts from the front.
 
-    A compressed archive allows nothing else, and recordings are read forwards. Of an array (N, C) that is stored column
-    by column, a stream reads the one ``column`` that it is given.
+    A compressed archive allows no other access, and recordings are read forwards. If an array (N,
+    C) is stored column by column, a stream reads one column only.
+
+    Args:
+        path: the ``.npy`` file or ``.npz`` archive.
+        name: name of the array, for messages.
+        num_bytes: largest number of bytes that the array can have, with its header.
+        open_stream: function that opens the array's bytes from their start.
+        column: number of the column to read from an array that is stored column by column. Default:
+            the first.
     """
 
     def __init__(
@@ -36,7 +44,7 @@ class NpyStream:
         OPEN_FILES.of(self, self._begin)
 
     def _begin(self) -> BinaryIO:
-        """The file, open, where its rows begin."""
+        """Open the file and go to its first row."""
         file = self._open()
         self.shape, is_fortran, self.dtype = read_header(file, self._num_bytes)
         self.is_by_column = is_fortran and len(self.shape) == 2
@@ -49,7 +57,10 @@ class NpyStream:
         return file
 
     def of_column(self, column: int) -> NpyStream:
-        """The stream that reads one column of this array."""
+        """A stream of one column of this array.
+
+        It is this stream itself if the array is stored row by row.
+        """
         if not self.is_by_column:
             return self
         return NpyStream(self.path, self.name, self._num_bytes, self._open, column)
@@ -60,7 +71,7 @@ class NpyStream:
     def _read(self, start: int, stop: int) -> np.ndarray:
         if start < self._position:
             self.close()
-        file = OPEN_FILES.of(self, self._begin)  # at the first row where it was closed
+        file = OPEN_FILES.of(self, self._begin)  # at the first row if it had been closed
         self._skip(file, (start - self._position) * self._row.itemsize)
         data = file.read((stop - start) * self._row.itemsize)
         if len(data) < (stop - start) * self._row.itemsize:

@@ -1,4 +1,7 @@
-"""Events in NumPy's files: one structured array, one array of numbers (N, 4), or in ``.npz`` also four columns."""
+"""Recordings in NumPy's files: a structured array, an array of numbers (N, 4), or four columns.
+
+The four columns are possible in a ``.npz`` only.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +27,17 @@ from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import because, has_cause
 
 _EVENTS_PER_BLOCK = 1 << 20
-_HEAD = 1000  # rows that show which column is which
+_HEAD = 1000  # rows from which the columns are guessed
 Places = tuple[int, ...] | None
 
 
 class Column(NamedTuple):
-    """One of t, x, y and p: a stream, or the ``part`` of its rows that is a field or the number of a column."""
+    """One of the columns t, x, y and p in a NumPy file.
+
+    Attributes:
+        stream: stream of the array's rows.
+        part: field name or column number in a row; ``None`` if the whole row is the value.
+    """
 
     stream: NpyStream
     part: str | int | None
@@ -46,11 +54,20 @@ class Column(NamedTuple):
 
 
 class NumpyRecording(IndexedRecording):
-    """Fields or columns t, x, y, p (also ts, timestamp, pol, polarity, ...), or one array of numbers (N, 4).
+    """Recording in a ``.npy`` or ``.npz`` file.
 
-    Stamps are integer microseconds; floating-point ones are seconds where they have fractions, else microseconds. A
-    ``.npz`` may tell the sensor's size (see `stated_px`); otherwise it is the smallest known one that the first million
-    events fit into.
+    Events are fields or columns t, x, y, p (also ts, timestamp, pol, polarity, ...), or one array
+    of numbers (N, 4). Stamps are integer microseconds; floating-point ones are seconds if they have
+    fractions, else microseconds. A ``.npz`` may state the sensor's size (see `stated_px`).
+    Otherwise the smallest known sensor that the first million events fit into is assumed.
+
+    Args:
+        path: the file.
+        places: column numbers of t, x, y and p in an array of numbers (N, C). Default: found by
+            their values.
+
+    Raises:
+        InputError: when the file is damaged, or holds no events in one of these forms.
     """
 
     suffixes = (".npy", ".npz")
@@ -84,7 +101,7 @@ class NumpyRecording(IndexedRecording):
             stream.read.cache_clear()
 
     def _find_columns(self, path: Path, members: dict[str, NpyStream], given: Places) -> tuple[dict[str, Column], int]:
-        """The columns t, x, y, p, and how many events there are."""
+        """The columns t, x, y and p, and the number of events."""
         table = next((stream for stream in members.values() if len(stream.shape) == 2), None)
         columns, missing = _named_columns(members)
         if table is not None and (given is not None or missing):
@@ -116,7 +133,7 @@ class NumpyRecording(IndexedRecording):
                 for name, size in sizes.items()
                 if name.endswith(".npy")
             }
-        except Exception as error:  # NumPy evaluates the header, which may fail in any way
+        except Exception as error:  # NumPy evaluates the header, which may raise any error
             if has_cause(error):
                 raise InputError(f"{path}: cannot be read: {because(error, path)}") from error
             if path.suffix.lower() == ".npz" and not zipfile.is_zipfile(path):
@@ -139,7 +156,10 @@ class NumpyRecording(IndexedRecording):
 
 
 def _named_columns(members: dict[str, NpyStream]) -> tuple[dict[str, Column], list[str]]:
-    """Of t, x, y and p those that are missing, and the others; where some are missing, all that could be columns."""
+    """The columns t, x, y and p by their names, and the names that are missing.
+
+    If some are missing, the first result holds every possible column instead.
+    """
     available: dict[str, Column] = {}
     for name, stream in members.items():
         if len(stream.shape) == 1:
@@ -188,7 +208,7 @@ def _stated_px(path: Path, members: dict[str, NpyStream]) -> tuple[int, int] | N
 
 
 def _open_member(path: Path, name: str) -> BinaryIO:
-    """A member of an archive, with which the archive closes."""
+    """Open a member of an archive; the archive closes with it."""
     with zipfile.ZipFile(path) as archive:
         return archive.open(name)
 

@@ -15,14 +15,22 @@ _LONGEST_NUMBER = 20  # digits
 
 
 class PercentHeader(NamedTuple):
-    """``fields`` by lower-case name; ``num_bytes``: where the data begin."""
+    """Text header of a Prophesee file.
+
+    Attributes:
+        fields: values by lower-case name.
+        num_bytes: length of the header, so the position of the data.
+    """
 
     fields: dict[str, str]
     num_bytes: int
 
     @property
     def size_px(self) -> tuple[int, int] | None:
-        """(width, height) of the sensor where the header says it, in any of the three forms in use."""
+        """Width and height of the sensor if the header states them, else ``None``.
+
+        Three forms are in use and read.
+        """
         format_ = dict(re.findall(r"(\w+)=(\w+)", self.fields.get("format", "")))
         width, height = (format_.get(name) or self.fields.get(name) for name in ("width", "height"))
         if not width or not height:
@@ -32,7 +40,14 @@ class PercentHeader(NamedTuple):
 
 
 def read_percent_header(path: Path) -> PercentHeader:
-    """Read lines until one that does not begin with a percent sign; raises ``InputError`` where a line does not end."""
+    """Read the header: the lines at the start of a file that begin with a percent sign.
+
+    Args:
+        path: a RAW or DAT file.
+
+    Raises:
+        InputError: when a line does not end, or the file cannot be read.
+    """
     with os_errors(path, "read"), path.open("rb") as file:
         head = file.read(_LONGEST_BYTES)
     fields = {}

@@ -19,9 +19,10 @@ class _Encoding(NamedTuple):
     word: type
     count: object
     decode: object
-    time_bits: int  # of the time's upper half, below the four bits of a word's type
-    time_place: int  # of the upper half's lowest bit in a time
-    sensor_px: tuple[int, int]  # of the camera generation that introduced it, where the header does not say
+    time_bits: int  # bits of the time's upper half, below a word's four type bits
+    time_place: int  # position of the upper half's lowest bit in a time
+    # Of the camera generation that introduced the encoding, if the header states none.
+    sensor_px: tuple[int, int]
 
 
 _ENCODINGS = {
@@ -35,7 +36,17 @@ _WORDS_PER_BLOCK = 1 << 20
 
 
 class RawRecording(Recording):
-    """Events come as words that depend on those before: blocks are decoded in order, and later from saved registers."""
+    """Recording in a Prophesee RAW file.
+
+    The meaning of an event word depends on the words before it. Blocks are therefore decoded in
+    order the first time, and later from saved registers.
+
+    Args:
+        path: the file.
+
+    Raises:
+        InputError: when the encoding is unknown or the file holds no usable event.
+    """
 
     suffixes = (".raw",)
     signature = SIGNATURE
@@ -61,7 +72,10 @@ class RawRecording(Recording):
 
     @property
     def clock_start_us(self) -> int:
-        """What Metavision's software takes off every stamp ("timestamp shifting"): the file's first TIME_HIGH."""
+        """Time that Metavision's software subtracts from every stamp: the file's first TIME_HIGH.
+
+        Metavision calls this "timestamp shifting".
+        """
         bits = self._encoding.time_bits
         for block in range(self._num_blocks):
             words = _heads(self._words(block))
@@ -109,13 +123,16 @@ class RawRecording(Recording):
 
 
 def _halves(words: np.ndarray, is_legacy: bool) -> np.ndarray:
-    """Upper and lower half (N, 2) uint32 of 64-bit words; ``legacy`` cameras (IMX636) send the upper one first."""
+    """Upper and lower half of 64-bit words, (N, 2) uint32.
+
+    ``legacy`` cameras (IMX636) send the upper half first.
+    """
     halves = words.view("<u4").reshape(-1, 2)
     return halves if is_legacy else np.ascontiguousarray(halves[:, ::-1])
 
 
 def _heads(words: np.ndarray) -> np.ndarray:
-    """The words, or the half of them, that hold kind and time."""
+    """The words, or the halves of them, that hold type and time."""
     return np.ascontiguousarray(words[:, 0]) if words.ndim == 2 else words
 
 
@@ -131,7 +148,7 @@ def _encoding(path: Path, header: PercentHeader) -> _Encoding:
 
 
 def _sensor(header: PercentHeader, encoding: _Encoding) -> tuple[tuple[int, int], bool]:
-    """(width, height), and whether they are a guess."""
+    """Width and height of the sensor, and whether they are a guess."""
     plugin = header.fields.get("plugin_name", "")
     known = header.size_px or next((size for name, size in _SENSOR_OF_PLUGIN.items() if name in plugin), None)
     return (encoding.sensor_px, True) if known is None else (known, False)

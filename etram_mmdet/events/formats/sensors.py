@@ -1,4 +1,4 @@
-"""How large event sensors are, and the words in which files say it."""
+"""Sizes of event sensors, and the ways in which files state them."""
 
 from __future__ import annotations
 
@@ -21,9 +21,16 @@ _BOTH = ("sensor_resolution", "sensor_size", "resolution")
 
 
 def smallest_sensor(x: np.ndarray, y: np.ndarray) -> tuple[int, int]:
-    """The smallest sensor that holds all events which are possible at all (damaged ones lie far outside)."""
+    """Width and height of the smallest known sensor that holds all plausible events.
+
+    Damaged events lie far outside of every sensor and are ignored.
+
+    Args:
+        x: columns of the events (N,), in pixels.
+        y: rows of the events (N,), in pixels.
+    """
     width, height = GEN4_PX
-    x, y = x.astype(np.int64), y.astype(np.int64)  # numbers beyond become negative
+    x, y = x.astype(np.int64), y.astype(np.int64)  # numbers beyond int64 become negative
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     x_max = x[inside].max(initial=0)
     y_max = y[inside].max(initial=0)
@@ -31,11 +38,16 @@ def smallest_sensor(x: np.ndarray, y: np.ndarray) -> tuple[int, int]:
 
 
 def stated_px(place: Mapping[str, object]) -> tuple[int, int] | None:
-    """(width, height) where attributes or members tell it in a spelling that is in use, else ``None``.
+    """Width and height of the sensor from attributes or members of a file; ``None`` if not stated.
 
-    These are ``width`` and ``height`` (also ``sensor_width`` and ``sensor_height``), ``geometry`` as text
-    ``1280x720``, and ``sensor_resolution``, ``sensor_size`` or ``resolution`` with two numbers. Programs write these
-    two in either order; the longer is the width. A number may be whole, a float, text, or an array of one.
+    These spellings are known: ``width`` and ``height`` (also ``sensor_width`` and
+    ``sensor_height``), ``geometry`` as text ``1280x720``, and ``sensor_resolution``,
+    ``sensor_size`` or ``resolution`` with two numbers. Programs write these two in either order;
+    the longer one is taken as the width. A number may be an integer, a float, text, or an array of
+    one.
+
+    Args:
+        place: attributes or members of the file by name.
     """
     for names in _SIDES:
         sides = [_numbers(place[name]) for name in names if name in place]
@@ -50,7 +62,7 @@ def stated_px(place: Mapping[str, object]) -> tuple[int, int] | None:
 
 
 def _numbers(value: object) -> list[int]:
-    """The whole numbers that ``value`` consists of; none where something else is in it."""
+    """The integers in ``value``; none if it contains anything else."""
     if isinstance(value, bytes):
         value = value.decode("ascii", "replace")
     if isinstance(value, str):

@@ -10,9 +10,12 @@ _EVENTS_PER_BLOCK = 1 << 20
 
 
 class SortedRecording(IndexedRecording):
-    """The events of ``recording``, which is closed, by time; those of one time stay in the order of the file.
+    """A recording sorted by time in memory; events of one time keep the order of the file.
 
-    All of them are in memory (13 bytes an event, three times as much while they are sorted).
+    It needs 13 bytes per event, three times as much while it sorts.
+
+    Args:
+        recording: open recording with the events; it is closed.
     """
 
     suffixes = ()

@@ -1,4 +1,7 @@
-"""Events in text: one line an event, four numbers separated by commas, spaces, tabs or semicolons."""
+"""Recordings as text, one event per line.
+
+Columns are separated by commas, spaces, tabs or semicolons.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,15 @@ _SIZE = re.compile(rb"[%#]\s*geometry\s*[: ]\s*(\d+)\s*[x, ]\s*(\d+)", re.IGNORE
 
 
 class _Layout(NamedTuple):
-    """Where the first event begins, what separates columns, the places of t, x, y and p, the sensor if it is told."""
+    """Layout of a text file.
+
+    Attributes:
+        start: position of the first event, in bytes.
+        separator: separator of the columns; ``None`` for blanks.
+        places: column numbers of t, x, y and p.
+        is_in_seconds: whether times have a decimal point, so that they are seconds.
+        size_px: width and height of the sensor; ``None`` if the file does not state them.
+    """
 
     start: int
     separator: str | None
@@ -32,10 +43,19 @@ class _Layout(NamedTuple):
 
 
 class TextRecording(IndexedRecording):
-    """Columns by ``places``, else by the names in the first line, else by where the times and the polarities are.
+    """Recording in a text file with one event per line.
 
-    Times with a decimal point are seconds, others microseconds. A line ``%geometry:W,H``, or a first line of two
-    numbers, tells the size of the sensor; without it the smallest known one that the events fit into is assumed.
+    Times with a decimal point are seconds, others microseconds. A line ``%geometry:W,H``, or a
+    first line of two numbers, states the sensor's size. Otherwise the smallest known sensor that
+    the events fit into is assumed.
+
+    Args:
+        path: the file.
+        places: column numbers of t, x, y and p. Default: found by the names in the last line before
+            the events, else by their values.
+
+    Raises:
+        InputError: when the first lines hold no event, or the columns cannot be identified.
     """
 
     suffixes = (".csv", ".txt")
@@ -67,7 +87,7 @@ class TextRecording(IndexedRecording):
         self._lines.cache_clear()
 
     def _find_lines(self) -> tuple[list[int], int]:
-        """Where each block of lines begins, the end of the last one, and the number of lines."""
+        """Start positions of the blocks of lines, end of the last block, and number of lines."""
         starts = [self._layout.start]
         count = 0
         place = self._layout.start
@@ -85,7 +105,7 @@ class TextRecording(IndexedRecording):
         return [*starts, place], count
 
     def _read_lines(self, block: int) -> np.ndarray:
-        """The numbers (N, columns) float64 of a block."""
+        """The numbers of a block, float64 (N, columns)."""
         file = self._file
         file.seek(self._starts[block])
         text = file.read(self._starts[block + 1] - self._starts[block])
@@ -114,7 +134,10 @@ class TextRecording(IndexedRecording):
 
 
 def _first_events(head: bytes) -> tuple[int, list[bytes], list[list[bytes]], str | None] | None:
-    """Where events begin, the lines before, and the words of the first events; ``None`` where this is no such text."""
+    """Position of the first event, the lines before it, and the words of the first events.
+
+    The last value is the separator. ``None`` if the text holds no events.
+    """
     if b"\0" in head:
         return None
     lines = head.split(b"\n")
@@ -153,7 +176,7 @@ def _layout(path: Path, head: bytes, given: tuple[int, ...] | None) -> _Layout:
 
 
 def _named_places(path: Path, before: list[bytes], separator: str | None) -> tuple[int, ...] | None:
-    """From the last line of words before the events."""
+    """Column numbers from the last line of words before the events."""
     if not before or not re.search(rb"[a-zA-Z]", before[-1]) or _SIZE.match(before[-1]):
         return None
     words = before[-1].decode("ascii").lstrip("#% ").split(separator)

@@ -1,4 +1,4 @@
-"""Files of event cameras that are not read, and what makes a readable file of them."""
+"""Known files of event cameras that cannot be read, with advice for a conversion."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _TO_HDF5 = "and write them as HDF5 with events/{t,x,y,p} (t in microseconds), or
 _AEDAT_1_TO_3 = (b"#!AER-DAT1", b"#!AER-DAT2", b"#!AER-DAT3")
 _OF_ROS = f"read its events with the rosbags package {_TO_HDF5}"
 _PARTIAL = (".part", ".partial", ".filepart", ".crdownload", ".download", ".tmp", ".in_progress", ".aria2")
-# How the file begins, what it is, what to do.
+# First bytes of the file, its kind, advice.
 _KNOWN = (
     (b"version https://git-lfs", "a pointer of Git LFS, not the recording", "fetch it: git lfs pull"),
     (b"#ROSBAG V2", "a ROS 1 bag", _OF_ROS),
@@ -22,13 +22,22 @@ _KNOWN = (
 
 
 def refuse_partial(path: Path) -> None:
-    """Raise ``InputError`` for a name that programs give to files while they write or download them."""
+    """Raise ``InputError`` for a file name that marks an unfinished download or copy.
+
+    Args:
+        path: the file.
+    """
     if path.suffix.lower() in _PARTIAL:
         raise InputError(f"{path}: is still being written or downloaded, as its name says; wait until it is complete")
 
 
 def refuse_known(path: Path, head: bytes) -> None:
-    """Raise ``InputError`` with the way out, where ``head`` is the beginning of a format that is known but not read."""
+    """Raise ``InputError`` with advice for a format that is known but cannot be read.
+
+    Args:
+        path: the file, for the message.
+        head: first bytes of the file.
+    """
     for signature, what, advice in _KNOWN:
         if head.startswith(signature):
             raise InputError(f"{path}: {what}, which is not read here; {advice}")

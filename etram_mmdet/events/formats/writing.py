@@ -1,4 +1,4 @@
-"""Write a part of a recording as HDF5 or NumPy file, in the layout that is read fastest."""
+"""Write a part of a recording as an HDF5 or NumPy file, in the layout that is read fastest."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _TYPES = dict(t=np.int64, x=np.uint16, y=np.uint16, p=np.uint8)
 
 @dataclass(frozen=True)
 class Part:
-    """Which events of a recording.
+    """A part of a recording, by time and by place.
 
     Args:
         start_us: first time, on the recording's clock. Default: its first event.
         stop_us: last time, which belongs to the part. Default: its last event.
-        crop_px: left, top, width and height in pixels; events outside are left out, and the corner becomes (0, 0).
-            Default: the whole sensor.
-        from_zero: whether times count from ``start_us``. Default: no, they stay.
+        crop_px: left, top, width and height in pixels. Events outside are left out, and the corner
+            becomes (0, 0). Default: the whole sensor.
+        from_zero: whether times are written relative to ``start_us``. Default: False, they stay.
     """
 
     start_us: int | None = None
@@ -39,7 +39,11 @@ class Part:
     from_zero: bool = False
 
     def size_px(self, recording: Recording) -> tuple[int, int]:
-        """Width and height of what is written; raises ``InputError`` where the crop reaches over the sensor."""
+        """Width and height of the part, in pixels.
+
+        Raises:
+            InputError: when the crop reaches over the sensor.
+        """
         if self.crop_px is None:
             return recording.width, recording.height
         left, top, width, height = self.crop_px
@@ -56,7 +60,11 @@ class Part:
         return width, height
 
     def span_us(self, recording: Recording) -> tuple[int, int]:
-        """First and last time; raises ``InputError`` where no time lies between."""
+        """First and last time of the part, in microseconds.
+
+        Raises:
+            InputError: when the recording has no event in that time.
+        """
         start = recording.t_first_us if self.start_us is None else self.start_us
         stop = recording.t_last_us if self.stop_us is None else min(self.stop_us, recording.t_last_us)
         if stop < start or stop < recording.t_first_us:
@@ -67,7 +75,7 @@ class Part:
         return start, stop
 
     def pieces(self, recording: Recording) -> Iterator[Events]:
-        """The events, a second at a time."""
+        """Yields the events of the part, one second at a time."""
         start, stop = self.span_us(recording)
         for piece_us in range(start, stop + 1, _PIECE_US):
             yield self._cut(recording.read(piece_us, min(piece_us + _PIECE_US - 1, stop)), start)
@@ -84,17 +92,18 @@ class Part:
 def write_recording(
     recording: Recording, out: Path, part: Part | None = None, progress: Callable[[Iterable], Iterable] = iter
 ) -> int:
-    """Write ``part`` of a recording to ``out`` and return the number of its events.
+    """Write a part of a recording to a file and return the number of its events.
 
     Args:
         recording: an open recording.
-        out: ends in ``.h5`` (``events/{t,x,y,p}``, compressed, written as it is read) or ``.npz`` (columns, which are
-            all in memory first).
-        part: default: the whole recording.
-        progress: wraps the pieces in a progress bar. Default: none.
+        out: new file. The suffix ``.h5`` or ``.hdf5`` gives ``events/{t,x,y,p}``, compressed and
+            written piece by piece; ``.npz`` gives columns, which need to be in memory together.
+        part: the part to write. Default: the whole recording.
+        progress: wraps the iteration over pieces in a progress bar. Default: none.
 
     Raises:
-        InputError: ``out`` cannot be written or is of another format, or the part holds no event.
+        InputError: when ``out`` cannot be written or has another suffix, or the part holds no
+            event.
     """
     part = part or Part()
     writers = {".h5": _write_hdf5, ".hdf5": _write_hdf5, ".npz": _write_npz}
@@ -123,9 +132,10 @@ def _write_hdf5(pieces: Iterable[Events], path: Path, size_px: tuple[int, int]) 
 
 
 class _Column:
-    """A column of events that grows, whose chunks are compressed here.
+    """A growing column of events, whose chunks are compressed here.
 
-    HDF5's own cache would write them when it likes, and ends the process where the disk is full by then.
+    HDF5's own cache would write chunks at times of its choice, and ends the process if the disk is
+    full by then.
     """
 
     def __init__(self, group: h5py.Group, name: str) -> None:
@@ -142,7 +152,10 @@ class _Column:
         self._waiting = waiting[num_chunks * _CHUNK :]
 
     def finish(self) -> None:
-        """Write what is left; an HDF5 file holds whole chunks, of which the rest is zeros."""
+        """Write the remaining values.
+
+        HDF5 stores whole chunks, so the last one is filled with zeros.
+        """
         if len(self._waiting):
             self._write(self._waiting)
 

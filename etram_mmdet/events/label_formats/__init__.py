@@ -1,4 +1,4 @@
-"""Label files of other tools: COCO, YOLO, CVAT, MOT, CSV and Prophesee's arrays, read and written."""
+"""Read and write label files: COCO, YOLO, CVAT, MOT, CSV and Prophesee's arrays."""
 
 from __future__ import annotations
 
@@ -22,14 +22,28 @@ LABEL_FORMATS: dict[str, LabelFormat] = {format_.name: format_() for format_ in 
 
 
 def label_format(name: str) -> LabelFormat:
-    """The format of this name; raises ``InputError`` naming the known ones."""
+    """The label format of a name.
+
+    Args:
+        name: ``prophesee``, ``coco``, ``cvat``, ``csv``, ``mot`` or ``yolo``.
+
+    Raises:
+        InputError: when the name is unknown; the message lists the known ones.
+    """
     if name not in LABEL_FORMATS:
         raise InputError(f"label format {name!r}: {did_you_mean(name, list(LABEL_FORMATS))}")
     return LABEL_FORMATS[name]
 
 
 def find_label_format(path: Path) -> LabelFormat:
-    """The format of a label file or folder that exists, by what it begins with; raises ``InputError``."""
+    """Find the format of an existing label file or folder by its first bytes and its name.
+
+    Args:
+        path: label file, or a folder of YOLO files.
+
+    Raises:
+        InputError: when ``path`` does not exist or has no known format.
+    """
     if not path.exists():
         raise InputError(f"{path}: no such label file or folder; check the path")
     head = b""
@@ -44,7 +58,14 @@ def find_label_format(path: Path) -> LabelFormat:
 
 
 def format_to_write(path: Path) -> LabelFormat:
-    """The format that the suffix of a new file stands for, a folder of YOLO's without one; raises ``InputError``."""
+    """The label format for the suffix of a new file; no suffix means a folder of YOLO files.
+
+    Args:
+        path: new file or folder.
+
+    Raises:
+        InputError: when no format has this suffix.
+    """
     found = [f for f in LABEL_FORMATS.values() if path.suffix.lower() in (f.suffixes or ("",))]
     if not found:
         suffixes = ", ".join(suffix for format_ in LABEL_FORMATS.values() for suffix in format_.suffixes)

@@ -1,4 +1,4 @@
-"""What every format of label files can do."""
+"""Base class of the formats of label files."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ from etram_mmdet.utils.files import because, check_is_file
 
 @dataclass(frozen=True)
 class Hints:
-    """What some files do not say.
+    """Facts about labels that some files do not state.
 
     Args:
         names: class names, for formats that hold numbers only. Default: none.
-        size_px: (width, height) of the labelled frames. Default: not known.
-        columns: for CSV files, the file's column of each of ours (:data:`~.csv_file.COLUMNS`). Default: by their names.
-        recording: which recording of a file that holds several. Default: the only one.
+        size_px: width and height of the labelled frames. Default: unknown.
+        columns: for CSV files, the name in the file for each of our column names
+            (:data:`~.csv_file.COLUMNS`). Default: found by their names.
+        recording: name of the recording to read from a file that holds several. Default: the only
+            one.
     """
 
     names: tuple[str, ...] = ()
@@ -35,14 +37,16 @@ class Hints:
 
 
 class LabelFormat(ABC):
-    """One format of label files; a subclass states the attributes.
+    """One format of label files; a subclass sets the attributes.
 
     Attributes:
-        name: word of the command line.
-        title: what people call it.
-        suffixes: of its files; none where it is a folder.
-        counts_frames: whether its stamps are numbers of frames, so that a map to times belongs to it.
-        has_fixed_boxes: whether a program that writes x, y, w and h in another meaning breaks the format.
+        name: name on the command line.
+        title: name in messages.
+        suffixes: suffixes of its files; empty if the format is a folder.
+        counts_frames: whether its time stamps are frame numbers, so that a map to times belongs to
+            it.
+        has_fixed_boxes: whether the format defines x, y, w and h, so that ``box_format`` does not
+            apply to it. In other formats programs write these numbers in several meanings.
     """
 
     name: str
@@ -54,10 +58,14 @@ class LabelFormat(ABC):
     @classmethod
     @abstractmethod
     def is_this(cls, path: Path, head: bytes) -> bool:
-        """Whether a file or folder that begins with ``head`` is of this format."""
+        """Whether a file or folder is of this format, by its path and its first bytes ``head``."""
 
     def read(self, path: Path, hints: Hints) -> LabelTable:
-        """The labels of ``path``; raises ``InputError`` where it is damaged or ``hints`` lack something."""
+        """Read the labels of a file or folder.
+
+        Raises:
+            InputError: when the file is damaged, or ``hints`` lack a fact that it does not state.
+        """
         try:
             table = self._read(path, hints)
         except OverflowError as error:
@@ -76,30 +84,39 @@ class LabelFormat(ABC):
 
     @abstractmethod
     def _read(self, path: Path, hints: Hints) -> LabelTable:
-        """See :meth:`read`; numbers need not be checked."""
+        """Read the labels, see :meth:`read`; numbers need not be checked."""
 
     def companions(self, path: Path) -> list[Path]:
-        """The files beside ``path`` that are read with it."""
+        """Further files beside ``path`` that are read with it."""
         return []
 
     def recordings(self, path: Path) -> list[str]:
-        """What names a recording in a file that may hold several: a path or name for each image or line.
+        """Names or paths that identify the recording of each image or line, for files with several.
 
         Raises:
-            InputError: the file is damaged.
+            InputError: when the file is damaged.
         """
         return []
 
     @abstractmethod
     def write(self, table: LabelTable, path: Path) -> None:
-        """Write ``table``, whose stamps count what the format counts; raises ``InputError``."""
+        """Write a table to a file or folder.
+
+        The stamps of ``table`` must have the unit of the format: frame numbers or microseconds.
+
+        Raises:
+            InputError: when it cannot be written.
+        """
 
 
 def read_text(path: Path) -> str:
-    """A label file in UTF-8, with or without a byte-order mark.
+    """Read a label file in UTF-8, with or without a byte-order mark.
+
+    Args:
+        path: the file.
 
     Raises:
-        InputError: it is too large for memory, not UTF-8, or cannot be read.
+        InputError: when it is too large for memory, not UTF-8, or cannot be read.
     """
     check_is_file(path)
     try:
@@ -112,7 +129,12 @@ def read_text(path: Path) -> str:
 
 
 def check_size(path: Path, size_bytes: int) -> None:
-    """Raise ``InputError`` for more text than fits into memory."""
+    """Raise ``InputError`` for more text than fits into memory.
+
+    Args:
+        path: file or folder, for the message.
+        size_bytes: size of its text.
+    """
     if size_bytes > MAX_TEXT_BYTES:
         raise InputError(
             f"{path}: {size_bytes:,} bytes, expected at most {MAX_TEXT_BYTES:,}, since it takes ten times as much "
@@ -121,15 +143,23 @@ def check_size(path: Path, size_bytes: int) -> None:
 
 
 def frame_number(name: str) -> int | None:
-    """The last number in a file's name, such as 12 of ``frame_000012.png``; ``None`` without one."""
+    """The last number in a file's name, such as 12 for ``frame_000012.png``; ``None`` without one.
+
+    Args:
+        name: file name or path.
+    """
     numbers = re.findall(r"\d+", Path(name).stem)
     return int(numbers[-1]) if numbers and len(numbers[-1]) < 19 else None
 
 
 def recording_names(text: str) -> list[str]:
-    """The recordings that a path or name in a label file may belong to, the likeliest first.
+    """Names of the recordings that a path in a label file may belong to, the likeliest first.
 
-    ``street_000012.png``, ``street/000012.png``, ``street_td.raw`` and ``street`` belong to ``street``.
+    ``street_000012.png``, ``street/000012.png``, ``street_td.raw`` and ``street`` belong to
+    ``street``.
+
+    Args:
+        text: path or name in the label file.
     """
     path = PurePosixPath(text.replace("\\", "/"))
     stem = path.stem if path.suffix.strip(".").isalnum() else path.name
@@ -139,12 +169,21 @@ def recording_names(text: str) -> list[str]:
 
 
 def folder_of(text: str) -> str:
-    """The folder in which a file lies by its path in a label file; empty where that has none."""
+    """Name of the folder in a path of a label file; empty if the path has none.
+
+    Args:
+        text: path in the label file.
+    """
     return PurePosixPath(text.replace("\\", "/")).parent.name
 
 
 def refuse_several(path: Path, recordings: set[str]) -> None:
-    """Raise ``InputError`` where a file that was read as one recording holds several."""
+    """Raise ``InputError`` if a file that was read as one recording holds several.
+
+    Args:
+        path: the file, for the message.
+        recordings: names of the recordings in it.
+    """
     if len(recordings) > 1:
         listed = ", ".join(repr(name) for name in sorted(recordings)[:3])
         raise InputError(
@@ -154,7 +193,11 @@ def refuse_several(path: Path, recordings: set[str]) -> None:
 
 
 def names_in_lines(path: Path) -> tuple[str, ...]:
-    """Class names, one a line."""
+    """Read class names from a text file with one name per line.
+
+    Args:
+        path: the file.
+    """
     lines = [line.strip() for line in read_text(path).splitlines()]
     while lines and not lines[-1]:
         lines.pop()
@@ -162,7 +205,13 @@ def names_in_lines(path: Path) -> tuple[str, ...]:
 
 
 def refuse_repeated(path: Path, what: str, ids: Iterable[Hashable]) -> None:
-    """Raise ``InputError`` where one of ``ids`` comes twice."""
+    """Raise ``InputError`` if an id occurs twice.
+
+    Args:
+        path: the file, for the message.
+        what: kind of the ids, for the message.
+        ids: the ids.
+    """
     repeated = [key for key, count in Counter(ids).items() if count > 1]
     if repeated:
         raise InputError(

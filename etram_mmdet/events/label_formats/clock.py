@@ -1,4 +1,4 @@
-"""When a label was made: what the numbers in a label file count, and how they become microseconds."""
+"""Time stamps of label files: their unit, and their conversion to microseconds."""
 
 from __future__ import annotations
 
@@ -14,24 +14,27 @@ from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import atomic_write
 
 US_PER = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
-MAP_NAME = "frames.csv"  # of a folder; that of a film or label file NAME is NAME_frames.csv
+MAP_NAME = "frames.csv"  # in a folder; for a film or label file NAME it is NAME_frames.csv
 FRAME_TIMES_COLUMNS = ("frame", "t_us")
-# Median step between the times of a file, from which the unit is guessed: labels come at 0.5 to 1,000 Hz.
+# Median step between the times of a file, from which the unit is guessed: labels come at 0.4 to 400
+# Hz.
 _STEPS = (("s", 0.0, 2.5), ("ms", 2.5, 2_500.0), ("us", 2_500.0, 2.5e6), ("ns", 2.5e6, np.inf))
 
 
 @dataclass(frozen=True, eq=False)
 class Clock:
-    """What the time stamps of a label file count.
+    """Converts the time stamps of a label file to microseconds and back.
 
     Args:
         unit: ``frames`` of a video, or a unit of time. Default: microseconds.
-        frames_per_s: how fast the frames of a video follow. Only for ``frames``.
-        frame_us: (F, 2) number and time of every frame, as :func:`read_frame_times` gives them. Only for ``frames``.
-        offset_us: is added to every time. Default: 0.
+        frames_per_s: frame rate of the video. Only for ``frames``.
+        frame_us: (F, 2) number and time in microseconds of every frame, as :func:`read_frame_times`
+            gives them. Only for ``frames``.
+        offset_us: microseconds that are added to every time. Default: 0.
 
     Raises:
-        InputError: ``frames`` without either, or other units with one.
+        InputError: when ``frames`` comes with neither or both of ``frames_per_s`` and ``frame_us``,
+            or another unit with one of them.
     """
 
     unit: LabelUnit = "us"
@@ -52,7 +55,11 @@ class Clock:
             raise InputError(f"--fps {self.frames_per_s}: expected a number of frames a second above 0")
 
     def to_us(self, stamps: np.ndarray) -> np.ndarray:
-        """Stamps (N,) of the file as int64 microseconds; raises ``InputError`` for a frame without a time."""
+        """Convert stamps (N,) of the file to int64 microseconds.
+
+        Raises:
+            InputError: when a frame has no time, or a stamp is no possible time.
+        """
         if self.frame_us is not None:
             times = self._look_up(stamps, 0, 1, "frame")
         elif self.unit == "frames":
@@ -68,7 +75,11 @@ class Clock:
         return np.rint(times).astype(np.int64) + self.offset_us
 
     def from_us(self, times_us: np.ndarray) -> np.ndarray:
-        """The stamps (N,) float64 that a file has for these times; raises ``InputError`` for a time without a frame."""
+        """Convert times (N,) in microseconds to stamps of the file, float64.
+
+        Raises:
+            InputError: when no frame has one of the times.
+        """
         times = np.asarray(times_us, np.int64) - self.offset_us
         if self.frame_us is not None:
             return self._look_up(times, 1, 0, "time in us").astype(np.float64)
@@ -80,7 +91,7 @@ class Clock:
         """Times (F,) of all frames from ``first`` to ``last``, for a clock that counts frames.
 
         Raises:
-            InputError: there are more than a label file may hold.
+            InputError: when there are more frames than a label file may hold.
         """
         if self.frame_us is not None:
             numbers = self.frame_us[:, 0]
@@ -102,18 +113,25 @@ class Clock:
 
 
 def guess_unit(stamps: np.ndarray) -> LabelUnit:
-    """The unit of time that gives labels at 0.4 to 400 Hz; microseconds where there are fewer than two times."""
+    """Guess the unit of times: the one in which labels come at 0.4 to 400 Hz.
+
+    Args:
+        stamps: times (N,) of the labels. With fewer than two different times the guess is
+            microseconds.
+    """
     steps = np.diff(np.unique(stamps))
     step = float(np.median(steps)) if len(steps) else 2_500.0
     return next(unit for unit, low, high in _STEPS if low <= step < high)
 
 
 def frame_times_beside(labels: Path, name: str | None = None) -> Path | None:
-    """The map from frames to times beside a label file or in a folder, as ``tools/export_frames.py`` names it.
+    """Find the file that maps frames to times, beside a label file or in a folder.
+
+    It has the name that ``tools/export_frames.py`` gives it. ``None`` if there is no such file.
 
     Args:
-        labels: the label file, or a folder of YOLO.
-        name: of the recording. Default: the label file's without its suffix.
+        labels: label file, or a folder of YOLO files.
+        name: name of the recording. Default: that of the label file without its suffix.
     """
     stem = labels.stem.removesuffix("_bbox") if name is None else name
     found = [labels / MAP_NAME, labels.with_name(f"{stem}_{MAP_NAME}")]
@@ -121,10 +139,16 @@ def frame_times_beside(labels: Path, name: str | None = None) -> Path | None:
 
 
 def read_frame_times(path: Path) -> np.ndarray:
-    """The map (F, 2) int64 from frame numbers to microseconds in a CSV file with the columns ``frame,t_us``.
+    """Read the map from frame numbers to times, a CSV file with the columns ``frame,t_us``.
+
+    Args:
+        path: the file.
+
+    Returns:
+        (F, 2) int64: frame number and time in microseconds.
 
     Raises:
-        InputError: the file cannot be read, lacks a column, or has a frame or time twice.
+        InputError: when the file cannot be read, lacks a column, or holds a frame or time twice.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -145,7 +169,15 @@ def read_frame_times(path: Path) -> np.ndarray:
 
 
 def write_frame_times(path: Path, frame_us: np.ndarray) -> None:
-    """Write what :func:`read_frame_times` reads; raises ``InputError`` where ``path`` cannot be written."""
+    """Write the file that :func:`read_frame_times` reads.
+
+    Args:
+        path: the new file.
+        frame_us: (F, 2) frame number and time in microseconds.
+
+    Raises:
+        InputError: when ``path`` cannot be written.
+    """
     with atomic_write(path) as aside, aside.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(FRAME_TIMES_COLUMNS)

@@ -1,4 +1,4 @@
-"""COCO's JSON: ``images``, ``annotations`` and ``categories``, as labelling tools write it."""
+"""COCO JSON files as labelling tools write them: ``images``, ``annotations`` and ``categories``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import atomic_write
 from etram_mmdet.utils.json_files import read_json
 
-# Keys of an image that tell when it was taken, the first that all images have; unit None: guessed from the numbers.
+# Keys of an image for its time; the first one that all images have is used. Unit None: guessed from
+# the numbers.
 _STAMP_KEYS: tuple[tuple[str, LabelUnit | None], ...] = (
     ("t_us", "us"),
     ("timestamp_us", "us"),
@@ -40,10 +41,12 @@ _TRACK_KEYS = ("track_id", "instance_id")
 
 
 class Coco(LabelFormat):
-    """COCO JSON; a box's ``track_id`` may also stand in its ``attributes``, as CVAT writes it.
+    """Labels in a COCO JSON file.
 
-    The time of an image is its ``t_us``, ``timestamp...``, ``frame_id`` or ``frame_index``, else the last number in its
-    ``file_name``, which counts frames. Crowds (``iscrowd``) and boxes to ``ignore`` are left out and counted.
+    A box's ``track_id`` may also stand in its ``attributes``, as CVAT writes it. The time of an
+    image is its ``t_us``, ``timestamp...``, ``frame_id`` or ``frame_index``, else the last number
+    in its ``file_name``, which is a frame number. Crowds (``iscrowd``) and boxes marked ``ignore``
+    are left out and counted.
     """
 
     name = "coco"
@@ -126,7 +129,10 @@ def _parse(path: Path) -> dict:
 
 
 def _of_recording(path: Path, content: dict, name: str | None) -> list[dict]:
-    """Images of one recording, which its video or the path of an image names, where the file holds several."""
+    """Images of one recording.
+
+    If the file holds several recordings, an image's video or path names its recording.
+    """
     images = content["images"]
     videos = _videos(content)
     if name is None:
@@ -143,7 +149,7 @@ def _ids(images: list[dict]) -> set[int | str]:
 
 
 def _videos(content: dict) -> dict[object, str]:
-    """Name of every video by its id."""
+    """Name of each video by its id."""
     videos = content.get("videos")
     videos = videos if isinstance(videos, list) else ()
     return {
@@ -154,7 +160,7 @@ def _videos(content: dict) -> dict[object, str]:
 
 
 def _text_of(image: dict, videos: dict[object, str]) -> str:
-    """What names the recording of an image: its video, else its path."""
+    """Text that names the recording of an image: the name of its video, else its path."""
     video = image.get("video_id")
     return videos.get(video if isinstance(video, int | str) else None) or str(image.get("file_name"))
 

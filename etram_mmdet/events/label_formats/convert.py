@@ -1,4 +1,4 @@
-"""From one label format to another: classes by name, times by a clock, boxes in pixels of the sensor."""
+"""Convert labels between formats: classes by name, times by a clock, boxes in sensor pixels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,12 @@ from etram_mmdet.utils.text import table as text_table
 
 @dataclass(frozen=True)
 class Conversion:
-    """What was converted: ``table`` as it was written, with its counts, and every file that belongs to it."""
+    """Result of a conversion; ``str()`` describes it.
+
+    Attributes:
+        table: the labels as they were written, with the counts of boxes that were left out.
+        files: all written files.
+    """
 
     table: LabelTable
     files: tuple[Path, ...]
@@ -33,14 +38,14 @@ class Conversion:
 
 
 def in_microseconds(table: LabelTable, clock: Clock | None = None) -> LabelTable:
-    """The same labels with stamps in microseconds.
+    """Labels with their time stamps converted to microseconds.
 
     Args:
-        table: labels as a file has them.
-        clock: what its stamps count. Default: what the file told, without an offset.
+        table: labels as they stand in a file.
+        clock: converts the stamps. Default: the unit that the file states, without an offset.
 
     Raises:
-        InputError: the file counts frames and no clock says when they were.
+        InputError: when the file counts frames and no clock gives their times.
     """
     clock = clock or Clock(table.unit or "us")
     rows = table.rows.copy()
@@ -54,16 +59,17 @@ def in_microseconds(table: LabelTable, clock: Clock | None = None) -> LabelTable
 def with_classes(
     table: LabelTable, classes: ClassSet | Sequence[str], renamed: Mapping[str, str] | None = None
 ) -> LabelTable:
-    """The same labels with the classes ``classes``, in this order; boxes of other classes are left out and counted.
+    """Labels with other classes; boxes of classes that are not among them are left out and counted.
 
     Args:
-        table: labels with the names or ids that their file has.
-        classes: class names, which also stand for the ids 0, 1, ..., or a class set. Names are equal whatever their
-            case.
-        renamed: which class a name of the file stands for. Default: what ``classes`` says.
+        table: labels with the names or ids of their file.
+        classes: new class names, which also stand for the ids 0, 1, ..., or a class set. Upper and
+            lower case are equal.
+        renamed: new class for a name in the file. Default: as ``classes`` says.
 
     Raises:
-        InputError: ``renamed`` has a name that the file has not, or leads to a class that is not among ``classes``.
+        InputError: when ``renamed`` contains a name that is not in the file, or a class that is not
+            in ``classes``.
     """
     class_set = classes if isinstance(classes, ClassSet) else ClassSet("--classes", tuple(classes))
     renamed = {key.lower(): value for key, value in (renamed or {}).items()}
@@ -83,13 +89,18 @@ def with_classes(
 
 
 def write_labels(table: LabelTable, path: Path, format_: LabelFormat, clock: Clock | None = None) -> Conversion:
-    """Write labels whose stamps are microseconds.
+    """Write labels with stamps in microseconds to a file.
 
-    A format that counts frames numbers them by ``clock``. Without one it numbers the labelled times from 0, and the map
-    back to microseconds stands in ``NAME_frames.csv`` beside ``path``.
+    Args:
+        table: labels with stamps in microseconds.
+        path: new file or folder.
+        format_: format of the file.
+        clock: gives the frame numbers in formats that count frames. Default: the labelled times are
+            numbered from 0, and ``NAME_frames.csv`` beside ``path`` maps the numbers to
+            microseconds.
 
     Raises:
-        InputError: ``path`` cannot be written, or a time is no frame of ``clock``.
+        InputError: when ``path`` cannot be written, or ``clock`` has no frame for a time.
     """
     files = [path]
     if format_.counts_frames:
@@ -107,7 +118,14 @@ def write_labels(table: LabelTable, path: Path, format_: LabelFormat, clock: Clo
 
 
 def check_sizes(table: LabelTable, size_px: tuple[int, int], path: Path, option: str = "--resize") -> None:
-    """Raise ``InputError``, which names ``option``, where the labelled frames are not as large as the sensor."""
+    """Raise ``InputError`` if the labelled frames are not as large as the sensor.
+
+    Args:
+        table: labels, with the size of their frames if it is known.
+        size_px: width and height of the sensor.
+        path: label file, for the message.
+        option: option that scales the boxes, for the message. Default: ``--resize``.
+    """
     if table.size_px is not None and table.size_px != size_px:
         ours, theirs = ("{}x{}".format(*size) for size in (size_px, table.size_px))
         raise InputError(

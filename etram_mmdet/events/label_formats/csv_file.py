@@ -1,4 +1,4 @@
-"""CSV files with a line of column names."""
+"""CSV files of labels whose first line names the columns."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import atomic_write, check_is_file, os_errors
 from etram_mmdet.utils.text import did_you_mean
 
-# Ours, and other names for it. Units stand behind a time: None is guessed from the numbers.
+# Our column names, and all names that are recognised for them. The name of a time ends in its unit;
+# the unit of t is guessed from the numbers.
 COLUMNS: dict[str, tuple[str, ...]] = {
     "t_us": ("t_us", "time_us", "timestamp_us"),
     "t_ms": ("t_ms", "time_ms", "timestamp_ms"),
@@ -56,15 +57,16 @@ _STAMPS: tuple[tuple[str, LabelUnit | None], ...] = (
     ("frame", "frames"),
 )
 _LONGEST_HEAD = 1 << 16  # bytes of the line of names
-# Two corners first: beside them, "width" and "height" are often those of the picture.
+# Two corners first: if they are there, "width" and "height" are often those of the picture.
 _CORNERS = (("x", "y", "x2", "y2"), ("x", "y", "w", "h"), ("cx", "cy", "w", "h"))
 
 
 class Csv(LabelFormat):
-    """One line a box, columns by name in any order and case, separated by commas, semicolons or tabs.
+    """Labels in a CSV file, one line per box.
 
-    A box is a corner and a size, a centre and a size, or two corners. A line whose box is empty is a labelled time
-    without a road user. Names that are not known are given as ``--columns x=LEFT_PX class=KIND``.
+    Columns may have any order and case, and are separated by commas, semicolons or tabs. A box is a
+    corner and a size, a centre and a size, or two corners. A line with an empty box is a labelled
+    time without a road user. Unknown column names are given as ``--columns x=LEFT_PX class=KIND``.
     """
 
     name = "csv"
@@ -132,7 +134,7 @@ class Csv(LabelFormat):
 
 
 class _Line:
-    """Values of one line by our names of the columns."""
+    """Values of one line, by our column names."""
 
     def __init__(self, path: Path, number: int, line: dict, columns: dict[str, str]) -> None:
         self.place = f"{path}: line {number}"
@@ -170,7 +172,7 @@ class _Line:
 
 
 def _head(path: Path) -> tuple[list[str], str]:
-    """Names of the columns, and what separates them."""
+    """Column names of a file, and the separator."""
     check_is_file(path)
     with os_errors(path, "read"), path.open("rb") as file:
         line = file.readline(_LONGEST_HEAD).decode("utf-8-sig", "replace")
@@ -189,7 +191,7 @@ def _csv_errors(path: Path) -> Iterator[None]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, dict]]:
-    """Number and values of each line after the first."""
+    """Line number and values of each line after the first."""
     text = io.StringIO(read_text(path), newline="")
     with _csv_errors(path):
         for number, line in enumerate(csv.DictReader(text, delimiter=_head(path)[1]), 2):
@@ -199,7 +201,7 @@ def _lines(path: Path) -> Iterator[tuple[int, dict]]:
 
 
 def _columns(path: Path, given: dict[str, str]) -> dict[str, str]:
-    """The file's column of each of ours that it has."""
+    """Column names in the file for each of our column names that it has."""
     present, _ = _head(path)
     for key, column in given.items():
         if key not in COLUMNS:

@@ -1,4 +1,4 @@
-"""CVAT's XML: tracks of a video, or images with boxes."""
+"""CVAT XML files: tracks of a video, or images with boxes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from etram_mmdet.utils.files import atomic_write
 
 
 class Cvat(LabelFormat):
-    """``CVAT for video 1.1`` and ``CVAT for images 1.1``; frames count from 0.
+    """Labels in ``CVAT for video 1.1`` or ``CVAT for images 1.1``; frames count from 0.
 
-    A box marked ``outside`` ends its track there and is no label. Shapes other than boxes are counted and left out.
+    A box marked ``outside`` ends its track at that frame and is no label. Shapes other than boxes
+    are left out and counted.
     """
 
     name = "cvat"
@@ -41,13 +42,13 @@ class Cvat(LabelFormat):
         size_px = _size(path, root) or hints.size_px
         stamps = found.stamps | set(_all_frames(path, root))
         labels = [name.text or "" for name in root.iterfind("meta//labels/label/name")]
-        names = list(dict.fromkeys([*labels, *found.names]))  # also those that no box has
+        names = list(dict.fromkeys([*labels, *found.names]))  # also names without a box
         place = {number: names.index(name) for name, number in found.names.items()}
         rows = [(*row[:5], place[row[5]], *row[6:]) for row in found.rows]
         return table_of(rows, names, stamps, unit="frames", size_px=size_px, counts=found.counts, ends=found.ends)
 
     def write(self, table: LabelTable, path: Path) -> None:
-        """Boxes with a track become tracks of key frames, others become images."""
+        """Write boxes with a track as tracks of key frames, and other boxes as images."""
         root = ElementTree.Element("annotations")
         ElementTree.SubElement(root, "version").text = "1.1"
         _write_meta(root, table)
@@ -77,7 +78,8 @@ class _Found(NamedTuple):
 
 def _parse(path: Path) -> ElementTree.Element:
     text = read_text(path)
-    if "<!DOCTYPE" in text or "<!ENTITY" in text:  # entities may stand for more text than any memory holds
+    # Entities can expand to more text than memory holds.
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise InputError(f"{path}: declares a document type, which CVAT's files do not; export it from CVAT again")
     try:
         root = ElementTree.fromstring(text)
@@ -142,7 +144,7 @@ def _size(path: Path, root: ElementTree.Element) -> tuple[int, int] | None:
 
 
 def _all_frames(path: Path, root: ElementTree.Element) -> Iterator[int]:
-    """Every frame of the task: somebody looked at all of them."""
+    """All frames of the task; a person looked at every one of them."""
     task = next((root.find(f"meta/{kind}") for kind in ("task", "job") if root.find(f"meta/{kind}") is not None), None)
     bounds = [] if task is None else [task.findtext(key, "").strip() for key in ("start_frame", "stop_frame")]
     if len(bounds) == 2 and all(bound.isdecimal() for bound in bounds):
@@ -176,7 +178,7 @@ def _write_track(root: ElementTree.Element, table: LabelTable, track_id: int) ->
 
 
 def _write_images(root: ElementTree.Element, table: LabelTable) -> None:
-    """Frames with boxes that belong to no track, and frames without any box, which tracks cannot tell."""
+    """Write frames that tracks cannot express: with boxes without a track, or without any box."""
     for stamp in table.stamps:
         rows = table.rows[table.rows["stamp"] == stamp]
         alone = rows[rows["track_id"] == NO_TRACK]

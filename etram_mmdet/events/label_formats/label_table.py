@@ -1,4 +1,4 @@
-"""Boxes of one recording with class names, the common form between all formats of label files."""
+"""Table of labelled boxes, the common form between all formats of label files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from etram_mmdet.events.labels import BBOX_DTYPE
 from etram_mmdet.events.limits import MAX_ROWS
 from etram_mmdet.utils.errors import InputError
 
-# stamp: when, in what the file counts. x, y: upper left corner, w, h: size, in pixels of the labelled frames.
+# stamp: time or frame, in the unit of the file. x, y: upper left corner, w, h: size, both in pixels
+# of the labelled frames. name: index into the class names.
 ROW_DTYPE = np.dtype(
     [
         ("stamp", "<f8"),
@@ -32,17 +33,20 @@ NO_TRACK = -1
 
 @dataclass
 class LabelTable:
-    """Labels of one recording, as a file has them.
+    """Labels of one recording, with the class names and times of their file.
 
     Args:
-        rows: (N,) of `ROW_DTYPE`; ``name`` counts ``names``, ``track_id`` is `NO_TRACK` where there is none.
+        rows: boxes (N,) of `ROW_DTYPE`. ``name`` is an index into ``names``; ``track_id`` is
+            `NO_TRACK` without a track.
         names: class names.
-        stamps: (F,) float64, every frame or time that was labelled, also those without a box.
-        unit: what stamps count; ``None`` where the file does not tell.
-        size_px: (width, height) of the labelled frames; ``None`` where the file does not tell.
-        counts: what was left out, by reason.
-        found: what was found out about the file, a sentence each.
-        ends: track and stamp, wherever a track is known to have left the picture.
+        stamps: every frame or time that was labelled, also without a box, (F,) float64.
+        unit: unit of the stamps; ``None`` if the file does not state it. Default: ``None``.
+        size_px: width and height of the labelled frames; ``None`` if the file does not state them.
+            Default: ``None``.
+        counts: number of boxes that were left out, by reason. Default: empty.
+        found: sentences about the file for the user, such as the column of the times. Default:
+            empty.
+        ends: (track, stamp) for each time at which a track left the picture. Default: empty.
     """
 
     rows: np.ndarray
@@ -55,13 +59,20 @@ class LabelTable:
     ends: list[tuple[int, float]] = field(default_factory=list)
 
     def counts_per_class(self) -> dict[str, int]:
-        """Boxes by class name."""
+        """Number of boxes by class name."""
         numbers = np.bincount(self.rows["name"], minlength=len(self.names))
         return dict(zip(self.names, numbers.tolist(), strict=True))
 
 
 def table_of(rows: Iterable[tuple], names: Sequence[str], stamps: Iterable[float], **more: object) -> LabelTable:
-    """A table in the order of stamps from tuples in the order of `ROW_DTYPE`; ``more`` as :class:`LabelTable`."""
+    """Build a table from boxes, in the order of their stamps.
+
+    Args:
+        rows: boxes as tuples in the order of `ROW_DTYPE`.
+        names: class names.
+        stamps: further labelled stamps; those of the boxes are added.
+        more: further arguments of :class:`LabelTable`.
+    """
     array = np.fromiter(rows, ROW_DTYPE)
     array = array[np.argsort(array["stamp"], kind="stable")]
     all_stamps = np.union1d(np.fromiter(stamps, np.float64), array["stamp"])
@@ -69,15 +80,24 @@ def table_of(rows: Iterable[tuple], names: Sequence[str], stamps: Iterable[float
 
 
 def ids_of(names: Sequence[str]) -> list[int] | None:
-    """The ids that ``names`` are, where a file holds numbers instead of names; else ``None``."""
+    """Class ids, if all names are numbers; else ``None``.
+
+    Args:
+        names: class names of a file, which may hold numbers in place of names.
+    """
     ids = [id_or_name(name) for name in names]
     return ids if all(isinstance(key, int) for key in ids) else None
 
 
 def to_boxes(table: LabelTable) -> tuple[np.ndarray, tuple[str, ...] | None]:
-    """Boxes (N,) of ``BBOX_DTYPE`` from a table in microseconds, and the names that their class ids count.
+    """Convert a table to an array of boxes.
 
-    The names are ``None`` where the file held ids, which stay as they are.
+    Args:
+        table: labels with stamps in microseconds.
+
+    Returns:
+        Boxes (N,) of ``BBOX_DTYPE`` in time order, and the class names. ``class_id`` is an index
+        into the names. If the file held ids, these stay as they are and the names are ``None``.
     """
     ids = ids_of(table.names)
     boxes = np.zeros(len(table.rows), BBOX_DTYPE)
@@ -94,15 +114,16 @@ def to_boxes(table: LabelTable) -> tuple[np.ndarray, tuple[str, ...] | None]:
 def from_boxes(
     boxes: np.ndarray, names: Sequence[str], label_us: np.ndarray, size_px: tuple[int, int] | None = None
 ) -> LabelTable:
-    """A table whose stamps are microseconds.
+    """Convert an array of boxes to a table with stamps in microseconds.
 
-    A track that has two boxes at one time is none: files without tracks hold the same number everywhere.
+    If a track number has two boxes at one time, its boxes get no track: files without tracks hold
+    the same number everywhere.
 
     Args:
-        boxes: (N,) of ``BBOX_DTYPE``, whose ``class_id`` counts ``names``.
+        boxes: boxes (N,) of ``BBOX_DTYPE``; ``class_id`` is an index into ``names``.
         names: class names.
-        label_us: (F,) further times that were labelled, also without a box.
-        size_px: (width, height) of the sensor. Default: not known.
+        label_us: further times that were labelled, also without a box, (F,) microseconds.
+        size_px: width and height of the sensor. Default: unknown.
     """
     rows = np.zeros(len(boxes), ROW_DTYPE)
     for name in "xywh":
@@ -118,7 +139,12 @@ def from_boxes(
 
 
 def resized(table: LabelTable, size_px: tuple[int, int]) -> LabelTable:
-    """Boxes of the labelled frames in pixels of a sensor of ``size_px`` (width, height)."""
+    """Labels with boxes scaled from the labelled frames to the sensor.
+
+    Args:
+        table: labels; without a known size of the frames, boxes stay as they are.
+        size_px: width and height of the sensor.
+    """
     if table.size_px is None or table.size_px == size_px:
         return replace(table, size_px=size_px)
     rows = table.rows.copy()
@@ -129,14 +155,15 @@ def resized(table: LabelTable, size_px: tuple[int, int]) -> LabelTable:
 
 
 def interpolated(table: LabelTable, grid: np.ndarray | None = None) -> LabelTable:
-    """Boxes between the key frames of every track, on a straight line between their stamps.
+    """Labels with added boxes between the key frames of every track, on straight lines.
 
     Args:
-        table: labels whose boxes have tracks; those without stay as they are.
-        grid: (G,) stamps that get boxes, in order. Default: all of the table.
+        table: labels; only boxes with a track are interpolated.
+        grid: stamps (G,) at which boxes are added, in order. Default: all stamps of the table.
 
     Raises:
-        InputError: a track has two boxes at one stamp, or there would be more boxes than fit into memory.
+        InputError: when a track has two boxes at one stamp, or there would be more boxes than fit
+            into memory.
     """
     grid = table.stamps if grid is None else grid
     rows = table.rows[np.argsort(table.rows["track_id"], kind="stable")]
@@ -159,7 +186,10 @@ def interpolated(table: LabelTable, grid: np.ndarray | None = None) -> LabelTabl
 
 
 def _between(keys: np.ndarray, grid: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Boxes of a track between its ``keys`` at the stamps ``grid``; none where it had left by one of ``ends``."""
+    """Boxes of a track between its ``keys`` at the stamps ``grid``.
+
+    None are added after the track had left the picture (``ends``).
+    """
     repeated = np.flatnonzero(np.diff(keys["stamp"]) == 0)
     if len(repeated):
         key = keys[repeated[0]]

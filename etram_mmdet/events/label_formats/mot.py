@@ -1,4 +1,4 @@
-"""MOT Challenge's text: one line per box, frames counted from 1."""
+"""MOT Challenge text files: one line per box, frames counted from 1."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ _LINE = "frame,track,x,y,w,h,confidence,class,visibility with frame and class fr
 
 
 class Mot(LabelFormat):
-    """Lines ``frame,track,x,y,w,h,confidence,class,visibility``; a confidence of 0 marks a box to ignore.
+    """Labels in a text file with lines ``frame,track,x,y,w,h,confidence,class,visibility``.
 
-    Frame 1 of the file is frame 0 of a table. Class names stand one a line in ``labels.txt`` beside the file, as CVAT
-    writes it. Coordinates are taken as they are.
+    A confidence of 0 marks a box to ignore, which is left out and counted. Frame 1 of the file is
+    frame 0 of a table. Class names stand in ``labels.txt`` beside the file, one per line, as CVAT
+    writes it. Coordinates are used unchanged.
     """
 
     name = "mot"
@@ -56,7 +57,11 @@ class Mot(LabelFormat):
         return [path.with_name(_NAMES_FILE)]
 
     def write(self, table: LabelTable, path: Path) -> None:
-        """Frames without a box have no line in this format: their number is in the map of times only."""
+        """Write one line per box, and the class names.
+
+        A frame without a box has no line in this format; its number stands in the map of times
+        only.
+        """
         with atomic_write(path) as aside, aside.open("w", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             for row in table.rows:

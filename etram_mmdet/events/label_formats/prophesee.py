@@ -1,4 +1,4 @@
-"""Prophesee's structured arrays, ``NAME_bbox.npy``, as Gen1, 1Mpx and eTraM have them."""
+"""Prophesee's structured arrays ``NAME_bbox.npy``, the format of Gen1, 1Mpx and eTraM."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ TIMES_SUFFIX = "_label_times.npy"
 
 
 class Prophesee(LabelFormat):
-    """An array of boxes with class ids; all times that were labelled stand in ``NAME_label_times.npy`` beside it."""
+    """Labels in an array of boxes with class ids.
+
+    ``NAME_label_times.npy`` beside it holds all times that were labelled.
+    """
 
     name = "prophesee"
     title = "Prophesee's _bbox.npy"

@@ -1,4 +1,4 @@
-"""YOLO's folder: one text file per frame, with sides as shares of the frame."""
+"""Folders of YOLO files: one text file per frame, with sides as shares of the frame."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ _LINE = "class cx cy w h, perhaps with a track, sides from 0 to 1"
 
 
 class Yolo(LabelFormat):
-    """A folder with ``NAME_12.txt`` for frame 12, lines ``class cx cy w h [track]``, and ``classes.txt``.
+    """Labels in a folder with ``NAME_12.txt`` for frame 12, and ``classes.txt``.
 
-    Text files may lie in a folder ``labels`` or ``obj_train_data``. Names also come from ``obj.names`` and
-    ``data.yaml``, and from such a file beside the folder. An empty text file is a frame without a road user.
+    A line is ``class cx cy w h [track]``. Text files may lie in a folder ``labels`` or
+    ``obj_train_data``. Class names are also read from ``obj.names`` and ``data.yaml``, in the
+    folder or beside it. An empty text file is a frame without a road user.
     """
 
     name = "yolo"
@@ -43,7 +44,7 @@ class Yolo(LabelFormat):
 
     @staticmethod
     def has_labels(path: Path) -> bool:
-        """Whether a folder, which may hold anything, looks like one of labels."""
+        """Whether a folder looks like one of YOLO labels."""
         return any((path / name).is_dir() for name in _FOLDERS) or any(path.glob("*.txt"))
 
     def _read(self, path: Path, hints: Hints) -> LabelTable:
@@ -108,7 +109,7 @@ def _names(path: Path) -> tuple[str, ...]:
 
 
 def _yaml_names(path: Path, text: str) -> Iterator[str]:
-    """The value of ``names:`` in its usual spellings: ``[a, b]``, ``- a`` lines, ``0: a`` lines."""
+    """Value of ``names:`` in its usual spellings: ``[a, b]``, ``- a`` lines, ``0: a`` lines."""
     lines = iter(text.splitlines())
     value = next((line.partition(":")[2].strip() for line in lines if line.startswith("names:")), None)
     if value is None:

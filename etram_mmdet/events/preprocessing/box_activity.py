@@ -1,11 +1,13 @@
-"""How much happens inside the labelled boxes that move, compared with the whole image.
+"""Measure the events inside labelled boxes that move, compared with the whole image.
 
-An object that moves before an event camera makes events, so its boxes are busier than the image as a whole, if their
-times and numbers are read as they were meant. Boxes that stand still say nothing: a parked car makes no events.
-A pixel counts once a window, so that a flickering lamp weighs no more than any other pixel.
+An object that moves before an event camera makes events. If times and numbers of the boxes are read
+correctly, such boxes hold more events per pixel than the image as a whole. Boxes that stand still
+prove nothing: a parked car makes no events. A pixel counts once per window, so that a flickering
+lamp weighs no more than any other pixel.
 
-Boxes of another recording may be busy too, where traffic takes the same lanes. They are told by what is around each
-box: the right ones are busier than that, foreign ones only by chance.
+Boxes of another recording may also hold many events, if traffic takes the same lanes. A comparison
+with the surroundings of each box recognises them: right boxes hold more events than their
+surroundings, those of another recording only by chance.
 """
 
 from __future__ import annotations
@@ -15,22 +17,31 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-_MOST_FRAMES = 60  # that are looked at, spread over the recording
-_LEAST_FRAMES = 10  # fewer are no evidence, nor are fewer than a third of those that the boxes have as they are
-_COMPARE_AFTER_US = 200_000  # a box moves if no box was nearly in its place by so much earlier or later
+_MOST_FRAMES = 60  # number of frames to look at, spread over the recording
+# Fewer frames are no evidence, nor are fewer than a third of the frames that have boxes as they
+# are.
+_LEAST_FRAMES = 10
+# A box moves if no box was nearly in its place so much earlier or later.
+_COMPARE_AFTER_US = 200_000
 _COMPARE_BEFORE_US = 1_000_000
 _SAME_PLACE_IOU = 0.8
 _LAG_STEP_US = 100_000
 _LAGS_US = np.arange(-2_000_000, 2_000_001, _LAG_STEP_US)
-_NEAR_US = 25_000  # labels this close to a time speak of it
-_LEAST_BOXES = 30  # fewer that differ from their surroundings are no evidence
-_LEAST_ACTIVE = 8  # pixels in and around a box: of a few single ones most lie in the larger part, around it
+_NEAR_US = 25_000  # labels so close to a time are labels of that time
+_LEAST_BOXES = 30  # fewer boxes that differ from their surroundings are no evidence
+# Active pixels in and around a box. Of a few single ones, most lie in the larger part: around it.
+_LEAST_ACTIVE = 8
 BLOCK_PX = 8
-_LEAST_CLUMPING = 3  # evenly spread noise has 1; objects that it hides say nothing about boxes
+_LEAST_CLUMPING = 3  # Evenly spread noise has 1. If noise hides the objects, boxes prove nothing.
 
 
 class Reading(NamedTuple):
-    """A way to read the boxes: as if the labels stood ``offset_us`` later, or x and y were a box's centre."""
+    """A way to read the boxes of a label file.
+
+    Attributes:
+        offset_us: microseconds that are added to the label times.
+        is_centre: whether x and y are the centre of a box.
+    """
 
     offset_us: int = 0
     is_centre: bool = False
@@ -40,14 +51,15 @@ AS_THEY_ARE = Reading()
 
 
 class BoxActivity:
-    """Measures readings of ``labels`` (``BBOX_DTYPE`` in time order, sensor pixels) on some of the frames.
+    """Measures the activity in boxes on some of the frames, for several ways to read the boxes.
 
     Args:
-        labels: every box, also of label times that are no frame.
-        frame_us: end times (F,) of the frames.
+        labels: all boxes in time order (``BBOX_DTYPE``, sensor pixels), also those of times that
+            are no frame.
+        frame_us: end times (F,) of the frames, in microseconds.
         hw: height and width of the images that :meth:`look` gets.
         scale: sensor pixels per pixel of these images. Default: 1.
-        offsets_us: offsets to try beside those of up to two seconds. Default: none.
+        offsets_us: time offsets to try, beside those of up to two seconds. Default: none.
     """
 
     def __init__(
@@ -74,7 +86,12 @@ class BoxActivity:
         self._frames: dict[int, np.ndarray] = {}  # the active pixels themselves, packed
 
     def look(self, end_us: int, active: np.ndarray) -> None:
-        """Take in a frame of ``frame_us``: ``active`` bool (H, W), the pixels that had an event."""
+        """Add a frame to the measurement.
+
+        Args:
+            end_us: end time of the frame, one of ``frame_us``.
+            active: bool (H, W), the pixels that had an event.
+        """
         sums = cv2.integral(active.view(np.uint8))  # (H + 1, W + 1): active pixels above and left of a corner
         self._rows.append([self._inside(sums, end_us, reading) for reading in self.readings])
         self._active.append((int(sums[-1, -1]), active.size))
@@ -89,10 +106,11 @@ class BoxActivity:
         return np.rint(np.clip(boxes, 0, np.tile(self._hw[::-1], 2))).astype(int)
 
     def busier_share(self, reading: Reading = AS_THEY_ARE) -> float | None:
-        """The share of the boxes that move which are busier than their surroundings.
+        """Share of the moving boxes that hold more events per pixel than their surroundings.
 
-        The surroundings reach half a box further on each side and leave out what lies in any box. ``None`` where
-        there are too few boxes, or where nothing stands out from the noise outside the boxes.
+        The surroundings reach half a box further on each side; pixels inside any box are left out.
+        ``None`` if there are too few boxes, or if nothing stands out from the noise outside the
+        boxes.
         """
         found = [self._against_surroundings(end_us, reading) for end_us in self._frames]
         differences = np.concatenate([differences for differences, _ in found] or [[]])
@@ -102,7 +120,7 @@ class BoxActivity:
         return float((differences[differences != 0] > 0).mean())
 
     def _against_surroundings(self, end_us: int, reading: Reading) -> tuple[np.ndarray, float | None]:
-        """How much busier each box (n,) is than its surroundings, and how clumped the activity outside boxes is."""
+        """Activity of each box (n,) minus that of its surroundings, and clumping outside boxes."""
         time_us = end_us - reading.offset_us
         active = np.unpackbits(self._frames[end_us], count=self._hw[0] * self._hw[1]).reshape(self._hw)
         outside = np.ones(self._hw, np.uint8)
@@ -123,7 +141,10 @@ class BoxActivity:
         return self._boxes_at(k) if abs(self._label_us[k] - time_us) <= _NEAR_US else np.empty((0, 4))
 
     def _moving_boxes(self, time_us: int) -> np.ndarray:
-        """Corners (n, 4) of the boxes that move at the label time nearest to ``time_us``, if one is near."""
+        """Corners (n, 4) of the moving boxes at the label time nearest to ``time_us``.
+
+        Empty if no label time is near.
+        """
         k = self._nearest(time_us)
         if abs(self._label_us[k] - time_us) > _NEAR_US:
             return np.empty((0, 4))
@@ -135,7 +156,7 @@ class BoxActivity:
         return self._moving[k]
 
     def _compared_with(self, k: int) -> np.ndarray:
-        """The boxes a moment before label time ``k``, or after it, or none."""
+        """Boxes a moment before label time ``k``, else a moment after it, else none."""
         times = self._label_us
         before = int(np.searchsorted(times, times[k] - _COMPARE_AFTER_US, side="right")) - 1
         after = int(np.searchsorted(times, times[k] + _COMPARE_AFTER_US))
@@ -154,9 +175,10 @@ class BoxActivity:
         return self._xyxy[start:stop]
 
     def compare(self) -> dict[Reading, tuple[float, float]]:
-        """For each reading, how busy its boxes are and how busy they are as they are, on the frames that have both.
+        """Activity of the boxes for each reading, and that of the boxes as they are.
 
-        1: as busy as the image as a whole. Readings with too few frames are left out.
+        Both are measured on the frames that have boxes in both readings. The value 1 is the
+        activity of the image as a whole. Readings with too few frames are left out.
         """
         found = {}
         rows = np.array(self._rows).reshape(len(self._rows), len(self.readings), 2)
@@ -178,7 +200,13 @@ def _read(boxes: np.ndarray, reading: Reading) -> np.ndarray:
 
 
 def sum_in(sums: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-    """Sum (n,) in each of ``pixels`` (n, 4), from the integral image ``sums``."""
+    """Sums (n,) of an image inside rectangles.
+
+    Args:
+        sums: integral image (H + 1, W + 1), as ``cv2.integral`` gives it.
+        pixels: corners (n, 4) of the rectangles, in whole pixels: left, top, right, bottom
+            (exclusive).
+    """
     x0, y0, x1, y1 = pixels.T
     return sums[y1, x1] - sums[y0, x1] - sums[y1, x0] + sums[y0, x0]
 
@@ -188,7 +216,14 @@ def _area(pixels: np.ndarray) -> np.ndarray:
 
 
 def clumping(active: np.ndarray, outside: np.ndarray) -> float | None:
-    """How much the activity of blocks outside boxes varies, in units of what even noise does."""
+    """How much the activity varies between blocks outside the boxes; 1 is evenly spread noise.
+
+    ``None`` if no pixel or every pixel there is active.
+
+    Args:
+        active: (H, W) 0 or 1, the pixels that had an event.
+        outside: (H, W) 0 or 1, the pixels outside all boxes.
+    """
     counts, sizes = per_block(active * outside), per_block(outside)
     is_outside = sizes >= BLOCK_PX**2 / 2
     counts, sizes = counts[is_outside], sizes[is_outside]
@@ -199,14 +234,18 @@ def clumping(active: np.ndarray, outside: np.ndarray) -> float | None:
 
 
 def per_block(image: np.ndarray) -> np.ndarray:
-    """Sum of ``image`` (H, W) in each whole block of `BLOCK_PX` a side: float (n,)."""
+    """Sums of an image in each whole block of `BLOCK_PX` pixels a side, float (n,).
+
+    Args:
+        image: (H, W). An incomplete block at the right or lower edge is left out.
+    """
     rows, columns = (side // BLOCK_PX for side in image.shape)
     cut = image[: rows * BLOCK_PX, : columns * BLOCK_PX]
     return cut.reshape(rows, BLOCK_PX, columns, BLOCK_PX).sum((1, 3), dtype=float).ravel()
 
 
 def _overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Intersection over union (n, m) of corners (n, 4) and (m, 4); 0 where both are empty."""
+    """Intersection over union (n, m) of corners (n, 4) and (m, 4); 0 if both boxes are empty."""
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
     shared = np.clip(high - low, 0, None).prod(2)

@@ -1,6 +1,7 @@
-"""CRC-32 of a sequence folder's small files, kept in its ``sequence.json``.
+"""CRC-32 checksums of a sequence folder's small files, kept in its ``sequence.json``.
 
-The frames have checksums of their own (``frame_store``), and ``labels.npz`` has those of every zip archive.
+The frames have checksums of their own (``frame_store``), and ``labels.npz`` has those of every zip
+archive.
 """
 
 from __future__ import annotations
@@ -18,7 +19,14 @@ _REST = "the rest of this file"
 
 
 def with_checksums(folder: Path, manifest: dict) -> dict:
-    """``manifest`` with the checksums that :func:`check_files` compares; those of files that it has already stay."""
+    """A manifest with the checksums that :func:`check_files` compares.
+
+    Checksums that it already holds for files stay.
+
+    Args:
+        folder: sequence folder with the files.
+        manifest: content of its ``sequence.json``.
+    """
     return {**manifest, KEY: {**_checksums_of(folder, manifest), **manifest.get(KEY, {}), **_rest_of(manifest)}}
 
 
@@ -28,10 +36,16 @@ def _checksums_of(folder: Path, manifest: dict) -> dict[str, int]:
 
 
 def check_files(folder: Path, manifest: dict) -> None:
-    """Compare files with the checksums in ``manifest``; folders of older versions have none.
+    """Compare the files of a sequence folder with the checksums in its manifest.
+
+    Folders of older versions have no checksums and pass.
+
+    Args:
+        folder: sequence folder.
+        manifest: content of its ``sequence.json``.
 
     Raises:
-        InputError: for a file that is missing or not as it was written.
+        InputError: when a file is missing or differs from the written one.
     """
     path = folder / "sequence.json"
     written = manifest.get(KEY, {})

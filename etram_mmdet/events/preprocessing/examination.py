@@ -1,4 +1,4 @@
-"""Examine whether labels and events of a recording fit together while it is read anyway."""
+"""Check that labels and events of a recording fit together, while it is read for its frames."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from etram_mmdet.utils.errors import InputError
 
 
 class Examination:
-    """Looks at a recording while its windows are read, and tells at the end what is doubtful about it.
+    """Looks at the events of a recording while its windows are read, and reports doubts at the end.
 
     Args:
-        recording: opened.
+        recording: an open recording.
         found: its labels and frames.
-        settings: as they were read.
+        settings: settings with which the labels were read.
     """
 
     def __init__(self, recording: Recording, found: LabelledFrames, settings: PreprocessSettings) -> None:
@@ -40,18 +40,18 @@ class Examination:
         self._activity = BoxActivity(found.labels, found.frames.label_us, hw, offsets_us=offsets_us)
 
     def look(self, end_us: int, events: Events) -> None:
-        """Take in the events of a window; those of frames that are not needed as evidence are passed over."""
+        """Add the events of a window, if its frame is one of those that are examined."""
         if end_us in self._activity.frame_us:
             active = np.zeros((self._recording.height, self._recording.width), bool)
             active[events.y, events.x] = True
             self._activity.look(end_us, active)
 
     def doubts(self) -> list[str]:
-        """A sentence for everything doubtful, once the whole recording was read."""
+        """One sentence for each doubt about the labels; call it after the last window."""
         recording = self._recording
         found = self._found
         of_times = doubts_about_times(times_of(recording, found.label_us, found.place_of, to_the_end=True))
-        if of_times:  # with wrong times all else means nothing
+        if of_times:  # with wrong times the other checks mean nothing
             return of_times
         return [
             *doubts_about_frames(found.label_us, found.frames),
@@ -61,6 +61,11 @@ class Examination:
 
 
 def check_plausible(label_file: Path, doubts: list[str]) -> None:
-    """Raise ``InputError`` if there are doubts."""
+    """Raise ``InputError`` if there are doubts about the labels of a recording.
+
+    Args:
+        label_file: the label file, for the message.
+        doubts: one sentence for each doubt.
+    """
     if doubts:
         raise InputError(f"{label_file}: {'. Also, '.join(doubts)}. If all is right as it is: --keep-implausible")

@@ -1,7 +1,7 @@
-"""Preprocess every recording of a dataset folder in parallel, restartable, with a summary of what happened.
+"""Preprocess all recordings of a dataset folder in parallel; a stopped run can be restarted.
 
-Any number of processes may work on one folder, on any number of machines that share it: each recording is claimed by
-the process that makes it.
+Any number of processes may work on one folder, on any number of machines that share it: the process
+that makes a recording holds a lock file for it.
 """
 
 from __future__ import annotations
@@ -39,12 +39,21 @@ from etram_mmdet.utils.machine_errors import sentence_of
 from etram_mmdet.utils.workers import WorkerDied, Workers
 
 Progress = Callable[..., Iterable]
-LOOK_S = 2.0  # between two looks at recordings that other processes make
+LOOK_S = 2.0  # seconds between two looks at recordings that other processes make
 _OTHERWISE = "choose another OUT or pass --overwrite"
 
 
 class Task(NamedTuple):
-    """One recording to preprocess; ``replaces``: :func:`folder_id` of what is made anew whatever it holds."""
+    """One recording to preprocess.
+
+    Attributes:
+        source: the recording and its labels.
+        folder: sequence folder to make.
+        settings: settings of the preprocessing.
+        keep_implausible: whether labels that do not seem to fit are kept.
+        replaces: :func:`folder_id` of a folder that is made anew, whatever it holds; ``None`` for
+            none.
+    """
 
     source: Source
     folder: Path
@@ -69,27 +78,33 @@ def preprocess_folder(
     progress: Progress = lambda outcomes, total: outcomes,
     tell: Callable[[str], None] = lambda sentence: None,
 ) -> PreprocessSummary:
-    """Preprocess the recordings of ``src`` (see :func:`find_sources`) into ``dst/SPLIT/NAME``.
+    """Preprocess the recordings of a dataset folder into sequence folders ``dst/SPLIT/NAME``.
 
-    A recording that cannot be used becomes a problem in the summary and the others go on. So does one whose labels do
-    not seem to fit its events (see ``plausibility``), unless ``keep_implausible``. One that is finished with the same
-    settings is left alone, and made anew if its labels changed. One that another process makes is waited for, or made
-    if that process ends.
+    A recording that cannot be used becomes a problem in the summary, and the others go on. So does
+    a recording whose labels do not seem to fit its events (see ``plausibility``), unless
+    ``keep_implausible`` is set. A recording that was finished with the same settings is left alone,
+    and made anew if its labels changed. A recording that another process makes is waited for, and
+    made here if that process ends.
 
     Args:
-        src: dataset folder.
-        dst: gets the sequence folders.
-        settings: what decides how recordings become frames. Default: the reference's.
-        workers: processes, each with a recording of its own. Default: 0, in this process.
-        labels: which label files.
-        overwrite: make every recording anew whose folder exists now. What another process puts there from now on is
-            taken as if it were finished before, so that several with this option share the work.
-        keep_implausible: keep recordings whose labels do not seem to fit.
-        progress: ``progress(outcomes, total=n)`` may wrap the iteration in a progress bar. Default: none.
-        tell: called with a sentence when recordings are waited for. Default: silent.
+        src: dataset folder, see :func:`find_sources`.
+        dst: folder for the sequence folders.
+        settings: how recordings become frames. Default: the settings of RVT.
+        workers: number of processes, each with a recording of its own. Default: 0, in this process.
+        labels: which label files of eTraM's download are read, see :func:`find_sources`. Default:
+            ``"auto"``.
+        overwrite: whether to make every recording anew whose folder exists now. Folders that
+            another process finishes from now on are kept, so that several processes with this
+            option share the work. Default: False.
+        keep_implausible: whether to keep recordings whose labels do not seem to fit. Default:
+            False.
+        progress: ``progress(outcomes, total=n)`` may wrap the iteration in a progress bar. Default:
+            none.
+        tell: function that is called with a sentence when recordings are waited for. Default:
+            silent.
 
     Raises:
-        InputError: there is nothing to do at all.
+        InputError: when the folder holds no recording with labels.
     """
     src = Path(src)
     dst = Path(dst)
@@ -120,7 +135,7 @@ def _missing_splits(src: Path, sources: list[Source]) -> list[str]:
 
 
 def _outcomes(pool: Workers, tasks: list[Task], tell: Callable[[str], None]) -> Iterator[Outcome]:
-    """One for each task; those that other processes make come last, when they are made."""
+    """Yield one outcome per task; recordings that other processes make come last."""
     told = None
     while tasks:
         waiting = []
@@ -156,7 +171,8 @@ def _process(task: Task) -> Outcome:
         advice = "see to free space and permissions in OUT, then run the same command again"
         return Outcome(task.name, problem=f"{task.name}: {sentence_of(error) or f'{error}; {advice}'}")
     except Exception:
-        # One recording must not end the run of the others, but a fault of ours has to show where it is.
+        # One recording must not end the run of the others, but a fault in our code has to show its
+        # place.
         return Outcome(task.name, problem=f"{task.name}: unexpected error, please report it\n{traceback.format_exc()}")
 
 
@@ -174,7 +190,7 @@ def _find_or_make(task: Task) -> Outcome:
     except Exception:
         if claim.is_held() or not task.folder.parent.is_dir():
             raise
-        # This process stood still for so long that another took the claim over and removed what was begun here.
+        # This process stood still for so long that another took over its lock and removed its work.
         return Outcome(task.name, maker="another process")
     finally:
         claim.release()
@@ -192,10 +208,10 @@ def _make(task: Task, found: Outcome) -> Outcome:
 
 
 def _look(task: Task) -> Outcome:
-    """The finished folder, or without a manifest what has to be made.
+    """Outcome for the finished folder; without a manifest if the folder has to be made.
 
     Raises:
-        InputError: the folder may not be replaced, or is damaged.
+        InputError: when the folder may not be replaced, or is damaged.
     """
     current = folder_id(task.folder)
     if current is None or current == task.replaces:
@@ -207,20 +223,24 @@ def _look(task: Task) -> Outcome:
     check_files(task.folder, manifest)
     renewed = with_time_of(task.source, as_asked(manifest, task.settings, task.source))
     if renewed != manifest:
-        with suppress(InputError):  # a folder that can only be read
+        with suppress(InputError):  # the folder is read-only
             write_manifest(task.folder, renewed)
     return Outcome(task.name, renewed)
 
 
 def _made_as_asked(task: Task) -> dict:
-    """The manifest; raises ``InputError`` if the folder has other settings or was made of another recording."""
+    """Manifest of a finished folder.
+
+    Raises:
+        InputError: when the folder has other settings or was made from another recording.
+    """
     try:
         manifest = read_manifest(task.folder)
     except InputError as error:
         raise InputError(f"{error}; {_OTHERWISE}") from error
     wanted = json.loads(json.dumps(asdict(task.settings)))  # as the manifest holds it
     wanted["label_files"] = task.source.label_files
-    # Beside what the folder says, what an older version did not have.
+    # Defaults for settings that an older version did not write.
     made = {**asdict(PreprocessSettings()), "label_files": task.source.label_files}
     made |= as_asked(manifest, task.settings, task.source)
     made["representation"] = stated_options(made["representation"], is_old=True)

@@ -1,11 +1,13 @@
-"""Frames in an HDF5 file as RVT stores them, one Blosc chunk each, written and read around HDF5's filter pipeline.
+"""Store frames in an HDF5 file like RVT's, one Blosc chunk per frame.
 
-HDF5 would copy every frame twice and compress in blocks of 32 kB; Blosc on its own, in blocks of 256 kB, is faster both
-ways and the file remains one that any HDF5 reader with the Blosc filter opens.
+Chunks are compressed, written and read without HDF5's filter pipeline. HDF5 would copy every frame
+twice and compress in blocks of 32 kB. Blosc on its own, in blocks of 256 kB, is faster both ways,
+and any HDF5 reader with the Blosc filter still opens the file.
 
-``data_crc32`` beside the frames holds the CRC-32 of each compressed frame, begun from the frame's number. A damaged
-frame is therefore noticed, and so is one that damage to HDF5's index puts in another's place. HDF5's own checksum
-(Fletcher32) would notice neither the latter nor anything where chunks are read directly. RVT does not look at it.
+``data_crc32`` beside the frames holds the CRC-32 of each compressed frame, begun from the frame's
+number. A damaged frame is therefore noticed, and so is a frame that damage to HDF5's index puts in
+another's place. HDF5's own checksum (Fletcher32) would not notice the latter, and it notices
+nothing if chunks are read directly. RVT ignores ``data_crc32``.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ _LEVEL = 1
 
 _CODEC_OF_NUMBER: dict[int, Codec] = {1: "lz4", 5: "zstd"}  # as the filter's settings name them
 
-blosc.set_nthreads(1)  # recordings are what runs in parallel
+blosc.set_nthreads(1)  # recordings are processed in parallel instead
 blosc.set_releasegil(True)
 blosc.set_blocksize(_BLOCK_BYTES)
 
@@ -42,7 +44,17 @@ blosc.set_blocksize(_BLOCK_BYTES)
 def create_frames(
     file: h5py.File, num_frames: int, shape: tuple[int, int, int], dtype: type, codec: Codec = "zstd"
 ) -> h5py.Dataset:
-    """The dataset ``data`` of frames (C, H, W) of one byte a cell; with ``zstd`` the filter settings of RVT's files."""
+    """Create the dataset ``data`` for frames of one byte per cell.
+
+    With ``zstd`` the filter settings are those of RVT's files.
+
+    Args:
+        file: open HDF5 file.
+        num_frames: number of frames.
+        shape: (C, H, W) of a frame.
+        dtype: type of a cell, uint8 or int8.
+        codec: Blosc's compression, ``zstd`` or ``lz4``. Default: ``zstd``.
+    """
     return file.create_dataset(
         "data",
         shape=(num_frames, *shape),
@@ -54,9 +66,14 @@ def create_frames(
 
 
 def write_frames(data: h5py.Dataset, frames: Iterable[np.ndarray]) -> None:
-    """Store C-contiguous frames of one byte a cell, and their checksums.
+    """Write frames and their checksums.
 
-    A frame is compressed while the next one is made, so ``frames`` must not reuse the memory of the frame before.
+    A frame is compressed while the next one is made, so ``frames`` must not reuse the memory of the
+    frame before.
+
+    Args:
+        data: dataset that :func:`create_frames` made.
+        frames: C-contiguous arrays (C, H, W) of one byte per cell.
     """
     codec = _CODEC_OF_NUMBER[data.id.get_create_plist().get_filter(0)[2][6]]
     checksums = []
@@ -77,30 +94,48 @@ def write_frames(data: h5py.Dataset, frames: Iterable[np.ndarray]) -> None:
 
 
 def write_checksums(data: h5py.Dataset, checksums: list[int]) -> None:
-    """Store what :func:`checksum` gave for each frame of ``data``."""
+    """Write the checksums of all frames beside them.
+
+    Args:
+        data: dataset of the frames.
+        checksums: result of :func:`checksum` for each frame, in order.
+    """
     data.parent.create_dataset(CHECKSUMS, data=np.array(checksums, "<u4"))
 
 
 def compress(frame: np.ndarray, codec: Codec = "zstd") -> bytes:
-    """The chunk of a C-contiguous frame of one byte a cell."""
+    """Compress a frame to a chunk.
+
+    Args:
+        frame: C-contiguous array of one byte per cell.
+        codec: Blosc's compression, ``zstd`` or ``lz4``. Default: ``zstd``.
+    """
     return blosc.compress_ptr(frame.ctypes.data, frame.size, 1, _LEVEL, blosc.SHUFFLE, codec)
 
 
 def checksum(index: int, chunk: bytes) -> int:
-    """What ``data_crc32`` holds for frame ``index``, which was compressed to ``chunk``."""
+    """Checksum of a compressed frame, as ``data_crc32`` holds it.
+
+    Args:
+        index: number of the frame.
+        chunk: the compressed frame.
+    """
     return zlib.crc32(chunk, index)
 
 
 class FrameFile:
-    """A file of frames (n, C, H, W) of one byte a cell, open for reading, whatever filters it has.
+    """A file of frames (n, C, H, W) of one byte per cell, open for reading, with any HDF5 filter.
+
+    Args:
+        path: the HDF5 file.
 
     Attributes:
         shape: (n, C, H, W).
-        dtype: of a cell.
-        checksums: uint32 (n,), or None for files of RVT and of versions that wrote none.
+        dtype: type of a cell.
+        checksums: uint32 (n,); ``None`` for files of RVT and of versions that wrote none.
 
     Raises:
-        InputError: for what is no such file; ``read`` for a damaged frame.
+        InputError: when the file is no such file; in ``read``, when a frame is damaged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -182,12 +217,12 @@ def _is_blosc_per_frame(data: h5py.Dataset) -> bool:
 
 
 def _check_header(index: int, chunk: bytes, num_bytes: int) -> None:
-    """Blosc believes its header; a damaged one must not write past the frame."""
+    """Check a chunk's header; Blosc trusts it, and a damaged one must not write past the frame."""
     unpacked, packed = (int.from_bytes(chunk[i : i + 4], "little") for i in (4, 12))
     if len(chunk) < 16 or unpacked != num_bytes or packed != len(chunk):
         raise OSError(f"frame {index} is damaged: {len(chunk)} bytes that claim to be {packed} and to hold {unpacked}")
 
 
 def _why(error: Exception, path: Path) -> str:
-    """What the machine did, or else that the file is damaged."""
+    """Cause of an error for the message: the system's, else that the file is damaged."""
     return f"cannot be read: {because(error, path)}" if has_cause(error) else f"{error}; {PREPROCESS_AGAIN}"

@@ -1,4 +1,4 @@
-"""What becomes of each class in a label file: its boxes are used, left out or ignored, or the file is refused."""
+"""Sort the boxes of a label file by class: used, left out, ignored, or the file is refused."""
 
 from __future__ import annotations
 
@@ -19,12 +19,19 @@ _OF_PRESET = {"gen1": "gen1", "gen4": "1mpx"}
 _LEFT_OUT = "boxes_left_out:"
 _TO_IGNORE = "boxes_to_ignore"
 _UNKNOWN = "boxes_unknown_class:"
-BY_CLASS = (_LEFT_OUT, _TO_IGNORE, _UNKNOWN)  # begin the counts of what is left out because somebody asked for it
+# Reasons, or starts of reasons, for boxes that the user chose to leave out.
+BY_CLASS = (_LEFT_OUT, _TO_IGNORE, _UNKNOWN)
 _NUM_KNOWN_IDS = max(len(class_set.class_names) for class_set in CLASS_SETS.values())
 
 
 class SortedBoxes(NamedTuple):
-    """Boxes in ``use``, those of no class that are to be ``ignored``, and how many of which class were ``dropped``."""
+    """Boxes of a label file, sorted by class.
+
+    Attributes:
+        used: boxes of the detector's classes.
+        ignored: boxes of class -1, which evaluation ignores.
+        dropped: number of other boxes by reason.
+    """
 
     used: np.ndarray
     ignored: np.ndarray
@@ -32,11 +39,14 @@ class SortedBoxes(NamedTuple):
 
 
 def class_set_of(settings: PreprocessSettings, source: Source) -> ClassSet | None:
-    """The class set that says what ids in the labels of ``source`` mean.
+    """Class set for the ids in a label file; ``None`` if the names of the ids are unknown.
 
-    It is the one of ``settings``. Without one, eTraM's folders of eight classes follow ``etram8``, and files that are
-    read with the presets ``gen1`` and ``gen4`` follow ``gen1`` and ``1mpx``. ``None`` for all others: what their ids
-    are called is not known.
+    It is the class set of ``settings``. Without one, eTraM's folders of eight classes get
+    ``etram8``, and files read with the presets ``gen1`` and ``gen4`` get ``gen1`` and ``1mpx``.
+
+    Args:
+        settings: settings of the preprocessing.
+        source: the recording and its labels.
     """
     if settings.class_set is not None:
         return get_class_set(settings.class_set)
@@ -45,10 +55,16 @@ def class_set_of(settings: PreprocessSettings, source: Source) -> ClassSet | Non
 
 
 def as_asked(manifest: dict, settings: PreprocessSettings, source: Source) -> dict:
-    """``manifest`` of a finished folder with what ``settings`` say about classes, where that changes no box of it.
+    """Manifest of a finished folder with the class settings of now, if these change no box.
 
-    A folder that was made without a class set gets the names of the one that is asked for, unless it holds boxes that
-    this one leaves out or does not know. Where no class was unknown, it does not matter whether such boxes are dropped.
+    A folder that was made without a class set gets the names of the requested one, unless it holds
+    boxes that this set leaves out or does not know. If no class was unknown,
+    ``drop_unknown_classes`` makes no difference and is taken over.
+
+    Args:
+        manifest: content of the folder's ``sequence.json``.
+        settings: requested settings.
+        source: the recording and its labels.
     """
     changes = {}
     drops = settings.drop_unknown_classes
@@ -70,17 +86,19 @@ def _is_unknown(rule: str) -> bool:
 def sort_by_class(
     boxes: np.ndarray, names: Sequence[str] | None, class_set: ClassSet | None, path: Path, drop_unknown: bool
 ) -> SortedBoxes:
-    """Tell boxes (n,) of ``BBOX_DTYPE`` apart by what ``class_set`` makes of their classes.
+    """Sort boxes into used, ignored and dropped ones by their class.
 
     Args:
-        boxes: their ``class_id`` counts ``names`` where there are some. Those in use get ids of ``class_set`` then.
-        names: class names of a label file that holds names. ``None``: it holds ids.
-        class_set: what they mean. ``None``: the ids that some shipped set knows are used.
-        path: the label file.
-        drop_unknown: drop boxes of classes that the set does not know, and ignore those of class -1.
+        boxes: boxes (n,) of ``BBOX_DTYPE``. If there are ``names``, ``class_id`` is an index into
+            them, and used boxes get ids of ``class_set``.
+        names: class names of a label file that holds names; ``None`` if it holds ids.
+        class_set: meaning of the ids or names. ``None``: ids that some built-in set knows are used.
+        path: the label file, for messages.
+        drop_unknown: whether to drop boxes of unknown classes and to ignore those of class -1.
 
     Raises:
-        InputError: a class is unknown, or -1, and ``drop_unknown`` is off; names without a class set.
+        InputError: when a class is unknown or -1 and ``drop_unknown`` is False, or when there are
+            names and no class set.
     """
     if names is not None and class_set is None:
         raise InputError(
@@ -107,7 +125,7 @@ def sort_by_class(
 
 
 def _class_of(key: int | str, class_set: ClassSet | None) -> int | str | None:
-    """The class of an id or name, ``None`` where it is left out, the word for its count where it is unknown."""
+    """Class of an id or name: ``None`` if left out, the reason as text if unknown."""
     if class_set is not None and class_set.knows(key):
         return class_set.class_of(key)
     if class_set is None and 0 <= key < _NUM_KNOWN_IDS:

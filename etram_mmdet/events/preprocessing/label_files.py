@@ -1,4 +1,4 @@
-"""Which label files of a folder belong to which recording, in all formats that are read."""
+"""Find the label files of each recording in a folder, in all formats that are read."""
 
 from __future__ import annotations
 
@@ -21,23 +21,42 @@ _MAY_HOLD_SEVERAL = (".json", ".csv", ".tsv")
 
 
 def name_of(path: Path) -> str:
-    """What recordings and their labels are called in data sets."""
+    """Name of a recording in a dataset, from the path of its events or labels.
+
+    Args:
+        path: recording, label file, or folder of YOLO files.
+    """
     stem = path.name if path.is_dir() else path.stem.removesuffix(".dat")  # RVT's downloads: NAME_td.dat.h5
     return stem.removesuffix("_td").removesuffix("_bbox")
 
 
 def expected_names(name: str) -> str:
-    """The files that may hold the labels of a recording, as words."""
+    """Names of the files that may hold the labels of a recording, as text for messages.
+
+    Args:
+        name: name of the recording.
+    """
     return f"{name}{ARRAY}, {name} with {', '.join(_TEXT_SUFFIXES)}, or a folder {name} of YOLO files"
 
 
 def arrays_in(folders: Iterable[Path]) -> dict[str, list[Path]]:
-    """Label arrays by name; hidden files stay out."""
+    """Label arrays ``NAME_bbox.npy`` by the name of their recording; hidden files are left out.
+
+    Args:
+        folders: folders to search, without their subfolders.
+    """
     return _by_name(path for folder in folders for path in folder.glob(f"[!.]*{ARRAY}"))
 
 
 def others_in(folders: Iterable[Path], recordings: Iterable[Path]) -> dict[str, list[Path]]:
-    """What may be labels in other formats by name; maps of frames, hidden files and ``recordings`` stay out."""
+    """Possible label files in other formats, by the name of their recording.
+
+    Maps of frames, hidden files and ``recordings`` are left out.
+
+    Args:
+        folders: folders to search, without their subfolders.
+        recordings: paths of the recordings, which are no labels.
+    """
     recordings = set(recordings)
     entries = (path for folder in folders for path in folder.iterdir() if path not in recordings)
     return _by_name(path for path in entries if not path.name.startswith(".") and _may_be_labels(path))
@@ -57,14 +76,15 @@ def _may_be_labels(path: Path) -> bool:
 
 
 def named_in(files: Iterable[Path], names: set[str]) -> tuple[dict[str, list[Path]], list[str]]:
-    """The files that hold labels of several recordings, by the recordings that they name.
+    """Label files that hold several recordings, by the names of these recordings.
 
     Args:
-        files: that may be such ones.
-        names: all recordings that they may name.
+        files: files that may hold several recordings.
+        names: names of all known recordings.
 
     Returns:
-        The files of each recording that one names, and a sentence for each that names others or cannot be read.
+        The files for each recording that is named, and a sentence for each file that names others
+        or cannot be read.
     """
     found = defaultdict(list)
     problems = []
@@ -96,10 +116,15 @@ def _recording_of(path: Path, text: str, names: set[str]) -> str | None:
 
 
 def files_with(labels: Path, name: str, recording: Path) -> list[Path]:
-    """Every file that decides what the labels of a recording are, ``labels`` first.
+    """All files that the labels of a recording depend on, ``labels`` first.
+
+    Args:
+        labels: label file, or folder of YOLO files.
+        name: name of the recording.
+        recording: path of the recording.
 
     Raises:
-        InputError: ``labels`` has no known format.
+        InputError: when ``labels`` has no known format.
     """
     others = [labels.with_name(f"{name}_label_times.npy")]
     if not is_array(labels):
@@ -108,10 +133,20 @@ def files_with(labels: Path, name: str, recording: Path) -> list[Path]:
 
 
 def is_array(labels: Path) -> bool:
-    """Whether labels are an array of this project's own form."""
+    """Whether labels are an array ``.npy``, the form that this project prefers.
+
+    Args:
+        labels: label file, or folder of YOLO files.
+    """
     return labels.suffix == _ARRAY_SUFFIX
 
 
 def map_of(labels: Path, name: str, recording: Path) -> Path | None:
-    """The map from frames to times that lies beside the labels or the recording."""
+    """The file that maps frames to times, beside the labels or the recording; ``None`` without one.
+
+    Args:
+        labels: label file, or folder of YOLO files.
+        name: name of the recording.
+        recording: path of the recording.
+    """
     return frame_times_beside(labels, name) or frame_times_beside(recording, name)

@@ -1,4 +1,4 @@
-"""The labels of a recording from a file in any format: boxes on the recording's clock, in pixels of its sensor."""
+"""Read the labels of a recording in any format: on the recording's clock, in sensor pixels."""
 
 from __future__ import annotations
 
@@ -24,11 +24,16 @@ from etram_mmdet.utils.errors import InputError
 
 
 class Labels(NamedTuple):
-    """What a label file says about a recording.
+    """Content of a label file.
 
-    ``boxes`` (N,) of ``BBOX_DTYPE``, whose class ids count ``names`` where the file holds names (else ``None``),
-    ``times_us`` every further time that was labelled, ``dropped`` what was left out by reason, ``found`` what was found
-    out about the file, a sentence each. ``place_of`` says where a label time stands in its file.
+    Attributes:
+        boxes: boxes (N,) of ``BBOX_DTYPE``. If the file holds names, ``class_id`` is an index into
+            ``names``.
+        names: class names; ``None`` if the file holds ids.
+        times_us: further times that were labelled, in microseconds.
+        dropped: number of boxes that were left out, by reason.
+        found: sentences about the file for the user.
+        place_of: function that gives the place of a label time in its file, as text.
     """
 
     boxes: np.ndarray
@@ -40,7 +45,16 @@ class Labels(NamedTuple):
 
 
 def read_labels(recording: Recording, source: Source, settings: PreprocessSettings) -> Labels:
-    """Read the label file of ``source``; raises ``InputError``."""
+    """Read the label file of a recording.
+
+    Args:
+        recording: the open recording.
+        source: the recording and its label file.
+        settings: settings of the preprocessing.
+
+    Raises:
+        InputError: when the file is damaged, holds no boxes, or needs a setting that is missing.
+    """
     read = _from_array if is_array(source.labels) else _from_other_format
     boxes, names, times_us, dropped, found = read(recording, source, settings)
     times_us = np.union1d(
@@ -84,12 +98,12 @@ def _from_other_format(recording: Recording, source: Source, settings: Preproces
 
 
 def _on_clock(table: LabelTable, source: Source, settings: PreprocessSettings) -> LabelTable:
-    """The same labels in microseconds, with boxes between key frames where ``settings`` ask for them."""
+    """Labels in microseconds, with boxes between key frames if ``settings`` ask for them."""
     if table.unit == "frames":
         clock, text = _frame_clock(source, settings)
         table.found.append(text)
         grid = clock.times_between(*table.stamps[[0, -1]]) if len(table.stamps) else None
-    else:  # "us" is what arrays have, and no more than a default here
+    else:  # "us" is the unit of arrays, and here only a default
         unit = table.unit if settings.label_time_unit == "us" else settings.label_time_unit
         clock, grid = Clock(unit or "us"), None
     table = in_microseconds(table, clock)
@@ -97,7 +111,7 @@ def _on_clock(table: LabelTable, source: Source, settings: PreprocessSettings) -
 
 
 def _frame_clock(source: Source, settings: PreprocessSettings) -> tuple[Clock, str]:
-    """When frames were: by the map that lies beside labels or recording, else by ``label_fps``."""
+    """Times of frames: from the map beside the labels or the recording, else from ``label_fps``."""
     path = map_of(source.labels, source.name, source.events)
     if path is not None:
         return Clock("frames", frame_us=read_frame_times(path)), "frames: times from a map, NAME_frames.csv"
@@ -111,12 +125,15 @@ def _frame_clock(source: Source, settings: PreprocessSettings) -> tuple[Clock, s
 
 
 def _offset_us(recording: Recording, settings: PreprocessSettings) -> int:
-    """What has to be added to label times."""
+    """Microseconds to add to the label times."""
     return recording.clock_start_us if settings.label_offset_us == FROM_START else settings.label_offset_us
 
 
 def _place_of(source: Source, settings: PreprocessSettings, offset_us: int, time_us: int) -> str:
-    """The row that gave a label its time, which is on the recording's clock, and the time as the file has it."""
+    """Row of the file that holds a label time, and the time as the file has it.
+
+    ``time_us`` is on the recording's clock.
+    """
     arrays = [source.labels] if is_array(source.labels) else []
     for path in (*arrays, source.labels.with_name(f"{source.name}_label_times.npy")):
         if path.is_file():
@@ -130,7 +147,7 @@ def _place_of(source: Source, settings: PreprocessSettings, offset_us: int, time
 
 
 def _inside(recording: Recording, source: Source, labels: Labels) -> Labels:
-    """The labels from the first event to the last; the boxes that are left out are counted."""
+    """The labels from the first event to the last; the other boxes are left out and counted."""
     first_us, last_us = recording.t_first_us, recording.t_last_us
     boxes, times_us = labels.boxes, labels.times_us
     is_inside = (boxes["t"] >= first_us) & (boxes["t"] <= last_us)

@@ -1,4 +1,4 @@
-"""From a recording's label file to the frames that a detector sees, with every box that is left out counted."""
+"""Read a recording's labels and choose its frames; every box that is left out is counted."""
 
 from __future__ import annotations
 
@@ -22,17 +22,23 @@ from etram_mmdet.utils.errors import InputError
 
 
 class NoBoxLeft(InputError):
-    """The filters leave out every box of a recording."""
+    """Raised when the filters leave out every box of a recording."""
 
 
 class LabelledFrames(NamedTuple):
-    """``boxes`` in use (``BBOX_DTYPE``, sensor pixels), the ``frames`` they belong to, and what was dropped by rule.
+    """Labels of a recording and the frames that a detector sees.
 
-    ``ignored``: boxes in these frames that are too small to be learnt or to be counted as missed, or of class -1.
-    ``labels`` are all boxes of the label file with a time and place, ``label_us`` (L,) all times that were labelled,
-    and ``doubts`` what does not seem right about them by themselves. ``place_of`` says where a label time stands in its
-    file, ``class_names`` what class ids are called, empty where nobody said it. ``found``: what was found out about
-    a label file in another format, a sentence each.
+    Attributes:
+        boxes: boxes in use (``BBOX_DTYPE``, sensor pixels).
+        frames: frames to which the boxes belong.
+        dropped: number of dropped boxes by rule.
+        ignored: boxes in these frames that evaluation ignores: too small, or of class -1.
+        labels: all boxes of the label file with finite numbers.
+        label_us: all times that were labelled (L,), in microseconds.
+        doubts: sentences about the labels that do not seem right by themselves.
+        place_of: function that gives the place of a label time in its file, as text.
+        class_names: names of the class ids; empty if they are unknown.
+        found: sentences about a label file in another format, for the user.
     """
 
     boxes: np.ndarray
@@ -48,9 +54,18 @@ class LabelledFrames(NamedTuple):
 
 
 def find_frames(recording: Recording, source: Source, settings: PreprocessSettings) -> LabelledFrames:
-    """Read and filter the labels of ``source`` and choose its frames; raises ``InputError``.
+    """Read and filter the labels of a recording and choose its frames.
 
-    A frame without boxes exists only where the label file or :func:`load_label_times` names its time.
+    A frame without boxes exists only if the label file or :func:`load_label_times` names its time.
+
+    Args:
+        recording: the open recording.
+        source: the recording and its label file.
+        settings: settings of the preprocessing.
+
+    Raises:
+        NoBoxLeft: when no labelled time is left after the filters.
+        InputError: when the labels cannot be read, or no frame can be chosen.
     """
     read = read_labels(recording, source, settings)
     labelled, names, times_us, place_of = read.boxes, read.names, read.times_us, read.place_of
@@ -104,8 +119,14 @@ def find_frames(recording: Recording, source: Source, settings: PreprocessSettin
 def refuse_quiet(recording: Recording, source: Source, found: LabelledFrames) -> None:
     """Refuse labels so far from the events that hours of empty frames would be made.
 
+    Args:
+        recording: the open recording.
+        source: the recording and its label file.
+        found: its labels and frames.
+
     Raises:
-        InputError: one stands more than ``MAX_QUIET_US`` before the first event or after the last.
+        InputError: when a label stands more than ``MAX_QUIET_US`` before the first event or after
+            the last.
     """
     label_us = found.frames.label_us
     if np.diff(label_us, prepend=recording.t_first_us).max() <= MAX_QUIET_US and label_us[0] >= recording.t_first_us:
@@ -122,5 +143,8 @@ def refuse_quiet(recording: Recording, source: Source, found: LabelledFrames) ->
 
 
 def _names_of_ids(class_set: ClassSet, has_names: bool) -> dict[int, str]:
-    """What stored class ids are called: labels that hold names are stored under the numbers of the classes."""
+    """Names of the stored class ids.
+
+    Labels that hold names are stored under the numbers of the classes.
+    """
     return dict(enumerate(class_set.classes)) if has_names else class_set.class_names

@@ -1,4 +1,4 @@
-"""Whether what ``sequence.json`` holds can be what :func:`preprocess_recording` wrote."""
+"""Check the entries of a ``sequence.json`` against those that preprocessing writes."""
 
 from __future__ import annotations
 
@@ -82,7 +82,11 @@ _OPTIONAL: dict[str, Callable[[object], bool]] = {  # earlier versions did not w
 
 
 def problem_of(manifest: dict) -> str:
-    """Which entry is missing or of another type than it should be; empty where none is."""
+    """First entry of a manifest that is missing or has a wrong type, as text; empty if none.
+
+    Args:
+        manifest: content of a ``sequence.json``.
+    """
     missing = [name for name in _NEEDED if name not in manifest]
     if missing:
         return f"lacks {missing[0]}"

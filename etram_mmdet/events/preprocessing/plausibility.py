@@ -1,6 +1,7 @@
-"""Do labels and events fit together? What is beyond a limit is told with its likely cause and the option that mends it.
+"""Check whether labels and events fit together; report doubts with likely cause and remedy.
 
-A wrong unit, clock, order or box format raises no error: everything is made, of the wrong moments or places.
+A wrong unit, clock, order or box format raises no error: the dataset would be made from wrong
+moments or places.
 """
 
 from __future__ import annotations
@@ -19,11 +20,18 @@ from etram_mmdet.utils.text import percent
 
 
 class Limit(NamedTuple):
+    """Limit of a check.
+
+    Attributes:
+        value: a recording beyond it is a problem.
+        reason: why the limit lies there.
+    """
+
     value: float
     reason: str
 
 
-# Beyond these a recording is a problem. docs/data.md shows this table; a test compares.
+# A recording beyond these limits is a problem. docs/data.md shows this table; a test compares.
 LIMITS = {
     "most_labels_per_s": Limit(500, "no camera or tracker labels faster; times in ms read as us do"),
     "least_labels_per_s": Limit(0.2, "slower labels are no video; times in ns read as us are, and events scarce"),
@@ -48,11 +56,19 @@ LIMITS = {
 }
 _LEAST_LABEL_TIMES = 10  # fewer have no rate and cover nothing
 WINDOW_US = 50_000  # a label so far outside may see no event at all
-_LONG_GAP_US = 60_000_000  # what makes it worth the time to look for the recording's last event
+_LONG_GAP_US = 60_000_000  # gap from which the recording's last event is looked for
 
 
 class _Cause(NamedTuple):
-    """Another way to read times: factors that make microseconds of what was taken for them, and the options."""
+    """Another way to read the times of a recording.
+
+    Attributes:
+        text: the likely cause, for the message.
+        options: command-line options that correct it.
+        label_factor: factor for the label times. Default: 1.
+        event_factor: factor for the event times. Default: 1.
+        from_start: whether labels count from the recording's start. Default: False.
+    """
 
     text: str
     options: str
@@ -73,10 +89,15 @@ _CAUSES = (
 
 
 class Times(NamedTuple):
-    """When a recording was labelled and when it had events; ``t_last_us`` None where nobody has looked.
+    """Times of the labels and events of a recording.
 
-    ``label_us`` (L,) are sorted and unique, ``clock_start_us`` is ``Recording.clock_start_us``. ``events_per_pixel``
-    counts the whole recording, None where nobody has. ``place_of`` says where a label time stands.
+    Attributes:
+        label_us: sorted unique label times (L,), in microseconds.
+        t_first_us: time of the first event.
+        t_last_us: time of the last event; ``None`` if it was not looked for.
+        clock_start_us: as ``Recording.clock_start_us``.
+        events_per_pixel: events in the whole recording divided by pixels; ``None`` if not counted.
+        place_of: function that gives the place of a label time in its file, as text.
     """
 
     label_us: np.ndarray
@@ -90,7 +111,17 @@ class Times(NamedTuple):
 def doubts_before_reading(
     recording: Recording, labels: np.ndarray, label_us: np.ndarray, box_format: str, place_of: Callable[[int], str]
 ) -> list[str]:
-    """What is doubtful by the labels alone; the recording is gone through only where label times are very odd."""
+    """Doubts about labels before the recording is read, one sentence each.
+
+    If label times are very odd, the whole recording is read for the time of its last event.
+
+    Args:
+        recording: the open recording.
+        labels: boxes with finite numbers (``BBOX_DTYPE``, sensor pixels).
+        label_us: all times that were labelled, sorted (L,), in microseconds.
+        box_format: ``xywh``, ``cxcywh`` or ``xyxy``, as the labels were read.
+        place_of: function that gives the place of a label time in its file, as text.
+    """
     to_the_end = is_worth_a_look(label_us, recording.t_first_us)
     return [
         *doubts_about_times(times_of(recording, label_us, place_of, to_the_end=to_the_end)),
@@ -99,11 +130,16 @@ def doubts_before_reading(
 
 
 def doubts_about_times(times: Times) -> list[str]:
-    """What is wrong with the labels' times as a sentence with its cause, or nothing."""
+    """Doubts about the label times: one sentence with its likely cause, or none.
+
+    Args:
+        times: times of the labels and events.
+    """
     faults = _time_faults(times)
     if not faults:
         return []
-    # A wrong unit is wrong for all labels: neither a few of them tell it, nor do odd ones among many right ones.
+    # A wrong unit is wrong for all labels. So neither a few labels show it, nor a few odd ones
+    # among many right ones.
     is_unit = len(times.label_us) >= _LEAST_LABEL_TIMES and (_rate_faults(times) or _are_many_outside(times))
     causes = _CAUSES if is_unit else _CAUSES[:1]
     fits = (cause for cause in causes if not _time_faults(_read_otherwise(times, cause)))
@@ -120,7 +156,15 @@ def doubts_about_times(times: Times) -> list[str]:
 
 
 def times_of(recording: Recording, label_us: np.ndarray, place_of: Callable[[int], str], *, to_the_end: bool) -> Times:
-    """``to_the_end`` looks for the last event, which goes through the whole file where that was not read before."""
+    """Collect the times of the labels and events of a recording.
+
+    Args:
+        recording: the open recording.
+        label_us: sorted unique label times (L,), in microseconds.
+        place_of: function that gives the place of a label time in its file, as text.
+        to_the_end: whether to find the last event, which reads the whole file unless it was read
+            before.
+    """
     if not to_the_end:
         return Times(label_us, recording.t_first_us, None, recording.clock_start_us, place_of=place_of)
     density = recording.num_events / (recording.width * recording.height)
@@ -128,14 +172,19 @@ def times_of(recording: Recording, label_us: np.ndarray, place_of: Callable[[int
 
 
 def is_worth_a_look(label_us: np.ndarray, t_first_us: int) -> bool:
-    """Whether labels are so odd that the recording's last event should be known before anything is made of them."""
+    """Whether labels are so odd that the recording's last event must be known before it is used.
+
+    Args:
+        label_us: sorted unique label times (L,), in microseconds.
+        t_first_us: time of the first event, in microseconds.
+    """
     rate = labels_per_s(label_us)
     odd_rate = rate is not None and not _limit("least_labels_per_s") <= rate <= _limit("most_labels_per_s")
     return odd_rate or bool(np.diff(label_us, prepend=t_first_us).max(initial=0) > _LONG_GAP_US)
 
 
 def _rounded(number: float) -> str:
-    """With four digits or all before the point, and no exponent."""
+    """A number with four digits, or all before the point, and no exponent."""
     return f"{float(f'{number:.4g}'):,.3f}".rstrip("0").rstrip(".")
 
 
@@ -176,7 +225,7 @@ def _rate_faults(times: Times) -> list[str]:
 
 
 def _distances_us(times: Times) -> tuple[np.ndarray, np.ndarray]:
-    """How long before the first event and how long after the last one each label lies; negative: within."""
+    """Time of each label before the first event, and after the last one; negative if within."""
     early_us = times.t_first_us - times.label_us
     late_us = times.label_us - (times.label_us[-1] if times.t_last_us is None else times.t_last_us)
     return early_us, late_us
@@ -204,7 +253,12 @@ def _outside_faults(times: Times) -> list[str]:
 
 
 def doubts_about_frames(label_us: np.ndarray, frames: Frames) -> list[str]:
-    """Whether the 10 Hz frame rule lost most of the labels, as it does where they jitter."""
+    """A sentence if the 10 Hz frame rule lost most labels, as it does if their times jitter.
+
+    Args:
+        label_us: all times that were labelled, sorted (L,), in microseconds.
+        frames: the chosen frames.
+    """
     if frames.rule != "rvt":
         return []
     seen = label_us[label_us >= frames.label_us[0]]
@@ -218,7 +272,14 @@ def doubts_about_frames(label_us: np.ndarray, frames: Frames) -> list[str]:
 
 
 def doubts_about_boxes(boxes: np.ndarray, width: int, height: int, box_format: str) -> list[str]:
-    """Whether boxes (``BBOX_DTYPE``, as read) are two corners, or lie elsewhere than on the sensor."""
+    """A sentence if boxes seem to hold two corners, or lie outside the sensor.
+
+    Args:
+        boxes: boxes (``BBOX_DTYPE``, sensor pixels) as they were read.
+        width: columns of the sensor.
+        height: rows of the sensor.
+        box_format: ``xywh``, ``cxcywh`` or ``xyxy``, as the boxes were read.
+    """
     if not len(boxes):
         return []
     x, y, w, h = (boxes[name] for name in "xywh")
@@ -243,7 +304,12 @@ def doubts_about_boxes(boxes: np.ndarray, width: int, height: int, box_format: s
 
 
 def doubts_about_activity(activity: BoxActivity, box_format: str) -> list[str]:
-    """Whether the boxes that move are emptier than they should be, or fuller when read in another way."""
+    """A sentence if moving boxes hold too few events, or more events when read in another way.
+
+    Args:
+        activity: measured activity in the boxes.
+        box_format: ``xywh``, ``cxcywh`` or ``xyxy``, as the boxes were read.
+    """
     compared = activity.compare()
     if AS_THEY_ARE not in compared:
         return []
@@ -280,7 +346,11 @@ def _is_below(activity: BoxActivity, reading: Reading, limit: str) -> bool:
 
 
 def differing_rates(rates: Iterable[tuple[str, float | None]]) -> str:
-    """A sentence if recordings, given by name and frames per second, differ; else empty."""
+    """A sentence if the frame rates of recordings differ too much; else empty.
+
+    Args:
+        rates: name and labelled frames per second of each recording; ``None`` if unknown.
+    """
     known = sorted(((rate, name) for name, rate in rates if rate), key=lambda pair: pair[0])
     if not known or known[-1][0] <= _limit("most_rate_ratio") * known[0][0]:
         return ""

@@ -1,4 +1,4 @@
-"""What the reference does with each data set that it was made for."""
+"""Rules of RVT's preprocessing for each dataset that it was made for."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ from etram_mmdet.events.choices import MIN_SIDE_PX, Preset
 
 @dataclass(frozen=True)
 class PresetRules:
-    """The rules of one data set, from RVT's ``scripts/genx/preprocess_dataset.py``.
+    """Rules of one dataset, from RVT's ``scripts/genx/preprocess_dataset.py``.
 
     Args:
-        max_class_id: boxes of larger ids are left out. Default: none are.
+        max_class_id: boxes with a larger class id are left out. Default: none are.
         min_side_px: boxes with a shorter side, in sensor pixels, are left out. Default: 5.
-        min_diagonal_px: so are boxes with a shorter diagonal. Default: 0.
-        label_period_us: the grid of label times, in microseconds. Default: a tenth of a second, measured in labels at
-            30 or 60 Hz.
-        sensor_px: width and height of the data set's sensor, for files that do not say. Default: not known.
-        downsample: how the frame is made smaller, as representations take it. Default: ``nearest``.
-        may_have_no_box: whether a recording without a box after the filters is left out without a complaint.
+        min_diagonal_px: boxes with a shorter diagonal, in sensor pixels, are left out. Default: 0.
+        label_period_us: period of the grid of label times, in microseconds. Default: a tenth of a
+            second, measured in labels at 30 or 60 Hz.
+        sensor_px: width and height of the dataset's sensor, for files that do not state them.
+            Default: unknown.
+        downsample: how the image becomes smaller than the sensor, see ``Representation``. Default:
+            ``nearest``.
+        may_have_no_box: whether a recording without a box after the filters is left out without
+            being a problem. Default: False.
     """
 
     max_class_id: int | None = None

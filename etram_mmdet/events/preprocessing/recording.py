@@ -1,4 +1,4 @@
-"""Turn one labelled recording into a sequence folder (tensors, labels and the times of both)."""
+"""Convert one labelled recording to a sequence folder: tensors, labels and their times."""
 
 from __future__ import annotations
 
@@ -34,10 +34,19 @@ from etram_mmdet.utils.files import os_errors
 def preprocess_recording(
     source: Source, folder: Path, settings: PreprocessSettings, keep_implausible: bool = False
 ) -> dict:
-    """Write the sequence folder of ``source`` at ``folder`` and return its manifest; raises ``InputError``.
+    """Write the sequence folder of a recording and return its manifest.
 
-    Nothing is left at ``folder`` unless it is complete; one that exists is replaced. Labels that do not seem to fit the
-    events are an error, or with ``keep_implausible`` a note in the manifest.
+    Nothing is left at ``folder`` unless it is complete; an existing folder is replaced.
+
+    Args:
+        source: the recording and its labels.
+        folder: the sequence folder.
+        settings: settings of the preprocessing.
+        keep_implausible: whether labels that do not seem to fit the events are kept, with a note in
+            the manifest. Default: False, they are an error.
+
+    Raises:
+        InputError: when the recording or its labels cannot be used.
     """
     state = state_of(source)
     with open_recording(source.events, **settings.opening) as recording:
@@ -88,10 +97,10 @@ def _tensors(
     left_out: np.ndarray,
     examination: Examination,
 ) -> Iterator[np.ndarray]:
-    """One tensor per window, in two buffers by turns.
+    """Yield one tensor per window, in two buffers by turns.
 
-    Fills ``num_events`` (R,) and ``left_out`` (R,), those of them that the image has no place for, and shows
-    ``examination`` the events.
+    Also fills ``num_events`` (R,) and ``left_out`` (R,), the events that have no place in the
+    image, and passes the events to ``examination``.
     """
     buffers = [np.empty(representation.shape, representation.dtype) for _ in range(2)]
     last_us = recording.t_first_us

@@ -1,7 +1,7 @@
-"""The folder of one preprocessed recording: RVT's layout and files, and two of ours beside them.
+"""The folder of one preprocessed recording: RVT's layout and files, and two more.
 
-``sequence.json`` says how the folder was made. ``ignored_boxes.npy`` holds the boxes that RVT's rules leave out because
-they are small: evaluation counts neither them nor detections of them.
+``sequence.json`` states how the folder was made. ``ignored_boxes.npy`` holds the boxes that RVT's
+rules leave out because they are small: evaluation counts neither them nor detections of them.
 """
 
 from __future__ import annotations
@@ -41,8 +41,11 @@ _CLAIM = ".claim"
 def new_folder(target: Path) -> Iterator[Path]:
     """Give an empty folder that takes ``target``'s place when the block ends without an exception.
 
-    ``target`` is therefore absent or complete at every moment, also when the process is killed or the power fails. If
-    another process put a folder there in the meantime, that one stays.
+    ``target`` is therefore absent or complete at every moment, also if the process is killed or the
+    power fails. If another process put a folder there in the meantime, that folder stays.
+
+    Args:
+        target: path of the new folder.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     before = folder_id(target)
@@ -63,10 +66,16 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 
 def folder_id(folder: Path) -> int | None:
-    """A number that tells a folder from the one that takes its place; ``None`` where none can be seen."""
+    """Number that distinguishes a folder from a later one at the same path.
+
+    ``None`` if there is no folder, or it cannot be seen.
+
+    Args:
+        folder: path of the folder.
+    """
     try:
         return folder.stat().st_ino
-    except OSError:  # who wants to write there gets the sentence
+    except OSError:  # writing there raises the error with a sentence
         return None
 
 
@@ -79,15 +88,23 @@ def _move(new: Path, target: Path) -> None:
 
 
 def claim_of(folder: Path) -> Path:
-    """The file by which a process says that it makes ``folder``."""
+    """Path of the lock file of the process that makes a folder.
+
+    Args:
+        folder: path of the sequence folder.
+    """
     return folder.with_name(f".{folder.name}{_CLAIM}")
 
 
 def remove_unfinished(dst: Path) -> None:
-    """Remove what processes that have ended left half-written in the splits of ``dst``; the others' work stays."""
+    """Remove half-written folders of processes that have ended; work of running processes stays.
+
+    Args:
+        dst: folder of the sequence folders, with a subfolder for each split.
+    """
     claimed = {path.with_name(path.name[1 : -len(_CLAIM)]) for path in dst.glob(f"*/.*{_CLAIM}")}
     for folder in claimed | {_target_of(work) for work in dst.glob(f"*/.*{_IN_PROGRESS}")}:
-        with suppress(InputError):  # a folder that can only be read keeps them
+        with suppress(InputError):  # a read-only folder keeps them
             claim = try_claim(claim_of(folder))
             if claim is not None:
                 remove_work_folders(folder)
@@ -98,14 +115,23 @@ def remove_unfinished(dst: Path) -> None:
 
 
 def remove_work_folders(target: Path) -> None:
-    """Remove what others began of ``target``; only for who holds :func:`claim_of` it."""
+    """Remove unfinished work of other processes on a folder; call it with the lock only.
+
+    The lock is the file of :func:`claim_of`.
+
+    Args:
+        target: path of the sequence folder.
+    """
     for work in target.parent.glob(f".*{_IN_PROGRESS}"):
         if _target_of(work) == target:
             _remove_work_folder(work, target)
 
 
 def _remove_work_folder(work: Path, target: Path) -> None:
-    """The old folder goes back to where it was, if it was stopped just before the new one took its place."""
+    """Remove a work folder; an old folder in it goes back to its place.
+
+    The old folder is there if the process stopped just before the new one took its place.
+    """
     with suppress(OSError):
         (work / "old").rename(target)
     shutil.rmtree(work, ignore_errors=True)
@@ -116,7 +142,14 @@ def _target_of(work: Path) -> Path:
 
 
 def read_manifest(folder: str | Path) -> dict:
-    """The ``sequence.json`` of a finished sequence folder; raises ``InputError`` where it is missing or unreadable."""
+    """Read the ``sequence.json`` of a finished sequence folder.
+
+    Args:
+        folder: the sequence folder.
+
+    Raises:
+        InputError: when the file is missing, damaged, or of another version.
+    """
     path = Path(folder) / MANIFEST
     if not path.exists():
         raise InputError(f"{folder}: no {MANIFEST}, so not a folder that tools/preprocess.py finished")
@@ -132,16 +165,26 @@ def read_manifest(folder: str | Path) -> dict:
 
 
 def write_manifest(folder: Path, manifest: dict) -> None:
-    """Write ``sequence.json`` in one step; it comes last and says that the folder is complete.
+    """Write ``sequence.json`` atomically; it comes last and marks the folder as complete.
+
+    Args:
+        folder: the sequence folder.
+        manifest: content of the file; version and checksums are added.
 
     Raises:
-        InputError: it cannot be written; the one that was there stays.
+        InputError: when it cannot be written; an existing file stays.
     """
     write_json(folder / MANIFEST, {"format_version": FORMAT_VERSION, **with_checksums(folder, manifest)})
 
 
 def write_labels(folder: Path, boxes: np.ndarray, frame_us: np.ndarray) -> None:
-    """Write RVT's label files: ``boxes`` (N,) in time order, ``frame_us`` (F,) int64, every box at one of them."""
+    """Write RVT's label files.
+
+    Args:
+        folder: the sequence folder.
+        boxes: boxes (N,) of ``BBOX_DTYPE`` in time order, each at the time of a frame.
+        frame_us: times of the frames, int64 (F,) microseconds.
+    """
     labels = folder / "labels_v2"
     labels.mkdir(parents=True)
     first_box = np.searchsorted(boxes["t"], frame_us, side="left")
@@ -150,12 +193,24 @@ def write_labels(folder: Path, boxes: np.ndarray, frame_us: np.ndarray) -> None:
 
 
 def write_ignored(folder: Path, boxes: np.ndarray) -> None:
-    """Write ``boxes`` (N,) of ``BBOX_DTYPE`` in time order, sensor pixels, which evaluation is to ignore."""
+    """Write the boxes that evaluation ignores.
+
+    Args:
+        folder: the sequence folder.
+        boxes: boxes (N,) of ``BBOX_DTYPE`` in time order, in sensor pixels.
+    """
     np.save(folder / IGNORED, boxes)
 
 
 def read_ignored(folder: Path) -> np.ndarray:
-    """What :func:`write_ignored` wrote; none where the folder is RVT's own or older. Raises ``InputError``."""
+    """Read the boxes that evaluation ignores; none in RVT's own and in older folders.
+
+    Args:
+        folder: the sequence folder.
+
+    Raises:
+        InputError: when the file is damaged.
+    """
     path = folder / IGNORED
     if not path.exists():
         return np.empty(0, BBOX_DTYPE)
@@ -167,27 +222,50 @@ def read_ignored(folder: Path) -> np.ndarray:
 
 
 def forgotten_boxes(folder: Path) -> int:
-    """How many small boxes a version before ``ignored_boxes.npy`` left out, those of unused frames included."""
+    """Number of small boxes that an old version left out without writing ``ignored_boxes.npy``.
+
+    Boxes of unused frames are included.
+
+    Args:
+        folder: the sequence folder.
+    """
     if (folder / IGNORED).exists() or not (folder / MANIFEST).is_file():
         return 0
     return read_manifest(folder)["dropped"].get("boxes_too_small", 0)
 
 
 def recording_start_us(folder: Path) -> int:
-    """Where the recording of a folder begins on its clock; 0 for RVT's own folders, as RVT takes it."""
+    """Start of a folder's recording on its clock, in microseconds.
+
+    It is 0 for RVT's own folders, as RVT assumes.
+
+    Args:
+        folder: the sequence folder.
+    """
     return start_us(read_manifest(folder)["t_first_us"]) if (folder / MANIFEST).is_file() else 0
 
 
 def class_names_of(folder: Path) -> dict[int, str]:
-    """What the class ids of a folder are called; empty for RVT's own folders, older ones and where nobody said it."""
+    """Names of the class ids in a folder; empty if unknown, as in RVT's own and in older folders.
+
+    Args:
+        folder: the sequence folder.
+    """
     names = read_manifest(folder).get("class_names", {}) if (folder / MANIFEST).is_file() else {}
     return {int(key): name for key, name in names.items()}
 
 
 def representation_path(representation: Representation, window_us: int) -> PurePosixPath:
-    """Path of the tensors inside a sequence folder, named as RVT names it, with every option that is not a default."""
+    """Path of the tensors inside a sequence folder.
+
+    It has RVT's name, with every option that is not a default.
+
+    Args:
+        representation: representation of the tensors.
+        window_us: length of a window, in microseconds.
+    """
     others = representation.options.keys() - representation.always_named.keys() - {"downsample"}
-    if representation.edges == "events":  # RVT's, which no folder's name tells
+    if representation.edges == "events":  # RVT's default, which folder names leave out
         others -= {"edges"}
     named = {**representation.always_named, **{name: name for name in sorted(others)}}
     parts = [f"{label}={getattr(representation, name)}" for name, label in named.items()]
@@ -199,7 +277,15 @@ def representation_path(representation: Representation, window_us: int) -> PureP
 def write_representations(
     path: Path, frames: Frames, representation: Representation, tensors: Iterable[np.ndarray], codec: Codec = "zstd"
 ) -> None:
-    """Write RVT's representation files: one tensor (C, H, W) for each of ``frames.repr_us``; see ``write_frames``."""
+    """Write RVT's representation files: tensors, their times, and the index of each frame.
+
+    Args:
+        path: file of the tensors, see :func:`representation_path`.
+        frames: times of the frames and representations.
+        representation: gives the shape and type of the tensors.
+        tensors: one tensor (C, H, W) for each of ``frames.repr_us``, see ``write_frames``.
+        codec: Blosc's compression, ``zstd`` or ``lz4``. Default: ``zstd``.
+    """
     path.parent.mkdir(parents=True)
     np.save(path.with_name("objframe_idx_2_repr_idx.npy"), frames.repr_index)
     np.save(path.with_name("timestamps_us.npy"), frames.repr_us)

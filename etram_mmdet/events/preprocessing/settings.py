@@ -1,4 +1,4 @@
-"""What decides how recordings become frames."""
+"""Settings that decide how recordings become frames."""
 
 from __future__ import annotations
 
@@ -34,25 +34,41 @@ _CHOICES = dict(
 
 @dataclass(frozen=True)
 class PreprocessSettings:
-    """Everything that decides what a sequence folder holds; ``preset``: the reference's rules for that data set.
+    """All settings that decide the content of a sequence folder; the defaults are those of RVT.
 
-    ``representation`` is a config as :func:`build_representation` takes it (default: the preset's), ``window_us`` the
-    time that one image sees, ``sensor_px`` (width, height) for recordings that do not say (default: the preset's),
-    ``codec`` how Blosc compresses images: ``lz4`` is read about twice as fast as ``zstd`` and takes more room. The
-    defaults are the reference's.
+    Args:
+        preset: RVT's rules for one dataset: ``etram``, ``gen4`` or ``gen1``. Default: ``etram``.
+        frames: rule that chooses the frames, see ``select_frames``. Default: ``auto``.
+        window_us: time that one image covers, in microseconds. Default: 50,000.
+        sensor_px: width and height of the sensor, for recordings that do not state them. Default:
+            those of the preset.
+        representation: config, as :func:`build_representation` takes it. Default: that of the
+            preset.
+        codec: Blosc's compression of images. ``lz4`` is read about twice as fast as ``zstd`` and
+            takes more room. Default: ``zstd``.
+        event_time_unit: unit of the event times. Default: ``us``.
+        label_time_unit: unit of the label times. Default: ``us``.
+        label_offset_us: microseconds to add to label times; ``"start"`` adds
+            ``Recording.clock_start_us``. Default: 0.
+        box_format: meaning of a box's numbers, see ``load_boxes``. Default: ``xywh``.
+        drop_labels_outside: whether labels before the first or after the last event are left out.
+            Default: False.
+        sort_events: whether events are sorted by time, which needs all of them in memory. Default:
+            False.
+        event_columns: names of the columns of events, see ``open_recording``. Default: found.
+        class_set: meaning of ids and names in label files, as :func:`get_class_set` takes it.
+            Default: ids 0 to 7 are kept without names.
+        drop_unknown_classes: whether boxes of unknown classes are dropped and those of class -1
+            ignored in evaluation, instead of refusing the recording. Default: False.
+        label_fps: frames per second of labels in other formats that count frames and have no map of
+            times beside them. Default: none.
+        resize_labels: whether boxes in other formats are scaled from the labelled frames to the
+            sensor. Default: False.
+        interpolate_labels: whether boxes are added between the key frames of tracks, in other
+            formats. Default: False.
 
-    The next seven say how files are read that follow another convention: what their times count, what has to be added
-    to label times (``"start"``: ``Recording.clock_start_us``), what a box's numbers mean (see ``load_boxes``), whether
-    labels before the first or after the last event are left out, whether events are sorted by time, which takes them
-    all into memory, and what the columns of events are (see ``open_recording``).
-
-    ``class_set`` says what the ids and names in label files mean, as :func:`get_class_set` takes it; without one, ids 0
-    to 7 are kept without names. ``drop_unknown_classes``: whether boxes of classes that it does not know are dropped,
-    and those of class -1 ignored in evaluation, instead of refusing the recording.
-
-    The last three are for label files in other formats (see ``label_formats``): frames a second of labels that count
-    frames and have no map of times beside them, whether boxes are scaled from the labelled frames to the sensor, and
-    whether boxes are added between the key frames of tracks.
+    Raises:
+        InputError: when a setting has an impossible value.
     """
 
     preset: Preset = "etram"
@@ -90,7 +106,7 @@ class PreprocessSettings:
             raise InputError(f"label_fps must be a number of frames a second above 0: got {self.label_fps}")
         if self.sensor_px is not None and min(self.sensor_px) < 1:
             raise InputError(f"sensor_px must be a width and a height of at least 1: got {tuple(self.sensor_px)}")
-        if self.class_set is not None:  # a file as what it holds; a shipped set by its name
+        if self.class_set is not None:  # a file becomes its content; a built-in set its name
             object.__setattr__(self, "class_set", plain_class_set(self.class_set))
         # Without options that are defaults, so that two ways of saying the same are equal.
         wanted = self.representation or {**RVT_REPRESENTATION, "downsample": self.rules.downsample}
@@ -98,7 +114,7 @@ class PreprocessSettings:
 
     @property
     def opening(self) -> dict:
-        """What ``open_recording`` is told beside the path."""
+        """Arguments of ``open_recording`` besides the path."""
         return dict(
             sensor_px=self.sensor_px or self.rules.sensor_px,
             time_unit=self.event_time_unit,
@@ -108,12 +124,12 @@ class PreprocessSettings:
 
     @property
     def rules(self) -> PresetRules:
-        """What the reference does with the preset's data set."""
+        """Rules of the preset's dataset."""
         return PRESETS[self.preset]
 
     @property
     def box_rules(self) -> dict:
-        """Which boxes are dropped, as ``small_boxes`` and ``filter_boxes`` take it."""
+        """Rules for dropped boxes, as arguments of ``small_boxes`` and ``filter_boxes``."""
         names = ("max_class_id", "min_side_px", "min_diagonal_px")
         return {name: getattr(self.rules, name) for name in names}
 
@@ -134,7 +150,14 @@ READING_KEYS = (
 
 
 def checked_reading(reading: dict) -> dict:
-    """``reading`` itself, whose keys are settings of how files are read; raises ``InputError`` for another key."""
+    """Return ``reading`` unchanged if all its keys are settings for reading files.
+
+    Args:
+        reading: settings by name, keys as in `READING_KEYS`.
+
+    Raises:
+        InputError: when it has another key.
+    """
     for key in reading:
         if key not in READING_KEYS:
             raise InputError(f"reading: unknown key {key!r}; {did_you_mean(key, READING_KEYS)}")
@@ -142,10 +165,14 @@ def checked_reading(reading: dict) -> dict:
 
 
 def representation_from_words(words: Sequence[str], downsample: str) -> dict:
-    """The config of a representation that a command line gives as ``TYPE KEY=VALUE ...``.
+    """Config of a representation from the words ``TYPE KEY=VALUE ...`` of a command line.
+
+    Args:
+        words: the words.
+        downsample: value of ``--downsample``; a word ``downsample=...`` replaces it.
 
     Raises:
-        InputError: for a word after the first that is not ``KEY=VALUE``.
+        InputError: when a word after the first is not ``KEY=VALUE``.
     """
     name, *options = words
     config = {"type": name, "downsample": downsample}
@@ -158,7 +185,7 @@ def representation_from_words(words: Sequence[str], downsample: str) -> dict:
 
 
 def _parse_value(text: str) -> object:
-    """A number, True, False or None if the text is one, else the text."""
+    """The text as a number, True, False or None if it is one, else the text."""
     try:
         return literal_eval(text)
     except (ValueError, SyntaxError):

@@ -1,8 +1,9 @@
-"""Is a sequence folder still what its recording and its labels would become?
+"""Detect changes of recordings and labels since a sequence folder was made.
 
-``sequence.json`` keeps size and digest of the files, and the time of the recording. Labels are small and read each
-time. Recordings may take hours to read: one is taken for the same while size and time are, and its digest is compared
-where only the time differs, as after a copy.
+``sequence.json`` keeps size and digest of the files, and the time of the recording. Labels are
+small, so their digests are computed each time. Recordings may take hours to read: a recording
+counts as unchanged while its size and time are. If only its time differs, as after a copy, its
+digest is compared.
 """
 
 from __future__ import annotations
@@ -15,17 +16,21 @@ from etram_mmdet.utils.errors import InputError
 
 _BLOCK_BYTES = 1 << 22
 _TIME = "recording_time_ns"
-_OF_YOLO = (".txt", ".yaml", ".names")  # its folders may hold pictures too
+_OF_YOLO = (".txt", ".yaml", ".names")  # YOLO's folders may hold pictures too
 _DIGESTS = "source_digests"
 
 
 def state_of(source: Source) -> dict[str, tuple[int, int]]:
-    """Size in bytes and time in ns by file name, to notice that a file changes while it is read."""
+    """Size in bytes and time in ns of each source file, to notice changes while files are read.
+
+    Args:
+        source: the recording and its labels.
+    """
     return {path.name: _state(path) for path in source.paths}
 
 
 def _state(path: Path) -> tuple[int, int]:
-    """Size and time of a file, or of a folder's files together: their sum and the latest."""
+    """Size and time of a file; for a folder the sum of sizes and the latest time."""
     stats = [file.stat() for file in _files(path)]
     return sum(stat.st_size for stat in stats), max((stat.st_mtime_ns for stat in stats), default=0)
 
@@ -37,10 +42,14 @@ def _files(path: Path) -> list[Path]:
 
 
 def origin_of(source: Source, state: dict[str, tuple[int, int]]) -> dict:
-    """What ``sequence.json`` keeps of its sources, which were read since ``state``.
+    """Entries of ``sequence.json`` about its source files.
+
+    Args:
+        source: the recording and its labels.
+        state: result of :func:`state_of` before the files were read.
 
     Raises:
-        InputError: one of them changed in the meantime.
+        InputError: when a file has changed since.
     """
     digests = {path.name: _digest(path) for path in source.paths}
     for name, now in state_of(source).items():
@@ -55,12 +64,21 @@ def origin_of(source: Source, state: dict[str, tuple[int, int]]) -> dict:
 
 
 def has_digests(manifest: dict) -> bool:
-    """Whether more than sizes can be compared: folders of earlier versions keep nothing else."""
+    """Whether a manifest holds digests of its sources; earlier versions kept sizes only.
+
+    Args:
+        manifest: content of a ``sequence.json``.
+    """
     return _DIGESTS in manifest
 
 
 def is_other_recording(source: Source, manifest: dict) -> bool:
-    """Whether the folder was made of another recording than that of ``source``."""
+    """Whether a folder was made from another recording than that of ``source``.
+
+    Args:
+        source: the recording and its labels.
+        manifest: content of the folder's ``sequence.json``.
+    """
     name = source.events.name
     size, time_ns = state_of(source)[name]
     if manifest["source_files"].get(name) != size:
@@ -71,13 +89,23 @@ def is_other_recording(source: Source, manifest: dict) -> bool:
 
 
 def with_time_of(source: Source, manifest: dict) -> dict:
-    """``manifest`` with the time of the recording as it is now, so that its digest is not needed again."""
+    """A manifest with the recording's time of now, so that its digest is not needed again.
+
+    Args:
+        source: the recording and its labels.
+        manifest: content of the folder's ``sequence.json``.
+    """
     time_ns = state_of(source)[source.events.name][1]
     return {**manifest, _TIME: time_ns} if has_digests(manifest) else manifest
 
 
 def changed_labels(source: Source, manifest: dict) -> list[str]:
-    """Names of the label files that were changed, added or taken away since the folder was made."""
+    """Names of label files that were changed, added or removed since a folder was made.
+
+    Args:
+        source: the recording and its labels.
+        manifest: content of the folder's ``sequence.json``.
+    """
     sizes = {name: size for name, size in manifest["source_files"].items() if name != source.events.name}
     label_paths = [path for path in source.paths if path != source.events]
     if not has_digests(manifest):

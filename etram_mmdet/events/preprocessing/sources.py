@@ -1,4 +1,4 @@
-"""Which files of a dataset folder belong together: a recording and the labels beside it."""
+"""Find the recordings of a dataset folder and the labels of each."""
 
 from __future__ import annotations
 
@@ -25,9 +25,13 @@ _SUFFIXES = {suffix for format_ in FORMATS for suffix in format_.suffixes}
 
 
 class Source(NamedTuple):
-    """A recording and its labels; ``split`` train also drops boxes that are too wide.
+    """A recording and its labels.
 
-    ``labels``: the label file, or a folder of YOLO.
+    Attributes:
+        split: ``train``, ``val`` or ``test``. In ``train``, boxes that are too wide are dropped.
+        name: name of the recording.
+        events: path of the recording.
+        labels: path of the label file, or of a folder of YOLO files.
     """
 
     split: str
@@ -37,17 +41,17 @@ class Source(NamedTuple):
 
     @property
     def paths(self) -> list[Path]:
-        """The files and folders that decide what the recording becomes; raises ``InputError``."""
+        """Files and folders that the sequence folder depends on; raises ``InputError``."""
         return [self.events, *files_with(self.labels, self.name, self.events)]
 
     @property
     def label_files(self) -> LabelFiles:
-        """Which of eTraM's labels these are."""
+        """Which of eTraM's labels these are: ``eight_class`` or ``beside``."""
         return "eight_class" if self.labels.parent.name.startswith(_EIGHT_CLASS) else "beside"
 
     @property
     def is_shared(self) -> bool:
-        """Whether the label file holds other recordings too, by their names."""
+        """Whether the label file also holds other recordings, by their names."""
         return name_of(self.labels) != self.name
 
 
@@ -61,17 +65,29 @@ class _Unlabelled(NamedTuple):
 
 
 def find_sources(root: Path, labels: LabelFiles = "auto") -> tuple[list[Source], list[str]]:
-    """The recordings of a dataset folder, and a sentence for everything that is missing beside them.
+    """Find the recordings of a dataset folder and their labels.
 
-    A split without a folder is no fault: it has no recordings.
+    A split without a folder is no problem: it has no recordings.
 
-    Two layouts are known. Ours: ``root/{train,val,test}`` with ``NAME_td.SUFFIX`` (or ``NAME.SUFFIX``) and
-    ``NAME_bbox.npy``. eTraM's download: ``root/HDF5/{train,val,test}_h5_N``, grouped labels of three classes beside the
-    recordings and those of eight in ``root/class annotations/eight_class_annotations_SPLIT``; ``labels`` chooses
-    between them, ``"auto"`` prefers the eight classes.
+    Two layouts are known. Our own is ``root/{train,val,test}`` with ``NAME_td.SUFFIX`` (or
+    ``NAME.SUFFIX``) and ``NAME_bbox.npy``. eTraM's download is ``root/HDF5/{train,val,test}_h5_N``,
+    with grouped labels of three classes beside the recordings and labels of eight classes in
+    ``root/class annotations/eight_class_annotations_SPLIT``.
 
-    Without ``NAME_bbox.npy``, labels may have another format (see ``label_formats``): ``NAME.json`` and so on, a folder
-    ``NAME``, or a COCO or CSV file of any name, beside them or in ``root``, that names the recordings.
+    Without ``NAME_bbox.npy``, labels may have another format (see ``label_formats``): ``NAME.json``
+    and so on, a folder ``NAME``, or a COCO or CSV file of any name, beside the recordings or in
+    ``root``, that names the recordings.
+
+    Args:
+        root: the dataset folder.
+        labels: which labels of eTraM's download are used: ``"beside"`` or ``"eight_class"``.
+            Default: ``"auto"``, the eight classes if they are there.
+
+    Returns:
+        The recordings, and a sentence for each file that lacks its recording or labels.
+
+    Raises:
+        InputError: when there is no recording with labels.
     """
     sources = []
     unlabelled = []
@@ -100,13 +116,18 @@ def find_sources(root: Path, labels: LabelFiles = "auto") -> tuple[list[Source],
 
 
 def has_split(root: Path, split: str) -> bool:
-    """Whether a folder of recordings or of sequence folders holds anything for a split."""
+    """Whether a folder of recordings or of sequence folders holds anything for a split.
+
+    Args:
+        root: the dataset folder.
+        split: ``train``, ``val`` or ``test``.
+    """
     folders, _ = _folders(root, split, "beside")
     return any(not path.name.startswith(".") for folder in folders for path in folder.iterdir())
 
 
 def _folders(root: Path, split: str, labels: LabelFiles) -> tuple[list[Path], list[Path]]:
-    """Where the recordings of a split lie, and where their labels."""
+    """Folders of a split's recordings, and folders of their labels."""
     eight = root / "class annotations" / f"{_EIGHT_CLASS}{split}"
     if (root / split).is_dir():
         events = [root / split]
@@ -144,7 +165,10 @@ def _pair(
 
 
 def _pair_shared(root: Path, labelled: list[Source], unlabelled: list[_Unlabelled]) -> tuple[list[Source], list[str]]:
-    """Recordings whose labels stand in a file of their split, or of ``root``, that names several of them."""
+    """Recordings whose labels stand in a file that names several recordings.
+
+    The file lies in the folder of their split or in ``root``.
+    """
     if not unlabelled:
         return [], []
     names = {source.name for source in (*labelled, *unlabelled)}
@@ -176,7 +200,10 @@ def _too_many(files: list[Path], name: str) -> str:
 
 
 def _recordings(folders: list[Path]) -> dict[str, list[Path]]:
-    """Hidden files stay out: they are parts of files that somebody still writes, or a Mac's notes."""
+    """Recordings by name.
+
+    Hidden files are left out: unfinished downloads, or files that macOS leaves on other drives.
+    """
     files = defaultdict(list)
     for path in sorted(path for folder in folders for path in folder.iterdir() if _is_recording(path)):
         files[name_of(path)].append(path)
@@ -184,9 +211,10 @@ def _recordings(folders: list[Path]) -> dict[str, list[Path]]:
 
 
 def _is_recording(path: Path) -> bool:
-    """Hidden files are those that somebody else writes now, or what macOS leaves on other drives.
+    """Whether a file is a recording, by its name.
 
-    Of text files, which may hold anything, only those named ``NAME_td`` count.
+    Hidden files are not: they are unfinished, or files that macOS leaves on other drives. Text
+    files may hold anything, so only those named ``NAME_td`` count.
     """
     suffix = path.suffix.lower()
     if suffix not in _SUFFIXES or path.name.startswith(".") or not path.is_file():

@@ -1,4 +1,4 @@
-"""What became of the recordings of a dataset folder, for the user."""
+"""Summary of the preprocessing of a dataset folder, for the user."""
 
 from __future__ import annotations
 
@@ -11,10 +11,16 @@ from etram_mmdet.events.preprocessing.source_changes import has_digests
 
 
 class Outcome(NamedTuple):
-    """What became of one recording: a manifest (``is_new`` or found finished), a problem, or who else makes it now.
+    """Result for one recording: a manifest, a problem, or the process that makes it now.
 
-    ``changed``: the label files for which a finished folder was made anew. ``left_out``: why the reference makes
-    nothing of this recording.
+    Attributes:
+        name: ``SPLIT/NAME`` of the recording.
+        manifest: content of its ``sequence.json``; ``None`` if there is none.
+        is_new: whether the folder was made now; else it was found finished.
+        problem: why it could not be used.
+        changed: label files whose change made a finished folder obsolete.
+        maker: process that makes the folder now.
+        left_out: why RVT's rules make nothing of this recording.
     """
 
     name: str
@@ -28,7 +34,13 @@ class Outcome(NamedTuple):
 
 @dataclass
 class PreprocessSummary:
-    """What became of all recordings; ``str()`` of it is what the user reads."""
+    """Results of all recordings; ``str()`` gives the text for the user.
+
+    Args:
+        outcomes: one result per recording.
+        problems: one sentence per problem. Default: none.
+        notes: further sentences for the user. Default: none.
+    """
 
     outcomes: list[Outcome]
     problems: list[str] = field(default_factory=list)
@@ -36,12 +48,12 @@ class PreprocessSummary:
 
     @property
     def manifests(self) -> list[dict]:
-        """The manifests of all finished recordings, in the order of their names."""
+        """Manifests of all finished recordings, in the order of ``outcomes``."""
         return [outcome.manifest for outcome in self.outcomes if outcome.manifest is not None]
 
     @property
     def dropped(self) -> Counter:
-        """Everything dropped, by rule, over all finished recordings."""
+        """Number of dropped events and boxes by rule, over all finished recordings."""
         return sum((Counter(manifest["dropped"]) for manifest in self.manifests), Counter())
 
     def __str__(self) -> str:
@@ -100,7 +112,7 @@ class PreprocessSummary:
         return "\n".join(lines + [f"PROBLEM {problem}" for problem in self.problems])
 
     def _told_of_classes(self) -> list[str]:
-        """How many boxes each class has, by its name where that is known."""
+        """Number of boxes per class, with its name if that is known."""
         counts = Counter()
         for manifest in self.manifests:
             names = manifest.get("class_names", {})

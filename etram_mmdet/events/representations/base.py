@@ -1,4 +1,4 @@
-"""What every event representation offers, and the registry of their names."""
+"""Base class of event representations, and the registry of their names."""
 
 from __future__ import annotations
 
@@ -27,17 +27,24 @@ REPRESENTATIONS: dict[str, type[Representation]] = {}
 
 @dataclass(frozen=True)
 class Representation(ABC):
-    """Turns the events of one window on a sensor of ``height`` x ``width`` pixels into an image of ``shape`` (C, H, W).
+    """Turns the events of one window into an image of ``shape`` (C, H, W).
 
-    ``downsample`` makes the frame smaller by a whole factor: ``"nearest"`` keeps one pixel of each square, of 2x2 that
-    of the odd row and column, which is what RVT's resizing does to its 1-megapixel recordings (three quarters of the
-    events do not reach the result); ``"sum"`` lets the pixels of a square fall together, so that every event counts.
-    The factor is 2 unless a number says another: ``"sum8"``, ``"nearest4"``; a number alone means a sum. ``edges`` says
-    what divides the time: the first and last *event* of the window, as in RVT, or the ``"window"`` itself.
+    Defining a subclass registers it under its class name. It gives ``num_channels``, ``_fill``, and
+    ``dtype`` unless it is uint8 (one byte per cell). Its fields are the keys that a config may set.
+    ``_fill`` may be a compiled loop that trusts its input: it gets events within their window that
+    passed :func:`checked_events`.
 
-    A subclass is registered under its name by being defined; it gives ``num_channels``, ``_fill`` and where it is not
-    uint8 ``dtype`` (one byte per cell). Its fields are the keys that a config may set. ``_fill`` may be a compiled loop
-    that trusts its input: it gets events that :func:`checked_events` let through, within their window.
+    Args:
+        height: rows of the sensor, in pixels.
+        width: columns of the sensor, in pixels.
+        downsample: how the image becomes smaller than the sensor: ``"none"``, or ``"nearest"`` or
+            ``"sum"`` with a whole factor, such as ``"sum8"``. Without a number the factor is 2; a
+            number alone means a sum. ``"nearest"`` keeps the events of one pixel of each square (of
+            2x2 pixels that of the odd row and column), as RVT's resizing of 1-megapixel recordings
+            does, so three quarters of the events do not reach the image. ``"sum"`` adds the pixels
+            of a square, so that every event counts. Default: ``"none"``.
+        edges: time that is divided into bins: ``"events"`` from the first to the last event, as in
+            RVT, or ``"window"`` the whole window. Default: ``"events"``.
     """
 
     height: int
@@ -47,8 +54,9 @@ class Representation(ABC):
 
     dtype: ClassVar[type] = np.uint8
     short_name: ClassVar[str]  # of the folder on disk
-    always_named: ClassVar[dict[str, str]] = {}  # fields and what the folder's name calls them
-    # Fields that settings name even at their default, and what earlier versions meant by leaving them out.
+    always_named: ClassVar[dict[str, str]] = {}  # fields, and their names in the folder's name
+    # Fields that settings name even at their default, and the value that earlier versions meant by
+    # leaving them out.
     always_stated: ClassVar[dict[str, str]] = {}
 
     def __init_subclass__(cls, **kwargs) -> None:
@@ -61,7 +69,7 @@ class Representation(ABC):
                 f"{type(self).__name__}: edges={self.edges!r}, expected one of {', '.join(get_args(Edges))}"
             )
         try:
-            # One word for one meaning, so that two ways of saying the same are equal.
+            # One spelling for each meaning, so that equal settings compare equal.
             object.__setattr__(self, "downsample", word_of(*parse_downsample(self.downsample)))
         except ValueError as error:
             raise InputError(f"{type(self).__name__}: {error}") from error
@@ -76,7 +84,7 @@ class Representation(ABC):
             )
 
     def _at_least_one(self) -> dict[str, float]:
-        """Parameters to be checked."""
+        """Parameters that must be at least 1, by name."""
         return {"bins": self.bins} if hasattr(self, "bins") else {}
 
     @property
@@ -85,21 +93,25 @@ class Representation(ABC):
 
     @abstractmethod
     def _fill(self, events: Events, t0_us: int, t1_us: int, out: np.ndarray) -> None:
-        """Overwrite ``out`` with the image of at least one event of the sensor; time runs from t0_us to t1_us."""
+        """Write the image of one or more events to ``out``; time bins span t0_us to t1_us."""
 
     @property
     def scale(self) -> int:
-        """Sensor pixels per pixel of the image."""
+        """Sensor pixels per pixel of the image, along one side."""
         return parse_downsample(self.downsample)[1]
 
     @property
     def way(self) -> str:
-        """How pixels become fewer: ``none``, ``nearest`` or ``sum``."""
+        """Kind of downsampling: ``none``, ``nearest`` or ``sum``."""
         return parse_downsample(self.downsample)[0]
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of the result; raises ``InputError`` where no pixel would be left."""
+        """Shape (C, H, W) of the image.
+
+        Raises:
+            InputError: when the downsampling leaves no pixel.
+        """
         height, width = self.height // self.scale, self.width // self.scale
         if not (height and width):
             raise InputError(
@@ -110,7 +122,7 @@ class Representation(ABC):
 
     @property
     def options(self) -> dict:
-        """The parameters that differ from their defaults, and those of ``always_stated``."""
+        """Parameters that differ from their defaults, and those of ``always_stated``."""
         return {
             f.name: getattr(self, f.name)
             for f in fields(self)
@@ -119,7 +131,7 @@ class Representation(ABC):
 
     @property
     def config(self) -> dict:
-        """What :func:`build_representation` makes it from."""
+        """The dict from which :func:`build_representation` makes this representation again."""
         return {"type": type(self).__name__, **self.options}
 
     def __call__(
@@ -128,14 +140,17 @@ class Representation(ABC):
         """Build the image of the events of one window.
 
         Args:
-            events: of this sensor, also as a structured array with the fields t, x, y and p in any order. Integers of
-                any size; polarity -1 or False means off. Events out of order are sorted by time.
-            window_us: first and last microsecond of the window. ``edges="window"`` needs it.
-            out: array of ``shape`` and ``dtype`` to write into; default: a new one.
+            events: events on this sensor, as ``Events`` or as a structured array with the fields t,
+                x, y and p in any order. Integers may have any size; polarity -1 or False means off.
+                Events that are out of order are sorted by time.
+            window_us: first and last microsecond of the window. Needed for ``edges="window"``.
+                Default: the first and last event.
+            out: array of ``shape`` and ``dtype`` to write into. Default: a new one.
 
         Raises:
-            InputError: events outside the sensor or the window, other polarities, columns of unequal
-                length, no window where one is needed, or an ``out`` of another shape or type.
+            InputError: when events lie outside the sensor or the window, polarities are other
+                numbers, columns differ in length, a window is needed but not given, or ``out`` has
+                another shape or type.
         """
         out = np.empty(self.shape, self.dtype) if out is None else self._checked_out(out)
         events = checked_events(events, self.height, self.width)
@@ -146,7 +161,10 @@ class Representation(ABC):
         return out
 
     def _edges_us(self, events: Events, window_us: tuple[int, int] | None) -> tuple[int, int]:
-        """The times that ``edges`` asks for, of events that lie within the window."""
+        """First and last time for the bins, as ``edges`` says.
+
+        Checks that the events lie in the window.
+        """
         of_events = int(events.t[0]), int(events.t[-1])
         if window_us is None:
             if self.edges == "window":
@@ -167,33 +185,52 @@ class Representation(ABC):
         return out
 
     def off_on(self, image: np.ndarray) -> np.ndarray:
-        """How ``image`` (C, H, W) is shown: float32 (2, H, W), off and on, from 0; 1 is what one event leaves.
+        """The off and on channel to display for ``image`` (C, H, W): float32 (2, H, W) from 0.
 
-        ``image`` may be cut, padded and of any number type. Unless a subclass says otherwise, what is negative in it is
-        off and what is positive is on, summed over the channels.
+        One event contributes 1. ``image`` may be cut, padded and of any number type. By default
+        negative values of the image are off and positive ones on, summed over the channels; a
+        subclass may change this.
         """
         image = image.astype(np.float32)
         return np.stack([np.maximum(-image, 0).sum(0), np.maximum(image, 0).sum(0)])
 
     def count_left_out(self, events: Events) -> int:
-        """How many of these events of the sensor do not reach the image, because of ``downsample``."""
+        """Number of ``events`` that do not reach the image because of ``downsample``."""
         return int(count_left_out(events.x, events.y, self.scale, self.way == "nearest", *self.shape[1:]))
 
     def _downsampled(self, events: Events) -> Events:
-        """Events with the coordinates of the image, those that it leaves out taken away."""
+        """Events in image coordinates, without those that do not reach the image."""
         return downsampled(events, self.scale, self.way == "nearest", *self.shape[1:])
 
 
 @njit(cache=True, nogil=True)
 def bin_of(t_us, t0_us, span_us, bins):
-    """Time bin in float32 throughout, as torch divides int64 tensors: a wider type moves events on bin edges."""
+    """Time bin of an event, 0 to ``bins - 1``.
+
+    Every step is float32, as torch divides int64 tensors: a wider type moves events on bin edges.
+
+    Args:
+        t_us: time of the event, in microseconds.
+        t0_us: start of the first bin, in microseconds.
+        span_us: length of all bins together, in microseconds.
+        bins: number of bins.
+    """
     normalized = np.float32(t_us - t0_us) / np.float32(span_us)
     return min(int(np.floor(normalized * np.float32(bins))), bins - 1)
 
 
 @njit(cache=True, nogil=True)
 def first_after_bin(t, start, t0_us, span_us, bins, time_bin):
-    """First index at or after ``start`` whose bin is later than ``time_bin`` (bins grow with the index)."""
+    """First index at or after ``start`` whose event lies in a later bin than ``time_bin``.
+
+    Args:
+        t: times of the events in order, in microseconds.
+        start: index at which the search begins.
+        t0_us: start of the first bin, in microseconds.
+        span_us: length of all bins together, in microseconds.
+        bins: number of bins.
+        time_bin: bin number; bins grow with the index.
+    """
     low, high = start, len(t)
     while low < high:
         middle = (low + high) // 2
@@ -205,7 +242,16 @@ def first_after_bin(t, start, t0_us, span_us, bins, time_bin):
 
 
 def build_representation(cfg: dict, height: int, width: int) -> Representation:
-    """Build ``dict(type=NAME, **options)`` for a sensor; raises ``InputError`` on unknown names and options."""
+    """Build the representation of a config for a sensor.
+
+    Args:
+        cfg: ``dict(type=NAME, **options)``.
+        height: rows of the sensor, in pixels.
+        width: columns of the sensor, in pixels.
+
+    Raises:
+        InputError: when the name, an option, or the value of an option is unknown.
+    """
     options = dict(cfg)
     name = options.pop("type", None)
     cls = REPRESENTATIONS.get(name)
@@ -219,12 +265,13 @@ def build_representation(cfg: dict, height: int, width: int) -> Representation:
 
 
 def stated_options(cfg: dict, *, is_old: bool = False) -> dict:
-    """``cfg`` with every option of ``always_stated``.
+    """Copy of ``cfg`` that states every option of ``always_stated``.
 
     Args:
-        cfg: of a representation, as :func:`build_representation` takes it; unknown types stay as they are.
-        is_old: whether what ``cfg`` leaves out means what it meant in earlier versions; default: what
-            it means now.
+        cfg: config of a representation, as :func:`build_representation` takes it; unknown types
+            stay as they are.
+        is_old: whether a missing option gets the default of earlier versions. Default: False,
+            today's default.
     """
     name = cfg.get("type")
     cls = REPRESENTATIONS.get(name) if isinstance(name, str) else None
@@ -233,5 +280,9 @@ def stated_options(cfg: dict, *, is_old: bool = False) -> dict:
 
 
 def channels_of(cfg: dict) -> int:
-    """Channels of the images that ``cfg`` describes."""
+    """Number of channels of the images that a config describes.
+
+    Args:
+        cfg: config of a representation, as :func:`build_representation` takes it.
+    """
     return build_representation(cfg, 2, 2).num_channels

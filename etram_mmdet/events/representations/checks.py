@@ -1,4 +1,4 @@
-"""What events have to be before a compiled loop reads them: a loop writes to wherever they point."""
+"""Checks of events before a compiled loop reads them; such a loop checks no array bounds."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ _LARGEST_US = 1 << 62  # so that differences of stamps fit into 64 bits
 
 
 def checked_events(events: Events, height: int, width: int) -> Events:
-    """Events that a compiled loop may read: in time order, on the sensor, of the types of :class:`Events`.
+    """Check and convert events for a compiled loop: in time order, on the sensor, of fixed types.
 
-    A structured array, as Metavision's and other SDKs deliver them, is taken by the names of its fields. Columns of
-    other integer types are converted. Polarity -1 or False means off, as in other software. Events out of order are
-    sorted by time: cameras send packets out of order.
+    The result has the types of :class:`Events`. Columns of other integer types are converted.
+    Polarity -1 or False means off, as in other software. Events out of order are sorted by time,
+    since cameras send packets out of order.
 
     Args:
-        events: columns of one length, or a structured array (N,) with the fields t, x, y and p in any order, also
-            under other names in use (`COLUMN_NAMES`).
-        height: rows of the sensor in pixels.
-        width: columns of the sensor in pixels.
+        events: columns of one length, or a structured array (N,) as Metavision's and other SDKs
+            deliver it, with the fields t, x, y and p in any order, also under their other usual
+            names (`COLUMN_NAMES`).
+        height: rows of the sensor, in pixels.
+        width: columns of the sensor, in pixels.
 
     Raises:
-        InputError: the columns are no integers or differ in length, an event lies outside the
-            sensor, or a polarity is another number.
+        InputError: when columns are no integers or differ in length, an event lies outside the
+            sensor, a polarity is another number, or a time stamp is damaged.
     """
     if isinstance(events, np.ndarray) and events.dtype.names:
         events = _columns_of(events)
@@ -51,7 +52,14 @@ def checked_events(events: Events, height: int, width: int) -> Events:
 
 
 def checked_window(window_us: tuple[int, int]) -> tuple[int, int]:
-    """The two ends of a window as Python integers in microseconds; raises ``InputError``."""
+    """Check the two ends of a window and convert them to Python integers, in microseconds.
+
+    Args:
+        window_us: first and last microsecond of the window.
+
+    Raises:
+        InputError: when they are not two numbers, or too large.
+    """
     try:
         t0_us, t1_us = map(int, window_us)
     except (TypeError, ValueError, OverflowError) as error:
@@ -79,7 +87,10 @@ def _columns_of(table: np.ndarray) -> Events:
 
 
 def _converted(events: Events, height: int, width: int) -> Events:
-    """The same events in the types of :class:`Events`; a value that would not survive it is refused before."""
+    """The same events in the types of :class:`Events`.
+
+    A value that does not fit into its type is refused first.
+    """
     if not isinstance(events, Events):
         raise InputError(
             f"events are {type(events).__name__}, expected Events(t, x, y, p) or a structured array with these fields"
@@ -119,7 +130,10 @@ def _range(column: np.ndarray) -> tuple[int, int]:
 
 @njit(cache=True, nogil=True)
 def _survey(t, x, y, p):
-    """Whether time falls anywhere, and the largest x, y and p; a loop for each, which the compiler makes parallel."""
+    """Whether time falls anywhere, and the largest x, y and p.
+
+    Each has a loop of its own, which the compiler makes parallel.
+    """
     falls = False
     for i in range(1, len(t)):
         falls |= t[i] < t[i - 1]

@@ -1,4 +1,4 @@
-"""Images with fewer pixels than the sensor, by a whole factor."""
+"""Downsampling of events: images with fewer pixels than the sensor, by a whole factor."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ _WORD = re.compile(r"([a-z]*)([0-9]{0,4})")
 
 
 def parse_downsample(downsample: str | int) -> tuple[str, int]:
-    """The way (``none``, ``nearest`` or ``sum``) and the factor of a setting.
+    """Split a ``downsample`` setting into its kind (``none``, ``nearest`` or ``sum``) and factor.
+
+    Args:
+        downsample: such as ``"none"``, ``"nearest"`` (factor 2), ``"sum8"``, or a number alone,
+            which means a sum.
 
     Raises:
-        ValueError: it is neither ``none``, ``nearest`` or ``sum``, with a whole number behind it or without, nor a
-            whole number.
+        ValueError: when it is anything else.
     """
     found = None if isinstance(downsample, bool) else _WORD.fullmatch(str(downsample))
     way, digits = found.groups() if found else ("", "")
@@ -33,15 +36,28 @@ def parse_downsample(downsample: str | int) -> tuple[str, int]:
 
 
 def word_of(way: str, factor: int) -> str:
-    """The setting that :func:`parse_downsample` reads as these."""
+    """The ``downsample`` setting for a kind and a factor; the reverse of :func:`parse_downsample`.
+
+    Args:
+        way: ``none``, ``nearest`` or ``sum``.
+        factor: sensor pixels per image pixel, along one side.
+    """
     return f"{way}{factor}" if factor > 2 else way
 
 
 def downsampled(events: Events, factor: int, keeps_one: bool, height: int, width: int) -> Events:
-    """Events with coordinates in an image of ``height`` x ``width`` pixels, each ``factor`` sensor pixels wide.
+    """Events with their coordinates in the smaller image.
 
-    With ``keeps_one`` the events of one pixel of each square remain: that which resizing to the nearest takes. The last
-    columns and rows of a sensor that the factor does not divide have no place in the image.
+    The last columns and rows of a sensor that the factor does not divide have no place in the
+    image; their events are left out.
+
+    Args:
+        events: events of the sensor.
+        factor: sensor pixels per image pixel, along one side.
+        keeps_one: whether only the events of one pixel of each square are kept, the one that
+            resizing to the nearest pixel takes.
+        height: rows of the image.
+        width: columns of the image.
     """
     if factor == 1:
         return events
@@ -56,7 +72,16 @@ def downsampled(events: Events, factor: int, keeps_one: bool, height: int, width
 
 @njit(cache=True, nogil=True)
 def count_left_out(x, y, factor, keeps_one, height, width):
-    """How many events :func:`downsampled` takes away."""
+    """Number of events that :func:`downsampled` leaves out.
+
+    Args:
+        x: columns of the events, in sensor pixels (N,).
+        y: rows of the events, in sensor pixels (N,).
+        factor: sensor pixels per image pixel, along one side.
+        keeps_one: whether only the events of one pixel of each square are kept.
+        height: rows of the image.
+        width: columns of the image.
+    """
     place = factor // 2
     kept = 0
     for i in range(len(x)):

@@ -1,4 +1,4 @@
-"""Polarity sums over windows of halving length, RVT's second representation."""
+"""Mixed-density event stack, RVT's second representation: polarity sums over halving windows."""
 
 from __future__ import annotations
 
@@ -19,11 +19,20 @@ _LOG_HALF = np.float32(math.log(1 / 2))
 
 @dataclass(frozen=True)
 class MixedDensityEventStack(Representation):
-    """Signed event counts, int8 (bins, H, W): channel i sums everything before the last (1/2)**(bins - 1 - i) of time.
+    """Signed event counts over windows of halving length, int8 (bins, H, W).
 
-    Bit-exact with RVT's class of this name (after the mixed-density stacks of Nam et al., CVPR 2022): sums wrap modulo
-    256 before they are cut to +-``count_cutoff``; ``None`` does not cut. Where ``downsample`` sums with a factor above
-    2, sums are cut without wrapping.
+    Channel i sums everything before the last (1/2)**(bins - 1 - i) of the time. Bit-exact with
+    RVT's class of this name (after the mixed-density stacks of Nam et al., CVPR 2022): sums wrap
+    modulo 256 before they are cut. If ``downsample`` sums with a factor above 2, sums are cut
+    without wrapping.
+
+    Args:
+        height: rows of the sensor, in pixels.
+        width: columns of the sensor, in pixels.
+        bins: number of channels. Default: 10.
+        count_cutoff: largest absolute sum of a cell; ``None`` does not cut. Default: 32.
+        downsample: see :class:`Representation`. Default: ``"none"``.
+        edges: see :class:`Representation`. Default: ``"events"``.
     """
 
     bins: int = 10
@@ -54,7 +63,10 @@ class MixedDensityEventStack(Representation):
 
 @njit(cache=True, nogil=True)
 def _bin_of(t_us, t0_us, span_us, bins):
-    """Float32 in every step, as in torch; with more than 32 bins it rounds up to ``bins`` where t is nearly 1."""
+    """Time bin with float32 in every step, as in torch.
+
+    With more than 32 bins it rounds up to ``bins`` if t is nearly 1.
+    """
     t = min(max(np.float32(t_us - t0_us) / np.float32(span_us), _SMALLEST), _LARGEST)
     time_bin = np.int64(np.floor(max(np.float32(bins) - np.float32(np.log(t)) / _LOG_HALF, np.float32(0))))
     return min(time_bin, bins - 1)

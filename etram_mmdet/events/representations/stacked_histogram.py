@@ -1,4 +1,4 @@
-"""Event counts per polarity and time bin, RVT's representation."""
+"""Stacked histogram, RVT's representation: event counts per polarity and time bin."""
 
 from __future__ import annotations
 
@@ -14,11 +14,20 @@ from etram_mmdet.events.representations.base import Representation, first_after_
 
 @dataclass(frozen=True)
 class StackedHistogram(Representation):
-    """Count events per polarity, time bin and pixel: uint8 (2 * bins, H, W), channel = p * bins + bin.
+    """Event counts per polarity, time bin and pixel, uint8 (2 * bins, H, W).
 
-    Bit-exact with RVT's class of this name: bins are computed in float32, and counts wrap modulo 256 before they are
-    cut (a pixel hit 256 times reads 0; ``wrap_uint8=False`` cuts without wrapping). ``count_cutoff=None`` cuts at 255.
-    Where ``downsample`` sums, nothing wraps.
+    The channel is p * bins + bin. Bit-exact with RVT's class of this name: bins are computed in
+    float32, and counts wrap modulo 256 before they are cut. If ``downsample`` sums, nothing wraps.
+
+    Args:
+        height: rows of the sensor, in pixels.
+        width: columns of the sensor, in pixels.
+        bins: number of time bins. Default: 10.
+        count_cutoff: largest count of a cell; ``None`` means 255. Default: 10.
+        wrap_uint8: whether counts wrap modulo 256 as in RVT, so that a pixel hit 256 times reads 0.
+            Default: True.
+        downsample: see :class:`Representation`. Default: ``"none"``.
+        edges: see :class:`Representation`. Default: ``"events"``.
     """
 
     bins: int = 10
@@ -45,13 +54,16 @@ class StackedHistogram(Representation):
         cutoff = min(self.count_cutoff or 255, 255)
         if self.scale > 2:
             _stack(*self._downsampled(events), t0_us, span_us, volume, cutoff, wraps, 0, False)
-        else:  # half the sensor's pixels without a copy of the events
+        else:  # halves the sensor's pixels without a copy of the events
             _stack(*events, t0_us, span_us, volume, cutoff, wraps, self.scale - 1, self.way == "nearest")
 
 
 @njit(cache=True, nogil=True)
 def _stack(t, x, y, p, t0_us, span_us, out, cutoff, wraps, shift, odd_pixels_only):
-    """Fill ``out`` (2, bins, H, W) bin by bin: a bin's planes stay in the processor's cache until they are cut."""
+    """Fill ``out`` (2, bins, H, W) bin by bin.
+
+    The planes of one bin stay in the processor's cache until they are cut.
+    """
     _, bins, height, width = out.shape
     count_limit = 256 if wraps else cutoff
     kept = np.empty(len(t), np.uint32)
@@ -61,7 +73,8 @@ def _stack(t, x, y, p, t0_us, span_us, out, cutoff, wraps, shift, odd_pixels_onl
         out[:, time_bin] = 0
         num_kept = 0
         for i in range(start, stop):
-            # Counted on instead of branched over: three in four are left out, in no order that a processor could guess.
+            # Counting is faster than branching: three in four are left out, in no order that a
+            # processor could predict.
             kept[num_kept] = i
             num_kept += not odd_pixels_only or (x[i] & y[i] & 1)
         for i in kept[:num_kept]:

@@ -1,4 +1,4 @@
-"""A volume of ternary event images: cheap, and the input of ReYOLOv8."""
+"""Ternary event volume: cheap, and the input of ReYOLOv8."""
 
 from __future__ import annotations
 
@@ -14,10 +14,18 @@ from etram_mmdet.events.representations.base import Representation, bin_of
 
 @dataclass(frozen=True)
 class TernaryVolume(Representation):
-    """Polarity of the last event per time bin and pixel, int8 (bins, H, W): -1 off, 1 on, 0 no event.
+    """Polarity of the last event per time bin and pixel, int8 (bins, H, W).
 
-    The VTEI of Silva et al. (ReYOLOv8, 2024). A quarter of the channels of a :class:`StackedHistogram`, and counts do
-    not depend on how many events the sensor's thresholds let through.
+    Values are -1 for off, 1 for on and 0 for no event. The VTEI of Silva et al. (ReYOLOv8, 2024).
+    It has a quarter of the channels of a :class:`StackedHistogram`, and its values do not depend on
+    how many events the sensor's thresholds let through.
+
+    Args:
+        height: rows of the sensor, in pixels.
+        width: columns of the sensor, in pixels.
+        bins: number of time bins, one channel each. Default: 5.
+        downsample: see :class:`Representation`. Default: ``"none"``.
+        edges: see :class:`Representation`. Default: ``"events"``.
     """
 
     bins: int = 5

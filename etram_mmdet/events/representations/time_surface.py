@@ -1,4 +1,4 @@
-"""How long ago each pixel fired last."""
+"""Time surface: how long ago each pixel had its last event."""
 
 from __future__ import annotations
 
@@ -17,16 +17,19 @@ _EVENTS_SHOWN_AT_NO_AGE = 4  # more would show every age alike
 
 @dataclass(frozen=True)
 class TimeSurface(Representation):
-    """exp(-age / decay) of the last event per polarity and pixel, uint8 (2, H, W) scaled to 0..255, 0 without event.
+    """Age of the last event per polarity and pixel, as exp(-age / decay): uint8 (2, H, W).
 
-    The surface of active events of Lagorce et al. (HOTS, TPAMI 2017) at the window's end. It shows
-    the direction of motion in two channels.
+    Values are scaled to 1..255; 0 means no event. The surface of active events of Lagorce et al.
+    (HOTS, TPAMI 2017) at the window's end. It shows the direction of motion in two channels.
 
     Args:
-        decay_us: the decay in microseconds; default: a third of the time between the edges.
-        edges: ``"window"``, the default of this class: age counts from the window's end.
-            ``"events"``: from the last event, whenever that was. Versions before this default did
-            so, and networks that were trained with them need it.
+        height: rows of the sensor, in pixels.
+        width: columns of the sensor, in pixels.
+        decay_us: decay time in microseconds. Default: a third of the time between the edges.
+        downsample: see :class:`Representation`. Default: ``"none"``.
+        edges: ``"window"`` (default): age counts from the window's end. ``"events"``: age counts
+            from the last event, whenever that was. Versions before this default did so, and
+            networks that were trained with them need it.
     """
 
     decay_us: int | None = None
