@@ -1,4 +1,7 @@
-"""Paste road users of other recordings into a clip, with their own motion: more of the rare ones."""
+"""Paste road users of other recordings into a clip, with their own motion.
+
+This adds road users of rare classes.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,14 @@ _FIRST_TRACK = 1 << 32  # label files hold 32 bits, so no track of theirs has th
 
 
 class Tubelet(NamedTuple):
-    """A road user's way through a recording: ``bboxes`` (n, 4) at labelled ``frames`` (n,), n >= 2."""
+    """The path of one road user through a recording.
+
+    Args:
+        recording: number of the recording in its data set.
+        label: class of the road user.
+        frames: (n,) ascending indices of labelled frames, n >= 2.
+        bboxes: (n, 4) boxes at these frames, in network pixels.
+    """
 
     recording: int
     label: int
@@ -29,12 +39,21 @@ class Tubelet(NamedTuple):
     bboxes: np.ndarray
 
     def bbox_at(self, frame: int) -> np.ndarray:
-        """Box (4,) at a frame from first to last, on a straight line between labelled ones."""
+        """Box (4,) at any frame from first to last, interpolated linearly between labelled frames.
+        """
         return np.array([np.interp(frame, self.frames, side) for side in self.bboxes.T], np.float32)
 
 
 class Paste(NamedTuple):
-    """``tubelet`` from its frame ``first`` on, ``shift_px`` to the right, from frame ``start`` of a recording on."""
+    """One tubelet that is pasted into a recording.
+
+    Args:
+        tubelet: road user that is pasted.
+        first: first frame of the tubelet's recording that is pasted.
+        shift_px: shift to the right, in pixels.
+        start: frame of the recipient at which the paste begins.
+        track: track id of the pasted road user.
+    """
 
     tubelet: Tubelet
     first: int
@@ -44,11 +63,17 @@ class Paste(NamedTuple):
 
 
 def find_tubelets(sequence: RecordingFrames, recording: int) -> list[Tubelet]:
-    """Every track of a recording, cut into runs of labelled frames in a row at which it can be taken out alone.
+    """Cut every track of a recording into runs of frames from which it can be copied alone.
 
-    A track that occurs twice in a frame is none. A frame at which the box overlaps another one ends a run, since the
-    other road user would come along without a label; so does one at the left or right edge, where a part of the
-    object is missing that should be seen elsewhere. Without track ids, which are then all 0, there is no tubelet.
+    A run consists of labelled frames in a row. A frame at which the box overlaps another one ends a
+    run, since the other road user would be copied along without a label. A frame at which the box
+    touches the left or right edge ends a run too, since a part of the object is missing that should
+    be seen elsewhere. A track that occurs twice in a frame gives no tubelet. Without track ids,
+    which are then all 0, there is no tubelet.
+
+    Args:
+        sequence: recording to search.
+        recording: number of that recording in its data set.
     """
     frames, bboxes, labels, tracks = sequence.all_boxes()
     if not tracks.any():
@@ -66,7 +91,12 @@ def find_tubelets(sequence: RecordingFrames, recording: int) -> list[Tubelet]:
 
 
 def overlaps(frames: np.ndarray, bboxes: np.ndarray) -> np.ndarray:
-    """Which boxes (n,) of a recording, in order of ``frames`` (n,), overlap another one of their frame."""
+    """Whether each box (n,) of a recording overlaps another box of the same frame.
+
+    Args:
+        frames: (n,) frame of each box, in ascending order.
+        bboxes: (n, 4) boxes x1 y1 x2 y2.
+    """
     found = np.zeros(len(frames), bool)
     step = 1
     area = (bboxes[:, 2:] - bboxes[:, :2]).prod(1)
@@ -81,10 +111,16 @@ def overlaps(frames: np.ndarray, bboxes: np.ndarray) -> np.ndarray:
 
 
 def paste_pixels(frame: np.ndarray, donor: np.ndarray, bbox: np.ndarray, shift_px: int) -> None:
-    """Write what ``donor`` (C, H, W) has inside ``bbox`` (4,) into ``frame``, ``shift_px`` further right.
+    """Copy the pixels of a box from one frame into another, in place.
 
-    An object in front hides what is behind it, so where the donor has events its value counts. Adding would be wrong
-    for signed values and time surfaces.
+    An object in front hides everything behind it, so a pixel of the donor with events replaces the
+    value. Adding would be wrong for signed values and time surfaces.
+
+    Args:
+        frame: (C, H, W) frame that is written to.
+        donor: (C, H, W) frame that is copied from.
+        bbox: (4,) box x1 y1 x2 y2 in ``donor``.
+        shift_px: shift to the right, in pixels.
     """
     width = frame.shape[-1]
     (x1, y1), (x2, y2) = np.floor(bbox[:2]).astype(int), np.ceil(bbox[2:]).astype(int)
@@ -95,19 +131,28 @@ def paste_pixels(frame: np.ndarray, donor: np.ndarray, bbox: np.ndarray, shift_p
 
 @TRANSFORMS.register_module()
 class ClipCopyPaste(BaseTransform):
-    """Paste tubelets of events, the same track over frames in a row, with their boxes. It comes first in a pipeline.
+    """Paste road users of other recordings, over frames in a row, with their boxes.
 
-    Time is cut into windows of ``period_frames`` frames of the recording. In each, with probability ``prob``, one road
-    user from any recording of the data set is pasted from the window's first frame on: in the rows where it was, since
-    the camera is static and distance goes with the row, and shifted sideways. All of that is drawn from the seed of the
-    stream and the number of the window alone, so that it moves on from clip to clip without state.
+    It must be the first transform of a pipeline. Time is cut into windows of ``period_frames``
+    frames of the recording. In each window, with probability ``prob``, one road user (a tubelet)
+    from any recording of the data set is pasted from the window's first frame on. It keeps its
+    rows, since the camera is static and distance goes with the row, and is shifted sideways. The
+    seed of the stream and the number of the window decide every draw, so that a paste moves on from
+    clip to clip without state.
 
-    A row stands for the same distance only under cameras of the same height, tilt and lens. Sequence folders do not
-    say which camera recorded them, so donors are neither restricted to the same camera nor scaled. Where cameras
-    differ, what is pasted may have a size that nothing has at that place; leave the transform out there.
+    A row stands for the same distance only under cameras of the same height, tilt and lens.
+    Sequence folders do not say which camera recorded them, so donors are neither restricted to the
+    same camera nor scaled. Where cameras differ, a pasted road user may have a size that nothing
+    has at that place; leave the transform out there.
 
-    ``classes`` are names to choose from (default: all). A class is drawn with weight 1 / sqrt(number of its tubelets),
-    then one of its tubelets. Boxes that keep less than ``min_visible`` of their area in the frame get no label.
+    A class is drawn with weight 1 / sqrt(number of its tubelets), then one of its tubelets.
+
+    Args:
+        prob: probability of a paste in each window. Default: 0.5.
+        period_frames: length of a window, in frames. Default: 20.
+        classes: names of the classes to paste. Default: all.
+        min_visible: share of a box's area that must stay in the frame, else the pasted road
+            user gets no label. Default: 0.25.
 
     Raises:
         InputError: at first use, for an unknown class or when there is nothing to paste.
@@ -203,6 +248,7 @@ class ClipCopyPaste(BaseTransform):
 
 
 def _read(dataset: ETraMDataset, request: ClipRequest, recording: int, start: int, stop: int) -> np.ndarray:
-    """Frames as the dataset reads them for a clip: events of donor and recipient are then augmented alike."""
+    """Frames as the dataset reads them for a clip, so that donor and recipient are augmented alike.
+    """
     clip = request._replace(recording=recording, start=start, stop=stop)
     return dataset.read_frames(dataset.sequences[recording], clip)
