@@ -25,10 +25,14 @@ Shown = tuple[ETraMDataset, int]  # a recording, by its number in its data set
 
 
 def as_streams(dataset: Dataset) -> ETraMDataset:
-    """What samplers and hooks ask: ``dataset`` itself, or a wrapper's :class:`CombinedStreams`.
+    """The data set of recordings for samplers and hooks; wrappers become :class:`CombinedStreams`.
 
-    A wrapper is prepared once: afterwards ``DataLoader`` gets clips from it, since it asks ``__getitems__``
-    for a batch where a data set has it. Data of another kind are returned as they are.
+    A wrapper is prepared once. Afterwards ``DataLoader`` gets clips from it, since ``DataLoader``
+    asks ``__getitems__`` for a batch when a data set has it. Any other data set is returned as it
+    is.
+
+    Args:
+        dataset: data set of recordings, a wrapper of mmengine or mmdet, or any other data set.
 
     Raises:
         InputError: as :class:`CombinedStreams` does, and for a wrapper that mixes images.

@@ -60,7 +60,10 @@ def deform_conv(
 def _grid(
     x: Tensor, offset: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair, deform_groups: int
 ) -> Tensor:
-    """Places to read in the coordinates of ``grid_sample``: -1 and 1 are the outer edges of the map; in float32."""
+    """Places to read in the units of ``grid_sample``: -1 and 1 are the map's outer edges.
+
+    They are computed in float32.
+    """
     batch, _, *out_hw = offset.shape
     shift = offset.float().view(batch, deform_groups, -1, 2, *out_hw)
     kernel_hw = weight.shape[2:]

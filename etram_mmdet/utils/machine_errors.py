@@ -1,4 +1,7 @@
-"""Errors of the machine that no reader or writer has put into words: the last net before a traceback."""
+"""Sentences for errors of the machine that no reader or writer has explained yet.
+
+This is the last step before a traceback.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,14 @@ _FEWER = "lower train_dataloader.num_workers, val_dataloader.num_workers or batc
 
 
 def sentence_of(error: Exception) -> str | None:
-    """What a person is told of ``error``; ``None`` where it is a fault of the program, whose traceback has to show.
+    """The error message for a user, or None for a fault of the program, which needs its traceback.
 
-    In words are what this package raises for people, errors of the file system that name a file, a full, read-only or
-    failing disk, and the end of a process that was killed.
+    There is a sentence for the errors that this package raises for users, for file-system errors
+    that name a file, for a full, read-only or failing disk, and for the end of a process that was
+    killed.
+
+    Args:
+        error: any error.
     """
     if isinstance(error, InputError | FloatingPointError):
         return str(error)

@@ -38,10 +38,13 @@ PRIVATE_NAMES = {
 
 
 def private(name: str) -> object | None:
-    """What stands under one of `PRIVATE_NAMES`; None where the installed package has no such name.
+    """The object under one of `PRIVATE_NAMES`; None if the installed package lacks it.
+
+    Args:
+        name: dotted name from the list.
 
     Raises:
-        KeyError: the name is not on the list.
+        KeyError: when the name is not on the list.
     """
     if name not in PRIVATE_NAMES:
         raise KeyError(f"{name} is not on the list of private names")

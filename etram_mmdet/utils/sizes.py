@@ -11,7 +11,7 @@ MEDIUM_PX2 = 96**2
 
 
 def exponential_weight(area_px2, weight: float, small_area: float, exp: Callable = np.exp):
-    """clamp(W exp(-a / small), 1, W), which is 1 from a = small ln W on.
+    """Weight of a box by its area: clamp(W exp(-a / small), 1, W), 1 from a = small ln W on.
 
     Args:
         area_px2: array or tensor of any shape.
