@@ -36,8 +36,7 @@ class BoxStatistics:
 
     @property
     def mean_size_px(self) -> float:
-        """Mean of the square root of the area, AI-TOD's "absolute object size"; NaN without boxes.
-        """
+        """Mean square root of the area, AI-TOD's "absolute object size"; NaN without boxes."""
         return float(np.sqrt(self.sizes_px.prod(1)).mean()) if len(self.labels) else float("nan")
 
 

@@ -78,7 +78,14 @@ class Holder:
 
 
 class Claim:
-    """A claim that this process holds until :meth:`release`; a fork of the process does not hold it."""
+    """A claim that this process holds until :meth:`release`.
+
+    A fork of the process does not hold it.
+
+    Args:
+        path: file of the claim.
+        holder: this process, as written in the file.
+    """
 
     def __init__(self, path: Path, holder: Holder) -> None:
         self.path = path
@@ -94,7 +101,7 @@ class Claim:
         return not self._is_over.is_set() and read_holder(self.path) == self.holder
 
     def release(self) -> None:
-        """Give the claim back; does nothing in a fork, or when another has taken it over."""
+        """Give the claim back; does nothing in a fork, or when another process has the claim."""
         self._is_over.set()
         if os.getpid() != self.holder.pid:
             return

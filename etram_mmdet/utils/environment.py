@@ -1,4 +1,4 @@
-"""Where this package runs: its machine, its version, and where its configs and tools are."""
+"""The machine and version that this package runs on, and the folder of its configs and tools."""
 
 from __future__ import annotations
 

@@ -39,8 +39,7 @@ class Tubelet(NamedTuple):
     bboxes: np.ndarray
 
     def bbox_at(self, frame: int) -> np.ndarray:
-        """Box (4,) at any frame from first to last, interpolated linearly between labelled frames.
-        """
+        """Box (4,) at any frame from first to last, linear between labelled frames."""
         return np.array([np.interp(frame, self.frames, side) for side in self.bboxes.T], np.float32)
 
 
@@ -248,7 +247,9 @@ class ClipCopyPaste(BaseTransform):
 
 
 def _read(dataset: ETraMDataset, request: ClipRequest, recording: int, start: int, stop: int) -> np.ndarray:
-    """Frames as the dataset reads them for a clip, so that donor and recipient are augmented alike.
+    """Frames as the dataset reads them for a clip.
+
+    Events of donor and recipient are then augmented alike.
     """
     clip = request._replace(recording=recording, start=start, stop=stop)
     return dataset.read_frames(dataset.sequences[recording], clip)
