@@ -7,7 +7,9 @@ from mmdet.structures import DetDataSample, TrackDataSample
 from mmengine.structures import InstanceData
 from torch import nn
 
-EVENT_SHARE = 0.05  # of a frame's cells that hold a count; speed does not depend on it, post-processing on weights does
+# Share of a frame's cells that hold a count. Speed does not depend on it. The time of post-processing
+# depends on the weights of the model.
+EVENT_SHARE = 0.05
 BOXES_PER_FRAME = 8
 
 

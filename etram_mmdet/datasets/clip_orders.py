@@ -20,7 +20,8 @@ from torch.utils.data import Dataset
 from etram_mmdet.datasets.clips import Segment
 from etram_mmdet.utils.errors import InputError
 
-_BLOCK = 1024  # draws made at once: 0.1 ms where a position is far from the last one, next to nothing elsewhere
+# Draws made at once. That takes 0.1 ms when a position is far from the last one, else next to nothing.
+_BLOCK = 1024
 
 
 class ClipOrder(ABC):
@@ -102,7 +103,8 @@ class RepeatFactorOrder(ShuffledOrder):
         self._phases = _uniform((seed,), len(items))
 
     def _pass_at(self, position: int) -> tuple[int, int, Sequence[int]]:
-        passes = range(position // len(self.items) + 2)  # each is at least as long as the list of items
+        # Each pass is at least as long as the list of items.
+        passes = range(position // len(self.items) + 2)
         number = bisect_right(passes, position, key=lambda p: self._shown_before(p).sum()) - 1
         before, after = self._shown_before(number), self._shown_before(number + 1)
         return number, int(before.sum()), np.repeat(np.arange(len(self.items)), after - before)

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 SIDES, EVENTS = "side_px", "events_per_px"  # keys of a domain; each has its lower and upper number
 _SPANS = {SIDES: (1, 99), EVENTS: (5, 95)}  # percentiles of the training data
-MOST_FRAMES = 64  # of a data set that are looked at, spread over its recordings
-MOST_BEYOND = 0.1  # of the boxes, of which training itself has 0.01 on each side
-LEAST_BOXES = 20  # before their share means anything
-MOST_TIMES = 2.0  # the median frame beyond the span of training
+MOST_FRAMES = 64  # frames of a data set that are read, spread over its recordings
+MOST_BEYOND = 0.1  # share of boxes out of range that is reported; in training it is 0.01 a side
+LEAST_BOXES = 20  # number of boxes from which their share means anything
+MOST_TIMES = 2.0  # factor by which the median frame may lie outside the range of training
 
 
 def sides_of(sizes_px: np.ndarray) -> np.ndarray:

@@ -301,7 +301,8 @@ class ETraMDataset(BaseDataset):
             dataset: this data set, or the :class:`CombinedStreams` that it is a part of.
         """
         indices = range(request.start, request.start + self.clip_length)
-        labelled = [i if i < request.stop else -1 for i in indices]  # no frame -1: padding has no boxes
+        # There is no frame -1, so padding has no boxes.
+        labelled = [i if i < request.stop else -1 for i in indices]
         if self.test_mode and not request.streamed:
             labelled = [i if i == request.stop - 1 else -1 for i in indices]
         return self.pipeline(

@@ -1,13 +1,16 @@
-"""Which clip goes into which row of which batch.
+"""Samplers: they decide which clip goes into which row of which batch.
 
-Row *b* of a batch is lane *b*, and a lane continues its recording where its last batch stopped. Three recordings A, B,
-C of 2, 3 and 1 clips in two lanes (`*` marks ``is_first``):
+Row *b* of a batch is lane *b*, and a lane continues its recording where its last batch stopped.
+Three recordings A, B, C of 2, 3 and 1 clips in two lanes (`*` marks ``is_first``):
 
     batch      0    1    2    3
-    lane 0     A0*  A1   C0*  B0*   <- lane 0 was free first, so it took C; then the next pass begins: B, C, A
+    lane 0     A0*  A1   C0*  B0*
     lane 1     B0*  B1   B2   C0*
 
-The sampler runs in the main process and ``DataLoader`` keeps the order of batches, so no worker owns any state.
+Lane 0 was free first, so it took C. Then the next pass begins: B, C, A.
+
+The sampler runs in the main process and ``DataLoader`` keeps the order of batches, so no worker
+owns any state.
 """
 
 from __future__ import annotations
@@ -139,8 +142,8 @@ class StreamBatchSampler(Sampler):
                 f"StreamBatchSampler: {kind}_order={order}, but batches of mode={self.mode!r} and batch_size="
                 f"{self.batch_size} have no {kind} row; leave {kind}_order out or choose another mode"
             )
-        # Streams come in the order that the seed always gave: a run resumed with a newer version goes on in the
-        # recordings that its recurrent states come from.
+        # Streams come in the same order as in earlier versions: a run resumed with a newer version
+        # continues in the recordings that its recurrent states come from.
         seed = self.seed if kind == "stream" else derived_seed((self.seed,), kind)
         return build_order(order, items, seed, self.dataset) if rows else None
 

@@ -16,7 +16,7 @@ from etram_mmdet.events.representations import stated_options
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.registry import takes_key
 
-# With the type of the value; a path counts as str.
+# Shared keys with the type of their value; a path counts as str.
 KINDS = {"data_root": str, "class_set": str | dict, "representation": dict, "window_us": int}
 SHARED = tuple(KINDS)
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
@@ -67,7 +67,8 @@ def share_data_keys(cfg: Config) -> None:
             holder["representation"].update(stated_options(holder["representation"]))
         if isinstance(holder.get("window_us"), float) and holder["window_us"].is_integer():  # 5e4
             holder["window_us"] = int(holder["window_us"])
-        if isinstance(holder.get("class_set"), str | dict):  # a checkpoint holds what is in a file, not its name
+        # A checkpoint holds the content of a class-set file, not its name.
+        if isinstance(holder.get("class_set"), str | dict):
             holder["class_set"] = plain_class_set(holder["class_set"])
     for key in SHARED:
         value = cfg.get(key)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Pair = tuple[int, int]  # of rows and of columns
+Pair = tuple[int, int]  # number of rows and of columns
 
 
 def deform_conv(
@@ -46,7 +46,8 @@ def deform_conv(
     batch, channels, *_ = x.shape
     *_, rows, columns = offset.shape
     places = weight.shape[2] * weight.shape[3]
-    grid = _grid(x, offset, weight, stride, padding, dilation, deform_groups)  # (B * G, K * H', W', 2)
+    # (B * G, K * H', W', 2)
+    grid = _grid(x, offset, weight, stride, padding, dilation, deform_groups)
     maps = x.reshape(batch * deform_groups, channels // deform_groups, *x.shape[2:])
     read = F.grid_sample(maps.to(grid.dtype), grid, padding_mode="zeros", align_corners=False)
     read = read.view(batch, deform_groups, -1, places, rows, columns)
@@ -75,7 +76,8 @@ def _grid(
     )  # (2, H', W')
     stride, padding, dilation = (start.new_tensor(pair) for pair in (stride, padding, dilation))
     origin = start * stride.view(2, 1, 1) - padding.view(2, 1, 1)
-    place = origin + (tap * dilation)[..., None, None] + shift  # (B, G, K, 2, H', W'), y then x, pixel centres
+    # (B, G, K, 2, H', W'), y then x, pixel centres
+    place = origin + (tap * dilation)[..., None, None] + shift
     size = shift.new_tensor(x.shape[2:]).view(2, 1, 1)
     scaled = (2 * place + 1) / size - 1
     return scaled.flip(3).movedim(3, -1).reshape(batch * deform_groups, -1, out_hw[1], 2)
@@ -137,7 +139,8 @@ def deform_conv_backward_parameters(input, offset, grad_output, grad_weight, col
         scale: factor of the gradient. Default: 1.
         **keys: as for :func:`deform_conv_forward`.
     """
-    weight = torch.zeros_like(grad_weight)  # the output is linear in the weight, whose value therefore does not matter
+    # The output is linear in the weight, so the value of the weight does not matter.
+    weight = torch.zeros_like(grad_weight)
     grad_weight.add_(_gradients([input, offset, weight], grad_output, _geometry(keys))[2], alpha=scale)
 
 

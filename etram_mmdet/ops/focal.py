@@ -48,7 +48,8 @@ def sigmoid_focal_loss_backward(
 
 def _losses(logits: Tensor, target: Tensor, weight: Tensor, gamma: float, alpha: float) -> Tensor:
     is_class = target[:, None] == torch.arange(logits.shape[1], device=logits.device)
-    signed = torch.where(is_class, logits, -logits)  # the sigmoid of this is the probability of being right
+    # The sigmoid of this is the probability of being right.
+    signed = torch.where(is_class, logits, -logits)
     share = torch.where(is_class, alpha, 1 - alpha)
     losses = -share * (-signed).sigmoid() ** gamma * F.logsigmoid(signed)
     return losses * weight[target][:, None] if weight.numel() else losses

@@ -9,8 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-BLOCK = dict(cpu=512, cuda=8192)  # boxes decided at a time: what fits a CPU's cache, or what a GPU does in one go
-ROUNDS_PER_LOOK = 4  # a look at whether something still changes waits for a GPU; a round too many changes nothing
+# Boxes decided at a time: as many as fit a CPU's cache, or as a GPU handles in one go.
+BLOCK = dict(cpu=512, cuda=8192)
+# Rounds between two checks whether anything still changes. A check waits for the GPU; a round too
+# many changes nothing.
+ROUNDS_PER_LOOK = 4
 
 
 def nms(bboxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
@@ -75,7 +78,10 @@ def _iou(a: Tensor, b: Tensor, offset: int) -> Tensor:
 
 @functools.cache
 def _torchvision_nms() -> Callable | None:
-    """torchvision's operator, or None where torchvision is absent or built for another torch (a RuntimeError)."""
+    """torchvision's operator, or None without a torchvision that fits this torch.
+
+    A torchvision that was built for another torch raises RuntimeError.
+    """
     try:
         from torchvision.ops import nms as compiled
     except (ImportError, RuntimeError, OSError):

@@ -1,4 +1,7 @@
-"""The pixels of a simulated event camera: contrast-threshold crossings of log intensity, and their noise."""
+"""The pixels of a simulated event camera.
+
+An event is a crossing of a contrast threshold in log intensity, or noise.
+"""
 
 from __future__ import annotations
 

@@ -191,7 +191,10 @@ def reach(start, end, bone_m: float, forward: float = 1.0) -> list:
 
 
 def _clothes(rng: np.random.Generator) -> tuple[float, float, float]:
-    """Reflectance of jacket, trousers and skin or hair: people wear dark or light, seldom the road's own grey."""
+    """Reflectance of jacket, trousers and skin or hair.
+
+    People wear dark or light, seldom the road's own grey.
+    """
     jacket, trousers = rng.choice([0.05, 0.09, 0.14, 0.45, 0.65, 0.8], 2, p=[0.2, 0.2, 0.15, 0.15, 0.15, 0.15])
     return float(jacket), float(trousers) * 0.8, float(rng.choice([0.08, 0.3, 0.45]))
 
@@ -235,7 +238,8 @@ def pedestrian(rng: np.random.Generator, night: bool) -> Body:
             phase += pi
         top = [(0.0, 0.0, 0.13), (0.03, 0.0, 0.46), *arms, (0.05, 0.0, 0.78)]
         points = legs + top + ([(-0.2, 0.0, 0.4)] if bag else [])
-        ground = min(z for _, _, z in legs) - 0.05  # the lower foot stays on the ground, so the body bobs
+        # The lower foot stays on the ground, so the body bobs.
+        ground = min(z for _, _, z in legs) - 0.05
         return [(x * size, y * size, (z - ground) * size) for x, y, z in points]
 
     body.animate = animate

@@ -40,7 +40,10 @@ class Camera:
 
     @property
     def array(self) -> np.ndarray:
-        """What the compiled code takes: focal length, centre u and v, mount height, cosine and sine of the tilt."""
+        """Numbers for compiled code.
+
+        They are focal length, centre u and v, mount height, cosine and sine of the tilt.
+        """
         tilt = np.cos(self.tilt_rad), np.sin(self.tilt_rad)
         return np.array([self.focal_px, self.width / 2, self.height / 2, self.mount_m, *tilt])
 

@@ -19,7 +19,8 @@ PIECE_S = 0.05
 FIRST_LABEL_US = 100_000
 LABEL_HZ = 30
 MIN_VISIBLE = 0.35  # share of an actor that is neither hidden nor outside the frame
-RENDER_STEP_ROWS_S = 0.64  # image height times render step: fast edges move by about a pixel per step
+# Image height times render step: fast edges move by about a pixel per step.
+RENDER_STEP_ROWS_S = 0.64
 BOX_DTYPE = np.dtype(BBOX_DTYPE.descr, align=True)  # as Prophesee's files: padded to 40 bytes
 
 
@@ -57,7 +58,13 @@ def concatenate(pieces: list[Events]) -> Events:
 
 
 def render(scene: Scene, time_s: float, canvas: np.ndarray | None = None) -> np.ndarray:
-    """Luminance, float32 ``(H, W)``: the background with every actor painted over it, far ones first."""
+    """Luminance float32 ``(H, W)``: the background with all actors painted over it, far ones first.
+
+    Args:
+        scene: street with actors.
+        time_s: time since the start.
+        canvas: float32 (H, W) image that is painted over. Default: a new one.
+    """
     canvas = np.empty_like(scene.background) if canvas is None else canvas
     canvas[:] = scene.background
     camera = scene.camera.array

@@ -222,7 +222,7 @@ def _rng(*entropy: int) -> np.random.Generator:
 
 
 def _is_done(job: Job, out: Path) -> bool:
-    """Whether the recording is there; raises `InputError` where one of other parameters is in the way."""
+    """Whether the recording exists; `InputError` if it was made with other settings."""
     events_path, boxes_path = job.paths(out)
     if not (events_path.exists() and boxes_path.exists()):
         return False
@@ -243,7 +243,7 @@ def _write(out: Path, job: Job) -> None:
     scene = job.scene()
     with atomic_write(boxes_path) as aside:
         np.save(aside, label(scene, job.duration_s))
-    # In memory first: HDF5 writes when it forgets an object, and then only prints that a disk is full.
+    # In memory first: HDF5 writes when it frees an object, and then only prints that a disk is full.
     with h5py.File(events_path.name, "w", driver="core", backing_store=False) as file:
         file.attrs.update(asdict(job))
         _write_events(file.create_group("events"), film(scene, job.duration_s, sensor_rng), job)

@@ -58,7 +58,7 @@ class Scene:
         self._reach_m = np.array([a.body.front_m + 1.5 for a in self.actors])
 
     def far_to_near(self, time_s: float) -> list[Placed]:
-        """Everyone who may be in the frame, by lane and within a lane by distance, the farthest first."""
+        """All actors that may be in the frame, by lane and then by distance, the farthest first."""
         low = min(int(time_s / STEP_S), self._motion.shape[2] - 2)
         share = time_s / STEP_S - low
         travel, speed = ((1 - share) * self._motion[..., low] + share * self._motion[..., low + 1]).T
@@ -104,7 +104,10 @@ def build_scene(
 
 
 def _draw_street(width: int, height: int, guests, rng: np.random.Generator) -> tuple[Camera, Street]:
-    """A camera on a pole and the street before it; the vertical field of view is the same at every resolution."""
+    """A camera on a pole and the street before it.
+
+    The vertical field of view is the same at every resolution.
+    """
     near = rng.uniform(9.0, 11.5)
     mount = rng.uniform(5.0, 8.5)
     tilt = np.arctan2(mount, near + rng.uniform(6.0, 9.0))
@@ -159,7 +162,7 @@ def _in_frame(camera: Camera, route: Route, travel_m: np.ndarray) -> np.ndarray:
 
 
 def _seen(camera: Camera, actors: list[Actor], name: str) -> bool:
-    """Whether some actor of that class has its middle in the frame for a quarter of the recording."""
+    """Whether an actor of a class has its middle in the frame for a quarter of the recording."""
     return any(
         np.mean(_in_frame(camera, actor.route, actor.travel_m)) >= 0.25
         for actor in actors
@@ -224,7 +227,10 @@ def _crossers(street: Street, red_s, duration_s: float, night: bool, rng) -> lis
 
 
 def _slow_guests(camera, street: Street, duration_s: float, night: bool, guests, rng) -> list[Actor]:
-    """Guests that need no lane of vehicles: each passes the middle of the view half-way through the recording."""
+    """Guests that drive in no lane of vehicles.
+
+    Each passes the middle of the view half-way through the recording.
+    """
     places = {"bicycle": street.bicycle_m, "wheelchair": street.near_pavement_m, "tram": street.tram_m}
     actors = []
     for name in guests:
@@ -236,7 +242,8 @@ def _slow_guests(camera, street: Street, duration_s: float, night: bool, guests,
             across = across + rng.uniform(-1.2, 1.2)
         actor = walk(name, street.route(across, direction), duration_s, night, rng, 0.05)
         low, high = visible_span(camera, street.route(across, direction))
-        # A wheelchair needs longer than a recording to cross the view: it enters or leaves half-way.
+        # A wheelchair needs longer than a recording to cross the view: it enters or leaves
+        # half-way.
         share = rng.choice([0.05, 0.95]) if name == "wheelchair" else rng.uniform(0.35, 0.65)
         offset = low + share * (high - low) - actor.travel_m[len(actor.travel_m) // 2]
         actor.travel_m = actor.travel_m + offset

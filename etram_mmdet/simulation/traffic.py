@@ -13,7 +13,7 @@ from etram_mmdet.simulation import people as road_users
 from etram_mmdet.simulation import vehicles
 from etram_mmdet.simulation.people import Body
 
-STEP_S = 0.02  # of the trajectories
+STEP_S = 0.02  # time step of the trajectories
 WARM_UP_S = 6.0  # traffic runs this long before a recording, so that queues have formed
 SHAPES: dict[str, Callable[[np.random.Generator, bool], Body]] = {
     "pedestrian": road_users.pedestrian,
@@ -221,7 +221,8 @@ def _follow(at, desired, bodies: list[Body], red: RedLight | None, duration_s: f
         closing = np.concatenate([[0.0], speed[1:] - speed[:-1]])
         if red is not None and red.start_s <= step * STEP_S < red.stop_s:
             ahead = red.line_m - (at + front)
-            # Only the first that can still stop with 4 m/s2 sees the light; those behind see the one before them.
+            # Only the first vehicle that can still stop with 4 m/s2 sees the light. Those behind
+            # see the vehicle before them.
             able = np.flatnonzero(ahead > speed**2 / 8)
             if len(able) and ahead[able[0]] < gap[able[0]]:
                 gap[able[0]] = ahead[able[0]] + 1.5

@@ -1,4 +1,4 @@
-"""Shapes of cars, buses, trucks and trams: a profile drawn out to its width, windows, doors, wheels and lamps."""
+"""Shapes of cars, buses, trucks and trams: extruded profiles, windows, doors, wheels and lamps."""
 
 from __future__ import annotations
 
@@ -165,7 +165,8 @@ def truck(rng: np.random.Generator, night: bool) -> Body:
     cab_rear = front - 1.9
     box_front = front - 2.15
     cab_top = rng.uniform(2.4, 2.75)
-    # Seen from behind the cargo box hides the cab's roof, seen from the front the cab hides the cargo box.
+    # Seen from behind, the cargo box hides the cab's roof. Seen from the front, the cab hides the
+    # cargo box.
     profile_cab = [(cab_rear, 0.45), (front, 0.45), (front, 1.45), (front - 0.25, cab_top), (cab_rear, cab_top)]
     profile_box = [(rear, 1.0), (box_front, 1.0), (box_front, top), (rear, top)]
     _extrude(body, profile_cab, (3, 4), [0, 0, 0, 1.15 * cab, 0.6 * cab, cab], half)

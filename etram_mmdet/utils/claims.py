@@ -24,9 +24,9 @@ from etram_mmdet.utils.files import os_errors, part_of
 from etram_mmdet.utils.locks import alone
 from etram_mmdet.utils.processes import machine_id, start_ticks
 
-BEAT_S = 10.0  # between two renewals
-STALE_S = 90.0  # without a renewal, after which another machine may take over
-_LOCK_S = 5.0  # longest wait for somebody who looks at the same claim
+BEAT_S = 10.0  # time between two renewals
+STALE_S = 90.0  # time without a renewal after which another machine may take over
+_LOCK_S = 5.0  # longest wait for another process that reads the same claim
 
 
 class ClaimedError(InputError):
@@ -37,7 +37,8 @@ class ClaimedError(InputError):
         holder: process that holds the claim. Default: None, when its claim cannot be read.
     """
 
-    def __init__(self, message: str, holder: Holder | None = None) -> None:  # from another process comes the message
+    # An error that comes from another process is made again from its message alone.
+    def __init__(self, message: str, holder: Holder | None = None) -> None:
         super().__init__(message)
         self.holder = holder
 
@@ -73,7 +74,10 @@ class Holder:
         return f"process {self.pid} on {self.host} ({self.command})"
 
     def has_ended(self) -> bool:
-        """Whether it is known to run no more: only this machine's processes can be asked."""
+        """Whether the process is known to have ended.
+
+        Only processes of this machine can be checked.
+        """
         return self.machine == machine_id() and start_ticks(self.pid) != self.ticks
 
 

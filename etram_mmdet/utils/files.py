@@ -17,9 +17,12 @@ from pathlib import Path
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.processes import machine_id, start_ticks
 
-LEFTOVER_S = 3600.0  # age from which the part of a file that another machine wrote counts as left behind
+# Age from which a half-written file of another machine counts as left behind.
+LEFTOVER_S = 3600.0
 
-_PART = ".part~"  # a hidden file; the name of the file stands at the end, so that its suffix says how it is written
+# Prefix of a hidden temporary file. The final name follows at the end, so that its suffix still
+# decides the format.
+_PART = ".part~"
 _NO_ANSWER = (
     errno.EIO,
     errno.ENXIO,
@@ -138,7 +141,8 @@ def sync(path: Path) -> None:
     try:
         os.fsync(number)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):  # many network drives, of a folder
+        # Many network drives answer with these numbers for a folder.
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
             raise
     finally:
         os.close(number)

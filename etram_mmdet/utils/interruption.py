@@ -37,7 +37,8 @@ def stop_once() -> Iterator[None]:
     heeded = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
 
     def stop(number: int, _: FrameType | None) -> None:
-        # The next signal may come in the middle of this: it may take no lock, and any line may be the last.
+        # The next signal may come in the middle of this handler. So it must take no lock, and must
+        # be right after any of its lines.
         if os.getpid() == pid:
             for each in heeded:
                 signal.signal(each, _do_nothing)

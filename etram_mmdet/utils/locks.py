@@ -14,7 +14,8 @@ from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import os_errors
 
 WAIT_S = 60.0  # longest wait to change a file; whoever holds its lock longer is frozen
-_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # what a file system without locks answers
+# Errors of a file system without locks.
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 from etram_mmdet.utils.errors import InputError, without_traceback
 from etram_mmdet.utils.files import because
 
-# What no fault of a program can cause.
+# Errors that no fault of a program can cause.
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 _TOLD = re.compile(r"\[Errno (\d+)\] ([^:\n]+)(?:: '([^'\n]+)')?\s*$")
 _LOADING = "a process that loads data"

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
-_MOST = 256  # a file that is opened again costs about a millisecond, one that stays open some memory
+# Opening a file again costs about a millisecond, a file that stays open some memory.
+_MOST = 256
 
 
 class _Closable(Protocol):
@@ -33,7 +34,8 @@ class OpenFiles:
     def __init__(self, most: int | None = None) -> None:
         self._most = most
         self._pid = os.getpid()
-        self._files: WeakKeyDictionary[object, _Closable] = WeakKeyDictionary()  # in the order of their last use
+        # In the order of their last use.
+        self._files: WeakKeyDictionary[object, _Closable] = WeakKeyDictionary()
 
     def of(self, owner: object, open_file: Callable[[], File]) -> File:
         """The open file of ``owner``; ``open_file()`` opens it first if it is closed."""

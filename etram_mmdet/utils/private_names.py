@@ -1,8 +1,8 @@
-"""Private names of mmengine, mmdet and PyTorch that this package uses, because there is no public one.
+"""Private names of mmengine, mmdet and PyTorch that this package uses for want of public ones.
 
-A new version of these packages may change or drop them without a word. A test compares this list with the source code
-and with the installed packages. :func:`private` looks an optional one up, so that its absence costs a feature, not a
-crash.
+A new version of these packages may change or drop them without notice. A test compares this list
+with the source code and with the installed packages. :func:`private` looks an optional name up, so
+that its absence costs a feature, not a crash.
 """
 
 from __future__ import annotations

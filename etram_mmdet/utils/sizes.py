@@ -1,4 +1,7 @@
-"""Sizes of boxes: COCO's borders, and the weight of small boxes, shared by the loss and the analysis of data."""
+"""Sizes of boxes: COCO's borders, and the weight of small boxes.
+
+The loss and the analysis of data share them.
+"""
 
 from __future__ import annotations
 

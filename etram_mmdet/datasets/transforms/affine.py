@@ -1,4 +1,7 @@
-"""Rotation, translation, scale and shear of whole clips: EvRT-DETR's augmentation (Torbunov et al., ICCV 2025)."""
+"""Rotation, translation, scale and shear of whole clips: EvRT-DETR's augmentation.
+
+Source: Torbunov et al., ICCV 2025.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +61,9 @@ def affine(frames: np.ndarray, bboxes: list[np.ndarray], matrix: np.ndarray) -> 
 
 
 def _source(matrix: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Flat index of the pixel that each pixel comes from, and whether it is inside; both (H * W,).
+    """Flat index of the pixel that each pixel comes from, and whether it is inside the frame.
+
+    Both are (H * W,).
     """
     (a, b), (c, d) = np.linalg.inv(matrix[:, :2])
     x, y = np.arange(width) + 0.5 - matrix[0, 2], np.arange(height)[:, None] + 0.5 - matrix[1, 2]

@@ -18,9 +18,12 @@ from etram_mmdet.datasets.transforms.geometry import PER_BOX, cut_to_frame
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.random_numbers import generator
 
-_LONGEST_GAP = 10  # frames, half a second: over a longer one a straight line between two labels leaves the object
-_MAX_OVERLAP = 0.1  # share of the smaller of two boxes: a pedestrian before a bus has next to no IoU with it
-_FIRST_TRACK = 1 << 32  # label files hold 32 bits, so no track of theirs has this id or a higher one
+# In frames, half a second. Over a longer gap a straight line between two labels leaves the object.
+_LONGEST_GAP = 10
+# As a share of the smaller box, since the IoU of a pedestrian before a bus is next to nothing.
+_MAX_OVERLAP = 0.1
+# Label files hold 32 bits, so none of their tracks has this id or a higher one.
+_FIRST_TRACK = 1 << 32
 
 
 class Tubelet(NamedTuple):
@@ -78,7 +81,8 @@ def find_tubelets(sequence: RecordingFrames, recording: int) -> list[Tubelet]:
     if not tracks.any():
         return []
     pairs, count = np.unique(np.stack([tracks, frames], 1), axis=0, return_counts=True)
-    is_whole = (bboxes[:, 0] > 0) & (bboxes[:, 2] < sequence.hw[1] - 1)  # the loader cuts boxes to W - 1
+    # The loader cuts boxes to W - 1.
+    is_whole = (bboxes[:, 0] > 0) & (bboxes[:, 2] < sequence.hw[1] - 1)
     usable = is_whole & ~np.isin(tracks, pairs[count > 1, 0]) & ~overlaps(frames, bboxes)
     rows = np.flatnonzero(usable)
     rows = rows[np.lexsort((frames[rows], labels[rows], tracks[rows]))]
@@ -99,7 +103,8 @@ def overlaps(frames: np.ndarray, bboxes: np.ndarray) -> np.ndarray:
     found = np.zeros(len(frames), bool)
     step = 1
     area = (bboxes[:, 2:] - bboxes[:, :2]).prod(1)
-    while (pairs := np.flatnonzero(frames[step:] == frames[:-step])).size:  # with the next box, the one after it, ...
+    # Each box is compared with the next one, then with the one after it, and so on.
+    while (pairs := np.flatnonzero(frames[step:] == frames[:-step])).size:
         a, b = bboxes[pairs], bboxes[pairs + step]
         sides = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
         shared = np.clip(sides, 0, None).prod(1)

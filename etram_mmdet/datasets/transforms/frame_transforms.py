@@ -25,9 +25,9 @@ from etram_mmdet.datasets.transforms.geometry import cut_to_frame, keep_boxes
 from etram_mmdet.datasets.transforms.own_numbers import OwnNumbers
 from etram_mmdet.utils.errors import InputError
 
-# What a transform may change of a frame's metainfo.
+# Keys of a frame's metainfo that a transform may change.
 _CHANGED = ("img_shape", "scale_factor", "flip", "flip_direction")
-# What our parts read beside the keys that mmdet's PackTrackInputs keeps by itself.
+# Keys that this package reads, beside those that mmdet's PackTrackInputs keeps by itself.
 _OURS = ("recording", "t_us", "start_us", "step_us", "is_labelled", "is_first", "is_padding", "scale")
 _LEVEL = 8  # any value that is neither 0 nor 1
 _TRIES = 8  # draws of a random transform that are looked at before a run
@@ -108,10 +108,15 @@ class FrameTransforms(BaseTransform):
         return ", ".join(type(transform).__name__ for transform in self.transforms.transforms)
 
     def check(self, shape: tuple[int, int, int], dtype: np.dtype) -> None:
-        """Try the transforms on made-up clips of frames of ``shape`` (C, H, W).
+        """Try the transforms on made-up clips.
+
+        Args:
+            shape: (C, H, W) of a frame.
+            dtype: type of a pixel.
 
         Raises:
-            InputError: where a transform fails on them, changes values, or treats frames of a clip differently.
+            InputError: when a transform fails, changes values, or treats frames of a clip
+                differently.
         """
         kept = 0
         shapes = set()

@@ -21,8 +21,8 @@ from mmdet.registry import TRANSFORMS
 
 from etram_mmdet.datasets.recording_frames import is_flat
 
-# Lists of a clip that hold one array per frame, with a row per box. The last one is there in evaluation only, where
-# boxes that are ignored stand among the others and move with them.
+# Lists of a clip that hold one array per frame, with a row per box. Only evaluation has the last
+# one, since its ignored boxes are listed with the others and move with them.
 PER_BOX = ("bboxes", "labels", "tracks", "is_ignored")
 
 
