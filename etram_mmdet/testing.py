@@ -7,8 +7,8 @@ from mmdet.structures import DetDataSample, TrackDataSample
 from mmengine.structures import InstanceData
 from torch import nn
 
-# Share of a frame's cells that hold a count. Speed does not depend on it. The time of post-processing
-# depends on the weights of the model.
+# Share of a frame's cells that hold a count. Speed does not depend on it; the time of
+# post-processing depends on the weights of the model.
 EVENT_SHARE = 0.05
 BOXES_PER_FRAME = 8
 
@@ -25,7 +25,7 @@ def random_clips(
         clip_length: frames of a clip.
         hw: height and width of a frame, in pixels.
         label_every: every frame whose number this divides is labelled. Default: 2.
-        seed: of the random numbers; the same seed gives the same batch. Default: 0.
+        seed: seed of the random numbers; the same seed gives the same batch. Default: 0.
 
     Returns:
         ``inputs``: ``batch`` uint8 tensors (T, C, H, W), and ``data_samples``: as many

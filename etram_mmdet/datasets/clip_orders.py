@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 from etram_mmdet.datasets.clips import Segment
 from etram_mmdet.utils.errors import InputError
 
-# Draws made at once. That takes 0.1 ms when a position is far from the last one, else next to nothing.
+# Draws made at once. That takes 0.1 ms when a position is far from the last one, else almost none.
 _BLOCK = 1024
 
 

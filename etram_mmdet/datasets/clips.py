@@ -31,7 +31,7 @@ class ClipRequest(NamedTuple):
         is_first: whether the clip starts its stream, so that recurrent state is reset before
             it.
         lane: row of the batch, counted over all processes.
-        seed: of the augmentation. It is the same for all clips of one pass of a lane over a
+        seed: seed of the augmentation. It is the same for all clips of one pass of a lane over a
             segment, so that augmentation is constant along the stream.
         streamed: whether the clip continues the one before; other clips stand alone. Default:
             yes.

@@ -60,7 +60,7 @@ def domain_of(dataset: ETraMDataset) -> dict[str, list[float]]:
 
     ``side_px`` holds the two sides between which 98 % of the boxes lie. ``events_per_px`` holds the
     two numbers of events per pixel between which 90 % of the labelled frames lie. A key is missing
-    where there is nothing to measure.
+    when there is nothing to measure.
 
     Args:
         dataset: training data.

@@ -74,7 +74,7 @@ class ETraMDataset(BaseDataset):
         lazy_init: read nothing before ``full_init`` is called; ``metainfo`` is known at once.
             Default: no.
         indices: recordings to use, among those with labels in the order of their names. A
-            number: so many from the first on, or from the end where it is negative. A list:
+            number: so many from the first on, or from the end if negative. A list:
             their numbers. Default: all.
 
     Raises:

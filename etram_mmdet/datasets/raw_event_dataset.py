@@ -25,7 +25,7 @@ from etram_mmdet.events.recording import Events
 from etram_mmdet.events.representations import build_representation
 from etram_mmdet.utils.errors import InputError
 
-_KEEP_EVENTS_OF = 8  # recordings; each keeps up to two blocks of events (26 MB) between windows
+_KEEP_EVENTS_OF = 8  # recordings whose events are kept between windows: up to two blocks (26 MB) each
 
 
 @DATASETS.register_module()
@@ -45,7 +45,7 @@ class RawEventDataset(ETraMDataset):
         preset: rules of RVT for a data set: ``etram``, ``gen4`` or ``gen1``. Default:
             ``etram``.
         frames: times of the frames. ``rvt``: labels at 30 or 60 Hz thinned to 10 Hz. ``all``:
-            every label time. ``auto``: ``rvt`` where it applies. Default: ``auto``.
+            every label time. ``auto``: ``rvt`` if it applies. Default: ``auto``.
         label_files: which labels of eTraM's download to read: ``beside`` (three classes, beside
             the recordings) or ``eight_class``. ``auto`` prefers the eight classes. Default:
             ``auto``.
@@ -168,7 +168,8 @@ class RecordingSequence(RecordingFrames):
             self.representation = build_representation(settings.representation, recording.height, recording.width)
             begins_us = start_us(recording.t_first_us)
             sensor_px = recording.width, recording.height
-            if recording.damage:  # in the part that was read so far; the rule is about the whole
+            # Damage in the part that was read so far; the rule counts the whole recording.
+            if recording.damage:
                 recording.read_rest()
         super().__init__(
             source.name,

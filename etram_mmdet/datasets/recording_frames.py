@@ -52,7 +52,7 @@ class RecordingFrames(ABC):
         ignored: boxes that evaluation ignores, at the times of labelled frames. Those of
             classes that ``class_set`` does not know are left out. Default: none.
         start_us: time at which the recording begins on its clock. Default: 0.
-        id_names: names of the class ids, where they are known. Default: not known.
+        id_names: names of the class ids, if they are known. Default: not known.
         sensor_px: width and height of the sensor. Default: those of a frame times ``scale``.
     """
 
@@ -260,7 +260,7 @@ def class_labels(
         class_ids: (n,) ids in the label file.
         class_set: meaning of the ids.
         path: label file, for the error message.
-        id_names: names of the ids, where they are known. Default: not known.
+        id_names: names of the ids, if they are known. Default: not known.
 
     Raises:
         InputError: when ``class_set`` does not know an id; the message names ``path``.

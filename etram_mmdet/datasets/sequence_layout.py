@@ -164,7 +164,7 @@ def _check_times(
     frame_us = t_us[labelled]
     tolerance_us = np.median(np.diff(t_us)) / 2 if len(t_us) > 1 else _TOLERANCE_US
     times = folder / "labels_v2" / "timestamps_us.npy"
-    if times.is_file():  # which only we and RVT's preprocessing compare with
+    if times.is_file():  # only RVT's preprocessing and this package use this file
         label_us = load_integers(times)
         if label_us.shape != frame_us.shape:
             _refuse(times, f"{len(label_us)} label times for {len(frame_us)} labelled frames")

@@ -10,11 +10,11 @@ from numba import njit
 
 from etram_mmdet.events.recording import Events
 
-DARK_LUMINANCE = 2.0  # added before the logarithm: what a pixel "sees" without light
+DARK_LUMINANCE = 2.0  # added before the logarithm: a pixel's signal without light
 THRESHOLD = 0.28  # mean contrast (natural logarithm) that makes an event
 THRESHOLD_SPREAD = 0.04  # standard deviation of a pixel's threshold, relative to the mean
 NOISE_HZ = {"day": 0.1, "night": 0.3}  # background events per pixel and second
-HOT_SHARE = 2e-4  # of the pixels, at least one
+HOT_SHARE = 2e-4  # share of hot pixels; there is at least one
 HOT_HZ = (100.0, 500.0)
 
 

@@ -89,7 +89,7 @@ def circle(x: float, y: float, z: float, radius: float, side: int, points: int =
         x: centre, forward.
         y: centre, left.
         z: centre, up.
-        radius: of the circle, in metres.
+        radius: radius of the circle, in metres.
         side: side from which the circle is counter-clockwise: -1 right, +1 left.
         points: number of points. Default: 14.
     """
@@ -127,7 +127,7 @@ def spoked_wheel(body: Body, x: float, y: float, radius: float, spokes: int, tyr
         body: road user that gets the wheel.
         x: hub, forward, in metres.
         y: hub, left, in metres.
-        radius: of the wheel, in metres.
+        radius: radius of the wheel, in metres.
         spokes: number of rods through the hub.
         tyre_m: thickness of the tyre.
     """
@@ -146,7 +146,7 @@ def disc_wheel(body: Body, x: float, y: float, radius: float, rim: float) -> Non
         body: vehicle that gets the wheel.
         x: hub, forward, in metres.
         y: hub, left, in metres; its sign says on which side the wheel is.
-        radius: of the wheel, in metres.
+        radius: radius of the wheel, in metres.
         rim: reflectance of the rim.
     """
     side = 1 if y > 0 else -1

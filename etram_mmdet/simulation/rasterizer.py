@@ -25,8 +25,8 @@ class Camera:
     World axes in metres: x right, y away from the camera, z up; the camera stands above x = y = 0.
 
     Args:
-        width: of the image, in pixels.
-        height: of the image, in pixels.
+        width: width of the image, in pixels.
+        height: height of the image, in pixels.
         focal_px: focal length at this width and height, in pixels.
         mount_m: height of the camera above the ground.
         tilt_rad: angle by which the camera looks down.
@@ -148,7 +148,7 @@ def _faces_camera(corners):
     for i in range(len(corners)):
         area += corners[last, 0] * corners[i, 1] - corners[i, 0] * corners[last, 1]
         last = i
-    return area < 0  # v points down, so what is counter-clockwise to the eye has a negative area
+    return area < 0  # v points down, so a counter-clockwise outline has a negative area
 
 
 @njit(cache=True)

@@ -49,11 +49,11 @@ class Job:
     """All settings that decide a recording; its file stores them as attributes.
 
     Args:
-        seed: of the whole sample.
+        seed: seed of the whole sample.
         split: ``train``, ``val`` or ``test``.
         index: number of the recording in its split.
-        width: of the sensor, in pixels.
-        height: of the sensor, in pixels.
+        width: width of the sensor, in pixels.
+        height: height of the sensor, in pixels.
         duration_s: length of the recording.
         simulator_version: `VERSION` of this module.
     """
@@ -98,8 +98,8 @@ class SimulatedRecording:
     Args:
         events: all events, in time order.
         boxes: (n,) boxes of the visible actors, as :func:`label` gives them.
-        width: of the sensor, in pixels.
-        height: of the sensor, in pixels.
+        width: width of the sensor, in pixels.
+        height: height of the sensor, in pixels.
     """
 
     events: Events
@@ -138,9 +138,9 @@ def simulate_recording(
     """Simulate one recording in memory; for long or large ones use `rendering.film` instead.
 
     Args:
-        seed: of all random numbers; the same seed gives the same recording.
-        width: of the sensor, in pixels. Default: 1280.
-        height: of the sensor, in pixels. Default: 720.
+        seed: seed of all random numbers; the same seed gives the same recording.
+        width: width of the sensor, in pixels. Default: 1280.
+        height: height of the sensor, in pixels. Default: 720.
         duration_s: length of the recording. Default: 6.
         night: whether it is night. Default: no.
         guests: rare classes that pass through the view, some of `GUESTS`. Default: none.
@@ -169,9 +169,9 @@ def make_sample(
 
     Args:
         out: folder of the sample.
-        seed: of all random numbers. Default: 0.
-        width: of the sensor, in pixels, at least 32. Default: 1280.
-        height: of the sensor, in pixels, at least 32. Default: 720.
+        seed: seed of all random numbers. Default: 0.
+        width: width of the sensor, in pixels, at least 32. Default: 1280.
+        height: height of the sensor, in pixels, at least 32. Default: 720.
         recordings: number of train, val and test recordings. Default: 24, 6 and 4.
         duration_s: length of each recording, at least 0.2. Default: 6.
         workers: number of processes. Default: one per CPU.
@@ -243,7 +243,8 @@ def _write(out: Path, job: Job) -> None:
     scene = job.scene()
     with atomic_write(boxes_path) as aside:
         np.save(aside, label(scene, job.duration_s))
-    # In memory first: HDF5 writes when it frees an object, and then only prints that a disk is full.
+    # In memory first: HDF5 writes when it frees an object, and then merely prints an error about a
+    # full disk.
     with h5py.File(events_path.name, "w", driver="core", backing_store=False) as file:
         file.attrs.update(asdict(job))
         _write_events(file.create_group("events"), film(scene, job.duration_s, sensor_rng), job)

@@ -87,8 +87,8 @@ def build_scene(
     After 50 draws the last one is taken as it is.
 
     Args:
-        width: of the image, in pixels.
-        height: of the image, in pixels.
+        width: width of the image, in pixels.
+        height: height of the image, in pixels.
         duration_s: length of the recording.
         night: whether it is night.
         guests: rare classes that must pass through the view, some of `sample.GUESTS`.

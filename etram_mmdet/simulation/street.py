@@ -126,7 +126,7 @@ def _ground_tone(street: Street, along, across, rng: np.random.Generator) -> np.
 
 
 def _wall_tone(along, height, night: bool, rng: np.random.Generator) -> np.ndarray:
-    """Facades of different tone and height with rows of windows, some of them lit at night, under the sky."""
+    """Facades of different tone and height under the sky, with windows, some lit at night."""
     house = np.clip(((along + 200) / 11).astype(int), 0, 39)
     tone = rng.uniform(0.25, 0.6, 40)[house]
     top = rng.uniform(7, 16, 40)[house]

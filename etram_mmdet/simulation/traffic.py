@@ -55,7 +55,7 @@ class Route:
     heading_rad: float
 
     def pose(self, travel_m: float) -> np.ndarray:
-        """What `rasterizer.paint` takes: x, y, cosine and sine of the heading."""
+        """Pose for `rasterizer.paint`: x, y, cosine and sine of the heading."""
         c, s = cos(self.heading_rad), sin(self.heading_rad)
         return np.array([self.x_m + travel_m * c, self.y_m + travel_m * s, c, s])
 

@@ -23,11 +23,11 @@ from etram_mmdet.utils.machine_errors import sentence_of
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-# The name of a file may hold bytes that are no text; telling it must not end a tool.
+# The name of a file may hold bytes that are no text; printing it must not end a tool.
 if hasattr(sys.stdout, "reconfigure"):
     sys.stdout.reconfigure(errors="backslashreplace")
 
-PRECISIONS = ("float32", "bfloat16", "float16")  # of inference, as torch names them
+PRECISIONS = ("float32", "bfloat16", "float16")  # precisions of inference by torch's names
 
 
 def make_parser(doc: str) -> argparse.ArgumentParser:

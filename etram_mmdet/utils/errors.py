@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-# What PyTorch puts before the text of an error that was raised in a loading process.
+# The lines that PyTorch puts before the text of an error of a loading process.
 _FROM_PROCESS = re.compile(r"\ACaught \w+ in .*?\nOriginal Traceback .*^[\w.]+: ", re.DOTALL | re.MULTILINE)
 
 

@@ -36,7 +36,7 @@ _NO_ANSWER = (
     errno.ENOTCONN,
 )
 _HELD = (errno.EAGAIN, errno.EBUSY, errno.ENOLCK, errno.ETXTBSY, errno.EDEADLK)
-# Numbers, cause, advice.
+# Error numbers, cause, advice.
 _CAUSES = (
     ((errno.ENOSPC, errno.EDQUOT), "the disk is full{space}", "make room, then run the same command again"),
     ((errno.ENOMEM,), "no memory is left", "end other programs or use fewer workers, then run the same command again"),

@@ -13,7 +13,7 @@ from pathlib import Path
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import os_errors
 
-WAIT_S = 60.0  # longest wait to change a file; whoever holds its lock longer is frozen
+WAIT_S = 60.0  # longest wait to change a file; a process that holds its lock longer is frozen
 # Errors of a file system without locks.
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
@@ -77,7 +77,7 @@ def _lock(number: int, until: float) -> None:
             time.sleep(0.01)
         except OSError as error:
             if error.errno in _NO_LOCKS:
-                return None  # then two that come in the same millisecond may both have it
+                return None  # two processes that come in the same millisecond may then both have it
             raise
 
 

@@ -41,7 +41,7 @@ def sentence_of(error: Exception) -> str | None:
 
 def _of_system(error: OSError) -> str | None:
     told = _TOLD.search(without_traceback(str(error)))
-    if error.errno is None and told:  # it comes from a loading process, as text
+    if error.errno is None and told:  # an error of a loading process comes as text
         error = OSError(int(told[1]), told[2], told[3])
     if error.errno == errno.ENOMEM and error.filename is None:
         return f"no memory is left for another process; {_FEWER}, or run again with fewer --workers"

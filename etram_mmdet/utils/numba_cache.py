@@ -32,7 +32,7 @@ def use_writable_folder() -> None:
     if _takes_files(_PACKAGE / "__pycache__"):
         os.environ[VARIABLE] = str(_PACKAGE / "__pycache__" / "numba")
         return
-    with suppress(OSError):  # numba then says what it lacks
+    with suppress(OSError):  # numba then reports its own error
         folder = tempfile.mkdtemp(prefix="numba_")
         os.environ[VARIABLE] = folder
         atexit.register(_remove, folder, os.getpid())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-# Name -> why it is needed, and what happens where it is missing.
+# Name -> reason to use it, and the effect when it is missing.
 PRIVATE_NAMES = {
     "mmengine.config.Config._get_base_files": "parents of a config, for the summary; without: not compared",
     "mmengine.config.Config._get_cfg_path": "the same, for parents in other packages (mmdet::...)",

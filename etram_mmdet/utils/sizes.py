@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-SMALL_PX2 = 32**2  # areas below are small, from `MEDIUM_PX2` on large
+SMALL_PX2 = 32**2  # smaller areas are small; from `MEDIUM_PX2` on they are large
 MEDIUM_PX2 = 96**2
 
 

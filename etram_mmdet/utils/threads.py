@@ -13,5 +13,5 @@ import os
 
 SPINS = "1000"
 
-if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():  # what a person has set stays
+if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():  # a user's own setting stays
     os.environ["GOMP_SPINCOUNT"] = SPINS

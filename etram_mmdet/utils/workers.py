@@ -41,7 +41,7 @@ class Workers:
         try:
             # Forked, because importing the package again in every worker costs seconds.
             self._pool = ProcessPoolExecutor(count, get_context("fork"), _start) if count > 0 else None
-        except OSError as error:  # the semaphores between processes lie there
+        except OSError as error:  # semaphores between processes need /dev/shm
             raise InputError(
                 f"/dev/shm cannot be written ({error.strerror}), so no other process can work; see to its room "
                 "and permissions, or let one process do it (--workers)"

@@ -227,7 +227,7 @@ class ClipCopyPaste(BaseTransform):
     def _add(self, results: dict, paste: Paste) -> dict:
         request = results["request"]
         tubelet = paste.tubelet
-        ahead = paste.first - paste.start  # of the recording, in frames
+        ahead = paste.first - paste.start  # shift from recipient frames to donor frames
         start = max(request.start, paste.start)
         stop = min(request.stop, paste.start + self.period_frames, int(tubelet.frames[-1]) + 1 - ahead)
         if start >= stop:

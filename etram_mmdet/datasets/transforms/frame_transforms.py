@@ -30,7 +30,7 @@ _CHANGED = ("img_shape", "scale_factor", "flip", "flip_direction")
 # Keys that this package reads, beside those that mmdet's PackTrackInputs keeps by itself.
 _OURS = ("recording", "t_us", "start_us", "step_us", "is_labelled", "is_first", "is_padding", "scale")
 _LEVEL = 8  # any value that is neither 0 nor 1
-_TRIES = 8  # draws of a random transform that are looked at before a run
+_TRIES = 8  # draws of a random transform that are checked before a run
 
 
 class FrameBoxes(HorizontalBoxes):
@@ -125,7 +125,7 @@ class FrameTransforms(BaseTransform):
                 results = self.transform(_made_up(shape, dtype, seed))
             except InputError:
                 raise
-            except Exception as error:  # whatever a foreign transform raises
+            except Exception as error:  # a foreign transform may raise anything
                 self._refuse(f"it stops with {type(error).__name__}: {error}", shape)
             changed = results["frames"]
             kept += len(results["bboxes"][0])
