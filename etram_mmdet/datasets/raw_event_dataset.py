@@ -25,7 +25,8 @@ from etram_mmdet.events.recording import Events
 from etram_mmdet.events.representations import build_representation
 from etram_mmdet.utils.errors import InputError
 
-_KEEP_EVENTS_OF = 8  # recordings whose events are kept between windows: up to two blocks (26 MB) each
+# Recordings whose events are kept between windows: up to two blocks (26 MB) each.
+_KEEP_EVENTS_OF = 8
 
 
 @DATASETS.register_module()

@@ -65,7 +65,7 @@ class PackClip(BaseTransform):
             results = for_metrics(results)
         track = TrackDataSample(metainfo=results["clip_meta"])
         frames = [DetDataSample()]
-        track.video_data_samples = frames  # mmdet formats the first frame as text here, with all its boxes
+        track.video_data_samples = frames  # mmdet formats the first frame here as text, boxes too
         frames[:] = [DetDataSample(metainfo=meta) for meta in results["frame_metas"]]
         for frame, (counted, ignored) in zip(frames, counted_and_ignored(results), strict=True):
             frame.gt_instances = _boxes(*counted)
