@@ -1,4 +1,4 @@
-"""Made-up clips for plugin authors, benchmarks and tests."""
+"""Random clips for plugin authors, benchmarks and tests."""
 
 from __future__ import annotations
 
@@ -7,14 +7,30 @@ from mmdet.structures import DetDataSample, TrackDataSample
 from mmengine.structures import InstanceData
 from torch import nn
 
-EVENT_SHARE = 0.05  # of a frame's cells that hold a count; speed does not depend on it, post-processing on weights does
+# Share of a frame's cells that hold a count. Speed does not depend on it; the time of
+# post-processing depends on the weights of the model.
+EVENT_SHARE = 0.05
 BOXES_PER_FRAME = 8
 
 
 def random_clips(
     model: nn.Module, batch: int, clip_length: int, hw: tuple[int, int], label_every: int = 2, seed: int = 0
 ) -> dict:
-    """A batch as the loader hands it on: sparse counts, boxes on every ``label_every``-th frame."""
+    """A batch as the data loader returns it: sparse event counts, and random boxes on some frames.
+
+    Args:
+        model: detector; its backbone's input channels and its head's classes decide those of
+            the batch.
+        batch: number of clips.
+        clip_length: frames of a clip.
+        hw: height and width of a frame, in pixels.
+        label_every: every frame whose number this divides is labelled. Default: 2.
+        seed: seed of the random numbers; the same seed gives the same batch. Default: 0.
+
+    Returns:
+        ``inputs``: ``batch`` uint8 tensors (T, C, H, W), and ``data_samples``: as many
+            ``TrackDataSample``.
+    """
     generator = torch.Generator().manual_seed(seed)
     channels = next(p for p in model.backbone.parameters() if p.dim() == 4).shape[1]
     shape = (clip_length, channels, *hw)

@@ -3,7 +3,8 @@
 import contextlib
 import io
 
-with contextlib.redirect_stdout(io.StringIO()):  # mmdet prints twice that OneDL, which nobody asked for, is missing
+# mmdet prints twice that OneDL is missing, which nobody needs.
+with contextlib.redirect_stdout(io.StringIO()):
     import mmdet.datasets  # noqa: F401
 
 from etram_mmdet.datasets.clip_orders import ClassWeightedOrder, ClipOrder, RepeatFactorOrder, ShuffledOrder

@@ -1,8 +1,9 @@
-"""In which order a sampler takes streams or clips, and how often each: here rare classes are shown more often.
+"""The order in which a sampler takes streams or clips, and how often it takes each of them.
 
-An order is registered in mmdet's ``DATA_SAMPLERS`` and named by ``stream_order`` or ``random_order`` of a
-``StreamBatchSampler``. Its seeds start no generator as they are: a dataset derives one for each transform
-(``generator``), so that why a clip was drawn does not decide how it is augmented.
+Two of the orders show rare classes more often. An order is registered in mmdet's ``DATA_SAMPLERS``.
+A config names it in ``stream_order`` or ``random_order`` of a ``StreamBatchSampler``. No generator
+starts at the seed of an order itself: a dataset derives one generator for each transform
+(``generator``), so that the reason for which a clip was drawn does not decide how it is augmented.
 """
 
 from __future__ import annotations
@@ -19,13 +20,18 @@ from torch.utils.data import Dataset
 from etram_mmdet.datasets.clips import Segment
 from etram_mmdet.utils.errors import InputError
 
-_BLOCK = 1024  # draws made at once: 0.1 ms where a position is far from the last one, next to nothing elsewhere
+# Draws made at once. That takes 0.1 ms when a position is far from the last one, else almost none.
+_BLOCK = 1024
 
 
 class ClipOrder(ABC):
-    """An endless sequence over ``items``; any position can be asked for, none depends on another.
+    """An endless sequence over ``items``. Any position can be read without those before it.
 
-    ``dataset.boxes_per_class`` tells what an item holds, where an order asks (``boxes_per_item``).
+    Args:
+        items: streams or clips to choose from.
+        seed: seed of the whole order; the same seed gives the same sequence.
+        dataset: data set of the items. Orders that look at boxes ask its ``boxes_per_class``
+            (``boxes_per_item``). Default: none.
     """
 
     def __init__(self, items: list[Segment], seed: int, dataset: Dataset | None = None) -> None:
@@ -34,12 +40,20 @@ class ClipOrder(ABC):
 
     @abstractmethod
     def __getitem__(self, position: int) -> tuple[Segment, tuple[int, ...]]:
-        """The item there, and a seed that no other position has."""
+        """Return the item at a position, and a seed that no other position has."""
 
 
 @DATA_SAMPLERS.register_module()
 class ShuffledOrder(ClipOrder):
-    """Shuffled passes, each of which shows every item once. Only the pass asked for last is kept."""
+    """Shuffled passes, each of which shows every item once.
+
+    Only the pass that was read last is kept in memory.
+
+    Args:
+        items: streams or clips to shuffle.
+        seed: seed of all passes.
+        dataset: not used; other orders need it. Default: none.
+    """
 
     def __init__(self, items: list[Segment], seed: int, dataset: Dataset | None = None) -> None:
         super().__init__(items, seed, dataset)
@@ -56,18 +70,26 @@ class ShuffledOrder(ClipOrder):
         return self.items[self._content[place]], (self.seed, self._number, place)
 
     def _pass_at(self, position: int) -> tuple[int, int, Sequence[int]]:
-        """Number of the pass that holds a position, the first position of that pass, and its items before shuffling."""
+        """Number of the pass with this position, its first position, and its items unshuffled."""
         number = position // len(self.items)
         return number, number * len(self.items), range(len(self.items))
 
 
 @DATA_SAMPLERS.register_module()
 class RepeatFactorOrder(ShuffledOrder):
-    """Shuffled passes that show items with rare classes several times: LVIS's repeat factors (Gupta et al., CVPR 2019).
+    """Shuffled passes that show items with rare classes several times: LVIS's repeat factors.
 
-    A class is rare where less than ``threshold`` of the items hold it (``repeat_factors``). An item of factor r is in
-    every pass floor(r) or ceil(r) times, r on average: passes before pass p show it floor(p r + u) times, with a random
-    u in [0, 1) per item. So the pass of a position is found by counting, not by going through those before.
+    Source: Gupta et al., CVPR 2019. An item with repeat factor r is in every pass floor(r) or
+    ceil(r) times, and r times on average: the passes before pass p show it floor(p r + u) times,
+    with one random u in [0, 1) per item. So the pass that holds a position is found by counting,
+    without going through the earlier passes.
+
+    Args:
+        items: streams or clips to choose from.
+        seed: seed of all passes.
+        dataset: data set of the items; its ``boxes_per_class`` counts their boxes.
+        threshold: share of the items in (0, 1]; a class that fewer items hold is rare
+            (``repeat_factors``). Default: 0.1.
 
     Raises:
         InputError: for a threshold outside (0, 1].
@@ -81,7 +103,8 @@ class RepeatFactorOrder(ShuffledOrder):
         self._phases = _uniform((seed,), len(items))
 
     def _pass_at(self, position: int) -> tuple[int, int, Sequence[int]]:
-        passes = range(position // len(self.items) + 2)  # each is at least as long as the list of items
+        # Each pass is at least as long as the list of items.
+        passes = range(position // len(self.items) + 2)
         number = bisect_right(passes, position, key=lambda p: self._shown_before(p).sum()) - 1
         before, after = self._shown_before(number), self._shown_before(number + 1)
         return number, int(before.sum()), np.repeat(np.arange(len(self.items)), after - before)
@@ -93,10 +116,15 @@ class RepeatFactorOrder(ShuffledOrder):
 
 @DATA_SAMPLERS.register_module()
 class ClassWeightedOrder(ClipOrder):
-    """Draws with replacement; an item's chance grows with its boxes, those of rare classes above all.
+    """Draws items with replacement; boxes of rare classes raise the chance of an item most.
 
-    ``power=1`` is RVT's rule, with which every class weighs the same in total; ``power=0`` counts boxes whatever their
-    class (``class_weights``).
+    Args:
+        items: streams or clips to choose from.
+        seed: seed of all draws.
+        dataset: data set of the items; its ``boxes_per_class`` counts their boxes.
+        power: how much rare classes are favoured (``class_weights``). 1 is RVT's rule, with
+            which every class weighs the same in total. 0 counts boxes whatever their class.
+            Default: 0.5.
 
     Raises:
         InputError: for a negative power.
@@ -120,9 +148,14 @@ class ClassWeightedOrder(ClipOrder):
 
 
 def repeat_factors(boxes: np.ndarray, threshold: float) -> np.ndarray:
-    """How often LVIS's rule shows each item, from its boxes (N, K) per class: (N,), at least 1.
+    """How often LVIS's rule shows each item: (N,), at least 1.
 
-    r(class) = max(1, sqrt(threshold / share of items that hold it)), r(item) = the largest of its classes.
+    r(class) = max(1, sqrt(threshold / share of the items that hold the class)). r(item) is the
+    largest r of its classes.
+
+    Args:
+        boxes: (N, K) number of boxes of each item per class.
+        threshold: share of the items; a class that fewer items hold is shown more often.
     """
     holds = boxes > 0
     shares = holds.mean(0)
@@ -131,9 +164,13 @@ def repeat_factors(boxes: np.ndarray, threshold: float) -> np.ndarray:
 
 
 def class_weights(boxes: np.ndarray, power: float) -> np.ndarray:
-    """Weights (N,) of items from their boxes (N, K) per class: the sum over boxes of (boxes of that class)^-power.
+    """Weights (N,) of items: the sum over their boxes of (number of boxes of that class)^-power.
 
     An item without boxes gets the smallest weight of the others, so that it is shown too.
+
+    Args:
+        boxes: (N, K) number of boxes of each item per class.
+        power: 0 counts all boxes alike, 1 gives every class the same total weight.
     """
     weights = boxes @ np.maximum(boxes.sum(0), 1).astype(float) ** -power
     seen = weights > 0
@@ -141,9 +178,15 @@ def class_weights(boxes: np.ndarray, power: float) -> np.ndarray:
 
 
 def boxes_per_item(items: list[Segment], dataset: Dataset) -> np.ndarray:
-    """Boxes (N, K) of every item per class.
+    """Number of boxes (N, K) of every item per class.
 
-    Items overlap, so each recording is counted once, from one start or stop to the next; an item is a difference.
+    Items overlap. So each recording is counted once, from one start or stop of an item to the next,
+    and the boxes of an item are the difference of two running sums.
+
+    Args:
+        items: N streams or clips.
+        dataset: data set of the items, with ``boxes_per_class`` and K classes in its
+            ``metainfo``.
     """
     recordings = np.array([i.recording for i in items])
     frames = np.array([(i.start, i.stop) for i in items])
@@ -159,12 +202,23 @@ def boxes_per_item(items: list[Segment], dataset: Dataset) -> np.ndarray:
 
 
 def _uniform(seed: tuple[int, ...], number: int) -> np.ndarray:
-    """Numbers (``number``,) in [0, 1) that follow from ``seed``."""
+    """Random numbers (``number``,) in [0, 1) that ``seed`` alone decides."""
     return np.random.Generator(np.random.Philox(seed)).random(number)
 
 
 def build_order(cfg: dict | None, items: list[Segment], seed: int, dataset: Dataset) -> ClipOrder:
-    """The order that a config names, shuffled passes without one; ``InputError`` naming those there are."""
+    """Build the order that a config names.
+
+    Args:
+        cfg: ``dict(type=...)`` of a registered ``ClipOrder`` with its arguments. None: shuffled
+            passes.
+        items: streams or clips to choose from.
+        seed: seed of the order.
+        dataset: data set of the items.
+
+    Raises:
+        InputError: when ``cfg`` names no order; the message lists the registered ones.
+    """
     registered = DATA_SAMPLERS.module_dict.items()
     orders = {name: cls for name, cls in registered if isinstance(cls, type) and issubclass(cls, ClipOrder)}
     cfg = dict(type="ShuffledOrder") if cfg is None else cfg

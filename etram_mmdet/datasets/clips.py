@@ -1,4 +1,4 @@
-"""What a sampler asks of a dataset: which frames of which recording, for which lane."""
+"""Clips as a sampler asks a dataset for them: which frames of which recording, for which lane."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ import numpy as np
 
 
 class Segment(NamedTuple):
-    """Frames ``start`` to ``stop`` (exclusive) of a recording, to be read as one stream."""
+    """Frames of one recording that are read as one stream.
+
+    Args:
+        recording: number of the recording in its data set.
+        start: first frame.
+        stop: frame behind the last one.
+    """
 
     recording: int
     start: int
@@ -16,10 +22,19 @@ class Segment(NamedTuple):
 
 
 class ClipRequest(NamedTuple):
-    """One clip: frames ``start`` to ``stop`` (exclusive) of a recording; fewer than a clip's length are padded.
+    """One clip: frames of a recording. A clip that is too short is padded with empty frames.
 
-    ``seed`` is the same for all clips of one pass of a lane over a segment, so that augmentation drawn from it is
-    constant along the stream. ``streamed`` clips continue the one before; the others stand alone.
+    Args:
+        recording: number of the recording in its data set.
+        start: first frame.
+        stop: frame behind the last one.
+        is_first: whether the clip starts its stream, so that recurrent state is reset before
+            it.
+        lane: row of the batch, counted over all processes.
+        seed: seed of the augmentation. It is the same for all clips of one pass of a lane over a
+            segment, so that augmentation is constant along the stream.
+        streamed: whether the clip continues the one before; other clips stand alone. Default:
+            yes.
     """
 
     recording: int
@@ -32,21 +47,41 @@ class ClipRequest(NamedTuple):
 
 
 def training_segments(recording: int, labelled: np.ndarray, clip_length: int) -> list[Segment]:
-    """Cut a recording so that every clip of a stream holds a label (RVT's rule).
+    """Cut a recording into streams in which every clip holds a label (RVT's rule).
 
-    ``labelled``: ascending frame indices that carry labels. A gap of more than ``clip_length`` frames splits; a
-    segment starts ``clip_length - 1`` frames before its first label.
+    A gap of more than ``clip_length`` frames between two labels splits the recording. A segment
+    starts ``clip_length - 1`` frames before its first label.
+
+    Args:
+        recording: number of the recording in its data set.
+        labelled: (n,) ascending indices of the frames with labels.
+        clip_length: frames of a clip.
     """
     runs = np.split(labelled, np.flatnonzero(np.diff(labelled) > clip_length) + 1)
     return [Segment(recording, max(int(r[0]) - clip_length + 1, 0), int(r[-1]) + 1) for r in runs if len(r)]
 
 
 def evaluation_segment(recording: int, labelled: np.ndarray, num_frames: int, clip_length: int) -> Segment:
-    """The whole recording from ``clip_length - 1`` frames before its first label (RVT's warm-up)."""
+    """The whole recording from ``clip_length - 1`` frames before its first label (RVT's warm-up).
+
+    Args:
+        recording: number of the recording in its data set.
+        labelled: (n,) ascending indices of the frames with labels, n >= 1.
+        num_frames: frames of the recording.
+        clip_length: frames of a clip.
+    """
     return Segment(recording, max(int(labelled[0]) - clip_length + 1, 0), num_frames)
 
 
 def single_clips(recording: int, labelled: np.ndarray, clip_length: int) -> list[Segment]:
-    """One clip per label that has ``clip_length`` frames up to it; a recording without any gives one shorter clip."""
+    """One clip for every labelled frame with enough frames before it; the clip ends at that frame.
+
+    A recording whose labels all come too early gives one shorter clip, up to its last label.
+
+    Args:
+        recording: number of the recording in its data set.
+        labelled: (n,) ascending indices of the frames with labels, n >= 1.
+        clip_length: frames of a clip.
+    """
     ends = [int(i) + 1 for i in labelled if i + 1 >= clip_length] or [int(labelled[-1]) + 1]
     return [Segment(recording, max(end - clip_length, 0), end) for end in ends]

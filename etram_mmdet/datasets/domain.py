@@ -1,4 +1,4 @@
-"""Between which numbers the data of a training lie, and whether other data lie there too."""
+"""The range of box sizes and event rates in the training data, and whether other data fit it."""
 
 from __future__ import annotations
 
@@ -15,24 +15,39 @@ if TYPE_CHECKING:
 
 SIDES, EVENTS = "side_px", "events_per_px"  # keys of a domain; each has its lower and upper number
 _SPANS = {SIDES: (1, 99), EVENTS: (5, 95)}  # percentiles of the training data
-MOST_FRAMES = 64  # of a data set that are looked at, spread over its recordings
-MOST_BEYOND = 0.1  # of the boxes, of which training itself has 0.01 on each side
-LEAST_BOXES = 20  # before their share means anything
-MOST_TIMES = 2.0  # the median frame beyond the span of training
+MOST_FRAMES = 64  # frames of a data set that are read, spread over its recordings
+MOST_BEYOND = 0.1  # share of boxes out of range that is reported; in training it is 0.01 a side
+LEAST_BOXES = 20  # number of boxes from which their share means anything
+MOST_TIMES = 2.0  # factor by which the median frame may lie outside the range of training
 
 
 def sides_of(sizes_px: np.ndarray) -> np.ndarray:
-    """Square roots of the areas (n,) of boxes (n, 2), in the unit of their widths and heights."""
+    """Square roots of the areas of boxes: (n,), in the unit of ``sizes_px``.
+
+    Args:
+        sizes_px: (n, 2) widths and heights, usually in pixels of a frame.
+    """
     return np.sqrt(sizes_px.prod(1))
 
 
 def events_per_px(representation: Representation, image: np.ndarray) -> float:
-    """Events that an image (C, H, W) shows, for each of its pixels."""
+    """Number of events per pixel that an image shows.
+
+    Args:
+        representation: representation that made the image.
+        image: (C, H, W).
+    """
     return float(representation.off_on(image).sum() / image[0].size)
 
 
 def frames_shown(dataset: ETraMDataset) -> np.ndarray:
-    """:func:`events_per_px` of some labelled frames of a data set: (n,)."""
+    """Events per pixel (n,) of up to `MOST_FRAMES` labelled frames of a data set.
+
+    The frames are spread evenly over its recordings. See :func:`events_per_px`.
+
+    Args:
+        dataset: data set whose frames are read.
+    """
     places = [(s, int(frame)) for s in dataset.sequences for frame in s.labelled]
     chosen = np.linspace(0, len(places) - 1, min(len(places), MOST_FRAMES)).astype(int)
     shown = build_representation(dataset.representation, 2, 2)
@@ -41,10 +56,14 @@ def frames_shown(dataset: ETraMDataset) -> np.ndarray:
 
 
 def domain_of(dataset: ETraMDataset) -> dict[str, list[float]]:
-    """What a checkpoint says about the data of its training: plain numbers, in pixels of a frame.
+    """The range of the training data, as plain numbers for a checkpoint, in pixels of a frame.
 
-    ``side_px``: between which sides 98 % of the boxes lie. ``events_per_px``: between which numbers of
-    events for each pixel 90 % of the labelled frames lie.
+    ``side_px`` holds the two sides between which 98 % of the boxes lie. ``events_per_px`` holds the
+    two numbers of events per pixel between which 90 % of the labelled frames lie. A key is missing
+    when there is nothing to measure.
+
+    Args:
+        dataset: training data.
     """
     values = {SIDES: sides_of(dataset.box_statistics().sizes_px), EVENTS: frames_shown(dataset)}
     spans = {key: np.percentile(values[key], _SPANS[key]).tolist() for key in values if len(values[key])}
@@ -52,12 +71,12 @@ def domain_of(dataset: ETraMDataset) -> dict[str, list[float]]:
 
 
 def outside(trained: Mapping, sides_px: np.ndarray, events: np.ndarray) -> list[str]:
-    """A sentence for everything in which data lie outside what a checkpoint was trained on.
+    """One sentence for each property in which data lie outside the range of the training data.
 
     Args:
-        trained: what :func:`domain_of` gave; what it lacks is not judged.
+        trained: result of :func:`domain_of`; a key that it lacks is not judged.
         sides_px: (n,) sides of boxes, in pixels of a frame.
-        events: (m,) events for each pixel, of some frames.
+        events: (m,) events per pixel of some frames.
     """
     sentences = []
     if SIDES in trained and len(sides_px) >= LEAST_BOXES:

@@ -32,44 +32,54 @@ from etram_mmdet.utils.text import printable
 class ETraMDataset(BaseDataset):
     """All sequences of ``data_root/split`` in RVT's layout, served clip by clip.
 
-    A :class:`ClipRequest`, which ``StreamBatchSampler`` makes, asks for any clip of a stream. An integer
-    asks for one clip that starts a stream: number k is the clip that ends at labelled frame k, counted over
-    all recordings in order of their names. It is augmented from numpy's global generator, as mmdet's images
-    are. In ``test_mode`` only its last frame counts as labelled, so that every labelled frame is evaluated
-    once. ``len`` is the number of labelled frames, and ``get_data_info`` and ``get_cat_ids`` speak of them.
+    An index is a :class:`ClipRequest` or an integer. ``StreamBatchSampler`` makes requests, which
+    ask for any clip of a stream. Integer k gives one clip that starts a stream and ends at labelled
+    frame k, counted over all recordings in order of their names. Such a clip is augmented from
+    numpy's global generator, as mmdet's images are. In ``test_mode`` only its last frame counts as
+    labelled, so that every labelled frame is evaluated once. ``len``, ``get_data_info`` and
+    ``get_cat_ids`` count labelled frames.
 
-    mmengine's ``ConcatDataset``, ``RepeatDataset`` and ``ClassBalancedDataset`` may stand around it. Under a
-    ``StreamBatchSampler`` they repeat whole recordings, under other samplers labelled frames.
+    mmengine's ``ConcatDataset``, ``RepeatDataset`` and ``ClassBalancedDataset`` may wrap it. Under
+    a ``StreamBatchSampler`` they repeat whole recordings, under other samplers labelled frames.
 
-    An item is what ``pipeline`` returns for a dict of ``frames`` uint8 or int8 (T, C, H, W), ``bboxes``,
-    ``labels`` and ``tracks`` (one array per frame, network pixels), ``frame_metas`` (one dict per frame),
-    ``clip_meta``, and ``rng``, a generator that each transform has for itself and that starts anew, and alike, for
-    all clips of a stream's pass (:class:`OwnNumbers`). ``dataset`` and ``request`` are for transforms that take
-    something from other recordings.
+    An item is the result of ``pipeline``. Its input is a dict of ``frames`` uint8 or int8 (T, C, H,
+    W), ``bboxes``, ``labels`` and ``tracks`` (one array per frame, network pixels), ``frame_metas``
+    (one dict per frame), ``clip_meta``, and ``rng``, a generator. Each transform has its own
+    generator, which starts anew, with the same numbers, for all clips of a stream's pass
+    (:class:`OwnNumbers`). ``dataset`` and ``request`` serve transforms that take something from
+    other recordings.
+
+    In ``test_mode`` the boxes that evaluation ignores are there too. ``is_ignored`` (one array per
+    frame) marks them, and they leave the pipeline as ``ignored_instances``. Training never sees
+    them.
 
     Args:
-        data_root: folder that holds ``split``.
-        split: folder of sequences in it, such as ``train``.
+        data_root: folder that holds the folder ``split``.
+        split: name of the folder of sequences, such as ``train``.
         pipeline: transforms of whole clips, or of mmdet (``build_pipeline``). Default: none.
-        representation: which of a folder's tensors to read. Default: RVT's.
-        window_us: likewise, microseconds of events in a frame. Default: 50,000.
+        representation: representation whose tensors are read. Default: RVT's.
+        window_us: length of a frame's window whose tensors are read, in microseconds. Default:
+            50,000.
         clip_length: frames of a clip. Default: 5.
-        class_set: what the ids and names in the label files mean: name of a shipped set, path of a ``.json`` file, or
-            a dict of ``classes``, ``mapping`` and ``leave_out`` (:func:`get_class_set`). Default: ``etram8``.
-        metainfo: its ``classes`` choose some of these by name, in this order, as in MMDetection; boxes of the others
-            are left out and counted. As many names of which the set has none are new names. Its ``palette`` holds
-            other colours.
-        test_mode: serve every recording whole instead of cut at gaps between labels. Default: no.
-        lazy_init: read nothing before ``full_init``; ``metainfo`` is known. Default: no.
-        indices: recordings to use, a part of those with labels, in the order of their names: how many from the first
-            on, from the last on where negative, or a list of their numbers. Default: all.
-
-    In ``test_mode`` boxes that evaluation ignores come too, marked by ``is_ignored`` (one array per frame), and
-    leave as ``ignored_instances``. Training never sees them.
+        class_set: meaning of the ids and names in the label files: name of a shipped set, path
+            of a ``.json`` file, or a dict of ``classes``, ``mapping`` and ``leave_out``
+            (:func:`get_class_set`). Default: ``etram8``.
+        metainfo: dict of ``classes`` and ``palette``, as in MMDetection. ``classes`` choose
+            classes of the set by name, in this order; boxes of the others are left out and
+            counted. As many names as the set has, none of them its own, are new names for its
+            classes. ``palette`` holds other colours. Default: the classes and colours of the
+            set.
+        test_mode: serve every recording whole instead of cut at gaps between labels. Default:
+            no.
+        lazy_init: read nothing before ``full_init`` is called; ``metainfo`` is known at once.
+            Default: no.
+        indices: recordings to use, among those with labels in the order of their names. A
+            number: so many from the first on, or from the end if negative. A list:
+            their numbers. Default: all.
 
     Raises:
-        InputError: for a folder without sequences, sequences of different shapes, or unreadable ones; for
-            a pipeline that cannot work on clips.
+        InputError: for a folder without sequences, sequences of different shapes or unreadable
+            ones, and for a pipeline that cannot work on clips.
     """
 
     METAINFO = complete_metainfo(get_class_set(DEFAULT_CLASS_SET), None)
@@ -112,7 +122,7 @@ class ETraMDataset(BaseDataset):
             self.full_init()
 
     def full_init(self) -> None:
-        """Read what the folder holds; a second call changes nothing."""
+        """Read the folder; a second call changes nothing."""
         if self._fully_initialized:
             return
         sequences = self.load_sequences(self.data_root, self.classes)
@@ -168,7 +178,10 @@ class ETraMDataset(BaseDataset):
             print_log(text, "current", logging.WARNING)
 
     def told_of_left_out(self) -> str:
-        """Boxes of classes that ``class_set`` or ``metainfo`` leaves out, as words; empty without any."""
+        """Number of boxes per class that ``class_set`` or ``metainfo`` leaves out, as text.
+
+        The text is empty when no box is left out.
+        """
         counts = sum((sequence.left_out for sequence in self.sequences), Counter())
         listed = ", ".join(f"{name} {number}" for name, number in sorted(counts.items()))
         return f"boxes of classes that are left out: {listed}" if counts else ""
@@ -205,12 +218,13 @@ class ETraMDataset(BaseDataset):
         return np.bincount(np.concatenate([np.empty(0, np.int64), *labels]), minlength=len(self._metainfo["classes"]))
 
     def box_statistics(self) -> BoxStatistics:
+        """Class and size of every box on a labelled frame, before augmentation."""
         boxes = [s.boxes_of(i) for s in self.sequences for i in s.labelled]
         bboxes, labels = map(np.concatenate, zip(*boxes, strict=True))
         return BoxStatistics(tuple(self._metainfo["classes"]), labels, bboxes[:, 2:] - bboxes[:, :2])
 
     def get_data_info(self, idx: int) -> dict:
-        """What is known of labelled frame ``idx`` before augmentation, under mmdet's names."""
+        """Facts and boxes of labelled frame ``idx`` before augmentation, under mmdet's names."""
         recording, frame = self._labelled_frame(idx)
         sequence = self.sequences[recording]
         return dict(
@@ -225,7 +239,7 @@ class ETraMDataset(BaseDataset):
         return instances(*sequence.ignored_of(frame), is_ignored=True) if self.test_mode else []
 
     def _wanted(self, sequences: list[RecordingFrames]) -> list[RecordingFrames]:
-        """Those that ``indices`` names, all without it."""
+        """The recordings that ``indices`` names; all of them when it is None."""
         if self.indices is None or not sequences:
             return sequences
         numbers = range(len(sequences))
@@ -249,14 +263,14 @@ class ETraMDataset(BaseDataset):
         return self.sequences[recording].boxes_of(frame)[1].tolist()
 
     def get_subset_(self, indices: list[int] | int) -> None:
-        """Refused: frames that are taken out of a recording are no stream."""
+        """Refuse: frames that are taken out of a recording are no stream."""
         raise InputError(
             f"{type(self).__name__}: a part of the frames is no stream; put the sequence folders wanted "
             "into a folder of their own and name that as split, or name recordings by the key indices"
         )
 
     def get_subset(self, indices: list[int] | int) -> ETraMDataset:
-        """Refused as :meth:`get_subset_` is."""
+        """Refuse, as :meth:`get_subset_` does."""
         self.get_subset_(indices)
 
     def __getitem__(self, index: int | ClipRequest) -> dict:
@@ -264,7 +278,7 @@ class ETraMDataset(BaseDataset):
         return self.load_clip(self.sequences[request.recording], request, self)
 
     def _labelled_frame(self, idx: int) -> tuple[int, int]:
-        """Recording and frame of labelled frame ``idx``, which counts from the end where negative."""
+        """Recording and frame of labelled frame ``idx``; a negative ``idx`` counts from the end."""
         if not -len(self) <= idx < len(self):
             raise IndexError(f"{self}: no labelled frame {idx}")
         idx = idx % len(self)
@@ -279,12 +293,16 @@ class ETraMDataset(BaseDataset):
         return ClipRequest(recording, start, frame + 1, True, lane=0, seed=seed, streamed=False)
 
     def load_clip(self, sequence: RecordingFrames, request: ClipRequest, dataset: ETraMDataset) -> dict:
-        """What the pipeline makes of a clip of ``sequence``, which is ``request.recording`` of ``dataset``.
+        """Read one clip and send it through the pipeline.
 
-        ``dataset`` is this one, or the :class:`CombinedStreams` that it is a part of.
+        Args:
+            sequence: recording to read from.
+            request: the clip; its ``recording`` is the number of ``sequence`` in ``dataset``.
+            dataset: this data set, or the :class:`CombinedStreams` that it is a part of.
         """
         indices = range(request.start, request.start + self.clip_length)
-        labelled = [i if i < request.stop else -1 for i in indices]  # no frame -1: padding has no boxes
+        # There is no frame -1, so padding has no boxes.
+        labelled = [i if i < request.stop else -1 for i in indices]
         if self.test_mode and not request.streamed:
             labelled = [i if i == request.stop - 1 else -1 for i in indices]
         return self.pipeline(
@@ -302,7 +320,7 @@ class ETraMDataset(BaseDataset):
         )
 
     def _boxes(self, sequence: RecordingFrames, frames: list[int]) -> dict[str, list[np.ndarray]]:
-        """Lists with one array per frame; in ``test_mode`` the boxes that are ignored stand behind the others."""
+        """Lists with one array per frame; in ``test_mode`` ignored boxes follow the others."""
         bboxes, labels = map(list, zip(*map(sequence.boxes_of, frames), strict=True))
         lists = dict(bboxes=bboxes, labels=labels, tracks=[sequence.tracks_of(i) for i in frames])
         if not self.test_mode:
@@ -326,7 +344,7 @@ class ETraMDataset(BaseDataset):
 
     @staticmethod
     def _clip_meta(sequence: RecordingFrames, request: ClipRequest) -> dict:
-        """What is the same for all frames of a clip and read once a clip; under mmdet's names for videos."""
+        """Facts that all frames of a clip share, under mmdet's names for videos."""
         return dict(
             lane=request.lane,
             streamed=request.streamed,
@@ -335,7 +353,14 @@ class ETraMDataset(BaseDataset):
         )
 
     def frame_metas(self, sequence: RecordingFrames, request: ClipRequest, labelled: list[int]) -> list[dict]:
-        """One dict per frame of a clip; ``labelled`` names its frames, -1 those that must not count."""
+        """Facts of each frame of a clip: one dict per frame.
+
+        Args:
+            sequence: recording that the clip was read from.
+            request: the clip.
+            labelled: index of each frame of the clip, or -1 for a frame whose labels must not
+                count.
+        """
         metas = []
         is_labelled = np.isin(labelled, sequence.labelled).tolist()
         for place, index in enumerate(range(request.start, request.start + len(labelled))):
@@ -347,7 +372,7 @@ class ETraMDataset(BaseDataset):
         return metas
 
     def _frame_meta(self, sequence: RecordingFrames, recording: int, index: int, is_padding: bool) -> dict:
-        """``img_id`` counts the frames of all recordings in order."""
+        """Facts of one frame; ``img_id`` counts the frames of all recordings in order."""
         t_us = -1 if is_padding else int(sequence.t_us[index])
         return dict(
             recording=sequence.name,

@@ -1,7 +1,8 @@
 """An ``img_path`` for every event frame, so that parts of mmdet open frames as they open images.
 
-No file stands behind such a path. A frame is found through the data set of this process that holds
-it, and drawn by ``EventFrameBackend``, which mmengine's and mmcv's readers call for ``events://``.
+No file stands behind such a path. The data set of this process that holds the frame provides it,
+and ``EventFrameBackend`` draws it. mmengine's and mmcv's readers call that backend for
+``events://``.
 """
 
 from __future__ import annotations
@@ -25,9 +26,12 @@ _datasets: WeakValueDictionary[str, ETraMDataset] = WeakValueDictionary()
 
 
 def register_frames(dataset: ETraMDataset) -> str:
-    """Let the frames of ``dataset`` be found by path; returns the folder that its paths begin with.
+    """Let the frames of a data set be found by path, and return the folder of its paths.
 
     Data sets of one split, representation and window share a folder, since their frames are equal.
+
+    Args:
+        dataset: data set whose frames are registered; it is not kept alive.
     """
     representation = build_representation(dataset.representation, 2, 2)
     kind = representation_path(representation, dataset.window_us).with_suffix("")
@@ -37,13 +41,25 @@ def register_frames(dataset: ETraMDataset) -> str:
 
 
 def frame_path(folder: str, recording: str, t_us: int) -> str:
-    """The path of the frame of ``recording`` that ends at ``t_us``; negative: of an empty frame."""
+    """The path of one frame.
+
+    Args:
+        folder: result of :func:`register_frames`.
+        recording: name of the recording.
+        t_us: time at which the frame ends, in microseconds; negative for an empty (padding)
+            frame.
+    """
     time = f"{t_us:010d}us" if t_us >= 0 else _PADDING
     return f"{folder}/{recording}_{time}.png"
 
 
 def read_off_on(path: str) -> np.ndarray:
-    """What a path of `frame_path` shows: float32 (2, H, W), see ``Representation.off_on``.
+    """Read the frame at a path as its off and on events: float32 (2, H, W).
+
+    See ``Representation.off_on``.
+
+    Args:
+        path: result of :func:`frame_path`.
 
     Raises:
         InputError: when no data set of this process holds the frame.

@@ -25,26 +25,43 @@ from etram_mmdet.events.recording import Events
 from etram_mmdet.events.representations import build_representation
 from etram_mmdet.utils.errors import InputError
 
-_KEEP_EVENTS_OF = 8  # recordings; each keeps up to two blocks of events (26 MB) between windows
+# Recordings whose events are kept between windows: up to two blocks (26 MB) each.
+_KEEP_EVENTS_OF = 8
 
 
 @DATASETS.register_module()
 class RawEventDataset(ETraMDataset):
-    """An :class:`ETraMDataset` whose ``data_root`` holds recordings and label files as tools/preprocess.py takes them.
+    """An :class:`ETraMDataset` that reads recordings and label files without preprocessing.
 
-    Frames are built in the loading processes and equal the preprocessed ones bit for bit. ``preset``, ``frames``,
-    ``label_files``, ``sensor_px`` and ``reading`` mean what they mean there; ``reading`` may hold ``event_time_unit``,
-    ``label_time_unit``, ``label_offset_us``, ``box_format``, ``drop_labels_outside``, ``drop_unknown_classes``,
-    ``label_fps``, ``resize_labels``, ``interpolate_labels``, ``sort_events``, ``event_columns`` and
-    ``keep_implausible``.
+    ``data_root`` holds them as tools/preprocess.py takes them. Frames are built in the loading
+    processes and equal the preprocessed ones bit for bit.
 
-    A recording is left out, with a WARNING, where its labels alone do not seem to fit it, or where its first block
-    (about a million events) leads to more than 1 % damaged ones in the whole. Damage that shows later is told in a
-    WARNING. What the events inside the boxes tell is examined by tools/preprocess.py and tools/inspect_data.py only.
+    A recording is left out, with a WARNING, for two reasons: its labels alone do not seem to fit
+    it, or its first block (about a million events) leads to more than 1 % damaged events in the
+    whole recording. Damage that shows later is reported in a WARNING. Only tools/preprocess.py and
+    tools/inspect_data.py examine whether the events inside the boxes fit the labels.
 
-    ``event_pipeline`` is a list of transforms over ``dict(events, height, width, window_us, clip_rng, frame_rng)``:
-    ``clip_rng`` draws the same for all frames of a stream's pass, ``frame_rng`` differently for each frame. Each
-    transform has both for itself (:class:`OwnNumbers`).
+    Args:
+        *args: arguments of :class:`ETraMDataset`.
+        preset: rules of RVT for a data set: ``etram``, ``gen4`` or ``gen1``. Default:
+            ``etram``.
+        frames: times of the frames. ``rvt``: labels at 30 or 60 Hz thinned to 10 Hz. ``all``:
+            every label time. ``auto``: ``rvt`` if it applies. Default: ``auto``.
+        label_files: which labels of eTraM's download to read: ``beside`` (three classes, beside
+            the recordings) or ``eight_class``. ``auto`` prefers the eight classes. Default:
+            ``auto``.
+        sensor_px: width and height of the sensor, for recordings that do not say. Default:
+            those of ``preset``.
+        reading: how files of another convention are read, as the options of tools/preprocess.py
+            say. Keys: ``event_time_unit``, ``label_time_unit``, ``label_offset_us``,
+            ``box_format``, ``drop_labels_outside``, ``drop_unknown_classes``, ``label_fps``,
+            ``resize_labels``, ``interpolate_labels``, ``sort_events``, ``event_columns`` and
+            ``keep_implausible``. Default: none of them.
+        event_pipeline: transforms of the events of one frame. Each gets ``dict(events, height,
+            width, window_us, clip_rng, frame_rng)``. ``clip_rng`` draws the same for all frames
+            of a stream's pass, ``frame_rng`` differently for each frame. Each transform has its
+            own two (:class:`OwnNumbers`). Default: none.
+        **kwargs: keyword arguments of :class:`ETraMDataset`.
     """
 
     def __init__(
@@ -116,10 +133,21 @@ class RawEventDataset(ETraMDataset):
 
 
 class RecordingSequence(RecordingFrames):
-    """The same frames and boxes as a preprocessed folder, from the recording itself.
+    """Frames and boxes of one recording, built from its events; a preprocessed folder has the same.
 
-    ``transform(events, frame)``, where given to ``read``, may change the events of a frame before they become an image.
-    The recording is surveyed once per process; ``release`` lets go of the events that it keeps for the next window.
+    The recording is surveyed once per process. ``release`` frees the events that it keeps for the
+    next window. ``read`` takes a function ``transform(events, frame)`` that may change the events
+    of a frame before they become an image.
+
+    Args:
+        source: paths of the events and the labels.
+        settings: how recordings become frames.
+        class_set: meaning of the class ids in the label file.
+        keep_implausible: use the recording even where its labels do not seem to fit it.
+            Default: no.
+
+    Raises:
+        InputError: when a file cannot be read, or the labels do not seem to fit the recording.
     """
 
     def __init__(
@@ -141,7 +169,8 @@ class RecordingSequence(RecordingFrames):
             self.representation = build_representation(settings.representation, recording.height, recording.width)
             begins_us = start_us(recording.t_first_us)
             sensor_px = recording.width, recording.height
-            if recording.damage:  # in the part that was read so far; the rule is about the whole
+            # Damage in the part that was read so far; the rule counts the whole recording.
+            if recording.damage:
                 recording.read_rest()
         super().__init__(
             source.name,
@@ -161,6 +190,7 @@ class RecordingSequence(RecordingFrames):
         )
 
     def read(self, start: int, stop: int, transform=None) -> np.ndarray:
+        """Frames ``start`` to ``stop`` (exclusive): (n, C, H, W)."""
         if self._recording is None:
             self._recording = open_recording(self.source.events, **self.settings.opening)
         frames = np.empty((stop - start, *self.representation.shape), self.dtype)
@@ -179,6 +209,7 @@ class RecordingSequence(RecordingFrames):
             print_log(f"{recording.path}: {damage}. It is used nevertheless", "current", logging.WARNING)
 
     def release(self) -> None:
+        """Free the events that are kept for the next window."""
         if self._recording is not None:
             self._recording.release()
 

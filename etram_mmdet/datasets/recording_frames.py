@@ -34,18 +34,26 @@ from etram_mmdet.utils.open_files import OPEN_FILES
 class RecordingFrames(ABC):
     """Frames and boxes of one recording.
 
-    ``boxes_of(i)`` are the boxes of frame i in network pixels: ``bboxes`` float32 (n, 4) xyxy and ``labels`` int64
-    (n,); ``tracks_of(i)`` their track ids int64 (n,), 0 where a label file has none. ``labelled`` are the ascending
-    indices of the frames that were labelled, also where they hold no box; ``t_us`` the times at which frames end.
+    ``labelled`` are the ascending indices of the frames that were labelled, also of those without a
+    box. ``t_us`` are the times at which frames end. ``step_us`` is the usual time from one frame to
+    the next. ``left_out`` is the number of boxes per class that ``class_set`` leaves out.
 
-    ``ignored_of(i)`` tells, as ``boxes_of`` does, boxes that evaluation neither counts nor holds against a detection.
-
-    A source calls ``__init__`` with its ``boxes`` in sensor pixels, in time order, and the row at which each labelled
-    frame begins; ``scale`` is sensor pixels per network pixel, ``label_file`` the place to name in errors, ``start_us``
-    where the recording begins on its clock. ``ignored`` boxes stand at the times of labelled frames; those of a class
-    that ``class_set`` does not know are left out. ``id_names``: what the class ids are called, where that is known.
-    ``left_out``: number of boxes by class that ``class_set`` leaves out. ``sensor_px`` is the width and height of the
-    sensor, by default that of a frame times ``scale``. ``step_us`` is the usual time from one frame to the next.
+    Args:
+        name: name of the recording.
+        shape: (C, H, W) of a frame.
+        dtype: type of a pixel.
+        scale: sensor pixels per network pixel.
+        t_us: (F,) times at which the frames end, in microseconds.
+        labelled: (L,) ascending indices of the labelled frames.
+        boxes: (N,) boxes in sensor pixels, in time order.
+        first_row: (L,) row of ``boxes`` at which each labelled frame begins.
+        class_set: meaning of the class ids. A class id that it does not know is an error.
+        label_file: path of the labels, for error messages.
+        ignored: boxes that evaluation ignores, at the times of labelled frames. Those of
+            classes that ``class_set`` does not know are left out. Default: none.
+        start_us: time at which the recording begins on its clock. Default: 0.
+        id_names: names of the class ids, if they are known. Default: not known.
+        sensor_px: width and height of the sensor. Default: those of a frame times ``scale``.
     """
 
     def __init__(
@@ -91,17 +99,25 @@ class RecordingFrames(ABC):
         """Frames ``start`` to ``stop`` (exclusive): (n, C, H, W) of ``dtype``."""
 
     def _network_xyxy(self, boxes: np.ndarray) -> np.ndarray:
-        """Corners limited to the last pixel of the sensor, then of the network's frame, as RVT's loader does."""
+        """Corners in network pixels, limited as in RVT's loader.
+
+        The limit is the last pixel of the sensor first, then the last pixel of the network's frame.
+        """
         corners = np.stack([boxes["x"], boxes["y"], boxes["x"] + boxes["w"], boxes["y"] + boxes["h"]], 1)
         limit = np.array([self.hw[1], self.hw[0]] * 2, np.float32)
         corners = np.clip(corners.astype(np.float32), 0, limit * self.scale - 1) / self.scale
         return np.minimum(corners, limit - 1)
 
     def boxes_of(self, frame: int) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes float32 (n, 4) xyxy in network pixels and labels int64 (n,) of a frame."""
         rows = self._rows_of(frame)
         return self._bboxes[rows], self._labels[rows]
 
     def ignored_of(self, frame: int) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes and labels that evaluation ignores, as ``boxes_of`` gives them.
+
+        They are neither ground truth, nor is a detection of one of them a false alarm.
+        """
         times_us, bboxes, labels = self._ignored
         if frame not in self.labelled:
             return bboxes[:0], labels[:0]
@@ -125,6 +141,7 @@ class RecordingFrames(ABC):
         return boxes["t"][solid], bboxes[solid], labels[solid]
 
     def tracks_of(self, frame: int) -> np.ndarray:
+        """Track ids int64 (n,) of the boxes of a frame; 0 where the label file has none."""
         return self._tracks[self._rows_of(frame)]
 
     def all_boxes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -150,7 +167,11 @@ class RecordingFrames(ABC):
 
 
 def is_flat(bboxes: np.ndarray) -> np.ndarray:
-    """Which boxes (n, 4) have no width or no height."""
+    """Whether each box has no width or no height: (n,) bool.
+
+    Args:
+        bboxes: (n, 4) boxes x1 y1 x2 y2.
+    """
     return (bboxes[:, 2:] <= bboxes[:, :2]).any(1)
 
 
@@ -160,18 +181,27 @@ def _counts_by_name(class_ids: np.ndarray, id_names: Mapping[int, str]) -> Count
 
 
 def _track_ids(boxes: np.ndarray) -> np.ndarray:
-    """Label files that RVT preprocessed may lack the column, which its own loader never reads."""
+    """Track ids (n,), 0 in a label file without them.
+
+    Label files that RVT preprocessed may lack the column, which RVT's own loader never reads.
+    """
     if "track_id" not in boxes.dtype.names:
         return np.zeros(len(boxes), np.int64)
     return boxes["track_id"].astype(np.int64)
 
 
 class FolderSequence(RecordingFrames):
-    """A preprocessed recording in RVT's layout; the HDF5 file is opened where it is read.
+    """A preprocessed recording in RVT's layout; its HDF5 file is opened at the first read.
+
+    Args:
+        folder: folder of the sequence.
+        representation: representation whose tensors are read.
+        window_us: length of a frame's window whose tensors are read, in microseconds.
+        class_set: meaning of the class ids in the label file.
 
     Raises:
-        InputError: when the folder lacks a file or a tensor, a box is NaN or infinite, or a class id is not in
-            ``class_set``.
+        InputError: when the folder lacks a file or a tensor, a box is NaN or infinite, or a
+            class id is not in ``class_set``.
     """
 
     def __init__(self, folder: Path, representation: dict, window_us: int, class_set: ClassSet) -> None:
@@ -207,6 +237,7 @@ class FolderSequence(RecordingFrames):
         )
 
     def read(self, start: int, stop: int) -> np.ndarray:
+        """Frames ``start`` to ``stop`` (exclusive): (n, C, H, W)."""
         return OPEN_FILES.of(self, partial(FrameFile, self.path)).read(start, stop)
 
 
@@ -223,7 +254,17 @@ def _what_is_there(folder: Path, wanted: Path) -> str:
 def class_labels(
     class_ids: np.ndarray, class_set: ClassSet, path: Path, id_names: Mapping[int, str] | None = None
 ) -> np.ndarray:
-    """:meth:`ClassSet.labels_of`, whose refusal names the label file ``path``."""
+    """Labels (n,) of class ids, as :meth:`ClassSet.labels_of` gives them.
+
+    Args:
+        class_ids: (n,) ids in the label file.
+        class_set: meaning of the ids.
+        path: label file, for the error message.
+        id_names: names of the ids, if they are known. Default: not known.
+
+    Raises:
+        InputError: when ``class_set`` does not know an id; the message names ``path``.
+    """
     try:
         return class_set.labels_of(class_ids, id_names)
     except InputError as error:

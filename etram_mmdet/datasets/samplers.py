@@ -1,13 +1,16 @@
-"""Which clip goes into which row of which batch.
+"""Samplers: they decide which clip goes into which row of which batch.
 
-Row *b* of a batch is lane *b*, and a lane continues its recording where its last batch stopped. Three recordings A, B,
-C of 2, 3 and 1 clips in two lanes (`*` marks ``is_first``):
+Row *b* of a batch is lane *b*, and a lane continues its recording where its last batch stopped.
+Three recordings A, B, C of 2, 3 and 1 clips in two lanes (`*` marks ``is_first``):
 
     batch      0    1    2    3
-    lane 0     A0*  A1   C0*  B0*   <- lane 0 was free first, so it took C; then the next pass begins: B, C, A
+    lane 0     A0*  A1   C0*  B0*
     lane 1     B0*  B1   B2   C0*
 
-The sampler runs in the main process and ``DataLoader`` keeps the order of batches, so no worker owns any state.
+Lane 0 was free first, so it took C. Then the next pass begins: B, C, A.
+
+The sampler runs in the main process and ``DataLoader`` keeps the order of batches, so no worker
+owns any state.
 """
 
 from __future__ import annotations
@@ -28,11 +31,24 @@ from etram_mmdet.utils.random_numbers import derived_seed
 
 
 def num_clips(segment: Segment, clip_length: int) -> int:
+    """Number of clips in a segment; the last one may be shorter.
+
+    Args:
+        segment: frames of one stream.
+        clip_length: frames of a clip.
+    """
     return math.ceil((segment.stop - segment.start) / clip_length)
 
 
 def cut(segment: Segment, k: int, clip_length: int, **request) -> ClipRequest:
-    """Clip ``k`` of a segment."""
+    """Clip ``k`` of a segment.
+
+    Args:
+        segment: frames of one stream.
+        k: number of the clip in the segment, from 0 on.
+        clip_length: frames of a clip.
+        **request: further fields of :class:`ClipRequest`.
+    """
     start = segment.start + k * clip_length
     stop = min(start + clip_length, segment.stop)
     return ClipRequest(segment.recording, start, stop, **request)
@@ -49,7 +65,7 @@ class _Lanes:
         self.taken = 0
 
     def at(self, iteration: int) -> list[ClipRequest]:
-        """One clip per lane; iterations may be skipped but not repeated."""
+        """One clip per lane; ``iteration`` may skip numbers but never go back."""
         while self.free_at[0][0] <= iteration:
             start, lane = heapq.heappop(self.free_at)
             segment, seed = self.order[self.taken]
@@ -67,19 +83,25 @@ class _Lanes:
 class StreamBatchSampler(Sampler):
     """Endless training batches of clips.
 
-    ``mode='stream'``: every row is a lane (see the module). ``'random'``: every row is a clip on its own, one pass
-    shows every clip once. ``'mixed'``: the last ``random_share`` of the rows (rounded, at least one stream row) are
-    random, the others lanes. Lanes and random rows are counted over all processes: W processes of batch size B see
-    together what one process of batch size W * B sees.
+    Lanes and random rows are counted over all processes: W processes of batch size B see together
+    the clips that one process of batch size W * B sees. ``seek(n)`` starts at iteration n without
+    reading anything before it.
 
-    ``stream_order`` and ``random_order`` name the order in which lanes take streams and random rows take clips, as
-    ``dict(type=...)`` of a ``ClipOrder``; shuffled passes without.
-
-    ``seek(n)`` starts at iteration n without reading what lies before.
+    Args:
+        sampler: sampler whose data set and seed are used; its order of items is not.
+        batch_size: rows of a batch in one process.
+        mode: ``stream``: every row is a lane, as the module's docstring shows. ``random``:
+            every row is a clip on its own, and one pass shows every clip once. ``mixed``: the
+            last rows are random, the others lanes. Default: ``stream``.
+        random_share: share of random rows with ``mode='mixed'``, rounded; at least one row
+            stays a lane. Default: 0.5.
+        stream_order: order in which lanes take streams, as ``dict(type=...)`` of a
+            ``ClipOrder``. Default: shuffled passes.
+        random_order: order in which random rows take clips, likewise. Default: shuffled passes.
 
     Raises:
-        InputError: for an unknown mode, a mixed batch of fewer than two rows, a dataset without a clip, an order of
-            rows that no batch has.
+        InputError: for an unknown mode, a mixed batch of fewer than two rows, a dataset without
+            a clip, and an order of rows that no batch has.
     """
 
     def __init__(
@@ -120,8 +142,8 @@ class StreamBatchSampler(Sampler):
                 f"StreamBatchSampler: {kind}_order={order}, but batches of mode={self.mode!r} and batch_size="
                 f"{self.batch_size} have no {kind} row; leave {kind}_order out or choose another mode"
             )
-        # Streams come in the order that the seed always gave: a run resumed with a newer version goes on in the
-        # recordings that its recurrent states come from.
+        # Streams come in the same order as in earlier versions: a run resumed with a newer version
+        # continues in the recordings that its recurrent states come from.
         seed = self.seed if kind == "stream" else derived_seed((self.seed,), kind)
         return build_order(order, items, seed, self.dataset) if rows else None
 
@@ -146,7 +168,10 @@ class StreamBatchSampler(Sampler):
         return ClipRequest(*segment, is_first=True, lane=lane, seed=seed, streamed=False)
 
     def __len__(self) -> int:
-        """Batches in which shuffled passes show the data once, whatever the order: so variants count epochs alike."""
+        """Number of batches in which shuffled passes show the data once.
+
+        Other orders have the same length, so that all variants count epochs alike.
+        """
         if self.mode == "random":
             return math.ceil(len(self.dataset.single_clips) / (self.batch_size * self.world_size))
         clips = sum(num_clips(s, self.dataset.clip_length) for s in self.dataset.segments)
@@ -155,10 +180,14 @@ class StreamBatchSampler(Sampler):
 
 @DATA_SAMPLERS.register_module()
 class StreamEvalBatchSampler(Sampler):
-    """One pass over every recording, each in one lane; lanes that end early are padded with empty clips.
+    """One pass over every recording, each in one lane; lanes that end early get empty clips.
 
-    The longest recordings are placed first, so that lanes end at about the same time. Any number of recordings goes
-    with any batch size and number of processes.
+    The longest recordings are placed first, so that lanes end at about the same time. Any number of
+    recordings works with any batch size and number of processes.
+
+    Args:
+        sampler: sampler whose data set is used.
+        batch_size: rows of a batch in one process.
     """
 
     def __init__(self, sampler: Sampler, batch_size: int) -> None:

@@ -1,4 +1,7 @@
-"""Whether the files of a sequence folder in RVT's layout fit each other; converters of other people write them too."""
+"""Checks that the files of a sequence folder in RVT's layout fit each other.
+
+Converters of other people write such folders too.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,17 @@ _BOX_FIELDS = ("x", "y", "w", "h", "class_id")
 
 
 def check_kind(path: Path, channels: int, dtype: np.dtype, config: dict) -> None:
-    """Raise ``InputError`` for frames that the representation of ``config`` cannot have made."""
+    """Check that the representation in a config can have made the frames of a file.
+
+    Args:
+        path: file of the frames, for the error message.
+        channels: C of its frames.
+        dtype: type of a pixel in it.
+        config: config of the representation.
+
+    Raises:
+        InputError: when channels or type differ.
+    """
     made = build_representation(config, 2, 2)
     if (channels, dtype) != (made.num_channels, made.dtype):
         raise InputError(
@@ -28,15 +41,20 @@ def check_kind(path: Path, channels: int, dtype: np.dtype, config: dict) -> None
 
 
 def load_layout(folder: Path, path: Path, num_tensors: int) -> dict[str, np.ndarray]:
-    """Which frames and boxes of a sequence folder belong together, as arguments of :class:`RecordingFrames`.
+    """Read which frames and boxes of a sequence folder belong together.
 
     Args:
-        folder: in RVT's layout.
+        folder: sequence folder in RVT's layout.
         path: its file of frames.
-        num_tensors: how many that holds.
+        num_tensors: number of frames in that file.
+
+    Returns:
+        ``t_us``, ``labelled``, ``boxes`` and ``first_row``, as :class:`RecordingFrames` takes
+            them.
 
     Raises:
-        InputError: where an array is missing or contradicts another, or a box is NaN or infinite.
+        InputError: when an array is missing or contradicts another, or a box is NaN or
+            infinite.
     """
     labels = folder / "labels_v2" / "labels.npz"
     stamps = path.with_name("timestamps_us.npy")
@@ -59,10 +77,14 @@ def _refuse(path: Path, problem: str) -> NoReturn:
 
 
 def load_integers(path: Path, member: str | None = None) -> np.ndarray:
-    """An array (n,) of times, indices or rows as int64.
+    """Read an array (n,) of times, indices or rows as int64.
+
+    Args:
+        path: ``.npy`` or ``.npz`` file.
+        member: name of the array in a ``.npz`` file. Default: none.
 
     Raises:
-        InputError: it holds something else, or numbers whose differences could overflow.
+        InputError: when it holds something else, or numbers whose differences could overflow.
     """
     rows = load_array(path, member, PREPROCESS_AGAIN)
     if rows.ndim != 1 or rows.dtype.kind not in "iu":
@@ -78,7 +100,14 @@ def _check_small(path: Path, name: str, rows: np.ndarray) -> None:
 
 
 def load_boxes_of(path: Path) -> np.ndarray:
-    """The boxes (N,) of a ``labels.npz``; raises ``InputError`` where one is NaN or infinite, or they are no boxes."""
+    """Read the boxes (N,) of a ``labels.npz``.
+
+    Args:
+        path: the file.
+
+    Raises:
+        InputError: when it holds no boxes, or a box is NaN or infinite.
+    """
     boxes = load_array(path, "labels", PREPROCESS_AGAIN)
     fields = dict(boxes.dtype.fields or {})
     numbers = {name for name, (dtype, *_) in fields.items() if dtype.kind in "iuf"}
@@ -127,14 +156,15 @@ def _check_index(path: Path, labelled: np.ndarray, num_rows: int, num_frames: in
 def _check_times(
     folder: Path, t_us: np.ndarray, labelled: np.ndarray, boxes: np.ndarray, first_row: np.ndarray
 ) -> None:
-    """Raise ``InputError`` where the labels' own times say that indices lead to other frames' boxes.
+    """Raise ``InputError`` when the labels' own times contradict the indices.
 
-    Times may differ by half of the usual step between frames, in which a label would belong to another frame.
+    An index then leads to the boxes of another frame. Times may differ by up to half of the usual
+    step between frames; beyond that a label would belong to another frame.
     """
     frame_us = t_us[labelled]
     tolerance_us = np.median(np.diff(t_us)) / 2 if len(t_us) > 1 else _TOLERANCE_US
     times = folder / "labels_v2" / "timestamps_us.npy"
-    if times.is_file():  # which only we and RVT's preprocessing compare with
+    if times.is_file():  # only RVT's preprocessing and this package use this file
         label_us = load_integers(times)
         if label_us.shape != frame_us.shape:
             _refuse(times, f"{len(label_us)} label times for {len(frame_us)} labelled frames")

@@ -1,4 +1,4 @@
-"""What all data sets of a config share: each fact stands once, at the top of the config."""
+"""Keys that all data sets of a config share; each stands once, at the top of the config."""
 
 from __future__ import annotations
 
@@ -16,14 +16,22 @@ from etram_mmdet.events.representations import stated_options
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.registry import takes_key
 
-# With the type of the value; a path counts as str.
+# Shared keys with the type of their value; a path counts as str.
 KINDS = {"data_root": str, "class_set": str | dict, "representation": dict, "window_us": int}
 SHARED = tuple(KINDS)
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 
 
 def dataset_configs(cfg: Mapping) -> Iterator[tuple[str, dict]]:
-    """Dotted place and config of every data set of a config, of those inside wrappers too."""
+    """Every data set of a config, also those inside wrappers.
+
+    Args:
+        cfg: complete config.
+
+    Yields:
+        Dotted place, such as ``train_dataloader.dataset``, and the config of the data set
+            there.
+    """
     for loader in LOADERS:
         if cfg.get(loader):
             yield from _data_sets_in(f"{loader}.dataset", cfg[loader].get("dataset"))
@@ -42,19 +50,25 @@ def _data_sets_in(place: str, node: object) -> Iterator[tuple[str, dict]]:
 
 
 def share_data_keys(cfg: Config) -> None:
-    """Write each of `SHARED` from the top of the config into every data set that leaves it out, in place.
+    """Copy the `SHARED` keys from the top of the config into every data set without them, in place.
 
-    A representation names the options that an earlier version would read otherwise (`stated_options`).
+    Options of a representation that an earlier version would read otherwise are written out
+    (`stated_options`).
+
+    Args:
+        cfg: complete config.
 
     Raises:
-        InputError: a value is of another type, or a data set states another than the top of the config.
+        InputError: when a value has another type, or a data set states another value than the
+            top of the config.
     """
     for holder in (cfg, *(dataset for _, dataset in dataset_configs(cfg))):
         if isinstance(holder.get("representation"), dict):
             holder["representation"].update(stated_options(holder["representation"]))
         if isinstance(holder.get("window_us"), float) and holder["window_us"].is_integer():  # 5e4
             holder["window_us"] = int(holder["window_us"])
-        if isinstance(holder.get("class_set"), str | dict):  # a checkpoint holds what is in a file, not its name
+        # A checkpoint holds the content of a class-set file, not its name.
+        if isinstance(holder.get("class_set"), str | dict):
             holder["class_set"] = plain_class_set(holder["class_set"])
     for key in SHARED:
         value = cfg.get(key)
@@ -82,14 +96,21 @@ def _check_kind(key: str, place: str, value: object) -> None:
 
 
 def kind_name(key: str) -> str:
-    """The type of a shared key as words."""
+    """The type of a shared key as words.
+
+    Args:
+        key: one of `SHARED`.
+    """
     return " or ".join(kind.__name__ for kind in get_args(KINDS[key]) or [KINDS[key]])
 
 
 def adopt_data_keys(cfg: Config) -> None:
-    """Write each of `SHARED` to the top of a config whose data sets agree on it, in place.
+    """Write each key of `SHARED` to the top of a config whose data sets agree on it, in place.
 
-    For complete configs of checkpoints: their data sets are what the training was built from.
+    This is for complete configs of checkpoints, whose data sets are those of the training.
+
+    Args:
+        cfg: complete config.
     """
     for key in SHARED:
         stated = [dataset[key] for _, dataset in dataset_configs(cfg) if dataset.get(key) is not None]
@@ -98,7 +119,12 @@ def adopt_data_keys(cfg: Config) -> None:
 
 
 def override_data_keys(cfg: Config, keys: list[str]) -> None:
-    """Let what stands at the top of the config replace what the data sets say about ``keys``, in place."""
+    """Copy keys from the top of the config over those of its data sets, in place.
+
+    Args:
+        cfg: complete config.
+        keys: some of `SHARED`; a key that the top lacks changes nothing.
+    """
     for key in keys:
         for _, dataset in dataset_configs(cfg) if cfg.get(key) is not None else ():
             if takes_key(dataset, key, DATASETS):
@@ -106,9 +132,12 @@ def override_data_keys(cfg: Config, keys: list[str]) -> None:
 
 
 def dataset_config(cfg: Mapping) -> Mapping:
-    """The data set that is asked about classes and frames: of test, else of validation or training.
+    """The data set that decides classes and frames: that of test, else validation, else training.
 
-    A config without loaders may say the same at its top.
+    A config without data sets may state these keys at its top.
+
+    Args:
+        cfg: complete config.
     """
     found = dict(dataset_configs(cfg))
     for loader in reversed(LOADERS):
@@ -119,18 +148,28 @@ def dataset_config(cfg: Mapping) -> Mapping:
 
 
 def metainfo_of(dataset: Mapping) -> dict:
-    """Class names and colours of a data set's config: those of its ``class_set`` unless ``metainfo`` says others."""
+    """Class names and colours of a data set's config.
+
+    They are those of its ``class_set`` unless ``metainfo`` says otherwise.
+
+    Args:
+        dataset: config of a data set.
+    """
     metainfo = dataset.get("metainfo")
     return complete_metainfo(chosen_classes(dataset.get("class_set") or DEFAULT_CLASS_SET, metainfo), metainfo)
 
 
 def representation_of(dataset: Mapping) -> dict:
-    """The representation of a data set's config; default: that of :class:`PreprocessSettings`."""
+    """The representation in a data set's config; default: that of :class:`PreprocessSettings`.
+
+    Args:
+        dataset: config of a data set.
+    """
     return dict(dataset.get("representation") or PreprocessSettings().representation)
 
 
 def _plain(value: object) -> object:
-    """Tuples as lists and mmengine's dicts as Python's, since a file of JSON knows no others."""
+    """The value with lists for tuples and plain dicts for mmengine's, as a JSON file returns it."""
     if isinstance(value, Mapping):
         return {key: _plain(child) for key, child in value.items()}
     return [_plain(child) for child in value] if isinstance(value, list | tuple) else value

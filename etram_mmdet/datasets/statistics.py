@@ -1,4 +1,4 @@
-"""What plugins ask of the training boxes, and a digest that tells two data sets apart."""
+"""Statistics of the training boxes for plugins, and a digest that tells two data sets apart."""
 
 from __future__ import annotations
 
@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BoxStatistics:
-    """Boxes of a dataset before augmentation: their (n,) ``labels`` and (n, 2) ``sizes_px``, width and height."""
+    """Classes and sizes of the boxes of a dataset before augmentation.
+
+    Args:
+        classes: names of the K classes.
+        labels: (n,) class of each box.
+        sizes_px: (n, 2) width and height of each box, in network pixels.
+    """
 
     classes: tuple[str, ...]
     labels: np.ndarray
@@ -30,29 +36,46 @@ class BoxStatistics:
 
     @property
     def mean_size_px(self) -> float:
-        """Mean of the square root of the area, the "absolute object size" of AI-TOD; NaN without boxes."""
+        """Mean square root of the area, AI-TOD's "absolute object size"; NaN without boxes."""
         return float(np.sqrt(self.sizes_px.prod(1)).mean()) if len(self.labels) else float("nan")
 
 
 def frame_step_us(dataset: ETraMDataset) -> int | None:
-    """Microseconds from one frame to the next: the median over all recordings; ``None`` where none has two frames."""
+    """Microseconds from one frame to the next: the median over all recordings.
+
+    Args:
+        dataset: data set of recordings.
+
+    Returns:
+        None when no recording has two frames.
+    """
     steps = np.concatenate([np.diff(sequence.t_us) for sequence in dataset.sequences])
     return round(float(np.median(steps))) if len(steps) else None
 
 
 def sensor_px(dataset: ETraMDataset) -> tuple[int, int] | None:
-    """Width and height of the sensor of all recordings; ``None`` where they differ, as at the edge of odd frames."""
+    """Width and height of the sensor of all recordings.
+
+    Args:
+        dataset: data set of recordings.
+
+    Returns:
+        None when they differ, as they can at the edge when sizes are odd.
+    """
     sizes = {sequence.sensor_px for sequence in dataset.sequences}
     return sizes.pop() if len(sizes) == 1 else None
 
 
 def fingerprint(dataset: ETraMDataset) -> dict[str, object]:
-    """What a split holds, and a digest of its recordings, frame times, representation, boxes and classes.
+    """Name and counts of a split, and a digest of its contents.
 
-    In ``test_mode`` the boxes that evaluation ignores go into the digest too, which training never sees.
+    The digest covers recordings, frame times, representation, boxes and classes. In ``test_mode``
+    it also covers the boxes that evaluation ignores, which training never sees. Frames are not
+    read: they follow from recording and representation. The result is worked out once per data set,
+    which does not change once it is read.
 
-    Frames themselves are not read: they follow from recording and representation. Of a data set, which does not change
-    once it is read, it is worked out once.
+    Args:
+        dataset: data set of recordings.
     """
     if dataset not in _fingerprints:
         _fingerprints[dataset] = _fingerprint(dataset)
@@ -90,5 +113,9 @@ def _fingerprint(dataset: ETraMDataset) -> dict[str, object]:
 
 
 def digest(dataset: Dataset) -> str:
-    """``sha256`` of :func:`fingerprint`; empty for data of another kind."""
+    """``sha256`` of :func:`fingerprint`; empty for data of another kind.
+
+    Args:
+        dataset: any data set.
+    """
     return str(fingerprint(dataset)["sha256"]) if hasattr(dataset, "sequences") else ""

@@ -1,7 +1,7 @@
-"""mmengine's wrappers around data sets of streams: ConcatDataset, RepeatDataset and ClassBalancedDataset.
+"""mmengine's wrappers around data sets of streams: Concat-, Repeat- and ClassBalancedDataset.
 
-A wrapper counts items, but a stream has to be asked for by recording and frames. :func:`as_streams` shows a wrapper as
-one data set of recordings, and lets the wrapper serve the clips of it.
+A wrapper counts items, but a stream has to be asked for by recording and frames. :func:`as_streams`
+presents a wrapper as one data set of recordings, and lets the wrapper serve its clips.
 """
 
 from __future__ import annotations
@@ -25,10 +25,14 @@ Shown = tuple[ETraMDataset, int]  # a recording, by its number in its data set
 
 
 def as_streams(dataset: Dataset) -> ETraMDataset:
-    """What samplers and hooks ask: ``dataset`` itself, or a wrapper's :class:`CombinedStreams`.
+    """The data set of recordings for samplers and hooks; wrappers become :class:`CombinedStreams`.
 
-    A wrapper is prepared once: afterwards ``DataLoader`` gets clips from it, since it asks ``__getitems__``
-    for a batch where a data set has it. Data of another kind are returned as they are.
+    A wrapper is prepared once. Afterwards ``DataLoader`` gets clips from it, since ``DataLoader``
+    asks ``__getitems__`` for a batch when a data set has it. Any other data set is returned as it
+    is.
+
+    Args:
+        dataset: data set of recordings, a wrapper of mmengine or mmdet, or any other data set.
 
     Raises:
         InputError: as :class:`CombinedStreams` does, and for a wrapper that mixes images.
@@ -47,18 +51,20 @@ def as_streams(dataset: Dataset) -> ETraMDataset:
 
 
 class CombinedStreams(ETraMDataset):
-    """The recordings of a wrapper, or of wrappers in wrappers, as one data set.
+    """The recordings of a wrapper, or of nested wrappers, as one data set.
 
-    ``RepeatDataset`` shows every recording several times in a pass. ``ClassBalancedDataset`` repeats
-    recordings by its rule, counting recordings that hold a class where mmengine counts images. An evaluation
-    shows every recording once. A recording whose name occurs in several folders is called NAME@FOLDER, since
-    metrics tell frames apart by name and time.
+    ``RepeatDataset`` shows every recording several times in a pass. ``ClassBalancedDataset``
+    repeats recordings by its rule, counting recordings that hold a class where mmengine counts
+    images. An evaluation shows every recording once. A recording whose name occurs in several
+    folders is called NAME@FOLDER, since metrics tell frames apart by name and time.
 
     Args:
-        wrapper: of mmengine or mmdet, around :class:`ETraMDataset` or :class:`RawEventDataset`.
+        wrapper: wrapper of mmengine or mmdet around :class:`ETraMDataset` or
+            :class:`RawEventDataset`.
 
     Raises:
-        InputError: where the data sets differ in classes, frames or clips, naming both.
+        InputError: when the data sets differ in classes, frames or clips; the message names
+            both.
     """
 
     def __init__(self, wrapper: Wrapper) -> None:
@@ -91,7 +97,7 @@ class CombinedStreams(ETraMDataset):
         self._count_frames()
 
     def _of_all(self, name: str, shown: list[Shown]) -> list[Segment]:
-        """Segments of every showing of a recording, which get its number in this data set."""
+        """Segments of a recording once for each showing, with its number in this data set."""
         numbers = {source: number for number, source in enumerate(self._sources)}
         by_recording: dict[Shown, list[Segment]] = {source: [] for source in self._sources}
         for part in self.parts:
@@ -104,7 +110,7 @@ class CombinedStreams(ETraMDataset):
         return self._sources[request.recording][0].read_frames(sequence, request)
 
     def items(self, indices: list[int | ClipRequest]) -> list[dict]:
-        """A batch; an integer means what it means to the wrapper."""
+        """The items of a batch; the wrapper itself answers an integer."""
         return [self[i] if isinstance(i, ClipRequest) else self.wrapper[i] for i in indices]
 
     def __getitem__(self, index: int | ClipRequest) -> dict:
@@ -114,7 +120,7 @@ class CombinedStreams(ETraMDataset):
 
 
 def _shown(dataset: Dataset) -> list[Shown]:
-    """The recordings that one pass shows, in order, each as often as it is shown."""
+    """The recordings of one pass in order, each as often as it is shown."""
     if isinstance(dataset, ConcatDataset):
         return [source for part in dataset.datasets for source in _shown(part)]
     if isinstance(dataset, RepeatDataset):
@@ -130,7 +136,7 @@ def _shown(dataset: Dataset) -> list[Shown]:
 
 
 def _once(shown: list[Shown]) -> list[Shown]:
-    """The first showing of every recording, which a folder that is named twice holds twice."""
+    """Every recording once, also when a folder is named twice."""
     first: dict[tuple, Shown] = {}
     for dataset, number in shown:
         first.setdefault((dataset.folder.resolve(), dataset.sequences[number].name), (dataset, number))
@@ -145,7 +151,7 @@ def _balanced(shown: list[Shown], threshold: float) -> list[Shown]:
 
 
 def _check_alike(one: ETraMDataset, other: ETraMDataset) -> None:
-    """Raise ``InputError`` where two data sets cannot stand in one batch or be learnt by one network."""
+    """Raise ``InputError`` when two data sets cannot share a batch or train one network."""
     for name, values in _must_agree(one, other).items():
         if values[0] != values[1]:
             raise InputError(
@@ -168,7 +174,7 @@ def _must_agree(*datasets: ETraMDataset) -> dict[str, list]:
 
 
 def _with_own_names(sources: list[Shown]) -> list[RecordingFrames]:
-    """The recordings; copies under a name with folder where the same name stands in several folders."""
+    """The recordings; those whose name stands in several folders as copies named NAME@FOLDER."""
     sequences = [dataset.sequences[number] for dataset, number in sources]
     folders = [dataset.folder.resolve() for dataset, _ in sources]
     folders_of: dict[str, set] = {}
@@ -182,7 +188,7 @@ def _with_own_names(sources: list[Shown]) -> list[RecordingFrames]:
 
 
 def _distinct_tails(folders: set) -> dict:
-    """The last parts of each path, as few as tell all of them apart, joined by dots."""
+    """Folder -> last parts of its path joined by dots, as few as keep all folders different."""
     depth = 1
     while len({folder.parts[-depth:] for folder in folders}) < len(folders):
         depth += 1

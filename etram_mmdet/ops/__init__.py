@@ -1,8 +1,9 @@
-"""Operators for an mmcv without compiled ones; import this before anything that imports ``mmdet.models``.
+"""Operators for an mmcv without compiled ones; import this before anything imports mmdet.models.
 
-``mmcv.ops`` needs the compiled module ``mmcv._ext``, which a quick ``pip install onedl-mmcv`` does not build. `install`
-puts a module of the operators written in PyTorch in its place and leaves a real one alone. Operators that are not
-among `STAND_INS` are missing: a model that needs one is refused when it is built (`missing_operators`).
+``mmcv.ops`` needs the compiled module ``mmcv._ext``, which a quick ``pip install onedl-mmcv`` does
+not build. `install` puts a module of operators written in PyTorch in its place and leaves a real
+one alone. Operators that are not among `STAND_INS` are missing: a model that needs one is refused
+when it is built (`missing_operators`).
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ HOW_TO_BUILD = "MMCV_WITH_OPS=1 pip install --no-build-isolation --no-cache-dir 
 
 
 def install() -> None:
-    """Make ``mmcv.ops`` importable; does nothing where mmcv has its compiled operators (or was already helped)."""
+    """Make ``mmcv.ops`` importable; does nothing when ``mmcv._ext`` exists already."""
     if importlib.util.find_spec(EXTENSION) is not None:
         return
     module = types.ModuleType(EXTENSION, "Stand-in for mmcv's compiled operators.")
@@ -56,9 +57,13 @@ def install() -> None:
 
 
 def missing_operators(cls: type) -> list[str]:
-    """Names of the compiled operators that a class of ``mmcv.ops`` may call and that do not exist here.
+    """Names of compiled operators that a class of ``mmcv.ops`` may call and that do not exist here.
 
-    The class's whole file counts. It is empty for every other class, and where mmcv has its compiled operators.
+    Every operator named in the class's file counts. The list is empty for every other class, and
+    when mmcv has its compiled operators.
+
+    Args:
+        cls: class of a layer.
     """
     files = {base.__module__ for base in cls.__mro__ if base.__module__.startswith("mmcv.ops.")}
     called = [name for file in files for name in _operators_called_in(sys.modules[file])]
@@ -68,12 +73,15 @@ def missing_operators(cls: type) -> list[str]:
 
 
 def _operators_called_in(module: types.ModuleType) -> list[str]:
-    """Every file of ``mmcv.ops`` calls the compiled module by the name ``ext_module``."""
+    """Operators named in a file of ``mmcv.ops``, which calls the compiled module ``ext_module``."""
     return re.findall(r"\bext_module\.(\w+)", inspect.getsource(module))
 
 
 def _missing_operator(name: str) -> Callable:
-    """Module ``__getattr__`` of the stand-in: mmcv asks for each operator at import, so only a call may raise."""
+    """Module ``__getattr__`` of the stand-in: returns a function that raises when it is called.
+
+    mmcv asks for each operator at import, so only a call may raise.
+    """
     if name.startswith("__"):
         raise AttributeError(f"module {EXTENSION!r} has no attribute {name!r}")
 

@@ -9,18 +9,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-BLOCK = dict(cpu=512, cuda=8192)  # boxes decided at a time: what fits a CPU's cache, or what a GPU does in one go
-ROUNDS_PER_LOOK = 4  # a look at whether something still changes waits for a GPU; a round too many changes nothing
+# Boxes decided at a time: as many as fit a CPU's cache, or as a GPU handles in one go.
+BLOCK = dict(cpu=512, cuda=8192)
+# Rounds between two checks whether anything still changes. A check waits for the GPU; a round too
+# many changes nothing.
+ROUNDS_PER_LOOK = 4
 
 
 def nms(bboxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
-    """Greedy non-maximum suppression with the signature and the answer of mmcv's compiled ``nms``.
+    """Greedy non-maximum suppression with the signature and the result of mmcv's compiled ``nms``.
 
     Args:
         bboxes: (N, 4) boxes x1 y1 x2 y2.
-        scores: (N,); of two equal scores the earlier box wins.
-        iou_threshold: a box goes when its IoU with a better kept box is strictly greater.
-        offset: 1 where x2 y2 name the last pixel inside a box (width = x2 - x1 + 1), else 0.
+        scores: (N,) scores; of two equal scores the earlier box wins.
+        iou_threshold: a box is dropped when its IoU with a better kept box is strictly greater.
+        offset: 1 when x2 y2 name the last pixel inside a box (width = x2 - x1 + 1), else 0.
 
     Returns:
         (M,) int64 indices of the kept boxes, best first.
@@ -47,8 +50,9 @@ def _torch_nms(bboxes: Tensor, scores: Tensor, iou_threshold: float, offset: int
 def _survivors(overlaps: Tensor) -> Tensor:
     """Greedy choice among boxes sorted best first: (N, N) bool overlaps -> (N,) bool.
 
-    Box j stays if no earlier box that stays overlaps it. Iterated from "all stay", the first k boxes are right after k
-    rounds and right for good, so a fixpoint is the greedy answer; real boxes need a few rounds, not N.
+    Box j stays if no earlier box that stays overlaps it. The iteration starts from "all stay".
+    After k rounds the first k boxes are right and do not change any more, so a fixpoint is the
+    greedy answer. Real boxes need a few rounds, not N.
     """
     beats = overlaps.triu(1).float()
     stays = beats.new_ones(len(beats))
@@ -74,7 +78,10 @@ def _iou(a: Tensor, b: Tensor, offset: int) -> Tensor:
 
 @functools.cache
 def _torchvision_nms() -> Callable | None:
-    """torchvision's operator, or None where torchvision is absent or built for another torch (a RuntimeError)."""
+    """torchvision's operator, or None without a torchvision that fits this torch.
+
+    A torchvision that was built for another torch raises RuntimeError.
+    """
     try:
         from torchvision.ops import nms as compiled
     except (ImportError, RuntimeError, OSError):
@@ -92,16 +99,18 @@ def softnms(
     method: int,
     offset: int,
 ) -> Tensor:
-    """Soft NMS (Bodla et al., ICCV 2017): boxes that overlap a better one lose score instead of going.
+    """Soft NMS (Bodla et al., ICCV 2017): boxes that overlap a better one lose score.
 
     Args:
         boxes: (N, 4) boxes x1 y1 x2 y2, on the CPU as mmcv hands them over.
-        scores: (N,); of two equal scores the earlier box comes first.
-        dets: (N, 5), whose first M rows are filled with the kept boxes and their new scores, best first.
+        scores: (N,) scores; of two equal scores the earlier box comes first.
+        dets: (N, 5) tensor that is written to: its first M rows get the kept boxes and their
+            new scores, best first.
         iou_threshold: methods 0 and 1 change the score from this IoU on.
         sigma: width of method 2; a smaller one lowers scores more.
-        min_score: boxes whose new score is below it go; the best box of all stays.
-        method: 0 (naive) sets the score to 0, 1 (linear) multiplies by 1 - IoU, 2 (gaussian) by exp(-IoU^2 / sigma).
+        min_score: boxes whose new score is below it are dropped; the best box of all stays.
+        method: 0 (naive) sets the score to 0, 1 (linear) multiplies by 1 - IoU, 2 (gaussian) by
+            exp(-IoU^2 / sigma).
         offset: as in `nms`.
 
     Returns:

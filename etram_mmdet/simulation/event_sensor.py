@@ -1,4 +1,7 @@
-"""The pixels of a simulated event camera: contrast-threshold crossings of log intensity, and their noise."""
+"""The pixels of a simulated event camera.
+
+An event is a crossing of a contrast threshold in log intensity, or noise.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +10,26 @@ from numba import njit
 
 from etram_mmdet.events.recording import Events
 
-DARK_LUMINANCE = 2.0  # added before the logarithm: what a pixel "sees" without light
+DARK_LUMINANCE = 2.0  # added before the logarithm: a pixel's signal without light
 THRESHOLD = 0.28  # mean contrast (natural logarithm) that makes an event
 THRESHOLD_SPREAD = 0.04  # standard deviation of a pixel's threshold, relative to the mean
 NOISE_HZ = {"day": 0.1, "night": 0.3}  # background events per pixel and second
-HOT_SHARE = 2e-4  # of the pixels, at least one
+HOT_SHARE = 2e-4  # share of hot pixels; there is at least one
 HOT_HZ = (100.0, 500.0)
 
 
 def log_intensity(luminance: np.ndarray) -> np.ndarray:
-    """What a pixel compares: natural logarithm of luminance over a dark floor, float32 ``(H, W)``."""
+    """The signal of a pixel: log of luminance plus a dark floor, float32 ``(H, W)``.
+
+    Args:
+        luminance: (H, W) image.
+    """
     return np.log(luminance + np.float32(DARK_LUMINANCE))
 
 
 @njit(cache=True)
 def _cross(before, after, level, off, on, start_us, stop_us, t, x, y, p):
-    """One pass over the image; writes the events of one step (as many as fit) and returns how many there are."""
+    """Write the events of one step, as many as fit, and return how many there are."""
     count = 0
     height, width = before.shape
     for row in range(height):
@@ -47,7 +54,13 @@ def _cross(before, after, level, off, on, start_us, stop_us, t, x, y, p):
 
 
 class EventSensor:
-    """Turns a series of luminance images into events; ``first`` (float32 ``(H, W)``) is what it has adapted to."""
+    """Turns a series of luminance images into events.
+
+    Args:
+        first: float32 (H, W) image that the sensor has adapted to.
+        night: whether the noise rate is that of the night.
+        rng: generator of thresholds, hot pixels and noise.
+    """
 
     def __init__(self, first: np.ndarray, night: bool, rng: np.random.Generator) -> None:
         self._rng = rng
@@ -59,7 +72,7 @@ class EventSensor:
         self._hot_hz = rng.uniform(*HOT_HZ, len(self.hot))
 
     def step(self, luminance: np.ndarray, start_us: int, stop_us: int) -> Events:
-        """Signal events while the image changes, linearly in log intensity, from the last one to ``luminance``."""
+        """Events of the change from the last image to ``luminance``, linear in log intensity."""
         seen = log_intensity(luminance)
         room = seen.size
         level = self._level.copy()
@@ -75,7 +88,7 @@ class EventSensor:
         return Events(*(column[:found] for column in columns))
 
     def noise(self, start_us: int, stop_us: int) -> Events:
-        """Background activity of every pixel and the chatter of the hot ones, unsorted."""
+        """Background activity of every pixel and the many events of hot pixels, unsorted."""
         seconds = (stop_us - start_us) * 1e-6
         size = self._seen.size
         background = self._rng.integers(0, size, self._rng.poisson(self._noise_hz * size * seconds))

@@ -1,4 +1,8 @@
-"""Shapes of people and cycles: parts in metres (x forward, y left, z up, ground at 0) that turn, swing and pedal."""
+"""Shapes of people and cycles, built of parts that turn, swing and pedal.
+
+Coordinates are in metres: x forward, y left, z up, ground at 0. Heights and radii are in metres,
+angles in radians.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +17,22 @@ Animation = Callable[[float, float, float], list]
 
 @dataclass
 class Body:
-    """Parts for `rasterizer.paint`.
+    """A road user as a list of parts for `rasterizer.paint`.
 
-    ``animate(travel_m, speed_m_s, time_s)`` gives the points that follow the rigid ones.
-    ``reflectance`` is a share of the light that falls on the body, ``glow`` is light of its own (night only) in
-    luminance units, ``opacity`` below 1 marks what does not belong to the body: shadows, beams, halos.
-    ``rear_m`` and ``front_m`` say how far it reaches along x.
+    Args:
+        rear_m: rear end along x.
+        front_m: front end along x.
+        rigid: points of the rigid parts.
+        hubs: turning parts: first rigid point, last, hub x, hub z, radius.
+        counts: number of points of each part.
+        radius_m: radius of each part.
+        reflectance: share of the light on the body that each part reflects.
+        opacity: opacity of each part; below 1 for parts that do not belong to the body:
+            shadows, beams, halos.
+        glow: light of its own of each part (night only), in luminance units.
+        animate: ``animate(travel_m, speed_m_s, time_s)``, which gives the points that follow
+            the rigid ones. Default: none.
+        solid: 1 for the parts that belong to the body, else 0; `freeze` sets it.
     """
 
     rear_m: float
@@ -34,7 +48,7 @@ class Body:
     solid: np.ndarray | None = None  # 1 for the parts that belong to the body, else 0
 
     def part(self, count: int, radius_m: float, reflectance: float, opacity: float = 1.0, glow: float = 0.0) -> None:
-        """Announce a part of ``count`` points that `animate` will deliver; rigid parts come through `add`."""
+        """Announce a part of ``count`` points that `animate` will give; rigid parts use `add`."""
         self.counts.append(count)
         self.radius_m.append(radius_m)
         self.reflectance.append(reflectance)
@@ -42,11 +56,12 @@ class Body:
         self.glow.append(glow)
 
     def add(self, points_m, reflectance: float, radius_m: float = 0.0, opacity: float = 1.0, glow: float = 0.0) -> None:
+        """Add a rigid part."""
         self.rigid.extend(points_m)
         self.part(len(points_m), radius_m, reflectance, opacity, glow)
 
     def freeze(self) -> Body:
-        """Turn the lists into the arrays that compiled code wants."""
+        """Turn the lists into the arrays that compiled code needs."""
         self.rigid = np.array(self.rigid, float).reshape(-1, 3)
         self.counts = np.array(self.counts, np.int64)
         for name in ("radius_m", "reflectance", "opacity", "glow"):
@@ -68,23 +83,54 @@ class Body:
 
 
 def circle(x: float, y: float, z: float, radius: float, side: int, points: int = 14) -> list:
-    """A wheel's rim, counter-clockwise to who looks at it from the right (``side`` -1) or the left (+1)."""
+    """Points of a wheel's rim, counter-clockwise as seen from one side.
+
+    Args:
+        x: centre, forward.
+        y: centre, left.
+        z: centre, up.
+        radius: radius of the circle, in metres.
+        side: side from which the circle is counter-clockwise: -1 right, +1 left.
+        points: number of points. Default: 14.
+    """
     angles = np.arange(points) * (-2 * pi / points * side)
     return [(x + radius * cos(a), y, z + radius * sin(a)) for a in angles]
 
 
 def on_side(outline_xz, y: float) -> list:
-    """An outline, counter-clockwise in (x, z), put on the vehicle's right (y < 0) or left side, facing outwards."""
+    """Put an outline on the right or left side of a vehicle, facing outwards.
+
+    Args:
+        outline_xz: points (x, z), counter-clockwise.
+        y: distance to the left in metres; negative for the right side.
+    """
     points = [(x, y, z) for x, z in outline_xz]
     return points if y < 0 else points[::-1]
 
 
 def box_xz(x0: float, z0: float, x1: float, z1: float) -> list:
+    """Corners (x, z) of a rectangle, counter-clockwise.
+
+    Args:
+        x0: rear end, in metres.
+        z0: lower end, in metres.
+        x1: front end, in metres.
+        z1: upper end, in metres.
+    """
     return [(x0, z0), (x1, z0), (x1, z1), (x0, z1)]
 
 
 def spoked_wheel(body: Body, x: float, y: float, radius: float, spokes: int, tyre_m: float) -> None:
-    """A see-through wheel: an outline and turning spokes."""
+    """Add a see-through wheel on the ground: an outline and turning spokes.
+
+    Args:
+        body: road user that gets the wheel.
+        x: hub, forward, in metres.
+        y: hub, left, in metres.
+        radius: radius of the wheel, in metres.
+        spokes: number of rods through the hub.
+        tyre_m: thickness of the tyre.
+    """
     body.add(circle(x, y, radius, radius - tyre_m, -1, 16), 0.04, tyre_m)
     first = len(body.rigid)
     for angle in np.arange(spokes) * pi / spokes:
@@ -94,7 +140,15 @@ def spoked_wheel(body: Body, x: float, y: float, radius: float, spokes: int, tyr
 
 
 def disc_wheel(body: Body, x: float, y: float, radius: float, rim: float) -> None:
-    """A vehicle's wheel: tyre, rim and turning dark gaps between the rim's spokes."""
+    """Add a vehicle's wheel on the ground: tyre, rim and turning dark gaps between the spokes.
+
+    Args:
+        body: vehicle that gets the wheel.
+        x: hub, forward, in metres.
+        y: hub, left, in metres; its sign says on which side the wheel is.
+        radius: radius of the wheel, in metres.
+        rim: reflectance of the rim.
+    """
     side = 1 if y > 0 else -1
     body.add(circle(x, y, radius, radius, side), 0.03)
     body.add(circle(x, y, radius, 0.66 * radius, side), rim)
@@ -107,14 +161,28 @@ def disc_wheel(body: Body, x: float, y: float, radius: float, rim: float) -> Non
 
 
 def leg(hip, thigh_rad: float, knee_rad: float, bone_m: float) -> list:
-    """Two rods, thigh and shin, each ``bone_m`` long; angles from straight down, the knee bends backwards."""
+    """Points of two rods, thigh and shin; the knee bends backwards.
+
+    Args:
+        hip: (x, y, z) of the upper end, in metres.
+        thigh_rad: angle of the thigh from straight down; positive is forward.
+        knee_rad: angle by which the shin bends backwards from the thigh.
+        bone_m: length of each rod.
+    """
     knee = (hip[0] + bone_m * sin(thigh_rad), hip[1], hip[2] - bone_m * cos(thigh_rad))
     shin = thigh_rad - knee_rad
     return [hip, knee, knee, (knee[0] + bone_m * sin(shin), hip[1], knee[2] - bone_m * cos(shin))]
 
 
 def reach(start, end, bone_m: float, forward: float = 1.0) -> list:
-    """Two rods of ``bone_m`` from start to end with the joint bent forwards (knees) or backwards (elbows, -1)."""
+    """Points of two rods of equal length that connect two points with a bent joint.
+
+    Args:
+        start: (x, y, z) of one end, in metres.
+        end: (x, y, z) of the other end.
+        bone_m: length of each rod.
+        forward: 1 bends the joint forwards (knees), -1 backwards (elbows). Default: 1.
+    """
     dx, dz = end[0] - start[0], end[2] - start[2]
     distance = max(hypot(dx, dz), 1e-6)
     bend = forward * max(bone_m**2 - distance**2 / 4, 0.0) ** 0.5 / distance
@@ -123,13 +191,23 @@ def reach(start, end, bone_m: float, forward: float = 1.0) -> list:
 
 
 def _clothes(rng: np.random.Generator) -> tuple[float, float, float]:
-    """Reflectance of jacket, trousers and skin or hair: people wear dark or light, seldom the road's own grey."""
+    """Reflectance of jacket, trousers and skin or hair.
+
+    People wear dark or light, seldom the road's own grey.
+    """
     jacket, trousers = rng.choice([0.05, 0.09, 0.14, 0.45, 0.65, 0.8], 2, p=[0.2, 0.2, 0.15, 0.15, 0.15, 0.15])
     return float(jacket), float(trousers) * 0.8, float(rng.choice([0.08, 0.3, 0.45]))
 
 
 def pedestrian(rng: np.random.Generator, night: bool) -> Body:
-    """Walks with swinging arms and legs, one gait cycle per 0.8 body heights; stands with its limbs down."""
+    """A pedestrian with swinging arms and legs, one gait cycle per 0.8 body heights.
+
+    A standing pedestrian holds arms and legs down.
+
+    Args:
+        rng: generator of size, clothes and gait.
+        night: whether the ground shadow is left out.
+    """
     tall = rng.normal(1.72, 0.09) if rng.random() > 0.12 else rng.uniform(1.1, 1.4)
     size = tall / 1.75
     start = rng.uniform(0, 2 * pi)
@@ -160,7 +238,8 @@ def pedestrian(rng: np.random.Generator, night: bool) -> Body:
             phase += pi
         top = [(0.0, 0.0, 0.13), (0.03, 0.0, 0.46), *arms, (0.05, 0.0, 0.78)]
         points = legs + top + ([(-0.2, 0.0, 0.4)] if bag else [])
-        ground = min(z for _, _, z in legs) - 0.05  # the lower foot stays on the ground, so the body bobs
+        # The lower foot stays on the ground, so the body bobs.
+        ground = min(z for _, _, z in legs) - 0.05
         return [(x * size, y * size, (z - ground) * size) for x, y, z in points]
 
     body.animate = animate
@@ -168,7 +247,12 @@ def pedestrian(rng: np.random.Generator, night: bool) -> Body:
 
 
 def bicycle(rng: np.random.Generator, night: bool) -> Body:
-    """Two spoked wheels, a frame and a leaning rider whose feet follow the cranks."""
+    """A bicycle: two spoked wheels, a frame and a leaning rider whose feet follow the cranks.
+
+    Args:
+        rng: generator of clothes, frame and cranks.
+        night: whether the lamp is on.
+    """
     jacket, trousers, head = _clothes(rng)
     frame = rng.choice([0.1, 0.6])
     start = rng.uniform(0, 2 * pi)
@@ -206,7 +290,12 @@ def bicycle(rng: np.random.Generator, night: bool) -> Body:
 
 
 def motorbike(rng: np.random.Generator, night: bool) -> Body:
-    """Thick wheels close under a solid tank and seat, and a rider who sits still."""
+    """A motorbike: thick wheels close under a solid tank and seat, and a rider who sits still.
+
+    Args:
+        rng: generator of clothes and paint.
+        night: whether the lamps are on.
+    """
     jacket, trousers, _ = _clothes(rng)
     paint_ = rng.choice([0.06, 0.12, 0.5, 0.7])
     helmet = rng.choice([0.1, 0.75])
@@ -236,7 +325,12 @@ def motorbike(rng: np.random.Generator, night: bool) -> Body:
 
 
 def wheelchair(rng: np.random.Generator, night: bool) -> Body:
-    """A seated person between two large wheels, pushing with both arms or leaning on a motor."""
+    """A seated person between two large wheels, pushing with both arms or driven by a motor.
+
+    Args:
+        rng: generator of clothes, motor and arms.
+        night: whether the ground shadow is left out.
+    """
     jacket, trousers, head = _clothes(rng)
     powered = rng.random() < 0.3
     start = rng.uniform(0, 2 * pi)
@@ -272,7 +366,15 @@ def wheelchair(rng: np.random.Generator, night: bool) -> Body:
 
 
 def ground_shadow(body: Body, rear_m: float, front_m: float, half_m: float, night: bool) -> None:
-    """Daylight only: a soft dark patch, a little to the body's right and behind it."""
+    """Add a soft dark patch on the ground, a little to the body's right and behind it, by day only.
+
+    Args:
+        body: road user that gets the shadow.
+        rear_m: rear end of the road user's footprint.
+        front_m: front end of the footprint.
+        half_m: half width of the footprint.
+        night: whether it is night, without a shadow.
+    """
     if not night:
         rear = rear_m - 0.3
         front = front_m - 0.1
@@ -282,7 +384,16 @@ def ground_shadow(body: Body, rear_m: float, front_m: float, half_m: float, nigh
 
 
 def beam(body: Body, front_m: float, half_m: float, night: bool) -> None:
-    """Night only: what a headlight adds to the road before it, in layers too faint to make an event each."""
+    """Add the light of headlights on the road ahead, at night only.
+
+    The light has many layers, each too faint to make an event of its own.
+
+    Args:
+        body: vehicle that gets the beam.
+        front_m: front end of the vehicle.
+        half_m: half width of the beam at the vehicle.
+        night: whether it is night.
+    """
     for length in np.linspace(7.0, 1.0, 10) if night else ():
         near = half_m
         far = half_m + 0.12 * length
@@ -292,6 +403,13 @@ def beam(body: Body, front_m: float, half_m: float, night: bool) -> None:
 
 
 def halo(body: Body, point_m, radius_m: float, night: bool) -> None:
-    """Night only: stray light round a lamp, fading outwards."""
+    """Add stray light round a lamp, fading outwards, at night only.
+
+    Args:
+        body: road user that gets the halo.
+        point_m: (x, y, z) of the lamp.
+        radius_m: radius of the halo.
+        night: whether it is night.
+    """
     for share in np.linspace(1.0, 0.3, 8) if night else ():
         body.add([point_m], 0.0, radius_m * share, opacity=0.05, glow=300.0)

@@ -1,8 +1,9 @@
-"""Paints anti-aliased parts of solid bodies, given in metres, through a pinhole camera onto a luminance image.
+"""Paints anti-aliased parts of solid bodies through a pinhole camera onto a luminance image.
 
-A part is a run of points and a radius: one point is a disc, two are a rod, three or more are a filled polygon (radius
-zero, painted only when its counter-clockwise face looks at the camera) or a closed outline (radius above zero).
-Parts are painted in order, so what comes later hides what came before.
+Bodies are given in metres. A part is a run of points and a radius: one point is a disc, two are a
+rod, three or more are a filled polygon (radius zero, painted only when its counter-clockwise face
+looks at the camera) or a closed outline (radius above zero). Parts are painted in order, so a later
+part hides an earlier one.
 """
 
 from __future__ import annotations
@@ -19,9 +20,16 @@ MAX_POINTS = 64  # crossings of one scanline that a polygon may have
 
 @dataclass(frozen=True)
 class Camera:
-    """A level pinhole camera above the origin of the ground plane, looking along +y and tilted down.
+    """A level pinhole camera on a mast, looking along +y and tilted down.
 
-    World axes in metres: x right, y away from the camera, z up. ``focal_px`` holds at this ``width`` x ``height``.
+    World axes in metres: x right, y away from the camera, z up; the camera stands above x = y = 0.
+
+    Args:
+        width: width of the image, in pixels.
+        height: height of the image, in pixels.
+        focal_px: focal length at this width and height, in pixels.
+        mount_m: height of the camera above the ground.
+        tilt_rad: angle by which the camera looks down.
     """
 
     width: int
@@ -32,12 +40,19 @@ class Camera:
 
     @property
     def array(self) -> np.ndarray:
-        """What the compiled code takes: focal length, centre u and v, mount height, cosine and sine of the tilt."""
+        """Numbers for compiled code.
+
+        They are focal length, centre u and v, mount height, cosine and sine of the tilt.
+        """
         tilt = np.cos(self.tilt_rad), np.sin(self.tilt_rad)
         return np.array([self.focal_px, self.width / 2, self.height / 2, self.mount_m, *tilt])
 
     def rays(self, supersample: int) -> np.ndarray:
-        """World direction of every sub-pixel: ``(height * supersample, width * supersample, 3)``, depth 1."""
+        """World direction, at depth 1, of every sub-pixel.
+
+        Returns:
+            ``(height * supersample, width * supersample, 3)``.
+        """
         v, u = np.indices((self.height * supersample, self.width * supersample))
         right = ((u + 0.5) / supersample - self.width / 2) / self.focal_px
         down = ((v + 0.5) / supersample - self.height / 2) / self.focal_px
@@ -48,7 +63,13 @@ class Camera:
 
 @njit(cache=True)
 def project(camera, pose, points_m):
-    """Body points ``(n, 3)`` to ``(n, 3)``: u, v in pixels and depth in metres; ``pose`` is x, y, cos, sin heading."""
+    """Project the points of a body: (n, 3) of u and v in pixels and depth in metres.
+
+    Args:
+        camera: ``Camera.array``.
+        pose: (4,) x, y in metres, cosine and sine of the heading.
+        points_m: (n, 3) points of the body.
+    """
     focal, u0, v0, mount, cos, sin = camera
     out = np.empty(points_m.shape)
     for i in range(len(points_m)):
@@ -69,7 +90,10 @@ def _blend(canvas, row, column, cover, luminance):
 
 @njit(cache=True)
 def _rod(canvas, a, b, radius_px, luminance, opacity):
-    """All pixels within ``radius_px`` of the segment a-b; a rod thinner than a pixel fades instead of vanishing."""
+    """Paint all pixels within ``radius_px`` of the segment a-b.
+
+    A rod thinner than a pixel fades instead of vanishing.
+    """
     height, width = canvas.shape
     opacity *= min(1.0, 2 * radius_px)
     reach = max(radius_px, 0.5) + 0.5
@@ -86,7 +110,7 @@ def _rod(canvas, a, b, radius_px, luminance, opacity):
 
 @njit(cache=True)
 def _crossings(corners, v, out):
-    """Sorted u at which the polygon's outline crosses the scanline ``v``; returns how many."""
+    """Write the sorted u of the outline on scanline ``v`` to ``out``, and return their number."""
     found = 0
     last = len(corners) - 1
     for i in range(len(corners)):
@@ -105,7 +129,7 @@ def _crossings(corners, v, out):
 
 @njit(cache=True)
 def _cover_span(cover, start, stop):
-    """Adds the share of every pixel of one scanline that lies between ``start`` and ``stop``."""
+    """Add the share of every pixel of one scanline that lies between ``start`` and ``stop``."""
     start, stop = max(start, 0.0), min(stop, float(len(cover)))
     if start >= stop:
         return
@@ -124,12 +148,12 @@ def _faces_camera(corners):
     for i in range(len(corners)):
         area += corners[last, 0] * corners[i, 1] - corners[i, 0] * corners[last, 1]
         last = i
-    return area < 0  # v points down, so what is counter-clockwise to the eye has a negative area
+    return area < 0  # v points down, so a counter-clockwise outline has a negative area
 
 
 @njit(cache=True)
 def _polygon(canvas, corners, luminance, opacity, cover, crossings):
-    """``cover`` (one float per column) and ``crossings`` are scratch memory."""
+    """Paint a polygon; ``cover`` (one float per column) and ``crossings`` are scratch memory."""
     height, width = canvas.shape
     left = min(max(int(corners[:, 0].min()), 0), width)
     right = min(max(int(corners[:, 0].max()) + 1, 0), width)
@@ -145,7 +169,18 @@ def _polygon(canvas, corners, luminance, opacity, cover, crossings):
 
 @njit(cache=True)
 def paint(canvas, camera, pose, points_m, counts, radius_m, luminance, opacity):
-    """Paint a body's parts onto ``canvas`` (float32 ``(H, W)``); the last four hold one entry per part."""
+    """Paint the parts of a body onto an image, in place.
+
+    Args:
+        canvas: float32 (H, W) image that is painted on.
+        camera: ``Camera.array``.
+        pose: (4,) x, y in metres, cosine and sine of the heading.
+        points_m: (n, 3) points of the body, part after part.
+        counts: (parts,) number of points of each part.
+        radius_m: (parts,) radius of each part; 0 for a filled polygon.
+        luminance: (parts,) luminance of each part.
+        opacity: (parts,) opacity of each part, from 0 to 1.
+    """
     pixels = project(camera, pose, points_m)
     cover = np.zeros(canvas.shape[1], np.float32)
     crossings = np.empty(MAX_POINTS)
@@ -167,7 +202,18 @@ def paint(canvas, camera, pose, points_m, counts, radius_m, luminance, opacity):
 
 @njit(cache=True)
 def solid_bounds(camera, pose, points_m, counts, radius_m, opacity):
-    """Left, top, right, bottom in pixels of a body's opaque parts, not clipped to the frame; radii included."""
+    """Box around a body's opaque parts with their radii: left, top, right, bottom in pixels.
+
+    The box is not clipped to the frame.
+
+    Args:
+        camera: ``Camera.array``.
+        pose: (4,) x, y in metres, cosine and sine of the heading.
+        points_m: (n, 3) points of the body, part after part.
+        counts: (parts,) number of points of each part.
+        radius_m: (parts,) radius of each part.
+        opacity: (parts,) opacity of each part; parts below 1 do not count.
+    """
     pixels = project(camera, pose, points_m)
     bounds = np.array([np.inf, np.inf, -np.inf, -np.inf])
     start = 0

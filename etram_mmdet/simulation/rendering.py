@@ -1,4 +1,4 @@
-"""Films a scene with a simulated event camera: rendered luminance, events, and the boxes of who is visible."""
+"""Films a scene with a simulated event camera: luminance, events, and boxes of visible actors."""
 
 from __future__ import annotations
 
@@ -19,12 +19,19 @@ PIECE_S = 0.05
 FIRST_LABEL_US = 100_000
 LABEL_HZ = 30
 MIN_VISIBLE = 0.35  # share of an actor that is neither hidden nor outside the frame
-RENDER_STEP_ROWS_S = 0.64  # image height times render step: fast edges move by about a pixel per step
+# Image height times render step: fast edges move by about a pixel per step.
+RENDER_STEP_ROWS_S = 0.64
 BOX_DTYPE = np.dtype(BBOX_DTYPE.descr, align=True)  # as Prophesee's files: padded to 40 bytes
 
 
 def film(scene: Scene, duration_s: float, rng: np.random.Generator) -> Iterator[Events]:
-    """Events of a scene in time order, in pieces of about 50 ms."""
+    """Events of a scene in time order, in pieces of about 50 ms.
+
+    Args:
+        scene: street with actors.
+        duration_s: length of the film.
+        rng: generator of the sensor's thresholds and noise.
+    """
     step_s = RENDER_STEP_ROWS_S / scene.camera.height
     steps = int(np.ceil(duration_s / step_s))
     per_piece = max(1, round(PIECE_S / step_s))
@@ -42,11 +49,22 @@ def film(scene: Scene, duration_s: float, rng: np.random.Generator) -> Iterator[
 
 
 def concatenate(pieces: list[Events]) -> Events:
+    """All events of several pieces, in the order of the pieces.
+
+    Args:
+        pieces: one or more.
+    """
     return Events(*(np.concatenate(column) for column in zip(*pieces, strict=True)))
 
 
 def render(scene: Scene, time_s: float, canvas: np.ndarray | None = None) -> np.ndarray:
-    """Luminance, float32 ``(H, W)``: the background with every actor painted over it, far ones first."""
+    """Luminance float32 ``(H, W)``: the background with all actors painted over it, far ones first.
+
+    Args:
+        scene: street with actors.
+        time_s: time since the start.
+        canvas: float32 (H, W) image that is painted over. Default: a new one.
+    """
     canvas = np.empty_like(scene.background) if canvas is None else canvas
     canvas[:] = scene.background
     camera = scene.camera.array
@@ -59,7 +77,14 @@ def render(scene: Scene, time_s: float, canvas: np.ndarray | None = None) -> np.
 
 
 def label(scene: Scene, duration_s: float) -> np.ndarray:
-    """Boxes of everyone visible, at 30 Hz after the first 100 ms: `BOX_DTYPE`, in full-resolution pixels."""
+    """Boxes (n,) of all visible actors, at 30 Hz after the first 100 ms.
+
+    They are rows of `BOX_DTYPE`, in full-resolution pixels.
+
+    Args:
+        scene: street with actors.
+        duration_s: length of the film.
+    """
     stamps = np.round(np.arange(int(duration_s * LABEL_HZ) + 1) * 1e6 / LABEL_HZ).astype(np.int64)
     rows = [row for t_us in stamps if FIRST_LABEL_US < t_us <= duration_s * 1e6 for row in label_at(scene, int(t_us))]
     boxes = np.zeros(len(rows), BOX_DTYPE)
@@ -69,9 +94,13 @@ def label(scene: Scene, duration_s: float) -> np.ndarray:
 
 
 def label_at(scene: Scene, t_us: int) -> list[tuple]:
-    """Boxes of everyone visible at a time, as rows of `BOX_DTYPE`.
+    """Boxes of all visible actors at one time, as rows of `BOX_DTYPE`.
 
-    From near to far, so that each silhouette can be cut by what stands before it.
+    Actors are visited from near to far, so that nearer ones cut the silhouettes of those behind.
+
+    Args:
+        scene: street with actors.
+        t_us: time since the start, in microseconds.
     """
     hidden = np.zeros(scene.background.shape, bool)
     silhouette = np.empty(hidden.shape, np.float32)
@@ -90,9 +119,9 @@ def label_at(scene: Scene, t_us: int) -> list[tuple]:
 
 
 def _visible_box(silhouette: np.ndarray, hidden: np.ndarray, bounds: np.ndarray) -> tuple | None:
-    """x, y, w, h of what is to be seen of an actor, or None where that is too little or too small.
+    """x, y, w, h of the visible part of an actor; None if it is too little or too small.
 
-    ``bounds`` reach outside the frame; ``hidden`` gets the silhouette added.
+    ``bounds`` may reach outside the frame. The silhouette is added to ``hidden``.
     """
     height, width = silhouette.shape
     shown, total, *pixels = _cut(silhouette, hidden)
@@ -110,7 +139,10 @@ def _visible_box(silhouette: np.ndarray, hidden: np.ndarray, bounds: np.ndarray)
 
 @njit(cache=True)
 def _cut(silhouette, hidden):
-    """Pixels of the silhouette that are not hidden, all its pixels, and left, top, right, bottom of the former."""
+    """Number of the silhouette's visible pixels, number of all its pixels, and the visible bounds.
+
+    The bounds are left, top, right, bottom. The silhouette is added to ``hidden``.
+    """
     height, width = silhouette.shape
     shown = 0
     total = 0

@@ -1,13 +1,14 @@
 """Simulated traffic before a fixed event camera, written in eTraM's on-disk form.
 
-A stand-in for the real recordings where those are not at hand: tests, demonstrations, continuous integration. It is
-fair in the ways that matter to a detector (shape, size, perspective, motion, silence of what stands still) and no
-substitute for real data.
+It stands in for the real recordings when those are not at hand: in tests, demonstrations and
+continuous integration. It is realistic in the properties that matter to a detector (shape, size,
+perspective, motion, silence of objects that stand still) and no substitute for real data.
 
-Class balance: long-tailed as in eTraM, but with a shorter tail. Cars and pedestrians come with the traffic; of the
-other six classes every recording has three as guests, so that each occurs in every split of two or more recordings.
-With eTraM's own shares (wheelchair 0.06 %, tram 0.03 % of the boxes) a sample of minutes would not hold a single one;
-in the default sample the most frequent class has about 15 times as many boxes as the rarest, in eTraM over 1000 times.
+Class balance: long-tailed as in eTraM, but with a shorter tail. Cars and pedestrians come with the
+traffic. Of the other six classes every recording has three as guests, so that each occurs in every
+split of two or more recordings. With eTraM's own shares (wheelchair 0.06 %, tram 0.03 % of the
+boxes) a sample of minutes would not hold a single one. In the default sample the most frequent
+class has about 15 times as many boxes as the rarest, in eTraM over 1000 times.
 """
 
 from __future__ import annotations
@@ -45,7 +46,17 @@ DISK_DTYPES = {"x": np.uint16, "y": np.uint16, "p": np.int16, "t": np.int64}
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that decides a recording; stored in its file as attributes."""
+    """All settings that decide a recording; its file stores them as attributes.
+
+    Args:
+        seed: seed of the whole sample.
+        split: ``train``, ``val`` or ``test``.
+        index: number of the recording in its split.
+        width: width of the sensor, in pixels.
+        height: height of the sensor, in pixels.
+        duration_s: length of the recording.
+        simulator_version: `VERSION` of this module.
+    """
 
     seed: int
     split: str
@@ -65,23 +76,32 @@ class Job:
 
     @property
     def guests(self) -> tuple[str, ...]:
-        """Rare classes that pass in this recording: two recordings in a row share out all six."""
+        """Rare classes in this recording; two recordings in a row share out all six."""
         pair, half = divmod(self.index, 2)
         order = _rng(self.seed, SPLITS.index(self.split), pair, 1).permutation(len(GUESTS))
         return tuple(GUESTS[i] for i in sorted(order[half * GUESTS_PER_RECORDING :][:GUESTS_PER_RECORDING]))
 
     def scene(self) -> Scene:
-        """The street with everyone on it."""
+        """The street with all its actors."""
         rng = _rng(self.seed, SPLITS.index(self.split), self.index, 2)
         return build_scene(self.width, self.height, self.duration_s, self.night, self.guests, rng)
 
     def paths(self, out: Path) -> tuple[Path, Path]:
-        """Where the events and the boxes go."""
+        """Paths of the events and of the boxes."""
         return out / self.split / f"{self.name}_td.h5", out / self.split / f"{self.name}_bbox.npy"
 
 
 @dataclass(frozen=True)
 class SimulatedRecording:
+    """A recording in memory.
+
+    Args:
+        events: all events, in time order.
+        boxes: (n,) boxes of the visible actors, as :func:`label` gives them.
+        width: width of the sensor, in pixels.
+        height: height of the sensor, in pixels.
+    """
+
     events: Events
     boxes: np.ndarray
     width: int
@@ -89,6 +109,16 @@ class SimulatedRecording:
 
 
 class RecordingSummary(NamedTuple):
+    """Counts of one recording of a sample.
+
+    Args:
+        split: ``train``, ``val`` or ``test``.
+        night: whether it is night in the recording.
+        events: number of events.
+        duration_s: length of the recording.
+        boxes: number of boxes per class of `ETRAM8`.
+    """
+
     split: str
     night: bool
     events: int
@@ -105,7 +135,16 @@ def simulate_recording(
     night: bool = False,
     guests: tuple[str, ...] = (),
 ) -> SimulatedRecording:
-    """One recording in memory; for long or large ones stream `filming.film` instead."""
+    """Simulate one recording in memory; for long or large ones use `rendering.film` instead.
+
+    Args:
+        seed: seed of all random numbers; the same seed gives the same recording.
+        width: width of the sensor, in pixels. Default: 1280.
+        height: height of the sensor, in pixels. Default: 720.
+        duration_s: length of the recording. Default: 6.
+        night: whether it is night. Default: no.
+        guests: rare classes that pass through the view, some of `GUESTS`. Default: none.
+    """
     scene_rng = _rng(seed, 2)
     sensor_rng = _rng(seed, 3)
     scene = build_scene(width, height, duration_s, night, guests, scene_rng)
@@ -123,14 +162,23 @@ def make_sample(
     duration_s: float = 6.0,
     workers: int | None = None,
 ) -> list[RecordingSummary]:
-    """Write ``recordings`` train, val and test recordings below ``out`` and sum each of them up.
+    """Write a data set of simulated recordings, and count the events and boxes of each.
 
-    Recordings that are there already are kept, so a run that was stopped can go on. The bytes depend on the seed
-    and the sizes only, not on the number of workers (default: one per CPU).
+    Recordings that exist already are kept, so an interrupted run can continue. The seed and the
+    sizes alone decide the bytes; the number of workers does not.
+
+    Args:
+        out: folder of the sample.
+        seed: seed of all random numbers. Default: 0.
+        width: width of the sensor, in pixels, at least 32. Default: 1280.
+        height: height of the sensor, in pixels, at least 32. Default: 720.
+        recordings: number of train, val and test recordings. Default: 24, 6 and 4.
+        duration_s: length of each recording, at least 0.2. Default: 6.
+        workers: number of processes. Default: one per CPU.
 
     Raises:
-        InputError: for a number that is too small, a recording there that was made with other settings, and where the
-            folder cannot be written.
+        InputError: for a number that is too small, an existing recording that was made with
+            other settings, and when the folder cannot be written.
     """
     out = Path(out)
     limits = dict(seed=(seed, 0), width=(width, 32), height=(height, 32), duration_s=(duration_s, 0.2))
@@ -174,7 +222,7 @@ def _rng(*entropy: int) -> np.random.Generator:
 
 
 def _is_done(job: Job, out: Path) -> bool:
-    """Whether the recording is there; raises `InputError` where one of other parameters is in the way."""
+    """Whether the recording exists; `InputError` if it was made with other settings."""
     events_path, boxes_path = job.paths(out)
     if not (events_path.exists() and boxes_path.exists()):
         return False
@@ -195,7 +243,8 @@ def _write(out: Path, job: Job) -> None:
     scene = job.scene()
     with atomic_write(boxes_path) as aside:
         np.save(aside, label(scene, job.duration_s))
-    # In memory first: HDF5 writes when it forgets an object, and then only prints that a disk is full.
+    # In memory first: HDF5 writes when it frees an object, and then merely prints an error about a
+    # full disk.
     with h5py.File(events_path.name, "w", driver="core", backing_store=False) as file:
         file.attrs.update(asdict(job))
         _write_events(file.create_group("events"), film(scene, job.duration_s, sensor_rng), job)
@@ -206,7 +255,10 @@ def _write(out: Path, job: Job) -> None:
 
 
 def _write_events(group: h5py.Group, pieces: Iterator[Events], job: Job) -> None:
-    """eTraM's layout; ``track_times`` off, since a time stamp inside would make equal recordings differ."""
+    """Write the events in eTraM's layout.
+
+    ``track_times`` is off, since a time stamp inside would make equal recordings differ.
+    """
     for name in ("width", "height"):
         group.create_dataset(name, data=np.int64(getattr(job, name)), track_times=False)
     blosc = hdf5plugin.Blosc(cname="zstd", clevel=1, shuffle=hdf5plugin.Blosc.SHUFFLE)

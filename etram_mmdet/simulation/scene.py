@@ -1,4 +1,4 @@
-"""A fixed camera's view of a street with everyone on it: drawn at random, asked for who is where at a time."""
+"""A random street with all its actors as a fixed camera sees it, and their places at any time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,15 @@ from etram_mmdet.simulation.traffic import PAVEMENT_SHARE, STEP_S, Actor, RedLig
 
 
 class Placed(NamedTuple):
-    """An actor at one time: ``pose`` for `rasterizer.paint` and the share of full ``light`` on it."""
+    """An actor at one time.
+
+    Args:
+        index: number of the actor in its scene.
+        pose: (4,) for `rasterizer.paint`.
+        travel_m: distance along its route.
+        speed_m_s: speed.
+        light: share of full light on the actor.
+    """
 
     index: int
     pose: np.ndarray
@@ -27,7 +35,15 @@ class Placed(NamedTuple):
 
 @dataclass
 class Scene:
-    """``background`` is luminance, float32 ``(H, W)``."""
+    """A street with actors before a camera.
+
+    Args:
+        camera: the camera.
+        background: float32 (H, W) luminance of the empty street.
+        actors: road users and scenery.
+        night: whether it is night.
+        street: places of lanes, pavements and lamps.
+    """
 
     camera: Camera
     background: np.ndarray
@@ -42,7 +58,7 @@ class Scene:
         self._reach_m = np.array([a.body.front_m + 1.5 for a in self.actors])
 
     def far_to_near(self, time_s: float) -> list[Placed]:
-        """Everyone who may be in the frame, by lane and within a lane by distance, the farthest first."""
+        """All actors that may be in the frame, by lane and then by distance, the farthest first."""
         low = min(int(time_s / STEP_S), self._motion.shape[2] - 2)
         share = time_s / STEP_S - low
         travel, speed = ((1 - share) * self._motion[..., low] + share * self._motion[..., low + 1]).T
@@ -66,7 +82,18 @@ class Scene:
 def build_scene(
     width: int, height: int, duration_s: float, night: bool, guests: tuple[str, ...], rng: np.random.Generator
 ) -> Scene:
-    """Draw streets and traffic until a car, a pedestrian and every guest are in view long enough."""
+    """Draw streets and traffic until a car, a pedestrian and every guest are in view long enough.
+
+    After 50 draws the last one is taken as it is.
+
+    Args:
+        width: width of the image, in pixels.
+        height: height of the image, in pixels.
+        duration_s: length of the recording.
+        night: whether it is night.
+        guests: rare classes that must pass through the view, some of `sample.GUESTS`.
+        rng: generator of street, traffic and background.
+    """
     for _ in range(50):
         camera, street = _draw_street(width, height, guests, rng)
         actors = _populate(camera, street, duration_s, night, guests, rng)
@@ -77,7 +104,10 @@ def build_scene(
 
 
 def _draw_street(width: int, height: int, guests, rng: np.random.Generator) -> tuple[Camera, Street]:
-    """A camera on a pole and the street before it; the vertical field of view is the same at every resolution."""
+    """A camera on a pole and the street before it.
+
+    The vertical field of view is the same at every resolution.
+    """
     near = rng.uniform(9.0, 11.5)
     mount = rng.uniform(5.0, 8.5)
     tilt = np.arctan2(mount, near + rng.uniform(6.0, 9.0))
@@ -110,21 +140,29 @@ def _draw_street(width: int, height: int, guests, rng: np.random.Generator) -> t
 
 
 def visible_span(camera: Camera, route: Route) -> tuple[float, float]:
-    """First and last travel in metres at which someone on the route is in the frame."""
+    """First and last travel in metres at which an actor on a route is in the frame.
+
+    Args:
+        camera: the camera.
+        route: the route.
+
+    Returns:
+        (0, 0) when the route is nowhere in the frame.
+    """
     travel = np.arange(-90.0, 90.0, 0.5)
     inside = travel[_in_frame(camera, route, travel)]
     return (float(inside[0]), float(inside[-1])) if len(inside) else (0.0, 0.0)
 
 
 def _in_frame(camera: Camera, route: Route, travel_m: np.ndarray) -> np.ndarray:
-    """Whether the point half a metre above the route is to be seen after that travel."""
+    """Whether the point half a metre above the route is in the frame after that travel."""
     points = np.stack([travel_m, np.zeros_like(travel_m), np.full_like(travel_m, 0.5)], axis=1)
     u, v, depth = project(camera.array, route.pose(0.0), points).T
     return (depth > 2) & (u > 0) & (u < camera.width) & (v > 0) & (v < camera.height)
 
 
 def _seen(camera: Camera, actors: list[Actor], name: str) -> bool:
-    """Whether some actor of that class has its middle in the frame for a quarter of the recording."""
+    """Whether an actor of a class has its middle in the frame for a quarter of the recording."""
     return any(
         np.mean(_in_frame(camera, actor.route, actor.travel_m)) >= 0.25
         for actor in actors
@@ -189,7 +227,10 @@ def _crossers(street: Street, red_s, duration_s: float, night: bool, rng) -> lis
 
 
 def _slow_guests(camera, street: Street, duration_s: float, night: bool, guests, rng) -> list[Actor]:
-    """Guests that need no lane of vehicles: each passes the middle of the view half-way through the recording."""
+    """Guests that drive in no lane of vehicles.
+
+    Each passes the middle of the view half-way through the recording.
+    """
     places = {"bicycle": street.bicycle_m, "wheelchair": street.near_pavement_m, "tram": street.tram_m}
     actors = []
     for name in guests:
@@ -201,7 +242,8 @@ def _slow_guests(camera, street: Street, duration_s: float, night: bool, guests,
             across = across + rng.uniform(-1.2, 1.2)
         actor = walk(name, street.route(across, direction), duration_s, night, rng, 0.05)
         low, high = visible_span(camera, street.route(across, direction))
-        # A wheelchair needs longer than a recording to cross the view: it enters or leaves half-way.
+        # A wheelchair needs longer than a recording to cross the view: it enters or leaves
+        # half-way.
         share = rng.choice([0.05, 0.95]) if name == "wheelchair" else rng.uniform(0.35, 0.65)
         offset = low + share * (high - low) - actor.travel_m[len(actor.travel_m) // 2]
         actor.travel_m = actor.travel_m + offset
@@ -210,7 +252,7 @@ def _slow_guests(camera, street: Street, duration_s: float, night: bool, guests,
 
 
 def _scenery(camera: Camera, street: Street, duration_s: float, rng: np.random.Generator) -> list[Actor]:
-    """Lamp posts and trees: they hide who passes behind them, and leaves stir."""
+    """Lamp posts and trees: they hide actors behind them, and their leaves move."""
     still = np.zeros((2, num_steps(duration_s)))
     actors = [Actor(_lamp_post(), street.route(a, 1, s), *still) for s, a in street.lamps]
     for _ in range(rng.integers(0, 4)):

@@ -1,4 +1,4 @@
-"""The street before the camera: where its lanes and pavements run, what the ground looks like and how it is lit."""
+"""The street before the camera: places of lanes and pavements, look of the ground, and light."""
 
 from __future__ import annotations
 
@@ -20,9 +20,23 @@ SUPERSAMPLE = 3
 
 @dataclass(frozen=True)
 class Street:
-    """Everything runs parallel: ``along`` is a direction on the ground, ``across`` a distance from the camera to it.
+    """A street whose lanes and pavements run parallel.
 
-    Distances in metres: pavements and the bicycle lane by their middle, lanes by theirs with a direction of travel.
+    ``along`` is a distance in the direction of the street, ``across`` a distance from the camera to
+    a line of that direction, both on the ground and in metres. Pavements, the bicycle lane and
+    lanes are given by ``across`` of their middle.
+
+    Args:
+        angle_rad: direction of the street.
+        near_pavement_m: pavement on the camera's side.
+        bicycle_m: bicycle lane.
+        lanes: middle and direction of travel (1 or -1) of each lane.
+        far_pavement_m: pavement on the other side.
+        tram_m: tram track, or None.
+        far_lanes: lanes of a second road, as ``lanes``.
+        wall_m: wall of houses behind the street.
+        crossing_m: place of the crossing along the street, or None.
+        lamps: (n, 2) along and across of each street lamp.
     """
 
     angle_rad: float
@@ -37,12 +51,12 @@ class Street:
     lamps: np.ndarray = field(repr=False)
 
     def ground(self, along: float, across: float) -> tuple[float, float]:
-        """World x, y."""
+        """World x and y of a place on the street."""
         c, s = cos(self.angle_rad), sin(self.angle_rad)
         return along * c - across * s, along * s + across * c
 
     def coordinates(self, x, y):
-        """Along and across of world x, y: the inverse of `ground`."""
+        """Along and across of a place at world x and y: the inverse of `ground`."""
         c, s = cos(self.angle_rad), sin(self.angle_rad)
         return x * c + y * s, y * c - x * s
 
@@ -50,7 +64,7 @@ class Street:
         return Route(*self.ground(along, across), self.angle_rad + (0.0 if direction > 0 else pi))
 
     def light(self, along, across, night: bool):
-        """Share of full light that reaches the ground there."""
+        """Share of full light that reaches the ground at a place."""
         if not night:
             return np.ones_like(along, dtype=float)
         total = np.full(np.shape(along), NIGHT_AMBIENT)
@@ -60,7 +74,16 @@ class Street:
 
 
 def background(camera: Camera, street: Street, night: bool, rng: np.random.Generator) -> np.ndarray:
-    """Cast a ray through every sub-pixel onto the ground, the wall behind the street, or the sky."""
+    """Luminance float32 ``(H, W)`` of the empty street.
+
+    A ray is cast through every sub-pixel onto the ground, the wall behind the street, or the sky.
+
+    Args:
+        camera: the camera.
+        street: the street.
+        night: whether it is night.
+        rng: generator of tones and grain.
+    """
     rays = camera.rays(SUPERSAMPLE)
     c, s = cos(street.angle_rad), sin(street.angle_rad)
     ray_along, ray_across = rays[..., 0] * c + rays[..., 1] * s, rays[..., 1] * c - rays[..., 0] * s
@@ -103,7 +126,7 @@ def _ground_tone(street: Street, along, across, rng: np.random.Generator) -> np.
 
 
 def _wall_tone(along, height, night: bool, rng: np.random.Generator) -> np.ndarray:
-    """Facades of different tone and height with rows of windows, some of them lit at night, under the sky."""
+    """Facades of different tone and height under the sky, with windows, some lit at night."""
     house = np.clip(((along + 200) / 11).astype(int), 0, 39)
     tone = rng.uniform(0.25, 0.6, 40)[house]
     top = rng.uniform(7, 16, 40)[house]

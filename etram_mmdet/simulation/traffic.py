@@ -1,4 +1,4 @@
-"""Who moves through a scene, where and when: lanes of vehicles that keep their distance and stop, walkers, cyclists."""
+"""Motion of all actors: lanes of vehicles that keep their distance and stop, walkers, cyclists."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from etram_mmdet.simulation import people as road_users
 from etram_mmdet.simulation import vehicles
 from etram_mmdet.simulation.people import Body
 
-STEP_S = 0.02  # of the trajectories
+STEP_S = 0.02  # time step of the trajectories
 WARM_UP_S = 6.0  # traffic runs this long before a recording, so that queues have formed
 SHAPES: dict[str, Callable[[np.random.Generator, bool], Body]] = {
     "pedestrian": road_users.pedestrian,
@@ -42,21 +42,35 @@ PAVEMENT_SHARE = {"pedestrian": 0.98, "bicycle": 0.017, "wheelchair": 0.003}
 
 @dataclass(frozen=True)
 class Route:
-    """A straight line on the ground: ``start`` (x, y) in metres at travel 0 and a heading in radians."""
+    """A straight line on the ground.
+
+    Args:
+        x_m: x of its start, at travel 0.
+        y_m: y of its start.
+        heading_rad: direction of travel.
+    """
 
     x_m: float
     y_m: float
     heading_rad: float
 
     def pose(self, travel_m: float) -> np.ndarray:
-        """What `rasterizer.paint` takes: x, y, cosine and sine of the heading."""
+        """Pose for `rasterizer.paint`: x, y, cosine and sine of the heading."""
         c, s = cos(self.heading_rad), sin(self.heading_rad)
         return np.array([self.x_m + travel_m * c, self.y_m + travel_m * s, c, s])
 
 
 @dataclass(eq=False)
 class Actor:
-    """A body on a route with its travel and speed every `STEP_S` from the recording's start; no class: scenery."""
+    """A body on a route, with its travel and speed every `STEP_S` from the recording's start.
+
+    Args:
+        body: shape of the actor.
+        route: line on which it moves.
+        travel_m: (steps,) distance along the route.
+        speed_m_s: (steps,) speed.
+        class_id: class of the road user. Default: None, for scenery.
+    """
 
     body: Body
     route: Route
@@ -67,7 +81,13 @@ class Actor:
 
 @dataclass(frozen=True)
 class RedLight:
-    """Vehicles halt before ``line_m`` of their travel from ``start_s`` to ``stop_s``."""
+    """A red light before which vehicles halt.
+
+    Args:
+        line_m: travel of the line before which they halt.
+        start_s: time at which the light turns red.
+        stop_s: time at which it turns green.
+    """
 
     line_m: float
     start_s: float
@@ -75,19 +95,51 @@ class RedLight:
 
 
 def num_steps(duration_s: float) -> int:
+    """Number of steps of a trajectory, one every `STEP_S`, with one behind the end.
+
+    Args:
+        duration_s: length of the recording.
+    """
     return int(duration_s / STEP_S) + 2
 
 
 def make_actor(name: str, route: Route, travel_m, speed_m_s, night: bool, rng: np.random.Generator) -> Actor:
+    """Put a random road user of a class on a route.
+
+    Args:
+        name: class, a key of `SHAPES`.
+        route: line on which it moves.
+        travel_m: (steps,) distance along the route.
+        speed_m_s: (steps,) speed.
+        night: whether it is night.
+        rng: generator of the shape.
+    """
     return Actor(SHAPES[name](rng, night), route, travel_m, speed_m_s, ETRAM8.index(name))
 
 
 def pick(shares: dict[str, float], rng: np.random.Generator) -> str:
+    """Draw a name.
+
+    Args:
+        shares: probability of each name; they sum to 1.
+        rng: generator of the draw.
+    """
     return str(rng.choice(list(shares), p=list(shares.values())))
 
 
 def walk(name: str, route: Route, duration_s: float, night: bool, rng: np.random.Generator, stop_share=0.1) -> Actor:
-    """Constant speed, now and then with a pause of some seconds; travel 0 is the route's start."""
+    """A road user at constant speed, perhaps with a pause of some seconds.
+
+    Travel 0 is the route's start.
+
+    Args:
+        name: class, a key of `SHAPES`.
+        route: line on which it moves.
+        duration_s: length of the recording.
+        night: whether it is night.
+        rng: generator of shape, speed and pause.
+        stop_share: probability of a pause. Default: 0.1.
+    """
     steps = num_steps(duration_s)
     speed = np.full(steps, rng.uniform(*SPEED_M_S[name]))
     if rng.random() < stop_share:
@@ -108,7 +160,17 @@ def drive(
     night: bool,
     rng: np.random.Generator,
 ) -> list[Actor]:
-    """One lane of vehicles through the visible ``span_m`` of a route, each guest in the middle of the recording."""
+    """One lane of vehicles; each guest is in the middle of the view about mid-recording.
+
+    Args:
+        route: middle of the lane.
+        span_m: first and last travel at which a vehicle is visible.
+        guests: classes of vehicles that must pass.
+        red: red light on the lane, or None.
+        duration_s: length of the recording.
+        night: whether it is night.
+        rng: generator of vehicles and distances.
+    """
     names, bodies, travel_m, speed_m_s = _queue_up(span_m, guests, duration_s, night, rng)
     travel, speed = _follow(np.array(travel_m), np.array(speed_m_s), bodies, red, duration_s)
     actors = [
@@ -119,7 +181,10 @@ def drive(
 
 
 def _queue_up(span_m, guests: list[str], duration_s: float, night: bool, rng: np.random.Generator):
-    """Vehicles from the front of the lane to the back, as they stand `WARM_UP_S` before the recording."""
+    """Vehicles from the front of the lane to the back, in their places `WARM_UP_S` early.
+
+    Early means before the recording starts.
+    """
     pace = rng.uniform(*SPEED_M_S["car"])
     centre = (span_m[0] + span_m[1]) / 2
     waiting = list(guests)
@@ -141,7 +206,7 @@ def _queue_up(span_m, guests: list[str], duration_s: float, night: bool, rng: np
 
 
 def _follow(at, desired, bodies: list[Body], red: RedLight | None, duration_s: float):
-    """Intelligent-driver model: travel and speed ``(steps, vehicles)``, the first vehicle leads."""
+    """Travel and speed ``(steps, vehicles)`` by the intelligent-driver model; the first leads."""
     warm_up = round(WARM_UP_S / STEP_S)
     steps = num_steps(duration_s)
     rear, front = (np.array([getattr(b, side) for b in bodies]) for side in ("rear_m", "front_m"))
@@ -156,7 +221,8 @@ def _follow(at, desired, bodies: list[Body], red: RedLight | None, duration_s: f
         closing = np.concatenate([[0.0], speed[1:] - speed[:-1]])
         if red is not None and red.start_s <= step * STEP_S < red.stop_s:
             ahead = red.line_m - (at + front)
-            # Only the first that can still stop with 4 m/s2 sees the light; those behind see the one before them.
+            # Only the first vehicle that can still stop with 4 m/s2 sees the light. Those behind
+            # see the vehicle before them.
             able = np.flatnonzero(ahead > speed**2 / 8)
             if len(able) and ahead[able[0]] < gap[able[0]]:
                 gap[able[0]] = ahead[able[0]] + 1.5

@@ -1,4 +1,4 @@
-"""Shapes of cars, buses, trucks and trams: a profile drawn out to its width, windows, doors, wheels and lamps."""
+"""Shapes of cars, buses, trucks and trams: extruded profiles, windows, doors, wheels and lamps."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ GLASS = 0.07
 
 
 def _extrude(body: Body, profile_xz, order, tones, half_m: float) -> None:
-    """Faces between the profile's corners (counter-clockwise in x, z) in the given order, then both sides.
+    """Add the faces between the profile's corners in the given order, then both sides.
 
-    ``tones[i]`` is the reflectance of the face from corner i to the next; the last tone is that of the sides. The
-    order matters where a profile is not convex: a bonnet comes before the windscreen that may hide it.
+    The corners are counter-clockwise in x, z. ``tones[i]`` is the reflectance of the face from
+    corner i to the next; the last tone is that of the sides. The order matters when a profile is
+    not convex: a bonnet comes before the windscreen that may hide it.
     """
     for i in order:
         x0, z0 = profile_xz[i]
@@ -44,7 +45,10 @@ def _wheels(body: Body, axles_m, radius: float, half_m: float, rim: float) -> No
 
 
 def _lamps_behind(body: Body, half_m: float, z: float, night: bool) -> None:
-    """Lamps and their halos as seen past the body's edge; the body, painted later, hides them from behind."""
+    """Add lamps and halos that show past the body's edge.
+
+    The body is painted later and hides them from behind.
+    """
     if night:
         for y in (-0.75 * half_m, 0.75 * half_m):
             body.add([(body.front_m + 0.02, y, z)], 0.0, 0.1, glow=900.0)
@@ -59,7 +63,7 @@ def _lamps_on_faces(body: Body, half_m: float, z: float, night: bool) -> None:
 
 
 def _hull(length_m: float, half_m: float, lamp_m: float, night: bool) -> Body:
-    """An empty vehicle with what lies under and before its body: shadow, beams and lamps."""
+    """An empty vehicle with the parts below and ahead of its body: shadow, beams and lamps."""
     body = Body(-length_m / 2, length_m / 2)
     ground_shadow(body, body.rear_m, body.front_m, half_m + 0.1, night)
     beam(body, body.front_m, half_m * 0.8, night)
@@ -68,7 +72,12 @@ def _hull(length_m: float, half_m: float, lamp_m: float, night: bool) -> Body:
 
 
 def car(rng: np.random.Generator, night: bool) -> Body:
-    """Saloon, hatchback or van: 3.7-4.9 m long, 1.42-1.95 m high."""
+    """A saloon, hatchback or van: 3.7-4.9 m long, 1.42-1.95 m high.
+
+    Args:
+        rng: generator of kind, size and paint.
+        night: whether the lamps are on.
+    """
     kind = rng.choice(["saloon", "hatchback", "van"], p=[0.4, 0.4, 0.2])
     length = {"saloon": 4.6, "hatchback": 4.0, "van": 4.8}[kind] * rng.uniform(0.95, 1.05)
     top = {"saloon": 1.43, "hatchback": 1.5, "van": 1.9}[kind] * rng.uniform(0.97, 1.04)
@@ -103,13 +112,21 @@ def car(rng: np.random.Generator, night: bool) -> Body:
 
 
 def _windows(body: Body, starts_m, width_m: float, z0: float, z1: float, half_m: float, night: bool) -> None:
-    """Single panes, so that the pillars between them draw edges along the vehicle; lit from inside at night."""
+    """Add single panes, lit from inside at night.
+
+    The pillars between them draw edges along the vehicle.
+    """
     for x in starts_m:
         _both_sides(body, box_xz(x, z0, x + width_m, z1), GLASS, half_m, glow=45.0 * night)
 
 
 def bus(rng: np.random.Generator, night: bool) -> Body:
-    """A single box of 10.5-12.2 m with a long row of windows, doors on the right and a destination sign."""
+    """A bus: a box of 10.5-12.2 m with a row of windows, doors on the right and a destination sign.
+
+    Args:
+        rng: generator of size and paint.
+        night: whether the lamps are on.
+    """
     length = rng.uniform(10.5, 12.2)
     half = 1.27
     top = rng.uniform(3.0, 3.15)
@@ -132,7 +149,12 @@ def bus(rng: np.random.Generator, night: bool) -> Body:
 
 
 def truck(rng: np.random.Generator, night: bool) -> Body:
-    """A lower cab, a gap and a higher cargo box: 7-9.5 m."""
+    """A truck: a lower cab, a gap and a higher cargo box, 7-9.5 m long.
+
+    Args:
+        rng: generator of size and paint.
+        night: whether the lamps are on.
+    """
     length = rng.uniform(7.0, 9.5)
     half = 1.25
     top = rng.uniform(3.2, 3.7)
@@ -143,7 +165,8 @@ def truck(rng: np.random.Generator, night: bool) -> Body:
     cab_rear = front - 1.9
     box_front = front - 2.15
     cab_top = rng.uniform(2.4, 2.75)
-    # Seen from behind the cargo box hides the cab's roof, seen from the front the cab hides the cargo box.
+    # Seen from behind, the cargo box hides the cab's roof. Seen from the front, the cab hides the
+    # cargo box.
     profile_cab = [(cab_rear, 0.45), (front, 0.45), (front, 1.45), (front - 0.25, cab_top), (cab_rear, cab_top)]
     profile_box = [(rear, 1.0), (box_front, 1.0), (box_front, top), (rear, top)]
     _extrude(body, profile_cab, (3, 4), [0, 0, 0, 1.15 * cab, 0.6 * cab, cab], half)
@@ -162,7 +185,12 @@ def truck(rng: np.random.Generator, night: bool) -> Body:
 
 
 def tram(rng: np.random.Generator, night: bool) -> Body:
-    """Three sections with dark bellows between, slanted noses and hidden wheels: 22-27 m."""
+    """A tram: three sections with dark bellows between, slanted noses, hidden wheels, 22-27 m long.
+
+    Args:
+        rng: generator of size and paint.
+        night: whether the lamps are on.
+    """
     length = rng.uniform(22.0, 27.0)
     half = 1.25
     top = 3.35

@@ -1,7 +1,8 @@
-"""One process at a time: a small file says who works on something, also across machines that share a folder.
+"""One process at a time per folder: a small file names the process that works there.
 
-The holder renews the time of the file. A claim whose process has ended, or that was not renewed for `STALE_S`, is
-taken over; a living one is left alone.
+This also holds across machines that share a folder. The holder renews the time of the file. A claim
+is taken over when its process has ended, or when it was not renewed for `STALE_S`. The claim of a
+living process is left alone.
 """
 
 from __future__ import annotations
@@ -23,30 +24,36 @@ from etram_mmdet.utils.files import os_errors, part_of
 from etram_mmdet.utils.locks import alone
 from etram_mmdet.utils.processes import machine_id, start_ticks
 
-BEAT_S = 10.0  # between two renewals
-STALE_S = 90.0  # without a renewal, after which another machine may take over
-_LOCK_S = 5.0  # longest wait for somebody who looks at the same claim
+BEAT_S = 10.0  # time between two renewals
+STALE_S = 90.0  # time without a renewal after which another machine may take over
+_LOCK_S = 5.0  # longest wait for another process that reads the same claim
 
 
 class ClaimedError(InputError):
-    """Another process works on this; ``holder`` tells which, if its claim can be read."""
+    """Another process works on this file or folder.
 
-    def __init__(self, message: str, holder: Holder | None = None) -> None:  # from another process comes the message
+    Args:
+        message: sentence for the user.
+        holder: process that holds the claim. Default: None, when its claim cannot be read.
+    """
+
+    # An error that comes from another process is made again from its message alone.
+    def __init__(self, message: str, holder: Holder | None = None) -> None:
         super().__init__(message)
         self.holder = holder
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a claim.
+    """The process that holds a claim.
 
     Args:
         host: name of the machine, for people.
         machine: :func:`machine_id`, for programs.
         pid: number of the process.
         ticks: :func:`start_ticks` of the process.
-        command: its command line.
-        token: tells this claim from every other.
+        command: command line of the process.
+        token: random text that tells this claim from every other.
     """
 
     host: str
@@ -67,12 +74,22 @@ class Holder:
         return f"process {self.pid} on {self.host} ({self.command})"
 
     def has_ended(self) -> bool:
-        """Whether it is known to run no more: only this machine's processes can be asked."""
+        """Whether the process is known to have ended.
+
+        Only processes of this machine can be checked.
+        """
         return self.machine == machine_id() and start_ticks(self.pid) != self.ticks
 
 
 class Claim:
-    """A claim that this process holds until :meth:`release`; a fork of the process does not hold it."""
+    """A claim that this process holds until :meth:`release`.
+
+    A fork of the process does not hold it.
+
+    Args:
+        path: file of the claim.
+        holder: this process, as written in the file.
+    """
 
     def __init__(self, path: Path, holder: Holder) -> None:
         self.path = path
@@ -81,11 +98,14 @@ class Claim:
         threading.Thread(target=self._renew, daemon=True, name=f"claim of {path.name}").start()
 
     def is_held(self) -> bool:
-        """Whether the claim is still this one: a process that stood still for `STALE_S` may have lost it."""
+        """Whether this process still holds the claim.
+
+        A process that stood still for `STALE_S` may have lost it.
+        """
         return not self._is_over.is_set() and read_holder(self.path) == self.holder
 
     def release(self) -> None:
-        """Give the claim back; does nothing in a fork, or when another has taken it over."""
+        """Give the claim back; does nothing in a fork, or when another process has the claim."""
         self._is_over.set()
         if os.getpid() != self.holder.pid:
             return
@@ -108,10 +128,13 @@ class Claim:
 
 
 def try_claim(path: Path) -> Claim | None:
-    """Claim ``path``, a file of its own in an existing folder; ``None`` where a living process holds it.
+    """Claim a file, or return None when a living process holds it.
+
+    Args:
+        path: file of the claim, in an existing folder.
 
     Raises:
-        InputError: ``path`` cannot be written.
+        InputError: when ``path`` cannot be written.
     """
     holder = Holder.here()
     with os_errors(path, "written"):
@@ -126,7 +149,10 @@ def try_claim(path: Path) -> Claim | None:
 
 
 def _write(path: Path, number: int, content: bytes) -> None:
-    """Write all of it, or leave no file: half a claim on a full disk would belong to nobody and keep everyone out."""
+    """Write all of ``content``, or leave no file.
+
+    Half a claim on a full disk would belong to nobody and keep everyone out.
+    """
     try:
         os.ftruncate(number, 0)
         written = 0
@@ -139,14 +165,14 @@ def _write(path: Path, number: int, content: bytes) -> None:
 
 @contextmanager
 def claim(path: Path, what: str) -> Iterator[Claim]:
-    """Hold ``path`` while the block runs.
+    """Hold a claim while the block runs.
 
     Args:
         path: file of the claim.
-        what: the subject of the sentence that refuses, such as ``work_dirs/demo``.
+        what: subject of the error message, such as ``work_dirs/demo``.
 
     Raises:
-        ClaimedError: a living process holds it; the sentence names host and process.
+        ClaimedError: when a living process holds the claim; the message names host and process.
     """
     held = try_claim(path)
     if held is None:
@@ -158,7 +184,11 @@ def claim(path: Path, what: str) -> Iterator[Claim]:
 
 
 def told(path: Path) -> str:
-    """Who works there, and how long ago it was heard of: the end of a sentence."""
+    """The end of an error message: who holds a claim, and how many seconds ago it was renewed.
+
+    Args:
+        path: file of the claim.
+    """
     holder = read_holder(path)
     who = "another process" if holder is None else str(holder)
     try:
@@ -169,7 +199,11 @@ def told(path: Path) -> str:
 
 
 def read_holder(path: Path) -> Holder | None:
-    """Who holds ``path``; ``None`` where nobody does or it cannot be told."""
+    """The process that holds a claim; None when there is no claim, or it cannot be read.
+
+    Args:
+        path: file of the claim.
+    """
     try:
         return Holder(**json.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError):
@@ -177,7 +211,11 @@ def read_holder(path: Path) -> Holder | None:
 
 
 def is_stale(path: Path) -> bool:
-    """Whether nobody living holds ``path``."""
+    """Whether no living process holds a claim.
+
+    Args:
+        path: file of the claim.
+    """
     try:
         with alone(path, os.O_RDWR, _LOCK_S) as number:
             return not os.fstat(number).st_size or _is_stale(path, number)
@@ -193,7 +231,10 @@ def _is_stale(path: Path, number: int) -> bool:
 
 
 def _age_s(path: Path, number: int) -> float:
-    """Seconds since the last renewal, by the clock of the file system: those of two machines may differ."""
+    """Seconds since the last renewal, by the clock of the file system.
+
+    The clocks of two machines may differ.
+    """
     probe = part_of(path)
     try:
         probe.touch()

@@ -1,7 +1,8 @@
-"""What the command lines of all tools share.
+"""Options and error reports that the command lines of all tools share.
 
 Importing it loads the standard library only, so that ``--help`` answers at once. Every tool imports
-it before anything that may load PyTorch: it also sets what OpenMP reads at that moment.
+it before anything that may load PyTorch: it also sets an environment variable that OpenMP reads
+when PyTorch is loaded.
 """
 
 from __future__ import annotations
@@ -22,25 +23,37 @@ from etram_mmdet.utils.machine_errors import sentence_of
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-# The name of a file may hold bytes that are no text; telling it must not end a tool.
+# The name of a file may hold bytes that are no text; printing it must not end a tool.
 if hasattr(sys.stdout, "reconfigure"):
     sys.stdout.reconfigure(errors="backslashreplace")
 
-PRECISIONS = ("float32", "bfloat16", "float16")  # of inference, as torch names them
+PRECISIONS = ("float32", "bfloat16", "float16")  # precisions of inference by torch's names
 
 
 def make_parser(doc: str) -> argparse.ArgumentParser:
-    """A parser whose help begins with the docstring of the tool, line by line as it stands there."""
+    """A parser whose help begins with the docstring of the tool, line by line as it stands there.
+
+    Args:
+        doc: docstring of the tool.
+    """
     return argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
-    """The positional argument ``config``."""
+    """Add the positional argument ``config``.
+
+    Args:
+        parser: parser of the tool.
+    """
     parser.add_argument("config", help="config file, for example configs/patch2_sizeaware.py")
 
 
 def add_cfg_options(parser: argparse.ArgumentParser) -> None:
-    """``--cfg-options KEY=VALUE ...``, a dict of dotted keys; None if not given."""
+    """Add ``--cfg-options KEY=VALUE ...``, a dict of dotted keys; None if not given.
+
+    Args:
+        parser: parser of the tool.
+    """
     parser.add_argument(
         "--cfg-options",
         nargs="+",
@@ -51,12 +64,20 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    """``--device``, None if not given."""
+    """Add ``--device``, None if not given.
+
+    Args:
+        parser: parser of the tool.
+    """
     parser.add_argument("--device", help="cuda, cuda:1, cpu; default: the GPU if there is one")
 
 
 def add_streaming(parser: argparse.ArgumentParser) -> None:
-    """``--precision``, ``--fuse`` and ``--compile``, as :class:`Streamer` takes them."""
+    """Add ``--precision``, ``--fuse`` and ``--compile``, as :class:`Streamer` takes them.
+
+    Args:
+        parser: parser of the tool.
+    """
     parser.add_argument(
         "--precision",
         choices=PRECISIONS,
@@ -68,7 +89,11 @@ def add_streaming(parser: argparse.ArgumentParser) -> None:
 
 
 def add_streamed_frames(parser: argparse.ArgumentParser) -> None:
-    """``--frame H W`` and ``--windows``: size and number of made-up frames to stream."""
+    """Add ``--frame H W`` and ``--windows``: size and number of made-up frames to stream.
+
+    Args:
+        parser: parser of the tool.
+    """
     parser.add_argument(
         "--frame",
         nargs=2,
@@ -81,26 +106,41 @@ def add_streamed_frames(parser: argparse.ArgumentParser) -> None:
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
-    """``--json FILE``, None if not given."""
+    """Add ``--json FILE``, None if not given.
+
+    Args:
+        parser: parser of the tool.
+    """
     parser.add_argument("--json", type=Path, help="write the numbers here too")
 
 
 def add_launcher(parser: argparse.ArgumentParser) -> None:
-    """``--launcher`` of several processes; :func:`use_launcher` applies it."""
+    """Add ``--launcher`` for training with several processes; :func:`use_launcher` applies it.
+
+    Args:
+        parser: parser of the tool.
+    """
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
 
 
 def use_launcher(cfg: Config, args: argparse.Namespace) -> None:
-    """Write the launcher into ``cfg``, and the number of this process to where mmengine reads it."""
+    """Write the launcher into the config, and this process's number into ``LOCAL_RANK``.
+
+    mmengine reads both there.
+
+    Args:
+        cfg: config that is changed.
+        args: parsed command line with the options of :func:`add_launcher`.
+    """
     cfg.launcher = args.launcher
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
 
 
 class _CfgOptions(argparse.Action):
-    """mmengine's ``DictAction``, imported only if the option is given: that takes seconds.
+    """mmengine's ``DictAction``, imported only if the option is given: the import takes seconds.
 
-    It also reads ``dict(type='X')`` and lists of them, and leaves blanks in a text where they are.
+    It also reads ``dict(type='X')`` and lists of such dicts, and keeps blanks in a text.
     """
 
     def __call__(
@@ -137,10 +177,13 @@ def _option_value(text: str) -> object:
 
 @contextmanager
 def exit_on_input_error(interrupted: str = "interrupted") -> Iterator[None]:
-    """Report what a user or a machine did in one line on stderr and exit with status 1; see :func:`sentence_of`.
+    """Report errors of a user or a machine in one line on stderr and exit with status 1.
 
-    ``interrupted`` is what Ctrl-C prints; the exit status is then 130, as shells have it. Another signal of
-    :func:`stop_once` has its own: 143 for SIGTERM, 129 for SIGHUP.
+    :func:`sentence_of` decides which errors these are. Ctrl-C exits with status 130, as in shells.
+    Another signal of :func:`stop_once` has its own status: 143 for SIGTERM, 129 for SIGHUP.
+
+    Args:
+        interrupted: line that is printed after Ctrl-C. Default: ``interrupted``.
     """
     try:
         yield
@@ -157,7 +200,10 @@ def exit_on_input_error(interrupted: str = "interrupted") -> Iterator[None]:
 
 
 def _interrupt_behind(error: BaseException | None) -> KeyboardInterrupt | None:
-    """Ctrl-C, also behind the error of syntax for which mmengine takes it while it formats a config."""
+    """The Ctrl-C that caused ``error``, if any.
+
+    mmengine reports a Ctrl-C that comes while it formats a config as a syntax error.
+    """
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__context__
     return error

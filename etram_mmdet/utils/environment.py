@@ -1,4 +1,4 @@
-"""Where this package runs: its machine, its version, and where its configs and tools are."""
+"""The machine and version that this package runs on, and the folder of its configs and tools."""
 
 from __future__ import annotations
 
@@ -17,13 +17,21 @@ ROOT = _PACKAGE / ".mim" if (_PACKAGE / ".mim").is_dir() else _PACKAGE.parent
 
 
 def find_config(path: str | Path) -> Path:
-    """``path`` where there is such a file, else the config of this name that comes with the package."""
+    """``path`` if there is such a file, else the config of this name that comes with the package.
+
+    Args:
+        path: path of a config, such as ``configs/patch2_sizeaware.py``.
+    """
     bundled = ROOT / path
     return bundled if bundled.is_file() and not Path(path).is_file() else Path(path)
 
 
 def machine(device: torch.device) -> dict[str, str]:
-    """Processor or GPU, threads and versions, for the head of every table."""
+    """Processor or GPU, threads and versions, for the head of every table.
+
+    Args:
+        device: device that was measured.
+    """
     import torch  # not needed to read recordings
 
     return dict(
@@ -42,7 +50,10 @@ def _processor() -> str:
 
 
 def commit() -> str:
-    """Short hash of the checked-out commit of this package, with a + where files differ; empty without git."""
+    """Short hash of the checked-out commit of this package.
+
+    A + follows when files differ from the commit. The text is empty without git.
+    """
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
         head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)

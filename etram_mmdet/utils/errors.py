@@ -1,17 +1,18 @@
-"""The error of everything that reads a user's files."""
+"""The error of everything that reads files or settings of a user."""
 
 from __future__ import annotations
 
 import re
 
-# What PyTorch puts before the text of an error that was raised in a loading process.
+# The lines that PyTorch puts before the text of an error of a loading process.
 _FROM_PROCESS = re.compile(r"\ACaught \w+ in .*?\nOriginal Traceback .*^[\w.]+: ", re.DOTALL | re.MULTILINE)
 
 
 class InputError(ValueError):
-    """A file cannot be used; the message says which one, what is wrong with it and what to do.
+    """A file or setting cannot be used; the message says which one, what is wrong and what to do.
 
-    From a loading process it comes back with a traceback in its text; ``str()`` leaves that out.
+    PyTorch puts a traceback before the message when the error comes from a loading process;
+    ``str()`` leaves that out.
     """
 
     def __str__(self) -> str:
@@ -19,5 +20,9 @@ class InputError(ValueError):
 
 
 def without_traceback(text: str) -> str:
-    """The message in ``text``, which PyTorch may have put behind the traceback of a loading process."""
+    """The message without the traceback that PyTorch puts before errors of a loading process.
+
+    Args:
+        text: text of an error.
+    """
     return _FROM_PROCESS.sub("", text).rstrip() if text.startswith("Caught ") else text

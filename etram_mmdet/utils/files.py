@@ -1,4 +1,4 @@
-"""Atomic file writing (temporary file, then rename), and what to do about an error of the file system."""
+"""Atomic file writing (temporary file, then rename), and advice for file-system errors."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ from pathlib import Path
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.processes import machine_id, start_ticks
 
-LEFTOVER_S = 3600.0  # age from which the part of a file that another machine wrote counts as left behind
+# Age from which a half-written file of another machine counts as left behind.
+LEFTOVER_S = 3600.0
 
-_PART = ".part~"  # a hidden file; the name of the file stands at the end, so that its suffix says how it is written
+# Prefix of a hidden temporary file. The final name follows at the end, so that its suffix still
+# decides the format.
+_PART = ".part~"
 _NO_ANSWER = (
     errno.EIO,
     errno.ENXIO,
@@ -33,7 +36,7 @@ _NO_ANSWER = (
     errno.ENOTCONN,
 )
 _HELD = (errno.EAGAIN, errno.EBUSY, errno.ENOLCK, errno.ETXTBSY, errno.EDEADLK)
-# Numbers, cause, advice.
+# Error numbers, cause, advice.
 _CAUSES = (
     ((errno.ENOSPC, errno.EDQUOT), "the disk is full{space}", "make room, then run the same command again"),
     ((errno.ENOMEM,), "no memory is left", "end other programs or use fewer workers, then run the same command again"),
@@ -56,17 +59,18 @@ _CAUSES = (
 
 @contextmanager
 def atomic_write(path: Path, size_bytes: int = 0) -> Iterator[Path]:
-    """A path to write to, moved to ``path`` at the end, so that nobody meets half a file.
+    """Give a temporary path to write to, and rename it to ``path`` at the end of the block.
 
-    The content is on the disk before the name is: after a power cut ``path`` is the old file or the new one. The first
-    file that a process writes into a folder clears away what killed processes left there.
+    So nobody meets half a file. The content is on the disk before the name is: after a power cut
+    ``path`` is the old file or the new one. The first file that a process writes into a folder
+    clears away the parts that killed processes left there.
 
     Args:
-        path: of the file.
-        size_bytes: of the content, for the sentence about a full disk. Default: not known.
+        path: file to write.
+        size_bytes: size of the content, for the message about a full disk. Default: not known.
 
     Raises:
-        InputError: ``path`` cannot be written; the file that was there is as before.
+        InputError: when ``path`` cannot be written; an earlier file is as before.
     """
     aside = part_of(path)
     try:
@@ -84,19 +88,40 @@ def atomic_write(path: Path, size_bytes: int = 0) -> Iterator[Path]:
 
 
 def part_of(path: Path) -> Path:
-    """The hidden name beside ``path`` under which this process writes; :func:`remove_leftovers` knows it."""
+    """The hidden name beside ``path`` under which this process writes.
+
+    :func:`remove_leftovers` recognizes such names.
+
+    Args:
+        path: file to write.
+    """
     return path.with_name(f"{_PART}{machine_id()}~{os.getpid()}~{path.name}")
 
 
 def write_json(path: Path, content: dict) -> None:
-    """``content`` as an indented file; raises ``InputError`` as :func:`atomic_write` does."""
+    """Write a dict as an indented JSON file, atomically.
+
+    Args:
+        path: file to write.
+        content: dict to write.
+
+    Raises:
+        InputError: when ``path`` cannot be written.
+    """
     text = json.dumps(content, indent=2) + "\n"
     with atomic_write(path, len(text)) as aside:
         aside.write_text(text)
 
 
 def check_writable(path: Path) -> None:
-    """Raise ``InputError`` where :func:`atomic_write` could not even begin; for the start of long work."""
+    """Check at the start of long work that :func:`atomic_write` could begin.
+
+    Args:
+        path: file to write later.
+
+    Raises:
+        InputError: when its folder cannot be written.
+    """
     aside = part_of(path)
     with os_errors(path, "written", aside):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,19 +130,30 @@ def check_writable(path: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk, where the file system can tell."""
+    """Wait until a file, or the names in a folder, are on the disk.
+
+    Many network drives cannot say so for a folder; they are not waited for.
+
+    Args:
+        path: file or folder.
+    """
     number = os.open(path, os.O_RDONLY)
     try:
         os.fsync(number)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):  # many network drives, of a folder
+        # Many network drives answer with these numbers for a folder.
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
             raise
     finally:
         os.close(number)
 
 
 def remove_leftovers(folder: Path) -> int:
-    """Remove what killed processes left half-written in ``folder``; gives the number of files."""
+    """Remove half-written files that killed processes left, and return their number.
+
+    Args:
+        folder: folder to clear.
+    """
     parts = [path for path in folder.glob(f"{_PART}*") if _is_left(path)]
     for path in parts:
         path.unlink(missing_ok=True)
@@ -144,14 +180,15 @@ def _is_left(part: Path) -> bool:
 def os_errors(path: Path, doing: str, aside: Path | None = None, size_bytes: int = 0) -> Iterator[None]:
     """Turn an ``OSError`` about ``path`` into an ``InputError`` with cause and advice.
 
-    An error that names another file, or none and has no number, is not about ``path`` and stays as it is. HDF5's
-    ``RuntimeError``, which it raises when it closes a file on a full disk, has the number in its text.
+    An error that names another file, or has neither a file nor a number, is not about ``path`` and
+    stays as it is. HDF5's ``RuntimeError``, which it raises when it closes a file on a full disk,
+    has the number in its text.
 
     Args:
-        path: what the sentence is about.
+        path: file that the message is about.
         doing: "written" or "read".
         aside: another name of the same content. Default: none.
-        size_bytes: of the content. Default: not known.
+        size_bytes: size of the content. Default: not known.
     """
     try:
         yield
@@ -167,9 +204,14 @@ def os_errors(path: Path, doing: str, aside: Path | None = None, size_bytes: int
 def because(
     error: OSError | RuntimeError, path: Path | None = None, aside: Path | None = None, size_bytes: int = 0
 ) -> str:
-    """Cause of an error of the file system and what to do about it, such as ``permission denied; see to ...``.
+    """Cause of a file-system error and advice, such as ``permission denied; see to ...``.
 
-    ``error`` may be HDF5's, which has the number in its text. The others are those of :func:`os_errors`.
+    Args:
+        error: the error; HDF5's ``RuntimeError`` has the number in its text.
+        path: file that the error is about, to find the free space of its disk. Default: not
+            known.
+        aside: another name of the same content, whose size counts as free. Default: none.
+        size_bytes: size of the content. Default: not known.
     """
     number = _number(error)
     for numbers, cause, advice in _CAUSES:
@@ -179,7 +221,13 @@ def because(
 
 
 def has_cause(error: Exception) -> bool:
-    """Whether the machine, and not what a file holds, is why an error came; :func:`because` then knows the cause."""
+    """Whether the machine caused an error, rather than the content of a file.
+
+    :func:`because` then knows the cause.
+
+    Args:
+        error: any error.
+    """
     return any(_number(error) in numbers for numbers, _, _ in _CAUSES)
 
 
@@ -192,7 +240,7 @@ def _number(error: Exception) -> int:
 
 
 def _space(path: Path | None, aside: Path | None, size_bytes: int) -> str:
-    """How much is free; what ``aside`` takes counts, because it is removed."""
+    """Free space on the disk as text; the size of ``aside`` counts as free, since it is removed."""
     if path is None:
         return ""
     try:
@@ -210,7 +258,16 @@ def _limit() -> str:
 
 
 def check_is_file(path: Path) -> None:
-    """Raise ``InputError`` for what is no regular file; opening a named pipe would wait for its writer forever."""
+    """Check that a path is a regular file, if it exists.
+
+    Opening a named pipe would wait for its writer forever.
+
+    Args:
+        path: file to read.
+
+    Raises:
+        InputError: when it is anything else.
+    """
     with os_errors(path, "read"):
         is_other = path.exists() and not path.is_file()
     if is_other:

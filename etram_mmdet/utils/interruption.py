@@ -1,4 +1,4 @@
-"""Stop once: Ctrl-C, the end that a scheduler asks for, and a terminal that is closed."""
+"""A single stop for Ctrl-C, for the end that a scheduler asks for, and for a closed terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal asked this process to end; ``exit_status`` is what a shell calls that."""
+    """A signal asked this process to end; ``exit_status`` is the shell's status for that.
+
+    Args:
+        number: number of the signal.
+    """
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -21,18 +25,20 @@ class Stopped(KeyboardInterrupt):
 
 @contextmanager
 def stop_once() -> Iterator[None]:
-    """In the block the first of ``SIGNALS`` raises :class:`Stopped`, and from then on they do nothing.
+    """Let the first of ``SIGNALS`` in the block raise :class:`Stopped`; later ones do nothing.
 
-    So nothing interrupts what tidies up behind the exception: the second Ctrl-C of somebody in a hurry, or the copy
-    that a process group gets. They do nothing to the end of the process. A signal that was ignored before, as
-    ``nohup`` does, remains so. Only for the main thread; a fork of the process does not raise.
+    So nothing interrupts the cleaning up behind the exception: neither the second Ctrl-C of
+    somebody in a hurry, nor the copy that a process group gets. The signals do nothing to the end
+    of the process. A signal that was ignored before, as ``nohup`` does, remains ignored. Only for
+    the main thread; a fork of the process does not raise.
     """
     pid = os.getpid()
     before = {number: signal.getsignal(number) for number in SIGNALS}
     heeded = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
 
     def stop(number: int, _: FrameType | None) -> None:
-        # The next signal may come in the middle of this: it may take no lock, and any line may be the last.
+        # The next signal may come in the middle of this handler. So it must take no lock, and must
+        # be right after any of its lines.
         if os.getpid() == pid:
             for each in heeded:
                 signal.signal(each, _do_nothing)
@@ -49,4 +55,7 @@ def stop_once() -> Iterator[None]:
 
 
 def _do_nothing(number: int, _: FrameType | None) -> None:
-    """Unlike ``SIG_IGN``, which makes Python complain about a signal that came while it was set."""
+    """Ignore a signal.
+
+    ``SIG_IGN`` instead makes Python complain about a signal that came while it was set.
+    """

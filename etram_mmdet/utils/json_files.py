@@ -13,16 +13,16 @@ MAX_JSON_BYTES = 1 << 24
 
 
 def read_json(path: Path, advice: str, most_bytes: int | None = MAX_JSON_BYTES) -> object:
-    """What a file holds; whether that is a dict is the caller's business.
+    """Read a JSON file; the caller checks whether the content is a dict.
 
     Args:
-        path: the file, in UTF-8.
-        advice: how the sentence ends.
+        path: file in UTF-8.
+        advice: end of the error message.
         most_bytes: size from which the file is refused. Default: 16 MiB; None for any size.
 
     Raises:
-        InputError: the file is missing, too large, not JSON, nested too deeply, or holds half a character, which
-            could not be printed.
+        InputError: when the file is missing, too large, not JSON, nested too deeply, or holds
+            half a character, which could not be printed.
     """
     check_is_file(path)
     with os_errors(path, "read"):

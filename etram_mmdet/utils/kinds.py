@@ -1,4 +1,4 @@
-"""What a file is by its name, so that one in another's place is called by its name."""
+"""The kind of a file by its suffix, for messages about a file in another's place."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _ORDER = {
 
 
 def check_kind(path: str | Path, expected: str) -> None:
-    """Refuse a file that is of another kind by its name, and a folder.
+    """Refuse a folder, and a file whose suffix belongs to another kind.
 
     Args:
-        path: what somebody named.
+        path: file that a user named.
         expected: ``config`` or ``checkpoint``.
 
     Raises:

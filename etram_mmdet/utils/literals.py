@@ -1,4 +1,4 @@
-"""Values as a config writes them, read as data: literals and ``dict(...)``, and nothing is executed."""
+"""Read values of a config, literals and ``dict(...)``, as data: nothing is executed."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import ast
 
 
 def literal(node: ast.expr, names_are_text: bool = False) -> object:
-    """A literal, or ``dict(...)`` of them; tuples become lists.
+    """The value of a literal, or of ``dict(...)`` of literals; tuples become lists.
 
     Args:
-        node: of a parsed expression.
-        names_are_text: whether a bare word stands for itself, as a shell leaves it without quotes. Default: no.
+        node: parsed expression.
+        names_are_text: whether a bare word stands for itself, as a shell leaves it without
+            quotes. Default: no.
 
     Raises:
-        ValueError, TypeError, AttributeError: it is anything else.
+        ValueError, TypeError, AttributeError: when it is anything else.
     """
     if names_are_text and isinstance(node, ast.Name):
         return {"true": True, "false": False}.get(node.id, node.id)

@@ -1,4 +1,4 @@
-"""Short locks between processes: who holds one keeps it for milliseconds, and a kill frees it."""
+"""Short locks between processes: held for milliseconds, and freed when the holder is killed."""
 
 from __future__ import annotations
 
@@ -13,16 +13,21 @@ from pathlib import Path
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import os_errors
 
-WAIT_S = 60.0  # longest wait to change a file; whoever holds its lock longer is frozen
-_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # what a file system without locks answers
+WAIT_S = 60.0  # longest wait to change a file; a process that holds its lock longer is frozen
+# Errors of a file system without locks.
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 @contextmanager
 def changing(path: Path) -> Iterator[None]:
-    """While the block reads and writes ``path`` anew, no other process does so.
+    """Lock ``path`` against other processes while the block reads and rewrites it.
+
+    Args:
+        path: file that is changed; the lock is a hidden file beside it.
 
     Raises:
-        InputError: the folder cannot be written, or another process does not let go for `WAIT_S`.
+        InputError: when the folder cannot be written, or another process keeps the lock for
+            `WAIT_S`.
     """
     lock = path.with_name(f".{path.name}.lock")
     with os_errors(path, "written", lock):
@@ -40,12 +45,15 @@ def changing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def alone(path: Path, flags: int, wait_s: float) -> Iterator[int]:
-    """The number of ``path``, opened and locked; raises ``BlockingIOError`` where another keeps the lock longer.
+    """Open and lock a file for the block, and give its file descriptor.
 
     Args:
-        path: a file that may be removed by whoever holds the lock.
-        flags: how to open it, of ``os.open``.
-        wait_s: longest wait.
+        path: file that whoever holds the lock may remove.
+        flags: flags of ``os.open``.
+        wait_s: longest wait, in seconds.
+
+    Raises:
+        BlockingIOError: when another process keeps the lock longer.
     """
     until = time.monotonic() + wait_s
     while True:
@@ -69,12 +77,12 @@ def _lock(number: int, until: float) -> None:
             time.sleep(0.01)
         except OSError as error:
             if error.errno in _NO_LOCKS:
-                return None  # then two that come in the same millisecond may both have it
+                return None  # two processes that come in the same millisecond may then both have it
             raise
 
 
 def _is_same(path: Path, number: int) -> bool:
-    """Whether ``path`` is still the file that was opened: its holder may have removed it in between."""
+    """Whether ``path`` is still the opened file; its holder may have removed it in between."""
     try:
         return os.path.samestat(path.stat(), os.fstat(number))
     except FileNotFoundError:

@@ -1,4 +1,7 @@
-"""Errors of the machine that no reader or writer has put into words: the last net before a traceback."""
+"""Sentences for errors of the machine that no reader or writer has explained yet.
+
+This is the last step before a traceback.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from pathlib import Path
 from etram_mmdet.utils.errors import InputError, without_traceback
 from etram_mmdet.utils.files import because
 
-# What no fault of a program can cause.
+# Errors that no fault of a program can cause.
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 _TOLD = re.compile(r"\[Errno (\d+)\] ([^:\n]+)(?:: '([^'\n]+)')?\s*$")
 _LOADING = "a process that loads data"
@@ -18,10 +21,14 @@ _FEWER = "lower train_dataloader.num_workers, val_dataloader.num_workers or batc
 
 
 def sentence_of(error: Exception) -> str | None:
-    """What a person is told of ``error``; ``None`` where it is a fault of the program, whose traceback has to show.
+    """The error message for a user, or None for a fault of the program, which needs its traceback.
 
-    In words are what this package raises for people, errors of the file system that name a file, a full, read-only or
-    failing disk, and the end of a process that was killed.
+    There is a sentence for the errors that this package raises for users, for file-system errors
+    that name a file, for a full, read-only or failing disk, and for the end of a process that was
+    killed.
+
+    Args:
+        error: any error.
     """
     if isinstance(error, InputError | FloatingPointError):
         return str(error)
@@ -34,7 +41,7 @@ def sentence_of(error: Exception) -> str | None:
 
 def _of_system(error: OSError) -> str | None:
     told = _TOLD.search(without_traceback(str(error)))
-    if error.errno is None and told:  # it comes from a loading process, as text
+    if error.errno is None and told:  # an error of a loading process comes as text
         error = OSError(int(told[1]), told[2], told[3])
     if error.errno == errno.ENOMEM and error.filename is None:
         return f"no memory is left for another process; {_FEWER}, or run again with fewer --workers"

@@ -1,8 +1,9 @@
-"""Where numba keeps compiled code, decided before anything loads numba.
+"""The folder for numba's compiled code, decided before anything loads numba.
 
-Numba writes beside the source, else into the user's home. A container that runs as another user owns neither, and then
-numba refuses at the import of every module that compiles something, other people's too. A folder for this process and
-its children takes their place. A lasting folder in a shared place would not do: numba unpickles what it finds there.
+Numba writes beside the source, else into the user's home. A container that runs as another user
+owns neither, and then numba refuses at the import of every module that compiles something, other
+people's too. This module names a folder for this process and its children instead. A lasting folder
+in a shared place would not do: numba unpickles the files that it finds there.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ _PACKAGE = Path(__file__).parents[1]
 
 
 def use_writable_folder() -> None:
-    """Name a folder to numba where the home takes no files and a person names none.
+    """Give numba a folder when the home cannot be written and the user names none.
 
-    That is ``__pycache__`` of this package where it can be written, else a temporary one, which one line tells.
+    The folder is ``__pycache__`` of this package if it can be written, else a temporary one, which
+    one line on stderr reports.
     """
     home = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
     if os.environ.get(VARIABLE) or (home.is_absolute() and _takes_files(home)):
@@ -30,7 +32,7 @@ def use_writable_folder() -> None:
     if _takes_files(_PACKAGE / "__pycache__"):
         os.environ[VARIABLE] = str(_PACKAGE / "__pycache__" / "numba")
         return
-    with suppress(OSError):  # numba then says what it lacks
+    with suppress(OSError):  # numba then reports its own error
         folder = tempfile.mkdtemp(prefix="numba_")
         os.environ[VARIABLE] = folder
         atexit.register(_remove, folder, os.getpid())

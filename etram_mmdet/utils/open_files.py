@@ -1,4 +1,4 @@
-"""A bounded number of files stays open, however many recordings a data set has."""
+"""A bounded number of open files, however many recordings a data set has."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
-_MOST = 256  # a file that is opened again costs about a millisecond, one that stays open some memory
+# Opening a file again costs about a millisecond, a file that stays open some memory.
+_MOST = 256
 
 
 class _Closable(Protocol):
@@ -19,22 +20,25 @@ File = TypeVar("File", bound=_Closable)
 
 
 class OpenFiles:
-    """Keeps the files open that were used last, one for each owner, and closes the others.
+    """Keeps the files open that were used last, one per owner, and closes the others.
 
-    A process that was forked opens its own files. An owner is any object that lives as long as its file is of use; it
-    should ask for the file before each use, since other owners may have had it closed.
+    A forked process opens its own files. An owner is any object that lives as long as its file is
+    of use. It should ask for the file before each use, since the file may have been closed for
+    other owners.
 
     Args:
-        most: how many files are open at a time. Default: a quarter of the process's limit, at most 256.
+        most: largest number of open files. Default: a quarter of the process's limit, at most
+            256.
     """
 
     def __init__(self, most: int | None = None) -> None:
         self._most = most
         self._pid = os.getpid()
-        self._files: WeakKeyDictionary[object, _Closable] = WeakKeyDictionary()  # in the order of their last use
+        # In the order of their last use.
+        self._files: WeakKeyDictionary[object, _Closable] = WeakKeyDictionary()
 
     def of(self, owner: object, open_file: Callable[[], File]) -> File:
-        """The open file of ``owner``; ``open_file()`` opens it where it is not."""
+        """The open file of ``owner``; ``open_file()`` opens it first if it is closed."""
         if self._pid != os.getpid():
             self._close_but(0)
             self._pid = os.getpid()

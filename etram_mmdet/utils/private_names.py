@@ -1,15 +1,15 @@
-"""Private names of mmengine, mmdet and PyTorch that this package uses, because there is no public one.
+"""Private names of mmengine, mmdet and PyTorch that this package uses for want of public ones.
 
-A new version of these packages may change or drop them without a word. A test compares this list with the source code
-and with the installed packages. :func:`private` looks an optional one up, so that its absence costs a feature, not a
-crash.
+A new version of these packages may change or drop them without notice. A test compares this list
+with the source code and with the installed packages. :func:`private` looks an optional name up, so
+that its absence costs a feature, not a crash.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 
-# Name -> why it is needed, and what happens where it is missing.
+# Name -> reason to use it, and the effect when it is missing.
 PRIVATE_NAMES = {
     "mmengine.config.Config._get_base_files": "parents of a config, for the summary; without: not compared",
     "mmengine.config.Config._get_cfg_path": "the same, for parents in other packages (mmdet::...)",
@@ -38,10 +38,13 @@ PRIVATE_NAMES = {
 
 
 def private(name: str) -> object | None:
-    """What stands under one of `PRIVATE_NAMES`; None where the installed package has no such name.
+    """The object under one of `PRIVATE_NAMES`; None if the installed package lacks it.
+
+    Args:
+        name: dotted name from the list.
 
     Raises:
-        KeyError: the name is not on the list.
+        KeyError: when the name is not on the list.
     """
     if name not in PRIVATE_NAMES:
         raise KeyError(f"{name} is not on the list of private names")

@@ -1,4 +1,4 @@
-"""Which process of which machine wrote a file, and whether it still runs."""
+"""The machine and process that wrote a file, and whether that process still runs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from pathlib import Path
 
 @cache
 def machine_id() -> str:
-    """Eight letters that every process here shares which sees the same process numbers, and no other does.
+    """Eight letters shared by exactly those processes that see the same process numbers.
 
-    The name of the host is not enough: containers of one host may have its name and process numbers of their own.
+    The name of the host is not enough: containers of one host may have its name and process numbers
+    of their own.
     """
     boot = _text(Path("/proc/sys/kernel/random/boot_id"))
     try:
@@ -24,10 +25,13 @@ def machine_id() -> str:
 
 
 def start_ticks(pid: int) -> int:
-    """When a process of this machine began, in ticks since the start of the machine; 0 if it does not run.
+    """Start time of a process, in ticks since the start of the machine; 0 if it does not run.
 
-    Process numbers are used again, the pair of number and beginning is not. A process that has ended and whose parent
-    has not asked for its status does not run.
+    Process numbers are used again, but the pair of number and start time is not. A process that has
+    ended, but whose parent has not asked for its status, counts as not running.
+
+    Args:
+        pid: number of a process of this machine.
     """
     state, _, rest = _text(Path(f"/proc/{pid}/stat")).rpartition(")")[2].strip().partition(" ")
     fields = rest.split()

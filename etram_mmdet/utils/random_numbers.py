@@ -1,4 +1,4 @@
-"""Random numbers of which every consumer has its own."""
+"""Random numbers that are independent for every consumer."""
 
 from __future__ import annotations
 
@@ -9,19 +9,24 @@ import numpy as np
 
 
 def derived_seed(seed: Iterable[int], *name: str | int) -> int:
-    """A seed of one consumer, which follows from ``seed`` and ``name``; no other pair of them gives the same.
+    """The seed of one consumer; no other pair of ``seed`` and ``name`` gives the same.
 
-    numpy's own way, ``default_rng(seed)``, gives two consumers of one seed the same numbers. It also takes (a, b)
-    for (a, b, 0).
+    numpy's own way, ``default_rng(seed)``, gives two consumers of one seed the same numbers. It
+    also treats (a, b) like (a, b, 0).
 
     Args:
-        seed: what consumers have in common, such as the seed of a clip.
-        name: who draws, and for what where it draws for several things.
+        seed: seed that the consumers share, such as that of a clip.
+        *name: the consumer, and the purpose if it draws for several.
     """
     text = repr(([int(number) for number in seed], name))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big")
 
 
 def generator(seed: Iterable[int], *name: str | int) -> np.random.Generator:
-    """The generator of one consumer, independent of all others (:func:`derived_seed`)."""
+    """The random generator of one consumer, independent of all others (:func:`derived_seed`).
+
+    Args:
+        seed: seed that the consumers share.
+        *name: the consumer, and the purpose if it draws for several.
+    """
     return np.random.default_rng(derived_seed(seed, *name))

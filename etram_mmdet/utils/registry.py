@@ -1,4 +1,4 @@
-"""What the class that a config names would take."""
+"""The class that a config names, and the arguments that this class takes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,13 @@ if TYPE_CHECKING:
 def class_of(cfg: Mapping, registry: Registry) -> type:
     """The class that a config names with ``type``.
 
+    Args:
+        cfg: config with ``type``, a name or a class.
+        registry: registry in which the name is looked up.
+
     Raises:
-        InputError: it names none.
-        KeyError: no class has this name.
+        InputError: when the config has no ``type``.
+        KeyError: when no class has this name.
     """
     if "type" not in cfg:
         raise InputError(f"{dict(cfg)!r:.80}: has no type; name the class of the {registry.name}: type='CLASS'")
@@ -30,18 +34,35 @@ def class_of(cfg: Mapping, registry: Registry) -> type:
 
 
 def is_registered(cfg: Mapping, registry: Registry) -> bool:
-    """Whether a config names a class that the registry knows."""
+    """Whether a config names a class that the registry knows.
+
+    Args:
+        cfg: config, perhaps without ``type``.
+        registry: registry in which the name is looked up.
+    """
     kind = cfg.get("type")
     return inspect.isclass(kind) or (kind is not None and registry.get(str(kind)) is not None)
 
 
 def takes_key(cfg: Mapping, key: str, registry: Registry) -> bool:
-    """Whether the class that a config names has a parameter ``key``, perhaps in one of its bases."""
+    """Whether the class that a config names, or one of its bases, has a certain argument.
+
+    Args:
+        cfg: config with ``type``.
+        key: name of the argument.
+        registry: registry in which the class is looked up.
+    """
     return any(key in inspect.signature(base.__init__).parameters for base in class_of(cfg, registry).__mro__)
 
 
 def value_of(cfg: Mapping, key: str, registry: Registry) -> object:
-    """What a config says under ``key``, else the default of its class; None where there is neither."""
+    """The value of an argument in a config, else the default of the class; None without either.
+
+    Args:
+        cfg: config with ``type``.
+        key: name of the argument.
+        registry: registry in which the class is looked up.
+    """
     if cfg.get(key) is not None:
         return cfg[key]
     signatures = (inspect.signature(base.__init__).parameters for base in class_of(cfg, registry).__mro__)

@@ -1,4 +1,7 @@
-"""Sizes of boxes: COCO's borders, and the weight of small boxes, shared by the loss and the analysis of data."""
+"""Sizes of boxes: COCO's borders, and the weight of small boxes.
+
+The loss and the analysis of data share them.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-SMALL_PX2 = 32**2  # areas below are small, from `MEDIUM_PX2` on large
+SMALL_PX2 = 32**2  # smaller areas are small; from `MEDIUM_PX2` on they are large
 MEDIUM_PX2 = 96**2
 
 
 def exponential_weight(area_px2, weight: float, small_area: float, exp: Callable = np.exp):
-    """clamp(W exp(-a / small), 1, W), which is 1 from a = small ln W on.
+    """Weight of a box by its area: clamp(W exp(-a / small), 1, W), 1 from a = small ln W on.
 
     Args:
         area_px2: array or tensor of any shape.

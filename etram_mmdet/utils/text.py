@@ -1,4 +1,4 @@
-"""Text for people: tables, numbers, settings that differ, and what a misspelt name was meant to be."""
+"""Text for people: tables, numbers, settings that differ, and suggestions for misspelt names."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ def table(rows: Iterable[Sequence[object]], gap: int = 2, left: Collection[int] 
 
     Args:
         rows: cells of each line, the head first; ``None`` is shown as `MISSING`.
-        gap: spaces between two columns.
-        left: numbers of the columns that are flush left; the others are flush right.
+        gap: spaces between two columns. Default: 2.
+        left: numbers of the columns that are flush left; the others are flush right. Default:
+            the first.
     """
     cells = [[MISSING if cell is None else str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -26,7 +27,14 @@ def table(rows: Iterable[Sequence[object]], gap: int = 2, left: Collection[int] 
 
 
 def markdown_table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
-    """A table in Markdown whose columns also line up in a terminal; a ``|`` in a cell is escaped."""
+    """A table in Markdown whose columns also line up in a terminal.
+
+    A ``|`` in a cell is escaped.
+
+    Args:
+        head: names of the columns.
+        rows: cells of each line.
+    """
     cells = [[" ".join(str(cell).split()).replace("|", "\\|") for cell in row] for row in (head, *rows)]
     widths = [max(3, min(_WIDEST, max(map(len, column)))) for column in zip(*cells, strict=True)]
     rule = ["-" * width for width in widths]
@@ -35,43 +43,74 @@ def markdown_table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> 
 
 
 def printable(name: str) -> str:
-    """The name of a file as UTF-8 can hold it: bytes that are no text are written as escapes."""
+    """The name of a file as UTF-8 can hold it: other bytes are written as escapes.
+
+    Args:
+        name: name of the file.
+    """
     return name.encode("utf-8", "backslashreplace").decode()
 
 
 def number(value: float | None, digits: int = 0) -> str:
-    """With commas between thousands; `MISSING` for ``None`` and NaN."""
+    """A number with commas between thousands; `MISSING` for ``None`` and NaN.
+
+    Args:
+        value: the number.
+        digits: digits after the point. Default: 0.
+    """
     return MISSING if value is None or math.isnan(value) else f"{value:,.{digits}f}"
 
 
 def percent(share: float | None, digits: int = 1) -> str:
-    """A share from 0 to 1 as ``12.3 %``; `MISSING` for ``None`` and NaN."""
+    """A share as ``12.3 %``; `MISSING` for ``None`` and NaN.
+
+    Args:
+        share: from 0 to 1.
+        digits: digits after the point. Default: 1.
+    """
     return MISSING if share is None or math.isnan(share) else f"{100 * share:.{digits}f} %"
 
 
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """The known name that ``name`` probably was meant to be.
+    """The known name that is most similar to ``name``; None if none is similar enough.
 
     Args:
-        cutoff: likeness from 0 to 1 that is at least wanted, as `difflib.get_close_matches` measures it.
+        name: misspelt name.
+        known: names that exist.
+        cutoff: lowest similarity from 0 to 1, as `difflib.get_close_matches` measures it.
+            Default: 0.6.
     """
     return next(iter(difflib.get_close_matches(name, known, 1, cutoff)), None)
 
 
 def did_you_mean(name: str, known: Collection[str], cutoff: float = 0.6) -> str:
-    """The end of a message about an unknown name: the nearest known one, or all of them."""
+    """The end of a message about an unknown name: the nearest known one, or all of them.
+
+    Args:
+        name: unknown name.
+        known: names that exist.
+        cutoff: lowest similarity from 0 to 1, as for :func:`nearest`. Default: 0.6.
+    """
     meant = nearest(name, known, cutoff)
     return f"did you mean {meant}?" if meant else f"expected one of {', '.join(known)}"
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says at first; a KeyError without the quotes around it."""
+    """The first line of an error's message; a KeyError's without the quotes around it.
+
+    Args:
+        error: any error.
+    """
     said = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
     return (said.splitlines() or [""])[0]
 
 
 def shown(value: object) -> str:
-    """A setting in a line of text: classes like ``ClipZoom(scale=2)``, a missing one as ``unset``."""
+    """A setting as text: classes like ``ClipZoom(scale=2)``, a missing one as ``unset``.
+
+    Args:
+        value: value of the setting in a config.
+    """
     if isinstance(value, dict):
         settings = ", ".join(f"{key}={shown(each)}" for key, each in value.items() if key != "type")
         return f"{value.get('type', 'dict')}({settings})".removesuffix("()")
@@ -87,16 +126,16 @@ def differences(
     ignored: Callable[[str], bool] = lambda key: False,
     setting: Callable[[dict, str], object] = dict.get,
 ) -> dict[str, list]:
-    """Which settings differ between nested dicts of settings, such as configs.
+    """The settings that differ between nested dicts of settings, such as configs.
 
-    Lists are compared item by item where all list the same types in the same order, else they are one setting. A tuple
-    equals a list of the same items.
+    Lists are compared item by item if all of them list the same types in the same order, else as
+    one setting. A tuple equals a list of the same items.
 
     Args:
-        values: the settings of each side, two or more.
-        path: dotted path of these values.
-        ignored: keys that do not count, at any depth.
-        setting: the value of a key in a dict; by default ``None`` where the dict lacks it.
+        values: settings of each side, two or more.
+        path: dotted path of these values. Default: the top.
+        ignored: whether a key does not count, at any depth. Default: all count.
+        setting: value of a key in a dict. Default: ``None`` when the dict lacks it.
 
     Returns:
         The values of all sides by the dotted path of every setting that differs.
@@ -116,7 +155,13 @@ def differences(
 
 
 def changes(before: dict, after: dict, path: str = "") -> list[str]:
-    """One line per setting that differs, such as ``model.backbone.patch_size: 4, now 2``."""
+    """One line per setting that differs, such as ``model.backbone.patch_size: 4, now 2``.
+
+    Args:
+        before: earlier settings.
+        after: later settings.
+        path: dotted path of these settings. Default: the top.
+    """
     found = differences([before, after], path)
     return [f"{place}: {shown(old)}, now {shown(new)}" for place, (old, new) in found.items()]
 

@@ -1,4 +1,4 @@
-"""Processes that do one task each at a time, and end with the process that started them."""
+"""Worker processes that do one task at a time, and end with the process that started them."""
 
 from __future__ import annotations
 
@@ -22,13 +22,16 @@ class WorkerDied(RuntimeError):
 
 
 class Workers:
-    """Runs a function in ``count`` processes; with 0 in this one.
+    """Runs a function in several processes, or in this one.
 
-    Used with ``with``: an exception in the block, an interrupt too, ends the processes at once, wherever they are. What
-    they had begun is left as it is.
+    Use it with ``with``: an exception in the block, an interrupt too, kills the processes at once,
+    wherever they are. Unfinished work is left as it is.
+
+    Args:
+        count: number of processes; 0 runs everything in this process.
 
     Raises:
-        InputError: ``count`` is negative, or this machine lets no processes work together.
+        InputError: when ``count`` is negative, or this machine lets no processes work together.
     """
 
     def __init__(self, count: int) -> None:
@@ -38,7 +41,7 @@ class Workers:
         try:
             # Forked, because importing the package again in every worker costs seconds.
             self._pool = ProcessPoolExecutor(count, get_context("fork"), _start) if count > 0 else None
-        except OSError as error:  # the semaphores between processes lie there
+        except OSError as error:  # semaphores between processes need /dev/shm
             raise InputError(
                 f"/dev/shm cannot be written ({error.strerror}), so no other process can work; see to its room "
                 "and permissions, or let one process do it (--workers)"
@@ -58,7 +61,10 @@ class Workers:
     def run(
         self, function: Callable[[Task], Result], tasks: Sequence[Task]
     ) -> Iterator[tuple[Task, Result | WorkerDied]]:
-        """Every task with its result, in the order in which they become ready."""
+        """Every task with its result, in the order in which they become ready.
+
+        A task whose worker was killed comes with a :class:`WorkerDied`.
+        """
         if self._pool is None:
             yield from ((task, function(task)) for task in tasks)
             return
@@ -79,7 +85,10 @@ class Workers:
 
 
 def _start() -> None:
-    """Leave Ctrl-C, which goes to all processes of a terminal, to the main process, and end when that is killed."""
+    """Ignore Ctrl-C in a worker, and end the worker when the main process is killed.
+
+    Ctrl-C goes to all processes of a terminal; the main process handles it.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:

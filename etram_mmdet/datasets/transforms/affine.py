@@ -1,4 +1,7 @@
-"""Rotation, translation, scale and shear of whole clips: EvRT-DETR's augmentation (Torbunov et al., ICCV 2025)."""
+"""Rotation, translation, scale and shear of whole clips: EvRT-DETR's augmentation.
+
+Source: Torbunov et al., ICCV 2025.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,16 @@ def affine_matrix(
     scale: float = 1.0,
     shear_deg: float = 0.0,
 ) -> np.ndarray:
-    """Matrix (2, 3) that turns counterclockwise, moves, scales and shears along the rows, in EvRT-DETR's order.
+    """Matrix (2, 3) that rotates, translates, scales and shears, in EvRT-DETR's order.
 
-    All but the move, which is a share of width and height, leave the centre of the frame where it is.
+    Everything but the translation keeps the centre of the frame in place.
+
+    Args:
+        hw: height and width of the frame, in pixels.
+        rotate_deg: angle of rotation in degrees, counterclockwise. Default: 0.
+        translate_xy: shift as shares of width and height. Default: none.
+        scale: factor. Default: 1.
+        shear_deg: angle of shear along the rows, in degrees. Default: 0.
     """
     sin, cos = np.sin(np.deg2rad(rotate_deg)), np.cos(np.deg2rad(rotate_deg))
     size_px = np.array([hw[1], hw[0]])
@@ -29,10 +39,19 @@ def affine_matrix(
 
 
 def affine(frames: np.ndarray, bboxes: list[np.ndarray], matrix: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Send every point (x, y) of a clip to ``matrix`` (2, 3) times (x, y, 1); pixel 0 reaches from 0 to 1.
+    """Move the pixels and boxes of a clip by an affine map.
 
-    ``frames`` are (T, C, H, W) of one byte each. A pixel takes the value found where its centre comes from, and 0 from
-    outside: counts are categories and must not be mixed. Boxes are not cut to the frame.
+    A pixel takes the value found at the place where its centre comes from, and 0 from outside the
+    frame: counts are categories and must not be mixed. Boxes are not cut to the frame.
+
+    Args:
+        frames: (T, C, H, W), one byte per value.
+        bboxes: T arrays (n, 4) of boxes x1 y1 x2 y2.
+        matrix: (2, 3); a point (x, y) goes to ``matrix`` times (x, y, 1). Pixel 0 reaches from
+            0 to 1.
+
+    Returns:
+        The moved frames and boxes.
     """
     height, width = frames.shape[-2:]
     pixels, is_inside = _source(matrix, height, width)
@@ -42,7 +61,10 @@ def affine(frames: np.ndarray, bboxes: list[np.ndarray], matrix: np.ndarray) -> 
 
 
 def _source(matrix: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Flat index of the pixel that each pixel comes from, and whether that lies in the frame; both (H * W,)."""
+    """Flat index of the pixel that each pixel comes from, and whether it is inside the frame.
+
+    Both are (H * W,).
+    """
     (a, b), (c, d) = np.linalg.inv(matrix[:, :2])
     x, y = np.arange(width) + 0.5 - matrix[0, 2], np.arange(height)[:, None] + 0.5 - matrix[1, 2]
     column, row = np.floor(a * x + b * y), np.floor(c * x + d * y)
@@ -51,10 +73,15 @@ def _source(matrix: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np
 
 
 def move_boxes(bboxes: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Boxes (n, 4) around what ``matrix`` makes of the ellipse inside each box.
+    """Boxes (n, 4) around the images of the ellipses that the given boxes enclose.
 
-    Around the four moved corners a box would grow far beyond the object, which seldom reaches its corners (Kalra et
-    al., "Towards rotation invariance in object detection", ICCV 2021). Without rotation and shear both are the same.
+    A box around the four moved corners would grow far beyond the object, which seldom reaches its
+    corners (Kalra et al., "Towards rotation invariance in object detection", ICCV 2021). Without
+    rotation and shear both are the same.
+
+    Args:
+        bboxes: (n, 4) boxes x1 y1 x2 y2.
+        matrix: (2, 3), as for :func:`affine`.
     """
     x1, y1, x2, y2 = bboxes.T.astype(np.float64)
     (a, b, shift_x), (c, d, shift_y) = matrix
@@ -66,11 +93,18 @@ def move_boxes(bboxes: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 @TRANSFORMS.register_module()
 class ClipAffine(BaseTransform):
-    """Rotate, translate, scale and shear, each with probability ``prob``.
+    """Rotate, translate, scale and shear a clip, each with the same probability.
 
-    Angles are drawn up to ``max_rotate_deg`` and ``max_shear_deg`` to either side, the move up to the share
-    ``max_translate`` of the frame to any side, the factor from the range ``scale``. A box of which less than
-    ``min_visible`` of the area stays in the frame is dropped; the others are cut to it.
+    All boxes are cut to the frame.
+
+    Args:
+        prob: probability of each of the four. Default: 0.6.
+        max_rotate_deg: largest angle of rotation to either side, in degrees. Default: 30.
+        max_translate: largest shift to any side, as a share of the frame. Default: 0.5.
+        scale: smallest and largest factor. Default: 0.5 and 1.5.
+        max_shear_deg: largest angle of shear to either side, in degrees. Default: 30.
+        min_visible: share of a box's area that must stay in the frame, else the box is dropped.
+            Default: 0.25.
     """
 
     def __init__(
@@ -96,7 +130,7 @@ class ClipAffine(BaseTransform):
         return keep_boxes({**results, "frames": frames, "bboxes": list(cut)}, keep)
 
     def draw(self, rng: np.random.Generator, hw: tuple[int, int]) -> np.ndarray:
-        """The matrix of one clip."""
+        """Draw the matrix (2, 3) of one clip."""
         rotates, translates, scales, shears = rng.random(4) < self.prob
         turn, x, y, tilt = rng.uniform(-1, 1, 4)
         factor = rng.uniform(*self.scale)

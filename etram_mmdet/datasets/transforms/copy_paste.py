@@ -1,4 +1,7 @@
-"""Paste road users of other recordings into a clip, with their own motion: more of the rare ones."""
+"""Paste road users of other recordings into a clip, with their own motion.
+
+This adds road users of rare classes.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,23 @@ from etram_mmdet.datasets.transforms.geometry import PER_BOX, cut_to_frame
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.random_numbers import generator
 
-_LONGEST_GAP = 10  # frames, half a second: over a longer one a straight line between two labels leaves the object
-_MAX_OVERLAP = 0.1  # share of the smaller of two boxes: a pedestrian before a bus has next to no IoU with it
-_FIRST_TRACK = 1 << 32  # label files hold 32 bits, so no track of theirs has this id or a higher one
+# In frames, half a second. Over a longer gap a straight line between two labels leaves the object.
+_LONGEST_GAP = 10
+# As a share of the smaller box, since the IoU of a pedestrian before a bus is next to nothing.
+_MAX_OVERLAP = 0.1
+# Label files hold 32 bits, so none of their tracks has this id or a higher one.
+_FIRST_TRACK = 1 << 32
 
 
 class Tubelet(NamedTuple):
-    """A road user's way through a recording: ``bboxes`` (n, 4) at labelled ``frames`` (n,), n >= 2."""
+    """The path of one road user through a recording.
+
+    Args:
+        recording: number of the recording in its data set.
+        label: class of the road user.
+        frames: (n,) ascending indices of labelled frames, n >= 2.
+        bboxes: (n, 4) boxes at these frames, in network pixels.
+    """
 
     recording: int
     label: int
@@ -29,12 +42,20 @@ class Tubelet(NamedTuple):
     bboxes: np.ndarray
 
     def bbox_at(self, frame: int) -> np.ndarray:
-        """Box (4,) at a frame from first to last, on a straight line between labelled ones."""
+        """Box (4,) at any frame from first to last, linear between labelled frames."""
         return np.array([np.interp(frame, self.frames, side) for side in self.bboxes.T], np.float32)
 
 
 class Paste(NamedTuple):
-    """``tubelet`` from its frame ``first`` on, ``shift_px`` to the right, from frame ``start`` of a recording on."""
+    """One tubelet that is pasted into a recording.
+
+    Args:
+        tubelet: road user that is pasted.
+        first: first frame of the tubelet's recording that is pasted.
+        shift_px: shift to the right, in pixels.
+        start: frame of the recipient at which the paste begins.
+        track: track id of the pasted road user.
+    """
 
     tubelet: Tubelet
     first: int
@@ -44,17 +65,24 @@ class Paste(NamedTuple):
 
 
 def find_tubelets(sequence: RecordingFrames, recording: int) -> list[Tubelet]:
-    """Every track of a recording, cut into runs of labelled frames in a row at which it can be taken out alone.
+    """Cut every track of a recording into runs of frames from which it can be copied alone.
 
-    A track that occurs twice in a frame is none. A frame at which the box overlaps another one ends a run, since the
-    other road user would come along without a label; so does one at the left or right edge, where a part of the
-    object is missing that should be seen elsewhere. Without track ids, which are then all 0, there is no tubelet.
+    A run consists of labelled frames in a row. A frame at which the box overlaps another one ends a
+    run, since the other road user would be copied along without a label. A frame at which the box
+    touches the left or right edge ends a run too, since a part of the object is missing that should
+    be seen elsewhere. A track that occurs twice in a frame gives no tubelet. Without track ids,
+    which are then all 0, there is no tubelet.
+
+    Args:
+        sequence: recording to search.
+        recording: number of that recording in its data set.
     """
     frames, bboxes, labels, tracks = sequence.all_boxes()
     if not tracks.any():
         return []
     pairs, count = np.unique(np.stack([tracks, frames], 1), axis=0, return_counts=True)
-    is_whole = (bboxes[:, 0] > 0) & (bboxes[:, 2] < sequence.hw[1] - 1)  # the loader cuts boxes to W - 1
+    # The loader cuts boxes to W - 1.
+    is_whole = (bboxes[:, 0] > 0) & (bboxes[:, 2] < sequence.hw[1] - 1)
     usable = is_whole & ~np.isin(tracks, pairs[count > 1, 0]) & ~overlaps(frames, bboxes)
     rows = np.flatnonzero(usable)
     rows = rows[np.lexsort((frames[rows], labels[rows], tracks[rows]))]
@@ -66,11 +94,17 @@ def find_tubelets(sequence: RecordingFrames, recording: int) -> list[Tubelet]:
 
 
 def overlaps(frames: np.ndarray, bboxes: np.ndarray) -> np.ndarray:
-    """Which boxes (n,) of a recording, in order of ``frames`` (n,), overlap another one of their frame."""
+    """Whether each box (n,) of a recording overlaps another box of the same frame.
+
+    Args:
+        frames: (n,) frame of each box, in ascending order.
+        bboxes: (n, 4) boxes x1 y1 x2 y2.
+    """
     found = np.zeros(len(frames), bool)
     step = 1
     area = (bboxes[:, 2:] - bboxes[:, :2]).prod(1)
-    while (pairs := np.flatnonzero(frames[step:] == frames[:-step])).size:  # with the next box, the one after it, ...
+    # Each box is compared with the next one, then with the one after it, and so on.
+    while (pairs := np.flatnonzero(frames[step:] == frames[:-step])).size:
         a, b = bboxes[pairs], bboxes[pairs + step]
         sides = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
         shared = np.clip(sides, 0, None).prod(1)
@@ -81,10 +115,16 @@ def overlaps(frames: np.ndarray, bboxes: np.ndarray) -> np.ndarray:
 
 
 def paste_pixels(frame: np.ndarray, donor: np.ndarray, bbox: np.ndarray, shift_px: int) -> None:
-    """Write what ``donor`` (C, H, W) has inside ``bbox`` (4,) into ``frame``, ``shift_px`` further right.
+    """Copy the pixels of a box from one frame into another, in place.
 
-    An object in front hides what is behind it, so where the donor has events its value counts. Adding would be wrong
-    for signed values and time surfaces.
+    An object in front hides everything behind it, so a pixel of the donor with events replaces the
+    value. Adding would be wrong for signed values and time surfaces.
+
+    Args:
+        frame: (C, H, W) frame that is written to.
+        donor: (C, H, W) frame that is copied from.
+        bbox: (4,) box x1 y1 x2 y2 in ``donor``.
+        shift_px: shift to the right, in pixels.
     """
     width = frame.shape[-1]
     (x1, y1), (x2, y2) = np.floor(bbox[:2]).astype(int), np.ceil(bbox[2:]).astype(int)
@@ -95,19 +135,28 @@ def paste_pixels(frame: np.ndarray, donor: np.ndarray, bbox: np.ndarray, shift_p
 
 @TRANSFORMS.register_module()
 class ClipCopyPaste(BaseTransform):
-    """Paste tubelets of events, the same track over frames in a row, with their boxes. It comes first in a pipeline.
+    """Paste road users of other recordings, over frames in a row, with their boxes.
 
-    Time is cut into windows of ``period_frames`` frames of the recording. In each, with probability ``prob``, one road
-    user from any recording of the data set is pasted from the window's first frame on: in the rows where it was, since
-    the camera is static and distance goes with the row, and shifted sideways. All of that is drawn from the seed of the
-    stream and the number of the window alone, so that it moves on from clip to clip without state.
+    It must be the first transform of a pipeline. Time is cut into windows of ``period_frames``
+    frames of the recording. In each window, with probability ``prob``, one road user (a tubelet)
+    from any recording of the data set is pasted from the window's first frame on. It keeps its
+    rows, since the camera is static and distance goes with the row, and is shifted sideways. The
+    seed of the stream and the number of the window decide every draw, so that a paste moves on from
+    clip to clip without state.
 
-    A row stands for the same distance only under cameras of the same height, tilt and lens. Sequence folders do not
-    say which camera recorded them, so donors are neither restricted to the same camera nor scaled. Where cameras
-    differ, what is pasted may have a size that nothing has at that place; leave the transform out there.
+    A row stands for the same distance only under cameras of the same height, tilt and lens.
+    Sequence folders do not say which camera recorded them, so donors are neither restricted to the
+    same camera nor scaled. Where cameras differ, a pasted road user may have a size that nothing
+    has at that place; leave the transform out there.
 
-    ``classes`` are names to choose from (default: all). A class is drawn with weight 1 / sqrt(number of its tubelets),
-    then one of its tubelets. Boxes that keep less than ``min_visible`` of their area in the frame get no label.
+    A class is drawn with weight 1 / sqrt(number of its tubelets), then one of its tubelets.
+
+    Args:
+        prob: probability of a paste in each window. Default: 0.5.
+        period_frames: length of a window, in frames. Default: 20.
+        classes: names of the classes to paste. Default: all.
+        min_visible: share of a box's area that must stay in the frame, else the pasted road
+            user gets no label. Default: 0.25.
 
     Raises:
         InputError: at first use, for an unknown class or when there is nothing to paste.
@@ -178,7 +227,7 @@ class ClipCopyPaste(BaseTransform):
     def _add(self, results: dict, paste: Paste) -> dict:
         request = results["request"]
         tubelet = paste.tubelet
-        ahead = paste.first - paste.start  # of the recording, in frames
+        ahead = paste.first - paste.start  # shift from recipient frames to donor frames
         start = max(request.start, paste.start)
         stop = min(request.stop, paste.start + self.period_frames, int(tubelet.frames[-1]) + 1 - ahead)
         if start >= stop:
@@ -203,6 +252,9 @@ class ClipCopyPaste(BaseTransform):
 
 
 def _read(dataset: ETraMDataset, request: ClipRequest, recording: int, start: int, stop: int) -> np.ndarray:
-    """Frames as the dataset reads them for a clip: events of donor and recipient are then augmented alike."""
+    """Frames as the dataset reads them for a clip.
+
+    Events of donor and recipient are then augmented alike.
+    """
     clip = request._replace(recording=recording, start=start, stop=stop)
     return dataset.read_frames(dataset.sequences[recording], clip)

@@ -1,7 +1,8 @@
-"""Augmentation of events, before they become an image: for ``event_pipeline`` of a :class:`RawEventDataset`.
+"""Augmentation of events before they become an image, for ``event_pipeline`` of RawEventDataset.
 
-What concerns the whole recording (is the polarity flipped, how many events are lost) is drawn from ``clip_rng`` and so
-is constant along a stream; which single events it hits comes from ``frame_rng``. Each transform has both for itself.
+A decision about the whole recording (is the polarity flipped, how many events are lost) is drawn
+from ``clip_rng`` and so is constant along a stream. The choice of single events is drawn from
+``frame_rng``. Each transform has generators of its own.
 """
 
 from __future__ import annotations
@@ -15,7 +16,11 @@ from etram_mmdet.events.recording import Events
 
 @TRANSFORMS.register_module()
 class EventPolarityFlip(BaseTransform):
-    """Swap on and off events with probability ``prob``: dark on bright becomes bright on dark."""
+    """Swap on and off events: dark on bright becomes bright on dark.
+
+    Args:
+        prob: probability of the swap. Default: 0.5.
+    """
 
     def __init__(self, prob: float = 0.5) -> None:
         self.prob = prob
@@ -29,7 +34,12 @@ class EventPolarityFlip(BaseTransform):
 
 @TRANSFORMS.register_module()
 class EventDrop(BaseTransform):
-    """Lose up to ``max_share`` of the events at random, with probability ``prob`` (EventDrop, Gu et al., 2021)."""
+    """Leave out events at random (EventDrop, Gu et al., 2021).
+
+    Args:
+        prob: probability that a stream loses events. Default: 0.5.
+        max_share: largest share of the events that is left out. Default: 0.3.
+    """
 
     def __init__(self, prob: float = 0.5, max_share: float = 0.3) -> None:
         self.prob = prob
@@ -46,7 +56,12 @@ class EventDrop(BaseTransform):
 
 @TRANSFORMS.register_module()
 class EventTimeJitter(BaseTransform):
-    """Move every stamp by Gaussian noise of up to ``max_std_us``, within its window, with probability ``prob``."""
+    """Add Gaussian noise to every time stamp; stamps stay within their window.
+
+    Args:
+        prob: probability that a stream gets noise. Default: 0.5.
+        max_std_us: largest standard deviation of the noise, in microseconds. Default: 2000.
+    """
 
     def __init__(self, prob: float = 0.5, max_std_us: float = 2000.0) -> None:
         self.prob = prob
@@ -64,7 +79,12 @@ class EventTimeJitter(BaseTransform):
 
 @TRANSFORMS.register_module()
 class EventNoise(BaseTransform):
-    """Add background events anywhere, up to ``max_rate_hz`` per pixel, with probability ``prob``."""
+    """Add background events anywhere in the frame.
+
+    Args:
+        prob: probability that a stream gets background events. Default: 0.5.
+        max_rate_hz: largest number of added events per pixel and second. Default: 1.
+    """
 
     def __init__(self, prob: float = 0.5, max_rate_hz: float = 1.0) -> None:
         self.prob = prob

@@ -1,4 +1,4 @@
-"""The end of a pipeline: a clip becomes a tensor and mmdet's samples."""
+"""The last step of a pipeline: a clip becomes a tensor and mmdet's samples."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ from etram_mmdet.utils.errors import InputError
 
 
 def instances(bboxes: np.ndarray, labels: np.ndarray, is_ignored: bool = False) -> list[dict]:
-    """Boxes (n, 4) and labels (n,) of a frame as mmdet's list of annotations, one dict per box."""
+    """Annotations of a frame as mmdet lists them: one dict per box.
+
+    Args:
+        bboxes: (n, 4) boxes x1 y1 x2 y2.
+        labels: (n,) classes.
+        is_ignored: whether evaluation ignores these boxes. Default: no.
+    """
     return [
         dict(bbox=bbox, bbox_label=label, ignore_flag=int(is_ignored))
         for bbox, label in zip(bboxes.tolist(), labels.tolist(), strict=True)
@@ -24,10 +30,10 @@ def instances(bboxes: np.ndarray, labels: np.ndarray, is_ignored: bool = False) 
 
 @TRANSFORMS.register_module()
 class LoadEventFrame(BaseTransform):
-    """Stands where mmdet's functions expect the loading of an image; clips of a data set pass unchanged.
+    """Placeholder where mmdet's functions expect an image to be loaded; clips pass unchanged.
 
-    ``mmdet.apis.inference_detector`` puts ``LoadImageFromNDArray`` in its place when it is given an array, the
-    representation (C, H, W) of one window.
+    ``mmdet.apis.inference_detector`` replaces it by ``LoadImageFromNDArray`` when it is given an
+    array, the representation (C, H, W) of one window.
 
     Raises:
         InputError: for the path of a file, which says nothing about windows.
@@ -44,12 +50,12 @@ class LoadEventFrame(BaseTransform):
 
 @TRANSFORMS.register_module()
 class PackClip(BaseTransform):
-    """``inputs`` (T, C, H, W) of bytes and a ``TrackDataSample`` of T ``DetDataSample``s.
+    """Pack a clip as ``inputs`` (T, C, H, W) of bytes and a ``TrackDataSample`` of T frames.
 
-    Facts of the clip (``lane``, ``streamed``, ``video_id``, ``video_length``) are in the metainfo of the
-    ``TrackDataSample``, facts of a frame in that of its ``DetDataSample``. In a data set's ``test_mode``
-    frames also carry what mmdet's metrics ask for: ``instances``, ``ignored_instances`` and
-    ``ori_video_length``.
+    Each frame is a ``DetDataSample``. Facts of the clip (``lane``, ``streamed``, ``video_id``,
+    ``video_length``) are in the metainfo of the ``TrackDataSample``, facts of a frame in that of
+    its ``DetDataSample``. In a data set's ``test_mode`` frames also carry the keys of mmdet's
+    metrics: ``instances``, ``ignored_instances`` and ``ori_video_length``.
     """
 
     def transform(self, results: dict) -> dict:
@@ -59,7 +65,7 @@ class PackClip(BaseTransform):
             results = for_metrics(results)
         track = TrackDataSample(metainfo=results["clip_meta"])
         frames = [DetDataSample()]
-        track.video_data_samples = frames  # mmdet formats the first one as text here, boxes and all
+        track.video_data_samples = frames  # mmdet formats the first frame here as text, boxes too
         frames[:] = [DetDataSample(metainfo=meta) for meta in results["frame_metas"]]
         for frame, (counted, ignored) in zip(frames, counted_and_ignored(results), strict=True):
             frame.gt_instances = _boxes(*counted)
@@ -69,14 +75,21 @@ class PackClip(BaseTransform):
 
 
 def counted_and_ignored(results: dict) -> Iterator[tuple[tuple, tuple]]:
-    """Boxes and labels of each frame of a clip: those that count, and those that evaluation ignores."""
+    """Split the boxes and labels of each frame into counted and ignored ones.
+
+    Args:
+        results: clip with ``bboxes``, ``labels`` and, in evaluation, ``is_ignored``.
+
+    Yields:
+        For each frame, boxes and labels that count, and those that evaluation ignores.
+    """
     flags = results.get("is_ignored", [np.zeros(len(labels), bool) for labels in results["labels"]])
     for bboxes, labels, is_ignored in zip(results["bboxes"], results["labels"], flags, strict=True):
         yield (bboxes[~is_ignored], labels[~is_ignored]), (bboxes[is_ignored], labels[is_ignored])
 
 
 def _lone_frame(results: dict) -> dict:
-    """The clip of one frame that stands alone, from what mmdet loaded: a representation (C, H, W) as ``img``."""
+    """A clip of one frame, from a representation (C, H, W) that mmdet loaded as ``img``."""
     image = results.get("img")
     if not isinstance(image, np.ndarray) or image.ndim != 3 or image.dtype.itemsize != 1:
         found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else f"a {type(image).__name__}"
@@ -112,7 +125,13 @@ def _lone_frame(results: dict) -> dict:
 
 
 def for_metrics(results: dict) -> dict:
-    """A clip whose frames also say, as augmented, what mmdet's metrics want to know of the truth."""
+    """A copy of a clip whose frames also carry the ground truth for mmdet's metrics.
+
+    The ground truth is augmented as the frames are.
+
+    Args:
+        results: clip with ``bboxes``, ``labels``, ``frame_metas`` and ``clip_meta``.
+    """
     length = results["clip_meta"]["video_length"]
     metas = [
         dict(meta, instances=instances(*counted) + instances(*ignored, is_ignored=True), ori_video_length=length)

@@ -1,7 +1,8 @@
 """mmdet's transforms of images in a pipeline of clips.
 
-They take one image with the keys ``img`` (H, W, C), ``gt_bboxes`` and ``gt_bboxes_labels``, and draw from the global
-generators of numpy and Python. A clip has several frames, and all of them must get the same draw.
+They take one image with the keys ``img`` (H, W, C), ``gt_bboxes`` and ``gt_bboxes_labels``, and
+draw from the global generators of numpy and Python. A clip has several frames, and all of them must
+get the same draw.
 """
 
 from __future__ import annotations
@@ -24,16 +25,19 @@ from etram_mmdet.datasets.transforms.geometry import cut_to_frame, keep_boxes
 from etram_mmdet.datasets.transforms.own_numbers import OwnNumbers
 from etram_mmdet.utils.errors import InputError
 
-# What a transform may change of a frame's metainfo.
+# Keys of a frame's metainfo that a transform may change.
 _CHANGED = ("img_shape", "scale_factor", "flip", "flip_direction")
-# What our parts read beside the keys that mmdet's PackTrackInputs keeps by itself.
+# Keys that this package reads, beside those that mmdet's PackTrackInputs keeps by itself.
 _OURS = ("recording", "t_us", "start_us", "step_us", "is_labelled", "is_first", "is_padding", "scale")
 _LEVEL = 8  # any value that is neither 0 nor 1
-_TRIES = 8  # draws of a random transform that are looked at before a run
+_TRIES = 8  # draws of a random transform that are checked before a run
 
 
 class FrameBoxes(HorizontalBoxes):
-    """mmdet's boxes, mirrored about the last pixel as those of :func:`flip` are; mmdet mirrors about W and H."""
+    """mmdet's boxes, but mirrored about the last pixel as in :func:`flip`.
+
+    mmdet itself mirrors about W and H.
+    """
 
     def flip_(self, img_shape: tuple[int, int], direction: str = "horizontal") -> None:
         height, width = img_shape
@@ -42,15 +46,16 @@ class FrameBoxes(HorizontalBoxes):
 
 @TRANSFORMS.register_module()
 class FrameTransforms(BaseTransform):
-    """Apply mmdet's transforms of images to all frames of a clip, with the same random numbers for each.
+    """Apply mmdet's transforms of images to all frames of a clip, with the same random numbers.
 
-    The numbers follow from the clip's seed, so they are the same along a stream. A transform may move pixels
-    and boxes. It must not change values, since a pixel holds a count of events: resize with
-    ``interpolation="nearest"``. It must need neither other images nor a file. ``check`` refuses all others
-    before the first clip. A polarity is a channel, so mirroring leaves it alone.
+    The clip's seed decides the numbers, so they are the same along a stream. A transform may move
+    pixels and boxes. It must not change values, since a pixel holds a count of events: resize with
+    ``interpolation="nearest"``. It must need neither other images nor a file. ``check`` refuses all
+    others before the first clip. A polarity is a channel, so mirroring leaves it alone.
 
     Args:
-        transforms: of mmdet or mmcv, such as ``[dict(type="RandomFlip", prob=0.5)]``.
+        transforms: transforms of mmdet or mmcv, such as ``[dict(type="RandomFlip",
+            prob=0.5)]``.
         min_visible: share of a box's area that must stay in the frame, else the box is dropped.
             Default: 0.25.
     """
@@ -103,10 +108,15 @@ class FrameTransforms(BaseTransform):
         return ", ".join(type(transform).__name__ for transform in self.transforms.transforms)
 
     def check(self, shape: tuple[int, int, int], dtype: np.dtype) -> None:
-        """Try the transforms on made-up clips of frames of ``shape`` (C, H, W).
+        """Try the transforms on made-up clips.
+
+        Args:
+            shape: (C, H, W) of a frame.
+            dtype: type of a pixel.
 
         Raises:
-            InputError: where a transform fails on them, changes values, or treats frames of a clip differently.
+            InputError: when a transform fails, changes values, or treats frames of a clip
+                differently.
         """
         kept = 0
         shapes = set()
@@ -115,7 +125,7 @@ class FrameTransforms(BaseTransform):
                 results = self.transform(_made_up(shape, dtype, seed))
             except InputError:
                 raise
-            except Exception as error:  # whatever a foreign transform raises
+            except Exception as error:  # a foreign transform may raise anything
                 self._refuse(f"it stops with {type(error).__name__}: {error}", shape)
             changed = results["frames"]
             kept += len(results["bboxes"][0])
@@ -145,7 +155,11 @@ class FrameTransforms(BaseTransform):
 class TrackPacker:
     """mmdet's ``PackTrackInputs`` at the end of a pipeline of clips.
 
-    It gets the lists that it takes, with one entry per frame, and keeps what our parts read of a frame.
+    It gets the lists that it takes, with one entry per frame, and keeps the keys of a frame that
+    this package reads.
+
+    Args:
+        pack: transform whose ``meta_keys`` are extended, in place.
     """
 
     def __init__(self, pack: PackTrackInputs) -> None:
@@ -166,13 +180,19 @@ class TrackPacker:
 
 
 def build_pipeline(transforms: list[dict | Callable], shape: tuple[int, int, int], dtype: np.dtype) -> OwnNumbers:
-    """Transforms of clips; those of mmdet and mmcv in it are put into :class:`FrameTransforms`.
+    """Build the transforms of clips; those of mmdet and mmcv are put into :class:`FrameTransforms`.
 
-    A ``TransformBroadcaster`` becomes its contents, with the same random numbers for all frames, and
-    ``PackTrackInputs`` a :class:`TrackPacker`. ``shape`` (C, H, W) and ``dtype`` are those of frames.
+    A ``TransformBroadcaster`` becomes its contents, with the same random numbers for all frames,
+    and ``PackTrackInputs`` a :class:`TrackPacker`.
+
+    Args:
+        transforms: configs of transforms, or built ones.
+        shape: (C, H, W) of a frame.
+        dtype: type of a pixel.
 
     Raises:
-        InputError: as :meth:`FrameTransforms.check` does, and for a ``TransformBroadcaster`` with a mapping.
+        InputError: as :meth:`FrameTransforms.check` does, for a ``TransformBroadcaster`` with a
+            mapping, and for a packing transform that is not the last one.
     """
     built = [TRANSFORMS.build(t) if isinstance(t, dict) else t for t in transforms]
     for transform in built[:-1]:
@@ -211,7 +231,12 @@ def _unwrapped(transforms: list[Callable]) -> list[Callable]:
 
 
 def as_images(results: dict) -> Iterator[dict]:
-    """Each frame of a clip as mmdet's transforms take an image; ``img`` is a view of uint8."""
+    """Each frame of a clip as mmdet's transforms take an image; ``img`` is a view of uint8.
+
+    Args:
+        results: clip with ``frames``, ``bboxes``, ``labels``, ``tracks``, ``frame_metas`` and
+            ``clip_meta``.
+    """
     frames = results["frames"].view(np.uint8).transpose(0, 2, 3, 1)
     columns = (results[name] for name in ("bboxes", "labels", "tracks", "frame_metas"))
     ignored = [dict(gt_ignore_flags=flags) for flags in results["is_ignored"]] if "is_ignored" in results else None
@@ -235,7 +260,11 @@ def _updated(meta: dict, image: dict) -> dict:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Start the global generators of numpy and Python at ``seed``, and put them back afterwards."""
+    """Seed the global generators of numpy and Python for a block, and restore them afterwards.
+
+    Args:
+        seed: from 0 to 2**32 - 1.
+    """
     numpy_state = np.random.get_state()
     python_state = random.getstate()
     np.random.seed(seed)

@@ -1,11 +1,12 @@
-"""Augmentation of clips: one draw per clip, and the same draw for all clips of a stream's pass.
+"""Augmentation of clips: one draw per clip, the same for all clips of a stream's pass.
 
-Random numbers come from ``results['rng']``, which each transform has for itself, so that what one transform draws never
-depends on what another saw.
+Random numbers come from ``results['rng']``. Each transform has a generator of its own there, so
+that the draws of one transform never depend on those of another.
 
-Boxes are xyxy in network pixels from 0 to W - 1, the last pixel, as RVT's loader cuts them. So they are mirrored about
-W - 1 and cut there, as in RVT. Unlike RVT they are scaled by the factor that whole pixels allow instead of the drawn
-one, which in frames of 96 pixels would move them off their events by half a pixel on average.
+Boxes are xyxy in network pixels from 0 to W - 1, the last pixel, as RVT's loader cuts them. So they
+are mirrored about W - 1 and cut there, as in RVT. Unlike in RVT they are scaled by the factor that
+whole pixels allow instead of the drawn one, which in frames of 96 pixels would move them off their
+events by half a pixel on average.
 """
 
 from __future__ import annotations
@@ -20,19 +21,29 @@ from mmdet.registry import TRANSFORMS
 
 from etram_mmdet.datasets.recording_frames import is_flat
 
-# Lists of a clip that hold one array per frame, with a row per box. The last one is there in evaluation only, where
-# boxes that are ignored stand among the others and move with them.
+# Lists of a clip that hold one array per frame, with a row per box. Only evaluation has the last
+# one, since its ignored boxes are listed with the others and move with them.
 PER_BOX = ("bboxes", "labels", "tracks", "is_ignored")
 
 
 def resize_nearest(frames: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-    """Counts are categories rather than intensities: (T, C, H, W) of one byte each resampled without mixing pixels."""
+    """Resize frames without mixing pixels: counts are categories rather than intensities.
+
+    Args:
+        frames: (T, C, H, W), one byte per value.
+        size_hw: new height and width.
+    """
     as_bytes = torch.from_numpy(frames.view(np.uint8))  # torch resamples no signed bytes
     return F.interpolate(as_bytes, size=size_hw, mode="nearest-exact").numpy().view(frames.dtype)
 
 
 def flip(frames: np.ndarray, bboxes: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Mirror a clip left to right: what stood in column 0, and a box at it, comes to column W - 1."""
+    """Mirror a clip left to right: column 0 becomes column W - 1, for pixels and boxes.
+
+    Args:
+        frames: (T, C, H, W).
+        bboxes: T arrays (n, 4) of boxes x1 y1 x2 y2.
+    """
     last = frames.shape[-1] - 1
     mirrored = [np.stack([last - b[:, 2], b[:, 1], last - b[:, 0], b[:, 3]], 1) for b in bboxes]
     return np.ascontiguousarray(frames[..., ::-1]), mirrored
@@ -41,7 +52,14 @@ def flip(frames: np.ndarray, bboxes: list[np.ndarray]) -> tuple[np.ndarray, list
 def zoom_out(
     frames: np.ndarray, bboxes: list[np.ndarray], factor: float, offset: tuple[float, float]
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Shrink a clip by ``factor`` >= 1 and put it into an empty frame; ``offset`` in [0, 1) chooses where (y, x)."""
+    """Shrink a clip and put it into an empty frame.
+
+    Args:
+        frames: (T, C, H, W).
+        bboxes: T arrays (n, 4) of boxes x1 y1 x2 y2.
+        factor: how much smaller the clip becomes, at least 1.
+        offset: y and x in [0, 1); the place of the clip, as shares of the free space.
+    """
     h, w = frames.shape[-2:]
     small_hw = int(h / factor), int(w / factor)
     y, x = (int(o * (full - small + 1)) for o, full, small in zip(offset, (h, w), small_hw, strict=True))
@@ -54,9 +72,15 @@ def zoom_out(
 def zoom_in(
     frames: np.ndarray, bboxes: list[np.ndarray], factor: float, corner_yx: tuple[int, int]
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Enlarge the part of a clip below and right of ``corner_yx`` by ``factor`` >= 1; boxes are cut to it.
+    """Enlarge a part of a clip to the whole frame; boxes are cut to the part.
 
     A box that is cut away entirely becomes flat; the caller drops it with its label.
+
+    Args:
+        frames: (T, C, H, W).
+        bboxes: T arrays (n, 4) of boxes x1 y1 x2 y2.
+        factor: how much larger the part becomes, at least 1.
+        corner_yx: upper left corner of the part, in pixels.
     """
     h, w = frames.shape[-2:]
     (y, x), (crop_h, crop_w) = corner_yx, (int(h / factor), int(w / factor))
@@ -68,7 +92,11 @@ def zoom_in(
 
 @TRANSFORMS.register_module()
 class ClipFlip(BaseTransform):
-    """Mirror left to right with probability ``prob``."""
+    """Mirror a clip left to right.
+
+    Args:
+        prob: probability of mirroring. Default: 0.5.
+    """
 
     def __init__(self, prob: float = 0.5) -> None:
         self.prob = prob
@@ -83,11 +111,18 @@ class ClipFlip(BaseTransform):
 
 @TRANSFORMS.register_module()
 class ClipZoom(BaseTransform):
-    """Zoom in or out as RVT does.
+    """Zoom a clip in or out as RVT does.
 
-    A clip of a stream is zoomed out only, with ``stream_prob``, by a factor up to ``max_out``: a crop would lose road
-    users for the rest of the stream. A clip on its own is zoomed with ``random_prob``, in (up to ``max_in``) in
-    ``in_share`` of the cases; the crop then keeps a random box of its last labelled frame whole.
+    A clip of a stream is only zoomed out: a crop would lose road users for the rest of the stream.
+    A clip on its own may be zoomed in; the crop then keeps a random box of its last labelled frame
+    whole.
+
+    Args:
+        stream_prob: probability of zooming out a stream. Default: 0.5.
+        random_prob: probability of zooming a clip on its own, in or out. Default: 0.8.
+        in_share: share of these zooms that go in. Default: 0.8.
+        max_in: largest factor of zooming in. Default: 1.5.
+        max_out: largest factor of zooming out. Default: 1.2.
     """
 
     def __init__(
@@ -127,7 +162,7 @@ class ClipZoom(BaseTransform):
 
 
 def _one_box(bboxes: list[np.ndarray], which: float) -> np.ndarray | None:
-    """A box of the last frame that has any; ``which`` in [0, 1)."""
+    """A box of the last frame with boxes; ``which`` in [0, 1) chooses it."""
     last = next((b for b in reversed(bboxes) if len(b)), None)
     return None if last is None else last[int(which * len(last))]
 
@@ -135,9 +170,13 @@ def _one_box(bboxes: list[np.ndarray], which: float) -> np.ndarray | None:
 def crop_around(
     box: np.ndarray | None, hw: tuple[int, int], factor: float, offset: tuple[float, float]
 ) -> tuple[int, int]:
-    """Upper left corner (y, x) of a crop of 1/``factor`` of the frame that holds ``box`` whole where it fits.
+    """Upper left corner (y, x) of a crop that holds a box whole if the box fits.
 
-    ``offset`` in [0, 1) chooses among the possible corners.
+    Args:
+        box: (4,) box x1 y1 x2 y2. None: the crop may lie anywhere.
+        hw: height and width of the frame, in pixels.
+        factor: the crop has 1 / ``factor`` of the frame's height and width.
+        offset: y and x in [0, 1); the choice among the possible corners.
     """
     corner = []
     for axis in (0, 1):
@@ -154,14 +193,25 @@ def crop_around(
 
 
 def cut_to_frame(bboxes: np.ndarray, hw: tuple[int, int], min_visible: float) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes (n, 4) cut to the frame, and which (n,) of them keep at least the share ``min_visible`` of their area."""
+    """Cut boxes (n, 4) to the frame, and tell which (n,) of them remain.
+
+    Args:
+        bboxes: (n, 4) boxes x1 y1 x2 y2.
+        hw: height and width of the frame, in pixels.
+        min_visible: share of its area that a box has to keep.
+    """
     cut = np.clip(bboxes, 0, np.array([hw[1] - 1, hw[0] - 1] * 2, np.float32))
     area, visible = ((b[:, 2:] - b[:, :2]).prod(1) for b in (bboxes, cut))
     return cut, ~is_flat(cut) & (visible >= min_visible * area)
 
 
 def keep_boxes(results: dict, keep: Sequence[np.ndarray]) -> dict:
-    """Keep the boxes of a clip that ``keep`` names frame by frame, with everything that is listed beside them."""
+    """Keep some boxes of a clip, with their labels, track ids and flags, in place.
+
+    Args:
+        results: clip with the lists of `PER_BOX`.
+        keep: for each frame a mask (n,) of the boxes to keep.
+    """
     for name in PER_BOX:
         if name in results:
             results[name] = [values[k] for values, k in zip(results[name], keep, strict=True)]

@@ -1,4 +1,4 @@
-"""Transforms in a row, none of which draws the random numbers of another."""
+"""A list of transforms that each have random numbers of their own."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from etram_mmdet.utils.random_numbers import generator
 
 
 class OwnNumbers(Compose):
-    """mmengine's ``Compose`` that hands every transform generators of its own.
+    """mmengine's ``Compose`` that gives every transform random generators of its own.
 
-    ``results["seeds"]`` holds a seed for each kind of random numbers. A transform finds a generator of each
-    kind under its key, which follows from that seed and the transform's class and place among the transforms
-    of its class.
+    ``results["seeds"]`` holds a seed for each kind of random numbers. A transform finds a generator
+    of each kind under its key. That seed, the transform's class and its place among the transforms
+    of its class decide the numbers.
 
     Args:
-        transforms: built ones.
+        transforms: built transforms.
     """
 
     def __init__(self, transforms: list[Callable]) -> None:
