@@ -29,13 +29,14 @@ def make_boxes(times_us, **fields) -> np.ndarray:
     return boxes
 
 
-def write_events(path: Path, events: dict[str, np.ndarray], **options) -> Path:
+def write_events(path: Path, events: dict[str, np.ndarray], with_size: bool = True, **options) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as file:
         group = file.create_group("events")
         for name, column in events.items():
             group.create_dataset(name, data=column, **options)
-        group["width"], group["height"] = WIDTH, HEIGHT
+        if with_size:
+            group["width"], group["height"] = WIDTH, HEIGHT
     return path
 
 

@@ -74,6 +74,19 @@ def test_each_format_gives_what_an_array_gives(name, tmp_path):
     assert read_manifest(tmp_path / "out" / "train" / "a")["class_names"]["6"] == "tram"
 
 
+def test_the_size_of_labelled_frames_beats_an_assumed_one(tmp_path):
+    """The smallest known sensor that the events fit into is another one, and boxes would not fit them."""
+    folder = tmp_path / "raw" / "train"
+    write_recording(folder, "a", make_events(), boxes_of(0), with_size=False)
+    (folder / "a_bbox.npy").unlink()
+    write_labels(table_of(0), folder / "a.json", LABEL_FORMATS["coco"])
+    found, summary = made(tmp_path / "raw")
+    manifest = read_manifest(tmp_path / "out" / "train" / "a")
+    assert not summary.problems and (manifest["width"], manifest["height"]) == (WIDTH, HEIGHT)
+    assert "sensor as large as the labelled frames" in str(summary)
+    np.testing.assert_allclose(found["a"]["x"], boxes_of(0)["x"], atol=1e-3)
+
+
 def test_recordings_are_read_without_preprocessing_too(tmp_path):
     recordings(tmp_path / "train", ["a"])
     write_labels(table_of(0), tmp_path / "train" / "a.json", LABEL_FORMATS["coco"])

@@ -41,6 +41,6 @@ class StopOnSignalHook(Hook):
         for hook in hooks:
             hook.save(runner, step)
         signals.wait_for_others()
-        then = "go on with --resume" if hooks else "nothing was saved, since the config has no CheckpointHook"
+        then = "go on with --resume auto" if hooks else "nothing was saved, since the config has no CheckpointHook"
         runner.logger.warning(f"ended by a signal after step {step}; {then}")
         raise SystemExit(exit_status(number))

@@ -14,6 +14,8 @@ _LOGGED = (
     '"HardDiskBackend" is the alias of "LocalBackend"',
     "Distributed training is not used, all SyncBatchNorm",
 )
+# One line for each frozen tensor; the summary names the frozen parts.
+_SKIPPED = "is skipped since its requires_grad=False"
 _WARNED = "Seems like `optimizer.step\\(\\)` has been overridden"
 
 
@@ -30,7 +32,8 @@ class Console(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the console shows ``record``."""
-        is_known = record.getMessage().startswith(_LOGGED)
+        text = record.getMessage()
+        is_known = text.startswith(_LOGGED) or text.endswith(_SKIPPED)
         return not is_known and (self.is_open or record.levelno >= logging.WARNING)
 
     def attach(self, logger: MMLogger) -> None:

@@ -81,9 +81,12 @@ def _from_array(recording: Recording, source: Source, settings: PreprocessSettin
 
 def _from_other_format(recording: Recording, source: Source, settings: PreprocessSettings) -> tuple:
     format_ = find_label_format(source.labels)
+    name = source.name if source.is_shared else None
+    table = format_.read(source.labels, Hints(size_px=(recording.width, recording.height), recording=name))
+    # Whoever labelled frames knew how large they are; a size that is only assumed knows less.
+    if table.size_px and not settings.resize_labels and recording.take_sensor(*table.size_px):
+        table.found.append("sensor as large as the labelled frames")
     sensor_px = recording.width, recording.height
-    hints = Hints(size_px=sensor_px, recording=source.name if source.is_shared else None)
-    table = format_.read(source.labels, hints)
     if settings.resize_labels:
         table = resized(table, sensor_px)
     check_sizes(table, sensor_px, source.labels, "--resize-labels")
