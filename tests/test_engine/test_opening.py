@@ -166,7 +166,7 @@ def test_the_classes_that_a_checkpoint_carries_open_no_file(trained, tmp_path):
     content["meta"] = {"etram_mmdet_config": json.dumps(carried)}
     torch.save(dict(meta=content["meta"], state_dict=content["state_dict"]), tmp_path / "strange.pth")
     for paths in ([tmp_path / "strange.pth"], [ROOT / CONFIG, tmp_path / "strange.pth"]):
-        with pytest.raises(InputError, match="class_set=.*which would open or download"):
+        with pytest.raises(InputError, match=r"class_set=.*which would open or download"):
             init_detector(*paths, device="cpu")
     with pytest.raises(InputError, match="would open or download"):
         checkpoint_classes(content, "strange.pth")
