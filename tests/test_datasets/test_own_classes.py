@@ -191,3 +191,10 @@ def test_a_class_set_in_a_file_is_kept_as_what_it_holds(tmp_path):
     assert settings.class_set["classes"] == ["car", "bus"] and settings.class_set["name"] == "street"
     assert settings == PreprocessSettings(class_set=dict(OWN, name="street"))
     assert PreprocessSettings(class_set="gen1").class_set == "gen1"
+
+
+def test_a_negative_id_may_have_a_class(tmp_path):
+    own = dict(classes=("car", "bus"), mapping={-1: "car", 12: "bus"})
+    summary = made(tmp_path, [2**32 - 1, 12, 12, 2**32 - 1], class_set=own)
+    assert not summary.problems and read_manifest(tmp_path / "out/train/a")["class_names"] == {"-1": "car", "12": "bus"}
+    assert labels_of(ETraMDataset(str(tmp_path / "out"), "train", class_set=own)) == [[0, 1], [1], [0]]
