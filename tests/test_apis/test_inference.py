@@ -79,7 +79,7 @@ def test_a_stream_gives_what_evaluation_gives(evaluated, checkpoint, recording, 
 
 @pytest.mark.parametrize("name", ["mine.csv", "mine.json", "mine", "several.json"])
 def test_label_files_of_all_formats_tell_when_windows_end(checkpoint, recording, tmp_path, name):
-    """Their names are free, since the user names the file: also a folder of YOLO, or a file that names the recording."""
+    """Their names are free, since the user names the file: a folder of YOLO too, or a file that names the recording."""
     labels = recording.with_name("val_day_0000_bbox.npy")
     classes = ["--source-classes", *ETRAM8, "--frame-size", "96", "64"]
     run("tools/convert_labels.py", labels, tmp_path / name, *classes)
