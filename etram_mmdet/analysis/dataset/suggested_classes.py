@@ -91,8 +91,10 @@ def class_set_in(root: Path) -> dict | None:
     """
     folders = [folder for split in SPLITS for folder in sequence_folders(root / split)]
     if folders:
-        names = {i: name for folder in folders for i, name in class_names_of(folder).items()}
-        return dict(classes=tuple(dict.fromkeys(names.values())), mapping=names) if names else None
+        pairs = [pair for folder in folders for pair in class_names_of(folder).items()]
+        classes = {id_or_name(name): name for _, name in reversed(pairs)}  # in the spelling that comes first
+        order = dict.fromkeys(id_or_name(name) for _, name in pairs)
+        return dict(classes=tuple(classes[key] for key in order), mapping=dict(pairs)) if pairs else None
     found = classes_in(find_sources(root)[0], PreprocessSettings())
     return suggest_class_set(found) if _names(found) else None
 
