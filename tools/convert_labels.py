@@ -26,8 +26,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--to", dest="target_format", choices=LABEL_FORMAT_NAMES, help="format of OUT; default: by its suffix"
     )
-    parser.add_argument("--classes", nargs="+", metavar="NAME", help="class names in the order of their ids in OUT")
-    parser.add_argument("--class-set", metavar="NAME|FILE.json", help="the same, and what names and ids of IN mean")
+    classes = parser.add_mutually_exclusive_group()
+    classes.add_argument("--classes", nargs="+", metavar="NAME", help="class names in the order of their ids in OUT")
+    classes.add_argument("--class-set", metavar="NAME|FILE.json", help="the same, and what names and ids of IN mean")
     parser.add_argument(
         "--source-classes", nargs="+", metavar="NAME", help="names of the ids in IN, where the file has none"
     )

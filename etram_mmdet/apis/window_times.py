@@ -14,7 +14,7 @@ from etram_mmdet.datasets.recording_frames import FolderSequence
 from etram_mmdet.datasets.shared_keys import representation_of
 from etram_mmdet.events.class_sets import DEFAULT_CLASS_SET, get_class_set
 from etram_mmdet.events.preprocessing.frame_times import JITTER_US, clock_origin_us
-from etram_mmdet.events.preprocessing.label_files import name_of
+from etram_mmdet.events.preprocessing.label_files import MAY_HOLD_SEVERAL, name_of, named_in
 from etram_mmdet.events.preprocessing.labelled_frames import find_frames
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.events.preprocessing.sources import Source
@@ -54,7 +54,7 @@ def evaluated_times(recording: Recording, labels: str | Path, data: Mapping, win
         InputError: for labels or a folder that no data set would take.
     """
     labels = Path(labels)
-    if labels.is_dir():
+    if (labels / "labels_v2").is_dir():  # a folder of YOLO is a label file
         classes = get_class_set(data.get("class_set") or DEFAULT_CLASS_SET)
         sequence = FolderSequence(labels, representation_of(data), window_us, classes)
         t_us = sequence.t_us
@@ -63,10 +63,17 @@ def evaluated_times(recording: Recording, labels: str | Path, data: Mapping, win
         chosen = {key: data[key] for key in ("preset", "frames", "class_set") if key in data}
         chosen["window_us"] = window_us
         chosen |= {key: value for key, value in data.get("reading", {}).items() if key != "keep_implausible"}
-        source = Source("test", name_of(recording.path), recording.path, labels)
-        frames = find_frames(recording, source, PreprocessSettings(**chosen)).frames
+        frames = find_frames(recording, _source(recording, labels), PreprocessSettings(**chosen)).frames
         t_us = frames.repr_us
         labelled = frames.repr_index
     if not len(labelled):
         raise InputError(f"{labels}: holds no labelled frame, so no evaluation looks at it; leave the labels out")
     return t_us[evaluation_segment(0, labelled, len(t_us), data.get("clip_length", 5)).start :]
+
+
+def _source(recording: Recording, labels: Path) -> Source:
+    """A recording and its label file, which may have any name: where it names no recording, all of it is meant."""
+    name = name_of(recording.path)
+    if labels.suffix.lower() in MAY_HOLD_SEVERAL and not named_in([labels], {name})[0]:
+        name = name_of(labels)
+    return Source("test", name, recording.path, labels)

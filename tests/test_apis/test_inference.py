@@ -77,6 +77,24 @@ def test_a_stream_gives_what_evaluation_gives(evaluated, checkpoint, recording, 
         assert_same_boxes(ours, Found(frame.found.bboxes_xyxy, frame.found.scores, frame.found.labels))
 
 
+@pytest.mark.parametrize("name", ["mine.csv", "mine.json", "mine", "several.json"])
+def test_label_files_of_all_formats_tell_when_windows_end(checkpoint, recording, tmp_path, name):
+    """Their names are free, since the user names the file: a folder of YOLO too, or a file that names the recording."""
+    labels = recording.with_name("val_day_0000_bbox.npy")
+    classes = ["--source-classes", *ETRAM8, "--frame-size", "96", "64"]
+    run("tools/convert_labels.py", labels, tmp_path / name, *classes)
+    if name == "mine":
+        (tmp_path / "mine_frames.csv").rename(tmp_path / "val_day_0000_frames.csv")
+    if name == "several.json":
+        content = json.loads((tmp_path / name).read_text())
+        for image in content["images"]:
+            image["file_name"] = f"val_day_0000/{image['file_name']}"
+        (tmp_path / name).write_text(json.dumps(content))
+    inferencer = EventInferencer(checkpoint, device="cpu")
+    with open_recording(recording) as opened:
+        assert inferencer.times(opened, labels=tmp_path / name) == inferencer.times(opened, labels=labels)
+
+
 def test_boxes_that_are_shown_are_cut_to_the_frame(checkpoint, recording):
     """In sensor pixels; the same rows as what the network told, of which some reach beyond the frame."""
     inferencer = EventInferencer(checkpoint, device="cpu", score_thr=0.0)

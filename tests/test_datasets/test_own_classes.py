@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from etram_mmdet.analysis.dataset.read import take_census
+from etram_mmdet.analysis.dataset.suggested_classes import class_set_in
 from etram_mmdet.datasets import ETraMDataset, RawEventDataset
 from etram_mmdet.engine.hooks import run_summary
 from etram_mmdet.events.labels import BBOX_DTYPE
@@ -191,3 +192,21 @@ def test_a_class_set_in_a_file_is_kept_as_what_it_holds(tmp_path):
     assert settings.class_set["classes"] == ["car", "bus"] and settings.class_set["name"] == "street"
     assert settings == PreprocessSettings(class_set=dict(OWN, name="street"))
     assert PreprocessSettings(class_set="gen1").class_set == "gen1"
+
+
+def test_a_negative_id_may_have_a_class(tmp_path):
+    own = dict(classes=("car", "bus"), mapping={-1: "car", 12: "bus"})
+    summary = made(tmp_path, [2**32 - 1, 12, 12, 2**32 - 1], class_set=own)
+    assert not summary.problems and read_manifest(tmp_path / "out/train/a")["class_names"] == {"-1": "car", "12": "bus"}
+    assert labels_of(ETraMDataset(str(tmp_path / "out"), "train", class_set=own)) == [[0, 1], [1], [0]]
+
+
+def test_folders_that_call_an_id_by_different_names_are_inspected_by_these(tmp_path):
+    for name, own in (("a", ("car", "bus")), ("b", ("Bus", "tram"))):
+        raw = raw_with(tmp_path / name, [0, 0, 1, 1])
+        preprocess_folder(raw, tmp_path / name / "out", PreprocessSettings(class_set=dict(classes=own)))
+        (tmp_path / "all/train").mkdir(parents=True, exist_ok=True)
+        (tmp_path / name / "out/train/a").rename(tmp_path / "all/train" / name)
+    census = take_census(tmp_path / "all", class_set_in(tmp_path / "all"), read_events=False)
+    assert census.classes == ("car", "bus", "tram") and [len(r.label_us) for r in census.recordings] == [3, 3]
+    assert np.bincount(census.boxes().labels).tolist() == [2, 4, 2]

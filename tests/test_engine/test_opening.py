@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 import numpy as np
@@ -11,7 +12,7 @@ from mmdet.apis import inference_detector
 from mmdet.apis import init_detector as mmdet_init_detector
 
 from etram_mmdet.apis import EventInferencer, init_detector
-from etram_mmdet.engine.checkpoints.opening import config_for_checkpoint, load_checkpoint_file
+from etram_mmdet.engine.checkpoints.opening import checkpoint_classes, config_for_checkpoint, load_checkpoint_file
 from etram_mmdet.engine.config.load import load_config
 from etram_mmdet.models import RecurrentDetector
 from etram_mmdet.utils.errors import InputError
@@ -152,3 +153,20 @@ def test_what_a_checkpoint_was_trained_on_are_pairs_of_numbers(trained, tmp_path
     del content["meta"]["trained_on"]
     torch.save(content, tmp_path / "x.pth")
     assert init_detector(tmp_path / "x.pth", device="cpu").trained_on == {}
+
+
+def test_the_classes_that_a_checkpoint_carries_open_no_file(trained, tmp_path):
+    """Also where its config is only compared with one that is trusted."""
+    secret = tmp_path / "secret.json"
+    secret.write_text('{"password": 1}')
+    content = load_checkpoint_file(trained[0])
+    carried = json.loads(content["meta"]["etram_mmdet_config"])
+    for loader in ("val_dataloader", "test_dataloader"):
+        carried[loader]["dataset"]["class_set"] = str(secret)
+    content["meta"] = {"etram_mmdet_config": json.dumps(carried)}
+    torch.save(dict(meta=content["meta"], state_dict=content["state_dict"]), tmp_path / "strange.pth")
+    for paths in ([tmp_path / "strange.pth"], [ROOT / CONFIG, tmp_path / "strange.pth"]):
+        with pytest.raises(InputError, match=r"class_set=.*which would open or download"):
+            init_detector(*paths, device="cpu")
+    with pytest.raises(InputError, match="would open or download"):
+        checkpoint_classes(content, "strange.pth")

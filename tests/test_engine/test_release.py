@@ -31,7 +31,8 @@ def test_a_released_checkpoint_detects_as_the_one_it_was_made_of(released, train
         scores.append(torch.from_numpy(window.seen.scores).sort().values[-5:])
     assert len(scores[0]) == 5 and torch.allclose(*scores, rtol=0.02)
     models = [init_detector(checkpoint, device="cpu") for checkpoint in (trained[0], released[0])]
-    assert models[0].step_us == models[1].step_us and models[0].dataset_meta == models[1].dataset_meta
+    for fact in ("step_us", "sensor_px", "trained_on", "dataset_meta"):
+        assert getattr(models[0], fact) and getattr(models[0], fact) == getattr(models[1], fact)
 
 
 def test_it_holds_what_detection_needs(released, trained):

@@ -177,3 +177,9 @@ def test_another_layout_is_converted_and_what_is_not_used_is_told(tmp_path):
     for name in ("b", "c"):
         with np.load(tmp_path / f"{name}.npz") as columns:
             assert all((columns[each] == events[each]).all() for each in "txyp")
+
+
+def test_classes_and_a_class_set_are_not_given_together(labels, tmp_path):
+    words = ["--classes", *ETRAM8, "--class-set", "etram8"]
+    output = run("tools/convert_labels.py", labels, tmp_path / "out.csv", *words, ok=False)
+    assert "--class-set: not allowed with argument --classes" in output and not (tmp_path / "out.csv").exists()

@@ -71,3 +71,12 @@ def test_there_is_a_test_where_there_are_recordings_for_it(raw_sample, tmp_path)
     assert [words[0] for words in commands] == [f"tools/{name}.py" for name in tools]
     assert commands[4][2].startswith(str(raw_sample / "test"))
     assert "left out: 2 " in printed and "test_dataloader" not in (tmp_path / "a.py").read_text()
+
+
+def test_a_damaged_recording_is_a_problem_and_no_end(foreign, tmp_path):
+    name = min((foreign / "train").glob("*_td.h5"))
+    head = name.read_bytes()[:3000]
+    name.unlink()
+    name.write_bytes(head)
+    output = run(TOOL, foreign, "--out", tmp_path / "own.py", ok=False)
+    assert f"PROBLEM {name}: the HDF5 file is truncated" in output and (tmp_path / "own.py").exists()

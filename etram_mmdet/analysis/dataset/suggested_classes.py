@@ -51,14 +51,14 @@ def classes_in(sources: Iterable[Source], settings: PreprocessSettings) -> Count
 def size_of_labels(sources: Iterable[Source]) -> tuple[int, int] | None:
     """Width and height of the labelled frames, where no recording says how large its sensor is.
 
-    ``None`` where one does, or where label files do not say one size. Raises ``InputError`` for unreadable recordings.
+    ``None`` where one does, or where label files do not say one size. What cannot be read is passed over.
     """
     sizes = set()
     for source in sources:
-        with open_recording(source.events) as recording:
-            if not recording.size_is_assumed:
-                return None
-        with suppress(InputError):  # class names are looked for in the same file, which tells what is wrong
+        with suppress(InputError):  # who takes the census of the same files tells what is wrong
+            with open_recording(source.events) as recording:
+                if not recording.size_is_assumed:
+                    return None
             hints = Hints(recording=source.name if source.is_shared else None)
             sizes.add(find_label_format(source.labels).read(source.labels, hints).size_px)
     return sizes.pop() if len(sizes) == 1 else None
@@ -91,8 +91,10 @@ def class_set_in(root: Path) -> dict | None:
     """
     folders = [folder for split in SPLITS for folder in sequence_folders(root / split)]
     if folders:
-        names = {i: name for folder in folders for i, name in class_names_of(folder).items()}
-        return dict(classes=tuple(dict.fromkeys(names.values())), mapping=names) if names else None
+        pairs = [pair for folder in folders for pair in class_names_of(folder).items()]
+        classes = {id_or_name(name): name for _, name in reversed(pairs)}  # in the spelling that comes first
+        order = dict.fromkeys(id_or_name(name) for _, name in pairs)
+        return dict(classes=tuple(classes[key] for key in order), mapping=dict(pairs)) if pairs else None
     found = classes_in(find_sources(root)[0], PreprocessSettings())
     return suggest_class_set(found) if _names(found) else None
 

@@ -87,7 +87,7 @@ def stored_config(checkpoint: dict, path: str | Path) -> dict:
     """The config that a checkpoint carries, as plain data to compare with; nothing may be built from it.
 
     Raises:
-        InputError: when the checkpoint carries no readable config.
+        InputError: when the checkpoint carries no readable config, or one whose class set is a file.
     """
     text = checkpoint.get("meta", {}).get(CONFIG_KEY)
     if text is None:
@@ -104,7 +104,9 @@ def stored_config(checkpoint: dict, path: str | Path) -> dict:
                 f"{path}: its config has more than {MAX_ENTRIES} entries, is nested deeper than {MAX_DEPTH} levels, or "
                 f"has keys of more than {MAX_TEXT} letters"
             )
-    for _, key, value in list(entries(config)):
+    for place, key, value in list(entries(config)):
+        if key == "class_set" and str(value).endswith(".json"):
+            _refuse(path, f"says {place}={value!r:.80}, which would open or download another file")
         if key == "representation" and isinstance(value, dict):
             value.update(stated_options(value, is_old=True))  # what is left out meant that when it was trained
     return config
@@ -193,8 +195,7 @@ def _check_entry(place: str, key: str, value: object, path: str | Path) -> None:
     if key == "_scope_" or (key == "type" and not computes_only(value)):
         name = None if key == "_scope_" else value
         _refuse(path, f"names {name!r:.80}, which is not among the classes that are built unseen")
-    is_file = key == "class_set" and str(value).endswith(".json")
-    if is_file or (key in _SOURCES and value is not None):
+    if key in _SOURCES and value is not None:
         _refuse(path, f"says {place}={value!r:.80}, which would open or download another file")
     kind = KINDS.get(key, object)
     if value is not None and not isinstance(value, kind):

@@ -14,6 +14,7 @@ from torch.random import fork_rng
 
 from etram_mmdet.datasets.shared_keys import dataset_config, metainfo_of
 from etram_mmdet.engine.checkpoints.opening import ALLOW_KEY, check_checkpoint_classes, checkpoint_classes
+from etram_mmdet.events.class_mapping import id_or_name
 from etram_mmdet.models.building import build_detector
 
 
@@ -46,8 +47,8 @@ def fit_classes(content: dict, model: nn.Module, cfg: Config, path: str | Path) 
         return []
     fresh = (model.module if is_model_wrapper(model) else model).state_dict()
     layers = class_layers(cfg, fresh)
-    numbers = {_key(name): number for number, name in enumerate(theirs)}
-    pairs = [(number, numbers[_key(name)]) for number, name in enumerate(ours) if _key(name) in numbers]
+    numbers = {id_or_name(name): number for number, name in enumerate(theirs)}
+    pairs = [(number, numbers[id_or_name(name)]) for number, name in enumerate(ours) if id_or_name(name) in numbers]
     counts = len(ours), len(theirs)
     for part, prefix in (("state_dict", ""), ("ema_state_dict", "module.")):
         weights = content.get(part, {})
@@ -95,10 +96,6 @@ def with_equal_rows(
     for new, old in [*pairs, *behind]:
         rows[:, new] = old_rows[:, old]
     return made
-
-
-def _key(name: str) -> str:
-    return name.strip().lower()
 
 
 def _told(path: str | Path, theirs: list[str], ours: list[str], copied: list[int], layers: list[str]) -> list[str]:

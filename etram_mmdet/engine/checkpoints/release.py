@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 
 from etram_mmdet.engine.checkpoints.carried_config import evaluation_keys, stored_config
-from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY, DATA_KEY, STEP_KEY
+from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY, DATA_KEY, DOMAIN_KEY, SENSOR_KEY, STEP_KEY
 from etram_mmdet.engine.checkpoints.files import save_atomically
 from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
 
-_META = ("iter", "seed", "dataset_meta", STEP_KEY, DATA_KEY)
+_META = ("iter", "seed", "dataset_meta", STEP_KEY, SENSOR_KEY, DOMAIN_KEY, DATA_KEY)
 DIGITS = 16  # of a digest, as people compare it
 
 

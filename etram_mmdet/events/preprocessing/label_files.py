@@ -17,7 +17,7 @@ _TEXT_SUFFIXES = tuple(
     suffix for format_ in LABEL_FORMATS.values() for suffix in format_.suffixes if suffix != _ARRAY_SUFFIX
 )
 _YOLO = LABEL_FORMATS["yolo"]
-_MAY_HOLD_SEVERAL = (".json", ".csv", ".tsv")
+MAY_HOLD_SEVERAL = (".json", ".csv", ".tsv")
 
 
 def name_of(path: Path) -> str:
@@ -88,7 +88,7 @@ def named_in(files: Iterable[Path], names: set[str]) -> tuple[dict[str, list[Pat
     """
     found = defaultdict(list)
     problems = []
-    for path in (path for path in files if path.suffix.lower() in _MAY_HOLD_SEVERAL):
+    for path in (path for path in files if path.suffix.lower() in MAY_HOLD_SEVERAL):
         try:
             texts = Counter(find_label_format(path).recordings(path))
             recordings = {text: _recording_of(path, text, names) for text in texts}

@@ -44,7 +44,8 @@ def _is_digests(value: object) -> bool:
 
 
 def _is_names_of_ids(value: object) -> bool:
-    return isinstance(value, dict) and all(key.isdigit() and _is_text(name) for key, name in value.items())
+    """Names by ids, which may be negative."""
+    return isinstance(value, dict) and all(key.removeprefix("-").isdecimal() and _is_text(value[key]) for key in value)
 
 
 _NEEDED: dict[str, Callable[[object], bool]] = {
