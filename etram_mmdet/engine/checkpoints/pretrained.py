@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-from pathlib import Path
 
 from mmdet.registry import WEIGHT_INITIALIZERS
 from mmengine.model import PretrainedInit, update_init_info
@@ -12,6 +11,7 @@ from mmengine.runner.checkpoint import load_state_dict
 from torch import nn
 
 from etram_mmdet.engine.checkpoints.files import load_foreign_weights
+from etram_mmdet.engine.checkpoints.folder import checkpoint_file
 from etram_mmdet.engine.runner.divergence import check_finite
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.text import first_line
@@ -23,7 +23,8 @@ _SWITCH = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # PyTorch's own, for every file that 
 class SafePretrainedInit(PretrainedInit):
     """mmengine's initializer, whose reader falls back to unpickling anything, with this project's reader.
 
-    A file may be any PyTorch or Lightning checkpoint; its tensors are read. An address such as ``torchvision://`` is
+    A file may be any PyTorch or Lightning checkpoint; its tensors are read. A work folder stands for its newest
+    checkpoint, and ``demo`` for the one that comes with the package. An address such as ``torchvision://`` is
     left to mmengine, which then may read tensors and plain values only.
 
     Raises:
@@ -35,7 +36,7 @@ class SafePretrainedInit(PretrainedInit):
             self._load_address(module)
             return
         try:
-            loaded = load_foreign_weights(Path(self.checkpoint))
+            loaded = load_foreign_weights(checkpoint_file(self.checkpoint))
         except InputError as error:
             raise InputError(f"init_cfg of type Pretrained: {error}") from error
         weights = {name.removeprefix("module."): w for name, w in loaded.items()}

@@ -52,7 +52,8 @@ from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import atomic_write, because, os_errors
 
 _OF_BACKBONE = (
-    "A model with another neck or head takes over the backbone alone: --cfg-options "
+    "Begin with the config that the weights were trained with. A model with another neck or head takes over the "
+    "backbone alone, where that is the same: --cfg-options "
     "\"model.backbone.init_cfg=dict(type='Pretrained', checkpoint='{}', prefix='backbone.')\" without load_from"
 )
 
