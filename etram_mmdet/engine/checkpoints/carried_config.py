@@ -80,7 +80,8 @@ MAX_OF_KEY = {
     "scale_factor": 64,  # of maps that a neck enlarges
 }
 MAX_FRAMES_PER_BATCH = 4096
-MAX_PIXELS = 1 << 22  # of the smallest frame, to a multiple of which frames are padded; RVT's has 384 x 640
+# of the smallest frame, to a multiple of which frames are padded; RVT's has 384 x 640
+MAX_PIXELS = 1 << 22
 
 
 def stored_config(checkpoint: dict, path: str | Path) -> dict:
@@ -106,7 +107,8 @@ def stored_config(checkpoint: dict, path: str | Path) -> dict:
             )
     for _, key, value in list(entries(config)):
         if key == "representation" and isinstance(value, dict):
-            value.update(stated_options(value, is_old=True))  # what is left out meant that when it was trained
+            # what is left out meant that when it was trained
+            value.update(stated_options(value, is_old=True))
     return config
 
 
@@ -131,13 +133,15 @@ def evaluation_config(stored: dict, path: str | Path) -> Config:
     for loader in LOADERS:
         _check_batch(config.get(loader), path)
     _check_test_cfg(config["model"].get("test_cfg"), path)
-    validates = {} if config.get("val_dataloader") else dict(val_cfg=None)  # mmengine wants all of it or nothing
+    # mmengine wants all of it or nothing
+    validates = {} if config.get("val_dataloader") else dict(val_cfg=None)
     return Config({**_RUNTIME, **validates, **config})
 
 
 def evaluation_keys(stored: dict) -> dict:
     """What an evaluation needs of the config in a checkpoint."""
-    has_data = stored.get("val_dataloader") or stored.get("test_dataloader")  # complete: they say what was built
+    # complete: they say what was built
+    has_data = stored.get("val_dataloader") or stored.get("test_dataloader")
     return {key: stored[key] for key in (*_KEYS, *(() if has_data else KINDS)) if key in stored}
 
 

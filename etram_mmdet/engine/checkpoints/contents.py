@@ -289,7 +289,8 @@ def _known(node: Mapping, keys: Mapping, place: str, path: str | Path, left_out:
                 raise InputError(f"{path}: {where} is a {type(value).__name__}, expected a dict; copy the file again")
             kept[key] = _known(value, check, f"{where}.", path, left_out)
         elif check(value):
-            kept[key] = dict(value) if isinstance(value, dict) else value  # not the reader's own kind of dict
+            # not the reader's own kind of dict
+            kept[key] = dict(value) if isinstance(value, dict) else value
         else:
             expected = check.__name__.removeprefix("_is_").replace("_", " ")
             raise InputError(f"{path}: {where} is not what it should be ({expected}); copy the file again")

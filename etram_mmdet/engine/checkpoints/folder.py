@@ -24,7 +24,8 @@ def checkpoints_in(work_dir: str | Path) -> list[Path]:
     if named.is_file():
         name = Path(named.read_text(encoding="utf-8", errors="replace").strip("\0 \n")).name
         found.insert(0, folder / name)
-    return [path for path in dict.fromkeys(found) if os.path.isfile(path)]  # also where no file could have that name
+    # also where no file could have that name
+    return [path for path in dict.fromkeys(found) if os.path.isfile(path)]
 
 
 def _step(path: Path) -> str:
@@ -44,7 +45,8 @@ def checkpoint_file(path: str | Path) -> Path:
     """
     found = find_checkpoint(path) if Path(path).is_dir() else path
     packaged = PACKAGED / f"{Path(path).name}.pth"
-    if str(path) == Path(path).name and packaged.is_file() and not Path(found or "").is_file():  # one's own comes first
+    # one's own comes first
+    if str(path) == Path(path).name and packaged.is_file() and not Path(found or "").is_file():
         return packaged
     if found is None:
         raise InputError(f"{path}: holds no checkpoint; name the work folder of a training, or a checkpoint in it")

@@ -79,7 +79,8 @@ def check_own_states(states: list[dict] | None, model: nn.Module, path: str | Pa
                 if name not in ours or tensor.shape != ours[name].shape or tensor.dtype != ours[name].dtype:
                     raise InputError(f"{path}: its {kind} have a {name:.80} that the config's model has not, or not so")
     lanes = [row for state in states for stages in state["lanes"].values() for stage in stages for row in stage]
-    if not all(bool(row.isfinite().all()) for row in lanes):  # gradients need not be, in half precision
+    # gradients need not be, in half precision
+    if not all(bool(row.isfinite().all()) for row in lanes):
         raise InputError(
             f"{path}: its lanes hold numbers that are not finite, so the training had diverged; resume from an earlier "
             "checkpoint"

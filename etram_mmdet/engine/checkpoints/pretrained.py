@@ -63,7 +63,8 @@ class SafePretrainedInit(PretrainedInit):
                 f"init_cfg of type Pretrained: {self.checkpoint}: needs the package {error.name}, which is not "
                 f"installed; pip install {error.name}, or download the weights and name the file"
             ) from error
-        except (OSError, ValueError, KeyError, RuntimeError) as error:  # no network, no such address, a broken download
+        # no network, no such address, a broken download
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise InputError(
                 f"init_cfg of type Pretrained: {self.checkpoint}: cannot be loaded ({first_line(error):.200}); "
                 "download the weights and name the file"

@@ -158,7 +158,8 @@ def _moments_of(optimizer: Optimizer) -> set[str]:
     """What the optimizer keeps for a parameter, seen after a step on a single number."""
     number = torch.zeros(1, requires_grad=True)
     number.grad = torch.zeros(1)
-    taken = inspect.signature(type(optimizer)).parameters  # defaults hold more than the constructor takes
+    # defaults hold more than the constructor takes
+    taken = inspect.signature(type(optimizer)).parameters
     probe = type(optimizer)([number], **{key: value for key, value in optimizer.defaults.items() if key in taken})
     probe.step()
     return set(probe.state[number])

@@ -335,7 +335,8 @@ class Machine:
         view = storage.as_strided(size, stride, offset)
         if view.numel() > storage.numel():
             raise Refused(f"it holds a tensor of {view.numel()} numbers, of which only {storage.numel()} are there")
-        return view if _is_dense(view) else view.contiguous()  # an optimizer takes its moments for dense
+        # an optimizer takes its moments for dense
+        return view if _is_dense(view) else view.contiguous()
 
     def _parameter(self, data: object, *unused: object) -> object:
         return data

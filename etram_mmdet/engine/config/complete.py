@@ -172,7 +172,8 @@ def resolve(cfg: Config, device: str) -> list[str]:
         _check_half_precision(cfg.get("optim_wrapper") or {})
     complete_schedule(cfg, get_world_size())
     if cfg.get("auto_scale_lr"):
-        cfg.auto_scale_lr.enable = False  # done; mmengine's own linear rule would not reach a one-cycle schedule
+        # done; mmengine's own linear rule would not reach a one-cycle schedule
+        cfg.auto_scale_lr.enable = False
     return notes
 
 

@@ -44,7 +44,8 @@ def _is_irrelevant(key: str) -> bool:
 def _setting(cfg: dict, key: str) -> object:
     if key in cfg or "type" not in cfg:
         return cfg.get(key)
-    classes = registered(cfg["type"])  # MODELS.get would import the module that a dotted name begins with
+    # MODELS.get would import the module that a dotted name begins with
+    classes = registered(cfg["type"])
     for base in getattr(classes[0], "__mro__", ()) if classes else ():
         parameter = inspect.signature(base.__init__).parameters.get(key)
         if parameter is not None:

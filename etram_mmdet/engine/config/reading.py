@@ -35,7 +35,8 @@ def read_config(path: Path) -> Config:
     try:
         return Config.fromfile(path)
     except Exception as error:
-        if isinstance(error, OSError) and error.filename is None:  # mmengine writes a copy before it reads it
+        # mmengine writes a copy before it reads it
+        if isinstance(error, OSError) and error.filename is None:
             raise InputError(f"{path}: {sentence_of(error) or error}") from error
         while isinstance(error, ImportError) and isinstance(error.__context__, ImportError):
             error = error.__context__  # which module is missing, not which import failed for it
@@ -96,7 +97,8 @@ def _check_chain(path: Path, above: tuple[Path, ...]) -> None:
     nexts = [path.parent / base for base in bases(nodes) if "::" not in base]
     for base in nexts:
         _check_chain(base, (*above, path.resolve()))
-    if not any(isinstance(node, ast.ImportFrom) for node in nodes):  # in the newer style the later parent counts
+    # in the newer style the later parent counts
+    if not any(isinstance(node, ast.ImportFrom) for node in nodes):
         _check_parents(path, nexts)
 
 

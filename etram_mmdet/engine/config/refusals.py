@@ -38,7 +38,8 @@ def refused_settings(cfg: Mapping) -> Iterator[None]:
         raise
     except Exception as error:
         frames = _frames(error)
-        has_own = any(_is_own(frame) for frame in frames[2:])  # behind this function and the one that called it
+        # behind this function and the one that called it
+        has_own = any(_is_own(frame) for frame in frames[2:])
         if has_own or is_collective(error):
             raise
         raise InputError(_sentence(error, frames, cfg)) from error

@@ -51,7 +51,8 @@ _CHOICES = {
 
 def why_refused(key: str, value: object, types: Types) -> str:
     """What is wrong with a value, such as ``is 'two', expected int``; empty where nothing is."""
-    if value is None and not _are_scalars(types):  # left out, for a class that makes what is needed itself
+    # left out, for a class that makes what is needed itself
+    if value is None and not _are_scalars(types):
         return ""
     if not suits(value, types):
         return f"is {value!r:.80}, expected {_shown(types)}"

@@ -26,7 +26,8 @@ class DataWaitHook(Hook):
         waiting, step = times
         share = float(waiting / step) if step else 0.0
         runner.message_hub.update_scalar("train/data_share", share)
-        if share > self.most and runner.iter and not self._has_advised:  # the first step starts the processes
+        # the first step starts the processes
+        if share > self.most and runner.iter and not self._has_advised:
             self._has_advised = True
             workers = runner.train_dataloader.num_workers
             runner.logger.warning(

@@ -97,7 +97,8 @@ class EvaluationReportHook(Hook):
         folder = Path(runner.work_dir)
         heading = f"{folder.resolve().name}, {dataset.split} at step {step}   {headline.protocol}"
         write_json(folder / f"{stem}.json", dict(protocol=str(headline.protocol), **as_dict(headline.breakdown)))
-        palette = dataset.metainfo["palette"][: len(headline.classes)]  # a single one where classes do not matter
+        # a single one where classes do not matter
+        palette = dataset.metainfo["palette"][: len(headline.classes)]
         score_thr = draw_evaluation(headline.frames, headline.classes, palette, heading, folder / f"{stem}.png")
         written = [f"{stem}.json", f"{stem}.png"]
         prefix = stem.removesuffix(str(step))
@@ -105,8 +106,10 @@ class EvaluationReportHook(Hook):
         if runner.cfg.get("train_cfg"):
             origin = dict(run=run_id(runner), test_cfg=measured_with(runner.cfg), val_data=dict(sha256=digest(dataset)))
             rows = evaluations(folder / "results.csv", dataset.split, origin)
-            rows = [row for row in rows if int(row["step"]) < step]  # resumed from an earlier step: none of the future
-            rows.append(dict(step=step, **metrics))  # which gets its row when its pictures are there
+            # resumed from an earlier step: none of the future
+            rows = [row for row in rows if int(row["step"]) < step]
+            # which gets its row when its pictures are there
+            rows.append(dict(step=step, **metrics))
             draw_training(_losses(runner), rows, headline.protocol.name, heading, folder / "results.png")
             written.append("results.png")
             _show(runner, "training", folder / "results.png", step)

@@ -20,7 +20,8 @@ class StopOnSignalHook(Hook):
     and is repeated by ``--resume``. Raises ``SystemExit``.
     """
 
-    priority = "LOWEST"  # after everything that belongs to the step, the regular checkpoint included
+    # after everything that belongs to the step, the regular checkpoint included
+    priority = "LOWEST"
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict, outputs: dict) -> None:
         self._stop_if_told(runner, runner.iter + 1)
@@ -35,7 +36,8 @@ class StopOnSignalHook(Hook):
         if not number or step % added_up(runner.cfg):
             return
         for hook in runner.hooks if is_validating else ():
-            if isinstance(hook, EMAHook):  # a validation is of averaged weights: back to those that are trained
+            # a validation is of averaged weights: back to those that are trained
+            if isinstance(hook, EMAHook):
                 hook.after_val_epoch(runner)
         hooks = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
         for hook in hooks:

@@ -92,10 +92,12 @@ class DryRunLoop(IterBasedTrainLoop):
             raise InputError(
                 f"{', '.join(bad)} is not finite in the first batch; inspect the data: tools/inspect_data.py"
             )
-        if self.iter < self.max_iters:  # a resumed training may have no step left, and its schedule none either
+        # a resumed training may have no step left, and its schedule none either
+        if self.iter < self.max_iters:
             runner.call_hook("after_train_iter", batch_idx=0, data_batch=data, outputs=log)
             self._iter += 1
-        runner.model.load_state_dict(weights)  # one step at a high rate may leave boxes that are not finite
+        # one step at a high rate may leave boxes that are not finite
+        runner.model.load_state_dict(weights)
         return ", ".join(f"{name} {loss.item():.3g}" for name, loss in log.items())
 
     def _validate(self) -> str:

@@ -69,7 +69,8 @@ class StreamTrainLoop(IterBasedTrainLoop):
         super().__init__(*args, **kwargs)
         self._max_epochs = max_epochs
         self.stop_signals = StopSignals()
-        if hasattr(self.dataloader.batch_sampler, "seek"):  # others are finite: mmengine begins them anew
+        # others are finite: mmengine begins them anew
+        if hasattr(self.dataloader.batch_sampler, "seek"):
             self.dataloader_iterator = _StreamIterator(self.dataloader)
 
     def run(self) -> nn.Module:

@@ -87,7 +87,8 @@ def saved_bytes_of(model: nn.Module, forward: Callable[[], object]) -> int:
         storage = tensor.untyped_storage()
         packed = tensor.detach()  # a result that held its own graph would never be freed
         if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage.nbytes(), packed  # held, so that no address is used twice
+            # held, so that no address is used twice
+            kept[storage.data_ptr()] = storage.nbytes(), packed
         return packed
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):

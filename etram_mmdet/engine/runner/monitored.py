@@ -44,7 +44,8 @@ def check_monitored(runner: Runner) -> None:
                 f"{place}={name}, but validation evaluates {', '.join(protocols)}; set it to {protocols[0]}/AP, or add "
                 f"{name.split('/')[0]} to val_evaluator.protocols"
             )
-        if names and name not in names:  # without any the data have no box to evaluate by, which is said elsewhere
+        # without any the data have no box to evaluate by, which is said elsewhere
+        if names and name not in names:
             near = nearest(name, names)
             raise InputError(
                 f"{place}={name}, but validation gives no such number{f'; did you mean {near}?' if near else '.'} "

@@ -47,7 +47,8 @@ def freeze(wrapper: dict, model: nn.Module) -> None:
         InputError: nothing is left to train.
     """
     keys = (wrapper.get("paramwise_cfg") or {}).get("custom_keys") or {}
-    by_length = sorted(sorted(keys), key=len, reverse=True)  # the longest that fits counts, as in mmengine
+    # the longest that fits counts, as in mmengine
+    by_length = sorted(sorted(keys), key=len, reverse=True)
     for name, parameter in model.named_parameters():
         full = name if "." in name else f".{name}"
         key = next((key for key in by_length if key in full), None)

@@ -25,11 +25,13 @@ from torch.distributed import TCPStore
 from etram_mmdet.utils.claims import Holder
 from etram_mmdet.utils.errors import InputError
 
-RANK_TIMEOUT_S = 300.0  # without a sign of life; some evaluations keep all threads of a process still for a while
+# without a sign of life; some evaluations keep all threads of a process still for a while
+RANK_TIMEOUT_S = 300.0
 BEAT_S = 1.0
 _PATIENCE = 5  # beats between the error of a collective operation and the verdict on it
 _AGAIN = "Run the same command again; a training goes on with --resume"
-_COLLECTIVE = ("gloo", "nccl", "c10d", "process group", "processgroup")  # words in errors of collective operations
+# words in errors of collective operations
+_COLLECTIVE = ("gloo", "nccl", "c10d", "process group", "processgroup")
 
 
 class RankWatch:

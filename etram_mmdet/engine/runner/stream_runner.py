@@ -155,7 +155,8 @@ class StreamRunner(Runner):
             check_names(optim_wrapper, self.model)
         try:
             return super().build_optim_wrapper(optim_wrapper)
-        except NotImplementedError as error:  # mmdet's layer-wise decay, which counts the layers of ConvNeXt
+        # mmdet's layer-wise decay, which counts the layers of ConvNeXt
+        except NotImplementedError as error:
             raise InputError(
                 f"optim_wrapper.constructor={optim_wrapper['constructor']} does not know the layers of this backbone; "
                 "leave it out and set lr_mult by name in optim_wrapper.paramwise_cfg.custom_keys"
@@ -202,7 +203,8 @@ class StreamRunner(Runner):
             self._load_from = str(checkpoint_file(self._load_from))
         elif self._resume:
             found = [latest_checkpoint(self.work_dir)]
-            broadcast_object_list(found)  # a network drive may show a newer one to one process first
+            # a network drive may show a newer one to one process first
+            broadcast_object_list(found)
             self._load_from = found[0]
         super().load_or_resume()
         if self.cfg.get("train_cfg"):
@@ -272,7 +274,8 @@ class StreamRunner(Runner):
         own = {OWN_STATES_KEY: gather_own_states(self)} if save_optimizer else {}
         if is_main_process():
             check_not_taken(self.work_dir)
-            kwargs.update(save_optimizer=save_optimizer, meta=(meta or {}) | own)  # PlainCheckpointHook takes it out
+            # PlainCheckpointHook takes it out
+            kwargs.update(save_optimizer=save_optimizer, meta=(meta or {}) | own)
             with atomic_write(Path(out_dir) / filename) as aside:
                 super().save_checkpoint(out_dir, aside.name, *args, **kwargs)
 
