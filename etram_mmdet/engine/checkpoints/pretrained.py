@@ -1,4 +1,4 @@
-"""``init_cfg=dict(type="Pretrained", checkpoint=...)`` without executing what the checkpoint holds."""
+"""``init_cfg=dict(type="Pretrained", checkpoint=...)`` that executes nothing in a checkpoint."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ _SWITCH = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # PyTorch's own, for every file that 
 
 @WEIGHT_INITIALIZERS.register_module(name="Pretrained")
 class SafePretrainedInit(PretrainedInit):
-    """mmengine's initializer, whose reader falls back to unpickling anything, with this project's reader.
+    """mmengine's ``Pretrained`` initializer with this project's reader of checkpoints.
 
-    A file may be any PyTorch or Lightning checkpoint; its tensors are read. An address such as ``torchvision://`` is
-    left to mmengine, which then may read tensors and plain values only.
+    mmengine's own reader falls back to unpickling anything. A file may be any PyTorch or Lightning
+    checkpoint; its tensors are read. An address such as ``torchvision://`` is left to mmengine,
+    which then may read tensors and plain values only.
 
     Raises:
-        InputError: the file is missing, damaged, holds no weights under ``prefix``, or such as are not finite.
+        InputError: the file is missing, damaged, holds no weights under ``prefix``, or weights that
+            are not finite.
     """
 
     def __call__(self, module: nn.Module) -> None:

@@ -49,15 +49,16 @@ class Refused(Exception):
 
 
 def read_tensor_file(path: str | Path, unknown: str = "refuse") -> object:
-    """The content of a file of ``torch.save``: dicts, lists, tuples, strings, numbers and tensors on the CPU.
+    """Read a file of ``torch.save``: dicts, lists, tuples, strings, numbers and CPU tensors.
 
     Args:
         path: the file.
-        unknown: what to do with objects of other classes: ``refuse`` the file, or ``ignore`` them, which puts an
-            object without content in their place.
+        unknown: ``refuse`` a file with objects of other classes, or ``ignore`` them, which puts an
+            object without content in their place. Default: refuse.
 
     Raises:
-        InputError: the file is missing, damaged, of another format or, with ``refuse``, holds other objects.
+        InputError: the file is missing, damaged, of another format or, with ``refuse``, holds other
+            objects.
     """
     path = Path(path)
     if not path.is_file():
@@ -95,7 +96,10 @@ def _read(archive: zipfile.ZipFile, path: Path, ignores: bool) -> object:
 
 
 def _check_records(records: Iterable[zipfile.ZipInfo], file_bytes: int) -> None:
-    """PyTorch stores records as they are. A compressed or overlapping one could grow beyond the file."""
+    """Refuse records that are compressed or overlap, since they could grow beyond the file.
+
+    PyTorch stores records as they are.
+    """
     total_bytes = 0
     for record in records:
         if record.compress_type != zipfile.ZIP_STORED or record.compress_size != record.file_size:
@@ -119,7 +123,7 @@ class _Name:
 
 
 class Inert:
-    """Stands where an object of an unknown class would be."""
+    """Placeholder for an object of an unknown class."""
 
     __slots__ = ()
 

@@ -15,7 +15,12 @@ from etram_mmdet.utils.literals import literal
 
 
 def read_plain_config(path: str | Path) -> dict:
-    """The variables that a file sets to literals, where ``dict(a=1)`` counts as one; tuples become lists.
+    """The variables that a file sets to literals.
+
+    ``dict(a=1)`` counts as a literal, and tuples become lists.
+
+    Args:
+        path: the file.
 
     Raises:
         InputError: the file is missing, or holds anything but such assignments.
