@@ -59,10 +59,12 @@ _OTHERS = (
 _SOURCES = ("checkpoint", "pretrained", "lang_model_name")
 
 
-# What the config in a checkpoint may be at most; the largest of this project's has a tenth of the entries.
+# What the config in a checkpoint may be at most; the largest of this project's has a tenth of the
+# entries.
 MAX_ENTRIES = 20_000
 MAX_DEPTH = 20
-# What a config in a checkpoint may ask for at most. Larger numbers cost memory or minutes before anything is known.
+# What a config in a checkpoint may ask for at most. Larger numbers cost memory or minutes before
+# anything is known.
 MAX_INTEGER = 1 << 20
 MAX_OF_KEY = {
     "num_workers": 64,

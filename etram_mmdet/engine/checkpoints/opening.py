@@ -136,7 +136,8 @@ def load_checkpoint_file(path: str | Path) -> dict:
         path: the file, or a work folder, which stands for its newest checkpoint.
 
     Raises:
-        InputError: the file is missing, damaged, not a checkpoint, or holds more than tensors and plain values.
+        InputError: the file is missing, damaged, not a checkpoint, or holds more than tensors and
+            plain values.
     """
     path = checkpoint_file(path)
     return known_contents(read_tensor_file(path), path)

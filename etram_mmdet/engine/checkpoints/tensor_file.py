@@ -1,10 +1,11 @@
 """Read a file that ``torch.save`` wrote, without executing anything that stands in it.
 
-Such a file is a zip archive: a pickle of the structure beside one record of raw bytes for each tensor. A pickle is a
-program for a small machine with a stack, and Python's machine calls whatever function the program names. The one here
-calls nothing: it knows the few names that tensors and plain values need, and makes nothing that the file does not hold.
-PyTorch's own machine lets a small file take all memory or crash the interpreter: ``torch.load(weights_only=True)``
-allows ``bytearray(10**12)`` and, with NumPy's names allowed, a crafted dtype.
+Such a file is a zip archive: a pickle of the structure beside one record of raw bytes for each
+tensor. A pickle is a program for a small machine with a stack, and Python's machine calls whatever
+function the program names. The one here calls nothing: it knows the few names that tensors and
+plain values need, and makes nothing that the file does not hold. PyTorch's own machine lets a small
+file take all memory or crash the interpreter: ``torch.load(weights_only=True)`` allows
+``bytearray(10**12)`` and, with NumPy's names allowed, a crafted dtype.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from torch import Tensor
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.kinds import check_kind
 
-# Reading the structure takes about half a second per MiB. That of a checkpoint takes a tenth of a MiB.
+# Reading the structure takes about half a second per MiB. That of a checkpoint takes a tenth of a
+# MiB.
 MAX_STRUCTURE_BYTES = 16 << 20
 MAX_TENSORS = 100_000
 MAX_INTEGER = 2**62
@@ -394,7 +396,8 @@ _CALLS = {
     ("collections", "OrderedDict"): Machine._dict,
     ("collections", "Counter"): Machine._dict,
     ("_codecs", "encode"): Machine._bytes,
-    # One number in checkpoints of this project's first version. Foreign files hold all kinds, none of which is wanted.
+    # One number in checkpoints of this project's first version. Foreign files hold all kinds, none
+    # of which is wanted.
     ("numpy", "dtype"): Machine._dtype,
     ("numpy._core.multiarray", "scalar"): Machine._number,
     ("numpy.core.multiarray", "scalar"): Machine._number,

@@ -1,7 +1,7 @@
 """Read a config file that a tool wrote, as data: nothing in it is executed.
 
-A config that a person wrote is a Python program, and opening it runs it. The complete config that training leaves in
-its folder and the file of ``tools/tune_thresholds.py`` hold literals only.
+A config that a person wrote is a Python program, and opening it runs it. The complete config that
+training leaves in its folder and the file of ``tools/tune_thresholds.py`` hold literals only.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from etram_mmdet.engine.hooks.results_csv import validations
 class EarlyStoppingHook(early_stopping_hook.EarlyStoppingHook):
     """mmengine's, under its name, so that every config has it.
 
-    mmengine's begins to count anew where a run is resumed. This one first counts the validations that ``results.csv``
-    tells of, up to the step of the checkpoint.
+    mmengine's begins to count anew where a run is resumed. This one first counts the validations
+    that ``results.csv`` tells of, up to the step of the checkpoint.
     """
 
     def before_train(self, runner: Runner) -> None:

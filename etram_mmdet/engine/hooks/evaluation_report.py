@@ -1,4 +1,4 @@
-"""Pictures of every validation, without asking."""
+"""Pictures of every evaluation."""
 
 from __future__ import annotations
 
@@ -35,15 +35,20 @@ FILM_FRAMES = 300
 
 @HOOKS.register_module()
 class EvaluationReportHook(Hook):
-    """Write what an evaluation found into the work folder: ``SPLIT_STEP.png``, ``.json``, ``.mp4``; ``results.png``.
+    """Writes pictures, numbers and a film of every evaluation into the work folder.
 
-    A test writes ``tested_SPLIT_STEP`` (with ``--tta`` ``tested_SPLIT_tta_STEP``) and leaves those of validations
-    alone. A training without validation leaves ``results.png``.
+    A validation writes ``SPLIT_STEP.png``, ``.json`` and ``.mp4``, and ``results.png``. A test
+    writes ``tested_SPLIT_STEP`` (with ``--tta`` ``tested_SPLIT_tta_STEP``) and leaves the files of
+    validations alone. A training without validation leaves ``results.png``.
 
-    The page shows precision and recall, F1, confusions and sizes, the JSON the breakdown of the headline protocol, the
-    film the recording with most boxes, at most `FILM_FRAMES` of its frames, and ``results.png`` losses and AP so far.
-    The visualizer gets the same pictures as ``SPLIT_evaluation`` and ``training``, and of the film the frame with most
+    The page (``.png``) shows precision and recall, F1, confusions and sizes. The JSON holds the
+    breakdown of the headline protocol. The film shows the recording with most boxes, at most
+    `FILM_FRAMES` of its frames. ``results.png`` shows losses and AP so far. The visualizer gets the
+    same pictures as ``SPLIT_evaluation`` and ``training``, and from the film the frame with most
     boxes as ``SPLIT_film``. A picture that cannot be drawn costs a warning, not the training.
+
+    Args:
+        film: whether the film is written. Default: yes.
     """
 
     priority = "LOW"
@@ -67,7 +72,7 @@ class EvaluationReportHook(Hook):
 
     @master_only
     def after_train(self, runner: Runner) -> None:
-        """Draw the losses of a training that never validates, of which no other picture tells."""
+        """Draw the losses of a training without validation, which no other picture shows."""
         loop = runner.train_loop
         folder = Path(runner.work_dir)
         if runner.val_loop is not None and loop.val_begin <= loop.max_iters:
@@ -125,7 +130,7 @@ class EvaluationReportHook(Hook):
 
 @contextmanager
 def _without_pictures(runner: Runner, what_stands: str) -> Iterator[None]:
-    """Go on with a warning where a picture fails: with its reason, or with the traceback of a fault."""
+    """Turn an error of a picture into a warning: its reason, or the traceback of a fault."""
     try:
         yield
     except Exception as error:
@@ -137,7 +142,10 @@ def _without_pictures(runner: Runner, what_stands: str) -> Iterator[None]:
 
 
 def _losses(runner: Runner) -> dict[str, Sums]:
-    """Every loss so far, and over how many steps each number goes; a resumed run has those of before too."""
+    """Every loss so far, and the number of steps behind each value.
+
+    A resumed run has those from before, too.
+    """
     histories = runner.message_hub.log_scalars
     names = [name for name in histories if name.startswith("train/") and "loss" in name]
     return {name.removeprefix("train/"): histories[name].data for name in names}

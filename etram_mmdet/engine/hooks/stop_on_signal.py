@@ -15,9 +15,10 @@ from etram_mmdet.engine.runner.signals import exit_status
 class StopOnSignalHook(Hook):
     """After SIGTERM or SIGINT: end the step, save a checkpoint, exit with status 143 or 130.
 
-    All processes of a training end after the same step, also where one alone got the signal. Where gradients of several
-    steps are added up (``accumulative_counts``), the last of these steps is the end. A validation ends after its batch
-    and is repeated by ``--resume``. Raises ``SystemExit``.
+    All processes of a training end after the same step, also where one alone got the signal. Where
+    gradients of several steps are added up (``accumulative_counts``), the last of these steps is
+    the end. A validation ends after its batch and is repeated by ``--resume``. Raises
+    ``SystemExit``.
     """
 
     # after everything that belongs to the step, the regular checkpoint included

@@ -16,8 +16,8 @@ from etram_mmdet.engine.checkpoints.contents import DOMAIN_KEY
 class TrainedDomainHook(Hook):
     """Write :func:`domain_of` the training data into checkpoints, and warn before a test of data outside of it.
 
-    Sizes of boxes and events for each pixel are compared. A checkpoint of an earlier version does not say what it was
-    trained on; nothing is compared then.
+    Sizes of boxes and events for each pixel are compared. A checkpoint of an earlier version does
+    not say what it was trained on; nothing is compared then.
     """
 
     priority = "VERY_LOW"  # before PlainCheckpointHook, which is the last to see a checkpoint

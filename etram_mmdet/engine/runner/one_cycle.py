@@ -13,8 +13,9 @@ from etram_mmdet.utils.errors import InputError
 class _OwnRates:
     """The highest rate of a group is ``eta_max`` times its own rate over the optimizer's.
 
-    mmengine's schedule sets ``eta_max`` for every group, so that ``lr_mult`` and ``bias_lr_mult`` of a
-    ``paramwise_cfg`` have no effect. ``lr_mult=0`` freezes. A list of ``eta_max`` is taken as it is.
+    mmengine's schedule sets ``eta_max`` for every group, so that ``lr_mult`` and ``bias_lr_mult``
+    of a ``paramwise_cfg`` have no effect. ``lr_mult=0`` freezes. A list of ``eta_max`` is taken as
+    it is.
     """
 
     def _format_param(self, name: str, optimizer: Optimizer | BaseOptimWrapper, param) -> list[float]:

@@ -69,7 +69,8 @@ def check_own_rates(own: list[float], rates: np.ndarray) -> None:
         rates: of every step and group (steps, G), as the schedule sets it.
 
     Raises:
-        InputError: for a group of rate 0 that gets another, or groups of different rates that get the same.
+        InputError: for a group of rate 0 that gets another, or groups of different rates that get
+            the same.
     """
     highest = rates.max(0)
     if any(not lr and peak for lr, peak in zip(own, highest, strict=True)):

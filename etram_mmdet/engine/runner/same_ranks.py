@@ -1,4 +1,4 @@
-"""Processes (ranks) of one training that differ in config, code or data are refused before they train."""
+"""Refuse processes (ranks) of one training that differ in config, code or data."""
 
 from __future__ import annotations
 
@@ -31,13 +31,27 @@ HEAR_S = 2.0  # a launcher ends all ranks as soon as one has ended, also the one
 
 
 def check_same_start(cfg: Config) -> None:
-    """Raise ``InputError`` where the ranks have other configs or other code; where data lie may differ."""
+    """Refuse ranks with other configs or other code; paths of data may differ.
+
+    Args:
+        cfg: the config of this rank.
+
+    Raises:
+        InputError: the ranks differ.
+    """
     if get_world_size() > 1:
         _check_same(dict(config=_without_paths(cfg.to_dict()), code=_code(cfg)))
 
 
 def check_same_data(datasets: dict[str, Dataset]) -> None:
-    """Raise ``InputError`` where the ranks read other data; ``datasets`` by what they are for, such as ``train``."""
+    """Refuse ranks that read other data.
+
+    Args:
+        datasets: data sets by their use, such as ``train``.
+
+    Raises:
+        InputError: the ranks differ.
+    """
     if get_world_size() > 1:
         _check_same(dict(data={name: _facts(as_streams(dataset)) for name, dataset in datasets.items()}))
 
@@ -66,7 +80,13 @@ def _check_same(facts: dict) -> None:
 
 
 def raise_once(error: InputError) -> NoReturn:
-    """Raise what all ranks have found: one of each machine says it, the others exit with the same status."""
+    """Raise an error that all ranks have found, on one rank of each machine.
+
+    The other ranks exit with the same status.
+
+    Args:
+        error: the error.
+    """
     stop_watching()
     if int(os.environ.get("LOCAL_RANK", 0)):
         time.sleep(HEAR_S)

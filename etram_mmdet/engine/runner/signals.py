@@ -1,4 +1,7 @@
-"""A training that is told to end: by Ctrl-C (SIGINT), a scheduler (SIGTERM), or a terminal that is closed (SIGHUP)."""
+"""Trainings that are asked to end: by Ctrl-C (SIGINT), a scheduler (SIGTERM) or SIGHUP.
+
+A terminal that is closed sends SIGHUP.
+"""
 
 from __future__ import annotations
 
@@ -18,22 +21,29 @@ from torch.utils.data import DataLoader
 
 from etram_mmdet.utils.interruption import SIGNALS
 
-# A scheduler signals every process and ``torchrun`` passes the signal on; a terminal does so to a whole group.
+# A scheduler signals every process and ``torchrun`` passes the signal on; a terminal does so to a
+# whole group.
 SAME_REQUEST_S = 1.0
 
 
 def exit_status(number: int) -> int:
-    """As shells have it: 143 after SIGTERM, 130 after SIGINT, 129 after SIGHUP."""
+    """Exit status after a signal, as shells have it: 143 after SIGTERM, 130 after SIGINT.
+
+    It is 129 after SIGHUP.
+
+    Args:
+        number: number of the signal.
+    """
     return 128 + number
 
 
 class StopSignals:
     """Within ``with``, the first of ``SIGNALS`` only sets ``requested``; a later one ends the process at once.
 
-    Signals that follow the first within `SAME_REQUEST_S` are taken for the same request. A thread reads them, so that
-    the process can be ended also in the middle of a long computation. A signal that was ignored before, as ``nohup``
-    does with SIGHUP, remains so. Outside ``with``, and in other threads than the main one, which Python gives no
-    signals, nothing changes.
+    Signals that follow the first within `SAME_REQUEST_S` are taken for the same request. A thread
+    reads them, so that the process can be ended also in the middle of a long computation. A signal
+    that was ignored before, as ``nohup`` does with SIGHUP, remains so. Outside ``with``, and in
+    other threads than the main one, which Python gives no signals, nothing changes.
 
     Attributes:
         requested: number of the first signal; 0 before.
@@ -116,9 +126,10 @@ def _only_wake(number: int, frame: object) -> None:
 
 @cache
 def cpu_group() -> dist.ProcessGroup | None:
-    """A group whose messages need no GPU, nor wait for it; ``None`` for the group of all, which may be such a one.
+    """A group of processes whose messages need no GPU and do not wait for one.
 
-    Every process has to make it.
+    It is ``None`` for the group of all processes if that is such a group. Every process has to make
+    it.
     """
     if not is_distributed() or get_backend() == "gloo":
         return None
@@ -126,9 +137,13 @@ def cpu_group() -> dist.ProcessGroup | None:
 
 
 def shield(loader: DataLoader) -> DataLoader:
-    """``loader``, whose processes ignore ``SIGNALS``: the main process needs batches until its step has ended.
+    """Make the processes of a loader ignore ``SIGNALS``, and return the loader.
 
-    They end when the main process tells them through their queue, when it exits, and when it has died.
+    The main process needs batches until its step has ended. The processes end when the main process
+    tells them through their queue, when it exits, and when it has died.
+
+    Args:
+        loader: is changed in place.
     """
     loader.worker_init_fn = partial(_begin_worker, loader.worker_init_fn)
     multiprocessing.util.Finalize(None, _end_workers, exitpriority=100)

@@ -104,8 +104,8 @@ class StreamRunner(Runner):
 
         Raises:
             ClaimedError: another training is at work there.
-            InputError: a setting with which a part cannot be built; another process of this training has ended, or
-                cannot be reached.
+            InputError: a setting with which a part cannot be built; another process of this
+                training has ended, or cannot be reached.
         """
         if self._train_loop is None:
             raise InputError("the config has no train_cfg, train_dataloader and optim_wrapper; a training needs all")
@@ -127,7 +127,8 @@ class StreamRunner(Runner):
         """Evaluate on the test data.
 
         Raises:
-            InputError: a setting with which a part cannot be built; another process of this run cannot be reached.
+            InputError: a setting with which a part cannot be built; another process of this run
+                cannot be reached.
         """
         if self._test_loop is None:
             raise InputError("the config has no test_cfg, test_dataloader and test_evaluator; a test needs all")
@@ -266,7 +267,8 @@ class StreamRunner(Runner):
     ) -> None:
         """Write a whole checkpoint or none: see :func:`atomic_write`, also for the errors.
 
-        Every process has to call it: one to go on from (with its optimizer) holds what each of them has to itself.
+        Every process has to call it: one to go on from (with its optimizer) holds what each of them
+            has to itself.
 
         Raises:
             ClaimedError: another training is at work in the folder.

@@ -31,7 +31,7 @@ class SmoothedClassLoss(nn.Module):
         self.loss_weight = loss_weight
 
     def forward(self, scores: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Loss of logits ``scores`` (M, K) against ``target`` (M, K); ``weight`` (M, 1) counts rows."""
+        """Loss of logits ``scores`` (M, K) against ``target`` (M, K), with ``weight`` (M, 1)."""
         soft = target * (1 - self.smoothing) + self.smoothing / target.shape[1]
         return self.loss_weight * F.binary_cross_entropy_with_logits(scores, soft, weight, reduction="sum")
 
