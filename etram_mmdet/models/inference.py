@@ -81,7 +81,7 @@ class Streamer:
     @torch.no_grad()
     def network(self, padded: Tensor, states: tuple | None) -> tuple[tuple, tuple]:
         """Maps of the head, which the next step may overwrite, and the states after the frames."""
-        # with states only, so that one form is compiled, not two
+        # compiled for calls with states only, so that one form is compiled, not two
         if self._compiled_network is None or states is None:
             features, states = self.backbone(padded, states)
             return self.maps(features), states
@@ -103,7 +103,7 @@ class Streamer:
         return self.detector.clip_features(padded, None, states)
 
     def maps(self, features: tuple[Tensor, ...]) -> tuple:
-        """Input of :meth:`boxes`: maps of the head, or of the neck for a head with its own ``predict``."""
+        """Input of :meth:`boxes`: the head's maps; the neck's for a head with its own ``predict``."""
         features = self.detector.neck(features) if self.detector.with_neck else features
         return self.detector.bbox_head(features) if self._has_maps else features
 
@@ -134,7 +134,8 @@ class Streamer:
                     _setting(
                         "torch._inductor.config", freezing=not is_cuda
                     ),  # lays weights out once; no option of a call
-                    # else slow without a word
+                    # without it a network that cannot be compiled again runs slowly, without an
+                    # error
                     _setting("torch._dynamo.config", fail_on_recompile_limit_hit=True),
                 ):
                     return compiled(padded, states)
@@ -165,7 +166,7 @@ def fused(model: nn.Module, dtype: torch.dtype = torch.float32, linear: bool = T
     model = fuse_conv_bn(copy.deepcopy(model).eval()).requires_grad_(False)
     for parameter in model.parameters():
         parameter.data = parameter.data.to(dtype)
-    # one that follows no convolution
+    # norms that follow no convolution are not folded
     for norm in (m for m in model.modules() if isinstance(m, NORMS)):
         norm.to(dtype)
     if linear and next(model.parameters()).device.type == "cpu" and _onednn_multiplies(dtype):

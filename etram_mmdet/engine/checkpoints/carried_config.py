@@ -115,7 +115,7 @@ def stored_config(checkpoint: dict, path: str | Path) -> dict:
             )
     for _, key, value in list(entries(config)):
         if key == "representation" and isinstance(value, dict):
-            # what is left out meant that when it was trained
+            # meaning of options that are left out, when it was trained
             value.update(stated_options(value, is_old=True))
     return config
 
@@ -156,7 +156,7 @@ def evaluation_keys(stored: dict) -> dict:
     Args:
         stored: from :func:`stored_config`.
     """
-    # complete: they say what was built
+    # a complete config: its loaders describe the data that were built
     has_data = stored.get("val_dataloader") or stored.get("test_dataloader")
     return {key: stored[key] for key in (*_KEYS, *(() if has_data else KINDS)) if key in stored}
 

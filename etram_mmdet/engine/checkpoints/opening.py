@@ -220,7 +220,7 @@ def _warn_of_other_frames(cfg: Config, trained: dict, checkpoint: str | Path) ->
 
 
 def _stored_metainfo(content: dict, path: str | Path) -> dict:
-    """Class names and colours that a checkpoint was trained with; empty if it does not hold them."""
+    """Class names and colours that a checkpoint was trained with; empty if not stored."""
     told = content.get("meta", {}).get("dataset_meta") or {}
     if "classes" in told:
         colours = dict(palette=list(map(tuple, told["palette"]))) if "palette" in told else {}

@@ -296,7 +296,7 @@ class Machine:
     _do_newobj = _do_reduce
 
     def _do_build(self, _: None) -> None:
-        """What PyTorch's dicts remember beside their items is left out; nothing else may be changed."""
+        """Leave out attributes of PyTorch's dicts, and refuse changes of any other object."""
         change = self._stack.pop()
         target = self._stack[-1]
         if type(target) is _Float64:

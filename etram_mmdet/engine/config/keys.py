@@ -300,7 +300,7 @@ def _problems(cfg: dict, unused: set[str] | None = None) -> dict[str, tuple[str,
 
 
 def _dict_without_type(node: dict, key: str) -> dict | None:
-    """The dict that a class has by default under a key to which ``node`` gives one without a type."""
+    """The dict that a class has by default under a key, if ``node`` has one without type there."""
     given = node.get(key)
     if not isinstance(given, dict) or not given or {"type", *_EVERYWHERE} & {*given}:
         return None

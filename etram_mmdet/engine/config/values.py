@@ -1,4 +1,4 @@
-"""Values that a key of a config takes, by the parameter's annotation and by limits."""
+"""Values that a key of a config takes, by the parameter's annotation and by known limits."""
 
 from __future__ import annotations
 

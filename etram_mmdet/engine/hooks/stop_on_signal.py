@@ -1,4 +1,4 @@
-"""End a training that was told to, at a moment from which it can go on."""
+"""End a training that got a signal, at a moment from which it can go on."""
 
 from __future__ import annotations
 

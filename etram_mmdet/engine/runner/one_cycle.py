@@ -27,7 +27,11 @@ class _OwnRates:
         return [value * (lr / rate if rate else 1) for value, lr in zip(highest, own, strict=True)]
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Raises ``InputError`` for the state of a run whose groups all had one rate, against its config."""
+        """Load a state, unless it is of a run that ignored the rates of groups.
+
+        Raises:
+            InputError: the groups of that run all had one rate, against the config.
+        """
         if len(set(state_dict.get("base_values", self.base_values))) < len(set(self.base_values)):
             raise InputError(
                 "this run was begun with a version that ignored lr_mult and bias_lr_mult under OneCycleLR; start a new "

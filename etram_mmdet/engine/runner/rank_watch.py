@@ -1,8 +1,8 @@
-"""When one process (rank) of a distributed training is killed or frozen, the others end and name it.
+"""End all processes (ranks) of a distributed training when one is killed or frozen, and name it.
 
 PyTorch leaves them waiting in a collective operation until its timeout, which has to be long:
 evaluation on rank 0 is a wait for the others as well. So each rank tells the others from a thread
-of its own that it runs, however long loading or evaluating takes, and reads what they tell.
+of its own that it runs, however long loading or evaluating takes, and reads their messages.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from torch.distributed import TCPStore
 from etram_mmdet.utils.claims import Holder
 from etram_mmdet.utils.errors import InputError
 
-# without a sign of life; some evaluations keep all threads of a process still for a while
+# seconds without a sign of life; some evaluations keep all threads of a process still for a while
 RANK_TIMEOUT_S = 300.0
 BEAT_S = 1.0
 _PATIENCE = 5  # beats between the error of a collective operation and the verdict on it
@@ -35,19 +35,19 @@ _COLLECTIVE = ("gloo", "nccl", "c10d", "process group", "processgroup")
 
 
 class RankWatch:
-    """Tells the other ranks that this one runs, and ends this process where one of them does not.
+    """Tells the other ranks that this one runs, and ends this process if one of them is silent.
 
     Silence is counted in beats of this process and not by the clock: a machine that slept has
-        missed nothing.
+    missed nothing.
 
     Args:
-        host: where the store of the ranks is, as ``MASTER_ADDR`` says.
-        port: likewise.
+        host: address of the ranks' store, as in ``MASTER_ADDR``.
+        port: port of the ranks' store, as in ``MASTER_PORT``.
         rank: number of this process.
-        ranks: how many there are.
-        timeout_s: silence of another rank after which this process ends.
-        prefix: tells these ranks from those that a launcher started before on the same store.
-            Default: none.
+        ranks: number of all processes.
+        timeout_s: silence of another rank, in seconds, after which this process ends.
+        prefix: distinguishes these ranks from those that a launcher started before on the same
+            store. Default: none.
     """
 
     def __init__(self, host: str, port: int, rank: int, ranks: int, timeout_s: float, prefix: str = "") -> None:

@@ -107,7 +107,7 @@ def _name(value: object) -> str:
 
 
 def _code(cfg: Config) -> dict[str, str]:
-    """Digests of this package's files and of the modules that the config imports, and versions of others."""
+    """Digests of the code of this package and of modules in the config, and versions of others."""
     package = Path(__file__).parents[2]
     files = {str(path.relative_to(package)): path for path in package.rglob("*.py")}
     for name in (cfg.get("custom_imports") or {}).get("imports", []):

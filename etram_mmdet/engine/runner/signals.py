@@ -38,12 +38,12 @@ def exit_status(number: int) -> int:
 
 
 class StopSignals:
-    """Within ``with``, the first of ``SIGNALS`` only sets ``requested``; a later one ends the process at once.
+    """Notes the first of ``SIGNALS`` within a ``with`` block; a later one ends the process.
 
     Signals that follow the first within `SAME_REQUEST_S` are taken for the same request. A thread
     reads them, so that the process can be ended also in the middle of a long computation. A signal
-    that was ignored before, as ``nohup`` does with SIGHUP, remains so. Outside ``with``, and in
-    other threads than the main one, which Python gives no signals, nothing changes.
+    that was ignored before, as ``nohup`` does with SIGHUP, remains so. Nothing changes outside the
+    block, and in other threads than the main one, which Python gives no signals.
 
     Attributes:
         requested: number of the first signal; 0 before.
@@ -79,9 +79,10 @@ class StopSignals:
             self._write = None
 
     def agreed(self) -> int:
-        """The number of a signal that any process of the training got, the same in all of them; 0 if none did.
+        """Number of a signal that any process of the training got; 0 if none did.
 
-        Every process has to call it equally often. A single process asks nobody.
+        It is the same in all processes, and every process has to call this equally often. A single
+        process asks nobody.
         """
         if not self._is_active or not is_distributed():
             return self.requested
@@ -90,7 +91,7 @@ class StopSignals:
         return int(number)
 
     def wait_for_others(self) -> None:
-        """Until every process has come here: a process that ends lets ``torchrun`` end the others."""
+        """Wait until every process is here: a process that ends lets ``torchrun`` end the others."""
         if self._is_active and is_distributed():
             dist.barrier(group=self._group)
 
@@ -110,7 +111,7 @@ class StopSignals:
 
 
 def _forget_in_fork() -> None:
-    """A process that a training forks, such as one of a pool, ends on signals as every other; pools rely on it."""
+    """Let a process that a training forks end on signals; pools of processes rely on it."""
     for number in SIGNALS:
         if signal.getsignal(number) is _only_wake:
             signal.set_wakeup_fd(-1)
@@ -159,7 +160,10 @@ def _begin_worker(init: Callable[[int], None] | None, worker: int) -> None:
 
 
 def _end_workers() -> None:
-    """At the exit, before multiprocessing does so with SIGTERM and waits for ever for those that ignore it."""
+    """End the loading processes at the exit.
+
+    multiprocessing would send SIGTERM, and wait for ever for processes that ignore it.
+    """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler takes this for an error
     for process in multiprocessing.active_children():
         if process.daemon:

@@ -162,7 +162,7 @@ def fill_preprocessor(preprocessor: dict, backbone: nn.Module, maps: FeatureMaps
     """
     preprocessor = copy.deepcopy(preprocessor)
     preprocessor.setdefault("type", "EventDataPreprocessor")
-    # of EventDataPreprocessor and its subclasses
+    # EventDataPreprocessor and its subclasses have it
     if not hasattr(class_of(preprocessor, MODELS), "pad"):
         raise InputError(
             f"model.data_preprocessor.type={preprocessor['type']} takes images; leave data_preprocessor out, or take "

@@ -90,7 +90,7 @@ def step_in_parts(model: BaseModel | MMDistributedDataParallel, parts: list[dict
     iteration = optim_wrapper.inner_count
     weights, counts, logs = [], [], []
     for part in parts:
-        # which counts calls of `backward`; all parts are one iteration
+        # it counts calls of `backward`; all parts are one iteration
         optim_wrapper._inner_count = iteration
         postponed = hasattr(model, "no_sync") and part is not parts[-1]
         with model.no_sync() if postponed else nullcontext():

@@ -146,7 +146,7 @@ class RecurrentDetector(SingleStageDetector):
         # Clips that stand alone leave the streams of others as they are.
         is_streamed = any(track.get("streamed", True) for track in data_samples)
         state = self.stream_states[mode] if is_streamed else StreamState()
-        # where they are, unless DDP moved them
+        # they are in host memory already, unless DDP moved them
         is_first, is_labelled = is_first.cpu(), is_labelled.cpu()
         # A batch without labels: losses need a frame to touch every parameter, mmengine's loops a
         # sample per batch.
