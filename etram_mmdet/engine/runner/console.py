@@ -37,7 +37,7 @@ class Console(logging.Filter):
         return not is_known and (self.is_open or record.levelno >= logging.WARNING)
 
     def attach(self, logger: MMLogger) -> None:
-        """Filter the output of ``logger``, and ignore PyTorch's warning about mmengine's schedule."""
+        """Filter the output of ``logger``; ignore PyTorch's warning about mmengine's schedule."""
         for handler in logger.handlers:
             if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
                 handler.addFilter(self)

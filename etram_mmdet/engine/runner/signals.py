@@ -91,7 +91,7 @@ class StopSignals:
         return int(number)
 
     def wait_for_others(self) -> None:
-        """Wait until every process is here: a process that ends lets ``torchrun`` end the others."""
+        """Wait for every process, since one that ends lets ``torchrun`` end the others."""
         if self._is_active and is_distributed():
             dist.barrier(group=self._group)
 
