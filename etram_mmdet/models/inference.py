@@ -103,7 +103,7 @@ class Streamer:
         return self.detector.clip_features(padded, None, states)
 
     def maps(self, features: tuple[Tensor, ...]) -> tuple:
-        """Input of :meth:`boxes`: the maps of the head, or of the neck (see ``predicts_from_maps``)."""
+        """Input of :meth:`boxes`: maps of the head, or of the neck (see ``predicts_from_maps``)."""
         features = self.detector.neck(features) if self.detector.with_neck else features
         return self.detector.bbox_head(features) if self._has_maps else features
 

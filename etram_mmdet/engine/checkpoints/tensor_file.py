@@ -112,7 +112,7 @@ def _check_records(records: Iterable[zipfile.ZipInfo], file_bytes: int) -> None:
 
 
 class _Name:
-    """What a program calls a function or class: a name and nothing else."""
+    """Name of a function or class that a program calls, and nothing else."""
 
     __slots__ = ("module", "name")
 
@@ -141,8 +141,8 @@ class Machine:
 
     Args:
         archive: the file.
-        records: where its storages are.
-        ignores: put :class:`Inert` in the place of what is unknown, instead of refusing the file.
+        records: the records of its storages.
+        ignores: whether :class:`Inert` replaces unknown objects, instead of refusing the file.
     """
 
     def __init__(self, archive: zipfile.ZipFile, records: str, ignores: bool) -> None:

@@ -2,9 +2,9 @@
 
 A dict with a registered ``type`` may hold the parameters of that class's constructor. With
 ``**kwargs`` these are the parameters of its base classes too, and any further key passes that does
-not look like one of them misspelt. Values are compared with the annotation of the parameter where
-this project, mmengine or torch wrote it, see ``values.py``. What the dicts without a type may hold
-stands in ``_UNTYPED``; ``model.train_cfg`` and ``model.test_cfg`` may hold what the head reads. A
+not look like one of them misspelt. Values are compared with the annotation of the parameter if this
+project, mmengine or torch wrote it, see ``values.py``. Keys of the dicts without a type stand in
+``_UNTYPED``; ``model.train_cfg`` and ``model.test_cfg`` may hold the keys that the head reads. A
 key at the top level of a file that nothing reads is refused.
 """
 
@@ -316,7 +316,7 @@ def _no_types(cfg: dict) -> dict[str, tuple[str, str]]:
 
 
 def _head(cfg: dict) -> type | None:
-    """Class of ``model.bbox_head``; none where it is unknown or ambiguous."""
+    """Class of ``model.bbox_head``; none if it is unknown or ambiguous."""
     model = cfg.get("model")
     head = model.get("bbox_head") if isinstance(model, dict) else None
     found = registered(head.get("type")) if isinstance(head, dict) else []

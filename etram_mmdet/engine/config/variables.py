@@ -49,7 +49,7 @@ def _names(nodes: list[ast.AST], context: type) -> set[str]:
 
 
 def _read_from_bases(nodes: list[ast.AST], text: str) -> set[str]:
-    """What stands as ``_base_.NAME`` or ``{{_base_.NAME}}``."""
+    """Names that are read as ``_base_.NAME`` or ``{{_base_.NAME}}``."""
     attributes = [node for node in nodes if isinstance(node, ast.Attribute)]
     of_bases = {node.attr for node in attributes if getattr(node.value, "id", "") == "_base_"}
     return of_bases | set(_OF_A_BASE.findall(text))

@@ -160,7 +160,7 @@ def _input(cfg: Config, dataset: ETraMDataset) -> list[str]:
 
 
 def _other_steps(dataset: ETraMDataset, step_us: int | None) -> list[str]:
-    """A warning where a stream at the usual step would not be what all recordings show."""
+    """A warning if a stream at the usual step would differ from some of the recordings."""
     steps_us = {s.name: s.step_us for s in dataset.sequences if s.num_frames > 1}
     others = [f"{name} {step / 1000:.4g}" for name, step in steps_us.items() if abs(step - step_us) > JITTER_US]
     if not others:

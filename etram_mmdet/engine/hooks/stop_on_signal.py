@@ -13,12 +13,12 @@ from etram_mmdet.engine.runner.signals import exit_status
 
 @HOOKS.register_module()
 class StopOnSignalHook(Hook):
-    """After SIGTERM or SIGINT: end the step, save a checkpoint, exit with status 143 or 130.
+    """Ends a training after SIGTERM or SIGINT: ends the step, saves a checkpoint, and exits.
 
-    All processes of a training end after the same step, also where one alone got the signal. Where
-    gradients of several steps are added up (``accumulative_counts``), the last of these steps is
-    the end. A validation ends after its batch and is repeated by ``--resume``. Raises
-    ``SystemExit``.
+    The exit status is 143 or 130 (``SystemExit``). All processes of a training end after the same
+    step, also if only one got the signal. If gradients of several steps are added up
+    (``accumulative_counts``), the last of these steps is the end. A validation ends after its batch
+    and is repeated by ``--resume``.
     """
 
     # after everything that belongs to the step, the regular checkpoint included

@@ -1,4 +1,4 @@
-"""A training that diverged ends in one sentence, wherever its numbers are met first."""
+"""End a training that diverged in one sentence, wherever its numbers are met first."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def check_diverged(error: Exception, runner: Runner, batch: dict) -> None:
 
 @torch.no_grad()
 def _has_finite_outputs(model: nn.Module, runner: Runner, batch: dict) -> bool:
-    """What the head is given for the batch, computed once more."""
+    """Whether the maps for the batch, computed once more, are finite."""
     if is_distributed():
         model.eval()  # in training SyncBN would wait for the other processes, which are elsewhere
     for part in split_lanes(batch, getattr(model, "micro_batch", None)):

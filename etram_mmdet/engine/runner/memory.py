@@ -1,4 +1,4 @@
-"""Memory of a training step: what it keeps, and how many lanes fit."""
+"""Memory of a training step, and the number of lanes that fit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``paramwise_cfg`` says of single parameters, and whether a schedule keeps to it."""
+"""Settings of ``paramwise_cfg`` for single parameters, and schedules that ignore them."""
 
 from __future__ import annotations
 
@@ -87,11 +87,13 @@ def check_own_rates(own: list[float], rates: np.ndarray) -> None:
 
 
 def told_groups(optimizer: Optimizer, rates: np.ndarray) -> list[str]:
-    """What the summary says where groups differ: their highest learning rates, their weight decays.
+    """Lines of the summary about groups of parameters that differ.
+
+    They show the groups' highest learning rates and their weight decays.
 
     Args:
         optimizer: its groups of parameters.
-        rates: of every step and group (steps, G), as the schedule sets it.
+        rates: learning rates of every step and group (steps, G), as the schedule sets them.
     """
     groups = optimizer.param_groups
     sizes = [sum(p.numel() for p in group["params"] if p.requires_grad) for group in groups]

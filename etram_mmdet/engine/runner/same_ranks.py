@@ -57,7 +57,7 @@ def check_same_data(datasets: dict[str, Dataset]) -> None:
 
 
 def _check_same(facts: dict) -> None:
-    """Compare one digest over all ranks; only where it differs, what it was made from."""
+    """Compare one digest over all ranks; if it differs, also the facts behind it."""
     text = json.dumps(facts, sort_keys=True, default=_name)
     digests = all_gather_object(hashlib.sha256(text.encode()).hexdigest())
     if len(set(digests)) == 1:
@@ -95,7 +95,7 @@ def raise_once(error: InputError) -> NoReturn:
 
 
 def _without_paths(node: object) -> object:
-    """A config without what says where data and results lie, and how fast a machine reads."""
+    """A config without paths of data and results, and without settings of a machine's speed."""
     if isinstance(node, dict):
         return {str(key): _without_paths(value) for key, value in node.items() if key not in _OF_A_MACHINE}
     return [_without_paths(value) for value in node] if isinstance(node, list | tuple) else node

@@ -100,7 +100,9 @@ class StreamRunner(Runner):
             self._timestamp = log_folder(self.work_dir, self._timestamp)
 
     def train(self) -> nn.Module:
-        """Train, alone in the work folder; what mmengine would build first is built here.
+        """Train, alone in the work folder.
+
+        Parts that mmengine would build first in its own ``train`` are built here.
 
         Raises:
             ClaimedError: another training is at work there.
@@ -296,10 +298,10 @@ class StreamRunner(Runner):
         meta: dict | None = None,
         **kwargs,
     ) -> None:
-        """Write a whole checkpoint or none: see :func:`atomic_write`, also for the errors.
+        """Write a whole checkpoint or none, see :func:`atomic_write`.
 
-        Every process has to call it: one to go on from (with its optimizer) holds what each of them
-            has to itself.
+        Every process has to call it: a checkpoint to resume from (with its optimizer) holds the own
+        state of each of them.
 
         Raises:
             ClaimedError: another training is at work in the folder.
