@@ -141,7 +141,7 @@ class Machine:
 
     Args:
         archive: the file.
-        records: the records of its storages.
+        records: folder of its storages inside the archive.
         ignores: whether :class:`Inert` replaces unknown objects, instead of refusing the file.
     """
 

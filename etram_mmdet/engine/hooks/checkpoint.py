@@ -64,7 +64,7 @@ class CheckpointHook(checkpoint_hook.CheckpointHook):
         return str(Path(self.out_dir) / self.filename_tmpl.format(step))
 
     def _count_in(self, runner: Runner, step: int) -> list[int]:
-        """Note that there is a checkpoint of ``step``; returns the steps of those that it replaces."""
+        """Note that there is a checkpoint of ``step``; returns the steps of replaced checkpoints."""
         if self.max_keep_ckpts <= 0:
             return []
         steps = [*(each for each in self.keep_ckpt_ids if each != step), step]
@@ -73,7 +73,7 @@ class CheckpointHook(checkpoint_hook.CheckpointHook):
         return steps[: -self.max_keep_ckpts]
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
-        """mmengine's, without an earlier best in between, which it would remove first."""
+        """mmengine's method, with the earlier best hidden, which it would remove first."""
         if not self.save_best:
             return
         before = self._best

@@ -92,7 +92,7 @@ def check_diverged(error: Exception, runner: Runner, batch: dict) -> None:
 
 @torch.no_grad()
 def _has_finite_outputs(model: nn.Module, runner: Runner, batch: dict) -> bool:
-    """Whether the maps for the batch, computed once more, are finite."""
+    """Whether the head's raw outputs for the batch, computed once more, are finite."""
     if is_distributed():
         model.eval()  # in training SyncBN would wait for the other processes, which are elsewhere
     for part in split_lanes(batch, getattr(model, "micro_batch", None)):
