@@ -64,7 +64,7 @@ class CheckpointHook(checkpoint_hook.CheckpointHook):
         return str(Path(self.out_dir) / self.filename_tmpl.format(step))
 
     def _count_in(self, runner: Runner, step: int) -> list[int]:
-        """Note that there is a checkpoint of ``step``; returns the steps of replaced checkpoints."""
+        """Note that there is a checkpoint of ``step``; returns steps that it replaces."""
         if self.max_keep_ckpts <= 0:
             return []
         steps = [*(each for each in self.keep_ckpt_ids if each != step), step]
