@@ -1,4 +1,5 @@
-from etram_mmdet import ops  # noqa: F401  first: mmdet.models needs mmcv's operators or our stand-in
+# first: mmdet.models needs mmcv's operators or our stand-in
+from etram_mmdet import ops  # noqa: F401
 from etram_mmdet.engine.checkpoints.pretrained import SafePretrainedInit
 from etram_mmdet.engine.hooks.checkpoint import CheckpointHook
 from etram_mmdet.engine.hooks.class_check import ClassCheckHook

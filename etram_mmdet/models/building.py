@@ -1,4 +1,4 @@
-"""The one door to a detector, and what its parts are told instead of having to be configured."""
+"""Build a detector from a config, and fill in the settings that follow from the data."""
 
 from __future__ import annotations
 
@@ -23,27 +23,30 @@ from etram_mmdet.models.backbones.partition import partition_of
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.registry import takes_key
 
-# A model may make parts that it replaces, and parts without weights. One that makes more than this is another model.
+# A model may make parts that it replaces, and parts without weights. One that makes more than this
+# is another model.
 MAX_RATIO_OF_WEIGHTS = 2
 MAX_MODULES_PER_TENSOR = 20
 
 
 def build_detector(cfg: Config, weights: Mapping[str, Tensor] | None = None, source: str = "") -> nn.Module:
-    """The detector of a config; nothing else in this package turns a config into one.
+    """Build the detector of a config. Nothing else in this package builds one.
 
-    What ``cfg.model`` leaves open is filled in first, in place: see :func:`complete_model` and
-    :func:`complete_partition`. So a config that was dumped afterwards builds the same with ``MODELS.build(cfg.model)``.
+    Settings that ``cfg.model`` leaves open are filled in first, in place: see
+    :func:`complete_model` and :func:`complete_partition`. So a config that is dumped afterwards
+    builds the same detector with ``MODELS.build(cfg.model)``.
 
     Args:
-        cfg: a whole config; the model's part names classes that are registered.
-        weights: those that the model is built for, where ``cfg`` comes from a file that nobody has checked: a model
-            that is much larger is not built. Default: any size.
+        cfg: a whole config, whose model names registered classes.
+        weights: tensors of a checkpoint whose config nobody has checked. A model that is much
+            larger than them is not built. Default: any size is built.
         source: the file of ``weights``, for messages.
 
     Raises:
         InputError: the config contradicts itself, or a part refuses its arguments.
     """
-    warnings.filterwarnings("ignore", "torch.meshgrid: in an upcoming release")  # mmdet's prior generators cause it
+    # mmdet's prior generators cause it
+    warnings.filterwarnings("ignore", "torch.meshgrid: in an upcoming release")
     model = cfg.model
     backbone = model.get("backbone") or {}
     head = model.get("bbox_head") or {}
@@ -56,12 +59,17 @@ def build_detector(cfg: Config, weights: Mapping[str, Tensor] | None = None, sou
 
 
 def complete_model(cfg: Config) -> None:
-    """Fill in ``backbone.in_channels`` from the representation, ``bbox_head.num_classes`` from the classes, in place.
+    """Fill in ``backbone.in_channels`` and ``bbox_head.num_classes`` of a config, in place.
 
-    A key is filled where its class takes it.
+    The channels follow from the representation of the data, the number of classes from their class
+    set. A key is filled only if its class takes it.
+
+    Args:
+        cfg: a whole config, or one without data, which is left as it is.
 
     Raises:
-        InputError: the config states another number, or its data sets differ in classes or channels.
+        InputError: the config states another number, or its data sets differ in classes or
+            channels.
     """
     model = cfg.get("model") or {}
     described = _described(cfg)
@@ -77,7 +85,10 @@ def complete_model(cfg: Config) -> None:
 
 
 def _channels_owner(model: dict) -> dict[str, dict | None]:
-    """The part that states the channels of a frame, by its place: the detector where a backbone has no such key."""
+    """The config that states the channels of a frame, by its place in the whole config.
+
+    That is the backbone, or the detector if the backbone has no key ``in_channels``.
+    """
     backbone = model.get("backbone")
     has_key = isinstance(backbone, dict) and takes_key(backbone, "in_channels", MODELS)
     return {"model.backbone": backbone} if has_key else {"model": model}
@@ -94,7 +105,10 @@ def _fill(owner: dict[str, dict | None], key: str, number: int, why: str, source
 
 
 def _described(cfg: Config) -> list[tuple[str, int, tuple[str, ...]]]:
-    """Place, channels and classes of every data set of events, or of what the top of a config without loaders says."""
+    """Place, channels and classes of every data set of events that a config names.
+
+    A config without loaders is described by the keys at its top.
+    """
     found = list(dataset_configs(cfg))
     if not found and dataset_config(cfg):
         found = [("the top of the config", dict(dataset_config(cfg)))]
@@ -118,10 +132,15 @@ def _check_agreement(described: list[tuple[str, int, tuple[str, ...]]]) -> None:
 
 
 def complete_partition(cfg: Config) -> None:
-    """Fill in ``backbone.partition_size`` from the frames by :func:`partition_of`, where its class takes it, in place.
+    """Fill in ``backbone.partition_size`` of a config by :func:`partition_of`, in place.
+
+    The size follows from the frames of the data. Backbones without this key are left as they are.
+
+    Args:
+        cfg: a whole config, whose data can be read.
 
     Raises:
-        InputError: the frames' size is unknown, because the data cannot be read.
+        InputError: the size of the frames is unknown, because the data cannot be read.
     """
     backbone = cfg.model.get("backbone") or {}
     if not isinstance(backbone, dict) or not takes_key(backbone, "partition_size", MODELS):
@@ -138,17 +157,17 @@ def complete_partition(cfg: Config) -> None:
 
 @contextmanager
 def _no_larger_than(weights: Mapping[str, Tensor], source: str) -> Iterator[None]:
-    """Stop the building of a model as soon as it needs more than a file holds.
+    """Refuse a model, while it is built, as soon as it is larger than a checkpoint.
 
-    Memory for a parameter is taken when its numbers are set, which comes after it is registered. So a model that
-    asks for a thousand times the weights costs nothing before it is refused.
+    Memory for a parameter is taken when its numbers are set, which happens after it is registered.
+    So a model with a thousand times the weights costs no memory before it is refused.
 
     Args:
-        weights: those that the model is built for.
-        source: the file, for the message.
+        weights: tensors of the checkpoint.
+        source: the checkpoint's file, for the message.
 
     Raises:
-        InputError: the model makes more parameters, numbers or modules than belong to ``weights``.
+        InputError: the model has more parameters, numbers or modules than belong to ``weights``.
     """
     most = {
         "weights": MAX_RATIO_OF_WEIGHTS * (sum(tensor.numel() for tensor in weights.values()) + 1),
@@ -182,10 +201,18 @@ def _no_larger_than(weights: Mapping[str, Tensor], source: str) -> Iterator[None
 
 
 def fit_to_data(model: nn.Module, dataset: Dataset) -> list[str]:
-    """Call ``fit_to_data(BoxStatistics)`` of every module, and assigner, that has it; returns sentences for the log.
+    """Tell every part of a model that asks for it how many boxes the training data have.
 
-    It happens before training. What a part needs again at test time it must keep in buffers. Boxes are counted only
-    where somebody asks.
+    A part asks by having a method ``fit_to_data(BoxStatistics)``; parts are the modules and their
+    assigners. This happens before training. Numbers that a part needs again at test time belong
+    into its buffers. Boxes are counted only if some part asks.
+
+    Args:
+        model: a detector.
+        dataset: the training data.
+
+    Returns:
+        One sentence for the log from each part that asked.
     """
     parts = [part for module in model.modules() for part in (module, getattr(module, "assigner", None))]
     asking = [part for part in parts if hasattr(part, "fit_to_data")]

@@ -1,4 +1,4 @@
-"""A detector that follows streams window by window, as fast as the device lets it."""
+"""Run a detector on streams window by window, as fast as the device allows."""
 
 from __future__ import annotations
 
@@ -26,18 +26,25 @@ _COMPILE_ERRORS = tuple(
 
 
 class Streamer:
-    """Steps of a :class:`RecurrentDetector` over the next frame of each of B streams; state in, state out.
+    """Runs a :class:`RecurrentDetector` on the next frame of each of B streams.
 
-    As it stands it gives evaluation's numbers to the last digit, of the detector itself, which it puts into evaluation
-    mode; with any of the following, of a copy of it as it is now. ``fuse`` folds norms and biases (rounding differs).
-    ``precision``: of weights and maps, one of `PRECISIONS`; the lower ones are always fused, and cells of the LSTM,
-    scores and boxes stay in float32. ``compiled``: by ``torch.compile``, half a minute at the second window of every
-    frame and batch size; on a GPU its CUDA graphs replay a step with one launch, on a CPU weights are laid out once for
-    the processor.
+    The caller keeps the state between the frames. With the default arguments the detector itself is
+    used and put into evaluation mode, and its numbers equal those of an evaluation to the last
+    digit. With any other argument a copy of the detector as it is now is used.
+
+    Args:
+        detector: a trained detector.
+        precision: number format of weights and maps, one of `PRECISIONS`. Formats below float32 are
+            always fused; the LSTM's cells, scores and boxes stay in float32. Default: float32.
+        fuse: whether norms are folded into the convolutions before them and biases into the linear
+            layers, see :func:`fused`. Rounding differs then. Default: no.
+        compiled: whether ``torch.compile`` compiles the network. It takes half a minute at the
+            second window of every frame size and batch size. On a GPU its CUDA graphs replay a step
+            with one launch; on a CPU weights are laid out once for the processor. Default: no.
 
     Raises:
-        InputError: for a precision that is unknown or that the GPU lacks, and at the second window where nothing can be
-            compiled here, or too much was in this process.
+        InputError: the precision is unknown or the GPU lacks it. At the second window: nothing can
+            be compiled here, or too much was compiled in this process.
     """
 
     def __init__(
@@ -59,17 +66,23 @@ class Streamer:
 
     @torch.no_grad()
     def __call__(self, frames: Tensor, states: tuple | None) -> tuple[list[InstanceData], tuple]:
-        """Boxes in the next frames, bytes (B, C, H, W) on the device, in their pixels, and the states after them.
+        """Detect boxes in the next frame of each stream.
 
-        ``states`` of the step before, ``None`` where the streams begin.
+        Args:
+            frames: (B, C, H, W) bytes, on the device of the detector.
+            states: the states that the call before returned; None at the start of the streams.
+
+        Returns:
+            The boxes of each frame, in its pixels, and the states after these frames.
         """
         maps, states = self.network(self.pad(frames), states)
         return self.boxes(maps, tuple(frames.shape[-2:])), states
 
     @torch.no_grad()
     def network(self, padded: Tensor, states: tuple | None) -> tuple[tuple, tuple]:
-        """The head's maps, to be read before the next step, and the states."""
-        if self._compiled_network is None or states is None:  # with states only, so that one form is compiled, not two
+        """Maps of the head, which the next step may overwrite, and the states after the frames."""
+        # compiled for calls with states only, so that one form is compiled, not two
+        if self._compiled_network is None or states is None:
             features, states = self.backbone(padded, states)
             return self.maps(features), states
         maps, states = self._compiled_network(padded, states)
@@ -82,24 +95,28 @@ class Streamer:
         return self._compiled_network is not None
 
     def pad(self, frames: Tensor) -> Tensor:
-        """(1, B, C, H', W') of the network's precision."""
+        """Padded frames (1, B, C, H', W') in the precision of the network."""
         return self.detector.data_preprocessor.pad(frames[None], self.dtype)
 
     def backbone(self, padded: Tensor, states: tuple | None) -> tuple[tuple[Tensor, ...], tuple]:
-        """Features (B, C_i, H_i, W_i), and the states."""
+        """Features (B, C_i, H_i, W_i) of the backbone, and the states."""
         return self.detector.clip_features(padded, None, states)
 
     def maps(self, features: tuple[Tensor, ...]) -> tuple:
-        """What :meth:`boxes` takes: the head's maps, or the neck's for a head that has a ``predict`` of its own."""
+        """Input of :meth:`boxes`: maps of the head, or of the neck (see ``predicts_from_maps``)."""
         features = self.detector.neck(features) if self.detector.with_neck else features
         return self.detector.bbox_head(features) if self._has_maps else features
 
     def boxes(self, maps: tuple, hw: tuple[int, int]) -> list[InstanceData]:
-        """Boxes with scores and labels, which may reach beyond frames of (H, W), as evaluation gets them."""
+        """Boxes with scores and labels, as evaluation gets them, in frames of ``hw`` pixels.
+
+        ``hw`` is (height, width). Boxes may reach beyond the frame.
+        """
         head = self.detector.bbox_head
         meta = dict(img_shape=hw)
         if self._has_maps:
-            maps = each_map(Tensor.float, maps)  # mmdet's heads would decode boxes in the precision of the maps
+            # mmdet's heads would decode boxes in the precision of the maps
+            maps = each_map(Tensor.float, maps)
             return head.predict_by_feat(*maps, batch_img_metas=[meta] * len(maps[0][0]), rescale=False)
         return head.predict(maps, [DetDataSample(metainfo=meta)] * len(maps[0]), rescale=False)
 
@@ -117,7 +134,9 @@ class Streamer:
                     _setting(
                         "torch._inductor.config", freezing=not is_cuda
                     ),  # lays weights out once; no option of a call
-                    _setting("torch._dynamo.config", fail_on_recompile_limit_hit=True),  # else slow without a word
+                    # without it a network that cannot be compiled again runs slowly, without an
+                    # error
+                    _setting("torch._dynamo.config", fail_on_recompile_limit_hit=True),
                 ):
                     return compiled(padded, states)
             except _COMPILE_ERRORS as error:
@@ -132,16 +151,23 @@ class Streamer:
 
 
 def fused(model: nn.Module, dtype: torch.dtype = torch.float32, linear: bool = True) -> nn.Module:
-    """A copy in evaluation mode with BatchNorm folded into the convolutions before it, as mmdet's ``--fuse-conv-bn``.
+    """A copy of a model in evaluation mode with BatchNorm folded into the convolutions before it.
 
-    Its weights are of ``dtype``; buffers, which may count classes, keep theirs. On a CPU with oneDNN, where ``linear``,
-    the backbone's linear layers also add their bias, and apply the GELU that follows, while the product is still in the
-    cache; PyTorch's own go over the result for either.
+    mmdet's ``--fuse-conv-bn`` does the same.
+
+    Args:
+        model: a detector, which stays as it is.
+        dtype: number format of the copy's weights. Buffers, which may count classes, keep theirs.
+            Default: float32.
+        linear: whether the backbone's linear layers, on a CPU with oneDNN, add their bias and apply
+            the GELU that follows while the product is still in the cache. PyTorch's own layers go
+            over the result once for either. Default: yes.
     """
     model = fuse_conv_bn(copy.deepcopy(model).eval()).requires_grad_(False)
     for parameter in model.parameters():
         parameter.data = parameter.data.to(dtype)
-    for norm in (m for m in model.modules() if isinstance(m, NORMS)):  # one that follows no convolution
+    # norms that follow no convolution are not folded
+    for norm in (m for m in model.modules() if isinstance(m, NORMS)):
         norm.to(dtype)
     if linear and next(model.parameters()).device.type == "cpu" and _onednn_multiplies(dtype):
         _fuse_linear_layers(model.backbone)
@@ -149,18 +175,23 @@ def fused(model: nn.Module, dtype: torch.dtype = torch.float32, linear: bool = T
 
 
 def each_map(function: Callable[[Tensor], Tensor], maps: Tensor | tuple | list) -> Tensor | tuple | list:
-    """A head's maps, nested as they are, each after ``function``."""
+    """Apply a function to every map of a head and keep how the maps are nested.
+
+    Args:
+        function: takes one map and returns one.
+        maps: a tensor, or tuples and lists of tensors.
+    """
     return function(maps) if isinstance(maps, Tensor) else type(maps)(each_map(function, each) for each in maps)
 
 
 def _setting(config: str, **values: bool) -> AbstractContextManager:
-    """Settings of torch.compile while it runs; nothing where this version of PyTorch has none of that name."""
+    """Change settings of torch.compile within a block, if this PyTorch has such settings."""
     found = private(config)
     return nullcontext() if found is None else found.patch(**values)
 
 
 def _onednn_multiplies(dtype: torch.dtype) -> bool:
-    """Whether this processor has what oneDNN needs; PyTorch's own layers work everywhere."""
+    """Whether oneDNN multiplies matrices of this format on this processor."""
     if not torch.backends.mkldnn.is_available() or private("torch.ops.mkldnn._linear_pointwise") is None:
         return False
     asked = {
@@ -172,7 +203,12 @@ def _onednn_multiplies(dtype: torch.dtype) -> bool:
 
 
 class OneDNNLinear(nn.Module):
-    """Linear layer, with GELU where ``gelu``; inference only. The operator is torch.compile's own."""
+    """Linear layer by oneDNN, for inference only; the operator is the one that torch.compile uses.
+
+    Args:
+        linear: the layer whose weight and bias it shares.
+        gelu: whether GELU is applied to the result. Default: no.
+    """
 
     def __init__(self, linear: nn.Linear, gelu: bool = False) -> None:
         super().__init__()
@@ -181,7 +217,8 @@ class OneDNNLinear(nn.Module):
         self.gelu = gelu
 
     def forward(self, x: Tensor) -> Tensor:
-        activation, algorithm = ("gelu", "none") if self.gelu else ("none", None)  # "none": exact, not by tanh
+        # "none": exact, not by tanh
+        activation, algorithm = ("gelu", "none") if self.gelu else ("none", None)
         return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, activation, [], algorithm)
 
 

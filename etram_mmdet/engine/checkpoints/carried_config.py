@@ -59,10 +59,12 @@ _OTHERS = (
 _SOURCES = ("checkpoint", "pretrained", "lang_model_name")
 
 
-# What the config in a checkpoint may be at most; the largest of this project's has a tenth of the entries.
+# What the config in a checkpoint may be at most; the largest of this project's has a tenth of the
+# entries.
 MAX_ENTRIES = 20_000
 MAX_DEPTH = 20
-# What a config in a checkpoint may ask for at most. Larger numbers cost memory or minutes before anything is known.
+# What a config in a checkpoint may ask for at most. Larger numbers cost memory or minutes before
+# anything is known.
 MAX_INTEGER = 1 << 20
 MAX_OF_KEY = {
     "num_workers": 64,
@@ -80,14 +82,21 @@ MAX_OF_KEY = {
     "scale_factor": 64,  # of maps that a neck enlarges
 }
 MAX_FRAMES_PER_BATCH = 4096
-MAX_PIXELS = 1 << 22  # of the smallest frame, to a multiple of which frames are padded; RVT's has 384 x 640
+# of the smallest frame, to a multiple of which frames are padded; RVT's has 384 x 640
+MAX_PIXELS = 1 << 22
 
 
 def stored_config(checkpoint: dict, path: str | Path) -> dict:
-    """The config that a checkpoint carries, as plain data to compare with; nothing may be built from it.
+    """The config that a checkpoint carries, as plain data.
+
+    It is for comparisons; nothing may be built from it.
+
+    Args:
+        checkpoint: from :func:`load_checkpoint_file`.
+        path: the checkpoint's file, for messages.
 
     Raises:
-        InputError: when the checkpoint carries no readable config, or one whose class set is a file.
+        InputError: the checkpoint carries no readable config, or one whose class set is a file.
     """
     text = checkpoint.get("meta", {}).get(CONFIG_KEY)
     if text is None:
@@ -108,15 +117,20 @@ def stored_config(checkpoint: dict, path: str | Path) -> dict:
         if key == "class_set" and str(value).endswith(".json"):
             _refuse(path, f"says {place}={value!r:.80}, which would open or download another file")
         if key == "representation" and isinstance(value, dict):
-            value.update(stated_options(value, is_old=True))  # what is left out meant that when it was trained
+            # meaning of options that are left out, when it was trained
+            value.update(stated_options(value, is_old=True))
     return config
 
 
 def evaluation_config(stored: dict, path: str | Path) -> Config:
-    """A complete config to evaluate a checkpoint with, from the one that it carries.
+    """A complete config to evaluate a checkpoint with, made from the config that it carries.
+
+    Args:
+        stored: from :func:`stored_config`.
+        path: the checkpoint's file, for messages.
 
     Raises:
-        InputError: when that needs further modules, or names a class that does more than compute.
+        InputError: the config needs further modules, or names a class that does more than compute.
     """
     imports = stored.get("custom_imports") or {}
     modules = imports.get("imports", []) if isinstance(imports, dict) else [imports]
@@ -133,18 +147,24 @@ def evaluation_config(stored: dict, path: str | Path) -> Config:
     for loader in LOADERS:
         _check_batch(config.get(loader), path)
     _check_test_cfg(config["model"].get("test_cfg"), path)
-    validates = {} if config.get("val_dataloader") else dict(val_cfg=None)  # mmengine wants all of it or nothing
+    # mmengine wants all of it or nothing
+    validates = {} if config.get("val_dataloader") else dict(val_cfg=None)
     return Config({**_RUNTIME, **validates, **config})
 
 
 def evaluation_keys(stored: dict) -> dict:
-    """What an evaluation needs of the config in a checkpoint."""
-    has_data = stored.get("val_dataloader") or stored.get("test_dataloader")  # complete: they say what was built
+    """The part of a checkpoint's config that an evaluation needs.
+
+    Args:
+        stored: from :func:`stored_config`.
+    """
+    # a complete config: its loaders describe the data that were built
+    has_data = stored.get("val_dataloader") or stored.get("test_dataloader")
     return {key: stored[key] for key in (*_KEYS, *(() if has_data else KINDS)) if key in stored}
 
 
 def _check_batch(loader: object, path: str | Path) -> None:
-    """Frames of a batch: of the longest clip, where data sets stand in wrappers."""
+    """Refuse a batch of too many frames, counted with the longest clip of all data sets."""
     batch = loader.get("batch_size") if isinstance(loader, dict) else None
     clips = [value for _, key, value in entries(loader) if key == "clip_length"] if isinstance(batch, int) else []
     frames = max((batch * clip for clip in clips if isinstance(clip, int)), default=0)
@@ -153,7 +173,7 @@ def _check_batch(loader: object, path: str | Path) -> None:
 
 
 def _check_test_cfg(test_cfg: object, path: str | Path) -> None:
-    """What decides which boxes remain is first read when a box is found."""
+    """Check the settings of post-processing, which are first read when a box is found."""
     if not isinstance(test_cfg, dict) or type(test_cfg.get("score_thr")) not in (int, float):
         _refuse(path, "has no number model.test_cfg.score_thr")
     nms = test_cfg.get("nms", {"iou_threshold": 1.0})
@@ -165,7 +185,15 @@ def _check_test_cfg(test_cfg: object, path: str | Path) -> None:
 
 
 def check_frame(model: nn.Module, path: str | Path) -> None:
-    """Raise ``InputError`` where a built model pads the smallest frame to one that fills the memory."""
+    """Refuse a model that pads the smallest frame to one that fills the memory.
+
+    Args:
+        model: the built detector.
+        path: the checkpoint's file, for the message.
+
+    Raises:
+        InputError: frames are padded to more than `MAX_PIXELS`.
+    """
     hw = getattr(model.data_preprocessor, "size_divisor", None) or (1, 1)
     if math.prod(hw) > MAX_PIXELS:
         _refuse(path, f"pads frames to multiples of {' x '.join(map(str, hw))}, more than {MAX_PIXELS} pixels")
@@ -173,9 +201,15 @@ def check_frame(model: nn.Module, path: str | Path) -> None:
 
 @contextmanager
 def carried_by(path: str | Path) -> Iterator[None]:
-    """Name the checkpoint whose config something is built from, whatever goes wrong in between.
+    """Turn errors of a block into errors that name a checkpoint and the config that it carries.
 
     A config has thousands of values, and each class meets a wrong one with an error of its own.
+
+    Args:
+        path: the checkpoint's file.
+
+    Raises:
+        InputError: the block raised an error.
     """
     try:
         yield
@@ -207,10 +241,13 @@ def _check_entry(place: str, key: str, value: object, path: str | Path) -> None:
 
 
 def computes_only(name: object) -> bool:
-    """Whether a ``type`` names classes that compute and do nothing else, wherever it stands.
+    """Whether a ``type`` can only mean classes that compute and do nothing else.
 
     Every class that is registered under the name has to come from ``_PACKAGES`` and must not need a
     file or a download (``_SOURCES``). A name in a scope is one of mmdet's own.
+
+    Args:
+        name: the ``type`` of a config.
     """
     if not isinstance(name, str) or "." in name.removeprefix("mmdet."):
         return False
@@ -228,7 +265,14 @@ def _is_harmless(cls: type) -> bool:
 
 
 def entries(config: dict) -> Iterator[tuple[str, str, object]]:
-    """Every entry of nested dicts and lists: its dotted place, its key (in a list that of the list) and its value."""
+    """Every entry of nested dicts and lists.
+
+    Args:
+        config: the outermost dict.
+
+    Yields:
+        The dotted place of an entry, its key and its value; the key in a list is that of the list.
+    """
     waiting: list[tuple[str, str, object]] = [("", "", config)]
     while waiting:
         place, own_key, node = waiting.pop()

@@ -1,8 +1,8 @@
-"""What a checkpoint may hold: the keys that are read, and the type that each has to have.
+"""Keys that are read from a checkpoint, and the type that each must have.
 
-mmengine and PyTorch believe what a checkpoint says. mmengine evaluates ``meta.config`` as Python and removes the file
-that ``best_ckpt`` names; PyTorch makes attributes of schedulers and optimizers of whatever it finds. So only the keys
-listed here are handed on.
+mmengine and PyTorch believe what a checkpoint says. mmengine evaluates ``meta.config`` as Python
+and removes the file that ``best_ckpt`` names; PyTorch makes attributes of schedulers and optimizers
+of whatever it finds. So only the keys listed here are handed on.
 """
 
 from __future__ import annotations
@@ -71,7 +71,10 @@ def _is_text(value: object) -> bool:
 
 
 def _is_path(value: object) -> bool:
-    """Of a checkpoint; the first version wrote whole paths, which are as long as folders are deep."""
+    """Whether it is the path of a checkpoint.
+
+    The first version wrote whole paths, which are as long as folders are deep.
+    """
     return type(value) is str and len(value) <= MAX_PATH
 
 
@@ -186,7 +189,7 @@ def _is_lanes(value: object) -> bool:
 
 
 def _is_own_states(value: object) -> bool:
-    """For each process what it has to itself, nothing else."""
+    """Whether it holds lanes, buffers and gradients of each process, and nothing else."""
     return isinstance(value, list) and all(
         isinstance(state, dict)
         and set(state) == {"lanes", "buffers", "gradients"}
@@ -248,9 +251,14 @@ _NUMBERED = {"best_ckpt_": _is_path, "best_score_": _is_number}
 
 
 def known_contents(content: object, path: str | Path) -> dict:
-    """The part of a checkpoint that is read; what is left out is logged.
+    """The part of a checkpoint that is read here; keys that are left out are logged.
 
-    ``last_ckpt``, ``best_ckpt`` and their like become file names, whatever folder stood before them.
+    ``last_ckpt``, ``best_ckpt`` and similar paths become file names, without the folder before
+    them.
+
+    Args:
+        content: from :func:`read_tensor_file`.
+        path: the checkpoint's file, for messages.
 
     Raises:
         InputError: ``content`` is no checkpoint, or a key has another type than it should.
@@ -269,7 +277,11 @@ def known_contents(content: object, path: str | Path) -> dict:
 
 
 def name_files(runtime_info: dict) -> None:
-    """Leave only the names of the checkpoints that mmengine remembers with their folders, in place."""
+    """Shorten paths of checkpoints, which mmengine remembers, to their file names, in place.
+
+    Args:
+        runtime_info: of mmengine's message hub.
+    """
     for key, value in runtime_info.items():
         if (key == "last_ckpt" or key.startswith("best_ckpt")) and value is not None:
             runtime_info[key] = PurePath(value).name
@@ -289,7 +301,8 @@ def _known(node: Mapping, keys: Mapping, place: str, path: str | Path, left_out:
                 raise InputError(f"{path}: {where} is a {type(value).__name__}, expected a dict; copy the file again")
             kept[key] = _known(value, check, f"{where}.", path, left_out)
         elif check(value):
-            kept[key] = dict(value) if isinstance(value, dict) else value  # not the reader's own kind of dict
+            # not the reader's own kind of dict
+            kept[key] = dict(value) if isinstance(value, dict) else value
         else:
             expected = check.__name__.removeprefix("_is_").replace("_", " ")
             raise InputError(f"{path}: {where} is not what it should be ({expected}); copy the file again")

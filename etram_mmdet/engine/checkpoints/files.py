@@ -1,4 +1,4 @@
-"""What is written into checkpoints: tensors and plain values only, and the config as JSON."""
+"""Write checkpoints of tensors and plain values only, with the config as JSON."""
 
 from __future__ import annotations
 
@@ -19,12 +19,22 @@ from etram_mmdet.utils.files import atomic_write
 
 
 def config_to_json(cfg: Config) -> str:
-    """The config as data; tuples become lists."""
+    """A config as JSON; tuples become lists.
+
+    Args:
+        cfg: a config.
+    """
     return json.dumps(cfg.to_dict(), default=str)
 
 
 def save_atomically(checkpoint: dict, path: str | Path) -> None:
-    """Write aside and rename, so that a killed process leaves the old file or the new one.
+    """Atomic file writing of a checkpoint (temporary file, then rename).
+
+    A killed process leaves the old file or the new one.
+
+    Args:
+        checkpoint: its content.
+        path: the file.
 
     Raises:
         InputError: ``path`` cannot be written.
@@ -36,9 +46,14 @@ def save_atomically(checkpoint: dict, path: str | Path) -> None:
 
 
 def make_plain(checkpoint: dict, cfg: Config) -> None:
-    """Replace what mmengine would pickle, in place.
+    """Replace everything in a checkpoint that mmengine would pickle, in place.
 
-    The config becomes JSON, logged histories become tensors, and paths of checkpoints become file names.
+    The config becomes JSON, logged histories become tensors, and paths of checkpoints become file
+    names.
+
+    Args:
+        checkpoint: as mmengine is about to save it.
+        cfg: the config of the run.
     """
     checkpoint["meta"].pop("cfg", None)
     checkpoint["meta"][CONFIG_KEY] = config_to_json(cfg)
@@ -51,7 +66,8 @@ def make_plain(checkpoint: dict, cfg: Config) -> None:
         )
         for name, buffer in hub["log_scalars"].items()
     }
-    # OneCycleLR keeps a bound method among its numbers; loading leaves the fresh scheduler's own in place.
+    # OneCycleLR keeps a bound method among its numbers; loading leaves the fresh scheduler's own in
+    # place.
     if "param_schedulers" in checkpoint:
         checkpoint["param_schedulers"] = [
             {key: value for key, value in each.items() if not callable(value)}
@@ -77,15 +93,19 @@ def _is_plain(value: object) -> bool:
 
 
 def _plain(value: object) -> object:
-    """NumPy's numbers as Python's."""
+    """A number of NumPy as a number of Python; other values as they are."""
     return value.item() if isinstance(value, np.generic) else value
 
 
 def restore_histories(checkpoint: dict) -> None:
     """Undo :func:`make_plain` for the logged histories, in place.
 
-    Those of evaluations stay out: mmengine logs every one that it holds, also what is not measured any more. Long ones
-    are thinned, as a training that was never stopped does at this step.
+    Histories of evaluations are dropped: mmengine logs every one that it holds, also if it is not
+    measured any more. Long ones are thinned, as a training that was never stopped does at this
+    step.
+
+    Args:
+        checkpoint: from :func:`load_checkpoint_file`.
     """
     hub = checkpoint.get("message_hub", {})
     hub["log_scalars"] = {
@@ -99,7 +119,12 @@ def restore_histories(checkpoint: dict) -> None:
 
 
 def load_foreign_weights(path: str | Path) -> dict[str, torch.Tensor]:
-    """The ``state_dict`` of any PyTorch or Lightning checkpoint; objects in it are not built, code is not run.
+    """The ``state_dict`` of any PyTorch or Lightning checkpoint.
+
+    Objects in the file are not built, and no code in it is run.
+
+    Args:
+        path: the file.
 
     Raises:
         InputError: the file is missing, damaged or holds no ``state_dict``.

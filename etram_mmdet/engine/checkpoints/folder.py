@@ -1,4 +1,4 @@
-"""Which checkpoints a work folder holds."""
+"""Find the checkpoints of a work folder."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ PACKAGED = Path(__file__).parents[2] / "weights"  # detectors that come with the
 
 
 def checkpoints_in(work_dir: str | Path) -> list[Path]:
-    """The checkpoint that ``last_checkpoint`` names, then the others from the newest to the oldest.
+    """Checkpoints of a work folder: the one that ``last_checkpoint`` names, then from new to old.
 
-    Only the last part of the path in ``last_checkpoint`` counts, so that a copied or moved folder stands for itself.
-    The others are called ``iter_STEP.pth``; best checkpoints, which hold weights only, and copies by other names are
-    left out.
+    Only the last part of the path in ``last_checkpoint`` counts, so that a copied or moved folder
+    stands for itself. The others are called ``iter_STEP.pth``. Best checkpoints, which hold weights
+    only, and copies by other names are left out.
+
+    Args:
+        work_dir: the work folder of a training.
     """
     folder = Path(work_dir)
     numbered = [path for path in folder.glob("iter_*.pth") if _step(path).isdecimal()]
@@ -24,7 +27,8 @@ def checkpoints_in(work_dir: str | Path) -> list[Path]:
     if named.is_file():
         name = Path(named.read_text(encoding="utf-8", errors="replace").strip("\0 \n")).name
         found.insert(0, folder / name)
-    return [path for path in dict.fromkeys(found) if os.path.isfile(path)]  # also where no file could have that name
+    # also where no file could have that name
+    return [path for path in dict.fromkeys(found) if os.path.isfile(path)]
 
 
 def _step(path: Path) -> str:
@@ -32,19 +36,28 @@ def _step(path: Path) -> str:
 
 
 def find_checkpoint(work_dir: str | Path) -> str | None:
-    """The first of :func:`checkpoints_in`, intact or not; ``None`` where there is none."""
+    """The first of :func:`checkpoints_in`, intact or not; ``None`` if the folder holds none.
+
+    Args:
+        work_dir: the work folder of a training.
+    """
     return next(map(str, checkpoints_in(work_dir)), None)
 
 
 def checkpoint_file(path: str | Path) -> Path:
-    """``path``, or the newest checkpoint of the work folder that it is, or what the package calls so (``demo``).
+    """The file of a checkpoint that a user names.
+
+    Args:
+        path: a file; a work folder, which stands for its newest checkpoint; or the name of a
+            checkpoint that comes with the package (``demo``).
 
     Raises:
-        InputError: a folder without a checkpoint.
+        InputError: a folder holds no checkpoint.
     """
     found = find_checkpoint(path) if Path(path).is_dir() else path
     packaged = PACKAGED / f"{Path(path).name}.pth"
-    if str(path) == Path(path).name and packaged.is_file() and not Path(found or "").is_file():  # one's own comes first
+    # one's own comes first
+    if str(path) == Path(path).name and packaged.is_file() and not Path(found or "").is_file():
         return packaged
     if found is None:
         raise InputError(f"{path}: holds no checkpoint; name the work folder of a training, or a checkpoint in it")
@@ -52,6 +65,12 @@ def checkpoint_file(path: str | Path) -> Path:
 
 
 def work_folder_of(checkpoint: Path) -> str:
-    """Where results of a checkpoint go: beside it, and for one that comes with the package to ``work_dirs``."""
+    """Folder for results of a checkpoint: its own, or one in ``work_dirs``.
+
+    The latter is for a checkpoint that comes with the package.
+
+    Args:
+        checkpoint: the checkpoint's file.
+    """
     is_packaged = checkpoint.parent == PACKAGED
     return f"work_dirs/packaged_{checkpoint.stem}" if is_packaged else str(checkpoint.resolve().parent)

@@ -1,7 +1,7 @@
-"""From a checkpoint to a detector: the file is opened, checked, turned into a config and built here.
+"""From a checkpoint to a detector: open and check the file, and build from its config.
 
-mmengine's loader falls back to full unpickling and evaluates the config in a file as Python. Here a file is read as
-tensors and plain values, and what is built from its config may use registered names only.
+mmengine's loader falls back to full unpickling and evaluates the config in a file as Python. Here a
+file is read as tensors and plain values, and its config may use registered names only.
 """
 
 from __future__ import annotations
@@ -46,21 +46,26 @@ def init_detector(
     device: str | None = None,
     cfg_options: dict | None = None,
 ) -> nn.Module:
-    """A detector in evaluation mode, with ``cfg`` and ``dataset_meta`` (classes, palette) as attributes.
+    """Build a detector in evaluation mode from a config, a checkpoint or both.
 
-    Three more tell of its training. ``step_us``: how far apart windows ended, in microseconds. ``sensor_px``: width and
-    height of the sensor. Both are ``None`` where neither checkpoint nor config tells them. ``trained_on``: what
-    :func:`domain_of` said about its training data; empty where the checkpoint does not tell it.
-
-    The arguments are those of ``mmdet.apis.init_detector``, in its order. Nothing in a checkpoint is executed.
+    The arguments are those of ``mmdet.apis.init_detector``, in its order. Nothing in a checkpoint
+    is executed.
 
     Args:
-        config: a config (file, or one that was loaded), or a checkpoint alone, which carries its config; ``demo`` is
-            the small one that comes with the package (docs/models.md).
-        checkpoint: weights for ``config``; default: those that ``config`` carries, or fresh ones.
-        palette: colours of the classes: a name that mmdet knows; default ``none``: those of the class set.
-        device: ``cpu``, ``cuda``, ``cuda:1``; default: the GPU where there is one.
-        cfg_options: settings that replace those of the config, by dotted key; default: none.
+        config: a config (file, or a loaded one), or a checkpoint alone, which carries its config;
+            ``demo`` is the small one that comes with the package (docs/models.md).
+        checkpoint: weights for ``config``. Default: those that ``config`` carries, or fresh ones.
+        palette: colours of the classes, by a name that mmdet knows. Default: ``none``, the colours
+            of the class set.
+        device: ``cpu``, ``cuda``, ``cuda:1``. Default: the GPU if there is one.
+        cfg_options: settings that replace those of the config, by dotted key. Default: none.
+
+    Returns:
+        The detector, with these attributes: ``cfg``; ``dataset_meta`` (classes, palette);
+            ``step_us``, the microseconds between the ends of two windows in its training;
+            ``sensor_px``, width and height of the sensor; ``trained_on``, from :func:`domain_of`
+            its training data. ``step_us`` and ``sensor_px`` are ``None`` and ``trained_on`` is
+            empty if they are not known.
 
     Raises:
         InputError: a file is missing, damaged or does not fit.
@@ -104,7 +109,10 @@ def _built(cfg: Config, content: dict | None, weights: str | Path | None, is_tru
 
 
 def _with_loading(cfg: Config) -> Config:
-    """A copy whose pipelines begin with a loading transform, which ``mmdet.apis.inference_detector`` replaces."""
+    """A copy of a config whose pipelines begin with a loading transform.
+
+    ``mmdet.apis.inference_detector`` replaces that transform.
+    """
     cfg = copy.deepcopy(cfg)
     for _, dataset in dataset_configs(cfg):
         if dataset.get("pipeline") and dataset["pipeline"][0].get("type") != "LoadEventFrame":
@@ -113,7 +121,11 @@ def _with_loading(cfg: Config) -> Config:
 
 
 def is_config(path: object) -> bool:
-    """Whether a path, or what was loaded from one, is a config and not a checkpoint."""
+    """Whether an argument is a config and not a checkpoint.
+
+    Args:
+        path: a path, or a loaded config.
+    """
     return isinstance(path, Config) or str(path).endswith(".py")
 
 
@@ -124,17 +136,25 @@ def load_checkpoint_file(path: str | Path) -> dict:
         path: the file, or a work folder, which stands for its newest checkpoint.
 
     Raises:
-        InputError: the file is missing, damaged, not a checkpoint, or holds more than tensors and plain values.
+        InputError: the file is missing, damaged, not a checkpoint, or holds more than tensors and
+            plain values.
     """
     path = checkpoint_file(path)
     return known_contents(read_tensor_file(path), path)
 
 
 def config_for_checkpoint(config: str | Path | Config | None, checkpoint: str | Path, options: dict | None) -> Config:
-    """The config to test a checkpoint with: its own, or ``config`` where that describes the same model.
+    """The config to test a checkpoint with.
+
+    Args:
+        config: a config that describes the checkpoint's model. None: the config that the checkpoint
+            carries.
+        checkpoint: the file, or a work folder.
+        options: ``--cfg-options``, by dotted key, or None.
 
     Raises:
-        InputError: naming each setting of ``config`` that differs from the checkpoint's model or classes.
+        InputError: settings of ``config`` differ from the checkpoint's model or classes; the
+            message names each.
     """
     content = load_checkpoint_file(checkpoint)
     cfg = _config_for(content, config, checkpoint, options)
@@ -188,7 +208,7 @@ def _refuse_differences(cfg: Config, trained: dict, config: object, checkpoint: 
 
 
 def _warn_of_other_frames(cfg: Config, trained: dict, checkpoint: str | Path) -> None:
-    """Say where frames become smaller than the sensor in another way than in training."""
+    """Warn if frames are made smaller than the sensor in another way than in training."""
     now, then = (representation_of(dataset_config(each)).get("downsample", "none") for each in (cfg, trained))
     if now != then:
         print_log(
@@ -200,7 +220,7 @@ def _warn_of_other_frames(cfg: Config, trained: dict, checkpoint: str | Path) ->
 
 
 def _stored_metainfo(content: dict, path: str | Path) -> dict:
-    """Class names and colours that a checkpoint was trained with; empty where it does not say."""
+    """Class names and colours that a checkpoint was trained with; empty if not stored."""
     told = content.get("meta", {}).get("dataset_meta") or {}
     if "classes" in told:
         colours = dict(palette=list(map(tuple, told["palette"]))) if "palette" in told else {}
@@ -212,13 +232,21 @@ def _stored_metainfo(content: dict, path: str | Path) -> dict:
 
 
 def _trained_step_us(content: dict, cfg: Config) -> int | None:
-    """What a checkpoint says; of one that was written before version 0.2, what follows from its config."""
+    """Step of the training, from the checkpoint.
+
+    For a checkpoint from before version 0.2 it follows from the config.
+    """
     steps_as_rvt = dataset_config(cfg).get("frames") == "rvt"
     return content.get("meta", {}).get(STEP_KEY) or (STEP_US if steps_as_rvt else None)
 
 
 def checkpoint_classes(content: dict, path: str | Path) -> list[str]:
-    """Names of the classes that a checkpoint was trained to find; none where it does not say."""
+    """Names of the classes that a checkpoint was trained to find; empty if it does not hold them.
+
+    Args:
+        content: from :func:`load_checkpoint_file`.
+        path: the checkpoint's file, for messages.
+    """
     return [str(name) for name in _stored_metainfo(content, path).get("classes", ())]
 
 
@@ -228,7 +256,16 @@ def _trained_sensor_px(content: dict, cfg: Config) -> tuple[int, int] | None:
 
 
 def check_checkpoint_classes(content: dict, cfg: Config, path: str) -> None:
-    """Raise ``InputError`` where a checkpoint was trained for other classes, or for the same in another order."""
+    """Refuse a checkpoint of other classes than the data, or of the same in another order.
+
+    Args:
+        content: from :func:`load_checkpoint_file`.
+        cfg: a complete config.
+        path: the checkpoint's file, for the message.
+
+    Raises:
+        InputError: the classes differ.
+    """
     theirs = checkpoint_classes(content, path)
     ours = list(metainfo_of(dataset_config(cfg))["classes"])
     if theirs and theirs != ours:
@@ -243,7 +280,7 @@ def check_checkpoint_classes(content: dict, cfg: Config, path: str) -> None:
 
 
 def _try_blank_frame(model: nn.Module, checkpoint: str | Path) -> None:
-    """Some values of a config are wrong only for a frame."""
+    """Run the model on a blank frame: some wrong values of a config show only there."""
     with carried_by(checkpoint):
         check_frame(model, checkpoint)
         Streamer(model.eval())(torch.zeros(1, model.in_channels, 2, 2, dtype=torch.uint8), None)
@@ -258,15 +295,32 @@ def _usable(device: str) -> str:
 
 
 def load_strictly(model: nn.Module, weights: dict, source: str) -> None:
-    """``load_state_dict`` whose error is one sentence; nothing is loaded unless everything fits."""
+    """Load weights into a model only if everything fits; an error is one sentence.
+
+    Args:
+        model: a detector, with or without the wrapper of several processes.
+        weights: a ``state_dict``.
+        source: the file of the weights, for the message.
+
+    Raises:
+        InputError: see :func:`check_weights`.
+    """
     check_weights(model, weights, source)
     (model.module if is_model_wrapper(model) else model).load_state_dict(weights)
 
 
 def check_weights(model: nn.Module, weights: dict, source: str, advice: str | None = None) -> None:
-    """Raise ``InputError`` naming the first of the ``weights`` that the model lacks or has in another shape.
+    """Refuse weights that do not fit a model, or are not finite.
 
-    The same for weights that are not finite. ``advice`` ends the sentence; default: how to test the checkpoint.
+    Args:
+        model: a detector, with or without the wrapper of several processes.
+        weights: a ``state_dict``.
+        source: the file of the weights, for the message.
+        advice: last sentence of the message. Default: how to test the checkpoint.
+
+    Raises:
+        InputError: weights are missing, unknown, or differ in shape or kind of number; the message
+            names the first.
     """
     own = (model.module if is_model_wrapper(model) else model).state_dict()
     wrong = [f"missing {k}" for k in own if k not in weights] + [f"unexpected {k}" for k in weights if k not in own]

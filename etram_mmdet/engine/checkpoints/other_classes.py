@@ -1,4 +1,7 @@
-"""Weights of a detector of other classes as a start: all but its class layers is taken, and rows of equal names."""
+"""Start a training from the weights of a detector of other classes.
+
+All weights but those of the class layers are taken, and rows of classes of equal names.
+"""
 
 from __future__ import annotations
 
@@ -19,23 +22,31 @@ from etram_mmdet.models.building import build_detector
 
 
 class ClassLayer(NamedTuple):
-    """A tensor with rows per class along ``dim``: ``groups`` times all classes, a group for each anchor."""
+    """A tensor with rows per class along ``dim``.
+
+    It has ``groups`` times all classes, one group for each anchor.
+    """
 
     dim: int
     groups: int
 
 
 def fit_classes(content: dict, model: nn.Module, cfg: Config, path: str | Path) -> list[str]:
-    """Let the weights of a checkpoint fit the classes of a training, in place; returns sentences about what was done.
+    """Make the weights of a checkpoint fit the classes of a training, in place.
 
-    Where the classes differ, the tensors whose shape follows from their number are those of ``model``, with the rows of
-    classes of equal names copied, and that of the background where there is one. Averaged weights are treated alike.
+    If the classes differ, the tensors whose shape follows from their number are those of ``model``.
+    Rows of classes of equal names are copied into them, and the row of the background if there is
+    one. Averaged weights are treated alike.
 
     Args:
-        content: of a checkpoint, its tensors in host memory.
-        model: what is to be trained, freshly initialised.
-        cfg: the run's complete config. Its key ``allow_other_classes`` allows a training to start so.
-        path: the checkpoint, for messages.
+        content: of a checkpoint, with tensors in host memory.
+        model: the model to be trained, freshly initialised.
+        cfg: the run's complete config. Its key ``allow_other_classes`` allows a training to start
+            so.
+        path: the checkpoint's file, for messages.
+
+    Returns:
+        Sentences for the log about what was copied; none if the classes are the same.
 
     Raises:
         InputError: the classes differ and the config does not allow it, or the run is no training.
@@ -60,7 +71,17 @@ def fit_classes(content: dict, model: nn.Module, cfg: Config, path: str | Path) 
 
 
 def class_layers(cfg: Config, weights: dict[str, Tensor]) -> dict[str, ClassLayer]:
-    """Which of ``weights`` have rows per class: their shape is another one in a model of one class more."""
+    """Find the weights that have rows per class.
+
+    Their shape is another one in a model of one class more.
+
+    Args:
+        cfg: a complete config.
+        weights: ``state_dict`` of its model.
+
+    Returns:
+        The place of the rows in each of these weights, by name.
+    """
     wider = copy.deepcopy(cfg)
     wider.model.bbox_head.num_classes += 1
     with fork_rng(devices=[]):
@@ -76,14 +97,16 @@ def class_layers(cfg: Config, weights: dict[str, Tensor]) -> dict[str, ClassLaye
 def with_equal_rows(
     fresh: Tensor, given: Tensor, layer: ClassLayer, pairs: Sequence[tuple[int, int]], counts: tuple[int, int]
 ) -> Tensor:
-    """A copy of ``fresh`` with rows of ``given``; without any where the two differ in more than their classes.
+    """A copy of a class layer of new classes with the rows of equal classes of a checkpoint.
+
+    No row is copied if the two layers differ in more than their classes.
 
     Args:
         fresh: the class layer of the new classes.
-        given: that of the checkpoint.
-        layer: where the rows are.
-        pairs: number of a class in ``fresh`` and in ``given``, for each that both have.
-        counts: how many classes ``fresh`` and ``given`` have.
+        given: the class layer of the checkpoint.
+        layer: the place of the rows.
+        pairs: number of a class in ``fresh`` and in ``given``, for each class that both have.
+        counts: number of classes of ``fresh`` and of ``given``.
     """
     background = fresh.shape[layer.dim] // layer.groups - counts[0]  # one row more with softmax
     expected = list(fresh.shape)

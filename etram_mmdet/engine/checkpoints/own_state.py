@@ -1,12 +1,14 @@
-"""What each process of a training has to itself: without it, a resumed run is not the one that was stopped.
+"""State that each process of a training has for itself, saved for a resumed run.
 
-Weights, optimizer and schedules are the same in all processes, and the first one saves them. Not the same are
+Weights, optimizer and schedules are the same in all processes, and the first one saves them. Not
+the same are
 
 - the recurrent state of the lanes, which every process continues from batch to batch,
 - buffers of the model, such as BatchNorm's statistics without SyncBN,
 - gradients that wait for the end of an update (``optim_wrapper.accumulative_counts``).
 
-Random numbers are none of it: those of a clip and of a step follow from the seed (``StreamTrainLoop``).
+Random numbers are none of it: those of a clip and of a step follow from the seed
+(``StreamTrainLoop``).
 """
 
 from __future__ import annotations
@@ -26,9 +28,16 @@ from etram_mmdet.utils.errors import InputError
 
 
 def gather_own_states(runner: Runner) -> list[dict] | None:
-    """One dict with ``lanes``, ``buffers`` and ``gradients`` for each process, in the first one; ``None`` in others.
+    """Collect the own state of every process in the first one.
 
     Every process has to call it.
+
+    Args:
+        runner: of the training.
+
+    Returns:
+        In the first process a dict with ``lanes``, ``buffers`` and ``gradients`` for each process;
+        ``None`` in the others.
     """
     model = _bare(runner.model)
     states = gather_object(
@@ -45,7 +54,13 @@ def gather_own_states(runner: Runner) -> list[dict] | None:
 
 
 def restore_own_state(runner: Runner, states: list[dict] | None, path: str | Path) -> None:
-    """Hand what :func:`gather_own_states` gave to this process; a line in the log where a checkpoint has none."""
+    """Give this process its part of the states that :func:`gather_own_states` returned.
+
+    Args:
+        runner: of the training.
+        states: one dict for each process. None: the checkpoint has none, which is logged.
+        path: the checkpoint's file, for messages.
+    """
     model = _bare(runner.model)
     if states is None:
         _log_what_is_missing(model, path)
@@ -65,7 +80,16 @@ def restore_own_state(runner: Runner, states: list[dict] | None, path: str | Pat
 
 
 def check_own_states(states: list[dict] | None, model: nn.Module, path: str | Path) -> None:
-    """Raise ``InputError`` where ``states`` are not those of this model in as many processes as there are now."""
+    """Refuse states of another model, or of another number of processes than there are now.
+
+    Args:
+        states: one dict for each process, or None, which passes.
+        model: the model to be trained.
+        path: the checkpoint's file, for messages.
+
+    Raises:
+        InputError: the states do not fit, or hold numbers that are not finite.
+    """
     if states is None:
         return
     processes = get_world_size()
@@ -79,7 +103,8 @@ def check_own_states(states: list[dict] | None, model: nn.Module, path: str | Pa
                 if name not in ours or tensor.shape != ours[name].shape or tensor.dtype != ours[name].dtype:
                     raise InputError(f"{path}: its {kind} have a {name:.80} that the config's model has not, or not so")
     lanes = [row for state in states for stages in state["lanes"].values() for stage in stages for row in stage]
-    if not all(bool(row.isfinite().all()) for row in lanes):  # gradients need not be, in half precision
+    # gradients need not be, in half precision
+    if not all(bool(row.isfinite().all()) for row in lanes):
         raise InputError(
             f"{path}: its lanes hold numbers that are not finite, so the training had diverged; resume from an earlier "
             "checkpoint"
@@ -91,7 +116,7 @@ def _bare(model: nn.Module) -> nn.Module:
 
 
 def _buffers(model: nn.Module) -> dict[str, Tensor]:
-    """Those that belong to the weights."""
+    """Buffers of a model that belong to its ``state_dict``."""
     saved = model.state_dict(keep_vars=True)
     return {name: buffer for name, buffer in model.named_buffers() if name in saved}
 

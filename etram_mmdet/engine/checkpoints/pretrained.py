@@ -1,4 +1,4 @@
-"""``init_cfg=dict(type="Pretrained", checkpoint=...)`` without executing what the checkpoint holds."""
+"""``init_cfg=dict(type="Pretrained", checkpoint=...)`` that executes nothing in a checkpoint."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ _SWITCH = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # PyTorch's own, for every file that 
 
 @WEIGHT_INITIALIZERS.register_module(name="Pretrained")
 class SafePretrainedInit(PretrainedInit):
-    """mmengine's initializer, whose reader falls back to unpickling anything, with this project's reader.
+    """mmengine's ``Pretrained`` initializer with this project's reader of checkpoints.
 
-    A file may be any PyTorch or Lightning checkpoint; its tensors are read. A work folder stands for its newest
-    checkpoint, and ``demo`` for the one that comes with the package. An address such as ``torchvision://`` is
-    left to mmengine, which then may read tensors and plain values only.
+    mmengine's own reader falls back to unpickling anything. A file may be any PyTorch or Lightning
+    checkpoint; its tensors are read. A work folder stands for its newest checkpoint, and ``demo``
+    for the one that comes with the package. An address such as ``torchvision://`` is left to
+    mmengine, which then may read tensors and plain values only.
 
     Raises:
-        InputError: the file is missing, damaged, holds no weights under ``prefix``, or such as are not finite.
+        InputError: the file is missing, damaged, holds no weights under ``prefix``, or weights that
+            are not finite.
     """
 
     def __call__(self, module: nn.Module) -> None:
@@ -64,7 +66,8 @@ class SafePretrainedInit(PretrainedInit):
                 f"init_cfg of type Pretrained: {self.checkpoint}: needs the package {error.name}, which is not "
                 f"installed; pip install {error.name}, or download the weights and name the file"
             ) from error
-        except (OSError, ValueError, KeyError, RuntimeError) as error:  # no network, no such address, a broken download
+        # no network, no such address, a broken download
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise InputError(
                 f"init_cfg of type Pretrained: {self.checkpoint}: cannot be loaded ({first_line(error):.200}); "
                 "download the weights and name the file"

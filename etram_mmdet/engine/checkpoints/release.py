@@ -1,4 +1,4 @@
-"""A checkpoint made small enough to be handed on: what detection needs, kernels in half precision."""
+"""Make a checkpoint small enough to hand on: only the parts that detection needs."""
 
 from __future__ import annotations
 
@@ -18,17 +18,21 @@ DIGITS = 16  # of a digest, as people compare it
 
 
 def release(source: str | Path, target: str | Path) -> str:
-    """Write the weights of a checkpoint, its classes and the config of its evaluation; returns its :func:`digest`.
+    """Write the weights of a checkpoint, its classes and the config of its evaluation.
 
-    Optimizer, recurrent states, logs and the settings of the training are left out. Kernels and matrices are stored as
-    float16; norms and biases, which are few, stay as they are.
+    Optimizer, recurrent states, logs and the settings of the training are left out. Kernels and
+    matrices are stored as float16; norms and biases, which are few, stay as they are.
 
     Args:
         source: a checkpoint, or a work folder, which stands for its newest one.
         target: the new file.
 
+    Returns:
+        The :func:`digest` of the new file.
+
     Raises:
-        InputError: ``source`` is no checkpoint that carries its config, or ``target`` cannot be written.
+        InputError: ``source`` is no checkpoint that carries its config, or ``target`` cannot be
+            written.
     """
     content = load_checkpoint_file(source)
     meta = {key: content["meta"][key] for key in _META if key in content["meta"]}
@@ -39,7 +43,11 @@ def release(source: str | Path, target: str | Path) -> str:
 
 
 def digest(path: str | Path) -> str:
-    """The first `DIGITS` of a file's SHA-256."""
+    """The first `DIGITS` hexadecimal digits of a file's SHA-256.
+
+    Args:
+        path: the file.
+    """
     return sha256(Path(path).read_bytes()).hexdigest()[:DIGITS]
 
 

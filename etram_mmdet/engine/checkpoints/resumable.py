@@ -1,7 +1,8 @@
-"""Does what a checkpoint holds of a training fit the optimizer and schedules that go on with it?
+"""Check that a checkpoint fits the optimizer and schedules of the training that resumes from it.
 
-PyTorch and mmengine take whatever a checkpoint says: a schedule makes attributes of it, and a fused optimizer reads
-and writes the memory of its moments without a look at their shape. So both are compared with fresh ones first.
+PyTorch and mmengine take whatever a checkpoint says: a schedule makes attributes of it, and a fused
+optimizer reads and writes the memory of its moments without a look at their shape. So both are
+compared with fresh ones first.
 """
 
 from __future__ import annotations
@@ -28,7 +29,15 @@ MAX_SETTING = 1e6  # of an optimizer: rates, decays, momenta
 
 
 def check_complete(checkpoint: dict, path: str | Path) -> None:
-    """Raise ``InputError`` where ``checkpoint`` lacks what a training needs to go on."""
+    """Refuse a checkpoint that lacks a part that a resumed training needs.
+
+    Args:
+        checkpoint: from :func:`load_checkpoint_file`.
+        path: its file, for messages.
+
+    Raises:
+        InputError: it holds weights only, or lacks a key.
+    """
     if not set(_NEEDED) <= set(checkpoint):
         raise InputError(
             f"{path}: holds weights only (a best or converted checkpoint), so there is nothing to resume; "
@@ -43,10 +52,13 @@ def check_complete(checkpoint: dict, path: str | Path) -> None:
 
 
 def latest_checkpoint(work_dir: str | Path) -> str:
-    """The newest checkpoint in ``work_dir`` that is intact; the log names those that are not.
+    """The newest intact checkpoint of a work folder; damaged ones are logged.
+
+    Args:
+        work_dir: the work folder of a training.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no intact checkpoint.
     """
     damaged = []
     for path in checkpoints_in(work_dir):
@@ -72,7 +84,16 @@ def latest_checkpoint(work_dir: str | Path) -> str:
 
 
 def check_resumable(checkpoint: dict, runner: Runner, path: str | Path) -> None:
-    """Raise ``InputError`` where ``runner``, its optimizer and schedules built, cannot go on from ``checkpoint``."""
+    """Refuse a checkpoint that does not fit the optimizer and schedules of a run.
+
+    Args:
+        checkpoint: from :func:`load_checkpoint_file`.
+        runner: of the run, its optimizer and schedules built.
+        path: the checkpoint's file, for messages.
+
+    Raises:
+        InputError: the checkpoint does not fit; the message names the first difference.
+    """
     check_finite(checkpoint["state_dict"], path)
     step = checkpoint["meta"]["iter"]
     differences = _step_differences(step, runner.train_loop.max_iters)
@@ -117,7 +138,10 @@ def _is_sane(value: object, key: str) -> bool:
 
 
 def _moment_differences(kept: dict, optimizer: Optimizer) -> list[str]:
-    """Every parameter needs the moments that this kind of optimizer keeps, like the parameter itself."""
+    """Differences between saved moments and those that this kind of optimizer keeps.
+
+    Each moment must have the shape of its parameter.
+    """
     wanted = _moments_of(optimizer)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for number, moments in kept.items():
@@ -155,10 +179,11 @@ def _described(moment: object) -> str:
 
 
 def _moments_of(optimizer: Optimizer) -> set[str]:
-    """What the optimizer keeps for a parameter, seen after a step on a single number."""
+    """Names of the numbers that the optimizer keeps for a parameter, seen after a trial step."""
     number = torch.zeros(1, requires_grad=True)
     number.grad = torch.zeros(1)
-    taken = inspect.signature(type(optimizer)).parameters  # defaults hold more than the constructor takes
+    # defaults hold more than the constructor takes
+    taken = inspect.signature(type(optimizer)).parameters
     probe = type(optimizer)([number], **{key: value for key, value in optimizer.defaults.items() if key in taken})
     probe.step()
     return set(probe.state[number])
@@ -181,7 +206,10 @@ def _schedule_differences(saved: list[dict], schedules: list, step: int) -> list
 
 
 def _differing(theirs: dict, ours: dict, *free: str) -> list[str]:
-    """Settings that only one side has, or that differ; fractions may, since a learning rate may have been changed."""
+    """Settings that only one side has, or that differ.
+
+    Fractions may differ, since a learning rate may have been changed.
+    """
     if set(theirs) != set(ours):
         return [f"settings are {_listed(theirs)}, the config's are {_listed(ours)}"]
     return [

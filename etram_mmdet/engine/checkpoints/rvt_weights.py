@@ -1,4 +1,4 @@
-"""RVT's parameter names and ours, in both directions."""
+"""Translate parameter names between RVT and this package, in both directions."""
 
 from __future__ import annotations
 
@@ -42,17 +42,26 @@ _RULES: list[tuple[str, object]] = [
 
 
 def rvt_name(name: str) -> str:
-    """RVT's name of the parameter or buffer that :class:`RecurrentDetector` calls ``name``."""
+    """RVT's name of a parameter or buffer of :class:`RecurrentDetector`.
+
+    Args:
+        name: its dotted name here.
+    """
     for pattern, replacement in _RULES:
         name = re.sub(pattern, replacement, name)
     return name
 
 
 def from_rvt(weights: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """A ``state_dict`` for ``model`` from RVT's, with or without the ``mdl.`` prefix of its Lightning checkpoints.
+    """A ``state_dict`` for a model, made from RVT's.
+
+    Args:
+        weights: RVT's ``state_dict``, with or without the ``mdl.`` prefix of its Lightning
+            checkpoints.
+        model: a :class:`RecurrentDetector` of the same size.
 
     Raises:
-        InputError: naming the tensors that are missing, left over or of another shape.
+        InputError: tensors are missing, left over or of another shape; the message names them.
     """
     weights = {name.removeprefix("mdl."): tensor for name, tensor in weights.items()}
     wanted = {rvt_name(name): (name, tensor) for name, tensor in model.state_dict().items()}
@@ -73,5 +82,9 @@ def from_rvt(weights: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
 
 
 def to_rvt(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    """RVT's ``state_dict`` from that of a :class:`RecurrentDetector`; the inverse of :func:`from_rvt`."""
+    """RVT's ``state_dict``, made from that of a detector; the inverse of :func:`from_rvt`.
+
+    Args:
+        state_dict: of a :class:`RecurrentDetector`.
+    """
     return {rvt_name(name): tensor for name, tensor in state_dict.items()}

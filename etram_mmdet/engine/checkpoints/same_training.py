@@ -1,8 +1,8 @@
-"""Is the training that ``--resume`` asks for the one that the checkpoint comes from?
+"""Check that ``--resume`` goes on with the training that the checkpoint comes from.
 
-The rule: model, training data, batches, optimizer, learning rates, seed and hooks that act on the training are
-compared. What only says where, how fast and with how much memory it runs, what it logs and how it is evaluated may
-change, and so may its length, as long as no schedule of the learning rate depends on it.
+The rule: model, training data, batches, optimizer, learning rates, seed and hooks that act on the
+training are compared. Settings of where, how fast and with how much memory it runs, of logs and of
+evaluation may change. So may its length, as long as no schedule of the learning rate depends on it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,16 @@ _INSTEAD = {
 
 
 def check_same_training(checkpoint: dict, runner: Runner, path: str | Path) -> None:
-    """Raise ``InputError`` naming each setting that would make another training of ``checkpoint``'s."""
+    """Refuse to resume a training with settings that make it another training.
+
+    Args:
+        checkpoint: from :func:`load_checkpoint_file`.
+        runner: of the run that is to go on.
+        path: the checkpoint's file, for messages.
+
+    Raises:
+        InputError: settings differ; the message names each.
+    """
     stored = stored_config(checkpoint, path)
     with carried_by(path):
         found = training_differences(stored, runner.cfg.to_dict(), torch.cuda.is_available())
@@ -60,7 +69,7 @@ def _instead(name: str, old: object) -> str:
 
 
 def _other_facts(meta: dict, runner: Runner, path: str | Path) -> dict[str, tuple]:
-    """What no config says: the seed that was drawn, the number of processes, and what the data hold."""
+    """Differences that no config shows: the drawn seed, the number of processes, and the data."""
     data = digest(as_streams(runner.train_dataloader.dataset))
     if PROCESSES_KEY not in meta:
         print_log(

@@ -1,10 +1,11 @@
 """Read a file that ``torch.save`` wrote, without executing anything that stands in it.
 
-Such a file is a zip archive: a pickle of the structure beside one record of raw bytes for each tensor. A pickle is a
-program for a small machine with a stack, and Python's machine calls whatever function the program names. The one here
-calls nothing: it knows the few names that tensors and plain values need, and makes nothing that the file does not hold.
-PyTorch's own machine lets a small file take all memory or crash the interpreter: ``torch.load(weights_only=True)``
-allows ``bytearray(10**12)`` and, with NumPy's names allowed, a crafted dtype.
+Such a file is a zip archive: a pickle of the structure beside one record of raw bytes for each
+tensor. A pickle is a program for a small machine with a stack, and Python's machine calls whatever
+function the program names. The one here calls nothing: it knows the few names that tensors and
+plain values need, and makes nothing that the file does not hold. PyTorch's own machine lets a small
+file take all memory or crash the interpreter: ``torch.load(weights_only=True)`` allows
+``bytearray(10**12)`` and, with NumPy's names allowed, a crafted dtype.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from torch import Tensor
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.kinds import check_kind
 
-# Reading the structure takes about half a second per MiB. That of a checkpoint takes a tenth of a MiB.
+# Reading the structure takes about half a second per MiB. That of a checkpoint takes a tenth of a
+# MiB.
 MAX_STRUCTURE_BYTES = 16 << 20
 MAX_TENSORS = 100_000
 MAX_INTEGER = 2**62
@@ -49,15 +51,16 @@ class Refused(Exception):
 
 
 def read_tensor_file(path: str | Path, unknown: str = "refuse") -> object:
-    """The content of a file of ``torch.save``: dicts, lists, tuples, strings, numbers and tensors on the CPU.
+    """Read a file of ``torch.save``: dicts, lists, tuples, strings, numbers and CPU tensors.
 
     Args:
         path: the file.
-        unknown: what to do with objects of other classes: ``refuse`` the file, or ``ignore`` them, which puts an
-            object without content in their place.
+        unknown: ``refuse`` a file with objects of other classes, or ``ignore`` them, which puts an
+            object without content in their place. Default: refuse.
 
     Raises:
-        InputError: the file is missing, damaged, of another format or, with ``refuse``, holds other objects.
+        InputError: the file is missing, damaged, of another format or, with ``refuse``, holds other
+            objects.
     """
     path = Path(path)
     if not path.is_file():
@@ -95,7 +98,10 @@ def _read(archive: zipfile.ZipFile, path: Path, ignores: bool) -> object:
 
 
 def _check_records(records: Iterable[zipfile.ZipInfo], file_bytes: int) -> None:
-    """PyTorch stores records as they are. A compressed or overlapping one could grow beyond the file."""
+    """Refuse records that are compressed or overlap, since they could grow beyond the file.
+
+    PyTorch stores records as they are.
+    """
     total_bytes = 0
     for record in records:
         if record.compress_type != zipfile.ZIP_STORED or record.compress_size != record.file_size:
@@ -106,7 +112,7 @@ def _check_records(records: Iterable[zipfile.ZipInfo], file_bytes: int) -> None:
 
 
 class _Name:
-    """What a program calls a function or class: a name and nothing else."""
+    """Name of a function or class that a program calls, and nothing else."""
 
     __slots__ = ("module", "name")
 
@@ -119,7 +125,7 @@ class _Name:
 
 
 class Inert:
-    """Stands where an object of an unknown class would be."""
+    """Placeholder for an object of an unknown class."""
 
     __slots__ = ()
 
@@ -135,8 +141,8 @@ class Machine:
 
     Args:
         archive: the file.
-        records: where its storages are.
-        ignores: put :class:`Inert` in the place of what is unknown, instead of refusing the file.
+        records: folder of its storages inside the archive.
+        ignores: whether :class:`Inert` replaces unknown objects, instead of refusing the file.
     """
 
     def __init__(self, archive: zipfile.ZipFile, records: str, ignores: bool) -> None:
@@ -290,7 +296,7 @@ class Machine:
     _do_newobj = _do_reduce
 
     def _do_build(self, _: None) -> None:
-        """What PyTorch's dicts remember beside their items is left out; nothing else may be changed."""
+        """Leave out attributes of PyTorch's dicts, and refuse changes of any other object."""
         change = self._stack.pop()
         target = self._stack[-1]
         if type(target) is _Float64:
@@ -335,7 +341,8 @@ class Machine:
         view = storage.as_strided(size, stride, offset)
         if view.numel() > storage.numel():
             raise Refused(f"it holds a tensor of {view.numel()} numbers, of which only {storage.numel()} are there")
-        return view if _is_dense(view) else view.contiguous()  # an optimizer takes its moments for dense
+        # an optimizer takes its moments for dense
+        return view if _is_dense(view) else view.contiguous()
 
     def _parameter(self, data: object, *unused: object) -> object:
         return data
@@ -389,7 +396,8 @@ _CALLS = {
     ("collections", "OrderedDict"): Machine._dict,
     ("collections", "Counter"): Machine._dict,
     ("_codecs", "encode"): Machine._bytes,
-    # One number in checkpoints of this project's first version. Foreign files hold all kinds, none of which is wanted.
+    # One number in checkpoints of this project's first version. Foreign files hold all kinds, none
+    # of which is wanted.
     ("numpy", "dtype"): Machine._dtype,
     ("numpy._core.multiarray", "scalar"): Machine._number,
     ("numpy.core.multiarray", "scalar"): Machine._number,

@@ -1,4 +1,4 @@
-"""Fill in what follows from something else: learning rate, schedule length, needed hooks, precision."""
+"""Fill in settings that follow from others: learning rate, schedule, needed hooks, precision."""
 
 from __future__ import annotations
 
@@ -31,10 +31,16 @@ NEEDED_HOOKS = (
 
 
 def check_steps(cfg: Config) -> None:
-    """Refuse a training whose length is not clear, a schedule that would never move, and updates without a step.
+    """Refuse a training whose length or schedule cannot work.
+
+    Those are: a training whose length is not clear, a schedule that would never move, and updates
+    without a step.
+
+    Args:
+        cfg: a whole config; one without ``train_cfg`` passes.
 
     Raises:
-        InputError: naming the key, and what to write instead.
+        InputError: the message names the key, and says what to write instead.
     """
     train_cfg = cfg.get("train_cfg") or {}
     if not train_cfg:
@@ -66,7 +72,11 @@ def _check_scheduler(what: str, scheduler: dict, train_cfg: dict) -> None:
 
 
 def complete_hooks(cfg: Config) -> None:
-    """Add those of `NEEDED_HOOKS` that a config does not name, in place."""
+    """Add the hooks of `NEEDED_HOOKS` that a config does not name, in place.
+
+    Args:
+        cfg: a whole config.
+    """
     named = {hook.get("type") for hook in cfg.get("custom_hooks") or []}
     missing = [dict(type=name) for name in NEEDED_HOOKS if name not in named]
     if missing:
@@ -74,7 +84,13 @@ def complete_hooks(cfg: Config) -> None:
 
 
 def complete_loaders(cfg: Config) -> None:
-    """Leave out, in place, what PyTorch refuses for a loader without processes of its own (``num_workers=0``)."""
+    """Remove settings that PyTorch refuses for a loader without processes, in place.
+
+    Such a loader has ``num_workers=0``.
+
+    Args:
+        cfg: a whole config.
+    """
     for name in LOADERS:
         loader = cfg.get(name)
         if isinstance(loader, dict) and not loader.get("num_workers"):
@@ -83,15 +99,21 @@ def complete_loaders(cfg: Config) -> None:
 
 
 def complete_schedule(cfg: Config, processes: int | None = None) -> None:
-    """Fill in learning rates that a config leaves open, and the length of its one-cycle schedule, in place.
+    """Fill in open learning rates and the length of the one-cycle schedule, in place.
 
-    The rule is RVT's: lr = base_lr * sqrt(batch / base batch), with the batch of an update of the weights: the lanes of
-    a step, times ``optim_wrapper.accumulative_counts``. With ``auto_scale_lr.enable`` (``--auto-scale-lr``) these are
-    the lanes of all processes, whose number only a running training knows: until then the rates stay open.
+    The rule is RVT's: lr = base_lr * sqrt(batch / base batch), with the batch of an update of the
+    weights: the lanes of a step, times ``optim_wrapper.accumulative_counts``. With
+    ``auto_scale_lr.enable`` (``--auto-scale-lr``) these are the lanes of all processes, whose
+    number only a running training knows: until then the rates stay open.
 
     Args:
-        cfg: a config with ``base_lr`` and ``auto_scale_lr.base_batch_size``; others stay as they are.
-        processes: how many processes take part; default: nobody knows yet.
+        cfg: a config with ``base_lr`` and ``auto_scale_lr.base_batch_size``; others stay as they
+            are.
+        processes: number of processes of the training. Default: not known yet.
+
+    Raises:
+        InputError: ``--auto-scale-lr`` meets a stated learning rate, or a schedule does not fit the
+            training.
     """
     scale = cfg.get("auto_scale_lr") or {}
     if not all(map(cfg.get, TOGETHER["train"])) or not cfg.get("base_lr") or not scale.get("base_batch_size"):
@@ -116,12 +138,21 @@ def complete_schedule(cfg: Config, processes: int | None = None) -> None:
 
 
 def added_up(cfg: Config) -> int:
-    """Of how many steps the gradients are added up before the weights change (``accumulative_counts``)."""
+    """Number of steps whose gradients are added up before the weights change.
+
+    Args:
+        cfg: a config with ``optim_wrapper``, whose key is ``accumulative_counts``.
+    """
     return cfg.optim_wrapper.get("accumulative_counts", 1)
 
 
 def rate_by_rule(cfg: Config, processes: int) -> float:
-    """The learning rate that follows from ``base_lr`` and the lanes of so many processes behind one update."""
+    """The learning rate that follows from ``base_lr`` and the batch of one update.
+
+    Args:
+        cfg: a config with ``base_lr`` and ``auto_scale_lr.base_batch_size``.
+        processes: number of processes whose lanes count.
+    """
     if not cfg.train_dataloader.get("batch_size"):
         raise InputError("train_dataloader.batch_size is missing; the learning rate follows from it and base_lr")
     batch = cfg.train_dataloader.batch_size * processes * added_up(cfg)
@@ -129,7 +160,14 @@ def rate_by_rule(cfg: Config, processes: int) -> float:
 
 
 def check_together(cfg: Config) -> None:
-    """Raise ``InputError`` where a config has a part of what training, validation or a test needs."""
+    """Refuse a config with only some of the keys that training, validation or a test needs.
+
+    Args:
+        cfg: a whole config.
+
+    Raises:
+        InputError: a key is missing; the message names it.
+    """
     for task, keys in TOGETHER.items():
         missing = [key for key in keys if not cfg.get(key)]
         if 0 < len(missing) < len(keys):
@@ -138,9 +176,10 @@ def check_together(cfg: Config) -> None:
 
 
 def _check_schedule(scheduler: dict, steps: int) -> None:
-    """Refuse a one-cycle schedule of another length than the training, or with a warm-up of a single step.
+    """Refuse a one-cycle schedule whose length or warm-up does not fit the training.
 
-    OneCycleLR divides by the length of the warm-up, which it counts one step short.
+    Its length has to be that of the training, and its warm-up more than one step: OneCycleLR
+    divides by the length of the warm-up, which it counts one step short.
     """
     if scheduler["total_steps"] != steps:
         raise InputError(
@@ -156,11 +195,14 @@ def _check_schedule(scheduler: dict, steps: int) -> None:
 
 
 def resolve(cfg: Config, device: str) -> list[str]:
-    """Decide in a config what depends on the machine, in place; returns one sentence for the log per decision.
+    """Fill in settings that depend on the machine, in place.
 
     Args:
         cfg: a complete config.
         device: ``cpu`` or ``cuda``, where the training will run.
+
+    Returns:
+        One sentence for the log about each decision.
 
     Raises:
         InputError: the config asks for a precision that the GPU does not have.
@@ -172,12 +214,16 @@ def resolve(cfg: Config, device: str) -> list[str]:
         _check_half_precision(cfg.get("optim_wrapper") or {})
     complete_schedule(cfg, get_world_size())
     if cfg.get("auto_scale_lr"):
-        cfg.auto_scale_lr.enable = False  # done; mmengine's own linear rule would not reach a one-cycle schedule
+        # done; mmengine's own linear rule would not reach a one-cycle schedule
+        cfg.auto_scale_lr.enable = False
     return notes
 
 
 def _wrapper(cfg: Config) -> dict:
-    """What makes processes share a model: as the config says, with ours in place of its base class in mmengine."""
+    """Config of the wrapper by which processes share a model.
+
+    It is the one of the config, with ours in place of its base class in mmengine.
+    """
     usual = dict(
         type="StreamDataParallel",
         broadcast_buffers=False,
@@ -213,7 +259,12 @@ def _check_half_precision(wrapper: dict) -> None:
 
 
 def start_processes(cfg: Config, device: str) -> None:
-    """Join the other processes of a launcher; mmengine's own way of doing so needs a GPU."""
+    """Join the other processes of a launcher; mmengine's own way of doing so needs a GPU.
+
+    Args:
+        cfg: a config; one without ``launcher`` starts nothing.
+        device: ``cpu`` or ``cuda``.
+    """
     if cfg.get("launcher", "none") == "none" or is_distributed():
         return
     if device == "cpu":

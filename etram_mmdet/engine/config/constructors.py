@@ -1,4 +1,4 @@
-"""What a ``type`` of a config means, and which keys its constructor takes."""
+"""Classes that a ``type`` of a config means, and keys that their constructors take."""
 
 from __future__ import annotations
 
@@ -33,7 +33,11 @@ _LOOSE = ("init_cfg",)
 
 
 def registered(kind: object) -> list[Callable]:
-    """Every class or function that a ``type`` may mean; none where it is no registered name."""
+    """Every class or function that a ``type`` may mean; none for a name that is not registered.
+
+    Args:
+        kind: the ``type`` of a config, a name or a class.
+    """
     if not isinstance(kind, str):
         return [kind] if callable(kind) else []
     name = kind.rpartition(".")[2]
@@ -44,23 +48,35 @@ def registered(kind: object) -> list[Callable]:
 
 @functools.cache
 def fill_registries() -> None:
-    """Fill mmdet's registries, which takes its time; most configs name classes that are there."""
+    """Fill mmdet's registries, which takes time.
+
+    Most configs name only classes that are registered already.
+    """
     for registry in _REGISTRIES:
         registry.import_from_location()
 
 
 def is_class_name(kind: object) -> bool:
-    """Whether a ``type`` can only be a class; in lower case it may be a mode such as ``nms``."""
+    """Whether a ``type`` can only be a class.
+
+    A name in lower case may be a mode such as ``nms``.
+
+    Args:
+        kind: the ``type`` of a config.
+    """
     return isinstance(kind, str) and kind[:1].isupper()
 
 
 @functools.cache
 def parameters(called: Callable) -> tuple[dict[str, Types], bool]:
-    """Parameters of a class or function with the types of their values, and whether it takes more.
+    """Parameters of a class or function with their types, and whether it takes more.
 
     A constructor with ``**kwargs`` takes those of every base class too, and more: it may hand keys
-    on to anything. So do the layers of torch, mmcv and mmengine, because what builds them takes
-    keys of its own, such as ``requires_grad``, out of the dict first.
+    on to anything. So do the layers of torch, mmcv and mmengine, because their builders take keys
+    of their own, such as ``requires_grad``, out of the dict first.
+
+    Args:
+        called: the class or function.
     """
     functions = [called]
     if inspect.isclass(called):
@@ -80,14 +96,22 @@ def parameters(called: Callable) -> tuple[dict[str, Types], bool]:
 
 
 def default_of(called: Callable, name: str) -> object:
-    """The default of a parameter of a class, or of one of its bases, or of a function; else None."""
+    """Default of a parameter of a function, of a class or of one of its bases; else None.
+
+    Args:
+        called: the class or function.
+        name: the parameter.
+    """
     functions = [vars(c).get("__init__") for c in called.__mro__[:-1]] if inspect.isclass(called) else [called]
     found = (inspect.signature(function).parameters.get(name) for function in functions if function)
     return next((p.default for p in found if p is not None and p.default is not p.empty), None)
 
 
 def _accepted(parameter: inspect.Parameter, function: Callable) -> Types:
-    """The annotation where it is reliable; else what a default number says, which no text and no dict replaces."""
+    """Types that a parameter takes: its annotation, if that is reliable.
+
+    Otherwise a default that is a number tells the type, since no text and no dict replaces it.
+    """
     annotation = parameter.annotation
     text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
     if parameter.name in _LOOSE:

@@ -1,4 +1,4 @@
-"""In which settings do two configs differ, or two models?"""
+"""Settings in which two configs, or two models, differ."""
 
 from __future__ import annotations
 
@@ -28,10 +28,14 @@ _IRRELEVANT = ("train_cfg", "test_cfg", "init_cfg", "with_cp")
 
 
 def model_differences(config: dict, checkpoint: dict) -> list[str]:
-    """One line per differing setting, like ``backbone.patch_size: config 4, checkpoint 2``.
+    """One line per differing setting, such as ``backbone.patch_size: config 4, checkpoint 2``.
 
-    A setting that one side leaves out counts as its class's default. Losses and training or test settings are not
-    compared.
+    A setting that one side leaves out counts as its class's default. Losses and settings of
+    training and test are not compared.
+
+    Args:
+        config: ``model`` of the given config, as plain data.
+        checkpoint: ``model`` of the checkpoint's config.
     """
     found = differences([config, checkpoint], ignored=_is_irrelevant, setting=_setting)
     return [f"{path}: config {shown(ours)}, checkpoint {shown(theirs)}" for path, (ours, theirs) in found.items()]
@@ -44,7 +48,8 @@ def _is_irrelevant(key: str) -> bool:
 def _setting(cfg: dict, key: str) -> object:
     if key in cfg or "type" not in cfg:
         return cfg.get(key)
-    classes = registered(cfg["type"])  # MODELS.get would import the module that a dotted name begins with
+    # MODELS.get would import the module that a dotted name begins with
+    classes = registered(cfg["type"])
     for base in getattr(classes[0], "__mro__", ()) if classes else ():
         parameter = inspect.signature(base.__init__).parameters.get(key)
         if parameter is not None:
@@ -69,12 +74,15 @@ _FILLED = (
 
 
 def training_differences(stored: dict, given: dict, has_gpu: bool) -> dict[str, list]:
-    """The settings of a training in which two complete configs differ: by dotted path, the stored and the given value.
+    """Settings of a training in which two complete configs differ.
 
     Args:
-        stored: of a checkpoint, as plain data.
-        given: of the run that shall go on from it.
-        has_gpu: whether the precision is the config's choice; on a CPU it is float32 whatever the config says.
+        stored: config of a checkpoint, as plain data.
+        given: config of the run that is to go on from it.
+        has_gpu: whether the config chooses the precision; on a CPU it is always float32.
+
+    Returns:
+        The stored and the given value, by dotted path.
     """
     sides = [_training(stored, has_gpu), _training(given, has_gpu)]
     found = differences(sides, ignored=_FREE.__contains__, setting=_training_setting)
@@ -84,7 +92,7 @@ def training_differences(stored: dict, given: dict, has_gpu: bool) -> dict[str, 
 
 
 def _training(config: dict, has_gpu: bool) -> dict:
-    """What decides the weights that come out."""
+    """The part of a config that decides which weights a training gives."""
     kept = {key: config.get(key) for key in ("base_lr", "train_dataloader", "model", "param_scheduler")}
     wrapper = config.get("optim_wrapper") or {}
     precision = () if has_gpu else ("type", "dtype", "loss_scale")
@@ -95,12 +103,15 @@ def _training(config: dict, has_gpu: bool) -> dict:
 
 
 def _training_setting(cfg: dict, key: str) -> object:
-    """``None`` where completion would have said more than the default of a class."""
+    """A setting as it is given if completion fills it in, else with its class's default."""
     return cfg.get(key) if key in _FILLED or key in SHARED else _setting(cfg, key)
 
 
 def _follows(path: str, values: list, found: dict) -> bool:
-    """Whether a difference is another one's, or a checkpoint's that was written before this setting was filled in."""
+    """Whether a difference only follows from another one, or from an older checkpoint.
+
+    An older checkpoint was written before this setting was filled in.
+    """
     key = path.split(".")[-1]
     if values[0] is None and (key in _FILLED or key in SHARED):
         return True
@@ -108,9 +119,13 @@ def _follows(path: str, values: list, found: dict) -> bool:
 
 
 def differences_to_parent(cfg: Config) -> list[str]:
-    """What a config, with its options, changes of the files that its ``_base_`` names; one sentence at least.
+    """Sentences about the changes of a config and its options to the files in its ``_base_``.
 
-    Both sides are complete, so that a setting counts whatever place it was written to.
+    There is at least one sentence. Both sides are complete, so that a setting counts wherever it
+    was written.
+
+    Args:
+        cfg: a complete config.
     """
     path = Path(cfg.filename) if cfg.filename else None
     files_of = private("mmengine.config.Config._get_base_files")

@@ -1,4 +1,7 @@
-"""Trainings that count epochs. An epoch is one pass over the sampler; everything behind the config counts steps."""
+"""Trainings that count epochs.
+
+An epoch is one pass over the sampler; everything behind the config counts steps.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,24 @@ STEP_LOOP = "StreamTrainLoop"
 
 
 def counts_epochs(train_cfg: Mapping) -> bool:
-    """Whether a training's length is still told in epochs; a complete config tells it in steps."""
+    """Whether a training's length is given in epochs; a complete config gives it in steps.
+
+    Args:
+        train_cfg: of a config.
+    """
     is_told = train_cfg.get("max_epochs") is not None and train_cfg.get("max_iters") is None
     return is_told or bool(train_cfg.get("by_epoch")) or train_cfg.get("type") == EPOCH_LOOP
 
 
 def check_epochs(train_cfg: Mapping) -> None:
-    """Raise ``InputError`` where a training that counts epochs does not say how many, or tells its steps as well."""
+    """Refuse a training that counts epochs without their number, or that gives steps as well.
+
+    Args:
+        train_cfg: of a config that counts epochs.
+
+    Raises:
+        InputError: ``max_epochs`` is missing, or ``max_iters`` is given.
+    """
     if train_cfg.get("max_epochs") is None or train_cfg.get("max_iters") is not None:
         raise InputError(
             "train_cfg counts epochs, so it needs max_epochs and no max_iters. In a child config begin with "
@@ -31,16 +45,23 @@ def check_epochs(train_cfg: Mapping) -> None:
 
 
 def steps_of_epoch(cfg: Config) -> int:
-    """Steps of one epoch: the length of the training's sampler, which counts the lanes of all processes."""
+    """Steps of one epoch: the length of the training's sampler.
+
+    The sampler counts the lanes of all processes.
+
+    Args:
+        cfg: a complete config, of which only the training's length is open.
+    """
     init_default_scope(cfg.get("default_scope", "mmdet"))
     return len(Runner.build_dataloader(copy.deepcopy(cfg.train_dataloader), seed=0))
 
 
 def count_in_steps(cfg: Config, length: int) -> None:
-    """Tell a training in steps that counts epochs, in place.
+    """Turn the length of a training from epochs into steps, in place.
 
-    ``train_cfg`` keeps ``max_epochs``, from which hooks learn where an epoch ends. Schedules with ``by_epoch=True``
-    change with every step, as mmengine's ``convert_to_iter_based=True`` makes them.
+    ``train_cfg`` keeps ``max_epochs``, from which hooks learn where an epoch ends. Schedules with
+    ``by_epoch=True`` change with every step, as mmengine's ``convert_to_iter_based=True`` makes
+    them.
 
     Args:
         cfg: a complete config, of which only the training's length is open.

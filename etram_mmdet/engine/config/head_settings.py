@@ -1,4 +1,4 @@
-"""Which keys of ``model.test_cfg`` and ``model.train_cfg`` a head reads, by the code that would run."""
+"""Keys of ``model.test_cfg`` and ``model.train_cfg`` that the code of a head reads."""
 
 from __future__ import annotations
 
@@ -20,10 +20,16 @@ _ELSEWHERE = {"train_cfg": "", "test_cfg": "operating_points"}  # read by what f
 
 
 def settings_taken(head: type[nn.Module], name: str, is_file: bool) -> tuple[frozenset[str], bool]:
-    """What ``model.train_cfg`` or ``model.test_cfg``, called ``name``, may hold, and whether it may hold more.
+    """Keys that ``model.train_cfg`` or ``model.test_cfg`` may hold, and whether it may hold more.
 
-    More is allowed in a file whose head comes from neither mmdet nor this package: it may hand the dict on. Beside
-    what a head reads, a file may hold what mmdet's own configs state under all heads but YOLOX's.
+    More is allowed in a file whose head comes from neither mmdet nor this package: it may hand the
+    dict on. Beside the keys that a head reads, a file may hold those that mmdet's own configs state
+    under all heads but YOLOX's.
+
+    Args:
+        head: class of ``model.bbox_head``.
+        name: ``train_cfg`` or ``test_cfg``.
+        is_file: whether the dict comes from a file, not from an option of the command line.
     """
     is_known = head.__module__.split(".")[0] in ("mmdet", "etram_mmdet")
     by_custom = _BY_CUSTOM[name] if is_file and not issubclass(head, YOLOXHead) else ""
@@ -32,9 +38,13 @@ def settings_taken(head: type[nn.Module], name: str, is_file: bool) -> tuple[fro
 
 @functools.cache
 def settings_read(head: type[nn.Module]) -> dict[str, frozenset[str]]:
-    """Keys by ``train_cfg`` and ``test_cfg`` that the methods of ``head`` look up, as far as a detector reaches them.
+    """Keys that the methods of a head look up, under ``train_cfg`` and ``test_cfg``.
 
-    Only what stands in the class and its bases is seen: a function that is handed the whole dict may read more.
+    Only methods that a detector reaches count. Only the code of the class and its bases is seen: a
+    function that is handed the whole dict may read more.
+
+    Args:
+        head: class of ``model.bbox_head``.
     """
     read: dict[str, set[str]] = {"train_cfg": set(), "test_cfg": set()}
     for function in _reached(head):
@@ -45,7 +55,10 @@ def settings_read(head: type[nn.Module]) -> dict[str, frozenset[str]]:
 
 
 def _reached(head: type) -> Iterator[ast.FunctionDef]:
-    """Methods that are called from `_ENTRIES`, directly or by others; those of bases where ``super()`` calls them."""
+    """Methods that are called from `_ENTRIES`, directly or by others.
+
+    Methods of bases count if ``super()`` calls them.
+    """
     classes = [_methods(base) for base in head.__mro__ if issubclass(base, nn.Module) and base is not nn.Module]
     waiting = [(name, 0) for name in _ENTRIES]  # and from which class on it is looked for
     seen = set()

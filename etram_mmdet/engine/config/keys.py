@@ -1,10 +1,10 @@
-"""Refuse what a config or ``--cfg-options`` says in vain: misspelt keys, values of a wrong type.
+"""Refuse keys and options of a config that have no effect or a wrong type.
 
 A dict with a registered ``type`` may hold the parameters of that class's constructor. With
 ``**kwargs`` these are the parameters of its base classes too, and any further key passes that does
-not look like one of them misspelt. Values are compared with the annotation of the parameter where
-this project, mmengine or torch wrote it, see ``values.py``. What the dicts without a type may hold
-stands in ``_UNTYPED``; ``model.train_cfg`` and ``model.test_cfg`` may hold what the head reads. A
+not look like one of them misspelt. Values are compared with the annotation of the parameter if this
+project, mmengine or torch wrote it, see ``values.py``. Keys of the dicts without a type stand in
+``_UNTYPED``; ``model.train_cfg`` and ``model.test_cfg`` may hold the keys that the head reads. A
 key at the top level of a file that nothing reads is refused.
 """
 
@@ -127,7 +127,11 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Keys:
-    """Keys that ``owner`` takes, with the types of their values, whether it takes more, and where else keys belong."""
+    """Keys that ``owner`` takes, with the types of their values.
+
+    ``takes_more`` says whether further keys pass, and ``elsewhere`` in which place a key belongs
+    instead.
+    """
 
     owner: str
     types: dict[str, Types]
@@ -139,7 +143,7 @@ class Keys:
         return f"{self.owner} takes {', '.join(sorted(self.types) + ['...'] * self.takes_more)}"
 
     def may_be_open(self, key: str) -> bool:
-        """Whether ``None`` stands for leaving a key out; the constructor of a class gets it as a value."""
+        """Whether ``None`` means that a key is left out; a constructor gets ``None`` as a value."""
         return not self.is_class or key in _FILLED_IN
 
     def refuses(self, key: str) -> bool:
@@ -153,13 +157,15 @@ class Keys:
 
 
 def known_keys(node: dict, path: str, is_file: bool = False, head: type | None = None) -> Keys | None:
-    """What the dict at ``path`` (dotted) may hold; ``None`` where that cannot be known.
+    """Keys that a dict of a config may hold; ``None`` if that cannot be known.
 
     Args:
         node: the dict.
-        path: where it stands in the config.
-        is_file: allow for what only a user's own head looks up, which no option may set blindly.
+        path: its dotted place in the config.
+        is_file: whether keys pass that only a user's own head looks up; no option may set them
+            blindly. Default: no.
         head: class of ``model.bbox_head``, which reads ``model.train_cfg`` and ``model.test_cfg``.
+            Default: not known.
     """
     if path in _OF_HEAD and head is not None:
         taken, takes_more = settings_taken(head, path.split(".")[1], is_file)
@@ -187,7 +193,11 @@ def known_keys(node: dict, path: str, is_file: bool = False, head: type | None =
 
 
 def use_whole_numbers(cfg: Config) -> None:
-    """Write 1000 for 1e3, in place, where a key takes whole numbers only."""
+    """Write 1000 for 1e3, in place, if a key takes whole numbers only.
+
+    Args:
+        cfg: a config.
+    """
     for path, found in _dicts(dict(cfg.items())):
         node = found if path else cfg
         known = known_keys(found, path)
@@ -201,23 +211,42 @@ def _untyped(names: Iterable[str]) -> dict[str, Types]:
 
 
 def check_keys(cfg: Config, source: str | Path) -> None:
-    """Raise ``InputError`` where ``cfg``, read from the file ``source``, says something in vain."""
+    """Refuse a config with keys or values that have no effect or a wrong type.
+
+    Args:
+        cfg: the config as it was read.
+        source: its file, for messages.
+
+    Raises:
+        InputError: a key is unknown, or a value does not fit it.
+    """
     unused = unused_variables(cfg.filename) if cfg.filename else set(cfg)
     _refuse(str(source), _problems(cfg.to_dict(), unused))
 
 
 def drop_variables(cfg: Config) -> None:
-    """Remove what only helped to write a config file, in place: its other keys hold the values by now."""
+    """Remove the variables of a config file, in place: its other keys hold their values by now.
+
+    Args:
+        cfg: a config.
+    """
     known = known_keys(cfg.to_dict(), "")
     for key in [key for key in cfg if known.refuses(key)]:
         cfg.pop(key)
 
 
 def check_options(cfg: Config, options: dict) -> None:
-    """Raise ``InputError`` where ``--cfg-options``, not yet merged into ``cfg``, are said in vain.
+    """Refuse ``--cfg-options`` that have no effect or a wrong type.
 
-    The classes that they choose decide. What ``cfg`` holds already is not their fault and passes;
-    but a variable of its file must not be set, because the file has used it by then.
+    The classes that they choose decide. Faults that ``cfg`` has already pass; but a variable of its
+    file must not be set, because the file has used it by then.
+
+    Args:
+        cfg: a config, not yet merged with ``options``.
+        options: values by dotted key.
+
+    Raises:
+        InputError: an option is unknown, or its value does not fit.
     """
     merged = copy.copy(cfg)
     for option, value in options.items():
@@ -240,7 +269,7 @@ def check_options(cfg: Config, options: dict) -> None:
 
 
 def _problems(cfg: dict, unused: set[str] | None = None) -> dict[str, tuple[str, str]]:
-    """By path what is wrong there, and for an unknown key what may stand in its place.
+    """Faults of a config by path, and for an unknown key the keys that may stand in its place.
 
     Args:
         cfg: a config.
@@ -271,7 +300,7 @@ def _problems(cfg: dict, unused: set[str] | None = None) -> dict[str, tuple[str,
 
 
 def _dict_without_type(node: dict, key: str) -> dict | None:
-    """What a class has by default under a key for which ``node`` says a dict that lacks the type."""
+    """The dict that a class has by default under a key, if ``node`` has one without type there."""
     given = node.get(key)
     if not isinstance(given, dict) or not given or {"type", *_EVERYWHERE} & {*given}:
         return None
@@ -287,7 +316,7 @@ def _no_types(cfg: dict) -> dict[str, tuple[str, str]]:
 
 
 def _head(cfg: dict) -> type | None:
-    """Class of ``model.bbox_head``; none where it is unknown or ambiguous."""
+    """Class of ``model.bbox_head``; none if it is unknown or ambiguous."""
     model = cfg.get("model")
     head = model.get("bbox_head") if isinstance(model, dict) else None
     found = registered(head.get("type")) if isinstance(head, dict) else []
@@ -295,7 +324,7 @@ def _head(cfg: dict) -> type | None:
 
 
 def _unknown_types(cfg: dict) -> dict[str, tuple[str, str]]:
-    """Types that are nearly the name of a registered class; others are left to what builds them."""
+    """Types that nearly name a registered class; other types are left to their builders."""
     kinds = {_join(path, "type"): node.get("type") for path, node in _dicts(cfg)}
     unknown = {p: kind for p, kind in kinds.items() if is_class_name(kind) and not registered(kind)}
     near = {p: get_close_matches(k, set().union(*TABLES), 1, 0.8) for p, k in unknown.items()}

@@ -23,14 +23,17 @@ PLUGINS = "etram_mmdet.plugins"
 
 
 def load_config(path: str | Path, options: dict | None = None) -> Config:
-    """Read a config file and complete it: mmengine's ``Runner`` and mmdet's functions take the result.
+    """Read a config file and complete it.
+
+    mmengine's ``Runner`` and mmdet's functions take the result.
 
     Args:
         path: a config file, one's own or the name of one that comes with the package.
-        options: ``--cfg-options``, by dotted key; default: none.
+        options: ``--cfg-options``, by dotted key. Default: none.
 
     Raises:
-        InputError: there is no such file, nothing reads one of its keys or options, or it contradicts itself.
+        InputError: there is no such file, nothing reads one of its keys or options, or it
+            contradicts itself.
     """
     path = find_config(path)
     if not path.exists():
@@ -48,7 +51,12 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
 def apply_options(cfg: Config, options: dict | None) -> None:
     """Merge ``--cfg-options`` into a config and complete it, in place.
 
-    An option for one of the keys that all data sets share reaches every data set, whatever the config says there.
+    An option for one of the keys that all data sets share reaches every data set, whatever the
+    config says there.
+
+    Args:
+        cfg: a config.
+        options: values by dotted key, or None.
     """
     with refused_settings(cfg):
         _apply(cfg, options or {})
@@ -74,10 +82,13 @@ def _merge(cfg: Config, options: dict) -> None:
 
 
 def complete_config(cfg: Config) -> None:
-    """Fill in everything in a config that follows from something else in it, in place.
+    """Fill in every setting of a config that follows from another one, in place.
+
+    Args:
+        cfg: a whole config.
 
     Raises:
-        InputError: naming both places, where one thing is said twice and differently.
+        InputError: a setting is given twice and differently; the message names both places.
     """
     name_plugins(cfg)
     share_data_keys(cfg)
@@ -89,9 +100,13 @@ def complete_config(cfg: Config) -> None:
 
 
 def name_plugins(cfg: Config) -> None:
-    """Let ``custom_imports`` begin with :data:`PLUGINS`, which registers everything under mmdet's own tools too.
+    """Make ``custom_imports`` begin with :data:`PLUGINS`, in place.
 
-    Configs of versions before 0.2 name the package instead, whose import registered everything.
+    That registers everything under mmdet's own tools too. Configs of versions before 0.2 name the
+    package instead, whose import registered everything.
+
+    Args:
+        cfg: a config.
     """
     imports = cfg.get("custom_imports") or {}
     modules = imports.get("imports") or []

@@ -1,4 +1,4 @@
-"""What a training does whose data have no split for validation."""
+"""Trainings whose data have no split for validation."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ def leave_out_validation(cfg: Config) -> list[str]:
     """Take validation out of a training whose data folder has no split for it, in place.
 
     Args:
-        cfg: a complete config. One without training, or whose validation data are wrapped, stays as it is.
+        cfg: a complete config. One without training, or whose validation data are wrapped, stays as
+            it is.
 
     Returns:
-        A sentence for the log where validation was taken out.
+        One sentence for the log if validation was taken out, else none.
     """
     train, val = ((cfg.get(f"{part}_dataloader") or {}).get("dataset") or {} for part in ("train", "val"))
     if not cfg.get("train_cfg") or not all("data_root" in data and "split" in data for data in (train, val)):

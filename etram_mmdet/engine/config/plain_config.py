@@ -1,7 +1,7 @@
 """Read a config file that a tool wrote, as data: nothing in it is executed.
 
-A config that a person wrote is a Python program, and opening it runs it. The complete config that training leaves in
-its folder and the file of ``tools/tune_thresholds.py`` hold literals only.
+A config that a person wrote is a Python program, and opening it runs it. The complete config that
+training leaves in its folder and the file of ``tools/tune_thresholds.py`` hold literals only.
 """
 
 from __future__ import annotations
@@ -15,7 +15,12 @@ from etram_mmdet.utils.literals import literal
 
 
 def read_plain_config(path: str | Path) -> dict:
-    """The variables that a file sets to literals, where ``dict(a=1)`` counts as one; tuples become lists.
+    """The variables that a file sets to literals.
+
+    ``dict(a=1)`` counts as a literal, and tuples become lists.
+
+    Args:
+        path: the file.
 
     Raises:
         InputError: the file is missing, or holds anything but such assignments.

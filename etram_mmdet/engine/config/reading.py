@@ -1,4 +1,4 @@
-"""From a config file to a config: what can be wrong with the file and with those that it builds upon."""
+"""Read a config file, and say what is wrong with it or with the files that it builds upon."""
 
 from __future__ import annotations
 
@@ -21,13 +21,17 @@ _PLACEHOLDER = re.compile(r"\{\{.*?\}\}")  # {{_base_.lr}}, {{fileBasename}}, {{
 
 
 def read_config(path: Path) -> Config:
-    """mmengine's reader, whose errors name the file and the line.
+    """Read a config file by mmengine; errors name the file and the line.
 
-    A config is a program. What it raises itself is told with the line of the file that raised it.
+    A config is a program. Its own errors are reported with the line of the file that raised them.
+
+    Args:
+        path: the config file.
 
     Raises:
-        InputError: the file, or one that it builds upon, is missing, of another kind, no Python, empty or not in UTF-8;
-            files build upon each other in a circle; two bases of one file set the same key.
+        InputError: the file, or one that it builds upon, is missing, of another kind, no Python,
+            empty or not in UTF-8; files build upon each other in a circle; two bases of one file
+            set the same key.
     """
     check_kind(path, "config")
     check_is_file(path)
@@ -35,7 +39,8 @@ def read_config(path: Path) -> Config:
     try:
         return Config.fromfile(path)
     except Exception as error:
-        if isinstance(error, OSError) and error.filename is None:  # mmengine writes a copy before it reads it
+        # mmengine writes a copy before it reads it
+        if isinstance(error, OSError) and error.filename is None:
             raise InputError(f"{path}: {sentence_of(error) or error}") from error
         while isinstance(error, ImportError) and isinstance(error.__context__, ImportError):
             error = error.__context__  # which module is missing, not which import failed for it
@@ -43,10 +48,13 @@ def read_config(path: Path) -> Config:
 
 
 def parse(path: Path) -> list[ast.AST]:
-    """Every node of a config file in Python; placeholders of mmengine count as the number 0.
+    """Every node of a config file's syntax tree; mmengine's placeholders count as the number 0.
+
+    Args:
+        path: the config file.
 
     Raises:
-        InputError: it is not in UTF-8, or no Python.
+        InputError: the file is not in UTF-8, or no Python.
     """
     try:
         text = path.read_bytes().decode("utf-8")
@@ -63,7 +71,13 @@ def parse(path: Path) -> list[ast.AST]:
 
 
 def bases(nodes: list[ast.AST]) -> Iterator[str]:
-    """Relative paths: of ``_base_ = [...]``, and of ``from .base import *`` in the newer style."""
+    """Relative paths of the files that a config builds upon.
+
+    They stand in ``_base_ = [...]``, and in ``from .base import *`` in the newer style.
+
+    Args:
+        nodes: from :func:`parse`.
+    """
     for node in nodes:
         if isinstance(node, ast.ImportFrom) and node.level and node.module:
             yield "../" * (node.level - 1) + node.module.replace(".", "/") + ".py"
@@ -96,12 +110,13 @@ def _check_chain(path: Path, above: tuple[Path, ...]) -> None:
     nexts = [path.parent / base for base in bases(nodes) if "::" not in base]
     for base in nexts:
         _check_chain(base, (*above, path.resolve()))
-    if not any(isinstance(node, ast.ImportFrom) for node in nodes):  # in the newer style the later parent counts
+    # in the newer style the later parent counts
+    if not any(isinstance(node, ast.ImportFrom) for node in nodes):
         _check_parents(path, nexts)
 
 
 def _check_parents(path: Path, parents: list[Path]) -> None:
-    """Two parents that set one key; mmengine names the key alone."""
+    """Refuse two parents that set one key; mmengine's own error names the key alone."""
     keys = [(key, parent.name) for parent in parents for key in _keys(parent)]
     for key, count in Counter(key for key, _ in keys).items():
         if count > 1:

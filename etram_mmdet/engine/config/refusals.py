@@ -1,4 +1,4 @@
-"""What a class says about settings that it does not take, as a sentence that names the settings."""
+"""Turn an error of a class about its settings into a sentence that names the settings."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ _PACKAGE = str(Path(__file__).parents[2])
 
 @contextmanager
 def refused_settings(cfg: Mapping) -> Iterator[None]:
-    """Turn what goes wrong while a config is built and tried into a sentence about the config.
+    """Turn errors of a block that builds and tries a config into sentences about the config.
 
-    A config has hundreds of values, and every class meets a wrong one with an error of its own. An error that passes
-    through code that is neither installed nor of this package stays whole: who wrote that code needs the traceback.
+    A config has hundreds of values, and every class meets a wrong one with an error of its own. An
+    error that passes through code that is neither installed nor of this package stays whole:
+    whoever wrote that code needs the traceback.
 
     Args:
         cfg: the config, in whose parts the class that raised is looked for.
 
     Raises:
-        InputError: naming the part of the config, the class and what it says.
+        InputError: the message names the part of the config, the class and its error.
     """
     try:
         yield
@@ -38,7 +39,8 @@ def refused_settings(cfg: Mapping) -> Iterator[None]:
         raise
     except Exception as error:
         frames = _frames(error)
-        has_own = any(_is_own(frame) for frame in frames[2:])  # behind this function and the one that called it
+        # behind this function and the one that called it
+        has_own = any(_is_own(frame) for frame in frames[2:])
         if has_own or is_collective(error):
             raise
         raise InputError(_sentence(error, frames, cfg)) from error
@@ -71,7 +73,7 @@ def _meant(kind: str, names: set[str]) -> str:
 
 
 def _named(part: object, config: dict) -> str:
-    """The place in the config of what could not be built, its class and its plain settings."""
+    """The part of a config that could not be built: its place, its class and its plain settings."""
     if not isinstance(part, Mapping):
         return f"{part!r:.80}, where a dict with a type is expected,"
     plain = {k: v for k, v in part.items() if k != "type" and isinstance(v, str | int | float | None)}
@@ -81,7 +83,7 @@ def _named(part: object, config: dict) -> str:
 
 
 def _places(part: Mapping, config: dict) -> str:
-    """Where this dict stands in a config; where it was changed meanwhile, dicts of the same type."""
+    """Places of a dict in a config; if it was changed meanwhile, places of dicts of its type."""
     dicts = [(path, node) for path, node in _nodes(config) if isinstance(node, dict)]
     same = [path for path, node in dicts if node == part]
     alike = [path for path, node in dicts if "type" in part and node.get("type") == part["type"]]
@@ -110,7 +112,7 @@ def _frames(error: BaseException) -> list[FrameType]:
 
 
 def _is_own(frame: FrameType) -> bool:
-    """Whether it runs code that somebody wrote beside this project."""
+    """Whether a frame runs code that a user wrote beside this project."""
     name = frame.f_code.co_filename
     is_library = name.startswith((_PACKAGE, sys.base_prefix, sys.prefix, "<"))
     return not is_library and not any(part in name for part in _INSTALLED)

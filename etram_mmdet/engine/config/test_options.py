@@ -1,4 +1,4 @@
-"""What the command line of a test adds to its config: pictures, and test-time augmentation."""
+"""Settings that the command line of a test adds to its config: pictures and augmentation."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ def draw_detections(
     show: bool = False,
     wait_time: float = 2.0,
 ) -> None:
-    """Let a test draw its frames, as mmdet's ``--show-dir`` and ``--show`` do.
+    """Make a test draw its frames, as mmdet's ``--show-dir`` and ``--show`` do.
 
     Args:
         cfg: changed in place.
-        folder: where pictures are written. Default: nowhere.
-        interval: labelled frames of a recording per picture.
-        films: whether one film per recording is written too.
-        show: whether each picture opens a window.
-        wait_time: seconds for which a window stays.
+        folder: folder of the pictures. Default: none is written.
+        interval: labelled frames of a recording per picture. Default: 50.
+        films: whether one film per recording is written too. Default: no.
+        show: whether each picture opens a window. Default: no.
+        wait_time: seconds for which a window stays. Default: 2.
 
     Raises:
-        InputError: when the folder cannot be made, or there is no display for windows.
+        InputError: the folder cannot be made, or there is no display for windows.
     """
     if show:
         _check_display()
@@ -49,10 +49,13 @@ def draw_detections(
 
 
 def mirror_streams(cfg: Config) -> None:
-    """Let a test run every stream twice, once mirrored: by ``tta_model`` of the config, in place.
+    """Make a test run every stream twice, once mirrored, in place.
+
+    Args:
+        cfg: a test's config; its ``tta_model`` is used if it has one.
 
     Raises:
-        InputError: when the config asks for augmentation of single images.
+        InputError: the config asks for augmentation of single images.
     """
     tta_cfg = cfg.get("tta_model") or dict(type="StreamTTAModel")
     if cfg.get("tta_pipeline") or tta_cfg.get("type") == "DetTTAModel":
@@ -64,7 +67,11 @@ def mirror_streams(cfg: Config) -> None:
 
 
 def tta_of(cfg: Config) -> dict | None:
-    """The test-time augmentation of a test's config, if it has one."""
+    """The settings of test-time augmentation in a test's config; None without augmentation.
+
+    Args:
+        cfg: a test's config.
+    """
     hooks = [hook for hook in cfg.get("custom_hooks") or [] if hook.get("type") == TTA_HOOK]
     return dict(hooks[0]["tta_cfg"]) if hooks else None
 

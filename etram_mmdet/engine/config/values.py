@@ -1,4 +1,4 @@
-"""Which values a key of a config takes: by the annotation of the parameter, and by what numbers can mean."""
+"""Values that a key of a config takes, by the parameter's annotation and by known limits."""
 
 from __future__ import annotations
 
@@ -50,8 +50,15 @@ _CHOICES = {
 
 
 def why_refused(key: str, value: object, types: Types) -> str:
-    """What is wrong with a value, such as ``is 'two', expected int``; empty where nothing is."""
-    if value is None and not _are_scalars(types):  # left out, for a class that makes what is needed itself
+    """Fault of a value, such as ``is 'two', expected int``; empty if there is none.
+
+    Args:
+        key: the key, some of which have a least value or a list of choices.
+        value: its value.
+        types: annotations of the parameter, as text.
+    """
+    # left out, for a class that makes what is needed itself
+    if value is None and not _are_scalars(types):
         return ""
     if not suits(value, types):
         return f"is {value!r:.80}, expected {_shown(types)}"
@@ -65,14 +72,25 @@ def why_refused(key: str, value: object, types: Types) -> str:
 def suits(value: object, types: Types) -> bool:
     """Whether a parameter of these types takes a value.
 
-    Whole numbers pass as float, numbers as bool, paths as str, lists as tuples, and 1e3 as the whole number 1000. What
-    an annotation says beyond plain types is not looked at.
+    Whole numbers pass as float, numbers as bool, paths as str, lists as tuples, and 1e3 as the
+    whole number 1000. Parts of an annotation beyond plain types are not looked at.
+
+    Args:
+        value: the value.
+        types: annotations of the parameter, as text.
     """
     return any(_suits(value, _parsed(text)) for text in types)
 
 
 def as_whole(value: object, types: Types) -> object:
-    """A number such as 1e3 as the whole number that it is, where no other is taken; so in lists; else as it is."""
+    """A number such as 1e3 as a whole number, if the parameter takes no other.
+
+    Numbers in lists are treated alike; other values come back as they are.
+
+    Args:
+        value: the value.
+        types: annotations of the parameter, as text.
+    """
     if isinstance(value, _SEQUENCE):
         takes_others = suits([0.5 for _ in value], types)
         return value if takes_others else type(value)(_whole(item) for item in value)
@@ -93,7 +111,10 @@ def _parsed(annotation: str) -> ast.expr:
 
 
 def _suits(value: object, annotation: ast.expr) -> bool:
-    """Of several members the plain ones decide about plain data: no text is a ``float | Tensor``."""
+    """Whether an annotation takes a value.
+
+    Of several members the plain ones decide about plain data: no text is a ``float | Tensor``.
+    """
     members = _members(annotation)
     plain = [member for member in members if _name(member) in _ACCEPTED]
     return any(_is_one(value, member) for member in (plain if plain and isinstance(value, _DATA) else members))
@@ -112,7 +133,10 @@ def _is_one(value: object, member: ast.expr) -> bool:
 
 
 def _members(annotation: ast.expr) -> list[ast.expr]:
-    """Of ``Optional[int]`` and ``int | None``: int and None; of anything else that alone."""
+    """Members of an annotation: int and None of ``Optional[int]`` and of ``int | None``.
+
+    Any other annotation is its only member.
+    """
     match annotation:
         case ast.BinOp(left=left, right=right):
             return _members(left) + _members(right)
@@ -122,7 +146,7 @@ def _members(annotation: ast.expr) -> list[ast.expr]:
 
 
 def _items_suit(values: Sequence, annotations: list[ast.expr]) -> bool:
-    """Items of a list, or of a tuple of any or of a stated length."""
+    """Whether items fit a list, or a tuple of any or of a given length."""
     is_pair = len(annotations) > 1 and not (isinstance(annotations[1], ast.Constant) and annotations[1].value is ...)
     if is_pair:
         return len(values) == len(annotations) and all(map(_suits, values, annotations))
@@ -134,7 +158,7 @@ def _items(subscript: ast.Subscript) -> list[ast.expr]:
 
 
 def _name(annotation: ast.expr) -> str:
-    """Without its module and what stands in brackets."""
+    """Name of an annotation without its module and brackets."""
     if isinstance(annotation, ast.Constant):
         return str(annotation.value)
     outer = annotation.value if isinstance(annotation, ast.Subscript) else annotation
@@ -143,7 +167,10 @@ def _name(annotation: ast.expr) -> str:
 
 
 def _shown(types: Types) -> str:
-    """Annotations for people: ``Optional[int]`` is ``int``, and of ``Module | dict`` a config can hold the dict."""
+    """Annotations for people: ``Optional[int]`` is ``int``.
+
+    Of ``Module | dict`` a config can hold only the dict.
+    """
     members = [member for text in types for member in _members(_parsed(text))]
     plain = [member for member in members if _name(member) in _ACCEPTED]
     names = [ast.unparse(each) if isinstance(each, ast.Subscript) else _name(each) for each in plain or members]

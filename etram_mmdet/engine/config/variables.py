@@ -1,4 +1,4 @@
-"""Which variables of a config file does nothing read?"""
+"""Find the variables of a config file that nothing reads."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _OF_A_RUN = {"work_dir", "launcher"}  # keys that the tools add before a run wri
 
 
 def unused_variables(path: str | Path) -> set[str]:
-    """Names that a config file, or a file that it builds upon, assigns and that none of them reads.
+    """Names that a config file, or a file that it builds upon, assigns and none of them reads.
 
     After ``lr = 0.1`` the name is read by ``dict(lr=lr)`` in the same file and by ``_base_.lr`` in
     a file that builds upon it. Assigning a variable of a base again is no use of it: the base has
     read its own by then. Bases in another package (``mmdet::...``) are not looked into. In the
     complete config that training leaves in its folder nothing counts as unused, because all
-    variables were filled in when it was written. A name that starts with ``_`` is one's own affair.
+    variables were filled in when it was written. A name that starts with ``_`` is never counted.
 
     Args:
         path: a config file. Its text is parsed; nothing in it is executed.
@@ -49,7 +49,7 @@ def _names(nodes: list[ast.AST], context: type) -> set[str]:
 
 
 def _read_from_bases(nodes: list[ast.AST], text: str) -> set[str]:
-    """What stands as ``_base_.NAME`` or ``{{_base_.NAME}}``."""
+    """Names that are read as ``_base_.NAME`` or ``{{_base_.NAME}}``."""
     attributes = [node for node in nodes if isinstance(node, ast.Attribute)]
     of_bases = {node.attr for node in attributes if getattr(node.value, "id", "") == "_base_"}
     return of_bases | set(_OF_A_BASE.findall(text))

@@ -1,4 +1,4 @@
-"""mmengine's ``CheckpointHook``, which removes no checkpoint before its successor is on the disk."""
+"""mmengine's ``CheckpointHook`` that removes a checkpoint only when the next is on the disk."""
 
 from __future__ import annotations
 
@@ -16,25 +16,26 @@ from etram_mmdet.utils.files import atomic_write, os_errors
 
 @HOOKS.register_module()
 class CheckpointHook(checkpoint_hook.CheckpointHook):
-    """mmengine's, under its name, so that every config has it; a kill or a full disk leaves the earlier checkpoints.
+    """mmengine's ``CheckpointHook``; a kill or a full disk leaves the earlier checkpoints.
 
-    The order is: write, wait until it is on the disk, rename, name it in ``last_checkpoint``, remove what it replaces.
-    So the disk needs room for one checkpoint more than is kept. A checkpoint lists all that were there when it was
-    written (``keep_ckpt_ids``), so the next start removes what a kill left.
+    It has mmengine's name, so that every config has it. The order is: write, wait until the file is
+    on the disk, rename, name it in ``last_checkpoint``, remove the checkpoints that it replaces. So
+    the disk needs room for one checkpoint more than is kept. A checkpoint lists all that were there
+    when it was written (``keep_ckpt_ids``), so the next start removes files that a kill left.
     """
 
     saved_step = 0  # of the newest checkpoint in the folder; 0 while this run has none there
 
     def before_train(self, runner: Runner) -> None:
         super().before_train(runner)
-        # So a checkpoint follows on any new best one and names it: also in a validation that resuming repeats, and in
-        # one before the first checkpoint. Killed after that, a run would begin anew under another number, and the row
-        # of the first would stay beside its rows.
+        # So a checkpoint follows on any new best one and names it: also in a validation that
+        # resuming repeats, and in one before the first checkpoint. Killed after that, a run would
+        # begin anew under another number, and the row of the first would stay beside its rows.
         self.last_ckpt = self._path_of(runner.iter)
         self.saved_step = runner.iter if _is_same(self.last_ckpt, runner._load_from) else 0
 
     def save(self, runner: Runner, step: int) -> None:
-        """Save the checkpoint of ``step``, the number of steps that were done, unless it is there."""
+        """Save a checkpoint unless it is there; ``step`` is the number of steps that were done."""
         if self.saved_step != step:
             self._save_checkpoint_with_step(runner, step, meta=dict(epoch=runner.epoch, iter=step))
 
@@ -63,7 +64,7 @@ class CheckpointHook(checkpoint_hook.CheckpointHook):
         return str(Path(self.out_dir) / self.filename_tmpl.format(step))
 
     def _count_in(self, runner: Runner, step: int) -> list[int]:
-        """Note that there is a checkpoint of ``step``; the steps of those that it replaces."""
+        """Note that there is a checkpoint of ``step``; returns steps that it replaces."""
         if self.max_keep_ckpts <= 0:
             return []
         steps = [*(each for each in self.keep_ckpt_ids if each != step), step]
@@ -72,7 +73,7 @@ class CheckpointHook(checkpoint_hook.CheckpointHook):
         return steps[: -self.max_keep_ckpts]
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
-        """mmengine's, which knows no earlier best meanwhile: it would remove that first."""
+        """mmengine's method, with the earlier best hidden, which it would remove first."""
         if not self.save_best:
             return
         before = self._best

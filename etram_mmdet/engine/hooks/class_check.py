@@ -1,4 +1,4 @@
-"""Whether the head and all data sets of a run mean the same classes."""
+"""Check that the head and all data sets of a run mean the same classes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from etram_mmdet.utils.errors import InputError
 
 @HOOKS.register_module()
 class ClassCheckHook(Hook):
-    """Refuse a run whose head and data sets count or name classes differently, before its first step.
+    """Refuses a run whose head and data sets count or name classes differently.
 
-    mmdet's ``NumClassCheckHook`` compares numbers only, and only while training.
+    It acts before the first step. mmdet's ``NumClassCheckHook`` compares numbers only, and only
+    while training.
 
     Raises:
-        InputError: naming the head or the data sets that differ.
+        InputError: the classes differ; the message names the head or the data sets.
     """
 
     priority = "VERY_HIGH"
@@ -39,7 +40,15 @@ class ClassCheckHook(Hook):
 
 
 def check_classes(model: nn.Module, dataset: Dataset) -> None:
-    """Raise ``InputError`` when the head and the data count classes differently."""
+    """Refuse a model whose head counts other classes than the data.
+
+    Args:
+        model: a detector, with or without the wrapper of several processes.
+        dataset: the data.
+
+    Raises:
+        InputError: the numbers of classes differ.
+    """
     head = (model.module if is_model_wrapper(model) else model).bbox_head
     classes = dataset.metainfo["classes"]
     if head.num_classes != len(classes):
@@ -50,7 +59,15 @@ def check_classes(model: nn.Module, dataset: Dataset) -> None:
 
 
 def check_same_classes(one: Dataset, other: Dataset) -> None:
-    """Raise ``InputError`` where two data sets of a run call their classes differently."""
+    """Refuse two data sets of a run that name their classes differently.
+
+    Args:
+        one: a data set.
+        other: the other data set.
+
+    Raises:
+        InputError: names or order of the classes differ.
+    """
     if list(one.metainfo["classes"]) == list(other.metainfo["classes"]):
         return
     raise InputError(

@@ -1,4 +1,4 @@
-"""How long training waits for data."""
+"""Measure how long training waits for data."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from mmengine.runner import Runner
 
 @HOOKS.register_module()
 class DataWaitHook(Hook):
-    """Log the share of time that training waits for data, and advise once when it is more than ``most``.
+    """Logs the share of time that training waits for data, and advises once if it is large.
 
-    Reads what ``IterTimerHook`` has measured, over the last ``interval`` steps.
+    It reads the times that ``IterTimerHook`` has measured.
+
+    Args:
+        interval: steps between two log entries, over which times are averaged. Default: 50.
+        most: share of the time, 0 to 1, above which the advice comes. Default: 0.3.
     """
 
     def __init__(self, interval: int = 50, most: float = 0.3) -> None:
@@ -26,7 +30,8 @@ class DataWaitHook(Hook):
         waiting, step = times
         share = float(waiting / step) if step else 0.0
         runner.message_hub.update_scalar("train/data_share", share)
-        if share > self.most and runner.iter and not self._has_advised:  # the first step starts the processes
+        # the first step starts the processes
+        if share > self.most and runner.iter and not self._has_advised:
             self._has_advised = True
             workers = runner.train_dataloader.num_workers
             runner.logger.warning(

@@ -11,10 +11,11 @@ from etram_mmdet.engine.hooks.results_csv import validations
 
 @HOOKS.register_module()
 class EarlyStoppingHook(early_stopping_hook.EarlyStoppingHook):
-    """mmengine's, under its name, so that every config has it.
+    """mmengine's ``EarlyStoppingHook``, whose patience survives a stop of the training.
 
-    mmengine's begins to count anew where a run is resumed. This one first counts the validations that ``results.csv``
-    tells of, up to the step of the checkpoint.
+    It has mmengine's name, so that every config has it. mmengine's own begins to count anew when a
+    run is resumed. This one first counts the validations in ``results.csv``, up to the step of the
+    checkpoint.
     """
 
     def before_train(self, runner: Runner) -> None:

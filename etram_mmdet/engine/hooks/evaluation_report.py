@@ -1,4 +1,4 @@
-"""Pictures of every validation, without asking."""
+"""Pictures of every evaluation."""
 
 from __future__ import annotations
 
@@ -36,15 +36,20 @@ FILM_FRAMES = 300
 
 @HOOKS.register_module()
 class EvaluationReportHook(Hook):
-    """Write what an evaluation found into the work folder: ``SPLIT_STEP.png``, ``.json``, ``.mp4``; ``results.png``.
+    """Writes pictures, numbers and a film of every evaluation into the work folder.
 
-    A test writes ``tested_SPLIT_STEP`` (with ``--tta`` ``tested_SPLIT_tta_STEP``) and leaves those of validations
-    alone. A training without validation leaves ``results.png``.
+    A validation writes ``SPLIT_STEP.png``, ``.json`` and ``.mp4``, and ``results.png``. A test
+    writes ``tested_SPLIT_STEP`` (with ``--tta`` ``tested_SPLIT_tta_STEP``) and leaves the files of
+    validations alone. A training without validation leaves ``results.png``.
 
-    The page shows precision and recall, F1, confusions and sizes, the JSON the breakdown of the headline protocol, the
-    film the recording with most boxes, at most `FILM_FRAMES` of its frames, and ``results.png`` losses and AP so far.
-    The visualizer gets the same pictures as ``SPLIT_evaluation`` and ``training``, and of the film the frame with most
+    The page (``.png``) shows precision and recall, F1, confusions and sizes. The JSON holds the
+    breakdown of the headline protocol. The film shows the recording with most boxes, at most
+    `FILM_FRAMES` of its frames. ``results.png`` shows losses and AP so far. The visualizer gets the
+    same pictures as ``SPLIT_evaluation`` and ``training``, and from the film the frame with most
     boxes as ``SPLIT_film``. A picture that cannot be drawn costs a warning, not the training.
+
+    Args:
+        film: whether the film is written. Default: yes.
     """
 
     priority = "LOW"
@@ -68,7 +73,7 @@ class EvaluationReportHook(Hook):
 
     @master_only
     def after_train(self, runner: Runner) -> None:
-        """Say which file is what; draw the losses of a training that never validates."""
+        """Write the index page; draw the losses of a training that never validates."""
         loop = runner.train_loop
         folder = Path(runner.work_dir)
         self._index(runner)
@@ -108,7 +113,8 @@ class EvaluationReportHook(Hook):
         folder = Path(runner.work_dir)
         heading = f"{folder.resolve().name}, {dataset.split} at step {step}   {headline.protocol}"
         write_json(folder / f"{stem}.json", dict(protocol=str(headline.protocol), **as_dict(headline.breakdown)))
-        palette = dataset.metainfo["palette"][: len(headline.classes)]  # a single one where classes do not matter
+        # a single one where classes do not matter
+        palette = dataset.metainfo["palette"][: len(headline.classes)]
         score_thr = draw_evaluation(headline.frames, headline.classes, palette, heading, folder / f"{stem}.png")
         written = [f"{stem}.json", f"{stem}.png"]
         prefix = stem.removesuffix(str(step))
@@ -116,8 +122,10 @@ class EvaluationReportHook(Hook):
         if runner.cfg.get("train_cfg"):
             origin = dict(run=run_id(runner), test_cfg=measured_with(runner.cfg), val_data=dict(sha256=digest(dataset)))
             rows = evaluations(folder / "results.csv", dataset.split, origin)
-            rows = [row for row in rows if int(row["step"]) < step]  # resumed from an earlier step: none of the future
-            rows.append(dict(step=step, **metrics))  # which gets its row when its pictures are there
+            # resumed from an earlier step: none of the future
+            rows = [row for row in rows if int(row["step"]) < step]
+            # which gets its row when its pictures are there
+            rows.append(dict(step=step, **metrics))
             draw_training(_losses(runner), rows, headline.protocol.name, heading, folder / "results.png")
             written.append("results.png")
             _show(runner, "training", folder / "results.png", step)
@@ -134,7 +142,7 @@ class EvaluationReportHook(Hook):
 
 @contextmanager
 def _without_pictures(runner: Runner, what_stands: str) -> Iterator[None]:
-    """Go on with a warning where a picture fails: with its reason, or with the traceback of a fault."""
+    """Turn an error of a picture into a warning: its reason, or the traceback of a fault."""
     try:
         yield
     except Exception as error:
@@ -146,7 +154,10 @@ def _without_pictures(runner: Runner, what_stands: str) -> Iterator[None]:
 
 
 def _losses(runner: Runner) -> dict[str, Sums]:
-    """Every loss so far, and over how many steps each number goes; a resumed run has those of before too."""
+    """Every loss so far, and the number of steps behind each value.
+
+    A resumed run has those from before, too.
+    """
     histories = runner.message_hub.log_scalars
     names = [name for name in histories if name.startswith("train/") and "loss" in name]
     return {name.removeprefix("train/"): histories[name].data for name in names}

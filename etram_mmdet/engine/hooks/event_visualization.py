@@ -27,10 +27,10 @@ class EventVisualizationHook(DetVisualizationHook):
 
     In validation the first frame of every ``interval``-th batch goes to the ``vis_backends`` as
     ``val_img``. In a test every ``interval``-th labelled frame of each recording is written to
-    ``test_out_dir``, as ``RECORDING_TIMEus.png``; without that folder it goes to the ``vis_backends``
-    as ``test_img``. Pictures are written one by one, so that a test that is stopped leaves whole files. The
-    first one that cannot be written is the last that is tried: the evaluation goes on without, and
-    ``failure`` says why.
+    ``test_out_dir``, as ``RECORDING_TIMEus.png``; without that folder it goes to the
+    ``vis_backends`` as ``test_img``. Pictures are written one by one, so that a test that is
+    stopped leaves whole files. The first one that cannot be written is the last that is tried: the
+    evaluation goes on without, and ``failure`` says why.
 
     Args:
         draw: whether to draw at all. Default: no.
@@ -81,7 +81,7 @@ class EventVisualizationHook(DetVisualizationHook):
 
     @contextmanager
     def _evaluating_on(self, runner: Runner) -> Iterator[None]:
-        """Draw no more where a picture cannot be written: the numbers of an evaluation are worth more."""
+        """Stop drawing if a picture cannot be written, and let the evaluation go on."""
         try:
             yield
         except (InputError, OSError) as error:
@@ -118,7 +118,14 @@ class EventVisualizationHook(DetVisualizationHook):
 
 
 def check_pictures(runner: Runner) -> None:
-    """Raise ``InputError`` where a test could not write its pictures; its numbers stand."""
+    """Fail after a test that could not write its pictures; its numbers stand.
+
+    Args:
+        runner: of the test.
+
+    Raises:
+        InputError: a picture could not be written.
+    """
     for hook in runner.hooks:
         if isinstance(hook, EventVisualizationHook) and hook.failure is not None:
             raise InputError(hook.failure)

@@ -12,11 +12,15 @@ from etram_mmdet.engine.runner.divergence import LOWER_THE_RATE, check_finite_we
 
 @HOOKS.register_module()
 class FiniteLossHook(Hook):
-    """Stop when a loss is not finite, naming it and the step.
+    """Stops when a loss is not finite; the error names the loss and the step.
 
-    Losses are read every ``interval`` steps only, since reading makes a GPU wait; the weights are lost at the first bad
-    step already, so there is nothing to gain from noticing earlier. Weights are read before each validation and before
-    each checkpoint, so that the last good checkpoint is not replaced by a lost one.
+    Losses are read every ``interval`` steps only, since reading makes a GPU wait. The weights are
+    lost at the first bad step already, so there is nothing to gain from noticing earlier. Weights
+    are read before each validation and before each checkpoint, so that a lost checkpoint does not
+    replace the last good one.
+
+    Args:
+        interval: steps between two looks at the losses. Default: 50.
     """
 
     def __init__(self, interval: int = 50) -> None:

@@ -1,4 +1,4 @@
-"""Tell losses, heads and assigners what they need to know of the training boxes."""
+"""Tell losses, heads and assigners the statistics of the training boxes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from etram_mmdet.models.detectors.micro_batches import check_parts
 
 @HOOKS.register_module()
 class FitToDataHook(Hook):
-    """Call :func:`fit_to_data` before the first step, after weights were loaded: these may come from other data.
+    """Calls :func:`fit_to_data` before the first step.
+
+    That is after weights were loaded, since these may come from other data.
 
     Raises:
         InputError: ``micro_batch`` cuts batches that a loss needs whole.

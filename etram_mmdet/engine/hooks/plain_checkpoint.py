@@ -20,13 +20,14 @@ from etram_mmdet.utils.errors import InputError
 
 @HOOKS.register_module()
 class PlainCheckpointHook(Hook):
-    """Keep checkpoints plain, and what they say about files inside the folder of checkpoints.
+    """Keeps checkpoints plain, and their paths inside the folder of checkpoints.
 
-    A checkpoint holds nothing that would have to be unpickled. The best checkpoint so far, which the next better one
-    replaces, is looked for by its name beside the others: a checkpoint may have been copied, or come from a stranger.
-    A checkpoint also says how far apart the windows of the training data end, which is the step of every stream that it
-    follows, the size of the sensor, and what ``--resume`` compares: a digest of these data and the number of processes.
-    Runs after every other hook.
+    A checkpoint holds nothing that would have to be unpickled. The best checkpoint so far, which
+    the next better one replaces, is looked for by its name beside the others: a checkpoint may have
+    been copied, or come from a stranger. A checkpoint also holds the time between the ends of two
+    windows of the training data, which is the step of every stream that it follows; the size of the
+    sensor; and the facts that ``--resume`` compares: a digest of these data and the number of
+    processes. Runs after every other hook.
     """
 
     priority = "LOWEST"
@@ -71,9 +72,10 @@ def _classes(metainfo: dict) -> dict:
 
 
 def _inside(folder: str, path: str | None) -> str | None:
-    """The checkpoint in ``folder`` that has the name of ``path``, or nothing where there is no such checkpoint.
+    """The checkpoint in ``folder`` that has the name of ``path``; None if there is none.
 
-    mmengine removes it, or reads it whole where ``published_keys`` are set, so it has to be one that is plain.
+    mmengine removes it, or reads it whole if ``published_keys`` are set, so it has to be a plain
+    one.
     """
     if path is None:
         return None

@@ -17,9 +17,13 @@ from etram_mmdet.evaluation.results_table import append_row, compact, evaluation
 
 
 def validations(runner: Runner) -> list[dict[str, str]]:
-    """Rows of the validations of this training so far, in order of steps; none where the file is damaged.
+    """Rows of the validations of this training so far, in order of steps.
 
-    As the first process sees them, because all have to draw the same conclusions; so every process has to call it.
+    There are none if the file is damaged. All processes get the rows that the first one sees, so
+    that they draw the same conclusions. So every process has to call this.
+
+    Args:
+        runner: of the training.
     """
     dataset = as_streams(runner.val_dataloader.dataset)
     record = dict(run=run_id(runner), test_cfg=measured_with(runner.cfg), val_data=dict(sha256=digest(dataset)))
@@ -34,12 +38,13 @@ def validations(runner: Runner) -> list[dict[str, str]]:
 
 @HOOKS.register_module()
 class ResultsCsvHook(Hook):
-    """Append every evaluation to ``results.csv`` in the work folder, unrounded.
+    """Appends every evaluation to ``results.csv`` in the work folder, unrounded.
 
-    With what tells it from others: the run that trained the weights, digest of the data, post-processing. The row is
-    written last, so that a validation with a row is complete, pictures and best checkpoint included. A run that is
-    resumed at a validation's step without a row validates first. One that repeats a validation, since its checkpoint is
-    of an earlier step, replaces the row.
+    A row also holds the run that trained the weights, a digest of the data, and the
+    post-processing. The row is written last, so that a validation with a row is complete, pictures
+    and best checkpoint included. A run that is resumed at the step of a validation without a row
+    validates first. A run that repeats a validation, since its checkpoint is of an earlier step,
+    replaces the row.
     """
 
     priority = "LOWEST"

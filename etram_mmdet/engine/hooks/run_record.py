@@ -1,4 +1,4 @@
-"""What has to be known of a training run before its numbers may stand beside another's."""
+"""Facts of a training run that a comparison of its numbers with others needs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,14 @@ RUN_FILE = "run.json"
 
 
 def run_record(runner: Runner) -> dict:
-    """First step, samples, schedule, data, post-processing, protocol, seed, machine and commit of a training run."""
+    """Facts of a training run for ``run.json``.
+
+    They are first step, samples, schedule, data, post-processing, protocol, seed, machine and
+    commit.
+
+    Args:
+        runner: of the training.
+    """
     cfg = runner.cfg
     batch = cfg.train_dataloader.batch_size * get_world_size()
     steps = runner.train_loop.max_iters
@@ -53,14 +60,23 @@ def run_record(runner: Runner) -> dict:
 
 
 def run_id(runner: Runner) -> str:
-    """Which training the weights come from: drawn when it starts, kept in its checkpoints; empty for others."""
+    """Number of the training that the weights come from; empty if it has none.
+
+    It is drawn when a training starts, and kept in its checkpoints.
+
+    Args:
+        runner: of a training or a test.
+    """
     return runner.message_hub.runtime_info.get("run", "")
 
 
 def measured_with(cfg: Config) -> dict:
-    """The post-processing behind a measurement, with ``tta`` where it was augmented.
+    """The post-processing behind a measurement, with ``tta`` if it was augmented.
 
-    Operating points belong to deployment and do not take part.
+    Operating points belong to deployment and are left out.
+
+    Args:
+        cfg: the config of the run.
     """
     test_cfg = (cfg.model.get("test_cfg") or ConfigDict()).to_dict()
     measured = {key: value for key, value in test_cfg.items() if key != "operating_points"}
@@ -68,7 +84,13 @@ def measured_with(cfg: Config) -> dict:
 
 
 def schedule(cfg: Config) -> dict:
-    """Optimizer, clipping, precision and course of the learning rate, without the numbers that a batch size changes."""
+    """Optimizer, clipping, precision and schedules of a training.
+
+    Numbers that follow from the batch size are left out.
+
+    Args:
+        cfg: the config of the run.
+    """
     wrapper = cfg.optim_wrapper.to_dict()
     wrapper["optimizer"].pop("lr", None)
     courses = [dict(course) for course in cfg.get("param_scheduler") or []]
@@ -80,9 +102,10 @@ def schedule(cfg: Config) -> dict:
 
 @HOOKS.register_module()
 class RunRecordHook(Hook):
-    """Write :func:`run_record` to ``run.json`` in the work folder when training starts, under a number of its own.
+    """Writes :func:`run_record` to ``run.json`` in the work folder when training starts.
 
-    A resumed run keeps what its earlier starts wrote, as ``earlier_starts``, the first one first.
+    It gives the run its number. A resumed run keeps the records of its earlier starts as
+    ``earlier_starts``, the first one first.
     """
 
     @master_only
@@ -95,7 +118,7 @@ class RunRecordHook(Hook):
 
 
 def _earlier_starts(path: Path, run: str) -> list[dict]:
-    """Records of the starts of this run that ``path`` tells of; none where it is of another run, or damaged."""
+    """Records of the earlier starts of this run; none if the file is damaged or of another run."""
     try:
         last = read_json(path, "")
     except InputError:

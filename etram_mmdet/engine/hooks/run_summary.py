@@ -1,4 +1,4 @@
-"""What a training is about to do, on one screen."""
+"""Summary of a training before it starts, on one screen."""
 
 from __future__ import annotations
 
@@ -43,7 +43,10 @@ _BYTES_OF_FLOAT32 = 4
 
 @HOOKS.register_module()
 class RunSummaryHook(Hook):
-    """Log :func:`run_summary` when training starts; every process takes part, since heads compare counts."""
+    """Logs :func:`run_summary` when training starts.
+
+    Every process takes part, since heads compare counts.
+    """
 
     priority = "VERY_LOW"
 
@@ -55,7 +58,11 @@ class RunSummaryHook(Hook):
 
 
 def run_summary(runner: Runner) -> str:
-    """Config, data, shapes, memory, schedule, protocol and origin of a training, one line each where that suffices."""
+    """Config, data, shapes, memory, schedule, protocol and start weights of a training, as text.
+
+    Args:
+        runner: of the training.
+    """
     cfg = runner.cfg
     model = getattr(runner.model, "module", runner.model)
     train = as_streams(runner.train_dataloader.dataset)
@@ -98,8 +105,8 @@ def _begin(runner: Runner) -> str:
 def _protocols(val: BaseLoop) -> list[str]:
     """What each protocol leaves out of the validation data.
 
-    Raises ``InputError`` where that is all of the headline's boxes, which would end the training at its first
-    validation.
+    Raises ``InputError`` where that is all of the headline's boxes, which would end the training at
+    its first validation.
     """
     metric = find_metric(val.evaluator)
     if metric is None:
@@ -153,7 +160,7 @@ def _input(cfg: Config, dataset: ETraMDataset) -> list[str]:
 
 
 def _other_steps(dataset: ETraMDataset, step_us: int | None) -> list[str]:
-    """A warning where a stream at the usual step would not be what all recordings show."""
+    """A warning if a stream at the usual step would differ from some of the recordings."""
     steps_us = {s.name: s.step_us for s in dataset.sequences if s.num_frames > 1}
     others = [f"{name} {step / 1000:.4g}" for name, step in steps_us.items() if abs(step - step_us) > JITTER_US]
     if not others:

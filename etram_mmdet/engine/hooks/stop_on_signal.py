@@ -1,4 +1,4 @@
-"""End a training that was told to, at a moment from which it can go on."""
+"""End a training that got a signal, at a moment from which it can go on."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from etram_mmdet.engine.runner.signals import exit_status
 
 @HOOKS.register_module()
 class StopOnSignalHook(Hook):
-    """After SIGTERM or SIGINT: end the step, save a checkpoint, exit with status 143 or 130.
+    """Ends a training after SIGTERM or SIGINT: ends the step, saves a checkpoint, and exits.
 
-    All processes of a training end after the same step, also where one alone got the signal. Where gradients of several
-    steps are added up (``accumulative_counts``), the last of these steps is the end. A validation ends after its batch
-    and is repeated by ``--resume``. Raises ``SystemExit``.
+    The exit status is 143 or 130 (``SystemExit``). All processes of a training end after the same
+    step, also if only one got the signal. If gradients of several steps are added up
+    (``accumulative_counts``), the last of these steps is the end. A validation ends after its batch
+    and is repeated by ``--resume``.
     """
 
-    priority = "LOWEST"  # after everything that belongs to the step, the regular checkpoint included
+    # after everything that belongs to the step, the regular checkpoint included
+    priority = "LOWEST"
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict, outputs: dict) -> None:
         self._stop_if_told(runner, runner.iter + 1)
@@ -35,7 +37,8 @@ class StopOnSignalHook(Hook):
         if not number or step % added_up(runner.cfg):
             return
         for hook in runner.hooks if is_validating else ():
-            if isinstance(hook, EMAHook):  # a validation is of averaged weights: back to those that are trained
+            # a validation is of averaged weights: back to those that are trained
+            if isinstance(hook, EMAHook):
                 hook.after_val_epoch(runner)
         hooks = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
         for hook in hooks:

@@ -1,4 +1,4 @@
-"""Checkpoints say what they were trained on, and a test says where its data lie outside of that."""
+"""Store the range of the training data in checkpoints, and warn before tests outside of it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from etram_mmdet.engine.checkpoints.contents import DOMAIN_KEY
 
 @HOOKS.register_module()
 class TrainedDomainHook(Hook):
-    """Write :func:`domain_of` the training data into checkpoints, and warn before a test of data outside of it.
+    """Stores :func:`domain_of` the training data in checkpoints, and warns before other tests.
 
-    Sizes of boxes and events for each pixel are compared. A checkpoint of an earlier version does not say what it was
-    trained on; nothing is compared then.
+    A warning comes before a test of data outside of that range: sizes of boxes and events for each
+    pixel are compared. A checkpoint of an earlier version does not say what it was trained on;
+    nothing is compared then.
     """
 
     priority = "VERY_LOW"  # before PlainCheckpointHook, which is the last to see a checkpoint

@@ -1,4 +1,4 @@
-"""What a run shows on the screen; the log file holds everything."""
+"""Decide which messages of a run the screen shows; the log file holds all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import warnings
 
 from mmengine.logging import MMLogger
 
-# Nobody who starts a run can do anything about these. They are about how the packages call each other.
+# Nobody who starts a run can do anything about these. They are about how the packages call each
+# other.
 _LOGGED = (
     "The prefix is not set in metric class",
     '"FileClient" will be deprecated',
@@ -20,7 +21,9 @@ _WARNED = "Seems like `optimizer.step\\(\\)` has been overridden"
 
 
 class Console(logging.Filter):
-    """Shows warnings only, until it is opened: before, mmengine logs its environment, the whole config and all hooks.
+    """Shows warnings only, until it is opened.
+
+    Before that, mmengine logs its environment, the whole config and all hooks.
 
     Attributes:
         is_open: whether messages below a warning are shown, too. Default: False.
@@ -37,7 +40,7 @@ class Console(logging.Filter):
         return not is_known and (self.is_open or record.levelno >= logging.WARNING)
 
     def attach(self, logger: MMLogger) -> None:
-        """Filter what ``logger`` prints, and ignore PyTorch's warning about a schedule that mmengine makes."""
+        """Filter the output of ``logger``; ignore PyTorch's warning about mmengine's schedule."""
         for handler in logger.handlers:
             if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
                 handler.addFilter(self)

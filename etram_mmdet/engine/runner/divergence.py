@@ -1,4 +1,4 @@
-"""A training that diverged ends in one sentence, wherever its numbers are met first."""
+"""End a training that diverged in one sentence, wherever its numbers are met first."""
 
 from __future__ import annotations
 
@@ -20,13 +20,25 @@ LOWER_THE_RATE = (
 
 
 def first_not_finite(tensors: Mapping[str, object]) -> str | None:
-    """The first name under which a tensor holds infinity or NaN; None where there is none."""
+    """Name of the first tensor that holds infinity or NaN; None if there is none.
+
+    Args:
+        tensors: by name; other values are passed over.
+    """
     held = ((name, tensor) for name, tensor in tensors.items() if isinstance(tensor, Tensor))
     return next((name for name, tensor in held if not bool(tensor.isfinite().all())), None)
 
 
 def check_finite(weights: Mapping[str, object], source: str | Path) -> None:
-    """Raise ``InputError`` naming the first of the ``weights`` that holds infinity or NaN."""
+    """Refuse weights that hold infinity or NaN.
+
+    Args:
+        weights: by name.
+        source: their file, for the message.
+
+    Raises:
+        InputError: a tensor is not finite; the message names the first.
+    """
     name = first_not_finite(weights)
     if name is not None:
         raise InputError(
@@ -36,22 +48,33 @@ def check_finite(weights: Mapping[str, object], source: str | Path) -> None:
 
 
 def check_finite_weights(model: nn.Module, when: str) -> None:
-    """Raise ``FloatingPointError`` where ``model`` has weights that are not finite; ``when`` begins the sentence."""
+    """Stop if the weights of a model are not finite.
+
+    Args:
+        model: a detector, with or without the wrapper of several processes.
+        when: first words of the message.
+
+    Raises:
+        FloatingPointError: a weight is not finite.
+    """
     name = first_not_finite(getattr(model, "module", model).state_dict())
     if name is not None:
         raise FloatingPointError(f"{when}: {name} is not finite, the training has diverged. {LOWER_THE_RATE}")
 
 
 def check_diverged(error: Exception, runner: Runner, batch: dict) -> None:
-    """Raise ``FloatingPointError`` where ``error`` in a training step came of numbers that are not finite.
+    """Find out whether an error in a training step came of numbers that are not finite.
 
-    Assigners and losses stop at such numbers in ways of their own, before any hook sees a loss. Nothing is looked at
-    in steps without an error.
+    Assigners and losses stop at such numbers in ways of their own, before any hook sees a loss.
+    Nothing is looked at in steps without an error.
 
     Args:
-        error: what the step raised.
+        error: the error that the step raised.
         runner: of the training; it is not used afterwards.
         batch: of the step, as the loader gave it.
+
+    Raises:
+        FloatingPointError: the numbers are not finite.
     """
     step = f"step {runner.iter + 1}"
     if "device-side assert" in str(error):  # after it nothing on the GPU can be read
@@ -69,7 +92,7 @@ def check_diverged(error: Exception, runner: Runner, batch: dict) -> None:
 
 @torch.no_grad()
 def _has_finite_outputs(model: nn.Module, runner: Runner, batch: dict) -> bool:
-    """What the head is given for the batch, computed once more."""
+    """Whether the head's raw outputs for the batch, computed once more, are finite."""
     if is_distributed():
         model.eval()  # in training SyncBN would wait for the other processes, which are elsewhere
     for part in split_lanes(batch, getattr(model, "micro_batch", None)):

@@ -1,4 +1,4 @@
-"""A training of one step: everything that it would use is built and called once, and nothing is kept."""
+"""A training of one step: every part is built and called once, and nothing is kept."""
 
 from __future__ import annotations
 
@@ -30,7 +30,11 @@ MOST_BATCHES = 20
 
 
 def dry_run(cfg: Config) -> None:
-    """One step and one short validation in a folder that vanishes, see :class:`DryRunLoop`."""
+    """Do one step and one short validation in a temporary folder, see :class:`DryRunLoop`.
+
+    Args:
+        cfg: a whole config, which is changed.
+    """
     if cfg.get("resume") and cfg.get("load_from") is None:
         cfg.load_from = latest_checkpoint(cfg.work_dir)
     check_can_be_made(Path(cfg.work_dir))
@@ -45,13 +49,18 @@ def dry_run(cfg: Config) -> None:
 
 @LOOPS.register_module()
 class DryRunLoop(IterBasedTrainLoop):
-    """One step of training, which is taken back, and one validation on a few frames, with all that a training uses.
+    """One step of training, which is taken back, and one validation on a few frames.
 
-    Every hook is called once at each of its points, whatever its interval: a checkpoint is saved, pictures are drawn,
-    the metric is computed and its row is written, all into the folder that vanishes.
+    Every hook is called once at each of its points, whatever its interval: a checkpoint is saved,
+    pictures are drawn, the metric is computed and its row is written, all into a temporary folder.
+
+    Args:
+        *args: of mmengine's IterBasedTrainLoop.
+        max_epochs: number of epochs that hooks see. Default: 1.
+        **kwargs: of mmengine's IterBasedTrainLoop.
 
     Raises:
-        InputError: losses that are not finite, and whatever the parts raise.
+        InputError: losses are not finite, or a part refuses its settings.
     """
 
     def __init__(self, *args, max_epochs: int = 1, **kwargs) -> None:
@@ -92,10 +101,12 @@ class DryRunLoop(IterBasedTrainLoop):
             raise InputError(
                 f"{', '.join(bad)} is not finite in the first batch; inspect the data: tools/inspect_data.py"
             )
-        if self.iter < self.max_iters:  # a resumed training may have no step left, and its schedule none either
+        # a resumed training may have no step left, and its schedule none either
+        if self.iter < self.max_iters:
             runner.call_hook("after_train_iter", batch_idx=0, data_batch=data, outputs=log)
             self._iter += 1
-        runner.model.load_state_dict(weights)  # one step at a high rate may leave boxes that are not finite
+        # one step at a high rate may leave boxes that are not finite
+        runner.model.load_state_dict(weights)
         return ", ".join(f"{name} {loss.item():.3g}" for name, loss in log.items())
 
     def _validate(self) -> str:

@@ -12,15 +12,15 @@ MOST = 2 * (RECENT + _EARLIER)  # numbers at which a history is thinned
 
 
 def thin(histories: dict[str, HistoryBuffer], recent: int = RECENT) -> None:
-    """Put sums in the place of a history's early numbers where it has grown beyond `MOST`, in place.
+    """Replace a history's early numbers by sums if it has grown beyond `MOST`, in place.
 
-    A history holds sums and how many numbers each is of, so that its mean stays what it was. Sums are of 2, 4, 8, ...
-    numbers, as many as it takes. That depends on the step alone: a resumed training has the histories of one that was
-    never stopped.
+    A history holds sums and how many numbers each is of, so that its mean stays the same. Sums are
+    of 2, 4, 8, ... numbers, as many as it takes. That depends on the step alone: a resumed training
+    has the histories of one that was never stopped.
 
     Args:
         histories: by name, mmengine's ``message_hub.log_scalars``.
-        recent: newest numbers that stay as they are.
+        recent: newest numbers that stay as they are. Default: `RECENT`.
     """
     for name, history in histories.items():
         values, counts = history.data
@@ -39,6 +39,10 @@ def _thinned(values: np.ndarray, counts: np.ndarray, early: int) -> tuple[np.nda
 
 
 def longest_window(processor: LogProcessor) -> int:
-    """How many newest numbers the log takes means over, at least `RECENT`."""
+    """Number of newest values that the log takes means over, at least `RECENT`.
+
+    Args:
+        processor: mmengine's LogProcessor of the run.
+    """
     windows = [processor.window_size, *(each.get("window_size") for each in processor.custom_cfg)]
     return max(RECENT, *(window for window in windows if isinstance(window, int)))

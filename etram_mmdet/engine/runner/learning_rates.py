@@ -18,9 +18,12 @@ from etram_mmdet.engine.runner.parameter_groups import told_groups
 
 
 def rates_of_run(runner: Runner) -> list[str]:
-    """First, second, highest and last learning rate of a training, as its built schedulers will set them.
+    """First, second, highest and last learning rate of a training, as lines of text.
 
-    Where groups of parameters differ, lines about them follow.
+    The built schedulers give them. Lines about groups of parameters follow if these differ.
+
+    Args:
+        runner: of the training, with its optimizer and schedulers built.
     """
     done = runner.iter  # of a resumed training
     steps = max(1, runner.train_loop.max_iters - done)
@@ -38,7 +41,7 @@ def rates_of_run(runner: Runner) -> list[str]:
 
 
 def _stated(cfg: Config) -> str:
-    """The optimizer's rate, and the rule where that is what the rule gives for one process or for all."""
+    """The optimizer's rate, and the rule behind it if it is that of the rule."""
     stated = cfg.optim_wrapper.get("optimizer", {}).get("lr")
     if stated is None:
         return ""
@@ -56,10 +59,16 @@ def _range(rates: np.ndarray) -> str:
 
 
 def learning_rates(optimizer: Optimizer, schedulers: list, steps: int) -> np.ndarray:
-    """Learning rate of every step and group of parameters, (steps, groups), as the built schedulers will set it.
+    """Learning rate of every step and group of parameters, (steps, groups).
 
-    They act on a copy of the groups' settings, so nothing of the training moves. Groups with the same numbers, of which
-    ``paramwise_cfg`` makes one for each parameter, are looked at once.
+    The schedulers act on a copy of the groups' settings, so nothing of the training moves. Groups
+    with the same numbers, of which ``paramwise_cfg`` makes one for each parameter, are looked at
+    once.
+
+    Args:
+        optimizer: its groups of parameters.
+        schedulers: built schedulers, or None; those that count epochs are left out.
+        steps: number of steps.
     """
     groups = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
     numbers = [repr(sorted(item for item in group.items() if isinstance(item[1], Real))) for group in groups]

@@ -17,7 +17,10 @@ from etram_mmdet.utils.random_numbers import derived_seed
 
 
 class _StreamIterator:
-    """Batches of an endless loader; a position is reached by asking the sampler, not by loading what lies before."""
+    """Batches of an endless loader.
+
+    A position is reached by asking the sampler, not by loading the batches before it.
+    """
 
     def __init__(self, dataloader: DataLoader) -> None:
         self.dataloader = dataloader
@@ -35,7 +38,9 @@ class _StreamIterator:
 
 @LOOPS.register_module()
 class EpochBasedTrainLoop(loops.EpochBasedTrainLoop):
-    """mmengine's, under its name. :class:`StreamRunner` makes steps of epochs; other runners cannot end one here.
+    """mmengine's loop of epochs, refused for samplers that have no end.
+
+    :class:`StreamRunner` turns epochs into steps; other runners cannot end one here.
 
     Raises:
         InputError: the sampler is endless, as ``StreamBatchSampler`` is.
@@ -52,24 +57,29 @@ class EpochBasedTrainLoop(loops.EpochBasedTrainLoop):
 
 @LOOPS.register_module()
 class StreamTrainLoop(IterBasedTrainLoop):
-    """Iteration-based training whose resumption costs nothing, whatever the iteration.
+    """Iteration-based training that resumes at any step without loading earlier batches.
 
-    Random numbers of a step, such as those of dropout, follow from seed and step: a resumed run draws the same.
+    Random numbers of a step, such as those of dropout, follow from seed and step: a resumed run
+    draws the same.
 
     Args:
-        max_epochs: into how many epochs of equal length hooks see the training divided. Streams go on from one to the
-            next. A validation at the end of an epoch comes before the hooks' ``after_train_epoch``. Default: 1.
+        *args: of mmengine's IterBasedTrainLoop.
+        max_epochs: number of epochs of equal length into which hooks see the training divided.
+            Streams go on from one to the next. A validation at the end of an epoch comes before the
+            hooks' ``after_train_epoch``. Default: 1.
+        **kwargs: of mmengine's IterBasedTrainLoop.
 
     Raises:
-        InputError: where a step does not fit the memory, with the number of lanes that does.
-        FloatingPointError: where a step stops at numbers that are not finite.
+        InputError: a step does not fit the memory; the message says how many lanes do.
+        FloatingPointError: a step stops at numbers that are not finite.
     """
 
     def __init__(self, *args, max_epochs: int = 1, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self._max_epochs = max_epochs
         self.stop_signals = StopSignals()
-        if hasattr(self.dataloader.batch_sampler, "seek"):  # others are finite: mmengine begins them anew
+        # others are finite: mmengine begins them anew
+        if hasattr(self.dataloader.batch_sampler, "seek"):
             self.dataloader_iterator = _StreamIterator(self.dataloader)
 
     def run(self) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Memory of a training step: what it keeps, and how many lanes fit."""
+"""Memory of a training step, and the number of lanes that fit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,15 @@ LESS_MEMORY = "model.backbone.with_cp=True model.with_cp=True needs less memory 
 
 
 def largest_batch(cost: Callable[[int], float], limit: float) -> dict[int, float]:
-    """Costs by batch of all tried that fit: doubling first, then halving the gap; ``cost`` grows with the batch."""
+    """Search for the largest batch that fits, by doubling and then halving the gap.
+
+    Args:
+        cost: cost of a batch size; it grows with the batch.
+        limit: the largest cost that fits.
+
+    Returns:
+        Cost of each tried batch size that fits.
+    """
     fitting = {}
     batch = 1
     while (value := cost(batch)) <= limit:
@@ -35,7 +43,14 @@ def largest_batch(cost: Callable[[int], float], limit: float) -> dict[int, float
 
 
 def advice_when_out_of_memory(runner: Runner, data: dict) -> str:
-    """What to change so that training fits, found by training on fewer lanes of ``data``; the weights are lost."""
+    """Sentence with settings under which training fits the memory.
+
+    It is found by training on fewer lanes; the weights are lost.
+
+    Args:
+        runner: of the training.
+        data: the batch that did not fit.
+    """
     batch = len(data["inputs"])
     at_once = min(getattr(runner.model, "module", runner.model).micro_batch or batch, batch)
     failed = f"out of memory at step {runner.iter + 1}: {at_once} lanes at a time do not fit"
@@ -69,17 +84,27 @@ def _fits(runner: Runner, data: dict) -> bool:
 
 
 def saved_bytes(model: nn.Module, data: dict) -> int:
-    """Bytes of distinct memory that one training step's forward pass keeps for its backward pass, weights excluded.
+    """Bytes that the forward pass of a training step keeps for its backward pass.
 
-    Counted with hooks on every saved tensor, so it is exact for autograd on any device and leaves out what the
-    allocator wastes, gradients and the optimizer.
+    Weights are excluded, and shared memory counts once. Counted with hooks on every saved tensor,
+    so it is exact for autograd on any device and leaves out memory that the allocator wastes,
+    gradients and the optimizer.
+
+    Args:
+        model: a detector.
+        data: a batch as the loader gives it.
     """
     model.train()
     return saved_bytes_of(model, lambda: model(**model.data_preprocessor(data, True), mode="loss"))
 
 
 def saved_bytes_of(model: nn.Module, forward: Callable[[], object]) -> int:
-    """See :func:`saved_bytes`; for any forward pass with ``model``."""
+    """Like :func:`saved_bytes`, for any forward pass.
+
+    Args:
+        model: its weights are not counted.
+        forward: does the forward pass and returns its result.
+    """
     weights = {p.untyped_storage().data_ptr() for p in [*model.parameters(), *model.buffers()]}
     kept: dict[int, tuple[int, Tensor]] = {}
 
@@ -87,7 +112,8 @@ def saved_bytes_of(model: nn.Module, forward: Callable[[], object]) -> int:
         storage = tensor.untyped_storage()
         packed = tensor.detach()  # a result that held its own graph would never be freed
         if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage.nbytes(), packed  # held, so that no address is used twice
+            # held, so that no address is used twice
+            kept[storage.data_ptr()] = storage.nbytes(), packed
         return packed
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
@@ -98,4 +124,9 @@ def saved_bytes_of(model: nn.Module, forward: Callable[[], object]) -> int:
 
 
 def parameters(model: nn.Module) -> int:
+    """Number of parameters of a model.
+
+    Args:
+        model: any module.
+    """
     return sum(p.numel() for p in model.parameters())

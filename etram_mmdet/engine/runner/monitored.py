@@ -21,13 +21,17 @@ from etram_mmdet.utils.text import nearest
 
 
 def check_monitored(runner: Runner) -> None:
-    """Refuse a name that no validation of this training will give.
+    """Refuse a number to watch that no validation of this training will give.
 
-    ``save_best`` of checkpoints, ``monitor`` of early stopping and of ReduceOnPlateau are compared with what the metric
-    gives for the truth of the validation data. Nothing is checked where a metric of another class might give more.
+    ``save_best`` of checkpoints, ``monitor`` of early stopping and of ReduceOnPlateau are compared
+    with the numbers that the metric gives for the truth of the validation data. Nothing is checked
+    if a metric of another class might give more.
+
+    Args:
+        runner: of the training.
 
     Raises:
-        InputError: naming the setting and every number that there will be.
+        InputError: the message names the setting and every number that there will be.
     """
     asked = [(place, name) for place, name in _asked(runner) if name != "auto"]
     metrics = runner.val_evaluator.metrics if asked else []
@@ -44,7 +48,8 @@ def check_monitored(runner: Runner) -> None:
                 f"{place}={name}, but validation evaluates {', '.join(protocols)}; set it to {protocols[0]}/AP, or add "
                 f"{name.split('/')[0]} to val_evaluator.protocols"
             )
-        if names and name not in names:  # without any the data have no box to evaluate by, which is said elsewhere
+        # without any the data have no box to evaluate by, which is said elsewhere
+        if names and name not in names:
             near = nearest(name, names)
             raise InputError(
                 f"{place}={name}, but validation gives no such number{f'; did you mean {near}?' if near else '.'} "
@@ -53,7 +58,12 @@ def check_monitored(runner: Runner) -> None:
 
 
 def metric_names(metrics: Sequence[EventCocoMetric], dataset: ETraMDataset) -> list[str]:
-    """What an evaluation of this data set will give, as far as there are boxes for it."""
+    """Names of the numbers that an evaluation will give, as far as there are boxes for them.
+
+    Args:
+        metrics: of the evaluation.
+        dataset: the data.
+    """
     truth = list(truth_of(dataset).values())
     classes = tuple(dataset.metainfo["classes"])
     names = [

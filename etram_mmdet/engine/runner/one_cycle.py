@@ -13,8 +13,9 @@ from etram_mmdet.utils.errors import InputError
 class _OwnRates:
     """The highest rate of a group is ``eta_max`` times its own rate over the optimizer's.
 
-    mmengine's schedule sets ``eta_max`` for every group, so that ``lr_mult`` and ``bias_lr_mult`` of a
-    ``paramwise_cfg`` have no effect. ``lr_mult=0`` freezes. A list of ``eta_max`` is taken as it is.
+    mmengine's schedule sets ``eta_max`` for every group, so that ``lr_mult`` and ``bias_lr_mult``
+    of a ``paramwise_cfg`` have no effect. ``lr_mult=0`` freezes. A list of ``eta_max`` is taken as
+    it is.
     """
 
     def _format_param(self, name: str, optimizer: Optimizer | BaseOptimWrapper, param) -> list[float]:
@@ -26,7 +27,11 @@ class _OwnRates:
         return [value * (lr / rate if rate else 1) for value, lr in zip(highest, own, strict=True)]
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Raises ``InputError`` for the state of a run whose groups all had one rate, against its config."""
+        """Load a state, unless it is of a run that ignored the rates of groups.
+
+        Raises:
+            InputError: the groups of that run all had one rate, against the config.
+        """
         if len(set(state_dict.get("base_values", self.base_values))) < len(set(self.base_values)):
             raise InputError(
                 "this run was begun with a version that ignored lr_mult and bias_lr_mult under OneCycleLR; start a new "

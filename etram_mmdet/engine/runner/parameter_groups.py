@@ -1,4 +1,4 @@
-"""What ``paramwise_cfg`` says of single parameters, and whether a schedule keeps to it."""
+"""Settings of ``paramwise_cfg`` for single parameters, and schedules that ignore them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ def freeze(wrapper: dict, model: nn.Module) -> None:
         InputError: nothing is left to train.
     """
     keys = (wrapper.get("paramwise_cfg") or {}).get("custom_keys") or {}
-    by_length = sorted(sorted(keys), key=len, reverse=True)  # the longest that fits counts, as in mmengine
+    # the longest that fits counts, as in mmengine
+    by_length = sorted(sorted(keys), key=len, reverse=True)
     for name, parameter in model.named_parameters():
         full = name if "." in name else f".{name}"
         key = next((key for key in by_length if key in full), None)
@@ -68,7 +69,8 @@ def check_own_rates(own: list[float], rates: np.ndarray) -> None:
         rates: of every step and group (steps, G), as the schedule sets it.
 
     Raises:
-        InputError: for a group of rate 0 that gets another, or groups of different rates that get the same.
+        InputError: for a group of rate 0 that gets another, or groups of different rates that get
+            the same.
     """
     highest = rates.max(0)
     if any(not lr and peak for lr, peak in zip(own, highest, strict=True)):
@@ -85,11 +87,13 @@ def check_own_rates(own: list[float], rates: np.ndarray) -> None:
 
 
 def told_groups(optimizer: Optimizer, rates: np.ndarray) -> list[str]:
-    """What the summary says where groups differ: their highest learning rates, their weight decays.
+    """Lines of the summary about groups of parameters that differ.
+
+    They show the groups' highest learning rates and their weight decays.
 
     Args:
         optimizer: its groups of parameters.
-        rates: of every step and group (steps, G), as the schedule sets it.
+        rates: learning rates of every step and group (steps, G), as the schedule sets them.
     """
     groups = optimizer.param_groups
     sizes = [sum(p.numel() for p in group["params"] if p.requires_grad) for group in groups]

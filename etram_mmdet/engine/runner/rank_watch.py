@@ -1,8 +1,8 @@
-"""When one process (rank) of a distributed training is killed or frozen, the others end and name it.
+"""End all processes (ranks) of a distributed training when one is killed or frozen, and name it.
 
-PyTorch leaves them waiting in a collective operation until its timeout, which has to be long: evaluation on rank 0 is
-a wait for the others as well. So each rank tells the others from a thread of its own that it runs, however long
-loading or evaluating takes, and reads what they tell.
+PyTorch leaves them waiting in a collective operation until its timeout, which has to be long:
+evaluation on rank 0 is a wait for the others as well. So each rank tells the others from a thread
+of its own that it runs, however long loading or evaluating takes, and reads their messages.
 """
 
 from __future__ import annotations
@@ -25,25 +25,29 @@ from torch.distributed import TCPStore
 from etram_mmdet.utils.claims import Holder
 from etram_mmdet.utils.errors import InputError
 
-RANK_TIMEOUT_S = 300.0  # without a sign of life; some evaluations keep all threads of a process still for a while
+# seconds without a sign of life; some evaluations keep all threads of a process still for a while
+RANK_TIMEOUT_S = 300.0
 BEAT_S = 1.0
 _PATIENCE = 5  # beats between the error of a collective operation and the verdict on it
 _AGAIN = "Run the same command again; a training goes on with --resume"
-_COLLECTIVE = ("gloo", "nccl", "c10d", "process group", "processgroup")  # words in errors of collective operations
+# words in errors of collective operations
+_COLLECTIVE = ("gloo", "nccl", "c10d", "process group", "processgroup")
 
 
 class RankWatch:
-    """Tells the other ranks that this one runs, and ends this process where one of them does not.
+    """Tells the other ranks that this one runs, and ends this process if one of them is silent.
 
-    Silence is counted in beats of this process and not by the clock: a machine that slept has missed nothing.
+    Silence is counted in beats of this process and not by the clock: a machine that slept has
+    missed nothing.
 
     Args:
-        host: where the store of the ranks is, as ``MASTER_ADDR`` says.
-        port: likewise.
+        host: address of the ranks' store, as in ``MASTER_ADDR``.
+        port: port of the ranks' store, as in ``MASTER_PORT``.
         rank: number of this process.
-        ranks: how many there are.
-        timeout_s: silence of another rank after which this process ends.
-        prefix: tells these ranks from those that a launcher started before on the same store. Default: none.
+        ranks: number of all processes.
+        timeout_s: silence of another rank, in seconds, after which this process ends.
+        prefix: distinguishes these ranks from those that a launcher started before on the same
+            store. Default: none.
     """
 
     def __init__(self, host: str, port: int, rank: int, ranks: int, timeout_s: float, prefix: str = "") -> None:
@@ -73,7 +77,7 @@ class RankWatch:
             self._store.add(self._key("idle", self.rank), 1)
 
     def explain(self, error: Exception) -> None:
-        """Raise ``InputError`` in place of the error of a collective operation, or end the process in the meantime."""
+        """Turn an error of a collective operation into ``InputError``, or end the process."""
         time.sleep(_PATIENCE * BEAT_S)
         lost = [rank for rank, beats in self._silent.items() if beats >= _PATIENCE - 1 and not self._idle[rank]]
         if lost:
@@ -156,7 +160,12 @@ _watch: RankWatch | None = None
 
 
 def watch_ranks(cfg: Config) -> None:
-    """Begin to watch the other ranks of this process, where there are any."""
+    """Begin to watch the other ranks of this process, if there are any.
+
+    Args:
+        cfg: the config; ``env_cfg.rank_timeout_s`` is the silence in seconds. Default:
+            `RANK_TIMEOUT_S`.
+    """
     global _watch
     if _watch is None and distributed.is_initialized() and distributed.get_world_size() > 1:
         _watch = RankWatch(
@@ -171,7 +180,13 @@ def watch_ranks(cfg: Config) -> None:
 
 
 def is_collective(error: BaseException) -> bool:
-    """Whether ``error`` comes from an operation of several ranks: most often one of the others has ended."""
+    """Whether an error comes from an operation of several ranks.
+
+    Most often one of the others has ended.
+
+    Args:
+        error: the error.
+    """
     says_so = any(word in str(error).lower() for word in _COLLECTIVE)
     return _watch is not None and isinstance(error, RuntimeError) and says_so
 
@@ -206,7 +221,7 @@ def stop_watching() -> None:
 
 
 def leave_ranks() -> None:
-    """End the work with the other ranks, after all that they do together; does nothing where there are none."""
+    """End the work with the other ranks, if there are any, after all common work."""
     stop_watching()
     if distributed.is_initialized():
         distributed.destroy_process_group()

@@ -1,4 +1,4 @@
-"""Processes (ranks) of one training that differ in config, code or data are refused before they train."""
+"""Refuse processes (ranks) of one training that differ in config, code or data."""
 
 from __future__ import annotations
 
@@ -31,19 +31,33 @@ HEAR_S = 2.0  # a launcher ends all ranks as soon as one has ended, also the one
 
 
 def check_same_start(cfg: Config) -> None:
-    """Raise ``InputError`` where the ranks have other configs or other code; where data lie may differ."""
+    """Refuse ranks with other configs or other code; paths of data may differ.
+
+    Args:
+        cfg: the config of this rank.
+
+    Raises:
+        InputError: the ranks differ.
+    """
     if get_world_size() > 1:
         _check_same(dict(config=_without_paths(cfg.to_dict()), code=_code(cfg)))
 
 
 def check_same_data(datasets: dict[str, Dataset]) -> None:
-    """Raise ``InputError`` where the ranks read other data; ``datasets`` by what they are for, such as ``train``."""
+    """Refuse ranks that read other data.
+
+    Args:
+        datasets: data sets by their use, such as ``train``.
+
+    Raises:
+        InputError: the ranks differ.
+    """
     if get_world_size() > 1:
         _check_same(dict(data={name: _facts(as_streams(dataset)) for name, dataset in datasets.items()}))
 
 
 def _check_same(facts: dict) -> None:
-    """Compare one digest over all ranks; only where it differs, what it was made from."""
+    """Compare one digest over all ranks; if it differs, also the facts behind it."""
     text = json.dumps(facts, sort_keys=True, default=_name)
     digests = all_gather_object(hashlib.sha256(text.encode()).hexdigest())
     if len(set(digests)) == 1:
@@ -66,7 +80,13 @@ def _check_same(facts: dict) -> None:
 
 
 def raise_once(error: InputError) -> NoReturn:
-    """Raise what all ranks have found: one of each machine says it, the others exit with the same status."""
+    """Raise an error that all ranks have found, on one rank of each machine.
+
+    The other ranks exit with the same status.
+
+    Args:
+        error: the error.
+    """
     stop_watching()
     if int(os.environ.get("LOCAL_RANK", 0)):
         time.sleep(HEAR_S)
@@ -75,7 +95,7 @@ def raise_once(error: InputError) -> NoReturn:
 
 
 def _without_paths(node: object) -> object:
-    """A config without what says where data and results lie, and how fast a machine reads."""
+    """A config without paths of data and results, and without settings of a machine's speed."""
     if isinstance(node, dict):
         return {str(key): _without_paths(value) for key, value in node.items() if key not in _OF_A_MACHINE}
     return [_without_paths(value) for value in node] if isinstance(node, list | tuple) else node
@@ -87,7 +107,7 @@ def _name(value: object) -> str:
 
 
 def _code(cfg: Config) -> dict[str, str]:
-    """Digests of this package's files and of the modules that the config imports, and versions of others."""
+    """Digests of the code of this package and of modules in the config, and versions of others."""
     package = Path(__file__).parents[2]
     files = {str(path.relative_to(package)): path for path in package.rglob("*.py")}
     for name in (cfg.get("custom_imports") or {}).get("imports", []):

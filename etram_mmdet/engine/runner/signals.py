@@ -1,4 +1,7 @@
-"""A training that is told to end: by Ctrl-C (SIGINT), a scheduler (SIGTERM), or a terminal that is closed (SIGHUP)."""
+"""Trainings that are asked to end: by Ctrl-C (SIGINT), a scheduler (SIGTERM) or SIGHUP.
+
+A terminal that is closed sends SIGHUP.
+"""
 
 from __future__ import annotations
 
@@ -18,22 +21,29 @@ from torch.utils.data import DataLoader
 
 from etram_mmdet.utils.interruption import SIGNALS
 
-# A scheduler signals every process and ``torchrun`` passes the signal on; a terminal does so to a whole group.
+# A scheduler signals every process and ``torchrun`` passes the signal on; a terminal does so to a
+# whole group.
 SAME_REQUEST_S = 1.0
 
 
 def exit_status(number: int) -> int:
-    """As shells have it: 143 after SIGTERM, 130 after SIGINT, 129 after SIGHUP."""
+    """Exit status after a signal, as shells have it: 143 after SIGTERM, 130 after SIGINT.
+
+    It is 129 after SIGHUP.
+
+    Args:
+        number: number of the signal.
+    """
     return 128 + number
 
 
 class StopSignals:
-    """Within ``with``, the first of ``SIGNALS`` only sets ``requested``; a later one ends the process at once.
+    """Notes the first of ``SIGNALS`` within a ``with`` block; a later one ends the process.
 
-    Signals that follow the first within `SAME_REQUEST_S` are taken for the same request. A thread reads them, so that
-    the process can be ended also in the middle of a long computation. A signal that was ignored before, as ``nohup``
-    does with SIGHUP, remains so. Outside ``with``, and in other threads than the main one, which Python gives no
-    signals, nothing changes.
+    Signals that follow the first within `SAME_REQUEST_S` are taken for the same request. A thread
+    reads them, so that the process can be ended also in the middle of a long computation. A signal
+    that was ignored before, as ``nohup`` does with SIGHUP, remains so. Nothing changes outside the
+    block, and in other threads than the main one, which Python gives no signals.
 
     Attributes:
         requested: number of the first signal; 0 before.
@@ -69,9 +79,10 @@ class StopSignals:
             self._write = None
 
     def agreed(self) -> int:
-        """The number of a signal that any process of the training got, the same in all of them; 0 if none did.
+        """Number of a signal that any process of the training got; 0 if none did.
 
-        Every process has to call it equally often. A single process asks nobody.
+        It is the same in all processes, and every process has to call this equally often. A single
+        process asks nobody.
         """
         if not self._is_active or not is_distributed():
             return self.requested
@@ -80,7 +91,7 @@ class StopSignals:
         return int(number)
 
     def wait_for_others(self) -> None:
-        """Until every process has come here: a process that ends lets ``torchrun`` end the others."""
+        """Wait for every process, since one that ends lets ``torchrun`` end the others."""
         if self._is_active and is_distributed():
             dist.barrier(group=self._group)
 
@@ -100,7 +111,7 @@ class StopSignals:
 
 
 def _forget_in_fork() -> None:
-    """A process that a training forks, such as one of a pool, ends on signals as every other; pools rely on it."""
+    """Let a process that a training forks end on signals; pools of processes rely on it."""
     for number in SIGNALS:
         if signal.getsignal(number) is _only_wake:
             signal.set_wakeup_fd(-1)
@@ -116,9 +127,10 @@ def _only_wake(number: int, frame: object) -> None:
 
 @cache
 def cpu_group() -> dist.ProcessGroup | None:
-    """A group whose messages need no GPU, nor wait for it; ``None`` for the group of all, which may be such a one.
+    """A group of processes whose messages need no GPU and do not wait for one.
 
-    Every process has to make it.
+    It is ``None`` for the group of all processes if that is such a group. Every process has to make
+    it.
     """
     if not is_distributed() or get_backend() == "gloo":
         return None
@@ -126,9 +138,13 @@ def cpu_group() -> dist.ProcessGroup | None:
 
 
 def shield(loader: DataLoader) -> DataLoader:
-    """``loader``, whose processes ignore ``SIGNALS``: the main process needs batches until its step has ended.
+    """Make the processes of a loader ignore ``SIGNALS``, and return the loader.
 
-    They end when the main process tells them through their queue, when it exits, and when it has died.
+    The main process needs batches until its step has ended. The processes end when the main process
+    tells them through their queue, when it exits, and when it has died.
+
+    Args:
+        loader: is changed in place.
     """
     loader.worker_init_fn = partial(_begin_worker, loader.worker_init_fn)
     multiprocessing.util.Finalize(None, _end_workers, exitpriority=100)
@@ -144,7 +160,10 @@ def _begin_worker(init: Callable[[int], None] | None, worker: int) -> None:
 
 
 def _end_workers() -> None:
-    """At the exit, before multiprocessing does so with SIGTERM and waits for ever for those that ignore it."""
+    """End the loading processes at the exit.
+
+    multiprocessing would send SIGTERM, and wait for ever for processes that ignore it.
+    """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler takes this for an error
     for process in multiprocessing.active_children():
         if process.daemon:

@@ -60,10 +60,10 @@ _OF_BACKBONE = (
 
 @RUNNERS.register_module()
 class StreamRunner(Runner):
-    """See the module; everything else is :class:`mmengine.runner.Runner`.
+    """mmengine's :class:`Runner` with checkpoints that carry their config and execute nothing.
 
-    ``notes`` tell what was decided for a run at its start, a sentence each, ``loaded`` what was
-    made of the weights that a training starts from.
+    ``notes`` are sentences about decisions at the start of a run. ``loaded`` are sentences about
+    the weights that a training starts from.
     """
 
     notes: tuple[str, ...] = ()
@@ -101,12 +101,14 @@ class StreamRunner(Runner):
             self._timestamp = log_folder(self.work_dir, self._timestamp)
 
     def train(self) -> nn.Module:
-        """Train, alone in the work folder; what mmengine would build first is built here.
+        """Train, alone in the work folder.
+
+        Parts that mmengine would build first in its own ``train`` are built here.
 
         Raises:
             ClaimedError: another training is at work there.
-            InputError: a setting with which a part cannot be built; another process of this training has ended, or
-                cannot be reached.
+            InputError: a setting with which a part cannot be built; another process of this
+                training has ended, or cannot be reached.
         """
         if self._train_loop is None:
             raise InputError("the config has no train_cfg, train_dataloader and optim_wrapper; a training needs all")
@@ -128,7 +130,8 @@ class StreamRunner(Runner):
         """Evaluate on the test data.
 
         Raises:
-            InputError: a setting with which a part cannot be built; another process of this run cannot be reached.
+            InputError: a setting with which a part cannot be built; another process of this run
+                cannot be reached.
         """
         if self._test_loop is None:
             raise InputError("the config has no test_cfg, test_dataloader and test_evaluator; a test needs all")
@@ -138,32 +141,41 @@ class StreamRunner(Runner):
             return super().test()
 
     def call_hook(self, fn_name: str, **kwargs) -> None:
-        """mmengine's; the console is open from the first step of a training, a validation or a test on."""
+        """mmengine's ``call_hook``, which opens the console at the first step of a run."""
         super().call_hook(fn_name, **kwargs)
         if fn_name in ("before_train", "before_val", "before_test"):
             self.console.is_open = True
 
     def build_model(self, model: nn.Module | dict) -> nn.Module:
-        """The model as it is, or that of the run's config, which is completed before it is dumped."""
+        """The given model, or that of the run's config, which is completed before it is dumped."""
         built = super().build_model(build_detector(self.cfg) if isinstance(model, dict) else model)
         if isinstance(self.optim_wrapper, dict):
             freeze(self.optim_wrapper, built)
         return built
 
     def build_optim_wrapper(self, optim_wrapper: OptimWrapper | dict) -> OptimWrapper:
-        """Raises ``InputError`` where ``paramwise_cfg`` or the constructor is about another model."""
+        """mmengine's, which refuses a ``paramwise_cfg`` or constructor of another model.
+
+        Raises:
+            InputError: the settings name parameters or layers that the model does not have.
+        """
         if isinstance(optim_wrapper, dict):
             check_names(optim_wrapper, self.model)
         try:
             return super().build_optim_wrapper(optim_wrapper)
-        except NotImplementedError as error:  # mmdet's layer-wise decay, which counts the layers of ConvNeXt
+        # mmdet's layer-wise decay, which counts the layers of ConvNeXt
+        except NotImplementedError as error:
             raise InputError(
                 f"optim_wrapper.constructor={optim_wrapper['constructor']} does not know the layers of this backbone; "
                 "leave it out and set lr_mult by name in optim_wrapper.paramwise_cfg.custom_keys"
             ) from error
 
     def build_param_scheduler(self, scheduler: list | dict) -> list:
-        """Raises ``InputError`` where schedules do not keep to the learning rates of groups of parameters."""
+        """mmengine's, which refuses schedules that ignore the rates of groups of parameters.
+
+        Raises:
+            InputError: see :func:`check_own_rates`.
+        """
         groups = self.optim_wrapper.optimizer.param_groups
         own = [group["lr"] for group in groups]
         is_fresh = not any("initial_lr" in group for group in groups)
@@ -179,23 +191,35 @@ class StreamRunner(Runner):
 
     @staticmethod
     def build_dataloader(*args, **kwargs) -> DataLoader:
-        """mmengine's, whose loading processes outlive the signal that ends a training: its last step needs them."""
+        """mmengine's loader, whose processes outlive the signal that ends a training.
+
+        The last step of the training needs them.
+        """
         return shield(Runner.build_dataloader(*args, **kwargs))
 
     @torch.no_grad()
     def try_first_batch(self) -> None:
-        """One batch through test data, model and post-processing; raises whatever that raises and keeps nothing."""
+        """Run one batch through test data, model and post-processing; nothing is kept.
+
+        Errors of the parts are passed on.
+        """
         self.model.eval()
         self.model.test_step(next(iter(self.test_loop.dataloader)))
 
     def dump_config(self) -> None:
-        """Nothing yet: mmengine calls it before it is known whether the run may start, see :meth:`load_or_resume`."""
+        """Do nothing: mmengine calls it before it is known whether the run may start.
+
+        :meth:`load_or_resume` dumps the config.
+        """
 
     def load_or_resume(self) -> None:
-        """Load or resume, and keep the config of a training beside its checkpoints; a test must not replace it.
+        """Load or resume, and keep the config of a training beside its checkpoints.
+
+        A test does not replace that config.
 
         Raises:
-            InputError: where mmengine would start from scratch: ``resume`` without a checkpoint.
+            InputError: ``resume`` without a checkpoint, with which mmengine would start from
+                scratch.
         """
         loops = dict(train=self._train_loop, val=self._val_loop, test=self._test_loop)
         check_same_data({name: loop.dataloader.dataset for name, loop in loops.items() if isinstance(loop, BaseLoop)})
@@ -203,7 +227,8 @@ class StreamRunner(Runner):
             self._load_from = str(checkpoint_file(self._load_from))
         elif self._resume:
             found = [latest_checkpoint(self.work_dir)]
-            broadcast_object_list(found)  # a network drive may show a newer one to one process first
+            # a network drive may show a newer one to one process first
+            broadcast_object_list(found)
             self._load_from = found[0]
         super().load_or_resume()
         if self.cfg.get("train_cfg"):
@@ -211,7 +236,10 @@ class StreamRunner(Runner):
                 super().dump_config()
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
-        """mmengine's, behind a :class:`Console`; a log file that cannot be written costs one line, not the training."""
+        """mmengine's logger behind a :class:`Console`.
+
+        A log file that cannot be written costs one line, not the training.
+        """
         logger = super().build_logger(*args, **kwargs)
         self.console = Console()
         self.console.attach(logger)
@@ -221,7 +249,11 @@ class StreamRunner(Runner):
         return logger
 
     def resume(self, filename: str, *args, **kwargs) -> None:
-        """Raises ``InputError`` where resuming would silently become another training: see the messages."""
+        """mmengine's ``resume``, which refuses to become another training.
+
+        Raises:
+            InputError: the checkpoint does not fit the run.
+        """
         content = load_checkpoint_file(filename)
         check_complete(content, filename)
         check_same_training(content, self, filename)
@@ -232,7 +264,11 @@ class StreamRunner(Runner):
         restore_own_state(self, own_states, filename)
 
     def load_checkpoint(self, filename: str, map_location: str = "cpu", strict: bool = True, revise_keys=None) -> dict:
-        """Load weights; raises ``InputError`` naming the first tensors that do not fit, and then loads nothing."""
+        """Load weights, or nothing unless all of them fit.
+
+        Raises:
+            InputError: weights do not fit; the message names the first.
+        """
         checkpoint = load_checkpoint_file(filename)
         notes = fit_classes(checkpoint, self.model, self.cfg, filename)
         advice = _OF_BACKBONE.format(filename) if self.cfg.get("train_cfg") else None
@@ -263,9 +299,10 @@ class StreamRunner(Runner):
         meta: dict | None = None,
         **kwargs,
     ) -> None:
-        """Write a whole checkpoint or none: see :func:`atomic_write`, also for the errors.
+        """Write a whole checkpoint or none, see :func:`atomic_write`.
 
-        Every process has to call it: one to go on from (with its optimizer) holds what each of them has to itself.
+        Every process has to call it: a checkpoint to resume from (with its optimizer) holds the own
+        state of each of them.
 
         Raises:
             ClaimedError: another training is at work in the folder.
@@ -273,7 +310,8 @@ class StreamRunner(Runner):
         own = {OWN_STATES_KEY: gather_own_states(self)} if save_optimizer else {}
         if is_main_process():
             check_not_taken(self.work_dir)
-            kwargs.update(save_optimizer=save_optimizer, meta=(meta or {}) | own)  # PlainCheckpointHook takes it out
+            # PlainCheckpointHook takes it out
+            kwargs.update(save_optimizer=save_optimizer, meta=(meta or {}) | own)
             with atomic_write(Path(out_dir) / filename) as aside:
                 super().save_checkpoint(out_dir, aside.name, *args, **kwargs)
 

@@ -1,4 +1,7 @@
-"""One training at a time in a work folder: two would mix their rows and remove each other's checkpoints."""
+"""One training at a time in a work folder.
+
+Two would mix their rows and remove each other's checkpoints.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +21,27 @@ CLAIM_FILE = ".training"
 
 
 def check_free(work_dir: str | Path) -> None:
-    """Raise ``ClaimedError`` where another training is at work; for use before anything is written there."""
+    """Refuse a work folder in which another training is at work, before anything is written.
+
+    Args:
+        work_dir: the work folder.
+
+    Raises:
+        ClaimedError: another training is at work there.
+    """
     path = Path(work_dir) / CLAIM_FILE
     _refuse(_sentence(work_dir) if path.is_file() and not is_stale(path) else None, work_dir)
 
 
 @contextmanager
 def training_in(work_dir: str | Path) -> Iterator[Callable[[], None]]:
-    """Hold a work folder while the block runs, on the first process for all of them; gives what releases it early.
+    """Hold a work folder while the block runs, on the first process for all of them.
+
+    Args:
+        work_dir: the work folder.
+
+    Yields:
+        A function that releases the folder early.
 
     Raises:
         ClaimedError: another training, also one on another machine, is at work there.
@@ -40,16 +56,29 @@ def training_in(work_dir: str | Path) -> Iterator[Callable[[], None]]:
 
 
 def check_not_taken(work_dir: str | Path) -> None:
-    """Raise ``ClaimedError`` where another training has taken the folder over: this process stood still for long."""
+    """Stop if another training has taken the folder over.
+
+    That happens when this process stood still for long.
+
+    Args:
+        work_dir: the work folder.
+
+    Raises:
+        ClaimedError: the folder has another holder.
+    """
     holder = read_holder(Path(work_dir) / CLAIM_FILE)
     if holder is not None and (holder.machine, holder.pid) != (machine_id(), os.getpid()):
         raise ClaimedError(_sentence(work_dir), holder)
 
 
 def log_folder(work_dir: str | Path, started: str) -> str:
-    """Name of a new folder in ``work_dir`` for the logs of this run: ``started``, with a number where that is taken.
+    """Make a folder for the logs of this run, and return its name.
 
     Tests that start in the same second would write over each other's logs.
+
+    Args:
+        work_dir: the work folder.
+        started: name of the folder, followed by a number if there is one already.
     """
     name = [started]
     if is_main_process():

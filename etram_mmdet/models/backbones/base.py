@@ -1,4 +1,4 @@
-"""What a detector may ask of a backbone that carries state."""
+"""Interface between a detector and a backbone that carries state."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from torch import Tensor
 
 
 class RecurrentBackbone(BaseModule):
-    """Backbone over clips whose state is an argument.
+    """Backbone over clips of frames that takes its recurrent state as an argument and returns it.
 
-    ``forward(x, states)`` takes (T, B, C, H, W) and the states (``None``: a fresh start) and returns a tuple of
-    (T, B, C_i, H / s_i, W / s_i), one per entry of ``out_channels`` and ``out_strides``, and the new states. The states
-    are a tuple with one entry per stage; an entry is a tuple of tensors (B, C, H, W), such as (h, c) of an LSTM.
-    Running T = 10 equals running 4 and then 6 with the states handed on.
+    ``forward(x, states)`` takes frames (T, B, C, H, W) and the states, ``None`` for a fresh start.
+    It returns a tuple of maps (T, B, C_i, H / s_i, W / s_i), one per entry of ``out_channels`` and
+    ``out_strides``, and the new states. The states are a tuple with one entry per stage. An entry
+    is a tuple of tensors (B, C, H, W), such as (h, c) of an LSTM. A run over T = 10 frames equals a
+    run over 4 and then over 6 with the states handed on.
     """
 
     out_channels: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""mmdet's backbones for colour images, for frames of events."""
+"""Adapt mmdet's backbones for colour images to frames of events."""
 
 from __future__ import annotations
 
@@ -10,10 +10,16 @@ IMAGE_CHANNELS = 3
 
 
 def take_channels(backbone: nn.Module, in_channels: int) -> None:
-    """Replace the first convolution of a backbone made for images by one for frames with ``in_channels``.
+    """Replace the first convolution of a backbone for images by one that reads ``in_channels``.
 
-    For backbones without a key ``in_channels``, such as CSPNeXt. CSPDarknet's first convolution reads four pixels of
-    each channel at once; the new one does, too. Its weights are fresh; pretrained ones of the rest may be loaded.
+    This is for backbones without a key ``in_channels``, such as CSPNeXt. CSPDarknet's first
+    convolution reads four pixels of each channel at once; the new one does, too. The new
+    convolution has fresh weights; pretrained weights of the rest may be loaded.
+
+    Args:
+        backbone: is changed in place; a backbone of three channels stays as it is if
+            ``in_channels`` is 3.
+        in_channels: channels of a frame.
 
     Raises:
         InputError: the first convolution does not read three channels.

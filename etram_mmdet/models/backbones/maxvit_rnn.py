@@ -1,4 +1,7 @@
-"""The recurrent backbone of RVT (Gehrig & Scaramuzza, CVPR 2023): MaxViT blocks and an LSTM in each of four stages."""
+"""The recurrent backbone of RVT: MaxViT blocks and an LSTM in each of four stages.
+
+Gehrig & Scaramuzza, CVPR 2023.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +15,24 @@ from etram_mmdet.models.layers.checkpointing import recompute
 from etram_mmdet.models.layers.conv_lstm import ConvLSTM, State
 from etram_mmdet.utils.errors import InputError
 
-# What the widest map of the frames that go through a stage together may take, in bytes: a processor's cache (measured,
-# docs/benchmarks.md), or enough to keep a GPU busy while a checkpointed stage is computed again (not measured yet).
+# What the widest map of the frames that go through a stage together may take, in bytes: a
+# processor's cache (measured, docs/benchmarks.md), or enough to keep a GPU busy while a
+# checkpointed stage is computed again (not measured yet).
 CPU_MAP_BYTES = 2**25
 GPU_RECOMPUTED_MAP_BYTES = 2**28
 COMPLETED = "read the config with etram_mmdet.engine.config.load.load_config, which fills it in"
 
 
 class Downsample(nn.Module):
-    """Overlapping strided convolution and LayerNorm: (N, C, H, W) -> (N, H / stride, W / stride, C')."""
+    """Overlapping strided convolution and LayerNorm.
+
+    (N, C, H, W) becomes (N, H / stride, W / stride, C').
+
+    Args:
+        in_channels: C.
+        channels: C'.
+        stride: in pixels of the input; the kernel is 2 * stride - 1 pixels wide.
+    """
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()
@@ -33,11 +45,22 @@ class Downsample(nn.Module):
 
 
 class MaxViTStage(nn.Module):
-    """One stage: downsample, ``num_blocks`` pairs of window and grid attention, LSTM.
+    """One stage: downsampling, pairs of window and grid attention, and an LSTM.
 
-    Everything before the LSTM looks at single frames, so it takes as many of the T * B frames at once as suits the
-    device: all on a GPU, where every launch counts, and what fits the cache on a CPU. With ``with_cp`` such a portion
-    is computed again in the backward pass, so that memory holds the inner maps of one portion only.
+    Everything before the LSTM looks at single frames. So it takes as many of the T * B frames at
+    once as suits the device: all on a GPU, where every launch counts, and as many as fit the cache
+    on a CPU.
+
+    Args:
+        in_channels: channels of the maps that the stage gets.
+        channels: channels of the maps that the stage makes.
+        stride: of the downsampling.
+        num_blocks: number of pairs of window and grid attention.
+        head_dim: channels of one attention head; a divisor of ``channels``.
+        partition_size: (rows, columns) of an attention group, in cells of this stage's map.
+        dws_conv: whether the LSTM's gates see their neighbours through a depthwise convolution.
+        with_cp: whether each portion of frames is computed again in the backward pass, so that
+            memory holds the inner maps of one portion only.
     """
 
     def __init__(
@@ -85,26 +108,31 @@ class MaxViTStage(nn.Module):
 class MaxViTRNN(RecurrentBackbone):
     """RVT's backbone; see :class:`RecurrentBackbone` for shapes and state.
 
-    RVT tiny, small and base are ``embed_dims`` 32, 48, 64 with ``head_dim`` 32, 24, 32. Stage k (1-based) has stride
-    ``patch_size * 2**(k - 1)``.
+    RVT tiny, small and base have ``embed_dims`` 32, 48, 64 with ``head_dim`` 32, 24, 32. Stage k
+    (1-based) has stride ``patch_size * 2**(k - 1)``.
 
     Args:
-        in_channels: channels of a frame. A config leaves it out: it follows from the representation.
-        embed_dims: channels of the first stage; default: 64.
-        dim_mults: channels of each stage, as multiples of ``embed_dims``; default: (1, 2, 4, 8).
-        num_blocks: pairs of window and grid attention in each stage; default: one each.
-        head_dim: channels of an attention head; default: 32.
-        patch_size: stride of the first stage, in pixels; default: 4.
-        partition_size: (rows, columns) of an attention group, in cells of a stage's map, which they must divide. A
-            config may leave it out: it follows from the size of the frames, see ``models/building.py``.
-        out_stages: stages whose maps are returned; those after the last are not built. Default: (2, 3, 4).
-        dws_conv: whether the LSTM's gates see their neighbours through a depthwise convolution; default: no.
-        with_cp: compute attention again in the backward pass instead of keeping its maps; default: no.
-        frozen_stages: how many of the first stages are not trained; default: -1, as 0 none (mmdet's key).
-        init_cfg: mmengine's initialisation; default: PyTorch's.
+        in_channels: channels of a frame. Default in a config: the representation decides.
+        embed_dims: channels of the first stage. Default: 64.
+        dim_mults: channels of each stage, as multiples of ``embed_dims``. Default: (1, 2, 4, 8).
+        num_blocks: pairs of window and grid attention in each stage. Default: one in each.
+        head_dim: channels of one attention head. Default: 32.
+        patch_size: stride of the first stage, in pixels, at least 2. Default: 4.
+        partition_size: (rows, columns) of an attention group, in cells of a stage's map; the map's
+            sides are multiples of them. Default in a config: the size of the frames decides, see
+            ``models/building.py``.
+        out_stages: stages whose maps are returned; stages after the last of them are not built.
+            Default: (2, 3, 4).
+        dws_conv: whether the LSTM's gates see their neighbours through a depthwise convolution.
+            Default: no.
+        with_cp: whether attention is computed again in the backward pass instead of keeping its
+            maps. Default: no.
+        frozen_stages: how many of the first stages are not trained; -1 (mmdet's default) and 0 mean
+            none. Default: -1.
+        init_cfg: mmengine's initialisation. Default: PyTorch's.
 
     Raises:
-        InputError: arguments that do not fit each other, or a frame whose height or width is no multiple of
+        InputError: arguments do not fit each other, or a frame's height or width is no multiple of
             ``size_divisor``.
     """
 

@@ -1,4 +1,4 @@
-"""From loaded clips to the tensors that a recurrent detector takes."""
+"""Turn loaded clips into the tensors that a recurrent detector takes."""
 
 from __future__ import annotations
 
@@ -15,18 +15,24 @@ from etram_mmdet.utils.errors import InputError
 
 @MODELS.register_module()
 class EventDataPreprocessor(BaseDataPreprocessor):
-    """Stack clips in time-first order, pad them and say which frames matter.
+    """Stacks clips in time-first order, pads them and marks first and labelled frames.
 
-    Takes ``inputs``: one (T, C, H, W) of bytes per lane, ``data_samples``: one ``TrackDataSample`` per lane. Returns
-    ``inputs`` float (T, B, C, H', W') with zeros right and below up to multiples of ``size_divisor`` (height, width),
-    ``is_first`` (B,) and ``is_labelled`` (T, B), both bool and in host memory, where they decide what is computed.
-    Counts stay raw, as in RVT: there is nothing to normalise. Under autocast ``inputs`` are of its precision, which
-    holds counts of bytes exactly and which the first convolution would convert them to.
+    It takes ``inputs``, one (T, C, H, W) of bytes per lane, and ``data_samples``, one
+    ``TrackDataSample`` per lane. It returns ``inputs`` as floats (T, B, C, H', W') with zeros right
+    and below, ``is_first`` (B,) and ``is_labelled`` (T, B), both bool. These two stay in host
+    memory, since they decide what is computed.
 
-    ``size_divisor`` left ``None`` is filled by the detector from its backbone.
+    Counts stay raw, as in RVT: there is nothing to normalise. Under autocast ``inputs`` have its
+    precision, which holds counts of bytes exactly and to which the first convolution would convert
+    them.
+
+    Args:
+        size_divisor: H' and W' are multiples of these, in pixels (height, width). Default: the
+            detector fills it in from its backbone.
+        non_blocking: whether the copy to a GPU lets the processor go on. Default: yes.
 
     Raises:
-        InputError: when clips of one batch differ in shape.
+        InputError: clips of one batch differ in shape.
     """
 
     def __init__(self, size_divisor: tuple[int, int] | None = None, non_blocking: bool = True) -> None:
@@ -55,17 +61,17 @@ class EventDataPreprocessor(BaseDataPreprocessor):
         )
 
     def _moved(self, sample: TrackDataSample) -> TrackDataSample:
-        """``sample`` on the model's device.
+        """A copy of ``sample`` on the device of the model.
 
-        Not by its own ``to``: the setter that this uses formats a frame as text, which reads every number of it and
-        so waits for a GPU some ninety times.
+        It does not use ``sample.to``: the setter in there formats a frame as text, which reads
+        every number of it and so waits for a GPU some ninety times.
         """
         moved = TrackDataSample(metainfo=sample.metainfo)
         moved.set_field([self.cast_data(frame) for frame in sample], "_video_data_samples", dtype=list)
         return moved
 
     def pad(self, x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Bytes to padded floats of ``dtype``, channels last in memory, as the backbone's convolution wants them."""
+        """Padded frames of ``dtype``, channels last in memory, as the backbone wants them."""
         *outer, channels, h, w = x.shape
         dh, dw = self.size_divisor or (1, 1)
         padded = x.new_empty(*outer, math.ceil(h / dh) * dh, math.ceil(w / dw) * dw, channels, dtype=dtype)
@@ -81,5 +87,12 @@ def _autocast_dtype(device: str) -> torch.dtype:
 
 
 def to_device(small: Tensor, device: torch.device) -> Tensor:
-    """``small`` on ``device``; a copy from memory that is not pinned would wait for all that a GPU has yet to do."""
+    """Copy a small tensor to a device without waiting for a GPU.
+
+    A copy from memory that is not pinned would wait for all that a GPU has yet to do.
+
+    Args:
+        small: in host memory.
+        device: a GPU or the CPU.
+    """
     return small.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else small.to(device)

@@ -24,19 +24,32 @@ _BALANCE = ("draw", "expected")
 
 @MODELS.register_module()
 class ABCYOLOXHead(RVTYOLOXHead):
-    """A second classifier on the class features learns from a class-balanced share of the boxes.
+    """:class:`RVTYOLOXHead` with a second classifier that learns from class-balanced boxes.
 
-    Each ground-truth box takes part with probability (N_min / N_class)^``gamma``, N the number of training boxes of a
-    class and N_min that of the rarest class that has any; all positive priors of a box share one draw, and the sum is
-    divided by the number of all positives, as in the paper's L_cls. The paper has ``gamma=1``: with eTraM's
-    1853:1 imbalance that leaves 856 of 375,000 boxes, hence .5. ``balance='expected'`` weighs every box by its
-    probability instead of drawing, the same on average and with less noise. Gradients reach the shared features.
+    The second classifier reads the class features of the head, and its gradients reach them. Each
+    ground-truth box takes part with probability (N_min / N_class)^``gamma``: N_class is the number
+    of training boxes of its class, and N_min that of the rarest class with any boxes. All positive
+    priors of a box share one draw. The sum of losses is divided by the number of all positive
+    priors, as in the paper's L_cls.
 
-    At test time ``test_scores='balanced'`` (the paper) lets it replace the main classifier; ``'mean'`` averages the two
-    probabilities, ``'main'`` ignores it.
+    Draws depend on the seed, the process and the number of steps so far, which checkpoints keep. So
+    a resumed training draws the same boxes as an uninterrupted one.
 
-    Draws depend on ``seed`` (that of the run where it is left out), the process and the number of steps so far, which
-    checkpoints keep: a resumed training draws what an uninterrupted one would have.
+    Args:
+        args: num_classes, as in :class:`RVTYOLOXHead`.
+        gamma: exponent of the balancing, 0 (none) to 1 (the paper). With eTraM's imbalance of
+            1853:1 the paper's 1 leaves 856 of 375,000 boxes, hence the default. Default: 0.5.
+        balance: ``'draw'`` draws which boxes take part; ``'expected'`` weighs every box by its
+            probability instead, the same on average and with less noise. Default: 'draw'.
+        test_scores: class probabilities at test time: ``'balanced'`` takes those of the second
+            classifier (the paper), ``'main'`` those of the first, ``'mean'`` the mean of both.
+            Default: 'balanced'.
+        seed: seed of the draws. Default: the seed of the run.
+        kwargs: further keys of :class:`RVTYOLOXHead`.
+
+    Raises:
+        InputError: an argument is out of range, or ``loss_cls`` reads class scores otherwise than
+            by sigmoid.
     """
 
     def __init__(
@@ -120,8 +133,9 @@ class ABCYOLOXHead(RVTYOLOXHead):
         return self.mean_over_positives(terms, targets)
 
     def balanced_terms(self, scores: Tensor, targets: Targets, truth: list[InstanceData]) -> Tensor:
-        """``scores``: (B, P, K) logits of the balanced classifier."""
-        shares = self.shares(torch.cat([boxes.labels for boxes in truth]))  # counts a step, also without boxes
+        """Sum of the second classifier's losses; ``scores`` are its logits (B, P, K)."""
+        # counts a step, also without boxes
+        shares = self.shares(torch.cat([boxes.labels for boxes in truth]))
         if not len(targets.labels):
             return scores.sum() * 0
         share = shares[targets.box_index, None]
@@ -130,7 +144,10 @@ class ABCYOLOXHead(RVTYOLOXHead):
         return (share * losses).sum()
 
     def shares(self, labels: Tensor) -> Tensor:
-        """How much each of N boxes counts: 0 or 1 by a draw, or the probability of 1. Counts a step."""
+        """Weight of each of N boxes in the balanced loss, (N,); each call counts as one step.
+
+        With ``balance='draw'`` a weight is 0 or 1, with ``'expected'`` the probability of 1.
+        """
         if self.keep_probability.isnan().any():
             raise InputError(
                 "ABCYOLOXHead: does not know how many boxes each class has; train with tools/train.py, or call "
@@ -155,7 +172,17 @@ class ABCYOLOXHead(RVTYOLOXHead):
 
 
 def keep_probability(counts: np.ndarray, gamma: float) -> np.ndarray:
-    """(N_min / N)^gamma of each class, over the classes that have boxes; the others keep every box, should one come."""
+    """Probability of each class that one of its boxes takes part: (N_min / N_class)^gamma.
+
+    A class without training boxes gets 1.
+
+    Args:
+        counts: (K,) training boxes of each class.
+        gamma: exponent, 0 (every box takes part) to 1.
+
+    Returns:
+        (K,) probabilities.
+    """
     present = counts > 0
     rarest = counts[present].min(initial=counts.max())
     return np.where(present, (rarest / np.maximum(counts, 1)) ** gamma, 1.0)

@@ -1,4 +1,4 @@
-"""A second head for small road users on the finest levels, after the origin's experiment "ABC_sod_basic"."""
+"""A second head for small road users, after the first experiment's "ABC_sod_basic"."""
 
 from __future__ import annotations
 
@@ -20,17 +20,27 @@ UNKNOWN = -1
 
 @MODELS.register_module()
 class AuxSmallYOLOXHead(RVTYOLOXHead):
-    """:class:`RVTYOLOXHead` with a YOLOX head for ``small_classes`` alone on the finest ``aux_levels`` maps.
+    """:class:`RVTYOLOXHead` with a second YOLOX head for small classes alone, on the finest maps.
 
-    Its maps first pass two 3x3 convolutions of their own; it learns from the boxes of its classes only, and its losses
-    (``aux_loss_*``) count ``aux_weight`` times. At test time it is dropped, as in the origin, unless ``merge_at_test``:
-    then its boxes join those of the main head before NMS.
+    The maps first pass two 3x3 convolutions of the second head. It learns from boxes of its classes
+    only.
 
-    The origin named classes by number and got [2, 3, 4], bicycle, *bus* and motorbike, no pedestrians. Here they are
-    named by name, and the training data say which number that is.
+    The first experiment gave classes by number and got [2, 3, 4]: bicycle, *bus* and motorbike, no
+    pedestrians. Here they are given by name, and the training data say which number a name has.
+
+    Args:
+        args: num_classes, as in :class:`RVTYOLOXHead`.
+        small_classes: names of the second head's classes. Default: the small classes of eTraM's
+            eight.
+        aux_levels: number of finest maps that the second head reads. Default: 2.
+        aux_weight: factor on the second head's losses (``aux_loss_*``). Default: 2.0.
+        merge_at_test: whether boxes of the second head join those of the main head before NMS.
+            Default: no, the second head is not used at test time, as in the first experiment.
+        kwargs: further keys of :class:`RVTYOLOXHead`.
 
     Raises:
-        InputError: when the training data have no class of such a name.
+        InputError: ``aux_levels`` is out of range, or the training data have no class of a given
+            name.
     """
 
     needs_whole_batch = True  # its auxiliary losses are means over a count of their own

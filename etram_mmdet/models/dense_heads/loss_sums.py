@@ -1,4 +1,4 @@
-"""Losses summed over a batch, whatever reduction they come with."""
+"""Losses summed over a batch, whatever their own reduction is."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _UNSUITED = {
 
 
 def loss_sum(loss: nn.Module, prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-    """The loss of all rows together: every loss is asked for a sum, also one whose ``reduction`` is ``mean``.
+    """Sum a loss over all rows, also one whose ``reduction`` is ``mean``.
 
     A loss whose ``forward`` takes ``reduction_override``, as all of mmdet's do, is called with
-    ``reduction_override="sum"``. One without it must return a sum by itself.
+    ``reduction_override="sum"``. A loss without it must return a sum by itself.
 
     Args:
         loss: module of a head's slot (``loss_cls``, ``loss_obj``, ``loss_bbox``, ``loss_l1``).
         prediction: (M, K) logits or (M, 4) boxes.
-        target: what ``prediction`` is compared with, by default of the same shape.
-        weight: (M,) how much each row counts, or None. A loss without ``reduction_override`` is given it
-            as ``weight`` of shape (M, 1).
+        target: target of ``prediction``, of the same shape by default.
+        weight: (M,) factor on each row. A loss without ``reduction_override`` gets it as ``weight``
+            of shape (M, 1). Default: every row counts once.
 
     Returns:
         Tensor without dimensions.
@@ -40,16 +40,22 @@ def loss_sum(loss: nn.Module, prediction: Tensor, target: Tensor, weight: Tensor
         return _checked(loss, loss(prediction, target, **more))
     if weight is None:
         return _checked(loss, loss(prediction, target, reduction_override="sum"))
-    # mmdet's losses take weights of different shapes, (M,), (M, 1) or (M, K), so they are applied here.
+    # mmdet's losses take weights of different shapes, (M,), (M, 1) or (M, K), so they are applied
+    # here.
     rows = loss(prediction, target, reduction_override="none")
     return (rows.reshape(len(prediction), -1) * weight[:, None]).sum()
 
 
 def check_loss(slot: str, loss: nn.Module) -> None:
-    """Refuse a loss that would train something else than its config says.
+    """Refuse a loss that would not train as its config says.
+
+    Args:
+        slot: the head's key of the loss, such as ``loss_cls``, for messages.
+        loss: the built loss.
 
     Raises:
-        InputError: the loss returns a mean, needs further arguments or reads class scores by softmax.
+        InputError: the loss returns a mean, needs further arguments or reads class scores by
+            softmax.
     """
     name = type(loss).__name__
     is_mmdets = type(loss).__module__.startswith("mmdet.")

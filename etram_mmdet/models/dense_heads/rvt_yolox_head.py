@@ -27,7 +27,11 @@ Maps = list[Tensor]  # one (B, C, H, W) per level
 
 
 def in_float32(method: Callable) -> Callable:
-    """Without autocast, whatever the precision of the maps that the head was given."""
+    """Switch autocast off within a method of a head, whatever the precision of its maps is.
+
+    Args:
+        method: takes the maps of all levels as its first argument.
+    """
 
     @wraps(method)
     def without_autocast(self, maps: Maps, *args, **kwargs):
@@ -39,17 +43,18 @@ def in_float32(method: Callable) -> Callable:
 
 @MODELS.register_module()
 class RVTYOLOXHead(YOLOXHead):
-    """mmdet's YOLOX head with RVT's BatchNorm, as wide as its input, computing boxes and losses in float32.
+    """mmdet's YOLOX head with RVT's BatchNorm, which computes boxes and losses in float32.
 
-    Half precision cannot hold areas of large boxes (65504 px2) nor the products of small probabilities. ``strides``
-    and ``in_channels`` come from the backbone and neck (see :class:`RecurrentDetector`). Beside the losses it tells
-    ``num_pos``, the number of positive priors (mean over processes) whose mean the losses are.
+    Half precision cannot hold areas of large boxes (65504 px2) nor the products of small
+    probabilities. Beside the losses the head returns ``num_pos``: the number of positive priors
+    (mean over processes), by which the sums of losses are divided.
 
-    A variant overrides one of the ``*_terms`` methods, which return sums over priors, and sees which box each positive
-    prior is matched to; mmdet's own ``loss_by_feat`` keeps that to itself.
+    A variant overrides one of the ``*_terms`` methods, which return sums over priors. They see
+    which box each positive prior is matched to; mmdet's own ``loss_by_feat`` does not hand that
+    out.
 
-    Losses. Each slot takes any loss of mmdet, or a module with ``forward(prediction, target)``. With M positive priors,
-    K classes and P priors in each of B frames they receive:
+    Losses. Each slot takes any loss of mmdet, or a module with ``forward(prediction, target)``.
+    With M positive priors, K classes and P priors in each of B frames they receive:
 
     ``loss_cls``
         (M, K) logits and (M, K) targets: the IoU at the class of the box, 0 elsewhere. A loss with
@@ -59,23 +64,40 @@ class RVTYOLOXHead(YOLOXHead):
     ``loss_bbox``
         (M, 4) predicted and matched boxes, x1 y1 x2 y2 in network pixels, float32.
     ``loss_l1``
-        (M, 4) raw outputs and targets, where ``use_l1`` is set: offset of the centre in strides, logarithm of width and
-        height in strides.
+        (M, 4) raw outputs and targets, if ``use_l1`` is set: offset of the centre in strides,
+        logarithm of width and height in strides.
 
-    They return one number, the sum over rows: the head divides it by the number of positive priors, also for
-    ``loss_obj``, as RVT and mmdet do. A loss whose ``forward`` takes ``reduction_override``, as all of mmdet's do, is
-    called with ``reduction_override="sum"``, so that ``reduction="mean"`` and ``"sum"`` train the same. A loss without
-    it must sum by itself. With M = 0 only ``loss_obj`` is called.
+    They return one number, the sum over rows. The head divides it by the number of positive priors,
+    also for ``loss_obj``, as RVT and mmdet do. A loss whose ``forward`` takes
+    ``reduction_override``, as all of mmdet's do, is called with ``reduction_override="sum"``, so
+    that ``reduction="mean"`` and ``"sum"`` train the same. A loss without it must sum by itself.
+    With M = 0 only ``loss_obj`` is called.
+
+    Args:
+        num_classes: K. Default in a config: the classes of the data decide.
+        in_channels: channels of every map. Default in a config: the backbone and the neck decide,
+            as for ``strides`` (see :class:`RecurrentDetector`).
+        feat_channels: channels of the head's own convolutions. Default: ``in_channels``.
+        norm_cfg: mmdet's config of the norms. Default: BatchNorm with PyTorch's eps and momentum,
+            as in RVT.
+        act_cfg: mmdet's config of the activation. Default: Swish as one operator.
+        kwargs: further keys of mmdet's YOLOXHead, such as ``strides``, ``stacked_convs`` and the
+            losses.
 
     Raises:
-        InputError: a loss returns a mean or something else than one number, needs further arguments, or is one of
-            mmdet's that fit no YOLOX head (EQLV2Loss, SeesawLoss, GaussianFocalLoss, softmax cross entropy).
+        InputError: a loss returns a mean or something else than one number, needs further
+            arguments, or is one of mmdet's that fit no YOLOX head (EQLV2Loss, SeesawLoss,
+            GaussianFocalLoss, softmax cross entropy).
     """
 
     predicts_from_maps = True  # `predict` does no more than `predict_by_feat` of the maps
 
     def __init_subclass__(cls, **kwargs) -> None:
-        """A subclass with a ``predict`` of its own is left to itself, unless it says otherwise."""
+        """Let a :class:`Streamer` call a subclass's own ``predict``.
+
+        That holds for a subclass with a ``predict`` that does not set ``predicts_from_maps``
+        itself.
+        """
         super().__init_subclass__(**kwargs)
         if "predict" in vars(cls):
             cls.predicts_from_maps = vars(cls).get("predicts_from_maps", False)
@@ -139,7 +161,8 @@ class RVTYOLOXHead(YOLOXHead):
     def loss_terms(self, predicted: Predicted, targets: Targets) -> dict[str, Tensor]:
         """Sum of each loss over the batch."""
         terms = dict(loss_obj=self.objectness_terms(predicted.objectness.view(-1, 1), targets))
-        if not len(targets.labels):  # every parameter stays part of the graph: DDP waits for its gradient
+        # every parameter stays part of the graph: DDP waits for its gradient
+        if not len(targets.labels):
             terms |= dict(loss_cls=predicted.scores.sum() * 0, loss_bbox=predicted.deltas.sum() * 0)
             return terms | (dict(loss_l1=predicted.deltas.sum() * 0) if self.use_l1 else {})
         terms |= dict(
@@ -149,23 +172,32 @@ class RVTYOLOXHead(YOLOXHead):
         return terms | (dict(loss_l1=self.l1_terms(predicted, targets)) if self.use_l1 else {})
 
     def class_terms(self, scores: Tensor, targets: Targets) -> Tensor:
-        """``scores``: (M, K) logits of the positive priors. A loss that says ``takes_labels`` gets no IoUs."""
+        """Sum of class losses; ``scores`` are the logits (M, K) of the positive priors.
+
+        A loss with ``takes_labels`` gets class numbers and no IoUs.
+        """
         if getattr(self.loss_cls, "takes_labels", False):
             return loss_sum(self.loss_cls, scores, targets.labels)
         return loss_sum(self.loss_cls, scores, targets.soft_labels(self.num_classes))
 
     def objectness_terms(self, objectness: Tensor, targets: Targets) -> Tensor:
-        """``objectness``: (B * P, 1) logits of all priors."""
+        """Sum of objectness losses; ``objectness`` are the logits (B * P, 1) of all priors."""
         return loss_sum(self.loss_obj, objectness, targets.marked(objectness))
 
     def l1_terms(self, predicted: Predicted, targets: Targets) -> Tensor:
-        """YOLOX's L1 loss of the raw box outputs, which mmdet's ``YOLOXModeSwitchHook`` switches on by ``use_l1``."""
+        """YOLOX's L1 loss of the raw box outputs.
+
+        mmdet's ``YOLOXModeSwitchHook`` switches it on by ``use_l1``.
+        """
         priors = predicted.priors[targets.index % len(predicted.priors)]
         wanted = self._get_l1_target(torch.empty_like(priors), targets.bboxes, priors)
         return loss_sum(self.loss_l1, targets.of(predicted.deltas), wanted)
 
     def _bbox_post_process(self, results: InstanceData, cfg: ConfigDict, *args, **kwargs) -> InstanceData:
-        """At most ``nms_pre`` boxes reach NMS, as in mmdet's other heads: all those of fresh weights take seconds."""
+        """Let at most ``nms_pre`` boxes reach NMS, as mmdet's other heads do.
+
+        Fresh weights give so many boxes that NMS of all of them takes seconds.
+        """
         if 0 < cfg.get("nms_pre", -1) < len(results):
             results = results[results.scores.topk(cfg.nms_pre).indices]
         return super()._bbox_post_process(results, cfg, *args, **kwargs)
@@ -181,13 +213,17 @@ class RVTYOLOXHead(YOLOXHead):
         rescale: bool = False,
         with_nms: bool = True,
     ) -> list[InstanceData]:
-        """mmdet's boxes, scored by objectness times class probability, with the latter alone as ``class_scores``."""
+        """mmdet's boxes, scored by objectness times class probability.
+
+        The class probability alone is kept as ``class_scores``.
+        """
         cfg = cfg or self.test_cfg
         predicted = self.join_levels(cls_scores, bbox_preds, objectnesses)
         class_scores, labels = self.class_probabilities(predicted.scores).max(2)  # (B, P)
         scores = class_scores * predicted.objectness.sigmoid()
         is_sure = scores >= cfg.score_thr
-        sure = is_sure.nonzero().unbind(1)  # a GPU is waited for here, once instead of for every column
+        # a GPU is waited for here, once instead of for every column
+        sure = is_sure.nonzero().unbind(1)
         columns = dict(bboxes=predicted.bboxes, scores=scores, class_scores=class_scores, labels=labels)
         results = InstanceData(**{name: values[sure] for name, values in columns.items()})
         counts = [len(results)] if len(scores) == 1 else is_sure.sum(1).tolist()
@@ -199,5 +235,9 @@ class RVTYOLOXHead(YOLOXHead):
 
 
 def flatten(maps: Maps) -> Tensor:
-    """(B, C, H, W) of every level -> (B, P, C) in float32."""
+    """Join the maps of all levels into one float32 tensor (B, P, C) with a row per prior.
+
+    Args:
+        maps: (B, C, H, W) of every level, finest first.
+    """
     return torch.cat([m.float().permute(0, 2, 3, 1).flatten(1, 2) for m in maps], 1)

@@ -19,9 +19,19 @@ _TERMS = ("cls", "obj")
 
 @MODELS.register_module()
 class SizeAwareYOLOXHead(RVTYOLOXHead):
-    """Weighs the ``terms`` ``cls`` and ``obj`` of positive priors by the size of their box; the box term has a slot.
+    """:class:`RVTYOLOXHead` whose class and objectness losses count small boxes more.
 
-    ``size_weight`` holds the keys of :class:`SizeWeight`. Priors without a box keep weight 1.
+    A positive prior is weighed by the size of its box; priors without a box keep weight 1. The box
+    loss has its own slot for that, see :class:`SizeAwareIoULoss`.
+
+    Args:
+        args: num_classes, as in :class:`RVTYOLOXHead`.
+        terms: weighed losses, ``'cls'``, ``'obj'`` or both. Default: both.
+        size_weight: keys of :class:`SizeWeight`. Default: its defaults.
+        kwargs: further keys of :class:`RVTYOLOXHead`.
+
+    Raises:
+        InputError: ``terms`` are unknown, or hold ``'cls'`` and ``loss_cls`` weighs classes itself.
     """
 
     def __init__(self, *args, terms: Sequence[str] = _TERMS, size_weight: dict | None = None, **kwargs) -> None:

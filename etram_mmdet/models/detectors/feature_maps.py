@@ -1,4 +1,4 @@
-"""Ask parts of a detector for the maps that they make, by a trial on small frames of zeros."""
+"""Find the channels and strides of a detector's maps by a trial on small frames of zeros."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from torch.random import fork_rng
 from etram_mmdet.models.backbones.base import RecurrentBackbone
 from etram_mmdet.utils.errors import InputError
 
-# Side of the frame that a backbone without state is tried on, in pixels: strides up to this can be told.
+# Side of the frame that a backbone without state is tried on, in pixels: strides up to this can be
+# told.
 TRIAL_PX = 128
-# Pixels of the coarsest map that a neck is tried on: necks that add levels halve it up to three times.
+# Pixels of the coarsest map that a neck is tried on: necks that add levels halve it up to three
+# times.
 COARSEST_PX = 8
 
 
@@ -26,14 +28,20 @@ class FeatureMaps(NamedTuple):
     strides: tuple[int, ...]
 
     def zeros(self, like: nn.Module) -> tuple[Tensor, ...]:
-        """Maps of one square frame, of the device and number format of a module's weights."""
+        """Maps of zeros for one square frame, with the device and number format of ``like``."""
         side = COARSEST_PX * max(self.strides)
         weight = next(like.parameters(), torch.empty(0))
         return tuple(weight.new_zeros(1, c, side // s, side // s) for c, s in zip(*self, strict=True))
 
 
 def backbone_maps(backbone: nn.Module, in_channels: int) -> FeatureMaps:
-    """What a backbone makes of a frame with ``in_channels``: a :class:`RecurrentBackbone` says it, others are tried.
+    """Channels and strides of a backbone's maps.
+
+    A :class:`RecurrentBackbone` states them; other backbones are tried.
+
+    Args:
+        backbone: a built backbone.
+        in_channels: channels of a frame.
 
     Raises:
         InputError: the backbone does not take such a frame.
@@ -46,7 +54,11 @@ def backbone_maps(backbone: nn.Module, in_channels: int) -> FeatureMaps:
 
 
 def neck_maps(neck: nn.Module, maps: FeatureMaps) -> FeatureMaps:
-    """What a neck makes of a backbone's maps.
+    """Channels and strides of the maps that a neck makes of a backbone's maps.
+
+    Args:
+        neck: a built neck.
+        maps: channels and strides of the backbone's maps.
 
     Raises:
         InputError: the neck does not take such maps.
@@ -55,10 +67,15 @@ def neck_maps(neck: nn.Module, maps: FeatureMaps) -> FeatureMaps:
 
 
 def trial(name: str, module: nn.Module, inputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """A forward pass that changes nothing: no BatchNorm statistics, no random numbers, no gradients.
+    """Run a forward pass that changes no BatchNorm statistics, random numbers or gradients.
+
+    Args:
+        name: the part of the detector, such as ``neck``, for the message.
+        module: that part.
+        inputs: a frame (1, C, H, W), or the maps of each level.
 
     Raises:
-        InputError: with the first line of whatever the module raises.
+        InputError: the module raised an error, of which the message holds the first line.
     """
     try:
         with _without_traces(module):

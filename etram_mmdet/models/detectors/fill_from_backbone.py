@@ -1,4 +1,4 @@
-"""Ask the backbone, never retype it: what neck, head and preprocessor can know without being told."""
+"""Fill in settings of neck, head and preprocessor that follow from the backbone."""
 
 from __future__ import annotations
 
@@ -28,11 +28,15 @@ BOXES_PER_CLASS = 100
 
 
 def build_backbone(backbone: dict, in_channels: int | None) -> tuple[nn.Module, int]:
-    """A backbone, and the channels of the frames that it takes.
+    """Build a backbone that takes frames of a given number of channels.
 
     Args:
         backbone: its config.
-        in_channels: channels of a frame; None: what the config says, else the default of its class, else an image's 3.
+        in_channels: channels of a frame. None: those of the config, else the default of its class,
+            else an image's 3.
+
+    Returns:
+        The backbone, and the channels of the frames that it takes.
 
     Raises:
         InputError: the config states other channels, or the backbone cannot be made to take them.
@@ -49,14 +53,18 @@ def build_backbone(backbone: dict, in_channels: int | None) -> tuple[nn.Module, 
 
 
 def fill_neck(neck: dict | list, maps: FeatureMaps) -> dict | list:
-    """A copy of a neck's config with the channels of the backbone's ``maps``.
+    """A copy of a neck's config with the channels of the backbone's maps.
 
     ``in_channels`` are those of the maps, ``out_channels`` a quarter of the widest (RVT's rule) and
-    ``num_outs`` the number of maps. Each is filled where the class takes it and the config leaves it
-    out. Of a list of necks the first is filled.
+    ``num_outs`` the number of maps. Each is filled if the class takes it and the config leaves it
+    out.
+
+    Args:
+        neck: config of the neck; of a list of necks the first is filled.
+        maps: channels and strides of the backbone's maps.
 
     Raises:
-        InputError: ``in_channels`` are stated otherwise.
+        InputError: the config states other ``in_channels``.
     """
     neck = copy.deepcopy(neck)
     first = neck[0] if isinstance(neck, list | tuple) else neck
@@ -68,13 +76,18 @@ def fill_neck(neck: dict | list, maps: FeatureMaps) -> dict | list:
 
 
 def fill_head(head: dict, maps: FeatureMaps) -> dict:
-    """A copy of a head's config with the channels and strides of the ``maps`` that it gets.
+    """A copy of a head's config with the channels and strides of the maps that it gets.
 
-    ``in_channels``, ``strides`` (RepPoints: ``point_strides``), the ``strides`` of generators of anchors or points and
-    FCOS's ``regress_ranges`` are filled where the class takes them and the config leaves them out.
+    ``in_channels``, ``strides`` (RepPoints: ``point_strides``), the ``strides`` of generators of
+    anchors or points and FCOS's ``regress_ranges`` are filled if the class takes them and the
+    config leaves them out.
+
+    Args:
+        head: config of the head.
+        maps: channels and strides of the neck's maps, or of the backbone's without a neck.
 
     Raises:
-        InputError: one of them, except the ranges, is stated otherwise.
+        InputError: the config states another value for one of them, except the ranges.
     """
     head = copy.deepcopy(head)
     _fill_in_channels(head, maps)
@@ -116,9 +129,14 @@ def _regress_ranges(strides: Sequence[int]) -> tuple[tuple[float, float], ...]:
 
 
 def fill_test_cfg(test_cfg: dict | None, head: dict) -> dict | None:
-    """A copy with ``max_per_img``, the most boxes of a frame, which mmdet's heads look up when a box is found.
+    """A copy of a ``test_cfg`` with ``max_per_img``, the largest number of boxes in a frame.
 
-    It is 100 for each class where the config leaves it out. YOLOX heads have no such limit.
+    mmdet's heads look it up when a box is found. It is 100 for each class if the config leaves it
+    out. YOLOX heads have no such limit.
+
+    Args:
+        test_cfg: the model's ``test_cfg``, or None, which stays None.
+        head: config of the head.
     """
     if test_cfg is None or issubclass(class_of(head, MODELS), YOLOXHead) or "max_per_img" in test_cfg:
         return test_cfg
@@ -130,14 +148,22 @@ def fill_test_cfg(test_cfg: dict | None, head: dict) -> dict | None:
 def fill_preprocessor(preprocessor: dict, backbone: nn.Module, maps: FeatureMaps) -> dict:
     """A copy of a preprocessor's config with the ``size_divisor`` of the backbone.
 
-    Frames of a backbone without state are padded to multiples of its coarsest stride, unless the config says otherwise.
+    Frames of a backbone without state are padded to multiples of its coarsest stride, unless the
+    config says otherwise.
+
+    Args:
+        preprocessor: config of the preprocessor; its type is EventDataPreprocessor by default.
+        backbone: the built backbone.
+        maps: channels and strides of the neck's maps, or of the backbone's without a neck.
 
     Raises:
-        InputError: it is stated otherwise than a :class:`RecurrentBackbone` needs.
+        InputError: the type takes images, or the config states a divisor that a
+            :class:`RecurrentBackbone` does not need.
     """
     preprocessor = copy.deepcopy(preprocessor)
     preprocessor.setdefault("type", "EventDataPreprocessor")
-    if not hasattr(class_of(preprocessor, MODELS), "pad"):  # of EventDataPreprocessor and its subclasses
+    # EventDataPreprocessor and its subclasses have it
+    if not hasattr(class_of(preprocessor, MODELS), "pad"):
         raise InputError(
             f"model.data_preprocessor.type={preprocessor['type']} takes images; leave data_preprocessor out, or take "
             "EventDataPreprocessor, which stacks clips and says which frames start a stream"
@@ -150,9 +176,17 @@ def fill_preprocessor(preprocessor: dict, backbone: nn.Module, maps: FeatureMaps
 
 
 def check_strides(maps: FeatureMaps, head: nn.Module) -> None:
-    """Raise ``InputError`` when a head's priors lie on other strides, or its ranges are of other levels, than its maps.
+    """Refuse a head whose strides or ranges are not those of the maps that it gets.
 
-    mmdet compares only the number of levels; a head with strides twice too large decodes every box at twice its size.
+    mmdet compares only the number of levels; a head with strides twice too large decodes every box
+    at twice its size.
+
+    Args:
+        maps: channels and strides of the maps that the head gets.
+        head: the built head.
+
+    Raises:
+        InputError: priors lie on other strides, or a key has not one entry for each level.
     """
     for key in _PER_LEVEL:
         stated = getattr(head, key, None)

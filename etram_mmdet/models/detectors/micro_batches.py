@@ -1,4 +1,4 @@
-"""One optimiser step from several passes over parts of a batch, for batches that do not fit the memory."""
+"""One optimiser step from several passes over parts of a batch that does not fit the memory."""
 
 from __future__ import annotations
 
@@ -17,9 +17,13 @@ _OF_WHOLE_BATCHES = (EQLV2Loss, GHMC, GHMR, SeesawLoss)
 
 
 def whole_batch_losses(model: nn.Module) -> list[str]:
-    """Losses and heads of a detector that make something else of a batch in parts than of the whole.
+    """Names of the losses and heads of a detector that cannot train on a batch in parts.
 
-    What they give for one box depends on the others of the batch. They say so with an attribute ``needs_whole_batch``.
+    Their loss for one box depends on the other boxes of the batch. They say so by an attribute
+    ``needs_whole_batch``; some of mmdet's are known by their class.
+
+    Args:
+        model: a detector.
     """
     return [
         f"{name} ({type(module).__name__})"
@@ -29,7 +33,14 @@ def whole_batch_losses(model: nn.Module) -> list[str]:
 
 
 def check_parts(model: nn.Module) -> None:
-    """Raise ``InputError`` where a detector is to train in parts with losses that need the whole batch."""
+    """Refuse a detector that is to train in parts with losses that need the whole batch.
+
+    Args:
+        model: a detector, with or without the wrapper of several processes.
+
+    Raises:
+        InputError: ``micro_batch`` is set, and a loss needs the whole batch.
+    """
     detector = getattr(model, "module", model)
     micro_batch = getattr(detector, "micro_batch", None)
     losses = whole_batch_losses(detector) if micro_batch else []
@@ -43,29 +54,44 @@ def check_parts(model: nn.Module) -> None:
 
 
 def split_lanes(data: dict, lanes: int | None) -> list[dict]:
-    """A batch as the loader gives it, cut into parts of at most ``lanes`` rows; whole where that is ``None``."""
+    """Cut a batch into parts of a few lanes.
+
+    Args:
+        data: a batch as the loader gives it: a list with an entry per lane under each key.
+        lanes: the largest number of lanes in a part. None: the whole batch is one part.
+    """
     rows = len(data["inputs"])
     lanes = lanes or rows
     return [{key: values[i : i + lanes] for key, values in data.items()} for i in range(0, rows, lanes)]
 
 
 def step_in_parts(model: BaseModel | MMDistributedDataParallel, parts: list[dict], optim_wrapper: OptimWrapper) -> dict:
-    """Forward and backward part by part, then what one pass over the whole batch would lead to; returns its logs.
+    """Train one step on a batch in parts, with the gradient of the whole batch.
 
-    That is a step with the gradient of the whole batch or, with ``accumulative_counts`` of the wrapper, that gradient
-    added to those of the iterations before.
+    With ``accumulative_counts`` of the wrapper that gradient is added to those of the iterations
+    before.
 
-    A part's losses are means over its own positive priors (``num_pos`` among the losses; with heads that do not tell
-    it, labelled frames take their place), so parts are weighed by these. What still differs from the whole batch:
-    BatchNorm takes its mean and variance from one part at a time, and mmdet's heads, whose losses are means over
-    several counts, are weighed by one of them. :func:`check_parts` refuses losses that do not add up.
+    A part's losses are means over its own positive priors. So parts are weighed by their number,
+    ``num_pos`` among the losses; with heads that do not return it, labelled frames take their
+    place. Two things still differ from the whole batch: BatchNorm takes its mean and variance from
+    one part at a time, and mmdet's heads, whose losses are means over several counts, are weighed
+    by one of them. :func:`check_parts` refuses losses that do not add up.
+
+    Args:
+        model: a detector, with or without the wrapper of several processes.
+        parts: from :func:`split_lanes`.
+        optim_wrapper: mmengine's wrapper of the optimizer.
+
+    Returns:
+        Losses and counts for the log, as of one pass over the whole batch.
     """
     detector = getattr(model, "module", model)
     before = _taken_away([p for p in detector.parameters() if p.grad is not None])
     iteration = optim_wrapper.inner_count
     weights, counts, logs = [], [], []
     for part in parts:
-        optim_wrapper._inner_count = iteration  # which counts calls of `backward`; all parts are one iteration
+        # it counts calls of `backward`; all parts are one iteration
+        optim_wrapper._inner_count = iteration
         postponed = hasattr(model, "no_sync") and part is not parts[-1]
         with model.no_sync() if postponed else nullcontext():
             with optim_wrapper.optim_context(model):
@@ -73,13 +99,15 @@ def step_in_parts(model: BaseModel | MMDistributedDataParallel, parts: list[dict
                 losses = model(**batch, mode="loss")
             loss, log = detector.parse_losses(losses)
             labelled = float(batch["is_labelled"].sum())
-            counts.append(log.get("num_pos", loss.new_full((), labelled)))  # a tensor: reading it would stop a GPU
+            # a tensor: reading it would stop a GPU
+            counts.append(log.get("num_pos", loss.new_full((), labelled)))
             weights.append(counts[-1].clamp(min=1))
             whole = sum(counts).clamp(min=1)
             share = optim_wrapper.scale_loss(weights[0] / whole)
             if part is parts[-1]:  # before processes exchange their gradients
                 _add(before, 1 / share)
-            # relative to the first part, so that half precision keeps the range that its loss scale was made for
+            # relative to the first part, so that half precision keeps the range that its loss scale
+            # was made for
             optim_wrapper.backward(loss * (weights[-1] / weights[0]))
         logs.append({name: value.detach() for name, value in log.items()})
     for gradient in [p.grad for p in detector.parameters() if p.grad is not None]:
@@ -95,7 +123,7 @@ def step_in_parts(model: BaseModel | MMDistributedDataParallel, parts: list[dict
 
 
 def _taken_away(parameters: list[nn.Parameter]) -> list[tuple[nn.Parameter, Tensor]]:
-    """Parameters and their gradients, which they no longer have afterwards."""
+    """Parameters with their gradients, which are taken away from the parameters."""
     gradients = [(p, p.grad) for p in parameters]
     for p in parameters:
         p.grad = None
@@ -110,7 +138,10 @@ def _add(gradients: list[tuple[nn.Parameter, Tensor]], factor: Tensor) -> None:
 
 @MODEL_WRAPPERS.register_module()
 class StreamDataParallel(MMDistributedDataParallel):
-    """Data parallelism whose processes may train their batches in parts; they exchange gradients once a step."""
+    """Data parallelism whose processes may train their batches in parts.
+
+    The processes exchange gradients once a step.
+    """
 
     def train_step(self, data: dict, optim_wrapper: OptimWrapper) -> dict:
         parts = split_lanes(data, self.module.micro_batch)

@@ -1,4 +1,4 @@
-"""Find out when a model is built, not when the first box appears, that mmcv lacks an operator."""
+"""Find out that mmcv lacks an operator when a model is built, not when the first box appears."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from etram_mmdet.utils.errors import InputError
 def check_operators(model: nn.Module) -> None:
     """Refuse layers of ``mmcv.ops`` whose operators exist neither in mmcv nor as a stand-in.
 
+    Args:
+        model: a detector, or a part of one.
+
     Raises:
-        InputError: naming layer and operators, and how to build them.
+        InputError: a layer has no operator; the message names both and says how to build them.
     """
     for name, module in model.named_modules():
         missing = missing_operators(type(module))
@@ -26,10 +29,13 @@ def check_operators(model: nn.Module) -> None:
 
 
 def check_nms(test_cfg: dict | None) -> None:
-    """Try ``test_cfg.nms`` on two boxes that overlap.
+    """Try a kind of NMS on two boxes that overlap.
+
+    Args:
+        test_cfg: the model's ``test_cfg``, whose key ``nms`` is tried; nothing is tried without it.
 
     Raises:
-        InputError: the type of NMS is unknown or misses an operator, or does not take a key.
+        InputError: the type of NMS is unknown, misses an operator, or does not take a key.
     """
     nms = (test_cfg or {}).get("nms")
     if nms is None:

@@ -1,4 +1,4 @@
-"""Which of mmdet's detectors and heads fit the clips of a stream."""
+"""Which of mmdet's detectors and heads work on clips of a stream."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ _DEFORM_FRAMES = 32  # mmcv's deform_conv2d takes up to this many frames at once
 
 
 def check_one_stage(model: dict) -> None:
-    """Refuse the config of a detector that is not made of a backbone, a neck and a one-stage dense head.
+    """Refuse a detector that is not made of a backbone, a neck and a one-stage dense head.
+
+    Args:
+        model: config of the detector.
 
     Raises:
         InputError: it is a two-stage detector, a DETR or another detector of mmdet.
@@ -42,10 +45,15 @@ def check_one_stage(model: dict) -> None:
 
 
 def check_head(head: dict | None, train_cfg: dict | None) -> None:
-    """Refuse the config of a head that is no one-stage dense head.
+    """Refuse a head that is no one-stage dense head.
+
+    Args:
+        head: config of the head.
+        train_cfg: the model's ``train_cfg``, whose ``initial_epoch`` must be 0.
 
     Raises:
-        InputError: it is missing, query-based (DETR), a mask or corner head, or waits for an epoch to pass.
+        InputError: the head is missing, query-based (DETR), a mask or corner head, or waits for an
+            epoch to pass.
     """
     if head is None:
         raise InputError(f"RecurrentDetector: has no bbox_head; {_ADVICE}")
@@ -68,7 +76,13 @@ def check_head(head: dict | None, train_cfg: dict | None) -> None:
 
 
 def read_in_portions(head: nn.Module) -> None:
-    """Let TOODHead take any number of frames; mmcv's ``deform_conv2d`` wants at most 32 or a multiple of that."""
+    """Let TOODHead take any number of frames, in place.
+
+    mmcv's ``deform_conv2d`` wants at most 32 frames or a multiple of that.
+
+    Args:
+        head: a built head; heads without ``deform_sampling`` stay as they are.
+    """
     if hasattr(head, "deform_sampling"):
         head.deform_sampling = _Portions(head.deform_sampling)
 

@@ -31,29 +31,43 @@ from etram_mmdet.utils.errors import InputError
 
 @MODELS.register_module()
 class RecurrentDetector(SingleStageDetector):
-    """Runs a backbone over a clip and neck and head once over all labelled frames of the clip.
+    """Runs a backbone over a clip, and neck and head once over all labelled frames of the clip.
 
-    A :class:`RecurrentBackbone` gets its state from the last batch of the same mode: lane b of a batch continues lane
-    b of the batch before, unless ``is_first[b]``. Training and evaluation have separate states, so validation in
-    mid-epoch disturbs nothing. A batch of clips that stand alone (``streamed=False``) leaves both states as they are,
-    so mmdet's ``inference_detector`` may look at an image while a stream goes on. Any mmdet backbone without state
-    works too; it sees the labelled frames only.
+    A :class:`RecurrentBackbone` gets its state from the last batch of the same mode: lane b of a
+    batch continues lane b of the batch before, unless ``is_first[b]``. Training and evaluation have
+    separate states, so validation in mid-epoch disturbs nothing. A batch of clips that stand alone
+    (``streamed=False``) leaves both states as they are, so mmdet's ``inference_detector`` may look
+    at an image while a stream goes on. Any mmdet backbone without state works too; it sees the
+    labelled frames only.
 
-    What the backbone knows need not be configured. Filled in are the neck's ``in_channels``, ``num_outs`` and
-    ``out_channels`` (a quarter of the widest stage, RVT's rule), the preprocessor's ``size_divisor``, and the head's
-    ``in_channels``, ``strides``, strides of its anchors or points and FCOS's ``regress_ranges``. A backbone without
-    state and the neck are asked by a trial on zeros, which leaves weights, statistics and random numbers as they are.
+    Settings that follow from the backbone are filled in: the neck's ``in_channels``, ``num_outs``
+    and ``out_channels`` (a quarter of the widest stage, RVT's rule), the preprocessor's
+    ``size_divisor``, and the head's ``in_channels``, ``strides``, strides of its anchors or points
+    and FCOS's ``regress_ranges``. A backbone without state and the neck are tried on zeros for
+    this, which leaves weights, statistics and random numbers as they are.
 
-    ``in_channels`` of a frame need be given only for a backbone without such a key (mmdet's CSPNeXt and CSPDarknet).
-    Its first convolution is replaced by one that reads them.
-
-    ``with_cp`` computes neck and head again in the backward pass instead of keeping their maps; the backbone has a
-    key of that name for itself. ``micro_batch`` lanes at a time go through the network in training; their gradients add
-    up to that of the whole batch (:func:`step_in_parts`).
+    Args:
+        backbone: config of a :class:`RecurrentBackbone`, or of any mmdet backbone.
+        neck: config of mmdet's neck. Default: none.
+        bbox_head: config of a one-stage dense head; there is no default.
+        train_cfg: mmdet's settings of training, handed to the head. Default: those of the head.
+        test_cfg: mmdet's settings of post-processing, handed to the head, such as ``score_thr`` and
+            ``nms``. Default: none.
+        data_preprocessor: config of an :class:`EventDataPreprocessor`. Default: one whose padding
+            fits the backbone.
+        with_cp: whether neck and head are computed again in the backward pass instead of keeping
+            their maps; the backbone has a key of that name for itself. Default: no.
+        micro_batch: number of lanes that go through the network at a time in training; their
+            gradients add up to that of the whole batch (:func:`step_in_parts`). Default: the whole
+            batch.
+        init_cfg: mmengine's initialisation. Default: that of the parts.
+        in_channels: channels of a frame, for a backbone without such a key (mmdet's CSPNeXt and
+            CSPDarknet). Its first convolution is replaced by one that reads them. Default: the
+            backbone's.
 
     Raises:
-        InputError: when the config states one of these and the backbone says otherwise; for heads that are no
-            one-stage dense heads; for layers and kinds of NMS whose operators this mmcv lacks.
+        InputError: the config contradicts the backbone in a setting that is filled in; the head is
+            no one-stage dense head; this mmcv lacks the operators of a layer or of a kind of NMS.
     """
 
     def __init__(
@@ -77,7 +91,8 @@ class RecurrentDetector(SingleStageDetector):
         maps = backbone_maps(backbone, self.in_channels)
         preprocessor = data_preprocessor or dict(type="EventDataPreprocessor")
         preprocessor = fill_preprocessor(preprocessor, backbone, maps)
-        # Not SingleStageDetector's constructor, which would build the backbone from its config a second time.
+        # Not SingleStageDetector's constructor, which would build the backbone from its config a
+        # second time.
         super(SingleStageDetector, self).__init__(MODELS.build(preprocessor), init_cfg)
         self.backbone = backbone
         if neck is not None:
@@ -107,12 +122,22 @@ class RecurrentDetector(SingleStageDetector):
         is_labelled: Tensor | None = None,
         mode: str = "tensor",
     ) -> dict | list[DetDataSample] | tuple:
-        """See :class:`EventDataPreprocessor` for the arguments.
+        """Losses, boxes or raw maps of a batch of clips.
 
-        ``mode='loss'``: a dict of losses. ``'predict'``: the labelled frames' ``DetDataSample``s, in time-major order,
-        with ``pred_instances`` in pixels of the unpadded frame, beyond which boxes may reach; in a batch without labels
-        the first frame, which says ``is_labelled=False``. ``'tensor'``: the head's raw output on every frame, from zero
-        state.
+        Args:
+            inputs: (T, B, C, H, W) padded frames; see :class:`EventDataPreprocessor` for this and
+                the next three.
+            data_samples: the frames' boxes and names, one track per lane.
+            is_first: (B,) bool, in host memory.
+            is_labelled: (T, B) bool, in host memory.
+            mode: ``'loss'``, ``'predict'`` or ``'tensor'``. Default: 'tensor'.
+
+        Returns:
+            ``'loss'``: a dict of losses. ``'predict'``: ``DetDataSample``s of the labelled frames
+            in time-major order, with ``pred_instances`` in pixels of the unpadded frame, beyond
+            which boxes may reach; in a batch without labels the sample of the first frame, which
+            says ``is_labelled=False``. ``'tensor'``: raw output of the head on every frame, from
+            zero state.
         """
         if mode == "tensor":
             return self.bbox_head(self._neck(self.clip_features(inputs, None, None)[0]))
@@ -121,8 +146,10 @@ class RecurrentDetector(SingleStageDetector):
         # Clips that stand alone leave the streams of others as they are.
         is_streamed = any(track.get("streamed", True) for track in data_samples)
         state = self.stream_states[mode] if is_streamed else StreamState()
-        is_first, is_labelled = is_first.cpu(), is_labelled.cpu()  # where they are, unless DDP moved them
-        # A batch without labels: losses need a frame to touch every parameter, mmengine's loops a sample per batch.
+        # they are in host memory already, unless DDP moved them
+        is_first, is_labelled = is_first.cpu(), is_labelled.cpu()
+        # A batch without labels: losses need a frame to touch every parameter, mmengine's loops a
+        # sample per batch.
         chosen = is_labelled if is_labelled.any() else _only_first(is_labelled)
         lanes = tuple(track.lane for track in data_samples)
         features, states = self.clip_features(inputs, chosen, state.get(lanes, is_first))
@@ -134,7 +161,10 @@ class RecurrentDetector(SingleStageDetector):
         return losses if chosen is is_labelled else {name: _times_zero(loss) for name, loss in losses.items()}
 
     def train(self, mode: bool = True) -> RecurrentDetector:
-        """BatchNorm layers whose parameters are frozen stay in evaluation mode, whatever froze them."""
+        """mmengine's ``train``, which leaves frozen BatchNorm layers in evaluation mode.
+
+        It does not matter how their parameters were frozen.
+        """
         super().train(mode)
         rest_frozen_norms(self)
         return self
@@ -146,9 +176,16 @@ class RecurrentDetector(SingleStageDetector):
     def clip_features(
         self, inputs: Tensor, chosen: Tensor | None, states: tuple | None
     ) -> tuple[tuple[Tensor, ...], tuple]:
-        """Backbone features (M, C_i, H_i, W_i) of the M ``chosen`` (T, B) frames, and the state after the clip.
+        """Backbone features of chosen frames, and the state after the clip.
 
-        ``chosen`` is a mask in host memory, so that nothing waits for a GPU; ``None``: all frames.
+        Args:
+            inputs: (T, B, C, H, W) padded frames.
+            chosen: (T, B) bool mask of M frames, in host memory so that nothing waits for a GPU.
+                None: all frames.
+            states: states of the backbone before the clip. None: a fresh start.
+
+        Returns:
+            Features (M, C_i, H_i, W_i) of each level, and the states.
         """
         frames = None  # all
         if chosen is not None and not bool(chosen.all()):
@@ -179,6 +216,6 @@ def _only_first(is_labelled: Tensor) -> Tensor:
 
 
 def _frames(maps: Tensor, index: Tensor | None) -> Tensor:
-    """(T, B, ...) -> (M, ...), those of ``index`` or all."""
+    """Flatten (T, B, ...) to (M, ...): the frames of ``index``, or all."""
     maps = maps.flatten(0, 1)
     return maps if index is None else maps[index]  # channels stay last, unlike with index_select

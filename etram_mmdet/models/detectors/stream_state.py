@@ -1,4 +1,4 @@
-"""The recurrent state of a batch of lanes between two clips."""
+"""The recurrent state of a batch of lanes, kept between two clips."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ States = tuple[tuple[Tensor, ...], ...]  # of each stage: tensors (B, C, H, W), 
 
 
 class StreamState:
-    """One row of state per lane; plain attributes, so that it never enters a ``state_dict``.
+    """Recurrent state of a batch, one row per lane, in plain attributes outside the ``state_dict``.
 
-    Lanes that share a batch are kept together, each such group on its own, so that a batch may be trained in parts.
-    ``get`` hands out the state of the group's last clip with the rows of new recordings zeroed, ``put`` keeps the state
-    of this clip, cut off from its graph (truncated back-propagation through time).
+    Lanes that share a batch form a group, and each group is kept on its own, so that a batch may be
+    trained in parts. ``get`` returns the group's state after its last clip, with zeros for lanes
+    that start a recording. ``put`` keeps the state of this clip, cut off from its graph (truncated
+    back-propagation through time).
 
-    A checkpoint holds the state lane by lane (``rows``, ``restore``), so that a resumed run may group its lanes anew.
+    A checkpoint holds the state lane by lane (``rows``, ``restore``), so that a resumed run may
+    group its lanes anew.
     """
 
     def __init__(self) -> None:
@@ -33,12 +35,18 @@ class StreamState:
         self._alone: set[int] = set()
 
     def get(self, lanes: Lanes, is_first: Tensor) -> States | None:
-        """State for the next clip of ``lanes``; ``is_first`` (B,) bool marks those that start a recording,
-        in host memory.
+        """State for the next clip of ``lanes``.
+
+        Args:
+            lanes: numbers of the batch's lanes.
+            is_first: (B,) bool mask of lanes that start a recording, in host memory.
+
+        Returns:
+            The state, or ``None`` for a fresh start of all lanes.
 
         Raises:
-            InputError: when a lane has so far been in a batch with lanes that are not in this one, or when this one
-                has a lane more that does not start.
+            InputError: a lane was so far in a batch with lanes that are missing in this one, or
+                this batch has a new lane that does not start a recording.
         """
         if bool(is_first.all()):
             return None
@@ -49,7 +57,10 @@ class StreamState:
         return tuple(tuple(rows.masked_fill(starts, 0) for rows in state) for state in states)
 
     def _joined(self, lanes: Lanes, is_first: Tensor) -> States | None:
-        """Rows of whole groups in the order of ``lanes``, zeros for lanes that start; ``None`` without any group."""
+        """Rows of several groups in the order of ``lanes``; ``None`` if there is no group.
+
+        Lanes that start a recording get zeros.
+        """
         groups = [group for group in self._groups if set(group) & set(lanes)]
         known = {lane for group in groups for lane in group}
         goes_on = {lane for lane, starts in zip(lanes, is_first.tolist(), strict=True) if not starts}
@@ -67,13 +78,16 @@ class StreamState:
         return tuple(tuple(map(torch.cat, zip(*stages, strict=True))) for stages in zip(*parts, strict=True))
 
     def put(self, lanes: Lanes, states: States, alone: Iterable[int] = ()) -> None:
-        """Keep the state of this clip; the clips of lanes in ``alone`` are not continued, so no checkpoint needs it."""
+        """Keep the state of this clip.
+
+        Lanes in ``alone`` hold clips that nothing continues, so no checkpoint needs their state.
+        """
         self._groups = {group: kept for group, kept in self._groups.items() if not set(group) & set(lanes)}
         self._groups[lanes] = tuple(tuple(rows.detach() for rows in state) for state in states)
         self._alone = (self._alone - set(lanes)) | set(alone)
 
     def rows(self) -> dict[int, States]:
-        """State of every lane that goes on, as tensors (1, C, H, W) in host memory of their own."""
+        """State of every lane that goes on, as copies (1, C, H, W) in host memory."""
         return {
             lane: tuple(tuple(row.cpu().clone() for row in stage) for stage in states)
             for group, kept in self._groups.items()
@@ -82,12 +96,12 @@ class StreamState:
         }
 
     def restore(self, rows: Mapping[int, States], device: torch.device | str) -> None:
-        """Go on from what :meth:`rows` gave, and forget everything else."""
+        """Replace the whole state by ``rows``, which :meth:`rows` returned, on ``device``."""
         self.reset()
         for lane, states in rows.items():
             self._groups[(lane,)] = tuple(tuple(row.to(device) for row in stage) for stage in states)
 
 
 def _split(lanes: Lanes, states: States) -> list[tuple[int, States]]:
-    """Each lane of a group with its row, which keeps the dimension of rows."""
+    """Each lane of a group with its row (1, C, H, W) of each tensor."""
     return [(lane, tuple(tuple(rows[i : i + 1] for rows in stage) for stage in states)) for i, lane in enumerate(lanes)]

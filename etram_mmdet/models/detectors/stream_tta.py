@@ -14,18 +14,19 @@ from torch import nn
 
 @MODELS.register_module()
 class StreamTTAModel(DetTTAModel):
-    """mmdet's ``DetTTAModel`` for streams: detect in every stream and in its mirror image, and merge.
+    """mmdet's ``DetTTAModel`` for streams: merges boxes of every stream and of its mirror image.
 
     The mirrored streams run through the same network in lanes of their own, so each of the two has
     its own recurrent state from the first frame to the last. Boxes found in the mirror are flipped
-    back; both sets are merged frame by frame with NMS. It mirrors the batches itself, so it needs no
-    ``tta_pipeline``. A step takes twice the time.
+    back; both sets are merged frame by frame with NMS. It mirrors the batches itself, so it needs
+    no ``tta_pipeline``. A step takes twice the time.
 
     Args:
         module: the detector, or its config.
-        tta_cfg: ``nms``, default that of the detector's ``test_cfg``, and ``max_per_img``, the most
-            boxes per frame, default all.
-        data_preprocessor: for a detector that is given as a config without one.
+        tta_cfg: ``nms``, by default that of the detector's ``test_cfg``, and ``max_per_img``, the
+            largest number of boxes per frame, by default all.
+        data_preprocessor: config of the preprocessor, if ``module`` is a config without one.
+            Default: none.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class StreamTTAModel(DetTTAModel):
         self.tta_cfg.setdefault("nms", detector.test_cfg["nms"])
 
     def test_step(self, data: dict) -> list[DetDataSample]:
-        """The labelled frames' samples of the batch, with the merged boxes."""
+        """Samples of the labelled frames of the batch, with the merged boxes."""
         mirrored = dict(
             inputs=[clip.flip(-1) for clip in data["inputs"]],
             data_samples=[_mirrored(track) for track in data["data_samples"]],
@@ -47,11 +48,12 @@ class StreamTTAModel(DetTTAModel):
         return super().test_step({key: [data[key], mirrored[key]] for key in mirrored})
 
     def merge_preds(self, data_samples_list: list[tuple[DetDataSample, ...]]) -> list[DetDataSample]:
-        """Merge (sample, mirrored sample) of each frame into the first; keeps all that a box has."""
+        """Merge each frame's boxes with those of its mirror image; all fields of a box stay."""
         for frame, mirrored in data_samples_list:
             found = mirrored.pred_instances
             height, width = frame.img_shape
-            found.bboxes = bbox_flip(found.bboxes, (height - 1, width - 1))  # as boxes are mirrored in training
+            # as boxes are mirrored in training
+            found.bboxes = bbox_flip(found.bboxes, (height - 1, width - 1))
             frame.pred_instances = self._merged(InstanceData.cat([frame.pred_instances, found]))
         return [frame for frame, _ in data_samples_list]
 
@@ -65,7 +67,10 @@ class StreamTTAModel(DetTTAModel):
 
 
 def _mirrored(track: TrackDataSample) -> TrackDataSample:
-    """A lane's frames without boxes, in another lane: numbers below zero belong to mirror images."""
+    """A lane's frames without boxes, in another lane.
+
+    Lane numbers below zero belong to mirror images.
+    """
     mirror = TrackDataSample(metainfo=_in_mirror_lane(track.metainfo))
     mirror.video_data_samples = [DetDataSample(metainfo=_in_mirror_lane(frame.metainfo)) for frame in track]
     return mirror

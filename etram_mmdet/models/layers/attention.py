@@ -1,4 +1,7 @@
-"""Multi-axis attention of MaxViT (Tu et al., ECCV 2022) as RVT uses it (Gehrig & Scaramuzza, CVPR 2023)."""
+"""Multi-axis attention of MaxViT (Tu et al., ECCV 2022) as RVT uses it.
+
+RVT is Gehrig & Scaramuzza, CVPR 2023.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,12 @@ MLP_RATIO = 4
 
 
 def window_partition(x: Tensor, size_hw: tuple[int, int]) -> Tensor:
-    """Cut (N, H, W, C) into windows of neighbouring pixels: (N, windows, size_h * size_w, C)."""
+    """Cut maps into windows of neighbouring pixels: (N, windows, size_h * size_w, C).
+
+    Args:
+        x: (N, H, W, C).
+        size_hw: rows and columns of a window, divisors of H and W.
+    """
     n, h, w, c = x.shape
     ph, pw = size_hw
     x = x.view(n, h // ph, ph, w // pw, pw, c).transpose(2, 3)
@@ -21,14 +29,28 @@ def window_partition(x: Tensor, size_hw: tuple[int, int]) -> Tensor:
 
 
 def window_reverse(x: Tensor, size_hw: tuple[int, int], map_hw: tuple[int, int]) -> Tensor:
-    """Undo :func:`window_partition` for a map of ``map_hw``."""
+    """Undo :func:`window_partition`.
+
+    Args:
+        x: (N, windows, size_h * size_w, C).
+        size_hw: rows and columns of a window.
+        map_hw: H and W of the map.
+
+    Returns:
+        (N, H, W, C).
+    """
     (ph, pw), (h, w) = size_hw, map_hw
     x = x.view(x.shape[0], h // ph, w // pw, ph, pw, x.shape[-1]).transpose(2, 3)
     return x.reshape(x.shape[0], h, w, x.shape[-1])
 
 
 def grid_partition(x: Tensor, size_hw: tuple[int, int]) -> Tensor:
-    """Cut (N, H, W, C) into strided grids that span the map: (N, H/size_h * W/size_w, size_h * size_w, C)."""
+    """Cut maps into strided grids that span the map: (N, H/size_h * W/size_w, size_h * size_w, C).
+
+    Args:
+        x: (N, H, W, C).
+        size_hw: rows and columns of a grid, divisors of H and W.
+    """
     n, h, w, c = x.shape
     gh, gw = size_hw
     x = x.view(n, gh, h // gh, gw, w // gw, c).permute(0, 2, 4, 1, 3, 5)
@@ -36,7 +58,16 @@ def grid_partition(x: Tensor, size_hw: tuple[int, int]) -> Tensor:
 
 
 def grid_reverse(x: Tensor, size_hw: tuple[int, int], map_hw: tuple[int, int]) -> Tensor:
-    """Undo :func:`grid_partition` for a map of ``map_hw``."""
+    """Undo :func:`grid_partition`.
+
+    Args:
+        x: (N, grids, size_h * size_w, C).
+        size_hw: rows and columns of a grid.
+        map_hw: H and W of the map.
+
+    Returns:
+        (N, H, W, C).
+    """
     (gh, gw), (h, w) = size_hw, map_hw
     x = x.view(x.shape[0], h // gh, w // gw, gh, gw, x.shape[-1]).permute(0, 3, 1, 4, 2, 5)
     return x.reshape(x.shape[0], h, w, x.shape[-1])
@@ -48,7 +79,15 @@ PARTITIONS = {"window": (window_partition, window_reverse), "grid": (grid_partit
 class SelfAttention(nn.Module):
     """Multi-head self-attention over the second-last axis: (..., tokens, C) -> (..., tokens, C).
 
-    The channels of ``qkv`` hold q, k, v of head 0, then of head 1 and so on, so that RVT's weights load unchanged.
+    The channels of ``qkv`` hold q, k, v of head 0, then of head 1 and so on, so that RVT's weights
+    load unchanged.
+
+    Args:
+        channels: C.
+        head_dim: channels of one attention head, a divisor of C.
+
+    Raises:
+        InputError: ``head_dim`` does not divide ``channels``.
     """
 
     def __init__(self, channels: int, head_dim: int) -> None:
@@ -68,17 +107,17 @@ class SelfAttention(nn.Module):
 
 
 def _writes_scores(x: Tensor) -> bool:
-    """Whether 60 tokens are faster with their scores in memory: inference on a CPU, where softmax is fast.
+    """Whether attention scores are written to memory: for inference on a CPU, with a fast softmax.
 
-    PyTorch's own softmax in half precision takes four times as long as in float32; a compiled one does not. Training
-    has no memory for scores.
+    For 60 tokens that is faster. PyTorch's own softmax in half precision takes four times as long
+    as in float32; a compiled one does not. Training has no memory for scores.
     """
     is_fast = x.dtype == torch.float32 or torch.compiler.is_compiling()
     return x.device.type == "cpu" and is_fast and not torch.is_grad_enabled()
 
 
 def _attention_of_short_rows(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """The same with its scores written out: for 60 tokens a third faster on a CPU."""
+    """Attention with its scores written to memory: for 60 tokens a third faster on a CPU."""
     shape = q.shape
     q, k, v = (t.flatten(0, 1) for t in (q, k, v))
     scores = torch.baddbmm(q.new_empty(1, 1, 1), q, k.transpose(1, 2), beta=0, alpha=shape[-1] ** -0.5)
@@ -89,6 +128,9 @@ class LayerScale(nn.Module):
     """Sum of a shortcut and a branch with a learnt factor per channel.
 
     The factor starts near zero, so that a fresh block is almost the identity.
+
+    Args:
+        channels: C of the maps (..., C).
     """
 
     def __init__(self, channels: int) -> None:
@@ -100,9 +142,15 @@ class LayerScale(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """Pre-norm transformer block on (N, H, W, C) whose attention stays within one kind of partition.
+    """Pre-norm transformer block on maps (N, H, W, C) with attention within windows or grids.
 
-    ``pre_norm=False`` leaves the first norm out where the input is normalised already.
+    Args:
+        channels: C.
+        head_dim: channels of one attention head, a divisor of C.
+        partition: ``window`` or ``grid``.
+        size_hw: rows and columns of an attention group, divisors of H and W.
+        pre_norm: whether the first norm is applied; not for an input that is normalised already.
+            Default: yes.
     """
 
     def __init__(

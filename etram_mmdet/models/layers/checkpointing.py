@@ -1,4 +1,7 @@
-"""Activation checkpointing (Chen et al., arXiv 1604.06174) that leaves BatchNorm's statistics alone."""
+"""Activation checkpointing that leaves BatchNorm's statistics alone.
+
+Chen et al., arXiv 1604.06174.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,15 @@ from torch.utils.checkpoint import checkpoint
 
 
 def recompute(module: nn.Module, function: Callable, *inputs: Tensor | tuple[Tensor, ...]):
-    """``function(*inputs)``, a computation with ``module``, whose inner maps the backward pass computes again.
+    """Call ``function(*inputs)`` so that the backward pass computes its inner maps again.
 
-    Running statistics of BatchNorm move once, in the forward pass, as they would without checkpointing.
+    Running statistics of BatchNorm move once, in the forward pass, as they would without
+    checkpointing.
+
+    Args:
+        module: the module that ``function`` uses; its norms are the ones protected.
+        function: a computation with ``module``.
+        inputs: arguments of ``function``.
     """
     if not torch.is_grad_enabled():
         return function(*inputs)
@@ -35,7 +44,13 @@ NORMS = (
 
 
 def recompute_layers(module: nn.Module) -> None:
-    """Make every layer of a neck or head a :func:`recompute` of its own, so that one at a time needs its maps."""
+    """Make every layer of a neck or head :func:`recompute` itself, in place.
+
+    Then only one layer at a time needs memory for its maps.
+
+    Args:
+        module: a neck or a head.
+    """
     for child in module.children():
         if isinstance(child, nn.ModuleList):
             recompute_layers(child)
@@ -45,7 +60,10 @@ def recompute_layers(module: nn.Module) -> None:
 
 @contextmanager
 def _statistics_kept(module: nn.Module) -> Iterator[None]:
-    """Momentum 0 rather than ``track_running_stats=False``, with which BatchNorm would save other tensors."""
+    """Keep the running statistics of norms as they are within a block, by momentum 0.
+
+    With ``track_running_stats=False`` instead, BatchNorm would save other tensors.
+    """
     norms = [m for m in module.modules() if isinstance(m, NORMS) and m.training and m.track_running_stats]
     before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
     for norm in norms:

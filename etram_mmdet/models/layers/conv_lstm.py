@@ -1,4 +1,7 @@
-"""Convolutional LSTM whose gates mix channels only, optionally after a depthwise convolution of the hidden state."""
+"""Convolutional LSTM whose gates mix channels only.
+
+Optionally a depthwise convolution of the hidden state comes before the gates.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +15,22 @@ State = tuple[Tensor, Tensor]  # hidden and cell, each (B, C, H, W)
 
 
 class ConvLSTM(nn.Module):
-    """LSTM over time at every pixel: (T, B, C, H, W) and a state -> the hidden states (T, B, C, H, W) and a state.
+    """LSTM over time at every pixel of maps (T, B, C, H, W).
 
-    Gates come in the order forget, input, output, cell input and are a 1x1 convolution of (input, hidden), as in RVT.
-    With ``dws_conv`` the hidden state first passes a 3x3 depthwise convolution, so that memory can move in space.
-    The input's half of the gates does not depend on time and is computed for all steps at once. A 1x1 convolution of
-    channels-last maps is a matrix product of their pixels, which spares the convolution's layout changes. In half
-    precision the cell stays in float32, where small changes still add up over a long stream.
+    It takes maps and a state, and returns the hidden states (T, B, C, H, W) and the last state.
+    Gates come in the order forget, input, output, cell input and are a 1x1 convolution of (input,
+    hidden), as in RVT. The input's half of the gates does not depend on time and is computed for
+    all steps at once. A 1x1 convolution of channels-last maps is a matrix product of their pixels,
+    which spares the convolution's layout changes. In half precision the cell stays in float32,
+    where small changes still add up over a long stream.
+
+    Args:
+        channels: C.
+        dws_conv: whether the hidden state first passes a 3x3 depthwise convolution, so that memory
+            can move in space. Default: no.
 
     Raises:
-        InputError: a state that does not fit the maps, such as that of a run with other frames.
+        InputError: a state does not fit the maps, such as that of a run with other frames.
     """
 
     def __init__(self, channels: int, dws_conv: bool = False) -> None:
@@ -36,7 +45,8 @@ class ConvLSTM(nn.Module):
         gates_x = F.linear(_pixels(x), weight_x, self.gates.bias)  # (T, B * H * W, 4 C)
         hidden, cell = (_pixels(rows) for rows in _fitting(state, x[0]) or _zero_state(x[0]))
         hiddens = []
-        spares_a_copy = not (torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type))  # `out` is not cast
+        # `out` is not cast
+        spares_a_copy = not (torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type))
         for gates in gates_x:
             context = hidden
             if self.hidden_conv is not None:
@@ -55,7 +65,7 @@ class ConvLSTM(nn.Module):
 
 
 def _fitting(state: State | None, x: Tensor) -> State | None:
-    """The state as it is, its hidden half in the precision of the maps."""
+    """The state, checked, with its hidden half in the precision of the maps."""
     if state is None:
         return None
     if any(rows.shape != x.shape for rows in state):

@@ -1,4 +1,4 @@
-"""Parts of a model that are not trained, and what follows for the statistics of their BatchNorm layers."""
+"""Find parts of a model that are not trained, and keep the statistics of their BatchNorm layers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,15 @@ def is_frozen(module: nn.Module) -> bool:
 
 
 def frozen_parts(model: nn.Module, name: str = "") -> dict[str, int]:
-    """Names of the largest frozen modules and single parameters of ``model``, each with its size."""
+    """The largest frozen modules and single parameters of a model, and their numbers of parameters.
+
+    Args:
+        model: the model, or a part of it.
+        name: dotted name of that part, put before the names of its parts. Default: the whole model.
+
+    Returns:
+        Number of parameters by dotted name.
+    """
     if is_frozen(model):
         return {name or "the whole model": sum(p.numel() for p in model.parameters())}
     prefix = f"{name}." if name else ""
@@ -26,7 +34,13 @@ def frozen_parts(model: nn.Module, name: str = "") -> dict[str, int]:
 
 
 def frozen_norms(model: nn.Module) -> list[nn.Module]:
-    """BatchNorm layers and their like that are frozen; one without parameters goes with what it is a part of."""
+    """Frozen BatchNorm layers of a model, and frozen layers of similar kinds.
+
+    A norm without parameters is frozen if its parent module is.
+
+    Args:
+        model: a detector.
+    """
     return [
         norm
         for parent in model.modules()
@@ -36,6 +50,12 @@ def frozen_norms(model: nn.Module) -> list[nn.Module]:
 
 
 def rest_frozen_norms(model: nn.Module) -> None:
-    """Put :func:`frozen_norms` into evaluation mode, in which they use their statistics and leave them alone."""
+    """Put the :func:`frozen_norms` of a model into evaluation mode.
+
+    There they use their running statistics and do not change them.
+
+    Args:
+        model: a detector, which is changed in place.
+    """
     for norm in frozen_norms(model):
         norm.eval()

@@ -14,9 +14,13 @@ OFF = -50.0  # logit of a class that is never predicted
 
 @MODELS.register_module()
 class SmoothedClassLoss(nn.Module):
-    """Sum of binary cross entropy against softened targets: t (1 - ``smoothing``) + ``smoothing`` / K.
+    """Sum of binary cross entropy against softened targets (label smoothing).
 
-    Szegedy et al., CVPR 2016. With ``smoothing=0`` it is YOLOX's own class loss.
+    A target t becomes t (1 - ``smoothing``) + ``smoothing`` / K. Szegedy et al., CVPR 2016.
+
+    Args:
+        smoothing: 0 (YOLOX's own class loss) to below 1. Default: 0.1.
+        loss_weight: factor on the sum. Default: 1.0.
     """
 
     def __init__(self, smoothing: float = 0.1, loss_weight: float = 1.0) -> None:
@@ -27,7 +31,7 @@ class SmoothedClassLoss(nn.Module):
         self.loss_weight = loss_weight
 
     def forward(self, scores: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """``scores`` logits and ``target`` (M, K); ``weight`` (M, 1)."""
+        """Loss of logits ``scores`` (M, K) against ``target`` (M, K), with ``weight`` (M, 1)."""
         soft = target * (1 - self.smoothing) + self.smoothing / target.shape[1]
         return self.loss_weight * F.binary_cross_entropy_with_logits(scores, soft, weight, reduction="sum")
 
@@ -36,25 +40,36 @@ class SmoothedClassLoss(nn.Module):
 class EQLV2ClassLoss(EQLV2Loss):
     """mmdet's :class:`EQLV2Loss` (Tan et al., CVPR 2021) for K class scores.
 
-    mmdet's has a column more, for the background, which YOLOX keeps in its objectness; that column is filled in as
-    never predicted and so costs nothing. The target is 1 at the class of the box, not its IoU. Each process gathers
-    its own gradient statistics; a checkpoint holds those of the first one.
+    mmdet's loss has one more column, for the background, which YOLOX keeps in its objectness. That
+    column is filled with "never predicted" and so costs nothing. The target is 1 at the class of
+    the box, not its IoU. Each process gathers its own gradient statistics; a checkpoint holds those
+    of the first one.
     """
 
     takes_labels = True
 
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
-        """``scores`` (M, K) logits, ``labels`` (M,); a sum, where mmdet's is a mean over M."""
+        """Loss of logits ``scores`` (M, K) against ``labels`` (M,): a sum; mmdet's is a mean."""
         loss = len(labels) * super().forward(F.pad(scores, (0, 1), value=OFF), labels)
-        del self.pred_class_logits, self.gt_classes  # mmdet keeps them, and with them the graph of this step
+        # mmdet keeps them, and with them the graph of this step
+        del self.pred_class_logits, self.gt_classes
         return loss
 
 
 @MODELS.register_module()
 class SeesawClassLoss(SeesawLoss):
-    """mmdet's :class:`SeesawLoss` (Wang et al., CVPR 2021) for K class scores, which become a softmax.
+    """mmdet's :class:`SeesawLoss` (Wang et al., CVPR 2021) for K class scores, read as a softmax.
 
-    Its own objectness part is left out: YOLOX has one. The target is the class of the box, not its IoU.
+    Its own objectness part is left out: YOLOX has one. The target is the class of the box, not its
+    IoU.
+
+    Args:
+        num_classes: K; the head fills it in.
+        p: exponent of the mitigation factor, which lowers the penalty of rare classes by frequent
+            ones. Default: 0.8.
+        q: exponent of the compensation factor, which raises the penalty of wrongly predicted
+            classes. Default: 2.0.
+        loss_weight: factor on the sum. Default: 1.0.
     """
 
     takes_labels = True
@@ -63,10 +78,10 @@ class SeesawClassLoss(SeesawLoss):
         super().__init__(num_classes=num_classes, p=p, q=q, loss_weight=loss_weight, reduction="sum")
 
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
-        """``scores`` (M, K) logits, ``labels`` (M,)."""
+        """Sum of losses of logits ``scores`` (M, K) against ``labels`` (M,)."""
         return super().forward(F.pad(scores, (0, 2)), labels)["loss_cls_classes"]
 
     @staticmethod
     def probabilities(logits: Tensor) -> Tensor:
-        """Of the classes, over the last axis."""
+        """Probabilities of the classes: a softmax over the last axis."""
         return logits.softmax(-1)

@@ -1,4 +1,4 @@
-"""IoU loss whose weights follow from how well each size is doing."""
+"""IoU loss that counts those box sizes more that have a high loss so far."""
 
 from __future__ import annotations
 
@@ -14,16 +14,26 @@ from etram_mmdet.utils.errors import InputError
 
 @MODELS.register_module()
 class FeedbackIoULoss(nn.Module):
-    """Sum of ``loss_weight`` * w(size bin) * (1 - IoU^2): sizes that lag behind count more, up to ``max_weight``.
+    """Sum of ``loss_weight`` * w(size bin) * (1 - IoU^2): sizes that lag behind count more.
 
-    The origin sketched a size-aware loss "with feedback" and never defined it. Here boxes fall into bins by the square
-    root of their area (edges in network pixels); a bin's weight is its running mean loss over that of all boxes,
-    limited to [1, ``max_weight``], and 1 until the bin has been seen. Running means keep ``momentum`` of their past
-    each step that sees the bin; they are buffers, so that a resumed training goes on with them. Each process keeps its
+    The first experiment sketched a size-aware loss "with feedback" and never defined it. Here boxes
+    fall into bins by the square root of their area. The weight w of a bin is its running mean loss
+    over that of all boxes, limited to [1, ``max_weight``], and 1 until the bin has been seen.
+    Running means are buffers, so that a resumed training goes on with them. Each process keeps its
     own, from the boxes that it sees; a checkpoint holds those of the first one.
+
+    Args:
+        loss_weight: factor on the sum. Default: 5.0.
+        edges_px: edges between the bins, as the square root of a box's area in network pixels.
+            Default: (8, 16, 32, 64, 128).
+        max_weight: the largest weight of a bin, at least 1. Default: 2.0.
+        momentum: share of a running mean that is kept at each step with boxes of its bin, 0 to
+            below 1. Default: 0.99.
+        eps: smallest IoU that counts as more than zero. Default: 1e-16.
     """
 
-    needs_whole_batch = True  # a part would move the running means that the next one is weighed with
+    # a part would move the running means that the next one is weighed with
+    needs_whole_batch = True
 
     def __init__(
         self,
@@ -47,7 +57,7 @@ class FeedbackIoULoss(nn.Module):
         self.register_buffer("mean_loss", torch.tensor(torch.nan))
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
-        """``pred`` and ``target``: (N, 4) boxes xyxy in network pixels."""
+        """Loss of ``pred`` against ``target``: (N, 4) boxes xyxy in network pixels."""
         per_box = iou_loss(pred, target, mode="square", eps=self.eps, reduction="none")
         bins = torch.bucketize((target[:, 2:] - target[:, :2]).prod(1).sqrt(), self.edges_px)
         loss = self.loss_weight * (self.weights()[bins] * per_box).sum()
@@ -56,12 +66,13 @@ class FeedbackIoULoss(nn.Module):
         return loss
 
     def weights(self) -> Tensor:
-        """Weight of each bin, from the steps before this one."""
+        """Weight of each bin, from the losses of the steps before this one."""
         return (self.bin_loss / self.mean_loss).nan_to_num(1.0).clamp(1.0, self.max_weight)
 
     def _remember(self, per_box: Tensor, bins: Tensor) -> None:
         total = per_box.new_zeros(len(self.bin_loss)).index_add_(0, bins, per_box)
-        now = total / torch.bincount(bins, minlength=len(self.bin_loss))  # NaN where there is no box
+        # NaN where there is no box
+        now = total / torch.bincount(bins, minlength=len(self.bin_loss))
         self.bin_loss.copy_(self._running(self.bin_loss, now))
         self.mean_loss.copy_(self._running(self.mean_loss, per_box.mean()))
 

@@ -14,11 +14,17 @@ from etram_mmdet.utils.errors import InputError
 
 
 def nwd(a: Tensor, b: Tensor, constant_px: Tensor | float) -> Tensor:
-    """Similarity in (0, 1] of boxes (..., 4) xyxy, elementwise with broadcasting: exp(-W / ``constant_px``).
+    """Similarity of boxes in (0, 1] by Gaussian Wasserstein distance: exp(-W / ``constant_px``).
 
-    W is the 2-Wasserstein distance of the Gaussians with the boxes' centres as means and half their sides as
-    deviations: W^2 = |c_a - c_b|^2 + |s_a - s_b|^2 / 4 for centres c and sizes s. Unlike IoU it tells apart boxes that
-    do not overlap, and a shift by a pixel costs small boxes no more than large ones.
+    W is the 2-Wasserstein distance of the Gaussians with the boxes' centres as means and half their
+    sides as deviations: W^2 = |c_a - c_b|^2 + |s_a - s_b|^2 / 4 for centres c and sizes s. Unlike
+    IoU it tells apart boxes that do not overlap, and a shift by a pixel costs small boxes no more
+    than large ones.
+
+    Args:
+        a: (..., 4) boxes xyxy, in pixels.
+        b: (..., 4) boxes xyxy, in pixels; shapes are broadcast.
+        constant_px: C of the paper, in pixels.
     """
     centres = (a[..., :2] + a[..., 2:] - b[..., :2] - b[..., 2:]) / 2
     half_sizes = (a[..., 2:] - a[..., :2] - b[..., 2:] + b[..., :2]) / 2
@@ -27,7 +33,10 @@ def nwd(a: Tensor, b: Tensor, constant_px: Tensor | float) -> Tensor:
 
 
 class NWDConstant:
-    """Mixin of what needs the constant C: the mean box size (root of the area) of the training data, or a given one."""
+    """Mixin of losses and assigners that need the constant C of the paper, in pixels.
+
+    C is given, or else the mean box size (root of the area) of the training data.
+    """
 
     def _init_constant(self, constant_px: float | None) -> None:
         self.given_px = constant_px
@@ -39,7 +48,7 @@ class NWDConstant:
         return f"{type(self).__name__}: constant {self.constant_px:.1f} px (mean box size {boxes.mean_size_px:.1f} px)"
 
     def known_constant_px(self) -> float:
-        """Raises ``InputError`` where nobody has said what it is."""
+        """The constant, in pixels; raises ``InputError`` if neither given nor taken from data."""
         if math.isnan(self.constant_px):
             raise InputError(
                 f"{type(self).__name__}: no constant_px; train with tools/train.py, which takes it from the training "
@@ -50,10 +59,17 @@ class NWDConstant:
 
 @MODELS.register_module()
 class NWDLoss(NWDConstant, nn.Module):
-    """Sum of ``loss_weight`` * (``iou_share`` (1 - IoU^2) + (1 - ``iou_share``) (1 - NWD)) over boxes.
+    """Sum of IoU and NWD losses over boxes, for the ``loss_bbox`` slot of a YOLOX head.
 
-    For the ``loss_bbox`` slot of a YOLOX head. ``constant_px`` is taken from the training boxes where it is left out;
-    the paper's 12.8 is that of AI-TOD.
+    A box costs ``loss_weight`` * (``iou_share`` (1 - IoU^2) + (1 - ``iou_share``) (1 - NWD)), see
+    :func:`nwd`.
+
+    Args:
+        loss_weight: factor on the sum. Default: 5.0.
+        iou_share: share of the IoU loss, 0 to 1. Default: 0.5.
+        constant_px: C of the paper, in network pixels; the paper's 12.8 is that of AI-TOD. Default:
+            the mean box size of the training data.
+        eps: smallest IoU that counts as more than zero. Default: 1e-16.
     """
 
     def __init__(
@@ -68,7 +84,7 @@ class NWDLoss(NWDConstant, nn.Module):
         self._init_constant(constant_px)
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
-        """``pred`` and ``target``: (N, 4) boxes xyxy in network pixels."""
+        """Loss of ``pred`` against ``target``: (N, 4) boxes xyxy in network pixels."""
         overlap = iou_loss(pred, target, mode="square", eps=self.eps, reduction="none")
         distance = 1 - nwd(pred, target, self.known_constant_px())
         return self.loss_weight * (self.iou_share * overlap + (1 - self.iou_share) * distance).sum()

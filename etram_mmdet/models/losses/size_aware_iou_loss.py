@@ -1,4 +1,4 @@
-"""IoU loss whose weight grows for small boxes."""
+"""IoU loss that counts small boxes more."""
 
 from __future__ import annotations
 
@@ -22,10 +22,22 @@ def size_weight(
     medium_area: float = 96**2,
     mode: str = "exponential",
 ) -> Tensor:
-    """Weight in [1, ``weight``] of boxes of the given areas (network pixels squared).
+    """Weight of boxes by their area, from 1 for large boxes to ``weight`` for small ones.
 
-    ``exponential``: clamp(W exp(-a / small), 1, W), which is 1 from a = small ln W on. ``step``: W up to
-    ``small_area``, halfway to 1 up to ``medium_area``. ``linear``: clamp(W (1 - clamp(a / medium, 0, 1)) + 1, 1, W).
+    Args:
+        area_px2: areas of the boxes, in network pixels squared.
+        weight: the largest weight W. Default: 2.0.
+        small_area: largest area of a small box, in network pixels squared. Default: 32^2.
+        medium_area: largest area of a medium box, in network pixels squared. Default: 96^2.
+        mode: ``exponential``: clamp(W exp(-a / small), 1, W), which is 1 from a = small ln W on.
+            ``step``: W up to ``small_area``, halfway to 1 up to ``medium_area``. ``linear``:
+            clamp(W (1 - clamp(a / medium, 0, 1)) + 1, 1, W). Default: exponential.
+
+    Returns:
+        Weights, of the shape of ``area_px2``.
+
+    Raises:
+        InputError: ``mode`` is unknown.
     """
     if mode == "exponential":
         w = exponential_weight(area_px2, weight, small_area, torch.exp)
@@ -41,9 +53,16 @@ def size_weight(
 
 @dataclass(frozen=True)
 class SizeWeight:
-    """:func:`size_weight` with its settings; ``normalize`` divides by the mean over the batch.
+    """Settings of :func:`size_weight`; an instance turns areas of boxes into weights.
 
-    Without that, weights add to the total and so to the effective learning rate of the term.
+    Args:
+        size_weight: the largest weight, at least 1. Default: 2.0.
+        small_area: largest area of a small box, in network pixels squared. Default: 32^2.
+        medium_area: largest area of a medium box, in network pixels squared. Default: 96^2.
+        mode: ``exponential``, ``step`` or ``linear``, see :func:`size_weight`. Default:
+            exponential.
+        normalize: whether weights are divided by their mean over the batch. Otherwise they add to
+            the total and so to the effective learning rate of the term. Default: no.
     """
 
     size_weight: float = 2.0
@@ -65,14 +84,20 @@ class SizeWeight:
 
 @MODELS.register_module()
 class SizeAwareIoULoss(nn.Module):
-    """Sum over boxes of ``loss_weight`` * w(target area) * (1 - IoU^2), for the ``loss_bbox`` slot of a YOLOX head.
+    """Sum over boxes of ``loss_weight`` * w(target area) * (1 - IoU^2).
 
-    Only the box term is weighted; ``SizeAwareYOLOXHead`` weighs the others.
+    It is for the ``loss_bbox`` slot of a YOLOX head. ``SizeAwareYOLOXHead`` weighs the other
+    losses.
 
     Args:
         loss_weight: factor on the sum. Default: 5.0.
-        eps: smallest IoU that is told from zero. Default: 1e-16.
-        size_weight, small_area, medium_area, mode, normalize: those of :class:`SizeWeight`.
+        eps: smallest IoU that counts as more than zero. Default: 1e-16.
+        size_weight: the largest weight w, at least 1. Default: 2.0.
+        small_area: largest area of a small box, in network pixels squared. Default: 32^2.
+        medium_area: largest area of a medium box, in network pixels squared. Default: 96^2.
+        mode: ``exponential``, ``step`` or ``linear``, see :func:`size_weight`. Default:
+            exponential.
+        normalize: whether weights are divided by their mean over the batch. Default: no.
     """
 
     def __init__(
@@ -92,6 +117,6 @@ class SizeAwareIoULoss(nn.Module):
         self.needs_whole_batch = normalize
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
-        """``pred`` and ``target``: (N, 4) boxes xyxy in network pixels."""
+        """Loss of ``pred`` against ``target``: (N, 4) boxes xyxy in network pixels."""
         per_box = iou_loss(pred, target, mode="square", eps=self.eps, reduction="none")
         return self.loss_weight * (self.weights((target[:, 2:] - target[:, :2]).prod(1)) * per_box).sum()

@@ -1,4 +1,4 @@
-"""Which prior a YOLOX head learns which box from, for all frames of a batch."""
+"""Match the priors of a YOLOX head to boxes, for all frames of a batch."""
 
 from __future__ import annotations
 
@@ -23,10 +23,17 @@ Probabilities = Callable[[Tensor], Tensor]
 def match(
     predicted: Predicted, probabilities: Probabilities, truth: list[InstanceData], assigner: BaseAssigner
 ) -> Targets:
-    """Let ``assigner`` match every frame's priors to its boxes (``truth``: ``bboxes``, ``labels`` of each frame).
+    """Match the priors of every frame to its boxes.
 
-    ``probabilities`` of class logits. As in YOLOX, priors stand at the centre of their cell for this, while boxes are
-    decoded from its corner. Frames go to the assigner together; to one with an ``assign`` of its own one after another.
+    As in YOLOX, a prior stands at the centre of its cell for this, while boxes are decoded from its
+    corner. All frames go to the assigner together; an assigner with its own ``assign`` gets them
+    one after another.
+
+    Args:
+        predicted: the head's maps.
+        probabilities: turns class logits (..., K) into probabilities.
+        truth: ``bboxes`` (N, 4) and ``labels`` (N,) of each frame.
+        assigner: decides which priors learn from which box.
     """
     corners, strides = predicted.priors.split(2, dim=1)
     grid = PriorGrid(torch.cat([corners + strides / 2, strides], 1), predicted.levels)
@@ -43,9 +50,17 @@ def match(
 
 
 def portions_of(counts: list[int], limit: int) -> list[list[int]]:
-    """Frames that have boxes, in order and in portions: frames times the square of the most boxes is up to ``limit``.
+    """Group the frames that have boxes into portions that are matched at once.
 
-    Frames of a portion are filled up to the most boxes, and candidates are proportional to boxes.
+    Frames of a portion are filled up to the most boxes of any, and candidates are proportional to
+    boxes. So the number of frames times the square of the most boxes measures a portion.
+
+    Args:
+        counts: boxes of each frame.
+        limit: the largest measure of a portion; a single frame may exceed it.
+
+    Returns:
+        Numbers of the frames of each portion, in order.
     """
     portions = []
     most = 0
@@ -60,7 +75,7 @@ def portions_of(counts: list[int], limit: int) -> list[list[int]]:
 
 
 class _Matching(NamedTuple):
-    """What a batch's frames share; the methods return the parts of :class:`Targets` for some of them."""
+    """Data that all frames of a batch share; the methods return :class:`Targets` of some frames."""
 
     predicted: Predicted
     probabilities: Probabilities
@@ -103,16 +118,20 @@ class _Matching(NamedTuple):
         return index, boxes.bboxes[box], boxes.labels[box], result.max_overlaps[prior], self.first_box[frame] + box
 
     def _scores(self, where: int | tuple[Tensor, Tensor]) -> Tensor:
-        """(..., K): the square root of class times objectness probability, as YOLOX assigns by.
+        """(..., K) square roots of class times objectness probability, by which YOLOX assigns.
 
-        NaN, of a training that diverged, counts as 0: the loss tells of it, where an assigner would stop the GPU.
+        NaN, from a training that diverged, counts as 0: the loss shows it, while an assigner would
+        stop the GPU.
         """
         objectness = self.predicted.objectness[where].sigmoid()[..., None]
         return (self.probabilities(self.predicted.scores[where]) * objectness).sqrt_().nan_to_num_(0)
 
 
 class Predicted(NamedTuple):
-    """A head's maps with levels joined: B frames, P priors, K classes; logits and raw box outputs in float32."""
+    """A head's maps with levels joined, in float32: B frames, P priors, K classes.
+
+    Scores and objectness are logits, and deltas are raw box outputs.
+    """
 
     scores: Tensor  # (B, P, K) class logits
     deltas: Tensor  # (B, P, 4)
@@ -123,7 +142,10 @@ class Predicted(NamedTuple):
 
 
 class Targets(NamedTuple):
-    """The M positive priors of a batch of B frames with P priors each, and the N boxes that they are matched to."""
+    """The M positive priors of a batch, and the boxes that they are matched to.
+
+    The batch has B frames with P priors each, and N boxes.
+    """
 
     index: Tensor  # (M,) ascending: frame * P + prior
     bboxes: Tensor  # (M, 4) xyxy of the matched boxes

@@ -12,9 +12,17 @@ from etram_mmdet.utils.errors import InputError
 
 @TASK_UTILS.register_module()
 class NWDSimOTAAssigner(NWDConstant, RVTSimOTAAssigner):
-    """:class:`RVTSimOTAAssigner` with (1 - ``nwd_share``) IoU + ``nwd_share`` NWD in the place of IoU in the cost.
+    """:class:`RVTSimOTAAssigner` whose cost also compares boxes that do not overlap.
 
-    How many priors a box gets is still the sum of its best IoUs. See :func:`nwd` and :class:`NWDLoss`.
+    (1 - ``nwd_share``) IoU + ``nwd_share`` NWD replaces the IoU in the cost, see :func:`nwd`. The
+    number of priors of a box is still the sum of its best IoUs.
+
+    Args:
+        args: center_radius, candidate_topk and iou_weight, as in :class:`RVTSimOTAAssigner`.
+        nwd_share: share of NWD in the similarity, 0 to 1. Default: 0.5.
+        constant_px: C of the paper, in network pixels. Default: the mean box size of the training
+            data.
+        kwargs: the same arguments by name.
     """
 
     def __init__(self, *args, nwd_share: float = 0.5, constant_px: float | None = None, **kwargs) -> None:

@@ -16,21 +16,30 @@ OUTSIDE_COST = 1e6  # larger than any other cost, finite so that every box gets 
 
 
 class PriorGrid(NamedTuple):
-    """``priors`` (P, 4): centre x, y of a cell and its stride, twice, in px; by level, row and column."""
+    """Priors of all levels, by level, row and column.
+
+    ``priors`` (P, 4) are centre x, centre y of a cell and its stride, twice, in pixels.
+    """
 
     priors: Tensor
     levels: tuple[tuple[int, int, int], ...]  # rows, columns and stride in px of each
 
     def cells_around(self, centers: Tensor, reach: int) -> Tensor:
-        """Indices of the cells up to ``reach`` from those that hold ``centers`` (..., 2), on every level: (..., n).
+        """Indices of the cells around given points, on every level: (..., n).
 
-        A cell off the grid has index P.
+        Args:
+            centers: (..., 2) points x, y, in pixels.
+            reach: number of cells to either side of the one that holds the point.
+
+        Returns:
+            Indices of priors; a cell off the grid has index P.
         """
         offsets = torch.arange(-reach, reach + 1, device=centers.device)
         found = []
         first = 0
         for rows, columns, stride in self.levels:
-            # in double precision, where no quotient of a float and a stride is rounded up to the next integer
+            # in double precision, where no quotient of a float and a stride is rounded up to the
+            # next integer
             column, row = (centers.double() / stride).floor().long().unbind(-1)
             row, column = (row[..., None] + offsets)[..., None], (column[..., None] + offsets)[..., None, :]
             is_inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
@@ -41,7 +50,7 @@ class PriorGrid(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """Which of C candidates of each of B frames are positive, in order of frame and candidate: M of them."""
+    """The M positive candidates among C of each of B frames, ordered by frame and candidate."""
 
     frame: Tensor  # (M,)
     candidate: Tensor  # (M,)
@@ -51,21 +60,30 @@ class Choice(NamedTuple):
 
 @TASK_UTILS.register_module()
 class RVTSimOTAAssigner(BaseAssigner):
-    """SimOTA with a centre region of ``center_radius`` strides as the only candidate rule.
+    """SimOTA that takes priors near the centre of a box as its only candidates.
 
-    mmdet's own ``SimOTAAssigner`` also admits priors inside the box and therefore assigns differently. Cost of a prior
-    for a box: BCE of the joint class score + ``iou_weight`` * -log(IoU), and a penalty outside that box's region. Each
-    box takes its k cheapest priors, k the truncated sum of its best ``candidate_topk`` IoUs, at least 1; a prior that
-    several boxes want goes to the cheapest.
+    mmdet's own ``SimOTAAssigner`` also admits priors inside the box and therefore assigns
+    differently. The cost of a prior for a box is BCE of the joint class score + ``iou_weight`` *
+    -log(IoU), and a penalty outside that box's centre region. Each box takes its k cheapest priors:
+    k is the truncated sum of its best ``candidate_topk`` IoUs, at least 1. A prior that several
+    boxes want goes to the cheapest.
 
-    :meth:`assign` is mmdet's interface. All frames of a batch at once: :meth:`candidates`, then :meth:`choose`, which
-    wait for a GPU once each instead of several times a frame.
+    :meth:`assign` is mmdet's interface. :meth:`candidates` and then :meth:`choose` match all frames
+    of a batch at once; each waits for a GPU once instead of several times a frame.
+
+    Args:
+        center_radius: half side of the centre region, in strides. Default: 1.5.
+        candidate_topk: number of best IoUs that are summed for k. Default: 10.
+        iou_weight: factor on the IoU part of the cost. Default: 3.0.
     """
 
     assigns_batches = True  # by `candidates` and `choose`
 
     def __init_subclass__(cls, **kwargs) -> None:
-        """A subclass with an ``assign`` of its own is asked frame by frame, unless it says otherwise."""
+        """Let a subclass with its own ``assign`` be called frame by frame.
+
+        That holds unless the subclass sets ``assigns_batches`` itself.
+        """
         super().__init_subclass__(**kwargs)
         if "assign" in vars(cls):
             cls.assigns_batches = vars(cls).get("assigns_batches", False)
@@ -79,10 +97,14 @@ class RVTSimOTAAssigner(BaseAssigner):
     def assign(
         self, pred_instances: InstanceData, gt_instances: InstanceData, gt_instances_ignore: InstanceData | None = None
     ) -> AssignResult:
-        """Assign (P,) priors to (N,) boxes.
+        """Assign the P priors of one frame to its N boxes.
 
-        ``pred_instances`` holds ``bboxes`` (P, 4) xyxy, ``scores`` (P, K), the square root of class times objectness
-        probability, and ``priors`` (P, 4) = centre x, centre y, stride, stride.
+        Args:
+            pred_instances: ``bboxes`` (P, 4) xyxy, ``scores`` (P, K), the square root of class
+                times objectness probability, and ``priors`` (P, 4): centre x, centre y, stride,
+                stride.
+            gt_instances: ``bboxes`` (N, 4) xyxy and ``labels`` (N,).
+            gt_instances_ignore: not used.
         """
         boxes = gt_instances.bboxes
         labels = gt_instances.labels
@@ -103,13 +125,22 @@ class RVTSimOTAAssigner(BaseAssigner):
         return AssignResult(len(boxes), gt_inds, overlaps, prior_labels)
 
     def candidates(self, grid: PriorGrid, boxes: Tensor, is_box: Tensor) -> tuple[Tensor, Tensor]:
-        """Priors near any of the (B, N, 4) boxes of a frame for which ``is_box`` (B, N).
+        """Priors near any box of each frame.
 
-        Returns (B, C) indices of priors, ascending, and a mask of those that count: frames have fewer than C. Every box
-        has but a few cells around it, which are computed instead of searched.
+        Every box has but a few cells around it, which are computed instead of searched.
+
+        Args:
+            grid: the priors of a frame.
+            boxes: (B, N, 4) xyxy, filled up to the same number in every frame.
+            is_box: (B, N) bool mask of the boxes that are not filling.
+
+        Returns:
+            (B, C) indices of priors, ascending, and a (B, C) mask of those that count: most frames
+            have fewer than C.
         """
         none = len(grid.priors)
-        reach = math.ceil(self.center_radius + 0.5) - 1  # cells to either side of the one that holds the centre
+        # cells to either side of the one that holds the centre
+        reach = math.ceil(self.center_radius + 0.5) - 1
         index = grid.cells_around((boxes[..., :2] + boxes[..., 2:]) / 2, reach)  # (B, N, cells)
         is_near = self._near(grid.priors[index.clamp(max=none - 1)], boxes[:, :, None])
         index = index.masked_fill(~(is_near & is_box[..., None]), none).flatten(1).sort(dim=1).values
@@ -122,10 +153,15 @@ class RVTSimOTAAssigner(BaseAssigner):
     def choose(
         self, predicted: Tensor, scores: Tensor, priors: Tensor, boxes: Tensor, labels: Tensor, is_pair: Tensor
     ) -> Choice:
-        """Match C candidates of each of B frames to its N boxes, where ``is_pair`` (B, N, C).
+        """Match C candidates of each of B frames to its N boxes.
 
-        ``predicted`` (B, C, 4) boxes of the candidates, ``scores`` (B, C, K) and ``priors`` (B, C, 4) as in
-        :meth:`assign`; ``boxes`` (B, N, 4) and ``labels`` (B, N).
+        Args:
+            predicted: (B, C, 4) predicted boxes of the candidates.
+            scores: (B, C, K), as in :meth:`assign`.
+            priors: (B, C, 4), as in :meth:`assign`.
+            boxes: (B, N, 4) xyxy.
+            labels: (B, N).
+            is_pair: (B, N, C) bool mask of the pairs that may be matched.
         """
         ious = pairwise_iou(boxes, predicted).masked_fill_(~is_pair, 0)
         cost = self._cost(scores, labels, self._similarity(boxes, predicted, ious))
@@ -138,17 +174,20 @@ class RVTSimOTAAssigner(BaseAssigner):
         return Choice(frame, candidate, box, ious[frame, box, candidate])
 
     def _near(self, priors: Tensor, boxes: Tensor) -> Tensor:
-        """(..., 4) and (..., 4), broadcast: whether priors lie in the centre region of boxes."""
+        """Whether priors (..., 4) lie in the centre region of boxes (..., 4), with broadcasting."""
         centers = (boxes[..., :2] + boxes[..., 2:]) / 2
         distance = (priors[..., :2] - centers).abs().amax(-1)
         return distance < self.center_radius * priors[..., 2]
 
     def _similarity(self, boxes: Tensor, predicted: Tensor, ious: Tensor) -> Tensor:
-        """(B, N, C) in [0, 1]: how well predictions fit boxes, for the cost."""
+        """(B, N, C) in [0, 1]: how well predicted boxes fit boxes, for the cost."""
         return ious
 
     def _cost(self, scores: Tensor, labels: Tensor, similarity: Tensor) -> Tensor:
-        """(B, N, C) cost; BCE against a one-hot target is that of all-zero plus the difference at the class."""
+        """(B, N, C) cost of each pair of box and candidate.
+
+        BCE against a one-hot target is BCE against zeros plus the difference at the class.
+        """
         zero_bce = F.binary_cross_entropy(scores, torch.zeros_like(scores), reduction="none")
         one_bce = F.binary_cross_entropy(scores, torch.ones_like(scores), reduction="none")
         of_box = labels[..., None].expand(-1, -1, scores.shape[1])  # (B, N, C)
@@ -165,9 +204,17 @@ class RVTSimOTAAssigner(BaseAssigner):
 
 
 def pairwise_iou(boxes: Tensor, others: Tensor, least_union_px2: float = 1e-6) -> Tensor:
-    """(B, N, 4) and (B, M, 4) boxes xyxy -> (B, N, M): mmdet's ``bbox_overlaps`` to the last bit.
+    """IoU of every pair of boxes, equal to mmdet's ``bbox_overlaps`` to the last bit.
 
-    That one copies a constant to the device, for which a GPU is waited for.
+    mmdet's function copies a constant to the device, for which the processor waits for a GPU.
+
+    Args:
+        boxes: (B, N, 4) xyxy.
+        others: (B, M, 4) xyxy.
+        least_union_px2: smallest union that IoUs are divided by, in pixels squared. Default: 1e-6.
+
+    Returns:
+        (B, N, M) IoUs.
     """
     boxes = boxes[:, :, None]
     others = others[:, None]
