@@ -40,7 +40,7 @@ class Examination:
         self._activity = BoxActivity(found.labels, found.frames.label_us, hw, offsets_us=offsets_us)
 
     def look(self, end_us: int, events: Events) -> None:
-        """Add the events of a window, if its frame is one of those that are examined."""
+        """Add the events of a window, if its frame is examined."""
         if end_us in self._activity.frame_us:
             active = np.zeros((self._recording.height, self._recording.width), bool)
             active[events.y, events.x] = True

@@ -135,7 +135,7 @@ class RVTSimOTAAssigner(BaseAssigner):
             is_box: (B, N) bool mask of the boxes that are not filling.
 
         Returns:
-            (B, C) indices of priors, ascending, and a (B, C) mask of those that count: most frames
+            (B, C) indices of priors, ascending, and a (B, C) mask of those which count: most frames
             have fewer than C.
         """
         none = len(grid.priors)
