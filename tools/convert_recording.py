@@ -10,7 +10,7 @@ import math
 from functools import partial
 from pathlib import Path
 
-from etram_mmdet.utils.cli import exit_on_input_error, make_parser
+from etram_mmdet.utils.cli import add_opening, exit_on_input_error, make_parser, opening_of
 
 
 def parse_args() -> argparse.Namespace:
@@ -21,10 +21,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--stop-s", type=float, help="seconds on the recording's clock")
     parser.add_argument("--crop", nargs=4, type=int, metavar=("LEFT", "TOP", "W", "H"), help="in pixels")
     parser.add_argument("--from-zero", action="store_true", help="let times count from the start of the part")
-    parser.add_argument(
-        "--sensor", nargs=2, type=int, metavar=("W", "H"), help="in pixels, where the file does not say"
-    )
-    parser.add_argument("--event-columns", metavar="t,x,y,p", help="what the columns of text or of an array are")
+    add_opening(parser)
     return parser.parse_args()
 
 
@@ -37,8 +34,7 @@ def main() -> None:
 
     start_us, stop_us = (s if s is None else round(s * 1e6) for s in (args.start_s, args.stop_s))
     part = Part(start_us, stop_us, args.crop and tuple(args.crop), args.from_zero)
-    known = dict(sensor_px=args.sensor and tuple(args.sensor), columns=args.event_columns)
-    with exit_on_input_error(), open_recording(args.source, **known) as recording:
+    with exit_on_input_error(), open_recording(args.source, **opening_of(args)) as recording:
         first_us, last_us = part.span_us(recording)
         seconds = math.ceil((last_us - first_us + 1) / 1e6)
         count = write_recording(recording, args.target, part, partial(tqdm, total=seconds, unit="s"))

@@ -16,9 +16,11 @@ from etram_mmdet.apis.sinks import SINKS
 from etram_mmdet.utils.cli import (
     add_cfg_options,
     add_device,
+    add_opening,
     add_streaming,
     exit_on_input_error,
     make_parser,
+    opening_of,
 )
 
 
@@ -42,8 +44,7 @@ def parse_args() -> argparse.Namespace:
         help="label file of the recording, or its preprocessed folder: windows end where those of an evaluation do",
     )
     add_streaming(parser)
-    parser.add_argument("--event-columns", metavar="t,x,y,p", help="what the columns of text or of an array are")
-    parser.add_argument("--sensor", nargs=2, type=int, metavar=("WIDTH", "HEIGHT"), help="default: as trained")
+    add_opening(parser, "default: as the file says, else as trained")
     add_cfg_options(parser)
     args = parser.parse_args()
     if len(args.paths) not in (2, 3):
@@ -79,8 +80,7 @@ def main() -> None:
         paths = [args.checkpoint] if args.config is None else [args.config, args.checkpoint]
         model = init_detector(*paths, device=args.device, cfg_options=args.cfg_options)
         inferencer = EventInferencer(model, None, args.score_thr, args.operating_points, step_us, **fast)
-        known = dict(sensor_px=args.sensor and tuple(args.sensor), columns=args.event_columns)
-        with open_recording(args.recording, **known) as recording:
+        with open_recording(args.recording, **opening_of(args)) as recording:
             told = [inferencer.fit_sensor(recording), *recording.notes]
             start_us = start_on_grid(recording.t_first_us, inferencer.step_us)
             if args.start_s is not None:

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from etram_mmdet.utils.cli import exit_on_input_error, make_parser
+from etram_mmdet.utils.cli import add_opening, exit_on_input_error, make_parser, opening_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,9 +31,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--window-ms", type=float, default=50, help="events in a picture; default 50 ms")
     parser.add_argument("--start-s", type=float, help="seconds on the recording's clock")
     parser.add_argument("--stop-s", type=float, help="seconds on the recording's clock")
-    parser.add_argument(
-        "--sensor", nargs=2, type=int, metavar=("W", "H"), help="in pixels, where the file does not say"
-    )
+    add_opening(parser)
     args = parser.parse_args()
     if not 0 < args.fps <= 1e6 or not 0 < args.window_ms <= 1e6:
         parser.error(f"--fps {args.fps} --window-ms {args.window_ms}: expected numbers above 0")
@@ -67,7 +65,7 @@ def main() -> None:
     from etram_mmdet.events.formats import open_recording
     from etram_mmdet.visualization.event_frames import export_frames
 
-    with exit_on_input_error(), open_recording(args.recording, args.sensor and tuple(args.sensor)) as recording:
+    with exit_on_input_error(), open_recording(args.recording, **opening_of(args)) as recording:
         times_us = chosen_times(args, recording)
         shown = partial(tqdm, total=len(times_us), unit="frame")
         window_us = round(args.window_ms * 1000)

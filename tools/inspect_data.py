@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from etram_mmdet.analysis.dataset import RULES
 from etram_mmdet.events.class_sets import DEFAULT_CLASS_SET
-from etram_mmdet.utils.cli import add_cfg_options, exit_on_input_error, make_parser
+from etram_mmdet.utils.cli import add_cfg_options, add_opening, exit_on_input_error, make_parser, opening_of
 from etram_mmdet.utils.files import check_writable, write_json
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ def parse_args() -> argparse.Namespace:
     classes.add_argument(
         "--classes", nargs="+", metavar="[KEY=]NAME", help="instead: names in order; KEY: an id or name in the labels"
     )
+    add_opening(parser)
+    parser.add_argument("--label-fps", type=float, metavar="N", help="for label files of a folder that count frames")
     parser.add_argument("--no-events", action="store_true", help="read the labels only, which is quick")
     parser.add_argument(
         "--thresholds", action="store_true", help="size thresholds for the loss, as a table and a config fragment"
@@ -69,7 +71,15 @@ def census_of(args: argparse.Namespace) -> tuple[Census, tuple[int, ...]]:
     root = Path(args.target)
     own = suggest_class_set({}, args.classes) if args.classes else args.class_set
     own = own or (class_set_in(root) if root.is_dir() else None)
-    return take_census(root, own or DEFAULT_CLASS_SET, **options), STRIDES
+    opening = opening_of(args)
+    reading = dict(
+        sensor_px=opening["sensor_px"],
+        event_time_unit=opening["time_unit"],
+        sort_events=opening["sort"],
+        event_columns=opening["columns"],
+        label_fps=args.label_fps,
+    )
+    return take_census(root, own or DEFAULT_CLASS_SET, reading=reading, **options), STRIDES
 
 
 def main() -> int:

@@ -3,6 +3,7 @@
 RAW is a folder with test/NAME_td.h5 and test/NAME_bbox.npy (docs/data.md). Every labelled time becomes a frame, on the
 sensor's own pixels unless --downsample says otherwise. The table has AP50 and AP of the classes that the labels hold,
 a row per checkpoint, with mean and range. Pictures and all other numbers of the tests lie in --out.
+Other options, such as --class-set, --sensor or --label-fps, go to tools/preprocess.py.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ SPLIT = "test"
 EVERY = 5  # of the labelled frames is drawn
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args() -> tuple[argparse.Namespace, list[str]]:
+    """What this tool takes itself, and what it hands on to tools/preprocess.py."""
     parser = make_parser(__doc__)
     parser.add_argument("raw", type=Path, metavar="RAW", help=f"folder with {SPLIT}/ recordings and labels")
     parser.add_argument("checkpoints", nargs="+", metavar="CHECKPOINT", help="or the work folder of a training")
     parser.add_argument("--out", type=Path, help="default: work_dirs/measured/NAME_OF_RAW")
     parser.add_argument("--downsample", default="none", help="as in tools/preprocess.py; default: none")
-    return parser.parse_args()
+    return parser.parse_known_args()
 
 
 def run(tool: str, *arguments: object) -> None:
@@ -68,13 +70,13 @@ def table(rows: list[dict[str, str]], checkpoints: list[str]) -> str:
 
 
 def main() -> None:
-    args = parse_args()
+    args, more = parse_args()
     out = args.out or Path("work_dirs/measured", args.raw.resolve().name)
     frames = out / "frames"
     with exit_on_input_error():
         if not (args.raw / SPLIT).is_dir():
             raise InputError(f"{args.raw}: has no folder {SPLIT} with recordings and labels; see docs/data.md")
-        run("preprocess.py", args.raw, frames, "--frames", "all", "--downsample", args.downsample)
+        run("preprocess.py", args.raw, frames, "--frames", "all", "--downsample", args.downsample, *more)
         folders = [out / f"checkpoint_{number}" for number in range(1, len(args.checkpoints) + 1)]
         pairs = zip(args.checkpoints, folders, strict=True)
         rows = [measure(checkpoint, folder, frames, args.downsample) for checkpoint, folder in pairs]

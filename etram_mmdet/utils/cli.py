@@ -63,6 +63,33 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_opening(parser: argparse.ArgumentParser, no_size: str = "in pixels, for files that do not say") -> None:
+    """``--sensor``, ``--event-time-unit``, ``--event-columns`` and ``--sort-events``, which :func:`opening_of` reads.
+
+    Args:
+        parser: parser of a tool that opens recordings.
+        no_size: help of ``--sensor``.
+    """
+    parser.add_argument("--sensor", nargs=2, type=int, metavar=("WIDTH", "HEIGHT"), help=no_size)
+    parser.add_argument("--event-time-unit", choices=("us", "ms", "ns"), default="us", help="of the stamps of events")
+    parser.add_argument("--event-columns", metavar="t,x,y,p", help="what the columns of text or of an array are")
+    parser.add_argument("--sort-events", action="store_true", help="sort events by time, all of them in memory")
+
+
+def opening_of(args: argparse.Namespace) -> dict:
+    """The options of :func:`add_opening` as ``open_recording`` takes them.
+
+    Args:
+        args: what the parser found.
+    """
+    return dict(
+        sensor_px=tuple(args.sensor) if args.sensor else None,
+        time_unit=args.event_time_unit,
+        sort=args.sort_events,
+        columns=args.event_columns,
+    )
+
+
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Add ``--device``, None if not given.
 

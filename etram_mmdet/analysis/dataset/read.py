@@ -25,6 +25,7 @@ def take_census(
     *,
     metainfo: dict | None = None,
     label_files: LabelFiles = "auto",
+    reading: Mapping | None = None,
     read_events: bool = True,
     progress: Progress = lambda recordings, total: recordings,
 ) -> Census:
@@ -32,8 +33,9 @@ def take_census(
 
     ``settings`` decide how recordings become frames and how large a network pixel is; without them recordings are
     taken as tools/preprocess.py does, and of a sequence folder the name of its tensors tells. ``class_set`` and
-    ``metainfo`` mean what they mean to :class:`ETraMDataset`. Without ``read_events`` durations and counts of events
-    stay unknown.
+    ``metainfo`` mean what they mean to :class:`ETraMDataset`. ``reading``: fields of :class:`PreprocessSettings` that
+    say how recordings and label files are read, where no ``settings`` do. Without ``read_events`` durations and counts
+    of events stay unknown.
 
     Raises:
         InputError: when there is no usable recording at all.
@@ -48,7 +50,7 @@ def take_census(
         problems = []
     else:
         sources, problems = find_sources(root, label_files)
-        settings = settings or PreprocessSettings(class_set=class_set)
+        settings = settings or PreprocessSettings(class_set=class_set, **(reading or {}))
         tasks = [partial(census_of_source, s, settings, classes, read_events) for s in sources]
     recordings = []
     for task in progress(tasks, total=len(tasks)):
