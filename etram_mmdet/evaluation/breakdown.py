@@ -64,7 +64,7 @@ class Breakdown:
     interval: Interval | None
 
     def metrics(self) -> dict[str, float]:
-        """Single numbers of the breakdown by metric name, without those that have no ground truth."""
+        """Single numbers of the breakdown by name, without those that have no ground truth."""
         sizes = zip(size_names(), map(nan_mean, self.ap_by_size.T), strict=True)
         recalls = zip(FALSE_ALARMS_PER_MIN, map(nan_mean, self.recall.T), strict=True)
         found = {f"AP_{name}_sensor_px": ap for name, ap in sizes}
