@@ -37,7 +37,7 @@ class BoxTable:
 
     @classmethod
     def of(cls, boxes_of_frame: Sequence[Boxes], scales: Sequence[int]) -> BoxTable:
-        """Join the boxes of all frames; ``scales``: sensor pixels per network pixel of each frame."""
+        """Join the boxes of all frames; ``scales``: sensor pixels per network pixel of each."""
         counts = [len(boxes) for boxes in boxes_of_frame]
         bboxes_xyxy = np.concatenate([np.empty((0, 4)), *(boxes.bboxes_xyxy for boxes in boxes_of_frame)])
         sides_px = bboxes_xyxy[:, 2:] - bboxes_xyxy[:, :2]
