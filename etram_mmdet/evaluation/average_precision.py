@@ -1,4 +1,7 @@
-"""COCO's average precision from matches, of any subset of the recordings, with its uncertainty."""
+"""COCO's average precision from matched detections, with a confidence interval over recordings.
+
+Average precision can be computed for any subset of the recordings.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,13 @@ from etram_mmdet.evaluation.matching import LEFT_OUT, Matches
 
 RECALLS = np.linspace(0, 1, 101)
 CONFIDENCE = 0.95
-MIN_RECORDINGS = 4  # from which on the interval was seen to cover what it says
-_COLUMNS = 32  # weightings at a time, so that memory does not grow with their number
+MIN_RECORDINGS = 4  # from here on simulated intervals covered the true AP as often as they claim
+_COLUMNS = 32  # weightings computed at a time, so that memory does not grow with their number
 
 
 class Interval(NamedTuple):
+    """Lower and upper end of a confidence interval."""
+
     low: float
     high: float
 
@@ -23,7 +28,12 @@ class Interval(NamedTuple):
 class PrecisionTable:
     """Average precision per class, for any weights of the R recordings.
 
-    A weight of 0 leaves a recording out, so that parts of the data need no new matching.
+    A weight of 0 leaves a recording out, so parts of the data need no new matching.
+
+    Args:
+        matches: detections matched to ground truth, from :func:`match`.
+        num_classes: number of classes, K.
+        recording_of_frame: (F,) number of the recording of each frame, from 0 to R - 1.
     """
 
     def __init__(self, matches: Matches, num_classes: int, recording_of_frame: np.ndarray) -> None:
@@ -38,7 +48,14 @@ class PrecisionTable:
         self._recordings = recording_of_frame[matches.detections.frames]
 
     def average_precision(self, weights: np.ndarray | None = None) -> np.ndarray:
-        """(K, T, B) for ``weights`` (R, B), by default the whole; NaN for a class without boxes."""
+        """Average precision (K, T, B) of K classes at T IoU thresholds under B weightings.
+
+        Args:
+            weights: (R, B) weights of the recordings. Default: every recording once, so B = 1.
+
+        Returns:
+            (K, T, B) from 0 to 1; NaN for a class without boxes.
+        """
         weights = np.ones((self.num_recordings, 1)) if weights is None else weights.astype(np.float64)
         thresholds = len(self._matches.found)
         table = np.full((self.num_classes, thresholds, weights.shape[1]), np.nan)
@@ -58,9 +75,10 @@ class PrecisionTable:
 
     @staticmethod
     def _hits(found: np.ndarray, recordings: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The recordings of the H hits and of the false alarms, best first, and how many alarms go before each hit.
+        """Recordings of the H hits and of the false alarms, and number of alarms before each hit.
 
-        Precision changes for the better at hits only.
+        Both are sorted by falling score. Hits alone are enough, since precision rises only at a
+        hit.
         """
         is_hit = found >= 0
         is_alarm = ~is_hit & (found != LEFT_OUT)
@@ -68,22 +86,35 @@ class PrecisionTable:
 
 
 def mean_ap(table: np.ndarray) -> float | None:
-    """Mean over the classes (K, T) that have boxes; ``None`` where none has."""
+    """Mean average precision over the classes that have boxes.
+
+    Args:
+        table: (K, T) average precision of K classes at T IoU thresholds; NaN for a class without
+            boxes.
+
+    Returns:
+        The mean, or ``None`` if no class has boxes.
+    """
     present = table[~np.isnan(table).any(1)]
     return float(present.mean()) if len(present) else None
 
 
 def interval(table: PrecisionTable) -> Interval | None:
-    """95 % interval of the mean AP over other recordings of this kind: a jackknife with Student's t (R - 1 degrees).
+    """95 % confidence interval of the mean AP over other recordings of the same kind.
 
-    Each recording is left out in turn, since frames of one recording show the same street and the same road users.
-    The interval is symmetric in logit(AP), so that it stays between 0 and 1 (Efron and Tibshirani, An Introduction to
-    the Bootstrap, chapter 11; delta method). Percentiles of resamples are too narrow with few recordings: with four of
-    them 95 % intervals covered the AP of endlessly many in 78 % of simulated evaluations.
+    The method is a jackknife with Student's t (R - 1 degrees of freedom). Each recording is left
+    out in turn, since frames of one recording show the same street and the same road users. The
+    interval is symmetric in logit(AP), so it stays between 0 and 1 (Efron and Tibshirani, An
+    Introduction to the Bootstrap, chapter 11; delta method). Percentiles of resamples are too
+    narrow with few recordings: with four recordings, 95 % intervals covered the AP of infinitely
+    many recordings in 78 % of simulated evaluations.
+
+    Args:
+        table: average precision over the R evaluated recordings.
 
     Returns:
-        ``None`` where nothing can be told: fewer than `MIN_RECORDINGS`, an AP of 0, of 1 or undefined, or the same AP
-        whichever recording is left out.
+        The interval, or ``None`` if none can be computed: fewer than `MIN_RECORDINGS` recordings,
+        an AP of 0, of 1 or undefined, or the same AP whichever recording is left out.
     """
     count = table.num_recordings
     if count < MIN_RECORDINGS:
@@ -104,9 +135,11 @@ def interval(table: PrecisionTable) -> Interval | None:
 
 @njit(cache=True)
 def _average_precision(hit_of, alarm_of, alarms_before, weights, boxes, recalls):
-    """COCO's: precision made monotonous, read off at 101 recalls, mean: (B,).
+    """COCO's average precision (B,): precision made monotonic, sampled at 101 recalls, averaged.
 
-    ``weights`` (R, B) of the recordings of hits ``hit_of`` (H,) and false alarms ``alarm_of``, ``boxes`` (B,).
+    ``hit_of`` (H,) and ``alarm_of`` hold the recordings of hits and false alarms, ``alarms_before``
+    (H,) the number of false alarms before each hit, ``weights`` (R, B) the weights of the
+    recordings, ``boxes`` (B,) the weighted number of boxes.
     """
     shape = len(hit_of), weights.shape[1]
     hits = np.zeros(shape)
@@ -128,7 +161,7 @@ def _average_precision(hit_of, alarm_of, alarms_before, weights, boxes, recalls)
         best = 0.0
         r = len(recalls) - 1
         for h in range(shape[0] - 1, -1, -1):
-            # recalls that only later hits reach
+            # these recalls are reached only by hits of a lower score
             while r >= 0 and boxes[b] > 0 and recalls[r] > hits[h, b] / boxes[b]:
                 areas[b] += best
                 r -= 1

@@ -1,4 +1,4 @@
-"""Where an AP comes from: sizes, light, recordings, false alarms, and how far it would vary with other recordings."""
+"""Breakdown of an AP: by box size, light and recording, with false alarms and an interval."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from etram_mmdet.evaluation.operating_points import SCORE_THR
 from etram_mmdet.evaluation.results import FrameResult
 from etram_mmdet.events.labels import day_or_night
 
-SIDES_PX = (0, 8, 16, 32, 96, np.inf)  # square roots of areas in sensor pixels; from 32 on COCO's
+# square roots of box areas in sensor pixels; from 32 on the borders are COCO's
+SIDES_PX = (0, 8, 16, 32, 96, np.inf)
 FALSE_ALARMS_PER_MIN = (1, 10, 60)
 IOU_50 = 0
 
 
 @dataclass(frozen=True)
 class Part:
-    """AP over some of the recordings; ``None`` where they hold no box."""
+    """AP over some of the recordings; ``ap`` and ``ap50`` are ``None`` if these hold no box."""
 
     frames: int
     boxes: int
@@ -31,17 +32,23 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Breakdown:
-    """Parts of the mean AP over K classes; NaN where there is no ground truth.
+    """Breakdown of the mean AP over K classes; NaN where there is no ground truth.
 
     Attributes:
-        ap_by_size: (K, S) over the ranges between `SIDES_PX`.
-        boxes_by_size: (K, S).
-        recall: (K, R) of each class where so many of its detections match nothing: `FALSE_ALARMS_PER_MIN`, IoU .5.
-        recall_of_all: (R,) of all classes where so many detections of any class match nothing.
-        alarms_per_min: (K,) detections that match nothing, from a score of `SCORE_THR` on, IoU .5.
-        minutes: of stream that the frames stand for.
+        classes: names of the K classes.
+        ap_by_size: (K, S) AP over the S ranges of the box side between `SIDES_PX`.
+        boxes_by_size: (K, S) number of boxes.
+        recall: (K, R) recall of each class at IoU .5, with at most `FALSE_ALARMS_PER_MIN` false
+            alarms of that class per minute.
+        recall_of_all: (R,) recall over all classes, with at most so many false alarms of all
+            classes together.
+        alarms_per_min: (K,) false alarms per minute of stream: detections that match no box at IoU
+            .5, with scores of at least `SCORE_THR`.
+        minutes: duration of the evaluated stream, see :func:`stream_minutes`.
         empty_frames: number of frames without a box.
-        interval: of the mean AP, see there.
+        by_light: AP by day and by night, by name.
+        by_recording: AP of each recording, by name.
+        interval: confidence interval of the mean AP, see :func:`interval`.
     """
 
     classes: tuple[str, ...]
@@ -57,7 +64,7 @@ class Breakdown:
     interval: Interval | None
 
     def metrics(self) -> dict[str, float]:
-        """What has one number, without what has no ground truth."""
+        """Single numbers of the breakdown by name, without those that have no ground truth."""
         sizes = zip(size_names(), map(nan_mean, self.ap_by_size.T), strict=True)
         recalls = zip(FALSE_ALARMS_PER_MIN, map(nan_mean, self.recall.T), strict=True)
         found = {f"AP_{name}_sensor_px": ap for name, ap in sizes}
@@ -72,6 +79,12 @@ class Breakdown:
 
 
 def break_down(frames: Sequence[FrameResult], classes: Sequence[str]) -> Breakdown:
+    """Break the AP of an evaluation down by size, light and recording.
+
+    Args:
+        frames: evaluated frames, with truth and detections.
+        classes: names of the K classes.
+    """
     matches = match(frames)
     names = sorted({frame.recording for frame in frames})
     recording_of_frame = np.array([names.index(frame.recording) for frame in frames])
@@ -98,35 +111,60 @@ def break_down(frames: Sequence[FrameResult], classes: Sequence[str]) -> Breakdo
 
 
 def size_names() -> list[str]:
-    """Ranges of the side, such as 8-16, the last one open."""
+    """Names of the ranges between `SIDES_PX`, such as ``8-16``; the last one is open (``96+``)."""
     ranges = pairwise(SIDES_PX)
     return [f"{low}-{high}" if high < np.inf else f"{low}+" for low, high in ranges]
 
 
 def nan_mean(values: np.ndarray) -> float | None:
-    """``None`` where all are NaN."""
+    """Mean without NaN.
+
+    Args:
+        values: (N,) numbers or NaN.
+
+    Returns:
+        The mean, or ``None`` if all values are NaN.
+    """
     values = values[~np.isnan(values)]
     return float(values.mean()) if len(values) else None
 
 
 def stream_minutes(frames: Sequence[FrameResult]) -> float:
-    """Time of stream that evaluated frames stand for: each is one window of it, and windows are a step apart.
+    """Minutes of stream that the evaluated frames cover: one window per frame, one step per window.
 
-    Labels are rarer than windows, so counting by the distance of labels would leave out what is seen in between.
+    Labels are rarer than windows. Time counted from label to label would include windows whose
+    false alarms are not counted.
+
+    Args:
+        frames: evaluated frames.
     """
     return sum(frame.step_us for frame in frames) / 60e6
 
 
 def is_measurable(minutes: float) -> np.ndarray:
-    """Which of `FALSE_ALARMS_PER_MIN` allow one false alarm at all in so many minutes: (R,) bool."""
+    """Whether a stream is long enough for at least one false alarm at each of R rates.
+
+    Args:
+        minutes: duration of the stream.
+
+    Returns:
+        (R,) bool, one per rate in `FALSE_ALARMS_PER_MIN`.
+    """
     return np.array(FALSE_ALARMS_PER_MIN) * minutes >= 1
 
 
 def recall_at_false_alarms(matches: Matches, num_classes: int, minutes: float) -> tuple[np.ndarray, np.ndarray]:
-    """Share of the boxes found at IoU .5 where false alarms are limited: of each class (K, R), and of all (R,).
+    """Recall at IoU .5 for a limited number of false alarms per minute.
 
-    NaN without boxes, and where the minutes are too few to measure the rate. What classes without boxes are seen in
-    counts among the false alarms of all.
+    Args:
+        matches: matched detections; the first IoU threshold is .5.
+        num_classes: number of classes, K.
+        minutes: duration of the stream.
+
+    Returns:
+        Recall of each class (K, R) and of all classes together (R,), at the R rates of
+        `FALSE_ALARMS_PER_MIN`. NaN without boxes, and where the stream is too short to measure the
+        rate. Detections of classes without boxes count among the false alarms of all classes.
     """
     classes = [matches.detections.labels == k for k in range(num_classes)]
     boxes = np.bincount(matches.truth.labels[matches.counts], minlength=num_classes)
@@ -135,7 +173,10 @@ def recall_at_false_alarms(matches: Matches, num_classes: int, minutes: float) -
 
 
 def _recall(matches: Matches, rows: np.ndarray | slice, boxes: int, minutes: float) -> np.ndarray:
-    """Of some detections (R,); those of equal score are taken together or not at all, as a threshold would."""
+    """Recall (R,) over some detections.
+
+    Detections of equal score are accepted together or not at all, as a threshold would do.
+    """
     scores = matches.scores[rows]
     is_end = np.append(scores[1:] != scores[:-1], True)[: len(scores)]
     alarms_per_min = np.cumsum(matches.is_alarm[IOU_50, rows])[is_end] / minutes
@@ -158,7 +199,11 @@ def _by_size(
 
 
 def _parts(table: PrecisionTable, parts: dict[str, np.ndarray], frames: np.ndarray) -> dict[str, Part]:
-    """``parts``: which recordings (R,) are in each; ``frames``: number of frames of each recording (R,)."""
+    """AP of parts of the data, by name.
+
+    ``parts`` says which recordings (R,) belong to each part; ``frames`` is the number of frames of
+    each recording (R,).
+    """
     if not parts:
         return {}
     precision = table.average_precision(np.stack(list(parts.values()), 1))  # (K, T, parts)

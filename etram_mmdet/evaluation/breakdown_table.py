@@ -1,4 +1,4 @@
-"""A breakdown as text and as JSON."""
+"""A breakdown of AP as text and as JSON."""
 
 from __future__ import annotations
 
@@ -22,12 +22,21 @@ WORST = 5
 
 
 def format_breakdown(breakdown: Breakdown) -> str:
-    """Classes by size and false alarms, then day, night and the worst recordings, then the interval."""
+    """Breakdown as text: classes by size and false alarms, day and night, recordings, interval.
+
+    Args:
+        breakdown: breakdown of one evaluation. Of its recordings the `WORST` with the lowest AP are
+            listed.
+    """
     return "\n".join((*_classes(breakdown), "", *_parts(breakdown), "", _interval(breakdown)))
 
 
 def as_dict(breakdown: Breakdown) -> dict:
-    """Plain values for JSON; what has no ground truth is ``null``."""
+    """Breakdown as plain values for JSON; values without ground truth are ``null``.
+
+    Args:
+        breakdown: breakdown of one evaluation.
+    """
     return dict(
         sides_sensor_px=size_names(),
         false_alarms_per_min=FALSE_ALARMS_PER_MIN,
@@ -56,7 +65,8 @@ def as_dict(breakdown: Breakdown) -> dict:
 def _classes(breakdown: Breakdown) -> list[str]:
     rates = [f"{rate}/min" for rate in FALSE_ALARMS_PER_MIN]
     alarms = breakdown.alarms_per_min
-    rows = [["", *size_names(), "", *rates, "alarms/min"]]  # an empty column between sizes and rates
+    # an empty column between sizes and rates
+    rows = [["", *size_names(), "", *rates, "alarms/min"]]
     for k, name in enumerate(breakdown.classes):
         recall = _recall(breakdown.recall[k], breakdown)
         rows.append([name, *_numbers(breakdown.ap_by_size[k]), "", *recall, number(alarms[k], 1)])
@@ -75,7 +85,7 @@ def _classes(breakdown: Breakdown) -> list[str]:
 
 
 def _stream(breakdown: Breakdown) -> str:
-    """How much stream was evaluated, and whether frames without boxes were among it."""
+    """Sentences on how much stream was evaluated, and on whether it has frames without boxes."""
     frames = sum(part.frames for part in breakdown.by_recording.values())
     seen = f"{frames} windows are {breakdown.minutes:.2f} minutes of stream"
     if breakdown.empty_frames:

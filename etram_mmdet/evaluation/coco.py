@@ -1,4 +1,4 @@
-"""COCO's AP and AR over frames, and their table."""
+"""COCO's average precision (AP) and average recall (AR) over frames, and their table."""
 
 from __future__ import annotations
 
@@ -20,13 +20,18 @@ SIZES = ("S_network_px", "M_network_px", "L_network_px")
 
 
 def coco_metrics(frames: Sequence[FrameResult], classes: Sequence[str]) -> dict[str, float]:
-    """COCO's numbers, as pycocotools gives them for frames in this order.
+    """COCO's metrics by name, as pycocotools computes them for frames in this order.
+
+    Args:
+        frames: evaluated frames, with truth and detections.
+        classes: names of the classes.
 
     Returns:
-        AP, AP50, AP75, AR1, AR10, AR100; AP and AR100 with the suffixes of `SIZES`; AP and AP50 with suffix _<class>;
-        AP_small_classes, the mean over pedestrian, bicycle, motorbike, wheelchair and the like; and the counts
-        ``frames`` and ``boxes``. Means are over the classes that have ground truth. What has no ground truth (a
-        class, a size) has no key: COCO's own -1 would pass for a number in an average or a plot.
+        AP, AP50, AP75, AR1, AR10, AR100; AP and AR100 with the suffixes of `SIZES`; AP and AP50
+        with the suffix _<class>; AP_small_classes, the mean over pedestrian, bicycle, motorbike,
+        wheelchair and the like; and the counts ``frames`` and ``boxes``. Means are over the classes
+        that have ground truth. A class or a size without ground truth has no key: COCO's own -1
+        would pass for a number in an average or a plot.
 
     Raises:
         InputError: there is no ground-truth box at all.
@@ -55,7 +60,11 @@ def coco_metrics(frames: Sequence[FrameResult], classes: Sequence[str]) -> dict[
 
 
 def class_agnostic(frames: Sequence[FrameResult]) -> list[FrameResult]:
-    """The same boxes in one class, so that any may match any (pycocotools' ``useCats=0``)."""
+    """Copy frames with all boxes in one class, so that classes do not matter (``useCats=0``).
+
+    Args:
+        frames: evaluated frames; they are not changed.
+    """
     return [
         f._replace(
             truth=_in_one_class(f.truth),
@@ -71,13 +80,25 @@ def _in_one_class(boxes: Boxes) -> Boxes:
 
 
 def boxes_per_class(frames: Sequence[FrameResult], num_classes: int) -> np.ndarray:
-    """Ground-truth boxes of each class, (K,) int64."""
+    """Number of ground-truth boxes of each class: (K,) int64.
+
+    Args:
+        frames: evaluated frames.
+        num_classes: number of classes, K.
+    """
     labels = np.concatenate([np.empty(0, np.int64), *(frame.truth.labels for frame in frames)])
     return np.bincount(labels, minlength=num_classes)
 
 
 def format_metrics(head: Sequence[str], metrics: dict[str, float], boxes: Sequence[int], classes: Sequence[str]) -> str:
-    """Text of `coco_metrics`: ``head`` (the protocol), the means, then each class with its number of boxes."""
+    """Table of `coco_metrics` as text: the means, then each class with its number of boxes.
+
+    Args:
+        head: lines above the table, such as the protocol.
+        metrics: metrics by name, from `coco_metrics`.
+        boxes: (K,) number of ground-truth boxes of each class.
+        classes: names of the K classes.
+    """
 
     def line(*keys: str) -> str:
         return "   ".join(f"{key} {metrics[key]:.4f}" for key in keys if key in metrics)
@@ -99,9 +120,10 @@ def format_metrics(head: Sequence[str], metrics: dict[str, float], boxes: Sequen
 
 
 def _accumulate(frames: Sequence[FrameResult], classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Precision (T, R, K, A, M) and recall (T, K, A, M), -1 where absent.
+    """Precision (T, R, K, A, M) and recall (T, K, A, M) from pycocotools, -1 without ground truth.
 
-    T IoU thresholds, R recall levels, K classes, A size ranges (all first, then `SIZES`), M `MAX_DETS`.
+    T IoU thresholds, R recall levels, K classes, A size ranges (all first, then `SIZES`), M
+    `MAX_DETS`.
     """
     coco_class, evaluator_class = _evaluator()
     header = dict(
@@ -125,9 +147,9 @@ def _accumulate(frames: Sequence[FrameResult], classes: Sequence[str]) -> tuple[
 
 
 def _annotations(boxes_of_frame: Sequence[Boxes], first_id: int = 1, iscrowd: int = 0) -> list[dict]:
-    """The boxes of each frame in COCO's form; float64, as out of a json file.
+    """Boxes of each frame as COCO annotations, in float64 as if read from a JSON file.
 
-    Ids begin at 1: pycocotools takes 0 for "not matched".
+    Ids begin at 1, since pycocotools takes 0 for "not matched".
     """
     annotations = []
     for image_id, boxes in enumerate(boxes_of_frame):
@@ -150,7 +172,10 @@ def _annotations(boxes_of_frame: Sequence[Boxes], first_id: int = 1, iscrowd: in
 
 
 def _evaluator() -> tuple[type, type]:
-    """faster-coco-eval, the same numbers in a fraction of the time, else pycocotools."""
+    """Classes of faster-coco-eval if installed, else of pycocotools.
+
+    Both give the same numbers; faster-coco-eval needs a fraction of the time.
+    """
     try:
         from faster_coco_eval import COCO, COCOeval_faster
     except ImportError:

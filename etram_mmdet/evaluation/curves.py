@@ -1,4 +1,4 @@
-"""Precision, recall and F1 of each class over the score threshold, at IoU .5, and what is taken for what."""
+"""Precision, recall and F1 over the score threshold at IoU .5, and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ THRESHOLDS = np.linspace(0, 1, 101)
 
 
 class Counts(NamedTuple):
-    """Of one class at each of R thresholds: detections that found a box, that found none, and boxes in all."""
+    """Hits and false alarms of one class at each of R score thresholds, and its number of boxes.
+
+    Attributes:
+        hits: (R,) detections that match a box.
+        alarms: (R,) false alarms: detections that match no box.
+        boxes: number of ground-truth boxes.
+    """
 
     hits: np.ndarray  # (R,)
     alarms: np.ndarray  # (R,)
@@ -23,31 +29,48 @@ class Counts(NamedTuple):
 
     @property
     def precision(self) -> np.ndarray:
-        """1 where nothing is detected."""
+        """Precision (R,); 1 at thresholds that no detection passes."""
         found = self.hits + self.alarms
         return np.where(found > 0, self.hits / np.maximum(found, 1), 1.0)
 
     @property
     def recall(self) -> np.ndarray:
-        """NaN without boxes."""
+        """Recall (R,); NaN without boxes."""
         return self.hits / self.boxes if self.boxes else np.full(len(self.hits), np.nan)
 
     def f_beta(self, beta: float = 1.0) -> np.ndarray:
-        """Recall counts ``beta`` times as much as precision; NaN without boxes."""
+        """F-beta score (R,); NaN without boxes.
+
+        Recall counts ``beta`` times as much as precision.
+        """
         if not self.boxes:
             return np.full(len(self.hits), np.nan)
         return (1 + beta**2) * self.hits / (beta**2 * self.boxes + self.hits + self.alarms)
 
 
 def count(scores: np.ndarray, is_hit: np.ndarray, boxes: int, thresholds: np.ndarray = THRESHOLDS) -> Counts:
-    """``scores`` and ``is_hit`` (N,), best first; a detection passes a threshold that it equals."""
+    """Count hits and false alarms at each score threshold.
+
+    Args:
+        scores: (N,) scores of the detections, in falling order.
+        is_hit: (N,) whether a detection matches a box.
+        boxes: number of ground-truth boxes.
+        thresholds: (R,) score thresholds; a score equal to a threshold passes it. Default:
+            `THRESHOLDS`.
+    """
     passing = np.searchsorted(-scores.astype(np.float32), -np.asarray(thresholds, np.float32), side="right")
     hits = np.append(0, np.cumsum(is_hit))[passing]
     return Counts(hits, passing - hits, boxes)
 
 
 def class_counts(matches: Matches, num_classes: int, thresholds: np.ndarray = THRESHOLDS) -> list[Counts]:
-    """Of every class, from matches whose first IoU threshold is `IOU_THR`."""
+    """Hits and false alarms of every class at each score threshold, one `Counts` per class.
+
+    Args:
+        matches: matched detections; the first IoU threshold must be `IOU_THR`.
+        num_classes: number of classes.
+        thresholds: (R,) score thresholds. Default: `THRESHOLDS`.
+    """
     counts = []
     for k in range(num_classes):
         rows = (matches.detections.labels == k) & (matches.found[0] != LEFT_OUT)
@@ -57,16 +80,28 @@ def class_counts(matches: Matches, num_classes: int, thresholds: np.ndarray = TH
 
 
 def best_common_threshold(counts: Sequence[Counts], thresholds: np.ndarray = THRESHOLDS) -> float:
-    """The one for all classes with the largest mean F1 over classes that have boxes; the highest of several."""
+    """Pick the one threshold for all classes with the largest mean F1 score.
+
+    The mean is over classes that have boxes. Ties go to the higher threshold.
+
+    Args:
+        counts: hits and false alarms of each class, at ``thresholds``.
+        thresholds: (R,) score thresholds, ascending. Default: `THRESHOLDS`.
+    """
     f1 = np.mean([c.f_beta() for c in counts if c.boxes], axis=0)
     return float(thresholds[len(thresholds) - 1 - np.argmax(f1[::-1])])
 
 
 def confusion_matrix(frames: Sequence[FrameResult], num_classes: int, score_thr: float) -> np.ndarray:
-    """What each box was taken for: (K + 1, K + 1) counts; rows are the truth, columns what was said.
+    """Confusion matrix (K + 1, K + 1) of counts: rows are the true class, columns the detected one.
 
-    One detection to a box, best first, whatever its class. The last row is background, detections that found no box;
-    the last column is background, boxes that nobody found.
+    Each box gets at most one detection, of the highest score first, whatever its class. The last
+    row counts false alarms (detections without a box); the last column counts missed boxes.
+
+    Args:
+        frames: evaluated frames, with truth and detections.
+        num_classes: number of classes, K.
+        score_thr: detections of a lower score are left out.
     """
     sure = [f._replace(found=f.found[f.found.scores >= score_thr]) for f in frames]
     matches = match(sure, np.array([IOU_THR]), by_class=False)
@@ -82,9 +117,18 @@ def confusion_matrix(frames: Sequence[FrameResult], num_classes: int, score_thr:
 
 
 def recall_by_side(matches: Matches, edges_px: np.ndarray, score_thr: float) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes (B,) whose side in sensor pixels lies between two edges, and how many a detection found that is so sure.
+    """Number of boxes, and of detected boxes, by side of the box.
 
-    Those below the first edge and above the last count in the first and the last range.
+    The side is the square root of the area. Sides below the first edge count in the first range,
+    sides above the last edge in the last range.
+
+    Args:
+        matches: matched detections; the first IoU threshold is used.
+        edges_px: (B + 1,) ascending edges of the ranges, in sensor pixels.
+        score_thr: detections of a lower score are left out.
+
+    Returns:
+        Number of boxes (B,) and number of them that are detected (B,).
     """
     sides_px = np.sqrt(matches.truth.areas_px2[matches.counts]).clip(edges_px[0], edges_px[-1])
     found = matches.found[0, matches.scores >= score_thr]

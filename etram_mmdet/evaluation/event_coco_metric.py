@@ -1,4 +1,4 @@
-"""COCO's AP for streams of event frames."""
+"""COCO's AP as a metric of mmengine, for streams of event frames."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NOTHING_LEFT = (
 
 
 class Headline(NamedTuple):
-    """What counts under the first protocol."""
+    """Frames, classes and breakdown under the first protocol."""
 
     protocol: Protocol
     frames: list[FrameResult]
@@ -43,20 +43,32 @@ class Headline(NamedTuple):
 
 @METRICS.register_module()
 class EventCocoMetric(BaseMetric):
-    """COCO's AP and AR under one or several protocols in one pass, at 1, 10 and 100 detections per frame and class.
+    """COCO's AP and AR under one or several protocols in one pass.
 
-    ``protocols`` are names of :data:`PROTOCOLS`; the first is the headline. Published RVT and eTraM numbers follow
-    ``prophesee`` or ``etram_paper``, which remove small boxes by sensor pixels (``scale`` of a sample, 1 without).
+    AR is taken at 1, 10 and 100 detections per frame and class. Published RVT and eTraM numbers
+    follow ``prophesee`` or ``etram_paper``, which remove small boxes by their size in sensor pixels
+    (``scale`` of a sample; 1 if it is missing).
 
-    Takes one data sample per labelled frame, with ``recording``, ``t_us``, ``gt_instances`` and ``pred_instances``;
-    samples with ``is_padding=True`` or ``is_labelled=False`` are skipped. ``ignored_instances``, where a sample has
-    them, are ignored as COCO ignores crowds. Frames are told apart by (recording, t_us), so the numbers do not depend
-    on batch size, workers or world size. The keys are those of `coco_metrics`, with the headline also those of
-    `Breakdown.metrics`, behind the protocol's name and a slash, unrounded.
+    The metric takes one data sample per labelled frame, with ``recording``, ``t_us``,
+    ``gt_instances`` and ``pred_instances``. Samples with ``is_padding=True`` or
+    ``is_labelled=False`` are skipped. Boxes in ``ignored_instances`` are optional and are ignored
+    as COCO ignores crowds. A frame is identified by (recording, t_us), so the numbers do not depend
+    on batch size, workers or world size. Keys are those of `coco_metrics` behind the protocol's
+    name and a slash; the headline protocol adds the keys of `Breakdown.metrics`. Numbers are not
+    rounded.
+
+    Args:
+        protocols: names of :data:`PROTOCOLS`; the first one is the headline. Default:
+            ``("coco",)``.
 
     Attributes:
-        frames: after ``evaluate``, on the main process: every frame's boxes by (recording, t_us), sorted.
-        headline: then also what the first protocol counts of them, its classes and its breakdown.
+        frames: after ``evaluate``, on the main process: boxes of every frame by (recording, t_us),
+            sorted.
+        headline: after ``evaluate``, on the main process: frames, classes and breakdown under the
+            first protocol.
+
+    Raises:
+        InputError: a protocol is unknown.
     """
 
     def __init__(self, protocols: Sequence[str] = ("coco",)) -> None:
@@ -66,7 +78,11 @@ class EventCocoMetric(BaseMetric):
         self.headline: Headline | None = None
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep the labelled frames of a batch; raises ``InputError`` as `frame_of` and `Protocol.check` do."""
+        """Keep the labelled frames of a batch.
+
+        Raises:
+            InputError: as `frame_of` and `Protocol.check` do.
+        """
         for sample in data_samples:
             if sample.get("is_labelled", True) and not sample.get("is_padding", False):
                 frame = frame_of(sample, len(self._classes))
@@ -75,17 +91,17 @@ class EventCocoMetric(BaseMetric):
                 self.results.append(frame)
 
     def evaluate(self, size: int) -> dict[str, float]:
-        """Metrics over the frames of all ranks, on every rank; ``size`` is ignored.
+        """Metrics over the frames of all processes, the same on every process; ``size`` is ignored.
 
-        mmengine passes ``len(dataset)`` and cuts the results to it. Here a dataset item is a clip of several frames, so
-        that cut would lose most of them without a word.
+        mmengine passes ``len(dataset)`` and cuts the results to it. Here an item of the dataset is
+        a clip of several frames, so that cut would silently lose most frames.
         """
         per_rank = gather_object(self.results, dst=0)
         outcome: list[Any] = [None]
         if is_main_process():
             try:
                 outcome = [self.compute_metrics([frame for part in per_rank for frame in part])]
-            except InputError as error:  # raised on every rank below: else the others wait for it for ever
+            except InputError as error:  # raised on every rank below, or the other ranks would hang
                 outcome = [error]
         broadcast_object_list(outcome)
         self.results.clear()
@@ -94,11 +110,12 @@ class EventCocoMetric(BaseMetric):
         return outcome[0]
 
     def compute_metrics(self, results: list[FrameResult]) -> dict[str, float]:
-        """`coco_metrics` of the merged frames by protocol, and tables in the log.
+        """Metrics of the merged frames under each protocol; the tables go to the log.
 
-        Raises ``InputError`` if there are no frames, or no box of the headline protocol.
+        Raises:
+            InputError: there are no frames, or no box is left under the headline protocol.
         """
-        self.frames = {}  # nothing of an earlier evaluation stays, should this one fail
+        self.frames = {}  # so that no earlier result stays if this evaluation fails
         self.headline = None
         if not results:
             raise InputError(
@@ -144,13 +161,25 @@ class EventCocoMetric(BaseMetric):
 
 
 def find_metric(evaluator: Evaluator) -> EventCocoMetric | None:
-    """The evaluator's metric of this kind, if it has one."""
+    """The first :class:`EventCocoMetric` of an evaluator, or ``None``.
+
+    Args:
+        evaluator: evaluator of a validation or a test.
+    """
     return next((metric for metric in evaluator.metrics if isinstance(metric, EventCocoMetric)), None)
 
 
 @master_only
 def save_evaluated(runner: Runner, path: Path) -> None:
-    """Every frame that the last test evaluated; raises ``InputError`` without an :class:`EventCocoMetric`."""
+    """Save predictions and truth of every frame that the last test evaluated, on the main process.
+
+    Args:
+        runner: runner whose test has finished.
+        path: JSON file to write, see :mod:`etram_mmdet.evaluation.predictions`.
+
+    Raises:
+        InputError: the test has no :class:`EventCocoMetric`, or the file cannot be written.
+    """
     metric = find_metric(runner.test_evaluator)
     if metric is None:
         raise InputError(
@@ -161,9 +190,14 @@ def save_evaluated(runner: Runner, path: Path) -> None:
 
 
 def frame_of(sample: dict, num_classes: int) -> FrameResult:
-    """Copy one data sample (``DetDataSample.to_dict()``) to NumPy.
+    """Copy one data sample to NumPy.
 
-    Raises ``InputError`` with recording and time, as :class:`Boxes` and :func:`check_labels` do.
+    Args:
+        sample: data sample as a dict (``DetDataSample.to_dict()``).
+        num_classes: number of classes, against which labels are checked.
+
+    Raises:
+        InputError: with recording and time, as :class:`Boxes` and :func:`check_labels` do.
     """
     recording = str(sample["recording"])
     t_us = int(sample["t_us"])
@@ -198,6 +232,9 @@ def _columns(instances: dict, scores: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 def _numpy(values: Tensor, dtype: type) -> np.ndarray:
-    """A copy, so that a frame keeps no batch alive; through float32 because numpy has no bfloat16."""
+    """Copy a tensor to NumPy, so that a frame keeps no batch in memory.
+
+    Floats go through float32, since NumPy has no bfloat16.
+    """
     values = values.detach().cpu()
     return (values.float() if values.is_floating_point() else values).numpy().astype(dtype)

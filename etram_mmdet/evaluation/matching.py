@@ -1,4 +1,4 @@
-"""Which detection found which box, by COCO's greedy rule."""
+"""Matching of detections to ground-truth boxes by COCO's greedy rule."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ from etram_mmdet.evaluation.results import Boxes, FrameResult
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 MAX_DETECTIONS = 100  # per frame and class
-NOTHING = -1  # in the place of a row of ground truth
-LEFT_OUT = -2
+# in Matches.found, in the place of a row of ground truth
+NOTHING = -1  # a false alarm
+LEFT_OUT = -2  # a detection that does not count
 
 
 @dataclass(frozen=True, eq=False)
 class BoxTable:
-    """The N boxes of all frames as columns, which matching goes through.
+    """N boxes of all frames as columns.
 
     Attributes:
         frames: (N,) number of the frame.
-        labels: (N,).
+        labels: (N,) number of the class.
         bboxes_xyxy: (N, 4) float64, network pixels.
-        areas_px2: (N,) in sensor pixels, as sizes of road users are reported; negative for a box inside out.
+        areas_px2: (N,) areas in square sensor pixels, the unit in which sizes of road users are
+            reported; negative if a box ends before it begins.
     """
 
     frames: np.ndarray
@@ -50,21 +52,23 @@ class BoxTable:
         return BoxTable(self.frames[rows], self.labels[rows], self.bboxes_xyxy[rows], self.areas_px2[rows])
 
     def joined(self, other: BoxTable) -> tuple[BoxTable, np.ndarray]:
-        """The boxes of both, and whether each is one of ``other``."""
+        """Boxes of both tables, and for each whether it comes from ``other``."""
         columns = [np.concatenate([getattr(t, f.name) for t in (self, other)]) for f in fields(self)]
         return BoxTable(*columns), np.repeat([False, True], [len(self.labels), len(other.labels)])
 
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """Which ground-truth box each detection found at each of T IoU thresholds.
+    """Ground-truth box that each detection matches, at each of T IoU thresholds.
 
     Attributes:
-        truth: the G boxes of ground truth, and behind them those that are ignored.
-        counts: (G,) whether a box is one of those that there are to be found.
-        detections: the N detections, best first. Equal scores keep the order of frames, as COCO does.
-        scores: (N,).
-        found: (T, N) rows of ``truth``, or `NOTHING`, or `LEFT_OUT` for a detection that does not count.
+        truth: G boxes: the ground truth, then the ignored boxes.
+        counts: (G,) whether a box counts; ignored boxes and boxes of an ignored size do not.
+        detections: N detections in falling order of score. Equal scores keep the order of frames,
+            as in COCO.
+        scores: (N,) scores of the detections.
+        found: (T, N) row of ``truth`` that a detection matches, or `NOTHING` for a false alarm, or
+            `LEFT_OUT` for a detection that does not count.
     """
 
     truth: BoxTable
@@ -75,17 +79,21 @@ class Matches:
 
     @property
     def is_hit(self) -> np.ndarray:
-        """Whether a detection found a box: (T, N) bool."""
+        """Whether a detection matches a box: (T, N) bool."""
         return self.found >= 0
 
     @property
     def is_alarm(self) -> np.ndarray:
-        """Whether a detection that counts found none: (T, N) bool."""
+        """Whether a detection counts and matches no box: (T, N) bool."""
         return self.found == NOTHING
 
 
 def is_inside_out(areas_px2: np.ndarray) -> np.ndarray:
-    """What COCO's range for all sizes leaves out."""
+    """Whether boxes end before they begin, which COCO's range for all sizes leaves out.
+
+    Args:
+        areas_px2: (N,) areas in square sensor pixels.
+    """
     return areas_px2 < 0
 
 
@@ -95,12 +103,20 @@ def match(
     by_class: bool = True,
     is_ignored: Callable[[np.ndarray], np.ndarray] = is_inside_out,
 ) -> Matches:
-    """Each detection, best first, takes the free box of its frame with which it overlaps most, if by the threshold.
+    """Match detections to boxes: each, best score first, takes the free box of highest IoU.
 
-    Only boxes of its class, unless ``by_class`` is off. At most `MAX_DETECTIONS` of a frame and class count.
-    ``is_ignored(areas_px2)`` leaves boxes out as COCO's area ranges do: a detection that finds such a box, or none
-    and is of such a size, is left out too. The boxes that a frame ignores are what COCO calls a crowd: each leaves out
-    any number of detections, which need to lie in it with the share of their area that the threshold demands.
+    The box must be of the same frame and the IoU must reach the threshold. At most `MAX_DETECTIONS`
+    detections of a frame and class count. Boxes that a frame ignores are COCO's crowds: any number
+    of detections may match one, and the overlap is the share of the detection's area that lies
+    inside the box.
+
+    Args:
+        frames: evaluated frames, with truth and detections.
+        iou_thresholds: (T,) IoU thresholds. Default: `IOU_THRESHOLDS`.
+        by_class: whether a detection matches boxes of its own class only. Default: true.
+        is_ignored: takes areas (N,) in square sensor pixels and says which boxes to leave out, as
+            COCO's area ranges do. A detection is left out if it matches such a box, or if it
+            matches none and has such a size itself. Default: `is_inside_out`.
     """
     scales = [f.scale for f in frames]
     truth, is_crowd = BoxTable.of([f.truth for f in frames], scales).joined(
@@ -128,7 +144,7 @@ def match(
 
 
 def _best_first(frames: Sequence[FrameResult]) -> tuple[BoxTable, np.ndarray]:
-    """The detections that take part, and their scores (N,)."""
+    """Detections that take part in the matching, best score first, and their scores (N,)."""
     detections = BoxTable.of([f.found for f in frames], [f.scale for f in frames])
     scores = np.concatenate([np.empty(0, np.float32), *(f.found.scores for f in frames)])
     order = np.argsort(-scores, kind="stable")
@@ -137,7 +153,10 @@ def _best_first(frames: Sequence[FrameResult]) -> tuple[BoxTable, np.ndarray]:
 
 
 def _among_best(frames: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Which of the detections, best first, are among the first `MAX_DETECTIONS` of their frame and class: (N,) bool."""
+    """Whether detections are among the first `MAX_DETECTIONS` of their frame and class: (N,) bool.
+
+    Detections come in falling order of score.
+    """
     key = frames * (1 + labels.max(initial=0)) + labels
     order = np.argsort(key, kind="stable")
     _, first, counts = np.unique(key[order], return_index=True, return_counts=True)
@@ -171,7 +190,7 @@ def _best(rows, overlaps, taken, counts, least):
         has_better_kind = best != NOTHING and counts[best] and not counts[row]
         if taken[row] or has_better_kind:
             continue
-        # a box that counts goes before any that does not, whatever the overlaps
+        # a box that counts is preferred to an ignored one, whatever the overlaps
         is_better_kind = best != NOTHING and counts[row] and not counts[best]
         if overlaps[i] >= (least if is_better_kind else best_iou):
             best = row

@@ -1,7 +1,7 @@
-"""IoU of two boxes and non-maximum suppression on a CPU, without PyTorch.
+"""IoU of two boxes and non-maximum suppression (NMS) on a CPU, without PyTorch.
 
-Training and prediction use mmcv's NMS on the device, or `etram_mmdet.ops`. Numba keeps a compiled copy of `iou` with
-each function that calls it: after a change here, touch `matching.py` too.
+Training and prediction use mmcv's NMS on the device, or `etram_mmdet.ops`. Numba keeps a compiled
+copy of `iou` with each function that calls it: after a change here, touch `matching.py` too.
 """
 
 from __future__ import annotations
@@ -12,14 +12,24 @@ from numba import njit
 
 @njit(cache=True)
 def iou(a, b):
-    """Intersection over union of two boxes x1 y1 x2 y2; 0 where they do not overlap or one is inside out."""
+    """Intersection over union of two boxes; 0 if they do not overlap or one ends before it begins.
+
+    Args:
+        a: box x1 y1 x2 y2.
+        b: box x1 y1 x2 y2, in the same pixels.
+    """
     shared = _shared(a, b)
     return shared / (_area(a) + _area(b) - shared) if shared > 0 else 0.0
 
 
 @njit(cache=True)
 def share_inside(a, b):
-    """Share of the area of box ``a`` that lies in ``b``, COCO's overlap with a crowd; 0 where ``a`` is inside out."""
+    """Share of the area of one box that lies in another one, which is COCO's overlap with a crowd.
+
+    Args:
+        a: box x1 y1 x2 y2 whose area is shared; if it ends before it begins, the share is 0.
+        b: box x1 y1 x2 y2, the crowd, in the same pixels.
+    """
     shared = _shared(a, b)
     return shared / _area(a) if shared > 0 else 0.0
 
@@ -40,9 +50,10 @@ def nms(bboxes_xyxy: np.ndarray, labels: np.ndarray, iou_thr: np.ndarray) -> np.
     """Greedy non-maximum suppression within each class.
 
     Args:
-        bboxes_xyxy: (N, 4), sorted, the best first.
+        bboxes_xyxy: (N, 4) boxes in falling order of score.
         labels: (N,) class of each box; boxes of two classes do not suppress each other.
-        iou_thr: (N,) for each box; it goes when its IoU with a better kept one is strictly greater.
+        iou_thr: (N,) threshold of each box; the box is removed when its IoU with a kept box of
+            higher score is strictly greater.
 
     Returns:
         (M,) int64, the rows that are kept, in order.

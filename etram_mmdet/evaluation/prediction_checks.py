@@ -1,4 +1,4 @@
-"""Whether saved boxes can be what they are taken for: classes, corners, and pixels of the network's frame."""
+"""Checks of boxes in a file of predictions: classes, corners, and network pixels."""
 
 from __future__ import annotations
 
@@ -9,11 +9,20 @@ import numpy as np
 from etram_mmdet.evaluation.results import FrameResult, check_labels, place_of
 from etram_mmdet.utils.errors import InputError
 
-_OUTSIDE_PX = 1.0  # more than rounding
-_MOST = 0.5  # of the detections; boxes in pixels half as large lie outside in three of four cases
+_OUTSIDE_PX = 1.0  # tolerance, larger than any rounding
+_MOST = 0.5  # share of detections; in pixels half as large, three of four boxes lie outside
 
 
 def check_frame(frame: FrameResult, num_classes: int) -> None:
+    """Check labels and corners of all boxes of a frame, and that its truth lies inside the frame.
+
+    Args:
+        frame: frame to check. Truth is checked against the border only if ``frame.hw`` is known.
+        num_classes: number of classes.
+
+    Raises:
+        InputError: a label has no class, a box ends before it begins, or truth lies outside.
+    """
     check_labels(frame, num_classes)
     for what, boxes in (("detections", frame.found), ("ground truth", frame.truth), ("ignored", frame.ignored)):
         corners = boxes.bboxes_xyxy
@@ -40,10 +49,16 @@ def _check_truth_inside(frame: FrameResult) -> None:
 
 
 def check_pixels(frames: Sequence[FrameResult]) -> None:
-    """Raises ``InputError`` where detections are in larger pixels than those of their frames, such as the sensor's.
+    """Check that detections are in network pixels, not in smaller ones such as the sensor's.
 
-    Single detections may lie anywhere. Where most of them have their centre beyond the right or lower border and none
-    beyond the others, the fault is not the network's.
+    A single detection may lie anywhere. If most detections have their centre beyond the right or
+    lower border and none beyond the other borders, the cause is wrong pixels and not the network.
+
+    Args:
+        frames: frames to check together; those of unknown size are skipped.
+
+    Raises:
+        InputError: most detections lie beyond the right or lower border.
     """
     known = [frame for frame in frames if frame.hw is not None]
     centres = [(frame.found.bboxes_xyxy[:, :2] + frame.found.bboxes_xyxy[:, 2:]) / 2 for frame in known]

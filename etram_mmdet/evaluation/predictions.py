@@ -1,15 +1,19 @@
-"""What a detector said about every evaluated frame, beside the truth, in one JSON file.
+"""One JSON file with predictions and ground truth of every evaluated frame.
 
     {"format_version": 2, "classes": [...], "test_cfg": {...},
-     "frames": [{"recording": ..., "t_us": ..., "start_us": 0, "step_us": 50000, "scale": 2, "hw": [64, 96],
-     "bboxes": [[x1, y1, x2, y2], ...], "scores": [...], "class_scores": [...], "labels": [...],
-     "gt_bboxes": [...], "gt_labels": [...], "ignored_bboxes": [...], "ignored_labels": [...]}, ...]}
+     "frames": [{"recording": ..., "t_us": ..., "start_us": 0, "step_us": 50000, "scale": 2,
+     "hw": [64, 96], "bboxes": [[x1, y1, x2, y2], ...], "scores": [...], "class_scores": [...],
+     "labels": [...], "gt_bboxes": [...], "gt_labels": [...],
+     "ignored_bboxes": [...], "ignored_labels": [...]}, ...]}
 
-Boxes are in network pixels, ``scale`` is sensor pixels per network pixel, ``start_us`` where the recording begins on
-its clock (0 where it is missing), ``step_us`` the time from one window of the stream to the next (50 ms where it is
-missing). ``hw``, ``scale``, ``class_scores``, ``ignored_*`` and ``test_cfg`` may be missing too, and the truth where a
-data set gives it. Version 2 holds detections as the detector told them, beyond the frame too. A file without a version
-holds detections that were cut to the frame.
+Boxes are in network pixels. ``scale`` is the number of sensor pixels per network pixel.
+``start_us`` is the time on the recording's clock at which the recording begins (default: 0).
+``step_us`` is the time from one window of the stream to the next (default: 50 ms). ``hw``,
+``scale``, ``class_scores``, ``ignored_*`` and ``test_cfg`` are optional. The truth is optional if a
+data set provides it.
+
+Version 2 holds detections as the network predicted them, also beyond the border of the frame. A
+file without a version holds detections that were clipped to the frame.
 """
 
 from __future__ import annotations
@@ -34,16 +38,21 @@ if TYPE_CHECKING:
     from etram_mmdet.evaluation.protocols import Protocol
 
 FORMAT_VERSION = 2
-_CLIPPED_VERSION = 1  # which files do not state
+_CLIPPED_VERSION = 1  # of files without format_version
 _TRUTH = ("gt_bboxes", "gt_labels")
 _IGNORED = ("ignored_bboxes", "ignored_labels")
-_LARGEST = 2**53  # up to which every whole number is a float64
+_LARGEST = 2**53  # float64 represents every whole number up to here
 
 
 class Predictions(NamedTuple):
-    """``frames`` sorted by (recording, t_us); ``test_cfg`` of the model that made them, where the file says it.
+    """Content of a file of predictions.
 
-    ``is_clipped``: the detections were cut to the frame before they were saved.
+    Attributes:
+        classes: names of the classes.
+        frames: evaluated frames, sorted by (recording, t_us).
+        test_cfg: ``test_cfg`` of the model that made the predictions; empty if the file does not
+            hold it.
+        is_clipped: whether the detections were clipped to the frame before they were saved.
     """
 
     classes: tuple[str, ...]
@@ -53,7 +62,17 @@ class Predictions(NamedTuple):
 
 
 def save_predictions(path: Path, frames: Iterable[FrameResult], classes: Sequence[str], test_cfg: dict) -> None:
-    """Raises ``InputError`` where ``path`` cannot be written."""
+    """Save predictions and truth of evaluated frames as JSON.
+
+    Args:
+        path: file to write.
+        frames: evaluated frames.
+        classes: names of the classes.
+        test_cfg: ``test_cfg`` of the model, such as its NMS settings.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
     content = dict(
         format_version=FORMAT_VERSION,
         classes=list(classes),
@@ -66,12 +85,17 @@ def save_predictions(path: Path, frames: Iterable[FrameResult], classes: Sequenc
 
 
 def load_predictions(path: Path, with_truth: bool = True) -> Predictions:
-    """Read and check a file; without ``with_truth`` boxes of the ground truth may be missing from it.
+    """Read and check a file of predictions.
+
+    Args:
+        path: JSON file, as `save_predictions` writes it.
+        with_truth: whether the file must hold ground truth. Default: true.
 
     Raises:
-        InputError: for what is no such file or one of a later version, holds no frame, the same frame twice, lists of
-            different lengths, values that are not finite, unknown labels, boxes inside out, ground truth outside the
-            frame or detections in pixels of another one; with the place.
+        InputError: the file is missing, is no file of predictions or is of a later version; it
+            holds no frame, the same frame twice, lists of different lengths, values that are not
+            finite, unknown labels, boxes that end before they begin, truth outside the frame, or
+            detections in other pixels. The message names the place.
     """
     if not path.exists():
         raise InputError(f"{path}: no such file; tools/test.py CHECKPOINT --out {path} makes one")
@@ -100,7 +124,17 @@ def load_predictions(path: Path, with_truth: bool = True) -> Predictions:
 
 
 def check_may_judge(saved: Predictions, protocols: Iterable[Protocol], path: Path) -> None:
-    """Raises ``InputError`` for a protocol of whole detections, such as the reference's, over clipped ones."""
+    """Check that protocols which need unclipped detections do not get clipped ones.
+
+    Args:
+        saved: content of the file of predictions.
+        protocols: protocols to evaluate under. Those that do not clip, such as RVT's, need whole
+            detections.
+        path: the file, for the message.
+
+    Raises:
+        InputError: a protocol needs whole detections, but the saved ones are clipped.
+    """
     wanted = [protocol.name for protocol in protocols if not protocol.clips]
     if saved.is_clipped and wanted:
         raise InputError(
@@ -111,7 +145,11 @@ def check_may_judge(saved: Predictions, protocols: Iterable[Protocol], path: Pat
 
 
 def truth_of(dataset: ETraMDataset) -> dict[tuple[str, int], FrameResult]:
-    """Every labelled frame of a data set by key, without detections."""
+    """Ground truth of every labelled frame of a data set, by (recording, t_us), without detections.
+
+    Args:
+        dataset: data set with the labels.
+    """
     frames = [
         FrameResult(
             recording=sequence.name,
@@ -133,10 +171,19 @@ def truth_of(dataset: ETraMDataset) -> dict[tuple[str, int], FrameResult]:
 def with_truth_of(
     frames: Sequence[FrameResult], truth: dict[tuple[str, int], FrameResult], path: Path
 ) -> list[FrameResult]:
-    """The frames of ``truth`` (by key) with the detections of ``frames``.
+    """Join the ground truth of a data set with saved detections.
+
+    Args:
+        frames: frames with detections.
+        truth: frames with ground truth, by (recording, t_us).
+        path: file of the detections, for messages.
+
+    Returns:
+        The frames of ``truth`` with the detections of ``frames``.
 
     Raises:
-        InputError: naming frames that the data do not have, or that have no predictions.
+        InputError: frames are missing in the data or in the predictions, frames differ in size, or
+            detections are in other pixels.
     """
     found = {frame.key: frame for frame in frames}
     for keys, what in (
@@ -182,7 +229,7 @@ def _as_dict(frame: FrameResult) -> dict:
 
 
 def _short(values: np.ndarray) -> list[float]:
-    """Nine digits tell any two float32 apart; json would write seventeen."""
+    """Numbers with nine digits, enough to restore any float32; JSON would write seventeen."""
     return [float(f"{value:.9g}") for value in values.tolist()]
 
 

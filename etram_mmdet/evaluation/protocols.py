@@ -1,4 +1,7 @@
-"""Under which rules an AP was measured: never compare numbers of different protocols."""
+"""Evaluation protocols: rules under which an AP is measured.
+
+Numbers of different protocols must not be compared.
+"""
 
 from __future__ import annotations
 
@@ -11,24 +14,33 @@ from etram_mmdet.evaluation.results import Boxes, FrameResult, place_of
 from etram_mmdet.events.labels import MIN_SIDE_PX
 from etram_mmdet.utils.errors import InputError
 
-BY_CLASS_SCORE = ":class"  # behind a protocol's name: as RVT's evaluation ranks, which forgets objectness
+# suffix of a protocol's name: rank by class probability alone, without objectness, as RVT does
+BY_CLASS_SCORE = ":class"
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """Which frames and boxes count, and whether classes matter. Sizes are sensor pixels, times microseconds.
+    """Rules of an evaluation: frames and boxes that count, and whether classes matter.
 
-    Boxes of ground truth *and* detections below ``min_diagonal_px`` or with a side below ``min_side_px`` are removed,
-    as are frames up to ``skip_us`` after the beginning of their recording and, if ``only_with_boxes``, frames without a
-    ground-truth box that is left: their false alarms then cost nothing. With ``class_aware=False`` a detection may
-    match a box of any class. Detections rank by their score, objectness times class probability with YOLOX heads, or by
-    class probability alone.
+    Detections rank by their score, which is objectness times class probability with YOLOX heads, or
+    by class probability alone. Ignored boxes of a frame (under 5 px, which the reference drops)
+    need not be detected, and a detection of one costs nothing.
 
-    Boxes that a frame ignores (under 5 px, where the reference forgets them) need not be found, and a detection of one
-    costs nothing.
-
-    With ``clips`` detections are cut to the frame first, as whoever uses them would do; a frame of unknown size is left
-    as it is. The reference's evaluation does not cut: a box that the network drew beyond the border is judged whole.
+    Attributes:
+        name: name of the protocol.
+        rules: the rules in words, for the log.
+        skip_us: leave out frames up to so many microseconds after their recording begins. Default:
+            none.
+        min_diagonal_px: remove boxes with a smaller diagonal, in sensor pixels, from ground truth
+            *and* from detections. Default: 0.
+        min_side_px: the same for boxes with a smaller side. Default: 0.
+        only_with_boxes: leave out frames without a remaining ground-truth box. Their false alarms
+            then cost nothing. Default: false.
+        class_aware: whether a detection matches boxes of its own class only. Default: true.
+        by_class_score: rank by class probability alone. Default: false.
+        clips: clip detections to the frame first, as a user of them would; a frame of unknown size
+            is left as it is. The reference's evaluation does not clip: a box that reaches beyond
+            the border is judged whole. Default: false.
     """
 
     name: str
@@ -46,7 +58,7 @@ class Protocol:
         return f"{self.name}: {self.rules}{ranking}, IoU .50:.95, maxDets 1/10/100"
 
     def select(self, frames: Sequence[FrameResult]) -> tuple[list[FrameResult], Removed]:
-        """What counts of ``frames``, and how much does not."""
+        """Frames and boxes that count under the protocol, and the number of those that do not."""
         late = [f for f in frames if self.skip_us is None or f.t_us - f.start_us > self.skip_us]
         kept = [self._large_boxes(self._clipped(self._ranked(frame))) for frame in late]
         chosen = [frame for frame in kept if len(frame.truth) or not self.only_with_boxes]
@@ -54,12 +66,17 @@ class Protocol:
             frames=len(frames) - len(chosen),
             boxes=sum(len(f.truth) for f in frames) - sum(len(f.truth) for f in chosen),
             detections=sum(len(f.found) for f in frames) - sum(len(f.found) for f in chosen),
-            ignored=sum(len(np.unique(f.ignored.bboxes_xyxy, axis=0)) for f in chosen),  # one may stand for all classes
+            # unique, since one ignored box may be repeated for every class
+            ignored=sum(len(np.unique(f.ignored.bboxes_xyxy, axis=0)) for f in chosen),
         )
         return chosen, removed
 
     def check(self, frame: FrameResult) -> None:
-        """Raises ``InputError`` for a frame without the score that detections are to be ranked by."""
+        """Check that a frame has the scores by which the protocol ranks.
+
+        Raises:
+            InputError: the protocol ranks by class probability, and the frame has none.
+        """
         if self.by_class_score and frame.found.class_scores is None:
             raise InputError(
                 f"protocol {self.name}: {place_of(*frame.key)} has no class_scores, which RVTYOLOXHead and its "
@@ -93,7 +110,7 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Removed:
-    """How many frames, ground-truth boxes and detections a protocol leaves out, and how many boxes it ignores."""
+    """Number of frames, boxes and detections that a protocol leaves out, and of ignored boxes."""
 
     frames: int
     boxes: int
@@ -120,8 +137,9 @@ PROTOCOLS = {
             f"class-aware, no box filter, boxes < {MIN_SIDE_PX} sensor px ignored, detections clipped to the frame",
             clips=True,
         ),
-        # RVT, SMamba and others on 1Mpx and eTraM; and on Gen1, whose sensor has 304 x 240 pixels.
+        # Used by RVT, SMamba and others on 1Mpx and eTraM.
         Protocol("prophesee", f"class-aware, {_FILTERED.format(**_PROPHESEE)}", **_PROPHESEE),
+        # The same on Gen1, whose sensor has 304 x 240 pixels.
         Protocol("prophesee_gen1", f"class-aware, {_FILTERED.format(**_GEN1)}", **_GEN1),
         # The "All" column of the eTraM paper and of its fork.
         Protocol("etram_paper", f"class-agnostic, {_FILTERED.format(**_PROPHESEE)}", class_aware=False, **_PROPHESEE),
@@ -130,9 +148,14 @@ PROTOCOLS = {
 
 
 def get_protocols(names: Sequence[str]) -> tuple[Protocol, ...]:
-    """Look protocols up by name, each of which may end in ``:class`` to rank detections by class probability alone.
+    """Look up protocols by name.
 
-    Raises ``InputError`` naming the known ones.
+    Args:
+        names: keys of `PROTOCOLS`, each optionally followed by ``:class`` to rank detections by
+            class probability alone.
+
+    Raises:
+        InputError: a name is unknown, or there is none. The message lists the known names.
     """
     unknown = [name for name in names if name.removesuffix(BY_CLASS_SCORE) not in PROTOCOLS]
     if unknown or not names:

@@ -1,4 +1,4 @@
-"""The boxes of a frame, and the labelled frames of an evaluation: the truth beside what was detected."""
+"""Boxes of a frame, and labelled frames with ground truth and detections."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from etram_mmdet.events.preprocessing.frame_times import STEP_US
 from etram_mmdet.utils.errors import InputError
 
-_COLUMNS = {  # kind of the NumPy type, the number of dimensions
+_COLUMNS = {  # kind of the NumPy type, number of dimensions
     "bboxes_xyxy": ("f", 2),
     "labels": ("i", 1),
     "scores": ("f", 1),
@@ -24,18 +24,24 @@ _OF_TRUTH = "Mend the labels that these boxes come from"
 
 @dataclass(frozen=True, eq=False)
 class Boxes:
-    """N boxes of one frame, ground truth or detections, checked when they are made. Needs NumPy only.
+    """N boxes of one frame, ground truth or detections, checked when they are created.
+
+    This class needs NumPy only.
 
     Args:
-        bboxes_xyxy: (N, 4) floats x1 y1 x2 y2 in pixels; of which image, whoever holds the boxes says.
-        labels: (N,) integers, numbers of classes.
-        scores: (N,) floats from 0 to 1 by which detections are ranked. Default: none, as for ground truth.
-        ids: (N,) integers, numbers of the tracks. Default: none.
-        class_scores: (N,) floats from 0 to 1, the class probability alone, from heads that tell it. Default: none.
-        classes: the names that ``labels`` number. Default: unknown.
+        bboxes_xyxy: (N, 4) floats x1 y1 x2 y2 in pixels; the object that holds the boxes says of
+            which image.
+        labels: (N,) integers, class numbers.
+        scores: (N,) floats from 0 to 1 by which detections are ranked. Default: none, as for ground
+            truth.
+        ids: (N,) integers, track numbers. Default: none.
+        class_scores: (N,) floats from 0 to 1, the class probability alone, if the head predicts it.
+            Default: none.
+        classes: class names, indexed by ``labels``. Default: unknown.
 
     Raises:
-        InputError: a column has another shape or type, holds NaN or infinity, or scores outside 0 to 1.
+        InputError: a column has another shape or type, holds NaN or infinity, or scores outside 0
+            to 1.
     """
 
     bboxes_xyxy: np.ndarray
@@ -54,7 +60,7 @@ class Boxes:
 
     @classmethod
     def empty(cls) -> Boxes:
-        """No box, with columns for all scores."""
+        """Zero boxes, with empty columns for both kinds of score."""
         nothing = np.empty(0, np.float32)
         return cls(
             np.empty((0, 4), np.float32),
@@ -67,7 +73,7 @@ class Boxes:
         return len(self.labels)
 
     def __getitem__(self, rows: np.ndarray | slice) -> Boxes:
-        """Some of the boxes: a mask (N,), numbers of rows or a slice."""
+        """Select boxes by a mask (N,), by row numbers or by a slice."""
         chosen = object.__new__(Boxes)  # rows of what was checked need no second check
         for name, value in vars(self).items():
             is_column = name in _COLUMNS and value is not None
@@ -81,16 +87,16 @@ class Boxes:
         return all(np.array_equal(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
 
     def clipped(self, hw: tuple[int, int]) -> Boxes:
-        """The same boxes cut to a frame of height and width ``hw``, in pixels of these boxes.
+        """Copy the boxes, clipped to a frame of height and width ``hw``, in pixels of these boxes.
 
-        The frame ends at its last pixel, W - 1 and H - 1, where data sets cut the ground truth.
+        The frame ends at its last pixel, W - 1 and H - 1, as ground truth in data sets does.
         """
         cut = np.clip(self.bboxes_xyxy, 0, np.array([hw[1] - 1, hw[0] - 1] * 2, self.bboxes_xyxy.dtype))
         return replace(self, bboxes_xyxy=cut)
 
     @property
     def names(self) -> list[str]:
-        """The class of each box, where ``classes`` are known."""
+        """Class name of each box; ``classes`` must be known."""
         return [self.classes[label] for label in self.labels]
 
 
@@ -115,18 +121,21 @@ NO_BOXES = Boxes(np.empty((0, 4), np.float32), np.empty(0, np.int64))
 
 
 class FrameResult(NamedTuple):
-    """One labelled frame; boxes in network pixels.
+    """One labelled frame with ground truth and detections; boxes are in network pixels.
 
     Attributes:
         recording: name of the recording.
-        t_us: time of the frame.
+        t_us: time of the frame in microseconds.
         truth: ground truth.
-        found: detections, with scores, as the detector told them: they may reach beyond the frame.
-        scale: sensor pixels per network pixel.
-        hw: height and width of the frame in network pixels, where they are known.
-        ignored: boxes too small to count: nobody has to find them, and a detection of one is no false alarm.
-        start_us: where the recording begins on its clock.
-        step_us: time from one window of the stream to the next. Labels may be rarer than windows.
+        found: detections with scores, as the network predicted them: they may reach beyond the
+            frame.
+        scale: sensor pixels per network pixel. Default: 1.
+        hw: height and width of the frame in network pixels. Default: unknown.
+        ignored: boxes too small to count: they need not be detected, and a detection of one is no
+            false alarm. Default: none.
+        start_us: time on the recording's clock at which the recording begins. Default: 0.
+        step_us: microseconds from one window of the stream to the next. Labels may be rarer than
+            windows. Default: 50 ms.
     """
 
     recording: str
@@ -141,14 +150,24 @@ class FrameResult(NamedTuple):
 
     @property
     def key(self) -> tuple[str, int]:
-        """What makes a frame the same frame on every worker and rank."""
+        """Recording and time, which identify a frame on every worker and rank."""
         return self.recording, self.t_us
 
 
 def merge(frames: Iterable[FrameResult]) -> dict[tuple[str, int], FrameResult]:
-    """Each frame once, sorted by (recording, t_us), so that no metric depends on how the work was spread.
+    """Collect frames of all workers, each once, sorted by (recording, t_us).
 
-    A frame may come twice (shards are padded to equal length) if it says the same; else ``InputError``.
+    So no metric depends on how the work was distributed. A frame may come twice with equal boxes,
+    since shards are padded to equal length.
+
+    Args:
+        frames: frames in any order.
+
+    Returns:
+        The frames by (recording, t_us).
+
+    Raises:
+        InputError: a frame comes twice with different boxes.
     """
     merged: dict[tuple[str, int], FrameResult] = {}
     for frame in frames:
@@ -163,7 +182,16 @@ def merge(frames: Iterable[FrameResult]) -> dict[tuple[str, int], FrameResult]:
 
 
 def make_boxes(place: str, what: str, **columns) -> Boxes:
-    """`Boxes` whose errors begin with ``place`` and ``what``, such as "ground truth"."""
+    """Create `Boxes`; errors begin with the place and the kind of boxes.
+
+    Args:
+        place: recording and time, from `place_of`.
+        what: kind of boxes, such as "ground truth".
+        **columns: arguments of `Boxes`.
+
+    Raises:
+        InputError: as `Boxes` does.
+    """
     try:
         return Boxes(**columns)
     except InputError as error:
@@ -171,7 +199,15 @@ def make_boxes(place: str, what: str, **columns) -> Boxes:
 
 
 def check_labels(frame: FrameResult, num_classes: int) -> None:
-    """Raises ``InputError`` with recording and time for a label without a class."""
+    """Check that every label of a frame is the number of a class.
+
+    Args:
+        frame: frame whose truth, detections and ignored boxes are checked.
+        num_classes: number of classes.
+
+    Raises:
+        InputError: a label has no class; with recording and time.
+    """
     for what, boxes in (("ground truth", frame.truth), ("detections", frame.found), ("ignored", frame.ignored)):
         unknown = np.unique(boxes.labels[(boxes.labels < 0) | (boxes.labels >= num_classes)])
         if unknown.size:
@@ -182,5 +218,10 @@ def check_labels(frame: FrameResult, num_classes: int) -> None:
 
 
 def place_of(recording: str, t_us: int) -> str:
-    """Recording and time, as errors name them."""
+    """Recording and time of a frame in words, for error messages.
+
+    Args:
+        recording: name of the recording.
+        t_us: time of the frame in microseconds.
+    """
     return f"recording {recording!r} at t_us={t_us}"

@@ -1,4 +1,4 @@
-"""A table of results that loses no row, whoever writes to it and whatever interrupts it."""
+"""A table of results in a CSV file that loses no row to crashes or to concurrent writers."""
 
 from __future__ import annotations
 
@@ -20,12 +20,18 @@ from etram_mmdet.utils.locks import changing
 
 
 def append_row(path: str | os.PathLike, row: dict[str, object], instead_of: Sequence[str] = ()) -> None:
-    """Add a row to a csv file, in full precision; columns the file lacks are added at its right.
+    """Add a row to a CSV file, in full precision.
 
-    It takes the place of rows with the same values in the columns ``instead_of``; default: of none.
-    Processes that append at once wait for each other. The whole file is written aside and moved into place, so a reader
-    or a crash never meets half a row. Rows that something else cut off are left out with a warning, and the file as it
-    was is kept beside the new one.
+    Columns that the file lacks are added on the right. Processes that append at the same time wait
+    for each other. The file is written atomically (temporary file, then rename), so a reader or a
+    crash never sees half a row. Rows that another program has cut off are left out with a warning,
+    and a copy of the old file is kept beside the new one.
+
+    Args:
+        path: CSV file; it is created if it does not exist.
+        row: values by column.
+        instead_of: columns; the new row replaces rows with the same values in all of them. Default:
+            none, so no row is replaced.
 
     Raises:
         InputError: the file cannot be written, or another process keeps it locked for a minute.
@@ -45,16 +51,29 @@ def _agree(one: dict[str, object], other: dict[str, object], columns: Sequence[s
 
 
 def current_name(metric: str) -> str:
-    """The name of a metric today, for one of version 0.1, whose names did not say in which pixels sizes are."""
+    """Present name of a metric of version 0.1, whose names did not say in which pixels sizes are.
+
+    Args:
+        metric: old or present name; a present one is returned unchanged.
+    """
     metric = re.sub(r"/(AP|AR100)_([SML])$", r"/\1_\2_network_px", metric)
     return re.sub(r"/AP_(\d+(?:-\d+|\+))px$", r"/AP_\1_sensor_px", metric)
 
 
 def evaluations(path: Path, split: str, record: dict) -> list[dict[str, str]]:
-    """Rows of ``split`` that belong to the run of this run.json, one for each step, in order of steps.
+    """Rows of one training run, one per step, in order of steps.
 
-    A folder may also hold rows of an earlier run, and of tests with other thresholds or on other data. Of a step that
-    was evaluated again, as a resumed run does, the later values count. Raises ``ValueError`` for a row that is cut off.
+    A file may also hold rows of an earlier run, and of tests with other thresholds or on other
+    data; these are left out. If a step was evaluated again, as a resumed run does, the later values
+    count.
+
+    Args:
+        path: the run's results.csv.
+        split: ``val`` or ``test``.
+        record: content of the run's run.json.
+
+    Raises:
+        ValueError: a row is cut off, or has no split or step.
     """
     wanted = dict(split=split, test_cfg=compact(record["test_cfg"]), run=record.get("run"))
     if split == "val":
@@ -72,12 +91,16 @@ def evaluations(path: Path, split: str, record: dict) -> list[dict[str, str]]:
 
 
 def compact(test_cfg: dict) -> str:
-    """Post-processing as one cell."""
+    """Post-processing settings as the text of one cell (compact JSON).
+
+    Args:
+        test_cfg: ``test_cfg`` of a model.
+    """
     return json.dumps(test_cfg, sort_keys=True, separators=(",", ":"))
 
 
 def _whole_rows(path: Path) -> list[dict[str, object]]:
-    """The rows of the file; where some are damaged the others, and the file is kept under another name."""
+    """Undamaged rows of the file. If some are damaged, a copy of the file is kept beside it."""
     try:
         rows = _read(path)
         whole = [row for row in rows if not _is_damaged(row)]
@@ -98,7 +121,10 @@ def _is_damaged(row: dict[str, object]) -> bool:
 
 
 def _read(path: Path) -> list[dict[str, object]]:
-    """All rows; of one whose line does not end, the last cell is ``None``: part of it may be missing."""
+    """All rows of the file.
+
+    If the last line has no line end, its last cell is ``None``: part of it may be missing.
+    """
     if not path.exists():
         return []
     check_is_file(path)

@@ -1,4 +1,4 @@
-"""Metrics of mmdet over the labelled frames of streams."""
+"""mmdet's metrics over the labelled frames of streams."""
 
 from __future__ import annotations
 
@@ -18,17 +18,21 @@ from etram_mmdet.utils.errors import InputError
 
 @EVALUATOR.register_module()
 class StreamEvaluator(Evaluator):
-    """mmengine's evaluator for data sets whose items are clips. ``StreamRunner`` puts metrics into one.
+    """mmengine's evaluator for data sets whose items are clips; ``StreamRunner`` uses it.
 
-    Metrics get labelled frames only: a batch without any still yields one frame, since mmengine's loops want
-    it. mmengine cuts results to the number of items; here they are cut to the number of frames that metrics
-    got in all processes, which is none. ``CocoVideoMetric`` gets every frame as an image of a video.
+    Metrics get labelled frames only. A batch without any still yields one frame, since mmengine's
+    loops expect one. mmengine cuts results to the number of items. Here that number is the number
+    of frames that the metrics got in all processes, so nothing is cut. ``CocoVideoMetric`` gets
+    every frame as an image of a video.
 
-    Detections may reach beyond the frame. ``EventCocoMetric`` gets them so, since its protocols decide; all
-    other metrics get them cut to the frame, as its protocol ``coco`` does.
+    Detections may reach beyond the frame. ``EventCocoMetric`` gets them whole, since its protocols
+    decide; all other metrics get them clipped to the frame, as the protocol ``coco`` does.
+
+    Args:
+        metrics: one metric or several, as configs or objects.
 
     Raises:
-        InputError: for a metric that wants tracks.
+        InputError: a metric needs tracks.
     """
 
     def __init__(self, metrics: dict | list | Any) -> None:
@@ -42,14 +46,17 @@ class StreamEvaluator(Evaluator):
                 )
 
     def process(self, data_samples: Sequence[DetDataSample], data_batch: Any = None) -> None:
-        """Hand a batch of predicted frames to every metric."""
+        """Pass the labelled frames of a batch to every metric."""
         frames = [sample for sample in data_samples if _counts(sample)]
         self.frames += len(frames)
         for metric in self.metrics if frames else ():
             metric.process(data_batch, _as_wanted_by(metric, frames))
 
     def evaluate(self, size: int) -> dict[str, float]:
-        """Every metric over the frames of all processes; ``size``, the number of items, is not used."""
+        """Results of every metric over the frames of all processes.
+
+        ``size``, the number of items of the data set, is not used.
+        """
         frames = sum(all_gather_object(self.frames))
         self.frames = 0
         return super().evaluate(frames)
@@ -65,7 +72,7 @@ def _as_wanted_by(metric: BaseMetric, frames: list[DetDataSample]) -> list[dict]
 
 
 def _clipped(frame: DetDataSample) -> DetDataSample:
-    """A copy of the frame with its detections cut to it, as `Boxes.clipped` cuts."""
+    """Copy a frame with its detections clipped to it, as `Boxes.clipped` does."""
     height, width = frame.img_shape
     found = frame.pred_instances.clone()
     bboxes = get_box_tensor(found.bboxes).clamp(min=0)

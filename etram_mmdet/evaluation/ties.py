@@ -1,4 +1,4 @@
-"""Whether an AP depends on the order of rows in a file."""
+"""Check whether an AP depends on the order of detections with equal scores."""
 
 from __future__ import annotations
 
@@ -10,14 +10,19 @@ from etram_mmdet.evaluation.average_precision import PrecisionTable, mean_ap
 from etram_mmdet.evaluation.matching import match
 from etram_mmdet.evaluation.results import FrameResult
 
-_SEEN = 5e-5  # differences that the tables' four digits show
+_SEEN = 5e-5  # smallest difference that the four digits of the tables show
 
 
 def note_on_ties(frames: Sequence[FrameResult], num_classes: int) -> str:
-    """A line where detections of equal score make AP depend on the order of rows, else nothing.
+    """A sentence for the log if AP depends on the order of detections with equal scores, else "".
 
-    COCO takes such detections in the order of frames and rows, so a detector that gives all of them one score has
-    whatever AP its rows are sorted for. The line tells how many there are and AP with everything in reverse order.
+    COCO ranks equal scores in the order of frames and rows. A detector that gives all detections
+    the same score gets whatever AP that order yields. The sentence gives the number of such
+    detections, and the AP in reverse order.
+
+    Args:
+        frames: evaluated frames, with truth and detections.
+        num_classes: number of classes.
     """
     tied = _tied(frames)
     if not tied:
@@ -34,7 +39,7 @@ def note_on_ties(frames: Sequence[FrameResult], num_classes: int) -> str:
 
 
 def _tied(frames: Sequence[FrameResult]) -> int:
-    """How many detections share their score with another one of their class."""
+    """Number of detections that share their score with another one of their class."""
     labels = np.concatenate([frame.found.labels for frame in frames])
     scores = np.concatenate([frame.found.scores for frame in frames])
     _, counts = np.unique(np.stack([labels, scores]), axis=1, return_counts=True)
