@@ -53,11 +53,10 @@ def plan(args: argparse.Namespace) -> ConfigPlan:
 
     from etram_mmdet.analysis.dataset.new_config import REPRESENTATION, ConfigPlan
     from etram_mmdet.analysis.dataset.read import take_census
-    from etram_mmdet.analysis.dataset.suggested_classes import class_set_for, size_of_labels
+    from etram_mmdet.analysis.dataset.suggested_classes import class_set_for
     from etram_mmdet.events.preprocessing.settings import PreprocessSettings
     from etram_mmdet.events.preprocessing.sources import find_sources
 
-    args.sensor = args.sensor or size_of_labels(find_sources(args.src)[0])
     sensor_px = tuple(args.sensor) if args.sensor else None
     settings = PreprocessSettings(sensor_px=sensor_px, representation=REPRESENTATION, label_fps=args.label_fps)
     class_set = args.class_set

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ from etram_mmdet.events.choices import SPLITS
 from etram_mmdet.events.class_mapping import id_or_name, signed_ids
 from etram_mmdet.events.class_sets import DEFAULT_CLASS_SET
 from etram_mmdet.events.formats import open_recording
-from etram_mmdet.events.label_formats import Hints, find_label_format
 from etram_mmdet.events.preprocessing.label_reading import read_labels
 from etram_mmdet.events.preprocessing.sequence_folder import class_names_of
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
@@ -46,22 +44,6 @@ def classes_in(sources: Iterable[Source], settings: PreprocessSettings) -> Count
     if problems and not found:
         raise InputError(problems[0])
     return found
-
-
-def size_of_labels(sources: Iterable[Source]) -> tuple[int, int] | None:
-    """Width and height of the labelled frames, where no recording says how large its sensor is.
-
-    ``None`` where one does, or where label files do not say one size. What cannot be read is passed over.
-    """
-    sizes = set()
-    for source in sources:
-        with suppress(InputError):  # who takes the census of the same files tells what is wrong
-            with open_recording(source.events) as recording:
-                if not recording.size_is_assumed:
-                    return None
-            hints = Hints(recording=source.name if source.is_shared else None)
-            sizes.add(find_label_format(source.labels).read(source.labels, hints).size_px)
-    return sizes.pop() if len(sizes) == 1 else None
 
 
 def class_set_for(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 
-import h5py
 import numpy as np
 import pytest
 from mmengine.config import Config
@@ -13,7 +11,7 @@ from mmengine.config import Config
 from etram_mmdet.analysis.dataset.census import RecordingCensus
 from etram_mmdet.analysis.dataset.config_text import config_text
 from etram_mmdet.analysis.dataset.new_config import ConfigPlan
-from etram_mmdet.analysis.dataset.suggested_classes import classes_in, size_of_labels, suggest_class_set
+from etram_mmdet.analysis.dataset.suggested_classes import classes_in, suggest_class_set
 from etram_mmdet.engine.config.load import load_config
 from etram_mmdet.events.class_sets import get_class_set
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
@@ -86,20 +84,6 @@ def test_ids_are_counted_over_all_label_files(tmp_path):
     for split, ids in (("train", [1, 1, 3]), ("val", [3, 3, 3])):
         write_recording(tmp_path / split, "a", boxes=make_boxes([100_000, 200_000, 300_000], class_id=ids))
     assert classes_in(find_sources(tmp_path)[0], PreprocessSettings()) == {1: 2, 3: 4}
-
-
-@pytest.mark.parametrize("says", [True, False])
-def test_labelled_frames_tell_the_size_where_recordings_do_not(tmp_path, says):
-    path = write_recording(tmp_path / "train", "a")
-    path.with_name("a_bbox.npy").unlink()
-    image = dict(id=1, file_name="1.png", width=80, height=60, t_us=100_000)
-    box = dict(id=1, image_id=1, category_id=1, bbox=[1, 1, 9, 9])
-    content = dict(images=[image], annotations=[box], categories=[dict(id=1, name="car")])
-    path.with_name("a.json").write_text(json.dumps(content))
-    if not says:
-        with h5py.File(path, "a") as file:
-            del file["events/width"], file["events/height"]
-    assert size_of_labels(find_sources(tmp_path)[0]) == (None if says else (80, 60))
 
 
 def test_config_says_what_follows_from_the_recordings(tmp_path):
