@@ -8,7 +8,9 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).parent
-VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "etram_mmdet" / "__init__.py").read_text(), re.M)[1]
+VERSION = re.search(
+    r'^__version__ = "(.+)"$', (HERE / "etram_mmdet" / "__init__.py").read_text(), re.M
+)[1]
 # MMDetection keeps these in the folder .mim of its package, and so does a wheel of this project.
 BUNDLED = ("configs", "tools", "model-index.yml")
 
@@ -25,7 +27,9 @@ class BuildWithTools(build_py):
         target.mkdir(parents=True)
         for name in BUNDLED:
             if (HERE / name).is_dir():
-                shutil.copytree(HERE / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(
+                    HERE / name, target / name, ignore=shutil.ignore_patterns("__pycache__")
+                )
             else:
                 shutil.copy(HERE / name, target / name)
 

@@ -4,6 +4,11 @@ _base_ = "./sizeaware.py"
 
 train_dataloader = dict(
     dataset=dict(
-        pipeline=[dict(type="ClipCopyPaste"), dict(type="ClipFlip"), dict(type="ClipZoom"), dict(type="PackClip")]
+        pipeline=[
+            dict(type="ClipCopyPaste"),
+            dict(type="ClipFlip"),
+            dict(type="ClipZoom"),
+            dict(type="PackClip"),
+        ]
     ),
 )

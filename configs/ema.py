@@ -3,5 +3,12 @@ _base_ = "./sizeaware.py"
 
 custom_hooks = [
     *_base_.custom_hooks,
-    dict(type="EMAHook", ema_type="ExpMomentumEMA", momentum=1e-4, gamma=2000, strict_load=True, priority="NORMAL"),
+    dict(
+        type="EMAHook",
+        ema_type="ExpMomentumEMA",
+        momentum=1e-4,
+        gamma=2000,
+        strict_load=True,
+        priority="NORMAL",
+    ),
 ]

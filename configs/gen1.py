@@ -4,7 +4,9 @@ _base_ = "./baseline.py"
 data_root = "data/gen1/"
 class_set = "gen1"
 representation = dict(downsample="none")
-model = dict(backbone=dict(partition_size=(8, 10)))  # for frames of 240x304 pixels padded to 256x320
+model = dict(
+    backbone=dict(partition_size=(8, 10))
+)  # for frames of 240x304 pixels padded to 256x320
 
 train_dataloader = dict(batch_size=8, num_workers=6, dataset=dict(clip_length=21))
 val_dataloader = dict(dataset=dict(clip_length=21))

@@ -12,6 +12,8 @@ val_dataloader = dict(batch_size=4, num_workers=1)
 test_dataloader = dict(val_dataloader, dataset=dict(split="val"))
 
 base_lr = 8e-3
-param_scheduler = [dict(_base_.param_scheduler[0], pct_start=0.05)]  # so few steps need a longer warm-up
+param_scheduler = [
+    dict(_base_.param_scheduler[0], pct_start=0.05)
+]  # so few steps need a longer warm-up
 train_cfg = dict(max_iters=850, val_begin=851)  # the demo evaluates once, with tools/test.py
 default_hooks = dict(checkpoint=dict(interval=50), logger=dict(interval=20))

@@ -53,7 +53,11 @@ def settings_page() -> str:
     ]
     for name, title in {**_KINDS, "REPRESENTATIONS": "Representations"}.items():
         members = REPRESENTATIONS if name == "REPRESENTATIONS" else getattr(registry, name)
-        own = {n: c for n, c in dict(_modules(members)).items() if c.__module__.startswith("etram_mmdet.")}
+        own = {
+            n: c
+            for n, c in dict(_modules(members)).items()
+            if c.__module__.startswith("etram_mmdet.")
+        }
         if own:
             parts += [f"## {title}", *(_class(n, own[n]) for n in sorted(own))]
     return "\n\n".join(parts) + "\n"
@@ -68,7 +72,9 @@ def _class(name: str, cls: type) -> str:
     rows = [_row(p, _described(doc, p.name)) for p in _parameters(cls)]
     purpose = " ".join(doc.split("\n\n")[0].split())
     table = (
-        ["| argument | default | what it is |", "| --- | --- | --- |", *rows] if rows else ["It takes no arguments."]
+        ["| argument | default | what it is |", "| --- | --- | --- |", *rows]
+        if rows
+        else ["It takes no arguments."]
     )
     return "\n".join([f"### {name}", "", _plain(purpose), "", *table])
 
@@ -87,7 +93,9 @@ def _row(parameter: inspect.Parameter, text: str) -> str:
 
 def _described(doc: str, name: str) -> str:
     """The lines of an argument in a docstring's ``Args``."""
-    found = re.search(rf"^    {re.escape(name)}(?: \([^)]*\))?: (.+(?:\n        .+)*)", doc, re.MULTILINE)
+    found = re.search(
+        rf"^    {re.escape(name)}(?: \([^)]*\))?: (.+(?:\n        .+)*)", doc, re.MULTILINE
+    )
     return " ".join(found[1].split()) if found else ""
 
 

@@ -14,7 +14,12 @@ BOXES_PER_FRAME = 8
 
 
 def random_clips(
-    model: nn.Module, batch: int, clip_length: int, hw: tuple[int, int], label_every: int = 2, seed: int = 0
+    model: nn.Module,
+    batch: int,
+    clip_length: int,
+    hw: tuple[int, int],
+    label_every: int = 2,
+    seed: int = 0,
 ) -> dict:
     """A batch as the data loader returns it: sparse event counts, and random boxes on some frames.
 
@@ -36,23 +41,33 @@ def random_clips(
     shape = (clip_length, channels, *hw)
     lanes = [(torch.rand(shape, generator=generator) < EVENT_SHARE).byte() for _ in range(batch)]
     samples = [
-        _track(lane, clip_length, hw, label_every, model.bbox_head.num_classes, generator) for lane in range(batch)
+        _track(lane, clip_length, hw, label_every, model.bbox_head.num_classes, generator)
+        for lane in range(batch)
     ]
     return dict(inputs=lanes, data_samples=samples)
 
 
 def _track(
-    lane: int, clip_length: int, hw: tuple[int, int], label_every: int, num_classes: int, generator: torch.Generator
+    lane: int,
+    clip_length: int,
+    hw: tuple[int, int],
+    label_every: int,
+    num_classes: int,
+    generator: torch.Generator,
 ) -> TrackDataSample:
     track = TrackDataSample(metainfo=dict(lane=lane, streamed=True))
     frames = []
     for t in range(clip_length):
         meta = dict(recording="benchmark", t_us=t, img_shape=hw, is_first=t == 0, is_padding=False)
         frame = DetDataSample(metainfo=meta | dict(is_labelled=t % label_every == 0))
-        corner = torch.rand(BOXES_PER_FRAME, 2, generator=generator) * torch.tensor([hw[1], hw[0]]) * 0.8
+        corner = (
+            torch.rand(BOXES_PER_FRAME, 2, generator=generator) * torch.tensor([hw[1], hw[0]]) * 0.8
+        )
         size = 4 + torch.rand(BOXES_PER_FRAME, 2, generator=generator) * min(hw) * 0.2
         labels = torch.randint(num_classes, (BOXES_PER_FRAME,), generator=generator)
-        frame.gt_instances = InstanceData(bboxes=torch.cat([corner, corner + size], 1), labels=labels)
+        frame.gt_instances = InstanceData(
+            bboxes=torch.cat([corner, corner + size], 1), labels=labels
+        )
         frames.append(frame)
     track.video_data_samples = frames
     return track

@@ -47,10 +47,14 @@ def data_for(raw_sample, tmp_path_factory):
     def data_root(dataset: dict) -> Path:
         if dataset["type"] == "RawEventDataset":
             return raw_sample
-        settings = PreprocessSettings(representation=dict(dataset["representation"]), window_us=dataset["window_us"])
+        settings = PreprocessSettings(
+            representation=dict(dataset["representation"]), window_us=dataset["window_us"]
+        )
         if str(settings) not in made:
             made[str(settings)] = tmp_path_factory.mktemp("data")
-            assert not preprocess_folder(raw_sample, made[str(settings)], settings, workers=2).problems
+            assert not preprocess_folder(
+                raw_sample, made[str(settings)], settings, workers=2
+            ).problems
         return made[str(settings)]
 
     return data_root
@@ -59,7 +63,11 @@ def data_for(raw_sample, tmp_path_factory):
 def reduced(path, data_for) -> Config:
     """The config on small frames: partitions shrink with them, the classes are the sample's, nothing else changes."""
     data = data_for(load_config(path).train_dataloader.dataset)
-    options = {"data_root": f"{data}/", "class_set": "etram8", "model.backbone.partition_size": (1, 3)}
+    options = {
+        "data_root": f"{data}/",
+        "class_set": "etram8",
+        "model.backbone.partition_size": (1, 3),
+    }
     return load_config(path, options)
 
 
@@ -68,13 +76,17 @@ def test_builds_trains_evaluates_and_reloads(path, data_for, tmp_path):
     cfg = reduced(path, data_for)
     resolve(cfg, device="cpu")
     model = MODELS.build(cfg.model)
-    assert model.backbone.out_strides == tuple(model.bbox_head.strides) == expected_strides(path.stem)
+    assert (
+        model.backbone.out_strides == tuple(model.bbox_head.strides) == expected_strides(path.stem)
+    )
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
     fit_to_data(model, dataset)
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     assert type(wrapper) is OptimWrapper
 
-    rows = [ClipRequest(*dataset.segments[i % len(dataset.segments)], True, i, (i,)) for i in range(2)]
+    rows = [
+        ClipRequest(*dataset.segments[i % len(dataset.segments)], True, i, (i,)) for i in range(2)
+    ]
     batch = pseudo_collate([dataset[r._replace(stop=min(r.stop, r.start + 5))] for r in rows])
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     logs = model.train_step(batch, wrapper)
@@ -91,7 +103,8 @@ def test_builds_trains_evaluates_and_reloads(path, data_for, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("config", "channels"), [("baseline", 20), ("mixed_density", 10), ("ternary_volume", 5), ("time_surface", 2)]
+    ("config", "channels"),
+    [("baseline", 20), ("mixed_density", 10), ("ternary_volume", 5), ("time_surface", 2)],
 )
 def test_input_channels_follow_from_the_representation(config, channels):
     cfg = load_config(ROOT / "configs" / f"{config}.py")
@@ -99,13 +112,16 @@ def test_input_channels_follow_from_the_representation(config, channels):
 
 
 def test_options_of_the_representation_reach_all_data_and_the_model():
-    cfg = load_config(ROOT / "configs" / "baseline.py", {"representation.bins": 3, "window_us": 20_000})
+    cfg = load_config(
+        ROOT / "configs" / "baseline.py", {"representation.bins": 3, "window_us": 20_000}
+    )
     datasets = [cfg[f"{part}_dataloader"].dataset for part in ("train", "val", "test")]
     assert [(d.representation.bins, d.window_us) for d in datasets] == [(3, 20_000)] * 3
     assert cfg.model.backbone.in_channels == 6
     cfg.model.backbone.in_channels = 20
     with pytest.raises(
-        InputError, match=r"backbone\.in_channels=20, but train_dataloader\.dataset has frames of 6 channels"
+        InputError,
+        match=r"backbone\.in_channels=20, but train_dataloader\.dataset has frames of 6 channels",
     ):
         complete_config(cfg)
 
@@ -136,7 +152,9 @@ def test_published_data_sets_have_the_settings_of_rvt(name, monkeypatch):
         assert part == "train" or cfg[f"{part}_evaluator"].protocols[0] == protocol
     assert cfg.default_hooks.checkpoint.save_best == f"{protocol}/AP"
     for size, parent in (("tiny", "baseline_tiny"), ("small", "baseline_small")):
-        ours, theirs = (load_config(ROOT / "configs" / f"{n}.py").model for n in (f"{name}_{size}", parent))
+        ours, theirs = (
+            load_config(ROOT / "configs" / f"{n}.py").model for n in (f"{name}_{size}", parent)
+        )
         assert changes(theirs.to_dict(), ours.to_dict()) == changes(
             load_config(ROOT / "configs" / "baseline.py").model.to_dict(), cfg.model.to_dict()
         )
@@ -177,7 +195,10 @@ def test_demo_differs_in_width_resolution_and_schedule_only():
         ("sizeaware_normalized", {"model.bbox_head.loss_bbox.normalize": True}),
         ("eqlv2", {"model.bbox_head.loss_cls": {"type": "EQLV2ClassLoss"}}),
         ("seesaw", {"model.bbox_head.loss_cls": {"type": "SeesawClassLoss"}}),
-        ("label_smoothing", {"model.bbox_head.loss_cls": {"type": "SmoothedClassLoss", "smoothing": 0.1}}),
+        (
+            "label_smoothing",
+            {"model.bbox_head.loss_cls": {"type": "SmoothedClassLoss", "smoothing": 0.1}},
+        ),
     ],
 )
 def test_a_variant_differs_from_its_parent_in_what_it_is_about(config, says):
@@ -186,12 +207,18 @@ def test_a_variant_differs_from_its_parent_in_what_it_is_about(config, says):
     differences = changes(theirs.to_dict(), ours.to_dict())
     assert [line.split(":")[0] for line in differences] == list(says)
     for key, value in says.items():
-        assert functools.reduce(lambda cfg, part: cfg[part], key.split("."), ours.to_dict()) == value
+        assert (
+            functools.reduce(lambda cfg, part: cfg[part], key.split("."), ours.to_dict()) == value
+        )
 
 
 def test_ema_averages_beside_the_hooks_of_its_parent():
-    ema, parent = (load_config(ROOT / "configs" / f"{name}.py").custom_hooks for name in ("ema", "sizeaware"))
-    assert [hook for hook in ema if hook.type != "EMAHook"] == parent and len(ema) == len(parent) + 1
+    ema, parent = (
+        load_config(ROOT / "configs" / f"{name}.py").custom_hooks for name in ("ema", "sizeaware")
+    )
+    assert [hook for hook in ema if hook.type != "EMAHook"] == parent and len(ema) == len(
+        parent
+    ) + 1
 
 
 @pytest.mark.parametrize("path", [p for p in CONFIGS if p.stem != "baseline"], ids=lambda p: p.stem)
@@ -201,7 +228,8 @@ def test_variants_are_short(path):
 
 
 @pytest.mark.parametrize(
-    ("batch", "processes", "enable", "factor"), [(8, 1, False, 8), (2, 4, False, 2), (2, 4, True, 8)]
+    ("batch", "processes", "enable", "factor"),
+    [(8, 1, False, 8), (2, 4, False, 2), (2, 4, True, 8)],
 )
 def test_learning_rate_rule(batch, processes, enable, factor, monkeypatch):
     monkeypatch.setattr("etram_mmdet.engine.config.complete.get_world_size", lambda: processes)
@@ -225,7 +253,10 @@ def test_half_precision_of_another_gpu_is_refused(monkeypatch):
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({}, dict(type="StreamDataParallel", broadcast_buffers=False, find_unused_parameters=False)),
+        (
+            {},
+            dict(type="StreamDataParallel", broadcast_buffers=False, find_unused_parameters=False),
+        ),
         ({"find_unused_parameters": True}, dict(find_unused_parameters=True)),
         (
             {"model_wrapper_cfg": dict(type="MMDistributedDataParallel", static_graph=True)},
@@ -252,7 +283,9 @@ def test_schedule_is_rvts(sample):
     cfg = load_config(ROOT / "configs" / "baseline.py", {"train_cfg.max_iters": 1000})
     resolve(cfg, device="cpu")
     args = {k: v for k, v in cfg.param_scheduler[0].items() if k != "type"}
-    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=cfg.optim_wrapper.optimizer.lr)
+    optimizer = torch.optim.AdamW(
+        [torch.nn.Parameter(torch.zeros(1))], lr=cfg.optim_wrapper.optimizer.lr
+    )
     schedule = OneCycleLR(optimizer, **args)
     rates = []
     for _ in range(1000):
@@ -284,7 +317,10 @@ def test_class_counts_must_agree(sample):
 
 def test_a_warm_up_of_one_step_is_refused():
     """Two hundred steps at half a percent would end in a division by zero."""
-    with pytest.raises(InputError, match=r"pct_start=0.005 of 200 steps is a warm-up of a single step.*max_iters=201"):
+    with pytest.raises(
+        InputError,
+        match=r"pct_start=0.005 of 200 steps is a warm-up of a single step.*max_iters=201",
+    ):
         load_config(ROOT / "configs" / "baseline.py", {"train_cfg.max_iters": 200})
     load_config(ROOT / "configs" / "baseline.py", {"train_cfg.max_iters": 201})
 

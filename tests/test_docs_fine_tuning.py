@@ -18,7 +18,9 @@ from etram_mmdet.engine.hooks.early_stopping import EarlyStoppingHook
 from etram_mmdet.engine.runner.learning_rates import learning_rates
 from tests.helpers.paths import ROOT
 
-BLOCKS = re.findall(r"^## (.+?)$|```python\n(.*?)```", (ROOT / "docs" / "fine_tuning.md").read_text(), re.S | re.M)
+BLOCKS = re.findall(
+    r"^## (.+?)$|```python\n(.*?)```", (ROOT / "docs" / "fine_tuning.md").read_text(), re.S | re.M
+)
 EPOCH = 50  # steps
 
 
@@ -40,7 +42,9 @@ CONFIGS = configs()
 def loaded(tmp_path):
     def load(heading: str, number: int = 0):
         path = tmp_path / "child.py"
-        path.write_text(CONFIGS[heading][number].replace("./baseline.py", str(ROOT / "configs" / "baseline.py")))
+        path.write_text(
+            CONFIGS[heading][number].replace("./baseline.py", str(ROOT / "configs" / "baseline.py"))
+        )
         return load_config(path)
 
     return load
@@ -55,7 +59,11 @@ def rates(cfg) -> np.ndarray:
     with DefaultScope.overwrite_default_scope("mmdet"):
         for scheduler in cfg.param_scheduler:
             given = {"end": cfg.train_cfg.max_iters, **scheduler}
-            built.append(PARAM_SCHEDULERS.build(given, default_args=dict(optimizer=wrapper, epoch_length=EPOCH)))
+            built.append(
+                PARAM_SCHEDULERS.build(
+                    given, default_args=dict(optimizer=wrapper, epoch_length=EPOCH)
+                )
+            )
     return learning_rates(wrapper.optimizer, built, cfg.train_cfg.max_iters)[:, 0]
 
 
@@ -116,7 +124,10 @@ def test_early_stopping(loaded):
 
 def test_a_part_of_the_data(loaded):
     cfg = loaded("A part of the data")
-    assert cfg.train_dataloader.dataset.indices == 10 and cfg.val_dataloader.dataset.indices == [0, 3]
+    assert cfg.train_dataloader.dataset.indices == 10 and cfg.val_dataloader.dataset.indices == [
+        0,
+        3,
+    ]
     assert "indices" not in cfg.test_dataloader.dataset
 
 
@@ -131,7 +142,11 @@ def test_larger_batches_and_averages(loaded):
 
 def test_back_ends(loaded):
     backends = loaded("TensorBoard and Weights & Biases").visualizer.vis_backends
-    assert [each.type for each in backends] == ["LocalVisBackend", "TensorboardVisBackend", "WandbVisBackend"]
+    assert [each.type for each in backends] == [
+        "LocalVisBackend",
+        "TensorboardVisBackend",
+        "WandbVisBackend",
+    ]
     assert backends[2].init_kwargs.mode == "offline"
 
 

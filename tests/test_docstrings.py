@@ -26,7 +26,11 @@ def described(tree: ast.Module) -> Iterator[tuple[str, ast.FunctionDef, str]]:
         elif isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
             for method in node.body:
                 if isinstance(method, ast.FunctionDef) and method.name == "__init__":
-                    yield node.name, method, f"{ast.get_docstring(node)}\n{ast.get_docstring(method)}"
+                    yield (
+                        node.name,
+                        method,
+                        f"{ast.get_docstring(node)}\n{ast.get_docstring(method)}",
+                    )
 
 
 def missing(path: Path) -> list[str]:
@@ -40,7 +44,10 @@ def missing(path: Path) -> list[str]:
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_every_argument_is_described(room):
-    found = {str(path.relative_to(ROOT)): missing(path) for path in sorted((PACKAGE / room).rglob("*.py"))}
+    found = {
+        str(path.relative_to(ROOT)): missing(path)
+        for path in sorted((PACKAGE / room).rglob("*.py"))
+    }
     assert not {path: names for path, names in found.items() if names}
 
 
@@ -51,7 +58,9 @@ def test_docstrings_name_their_subject(room):
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
                 text = " ".join((ast.get_docstring(node) or "").split())
                 riddles = [each for each in RIDDLES if each in text]
-                assert not riddles, f"{path.relative_to(ROOT)}: {getattr(node, 'name', 'module')}: {riddles}"
+                assert not riddles, (
+                    f"{path.relative_to(ROOT)}: {getattr(node, 'name', 'module')}: {riddles}"
+                )
 
 
 def test_a_missing_argument_is_found(tmp_path):

@@ -39,7 +39,9 @@ def trained(raw_sample, tmp_path_factory):
     (folder / "my_plugins" / "__init__.py").write_text(MODULE)
     words = ["--import", "my_plugins", "--representation", "NewestEvent", "--workers", 2]
     run(folder, "tools/preprocess.py", raw_sample, "data", *words)
-    return folder, run(folder, "tools/train.py", "configs/mine.py", "--cfg-options", "data_root=data/", *OPTIONS)
+    return folder, run(
+        folder, "tools/train.py", "configs/mine.py", "--cfg-options", "data_root=data/", *OPTIONS
+    )
 
 
 def test_each_part_is_at_work(trained):
@@ -60,4 +62,6 @@ def test_a_checkpoint_alone_asks_for_the_config(trained):
 def test_it_is_tested_with_its_config(trained):
     folder, _ = trained
     options = ["--cfg-options", "data_root=data/"]
-    assert "missed/share" in run(folder, "tools/test.py", "configs/mine.py", "work_dirs/mine", *options)
+    assert "missed/share" in run(
+        folder, "tools/test.py", "configs/mine.py", "work_dirs/mine", *options
+    )

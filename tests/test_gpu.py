@@ -19,7 +19,10 @@ from etram_mmdet.models.inference import Streamer
 from etram_mmdet.testing import random_clips
 from tests.helpers.paths import ROOT
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")]
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU"),
+]
 
 HW = (64, 96)
 SMALL = {"model.backbone.partition_size": (1, 3)}
@@ -67,14 +70,17 @@ def test_low_precision_is_near(precision):
     _, model = build()
     expected = stream(model)
     for compiled in (False, True):
-        assert_near(stream(model, precision=precision, compiled=compiled), expected, rtol=0.1, atol=0.05)
+        assert_near(
+            stream(model, precision=precision, compiled=compiled), expected, rtol=0.1, atol=0.05
+        )
 
 
 def test_boxes_of_a_compiled_stream_outlive_the_next_step():
     """CUDA graphs write every step's maps and states to the same place."""
     _, model = build()
     frames = [
-        torch.cat(random_clips(model, 2, 1, HW, label_every=1, seed=index)["inputs"]).to(CUDA) for index in range(6)
+        torch.cat(random_clips(model, 2, 1, HW, label_every=1, seed=index)["inputs"]).to(CUDA)
+        for index in range(6)
     ]
     found = []
     for compiled in (False, True):
@@ -93,7 +99,9 @@ def test_training_equals_cpu():
         batch = network.data_preprocessor(random_clips(network, 2, 3, HW), True)
         loss, _ = network.parse_losses(network(**batch, mode="loss"))
         loss.backward()
-        losses.append((loss.item(), network.backbone.stages[0].downsample.conv.weight.grad.norm().item()))
+        losses.append(
+            (loss.item(), network.backbone.stages[0].downsample.conv.weight.grad.norm().item())
+        )
     assert losses[1] == pytest.approx(losses[0], rel=1e-2)
 
 
@@ -112,7 +120,9 @@ def test_patch2_batch6_trains_in_12_gib():
     """The experiment that ran out of memory, whole: 384x640 after padding, clips of 5, mixed precision."""
     cfg, model = build("patch2_sizeaware_batch6", {})
     wrapper = build_optim_wrapper(model.train(), cfg.optim_wrapper)
-    data = random_clips(model, cfg.train_dataloader.batch_size, cfg.train_dataloader.dataset.clip_length, (360, 640))
+    data = random_clips(
+        model, cfg.train_dataloader.batch_size, cfg.train_dataloader.dataset.clip_length, (360, 640)
+    )
     torch.cuda.reset_peak_memory_stats()
     for _ in range(2):
         model.train_step(data, wrapper)
@@ -128,7 +138,9 @@ def test_out_of_memory_names_the_batch_that_fits():
     cuda.forget(CUDA)  # what the tests before took
     model.train_step({key: rows[:2] for key, rows in data.items()}, wrapper)
     torch.cuda.empty_cache()
-    share = (torch.cuda.max_memory_reserved() + 2**26) / torch.cuda.get_device_properties(0).total_memory
+    share = (torch.cuda.max_memory_reserved() + 2**26) / torch.cuda.get_device_properties(
+        0
+    ).total_memory
     torch.cuda.set_per_process_memory_fraction(share)
     try:
         with pytest.raises(torch.OutOfMemoryError):

@@ -30,7 +30,9 @@ def imported(path):
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else ()
             module = ".".join([*base, *([node.module] if node.module else [])])
-            yield from ([f"{module}.{a.name}" for a in node.names] if module == "etram_mmdet" else [module])
+            yield from (
+                [f"{module}.{a.name}" for a in node.names] if module == "etram_mmdet" else [module]
+            )
 
 
 def layer(parts):
@@ -53,19 +55,30 @@ def named(path):
 
 
 def test_everything_that_is_imported_exists():
-    found = {pair: path for path in [*FILES, *(ROOT / "tools").glob("*.py")] for pair in named(path)}
-    missing = {f"{path.relative_to(ROOT)}: {pair}" for pair, path in found.items() if not exists(*pair)}
+    found = {
+        pair: path for path in [*FILES, *(ROOT / "tools").glob("*.py")] for pair in named(path)
+    }
+    missing = {
+        f"{path.relative_to(ROOT)}: {pair}" for pair, path in found.items() if not exists(*pair)
+    }
     assert len(found) > 300 and not missing
 
 
 def exists(module, name):
     if importlib.util.find_spec(module) is None:
         return False
-    return hasattr(importlib.import_module(module), name) or importlib.util.find_spec(f"{module}.{name}") is not None
+    return (
+        hasattr(importlib.import_module(module), name)
+        or importlib.util.find_spec(f"{module}.{name}") is not None
+    )
 
 
 def test_every_package_has_its_place():
-    packages = {path.name for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    packages = {
+        path.name
+        for path in PACKAGE.iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").is_file()
+    }
     assert {name.removesuffix(".py") for name in packages} <= set(ORDER)
 
 
@@ -91,5 +104,7 @@ LIGHT = (
 @pytest.mark.parametrize("module", LIGHT)
 def test_what_a_recording_needs_loads_no_deep_learning(module):
     code = f"import sys, {module}; print(*(name for name in {HEAVY} if name in sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert done.stdout.split() == []

@@ -44,13 +44,17 @@ def test_the_packaged_file_is_the_one_of_the_table():
 def test_the_commands_and_the_example_run(tmp_path):
     """A newcomer's way: a street, the detector of the package, a film, and the boxes in Python."""
     (tmp_path / "tools").symlink_to(ROOT / "tools")
-    (tmp_path / "results.py").write_text(_without_optional_packages(EXAMPLE) + "print(picture.shape)\n")
+    (tmp_path / "results.py").write_text(
+        _without_optional_packages(EXAMPLE) + "print(picture.shape)\n"
+    )
     env = {**os.environ, "OMP_NUM_THREADS": THREADS}
     commands = [shlex.split(command)[1:] for command in COMMANDS.splitlines()]
     commands[0] = [word.replace("192", "96").replace("128", "64") for word in commands[0]]
     for words in [*commands, ["results.py"]]:
         output = tmp_path / "output"
-        assert run_tool(words, env, output, 300, tmp_path) == 0, f"{words}\n{output.read_text()[-3000:]}"
+        assert run_tool(words, env, output, 300, tmp_path) == 0, (
+            f"{words}\n{output.read_text()[-3000:]}"
+        )
     assert (tmp_path / "film.mp4").stat().st_size > 1000
     assert "(64, 96, 3)" in output.read_text()
 
@@ -60,5 +64,6 @@ def _without_optional_packages(code: str) -> str:
     return (
         "import sys\nfrom unittest.mock import MagicMock\n"
         "for name in ('pandas', 'supervision'):\n"
-        "    try:\n        __import__(name)\n    except ImportError:\n        sys.modules[name] = MagicMock()\n" + code
+        "    try:\n        __import__(name)\n    except ImportError:\n        sys.modules[name] = MagicMock()\n"
+        + code
     )

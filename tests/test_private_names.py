@@ -40,7 +40,9 @@ def foreign_names() -> set[str]:
         for node in ast.walk(tree):
             if isinstance(node, ast.Attribute) and IS_PRIVATE.match(node.attr):
                 found.add(node.attr)
-            elif isinstance(node, ast.ImportFrom) and not (node.module or "").startswith(("etram_mmdet", "__future__")):
+            elif isinstance(node, ast.ImportFrom) and not (node.module or "").startswith(
+                ("etram_mmdet", "__future__")
+            ):
                 parts = [*(node.module or "").split("."), *(alias.name for alias in node.names)]
                 found |= {part for part in parts if re.match(r"_[A-Za-z]", part)}
     return found - own - PUBLIC - {"_exit"}

@@ -16,7 +16,13 @@ from tests.helpers.tool_process import run_tool
 
 README = (ROOT / "README.md").read_text()
 # In an order in which each finds what it needs.
-PAGES = ("docs/training.md", "docs/checkpoints.md", "docs/evaluation.md", "docs/detect.md", "README.md")
+PAGES = (
+    "docs/training.md",
+    "docs/checkpoints.md",
+    "docs/evaluation.md",
+    "docs/detect.md",
+    "README.md",
+)
 TEXTS = {page: (ROOT / page).read_text() for page in PAGES}
 COMMANDS = [
     line
@@ -58,13 +64,17 @@ def shell(command: str, folder) -> str:
     env = {**os.environ, "PATH": path, "OMP_NUM_THREADS": THREADS}
     if command.startswith("python tools/") and "||" not in command:
         return tool(command.removeprefix("python "), folder, env)
-    done = subprocess.run(["bash", "-c", command], cwd=folder, env=env, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=folder, env=env, capture_output=True, text=True, timeout=600
+    )
     assert done.returncode == 0, f"{command}\n{done.stdout[-1500:]}{done.stderr[-1500:]}"
     return done.stdout + done.stderr
 
 
 def tool(command: str, folder, env: dict[str, str]) -> str:
-    split = subprocess.run(["bash", "-c", f"printf '%s\\0' {command}"], cwd=folder, env=env, stdout=subprocess.PIPE)
+    split = subprocess.run(
+        ["bash", "-c", f"printf '%s\\0' {command}"], cwd=folder, env=env, stdout=subprocess.PIPE
+    )
     words = split.stdout.decode().split("\0")[:-1]
     output = folder / "output.txt"
     status = run_tool(words, env, output, 600, folder)
@@ -86,7 +96,10 @@ def prepare(command: str, folder) -> None:
         from etram_mmdet.engine.config.load import load_config
 
         cfg = load_config(ROOT / "configs" / "baseline_tiny.py", {"class_set": "etram3"})
-        weights = {f"mdl.{name}": tensor for name, tensor in to_rvt(MODELS.build(cfg.model).state_dict()).items()}
+        weights = {
+            f"mdl.{name}": tensor
+            for name, tensor in to_rvt(MODELS.build(cfg.model).state_dict()).items()
+        }
         torch.save(dict(state_dict=weights), folder / "rvt-t.ckpt")
 
 
@@ -113,13 +126,22 @@ def test_workflow(checkout):
             continue
         prepare(command, checkout)
         shell(reduced(command), checkout)
-    for name in ("film.mp4", "detections.csv", "work_dirs/operating_points.py", "work_dirs/compare/compare.md"):
+    for name in (
+        "film.mp4",
+        "detections.csv",
+        "work_dirs/operating_points.py",
+        "work_dirs/compare/compare.md",
+    ):
         assert (checkout / name).is_file()
     assert (checkout / "predictions.json").is_file() and (checkout / "rvt-t.pth").is_file()
-    assert (checkout / "work_dirs/patch2_sizeaware/browse_train.png").is_file() and (checkout / "browse.mp4").is_file()
+    assert (checkout / "work_dirs/patch2_sizeaware/browse_train.png").is_file() and (
+        checkout / "browse.mp4"
+    ).is_file()
     assert (checkout / "data" / "my_raw_frames" / "train").is_dir()
     assert "| memory | passed |" in table(checkout, "work_dirs/gpu_check/*/report.md")
-    assert "| sizeaware | 6 | 2 | 12 |" in table(checkout, "work_dirs/ablations/*_12_samples/view.md")
+    assert "| sizeaware | 6 | 2 | 12 |" in table(
+        checkout, "work_dirs/ablations/*_12_samples/view.md"
+    )
 
 
 def test_inferencer(checkout):
@@ -127,7 +149,9 @@ def test_inferencer(checkout):
     code = code.replace("recording.raw", "data/etram_raw/val/val_day_0000_td.h5")
     (checkout / "follow.py").write_text(code)
     lines = shell("PYTHONPATH=. python follow.py", checkout).splitlines()
-    assert sum(bool(re.match(r"\d+ \[", line)) for line in lines) >= 25  # 1.5 seconds, 20 windows a second
+    assert (
+        sum(bool(re.match(r"\d+ \[", line)) for line in lines) >= 25
+    )  # 1.5 seconds, 20 windows a second
 
 
 def test_linked_files_exist():

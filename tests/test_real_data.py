@@ -40,7 +40,9 @@ def test_pedro_trains(pedro, mode):
     model.init_weights()
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
     assert dataset.sequences[0].t_us[0] > 1.6e15
-    batch = pseudo_collate([dataset[r] for r in next(iter(StreamBatchSampler(SamplerOf(dataset), 2, mode=mode)))])
+    batch = pseudo_collate(
+        [dataset[r] for r in next(iter(StreamBatchSampler(SamplerOf(dataset), 2, mode=mode)))]
+    )
     labelled = [f for sample in batch["data_samples"] for f in sample if f.is_labelled]
     assert len(labelled) == 2 and all(len(f.gt_instances) for f in labelled)
     assert all(clip.any() for clip in batch["inputs"])

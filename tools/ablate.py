@@ -21,18 +21,32 @@ if TYPE_CHECKING:
 
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
-    parser.add_argument("plan", metavar="ABLATION.py", help="for example configs/ablations/seed_experiment.py")
-    parser.add_argument("--out", type=Path, help="where runs, table and figure go; default: work_dirs/ablations/NAME")
+    parser.add_argument(
+        "plan", metavar="ABLATION.py", help="for example configs/ablations/seed_experiment.py"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="where runs, table and figure go; default: work_dirs/ablations/NAME",
+    )
     parser.add_argument(
         "--devices",
         nargs="+",
         help="GPUs as CUDA_VISIBLE_DEVICES names them, one run each at a time; or cpu, as often as runs may go at once",
     )
-    parser.add_argument("--samples", type=int, help="clips that each run trains on, instead of the file's number")
+    parser.add_argument(
+        "--samples", type=int, help="clips that each run trains on, instead of the file's number"
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=(), help="instead of the file's")
-    parser.add_argument("--runs", nargs="+", default=(), metavar="NAME", help="only these, and the baseline")
-    parser.add_argument("--baseline", metavar="NAME", help="the run that the others are compared with")
-    parser.add_argument("--table-only", action="store_true", help="train nothing; tabulate what has finished")
+    parser.add_argument(
+        "--runs", nargs="+", default=(), metavar="NAME", help="only these, and the baseline"
+    )
+    parser.add_argument(
+        "--baseline", metavar="NAME", help="the run that the others are compared with"
+    )
+    parser.add_argument(
+        "--table-only", action="store_true", help="train nothing; tabulate what has finished"
+    )
     return parser.parse_args()
 
 
@@ -43,8 +57,13 @@ def summarise(plan: Plan, out: Path, name: str) -> None:
 
     for variant, seed in plan.runs:
         check_order(out, variant, seed)
-    found = [(v, [finished_result(run_folder(out, v, seed), v) for seed in plan.seeds]) for v in plan.variants]
-    rows = compare([(variant, [result for result in results if result]) for variant, results in found])
+    found = [
+        (v, [finished_result(run_folder(out, v, seed), v) for seed in plan.seeds])
+        for v in plan.variants
+    ]
+    rows = compare(
+        [(variant, [result for result in results if result]) for variant, results in found]
+    )
     table = format_ablation(rows)
     with atomic_write(out / f"{name}.md") as aside:
         aside.write_text(table)
@@ -57,7 +76,9 @@ def main() -> None:
     from etram_mmdet.analysis.runs.launch import Launcher, default_devices
     from etram_mmdet.analysis.runs.plan import load_plan
 
-    with exit_on_input_error("stopped; finished runs are kept, the same command goes on with the others"):
+    with exit_on_input_error(
+        "stopped; finished runs are kept, the same command goes on with the others"
+    ):
         plan = load_plan(args.plan, args.samples, args.seeds, args.runs, args.baseline)
         name = Path(args.plan).stem + (f"_{args.samples}_samples" if args.samples else "")
         out = args.out or Path("work_dirs/ablations", name)
@@ -66,7 +87,9 @@ def main() -> None:
             say = lambda line: print(line, flush=True)  # noqa: E731
             devices = args.devices or default_devices()
             failed = Launcher(plan, out, devices, Path(__file__).with_name("train.py"), say).run()
-        is_view = args.runs or args.seeds or args.baseline  # beside the whole table, not in its place
+        is_view = (
+            args.runs or args.seeds or args.baseline
+        )  # beside the whole table, not in its place
         summarise(plan, out, "view" if is_view else "table")
     if failed:
         sys.exit(f"error: {len(failed)} runs failed:\n  " + "\n  ".join(failed))

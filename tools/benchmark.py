@@ -30,10 +30,18 @@ def parse_args() -> argparse.Namespace:
     add_device(parser)
     add_streamed_frames(parser)
     add_streaming(parser)
-    parser.add_argument("--batch", type=int, help="lanes in training (default: the config's batch size)")
-    parser.add_argument("--clip", type=int, help="frames of a clip in training (default: the config's)")
-    parser.add_argument("--steps", type=int, default=5, help="training steps; 0 leaves training out")
-    parser.add_argument("--sweep", type=float, metavar="GIB", help="memory against batch, up to what fits into GIB")
+    parser.add_argument(
+        "--batch", type=int, help="lanes in training (default: the config's batch size)"
+    )
+    parser.add_argument(
+        "--clip", type=int, help="frames of a clip in training (default: the config's)"
+    )
+    parser.add_argument(
+        "--steps", type=int, default=5, help="training steps; 0 leaves training out"
+    )
+    parser.add_argument(
+        "--sweep", type=float, metavar="GIB", help="memory against batch, up to what fits into GIB"
+    )
     add_json(parser)
     add_cfg_options(parser)
     return parser.parse_args()
@@ -58,7 +66,9 @@ def measure(args: argparse.Namespace) -> dict:
     how = args.precision, args.fuse, args.compile
     result |= model_report.measure_streaming(model, hw, args.windows, *how)
     if args.steps:
-        result |= model_report.measure_training(cfg, model, hw, batch, clip, args.steps, args.precision)
+        result |= model_report.measure_training(
+            cfg, model, hw, batch, clip, args.steps, args.precision
+        )
     if args.sweep:
         with model_report.autocast(device, args.precision):
             result["sweep"] = sweep(cfg, model, clip, hw, args.sweep)

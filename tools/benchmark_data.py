@@ -15,10 +15,15 @@ from etram_mmdet.utils.files import write_json
 
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
-    parser.add_argument("src", type=Path, metavar="IN", help="dataset folder as tools/preprocess.py takes it")
+    parser.add_argument(
+        "src", type=Path, metavar="IN", help="dataset folder as tools/preprocess.py takes it"
+    )
     parser.add_argument("--class-set", default=DEFAULT_CLASS_SET)
     parser.add_argument(
-        "--codec", choices=get_args(Codec), default=PreprocessSettings.codec, help="of preprocessed frames"
+        "--codec",
+        choices=get_args(Codec),
+        default=PreprocessSettings.codec,
+        help="of preprocessed frames",
     )
     add_json(parser)
     return parser.parse_args()

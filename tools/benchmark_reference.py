@@ -18,7 +18,9 @@ PARTS = ("streaming", "training", "memory", "evaluation")
 
 def parse_args() -> argparse.Namespace:
     parser = cli.make_parser(__doc__)
-    parser.add_argument("rvt", type=Path, metavar="RVT", help="folder of RVT's code, which will be executed")
+    parser.add_argument(
+        "rvt", type=Path, metavar="RVT", help="folder of RVT's code, which will be executed"
+    )
     parser.add_argument("config", help="config whose model RVT can build too: stages 2-4")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     cli.add_device(parser)
@@ -27,7 +29,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=2, help="lanes in training")
     parser.add_argument("--clip", type=int, default=5, help="frames of a clip in training")
     parser.add_argument("--steps", type=int, default=5, help="training steps")
-    parser.add_argument("--frames", type=int, default=2000, help="frames to evaluate, 100 detections each")
+    parser.add_argument(
+        "--frames", type=int, default=2000, help="frames to evaluate, 100 detections each"
+    )
     cli.add_json(parser)
     cli.add_cfg_options(parser)
     return parser.parse_args()
@@ -51,9 +55,13 @@ def measure(args: argparse.Namespace) -> dict:
         streaming=lambda: against.streaming(streamer, reference, hw, args.windows),
         memory=lambda: against.memory(model, reference, hw, args.batch, args.clip),
         evaluation=lambda: against.evaluation(args.frames, 100, rounds=2),
-        training=lambda: against.training(cfg, model, reference, hw, args.batch, args.clip, args.steps),
+        training=lambda: against.training(
+            cfg, model, reference, hw, args.batch, args.clip, args.steps
+        ),
     )
-    return dict(machine=machine(device)) | {part: run() for part, run in parts.items() if part in args.parts}
+    return dict(machine=machine(device)) | {
+        part: run() for part, run in parts.items() if part in args.parts
+    }
 
 
 def show(args: argparse.Namespace, result: dict) -> None:

@@ -17,11 +17,18 @@ BATCHES = {".png": 2, ".mp4": 20}
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
     add_config(parser)
-    parser.add_argument("--split", choices=["train", "val", "test"], default="train", help="default: train")
     parser.add_argument(
-        "--out", type=Path, metavar="FILE.png|FILE.mp4", help="default: work_dirs/CONFIG_NAME/browse_SPLIT.png"
+        "--split", choices=["train", "val", "test"], default="train", help="default: train"
     )
-    parser.add_argument("--batches", type=int, metavar="N", help="how many; default: 2 in a PNG, 20 in an MP4")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE.png|FILE.mp4",
+        help="default: work_dirs/CONFIG_NAME/browse_SPLIT.png",
+    )
+    parser.add_argument(
+        "--batches", type=int, metavar="N", help="how many; default: 2 in a PNG, 20 in an MP4"
+    )
     add_cfg_options(parser)
     args = parser.parse_args()
     args.out = args.out or Path("work_dirs", Path(args.config).stem, f"browse_{args.split}.png")
@@ -56,7 +63,9 @@ def main() -> None:
             write_png(clip_sheet(batches, metainfo["classes"], metainfo["palette"]), args.out)
             print(args.out)
         else:
-            codec = write_mp4(clip_film(batches, metainfo["classes"], metainfo["palette"]), args.out)
+            codec = write_mp4(
+                clip_film(batches, metainfo["classes"], metainfo["palette"]), args.out
+            )
             print(f"{args.out} ({codec})")
 
 

@@ -15,13 +15,23 @@ from etram_mmdet.utils.files import atomic_write
 
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="two or more, such as work_dirs/baseline")
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="two or more, such as work_dirs/baseline"
+    )
     parser.add_argument("--out", type=Path, default=Path("work_dirs/compare"), metavar="FOLDER")
-    parser.add_argument("--split", choices=("val", "test"), default="val", help="whose evaluations; default: val")
+    parser.add_argument(
+        "--split", choices=("val", "test"), default="val", help="whose evaluations; default: val"
+    )
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--step", type=int, help="compare the evaluations at this step instead of each run's last")
-    which.add_argument("--best", action="store_true", help="compare each run's evaluation of highest AP instead")
-    parser.add_argument("--allow-other-training-data", action="store_true", help="warn instead of refusing")
+    which.add_argument(
+        "--step", type=int, help="compare the evaluations at this step instead of each run's last"
+    )
+    which.add_argument(
+        "--best", action="store_true", help="compare each run's evaluation of highest AP instead"
+    )
+    parser.add_argument(
+        "--allow-other-training-data", action="store_true", help="warn instead of refusing"
+    )
     args = parser.parse_args()
     if len(args.runs) < 2:
         parser.error(f"expected two or more runs, got only {args.runs[0]}")

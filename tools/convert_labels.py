@@ -19,35 +19,77 @@ from etram_mmdet.utils.cli import exit_on_input_error, make_parser
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument("source", metavar="IN", type=Path, help="label file, or a folder of YOLO")
-    parser.add_argument("target", metavar="OUT", type=Path, help="label file to write, or a folder of YOLO")
     parser.add_argument(
-        "--from", dest="source_format", choices=LABEL_FORMAT_NAMES, help="format of IN; default: by its content"
+        "target", metavar="OUT", type=Path, help="label file to write, or a folder of YOLO"
     )
     parser.add_argument(
-        "--to", dest="target_format", choices=LABEL_FORMAT_NAMES, help="format of OUT; default: by its suffix"
+        "--from",
+        dest="source_format",
+        choices=LABEL_FORMAT_NAMES,
+        help="format of IN; default: by its content",
+    )
+    parser.add_argument(
+        "--to",
+        dest="target_format",
+        choices=LABEL_FORMAT_NAMES,
+        help="format of OUT; default: by its suffix",
     )
     classes = parser.add_mutually_exclusive_group()
-    classes.add_argument("--classes", nargs="+", metavar="NAME", help="class names in the order of their ids in OUT")
-    classes.add_argument("--class-set", metavar="NAME|FILE.json", help="the same, and what names and ids of IN mean")
-    parser.add_argument(
-        "--source-classes", nargs="+", metavar="NAME", help="names of the ids in IN, where the file has none"
+    classes.add_argument(
+        "--classes", nargs="+", metavar="NAME", help="class names in the order of their ids in OUT"
     )
-    parser.add_argument("--rename", nargs="+", type=pair, default=[], metavar="NAME=CLASS", help="such as Auto=car")
-    parser.add_argument(
-        "--time-unit", choices=get_args(LabelUnit), help="what times in IN count; default: what the file tells"
+    classes.add_argument(
+        "--class-set", metavar="NAME|FILE.json", help="the same, and what names and ids of IN mean"
     )
-    parser.add_argument("--fps", type=float, help="frames a second, for labels that count frames; frame 0 is at 0")
     parser.add_argument(
-        "--frame-times", type=Path, metavar="CSV", help="frame,t_us: when each frame was; default: IN_frames.csv"
+        "--source-classes",
+        nargs="+",
+        metavar="NAME",
+        help="names of the ids in IN, where the file has none",
+    )
+    parser.add_argument(
+        "--rename", nargs="+", type=pair, default=[], metavar="NAME=CLASS", help="such as Auto=car"
+    )
+    parser.add_argument(
+        "--time-unit",
+        choices=get_args(LabelUnit),
+        help="what times in IN count; default: what the file tells",
+    )
+    parser.add_argument(
+        "--fps", type=float, help="frames a second, for labels that count frames; frame 0 is at 0"
+    )
+    parser.add_argument(
+        "--frame-times",
+        type=Path,
+        metavar="CSV",
+        help="frame,t_us: when each frame was; default: IN_frames.csv",
     )
     parser.add_argument("--offset-us", type=int, default=0, help="is added to every time of IN")
-    parser.add_argument("--interpolate", action="store_true", help="add boxes between the key frames of tracks")
-    parser.add_argument("--recording", type=Path, help="the events: labels outside it or of other frames are refused")
+    parser.add_argument(
+        "--interpolate", action="store_true", help="add boxes between the key frames of tracks"
+    )
+    parser.add_argument(
+        "--recording",
+        type=Path,
+        help="the events: labels outside it or of other frames are refused",
+    )
     parser.add_argument("--video", help="which recording of a COCO or CSV file that holds several")
-    parser.add_argument("--frame-size", nargs=2, type=int, metavar=("W", "H"), help="of the labelled frames, in pixels")
-    parser.add_argument("--sensor", nargs=2, type=int, metavar=("W", "H"), help="in pixels; default: of --recording")
-    parser.add_argument("--resize", action="store_true", help="scale boxes from the labelled frames to the sensor")
-    parser.add_argument("--columns", nargs="+", type=pair, default=[], metavar="OURS=THEIRS", help="of a CSV file")
+    parser.add_argument(
+        "--frame-size",
+        nargs=2,
+        type=int,
+        metavar=("W", "H"),
+        help="of the labelled frames, in pixels",
+    )
+    parser.add_argument(
+        "--sensor", nargs=2, type=int, metavar=("W", "H"), help="in pixels; default: of --recording"
+    )
+    parser.add_argument(
+        "--resize", action="store_true", help="scale boxes from the labelled frames to the sensor"
+    )
+    parser.add_argument(
+        "--columns", nargs="+", type=pair, default=[], metavar="OURS=THEIRS", help="of a CSV file"
+    )
     return parser.parse_args()
 
 
@@ -60,13 +102,27 @@ def pair(text: str) -> tuple[str, str]:
 
 def convert(args: argparse.Namespace) -> None:
     from etram_mmdet.events.class_sets import get_class_set
-    from etram_mmdet.events.label_formats import Hints, find_label_format, format_to_write, label_format
+    from etram_mmdet.events.label_formats import (
+        Hints,
+        find_label_format,
+        format_to_write,
+        label_format,
+    )
     from etram_mmdet.events.label_formats.clock import Clock, frame_times_beside, read_frame_times
-    from etram_mmdet.events.label_formats.convert import check_sizes, in_microseconds, with_classes, write_labels
+    from etram_mmdet.events.label_formats.convert import (
+        check_sizes,
+        in_microseconds,
+        with_classes,
+        write_labels,
+    )
     from etram_mmdet.events.label_formats.label_table import interpolated, resized
 
-    reader = label_format(args.source_format) if args.source_format else find_label_format(args.source)
-    writer = label_format(args.target_format) if args.target_format else format_to_write(args.target)
+    reader = (
+        label_format(args.source_format) if args.source_format else find_label_format(args.source)
+    )
+    writer = (
+        label_format(args.target_format) if args.target_format else format_to_write(args.target)
+    )
     size_px = tuple(args.frame_size) if args.frame_size else None
     hints = Hints(tuple(args.source_classes or ()), size_px, dict(args.columns), args.video)
     table = reader.read(args.source, hints)
@@ -92,11 +148,15 @@ def convert(args: argparse.Namespace) -> None:
             table = resized(table, sensor_px)
         check_sizes(table, sensor_px, args.source)
         table = replace(table, size_px=sensor_px)
-    new_clock = Clock("frames", args.fps, frame_us) if writer.counts_frames and unit == "frames" else None
+    new_clock = (
+        Clock("frames", args.fps, frame_us) if writer.counts_frames and unit == "frames" else None
+    )
     print(write_labels(table, args.target, writer, new_clock))
 
 
-def check_recording(table: object, path: Path, sensor_px: tuple[int, int] | None) -> tuple[int, int]:
+def check_recording(
+    table: object, path: Path, sensor_px: tuple[int, int] | None
+) -> tuple[int, int]:
     """The size of the sensor; raises ``InputError`` where labels lie outside the recording's time."""
     from etram_mmdet.events.formats import open_recording
     from etram_mmdet.events.preprocessing.plausibility import LIMITS
@@ -104,7 +164,9 @@ def check_recording(table: object, path: Path, sensor_px: tuple[int, int] | None
 
     with open_recording(path, sensor_px=sensor_px) as recording:
         early_us, late_us = LIMITS["most_early_s"].value * 1e6, LIMITS["most_late_s"].value * 1e6
-        outside = (table.stamps < recording.t_first_us - early_us) | (table.stamps > recording.t_last_us + late_us)
+        outside = (table.stamps < recording.t_first_us - early_us) | (
+            table.stamps > recording.t_last_us + late_us
+        )
         if outside.any():
             raise InputError(
                 f"{path}: {outside.sum()} of {len(table.stamps)} labelled times lie outside its events "

@@ -19,8 +19,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("target", metavar="OUT", type=Path, help="ends in .h5 or .npz")
     parser.add_argument("--start-s", type=float, help="seconds on the recording's clock")
     parser.add_argument("--stop-s", type=float, help="seconds on the recording's clock")
-    parser.add_argument("--crop", nargs=4, type=int, metavar=("LEFT", "TOP", "W", "H"), help="in pixels")
-    parser.add_argument("--from-zero", action="store_true", help="let times count from the start of the part")
+    parser.add_argument(
+        "--crop", nargs=4, type=int, metavar=("LEFT", "TOP", "W", "H"), help="in pixels"
+    )
+    parser.add_argument(
+        "--from-zero", action="store_true", help="let times count from the start of the part"
+    )
     add_opening(parser)
     return parser.parse_args()
 
@@ -37,7 +41,9 @@ def main() -> None:
     with exit_on_input_error(), open_recording(args.source, **opening_of(args)) as recording:
         first_us, last_us = part.span_us(recording)
         seconds = math.ceil((last_us - first_us + 1) / 1e6)
-        count = write_recording(recording, args.target, part, partial(tqdm, total=seconds, unit="s"))
+        count = write_recording(
+            recording, args.target, part, partial(tqdm, total=seconds, unit="s")
+        )
         width, height = part.size_px(recording)
         print(
             f"{args.target}: {count:,} of {recording.num_events:,} events, {first_us} to {last_us} us, "

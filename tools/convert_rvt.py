@@ -15,9 +15,14 @@ def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument("source", metavar="IN.ckpt")
     parser.add_argument("target", metavar="OUT.pth")
-    parser.add_argument("--config", required=True, help="config of the same size, patch size and number of classes")
     parser.add_argument(
-        "--step-ms", type=float, default=50, help="between the images of its training; Gen1: 125 (default: 50)"
+        "--config", required=True, help="config of the same size, patch size and number of classes"
+    )
+    parser.add_argument(
+        "--step-ms",
+        type=float,
+        default=50,
+        help="between the images of its training; Gen1: 125 (default: 50)",
     )
     add_cfg_options(parser)
     args = parser.parse_args()
@@ -30,7 +35,11 @@ def main() -> None:
     args = parse_args()
     from etram_mmdet.datasets.shared_keys import dataset_config, metainfo_of
     from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY, STEP_KEY
-    from etram_mmdet.engine.checkpoints.files import config_to_json, load_foreign_weights, save_atomically
+    from etram_mmdet.engine.checkpoints.files import (
+        config_to_json,
+        load_foreign_weights,
+        save_atomically,
+    )
     from etram_mmdet.engine.checkpoints.rvt_weights import from_rvt
     from etram_mmdet.engine.config.load import load_config
     from etram_mmdet.engine.runner.divergence import check_finite
@@ -41,7 +50,11 @@ def main() -> None:
         weights = from_rvt(load_foreign_weights(args.source), build_detector(cfg))
         check_finite(weights, args.source)
         classes = metainfo_of(dataset_config(cfg))
-        meta = {CONFIG_KEY: config_to_json(cfg), "dataset_meta": classes, STEP_KEY: round(args.step_ms * 1000)}
+        meta = {
+            CONFIG_KEY: config_to_json(cfg),
+            "dataset_meta": classes,
+            STEP_KEY: round(args.step_ms * 1000),
+        }
         save_atomically(dict(meta=meta, state_dict=weights), args.target)
         print(f"{args.target}: {len(weights)} tensors of {args.source}")
 

@@ -23,7 +23,9 @@ def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument("--data", default="data", help="where the sample goes")
     parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/demo"))
-    parser.add_argument("--recordings", nargs=3, default=["28", "6", "2"], metavar=("TRAIN", "VAL", "TEST"))
+    parser.add_argument(
+        "--recordings", nargs=3, default=["28", "6", "2"], metavar=("TRAIN", "VAL", "TEST")
+    )
     parser.add_argument("--seconds", default="6", help="length of a recording")
     parser.add_argument(
         "--release",
@@ -31,7 +33,9 @@ def parse_args() -> argparse.Namespace:
         metavar="FILE.pth",
         help="also write the trained detector as the package ships it, in half precision, and test that file",
     )
-    parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="handed to tools/train.py")
+    parser.add_argument(
+        "--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="handed to tools/train.py"
+    )
     return parser.parse_args()
 
 
@@ -61,7 +65,9 @@ def train_and_test(args: argparse.Namespace, data: str) -> tuple[Path, Path]:
         print(f"\n{args.release}: SHA-256 {release(checkpoint, args.release)}...")
         tested = args.release
     run("test", "test.py", tested, "--out", predictions, "--work-dir", args.work_dir)
-    dataset = DATASETS.build(load_config(CONFIG, dict(data_root=f"{data}/")).test_dataloader.dataset)
+    dataset = DATASETS.build(
+        load_config(CONFIG, dict(data_root=f"{data}/")).test_dataloader.dataset
+    )
     prediction_sheet(dataset, predictions, args.work_dir / "val.png")
     return checkpoint, predictions
 
@@ -79,7 +85,10 @@ def main() -> None:
         run("sample", "make_sample.py", raw, *size, "--recordings", *args.recordings)
         run("preprocess", "preprocess.py", raw, data)
         checkpoint, predictions = train_and_test(args, data)
-    left = {Path(raw): "the simulated recordings and their labels", Path(data): "the same as frames for the network"}
+    left = {
+        Path(raw): "the simulated recordings and their labels",
+        Path(data): "the same as frames for the network",
+    }
     left[work_dir / "val.png"] = "twelve validation frames with truth and detections"
     left |= work_folder.training_files(work_dir, checkpoint, Path(CONFIG).name)
     left |= work_folder.tested_files(work_dir, checkpoint, predictions)

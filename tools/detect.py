@@ -27,10 +27,16 @@ from etram_mmdet.utils.cli import (
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument("paths", nargs="+", type=Path, metavar="[CONFIG] CHECKPOINT RECORDING")
-    parser.add_argument("--out", type=Path, required=True, help=f"ends in one of {', '.join(SINKS)}")
+    parser.add_argument(
+        "--out", type=Path, required=True, help=f"ends in one of {', '.join(SINKS)}"
+    )
     add_device(parser)
-    parser.add_argument("--score-thr", type=float, help="one threshold for all classes instead of tuned ones")
-    parser.add_argument("--operating-points", type=Path, help="file that tools/tune_thresholds.py wrote")
+    parser.add_argument(
+        "--score-thr", type=float, help="one threshold for all classes instead of tuned ones"
+    )
+    parser.add_argument(
+        "--operating-points", type=Path, help="file that tools/tune_thresholds.py wrote"
+    )
     parser.add_argument(
         "--start-s",
         type=float,
@@ -55,7 +61,9 @@ def parse_args() -> argparse.Namespace:
     if args.step_ms is not None and args.step_ms <= 0:
         parser.error(f"--step-ms {args.step_ms}: expected more than 0")
     if args.step_ms is not None and args.labels is not None:
-        parser.error("--labels says where windows end, and so does --step-ms; leave one of them out")
+        parser.error(
+            "--labels says where windows end, and so does --step-ms; leave one of them out"
+        )
     if args.out.suffix not in SINKS:
         parser.error(f"--out {args.out}: expected a name that ends in one of {', '.join(SINKS)}")
     return args
@@ -79,7 +87,9 @@ def main() -> None:
         fast = dict(precision=args.precision, fuse=args.fuse, compiled=args.compile)
         paths = [args.checkpoint] if args.config is None else [args.config, args.checkpoint]
         model = init_detector(*paths, device=args.device, cfg_options=args.cfg_options)
-        inferencer = EventInferencer(model, None, args.score_thr, args.operating_points, step_us, **fast)
+        inferencer = EventInferencer(
+            model, None, args.score_thr, args.operating_points, step_us, **fast
+        )
         with open_recording(args.recording, **opening_of(args)) as recording:
             told = [inferencer.fit_sensor(recording), *recording.notes]
             start_us = start_on_grid(recording.t_first_us, inferencer.step_us)
@@ -96,11 +106,15 @@ def main() -> None:
             seen = watch.watched(tally.count(inferencer.windows(*part)))
             windows = tqdm(seen, total=len(times), unit="window")
             note = SINKS[args.out.suffix](args.out, windows, inferencer, recording)
-            dropped = ", ".join(f"{number} {what}" for what, number in recording.dropped.items() if number)
+            dropped = ", ".join(
+                f"{number} {what}" for what, number in recording.dropped.items() if number
+            )
         for sentence in filter(None, [note, *told]):
             print(sentence)
         seen_s = (times[-1] - times[0] + inferencer.step_us) / 1e6 if times else 0
-        print(f"{args.out}: {seen_s:.1f} s of {args.recording.name} in {time.monotonic() - start:.1f} s")
+        print(
+            f"{args.out}: {seen_s:.1f} s of {args.recording.name} in {time.monotonic() - start:.1f} s"
+        )
         if dropped:
             print(f"left out: {dropped}")
         print("".join(f"WARNING {sentence}\n" for sentence in watch.sentences()), end="")

@@ -23,20 +23,31 @@ if TYPE_CHECKING:
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument("predictions", type=Path)
-    parser.add_argument("--protocols", nargs="+", default=["coco"], help="the first is the headline")
+    parser.add_argument(
+        "--protocols", nargs="+", default=["coco"], help="the first is the headline"
+    )
     parser.add_argument("--config", type=Path, help="config whose data give the truth")
-    parser.add_argument("--split", choices=["val", "test"], default="val", help="which of its data sets")
+    parser.add_argument(
+        "--split", choices=["val", "test"], default="val", help="which of its data sets"
+    )
     add_cfg_options(parser)
     return parser.parse_args()
 
 
-def frames_of(args: argparse.Namespace, protocols: Sequence[Protocol]) -> tuple[list[FrameResult], tuple[str, ...]]:
+def frames_of(
+    args: argparse.Namespace, protocols: Sequence[Protocol]
+) -> tuple[list[FrameResult], tuple[str, ...]]:
     from mmdet.registry import DATASETS
     from mmengine.registry import init_default_scope
 
     from etram_mmdet.engine.config.load import load_config
     from etram_mmdet.engine.config.refusals import refused_settings
-    from etram_mmdet.evaluation.predictions import check_may_judge, load_predictions, truth_of, with_truth_of
+    from etram_mmdet.evaluation.predictions import (
+        check_may_judge,
+        load_predictions,
+        truth_of,
+        with_truth_of,
+    )
 
     saved = load_predictions(args.predictions, with_truth=args.config is None)
     check_may_judge(saved, protocols, args.predictions)

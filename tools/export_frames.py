@@ -25,10 +25,16 @@ def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument("recording", metavar="RECORDING", type=Path)
     parser.add_argument("out", metavar="OUT", type=Path, help="ends in .mp4, or is a folder")
-    parser.add_argument("--fps", type=float, default=10, help="frames a second of the recording; default 10")
+    parser.add_argument(
+        "--fps", type=float, default=10, help="frames a second of the recording; default 10"
+    )
     parser.add_argument("--labels", type=Path, help="a label file: frames at its times instead")
-    parser.add_argument("--frame-times", type=Path, metavar="CSV", help="frame,t_us: frames at these times instead")
-    parser.add_argument("--window-ms", type=float, default=50, help="events in a picture; default 50 ms")
+    parser.add_argument(
+        "--frame-times", type=Path, metavar="CSV", help="frame,t_us: frames at these times instead"
+    )
+    parser.add_argument(
+        "--window-ms", type=float, default=50, help="events in a picture; default 50 ms"
+    )
     parser.add_argument("--start-s", type=float, help="seconds on the recording's clock")
     parser.add_argument("--stop-s", type=float, help="seconds on the recording's clock")
     add_opening(parser)
@@ -50,9 +56,13 @@ def chosen_times(args: argparse.Namespace, recording: Recording) -> np.ndarray:
     if args.frame_times is not None:
         return np.sort(read_frame_times(args.frame_times)[:, 1])
     if args.labels is None:
-        start_us, stop_us = (s if s is None else round(s * 1e6) for s in (args.start_s, args.stop_s))
+        start_us, stop_us = (
+            s if s is None else round(s * 1e6) for s in (args.start_s, args.stop_s)
+        )
         return regular_times(recording, 1e6 / args.fps, start_us, stop_us)
-    labels = find_label_format(args.labels).read(args.labels, Hints(size_px=(recording.width, recording.height)))
+    labels = find_label_format(args.labels).read(
+        args.labels, Hints(size_px=(recording.width, recording.height))
+    )
     found = frame_times_beside(args.labels) if labels.unit == "frames" else None
     clock = None if found is None else Clock("frames", frame_us=read_frame_times(found))
     return in_microseconds(labels, clock).stamps.astype(np.int64)

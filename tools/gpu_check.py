@@ -25,12 +25,20 @@ if TYPE_CHECKING:
 def parse_args() -> argparse.Namespace:
     limits = ", ".join(f"{part.name} {part.limit_s / 60:g}" for part in PARTS.values())
     parser = make_parser(__doc__)
-    parser.add_argument("--parts", nargs="+", default=list(PARTS), metavar="NAME", help=f"minutes at most: {limits}")
-    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="CUDA_VISIBLE_DEVICES picks a GPU")
-    parser.add_argument("--small", action="store_true", help="tiny networks and frames, a few steps: to try it out")
+    parser.add_argument(
+        "--parts", nargs="+", default=list(PARTS), metavar="NAME", help=f"minutes at most: {limits}"
+    )
+    parser.add_argument(
+        "--device", choices=("cuda", "cpu"), default="cuda", help="CUDA_VISIBLE_DEVICES picks a GPU"
+    )
+    parser.add_argument(
+        "--small", action="store_true", help="tiny networks and frames, a few steps: to try it out"
+    )
     parser.add_argument("--out", type=Path, help="default: work_dirs/gpu_check/NAME_OF_THE_DEVICE")
     parser.add_argument("--minutes", type=float, default=25, help="for all parts together")
-    parser.add_argument("--again", action="store_true", help="run parts that have passed before too")
+    parser.add_argument(
+        "--again", action="store_true", help="run parts that have passed before too"
+    )
     return parser.parse_args()
 
 
@@ -58,9 +66,13 @@ def main() -> None:
         check = Check(args.device, size, folder, lambda line: print(line, flush=True))
         results = check.run(parts, args.minutes, args.again)
     print(f"\n{summary(results)}\n\n{folder / REPORT_FILE}")
-    missing = [name for name, result in results.items() if result is None or result.status != PASSED]
+    missing = [
+        name for name, result in results.items() if result is None or result.status != PASSED
+    ]
     if missing:
-        sys.exit(f"error: {len(missing)} of {len(results)} parts have not passed: {', '.join(missing)}")
+        sys.exit(
+            f"error: {len(missing)} of {len(results)} parts have not passed: {', '.join(missing)}"
+        )
 
 
 if __name__ == "__main__":

@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING
 
 from etram_mmdet.analysis.dataset import RULES
 from etram_mmdet.events.class_sets import DEFAULT_CLASS_SET
-from etram_mmdet.utils.cli import add_cfg_options, add_opening, exit_on_input_error, make_parser, opening_of
+from etram_mmdet.utils.cli import (
+    add_cfg_options,
+    add_opening,
+    exit_on_input_error,
+    make_parser,
+    opening_of,
+)
 from etram_mmdet.utils.files import check_writable, write_json
 
 if TYPE_CHECKING:
@@ -24,7 +30,9 @@ if TYPE_CHECKING:
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument("target", metavar="TARGET", help="CONFIG.py or folder")
-    parser.add_argument("--out", type=Path, default=Path("work_dirs/inspect_data"), help="default: %(default)s")
+    parser.add_argument(
+        "--out", type=Path, default=Path("work_dirs/inspect_data"), help="default: %(default)s"
+    )
     classes = parser.add_mutually_exclusive_group()
     classes.add_argument(
         "--class-set",
@@ -32,16 +40,29 @@ def parse_args() -> argparse.Namespace:
         f"else {DEFAULT_CLASS_SET})",
     )
     classes.add_argument(
-        "--classes", nargs="+", metavar="[KEY=]NAME", help="instead: names in order; KEY: an id or name in the labels"
+        "--classes",
+        nargs="+",
+        metavar="[KEY=]NAME",
+        help="instead: names in order; KEY: an id or name in the labels",
     )
     add_opening(parser)
-    parser.add_argument("--label-fps", type=float, metavar="N", help="for label files of a folder that count frames")
-    parser.add_argument("--no-events", action="store_true", help="read the labels only, which is quick")
     parser.add_argument(
-        "--thresholds", action="store_true", help="size thresholds for the loss, as a table and a config fragment"
+        "--label-fps", type=float, metavar="N", help="for label files of a folder that count frames"
     )
-    parser.add_argument("--rule", choices=RULES, help=f"which of them the fragment gets (default: {RULES[0]})")
-    parser.add_argument("--fragment", type=Path, help="where it goes (default: OUT/size_thresholds.py)")
+    parser.add_argument(
+        "--no-events", action="store_true", help="read the labels only, which is quick"
+    )
+    parser.add_argument(
+        "--thresholds",
+        action="store_true",
+        help="size thresholds for the loss, as a table and a config fragment",
+    )
+    parser.add_argument(
+        "--rule", choices=RULES, help=f"which of them the fragment gets (default: {RULES[0]})"
+    )
+    parser.add_argument(
+        "--fragment", type=Path, help="where it goes (default: OUT/size_thresholds.py)"
+    )
     add_cfg_options(parser)
     args = parser.parse_args()
     args.is_config = args.target.endswith(".py")
@@ -93,14 +114,18 @@ def main() -> int:
         check_writable(args.out / "data.json")
         census, strides = census_of(args)
         wants_thresholds = args.thresholds or args.rule or args.fragment
-        thresholds = all_thresholds(census) if wants_thresholds or len(census.boxes("train").labels) else []
+        thresholds = (
+            all_thresholds(census) if wants_thresholds or len(census.boxes("train").labels) else []
+        )
         warnings = [*find_warnings(census), *stride_warnings(census, strides)]
         print(f"\n{format_census(census)}\n")
         if wants_thresholds:
             rule = args.rule or RULES[0]
             path = args.fragment or args.out / "size_thresholds.py"
             write_thresholds(path, census, next(t for t in thresholds if t.rule == rule))
-            print(f"{format_thresholds(thresholds)}\n\nrule {rule} is in {path}; a config in configs/ takes it with\n")
+            print(
+                f"{format_thresholds(thresholds)}\n\nrule {rule} is in {path}; a config in configs/ takes it with\n"
+            )
             print(f"{usage(path)}\n")
         write_json(args.out / "data.json", as_dict(census, warnings, thresholds))
         draw_census(census, thresholds, args.out / "data.png")

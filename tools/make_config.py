@@ -27,7 +27,9 @@ def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument("src", metavar="IN", type=Path, help="folder of recordings and labels")
     parser.add_argument("--out", type=Path, help="the config; default: configs/own/IN.py")
-    parser.add_argument("--data-root", type=Path, help="for preprocessed recordings; default: IN_frames")
+    parser.add_argument(
+        "--data-root", type=Path, help="for preprocessed recordings; default: IN_frames"
+    )
     classes = parser.add_mutually_exclusive_group()
     classes.add_argument(
         "--classes",
@@ -36,9 +38,15 @@ def parse_args() -> argparse.Namespace:
         default=(),
         help="names in order; KEY: an id or name in the label files (default: all that they name)",
     )
-    classes.add_argument("--class-set", help="a class set by name, or a .json file, instead of --classes")
-    parser.add_argument("--sensor", nargs=2, type=int, metavar=("WIDTH", "HEIGHT"), help="for files that do not say")
-    parser.add_argument("--label-fps", type=float, metavar="N", help="for label files that count frames")
+    classes.add_argument(
+        "--class-set", help="a class set by name, or a .json file, instead of --classes"
+    )
+    parser.add_argument(
+        "--sensor", nargs=2, type=int, metavar=("WIDTH", "HEIGHT"), help="for files that do not say"
+    )
+    parser.add_argument(
+        "--label-fps", type=float, metavar="N", help="for label files that count frames"
+    )
     args = parser.parse_args()
     name = Path(os.path.abspath(args.src)).name  # of a link itself
     args.out = args.out or Path("configs/own") / f"{name}.py"
@@ -58,7 +66,9 @@ def plan(args: argparse.Namespace) -> ConfigPlan:
     from etram_mmdet.events.preprocessing.sources import find_sources
 
     sensor_px = tuple(args.sensor) if args.sensor else None
-    settings = PreprocessSettings(sensor_px=sensor_px, representation=REPRESENTATION, label_fps=args.label_fps)
+    settings = PreprocessSettings(
+        sensor_px=sensor_px, representation=REPRESENTATION, label_fps=args.label_fps
+    )
     class_set = args.class_set
     if not class_set:
         class_set, notes = class_set_for(find_sources(args.src)[0], settings, args.classes)
@@ -79,7 +89,9 @@ def main() -> int:
         from etram_mmdet.analysis.dataset.report import format_classes
 
         is_inside = args.out.resolve().is_relative_to(ROOT)
-        bases = os.path.relpath(ROOT / "configs", args.out.parent) if is_inside else ROOT / "configs"
+        bases = (
+            os.path.relpath(ROOT / "configs", args.out.parent) if is_inside else ROOT / "configs"
+        )
         with atomic_write(args.out) as aside:
             aside.write_text(config_text(made, Path(bases).as_posix()))
         print(f"\n{format_classes(made.census)}\n\n{made.reasons()}\n")

@@ -22,10 +22,19 @@ STOPPED = "stopped; finished recordings are kept, the same command goes on with 
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("out", help="folder; gets train, val and test, finished recordings in it are kept")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
     parser.add_argument(
-        "--recordings", type=int, nargs=3, default=(6, 2, 2), metavar=("TRAIN", "VAL", "TEST"), help="how many"
+        "out", help="folder; gets train, val and test, finished recordings in it are kept"
+    )
+    parser.add_argument(
+        "--recordings",
+        type=int,
+        nargs=3,
+        default=(6, 2, 2),
+        metavar=("TRAIN", "VAL", "TEST"),
+        help="how many",
     )
     parser.add_argument("--seconds", type=float, default=6.0, help="length of each recording")
     parser.add_argument("--width", type=int, default=640, help="of the sensor, in pixels")

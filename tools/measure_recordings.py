@@ -25,10 +25,16 @@ EVERY = 5  # of the labelled frames is drawn
 def parse_args() -> tuple[argparse.Namespace, list[str]]:
     """What this tool takes itself, and what it hands on to tools/preprocess.py."""
     parser = make_parser(__doc__)
-    parser.add_argument("raw", type=Path, metavar="RAW", help=f"folder with {SPLIT}/ recordings and labels")
-    parser.add_argument("checkpoints", nargs="+", metavar="CHECKPOINT", help="or the work folder of a training")
+    parser.add_argument(
+        "raw", type=Path, metavar="RAW", help=f"folder with {SPLIT}/ recordings and labels"
+    )
+    parser.add_argument(
+        "checkpoints", nargs="+", metavar="CHECKPOINT", help="or the work folder of a training"
+    )
     parser.add_argument("--out", type=Path, help="default: work_dirs/measured/NAME_OF_RAW")
-    parser.add_argument("--downsample", default="none", help="as in tools/preprocess.py; default: none")
+    parser.add_argument(
+        "--downsample", default="none", help="as in tools/preprocess.py; default: none"
+    )
     return parser.parse_known_args()
 
 
@@ -57,14 +63,30 @@ def measure(checkpoint: str, folder: Path, frames: Path, downsample: str) -> dic
 def table(rows: list[dict[str, str]], checkpoints: list[str]) -> str:
     """Markdown: AP50 and AP of the mean over classes and of every class, in percent, with mean and range at the end."""
     common = set.intersection(*map(set, rows))
-    names = [key.removeprefix("coco/AP50") for key in rows[0] if key.startswith("coco/AP50_") and key in common]
-    columns = ["coco/AP50", "coco/AP", *(f"coco/{kind}{name}" for name in names for kind in ("AP50", "AP"))]
+    names = [
+        key.removeprefix("coco/AP50")
+        for key in rows[0]
+        if key.startswith("coco/AP50_") and key in common
+    ]
+    columns = [
+        "coco/AP50",
+        "coco/AP",
+        *(f"coco/{kind}{name}" for name in names for kind in ("AP50", "AP")),
+    ]
     numbers = [[100 * float(row[column]) for column in columns] for row in rows]
-    head = ["checkpoint", *(column.removeprefix("coco/").replace("_", " ", 1) for column in columns)]
+    head = [
+        "checkpoint",
+        *(column.removeprefix("coco/").replace("_", " ", 1) for column in columns),
+    ]
     lines = [head, ["---"] * len(head)]
-    lines += [[name, *(f"{v:.1f}" for v in row)] for name, row in zip(checkpoints, numbers, strict=True)]
+    lines += [
+        [name, *(f"{v:.1f}" for v in row)] for name, row in zip(checkpoints, numbers, strict=True)
+    ]
     if len(rows) > 1:
-        spread = [f"{sum(v) / len(v):.1f} ({min(v):.1f} to {max(v):.1f})" for v in zip(*numbers, strict=True)]
+        spread = [
+            f"{sum(v) / len(v):.1f} ({min(v):.1f} to {max(v):.1f})"
+            for v in zip(*numbers, strict=True)
+        ]
         lines.append(["mean (range)", *spread])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
@@ -75,11 +97,24 @@ def main() -> None:
     frames = out / "frames"
     with exit_on_input_error():
         if not (args.raw / SPLIT).is_dir():
-            raise InputError(f"{args.raw}: has no folder {SPLIT} with recordings and labels; see docs/data.md")
-        run("preprocess.py", args.raw, frames, "--frames", "all", "--downsample", args.downsample, *more)
+            raise InputError(
+                f"{args.raw}: has no folder {SPLIT} with recordings and labels; see docs/data.md"
+            )
+        run(
+            "preprocess.py",
+            args.raw,
+            frames,
+            "--frames",
+            "all",
+            "--downsample",
+            args.downsample,
+            *more,
+        )
         folders = [out / f"checkpoint_{number}" for number in range(1, len(args.checkpoints) + 1)]
         pairs = zip(args.checkpoints, folders, strict=True)
-        rows = [measure(checkpoint, folder, frames, args.downsample) for checkpoint, folder in pairs]
+        rows = [
+            measure(checkpoint, folder, frames, args.downsample) for checkpoint, folder in pairs
+        ]
         text = table(rows, args.checkpoints)
         with atomic_write(out / "table.md") as aside:
             aside.write_text(text)

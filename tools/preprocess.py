@@ -16,7 +16,11 @@ from typing import TYPE_CHECKING, get_args
 
 from etram_mmdet.events import choices
 from etram_mmdet.events.preprocessing.presets import PRESETS
-from etram_mmdet.events.preprocessing.settings import READING_KEYS, PreprocessSettings, representation_from_words
+from etram_mmdet.events.preprocessing.settings import (
+    READING_KEYS,
+    PreprocessSettings,
+    representation_from_words,
+)
 from etram_mmdet.utils.cli import exit_on_input_error, make_parser
 from etram_mmdet.utils.interruption import stop_once
 
@@ -25,8 +29,15 @@ if TYPE_CHECKING:
 
 NAMES = ", ".join(choices.REPRESENTATION_NAMES)
 STOPPED = "stopped; finished recordings are kept, the same command goes on with the others"
-STOPPED_OVERWRITING = "stopped; finished recordings are kept, the same command makes all of them anew"
-OF_CONFIG = ("representation", "downsample", "window_us", "class_set")  # options that --config stands for
+STOPPED_OVERWRITING = (
+    "stopped; finished recordings are kept, the same command makes all of them anew"
+)
+OF_CONFIG = (
+    "representation",
+    "downsample",
+    "window_us",
+    "class_set",
+)  # options that --config stands for
 HELP = dict(
     config="a config, which says representation, window and class set instead of the options for them",
     frames="rvt: labels at 30 or 60 Hz thinned to 10 Hz; all: every label time; auto: rvt where it applies (default)",
@@ -61,7 +72,9 @@ def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument("src", metavar="IN", help="dataset folder")
     parser.add_argument("dst", metavar="OUT", help="folder for the sequences")
-    parser.add_argument("--preset", choices=get_args(choices.Preset), default=default.preset, help=HELP["preset"])
+    parser.add_argument(
+        "--preset", choices=get_args(choices.Preset), default=default.preset, help=HELP["preset"]
+    )
     parser.add_argument("--frames", choices=frames, default=default.frames, help=HELP["frames"])
     parser.add_argument(
         "--representation",
@@ -70,38 +83,71 @@ def parse_args() -> argparse.Namespace:
         metavar=("TYPE", "KEY=VALUE"),
         help=HELP["representation"],
     )
-    parser.add_argument("--downsample", metavar="none|nearest|sum|sumN|nearestN", help=HELP["downsample"])
-    parser.add_argument("--window-us", type=int, default=default.window_us, help="length of a window")
     parser.add_argument(
-        "--sensor", nargs=2, type=int, metavar=("WIDTH", "HEIGHT"), help="in pixels, for files that do not say"
+        "--downsample", metavar="none|nearest|sum|sumN|nearestN", help=HELP["downsample"]
+    )
+    parser.add_argument(
+        "--window-us", type=int, default=default.window_us, help="length of a window"
+    )
+    parser.add_argument(
+        "--sensor",
+        nargs=2,
+        type=int,
+        metavar=("WIDTH", "HEIGHT"),
+        help="in pixels, for files that do not say",
     )
     parser.add_argument("--config", help=HELP["config"])
     parser.add_argument("--labels", choices=labels, default="auto", help=HELP["labels"])
     parser.add_argument("--class-set", metavar="NAME|FILE.json", help=HELP["class_set"])
     add_reading_options(parser)
     parser.add_argument("--codec", choices=codecs, default=default.codec, help=HELP["codec"])
-    parser.add_argument("--import", dest="modules", nargs="+", default=[], help="modules with your representations")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="recordings at a time; 0: in this process")
+    parser.add_argument(
+        "--import", dest="modules", nargs="+", default=[], help="modules with your representations"
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=os.cpu_count(),
+        help="recordings at a time; 0: in this process",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace sequences that exist")
     args = parser.parse_args()
-    said_twice = [name for name in OF_CONFIG if args.config and getattr(args, name) != parser.get_default(name)]
+    said_twice = [
+        name
+        for name in OF_CONFIG
+        if args.config and getattr(args, name) != parser.get_default(name)
+    ]
     if said_twice:
-        parser.error(f"--{said_twice[0].replace('_', '-')}: {args.config} says it; leave one of them out")
+        parser.error(
+            f"--{said_twice[0].replace('_', '-')}: {args.config} says it; leave one of them out"
+        )
     return args
 
 
 def add_reading_options(parser: argparse.ArgumentParser) -> None:
     """How files are read that follow another convention than eTraM's."""
     units = get_args(choices.TimeUnit)
-    parser.add_argument("--event-time-unit", choices=units, default="us", help=HELP["event_time_unit"])
     parser.add_argument(
-        "--label-time-unit", choices=get_args(choices.LabelTimeUnit), default="us", help=HELP["label_time_unit"]
+        "--event-time-unit", choices=units, default="us", help=HELP["event_time_unit"]
     )
-    parser.add_argument("--label-offset-us", type=offset, default=0, metavar="N|start", help=HELP["label_offset_us"])
-    parser.add_argument("--box-format", choices=get_args(choices.BoxFormat), default="xywh", help=HELP["box_format"])
+    parser.add_argument(
+        "--label-time-unit",
+        choices=get_args(choices.LabelTimeUnit),
+        default="us",
+        help=HELP["label_time_unit"],
+    )
+    parser.add_argument(
+        "--label-offset-us", type=offset, default=0, metavar="N|start", help=HELP["label_offset_us"]
+    )
+    parser.add_argument(
+        "--box-format", choices=get_args(choices.BoxFormat), default="xywh", help=HELP["box_format"]
+    )
     parser.add_argument("--event-columns", metavar="t,x,y,p", help=HELP["event_columns"])
     parser.add_argument("--label-fps", type=float, metavar="N", help=HELP["label_fps"])
-    for name in (*(key for key in READING_KEYS if getattr(PreprocessSettings, key) is False), "keep_implausible"):
+    for name in (
+        *(key for key in READING_KEYS if getattr(PreprocessSettings, key) is False),
+        "keep_implausible",
+    ):
         parser.add_argument(f"--{name.replace('_', '-')}", action="store_true", help=HELP[name])
 
 
@@ -117,9 +163,12 @@ def settings_of(args: argparse.Namespace) -> PreprocessSettings:
     representation = representation_from_words(args.representation, downsample)
     sensor_px = tuple(args.sensor) if args.sensor else None
     given = {
-        name: getattr(args, name) for name in ("preset", "frames", "window_us", "codec", "class_set", *READING_KEYS)
+        name: getattr(args, name)
+        for name in ("preset", "frames", "window_us", "codec", "class_set", *READING_KEYS)
     }
-    return PreprocessSettings(**dict(given, sensor_px=sensor_px, representation=representation) | of_config)
+    return PreprocessSettings(
+        **dict(given, sensor_px=sensor_px, representation=representation) | of_config
+    )
 
 
 def settings_in(config: str) -> dict:

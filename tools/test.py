@@ -21,16 +21,39 @@ from etram_mmdet.utils.cli import (
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument(
-        "paths", nargs="+", metavar="[CONFIG] CHECKPOINT", help="a work folder stands for its newest checkpoint"
+        "paths",
+        nargs="+",
+        metavar="[CONFIG] CHECKPOINT",
+        help="a work folder stands for its newest checkpoint",
     )
-    parser.add_argument("--work-dir", help="where the log and results.csv go; default: the checkpoint's folder")
-    parser.add_argument("--out", metavar="FILE.json", help="save predictions and truth of every evaluated frame")
-    parser.add_argument("--show-dir", metavar="DIR", help="write pictures of frames with truth and detections")
-    parser.add_argument("--show-every", type=int, default=50, metavar="N", help="draw every N-th labelled frame only")
-    parser.add_argument("--show-films", action="store_true", help="also write a film of every recording to --show-dir")
+    parser.add_argument(
+        "--work-dir", help="where the log and results.csv go; default: the checkpoint's folder"
+    )
+    parser.add_argument(
+        "--out", metavar="FILE.json", help="save predictions and truth of every evaluated frame"
+    )
+    parser.add_argument(
+        "--show-dir", metavar="DIR", help="write pictures of frames with truth and detections"
+    )
+    parser.add_argument(
+        "--show-every",
+        type=int,
+        default=50,
+        metavar="N",
+        help="draw every N-th labelled frame only",
+    )
+    parser.add_argument(
+        "--show-films",
+        action="store_true",
+        help="also write a film of every recording to --show-dir",
+    )
     parser.add_argument("--show", action="store_true", help="open a window for every picture")
-    parser.add_argument("--wait-time", type=float, default=2, metavar="S", help="seconds per window; default: 2")
-    parser.add_argument("--tta", action="store_true", help="run every stream also mirrored and merge the detections")
+    parser.add_argument(
+        "--wait-time", type=float, default=2, metavar="S", help="seconds per window; default: 2"
+    )
+    parser.add_argument(
+        "--tta", action="store_true", help="run every stream also mirrored and merge the detections"
+    )
     add_cfg_options(parser)
     add_launcher(parser)
     args = parser.parse_args()
@@ -64,7 +87,9 @@ def main() -> None:
         use_launcher(cfg, args)
         cfg.work_dir = args.work_dir or work_folder_of(checkpoint)
         if args.show_dir or args.show:
-            draw_detections(cfg, args.show_dir, args.show_every, args.show_films, args.show, args.wait_time)
+            draw_detections(
+                cfg, args.show_dir, args.show_every, args.show_films, args.show, args.wait_time
+            )
         if args.tta:
             mirror_streams(cfg)
         if args.out:

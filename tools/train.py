@@ -29,10 +29,14 @@ NEWEST = "newest"  # what --resume without a word stands for
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
     add_config(parser)
-    parser.add_argument("--work-dir", help="where checkpoints and logs go; default work_dirs/CONFIG_NAME")
+    parser.add_argument(
+        "--work-dir", help="where checkpoints and logs go; default work_dirs/CONFIG_NAME"
+    )
     parser.add_argument("--amp", action="store_true", help="mixed precision where there is a GPU")
     parser.add_argument(
-        "--auto-scale-lr", action="store_true", help="scale the learning rate with the batches of all processes"
+        "--auto-scale-lr",
+        action="store_true",
+        help="scale the learning rate with the batches of all processes",
     )
     parser.add_argument(
         "--resume",

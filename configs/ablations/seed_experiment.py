@@ -25,7 +25,8 @@ runs = dict(
         "of the rule, a start at a 25th of it, streams only; strides 4, 8, 16",
     ),
     patch2_stages234_sizeaware_batch2=dict(
-        config="configs/patch2_stages234_sizeaware.py", note="the same at equal samples, so three times the steps"
+        config="configs/patch2_stages234_sizeaware.py",
+        note="the same at equal samples, so three times the steps",
     ),
     patch2_stages234_sizeaware_batch6=dict(
         config="configs/patch2_stages234_sizeaware.py",
@@ -33,7 +34,9 @@ runs = dict(
         note="the batch that did not fit the origin's memory",
     ),
     patch2_sizeaware_batch2_third=dict(
-        config="configs/patch2_sizeaware.py", samples=200_000, note="strides 2, 4, 8, a third of the samples"
+        config="configs/patch2_sizeaware.py",
+        samples=200_000,
+        note="strides 2, 4, 8, a third of the samples",
     ),
     patch2_sizeaware_batch2=dict(config="configs/patch2_sizeaware.py", note="strides 2, 4, 8"),
     patch2_sizeaware_batch6=dict(config="configs/patch2_sizeaware_batch6.py"),

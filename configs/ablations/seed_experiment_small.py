@@ -19,7 +19,12 @@ common = {
 # Of the demo's boxes (python tools/inspect_data.py CONFIG --thresholds). 32² and 96² px, made for frames of 640x360,
 # would weigh 94 % of them, and almost alike.
 runs = {
-    name: dict(options={"model.bbox_head.loss_bbox.small_area": 128.4, "model.bbox_head.loss_bbox.medium_area": 263.9})
+    name: dict(
+        options={
+            "model.bbox_head.loss_bbox.small_area": 128.4,
+            "model.bbox_head.loss_bbox.medium_area": 263.9,
+        }
+    )
     for name in _base_.runs
     if "sizeaware" in name and not name.endswith("as_run")
 }

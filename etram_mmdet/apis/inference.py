@@ -99,7 +99,9 @@ class EventInferencer:
         self.operating_points = self._operating_points(score_thr, operating_points)
         if self.operating_points.switched_off:
             names = ", ".join(self.operating_points.switched_off)
-            print_log(f"switched off by a score threshold of 1: {names}", "current", logging.WARNING)
+            print_log(
+                f"switched off by a score threshold of 1: {names}", "current", logging.WARNING
+            )
         self._streamer = Streamer(self.model, precision, fuse, compiled)
         self._own = self.new_stream()
 
@@ -124,7 +126,9 @@ class EventInferencer:
         if height is None and width is None and self.sensor_px is not None:
             width, height = self.sensor_px
         if height is None or width is None:
-            raise InputError("the model does not say how large the sensor is; representation(height, width) in pixels")
+            raise InputError(
+                "the model does not say how large the sensor is; representation(height, width) in pixels"
+            )
         return build_representation(self._representation, height, width)
 
     def fit_sensor(self, recording: Recording) -> str:
@@ -136,7 +140,11 @@ class EventInferencer:
         if not recording.size_is_assumed:
             return ""
         is_trained = self.sensor_px is not None and recording.take_sensor(*self.sensor_px)
-        why = "as in the training" if is_trained else "the smallest known one that its events fit into"
+        why = (
+            "as in the training"
+            if is_trained
+            else "the smallest known one that its events fit into"
+        )
         return (
             f"{recording.path}: does not say how large its sensor is; taken as {recording.width}x{recording.height}, "
             f"{why}. State another: --sensor WIDTH HEIGHT (sensor_px of open_recording)"
@@ -163,7 +171,9 @@ class EventInferencer:
         """All boxes that the network tells of an image, and the state after it; as :meth:`step` otherwise."""
         frames = torch.from_numpy(image)[None].to(self._streamer.device)
         (found,), states = self._streamer(frames, states)
-        bboxes, scores, labels = (found[key].cpu().numpy() for key in ("bboxes", "scores", "labels"))
+        bboxes, scores, labels = (
+            found[key].cpu().numpy() for key in ("bboxes", "scores", "labels")
+        )
         return Boxes(bboxes, labels, scores, classes=self.classes), states
 
     def sure(self, seen: Boxes, image: np.ndarray) -> Boxes:
@@ -186,7 +196,9 @@ class EventInferencer:
 
         events = events_to_rgb(self.representation(*window.image.shape[1:]).off_on(window.image))
         image = events.repeat(self._scale * scale, 0).repeat(self._scale * scale, 1)
-        return draw_boxes(image, window.boxes, self.classes, self.model.dataset_meta["palette"], scale=scale)
+        return draw_boxes(
+            image, window.boxes, self.classes, self.model.dataset_meta["palette"], scale=scale
+        )
 
     def windows(
         self,
@@ -258,7 +270,10 @@ class EventInferencer:
         labels: str | Path | None = None,
     ) -> Iterator[tuple[int, Boxes]]:
         """``(t_us, boxes)`` of :meth:`windows`."""
-        return ((window.t_us, window.boxes) for window in self.windows(recording, start_us, stop_us, labels))
+        return (
+            (window.t_us, window.boxes)
+            for window in self.windows(recording, start_us, stop_us, labels)
+        )
 
     def _assumed_step_us(self) -> int:
         step_us = min(STEP_US, self.window_us)
@@ -270,7 +285,9 @@ class EventInferencer:
         )
         return step_us
 
-    def _operating_points(self, score_thr: float | None, path: str | Path | None) -> OperatingPoints:
+    def _operating_points(
+        self, score_thr: float | None, path: str | Path | None
+    ) -> OperatingPoints:
         if score_thr is not None:
             return OperatingPoints.common(self.classes, score_thr)
         tuned = (self.model.cfg.model.get("test_cfg") or {}).get("operating_points")
@@ -311,7 +328,11 @@ def load_operating_points(path: str | Path) -> dict:
     try:
         tuned = read_plain_config(path).get("operating_points")
     except InputError as error:
-        raise InputError(f"{error}: not a file of operating points; tools/tune_thresholds.py writes it") from error
+        raise InputError(
+            f"{error}: not a file of operating points; tools/tune_thresholds.py writes it"
+        ) from error
     if not isinstance(tuned, dict):
-        raise InputError(f"{path}: defines no operating_points; tools/tune_thresholds.py writes such a file")
+        raise InputError(
+            f"{path}: defines no operating_points; tools/tune_thresholds.py writes such a file"
+        )
     return tuned

@@ -33,8 +33,12 @@ def to_numpy(windows: Window | Iterable[Window]) -> dict[str, np.ndarray]:
     found = [(window.t_us, window.boxes) for window in windows]
     empty = np.empty(0, np.float32)
     return dict(
-        t_us=np.repeat(np.array([t_us for t_us, _ in found], np.int64), [len(boxes) for _, boxes in found]),
-        bboxes_xyxy=np.concatenate([np.empty((0, 4), np.float32), *(boxes.bboxes_xyxy for _, boxes in found)]),
+        t_us=np.repeat(
+            np.array([t_us for t_us, _ in found], np.int64), [len(boxes) for _, boxes in found]
+        ),
+        bboxes_xyxy=np.concatenate(
+            [np.empty((0, 4), np.float32), *(boxes.bboxes_xyxy for _, boxes in found)]
+        ),
         scores=np.concatenate([empty, *(boxes.scores for _, boxes in found)]),
         labels=np.concatenate([empty.astype(np.int64), *(boxes.labels for _, boxes in found)]),
         names=np.array([name for _, boxes in found for name in boxes.names], np.str_),
@@ -52,7 +56,9 @@ def to_pandas(windows: Window | Iterable[Window]) -> DataFrame:
     pandas = _optional("pandas")
     found = to_numpy(windows)
     sides = dict(zip(("x1", "y1", "x2", "y2"), found["bboxes_xyxy"].T, strict=True))
-    return pandas.DataFrame({"t_us": found["t_us"], **sides, "score": found["scores"], "class": found["names"]})
+    return pandas.DataFrame(
+        {"t_us": found["t_us"], **sides, "score": found["scores"], "class": found["names"]}
+    )
 
 
 def to_supervision(windows: Window | Iterable[Window]) -> Detections:
@@ -102,14 +108,20 @@ class Tally:
             yield window
 
     def __str__(self) -> str:
-        from_score = {name: _range(row) for name, row in zip(self.points.classes, self.points.score_thr, strict=True)}
+        from_score = {
+            name: _range(row)
+            for name, row in zip(self.points.classes, self.points.score_thr, strict=True)
+        }
         is_common = len(set(from_score.values())) == 1
         total = f"{self.boxes.total()} boxes in {self.num_windows} windows"
         if is_common:
             common = next(iter(from_score.values()))
             text = f"found {total} at scores from {common} on: {', '.join(f'{n} {self.boxes[n]}' for n in from_score)}"
         else:
-            each = (f"{name} {self.boxes[name]} (scores from {thr} on)" for name, thr in from_score.items())
+            each = (
+                f"{name} {self.boxes[name]} (scores from {thr} on)"
+                for name, thr in from_score.items()
+            )
             text = f"found {total}: {', '.join(each)}"
         return text if self.boxes else f"{text}\n{self._highest()}"
 
@@ -124,4 +136,6 @@ class Tally:
 
 def _range(thresholds: np.ndarray) -> str:
     """One number, or the lowest and the highest where sizes have thresholds of their own."""
-    return " to ".join(f"{number:.3g}" for number in np.unique(thresholds)[[0, -1]][: 1 + (np.ptp(thresholds) > 0)])
+    return " to ".join(
+        f"{number:.3g}" for number in np.unique(thresholds)[[0, -1]][: 1 + (np.ptp(thresholds) > 0)]
+    )

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     Sink = Callable[[Path, Iterable[Window], EventInferencer, Recording], str]
 
 
-def write_film(path: Path, windows: Iterable[Window], inferencer: EventInferencer, recording: Recording) -> str:
+def write_film(
+    path: Path, windows: Iterable[Window], inferencer: EventInferencer, recording: Recording
+) -> str:
     """An MP4 with one image per window, at the speed of the recording; returns the codec."""
     from etram_mmdet.visualization.detection_film import detection_film
     from etram_mmdet.visualization.video import write_mp4
@@ -32,7 +34,8 @@ def write_film(path: Path, windows: Iterable[Window], inferencer: EventInference
     representation = inferencer.representation(recording.height, recording.width)
     windows, fps = _with_rate(windows, inferencer.step_us)
     frames = (
-        (representation.off_on(w.image), frame_of(w, recording, representation, inferencer.step_us)) for w in windows
+        (representation.off_on(w.image), frame_of(w, recording, representation, inferencer.step_us))
+        for w in windows
     )
     palette = inferencer.model.dataset_meta["palette"]
     film = detection_film(frames, inferencer.classes, palette, with_truth=False)
@@ -47,7 +50,9 @@ def _with_rate(windows: Iterable[Window], step_us: int) -> tuple[Iterable[Window
     return chain(first, windows), 1e6 / step_us
 
 
-def write_predictions(path: Path, windows: Iterable[Window], inferencer: EventInferencer, recording: Recording) -> str:
+def write_predictions(
+    path: Path, windows: Iterable[Window], inferencer: EventInferencer, recording: Recording
+) -> str:
     """The JSON file that ``tools/test.py --out`` writes, without truth."""
     from etram_mmdet.evaluation.predictions import save_predictions
 
@@ -58,7 +63,9 @@ def write_predictions(path: Path, windows: Iterable[Window], inferencer: EventIn
     return ""
 
 
-def write_table(path: Path, windows: Iterable[Window], inferencer: EventInferencer, recording: Recording) -> str:
+def write_table(
+    path: Path, windows: Iterable[Window], inferencer: EventInferencer, recording: Recording
+) -> str:
     """A CSV file with one row per box: microseconds, sides in sensor pixels, score, class name."""
     with atomic_write(path) as aside, aside.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -67,7 +74,9 @@ def write_table(path: Path, windows: Iterable[Window], inferencer: EventInferenc
             boxes = window.boxes
             rows = zip(boxes.bboxes_xyxy, boxes.scores, boxes.names, strict=True)
             for box, score, name in rows:
-                writer.writerow([window.t_us, *(f"{side:.2f}" for side in box), f"{score:.4f}", name])
+                writer.writerow(
+                    [window.t_us, *(f"{side:.2f}" for side in box), f"{score:.4f}", name]
+                )
     return ""
 
 
@@ -75,7 +84,9 @@ def write_table(path: Path, windows: Iterable[Window], inferencer: EventInferenc
 SINKS: dict[str, Sink] = {".mp4": write_film, ".json": write_predictions, ".csv": write_table}
 
 
-def frame_of(window: Window, recording: Recording, representation: Representation, step_us: int) -> FrameResult:
+def frame_of(
+    window: Window, recording: Recording, representation: Representation, step_us: int
+) -> FrameResult:
     """The detections of a window as an evaluated frame without truth, in pixels of the network's ``representation``."""
     from etram_mmdet.evaluation.results import Boxes, FrameResult
     from etram_mmdet.events.preprocessing.frame_times import start_us

@@ -40,7 +40,9 @@ def check_step(times_us: np.ndarray, step_us: int, labels: str | Path) -> None:
         )
 
 
-def evaluated_times(recording: Recording, labels: str | Path, data: Mapping, window_us: int) -> np.ndarray:
+def evaluated_times(
+    recording: Recording, labels: str | Path, data: Mapping, window_us: int
+) -> np.ndarray:
     """End times (n,) of the frames that an evaluation of ``recording`` shows to the network, in order.
 
     Args:
@@ -62,12 +64,20 @@ def evaluated_times(recording: Recording, labels: str | Path, data: Mapping, win
     else:
         chosen = {key: data[key] for key in ("preset", "frames", "class_set") if key in data}
         chosen["window_us"] = window_us
-        chosen |= {key: value for key, value in data.get("reading", {}).items() if key != "keep_implausible"}
-        frames = find_frames(recording, _source(recording, labels), PreprocessSettings(**chosen)).frames
+        chosen |= {
+            key: value
+            for key, value in data.get("reading", {}).items()
+            if key != "keep_implausible"
+        }
+        frames = find_frames(
+            recording, _source(recording, labels), PreprocessSettings(**chosen)
+        ).frames
         t_us = frames.repr_us
         labelled = frames.repr_index
     if not len(labelled):
-        raise InputError(f"{labels}: holds no labelled frame, so no evaluation looks at it; leave the labels out")
+        raise InputError(
+            f"{labels}: holds no labelled frame, so no evaluation looks at it; leave the labels out"
+        )
     return t_us[evaluation_segment(0, labelled, len(t_us), data.get("clip_length", 5)).start :]
 
 

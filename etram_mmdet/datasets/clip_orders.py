@@ -65,7 +65,9 @@ class ShuffledOrder(ClipOrder):
     def __getitem__(self, position: int) -> tuple[Segment, tuple[int, ...]]:
         if not 0 <= position - self._first < len(self._shuffled):
             self._number, self._first, self._content = self._pass_at(position)
-            self._shuffled = np.random.default_rng((self.seed, self._number)).permutation(len(self._content))
+            self._shuffled = np.random.default_rng((self.seed, self._number)).permutation(
+                len(self._content)
+            )
         place = int(self._shuffled[position - self._first])
         return self.items[self._content[place]], (self.seed, self._number, place)
 
@@ -95,9 +97,13 @@ class RepeatFactorOrder(ShuffledOrder):
         InputError: for a threshold outside (0, 1].
     """
 
-    def __init__(self, items: list[Segment], seed: int, dataset: Dataset, threshold: float = 0.1) -> None:
+    def __init__(
+        self, items: list[Segment], seed: int, dataset: Dataset, threshold: float = 0.1
+    ) -> None:
         if not 0 < threshold <= 1:
-            raise InputError(f"RepeatFactorOrder: threshold={threshold}, expected a share of clips above 0 and up to 1")
+            raise InputError(
+                f"RepeatFactorOrder: threshold={threshold}, expected a share of clips above 0 and up to 1"
+            )
         super().__init__(items, seed, dataset)
         self.factors = repeat_factors(boxes_per_item(items, dataset), threshold)
         self._phases = _uniform((seed,), len(items))
@@ -130,9 +136,13 @@ class ClassWeightedOrder(ClipOrder):
         InputError: for a negative power.
     """
 
-    def __init__(self, items: list[Segment], seed: int, dataset: Dataset, power: float = 0.5) -> None:
+    def __init__(
+        self, items: list[Segment], seed: int, dataset: Dataset, power: float = 0.5
+    ) -> None:
         if not power >= 0:
-            raise InputError(f"ClassWeightedOrder: power={power}, expected 0 or more; below 0 rare classes get rarer")
+            raise InputError(
+                f"ClassWeightedOrder: power={power}, expected 0 or more; below 0 rare classes get rarer"
+            )
         super().__init__(items, seed, dataset)
         total = np.cumsum(class_weights(boxes_per_item(items, dataset), power))
         self._upper = total / total[-1]
@@ -143,7 +153,9 @@ class ClassWeightedOrder(ClipOrder):
         block, offset = divmod(position, _BLOCK)
         if self._block != block:
             self._block = block
-            self._drawn = np.searchsorted(self._upper, _uniform((self.seed, block), _BLOCK), side="right")
+            self._drawn = np.searchsorted(
+                self._upper, _uniform((self.seed, block), _BLOCK), side="right"
+            )
         return self.items[self._drawn[offset]], (self.seed, position)
 
 
@@ -194,7 +206,10 @@ def boxes_per_item(items: list[Segment], dataset: Dataset) -> np.ndarray:
     for recording in np.unique(recordings).tolist():
         rows = np.flatnonzero(recordings == recording)
         borders, places = np.unique(frames[rows], return_inverse=True)
-        between = [dataset.boxes_per_class(Segment(recording, *pair)) for pair in pairwise(borders.tolist())]
+        between = [
+            dataset.boxes_per_class(Segment(recording, *pair))
+            for pair in pairwise(borders.tolist())
+        ]
         before = np.cumsum([np.zeros_like(between[0]), *between], axis=0)
         start, stop = places.reshape(-1, 2).T
         boxes[rows] = before[stop] - before[start]
@@ -220,9 +235,17 @@ def build_order(cfg: dict | None, items: list[Segment], seed: int, dataset: Data
         InputError: when ``cfg`` names no order; the message lists the registered ones.
     """
     registered = DATA_SAMPLERS.module_dict.items()
-    orders = {name: cls for name, cls in registered if isinstance(cls, type) and issubclass(cls, ClipOrder)}
+    orders = {
+        name: cls
+        for name, cls in registered
+        if isinstance(cls, type) and issubclass(cls, ClipOrder)
+    }
     cfg = dict(type="ShuffledOrder") if cfg is None else cfg
     name = cfg.get("type") if isinstance(cfg, dict) else None
     if name not in orders:
-        raise InputError(f"no order of clips is named by {cfg}: expected dict(type=...) of {', '.join(sorted(orders))}")
-    return orders[name](items, seed, dataset, **{key: value for key, value in cfg.items() if key != "type"})
+        raise InputError(
+            f"no order of clips is named by {cfg}: expected dict(type=...) of {', '.join(sorted(orders))}"
+        )
+    return orders[name](
+        items, seed, dataset, **{key: value for key, value in cfg.items() if key != "type"}
+    )

@@ -58,10 +58,16 @@ def training_segments(recording: int, labelled: np.ndarray, clip_length: int) ->
         clip_length: frames of a clip.
     """
     runs = np.split(labelled, np.flatnonzero(np.diff(labelled) > clip_length) + 1)
-    return [Segment(recording, max(int(r[0]) - clip_length + 1, 0), int(r[-1]) + 1) for r in runs if len(r)]
+    return [
+        Segment(recording, max(int(r[0]) - clip_length + 1, 0), int(r[-1]) + 1)
+        for r in runs
+        if len(r)
+    ]
 
 
-def evaluation_segment(recording: int, labelled: np.ndarray, num_frames: int, clip_length: int) -> Segment:
+def evaluation_segment(
+    recording: int, labelled: np.ndarray, num_frames: int, clip_length: int
+) -> Segment:
     """The whole recording from ``clip_length - 1`` frames before its first label (RVT's warm-up).
 
     Args:

@@ -66,7 +66,9 @@ def domain_of(dataset: ETraMDataset) -> dict[str, list[float]]:
         dataset: training data.
     """
     values = {SIDES: sides_of(dataset.box_statistics().sizes_px), EVENTS: frames_shown(dataset)}
-    spans = {key: np.percentile(values[key], _SPANS[key]).tolist() for key in values if len(values[key])}
+    spans = {
+        key: np.percentile(values[key], _SPANS[key]).tolist() for key in values if len(values[key])
+    }
     return {key: [float(f"{number:.4g}") for number in span] for key, span in spans.items()}
 
 

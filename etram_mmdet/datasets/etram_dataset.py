@@ -12,14 +12,25 @@ from mmdet.registry import DATASETS
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
-from etram_mmdet.datasets.clips import ClipRequest, Segment, evaluation_segment, single_clips, training_segments
+from etram_mmdet.datasets.clips import (
+    ClipRequest,
+    Segment,
+    evaluation_segment,
+    single_clips,
+    training_segments,
+)
 from etram_mmdet.datasets.frame_paths import frame_path, register_frames
 from etram_mmdet.datasets.recording_frames import FolderSequence, RecordingFrames
 from etram_mmdet.datasets.statistics import BoxStatistics
 from etram_mmdet.datasets.transforms.formatting import instances
 from etram_mmdet.datasets.transforms.frame_transforms import build_pipeline
 from etram_mmdet.events.class_mapping import ClassSet
-from etram_mmdet.events.class_sets import DEFAULT_CLASS_SET, chosen_classes, complete_metainfo, get_class_set
+from etram_mmdet.events.class_sets import (
+    DEFAULT_CLASS_SET,
+    chosen_classes,
+    complete_metainfo,
+    get_class_set,
+)
 from etram_mmdet.events.labels import MIN_SIDE_PX
 from etram_mmdet.events.preprocessing.sequence_folder import forgotten_boxes
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
@@ -104,7 +115,9 @@ class ETraMDataset(BaseDataset):
                 "config or, where it is None there, in every data set; split is train, val or test"
             )
         if clip_length < 1:
-            raise InputError(f"{type(self).__name__}: clip_length={clip_length}, expected at least 1")
+            raise InputError(
+                f"{type(self).__name__}: clip_length={clip_length}, expected at least 1"
+            )
         self.data_root = Path(data_root)
         self.folder = self.data_root / split
         self.split = split
@@ -130,13 +143,19 @@ class ETraMDataset(BaseDataset):
         self._tell_left_out()
         unlabelled = [s.name for s in sequences if not len(s.labelled)]
         if unlabelled:
-            print_log(f"{self.folder}: left out without labels: {', '.join(unlabelled)}", "current", logging.WARNING)
+            print_log(
+                f"{self.folder}: left out without labels: {', '.join(unlabelled)}",
+                "current",
+                logging.WARNING,
+            )
         self._check_shapes()
         if not self.test_mode:
             self._warn_of_padding()
         self.segments = [s for i in range(len(self.sequences)) for s in self._segments(i)]
         self.single_clips = [
-            c for i, s in enumerate(self.sequences) for c in single_clips(i, s.labelled, self.clip_length)
+            c
+            for i, s in enumerate(self.sequences)
+            for c in single_clips(i, s.labelled, self.clip_length)
         ]
         self._path_folder = register_frames(self)
         first = self.sequences[0]
@@ -152,7 +171,10 @@ class ETraMDataset(BaseDataset):
         folders = _sequence_folders(data_root / self.split)
         if self.test_mode:
             _warn_of_forgotten_boxes(folders)
-        return [FolderSequence(folder, self.representation, self.window_us, classes) for folder in folders]
+        return [
+            FolderSequence(folder, self.representation, self.window_us, classes)
+            for folder in folders
+        ]
 
     def read_frames(self, sequence: RecordingFrames, request: ClipRequest) -> np.ndarray:
         """The frames of a clip before padding: (n, C, H, W)."""
@@ -161,7 +183,9 @@ class ETraMDataset(BaseDataset):
     def _segments(self, index: int) -> list[Segment]:
         sequence = self.sequences[index]
         if self.test_mode:
-            return [evaluation_segment(index, sequence.labelled, sequence.num_frames, self.clip_length)]
+            return [
+                evaluation_segment(index, sequence.labelled, sequence.num_frames, self.clip_length)
+            ]
         return training_segments(index, sequence.labelled, self.clip_length)
 
     def _tell_left_out(self) -> None:
@@ -188,11 +212,15 @@ class ETraMDataset(BaseDataset):
 
     def _check_shapes(self) -> None:
         if not self.sequences:
-            raise InputError(f"{self.folder}: no sequence has a labelled frame; preprocess recordings with labels")
+            raise InputError(
+                f"{self.folder}: no sequence has a labelled frame; preprocess recordings with labels"
+            )
         shapes = {(s.channels, *s.hw): s.name for s in self.sequences}
         if len(shapes) > 1:
             listed = ", ".join(f"{shape} ({name})" for shape, name in shapes.items())
-            raise InputError(f"{self.folder}: sequences differ in (channels, height, width): {listed}; separate them")
+            raise InputError(
+                f"{self.folder}: sequences differ in (channels, height, width): {listed}; separate them"
+            )
 
     def _warn_of_padding(self) -> None:
         longest = max(s.num_frames for s in self.sequences)
@@ -215,13 +243,18 @@ class ETraMDataset(BaseDataset):
         sequence = self.sequences[segment.recording]
         first, last = np.searchsorted(sequence.labelled, (segment.start, segment.stop))
         labels = [sequence.boxes_of(i)[1] for i in sequence.labelled[first:last]]
-        return np.bincount(np.concatenate([np.empty(0, np.int64), *labels]), minlength=len(self._metainfo["classes"]))
+        return np.bincount(
+            np.concatenate([np.empty(0, np.int64), *labels]),
+            minlength=len(self._metainfo["classes"]),
+        )
 
     def box_statistics(self) -> BoxStatistics:
         """Class and size of every box on a labelled frame, before augmentation."""
         boxes = [s.boxes_of(i) for s in self.sequences for i in s.labelled]
         bboxes, labels = map(np.concatenate, zip(*boxes, strict=True))
-        return BoxStatistics(tuple(self._metainfo["classes"]), labels, bboxes[:, 2:] - bboxes[:, :2])
+        return BoxStatistics(
+            tuple(self._metainfo["classes"]), labels, bboxes[:, 2:] - bboxes[:, :2]
+        )
 
     def get_data_info(self, idx: int) -> dict:
         """Facts and boxes of labelled frame ``idx`` before augmentation, under mmdet's names."""
@@ -232,7 +265,8 @@ class ETraMDataset(BaseDataset):
             **self._frame_meta(sequence, recording, frame, is_padding=False),
             height=sequence.hw[0],
             width=sequence.hw[1],
-            instances=instances(*sequence.boxes_of(frame)) + self._ignored_instances(sequence, frame),
+            instances=instances(*sequence.boxes_of(frame))
+            + self._ignored_instances(sequence, frame),
         )
 
     def _ignored_instances(self, sequence: RecordingFrames, frame: int) -> list[dict]:
@@ -254,7 +288,9 @@ class ETraMDataset(BaseDataset):
                 f"{self.folder}: indices={self.indices}, but there are {len(numbers)} recordings with "
                 f"labels; give how many, or a list of different numbers from 0 to {numbers[-1]}"
             )
-        print_log(f"{self.folder}: {len(chosen)} of {len(numbers)} recordings, as indices says", "current")
+        print_log(
+            f"{self.folder}: {len(chosen)} of {len(numbers)} recordings, as indices says", "current"
+        )
         return [sequences[number] for number in chosen]
 
     def get_cat_ids(self, idx: int) -> list[int]:
@@ -292,7 +328,9 @@ class ETraMDataset(BaseDataset):
         seed = () if self.test_mode else (int(np.random.randint(2**31)),)
         return ClipRequest(recording, start, frame + 1, True, lane=0, seed=seed, streamed=False)
 
-    def load_clip(self, sequence: RecordingFrames, request: ClipRequest, dataset: ETraMDataset) -> dict:
+    def load_clip(
+        self, sequence: RecordingFrames, request: ClipRequest, dataset: ETraMDataset
+    ) -> dict:
         """Read one clip and send it through the pipeline.
 
         Args:
@@ -326,7 +364,9 @@ class ETraMDataset(BaseDataset):
         if not self.test_mode:
             return lists
         ignored, of_class = map(list, zip(*map(sequence.ignored_of, frames), strict=True))
-        lists["is_ignored"] = [np.repeat([False, True], [len(a), len(b)]) for a, b in zip(bboxes, ignored, strict=True)]
+        lists["is_ignored"] = [
+            np.repeat([False, True], [len(a), len(b)]) for a, b in zip(bboxes, ignored, strict=True)
+        ]
         untracked = [np.zeros(len(boxes), np.int64) for boxes in ignored]
         for name, more in (("bboxes", ignored), ("labels", of_class), ("tracks", untracked)):
             lists[name] = [np.concatenate(pair) for pair in zip(lists[name], more, strict=True)]
@@ -352,7 +392,9 @@ class ETraMDataset(BaseDataset):
             video_length=sequence.num_frames,
         )
 
-    def frame_metas(self, sequence: RecordingFrames, request: ClipRequest, labelled: list[int]) -> list[dict]:
+    def frame_metas(
+        self, sequence: RecordingFrames, request: ClipRequest, labelled: list[int]
+    ) -> list[dict]:
         """Facts of each frame of a clip: one dict per frame.
 
         Args:
@@ -371,7 +413,9 @@ class ETraMDataset(BaseDataset):
             metas.append(meta)
         return metas
 
-    def _frame_meta(self, sequence: RecordingFrames, recording: int, index: int, is_padding: bool) -> dict:
+    def _frame_meta(
+        self, sequence: RecordingFrames, recording: int, index: int, is_padding: bool
+    ) -> dict:
         """Facts of one frame; ``img_id`` counts the frames of all recordings in order."""
         t_us = -1 if is_padding else int(sequence.t_us[index])
         return dict(
@@ -420,5 +464,7 @@ def _sequence_folders(folder: Path) -> list[Path]:
             f"{folder}: holds no preprocessed sequence; run `python tools/preprocess.py RAW {folder.parent}` first"
         )
     for name in (f.name for f in folders if printable(f.name) != f.name):
-        raise InputError(f"{folder}: the name {printable(name)} of a sequence is not UTF-8; rename the folder")
+        raise InputError(
+            f"{folder}: the name {printable(name)} of a sequence is not UTF-8; rename the folder"
+        )
     return folders

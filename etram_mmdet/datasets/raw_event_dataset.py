@@ -80,7 +80,9 @@ class RawEventDataset(ETraMDataset):
         self.label_files = label_files
         self.sensor_px = sensor_px
         self.reading = dict(reading or {})
-        self.event_pipeline = OwnNumbers([TRANSFORMS.build(transform) for transform in event_pipeline])
+        self.event_pipeline = OwnNumbers(
+            [TRANSFORMS.build(transform) for transform in event_pipeline]
+        )
         self._recently_read: OrderedDict[str, RecordingSequence] = OrderedDict()
         super().__init__(*args, **kwargs)
 
@@ -108,7 +110,9 @@ class RawEventDataset(ETraMDataset):
         dropped = sum((Counter(sequence.dropped) for sequence in sequences), Counter())
         if dropped:
             listed = ", ".join(f"{rule} {count}" for rule, count in sorted(dropped.items()))
-            print_log(f"{self.folder}: labels left out by rule: {listed}", "current", logging.WARNING)
+            print_log(
+                f"{self.folder}: labels left out by rule: {listed}", "current", logging.WARNING
+            )
         return sequences
 
     def read_frames(self, sequence: RecordingSequence, request: ClipRequest) -> np.ndarray:
@@ -125,7 +129,9 @@ class RawEventDataset(ETraMDataset):
                 height=sequence.representation.height,
                 width=sequence.representation.width,
                 window_us=(int(sequence.t_us[frame]) - self.window_us, int(sequence.t_us[frame])),
-                seeds=dict(clip_rng=request.seed, frame_rng=(*request.seed, request.recording, frame)),
+                seeds=dict(
+                    clip_rng=request.seed, frame_rng=(*request.seed, request.recording, frame)
+                ),
             )
             return self.event_pipeline(results)["events"]
 
@@ -151,7 +157,11 @@ class RecordingSequence(RecordingFrames):
     """
 
     def __init__(
-        self, source: Source, settings: PreprocessSettings, class_set: ClassSet, keep_implausible: bool = False
+        self,
+        source: Source,
+        settings: PreprocessSettings,
+        class_set: ClassSet,
+        keep_implausible: bool = False,
     ) -> None:
         self.source = source
         self.settings = settings
@@ -166,7 +176,9 @@ class RecordingSequence(RecordingFrames):
             boxes = found.boxes
             frames = found.frames
             self.dropped = found.dropped
-            self.representation = build_representation(settings.representation, recording.height, recording.width)
+            self.representation = build_representation(
+                settings.representation, recording.height, recording.width
+            )
             begins_us = start_us(recording.t_first_us)
             sensor_px = recording.width, recording.height
             # Damage in the part that was read so far; the rule counts the whole recording.
@@ -206,7 +218,9 @@ class RecordingSequence(RecordingFrames):
     def _warn_of_damage(self, recording: Recording) -> None:
         if not self._is_damage_told and (damage := recording.damage):
             self._is_damage_told = True
-            print_log(f"{recording.path}: {damage}. It is used nevertheless", "current", logging.WARNING)
+            print_log(
+                f"{recording.path}: {damage}. It is used nevertheless", "current", logging.WARNING
+            )
 
     def release(self) -> None:
         """Free the events that are kept for the next window."""

@@ -86,7 +86,9 @@ class RecordingFrames(ABC):
         self.labelled = labelled.astype(np.int64)
         labels = class_labels(boxes["class_id"], class_set, label_file, id_names)
         is_kept = labels != LEFT_OUT
-        self.left_out = _counts_by_name(boxes["class_id"][~is_kept], id_names or class_set.class_names)
+        self.left_out = _counts_by_name(
+            boxes["class_id"][~is_kept], id_names or class_set.class_names
+        )
         self._labels = labels[is_kept]
         self._tracks = _track_ids(boxes[is_kept])
         self._bboxes = self._network_xyxy(boxes[is_kept])
@@ -103,7 +105,9 @@ class RecordingFrames(ABC):
 
         The limit is the last pixel of the sensor first, then the last pixel of the network's frame.
         """
-        corners = np.stack([boxes["x"], boxes["y"], boxes["x"] + boxes["w"], boxes["y"] + boxes["h"]], 1)
+        corners = np.stack(
+            [boxes["x"], boxes["y"], boxes["x"] + boxes["w"], boxes["y"] + boxes["h"]], 1
+        )
         limit = np.array([self.hw[1], self.hw[0]] * 2, np.float32)
         corners = np.clip(corners.astype(np.float32), 0, limit * self.scale - 1) / self.scale
         return np.minimum(corners, limit - 1)
@@ -132,7 +136,9 @@ class RecordingFrames(ABC):
         is_of_all = signed_ids(boxes["class_id"]) == IGNORED_ID
         of_all = np.repeat(boxes[is_of_all], len(class_set.classes))
         labels = class_set.labels_of(boxes["class_id"], id_names, refuse_unknown=False)
-        labels = np.append(labels[~is_of_all], np.tile(np.arange(len(class_set.classes)), is_of_all.sum()))
+        labels = np.append(
+            labels[~is_of_all], np.tile(np.arange(len(class_set.classes)), is_of_all.sum())
+        )
         boxes = np.append(boxes[~is_of_all], of_all)
         order = np.argsort(boxes["t"], kind="stable")
         boxes, labels = boxes[order], labels[order]
@@ -204,9 +210,13 @@ class FolderSequence(RecordingFrames):
             class id is not in ``class_set``.
     """
 
-    def __init__(self, folder: Path, representation: dict, window_us: int, class_set: ClassSet) -> None:
+    def __init__(
+        self, folder: Path, representation: dict, window_us: int, class_set: ClassSet
+    ) -> None:
         scale = build_representation(representation, 2, 2).scale
-        self.path = folder / representation_path(build_representation(representation, 2, 2), window_us)
+        self.path = folder / representation_path(
+            build_representation(representation, 2, 2), window_us
+        )
         with os_errors(self.path, "read"):
             is_there = self.path.is_file()
         if not is_there:
@@ -243,7 +253,8 @@ class FolderSequence(RecordingFrames):
 
 def _what_is_there(folder: Path, wanted: Path) -> str:
     there = sorted(
-        str(p.relative_to(folder)) for p in folder.glob("event_representations_v2/*/event_representations*.h5")
+        str(p.relative_to(folder))
+        for p in folder.glob("event_representations_v2/*/event_representations*.h5")
     )
     return (
         f"{folder}: no {wanted.relative_to(folder)} (found: {', '.join(there) or 'no representation'}); preprocess the "
@@ -252,7 +263,10 @@ def _what_is_there(folder: Path, wanted: Path) -> str:
 
 
 def class_labels(
-    class_ids: np.ndarray, class_set: ClassSet, path: Path, id_names: Mapping[int, str] | None = None
+    class_ids: np.ndarray,
+    class_set: ClassSet,
+    path: Path,
+    id_names: Mapping[int, str] | None = None,
 ) -> np.ndarray:
     """Labels (n,) of class ids, as :meth:`ClassSet.labels_of` gives them.
 

@@ -74,7 +74,9 @@ class _Lanes:
             heapq.heappush(self.free_at, (start + num_clips(segment, self.clip_length), lane))
         return [self._clip(lane, *current, iteration) for lane, current in enumerate(self.current)]
 
-    def _clip(self, lane: int, segment: Segment, seed: tuple, start: int, iteration: int) -> ClipRequest:
+    def _clip(
+        self, lane: int, segment: Segment, seed: tuple, start: int, iteration: int
+    ) -> ClipRequest:
         k = iteration - start
         return cut(segment, k, self.clip_length, is_first=k == 0, lane=lane, seed=seed)
 
@@ -114,7 +116,9 @@ class StreamBatchSampler(Sampler):
         random_order: dict | None = None,
     ) -> None:
         if batch_size < 1:
-            raise InputError(f"StreamBatchSampler: batch_size={batch_size}, expected at least 1 (train_dataloader)")
+            raise InputError(
+                f"StreamBatchSampler: batch_size={batch_size}, expected at least 1 (train_dataloader)"
+            )
         self.dataset = as_streams(sampler.dataset)
         self.seed = sampler.seed or 0
         self.batch_size = batch_size
@@ -123,20 +127,34 @@ class StreamBatchSampler(Sampler):
         self.random_rows = self._random_rows(random_share)
         self.stream_rows = batch_size - self.random_rows
         if not self.dataset.segments:
-            raise InputError(f"StreamBatchSampler: {self.dataset} holds no labelled frame to train on")
+            raise InputError(
+                f"StreamBatchSampler: {self.dataset} holds no labelled frame to train on"
+            )
         self.streams = self._order("stream", stream_order, self.stream_rows, self.dataset.segments)
-        self.clips = self._order("random", random_order, self.random_rows, self.dataset.single_clips)
+        self.clips = self._order(
+            "random", random_order, self.random_rows, self.dataset.single_clips
+        )
         self.first_iteration = 0
 
     def _random_rows(self, share: float) -> int:
         if self.mode == "mixed" and self.batch_size < 2:
-            raise InputError("StreamBatchSampler: mode='mixed' needs a batch size of 2 or more; use 'stream'")
-        rows = dict(stream=0, random=self.batch_size, mixed=min(round(self.batch_size * share), self.batch_size - 1))
+            raise InputError(
+                "StreamBatchSampler: mode='mixed' needs a batch size of 2 or more; use 'stream'"
+            )
+        rows = dict(
+            stream=0,
+            random=self.batch_size,
+            mixed=min(round(self.batch_size * share), self.batch_size - 1),
+        )
         if self.mode not in rows:
-            raise InputError(f"StreamBatchSampler: mode={self.mode!r}, expected one of {', '.join(rows)}")
+            raise InputError(
+                f"StreamBatchSampler: mode={self.mode!r}, expected one of {', '.join(rows)}"
+            )
         return rows[self.mode]
 
-    def _order(self, kind: str, order: dict | None, rows: int, items: list[Segment]) -> ClipOrder | None:
+    def _order(
+        self, kind: str, order: dict | None, rows: int, items: list[Segment]
+    ) -> ClipOrder | None:
         if order is not None and not rows:
             raise InputError(
                 f"StreamBatchSampler: {kind}_order={order}, but batches of mode={self.mode!r} and batch_size="
@@ -154,10 +172,16 @@ class StreamBatchSampler(Sampler):
     def __iter__(self) -> Iterator[list[ClipRequest]]:
         lanes = None
         if self.stream_rows:
-            lanes = _Lanes(self.streams, self.dataset.clip_length, self.stream_rows * self.world_size)
+            lanes = _Lanes(
+                self.streams, self.dataset.clip_length, self.stream_rows * self.world_size
+            )
         iteration = self.first_iteration
         while True:
-            streams = lanes.at(iteration)[self.rank * self.stream_rows :][: self.stream_rows] if lanes else []
+            streams = (
+                lanes.at(iteration)[self.rank * self.stream_rows :][: self.stream_rows]
+                if lanes
+                else []
+            )
             yield streams + [self._random(iteration, row) for row in range(self.random_rows)]
             iteration += 1
 
@@ -192,7 +216,9 @@ class StreamEvalBatchSampler(Sampler):
 
     def __init__(self, sampler: Sampler, batch_size: int) -> None:
         if batch_size < 1:
-            raise InputError(f"StreamEvalBatchSampler: batch_size={batch_size}, expected at least 1 (val_dataloader)")
+            raise InputError(
+                f"StreamEvalBatchSampler: batch_size={batch_size}, expected at least 1 (val_dataloader)"
+            )
         self.dataset = as_streams(sampler.dataset)
         self.batch_size = batch_size
         self.rank, world_size = get_dist_info()
@@ -205,7 +231,8 @@ class StreamEvalBatchSampler(Sampler):
         for segment in sorted(self.dataset.segments, key=lambda s: (s.start - s.stop, s.recording)):
             lane = min(range(lanes), key=lambda i: (len(placed[i]), i))
             placed[lane] += [
-                cut(segment, k, length, is_first=k == 0, lane=lane, seed=()) for k in range(num_clips(segment, length))
+                cut(segment, k, length, is_first=k == 0, lane=lane, seed=())
+                for k in range(num_clips(segment, length))
             ]
         return placed
 

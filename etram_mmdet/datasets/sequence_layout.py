@@ -73,7 +73,9 @@ def load_layout(folder: Path, path: Path, num_tensors: int) -> dict[str, np.ndar
 
 
 def _refuse(path: Path, problem: str) -> NoReturn:
-    raise InputError(f"{path}: {problem}; write the folder as tools/preprocess.py does, or {PREPROCESS_AGAIN}")
+    raise InputError(
+        f"{path}: {problem}; write the folder as tools/preprocess.py does, or {PREPROCESS_AGAIN}"
+    )
 
 
 def load_integers(path: Path, member: str | None = None) -> np.ndarray:
@@ -88,7 +90,10 @@ def load_integers(path: Path, member: str | None = None) -> np.ndarray:
     """
     rows = load_array(path, member, PREPROCESS_AGAIN)
     if rows.ndim != 1 or rows.dtype.kind not in "iu":
-        _refuse(path, f"{member or path.stem} is {rows.dtype} {rows.shape}, expected one dimension of integers")
+        _refuse(
+            path,
+            f"{member or path.stem} is {rows.dtype} {rows.shape}, expected one dimension of integers",
+        )
     _check_small(path, member or path.stem, rows)
     return rows.astype(np.int64)
 
@@ -96,7 +101,10 @@ def load_integers(path: Path, member: str | None = None) -> np.ndarray:
 def _check_small(path: Path, name: str, rows: np.ndarray) -> None:
     wrong = beyond_time(rows)
     if len(wrong):
-        _refuse(path, f"{name}: row {wrong[0]} is {rows[wrong[0]]}, expected numbers up to {MAX_TIME_US}")
+        _refuse(
+            path,
+            f"{name}: row {wrong[0]} is {rows[wrong[0]]}, expected numbers up to {MAX_TIME_US}",
+        )
 
 
 def load_boxes_of(path: Path) -> np.ndarray:
@@ -113,7 +121,10 @@ def load_boxes_of(path: Path) -> np.ndarray:
     numbers = {name for name, (dtype, *_) in fields.items() if dtype.kind in "iuf"}
     if boxes.ndim != 1 or not {*_BOX_FIELDS, *fields.keys() & {"t", "track_id"}} <= numbers:
         wanted = f"{', '.join(_BOX_FIELDS[:-1])} and {_BOX_FIELDS[-1]}"
-        _refuse(path, f"labels is {boxes.dtype} {boxes.shape}, expected boxes with {wanted}, a number each")
+        _refuse(
+            path,
+            f"labels is {boxes.dtype} {boxes.shape}, expected boxes with {wanted}, a number each",
+        )
     check_finite(boxes, path, PREPROCESS_AGAIN)
     if "t" in fields:
         _check_small(path, "t of labels", boxes["t"])
@@ -124,7 +135,10 @@ def _check_stamps(path: Path, t_us: np.ndarray) -> None:
     wrong = np.flatnonzero(np.diff(t_us) <= 0)
     if len(wrong):
         before, after = t_us[wrong[0] : wrong[0] + 2]
-        _refuse(path, f"row {wrong[0] + 1} is {after} after {before}, expected microseconds that rise from row to row")
+        _refuse(
+            path,
+            f"row {wrong[0] + 1} is {after} after {before}, expected microseconds that rise from row to row",
+        )
 
 
 def _check_rows(path: Path, first_row: np.ndarray, num_boxes: int) -> None:

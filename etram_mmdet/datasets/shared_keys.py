@@ -10,7 +10,12 @@ from typing import get_args
 from mmdet.registry import DATASETS
 from mmengine.config import Config
 
-from etram_mmdet.events.class_sets import DEFAULT_CLASS_SET, chosen_classes, complete_metainfo, plain_class_set
+from etram_mmdet.events.class_sets import (
+    DEFAULT_CLASS_SET,
+    chosen_classes,
+    complete_metainfo,
+    plain_class_set,
+)
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.events.representations import stated_options
 from etram_mmdet.utils.errors import InputError
@@ -91,7 +96,11 @@ def _check_kind(key: str, place: str, value: object) -> None:
     is_path = key == "data_root" and isinstance(value, PathLike)
     if value is None or is_path or isinstance(value, KINDS[key]):
         return
-    example = f", such as dict(type={value!r})" if key == "representation" and isinstance(value, str) else ""
+    example = (
+        f", such as dict(type={value!r})"
+        if key == "representation" and isinstance(value, str)
+        else ""
+    )
     raise InputError(f"{place} is {_plain(value)!r:.80}, expected {kind_name(key)}{example}")
 
 
@@ -113,7 +122,9 @@ def adopt_data_keys(cfg: Config) -> None:
         cfg: complete config.
     """
     for key in SHARED:
-        stated = [dataset[key] for _, dataset in dataset_configs(cfg) if dataset.get(key) is not None]
+        stated = [
+            dataset[key] for _, dataset in dataset_configs(cfg) if dataset.get(key) is not None
+        ]
         if stated and all(_plain(value) == _plain(stated[0]) for value in stated):
             cfg[key] = copy.deepcopy(stated[0])
 
@@ -156,7 +167,9 @@ def metainfo_of(dataset: Mapping) -> dict:
         dataset: config of a data set.
     """
     metainfo = dataset.get("metainfo")
-    return complete_metainfo(chosen_classes(dataset.get("class_set") or DEFAULT_CLASS_SET, metainfo), metainfo)
+    return complete_metainfo(
+        chosen_classes(dataset.get("class_set") or DEFAULT_CLASS_SET, metainfo), metainfo
+    )
 
 
 def representation_of(dataset: Mapping) -> dict:

@@ -87,7 +87,12 @@ _fingerprints: WeakKeyDictionary[Dataset, dict[str, object]] = WeakKeyDictionary
 
 def _fingerprint(dataset: ETraMDataset) -> dict[str, object]:
     digest = hashlib.sha256()
-    description = [dataset.split, list(dataset.metainfo["classes"]), dataset.representation, dataset.window_us]
+    description = [
+        dataset.split,
+        list(dataset.metainfo["classes"]),
+        dataset.representation,
+        dataset.window_us,
+    ]
     times_shown = getattr(dataset, "times_shown", (1,))
     if max(times_shown) > 1:
         description.append(times_shown)

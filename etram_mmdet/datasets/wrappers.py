@@ -71,7 +71,9 @@ class CombinedStreams(ETraMDataset):
         self.wrapper = wrapper
         shown = _shown(wrapper)
         if not shown:
-            raise InputError(f"{type(wrapper).__name__}: shows no recording; RepeatDataset needs times of at least 1")
+            raise InputError(
+                f"{type(wrapper).__name__}: shows no recording; RepeatDataset needs times of at least 1"
+            )
         if shown[0][0].test_mode:
             shown = _once(shown)
         times = Counter(shown)
@@ -104,7 +106,11 @@ class CombinedStreams(ETraMDataset):
             for segment in getattr(part, name):
                 if (part, segment.recording) in by_recording:
                     by_recording[part, segment.recording].append(segment)
-        return [segment._replace(recording=numbers[source]) for source in shown for segment in by_recording[source]]
+        return [
+            segment._replace(recording=numbers[source])
+            for source in shown
+            for segment in by_recording[source]
+        ]
 
     def read_frames(self, sequence: RecordingFrames, request: ClipRequest) -> np.ndarray:
         return self._sources[request.recording][0].read_frames(sequence, request)
@@ -139,13 +145,17 @@ def _once(shown: list[Shown]) -> list[Shown]:
     """Every recording once, also when a folder is named twice."""
     first: dict[tuple, Shown] = {}
     for dataset, number in shown:
-        first.setdefault((dataset.folder.resolve(), dataset.sequences[number].name), (dataset, number))
+        first.setdefault(
+            (dataset.folder.resolve(), dataset.sequences[number].name), (dataset, number)
+        )
     return list(first.values())
 
 
 def _balanced(shown: list[Shown], threshold: float) -> list[Shown]:
     whole = [Segment(number, 0, dataset.sequences[number].num_frames) for dataset, number in shown]
-    boxes = [dataset.boxes_per_class(segment) for (dataset, _), segment in zip(shown, whole, strict=True)]
+    boxes = [
+        dataset.boxes_per_class(segment) for (dataset, _), segment in zip(shown, whole, strict=True)
+    ]
     times = np.ceil(repeat_factors(np.stack(boxes), threshold)).astype(int).tolist()
     return [source for source, number in zip(shown, times, strict=True) for _ in range(number)]
 
@@ -163,7 +173,9 @@ def _check_alike(one: ETraMDataset, other: ETraMDataset) -> None:
 def _must_agree(*datasets: ETraMDataset) -> dict[str, list]:
     first = [dataset.sequences[0] for dataset in datasets]
     return {
-        "classes (class_set, metainfo)": [", ".join(dataset.metainfo["classes"]) for dataset in datasets],
+        "classes (class_set, metainfo)": [
+            ", ".join(dataset.metainfo["classes"]) for dataset in datasets
+        ],
         "frames (channels, height, width)": [(s.channels, *s.hw) for s in first],
         "representation": [dataset.representation for dataset in datasets],
         "window_us": [dataset.window_us for dataset in datasets],
@@ -182,7 +194,9 @@ def _with_own_names(sources: list[Shown]) -> list[RecordingFrames]:
         folders_of.setdefault(sequence.name, set()).add(folder)
     tails = _distinct_tails(set(folders))
     return [
-        sequence.renamed(f"{sequence.name}@{tails[folder]}") if len(folders_of[sequence.name]) > 1 else sequence
+        sequence.renamed(f"{sequence.name}@{tails[folder]}")
+        if len(folders_of[sequence.name]) > 1
+        else sequence
         for sequence, folder in zip(sequences, folders, strict=True)
     ]
 

@@ -56,7 +56,9 @@ class PrecisionTable:
         Returns:
             (K, T, B) from 0 to 1; NaN for a class without boxes.
         """
-        weights = np.ones((self.num_recordings, 1)) if weights is None else weights.astype(np.float64)
+        weights = (
+            np.ones((self.num_recordings, 1)) if weights is None else weights.astype(np.float64)
+        )
         thresholds = len(self._matches.found)
         table = np.full((self.num_classes, thresholds, weights.shape[1]), np.nan)
         for k in range(self.num_classes):
@@ -69,12 +71,16 @@ class PrecisionTable:
                 for first in range(0, weights.shape[1], _COLUMNS):
                     columns = slice(first, first + _COLUMNS)
                     counted = np.ascontiguousarray(weights[:, columns])
-                    areas = _average_precision(hit_of, alarm_of, starts, counted, boxes[columns], RECALLS)
+                    areas = _average_precision(
+                        hit_of, alarm_of, starts, counted, boxes[columns], RECALLS
+                    )
                     table[k, t, columns] = np.where(boxes[columns] > 0, areas, np.nan)
         return table
 
     @staticmethod
-    def _hits(found: np.ndarray, recordings: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _hits(
+        found: np.ndarray, recordings: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Recordings of the H hits and of the false alarms, and number of alarms before each hit.
 
         Both are sorted by falling score. Hits alone are enough, since precision rises only at a

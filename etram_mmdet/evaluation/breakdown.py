@@ -71,7 +71,11 @@ class Breakdown:
         found |= {f"AP_{light}": part.ap for light, part in self.by_light.items()}
         found |= {f"recall_at_{rate}_fp_per_min": recall for rate, recall in recalls}
         of_all = zip(FALSE_ALARMS_PER_MIN, self.recall_of_all, strict=True)
-        found |= {f"recall_of_all_at_{rate}_fp_per_min": recall for rate, recall in of_all if not np.isnan(recall)}
+        found |= {
+            f"recall_of_all_at_{rate}_fp_per_min": recall
+            for rate, recall in of_all
+            if not np.isnan(recall)
+        }
         found["fp_per_min"] = self.alarms_per_min.sum()
         if self.interval is not None:
             found |= dict(AP_low=self.interval.low, AP_high=self.interval.high)
@@ -90,12 +94,18 @@ def break_down(frames: Sequence[FrameResult], classes: Sequence[str]) -> Breakdo
     recording_of_frame = np.array([names.index(frame.recording) for frame in frames])
     table = PrecisionTable(matches, len(classes), recording_of_frame)
     lights = [day_or_night(name) for name in names]
-    of_light = {light: np.array([each == light for each in lights]) for light in ("day", "night") if light in lights}
+    of_light = {
+        light: np.array([each == light for each in lights])
+        for light in ("day", "night")
+        if light in lights
+    }
     of_name = dict(zip(names, np.eye(len(names), dtype=bool), strict=True))
     frames_of_recording = np.bincount(recording_of_frame)
     minutes = stream_minutes(frames)
     recall, recall_of_all = recall_at_false_alarms(matches, len(classes), minutes)
-    alarms = matches.detections.labels[matches.is_alarm[IOU_50] & (matches.scores >= np.float32(SCORE_THR))]
+    alarms = matches.detections.labels[
+        matches.is_alarm[IOU_50] & (matches.scores >= np.float32(SCORE_THR))
+    ]
     return Breakdown(
         tuple(classes),
         *_by_size(frames, len(classes), recording_of_frame),
@@ -153,7 +163,9 @@ def is_measurable(minutes: float) -> np.ndarray:
     return np.array(FALSE_ALARMS_PER_MIN) * minutes >= 1
 
 
-def recall_at_false_alarms(matches: Matches, num_classes: int, minutes: float) -> tuple[np.ndarray, np.ndarray]:
+def recall_at_false_alarms(
+    matches: Matches, num_classes: int, minutes: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Recall at IoU .5 for a limited number of false alarms per minute.
 
     Args:
@@ -168,7 +180,9 @@ def recall_at_false_alarms(matches: Matches, num_classes: int, minutes: float) -
     """
     classes = [matches.detections.labels == k for k in range(num_classes)]
     boxes = np.bincount(matches.truth.labels[matches.counts], minlength=num_classes)
-    recall = [_recall(matches, rows, count, minutes) for rows, count in zip(classes, boxes, strict=True)]
+    recall = [
+        _recall(matches, rows, count, minutes) for rows, count in zip(classes, boxes, strict=True)
+    ]
     return np.stack(recall), _recall(matches, slice(None), boxes.sum(), minutes)
 
 
@@ -191,14 +205,19 @@ def _by_size(
     ap = []
     boxes = []
     for low, high in pairwise(SIDES_PX):
-        matches = match(frames, is_ignored=lambda areas, low=low, high=high: (areas < low**2) | (areas >= high**2))
+        matches = match(
+            frames,
+            is_ignored=lambda areas, low=low, high=high: (areas < low**2) | (areas >= high**2),
+        )
         table = PrecisionTable(matches, num_classes, recording_of_frame)
         ap.append(table.average_precision()[..., 0].mean(1))
         boxes.append(table.boxes.sum(1))
     return np.stack(ap, 1), np.stack(boxes, 1)
 
 
-def _parts(table: PrecisionTable, parts: dict[str, np.ndarray], frames: np.ndarray) -> dict[str, Part]:
+def _parts(
+    table: PrecisionTable, parts: dict[str, np.ndarray], frames: np.ndarray
+) -> dict[str, Part]:
     """AP of parts of the data, by name.
 
     ``parts`` says which recordings (R,) belong to each part; ``frames`` is the number of frames of

@@ -108,7 +108,9 @@ def _parts(breakdown: Breakdown) -> list[str]:
 
 def _recall(values: Iterable[float | None], breakdown: Breakdown) -> list[str]:
     can_tell = is_measurable(breakdown.minutes)
-    return [number(v, 4) if can else "not measurable" for v, can in zip(values, can_tell, strict=True)]
+    return [
+        number(v, 4) if can else "not measurable" for v, can in zip(values, can_tell, strict=True)
+    ]
 
 
 def _numbers(values: Iterable[float | None]) -> list[str]:

@@ -54,8 +54,14 @@ def coco_metrics(frames: Sequence[FrameResult], classes: Sequence[str]) -> dict[
     for k, name in enumerate(classes):
         metrics[f"AP_{name}"] = _mean(precision[:, :, k, 0, -1])
         metrics[f"AP50_{name}"] = _mean(precision[0, :, k, 0, -1])
-    small = [metrics[f"AP_{name}"] for name in small_classes(classes) if metrics[f"AP_{name}"] is not None]
-    metrics.update(AP_small_classes=float(np.mean(small)) if small else None, frames=len(frames), boxes=boxes)
+    small = [
+        metrics[f"AP_{name}"]
+        for name in small_classes(classes)
+        if metrics[f"AP_{name}"] is not None
+    ]
+    metrics.update(
+        AP_small_classes=float(np.mean(small)) if small else None, frames=len(frames), boxes=boxes
+    )
     return {key: value for key, value in metrics.items() if value is not None}
 
 
@@ -90,7 +96,9 @@ def boxes_per_class(frames: Sequence[FrameResult], num_classes: int) -> np.ndarr
     return np.bincount(labels, minlength=num_classes)
 
 
-def format_metrics(head: Sequence[str], metrics: dict[str, float], boxes: Sequence[int], classes: Sequence[str]) -> str:
+def format_metrics(
+    head: Sequence[str], metrics: dict[str, float], boxes: Sequence[int], classes: Sequence[str]
+) -> str:
     """Table of `coco_metrics` as text: the means, then each class with its number of boxes.
 
     Args:
@@ -119,7 +127,9 @@ def format_metrics(head: Sequence[str], metrics: dict[str, float], boxes: Sequen
     )
 
 
-def _accumulate(frames: Sequence[FrameResult], classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def _accumulate(
+    frames: Sequence[FrameResult], classes: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
     """Precision (T, R, K, A, M) and recall (T, K, A, M) from pycocotools, -1 without ground truth.
 
     T IoU thresholds, R recall levels, K classes, A size ranges (all first, then `SIZES`), M
@@ -146,7 +156,9 @@ def _accumulate(frames: Sequence[FrameResult], classes: Sequence[str]) -> tuple[
     return evaluation.eval["precision"], evaluation.eval["recall"]
 
 
-def _annotations(boxes_of_frame: Sequence[Boxes], first_id: int = 1, iscrowd: int = 0) -> list[dict]:
+def _annotations(
+    boxes_of_frame: Sequence[Boxes], first_id: int = 1, iscrowd: int = 0
+) -> list[dict]:
     """Boxes of each frame as COCO annotations, in float64 as if read from a JSON file.
 
     Ids begin at 1, since pycocotools takes 0 for "not matched".
@@ -156,7 +168,9 @@ def _annotations(boxes_of_frame: Sequence[Boxes], first_id: int = 1, iscrowd: in
         boxes_xywh = boxes.bboxes_xyxy.astype(np.float64)
         boxes_xywh[:, 2:] -= boxes_xywh[:, :2]
         scores = np.ones(len(boxes)) if boxes.scores is None else boxes.scores
-        for box, label, score in zip(boxes_xywh.tolist(), boxes.labels.tolist(), scores.tolist(), strict=True):
+        for box, label, score in zip(
+            boxes_xywh.tolist(), boxes.labels.tolist(), scores.tolist(), strict=True
+        ):
             annotations.append(
                 dict(
                     id=first_id + len(annotations),

@@ -48,7 +48,9 @@ class Counts(NamedTuple):
         return (1 + beta**2) * self.hits / (beta**2 * self.boxes + self.hits + self.alarms)
 
 
-def count(scores: np.ndarray, is_hit: np.ndarray, boxes: int, thresholds: np.ndarray = THRESHOLDS) -> Counts:
+def count(
+    scores: np.ndarray, is_hit: np.ndarray, boxes: int, thresholds: np.ndarray = THRESHOLDS
+) -> Counts:
     """Count hits and false alarms at each score threshold.
 
     Args:
@@ -58,12 +60,16 @@ def count(scores: np.ndarray, is_hit: np.ndarray, boxes: int, thresholds: np.nda
         thresholds: (R,) score thresholds; a score equal to a threshold passes it. Default:
             `THRESHOLDS`.
     """
-    passing = np.searchsorted(-scores.astype(np.float32), -np.asarray(thresholds, np.float32), side="right")
+    passing = np.searchsorted(
+        -scores.astype(np.float32), -np.asarray(thresholds, np.float32), side="right"
+    )
     hits = np.append(0, np.cumsum(is_hit))[passing]
     return Counts(hits, passing - hits, boxes)
 
 
-def class_counts(matches: Matches, num_classes: int, thresholds: np.ndarray = THRESHOLDS) -> list[Counts]:
+def class_counts(
+    matches: Matches, num_classes: int, thresholds: np.ndarray = THRESHOLDS
+) -> list[Counts]:
     """Hits and false alarms of every class at each score threshold, one `Counts` per class.
 
     Args:
@@ -92,7 +98,9 @@ def best_common_threshold(counts: Sequence[Counts], thresholds: np.ndarray = THR
     return float(thresholds[len(thresholds) - 1 - np.argmax(f1[::-1])])
 
 
-def confusion_matrix(frames: Sequence[FrameResult], num_classes: int, score_thr: float) -> np.ndarray:
+def confusion_matrix(
+    frames: Sequence[FrameResult], num_classes: int, score_thr: float
+) -> np.ndarray:
     """Confusion matrix (K + 1, K + 1) of counts: rows are the true class, columns the detected one.
 
     Each box gets at most one detection, of the highest score first, whatever its class. The last
@@ -116,7 +124,9 @@ def confusion_matrix(frames: Sequence[FrameResult], num_classes: int, score_thr:
     return matrix
 
 
-def recall_by_side(matches: Matches, edges_px: np.ndarray, score_thr: float) -> tuple[np.ndarray, np.ndarray]:
+def recall_by_side(
+    matches: Matches, edges_px: np.ndarray, score_thr: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Number of boxes, and of detected boxes, by side of the box.
 
     The side is the square root of the area. Sides below the first edge count in the first range,

@@ -17,10 +17,23 @@ from torch import Tensor
 
 from etram_mmdet.evaluation.breakdown import Breakdown, break_down
 from etram_mmdet.evaluation.breakdown_table import format_breakdown
-from etram_mmdet.evaluation.coco import boxes_per_class, class_agnostic, coco_metrics, format_metrics
+from etram_mmdet.evaluation.coco import (
+    boxes_per_class,
+    class_agnostic,
+    coco_metrics,
+    format_metrics,
+)
 from etram_mmdet.evaluation.predictions import save_predictions
 from etram_mmdet.evaluation.protocols import Protocol, get_protocols
-from etram_mmdet.evaluation.results import NO_BOXES, Boxes, FrameResult, check_labels, make_boxes, merge, place_of
+from etram_mmdet.evaluation.results import (
+    NO_BOXES,
+    Boxes,
+    FrameResult,
+    check_labels,
+    make_boxes,
+    merge,
+    place_of,
+)
 from etram_mmdet.evaluation.ties import note_on_ties
 from etram_mmdet.events.preprocessing.frame_times import STEP_US
 from etram_mmdet.utils.errors import InputError
@@ -166,7 +179,9 @@ def find_metric(evaluator: Evaluator) -> EventCocoMetric | None:
     Args:
         evaluator: evaluator of a validation or a test.
     """
-    return next((metric for metric in evaluator.metrics if isinstance(metric, EventCocoMetric)), None)
+    return next(
+        (metric for metric in evaluator.metrics if isinstance(metric, EventCocoMetric)), None
+    )
 
 
 @master_only
@@ -206,7 +221,9 @@ def frame_of(sample: dict, num_classes: int) -> FrameResult:
         recording=recording,
         t_us=t_us,
         truth=make_boxes(place, "ground truth", **_columns(sample["gt_instances"], ())),
-        found=make_boxes(place, "detections", **_columns(sample["pred_instances"], ("scores", "class_scores"))),
+        found=make_boxes(
+            place, "detections", **_columns(sample["pred_instances"], ("scores", "class_scores"))
+        ),
         scale=int(sample.get("scale", 1)),
         hw=tuple(map(int, sample["img_shape"])) if "img_shape" in sample else None,
         ignored=_ignored(sample, place),

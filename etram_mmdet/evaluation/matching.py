@@ -39,21 +39,29 @@ class BoxTable:
     def of(cls, boxes_of_frame: Sequence[Boxes], scales: Sequence[int]) -> BoxTable:
         """Join the boxes of all frames; ``scales``: sensor pixels per network pixel of each."""
         counts = [len(boxes) for boxes in boxes_of_frame]
-        bboxes_xyxy = np.concatenate([np.empty((0, 4)), *(boxes.bboxes_xyxy for boxes in boxes_of_frame)])
+        bboxes_xyxy = np.concatenate(
+            [np.empty((0, 4)), *(boxes.bboxes_xyxy for boxes in boxes_of_frame)]
+        )
         sides_px = bboxes_xyxy[:, 2:] - bboxes_xyxy[:, :2]
         return cls(
             frames=np.repeat(np.arange(len(counts)), counts),
-            labels=np.concatenate([np.empty(0, np.int64), *(boxes.labels for boxes in boxes_of_frame)]),
+            labels=np.concatenate(
+                [np.empty(0, np.int64), *(boxes.labels for boxes in boxes_of_frame)]
+            ),
             bboxes_xyxy=bboxes_xyxy,
             areas_px2=sides_px[:, 0] * sides_px[:, 1] * np.repeat(np.square(scales), counts),
         )
 
     def __getitem__(self, rows: np.ndarray) -> BoxTable:
-        return BoxTable(self.frames[rows], self.labels[rows], self.bboxes_xyxy[rows], self.areas_px2[rows])
+        return BoxTable(
+            self.frames[rows], self.labels[rows], self.bboxes_xyxy[rows], self.areas_px2[rows]
+        )
 
     def joined(self, other: BoxTable) -> tuple[BoxTable, np.ndarray]:
         """Boxes of both tables, and for each whether it comes from ``other``."""
-        columns = [np.concatenate([getattr(t, f.name) for t in (self, other)]) for f in fields(self)]
+        columns = [
+            np.concatenate([getattr(t, f.name) for t in (self, other)]) for f in fields(self)
+        ]
         return BoxTable(*columns), np.repeat([False, True], [len(self.labels), len(other.labels)])
 
 
@@ -173,7 +181,9 @@ def _match(group, boxes, truth, counts, is_crowd, by_group, starts, thresholds):
     for d in range(len(group)):
         rows = by_group[starts[group[d]] : starts[group[d] + 1]]
         for i, row in enumerate(rows):
-            overlaps[i] = share_inside(boxes[d], truth[row]) if is_crowd[row] else iou(boxes[d], truth[row])
+            overlaps[i] = (
+                share_inside(boxes[d], truth[row]) if is_crowd[row] else iou(boxes[d], truth[row])
+            )
         for t in range(len(thresholds)):
             best = _best(rows, overlaps, taken[t], counts, min(thresholds[t], 1 - 1e-10))
             if best != NOTHING:

@@ -24,7 +24,11 @@ def check_frame(frame: FrameResult, num_classes: int) -> None:
         InputError: a label has no class, a box ends before it begins, or truth lies outside.
     """
     check_labels(frame, num_classes)
-    for what, boxes in (("detections", frame.found), ("ground truth", frame.truth), ("ignored", frame.ignored)):
+    for what, boxes in (
+        ("detections", frame.found),
+        ("ground truth", frame.truth),
+        ("ignored", frame.ignored),
+    ):
         corners = boxes.bboxes_xyxy
         inside_out = (corners[:, 2:] < corners[:, :2]).any(1)
         if inside_out.any():
@@ -61,8 +65,12 @@ def check_pixels(frames: Sequence[FrameResult]) -> None:
         InputError: most detections lie beyond the right or lower border.
     """
     known = [frame for frame in frames if frame.hw is not None]
-    centres = [(frame.found.bboxes_xyxy[:, :2] + frame.found.bboxes_xyxy[:, 2:]) / 2 for frame in known]
-    beyond = [(xy > (frame.hw[1], frame.hw[0])).any(1) for xy, frame in zip(centres, known, strict=True)]
+    centres = [
+        (frame.found.bboxes_xyxy[:, :2] + frame.found.bboxes_xyxy[:, 2:]) / 2 for frame in known
+    ]
+    beyond = [
+        (xy > (frame.hw[1], frame.hw[0])).any(1) for xy, frame in zip(centres, known, strict=True)
+    ]
     is_beyond = np.concatenate([np.empty(0, bool), *beyond])
     is_before = any((xy < 0).any() for xy in centres)
     if len(is_beyond) and is_beyond.mean() > _MOST and not is_before:

@@ -61,7 +61,9 @@ class Predictions(NamedTuple):
     is_clipped: bool = False
 
 
-def save_predictions(path: Path, frames: Iterable[FrameResult], classes: Sequence[str], test_cfg: dict) -> None:
+def save_predictions(
+    path: Path, frames: Iterable[FrameResult], classes: Sequence[str], test_cfg: dict
+) -> None:
     """Save predictions and truth of evaluated frames as JSON.
 
     Args:
@@ -111,16 +113,31 @@ def load_predictions(path: Path, with_truth: bool = True) -> Predictions:
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except KeyError as error:
-        raise InputError(f"{path}: a file of predictions without {error}; {_remedy(path)}") from error
-    except (ValueError, TypeError, AttributeError, OverflowError, IndexError, RecursionError) as error:
-        raise InputError(f"{path}: not a file of predictions ({error!s:.300}); {_remedy(path)}") from error
+        raise InputError(
+            f"{path}: a file of predictions without {error}; {_remedy(path)}"
+        ) from error
+    except (
+        ValueError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        IndexError,
+        RecursionError,
+    ) as error:
+        raise InputError(
+            f"{path}: not a file of predictions ({error!s:.300}); {_remedy(path)}"
+        ) from error
     if not frames:
         raise InputError(f"{path}: holds no frame, so there is nothing to measure; {_remedy(path)}")
     times = Counter(frame.key for frame in frames)
     twice = [key for key, number in times.items() if number > 1]
     if twice:
-        raise InputError(f"{path}: {len(twice)} frames stand twice in it, such as {twice[0]}; {_remedy(path)}")
-    return Predictions(classes, sorted(frames, key=lambda frame: frame.key), test_cfg, version == _CLIPPED_VERSION)
+        raise InputError(
+            f"{path}: {len(twice)} frames stand twice in it, such as {twice[0]}; {_remedy(path)}"
+        )
+    return Predictions(
+        classes, sorted(frames, key=lambda frame: frame.key), test_cfg, version == _CLIPPED_VERSION
+    )
 
 
 def check_may_judge(saved: Predictions, protocols: Iterable[Protocol], path: Path) -> None:
@@ -187,12 +204,17 @@ def with_truth_of(
     """
     found = {frame.key: frame for frame in frames}
     for keys, what in (
-        (found.keys() - truth.keys(), "frames that the evaluated data do not have, predictions of other recordings"),
+        (
+            found.keys() - truth.keys(),
+            "frames that the evaluated data do not have, predictions of other recordings",
+        ),
         (truth.keys() - found.keys(), "labelled frames of the evaluated data missing"),
     ):
         if keys:
             first = min(keys)
-            raise InputError(f"{path}: {len(keys)} {what}; the first is {first[0]!r} at t_us={first[1]}")
+            raise InputError(
+                f"{path}: {len(keys)} {what}; the first is {first[0]!r} at t_us={first[1]}"
+            )
     joined = [frame._replace(found=found[key].found) for key, frame in truth.items()]
     for frame in joined:
         said = found[frame.key].hw
@@ -259,7 +281,9 @@ def _as_frame(saved: dict, with_truth: bool) -> FrameResult:
         recording=recording,
         t_us=t_us,
         truth=make_boxes(place, "ground truth", **_columns(truth["gt_bboxes"], truth["gt_labels"])),
-        found=make_boxes(place, "detections", **_columns(saved["bboxes"], saved["labels"]), **_scores(saved)),
+        found=make_boxes(
+            place, "detections", **_columns(saved["bboxes"], saved["labels"]), **_scores(saved)
+        ),
         scale=int(_positive(saved.get("scale") or 1)),
         hw=None if hw is None else tuple(_positive(hw).reshape(2).tolist()),
         ignored=make_boxes(place, "ignored", **_columns(*(saved.get(key, []) for key in _IGNORED))),

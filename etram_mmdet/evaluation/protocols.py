@@ -105,7 +105,9 @@ class Protocol:
 
     def _is_large(self, boxes: Boxes, scale: int) -> np.ndarray:
         sides_px = (boxes.bboxes_xyxy[:, 2:] - boxes.bboxes_xyxy[:, :2]) * scale
-        return ((sides_px**2).sum(1) >= self.min_diagonal_px**2) & (sides_px >= self.min_side_px).all(1)
+        return ((sides_px**2).sum(1) >= self.min_diagonal_px**2) & (
+            sides_px >= self.min_side_px
+        ).all(1)
 
 
 @dataclass(frozen=True)
@@ -119,16 +121,16 @@ class Removed:
 
     def __str__(self) -> str:
         ignored = (
-            f"; ignored: {self.ignored} boxes under {MIN_SIDE_PX} sensor px or of no class" if self.ignored else ""
+            f"; ignored: {self.ignored} boxes under {MIN_SIDE_PX} sensor px or of no class"
+            if self.ignored
+            else ""
         )
         return f"left out: {self.frames} frames, {self.boxes} boxes, {self.detections} detections{ignored}"
 
 
 _PROPHESEE = dict(skip_us=500_000, min_diagonal_px=60, min_side_px=20, only_with_boxes=True)
 _GEN1 = dict(_PROPHESEE, min_diagonal_px=30, min_side_px=10)
-_FILTERED = (
-    "first 0.5 s, diagonals < {min_diagonal_px} and sides < {min_side_px} sensor px and frames without boxes left out"
-)
+_FILTERED = "first 0.5 s, diagonals < {min_diagonal_px} and sides < {min_side_px} sensor px and frames without boxes left out"
 PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
@@ -142,7 +144,12 @@ PROTOCOLS = {
         # The same on Gen1, whose sensor has 304 x 240 pixels.
         Protocol("prophesee_gen1", f"class-aware, {_FILTERED.format(**_GEN1)}", **_GEN1),
         # The "All" column of the eTraM paper and of its fork.
-        Protocol("etram_paper", f"class-agnostic, {_FILTERED.format(**_PROPHESEE)}", class_aware=False, **_PROPHESEE),
+        Protocol(
+            "etram_paper",
+            f"class-agnostic, {_FILTERED.format(**_PROPHESEE)}",
+            class_aware=False,
+            **_PROPHESEE,
+        ),
     )
 }
 
@@ -168,4 +175,8 @@ def get_protocols(names: Sequence[str]) -> tuple[Protocol, ...]:
 
 def _get(name: str) -> Protocol:
     protocol = PROTOCOLS[name.removesuffix(BY_CLASS_SCORE)]
-    return replace(protocol, name=name, by_class_score=True) if name.endswith(BY_CLASS_SCORE) else protocol
+    return (
+        replace(protocol, name=name, by_class_score=True)
+        if name.endswith(BY_CLASS_SCORE)
+        else protocol
+    )

@@ -18,7 +18,9 @@ _COLUMNS = {  # kind of the NumPy type, number of dimensions
     "ids": ("i", 1),
     "class_scores": ("f", 1),
 }
-_OF_DETECTIONS = "If training diverged, lower the learning rate or resume from an earlier checkpoint"
+_OF_DETECTIONS = (
+    "If training diverged, lower the learning rate or resume from an earlier checkpoint"
+)
 _OF_TRUTH = "Mend the labels that these boxes come from"
 
 
@@ -84,14 +86,18 @@ class Boxes:
         """Whether all columns and class names are equal."""
         if not isinstance(other, Boxes):
             return NotImplemented
-        return all(np.array_equal(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+        return all(
+            np.array_equal(getattr(self, f.name), getattr(other, f.name)) for f in fields(self)
+        )
 
     def clipped(self, hw: tuple[int, int]) -> Boxes:
         """Copy the boxes, clipped to a frame of height and width ``hw``, in pixels of these boxes.
 
         The frame ends at its last pixel, W - 1 and H - 1, as ground truth in data sets does.
         """
-        cut = np.clip(self.bboxes_xyxy, 0, np.array([hw[1] - 1, hw[0] - 1] * 2, self.bboxes_xyxy.dtype))
+        cut = np.clip(
+            self.bboxes_xyxy, 0, np.array([hw[1] - 1, hw[0] - 1] * 2, self.bboxes_xyxy.dtype)
+        )
         return replace(self, bboxes_xyxy=cut)
 
     @property
@@ -100,15 +106,21 @@ class Boxes:
         return [self.classes[label] for label in self.labels]
 
 
-def _check_column(name: str, column: np.ndarray, kind: str, shape: tuple[int, ...], advice: str) -> None:
+def _check_column(
+    name: str, column: np.ndarray, kind: str, shape: tuple[int, ...], advice: str
+) -> None:
     if column.shape != shape:
-        raise InputError(f"{name} has the shape {column.shape}, expected {shape} for {shape[0]} labels")
+        raise InputError(
+            f"{name} has the shape {column.shape}, expected {shape} for {shape[0]} labels"
+        )
     if column.dtype.kind != kind:
         expected = "floats" if kind == "f" else "integers"
         raise InputError(f"{name} are of type {column.dtype}, expected {expected}")
     if kind == "f" and not np.isfinite(column).all():
         number = (~np.isfinite(column)).sum()
-        raise InputError(f"{name} holds {number} values that are NaN or infinite, expected none. {advice}")
+        raise InputError(
+            f"{name} holds {number} values that are NaN or infinite, expected none. {advice}"
+        )
     if "scores" in name and ((column < 0) | (column > 1)).any():
         outside = column[(column < 0) | (column > 1)]
         raise InputError(
@@ -208,7 +220,11 @@ def check_labels(frame: FrameResult, num_classes: int) -> None:
     Raises:
         InputError: a label has no class; with recording and time.
     """
-    for what, boxes in (("ground truth", frame.truth), ("detections", frame.found), ("ignored", frame.ignored)):
+    for what, boxes in (
+        ("ground truth", frame.truth),
+        ("detections", frame.found),
+        ("ignored", frame.ignored),
+    ):
         unknown = np.unique(boxes.labels[(boxes.labels < 0) | (boxes.labels >= num_classes)])
         if unknown.size:
             raise InputError(

@@ -19,7 +19,9 @@ from etram_mmdet.utils.files import atomic_write, check_is_file
 from etram_mmdet.utils.locks import changing
 
 
-def append_row(path: str | os.PathLike, row: dict[str, object], instead_of: Sequence[str] = ()) -> None:
+def append_row(
+    path: str | os.PathLike, row: dict[str, object], instead_of: Sequence[str] = ()
+) -> None:
     """Add a row to a CSV file, in full precision.
 
     Columns that the file lacks are added on the right. Processes that append at the same time wait
@@ -86,7 +88,9 @@ def evaluations(path: Path, split: str, record: dict) -> list[dict[str, str]]:
         if missing:
             raise ValueError(f"a row has no {missing[0]}")
         if all(not value or not row.get(key) or row[key] == value for key, value in wanted.items()):
-            by_step.setdefault(int(row["step"]), {}).update({key: value for key, value in row.items() if value})
+            by_step.setdefault(int(row["step"]), {}).update(
+                {key: value for key, value in row.items() if value}
+            )
     return [by_step[step] for step in sorted(by_step)]
 
 

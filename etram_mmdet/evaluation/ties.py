@@ -28,7 +28,9 @@ def note_on_ties(frames: Sequence[FrameResult], num_classes: int) -> str:
     if not tied:
         return ""
     given = _ap(frames, num_classes)
-    reverse = _ap([frame._replace(found=frame.found[::-1]) for frame in reversed(frames)], num_classes)
+    reverse = _ap(
+        [frame._replace(found=frame.found[::-1]) for frame in reversed(frames)], num_classes
+    )
     if abs(given - reverse) < _SEEN:
         return ""
     detections = sum(len(frame.found) for frame in frames)
@@ -48,4 +50,9 @@ def _tied(frames: Sequence[FrameResult]) -> int:
 
 def _ap(frames: Sequence[FrameResult], num_classes: int) -> float:
     one_recording = np.zeros(len(frames), np.int64)
-    return mean_ap(PrecisionTable(match(frames), num_classes, one_recording).average_precision()[..., 0]) or 0.0
+    return (
+        mean_ap(
+            PrecisionTable(match(frames), num_classes, one_recording).average_precision()[..., 0]
+        )
+        or 0.0
+    )

@@ -98,7 +98,9 @@ class BlockStamps:
                 self._with_bad_stamps.add(block)
         return stamps_us, kept
 
-    def _find_believed(self, block: int, stamps_us: np.ndarray, last_us: int, num_before: int) -> np.ndarray | None:
+    def _find_believed(
+        self, block: int, stamps_us: np.ndarray, last_us: int, num_before: int
+    ) -> np.ndarray | None:
         """Mask of the events of a block whose stamps are usable, or ``None`` if all are."""
         steps_back, steps_forward = find_steps(stamps_us, last_us)
         if not steps_back and not steps_forward:
@@ -109,8 +111,12 @@ class BlockStamps:
         if not is_contradicted and num_before and not reaches_end:
             return None
         both_us = np.concatenate([stamps_us, after_us])
-        is_bad = find_contradicted(both_us, last_us) if is_contradicted else np.zeros(len(both_us), bool)
-        is_bad[~is_bad] = find_few_far_away(both_us[~is_bad], last_us, num_before, reaches_end=reaches_end)
+        is_bad = (
+            find_contradicted(both_us, last_us) if is_contradicted else np.zeros(len(both_us), bool)
+        )
+        is_bad[~is_bad] = find_few_far_away(
+            both_us[~is_bad], last_us, num_before, reaches_end=reaches_end
+        )
         is_bad = is_bad[: len(stamps_us)]
         return ~is_bad if is_bad.any() else None
 

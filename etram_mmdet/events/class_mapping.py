@@ -55,14 +55,19 @@ class ClassSet:
     def __post_init__(self) -> None:
         _check_names(self.name, self.classes)
         mapping = dict(enumerate(self.classes)) if self.mapping is None else self.mapping
-        object.__setattr__(self, "mapping", {id_or_name(key): name for key, name in mapping.items()})
+        object.__setattr__(
+            self, "mapping", {id_or_name(key): name for key, name in mapping.items()}
+        )
         object.__setattr__(self, "leave_out", tuple(map(id_or_name, self.leave_out)))
         _check_mapping(self)
 
     @cached_property
     def _class_of(self) -> dict[int | str, int | None]:
         numbers = {id_or_name(name): number for number, name in enumerate(self.classes)}
-        known = {**numbers, **{key: numbers[id_or_name(name)] for key, name in self.mapping.items()}}
+        known = {
+            **numbers,
+            **{key: numbers[id_or_name(name)] for key, name in self.mapping.items()},
+        }
         return {**known, **dict.fromkeys(self.leave_out)}
 
     def class_of(self, key: int | str) -> int | None:
@@ -101,7 +106,12 @@ class ClassSet:
     def config(self) -> dict:
         """The set as a dict of JSON types, which :func:`~.class_sets.get_class_set` reads."""
         mapping = {str(key): name for key, name in self.mapping.items()}
-        return dict(name=self.name, classes=list(self.classes), mapping=mapping, leave_out=list(self.leave_out))
+        return dict(
+            name=self.name,
+            classes=list(self.classes),
+            mapping=mapping,
+            leave_out=list(self.leave_out),
+        )
 
     def only(self, names: Iterable[str]) -> ClassSet:
         """A class set with the classes ``names`` only, in this order.
@@ -137,7 +147,10 @@ class ClassSet:
         )
 
     def labels_of(
-        self, class_ids: np.ndarray, id_names: Mapping[int, str] | None = None, refuse_unknown: bool = True
+        self,
+        class_ids: np.ndarray,
+        id_names: Mapping[int, str] | None = None,
+        refuse_unknown: bool = True,
     ) -> np.ndarray:
         """Class number of each id, int64 (n,); `LEFT_OUT` for ids that are left out.
 
@@ -151,9 +164,13 @@ class ClassSet:
         Raises:
             InputError: when ids are unknown and ``refuse_unknown`` is True.
         """
-        keys, places, counts = np.unique(signed_ids(class_ids), return_inverse=True, return_counts=True)
+        keys, places, counts = np.unique(
+            signed_ids(class_ids), return_inverse=True, return_counts=True
+        )
         names = [(id_names or {}).get(int(key), int(key)) for key in keys]
-        unknown = {name: int(n) for name, n in zip(names, counts, strict=True) if not self.knows(name)}
+        unknown = {
+            name: int(n) for name, n in zip(names, counts, strict=True) if not self.knows(name)
+        }
         if unknown and refuse_unknown:
             raise InputError(
                 f"class {_listed(list(unknown))} not in class_set {self.name!r}, which reads {self.known} "
@@ -197,9 +214,13 @@ def _check_names(name: str, classes: tuple[str, ...]) -> None:
     if not classes:
         raise InputError(f"class_set {name!r}: has no classes; write {EXAMPLE}")
     if twice is not None:
-        raise InputError(f"class_set {name!r}: the class {twice!r} stands twice among its classes; name each once")
+        raise InputError(
+            f"class_set {name!r}: the class {twice!r} stands twice among its classes; name each once"
+        )
     if any(isinstance(key, int) or not key for key in keys):
-        number = next(each for each, key in zip(classes, keys, strict=True) if isinstance(key, int) or not key)
+        number = next(
+            each for each, key in zip(classes, keys, strict=True) if isinstance(key, int) or not key
+        )
         raise InputError(
             f"class_set {name!r}: {number!r} is no name of a class, since numbers are ids; write {EXAMPLE}"
         )
@@ -226,7 +247,10 @@ def _spans(ids: list[int]) -> str:
     known = set(ids)
     starts = [i for i in ids if i - 1 not in known]
     ends = [i for i in ids if i + 1 not in known]
-    return ", ".join(f"{a} to {b}" if a < b else f"{a}" for a, b in zip(starts, ends, strict=True)) or "none"
+    return (
+        ", ".join(f"{a} to {b}" if a < b else f"{a}" for a, b in zip(starts, ends, strict=True))
+        or "none"
+    )
 
 
 def _listed(keys: list[int | str]) -> str:
@@ -245,5 +269,7 @@ def palette_of(num_classes: int) -> list[tuple[int, int, int]]:
     """
     golden = 0.618034
     hues = [(k * golden) % 1 for k in range(num_classes - len(PALETTE))]
-    more = [tuple(round(255 * part) for part in colorsys.hsv_to_rgb(hue, 0.65, 0.9)) for hue in hues]
+    more = [
+        tuple(round(255 * part) for part in colorsys.hsv_to_rgb(hue, 0.65, 0.9)) for hue in hues
+    ]
     return [*PALETTE[:num_classes], *more]

@@ -18,7 +18,9 @@ _GROUPS = (0, 1, 2, 1, 2, 1, 1, 2)  # index into ETRAM3 for each class of ETRAM8
 # Size groups by lower-case class name, since ids have different meanings in different label files.
 SIZE_GROUP_OF = {
     **dict.fromkeys(("pedestrian", "person", "wheelchair", "bicycle", "cyclist", "rider"), "small"),
-    **dict.fromkeys(("motorbike", "motorcycle", "scooter", "two wheeler", "micro-mobility"), "small"),
+    **dict.fromkeys(
+        ("motorbike", "motorcycle", "scooter", "two wheeler", "micro-mobility"), "small"
+    ),
     **dict.fromkeys(("car", "vehicle", "van"), "medium"),
     **dict.fromkeys(("truck", "lorry", "bus", "tram", "train"), "large"),
 }
@@ -34,11 +36,18 @@ CLASS_SETS = {
         ClassSet(
             "etram3_from8",
             ETRAM3,
-            {key: ETRAM3[group] for pair, group in zip(enumerate(ETRAM8), _GROUPS, strict=True) for key in pair},
+            {
+                key: ETRAM3[group]
+                for pair, group in zip(enumerate(ETRAM8), _GROUPS, strict=True)
+                for key in pair
+            },
             id_names=dict(enumerate(ETRAM8)),
         ),
         # Label files that carry these ids; most "8-class samples" of eTraM in fact follow `etram8`.
-        ClassSet("cls8_sample", ("Car", "Truck", "Motorcycle", "Bicycle", "Pedestrian", "Bus", "Static", "Other")),
+        ClassSet(
+            "cls8_sample",
+            ("Car", "Truck", "Motorcycle", "Bicycle", "Pedestrian", "Bus", "Static", "Other"),
+        ),
         # Prophesee's Gen1 automotive data.
         ClassSet("gen1", ("car", "pedestrian")),
         # Prophesee's 1 Megapixel automotive data: its files hold seven ids; three are evaluated, as
@@ -50,7 +59,9 @@ CLASS_SETS = {
             id_names={3: "truck", 4: "bus", 5: "traffic sign", 6: "traffic light"},
         ),
         # DSEC-Detection (dsec-det).
-        ClassSet("dsec", ("pedestrian", "rider", "car", "bus", "truck", "bicycle", "motorcycle", "train")),
+        ClassSet(
+            "dsec", ("pedestrian", "rider", "car", "bus", "truck", "bicycle", "motorcycle", "train")
+        ),
     )
 }
 
@@ -87,7 +98,9 @@ def get_class_set(given: str | PathLike | Mapping | ClassSet) -> ClassSet:
     if str(given).endswith(".json"):
         content = read_json(Path(given), f"a class set is a JSON object like {EXAMPLE}")
         if not isinstance(content, dict):
-            raise InputError(f"{given}: holds a {type(content).__name__}, expected an object like {EXAMPLE}")
+            raise InputError(
+                f"{given}: holds a {type(content).__name__}, expected an object like {EXAMPLE}"
+            )
         return _own_class_set(content, Path(given).stem)
     if given not in CLASS_SETS:
         raise InputError(
@@ -96,7 +109,9 @@ def get_class_set(given: str | PathLike | Mapping | ClassSet) -> ClassSet:
     return CLASS_SETS[given]
 
 
-def chosen_classes(given: str | PathLike | Mapping | ClassSet, metainfo: Mapping | None) -> ClassSet:
+def chosen_classes(
+    given: str | PathLike | Mapping | ClassSet, metainfo: Mapping | None
+) -> ClassSet:
     """The class set of a dataset, limited to the classes that its ``metainfo`` names.
 
     Args:
@@ -109,7 +124,11 @@ def chosen_classes(given: str | PathLike | Mapping | ClassSet, metainfo: Mapping
     """
     class_set = get_class_set(given)
     names = (metainfo or {}).get("classes")
-    return class_set if names is None else class_set.only((names,) if isinstance(names, str) else names)
+    return (
+        class_set
+        if names is None
+        else class_set.only((names,) if isinstance(names, str) else names)
+    )
 
 
 def plain_class_set(given: str | PathLike | Mapping | ClassSet) -> str | dict:
@@ -138,11 +157,17 @@ def _own_class_set(given: Mapping, name: str) -> ClassSet:
             raise InputError(f"{where}: unknown key {key!r}; {did_you_mean(str(key), KEYS)}")
     classes = _strings(given.get("classes"), f"{where}: classes")
     mapping = given.get("mapping") or {}
-    if not isinstance(mapping, Mapping) or not all(isinstance(value, str) for value in mapping.values()):
-        raise InputError(f'{where}: mapping is {mapping!r:.80}, expected ids or names to classes, {{1: "car"}}')
+    if not isinstance(mapping, Mapping) or not all(
+        isinstance(value, str) for value in mapping.values()
+    ):
+        raise InputError(
+            f'{where}: mapping is {mapping!r:.80}, expected ids or names to classes, {{1: "car"}}'
+        )
     leave_out = given.get("leave_out") or ()
     if not isinstance(leave_out, list | tuple):
-        raise InputError(f'{where}: leave_out is {leave_out!r:.80}, expected a list, such as ("bicycle", 7)')
+        raise InputError(
+            f'{where}: leave_out is {leave_out!r:.80}, expected a list, such as ("bicycle", 7)'
+        )
     for key in (*mapping, *leave_out):
         if isinstance(key, bool) or not isinstance(key, int | str):
             raise InputError(f"{where}: {key!r:.80} is no id and no name; ids are whole numbers")

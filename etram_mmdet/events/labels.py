@@ -57,12 +57,16 @@ def load_label_times(label_file: Path, time_unit: LabelTimeUnit = "us") -> np.nd
         return np.empty(0, np.int64)
     times = load_array(path, advice="copy or save it again")
     if times.ndim != 1 or times.dtype.kind not in "iu":
-        raise InputError(f"{path}: {times.dtype} {times.shape}, expected one dimension of integer microseconds")
+        raise InputError(
+            f"{path}: {times.dtype} {times.shape}, expected one dimension of integer microseconds"
+        )
     _check_times(path, times)
     return np.unique(in_microseconds(times, time_unit))
 
 
-def load_boxes(path: str | Path, time_unit: LabelTimeUnit = "us", box_format: BoxFormat = "xywh") -> np.ndarray:
+def load_boxes(
+    path: str | Path, time_unit: LabelTimeUnit = "us", box_format: BoxFormat = "xywh"
+) -> np.ndarray:
     """Read the boxes of a label file that holds class ids, as ``BBOX_DTYPE`` (n,) in time order.
 
     Args:
@@ -106,7 +110,9 @@ def load_named_boxes(
     """
     path = Path(path)
     if not path.exists():
-        raise InputError(f"{path}: no such label file; put it there or take its recording out of the folder")
+        raise InputError(
+            f"{path}: no such label file; put it there or take its recording out of the folder"
+        )
     raw = load_array(path, advice="copy or download it again")
     if not isinstance(raw, np.ndarray) or raw.dtype.names is None or raw.ndim != 1:
         raise InputError(f"{path}: {_describe(raw)}, expected {_EXPECTED}")
@@ -126,14 +132,20 @@ def load_named_boxes(
         # Text: class names; a field of several numbers is refused.
         kinds = "iufUS" if name == "class_id" else "iuf"
         if name in BBOX_DTYPE.names and raw.dtype[source].kind not in kinds:
-            raise InputError(f"{path}: {source} is {raw.dtype[source]}, expected numbers; export it again")
+            raise InputError(
+                f"{path}: {source} is {raw.dtype[source]}, expected numbers; export it again"
+            )
     _check_times(path, raw[source_of["t"]])
     boxes = np.zeros(len(raw), BBOX_DTYPE)
     boxes["class_confidence"] = 1
     boxes["class_id"], names = _class_ids(path, raw[source_of.pop("class_id")])
     for name in BBOX_DTYPE.names:
         if name in source_of:
-            boxes[name] = in_microseconds(raw[source_of[name]], time_unit) if name == "t" else raw[source_of[name]]
+            boxes[name] = (
+                in_microseconds(raw[source_of[name]], time_unit)
+                if name == "t"
+                else raw[source_of[name]]
+            )
     boxes = to_top_left(boxes, box_format)
     return boxes[np.argsort(boxes["t"], kind="stable")], names
 
@@ -144,7 +156,9 @@ def _class_ids(path: Path, column: np.ndarray) -> tuple[np.ndarray, tuple[str, .
         texts = np.char.decode(column, "utf-8", "replace") if column.dtype.kind == "S" else column
         names, numbers = np.unique(np.char.strip(texts), return_inverse=True)
         return numbers.astype(np.uint32), tuple(names.tolist())
-    wrong = np.flatnonzero(~((column >= -(2**31)) & (column < 2**32) & (column == np.floor(column))))
+    wrong = np.flatnonzero(
+        ~((column >= -(2**31)) & (column < 2**32) & (column == np.floor(column)))
+    )
     if len(wrong):
         raise InputError(
             f"{path}: class_id is {column[wrong[0]]} in row {wrong[0]}, expected whole numbers from 0; mend these "
@@ -219,7 +233,9 @@ def filter_boxes(
     """
     boxes, counts = _visible(boxes, height, width, max_class_id)
     boxes = _keep(boxes, ~_is_small(boxes, min_side_px, min_diagonal_px), "boxes_too_small", counts)
-    boxes = _keep(boxes, boxes["w"] <= ((9 * width) // 10 if is_train else np.inf), "boxes_too_wide", counts)
+    boxes = _keep(
+        boxes, boxes["w"] <= ((9 * width) // 10 if is_train else np.inf), "boxes_too_wide", counts
+    )
     return boxes, counts
 
 
@@ -249,10 +265,14 @@ def small_boxes(
     return boxes[_is_small(boxes, min_side_px, min_diagonal_px)]
 
 
-def _visible(boxes: np.ndarray, height: int, width: int, max_class_id: int | None) -> tuple[np.ndarray, dict[str, int]]:
+def _visible(
+    boxes: np.ndarray, height: int, width: int, max_class_id: int | None
+) -> tuple[np.ndarray, dict[str, int]]:
     """Boxes of known classes cut to the frame, and the number of dropped boxes by rule."""
     counts: dict[str, int] = {}
-    boxes = _keep(boxes, np.isfinite([boxes[name] for name in "xywh"]).all(0), "boxes_not_finite", counts)
+    boxes = _keep(
+        boxes, np.isfinite([boxes[name] for name in "xywh"]).all(0), "boxes_not_finite", counts
+    )
     last_id = np.iinfo(np.uint32).max if max_class_id is None else max_class_id
     boxes = _keep(boxes, boxes["class_id"] <= last_id, "boxes_other_class", counts)
     boxes = _cut_to_frame(boxes, height, width)
@@ -285,7 +305,10 @@ def _cut_to_frame(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
     """Boxes cut to pixels 0 .. width - 1 and 0 .. height - 1, the frame's edge in RVT."""
     cut = boxes.copy()
     for start, size, limit_px in (("x", "w", width - 1), ("y", "h", height - 1)):
-        low, high = np.clip(boxes[start], 0, limit_px), np.clip(boxes[start] + boxes[size], 0, limit_px)
+        low, high = (
+            np.clip(boxes[start], 0, limit_px),
+            np.clip(boxes[start] + boxes[size], 0, limit_px),
+        )
         cut[start] = low
         cut[size] = high - low
     return cut

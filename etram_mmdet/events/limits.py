@@ -13,7 +13,9 @@ MAX_PIXELS = 1 << 23  # of a sensor: nine times as many as 1280x720
 MAX_ROWS = 1 << 23  # of a label file or an array of times: ten hours at 30 Hz with seven boxes each
 MAX_ROW_BYTES = 4096  # of a label or an event; they have 13 to 40
 MAX_TEXT_BYTES = 1 << 27  # of a label file in text; it needs ten times as much memory
-MAX_BOX_PX = 1e6  # a corner or side of a box in a label file of another program, on either side of zero
+MAX_BOX_PX = (
+    1e6  # a corner or side of a box in a label file of another program, on either side of zero
+)
 MAX_CHUNK_BYTES = 1 << 28  # of an HDF5 file, which unpacks its chunks one by one
 MAX_FRAME_BYTES = 1 << 28  # of one preprocessed frame
 MAX_EXPANSION = 200  # unpacked bytes for each one stored; events compress to a twentieth at best

@@ -85,9 +85,13 @@ def check_sensor(path: str | Path, width: int, height: int) -> None:
         height: rows of the sensor.
     """
     if not (1 <= width <= MAX_SIDE_PX and 1 <= height <= MAX_SIDE_PX):
-        raise InputError(f"{path}: a sensor of {width}x{height} pixels, expected sides of 1 to {MAX_SIDE_PX}")
+        raise InputError(
+            f"{path}: a sensor of {width}x{height} pixels, expected sides of 1 to {MAX_SIDE_PX}"
+        )
     if width * height > MAX_PIXELS:
-        raise InputError(f"{path}: a sensor of {width}x{height} pixels, expected at most {MAX_PIXELS:,} in all")
+        raise InputError(
+            f"{path}: a sensor of {width}x{height} pixels, expected at most {MAX_PIXELS:,} in all"
+        )
 
 
 class Recording(ABC):
@@ -190,7 +194,9 @@ class Recording(ABC):
         if not self.size_is_assumed and (width, height) != (self.width, self.height):
             said = f"{self.width}x{self.height}"
             self.close()
-            raise InputError(f"{self.path}: the file says a sensor of {said}, not {width}x{height}; leave the size out")
+            raise InputError(
+                f"{self.path}: the file says a sensor of {said}, not {width}x{height}; leave the size out"
+            )
         self.width = width
         self.height = height
         self.size_is_assumed = False
@@ -279,7 +285,11 @@ class Recording(ABC):
         It is damaged if more than ``MAX_DAMAGED`` of the events (and more than ten) were raised or
         dropped.
         """
-        lost = {name: count for name, count in self.dropped.items() if name.startswith("events_") and count}
+        lost = {
+            name: count
+            for name, count in self.dropped.items()
+            if name.startswith("events_") and count
+        }
         if self.stamps_corrected:
             lost["stamps_corrected"] = self.stamps_corrected
         num_events = self._stamps.num_events
@@ -335,7 +345,10 @@ class Recording(ABC):
 
     def unsorted_columns(self) -> list[np.ndarray]:
         """Stamps in microseconds, x, y and p of all events, unchanged, in file order."""
-        blocks = [(self._raw_stamps_us(block), *self._raw_pixels(block)) for block in range(self._num_blocks)]
+        blocks = [
+            (self._raw_stamps_us(block), *self._raw_pixels(block))
+            for block in range(self._num_blocks)
+        ]
         return [np.concatenate(column) for column in zip(*blocks, strict=True)]
 
     def _raw_stamps_us(self, block: int) -> np.ndarray:
@@ -357,7 +370,9 @@ class Recording(ABC):
     def _read_block(self, block: int) -> Events:
         t, believed = self._stamps[block]
         with os_errors(self.path, "read"):
-            x, y, p = (c.astype(c.dtype.newbyteorder("="), copy=False) for c in self._raw_pixels(block))
+            x, y, p = (
+                c.astype(c.dtype.newbyteorder("="), copy=False) for c in self._raw_pixels(block)
+            )
         if believed is not None:
             x, y, p = x[believed], y[believed], p[believed]
         smallest_p, largest_p, kept = _count_on_sensor(x, y, p, self.width, self.height)
@@ -389,7 +404,9 @@ class IndexedRecording(Recording):
         events_per_block: number of events in a block.
     """
 
-    def __init__(self, path: Path, width: int, height: int, length: int, events_per_block: int) -> None:
+    def __init__(
+        self, path: Path, width: int, height: int, length: int, events_per_block: int
+    ) -> None:
         self._length = length
         self._events_per_block = events_per_block
         super().__init__(path, width, height, num_blocks=-(-length // events_per_block))
@@ -413,7 +430,9 @@ class IndexedRecording(Recording):
         return start, min(start + self._events_per_block, self._length)
 
 
-_NO_EVENTS = Events(np.empty(0, np.int64), np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, np.uint8))
+_NO_EVENTS = Events(
+    np.empty(0, np.int64), np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, np.uint8)
+)
 
 
 @njit(cache=True, nogil=True)

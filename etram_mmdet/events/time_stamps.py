@@ -126,7 +126,9 @@ def _find_far_from(on_clock, stamps_us, last_us):
     return is_far
 
 
-def find_few_far_away(stamps_us: np.ndarray, last_us: int, num_before: int, *, reaches_end: bool) -> np.ndarray:
+def find_few_far_away(
+    stamps_us: np.ndarray, last_us: int, num_before: int, *, reaches_end: bool
+) -> np.ndarray:
     """Mask (N,) of the first or last few stamps of a recording if they lie far from all others.
 
     At most ``FEW`` stamps, and at most ``FEW_SHARE`` of all, are found. They lie more than

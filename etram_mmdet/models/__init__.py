@@ -10,7 +10,11 @@ from etram_mmdet.models.dense_heads.size_aware_yolox_head import SizeAwareYOLOXH
 from etram_mmdet.models.detectors.recurrent_detector import RecurrentDetector
 from etram_mmdet.models.detectors.stream_tta import StreamTTAModel
 from etram_mmdet.models.building import fit_to_data
-from etram_mmdet.models.losses.class_losses import EQLV2ClassLoss, SeesawClassLoss, SmoothedClassLoss
+from etram_mmdet.models.losses.class_losses import (
+    EQLV2ClassLoss,
+    SeesawClassLoss,
+    SmoothedClassLoss,
+)
 from etram_mmdet.models.losses.feedback_iou_loss import FeedbackIoULoss
 from etram_mmdet.models.losses.nwd_loss import NWDLoss, nwd
 from etram_mmdet.models.losses.size_aware_iou_loss import SizeAwareIoULoss

@@ -16,7 +16,12 @@ from torch.nn.modules.module import (
 )
 from torch.utils.data import Dataset
 
-from etram_mmdet.datasets.shared_keys import dataset_config, dataset_configs, metainfo_of, representation_of
+from etram_mmdet.datasets.shared_keys import (
+    dataset_config,
+    dataset_configs,
+    metainfo_of,
+    representation_of,
+)
 from etram_mmdet.datasets.wrappers import as_streams
 from etram_mmdet.events.representations import channels_of
 from etram_mmdet.models.backbones.partition import partition_of
@@ -29,7 +34,9 @@ MAX_RATIO_OF_WEIGHTS = 2
 MAX_MODULES_PER_TENSOR = 20
 
 
-def build_detector(cfg: Config, weights: Mapping[str, Tensor] | None = None, source: str = "") -> nn.Module:
+def build_detector(
+    cfg: Config, weights: Mapping[str, Tensor] | None = None, source: str = ""
+) -> nn.Module:
     """Build the detector of a config. Nothing else in this package builds one.
 
     Settings that ``cfg.model`` leaves open are filled in first, in place: see
@@ -50,7 +57,10 @@ def build_detector(cfg: Config, weights: Mapping[str, Tensor] | None = None, sou
     model = cfg.model
     backbone = model.get("backbone") or {}
     head = model.get("bbox_head") or {}
-    if head.get("num_classes") is None or (backbone.get("in_channels") or model.get("in_channels")) is None:
+    if (
+        head.get("num_classes") is None
+        or (backbone.get("in_channels") or model.get("in_channels")) is None
+    ):
         complete_model(cfg)
     if backbone.get("partition_size") is None:
         complete_partition(cfg)
@@ -78,10 +88,22 @@ def complete_model(cfg: Config) -> None:
     place, channels, classes = described[0]
     _check_agreement(described)
     owner = _channels_owner(model)
-    _fill(owner, "in_channels", channels, f"{place} has frames of {channels} channels", "representation")
+    _fill(
+        owner,
+        "in_channels",
+        channels,
+        f"{place} has frames of {channels} channels",
+        "representation",
+    )
     names = ", ".join(map(str, classes))
     head = {"model.bbox_head": model.get("bbox_head")}
-    _fill(head, "num_classes", len(classes), f"{place} has {len(classes)} classes ({names})", "class_set")
+    _fill(
+        head,
+        "num_classes",
+        len(classes),
+        f"{place} has {len(classes)} classes ({names})",
+        "class_set",
+    )
 
 
 def _channels_owner(model: dict) -> dict[str, dict | None]:
@@ -101,7 +123,9 @@ def _fill(owner: dict[str, dict | None], key: str, number: int, why: str, source
     if config.get(key) is None:
         config[key] = number
     elif config[key] != number:
-        raise InputError(f"{place}.{key}={config[key]}, but {why}; leave {key} out of the config, or correct {source}")
+        raise InputError(
+            f"{place}.{key}={config[key]}, but {why}; leave {key} out of the config, or correct {source}"
+        )
 
 
 def _described(cfg: Config) -> list[tuple[str, int, tuple[str, ...]]]:
@@ -112,8 +136,15 @@ def _described(cfg: Config) -> list[tuple[str, int, tuple[str, ...]]]:
     found = list(dataset_configs(cfg))
     if not found and dataset_config(cfg):
         found = [("the top of the config", dict(dataset_config(cfg)))]
-    events = [(place, data) for place, data in found if "type" not in data or takes_key(data, "class_set", DATASETS)]
-    return [(place, channels_of(representation_of(d)), tuple(metainfo_of(d)["classes"])) for place, d in events]
+    events = [
+        (place, data)
+        for place, data in found
+        if "type" not in data or takes_key(data, "class_set", DATASETS)
+    ]
+    return [
+        (place, channels_of(representation_of(d)), tuple(metainfo_of(d)["classes"]))
+        for place, d in events
+    ]
 
 
 def _check_agreement(described: list[tuple[str, int, tuple[str, ...]]]) -> None:
@@ -180,7 +211,9 @@ def _no_larger_than(weights: Mapping[str, Tensor], source: str) -> Iterator[None
         for what, number in more.items():
             made[what] += number
             if made[what] > most[what]:
-                raise InputError(f"{source}: its config describes a larger model than its {len(weights)} tensors fill")
+                raise InputError(
+                    f"{source}: its config describes a larger model than its {len(weights)} tensors fill"
+                )
 
     def parameter_hook(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
         if parameter is not None:
@@ -214,7 +247,9 @@ def fit_to_data(model: nn.Module, dataset: Dataset) -> list[str]:
     Returns:
         One sentence for the log from each part that asked.
     """
-    parts = [part for module in model.modules() for part in (module, getattr(module, "assigner", None))]
+    parts = [
+        part for module in model.modules() for part in (module, getattr(module, "assigner", None))
+    ]
     asking = [part for part in parts if hasattr(part, "fit_to_data")]
     boxes = as_streams(dataset).box_statistics() if asking else None
     return [part.fit_to_data(boxes) for part in asking]

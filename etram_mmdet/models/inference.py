@@ -48,7 +48,11 @@ class Streamer:
     """
 
     def __init__(
-        self, detector: SingleStageDetector, precision: str = "float32", fuse: bool = False, compiled: bool = False
+        self,
+        detector: SingleStageDetector,
+        precision: str = "float32",
+        fuse: bool = False,
+        compiled: bool = False,
     ) -> None:
         if precision not in PRECISIONS:
             raise InputError(f"Streamer: precision={precision!r}, expected {', '.join(PRECISIONS)}")
@@ -57,9 +61,13 @@ class Streamer:
         if self.device.type == "cuda" and precision == "bfloat16":
             with torch.cuda.device(self.device):
                 if not torch.cuda.is_bf16_supported(including_emulation=False):
-                    raise InputError(f"{torch.cuda.get_device_name()} has no bfloat16; take float16 or float32")
+                    raise InputError(
+                        f"{torch.cuda.get_device_name()} has no bfloat16; take float16 or float32"
+                    )
         is_plain = precision == "float32" and not fuse and not compiled
-        self.detector = detector.eval() if is_plain else fused(detector, self.dtype, linear=not compiled)
+        self.detector = (
+            detector.eval() if is_plain else fused(detector, self.dtype, linear=not compiled)
+        )
         # A head that does more than turn its maps into boxes is left to itself.
         self._has_maps = getattr(self.detector.bbox_head, "predicts_from_maps", True)
         self._compiled_network = self._compile() if compiled else None
@@ -117,7 +125,9 @@ class Streamer:
         if self._has_maps:
             # mmdet's heads would decode boxes in the precision of the maps
             maps = each_map(Tensor.float, maps)
-            return head.predict_by_feat(*maps, batch_img_metas=[meta] * len(maps[0][0]), rescale=False)
+            return head.predict_by_feat(
+                *maps, batch_img_metas=[meta] * len(maps[0][0]), rescale=False
+            )
         return head.predict(maps, [DetDataSample(metainfo=meta)] * len(maps[0]), rescale=False)
 
     def _compile(self) -> Callable:
@@ -126,7 +136,9 @@ class Streamer:
             return self.maps(features), states
 
         is_cuda = self.device.type == "cuda"
-        compiled = torch.compile(network, dynamic=False, mode="reduce-overhead" if is_cuda else None)
+        compiled = torch.compile(
+            network, dynamic=False, mode="reduce-overhead" if is_cuda else None
+        )
 
         def or_sentence(padded: Tensor, states: tuple) -> tuple[tuple, tuple]:
             try:
@@ -174,14 +186,20 @@ def fused(model: nn.Module, dtype: torch.dtype = torch.float32, linear: bool = T
     return model
 
 
-def each_map(function: Callable[[Tensor], Tensor], maps: Tensor | tuple | list) -> Tensor | tuple | list:
+def each_map(
+    function: Callable[[Tensor], Tensor], maps: Tensor | tuple | list
+) -> Tensor | tuple | list:
     """Apply a function to every map of a head and keep how the maps are nested.
 
     Args:
         function: takes one map and returns one.
         maps: a tensor, or tuples and lists of tensors.
     """
-    return function(maps) if isinstance(maps, Tensor) else type(maps)(each_map(function, each) for each in maps)
+    return (
+        function(maps)
+        if isinstance(maps, Tensor)
+        else type(maps)(each_map(function, each) for each in maps)
+    )
 
 
 def _setting(config: str, **values: bool) -> AbstractContextManager:
@@ -192,7 +210,10 @@ def _setting(config: str, **values: bool) -> AbstractContextManager:
 
 def _onednn_multiplies(dtype: torch.dtype) -> bool:
     """Whether oneDNN multiplies matrices of this format on this processor."""
-    if not torch.backends.mkldnn.is_available() or private("torch.ops.mkldnn._linear_pointwise") is None:
+    if (
+        not torch.backends.mkldnn.is_available()
+        or private("torch.ops.mkldnn._linear_pointwise") is None
+    ):
         return False
     asked = {
         torch.bfloat16: "torch.ops.mkldnn._is_mkldnn_bf16_supported",
@@ -219,12 +240,16 @@ class OneDNNLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         # "none": exact, not by tanh
         activation, algorithm = ("gelu", "none") if self.gelu else ("none", None)
-        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, activation, [], algorithm)
+        return torch.ops.mkldnn._linear_pointwise(
+            x, self.weight, self.bias, activation, [], algorithm
+        )
 
 
 def _fuse_linear_layers(module: nn.Module) -> None:
     children = list(module.named_children())
-    for (name, child), (after, follower) in zip(children, [*children[1:], ("", None)], strict=False):
+    for (name, child), (after, follower) in zip(
+        children, [*children[1:], ("", None)], strict=False
+    ):
         if isinstance(child, nn.Linear):
             gelu = isinstance(follower, nn.GELU) and isinstance(module, nn.Sequential)
             setattr(module, name, OneDNNLinear(child, gelu))

@@ -59,7 +59,13 @@ def deform_conv(
 
 
 def _grid(
-    x: Tensor, offset: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair, deform_groups: int
+    x: Tensor,
+    offset: Tensor,
+    weight: Tensor,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    deform_groups: int,
 ) -> Tensor:
     """Places to read in the units of ``grid_sample``: -1 and 1 are the map's outer edges.
 
@@ -68,9 +74,9 @@ def _grid(
     batch, _, *out_hw = offset.shape
     shift = offset.float().view(batch, deform_groups, -1, 2, *out_hw)
     kernel_hw = weight.shape[2:]
-    tap = torch.stack(torch.meshgrid(*(torch.arange(n, device=x.device) for n in kernel_hw), indexing="ij"), -1).view(
-        -1, 2
-    )
+    tap = torch.stack(
+        torch.meshgrid(*(torch.arange(n, device=x.device) for n in kernel_hw), indexing="ij"), -1
+    ).view(-1, 2)
     start = torch.stack(
         torch.meshgrid(*(torch.arange(n, device=x.device) for n in out_hw), indexing="ij")
     )  # (2, H', W')
@@ -108,7 +114,9 @@ def deform_conv_forward(input, weight, offset, output, columns, ones, **keys) ->
     output.copy_(deform_conv(input, offset, weight, None, **_geometry(keys)))
 
 
-def deform_conv_backward_input(input, offset, grad_output, grad_input, grad_offset, weight, columns, **keys) -> None:
+def deform_conv_backward_input(
+    input, offset, grad_output, grad_input, grad_offset, weight, columns, **keys
+) -> None:
     """Add the gradients by map and shifts to ``grad_input`` and ``grad_offset``.
 
     Args:
@@ -126,7 +134,9 @@ def deform_conv_backward_input(input, offset, grad_output, grad_input, grad_offs
     grad_offset.add_(found[1])
 
 
-def deform_conv_backward_parameters(input, offset, grad_output, grad_weight, columns, ones, scale=1, **keys) -> None:
+def deform_conv_backward_parameters(
+    input, offset, grad_output, grad_weight, columns, ones, scale=1, **keys
+) -> None:
     """Add ``scale`` times the gradient by the kernel to ``grad_weight``.
 
     Args:
@@ -141,7 +151,9 @@ def deform_conv_backward_parameters(input, offset, grad_output, grad_weight, col
     """
     # The output is linear in the weight, so the value of the weight does not matter.
     weight = torch.zeros_like(grad_weight)
-    grad_weight.add_(_gradients([input, offset, weight], grad_output, _geometry(keys))[2], alpha=scale)
+    grad_weight.add_(
+        _gradients([input, offset, weight], grad_output, _geometry(keys))[2], alpha=scale
+    )
 
 
 def _modulated_geometry(keys: dict) -> dict:
@@ -154,7 +166,9 @@ def _modulated_geometry(keys: dict) -> dict:
     )
 
 
-def modulated_deform_conv_forward(input, weight, bias, ones, offset, mask, output, columns, **keys) -> None:
+def modulated_deform_conv_forward(
+    input, weight, bias, ones, offset, mask, output, columns, **keys
+) -> None:
     """Fill ``output`` with the modulated deformable convolution of a map.
 
     Args:
@@ -209,7 +223,9 @@ def modulated_deform_conv_backward(
         **keys: as for :func:`modulated_deform_conv_forward`.
     """
     found = _gradients([input, offset, weight, mask], grad_output, _modulated_geometry(keys))
-    for gradient, more in zip((grad_input, grad_offset, grad_weight, grad_mask), found, strict=True):
+    for gradient, more in zip(
+        (grad_input, grad_offset, grad_weight, grad_mask), found, strict=True
+    ):
         gradient.add_(more)
     if keys["with_bias"]:
         grad_bias.add_(grad_output.sum((0, 2, 3)))

@@ -43,7 +43,9 @@ def _torch_nms(bboxes: Tensor, scores: Tensor, iou_threshold: float, offset: int
     for block in order.split(BLOCK.get(bboxes.device.type, BLOCK["cpu"])):
         if len(kept):
             block = block[~(_iou(bboxes[kept], bboxes[block], offset) > iou_threshold).any(0)]
-        kept = torch.cat([kept, block[_survivors(_iou(bboxes[block], bboxes[block], offset) > iou_threshold)]])
+        kept = torch.cat(
+            [kept, block[_survivors(_iou(bboxes[block], bboxes[block], offset) > iou_threshold)]]
+        )
     return kept
 
 
@@ -129,7 +131,9 @@ def softnms(
         remaining[left] *= _score_factor(iou, iou_threshold, sigma, method)
         left = left[~(remaining[left] < min_score)]
     order = torch.tensor(kept, dtype=torch.int64)
-    dets[: len(kept)] = torch.cat([boxes[order], torch.from_numpy(remaining).to(boxes)[order, None]], 1)
+    dets[: len(kept)] = torch.cat(
+        [boxes[order], torch.from_numpy(remaining).to(boxes)[order, None]], 1
+    )
     return order
 
 

@@ -77,7 +77,9 @@ class EventSensor:
         room = seen.size
         level = self._level.copy()
         while True:
-            columns = Events(np.empty(room, np.int64), *np.empty((2, room), np.uint16), np.empty(room, np.uint8))
+            columns = Events(
+                np.empty(room, np.int64), *np.empty((2, room), np.uint16), np.empty(room, np.uint8)
+            )
             found = _cross(self._seen, seen, level, self.off, self.on, start_us, stop_us, *columns)
             if found <= room:
                 break
@@ -92,7 +94,9 @@ class EventSensor:
         seconds = (stop_us - start_us) * 1e-6
         size = self._seen.size
         background = self._rng.integers(0, size, self._rng.poisson(self._noise_hz * size * seconds))
-        pixel = np.concatenate([background, np.repeat(self.hot, self._rng.poisson(self._hot_hz * seconds))])
+        pixel = np.concatenate(
+            [background, np.repeat(self.hot, self._rng.poisson(self._hot_hz * seconds))]
+        )
         y, x = np.divmod(pixel, self._seen.shape[1])
         t_us = self._rng.integers(start_us, stop_us, len(pixel))
         p = self._rng.integers(0, 2, len(pixel), dtype=np.uint8)

@@ -47,7 +47,14 @@ class Body:
     animate: Animation | None = None
     solid: np.ndarray | None = None  # 1 for the parts that belong to the body, else 0
 
-    def part(self, count: int, radius_m: float, reflectance: float, opacity: float = 1.0, glow: float = 0.0) -> None:
+    def part(
+        self,
+        count: int,
+        radius_m: float,
+        reflectance: float,
+        opacity: float = 1.0,
+        glow: float = 0.0,
+    ) -> None:
         """Announce a part of ``count`` points that `animate` will give; rigid parts use `add`."""
         self.counts.append(count)
         self.radius_m.append(radius_m)
@@ -55,7 +62,14 @@ class Body:
         self.opacity.append(opacity)
         self.glow.append(glow)
 
-    def add(self, points_m, reflectance: float, radius_m: float = 0.0, opacity: float = 1.0, glow: float = 0.0) -> None:
+    def add(
+        self,
+        points_m,
+        reflectance: float,
+        radius_m: float = 0.0,
+        opacity: float = 1.0,
+        glow: float = 0.0,
+    ) -> None:
         """Add a rigid part."""
         self.rigid.extend(points_m)
         self.part(len(points_m), radius_m, reflectance, opacity, glow)
@@ -156,7 +170,9 @@ def disc_wheel(body: Body, x: float, y: float, radius: float, rim: float) -> Non
     for k in range(4):
         a, b = sorted((side * -(k * pi / 2 + 0.35), side * -(k * pi / 2 - 0.35)), reverse=side > 0)
         corners = [(0.18, (a + b) / 2), (0.58, a), (0.58, b)]
-        body.add([(x + r * radius * cos(w), y, radius + r * radius * sin(w)) for r, w in corners], 0.05)
+        body.add(
+            [(x + r * radius * cos(w), y, radius + r * radius * sin(w)) for r, w in corners], 0.05
+        )
     body.hubs.append((first, len(body.rigid), x, radius, radius))
 
 
@@ -186,7 +202,11 @@ def reach(start, end, bone_m: float, forward: float = 1.0) -> list:
     dx, dz = end[0] - start[0], end[2] - start[2]
     distance = max(hypot(dx, dz), 1e-6)
     bend = forward * max(bone_m**2 - distance**2 / 4, 0.0) ** 0.5 / distance
-    joint = ((start[0] + end[0]) / 2 - bend * dz, (start[1] + end[1]) / 2, (start[2] + end[2]) / 2 + bend * dx)
+    joint = (
+        (start[0] + end[0]) / 2 - bend * dz,
+        (start[1] + end[1]) / 2,
+        (start[2] + end[2]) / 2 + bend * dx,
+    )
     return [start, joint, joint, end]
 
 
@@ -195,7 +215,9 @@ def _clothes(rng: np.random.Generator) -> tuple[float, float, float]:
 
     People wear dark or light, seldom the road's own grey.
     """
-    jacket, trousers = rng.choice([0.05, 0.09, 0.14, 0.45, 0.65, 0.8], 2, p=[0.2, 0.2, 0.15, 0.15, 0.15, 0.15])
+    jacket, trousers = rng.choice(
+        [0.05, 0.09, 0.14, 0.45, 0.65, 0.8], 2, p=[0.2, 0.2, 0.15, 0.15, 0.15, 0.15]
+    )
     return float(jacket), float(trousers) * 0.8, float(rng.choice([0.08, 0.3, 0.45]))
 
 
@@ -234,7 +256,9 @@ def pedestrian(rng: np.random.Generator, night: bool) -> Body:
         for side in (-1, 1):
             lift = swing * (0.12 + 0.75 * max(0.0, cos(phase)))
             legs += leg((0.0, 0.09 * side, 0.0), 0.43 * swing * sin(phase), lift, 0.43)
-            arms += leg((0.0, 0.2 * side, 0.55), -0.5 * swing * sin(phase), -0.1 - 0.35 * swing, 0.29)
+            arms += leg(
+                (0.0, 0.2 * side, 0.55), -0.5 * swing * sin(phase), -0.1 - 0.35 * swing, 0.29
+            )
             phase += pi
         top = [(0.0, 0.0, 0.13), (0.03, 0.0, 0.46), *arms, (0.05, 0.0, 0.78)]
         points = legs + top + ([(-0.2, 0.0, 0.4)] if bag else [])
@@ -263,7 +287,13 @@ def bicycle(rng: np.random.Generator, night: bool) -> Body:
     crank = (-0.05, 0.0, 0.32)
     seat = (-0.2, 0.0, 0.85)
     bar = (0.4, 0.0, 0.98)
-    for a, b in ((crank, seat), (seat, bar), (crank, bar), (crank, (-0.53, 0.0, 0.35)), (bar, (0.53, 0.0, 0.35))):
+    for a, b in (
+        (crank, seat),
+        (seat, bar),
+        (crank, bar),
+        (crank, (-0.53, 0.0, 0.35)),
+        (bar, (0.53, 0.0, 0.35)),
+    ):
         body.add([a, b], frame, 0.025)
     body.add([(0.5, 0.0, 0.8)], 0.5, 0.05, glow=350.0 * night)
     halo(body, (0.5, 0.0, 0.8), 0.25, night)
@@ -380,7 +410,11 @@ def ground_shadow(body: Body, rear_m: float, front_m: float, half_m: float, nigh
         front = front_m - 0.1
         right = -half_m - 0.35
         left = half_m - 0.1
-        body.add([(rear, right, 0), (front, right, 0), (front, left, 0), (rear, left, 0)], 0.02, opacity=0.4)
+        body.add(
+            [(rear, right, 0), (front, right, 0), (front, left, 0), (rear, left, 0)],
+            0.02,
+            opacity=0.4,
+        )
 
 
 def beam(body: Body, front_m: float, half_m: float, night: bool) -> None:

@@ -99,8 +99,12 @@ def _rod(canvas, a, b, radius_px, luminance, opacity):
     reach = max(radius_px, 0.5) + 0.5
     du, dv = b[0] - a[0], b[1] - a[1]
     length2 = max(du * du + dv * dv, 1e-9)
-    for row in range(max(0, int(min(a[1], b[1]) - reach)), min(height, int(max(a[1], b[1]) + reach) + 1)):
-        for column in range(max(0, int(min(a[0], b[0]) - reach)), min(width, int(max(a[0], b[0]) + reach) + 1)):
+    for row in range(
+        max(0, int(min(a[1], b[1]) - reach)), min(height, int(max(a[1], b[1]) + reach) + 1)
+    ):
+        for column in range(
+            max(0, int(min(a[0], b[0]) - reach)), min(width, int(max(a[0], b[0]) + reach) + 1)
+        ):
             u, v = column + 0.5 - a[0], row + 0.5 - a[1]
             along = min(max((u * du + v * dv) / length2, 0.0), 1.0)
             distance = np.sqrt((u - along * du) ** 2 + (v - along * dv) ** 2)
@@ -195,7 +199,14 @@ def paint(canvas, camera, pose, points_m, counts, radius_m, luminance, opacity):
             edges = len(corners) if len(corners) > 2 else max(len(corners) - 1, 1)
             for i in range(edges):
                 end = corners[(i + 1) % len(corners)]
-                _rod(canvas, corners[i], end, radius_m[part] * camera[0] / depth, luminance[part], opacity[part])
+                _rod(
+                    canvas,
+                    corners[i],
+                    end,
+                    radius_m[part] * camera[0] / depth,
+                    luminance[part],
+                    opacity[part],
+                )
         elif _faces_camera(corners):
             _polygon(canvas, corners, luminance[part], opacity[part], cover, crossings)
 

@@ -35,7 +35,9 @@ def film(scene: Scene, duration_s: float, rng: np.random.Generator) -> Iterator[
     step_s = RENDER_STEP_ROWS_S / scene.camera.height
     steps = int(np.ceil(duration_s / step_s))
     per_piece = max(1, round(PIECE_S / step_s))
-    stamps_us = np.minimum(np.round(np.arange(steps + 1) * step_s * 1e6), duration_s * 1e6).astype(np.int64)
+    stamps_us = np.minimum(np.round(np.arange(steps + 1) * step_s * 1e6), duration_s * 1e6).astype(
+        np.int64
+    )
     canvas = render(scene, 0.0)
     sensor = EventSensor(canvas, scene.night, rng)
     for first in range(0, steps, per_piece):
@@ -86,7 +88,12 @@ def label(scene: Scene, duration_s: float) -> np.ndarray:
         duration_s: length of the film.
     """
     stamps = np.round(np.arange(int(duration_s * LABEL_HZ) + 1) * 1e6 / LABEL_HZ).astype(np.int64)
-    rows = [row for t_us in stamps if FIRST_LABEL_US < t_us <= duration_s * 1e6 for row in label_at(scene, int(t_us))]
+    rows = [
+        row
+        for t_us in stamps
+        if FIRST_LABEL_US < t_us <= duration_s * 1e6
+        for row in label_at(scene, int(t_us))
+    ]
     boxes = np.zeros(len(rows), BOX_DTYPE)
     for name, column in zip(BOX_DTYPE.names, zip(*rows, strict=True), strict=bool(rows)):
         boxes[name] = column  # field by field, since whole rows would bring padding bytes of chance
@@ -131,8 +138,14 @@ def _visible_box(silhouette: np.ndarray, hidden: np.ndarray, bounds: np.ndarray)
     right = min(bounds[2], pixels[2])
     bottom = min(bounds[3], pixels[3])
     framed = np.clip(bounds, 0, (width, height, width, height))
-    inside = (framed[2] - framed[0]) * (framed[3] - framed[1]) / ((bounds[2] - bounds[0]) * (bounds[3] - bounds[1]))
-    if inside * shown / total < MIN_VISIBLE or min(right - left, bottom - top) < max(3.0, 10 * height / 720):
+    inside = (
+        (framed[2] - framed[0])
+        * (framed[3] - framed[1])
+        / ((bounds[2] - bounds[0]) * (bounds[3] - bounds[1]))
+    )
+    if inside * shown / total < MIN_VISIBLE or min(right - left, bottom - top) < max(
+        3.0, 10 * height / 720
+    ):
         return None
     return left, top, right - left, bottom - top
 

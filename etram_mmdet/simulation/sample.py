@@ -79,7 +79,9 @@ class Job:
         """Rare classes in this recording; two recordings in a row share out all six."""
         pair, half = divmod(self.index, 2)
         order = _rng(self.seed, SPLITS.index(self.split), pair, 1).permutation(len(GUESTS))
-        return tuple(GUESTS[i] for i in sorted(order[half * GUESTS_PER_RECORDING :][:GUESTS_PER_RECORDING]))
+        return tuple(
+            GUESTS[i] for i in sorted(order[half * GUESTS_PER_RECORDING :][:GUESTS_PER_RECORDING])
+        )
 
     def scene(self) -> Scene:
         """The street with all its actors."""
@@ -181,11 +183,17 @@ def make_sample(
             other settings, and when the folder cannot be written.
     """
     out = Path(out)
-    limits = dict(seed=(seed, 0), width=(width, 32), height=(height, 32), duration_s=(duration_s, 0.2))
-    limits |= {f"recordings[{i}]": (count, 0) for i, count in enumerate(recordings)} | {"workers": (workers or 1, 1)}
+    limits = dict(
+        seed=(seed, 0), width=(width, 32), height=(height, 32), duration_s=(duration_s, 0.2)
+    )
+    limits |= {f"recordings[{i}]": (count, 0) for i, count in enumerate(recordings)} | {
+        "workers": (workers or 1, 1)
+    }
     for name, (value, least) in limits.items():
         if value < least:
-            raise InputError(f"{name} is {value}, expected {least} or more; call it again with such a value")
+            raise InputError(
+                f"{name} is {value}, expected {least} or more; call it again with such a value"
+            )
     jobs = [
         Job(seed, split, index, width, height, float(duration_s))
         for split, count in zip(SPLITS, recordings, strict=True)
@@ -210,7 +218,9 @@ def _write_missing(jobs: list[Job], out: Path, workers: int | None) -> None:
         with Workers(0 if workers == 1 else workers) as pool:
             for job, result in tqdm(pool.run(partial(_write, out), todo), "recordings", len(todo)):
                 if isinstance(result, WorkerDied):
-                    raise InputError(f"{job.name}: a process that made it died (out of memory?); use fewer --workers")
+                    raise InputError(
+                        f"{job.name}: a process that made it died (out of memory?); use fewer --workers"
+                    )
     finally:
         cv2.setNumThreads(threads)
         for split in SPLITS:
@@ -262,7 +272,9 @@ def _write_events(group: h5py.Group, pieces: Iterator[Events], job: Job) -> None
     for name in ("width", "height"):
         group.create_dataset(name, data=np.int64(getattr(job, name)), track_times=False)
     blosc = hdf5plugin.Blosc(cname="zstd", clevel=1, shuffle=hdf5plugin.Blosc.SHUFFLE)
-    layout = dict(shape=(0,), maxshape=(None,), chunks=(EVENTS_PER_CHUNK,), track_times=False, **blosc)
+    layout = dict(
+        shape=(0,), maxshape=(None,), chunks=(EVENTS_PER_CHUNK,), track_times=False, **blosc
+    )
     for name, dtype in DISK_DTYPES.items():
         group.create_dataset(name, dtype=dtype, **layout)
     stored = 0
@@ -278,4 +290,6 @@ def _summarise(job: Job, out: Path) -> RecordingSummary:
     with open_hdf5(events_path) as file:
         events = len(file["events/t"])
     boxes = np.bincount(np.load(boxes_path)["class_id"], minlength=len(ETRAM8))
-    return RecordingSummary(job.split, job.night, events, job.duration_s, tuple(int(n) for n in boxes))
+    return RecordingSummary(
+        job.split, job.night, events, job.duration_s, tuple(int(n) for n in boxes)
+    )

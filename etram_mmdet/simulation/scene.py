@@ -12,7 +12,17 @@ from etram_mmdet.events.class_sets import ETRAM8
 from etram_mmdet.simulation.people import Body
 from etram_mmdet.simulation.rasterizer import Camera, project
 from etram_mmdet.simulation.street import LANE_M, Street, background
-from etram_mmdet.simulation.traffic import PAVEMENT_SHARE, STEP_S, Actor, RedLight, Route, drive, num_steps, pick, walk
+from etram_mmdet.simulation.traffic import (
+    PAVEMENT_SHARE,
+    STEP_S,
+    Actor,
+    RedLight,
+    Route,
+    drive,
+    num_steps,
+    pick,
+    walk,
+)
 
 
 class Placed(NamedTuple):
@@ -53,7 +63,9 @@ class Scene:
 
     def __post_init__(self) -> None:
         steps = max((len(a.travel_m) for a in self.actors), default=2)
-        self._motion = np.array([(a.travel_m, a.speed_m_s) for a in self.actors]).reshape(-1, 2, steps)
+        self._motion = np.array([(a.travel_m, a.speed_m_s) for a in self.actors]).reshape(
+            -1, 2, steps
+        )
         self._start = np.array([a.route.pose(0.0) for a in self.actors]).reshape(-1, 4)
         self._reach_m = np.array([a.body.front_m + 1.5 for a in self.actors])
 
@@ -61,14 +73,19 @@ class Scene:
         """All actors that may be in the frame, by lane and then by distance, the farthest first."""
         low = min(int(time_s / STEP_S), self._motion.shape[2] - 2)
         share = time_s / STEP_S - low
-        travel, speed = ((1 - share) * self._motion[..., low] + share * self._motion[..., low + 1]).T
+        travel, speed = (
+            (1 - share) * self._motion[..., low] + share * self._motion[..., low + 1]
+        ).T
         poses = self._start.copy()
         poses[:, :2] += travel[:, None] * poses[:, 2:]
         along, across = self.street.coordinates(poses[:, 0], poses[:, 1])
         order = np.argsort(-across - 1e-3 * np.hypot(poses[:, 0], poses[:, 1]), kind="stable")
         order = order[self._may_be_in_frame(poses)[order]]
         light = self.street.light(along[order], across[order], self.night)
-        return [Placed(i, poses[i], travel[i], speed[i], shine) for i, shine in zip(order, light, strict=True)]
+        return [
+            Placed(i, poses[i], travel[i], speed[i], shine)
+            for i, shine in zip(order, light, strict=True)
+        ]
 
     def _may_be_in_frame(self, poses: np.ndarray) -> np.ndarray:
         """Whether a circle as large as the actor reaches into the horizontal field of view."""
@@ -80,7 +97,12 @@ class Scene:
 
 
 def build_scene(
-    width: int, height: int, duration_s: float, night: bool, guests: tuple[str, ...], rng: np.random.Generator
+    width: int,
+    height: int,
+    duration_s: float,
+    night: bool,
+    guests: tuple[str, ...],
+    rng: np.random.Generator,
 ) -> Scene:
     """Draw streets and traffic until a car, a pedestrian and every guest are in view long enough.
 
@@ -103,7 +125,9 @@ def build_scene(
     return Scene(camera, empty, actors + _scenery(camera, street, duration_s, rng), night, street)
 
 
-def _draw_street(width: int, height: int, guests, rng: np.random.Generator) -> tuple[Camera, Street]:
+def _draw_street(
+    width: int, height: int, guests, rng: np.random.Generator
+) -> tuple[Camera, Street]:
     """A camera on a pole and the street before it.
 
     The vertical field of view is the same at every resolution.
@@ -118,7 +142,9 @@ def _draw_street(width: int, height: int, guests, rng: np.random.Generator) -> t
     lanes = int(rng.choice([2, 3, 4], p=[0.4, 0.4, 0.2]))
     end = first + (lanes - 1) * LANE_M + LANE_M / 2
     far = end + 1.9
-    tram = max(far + 4.0, rng.uniform(27.0, 31.0)) if "tram" in guests or rng.random() < 0.2 else None
+    tram = (
+        max(far + 4.0, rng.uniform(27.0, 31.0)) if "tram" in guests or rng.random() < 0.2 else None
+    )
     wide = tram is None and rng.random() < 0.4
     far_lanes = ((far + 18.0, 1), (far + 18.0 + LANE_M, -1)) if wide else ()
     wall = far + 60 if wide else (tram or far) + rng.uniform(4.0, 9.0)
@@ -134,7 +160,9 @@ def _draw_street(width: int, height: int, guests, rng: np.random.Generator) -> t
         far_lanes=far_lanes,
         wall_m=wall,
         crossing_m=crossing,
-        lamps=np.array([(s + 8 * side, far - 1 if side else near + 1.4) for s in spots for side in (0, 1)]),
+        lamps=np.array(
+            [(s + 8 * side, far - 1 if side else near + 1.4) for s in spots for side in (0, 1)]
+        ),
     )
     return camera, street
 
@@ -170,7 +198,9 @@ def _seen(camera: Camera, actors: list[Actor], name: str) -> bool:
     )
 
 
-def _populate(camera: Camera, street: Street, duration_s: float, night: bool, guests, rng) -> list[Actor]:
+def _populate(
+    camera: Camera, street: Street, duration_s: float, night: bool, guests, rng
+) -> list[Actor]:
     red_s = rng.uniform(-4.0, 0.5 * duration_s)
     red_s = (red_s, red_s + rng.uniform(3.0, 6.0))
     lane_guests = [g for g in guests if g in ("bus", "truck", "motorbike")]
@@ -190,7 +220,9 @@ def _populate(camera: Camera, street: Street, duration_s: float, night: bool, gu
     return actors + _slow_guests(camera, street, duration_s, night, guests, rng)
 
 
-def _walkers(camera, street: Street, across: float, duration_s: float, night: bool, rng) -> list[Actor]:
+def _walkers(
+    camera, street: Street, across: float, duration_s: float, night: bool, rng
+) -> list[Actor]:
     """People all along a pavement and beyond its visible part, some of them side by side."""
     low, high = visible_span(camera, street.route(across, 1))
     actors = []
@@ -201,7 +233,14 @@ def _walkers(camera, street: Street, across: float, duration_s: float, night: bo
         lateral = street.bicycle_m if name == "bicycle" else across + rng.uniform(-1.2, 1.2)
         actors.append(walk(name, street.route(lateral, direction, along), duration_s, night, rng))
         if name == "pedestrian" and rng.random() < 0.25:
-            friend = walk(name, street.route(lateral + 0.6, direction, along + 0.2), duration_s, night, rng, 0.0)
+            friend = walk(
+                name,
+                street.route(lateral + 0.6, direction, along + 0.2),
+                duration_s,
+                night,
+                rng,
+                0.0,
+            )
             friend.travel_m = actors[-1].travel_m
             friend.speed_m_s = actors[-1].speed_m_s
             actors.append(friend)
@@ -226,12 +265,18 @@ def _crossers(street: Street, red_s, duration_s: float, night: bool, rng) -> lis
     return actors
 
 
-def _slow_guests(camera, street: Street, duration_s: float, night: bool, guests, rng) -> list[Actor]:
+def _slow_guests(
+    camera, street: Street, duration_s: float, night: bool, guests, rng
+) -> list[Actor]:
     """Guests that drive in no lane of vehicles.
 
     Each passes the middle of the view half-way through the recording.
     """
-    places = {"bicycle": street.bicycle_m, "wheelchair": street.near_pavement_m, "tram": street.tram_m}
+    places = {
+        "bicycle": street.bicycle_m,
+        "wheelchair": street.near_pavement_m,
+        "tram": street.tram_m,
+    }
     actors = []
     for name in guests:
         if name not in places:
@@ -251,13 +296,17 @@ def _slow_guests(camera, street: Street, duration_s: float, night: bool, guests,
     return actors
 
 
-def _scenery(camera: Camera, street: Street, duration_s: float, rng: np.random.Generator) -> list[Actor]:
+def _scenery(
+    camera: Camera, street: Street, duration_s: float, rng: np.random.Generator
+) -> list[Actor]:
     """Lamp posts and trees: they hide actors behind them, and their leaves move."""
     still = np.zeros((2, num_steps(duration_s)))
     actors = [Actor(_lamp_post(), street.route(a, 1, s), *still) for s, a in street.lamps]
     for _ in range(rng.integers(0, 4)):
         low, high = visible_span(camera, street.route(street.far_pavement_m + 2.5, 1))
-        route = street.route(street.far_pavement_m + rng.uniform(2.0, 3.0), 1, rng.uniform(low, high))
+        route = street.route(
+            street.far_pavement_m + rng.uniform(2.0, 3.0), 1, rng.uniform(low, high)
+        )
         actors.append(Actor(_tree(rng), route, *still))
     return actors
 
@@ -278,5 +327,7 @@ def _tree(rng: np.random.Generator) -> Body:
     for _ in middles:
         body.part(1, rng.uniform(0.25, 0.5), rng.uniform(0.08, 0.2))
     sway = np.array([0.06, 0.03, 0.015])
-    body.animate = lambda _travel_m, _speed_m_s, time_s: middles + np.sin(time_s * pace + phase)[:, None] * sway
+    body.animate = lambda _travel_m, _speed_m_s, time_s: (
+        middles + np.sin(time_s * pace + phase)[:, None] * sway
+    )
     return body.freeze()

@@ -69,7 +69,9 @@ class Street:
             return np.ones_like(along, dtype=float)
         total = np.full(np.shape(along), NIGHT_AMBIENT)
         for lamp_along, lamp_across in self.lamps:
-            total += 0.22 * np.exp(-((along - lamp_along) ** 2 + (across - lamp_across) ** 2) / (2 * 4.5**2))
+            total += 0.22 * np.exp(
+                -((along - lamp_along) ** 2 + (across - lamp_across) ** 2) / (2 * 4.5**2)
+            )
         return total
 
 
@@ -93,7 +95,9 @@ def background(camera: Camera, street: Street, night: bool, rng: np.random.Gener
     behind = (across > street.wall_m) & (ray_across > 0)
     surface = _ground_tone(street, along, across, rng) * street.light(along, across, night)
     wall = _wall_tone(ray_along * facade, camera.mount_m + rays[..., 2] * facade, night, rng)
-    image = cv2.resize(np.where(behind, wall, surface), (camera.width, camera.height), interpolation=cv2.INTER_AREA)
+    image = cv2.resize(
+        np.where(behind, wall, surface), (camera.width, camera.height), interpolation=cv2.INTER_AREA
+    )
     grain = cv2.GaussianBlur(rng.normal(0, 1, image.shape), (0, 0), 1.2 * camera.height / 128)
     return (WHITE * image * np.exp(0.1 * grain)).astype(np.float32)
 

@@ -103,7 +103,9 @@ def num_steps(duration_s: float) -> int:
     return int(duration_s / STEP_S) + 2
 
 
-def make_actor(name: str, route: Route, travel_m, speed_m_s, night: bool, rng: np.random.Generator) -> Actor:
+def make_actor(
+    name: str, route: Route, travel_m, speed_m_s, night: bool, rng: np.random.Generator
+) -> Actor:
     """Put a random road user of a class on a route.
 
     Args:
@@ -127,7 +129,14 @@ def pick(shares: dict[str, float], rng: np.random.Generator) -> str:
     return str(rng.choice(list(shares), p=list(shares.values())))
 
 
-def walk(name: str, route: Route, duration_s: float, night: bool, rng: np.random.Generator, stop_share=0.1) -> Actor:
+def walk(
+    name: str,
+    route: Route,
+    duration_s: float,
+    night: bool,
+    rng: np.random.Generator,
+    stop_share=0.1,
+) -> Actor:
     """A road user at constant speed, perhaps with a pause of some seconds.
 
     Travel 0 is the route's start.

@@ -7,7 +7,16 @@ from math import pi
 
 import numpy as np
 
-from etram_mmdet.simulation.people import Body, beam, box_xz, circle, disc_wheel, ground_shadow, halo, on_side
+from etram_mmdet.simulation.people import (
+    Body,
+    beam,
+    box_xz,
+    circle,
+    disc_wheel,
+    ground_shadow,
+    halo,
+    on_side,
+)
 
 GLASS = 0.07
 
@@ -22,12 +31,16 @@ def _extrude(body: Body, profile_xz, order, tones, half_m: float) -> None:
     for i in order:
         x0, z0 = profile_xz[i]
         x1, z1 = profile_xz[(i + 1) % len(profile_xz)]
-        body.add([(x0, -half_m, z0), (x0, half_m, z0), (x1, half_m, z1), (x1, -half_m, z1)], tones[i])
+        body.add(
+            [(x0, -half_m, z0), (x0, half_m, z0), (x1, half_m, z1), (x1, -half_m, z1)], tones[i]
+        )
     for y in (-half_m, half_m):
         body.add(on_side(profile_xz, y), tones[-1])
 
 
-def _both_sides(body: Body, outline_xz, reflectance: float, half_m: float, glow: float = 0.0) -> None:
+def _both_sides(
+    body: Body, outline_xz, reflectance: float, half_m: float, glow: float = 0.0
+) -> None:
     for y in (-half_m - 0.005, half_m + 0.005):
         body.add(on_side(outline_xz, y), reflectance, glow=glow)
 
@@ -81,7 +94,9 @@ def car(rng: np.random.Generator, night: bool) -> Body:
     kind = rng.choice(["saloon", "hatchback", "van"], p=[0.4, 0.4, 0.2])
     length = {"saloon": 4.6, "hatchback": 4.0, "van": 4.8}[kind] * rng.uniform(0.95, 1.05)
     top = {"saloon": 1.43, "hatchback": 1.5, "van": 1.9}[kind] * rng.uniform(0.97, 1.04)
-    tone = rng.choice([0.05, 0.1, 0.16, 0.4, 0.55, 0.7, 0.85], p=[0.2, 0.12, 0.1, 0.13, 0.15, 0.15, 0.15])
+    tone = rng.choice(
+        [0.05, 0.1, 0.16, 0.4, 0.55, 0.7, 0.85], p=[0.2, 0.12, 0.1, 0.13, 0.15, 0.15, 0.15]
+    )
     half = 0.88
     rear = -length / 2
     front = length / 2
@@ -96,7 +111,18 @@ def car(rng: np.random.Generator, night: bool) -> Body:
         (roof_front, top), (roof_rear, top), (boot, belt + 0.05), (rear, belt),
     ]  # fmt: skip
     body = _hull(length, half, 0.62, night)
-    tones = [0.02, 0.6 * tone, 0.8 * tone, tone, GLASS, 1.2 * tone, GLASS, 1.1 * tone, 0.85 * tone, tone]
+    tones = [
+        0.02,
+        0.6 * tone,
+        0.8 * tone,
+        tone,
+        GLASS,
+        1.2 * tone,
+        GLASS,
+        1.1 * tone,
+        0.85 * tone,
+        tone,
+    ]
     _extrude(body, profile, (1, 2, 8, 3, 7, 4, 6, 5), tones, half)
     pillar = (roof_front + roof_rear) / 2
     glass_front = [(pillar + 0.05, belt), (bonnet - 0.12, belt), (roof_front - 0.08, top - 0.09),
@@ -111,7 +137,9 @@ def car(rng: np.random.Generator, night: bool) -> Body:
     return body.freeze()
 
 
-def _windows(body: Body, starts_m, width_m: float, z0: float, z1: float, half_m: float, night: bool) -> None:
+def _windows(
+    body: Body, starts_m, width_m: float, z0: float, z1: float, half_m: float, night: bool
+) -> None:
     """Add single panes, lit from inside at night.
 
     The pillars between them draw edges along the vehicle.
@@ -135,7 +163,9 @@ def bus(rng: np.random.Generator, night: bool) -> Body:
     body = _hull(length, half, 0.75, night)
     rear, front = body.rear_m, body.front_m
     profile = [(rear, 0.35), (front, 0.35), (front, 1.2), (front - 0.15, top), (rear, top)]
-    _extrude(body, profile, (1, 2, 3, 4), [0.02, 0.8 * tone, GLASS, 1.15 * tone, 0.8 * tone, tone], half)
+    _extrude(
+        body, profile, (1, 2, 3, 4), [0.02, 0.8 * tone, GLASS, 1.15 * tone, 0.8 * tone, tone], half
+    )
     starts = np.arange(rear + 0.5, front - 1.6, 1.5)
     _windows(body, starts, 1.35, 1.3, 2.5, half, night)
     _both_sides(body, box_xz(rear + 0.1, 0.75, front - 0.1, 0.95), stripe, half)
@@ -167,7 +197,13 @@ def truck(rng: np.random.Generator, night: bool) -> Body:
     cab_top = rng.uniform(2.4, 2.75)
     # Seen from behind, the cargo box hides the cab's roof. Seen from the front, the cab hides the
     # cargo box.
-    profile_cab = [(cab_rear, 0.45), (front, 0.45), (front, 1.45), (front - 0.25, cab_top), (cab_rear, cab_top)]
+    profile_cab = [
+        (cab_rear, 0.45),
+        (front, 0.45),
+        (front, 1.45),
+        (front - 0.25, cab_top),
+        (cab_rear, cab_top),
+    ]
     profile_box = [(rear, 1.0), (box_front, 1.0), (box_front, top), (rear, top)]
     _extrude(body, profile_cab, (3, 4), [0, 0, 0, 1.15 * cab, 0.6 * cab, cab], half)
     _extrude(body, profile_box, (1, 2, 3), [0, 0.8 * box, 1.15 * box, 0.75 * box, box], half)
@@ -198,7 +234,14 @@ def tram(rng: np.random.Generator, night: bool) -> Body:
     skirt = rng.choice([0.1, 0.45, 0.9])
     body = _hull(length, half, 0.9, night)
     rear, front = body.rear_m, body.front_m
-    profile = [(rear, 0.3), (front, 0.3), (front - 0.1, 1.1), (front - 0.9, top), (rear + 0.9, top), (rear + 0.1, 1.1)]
+    profile = [
+        (rear, 0.3),
+        (front, 0.3),
+        (front - 0.1, 1.1),
+        (front - 0.9, top),
+        (rear + 0.9, top),
+        (rear + 0.1, 1.1),
+    ]
     tones = [0.02, 0.8 * skirt, GLASS, 1.1 * tone, GLASS, 0.8 * skirt, tone]
     _extrude(body, profile, (1, 2, 3, 4, 5), tones, half)
     _both_sides(body, box_xz(rear + 0.1, 0.3, front - 0.1, 1.0), skirt, half)
@@ -212,7 +255,11 @@ def tram(rng: np.random.Generator, night: bool) -> Body:
     for x in joints[1:-1]:
         _both_sides(body, box_xz(x - 0.35, 0.3, x + 0.35, top), 0.05, half + 0.015)
     _both_sides(body, box_xz(rear + 3, top, rear + 6, top + 0.3), 0.2, half - 0.4)
-    body.add([(0.5, 0.0, top), (-0.6, 0.0, top + 0.8), (-0.6, 0.0, top + 0.8), (0.1, 0.0, top + 1.5)], 0.1, 0.04)
+    body.add(
+        [(0.5, 0.0, top), (-0.6, 0.0, top + 0.8), (-0.6, 0.0, top + 0.8), (0.1, 0.0, top + 1.5)],
+        0.1,
+        0.04,
+    )
     for x in (rear + 2.2, 0.0, front - 2.2):
         for y in (-half - 0.02, half + 0.02):
             body.add(circle(x, y, 0.3, 0.28, 1 if y > 0 else -1), 0.03)

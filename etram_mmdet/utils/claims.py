@@ -68,7 +68,9 @@ class Holder:
         """This process, with a new token."""
         pid = os.getpid()
         command = " ".join(sys.argv)[:200]
-        return cls(socket.gethostname(), machine_id(), pid, start_ticks(pid), command, uuid.uuid4().hex)
+        return cls(
+            socket.gethostname(), machine_id(), pid, start_ticks(pid), command, uuid.uuid4().hex
+        )
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host} ({self.command})"

@@ -36,7 +36,9 @@ def make_parser(doc: str) -> argparse.ArgumentParser:
     Args:
         doc: docstring of the tool.
     """
-    return argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    return argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
@@ -63,7 +65,9 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_opening(parser: argparse.ArgumentParser, no_size: str = "in pixels, for files that do not say") -> None:
+def add_opening(
+    parser: argparse.ArgumentParser, no_size: str = "in pixels, for files that do not say"
+) -> None:
     """``--sensor``, ``--event-time-unit``, ``--event-columns`` and ``--sort-events``, which :func:`opening_of` reads.
 
     Args:
@@ -71,9 +75,18 @@ def add_opening(parser: argparse.ArgumentParser, no_size: str = "in pixels, for 
         no_size: help of ``--sensor``.
     """
     parser.add_argument("--sensor", nargs=2, type=int, metavar=("WIDTH", "HEIGHT"), help=no_size)
-    parser.add_argument("--event-time-unit", choices=("us", "ms", "ns"), default="us", help="of the stamps of events")
-    parser.add_argument("--event-columns", metavar="t,x,y,p", help="what the columns of text or of an array are")
-    parser.add_argument("--sort-events", action="store_true", help="sort events by time, all of them in memory")
+    parser.add_argument(
+        "--event-time-unit",
+        choices=("us", "ms", "ns"),
+        default="us",
+        help="of the stamps of events",
+    )
+    parser.add_argument(
+        "--event-columns", metavar="t,x,y,p", help="what the columns of text or of an array are"
+    )
+    parser.add_argument(
+        "--sort-events", action="store_true", help="sort events by time, all of them in memory"
+    )
 
 
 def opening_of(args: argparse.Namespace) -> dict:
@@ -111,8 +124,12 @@ def add_streaming(parser: argparse.ArgumentParser) -> None:
         default=PRECISIONS[0],
         help="of inference; the lower ones need a processor or GPU that computes in them",
     )
-    parser.add_argument("--fuse", action="store_true", help="fold norms and biases: faster, other rounding")
-    parser.add_argument("--compile", action="store_true", help="torch.compile: half a minute first, then fastest")
+    parser.add_argument(
+        "--fuse", action="store_true", help="fold norms and biases: faster, other rounding"
+    )
+    parser.add_argument(
+        "--compile", action="store_true", help="torch.compile: half a minute first, then fastest"
+    )
 
 
 def add_streamed_frames(parser: argparse.ArgumentParser) -> None:
@@ -181,10 +198,19 @@ class _CfgOptions(argparse.Action):
         for word in values:
             key, is_pair, text = word.partition("=")
             if not is_pair or not all(key.split(".")):
-                parser.error(f"{option_string} {word}: expected KEY=VALUE, such as train_dataloader.batch_size=2")
+                parser.error(
+                    f"{option_string} {word}: expected KEY=VALUE, such as train_dataloader.batch_size=2"
+                )
             try:
                 options[key] = _option_value(text)
-            except (SyntaxError, ValueError, TypeError, AttributeError, AssertionError, RecursionError):
+            except (
+                SyntaxError,
+                ValueError,
+                TypeError,
+                AttributeError,
+                AssertionError,
+                RecursionError,
+            ):
                 parser.error(
                     f"{option_string} {word}: the value is no Python; write it in quotation marks, such as "
                     f'"{key}=(1, 2)" or "{key}=dict(type=\'X\')"'

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 
 # The lines that PyTorch puts before the text of an error of a loading process.
-_FROM_PROCESS = re.compile(r"\ACaught \w+ in .*?\nOriginal Traceback .*^[\w.]+: ", re.DOTALL | re.MULTILINE)
+_FROM_PROCESS = re.compile(
+    r"\ACaught \w+ in .*?\nOriginal Traceback .*^[\w.]+: ", re.DOTALL | re.MULTILINE
+)
 
 
 class InputError(ValueError):

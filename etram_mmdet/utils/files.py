@@ -38,12 +38,32 @@ _NO_ANSWER = (
 _HELD = (errno.EAGAIN, errno.EBUSY, errno.ENOLCK, errno.ETXTBSY, errno.EDEADLK)
 # Error numbers, cause, advice.
 _CAUSES = (
-    ((errno.ENOSPC, errno.EDQUOT), "the disk is full{space}", "make room, then run the same command again"),
-    ((errno.ENOMEM,), "no memory is left", "end other programs or use fewer workers, then run the same command again"),
-    ((errno.EFBIG,), "it would be larger than a file may be here", "raise the limit (ulimit -f) or write elsewhere"),
+    (
+        (errno.ENOSPC, errno.EDQUOT),
+        "the disk is full{space}",
+        "make room, then run the same command again",
+    ),
+    (
+        (errno.ENOMEM,),
+        "no memory is left",
+        "end other programs or use fewer workers, then run the same command again",
+    ),
+    (
+        (errno.EFBIG,),
+        "it would be larger than a file may be here",
+        "raise the limit (ulimit -f) or write elsewhere",
+    ),
     ((errno.EROFS,), "the file system can only be read", "name a folder elsewhere"),
-    ((errno.EACCES, errno.EPERM), "permission denied", "see to its owner and permissions, or name another folder"),
-    ((errno.ENOENT, errno.ESTALE), "it or its folder does not exist", "see to the path, then run the command again"),
+    (
+        (errno.EACCES, errno.EPERM),
+        "permission denied",
+        "see to its owner and permissions, or name another folder",
+    ),
+    (
+        (errno.ENOENT, errno.ESTALE),
+        "it or its folder does not exist",
+        "see to the path, then run the command again",
+    ),
     ((errno.EMFILE, errno.ENFILE), "{limit}", "raise the limit: ulimit -n 4096"),
     (
         _NO_ANSWER,
@@ -177,7 +197,9 @@ def _is_left(part: Path) -> bool:
 
 
 @contextmanager
-def os_errors(path: Path, doing: str, aside: Path | None = None, size_bytes: int = 0) -> Iterator[None]:
+def os_errors(
+    path: Path, doing: str, aside: Path | None = None, size_bytes: int = 0
+) -> Iterator[None]:
     """Turn an ``OSError`` about ``path`` into an ``InputError`` with cause and advice.
 
     An error that names another file, or has neither a file nor a number, is not about ``path`` and
@@ -198,11 +220,16 @@ def os_errors(path: Path, doing: str, aside: Path | None = None, size_bytes: int
         is_named = (filename if filename is None else os.fspath(filename)) in names
         if not _number(error) or not is_named:
             raise
-        raise InputError(f"{path}: cannot be {doing}: {because(error, path, aside, size_bytes)}") from error
+        raise InputError(
+            f"{path}: cannot be {doing}: {because(error, path, aside, size_bytes)}"
+        ) from error
 
 
 def because(
-    error: OSError | RuntimeError, path: Path | None = None, aside: Path | None = None, size_bytes: int = 0
+    error: OSError | RuntimeError,
+    path: Path | None = None,
+    aside: Path | None = None,
+    size_bytes: int = 0,
 ) -> str:
     """Cause of a file-system error and advice, such as ``permission denied; see to ...``.
 
@@ -216,7 +243,9 @@ def because(
     number = _number(error)
     for numbers, cause, advice in _CAUSES:
         if number in numbers:
-            return f"{cause.format(space=_space(path, aside, size_bytes), limit=_limit())}; {advice}"
+            return (
+                f"{cause.format(space=_space(path, aside, size_bytes), limit=_limit())}; {advice}"
+            )
     return f"{getattr(error, 'strerror', None) or error}; see to this path"
 
 

@@ -27,7 +27,9 @@ def read_json(path: Path, advice: str, most_bytes: int | None = MAX_JSON_BYTES) 
     check_is_file(path)
     with os_errors(path, "read"):
         if most_bytes is not None and path.stat().st_size > most_bytes:
-            raise InputError(f"{path}: {path.stat().st_size:,} bytes, expected at most {most_bytes:,}; {advice}")
+            raise InputError(
+                f"{path}: {path.stat().st_size:,} bytes, expected at most {most_bytes:,}; {advice}"
+            )
         text = path.read_bytes()
     try:
         content = json.loads(text)

@@ -19,8 +19,14 @@ def literal(node: ast.expr, names_are_text: bool = False) -> object:
     if names_are_text and isinstance(node, ast.Name):
         return {"true": True, "false": False}.get(node.id, node.id)
     if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "dict":
-        given = {key: value for argument in node.args for key, value in literal(argument, names_are_text).items()}
-        return given | {keyword.arg: literal(keyword.value, names_are_text) for keyword in node.keywords}
+        given = {
+            key: value
+            for argument in node.args
+            for key, value in literal(argument, names_are_text).items()
+        }
+        return given | {
+            keyword.arg: literal(keyword.value, names_are_text) for keyword in node.keywords
+        }
     if isinstance(node, ast.Dict):
         pairs = zip(node.keys, node.values, strict=True)
         return {ast.literal_eval(key): literal(value, names_are_text) for key, value in pairs}

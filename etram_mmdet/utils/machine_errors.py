@@ -60,7 +60,9 @@ def _of_pytorch(text: str) -> str | None:
         return f"{_LOADING} found no room in shared memory (/dev/shm); {_SHM} {_FEWER}"
     if "unable to write to file </torch_" in text or "unable to allocate shared memory" in text:
         return f"shared memory (/dev/shm) is full; {_SHM} {_FEWER}"
-    if "DataLoader worker" in text and ("killed by signal" in text or "exited unexpectedly" in text):
+    if "DataLoader worker" in text and (
+        "killed by signal" in text or "exited unexpectedly" in text
+    ):
         return f"{_LOADING} was killed, most often because memory ran out; {_FEWER}"
     if "PytorchStreamWriter" in text:
         return "a checkpoint could not be written, most often because the disk is full; make room, then run it again"

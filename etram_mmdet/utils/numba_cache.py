@@ -36,7 +36,10 @@ def use_writable_folder() -> None:
         folder = tempfile.mkdtemp(prefix="numba_")
         os.environ[VARIABLE] = folder
         atexit.register(_remove, folder, os.getpid())
-        print(f"compiled code is kept for this run only; set {VARIABLE} to a folder that lasts", file=sys.stderr)
+        print(
+            f"compiled code is kept for this run only; set {VARIABLE} to a folder that lasts",
+            file=sys.stderr,
+        )
 
 
 def _takes_files(folder: Path) -> bool:

@@ -24,7 +24,9 @@ def class_of(cfg: Mapping, registry: Registry) -> type:
         KeyError: when no class has this name.
     """
     if "type" not in cfg:
-        raise InputError(f"{dict(cfg)!r:.80}: has no type; name the class of the {registry.name}: type='CLASS'")
+        raise InputError(
+            f"{dict(cfg)!r:.80}: has no type; name the class of the {registry.name}: type='CLASS'"
+        )
     if inspect.isclass(cfg["type"]):
         return cfg["type"]
     found = registry.get(cfg["type"])
@@ -52,7 +54,10 @@ def takes_key(cfg: Mapping, key: str, registry: Registry) -> bool:
         key: name of the argument.
         registry: registry in which the class is looked up.
     """
-    return any(key in inspect.signature(base.__init__).parameters for base in class_of(cfg, registry).__mro__)
+    return any(
+        key in inspect.signature(base.__init__).parameters
+        for base in class_of(cfg, registry).__mro__
+    )
 
 
 def value_of(cfg: Mapping, key: str, registry: Registry) -> object:
@@ -65,6 +70,10 @@ def value_of(cfg: Mapping, key: str, registry: Registry) -> object:
     """
     if cfg.get(key) is not None:
         return cfg[key]
-    signatures = (inspect.signature(base.__init__).parameters for base in class_of(cfg, registry).__mro__)
-    default = next((parameters[key].default for parameters in signatures if key in parameters), None)
+    signatures = (
+        inspect.signature(base.__init__).parameters for base in class_of(cfg, registry).__mro__
+    )
+    default = next(
+        (parameters[key].default for parameters in signatures if key in parameters), None
+    )
     return None if default is inspect.Parameter.empty else default

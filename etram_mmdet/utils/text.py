@@ -22,7 +22,10 @@ def table(rows: Iterable[Sequence[object]], gap: int = 2, left: Collection[int] 
     cells = [[MISSING if cell is None else str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     align = [str.ljust if i in left else str.rjust for i in range(len(widths))]
-    lines = [[side(cell, width) for side, cell, width in zip(align, row, widths, strict=True)] for row in cells]
+    lines = [
+        [side(cell, width) for side, cell, width in zip(align, row, widths, strict=True)]
+        for row in cells
+    ]
     return "\n".join((" " * gap).join(line).rstrip() for line in lines)
 
 
@@ -35,7 +38,9 @@ def markdown_table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> 
         head: names of the columns.
         rows: cells of each line.
     """
-    cells = [[" ".join(str(cell).split()).replace("|", "\\|") for cell in row] for row in (head, *rows)]
+    cells = [
+        [" ".join(str(cell).split()).replace("|", "\\|") for cell in row] for row in (head, *rows)
+    ]
     widths = [max(3, min(_WIDEST, max(map(len, column)))) for column in zip(*cells, strict=True)]
     rule = ["-" * width for width in widths]
     lines = [" | ".join(map(str.ljust, row, widths)) for row in (cells[0], rule, *cells[1:])]
@@ -150,7 +155,9 @@ def differences(
         return {} if is_same else {path: list(values)}
     found = {}
     for key, part in parts.items():
-        found |= differences(part, f"{path}.{key}".removeprefix("."), ignored=ignored, setting=setting)
+        found |= differences(
+            part, f"{path}.{key}".removeprefix("."), ignored=ignored, setting=setting
+        )
     return found
 
 
@@ -169,7 +176,11 @@ def changes(before: dict, after: dict, path: str = "") -> list[str]:
 def _types(value: object) -> list[str]:
     """Types of a list of registered classes; empty for anything else."""
     items = value if isinstance(value, list | tuple) else []
-    return [item["type"] for item in items] if all(isinstance(i, dict) and "type" in i for i in items) else []
+    return (
+        [item["type"] for item in items]
+        if all(isinstance(i, dict) and "type" in i for i in items)
+        else []
+    )
 
 
 def _as_lists(value: object) -> object:

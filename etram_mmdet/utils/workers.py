@@ -40,7 +40,9 @@ class Workers:
         self._others = set(active_children())
         try:
             # Forked, because importing the package again in every worker costs seconds.
-            self._pool = ProcessPoolExecutor(count, get_context("fork"), _start) if count > 0 else None
+            self._pool = (
+                ProcessPoolExecutor(count, get_context("fork"), _start) if count > 0 else None
+            )
         except OSError as error:  # semaphores between processes need /dev/shm
             raise InputError(
                 f"/dev/shm cannot be written ({error.strerror}), so no other process can work; see to its room "

@@ -51,14 +51,18 @@ class SeenFrame(NamedTuple):
 Batch = Sequence[Sequence[SeenFrame]]  # one clip per lane
 
 
-def clip_sheet(batches: Iterable[Batch], classes: Sequence[str], palette: Sequence[Colour]) -> np.ndarray:
+def clip_sheet(
+    batches: Iterable[Batch], classes: Sequence[str], palette: Sequence[Colour]
+) -> np.ndarray:
     """One row per lane in which time runs to the right, one column of clips per batch; (H, W, 3) under a legend."""
     columns = [_batch_column(i, batch, classes, palette) for i, batch in enumerate(batches)]
     sheet = np.hstack(columns)
     return np.vstack([legend(legend_entries(palette), sheet.shape[1]), sheet])
 
 
-def clip_film(batches: Iterable[Batch], classes: Sequence[str], palette: Sequence[Colour]) -> Iterator[np.ndarray]:
+def clip_film(
+    batches: Iterable[Batch], classes: Sequence[str], palette: Sequence[Colour]
+) -> Iterator[np.ndarray]:
     """One (H, W, 3) image per time step, all lanes side by side, over a legend."""
     for i, batch in enumerate(batches):
         steps = list(zip(*batch, strict=True))
@@ -69,8 +73,12 @@ def clip_film(batches: Iterable[Batch], classes: Sequence[str], palette: Sequenc
             yield np.vstack([head, image, legend(legend_entries(palette), image.shape[1])])
 
 
-def _batch_column(number: int, batch: Batch, classes: Sequence[str], palette: Sequence[Colour]) -> np.ndarray:
-    rows = [grid([clip_tile(frame, classes, palette) for frame in clip], len(clip)) for clip in batch]
+def _batch_column(
+    number: int, batch: Batch, classes: Sequence[str], palette: Sequence[Colour]
+) -> np.ndarray:
+    rows = [
+        grid([clip_tile(frame, classes, palette) for frame in clip], len(clip)) for clip in batch
+    ]
     clips = np.vstack([_headline(f"batch {number}", rows[0].shape[1]), *rows])
     return np.hstack([clips, paper(len(clips), CLIP_GAP_PX)])
 
@@ -97,9 +105,16 @@ def clip_tile(frame: SeenFrame, classes: Sequence[str], palette: Sequence[Colour
         hatch(image)
     image = draw_boxes(image, frame.boxes, classes, palette, scale=scale)
     mark = clip_start(frame)
-    bordered = np.full([side + 2 * BORDER_PX for side in image.shape[:2]] + [3], mark or PAPER, np.uint8)
+    bordered = np.full(
+        [side + 2 * BORDER_PX for side in image.shape[:2]] + [3], mark or PAPER, np.uint8
+    )
     bordered[BORDER_PX:-BORDER_PX, BORDER_PX:-BORDER_PX] = image
-    return np.vstack([_caption_strip(frame, bordered.shape[1], mark or (INK if frame.is_labelled else DIM)), bordered])
+    return np.vstack(
+        [
+            _caption_strip(frame, bordered.shape[1], mark or (INK if frame.is_labelled else DIM)),
+            bordered,
+        ]
+    )
 
 
 def clip_start(frame: SeenFrame) -> Colour | None:
@@ -129,7 +144,11 @@ def what_it_teaches(frame: SeenFrame) -> str:
     """What there is to learn from the frame, and what its clip is."""
     if frame.is_padding:
         return "no frame"
-    clip = {STREAM_STARTS: "stream starts, ", STREAM_GOES_ON: "stream goes on, ", ON_ITS_OWN: "random clip, "}
+    clip = {
+        STREAM_STARTS: "stream starts, ",
+        STREAM_GOES_ON: "stream goes on, ",
+        ON_ITS_OWN: "random clip, ",
+    }
     labels = f"labelled, boxes: {len(frame.boxes)}" if frame.is_labelled else "not labelled"
     return clip.get(clip_start(frame), "") + labels
 

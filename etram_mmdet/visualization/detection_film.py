@@ -47,7 +47,9 @@ def write_film(
     """
     film = detection_film(with_events(dataset, frames), classes, palette, min_score)
     steps_us = np.diff([frame.t_us for frame in frames])
-    return write_mp4(film, path, 1e6 / float(np.median(steps_us)) if len(steps_us) else FRAMES_PER_S)
+    return write_mp4(
+        film, path, 1e6 / float(np.median(steps_us)) if len(steps_us) else FRAMES_PER_S
+    )
 
 
 def readable_score(frames: Sequence[FrameResult], score: float) -> float:
@@ -66,7 +68,9 @@ def readable_score(frames: Sequence[FrameResult], score: float) -> float:
     return max(score, float(scores[most - 1])) if len(scores) > most else score
 
 
-def with_events(dataset: ETraMDataset, frames: Sequence[FrameResult]) -> Iterator[tuple[np.ndarray, FrameResult]]:
+def with_events(
+    dataset: ETraMDataset, frames: Sequence[FrameResult]
+) -> Iterator[tuple[np.ndarray, FrameResult]]:
     """Pairs (off_on, frame) for ``frames``, which are all of one recording of ``dataset``."""
     sequence = next(s for s in dataset.sequences if s.name == frames[0].recording)
     shows = build_representation(dataset.representation, 2, 2)
@@ -112,7 +116,11 @@ def detection_picture(
 
 
 def _entries(
-    classes: Sequence[str], palette: Sequence[Colour], with_truth: bool, with_missed: bool, min_score: float
+    classes: Sequence[str],
+    palette: Sequence[Colour],
+    with_truth: bool,
+    with_missed: bool,
+    min_score: float,
 ) -> list[tuple[np.ndarray, str]]:
     empty = np.full((16, 26, 3), BACKGROUND, np.uint8)
     truth = empty.copy()

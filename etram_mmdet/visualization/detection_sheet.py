@@ -48,7 +48,9 @@ def contact_sheet(
     enlarged by one whole factor, the largest that keeps the sheet within `WIDTH_PX` (1 if it is wider anyway).
     """
     if not frames:
-        raise InputError(f"no frame to draw in {out_path}: expected at least one (off_on, frame) pair")
+        raise InputError(
+            f"no frame to draw in {out_path}: expected at least one (off_on, frame) pair"
+        )
     columns = min(columns, len(frames))
     widest_px = max(off_on.shape[2] for off_on, _ in frames)
     scale = max(1, ((WIDTH_PX - GAP_PX) // columns - GAP_PX) // widest_px)
@@ -93,17 +95,30 @@ def _sheet_entries(min_score: float, colour: Colour) -> Sequence[tuple[np.ndarra
 
 
 def prediction_sheet(
-    dataset: ETraMDataset, predictions: str | Path, out_path: str | Path, count: int = 12, min_score: float = 0.3
+    dataset: ETraMDataset,
+    predictions: str | Path,
+    out_path: str | Path,
+    count: int = 12,
+    min_score: float = 0.3,
 ) -> None:
     """Draw ``count`` frames that hold boxes, evenly spread over the predictions that ``tools/test.py --out`` saved."""
     places = {
-        (s.name, int(s.t_us[i])): (s, int(i)) for s in dataset.sequences for i in s.labelled if len(s.boxes_of(i)[0])
+        (s.name, int(s.t_us[i])): (s, int(i))
+        for s in dataset.sequences
+        for i in s.labelled
+        if len(s.boxes_of(i)[0])
     }
     shown = [frame for frame in load_predictions(Path(predictions)).frames if frame.key in places]
     chosen = np.linspace(0, len(shown) - 1, min(count, len(shown))).round().astype(int)
     shows = build_representation(dataset.representation, 2, 2)
     frames = [(_events(*places[shown[k].key], shows), shown[k]) for k in chosen]
-    contact_sheet(frames, out_path, dataset.metainfo["classes"], dataset.metainfo["palette"], min_score=min_score)
+    contact_sheet(
+        frames,
+        out_path,
+        dataset.metainfo["classes"],
+        dataset.metainfo["palette"],
+        min_score=min_score,
+    )
 
 
 def _events(sequence: RecordingFrames, index: int, shows: Representation) -> np.ndarray:

@@ -14,10 +14,18 @@ Colour = tuple[int, int, int]
 NamedBox = tuple[list[int], str, Colour]  # corners x1 y1 x2 y2 in pixels of the image, text, colour
 
 BACKGROUND: Colour = (18, 20, 26)
-POSITIVE: Colour = (186, 194, 206)  # greys and a quiet blue: the saturated colours belong to the classes
+POSITIVE: Colour = (
+    186,
+    194,
+    206,
+)  # greys and a quiet blue: the saturated colours belong to the classes
 NEGATIVE: Colour = (62, 88, 150)
 WHITE: Colour = (255, 255, 255)
-MISSED: Colour = (255, 214, 10)  # ground truth that no drawn detection of its class overlaps by half
+MISSED: Colour = (
+    255,
+    214,
+    10,
+)  # ground truth that no drawn detection of its class overlaps by half
 BLACK: Colour = (0, 0, 0)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 FONT_SCALE = 0.42
@@ -35,7 +43,9 @@ def events_to_rgb(off_on: np.ndarray) -> np.ndarray:
         (H, W, 3) image; `BACKGROUND` where no event fell.
     """
     half = len(off_on) // 2
-    negative, positive = (part.sum(0, dtype=np.float32)[..., None] for part in (off_on[:half], off_on[half:]))
+    negative, positive = (
+        part.sum(0, dtype=np.float32)[..., None] for part in (off_on[:half], off_on[half:])
+    )
     total = negative + positive
     colour = (negative * NEGATIVE + positive * POSITIVE) / np.where(total > 0, total, 1)
     strength = 1 - 0.5**total  # one event shows at half strength, five nearly at full
@@ -97,9 +107,14 @@ def draw_frame(
     is_missed = _missed(frame.truth, sure.clipped(picture.shape[:2])) & mark_missed
     found, missed = frame.truth[~is_missed], frame.truth[is_missed]
     truth = _named_boxes(image, found, classes, [WHITE] * len(classes), scale)
-    truth += _named_boxes(image, missed, [f"missed {name}" for name in classes], [MISSED] * len(classes), scale)
+    truth += _named_boxes(
+        image, missed, [f"missed {name}" for name in classes], [MISSED] * len(classes), scale
+    )
     detections = _named_boxes(image, sure, classes, palette, scale)
-    for draw in (_draw_outlines, _draw_names):  # all outlines first, so that none strikes a name through
+    for draw in (
+        _draw_outlines,
+        _draw_names,
+    ):  # all outlines first, so that none strikes a name through
         draw(image, truth, dashed=True)
         draw(image, detections, dashed=False)
     return image
@@ -110,7 +125,8 @@ def _missed(truth: Boxes, found: Boxes) -> np.ndarray:
     return np.array(
         [
             not any(
-                found.labels[k] == truth.labels[i] and iou(truth.bboxes_xyxy[i], found.bboxes_xyxy[k]) >= 0.5
+                found.labels[k] == truth.labels[i]
+                and iou(truth.bboxes_xyxy[i], found.bboxes_xyxy[k]) >= 0.5
                 for k in range(len(found))
             )
             for i in range(len(truth))
@@ -195,6 +211,8 @@ def _label_below(image: np.ndarray, text: str, corners: Sequence[int], colour: C
     width = text_width(text) + 5
     height = TEXT_HEIGHT_PX + 5
     left = max(0, min(corners[0], image.shape[1] - width))
-    top = corners[3] + 2 if corners[3] + 2 + height <= image.shape[0] else max(0, corners[3] - height)
+    top = (
+        corners[3] + 2 if corners[3] + 2 + height <= image.shape[0] else max(0, corners[3] - height)
+    )
     image[top : top + height, left : left + width] //= 4
     draw_text(image, text, left + 3, top + TEXT_HEIGHT_PX + 1, colour)

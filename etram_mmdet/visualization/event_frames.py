@@ -42,7 +42,9 @@ def regular_times(
     return first + np.rint(every_us * np.arange(1, num_frames + 1)).astype(np.int64)
 
 
-def event_frames(recording: Recording, times_us: np.ndarray, window_us: int) -> Iterator[np.ndarray]:
+def event_frames(
+    recording: Recording, times_us: np.ndarray, window_us: int
+) -> Iterator[np.ndarray]:
     """One (H, W, 3) RGB picture for each time: the events of the ``window_us`` microseconds before it."""
     for end_us in np.asarray(times_us).tolist():
         events = recording.read(end_us - window_us, end_us)
@@ -51,7 +53,9 @@ def event_frames(recording: Recording, times_us: np.ndarray, window_us: int) -> 
 
 def counts_of(events: Events, width: int, height: int) -> np.ndarray:
     """Events per pixel (2, H, W), off and on."""
-    place = events.p.astype(np.int64) * (width * height) + events.y.astype(np.int64) * width + events.x
+    place = (
+        events.p.astype(np.int64) * (width * height) + events.y.astype(np.int64) * width + events.x
+    )
     return np.bincount(place, minlength=2 * width * height).reshape(2, height, width)
 
 

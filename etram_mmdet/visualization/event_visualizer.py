@@ -112,7 +112,9 @@ class EventVisualizer(Visualizer):
                 f"visualizer.vis_backends names a backend whose package is not installed. {error}"
             ) from error
         except Exception as error:
-            if type(error).__module__.split(".")[0] != "wandb":  # an optional package: not imported to ask
+            if (
+                type(error).__module__.split(".")[0] != "wandb"
+            ):  # an optional package: not imported to ask
                 raise
             raise InputError(
                 f"visualizer.vis_backends: Weights & Biases cannot start ({first_line(error):.200}); "
@@ -139,7 +141,11 @@ class EventVisualizer(Visualizer):
         except OSError as error:
             if not self._has_warned:
                 reason = because(error, self._folder / "vis_data")
-                print_log(f"{self._folder}: numbers and pictures are missing: {reason}", "current", logging.WARNING)
+                print_log(
+                    f"{self._folder}: numbers and pictures are missing: {reason}",
+                    "current",
+                    logging.WARNING,
+                )
             self._has_warned = True
 
     def _draw(
@@ -164,7 +170,9 @@ class EventVisualizer(Visualizer):
         classes, palette = self._classes([*truth.labels, *found.labels])
         picture = _fitted(self._picture(image), sample.get("img_shape"))
         with_truth = draw_gt and "gt_instances" in sample
-        return detection_picture(picture, frame, classes, palette, min_score, with_truth, mark_missed=draw_pred)
+        return detection_picture(
+            picture, frame, classes, palette, min_score, with_truth, mark_missed=draw_pred
+        )
 
     def _picture(self, image: np.ndarray | Tensor) -> np.ndarray:
         from etram_mmdet.visualization.draw import events_to_rgb, is_picture

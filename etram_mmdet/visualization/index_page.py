@@ -46,7 +46,9 @@ def write_index(folder: Path) -> None:
     rows = "\n".join(f"<tr><td>{_link(path)}</td><td>{what}</td></tr>" for path, what in described)
     pictures = [path for path, _ in described if path.suffix == ".png"]
     newest = sorted(pictures, key=lambda path: path.stat().st_mtime_ns, reverse=True)[:2]
-    shown = "\n".join(f'<p>{_link(path)}</p><img src="{quote(path.name)}" alt="">' for path in newest)
+    shown = "\n".join(
+        f'<p>{_link(path)}</p><img src="{quote(path.name)}" alt="">' for path in newest
+    )
     title = html.escape(folder.resolve().name)
     page = (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>\n'

@@ -14,7 +14,9 @@ import numpy as np
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import atomic_write
 
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # `_check_whole` says what is wrong, in a sentence
+os.environ.setdefault(
+    "OPENCV_FFMPEG_LOGLEVEL", "-8"
+)  # `_check_whole` says what is wrong, in a sentence
 _PROBE_BYTES = 2**20  # more than an encoder writes at once
 FRAMES_PER_S = 10  # half the speed of RVT's windows: slow enough to see clips begin
 
@@ -28,12 +30,18 @@ def write_mp4(images: Iterable[np.ndarray], path: Path, fps: float = FRAMES_PER_
     images = map(_even, images)
     first = next(images, None)
     if first is None:
-        raise InputError(f"{path}: there is no frame to show; choose a longer part of the recording")
+        raise InputError(
+            f"{path}: there is no frame to show; choose a longer part of the recording"
+        )
     codec, write = (
-        ("H.264", _write_h264) if has_h264() else ("mp4v; pip install imageio-ffmpeg gives H.264", _write_mpeg4)
+        ("H.264", _write_h264)
+        if has_h264()
+        else ("mp4v; pip install imageio-ffmpeg gives H.264", _write_mpeg4)
     )
     with atomic_write(path) as aside, _silent():
-        number = write(chain([first], images), aside, (first.shape[1], first.shape[0]), round(fps, 2))
+        number = write(
+            chain([first], images), aside, (first.shape[1], first.shape[0]), round(fps, 2)
+        )
         _check_whole(aside, path, number)
     return codec
 
@@ -79,11 +87,19 @@ def _even(image: np.ndarray) -> np.ndarray:
     return cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
 
 
-def _write_h264(images: Iterator[np.ndarray], path: Path, size_wh: tuple[int, int], fps: float) -> int:
+def _write_h264(
+    images: Iterator[np.ndarray], path: Path, size_wh: tuple[int, int], fps: float
+) -> int:
     import imageio_ffmpeg
 
     film = imageio_ffmpeg.write_frames(
-        path, size_wh, fps=fps, codec="libx264", quality=8, macro_block_size=2, ffmpeg_log_level="quiet"
+        path,
+        size_wh,
+        fps=fps,
+        codec="libx264",
+        quality=8,
+        macro_block_size=2,
+        ffmpeg_log_level="quiet",
     )
     number = 0
     with closing(film):  # waits for the encoder
@@ -97,7 +113,9 @@ def _write_h264(images: Iterator[np.ndarray], path: Path, size_wh: tuple[int, in
     return number
 
 
-def _write_mpeg4(images: Iterator[np.ndarray], path: Path, size_wh: tuple[int, int], fps: float) -> int:
+def _write_mpeg4(
+    images: Iterator[np.ndarray], path: Path, size_wh: tuple[int, int], fps: float
+) -> int:
     film = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), fps, size_wh)
     number = 0
     for image in images if film.isOpened() else ():

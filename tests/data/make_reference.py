@@ -23,7 +23,9 @@ from tests.reference.simota_cases import SIMOTA_CASES
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("rvt", type=Path, help="clone of https://github.com/uzh-rpg/RVT")
-    parser.add_argument("etram", type=Path, help="clone of https://github.com/eventbasedvision/eTraM")
+    parser.add_argument(
+        "etram", type=Path, help="clone of https://github.com/eventbasedvision/eTraM"
+    )
     args = parser.parse_args()
     sys.path.insert(0, str(args.rvt))
     for case in MODEL_CASES:

@@ -66,7 +66,12 @@ def read_windows(path: Path) -> tuple:
             start_us = recording.t_first_us + number * 50_000
             recording.read(start_us, start_us + 50_000)
         recording.read_rest()
-        return recording.num_events, recording.t_last_us, recording.clock_start_us, recording.dropped
+        return (
+            recording.num_events,
+            recording.t_last_us,
+            recording.clock_start_us,
+            recording.dropped,
+        )
 
 
 def read_sorted(path: Path) -> None:
@@ -76,7 +81,11 @@ def read_sorted(path: Path) -> None:
 
 def _recording(name: str) -> Kind:
     suffix, write = WRITERS[name]
-    return Kind(name, lambda folder: write(folder / f"a_td{suffix}", make_events(1500)), (read_windows, read_sorted))
+    return Kind(
+        name,
+        lambda folder: write(folder / f"a_td{suffix}", make_events(1500)),
+        (read_windows, read_sorted),
+    )
 
 
 def _aedat4() -> list[Kind]:
@@ -84,7 +93,13 @@ def _aedat4() -> list[Kind]:
     real = os.environ.get("ETRAM_AEDAT4")
     if not real or find_spec("aedat") is None:
         return []
-    return [Kind("AEDAT 4", lambda folder: Path(shutil.copy(real, folder / "a.aedat4")), (read_windows, read_sorted))]
+    return [
+        Kind(
+            "AEDAT 4",
+            lambda folder: Path(shutil.copy(real, folder / "a.aedat4")),
+            (read_windows, read_sorted),
+        )
+    ]
 
 
 # Labels and folders
@@ -119,7 +134,9 @@ def _labels_in(format_name: str, name: str, damaged: str) -> Kind:
 
 def find_labelled_frames(path: Path) -> None:
     """As preprocessing and training from recordings do."""
-    settings = PreprocessSettings(class_set="etram8", drop_unknown_classes=True, interpolate_labels=True)
+    settings = PreprocessSettings(
+        class_set="etram8", drop_unknown_classes=True, interpolate_labels=True
+    )
     (source,), problems = find_sources(_root_of(path) / "raw")
     with open_recording(source.events) as recording:
         found = find_frames(recording, source, settings)
@@ -169,7 +186,9 @@ def _root_of(path: Path) -> Path:
 def train_and_test(path: Path) -> None:
     """Every clip of the folder, as training and as testing read it."""
     for test_mode in (False, True):
-        dataset = ETraMDataset(str(_root_of(path) / "out"), "train", clip_length=3, test_mode=test_mode)
+        dataset = ETraMDataset(
+            str(_root_of(path) / "out"), "train", clip_length=3, test_mode=test_mode
+        )
         for index in range(len(dataset)):
             dataset[index]
             dataset.get_data_info(index)
@@ -216,7 +235,9 @@ def read_predictions(path: Path) -> None:
 
 
 def _operating_points(folder: Path) -> Path:
-    points = OperatingPoints(CLASSES, np.array([[0.3, 0.4], [0.5, 0.6]]), np.array([0.5, 1.0]), (32.0,))
+    points = OperatingPoints(
+        CLASSES, np.array([[0.3, 0.4], [0.5, 0.6]]), np.array([0.5, 1.0]), (32.0,)
+    )
     path = folder / "operating_points.py"
     path.write_text(points_as_config(points, ["Made by hand."]))
     return path
@@ -224,7 +245,9 @@ def _operating_points(folder: Path) -> Path:
 
 def read_operating_points(path: Path) -> None:
     points = OperatingPoints.from_config(load_operating_points(path), CLASSES)
-    boxes = Boxes(np.array([[0, 0, 9, 9]], np.float32), np.array([1]), scores=np.array([0.5], np.float32))
+    boxes = Boxes(
+        np.array([[0, 0, 9, 9]], np.float32), np.array([1]), scores=np.array([0.5], np.float32)
+    )
     points.keep(boxes, 2)
     str(points.as_config()).encode()
 
@@ -232,17 +255,30 @@ def read_operating_points(path: Path) -> None:
 def _checkpoint(folder: Path) -> Path:
     weights = {"head.weight": torch.ones(2, 3), "head.bias": torch.zeros(2)}
     history = dict(values=torch.ones(2), counts=torch.ones(2, dtype=torch.int64), max_length=10)
-    moments = {n: dict(step=torch.tensor(2.0), exp_avg=w, exp_avg_sq=w) for n, w in enumerate(weights.values())}
-    config = dict(model=dict(type="RecurrentDetector", test_cfg=dict(score_thr=0.1)), class_set="etram8")
+    moments = {
+        n: dict(step=torch.tensor(2.0), exp_avg=w, exp_avg_sq=w)
+        for n, w in enumerate(weights.values())
+    }
+    config = dict(
+        model=dict(type="RecurrentDetector", test_cfg=dict(score_thr=0.1)), class_set="etram8"
+    )
     content = dict(
-        meta={"epoch": 0, "iter": 2, "seed": 1, "dataset_meta": dict(classes=CLASSES), CONFIG_KEY: json.dumps(config)},
+        meta={
+            "epoch": 0,
+            "iter": 2,
+            "seed": 1,
+            "dataset_meta": dict(classes=CLASSES),
+            CONFIG_KEY: json.dumps(config),
+        },
         state_dict=weights,
         message_hub=dict(
             log_scalars={"train/loss": history},
             runtime_info=dict(iter=2, run="abc", last_ckpt="iter_2.pth"),
             resumed_keys={"train/loss": True},
         ),
-        optimizer=dict(state=moments, param_groups=[dict(lr=0.1, betas=(0.9, 0.99), params=[0, 1])]),
+        optimizer=dict(
+            state=moments, param_groups=[dict(lr=0.1, betas=(0.9, 0.99), params=[0, 1])]
+        ),
         param_schedulers=[dict(last_step=2, _global_step=2, total_steps=4)],
     )
     torch.save(content, folder / "iter_2.pth")

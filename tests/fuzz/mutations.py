@@ -23,9 +23,50 @@ import torch
 Random = np.random.Generator
 Mutation = Callable[[bytes, Random], bytes]
 
-_NUMBERS = [0, 1, 2, 255, 256, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**62, 2**63 - 1, 2**64 - 1]
-_TEXT_NUMBERS = [*_NUMBERS, -1, -(2**63), 10**30, "1e999", "nan", "60000", "9" * 5000, "", "0x10", "1.5"]
-_DTYPES = ["<U8", "S3", "M8[us]", "m8[s]", "c16", "V8", "f2", "f8", ">i4", "u1", "?", "(3,)i4", "<i8", "u8"]
+_NUMBERS = [
+    0,
+    1,
+    2,
+    255,
+    256,
+    2**15,
+    2**16 - 1,
+    2**31 - 1,
+    2**31,
+    2**32 - 1,
+    2**62,
+    2**63 - 1,
+    2**64 - 1,
+]
+_TEXT_NUMBERS = [
+    *_NUMBERS,
+    -1,
+    -(2**63),
+    10**30,
+    "1e999",
+    "nan",
+    "60000",
+    "9" * 5000,
+    "",
+    "0x10",
+    "1.5",
+]
+_DTYPES = [
+    "<U8",
+    "S3",
+    "M8[us]",
+    "m8[s]",
+    "c16",
+    "V8",
+    "f2",
+    "f8",
+    ">i4",
+    "u1",
+    "?",
+    "(3,)i4",
+    "<i8",
+    "u8",
+]
 _CLAIMED = [*_DTYPES, "O", "V2000000000", "(9,9,9,9,9,9)i4"]  # in headers only
 
 
@@ -106,7 +147,17 @@ def word_in_text(content: bytes, random: Random) -> bytes:
     words = list(re.finditer(rb"\w+", content[:4096]))
     start, stop = _any(words, random).span()
     word = _any(
-        [*(each.group() for each in words[:50]), b"", b"nan", b"\xff", b"\x00", b'"', b"<", b"a" * 200_000], random
+        [
+            *(each.group() for each in words[:50]),
+            b"",
+            b"nan",
+            b"\xff",
+            b"\x00",
+            b'"',
+            b"<",
+            b"a" * 200_000,
+        ],
+        random,
     )
     return content[:start] + word + content[stop:]
 
@@ -115,13 +166,17 @@ def line_again(content: bytes, random: Random) -> bytes:
     """A line of the text in the place of another, or beside it."""
     lines = content.splitlines(keepends=True)
     place = int(random.integers(len(lines)))
-    return b"".join([*lines[:place], _any(lines, random), *lines[place + int(random.integers(2)) :]])
+    return b"".join(
+        [*lines[:place], _any(lines, random), *lines[place + int(random.integers(2)) :]]
+    )
 
 
 def nest(content: bytes, random: Random) -> bytes:
     """Brackets in the place of something."""
     start, stop = _span(content, random)
-    return content[:start] + _any([b"[", b"(", b'{"a":', b"{", b"-"], random) * 30_000 + content[stop:]
+    return (
+        content[:start] + _any([b"[", b"(", b'{"a":', b"{", b"-"], random) * 30_000 + content[stop:]
+    )
 
 
 # NumPy
@@ -131,11 +186,16 @@ def npy_header(content: bytes, random: Random) -> bytes:
     """Shape, type or text of the header; its length is made to fit."""
     end = 10 + int.from_bytes(content[8:10], "little")
     text = content[10:end].decode("latin1")
-    shape = _any(["(-1,)", "()", f"({2**45},)", f"({2**63},)", "(3, 4)", "(0,)", "(1.5,)", "'a'", "None"], random)
+    shape = _any(
+        ["(-1,)", "()", f"({2**45},)", f"({2**63},)", "(3, 4)", "(0,)", "(1.5,)", "'a'", "None"],
+        random,
+    )
     change = _any(
         [
             lambda: re.sub(r"\(\d*,?\)", shape, text),
-            lambda: re.sub(r"'descr': .*?, 'fortran", f"'descr': '{_any(_CLAIMED, random)}', 'fortran", text),
+            lambda: re.sub(
+                r"'descr': .*?, 'fortran", f"'descr': '{_any(_CLAIMED, random)}', 'fortran", text
+            ),
             lambda: re.sub(r"'[<>|][a-z]\d'", f"'{_any(_CLAIMED, random)}'", text, count=1),
             lambda: number_in_text(text.encode("latin1"), random).decode("latin1"),
             lambda: nest(text.encode("latin1"), random).decode("latin1"),
@@ -158,7 +218,10 @@ def npy_array(content: bytes, random: Random) -> bytes:
 def _odd_array(array: np.ndarray, random: Random) -> np.ndarray:
     names = array.dtype.names
     if not names:
-        return _any([lambda: array.astype(_any(_DTYPES, random)), lambda: _odd_values(array, random)], random)()
+        return _any(
+            [lambda: array.astype(_any(_DTYPES, random)), lambda: _odd_values(array, random)],
+            random,
+        )()
     name = _any(list(names), random)
     kind = _any(_DTYPES, random)
     changed = {n: kind if n == name else array.dtype[n] for n in names}
@@ -186,7 +249,16 @@ def _odd_values(array: np.ndarray, random: Random) -> np.ndarray:
             number = _any([*_NUMBERS, 3_600_000_000 * 9, -1], random)
             array.flat[rows] = np.array(number % 2**64, np.uint64).astype(array.dtype)
     if random.random() < 0.3:
-        array = _any([array[:0], array[::-1], np.concatenate([array, array]), array[None], array[:1].squeeze()], random)
+        array = _any(
+            [
+                array[:0],
+                array[::-1],
+                np.concatenate([array, array]),
+                array[None],
+                array[:1].squeeze(),
+            ],
+            random,
+        )
     return array
 
 
@@ -195,7 +267,9 @@ def _odd_values(array: np.ndarray, random: Random) -> np.ndarray:
 
 def zip_member(content: bytes, random: Random) -> bytes:
     """One member damaged, with a checksum that fits."""
-    return _rezip(content, random, lambda name, data: mutate(data, f".{name.rsplit('.')[-1]}", random))
+    return _rezip(
+        content, random, lambda name, data: mutate(data, f".{name.rsplit('.')[-1]}", random)
+    )
 
 
 def zip_bomb(content: bytes, random: Random) -> bytes:
@@ -203,7 +277,9 @@ def zip_bomb(content: bytes, random: Random) -> bytes:
     packed, size, crc = _zeros()
     head = _member(content, random)[:128] if random.random() < 0.7 else b""
     stored = struct.pack("<BHH", 0, len(head), len(head) ^ 0xFFFF) + head + packed
-    return _rezip(content, random, None, (stored, int(_any([size, 100, len(head), 2**32 - 2], random)), crc))
+    return _rezip(
+        content, random, None, (stored, int(_any([size, 100, len(head), 2**32 - 2], random)), crc)
+    )
 
 
 @cache
@@ -228,7 +304,9 @@ def _unpacked(archive: zipfile.ZipFile, name: str) -> bytes:
 def _rezip(content: bytes, random: Random, change, bomb=None) -> bytes:
     """The archive written again; ``change(name, data)`` for one member, or ``bomb`` in its place."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        members = {info.filename: (info, _unpacked(archive, info.filename)) for info in archive.infolist()}
+        members = {
+            info.filename: (info, _unpacked(archive, info.filename)) for info in archive.infolist()
+        }
     telling = [name for name in members if not name.endswith(("version", "byteorder", "alignment"))]
     chosen = _any(telling or list(members), random)
     buffer = io.BytesIO()
@@ -257,7 +335,12 @@ def _write_packed(archive: zipfile.ZipFile, name: str, packed: bytes, size: int,
     archive.fp.seek(info.header_offset + 14)
     archive.fp.write(struct.pack("<LLL", crc, len(packed), min(size, 2**32 - 1)))
     archive.fp.seek(end)
-    info.compress_type, info.CRC, info.compress_size, info.file_size = zipfile.ZIP_DEFLATED, crc, len(packed), size
+    info.compress_type, info.CRC, info.compress_size, info.file_size = (
+        zipfile.ZIP_DEFLATED,
+        crc,
+        len(packed),
+        size,
+    )
 
 
 # Trees of values: JSON and checkpoints
@@ -270,8 +353,34 @@ def _deep(depth: int) -> list:
     return tree
 
 
-_ODD = [None, True, -1, 0, 10**30, 2**63, 1.5, float("nan"), float("inf"), "", "x", "\ud800", "1", [], {}, [[]]]
-_ODD += [{"a": {"b": 1}}, [None], ["x"], [1, "a"], list(range(1000)), _deep(50), "9" * 1000, -(10**12)]
+_ODD = [
+    None,
+    True,
+    -1,
+    0,
+    10**30,
+    2**63,
+    1.5,
+    float("nan"),
+    float("inf"),
+    "",
+    "x",
+    "\ud800",
+    "1",
+    [],
+    {},
+    [[]],
+]
+_ODD += [
+    {"a": {"b": 1}},
+    [None],
+    ["x"],
+    [1, "a"],
+    list(range(1000)),
+    _deep(50),
+    "9" * 1000,
+    -(10**12),
+]
 
 
 def with_odd_value(tree: object, random: Random, odd: list = _ODD) -> object:
@@ -293,7 +402,13 @@ def with_odd_value(tree: object, random: Random, odd: list = _ODD) -> object:
 
 
 def _keys(node: object) -> list:
-    return list(node) if isinstance(node, dict) else list(range(len(node))) if isinstance(node, list) else []
+    return (
+        list(node)
+        if isinstance(node, dict)
+        else list(range(len(node)))
+        if isinstance(node, list)
+        else []
+    )
 
 
 def json_value(content: bytes, random: Random) -> bytes:
@@ -303,7 +418,15 @@ def json_value(content: bytes, random: Random) -> bytes:
 def checkpoint_value(content: bytes, random: Random) -> bytes:
     """A checkpoint, or the config in it, with an odd value."""
     tree = torch.load(io.BytesIO(content), weights_only=True)
-    odd = [*_ODD[:10], *_ODD[11:], torch.ones(3), torch.tensor(float("nan")), b"x", 2**40, torch.ones(0, 3)]
+    odd = [
+        *_ODD[:10],
+        *_ODD[11:],
+        torch.ones(3),
+        torch.tensor(float("nan")),
+        b"x",
+        2**40,
+        torch.ones(0, 3),
+    ]
     meta = tree.get("meta", {})
     texts = [key for key in meta if isinstance(meta[key], str) and meta[key].startswith("{")]
     if texts and random.random() < 0.4:
@@ -335,7 +458,18 @@ def hdf5_object(content: bytes, random: Random) -> bytes:
 def _odd_attribute(holder: h5py.HLObject, random: Random) -> None:
     name = _any([*holder.attrs, "width", "height", "geometry"], random)
     value = _any(
-        [*_NUMBERS[:-1], -1, 1.5, "x", "60000x60000", "9999999999x1", b"\xff", [1, 2], h5py.Empty("f4")], random
+        [
+            *_NUMBERS[:-1],
+            -1,
+            1.5,
+            "x",
+            "60000x60000",
+            "9999999999x1",
+            b"\xff",
+            [1, 2],
+            h5py.Empty("f4"),
+        ],
+        random,
     )
     holder.attrs[name] = value
     holder.attrs["width" if name == "height" else "height"] = value
@@ -351,19 +485,29 @@ def _odd_object(file: h5py.File, name: str, random: Random) -> None:
     ways = {
         "gone": lambda: None,
         "group": lambda: file.create_group(name),
-        "other type": lambda: file.create_dataset(name, shape, _any(["f4", "S3", "c8", ">u8", "i1", "?"], random)),
+        "other type": lambda: file.create_dataset(
+            name, shape, _any(["f4", "S3", "c8", ">u8", "i1", "?"], random)
+        ),
         "text": lambda: file.create_dataset(name, data=["a"] * length),
         "references": lambda: file.create_dataset(name, shape, h5py.ref_dtype),
         "arrays": lambda: file.create_dataset(name, shape, h5py.vlen_dtype(np.int32)),
-        "records": lambda: file.create_dataset(name, shape, np.dtype([("t", "i8", (2,)), ("x", "S2")])),
+        "records": lambda: file.create_dataset(
+            name, shape, np.dtype([("t", "i8", (2,)), ("x", "S2")])
+        ),
         "one number": lambda: file.create_dataset(name, data=_any(_NUMBERS[:-1], random)),
         "nothing": lambda: file.create_dataset(name, data=h5py.Empty("i8")),
         "values": lambda: file.create_dataset(name, data=_odd_values(np.asarray(data), random)),
         "unwritten": lambda: file.create_dataset(name, many, "i8", chunks=True),
         "grown": lambda: _grown(file, name, np.asarray(data), random),
-        "large chunks": lambda: file.create_dataset(name, (2**33, *shape[1:]), "u1", chunks=(2**31, *shape[1:])),
-        "link": lambda: file.__setitem__(name, h5py.SoftLink(_any(["/nowhere", f"/{name}", "/"], random))),
-        "filter": lambda: file.create_dataset(name, data=data, compression=_any(["lzf", "gzip"], random), shuffle=True),
+        "large chunks": lambda: file.create_dataset(
+            name, (2**33, *shape[1:]), "u1", chunks=(2**31, *shape[1:])
+        ),
+        "link": lambda: file.__setitem__(
+            name, h5py.SoftLink(_any(["/nowhere", f"/{name}", "/"], random))
+        ),
+        "filter": lambda: file.create_dataset(
+            name, data=data, compression=_any(["lzf", "gzip"], random), shuffle=True
+        ),
     }
     _any(list(ways.values()), random)()
 
@@ -385,15 +529,34 @@ def _grown(file: h5py.File, name: str, data: np.ndarray, random: Random) -> None
     """The same rows in a dataset that claims many more."""
     data = np.atleast_1d(data)
     rows = len(data) + int(2 ** (random.random() * 45))
-    grown = file.create_dataset(name, (rows, *data.shape[1:]), data.dtype, chunks=(max(len(data), 1), *data.shape[1:]))
+    grown = file.create_dataset(
+        name, (rows, *data.shape[1:]), data.dtype, chunks=(max(len(data), 1), *data.shape[1:])
+    )
     grown[: len(data)] = data
 
 
-_BLIND: list[Mutation] = [flip_bits, flip_bits, cut, zeros, leave_out, repeat, splice, extreme_field, number_in_text]
+_BLIND: list[Mutation] = [
+    flip_bits,
+    flip_bits,
+    cut,
+    zeros,
+    leave_out,
+    repeat,
+    splice,
+    extreme_field,
+    number_in_text,
+]
 _AWARE: dict[str, list[Mutation]] = {
     ".npy": [npy_header, npy_array],
     ".npz": [zip_member, zip_member, zip_member, zip_bomb],
-    ".pth": [zip_member, zip_member, checkpoint_value, checkpoint_value, checkpoint_value, zip_bomb],
+    ".pth": [
+        zip_member,
+        zip_member,
+        checkpoint_value,
+        checkpoint_value,
+        checkpoint_value,
+        zip_bomb,
+    ],
     ".json": [json_value, json_value, json_value, nest],
     ".h5": [hdf5_object],
     ".xml": [number_in_text, number_in_text, number_in_text, word_in_text, line_again],

@@ -73,7 +73,9 @@ def damaged(kind: Kind, valid: bytes, suffix: str, number: int, seed: int) -> by
     return mutate(valid, suffix, random)
 
 
-def _run_child(kind: Kind, path: Path, valid: bytes, numbers: range, seed: int, result: Result) -> int:
+def _run_child(
+    kind: Kind, path: Path, valid: bytes, numbers: range, seed: int, result: Result
+) -> int:
     """Let a child read files until all are read or it ends; returns the number to go on with."""
     read_end, write_end = os.pipe()
     child = os.fork()
@@ -177,7 +179,9 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=5000, help="damaged files of each kind")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kinds", nargs="+", choices=[*KINDS], default=[*KINDS], metavar="KIND")
-    parser.add_argument("--only", type=int, help="read the one file of this number and show what happens")
+    parser.add_argument(
+        "--only", type=int, help="read the one file of this number and show what happens"
+    )
     args = parser.parse_args()
     print(HEADER)
     total = Result("all")
@@ -188,7 +192,9 @@ def main() -> int:
             result = fuzz(KINDS[name], args.count, args.seed, Path(folder))
         print(result.row(), flush=True)
         for number, text in list(result.failures.items())[:_SHOWN]:
-            print(f"    {text:.300}\n    python -m tests.fuzz --kinds '{name}' --seed {args.seed} --only {number}")
+            print(
+                f"    {text:.300}\n    python -m tests.fuzz --kinds '{name}' --seed {args.seed} --only {number}"
+            )
         total.outcomes += result.outcomes
         total.most_bytes = max(total.most_bytes, result.most_bytes)
         total.most_s = max(total.most_s, result.most_s)

@@ -18,7 +18,10 @@ ALIKE = ("xs ys ts ps h5", "M3ED h5", "MVSEC h5", "npz array")
 def test_no_traceback_and_no_crash(name, tmp_path):
     result = fuzz(KINDS[name], 150, 0, tmp_path)
     assert sum(result.outcomes.values()) == 150
-    commands = [f"python -m tests.fuzz --kinds '{name}' --only {n}: {why}" for n, why in result.failures.items()]
+    commands = [
+        f"python -m tests.fuzz --kinds '{name}' --only {n}: {why}"
+        for n, why in result.failures.items()
+    ]
     assert not commands, "\n".join(commands)
     assert result.outcomes["refused"] > 30 and result.outcomes["read"] > 0
 

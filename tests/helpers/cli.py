@@ -41,10 +41,17 @@ def run(*command: object, ok: bool = True, timeout: int = 300) -> str:
 def _run_module(words: list[str], env: dict[str, str], output: Path, timeout: float) -> int:
     with output.open("w") as file:
         done = subprocess.run(
-            [sys.executable, *words], cwd=ROOT, env=env, stdout=file, stderr=subprocess.STDOUT, timeout=timeout
+            [sys.executable, *words],
+            cwd=ROOT,
+            env=env,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            timeout=timeout,
         )
     return done.returncode
 
 
 def torchrun(processes: int, *command: object) -> str:
-    return run("-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", *command)
+    return run(
+        "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", *command
+    )

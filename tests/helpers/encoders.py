@@ -26,7 +26,9 @@ def evt2_words(events: dict[str, np.ndarray]) -> np.ndarray:
     t, x, y, p = (np.asarray(events[name], np.int64) for name in "txyp")
     high = (t >> 6) & 0xFFFFFFF
     event = p << 28 | (t & 0x3F) << 22 | x << 11 | y
-    return _interleave((_changes(high), 0x8 << 28 | high), (np.ones(len(t), bool), event), dtype="<u4")
+    return _interleave(
+        (_changes(high), 0x8 << 28 | high), (np.ones(len(t), bool), event), dtype="<u4"
+    )
 
 
 def evt21_words(events: dict[str, np.ndarray]) -> np.ndarray:
@@ -34,7 +36,9 @@ def evt21_words(events: dict[str, np.ndarray]) -> np.ndarray:
     t, x, y, p = (np.asarray(events[name], np.int64) for name in "txyp")
     high = (t >> 6) & 0xFFFFFFF
     event = (p << 28 | (t & 0x3F) << 22 | (x & ~31) << 11 | y) << 32 | 1 << (x & 31)
-    return _interleave((_changes(high), (0x8 << 28 | high) << 32), (np.ones(len(t), bool), event), dtype="<u8")
+    return _interleave(
+        (_changes(high), (0x8 << 28 | high) << 32), (np.ones(len(t), bool), event), dtype="<u8"
+    )
 
 
 def evt3_words(events: dict[str, np.ndarray]) -> np.ndarray:
@@ -75,7 +79,9 @@ def write_dat(path: Path, events: dict[str, np.ndarray], event_type: int = 12) -
 
 
 def structured(events: dict[str, np.ndarray], names: str = "t x y p") -> np.ndarray:
-    table = np.empty(len(events["t"]), list(zip(names.split(), ("<i8", "<u2", "<u2", "u1"), strict=True)))
+    table = np.empty(
+        len(events["t"]), list(zip(names.split(), ("<i8", "<u2", "<u2", "u1"), strict=True))
+    )
     for name, column in zip(names.split(), "txyp", strict=True):
         table[name] = events[column]
     return table
@@ -120,19 +126,26 @@ def write_compound(path: Path, events: dict[str, np.ndarray]) -> Path:
 
 def write_text(path: Path, events: dict[str, np.ndarray]) -> Path:
     """As event simulators and ROS tools do: seconds first."""
-    lines = [f"{t / 1e6:.6f} {x} {y} {p}\n" for t, x, y, p in zip(*(events[name] for name in "txyp"), strict=True)]
+    lines = [
+        f"{t / 1e6:.6f} {x} {y} {p}\n"
+        for t, x, y, p in zip(*(events[name] for name in "txyp"), strict=True)
+    ]
     path.write_text(f"{WIDTH} {HEIGHT}\n{''.join(lines)}")
     return path
 
 
 def write_csv(path: Path, events: dict[str, np.ndarray]) -> Path:
     """As Metavision's software does: x,y,p,t."""
-    lines = [f"{x},{y},{p},{t}\n" for t, x, y, p in zip(*(events[name] for name in "txyp"), strict=True)]
+    lines = [
+        f"{x},{y},{p},{t}\n" for t, x, y, p in zip(*(events[name] for name in "txyp"), strict=True)
+    ]
     path.write_text(f"%geometry:{WIDTH},{HEIGHT}\n{''.join(lines)}")
     return path
 
 
-def numbers(events: dict[str, np.ndarray], order: str, dtype: str, seconds: bool = False) -> np.ndarray:
+def numbers(
+    events: dict[str, np.ndarray], order: str, dtype: str, seconds: bool = False
+) -> np.ndarray:
     """An array (N, 4) with the columns in this order; with ``seconds`` off is -1, as in v2e and MVSEC."""
     columns = {name: np.asarray(column, np.float64) for name, column in events.items()}
     if seconds:
@@ -142,7 +155,9 @@ def numbers(events: dict[str, np.ndarray], order: str, dtype: str, seconds: bool
 
 def write_v2e(path: Path, events: dict[str, np.ndarray]) -> Path:
     with h5py.File(path, "w") as file:
-        file.create_dataset("events", data=numbers(events, "txyp", "u4"), maxshape=(None, 4), compression="gzip")
+        file.create_dataset(
+            "events", data=numbers(events, "txyp", "u4"), maxshape=(None, 4), compression="gzip"
+        )
     return path
 
 
@@ -179,14 +194,19 @@ def write_array(path: Path, events: dict[str, np.ndarray]) -> Path:
 
 def write_npz_array(path: Path, events: dict[str, np.ndarray]) -> Path:
     """Stored column by column, as ``np.stack(columns).T`` is, with the sensor beside it."""
-    np.savez_compressed(path, events=np.asfortranarray(numbers(events, "xypt", "i8")), width=WIDTH, height=HEIGHT)
+    np.savez_compressed(
+        path, events=np.asfortranarray(numbers(events, "xypt", "i8")), width=WIDTH, height=HEIGHT
+    )
     return path
 
 
 # Every way to write one recording: the suffix and the writer.
 WRITERS = {
     "h5": (".h5", write_events),
-    "h5 gzip": (".h5", lambda path, events: write_events(path, events, compression="gzip", chunks=(300,))),
+    "h5 gzip": (
+        ".h5",
+        lambda path, events: write_events(path, events, compression="gzip", chunks=(300,)),
+    ),
     "h5 compound": (".h5", write_compound),
     "Metavision h5": (".h5", write_metavision),
     "DSEC h5": (".h5", write_dsec),

@@ -10,8 +10,32 @@ from mmengine.config import Config
 
 # SSD is left out: its configs set a top-level `cudnn_benchmark`, which nothing reads.
 ONE_STAGE = (
-    *("atss", "autoassign", "ddod", "foveabox", "free_anchor", "fsaf", "fcos", "gfl", "ghm", "lad", "ld"),
-    *("nas_fcos", "paa", "reppoints", "retinanet", "rtmdet", "sabl", "tood", "vfnet", "yolo", "yolof", "yolox"),
+    *(
+        "atss",
+        "autoassign",
+        "ddod",
+        "foveabox",
+        "free_anchor",
+        "fsaf",
+        "fcos",
+        "gfl",
+        "ghm",
+        "lad",
+        "ld",
+    ),
+    *(
+        "nas_fcos",
+        "paa",
+        "reppoints",
+        "retinanet",
+        "rtmdet",
+        "sabl",
+        "tood",
+        "vfnet",
+        "yolo",
+        "yolof",
+        "yolox",
+    ),
 )
 
 

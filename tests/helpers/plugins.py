@@ -20,7 +20,9 @@ def with_head(**keys) -> dict:
 
 PLUGINS = {
     "SizeAwareIoULoss": with_head(loss_bbox=dict(type="SizeAwareIoULoss")),
-    "FeedbackIoULoss": with_head(loss_bbox=dict(type="FeedbackIoULoss", edges_px=(4.0, 4.5))),  # test boxes: 3 to 6 px
+    "FeedbackIoULoss": with_head(
+        loss_bbox=dict(type="FeedbackIoULoss", edges_px=(4.0, 4.5))
+    ),  # test boxes: 3 to 6 px
     "NWDLoss": with_head(loss_bbox=dict(type="NWDLoss")),
     "NWDSimOTAAssigner": dict(train_cfg=TRAIN | dict(assigner=dict(type="NWDSimOTAAssigner"))),
     "SizeAwareYOLOXHead": with_head(type="SizeAwareYOLOXHead"),
@@ -28,14 +30,20 @@ PLUGINS = {
     "SeesawClassLoss": with_head(loss_cls=dict(type="SeesawClassLoss")),
     "SmoothedClassLoss": with_head(loss_cls=dict(type="SmoothedClassLoss")),
     "ABCYOLOXHead": with_head(type="ABCYOLOXHead"),
-    "AuxSmallYOLOXHead": with_head(type="AuxSmallYOLOXHead", small_classes=SMALL, merge_at_test=True),
+    "AuxSmallYOLOXHead": with_head(
+        type="AuxSmallYOLOXHead", small_classes=SMALL, merge_at_test=True
+    ),
 }
 
 
-def data_with(*labels: int, size_px: tuple[float, float] = (4.0, 9.0), classes=CLASSES) -> SimpleNamespace:
+def data_with(
+    *labels: int, size_px: tuple[float, float] = (4.0, 9.0), classes=CLASSES
+) -> SimpleNamespace:
     """A stand-in for a dataset: boxes of these classes, all of one size."""
     sizes = np.tile(np.array(size_px, np.float32), (len(labels), 1))
-    return SimpleNamespace(box_statistics=lambda: BoxStatistics(classes, np.array(labels, np.int64), sizes))
+    return SimpleNamespace(
+        box_statistics=lambda: BoxStatistics(classes, np.array(labels, np.int64), sizes)
+    )
 
 
 def build_plugin(name: str, data=None, **kwargs):

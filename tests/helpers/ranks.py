@@ -52,7 +52,9 @@ class Ranks:
         numbers = dict(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2")
         os.environ |= address | numbers
         sys.stdout = sys.stderr = (self.folder / f"{rank}.log").open("w", buffering=1)
-        faulthandler.dump_traceback_later(LONGEST_S - 5, file=sys.stderr)  # where it hangs, if it does
+        faulthandler.dump_traceback_later(
+            LONGEST_S - 5, file=sys.stderr
+        )  # where it hangs, if it does
         status = 0
         try:
             work(rank)

@@ -39,7 +39,11 @@ def assert_same_boxes(ours: Found, expected: Found) -> None:
 def _share(of: Found, among: Found, may_compete: bool) -> float:
     is_there = np.abs(of.bboxes[:, None] - among.bboxes).max(2) < SIDE_PX
     if may_compete:
-        overlaps = _iou(*(torch.from_numpy(np.float32(each.bboxes)) for each in (of, among)), offset=0)
+        overlaps = _iou(
+            *(torch.from_numpy(np.float32(each.bboxes)) for each in (of, among)), offset=0
+        )
         is_there |= overlaps.numpy() > NMS_IOU
-    is_alike = (of.labels[:, None] == among.labels) & (np.abs(of.scores[:, None] - among.scores) < SCORE)
+    is_alike = (of.labels[:, None] == among.labels) & (
+        np.abs(of.scores[:, None] - among.scores) < SCORE
+    )
     return (is_there & is_alike).any(1).mean()

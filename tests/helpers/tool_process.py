@@ -25,29 +25,39 @@ PRELOADED = (
     "etram_mmdet.visualization.figures.evaluation",
     "cv2",
 )
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell has it for what it starts in the background
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # as a shell has it for what it starts in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(list(PRELOADED))
 
 
-def run_tool(words: list[str], env: dict[str, str], output: Path, timeout: float, folder: Path = ROOT) -> int:
+def run_tool(
+    words: list[str], env: dict[str, str], output: Path, timeout: float, folder: Path = ROOT
+) -> int:
     """Exit status of ``python WORDS`` in ``folder``, its output goes to a file; killed after ``timeout`` s."""
     process = start_tool(words, env, output, folder)
     process.join(timeout)
     if process.is_alive():
         process.kill()
         process.join()
-        raise TimeoutError(f"{' '.join(words)} took more than {timeout} s:\n{output.read_text()[-3000:]}")
+        raise TimeoutError(
+            f"{' '.join(words)} took more than {timeout} s:\n{output.read_text()[-3000:]}"
+        )
     return process.exitcode
 
 
-def start_tool(words: list[str], env: dict[str, str], output: Path, folder: Path = ROOT) -> ForkServerProcess:
+def start_tool(
+    words: list[str], env: dict[str, str], output: Path, folder: Path = ROOT
+) -> ForkServerProcess:
     """``python WORDS`` in ``folder`` as it runs; its output goes to a file."""
     return start(_main, words, env, str(output), str(folder), env=env)
 
 
-def start_session(words: list[str], env: dict[str, str], output: Path, folder: Path = ROOT) -> ForkServerProcess:
+def start_session(
+    words: list[str], env: dict[str, str], output: Path, folder: Path = ROOT
+) -> ForkServerProcess:
     """As :func:`start_tool`; a signal to its group reaches its loading processes too, and nobody else."""
     return start(_main_of_session, words, env, str(output), str(folder), env=env)
 
@@ -55,7 +65,9 @@ def start_session(words: list[str], env: dict[str, str], output: Path, folder: P
 def start(target: Callable, *args: object, env: dict[str, str] | None = None) -> ForkServerProcess:
     """``target`` in a process of its own; ``env`` is for the server, should this be its first process."""
     process = _server.Process(target=target, args=args)
-    with patch.dict(os.environ, env or {}):  # the server takes it at its start, when OpenMP reads it
+    with patch.dict(
+        os.environ, env or {}
+    ):  # the server takes it at its start, when OpenMP reads it
         process.start()
     return process
 
@@ -75,5 +87,8 @@ def _main(words: list[str], env: dict[str, str], output: str, folder: str) -> No
     os.chdir(folder)
     tool = os.path.join(folder, words[0])
     sys.argv = words
-    sys.path[:1] = [os.path.dirname(tool), *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]
+    sys.path[:1] = [
+        os.path.dirname(tool),
+        *filter(None, env.get("PYTHONPATH", "").split(os.pathsep)),
+    ]
     runpy.run_path(tool, run_name="__main__")

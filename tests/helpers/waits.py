@@ -5,7 +5,15 @@ from __future__ import annotations
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-READS_A_RESULT = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "bincount", "_unique2", "unique_dim"}
+READS_A_RESULT = {
+    "_local_scalar_dense",
+    "nonzero",
+    "masked_select",
+    "equal",
+    "bincount",
+    "_unique2",
+    "unique_dim",
+}
 
 
 class Waits(TorchDispatchMode):

@@ -35,7 +35,9 @@ TOOLS = Path(__file__).parents[2] / "tools"
 WIDTH = 192
 HEIGHT = 128
 BOUNDS = (10, 30)
-FIRST_US = 33_333  # windows then end at the labelled times of evaluation, and in the middle between them
+FIRST_US = (
+    33_333  # windows then end at the labelled times of evaluation, and in the middle between them
+)
 
 
 def run(tool: str, *arguments: object) -> None:
@@ -64,19 +66,32 @@ def windows(inferencer: EventInferencer, job: Job, raw: Path) -> Iterator[FrameR
         labels = np.array(label_at(scene, t_us), BBOX_DTYPE)
         truth, _ = filter_boxes(labels, HEIGHT, WIDTH, is_train=False)
         ignored = small_boxes(labels, HEIGHT, WIDTH)
-        yield FrameResult(job.name, t_us, as_boxes(truth), found, ignored=as_boxes(ignored), step_us=inferencer.step_us)
+        yield FrameResult(
+            job.name,
+            t_us,
+            as_boxes(truth),
+            found,
+            ignored=as_boxes(ignored),
+            step_us=inferencer.step_us,
+        )
 
 
 def as_boxes(labels: np.ndarray) -> Boxes:
-    corners = np.stack([labels["x"], labels["y"], labels["x"] + labels["w"], labels["y"] + labels["h"]], 1)
+    corners = np.stack(
+        [labels["x"], labels["y"], labels["x"] + labels["w"], labels["y"] + labels["h"]], 1
+    )
     return Boxes(corners, labels["class_id"].astype(np.int64))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--recordings", type=int, default=20, help="to tune on, and as many to follow")
+    parser.add_argument(
+        "--recordings", type=int, default=20, help="to tune on, and as many to follow"
+    )
     parser.add_argument("--seconds", type=float, default=30, help="length of a recording")
     args = parser.parse_args()
     files = make_thresholds(args.checkpoint, args.folder, args.recordings, args.seconds)
@@ -88,15 +103,30 @@ def main() -> None:
     total = 0.0
     for bound, file in zip(BOUNDS, files, strict=True):
         points = OperatingPoints.from_config(load_operating_points(file), inferencer.classes)
-        counts = class_counts(match([points.apply(f) for f in stream], [0.5]), len(inferencer.classes), np.zeros(1))
+        counts = class_counts(
+            match([points.apply(f) for f in stream], [0.5]), len(inferencer.classes), np.zeros(1)
+        )
         for name, of_class in zip(inferencer.classes, counts, strict=True):
             alarms = of_class.alarms.item()
-            low, high = stats.chi2.ppf(0.025, 2 * alarms) / 2, stats.chi2.ppf(0.975, 2 * alarms + 2) / 2
+            low, high = (
+                stats.chi2.ppf(0.025, 2 * alarms) / 2,
+                stats.chi2.ppf(0.975, 2 * alarms + 2) / 2,
+            )
             interval = f"{np.nan_to_num(low) / minutes:.1f} to {high / minutes:.1f}"
-            rows.append([f"{name}, {bound}", alarms, f"{alarms / minutes:.1f}", interval, f"{of_class.recall[0]:.2f}"])
+            rows.append(
+                [
+                    f"{name}, {bound}",
+                    alarms,
+                    f"{alarms / minutes:.1f}",
+                    interval,
+                    f"{of_class.recall[0]:.2f}",
+                ]
+            )
             total += alarms / minutes
     print(f"{len(stream)} windows, {minutes:.2f} minutes\n{table(rows)}")
-    print(f"all bounds and classes: {total:.1f} a minute, {total / len(counts) / sum(BOUNDS):.2f} of the bounds' sum")
+    print(
+        f"all bounds and classes: {total:.1f} a minute, {total / len(counts) / sum(BOUNDS):.2f} of the bounds' sum"
+    )
 
 
 if __name__ == "__main__":

@@ -28,7 +28,9 @@ def detections() -> np.ndarray:
     for name in "xywh":
         near[name] += integers(f"moved {name}", count, -20, 21) / 8
     is_other = integers("other class", count, 0, 5) == 0
-    near["class_id"] = np.where(is_other, integers("which class", count, 0, NUM_CLASSES), near["class_id"])
+    near["class_id"] = np.where(
+        is_other, integers("which class", count, 0, NUM_CLASSES), near["class_id"]
+    )
     found = np.concatenate([near, _boxes("elsewhere", FRAMES, DETECTIONS_ELSEWHERE)])
     rank = order("confidence", len(found))
     rank[:count] += len(found) // 3  # those near a box tend to be surer

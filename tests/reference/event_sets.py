@@ -18,7 +18,9 @@ def event_sets() -> dict[str, np.ndarray]:
         one=np.array([[7], [5], [1], [123_456]]),
         same_t=np.array([[1, 1, 2], [3, 3, 3], [0, 1, 1], [9, 9, 9]]),
         grid_t=_random("grid_t", 2990, 0, 0),
-        long_span=np.array([[3] * 10, range(10), [1] * 10, [0, *_just_before_a_bin(60_000_000), 60_000_000]]),
+        long_span=np.array(
+            [[3] * 10, range(10), [1] * 10, [0, *_just_before_a_bin(60_000_000), 60_000_000]]
+        ),
         odd_span=_random("odd_span", 2500, 12_345_678, 9973),
     )
     sets["hot_pixel"][:3, 100:1000] = [[21], [13], [1]]  # more than 255 of them in a bin

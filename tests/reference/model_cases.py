@@ -33,7 +33,10 @@ class ModelCase:
     def start_state(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """Output and cell of every stage before the trained steps."""
         shapes = enumerate(self.stage_shapes())
-        return [(steps(f"{self.name} h{k}", s, 0.5), steps(f"{self.name} c{k}", s, 1.0)) for k, s in shapes]
+        return [
+            (steps(f"{self.name} h{k}", s, 0.5), steps(f"{self.name} c{k}", s, 1.0))
+            for k, s in shapes
+        ]
 
     def frames(self) -> np.ndarray:
         """uint8 (T, B, 20, H, W): every tenth cell holds a count from 1 to 6."""

@@ -34,7 +34,9 @@ def build_detector(case: ModelCase):
         )
     )
     shapes = {rvt_name(name): tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    model.load_state_dict(from_rvt({name: rvt_tensor(name, shape) for name, shape in shapes.items()}, model))
+    model.load_state_dict(
+        from_rvt({name: rvt_tensor(name, shape) for name, shape in shapes.items()}, model)
+    )
     return model
 
 

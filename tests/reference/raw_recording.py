@@ -83,7 +83,9 @@ class RawRecording:
         for side, size, before, after in (("x", self.width, 100, 20), ("y", self.height, 60, 10)):
             scale = 4 * self.width  # of borders that stand for a width of 1280
             low, high = -before * scale // WIDTH, 4 * size + after * scale // WIDTH
-            boxes[side] = integers(f"{self.name} {'left' if side == 'x' else 'top'}", count, low, high) / 4
+            boxes[side] = (
+                integers(f"{self.name} {'left' if side == 'x' else 'top'}", count, low, high) / 4
+            )
         for side, most in (("w", self.width * 400 // WIDTH), ("h", self.height * 300 // HEIGHT)):
             boxes[side] = integers(f"{self.name} {side}", count, 4 * 8, 4 * most) / 4
         boxes["w"][5::11] = 4.75  # narrower than 5 px
@@ -113,4 +115,8 @@ class RawRecording:
         events = {name: values.astype(np.int64) for name, values in self.events().items()}
         packed = (events["p"] > 0).astype(np.int64) << 28 | events["y"] << 14 | events["x"]
         header = f"% Data file containing CD events.\n% Version 2\n% Height {self.height}\n% Width {self.width}\n"
-        return header.encode() + bytes([12, 8]) + np.stack([events["t"], packed], 1).astype("<u4").tobytes()
+        return (
+            header.encode()
+            + bytes([12, 8])
+            + np.stack([events["t"], packed], 1).astype("<u4").tobytes()
+        )

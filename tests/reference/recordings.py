@@ -113,7 +113,9 @@ GEN1_RECORDINGS = (
 )
 
 
-def write_recordings(root: Path, recordings: Sequence[RawRecording] = RAW_RECORDINGS, ending: str = "td.h5") -> Path:
+def write_recordings(
+    root: Path, recordings: Sequence[RawRecording] = RAW_RECORDINGS, ending: str = "td.h5"
+) -> Path:
     """``ending`` of the recordings' names: see :meth:`RawRecording.write`."""
     for recording in recordings:
         recording.write(root, ending)

@@ -37,6 +37,8 @@ def _ious(box: np.void, others: np.ndarray) -> np.ndarray:
     sides = []
     for corner, side in (("x", "w"), ("y", "h")):
         end = np.minimum(box[corner] + box[side], others[corner] + others[side])
-        sides.append(np.clip(end - np.maximum(box[corner], others[corner]), 0, None).astype(np.float64))
+        sides.append(
+            np.clip(end - np.maximum(box[corner], others[corner]), 0, None).astype(np.float64)
+        )
     shared = sides[0] * sides[1]
     return shared / (float(box["w"]) * float(box["h"]) + others["w"] * others["h"] - shared)

@@ -31,7 +31,9 @@ def representation_answers() -> dict[str, np.ndarray]:
     for name, events in event_sets().items():
         _check_margin(name, events[3])
         for variant, representation in made.items():
-            answers[f"{name} {variant}"] = representation.construct(*torch.from_numpy(events)).numpy()
+            answers[f"{name} {variant}"] = representation.construct(
+                *torch.from_numpy(events)
+            ).numpy()
     for name, maps in maps_to_halve().items():
         answers[f"halved {name}"] = downsample_ev_repr(torch.from_numpy(maps), 0.5).numpy()
     return answers
@@ -51,7 +53,10 @@ def _check_margin(name: str, t_us: np.ndarray) -> None:
 def preprocess(clone: Path, dataset: str, raw: Path, out: Path) -> None:
     """Run the script of ``clone`` as its README says for ``dataset``."""
     folder = clone / "scripts" / "genx"
-    settings = [f"conf_preprocess/{f}.yaml" for f in ("representation/stacked_hist", "extraction/const_duration")]
+    settings = [
+        f"conf_preprocess/{f}.yaml"
+        for f in ("representation/stacked_hist", "extraction/const_duration")
+    ]
     boxes = f"conf_preprocess/filter_{'gen1' if dataset == 'gen1' else 'gen4'}.yaml"
     command = ["preprocess_dataset.py", raw, out, *settings, boxes, "-ds", dataset]
     shutil.rmtree(out, ignore_errors=True)

@@ -41,7 +41,9 @@ def build(clone: Path, case: ModelCase):
     cfg.head.num_classes = case.num_classes
     model = YoloXDetector(cfg).double()
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    model.load_state_dict({name: torch.from_numpy(weight(name, tuple(s))) for name, s in shapes.items()})
+    model.load_state_dict(
+        {name: torch.from_numpy(weight(name, tuple(s))) for name, s in shapes.items()}
+    )
     return model
 
 
@@ -59,24 +61,33 @@ def stream(model, case: ModelCase) -> Answers:
         if t not in SEEN_STEPS:
             continue
         for k, (output, cell) in enumerate(states):
-            answers |= _thin(f"stage {t} {k}", output, MAP_COUNT) | _thin(f"cell {t} {k}", cell, MAP_COUNT)
+            answers |= _thin(f"stage {t} {k}", output, MAP_COUNT) | _thin(
+                f"cell {t} {k}", cell, MAP_COUNT
+            )
         for k, maps in enumerate(model.fpn(features)):
             answers |= _thin(f"neck {t} {k}", maps, MAP_COUNT)
         boxes, _ = model.forward_detect(features)
-        answers |= _thin(f"boxes {t}", boxes[..., :4], HEAD_COUNT) | _thin(f"scores {t}", boxes[..., 4:], HEAD_COUNT)
+        answers |= _thin(f"boxes {t}", boxes[..., :4], HEAD_COUNT) | _thin(
+            f"scores {t}", boxes[..., 4:], HEAD_COUNT
+        )
     return answers
 
 
 def train(model, case: ModelCase) -> Answers:
     """Losses, gradients and BatchNorm's statistics after three steps of time, with a loss on the last of them."""
     margins = Margins(model.yolox_head)
-    states = [tuple(torch.from_numpy(row).double() for row in state) for state in case.start_state()]
+    states = [
+        tuple(torch.from_numpy(row).double() for row in state) for state in case.start_state()
+    ]
     for frame in torch.from_numpy(case.frames()[TRAINED_STEPS]).double():
         features, states = model.forward_backbone(frame, states)
     _, losses = model.forward_detect(features, torch.from_numpy(case.labels_cxcywh()).double())
     losses["loss"].backward()
     margins.check(case.name, least=5e-3)
-    answers = {f"loss {name}": losses[name].detach().numpy() for name in ("iou_loss", "conf_loss", "cls_loss")}
+    answers = {
+        f"loss {name}": losses[name].detach().numpy()
+        for name in ("iou_loss", "conf_loss", "cls_loss")
+    }
     for name, parameter in model.named_parameters():
         if parameter.grad is not None:
             answers |= _thin(f"gradient {name}", parameter.grad, GRADIENT_COUNT)

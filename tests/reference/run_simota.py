@@ -21,8 +21,12 @@ def simota_answers(case: SimOTACase) -> Answers:
     labels = torch.from_numpy(case.labels_cxcywh()).double()
     chosen = []
     assign = head.get_assignments
-    head.get_assignments = lambda frame, *args: chosen.append((frame, assign(frame, *args))) or chosen[-1][1]
-    losses = head.get_losses(labels=labels, origin_preds=[], dtype=torch.float64, **_joined(head, raw))
+    head.get_assignments = lambda frame, *args: (
+        chosen.append((frame, assign(frame, *args))) or chosen[-1][1]
+    )
+    losses = head.get_losses(
+        labels=labels, origin_preds=[], dtype=torch.float64, **_joined(head, raw)
+    )
     losses[0].backward()
     margins.check(case.name, least=1e-3)
     answers = _matching(chosen, (labels.sum(2) > 0).sum(1).tolist())
@@ -52,4 +56,8 @@ def _matching(chosen: list, num_boxes: list[int]) -> Answers:
         index.append(is_positive.nonzero().squeeze(1).numpy() + frame * len(is_positive))
         box.append(boxes.numpy() + sum(num_boxes[:frame]))
         iou.append(ious.numpy())
-    return dict(index=np.concatenate(index), box_index=np.concatenate(box), ious=np.concatenate(iou).astype(np.float32))
+    return dict(
+        index=np.concatenate(index),
+        box_index=np.concatenate(box),
+        ious=np.concatenate(iou).astype(np.float32),
+    )

@@ -45,7 +45,9 @@ class Outcome:
         return f"rows told {self.told}, lost {self.lost}, damaged {self.damaged}; processes killed {self.killed}"
 
 
-def append_at_once(folder: Path, processes: int, rows: int, kills: int, rng: random.Random) -> Outcome:
+def append_at_once(
+    folder: Path, processes: int, rows: int, kills: int, rng: random.Random
+) -> Outcome:
     """``processes`` append ``rows`` each to one table in ``folder``; ``kills`` of them end in mid-work."""
     table = folder / "results.csv"
     running = [_start(table, folder, str(number), rows) for number in range(processes)]
@@ -53,7 +55,9 @@ def append_at_once(folder: Path, processes: int, rows: int, kills: int, rng: ran
     killed = 0
     while killed < kills and any(process.is_alive() for process in running):
         time.sleep(rng.uniform(0, 2 * processes * rows * ROW_S / kills))
-        number = rng.choice([number for number, each in enumerate(running) if each.is_alive()] or [0])
+        number = rng.choice(
+            [number for number, each in enumerate(running) if each.is_alive()] or [0]
+        )
         if running[number].is_alive():
             os.kill(running[number].pid, signal.SIGKILL)
             running[number].join()
@@ -65,7 +69,9 @@ def append_at_once(folder: Path, processes: int, rows: int, kills: int, rng: ran
     with table.open(newline="") as file:
         found = list(csv.DictReader(file))
     times = Counter(row["id"] for row in found)
-    damaged = sum(None in row or None in row.values() for row in found) + sum(n - 1 for n in times.values())
+    damaged = sum(None in row or None in row.values() for row in found) + sum(
+        n - 1 for n in times.values()
+    )
     return Outcome(len(told), sum(each not in times for each in told), damaged, killed)
 
 
@@ -87,10 +93,14 @@ def _append(table: Path, told: Path, name: str, rows: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--processes", type=int, default=8)
     parser.add_argument("--rows", type=int, default=40, help="of each process")
-    parser.add_argument("--kills", type=int, default=0, help="processes killed in each try; others take their place")
+    parser.add_argument(
+        "--kills", type=int, default=0, help="processes killed in each try; others take their place"
+    )
     parser.add_argument("--count", type=int, default=1, help="tries")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()

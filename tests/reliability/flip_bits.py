@@ -48,7 +48,11 @@ def contents(folder: Path) -> list[np.ndarray]:
         frames = sequence.read(0, sequence.num_frames)
     finally:
         OPEN_FILES.close(sequence)
-    boxes = [part for i in range(sequence.num_frames) for part in (*sequence.boxes_of(i), *sequence.ignored_of(i))]
+    boxes = [
+        part
+        for i in range(sequence.num_frames)
+        for part in (*sequence.boxes_of(i), *sequence.ignored_of(i))
+    ]
     times = np.array([sequence.start_us, sequence.step_us, *sequence.hw, *sequence.t_us])
     return [frames, times, sequence.labelled, *boxes, *sequence.all_boxes()]
 
@@ -87,12 +91,16 @@ def flip_bits(folder: Path, count: int, seed: int = 0) -> Counter[tuple[str, str
     found: Counter[tuple[str, str]] = Counter()
     for i in range(count):
         path = frames if i % 2 else others[i // 2 % len(others)]
-        found[path.name, try_flip(folder, path, int(rng.integers(8 * path.stat().st_size)), expected)] += 1
+        found[
+            path.name, try_flip(folder, path, int(rng.integers(8 * path.stat().st_size)), expected)
+        ] += 1
     return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--count", type=int, default=2000, help="bits (default: 2000)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bare", action="store_true", help="a folder without checksums")

@@ -63,7 +63,9 @@ _DETECT = ("tools/detect.py", "{checkpoint}", "{recording}", "--score-thr", "0",
 TOOLS = {
     "train": Tool(("tools/train.py", CONFIG, "--work-dir", "{out}", *_OPTIONS), 8_000_000),
     "test --out": Tool((*_TEST, "--out", "{out}/found/all.json"), 1_000_000),
-    "test --show-dir": Tool((*_TEST, "--show-dir", "{out}/show", "--show-every", "4", "--show-films"), 1_000_000),
+    "test --show-dir": Tool(
+        (*_TEST, "--show-dir", "{out}/show", "--show-every", "4", "--show-films"), 1_000_000
+    ),
     "detect csv": Tool((*_DETECT, "{out}/a.csv"), 200_000),
     "detect json": Tool((*_DETECT, "{out}/a.json"), 500_000),
     "detect mp4": Tool((*_DETECT, "{out}/a.mp4"), 500_000),
@@ -75,9 +77,19 @@ TOOLS = {
         200_000,
     ),
     "preprocess": Tool(("tools/preprocess.py", "{raw}", "{out}", "--workers", "1"), 400_000),
-    "inspect_data": Tool(("tools/inspect_data.py", "{data}", "--out", "{out}", "--no-events"), 100_000),
+    "inspect_data": Tool(
+        ("tools/inspect_data.py", "{data}", "--out", "{out}", "--no-events"), 100_000
+    ),
     "browse_dataset": Tool(
-        ("tools/browse_dataset.py", CONFIG, "--out", "{out}/a.png", "--cfg-options", "data_root={data}/"), 100_000
+        (
+            "tools/browse_dataset.py",
+            CONFIG,
+            "--out",
+            "{out}/a.png",
+            "--cfg-options",
+            "data_root={data}/",
+        ),
+        100_000,
     ),
     "compare": Tool(("tools/compare.py", "{run}", "{run}_again", "--out", "{out}"), 60_000),
 }
@@ -90,7 +102,12 @@ class Result(NamedTuple):
     output: str
 
 
-GOOD = ("a sentence, exit status 1", "finished without some pictures or logs", "finished", "finished elsewhere")
+GOOD = (
+    "a sentence, exit status 1",
+    "finished without some pictures or logs",
+    "finished",
+    "finished elsewhere",
+)
 
 
 def prepare(folder: Path) -> Inputs:
@@ -98,7 +115,9 @@ def prepare(folder: Path) -> Inputs:
     raw, data, work = folder / "raw", folder / "data", folder / "run"
     make_sample(raw, width=96, height=64, recordings=(3, 2, 2), duration_s=2.0, workers=2)
     preprocess_folder(raw, data, workers=2)
-    run("tools/train.py", CONFIG, "--work-dir", work, *(word.format(data=data) for word in _OPTIONS))
+    run(
+        "tools/train.py", CONFIG, "--work-dir", work, *(word.format(data=data) for word in _OPTIONS)
+    )
     shutil.copytree(work, f"{work}_again")
     return Inputs(raw, data, work / "iter_4.pth")
 
@@ -116,11 +135,19 @@ def trial(name: str, fault: str, inputs: Inputs, folder: Path, share: float) -> 
     words, writes_bytes = TOOLS[name]
     room = int(writes_bytes * share)
     with _disk(fault, folder, room) as out:
-        values = inputs._asdict() | dict(out=out, run=inputs.checkpoint.parent, recording=_recording(inputs.raw))
+        values = inputs._asdict() | dict(
+            out=out, run=inputs.checkpoint.parent, recording=_recording(inputs.raw)
+        )
         words = [word.format(**values) for word in words]
         size = str(max(room, 1)) if fault == "too large" else "-"
         user = str(NOBODY) if fault == "no permission" and os.getuid() == 0 else "-"
-        words = [str(ROOT / "tests/reliability/limited.py"), size, user, str(ROOT / words[0]), *words[1:]]
+        words = [
+            str(ROOT / "tests/reliability/limited.py"),
+            size,
+            user,
+            str(ROOT / words[0]),
+            *words[1:],
+        ]
         stop = threading.Event()
         remover = threading.Thread(target=_remove, args=(out, 2 * share, stop))
         if fault == "vanished":
@@ -145,7 +172,9 @@ def _judged(status: int, output: str, out: Path) -> str:
     for checkpoint in out.glob("*.pth"):
         with suppress(FileNotFoundError):
             load_checkpoint_file(checkpoint)
-    left = [path.name for path in out.rglob("*") if ".part" in path.name or path.name.endswith(".tmp")]
+    left = [
+        path.name for path in out.rglob("*") if ".part" in path.name or path.name.endswith(".tmp")
+    ]
     if left:
         return f"LEFT {left[0]}"
     if status == 0:
@@ -187,14 +216,19 @@ def _remove(out: Path, delay_s: float, stop: threading.Event) -> None:
 def faults() -> list[str]:
     """Those that this machine and user can have."""
     with tempfile.TemporaryDirectory() as folder:
-        mounted = subprocess.run(["mount", "-t", "tmpfs", "none", folder], capture_output=True).returncode == 0
+        mounted = (
+            subprocess.run(["mount", "-t", "tmpfs", "none", folder], capture_output=True).returncode
+            == 0
+        )
         if mounted:
             subprocess.run(["umount", folder], check=True)
     return [fault for fault in FAULTS if mounted or fault not in ("full", "read-only")]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--count", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", choices=TOOLS, default=list(TOOLS))
@@ -209,13 +243,17 @@ def main() -> None:
                     folder = Path(name, f"{number} {tool} {fault}".replace(" ", "_"))
                     folder.mkdir()
                     rng = random.Random(f"{args.seed} {number} {tool} {fault}")
-                    result = trial(tool, fault, inputs, folder, rng.choice((0, 1)) * rng.random() ** 2)
+                    result = trial(
+                        tool, fault, inputs, folder, rng.choice((0, 1)) * rng.random() ** 2
+                    )
                     counts[result.outcome] += 1
                     print(f"{tool}, {fault}: {result.outcome}", flush=True)
                     if result.outcome not in GOOD:
                         print(result.output[-3000:])
     wrong = sum(number for outcome, number in counts.items() if outcome not in GOOD)
-    print(f"{sum(counts.values())} trials, {wrong} wrong: {', '.join(f'{n} {o}' for o, n in counts.most_common())}")
+    print(
+        f"{sum(counts.values())} trials, {wrong} wrong: {', '.join(f'{n} {o}' for o, n in counts.most_common())}"
+    )
     sys.exit(1 if wrong else 0)
 
 

@@ -70,7 +70,11 @@ def expire_soon() -> None:
 
 def contents(out: Path) -> dict[str, bytes]:
     """All files, hidden ones too."""
-    return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(out)): path.read_bytes()
+        for path in sorted(out.rglob("*"))
+        if path.is_file()
+    }
 
 
 def hidden(out: Path) -> list[str]:
@@ -118,7 +122,9 @@ def send(process: BaseProcess, what: Signal, rng: random.Random) -> None:
 
 def children(pid: int) -> list[int]:
     try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return [
+            int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        ]
     except OSError:
         return []
 
@@ -135,7 +141,9 @@ def is_alone(group: int) -> bool:
     return False
 
 
-def kill_together(raw: Path, out: Path, expected: dict, rng: random.Random, processes: int, kills: int) -> Counter:
+def kill_together(
+    raw: Path, out: Path, expected: dict, rng: random.Random, processes: int, kills: int
+) -> Counter:
     """One folder made by ``processes`` runs of which ``kills`` are killed and started again, to the same bytes.
 
     Now and then one stands still instead for longer than its claims hold, and goes on when others have its work.
@@ -168,9 +176,13 @@ def kill_together(raw: Path, out: Path, expected: dict, rng: random.Random, proc
     for process in running + frozen:
         process.join(MOST_S)
         assert process.exitcode == 0, f"an undisturbed run ended with {process.exitcode}"
-    assert contents(out) == expected, f"other bytes or files: {contents(out).keys() ^ expected.keys()}"
+    assert contents(out) == expected, (
+        f"other bytes or files: {contents(out).keys() ^ expected.keys()}"
+    )
     shutil.rmtree(out)
-    return counts + Counter(folders=1, frozen=len(frozen), runs=len(running) + len(frozen) + counts["kills"])
+    return counts + Counter(
+        folders=1, frozen=len(frozen), runs=len(running) + len(frozen) + counts["kills"]
+    )
 
 
 def stop_alone(raw: Path, out: Path, expected: dict, rng: random.Random, what: Signal) -> Counter:
@@ -191,14 +203,20 @@ def stop_alone(raw: Path, out: Path, expected: dict, rng: random.Random, what: S
     summary = preprocess_folder(raw, out, workers=2)
     assert not summary.problems and contents(out) == expected
     shutil.rmtree(out)
-    return Counter({f"{what.number.name} to {what.to} x{what.times}: exit {process.exitcode}": 1, "s": seconds})
+    return Counter(
+        {f"{what.number.name} to {what.to} x{what.times}: exit {process.exitcode}": 1, "s": seconds}
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--count", type=int, default=200, help="kills, or stops")
     parser.add_argument("--processes", type=int, help="runs at a time (default: 2 to 8 by turns)")
-    parser.add_argument("--stop", action="store_true", help="stop single runs instead of killing several")
+    parser.add_argument(
+        "--stop", action="store_true", help="stop single runs instead of killing several"
+    )
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     rng = random.Random(args.seed)
@@ -222,7 +240,14 @@ def stop(raw: Path, out: Path, expected: dict, rng: random.Random, count: int) -
     return f"{count} runs stopped, the longest took {longest:.1f} s to end, 0 faults"
 
 
-def kill(raw: Path, out: Path, expected: dict, rng: random.Random, count: int, processes: int | None = None) -> str:
+def kill(
+    raw: Path,
+    out: Path,
+    expected: dict,
+    rng: random.Random,
+    count: int,
+    processes: int | None = None,
+) -> str:
     counts = Counter()
     while counts["kills"] < count:
         together = processes or 2 + counts["folders"] % 7

@@ -68,7 +68,9 @@ class Combination(NamedTuple):
         return f"{self.mode}, {self.processes} process{'es'[: 2 * self.processes - 2]}, {self.workers} workers"
 
 
-COMBINATIONS = tuple(Combination(*each) for each in product(("stream", "random", "mixed"), (1, 2), (0, 2)))
+COMBINATIONS = tuple(
+    Combination(*each) for each in product(("stream", "random", "mixed"), (1, 2), (0, 2))
+)
 
 
 class Seen(NamedTuple):
@@ -86,7 +88,10 @@ def _is_drawing(seen: Seen) -> bool:
 MOMENTS: dict[str, tuple[Callable[[Seen], bool], float]] = {
     "loading": (lambda seen: True, 2.0),
     "step": (lambda seen: "Iter(train)" in seen.output, 0.5),
-    "checkpoint": (lambda seen: any(".part" in name and ".pth" in name for name in seen.files), 0.01),
+    "checkpoint": (
+        lambda seen: any(".part" in name and ".pth" in name for name in seen.files),
+        0.01,
+    ),
     "validation": (lambda seen: "Iter(val) [1/" in seen.output, 0.5),
     "pictures": (_is_drawing, 1.0),
     "last validation": (lambda seen: f"Iter(train) [{STEPS}/{STEPS}]" in seen.output, 1.5),
@@ -95,7 +100,9 @@ MOMENTS: dict[str, tuple[Callable[[Seen], bool], float]] = {
 
 def data(folder: Path) -> Path:
     """A small data set: three recordings of two seconds to train, two to validate."""
-    make_sample(folder / "raw", width=96, height=64, recordings=(3, 2, 1), duration_s=2.0, workers=2)
+    make_sample(
+        folder / "raw", width=96, height=64, recordings=(3, 2, 1), duration_s=2.0, workers=2
+    )
     assert not preprocess_folder(folder / "raw", folder / "data", workers=2).problems
     return folder / "data"
 
@@ -107,22 +114,41 @@ class Training:
         self.combination = combination
         self.folder = folder
         mode, _, workers = combination
-        self.words = ["tools/train.py", CONFIG, "--work-dir", str(folder), "--resume", "auto", "--cfg-options"]
-        self.words += [f"data_root={data_root}/", f"train_dataloader.batch_sampler.mode={mode}", *OPTIONS]
+        self.words = [
+            "tools/train.py",
+            CONFIG,
+            "--work-dir",
+            str(folder),
+            "--resume",
+            "auto",
+            "--cfg-options",
+        ]
+        self.words += [
+            f"data_root={data_root}/",
+            f"train_dataloader.batch_sampler.mode={mode}",
+            *OPTIONS,
+        ]
         for loader in ("train_dataloader", "val_dataloader"):
-            self.words += [f"{loader}.num_workers={workers}", f"{loader}.persistent_workers={workers > 0}"]
+            self.words += [
+                f"{loader}.num_workers={workers}",
+                f"{loader}.persistent_workers={workers > 0}",
+            ]
         self.starts = 0
         self.processes: list = []
 
     def start(self) -> None:
         self.starts += 1
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.before = frozenset(os.listdir(self.folder))  # such as halves of checkpoints that a kill left
+        self.before = frozenset(
+            os.listdir(self.folder)
+        )  # such as halves of checkpoints that a kill left
         env, words = {**os.environ, "OMP_NUM_THREADS": "1"}, self.words
         number = self.combination.processes
         if number > 1:
             words = [*words[:2], "--launcher", "pytorch", *words[2:]]
-            env |= dict(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(_free_port()), WORLD_SIZE=str(number))
+            env |= dict(
+                MASTER_ADDR="127.0.0.1", MASTER_PORT=str(_free_port()), WORLD_SIZE=str(number)
+            )
         self.processes = []
         for rank in range(number):
             own = {**env, "RANK": str(rank), "LOCAL_RANK": str(rank)} if number > 1 else env
@@ -149,7 +175,9 @@ class Training:
                 _end_slowly(self.processes)
             if time.monotonic() > deadline:
                 self.stop()
-                raise TimeoutError(f"{self.folder}: did not end within {TIMEOUT_S} s:\n{self.output()[-2000:]}")
+                raise TimeoutError(
+                    f"{self.folder}: did not end within {TIMEOUT_S} s:\n{self.output()[-2000:]}"
+                )
             time.sleep(0.01)
         self.stop()
         return [process.exitcode for process in self.processes]
@@ -213,7 +241,9 @@ def killed(training: Training, moment: str, how: signal.Signals, chance: random.
             _, found, rest = training.output(rank).partition("Traceback")
             assert not found, f"{how.name} in {moment}, rank {rank}: Traceback{rest[:4000]}"
     if not was_running:
-        assert statuses == [0] * len(statuses), f"{moment}: exit {statuses}\n{training.output()[-3000:]}"
+        assert statuses == [0] * len(statuses), (
+            f"{moment}: exit {statuses}\n{training.output()[-3000:]}"
+        )
     return was_running
 
 
@@ -230,10 +260,16 @@ def result(folder: Path, steps: int = STEPS) -> dict[str, object]:
     (best,) = folder.glob("best_*.pth")
     hub = last["message_hub"]
     logged = {
-        name: each for name, each in hub["log_scalars"].items() if name.startswith("train/") and _is_lasting(name)
+        name: each
+        for name, each in hub["log_scalars"].items()
+        if name.startswith("train/") and _is_lasting(name)
     }
-    parts = {key: last.get(key) for key in ("state_dict", "optimizer", "param_schedulers", "own_states")}
-    parts |= dict(best=best.name, best_weights=load_checkpoint_file(best)["state_dict"], logged=logged)
+    parts = {
+        key: last.get(key) for key in ("state_dict", "optimizer", "param_schedulers", "own_states")
+    }
+    parts |= dict(
+        best=best.name, best_weights=load_checkpoint_file(best)["state_dict"], logged=logged
+    )
     parts |= dict(step=last["meta"]["iter"], best_score=hub["runtime_info"]["best_score"])
     flat = dict(item for name, part in parts.items() for item in _flat(name, part))
     return flat | dict(rows=_rows(folder / "results.csv"), scalars=_scalars(folder))
@@ -267,7 +303,9 @@ def _scalars(folder: Path) -> dict[int, dict[str, float]]:
     for path in sorted(folder.glob("*/vis_data/scalars.json")):
         for line in path.read_text().splitlines():
             row = json.loads(line)
-            by_step.setdefault(row["step"], {}).update({k: v for k, v in row.items() if _is_lasting(k)})
+            by_step.setdefault(row["step"], {}).update(
+                {k: v for k, v in row.items() if _is_lasting(k)}
+            )
     return by_step
 
 
@@ -279,7 +317,9 @@ def differences(found: dict, expected: dict) -> list[str]:
 class Trial:
     """All kills of one combination; ``counts`` holds how often each signal came at each moment."""
 
-    def __init__(self, combination: Combination, data_root: Path, folder: Path, chance: random.Random) -> None:
+    def __init__(
+        self, combination: Combination, data_root: Path, folder: Path, chance: random.Random
+    ) -> None:
         self.combination = combination
         self.data_root = data_root
         self.folder = folder
@@ -298,7 +338,9 @@ class Trial:
 
     def _training(self, kills: int, moments: Iterator[str], expected: dict) -> None:
         """One training with so many kills, or fewer where it was done before."""
-        training = Training(self.combination, self.data_root, self.folder / f"killed_{self.trainings}")
+        training = Training(
+            self.combination, self.data_root, self.folder / f"killed_{self.trainings}"
+        )
         self.trainings += 1
         before = Counter(self.counts)
         try:
@@ -315,9 +357,13 @@ class Trial:
         finally:
             training.stop()
         if wrong:
-            done = ", ".join(f"{how} in {moment}" for moment, how in (self.counts - before).elements())
+            done = ", ".join(
+                f"{how} in {moment}" for moment, how in (self.counts - before).elements()
+            )
             more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-            self.faults.append(f"{self.combination}: after {done}: {', '.join(wrong[:5])}{more} ({training.folder})")
+            self.faults.append(
+                f"{self.combination}: after {done}: {', '.join(wrong[:5])}{more} ({training.folder})"
+            )
 
     def _moments(self) -> Iterator[str]:
         """All of them again and again, in the order of a training, begun at a random one."""
@@ -334,11 +380,17 @@ def shares(count: int, parts: int) -> list[int]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--count", type=int, default=100, help="kills in all")
     parser.add_argument("--seed", type=int, default=0, help="of moments, delays and signals")
-    parser.add_argument("--keep", type=Path, help="a folder for all runs; default: one that is removed")
-    parser.add_argument("--only", nargs=3, metavar=("MODE", "PROCESSES", "WORKERS"), help="one combination")
+    parser.add_argument(
+        "--keep", type=Path, help="a folder for all runs; default: one that is removed"
+    )
+    parser.add_argument(
+        "--only", nargs=3, metavar=("MODE", "PROCESSES", "WORKERS"), help="one combination"
+    )
     args = parser.parse_args()
     chosen = [c for c in COMBINATIONS if not args.only or tuple(map(str, c)) == tuple(args.only)]
     with tempfile.TemporaryDirectory() as temporary:
@@ -346,7 +398,9 @@ def main() -> int:
         data_root = data(folder)
         counts: Counter[tuple[str, str]] = Counter()
         trainings, faults = 0, []
-        for number, (combination, kills) in enumerate(zip(chosen, shares(args.count, len(chosen)), strict=True)):
+        for number, (combination, kills) in enumerate(
+            zip(chosen, shares(args.count, len(chosen)), strict=True)
+        ):
             start = time.monotonic()
             chance = random.Random(f"{args.seed} {combination}")
             trial = Trial(combination, data_root, folder / f"runs_{number}", chance)
@@ -358,8 +412,14 @@ def main() -> int:
             print(f"{combination}: {told} ({time.monotonic() - start:.0f} s)", flush=True)
     print(*faults, sep="\n", end="\n" if faults else "")
     for names in (MOMENTS, [each.name for each in SIGNALS]):
-        print(", ".join(f"{name} {sum(n for key, n in counts.items() if name in key)}" for name in names))
-    print(f"seed {args.seed}: {counts.total()} kills of {trainings} trainings, {len(faults)} ended differently")
+        print(
+            ", ".join(
+                f"{name} {sum(n for key, n in counts.items() if name in key)}" for name in names
+            )
+        )
+    print(
+        f"seed {args.seed}: {counts.total()} kills of {trainings} trainings, {len(faults)} ended differently"
+    )
     return bool(faults)
 
 

@@ -32,7 +32,9 @@ def make_data(root: Path, count: int) -> None:
         suffix, write = list(WRITERS.items())[i % len(WRITERS)]
         (root / "raw" / "train").mkdir(parents=True, exist_ok=True)
         write(root / "raw" / "train" / f"{i:04d}_td{suffix}", events)
-        np.save(root / "raw" / "train" / f"{i:04d}_bbox.npy", make_boxes([100_000, 200_000, 300_000]))
+        np.save(
+            root / "raw" / "train" / f"{i:04d}_bbox.npy", make_boxes([100_000, 200_000, 300_000])
+        )
     first = root / "first" / "train"
     first.mkdir(parents=True)
     for path in (root / "raw" / "train").glob("0000_*"):
@@ -44,7 +46,9 @@ def make_data(root: Path, count: int) -> None:
 
 def read_all(dataset: ETraMDataset, workers: int) -> tuple[int, str]:
     """How many clips were read, every one twice, and the first error."""
-    dataset.pipeline = lambda results: bool(results["frames"].any())  # all that has to come from loading processes
+    dataset.pipeline = lambda results: bool(
+        results["frames"].any()
+    )  # all that has to come from loading processes
     loader = DataLoader(dataset, batch_size=None, shuffle=True, num_workers=workers)
     done = 0
     try:
@@ -56,15 +60,22 @@ def read_all(dataset: ETraMDataset, workers: int) -> tuple[int, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--count", type=int, default=400, help="recordings (default: 400)")
     parser.add_argument("--limit", type=int, default=256, help="open files (default: 256)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         make_data(root, args.count)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (args.limit, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
-        for kind, build in (("out", ETraMDataset), ("raw", partial(RawEventDataset, sensor_px=(WIDTH, HEIGHT)))):
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (args.limit, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+        )
+        for kind, build in (
+            ("out", ETraMDataset),
+            ("raw", partial(RawEventDataset, sensor_px=(WIDTH, HEIGHT))),
+        ):
             for workers in (0, 2):
                 done, error = 0, ""
                 try:
@@ -73,7 +84,9 @@ def main() -> None:
                 except (InputError, OSError) as failure:
                     error = str(failure)
                 wanted = 2 * 3 * args.count
-                print(f"{KINDS[kind]}, {workers} workers: {done} of {wanted} clips read {error[:300]}".rstrip())
+                print(
+                    f"{KINDS[kind]}, {workers} workers: {done} of {wanted} clips read {error[:300]}".rstrip()
+                )
 
 
 if __name__ == "__main__":

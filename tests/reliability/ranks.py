@@ -29,7 +29,9 @@ SIGNALS = (signal.SIGKILL, signal.SIGSTOP)
 LONGEST_S = 120
 
 
-def one_try(data: Path, folder: Path, number: signal.Signals, hit: int, rng: random.Random, timeout_s: int) -> str:
+def one_try(
+    data: Path, folder: Path, number: signal.Signals, hit: int, rng: random.Random, timeout_s: int
+) -> str:
     """What the rank that was left alone did, in a word or two."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -43,7 +45,11 @@ def one_try(data: Path, folder: Path, number: signal.Signals, hit: int, rng: ran
         left.wait(LONGEST_S)
         output = (folder / f"{1 - hit}.log").read_text()
         is_named = f"error: rank {hit} (process {ranks[hit].pid} on " in output
-        return "ended by name" if left.returncode == 1 and is_named and "Traceback" not in output else "ended otherwise"
+        return (
+            "ended by name"
+            if left.returncode == 1 and is_named and "Traceback" not in output
+            else "ended otherwise"
+        )
     except subprocess.TimeoutExpired:
         return "did not end"
     finally:
@@ -53,10 +59,18 @@ def one_try(data: Path, folder: Path, number: signal.Signals, hit: int, rng: ran
 
 
 def _start(data: Path, folder: Path, rank: int, port: int, timeout_s: int) -> subprocess.Popen:
-    place = dict(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), OMP_NUM_THREADS="1", PYTHONPATH=str(ROOT))
+    place = dict(
+        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), OMP_NUM_THREADS="1", PYTHONPATH=str(ROOT)
+    )
     numbers = dict(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2")
     options = [f"data_root={data}/", f"env_cfg.rank_timeout_s={timeout_s}", *OPTIONS]
-    command = [sys.executable, "tools/train.py", "configs/patch2_sizeaware_demo.py", "--launcher", "pytorch"]
+    command = [
+        sys.executable,
+        "tools/train.py",
+        "configs/patch2_sizeaware_demo.py",
+        "--launcher",
+        "pytorch",
+    ]
     with (folder / f"{rank}.log").open("w") as log:
         return subprocess.Popen(
             [*command, "--work-dir", str(folder / "run"), "--cfg-options", *options],
@@ -76,7 +90,9 @@ def _wait_for_steps(log: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path)
     parser.add_argument("--count", type=int, default=4, help="tries; signals and ranks take turns")
     parser.add_argument("--seed", type=int, default=0)

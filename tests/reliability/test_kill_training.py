@@ -20,7 +20,11 @@ def test_a_killed_training_ends_as_an_undisturbed_one(sample, tmp_path, combinat
 
 def test_differences_are_found(trained, tmp_path):
     expected = result(trained[0], steps=4)
-    assert len(expected) > 500 and len(expected["rows"]) == 2 and expected["scalars"].keys() == {1, 2, 3, 4}
+    assert (
+        len(expected) > 500
+        and len(expected["rows"]) == 2
+        and expected["scalars"].keys() == {1, 2, 3, 4}
+    )
     folder = tmp_path / "run"
     shutil.copytree(trained[0], folder)
     assert differences(result(folder, steps=4), expected) == []

@@ -53,7 +53,9 @@ Try = tuple[str, str, str, object]  # config, way, dotted key, value
 
 def leaves(node: object, path: str = "") -> Iterator[str]:
     """Dotted keys of everything in a config that is neither a dict nor a list of dicts."""
-    is_list = isinstance(node, list | tuple) and node and all(isinstance(item, dict) for item in node)
+    is_list = (
+        isinstance(node, list | tuple) and node and all(isinstance(item, dict) for item in node)
+    )
     if not isinstance(node, dict) and not is_list:
         yield path
         return
@@ -123,16 +125,23 @@ def _subclasses(kind: type) -> list[type]:
     return [each for child in kind.__subclasses__() for each in (child, *_subclasses(child))]
 
 
-def run(tries: list[Try], data_root: Path, show: bool = False) -> tuple[Counter, list[tuple[Try, str]]]:
+def run(
+    tries: list[Try], data_root: Path, show: bool = False
+) -> tuple[Counter, list[tuple[Try, str]]]:
     """Outcomes counted, and every try that ended in a traceback with it."""
     counts, faults = Counter(), []
-    drawing = patch.object(EvaluationReportHook, "_report")  # takes most of the time, and no setting decides on it
+    drawing = patch.object(
+        EvaluationReportHook, "_report"
+    )  # takes most of the time, and no setting decides on it
     with tempfile.TemporaryDirectory() as folder, drawing:
         for tried in tries:
             result, said = outcome(tried, data_root, Path(folder))
             counts[result] += 1
             if show:
-                print(f"{result:9} {tried}: {said.strip().splitlines()[-1] if said else ''}"[:300], flush=True)
+                print(
+                    f"{result:9} {tried}: {said.strip().splitlines()[-1] if said else ''}"[:300],
+                    flush=True,
+                )
             if result == "traceback":
                 faults.append((tried, said))
     return counts, faults
@@ -158,7 +167,10 @@ def main() -> None:
         counts, faults = run(tries, data, args.verbose)
     for tried, said in faults:
         print(f"{tried}\n{said}")
-    print(f"{len(tries)} tries: " + ", ".join(f"{counts[k]} {k}" for k in ("works", "sentence", "traceback")))
+    print(
+        f"{len(tries)} tries: "
+        + ", ".join(f"{counts[k]} {k}" for k in ("works", "sentence", "traceback"))
+    )
 
 
 if __name__ == "__main__":

@@ -57,7 +57,9 @@ def evaluated(checkpoint, tmp_path_factory):
 
 
 @pytest.mark.parametrize("begin", ["start time", "label file", "sequence folder"])
-def test_a_stream_gives_what_evaluation_gives(evaluated, checkpoint, recording, first_us, sample, begin):
+def test_a_stream_gives_what_evaluation_gives(
+    evaluated, checkpoint, recording, first_us, sample, begin
+):
     """Same boxes and scores in sensor pixels, from the raw events and with the state carried; one frame at a time."""
     expected = evaluated
     inferencer = EventInferencer(checkpoint, device="cpu", score_thr=0.0)
@@ -74,7 +76,9 @@ def test_a_stream_gives_what_evaluation_gives(evaluated, checkpoint, recording, 
         assert np.all(np.diff(boxes.scores) <= 0)  # best first
         assert boxes.names == [inferencer.classes[k] for k in boxes.labels]
         ours = Found(boxes.bboxes_xyxy, boxes.scores, boxes.labels)
-        assert_same_boxes(ours, Found(frame.found.bboxes_xyxy, frame.found.scores, frame.found.labels))
+        assert_same_boxes(
+            ours, Found(frame.found.bboxes_xyxy, frame.found.scores, frame.found.labels)
+        )
 
 
 @pytest.mark.parametrize("name", ["mine.csv", "mine.json", "mine", "several.json"])
@@ -92,7 +96,9 @@ def test_label_files_of_all_formats_tell_when_windows_end(checkpoint, recording,
         (tmp_path / name).write_text(json.dumps(content))
     inferencer = EventInferencer(checkpoint, device="cpu")
     with open_recording(recording) as opened:
-        assert inferencer.times(opened, labels=tmp_path / name) == inferencer.times(opened, labels=labels)
+        assert inferencer.times(opened, labels=tmp_path / name) == inferencer.times(
+            opened, labels=labels
+        )
 
 
 def test_boxes_that_are_shown_are_cut_to_the_frame(checkpoint, recording):
@@ -111,8 +117,14 @@ def test_operating_points_see_the_boxes_that_are_shown(checkpoint):
     inferencer = EventInferencer(checkpoint, device="cpu")
     classes = inferencer.classes
     thresholds = {name: [0.5, 1.0] for name in classes}
-    inferencer.operating_points = OperatingPoints.from_config(dict(score_thr=thresholds, sides_px=[30]), classes)
-    found = InstanceData(bboxes=torch.tensor([[-15.0, 0, 5, 20]]), scores=torch.tensor([0.7]), labels=torch.tensor([0]))
+    inferencer.operating_points = OperatingPoints.from_config(
+        dict(score_thr=thresholds, sides_px=[30]), classes
+    )
+    found = InstanceData(
+        bboxes=torch.tensor([[-15.0, 0, 5, 20]]),
+        scores=torch.tensor([0.7]),
+        labels=torch.tensor([0]),
+    )
     inferencer._streamer = Mock(return_value=([found], None), device="cpu")
     shown = inferencer.detect(np.zeros((20, 32, 48), np.uint8))
     assert shown.bboxes_xyxy.tolist() == [[0, 0, 10, 40]]
@@ -134,7 +146,12 @@ def test_a_faster_stream_says_nearly_the_same(checkpoint, recording):
     found = []
     for fast in (dict(), dict(fuse=True), dict(precision="bfloat16")):
         inferencer = EventInferencer(model, score_thr=0.0, **fast)
-        found.append([np.sort(boxes.scores)[-5:] for _, boxes in inferencer.stream(recording, stop_us=500_000)])
+        found.append(
+            [
+                np.sort(boxes.scores)[-5:]
+                for _, boxes in inferencer.stream(recording, stop_us=500_000)
+            ]
+        )
     exact, fused, low = map(np.array, found)
     assert exact.shape == (10, 5) and np.abs(exact - fused).max() < 1e-6
     assert 0 < np.abs(exact - low).max() < 0.05 * exact.max()
@@ -147,7 +164,10 @@ def test_an_unknown_precision_is_a_sentence(checkpoint):
 
 def test_a_second_stream_starts_from_zero(checkpoint, recording):
     inferencer = EventInferencer(checkpoint, device="cpu", score_thr=0.0)
-    runs = [[boxes.scores for _, boxes in inferencer.stream(recording, stop_us=400_000)] for _ in range(2)]
+    runs = [
+        [boxes.scores for _, boxes in inferencer.stream(recording, stop_us=400_000)]
+        for _ in range(2)
+    ]
     assert len(runs[0]) > 3 and all(map(np.array_equal, *runs))
 
 
@@ -187,15 +207,24 @@ def test_windows_end_at_whole_steps_of_the_clock(checkpoint, recording):
     assert start_on_grid(7_000_013, 40_000) == 7_000_013
 
 
-def test_labels_of_another_frame_rule_are_told(checkpoint, raw_sample, recording, tmp_path, monkeypatch):
+def test_labels_of_another_frame_rule_are_told(
+    checkpoint, raw_sample, recording, tmp_path, monkeypatch
+):
     """RVT's rule keeps ten labels a second, the other all; and a label after the last event is evaluated, too."""
     warnings = []
-    monkeypatch.setattr("etram_mmdet.apis.window_times.print_log", lambda text, *_: warnings.append(text))
+    monkeypatch.setattr(
+        "etram_mmdet.apis.window_times.print_log", lambda text, *_: warnings.append(text)
+    )
     labels = recording.with_name("val_day_0000_bbox.npy")
     with open_recording(recording) as opened:
         times = EventInferencer(checkpoint, device="cpu").times(opened, labels=labels)
         assert not warnings and np.abs(np.diff(times) - 50_000).max() < 2
-        assert list(EventInferencer(checkpoint, "cpu", step_us=33_333).times(opened, labels=labels)[:9]) == times[:9]
+        assert (
+            list(
+                EventInferencer(checkpoint, "cpu", step_us=33_333).times(opened, labels=labels)[:9]
+            )
+            == times[:9]
+        )
         assert "frames come every 50 ms, those of training every 33.3 ms" in warnings.pop()
         boxes = np.load(labels)
         frames = select_frames(np.unique(boxes["t"]), opened.t_first_us, "auto", 50_000)
@@ -203,16 +232,22 @@ def test_labels_of_another_frame_rule_are_told(checkpoint, raw_sample, recording
         for side in "xywh":
             boxes[side][-1] = 20
         np.save(tmp_path / "late_bbox.npy", boxes)
-        late = EventInferencer(checkpoint, device="cpu").times(opened, labels=tmp_path / "late_bbox.npy")
+        late = EventInferencer(checkpoint, device="cpu").times(
+            opened, labels=tmp_path / "late_bbox.npy"
+        )
         assert late[-1] == boxes["t"][-1] > opened.t_last_us
 
 
-def test_the_step_of_the_training_is_the_step_of_every_stream(checkpoint, recording, tmp_path, monkeypatch):
+def test_the_step_of_the_training_is_the_step_of_every_stream(
+    checkpoint, recording, tmp_path, monkeypatch
+):
     """Versions before 0.2 did not write it: then the rule that the config states, or 50 ms and a warning."""
     content = load_checkpoint_file(checkpoint)
     assert content["meta"]["step_us"] == 50_000
     warnings = []
-    monkeypatch.setattr("etram_mmdet.apis.inference.print_log", lambda text, *_: warnings.append(text))
+    monkeypatch.setattr(
+        "etram_mmdet.apis.inference.print_log", lambda text, *_: warnings.append(text)
+    )
 
     def inferencer(trained_us, **options):
         content["meta"]["step_us"] = trained_us
@@ -222,13 +257,18 @@ def test_the_step_of_the_training_is_the_step_of_every_stream(checkpoint, record
         return EventInferencer(init_detector(tmp_path / "x.pth", device="cpu"), **options)
 
     for step_us in (33_333, 40_000, 20_000):
-        times = [t_us for t_us, _ in inferencer(step_us).stream(recording, 100_000, 100_000 + 3 * step_us)]
+        times = [
+            t_us
+            for t_us, _ in inferencer(step_us).stream(recording, 100_000, 100_000 + 3 * step_us)
+        ]
         assert times == [100_000 + k * step_us for k in (1, 2, 3)]
     assert inferencer(40_000, step_us=10_000).step_us == 10_000 and not warnings
     assert inferencer(None).step_us == 50_000
     assert "does not say at which step it was trained; windows end 50 ms apart" in warnings.pop()
     config = json.loads(content["meta"][CONFIG_KEY])
-    config["test_dataloader"]["dataset"].update(type="RawEventDataset", frames="rvt", window_us=20_000)
+    config["test_dataloader"]["dataset"].update(
+        type="RawEventDataset", frames="rvt", window_us=20_000
+    )
     content["meta"][CONFIG_KEY] = json.dumps(config)
     assert inferencer(None).step_us == 50_000 and not warnings
     with pytest.raises(InputError, match=r"meta\.step_us is not what it should be"):
@@ -247,7 +287,9 @@ def test_thresholds(checkpoint, recording, tmp_path):
     assert len(detect(score_thr=float(np.median(everything.scores))).scores) == pytest.approx(
         len(everything.scores) / 2, abs=1
     )
-    assert EventInferencer(model).operating_points.score_thr == pytest.approx(np.full((8, 1), SCORE_THR))
+    assert EventInferencer(model).operating_points.score_thr == pytest.approx(
+        np.full((8, 1), SCORE_THR)
+    )
     common = int(np.bincount(everything.labels).argmax())
     name = model.dataset_meta["classes"][common]
     scores = {c: 0.0 if c == name else 1.0 for c in model.dataset_meta["classes"]}
@@ -266,19 +308,33 @@ def test_a_class_that_is_switched_off_is_named(checkpoint, tmp_path, monkeypatch
     assert said == ["switched off by a score threshold of 1: tram"]
 
 
-def test_tuned_thresholds_travel_in_the_checkpoint_and_do_not_touch_evaluation(trained, sample, recording, tmp_path):
+def test_tuned_thresholds_travel_in_the_checkpoint_and_do_not_touch_evaluation(
+    trained, sample, recording, tmp_path
+):
     """As docs/evaluation.md shows it; the page of numbers stays the same, and so does what they were made with."""
-    (tmp_path / "operating_points.py").write_text(f"operating_points = dict(score_thr={dict.fromkeys(ETRAM8, 1.0)})")
+    (tmp_path / "operating_points.py").write_text(
+        f"operating_points = dict(score_thr={dict.fromkeys(ETRAM8, 1.0)})"
+    )
     (tmp_path / "tuned.py").write_text(
         f"_base_ = [{str(ROOT / CONFIG)!r}, 'operating_points.py']\n"
         "model = dict(test_cfg=dict(operating_points=_base_.operating_points))\n"
     )
-    options = ["--cfg-options", f"data_root={sample}/", *SMALL, ALL_BOXES, f"load_from={trained[0] / 'iter_4.pth'}"]
+    options = [
+        "--cfg-options",
+        f"data_root={sample}/",
+        *SMALL,
+        ALL_BOXES,
+        f"load_from={trained[0] / 'iter_4.pth'}",
+    ]
     folder = tmp_path / "run"
     run("tools/train.py", tmp_path / "tuned.py", "--work-dir", folder, *options, "base_lr=1e-12")
     tuned = EventInferencer(folder / "iter_4.pth", device="cpu")
     assert not next(tuned.windows(recording, 400_000)).boxes.names
-    assert EventInferencer(tuned.model, score_thr=0.0).detect(next(tuned.windows(recording, 400_000)).image).names
+    assert (
+        EventInferencer(tuned.model, score_thr=0.0)
+        .detect(next(tuned.windows(recording, 400_000)).image)
+        .names
+    )
     run("tools/test.py", folder / "iter_4.pth", "--work-dir", tmp_path)
     ours, theirs = (rows(f)[-1] for f in (tmp_path, folder))
     assert ours["coco/AP"] == theirs["coco/AP"] and float(ours["coco/AP"]) > 0
@@ -332,7 +388,9 @@ def without_size(recording, path):
     return path
 
 
-def test_the_sensor_of_the_training_is_that_of_a_recording_without_size(checkpoint, recording, tmp_path, monkeypatch):
+def test_the_sensor_of_the_training_is_that_of_a_recording_without_size(
+    checkpoint, recording, tmp_path, monkeypatch
+):
     content = load_checkpoint_file(checkpoint)
     assert content["meta"]["sensor_px"] == [96, 64]
     told = []
@@ -344,20 +402,29 @@ def test_the_sensor_of_the_training_is_that_of_a_recording_without_size(checkpoi
         assert "taken as 96x64, as in the training" in inferencer.fit_sensor(opened)
         assert (opened.width, opened.height, opened.size_is_assumed) == (96, 64, True)
     assert inferencer.sensor_px == (96, 64) and inferencer.representation().shape == (20, 32, 48)
-    assert list(inferencer.stream(path, stop_us=300_000)) == list(inferencer.stream(recording, stop_us=300_000))
-    assert len(told) == 1 and "taken as 96x64, as in the training. State another: --sensor" in told[0]
+    assert list(inferencer.stream(path, stop_us=300_000)) == list(
+        inferencer.stream(recording, stop_us=300_000)
+    )
+    assert (
+        len(told) == 1 and "taken as 96x64, as in the training. State another: --sensor" in told[0]
+    )
     content["meta"]["sensor_px"] = [96, 0]
     torch.save(content, tmp_path / "x.pth")
     with pytest.raises(InputError, match=r"meta\.sensor_px is not what it should be"):
         init_detector(tmp_path / "x.pth", device="cpu")
 
 
-def test_a_recording_whose_events_lie_beyond_the_sensor_of_the_training_keeps_its_own(checkpoint, tmp_path):
+def test_a_recording_whose_events_lie_beyond_the_sensor_of_the_training_keeps_its_own(
+    checkpoint, tmp_path
+):
     events = make_events(500) | dict(x=np.linspace(0, 500, 500).astype(np.uint16))
     np.savez(tmp_path / "a.npz", **events)
     inferencer = EventInferencer(checkpoint, device="cpu")
     with open_recording(tmp_path / "a.npz") as opened:
-        assert "taken as 640x480, the smallest known one that its events fit into" in inferencer.fit_sensor(opened)
+        assert (
+            "taken as 640x480, the smallest known one that its events fit into"
+            in inferencer.fit_sensor(opened)
+        )
         assert (opened.width, opened.height, opened.dropped_out_of_frame) == (640, 480, 0)
     inferencer.sensor_px = None
     with pytest.raises(InputError, match="does not say how large the sensor is"):

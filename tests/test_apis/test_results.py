@@ -35,19 +35,33 @@ WINDOWS = [window(50_000, (1, 0.9), (0, 0.5)), window(100_000), window(150_000, 
 def test_arrays():
     found = to_numpy(iter(WINDOWS))
     assert found["t_us"].tolist() == [50_000, 50_000, 150_000] and found["t_us"].dtype == np.int64
-    assert found["bboxes_xyxy"].tolist()[1] == [8, 10, 112, 114] and found["bboxes_xyxy"].shape == (3, 4)
+    assert found["bboxes_xyxy"].tolist()[1] == [8, 10, 112, 114] and found["bboxes_xyxy"].shape == (
+        3,
+        4,
+    )
     assert found["scores"].tolist() == [np.float32(0.9), 0.5, 0.75]
-    assert found["labels"].tolist() == [1, 0, 1] and found["names"].tolist() == ["car", "pedestrian", "car"]
+    assert found["labels"].tolist() == [1, 0, 1] and found["names"].tolist() == [
+        "car",
+        "pedestrian",
+        "car",
+    ]
     one = to_numpy(WINDOWS[2])
     assert one["t_us"].tolist() == [150_000] and one["names"].tolist() == ["car"]
     nothing = to_numpy([])
-    assert {key: value.shape for key, value in nothing.items() if value.size == 0 and key != "bboxes_xyxy"} == {
+    assert {
+        key: value.shape
+        for key, value in nothing.items()
+        if value.size == 0 and key != "bboxes_xyxy"
+    } == {
         "t_us": (0,),
         "scores": (0,),
         "labels": (0,),
         "names": (0,),
     }
-    assert nothing["bboxes_xyxy"].shape == (0, 4) and to_numpy(WINDOWS[1])["bboxes_xyxy"].shape == (0, 4)
+    assert nothing["bboxes_xyxy"].shape == (0, 4) and to_numpy(WINDOWS[1])["bboxes_xyxy"].shape == (
+        0,
+        4,
+    )
 
 
 def test_a_table_and_supervision(monkeypatch):
@@ -59,7 +73,11 @@ def test_a_table_and_supervision(monkeypatch):
     assert [table[side][1] for side in ("x1", "y1", "x2", "y2")] == [8, 10, 112, 114]
     assert table["class"].tolist() == ["car", "pedestrian", "car"] and table["score"][1] == 0.5
     found = to_supervision(WINDOWS[0])
-    assert found.xyxy.shape == (2, 4) and found.confidence[1] == 0.5 and found.class_id.tolist() == [1, 0]
+    assert (
+        found.xyxy.shape == (2, 4)
+        and found.confidence[1] == 0.5
+        and found.class_id.tolist() == [1, 0]
+    )
     assert {key: value.tolist() for key, value in found.data.items()} == dict(
         class_name=["car", "pedestrian"], t_us=[50_000, 50_000]
     )
@@ -79,7 +97,10 @@ def test_pandas_and_supervision_themselves():
     assert isinstance(table, pandas.DataFrame) and table["class"].value_counts()["car"] == 2
     assert len(to_pandas([])) == 0
     found = to_supervision(WINDOWS[0])
-    assert isinstance(found, supervision.Detections) and found["class_name"].tolist() == ["car", "pedestrian"]
+    assert isinstance(found, supervision.Detections) and found["class_name"].tolist() == [
+        "car",
+        "pedestrian",
+    ]
     assert len(to_supervision(WINDOWS[1])) == 0
 
 
@@ -94,10 +115,14 @@ def test_boxes_are_drawn_on_the_events_of_their_window(trained, raw_sample):
     assert (blocks == blocks[:, :1, :, :1]).all()  # a pixel of the network is two of the sensor
     lit = (blocks[:, 0, :, 0] != blocks[:, 0, :, 0].min((0, 1))).any(-1)
     np.testing.assert_array_equal(lit, shown.image.any(0))
-    one = shown._replace(boxes=Boxes(np.float32([[20, 30, 60, 50]]), np.array([1]), np.float32([0.5]), classes=ETRAM))
+    one = shown._replace(
+        boxes=Boxes(np.float32([[20, 30, 60, 50]]), np.array([1]), np.float32([0.5]), classes=ETRAM)
+    )
     large = inferencer.draw(one, scale=4)
     colour = inferencer.model.dataset_meta["palette"][1]
-    assert large.shape == (256, 384, 3) and tuple(large[200, 160]) == tuple(large[160, 80]) == tuple(colour)
+    assert large.shape == (256, 384, 3) and tuple(large[200, 160]) == tuple(
+        large[160, 80]
+    ) == tuple(colour)
     assert (large[140:180, 100:220] == events.repeat(4, 0).repeat(4, 1)[140:180, 100:220]).all()
 
 
@@ -112,8 +137,13 @@ def said(points: OperatingPoints, windows: list[Window]) -> str:
 
 def test_what_was_found_in_a_sentence():
     common = OperatingPoints.common(CLASSES, 0.3)
-    assert said(common, WINDOWS) == "found 3 boxes in 3 windows at scores from 0.3 on: pedestrian 1, car 2, tram 0"
-    tuned = OperatingPoints(CLASSES, np.array([[0.5, 0.25], [0.7, 0.7], [0.125, 0.125]]), np.ones(3), (16.0,))
+    assert (
+        said(common, WINDOWS)
+        == "found 3 boxes in 3 windows at scores from 0.3 on: pedestrian 1, car 2, tram 0"
+    )
+    tuned = OperatingPoints(
+        CLASSES, np.array([[0.5, 0.25], [0.7, 0.7], [0.125, 0.125]]), np.ones(3), (16.0,)
+    )
     assert said(tuned, WINDOWS) == (
         "found 3 boxes in 3 windows: pedestrian 1 (scores from 0.25 to 0.5 on), car 2 (scores from 0.7 on), "
         "tram 0 (scores from 0.125 on)"

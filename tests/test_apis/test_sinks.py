@@ -24,7 +24,9 @@ INFERENCER = SimpleNamespace(
     step_us=40_000,
     model=SimpleNamespace(dataset_meta=dict(palette=[(255, 0, 0), (0, 255, 0)])),
     operating_points=OperatingPoints.common(CLASSES, 0.3),
-    representation=lambda h, w: build_representation(dict(type="StackedHistogram", downsample="nearest"), h, w),
+    representation=lambda h, w: build_representation(
+        dict(type="StackedHistogram", downsample="nearest"), h, w
+    ),
 )
 
 

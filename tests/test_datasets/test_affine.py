@@ -45,7 +45,9 @@ def results(seed=0, boxes=BOX):
 
 def only(**what) -> ClipAffine:
     """The transform with one part of it at work, always."""
-    return ClipAffine(**dict(prob=1.0, max_rotate_deg=0, max_translate=0, scale=(1, 1), max_shear_deg=0) | what)
+    return ClipAffine(
+        **dict(prob=1.0, max_rotate_deg=0, max_translate=0, scale=(1, 1), max_shear_deg=0) | what
+    )
 
 
 def matrices(transform, num=300) -> np.ndarray:
@@ -54,7 +56,11 @@ def matrices(transform, num=300) -> np.ndarray:
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8])
 def test_identity_changes_nothing(dtype):
-    boxes = [np.array([[0, 0, W, H], [0.3, 1.7, 20.1, 47.9]], np.float32), np.empty((0, 4), np.float32), BOX]
+    boxes = [
+        np.array([[0, 0, W, H], [0.3, 1.7, 20.1, 47.9]], np.float32),
+        np.empty((0, 4), np.float32),
+        BOX,
+    ]
     frames, moved = affine(noise(dtype=dtype), boxes, affine_matrix((H, W)))
     assert frames.dtype == dtype and np.array_equal(frames, noise(dtype=dtype))
     assert all(map(np.array_equal, moved, boxes)) and [b.dtype for b in moved] == [np.float32] * 3
@@ -93,7 +99,9 @@ def test_a_turned_box_holds_the_ellipse():
     box = np.array([[12, 14, 52, 34]], np.float32)
     _, boxes = affine(noise(), [box], affine_matrix((H, W), rotate_deg=30))
     reach = np.sqrt([325, 175])
-    np.testing.assert_allclose(boxes[0][0], [*(np.array([32, 24]) - reach), *(np.array([32, 24]) + reach)], atol=1e-5)
+    np.testing.assert_allclose(
+        boxes[0][0], [*(np.array([32, 24]) - reach), *(np.array([32, 24]) + reach)], atol=1e-5
+    )
 
 
 def test_shear_moves_rows_sideways():
@@ -110,17 +118,25 @@ def test_each_part_is_drawn_from_its_whole_range():
     angles = np.rad2deg(np.arctan2(turn[:, 0, 1], turn[:, 0, 0]))
     assert -30 <= angles.min() < -28 and 28 < angles.max() <= 30
     np.testing.assert_allclose(
-        turn[:, :, :2] @ turn[:, :, :2].transpose(0, 2, 1), np.broadcast_to(np.eye(2), (300, 2, 2)), atol=1e-12
+        turn[:, :, :2] @ turn[:, :, :2].transpose(0, 2, 1),
+        np.broadcast_to(np.eye(2), (300, 2, 2)),
+        atol=1e-12,
     )
     moves = matrices(only(max_translate=0.5))[:, :, 2]
-    assert (np.abs(moves) <= (W / 2, H / 2)).all() and (np.abs(moves).max(0) > (0.48 * W, 0.48 * H)).all()
+    assert (np.abs(moves) <= (W / 2, H / 2)).all() and (
+        np.abs(moves).max(0) > (0.48 * W, 0.48 * H)
+    ).all()
     assert (moves.min(0) < 0).all() and abs(np.corrcoef(moves.T)[0, 1]) < 0.2
     scales = matrices(only(scale=(0.5, 1.5)))[:, 0, 0]
     assert 0.5 <= scales.min() < 0.52 and 1.48 < scales.max() <= 1.5
     shears = matrices(only(max_shear_deg=30))
     tilts = np.rad2deg(np.arctan(shears[:, 0, 1]))
-    assert -30 <= tilts.min() < -28 and 28 < tilts.max() <= 30 and (shears[:, 1, :2] == [0, 1]).all()
-    both = matrices(only(max_rotate_deg=30, max_shear_deg=30))[:, :, :2]  # columns (c - t s, -s) and (s + t c, c)
+    assert (
+        -30 <= tilts.min() < -28 and 28 < tilts.max() <= 30 and (shears[:, 1, :2] == [0, 1]).all()
+    )
+    both = matrices(only(max_rotate_deg=30, max_shear_deg=30))[
+        :, :, :2
+    ]  # columns (c - t s, -s) and (s + t c, c)
     tilts = (both[:, 0, 1] + both[:, 1, 0]) / both[:, 1, 1]
     assert abs(np.corrcoef(both[:, 1, 0], tilts)[0, 1]) < 0.2
 
@@ -137,13 +153,21 @@ def test_each_part_has_its_own_chance():
 
 
 def test_half_lost_boxes_are_cut_and_lost_ones_dropped_with_label_and_track():
-    boxes = np.array([[0, 10, 40, 20], [0, 10, 10, 20], [30, 10, 34, 20], [0, 0, 43, 20]], np.float32)
+    boxes = np.array(
+        [[0, 10, 40, 20], [0, 10, 10, 20], [30, 10, 34, 20], [0, 0, 43, 20]], np.float32
+    )
     transform = ClipAffine(min_visible=0.25)
-    transform.draw = lambda rng, hw: affine_matrix(hw, translate_xy=(-30 / W, 0))  # 30 px to the left
+    transform.draw = lambda rng, hw: affine_matrix(
+        hw, translate_xy=(-30 / W, 0)
+    )  # 30 px to the left
     out = transform(results(boxes=boxes))
     for frame in range(3):
         assert out["bboxes"][frame].tolist() == [[0, 10, 10, 20], [0, 10, 4, 20], [0, 0, 13, 20]]
-        assert out["labels"][frame].tolist() == [0, 2, 3] and out["tracks"][frame].tolist() == [10, 12, 13]
+        assert out["labels"][frame].tolist() == [0, 2, 3] and out["tracks"][frame].tolist() == [
+            10,
+            12,
+            13,
+        ]
     transform.min_visible = 0.26
     assert transform(results(boxes=boxes))["labels"][0].tolist() == [2, 3]
     transform.min_visible = 0.0

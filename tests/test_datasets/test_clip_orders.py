@@ -10,8 +10,20 @@ import numpy as np
 import pytest
 from mmdet.registry import DATASETS
 
-from etram_mmdet.datasets import ClassWeightedOrder, ClipOrder, ClipRequest, RepeatFactorOrder, Segment, ShuffledOrder
-from etram_mmdet.datasets.clip_orders import boxes_per_item, build_order, class_weights, repeat_factors
+from etram_mmdet.datasets import (
+    ClassWeightedOrder,
+    ClipOrder,
+    ClipRequest,
+    RepeatFactorOrder,
+    Segment,
+    ShuffledOrder,
+)
+from etram_mmdet.datasets.clip_orders import (
+    boxes_per_item,
+    build_order,
+    class_weights,
+    repeat_factors,
+)
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.random_numbers import generator
 
@@ -32,7 +44,8 @@ of_every_kind = pytest.mark.parametrize("cfg", KINDS.values(), ids=KINDS)
 def clips_of(boxes):
     """One frame per clip, and a dataset that knows their boxes."""
     dataset = SimpleNamespace(
-        metainfo=dict(classes=tuple(range(boxes.shape[1]))), boxes_per_class=lambda s: boxes[s.start : s.stop].sum(0)
+        metainfo=dict(classes=tuple(range(boxes.shape[1]))),
+        boxes_per_class=lambda s: boxes[s.start : s.stop].sum(0),
     )
     return [Segment(0, i, i + 1) for i in range(len(boxes))], dataset
 
@@ -72,7 +85,9 @@ def test_clips_appear_as_often_as_their_factors_say():
 def test_passes_are_of_about_one_length():
     """Clips of one factor are not all repeated in the same pass."""
     boxes = np.zeros((400, 2), np.int64)
-    boxes[:160, 0] = boxes[160:, 1] = 1  # shares 0.4 and 0.6 below a threshold of 0.9: factors 1.5 and 1.22
+    boxes[:160, 0] = boxes[160:, 1] = (
+        1  # shares 0.4 and 0.6 below a threshold of 0.9: factors 1.5 and 1.22
+    )
     mean = 160 * 1.5 + 240 * 1.5**0.5
     lengths = [len(shown) for shown in passes_of(build(KINDS["repeated"], boxes), 10)]
     assert max(abs(n - mean) for n in lengths) < 5 * np.sqrt(400 / 4)
@@ -99,20 +114,28 @@ def test_draws_follow_the_weights(power):
     assert (abs(frequency - chance) < 4 * np.sqrt(chance * (1 - chance) / 20_000)).all()
 
 
-@pytest.mark.parametrize("boxes", [np.full((6, 1), 3), np.zeros((6, 2), np.int64)], ids=["one class", "no box"])
+@pytest.mark.parametrize(
+    "boxes", [np.full((6, 1), 3), np.zeros((6, 2), np.int64)], ids=["one class", "no box"]
+)
 def test_without_differences_every_clip_counts_the_same(boxes):
     np.testing.assert_allclose(repeat_factors(boxes, 1.0), 1)
     weights = class_weights(boxes, 1)
     assert weights[0] > 0 and (weights == weights[0]).all()
-    assert {item.start for item, _ in drawn(build(KINDS["weighted"], boxes), range(200))} == set(range(6))
+    assert {item.start for item, _ in drawn(build(KINDS["weighted"], boxes), range(200))} == set(
+        range(6)
+    )
 
 
 @of_every_kind
 def test_a_position_alone_says_what_is_there(cfg):
     for seed in range(4):  # with some of which passes differ in length
-        assert [build(cfg, seed=seed)[p] for p in range(300)] == drawn(build(cfg, seed=seed), range(300))
+        assert [build(cfg, seed=seed)[p] for p in range(300)] == drawn(
+            build(cfg, seed=seed), range(300)
+        )
     walked, back_and_forth = drawn(build(cfg), range(3000)), build(cfg)
-    assert [back_and_forth[p] for p in (2999, 0, 1500, 14)] == [walked[p] for p in (2999, 0, 1500, 14)]
+    assert [back_and_forth[p] for p in (2999, 0, 1500, 14)] == [
+        walked[p] for p in (2999, 0, 1500, 14)
+    ]
 
 
 @of_every_kind
@@ -154,23 +177,34 @@ def test_boxes_are_counted_per_clip_of_any_order_and_overlap():
     rng = np.random.default_rng(0)
     boxes = {recording: rng.integers(0, 3, (30, 2)) for recording in (0, 2, 5)}
     dataset = SimpleNamespace(
-        metainfo=dict(classes=("a", "b")), boxes_per_class=lambda s: boxes[s.recording][s.start : s.stop].sum(0)
+        metainfo=dict(classes=("a", "b")),
+        boxes_per_class=lambda s: boxes[s.recording][s.start : s.stop].sum(0),
     )
     starts = rng.integers(0, 20, 60).tolist()
     items = [Segment((5, 0, 2)[i % 3], start, start + 1 + i % 9) for i, start in enumerate(starts)]
-    assert np.array_equal(boxes_per_item(items, dataset), [dataset.boxes_per_class(item) for item in items])
+    assert np.array_equal(
+        boxes_per_item(items, dataset), [dataset.boxes_per_class(item) for item in items]
+    )
 
 
 def test_a_dataset_counts_the_boxes_that_it_serves(sample):
     dataset = DATASETS.build(
-        dict(type="ETraMDataset", data_root=str(sample), split="train", pipeline=[dict(type="PackClip")])
+        dict(
+            type="ETraMDataset",
+            data_root=str(sample),
+            split="train",
+            pipeline=[dict(type="PackClip")],
+        )
     )
     for clip in dataset.single_clips[::5]:
         item = dataset[ClipRequest(*clip, is_first=True, lane=0, seed=(0,))]
         labels = np.concatenate([frame.gt_instances.labels for frame in item["data_samples"]])
         assert dataset.boxes_per_class(clip).tolist() == np.bincount(labels, minlength=8).tolist()
     whole = [Segment(i, 0, s.num_frames) for i, s in enumerate(dataset.sequences)]
-    assert sum(map(dataset.boxes_per_class, whole)).tolist() == dataset.box_statistics().counts.tolist()
+    assert (
+        sum(map(dataset.boxes_per_class, whole)).tolist()
+        == dataset.box_statistics().counts.tolist()
+    )
     first = int(dataset.sequences[0].labelled[0])
     assert dataset.boxes_per_class(Segment(0, first + 1, first + 1)).tolist() == [0] * 8
 
@@ -186,7 +220,10 @@ def test_shuffled_passes_count_no_boxes():
         (dict(type="RepeatFactorOrder", threshold=0), "threshold=0, expected a share"),
         (dict(type="RepeatFactorOrder", threshold=1.5), "threshold=1.5, expected a share"),
         (dict(type="ClassWeightedOrder", power=-0.5), "power=-0.5, expected 0 or more"),
-        (dict(type="RepeatFactor"), "'RepeatFactor'.*ClassWeightedOrder, RepeatFactorOrder, ShuffledOrder"),
+        (
+            dict(type="RepeatFactor"),
+            "'RepeatFactor'.*ClassWeightedOrder, RepeatFactorOrder, ShuffledOrder",
+        ),
         (dict(type="StreamEvalBatchSampler"), "'StreamEvalBatchSampler'.*ShuffledOrder"),
         (dict(threshold=0.1), "dict.type=...."),
         ("RepeatFactorOrder", "by RepeatFactorOrder: expected dict"),

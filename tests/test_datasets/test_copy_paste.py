@@ -94,9 +94,13 @@ def shift_of(out, x=10.0):
 def test_pasted_values_and_boxes_by_hand():
     recipient, donor = FakeSequence(), FakeSequence(track((6, 8, 10), x=10.5, w=5.2, speed=0.5))
     recipient.pixels[:] = 9
-    donor.pixels[:, 0, 5, 13] = 101  # x at frame 6: 13.5 to 18.7, so pixels 13 to 18; from frame 7 on 14 to ...
+    donor.pixels[:, 0, 5, 13] = (
+        101  # x at frame 6: 13.5 to 18.7, so pixels 13 to 18; from frame 7 on 14 to ...
+    )
     donor.pixels[:, 1, 8, 18] = np.arange(FRAMES)
-    donor.pixels[:, :, 5, 12] = donor.pixels[:, :, 9, 14] = donor.pixels[:, :, 3, 14] = 77  # just outside
+    donor.pixels[:, :, 5, 12] = donor.pixels[:, :, 9, 14] = donor.pixels[:, :, 3, 14] = (
+        77  # just outside
+    )
     dataset = fake_dataset(recipient, donor)
     out = ClipCopyPaste(prob=1.0)(clip(dataset))
     shift = shift_of(out, 13.5)
@@ -106,15 +110,26 @@ def test_pasted_values_and_boxes_by_hand():
     assert np.array_equal(out["frames"], expected)
     first = np.array([[13.5 + shift, 4, 18.7 + shift, 9]])
     for frame in range(10):
-        on_screen = frame in (0, 2, 4)  # of frames 0 to 4 of the tubelet, those that the recipient labels
+        on_screen = frame in (
+            0,
+            2,
+            4,
+        )  # of frames 0 to 4 of the tubelet, those that the recipient labels
         assert out["labels"][frame].tolist() == [BUS] * on_screen
-        assert out["bboxes"][frame].shape == (on_screen, 4) and out["bboxes"][frame].dtype == np.float32
+        assert (
+            out["bboxes"][frame].shape == (on_screen, 4)
+            and out["bboxes"][frame].dtype == np.float32
+        )
         if on_screen:
-            np.testing.assert_allclose(out["bboxes"][frame], first + np.array([0.5, 0, 0.5, 0]) * frame, atol=1e-5)
+            np.testing.assert_allclose(
+                out["bboxes"][frame], first + np.array([0.5, 0, 0.5, 0]) * frame, atol=1e-5
+            )
 
 
 def test_boxes_between_labels_lie_on_a_straight_line():
-    tubelet = Tubelet(0, BUS, np.array([4, 8, 10]), np.array([[0, 2, 10, 8], [8, 2, 18, 12], [8, 4, 18, 12]]))
+    tubelet = Tubelet(
+        0, BUS, np.array([4, 8, 10]), np.array([[0, 2, 10, 8], [8, 2, 18, 12], [8, 4, 18, 12]])
+    )
     assert tubelet.bbox_at(4).tolist() == [0, 2, 10, 8]
     assert tubelet.bbox_at(5).tolist() == [2, 2, 12, 9]
     assert tubelet.bbox_at(9).tolist() == [8, 3, 18, 12]
@@ -152,9 +167,14 @@ def test_the_recipient_keeps_what_it_has_elsewhere(dtype):
 def test_two_halves_show_what_the_whole_clip_shows(period):
     rng = np.random.default_rng(0)
     recipient = FakeSequence(track(range(0, 60, 2), x=30, label=CAR, track_id=2))
-    donor = FakeSequence(track(range(0, 40, 2), speed=0.4) + track(range(30, 60, 2), y=10, track_id=8, label=CAR))
+    donor = FakeSequence(
+        track(range(0, 40, 2), speed=0.4) + track(range(30, 60, 2), y=10, track_id=8, label=CAR)
+    )
     donor.pixels[:] = rng.integers(0, 3, donor.pixels.shape)
-    dataset, transform = fake_dataset(recipient, donor), ClipCopyPaste(prob=0.7, period_frames=period)
+    dataset, transform = (
+        fake_dataset(recipient, donor),
+        ClipCopyPaste(prob=0.7, period_frames=period),
+    )
     changed = 0
     for seed in range(12):
         whole = transform(clip(dataset, 12, 22, seed=(seed,)))
@@ -170,9 +190,13 @@ def test_seeds_and_windows_differ():
     donor = FakeSequence(track(range(0, 60, 2)))
     donor.pixels[:] = 1
     dataset, transform = fake_dataset(FakeSequence(), donor), ClipCopyPaste(prob=1.0)
-    clips = {(s, start): clip(dataset, start, start + 2, (s,)) for s in range(150) for start in (0, 20)}
+    clips = {
+        (s, start): clip(dataset, start, start + 2, (s,)) for s in range(150) for start in (0, 20)
+    }
     shifts = {key: shift_of(transform(results)) for key, results in clips.items()}
-    assert set(shifts.values()) == set(range(-10, W - 16))  # the box stays in the frame, and gets everywhere
+    assert set(shifts.values()) == set(
+        range(-10, W - 16)
+    )  # the box stays in the frame, and gets everywhere
     assert any(shifts[s, 0] != shifts[s, 20] for s in range(150))
     some = [len(ClipCopyPaste()(clip(dataset, seed=(s,)))["bboxes"][0]) for s in range(100)]
     assert 35 < sum(some) < 65
@@ -191,8 +215,13 @@ def test_a_tubelet_starts_anywhere():
     donor = FakeSequence(track(range(0, 60, 2)))
     donor.pixels[:, 0, 4:9, 10:16] = np.arange(FRAMES)[:, None, None] + 1
     dataset, transform = fake_dataset(FakeSequence(), donor), ClipCopyPaste(prob=1.0)
-    clips = [transform(clip(dataset, seed=(seed,)))["frames"][:, 0].max((1, 2)).astype(int) - 1 for seed in range(300)]
-    assert {frames[0] for frames in clips} == set(range(58 - 20 + 2))  # frames 0 to 58, of which 20 follow
+    clips = [
+        transform(clip(dataset, seed=(seed,)))["frames"][:, 0].max((1, 2)).astype(int) - 1
+        for seed in range(300)
+    ]
+    assert {frames[0] for frames in clips} == set(
+        range(58 - 20 + 2)
+    )  # frames 0 to 58, of which 20 follow
     assert all((np.diff(frames) == 1).all() for frames in clips)
 
 
@@ -203,12 +232,18 @@ def test_boxes_that_leave_the_frame_are_cut_and_then_lost():
     transform._draw = lambda by_class, seed, window, width: paste(by_class[0][0], 12)
     out = transform(clip(fake_dataset(FakeSequence(), donor)))
     # x1 is 14, 20, 26, 32, 38 at labelled frames: the last shows 2 of 8 px, and its box ends at the last pixel
-    assert [b.tolist() for b in out["bboxes"][::2]] == [[[x, 4, min(x + 8, W - 1), 9]] for x in (14, 20, 26, 32, 38)]
+    assert [b.tolist() for b in out["bboxes"][::2]] == [
+        [[x, 4, min(x + 8, W - 1), 9]] for x in (14, 20, 26, 32, 38)
+    ]
     assert [int(f[0].sum()) for f in out["frames"][:9:2]] == [40, 40, 40, 40, 10]
     transform.min_visible = 0.3
     lost = transform(clip(fake_dataset(FakeSequence(), donor)))
     assert [len(b) for b in lost["bboxes"][::2]] == [1, 1, 1, 1, 0]
-    assert [len(b) for b in lost["labels"]] == [len(b) for b in lost["tracks"]] == [len(b) for b in lost["bboxes"]]
+    assert (
+        [len(b) for b in lost["labels"]]
+        == [len(b) for b in lost["tracks"]]
+        == [len(b) for b in lost["bboxes"]]
+    )
     assert np.array_equal(lost["frames"], out["frames"])
 
 
@@ -233,7 +268,10 @@ def test_pixels_outside_the_frame_are_left_out(shift):
 
 def runs_of(*rows, **kwargs):
     """Frames of every tubelet."""
-    return [tubelet.frames.tolist() for tubelet in find_tubelets(FakeSequence(chain(*rows), **kwargs), 0)]
+    return [
+        tubelet.frames.tolist()
+        for tubelet in find_tubelets(FakeSequence(chain(*rows), **kwargs), 0)
+    ]
 
 
 def test_tubelets_are_runs_of_labelled_frames():
@@ -243,12 +281,18 @@ def test_tubelets_are_runs_of_labelled_frames():
     assert runs_of(track((0, 2)), track((2, 4), y=10, track_id=6)) == [[0, 2], [2, 4]]
     assert runs_of(track((0, 2), label=CAR), track((4, 6))) == [[0, 2], [4, 6]]  # another class
     assert runs_of(track((0, 2)), track((4, 6), track_id=6)) == [[0, 2], [4, 6]]
-    assert runs_of(track((0, 10, 22, 30)), labelled=(0, 10, 22, 30)) == [[0, 10], [22, 30]]  # 12 frames are too far
+    assert runs_of(track((0, 10, 22, 30)), labelled=(0, 10, 22, 30)) == [
+        [0, 10],
+        [22, 30],
+    ]  # 12 frames are too far
 
 
 def test_recordings_without_track_ids_offer_nothing():
     assert runs_of(track((0, 2, 4), track_id=0)) == []
-    assert runs_of(track((0, 2, 4), track_id=0), track((0, 2), y=10, track_id=1)) == [[0, 2, 4], [0, 2]]
+    assert runs_of(track((0, 2, 4), track_id=0), track((0, 2), y=10, track_id=1)) == [
+        [0, 2, 4],
+        [0, 2],
+    ]
 
 
 def test_a_track_twice_in_a_frame_is_none():
@@ -279,12 +323,16 @@ def test_overlaps_are_found_in_any_order():
             if i != j and frames[i] == frames[j]:
                 expected[i] |= covered(bboxes[i], bboxes[j]) > 0.1
     assert 5 < expected.sum() < 55 and np.array_equal(overlaps(frames, bboxes), expected)
-    assert overlaps(frames[:0], bboxes[:0]).tolist() == [] and overlaps(frames[:1], bboxes[:1]).tolist() == [False]
+    assert overlaps(frames[:0], bboxes[:0]).tolist() == [] and overlaps(
+        frames[:1], bboxes[:1]
+    ).tolist() == [False]
 
 
 def test_objects_cut_by_the_side_of_the_frame_are_not_taken():
     assert runs_of(track((0, 2, 4, 6), x=0, speed=1)) == [[2, 4, 6]]
-    assert runs_of(track((0, 2, 4, 6), x=30, speed=1)) == [[0, 2]]  # right edge 36, 38, then W - 1 = 39
+    assert runs_of(track((0, 2, 4, 6), x=30, speed=1)) == [
+        [0, 2]
+    ]  # right edge 36, 38, then W - 1 = 39
     assert runs_of(track((0, 2), y=0, h=H)) == [[0, 2]]  # rows stay where they are
 
 
@@ -295,7 +343,9 @@ def test_rare_classes_are_drawn_more_often():
 
     def labels(**kwargs):
         transform = ClipCopyPaste(prob=1.0, **kwargs)
-        return np.array([transform(clip(dataset, seed=(seed,)))["labels"][0][0] for seed in range(300)])
+        return np.array(
+            [transform(clip(dataset, seed=(seed,)))["labels"][0][0] for seed in range(300)]
+        )
 
     assert (labels() == BUS).mean() == pytest.approx(0.75, abs=0.07)
     assert set(labels(classes=("car", "tram"))) == {CAR}
@@ -308,17 +358,24 @@ def test_every_tubelet_of_a_class_is_drawn():
         FakeSequence(track((0, 2), y=5) + track((10, 12), y=8, track_id=7)),
     )
     dataset, transform = fake_dataset(first, second), ClipCopyPaste(prob=1.0)
-    rows = [transform(clip(dataset, 20, 24, seed=(seed,)))["bboxes"][0][0, 1] for seed in range(300)]
+    rows = [
+        transform(clip(dataset, 20, 24, seed=(seed,)))["bboxes"][0][0, 1] for seed in range(300)
+    ]
     assert [rows.count(y) for y in (2, 5, 8)] == pytest.approx([100] * 3, abs=30)
 
 
 def test_nothing_to_paste_is_a_sentence():
     dataset = fake_dataset(FakeSequence(track((0, 2), track_id=0)))
-    with pytest.raises(InputError, match=r"^somewhere/train: nothing for ClipCopyPaste to paste.*track_id.*pedestrian"):
+    with pytest.raises(
+        InputError,
+        match=r"^somewhere/train: nothing for ClipCopyPaste to paste.*track_id.*pedestrian",
+    ):
         ClipCopyPaste(prob=0.0)(clip(dataset))
     with pytest.raises(InputError, match="tram over two"):
         ClipCopyPaste(classes=("tram",))(clip(fake_dataset(FakeSequence(track((0, 2))))))
-    with pytest.raises(InputError, match=r"unknown classes \['bicyle'\], expected some of pedestrian, car, bicycle"):
+    with pytest.raises(
+        InputError, match=r"unknown classes \['bicyle'\], expected some of pedestrian, car, bicycle"
+    ):
         ClipCopyPaste(classes=("bicyle", "bus"))(clip(dataset))
 
 
@@ -332,7 +389,9 @@ def test_probability_zero_changes_nothing():
     dataset = fake_dataset(FakeSequence(track(range(0, 60, 2))))
     before, after = clip(dataset), ClipCopyPaste(prob=0.0)(clip(dataset))
     assert np.array_equal(before["frames"], after["frames"])
-    assert all(map(np.array_equal, before["bboxes"] + before["tracks"], after["bboxes"] + after["tracks"]))
+    assert all(
+        map(np.array_equal, before["bboxes"] + before["tracks"], after["bboxes"] + after["tracks"])
+    )
 
 
 def test_inputs_are_not_changed():
@@ -347,7 +406,9 @@ def test_inputs_are_not_changed():
 def test_padding_stays_empty(sample):
     dataset = build(sample, pipeline=ALONE)
     item = dataset[ClipRequest(0, 3, 5, is_first=True, lane=0, seed=(1,))]
-    assert not item["inputs"][2:].any() and not any(len(f.gt_instances) for f in item["data_samples"][2:])
+    assert not item["inputs"][2:].any() and not any(
+        len(f.gt_instances) for f in item["data_samples"][2:]
+    )
     empty = dataset[ClipRequest(0, 0, 0, is_first=True, lane=0, seed=())]
     assert not empty["inputs"].any() and not any(len(f.gt_instances) for f in empty["data_samples"])
 
@@ -359,7 +420,9 @@ def build(root, type_="ETraMDataset", **kwargs):
 def test_labels_are_searched_once(sample, monkeypatch):
     calls = []
     monkeypatch.setattr(
-        RecordingFrames, "all_boxes", lambda self, real=RecordingFrames.all_boxes: calls.append(self) or real(self)
+        RecordingFrames,
+        "all_boxes",
+        lambda self, real=RecordingFrames.all_boxes: calls.append(self) or real(self),
     )
     dataset = build(sample, pipeline=ALONE)
     assert not calls
@@ -376,7 +439,9 @@ def test_real_clips_gain_boxes(sample):
         item, before = dataset[request], plain[request]
         changed += not torch.equal(item["inputs"], before["inputs"])
         for frame, old in zip(item["data_samples"], before["data_samples"], strict=True):
-            assert torch.equal(frame.gt_instances.bboxes[: len(old.gt_instances)], old.gt_instances.bboxes)
+            assert torch.equal(
+                frame.gt_instances.bboxes[: len(old.gt_instances)], old.gt_instances.bboxes
+            )
             new = frame.gt_instances.bboxes[len(old.gt_instances) :]
             assert frame.is_labelled or not len(new)
             assert (new >= 0).all() and (new[:, 2] <= 47).all() and (new[:, 3] <= 31).all()
@@ -390,21 +455,30 @@ def test_workers_and_pickling_change_nothing(sample):
 
     def load(dataset, num_workers):
         sampler = StreamBatchSampler(SimpleNamespace(dataset=dataset, seed=3), 3, mode="mixed")
-        loader = DataLoader(dataset, batch_sampler=sampler, num_workers=num_workers, collate_fn=pseudo_collate)
+        loader = DataLoader(
+            dataset, batch_sampler=sampler, num_workers=num_workers, collate_fn=pseudo_collate
+        )
         return list(islice(loader, 6))
 
     forked, here = load(dataset, 2), load(dataset, 0)
-    copied = load(pickle.loads(pickle.dumps(dataset)), 0)  # with the tubelets that were found, as a spawned worker
+    copied = load(
+        pickle.loads(pickle.dumps(dataset)), 0
+    )  # with the tubelets that were found, as a spawned worker
     for other in (forked, copied):
         for a, b in zip(here, other, strict=True):
             assert all(map(torch.equal, a["inputs"], b["inputs"]))
-            for frame, twin in zip(chain(*a["data_samples"]), chain(*b["data_samples"]), strict=True):
+            for frame, twin in zip(
+                chain(*a["data_samples"]), chain(*b["data_samples"]), strict=True
+            ):
                 assert torch.equal(frame.gt_instances.bboxes, twin.gt_instances.bboxes)
                 assert torch.equal(frame.gt_instances.labels, twin.gt_instances.labels)
 
 
 def test_recordings_give_the_same_clips_as_folders(sample, raw_sample):
-    folder, raw = build(sample, pipeline=ALONE), build(raw_sample, "RawEventDataset", pipeline=ALONE)
+    folder, raw = (
+        build(sample, pipeline=ALONE),
+        build(raw_sample, "RawEventDataset", pipeline=ALONE),
+    )
     for seed in range(6):
         request = ClipRequest(seed % 2, 6, 11, is_first=True, lane=0, seed=(seed,))
         ours, theirs = raw[request], folder[request]

@@ -36,9 +36,15 @@ def test_numbers_are_those_of_the_training_data(sample):
         (
             np.append(USUAL_SIDES[:89], [60] * 11),
             USUAL_EVENTS,
-            ["11 % of the boxes are larger than those that the checkpoint was trained on (99 % of them have sides up"],
+            [
+                "11 % of the boxes are larger than those that the checkpoint was trained on (99 % of them have sides up"
+            ],
         ),
-        (np.append(USUAL_SIDES[:80], [5] * 20), USUAL_EVENTS, ["20 % of the boxes are smaller than those"]),
+        (
+            np.append(USUAL_SIDES[:80], [5] * 20),
+            USUAL_EVENTS,
+            ["20 % of the boxes are smaller than those"],
+        ),
         (np.full(19, 60.0), USUAL_EVENTS, []),  # too few to tell
         (USUAL_SIDES, np.full(9, 0.79), []),
         (

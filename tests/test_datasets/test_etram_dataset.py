@@ -27,7 +27,9 @@ PIPELINE = [dict(type="PackClip")]
 
 
 def build(root, split="train", **kwargs):
-    return DATASETS.build(dict(type="ETraMDataset", data_root=str(root), split=split, pipeline=PIPELINE) | kwargs)
+    return DATASETS.build(
+        dict(type="ETraMDataset", data_root=str(root), split=split, pipeline=PIPELINE) | kwargs
+    )
 
 
 def request(recording, start, stop, is_first=False):
@@ -51,7 +53,9 @@ def test_item_holds_frames_boxes_and_metas():
     np.testing.assert_allclose(frame.gt_instances.bboxes[:, 2], x2, atol=1e-4)
     assert frame.gt_instances.labels.tolist() == boxes["class_id"].tolist()
     assert frame.t_us == sequence.t_us[first] and frame.recording == sequence.name
-    assert frame.step_us == sequence.step_us == pytest.approx(50_000, abs=1)  # labels are 100 ms apart
+    assert (
+        frame.step_us == sequence.step_us == pytest.approx(50_000, abs=1)
+    )  # labels are 100 ms apart
     assert (frame.is_labelled, frame.is_first, frame.is_padding) == (True, True, False)
     assert (item["data_samples"].lane, item["data_samples"].streamed) == (1, True)
     assert [f.is_first for f in item["data_samples"]] == [True] + [False] * 4
@@ -65,7 +69,9 @@ def test_ignored_boxes_are_those_of_the_folder(sample, tmp_path):
     kept = np.load(sample / "val" / sequence.name / "ignored_boxes.npy")
     index = int(np.searchsorted(sequence.t_us, kept["t"][0]))
     boxes = kept[kept["t"] == kept["t"][0]]
-    corners = np.stack([boxes["x"], boxes["y"], boxes["x"] + boxes["w"], boxes["y"] + boxes["h"]], 1) / 2
+    corners = (
+        np.stack([boxes["x"], boxes["y"], boxes["x"] + boxes["w"], boxes["y"] + boxes["h"]], 1) / 2
+    )
     bboxes, labels = sequence.ignored_of(index)
     np.testing.assert_allclose(bboxes, np.minimum(corners, [47, 31, 47, 31]), atol=1e-5)
     assert labels.tolist() == boxes["class_id"].tolist()
@@ -79,7 +85,9 @@ def test_ignored_boxes_are_those_of_the_folder(sample, tmp_path):
 
 def test_a_folder_that_forgot_its_small_boxes_is_named(sample, tmp_path, monkeypatch):
     said = []
-    monkeypatch.setattr("etram_mmdet.datasets.etram_dataset.print_log", lambda text, *_: said.append(text))
+    monkeypatch.setattr(
+        "etram_mmdet.datasets.etram_dataset.print_log", lambda text, *_: said.append(text)
+    )
     shutil.copytree(sample / "val", tmp_path / "val")
     build(tmp_path, "val", test_mode=True)
     assert not said
@@ -87,9 +95,14 @@ def test_a_folder_that_forgot_its_small_boxes_is_named(sample, tmp_path, monkeyp
     for folder in (tmp_path / "val").iterdir():
         (folder / "ignored_boxes.npy").unlink()
         forget_checksums(folder)
-        forgotten += json.loads((folder / "sequence.json").read_text())["dropped"]["boxes_too_small"]
+        forgotten += json.loads((folder / "sequence.json").read_text())["dropped"][
+            "boxes_too_small"
+        ]
     dataset = build(tmp_path, "val", test_mode=True)
-    assert f"val: up to {forgotten} boxes under 5 px were left out" in said[0] and "--overwrite" in said[0]
+    assert (
+        f"val: up to {forgotten} boxes under 5 px were left out" in said[0]
+        and "--overwrite" in said[0]
+    )
     assert not any(len(s.ignored_of(i)[1]) for s in dataset.sequences for i in s.labelled)
     build(tmp_path, "val")
     build(DATA / "preprocessed_etram", "val", test_mode=True)  # RVT's own says nothing about it
@@ -118,11 +131,19 @@ def test_pipelines_get_track_ids_in_step_with_boxes(sample):
     sequence = dataset.sequences[1]
     archive = np.load(sequence.path.parents[2] / "labels_v2" / "labels.npz")
     frames = int(sequence.labelled[-1]) + 1
-    clips = [results_of(dataset, request(1, start, min(start + 5, frames))) for start in range(0, frames, 5)]
+    clips = [
+        results_of(dataset, request(1, start, min(start + 5, frames)))
+        for start in range(0, frames, 5)
+    ]
     for name, column in (("labels", "class_id"), ("tracks", "track_id")):
-        assert np.concatenate([v for c in clips for v in c[name]]).tolist() == archive["labels"][column].tolist()
+        assert (
+            np.concatenate([v for c in clips for v in c[name]]).tolist()
+            == archive["labels"][column].tolist()
+        )
     assert len(set(archive["labels"]["track_id"])) > 3
-    assert all(len(b) == len(t) for c in clips for b, t in zip(c["bboxes"], c["tracks"], strict=True))
+    assert all(
+        len(b) == len(t) for c in clips for b, t in zip(c["bboxes"], c["tracks"], strict=True)
+    )
     assert all(t.dtype == np.int64 for c in clips for t in c["tracks"])
     assert clips[1]["dataset"] is dataset and clips[1]["request"] == request(1, 5, 10)
     index, bboxes, labels, tracks = sequence.all_boxes()
@@ -156,14 +177,18 @@ def test_label_files_without_track_ids_are_read(sample, tmp_path):
     np.savez(path, **archive)
     sequence, before = build(tmp_path).sequences[0], build(sample).sequences[0]
     first = int(sequence.labelled[0])
-    assert np.array_equal(sequence.boxes_of(first)[0], before.boxes_of(first)[0]) and len(before.boxes_of(first)[0])
+    assert np.array_equal(sequence.boxes_of(first)[0], before.boxes_of(first)[0]) and len(
+        before.boxes_of(first)[0]
+    )
     assert sequence.tracks_of(first).tolist() == [0] * len(before.tracks_of(first))
 
 
 def test_all_boxes_are_served_once(sample):
     dataset = build(sample, "val", test_mode=True)
     sampler = StreamEvalBatchSampler(SimpleNamespace(dataset=dataset), 3)
-    frames = [f for batch in sampler for r in batch for f in dataset[r]["data_samples"] if f.is_labelled]
+    frames = [
+        f for batch in sampler for r in batch for f in dataset[r]["data_samples"] if f.is_labelled
+    ]
     labels = torch.cat([f.gt_instances.labels for f in frames])
     assert len(frames) == len(dataset)
     assert np.bincount(labels, minlength=8).tolist() == dataset.box_statistics().counts.tolist()
@@ -176,14 +201,19 @@ def test_workers_change_nothing(sample, workers):
 
     def load(num_workers):
         sampler = StreamBatchSampler(SimpleNamespace(dataset=dataset, seed=3), 3, mode="mixed")
-        loader = DataLoader(dataset, batch_sampler=sampler, num_workers=num_workers, collate_fn=pseudo_collate)
+        loader = DataLoader(
+            dataset, batch_sampler=sampler, num_workers=num_workers, collate_fn=pseudo_collate
+        )
         return list(islice(loader, 6))
 
     for one, other in zip(load(0), load(workers), strict=True):
         assert all(map(torch.equal, one["inputs"], other["inputs"]))
         for a, b in zip(one["data_samples"], other["data_samples"], strict=True):
             assert [f.t_us for f in a] == [f.t_us for f in b]
-            assert all(torch.equal(f.gt_instances.bboxes, g.gt_instances.bboxes) for f, g in zip(a, b, strict=True))
+            assert all(
+                torch.equal(f.gt_instances.bboxes, g.gt_instances.bboxes)
+                for f, g in zip(a, b, strict=True)
+            )
 
 
 def test_augmentation_is_constant_along_a_stream(sample):
@@ -228,14 +258,18 @@ def test_damaged_sequence_is_named(sample, tmp_path):
     shutil.copytree(sample, tmp_path / "copy")
     path = next((tmp_path / "copy" / "train").glob("*/event_representations_v2/*/*.h5"))
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(InputError, match=rf"{path.name}: the HDF5 file is truncated at 100 .*preprocess.py again"):
+    with pytest.raises(
+        InputError, match=rf"{path.name}: the HDF5 file is truncated at 100 .*preprocess.py again"
+    ):
         build(tmp_path / "copy")
 
 
 def test_clips_longer_than_every_recording_are_said(sample, monkeypatch):
     """Recordings of single frames can be trained on (PEDRo's samples), but nobody means to fill up every clip."""
     said = []
-    monkeypatch.setattr("etram_mmdet.datasets.etram_dataset.print_log", lambda text, *args: said.append(text))
+    monkeypatch.setattr(
+        "etram_mmdet.datasets.etram_dataset.print_log", lambda text, *args: said.append(text)
+    )
     longest = max(s.num_frames for s in build(sample).sequences)
     build(sample, clip_length=longest)
     build(sample, clip_length=longest + 1, test_mode=True)
@@ -276,7 +310,9 @@ def test_truth_that_is_not_finite_is_found_when_the_folder_is_read(sample, tmp_p
     says = f"labels.npz: 2 of {len(boxes)} boxes are not finite, the first in row 3 at t = {boxes['t'][3]} us"
     with pytest.raises(InputError, match=says) as raised:
         build(tmp_path, "val")
-    assert f"{name} = {value:g}" in str(raised.value) and "run tools/preprocess.py again" in str(raised.value)
+    assert f"{name} = {value:g}" in str(raised.value) and "run tools/preprocess.py again" in str(
+        raised.value
+    )
     with pytest.raises(InputError, match=says):
         take_census(tmp_path)
 
@@ -296,14 +332,18 @@ def test_ignored_boxes_that_are_not_finite_or_no_boxes_are_refused(sample, tmp_p
 
 
 @pytest.mark.parametrize("change", [-4, 4])
-def test_other_numbers_of_tensors_and_stamps_are_found_when_the_folder_is_read(sample, tmp_path, change):
+def test_other_numbers_of_tensors_and_stamps_are_found_when_the_folder_is_read(
+    sample, tmp_path, change
+):
     folder = damaged(sample, tmp_path, lambda labels: None)
     path = next(folder.rglob("*.h5"))
     with h5py.File(path, "r+") as file:
         number = len(file["data"])
         file["data"].resize(number + change, 0)
         del file["data_crc32"]  # which would tell it too
-    with pytest.raises(InputError, match=rf"{path.name}: {number + change} tensors, but timestamps_us has {number}"):
+    with pytest.raises(
+        InputError, match=rf"{path.name}: {number + change} tensors, but timestamps_us has {number}"
+    ):
         build(tmp_path, "val")
 
 
@@ -323,7 +363,10 @@ def test_a_damaged_frame_is_a_sentence_when_it_is_read(sample, tmp_path):
     with path.open("r+b") as file:
         file.seek(chunk.byte_offset + 16)
         file.write(bytes(chunk.size - 16))
-    with pytest.raises(InputError, match=rf"{path.name}: frame 2 is not what was written.*delete the sequence folder"):
+    with pytest.raises(
+        InputError,
+        match=rf"{path.name}: frame 2 is not what was written.*delete the sequence folder",
+    ):
         dataset[request(0, 0, 5)]
 
 
@@ -365,12 +408,21 @@ CONTRADICTIONS = {
         r"boxes are up to [\d,]+ us off the frames .* the row at which each",
     ),
     "rows in another order": (_reverse_labels, r"boxes are up to [\d,]+ us off the frames"),
-    "label times shifted": (_shift_times, r"labels_v2/timestamps_us.npy: up to 26,000 us off the frames"),
+    "label times shifted": (
+        _shift_times,
+        r"labels_v2/timestamps_us.npy: up to 26,000 us off the frames",
+    ),
     "a label time too few": (_drop_a_time, r"18 label times for 19 labelled frames"),
     "negative index": (_negative_index, r"repr_idx is not strictly ascending within the 38 frames"),
     "index twice": (_index_twice, r"repr_idx is not strictly ascending within the 38 frames"),
-    "index beyond the end": (_index_beyond, r"repr_idx is not strictly ascending within the 38 frames"),
-    "one frame off": (_one_frame_on, r"labels_v2/timestamps_us.npy: up to [5-9]\d,\d+ us off the frames"),
+    "index beyond the end": (
+        _index_beyond,
+        r"repr_idx is not strictly ascending within the 38 frames",
+    ),
+    "one frame off": (
+        _one_frame_on,
+        r"labels_v2/timestamps_us.npy: up to [5-9]\d,\d+ us off the frames",
+    ),
 }
 
 
@@ -385,7 +437,11 @@ def test_indices_that_contradict_the_times_of_boxes_are_refused(sample, tmp_path
     names = dict(labels=archive["labels"], label_idx=archive["objframe_idx_2_label_idx"])
     files = names | dict(label_us=np.load(times_path), repr_idx=np.load(index_path))
     change(files)
-    np.savez(folder / "labels_v2/labels.npz", labels=files["labels"], objframe_idx_2_label_idx=files["label_idx"])
+    np.savez(
+        folder / "labels_v2/labels.npz",
+        labels=files["labels"],
+        objframe_idx_2_label_idx=files["label_idx"],
+    )
     np.save(times_path, files["label_us"])
     np.save(index_path, files["repr_idx"])
     with pytest.raises(InputError, match=f"{folder.name}/.*{sentence}"):

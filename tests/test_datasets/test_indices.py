@@ -14,7 +14,8 @@ def names(sample, indices) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("indices", "numbers"), [(2, [0, 1]), (-1, [2]), ([2, 0], [2, 0]), ((1,), [1]), (3, [0, 1, 2]), (None, [0, 1, 2])]
+    ("indices", "numbers"),
+    [(2, [0, 1]), (-1, [2]), ([2, 0], [2, 0]), ((1,), [1]), (3, [0, 1, 2]), (None, [0, 1, 2])],
 )
 def test_recordings_are_chosen_by_number(sample, indices, numbers):
     whole = names(sample, None)
@@ -23,7 +24,9 @@ def test_recordings_are_chosen_by_number(sample, indices, numbers):
 
 @pytest.mark.parametrize("indices", [0, 4, -4, [], [3], [0, 0], [-1]])
 def test_numbers_that_no_recording_has_are_refused(sample, indices):
-    with pytest.raises(InputError, match=r"there are 3 recordings with labels; .* different numbers from 0 to 2"):
+    with pytest.raises(
+        InputError, match=r"there are 3 recordings with labels; .* different numbers from 0 to 2"
+    ):
         names(sample, indices)
 
 

@@ -20,7 +20,13 @@ from etram_mmdet.events.formats import open_recording
 from etram_mmdet.events.preprocessing.folder import preprocess_folder
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.open_files import OpenFiles
-from tests.helpers.encoders import write_dat, write_evt3, write_npy, write_npz_columns, write_npz_table
+from tests.helpers.encoders import (
+    write_dat,
+    write_evt3,
+    write_npy,
+    write_npz_columns,
+    write_npz_table,
+)
 from tests.helpers.raw import make_events, write_events, write_recording
 
 LIMIT = 48
@@ -75,7 +81,10 @@ def test_more_recordings_than_files_may_be_open(tmp_path, few_files):
         inside = (events["t"] >= start_us) & (events["t"] <= start_us + 50_000)
         for recording in recordings:
             recording.release()
-            assert recording.read(start_us, start_us + 50_000).x.tolist() == events["x"][inside].tolist()
+            assert (
+                recording.read(start_us, start_us + 50_000).x.tolist()
+                == events["x"][inside].tolist()
+            )
 
 
 def test_an_error_of_the_machine_does_not_advise_to_delete_the_data(folder, monkeypatch, few_files):
@@ -118,11 +127,15 @@ def test_a_locked_file_is_called_locked(folder):
         (errno.EACCES, "permission denied"),
     ],
 )
-def test_an_error_of_the_disk_while_frames_are_read_is_told_as_such(folder, monkeypatch, number, says):
+def test_an_error_of_the_disk_while_frames_are_read_is_told_as_such(
+    folder, monkeypatch, number, says
+):
     """HDF5 puts the number into its text."""
 
     def fail(*args):
-        raise OSError(f"Can't synchronously read data (file read failed: errno = {number}, error message = '...')")
+        raise OSError(
+            f"Can't synchronously read data (file read failed: errno = {number}, error message = '...')"
+        )
 
     sequence = open_folder(folder)
     monkeypatch.setattr(recording_frames.FrameFile, "_read", fail)
@@ -139,7 +152,9 @@ def test_a_folder_of_another_user_is_a_sentence(folder, tmp_path):
     os.seteuid(65534)
     try:
         for opening in (lambda: open_folder(copy), lambda: open_recording(recording)):
-            with pytest.raises(InputError, match="cannot be read: permission denied; see to its owner"):
+            with pytest.raises(
+                InputError, match="cannot be read: permission denied; see to its owner"
+            ):
                 opening()
     finally:
         os.seteuid(0)

@@ -13,7 +13,13 @@ import pytest
 import torch
 from mmdet.datasets import ConcatDataset as MMDetConcat
 from mmdet.registry import DATASETS, TRANSFORMS
-from mmengine.dataset import BaseDataset, ClassBalancedDataset, DefaultSampler, RepeatDataset, pseudo_collate
+from mmengine.dataset import (
+    BaseDataset,
+    ClassBalancedDataset,
+    DefaultSampler,
+    RepeatDataset,
+    pseudo_collate,
+)
 from torch.utils.data import DataLoader
 
 from etram_mmdet.datasets import ClipRequest, StreamBatchSampler, StreamEvalBatchSampler
@@ -27,13 +33,18 @@ from tests.reference.answers import DATA
 
 PACK = dict(type="PackClip")
 BROADCAST = dict(
-    type="TransformBroadcaster", share_random_params=True, transforms=[dict(type="mmdet.RandomFlip", prob=0.5)]
+    type="TransformBroadcaster",
+    share_random_params=True,
+    transforms=[dict(type="mmdet.RandomFlip", prob=0.5)],
 )
 
 
 def config(root, split="train", *transforms, **kwargs) -> dict:
     pipeline = [*transforms, PACK]
-    return dict(type="mmdet.ETraMDataset", data_root=str(root), split=split, pipeline=pipeline) | kwargs
+    return (
+        dict(type="mmdet.ETraMDataset", data_root=str(root), split=split, pipeline=pipeline)
+        | kwargs
+    )
 
 
 def build(root, split="train", *transforms, **kwargs):
@@ -81,8 +92,14 @@ def test_an_integer_is_a_labelled_frame(sample):
     assert (info["height"], info["width"]) == last.hw
     counted = [i for i in info["instances"] if not i["ignore_flag"]]
     assert [i["bbox"] for i in counted] == last.boxes_of(frame)[0].tolist()
-    assert [i["bbox"] for i in info["instances"] if i["ignore_flag"]] == last.ignored_of(frame)[0].tolist()
-    assert dataset.get_cat_ids(-1) == last.boxes_of(frame)[1].tolist() == [i["bbox_label"] for i in counted]
+    assert [i["bbox"] for i in info["instances"] if i["ignore_flag"]] == last.ignored_of(frame)[
+        0
+    ].tolist()
+    assert (
+        dataset.get_cat_ids(-1)
+        == last.boxes_of(frame)[1].tolist()
+        == [i["bbox_label"] for i in counted]
+    )
     item = dataset[len(dataset) - 1]
     assert [f.t_us for f in item["data_samples"]] == last.t_us[frame - 4 : frame + 1].tolist()
     assert [f.is_labelled for f in item["data_samples"]] == [False] * 4 + [True]
@@ -100,11 +117,15 @@ def test_integers_show_every_labelled_frame_once_in_evaluation_and_all_labels_in
     at = len(trained) - 1
     frame = int(trained.sequences[-1].labelled[-1])
     around = np.isin(np.arange(frame - 4, frame + 1), trained.sequences[-1].labelled)
-    assert [f.is_labelled for f in trained[at]["data_samples"]] == around.tolist() and around.sum() > 1
+    assert [
+        f.is_labelled for f in trained[at]["data_samples"]
+    ] == around.tolist() and around.sum() > 1
 
 
 def test_integers_are_augmented_from_numpys_generator_in_training_only(sample):
-    trained, tested = (build(sample, "train", dict(type="ClipFlip"), test_mode=t) for t in (False, True))
+    trained, tested = (
+        build(sample, "train", dict(type="ClipFlip"), test_mode=t) for t in (False, True)
+    )
     np.random.seed(0)
     flips = [trained[0]["data_samples"][0].flip for _ in range(20)]
     np.random.seed(0)
@@ -134,20 +155,46 @@ def test_frames_carry_what_mmdets_parts_read(sample):
     first = int(sequence.labelled[0])
     track = dataset[ClipRequest(1, first, first + 3, True, lane=2, seed=())]["data_samples"]
     frame = track[0]
-    assert [f.img_id for f in track] == [before + first, before + first + 1, before + first + 2, -1, -1]
+    assert [f.img_id for f in track] == [
+        before + first,
+        before + first + 1,
+        before + first + 2,
+        -1,
+        -1,
+    ]
     assert frame.img_path.endswith(f"/{sequence.name}_{sequence.t_us[first]:010d}us.png")
-    assert (frame.ori_shape, frame.img_shape, frame.scale_factor, frame.flip) == (*[sequence.hw] * 2, (1, 1), False)
+    assert (frame.ori_shape, frame.img_shape, frame.scale_factor, frame.flip) == (
+        *[sequence.hw] * 2,
+        (1, 1),
+        False,
+    )
     assert frame.frame_id == first
-    assert (track.video_id, track.video_length, track.lane, track.streamed) == (1, sequence.num_frames, 2, True)
+    assert (track.video_id, track.video_length, track.lane, track.streamed) == (
+        1,
+        sequence.num_frames,
+        2,
+        True,
+    )
     assert frame.ori_video_length == sequence.num_frames
-    counted, ignored = ([i["bbox"] for i in frame.instances if i["ignore_flag"] == flag] for flag in (0, 1))
-    assert counted == frame.gt_instances.bboxes.tolist() == sequence.boxes_of(first)[0].tolist() != []
-    assert ignored == frame.ignored_instances.bboxes.tolist() == sequence.ignored_of(first)[0].tolist() != []
+    counted, ignored = (
+        [i["bbox"] for i in frame.instances if i["ignore_flag"] == flag] for flag in (0, 1)
+    )
+    assert (
+        counted == frame.gt_instances.bboxes.tolist() == sequence.boxes_of(first)[0].tolist() != []
+    )
+    assert (
+        ignored
+        == frame.ignored_instances.bboxes.tolist()
+        == sequence.ignored_of(first)[0].tolist()
+        != []
+    )
     assert all(len(padding.ignored_instances) == 0 for padding in track[3:])
 
 
 @pytest.mark.parametrize("pack", [dict(type="PackClip"), dict(type="mmdet.PackTrackInputs")])
-@pytest.mark.parametrize("flip", [dict(type="ClipFlip", prob=1.0), dict(type="mmdet.RandomFlip", prob=1.0)])
+@pytest.mark.parametrize(
+    "flip", [dict(type="ClipFlip", prob=1.0), dict(type="mmdet.RandomFlip", prob=1.0)]
+)
 def test_ignored_boxes_move_with_the_others(sample, flip, pack):
     plain, mirrored = (build(sample, "val", *pipeline, test_mode=True) for pipeline in ([], [flip]))
     mirrored = DATASETS.build(config(sample, "val", test_mode=True) | dict(pipeline=[flip, pack]))
@@ -201,8 +248,14 @@ def test_clips_of_a_wrapper_are_those_of_its_parts(sample, other_city):
     assert torch.equal(own["inputs"], seen["inputs"])
     pictures = [read_off_on(clip["data_samples"][0].img_path) for clip in (own, seen)]
     assert np.array_equal(*pictures) and pictures[0].any()
-    assert seen["data_samples"][0].recording == own["data_samples"][0].recording + "@" + _tail(sample, other_city)
-    ids = {f.img_id for i in range(5) for f in streams[ClipRequest(i, 0, 5, True, 0, ())]["data_samples"]}
+    assert seen["data_samples"][0].recording == own["data_samples"][0].recording + "@" + _tail(
+        sample, other_city
+    )
+    ids = {
+        f.img_id
+        for i in range(5)
+        for f in streams[ClipRequest(i, 0, 5, True, 0, ())]["data_samples"]
+    }
     assert len(ids) == 25
     (whole,) = both.__getitems__([0])
     assert whole["data_samples"][0].recording == both.datasets[0].sequences[0].name
@@ -226,7 +279,9 @@ def test_repeat_dataset_repeats_recordings(sample):
     assert len(twice) == 2 * len(plain)
     assert len(batches.batch_sampler) == 2 * len(loader(plain, batch_size=1).batch_sampler)
     once = shown(loader(plain, batch_size=1), len(batches.batch_sampler) // 2)
-    assert shown(batches, len(batches.batch_sampler)) == Counter({name: 2 * n for name, n in once.items()})
+    assert shown(batches, len(batches.batch_sampler)) == Counter(
+        {name: 2 * n for name, n in once.items()}
+    )
     assert digest(as_streams(twice)) != digest(plain) == digest(as_streams(RepeatDataset(plain, 1)))
 
 
@@ -248,17 +303,24 @@ class _Recordings(BaseDataset):
 def test_class_balanced_dataset_repeats_recordings_by_mmengines_rule(sample):
     plain = build(sample)
     held = [set(s.all_boxes()[2].tolist()) for s in plain.sequences]
-    assert len({frozenset(h) for h in held}) > 1, "the sample should have a class that not every recording holds"
+    assert len({frozenset(h) for h in held}) > 1, (
+        "the sample should have a class that not every recording holds"
+    )
     streams = as_streams(ClassBalancedDataset(plain, oversample_thr=2.0))
     expected = Counter(ClassBalancedDataset(_Recordings(plain), 2.0).repeat_indices)
-    assert streams.times_shown == tuple(expected[i] for i in range(3)) and len(set(streams.times_shown)) > 1
+    assert (
+        streams.times_shown == tuple(expected[i] for i in range(3))
+        and len(set(streams.times_shown)) > 1
+    )
     segments = Counter(s.recording for s in streams.segments)
     once = Counter(s.recording for s in plain.segments)
     assert segments == {i: n * expected[i] for i, n in once.items()}
 
 
 def test_wrappers_in_wrappers_and_statistics(sample, other_city):
-    both = as_streams(concat(dict(type="RepeatDataset", times=3, dataset=config(sample)), config(other_city)))
+    both = as_streams(
+        concat(dict(type="RepeatDataset", times=3, dataset=config(sample)), config(other_city))
+    )
     assert both.times_shown == (3, 3, 3, 1, 1)
     parts = [build(sample).box_statistics().counts, build(other_city).box_statistics().counts]
     assert both.box_statistics().counts.tolist() == sum(parts).tolist()
@@ -302,23 +364,32 @@ def test_copy_paste_takes_road_users_of_all_parts(sample):
 @pytest.mark.parametrize(
     ("other", "problem"),
     [
-        (dict(class_set="etram3_from8"), r"classes .* differ: pedestrian, car.* and pedestrian, vehicle"),
+        (
+            dict(class_set="etram3_from8"),
+            r"classes .* differ: pedestrian, car.* and pedestrian, vehicle",
+        ),
         (dict(clip_length=3), "clip_length differ: 5 and 3"),
         (dict(test_mode=True), "test_mode differ"),
     ],
 )
 def test_data_sets_that_do_not_fit_are_refused_naming_both(sample, other, problem):
-    with pytest.raises(InputError, match=rf"{sample}/train and {sample}/val cannot be combined.*{problem}"):
+    with pytest.raises(
+        InputError, match=rf"{sample}/train and {sample}/val cannot be combined.*{problem}"
+    ):
         as_streams(concat(config(sample), config(sample, "val", **other)))
 
 
 def test_frames_of_two_sizes_are_refused(sample):
-    with pytest.raises(InputError, match=r"frames \(channels, height, width\) differ: \(20, 32, 48\) and \(20, 360"):
+    with pytest.raises(
+        InputError, match=r"frames \(channels, height, width\) differ: \(20, 32, 48\) and \(20, 360"
+    ):
         as_streams(concat(config(sample), config(DATA / "preprocessed_etram")))
 
 
 def test_mixing_wrappers_are_refused(sample):
-    mixed = DATASETS.build(dict(type="mmdet.MultiImageMixDataset", dataset=config(sample), pipeline=[]))
+    mixed = DATASETS.build(
+        dict(type="mmdet.MultiImageMixDataset", dataset=config(sample), pipeline=[])
+    )
     with pytest.raises(InputError, match="ClipCopyPaste"):
         as_streams(mixed)
 
@@ -391,16 +462,25 @@ def test_resize_and_pad(sample):
     whole = clip(build(sample))
     frame, before = half["data_samples"][0], whole["data_samples"][0]
     assert half["inputs"].shape == (5, 20, 16, 24)
-    assert (frame.img_shape, frame.ori_shape, frame.scale_factor) == ((16, 24), (32, 48), (0.5, 0.5))
+    assert (frame.img_shape, frame.ori_shape, frame.scale_factor) == (
+        (16, 24),
+        (32, 48),
+        (0.5, 0.5),
+    )
     assert frame.scale == 2 * before.scale
     last_pixel = torch.tensor([23, 15] * 2)
-    torch.testing.assert_close(frame.gt_instances.bboxes, (before.gt_instances.bboxes / 2).minimum(last_pixel))
+    torch.testing.assert_close(
+        frame.gt_instances.bboxes, (before.gt_instances.bboxes / 2).minimum(last_pixel)
+    )
 
 
 def test_signed_frames_keep_their_sign(raw_sample):
     representation = dict(type="MixedDensityEventStack")
     keys = dict(representation=representation, type="RawEventDataset")
-    plain, mirrored = (build(raw_sample, "train", *t, **keys) for t in ([], [dict(type="mmdet.RandomFlip", prob=1.0)]))
+    plain, mirrored = (
+        build(raw_sample, "train", *t, **keys)
+        for t in ([], [dict(type="mmdet.RandomFlip", prob=1.0)])
+    )
     a, b = clip(plain)["inputs"], clip(mirrored)["inputs"]
     assert a.dtype == b.dtype == torch.int8 and a.min() < 0
     assert torch.equal(a.flip(-1), b)
@@ -409,9 +489,15 @@ def test_signed_frames_keep_their_sign(raw_sample):
 @pytest.mark.parametrize(
     ("transform", "problem"),
     [
-        (dict(type="mmdet.Resize", scale=(24, 16)), "Resize cannot work.*other values.*interpolation='nearest'"),
+        (
+            dict(type="mmdet.Resize", scale=(24, 16)),
+            "Resize cannot work.*other values.*interpolation='nearest'",
+        ),
         (dict(type="mmdet.PhotoMetricDistortion"), "PhotoMetricDistortion cannot work"),
-        (dict(type="mmdet.FilterAnnotations", min_gt_bbox_wh=(4, 4)), "FilterAnnotations cannot work.*track numbers"),
+        (
+            dict(type="mmdet.FilterAnnotations", min_gt_bbox_wh=(4, 4)),
+            "FilterAnnotations cannot work.*track numbers",
+        ),
         (
             dict(
                 type="RandomResize",
@@ -422,7 +508,10 @@ def test_signed_frames_keep_their_sign(raw_sample):
             ),
             "it makes frames of several sizes",
         ),
-        (dict(type="Normalize", mean=[0] * 20, std=[2] * 20, to_rgb=False), "Normalize cannot work"),
+        (
+            dict(type="Normalize", mean=[0] * 20, std=[2] * 20, to_rgb=False),
+            "Normalize cannot work",
+        ),
         (dict(type="mmdet.MinIoURandomCrop"), "MinIoURandomCrop"),
         (dict(type="mmdet.Mosaic"), "Mosaic cannot work"),
         (dict(type="mmdet.MixUp"), "MixUp cannot work"),
@@ -459,13 +548,17 @@ def test_what_differs_between_frames_is_refused(sample):
 @pytest.mark.parametrize("test_mode", [False, True])
 def test_pack_track_inputs_gives_what_pack_clip_gives(sample, test_mode):
     ours = build(sample, test_mode=test_mode)
-    mmdets = build(sample, test_mode=test_mode, pipeline=[BROADCAST, dict(type="mmdet.PackTrackInputs")])
+    mmdets = build(
+        sample, test_mode=test_mode, pipeline=[BROADCAST, dict(type="mmdet.PackTrackInputs")]
+    )
     for seed in range(20):
         theirs = clip(mmdets, seed)
         if not theirs["data_samples"][0].flip:
             break
     expected = clip(ours)
-    assert torch.equal(theirs["inputs"], expected["inputs"]) and theirs["inputs"].dtype == torch.uint8
+    assert (
+        torch.equal(theirs["inputs"], expected["inputs"]) and theirs["inputs"].dtype == torch.uint8
+    )
     assert theirs["data_samples"].lane == 0 and theirs["data_samples"].streamed
     for a, b in zip(theirs["data_samples"], expected["data_samples"], strict=True):
         assert torch.equal(a.gt_instances.bboxes, b.gt_instances.bboxes)

@@ -63,10 +63,19 @@ def test_ids_and_names_of_ones_own_reach_the_network(tmp_path, as_names):
 def test_names_in_a_folder_decide_over_its_ids(tmp_path):
     """Gen1 calls 0 a car: as etram8, by name, it is the class 1."""
     made(tmp_path, [0, 1, 0, 0], class_set="gen1")
-    assert labels_of(ETraMDataset(tmp_path / "out", "train", class_set="gen1")) == [[0, 1], [0], [0]]
-    assert labels_of(ETraMDataset(tmp_path / "out", "train", class_set="etram8")) == [[1, 0], [1], [1]]
+    assert labels_of(ETraMDataset(tmp_path / "out", "train", class_set="gen1")) == [
+        [0, 1],
+        [0],
+        [0],
+    ]
+    assert labels_of(ETraMDataset(tmp_path / "out", "train", class_set="etram8")) == [
+        [1, 0],
+        [1],
+        [1],
+    ]
     with pytest.raises(
-        InputError, match=r"labels\.npz: class names \['car'\] are not in class_set 'etram3'.*--class-set"
+        InputError,
+        match=r"labels\.npz: class names \['car'\] are not in class_set 'etram3'.*--class-set",
     ):
         ETraMDataset(tmp_path / "out", "train", class_set="etram3")
 
@@ -76,14 +85,21 @@ def test_a_folder_without_names_goes_by_ids_as_before(tmp_path):
     assert "boxes: id 0 3, id 1 1 (a training takes ids as its class_set says" in str(summary)
     assert "class_names" not in read_manifest(tmp_path / "out/train/a")
     for class_set in ("gen1", "etram8"):
-        assert labels_of(ETraMDataset(tmp_path / "out", "train", class_set=class_set)) == [[0, 1], [0], [0]]
+        assert labels_of(ETraMDataset(tmp_path / "out", "train", class_set=class_set)) == [
+            [0, 1],
+            [0],
+            [0],
+        ]
 
 
 def test_names_are_added_to_a_finished_folder(tmp_path):
     before = made(tmp_path, [0, 1, 0, 0]).manifests[0]
     frames = (tmp_path / "out/train/a" / before["representation_path"]).stat().st_ino
     named = made(tmp_path, [0, 1, 0, 0], class_set="gen1")
-    assert not named.problems and named.manifests[0]["class_names"] == {"0": "car", "1": "pedestrian"}
+    assert not named.problems and named.manifests[0]["class_names"] == {
+        "0": "car",
+        "1": "pedestrian",
+    }
     assert (tmp_path / "out/train/a" / before["representation_path"]).stat().st_ino == frames
     assert read_manifest(tmp_path / "out/train/a")["class_names"] == {"0": "car", "1": "pedestrian"}
     other = made(tmp_path, [0, 1, 0, 0], class_set="etram8")
@@ -93,7 +109,8 @@ def test_names_are_added_to_a_finished_folder(tmp_path):
 def test_a_folder_is_not_named_by_a_set_that_leaves_its_boxes_out(tmp_path):
     made(tmp_path, [0, 3, 0, 0])
     assert (
-        "made with class_set = None, now asked for 1mpx" in made(tmp_path, [0, 3, 0, 0], class_set="1mpx").problems[0]
+        "made with class_set = None, now asked for 1mpx"
+        in made(tmp_path, [0, 3, 0, 0], class_set="1mpx").problems[0]
     )
 
 
@@ -109,14 +126,19 @@ def test_where_a_preset_tells_the_class_set_names_come_from_it(tmp_path, setting
 def test_unknown_classes_are_refused_with_their_counts_or_dropped(tmp_path):
     ids = np.array([11, 9, 9, 2**32 - 1], np.uint32)
     (problem,) = made(tmp_path, ids, class_set=OWN).problems
-    assert "a_bbox.npy: unknown class ids -1, 9, expected ids 3, 11 to 12 and the names car, bus, lorry of" in problem
+    assert (
+        "a_bbox.npy: unknown class ids -1, 9, expected ids 3, 11 to 12 and the names car, bus, lorry of"
+        in problem
+    )
     assert "(-1: 1 boxes, 9: 2 boxes); say what they are with --class-set" in problem
     summary = made(tmp_path, ids, class_set=OWN, drop_unknown_classes=True)
     assert "boxes_to_ignore 1" in str(summary) and "boxes_unknown_class:9 2" in str(summary)
     dataset = ETraMDataset(tmp_path / "out", "train", class_set=OWN, test_mode=True)
     assert labels_of(dataset) == [[0], [], []]
     (sequence,) = dataset.sequences
-    bboxes, labels = sequence.ignored_of(int(sequence.labelled[2]))  # of class -1: ignored for every class
+    bboxes, labels = sequence.ignored_of(
+        int(sequence.labelled[2])
+    )  # of class -1: ignored for every class
     assert labels.tolist() == [0, 1] and bboxes.tolist() == [[5, 6, 15, 14]] * 2
     assert not len(sequence.ignored_of(int(sequence.labelled[1]))[1])
 
@@ -134,14 +156,23 @@ def test_dropping_unknown_classes_changes_nothing_where_there_are_none(tmp_path)
 def test_without_a_class_set_unknown_ids_are_refused_or_dropped_too(tmp_path):
     (problem,) = made(tmp_path, [0, 8, 1, 1]).problems
     assert "unknown class ids 8, expected 0 to 7 (8: 1 boxes); say what they are" in problem
-    assert made(tmp_path, [0, 8, 1, 1], drop_unknown_classes=True).dropped["boxes_unknown_class:8"] == 1
+    assert (
+        made(tmp_path, [0, 8, 1, 1], drop_unknown_classes=True).dropped["boxes_unknown_class:8"]
+        == 1
+    )
 
 
 def test_names_need_a_class_set(tmp_path):
     (problem,) = made(tmp_path, ["car"] * 4, NAMED).problems
-    assert "a_bbox.npy: holds class names (car), so it takes a class set: --class-set NAME or FILE.json" in problem
+    assert (
+        "a_bbox.npy: holds class names (car), so it takes a class set: --class-set NAME or FILE.json"
+        in problem
+    )
     (problem,) = made(tmp_path, ["car", "van", "car", "car"], NAMED, class_set="gen1").problems
-    assert "unknown class names 'van', expected ids 0 to 1 and the names car, pedestrian of 'gen1'" in problem
+    assert (
+        "unknown class names 'van', expected ids 0 to 1 and the names car, pedestrian of 'gen1'"
+        in problem
+    )
 
 
 def test_ids_of_many_classes(tmp_path):
@@ -161,19 +192,26 @@ def test_metainfo_chooses_classes_by_name(tmp_path, named):
     cars = RawEventDataset(tmp_path / "raw", "train", metainfo=dict(classes=("car",)))
     assert labels_of(cars) == [[0], [], [0]]
     assert cars.told_of_left_out() == "boxes of classes that are left out: bus 1, pedestrian 1"
-    with pytest.raises(InputError, match="metainfo asks for the class 'van', but class_set 'etram8' has pedestrian"):
+    with pytest.raises(
+        InputError, match="metainfo asks for the class 'van', but class_set 'etram8' has pedestrian"
+    ):
         ETraMDataset(tmp_path / "out", "train", metainfo=dict(classes=("car", "van")))
 
 
 def test_names_that_earlier_versions_gave_to_other_ids_are_told(tmp_path, monkeypatch):
     said = []
-    monkeypatch.setattr("etram_mmdet.datasets.etram_dataset.print_log", lambda text, *more: said.append(text))
+    monkeypatch.setattr(
+        "etram_mmdet.datasets.etram_dataset.print_log", lambda text, *more: said.append(text)
+    )
     made(tmp_path, [0, 1, 0, 0])
     ETraMDataset(tmp_path / "out", "train", metainfo=dict(classes=("pedestrian", "car")))
     assert not said
     dataset = ETraMDataset(tmp_path / "out", "train", metainfo=dict(classes=("car", "pedestrian")))
     assert labels_of(dataset) == [[1, 0], [1], [1]]
-    assert len(said) == 1 and "metainfo chooses car, pedestrian of class_set 'etram8' by name" in said[0]
+    assert (
+        len(said) == 1
+        and "metainfo chooses car, pedestrian of class_set 'etram8' by name" in said[0]
+    )
 
 
 @pytest.mark.parametrize("names", [["car"], {"car": "0"}, {"0": 1}])
@@ -181,7 +219,9 @@ def test_a_manifest_with_other_names_is_refused(tmp_path, names):
     made(tmp_path, [0, 1, 0, 0], class_set="gen1")
     folder = tmp_path / "out/train/a"
     write_manifest(folder, read_manifest(folder) | dict(class_names=names))
-    with pytest.raises(InputError, match=r"sequence\.json: class_names is .*, expected names_of_ids"):
+    with pytest.raises(
+        InputError, match=r"sequence\.json: class_names is .*, expected names_of_ids"
+    ):
         ETraMDataset(tmp_path / "out", "train", class_set="gen1")
 
 
@@ -189,7 +229,9 @@ def test_a_class_set_in_a_file_is_kept_as_what_it_holds(tmp_path):
     path = tmp_path / "street.json"
     path.write_text(json.dumps(OWN))
     settings = PreprocessSettings(class_set=str(path))
-    assert settings.class_set["classes"] == ["car", "bus"] and settings.class_set["name"] == "street"
+    assert (
+        settings.class_set["classes"] == ["car", "bus"] and settings.class_set["name"] == "street"
+    )
     assert settings == PreprocessSettings(class_set=dict(OWN, name="street"))
     assert PreprocessSettings(class_set="gen1").class_set == "gen1"
 
@@ -197,16 +239,27 @@ def test_a_class_set_in_a_file_is_kept_as_what_it_holds(tmp_path):
 def test_a_negative_id_may_have_a_class(tmp_path):
     own = dict(classes=("car", "bus"), mapping={-1: "car", 12: "bus"})
     summary = made(tmp_path, [2**32 - 1, 12, 12, 2**32 - 1], class_set=own)
-    assert not summary.problems and read_manifest(tmp_path / "out/train/a")["class_names"] == {"-1": "car", "12": "bus"}
-    assert labels_of(ETraMDataset(str(tmp_path / "out"), "train", class_set=own)) == [[0, 1], [1], [0]]
+    assert not summary.problems and read_manifest(tmp_path / "out/train/a")["class_names"] == {
+        "-1": "car",
+        "12": "bus",
+    }
+    assert labels_of(ETraMDataset(str(tmp_path / "out"), "train", class_set=own)) == [
+        [0, 1],
+        [1],
+        [0],
+    ]
 
 
 def test_folders_that_call_an_id_by_different_names_are_inspected_by_these(tmp_path):
     for name, own in (("a", ("car", "bus")), ("b", ("Bus", "tram"))):
         raw = raw_with(tmp_path / name, [0, 0, 1, 1])
-        preprocess_folder(raw, tmp_path / name / "out", PreprocessSettings(class_set=dict(classes=own)))
+        preprocess_folder(
+            raw, tmp_path / name / "out", PreprocessSettings(class_set=dict(classes=own))
+        )
         (tmp_path / "all/train").mkdir(parents=True, exist_ok=True)
         (tmp_path / name / "out/train/a").rename(tmp_path / "all/train" / name)
     census = take_census(tmp_path / "all", class_set_in(tmp_path / "all"), read_events=False)
-    assert census.classes == ("car", "bus", "tram") and [len(r.label_us) for r in census.recordings] == [3, 3]
+    assert census.classes == ("car", "bus", "tram") and [
+        len(r.label_us) for r in census.recordings
+    ] == [3, 3]
     assert np.bincount(census.boxes().labels).tolist() == [2, 4, 2]

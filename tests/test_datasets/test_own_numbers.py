@@ -26,7 +26,9 @@ IMAGES = dict(type="mmdet.RandomFlip", prob=0.5)
 
 
 def build(root, event_pipeline, pipeline):
-    cfg = dict(type="RawEventDataset", data_root=str(root), split="train", event_pipeline=event_pipeline)
+    cfg = dict(
+        type="RawEventDataset", data_root=str(root), split="train", event_pipeline=event_pipeline
+    )
     return DATASETS.build(cfg | dict(pipeline=pipeline, clip_length=1))
 
 
@@ -51,13 +53,21 @@ def drawn(monkeypatch):
 
 def test_every_pair_of_consumers_is_independent(raw_sample, drawn):
     """At frame 0 of recording 0 as well: numpy takes (a, b) for (a, b, 0)."""
-    dataset = build(raw_sample, [dict(type=name) for name in EVENTS], [*(dict(type=name) for name in FRAMES), IMAGES])
+    dataset = build(
+        raw_sample,
+        [dict(type=name) for name in EVENTS],
+        [*(dict(type=name) for name in FRAMES), IMAGES],
+    )
     for number in range(CLIPS):
         drawn.append({})
         dataset[ClipRequest(0, 0, 1, is_first=True, lane=0, seed=(number, 7, 0))]
     numbers = {name: [clip[name] for clip in drawn] for name in drawn[0]}
     assert len(numbers) == 2 * len(EVENTS) + len(FRAMES) + 1
-    alike = [pair for pair in combinations(numbers, 2) if abs(correlation(*map(numbers.get, pair))) > INDEPENDENT]
+    alike = [
+        pair
+        for pair in combinations(numbers, 2)
+        if abs(correlation(*map(numbers.get, pair))) > INDEPENDENT
+    ]
     assert not alike
 
 
@@ -76,9 +86,13 @@ def test_polarity_flip_and_mirroring_of_the_config_are_independent(raw_sample, m
     monkeypatch.setattr(EventPolarityFlip, "transform", transform)
     both = Counter()
     for number in range(200):
-        mirrored = dataset[ClipRequest(0, 5, 6, is_first=True, lane=0, seed=(0, 0, number))]["frame_metas"][0]["flip"]
+        mirrored = dataset[ClipRequest(0, 5, 6, is_first=True, lane=0, seed=(0, 0, number))][
+            "frame_metas"
+        ][0]["flip"]
         both[flips[-1], mirrored] += 1
-    assert len(both) == 4 and all(30 < times < 70 for times in both.values())  # 50 each, 6 the deviation
+    assert len(both) == 4 and all(
+        30 < times < 70 for times in both.values()
+    )  # 50 each, 6 the deviation
 
 
 @pytest.mark.parametrize("order", ["ShuffledOrder", "ClassWeightedOrder"])

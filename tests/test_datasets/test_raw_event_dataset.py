@@ -33,7 +33,9 @@ REPRESENTATIONS = [
 
 
 def build(type_, root, representation, **kwargs):
-    cfg = dict(type=type_, data_root=str(root), split="train", pipeline=PACK, representation=representation)
+    cfg = dict(
+        type=type_, data_root=str(root), split="train", pipeline=PACK, representation=representation
+    )
     return DATASETS.build(cfg | kwargs)
 
 
@@ -49,10 +51,18 @@ def test_equals_the_preprocessed_path_bit_for_bit(raw_sample, tmp_path, represen
     ).problems
     folder = build("ETraMDataset", tmp_path, representation, window_us=window_us)
     raw = build("RawEventDataset", raw_sample, representation, window_us=window_us)
-    assert raw.segments == folder.segments and raw.single_clips == folder.single_clips and len(raw) == len(folder)
+    assert (
+        raw.segments == folder.segments
+        and raw.single_clips == folder.single_clips
+        and len(raw) == len(folder)
+    )
     any_event = False
     for ours, theirs in zip(raw.sequences, folder.sequences, strict=True):
-        assert ours.name == theirs.name and ours.dtype == theirs.dtype and ours.start_us == theirs.start_us == 0
+        assert (
+            ours.name == theirs.name
+            and ours.dtype == theirs.dtype
+            and ours.start_us == theirs.start_us == 0
+        )
         np.testing.assert_array_equal(ours.t_us, theirs.t_us)
         frames = theirs.read(0, theirs.num_frames)
         np.testing.assert_array_equal(ours.read(0, ours.num_frames), frames)
@@ -79,7 +89,11 @@ def test_frames_know_where_their_recording_begins(tmp_path):
         dataset = build(kind, root, dict(type="StackedHistogram", downsample="nearest"))
         (frame,) = {f.start_us for f in dataset[clip(0, 3)]["data_samples"]}
         assert frame == begins_us == next(iter(truth_of(dataset).values())).start_us
-    rvt = build("ETraMDataset", DATA / "preprocessed_etram", dict(type="StackedHistogram", downsample="nearest"))
+    rvt = build(
+        "ETraMDataset",
+        DATA / "preprocessed_etram",
+        dict(type="StackedHistogram", downsample="nearest"),
+    )
     assert {sequence.start_us for sequence in rvt.sequences} == {0}
 
 
@@ -88,7 +102,9 @@ def test_equals_what_the_reference_preprocessed(reference_raw):
     raw = build("RawEventDataset", reference_raw, representation)
     folder = build("ETraMDataset", DATA / "preprocessed_etram", representation)
     for ours, theirs in zip(raw.sequences, folder.sequences, strict=True):
-        np.testing.assert_array_equal(ours.read(0, ours.num_frames), theirs.read(0, theirs.num_frames))
+        np.testing.assert_array_equal(
+            ours.read(0, ours.num_frames), theirs.read(0, theirs.num_frames)
+        )
 
 
 @pytest.mark.parametrize("format_", WRITERS)
@@ -109,7 +125,11 @@ def test_only_recently_read_recordings_keep_events(raw_sample, monkeypatch):
     recording = dataset.sequences[0]._recording
     assert recording._block.cache_info().currsize > 0
     dataset[clip(recording=1)]
-    assert recording._block.cache_info().currsize == recording._stamps._of_block.cache_info().currsize == 0
+    assert (
+        recording._block.cache_info().currsize
+        == recording._stamps._of_block.cache_info().currsize
+        == 0
+    )
     assert torch.equal(dataset[clip(recording=0)]["inputs"], first)
     assert torch.equal(pickle.loads(pickle.dumps(dataset))[clip(recording=0)]["inputs"], first)
 
@@ -132,7 +152,11 @@ def test_what_is_left_out_is_told(tmp_path, monkeypatch):
     (tmp_path / "train" / "b_td.dat").write_bytes(b"")
     dataset = build("RawEventDataset", tmp_path, dict(type="StackedHistogram"))
     assert [s.name for s in dataset.sequences] == ["a"]
-    assert len(logged) == 2 and "left out: " in logged[0] and "b_td.dat: the file is empty" in logged[0]
+    assert (
+        len(logged) == 2
+        and "left out: " in logged[0]
+        and "b_td.dat: the file is empty" in logged[0]
+    )
     assert logged[1].endswith("train: labels left out by rule: boxes_too_small 1")
     (tmp_path / "train" / "a_td.dat").write_bytes(b"")
     with pytest.raises(InputError, match="no sequence has a labelled frame"):
@@ -163,11 +187,15 @@ def test_polarity_flip():
     flipped = apply(dict(type="EventPolarityFlip", prob=1.0))
     np.testing.assert_array_equal(flipped.p, 1 - EVENTS.p)
     assert apply(dict(type="EventPolarityFlip", prob=0.0)) is EVENTS
-    assert 35 < sum(apply(dict(type="EventPolarityFlip"), seed) is EVENTS for seed in range(100)) < 65
+    assert (
+        35 < sum(apply(dict(type="EventPolarityFlip"), seed) is EVENTS for seed in range(100)) < 65
+    )
 
 
 def test_drop_leaves_a_share_in_order():
-    counts = [len(apply(dict(type="EventDrop", prob=1.0, max_share=0.4), seed).t) for seed in range(50)]
+    counts = [
+        len(apply(dict(type="EventDrop", prob=1.0, max_share=0.4), seed).t) for seed in range(50)
+    ]
     assert min(counts) < 3300 and 4700 < max(counts) <= 5000
     kept = apply(dict(type="EventDrop", prob=1.0))
     assert set(kept.t) < set(EVENTS.t) and (np.diff(kept.t) > 0).all()
@@ -176,26 +204,41 @@ def test_drop_leaves_a_share_in_order():
 
 def test_jitter_keeps_events_in_the_window_and_in_order():
     moved = apply(dict(type="EventTimeJitter", prob=1.0, max_std_us=3000))
-    assert len(moved.t) == 5000 and (np.diff(moved.t) >= 0).all() and moved.t[0] >= 0 and moved.t[-1] <= 50_000
+    assert (
+        len(moved.t) == 5000
+        and (np.diff(moved.t) >= 0).all()
+        and moved.t[0] >= 0
+        and moved.t[-1] <= 50_000
+    )
     assert moved.p.sum() == EVENTS.p.sum() and not np.array_equal(moved.t, EVENTS.t)
 
 
 def test_noise_adds_events_anywhere_at_the_rate():
-    counts = [len(apply(dict(type="EventNoise", prob=1.0, max_rate_hz=100), s, s).t) - 5000 for s in range(60)]
-    assert 0 <= min(counts) < 100 and 500 < max(counts) < 760  # up to 100 Hz x 128 pixels x 50 ms = 640
+    counts = [
+        len(apply(dict(type="EventNoise", prob=1.0, max_rate_hz=100), s, s).t) - 5000
+        for s in range(60)
+    ]
+    assert (
+        0 <= min(counts) < 100 and 500 < max(counts) < 760
+    )  # up to 100 Hz x 128 pixels x 50 ms = 640
     noisy = apply(dict(type="EventNoise", prob=1.0, max_rate_hz=100), 3)
     assert (np.diff(noisy.t) >= 0).all() and noisy.x.max() == 15 and noisy.y.max() == 7
     assert [column.dtype for column in noisy] == [column.dtype for column in EVENTS]
 
 
 def test_event_pipeline_is_constant_along_a_stream_and_fresh_for_every_frame(raw_sample):
-    counts = dict(type="StackedHistogram", count_cutoff=None, edges="window")  # lost events must not move the bins
+    counts = dict(
+        type="StackedHistogram", count_cutoff=None, edges="window"
+    )  # lost events must not move the bins
     pipeline = [dict(type="EventPolarityFlip"), dict(type="EventDrop", prob=1.0, max_share=0.9)]
     plain = build("RawEventDataset", raw_sample, counts)
     changed = build("RawEventDataset", raw_sample, counts, event_pipeline=pipeline)
     flips = set()
     for seed in range(8):
-        first, again = changed[clip(5, 10, seed=(seed,))]["inputs"], changed[clip(5, 10, seed=(seed,))]["inputs"]
+        first, again = (
+            changed[clip(5, 10, seed=(seed,))]["inputs"],
+            changed[clip(5, 10, seed=(seed,))]["inputs"],
+        )
         assert torch.equal(first, again)
         overlap = changed[clip(7, 12, seed=(seed,))]["inputs"]
         assert torch.equal(first[2:], overlap[:3])  # the same frames in another clip of the stream
@@ -219,18 +262,28 @@ def test_files_are_read_as_the_config_says(tmp_path):
     write_recording(folder, "a", events, boxes)
     with pytest.raises(InputError, match="no sequence has a labelled frame"):
         build("RawEventDataset", tmp_path, REPRESENTATIONS[0])
-    mended = build("RawEventDataset", tmp_path, REPRESENTATIONS[0], reading=dict(label_time_unit="ms"))
+    mended = build(
+        "RawEventDataset", tmp_path, REPRESENTATIONS[0], reading=dict(label_time_unit="ms")
+    )
     assert np.array_equal(mended.sequences[0].t_us, right.sequences[0].t_us)
     assert np.array_equal(mended[clip(3, 8)]["inputs"], right[clip(3, 8)]["inputs"])
-    kept = build("RawEventDataset", tmp_path, REPRESENTATIONS[0], reading=dict(keep_implausible=True))
+    kept = build(
+        "RawEventDataset", tmp_path, REPRESENTATIONS[0], reading=dict(keep_implausible=True)
+    )
     assert len(kept.sequences) == 1
-    with pytest.raises(InputError, match="reading: unknown key 'label_unit'; did you mean label_time_unit"):
+    with pytest.raises(
+        InputError, match="reading: unknown key 'label_unit'; did you mean label_time_unit"
+    ):
         build("RawEventDataset", tmp_path, REPRESENTATIONS[0], reading=dict(label_unit="ms"))
 
 
 @pytest.mark.parametrize(
     ("damaged", "is_used", "is_told"),
-    [(slice(0, 8000, 2), False, True), (slice(0, 1000, 50), True, False), (slice(5000, 7000, 2), True, True)],
+    [
+        (slice(0, 8000, 2), False, True),
+        (slice(0, 1000, 50), True, False),
+        (slice(5000, 7000, 2), True, True),
+    ],
     ids=["everywhere", "2 % of the first block", "at the end"],
 )
 def test_damaged_recordings_are_left_out_or_told(tmp_path, monkeypatch, damaged, is_used, is_told):
@@ -241,7 +294,9 @@ def test_damaged_recordings_are_left_out_or_told(tmp_path, monkeypatch, damaged,
     events = make_events(8000)
     events["t"][damaged] = events["t"][damaged][::-1]
     for name, its in (("a", events), ("b", make_events(8000))):
-        write_recording(tmp_path / "train", name, its, make_boxes([100_000, 200_000, 300_000, 390_000]))
+        write_recording(
+            tmp_path / "train", name, its, make_boxes([100_000, 200_000, 300_000, 390_000])
+        )
     dataset = build("RawEventDataset", tmp_path, REPRESENTATIONS[0])
     assert [sequence.name for sequence in dataset.sequences] == ["a", "b"][not is_used :]
     for _ in range(2):

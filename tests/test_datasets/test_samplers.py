@@ -21,7 +21,10 @@ from tests.helpers.paths import ROOT
 LENGTH = 5
 FRAMES = (10, 14, 3, 25, 7, 11)  # of six recordings: 2, 3, 1, 5, 2 and 3 clips
 RARE = 4  # the recording that alone holds class 1
-REPEATED, WEIGHTED = dict(type="RepeatFactorOrder", threshold=0.9), dict(type="ClassWeightedOrder", power=0.5)
+REPEATED, WEIGHTED = (
+    dict(type="RepeatFactorOrder", threshold=0.9),
+    dict(type="ClassWeightedOrder", power=0.5),
+)
 BATCHES = dict(
     stream=dict(mode="stream"),
     random=dict(mode="random"),
@@ -34,13 +37,17 @@ of_every_kind = pytest.mark.parametrize("kwargs", BATCHES.values(), ids=BATCHES)
 
 def fake(frames=FRAMES, seed=7):
     segments = [Segment(i, 0, n) for i, n in enumerate(frames)]
-    clips = [Segment(i, s, s + LENGTH) for i, n in enumerate(frames) for s in range(0, n - LENGTH, 2)]
+    clips = [
+        Segment(i, s, s + LENGTH) for i, n in enumerate(frames) for s in range(0, n - LENGTH, 2)
+    ]
     dataset = SimpleNamespace(
         segments=segments,
         single_clips=clips,
         clip_length=LENGTH,
         metainfo=dict(classes=("common", "rare")),
-        boxes_per_class=lambda s: np.array([s.stop - s.start, (s.stop - s.start) * (s.recording == RARE)]),
+        boxes_per_class=lambda s: np.array(
+            [s.stop - s.start, (s.stop - s.start) * (s.recording == RARE)]
+        ),
     )
     return SimpleNamespace(dataset=dataset, seed=seed)
 
@@ -56,7 +63,9 @@ def ranks(monkeypatch):
     """Pretend to be one of several processes."""
 
     def be(rank, world_size):
-        monkeypatch.setattr("etram_mmdet.datasets.samplers.get_dist_info", lambda: (rank, world_size))
+        monkeypatch.setattr(
+            "etram_mmdet.datasets.samplers.get_dist_info", lambda: (rank, world_size)
+        )
 
     return be
 
@@ -81,11 +90,15 @@ def test_every_window_once_per_pass(lanes):
         passes[request.seed[1], request.recording, request.start, request.stop] += 1
     for number in (0, 1):
         seen = {key[1:]: n for key, n in passes.items() if key[0] == number}
-        wanted = {(i, s, min(s + LENGTH, n)) for i, n in enumerate(FRAMES) for s in range(0, n, LENGTH)}
+        wanted = {
+            (i, s, min(s + LENGTH, n)) for i, n in enumerate(FRAMES) for s in range(0, n, LENGTH)
+        }
         assert seen == dict.fromkeys(wanted, 1)
 
 
-@pytest.mark.parametrize("order", [None, REPEATED, WEIGHTED], ids=["shuffled", "repeated", "weighted"])
+@pytest.mark.parametrize(
+    "order", [None, REPEATED, WEIGHTED], ids=["shuffled", "repeated", "weighted"]
+)
 def test_lanes_continue_and_mark_starts(order):
     previous = {}
     for batch in batches(50, 3, stream_order=order):
@@ -94,9 +107,14 @@ def test_lanes_continue_and_mark_starts(order):
             if request.is_first:
                 assert request.start == 0
                 assert lane not in previous or request.seed != previous[lane].seed
-                assert lane not in previous or previous[lane].stop == FRAMES[previous[lane].recording]
+                assert (
+                    lane not in previous or previous[lane].stop == FRAMES[previous[lane].recording]
+                )
             else:
-                assert (request.recording, request.start) == (previous[lane].recording, previous[lane].stop)
+                assert (request.recording, request.start) == (
+                    previous[lane].recording,
+                    previous[lane].stop,
+                )
                 assert request.seed == previous[lane].seed
             previous[lane] = request
 
@@ -132,8 +150,14 @@ def test_streams_without_orders_stay_what_they_were():
 
     So a resumed run of an older version goes on in the same recordings.
     """
-    drawn = [[(r.recording, r.start, r.seed) for r in batch if r.streamed] for batch in batches(30, 4, mode="mixed")]
-    assert drawn[:2] == [[(5, 0, (7, 0, 5)), (2, 0, (7, 0, 2))], [(5, 5, (7, 0, 5)), (0, 0, (7, 0, 0))]]
+    drawn = [
+        [(r.recording, r.start, r.seed) for r in batch if r.streamed]
+        for batch in batches(30, 4, mode="mixed")
+    ]
+    assert drawn[:2] == [
+        [(5, 0, (7, 0, 5)), (2, 0, (7, 0, 2))],
+        [(5, 5, (7, 0, 5)), (0, 0, (7, 0, 0))],
+    ]
     assert drawn[29] == [(3, 15, (7, 3, 3)), (5, 10, (7, 3, 5))]
 
 
@@ -159,7 +183,9 @@ def test_orders_show_rare_classes_more_often(order, kind):
 def test_length_does_not_depend_on_the_order(order):
     for mode in ("stream", "random"):
         plain = StreamBatchSampler(fake(), 2, mode=mode)
-        assert len(StreamBatchSampler(fake(), 2, mode=mode, **{f"{mode}_order": order})) == len(plain)
+        assert len(StreamBatchSampler(fake(), 2, mode=mode, **{f"{mode}_order": order})) == len(
+            plain
+        )
 
 
 @pytest.mark.parametrize(
@@ -209,11 +235,16 @@ def test_evaluation_shows_every_window_once(batch_size, world_size, ranks):
         assert len(rows) == len(sampler) and {len(row) for row in rows} == {batch_size}
         for lane in zip(*rows, strict=True):
             for before, after in pairwise(lane):
-                assert after.is_first or (after.recording, after.start) == (before.recording, before.stop)
+                assert after.is_first or (after.recording, after.start) == (
+                    before.recording,
+                    before.stop,
+                )
         requests += [r for row in rows for r in row]
     assert len(lengths) == 1  # every process takes part in every step
     real = Counter(r[:3] for r in requests if r.stop > r.start)
-    assert real == Counter((i, s, min(s + LENGTH, n)) for i, n in enumerate(FRAMES) for s in range(0, n, LENGTH))
+    assert real == Counter(
+        (i, s, min(s + LENGTH, n)) for i, n in enumerate(FRAMES) for s in range(0, n, LENGTH)
+    )
 
 
 def test_evaluation_balances_lanes():
@@ -227,10 +258,22 @@ def test_evaluation_balances_lanes():
         (dict(mode="mixed", batch_size=1), "batch size of 2"),
         (dict(mode="shuffled", batch_size=2), "stream, random"),
         (dict(batch_size=0), "batch_size=0, expected at least 1"),
-        (dict(batch_size=2, mode="random", stream_order=REPEATED), "stream_order=.*mode='random'.*have no stream row"),
-        (dict(batch_size=2, mode="stream", random_order=WEIGHTED), "random_order=.*mode='stream'.*have no random row"),
-        (dict(batch_size=2, mode="mixed", random_share=0.1, random_order=WEIGHTED), "batch_size=2 have no random row"),
-        (dict(batch_size=2, stream_order=dict(type="Sorted")), "'Sorted'.*ClassWeightedOrder, RepeatFactorOrder, Shuf"),
+        (
+            dict(batch_size=2, mode="random", stream_order=REPEATED),
+            "stream_order=.*mode='random'.*have no stream row",
+        ),
+        (
+            dict(batch_size=2, mode="stream", random_order=WEIGHTED),
+            "random_order=.*mode='stream'.*have no random row",
+        ),
+        (
+            dict(batch_size=2, mode="mixed", random_share=0.1, random_order=WEIGHTED),
+            "batch_size=2 have no random row",
+        ),
+        (
+            dict(batch_size=2, stream_order=dict(type="Sorted")),
+            "'Sorted'.*ClassWeightedOrder, RepeatFactorOrder, Shuf",
+        ),
     ],
 )
 def test_refuses_with_a_sentence(kwargs, says):
@@ -256,10 +299,14 @@ def test_short_recording_still_gives_a_clip():
     assert training_segments(0, np.array([0]), LENGTH) == [Segment(0, 0, 1)]
 
 
-@pytest.mark.parametrize("random_order", [None, dict(type="ClassWeightedOrder")], ids=["shuffled", "weighted"])
+@pytest.mark.parametrize(
+    "random_order", [None, dict(type="ClassWeightedOrder")], ids=["shuffled", "weighted"]
+)
 def test_streams_and_single_clips_are_augmented_differently(random_order):
     drawn = {True: set(), False: set()}
-    for batch in islice(StreamBatchSampler(fake(), 4, mode="mixed", random_order=random_order), 300):
+    for batch in islice(
+        StreamBatchSampler(fake(), 4, mode="mixed", random_order=random_order), 300
+    ):
         for request in batch:
             drawn[request.streamed].add(generator(request.seed, "rng").random())
     assert min(map(len, drawn.values())) > 10 and not drawn[True] & drawn[False]

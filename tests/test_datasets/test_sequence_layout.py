@@ -73,18 +73,36 @@ def _class_of_first(value: int) -> Callable[[dict], None]:
 
 # The change, the file that the sentence names, and what it says of it.
 FAULTS = {
-    "index too short": (_set(INDEX, lambda i: i[:-2]), f"{INDEX}.npy: 3 labelled frames and 5 rows of boxes"),
-    "rows too few": (_set(ROWS, lambda r: r[:-2]), f"{INDEX}.npy: 5 labelled frames and 3 rows of boxes"),
-    "no rows at all": (_set(ROWS, lambda r: r[:0]), f"{INDEX}.npy: 5 labelled frames and 0 rows of boxes"),
-    "rows beyond the boxes": (_set(ROWS, lambda r: r + 10), "labels.npz: .* from 0 to the 10 boxes .row 1 is 12"),
+    "index too short": (
+        _set(INDEX, lambda i: i[:-2]),
+        f"{INDEX}.npy: 3 labelled frames and 5 rows of boxes",
+    ),
+    "rows too few": (
+        _set(ROWS, lambda r: r[:-2]),
+        f"{INDEX}.npy: 5 labelled frames and 3 rows of boxes",
+    ),
+    "no rows at all": (
+        _set(ROWS, lambda r: r[:0]),
+        f"{INDEX}.npy: 5 labelled frames and 0 rows of boxes",
+    ),
+    "rows beyond the boxes": (
+        _set(ROWS, lambda r: r + 10),
+        "labels.npz: .* from 0 to the 10 boxes .row 1 is 12",
+    ),
     "rows fall": (_set(ROWS, _swap), "labels.npz: .* from 0 to the 10 boxes .row 2 is 2"),
     "index falls": (_set(INDEX, _swap), f"{INDEX}.npy: .* within the 10 frames .row 2 is 3"),
     "index is boolean": (
         _set(INDEX, lambda i: np.isin(np.arange(10), i)),
         rf"{INDEX}.npy: {INDEX} is bool \(10,\), expected one dimension of integers",
     ),
-    "10 channels": (_set("data", lambda d: d[:, :10]), "ds2_nearest.h5: frames of 10 channels of uint8, .* makes 20"),
-    "signed frames": (_set("data", lambda d: d.astype(np.int8)), "ds2_nearest.h5: frames of 20 channels of int8"),
+    "10 channels": (
+        _set("data", lambda d: d[:, :10]),
+        "ds2_nearest.h5: frames of 10 channels of uint8, .* makes 20",
+    ),
+    "signed frames": (
+        _set("data", lambda d: d.astype(np.int8)),
+        "ds2_nearest.h5: frames of 20 channels of int8",
+    ),
     "float frames": (
         _set("data", lambda d: d.astype(np.float32)),
         "ds2_nearest.h5: data is float32 .*, expected uint8 or int8",
@@ -93,7 +111,10 @@ FAULTS = {
         _set("data", lambda d: d[:7]),
         "ds2_nearest.h5: 7 tensors, but timestamps_us has 10",
     ),
-    "stamps fall": (_set("timestamps_us", _swap), "timestamps_us.npy: row 2 is 100000 after 150000, expected"),
+    "stamps fall": (
+        _set("timestamps_us", _swap),
+        "timestamps_us.npy: row 2 is 100000 after 150000, expected",
+    ),
     "a stamp twice": (
         _set("timestamps_us", lambda t: np.where(t == 150_000, 100_000, t)),
         "timestamps_us.npy: row 2 is 100000 after 100000, expected",
@@ -106,8 +127,14 @@ FAULTS = {
         _set("label_us", lambda t: t.astype("U9")),
         r"labels_v2/timestamps_us.npy: timestamps_us is <U9 \(5,\), expected one dimension of integers",
     ),
-    "corners as text": (_field_as("x", "U9"), "labels.npz: labels is .*, expected boxes with x, y, w, h and class_id"),
-    "times of boxes as text": (_field_as("t", "U9"), "labels.npz: labels is .*, expected boxes with x, y"),
+    "corners as text": (
+        _field_as("x", "U9"),
+        "labels.npz: labels is .*, expected boxes with x, y, w, h and class_id",
+    ),
+    "times of boxes as text": (
+        _field_as("t", "U9"),
+        "labels.npz: labels is .*, expected boxes with x, y",
+    ),
 }
 
 
@@ -131,7 +158,9 @@ def test_what_does_not_fit_is_found_when_the_folder_is_opened(fault, tmp_path):
 @pytest.mark.parametrize("class_id", [-1, 8])
 def test_classes_that_nobody_knows_are_named(class_id, tmp_path):
     folder = write_layout(tmp_path / "a", _class_of_first(class_id))
-    with pytest.raises(InputError, match=rf"labels.npz: class ids \[{class_id}\] are not in class_set 'etram8'"):
+    with pytest.raises(
+        InputError, match=rf"labels.npz: class ids \[{class_id}\] are not in class_set 'etram8'"
+    ):
         open_folder(folder)
 
 

@@ -30,7 +30,11 @@ def test_counts_and_stability(sample):
     dataset = ETraMDataset(f"{sample}/", "train", [])
     found = fingerprint(dataset)
     assert found == fingerprint(dataset) and len(found["sha256"]) == 16
-    assert (found["split"], found["recordings"], found["labelled_frames"]) == ("train", 3, len(dataset))
+    assert (found["split"], found["recordings"], found["labelled_frames"]) == (
+        "train",
+        3,
+        len(dataset),
+    )
     assert found["boxes"] == len(dataset.box_statistics().labels)
 
 
@@ -48,7 +52,10 @@ def test_what_changes_results_changes_it_and_what_does_not_does_not(sample, tmp_
 def test_the_usual_step_between_frames(sample):
     assert frame_step_us(ETraMDataset(f"{sample}/", "train", [])) == 50_000
     times = [np.array([0, 33_333, 66_666, 100_000]), np.array([7]), np.array([0, 33_334, 133_000])]
-    assert frame_step_us(SimpleNamespace(sequences=[SimpleNamespace(t_us=t_us) for t_us in times])) == 33_334
+    assert (
+        frame_step_us(SimpleNamespace(sequences=[SimpleNamespace(t_us=t_us) for t_us in times]))
+        == 33_334
+    )
     assert frame_step_us(SimpleNamespace(sequences=[SimpleNamespace(t_us=times[1])])) is None
 
 

@@ -66,7 +66,9 @@ def test_a_box_at_the_border_stays_at_the_border(sample):
     (mirrored,) = flip(np.zeros((1, 2, *sequence.hw), np.uint8), [loaded])[1]
     assert mirrored.tolist() == [[37, 0, 47, 10], [0, 0, 47, 31]]
     assert np.array_equal(cut_to_frame(mirrored, sequence.hw, 0.25)[0], mirrored)
-    assert np.array_equal(Boxes(mirrored, np.zeros(2, int)).clipped(sequence.hw).bboxes_xyxy, mirrored)
+    assert np.array_equal(
+        Boxes(mirrored, np.zeros(2, int)).clipped(sequence.hw).bboxes_xyxy, mirrored
+    )
 
 
 def test_flip_twice_is_identity():
@@ -101,7 +103,9 @@ def test_zoom_in_cuts_boxes_and_drops_lost_ones():
     for seed in range(20):
         out = transform(results(seed, streamed=False, boxes=outside))
         for boxes, labels, tracks in zip(out["bboxes"], out["labels"], out["tracks"], strict=True):
-            assert len(boxes) == len(labels) == len(tracks) and tracks[-1] == 1  # the second box is kept whole
+            assert (
+                len(boxes) == len(labels) == len(tracks) and tracks[-1] == 1
+            )  # the second box is kept whole
             assert (boxes[:, 2:] > boxes[:, :2]).all() and (boxes >= 0).all()
             assert (boxes[:, 2] <= W - 1).all() and (boxes[:, 3] <= H - 1).all()
 
@@ -125,9 +129,13 @@ def test_constant_along_a_stream_and_new_in_the_next_pass(transform):
 
 def test_streams_are_never_enlarged():
     transform = ClipZoom(stream_prob=1.0)
-    widths = [np.diff(transform(results(k, streamed=True))["bboxes"][0][0, ::2])[0] for k in range(30)]
+    widths = [
+        np.diff(transform(results(k, streamed=True))["bboxes"][0][0, ::2])[0] for k in range(30)
+    ]
     assert max(widths) <= 16 and min(widths) >= 16 * int(W / 1.2) / W - 1e-4
-    alone = [np.diff(ClipZoom()(results(k, streamed=False))["bboxes"][0][0, ::2])[0] for k in range(30)]
+    alone = [
+        np.diff(ClipZoom()(results(k, streamed=False))["bboxes"][0][0, ::2])[0] for k in range(30)
+    ]
     assert max(alone) > 16
 
 
@@ -153,7 +161,10 @@ def test_what_is_listed_beside_boxes_is_kept_in_step():
     lists = dict(bboxes=[BOX, BOX[:0]], labels=[np.array([3]), np.empty(0, int)], frames=5)
     kept = keep_boxes(dict(lists), [np.array([False]), np.empty(0, bool)])
     assert [len(v) for v in kept["bboxes"] + kept["labels"]] == [0] * 4 and kept["frames"] == 5
-    kept = keep_boxes(lists | dict(tracks=[np.array([8]), np.empty(0, int)]), [np.array([True]), np.empty(0, bool)])
+    kept = keep_boxes(
+        lists | dict(tracks=[np.array([8]), np.empty(0, int)]),
+        [np.array([True]), np.empty(0, bool)],
+    )
     assert [v.tolist() for v in kept["tracks"]] == [[8], []]
 
 

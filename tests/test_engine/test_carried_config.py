@@ -71,7 +71,9 @@ def test_every_network_part_of_mmdet_passes(package):
     assert refused == ({"ATSSVLFusionHead"} if "dense_heads" in package else set())
 
 
-@pytest.mark.parametrize("name", ["mmdet.RTMDetHead", "SyncBN", "nearest", "Kaiming", "StackedHistogram"])
+@pytest.mark.parametrize(
+    "name", ["mmdet.RTMDetHead", "SyncBN", "nearest", "Kaiming", "StackedHistogram"]
+)
 def test_scopes_layers_initializers_and_representations_pass(name):
     assert computes_only(name)
 
@@ -79,19 +81,25 @@ def test_scopes_layers_initializers_and_representations_pass(name):
 @pytest.mark.parametrize("folder", ONE_STAGE)
 def test_models_of_one_stage_configs_pass(folder):
     for path, cfg in one_stage_configs(folder):
-        parts = [cfg.get("model", {}).get(key) for key in ("backbone", "neck", "bbox_head", "train_cfg", "test_cfg")]
+        parts = [
+            cfg.get("model", {}).get(key)
+            for key in ("backbone", "neck", "bbox_head", "train_cfg", "test_cfg")
+        ]
         refused = {kind for kind in types(parts) if not computes_only(kind)}
         assert refused <= {"Pretrained"}, path
 
 
 def types(node: object) -> set[str]:
-    children = node.values() if isinstance(node, dict) else node if isinstance(node, list | tuple) else ()
+    children = (
+        node.values() if isinstance(node, dict) else node if isinstance(node, list | tuple) else ()
+    )
     own = {node["type"]} if isinstance(node, dict) and "type" in node else set()
     return own.union(*map(types, children))
 
 
 @pytest.mark.parametrize(
-    "registry", ["HOOKS", "VISUALIZERS", "VISBACKENDS", "RUNNERS", "LOOPS", "OPTIMIZERS", "LOG_PROCESSORS"]
+    "registry",
+    ["HOOKS", "VISUALIZERS", "VISBACKENDS", "RUNNERS", "LOOPS", "OPTIMIZERS", "LOG_PROCESSORS"],
 )
 def test_what_drives_a_run_is_refused(registry):
     names = of(registry)
@@ -101,13 +109,22 @@ def test_what_drives_a_run_is_refused(registry):
 @pytest.mark.parametrize("registry", ["TRANSFORMS", "DATASETS", "METRICS"])
 def test_loaders_and_data_sets_of_others_are_refused(registry):
     foreign = [name for name, cls in of(registry).items() if not is_ours(cls)]
-    wrappers = {"ConcatDataset", "RepeatDataset"}  # an evaluation may stand on several data sets of ours
-    assert len(foreign) > 20 and {name for name in foreign if computes_only(name)} == wrappers & {*foreign}
+    wrappers = {
+        "ConcatDataset",
+        "RepeatDataset",
+    }  # an evaluation may stand on several data sets of ours
+    assert len(foreign) > 20 and {name for name in foreign if computes_only(name)} == wrappers & {
+        *foreign
+    }
 
 
-@pytest.mark.parametrize("package", ["detectors", "language_models", "data_preprocessors", "mot", "trackers"])
+@pytest.mark.parametrize(
+    "package", ["detectors", "language_models", "data_preprocessors", "mot", "trackers"]
+)
 def test_other_rooms_of_mmdet_are_refused(package):
-    classes = [n for n, c in of("MODELS").items() if c.__module__.startswith(f"mmdet.models.{package}.")]
+    classes = [
+        n for n, c in of("MODELS").items() if c.__module__.startswith(f"mmdet.models.{package}.")
+    ]
     assert classes and not [name for name in classes if computes_only(name)]
 
 
@@ -118,16 +135,32 @@ def test_modules_of_what_passes_read_and_run_nothing_else():
     networks = ("mmdet.models.", "mmcv.", "mmengine.model.")
     modules = {base.__module__ for base in bases if base.__module__.startswith(networks)}
     assert len(modules) > 100
-    acting = {name.rpartition(".")[2] for name in modules if ACTS.search(inspect.getsource(sys.modules[name]))}
+    acting = {
+        name.rpartition(".")[2]
+        for name in modules
+        if ACTS.search(inspect.getsource(sys.modules[name]))
+    }
     assert acting == {"pvt", "swin", "detectors_resnet", "vgg", "weight_init"}
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        *("Pretrained", "mmdet.Pretrained", "BertModel", "AppearanceFreeLink", "CameraMotionCompensation"),
+        *(
+            "Pretrained",
+            "mmdet.Pretrained",
+            "BertModel",
+            "AppearanceFreeLink",
+            "CameraMotionCompensation",
+        ),
         *("LoadImageFromFile", "DumpResults", "LocalVisBackend", "StreamRunner", "CheckpointHook"),
-        *("os.system", "torch.hub.load", "timm.create_model", "mmpretrain.TIMMBackbone", "antigravity.fly"),
+        *(
+            "os.system",
+            "torch.hub.load",
+            "timm.create_model",
+            "mmpretrain.TIMMBackbone",
+            "antigravity.fly",
+        ),
         *("mmdet.models.ResNet", "mmdet.mmdet.ResNet", "mmdet.", "", "open", "eval", "NoSuchClass"),
         *(None, 5, ["ResNet"], {"type": "ResNet"}, "__import__('os').system('true')"),
     ],
@@ -155,7 +188,9 @@ def test_names_of_further_files_are_refused(key, is_inside):
     backbone = stored["model"]["backbone"]
     node = backbone.setdefault("init_cfg", dict(type="Normal")) if is_inside else backbone
     node[key] = "https://example.org/x.pth"
-    with pytest.raises(InputError, match=f"{key}='https://example.org/x.pth', which would open or download"):
+    with pytest.raises(
+        InputError, match=f"{key}='https://example.org/x.pth', which would open or download"
+    ):
         evaluation_config(stored, "x.pth")
     node[key] = None
     assert evaluation_config(stored, "x.pth").model.backbone.type == "SwinTransformer"
@@ -180,7 +215,11 @@ def test_batches_and_repeats_are_bounded_inside_wrappers():
     """A clip's length stands two wrappers deep, and a wrapper may repeat a data set very often."""
 
     def config(times=1, clip_length=5):
-        inner = dict(type="RepeatDataset", times=times, dataset=dict(type="ETraMDataset", clip_length=clip_length))
+        inner = dict(
+            type="RepeatDataset",
+            times=times,
+            dataset=dict(type="ETraMDataset", clip_length=clip_length),
+        )
         loader = dict(batch_size=8, dataset=dict(type="ConcatDataset", datasets=[inner]))
         return dict(model=baseline(), val_dataloader=loader)
 
@@ -204,7 +243,8 @@ def test_a_training_without_validation_leaves_none(has_validation):
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("padding", 5000), ("dilation", 5000), ("scale_factor", 3000), ("scale_factor", 3000.0)]
+    ("key", "value"),
+    [("padding", 5000), ("dilation", 5000), ("scale_factor", 3000), ("scale_factor", 3000.0)],
 )
 def test_maps_that_fill_the_memory_are_refused(key, value):
     stored = named("CSPNeXt")
@@ -213,12 +253,18 @@ def test_maps_that_fill_the_memory_are_refused(key, value):
         evaluation_config(stored, "a.pth")
 
 
-@pytest.mark.parametrize(("hw", "is_refused"), [((384, 640), False), ((2048, 2048), False), ((4096, 4096), True)])
+@pytest.mark.parametrize(
+    ("hw", "is_refused"), [((384, 640), False), ((2048, 2048), False), ((4096, 4096), True)]
+)
 def test_frames_that_fill_the_memory_are_refused(hw, is_refused):
     """A frame of one pixel is padded to this size, whatever the file's few weights are."""
     model = nn.Module()
     model.data_preprocessor = EventDataPreprocessor(size_divisor=hw)
-    with pytest.raises(InputError, match="pads frames to multiples of") if is_refused else nullcontext():
+    with (
+        pytest.raises(InputError, match="pads frames to multiples of")
+        if is_refused
+        else nullcontext()
+    ):
         check_frame(model, "a.pth")
 
 
@@ -229,7 +275,11 @@ def test_frames_that_fill_the_memory_are_refused(hw, is_refused):
 def test_a_time_surface_of_an_earlier_version_counts_age_from_the_last_event(representation, edges):
     """Its network was trained with that, and the config that it carries does not say so."""
     data = dict(dataset=dict(type="ETraMDataset", representation=representation))
-    carried = dict(model=dict(type="RecurrentDetector"), test_dataloader=data, representation=representation)
+    carried = dict(
+        model=dict(type="RecurrentDetector"), test_dataloader=data, representation=representation
+    )
     stored = stored_config({"meta": {CONFIG_KEY: json.dumps(carried)}}, "x.pth")
     assert stored["representation"]["edges"] == edges
-    assert stored["test_dataloader"]["dataset"]["representation"] == dict(type="TimeSurface", edges=edges)
+    assert stored["test_dataloader"]["dataset"]["representation"] == dict(
+        type="TimeSurface", edges=edges
+    )

@@ -58,7 +58,9 @@ def test_foreign_objects_are_not_built(tmp_path):
     """A Lightning checkpoint's hyper-parameters are objects of packages that need not be installed."""
     path = tmp_path / "lightning.ckpt"
     weights = {"mdl.w": torch.arange(4.0).view(2, 2), "mdl.n": torch.tensor(3)}
-    torch.save(dict(state_dict=weights, hyper_parameters=Config(dict(a=[1, dict(b=2)])), epoch=3), path)
+    torch.save(
+        dict(state_dict=weights, hyper_parameters=Config(dict(a=[1, dict(b=2)])), epoch=3), path
+    )
     loaded = load_foreign_weights(path)
     assert set(loaded) == set(weights) and all(torch.equal(loaded[k], weights[k]) for k in weights)
 
@@ -86,11 +88,16 @@ def test_config_survives_as_data(tmp_path):
     cfg = load_config(ROOT / "configs" / "patch2_sizeaware.py")
     hub = dict(
         log_scalars={"loss": HistoryBuffer([1.0, 0.5], [1, 2], 100)},
-        runtime_info=dict(cfg="import os", iter=3, eta=np.float64(1.5), keep_ckpt_ids=[1, 2], model=object()),
+        runtime_info=dict(
+            cfg="import os", iter=3, eta=np.float64(1.5), keep_ckpt_ids=[1, 2], model=object()
+        ),
         resumed_keys=dict(iter=True, model=True),
     )
     checkpoint = dict(
-        meta=dict(cfg="import os"), state_dict=OrderedDict(), message_hub=hub, param_schedulers=[dict(f=print, n=1)]
+        meta=dict(cfg="import os"),
+        state_dict=OrderedDict(),
+        message_hub=hub,
+        param_schedulers=[dict(f=print, n=1)],
     )
     make_plain(checkpoint, cfg)
     save_atomically(checkpoint, tmp_path / "x.pth")
@@ -101,7 +108,9 @@ def test_config_survives_as_data(tmp_path):
     assert load_checkpoint_file(tmp_path / "again.pth")["param_schedulers"] == [dict(n=1)]
     info = loaded["message_hub"]["runtime_info"]
     assert info == dict(iter=3, eta=1.5, keep_ckpt_ids=[1, 2]) and type(info["eta"]) is float
-    assert type(checkpoint["message_hub"]["runtime_info"]["eta"]) is float  # NumPy's number is not even written
+    assert (
+        type(checkpoint["message_hub"]["runtime_info"]["eta"]) is float
+    )  # NumPy's number is not even written
     assert set(loaded["message_hub"]["resumed_keys"]) == {"iter"}
     assert isinstance(json.loads(loaded["meta"][CONFIG_KEY]), dict) and "cfg" not in loaded["meta"]
     assert not model_differences(cfg.model.to_dict(), stored_config(loaded, "x")["model"])
@@ -121,11 +130,20 @@ def carrying(**config):
     ("config", "says"),
     [
         (dict(test_evaluator=dict(type="os.system", command="true")), "names 'os.system'"),
-        (dict(test_evaluator=dict(type="DumpResults", out_file_path="x.pkl")), "names 'DumpResults'"),
-        (dict(test_dataloader=dict(dataset=dict(type="BaseDataset", ann_file="x.pkl"))), "names 'BaseDataset'"),
+        (
+            dict(test_evaluator=dict(type="DumpResults", out_file_path="x.pkl")),
+            "names 'DumpResults'",
+        ),
+        (
+            dict(test_dataloader=dict(dataset=dict(type="BaseDataset", ann_file="x.pkl"))),
+            "names 'BaseDataset'",
+        ),
         (dict(test_dataloader=dict(_scope_="evil")), "names None"),
         (dict(test_dataloader=dict(collate_fn=dict(type=["pickle"]))), "names ['pickle']"),
-        (dict(custom_imports=dict(imports=["etram_mmdet", "antigravity"])), "needs the modules antigravity"),
+        (
+            dict(custom_imports=dict(imports=["etram_mmdet", "antigravity"])),
+            "needs the modules antigravity",
+        ),
     ],
 )
 def test_config_may_name_harmless_classes_only(config, says):
@@ -142,7 +160,9 @@ def test_models_that_load_other_files_are_refused():
 
 
 def test_runtime_of_a_checkpoint_is_ignored():
-    cfg = evaluation_config(carrying(default_scope="antigravity", custom_hooks=[dict(type="Evil")], load_from="y"), "x")
+    cfg = evaluation_config(
+        carrying(default_scope="antigravity", custom_hooks=[dict(type="Evil")], load_from="y"), "x"
+    )
     assert cfg.default_scope == "mmdet" and "load_from" not in cfg
     assert [hook.type for hook in cfg.custom_hooks] == ["ResultsCsvHook", "EvaluationReportHook"]
 
@@ -151,12 +171,18 @@ def test_runtime_of_a_checkpoint_is_ignored():
 def test_every_config_may_be_carried(path):
     cfg = load_config(path)
     stored = stored_config(dict(meta={CONFIG_KEY: config_to_json(cfg)}), "x")
-    assert not model_differences(cfg.model.to_dict(), evaluation_config(stored, "x").model.to_dict())
+    assert not model_differences(
+        cfg.model.to_dict(), evaluation_config(stored, "x").model.to_dict()
+    )
 
 
 @pytest.mark.parametrize(
     ("meta", "says"),
-    [({}, r"tools/test\.py CONFIG x\.pth"), ({CONFIG_KEY: "{"}, "not JSON"), ({CONFIG_KEY: "[]"}, "without a model")],
+    [
+        ({}, r"tools/test\.py CONFIG x\.pth"),
+        ({CONFIG_KEY: "{"}, "not JSON"),
+        ({CONFIG_KEY: "[]"}, "without a model"),
+    ],
 )
 def test_checkpoint_without_config_says_so(meta, says):
     with pytest.raises(InputError, match=says):
@@ -170,7 +196,9 @@ def test_programs_are_refused(tmp_path):
 
 
 def differences(ours, theirs):
-    models = [load_config(ROOT / "configs" / f"{name}.py").model.to_dict() for name in (ours, theirs)]
+    models = [
+        load_config(ROOT / "configs" / f"{name}.py").model.to_dict() for name in (ours, theirs)
+    ]
     return model_differences(*models)
 
 
@@ -184,7 +212,10 @@ def test_model_differences_are_named():
 
 
 def test_defaults_count_as_stated():
-    short, full = dict(type="MaxViTRNN", patch_size=4), dict(type="MaxViTRNN", dws_conv=False, out_stages=[2, 3, 4])
+    short, full = (
+        dict(type="MaxViTRNN", patch_size=4),
+        dict(type="MaxViTRNN", dws_conv=False, out_stages=[2, 3, 4]),
+    )
     assert model_differences(dict(backbone=short), dict(backbone=full)) == []
     assert model_differences(dict(backbone=short), dict(backbone=full | dict(dws_conv=True))) == [
         "backbone.dws_conv: config False, checkpoint True"
@@ -197,7 +228,10 @@ def test_loads_whole_or_not_at_all():
     weights = {k: v + 1 for k, v in before.items()}
     weights["1.weight"] = torch.zeros(4, 2)
     weights["2.bias"] = weights.pop("1.bias")
-    with pytest.raises(InputError, match=r"3 of 4 tensors differ: missing 1\.bias; unexpected 2\.bias; 1\.weight is"):
+    with pytest.raises(
+        InputError,
+        match=r"3 of 4 tensors differ: missing 1\.bias; unexpected 2\.bias; 1\.weight is",
+    ):
         load_strictly(model, weights, "x.pth")
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
@@ -218,7 +252,10 @@ def test_rvt_weights_both_directions():
     assert all(torch.equal(v, model.state_dict()[k]) for k, v in from_rvt(lightning, model).items())
     lightning.pop("mdl.fpn.C3_p4.conv1.conv.weight")
     lightning["mdl.extra"] = torch.zeros(1)
-    with pytest.raises(InputError, match=r"2 tensors differ: missing fpn\.C3_p4\.conv1\.conv\.weight; left over extra"):
+    with pytest.raises(
+        InputError,
+        match=r"2 tensors differ: missing fpn\.C3_p4\.conv1\.conv\.weight; left over extra",
+    ):
         from_rvt(lightning, model)
 
 
@@ -239,8 +276,13 @@ def test_weights_that_are_not_finite_are_not_loaded():
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
-@pytest.mark.parametrize("name, kind", [("mine.py", "config"), ("rec_td.h5", "recording"), ("run.json", "config")])
+@pytest.mark.parametrize(
+    "name, kind", [("mine.py", "config"), ("rec_td.h5", "recording"), ("run.json", "config")]
+)
 def test_a_file_in_the_place_of_a_checkpoint_is_called_by_its_kind(name, kind, tmp_path):
     (tmp_path / name).write_text("a = 1")
-    with pytest.raises(InputError, match=f"{name}: is a {kind}, but a checkpoint belongs here; a config stands before"):
+    with pytest.raises(
+        InputError,
+        match=f"{name}: is a {kind}, but a checkpoint belongs here; a config stands before",
+    ):
         load_checkpoint_file(tmp_path / name)

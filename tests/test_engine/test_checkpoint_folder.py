@@ -25,7 +25,13 @@ def folder(trained, tmp_path):
     """A copy of a training's folder, with files beside its checkpoints that are none of them."""
     for name in ("iter_2.pth", "iter_4.pth", "last_checkpoint"):
         shutil.copy(trained[0] / name, tmp_path)
-    for odd in ("iter_2_backup.pth", "iter_x.pth", "iter_.pth", "iter_9.pth.old", "best_coco_AP_iter_9.pth"):
+    for odd in (
+        "iter_2_backup.pth",
+        "iter_x.pth",
+        "iter_.pth",
+        "iter_9.pth.old",
+        "best_coco_AP_iter_9.pth",
+    ):
         (tmp_path / odd).write_bytes(b"odd")
     (tmp_path / "iter_99.pth").mkdir()
     return tmp_path
@@ -55,7 +61,8 @@ def test_without_an_intact_one_all_are_named(folder):
     for name in ("iter_2.pth", "iter_4.pth"):
         (folder / name).write_bytes(b"")
     with pytest.raises(
-        InputError, match=r"no intact checkpoint(?s:.*)iter_4\.pth: not a readable(?s:.*)iter_2\.pth: not"
+        InputError,
+        match=r"no intact checkpoint(?s:.*)iter_4\.pth: not a readable(?s:.*)iter_2\.pth: not",
     ):
         latest_checkpoint(folder)
 

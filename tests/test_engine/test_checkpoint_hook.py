@@ -43,7 +43,9 @@ def names(folder) -> set[str]:
 
 
 def hook(runner: Runner, **settings) -> ours.CheckpointHook:
-    built = HOOKS.build(dict(type="CheckpointHook", by_epoch=False, interval=1, rule="greater", **settings))
+    built = HOOKS.build(
+        dict(type="CheckpointHook", by_epoch=False, interval=1, rule="greater", **settings)
+    )
     built.before_train(runner)
     return built
 
@@ -80,7 +82,9 @@ def test_the_best_one_stays_until_the_next_and_its_checkpoint_are_written(metric
     best = {"best_a_iter_2"} | ({"best_b_iter_1"} if "b" in metrics else set())
     assert names(tmp_path) == {"iter_3", *best}
     written = [there for there in runner.seen if "best_a_iter_2" in there]
-    assert all("best_a_iter_1" in there for there in written[:2])  # its own writing, and that of iter_2 which names it
+    assert all(
+        "best_a_iter_1" in there for there in written[:2]
+    )  # its own writing, and that of iter_2 which names it
     assert "best_a_iter_1" not in written[2]
 
 
@@ -93,7 +97,9 @@ def test_a_full_disk_leaves_what_was_there(fails, tmp_path):
     with pytest.raises(InputError):
         step(built, runner, 0.2)
     assert "best_a_iter_1" in names(tmp_path) and names(tmp_path) & {"iter_1", "iter_2"}
-    assert (tmp_path / "last_checkpoint").read_text() in [str(tmp_path / f"{name}.pth") for name in names(tmp_path)]
+    assert (tmp_path / "last_checkpoint").read_text() in [
+        str(tmp_path / f"{name}.pth") for name in names(tmp_path)
+    ]
 
 
 def test_the_next_start_removes_what_a_kill_left(tmp_path, monkeypatch):

@@ -17,19 +17,34 @@ BASE = f'_base_ = "{ROOT}/configs/baseline.py"\n'
     ("content", "says"),
     [
         (BASE + "model = dict(\n", r"mine\.py, line 2: is no Python"),
-        (BASE + "\nmodel = dcit(a=1)\n", r"mine\.py, line 3: NameError: name 'dcit' is not defined$"),
-        (b"\xef\xbb\xbf" + BASE.encode(), r"mine\.py: begins with a byte-order mark; save it as UTF-8 without"),
+        (
+            BASE + "\nmodel = dcit(a=1)\n",
+            r"mine\.py, line 3: NameError: name 'dcit' is not defined$",
+        ),
+        (
+            b"\xef\xbb\xbf" + BASE.encode(),
+            r"mine\.py: begins with a byte-order mark; save it as UTF-8 without",
+        ),
         (BASE.encode() + b"# gr\xf6\xdfe\n", r"mine\.py: is not text in UTF-8 \(byte \d+\)"),
         (b"a = 1\x00", r"mine\.py: is no Python"),
         ("# nothing\n", r"mine\.py: is empty; begin with _base_"),
-        ('_base_ = "./none.py"\n', r"mine\.py: builds upon .*none\.py, which does not exist; correct _base_"),
+        (
+            '_base_ = "./none.py"\n',
+            r"mine\.py: builds upon .*none\.py, which does not exist; correct _base_",
+        ),
         ('_base_ = "./mine.py"\n', r"builds upon itself \(mine\.py -> mine\.py\)"),
         (
             f'_base_ = ["{ROOT}/configs/baseline.py", "{ROOT}/configs/_base_/default_runtime.py"]\n',
             r"baseline\.py and default_runtime\.py, both in _base_, set \w+; keep one of them",
         ),
-        (BASE + "custom_imports = dict(imports=['no_such_module'])\n", "No module named 'no_such_module'"),
-        (BASE + "train_cfg = dict(max_iters=dict(a=1))\n", "max_iters={'a': 1} in child config cannot inherit"),
+        (
+            BASE + "custom_imports = dict(imports=['no_such_module'])\n",
+            "No module named 'no_such_module'",
+        ),
+        (
+            BASE + "train_cfg = dict(max_iters=dict(a=1))\n",
+            "max_iters={'a': 1} in child config cannot inherit",
+        ),
     ],
     ids="syntax name bom latin1 nul empty parent circle parents module dict".split(),
 )
@@ -41,12 +56,20 @@ def test_a_config_file_is_refused_by_name(content, says, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("iter_2.pth", "checkpoint"), ("rec_td.H5", "recording"), ("a.raw", "recording"), ("", "folder")]
+    ("name", "kind"),
+    [
+        ("iter_2.pth", "checkpoint"),
+        ("rec_td.H5", "recording"),
+        ("a.raw", "recording"),
+        ("", "folder"),
+    ],
 )
 def test_a_file_in_the_place_of_a_config_is_called_by_its_kind(name, kind, tmp_path):
     if name:
         (tmp_path / name).touch()
-    with pytest.raises(InputError, match=re.escape(f"{tmp_path / name}: is a {kind}, but a config belongs here")):
+    with pytest.raises(
+        InputError, match=re.escape(f"{tmp_path / name}: is a {kind}, but a config belongs here")
+    ):
         load_config(tmp_path / name)
 
 

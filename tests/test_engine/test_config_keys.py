@@ -73,9 +73,18 @@ def test_options_of_every_ablation_pass(path, config, monkeypatch):
         ("train_dataloder.batch_size=2", "train_dataloder: did you mean train_dataloader?"),
         ("loadfrom=x.pth", "loadfrom: did you mean load_from?"),
         ("train_dataloader.batchsize=2", "did you mean train_dataloader.batch_size?"),
-        ("train_dataloader.batch_sampler.mod=random", "did you mean train_dataloader.batch_sampler.mode?"),
-        ("train_dataloader.dataset.clip_lenght=5", "did you mean train_dataloader.dataset.clip_length?"),
-        ("train_dataloader.dataset.pipeline.0.probs=.2", "did you mean train_dataloader.dataset.pipeline.0.prob?"),
+        (
+            "train_dataloader.batch_sampler.mod=random",
+            "did you mean train_dataloader.batch_sampler.mode?",
+        ),
+        (
+            "train_dataloader.dataset.clip_lenght=5",
+            "did you mean train_dataloader.dataset.clip_length?",
+        ),
+        (
+            "train_dataloader.dataset.pipeline.0.probs=.2",
+            "did you mean train_dataloader.dataset.pipeline.0.prob?",
+        ),
         ("representation.bin=5", "representation.bin: did you mean representation.bins?"),
         ("model.backbone.patchsize=2", "did you mean model.backbone.patch_size?"),
         ("model.micro_batches=2", "did you mean model.micro_batch?"),
@@ -92,15 +101,36 @@ def test_options_of_every_ablation_pass(path, config, monkeypatch):
         ("model.test_cfg.min_bbox_size=5", "model.test_cfg.min_bbox_size\n"),
         ("model.test_cfg.rpn.nms_pre=5", "model.test_cfg.rpn\n"),
         ("model.train_cfg.pos_weight=2", "model.train_cfg under RVTYOLOXHead takes assigner"),
-        ("model.train_cfg.score_thr=.3", "model.train_cfg.score_thr: did you mean model.test_cfg.score_thr"),
-        ("model.bbox_head.test_cfg.score_thr=.3", "model.bbox_head.test_cfg: did you mean model.test_cfg?"),
-        ("model.bbox_head.train_cfg.assigner.type=X", "model.bbox_head.train_cfg: did you mean model.train_cfg?"),
-        ("tta_model.type=StreamTTAModel tta_model.tta_cfg.score_thr=.1", "did you mean model.test_cfg.score_thr"),
-        ("optim_wrapper.optimizer.weigth_decay=.1", "did you mean optim_wrapper.optimizer.weight_decay?"),
+        (
+            "model.train_cfg.score_thr=.3",
+            "model.train_cfg.score_thr: did you mean model.test_cfg.score_thr",
+        ),
+        (
+            "model.bbox_head.test_cfg.score_thr=.3",
+            "model.bbox_head.test_cfg: did you mean model.test_cfg?",
+        ),
+        (
+            "model.bbox_head.train_cfg.assigner.type=X",
+            "model.bbox_head.train_cfg: did you mean model.train_cfg?",
+        ),
+        (
+            "tta_model.type=StreamTTAModel tta_model.tta_cfg.score_thr=.1",
+            "did you mean model.test_cfg.score_thr",
+        ),
+        (
+            "optim_wrapper.optimizer.weigth_decay=.1",
+            "did you mean optim_wrapper.optimizer.weight_decay?",
+        ),
         ("optim_wrapper.clip_grad.clip_val=1", "did you mean optim_wrapper.clip_grad.clip_value?"),
-        ("optim_wrapper.paramwise_cfg.norm_decay_mul=0", "optim_wrapper.paramwise_cfg.norm_decay_mult?"),
+        (
+            "optim_wrapper.paramwise_cfg.norm_decay_mul=0",
+            "optim_wrapper.paramwise_cfg.norm_decay_mult?",
+        ),
         ("param_scheduler.0.pct_strat=.1", "did you mean param_scheduler.0.pct_start?"),
-        ("default_hooks.checkpoint.intervall=100", "did you mean default_hooks.checkpoint.interval?"),
+        (
+            "default_hooks.checkpoint.intervall=100",
+            "did you mean default_hooks.checkpoint.interval?",
+        ),
         ("default_hooks.chekpoint.interval=100", "did you mean default_hooks.checkpoint?"),
         ("default_hooks.logger.intervals=2", "did you mean default_hooks.logger.interval?"),
         ("randomness.sed=1", "randomness.sed: did you mean randomness.seed?"),
@@ -111,15 +141,30 @@ def test_options_of_every_ablation_pass(path, config, monkeypatch):
         ("test_evaluator.protocol=coco", "did you mean test_evaluator.protocols?"),
         ("log_processor.windowsize=5", "did you mean log_processor.window_size?"),
         ("train_cfg.max_iter=4", "did you mean train_cfg.max_iters?"),
-        ("train_dataloader.collate_fn.type=pseudo_collate train_dataloader.collate_fn.batch=1", "takes data_batch"),
-        ("test_evaluator.type=CocoMetric test_evaluator.ann_fil=x", "did you mean test_evaluator.ann_file?"),
+        (
+            "train_dataloader.collate_fn.type=pseudo_collate train_dataloader.collate_fn.batch=1",
+            "takes data_batch",
+        ),
+        (
+            "test_evaluator.type=CocoMetric test_evaluator.ann_fil=x",
+            "did you mean test_evaluator.ann_file?",
+        ),
         ("max_iters=4", "max_iters: did you mean train_cfg.max_iters?"),
         ("model.num_classes=3", "did you mean model.bbox_head.num_classes?"),
-        ("nonsense=1", "nonsense\nThe top level (beside variables that the file goes on to use) takes activation_"),
+        (
+            "nonsense=1",
+            "nonsense\nThe top level (beside variables that the file goes on to use) takes activation_",
+        ),
         ("model.backbone.nonsense=1", "model.backbone.nonsense\nMaxViTRNN takes dim_mults"),
         ("model.backbone.type=MaxViTRN", "model.backbone.type: did you mean MaxViTRNN?"),
-        ("optim_wrapper.type=OptimWrapper optim_wrapper.loss_scale=dynamic", "OptimWrapper takes accumulative_counts"),
-        ("model.bbox_head.loss_bbox.type=SizeAwareIoULoss model.bbox_head.loss_bbox.size_weigth=3", "size_weight?"),
+        (
+            "optim_wrapper.type=OptimWrapper optim_wrapper.loss_scale=dynamic",
+            "OptimWrapper takes accumulative_counts",
+        ),
+        (
+            "model.bbox_head.loss_bbox.type=SizeAwareIoULoss model.bbox_head.loss_bbox.size_weigth=3",
+            "size_weight?",
+        ),
     ],
 )
 def test_a_misspelt_option_is_refused_with_what_was_meant(words, meant, config):
@@ -131,12 +176,19 @@ def test_a_misspelt_option_is_refused_with_what_was_meant(words, meant, config):
 @pytest.mark.parametrize(
     "option",
     [
-        *("param_scheduler.pct_start", "param_scheduler.1.pct_start", "param_scheduler.0", "param_scheduler.x.y"),
+        *(
+            "param_scheduler.pct_start",
+            "param_scheduler.1.pct_start",
+            "param_scheduler.0",
+            "param_scheduler.x.y",
+        ),
         *("model.backbone.patch_size.x", "model.backbone.out_stages.0"),
     ],
 )
 def test_an_option_has_to_lead_to_a_key(option, config):
-    with pytest.raises(InputError, match=f"^--cfg-options {re.escape(option)}: .* In a list, name an entry"):
+    with pytest.raises(
+        InputError, match=f"^--cfg-options {re.escape(option)}: .* In a list, name an entry"
+    ):
         check_options(config("baseline"), {option: 1})
 
 
@@ -196,12 +248,18 @@ def test_a_legal_option_passes(words, config):
         ("modle = dict(micro_batch=2)", "modle: did you mean model?"),
         ("model = dict(backbone=dict(patchsize=2))", "did you mean model.backbone.patch_size?"),
         ("model = dict(test_cfg=dict(score_th=0.3))", "did you mean model.test_cfg.score_thr?"),
-        ("default_hooks = dict(checkpoint=dict(save_bests='coco/AP'))", "default_hooks.checkpoint.save_best?"),
+        (
+            "default_hooks = dict(checkpoint=dict(save_bests='coco/AP'))",
+            "default_hooks.checkpoint.save_best?",
+        ),
         (
             "model = dict(bbox_head=dict(type='mmdet.RetinaHead', stackd_convs=4))",
             "did you mean model.bbox_head.stacked_convs?",
         ),
-        ("custom_hooks = [dict(type='EMAHook', strict_laod=True)]", "did you mean custom_hooks.0.strict_load?"),
+        (
+            "custom_hooks = [dict(type='EMAHook', strict_laod=True)]",
+            "did you mean custom_hooks.0.strict_load?",
+        ),
         ("custom_hooks = [dict(type='EMAHok')]", "custom_hooks.0.type: did you mean EMAHook?"),
         (
             "model = dict(test_cfg=dict(max_per_img=5))",
@@ -211,18 +269,33 @@ def test_a_legal_option_passes(words, config):
             "model = dict(train_cfg=dict(debug=False))",
             "debug\nmodel.train_cfg under RVTYOLOXHead takes",
         ),
-        ("model = dict(bbox_head=dict(type='YOLOXHead'), test_cfg=dict(min_bbox_size=0))", "under YOLOXHead takes nms"),
+        (
+            "model = dict(bbox_head=dict(type='YOLOXHead'), test_cfg=dict(min_bbox_size=0))",
+            "under YOLOXHead takes nms",
+        ),
         (
             "model = dict(bbox_head=dict(type='PAAHead'), test_cfg=dict(own=0))",
             "under PAAHead takes max_per_img",
         ),
-        ("train_cfg = dict(_delete_=True, by_epoch=False, max_iter=4)", "did you mean train_cfg.max_iters?"),
+        (
+            "train_cfg = dict(_delete_=True, by_epoch=False, max_iter=4)",
+            "did you mean train_cfg.max_iters?",
+        ),
         ("val_cfg = dict(_delete_=True, fp_16=True)", "did you mean val_cfg.fp16?"),
         ("test_cfg = dict(_delete_=True, fp_16=True)", "did you mean test_cfg.fp16?"),
         ("test_evaluator = dict(_delete_=True, metric=[])", "did you mean test_evaluator.metrics?"),
-        ("log_processor = dict(_delete_=True, windowsize=5)", "did you mean log_processor.window_size?"),
-        ("optim_wrapper = dict(_delete_=True, clip_grads=None)", "did you mean optim_wrapper.clip_grad?"),
-        ("val_dataloader = dict(dataset=dict(pipeline=[dict(type='PackClip', x=1)]))", "dataset.pipeline.0.x\n"),
+        (
+            "log_processor = dict(_delete_=True, windowsize=5)",
+            "did you mean log_processor.window_size?",
+        ),
+        (
+            "optim_wrapper = dict(_delete_=True, clip_grads=None)",
+            "did you mean optim_wrapper.clip_grad?",
+        ),
+        (
+            "val_dataloader = dict(dataset=dict(pipeline=[dict(type='PackClip', x=1)]))",
+            "dataset.pipeline.0.x\n",
+        ),
         ("env_cfg = {1: 2}", "env_cfg.1\nenv_cfg takes cudnn_benchmark"),
     ],
 )
@@ -254,36 +327,60 @@ def test_a_legal_file_passes(text, tmp_path):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ("train_dataloader.num_workers=four", "train_dataloader.num_workers is 'four', expected int"),
+        (
+            "train_dataloader.num_workers=four",
+            "train_dataloader.num_workers is 'four', expected int",
+        ),
         ("train_dataloader.batch_size=auto", "train_dataloader.batch_size is 'auto', expected int"),
         ("train_dataloader.persistent_workers=yes", "persistent_workers is 'yes', expected bool"),
         ("train_cfg.max_iters=1.5e0", "train_cfg.max_iters is 1.5, expected int"),
         ("train_cfg.max_iters=0", "train_cfg.max_iters is 0, expected at least 1"),
         ("train_cfg.max_iters=-1", "train_cfg.max_iters is -1, expected at least 1"),
         ("train_cfg.val_interval=0", "train_cfg.val_interval is 0, expected at least 1"),
-        ("train_dataloader.num_workers=-1", "train_dataloader.num_workers is -1, expected at least 0"),
+        (
+            "train_dataloader.num_workers=-1",
+            "train_dataloader.num_workers is -1, expected at least 0",
+        ),
         ("train_dataloader.batch_size=0", "train_dataloader.batch_size is 0, expected at least 1"),
         ("model.backbone.embed_dims=None", "model.backbone.embed_dims is None, expected int"),
         ("representation.bins=None", "representation.bins is None, expected int"),
-        ("model.bbox_head.loss_cls.loss_weight=2", "loss_cls has no type; RVTYOLOXHead has {'type': 'CrossEntropy"),
+        (
+            "model.bbox_head.loss_cls.loss_weight=2",
+            "loss_cls has no type; RVTYOLOXHead has {'type': 'CrossEntropy",
+        ),
         ("log_level=DEBUGG", "log_level is 'DEBUGG'; did you mean DEBUG?"),
         ("randomness.seed=-1", "randomness.seed is -1, expected at least 0"),
         ("base_lr=fast", "base_lr is 'fast', expected float"),
         ("auto_scale_lr.base_batch_size=[8]", "auto_scale_lr.base_batch_size is [8], expected int"),
         ("model.test_cfg.score_thr=low", "model.test_cfg.score_thr is 'low', expected float"),
-        ("model.backbone.out_stages=(1,two,3)", "model.backbone.out_stages is (1, 'two', 3), expected tuple[int, ...]"),
+        (
+            "model.backbone.out_stages=(1,two,3)",
+            "model.backbone.out_stages is (1, 'two', 3), expected tuple[int, ...]",
+        ),
         ("model.bbox_head.type=5", "model.bbox_head.type is 5, expected the name of a class"),
         ("model.bbox_head.type=None", "model.bbox_head.type is None, expected the name of a class"),
         ("default_hooks.timer=often", "default_hooks.timer is 'often', expected dict"),
-        ("model.bbox_head.stacked_convs=many", "model.bbox_head.stacked_convs is 'many', expected float or list"),
+        (
+            "model.bbox_head.stacked_convs=many",
+            "model.bbox_head.stacked_convs is 'many', expected float or list",
+        ),
         ("model.backbone.patch_size=two", "model.backbone.patch_size is 'two', expected int"),
         ("model.backbone.patch_size=(2,2)", "model.backbone.patch_size is (2, 2), expected int"),
         ("randomness.seed=abc", "randomness.seed is 'abc', expected int"),
         ("resume=last", "resume is 'last', expected bool"),
         ("load_from=5", "load_from is 5, expected str"),
-        ("train_dataloader.dataset.data_root=5", "train_dataloader.dataset.data_root is 5, expected str"),
-        ("default_hooks.checkpoint.interval=often", "default_hooks.checkpoint.interval is 'often', expected int"),
-        ("param_scheduler.0.pct_start=half", "param_scheduler.0.pct_start is 'half', expected float"),
+        (
+            "train_dataloader.dataset.data_root=5",
+            "train_dataloader.dataset.data_root is 5, expected str",
+        ),
+        (
+            "default_hooks.checkpoint.interval=often",
+            "default_hooks.checkpoint.interval is 'often', expected int",
+        ),
+        (
+            "param_scheduler.0.pct_start=half",
+            "param_scheduler.0.pct_start is 'half', expected float",
+        ),
     ],
 )
 def test_a_value_of_a_wrong_type_is_refused(words, says, config):
@@ -321,8 +418,14 @@ def test_one_stage_configs_of_mmdet_pass(folder):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("num_classes = 3", "\n  num_classes: did you mean model.bbox_head.num_classes?\nThe top level (beside"),
-        ("metainfo = dict(classes=('a',))", "metainfo: did you mean class_set or train_dataloader.dataset.metainfo"),
+        (
+            "num_classes = 3",
+            "\n  num_classes: did you mean model.bbox_head.num_classes?\nThe top level (beside",
+        ),
+        (
+            "metainfo = dict(classes=('a',))",
+            "metainfo: did you mean class_set or train_dataloader.dataset.metainfo",
+        ),
         ("lr = 1\nrate = lr", "\n  rate\n"),
         ("size_thresholds = dict(small_area=1)", "\n  size_thresholds\n"),
     ],
@@ -377,7 +480,9 @@ class Skipping(Inner, BaseModule):
         super(Inner, self).__init__(**kwargs)
 
 
-WithoutSource = type("WithoutSource", (), dict(__init__=eval("lambda self, depth=1, **kwargs: None")))
+WithoutSource = type(
+    "WithoutSource", (), dict(__init__=eval("lambda self, depth=1, **kwargs: None"))
+)
 
 
 @pytest.mark.parametrize(
@@ -429,7 +534,9 @@ class Annotated:
         ("other", [1, "x", torch.zeros(1)], []),
     ],
 )
-def test_plain_annotations_of_this_project_decide_which_values_pass(key, passing, refused, monkeypatch):
+def test_plain_annotations_of_this_project_decide_which_values_pass(
+    key, passing, refused, monkeypatch
+):
     monkeypatch.setattr(Annotated.__init__, "__module__", "etram_mmdet.models")
     types, _ = parameters.__wrapped__(Annotated)
     assert [value for value in passing + refused if not suits(value, types[key])] == refused
@@ -477,7 +584,11 @@ def test_every_key_of_the_base_configs_is_known(config):
         ("auto_scale_lr", Runner.scale_lr, r"auto_scale_lr\.get\('(\w+)'"),
         ("auto_scale_lr", Runner.scale_lr, r"auto_scale_lr\['(\w+)'"),
         ("train_dataloader", Runner.build_dataloader, r"dataloader_cfg\.pop\(\s*'(\w+)'"),
-        ("optim_wrapper.paramwise_cfg", DefaultOptimWrapperConstructor, r"paramwise_cfg\.get\(\s*'(\w+)'"),
+        (
+            "optim_wrapper.paramwise_cfg",
+            DefaultOptimWrapperConstructor,
+            r"paramwise_cfg\.get\(\s*'(\w+)'",
+        ),
     ],
 )
 def test_what_mmengine_reads_by_name_is_known(place, source, pattern):

@@ -27,7 +27,10 @@ def unused(folder, **files: str) -> set[str]:
         ("root = 'x'\ndata = [f'{root}/a']", {"data"}),
         ("sizes = []\nfor size in (1, 2):\n    sizes.append(size)", set()),
         ("scale = 2\ndef double(x):\n    return scale * x\nlr = double(1)", {"lr"}),
-        ("import os\nhome = '{{$HOME:none}}'\nname = {{fileBasename}}\nboth = home + name", {"both"}),
+        (
+            "import os\nhome = '{{$HOME:none}}'\nname = {{fileBasename}}\nboth = home + name",
+            {"both"},
+        ),
         ("a, (b, *c) = 1, (2, 3)\nd = b", {"a", "c", "d"}),
     ],
 )
@@ -55,7 +58,11 @@ def test_variables_of_a_base_are_read_by_name(text, names, base, tmp_path):
 
 def test_bases_of_bases_count(tmp_path):
     (tmp_path / "below").mkdir()
-    files = {"below/root": BASE, "base": "_base_ = './below/root.py'", "mine": "_base_ = './base.py'\nx = _base_.width"}
+    files = {
+        "below/root": BASE,
+        "base": "_base_ = './below/root.py'",
+        "mine": "_base_ = './base.py'\nx = _base_.width",
+    }
     assert unused(tmp_path, **files) == {"model", "depth", "x"}
 
 
@@ -65,7 +72,9 @@ def test_the_newer_style_of_configs_reads_imported_names(tmp_path):
 
 
 def test_bases_elsewhere_are_not_looked_into(tmp_path):
-    assert unused(tmp_path, mine="_base_ = ['mmdet::_base_/default_runtime.py', './gone.py']\nx = 1") == {"x"}
+    assert unused(
+        tmp_path, mine="_base_ = ['mmdet::_base_/default_runtime.py', './gone.py']\nx = 1"
+    ) == {"x"}
 
 
 def test_json_has_no_variables(tmp_path):
@@ -85,5 +94,7 @@ def test_nothing_is_executed(tmp_path):
 
 
 def test_the_demo_uses_what_its_bases_define():
-    assert "size_thresholds" not in unused_variables(ROOT / "configs" / "patch2_sizeaware_datadriven.py")
+    assert "size_thresholds" not in unused_variables(
+        ROOT / "configs" / "patch2_sizeaware_datadriven.py"
+    )
     assert "vis_backends" not in unused_variables(ROOT / "configs" / "baseline.py")

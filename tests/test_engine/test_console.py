@@ -37,15 +37,24 @@ def test_warnings_that_nobody_can_act_on_are_never_shown():
 
 
 def test_a_training_begins_with_its_summary(sample, tmp_path):
-    options = [f"data_root={sample}/", *SMALL, "default_hooks.logger.interval=1", "train_cfg.max_iters=2"]
-    lines = run("tools/train.py", CONFIG, "--work-dir", tmp_path, "--cfg-options", *options).splitlines()
+    options = [
+        f"data_root={sample}/",
+        *SMALL,
+        "default_hooks.logger.interval=1",
+        "train_cfg.max_iters=2",
+    ]
+    lines = run(
+        "tools/train.py", CONFIG, "--work-dir", tmp_path, "--cfg-options", *options
+    ).splitlines()
     lines = _without_start_method(lines)
     assert lines[1].startswith("config      ") and any("Iter(train)" in line for line in lines)
     (log,) = tmp_path.glob("2*/*.log")
     logged = log.read_text()
     for noise in ("System environment", "Hooks will be executed", "prefix is not set"):
         assert noise in logged and not any(noise in line for line in lines)
-    said = [line for line in lines if "OneDL" in line or "meshgrid" in line or "UserWarning" in line]
+    said = [
+        line for line in lines if "OneDL" in line or "meshgrid" in line or "UserWarning" in line
+    ]
     assert not said
 
 

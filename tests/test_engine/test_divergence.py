@@ -19,7 +19,9 @@ from tests.test_models.test_detector import batch, build
 from tests.test_models.test_mmdet_heads import HEADS, HW, head_of
 
 OWN = {
-    name: dict(bbox_head=dict(type=head, num_classes=3), train_cfg=dict(assigner=dict(type=assigner)))
+    name: dict(
+        bbox_head=dict(type=head, num_classes=3), train_cfg=dict(assigner=dict(type=assigner))
+    )
     for name, head, assigner in (
         ("RVT", "RVTYOLOXHead", "RVTSimOTAAssigner"),
         ("RVT with mmdet's SimOTA", "RVTYOLOXHead", "SimOTAAssigner"),
@@ -91,7 +93,9 @@ def test_other_errors_stay_as_they_are(is_distributed, monkeypatch):
 
 def test_a_check_on_the_gpu_counts_as_divergence():
     with pytest.raises(FloatingPointError, match=r"step 3: a check on the GPU failed.*base_lr"):
-        check_diverged(RuntimeError("CUDA error: device-side assert triggered"), SimpleNamespace(iter=2), {})
+        check_diverged(
+            RuntimeError("CUDA error: device-side assert triggered"), SimpleNamespace(iter=2), {}
+        )
 
 
 def test_lost_weights_are_neither_validated_nor_saved():
@@ -108,6 +112,8 @@ def test_lost_weights_are_neither_validated_nor_saved():
 
 def test_weights_that_are_not_finite_are_refused_by_name():
     weights = dict(a=torch.ones(2), count=torch.tensor(3), b=torch.tensor([1.0, float("nan")]))
-    with pytest.raises(InputError, match=r"x\.pth: b holds numbers that are not finite.*earlier checkpoint"):
+    with pytest.raises(
+        InputError, match=r"x\.pth: b holds numbers that are not finite.*earlier checkpoint"
+    ):
         check_finite(weights, "x.pth")
     check_finite(dict(a=weights["a"], count=weights["count"]), "x.pth")

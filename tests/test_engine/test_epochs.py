@@ -38,7 +38,10 @@ def test_an_epoch_shows_the_clips_of_the_data_once(sample, mode, batch):
 def test_epochs_become_steps():
     cfg = load_config(EPOCHS, {"train_cfg.val_begin": 3, "train_cfg.dynamic_intervals": [(10, 2)]})
     assert counts_epochs(cfg.train_cfg)
-    more = [dict(type="OneCycleLR", total_steps=12, eta_max=0.1), dict(type="ConstantLR", by_epoch=False, end=5)]
+    more = [
+        dict(type="OneCycleLR", total_steps=12, eta_max=0.1),
+        dict(type="ConstantLR", by_epoch=False, end=5),
+    ]
     cfg.param_scheduler = [*cfg.param_scheduler, *more]
     count_in_steps(cfg, 7)
     assert cfg.train_cfg.to_dict() == dict(
@@ -50,7 +53,10 @@ def test_epochs_become_steps():
         dynamic_intervals=[(70, 14)],
     )
     assert not counts_epochs(cfg.train_cfg)
-    assert [(s.get("by_epoch"), s.get("convert_to_iter_based"), s.get("end")) for s in cfg.param_scheduler] == [
+    assert [
+        (s.get("by_epoch"), s.get("convert_to_iter_based"), s.get("end"))
+        for s in cfg.param_scheduler
+    ] == [
         (True, True, 1),
         (True, True, 12),
         (False, None, None),
@@ -65,9 +71,18 @@ def test_epochs_become_steps():
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("train_cfg = dict(by_epoch=True, max_epochs=3)", r"needs max_epochs and no max_iters.*_delete_=True"),
-        ("train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop')", "needs max_epochs and no max_iters"),
-        ("param_scheduler = [dict(type='StepLR', step_size=2)]", "StepLR counts epochs .* but train_cfg counts steps"),
+        (
+            "train_cfg = dict(by_epoch=True, max_epochs=3)",
+            r"needs max_epochs and no max_iters.*_delete_=True",
+        ),
+        (
+            "train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop')",
+            "needs max_epochs and no max_iters",
+        ),
+        (
+            "param_scheduler = [dict(type='StepLR', step_size=2)]",
+            "StepLR counts epochs .* but train_cfg counts steps",
+        ),
         (
             "param_scheduler = [dict(type='ReduceOnPlateauLR', monitor='coco/AP')]",
             "ReduceOnPlateauLR waits for validations, of which a resumed training would not know",
@@ -87,7 +102,11 @@ def test_mmengines_other_spelling_is_a_training_in_epochs_too(tmp_path):
     text = "train_cfg = dict(_delete_=True, by_epoch=True, max_epochs=3)\nparam_scheduler = []"
     cfg = load_config(written(tmp_path, text))
     count_in_steps(cfg, 10)
-    assert (cfg.train_cfg.type, cfg.train_cfg.max_iters, cfg.train_cfg.val_interval) == ("StreamTrainLoop", 30, 10)
+    assert (cfg.train_cfg.type, cfg.train_cfg.max_iters, cfg.train_cfg.val_interval) == (
+        "StreamTrainLoop",
+        30,
+        10,
+    )
 
 
 def loop_at(step: int, events: list) -> StreamTrainLoop:
@@ -121,7 +140,9 @@ def test_hooks_see_epochs_also_in_a_resumed_training(monkeypatch, start):
         *(("step 2", 1), ("step 3", 1), ("after_train_epoch", 1), ("before_train_epoch", 2)),
         *(("step 4", 2), ("step 5", 2)),
     ]
-    first = next((i for i, (name, _) in enumerate(everything) if name == f"step {start}"), len(everything))
+    first = next(
+        (i for i, (name, _) in enumerate(everything) if name == f"step {start}"), len(everything)
+    )
     assert events == everything[first:]
 
 

@@ -19,13 +19,17 @@ from tests.helpers.cli import run
 def test_every_validation_leaves_its_pictures(trained):
     folder, output = trained
     for step in (2, 4):
-        assert {p.name for p in folder.glob(f"val_{step}.*")} == {f"val_{step}.{end}" for end in ("json", "png", "mp4")}
+        assert {p.name for p in folder.glob(f"val_{step}.*")} == {
+            f"val_{step}.{end}" for end in ("json", "png", "mp4")
+        }
     assert cv2.imread(str(folder / "results.png")).shape[1] == 1300
     assert "val_4.json, val_4.png, results.png, val_4.mp4" in output
     content = json.loads((folder / "val_4.json").read_text())
     assert content["protocol"].startswith("coco: class-aware") and len(content["recordings"]) == 2
     film = cv2.VideoCapture(str(folder / "val_4.mp4"))
-    assert film.get(cv2.CAP_PROP_FRAME_COUNT) == max(part["frames"] for part in content["recordings"].values())
+    assert film.get(cv2.CAP_PROP_FRAME_COUNT) == max(
+        part["frames"] for part in content["recordings"].values()
+    )
     assert film.get(cv2.CAP_PROP_FPS) == pytest.approx(10, rel=0.05)  # the labels' rate: real time
 
 
@@ -33,7 +37,11 @@ def test_a_test_leaves_its_own(trained, tmp_path):
     """And touches nothing of a training's, should it write into the same folder."""
     run("tools/test.py", trained[0], "--work-dir", tmp_path)
     pictures = {f"tested_val_4.{end}" for end in ("json", "png", "mp4")}
-    assert {p.name for p in tmp_path.iterdir() if p.is_file()} == {"index.html", "results.csv", *pictures}
+    assert {p.name for p in tmp_path.iterdir() if p.is_file()} == {
+        "index.html",
+        "results.csv",
+        *pictures,
+    }
 
 
 @pytest.mark.parametrize(
@@ -44,7 +52,9 @@ def test_a_test_leaves_its_own(trained, tmp_path):
         (OSError(errno.ENOSPC, "no ink", "a.png"), logging.WARNING, False),
     ],
 )
-def test_a_failing_picture_costs_a_warning(error, level, has_traceback, monkeypatch, caplog, tmp_path):
+def test_a_failing_picture_costs_a_warning(
+    error, level, has_traceback, monkeypatch, caplog, tmp_path
+):
     def fail(*args):
         raise error
 

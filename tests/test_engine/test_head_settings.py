@@ -40,11 +40,19 @@ class OwnHead(RVTYOLOXHead):
 
     def predict_by_feat(self, *args, cfg=None, **kwargs):
         cfg = cfg or self.test_cfg
-        found = cfg.first, cfg["second"], cfg.get("third", 1), "fourth" in cfg, getattr(cfg, "fifth", 1)
+        found = (
+            cfg.first,
+            cfg["second"],
+            cfg.get("third", 1),
+            "fourth" in cfg,
+            getattr(cfg, "fifth", 1),
+        )
         return self._helper(cfg.copy(), found)
 
     def _helper(self, cfg, found):
-        return super().predict_by_feat(cfg.sixth, self.norm_cfg.not_this, found.nor_this, self.train_cfg["seventh"])
+        return super().predict_by_feat(
+            cfg.sixth, self.norm_cfg.not_this, found.nor_this, self.train_cfg["seventh"]
+        )
 
     def aug_test(self):
         return self.test_cfg.never
@@ -73,5 +81,7 @@ def test_a_users_head_in_files_and_options(tmp_path, monkeypatch):
     cfg = Config.fromfile(path)
     check_keys(cfg, path)
     check_options(cfg, {"model.test_cfg.second": 1})
-    with pytest.raises(InputError, match=r"model.test_cfg.ninth\nmodel.test_cfg under OwnHead takes fifth"):
+    with pytest.raises(
+        InputError, match=r"model.test_cfg.ninth\nmodel.test_cfg under OwnHead takes fifth"
+    ):
         check_options(cfg, {"model.test_cfg.ninth": 1})

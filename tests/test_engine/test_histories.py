@@ -45,7 +45,9 @@ def test_a_checkpoint_no_longer_grows_with_the_steps():
     assert written(late) <= written(early) < 20 * MOST
     sums, counts = late.data
     assert counts.sum() == 10 * MOST and late.mean() == pytest.approx((10 * MOST - 1) / 2)
-    assert (counts[-RECENT:] == 1).all() and np.array_equal(sums[-RECENT:], np.arange(10 * MOST)[-RECENT:])
+    assert (counts[-RECENT:] == 1).all() and np.array_equal(
+        sums[-RECENT:], np.arange(10 * MOST)[-RECENT:]
+    )
     assert np.log2(counts[0]).is_integer() and (np.diff(counts) <= 0).all()
 
 
@@ -61,7 +63,9 @@ def test_a_resumed_training_has_the_history_of_one_that_was_never_stopped(stoppe
 
 
 def test_windows_of_the_log_are_kept():
-    custom = [dict(data_src="loss", method_name="mean", window_size=size) for size in (5 * MOST, "global")]
+    custom = [
+        dict(data_src="loss", method_name="mean", window_size=size) for size in (5 * MOST, "global")
+    ]
     assert longest_window(LogProcessor(window_size=50, by_epoch=False)) == RECENT
     longest = longest_window(LogProcessor(by_epoch=False, custom_cfg=custom[:1]))
     assert longest == 5 * MOST

@@ -17,7 +17,9 @@ from etram_mmdet.engine.hooks.data_wait import DataWaitHook
 from etram_mmdet.engine.hooks.stop_on_signal import StopOnSignalHook
 
 
-def run_steps(hook: DataWaitHook, times: list[tuple[float, float]]) -> tuple[list[str], list[float]]:
+def run_steps(
+    hook: DataWaitHook, times: list[tuple[float, float]]
+) -> tuple[list[str], list[float]]:
     """Warnings and logged shares after steps of (data_time, time)."""
     warnings, shares = [], []
     hub = MessageHub("test_data_wait")
@@ -41,7 +43,11 @@ def test_waiting_for_data_is_logged_and_advised_on_once():
     slow = [(0.4, 1.0), (0.6, 1.0)]
     warnings, shares = run_steps(DataWaitHook(interval=2), slow * 3)
     assert shares[-1] == pytest.approx(0.5)
-    assert len(warnings) == 1 and "50% of the time" in warnings[0] and "num_workers (now 3)" in warnings[0]
+    assert (
+        len(warnings) == 1
+        and "50% of the time" in warnings[0]
+        and "num_workers (now 3)" in warnings[0]
+    )
 
 
 def test_fast_data_need_no_advice():
@@ -56,12 +62,16 @@ def test_patience_goes_on_in_a_resumed_run(monkeypatch, resumed_at, stops_at):
     scores = [0.1, 0.3, 0.2, 0.4, 0.3, 0.2]  # at the steps 0 to 5
     rows = [{"step": str(step), "coco/AP": str(score)} for step, score in enumerate(scores)]
     monkeypatch.setattr("etram_mmdet.engine.hooks.early_stopping.validations", lambda runner: rows)
-    hook = HOOKS.build(dict(type="EarlyStoppingHook", monitor="coco/AP", rule="greater", patience=2, min_delta=0.0))
+    hook = HOOKS.build(
+        dict(type="EarlyStoppingHook", monitor="coco/AP", rule="greater", patience=2, min_delta=0.0)
+    )
     loop = SimpleNamespace(stop_training=False)
     logger = SimpleNamespace(info=lambda text: None)
     runner = SimpleNamespace(iter=resumed_at, train_loop=loop, val_loop=object(), logger=logger)
     hook.before_train(runner)
-    first = resumed_at + 1 if resumed_at else 0  # the validation at the checkpoint's step has its row
+    first = (
+        resumed_at + 1 if resumed_at else 0
+    )  # the validation at the checkpoint's step has its row
     for runner.iter in range(first, len(scores)):
         assert not loop.stop_training
         hook.after_val_epoch(runner, {"coco/AP": scores[runner.iter]})
@@ -72,7 +82,9 @@ def test_patience_goes_on_in_a_resumed_run(monkeypatch, resumed_at, stops_at):
 def test_a_stop_saves_the_weights_that_are_trained(is_validating, monkeypatch):
     """A validation has the averaged ones in the model, which a resumed run would go on with."""
     saved = []
-    monkeypatch.setattr(CheckpointHook, "save", lambda self, runner, step: saved.append(float(runner.model.weight)))
+    monkeypatch.setattr(
+        CheckpointHook, "save", lambda self, runner, step: saved.append(float(runner.model.weight))
+    )
     averages = EMAHook()
     runner = SimpleNamespace(
         model=nn.Linear(1, 1),
@@ -80,7 +92,9 @@ def test_a_stop_saves_the_weights_that_are_trained(is_validating, monkeypatch):
         cfg=Config(dict(optim_wrapper={})),
         hooks=[averages, CheckpointHook(by_epoch=False)],
         logger=SimpleNamespace(warning=lambda text: None),
-        _train_loop=SimpleNamespace(stop_signals=SimpleNamespace(agreed=lambda: 15, wait_for_others=lambda: None)),
+        _train_loop=SimpleNamespace(
+            stop_signals=SimpleNamespace(agreed=lambda: 15, wait_for_others=lambda: None)
+        ),
     )
     averages.before_run(runner)
     nn.init.constant_(runner.model.weight, 7)

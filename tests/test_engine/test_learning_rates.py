@@ -25,12 +25,16 @@ def cosine_to_a_share(optimizer):
     return [CosineAnnealingLR(optimizer, T_max=STEPS, eta_min_ratio=0.2, by_epoch=False)]
 
 
-@pytest.mark.parametrize("schedule", [one_cycle, warm_up_and_cosine, cosine_to_a_share, lambda optimizer: []])
+@pytest.mark.parametrize(
+    "schedule", [one_cycle, warm_up_and_cosine, cosine_to_a_share, lambda optimizer: []]
+)
 @pytest.mark.parametrize("done", [0, 7])
 def test_they_are_those_of_a_training(schedule, done):
     """Three groups of parameters, two of them alike, at the start and resumed after some steps."""
     rates = [0.1, 0.01, 0.1]
-    optimizer = torch.optim.SGD([dict(params=[torch.nn.Parameter(torch.zeros(1))], lr=lr) for lr in rates], lr=0.1)
+    optimizer = torch.optim.SGD(
+        [dict(params=[torch.nn.Parameter(torch.zeros(1))], lr=lr) for lr in rates], lr=0.1
+    )
     schedulers = schedule(optimizer)
 
     def step():

@@ -17,7 +17,9 @@ from etram_mmdet.utils.errors import InputError
 DATA = dict(inputs=list(range(6)), data_samples=list(range(6)))
 
 
-@pytest.mark.parametrize(("limit", "largest"), [(0.5, None), (1, 1), (10, 10), (13.5, 13), (16, 16)])
+@pytest.mark.parametrize(
+    ("limit", "largest"), [(0.5, None), (1, 1), (10, 10), (13.5, 13), (16, 16)]
+)
 def test_largest_batch(limit, largest):
     found = largest_batch(float, limit)
     assert max(found, default=None) == largest and all(found[batch] == batch for batch in found)
@@ -42,7 +44,9 @@ def runner(model):
         model=model,
         iter=4,
         seed=0,
-        optim_wrapper=SimpleNamespace(zero_grad=lambda: None, initialize_count_status=lambda *a: None),
+        optim_wrapper=SimpleNamespace(
+            zero_grad=lambda: None, initialize_count_status=lambda *a: None
+        ),
         call_hook=lambda *args, **kwargs: None,
         message_hub=SimpleNamespace(log_scalars={}),
         log_processor=LogProcessor(),
@@ -52,7 +56,11 @@ def runner(model):
 @pytest.mark.parametrize(
     ("room", "micro_batch", "says"),
     [
-        (2, None, "step 5: 6 lanes at a time do not fit, 2 would: --cfg-options model.micro_batch=2 trains the same"),
+        (
+            2,
+            None,
+            "step 5: 6 lanes at a time do not fit, 2 would: --cfg-options model.micro_batch=2 trains the same",
+        ),
         (5, None, "5 would"),
         (1, 2, "2 lanes at a time do not fit, 1 would"),
         (0, None, "nor does one"),

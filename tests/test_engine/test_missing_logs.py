@@ -36,23 +36,30 @@ def test_a_full_log_is_one_line_however_much_is_logged(monkeypatch, capsys):
 def test_numbers_for_a_backend_that_vanished_are_one_warning(tmp_path, monkeypatch):
     warnings: list[str] = []
     monkeypatch.setattr(
-        "etram_mmdet.visualization.event_visualizer.print_log", lambda text, *args: warnings.append(text)
+        "etram_mmdet.visualization.event_visualizer.print_log",
+        lambda text, *args: warnings.append(text),
     )
     folder = tmp_path / "work"
-    visualizer = EventVisualizer("vanished", vis_backends=[dict(type="LocalVisBackend")], save_dir=str(folder))
+    visualizer = EventVisualizer(
+        "vanished", vis_backends=[dict(type="LocalVisBackend")], save_dir=str(folder)
+    )
     visualizer.add_scalars(dict(loss=1.0), step=1)
     assert list(folder.rglob("scalars.json")) and not warnings
     shutil.rmtree(folder)
     for step in range(2, 5):
         visualizer.add_scalars(dict(loss=1.0), step=step)
     (said,) = warnings
-    assert said.startswith(f"{folder}: numbers and pictures are missing: it or its folder does not exist")
+    assert said.startswith(
+        f"{folder}: numbers and pictures are missing: it or its folder does not exist"
+    )
 
 
 def test_a_picture_that_did_not_fit_is_one_warning(tmp_path, monkeypatch):
     warnings: list[str] = []
     monkeypatch.setattr(event_visualizer, "print_log", lambda text, *args: warnings.append(text))
-    visualizer = EventVisualizer("cut", vis_backends=[dict(type="LocalVisBackend")], save_dir=str(tmp_path))
+    visualizer = EventVisualizer(
+        "cut", vis_backends=[dict(type="LocalVisBackend")], save_dir=str(tmp_path)
+    )
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     visualizer.add_image("val_img", noise, 1)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -67,7 +74,9 @@ def test_a_picture_that_did_not_fit_is_one_warning(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.rglob("*.png")] == ["val_img_1.png"]
 
 
-def drawing(monkeypatch, error: Exception) -> tuple[EventVisualizationHook, SimpleNamespace, list[str]]:
+def drawing(
+    monkeypatch, error: Exception
+) -> tuple[EventVisualizationHook, SimpleNamespace, list[str]]:
     """A hook whose pictures end in ``error``, and what its runner is warned of."""
     EventVisualizer.get_instance("missing_logs")
     drawn: list[int] = []
@@ -84,12 +93,16 @@ def drawing(monkeypatch, error: Exception) -> tuple[EventVisualizationHook, Simp
 
 
 def test_an_evaluation_goes_on_without_its_pictures(monkeypatch):
-    hook, runner, drawn = drawing(monkeypatch, OSError(errno.ENOSPC, "No space left on device", "/tmp/show/a.png"))
+    hook, runner, drawn = drawing(
+        monkeypatch, OSError(errno.ENOSPC, "No space left on device", "/tmp/show/a.png")
+    )
     check_pictures(runner)
     for number in range(3):
         hook.after_test_iter(runner, number, {}, [])
     assert drawn == [0]
-    with pytest.raises(InputError, match=r"pictures are missing: /tmp/show/a\.png: the disk is full"):
+    with pytest.raises(
+        InputError, match=r"pictures are missing: /tmp/show/a\.png: the disk is full"
+    ):
         check_pictures(runner)
 
 

@@ -18,7 +18,9 @@ def config(data_root, name="baseline", **options):
 @pytest.fixture(params=["baseline", "baseline_from_raw"])
 def case(request, sample, raw_sample, tmp_path):
     """A kind of config and a folder of its data with the split train alone."""
-    (tmp_path / "train").symlink_to((sample if request.param == "baseline" else raw_sample) / "train")
+    (tmp_path / "train").symlink_to(
+        (sample if request.param == "baseline" else raw_sample) / "train"
+    )
     return request.param, tmp_path
 
 

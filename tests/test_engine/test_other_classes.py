@@ -26,16 +26,24 @@ HEADS = {
 
 
 def config(head: str, class_set: str, **options):
-    cfg = load_config(CONFIG, SMALLEST | {"class_set": class_set, "allow_other_classes": True} | options)
+    cfg = load_config(
+        CONFIG, SMALLEST | {"class_set": class_set, "allow_other_classes": True} | options
+    )
     if head != "YOLOX":
-        cfg.model.bbox_head = dict(type="RetinaHead", loss_cls=dict(type="CrossEntropyLoss", **HEADS[head]))
-        cfg.model.train_cfg = dict(assigner=dict(type="MaxIoUAssigner", pos_iou_thr=0.5, neg_iou_thr=0.4))
+        cfg.model.bbox_head = dict(
+            type="RetinaHead", loss_cls=dict(type="CrossEntropyLoss", **HEADS[head])
+        )
+        cfg.model.train_cfg = dict(
+            assigner=dict(type="MaxIoUAssigner", pos_iou_thr=0.5, neg_iou_thr=0.4)
+        )
     return cfg
 
 
 def checkpoint(cfg, model) -> dict:
     names = metainfo_of(dataset_config(cfg))["classes"]
-    return dict(meta=dict(dataset_meta=dict(classes=names)), state_dict=copy.deepcopy(model.state_dict()))
+    return dict(
+        meta=dict(dataset_meta=dict(classes=names)), state_dict=copy.deepcopy(model.state_dict())
+    )
 
 
 def class_scores(model, hw=(32, 48)) -> torch.Tensor:
@@ -70,7 +78,9 @@ def test_classes_of_equal_names_are_scored_as_before(head):
 
 def _class_layers(model, other) -> dict:
     shapes = {name: tensor.shape for name, tensor in other.state_dict().items()}
-    return {name: tensor for name, tensor in model.state_dict().items() if tensor.shape != shapes[name]}
+    return {
+        name: tensor for name, tensor in model.state_dict().items() if tensor.shape != shapes[name]
+    }
 
 
 def test_names_decide_and_not_numbers_nor_capitals():
@@ -80,7 +90,10 @@ def test_names_decide_and_not_numbers_nor_capitals():
     content = checkpoint(old_cfg, old)
     name = "bbox_head.multi_level_conv_cls.1.weight"
     content["state_dict"][name][:] = torch.arange(8.0).view(-1, 1, 1, 1)
-    content["ema_state_dict"] = {f"module.{name}": content["state_dict"][name] + 10, "steps": torch.tensor(3)}
+    content["ema_state_dict"] = {
+        f"module.{name}": content["state_dict"][name] + 10,
+        "steps": torch.tensor(3),
+    }
     fresh = model.state_dict()[name].mean((1, 2, 3)).tolist()
     told = fit_classes(content, model, cfg, "old.pth")
     # Car, Truck, Motorcycle, Bicycle, Pedestrian, Bus, Static, Other
@@ -88,10 +101,15 @@ def test_names_decide_and_not_numbers_nor_capitals():
     assert content["state_dict"][name].mean((1, 2, 3)).tolist() == pytest.approx(expected)
     averaged = content["ema_state_dict"][f"module.{name}"].mean((1, 2, 3)).tolist()
     assert averaged == pytest.approx([11, 15, fresh[2], 12, 10, 13, fresh[6], fresh[7]])
-    assert "rows copied for Car, Truck, Bicycle, Pedestrian, Bus, fresh rows for Motorcycle, Static, Other" in told[1]
+    assert (
+        "rows copied for Car, Truck, Bicycle, Pedestrian, Bus, fresh rows for Motorcycle, Static, Other"
+        in told[1]
+    )
 
 
-@pytest.mark.parametrize("options", [{"allow_other_classes": False}, {"train_cfg": None}], ids=["not asked", "a test"])
+@pytest.mark.parametrize(
+    "options", [{"allow_other_classes": False}, {"train_cfg": None}], ids=["not asked", "a test"]
+)
 def test_refused_where_nobody_asked_for_it_and_in_a_test(options):
     old_cfg = config("YOLOX", "etram8")
     cfg = config("YOLOX", "etram3")
@@ -117,11 +135,22 @@ def test_a_training_with_other_classes_on_other_attention_groups(trained, sample
     options = [*SMALL, f"data_root={sample}/", f"load_from={weights}", "class_set=etram3_from8"]
     options += ["model.backbone.partition_size=(2,2)", "allow_other_classes=True"]
     output = run("tools/train.py", CONFIG, "--dry-run", "--cfg-options", *options)
-    assert f"weights     {weights} finds pedestrian, car, bicycle, bus, motorbike, truck, tram" in output
-    assert "rows copied for pedestrian, fresh rows for vehicle, micro-mobility" in output and "dry run: loss" in output
+    assert (
+        f"weights     {weights} finds pedestrian, car, bicycle, bus, motorbike, truck, tram"
+        in output
+    )
+    assert (
+        "rows copied for pedestrian, fresh rows for vehicle, micro-mobility" in output
+        and "dry run: loss" in output
+    )
 
 
 def test_weights_of_another_neck_are_refused_with_the_way_to_the_backbone(trained, sample):
-    options = [*SMALL, f"data_root={sample}/", f"load_from={trained[0]}", "model.neck.num_csp_blocks=3"]
+    options = [
+        *SMALL,
+        f"data_root={sample}/",
+        f"load_from={trained[0]}",
+        "model.neck.num_csp_blocks=3",
+    ]
     output = run("tools/train.py", CONFIG, "--dry-run", "--cfg-options", *options, ok=False)
     assert "does not fit the model" in output and "type='Pretrained', checkpoint=" in output

@@ -15,7 +15,11 @@ from torch import nn
 from etram_mmdet.engine.checkpoints import own_state
 from etram_mmdet.engine.checkpoints.contents import OWN_STATES_KEY, known_contents
 from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
-from etram_mmdet.engine.checkpoints.own_state import check_own_states, gather_own_states, restore_own_state
+from etram_mmdet.engine.checkpoints.own_state import (
+    check_own_states,
+    gather_own_states,
+    restore_own_state,
+)
 from etram_mmdet.engine.runner.loops import StreamTrainLoop
 from etram_mmdet.models.detectors.stream_state import StreamState
 from etram_mmdet.utils.errors import InputError
@@ -37,12 +41,16 @@ def trainer(accumulative_counts=1):
     model = Detector()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     return SimpleNamespace(
-        model=model, optim_wrapper=OptimWrapper(optimizer, accumulative_counts=accumulative_counts), seed=3
+        model=model,
+        optim_wrapper=OptimWrapper(optimizer, accumulative_counts=accumulative_counts),
+        seed=3,
     )
 
 
 def with_lanes(runner):
-    runner.model.stream_states["loss"].put((0, 1), ((torch.arange(24.0).view(2, 3, 2, 2), torch.ones(2, 3, 2, 2)),))
+    runner.model.stream_states["loss"].put(
+        (0, 1), ((torch.arange(24.0).view(2, 3, 2, 2), torch.ones(2, 3, 2, 2)),)
+    )
     return runner
 
 
@@ -56,7 +64,9 @@ def test_lanes_come_back_as_they_were(tmp_path):
     states = through_a_file(gather_own_states(runner), tmp_path)
     check_own_states(states, resumed.model, "x")
     restore_own_state(resumed, states, "x")
-    expected, found = (r.model.stream_states["loss"].get((0, 1), GOES_ON) for r in (runner, resumed))
+    expected, found = (
+        r.model.stream_states["loss"].get((0, 1), GOES_ON) for r in (runner, resumed)
+    )
     assert all(torch.equal(a, b) for a, b in zip(expected[0], found[0], strict=True))
     assert resumed.model.stream_states["predict"].rows() == {}
     assert not any("stream" in name for name in resumed.model.state_dict())
@@ -105,7 +115,9 @@ def test_without_any_state_a_line_says_so(monkeypatch):
     said = []
     monkeypatch.setattr(own_state, "print_log", lambda text, *_: said.append(text))
     restore_own_state(trainer(), None, "old.pth")
-    assert "old.pth: holds no recurrent state" in said[0] and "every lane starts from zero" in said[0]
+    assert (
+        "old.pth: holds no recurrent state" in said[0] and "every lane starts from zero" in said[0]
+    )
     restore_own_state(SimpleNamespace(model=nn.Linear(1, 1)), None, "old.pth")  # it has no lanes
     assert len(said) == 1
 
@@ -114,10 +126,22 @@ def test_without_any_state_a_line_says_so(monkeypatch):
     ("change", "says"),
     [
         (lambda states: states.append(states[0]), "holds the state of 2 processes, expected 1"),
-        (lambda states: states[0]["lanes"][1][0][0].fill_(torch.nan), "its lanes hold numbers that are not finite"),
-        (lambda states: states[0]["gradients"].update({"norm.weight": torch.ones(9)}), "gradients have a norm.weight"),
-        (lambda states: states[0]["buffers"].update(cache=torch.ones(2)), "buffers have a cache that"),
-        (lambda states: states[0]["buffers"].update({"norm.running_var": torch.ones(3).long()}), "norm.running_var"),
+        (
+            lambda states: states[0]["lanes"][1][0][0].fill_(torch.nan),
+            "its lanes hold numbers that are not finite",
+        ),
+        (
+            lambda states: states[0]["gradients"].update({"norm.weight": torch.ones(9)}),
+            "gradients have a norm.weight",
+        ),
+        (
+            lambda states: states[0]["buffers"].update(cache=torch.ones(2)),
+            "buffers have a cache that",
+        ),
+        (
+            lambda states: states[0]["buffers"].update({"norm.running_var": torch.ones(3).long()}),
+            "norm.running_var",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(change, says):
@@ -162,7 +186,9 @@ def drawn(steps, disturb):
         seed=3,
         message_hub=SimpleNamespace(log_scalars={}),
         log_processor=LogProcessor(by_epoch=False),
-        call_hook=lambda name, outputs=None, **_: found.append(outputs) if name == "after_train_iter" else None,
+        call_hook=lambda name, outputs=None, **_: (
+            found.append(outputs) if name == "after_train_iter" else None
+        ),
     )
     for loop._iter in steps:
         if disturb:

@@ -14,7 +14,12 @@ from etram_mmdet.engine.config.keys import check_options
 from etram_mmdet.engine.config.load import load_config
 from etram_mmdet.engine.runner.learning_rates import learning_rates
 from etram_mmdet.engine.runner.one_cycle import OneCycleLR
-from etram_mmdet.engine.runner.parameter_groups import check_names, check_own_rates, freeze, told_groups
+from etram_mmdet.engine.runner.parameter_groups import (
+    check_names,
+    check_own_rates,
+    freeze,
+    told_groups,
+)
 from etram_mmdet.utils.errors import InputError
 from tests.helpers.cli import CONFIG, SMALL, run
 
@@ -36,7 +41,9 @@ class Detector(nn.Module):
 
 def wrapper_of(model, paramwise_cfg=None, weight_decay=0.05, **keys):
     optimizer = dict(type="AdamW", lr=RATE, weight_decay=weight_decay)
-    return build_optim_wrapper(model, dict(optimizer=optimizer, paramwise_cfg=paramwise_cfg, **keys))
+    return build_optim_wrapper(
+        model, dict(optimizer=optimizer, paramwise_cfg=paramwise_cfg, **keys)
+    )
 
 
 def one_cycle(wrapper, **keys):
@@ -51,17 +58,26 @@ def peaks_by_name(model, wrapper, schedule) -> dict[str, float]:
     rates = learning_rates(wrapper.optimizer, [schedule], STEPS)
     shape = rates / rates.max(0).clip(1e-30)
     moving = rates.max(0) > 0
-    np.testing.assert_allclose(shape[:, moving], shape[:, moving][:, :1].repeat(moving.sum(), 1), rtol=1e-9)
+    np.testing.assert_allclose(
+        shape[:, moving], shape[:, moving][:, :1].repeat(moving.sum(), 1), rtol=1e-9
+    )
     names = {id(p): name for name, p in model.named_parameters()}
     groups = wrapper.optimizer.param_groups
-    return {names[id(p)]: peak for g, peak in zip(groups, rates.max(0), strict=True) for p in g["params"]}
+    return {
+        names[id(p)]: peak
+        for g, peak in zip(groups, rates.max(0), strict=True)
+        for p in g["params"]
+    }
 
 
 def test_every_multiplier_reaches_the_one_cycle_schedule():
     model = Detector()
     wrapper = wrapper_of(
         model,
-        dict(custom_keys={"backbone": dict(lr_mult=0), "neck.weight": dict(lr_mult=0.1)}, bias_lr_mult=2),
+        dict(
+            custom_keys={"backbone": dict(lr_mult=0), "neck.weight": dict(lr_mult=0.1)},
+            bias_lr_mult=2,
+        ),
     )
     assert isinstance(schedule := one_cycle(wrapper), OneCycleLR)
     assert schedule.eta_max == RATE
@@ -84,7 +100,9 @@ def test_without_multipliers_the_schedule_is_mmengines():
     ours, theirs = wrapper_of(Detector()), wrapper_of(Detector())
     cfg = dict(eta_max=0.3, total_steps=STEPS, pct_start=0.25, by_epoch=False)
     expected = learning_rates(theirs.optimizer, [MMEngineOneCycleLR(theirs, **cfg)], STEPS)
-    assert np.array_equal(learning_rates(ours.optimizer, [one_cycle(ours, eta_max=0.3)], STEPS), expected)
+    assert np.array_equal(
+        learning_rates(ours.optimizer, [one_cycle(ours, eta_max=0.3)], STEPS), expected
+    )
 
 
 def test_another_peak_than_the_optimizers_rate_is_scaled_alike():
@@ -97,7 +115,9 @@ def test_another_peak_than_the_optimizers_rate_is_scaled_alike():
 def test_a_list_of_peaks_is_taken_as_it_is():
     model = Detector()
     wrapper = wrapper_of(model, dict(custom_keys={"neck": dict(lr_mult=0)}))
-    values = [0.01 * (i + 1) for i in range(len(wrapper.param_groups))]  # the last is what the log tells
+    values = [
+        0.01 * (i + 1) for i in range(len(wrapper.param_groups))
+    ]  # the last is what the log tells
     peaks = peaks_by_name(model, wrapper, one_cycle(wrapper, eta_max=values))
     assert list(peaks.values()) == pytest.approx(values[:-1])
 
@@ -140,7 +160,10 @@ def test_layer_wise_decay_reaches_the_one_cycle_schedule():
 @pytest.mark.parametrize(
     ("schedule", "says"),
     [
-        (lambda w: MMEngineOneCycleLR(w, eta_max=RATE, total_steps=STEPS, by_epoch=False), "whose rate is 0"),
+        (
+            lambda w: MMEngineOneCycleLR(w, eta_max=RATE, total_steps=STEPS, by_epoch=False),
+            "whose rate is 0",
+        ),
         (
             lambda w: PARAM_SCHEDULERS.build(
                 dict(type="CosineAnnealingLR", T_max=STEPS, eta_min=1e-3, by_epoch=False),
@@ -161,7 +184,9 @@ def test_schedules_that_give_a_rate_of_zero_another_are_refused(schedule, says):
 def test_a_schedule_that_knows_one_rate_is_refused():
     wrapper = wrapper_of(Detector(), dict(custom_keys={"backbone": dict(lr_mult=0.1)}))
     own = [group["lr"] for group in wrapper.optimizer.param_groups]
-    rates = learning_rates(wrapper.optimizer, [MMEngineOneCycleLR(wrapper, eta_max=RATE, total_steps=STEPS)], STEPS)
+    rates = learning_rates(
+        wrapper.optimizer, [MMEngineOneCycleLR(wrapper, eta_max=RATE, total_steps=STEPS)], STEPS
+    )
     with pytest.raises(InputError, match=r"lr_mult and bias_lr_mult have no effect"):
         check_own_rates(own, rates[:, :1].repeat(len(own), 1))
     check_own_rates(own, rates * own)
@@ -169,19 +194,25 @@ def test_a_schedule_that_knows_one_rate_is_refused():
 
 def test_a_run_that_ignored_multipliers_is_not_resumed():
     paramwise = dict(custom_keys={"backbone": dict(lr_mult=0.1)})
-    old = MMEngineOneCycleLR(wrapper_of(Detector(), paramwise), eta_max=RATE, total_steps=STEPS, by_epoch=False)
+    old = MMEngineOneCycleLR(
+        wrapper_of(Detector(), paramwise), eta_max=RATE, total_steps=STEPS, by_epoch=False
+    )
     new = one_cycle(wrapper_of(Detector(), paramwise))
     with pytest.raises(InputError, match=r"a version that ignored lr_mult.*load_from=CHECKPOINT"):
         new.load_state_dict(old.state_dict())
     new.load_state_dict(one_cycle(wrapper_of(Detector(), paramwise)).state_dict())
     one_cycle(wrapper_of(Detector())).load_state_dict(
-        MMEngineOneCycleLR(wrapper_of(Detector()), eta_max=RATE, total_steps=STEPS, by_epoch=False).state_dict()
+        MMEngineOneCycleLR(
+            wrapper_of(Detector()), eta_max=RATE, total_steps=STEPS, by_epoch=False
+        ).state_dict()
     )
 
 
 def test_the_summary_tells_groups_that_differ():
     model = Detector()
-    paramwise = dict(custom_keys={"backbone": dict(lr_mult=0), "neck": dict(lr_mult=0.1)}, bias_decay_mult=0)
+    paramwise = dict(
+        custom_keys={"backbone": dict(lr_mult=0), "neck": dict(lr_mult=0.1)}, bias_decay_mult=0
+    )
     freeze(dict(paramwise_cfg=paramwise), model)
     wrapper = wrapper_of(model, paramwise)
     rates = learning_rates(wrapper.optimizer, [one_cycle(wrapper)], STEPS)
@@ -190,7 +221,10 @@ def test_the_summary_tells_groups_that_differ():
         "weight decay 0.05 for 0.00 million parameters, 0 for 0.00 million parameters",
     ]
     plain = wrapper_of(Detector())
-    assert told_groups(plain.optimizer, learning_rates(plain.optimizer, [one_cycle(plain)], STEPS)) == []
+    assert (
+        told_groups(plain.optimizer, learning_rates(plain.optimizer, [one_cycle(plain)], STEPS))
+        == []
+    )
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
@@ -202,43 +236,74 @@ def test_names_that_match_no_parameter_are_refused(wrapped):
     for key in ("backbone", "neck.weight", "scale", ".scale", "bbox_head.bias"):
         check_names(dict(paramwise_cfg=dict(custom_keys={key: dict(lr_mult=0)})), model)
     with pytest.raises(
-        InputError, match=r"custom_keys: backbon_, head.weights is part .* has backbone, neck, bbox_head"
+        InputError,
+        match=r"custom_keys: backbon_, head.weights is part .* has backbone, neck, bbox_head",
     ):
-        keys = {"backbon_": dict(lr_mult=0), "neck": dict(lr_mult=0), "head.weights": dict(lr_mult=0)}
+        keys = {
+            "backbon_": dict(lr_mult=0),
+            "neck": dict(lr_mult=0),
+            "head.weights": dict(lr_mult=0),
+        }
         check_names(dict(paramwise_cfg=dict(custom_keys=keys)), model)
 
 
 def test_misspelt_multipliers_are_refused():
-    with pytest.raises(InputError, match=r"did you mean optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult"):
-        check_options(load_config(CONFIG), {"optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mul": 0})
-    check_options(load_config(CONFIG), {"optim_wrapper.paramwise_cfg.custom_keys.backbone.betas": (0.5, 0.9)})
+    with pytest.raises(
+        InputError, match=r"did you mean optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult"
+    ):
+        check_options(
+            load_config(CONFIG), {"optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mul": 0}
+        )
+    check_options(
+        load_config(CONFIG), {"optim_wrapper.paramwise_cfg.custom_keys.backbone.betas": (0.5, 0.9)}
+    )
 
 
 def dry_run(sample, *options, ok=True):
-    return run("tools/train.py", CONFIG, "--dry-run", "--cfg-options", f"data_root={sample}/", *SMALL, *options, ok=ok)
+    return run(
+        "tools/train.py",
+        CONFIG,
+        "--dry-run",
+        "--cfg-options",
+        f"data_root={sample}/",
+        *SMALL,
+        *options,
+        ok=ok,
+    )
 
 
 def test_what_is_frozen_stands_in_the_summary_of_a_training(sample):
     """Under a schedule that gives every group the rate of another."""
-    options = ["optim_wrapper.paramwise_cfg.custom_keys.neck.lr_mult=0", "model.backbone.frozen_stages=2"]
-    schedule = "param_scheduler=[dict(type='CosineAnnealingLR', T_max=4, eta_min=1e-4, by_epoch=False)]"
-    output = dry_run(sample, *options, schedule)
-    line = (
-        "frozen      backbone.stages.0, backbone.stages.1, neck: 0.10 of 0.36 million parameters; 27 BatchNorm layers"
+    options = [
+        "optim_wrapper.paramwise_cfg.custom_keys.neck.lr_mult=0",
+        "model.backbone.frozen_stages=2",
+    ]
+    schedule = (
+        "param_scheduler=[dict(type='CosineAnnealingLR', T_max=4, eta_min=1e-4, by_epoch=False)]"
     )
+    output = dry_run(sample, *options, schedule)
+    line = "frozen      backbone.stages.0, backbone.stages.1, neck: 0.10 of 0.36 million parameters; 27 BatchNorm layers"
     assert f"{line} in evaluation mode" in output and "highest learning rate" not in output
     assert "learning rate: first 0.00566, second 0.00484, highest (step 1) 0.00566" in output
-    assert "MiB: 4 for weights, gradients and AdamW" in output  # 16 bytes for what is trained, 4 for the rest
+    assert (
+        "MiB: 4 for weights, gradients and AdamW" in output
+    )  # 16 bytes for what is trained, 4 for the rest
     options = [
-        f"optim_wrapper.paramwise_cfg.custom_keys.{name}.lr_mult=0" for name in ("backbone", "neck", "bbox_head")
+        f"optim_wrapper.paramwise_cfg.custom_keys.{name}.lr_mult=0"
+        for name in ("backbone", "neck", "bbox_head")
     ]
-    assert "every parameter is frozen, so there is nothing to train" in dry_run(sample, *options, ok=False)
+    assert "every parameter is frozen, so there is nothing to train" in dry_run(
+        sample, *options, ok=False
+    )
 
 
 @pytest.mark.parametrize(
     ("option", "says"),
     [
-        ("optim_wrapper.paramwise_cfg.custom_keys.backbne.lr_mult=0", "backbne is part of no parameter's name"),
+        (
+            "optim_wrapper.paramwise_cfg.custom_keys.backbne.lr_mult=0",
+            "backbne is part of no parameter's name",
+        ),
         (
             "optim_wrapper.constructor=LearningRateDecayOptimizerConstructor optim_wrapper.paramwise_cfg.num_layers=6 "
             "optim_wrapper.paramwise_cfg.decay_rate=0.5",

@@ -22,11 +22,15 @@ OPTIONS = dict(item.split("=", 1) for item in SMALL) | {
     "train_dataloader.num_workers": 0,
     "train_dataloader.persistent_workers": False,
 }
-NUMBERS = {key: int(value) for key, value in OPTIONS.items() if isinstance(value, str) and value.isdigit()}
+NUMBERS = {
+    key: int(value) for key, value in OPTIONS.items() if isinstance(value, str) and value.isdigit()
+}
 
 
 def loaded(config: str, sample, folder) -> Config:
-    options = OPTIONS | NUMBERS | {"data_root": f"{sample}/", "work_dir": str(folder), "launcher": "none"}
+    options = (
+        OPTIONS | NUMBERS | {"data_root": f"{sample}/", "work_dir": str(folder), "launcher": "none"}
+    )
     return load_config(ROOT / "configs" / f"{config}.py", options)
 
 

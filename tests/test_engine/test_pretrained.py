@@ -33,7 +33,10 @@ def test_objects_beside_the_weights_do_nothing(tmp_path):
     """mmengine's own initializer unpickles the file as soon as it holds more than weights."""
     path, trace = tmp_path / "x.pth", tmp_path / "executed"
     weight = torch.arange(4.0).view(2, 2)
-    torch.save(dict(state_dict={"layer.weight": weight, "module.layer.bias": weight[0]}, meta=Bomb(trace)), path)
+    torch.save(
+        dict(state_dict={"layer.weight": weight, "module.layer.bias": weight[0]}, meta=Bomb(trace)),
+        path,
+    )
     assert torch.equal(initialized(checkpoint=str(path)), weight)
     assert not trace.exists()
 
@@ -67,5 +70,7 @@ def test_a_missing_file_is_a_sentence(tmp_path):
 def test_weights_that_are_not_finite_are_refused(tmp_path):
     path = tmp_path / "x.pth"
     torch.save(dict(state_dict={"layer.weight": torch.full((2, 2), float("inf"))}), path)
-    with pytest.raises(InputError, match=r"x\.pth: layer\.weight holds numbers that are not finite"):
+    with pytest.raises(
+        InputError, match=r"x\.pth: layer\.weight holds numbers that are not finite"
+    ):
         initialized(checkpoint=str(path))

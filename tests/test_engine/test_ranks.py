@@ -103,14 +103,21 @@ def hang() -> None:
     ("check", "says"),
     [
         (
-            lambda rank: check_same_start(Config(dict(a=[dict(type="X", batch_size=2 + rank)], data_root=f"/{rank}"))),
+            lambda rank: check_same_start(
+                Config(dict(a=[dict(type="X", batch_size=2 + rank)], data_root=f"/{rank}"))
+            ),
             "): config.a.0.batch_size: 3, on rank 0 2\n",
         ),
         (
             lambda rank: check_same_data(dict(train=TensorDataset(torch.zeros(3 - rank)))),
             "): data.train.length: 2, on rank 0 3\n",
         ),
-        (lambda rank: check_same_start(Config(dict(data_root=f"/{rank}", work_dir=f"/{rank}", c=len))), ""),
+        (
+            lambda rank: check_same_start(
+                Config(dict(data_root=f"/{rank}", work_dir=f"/{rank}", c=len))
+            ),
+            "",
+        ),
     ],
 )
 def test_ranks_that_differ_are_refused_by_name(start, check, says):

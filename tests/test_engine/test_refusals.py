@@ -12,7 +12,10 @@ from etram_mmdet.engine.runner import rank_watch
 from etram_mmdet.utils.errors import InputError
 from tests.helpers.paths import ROOT
 
-CFG = dict(hooks=dict(logger=dict(type="LoggerHook", interval=0)), model=dict(neck=dict(type="SiLUU", depth=2)))
+CFG = dict(
+    hooks=dict(logger=dict(type="LoggerHook", interval=0)),
+    model=dict(neck=dict(type="SiLUU", depth=2)),
+)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +74,13 @@ def test_without_processes_none_persist(workers, persistent):
 def test_whole_numbers_may_be_written_with_an_exponent(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(f"_base_ = '{ROOT}/configs/baseline.py'\ntrain_cfg = dict(max_iters=1e3)\n")
-    cfg = load_config(path, {"train_dataloader.batch_size": 4.0, "model.backbone.out_stages": (2.0, 3, 4)})
-    values = [cfg.train_cfg.max_iters, cfg.train_dataloader.batch_size, *cfg.model.backbone.out_stages]
+    cfg = load_config(
+        path, {"train_dataloader.batch_size": 4.0, "model.backbone.out_stages": (2.0, 3, 4)}
+    )
+    values = [
+        cfg.train_cfg.max_iters,
+        cfg.train_dataloader.batch_size,
+        *cfg.model.backbone.out_stages,
+    ]
     assert values == [1000, 4, 2, 3, 4] and {type(value) for value in values} == {int}
     assert cfg.param_scheduler[0].total_steps == 1000 and isinstance(cfg.base_lr, float)

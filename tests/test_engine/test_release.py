@@ -39,12 +39,18 @@ def test_it_holds_what_detection_needs(released, trained):
     path, told = released
     content = load_checkpoint_file(path)
     whole = load_checkpoint_file(trained[0])
-    assert set(content) == {"meta", "state_dict"} and set(whole) > {"meta", "state_dict", "optimizer"}
+    assert set(content) == {"meta", "state_dict"} and set(whole) > {
+        "meta",
+        "state_dict",
+        "optimizer",
+    }
     for name, tensor in content["state_dict"].items():
         original = whole["state_dict"][name]
         assert tensor.dtype == (torch.float16 if original.dim() > 1 else original.dtype)
     assert path.stat().st_size < (trained[0] / "iter_4.pth").stat().st_size / 4
-    assert "work_dirs" not in content["meta"]["etram_mmdet_config"] and str(trained[0]) not in str(content["meta"])
+    assert "work_dirs" not in content["meta"]["etram_mmdet_config"] and str(trained[0]) not in str(
+        content["meta"]
+    )
     assert digest(path) == told and len(told) == 16
     path.write_bytes(path.read_bytes() + b"0")
     assert digest(path) != told

@@ -57,21 +57,40 @@ def test_one_line_in_a_child_config_is_enough(key, base, tmp_path):
 def test_one_option_is_enough(key):
     options = {key: VALUES[key]}
     if key == "representation":
-        options = {"representation._delete_": True, **{f"representation.{k}": v for k, v in VALUES[key].items()}}
-    cfg = load_config(ROOT / "configs" / "baseline.py", {key: VALUES[key]} if key != "representation" else options)
+        options = {
+            "representation._delete_": True,
+            **{f"representation.{k}": v for k, v in VALUES[key].items()},
+        }
+    cfg = load_config(
+        ROOT / "configs" / "baseline.py", {key: VALUES[key]} if key != "representation" else options
+    )
     assert said(cfg, key) == [VALUES[key]] * 3
 
 
 @pytest.mark.parametrize("base", CONFIGS)
 def test_a_class_set_of_ones_own_reaches_every_data_set_as_what_it_holds(base, tmp_path):
-    own = dict(name="street", classes=["car", "bus"], mapping={"1": "car", "2": "bus"}, leave_out=["tram"])
+    own = dict(
+        name="street", classes=["car", "bus"], mapping={"1": "car", "2": "bus"}, leave_out=["tram"]
+    )
     (tmp_path / "street.json").write_text(json.dumps(own))
     path = str(tmp_path / "street.json")
-    of_dict = dict(own, classes=("car", "bus"), mapping={1: "car", 2: "bus"}, leave_out=("tram",), _delete_=True)
+    of_dict = dict(
+        own,
+        classes=("car", "bus"),
+        mapping={1: "car", 2: "bus"},
+        leave_out=("tram",),
+        _delete_=True,
+    )
     cfg = load_config(child(tmp_path, base, f"class_set = {path!r}"))
     assert said(cfg, "class_set") == [own] * 3 and cfg.model.bbox_head.num_classes == 2
-    assert said(load_config(child(tmp_path, base, f"class_set = {of_dict!r}")), "class_set") == [own] * 3
-    assert said(load_config(ROOT / "configs" / f"{base}.py", {"class_set": path}), "class_set") == [own] * 3
+    assert (
+        said(load_config(child(tmp_path, base, f"class_set = {of_dict!r}")), "class_set")
+        == [own] * 3
+    )
+    assert (
+        said(load_config(ROOT / "configs" / f"{base}.py", {"class_set": path}), "class_set")
+        == [own] * 3
+    )
     cfg.dump(tmp_path / "dumped.py")
     (tmp_path / "street.json").unlink()
     assert said(load_config(tmp_path / "dumped.py"), "class_set") == [own] * 3
@@ -81,9 +100,17 @@ def test_metainfo_chooses_classes_by_an_option(tmp_path):
     loaders = ("train_dataloader", "val_dataloader", "test_dataloader")
     options = {f"{loader}.dataset.metainfo.classes": ["bus", "car"] for loader in loaders}
     cfg = load_config(ROOT / "configs" / "baseline.py", options)
-    assert cfg.model.bbox_head.num_classes == 2 and metainfo_of(dataset_config(cfg))["classes"] == ("bus", "car")
-    with pytest.raises(InputError, match=r"wheelchair, but test_dataloader.dataset has bus, car; a network"):
-        load_config(ROOT / "configs" / "baseline.py", {"test_dataloader.dataset.metainfo.classes": ["bus", "car"]})
+    assert cfg.model.bbox_head.num_classes == 2 and metainfo_of(dataset_config(cfg))["classes"] == (
+        "bus",
+        "car",
+    )
+    with pytest.raises(
+        InputError, match=r"wheelchair, but test_dataloader.dataset has bus, car; a network"
+    ):
+        load_config(
+            ROOT / "configs" / "baseline.py",
+            {"test_dataloader.dataset.metainfo.classes": ["bus", "car"]},
+        )
 
 
 @pytest.mark.parametrize("key", SHARED)
@@ -91,7 +118,10 @@ def test_an_option_replaces_what_a_dumped_config_says(key, tmp_path):
     """A dumped config is complete: it says everything in every data set."""
     load_config(ROOT / "configs" / "baseline.py").dump(tmp_path / "dumped.py")
     value = "x" if key == "data_root" else VALUES[key]
-    if key in ("class_set", "representation"):  # the numbers of the model are those of the dumped config
+    if key in (
+        "class_set",
+        "representation",
+    ):  # the numbers of the model are those of the dumped config
         with pytest.raises(InputError, match=r"num_classes=8|in_channels=20"):
             load_config(tmp_path / "dumped.py", {key: value})
         return
@@ -105,7 +135,8 @@ def test_a_contradiction_names_both_places(key, tmp_path):
     load_config(child(tmp_path, "baseline", text))  # the same twice is none
     other = child(tmp_path, "baseline", f"val_dataloader = dict(dataset=dict({key}={value!r}))")
     with pytest.raises(
-        InputError, match=rf"{key} is .* at the top of the config, but val_dataloader\.dataset\.{key} is"
+        InputError,
+        match=rf"{key} is .* at the top of the config, but val_dataloader\.dataset\.{key} is",
     ):
         load_config(other)
 
@@ -115,7 +146,10 @@ def test_options_may_not_contradict_each_other(base, tmp_path):
     """One option for all data sets, one for a single data set: neither may win in silence."""
     load_config(ROOT / "configs" / "baseline.py").dump(tmp_path / "dumped.py")
     path = tmp_path / "dumped.py" if base == "dumped" else ROOT / "configs" / "baseline.py"
-    with pytest.raises(InputError, match=r"data_root is 'a/' at the top .* val_dataloader\.dataset\.data_root is 'b/'"):
+    with pytest.raises(
+        InputError,
+        match=r"data_root is 'a/' at the top .* val_dataloader\.dataset\.data_root is 'b/'",
+    ):
         load_config(path, {"val_dataloader.dataset.data_root": "b/", "data_root": "a/"})
 
 
@@ -185,8 +219,17 @@ def test_data_sets_may_name_their_own_where_the_top_is_silent(tmp_path):
 
 def test_base_model_states_nothing_that_follows():
     model = Config.fromfile(ROOT / "configs" / "_base_" / "models" / "rvt.py").model
-    following = {"in_channels", "out_channels", "feat_channels", "strides", "num_classes", "size_divisor"}
-    assert not following & {key for part in ("backbone", "neck", "bbox_head") for key in model[part]}
+    following = {
+        "in_channels",
+        "out_channels",
+        "feat_channels",
+        "strides",
+        "num_classes",
+        "size_divisor",
+    }
+    assert not following & {
+        key for part in ("backbone", "neck", "bbox_head") for key in model[part]
+    }
 
 
 def test_a_complete_config_stays_as_it_is(tmp_path):
@@ -195,9 +238,13 @@ def test_a_complete_config_stays_as_it_is(tmp_path):
     complete_config(cfg)
     assert cfg.to_dict() == before
     cfg.dump(tmp_path / "dumped.py")
-    again = MODELS.build(Config.fromfile(tmp_path / "dumped.py").model)  # what mmdet's own init_detector does
+    again = MODELS.build(
+        Config.fromfile(tmp_path / "dumped.py").model
+    )  # what mmdet's own init_detector does
     ours = build_detector(cfg)
-    assert {k: v.shape for k, v in again.state_dict().items()} == {k: v.shape for k, v in ours.state_dict().items()}
+    assert {k: v.shape for k, v in again.state_dict().items()} == {
+        k: v.shape for k, v in ours.state_dict().items()
+    }
     assert again.bbox_head.num_classes == len(ETRAM3)
 
 
@@ -218,7 +265,8 @@ def test_configs_of_others_stay_as_they_are():
 
 
 @pytest.mark.parametrize(
-    ("hw", "partition"), [((360, 640), (6, 10)), ((384, 640), (6, 10)), ((240, 320), (4, 5)), ((360, 1280), (6, 20))]
+    ("hw", "partition"),
+    [((360, 640), (6, 10)), ((384, 640), (6, 10)), ((240, 320), (4, 5)), ((360, 1280), (6, 20))],
 )
 def test_attention_groups_follow_from_the_frame(hw, partition):
     """RVT's rule: the padded size divided by 64."""
@@ -242,30 +290,44 @@ def test_a_better_group_is_known(hw, partition, better):
 def test_groups_that_are_left_out_follow_from_the_data(sample):
     cfg = load_config(ROOT / "configs" / "baseline_tiny.py", {"data_root": f"{sample}/"})
     del cfg.model.backbone["partition_size"]
-    assert build_detector(cfg).backbone.partition_size == (1, 1) == cfg.model.backbone.partition_size
+    assert (
+        build_detector(cfg).backbone.partition_size == (1, 1) == cfg.model.backbone.partition_size
+    )
     cfg = load_config(ROOT / "configs" / "baseline_tiny.py", {"data_root": "nowhere/"})
     del cfg.model.backbone["partition_size"]
-    with pytest.raises(InputError, match=r"partition_size is left out.*nowhere.*RVT's rule is the padded size"):
+    with pytest.raises(
+        InputError, match=r"partition_size is left out.*nowhere.*RVT's rule is the padded size"
+    ):
         build_detector(cfg)
 
 
 def test_data_without_a_folder_is_a_sentence():
     cfg = load_config(ROOT / "configs" / "baseline.py", {"data_root": "x/"})
-    with pytest.raises(InputError, match=r"data_root=None, split='train'; data_root stands at the top"):
+    with pytest.raises(
+        InputError, match=r"data_root=None, split='train'; data_root stands at the top"
+    ):
         DATASETS.build({k: v for k, v in cfg.train_dataloader.dataset.items() if k != "data_root"})
 
 
 def test_a_schedule_that_would_never_move_is_refused(tmp_path):
     text = "param_scheduler = [dict(type='MultiStepLR', milestones=[8, 11])]"
-    with pytest.raises(InputError, match=r"param_scheduler\.0: MultiStepLR counts epochs .* Set by_epoch=False"):
+    with pytest.raises(
+        InputError, match=r"param_scheduler\.0: MultiStepLR counts epochs .* Set by_epoch=False"
+    ):
         load_config(child(tmp_path, "baseline", text))
 
 
 def test_what_images_need_is_refused(tmp_path):
     cfg = load_config(
-        child(tmp_path, "baseline_tiny", "model = dict(data_preprocessor=dict(type='DetDataPreprocessor'))")
+        child(
+            tmp_path,
+            "baseline_tiny",
+            "model = dict(data_preprocessor=dict(type='DetDataPreprocessor'))",
+        )
     )
-    with pytest.raises(InputError, match="DetDataPreprocessor takes images; leave data_preprocessor out"):
+    with pytest.raises(
+        InputError, match="DetDataPreprocessor takes images; leave data_preprocessor out"
+    ):
         build_detector(cfg)
 
 
@@ -283,11 +345,16 @@ def test_configs_in_the_docs_load(page, tmp_path):
 
 def test_a_time_surface_says_in_a_config_what_age_counts_from(tmp_path):
     """So that a checkpoint that does not say it is known to come from an earlier version."""
-    cfg = load_config(child(tmp_path, "baseline", "representation = dict(_delete_=True, type='TimeSurface')"))
+    cfg = load_config(
+        child(tmp_path, "baseline", "representation = dict(_delete_=True, type='TimeSurface')")
+    )
     assert said(cfg, "representation") == [dict(type="TimeSurface", edges="window")] * 3
     assert cfg.representation.edges == "window"
     asked = "representation = dict(_delete_=True, type='TimeSurface', edges='events')"
-    assert said(load_config(child(tmp_path, "baseline", asked)), "representation")[0]["edges"] == "events"
+    assert (
+        said(load_config(child(tmp_path, "baseline", asked)), "representation")[0]["edges"]
+        == "events"
+    )
     assert load_config(ROOT / "configs/time_surface.py").representation.edges == "window"
 
 

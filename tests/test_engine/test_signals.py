@@ -46,7 +46,9 @@ class Numbers(Dataset):
 
 
 def loader() -> DataLoader:
-    return DataLoader(Numbers(), batch_size=1, num_workers=2, multiprocessing_context="fork")  # as in a training
+    return DataLoader(
+        Numbers(), batch_size=1, num_workers=2, multiprocessing_context="fork"
+    )  # as in a training
 
 
 def batches(folder: str, is_shielded: bool) -> None:
@@ -98,7 +100,9 @@ def status(process) -> int:
     return process.exitcode
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+)
 def test_the_first_signal_asks(number, code, tmp_path):
     """Also where a launcher passes on what the whole group got already, as another signal."""
     process = start(steps, str(tmp_path))

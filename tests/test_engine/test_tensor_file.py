@@ -16,7 +16,9 @@ from etram_mmdet.engine.checkpoints import tensor_file
 from etram_mmdet.engine.checkpoints.tensor_file import read_tensor_file
 from etram_mmdet.utils.errors import InputError
 
-STORAGE = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04tQ"
+STORAGE = (
+    b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04tQ"
+)
 
 
 def archive(path, program: bytes, records=None, compression=zipfile.ZIP_STORED):
@@ -30,7 +32,14 @@ def archive(path, program: bytes, records=None, compression=zipfile.ZIP_STORED):
 
 def tensor_program(size: bytes, stride: bytes) -> bytes:
     """The pickle of one tensor on a storage of four numbers."""
-    return b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(" + STORAGE + b"K\x00" + size + stride + b"\x89}tR."
+    return (
+        b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n("
+        + STORAGE
+        + b"K\x00"
+        + size
+        + stride
+        + b"\x89}tR."
+    )
 
 
 def test_what_torch_saves_is_read_exactly(tmp_path):
@@ -82,7 +91,15 @@ def test_the_one_numpy_number_is_unpacked_without_numpy(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "value", [np.arange(3), np.float32(1), np.int64(1), np.dtype("f8,i4"), np.dtype("O"), np.datetime64("2020")]
+    "value",
+    [
+        np.arange(3),
+        np.float32(1),
+        np.int64(1),
+        np.dtype("f8,i4"),
+        np.dtype("O"),
+        np.datetime64("2020"),
+    ],
 )
 def test_other_numpy_objects_are_refused(value, tmp_path):
     torch.save(dict(value=value), tmp_path / "x.pth")
@@ -94,14 +111,22 @@ def test_a_dtype_that_lies_about_itself_is_refused(tmp_path):
     """NumPy's own dtype, given this state, makes the interpreter crash when it is used."""
     dtype = b"cnumpy\ndtype\nX\x02\x00\x00\x00f8\x89\x88\x87R"
     state = b"(K\x03X\x01\x00\x00\x00|NNNK\xffK\x01K?tb"
-    for program in (dtype + state, b"cnumpy._core.multiarray\nscalar\n" + dtype + state + b"C\x08abcdefgh\x86R"):
+    for program in (
+        dtype + state,
+        b"cnumpy._core.multiarray\nscalar\n" + dtype + state + b"C\x08abcdefgh\x86R",
+    ):
         with pytest.raises(InputError, match=r"x\.pth: refused"):
             read_tensor_file(archive(tmp_path / "x.pth", b"\x80\x04" + program + b"."))
 
 
 @pytest.mark.parametrize(
     "target",
-    ["torch._utils\n_rebuild_tensor_v2", "torch\nFloatStorage", "collections\nOrderedDict", "numpy\ndtype"],
+    [
+        "torch._utils\n_rebuild_tensor_v2",
+        "torch\nFloatStorage",
+        "collections\nOrderedDict",
+        "numpy\ndtype",
+    ],
 )
 def test_functions_and_classes_cannot_be_changed(target, tmp_path):
     """A pickle may set attributes of whatever it holds: here the defaults of the function that makes tensors."""
@@ -128,12 +153,24 @@ def test_functions_and_classes_cannot_be_changed(target, tmp_path):
         (b"\x80\x02" + STORAGE + b"K\x01a.", "appends to a Tensor"),
         (tensor_program(b"K\x02\x85", b"K\x01\x85")[:-1] + b"K\x01b.", "tries to change a tensor"),
         (b"\x80\x02X\x02\x00\x00\x00\xed\xa0.", "not a readable checkpoint"),
-        (b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00aX\x05\x00\x00\x00utf-8\x86R.", "encodes text in a way"),
-        (b"\x80\x02ccollections\nOrderedDict\n]\x85R.", "builds a dict from something that is none"),
-        (tensor_program(b"J\x00\x00\x00\x40\x85", b"K\x00\x85"), "1073741824 numbers, of which only 4 are there"),
+        (
+            b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00aX\x05\x00\x00\x00utf-8\x86R.",
+            "encodes text in a way",
+        ),
+        (
+            b"\x80\x02ccollections\nOrderedDict\n]\x85R.",
+            "builds a dict from something that is none",
+        ),
+        (
+            tensor_program(b"J\x00\x00\x00\x40\x85", b"K\x00\x85"),
+            "1073741824 numbers, of which only 4 are there",
+        ),
         (tensor_program(b"K\x05\x85", b"K\x01\x85"), "not a readable checkpoint"),
         (b"\x80\x02X\x01\x00\x00\x00aQ.", "not a readable checkpoint"),
-        (b"\x80\x02" + STORAGE.replace(b"K\x04tQ", b"K\x05tQ") + b".", "claims 5 numbers of torch.float32, but has 16"),
+        (
+            b"\x80\x02" + STORAGE.replace(b"K\x04tQ", b"K\x05tQ") + b".",
+            "claims 5 numbers of torch.float32, but has 16",
+        ),
         (b"\x80\x02" + STORAGE.replace(b"0X\x03", b"9X\x03") + b".", "not a readable checkpoint"),
         (b"", "not a readable checkpoint"),
         (b"\x80\x02" + b"]" * 10, "not a readable checkpoint"),
@@ -153,7 +190,9 @@ def test_records_that_grow_are_refused(tmp_path):
     path = archive(tmp_path / "y.pth", b"\x80\x02}.", {"0": bytes(1 << 20)}, zipfile.ZIP_BZIP2)
     content = path.read_bytes()
     size = (1 << 20).to_bytes(4, "little")
-    path.write_bytes(content[: content.rindex(size)] + bytes([9, 0, 0, 0]) + content[content.rindex(size) + 4 :])
+    path.write_bytes(
+        content[: content.rindex(size)] + bytes([9, 0, 0, 0]) + content[content.rindex(size) + 4 :]
+    )
     with pytest.raises(InputError, match="is compressed"):
         read_tensor_file(path)
     path = archive(tmp_path / "z.pth", b"\x80\x02}.")
@@ -166,20 +205,28 @@ def test_records_that_grow_are_refused(tmp_path):
 def test_small_files_stay_small(tmp_path):
     """Each of these grew a thousand times, or crashed the interpreter, in Python's own machine."""
     text = b"X\x00\x00\x10\x00" + b"a" * (1 << 20) + b"q\x00X\x06\x00\x00\x00latin1q\x01"
-    program = b"\x80\x02" + text + b"(c_codecs\nencode\nq\x02" + b"h\x02h\x00h\x01\x86R" * 40 + b"t."
+    program = (
+        b"\x80\x02" + text + b"(c_codecs\nencode\nq\x02" + b"h\x02h\x00h\x01\x86R" * 40 + b"t."
+    )
     with pytest.raises(InputError, match="copies the same content again and again"):
         read_tensor_file(archive(tmp_path / "x.pth", program))
     deep = b"\x80\x02})" + b"\x85" * 300_000 + b"K\x01s."
     with pytest.raises(InputError, match="tuple as key"):
         read_tensor_file(archive(tmp_path / "y.pth", deep))
-    read_tensor_file(archive(tmp_path / "z.pth", b"\x80\x02(" + b"ca\nB\n" * 10_000 + b"t."), "ignore")
+    read_tensor_file(
+        archive(tmp_path / "z.pth", b"\x80\x02(" + b"ca\nB\n" * 10_000 + b"t."), "ignore"
+    )
 
 
 def test_tensors_are_dense(tmp_path):
     """Fused optimizers go through the memory of their moments without looking at strides."""
     program = tensor_program(b"K\x04\x85", b"K\x00\x85")
     tensor = read_tensor_file(archive(tmp_path / "x.pth", program))
-    assert tensor.is_contiguous() and tensor.tolist() == [0] * 4 and tensor.untyped_storage().nbytes() == 16
+    assert (
+        tensor.is_contiguous()
+        and tensor.tolist() == [0] * 4
+        and tensor.untyped_storage().nbytes() == 16
+    )
     kept = torch.rand(2, 3, 4, 5).to(memory_format=torch.channels_last)
     torch.save(kept, tmp_path / "y.pth")
     found = read_tensor_file(tmp_path / "y.pth")
@@ -209,7 +256,9 @@ def test_unknown_objects_are_refused_or_left_empty(tmp_path):
     with pytest.raises(InputError, match=r"x\.pth: refused.*HistoryBuffer"):
         read_tensor_file(tmp_path / "x.pth")
     found = read_tensor_file(tmp_path / "x.pth", "ignore")
-    assert torch.equal(found["weights"], torch.ones(2)) and isinstance(found["history"], tensor_file.Inert)
+    assert torch.equal(found["weights"], torch.ones(2)) and isinstance(
+        found["history"], tensor_file.Inert
+    )
 
 
 def test_torchs_own_reader_is_not_enough(tmp_path):

@@ -8,7 +8,12 @@ from tests.reliability.typed_values import all_tries, leaves, run
 
 
 def test_every_leaf_of_a_config_is_tried():
-    assert list(leaves(dict(a=1, b=[dict(c=2), dict(d=[3])], e=dict(f=[])))) == ["a", "b.0.c", "b.1.d", "e.f"]
+    assert list(leaves(dict(a=1, b=[dict(c=2), dict(d=[3])], e=dict(f=[])))) == [
+        "a",
+        "b.0.c",
+        "b.1.d",
+        "e.f",
+    ]
     assert len(all_tries(("baseline",))) > 1000
 
 

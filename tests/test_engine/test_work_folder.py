@@ -52,7 +52,10 @@ def _runner(folder: Path) -> StreamRunner:
 
 def test_the_second_training_is_refused_before_it_writes(other, tmp_path):
     cfg = load_config(CONFIG, dict(work_dir=str(tmp_path), data_root="nowhere"))
-    with pytest.raises(ClaimedError, match=rf"^{tmp_path}: process {other.pid} on .+ works there, heard of \d+ s ago"):
+    with pytest.raises(
+        ClaimedError,
+        match=rf"^{tmp_path}: process {other.pid} on .+ works there, heard of \d+ s ago",
+    ):
         StreamRunner.from_cfg(cfg)
     assert os.listdir(tmp_path) == [CLAIM_FILE]
 
@@ -115,8 +118,13 @@ def test_a_second_ablation_is_refused(other, tmp_path, monkeypatch):
     run.parent.mkdir(parents=True)
     run.symlink_to(tmp_path)
     variant = SimpleNamespace(name="a", config_for=lambda seed: Config({}))
-    launcher = Launcher(SimpleNamespace(runs=[(variant, 0)]), run.parents[1], ["cpu"], Path("train.py"))
+    launcher = Launcher(
+        SimpleNamespace(runs=[(variant, 0)]), run.parents[1], ["cpu"], Path("train.py")
+    )
     with pytest.raises(ClaimedError, match=f"^{run}: process {other.pid} on "):
         launcher.run()
-    with claim(run.parents[1] / ABLATION, "x"), pytest.raises(ClaimedError, match=f"process {os.getpid()} on "):
+    with (
+        claim(run.parents[1] / ABLATION, "x"),
+        pytest.raises(ClaimedError, match=f"process {os.getpid()} on "),
+    ):
         launcher.run()

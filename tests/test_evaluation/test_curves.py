@@ -20,7 +20,10 @@ from tests.test_evaluation.test_matching import frame
 def test_counts_at_thresholds():
     """Best first: hit, alarm, hit; a threshold that a score equals lets it pass."""
     counts = count(
-        np.float32([0.75, 0.5, 0.25]), np.array([True, False, True]), 4, np.array([0.0, 0.25, 0.5, 0.6, 1.0])
+        np.float32([0.75, 0.5, 0.25]),
+        np.array([True, False, True]),
+        4,
+        np.array([0.0, 0.25, 0.5, 0.6, 1.0]),
     )
     assert counts.hits.tolist() == [2, 2, 1, 1, 0] and counts.alarms.tolist() == [1, 1, 1, 0, 0]
     assert counts.precision == pytest.approx([2 / 3, 2 / 3, 0.5, 1, 1])
@@ -33,7 +36,9 @@ def test_counts_at_thresholds():
 
 def test_best_common_threshold_is_of_the_mean():
     """One class is best from .6 on, the other from .2; a class without boxes has no say."""
-    sure = count(np.float32([0.65, 0.6, 0.5, 0.4, 0.3]), np.array([True, True, False, False, False]), 2)
+    sure = count(
+        np.float32([0.65, 0.6, 0.5, 0.4, 0.3]), np.array([True, True, False, False, False]), 2
+    )
     unsure = count(np.float32([0.2]), np.array([True]), 1)
     nobody = count(np.float32([0.9]), np.array([False]), 0)
     assert best_common_threshold([sure]) == pytest.approx(0.6)
@@ -45,7 +50,9 @@ def test_confusion_matrix():
     """A car taken for a bus, one found, one missed, one alarm; of two detections on a box the surer one counts."""
     truth = [square(20), square(20, 50), square(20, 100)]
     found = [truth[0], truth[1], truth[1], square(20, 300)]
-    one = frame(truth, found, scores=[0.9, 0.8, 0.7, 0.6], labels=[1, 1, 1], found_labels=[0, 1, 0, 1])
+    one = frame(
+        truth, found, scores=[0.9, 0.8, 0.7, 0.6], labels=[1, 1, 1], found_labels=[0, 1, 0, 1]
+    )
     assert confusion_matrix([one], 2, 0.5).tolist() == [[0, 0, 0], [1, 1, 1], [1, 1, 0]]
     assert confusion_matrix([one], 2, 0.85).tolist() == [[0, 0, 0], [1, 0, 2], [0, 0, 0]]
 
@@ -63,7 +70,11 @@ def test_class_counts_keep_classes_apart():
     truth = [square(20), square(20, 50)]
     one = frame(truth, truth, scores=[0.9, 0.8], labels=[0, 1], found_labels=[0, 0])
     counts = class_counts(match([one]), 3, np.array([0.5]))
-    assert [(c.hits.item(), c.alarms.item(), c.boxes) for c in counts] == [(1, 1, 1), (0, 0, 1), (0, 0, 0)]
+    assert [(c.hits.item(), c.alarms.item(), c.boxes) for c in counts] == [
+        (1, 1, 1),
+        (0, 0, 1),
+        (0, 0, 0),
+    ]
 
 
 def test_a_detection_that_is_left_out_is_neither_hit_nor_alarm():

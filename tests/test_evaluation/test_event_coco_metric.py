@@ -23,13 +23,21 @@ from etram_mmdet.evaluation.results_table import append_row, evaluations
 CLASSES = ("pedestrian", "car", "bus", "tram")
 
 
-def sample(t_us, gt, gt_labels, predicted=None, scores=None, labels=None, recording="day_000", **flags):
+def sample(
+    t_us, gt, gt_labels, predicted=None, scores=None, labels=None, recording="day_000", **flags
+):
     """One labelled frame; without ``predicted`` the detector repeats the ground truth."""
     gt = torch.as_tensor(gt, dtype=torch.float32).reshape(-1, 4)
     gt_labels = torch.as_tensor(gt_labels, dtype=torch.int64)
-    predicted = gt if predicted is None else torch.as_tensor(predicted, dtype=torch.float32).reshape(-1, 4)
+    predicted = (
+        gt if predicted is None else torch.as_tensor(predicted, dtype=torch.float32).reshape(-1, 4)
+    )
     labels = gt_labels if labels is None else torch.as_tensor(labels, dtype=torch.int64)
-    scores = torch.full((len(labels),), 0.9) if scores is None else torch.as_tensor(scores, dtype=torch.float32)
+    scores = (
+        torch.full((len(labels),), 0.9)
+        if scores is None
+        else torch.as_tensor(scores, dtype=torch.float32)
+    )
     return dict(
         recording=recording,
         t_us=t_us,
@@ -52,9 +60,13 @@ def random_samples(num_frames, seed, num_classes=3):
         gt, gt_labels = boxes(n := int(rng.integers(0, 9))), rng.integers(0, num_classes, n)
         extra = int(rng.integers(0, 130)) if i % 5 == 0 else int(rng.integers(0, 6))
         predicted = np.vstack([gt + rng.normal(0, 2, gt.shape), boxes(extra)])
-        labels = np.concatenate([np.where(rng.random(n) < 0.2, 0, gt_labels), rng.integers(0, num_classes, extra)])
+        labels = np.concatenate(
+            [np.where(rng.random(n) < 0.2, 0, gt_labels), rng.integers(0, num_classes, extra)]
+        )
         scores = ((rng.random(n + extra) + np.repeat([0.5, 0], [n, extra])) / 1.5).round(2)
-        samples.append(sample(i * 50_000, gt, gt_labels, predicted, scores, labels, recording=f"day_{i % 3}"))
+        samples.append(
+            sample(i * 50_000, gt, gt_labels, predicted, scores, labels, recording=f"day_{i % 3}")
+        )
     return samples
 
 
@@ -68,14 +80,26 @@ def evaluate(samples, size=1, classes=CLASSES):
 def plain_pycocotools(samples):
     """The 12 numbers of pycocotools' own summary, and its precision array."""
     ground_truth, detections = [], []
-    kinds = dict(gt_instances=ground_truth, ignored_instances=ground_truth, pred_instances=detections)
-    for image_id, s in enumerate(sorted(samples, key=lambda s: (s["recording"], s["t_us"])), start=1):
+    kinds = dict(
+        gt_instances=ground_truth, ignored_instances=ground_truth, pred_instances=detections
+    )
+    for image_id, s in enumerate(
+        sorted(samples, key=lambda s: (s["recording"], s["t_us"])), start=1
+    ):
         for kind, out in ((kind, out) for kind, out in kinds.items() if kind in s):
             for j, (x1, y1, x2, y2) in enumerate(s[kind]["bboxes"].double().tolist()):
-                annotation = dict(id=len(out) + 1, image_id=image_id, category_id=int(s[kind]["labels"][j]) + 1)
+                annotation = dict(
+                    id=len(out) + 1, image_id=image_id, category_id=int(s[kind]["labels"][j]) + 1
+                )
                 crowd = int(kind == "ignored_instances")
-                annotation.update(bbox=[x1, y1, x2 - x1, y2 - y1], area=(x2 - x1) * (y2 - y1), iscrowd=crowd)
-                out.append(annotation if out is ground_truth else annotation | dict(score=float(s[kind]["scores"][j])))
+                annotation.update(
+                    bbox=[x1, y1, x2 - x1, y2 - y1], area=(x2 - x1) * (y2 - y1), iscrowd=crowd
+                )
+                out.append(
+                    annotation
+                    if out is ground_truth
+                    else annotation | dict(score=float(s[kind]["scores"][j]))
+                )
     coco = COCO()
     coco.dataset = dict(
         info={},
@@ -114,8 +138,12 @@ def test_equals_pycocotools(evaluator, seed):
     assert 0.05 < metrics["coco/AP"] < 0.95
     assert [metrics[f"coco/{key}"] for key in SUMMARY] == pytest.approx(stats.tolist(), abs=1e-9)
     for k in range(3):
-        assert metrics[f"coco/AP_{CLASSES[k]}"] == pytest.approx(precision[:, :, k, 0, 2].mean(), abs=1e-9)
-        assert metrics[f"coco/AP50_{CLASSES[k]}"] == pytest.approx(precision[0, :, k, 0, 2].mean(), abs=1e-9)
+        assert metrics[f"coco/AP_{CLASSES[k]}"] == pytest.approx(
+            precision[:, :, k, 0, 2].mean(), abs=1e-9
+        )
+        assert metrics[f"coco/AP50_{CLASSES[k]}"] == pytest.approx(
+            precision[0, :, k, 0, 2].mean(), abs=1e-9
+        )
 
 
 def partly_ignored(samples):
@@ -165,16 +193,22 @@ def test_perfect_is_one(evaluator, request):
     assert metrics.pop("coco/AR1") == pytest.approx((2 / 3 + 1) / 2)
     classes = {f"{kind}_{name}" for kind in ("AP", "AP50") for name in ("pedestrian", "car")}
     parts = {*(f"AP_{side}_sensor_px" for side in ("8-16", "32-96", "96+")), "AP_day"}
-    assert set(metrics) == {f"coco/{key}" for key in {*SUMMARY, *classes, *parts, "AP_small_classes"} - {"AR1"}}
+    assert set(metrics) == {
+        f"coco/{key}" for key in {*SUMMARY, *classes, *parts, "AP_small_classes"} - {"AR1"}
+    }
     # pycocotools adds a spacing(1) to the number of detections, faster-coco-eval does not: it gives 1.0 exactly.
     exact = "faster_coco_eval" in request.node.name
-    assert list(metrics.values()) == pytest.approx([1.0] * len(metrics), abs=0 if exact else 1e-12, rel=0)
+    assert list(metrics.values()) == pytest.approx(
+        [1.0] * len(metrics), abs=0 if exact else 1e-12, rel=0
+    )
 
 
 def test_an_ap_that_hangs_on_the_order_of_rows_is_named(monkeypatch):
     """One score for all: AP is 1 or 0.5 by the order of the rows."""
     said = []
-    monkeypatch.setattr("etram_mmdet.evaluation.event_coco_metric.print_log", lambda text, **_: said.append(text))
+    monkeypatch.setattr(
+        "etram_mmdet.evaluation.event_coco_metric.print_log", lambda text, **_: said.append(text)
+    )
     found = [BOXES[1], [200, 200, 220, 240]]
     good_first = sample(0, BOXES[1:2], [1], found, [0.5, 0.5], [1, 1])
     bad_first = sample(0, BOXES[1:2], [1], found[::-1], [0.5, 0.5], [1, 1])
@@ -214,7 +248,9 @@ def test_only_the_best_100_detections_count():
     def average_precision(rank):
         scores = np.linspace(0.9, 0.8, 149).tolist()
         hit_score = (scores[rank - 2] + scores[rank - 1]) / 2
-        return evaluate([sample(0, BOXES[:1], [0], predicted, [*scores, hit_score], [0] * 150)])["coco/AP"]
+        return evaluate([sample(0, BOXES[:1], [0], predicted, [*scores, hit_score], [0] * 150)])[
+            "coco/AP"
+        ]
 
     assert average_precision(100) == pytest.approx(0.01)
     assert average_precision(101) == 0.0
@@ -253,13 +289,21 @@ def test_padding_and_unlabelled_frames_are_skipped():
 
 def test_class_without_boxes_is_absent(monkeypatch):
     lines = []
-    monkeypatch.setattr("etram_mmdet.evaluation.event_coco_metric.print_log", lambda text, **_: lines.append(text))
+    monkeypatch.setattr(
+        "etram_mmdet.evaluation.event_coco_metric.print_log", lambda text, **_: lines.append(text)
+    )
     metrics = evaluate([sample(0, BOXES[:1], [0], BOXES, [0.9, 0.8, 0.8], [0, 3, 3])])
-    assert metrics["coco/AP"] == 1.0  # two false trams: without a true one, COCO has no class to charge them to
-    assert not any("tram" in key or key.endswith(("_S_network_px", "_L_network_px")) for key in metrics)
+    assert (
+        metrics["coco/AP"] == 1.0
+    )  # two false trams: without a true one, COCO has no class to charge them to
+    assert not any(
+        "tram" in key or key.endswith(("_S_network_px", "_L_network_px")) for key in metrics
+    )
     assert -1 not in metrics.values()
     table = lines[0].split("\n\n")[0].split("\n")
-    rules = "class-aware, no box filter, boxes < 5 sensor px ignored, detections clipped to the frame"
+    rules = (
+        "class-aware, no box filter, boxes < 5 sensor px ignored, detections clipped to the frame"
+    )
     assert table[1] == f"protocol coco: {rules}, IoU .50:.95, maxDets 1/10/100"
     assert table[2:4] == ["left out: 0 frames, 0 boxes, 0 detections", "1 frames, 1 boxes"]
     assert [line.split() for line in table if line.startswith(("pedestrian", "tram"))] == [
@@ -274,7 +318,8 @@ def test_nan_names_the_frame(place):
     bad["pred_instances"][place] = bad["pred_instances"][place].clone()
     bad["pred_instances"][place].view(-1)[1] = float("nan")
     with pytest.raises(
-        ValueError, match=rf"'night_007' at t_us=123456: detections: {place}\S* holds 1 values that are NaN"
+        ValueError,
+        match=rf"'night_007' at t_us=123456: detections: {place}\S* holds 1 values that are NaN",
     ):
         evaluate([bad])
 
@@ -301,7 +346,9 @@ def test_through_mmengine():
     evaluator = Evaluator([METRICS.build(dict(type="EventCocoMetric"))])
     evaluator.dataset_meta = dict(classes=CLASSES)
     boxes = torch.tensor(BOXES, dtype=torch.float32)
-    data_sample = DetDataSample(metainfo=dict(recording="day_000", is_padding=False, is_labelled=True))
+    data_sample = DetDataSample(
+        metainfo=dict(recording="day_000", is_padding=False, is_labelled=True)
+    )
     data_sample.gt_instances = InstanceData(bboxes=boxes, labels=torch.tensor(LABELS))
     data_sample.pred_instances = InstanceData(
         bboxes=boxes, labels=torch.tensor(LABELS), scores=torch.ones(3).bfloat16()
@@ -318,7 +365,9 @@ def test_through_mmengine():
 
 def evaluate_shards(rank, init_file, out_dir):
     """Half of the frames, two of them on both ranks as a padded sampler hands them out; then none at all."""
-    torch.distributed.init_process_group("gloo", init_method=f"file://{init_file}", rank=rank, world_size=2)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{init_file}", rank=rank, world_size=2
+    )
     samples = random_samples(41, seed=11)
     metrics = evaluate(samples[rank::2] + samples[:2])
     with pytest.raises(ValueError, match="no labelled frame reached the metric"):
@@ -350,7 +399,12 @@ def test_append_row_keeps_every_digit_and_column(tmp_path):
 
 def test_sizes_without_their_pixels_are_read_under_todays_names(tmp_path):
     """What version 0.1 wrote, beside today's columns."""
-    old = {"coco/AP_S": "0.25", "coco/AR100_L": "0.5", "prophesee:class/AP_8-16px": "0.125", "coco/AP_96+px": "1"}
+    old = {
+        "coco/AP_S": "0.25",
+        "coco/AR100_L": "0.5",
+        "prophesee:class/AP_8-16px": "0.125",
+        "coco/AP_96+px": "1",
+    }
     now = {"coco/AP_S_network_px": 0.3, "coco/AP_8-16_sensor_px": 0.2, "coco/AP_pedestrian": 0.1}
     append_row(tmp_path / "r.csv", dict(split="val", step=1) | old)
     append_row(tmp_path / "r.csv", dict(split="val", step=2) | now)
@@ -363,7 +417,11 @@ def test_sizes_without_their_pixels_are_read_under_todays_names(tmp_path):
         "prophesee:class/AP_8-16_sensor_px": "0.125",
         "coco/AP_96+_sensor_px": "1",
     }
-    assert rows[1] == {"split": "val", "step": "2", **{key: str(value) for key, value in now.items()}}
+    assert rows[1] == {
+        "split": "val",
+        "step": "2",
+        **{key: str(value) for key, value in now.items()},
+    }
 
 
 def test_a_row_may_take_the_place_of_an_earlier_one(tmp_path):

@@ -21,7 +21,9 @@ RECORDINGS = 20
 WINDOWS = 600  # of 50 ms, so half a minute
 
 
-def bursts(per_min: float, windows: float, level: float, rng: np.random.Generator) -> list[tuple[int, float]]:
+def bursts(
+    per_min: float, windows: float, level: float, rng: np.random.Generator
+) -> list[tuple[int, float]]:
     """(window, score) of something that is seen for some windows in a row, each time as sure as it looks."""
     seen = []
     for start in rng.integers(0, WINDOWS, rng.poisson(per_min / 2)).tolist():
@@ -33,7 +35,9 @@ def bursts(per_min: float, windows: float, level: float, rng: np.random.Generato
 
 def boxes_at(x: np.ndarray) -> Boxes:
     """Those of class k stand at 100 * k, false alarms further to the right."""
-    return Boxes(np.float32([[left, 0, left + 50, 50] for left in x]).reshape(-1, 4), x % 500 // 100)
+    return Boxes(
+        np.float32([[left, 0, left + 50, 50] for left in x]).reshape(-1, 4), x % 500 // 100
+    )
 
 
 def streets(seed: int) -> list[FrameResult]:
@@ -51,7 +55,9 @@ def streets(seed: int) -> list[FrameResult]:
         for window, score_at in enumerate(columns):
             x = np.array(sorted(score_at), np.int64)
             found = replace(boxes_at(x), scores=np.float32([score_at[each] for each in x]))
-            frames.append(FrameResult(f"street_{recording:02d}", 50_000 * window, boxes_at(x[x < 500]), found))
+            frames.append(
+                FrameResult(f"street_{recording:02d}", 50_000 * window, boxes_at(x[x < 500]), found)
+            )
     return frames
 
 
@@ -72,17 +78,25 @@ def test_bounds_are_kept_in_the_stream(tuned_on, deployed):
     total = 0
     for bound in (10, 30):
         points, _, _ = choose_points(tuned_on, CLASSES, Options(FalseAlarms(bound)))
-        counts = class_counts(match([points.apply(f) for f in deployed], [0.5]), len(CLASSES), np.zeros(1))
+        counts = class_counts(
+            match([points.apply(f) for f in deployed], [0.5]), len(CLASSES), np.zeros(1)
+        )
         alarms = np.array([c.alarms.item() for c in counts])
         total += alarms.sum() / minutes
         assert (stats.chi2.ppf(0.025, 2 * alarms) / 2 <= bound * minutes).all()
-        assert (alarms > 0.1 * bound * minutes).any() and all(c.recall > 0.3 for c in counts)  # the budget is used
+        assert (alarms > 0.1 * bound * minutes).any() and all(
+            c.recall > 0.3 for c in counts
+        )  # the budget is used
     assert minutes == pytest.approx(10) and total <= 1.2 * len(CLASSES) * (10 + 30)
 
 
-@pytest.mark.parametrize("minutes", [np.full(20, 0.25), np.r_[4.05, np.full(19, 0.05)]], ids=["equal", "one long"])
+@pytest.mark.parametrize(
+    "minutes", [np.full(20, 0.25), np.r_[4.05, np.full(19, 0.05)]], ids=["equal", "one long"]
+)
 def test_bursts_are_told_from_recordings_of_any_length(minutes):
     """Alarms that come by fives, in recordings of equal and of very different length."""
     rng = np.random.default_rng(0)
     alarms = 5 * rng.poisson(10 * minutes[:, None, None] / 5, (200, 20, 8, 1))
-    assert np.mean([Stream(minutes, each, 1).burst(10) for each in alarms]) == pytest.approx(5, rel=0.1)
+    assert np.mean([Stream(minutes, each, 1).burst(10) for each in alarms]) == pytest.approx(
+        5, rel=0.1
+    )

@@ -19,7 +19,11 @@ def simulated(recordings: int, rng: np.random.Generator) -> PrecisionTable:
 
     A road user is easy or hard for as long as it is seen, so that detections of a recording go wrong together.
     """
-    ease = rng.normal(0, 0.8, (recordings, 1)) + rng.normal(0, 0.4, (recordings, CLASSES)) - [0, 0.4, 0.8]
+    ease = (
+        rng.normal(0, 0.8, (recordings, 1))
+        + rng.normal(0, 0.4, (recordings, CLASSES))
+        - [0, 0.4, 0.8]
+    )
     users = rng.poisson(3 * np.exp(rng.normal(0, 0.5, (recordings, 1))), (recordings, CLASSES))
     of_user = np.repeat(np.arange(ease.size), users.ravel())
     ease_of_user = ease.ravel()[of_user] + rng.normal(0, 0.8, len(of_user))
@@ -27,14 +31,18 @@ def simulated(recordings: int, rng: np.random.Generator) -> PrecisionTable:
     truth = of_user[of_box]
     is_seen = rng.random(len(truth)) < 1 / (1 + np.exp(-1 - ease_of_user[of_box]))
     score = (0.5 + ease_of_user[of_box] + rng.normal(0, 0.7, len(truth)))[is_seen]
-    overlap = 1 / (1 + np.exp(-1.2 - ease_of_user[of_box] - rng.normal(0, 0.6, len(truth))))[is_seen]
+    overlap = (
+        1 / (1 + np.exp(-1.2 - ease_of_user[of_box] - rng.normal(0, 0.6, len(truth))))[is_seen]
+    )
     alarm = np.repeat(np.arange(ease.size), rng.poisson(2 * users.ravel()))
     scores = np.concatenate([score, rng.normal(-1, 1, len(alarm))])
     best_first = np.argsort(-scores)
     hits = np.where(overlap >= IOUS[:, None], np.flatnonzero(is_seen), NOTHING)
     found = np.concatenate([hits, np.full((len(IOUS), len(alarm)), NOTHING)], 1)[:, best_first]
     detections = table_of(np.concatenate([truth[is_seen], alarm])[best_first])
-    matches = Matches(table_of(truth), np.ones(len(truth), bool), detections, scores[best_first], found)
+    matches = Matches(
+        table_of(truth), np.ones(len(truth), bool), detections, scores[best_first], found
+    )
     return PrecisionTable(matches, CLASSES, np.arange(recordings))
 
 

@@ -23,10 +23,14 @@ def frames_of(seed: int, count: int = 40) -> list[FrameResult]:
     return sorted(frames, key=lambda frame: frame.key)
 
 
-def frame(truth, found, scores=None, labels=None, found_labels=None, recording="day_0") -> FrameResult:
+def frame(
+    truth, found, scores=None, labels=None, found_labels=None, recording="day_0"
+) -> FrameResult:
     truth, found = (np.array(boxes, np.float32).reshape(-1, 4) for boxes in (truth, found))
     labels = np.zeros(len(truth), np.int64) if labels is None else np.array(labels)
-    found_labels = np.zeros(len(found), np.int64) if found_labels is None else np.array(found_labels)
+    found_labels = (
+        np.zeros(len(found), np.int64) if found_labels is None else np.array(found_labels)
+    )
     scores = np.linspace(0.9, 0.1, len(found)) if scores is None else np.array(scores)
     found = Boxes(found, found_labels, scores.astype(np.float32))
     return FrameResult(recording, 0, Boxes(truth, labels), found)
@@ -41,7 +45,9 @@ def test_equals_coco_for_every_class_and_threshold(seed):
     frames = frames_of(seed)
     precision, _ = _accumulate(frames, CLASSES)
     expected = precision[..., 0, -1].mean(1).T  # (K, T), -1 without boxes
-    ours = PrecisionTable(match(frames), len(CLASSES), each_its_own(frames) % 3).average_precision()[..., 0]
+    ours = PrecisionTable(
+        match(frames), len(CLASSES), each_its_own(frames) % 3
+    ).average_precision()[..., 0]
     assert np.allclose(np.nan_to_num(ours, nan=-1), expected, atol=1e-12)
     assert mean_ap(ours) == pytest.approx(coco_metrics(frames, CLASSES)["AP"], abs=1e-12)
 
@@ -52,20 +58,29 @@ def test_sizes_are_cocos_ranges(size, low, high):
     frames = frames_of(0, count=60)
     matches = match(frames, is_ignored=lambda areas: (areas < low**2) | (areas > high**2))
     ours = PrecisionTable(matches, len(CLASSES), each_its_own(frames)).average_precision()[..., 0]
-    assert mean_ap(ours) == pytest.approx(coco_metrics(frames, CLASSES)[f"AP_{size}_network_px"], abs=1e-12)
+    assert mean_ap(ours) == pytest.approx(
+        coco_metrics(frames, CLASSES)[f"AP_{size}_network_px"], abs=1e-12
+    )
 
 
 def test_weights_are_repeated_recordings():
     """Without equal scores, whose order is that of frames; more weightings than are computed at a time."""
     rng = np.random.default_rng(0)
     frames = [
-        f._replace(found=replace(f.found, scores=rng.random(len(f.found)).astype(np.float32))) for f in frames_of(1)
+        f._replace(found=replace(f.found, scores=rng.random(len(f.found)).astype(np.float32)))
+        for f in frames_of(1)
     ]
     weights = rng.integers(0, 3, (len(frames), 70))
-    ours = PrecisionTable(match(frames), len(CLASSES), each_its_own(frames)).average_precision(weights)
+    ours = PrecisionTable(match(frames), len(CLASSES), each_its_own(frames)).average_precision(
+        weights
+    )
     for b in (0, 1, 69):
-        repeated = [f for f, weight in zip(frames, weights[:, b], strict=True) for _ in range(weight)]
-        plain = PrecisionTable(match(repeated), len(CLASSES), each_its_own(repeated)).average_precision()[..., 0]
+        repeated = [
+            f for f, weight in zip(frames, weights[:, b], strict=True) for _ in range(weight)
+        ]
+        plain = PrecisionTable(
+            match(repeated), len(CLASSES), each_its_own(repeated)
+        ).average_precision()[..., 0]
         assert np.allclose(ours[..., b], plain, atol=1e-12, equal_nan=True)
     assert np.ptp([mean_ap(ours[..., b]) for b in range(70)]) > 0.01
 
@@ -111,7 +126,10 @@ def test_ignored_boxes_in_all_that_counts_detections():
     (counts,) = class_counts(matches, 1, np.zeros(1))
     assert (counts.hits.tolist(), counts.alarms.tolist(), counts.boxes) == ([1], [1], 1)
     assert confusion_matrix([one], 1, 0.0).tolist() == [[1, 0], [1, 0]]
-    assert [each.tolist() for each in recall_by_side(matches, np.array([0, 5, 50]), 0.0)] == [[0, 1], [0, 1]]
+    assert [each.tolist() for each in recall_by_side(matches, np.array([0, 5, 50]), 0.0)] == [
+        [0, 1],
+        [0, 1],
+    ]
     of_class, of_all = recall_at_false_alarms(matches, 1, minutes=1.0)
     assert of_class.tolist() == [[1, 1, 1]] and of_all.tolist() == [1, 1, 1]
     table = PrecisionTable(matches, 1, np.zeros(1, int))
@@ -122,11 +140,15 @@ def test_ignored_boxes_in_all_that_counts_detections():
 def test_ignored_boxes_are_cocos_crowds(seed):
     frames = frames_of(seed)
     frames = [f._replace(truth=f.truth[1::2], ignored=f.truth[::2]) for f in frames]
-    ours = PrecisionTable(match(frames), len(CLASSES), each_its_own(frames)).average_precision()[..., 0]
+    ours = PrecisionTable(match(frames), len(CLASSES), each_its_own(frames)).average_precision()[
+        ..., 0
+    ]
     assert mean_ap(ours) == pytest.approx(coco_metrics(frames, CLASSES)["AP"], abs=1e-12)
     matches = match(frames, is_ignored=lambda areas: (areas < 32**2) | (areas > 96**2))
     ours = PrecisionTable(matches, len(CLASSES), each_its_own(frames)).average_precision()[..., 0]
-    assert mean_ap(ours) == pytest.approx(coco_metrics(frames, CLASSES)["AP_M_network_px"], abs=1e-12)
+    assert mean_ap(ours) == pytest.approx(
+        coco_metrics(frames, CLASSES)["AP_M_network_px"], abs=1e-12
+    )
 
 
 def test_empty_frames():
@@ -138,7 +160,12 @@ def test_empty_frames():
 
 def test_a_class_that_some_parts_lack():
     """Only the second recording has cars: parts without it have no AP of cars."""
-    frames = [frame([[0, 0, 9, 9]], []), frame([[0, 0, 9, 9]], [[0, 0, 9, 9]], labels=[1], found_labels=[1])]
-    table = PrecisionTable(match(frames), 2, each_its_own(frames)).average_precision(np.array([[1, 2, 0], [1, 0, 2]]))
+    frames = [
+        frame([[0, 0, 9, 9]], []),
+        frame([[0, 0, 9, 9]], [[0, 0, 9, 9]], labels=[1], found_labels=[1]),
+    ]
+    table = PrecisionTable(match(frames), 2, each_its_own(frames)).average_precision(
+        np.array([[1, 2, 0], [1, 0, 2]])
+    )
     assert np.isnan(table[1, 0]).tolist() == [False, True, False]
     assert [mean_ap(table[..., b]) for b in range(3)] == [0.5, 0.0, 1.0]

@@ -29,7 +29,13 @@ LIMITS = dict(proposal_nums=(1, 10, 100))
 def dataset(sample):
     pipeline = [dict(type="PackClip")]
     return DATASETS.build(
-        dict(type="mmdet.ETraMDataset", data_root=str(sample), split="val", pipeline=pipeline, test_mode=True)
+        dict(
+            type="mmdet.ETraMDataset",
+            data_root=str(sample),
+            split="val",
+            pipeline=pipeline,
+            test_mode=True,
+        )
     )
 
 
@@ -42,13 +48,18 @@ def batches(dataset):
         collate_fn=pseudo_collate,
     )
     rng, prepare = np.random.default_rng(0), EventDataPreprocessor()
-    return [predicted([f for track in prepare(batch)["data_samples"] for f in track], rng) for batch in loader]
+    return [
+        predicted([f for track in prepare(batch)["data_samples"] for f in track], rng)
+        for batch in loader
+    ]
 
 
 def predicted(frames, rng) -> list[DetDataSample]:
     """Also of boxes that are ignored, which must not count as false alarms."""
     for frame in frames:
-        truth = np.concatenate([frame.gt_instances.bboxes, frame.ignored_instances.bboxes]).astype(np.float32)
+        truth = np.concatenate([frame.gt_instances.bboxes, frame.ignored_instances.bboxes]).astype(
+            np.float32
+        )
         moved = truth + rng.normal(0, 1.0, truth.shape)
         moved[:, 3] += 30 * (truth[:, 3] > 28)  # beyond the border, where the truth is cut
         corner = rng.uniform(0, 20, (3, 2))
@@ -81,8 +92,15 @@ def test_coco_metric_says_what_ours_says(dataset, batches):
     found = evaluate(dataset, batches, dict(type="CocoMetric", metric="bbox", **LIMITS))
     expected = ours(dataset, batches)
     assert 0.05 < expected["coco/AP"] < 0.95
-    for theirs, name in (("mAP", "AP"), ("mAP_50", "AP50"), ("mAP_75", "AP75"), ("mAP_s", "AP_S_network_px")):
-        assert abs(found[f"coco/bbox_{theirs}"] - expected[f"coco/{name}"]) <= 5.1e-4  # mmdet rounds to 3 digits
+    for theirs, name in (
+        ("mAP", "AP"),
+        ("mAP_50", "AP50"),
+        ("mAP_75", "AP75"),
+        ("mAP_s", "AP_S_network_px"),
+    ):
+        assert (
+            abs(found[f"coco/bbox_{theirs}"] - expected[f"coco/{name}"]) <= 5.1e-4
+        )  # mmdet rounds to 3 digits
 
 
 def test_coco_metrics_stats_equal_ours_to_1e_6(dataset, batches, monkeypatch):
@@ -91,7 +109,9 @@ def test_coco_metrics_stats_equal_ours_to_1e_6(dataset, batches, monkeypatch):
     evaluate(dataset, batches, dict(type="CocoMetric", metric="bbox", **LIMITS))
     expected = ours(dataset, batches)
     names = ("AP", "AP50", "AP75", "AP_S_network_px")
-    np.testing.assert_allclose(stats[0][:4], [expected[f"coco/{name}"] for name in names], atol=1e-6)
+    np.testing.assert_allclose(
+        stats[0][:4], [expected[f"coco/{name}"] for name in names], atol=1e-6
+    )
     recalls = [expected[f"coco/AR{limit}"] for limit in (1, 10, 100)]
     np.testing.assert_allclose(stats[0][6:9], recalls, atol=1e-6)
 
@@ -113,15 +133,23 @@ def _unrounded(monkeypatch) -> list[np.ndarray]:
 def test_coco_metric_with_an_annotation_file(dataset, batches, tmp_path):
     names = dataset.metainfo["classes"]
     infos = [dataset.get_data_info(i) for i in range(len(dataset))]
-    images = [dict(id=i["img_id"], width=i["width"], height=i["height"], file_name=i["img_path"]) for i in infos]
+    images = [
+        dict(id=i["img_id"], width=i["width"], height=i["height"], file_name=i["img_path"])
+        for i in infos
+    ]
     boxes = [
         dict(
-            image_id=info["img_id"], category_id=box["bbox_label"], bbox=_xywh(box["bbox"]), iscrowd=box["ignore_flag"]
+            image_id=info["img_id"],
+            category_id=box["bbox_label"],
+            bbox=_xywh(box["bbox"]),
+            iscrowd=box["ignore_flag"],
         )
         for info in infos
         for box in info["instances"]
     ]
-    annotations = [dict(box, id=k, area=box["bbox"][2] * box["bbox"][3]) for k, box in enumerate(boxes, 1)]
+    annotations = [
+        dict(box, id=k, area=box["bbox"][2] * box["bbox"][3]) for k, box in enumerate(boxes, 1)
+    ]
     categories = [dict(id=k, name=name) for k, name in enumerate(names)]
     path = tmp_path / "truth.json"
     path.write_text(json.dumps(dict(images=images, annotations=annotations, categories=categories)))
@@ -136,7 +164,9 @@ def _xywh(bbox):
 
 
 def test_format_only_writes_every_detection(dataset, batches, tmp_path):
-    metric = dict(type="CocoMetric", metric="bbox", format_only=True, outfile_prefix=str(tmp_path / "found"))
+    metric = dict(
+        type="CocoMetric", metric="bbox", format_only=True, outfile_prefix=str(tmp_path / "found")
+    )
     path = tmp_path / "empty.json"
     names = dataset.metainfo["classes"]
     categories = [dict(id=k, name=name) for k, name in enumerate(names)]
@@ -177,7 +207,9 @@ def test_frames_that_do_not_count_reach_no_metric(dataset, batches):
     metric = dict(type="VOCMetric", iou_thrs=[0.5])
     expected = evaluate(dataset, batches, dict(metric))
     for fact in (dict(is_labelled=False), dict(is_padding=True)):
-        others = [sample.new(metainfo=dict(sample.metainfo_items()) | fact) for sample in batches[-1]]
+        others = [
+            sample.new(metainfo=dict(sample.metainfo_items()) | fact) for sample in batches[-1]
+        ]
         assert evaluate(dataset, [*batches, others], dict(metric)) == expected
     counting = [sample.new(metainfo=dict(sample.metainfo_items())) for sample in batches[-1]]
     assert evaluate(dataset, [*batches, counting], dict(metric)) != expected
@@ -211,4 +243,6 @@ def test_a_run_validates_with_metrics_of_both(sample, tmp_path):
     )
     options = ["--cfg-options", f"data_root={sample}/", *SMALL, ALL_BOXES]
     output = run("tools/train.py", config, "--work-dir", tmp_path / "run", *options)
-    assert all(key in output for key in ("coco/AP", "mmdet/bbox_mAP", "video/bbox_mAP", "pascal_voc/mAP"))
+    assert all(
+        key in output for key in ("coco/AP", "mmdet/bbox_mAP", "video/bbox_mAP", "pascal_voc/mAP")
+    )

@@ -23,7 +23,11 @@ from etram_mmdet.evaluation.nms import iou, nms
 )
 def test_iou_by_hand(other, expected):
     box = np.array([0.0, 0, 10, 10])
-    assert iou(box, np.array(other, float)) == iou(np.array(other, float), box) == pytest.approx(expected, abs=1e-15)
+    assert (
+        iou(box, np.array(other, float))
+        == iou(np.array(other, float), box)
+        == pytest.approx(expected, abs=1e-15)
+    )
 
 
 def test_a_box_at_the_limit_stays():

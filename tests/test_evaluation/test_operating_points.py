@@ -13,7 +13,9 @@ from tests.test_evaluation.test_breakdown import square
 CLASSES = ("pedestrian", "car")
 
 
-def rows_kept(points: OperatingPoints, bboxes_xyxy: np.ndarray, scores: list, labels: list) -> list[int]:
+def rows_kept(
+    points: OperatingPoints, bboxes_xyxy: np.ndarray, scores: list, labels: list
+) -> list[int]:
     boxes = Boxes(bboxes_xyxy, np.array(labels), np.float32(scores), ids=np.arange(len(labels)))
     return points.keep(boxes).ids.tolist()
 
@@ -42,7 +44,9 @@ def test_nms_of_a_class_leaves_the_others_alone():
         points = OperatingPoints.from_config(config, CLASSES)
         assert rows_kept(points, boxes, scores, [1, 1, 1]) == kept
         assert rows_kept(points, boxes, scores, [0, 0, 0]) == [0, 1, 2]
-        assert rows_kept(points, boxes, scores, [1, 0, 1]) == ([0, 1, 2] if limit > 0.34 else [0, 1])
+        assert rows_kept(points, boxes, scores, [1, 0, 1]) == (
+            [0, 1, 2] if limit > 0.34 else [0, 1]
+        )
 
 
 def test_one_for_all():
@@ -54,18 +58,36 @@ def test_one_for_all():
 @pytest.mark.parametrize(
     "config, says",
     [
-        (dict(score_thr=dict(Car=0.5)), "score_thr is for the classes Car, but the model tells pedestrian, car apart"),
+        (
+            dict(score_thr=dict(Car=0.5)),
+            "score_thr is for the classes Car, but the model tells pedestrian, car apart",
+        ),
         (dict(score_thr=0.5), "score_thr is for the classes 0.5"),
         (dict(score_thr=dict(pedestrian=0.1, car=[0.1, 0.2])), "a number per class, or 1 of them"),
         (dict(score_thr=dict(pedestrian=0.1, car=[0.1, 0.2]), sides_px=[16, 32]), "or 3 of them"),
         (dict(score_thr=dict(pedestrian="a", car=0.1)), "a number per class"),
         (dict(score_thr=dict(pedestrian=30, car=0.1)), "expected numbers from 0 to 1"),
         (dict(score_thr=dict(pedestrian=float("nan"), car=0.1)), "expected numbers from 0 to 1"),
-        (dict(score_thr=dict(pedestrian=[1, 1, 1], car=[1, 1, 1]), sides_px=[32, 16]), "expected ascending sides"),
-        (dict(score_thr=dict(pedestrian=1, car=1), sides_px=16), "sides_px: 16, expected ascending sides"),
-        (dict(score_thr=dict(pedestrian=[1, 1], car=[1, 1]), sides_px=[10**40]), "expected ascending sides"),
-        (dict(score_thr=dict(pedestrian=0.1, car=0.1), nms=0.3), "holds nms, score_thr; expected score_thr"),
-        (dict(score_thr=dict(pedestrian=0.1, car=0.1), nms_iou=dict(car=0.1)), "nms_iou is for the classes car"),
+        (
+            dict(score_thr=dict(pedestrian=[1, 1, 1], car=[1, 1, 1]), sides_px=[32, 16]),
+            "expected ascending sides",
+        ),
+        (
+            dict(score_thr=dict(pedestrian=1, car=1), sides_px=16),
+            "sides_px: 16, expected ascending sides",
+        ),
+        (
+            dict(score_thr=dict(pedestrian=[1, 1], car=[1, 1]), sides_px=[10**40]),
+            "expected ascending sides",
+        ),
+        (
+            dict(score_thr=dict(pedestrian=0.1, car=0.1), nms=0.3),
+            "holds nms, score_thr; expected score_thr",
+        ),
+        (
+            dict(score_thr=dict(pedestrian=0.1, car=0.1), nms_iou=dict(car=0.1)),
+            "nms_iou is for the classes car",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(config, says):

@@ -8,7 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from etram_mmdet.evaluation.predictions import check_may_judge, load_predictions, save_predictions, with_truth_of
+from etram_mmdet.evaluation.predictions import (
+    check_may_judge,
+    load_predictions,
+    save_predictions,
+    with_truth_of,
+)
 from etram_mmdet.evaluation.protocols import get_protocols
 from etram_mmdet.evaluation.results import Boxes, FrameResult
 from etram_mmdet.utils.errors import InputError
@@ -28,7 +33,17 @@ def frames() -> list[FrameResult]:
         class_scores=rng.random(3).astype(np.float32),
     )
     small = Boxes(boxes[:1] + np.float32(0.2), np.array([1]))
-    full = FrameResult("b", 5, Boxes(boxes, np.array([0, 1, 1])), found, 2, (24, 24), small, start_us=3, step_us=20_000)
+    full = FrameResult(
+        "b",
+        5,
+        Boxes(boxes, np.array([0, 1, 1])),
+        found,
+        2,
+        (24, 24),
+        small,
+        start_us=3,
+        step_us=20_000,
+    )
     return [full, FrameResult("a", 7, Boxes(boxes[:0], np.empty(0, np.int64)), Boxes.empty())]
 
 
@@ -56,7 +71,9 @@ def test_every_bit_comes_back_in_order(path):
 
 
 def test_predictions_without_a_step_are_of_50_ms(path):
-    frames = load_predictions(changed(path, lambda c: [frame.pop("step_us") for frame in c["frames"]])).frames
+    frames = load_predictions(
+        changed(path, lambda c: [frame.pop("step_us") for frame in c["frames"]])
+    ).frames
     assert [frame.step_us for frame in frames] == [50_000, 50_000]
 
 
@@ -68,7 +85,10 @@ def first(content: dict) -> dict:
     "change, says",
     [
         (lambda c: c.update(frames=[]), "holds no frame"),
-        (lambda c: c.pop("classes"), "without 'classes'; make it anew with tools/test.py CHECKPOINT --out"),
+        (
+            lambda c: c.pop("classes"),
+            "without 'classes'; make it anew with tools/test.py CHECKPOINT --out",
+        ),
         (lambda c: first(c).pop("scores"), "without 'scores'"),
         (lambda c: first(c).update(step_us=-1), "-1, expected numbers of at least 1"),
         (
@@ -83,22 +103,37 @@ def first(content: dict) -> dict:
             lambda c: first(c)["scores"].pop(),
             r"'b' at t_us=5: detections: scores has the shape \(2,\), expected \(3,\) for 3 labels",
         ),
-        (lambda c: first(c)["labels"].__setitem__(0, 2), r"detections: labels holds \[2\], expected 0 to 1"),
+        (
+            lambda c: first(c)["labels"].__setitem__(0, 2),
+            r"detections: labels holds \[2\], expected 0 to 1",
+        ),
         (
             lambda c: first(c).update(bboxes=[[0, 0, 90, 9], [30, 0, 40, 9], [0, 0, 9, 9]]),
             r"detections: 2 of 3 have their centre outside the frame, such as \[0.0, 0.0, 90.0, 9.0\] in 24x24 network",
         ),
         (lambda c: c.update(format_version=3), "format_version 3, expected 2"),
-        (lambda c: c["frames"].append(first(c) | dict(scores=[0.1] * 3)), "1 frames stand twice in it, such as"),
-        (lambda c: first(c)["class_scores"].pop(), r"class_scores has the shape \(2,\), expected \(3,\)"),
-        (lambda c: first(c)["class_scores"].__setitem__(0, float("nan")), "class_scores holds 1 values that are NaN"),
+        (
+            lambda c: c["frames"].append(first(c) | dict(scores=[0.1] * 3)),
+            "1 frames stand twice in it, such as",
+        ),
+        (
+            lambda c: first(c)["class_scores"].pop(),
+            r"class_scores has the shape \(2,\), expected \(3,\)",
+        ),
+        (
+            lambda c: first(c)["class_scores"].__setitem__(0, float("nan")),
+            "class_scores holds 1 values that are NaN",
+        ),
         (lambda c: first(c).update(t_us=float("inf")), "inf, expected whole numbers"),
         (lambda c: first(c).update(t_us=5.5), "5.5, expected whole numbers"),
         (lambda c: first(c)["labels"].__setitem__(0, 0.7), "expected whole numbers"),
         (lambda c: first(c)["labels"].__setitem__(0, 1e30), "expected whole numbers"),
         (lambda c: first(c).update(hw=[300]), "not a file of predictions"),
         (lambda c: first(c).update(scale=-2), "-2, expected numbers of at least 1"),
-        (lambda c: first(c)["bboxes"].__setitem__(0, [9, 9, 3, 4]), "1 boxes end before they begin"),
+        (
+            lambda c: first(c)["bboxes"].__setitem__(0, [9, 9, 3, 4]),
+            "1 boxes end before they begin",
+        ),
         (
             lambda c: first(c)["gt_bboxes"].__setitem__(0, [0, 0, 9, 90]),
             "ground truth: 1 boxes lie outside the frame",
@@ -131,9 +166,14 @@ def test_truth_may_come_from_the_data(path):
     joined = with_truth_of(found, truth, path)
     assert {f.key for f in joined} == set(truth) and len(joined[0].truth) == 3
     assert joined[0].found == frames()[0].found
-    with pytest.raises(InputError, match="1 labelled frames of the evaluated data missing; the first is 'b' at t_us=5"):
+    with pytest.raises(
+        InputError,
+        match="1 labelled frames of the evaluated data missing; the first is 'b' at t_us=5",
+    ):
         with_truth_of(found[:1], truth, path)
-    with pytest.raises(InputError, match=r"1 frames that the evaluated data do not have.*'b' at t_us=5"):
+    with pytest.raises(
+        InputError, match=r"1 frames that the evaluated data do not have.*'b' at t_us=5"
+    ):
         with_truth_of(found, {("a", 7): truth["a", 7]}, path)
 
 
@@ -141,17 +181,24 @@ def test_boxes_in_other_pixels_than_the_networks(path):
     """Stated by hw, or seen from a box that lies outside."""
     truth = {f.key: f._replace(hw=(24, 24)) for f in frames()}
     changed(path, lambda c: [f.update(hw=[48, 48]) for f in c["frames"]])
-    with pytest.raises(InputError, match=r"boxes in a frame of 48x48 pixels, but the network's has 24x24"):
+    with pytest.raises(
+        InputError, match=r"boxes in a frame of 48x48 pixels, but the network's has 24x24"
+    ):
         with_truth_of(load_predictions(path).frames, truth, path)
     changed(path, lambda c: [f.update(hw=None) for f in c["frames"]])
     with_truth_of(load_predictions(path).frames, truth, path)
     changed(path, lambda c: first(c).update(bboxes=[[20, 0, 40, 9]] * 3))
-    with pytest.raises(InputError, match=r"p.json: detections: 3 of 3 have their centre outside the frame, such as"):
+    with pytest.raises(
+        InputError, match=r"p.json: detections: 3 of 3 have their centre outside the frame, such as"
+    ):
         with_truth_of(load_predictions(path).frames, truth, path)
 
 
 def test_ignored_boxes_may_be_missing(path):
-    changed(path, lambda c: [f.pop("ignored_bboxes") and f.pop("ignored_labels") for f in c["frames"][:1]])
+    changed(
+        path,
+        lambda c: [f.pop("ignored_bboxes") and f.pop("ignored_labels") for f in c["frames"][:1]],
+    )
     assert [len(f.ignored) for f in load_predictions(path).frames] == [0, 0]
 
 
@@ -169,7 +216,9 @@ def test_a_file_without_a_version_holds_clipped_boxes(path):
     changed(path, lambda c: c.pop("format_version"))
     saved = load_predictions(path)
     check_may_judge(saved, ours, path)
-    with pytest.raises(InputError, match=r"were cut to the frame, but prophesee judges them whole.*--out") as raised:
+    with pytest.raises(
+        InputError, match=r"were cut to the frame, but prophesee judges them whole.*--out"
+    ) as raised:
         check_may_judge(saved, theirs, path)
     assert str(path) in str(raised.value)
 

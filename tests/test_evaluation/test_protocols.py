@@ -13,7 +13,13 @@ from etram_mmdet.evaluation.results import Boxes, FrameResult
 from etram_mmdet.utils.errors import InputError
 from tests.reference.answers import load
 from tests.reference.detections import detections, true_boxes
-from tests.test_evaluation.test_event_coco_metric import BOXES, CLASSES, LABELS, plain_pycocotools, sample
+from tests.test_evaluation.test_event_coco_metric import (
+    BOXES,
+    CLASSES,
+    LABELS,
+    plain_pycocotools,
+    sample,
+)
 from tests.test_models.test_detector import batch, build, predictions
 
 LAST = torch.tensor([21, 13] * 2)  # pixel of the frames of `batch`, where they end
@@ -62,7 +68,9 @@ def test_small_boxes_and_detections_go_by_sensor_pixels():
     boxes = [[0, 0, 18, 24], [0, 0, 9, 60], [0, 0, 10, 28.2], [50, 50, 60, 78.3]]
     kept, removed = PROPHESEE.select([frame(boxes)])
     expected = np.float32([boxes[0], boxes[3]])
-    assert np.array_equal(kept[0].truth.bboxes_xyxy, expected) and np.array_equal(kept[0].found.bboxes_xyxy, expected)
+    assert np.array_equal(kept[0].truth.bboxes_xyxy, expected) and np.array_equal(
+        kept[0].found.bboxes_xyxy, expected
+    )
     assert (removed.frames, removed.boxes, removed.detections) == (0, 2, 2)
     full, removed = PROPHESEE.select([frame(boxes, scale=1)])
     assert full == [] and (removed.frames, removed.boxes) == (1, 4)
@@ -71,7 +79,10 @@ def test_small_boxes_and_detections_go_by_sensor_pixels():
 def test_the_first_half_second_and_empty_frames_go():
     large = [[0, 0, 40, 40]]
     frames = [frame(large, t_us=t) for t in (400_000, 500_000, 500_001)]
-    frames += [frame([], t_us=700_000, detections=large), frame([[0, 0, 5, 5]], t_us=800_000, detections=large)]
+    frames += [
+        frame([], t_us=700_000, detections=large),
+        frame([[0, 0, 5, 5]], t_us=800_000, detections=large),
+    ]
     kept, removed = PROPHESEE.select(frames)
     assert [f.t_us for f in kept] == [500_001]
     assert (removed.frames, removed.boxes, removed.detections) == (4, 3, 4)
@@ -83,11 +94,16 @@ def test_the_first_half_second_and_empty_frames_go():
 def test_the_first_half_second_is_that_of_the_recording(start_us):
     """Whatever its clock: as absolute stamps where it begins at 0, which the reference takes for granted."""
     large = [[0, 0, 40, 40]]
-    frames = [frame(large, t_us=start_us + t)._replace(start_us=start_us) for t in (400_000, 500_000, 500_001)]
+    frames = [
+        frame(large, t_us=start_us + t)._replace(start_us=start_us)
+        for t in (400_000, 500_000, 500_001)
+    ]
     for name in ("prophesee", "prophesee_gen1", "etram_paper"):
         kept, removed = PROTOCOLS[name].select(frames)
         assert [f.t_us - start_us for f in kept] == [500_001] and removed.frames == 2
-    early = [frame(large, t_us=start_us - 10)._replace(start_us=start_us)]  # a label before the first event
+    early = [
+        frame(large, t_us=start_us - 10)._replace(start_us=start_us)
+    ]  # a label before the first event
     assert PROTOCOLS["coco"].select(early)[0] == early
 
 
@@ -119,28 +135,51 @@ def test_a_protocol_that_leaves_no_box_has_no_numbers_but_the_headline_must():
 
 @pytest.mark.parametrize("names", [("coco", "mscoco"), ()])
 def test_unknown_protocols_get_a_sentence(names):
-    with pytest.raises(InputError, match="expected some of coco, prophesee, prophesee_gen1, etram_paper"):
+    with pytest.raises(
+        InputError, match="expected some of coco, prophesee, prophesee_gen1, etram_paper"
+    ):
         EventCocoMetric(names)
 
 
 def test_the_log_names_protocol_and_what_it_left_out(monkeypatch):
     said = []
-    monkeypatch.setattr("etram_mmdet.evaluation.event_coco_metric.print_log", lambda text, **_: said.append(text))
+    monkeypatch.setattr(
+        "etram_mmdet.evaluation.event_coco_metric.print_log", lambda text, **_: said.append(text)
+    )
     large = [[10, 10, 90, 90]]
     evaluate([sample(0, large, [0]), sample(600_000, large, [0])], ("coco", "prophesee"))
-    rules = "class-aware, no box filter, boxes < 5 sensor px ignored, detections clipped to the frame"
-    assert f"protocol coco: {rules}, IoU .50:.95, maxDets 1/10/100" in said[0] and "ignored:" not in said[0]
+    rules = (
+        "class-aware, no box filter, boxes < 5 sensor px ignored, detections clipped to the frame"
+    )
+    assert (
+        f"protocol coco: {rules}, IoU .50:.95, maxDets 1/10/100" in said[0]
+        and "ignored:" not in said[0]
+    )
     assert "left out: 0 frames, 0 boxes" in said[0]
-    assert "protocol prophesee: class-aware, first 0.5 s" in said[1] and "left out: 1 frames, 1 boxes" in said[1]
+    assert (
+        "protocol prophesee: class-aware, first 0.5 s" in said[1]
+        and "left out: 1 frames, 1 boxes" in said[1]
+    )
 
 
 def test_ours_clips_detections_and_the_references_does_not():
     """Of a box 10 px beyond the border the part up to the last pixel is the truth: IoU 1 clipped, 40/50 whole."""
-    samples = [sample(600_000, [[59, 0, 99, 40]], [0], predicted=[[59, 0, 109, 40]], img_shape=(100, 100), scale=2)]
+    samples = [
+        sample(
+            600_000,
+            [[59, 0, 99, 40]],
+            [0],
+            predicted=[[59, 0, 109, 40]],
+            img_shape=(100, 100),
+            scale=2,
+        )
+    ]
     found = evaluate(samples, ("coco", "prophesee", "prophesee_gen1", "etram_paper"))
     assert found["coco/AP"] == pytest.approx(1)
     for name in ("prophesee", "prophesee_gen1", "etram_paper"):
-        assert found[f"{name}/AP"] == pytest.approx(0.7), name  # found at .50 to .80, in seven of ten
+        assert found[f"{name}/AP"] == pytest.approx(0.7), (
+            name
+        )  # found at .50 to .80, in seven of ten
 
 
 def test_from_the_network_to_the_numbers():
@@ -150,7 +189,9 @@ def test_from_the_network_to_the_numbers():
         inside = each["pred_instances"]["bboxes"].clamp(min=0).minimum(LAST)
         moved = (inside + 0.2).minimum(LAST)
         rows = ((moved[:, 2:] > moved[:, :2]).all(1).nonzero().squeeze(1))[::3]
-        each["gt_instances"] = dict(bboxes=moved[rows], labels=each["pred_instances"]["labels"][rows])
+        each["gt_instances"] = dict(
+            bboxes=moved[rows], labels=each["pred_instances"]["labels"][rows]
+        )
         each.update(t_us=each["t_us"] + 600_000, scale=100)  # all sides are many sensor pixels
     found = evaluate(samples, ("prophesee", "coco"))
     whole = plain_pycocotools(samples)[0]
@@ -158,7 +199,9 @@ def test_from_the_network_to_the_numbers():
         bboxes = each["pred_instances"]["bboxes"]
         each["pred_instances"]["bboxes"] = bboxes.clamp(min=0).minimum(LAST)
     clipped = plain_pycocotools(samples)[0]
-    assert [found["prophesee/AP"], found["prophesee/AP50"]] == pytest.approx(whole[:2].tolist(), abs=1e-9)
+    assert [found["prophesee/AP"], found["prophesee/AP50"]] == pytest.approx(
+        whole[:2].tolist(), abs=1e-9
+    )
     assert [found["coco/AP"], found["coco/AP50"]] == pytest.approx(clipped[:2].tolist(), abs=1e-9)
     assert clipped[0] > 1.5 * whole[0] > 0
 
@@ -185,15 +228,21 @@ def test_gen1_has_a_smaller_sensor():
 def test_class_score_ranks_without_objectness():
     """A sure class where hardly anything is: last by the product, first by the class alone."""
     box, noise = [10, 10, 60, 60], [200, 200, 260, 260]
-    samples = [sample(600_000, [box], [1], predicted=[box, noise], scores=[0.6, 0.1], labels=[1, 1])]
+    samples = [
+        sample(600_000, [box], [1], predicted=[box, noise], scores=[0.6, 0.1], labels=[1, 1])
+    ]
     samples[0]["pred_instances"]["class_scores"] = torch.tensor([0.7, 0.9])
     found = evaluate(samples, ("coco", "coco:class", "prophesee:class"))
     assert found["coco/AP"] == pytest.approx(1) and found["coco:class/AP"] == pytest.approx(0.5)
     assert found["prophesee:class/AP"] == pytest.approx(0.5)
     (protocol,) = get_protocols(["coco:class"])
-    assert "ranked by class probability alone" in str(protocol) and "ranked" not in str(PROTOCOLS["coco"])
+    assert "ranked by class probability alone" in str(protocol) and "ranked" not in str(
+        PROTOCOLS["coco"]
+    )
 
 
 def test_class_score_of_a_head_that_does_not_tell_it():
-    with pytest.raises(InputError, match=r"'day_000' at t_us=0 has no class_scores.*evaluate by coco$"):
+    with pytest.raises(
+        InputError, match=r"'day_000' at t_us=0 has no class_scores.*evaluate by coco$"
+    ):
         evaluate([sample(0, [[0, 0, 9, 9]], [1])], ("coco:class",))

@@ -28,16 +28,48 @@ def boxes() -> Boxes:
 @pytest.mark.parametrize(
     ("column", "value", "says"),
     [
-        ("bboxes_xyxy", np.zeros((3, 5), np.float32), r"bboxes_xyxy has the shape \(3, 5\), expected \(3, 4\)"),
-        ("bboxes_xyxy", np.zeros((2, 4), np.float32), r"bboxes_xyxy has the shape \(2, 4\), expected \(3, 4\)"),
-        ("bboxes_xyxy", np.zeros((3, 4), np.int64), "bboxes_xyxy are of type int64, expected floats"),
-        ("labels", np.zeros((3, 1), np.int64), r"labels has the shape \(3, 1\), expected \(3,\) for 3 labels"),
+        (
+            "bboxes_xyxy",
+            np.zeros((3, 5), np.float32),
+            r"bboxes_xyxy has the shape \(3, 5\), expected \(3, 4\)",
+        ),
+        (
+            "bboxes_xyxy",
+            np.zeros((2, 4), np.float32),
+            r"bboxes_xyxy has the shape \(2, 4\), expected \(3, 4\)",
+        ),
+        (
+            "bboxes_xyxy",
+            np.zeros((3, 4), np.int64),
+            "bboxes_xyxy are of type int64, expected floats",
+        ),
+        (
+            "labels",
+            np.zeros((3, 1), np.int64),
+            r"labels has the shape \(3, 1\), expected \(3,\) for 3 labels",
+        ),
         ("labels", np.zeros(3), "labels are of type float64, expected integers"),
         ("scores", np.float32([0.1, 0.2]), r"scores has the shape \(2,\), expected \(3,\)"),
-        ("scores", np.float32([0.1, np.nan, np.inf]), "scores holds 2 values that are NaN or infinite"),
-        ("class_scores", np.float32([0.1, 0.2, np.nan]), "class_scores holds 1 values that are NaN"),
-        ("scores", np.float32([0, 87.5, 100]), "scores holds 2 values outside 0 to 1, such as 87.5; divide percent"),
-        ("class_scores", np.float32([0, 1, -0.1]), "class_scores holds 1 values outside 0 to 1, such as -0.1"),
+        (
+            "scores",
+            np.float32([0.1, np.nan, np.inf]),
+            "scores holds 2 values that are NaN or infinite",
+        ),
+        (
+            "class_scores",
+            np.float32([0.1, 0.2, np.nan]),
+            "class_scores holds 1 values that are NaN",
+        ),
+        (
+            "scores",
+            np.float32([0, 87.5, 100]),
+            "scores holds 2 values outside 0 to 1, such as 87.5; divide percent",
+        ),
+        (
+            "class_scores",
+            np.float32([0, 1, -0.1]),
+            "class_scores holds 1 values outside 0 to 1, such as -0.1",
+        ),
         ("ids", np.float32([1, 2, 3]), "ids are of type float32, expected integers"),
     ],
 )
@@ -48,7 +80,9 @@ def test_a_wrong_column_is_named(column, value, says):
 
 def test_truth_that_is_not_finite_is_not_blamed_on_the_training():
     wrong = np.float32([[0, 0, np.nan, 4]])
-    with pytest.raises(InputError, match=r"expected none\. Mend the labels that these boxes come from$"):
+    with pytest.raises(
+        InputError, match=r"expected none\. Mend the labels that these boxes come from$"
+    ):
         Boxes(wrong, np.array([0]))
     with pytest.raises(InputError, match="If training diverged, lower the learning rate"):
         Boxes(wrong, np.array([0]), np.float32([0.5]))
@@ -69,7 +103,9 @@ def test_rows_take_every_column_along(rows):
 def test_equal_where_every_column_is():
     assert boxes() == boxes() and boxes() == pickle.loads(pickle.dumps(boxes()))
     for name in ("bboxes_xyxy", "labels", "scores", "ids", "class_scores"):
-        assert boxes() != replace(boxes(), **{name: np.roll(getattr(boxes(), name), 1, axis=0)}), name
+        assert boxes() != replace(boxes(), **{name: np.roll(getattr(boxes(), name), 1, axis=0)}), (
+            name
+        )
     assert boxes() != replace(boxes(), scores=None) and boxes() != replace(boxes(), classes=())
 
 
@@ -83,6 +119,10 @@ def test_a_frame_may_come_twice_if_it_says_the_same():
     one = FrameResult("a", 5, boxes(), boxes())
     again = FrameResult("a", 5, boxes(), boxes())
     assert list(merge([FrameResult("b", 1, boxes(), boxes()), one, again])) == [("a", 5), ("b", 1)]
-    for other in (again._replace(found=boxes()[:2]), again._replace(truth=boxes()[:2]), again._replace(scale=2)):
+    for other in (
+        again._replace(found=boxes()[:2]),
+        again._replace(truth=boxes()[:2]),
+        again._replace(scale=2),
+    ):
         with pytest.raises(InputError, match="recording 'a' at t_us=5 reached the metric twice"):
             merge([one, other])

@@ -47,7 +47,10 @@ def test_rows_cut_off_are_left_out_and_kept(tmp_path, content, whole):
 def test_a_table_that_a_frozen_process_locks_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(locks, "WAIT_S", 0.2)
     path = tmp_path / "results.csv"
-    with locks.changing(path), pytest.raises(InputError, match=r"results.csv: another process has kept it locked"):
+    with (
+        locks.changing(path),
+        pytest.raises(InputError, match=r"results.csv: another process has kept it locked"),
+    ):
         append_row(path, dict(a=1))
     append_row(path, dict(a=1))
     assert path.read_text() == "a\n1\n" and os.listdir(tmp_path) == ["results.csv"]

@@ -33,7 +33,11 @@ TWO_MINUTES = Stream(np.array([2.0]), np.zeros((1, 1, 5), int), empty_frames=1)
         (Precision(1.0), 3, True),
         (Recall(0.7), 1, True),  # .8 at both of the first; the second is more precise
         (Recall(0.9), 1, False),
-        (FalseAlarms(4.5), 2, True),  # in two minutes; up to 18.5, 8.1, 4.4, 1.661 and 1.661 a minute may come
+        (
+            FalseAlarms(4.5),
+            2,
+            True,
+        ),  # in two minutes; up to 18.5, 8.1, 4.4, 1.661 and 1.661 a minute may come
         (FalseAlarms(1.7), 3, True),
         (FalseAlarms(1.6), 3, False),
         (FalseAlarms(0), 3, False),
@@ -49,7 +53,9 @@ def test_a_precision_that_nothing_reaches():
     assert goal.choose(counts, TWO_MINUTES) == 1 and not goal.is_reached(counts, 1, TWO_MINUTES)
 
 
-@pytest.mark.parametrize("goal, bound", [(Precision, 0), (Recall, 1.1), (FalseAlarms, -1), (FBeta, 0)])
+@pytest.mark.parametrize(
+    "goal, bound", [(Precision, 0), (Recall, 1.1), (FalseAlarms, -1), (FBeta, 0)]
+)
 def test_impossible_goals(goal, bound):
     with pytest.raises(InputError, match="expected"):
         goal(bound)
@@ -74,7 +80,11 @@ def test_the_gain_is_counted_where_it_was_not_tuned():
     tuned = tune(frames, CLASSES, Options(FBeta()), before_thr=0.05)
     assert sorted(p.score_thr[0, 0] for p in tuned.of_folds) == pytest.approx([0.7, 0.9])
     # a, at the threshold of b: 30 hits, 30 alarms. b, at the threshold of a: nothing.
-    assert (tuned.after[0].hits.item(), tuned.after[0].alarms.item(), tuned.after[0].boxes) == (30, 30, 60)
+    assert (tuned.after[0].hits.item(), tuned.after[0].alarms.item(), tuned.after[0].boxes) == (
+        30,
+        30,
+        60,
+    )
     assert (tuned.before[0].hits.item(), tuned.before[0].alarms.item()) == (60, 60)
     seen, _, _ = choose_points(frames, CLASSES, Options(FBeta()))
     assert tuned.points.score_thr[0, 0] == seen.score_thr[0, 0]
@@ -83,7 +93,14 @@ def test_the_gain_is_counted_where_it_was_not_tuned():
 def wrong(label: int, side: float, count: int = 30) -> list:
     """Frames of boxes that are never found, each with a detection elsewhere; 10 frames a second."""
     labels = [label]
-    one = frame([square(side)], [square(side, 100)], [0.7], labels=labels, found_labels=labels, recording="b")
+    one = frame(
+        [square(side)],
+        [square(side, 100)],
+        [0.7],
+        labels=labels,
+        found_labels=labels,
+        recording="b",
+    )
     return [one._replace(t_us=100_000 * t) for t in range(count)]
 
 
@@ -94,7 +111,11 @@ def wrong(label: int, side: float, count: int = 30) -> list:
         (wrong(1, 20), Options(Recall(0.8)), "car: switched off by a threshold of 1.00"),
         (wrong(1, 20), Options(FalseAlarms(1)), "car: switched off by a threshold of 0.71"),
         (wrong(1, 20, 10), Options(FalseAlarms(1)), "car: switched off by a threshold of 0.71"),
-        (wrong(0, 10), Options(FBeta(), by_size=True), "pedestrian, sides below 16 px: switched off by a threshold"),
+        (
+            wrong(0, 10),
+            Options(FBeta(), by_size=True),
+            "pedestrian, sides below 16 px: switched off by a threshold",
+        ),
     ],
 )
 def test_nothing_is_switched_off_without_a_word(frames, options, says):
@@ -107,7 +128,10 @@ def test_nothing_is_switched_off_without_a_word(frames, options, says):
 def test_a_goal_that_allows_no_detection_says_so():
     """Every hit comes with an alarm of higher score, and no alarm is allowed."""
     _, _, notes = choose_points(street("a", 0.4, 0.6), CLASSES, Options(FalseAlarms(0)))
-    assert "pedestrian: switched off by a threshold of 0.61, since the goal allows none of its detections" in notes
+    assert (
+        "pedestrian: switched off by a threshold of 0.61, since the goal allows none of its detections"
+        in notes
+    )
 
 
 def test_one_recording_is_judged_on_blocks_of_its_time():
@@ -116,13 +140,19 @@ def test_one_recording_is_judged_on_blocks_of_its_time():
     frames = [early[0], late[1], frame([], [], recording="empty")]
     tuned = tune(frames, CLASSES, Options(FBeta()), before_thr=0.05)
     assert sorted(p.score_thr[0, 0] for p in tuned.of_folds) == pytest.approx([0.7, 0.9])
-    assert (tuned.after[0].hits.item(), tuned.after[0].alarms.item(), tuned.after[0].boxes) == (1, 1, 2)
+    assert (tuned.after[0].hits.item(), tuned.after[0].alarms.item(), tuned.after[0].boxes) == (
+        1,
+        1,
+        2,
+    )
     # Blocks are whole: of 30 frames in order the first six are one of five.
     lasting = tune([*early[:6], *late[6:]], CLASSES, Options(FBeta()), before_thr=0.05)
     assert len(lasting.of_folds) == 5
     assert (lasting.after[0].hits.item(), lasting.after[0].alarms.item()) == (30, 6)
     assert "one recording holds all boxes, so its own blocks of time judge" in tuned.notes[0]
-    assert "at IoU .5 on blocks of time that the thresholds were not tuned on" in format_tuning(tuned, 0.05)
+    assert "at IoU .5 on blocks of time that the thresholds were not tuned on" in format_tuning(
+        tuned, 0.05
+    )
 
 
 def test_too_few_frames_with_boxes_are_refused():
@@ -134,10 +164,18 @@ def test_too_few_frames_with_boxes_are_refused():
 
 def test_sizes_get_their_own_thresholds():
     """Small pedestrians are found with .3, large ones with .8; a size with few boxes takes the class's."""
-    small = frame([square(10)], [square(10), square(10, 100)], scores=[0.3, 0.2], found_labels=[0, 0])
-    large = frame([square(50)], [square(50), square(50, 100)], scores=[0.8, 0.7], found_labels=[0, 0])
-    points, _, _ = choose_points([small] * 30 + [large] * 40, CLASSES, Options(FBeta(), by_size=True))
-    class_thr = choose_points([small] * 30 + [large] * 40, CLASSES, Options(FBeta()))[0].score_thr[0, 0]
+    small = frame(
+        [square(10)], [square(10), square(10, 100)], scores=[0.3, 0.2], found_labels=[0, 0]
+    )
+    large = frame(
+        [square(50)], [square(50), square(50, 100)], scores=[0.8, 0.7], found_labels=[0, 0]
+    )
+    points, _, _ = choose_points(
+        [small] * 30 + [large] * 40, CLASSES, Options(FBeta(), by_size=True)
+    )
+    class_thr = choose_points([small] * 30 + [large] * 40, CLASSES, Options(FBeta()))[0].score_thr[
+        0, 0
+    ]
     assert points.sides_px == (16, 32)
     assert points.score_thr[0] == pytest.approx([0.3, class_thr, 0.8])
 
@@ -146,7 +184,10 @@ def test_nms_is_taken_where_it_helps():
     """Two detections on each pedestrian, of overlap .6 and nearly equal score; cars are right as they are."""
     twice = [[0, 0, 10, 10], [2.5, 0, 12.5, 10]]
     frames = []
-    for scores in ([0.9, 0.85], [0.8, 0.75]):  # no threshold parts the second of the one from the first of the other
+    for scores in (
+        [0.9, 0.85],
+        [0.8, 0.75],
+    ):  # no threshold parts the second of the one from the first of the other
         frames += [frame([twice[0]], twice, scores=scores, found_labels=[0, 0])] * 20
         frames += [frame(twice, twice, scores=scores, labels=[1, 1], found_labels=[1, 1])] * 20
     points, _, _ = choose_points(frames, CLASSES, Options(FBeta(), nms_ious=(0.5,)))
@@ -175,7 +216,11 @@ def test_thresholds_have_two_digits():
 
 def test_a_recording_without_boxes_does_not_stop_the_folds():
     """Two recordings with boxes and three without, whatever fold these fall into."""
-    frames = street("a", 0.6, 0.4) + street("b", 0.6, 0.4) + [frame([], [square(9)], [0.5], recording=n) for n in "xyz"]
+    frames = (
+        street("a", 0.6, 0.4)
+        + street("b", 0.6, 0.4)
+        + [frame([], [square(9)], [0.5], recording=n) for n in "xyz"]
+    )
     tuned = tune(frames, CLASSES, Options(FBeta()), 0.3)
     assert len(tuned.of_folds) == 2 and tuned.after[0].hits.item() == 60
 
@@ -187,7 +232,9 @@ def test_false_alarms_are_limited_whatever_the_sizes():
         boxes = [square(10), square(24, 100), square(50, 200)]
         alarms = [square(10, 300), square(24, 400), square(50, 500), square(24, 600)]
         scores = np.concatenate([rng.uniform(0.3, 1, 3), rng.uniform(0, 0.9, 4)])
-        one = frame(boxes, boxes + alarms, scores=scores, found_labels=[0] * 6 + [1], recording="ab"[t % 2])
+        one = frame(
+            boxes, boxes + alarms, scores=scores, found_labels=[0] * 6 + [1], recording="ab"[t % 2]
+        )
         frames.append(one._replace(t_us=t * 1_000_000, step_us=1_000_000))
     for by_size in (False, True):
         points, _, _ = choose_points(frames, CLASSES, Options(FalseAlarms(20), by_size=by_size))
@@ -199,8 +246,16 @@ def test_false_alarms_are_limited_whatever_the_sizes():
 
 def test_alarms_per_recording_and_threshold():
     """Three windows of .05 minutes in one recording, one in the other; a score passes a threshold that it equals."""
-    one = frame([square(20)], [square(20), square(9, 50), square(9, 80)], [0.9, 0.5, 0.3], found_labels=[0, 0, 1])
-    frames = [f._replace(step_us=3_000_000) for f in (one, one._replace(t_us=1), one._replace(recording="b"))]
+    one = frame(
+        [square(20)],
+        [square(20), square(9, 50), square(9, 80)],
+        [0.9, 0.5, 0.3],
+        found_labels=[0, 0, 1],
+    )
+    frames = [
+        f._replace(step_us=3_000_000)
+        for f in (one, one._replace(t_us=1), one._replace(recording="b"))
+    ]
     stream = Stream.of(frames, match(frames, [0.5]), 2, np.array([0.2, 0.4, 0.5, 0.6]))
     assert stream.minutes == pytest.approx([0.05, 0.1]) and stream.empty_frames == 0
     assert stream.alarms.tolist() == [[[1, 1, 1, 0], [1, 0, 0, 0]], [[2, 2, 2, 0], [2, 0, 0, 0]]]
@@ -214,8 +269,14 @@ def test_bursts_widen_the_limit():
     assert Stream(np.ones(2), alarms[:, 1:], 0).burst(4) == 1
     of_each = 1 - 0.05 / 2  # two classes
     two_bursts = stream.most_per_min(np.array([8]), 4).item() / 4 * 2
-    assert stats.nbinom.cdf(np.floor(two_bursts), 3, 0.5) <= of_each <= stats.nbinom.cdf(np.ceil(two_bursts), 3, 0.5)
-    assert stream.most_per_min(np.array([0]), 0).item() == pytest.approx((np.log2(1 / 0.025) - 1) / 2)  # no bursts
+    assert (
+        stats.nbinom.cdf(np.floor(two_bursts), 3, 0.5)
+        <= of_each
+        <= stats.nbinom.cdf(np.ceil(two_bursts), 3, 0.5)
+    )
+    assert stream.most_per_min(np.array([0]), 0).item() == pytest.approx(
+        (np.log2(1 / 0.025) - 1) / 2
+    )  # no bursts
 
 
 def test_what_a_short_stream_cannot_promise():
@@ -228,7 +289,9 @@ def test_what_a_short_stream_cannot_promise():
     assert "no evaluated frame is empty" in notes[1]
     assert notes[-1].startswith("pedestrian: at most 5")
     points, _, notes = choose_points([*frames, frame([], [])], CLASSES, Options(FalseAlarms(100)))
-    assert points.score_thr[0, 0] == pytest.approx(0.6) and [n for n in notes if "car" not in n] == []
+    assert (
+        points.score_thr[0, 0] == pytest.approx(0.6) and [n for n in notes if "car" not in n] == []
+    )
 
 
 def test_names_cannot_become_code(tmp_path):

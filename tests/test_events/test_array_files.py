@@ -17,7 +17,11 @@ from etram_mmdet.events.class_sets import get_class_set
 from etram_mmdet.events.formats import open_recording
 from etram_mmdet.events.formats.array_files import load_array, open_hdf5, own_member
 from etram_mmdet.events.labels import load_boxes, load_label_times
-from etram_mmdet.events.preprocessing.sequence_folder import MANIFEST, read_manifest, representation_path
+from etram_mmdet.events.preprocessing.sequence_folder import (
+    MANIFEST,
+    read_manifest,
+    representation_path,
+)
 from etram_mmdet.events.representations import build_representation
 from etram_mmdet.utils.errors import InputError
 from tests.helpers.raw import make_events, write_events
@@ -69,7 +73,9 @@ def test_a_column_in_another_file_is_refused(way, column, secret, tmp_path):
         if f"events/{column}" in file:
             del file[f"events/{column}"]
         way(file, f"events/{column}", secret)
-    with pytest.raises(InputError, match=rf"a_td\.h5: {column} .*write the data into the file itself"):
+    with pytest.raises(
+        InputError, match=rf"a_td\.h5: {column} .*write the data into the file itself"
+    ):
         open_recording(path)
 
 
@@ -96,7 +102,10 @@ def test_members_of_the_file_are_found(tmp_path):
     path = write_events(tmp_path / "a_td.h5", make_events(10))
     with open_hdf5(path) as file:
         assert len(own_member(path, file, "events/t")) == 10
-        assert own_member(path, file, "events/none") is None and own_member(path, file, "events/t/deeper") is None
+        assert (
+            own_member(path, file, "events/none") is None
+            and own_member(path, file, "events/t/deeper") is None
+        )
 
 
 def read_named_manifest(path):
@@ -163,9 +172,13 @@ def test_sizes_that_take_all_memory_are_refused(tmp_path):
         for name in ("width", "height"):
             if name in file["events"]:
                 del file["events"][name]
-            file["events"].create_dataset(name, (1 << 29,), np.int64)  # never written, so it takes no room
+            file["events"].create_dataset(
+                name, (1 << 29,), np.int64
+            )  # never written, so it takes no room
         file.attrs.update(width=60_000, height=60_000)
-    with pytest.raises(InputError, match="a sensor of 60000x60000 pixels, expected sides of 1 to 8192"):
+    with pytest.raises(
+        InputError, match="a sensor of 60000x60000 pixels, expected sides of 1 to 8192"
+    ):
         open_recording(path)
     with h5py.File(path, "w") as file:
         for name in "txyp":
@@ -187,7 +200,11 @@ def test_sizes_that_take_all_memory_are_refused(tmp_path):
         ("objframe_idx_2_label_idx", [-(10**9), 5], "label_idx is not ascending"),
         ("objframe_idx_2_label_idx", [5, 0], "label_idx is not ascending"),
         ("objframe_idx_2_label_idx", [0, 10**9], "label_idx is not ascending"),
-        ("objframe_idx_2_label_idx", [[0], [1]], "label_idx is int64 (2, 1), expected one dimension"),
+        (
+            "objframe_idx_2_label_idx",
+            [[0], [1]],
+            "label_idx is int64 (2, 1), expected one dimension",
+        ),
         ("objframe_idx_2_label_idx", [0, 1, 2], "2 labelled frames and 3 rows"),
         ("labels", np.zeros(9, [("x", "f4")]), "expected boxes with x, y, w, h and class_id"),
         ("timestamps_us", 7, "timestamps_us is int64 (), expected one dimension"),
@@ -196,7 +213,9 @@ def test_sizes_that_take_all_memory_are_refused(tmp_path):
 )
 def test_a_layout_that_makes_no_sense_is_a_sentence(name, value, says, tmp_path):
     boxes = np.zeros(9, [(field, "f4") for field in "xywh"] + [("class_id", "u1")])
-    arrays = dict(timestamps_us=[0, 1], repr_idx=[0, 1], labels=boxes, objframe_idx_2_label_idx=[0, 4]) | {name: value}
+    arrays = dict(
+        timestamps_us=[0, 1], repr_idx=[0, 1], labels=boxes, objframe_idx_2_label_idx=[0, 4]
+    ) | {name: value}
     path = tmp_path / "a" / representation_path(build_representation(REPRESENTATION, 2, 2), 50_000)
     labels = tmp_path / "a" / "labels_v2" / "labels.npz"
     for folder in (path.parent, labels.parent):
@@ -205,7 +224,9 @@ def test_a_layout_that_makes_no_sense_is_a_sentence(name, value, says, tmp_path)
         file["data"] = np.zeros((2, 20, 4, 4), np.uint8)
     np.save(path.with_name("timestamps_us.npy"), arrays["timestamps_us"])
     np.save(path.with_name("objframe_idx_2_repr_idx.npy"), arrays["repr_idx"])
-    rows = dict(labels=arrays["labels"], objframe_idx_2_label_idx=arrays["objframe_idx_2_label_idx"])
+    rows = dict(
+        labels=arrays["labels"], objframe_idx_2_label_idx=arrays["objframe_idx_2_label_idx"]
+    )
     np.savez(labels, **rows)
     with pytest.raises(InputError, match=re.escape(says)):
         FolderSequence(tmp_path / "a", REPRESENTATION, 50_000, get_class_set("etram8"))

@@ -36,7 +36,10 @@ def test_flipped_bits_never_change_data_in_silence(folder):
     """``python -m tests.reliability.flip_bits`` flips more."""
     found = flip_bits(folder, count=60)
     assert {outcome for _, outcome in found} <= {"noticed", "without effect"}
-    assert sum(found.values()) == 60 and sum(n for (_, outcome), n in found.items() if outcome == "noticed") > 30
+    assert (
+        sum(found.values()) == 60
+        and sum(n for (_, outcome), n in found.items() if outcome == "noticed") > 30
+    )
 
 
 def flip(path, byte: int) -> None:
@@ -45,12 +48,16 @@ def flip(path, byte: int) -> None:
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("name", ["labels_v2/timestamps_us.npy", "ignored_boxes.npy", "timestamps_us.npy"])
+@pytest.mark.parametrize(
+    "name", ["labels_v2/timestamps_us.npy", "ignored_boxes.npy", "timestamps_us.npy"]
+)
 def test_a_bit_of_an_array_is_noticed_where_the_folder_has_checksums(folder, name):
     """The last bits of a time and of a box: nothing else contradicts them."""
     path = folder / name if (folder / name).exists() else frames_in(folder).with_name(name)
     flip(path, -8 if name != "ignored_boxes.npy" else -28)
-    with pytest.raises(InputError, match=rf"{path}: not as it was written .CRC-32 \d+, expected \d+.*preprocess"):
+    with pytest.raises(
+        InputError, match=rf"{path}: not as it was written .CRC-32 \d+, expected \d+.*preprocess"
+    ):
         open_folder(folder)
     with pytest.raises(InputError, match="not as it was written"):
         take_census(folder.parents[1])
@@ -61,7 +68,9 @@ def test_a_bit_of_an_array_is_noticed_where_the_folder_has_checksums(folder, nam
 def test_a_file_that_is_gone_is_noticed(folder):
     """Without it boxes that evaluation ignores would count as missed."""
     (folder / "ignored_boxes.npy").unlink()
-    with pytest.raises(InputError, match=r"ignored_boxes\.npy: missing, but was written with this folder; delete"):
+    with pytest.raises(
+        InputError, match=r"ignored_boxes\.npy: missing, but was written with this folder; delete"
+    ):
         open_folder(folder)
 
 
@@ -70,9 +79,13 @@ def test_a_number_of_the_manifest_is_noticed(folder):
     text = path.read_text()
     manifest = json.loads(text)
     path.write_text(
-        text.replace(f'"num_events": {manifest["num_events"]}', f'"num_events": {manifest["num_events"] + 1}')
+        text.replace(
+            f'"num_events": {manifest["num_events"]}', f'"num_events": {manifest["num_events"] + 1}'
+        )
     )
-    with pytest.raises(InputError, match=r"sequence\.json: not as it was written.*take 'crc32' out of"):
+    with pytest.raises(
+        InputError, match=r"sequence\.json: not as it was written.*take 'crc32' out of"
+    ):
         open_folder(folder)
     path.write_text(json.dumps({**manifest, "crc32": [1]}))
     with pytest.raises(InputError, match=r"sequence\.json: crc32 is .*, expected counts"):

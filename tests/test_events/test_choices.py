@@ -8,7 +8,9 @@ from etram_mmdet.events.representations import REPRESENTATIONS
 
 
 def test_help_lists_every_representation():
-    bundled = {name for name, cls in REPRESENTATIONS.items() if cls.__module__.startswith("etram_mmdet.")}
+    bundled = {
+        name for name, cls in REPRESENTATIONS.items() if cls.__module__.startswith("etram_mmdet.")
+    }
     assert set(REPRESENTATION_NAMES) == bundled
 
 

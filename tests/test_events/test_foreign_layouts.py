@@ -35,7 +35,10 @@ def assert_holds(path, events, **options):
 def spread(width, height, num=600):
     """Events that reach the last pixel of such a sensor."""
     events = make_events(num)
-    return events | dict(x=np.linspace(0, width - 1, num).astype("u2"), y=np.linspace(0, height - 1, num).astype("u2"))
+    return events | dict(
+        x=np.linspace(0, width - 1, num).astype("u2"),
+        y=np.linspace(0, height - 1, num).astype("u2"),
+    )
 
 
 @pytest.mark.parametrize(
@@ -92,7 +95,11 @@ def test_a_converted_npz_keeps_the_size(tmp_path):
     with open_recording(write_events(tmp_path / "a.h5", make_events())) as recording:
         write_recording(recording, tmp_path / "b.npz")
     with open_recording(tmp_path / "b.npz") as recording:
-        assert (recording.width, recording.height, recording.size_is_assumed) == (WIDTH, HEIGHT, False)
+        assert (recording.width, recording.height, recording.size_is_assumed) == (
+            WIDTH,
+            HEIGHT,
+            False,
+        )
 
 
 class TestColumns:
@@ -119,7 +126,9 @@ class TestColumns:
             with h5py.File(path, "w") as file:
                 file["events"] = array
         assert_holds(path, self.EVENTS, columns="p,y,t,x")
-        with pytest.raises(InputError, match=r"no order fits its first events; say .*--event-columns"):
+        with pytest.raises(
+            InputError, match=r"no order fits its first events; say .*--event-columns"
+        ):
             open_recording(path)
         with pytest.raises(InputError, match=r"4 columns|expected numbers"):
             open_recording(path, columns="p,y,t,a,x")
@@ -128,10 +137,14 @@ class TestColumns:
     def test_columns_with_names_are_not_given(self, name, tmp_path):
         suffix, write = encoders.WRITERS[name]
         path = write(tmp_path / f"a{suffix}", self.EVENTS)
-        with pytest.raises(InputError, match=f"a{suffix}: says itself what its columns are; leave out"):
+        with pytest.raises(
+            InputError, match=f"a{suffix}: says itself what its columns are; leave out"
+        ):
             open_recording(path, columns="t,x,y,p")
 
-    @pytest.mark.parametrize("columns, missing", [("t,x,y", "p"), ("", "t"), ("t x y p", "t"), ("x,y,p,when", "t")])
+    @pytest.mark.parametrize(
+        "columns, missing", [("t,x,y", "p"), ("", "t"), ("t x y p", "t"), ("x,y,p,when", "t")]
+    )
     def test_columns_name_all_four(self, columns, missing, tmp_path):
         path = encoders.write_text(tmp_path / "a.txt", self.EVENTS)
         with pytest.raises(InputError, match=f"columns '{columns}': no {missing}, expected"):
@@ -145,13 +158,19 @@ class TestColumns:
         array = encoders.numbers(events, order, "f4")
         np.save(tmp_path / "a.npy", np.asfortranarray(array) if by_column else array)
         with open_recording(tmp_path / "a.npy") as recording:
-            assert sorted(recording.read(*EVERYTHING).x) == sorted(events["x"]) and recording.stamps_corrected <= 4
+            assert (
+                sorted(recording.read(*EVERYTHING).x) == sorted(events["x"])
+                and recording.stamps_corrected <= 4
+            )
 
     def test_arrays_in_the_order_of_pixels_are_not_guessed_wrongly(self, tmp_path):
         """x rises as times do, but then the times would be pixels."""
         events = make_events(300)
         order = np.argsort(events["x"], kind="stable")
-        np.save(tmp_path / "a.npy", encoders.numbers({n: c[order] for n, c in events.items()}, "xytp", "i8"))
+        np.save(
+            tmp_path / "a.npy",
+            encoders.numbers({n: c[order] for n, c in events.items()}, "xytp", "i8"),
+        )
         with pytest.raises(InputError, match="no order fits"):
             open_recording(tmp_path / "a.npy")
 
@@ -170,7 +189,9 @@ class TestFloatingPoint:
             ("ns", [1500.0, 2500.4, 3600.0], [2, 3, 4]),
         ],
     )
-    def test_stamps_with_fractions_are_seconds_unless_a_unit_is_stated(self, unit, stamps, expected, tmp_path):
+    def test_stamps_with_fractions_are_seconds_unless_a_unit_is_stated(
+        self, unit, stamps, expected, tmp_path
+    ):
         with open_recording(self.path(tmp_path, np.array(stamps)), time_unit=unit) as recording:
             assert recording.read(*EVERYTHING).t.tolist() == expected
 
@@ -216,14 +237,19 @@ def test_recordings_that_seem_to_have_different_sensors_are_told(tmp_path):
         np.save(train / f"{name}_bbox.npy", make_boxes([100_000, 200_000, 300_000]))
     text = str(preprocess_folder(tmp_path / "raw", tmp_path / "out", keep_implausible=True))
     assert "taken as 304x240 for train/a, 640x480 for train/b" in text
-    assert "WARNING recordings have sensors of 304x240, 640x480, and a data set needs one size" in text
+    assert (
+        "WARNING recordings have sensors of 304x240, 640x480, and a data set needs one size" in text
+    )
 
 
 class TestIncomplete:
     @pytest.mark.parametrize("suffix", [".part", ".crdownload", ".TMP"])
     def test_names_of_downloads(self, suffix, tmp_path):
         path = write_events(tmp_path / "a.h5", make_events(10)).rename(tmp_path / f"a.h5{suffix}")
-        with pytest.raises(InputError, match=f"a.h5{suffix}: is still being written or downloaded, as its name says"):
+        with pytest.raises(
+            InputError,
+            match=f"a.h5{suffix}: is still being written or downloaded, as its name says",
+        ):
             open_recording(path)
 
     def test_hdf5_that_another_process_writes(self, tmp_path):
@@ -231,10 +257,15 @@ class TestIncomplete:
         program = f"import h5py; f = h5py.File({str(path)!r}, 'w'); f['a'] = 1; f.flush(); print(flush=True); input()"
         environment = {**os.environ, "HDF5_USE_FILE_LOCKING": "TRUE"}
         with subprocess.Popen(
-            [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+            [sys.executable, "-c", program],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
         ) as writer:
             writer.stdout.readline()
-            with pytest.raises(InputError, match=r"a.h5: is still being written: another process holds it; wait"):
+            with pytest.raises(
+                InputError, match=r"a.h5: is still being written: another process holds it; wait"
+            ):
                 open_recording(path)
             writer.communicate(b"\n")
 
@@ -246,13 +277,19 @@ class TestIncomplete:
             file.swmr_mode = True
             copy = path.read_bytes()
         path.write_bytes(copy)
-        with pytest.raises(InputError, match=r"another program still writes the file, or ended before .*h5clear"):
+        with pytest.raises(
+            InputError, match=r"another program still writes the file, or ended before .*h5clear"
+        ):
             open_recording(path)
 
     def test_pointers_of_git_lfs_in_the_place_of_other_files(self, tmp_path):
         for name, read in (("a_bbox.npy", load_array), ("a.h5", open_hdf5)):
-            (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 3\n")
-            with pytest.raises(InputError, match=f"{name}: a pointer of Git LFS, not the file itself; fetch it"):
+            (tmp_path / name).write_text(
+                "version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 3\n"
+            )
+            with pytest.raises(
+                InputError, match=f"{name}: a pointer of Git LFS, not the file itself; fetch it"
+            ):
                 read(tmp_path / name)
 
 
@@ -308,12 +345,21 @@ class TestAedat4:
         """The first line, a description with its length and the place of the index, packets, and the index."""
         place = 30 + sum(map(len, packets[:-1]))
         return (
-            b"#!AER-DAT4.0\r\n" + np.array([12, 1], "<u4").tobytes() + place.to_bytes(8, "little") + b"".join(packets)
+            b"#!AER-DAT4.0\r\n"
+            + np.array([12, 1], "<u4").tobytes()
+            + place.to_bytes(8, "little")
+            + b"".join(packets)
         )
 
     def test_lengths_beyond_the_file_are_refused_before_memory_is_taken(self, path, package):
-        path.write_bytes(self.file(self.packet(0, 9), np.array([1, 1 << 31], "<u4").tobytes(), bytes(100), b"index"))
-        with pytest.raises(InputError, match=r"claims 2,147,483,703 bytes and has 160; the file is damaged"):
+        path.write_bytes(
+            self.file(
+                self.packet(0, 9), np.array([1, 1 << 31], "<u4").tobytes(), bytes(100), b"index"
+            )
+        )
+        with pytest.raises(
+            InputError, match=r"claims 2,147,483,703 bytes and has 160; the file is damaged"
+        ):
             open_recording(path)
         path.write_bytes(b"#!AER-DAT4.0\r\n" + np.array(1 << 31, "<u4").tobytes() + bytes(100))
         with pytest.raises(InputError, match="claims 2,147,483,666 bytes and has 118"):
@@ -331,7 +377,11 @@ class TestAedat4:
         events = FakeDecoder.events
         first_us = events["t"][0]
         with open_recording(path) as recording:
-            assert (recording.width, recording.height, recording.size_is_assumed) == (346, 260, False)
+            assert (recording.width, recording.height, recording.size_is_assumed) == (
+                346,
+                260,
+                False,
+            )
             assert (recording.num_events, recording.t_last_us) == (1000, events["t"][-1])
             assert recording.notes == ("events of stream 0 are read, those of 4 are not",)
             for start_us in (first_us, first_us + 200_000, first_us + 90_000, first_us + 350_000):
@@ -342,7 +392,9 @@ class TestAedat4:
 
     def test_a_missing_package_is_a_sentence(self, path, monkeypatch):
         monkeypatch.setitem(sys.modules, "aedat", None)
-        with pytest.raises(InputError, match="aedat package, which is not installed; pip install aedat"):
+        with pytest.raises(
+            InputError, match="aedat package, which is not installed; pip install aedat"
+        ):
             open_recording(path)
 
     def test_what_the_decoder_raises_is_damage(self, path, package, monkeypatch):
@@ -354,7 +406,9 @@ class TestAedat4:
             raise Panic("index out of range")
 
         monkeypatch.setattr(FakeDecoder, "packets", staticmethod(packets))
-        with pytest.raises(InputError, match=r"not readable as AEDAT 4 \(index out of range\); the file is damaged"):
+        with pytest.raises(
+            InputError, match=r"not readable as AEDAT 4 \(index out of range\); the file is damaged"
+        ):
             open_recording(path)
         monkeypatch.setattr(FakeDecoder, "streams", {1: dict(type="imus")})
         with pytest.raises(InputError, match=r"holds no events \(streams of imus\)"):

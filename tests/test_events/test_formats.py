@@ -37,13 +37,21 @@ def expected_window(events, t0_us, t1_us):
 
 
 @pytest.mark.parametrize("windows", ["forwards", "backwards", "everything", "from the middle"])
-def test_windows_equal_the_running_maximum_of_the_whole_file_without_the_spike(tmp_path, small_blocks, windows):
+def test_windows_equal_the_running_maximum_of_the_whole_file_without_the_spike(
+    tmp_path, small_blocks, windows
+):
     events = messy_events()
     path = write_events(tmp_path / "a_td.h5", events)
     stamps = np.delete(events["t"], SPIKE)
     t = np.maximum.accumulate(np.maximum(stamps, 0))
-    edges = [(a, a + 30_000) for a in range(-50_000, 500_000, 25_000)] + [(int(t[700]), int(t[900]))]
-    chosen = {"backwards": edges[::-1], "everything": [(0, 10**7)], "from the middle": edges[9:]}.get(windows, edges)
+    edges = [(a, a + 30_000) for a in range(-50_000, 500_000, 25_000)] + [
+        (int(t[700]), int(t[900]))
+    ]
+    chosen = {
+        "backwards": edges[::-1],
+        "everything": [(0, 10**7)],
+        "from the middle": edges[9:],
+    }.get(windows, edges)
     with open_recording(path) as recording:
         assert (recording.width, recording.height, recording.num_events) == (WIDTH, HEIGHT, 5000)
         for t0_us, t1_us in chosen:
@@ -57,7 +65,9 @@ def test_windows_equal_the_running_maximum_of_the_whole_file_without_the_spike(t
 
 
 def test_dtypes_and_both_window_ends_belong_to_the_window(tmp_path):
-    path = write_events(tmp_path / "a_td.h5", dict(t=[10, 20, 30], x=[1, 2, 3], y=[1, 2, 3], p=[-1, 1, 0]))
+    path = write_events(
+        tmp_path / "a_td.h5", dict(t=[10, 20, 30], x=[1, 2, 3], y=[1, 2, 3], p=[-1, 1, 0])
+    )
     with open_recording(path) as recording:
         events = recording.read(10, 30)
         assert [column.dtype for column in events] == [np.int64, np.uint16, np.uint16, np.uint8]
@@ -84,7 +94,9 @@ def test_events_out_of_frame_are_dropped_and_counted_once(tmp_path, small_blocks
 
 
 def test_negative_stamps_are_raised_to_zero(tmp_path):
-    path = write_events(tmp_path / "a_td.h5", dict(t=[-7, 3, -2], x=[1, 1, 1], y=[1, 1, 1], p=[1, 1, 1]))
+    path = write_events(
+        tmp_path / "a_td.h5", dict(t=[-7, 3, -2], x=[1, 1, 1], y=[1, 1, 1], p=[1, 1, 1])
+    )
     with open_recording(path) as recording:
         assert recording.read(0, 9).t.tolist() == [0, 3, 3]
         assert recording.stamps_corrected == 2
@@ -102,7 +114,11 @@ def test_compound_dataset_and_missing_size(tmp_path):
 def test_pedro_keeps_its_absolute_time(shared):
     with open_recording(shared / "data/pedro/train/frame0013230_td.h5") as recording:
         assert (recording.t_first_us, recording.t_last_us) == (1676562141437616, 1676562141477616)
-        assert len(recording.read(recording.t_first_us, recording.t_last_us).t) == recording.num_events == 38416
+        assert (
+            len(recording.read(recording.t_first_us, recording.t_last_us).t)
+            == recording.num_events
+            == 38416
+        )
 
 
 def unreadable_filter(path):
@@ -142,11 +158,23 @@ def unequal_columns(path):
 
 BAD_FILES = {
     "absent": (lambda path: None, "no such recording"),
-    "no bytes": (lambda path: path.write_bytes(b""), r"empty \(0 bytes\); copy or download it again"),
-    "text": (lambda path: path.write_text("hello world"), "not a Hdf5Recording file .* download it again"),
+    "no bytes": (
+        lambda path: path.write_bytes(b""),
+        r"empty \(0 bytes\); copy or download it again",
+    ),
+    "text": (
+        lambda path: path.write_text("hello world"),
+        "not a Hdf5Recording file .* download it again",
+    ),
     "no events": (lambda path: write_events(path, make_events(0)), "holds no events"),
-    "truncated": (truncated, r"truncated at \d+ bytes \(cut, or still being written\); copy or download it again"),
-    "missing filter": (unreadable_filter, "events/x is compressed with HDF5 filter 32999, .* h5repack"),
+    "truncated": (
+        truncated,
+        r"truncated at \d+ bytes \(cut, or still being written\); copy or download it again",
+    ),
+    "missing filter": (
+        unreadable_filter,
+        "events/x is compressed with HDF5 filter 32999, .* h5repack",
+    ),
     "damaged": (damaged_chunk, "events/t cannot be read .* damaged"),
     "no y": (without_y, r"no events with t, x, y and p .*expected eTraM's layout"),
     "unequal": (unequal_columns, r"differ in length .*'p': \(7,\)"),
@@ -168,14 +196,21 @@ def test_bad_file_is_named_with_its_problem(tmp_path, problem):
 
 def test_unknown_suffix_lists_the_known_ones(tmp_path):
     (tmp_path / "a.xyz").write_text("?")
-    with pytest.raises(InputError, match=r"unknown recording format '.xyz'; expected one of .*\.h5"):
+    with pytest.raises(
+        InputError, match=r"unknown recording format '.xyz'; expected one of .*\.h5"
+    ):
         open_recording(tmp_path / "a.xyz")
 
 
 @pytest.mark.parametrize("polarity", [2, -2])
 def test_unknown_polarity_is_refused(tmp_path, polarity):
-    path = write_events(tmp_path / "a_td.h5", make_events() | dict(p=np.full(4000, polarity, np.int16)))
-    with open_recording(path) as recording, pytest.raises(InputError, match=f"polarity {polarity}, expected 0 and 1"):
+    path = write_events(
+        tmp_path / "a_td.h5", make_events() | dict(p=np.full(4000, polarity, np.int16))
+    )
+    with (
+        open_recording(path) as recording,
+        pytest.raises(InputError, match=f"polarity {polarity}, expected 0 and 1"),
+    ):
         recording.read(0, 100)
 
 

@@ -7,7 +7,13 @@ import hdf5plugin
 import numpy as np
 import pytest
 
-from etram_mmdet.events.preprocessing.frame_store import CHECKSUMS, FrameFile, compress, create_frames, write_frames
+from etram_mmdet.events.preprocessing.frame_store import (
+    CHECKSUMS,
+    FrameFile,
+    compress,
+    create_frames,
+    write_frames,
+)
 from etram_mmdet.utils.errors import InputError
 from tests.reference.answers import DATA
 
@@ -17,21 +23,31 @@ SHAPE = (4, 30, 50)
 @pytest.fixture
 def frames() -> np.ndarray:
     rng = np.random.default_rng(0)
-    return (rng.random((7, *SHAPE)) < 0.1).astype(np.uint8) * rng.integers(1, 10, (7, *SHAPE), np.uint8)
+    return (rng.random((7, *SHAPE)) < 0.1).astype(np.uint8) * rng.integers(
+        1, 10, (7, *SHAPE), np.uint8
+    )
 
 
-@pytest.mark.parametrize(("dtype", "codec", "blosc_number"), [(np.uint8, "zstd", 5), (np.int8, "lz4", 1)])
+@pytest.mark.parametrize(
+    ("dtype", "codec", "blosc_number"), [(np.uint8, "zstd", 5), (np.int8, "lz4", 1)]
+)
 def test_hdf5_reads_what_was_written(tmp_path, frames, dtype, codec, blosc_number):
     frames = frames.view(dtype)
     with h5py.File(tmp_path / "a.h5", "w") as file:
         write_frames(create_frames(file, 7, SHAPE, dtype, codec), iter(frames))
         assert file["data"].id.get_create_plist().get_filter(0)[2][6] == blosc_number
-        assert file["data"].id.read_direct_chunk((0, 0, 0, 0))[1][2] >> 5 == min(blosc_number, 4)  # what packed it
+        assert file["data"].id.read_direct_chunk((0, 0, 0, 0))[1][2] >> 5 == min(
+            blosc_number, 4
+        )  # what packed it
     with h5py.File(tmp_path / "a.h5") as file:
         np.testing.assert_array_equal(file["data"][:], frames)
     with FrameFile(tmp_path / "a.h5") as file:
         np.testing.assert_array_equal(file.read(2, 6), frames[2:6])
-        assert file.read(2, 2).shape == (0, *SHAPE) and file.dtype == dtype and file.shape == (7, *SHAPE)
+        assert (
+            file.read(2, 2).shape == (0, *SHAPE)
+            and file.dtype == dtype
+            and file.shape == (7, *SHAPE)
+        )
 
 
 def test_no_frames_at_all(tmp_path):
@@ -45,7 +61,10 @@ def test_an_error_while_frames_are_made_is_not_swallowed(tmp_path, frames):
         yield from frames[:3]
         raise ValueError("no fourth frame")
 
-    with h5py.File(tmp_path / "a.h5", "w") as file, pytest.raises(ValueError, match="no fourth frame"):
+    with (
+        h5py.File(tmp_path / "a.h5", "w") as file,
+        pytest.raises(ValueError, match="no fourth frame"),
+    ):
         write_frames(create_frames(file, 7, SHAPE, np.uint8), failing())
 
 
@@ -55,7 +74,9 @@ def test_an_error_while_frames_are_made_is_not_swallowed(tmp_path, frames):
         dict(compression="gzip"),
         dict(chunks=(1, *SHAPE)),
         dict(chunks=(2, *SHAPE), **hdf5plugin.Blosc(cname="lz4")),
-        dict(chunks=(1, *SHAPE), **hdf5plugin.Blosc(cname="lz4", shuffle=hdf5plugin.Blosc.BITSHUFFLE)),
+        dict(
+            chunks=(1, *SHAPE), **hdf5plugin.Blosc(cname="lz4", shuffle=hdf5plugin.Blosc.BITSHUFFLE)
+        ),
     ],
     ids=str,
 )
@@ -88,7 +109,10 @@ def test_a_damaged_frame_is_an_error_and_nothing_is_written_past_it(tmp_path, fr
     with h5py.File(tmp_path / "a.h5", "w") as file:
         data = create_frames(file, 1, SHAPE, np.uint8)
         data.id.write_direct_chunk((0, 0, 0, 0), bytes(chunk))
-    with FrameFile(tmp_path / "a.h5") as file, pytest.raises(InputError, match=r"frame 0 is damaged.*preprocess"):
+    with (
+        FrameFile(tmp_path / "a.h5") as file,
+        pytest.raises(InputError, match=r"frame 0 is damaged.*preprocess"),
+    ):
         file.read(0, 1)
 
 
@@ -124,7 +148,10 @@ def test_a_filter_that_a_flipped_bit_turns_off_does_not_turn_off_the_check(tmp_p
         data = create_frames(file, 7, SHAPE, np.uint8)
         write_frames(data, iter(frames))
         data.id.write_direct_chunk((1, 0, 0, 0), frames[0].tobytes(), filter_mask=1)
-    with FrameFile(tmp_path / "a.h5") as file, pytest.raises(InputError, match="frame 1 is not what was written"):
+    with (
+        FrameFile(tmp_path / "a.h5") as file,
+        pytest.raises(InputError, match="frame 1 is not what was written"),
+    ):
         file.read(0, 7)
 
 

@@ -29,7 +29,9 @@ def test_a_recording_begins_at_0_or_at_its_first_event():
 
 
 def test_absolute_time_changes_nothing_but_the_offset():
-    near, far = (select_frames(label_times(30, 60, t), t, "rvt", WINDOW_US) for t in (0, ABSOLUTE_US))
+    near, far = (
+        select_frames(label_times(30, 60, t), t, "rvt", WINDOW_US) for t in (0, ABSOLUTE_US)
+    )
     np.testing.assert_allclose(far.repr_us - ABSOLUTE_US, near.repr_us, atol=1)
     np.testing.assert_array_equal(far.repr_index, near.repr_index)
 
@@ -41,7 +43,11 @@ def test_two_stamps_within_the_jitter_give_one_frame():
 
 @pytest.mark.parametrize(
     ("times_us", "reason"),
-    [([120_000], "0 Hz"), (label_times(25, 30).tolist(), "25 Hz"), ([33_333, 66_667, 99_999], "first 100 ms")],
+    [
+        ([120_000], "0 Hz"),
+        (label_times(25, 30).tolist(), "25 Hz"),
+        ([33_333, 66_667, 99_999], "first 100 ms"),
+    ],
 )
 def test_auto_keeps_every_label_where_the_reference_stops(times_us, reason):
     times_us = np.array(times_us)
@@ -61,7 +67,8 @@ def test_all_fills_gaps_and_warms_up_from_the_first_event():
 
 
 @pytest.mark.parametrize(
-    ("hz", "window_us", "step_us"), [(30, 50_000, 33_333), (25, 50_000, 40_000), (10, 20_000, 20_000)]
+    ("hz", "window_us", "step_us"),
+    [(30, 50_000, 33_333), (25, 50_000, 40_000), (10, 20_000, 20_000)],
 )
 def test_all_steps_alike_before_and_between_the_labels(hz, window_us, step_us):
     frames = select_frames(label_times(hz, 20, 500_000), 0, "all", window_us)
@@ -75,8 +82,11 @@ def test_label_without_a_full_window_keeps_its_representation():
 
 
 @pytest.mark.parametrize(
-    "times_us", [[100_000], label_times(30, 30).tolist(), [ABSOLUTE_US - 40 * 10**9, ABSOLUTE_US + 1]]
+    "times_us",
+    [[100_000], label_times(30, 30).tolist(), [ABSOLUTE_US - 40 * 10**9, ABSOLUTE_US + 1]],
 )
 def test_labels_on_another_clock_are_refused(times_us):
-    with pytest.raises(InputError, match=f"do not fit events that start at {ABSOLUTE_US} us.*same clock"):
+    with pytest.raises(
+        InputError, match=f"do not fit events that start at {ABSOLUTE_US} us.*same clock"
+    ):
         select_frames(np.array(times_us), ABSOLUTE_US, "auto", WINDOW_US)

@@ -52,8 +52,12 @@ def recordings(folder, names, with_arrays: bool = False):
 def made(root, settings=ETRAM, **options):
     """Labels by recording, and the summary."""
     summary = preprocess_folder(root, root.parent / "out", settings, **options)
-    labels = {m["recording"]: root.parent / "out" / m["split"] / m["recording"] for m in summary.manifests}
-    return {name: np.load(path / "labels_v2" / "labels.npz")["labels"] for name, path in labels.items()}, summary
+    labels = {
+        m["recording"]: root.parent / "out" / m["split"] / m["recording"] for m in summary.manifests
+    }
+    return {
+        name: np.load(path / "labels_v2" / "labels.npz")["labels"] for name, path in labels.items()
+    }, summary
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -90,7 +94,9 @@ def test_the_size_of_labelled_frames_beats_an_assumed_one(tmp_path):
 def test_recordings_are_read_without_preprocessing_too(tmp_path):
     recordings(tmp_path / "train", ["a"])
     write_labels(table_of(0), tmp_path / "train" / "a.json", LABEL_FORMATS["coco"])
-    dataset = RawEventDataset(str(tmp_path), "train", clip_length=3, class_set=dict(classes=("tram", "car")))
+    dataset = RawEventDataset(
+        str(tmp_path), "train", clip_length=3, class_set=dict(classes=("tram", "car"))
+    )
     assert np.bincount(dataset.box_statistics().labels).tolist() == [3, 3]
 
 
@@ -99,9 +105,13 @@ def coco_of(tables: dict) -> dict:
     images, annotations = [], []
     for name, table in tables.items():
         for frame, stamp in enumerate(table.stamps):
-            images.append(dict(id=len(images) + 1, file_name=f"{name}/frame_{frame:06d}.png", t_us=int(stamp)))
+            images.append(
+                dict(id=len(images) + 1, file_name=f"{name}/frame_{frame:06d}.png", t_us=int(stamp))
+            )
             for row in table.rows[table.rows["stamp"] == stamp]:
-                box = dict(id=len(annotations) + 1, image_id=len(images), category_id=int(row["name"]) + 1)
+                box = dict(
+                    id=len(annotations) + 1, image_id=len(images), category_id=int(row["name"]) + 1
+                )
                 annotations.append(box | dict(bbox=[float(row[side]) for side in "xywh"]))
     categories = [dict(id=i + 1, name=name) for i, name in enumerate(ETRAM8)]
     return dict(images=images, annotations=annotations, categories=categories)
@@ -122,7 +132,10 @@ class TestOneFileForSeveral:
         recordings(tmp_path / "raw" / "train", ["a", "b_0001"])
         lines = ["recording,t_us,x,y,w,h,class"]
         for number, name in enumerate(["a", "b_0001"]):
-            lines += [f"{name},{b['t']},{b['x']},{b['y']},{b['w']},{b['h']},Tram" for b in boxes_of(number)]
+            lines += [
+                f"{name},{b['t']},{b['x']},{b['y']},{b['w']},{b['h']},Tram"
+                for b in boxes_of(number)
+            ]
         (tmp_path / "raw" / "train" / "all.csv").write_text("\n".join(lines))
         found, summary = made(tmp_path / "raw")
         assert not summary.problems and found["b_0001"]["x"].tolist() == boxes_of(1)["x"].tolist()
@@ -130,11 +143,15 @@ class TestOneFileForSeveral:
 
     def test_maps_beside_the_recordings_give_frames_their_times(self, tmp_path):
         recordings(tmp_path / "raw" / "train", ["a", "b"])
-        lines = [f"{name}/frame_{frame}.png,{frame},4,4,9,9,tram" for name in "ab" for frame in (1, 2)]
+        lines = [
+            f"{name}/frame_{frame}.png,{frame},4,4,9,9,tram" for name in "ab" for frame in (1, 2)
+        ]
         (tmp_path / "raw" / "all.csv").write_text("\n".join(["image,frame,x,y,w,h,class", *lines]))
         for name, start_us in (("a", 0), ("b", 50_000)):
             times_us = start_us + 100_000 * np.arange(3)
-            write_frame_times(tmp_path / f"raw/train/{name}_frames.csv", np.column_stack([range(3), times_us]))
+            write_frame_times(
+                tmp_path / f"raw/train/{name}_frames.csv", np.column_stack([range(3), times_us])
+            )
         found, summary = made(tmp_path / "raw")
         assert not summary.problems
         assert {name: boxes["t"].tolist() for name, boxes in found.items()} == {
@@ -149,12 +166,19 @@ class TestOneFileForSeveral:
         found, summary = made(tmp_path / "raw")
         assert list(found) == ["a"]
         told = "\n".join(summary.problems)
-        assert "3 of 6 images or lines name no recording here, the first 'c/frame_000000.png'" in told
-        assert "b_td.h5: no labels b_bbox.npy beside it; put b_bbox.npy, b with .json, .xml, .csv" in told
+        assert (
+            "3 of 6 images or lines name no recording here, the first 'c/frame_000000.png'" in told
+        )
+        assert (
+            "b_td.h5: no labels b_bbox.npy beside it; put b_bbox.npy, b with .json, .xml, .csv"
+            in told
+        )
 
     def test_a_name_that_two_recordings_fit_is_refused(self, tmp_path):
         recordings(tmp_path / "train", ["a", "a_0001"])
-        (tmp_path / "train" / "all.csv").write_text("image,frame,x,y,w,h,class\na_0001.png,1,1,1,9,9,car\n")
+        (tmp_path / "train" / "all.csv").write_text(
+            "image,frame,x,y,w,h,class\na_0001.png,1,1,1,9,9,car\n"
+        )
         (problem, *_) = find_sources_problems(tmp_path)
         assert "all.csv: 'a_0001.png' may belong to the recordings a_0001 and a" in problem
 
@@ -180,7 +204,10 @@ class TestWhichFile:
         folder = tmp_path / "raw" / "train"
         recordings(folder, ["a"])
         write_labels(table_of(0), folder / "a", LABEL_FORMATS["yolo"])
-        assert made(tmp_path / "raw")[1].outcomes[0].is_new and not made(tmp_path / "raw")[1].outcomes[0].is_new
+        assert (
+            made(tmp_path / "raw")[1].outcomes[0].is_new
+            and not made(tmp_path / "raw")[1].outcomes[0].is_new
+        )
         line = folder / "a" / "frame_000000000.txt"
         line.write_text(line.read_text().replace("1 0", "3 0", 1))
         assert made(tmp_path / "raw")[1].outcomes[0].changed == ("a",)
@@ -192,42 +219,59 @@ class TestWhichFile:
         assert not made(tmp_path / "raw")[1].outcomes[0].changed
         write_frame_times(folder / "a_frames.csv", np.column_stack([range(3), TIMES_US + 1000]))
         found, summary = made(tmp_path / "raw")
-        assert summary.outcomes[0].changed == ("a_frames.csv",) and set(found["a"]["t"]) == {*(TIMES_US + 1000)}
+        assert summary.outcomes[0].changed == ("a_frames.csv",) and set(found["a"]["t"]) == {
+            *(TIMES_US + 1000)
+        }
 
 
 class TestClock:
-    def folder(self, tmp_path, text="frame,x,y,w,h,class\n1,4,4,10,10,tram\n2,4,4,10,10,tram\n3,4,4,10,10,tram\n"):
+    def folder(
+        self,
+        tmp_path,
+        text="frame,x,y,w,h,class\n1,4,4,10,10,tram\n2,4,4,10,10,tram\n3,4,4,10,10,tram\n",
+    ):
         write_events(tmp_path / "raw" / "train" / "a_td.h5", make_events())
         (tmp_path / "raw" / "train" / "a.csv").write_text(text)
         return tmp_path / "raw"
 
     def test_frames_without_times_are_told_and_take_a_rate(self, tmp_path):
         (problem,) = made(self.folder(tmp_path))[1].problems
-        assert "a.csv: counts frames, so it needs their times: put a_frames.csv beside it" in problem
-        found, summary = made(tmp_path / "raw", PreprocessSettings(class_set="etram8", label_fps=10.0))
+        assert (
+            "a.csv: counts frames, so it needs their times: put a_frames.csv beside it" in problem
+        )
+        found, summary = made(
+            tmp_path / "raw", PreprocessSettings(class_set="etram8", label_fps=10.0)
+        )
         assert found["a"]["t"].tolist() == TIMES_US.tolist()
         assert "taken as frames; frames: 10 a second, the first at 0" in str(summary)
 
     def test_offset_unit_and_box_format_apply(self, tmp_path):
         text = "time,x,y,w,h,class\n50,14,14,10,10,tram\n52,14,14,10,10,tram\n"  # could be seconds
         options = dict(label_time_unit="ms", label_offset_us=50_000, box_format="cxcywh")
-        found, _ = made(self.folder(tmp_path, text), PreprocessSettings(class_set="etram8", **options))
+        found, _ = made(
+            self.folder(tmp_path, text), PreprocessSettings(class_set="etram8", **options)
+        )
         assert found["a"][["t", "x"]].tolist() == [(100_000, 9), (102_000, 9)]
 
-    @pytest.mark.parametrize("column, times", [("time", (0.1, 0.2)), ("t_ms", (100, 200)), ("ts", (1e5, 2e5))])
+    @pytest.mark.parametrize(
+        "column, times", [("time", (0.1, 0.2)), ("t_ms", (100, 200)), ("ts", (1e5, 2e5))]
+    )
     def test_the_unit_is_stated_or_found_and_reported(self, column, times, tmp_path):
         lines = "".join(f"{time},14,14,10,10,tram\n" for time in times)
         found, summary = made(self.folder(tmp_path, f"{column},x,y,w,h,class\n{lines}"))
         assert found["a"]["t"].tolist() == [100_000, 200_000]
         unit = dict(time="s", t_ms="ms", ts="us")[column]
-        assert f"labels of 1 recordings: CSV with column names; times: column {column!r}, taken as {unit}" in str(
-            summary
+        assert (
+            f"labels of 1 recordings: CSV with column names; times: column {column!r}, taken as {unit}"
+            in str(summary)
         )
 
     def test_boxes_are_added_between_key_frames(self, tmp_path):
         text = "frame,x,y,w,h,class,track_id\n1,4,4,10,10,tram,7\n3,24,4,10,10,tram,7\n"
         options = dict(label_fps=10.0, interpolate_labels=True)
-        found, summary = made(self.folder(tmp_path, text), PreprocessSettings(class_set="etram8", **options))
+        found, summary = made(
+            self.folder(tmp_path, text), PreprocessSettings(class_set="etram8", **options)
+        )
         assert found["a"][["t", "x"]].tolist() == [(100_000, 4), (200_000, 14), (300_000, 24)]
         assert "1 boxes added between the key frames" in str(summary)
 
@@ -242,7 +286,11 @@ def test_the_tool_takes_the_options_of_other_formats(monkeypatch):
     monkeypatch.setattr("sys.argv", f"tools/preprocess.py IN OUT {options}".split())
     tool = runpy.run_path(str(ROOT / "tools" / "preprocess.py"))
     settings = tool["settings_of"](tool["parse_args"]())
-    assert (settings.label_fps, settings.resize_labels, settings.interpolate_labels) == (12.5, True, True)
+    assert (settings.label_fps, settings.resize_labels, settings.interpolate_labels) == (
+        12.5,
+        True,
+        True,
+    )
     assert settings.label_time_unit == "s"
 
 
@@ -251,7 +299,9 @@ def test_another_frame_size_is_refused_and_scaled_on_demand(tmp_path):
     table = resized(table_of(0), (2 * WIDTH, 4 * HEIGHT))
     write_labels(table, tmp_path / "raw" / "train" / "a.json", LABEL_FORMATS["coco"])
     (problem,) = made(tmp_path / "raw")[1].problems
-    assert "a.json: labels frames of 128x192 px, the sensor has 64x48; add --resize-labels" in problem
+    assert (
+        "a.json: labels frames of 128x192 px, the sensor has 64x48; add --resize-labels" in problem
+    )
     found, _ = made(tmp_path / "raw", PreprocessSettings(class_set="etram8", resize_labels=True))
     assert found["a"][["x", "h"]].tolist() == boxes_of(0)[["x", "h"]].tolist()
 
@@ -263,10 +313,16 @@ def test_names_without_a_class_set_and_unknown_names_are_told(tmp_path):
     assert "a.json: holds class names" in problem and "--class-set" in problem
     cars = PreprocessSettings(class_set=dict(classes=("car",)), drop_unknown_classes=True)
     found, summary = made(tmp_path / "raw", cars)
-    assert found["a"]["class_id"].tolist() == [0, 0, 0] and summary.dropped["boxes_unknown_class:tram"] == 3
+    assert (
+        found["a"]["class_id"].tolist() == [0, 0, 0]
+        and summary.dropped["boxes_unknown_class:tram"] == 3
+    )
 
 
 def test_an_empty_label_file_says_how_a_recording_of_background_is_told(tmp_path):
     write_recording(tmp_path / "raw" / "train", "a", boxes=make_boxes([]))
     (problem,) = made(tmp_path / "raw")[1].problems
-    assert "a_bbox.npy: holds no boxes" in problem and "a_label_times.npy: it is a recording of background" in problem
+    assert (
+        "a_bbox.npy: holds no boxes" in problem
+        and "a_label_times.npy: it is a recording of background" in problem
+    )

@@ -9,16 +9,29 @@ import numpy as np
 import pytest
 
 from etram_mmdet.events.class_sets import get_class_set
-from etram_mmdet.events.label_formats import LABEL_FORMATS, Hints, base, find_label_format, format_to_write
+from etram_mmdet.events.label_formats import (
+    LABEL_FORMATS,
+    Hints,
+    base,
+    find_label_format,
+    format_to_write,
+)
 from etram_mmdet.events.label_formats import coco as coco_format
-from etram_mmdet.events.label_formats.clock import Clock, guess_unit, read_frame_times, write_frame_times
+from etram_mmdet.events.label_formats.clock import (
+    Clock,
+    guess_unit,
+    read_frame_times,
+    write_frame_times,
+)
 from etram_mmdet.events.label_formats.convert import in_microseconds, with_classes, write_labels
 from etram_mmdet.events.label_formats.label_table import NO_TRACK, interpolated, resized, table_of
 from etram_mmdet.utils.errors import InputError
 from tests.helpers.raw import make_boxes
 
 NAMES = ("car", "bus", "person")
-FILES = dict(prophesee="a_bbox.npy", coco="a.json", cvat="a.xml", csv="a.csv", mot="a.txt", yolo="a")
+FILES = dict(
+    prophesee="a_bbox.npy", coco="a.json", cvat="a.xml", csv="a.csv", mot="a.txt", yolo="a"
+)
 SIZE_PX = (320, 240)
 
 
@@ -29,7 +42,14 @@ def table():
     frames = np.arange(50) * 33_333 + 1_234_567
     picks = [(int(t), track) for t in frames for track in rng.permutation(8)[:4]]
     rows = [
-        (t, *rng.uniform(0, 200, 2), *rng.uniform(5, 80, 2), int(track) % 3, int(track), 0.5 + i / 1000)
+        (
+            t,
+            *rng.uniform(0, 200, 2),
+            *rng.uniform(5, 80, 2),
+            int(track) % 3,
+            int(track),
+            0.5 + i / 1000,
+        )
         for i, (t, track) in enumerate(picks)
     ]
     return table_of(rows, NAMES, [99], unit="us", size_px=SIZE_PX)
@@ -37,7 +57,9 @@ def table():
 
 def read_back(path, files):
     format_ = find_label_format(path)
-    table = format_.read(path, Hints(size_px=SIZE_PX, names=NAMES if format_.name == "prophesee" else ()))
+    table = format_.read(
+        path, Hints(size_px=SIZE_PX, names=NAMES if format_.name == "prophesee" else ())
+    )
     clock = Clock("frames", frame_us=read_frame_times(files[1])) if format_.counts_frames else None
     return in_microseconds(table, clock)
 
@@ -72,7 +94,9 @@ def test_boxes_without_a_track_stay_without(name, tmp_path):
 def test_what_preprocessing_reads_is_what_was_labelled(table, tmp_path):
     from etram_mmdet.events.labels import load_boxes, load_label_times
 
-    write_labels(with_classes(table, ("person", "car")), tmp_path / "a_bbox.npy", LABEL_FORMATS["prophesee"])
+    write_labels(
+        with_classes(table, ("person", "car")), tmp_path / "a_bbox.npy", LABEL_FORMATS["prophesee"]
+    )
     boxes = load_boxes(tmp_path / "a_bbox.npy")
     expected = [("person", "car").index(NAMES[i]) for i in table.rows["name"] if NAMES[i] != "bus"]
     assert boxes["class_id"].tolist() == expected
@@ -95,19 +119,28 @@ class TestIds:
     def test_ids_of_a_csv_file_stay(self, tmp_path):
         (tmp_path / "a.csv").write_text("t_us,x,y,w,h,class_id\n5,1,2,10,20,3\n6,1,2,10,20,1\n")
         write_labels(
-            LABEL_FORMATS["csv"].read(tmp_path / "a.csv", Hints()), tmp_path / "a.npy", LABEL_FORMATS["prophesee"]
+            LABEL_FORMATS["csv"].read(tmp_path / "a.csv", Hints()),
+            tmp_path / "a.npy",
+            LABEL_FORMATS["prophesee"],
         )
         assert np.load(tmp_path / "a.npy")["class_id"].tolist() == [3, 1]
 
     def test_ids_without_a_name_are_told_and_the_same_track_twice_at_a_time_is_none(self, tmp_path):
-        np.save(tmp_path / "a_bbox.npy", make_boxes([5, 5, 7], class_id=[0, 2, 0], track_id=[0, 0, 0]))
+        np.save(
+            tmp_path / "a_bbox.npy", make_boxes([5, 5, 7], class_id=[0, 2, 0], track_id=[0, 0, 0])
+        )
         read = LABEL_FORMATS["prophesee"].read
         assert read(tmp_path / "a_bbox.npy", Hints()).rows["track_id"].tolist() == [NO_TRACK] * 3
-        with pytest.raises(InputError, match=r"class id 2 has no name: 2 were given .*--source-classes"):
+        with pytest.raises(
+            InputError, match=r"class id 2 has no name: 2 were given .*--source-classes"
+        ):
             read(tmp_path / "a_bbox.npy", Hints(names=("car", "bus")))
 
     def test_text_class_names_are_read(self, tmp_path):
-        dtype = [(name, "<U8" if name == "class_id" else kind) for name, kind in make_boxes([1]).dtype.descr]
+        dtype = [
+            (name, "<U8" if name == "class_id" else kind)
+            for name, kind in make_boxes([1]).dtype.descr
+        ]
         boxes = make_boxes([5, 6]).astype(dtype)
         boxes["class_id"] = ["tram", "car"]
         np.save(tmp_path / "a_bbox.npy", boxes)
@@ -118,8 +151,12 @@ class TestIds:
         np.save(tmp_path / "a_bbox.npy", make_boxes([5, 6, 7], class_id=[0, 2, 9]))
         table = LABEL_FORMATS["prophesee"].read(tmp_path / "a_bbox.npy", Hints())
         found = with_classes(table, ("car", "bus", "tram"))
-        assert found.counts_per_class() == dict(car=1, bus=0, tram=1) and found.counts == {"boxes_of_class_9": 1}
-        own = get_class_set(dict(classes=("bus", "car"), mapping={2: "car", 9: "bus"}, leave_out=(0,)))
+        assert found.counts_per_class() == dict(car=1, bus=0, tram=1) and found.counts == {
+            "boxes_of_class_9": 1
+        }
+        own = get_class_set(
+            dict(classes=("bus", "car"), mapping={2: "car", 9: "bus"}, leave_out=(0,))
+        )
         assert with_classes(table, own).counts_per_class() == dict(bus=1, car=1)
 
 
@@ -130,14 +167,18 @@ class TestClasses:
         assert after == {"Person": before["person"], "vehicle": before["bus"]}
         assert found.counts == {"boxes_of_class_car": before["car"]}
 
-    @pytest.mark.parametrize("renamed, wrong", [({"tram": "car"}, "tram"), ({"bus": "lorry"}, "lorry")])
+    @pytest.mark.parametrize(
+        "renamed, wrong", [({"tram": "car"}, "tram"), ({"bus": "lorry"}, "lorry")]
+    )
     def test_a_name_that_nobody_has_is_refused(self, table, renamed, wrong):
         with pytest.raises(InputError, match=f"no class '{wrong}'"):
             with_classes(table, NAMES, renamed)
 
 
 class TestClock:
-    @pytest.mark.parametrize("step, unit", [(0.0333, "s"), (0.1, "s"), (33, "ms"), (33_333, "us"), (33_333_333, "ns")])
+    @pytest.mark.parametrize(
+        "step, unit", [(0.0333, "s"), (0.1, "s"), (33, "ms"), (33_333, "us"), (33_333_333, "ns")]
+    )
     def test_the_unit_is_guessed_from_the_steps(self, step, unit):
         assert guess_unit(1000 + step * np.arange(5)) == unit
 
@@ -148,10 +189,16 @@ class TestClock:
         assert Clock(unit, offset_us=7).to_us(np.array(stamps)).tolist() == [1_500_007]
 
     def test_frames_become_microseconds_by_rate_or_map(self, tmp_path):
-        assert Clock("frames", frames_per_s=30).to_us(np.array([0.0, 1, 2])).tolist() == [0, 33_333, 66_667]
+        assert Clock("frames", frames_per_s=30).to_us(np.array([0.0, 1, 2])).tolist() == [
+            0,
+            33_333,
+            66_667,
+        ]
         write_frame_times(tmp_path / "f.csv", np.array([[0, 500], [7, 900]]))
         clock = Clock("frames", frame_us=read_frame_times(tmp_path / "f.csv"))
-        assert clock.to_us(np.array([7.0, 0])).tolist() == [900, 500] and clock.from_us(np.array([900])).tolist() == [7]
+        assert clock.to_us(np.array([7.0, 0])).tolist() == [900, 500] and clock.from_us(
+            np.array([900])
+        ).tolist() == [7]
         with pytest.raises(InputError, match="no frame 8 among its 2 frames"):
             clock.to_us(np.array([8.0]))
 
@@ -160,7 +207,9 @@ class TestClock:
         with pytest.raises(InputError, match="--fps"):
             Clock(**options)
 
-    @pytest.mark.parametrize("text", ["frame,t_us\n", "frame,t\n1,2\n", "frame,t_us\n1,2\n1,3\n", "frame,t_us\n1,x\n"])
+    @pytest.mark.parametrize(
+        "text", ["frame,t_us\n", "frame,t\n1,2\n", "frame,t_us\n1,2\n1,3\n", "frame,t_us\n1,x\n"]
+    )
     def test_a_bad_map_is_refused(self, text, tmp_path):
         (tmp_path / "f.csv").write_text(text)
         with pytest.raises(InputError, match=r"f.csv: "):
@@ -171,9 +220,17 @@ class TestInterpolation:
     def test_boxes_between_key_frames_lie_on_a_line_in_time(self):
         rows = [(0, 0, 0, 10, 10, 0, 5, 1), (40, 40, 80, 20, 10, 0, 5, 1)]
         found = interpolated(table_of(rows, NAMES, [10, 50]))
-        assert found.rows[["stamp", "x", "y", "w"]].tolist() == [(0, 0, 0, 10), (10, 10, 20, 12.5), (40, 40, 80, 20)]
-        assert found.found == ["1 boxes added between the key frames of tracks"] and not found.counts
-        assert interpolated(table_of(rows, NAMES, []), np.arange(0.0, 60, 10)).rows["stamp"].tolist() == [
+        assert found.rows[["stamp", "x", "y", "w"]].tolist() == [
+            (0, 0, 0, 10),
+            (10, 10, 20, 12.5),
+            (40, 40, 80, 20),
+        ]
+        assert (
+            found.found == ["1 boxes added between the key frames of tracks"] and not found.counts
+        )
+        assert interpolated(table_of(rows, NAMES, []), np.arange(0.0, 60, 10)).rows[
+            "stamp"
+        ].tolist() == [
             0,
             10,
             20,
@@ -187,7 +244,9 @@ class TestInterpolation:
         assert interpolated(table).rows["stamp"].tolist() == [0, 10, 40]
         with pytest.raises(InputError, match="track 5 has two boxes at 40"):
             interpolated(table_of([*rows, rows[1]], NAMES, []))
-        on_clock = in_microseconds(replace(table, unit="frames"), Clock("frames", frames_per_s=1000))
+        on_clock = in_microseconds(
+            replace(table, unit="frames"), Clock("frames", frames_per_s=1000)
+        )
         assert interpolated(on_clock).rows["stamp"].tolist() == [0, 10_000, 40_000]
         alone = [(*row[:6], NO_TRACK, 1) for row in rows]
         assert len(interpolated(table_of(alone, NAMES, [10])).rows) == 2
@@ -226,11 +285,15 @@ class TestCoco:
     def test_crowds_and_ignored_boxes_are_counted(self, tmp_path):
         boxes = [dict(BOX, id=1, iscrowd=1), dict(BOX, id=2, ignore=1), dict(BOX, id=3, image_id=9)]
         table = LABEL_FORMATS["coco"].read(coco(tmp_path, [dict(id=3, t_us=1)], boxes), Hints())
-        assert table.counts == {"boxes_to_ignore": 2, "boxes_of_other_images": 1} and not len(table.rows)
+        assert table.counts == {"boxes_to_ignore": 2, "boxes_of_other_images": 1} and not len(
+            table.rows
+        )
 
     def test_one_of_several_recordings_is_chosen_by_the_paths_of_its_images(self, tmp_path):
         images = [dict(id=3, t_us=1, file_name="a/1.png"), dict(id=4, t_us=1, file_name="b/1.png")]
-        path = coco(tmp_path, images, [BOX, dict(BOX, id=2, image_id=4), dict(BOX, id=5, image_id=9)])
+        path = coco(
+            tmp_path, images, [BOX, dict(BOX, id=2, image_id=4), dict(BOX, id=5, image_id=9)]
+        )
         table = LABEL_FORMATS["coco"].read(path, Hints(recording="b"))
         assert len(table.rows) == 1 and table.counts == {"boxes_of_other_images": 1}
         with pytest.raises(InputError, match=r"a.json: holds 2 recordings \('a', 'b'\)"):
@@ -248,14 +311,31 @@ class TestCoco:
     @pytest.mark.parametrize(
         "content, told",
         [
-            (dict(images=[dict(id=3, t_us=1), dict(id=3, t_us=2)]), "image id 3 stands in it twice"),
-            (dict(images=[dict(id=3, t_us=1)], annotations=[BOX, BOX]), "annotation id 1 stands in it twice"),
+            (
+                dict(images=[dict(id=3, t_us=1), dict(id=3, t_us=2)]),
+                "image id 3 stands in it twice",
+            ),
+            (
+                dict(images=[dict(id=3, t_us=1)], annotations=[BOX, BOX]),
+                "annotation id 1 stands in it twice",
+            ),
             (dict(images=[dict(id=3)]), "image 3 has no time"),
-            (dict(images=[dict(id=3, t_us=1)], annotations=[dict(BOX, bbox=[1, 2])]), r"has bbox \[1, 2\]"),
-            (dict(images=[dict(id=3, t_us=1)], annotations=[dict(BOX, category_id=9)]), "category_id 9"),
+            (
+                dict(images=[dict(id=3, t_us=1)], annotations=[dict(BOX, bbox=[1, 2])]),
+                r"has bbox \[1, 2\]",
+            ),
+            (
+                dict(images=[dict(id=3, t_us=1)], annotations=[dict(BOX, category_id=9)]),
+                "category_id 9",
+            ),
             (dict(images=[dict(t_us=1)]), "has no id"),
             (
-                dict(images=[dict(id=1, t_us=1, width=1, height=1), dict(id=2, t_us=2, width=2, height=1)]),
+                dict(
+                    images=[
+                        dict(id=1, t_us=1, width=1, height=1),
+                        dict(id=2, t_us=2, width=2, height=1),
+                    ]
+                ),
                 "different sizes",
             ),
         ],
@@ -265,7 +345,14 @@ class TestCoco:
             LABEL_FORMATS["coco"].read(coco(tmp_path, **content), Hints())
 
     @pytest.mark.parametrize(
-        "text", ["{", "[]", '{"images": 3}', "{" * 100_000, '{"images":[1],"annotations":[],"categories":[]}']
+        "text",
+        [
+            "{",
+            "[]",
+            '{"images": 3}',
+            "{" * 100_000,
+            '{"images":[1],"annotations":[],"categories":[]}',
+        ],
     )
     def test_what_is_no_coco_is_a_sentence(self, text, tmp_path):
         (tmp_path / "a.json").write_text(text)
@@ -310,7 +397,9 @@ class TestYolo:
         with pytest.raises(InputError, match="18 bytes, expected at most 10"):
             LABEL_FORMATS["yolo"].read(tmp_path, Hints(size_px=(100, 50)))
 
-    @pytest.mark.parametrize("line", ["3 .5 .5 .1 .1", "0 .5 .5 .1", "car .5 .5 .1 .1", "0 50 50 10 10"])
+    @pytest.mark.parametrize(
+        "line", ["3 .5 .5 .1 .1", "0 .5 .5 .1", "car .5 .5 .1 .1", "0 50 50 10 10"]
+    )
     def test_a_bad_line_is_named(self, line, tmp_path):
         (tmp_path / "classes.txt").write_text("car\n")
         (tmp_path / "1.txt").write_text(f"0 .5 .5 .1 .1\n{line}\n")
@@ -365,20 +454,29 @@ class TestCsv:
         [
             ("t_us,x,y,w,h,class", "5,1,2,10,20,car"),
             ("Class;Time_us;XMIN;ymin;xmax;ymax", "car;5;1;2;11;22"),
-            ("filename,width,height,class,xmin,ymin,xmax,ymax,t_us", "1.png,640,480,car,1,2,11,22,5"),
+            (
+                "filename,width,height,class,xmin,ymin,xmax,ymax,t_us",
+                "1.png,640,480,car,1,2,11,22,5",
+            ),
             ("timestamp_us\tcx\tcy\twidth\theight\tlabel", "5\t6\t12\t10\t20\tcar"),
         ],
     )
     def test_columns_go_by_name(self, head, line, tmp_path):
         table = self.read(tmp_path, f"{head}\n{line}\n")
-        assert table.rows[["stamp", "x", "y", "w", "h"]].tolist() == [(5, 1, 2, 10, 20)] and table.names == ("car",)
+        assert table.rows[["stamp", "x", "y", "w", "h"]].tolist() == [
+            (5, 1, 2, 10, 20)
+        ] and table.names == ("car",)
 
     def test_columns_of_other_names_are_given(self, tmp_path):
         text = "when,a,b,c,d,kind\n0.5,1,2,10,20,car\n"
         with pytest.raises(InputError, match="no column tells a time or frame"):
             self.read(tmp_path, text)
-        columns = dict(zip(("t_s", "x", "y", "w", "h", "class"), "when a b c d kind".split(), strict=True))
-        assert in_microseconds(self.read(tmp_path, text, columns=columns)).stamps.tolist() == [500_000]
+        columns = dict(
+            zip(("t_s", "x", "y", "w", "h", "class"), "when a b c d kind".split(), strict=True)
+        )
+        assert in_microseconds(self.read(tmp_path, text, columns=columns)).stamps.tolist() == [
+            500_000
+        ]
 
     def test_a_number_that_is_none_is_named(self, tmp_path):
         with pytest.raises(InputError, match="line 3: x is 'far', expected a number"):
@@ -402,13 +500,15 @@ class TestMot:
         (tmp_path / "labels.txt").write_text("car\nbus\n")
         (tmp_path / "gt.txt").write_text("1,7,1,2,10,20,1,2,1\n2,7,1,2,10,20,0,2,1\n")
         table = find_label_format(tmp_path / "gt.txt").read(tmp_path / "gt.txt", Hints())
-        assert table.rows[["stamp", "name", "track_id"]].tolist() == [(0, 1, 7)] and table.counts == {
-            "boxes_to_ignore": 1
-        }
+        assert table.rows[["stamp", "name", "track_id"]].tolist() == [
+            (0, 1, 7)
+        ] and table.counts == {"boxes_to_ignore": 1}
 
     def test_a_bad_line_is_named(self, tmp_path):
         (tmp_path / "gt.txt").write_text("1,7,1,2,10,20,1,9,1\n")
-        with pytest.raises(InputError, match="line 1 is '1,7,1,2,10,20,1,9,1', expected frame,track"):
+        with pytest.raises(
+            InputError, match="line 1 is '1,7,1,2,10,20,1,9,1', expected frame,track"
+        ):
             LABEL_FORMATS["mot"].read(tmp_path / "gt.txt", Hints(names=("car",)))
 
 
@@ -417,7 +517,9 @@ def test_half_a_gigabyte_is_a_sentence(tmp_path, monkeypatch):
         monkeypatch.setattr(module, "MAX_TEXT_BYTES", 10)
     (tmp_path / "a.xml").write_text(CVAT)
     for name, path in (("coco", coco(tmp_path)), ("cvat", tmp_path / "a.xml")):
-        with pytest.raises(InputError, match=r"bytes, expected at most 10.* one file for each recording"):
+        with pytest.raises(
+            InputError, match=r"bytes, expected at most 10.* one file for each recording"
+        ):
             LABEL_FORMATS[name].read(path, Hints())
 
 
@@ -425,7 +527,9 @@ def test_half_a_gigabyte_is_a_sentence(tmp_path, monkeypatch):
 def test_a_side_that_is_no_length_is_named(number, tmp_path):
     path = coco(tmp_path, [dict(id=3, t_us=1)], [BOX])
     path.write_text(path.read_text().replace("[1, 2", f"[{number}, 2"))
-    with pytest.raises(InputError, match="1 boxes hold no usable numbers, the first stamp = 1, x = "):
+    with pytest.raises(
+        InputError, match="1 boxes hold no usable numbers, the first stamp = 1, x = "
+    ):
         LABEL_FORMATS["coco"].read(path, Hints())
 
 

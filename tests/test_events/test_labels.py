@@ -17,12 +17,24 @@ from tests.helpers.raw import make_boxes
 
 
 def test_old_field_names_order_and_missing_fields(tmp_path):
-    old = np.zeros(3, [("ts", "<u8"), *((name, "<f8") for name in "xywh"), ("class_id", "u1"), ("confidence", "<f4")])
+    old = np.zeros(
+        3,
+        [
+            ("ts", "<u8"),
+            *((name, "<f8") for name in "xywh"),
+            ("class_id", "u1"),
+            ("confidence", "<f4"),
+        ],
+    )
     old["ts"], old["w"], old["confidence"] = [30, 10, 10], [1, 2, 3], 0.5
     np.save(tmp_path / "a_bbox.npy", old)
     boxes = load_boxes(tmp_path / "a_bbox.npy")
     assert boxes.dtype == BBOX_DTYPE
-    assert boxes["t"].tolist() == [10, 10, 30] and boxes["w"].tolist() == [2, 3, 1]  # equal times keep their order
+    assert boxes["t"].tolist() == [10, 10, 30] and boxes["w"].tolist() == [
+        2,
+        3,
+        1,
+    ]  # equal times keep their order
     assert boxes["class_confidence"].tolist() == [0.5] * 3 and boxes["track_id"].tolist() == [0] * 3
 
 
@@ -33,7 +45,10 @@ def test_missing_confidence_is_one(tmp_path):
 
 BAD_FILES = {
     "absent": (lambda path: None, "no such label file"),
-    "truncated": (lambda path: path.write_bytes(b"\x93NUMPY\x01\x00v\x00{'descr'"), "not a readable .npy file"),
+    "truncated": (
+        lambda path: path.write_bytes(b"\x93NUMPY\x01\x00v\x00{'descr'"),
+        "not a readable .npy file",
+    ),
     "pickle": (lambda path: np.save(path, np.array([{}], object)), "not a readable .npy file"),
     "plain array": (
         lambda path: np.save(path, np.zeros((3, 5))),
@@ -71,7 +86,12 @@ def test_each_rule_drops_and_counts_its_boxes():
     kept, counts = filter_boxes(boxes, height=48, width=64, is_train=True, max_class_id=2)
     # x -30 is outside; x 60 is cut to 3 px, too narrow as is w 4; -10..90 and 0..64 are cut to 63 px of 57 allowed.
     assert counts.pop("boxes_not_finite") == 0
-    assert counts == {"boxes_other_class": 1, "boxes_outside": 1, "boxes_too_small": 2, "boxes_too_wide": 2}
+    assert counts == {
+        "boxes_other_class": 1,
+        "boxes_outside": 1,
+        "boxes_too_small": 2,
+        "boxes_too_wide": 2,
+    }
     assert kept["x"].tolist() == [10]
     small = small_boxes(boxes, height=48, width=64, max_class_id=2)
     assert small["x"].tolist() == [60, 5] and small["w"].tolist() == [3, 4]
@@ -91,7 +111,9 @@ def test_label_times_beside_the_labels(tmp_path):
     np.save(tmp_path / "a_label_times.npy", np.array([300, 100, 300], np.int32))
     assert load_label_times(tmp_path / "a_bbox.npy").tolist() == [100, 300]
     np.save(tmp_path / "a_label_times.npy", np.array([0.5]))
-    with pytest.raises(InputError, match=r"a_label_times.npy: float64 \(1,\), expected one dimension of integer"):
+    with pytest.raises(
+        InputError, match=r"a_label_times.npy: float64 \(1,\), expected one dimension of integer"
+    ):
         load_label_times(tmp_path / "a_bbox.npy")
     (tmp_path / "a_label_times.npy").write_bytes(b"?")
     with pytest.raises(InputError, match=r"a_label_times\.npy: not a readable"):
@@ -109,7 +131,9 @@ def test_box_formats(tmp_path, box_format, numbers):
     assert [box[name] for name in "xywh"] == [10, 20, 30, 8]
 
 
-@pytest.mark.parametrize(("unit", "times"), [("us", [2_000, 7_000]), ("ms", [2, 7]), ("ns", [2_000_999, 7_000_001])])
+@pytest.mark.parametrize(
+    ("unit", "times"), [("us", [2_000, 7_000]), ("ms", [2, 7]), ("ns", [2_000_999, 7_000_001])]
+)
 @pytest.mark.parametrize("dtype", ["<u8", "<f8"])
 def test_units_of_label_times(tmp_path, unit, times, dtype):
     boxes = np.zeros(2, [("t", dtype), *((name, "<f4") for name in "xywh"), ("class_id", "u1")])
@@ -136,9 +160,15 @@ def test_negative_class_ids_are_kept_and_others_refused(tmp_path, kind):
     boxes["class_id"][1] = 2**33 if kind == "<i8" else -(2**31) if kind == "<i4" else 1.5
     np.save(tmp_path / "a_bbox.npy", boxes)
     if kind == "<i4":
-        assert signed_ids(load_boxes(tmp_path / "a_bbox.npy")["class_id"]).tolist() == [-1, -(2**31)]
+        assert signed_ids(load_boxes(tmp_path / "a_bbox.npy")["class_id"]).tolist() == [
+            -1,
+            -(2**31),
+        ]
         return
-    with pytest.raises(InputError, match=r"a_bbox\.npy: class_id is .* in row 1, expected whole numbers from 0; mend"):
+    with pytest.raises(
+        InputError,
+        match=r"a_bbox\.npy: class_id is .* in row 1, expected whole numbers from 0; mend",
+    ):
         load_boxes(tmp_path / "a_bbox.npy")
 
 

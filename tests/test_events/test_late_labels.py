@@ -44,7 +44,9 @@ def source_of(tmp_path, events, boxes) -> Source:
         (0, 10 * HOUR_US, HOUR_US, "32,400 s before the first event"),
     ],
 )
-def test_one_label_hours_away_is_named_and_makes_no_frames(tmp_path, frames_made, row, start_us, odd_us, where):
+def test_one_label_hours_away_is_named_and_makes_no_frames(
+    tmp_path, frames_made, row, start_us, odd_us, where
+):
     """Also for who says that all is right as it is."""
     boxes = make_boxes(np.insert(TIMES_US + start_us, row, odd_us))
     source = source_of(tmp_path, make_events(start_us=start_us), boxes)
@@ -52,7 +54,9 @@ def test_one_label_hours_away_is_named_and_makes_no_frames(tmp_path, frames_made
     with pytest.raises(InputError, match=rf"up to 32,400 s {place}.*--keep-implausible"):
         preprocess_recording(source, tmp_path / "out", PreprocessSettings())
     settings = PreprocessSettings()
-    with pytest.raises(InputError, match=rf"a_bbox.npy: a label {where} {place}, expected at most 600 s"):
+    with pytest.raises(
+        InputError, match=rf"a_bbox.npy: a label {where} {place}, expected at most 600 s"
+    ):
         preprocess_recording(source, tmp_path / "out", settings, keep_implausible=True)
     with pytest.raises(InputError, match=f"a label {where}"):
         RecordingSequence(source, settings, get_class_set("etram8"), keep_implausible=True)
@@ -76,7 +80,9 @@ def test_a_gap_within_the_events_makes_few_frames(tmp_path, frames_made, monkeyp
     later = make_events(start_us=HOUR_US // 60)
     events = {name: np.concatenate([column, later[name]]) for name, column in make_events().items()}
     source = source_of(tmp_path, events, make_boxes(np.append(TIMES_US, TIMES_US + HOUR_US // 60)))
-    with pytest.raises(InputError, match=r"no event in the 2 s after 3\d+ us, but a label later \(row 7 of a_bbox"):
+    with pytest.raises(
+        InputError, match=r"no event in the 2 s after 3\d+ us, but a label later \(row 7 of a_bbox"
+    ):
         preprocess_recording(source, tmp_path / "out", PreprocessSettings(), keep_implausible=True)
     assert 40 < len(frames_made) < 60 and not (tmp_path / "out").exists()
 
@@ -84,7 +90,10 @@ def test_a_gap_within_the_events_makes_few_frames(tmp_path, frames_made, monkeyp
 def test_labels_of_a_longer_recording_make_few_frames(tmp_path, frames_made, monkeypatch):
     monkeypatch.setattr(preprocess, "MAX_QUIET_US", 2_000_000)
     source = source_of(tmp_path, make_events(), make_boxes(np.arange(1, 1000) * 50_000))
-    with pytest.raises(InputError, match=r"no event in the 2 s after 3\d+ us, but a label later \(row 4\d of a_bbox"):
+    with pytest.raises(
+        InputError,
+        match=r"no event in the 2 s after 3\d+ us, but a label later \(row 4\d of a_bbox",
+    ):
         preprocess_recording(source, tmp_path / "out", PreprocessSettings())
     assert len(frames_made) < 60
 
@@ -92,5 +101,7 @@ def test_labels_of_a_longer_recording_make_few_frames(tmp_path, frames_made, mon
 def test_labels_a_little_outside_are_what_they_were(tmp_path):
     """With --keep-implausible, up to the limit."""
     source = source_of(tmp_path, make_events(), make_boxes([*TIMES_US, 5_000_000]))
-    manifest = preprocess_recording(source, tmp_path / "out", PreprocessSettings(), keep_implausible=True)
+    manifest = preprocess_recording(
+        source, tmp_path / "out", PreprocessSettings(), keep_implausible=True
+    )
     assert manifest["num_frames"] == 8 and MAX_QUIET_US == 600_000_000

@@ -27,7 +27,9 @@ from etram_mmdet.utils.errors import InputError
 from tests.helpers.encoders import WRITERS, structured
 from tests.helpers.raw import make_boxes, make_events, write_recording
 
-PACKED = "[('t', '<i8'), ('x', '<f4'), ('y', '<f4'), ('w', '<f4'), ('h', '<f4'), ('class_id', '<u4')]"
+PACKED = (
+    "[('t', '<i8'), ('x', '<f4'), ('y', '<f4'), ('w', '<f4'), ('h', '<f4'), ('class_id', '<u4')]"
+)
 
 
 def npy(header: str, data: bytes = bytes(64)) -> bytes:
@@ -41,10 +43,19 @@ def npy(header: str, data: bytes = bytes(64)) -> bytes:
         (npy("{'descr': " + PACKED[:-1]), "not a readable"),
         (npy("{'descr': '<i8', 'fortran_order': False, 'shape': " + "(" * 5000), "not a readable"),
         (npy("-" * 9000), "nested too deeply"),
-        (npy(f"{{'descr': '<i8', 'fortran_order': False, 'shape': ({2**42},)}}"), "4,398,046,511,104 rows of 8 bytes"),
-        (npy(f"{{'descr': '<i8', 'fortran_order': False, 'shape': ({2**70},)}}"), "which are not there"),
+        (
+            npy(f"{{'descr': '<i8', 'fortran_order': False, 'shape': ({2**42},)}}"),
+            "4,398,046,511,104 rows of 8 bytes",
+        ),
+        (
+            npy(f"{{'descr': '<i8', 'fortran_order': False, 'shape': ({2**70},)}}"),
+            "which are not there",
+        ),
         (npy("{'descr': '<i8', 'fortran_order': False, 'shape': (-4,)}"), "a shape of"),
-        (npy("{'descr': 'V2000000000', 'fortran_order': False, 'shape': (0,)}"), "rows of 2000000000 bytes"),
+        (
+            npy("{'descr': 'V2000000000', 'fortran_order': False, 'shape': (0,)}"),
+            "rows of 2000000000 bytes",
+        ),
         (npy("{'descr': '|O', 'fortran_order': False, 'shape': (1,)}"), "Python objects"),
     ],
 )
@@ -75,7 +86,8 @@ def test_columns_that_are_no_numbers(kind, column, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("kind", "value"), [("f8", np.nan), ("f2", np.inf), ("f8", 1e300), ("<u8", 2**64 - 1), ("<i8", -(2**63))]
+    ("kind", "value"),
+    [("f8", np.nan), ("f2", np.inf), ("f8", 1e300), ("<u8", 2**64 - 1), ("<i8", -(2**63))],
 )
 def test_times_that_are_none(kind, value, tmp_path):
     boxes = make_boxes([1000, 2000])
@@ -83,7 +95,9 @@ def test_times_that_are_none(kind, value, tmp_path):
     changed = boxes.astype(dtype)
     changed["t"][1] = value
     np.save(tmp_path / "a_bbox.npy", changed)
-    with pytest.raises(InputError, match=rf"1 of 2 times are no times, the first in row 1 .*{MAX_TIME_US}"):
+    with pytest.raises(
+        InputError, match=rf"1 of 2 times are no times, the first in row 1 .*{MAX_TIME_US}"
+    ):
         load_boxes(tmp_path / "a_bbox.npy")
     if kind[0] != "f":
         np.save(tmp_path / "a_label_times.npy", changed["t"])
@@ -105,7 +119,10 @@ def bomb(path, name: str, head: bytes, claimed: int) -> None:
 
 @pytest.mark.parametrize(
     ("claimed", "says"),
-    [(1 << 30, "claims 1,073,741,824 bytes in"), (1000, "134,217,728 rows of 8 bytes, which are not there")],
+    [
+        (1 << 30, "claims 1,073,741,824 bytes in"),
+        (1000, "134,217,728 rows of 8 bytes, which are not there"),
+    ],
 )
 @pytest.mark.parametrize("read", [open_recording, lambda path: load_array(path, "t")])
 def test_archives_that_unpack_to_a_gib(claimed, says, read, tmp_path):
@@ -118,7 +135,9 @@ def test_archives_that_unpack_to_a_gib(claimed, says, read, tmp_path):
 def test_a_column_that_says_the_same_in_every_row(tmp_path):
     """70 MB of "on" pack to less than a MB; the other columns say that there may be as many events."""
     path = tmp_path / "a.npz"
-    ons = npy(f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({70 << 20},)}}", b"\x01" * (70 << 20))
+    ons = npy(
+        f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({70 << 20},)}}", b"\x01" * (70 << 20)
+    )
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         archive.writestr("p.npy", ons)
         archive.writestr("t.npy", np.random.default_rng(0).bytes(1 << 20))
@@ -140,7 +159,11 @@ def test_archives_compressed_as_numpy_never_does(method, tmp_path):
 @pytest.mark.parametrize("name", ["EVT 2.0", "EVT 3.0", "DAT"])
 @pytest.mark.parametrize(
     ("width", "height", "says"),
-    [(60000, 60000, "sides of 1 to 8192"), (8192, 8192, "at most 8,388,608 in all"), ("9" * 5000, 1, "")],
+    [
+        (60000, 60000, "sides of 1 to 8192"),
+        (8192, 8192, "at most 8,388,608 in all"),
+        ("9" * 5000, 1, ""),
+    ],
 )
 def test_sensors_that_fill_the_memory(name, width, height, says, tmp_path):
     suffix, write = WRITERS[name]
@@ -214,7 +237,9 @@ def test_a_damaged_sequence_json_stops_nothing_else(text, says, preprocessed):
     summary = preprocess_folder(preprocessed.parent / "raw", preprocessed, keep_implausible=True)
     (problem,) = [each for each in summary.problems if "sequence.json" in each]
     assert re.search(says, problem) and "preprocess the recording again" in problem
-    assert [manifest["recording"] for manifest in summary.manifests] == ["b"] and "1 were finished" in str(summary)
+    assert [manifest["recording"] for manifest in summary.manifests] == [
+        "b"
+    ] and "1 were finished" in str(summary)
     with pytest.raises(InputError, match=says):
         ETraMDataset(str(preprocessed), "train")
 
@@ -225,7 +250,9 @@ def test_nested_predictions_and_operating_points(tmp_path):
         load_predictions(tmp_path / "p.json")
     deep = "[" * 900 + "]" * 900
     (tmp_path / "p.json").write_text(
-        '{"classes": ["a"], "frames": [{"recording": "a", "gt_bboxes": [], "gt_labels": [], "t_us": ' + deep + "}]}"
+        '{"classes": ["a"], "frames": [{"recording": "a", "gt_bboxes": [], "gt_labels": [], "t_us": '
+        + deep
+        + "}]}"
     )
     with pytest.raises(InputError, match=r"p\.json: not a file of predictions"):
         load_predictions(tmp_path / "p.json")
@@ -240,7 +267,13 @@ def test_names_that_are_not_utf_8(preprocessed):
         os.rename(raw + b"/a" + name, raw + b"/caf\xe9" + name)
     summary = preprocess_folder(preprocessed.parent / "raw", preprocessed, keep_implausible=True)
     (problem,) = [each for each in summary.problems if "caf" in each]
-    assert problem.endswith(r"caf\udce9_td.h5: its name is not UTF-8; rename the file") and problem.encode()
-    os.rename(os.fsencode(preprocessed / "train") + b"/a", os.fsencode(preprocessed / "train") + b"/caf\xe9")
+    assert (
+        problem.endswith(r"caf\udce9_td.h5: its name is not UTF-8; rename the file")
+        and problem.encode()
+    )
+    os.rename(
+        os.fsencode(preprocessed / "train") + b"/a",
+        os.fsencode(preprocessed / "train") + b"/caf\xe9",
+    )
     with pytest.raises(InputError, match=r"the name caf\\udce9 of a sequence is not UTF-8"):
         ETraMDataset(str(preprocessed), "train")

@@ -51,7 +51,9 @@ SAME = {
     "signed pixels": lambda e: e._replace(x=e.x.astype(np.int16), y=e.y.astype(np.int64)),
     "unsigned stamps": lambda e: e._replace(t=e.t.astype(np.uint64)),
     "stamps of 32 bits": lambda e: e._replace(t=e.t.astype(np.uint32)),
-    "foreign byte order": lambda e: Events(*(column.astype(column.dtype.newbyteorder(">")) for column in e)),
+    "foreign byte order": lambda e: Events(
+        *(column.astype(column.dtype.newbyteorder(">")) for column in e)
+    ),
     "a table's columns": strided,
 }
 
@@ -66,22 +68,55 @@ def test_the_image_is_that_of_the_same_events_in_order(name, odd):
 
 
 REFUSED = {
-    "polarity 255": (lambda e: e._replace(p=np.where(e.p, 1, 255).astype(np.uint8)), "polarity from 1 to 255"),
-    "polarity -2": (lambda e: e._replace(p=e.p.astype(np.int8) - 2), "polarity from -2 to -1, expected 0 and 1"),
-    "x -1": (lambda e: e._replace(x=e.x.astype(np.int16) - 1), "from x -1, y 0 to x 14, y 11 on a sensor of 16x12"),
-    "x that wraps": (lambda e: e._replace(x=e.x.astype(np.int64) + (1 << 16)), "reach from x 65536"),
+    "polarity 255": (
+        lambda e: e._replace(p=np.where(e.p, 1, 255).astype(np.uint8)),
+        "polarity from 1 to 255",
+    ),
+    "polarity -2": (
+        lambda e: e._replace(p=e.p.astype(np.int8) - 2),
+        "polarity from -2 to -1, expected 0 and 1",
+    ),
+    "x -1": (
+        lambda e: e._replace(x=e.x.astype(np.int16) - 1),
+        "from x -1, y 0 to x 14, y 11 on a sensor of 16x12",
+    ),
+    "x that wraps": (
+        lambda e: e._replace(x=e.x.astype(np.int64) + (1 << 16)),
+        "reach from x 65536",
+    ),
     "y 12": (lambda e: e._replace(y=e.y + np.uint16(1)), "to x 15, y 12 on a sensor of 16x12"),
     "short p": (lambda e: e._replace(p=e.p[:-1]), "differ in length.*'p': 499"),
     "no x": (lambda e: e._replace(x=e.x[:0]), "differ in length.*'x': 0"),
-    "stamps in seconds": (lambda e: e._replace(t=e.t / 1e6), "events.t is float64, expected integers"),
-    "pixels of a float": (lambda e: e._replace(x=e.x.astype(np.float32)), "events.x is float32, expected integers"),
-    "two dimensions": (lambda e: e._replace(y=e.y[:, None]), r"events.y is \(500, 1\), expected a NumPy array"),
+    "stamps in seconds": (
+        lambda e: e._replace(t=e.t / 1e6),
+        "events.t is float64, expected integers",
+    ),
+    "pixels of a float": (
+        lambda e: e._replace(x=e.x.astype(np.float32)),
+        "events.x is float32, expected integers",
+    ),
+    "two dimensions": (
+        lambda e: e._replace(y=e.y[:, None]),
+        r"events.y is \(500, 1\), expected a NumPy array",
+    ),
     "a list": (lambda e: e._replace(t=e.t.tolist()), "events.t is list, expected a NumPy array"),
     "another tuple": (tuple, r"events are tuple, expected Events\(t, x, y, p\)"),
-    "before the window": (lambda e: e._replace(t=e.t - 1000), "reach beyond their window from 0 to 50000 us"),
-    "after the window": (lambda e: e._replace(t=e.t + 1000), "reach beyond their window from 0 to 50000 us"),
-    "damaged stamps": (lambda e: e._replace(t=e.t - (1 << 62) - 50_001), "us are damaged; drop them first"),
-    "unsigned too large": (lambda e: e._replace(t=e.t.astype(np.uint64) + np.uint64(1 << 63)), "us are damaged"),
+    "before the window": (
+        lambda e: e._replace(t=e.t - 1000),
+        "reach beyond their window from 0 to 50000 us",
+    ),
+    "after the window": (
+        lambda e: e._replace(t=e.t + 1000),
+        "reach beyond their window from 0 to 50000 us",
+    ),
+    "damaged stamps": (
+        lambda e: e._replace(t=e.t - (1 << 62) - 50_001),
+        "us are damaged; drop them first",
+    ),
+    "unsigned too large": (
+        lambda e: e._replace(t=e.t.astype(np.uint64) + np.uint64(1 << 63)),
+        "us are damaged",
+    ),
 }
 
 
@@ -118,7 +153,9 @@ def test_an_array_to_write_into_has_the_shape_and_the_type(name):
 def test_no_events_are_an_empty_image_of_whatever_type():
     for dtype in (np.float64, np.int64, object):
         nothing = Events(*[np.empty(0, dtype)] * 4)
-        assert not build_representation(dict(type="TernaryVolume"), HEIGHT, WIDTH)(nothing, WINDOW_US).any()
+        assert not build_representation(dict(type="TernaryVolume"), HEIGHT, WIDTH)(
+            nothing, WINDOW_US
+        ).any()
 
 
 # Columns of random types, lengths, layouts and values that lie at the limits of types, sensor and window.

@@ -53,9 +53,14 @@ def test_real_recordings_are_decoded_exactly(shared, monkeypatch, name, blocks):
     with open_recording(shared / "data" / name) as recording:
         events = recording.read(*EVERYTHING)
         assert recording.num_events == len(events.t) == expected["events"]
-        assert (recording.t_first_us, recording.t_last_us) == (expected["t_first"], expected["t_last"])
+        assert (recording.t_first_us, recording.t_last_us) == (
+            expected["t_first"],
+            expected["t_last"],
+        )
         for column, values in events._asdict().items():
-            assert hashlib.sha256(values.tobytes()).hexdigest() == expected["sha256"][column], column
+            assert hashlib.sha256(values.tobytes()).hexdigest() == expected["sha256"][column], (
+                column
+            )
         assert recording.stamps_corrected == recording.dropped_out_of_frame == 0
 
 
@@ -82,7 +87,9 @@ def test_windows_equal_what_was_written(tmp_path, small_blocks, format_, order):
 def test_reading_needs_memory_for_blocks_and_not_for_the_file(tmp_path, monkeypatch, format_):
     """Blocks of 16,384 events here; two of them and the window, at up to 21 bytes an event, where the file has 6 MB."""
     monkeypatch.setattr(raw, "_WORDS_PER_BLOCK", 1 << 14)
-    monkeypatch.setattr(text_files, "_LINES_PER_BLOCK", 1 << 12)  # of 60 bytes: text, and four numbers of 8 bytes
+    monkeypatch.setattr(
+        text_files, "_LINES_PER_BLOCK", 1 << 12
+    )  # of 60 bytes: text, and four numbers of 8 bytes
     monkeypatch.setattr(text_files, "_READ_BYTES", 1 << 18)
     for module in (dat, numpy_files):
         monkeypatch.setattr(module, "_EVENTS_PER_BLOCK", 1 << 14)
@@ -101,7 +108,16 @@ def test_reading_needs_memory_for_blocks_and_not_for_the_file(tmp_path, monkeypa
 
 
 def test_evt3_vectors_set_one_event_per_bit_and_advance(tmp_path):
-    words = [0x8001, 0x6002, 0x0007, 0x3800 | 20, 0x4000 | 0b1000_0000_0101, 0x5000 | 0b1000_0001, 0x3003, 0x4001]
+    words = [
+        0x8001,
+        0x6002,
+        0x0007,
+        0x3800 | 20,
+        0x4000 | 0b1000_0000_0101,
+        0x5000 | 0b1000_0001,
+        0x3003,
+        0x4001,
+    ]
     with open_recording(write_raw(tmp_path / "a.raw", np.array(words, "<u2"), "3.0")) as recording:
         events = recording.read(*EVERYTHING)
     assert events.x.tolist() == [20, 22, 31, 32, 39, 3]
@@ -117,12 +133,16 @@ def test_evt3_vectors_set_one_event_per_bit_and_advance(tmp_path):
         (write_dat, ".dat", 0xFFFFFFFF - 5000),
     ],
 )
-def test_time_goes_on_where_the_format_starts_again_from_zero(tmp_path, small_blocks, write, suffix, start_us):
+def test_time_goes_on_where_the_format_starts_again_from_zero(
+    tmp_path, small_blocks, write, suffix, start_us
+):
     events = make_events(3000, span_us=20_000, start_us=start_us)
     with open_recording(write(tmp_path / f"a{suffix}", events)) as recording:
         np.testing.assert_array_equal(recording.read(*EVERYTHING).t, events["t"])
         assert recording.stamps_corrected == 0
-        assert len(recording.read(start_us + 10_000, start_us + 30_000).t) == np.sum(events["t"] >= start_us + 10_000)
+        assert len(recording.read(start_us + 10_000, start_us + 30_000).t) == np.sum(
+            events["t"] >= start_us + 10_000
+        )
 
 
 def test_evt3_time_wraps_every_16_seconds(tmp_path):
@@ -169,13 +189,22 @@ def test_sensor_size_from_the_header(tmp_path, header, size, is_assumed):
     words = np.array([0x8001, 0x2001], "<u2") if is_evt3 else np.array([8 << 28 | 1, 5], "<u4")
     (tmp_path / "a.raw").write_bytes(header.encode() + words.tobytes())
     with open_recording(tmp_path / "a.raw") as recording:
-        assert (recording.width, recording.height) == size and recording.size_is_assumed == is_assumed
+        assert (
+            recording.width,
+            recording.height,
+        ) == size and recording.size_is_assumed == is_assumed
         assert recording.num_events == 1
 
 
 def test_big_endian_columns(tmp_path):
-    events = {name: column.astype(column.dtype.newbyteorder(">")) for name, column in make_events(300).items()}
-    for path in (write_events(tmp_path / "a.h5", events), WRITERS["npz columns"][1](tmp_path / "a.npz", events)):
+    events = {
+        name: column.astype(column.dtype.newbyteorder(">"))
+        for name, column in make_events(300).items()
+    }
+    for path in (
+        write_events(tmp_path / "a.h5", events),
+        WRITERS["npz columns"][1](tmp_path / "a.npz", events),
+    ):
         with open_recording(path) as recording:
             for name, column in recording.read(*EVERYTHING)._asdict().items():
                 np.testing.assert_array_equal(column, events[name])
@@ -196,11 +225,17 @@ def test_a_size_that_the_file_lacks_may_be_stated(tmp_path):
     with open_recording(path, (50, 40)) as recording:
         assert (recording.width, recording.height, recording.size_is_assumed) == (50, 40, False)
         events = recording.read(*EVERYTHING)
-        assert events.x.max() < 50 and events.y.max() < 40 and recording.dropped_out_of_frame == 300 - len(events.t) > 0
+        assert (
+            events.x.max() < 50
+            and events.y.max() < 40
+            and recording.dropped_out_of_frame == 300 - len(events.t) > 0
+        )
     path = write_evt2(tmp_path / "a.raw", make_events(300))
     with open_recording(path, (WIDTH, HEIGHT)) as recording:
         assert recording.width == WIDTH
-    with pytest.raises(InputError, match=f"a.raw: the file says a sensor of {WIDTH}x{HEIGHT}, not 50x40"):
+    with pytest.raises(
+        InputError, match=f"a.raw: the file says a sensor of {WIDTH}x{HEIGHT}, not 50x40"
+    ):
         open_recording(path, (50, 40))
 
 
@@ -219,7 +254,9 @@ def metavision_ecf(path):
         plist.set_filter(0x8ECF, h5py.h5z.FLAG_OPTIONAL)
         space = h5py.h5s.create_simple((4,))
         group = file.create_group("CD")
-        dataset = h5py.h5d.create(group.id, b"events", h5py.h5t.py_create(dtype, logical=True), space, plist)
+        dataset = h5py.h5d.create(
+            group.id, b"events", h5py.h5t.py_create(dtype, logical=True), space, plist
+        )
         dataset.write_direct_chunk((0,), b"\0" * 64)
 
 
@@ -238,15 +275,31 @@ def objects_npy(path):
 
 
 BAD_FILES = {
-    "raw without version": ("a.raw", lambda p: p.write_bytes(b"% Date today\n\0\0\0\0"), "no line '% evt ...'"),
+    "raw without version": (
+        "a.raw",
+        lambda p: p.write_bytes(b"% Date today\n\0\0\0\0"),
+        "no line '% evt ...'",
+    ),
     "raw of another version": (
         "a.raw",
         lambda p: write_raw(p, np.zeros(4, "<u2"), "4.0"),
         "EVT 4.0; expected",
     ),
-    "raw of text only": ("a.raw", lambda p: p.write_bytes(b"% evt 3.0\n% end\n"), "the recording holds no events"),
-    "raw without times": ("a.raw", lambda p: write_raw(p, np.full(9, 0x2001, "<u2"), "3.0"), "holds no events"),
-    "raw with an endless header": ("a.raw", lambda p: p.write_bytes(b"% evt 3.0"), "text header does not end"),
+    "raw of text only": (
+        "a.raw",
+        lambda p: p.write_bytes(b"% evt 3.0\n% end\n"),
+        "the recording holds no events",
+    ),
+    "raw without times": (
+        "a.raw",
+        lambda p: write_raw(p, np.full(9, 0x2001, "<u2"), "3.0"),
+        "holds no events",
+    ),
+    "raw with an endless header": (
+        "a.raw",
+        lambda p: p.write_bytes(b"% evt 3.0"),
+        "text header does not end",
+    ),
     "raw without a header": (
         "a.raw",
         lambda p: p.write_bytes(b"\x01\x80" * 9),
@@ -262,7 +315,11 @@ BAD_FILES = {
         lambda p: p.write_bytes(b"% Version 2\n\x0c\x10" + bytes(80)),
         "of 16 bytes",
     ),
-    "dat of text only": ("a.dat", lambda p: p.write_bytes(b"% Version 2\n\x0c\x08"), "the recording holds no events"),
+    "dat of text only": (
+        "a.dat",
+        lambda p: p.write_bytes(b"% Version 2\n\x0c\x08"),
+        "the recording holds no events",
+    ),
     "npy of objects": ("a.npy", objects_npy, "Python objects instead of numbers"),
     "npy without fields": (
         "a.npy",
@@ -280,7 +337,11 @@ BAD_FILES = {
         r"float64 \(4, 3\), expected numbers \(N, 4\)",
     ),
     "npy cut": ("a.npy", cut_npy, "ends before its 4000 rows.*damaged, copy or save it again"),
-    "npz cut": ("a.npz", cut_npz, "still being written, or was cut; wait, or copy or save it again"),
+    "npz cut": (
+        "a.npz",
+        cut_npz,
+        "still being written, or was cut; wait, or copy or save it again",
+    ),
     "npz with stamps of words": (
         "a.npz",
         lambda p: np.savez(p, **(make_events() | dict(t=np.full(4000, b"1")))),
@@ -291,7 +352,11 @@ BAD_FILES = {
         lambda p: np.savez(p, **(make_events() | dict(p=np.zeros(7, np.uint8)))),
         "differ in length .*'p': 7",
     ),
-    "Metavision's codec": ("a.h5", metavision_ecf, "Metavision's ECF codec, which is not installed; install hdf5_ecf"),
+    "Metavision's codec": (
+        "a.h5",
+        metavision_ecf,
+        "Metavision's ECF codec, which is not installed; install hdf5_ecf",
+    ),
     "DSEC offset": (
         "a.h5",
         lambda p: write_dsec(p, make_events(), 0).open("rb").close() or _with_bad_offset(p),
@@ -310,7 +375,10 @@ def _with_bad_offset(path):
 def test_bad_file_is_named_with_its_problem(tmp_path, problem):
     name, write, sentence = BAD_FILES[problem]
     write(tmp_path / name)
-    with pytest.raises(InputError, match=f"{name}: .*({sentence})"), open_recording(tmp_path / name) as recording:
+    with (
+        pytest.raises(InputError, match=f"{name}: .*({sentence})"),
+        open_recording(tmp_path / name) as recording,
+    ):
         recording.read_rest()
 
 
@@ -323,15 +391,23 @@ def test_empty_and_cut_files_of_every_format(tmp_path, format_):
         with open_recording(path) as recording:
             assert 1900 < recording.num_events < 2100
     else:
-        with pytest.raises(InputError, match=f"{path.name}: .*(again|damaged)"), open_recording(path) as recording:
+        with (
+            pytest.raises(InputError, match=f"{path.name}: .*(again|damaged)"),
+            open_recording(path) as recording,
+        ):
             recording.read_rest()
     path.write_bytes(b"")
-    with pytest.raises(InputError, match=rf"{path.name}: the file is empty \(0 bytes\); copy or download it again"):
+    with pytest.raises(
+        InputError, match=rf"{path.name}: the file is empty \(0 bytes\); copy or download it again"
+    ):
         open_recording(path)
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_a_sentence(tmp_path, small_blocks):
-    for path in (write_evt2(tmp_path / "a.raw", make_events()), write_dat(tmp_path / "a.dat", make_events())):
+    for path in (
+        write_evt2(tmp_path / "a.raw", make_events()),
+        write_dat(tmp_path / "a.dat", make_events()),
+    ):
         with open_recording(path) as recording:
             path.write_bytes(path.read_bytes()[:3000])
             with pytest.raises(InputError, match="became shorter while it was read"):
@@ -367,7 +443,10 @@ def test_damaged_files_are_read_or_refused_with_our_own_error(tmp_path, small_bl
                 recording.read_rest()
                 assert (np.diff(events.t) >= 0).all() and events.p.max(initial=0) <= 1
                 bad_stamps = recording.dropped.get("events_with_bad_stamp", 0)
-                assert len(events.t) + recording.dropped_out_of_frame + bad_stamps == recording.num_events
+                assert (
+                    len(events.t) + recording.dropped_out_of_frame + bad_stamps
+                    == recording.num_events
+                )
         except InputError as error:
             assert str(path) in str(error)
 
@@ -385,8 +464,14 @@ def test_events_are_sorted_on_demand(tmp_path, name):
     """Whatever the order of the file; RAW and DAT hold no other order than that of time."""
     suffix, write = WRITERS[name]
     events = make_events(3000)
-    order = np.argsort(events["x"], kind="stable") if suffix in (".h5", ".npy", ".npz") else np.arange(3000)
-    path = write(tmp_path / f"a{suffix}", {column: values[order] for column, values in events.items()})
+    order = (
+        np.argsort(events["x"], kind="stable")
+        if suffix in (".h5", ".npy", ".npz")
+        else np.arange(3000)
+    )
+    path = write(
+        tmp_path / f"a{suffix}", {column: values[order] for column, values in events.items()}
+    )
     with open_recording(path, (WIDTH, HEIGHT), sort=True) as r:
         assert (r.width, r.height, r.num_events, r.stamps_corrected) == (WIDTH, HEIGHT, 3000, 0)
         assert (r.t_first_us, r.t_last_us) == (events["t"][0], events["t"][-1])
@@ -434,12 +519,16 @@ class TestEvt21:
     """Words of 64 bits, each with up to 32 neighbours."""
 
     HIGH = 0x8 << 60 | 5 << 32  # 320 us
-    WORD = (1 << 28 | 7 << 22 | 32 << 11 | 9) << 32 | 1 << 31 | 0b101  # on, 7 us later, x 32, 34 and 63, y 9
+    WORD = (
+        (1 << 28 | 7 << 22 | 32 << 11 | 9) << 32 | 1 << 31 | 0b101
+    )  # on, 7 us later, x 32, 34 and 63, y 9
 
     def read(self, path):
         with open_recording(path) as recording:
             events = recording.read(*EVERYTHING)
-            return list(zip(*(column.tolist() for column in events), strict=True)), recording.dropped
+            return list(
+                zip(*(column.tolist() for column in events), strict=True)
+            ), recording.dropped
 
     @pytest.mark.parametrize("is_legacy", [False, True])
     def test_neighbours_share_a_word(self, is_legacy, tmp_path):
@@ -450,20 +539,30 @@ class TestEvt21:
         format_ = f"EVT21;height=48;width=64{';endianness=legacy' * is_legacy}"
         path.write_bytes(f"% format {format_}\n% end\n".encode() + words.tobytes())
         events, dropped = self.read(path)
-        assert events == [(327, 32, 9, 1), (327, 34, 9, 1), (327, 63, 9, 1)] and not any(dropped.values())
+        assert events == [(327, 32, 9, 1), (327, 34, 9, 1), (327, 63, 9, 1)] and not any(
+            dropped.values()
+        )
 
     def test_events_before_the_first_time_and_a_cut_end_are_counted(self, tmp_path):
         words = np.array([self.WORD, self.HIGH, self.WORD], "<u8").tobytes() + b"abc"
         path = tmp_path / "a.raw"
         path.write_bytes(b"% evt 2.1\n% geometry 64x48\n% end\n" + words)
         events, dropped = self.read(path)
-        assert len(events) == 3 and dropped["events_before_first_time"] == 3 and dropped["bytes_after_last_word"] == 3
+        assert (
+            len(events) == 3
+            and dropped["events_before_first_time"] == 3
+            and dropped["bytes_after_last_word"] == 3
+        )
 
     def test_without_a_size_it_is_a_genx320(self, tmp_path):
         path = tmp_path / "a.raw"
         path.write_bytes(b"% evt 2.1\n% end\n" + np.array([self.HIGH, self.WORD], "<u8").tobytes())
         with open_recording(path) as recording:
-            assert (recording.width, recording.height, recording.size_is_assumed) == (320, 320, True)
+            assert (recording.width, recording.height, recording.size_is_assumed) == (
+                320,
+                320,
+                True,
+            )
 
 
 class TestText:

@@ -31,13 +31,17 @@ from tests.helpers.street import make_street
 SHIFT_US = 200 * 4096  # a whole TIME_HIGH of EVT 3.0
 
 
-def preprocess(root: Path, events: dict, boxes: np.ndarray, raw: bool = False, keep: bool = False, **options):
+def preprocess(
+    root: Path, events: dict, boxes: np.ndarray, raw: bool = False, keep: bool = False, **options
+):
     """The summary of a training folder with one recording, and the bytes of the sequence that came of it."""
     folder = root / "raw" / "train"
     folder.mkdir(parents=True)
     (write_evt3(folder / "a.raw", events) if raw else write_events(folder / "a_td.h5", events))
     np.save(folder / "a_bbox.npy", boxes)
-    summary = preprocess_folder(root / "raw", root / "out", PreprocessSettings(**options), keep_implausible=keep)
+    summary = preprocess_folder(
+        root / "raw", root / "out", PreprocessSettings(**options), keep_implausible=keep
+    )
     made = root / "out" / "train" / "a"
     files = {str(path.relative_to(made)): path.read_bytes() for path in made.rglob("*.[nh][p5]*")}
     if "labels_v2/labels.npz" in files:  # the archive itself holds the time at which it was written
@@ -110,7 +114,10 @@ FAULTS = {
         dict(box_format="xyxy"),
     ),
     "centres": (
-        lambda e, b: (e, changed(b, x=lambda b: b["x"] + b["w"] / 2, y=lambda b: b["y"] + b["h"] / 2)),
+        lambda e, b: (
+            e,
+            changed(b, x=lambda b: b["x"] + b["w"] / 2, y=lambda b: b["y"] + b["h"] / 2),
+        ),
         r"boxes that move hold .* if x and y are their centres; likely so: --box-format cxcywh",
         dict(box_format="cxcywh"),
     ),
@@ -158,10 +165,17 @@ def test_labels_on_metavisions_clock_are_moved_to_the_recordings(street, tmp_pat
     """The camera's clock of a RAW file starts anywhere; Metavision's software takes the first TIME_HIGH off."""
     events, boxes = street
     events = events | dict(t=events["t"] + SHIFT_US)
-    right = preprocess(tmp_path / "right", events, changed(boxes, t=lambda b: b["t"] + SHIFT_US), raw=True)[1]
+    right = preprocess(
+        tmp_path / "right", events, changed(boxes, t=lambda b: b["t"] + SHIFT_US), raw=True
+    )[1]
     summary, _ = preprocess(tmp_path / "wrong", events, boxes, raw=True)
-    assert "likely the labels count from the recording's start: --label-offset-us start" in summary.problems[0]
-    summary, files = preprocess(tmp_path / "mended", events, boxes, raw=True, label_offset_us="start")
+    assert (
+        "likely the labels count from the recording's start: --label-offset-us start"
+        in summary.problems[0]
+    )
+    summary, files = preprocess(
+        tmp_path / "mended", events, boxes, raw=True, label_offset_us="start"
+    )
     assert not summary.problems and files == right
 
 
@@ -180,13 +194,18 @@ def test_jitter_that_the_frame_rule_cannot_take_is_told(street, tmp_path):
     jitter = np.random.default_rng(0).integers(-4000, 4000, len(times))
     boxes = changed(boxes, t=lambda b: b["t"] + jitter[place])
     (problem,) = preprocess(tmp_path / "rvt", events, boxes)[0].problems
-    assert re.search(r"RVT's frame rule keeps \d of about 38 labelled tenths of a second; .*: --frames all", problem)
+    assert re.search(
+        r"RVT's frame rule keeps \d of about 38 labelled tenths of a second; .*: --frames all",
+        problem,
+    )
     summary, _ = preprocess(tmp_path / "all", events, boxes, frames="all")
     assert not summary.problems and summary.manifests[0]["num_frames"] == len(times)
 
 
 def test_gaps_between_labels_are_no_jitter():
-    times = np.concatenate([start + np.arange(1, 31) * 1_000_000 // 30 for start in (0, 5_000_000, 60_000_000)])
+    times = np.concatenate(
+        [start + np.arange(1, 31) * 1_000_000 // 30 for start in (0, 5_000_000, 60_000_000)]
+    )
     assert not doubts_about_frames(times, select_frames(times, 0, "rvt", 50_000))
 
 
@@ -221,13 +240,18 @@ def test_labels_of_another_recording_are_a_problem(tmp_path):
         assert not summary.problems
         summary, files = preprocess(tmp_path / f"wrong {index}", events, streets[index - 1][1])
         (problem,) = summary.problems
-        assert re.search(r"\d\d % of the boxes that move are busier than what is around them; .* another rec", problem)
+        assert re.search(
+            r"\d\d % of the boxes that move are busier than what is around them; .* another rec",
+            problem,
+        )
         assert files == {}
 
 
 @pytest.mark.parametrize("swap", [("train", "train"), ("val", "test")])
 def test_swapped_labels_of_simulated_traffic_are_a_problem(raw_sample, tmp_path, swap):
-    first, second = (sorted((raw_sample / split).glob("*_td.h5"))[-i] for i, split in enumerate(swap, 1))
+    first, second = (
+        sorted((raw_sample / split).glob("*_td.h5"))[-i] for i, split in enumerate(swap, 1)
+    )
     for events, labels in ((first, second), (second, first)):
         folder = tmp_path / "raw" / "train"
         folder.mkdir(parents=True, exist_ok=True)
@@ -235,7 +259,10 @@ def test_swapped_labels_of_simulated_traffic_are_a_problem(raw_sample, tmp_path,
         boxes = labels.with_name(labels.name.replace("_td.h5", "_bbox.npy"))
         shutil.copy(boxes, folder / events.name.replace("_td.h5", "_bbox.npy"))
     summary = preprocess_folder(tmp_path / "raw", tmp_path / "out")
-    assert len(summary.problems) == 2 and str(summary).count("likely the labels are another recording's") == 2
+    assert (
+        len(summary.problems) == 2
+        and str(summary).count("likely the labels are another recording's") == 2
+    )
 
 
 def test_simulated_recordings_are_no_problem(raw_sample, sample, tmp_path):
@@ -251,7 +278,10 @@ def test_what_is_kept_nevertheless_is_told_each_time(street, tmp_path):
     again = preprocess_folder(tmp_path / "raw", tmp_path / "out")
     for each in (summary, again):
         assert not each.problems and len(each.manifests) == 1
-        assert re.search(r"kept although implausible: train/a: 1 of 114 label times lie after the last", str(each))
+        assert re.search(
+            r"kept although implausible: train/a: 1 of 114 label times lie after the last",
+            str(each),
+        )
 
 
 def test_boxes_that_are_cut_are_counted(tmp_path):
@@ -270,7 +300,10 @@ def test_recordings_of_other_rates_are_told(tmp_path):
         np.save(folder / f"{name}_bbox.npy", rows)
     summary = preprocess_folder(tmp_path / "raw", tmp_path / "out")
     assert not summary.problems
-    assert "WARNING labelled frames a second differ between recordings: 10 in 1 (train/a), 15 in 1" in str(summary)
+    assert (
+        "WARNING labelled frames a second differ between recordings: 10 in 1 (train/a), 15 in 1"
+        in str(summary)
+    )
     assert differing_rates([("a", 10.0), ("b", 11.0), ("c", None)]) == ""
 
 
@@ -291,12 +324,18 @@ EVERY_50_MS = np.arange(1, 200) * 50_000
         (times(EVERY_50_MS, first_us=255_000), True),
         (times(EVERY_50_MS, last_us=9_000_000), False),  # 0.95 s late
         (times(EVERY_50_MS, last_us=8_940_000), True),
-        (times(EVERY_50_MS[:10], last_us=420_000), False),  # one of ten is late by more than a window
+        (
+            times(EVERY_50_MS[:10], last_us=420_000),
+            False,
+        ),  # one of ten is late by more than a window
         (times(EVERY_50_MS[:10], last_us=390_000), True),  # two of ten
         (times(EVERY_50_MS[:20], last_us=470_000_000), False),  # 0.202 % of it
         (times(EVERY_50_MS[:20], last_us=480_000_000), True),
         (times(EVERY_50_MS[:9], last_us=480_000_000), False),  # too few to say
-        (times(EVERY_50_MS * 101, last_us=1_010_000_000, events_per_pixel=50), True),  # 5.05 s apart, 0.0495 events
+        (
+            times(EVERY_50_MS * 101, last_us=1_010_000_000, events_per_pixel=50),
+            True,
+        ),  # 5.05 s apart, 0.0495 events
         (times(EVERY_50_MS * 99, last_us=1_010_000_000, events_per_pixel=50), False),
         (times(EVERY_50_MS * 101, last_us=1_010_000_000, events_per_pixel=51), False),
         (times([5_000]), False),
@@ -320,7 +359,10 @@ def test_one_odd_label_among_many_does_not_tell_a_unit():
 
 def test_labels_before_the_first_event_may_count_from_the_start():
     (sentence,) = doubts_about_times(times(EVERY_50_MS, first_us=10_000_000, last_us=20_000_000))
-    assert "199 of 199 label times lie before the first event, up to 9.95 s; likely the labels count from" in sentence
+    assert (
+        "199 of 199 label times lie before the first event, up to 9.95 s; likely the labels count from"
+        in sentence
+    )
     assert sentence.endswith("--label-offset-us start")
 
 
@@ -352,9 +394,12 @@ def test_boxes_that_move_where_nothing_happens():
     moves = make_boxes(EVERY_50_MS[:30], x=30 + np.arange(30) % 8 * 2, y=24, w=12, h=8)
     (sentence,) = doubts_about_activity(activity(moves, (2, 2)), "xywh")
     assert re.match(
-        r"boxes that move hold 0\.[34]\d times the events of the image as a whole; likely the lab", sentence
+        r"boxes that move hold 0\.[34]\d times the events of the image as a whole; likely the lab",
+        sentence,
     )
-    assert doubts_about_activity(activity(moves[:9], (2, 2)), "xywh") == []  # nine frames are no evidence
+    assert (
+        doubts_about_activity(activity(moves[:9], (2, 2)), "xywh") == []
+    )  # nine frames are no evidence
 
 
 def busier_share(boxes: np.ndarray, noise: float, *blobs_xy: tuple[int, int]) -> float | None:
@@ -384,7 +429,9 @@ def test_boxes_are_judged_by_their_surroundings_where_something_stands_out_of_th
 def test_limits_of_boxes():
     def speaks(*rows, box_format="xywh"):
         x, y, w, h = np.repeat(rows, 5, 0).T
-        return doubts_about_boxes(make_boxes(np.arange(len(x)), x=x, y=y, w=w, h=h), WIDTH, HEIGHT, box_format)
+        return doubts_about_boxes(
+            make_boxes(np.arange(len(x)), x=x, y=y, w=w, h=h), WIDTH, HEIGHT, box_format
+        )
 
     small = (2, 2, 20, 16)  # near the corner w > x and h > y are no wonder
     corners = (40, 30, 52, 38)
@@ -393,7 +440,10 @@ def test_limits_of_boxes():
     assert not speaks(small, small, small, corners, box_format="cxcywh")
     outside = (70, 10, 20, 16)
     assert not speaks(small, small, small, small, outside)
-    assert "25 % of the boxes lie outside the sensor of 64x48" in speaks(small, small, small, outside)[0]
+    assert (
+        "25 % of the boxes lie outside the sensor of 64x48"
+        in speaks(small, small, small, outside)[0]
+    )
     assert doubts_about_boxes(make_boxes([]), WIDTH, HEIGHT, "xywh") == []
 
 

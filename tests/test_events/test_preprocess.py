@@ -41,7 +41,11 @@ def raw(tmp_path) -> Path:
 
 
 def file_bytes(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def tensors_of(folder: Path, manifest: dict) -> np.ndarray:
@@ -83,14 +87,18 @@ def assert_equals_the_reference(ours: Path, theirs: Path) -> None:
 
 @pytest.mark.parametrize("preset", ["etram", "gen4"])
 def test_equals_the_reference(reference_raw, tmp_path, preset):
-    summary = preprocess_folder(reference_raw, tmp_path, PreprocessSettings(preset=preset), workers=2)
+    summary = preprocess_folder(
+        reference_raw, tmp_path, PreprocessSettings(preset=preset), workers=2
+    )
     assert not summary.problems and len(summary.manifests) == 4
     assert_equals_the_reference(tmp_path, DATA / f"preprocessed_{preset}")
 
 
 def test_a_preset_that_keeps_nothing_is_a_problem(tmp_path):
     write_recordings(tmp_path / "raw", GEN1_RECORDINGS[-1:], "td.dat")
-    (problem,) = preprocess_folder(tmp_path / "raw", tmp_path / "out", PreprocessSettings(preset="gen1")).problems
+    (problem,) = preprocess_folder(
+        tmp_path / "raw", tmp_path / "out", PreprocessSettings(preset="gen1")
+    ).problems
     assert "no recording has a box that --preset gen1 keeps; choose another preset" in problem
     (problem,) = preprocess_folder(tmp_path / "raw", tmp_path / "out").problems
     assert "no box is left after filtering (boxes_too_small 8)" in problem
@@ -99,8 +107,12 @@ def test_a_preset_that_keeps_nothing_is_a_problem(tmp_path):
 def test_downloads_of_rvt_have_their_names(tmp_path):
     """``NAME_td.dat.h5`` without a size in it, beside ``NAME_bbox.npy``."""
     write_recordings(tmp_path / "raw", GEN1_RECORDINGS[1:2], "td.dat.h5")
-    (manifest,) = preprocess_folder(tmp_path / "raw", tmp_path / "out", PreprocessSettings(preset="gen1")).manifests
-    assert manifest["recording"] == GEN1_RECORDINGS[1].name and manifest["representation_shape"] == [20, 240, 304]
+    (manifest,) = preprocess_folder(
+        tmp_path / "raw", tmp_path / "out", PreprocessSettings(preset="gen1")
+    ).manifests
+    assert manifest["recording"] == GEN1_RECORDINGS[1].name and manifest[
+        "representation_shape"
+    ] == [20, 240, 304]
 
 
 def test_small_boxes_are_kept_beside_the_references_files(reference_raw, tmp_path):
@@ -133,19 +145,30 @@ def test_real_labelled_recordings_shorter_than_a_window(shared, tmp_path):
         assert tensors.shape == (1, 20, 130, 173)
         assert tensors.any()
         labels = np.load(folder / "labels_v2" / "labels.npz")["labels"]
-        np.testing.assert_array_equal(np.unique(labels["t"]), np.load(folder / "labels_v2" / "timestamps_us.npy"))
+        np.testing.assert_array_equal(
+            np.unique(labels["t"]), np.load(folder / "labels_v2" / "timestamps_us.npy")
+        )
 
 
 def test_manifest_says_what_the_sequence_holds(tmp_path, monkeypatch):
     monkeypatch.setattr(hdf5, "_EVENTS_PER_BLOCK", 256)
     events = make_events()
-    events["x"][[3, 700]], events["y"][3900] = WIDTH, 33014  # the last one long after the last label
+    events["x"][[3, 700]], events["y"][3900] = (
+        WIDTH,
+        33014,
+    )  # the last one long after the last label
     events["t"][2000] -= 5000
-    boxes = make_boxes([100_000, 200_000, 250_000, 250_000, 250_000], class_id=[0, 7, 7, 1, 1], w=[20, 20, 20, 3, 63])
+    boxes = make_boxes(
+        [100_000, 200_000, 250_000, 250_000, 250_000],
+        class_id=[0, 7, 7, 1, 1],
+        w=[20, 20, 20, 3, 63],
+    )
     boxes["x"] = [10, 10, 10, 10, 0]
     write_recording(tmp_path / "raw" / "train", "a", events, boxes)
     manifest = preprocess_folder(
-        tmp_path / "raw", tmp_path / "out", PreprocessSettings(representation=dict(type="StackedHistogram"))
+        tmp_path / "raw",
+        tmp_path / "out",
+        PreprocessSettings(representation=dict(type="StackedHistogram")),
     ).manifests[0]
     folder = tmp_path / "out/train/a"
     assert manifest == read_manifest(folder)
@@ -200,7 +223,9 @@ def test_workers_and_restart_after_a_failure_do_not_change_a_byte(raw, tmp_path,
         real(folder, manifest)
 
     monkeypatch.setattr(preprocess, "write_manifest", fail_second)
-    summary = preprocess_folder(raw, tmp_path / "again")  # in this process, where write_manifest is replaced
+    summary = preprocess_folder(
+        raw, tmp_path / "again"
+    )  # in this process, where write_manifest is replaced
     assert ["cannot be written: the disk is full (" in p for p in summary.problems] == [True]
     assert len(file_bytes(tmp_path / "again")) == 3 * 7
     summary = preprocess_folder(raw, tmp_path / "again", workers=1)
@@ -254,7 +279,9 @@ def test_other_settings_are_not_mixed_in(raw, tmp_path):
     )
     assert file_bytes(out) == before
     assert not preprocess_folder(raw, out, other, overwrite=True).problems
-    assert {m["representation"]["count_cutoff"] for m in preprocess_folder(raw, out, other).manifests} == {5}
+    assert {
+        m["representation"]["count_cutoff"] for m in preprocess_folder(raw, out, other).manifests
+    } == {5}
 
 
 def test_a_time_surface_of_an_earlier_version_is_not_taken_for_a_new_one(raw, tmp_path):
@@ -271,10 +298,18 @@ def test_a_time_surface_of_an_earlier_version_is_not_taken_for_a_new_one(raw, tm
     now = PreprocessSettings(representation=dict(type="TimeSurface"))
     summary = preprocess_folder(raw, out, now)
     assert len(summary.problems) == 4
-    assert "now asked for {'type': 'TimeSurface', 'edges': 'window'}; choose another OUT or pass --over" in str(summary)
-    with pytest.raises(InputError, match=r"no .*_edges=window/.* \(found: .*/time_surface_dt=50/.*preprocess the rec"):
+    assert (
+        "now asked for {'type': 'TimeSurface', 'edges': 'window'}; choose another OUT or pass --over"
+        in str(summary)
+    )
+    with pytest.raises(
+        InputError,
+        match=r"no .*_edges=window/.* \(found: .*/time_surface_dt=50/.*preprocess the rec",
+    ):
         FolderSequence(out / "train/a", now.representation, 50_000, get_class_set("etram8"))
-    old = FolderSequence(out / "train/a", dict(type="TimeSurface", edges="events"), 50_000, get_class_set("etram8"))
+    old = FolderSequence(
+        out / "train/a", dict(type="TimeSurface", edges="events"), 50_000, get_class_set("etram8")
+    )
     assert old.read(1, 2).max() == 255  # the last event
 
 
@@ -291,10 +326,19 @@ def break_events(path: Path) -> None:
 
 BAD_RECORDINGS = {
     "truncated events": (break_events, "c_td.h5: the HDF5 file is truncated"),
-    "empty recording": (lambda p: write_recording(p.parent, "c", make_events(0)), "c_td.h5: the recording holds no ev"),
-    "no label file": (lambda p: (p.parent / "c_bbox.npy").unlink(), "c_td.h5: no labels c_bbox.npy beside it"),
+    "empty recording": (
+        lambda p: write_recording(p.parent, "c", make_events(0)),
+        "c_td.h5: the recording holds no ev",
+    ),
+    "no label file": (
+        lambda p: (p.parent / "c_bbox.npy").unlink(),
+        "c_td.h5: no labels c_bbox.npy beside it",
+    ),
     "no recording": (lambda p: p.unlink(), "c_bbox.npy: no recording c_td.h5 beside it"),
-    "no boxes": (lambda p: write_recording(p.parent, "c", boxes=make_boxes([])), "c_bbox.npy: holds no boxes"),
+    "no boxes": (
+        lambda p: write_recording(p.parent, "c", boxes=make_boxes([])),
+        "c_bbox.npy: holds no boxes",
+    ),
     "tiny boxes": (
         lambda p: write_recording(p.parent, "c", boxes=make_boxes([100_000], w=3)),
         "c_bbox.npy: no box is left after filtering (boxes_too_small 1) on a sensor of 64x48",
@@ -366,7 +410,9 @@ def test_a_stated_sensor_size_is_kept_on_a_restart(tmp_path):
     settings = PreprocessSettings(sensor_px=(WIDTH, HEIGHT))
     for new in (3, 0):
         summary = preprocess_folder(tmp_path / "raw", tmp_path / "out", settings)
-        assert [outcome.is_new for outcome in summary.outcomes].count(True) == new and not summary.problems
+        assert [outcome.is_new for outcome in summary.outcomes].count(
+            True
+        ) == new and not summary.problems
     assert summary.manifests[0]["representation_shape"] == [20, HEIGHT // 2, WIDTH // 2]
     guessed = preprocess_folder(tmp_path / "raw", tmp_path / "guessed")
     assert "sensor size not in the file, taken as 304x240 for test/a" in str(guessed)
@@ -391,7 +437,10 @@ def test_output_that_cannot_be_written_is_a_sentence(raw, tmp_path):
     (tmp_path / "out").write_text("a file")
     summary = preprocess_folder(raw, tmp_path / "out")
     assert len(summary.problems) == 4
-    assert all(p.endswith("a part of its path is a file; name a folder elsewhere") for p in summary.problems)
+    assert all(
+        p.endswith("a part of its path is a file; name a folder elsewhere")
+        for p in summary.problems
+    )
 
 
 FULL_DISK = """
@@ -407,7 +456,9 @@ print(preprocess_folder(sys.argv[1], sys.argv[2], workers=2))
 def test_full_disk_is_a_sentence_and_leaves_nothing_half_written(raw, tmp_path, room_bytes):
     """No file can grow beyond a limit here, which the system reports at the same places as a full disk."""
     command = [sys.executable, "-c", FULL_DISK, raw, tmp_path / "out", room_bytes]
-    output = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=ROOT, check=True).stdout
+    output = subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, cwd=ROOT, check=True
+    ).stdout
     assert output.count("larger than a file may be") + output.count("File too large") == 4
     assert "Traceback" not in output
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
@@ -423,7 +474,11 @@ def test_frames_without_boxes_and_labels_beyond_the_recording_are_kept_and_told(
     labelled = tmp_path / "out/train/a/labels_v2"
     assert np.load(labelled / "timestamps_us.npy").tolist() == [100_000, 200_000, 300_000, 900_000]
     assert np.load(labelled / "labels.npz")["objframe_idx_2_label_idx"].tolist() == [0, 1, 1, 2]
-    assert np.load(tmp_path / "out/val/a/labels_v2/timestamps_us.npy").tolist() == [100_000, 300_000, 900_000]
+    assert np.load(tmp_path / "out/val/a/labels_v2/timestamps_us.npy").tolist() == [
+        100_000,
+        300_000,
+        900_000,
+    ]
     assert "frames without a single event in their window: 3" in str(summary)
 
 
@@ -441,15 +496,23 @@ def write_etram_download(root: Path) -> None:
 def test_etrams_own_download_is_found_by_itself(tmp_path):
     write_etram_download(tmp_path / "raw")
     eight = preprocess_folder(tmp_path / "raw", tmp_path / "eight")
-    assert [manifest["boxes_per_class_id"] for manifest in eight.manifests] == [{"5": 2}] * 6 and not eight.problems
+    assert [manifest["boxes_per_class_id"] for manifest in eight.manifests] == [
+        {"5": 2}
+    ] * 6 and not eight.problems
     grouped = preprocess_folder(tmp_path / "raw", tmp_path / "three", labels="beside")
     assert [manifest["boxes_per_class_id"] for manifest in grouped.manifests] == [{"1": 2}] * 6
-    assert {manifest["class_names"]["5"] for manifest in eight.manifests} == {"truck"}  # whose ids these are is known
+    assert {manifest["class_names"]["5"] for manifest in eight.manifests} == {
+        "truck"
+    }  # whose ids these are is known
     assert not any("class_names" in manifest for manifest in grouped.manifests)
     assert (tmp_path / "eight/val/val_night_0002/labels_v2").is_dir()
     (tmp_path / "raw/class annotations/eight_class_annotations_val/val_day_0001_bbox.npy").unlink()
     summary = preprocess_folder(tmp_path / "raw", tmp_path / "again")
-    assert len(summary.problems) == 1 and "no labels val_day_0001_bbox.npy in " in summary.problems[0]
+    assert (
+        len(summary.problems) == 1 and "no labels val_day_0001_bbox.npy in " in summary.problems[0]
+    )
     shutil.rmtree(tmp_path / "raw/class annotations")
-    with pytest.raises(InputError, match="eight_class_annotations_train: no such folder; download eTraM's class"):
+    with pytest.raises(
+        InputError, match="eight_class_annotations_train: no such folder; download eTraM's class"
+    ):
         preprocess_folder(tmp_path / "raw", tmp_path / "again", labels="eight_class")

@@ -58,7 +58,11 @@ def test_a_corrected_box_in_a_file_of_the_same_size_is_noticed(folders):
 def test_label_times_that_are_added_changed_or_taken_away_are_noticed(folders):
     raw, out = folders
     times = raw / "train" / "a_label_times.npy"
-    for change in (lambda: np.save(times, [250_000]), lambda: np.save(times, [350_000]), times.unlink):
+    for change in (
+        lambda: np.save(times, [250_000]),
+        lambda: np.save(times, [350_000]),
+        times.unlink,
+    ):
         change()
         summary = preprocess_folder(raw, out)
         assert made_anew(summary) == ["train/a"] and "train/a (a_label_times.npy)" in str(summary)
@@ -68,7 +72,9 @@ def test_the_old_folder_stays_where_the_new_labels_cannot_be_used(folders):
     raw, out = folders
     np.save(raw / "train" / "b_bbox.npy", make_boxes(TIMES_US, class_id=40))
     (problem,) = preprocess_folder(raw, out).problems
-    assert "unknown class ids 40" in problem and problem.endswith("out/train/b still holds the labels of before")
+    assert "unknown class ids 40" in problem and problem.endswith(
+        "out/train/b still holds the labels of before"
+    )
     assert read_manifest(out / "train" / "b")["num_frames"] == 3
 
 
@@ -79,7 +85,10 @@ def test_another_recording_of_the_same_size_is_refused_by_name(folders):
     write_recording(raw / "train", "b", make_events(seed=7))
     assert recording.stat().st_size == before.st_size
     (problem,) = preprocess_folder(raw, out).problems
-    assert f"out/train/b: made of another recording than {recording} is now; choose another OUT or pass" in problem
+    assert (
+        f"out/train/b: made of another recording than {recording} is now; choose another OUT or pass"
+        in problem
+    )
     assert made_anew(preprocess_folder(raw, out, overwrite=True)) == ["train/a", "train/b"]
 
 
@@ -89,7 +98,9 @@ def test_a_copied_recording_is_read_once_and_left_alone(folders, monkeypatch):
     os.utime(copied, ns=(10**18, 10**18))
     read = []
     real = source_changes._digest
-    monkeypatch.setattr(source_changes, "_digest", lambda path: read.append(path.name) or real(path))
+    monkeypatch.setattr(
+        source_changes, "_digest", lambda path: read.append(path.name) or real(path)
+    )
     assert made_anew(preprocess_folder(raw, out)) == []
     assert read.count("b_td.h5") == 1 and "a_td.h5" not in read
     assert read_manifest(out / "train" / "b")["recording_time_ns"] == 10**18
@@ -103,10 +114,15 @@ def test_folders_of_an_earlier_version_stay_valid_and_are_told(folders):
     os.utime(raw / "train" / "b_td.h5", ns=(10**18, 10**18))
     summary = preprocess_folder(raw, out)
     assert made_anew(summary) == []
-    assert "2 finished by an earlier version, which kept only the size of labels and recordings" in str(summary)
+    assert (
+        "2 finished by an earlier version, which kept only the size of labels and recordings"
+        in str(summary)
+    )
     np.save(raw / "train" / "b_bbox.npy", make_boxes([100_000]))
     summary = preprocess_folder(raw, out)
-    assert made_anew(summary) == ["train/b"] and "\n1 finished by an earlier version" in str(summary)
+    assert made_anew(summary) == ["train/b"] and "\n1 finished by an earlier version" in str(
+        summary
+    )
 
 
 def test_a_copied_recording_does_not_hide_damage_under_a_new_checksum(folders):
@@ -119,7 +135,9 @@ def test_a_copied_recording_does_not_hide_damage_under_a_new_checksum(folders):
     assert "recording_time_ns" in path.read_text() and f"{10**18}" not in path.read_text()
 
 
-@pytest.mark.parametrize("change", [dict(source_digests=[1]), dict(recording_time_ns="1"), dict(crc32=[1])])
+@pytest.mark.parametrize(
+    "change", [dict(source_digests=[1]), dict(recording_time_ns="1"), dict(crc32=[1])]
+)
 def test_entries_of_another_type_are_told(folders, change):
     raw, out = folders
     path = out / "train" / "b" / "sequence.json"
@@ -163,7 +181,9 @@ def test_etrams_other_labels_do_not_replace_what_was_made(tmp_path):
     shutil.copy(raw / "train" / "a_bbox.npy", eight)
     preprocess_folder(raw, out)
     (problem,) = preprocess_folder(raw, out, labels="beside").problems
-    assert "made with label_files = eight_class, now asked for beside; choose another OUT" in problem
+    assert (
+        "made with label_files = eight_class, now asked for beside; choose another OUT" in problem
+    )
 
 
 def test_a_file_that_changes_while_it_is_read_is_told(tmp_path, monkeypatch):
@@ -176,7 +196,9 @@ def test_a_file_that_changes_while_it_is_read_is_told(tmp_path, monkeypatch):
         return real(path)
 
     monkeypatch.setattr(source_changes, "_digest", replaced)
-    with pytest.raises(InputError, match=r"train/a: a_bbox\.npy changed while it was read; run it again"):
+    with pytest.raises(
+        InputError, match=r"train/a: a_bbox\.npy changed while it was read; run it again"
+    ):
         preprocess_recording(source, tmp_path / "out" / "a", PreprocessSettings())
     assert not list(tmp_path.glob("out/*"))
 

@@ -36,7 +36,9 @@ def expected(raw) -> dict[str, bytes]:
     return contents(raw.parent / "alone")
 
 
-def test_killed_processes_on_one_folder_end_with_the_bytes_of_one(raw, expected, tmp_path, monkeypatch):
+def test_killed_processes_on_one_folder_end_with_the_bytes_of_one(
+    raw, expected, tmp_path, monkeypatch
+):
     monkeypatch.setattr(claims, "BEAT_S", 0.3)
     monkeypatch.setattr(claims, "STALE_S", 4.0)
     last = faults.kill(raw, tmp_path / "out", expected, random.Random(1), count=4, processes=3)
@@ -45,7 +47,9 @@ def test_killed_processes_on_one_folder_end_with_the_bytes_of_one(raw, expected,
 
 def test_stopped_runs_leave_nothing_half_written(raw, expected, tmp_path):
     last = faults.stop(raw, tmp_path / "out", expected, random.Random(0), count=4)
-    assert last.startswith("4 runs stopped, the longest took ") and last.endswith(" s to end, 0 faults")
+    assert last.startswith("4 runs stopped, the longest took ") and last.endswith(
+        " s to end, 0 faults"
+    )
 
 
 @pytest.mark.parametrize(
@@ -60,7 +64,9 @@ def test_the_command_line_says_how_to_go_on(tmp_path, tool, number, status):
     """Two signals to all processes of the terminal, in the middle of recordings that would take minutes."""
     if tool == "preprocess.py":
         boxes = make_boxes(range(100_000, 300_000_000, 100_000), x=10)
-        write_recording(tmp_path / "raw" / "train", "long", make_events(100_000, 300_000_000), boxes)
+        write_recording(
+            tmp_path / "raw" / "train", "long", make_events(100_000, 300_000_000), boxes
+        )
         arguments = [tmp_path / "raw", tmp_path / "out"]
         begun = "out/train/.long.*.in_progress"
     else:
@@ -83,7 +89,9 @@ def test_the_command_line_says_how_to_go_on(tmp_path, tool, number, status):
         os.killpg(process.pid, number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == status and "Traceback" not in err
-    assert err.endswith("stopped; finished recordings are kept, the same command goes on with the others\n")
+    assert err.endswith(
+        "stopped; finished recordings are kept, the same command goes on with the others\n"
+    )
     assert faults.is_alone(process.pid) and not list(tmp_path.glob("out/*/.*"))
 
 
@@ -102,14 +110,20 @@ def test_what_another_process_makes_is_waited_for_by_name(raw, expected, tmp_pat
     monkeypatch.setattr(preprocessing, "LOOK_S", 0.0)
     assert not preprocess_folder(raw, out, tell=tell).problems
     (sentence,) = told
-    assert sentence.startswith(f"waiting for what others make: val/val_2 by process {os.getpid()} on ")
+    assert sentence.startswith(
+        f"waiting for what others make: val/val_2 by process {os.getpid()} on "
+    )
     assert contents(out) == expected
 
 
-def test_a_recording_that_was_finished_meanwhile_is_not_made_again(raw, expected, tmp_path, monkeypatch):
+def test_a_recording_that_was_finished_meanwhile_is_not_made_again(
+    raw, expected, tmp_path, monkeypatch
+):
     out = tmp_path / "out"
     real = preprocessing.try_claim
-    monkeypatch.setattr(preprocessing, "try_claim", lambda path: preprocess_meanwhile() or real(path))
+    monkeypatch.setattr(
+        preprocessing, "try_claim", lambda path: preprocess_meanwhile() or real(path)
+    )
 
     def preprocess_meanwhile() -> None:
         monkeypatch.setattr(preprocessing, "try_claim", real)
@@ -119,7 +133,9 @@ def test_a_recording_that_was_finished_meanwhile_is_not_made_again(raw, expected
     assert not summary.problems and not any(outcome.is_new for outcome in summary.outcomes)
 
 
-def test_overwriting_takes_over_what_another_process_has_made_anew_since(raw, tmp_path, monkeypatch):
+def test_overwriting_takes_over_what_another_process_has_made_anew_since(
+    raw, tmp_path, monkeypatch
+):
     """Both were started to replace the same folders: each is made anew once."""
     out = tmp_path / "out"
     preprocess_folder(raw, out)
@@ -144,7 +160,9 @@ def test_overwriting_takes_over_what_another_process_has_made_anew_since(raw, tm
 
 def _once(pool, tasks):
     """The recordings that nobody else makes."""
-    return (outcome for _, outcome in pool.run(preprocessing._process, tasks) if outcome.maker is None)
+    return (
+        outcome for _, outcome in pool.run(preprocessing._process, tasks) if outcome.maker is None
+    )
 
 
 def test_only_the_work_of_processes_that_have_ended_is_removed(tmp_path):

@@ -24,12 +24,19 @@ from tests.reference.answers import load
 from tests.reference.event_sets import HEIGHT, WIDTH, event_sets, maps_to_halve
 
 EVENT_SETS = event_sets()
-VARIANTS = {"sh10_fast": {}, "sh10_slow": dict(wrap_uint8=False), "sh10_nocut": dict(count_cutoff=None)}
+VARIANTS = {
+    "sh10_fast": {},
+    "sh10_slow": dict(wrap_uint8=False),
+    "sh10_nocut": dict(count_cutoff=None),
+}
 
 
 def make(x, y, p, t) -> Events:
     events = Events(
-        np.asarray(t, np.int64), np.asarray(x, np.uint16), np.asarray(y, np.uint16), np.asarray(p, np.uint8)
+        np.asarray(t, np.int64),
+        np.asarray(x, np.uint16),
+        np.asarray(y, np.uint16),
+        np.asarray(p, np.uint8),
     )
     for column in events:
         column.flags.writeable = False  # nothing may write into its input
@@ -65,7 +72,9 @@ def test_bins_are_computed_in_float32():
     assert StackedHistogram(height=1, width=2)(events)[:, 0, 1].nonzero()[0].tolist() == [5]
 
 
-@pytest.mark.parametrize(("settings", "count"), [({}, 0), (dict(wrap_uint8=False), 10), (dict(count_cutoff=None), 0)])
+@pytest.mark.parametrize(
+    ("settings", "count"), [({}, 0), (dict(wrap_uint8=False), 10), (dict(count_cutoff=None), 0)]
+)
 def test_a_pixel_hit_256_times_reads_zero_unless_counts_do_not_wrap(settings, count):
     events = make(*np.zeros((4, 256)))
     assert StackedHistogram(height=1, width=1, bins=1, **settings)(events)[0, 0, 0] == count
@@ -85,7 +94,9 @@ def test_given_buffer_is_overwritten():
     assert out.sum() == 1 and out[10, 2, 1] == 1
 
 
-@pytest.mark.parametrize("bad", [dict(bins=0), dict(count_cutoff=0), dict(downsample="half"), dict(edges="none")])
+@pytest.mark.parametrize(
+    "bad", [dict(bins=0), dict(count_cutoff=0), dict(downsample="half"), dict(edges="none")]
+)
 def test_bad_settings_are_refused(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         StackedHistogram(height=4, width=4, **bad)
@@ -117,7 +128,9 @@ def test_mixed_density_with_many_bins_holds_the_same_as_with_32(bins):
 def random_events(num=3000, height=48, width=80, seed=0) -> Events:
     rng = np.random.default_rng(seed)
     t = np.sort(rng.integers(1000, 50_000, num))
-    return make(rng.integers(0, width, num), rng.integers(0, height, num), rng.integers(0, 2, num), t)
+    return make(
+        rng.integers(0, width, num), rng.integers(0, height, num), rng.integers(0, 2, num), t
+    )
 
 
 @pytest.mark.parametrize("name", REPRESENTATIONS)
@@ -139,7 +152,9 @@ def test_nearest_is_every_second_pixel_and_no_event_is_zero(name):
 @pytest.mark.parametrize("name", REPRESENTATIONS)
 @pytest.mark.parametrize("downsample", ["nearest", "sum"])
 def test_odd_frames_are_halved_downwards(name, downsample):
-    representation = build_representation(dict(type=name, edges="events", downsample=downsample), 5, 7)
+    representation = build_representation(
+        dict(type=name, edges="events", downsample=downsample), 5, 7
+    )
     corner = make([6, 6, 0], [0, 4, 4], [1, 1, 1], [0, 1, 2])
     assert representation.shape[1:] == (2, 3)
     assert not representation(corner).any()
@@ -197,8 +212,14 @@ def test_time_surface_decays_in_a_third_of_the_window_wherever_the_events_lie():
 
 def test_time_surface_from_the_last_event_is_still_there_for_networks_that_were_trained_so():
     events = make(x=[0, 0, 1], y=[0, 0, 0], p=[1, 1, 0], t=[0, 1000, 3000])
-    surface = build_representation(dict(type="TimeSurface", decay_us=1000, edges="events"), 1, 3)(events, (0, 4000))
-    assert surface[1, 0].tolist() == [round(255 * np.exp(-2)), 0, 0] and surface[0, 0].tolist() == [0, 255, 0]
+    surface = build_representation(dict(type="TimeSurface", decay_us=1000, edges="events"), 1, 3)(
+        events, (0, 4000)
+    )
+    assert surface[1, 0].tolist() == [round(255 * np.exp(-2)), 0, 0] and surface[0, 0].tolist() == [
+        0,
+        255,
+        0,
+    ]
 
 
 def test_time_surface_says_in_settings_and_folder_names_what_age_counts_from():
@@ -209,10 +230,18 @@ def test_time_surface_says_in_settings_and_folder_names_what_age_counts_from():
     by_events = TimeSurface(2, 2, edges="events")
     assert by_events.config == dict(type="TimeSurface", edges="events")
     assert representation_path(by_events, 50_000).parent.name == "time_surface_dt=50"
-    assert stated_options(dict(type="TimeSurface", decay_us=5)) == dict(type="TimeSurface", decay_us=5, edges="window")
+    assert stated_options(dict(type="TimeSurface", decay_us=5)) == dict(
+        type="TimeSurface", decay_us=5, edges="window"
+    )
     assert stated_options(dict(type="TimeSurface"), is_old=True)["edges"] == "events"
-    assert stated_options(dict(type="TimeSurface", edges="window"), is_old=True)["edges"] == "window"
-    for other in (dict(type="StackedHistogram", bins=3), dict(type="Unknown"), dict(type=["a list"])):
+    assert (
+        stated_options(dict(type="TimeSurface", edges="window"), is_old=True)["edges"] == "window"
+    )
+    for other in (
+        dict(type="StackedHistogram", bins=3),
+        dict(type="Unknown"),
+        dict(type=["a list"]),
+    ):
         assert stated_options(other) == stated_options(other, is_old=True) == other
 
 
@@ -236,10 +265,19 @@ def test_a_representation_of_a_few_lines_is_known_by_its_name():
 @pytest.mark.parametrize(
     ("cfg", "sentence"),
     [
-        (dict(type="StackedHistograms"), "'StackedHistograms' is unknown; did you mean StackedHistogram?"),
-        (dict(type="TernaryVolume", bin=3), "TernaryVolume: unknown option 'bin'; did you mean bins?"),
+        (
+            dict(type="StackedHistograms"),
+            "'StackedHistograms' is unknown; did you mean StackedHistogram?",
+        ),
+        (
+            dict(type="TernaryVolume", bin=3),
+            "TernaryVolume: unknown option 'bin'; did you mean bins?",
+        ),
         (dict(type="TimeSurface", decay_us=0), "TimeSurface: decay_us=0, expected at least 1"),
-        (dict(type="TimeSurface", downsample="max"), "downsample='max', expected one of none, nearest, sum"),
+        (
+            dict(type="TimeSurface", downsample="max"),
+            "downsample='max', expected one of none, nearest, sum",
+        ),
         (dict(), "representation None is unknown"),
     ],
 )
@@ -266,19 +304,26 @@ class TestWholeFactors:
         ],
     )
     def test_one_word_for_one_meaning(self, said, word, scale):
-        representation = build_representation(dict(type="TernaryVolume", downsample=said), 720, 1280)
+        representation = build_representation(
+            dict(type="TernaryVolume", downsample=said), 720, 1280
+        )
         assert (representation.downsample, representation.scale) == (word, scale)
         assert representation.shape == (5, 720 // scale, 1280 // scale)
 
-    @pytest.mark.parametrize("said", ["", "half", "sum-2", "sum2.5", 2.5, 0, -1, True, "none2", "sum99999", "nearest0"])
+    @pytest.mark.parametrize(
+        "said", ["", "half", "sum-2", "sum2.5", 2.5, 0, -1, True, "none2", "sum99999", "nearest0"]
+    )
     def test_what_is_no_whole_factor_is_a_sentence(self, said):
-        with pytest.raises(InputError, match=r"downsample=.*, expected one of none, nearest, sum, .* whole factor"):
+        with pytest.raises(
+            InputError, match=r"downsample=.*, expected one of none, nearest, sum, .* whole factor"
+        ):
             build_representation(dict(type="StackedHistogram", downsample=said), 48, 80)
 
     def test_a_factor_that_leaves_no_pixel_is_a_sentence(self):
         representation = build_representation(dict(type="StackedHistogram", downsample=60), 48, 80)
         with pytest.raises(
-            InputError, match="downsample='sum60' leaves no pixel of a sensor of 80x48; choose a smaller"
+            InputError,
+            match="downsample='sum60' leaves no pixel of a sensor of 80x48; choose a smaller",
         ):
             representation(random_events())
 
@@ -287,12 +332,17 @@ class TestWholeFactors:
         events = random_events()
         whole = StackedHistogram(48, 80, count_cutoff=None)(events).astype(int)
         height, width = 48 // factor, 80 // factor
-        squares = whole[:, : height * factor, : width * factor].reshape(20, height, factor, width, factor)
+        squares = whole[:, : height * factor, : width * factor].reshape(
+            20, height, factor, width, factor
+        )
         summed = StackedHistogram(48, 80, count_cutoff=None, downsample=f"sum{factor}")
         np.testing.assert_array_equal(summed(events), np.minimum(squares.sum((2, 4)), 255))
         nearest = StackedHistogram(48, 80, count_cutoff=None, downsample=f"nearest{factor}")
         np.testing.assert_array_equal(nearest(events), squares[:, :, factor // 2, :, factor // 2])
-        lost = [len(events.t) - int(kept.sum()) for kept in (squares, squares[:, :, factor // 2, :, factor // 2])]
+        lost = [
+            len(events.t) - int(kept.sum())
+            for kept in (squares, squares[:, :, factor // 2, :, factor // 2])
+        ]
         assert [summed.count_left_out(events), nearest.count_left_out(events)] == lost
 
     @pytest.mark.parametrize("factor", [2, 3, 8])
@@ -301,13 +351,22 @@ class TestWholeFactors:
         whole = torch.arange(48 * 80, dtype=torch.float32).reshape(1, 1, 48, 80)
         size = (48 // factor * factor, 80 // factor * factor)
         resized = torch.nn.functional.interpolate(
-            whole[..., : size[0], : size[1]], scale_factor=1 / factor, mode="nearest-exact", recompute_scale_factor=True
+            whole[..., : size[0], : size[1]],
+            scale_factor=1 / factor,
+            mode="nearest-exact",
+            recompute_scale_factor=True,
         )
         expected = resized.numpy()[0, 0].astype(int).ravel()
         y, x = np.divmod(np.arange(48 * 80), 80)
-        kept = downsampled(Events(np.zeros(len(x)), x, y, x), factor, True, 48 // factor, 80 // factor)
-        assert [place % factor for place in (expected[0] % 80, expected[0] // 80)] == [factor // 2] * 2
-        np.testing.assert_array_equal(kept.y * (80 // factor) + kept.x, np.arange((48 // factor) * (80 // factor)))
+        kept = downsampled(
+            Events(np.zeros(len(x)), x, y, x), factor, True, 48 // factor, 80 // factor
+        )
+        assert [place % factor for place in (expected[0] % 80, expected[0] // 80)] == [
+            factor // 2
+        ] * 2
+        np.testing.assert_array_equal(
+            kept.y * (80 // factor) + kept.x, np.arange((48 // factor) * (80 // factor))
+        )
         np.testing.assert_array_equal(kept.p, expected % 80)
 
     @pytest.mark.parametrize("name", REPRESENTATIONS)
@@ -315,8 +374,14 @@ class TestWholeFactors:
         """300 events on each of two pixels; a fifth of them off."""
         t = np.arange(600, dtype=np.int64)
         events = Events(t, (t % 2).astype("u2"), np.zeros(600, "u2"), (t % 5 > 0).astype("u1"))
-        cutoff = dict(count_cutoff=None) if name in ("StackedHistogram", "MixedDensityEventStack") else {}
-        image = build_representation(dict(type=name, downsample=16, edges="events", **cutoff), 16, 16)(events)
+        cutoff = (
+            dict(count_cutoff=None)
+            if name in ("StackedHistogram", "MixedDensityEventStack")
+            else {}
+        )
+        image = build_representation(
+            dict(type=name, downsample=16, edges="events", **cutoff), 16, 16
+        )(events)
         assert image.shape[1:] == (1, 1)
         if name == "MixedDensityEventStack":
             assert image[-1, 0, 0] == 127
@@ -354,7 +419,9 @@ def test_structured_arrays_of_other_software(kinds, off):
 
 def test_structured_arrays_that_are_no_events_are_a_sentence():
     representation = StackedHistogram(48, 80)
-    with pytest.raises(InputError, match="events have the fields x, y, t, but no p; expected t, x, y and p"):
+    with pytest.raises(
+        InputError, match="events have the fields x, y, t, but no p; expected t, x, y and p"
+    ):
         representation(np.zeros(3, [("x", "u2"), ("y", "u2"), ("t", "i8")]))
     with pytest.raises(InputError, match="polarity from 0 to 2"):
         representation(np.array([(1, 2, 3, 0), (1, 2, 3, 2)], [(n, "i8") for n in "txyp"]))

@@ -16,4 +16,6 @@ def test_parts_of_files_are_no_recordings(tmp_path):
     (folder / "._a_td.h5").touch()
     sources, problems = find_sources(tmp_path, "auto")
     assert [source.name for source in sources] == ["a"]
-    assert not any(str(folder / ".") in problem for problem in problems) and "b_td" not in "".join(problems)
+    assert not any(str(folder / ".") in problem for problem in problems) and "b_td" not in "".join(
+        problems
+    )

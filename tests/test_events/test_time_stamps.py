@@ -43,7 +43,14 @@ def blocks(request, monkeypatch):
             monkeypatch.setattr(module, "_EVENTS_PER_BLOCK", 250)
 
 
-PLACES = {"first": 0, "second": 1, "last of a block": 249, "first of a block": 250, "middle": 2600, "last": NUM - 1}
+PLACES = {
+    "first": 0,
+    "second": 1,
+    "last of a block": 249,
+    "first of a block": 250,
+    "middle": 2600,
+    "last": NUM - 1,
+}
 VALUES = {
     "0": lambda t: 0,
     "one second back": lambda t: t - 1_000_000,
@@ -153,7 +160,10 @@ DAMAGED = {
         lambda: ordered_by("x"),
         "events_with_bad_stamp .* not in the order of their times: --sort-events",
     ),
-    "one in fifty steps back": (lambda: with_many(step_back), "2.0% of 4000 events.*stamps_corrected 7"),
+    "one in fifty steps back": (
+        lambda: with_many(step_back),
+        "2.0% of 4000 events.*stamps_corrected 7",
+    ),
     "one in fifty lies outside": (
         lambda: with_many(put_outside),
         "2.0% of 4000 events were dropped or corrected, expected at most 1% .events_out_of_frame 80.; "
@@ -185,12 +195,16 @@ def test_a_few_damaged_stamps_are_counted_and_the_recording_is_used(tmp_path):
     events = make_events()
     events["t"][[0, 2000, 3999]] = 1 << 40
     for split in ("train", "val", "test"):
-        write_recording(tmp_path / "raw" / split, "a", events, make_boxes([100_000, 200_000, 300_000]))
+        write_recording(
+            tmp_path / "raw" / split, "a", events, make_boxes([100_000, 200_000, 300_000])
+        )
     summary = preprocess_folder(tmp_path / "raw", tmp_path / "out")
     assert not summary.problems and "events_with_bad_stamp 9" in str(summary)
     for manifest in summary.manifests:
         assert manifest["frames_without_events"] == 0 and manifest["t_last_us"] < 400_000
-        with h5py.File(tmp_path / "out" / manifest["split"] / "a" / manifest["representation_path"]) as file:
+        with h5py.File(
+            tmp_path / "out" / manifest["split"] / "a" / manifest["representation_path"]
+        ) as file:
             assert [bool(frame.any()) for frame in file["data"]] == [True] * len(file["data"])
 
 
@@ -226,6 +240,8 @@ def test_a_lost_time_word_of_evt3_is_noticed(tmp_path):
             recording.read_rest()
             assert len(stamps_us) == 100 and np.abs(stamps_us - events["t"]).max() in (0, 4_096)
             assert recording.dropped["time_high_gaps"] >= 1
-    with open_recording(write_raw(tmp_path / "a.raw", evt3_words(make_events()), "3.0")) as recording:
+    with open_recording(
+        write_raw(tmp_path / "a.raw", evt3_words(make_events()), "3.0")
+    ) as recording:
         recording.read_rest()
         assert "time_high_gaps" not in recording.dropped

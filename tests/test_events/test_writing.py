@@ -21,7 +21,9 @@ EVERYTHING = (-(1 << 62), 1 << 62)
 @pytest.fixture(params=["EVT 3.0", "DAT", "h5 gzip", "npz columns", "csv"])
 def recording(request, tmp_path):
     suffix, write = WRITERS[request.param]
-    with open_recording(write(tmp_path / f"a{suffix}", make_events(3000, span_us=2_500_000)), None) as found:
+    with open_recording(
+        write(tmp_path / f"a{suffix}", make_events(3000, span_us=2_500_000)), None
+    ) as found:
         if found.size_is_assumed:
             found.declare_sensor(WIDTH, HEIGHT)
         yield found
@@ -75,7 +77,12 @@ def test_another_format_is_refused(recording, tmp_path):
 
 
 def test_a_part_without_events_is_refused(tmp_path):
-    events = dict(t=np.array([0, 10]), x=np.zeros(2, np.uint16), y=np.zeros(2, np.uint16), p=np.zeros(2, np.uint8))
+    events = dict(
+        t=np.array([0, 10]),
+        x=np.zeros(2, np.uint16),
+        y=np.zeros(2, np.uint16),
+        p=np.zeros(2, np.uint8),
+    )
     _, write = WRITERS["h5"]
     with open_recording(write(tmp_path / "a.h5", events)) as found:
         with pytest.raises(InputError, match="no event lies in this part"):
@@ -85,7 +92,9 @@ def test_a_part_without_events_is_refused(tmp_path):
 
 def test_an_event_between_two_pieces_is_written_once(tmp_path):
     t = np.array([0, 999_999, 1_000_000, 1_000_000, 2_000_000])
-    events = dict(t=t, x=np.arange(5, dtype=np.uint16), y=np.zeros(5, np.uint16), p=np.zeros(5, np.uint8))
+    events = dict(
+        t=t, x=np.arange(5, dtype=np.uint16), y=np.zeros(5, np.uint16), p=np.zeros(5, np.uint8)
+    )
     with open_recording(WRITERS["h5"][1](tmp_path / "a.h5", events)) as found:
         assert write_recording(found, tmp_path / "b.h5") == 5
     assert read(tmp_path / "b.h5")[0].x.tolist() == [0, 1, 2, 3, 4]
@@ -112,7 +121,9 @@ def _write_limited(source, target):
 def test_a_disk_that_is_full_is_a_sentence_and_ends_no_process(tmp_path):
     """HDF5 on its own ends it, when it lets go of chunks that it could not write."""
     source = WRITERS["h5"][1](tmp_path / "a.h5", make_events(300_000, span_us=2_500_000))
-    process = multiprocessing.get_context("fork").Process(target=_write_limited, args=(source, tmp_path / "b.h5"))
+    process = multiprocessing.get_context("fork").Process(
+        target=_write_limited, args=(source, tmp_path / "b.h5")
+    )
     process.start()
     process.join(60)
     assert process.exitcode == 0 and not (tmp_path / "b.h5").exists()

@@ -65,11 +65,15 @@ def test_all_priors_of_a_box_share_its_draw():
     index = torch.arange(400).repeat(3)
     labels = torch.zeros(400, dtype=torch.long)
     scores = torch.zeros(1, 1200, 3, requires_grad=True)
-    targets = Targets(torch.arange(1200), torch.zeros(1200, 4), labels[index], torch.zeros(1200), index)
+    targets = Targets(
+        torch.arange(1200), torch.zeros(1200, 4), labels[index], torch.zeros(1200), index
+    )
     loss = head.balanced_terms(scores, targets, [InstanceData(labels=labels)])
     loss.backward()
     counted = scores.grad[0].abs().sum(1).view(3, 400) > 0
-    assert (counted == counted[0]).all() and 100 < counted[0].sum() < 220  # .4 of them: (1 / 100)^.2
+    assert (counted == counted[0]).all() and 100 < counted[
+        0
+    ].sum() < 220  # .4 of them: (1 / 100)^.2
     assert loss.item() == pytest.approx(counted.sum().item() * 3 * np.log(2), rel=1e-5)
 
 
@@ -94,7 +98,9 @@ def test_the_sum_is_over_all_positives():
         p = scores[frame, prior].sigmoid()
         by_hand += chances[label] * -(wanted * p.log() + (1 - wanted) * (1 - p).log()).sum()
     assert len(targets.labels) >= len(labels) > 3
-    assert result["loss_abc"].item() == pytest.approx(by_hand.item() / result["num_pos"].item(), rel=1e-4)
+    assert result["loss_abc"].item() == pytest.approx(
+        by_hand.item() / result["num_pos"].item(), rel=1e-4
+    )
 
 
 def test_expectation_is_the_mean_of_the_draws():

@@ -28,15 +28,23 @@ class OneAfterAnother(RVTSimOTAAssigner):
 def random_predictions(levels, frames, generator):
     priors = []
     for rows, columns, stride in levels:
-        y, x = torch.meshgrid(torch.arange(rows) * stride, torch.arange(columns) * stride, indexing="ij")
-        priors.append(torch.stack([x, y, torch.full_like(x, stride), torch.full_like(x, stride)], -1).view(-1, 4))
+        y, x = torch.meshgrid(
+            torch.arange(rows) * stride, torch.arange(columns) * stride, indexing="ij"
+        )
+        priors.append(
+            torch.stack([x, y, torch.full_like(x, stride), torch.full_like(x, stride)], -1).view(
+                -1, 4
+            )
+        )
     priors = torch.cat(priors).float()
     shape = (frames, len(priors))
     centers = priors[:, :2] + torch.randn(*shape, 2, generator=generator) * priors[:, 2:]
     sizes = (0.7 * torch.randn(*shape, 2, generator=generator)).exp() * 3 * priors[:, 2:]
     bboxes = torch.cat([centers - sizes / 2, centers + sizes / 2], -1)
     logits = torch.randn(*shape, CLASSES + 1, generator=generator)
-    return Predicted(logits[..., 1:], torch.zeros(*shape, 4), bboxes, logits[..., 0], priors, levels)
+    return Predicted(
+        logits[..., 1:], torch.zeros(*shape, 4), bboxes, logits[..., 0], priors, levels
+    )
 
 
 def random_boxes(count, generator, low=0.05, high=0.95):
@@ -44,7 +52,9 @@ def random_boxes(count, generator, low=0.05, high=0.95):
     centers = share * torch.tensor([HW[1], HW[0]])
     sizes = (3 + 0.8 * torch.randn(count, 2, generator=generator)).exp()
     labels = torch.randint(CLASSES, (count,), generator=generator)
-    return InstanceData(bboxes=torch.cat([centers - sizes / 2, centers + sizes / 2], 1), labels=labels)
+    return InstanceData(
+        bboxes=torch.cat([centers - sizes / 2, centers + sizes / 2], 1), labels=labels
+    )
 
 
 @pytest.mark.parametrize("limit", [1, 300, 10**6])
@@ -66,7 +76,10 @@ def test_every_box_within_the_frame_gets_a_prior():
     generator = torch.Generator().manual_seed(1)
     predicted = random_predictions(LEVELS["patch 4"], 2, generator)
     found = match(
-        predicted, torch.sigmoid, [random_boxes(2, generator), random_boxes(3, generator)], RVTSimOTAAssigner()
+        predicted,
+        torch.sigmoid,
+        [random_boxes(2, generator), random_boxes(3, generator)],
+        RVTSimOTAAssigner(),
     )
     assert found.box_index.unique().tolist() == [0, 1, 2, 3, 4]
 
@@ -94,7 +107,9 @@ def test_filled_up_places_have_no_candidates():
     levels = LEVELS["patch 4"]
     grid = PriorGrid(random_predictions(levels, 1, torch.Generator()).priors, levels)
     boxes = torch.tensor([[[72.0, 40, 88, 56], [0, 0, 1, 1]], [[72.0, 40, 88, 56], [0, 0, 0, 0]]])
-    index, counts = RVTSimOTAAssigner().candidates(grid, boxes, torch.tensor([[True, True], [True, False]]))
+    index, counts = RVTSimOTAAssigner().candidates(
+        grid, boxes, torch.tensor([[True, True], [True, False]])
+    )
     first, second = (set(row[mask].tolist()) for row, mask in zip(index, counts, strict=True))
     assert 0 in first and 0 not in second and second < first
 

@@ -44,7 +44,9 @@ def test_losses_are_those_of_a_head_of_its_own_times_the_weight():
     chosen = [data["data_samples"][b][t] for t, b in data["is_labelled"].nonzero().tolist()]
     head = model.bbox_head.aux_head
     maps = head([stem(f) for stem, f in zip(model.bbox_head.aux_stems, features[:2], strict=True)])
-    own = head.loss_by_feat(*maps, [model.bbox_head._small_only(s.gt_instances) for s in chosen], [{}] * len(chosen))
+    own = head.loss_by_feat(
+        *maps, [model.bbox_head._small_only(s.gt_instances) for s in chosen], [{}] * len(chosen)
+    )
     result = losses(model, batch())
     assert own["num_pos"] > 1
     for name in ("loss_cls", "loss_bbox", "loss_obj"):
@@ -92,15 +94,24 @@ def test_boxes_of_both_heads_go_through_nms_together():
     """Every box twice, once from each head: half as many are left as went in."""
     model = aux(merge_at_test=True)
     head, kept = model.bbox_head, []
-    same = InstanceData(bboxes=torch.tensor([[0.0, 0, 8, 8], [20, 0, 28, 8]]), scores=torch.tensor([0.9, 0.8]))
-    head.predict_by_feat = lambda *args, **kwargs: [InstanceData(**same, labels=torch.tensor([0, 2]))]
-    head.aux_head.predict_by_feat = lambda *args, **kwargs: [InstanceData(**same, labels=torch.tensor([0, 1]))]
-    kept = head.predict([torch.zeros(1, 8, 8 // s, 8 // s) for s in (1, 2, 4)], [InstanceData(metainfo={})])[0]
+    same = InstanceData(
+        bboxes=torch.tensor([[0.0, 0, 8, 8], [20, 0, 28, 8]]), scores=torch.tensor([0.9, 0.8])
+    )
+    head.predict_by_feat = lambda *args, **kwargs: [
+        InstanceData(**same, labels=torch.tensor([0, 2]))
+    ]
+    head.aux_head.predict_by_feat = lambda *args, **kwargs: [
+        InstanceData(**same, labels=torch.tensor([0, 1]))
+    ]
+    kept = head.predict(
+        [torch.zeros(1, 8, 8 // s, 8 // s) for s in (1, 2, 4)], [InstanceData(metainfo={})]
+    )[0]
     assert kept.labels.tolist() == [0, 2] and kept.scores.tolist() == pytest.approx([0.9, 0.8])
 
 
 @pytest.mark.parametrize(
-    ("keys", "says"), [(dict(aux_levels=4), "aux_levels=4, expected 1 to 3"), (dict(aux_levels=0), "aux_levels=0")]
+    ("keys", "says"),
+    [(dict(aux_levels=4), "aux_levels=4, expected 1 to 3"), (dict(aux_levels=0), "aux_levels=0")],
 )
 def test_bad_levels_get_a_sentence(keys, says):
     with pytest.raises(InputError, match=says):
@@ -109,7 +120,9 @@ def test_bad_levels_get_a_sentence(keys, says):
 
 def test_unknown_class_names_get_a_sentence():
     model = build(**with_head(type="AuxSmallYOLOXHead", small_classes=("pedestrian", "scooter")))
-    with pytest.raises(InputError, match=r"names scooter, but the data have pedestrian, car, bicycle"):
+    with pytest.raises(
+        InputError, match=r"names scooter, but the data have pedestrian, car, bicycle"
+    ):
         fit_to_data(model, data_with(0, 1))
 
 

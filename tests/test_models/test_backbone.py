@@ -9,7 +9,14 @@ from etram_mmdet.models import MaxViTRNN
 from etram_mmdet.models.detectors.stream_state import StreamState
 from etram_mmdet.utils.errors import InputError
 
-SMALL = dict(in_channels=4, embed_dims=8, head_dim=8, patch_size=2, partition_size=(2, 3), out_stages=(1, 2, 3))
+SMALL = dict(
+    in_channels=4,
+    embed_dims=8,
+    head_dim=8,
+    patch_size=2,
+    partition_size=(2, 3),
+    out_stages=(1, 2, 3),
+)
 
 
 def small(**kwargs):
@@ -17,7 +24,9 @@ def small(**kwargs):
     backbone = MaxViTRNN(**(SMALL | kwargs))
     for name, parameter in backbone.named_parameters():
         if name.endswith("gamma"):
-            torch.nn.init.uniform_(parameter, 0.5, 1.0)  # else attention is almost switched off at the start
+            torch.nn.init.uniform_(
+                parameter, 0.5, 1.0
+            )  # else attention is almost switched off at the start
     return backbone
 
 
@@ -66,7 +75,12 @@ def test_dws_conv_moves_memory_in_space(dws_conv):
 
 @pytest.mark.parametrize(
     ("patch_size", "out_stages", "strides"),
-    [(4, (2, 3, 4), (8, 16, 32)), (2, (1, 2, 3), (2, 4, 8)), (2, (2, 3, 4), (4, 8, 16)), (3, (1, 2), (3, 6))],
+    [
+        (4, (2, 3, 4), (8, 16, 32)),
+        (2, (1, 2, 3), (2, 4, 8)),
+        (2, (2, 3, 4), (4, 8, 16)),
+        (3, (1, 2), (3, 6)),
+    ],
 )
 def test_strides_and_channels_follow(patch_size, out_stages, strides):
     backbone = small(patch_size=patch_size, out_stages=out_stages)
@@ -83,12 +97,16 @@ def test_strides_and_channels_follow(patch_size, out_stages, strides):
 def test_checkpointing_and_portions_keep_the_gradients(map_bytes, monkeypatch):
     grads = []
     for with_cp in (False, True):
-        monkeypatch.setattr("etram_mmdet.models.backbones.maxvit_rnn.CPU_MAP_BYTES", map_bytes if with_cp else 2**25)
+        monkeypatch.setattr(
+            "etram_mmdet.models.backbones.maxvit_rnn.CPU_MAP_BYTES", map_bytes if with_cp else 2**25
+        )
         backbone = small(with_cp=with_cp, num_blocks=(1, 2, 1, 1))
         sum(f.square().mean() for f in backbone(clip(3))[0]).backward()
         grads.append([p.grad for p in backbone.parameters()])
     assert all(g is not None for g in grads[0])
-    assert backbone.stages[0]._frames_at_once(clip(3)[0]) == max(1, map_bytes // (4 * 4 * 8 * 8 * 12))
+    assert backbone.stages[0]._frames_at_once(clip(3)[0]) == max(
+        1, map_bytes // (4 * 4 * 8 * 8 * 12)
+    )
     for plain, recomputed in zip(*grads, strict=True):
         torch.testing.assert_close(plain, recomputed, rtol=1e-5, atol=1e-8)
 
@@ -140,7 +158,9 @@ def test_state_bank_keeps_groups_of_lanes_apart():
     for value, lanes in enumerate([(0, 1), (2, 3)]):
         state.put(lanes, ((torch.full((2, 3, 4, 5), float(value)),),))
     assert [state.get(lanes, go_on)[0][0].mean() for lanes in ((0, 1), (2, 3))] == [0, 1]
-    state.put((1, 2), ((torch.full((2, 3, 4, 5), 7.0),),))  # another batch size: neither old group may go on
+    state.put(
+        (1, 2), ((torch.full((2, 3, 4, 5), 7.0),),)
+    )  # another batch size: neither old group may go on
     assert state.get((1, 2), go_on)[0][0].mean() == 7 and list(state._groups) == [(1, 2)]
 
 
@@ -155,7 +175,11 @@ def test_state_bank_gives_and_takes_rows():
     state.put((0, 1), lane_states(10, 11))
     state.put((2, 7), lane_states(12, 17), alone=[7])
     rows = state.rows()
-    assert {lane: float(stage[0].mean()) for lane, (stage,) in rows.items()} == {0: 10, 1: 11, 2: 12}
+    assert {lane: float(stage[0].mean()) for lane, (stage,) in rows.items()} == {
+        0: 10,
+        1: 11,
+        2: 12,
+    }
     for ((row,),) in rows.values():  # a file would hold all lanes with each row that is a view
         assert row.shape == (1, 3, 4, 5) and row.untyped_storage().nbytes() == 4 * row.numel()
     other = StreamState()
@@ -174,7 +198,9 @@ def test_a_state_of_other_frames_is_named():
     backbone = small()
     frames = clip(1, 1)
     _, states = backbone(frames)
-    with pytest.raises(InputError, match=r"state of shape \(1, 8, 8, 12\) for maps of \(1, 8, 8, 24\)"):
+    with pytest.raises(
+        InputError, match=r"state of shape \(1, 8, 8, 12\) for maps of \(1, 8, 8, 24\)"
+    ):
         backbone(torch.cat([frames, frames], -1), states)
     with pytest.raises(InputError, match="a state of 1 stages, expected 3"):
         backbone(frames, states[:1])

@@ -24,7 +24,9 @@ def sigmoid(x):
 def test_smoothed_by_hand():
     """Target .8 becomes .8 * .7 + .1 = .66, the others .1; without smoothing it is YOLOX's loss."""
     target = torch.tensor([[0.8, 0, 0]])
-    expected = F.binary_cross_entropy_with_logits(SCORES[:1], torch.tensor([[0.66, 0.1, 0.1]]), reduction="sum")
+    expected = F.binary_cross_entropy_with_logits(
+        SCORES[:1], torch.tensor([[0.66, 0.1, 0.1]]), reduction="sum"
+    )
     assert SmoothedClassLoss(0.3)(SCORES[:1], target).item() == pytest.approx(expected.item())
     plain, unsmoothed = (losses(build(**with_head(**keys)).train(), batch())["loss_cls"] for keys in
                          ({}, dict(loss_cls=dict(type="SmoothedClassLoss", smoothing=0.0))))  # fmt: skip
@@ -69,7 +71,9 @@ def test_seesaw_by_hand():
     mitigation = (counts / counts[0]).clamp(max=1) ** 0.8
     p = torch.tensor([1.0, 0, 0]).softmax(0)
     compensation = (p / p[0]).clamp(min=1) ** 2  # no class beats the right one
-    logits = torch.tensor([1.0, 0, 0]) + (mitigation * compensation).log() * torch.tensor([0.0, 1, 1])
+    logits = torch.tensor([1.0, 0, 0]) + (mitigation * compensation).log() * torch.tensor(
+        [0.0, 1, 1]
+    )
     assert value == pytest.approx(-logits.log_softmax(0)[0].item(), rel=1e-4)
 
 
@@ -77,7 +81,9 @@ def test_seesaw_is_a_sum_over_priors():
     values = []
     for n in (1, 3):
         loss = SeesawClassLoss(num_classes=3)
-        loss(torch.zeros(30_000, 3), torch.arange(30_000) % 3)  # so many that this step's boxes change no count
+        loss(
+            torch.zeros(30_000, 3), torch.arange(30_000) % 3
+        )  # so many that this step's boxes change no count
         values.append(loss(SCORES[:1].expand(n, 3), LABELS[:1].expand(n)).item())
     assert values[1] == pytest.approx(3 * values[0], rel=1e-3)
 

@@ -15,7 +15,13 @@ from etram_mmdet.utils.errors import InputError
 from tests.helpers.waits import Waits
 
 BACKBONE = dict(
-    type="MaxViTRNN", in_channels=4, embed_dims=8, head_dim=8, patch_size=2, partition_size=(2, 3), out_stages=(1, 2, 3)
+    type="MaxViTRNN",
+    in_channels=4,
+    embed_dims=8,
+    head_dim=8,
+    patch_size=2,
+    partition_size=(2, 3),
+    out_stages=(1, 2, 3),
 )
 NECK = dict(type="YOLOXPAFPN", num_csp_blocks=1)
 HEAD = dict(type="RVTYOLOXHead", num_classes=3)
@@ -26,7 +32,9 @@ TEST = dict(score_thr=0.0, nms=dict(type="nms", iou_threshold=0.5))
 
 def build(**kwargs):
     torch.manual_seed(0)
-    cfg = dict(backbone=BACKBONE, neck=NECK, bbox_head=HEAD, train_cfg=TRAIN, test_cfg=TEST) | kwargs
+    cfg = (
+        dict(backbone=BACKBONE, neck=NECK, bbox_head=HEAD, train_cfg=TRAIN, test_cfg=TEST) | kwargs
+    )
     model = MODELS.build(ConfigDict(type="RecurrentDetector", **cfg))
     model.init_weights()
     return model
@@ -103,7 +111,12 @@ def test_fills_neck_head_and_padding_from_the_backbone():
     model = build()
     assert model.neck.in_channels == [8, 16, 32]
     assert model.bbox_head.strides == [2, 4, 8]
-    assert model.bbox_head.in_channels == model.bbox_head.feat_channels == model.neck.out_channels == 32 // 4
+    assert (
+        model.bbox_head.in_channels
+        == model.bbox_head.feat_channels
+        == model.neck.out_channels
+        == 32 // 4
+    )
     assert model.data_preprocessor.size_divisor == [16, 24]
 
 
@@ -116,10 +129,22 @@ def test_config_is_not_changed():
 @pytest.mark.parametrize(
     ("kwargs", "says"),
     [
-        (dict(bbox_head=HEAD | dict(strides=[8, 16, 32])), r"bbox_head.strides=\[8, 16, 32\].*\[2, 4, 8\]"),
-        (dict(neck=NECK | dict(in_channels=[8, 16, 64])), r"neck.in_channels=\[8, 16, 64\].*\[8, 16, 32\]"),
-        (dict(neck=NECK | dict(out_channels=16), bbox_head=HEAD | dict(in_channels=8)), "bbox_head.in_channels=8.*16"),
-        (dict(data_preprocessor=dict(type="EventDataPreprocessor", size_divisor=[32, 32])), r"\[32, 32\].*\[16, 24\]"),
+        (
+            dict(bbox_head=HEAD | dict(strides=[8, 16, 32])),
+            r"bbox_head.strides=\[8, 16, 32\].*\[2, 4, 8\]",
+        ),
+        (
+            dict(neck=NECK | dict(in_channels=[8, 16, 64])),
+            r"neck.in_channels=\[8, 16, 64\].*\[8, 16, 32\]",
+        ),
+        (
+            dict(neck=NECK | dict(out_channels=16), bbox_head=HEAD | dict(in_channels=8)),
+            "bbox_head.in_channels=8.*16",
+        ),
+        (
+            dict(data_preprocessor=dict(type="EventDataPreprocessor", size_divisor=[32, 32])),
+            r"\[32, 32\].*\[16, 24\]",
+        ),
     ],
 )
 def test_contradictions_are_named(kwargs, says):
@@ -128,7 +153,13 @@ def test_contradictions_are_named(kwargs, says):
 
 
 def test_head_with_anchors_of_other_strides_is_refused():
-    anchors = dict(type="AnchorGenerator", octave_base_scale=4, scales_per_octave=1, ratios=[1.0], strides=[8, 16, 32])
+    anchors = dict(
+        type="AnchorGenerator",
+        octave_base_scale=4,
+        scales_per_octave=1,
+        ratios=[1.0],
+        strides=[8, 16, 32],
+    )
     head = dict(type="RetinaHead", num_classes=3, anchor_generator=anchors)
     with pytest.raises(InputError, match=r"\[8, 16, 32\].*\[2, 4, 8\]"):
         build(bbox_head=head, train_cfg=None)
@@ -149,13 +180,19 @@ def test_predictions_are_the_heads_whole_boxes():
         expected = model.bbox_head.predict_by_feat(*maps, batch_img_metas=[{}] * 3)
     for sample, boxes in zip(predictions(model, data), expected, strict=True):
         assert torch.equal(sample.pred_instances.bboxes, boxes.bboxes)
-        assert boxes.bboxes.min() < 0 and (boxes.bboxes[:, 2] > 22).any() and (boxes.bboxes[:, 3] > 14).any()
+        assert (
+            boxes.bboxes.min() < 0
+            and (boxes.bboxes[:, 2] > 22).any()
+            and (boxes.bboxes[:, 3] > 14).any()
+        )
 
 
 def test_nms_sees_the_best_boxes_only():
     counts = {}
     for nms_pre in (-1, 20):
-        model = build(test_cfg=dict(score_thr=0.0, nms_pre=nms_pre, nms=dict(type="nms", iou_threshold=1.0)))
+        model = build(
+            test_cfg=dict(score_thr=0.0, nms_pre=nms_pre, nms=dict(type="nms", iou_threshold=1.0))
+        )
         counts[nms_pre] = predictions(model, batch())[0].pred_instances
     assert len(counts[-1]) > 100 and len(counts[20]) == 20
     assert torch.equal(counts[20].scores, counts[-1].scores[:20])
@@ -198,10 +235,14 @@ def test_state_is_not_saved_and_does_not_hold_the_graph():
     model = build().train()
     sum(losses(model, batch()).values()).backward()
     assert not any("stream" in name or "lstm.h" in name for name in model.state_dict())
-    sum(losses(model, batch(is_first=(False, False))).values()).backward()  # raises if the first graph was kept
+    sum(
+        losses(model, batch(is_first=(False, False))).values()
+    ).backward()  # raises if the first graph was kept
 
 
-@pytest.mark.parametrize("data", [dict(boxes=0), dict(labelled=((0, 0),) * 3)], ids=["no boxes", "no labels"])
+@pytest.mark.parametrize(
+    "data", [dict(boxes=0), dict(labelled=((0, 0),) * 3)], ids=["no boxes", "no labels"]
+)
 def test_empty_ground_truth_reaches_every_parameter(data):
     model = build().train()
     result = losses(model, batch(**data))
@@ -233,7 +274,9 @@ def test_checkpointing_changes_neither_gradients_nor_statistics():
     """BatchNorm sees the maps twice but may count them once."""
     plain, recomputed = build(), build(with_cp=True, backbone=dict(BACKBONE, with_cp=True))
     for model in (plain, recomputed):
-        sum(sum(v) if isinstance(v, list) else v for v in losses(model, batch()).values()).backward()
+        sum(
+            sum(v) if isinstance(v, list) else v for v in losses(model, batch()).values()
+        ).backward()
     for (name, one), other in zip(plain.named_parameters(), recomputed.parameters(), strict=True):
         torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-6, msg=name)
     for (name, one), other in zip(plain.named_buffers(), recomputed.buffers(), strict=True):
@@ -260,7 +303,9 @@ def test_parts_give_the_gradient_of_the_whole_batch():
         assert whole.keys() == parts.keys() and whole["num_pos"] > 10
         for name, value in whole.items():
             assert float(parts[name]) == pytest.approx(float(value), rel=1e-5), name
-    for (name, one), other in zip(models[0].named_parameters(), models[1].parameters(), strict=True):
+    for (name, one), other in zip(
+        models[0].named_parameters(), models[1].parameters(), strict=True
+    ):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-6, msg=name)
 
 
@@ -269,7 +314,10 @@ def test_parts_accumulate_over_iterations_as_the_whole_batch_does(counts):
     """Four iterations: steps after every second, or after the third and, as the training ends there, the fourth."""
     labelled = ((1, 0, 0, 0, 1, 1), (0, 1, 0, 0, 1, 1), (1, 0, 0, 0, 0, 1))
     models = [build(), build(micro_batch=2)]
-    wrappers = [OptimWrapper(torch.optim.SGD(m.parameters(), lr=1e-3), accumulative_counts=counts) for m in models]
+    wrappers = [
+        OptimWrapper(torch.optim.SGD(m.parameters(), lr=1e-3), accumulative_counts=counts)
+        for m in models
+    ]
     for model, wrapper in zip(models, wrappers, strict=True):
         model.train()
         wrapper.initialize_count_status(model, 0, 4)
@@ -281,7 +329,9 @@ def test_parts_accumulate_over_iterations_as_the_whole_batch_does(counts):
         for model, wrapper in zip(models, wrappers, strict=True):
             model.train_step(batch((iteration == 0,) * 6, labelled, seed=iteration), wrapper)
         moved.append(not all(map(torch.equal, before, models[1].parameters())))
-        for (name, one), other in zip(models[0].named_parameters(), models[1].parameters(), strict=True):
+        for (name, one), other in zip(
+            models[0].named_parameters(), models[1].parameters(), strict=True
+        ):
             torch.testing.assert_close(one, other, rtol=0, atol=1e-6, msg=name)
             assert (one.grad is None) == (other.grad is None) == moved[-1]
     assert moved == [False, counts == 2, counts == 3, True]
@@ -321,7 +371,9 @@ def test_learns_one_batch():
             num_classes=3,
             feat_channels=8,
             stacked_convs=1,
-            anchor_generator=dict(type="AnchorGenerator", scales=[4], ratios=[1.0], strides=[2, 4, 8]),
+            anchor_generator=dict(
+                type="AnchorGenerator", scales=[4], ratios=[1.0], strides=[2, 4, 8]
+            ),
             bbox_coder=dict(type="DeltaXYWHBBoxCoder"),
         ),
     ],
@@ -330,7 +382,13 @@ def test_learns_one_batch():
 def test_works_with_other_mmdet_parts(head):
     assigner = dict(type="MaxIoUAssigner", pos_iou_thr=0.5, neg_iou_thr=0.4, min_pos_iou=0)
     train_cfg = dict(assigner=assigner, allowed_border=-1, pos_weight=-1, debug=False)
-    test_cfg = dict(nms_pre=50, min_bbox_size=0, score_thr=0.0, nms=dict(type="nms", iou_threshold=0.5), max_per_img=20)
+    test_cfg = dict(
+        nms_pre=50,
+        min_bbox_size=0,
+        score_thr=0.0,
+        nms=dict(type="nms", iou_threshold=0.5),
+        max_per_img=20,
+    )
     neck = dict(type="FPN", out_channels=8, num_outs=3)
     model = build(neck=neck, bbox_head=head, train_cfg=train_cfg, test_cfg=test_cfg).train()
     total = sum(sum(v) if isinstance(v, list) else v for v in losses(model, batch()).values())
@@ -341,13 +399,22 @@ def test_works_with_other_mmdet_parts(head):
 
 def test_works_with_a_backbone_without_state():
     backbone = dict(
-        type="ResNet", depth=18, in_channels=4, base_channels=8, out_indices=(1, 2, 3), strides=(1, 2, 2, 2)
+        type="ResNet",
+        depth=18,
+        in_channels=4,
+        base_channels=8,
+        out_indices=(1, 2, 3),
+        strides=(1, 2, 2, 2),
     )
     backbone |= dict(stem_channels=8, norm_cfg=dict(type="BN"), num_stages=4)
     neck = dict(type="YOLOXPAFPN", in_channels=[16, 32, 64], out_channels=16, num_csp_blocks=1)
-    head = dict(type="YOLOXHead", num_classes=3, in_channels=16, feat_channels=16, strides=[8, 16, 32])
+    head = dict(
+        type="YOLOXHead", num_classes=3, in_channels=16, feat_channels=16, strides=[8, 16, 32]
+    )
     preprocessor = dict(type="EventDataPreprocessor", size_divisor=[32, 32])
-    model = build(backbone=backbone, neck=neck, bbox_head=head, data_preprocessor=preprocessor).train()
+    model = build(
+        backbone=backbone, neck=neck, bbox_head=head, data_preprocessor=preprocessor
+    ).train()
     assert torch.isfinite(sum(losses(model, batch()).values()))
     assert torch.isfinite(sum(losses(model, batch(is_first=(False, False))).values()))
     assert len(predictions(model, batch())) == 3
@@ -389,7 +456,9 @@ def test_boxes_too_large_for_a_float_cost_nothing_without_ground_truth():
 def test_class_scores_stand_beside_the_products():
     """Score = objectness * class probability, and RVT's evaluation ranks by the latter."""
     found = predictions(build(), batch())[0].pred_instances
-    assert len(found) and (found.class_scores > found.scores).all() and (found.class_scores < 1).all()
+    assert (
+        len(found) and (found.class_scores > found.scores).all() and (found.class_scores < 1).all()
+    )
     order = found.scores / found.class_scores  # objectness, which differs from box to box
     assert order.std() > 0
 

@@ -21,7 +21,9 @@ def feedback(**keys):
 def test_first_step_weighs_nothing():
     loss = feedback()
     assert loss(PRED, TARGET).item() == pytest.approx(5 * sum(LOSS), rel=1e-5)
-    assert loss.bin_loss.tolist() == pytest.approx([LOSS[0], float("nan"), LOSS[1]], nan_ok=True, rel=1e-5)
+    assert loss.bin_loss.tolist() == pytest.approx(
+        [LOSS[0], float("nan"), LOSS[1]], nan_ok=True, rel=1e-5
+    )
 
 
 def test_second_step_by_hand():

@@ -54,7 +54,9 @@ def schedule_of(wrapper, kind: str, **settings):
 
 def test_all_schedules_of_learning_rates_are_tried():
     known = {name for name in PARAM_SCHEDULERS.module_dict if name.endswith("LR")}
-    assert known - {"ReduceOnPlateauLR"} | {"QuadraticWarmupLR"} == set(SCHEDULES)  # refused; mmdet's
+    assert known - {"ReduceOnPlateauLR"} | {"QuadraticWarmupLR"} == set(
+        SCHEDULES
+    )  # refused; mmdet's
 
 
 @pytest.mark.parametrize("kind", SCHEDULES)
@@ -64,7 +66,10 @@ def test_rates_by_prefix_under_every_schedule(kind):
     model = Tiny()
     before = copy.deepcopy(model.state_dict())
     keys = {"backbone": dict(lr_mult=0), "neck": dict(lr_mult=0.1)}
-    cfg = dict(optimizer=dict(type="AdamW", lr=RATE, weight_decay=0.1), paramwise_cfg=dict(custom_keys=keys))
+    cfg = dict(
+        optimizer=dict(type="AdamW", lr=RATE, weight_decay=0.1),
+        paramwise_cfg=dict(custom_keys=keys),
+    )
     freeze(cfg, model)
     wrapper = build_optim_wrapper(model, cfg)
     schedule = schedule_of(wrapper, kind, **SCHEDULES[kind])
@@ -73,19 +78,39 @@ def test_rates_by_prefix_under_every_schedule(kind):
     of = {id(p): rate for group, rate in zip(groups, highest, strict=True) for p in group["params"]}
     assert of[id(model.neck.weight)] == pytest.approx(of[id(model.bbox_head.weight)] / 10)
     for _ in range(STEPS):
-        wrapper.update_params(model.bbox_head(model.neck(model.backbone(torch.ones(1, 3)))).square().sum())
+        wrapper.update_params(
+            model.bbox_head(model.neck(model.backbone(torch.ones(1, 3)))).square().sum()
+        )
         schedule.step()
-    moved = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
+    moved = {
+        name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])
+    }
     assert moved == {"neck.weight", "neck.bias", "bbox_head.weight", "bbox_head.bias"}
 
 
 def test_the_longest_name_decides():
     """As in mmengine: all of the backbone but its second layer."""
-    model = nn.ModuleDict(dict(backbone=nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), scale=nn.Linear(1, 1)))
-    freeze(dict(paramwise_cfg=dict(custom_keys={"backbone": dict(lr_mult=0), "backbone.1": dict(lr_mult=1)})), model)
+    model = nn.ModuleDict(
+        dict(backbone=nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), scale=nn.Linear(1, 1))
+    )
+    freeze(
+        dict(
+            paramwise_cfg=dict(
+                custom_keys={"backbone": dict(lr_mult=0), "backbone.1": dict(lr_mult=1)}
+            )
+        ),
+        model,
+    )
     assert frozen_parts(model) == {"backbone.0": 6}
     with pytest.raises(InputError, match="nothing to train"):
-        freeze(dict(paramwise_cfg=dict(custom_keys={"backbone": dict(lr_mult=0), "scale": dict(lr_mult=0)})), model)
+        freeze(
+            dict(
+                paramwise_cfg=dict(
+                    custom_keys={"backbone": dict(lr_mult=0), "scale": dict(lr_mult=0)}
+                )
+            ),
+            model,
+        )
 
 
 def test_batchnorm_rests_where_it_is_frozen():
@@ -108,9 +133,14 @@ def test_a_step_leaves_frozen_stages_and_the_statistics_of_a_frozen_neck(frozen_
     before = copy.deepcopy(model.state_dict())
     model.train()
     model.train_step(random_clips(model, 2, 2, HW), build_optim_wrapper(model, cfg.optim_wrapper))
-    moved = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
+    moved = {
+        name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])
+    }
     assert not any(name.startswith("neck.") for name in moved)
-    assert {"bbox_head.multi_level_cls_convs.0.0.bn.running_mean", "backbone.stages.2.downsample.conv.weight"} <= moved
+    assert {
+        "bbox_head.multi_level_cls_convs.0.0.bn.running_mean",
+        "backbone.stages.2.downsample.conv.weight",
+    } <= moved
     stages = {int(name.split(".")[2]) for name in moved if name.startswith("backbone.stages.")}
     assert stages == {0, 1, 2} - set(range(max(frozen_stages, 0)))
     model.eval()

@@ -24,7 +24,9 @@ HW = (32, 96)
 @pytest.fixture
 @torch.no_grad()
 def model():
-    cfg = load_config(ROOT / "configs" / "baseline_tiny.py", {"model.backbone.partition_size": (1, 3)})
+    cfg = load_config(
+        ROOT / "configs" / "baseline_tiny.py", {"model.backbone.partition_size": (1, 3)}
+    )
     cfg.model.backbone.out_stages = (1, 2)  # compiles in half the time
     torch.manual_seed(0)
     model = build_model(cfg, torch.device("cpu")).eval()
@@ -57,7 +59,9 @@ def test_fused_model_gives_the_same_maps(model):
     assert not any(isinstance(m, nn.BatchNorm2d) for m in fast.detector.modules())
     gelus = [m.gelu for m in fast.detector.backbone.modules() if isinstance(m, OneDNNLinear)]
     assert len(gelus) == 2 * 2 * 4 and sum(gelus) == 2 * 2  # stages, blocks, linear layers
-    assert any(isinstance(m, nn.BatchNorm2d) for m in model.modules()), "the model itself must stay trainable"
+    assert any(isinstance(m, nn.BatchNorm2d) for m in model.modules()), (
+        "the model itself must stay trainable"
+    )
     assert_close(stream(fast)[0], stream(Streamer(model))[0], 1e-4)
 
 
@@ -78,7 +82,9 @@ def test_small_changes_add_up_in_the_memory_of_a_low_precision(model):
     lstm = Streamer(model, "bfloat16").detector.backbone.stages[0].lstm
     with torch.no_grad():
         lstm.gates.weight.zero_()
-        lstm.gates.bias.fill_(40)  # gates open: the cell adds tanh(40) = 1 a step and forgets nothing
+        lstm.gates.bias.fill_(
+            40
+        )  # gates open: the cell adds tanh(40) = 1 a step and forgets nothing
         x = torch.zeros(600, 1, lstm.channels, 1, 1, dtype=torch.bfloat16)
         _, (_, cell) = lstm(x)
     assert cell.unique() == 600
@@ -96,7 +102,10 @@ def test_compiled_model_gives_the_same_maps_from_one_compilation(model):
 def test_no_compiler_is_a_sentence(model):
     with (
         torch._inductor.config.patch({"cpp.cxx": ("/no/compiler",), "fx_graph_cache": False}),
-        pytest.raises(InputError, match=r"torch.compile fails here \(No working C\+\+ compiler.*run without compiling"),
+        pytest.raises(
+            InputError,
+            match=r"torch.compile fails here \(No working C\+\+ compiler.*run without compiling",
+        ),
     ):
         stream(Streamer(model, compiled=True))
 
@@ -111,19 +120,25 @@ def test_no_triton_is_a_sentence(model, monkeypatch):
         return missing
 
     monkeypatch.setattr(torch, "compile", compiled)
-    with pytest.raises(InputError, match=r"torch.compile fails here \(.*[Tt]riton.*run without compiling"):
+    with pytest.raises(
+        InputError, match=r"torch.compile fails here \(.*[Tt]riton.*run without compiling"
+    ):
         stream(Streamer(model, compiled=True))
 
 
 def test_too_many_forms_are_a_sentence(model, monkeypatch):
     """Else the ninth model or size in a process would run as slow as uncompiled, without a word."""
     original = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda function, **how: original(function, backend="eager", dynamic=False))
+    monkeypatch.setattr(
+        torch, "compile", lambda function, **how: original(function, backend="eager", dynamic=False)
+    )
     small = Streamer(model, compiled=True)
     monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 2)
     small.backbone = lambda padded, states: ((padded[0],), states)
     small.maps = lambda features: features
-    with pytest.raises(InputError, match=r"torch.compile fails here .*a few models and sizes per process"):
+    with pytest.raises(
+        InputError, match=r"torch.compile fails here .*a few models and sizes per process"
+    ):
         for width in (48, 96, 144):
             small.network(torch.zeros(1, 1, 20, 32, width), ())
 
@@ -161,7 +176,9 @@ def test_boxes_of_other_heads_are_decoded_in_float32():
     maps = [[torch.zeros_like(level) for level in kind] for kind in maps]
     (found,) = streamer.boxes(maps, (16, 600))
     assert found.bboxes.dtype == found.scores.dtype == torch.float32
-    assert {301.0, 303.0} <= set(found.bboxes[:, 0].tolist()), "cells of 2 px with boxes of 2 px around their corner"
+    assert {301.0, 303.0} <= set(found.bboxes[:, 0].tolist()), (
+        "cells of 2 px with boxes of 2 px around their corner"
+    )
 
 
 def test_boxes_may_reach_beyond_the_frame(model):
@@ -169,5 +186,7 @@ def test_boxes_may_reach_beyond_the_frame(model):
     streamer = Streamer(model)
     (clip,) = random_clips(model, 1, 1, HW, label_every=1)["inputs"]
     (found,), _ = streamer(clip, None)
-    assert len(found) > 10 and found.bboxes.min() < -1, "boxes of random weights reach over every side"
+    assert len(found) > 10 and found.bboxes.min() < -1, (
+        "boxes of random weights reach over every side"
+    )
     assert found.bboxes[:, ::2].max() > HW[1] + 1 and found.bboxes[:, 1::2].max() > HW[0] + 1

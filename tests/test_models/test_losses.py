@@ -39,7 +39,11 @@ def test_linear_weights():
 @pytest.mark.parametrize("mode", ["exponential", "step", "linear"])
 def test_weights_fall_with_area(mode):
     w = weights(list(range(1, 12000, 50)), mode=mode)
-    assert all(a >= b for a, b in itertools.pairwise(w)) and w[0] == pytest.approx(2, abs=0.01) and w[-1] == 1
+    assert (
+        all(a >= b for a, b in itertools.pairwise(w))
+        and w[0] == pytest.approx(2, abs=0.01)
+        and w[-1] == 1
+    )
 
 
 def boxes(*sizes, shift=0.0):
@@ -63,7 +67,9 @@ def test_normalised_weights_have_mean_one():
     assert normalised.item() == pytest.approx(expected, rel=1e-5)
     equal = boxes(10.0, 10.0)
     plain = SizeAwareIoULoss(size_weight=1.0)(boxes(10.0, 10.0, shift=2.0), equal)
-    assert SizeAwareIoULoss(normalize=True)(boxes(10.0, 10.0, shift=2.0), equal).item() == pytest.approx(plain.item())
+    assert SizeAwareIoULoss(normalize=True)(
+        boxes(10.0, 10.0, shift=2.0), equal
+    ).item() == pytest.approx(plain.item())
 
 
 def test_gradient_of_small_boxes_is_larger():

@@ -25,23 +25,41 @@ from tests.test_models.test_detector import BACKBONE, HEAD, batch, build, losses
 HW = (64, 64)
 SMALL = dict(num_classes=3, feat_channels=8, stacked_convs=1)
 POINTS = dict(
-    anchor_generator=dict(type="MlvlPointGenerator", offset=0), bbox_coder=dict(type="DistancePointBBoxCoder")
+    anchor_generator=dict(type="MlvlPointGenerator", offset=0),
+    bbox_coder=dict(type="DistancePointBBoxCoder"),
 )
-ANCHOR = dict(anchor_generator=dict(type="AnchorGenerator", ratios=[1.0], octave_base_scale=4, scales_per_octave=1))
+ANCHOR = dict(
+    anchor_generator=dict(
+        type="AnchorGenerator", ratios=[1.0], octave_base_scale=4, scales_per_octave=1
+    )
+)
 CENTRES = dict(bbox_coder=dict(type="DeltaXYWHBBoxCoder"))
 QUALITY = dict(loss_cls=dict(type="QualityFocalLoss", use_sigmoid=True))
-ATSS = dict(assigner=dict(type="ATSSAssigner", topk=9), allowed_border=-1, pos_weight=-1, debug=False)
+ATSS = dict(
+    assigner=dict(type="ATSSAssigner", topk=9), allowed_border=-1, pos_weight=-1, debug=False
+)
 SOFT = ATSS | dict(assigner=dict(type="DynamicSoftLabelAssigner", topk=5))
-IOU = ATSS | dict(assigner=dict(type="MaxIoUAssigner", pos_iou_thr=0.5, neg_iou_thr=0.4, min_pos_iou=0))
+IOU = ATSS | dict(
+    assigner=dict(type="MaxIoUAssigner", pos_iou_thr=0.5, neg_iou_thr=0.4, min_pos_iou=0)
+)
 ALIGNED = ATSS | dict(assigner=dict(type="TaskAlignedAssigner", topk=13), alpha=1, beta=6)
 GROUPED = dict(norm_cfg=dict(type="GN", num_groups=2))
 
 # head, its train_cfg
 HEADS = {
-    "RTMDetHead": (POINTS | QUALITY | GROUPED | dict(loss_bbox=dict(type="GIoULoss", loss_weight=2.0)), SOFT),
-    "RTMDetSepBNHead": (POINTS | QUALITY | dict(loss_bbox=dict(type="GIoULoss", loss_weight=2.0)), SOFT),
+    "RTMDetHead": (
+        POINTS | QUALITY | GROUPED | dict(loss_bbox=dict(type="GIoULoss", loss_weight=2.0)),
+        SOFT,
+    ),
+    "RTMDetSepBNHead": (
+        POINTS | QUALITY | dict(loss_bbox=dict(type="GIoULoss", loss_weight=2.0)),
+        SOFT,
+    ),
     "FCOSHead": (GROUPED, None),
-    "GFLHead": (ANCHOR | QUALITY | GROUPED | dict(loss_bbox=dict(type="GIoULoss"), reg_max=8), ATSS),
+    "GFLHead": (
+        ANCHOR | QUALITY | GROUPED | dict(loss_bbox=dict(type="GIoULoss"), reg_max=8),
+        ATSS,
+    ),
     "ATSSHead": (ANCHOR | CENTRES | GROUPED | dict(loss_bbox=dict(type="GIoULoss")), ATSS),
     "RetinaHead": (CENTRES, IOU),
     "TOODHead": (
@@ -65,7 +83,10 @@ HEADS |= {
         ),
     ),
     "AutoAssignHead": (GROUPED, None),
-    "FoveaHead": (dict(base_edge_list=[4, 8, 16], scale_ranges=((1, 8), (4, 16), (8, 64)), sigma=0.4), {}),
+    "FoveaHead": (
+        dict(base_edge_list=[4, 8, 16], scale_ranges=((1, 8), (4, 16), (8, 64)), sigma=0.4),
+        {},
+    ),
     "RepPointsHead": (
         GROUPED | dict(point_feat_channels=8, num_points=9, point_base_scale=1),
         dict(init=ATSS | dict(assigner=dict(type="PointAssigner", scale=4, pos_num=1)), refine=IOU),
@@ -77,7 +98,12 @@ HEADS |= {
             ),
             square_anchor_generator=dict(type="AnchorGenerator", ratios=[1.0], scales=[4]),
         ),
-        ATSS | dict(assigner=dict(type="ApproxMaxIoUAssigner", pos_iou_thr=0.5, neg_iou_thr=0.4, min_pos_iou=0.0)),
+        ATSS
+        | dict(
+            assigner=dict(
+                type="ApproxMaxIoUAssigner", pos_iou_thr=0.5, neg_iou_thr=0.4, min_pos_iou=0.0
+            )
+        ),
     ),
     "NASFCOSHead": (GROUPED, None),
     "RetinaSepBNHead": (CENTRES | dict(num_ins=3, norm_cfg=dict(type="BN")), IOU),
@@ -102,7 +128,12 @@ BACKBONES = {
         [4, 8, 16],
         dict(in_channels=4),
     ),
-    "CSPDarknet": (dict(widen_factor=0.125, deepen_factor=0.33), [32, 64, 128], [8, 16, 32], dict(in_channels=4)),
+    "CSPDarknet": (
+        dict(widen_factor=0.125, deepen_factor=0.33),
+        [32, 64, 128],
+        [8, 16, 32],
+        dict(in_channels=4),
+    ),
     "SwinTransformer": (
         dict(
             in_channels=4,
@@ -145,9 +176,13 @@ def check_trains_validates_and_streams(model):
     wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=1e-3))
     before = copy.deepcopy(model.state_dict())
     for first in (True, False):
-        logs = model.train().train_step(batch(is_first=(first, first), hw=HW, seed=int(first)), wrapper)
+        logs = model.train().train_step(
+            batch(is_first=(first, first), hw=HW, seed=int(first)), wrapper
+        )
         assert all(value.isfinite() for value in logs.values()) and logs["loss"] > 0
-    changed = [name for name, value in model.state_dict().items() if not torch.equal(value, before[name])]
+    changed = [
+        name for name, value in model.state_dict().items() if not torch.equal(value, before[name])
+    ]
     assert {name.partition(".")[0] for name in changed} == {"backbone", "neck", "bbox_head"}
 
     data = batch(labelled=((1, 1), (1, 1)), hw=HW)
@@ -158,7 +193,9 @@ def check_trains_validates_and_streams(model):
         for lane, boxes in enumerate(found):
             expected = validated[2 * step + lane].pred_instances
             assert len(boxes) == len(expected) > 0
-            torch.testing.assert_close(boxes.scores.sort().values, expected.scores.sort().values, rtol=1e-3, atol=1e-5)
+            torch.testing.assert_close(
+                boxes.scores.sort().values, expected.scores.sort().values, rtol=1e-3, atol=1e-5
+            )
             assert boxes.bboxes.isfinite().all()
 
 
@@ -190,7 +227,9 @@ def test_recomputing_and_parts_work_with_heads_of_mmdet(name):
 
 
 @pytest.mark.parametrize("name", ["RTMDetHead", "RetinaHead", "FCOSHead", "TOODHead"])
-@pytest.mark.parametrize("data", [dict(boxes=0), dict(labelled=((0, 0),) * 3)], ids=["no boxes", "no labels"])
+@pytest.mark.parametrize(
+    "data", [dict(boxes=0), dict(labelled=((0, 0),) * 3)], ids=["no boxes", "no labels"]
+)
 def test_frames_without_boxes(name, data):
     found = total(losses(head_of(name).train(), batch(hw=HW, **data)))
     assert found.isfinite()
@@ -209,13 +248,17 @@ def test_levels_that_a_neck_adds_are_counted():
 def test_anchors_and_points_are_filled_in_where_the_head_names_none():
     assert head_of("RetinaHead").bbox_head.prior_generator.strides == [(2, 2), (4, 4), (8, 8)]
     points = dict(type="RepPointsHead", point_feat_channels=8, num_points=9, point_base_scale=1)
-    head = build(neck=NECK, bbox_head=SMALL | GROUPED | points, train_cfg=None, test_cfg=TEST).bbox_head
+    head = build(
+        neck=NECK, bbox_head=SMALL | GROUPED | points, train_cfg=None, test_cfg=TEST
+    ).bbox_head
     assert head.point_strides == [2, 4, 8]
 
 
 def test_most_boxes_of_a_frame():
     assert head_of("ATSSHead").bbox_head.test_cfg.max_per_img == 300
-    assert head_of("ATSSHead", test_cfg=TEST | dict(max_per_img=7)).bbox_head.test_cfg.max_per_img == 7
+    assert (
+        head_of("ATSSHead", test_cfg=TEST | dict(max_per_img=7)).bbox_head.test_cfg.max_per_img == 7
+    )
     assert "max_per_img" not in build().bbox_head.test_cfg
 
 
@@ -225,21 +268,28 @@ def test_the_trial_leaves_no_traces():
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     assert norms and all(n.num_batches_tracked == 0 and not n.running_mean.any() for n in norms)
     model.backbone.layer1.eval()  # as frozen stages are
-    model.backbone.layer2.register_forward_pre_hook(lambda *_: torch.rand(1) and None)  # one that draws
+    model.backbone.layer2.register_forward_pre_hook(
+        lambda *_: torch.rand(1) and None
+    )  # one that draws
     modes = [module.training for module in model.backbone.modules()]
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
     assert backbone_maps(model.backbone, 4) == ((16, 32, 64), (8, 16, 32))
     assert torch.rand(1) == expected
-    assert [module.training for module in model.backbone.modules()] == modes and len(set(modes)) == 2
+    assert [module.training for module in model.backbone.modules()] == modes and len(
+        set(modes)
+    ) == 2
     assert all(n.num_batches_tracked == 0 for n in norms)
 
 
 @pytest.mark.parametrize(
     ("kwargs", "says"),
     [
-        (dict(bbox_head=HEAD | dict(strides=[4, 8, 16])), r"bbox_head.strides=\[4, 8, 16\].*\[8, 16, 32\]"),
+        (
+            dict(bbox_head=HEAD | dict(strides=[4, 8, 16])),
+            r"bbox_head.strides=\[4, 8, 16\].*\[8, 16, 32\]",
+        ),
         (dict(bbox_head=HEAD | dict(in_channels=8)), "bbox_head.in_channels=8.*contradicts 16"),
         (
             dict(neck=dict(type="YOLOXPAFPN", in_channels=[16, 32, 32])),
@@ -257,7 +307,10 @@ def test_the_trial_leaves_no_traces():
                 | CENTRES
                 | dict(
                     anchor_generator=dict(
-                        type="AnchorGenerator", scales=[4], ratios=[1.0], strides=[(8, 8), (16, 16), (64, 64)]
+                        type="AnchorGenerator",
+                        scales=[4],
+                        ratios=[1.0],
+                        strides=[(8, 8), (16, 16), (64, 64)],
                     )
                 ),
                 train_cfg=IOU,
@@ -281,7 +334,9 @@ def test_contradictions_with_a_backbone_of_mmdet_are_named(kwargs, says):
 )
 def test_ranges_of_other_levels_are_refused(head, key, entries):
     head = SMALL | GROUPED | dict(type=head)
-    with pytest.raises(InputError, match=rf"bbox_head.{key} has {len(entries)} entries, but .* maps of 3 levels"):
+    with pytest.raises(
+        InputError, match=rf"bbox_head.{key} has {len(entries)} entries, but .* maps of 3 levels"
+    ):
         build(neck=NECK, bbox_head=head | {key: entries}, train_cfg=None, test_cfg=TEST)
 
 
@@ -291,7 +346,10 @@ def test_a_first_convolution_for_other_inputs_is_not_replaced():
 
 
 def test_a_part_that_does_not_take_its_maps_is_named():
-    with pytest.raises(InputError, match=r"neck Conv2d does not take tensors of shape \(1, 4, 8, 8\) \(RuntimeError"):
+    with pytest.raises(
+        InputError,
+        match=r"neck Conv2d does not take tensors of shape \(1, 4, 8, 8\) \(RuntimeError",
+    ):
         trial("neck", nn.Conv2d(3, 4, 1), torch.zeros(1, 4, 8, 8))
 
 
@@ -311,18 +369,31 @@ BASE = dict(type="RecurrentDetector", backbone=BACKBONE)
             BASE | dict(roi_head=ROI),
             "model.roi_head: RecurrentDetector finds boxes in two stages",
         ),
-        (BASE | dict(bbox_head=dict(type="DINOHead", num_classes=3)), "bbox_head.type=DINOHead is no dense head"),
-        (BASE | dict(bbox_head=dict(type="RTMDetInsSepBNHead", num_classes=3)), "RTMDetInsSepBNHead learns from masks"),
-        (BASE | dict(bbox_head=dict(type="SOLOHead", num_classes=3)), "bbox_head.type=SOLOHead is no dense head"),
+        (
+            BASE | dict(bbox_head=dict(type="DINOHead", num_classes=3)),
+            "bbox_head.type=DINOHead is no dense head",
+        ),
+        (
+            BASE | dict(bbox_head=dict(type="RTMDetInsSepBNHead", num_classes=3)),
+            "RTMDetInsSepBNHead learns from masks",
+        ),
+        (
+            BASE | dict(bbox_head=dict(type="SOLOHead", num_classes=3)),
+            "bbox_head.type=SOLOHead is no dense head",
+        ),
     ],
     ids=lambda value: "" if isinstance(value, str) else value["type"],
 )
 def test_other_kinds_of_detectors_are_refused(model, says):
-    with pytest.raises(InputError, match=f"{says}.*use type='RecurrentDetector' with a bbox_head such as"):
+    with pytest.raises(
+        InputError, match=f"{says}.*use type='RecurrentDetector' with a bbox_head such as"
+    ):
         check_one_stage(ConfigDict(model))
 
 
-@pytest.mark.parametrize("head", [None, dict(type="DINOHead", num_classes=3)], ids=["none", "DINOHead"])
+@pytest.mark.parametrize(
+    "head", [None, dict(type="DINOHead", num_classes=3)], ids=["none", "DINOHead"]
+)
 def test_heads_without_dense_boxes_are_refused_when_the_model_is_built(head):
     with pytest.raises(InputError, match="only one-stage dense heads"):
         build(bbox_head=head)
@@ -330,7 +401,9 @@ def test_heads_without_dense_boxes_are_refused_when_the_model_is_built(head):
 
 def test_a_phase_that_waits_for_an_epoch_is_refused():
     waits = HEADS["TOODHead"][1] | dict(initial_epoch=4)
-    with pytest.raises(InputError, match=r"initial_epoch=4: TOODHead would stay.*set train_cfg.initial_epoch=0"):
+    with pytest.raises(
+        InputError, match=r"initial_epoch=4: TOODHead would stay.*set train_cfg.initial_epoch=0"
+    ):
         head_of("TOODHead", train_cfg=waits)
 
 
@@ -350,8 +423,12 @@ def test_tood_takes_more_frames_than_mmcvs_operator():
 
 def test_two_stages_are_refused_before_their_keys(tmp_path):
     path = tmp_path / "mine.py"
-    path.write_text(f'_base_ = "{ROOT}/configs/baseline.py"\nmodel = dict(roi_head=dict(type="StandardRoIHead"))\n')
-    with pytest.raises(InputError, match=r"model.roi_head: RecurrentDetector finds boxes in two stages"):
+    path.write_text(
+        f'_base_ = "{ROOT}/configs/baseline.py"\nmodel = dict(roi_head=dict(type="StandardRoIHead"))\n'
+    )
+    with pytest.raises(
+        InputError, match=r"model.roi_head: RecurrentDetector finds boxes in two stages"
+    ):
         load_config(path)
 
 
@@ -364,5 +441,7 @@ def test_channels_of_the_representation_reach_the_backbone(name, owner):
     complete_model(cfg)
     assert (cfg.model if owner == "model" else cfg.model.backbone).in_channels == 10
     cfg.train_dataloader.dataset.representation.bins = 4
-    with pytest.raises(InputError, match=rf"model{'' if owner == 'model' else '.backbone'}.in_channels=10, but"):
+    with pytest.raises(
+        InputError, match=rf"model{'' if owner == 'model' else '.backbone'}.in_channels=10, but"
+    ):
         complete_model(cfg)

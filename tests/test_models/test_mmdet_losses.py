@@ -14,7 +14,9 @@ from etram_mmdet.models.task_modules.assignment import Targets
 from etram_mmdet.utils.errors import InputError
 from tests.test_models.test_detector import HEAD, batch, build, losses
 
-REDUCTIONS = pytest.mark.parametrize("reduction", [{}, dict(reduction="sum")], ids=["as it comes", "sum"])
+REDUCTIONS = pytest.mark.parametrize(
+    "reduction", [{}, dict(reduction="sum")], ids=["as it comes", "sum"]
+)
 
 # Two positive priors. The first prediction is too low by 6 of 16 px; the second is right but for a shift by 5 px.
 PREDICTED = torch.tensor([[0.0, 0, 10, 10], [20.0, 20, 30, 40]])
@@ -66,7 +68,9 @@ def bce(p, t):
 
 CLASS_LOSSES = {
     "CrossEntropyLoss": bce,
-    "FocalLoss": lambda p, t: (0.25 * t + 0.75 * (1 - t)) * ((1 - p) * t + p * (1 - t)) ** 2 * bce(p, t),
+    "FocalLoss": lambda p, t: (
+        (0.25 * t + 0.75 * (1 - t)) * ((1 - p) * t + p * (1 - t)) ** 2 * bce(p, t)
+    ),
     "QualityFocalLoss": lambda p, t: bce(p, t) * abs(p - t) ** 2,
     "VarifocalLoss": lambda p, t: bce(p, t) * (t if t > 0 else 0.75 * p**2),
     "SmoothedClassLoss": lambda p, t: bce(p, t * 0.9 + 0.1 / 3),
@@ -75,7 +79,10 @@ CLASS_LOSSES = {
 
 def by_hand(loss: str) -> list[list[float]]:
     return [
-        [CLASS_LOSSES[loss](1 / (1 + math.exp(-x)), t) for x, t in zip(logits, targets, strict=True)]
+        [
+            CLASS_LOSSES[loss](1 / (1 + math.exp(-x)), t)
+            for x, t in zip(logits, targets, strict=True)
+        ]
         for logits, targets in zip(LOGITS.tolist(), TARGET, strict=True)
     ]
 
@@ -85,13 +92,17 @@ def head_with(**slots):
 
 
 def with_reduction(cfg: dict, reduction: dict) -> dict:
-    return cfg if cfg["type"] == "SmoothedClassLoss" else cfg | reduction  # ours sums and has no such key
+    return (
+        cfg if cfg["type"] == "SmoothedClassLoss" else cfg | reduction
+    )  # ours sums and has no such key
 
 
 def matched(boxes=MATCHED) -> Targets:
     """Priors 1 and 4 of six, classes 1 and 0."""
     labels = torch.tensor([1, 0])
-    return Targets(torch.tensor([1, 4]), boxes, labels, torch.tensor([0.8, 0.3]), torch.tensor([0, 1]))
+    return Targets(
+        torch.tensor([1, 4]), boxes, labels, torch.tensor([0.8, 0.3]), torch.tensor([0, 1])
+    )
 
 
 @REDUCTIONS
@@ -132,7 +143,9 @@ def test_objectness_loss_counts_every_prior_once(reduction):
     logits = torch.tensor([[0.0], [1.0], [-1.0], [0.0], [2.0], [0.0]])
     found = head_with(loss_obj=loss).objectness_terms(logits, matched())
     p = logits.sigmoid().flatten().tolist()
-    assert found.item() == pytest.approx(sum(bce(p[i], float(i in (1, 4))) for i in range(6)), rel=1e-5)
+    assert found.item() == pytest.approx(
+        sum(bce(p[i], float(i in (1, 4))) for i in range(6)), rel=1e-5
+    )
 
 
 def trained_with(**slots) -> dict:
@@ -212,12 +225,16 @@ def test_losses_of_ones_own_sum(loss):
 
 
 def test_a_loss_that_averages_by_itself_is_refused():
-    with pytest.raises(InputError, match=r"loss_bbox: Mean has reduction='mean'.*set reduction='sum'"):
+    with pytest.raises(
+        InputError, match=r"loss_bbox: Mean has reduction='mean'.*set reduction='sum'"
+    ):
         check_loss("loss_bbox", Mean())
 
 
 def test_a_loss_that_returns_rows_is_refused():
-    with pytest.raises(InputError, match=r"Rows returned a tensor of shape \(2,\), expected one number"):
+    with pytest.raises(
+        InputError, match=r"Rows returned a tensor of shape \(2,\), expected one number"
+    ):
         loss_sum(Rows(), PREDICTED, MATCHED)
 
 

@@ -22,7 +22,9 @@ IOU = 0.3
 
 def detector(across: bool):
     """Boxes of about 8 pixels at every place of every level, each level sure of a class of its own."""
-    model = build(test_cfg=dict(TEST, nms=ConfigDict(type="nms", iou_threshold=IOU, class_agnostic=across)))
+    model = build(
+        test_cfg=dict(TEST, nms=ConfigDict(type="nms", iou_threshold=IOU, class_agnostic=across))
+    )
     head = model.bbox_head
     for level, (stride, _) in enumerate(head.prior_generator.strides):
         head.multi_level_conv_cls[level].bias.data[level] += 3
@@ -49,7 +51,10 @@ def overlapping(found) -> list[tuple[int, int]]:
     pairs = []
     for boxes in found:
         ious = bbox_overlaps(boxes.bboxes, boxes.bboxes).triu(1)
-        pairs += [tuple(boxes.labels[list(pair)].tolist()) for pair in (ious > IOU + 1e-4).nonzero().tolist()]
+        pairs += [
+            tuple(boxes.labels[list(pair)].tolist())
+            for pair in (ious > IOU + 1e-4).nonzero().tolist()
+        ]
     return pairs
 
 
@@ -78,10 +83,22 @@ def test_detect_takes_the_key_for_a_trained_checkpoint(trained, raw_sample, tmp_
     content = load_checkpoint_file(trained[0] / "iter_4.pth")
     for level, stride in enumerate((2, 4, 8)):
         content["state_dict"][f"bbox_head.multi_level_conv_cls.{level}.bias"][level] += 3
-        content["state_dict"][f"bbox_head.multi_level_conv_reg.{level}.bias"][2:] = math.log(8 / stride)
-    torch.save(dict(meta=content["meta"], state_dict=content["state_dict"]), tmp_path / "levels.pth")
+        content["state_dict"][f"bbox_head.multi_level_conv_reg.{level}.bias"][2:] = math.log(
+            8 / stride
+        )
+    torch.save(
+        dict(meta=content["meta"], state_dict=content["state_dict"]), tmp_path / "levels.pth"
+    )
     recording = next((raw_sample / "val").glob("val_day_0000*.h5"))
-    words = ["tools/detect.py", tmp_path / "levels.pth", recording, "--score-thr", "0.0", "--duration-s", "0.3"]
+    words = [
+        "tools/detect.py",
+        tmp_path / "levels.pth",
+        recording,
+        "--score-thr",
+        "0.0",
+        "--duration-s",
+        "0.3",
+    ]
     run(*words, "--out", tmp_path / "apart.csv")
     option = "model.test_cfg.nms.class_agnostic=True"
     run(*words, "--out", tmp_path / "across.csv", "--cfg-options", option)

@@ -42,7 +42,9 @@ def test_gradient_pulls_towards_the_box_without_overlap():
 
 def test_gradient_is_the_numerical_one():
     generator = torch.Generator().manual_seed(0)
-    corner, size = (torch.rand(4, 2, generator=generator, dtype=torch.float64) * 9 for _ in range(2))
+    corner, size = (
+        torch.rand(4, 2, generator=generator, dtype=torch.float64) * 9 for _ in range(2)
+    )
     target = torch.cat([corner, corner + size + 1], 1)
     pred = (target + torch.rand(4, 4, generator=generator, dtype=torch.float64)).requires_grad_()
     assert torch.autograd.gradcheck(lambda p: NWDLoss(constant_px=7.0)(p, target), (pred,))
@@ -53,8 +55,12 @@ def test_loss_by_hand():
     pred, target = torch.tensor([[5.0, 0, 15, 10]]), torch.tensor([[0.0, 0, 10, 10]])
     expected = 5 * (0.5 * (8 / 9) + 0.5 * (1 - math.exp(-5 / 20)))
     assert NWDLoss(constant_px=20.0)(pred, target).item() == pytest.approx(expected, rel=1e-5)
-    assert NWDLoss(iou_share=1.0, constant_px=20.0)(pred, target).item() == pytest.approx(5 * 8 / 9, rel=1e-5)
-    assert NWDLoss(constant_px=20.0)(pred.expand(3, 4), target.expand(3, 4)).item() == pytest.approx(3 * expected)
+    assert NWDLoss(iou_share=1.0, constant_px=20.0)(pred, target).item() == pytest.approx(
+        5 * 8 / 9, rel=1e-5
+    )
+    assert NWDLoss(constant_px=20.0)(
+        pred.expand(3, 4), target.expand(3, 4)
+    ).item() == pytest.approx(3 * expected)
 
 
 def test_constant_is_the_mean_size_of_the_training_boxes():
@@ -69,7 +75,9 @@ def test_constant_is_the_mean_size_of_the_training_boxes():
 
 
 def test_mean_size_is_of_roots_not_of_areas():
-    boxes = BoxStatistics(("a",), torch.tensor([0, 0]).numpy(), torch.tensor([[4.0, 4], [10, 10]]).numpy())
+    boxes = BoxStatistics(
+        ("a",), torch.tensor([0, 0]).numpy(), torch.tensor([[4.0, 4], [10, 10]]).numpy()
+    )
     assert boxes.mean_size_px == pytest.approx(7)
 
 
@@ -88,7 +96,9 @@ def test_assigner_prefers_the_nearer_of_two_that_do_not_overlap():
     predicted, truth = candidates()
     assert RVTSimOTAAssigner().assign(predicted, truth).gt_inds.tolist() == [1, 0]
     assert NWDSimOTAAssigner(constant_px=10.0).assign(predicted, truth).gt_inds.tolist() == [0, 1]
-    assert NWDSimOTAAssigner(nwd_share=0.0, constant_px=10.0).assign(predicted, truth).gt_inds.tolist() == [1, 0]
+    assert NWDSimOTAAssigner(nwd_share=0.0, constant_px=10.0).assign(
+        predicted, truth
+    ).gt_inds.tolist() == [1, 0]
 
 
 def test_assigner_is_told_about_the_data_through_its_head():
@@ -97,7 +107,10 @@ def test_assigner_is_told_about_the_data_through_its_head():
 
 @pytest.mark.parametrize(
     ("build", "says"),
-    [(lambda: NWDLoss(iou_share=1.5), "iou_share=1.5"), (lambda: NWDSimOTAAssigner(nwd_share=-1), "nwd_share=-1")],
+    [
+        (lambda: NWDLoss(iou_share=1.5), "iou_share=1.5"),
+        (lambda: NWDSimOTAAssigner(nwd_share=-1), "nwd_share=-1"),
+    ],
 )
 def test_bad_shares_get_a_sentence(build, says):
     with pytest.raises(InputError, match=says):

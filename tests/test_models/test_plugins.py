@@ -41,7 +41,13 @@ def gradients(model, data) -> dict[str, torch.Tensor]:
 
 def test_every_plugin_of_the_package_is_here():
     """Those of the registries that are neither parts of the baseline, nor base classes, nor around a model."""
-    baseline = {"MaxViTRNN", "EventDataPreprocessor", "RecurrentDetector", "RVTYOLOXHead", "RVTSimOTAAssigner"}
+    baseline = {
+        "MaxViTRNN",
+        "EventDataPreprocessor",
+        "RecurrentDetector",
+        "RVTYOLOXHead",
+        "RVTSimOTAAssigner",
+    }
     around = {"StreamTTAModel"}
     ours = {
         name
@@ -65,7 +71,10 @@ def test_changes_the_loss(name):
         losses(model, batch(seed=3))
         results.append(losses(model, batch(seed=4)))
     plain, changed = results
-    assert any(key not in plain or not torch.allclose(plain[key], changed[key], rtol=1e-4) for key in changed)
+    assert any(
+        key not in plain or not torch.allclose(plain[key], changed[key], rtol=1e-4)
+        for key in changed
+    )
 
 
 @each_plugin
@@ -75,14 +84,18 @@ def test_gradients_are_finite_and_reach_every_parameter(name):
 
 
 @each_plugin
-@pytest.mark.parametrize("data", [dict(boxes=0), dict(labelled=((0, 0),) * 3)], ids=["no boxes", "no labels"])
+@pytest.mark.parametrize(
+    "data", [dict(boxes=0), dict(labelled=((0, 0),) * 3)], ids=["no boxes", "no labels"]
+)
 def test_survives_frames_without_boxes(name, data):
     found = gradients(build_plugin(name), batch(**data))
     assert all(grad is not None and grad.isfinite().all() for grad in found.values())
 
 
 @each_plugin
-@pytest.mark.parametrize("label", [0, 1, 2], ids=["common", "rare", "absent from the training data"])
+@pytest.mark.parametrize(
+    "label", [0, 1, 2], ids=["common", "rare", "absent from the training data"]
+)
 def test_survives_one_class(name, label):
     model = build_plugin(name)
     for seed in (1, 2):
@@ -109,7 +122,9 @@ def test_survives_half_precision(name):
 @each_plugin
 def test_checkpointing_changes_no_gradient(name):
     plain = gradients(build_plugin(name), batch())
-    again = gradients(build_plugin(name, with_cp=True, backbone=dict(BACKBONE, with_cp=True)), batch())
+    again = gradients(
+        build_plugin(name, with_cp=True, backbone=dict(BACKBONE, with_cp=True)), batch()
+    )
     for key, grad in plain.items():
         torch.testing.assert_close(again[key], grad, rtol=1e-4, atol=1e-6, msg=key)
 
@@ -137,7 +152,9 @@ def test_parts_train_as_the_whole_batch_does_or_are_refused(name):
     labelled = ((1, 0, 0, 0, 1, 1), (0, 1, 0, 0, 1, 1), (1, 0, 1, 0, 0, 1))
     models = [build_plugin(name), build_plugin(name, micro_batch=2)]
     if name in REFUSED_IN_PARTS:
-        with pytest.raises(InputError, match=rf"micro_batch=2, but bbox_head\S* \({name}\) needs the whole batch"):
+        with pytest.raises(
+            InputError, match=rf"micro_batch=2, but bbox_head\S* \({name}\) needs the whole batch"
+        ):
             check_parts(models[1])
         check_parts(models[0])
         return
@@ -171,9 +188,16 @@ def test_losses_that_compare_boxes_are_refused_in_parts(head):
 def test_losses_of_mmdet_that_compare_boxes_are_refused_in_parts():
     model = torch.nn.Module()
     model.micro_batch = 2
-    for loss in (dict(type="GHMC"), dict(type="GHMR"), dict(type="SeesawLoss"), dict(type="EQLV2Loss", num_classes=3)):
+    for loss in (
+        dict(type="GHMC"),
+        dict(type="GHMR"),
+        dict(type="SeesawLoss"),
+        dict(type="EQLV2Loss", num_classes=3),
+    ):
         model.loss = MODELS.build(loss)
-        with pytest.raises(InputError, match=rf"loss \({loss['type']}\) needs the whole batch at once"):
+        with pytest.raises(
+            InputError, match=rf"loss \({loss['type']}\) needs the whole batch at once"
+        ):
             check_parts(model)
 
 
@@ -182,7 +206,9 @@ def test_two_processes_agree():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    mp.start_processes(_two_steps, args=(port,), nprocs=2, start_method="spawn")  # a fork may hang in backward
+    mp.start_processes(
+        _two_steps, args=(port,), nprocs=2, start_method="spawn"
+    )  # a fork may hang in backward
 
 
 def _two_steps(rank: int, port: int) -> None:
@@ -198,4 +224,6 @@ def _two_steps(rank: int, port: int) -> None:
         both = [torch.empty_like(flat) for _ in range(2)]
         dist.all_gather(both, flat)
         assert flat.isfinite().all() and torch.equal(*both), name
-    os._exit(0)  # destructors would wait for gloo's threads, which may wait for the interpreter lock that they hold
+    os._exit(
+        0
+    )  # destructors would wait for gloo's threads, which may wait for the interpreter lock that they hold

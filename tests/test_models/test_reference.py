@@ -54,7 +54,10 @@ def xyxy(cxcywh):
 def neck_maps(neck, features):
     """What comes out, and what goes into its last layers: in the reference these belong to the head."""
     inner = []
-    hooks = [conv.register_forward_pre_hook(lambda _, inputs: inner.append(inputs[0])) for conv in neck.out_convs]
+    hooks = [
+        conv.register_forward_pre_hook(lambda _, inputs: inner.append(inputs[0]))
+        for conv in neck.out_convs
+    ]
     maps = neck(features)
     for hook in hooks:
         hook.remove()
@@ -64,12 +67,18 @@ def neck_maps(neck, features):
 def predictions(head, maps):
     """Decoded boxes as centre and size in pixels, and probabilities of an object and of the classes."""
     cls, box, obj = head(maps)
-    priors = torch.cat(head.prior_generator.grid_priors([m.shape[2:] for m in cls], device="cpu", with_stride=True))
-    return cxcywh(head._bbox_decode(priors, flat(box))), torch.cat([flat(obj), flat(cls)], -1).sigmoid()
+    priors = torch.cat(
+        head.prior_generator.grid_priors([m.shape[2:] for m in cls], device="cpu", with_stride=True)
+    )
+    return cxcywh(head._bbox_decode(priors, flat(box))), torch.cat(
+        [flat(obj), flat(cls)], -1
+    ).sigmoid()
 
 
 def assert_close(answers, name, values, count, atol):
-    np.testing.assert_allclose(thin(name, values.numpy(), count), answers[name], rtol=0, atol=atol, err_msg=name)
+    np.testing.assert_allclose(
+        thin(name, values.numpy(), count), answers[name], rtol=0, atol=atol, err_msg=name
+    )
 
 
 @torch.no_grad()
@@ -125,18 +134,26 @@ def test_training_step_agrees(case, recomputed, monkeypatch):
             recompute_layers(module)
     start = tuple(tuple(map(torch.from_numpy, state)) for state in case.start_state())
     features, _ = model.backbone(torch.from_numpy(case.frames()[TRAINED_STEPS]).float(), start)
-    losses = model.bbox_head.loss(model.neck(tuple(f[-1] for f in features)), samples_of(case.labels_cxcywh(), HW))
-    for ours, theirs in dict(loss_bbox="iou_loss", loss_obj="conf_loss", loss_cls="cls_loss").items():
+    losses = model.bbox_head.loss(
+        model.neck(tuple(f[-1] for f in features)), samples_of(case.labels_cxcywh(), HW)
+    )
+    for ours, theirs in dict(
+        loss_bbox="iou_loss", loss_obj="conf_loss", loss_cls="cls_loss"
+    ).items():
         assert losses[ours].item() == pytest.approx(answers[f"loss {theirs}"][0], rel=1e-4)
     sum(losses.values()).backward()
-    check_gradients({rvt_name(n): p.grad for n, p in model.named_parameters() if p.grad is not None}, answers)
+    check_gradients(
+        {rvt_name(n): p.grad for n, p in model.named_parameters() if p.grad is not None}, answers
+    )
     for name, tensor in model.named_buffers():
         if "running" in name:
             assert_close(answers, f"statistic {rvt_name(name)}", tensor, GRADIENT_COUNT, 1e-4)
 
 
 def check_gradients(gradients, answers):
-    assert {f"norm {name}" for name in gradients} == {name for name in answers if name.startswith("norm ")}
+    assert {f"norm {name}" for name in gradients} == {
+        name for name in answers if name.startswith("norm ")
+    }
     for name, gradient in gradients.items():
         norm = answers[f"norm {name}"][0]
         assert gradient.norm().item() == pytest.approx(norm, rel=1e-3, abs=1e-7), name

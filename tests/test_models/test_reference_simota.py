@@ -14,7 +14,13 @@ from tests.test_models.test_reference import flat, instances, samples_of
 
 def build_head(case, **options):
     return MODELS.build(
-        dict(type="RVTYOLOXHead", num_classes=case.num_classes, in_channels=8, strides=case.strides, **options)
+        dict(
+            type="RVTYOLOXHead",
+            num_classes=case.num_classes,
+            in_channels=8,
+            strides=case.strides,
+            **options,
+        )
     )
 
 
@@ -28,9 +34,13 @@ def test_simota_agrees(case):
     matched = head.match
     head.match = lambda *args: targets.append(matched(*args)) or targets[-1]
     samples = samples_of(case.labels_cxcywh(), HW)
-    losses = head.loss_by_feat(cls, box, obj, [s.gt_instances for s in samples], [s.metainfo for s in samples])
+    losses = head.loss_by_feat(
+        cls, box, obj, [s.gt_instances for s in samples], [s.metainfo for s in samples]
+    )
     for ours, theirs in dict(loss_bbox="iou", loss_obj="obj", loss_cls="cls").items():
-        assert losses[ours].item() == pytest.approx(float(answers[f"loss {theirs}"]), rel=1e-4, abs=1e-7)
+        assert losses[ours].item() == pytest.approx(
+            float(answers[f"loss {theirs}"]), rel=1e-4, abs=1e-7
+        )
     sum(losses.values()).backward()
     for stride, maps in zip(case.strides, raw, strict=True):
         expected = torch.from_numpy(answers[f"gradient {stride}"])
@@ -41,7 +51,9 @@ def test_simota_agrees(case):
 def check_assignments(targets, answers):
     assert targets.index.tolist() == answers["index"].tolist()
     assert targets.box_index.tolist() == answers["box_index"].tolist()
-    torch.testing.assert_close(targets.ious, torch.from_numpy(answers["ious"]), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(
+        targets.ious, torch.from_numpy(answers["ious"]), rtol=1e-4, atol=1e-6
+    )
 
 
 def test_mmdet_simota_differs():

@@ -30,23 +30,31 @@ def head(**keys):
 
 def test_objectness_by_hand():
     logits = torch.tensor([[1.0], [2.0], [-1.0], [0.5]])
-    each = F.binary_cross_entropy_with_logits(logits, torch.tensor([[1.0], [0], [1], [0]]), reduction="none")
+    each = F.binary_cross_entropy_with_logits(
+        logits, torch.tensor([[1.0], [0], [1], [0]]), reduction="none"
+    )
     expected = (each[:, 0] * torch.tensor([W, 1, 1, 1])).sum()
-    assert head().objectness_terms(logits, TARGETS).item() == pytest.approx(expected.item(), rel=1e-6)
+    assert head().objectness_terms(logits, TARGETS).item() == pytest.approx(
+        expected.item(), rel=1e-6
+    )
 
 
 def test_classes_by_hand():
     scores = torch.tensor([[1.0, 0, -1], [0.5, 2, 0]])
     target = torch.tensor([[0.5, 0, 0], [0, 0.7, 0]])
     each = F.binary_cross_entropy_with_logits(scores, target, reduction="none").sum(1)
-    assert head().class_terms(scores, TARGETS).item() == pytest.approx((W * each[0] + each[1]).item(), rel=1e-6)
+    assert head().class_terms(scores, TARGETS).item() == pytest.approx(
+        (W * each[0] + each[1]).item(), rel=1e-6
+    )
 
 
 def test_each_term_has_its_switch():
     plain = losses(build().train(), batch())
     for terms in (("cls",), ("obj",), ("cls", "obj")):
         result = losses(build(**with_head(type="SizeAwareYOLOXHead", terms=terms)).train(), batch())
-        assert {name for name in plain if result[name] != plain[name]} == {f"loss_{t}" for t in terms}
+        assert {name for name in plain if result[name] != plain[name]} == {
+            f"loss_{t}" for t in terms
+        }
     neutral = dict(type="SizeAwareYOLOXHead", size_weight=dict(size_weight=1.0))
     same = losses(build(**with_head(**neutral)).train(), batch())
     assert all(same[name].item() == pytest.approx(plain[name].item(), rel=1e-6) for name in plain)

@@ -51,7 +51,9 @@ def test_a_mirrored_stream_gives_mirrored_boxes():
             assert len(one.pred_instances) > 20
             assert_same_boxes(found(other, flip=True), found(one))
     alone = predictions(build(), stream()[0])[0]
-    assert len(alone.pred_instances) and not np.array_equal(found(alone).bboxes[:5], found(plain[0][0]).bboxes[:5])
+    assert len(alone.pred_instances) and not np.array_equal(
+        found(alone).bboxes[:5], found(plain[0][0]).bboxes[:5]
+    )
 
 
 def test_each_view_has_a_state_of_its_own(monkeypatch):
@@ -98,7 +100,10 @@ def instances(*rows):
     """From (x1, y1, x2, y2, score, label)."""
     values = torch.tensor(rows, dtype=torch.float32).reshape(-1, 6)
     return InstanceData(
-        bboxes=values[:, :4], scores=values[:, 4], labels=values[:, 5].long(), class_scores=values[:, 4] / 2
+        bboxes=values[:, :4],
+        scores=values[:, 4],
+        labels=values[:, 5].long(),
+        class_scores=values[:, 4] / 2,
     )
 
 

@@ -42,7 +42,9 @@ def test_soft_nms_lowers_scores(method, offset):
     for seed in range(4):
         generator = torch.Generator().manual_seed(seed)
         boxes, _ = random_boxes(30, seed)
-        scores = torch.randperm(30, generator=generator) / 30 + 0.01  # no ties, which rounding would decide
+        scores = (
+            torch.randperm(30, generator=generator) / 30 + 0.01
+        )  # no ties, which rounding would decide
         dets, kept = soft_nms(boxes, scores, 0.3, 0.5, 0.05, method, offset)
         expected = soft_nms_by_hand(boxes.numpy(), scores, 0.3, 0.5, 0.05, method, offset)
         assert kept.tolist() == [i for i, _ in expected]
@@ -64,7 +66,9 @@ def conv_by_hand(x, offset, weight, mask, stride, padding, dilation, groups, def
         for row in (math.floor(y), math.floor(y) + 1):
             for column in (math.floor(x_), math.floor(x_) + 1):
                 if 0 <= row < channel.shape[0] and 0 <= column < channel.shape[1]:
-                    total += (1 - abs(y - row)) * (1 - abs(x_ - column)) * float(channel[row, column])
+                    total += (
+                        (1 - abs(y - row)) * (1 - abs(x_ - column)) * float(channel[row, column])
+                    )
         return total
 
     batch, channels = x.shape[:2]
@@ -74,9 +78,13 @@ def conv_by_hand(x, offset, weight, mask, stride, padding, dilation, groups, def
         group = o // (outs // groups)
         for k, i, j in np.ndindex(per_group, *kernel):
             channel = group * per_group + k
-            shift = channel // (channels // deform_groups) * kernel[0] * kernel[1] + i * kernel[1] + j
+            shift = (
+                channel // (channels // deform_groups) * kernel[0] * kernel[1] + i * kernel[1] + j
+            )
             y = r * stride[0] - padding[0] + i * dilation[0] + float(offset[b, 2 * shift, r, c])
-            x_ = c * stride[1] - padding[1] + j * dilation[1] + float(offset[b, 2 * shift + 1, r, c])
+            x_ = (
+                c * stride[1] - padding[1] + j * dilation[1] + float(offset[b, 2 * shift + 1, r, c])
+            )
             factor = 1.0 if mask is None else float(mask[b, shift, r, c])
             output[b, o, r, c] += float(weight[o, k, i, j]) * factor * read(x[b, channel], y, x_)
     return output
@@ -88,8 +96,16 @@ GEOMETRY = dict(stride=(2, 1), padding=(1, 2), dilation=(1, 2), groups=2, deform
 def conv_inputs(dtype=torch.float32):
     """A map of 5 x 6, a kernel of 3 x 2, shifts of pixels that also leave the map."""
     generator = torch.Generator().manual_seed(0)
-    shapes = dict(x=(2, 4, 5, 6), offset=(2, 2 * 2 * 6, 3, 8), weight=(6, 2, 3, 2), mask=(2, 2 * 6, 3, 8), bias=(6,))
-    made = {name: torch.randn(shape, generator=generator, dtype=dtype) for name, shape in shapes.items()}
+    shapes = dict(
+        x=(2, 4, 5, 6),
+        offset=(2, 2 * 2 * 6, 3, 8),
+        weight=(6, 2, 3, 2),
+        mask=(2, 2 * 6, 3, 8),
+        bias=(6,),
+    )
+    made = {
+        name: torch.randn(shape, generator=generator, dtype=dtype) for name, shape in shapes.items()
+    }
     return made | dict(offset=made["offset"] * 2)
 
 
@@ -98,7 +114,8 @@ def test_deformable_convolution_reads_shifted_places():
     x, offset, weight, mask, bias = made.values()
     geometry = tuple(GEOMETRY.values())
     torch.testing.assert_close(
-        deform_conv2d(x, offset, weight, *geometry), conv_by_hand(x, offset, weight, None, *geometry)
+        deform_conv2d(x, offset, weight, *geometry),
+        conv_by_hand(x, offset, weight, None, *geometry),
     )
     torch.testing.assert_close(
         modulated_deform_conv2d(x, offset, mask, weight, bias, *geometry),
@@ -109,7 +126,9 @@ def test_deformable_convolution_reads_shifted_places():
 def test_deformable_convolution_without_shift_is_a_convolution():
     x, offset, weight, mask, bias = conv_inputs().values()
     plain = F.conv2d(x, weight, bias, (2, 1), (1, 2), (1, 2), 2)
-    shifted = modulated_deform_conv2d(x, offset * 0, torch.ones_like(mask), weight, bias, *GEOMETRY.values())
+    shifted = modulated_deform_conv2d(
+        x, offset * 0, torch.ones_like(mask), weight, bias, *GEOMETRY.values()
+    )
     torch.testing.assert_close(shifted, plain)
 
 
@@ -125,9 +144,13 @@ def test_gradients_of_deformable_convolution(name):
     found = modulated_deform_conv2d(x, offset, mask, weight, bias, *geometry)
     torch.testing.assert_close(torch.autograd.grad((found * seen).sum(), made[name])[0], expected)
     if name in ("x", "offset", "weight"):
-        (expected,) = torch.autograd.grad((deform_conv(x, offset, weight, None, *geometry) * seen).sum(), made[name])
+        (expected,) = torch.autograd.grad(
+            (deform_conv(x, offset, weight, None, *geometry) * seen).sum(), made[name]
+        )
         found = deform_conv2d(x, offset, weight, *geometry)
-        torch.testing.assert_close(torch.autograd.grad((found * seen).sum(), made[name])[0], expected)
+        torch.testing.assert_close(
+            torch.autograd.grad((found * seen).sum(), made[name])[0], expected
+        )
 
 
 def test_deformable_convolution_in_half_precision():
@@ -156,4 +179,6 @@ def test_focal_loss_is_mmdets_own():
 def test_gradient_of_focal_loss_is_that_of_its_value():
     logits = torch.linspace(-3, 3, 6, dtype=torch.float64).view(2, 3).requires_grad_()
     labels = torch.tensor([1, 3])
-    assert gradcheck(lambda scores: sigmoid_focal_loss(scores, labels, 2.0, 0.25, None, "sum"), logits)
+    assert gradcheck(
+        lambda scores: sigmoid_focal_loss(scores, labels, 2.0, 0.25, None, "sum"), logits
+    )

@@ -59,7 +59,9 @@ def nms(request, monkeypatch):
 def test_nms_is_greedy(nms, offset, iou_threshold):
     for seed in range(8):
         bboxes, scores = random_boxes(50, seed)
-        assert nms(bboxes, scores, iou_threshold, offset).tolist() == greedy(bboxes, scores, iou_threshold, offset)
+        assert nms(bboxes, scores, iou_threshold, offset).tolist() == greedy(
+            bboxes, scores, iou_threshold, offset
+        )
 
 
 def test_nms_follows_a_chain_of_overlaps(nms):
@@ -85,7 +87,9 @@ def test_nms_of_half_precision(nms):
     """Areas here exceed what float16 can hold."""
     bboxes, scores = random_boxes(40, 0)
     bboxes *= 16
-    assert nms(bboxes.half(), scores.half(), 0.5, 0).tolist() == greedy(bboxes, scores.half(), 0.5, 0)
+    assert nms(bboxes.half(), scores.half(), 0.5, 0).tolist() == greedy(
+        bboxes, scores.half(), 0.5, 0
+    )
 
 
 def test_mmdet_uses_it():
@@ -101,7 +105,8 @@ def test_mmdet_uses_it():
 
 
 needs_stand_in = pytest.mark.skipif(
-    getattr(importlib.util.find_spec(ops.EXTENSION), "loader", None) is not None, reason="mmcv has its operators"
+    getattr(importlib.util.find_spec(ops.EXTENSION), "loader", None) is not None,
+    reason="mmcv has its operators",
 )
 
 
@@ -109,7 +114,9 @@ needs_stand_in = pytest.mark.skipif(
 def test_other_operators_say_how_to_get_them():
     from mmcv.ops import RoIPool
 
-    with pytest.raises(RuntimeError, match=r"'roi_pool_forward' was called.*MMCV_WITH_OPS=1 pip install"):
+    with pytest.raises(
+        RuntimeError, match=r"'roi_pool_forward' was called.*MMCV_WITH_OPS=1 pip install"
+    ):
         RoIPool(1, 1.0)(torch.zeros(1, 1, 8, 8), torch.zeros(1, 5))
 
 
@@ -117,7 +124,9 @@ def test_other_operators_say_how_to_get_them():
 def test_stand_in_looks_like_a_module():
     module = sys.modules[ops.EXTENSION]
     assert module.__spec__.name == ops.EXTENSION
-    assert not hasattr(module, "__path__")  # a dunder name handed out as an operator would confuse importlib
+    assert not hasattr(
+        module, "__path__"
+    )  # a dunder name handed out as an operator would confuse importlib
     ops.install()
     assert sys.modules[ops.EXTENSION] is module
 

@@ -20,7 +20,15 @@ from etram_mmdet.simulation.rasterizer import Camera, paint
 from etram_mmdet.simulation.rendering import concatenate, film, label
 from etram_mmdet.simulation.sample import make_sample, simulate_recording
 from etram_mmdet.simulation.scene import Scene, build_scene
-from etram_mmdet.simulation.traffic import STEP_S, Actor, RedLight, Route, drive, make_actor, num_steps
+from etram_mmdet.simulation.traffic import (
+    STEP_S,
+    Actor,
+    RedLight,
+    Route,
+    drive,
+    make_actor,
+    num_steps,
+)
 from etram_mmdet.utils.errors import InputError
 
 WIDTH, HEIGHT = 144, 96
@@ -57,7 +65,9 @@ def with_actors(scene: Scene, *actors: Actor) -> Scene:
 def moving(name: str, x_m: float, y_m: float, speed_m_s: np.ndarray, seed: int = 0) -> Actor:
     """One road user, without its shadow, that drives from the left to the right."""
     travel = np.concatenate([[0.0], np.cumsum(speed_m_s[:-1]) * STEP_S])
-    actor = make_actor(name, Route(x_m, y_m, 0.0), travel, speed_m_s, False, np.random.default_rng(seed))
+    actor = make_actor(
+        name, Route(x_m, y_m, 0.0), travel, speed_m_s, False, np.random.default_rng(seed)
+    )
     actor.body.opacity[actor.body.opacity < 1] = 0
     return actor
 
@@ -96,7 +106,9 @@ def test_thresholds_differ_from_pixel_to_pixel():
     sensor = EventSensor(np.full((60, 80), 50.0, np.float32), False, np.random.default_rng(0))
     for threshold in (sensor.on, sensor.off):
         assert threshold.mean() == pytest.approx(sensor_module.THRESHOLD, rel=0.01)
-        assert threshold.std() / threshold.mean() == pytest.approx(sensor_module.THRESHOLD_SPREAD, rel=0.1)
+        assert threshold.std() / threshold.mean() == pytest.approx(
+            sensor_module.THRESHOLD_SPREAD, rel=0.1
+        )
 
 
 @pytest.mark.parametrize("night", [False, True])
@@ -133,7 +145,10 @@ def test_boxes_bound_the_events_of_a_lone_car(quiet):
         recent = (events.t > box["t"] - 10_000) & (events.t <= box["t"])
         x, y = events.x[recent].astype(float), events.y[recent].astype(float)
         inside = (
-            (x >= box["x"] - 2) & (x < box["x"] + box["w"] + 1) & (y >= box["y"] - 1) & (y < box["y"] + box["h"] + 1)
+            (x >= box["x"] - 2)
+            & (x < box["x"] + box["w"] + 1)
+            & (y >= box["y"] - 1)
+            & (y < box["y"] + box["h"] + 1)
         )
         assert inside.mean() > 0.97
         if box["x"] > 2 and box["x"] + box["w"] < WIDTH - 2:
@@ -144,7 +159,14 @@ def painted(points_m, radius_m: float) -> np.ndarray:
     """One white part, in metres right of and above the optical axis, 10 m away: 10 px to the metre."""
     camera = Camera(40, 40, 100.0, 0.0, 0.0).array
     canvas, points = np.zeros((40, 40), np.float32), np.array([(x, 10.0, z) for x, z in points_m])
-    paint(canvas, camera, np.array([0.0, 0, 1, 0]), points, np.array([len(points)]), *np.array([[radius_m], [1], [1]]))
+    paint(
+        canvas,
+        camera,
+        np.array([0.0, 0, 1, 0]),
+        points,
+        np.array([len(points)]),
+        *np.array([[radius_m], [1], [1]]),
+    )
     return canvas
 
 
@@ -165,7 +187,8 @@ def test_far_is_small():
         boxes = label(with_actors(scene, moving("pedestrian", -1.0, y_m, constant(1.0, 1.0))), 1.0)
         heights.append(np.median(boxes["h"]))
         depths.append(
-            y_m * np.cos(scene.camera.tilt_rad) + (scene.camera.mount_m - 0.9) * np.sin(scene.camera.tilt_rad)
+            y_m * np.cos(scene.camera.tilt_rad)
+            + (scene.camera.mount_m - 0.9) * np.sin(scene.camera.tilt_rad)
         )
     assert heights[0] / heights[1] == pytest.approx(depths[1] / depths[0], rel=0.08)
 
@@ -175,7 +198,9 @@ def test_who_is_hidden_has_no_box():
     bus = moving("bus", 0.0, 12.0, constant(0.0, 1.0))
     classes = label(with_actors(street_of(3), walker, bus), 1.0)["class_id"]
     assert set(classes) == {ETRAM8.index("bus")}
-    assert set(label(with_actors(street_of(3), walker), 1.0)["class_id"]) == {ETRAM8.index("pedestrian")}
+    assert set(label(with_actors(street_of(3), walker), 1.0)["class_id"]) == {
+        ETRAM8.index("pedestrian")
+    }
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -193,7 +218,9 @@ def test_vehicles_of_a_lane_keep_apart_and_stop_at_red(seed):
 
 
 def test_night_is_noisier_and_changes_the_picture():
-    day, night = (simulate_recording(5, width=96, height=64, duration_s=0.5, night=n) for n in (False, True))
+    day, night = (
+        simulate_recording(5, width=96, height=64, duration_s=0.5, night=n) for n in (False, True)
+    )
     assert not np.array_equal(day.events.t, night.events.t)
     assert street_of(0, night=True).background.mean() < 0.5 * street_of(0).background.mean()
     assert sensor_module.NOISE_HZ["night"] > sensor_module.NOISE_HZ["day"]
@@ -201,12 +228,20 @@ def test_night_is_noisier_and_changes_the_picture():
 
 def test_recordings_are_well_formed(sample):
     paths = sorted(sample.rglob("*_td.h5"))
-    assert [p.name for p in paths if p.parent.name == "train"] == ["train_day_0000_td.h5", "train_night_0001_td.h5"]
+    assert [p.name for p in paths if p.parent.name == "train"] == [
+        "train_day_0000_td.h5",
+        "train_night_0001_td.h5",
+    ]
     for path in paths:
         with h5py.File(path) as file:
             group = file["events"]
             assert (group["width"][()], group["height"][()]) == (WIDTH, HEIGHT)
-            assert {n: group[n].dtype.str for n in "xypt"} == {"x": "<u2", "y": "<u2", "p": "<i2", "t": "<i8"}
+            assert {n: group[n].dtype.str for n in "xypt"} == {
+                "x": "<u2",
+                "y": "<u2",
+                "p": "<i2",
+                "t": "<i8",
+            }
             x, y, p, t = (group[name][:] for name in "xypt")
         assert len(t) > 1000 and t[0] >= 0 and t[-1] <= 2_000_000 and np.all(np.diff(t) >= 0)
         assert x.max() < WIDTH and y.max() < HEIGHT and set(np.unique(p)) == {0, 1}
@@ -219,8 +254,13 @@ def test_boxes_are_well_formed(sample):
         assert layout.itemsize == 40 and layout.fields["class_confidence"][1] == 32
         assert boxes["t"].min() > 100_000
         assert np.all(np.abs(boxes["t"] - np.round(boxes["t"] * 30 / 1e6) * 1e6 / 30) <= 1)
-        assert min(boxes["x"].min(), boxes["y"].min()) >= 0 and min(boxes["w"].min(), boxes["h"].min()) >= 3
-        assert np.all(boxes["x"] + boxes["w"] <= WIDTH) and np.all(boxes["y"] + boxes["h"] <= HEIGHT)
+        assert (
+            min(boxes["x"].min(), boxes["y"].min()) >= 0
+            and min(boxes["w"].min(), boxes["h"].min()) >= 3
+        )
+        assert np.all(boxes["x"] + boxes["w"] <= WIDTH) and np.all(
+            boxes["y"] + boxes["h"] <= HEIGHT
+        )
 
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
@@ -254,7 +294,9 @@ def test_finished_recordings_are_kept_and_others_refused(tmp_path):
     next(tmp_path.rglob("train_day_0000_bbox.npy")).unlink()
     make_sample(tmp_path, seed=1, workers=1, **TINY)
     assert hashes(tmp_path) == complete
-    with pytest.raises(InputError, match=r"made with seed 1, not 2; choose another folder or delete"):
+    with pytest.raises(
+        InputError, match=r"made with seed 1, not 2; choose another folder or delete"
+    ):
         make_sample(tmp_path, seed=2, workers=1, **TINY)
 
 
@@ -265,7 +307,9 @@ def test_command_line_says_what_is_wrong(tmp_path):
     assert run.returncode == 1 and run.stderr.startswith("error: ") and run.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("wrong", [{"duration_s": 0.1}, {"width": 8}, {"seed": -1}, {"workers": -2}])
+@pytest.mark.parametrize(
+    "wrong", [{"duration_s": 0.1}, {"width": 8}, {"seed": -1}, {"workers": -2}]
+)
 def test_impossible_requests_are_refused(tmp_path, wrong):
     with pytest.raises(InputError, match=f"{next(iter(wrong))} is .*, expected"):
         make_sample(tmp_path, **TINY | wrong)

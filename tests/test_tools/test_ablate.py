@@ -62,11 +62,19 @@ def test_as_run_is_as_the_origin_ran():
 
 def test_small_boxes_of_the_sample_are_told_apart_by_size():
     """32² px would be more than nearly all of them."""
-    variants = {v.name: v for v in load_plan(ROOT / "configs/ablations/seed_experiment_small.py").variants}
-    sized = [name for name, v in variants.items() if "model.bbox_head.loss_bbox.small_area" in v.options]
-    assert sized == [name for name in variants if "sizeaware" in name and not name.endswith(("as_run", "32px"))]
+    variants = {
+        v.name: v for v in load_plan(ROOT / "configs/ablations/seed_experiment_small.py").variants
+    }
+    sized = [
+        name for name, v in variants.items() if "model.bbox_head.loss_bbox.small_area" in v.options
+    ]
+    assert sized == [
+        name for name in variants if "sizeaware" in name and not name.endswith(("as_run", "32px"))
+    ]
     loss = MODELS.build(variants["patch2_sizeaware_batch6"].config_for(0).model.bbox_head.loss_bbox)
-    areas_px2 = torch.tensor([18.0, 87.0, 784.0])  # 5, 50 and 95 % of the sample's boxes are smaller
+    areas_px2 = torch.tensor(
+        [18.0, 87.0, 784.0]
+    )  # 5, 50 and 95 % of the sample's boxes are smaller
     assert loss.weights(areas_px2).tolist() == pytest.approx([1.74, 1.02, 1.0], abs=0.01)
 
 
@@ -83,7 +91,10 @@ def test_table_and_figure(done):
     assert list(rows(table)) == ["baseline", "sizeaware", "less"]
     assert rows(table)["sizeaware"][1:6] == ["6", "2", "12", "0.00693", "2"]
     assert "instead of 12" in rows(table)["less"][-1] and rows(table)["less"][-2] == "not compared"
-    assert "protocol coco: class-aware" in table.replace("Protocol", "protocol") and "score threshold 0.001" in table
+    assert (
+        "protocol coco: class-aware" in table.replace("Protocol", "protocol")
+        and "score threshold 0.001" in table
+    )
     assert "small boxes count twice" in table
 
 
@@ -102,7 +113,9 @@ def test_a_second_call_trains_nothing(done, plan):
     before = {path: path.stat().st_mtime_ns for path in out.glob("*/*/iter_*.pth")}
     output = run("tools/ablate.py", plan, "--out", out)
     assert "6 runs, 6 of them finished before" in output and " in " not in output.split("\n\n")[0]
-    assert before == {path: path.stat().st_mtime_ns for path in out.glob("*/*/iter_*.pth")} and before
+    assert (
+        before == {path: path.stat().st_mtime_ns for path in out.glob("*/*/iter_*.pth")} and before
+    )
 
 
 def test_an_unfinished_run_goes_on(done, plan, tmp_path):
@@ -134,7 +147,17 @@ def test_a_run_that_only_lacks_its_validation_gets_it(done, plan, tmp_path):
 
 def test_a_view_leaves_the_table_alone(done, plan):
     before = (done[0] / "table.md").read_text()
-    run("tools/ablate.py", plan, "--out", done[0], "--table-only", "--baseline", "sizeaware", "--seeds", "1")
+    run(
+        "tools/ablate.py",
+        plan,
+        "--out",
+        done[0],
+        "--table-only",
+        "--baseline",
+        "sizeaware",
+        "--seeds",
+        "1",
+    )
     assert (done[0] / "table.md").read_text() == before
     assert list(rows((done[0] / "view.md").read_text())) == ["sizeaware", "baseline", "less"]
 
@@ -163,16 +186,27 @@ def test_a_failing_run_is_told_and_the_others_go_on(plan, tmp_path):
     broken = tmp_path / "broken.py"
     text = plan.read_text().replace("seeds = (0, 1)", "seeds = (0,)")
     broken.write_text(
-        text.replace('"configs/sizeaware.py",', '"configs/sizeaware.py", options={"class_set": "etram3"},')
+        text.replace(
+            '"configs/sizeaware.py",', '"configs/sizeaware.py", options={"class_set": "etram3"},'
+        )
     )
-    output = run("tools/ablate.py", broken, "--out", tmp_path / "out", "--runs", "sizeaware", ok=False)
-    assert "1 runs failed" in output and "sizeaware seed 0: error:" in output and "train.log" in output
-    assert [row[5] for row in rows((tmp_path / "out" / "view.md").read_text()).values()] == ["1", "0"]
+    output = run(
+        "tools/ablate.py", broken, "--out", tmp_path / "out", "--runs", "sizeaware", ok=False
+    )
+    assert (
+        "1 runs failed" in output and "sizeaware seed 0: error:" in output and "train.log" in output
+    )
+    assert [row[5] for row in rows((tmp_path / "out" / "view.md").read_text()).values()] == [
+        "1",
+        "0",
+    ]
 
 
 def test_a_kill_stops_what_it_started(plan, tmp_path):
     words = [sys.executable, "tools/ablate.py", str(plan), "--out", str(tmp_path)]
-    process = subprocess.Popen(words, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        words, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL
+    )
     log = tmp_path / "baseline" / "seed_0" / "train.log"
     while not (log.is_file() and "Iter(train)" in log.read_text()):
         time.sleep(0.2)
@@ -190,8 +224,16 @@ def test_a_kill_stops_what_it_started(plan, tmp_path):
     [
         ("samples = 12", "samples = 13", "cannot see 13 samples in batches of 6"),
         ("samples = 12", "sampels = 12", "unknown keys \\['sampels'\\]"),
-        ('config="configs/sizeaware.py"', 'config="configs/size.py"', "configs/size.py: no such config"),
-        ('config="configs/sizeaware.py"', 'konfig="configs/sizeaware.py"', "run 'sizeaware' has unknown keys"),
+        (
+            'config="configs/sizeaware.py"',
+            'config="configs/size.py"',
+            "configs/size.py: no such config",
+        ),
+        (
+            'config="configs/sizeaware.py"',
+            'konfig="configs/sizeaware.py"',
+            "run 'sizeaware' has unknown keys",
+        ),
     ],
 )
 def test_bad_plans_get_a_sentence(plan, tmp_path, old, new, says):
@@ -203,11 +245,20 @@ def test_bad_plans_get_a_sentence(plan, tmp_path, old, new, says):
 
 def test_less_of_a_plan(plan):
     less = load_plan(plan, samples=24, seeds=[7], runs=["less"])
-    assert [(v.name, v.samples, v.steps) for v in less.variants] == [("baseline", 24, 4), ("less", 12, 2)]
-    assert less.seeds == (7,) and [v.name for v in load_plan(plan).variants] == ["baseline", "sizeaware", "less"]
+    assert [(v.name, v.samples, v.steps) for v in less.variants] == [
+        ("baseline", 24, 4),
+        ("less", 12, 2),
+    ]
+    assert less.seeds == (7,) and [v.name for v in load_plan(plan).variants] == [
+        "baseline",
+        "sizeaware",
+        "less",
+    ]
     other = load_plan(plan, runs=["sizeaware"], baseline="less")
     assert [v.name for v in other.variants] == ["less", "sizeaware"]
-    with pytest.raises(InputError, match="no runs \\['nothing'\\]; expected some of baseline, sizeaware, less"):
+    with pytest.raises(
+        InputError, match="no runs \\['nothing'\\]; expected some of baseline, sizeaware, less"
+    ):
         load_plan(plan, runs=["nothing"])
 
 
@@ -215,5 +266,7 @@ def test_missing_plan_and_wrong_baseline(plan, tmp_path):
     with pytest.raises(InputError, match="no such ablation"):
         load_plan(tmp_path / "nothing.py")
     (tmp_path / "bad.py").write_text(plan.read_text() + 'baseline = "nobody"\n')
-    with pytest.raises(InputError, match="baseline='nobody' is not among its runs: baseline, sizeaware, less"):
+    with pytest.raises(
+        InputError, match="baseline='nobody' is not among its runs: baseline, sizeaware, less"
+    ):
         load_plan(tmp_path / "bad.py")

@@ -14,17 +14,31 @@ def test_stages_make_the_same_frames_as_preprocessing(raw_sample, sample, tmp_pa
     tensors = "event_representations_v2/stacked_histogram_dt=50_nbins=10/event_representations_ds2_nearest.h5"
     written = sample / "train" / source.name / tensors
     assert (tmp_path / "frames.h5").read_bytes() == written.read_bytes()
-    assert all(seconds > 0 for seconds in stages.seconds.values()) and stages.bytes_written == written.stat().st_size
+    assert (
+        all(seconds > 0 for seconds in stages.seconds.values())
+        and stages.bytes_written == written.stat().st_size
+    )
 
 
 def test_table_and_json_hold_the_same_numbers(raw_sample, tmp_path):
-    output = run("tools/benchmark_data.py", raw_sample, "--codec", "lz4", "--json", tmp_path / "numbers.json")
+    output = run(
+        "tools/benchmark_data.py", raw_sample, "--codec", "lz4", "--json", tmp_path / "numbers.json"
+    )
     numbers = json.loads((tmp_path / "numbers.json").read_text())
-    assert set(numbers["ms_per_frame"]) == {"events", "binning", "compression", "checksums", "writing"}
+    assert set(numbers["ms_per_frame"]) == {
+        "events",
+        "binning",
+        "compression",
+        "checksums",
+        "writing",
+    }
     for order in ("in order", "at random"):
         for source in ("preprocessed", "without checksums", "HDF5 per clip", "recording"):
             line = next(line for line in output.splitlines() if f"{source}, {order}" in line)
-            assert line.split()[-2:] == [f"{numbers['frames_per_s'][f'{source}, {order}']:,.0f}", "frames/s"]
+            assert line.split()[-2:] == [
+                f"{numbers['frames_per_s'][f'{source}, {order}']:,.0f}",
+                "frames/s",
+            ]
     assert "1" in numbers["folder_events_per_s"]
 
 

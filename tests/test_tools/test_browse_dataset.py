@@ -23,7 +23,9 @@ T = 5
 
 @pytest.fixture(scope="module")
 def cfg(sample):
-    return load_config(CONFIG, {"data_root": f"{sample}/", "model.backbone.partition_size": PARTITION})
+    return load_config(
+        CONFIG, {"data_root": f"{sample}/", "model.backbone.partition_size": PARTITION}
+    )
 
 
 def browse(sample, out: Path, *flags: object) -> str:
@@ -67,7 +69,9 @@ def test_film_of_a_whole_split(sample, cfg, tmp_path):
 
 def test_batches_are_those_of_training(cfg):
     """The loader of a run, with its loading process, and the model's own data preprocessor."""
-    loader = Runner.build_dataloader(dict(cfg.train_dataloader, num_workers=1), seed=cfg.randomness.seed)
+    loader = Runner.build_dataloader(
+        dict(cfg.train_dataloader, num_workers=1), seed=cfg.randomness.seed
+    )
     browsed = seen_batches(cfg, build_loader(cfg, "train"), 3)
     preprocessor = MODELS.build(cfg.model).data_preprocessor
     shows = build_representation(loader.dataset.representation, 2, 2)
@@ -88,8 +92,12 @@ def test_batches_are_those_of_training(cfg):
 def test_rows_of_a_mixed_batch_are_streams_and_random_clips(cfg):
     loader = build_loader(cfg, "train")
     for batch in seen_batches(cfg, loader, 2):
-        assert [[frame.streamed for frame in clip] for clip in batch] == [[s] * T for s in (True, True, False, False)]
-        assert [[frame.lane for frame in clip] for clip in batch] == [[lane] * T for lane in range(4)]
+        assert [[frame.streamed for frame in clip] for clip in batch] == [
+            [s] * T for s in (True, True, False, False)
+        ]
+        assert [[frame.lane for frame in clip] for clip in batch] == [
+            [lane] * T for lane in range(4)
+        ]
 
 
 @pytest.mark.parametrize(
@@ -97,7 +105,10 @@ def test_rows_of_a_mixed_batch_are_streams_and_random_clips(cfg):
     [
         (("--out", "film.gif"), "--out film.gif: expected a name that ends in .png or .mp4"),
         (("--batches", "0"), "--batches 0: expected at least 1"),
-        (("--split", "val", "--cfg-options", "val_dataloader=None"), "the config has no val_dataloader"),
+        (
+            ("--split", "val", "--cfg-options", "val_dataloader=None"),
+            "the config has no val_dataloader",
+        ),
         (("--cfg-options", "data_root=/nothing/"), "tools/make_sample.py"),
     ],
 )
@@ -108,5 +119,12 @@ def test_bad_input_gets_a_sentence(flags, says):
 
 def test_unwritable_place_gets_a_sentence(sample, tmp_path):
     (tmp_path / "file").touch()
-    command = ("tools/browse_dataset.py", CONFIG, "--batches", 1, "--out", tmp_path / "file" / "a.png")
+    command = (
+        "tools/browse_dataset.py",
+        CONFIG,
+        "--batches",
+        1,
+        "--out",
+        tmp_path / "file" / "a.png",
+    )
     assert "cannot be written" in run(*command, "--cfg-options", f"data_root={sample}/", ok=False)

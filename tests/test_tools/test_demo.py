@@ -19,7 +19,14 @@ OPTIONS = [option for option in SMALL[:-1] if "val_" not in option] + ["train_cf
 
 def demo(folder):
     size = ["--recordings", "2", "1", "1", "--seconds", "1.5"]
-    paths = ["--data", folder / "data", "--work-dir", folder / "run", "--release", folder / "released.pth"]
+    paths = [
+        "--data",
+        folder / "data",
+        "--work-dir",
+        folder / "run",
+        "--release",
+        folder / "released.pth",
+    ]
     return run("tools/demo.py", *paths, *size, "--cfg-options", *OPTIONS)
 
 
@@ -32,7 +39,9 @@ def made(tmp_path_factory):
 def test_demo(made):
     folder, output = made
     line = next(text for text in reversed(output.splitlines()) if text.startswith("demo:"))
-    assert re.fullmatch(r"demo: AP50 0\.\d\d AP 0\.\d\d \(val, \d+ frames, \d+ boxes\) in \d+ s", line)
+    assert re.fullmatch(
+        r"demo: AP50 0\.\d\d AP 0\.\d\d \(val, \d+ frames, \d+ boxes\) in \d+ s", line
+    )
     for step in ("== sample", "== preprocess", "== train", "== test"):
         assert step in output
     released = folder / "released.pth"
@@ -48,7 +57,9 @@ def test_every_file_is_named_with_what_it_is(made):
     lines = output.split("== left:\n")[1].split("\n\n")[0].splitlines()
     named = {path: what for path, what in (line.split("  ", 1) for line in lines)}
     assert all(what.strip() for what in named.values())
-    left = {str(path) for path in (folder / "run").iterdir()} | {str(path) for path in (folder / "data").iterdir()}
+    left = {str(path) for path in (folder / "run").iterdir()} | {
+        str(path) for path in (folder / "data").iterdir()
+    }
     assert set(named) == left
 
 

@@ -36,11 +36,15 @@ def test_json_and_csv_say_the_same(words, tmp_path):
     told = run(*words, "--out", tmp_path / "d.csv", *options, "--fuse").splitlines()[-1]
     frames = load_predictions(tmp_path / "d.json").frames
     assert {f.recording for f in frames} == {"val_day_0000"}  # as data sets call it
-    assert len(frames) == 10 and frames[0].hw == (32, 48) and frames[0].scale == 2  # as tools/test.py saves them
+    assert (
+        len(frames) == 10 and frames[0].hw == (32, 48) and frames[0].scale == 2
+    )  # as tools/test.py saves them
     with open(tmp_path / "d.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == sum(len(f.found) for f in frames) > 20
-    assert told.startswith(f"found {len(rows)} boxes in 10 windows at scores from 1e-05 on: pedestrian ")
+    assert told.startswith(
+        f"found {len(rows)} boxes in 10 windows at scores from 1e-05 on: pedestrian "
+    )
     number = sum(row["class"] == "wheelchair" for row in rows)
     assert told.endswith(f", wheelchair {number}")
     first = next(f for f in frames if len(f.found))
@@ -62,27 +66,54 @@ def test_a_recording_without_a_size_has_that_of_the_training(words, tmp_path):
     options = ["--score-thr", 1e-5, "--start-s", 0.2, "--duration-s", 0.3]
     for name, command in (("stated", words), ("assumed", own)):
         output = run(*command, "--out", tmp_path / f"{name}.csv", *options)
-        assert ("val_day_0000_td.npy: does not say how large its sensor is" in output) == (name == "assumed")
+        assert ("val_day_0000_td.npy: does not say how large its sensor is" in output) == (
+            name == "assumed"
+        )
         assert ("taken as 96x64, as in the training" in output) == (name == "assumed")
     assert (tmp_path / "stated.csv").read_text() == (tmp_path / "assumed.csv").read_text()
 
 
 def test_labels_or_a_start_time_say_where_windows_end(words, sample, tmp_path):
     """The times of evaluation, which follow those of the labels and are no whole steps of the clock."""
-    (t_us,) = [s.t_us for s in ETraMDataset(sample, "val", []).sequences if s.name == "val_day_0000"]
+    (t_us,) = [
+        s.t_us for s in ETraMDataset(sample, "val", []).sequences if s.name == "val_day_0000"
+    ]
     expected = t_us[10:16].tolist()
     assert expected[0] % 50_000
     for options in (["--labels", words[2].with_name("val_day_0000_bbox.npy")], []):
         start_s = (expected[0] - 50_000) / 1e6
-        output = run(*words, "--out", tmp_path / "d.json", "--start-s", start_s, "--duration-s", 0.301, *options)
+        output = run(
+            *words,
+            "--out",
+            tmp_path / "d.json",
+            "--start-s",
+            start_s,
+            "--duration-s",
+            0.301,
+            *options,
+        )
         assert "found 0 boxes in 6 windows at scores from 0.3 on: pedestrian 0" in output
-        assert re.fullmatch(r"the highest score was [\d.e-]+ \(\w+\); .* --score-thr [\d.e-]+", output.splitlines()[-1])
-        assert [f.t_us for f in load_predictions(tmp_path / "d.json").frames] == pytest.approx(expected, abs=2)
+        assert re.fullmatch(
+            r"the highest score was [\d.e-]+ \(\w+\); .* --score-thr [\d.e-]+",
+            output.splitlines()[-1],
+        )
+        assert [f.t_us for f in load_predictions(tmp_path / "d.json").frames] == pytest.approx(
+            expected, abs=2
+        )
 
 
 def test_film_shows_every_window(words, tmp_path):
     low = "--precision", "bfloat16"
-    output = run(*words, "--out", tmp_path / "new" / "film.mp4", "--score-thr", 1e-5, "--duration-s", 0.6, *low)
+    output = run(
+        *words,
+        "--out",
+        tmp_path / "new" / "film.mp4",
+        "--score-thr",
+        1e-5,
+        "--duration-s",
+        0.6,
+        *low,
+    )
     assert "codec: " in output
     film = cv2.VideoCapture(str(tmp_path / "new" / "film.mp4"))
     frames = [film.read()[1] for _ in range(int(film.get(cv2.CAP_PROP_FRAME_COUNT)))]
@@ -114,7 +145,10 @@ def test_a_damaged_last_stamp_does_not_make_the_recording_longer(words, tmp_path
             "--labels says where windows end, and so does --step-ms",
         ),
         (("--out", "d.csv", "--labels", "none_bbox.npy"), "none_bbox.npy"),
-        (("--out", "d.csv", "--operating-points", "none.py"), "none.py: cannot be read (No such file"),
+        (
+            ("--out", "d.csv", "--operating-points", "none.py"),
+            "none.py: cannot be read (No such file",
+        ),
     ],
 )
 def test_bad_input_gets_a_sentence(words, tmp_path, change, says):
@@ -133,7 +167,9 @@ def test_missing_recording(trained):
     assert "none.raw: no such recording" in run(*words, ok=False)
 
 
-def test_a_checkpoint_of_foreign_plugins_is_used_with_its_config(words, trained, sample, tmp_path, monkeypatch):
+def test_a_checkpoint_of_foreign_plugins_is_used_with_its_config(
+    words, trained, sample, tmp_path, monkeypatch
+):
     """On its own it is refused, since that would import what a file names."""
     (tmp_path / "my_plugin.py").write_text(
         "import etram_mmdet.plugins\n"
@@ -158,8 +194,20 @@ def test_a_checkpoint_of_foreign_plugins_is_used_with_its_config(words, trained,
     carried["model"]["bbox_head"]["loss_bbox"] = dict(type="MyIoULoss")
     content["meta"][CONFIG_KEY] = json.dumps(carried)
     torch.save(content, tmp_path / "mine.pth")
-    rest = [words[2], "--device", "cpu", "--out", tmp_path / "d.csv", "--duration-s", "0.2", "--score-thr", "0"]
-    assert "needs the modules my_plugin" in run("tools/detect.py", tmp_path / "mine.pth", *rest, ok=False)
+    rest = [
+        words[2],
+        "--device",
+        "cpu",
+        "--out",
+        tmp_path / "d.csv",
+        "--duration-s",
+        "0.2",
+        "--score-thr",
+        "0",
+    ]
+    assert "needs the modules my_plugin" in run(
+        "tools/detect.py", tmp_path / "mine.pth", *rest, ok=False
+    )
     assert "0.2 s of" in run("tools/detect.py", config, tmp_path / "mine.pth", *rest)
     assert len((tmp_path / "d.csv").read_text().splitlines()) > 1
 
@@ -175,8 +223,13 @@ def test_data_unlike_those_of_the_training_are_told(words, trained, sample, tmp_
     assert set(content["meta"]["trained_on"]) == {"side_px", "events_per_px"}
     content["meta"]["trained_on"] = dict(side_px=[2.0, 3.0], events_per_px=[40.0, 50.0])
     torch.save(content, tmp_path / "x.pth")
-    other = run(words[0], tmp_path / "x.pth", *words[2:], "--out", tmp_path / "d.csv", "--duration-s", 0.3)
+    other = run(
+        words[0], tmp_path / "x.pth", *words[2:], "--out", tmp_path / "d.csv", "--duration-s", 0.3
+    )
     sentence = "events for each pixel, the checkpoint was trained on 40 to 50; another sensor"
     assert sentence in other
     tested = run("tools/test.py", tmp_path / "x.pth", "--work-dir", tmp_path / "test")
-    assert sentence in tested and "of the boxes are larger than those that the checkpoint was trained on" in tested
+    assert (
+        sentence in tested
+        and "of the boxes are larger than those that the checkpoint was trained on" in tested
+    )

@@ -13,7 +13,9 @@ from tests.test_tools.test_train_and_test import rows
 @pytest.fixture(scope="module")
 def saved(trained, tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved")
-    run("tools/test.py", trained[0] / "iter_4.pth", "--work-dir", folder, "--out", folder / "p.json")
+    run(
+        "tools/test.py", trained[0] / "iter_4.pth", "--work-dir", folder, "--out", folder / "p.json"
+    )
     return folder / "p.json"
 
 
@@ -25,7 +27,9 @@ def numbers(output: str) -> str:
 @pytest.mark.parametrize("with_config", [False, True])
 def test_same_numbers_as_the_run(saved, sample, with_config):
     options = ["--config", CONFIG, "--cfg-options", f"data_root={sample}/"] if with_config else []
-    output = run("tools/evaluate.py", saved, "--protocols", "coco", "prophesee_gen1:class", *options)
+    output = run(
+        "tools/evaluate.py", saved, "--protocols", "coco", "prophesee_gen1:class", *options
+    )
     assert numbers(output).startswith(f"AP {float(rows(saved.parent)[0]['coco/AP']):.4f}   AP50")
     assert "protocol prophesee_gen1:class: class-aware, first 0.5 s, diagonals < 30" in output
 
@@ -33,7 +37,13 @@ def test_same_numbers_as_the_run(saved, sample, with_config):
 def test_other_recordings_and_missing_frames_are_refused(saved, sample, tmp_path):
     options = ["--config", CONFIG, "--cfg-options", f"data_root={sample}/"]
     assert "predictions of other recordings" in run(
-        "tools/evaluate.py", saved, *options, "test_dataloader.dataset.split=test", "--split", "test", ok=False
+        "tools/evaluate.py",
+        saved,
+        *options,
+        "test_dataloader.dataset.split=test",
+        "--split",
+        "test",
+        ok=False,
     )
     content = json.loads(saved.read_text())
     content["frames"] = content["frames"][1:]

@@ -37,9 +37,19 @@ def test_every_part_has_a_result(checked):
     folder, output = checked
     for name, part in PARTS.items():
         result = read_result(folder, name)
-        assert (result.status, result.device, result.size, result.error) == ("passed", "cpu", "small", [])
-        assert 0 < result.seconds < result.limit_s <= part.limit_s and result.machine["torch"] == torch.__version__
-        assert f"{name}: at most {part.limit_s:.0f} s" in output and f"\n{name:<11} passed" in output
+        assert (result.status, result.device, result.size, result.error) == (
+            "passed",
+            "cpu",
+            "small",
+            [],
+        )
+        assert (
+            0 < result.seconds < result.limit_s <= part.limit_s
+            and result.machine["torch"] == torch.__version__
+        )
+        assert (
+            f"{name}: at most {part.limit_s:.0f} s" in output and f"\n{name:<11} passed" in output
+        )
 
 
 def test_no_part_takes_longer_than_it_may():
@@ -49,14 +59,21 @@ def test_no_part_takes_longer_than_it_may():
 def test_results_are_figures_of_what_was_asked(checked):
     folder, _ = checked
     counts, *tests = rows(folder, "tests")
-    assert counts["skipped"] == counts["tests"] == len(tests) >= 10 and counts["passed"] == counts["failed"] == 0
+    assert (
+        counts["skipped"] == counts["tests"] == len(tests) >= 10
+        and counts["passed"] == counts["failed"] == 0
+    )
     ways = [(row["config"], row["precision"], row["compiled"]) for row in rows(folder, "streaming")]
     assert len(set(ways)) == 10 and ways[-1] == ("baseline_tiny", "float32", True)
     for row in rows(folder, "streaming"):
         assert 0 < row["p5_ms"] <= row["median_ms"] <= row["p95_ms"]
         assert row["network_median_ms"] + row["boxes_median_ms"] < 2 * row["p95_ms"]
     for row in rows(folder, "throughput"):
-        assert row["clips_per_s"] == pytest.approx(2 * row["steps_per_s"]) == pytest.approx(2e3 / row["median_ms"])
+        assert (
+            row["clips_per_s"]
+            == pytest.approx(2 * row["steps_per_s"])
+            == pytest.approx(2e3 / row["median_ms"])
+        )
     (memory,) = rows(folder, "memory")
     assert memory["limit_gib"] == 12 and 0.1 < memory["allocated_gib"] <= memory["reserved_gib"]
     (demo,) = rows(folder, "demo")
@@ -88,7 +105,11 @@ def test_a_second_call_runs_what_has_not_passed(checked, tmp_path):
         (folder / f"{name}.json").write_bytes((checked[0] / f"{name}.json").read_bytes())
     (folder / "memory.json").unlink()
     output = run(*ON_CPU, folder)
-    assert output.count("passed before") == 6 and "memory: at most" in output and output.count("at most 1") == 1
+    assert (
+        output.count("passed before") == 6
+        and "memory: at most" in output
+        and output.count("at most 1") == 1
+    )
     for name in PARTS:
         same = (folder / f"{name}.json").read_bytes() == (checked[0] / f"{name}.json").read_bytes()
         assert same == (name != "memory")
@@ -98,7 +119,9 @@ def test_refusals_are_sentences(tmp_path):
     output = run(*ON_CPU, tmp_path / "out", "--parts", "memory", "speed", ok=False)
     assert "error: --parts speed: no such part; there are tests, agreement, " in output
     (tmp_path / "file").touch()
-    assert "cannot be made" in run(*ON_CPU, tmp_path / "file" / "out", "--parts", "memory", ok=False)
+    assert "cannot be made" in run(
+        *ON_CPU, tmp_path / "file" / "out", "--parts", "memory", ok=False
+    )
     assert list(tmp_path.iterdir()) == [tmp_path / "file"]
 
 
@@ -125,7 +148,9 @@ def parts(*names, limit_s=60):
 
 
 def test_a_part_that_fails_is_recorded_and_the_next_runs(tmp_path):
-    check = Scripted(tmp_path, {"memory": "print('so far'); raise OSError('broken')", "demo": "print('done')"})
+    check = Scripted(
+        tmp_path, {"memory": "print('so far'); raise OSError('broken')", "demo": "print('done')"}
+    )
     results = check.run(parts("memory", "demo"), minutes=1)
     assert [result.status for result in results.values()] == ["failed", "passed"]
     error = read_result(tmp_path, "memory").error
@@ -138,14 +163,23 @@ def test_a_part_that_fails_is_recorded_and_the_next_runs(tmp_path):
 def test_failed_parts_run_again_and_passed_ones_not(tmp_path):
     Scripted(tmp_path, {"memory": "1 / 0", "demo": "pass"}).run(parts("memory", "demo"), minutes=1)
     second = Scripted(tmp_path, {"memory": "pass", "demo": "1 / 0"})
-    assert [r.status for r in second.run(parts("memory", "demo"), minutes=1).values()] == ["passed", "passed"]
+    assert [r.status for r in second.run(parts("memory", "demo"), minutes=1).values()] == [
+        "passed",
+        "passed",
+    ]
     assert [line for line in second.lines if line.startswith("demo: passed before")]
-    assert Scripted(tmp_path, {"demo": "1 / 0"}).run(parts("demo"), 1, again=True)["demo"].status == "failed"
+    assert (
+        Scripted(tmp_path, {"demo": "1 / 0"}).run(parts("demo"), 1, again=True)["demo"].status
+        == "failed"
+    )
 
 
 def test_what_passed_at_another_size_has_not_passed(tmp_path):
     Scripted(tmp_path, {"demo": "pass"}).run(parts("demo"), minutes=1)
-    assert Scripted(tmp_path, {"demo": "1 / 0"}, FULL).run(parts("demo"), minutes=1)["demo"].status == "failed"
+    assert (
+        Scripted(tmp_path, {"demo": "1 / 0"}, FULL).run(parts("demo"), minutes=1)["demo"].status
+        == "failed"
+    )
 
 
 def test_a_part_that_takes_too_long_is_ended_with_all_that_it_started(tmp_path):
@@ -206,5 +240,7 @@ def test_a_row_that_does_not_hold_fails_the_part_after_the_others(tmp_path):
 def test_a_file_that_is_no_result_is_a_sentence(tmp_path):
     for text in ("{", json.dumps(dict(other=1))):
         (tmp_path / "demo.json").write_text(text)
-        with pytest.raises(InputError, match=r"demo\.json: not (valid JSON|the result of a part) .*delete it"):
+        with pytest.raises(
+            InputError, match=r"demo\.json: not (valid JSON|the result of a part) .*delete it"
+        ):
             Scripted(tmp_path, {}).run(parts("demo"), minutes=1)

@@ -24,7 +24,14 @@ def content(out) -> dict:
 
 def test_config_and_recordings(sample, raw_sample, tmp_path):
     """A config of sequences, one that reads recordings, and the recordings themselves say the same."""
-    first = run(TOOL, "configs/patch2_sizeaware.py", "--out", tmp_path / "a", "--cfg-options", f"data_root={sample}/")
+    first = run(
+        TOOL,
+        "configs/patch2_sizeaware.py",
+        "--out",
+        tmp_path / "a",
+        "--cfg-options",
+        f"data_root={sample}/",
+    )
     assert "pedestrian" in first and "size mix" in first and "size thresholds" not in first
     raw_config = tmp_path / "raw.py"
     raw_config.write_text(
@@ -43,11 +50,22 @@ def test_config_and_recordings(sample, raw_sample, tmp_path):
 
 
 def test_thresholds(raw_sample, tmp_path):
-    printed = run(TOOL, raw_sample, "--no-events", "--rule", "p30", "--out", tmp_path, "--class-set", "etram3_from8")
+    printed = run(
+        TOOL,
+        raw_sample,
+        "--no-events",
+        "--rule",
+        "p30",
+        "--out",
+        tmp_path,
+        "--class-set",
+        "etram3_from8",
+    )
     assert "training boxes with weight > 1" in printed and "WARNING" in printed
     found = content(tmp_path)
     assert (
-        found["classes"] == ["pedestrian", "vehicle", "micro-mobility"] and found["splits"]["train"]["events"] is None
+        found["classes"] == ["pedestrian", "vehicle", "micro-mobility"]
+        and found["splits"]["train"]["events"] is None
     )
     values = Config.fromfile(tmp_path / "size_thresholds.py").size_thresholds
     assert values.small_area == round(found["size_thresholds"]["p30"]["small_area"], 1)
@@ -62,7 +80,10 @@ def test_thresholds(raw_sample, tmp_path):
         (("nowhere",), "nowhere: no such data folder"),
         (("nowhere.py",), "nowhere.py: no such config"),
         (("configs/_base_/models/rvt.py",), "no train_dataloader.dataset.data_root"),
-        (("configs/baseline.py", "--class-set", "etram3"), "--class-set and --classes are for folders"),
+        (
+            ("configs/baseline.py", "--class-set", "etram3"),
+            "--class-set and --classes are for folders",
+        ),
         (("data", "--cfg-options", "a=1"), "--cfg-options: data is not a config"),
     ],
 )
@@ -78,10 +99,15 @@ def test_labels_that_do_not_fit_are_a_problem(tmp_path):
     for split in ("train", "val", "test"):
         write_recording(tmp_path / "raw" / split, "a", events, boxes[boxes["t"] < 4_900_000])
     preprocess_folder(tmp_path / "raw", tmp_path / "out", keep_implausible=True)
-    sentence = "if the labels stand -0.5 s later; likely their clock is off: --label-offset-us -500000"
+    sentence = (
+        "if the labels stand -0.5 s later; likely their clock is off: --label-offset-us -500000"
+    )
     for folder in ("raw", "out"):
         printed = run(TOOL, tmp_path / folder, "--out", tmp_path / "found", ok=False)
-        assert printed.count("PROBLEM train/a: boxes that move hold") == 1 and printed.count(sentence) == 3
+        assert (
+            printed.count("PROBLEM train/a: boxes that move hold") == 1
+            and printed.count(sentence) == 3
+        )
         assert len(content(tmp_path / "found")["problems"]) == 3
     run(TOOL, tmp_path / "raw", "--no-events", "--out", tmp_path / "found")
 

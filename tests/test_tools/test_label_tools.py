@@ -62,7 +62,9 @@ def test_what_is_drawn_on_frames_lands_on_the_windows_that_were_shown(recording,
     """The example of docs/labels.md."""
     run("tools/export_frames.py", recording, tmp_path / "film.mp4", "--labels", labels)
     boxes = load_boxes(labels)
-    frame_of = {time: frame for frame, time in read_frame_times(tmp_path / "film_frames.csv").tolist()}
+    frame_of = {
+        time: frame for frame, time in read_frame_times(tmp_path / "film_frames.csv").tolist()
+    }
     assert sorted(frame_of.values()) == list(range(len(np.unique(boxes["t"]))))
     (tmp_path / "export.xml").write_text(cvat_of(boxes, frame_of))
     words = ["--frame-times", tmp_path / "film_frames.csv", "--recording", recording]
@@ -88,10 +90,14 @@ def test_an_export_beside_the_recording_is_preprocessed_as_it_is(recording, labe
     (tmp_path / "array" / "val" / labels.name).symlink_to(labels)
     frame_of = {int(time): frame for frame, time in enumerate(times_us)}
     (folder / "val_day_0000.xml").write_text(cvat_of(boxes, frame_of))
-    write_frame_times(folder / "val_day_0000_frames.csv", np.column_stack([range(len(times_us)), times_us]))
+    write_frame_times(
+        folder / "val_day_0000_frames.csv", np.column_stack([range(len(times_us)), times_us])
+    )
     settings = PreprocessSettings(class_set="etram8")
     for source in ("array", "export"):
-        assert not preprocess_folder(tmp_path / source, tmp_path / f"{source}_out", settings).problems
+        assert not preprocess_folder(
+            tmp_path / source, tmp_path / f"{source}_out", settings
+        ).problems
     made = [tmp_path / f"{source}_out" / "val" / "val_day_0000" for source in ("array", "export")]
     rows = [np.load(folder / "labels_v2" / "labels.npz")["labels"] for folder in made]
     first, second = (r[np.lexsort([r["y"], r["x"], r["t"]])] for r in rows)
@@ -104,21 +110,48 @@ def test_an_export_beside_the_recording_is_preprocessed_as_it_is(recording, labe
 
 def test_frames_at_times_of_a_map_and_key_frames_that_become_boxes_in_each(recording, tmp_path):
     """CVAT's key frames on three of many frames; the map lies beside the file and is found there."""
-    write_frame_times(tmp_path / "times.csv", np.column_stack([range(9), 100_000 + 20_000 * np.arange(9)]))
-    run("tools/export_frames.py", recording, tmp_path / "a.mp4", "--frame-times", tmp_path / "times.csv")
-    assert read_frame_times(tmp_path / "a_frames.csv")[:, 1].tolist() == [100_000 + 20_000 * i for i in range(9)]
-    boxes = "".join(
-        f'<box frame="{frame}" outside="0" xtl="{frame}" ytl="5" xbr="{frame + 10}" ybr="15"/>' for frame in (0, 2, 8)
+    write_frame_times(
+        tmp_path / "times.csv", np.column_stack([range(9), 100_000 + 20_000 * np.arange(9)])
     )
-    (tmp_path / "a.xml").write_text(f'<annotations><track id="4" label="car">{boxes}</track></annotations>')
-    told = run("tools/convert_labels.py", tmp_path / "a.xml", tmp_path / "a_bbox.npy", "--interpolate")
+    run(
+        "tools/export_frames.py",
+        recording,
+        tmp_path / "a.mp4",
+        "--frame-times",
+        tmp_path / "times.csv",
+    )
+    assert read_frame_times(tmp_path / "a_frames.csv")[:, 1].tolist() == [
+        100_000 + 20_000 * i for i in range(9)
+    ]
+    boxes = "".join(
+        f'<box frame="{frame}" outside="0" xtl="{frame}" ytl="5" xbr="{frame + 10}" ybr="15"/>'
+        for frame in (0, 2, 8)
+    )
+    (tmp_path / "a.xml").write_text(
+        f'<annotations><track id="4" label="car">{boxes}</track></annotations>'
+    )
+    told = run(
+        "tools/convert_labels.py", tmp_path / "a.xml", tmp_path / "a_bbox.npy", "--interpolate"
+    )
     assert "a_frames.csv" in told and "6 boxes added between the key frames" in told
     found = load_boxes(tmp_path / "a_bbox.npy")
-    assert found["t"].tolist() == [100_000 + 20_000 * i for i in range(9)] and found["x"].tolist() == [*range(9)]
+    assert found["t"].tolist() == [100_000 + 20_000 * i for i in range(9)] and found[
+        "x"
+    ].tolist() == [*range(9)]
 
 
 def test_a_picture_shows_the_events_before_its_time(recording, tmp_path):
-    run("tools/export_frames.py", recording, tmp_path / "out", "--fps", 10, "--window-ms", 20, "--stop-s", 0.5)
+    run(
+        "tools/export_frames.py",
+        recording,
+        tmp_path / "out",
+        "--fps",
+        10,
+        "--window-ms",
+        20,
+        "--stop-s",
+        0.5,
+    )
     frames = read_frame_times(tmp_path / "out" / "frames.csv")
     assert np.diff(frames[:, 1]).tolist() == [100_000] * (len(frames) - 1) and len(frames) >= 4
     assert len(list((tmp_path / "out").glob("*.png"))) == len(frames)
@@ -126,14 +159,19 @@ def test_a_picture_shows_the_events_before_its_time(recording, tmp_path):
         events = file.read(int(frames[2, 1]) - 20_000, int(frames[2, 1]))
         has_events = counts_of(events, file.width, file.height).any(0)
     picture = cv2.imread(str(tmp_path / "out" / "frame_000002.png"))
-    assert has_events.any() and np.array_equal((picture != picture[~has_events][0]).any(-1), has_events)
+    assert has_events.any() and np.array_equal(
+        (picture != picture[~has_events][0]).any(-1), has_events
+    )
 
 
 @pytest.mark.parametrize(
     "options, told",
     [
         (["--offset-us", 10**9], "labelled times lie outside its events"),
-        (["--frame-size", 640, 480], "labels frames of 640x480 px, the sensor has 96x64; add --resize"),
+        (
+            ["--frame-size", 640, 480],
+            "labels frames of 640x480 px, the sensor has 96x64; add --resize",
+        ),
         (["--rename", "lorry=truck", "--class-set", "etram8"], "no class 'lorry'"),
         (["--class-set", "etram9"], "unknown class_set 'etram9'"),
         (["--time-unit", "frames"], "need their times: either --fps N"),
@@ -158,22 +196,47 @@ def test_another_frame_size_is_scaled_on_demand(recording, labels, tmp_path):
 
 
 def test_a_recording_is_cut_and_converted(recording, tmp_path):
-    words = [recording, tmp_path / "cut.npz", "--start-s", 0.1, "--stop-s", 0.3, "--crop", 0, 0, 50, 40]
+    words = [
+        recording,
+        tmp_path / "cut.npz",
+        "--start-s",
+        0.1,
+        "--stop-s",
+        0.3,
+        "--crop",
+        0,
+        0,
+        50,
+        40,
+    ]
     told = run("tools/convert_recording.py", *words)
     with open_recording(recording) as file, open_recording(tmp_path / "cut.npz") as cut:
         events = file.read(100_000, 300_000)
         expected = int(((events.x < 50) & (events.y < 40)).sum())
         assert cut.num_events == expected > 10
-        assert f"cut.npz: {expected:,} of {file.num_events:,} events, 100000 to 300000 us, 50x40 pixels" in told
+        assert (
+            f"cut.npz: {expected:,} of {file.num_events:,} events, 100000 to 300000 us, 50x40 pixels"
+            in told
+        )
 
 
 def test_another_layout_is_converted_and_what_is_not_used_is_told(tmp_path):
     events = make_events()
-    told = run("tools/convert_recording.py", write_m3ed(tmp_path / "a.h5", events), tmp_path / "b.npz")
+    told = run(
+        "tools/convert_recording.py", write_m3ed(tmp_path / "a.h5", events), tmp_path / "b.npz"
+    )
     assert "NOTE the left camera's events are read, those of the right are not" in told
     rows = zip(*(events[name] for name in "ptyx"), strict=True)
-    (tmp_path / "a.csv").write_text("a,b,c,d\n" + "".join(f"{p},{t},{y},{x}\n" for p, t, y, x in rows))
-    run("tools/convert_recording.py", tmp_path / "a.csv", tmp_path / "c.npz", "--event-columns", "p,t,y,x")
+    (tmp_path / "a.csv").write_text(
+        "a,b,c,d\n" + "".join(f"{p},{t},{y},{x}\n" for p, t, y, x in rows)
+    )
+    run(
+        "tools/convert_recording.py",
+        tmp_path / "a.csv",
+        tmp_path / "c.npz",
+        "--event-columns",
+        "p,t,y,x",
+    )
     for name in ("b", "c"):
         with np.load(tmp_path / f"{name}.npz") as columns:
             assert all((columns[each] == events[each]).all() for each in "txyp")
@@ -182,4 +245,7 @@ def test_another_layout_is_converted_and_what_is_not_used_is_told(tmp_path):
 def test_classes_and_a_class_set_are_not_given_together(labels, tmp_path):
     words = ["--classes", *ETRAM8, "--class-set", "etram8"]
     output = run("tools/convert_labels.py", labels, tmp_path / "out.csv", *words, ok=False)
-    assert "--class-set: not allowed with argument --classes" in output and not (tmp_path / "out.csv").exists()
+    assert (
+        "--class-set: not allowed with argument --classes" in output
+        and not (tmp_path / "out.csv").exists()
+    )

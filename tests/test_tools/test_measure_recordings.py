@@ -13,7 +13,15 @@ from tests.helpers.cli import run
 def measured(trained, raw_sample, tmp_path_factory):
     out = tmp_path_factory.mktemp("measured")
     checkpoints = [trained[0], trained[0] / "iter_2.pth"]
-    output = run("tools/measure_recordings.py", raw_sample, *checkpoints, "--out", out, "--downsample", "nearest")
+    output = run(
+        "tools/measure_recordings.py",
+        raw_sample,
+        *checkpoints,
+        "--out",
+        out,
+        "--downsample",
+        "nearest",
+    )
     return out, output, checkpoints
 
 
@@ -21,7 +29,10 @@ def test_the_table_holds_what_the_tests_gave(measured):
     out, output, checkpoints = measured
     lines = (out / "table.md").read_text().splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    assert "\n".join(lines) in output and [row[0] for row in cells[2:]] == [*map(str, checkpoints), "mean (range)"]
+    assert "\n".join(lines) in output and [row[0] for row in cells[2:]] == [
+        *map(str, checkpoints),
+        "mean (range)",
+    ]
     for number, row in enumerate(cells[2:4], start=1):
         with open(out / f"checkpoint_{number}" / "results.csv", newline="") as file:
             (tested,) = csv.DictReader(file)
@@ -33,9 +44,17 @@ def test_the_table_holds_what_the_tests_gave(measured):
 
 def test_every_checkpoint_has_its_pictures(measured):
     out, _, checkpoints = measured
-    assert all(list((out / f"checkpoint_{k}" / "pictures").glob("*.png")) for k in range(1, len(checkpoints) + 1))
+    assert all(
+        list((out / f"checkpoint_{k}" / "pictures").glob("*.png"))
+        for k in range(1, len(checkpoints) + 1)
+    )
 
 
 def test_a_folder_without_recordings_is_refused(tmp_path):
-    output = run("tools/measure_recordings.py", tmp_path, "work_dirs/x", "--out", tmp_path / "out", ok=False)
-    assert f"error: {tmp_path}: has no folder test with recordings and labels; see docs/data.md" in output
+    output = run(
+        "tools/measure_recordings.py", tmp_path, "work_dirs/x", "--out", tmp_path / "out", ok=False
+    )
+    assert (
+        f"error: {tmp_path}: has no folder test with recordings and labels; see docs/data.md"
+        in output
+    )

@@ -39,7 +39,14 @@ def test_a_recording_is_converted(raw, tmp_path):
 
 
 def test_frames_are_exported(raw, tmp_path):
-    output = run("tools/export_frames.py", raw / "train" / "a_td.h5", tmp_path / "frames", "--fps", 10, *OPTIONS)
+    output = run(
+        "tools/export_frames.py",
+        raw / "train" / "a_td.h5",
+        tmp_path / "frames",
+        "--fps",
+        10,
+        *OPTIONS,
+    )
     assert "3 frames" in output
 
 
@@ -52,5 +59,7 @@ def test_a_folder_is_inspected(raw, tmp_path):
 def test_a_folder_is_measured(raw, trained, tmp_path):
     """What the tool does not know itself goes to the preprocessing."""
     (tmp_path / "test").symlink_to(raw / "train")
-    output = run("tools/measure_recordings.py", tmp_path, trained[0], "--out", tmp_path / "out", *OPTIONS)
+    output = run(
+        "tools/measure_recordings.py", tmp_path, trained[0], "--out", tmp_path / "out", *OPTIONS
+    )
     assert "3 frames, 3 boxes, in percent:" in output

@@ -28,7 +28,9 @@ def config(raw_sample, tmp_path_factory):
     (folder / "own.json").write_text(json.dumps(OWN))
     words = ["--class-set", folder / "own.json", "--drop-unknown-classes", "--workers", "2"]
     output = run("tools/preprocess.py", folder / "raw", folder / "data", *words)
-    assert "boxes_left_out:20" in output and "boxes_to_ignore" in output and "boxes: vehicle" in output
+    assert (
+        "boxes_left_out:20" in output and "boxes_to_ignore" in output and "boxes: vehicle" in output
+    )
     (folder / "own.py").write_text(
         f"_base_ = {str(ROOT / CONFIG)!r}\ndata_root = {str(folder / 'data')!r}\n"
         f"class_set = {str(folder / 'own.json')!r}\n"
@@ -53,7 +55,9 @@ def test_a_checkpoint_carries_the_classes_without_the_file(checkpoint, raw_sampl
     assert init_detector(checkpoint, device="cpu").dataset_meta["classes"] == ("vehicle", "walker")
     run("tools/test.py", checkpoint, "--work-dir", tmp_path, "--out", tmp_path / "found.json")
     assert json.loads((tmp_path / "found.json").read_text())["classes"] == ["vehicle", "walker"]
-    assert "walker" in run("tools/tune_thresholds.py", tmp_path / "found.json", "--out", tmp_path / "points.py")
+    assert "walker" in run(
+        "tools/tune_thresholds.py", tmp_path / "found.json", "--out", tmp_path / "points.py"
+    )
     recording = next((raw_sample / "test").glob("*_td.h5"))
     words = ["--out", tmp_path / "found.csv", "--duration-s", "0.1", "--score-thr", "0"]
     run("tools/detect.py", checkpoint, recording, *words)

@@ -62,12 +62,25 @@ def test_command_line_ends_with_a_summary_and_an_exit_code(tmp_path, run):
         ("nearest8", "_ds8_nearest", "downsample nearest8 leaves out "),
     ],
 )
-def test_frames_are_smaller_by_any_whole_factor_and_what_that_leaves_out_is_told(word, tensors, told, tmp_path, run):
-    write_recording(tmp_path / "raw" / "train", "a", make_events(), make_boxes([100_000, 200_000, 300_000]))
+def test_frames_are_smaller_by_any_whole_factor_and_what_that_leaves_out_is_told(
+    word, tensors, told, tmp_path, run
+):
+    write_recording(
+        tmp_path / "raw" / "train", "a", make_events(), make_boxes([100_000, 200_000, 300_000])
+    )
     options = ("--downsample", word, "--keep-implausible", "--workers", "0")
     code, out, _ = run(tmp_path / "raw", tmp_path / "out", *options)
     assert code == 0
-    assert len(list(tmp_path.glob(f"out/train/a/event_representations_v2/*/event_representations{tensors}.h5"))) == 1
+    assert (
+        len(
+            list(
+                tmp_path.glob(
+                    f"out/train/a/event_representations_v2/*/event_representations{tensors}.h5"
+                )
+            )
+        )
+        == 1
+    )
     manifest = json.loads((tmp_path / "out/train/a/sequence.json").read_text())
     shown, left_out = manifest["events_in_frames"], manifest["events_left_out_by_downsample"]
     factor = 2 if word == "nearest" else 8
@@ -88,12 +101,18 @@ def test_options_say_how_files_are_read(tmp_path, run):
     boxes["t"] -= 500_000
     order = np.argsort(events["x"], kind="stable")
     for split in ("train", "val", "test"):
-        write_recording(tmp_path / "raw" / split, "a", {k: v[order] for k, v in events.items()}, boxes)
+        write_recording(
+            tmp_path / "raw" / split, "a", {k: v[order] for k, v in events.items()}, boxes
+        )
     options = ("--event-time-unit", "ns", "--sort-events")
     code, out, _ = run(tmp_path / "raw", tmp_path / "out", *options, "--label-offset-us", "500000")
     assert code == 0 and "3 recordings preprocessed" in out
     code, out, _ = run(tmp_path / "raw", tmp_path / "kept", *options, "--keep-implausible")
-    assert code == 0 and out.count("kept although implausible: ") == 3 and "before the first event" in out
+    assert (
+        code == 0
+        and out.count("kept although implausible: ") == 3
+        and "before the first event" in out
+    )
 
 
 @pytest.mark.parametrize(
@@ -101,9 +120,15 @@ def test_options_say_how_files_are_read(tmp_path, run):
     [
         ((), "no recordings NAME_td.h5"),
         (("--representation", "StackedHistogram", "bins=0"), "bins=0, expected at least 1"),
-        (("--representation", "StackedHistogram", "bin=5"), "unknown option 'bin'; did you mean bins?"),
+        (
+            ("--representation", "StackedHistogram", "bin=5"),
+            "unknown option 'bin'; did you mean bins?",
+        ),
         (("--representation", "StackedHistogram", "5"), "'5' is not KEY=VALUE"),
-        (("--representation", "Histogram"), "'Histogram' is unknown; did you mean StackedHistogram?"),
+        (
+            ("--representation", "Histogram"),
+            "'Histogram' is unknown; did you mean StackedHistogram?",
+        ),
     ],
 )
 def test_nothing_to_do_is_a_sentence(tmp_path, run, arguments, sentence):

@@ -26,7 +26,9 @@ from tests.reference.recordings import GEN1_RECORDINGS, RAW_RECORDINGS, write_re
 from tests.test_events.test_preprocess import assert_equals_the_reference
 
 PAGE = (ROOT / "docs" / "reproduce_rvt.md").read_text()
-COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", PAGE, re.S) for line in block.splitlines()]
+COMMANDS = [
+    line for block in re.findall(r"```bash\n(.*?)```", PAGE, re.S) for line in block.splitlines()
+]
 CLASSES = {"gen1": ("car", "pedestrian"), "1mpx": ("pedestrian", "two wheeler", "car")}
 
 
@@ -34,7 +36,10 @@ def write_checkpoint(path: Path, config: str) -> None:
     """As RVT publishes it: a Lightning file whose weights are those that the reference's answers were made with."""
     model = MODELS.build(load_config(ROOT / "configs" / config).model)
     shapes = {rvt_name(name): tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    torch.save(dict(state_dict={f"mdl.{name}": rvt_tensor(name, shape) for name, shape in shapes.items()}), path)
+    torch.save(
+        dict(state_dict={f"mdl.{name}": rvt_tensor(name, shape) for name, shape in shapes.items()}),
+        path,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +56,12 @@ def done(tmp_path_factory):
     for command in COMMANDS:
         words = shlex.split(command)[1:]
         if words[0] == "tools/test.py":
-            words += ["--out", f"{Path(words[1]).parent.name}.json", "--cfg-options", "test_dataloader.batch_size=1"]
+            words += [
+                "--out",
+                f"{Path(words[1]).parent.name}.json",
+                "--cfg-options",
+                "test_dataloader.batch_size=1",
+            ]
         status = run_tool(words, env, folder / "output", 300, folder)
         printed[command] = (folder / "output").read_text()
         assert status == 0, f"{command}\n{printed[command][-3000:]}"
@@ -76,9 +86,17 @@ def test_the_sequence_folders_are_those_of_the_reference(done, name, preset):
         assert "17-04-06_15-14-36_1159500000_1219500000_bbox.npy: no box is left" in summary
     assert_equals_the_reference(folder / "data" / name, DATA / f"preprocessed_{preset}")
     options = dict(split="test", pipeline=[], class_set=name, test_mode=True)
-    options["representation"] = load_config(ROOT / "configs" / f"{name}.py").representation.to_dict()
-    ours, theirs = (ETraMDataset(root, **options) for root in (folder / "data" / name, DATA / f"preprocessed_{preset}"))
-    assert ours.metainfo["classes"] == CLASSES[name] and len(ours.sequences) == len(theirs.sequences) == 1
+    options["representation"] = load_config(
+        ROOT / "configs" / f"{name}.py"
+    ).representation.to_dict()
+    ours, theirs = (
+        ETraMDataset(root, **options)
+        for root in (folder / "data" / name, DATA / f"preprocessed_{preset}")
+    )
+    assert (
+        ours.metainfo["classes"] == CLASSES[name]
+        and len(ours.sequences) == len(theirs.sequences) == 1
+    )
     for a, b in zip(ours.sequences, theirs.sequences, strict=True):
         np.testing.assert_array_equal(a.t_us, b.t_us)
         np.testing.assert_array_equal(a.read(0, 2), b.read(0, 2))
@@ -97,16 +115,28 @@ def test_the_evaluation_counts_what_the_reference_counts(done, name, protocol, d
     kept = []
     for path in (folder / "data" / name / "test").glob("*/labels_v2/labels.npz"):
         boxes = np.load(path)["labels"]
-        large = (boxes["w"] ** 2 + boxes["h"] ** 2 >= diagonal**2) & (boxes["w"] >= side) & (boxes["h"] >= side)
+        large = (
+            (boxes["w"] ** 2 + boxes["h"] ** 2 >= diagonal**2)
+            & (boxes["w"] >= side)
+            & (boxes["h"] >= side)
+        )
         kept.append(boxes[(boxes["t"] > 500_000) & large])
     kept = np.concatenate(kept)
     assert int(row[f"{protocol}/frames"]) == len(np.unique(kept["t"])) > 0
     assert int(row[f"{protocol}/boxes"]) == len(kept) > 0
     assert 0 <= float(row[f"{protocol}/AP"]) < 1 and "coco/AP" in row
-    (output,) = (text for command, text in printed.items() if f"test.py work_dirs/{name}_tiny" in command)
-    assert f"protocol {protocol}: class-aware, first 0.5 s, diagonals < {diagonal} and sides < {side}" in output
+    (output,) = (
+        text for command, text in printed.items() if f"test.py work_dirs/{name}_tiny" in command
+    )
+    assert (
+        f"protocol {protocol}: class-aware, first 0.5 s, diagonals < {diagonal} and sides < {side}"
+        in output
+    )
     predictions = load_predictions(folder / f"{name}_tiny.json")
-    assert tuple(predictions.classes) == CLASSES[name] and sum(len(f.found) for f in predictions.frames) > 0
+    assert (
+        tuple(predictions.classes) == CLASSES[name]
+        and sum(len(f.found) for f in predictions.frames) > 0
+    )
 
 
 def test_streams_follow_the_step_of_the_training(done):
@@ -119,7 +149,10 @@ def test_streams_follow_the_step_of_the_training(done):
 def test_the_numbers_to_expect_are_those_of_the_model_index():
     import yaml
 
-    index = {model["Name"]: model for model in yaml.safe_load((ROOT / "model-index.yml").read_text())["Models"]}
+    index = {
+        model["Name"]: model
+        for model in yaml.safe_load((ROOT / "model-index.yml").read_text())["Models"]
+    }
     told = dict(re.findall(r"`(\w+)\.py` ([\d.]+)", PAGE))
     assert set(told) == {f"{name}{size}" for name in CLASSES for size in ("", "_small", "_tiny")}
     for name, number in told.items():

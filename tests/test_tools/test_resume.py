@@ -56,10 +56,15 @@ def test_data_may_move_but_not_change(trained, sample, tmp_path):
     shutil.copytree(trained[0], tmp_path / "run")
     first = json.loads((tmp_path / "run" / "run.json").read_text())
     assert (first["from_step"], first["earlier_starts"]) == (0, [])
-    resume(trained, tmp_path / "run", tmp_path / "moved", "val_evaluator.protocols=(coco,prophesee)")
+    resume(
+        trained, tmp_path / "run", tmp_path / "moved", "val_evaluator.protocols=(coco,prophesee)"
+    )
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     del first["earlier_starts"]
-    assert record["earlier_starts"] == [first] and (record["from_step"], record["run"]) == (2, first["run"])
+    assert record["earlier_starts"] == [first] and (record["from_step"], record["run"]) == (
+        2,
+        first["run"],
+    )
     assert "prophesee" in record["protocol"] and "prophesee" not in first["protocol"]
     shutil.rmtree(sorted((tmp_path / "moved" / "train").iterdir())[0])
     output = resume(trained, tmp_path / "x", tmp_path / "moved", ok=False)
@@ -76,11 +81,17 @@ def test_as_many_processes_where_a_checkpoint_tells_them_else_a_warning(trained,
     assert "processes: 2, now 1 (start as many: tools/dist_train.sh CONFIG 2 --resume" in output
     del content["meta"]["train_data"], content["meta"]["processes"], content["own_states"]
     torch.save(content, tmp_path / "iter_2.pth")
-    output = resume((tmp_path,), tmp_path / "x", sample, "train_dataloader.persistent_workers=False")
+    output = resume(
+        (tmp_path,), tmp_path / "x", sample, "train_dataloader.persistent_workers=False"
+    )
     assert "kept no digest of the training data" in output and "Iter(train) [4/4]" in output
     assert "holds no recurrent state" in output and "every lane starts from zero" in output
-    ours, straight = (load_checkpoint_file(f / "iter_4.pth")["state_dict"] for f in (tmp_path / "x", trained[0]))
-    assert not all(torch.equal(weight, straight[name]) for name, weight in ours.items())  # so the state matters
+    ours, straight = (
+        load_checkpoint_file(f / "iter_4.pth")["state_dict"] for f in (tmp_path / "x", trained[0])
+    )
+    assert not all(
+        torch.equal(weight, straight[name]) for name, weight in ours.items()
+    )  # so the state matters
 
 
 @pytest.fixture
@@ -93,8 +104,15 @@ def configs():
 @pytest.mark.parametrize("has_gpu", [False, True])
 def test_what_may_change(configs, has_gpu):
     stored, given = configs
-    given.update(data_root="elsewhere", log_level="ERROR", work_dir="x", val_evaluator=dict(type="CocoMetric"))
-    given["train_dataloader"].update(num_workers=7, dataset=given["train_dataloader"]["dataset"] | dict(data_root="e"))
+    given.update(
+        data_root="elsewhere",
+        log_level="ERROR",
+        work_dir="x",
+        val_evaluator=dict(type="CocoMetric"),
+    )
+    given["train_dataloader"].update(
+        num_workers=7, dataset=given["train_dataloader"]["dataset"] | dict(data_root="e")
+    )
     given["model"].update(micro_batch=1, with_cp=True, test_cfg=dict(score_thr=0.5))
     given["train_cfg"].update(val_interval=3)
     given["custom_hooks"] = given["custom_hooks"][1:]

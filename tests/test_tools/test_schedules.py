@@ -35,7 +35,12 @@ def tuned(sample, trained, tmp_path_factory):
     """Command, work folder and output of a training that would last nine epochs."""
     folder = tmp_path_factory.mktemp("tuned")
     (folder / "tune.py").write_text(FINE_TUNING.format(base=str(ROOT / CONFIG)))
-    options = [f"data_root={sample}/", *OPTIONS, ALL_BOXES, f"load_from={trained[0] / 'iter_4.pth'}"]
+    options = [
+        f"data_root={sample}/",
+        *OPTIONS,
+        ALL_BOXES,
+        f"load_from={trained[0] / 'iter_4.pth'}",
+    ]
     command = ["tools/train.py", folder / "tune.py", "--cfg-options", *options]
     return command, folder / "run", run(*command, "--work-dir", folder / "run")
 
@@ -55,8 +60,12 @@ def test_it_ends_after_the_epoch_that_was_no_better(tuned):
 def test_what_is_frozen_is_what_it_started_from(tuned, trained):
     _, folder, _ = tuned
     start = load_checkpoint_file(trained[0] / "iter_4.pth")["state_dict"]
-    content = load_checkpoint_file(max(folder.glob("iter_*.pth"), key=lambda path: path.stat().st_mtime))
-    trained_weights = {name.removeprefix("module."): tensor for name, tensor in content["ema_state_dict"].items()}
+    content = load_checkpoint_file(
+        max(folder.glob("iter_*.pth"), key=lambda path: path.stat().st_mtime)
+    )
+    trained_weights = {
+        name.removeprefix("module."): tensor for name, tensor in content["ema_state_dict"].items()
+    }
     for weights in (content["state_dict"], trained_weights):  # averaged ones, and those behind them
         same = {name for name, tensor in start.items() if torch.equal(weights[name], tensor)}
         frozen = {name for name in start if name.startswith(("neck.", "backbone.stages.0."))}

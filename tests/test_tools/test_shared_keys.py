@@ -45,15 +45,34 @@ def run_folder(child):
 
 def test_train(child, run_folder):
     _, output = run_folder
-    assert "5 x 32 x 48 (TernaryVolume, 20 ms, 2 sensor px per px), clips of 5 frames every 50 ms" in output
-    assert f"{child.parent / 'data' / 'train'}: 3 recordings" in output and "class_set etram3_from8" in output
-    assert "model.bbox_head.num_classes: 8, now 3" in output and "class_set: etram8, now etram3_from8" in output
+    assert (
+        "5 x 32 x 48 (TernaryVolume, 20 ms, 2 sensor px per px), clips of 5 frames every 50 ms"
+        in output
+    )
+    assert (
+        f"{child.parent / 'data' / 'train'}: 3 recordings" in output
+        and "class_set etram3_from8" in output
+    )
+    assert (
+        "model.bbox_head.num_classes: 8, now 3" in output
+        and "class_set: etram8, now etram3_from8" in output
+    )
 
 
 def test_a_checkpoint_brings_them_to_test_and_detection(run_folder, raw_sample, tmp_path):
     folder, _ = run_folder
-    output = run("tools/test.py", folder / "iter_4.pth", "--work-dir", tmp_path, "--out", tmp_path / "found.json")
-    assert "micro-mobility" in output and json.loads((tmp_path / "found.json").read_text())["classes"][1] == "vehicle"
+    output = run(
+        "tools/test.py",
+        folder / "iter_4.pth",
+        "--work-dir",
+        tmp_path,
+        "--out",
+        tmp_path / "found.json",
+    )
+    assert (
+        "micro-mobility" in output
+        and json.loads((tmp_path / "found.json").read_text())["classes"][1] == "vehicle"
+    )
     run("tools/evaluate.py", tmp_path / "found.json")
     inferencer = EventInferencer(folder / "iter_4.pth", device="cpu")
     assert inferencer.classes == ("pedestrian", "vehicle", "micro-mobility")
@@ -62,14 +81,33 @@ def test_a_checkpoint_brings_them_to_test_and_detection(run_folder, raw_sample, 
     assert inferencer.representation(64, 96).shape == (5, 32, 48)
     recording = next((raw_sample / "test").glob("*_td.h5"))
     out = tmp_path / "found.csv"
-    run("tools/detect.py", folder / "iter_4.pth", recording, "--out", out, "--duration-s", "0.2", "--score-thr", "0")
+    run(
+        "tools/detect.py",
+        folder / "iter_4.pth",
+        recording,
+        "--out",
+        out,
+        "--duration-s",
+        "0.2",
+        "--score-thr",
+        "0",
+    )
     rows = [line.split(",") for line in out.read_text().splitlines()[1:]]
     assert rows and {row[-1] for row in rows} <= {"pedestrian", "vehicle", "micro-mobility"}
     assert len({row[0] for row in rows}) == 4  # a window each 50 ms
 
 
 def test_browse(child, tmp_path):
-    run("tools/browse_dataset.py", child, "--out", tmp_path / "a.png", "--batches", "1", "--cfg-options", SMALL[-1])
+    run(
+        "tools/browse_dataset.py",
+        child,
+        "--out",
+        tmp_path / "a.png",
+        "--batches",
+        "1",
+        "--cfg-options",
+        SMALL[-1],
+    )
     assert (tmp_path / "a.png").is_file()
 
 
@@ -78,25 +116,64 @@ def test_inspect(child, tmp_path, by_option):
     words = [child]
     if by_option:
         data = child.parent / "data"
-        words = [CONFIG, "--cfg-options", f"data_root={data}", "class_set=etram3_from8", f"window_us={WINDOW_US}"]
-        words += ["representation._delete_=True", *(f"representation.{k}={v}" for k, v in REPRESENTATION.items())]
+        words = [
+            CONFIG,
+            "--cfg-options",
+            f"data_root={data}",
+            "class_set=etram3_from8",
+            f"window_us={WINDOW_US}",
+        ]
+        words += [
+            "representation._delete_=True",
+            *(f"representation.{k}={v}" for k, v in REPRESENTATION.items()),
+        ]
     output = run("tools/inspect_data.py", *words[:1], "--out", tmp_path, *words[1:])
     assert "micro-mobility" in output and "wheelchair" not in output
 
 
 def test_benchmark(child, tmp_path):
-    size = ["--device", "cpu", "--frame", "32", "48", "--windows", "2", "--steps", "1", "--batch", "1"]
-    run("tools/benchmark.py", child, *size, "--json", tmp_path / "b.json", "--cfg-options", SMALL[-1])
+    size = [
+        "--device",
+        "cpu",
+        "--frame",
+        "32",
+        "48",
+        "--windows",
+        "2",
+        "--steps",
+        "1",
+        "--batch",
+        "1",
+    ]
+    run(
+        "tools/benchmark.py",
+        child,
+        *size,
+        "--json",
+        tmp_path / "b.json",
+        "--cfg-options",
+        SMALL[-1],
+    )
     assert (tmp_path / "b.json").is_file()
 
 
 def test_convert(child, run_folder, tmp_path):
     """Weights of five input channels and three classes, for a config that says so in one line each."""
     weights = load_checkpoint_file(run_folder[0] / "iter_4.pth")["state_dict"]
-    torch.save(dict(state_dict={f"mdl.{k}": v for k, v in to_rvt(weights).items()}), tmp_path / "rvt.ckpt")
+    torch.save(
+        dict(state_dict={f"mdl.{k}": v for k, v in to_rvt(weights).items()}), tmp_path / "rvt.ckpt"
+    )
     run(
         "tools/convert_rvt.py",
-        *(tmp_path / "rvt.ckpt", tmp_path / "ours.pth", "--config", child, "--cfg-options", SMALL[-1], ALL_BOXES),
+        *(
+            tmp_path / "rvt.ckpt",
+            tmp_path / "ours.pth",
+            "--config",
+            child,
+            "--cfg-options",
+            SMALL[-1],
+            ALL_BOXES,
+        ),
     )
     assert "vehicle" in run("tools/test.py", tmp_path / "ours.pth", "--work-dir", tmp_path)
 

@@ -31,7 +31,17 @@ def measured(row):
 
 def test_pictures_and_films_of_every_recording(trained, sample, tmp_path):
     show, work = tmp_path / "show", tmp_path / "work"
-    options = ["--work-dir", work, "--show-dir", show, "--show-every", "8", "--show-films", "--out", work / "all.json"]
+    options = [
+        "--work-dir",
+        work,
+        "--show-dir",
+        show,
+        "--show-every",
+        "8",
+        "--show-films",
+        "--out",
+        work / "all.json",
+    ]
     run("tools/test.py", trained[0] / "iter_4.pth", *options)
     frames = json.loads((work / "all.json").read_text())["frames"]
     expected = set()
@@ -48,7 +58,9 @@ def test_pictures_and_films_of_every_recording(trained, sample, tmp_path):
 def test_tta_is_measured_by_the_same_metric_and_told_apart(trained, tmp_path):
     output = run("tools/test.py", trained[0] / "iter_4.pth", "--work-dir", tmp_path, "--tta")
     (row,), plain = rows(tmp_path), rows(trained[0])[-1]
-    assert json.loads(row["test_cfg"]) == json.loads(plain["test_cfg"]) | dict(tta=dict(type="StreamTTAModel"))
+    assert json.loads(row["test_cfg"]) == json.loads(plain["test_cfg"]) | dict(
+        tta=dict(type="StreamTTAModel")
+    )
     assert row["coco/frames"] == plain["coco/frames"] and row["coco/boxes"] == plain["coco/boxes"]
     assert measured(row).keys() >= {"coco/AP", "coco/AR100"} and measured(row) != measured(plain)
     assert "tested_val_tta_4.png" in output and (tmp_path / "tested_val_tta_4.json").is_file()
@@ -64,7 +76,12 @@ def test_draws_with_what_the_config_says(tmp_path):
     draw_detections(cfg, tmp_path / "a" / "b", interval=7, films=True)
     hook = cfg.default_hooks.visualization
     assert hook.test_out_dir == str(tmp_path / "a" / "b") and (tmp_path / "a" / "b").is_dir()
-    assert (hook.type, hook.score_thr, hook.interval, hook.films) == ("EventVisualizationHook", 0.6, 7, True)
+    assert (hook.type, hook.score_thr, hook.interval, hook.films) == (
+        "EventVisualizationHook",
+        0.6,
+        7,
+        True,
+    )
     assert hook.draw and not hook.show
     assert cfg.visualizer.type == "EventVisualizer"
 
@@ -77,7 +94,9 @@ def test_a_visualizer_of_ones_own_stays(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"--show-dir .*file: no such folder can be made \(File exists\)"):
+    with pytest.raises(
+        InputError, match=r"--show-dir .*file: no such folder can be made \(File exists\)"
+    ):
         draw_detections(config(), tmp_path / "file")
 
 
@@ -92,14 +111,23 @@ def test_windows_need_a_display(monkeypatch):
 
 
 def test_tta_of_the_config_is_taken():
-    cfg = config(tta_model=dict(type="StreamTTAModel", tta_cfg=dict(max_per_img=9)), custom_hooks=[dict(type="X")])
+    cfg = config(
+        tta_model=dict(type="StreamTTAModel", tta_cfg=dict(max_per_img=9)),
+        custom_hooks=[dict(type="X")],
+    )
     assert tta_of(cfg) is None and "tta" not in measured_with(cfg)
     mirror_streams(cfg)
     assert [hook.type for hook in cfg.custom_hooks] == ["X", "PrepareTTAHook"]
-    assert tta_of(cfg) == measured_with(cfg)["tta"] == dict(type="StreamTTAModel", tta_cfg=dict(max_per_img=9))
+    assert (
+        tta_of(cfg)
+        == measured_with(cfg)["tta"]
+        == dict(type="StreamTTAModel", tta_cfg=dict(max_per_img=9))
+    )
 
 
-@pytest.mark.parametrize("keys", [dict(tta_model=dict(type="DetTTAModel")), dict(tta_pipeline=[dict(type="X")])])
+@pytest.mark.parametrize(
+    "keys", [dict(tta_model=dict(type="DetTTAModel")), dict(tta_pipeline=[dict(type="X")])]
+)
 def test_views_of_single_images_are_refused(keys):
     with pytest.raises(InputError, match=r"--tta: .*tta_model.type=StreamTTAModel"):
         mirror_streams(config(**keys))
@@ -124,10 +152,21 @@ def test_the_hook_counts_frames_of_each_recording(monkeypatch, tmp_path):
     runner = SimpleNamespace(work_dir="work", timestamp="now")
     hook.before_test(runner)
     monkeypatch.chdir(tmp_path.parent)
-    for t in range(0, 10, 2):  # batches of two frames of each recording, and one that stands for none
-        metas = [dict(recording=name, t_us=100 * k + t + i) for k, name in enumerate("ab") for i in range(2)]
-        frames = [DetDataSample(metainfo=dict(meta, img_path=f"events://x/{meta['t_us']}.png")) for meta in metas]
-        frames.append(DetDataSample(metainfo=dict(recording="a", t_us=-1, is_labelled=False, img_path="")))
+    for t in range(
+        0, 10, 2
+    ):  # batches of two frames of each recording, and one that stands for none
+        metas = [
+            dict(recording=name, t_us=100 * k + t + i)
+            for k, name in enumerate("ab")
+            for i in range(2)
+        ]
+        frames = [
+            DetDataSample(metainfo=dict(meta, img_path=f"events://x/{meta['t_us']}.png"))
+            for meta in metas
+        ]
+        frames.append(
+            DetDataSample(metainfo=dict(recording="a", t_us=-1, is_labelled=False, img_path=""))
+        )
         hook.after_test_iter(runner, t, {}, frames)
     assert [t for t, _ in drawn.calls] == [0, 100, 3, 103, 6, 106, 9, 109]
     folders = {path.rpartition("/")[0] for _, path in drawn.calls}

@@ -43,7 +43,9 @@ def ended(sample, tmp_path_factory):
 def test_the_status_says_which_signal_it_was(ended):
     _, (in_step, output), _, (in_validation, _), _, (undisturbed, _) = ended
     assert (in_step, in_validation, undisturbed) == (143, 130, 0)
-    assert "no checkpoint yet, so the training starts afresh" in output and "Traceback" not in output
+    assert (
+        "no checkpoint yet, so the training starts afresh" in output and "Traceback" not in output
+    )
 
 
 def test_it_goes_on_after_the_step_that_was_the_last(ended):
@@ -54,11 +56,17 @@ def test_it_goes_on_after_the_step_that_was_the_last(ended):
 
 def test_the_validation_is_repeated_as_a_whole(ended):
     folder, _, _, (_, output), left, (_, again) = ended
-    assert "iter_2.pth" in left and "results.csv" not in left and not any("best" in name for name in left)
+    assert (
+        "iter_2.pth" in left
+        and "results.csv" not in left
+        and not any("best" in name for name in left)
+    )
     assert "Traceback" not in output + again
     assert "the validation at step 2 has no row in results.csv: it is done first" in again
     with (folder / "results.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == ["2", "4"]
     best = max(rows, key=lambda row: float(row["coco/AP"]))
-    assert [path.name for path in folder.glob("best_*.pth")] == [f"best_coco_AP_iter_{best['step']}.pth"]
+    assert [path.name for path in folder.glob("best_*.pth")] == [
+        f"best_coco_AP_iter_{best['step']}.pth"
+    ]

@@ -30,7 +30,17 @@ def changed(source, target, change) -> str:
 
 def resume(checkpoint, sample, work_dir, *more, ok=True):
     options = ["--cfg-options", f"data_root={sample}/", *SMALL, ALL_BOXES]
-    return run("tools/train.py", CONFIG, "--work-dir", work_dir, "--resume", checkpoint, *more, *options, ok=ok)
+    return run(
+        "tools/train.py",
+        CONFIG,
+        "--work-dir",
+        work_dir,
+        "--resume",
+        checkpoint,
+        *more,
+        *options,
+        ok=ok,
+    )
 
 
 @pytest.mark.parametrize("more", [(), ("--dry-run",)])
@@ -58,7 +68,9 @@ def test_nothing_outside_the_work_folder_is_removed(trained, sample, tmp_path):
         (tmp_path / "run" / "sub").mkdir(parents=True, exist_ok=True)
 
         def point(content, place=place):
-            content["message_hub"]["runtime_info"].update(best_ckpt=str(place), last_ckpt=str(place), best_score=-1.0)
+            content["message_hub"]["runtime_info"].update(
+                best_ckpt=str(place), last_ckpt=str(place), best_score=-1.0
+            )
 
         evil = changed(trained[0] / "iter_2.pth", tmp_path / f"evil_{number}.pth", point)
         resume(evil, sample, tmp_path / "run")
@@ -76,8 +88,22 @@ def test_a_best_checkpoint_that_is_a_program_is_not_opened(trained, sample, tmp_
         content["message_hub"]["runtime_info"].update(best_ckpt="best.pth", best_score=10.0)
 
     evil = changed(trained[0] / "iter_2.pth", tmp_path / "evil.pth", point)
-    options = [f"data_root={sample}/", *SMALL, ALL_BOXES, "default_hooks.checkpoint.published_keys=[meta,state_dict]"]
-    command = ["tools/train.py", CONFIG, "--work-dir", tmp_path / "run", "--resume", evil, "--cfg-options", *options]
+    options = [
+        f"data_root={sample}/",
+        *SMALL,
+        ALL_BOXES,
+        "default_hooks.checkpoint.published_keys=[meta,state_dict]",
+    ]
+    command = [
+        "tools/train.py",
+        CONFIG,
+        "--work-dir",
+        tmp_path / "run",
+        "--resume",
+        evil,
+        "--cfg-options",
+        *options,
+    ]
     assert "is published to" in run(*command)
     assert not trace.exists() and (tmp_path / "run" / "best.pth").is_file()
 
@@ -98,8 +124,12 @@ def test_a_run_resumed_elsewhere_leaves_the_first_alone(trained, sample, tmp_pat
     names = [path.name for path in (tmp_path / "moved").glob("best_*.pth")]
     assert names == ["best_coco_AP_iter_4.pth"] and best.is_file()
     info = load_checkpoint_file(tmp_path / "moved" / "iter_4.pth")["message_hub"]["runtime_info"]
-    stored = torch.load(tmp_path / "moved" / "iter_4.pth", weights_only=True)["message_hub"]["runtime_info"]
-    assert info["best_ckpt"] == stored["best_ckpt"] == names[0] and stored["last_ckpt"] == "iter_4.pth"
+    stored = torch.load(tmp_path / "moved" / "iter_4.pth", weights_only=True)["message_hub"][
+        "runtime_info"
+    ]
+    assert (
+        info["best_ckpt"] == stored["best_ckpt"] == names[0] and stored["last_ckpt"] == "iter_4.pth"
+    )
 
 
 def test_long_paths_of_the_first_version_become_names(trained, tmp_path):
@@ -164,7 +194,9 @@ def test_values_of_another_type_are_named(trained, tmp_path, place):
             load_checkpoint_file(tmp_path / "x.pth")
         except InputError as error:
             refused += 1
-            assert place.rsplit("/loss.", 1)[0].startswith(str(error).split(": ")[1].split(" is ")[0])
+            assert place.rsplit("/loss.", 1)[0].startswith(
+                str(error).split(": ")[1].split(" is ")[0]
+            )
     assert refused >= 6
 
 
@@ -180,11 +212,23 @@ def name_of_weight(content):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda c: c["optimizer"]["param_groups"].append({"params": []}), "has 2 groups of parameters, the config's"),
+        (
+            lambda c: c["optimizer"]["param_groups"].append({"params": []}),
+            "has 2 groups of parameters, the config's",
+        ),
         (lambda c: c["optimizer"]["param_groups"][0].pop("betas"), "settings are amsgrad"),
-        (lambda c: c["optimizer"]["param_groups"][0].update(lr="fast"), "lr is 'fast', the config's is"),
-        (lambda c: c["optimizer"]["state"][0].pop("exp_avg"), "keeps exp_avg_sq, step for each parameter"),
-        (lambda c: c["optimizer"]["state"][0].update(exp_avg=torch.ones(2, 2)), "exp_avg of parameter 0 is (2, 2)"),
+        (
+            lambda c: c["optimizer"]["param_groups"][0].update(lr="fast"),
+            "lr is 'fast', the config's is",
+        ),
+        (
+            lambda c: c["optimizer"]["state"][0].pop("exp_avg"),
+            "keeps exp_avg_sq, step for each parameter",
+        ),
+        (
+            lambda c: c["optimizer"]["state"][0].update(exp_avg=torch.ones(2, 2)),
+            "exp_avg of parameter 0 is (2, 2)",
+        ),
         (lambda c: c["optimizer"]["state"].update({9999: {}}), "knows a parameter 9999"),
         (
             shrink_moments,
@@ -193,18 +237,45 @@ def name_of_weight(content):
         (lambda c: c["optimizer"]["state"][0]["exp_avg_sq"].fill_(-1), "exp_avg_sq of parameter 0"),
         (lambda c: c["optimizer"]["state"][0]["step"].fill_(float("nan")), "step of parameter 0"),
         (lambda c: c["optimizer"]["param_groups"][0].update(lr=float("nan")), "lr is nan"),
-        (lambda c: c["optimizer"]["param_groups"][0].update(betas=(0.9, 5.0)), "betas is (0.9, 5.0)"),
-        (lambda c: c["optimizer"]["param_groups"][0].update(amsgrad=True), "amsgrad is True, the config's is False"),
-        (lambda c: c["optimizer"].update(base_param_settings={"lr": 1.0}), "has base_param_settings"),
-        (lambda c: c["param_schedulers"][0].update(last_step=99), "last_step is 99, expected 0 to 2"),
+        (
+            lambda c: c["optimizer"]["param_groups"][0].update(betas=(0.9, 5.0)),
+            "betas is (0.9, 5.0)",
+        ),
+        (
+            lambda c: c["optimizer"]["param_groups"][0].update(amsgrad=True),
+            "amsgrad is True, the config's is False",
+        ),
+        (
+            lambda c: c["optimizer"].update(base_param_settings={"lr": 1.0}),
+            "has base_param_settings",
+        ),
+        (
+            lambda c: c["param_schedulers"][0].update(last_step=99),
+            "last_step is 99, expected 0 to 2",
+        ),
         (lambda c: c["param_schedulers"][0].update(param_name="params"), "param_name is 'params'"),
-        (lambda c: c["optimizer"]["param_groups"][0].update(betas=("a", "b")), "betas is ('a', 'b')"),
-        (lambda c: c["state_dict"][name_of_weight(c)].fill_(float("inf")), "are not finite, so the training had"),
-        (lambda c: c["meta"].update(iter=2**40), "step is 1099511627776, beyond the 4 of its schedule"),
-        (lambda c: c["state_dict"].update({name_of_weight(c): torch.ones(16) > 0}), "is torch.bool, expected"),
+        (
+            lambda c: c["optimizer"]["param_groups"][0].update(betas=("a", "b")),
+            "betas is ('a', 'b')",
+        ),
+        (
+            lambda c: c["state_dict"][name_of_weight(c)].fill_(float("inf")),
+            "are not finite, so the training had",
+        ),
+        (
+            lambda c: c["meta"].update(iter=2**40),
+            "step is 1099511627776, beyond the 4 of its schedule",
+        ),
+        (
+            lambda c: c["state_dict"].update({name_of_weight(c): torch.ones(16) > 0}),
+            "is torch.bool, expected",
+        ),
         (lambda c: c["param_schedulers"].clear(), "follows 0 schedules, the config's follows 1"),
         (lambda c: c["param_schedulers"][0].update(optimizer=1), "OneCycleLR's settings are"),
-        (lambda c: c["param_schedulers"][0].update(total_steps="all"), "total_steps is 'all', the config's is 4"),
+        (
+            lambda c: c["param_schedulers"][0].update(total_steps="all"),
+            "total_steps is 'all', the config's is 4",
+        ),
         (
             lambda c: c["own_states"][0]["lanes"][0][0][0].fill_(float("nan")),
             "its lanes hold numbers that are not",
@@ -215,7 +286,9 @@ def name_of_weight(content):
         (lambda c: c.pop("optimizer"), "holds weights only"),
     ],
 )
-def test_a_state_that_does_not_fit_is_refused_before_the_first_step(trained, sample, tmp_path, change, says):
+def test_a_state_that_does_not_fit_is_refused_before_the_first_step(
+    trained, sample, tmp_path, change, says
+):
     odd = changed(trained[0] / "iter_2.pth", tmp_path / "odd.pth", change)
     assert says in resume(odd, sample, tmp_path / "run", "--dry-run", ok=False)
 
@@ -284,7 +357,9 @@ def test_a_carried_class_set_opens_no_file(trained, tmp_path):
     (tmp_path / "own.json").write_text('{"classes": ["car"]}')
     path = str(tmp_path / "own.json")
     odd = with_setting(trained[0], tmp_path / "odd.pth", "test_dataloader.dataset.class_set", path)
-    with pytest.raises(InputError, match=r"class_set='.*own\.json', which would open or download another"):
+    with pytest.raises(
+        InputError, match=r"class_set='.*own\.json', which would open or download another"
+    ):
         config_for_checkpoint(None, odd, None)
 
 

@@ -59,7 +59,15 @@ def test_checkpoint_alone_gives_the_numbers_of_validation(trained, tmp_path):
     assert metrics(row) == metrics(rows(folder)[-1]) and metrics(row)["coco/AP"] > 0
     saved = json.loads(out.read_text())
     assert len(saved["frames"]) == int(row["coco/frames"])
-    assert set(saved["frames"][0]) >= {"recording", "t_us", "bboxes", "scores", "labels", "gt_bboxes", "gt_labels"}
+    assert set(saved["frames"][0]) >= {
+        "recording",
+        "t_us",
+        "bboxes",
+        "scores",
+        "labels",
+        "gt_bboxes",
+        "gt_labels",
+    }
 
 
 def test_matching_config_is_accepted(trained, sample, tmp_path):
@@ -99,7 +107,9 @@ def test_batch_size_changes_nothing_but_rounding(trained, as_it_is, tmp_path, ba
     found = evaluated(trained[0] / "iter_4.pth", tmp_path, batch_size=batch_size)
     assert found.keys() == expected.keys() and len(found) > 30
     for key, frame in found.items():
-        ours, theirs = (Found(f.bboxes_xyxy, f.scores, f.labels) for f in (frame.found, expected[key].found))
+        ours, theirs = (
+            Found(f.bboxes_xyxy, f.scores, f.labels) for f in (frame.found, expected[key].found)
+        )
         assert_same_boxes(ours, theirs)
     one, other = rows(folder)[0], rows(tmp_path)[0]
     for count in ("coco/frames", "coco/boxes"):
@@ -142,10 +152,24 @@ def test_rows_tell_the_run_and_the_data(trained, sample, tmp_path):
 
 def test_resumed_runs_log_only_what_they_measure(trained, sample, tmp_path):
     """Two protocols, then one: nothing of the other may be repeated for a later step."""
-    options = ["--cfg-options", f"data_root={sample}/", *SMALL, "default_hooks.checkpoint.interval=2"]
+    options = [
+        "--cfg-options",
+        f"data_root={sample}/",
+        *SMALL,
+        "default_hooks.checkpoint.interval=2",
+    ]
     both, one = ("val_evaluator.protocols=(coco,prophesee_gen1)", "val_evaluator.protocols=(coco,)")
     run("tools/train.py", CONFIG, "--work-dir", tmp_path, *options, both)
-    output = run("tools/train.py", CONFIG, "--work-dir", tmp_path, "--resume", tmp_path / "iter_2.pth", *options, one)
+    output = run(
+        "tools/train.py",
+        CONFIG,
+        "--work-dir",
+        tmp_path,
+        "--resume",
+        tmp_path / "iter_2.pth",
+        *options,
+        one,
+    )
     line = [line for line in output.splitlines() if "Iter(val)" in line][-1]
     assert "coco/AP" in line and "prophesee" not in line
     assert len({row["run"] for row in rows(tmp_path)}) == 1  # a resumed run is the same run
@@ -195,19 +219,40 @@ def test_resume_goes_on_where_it_stopped(trained, sample, tmp_path):
     """From the middle of the run, and of the recordings in its lanes, to its end: the same weights to the last bit."""
     folder, _ = trained
     options = ["--cfg-options", f"data_root={sample}/", *SMALL, ALL_BOXES]
-    output = run("tools/train.py", CONFIG, "--work-dir", tmp_path, "--resume", folder / "iter_2.pth", *options)
+    output = run(
+        "tools/train.py",
+        CONFIG,
+        "--work-dir",
+        tmp_path,
+        "--resume",
+        folder / "iter_2.pth",
+        *options,
+    )
     assert "begins      after step 2, " in output
     assert "Iter(train) [3/4]" in output and "Iter(train) [2/4]" not in output
     straight, resumed = (load_checkpoint_file(f / "iter_4.pth") for f in (folder, tmp_path))
     assert resumed["meta"]["iter"] == 4
     for ours, theirs in zip(resumed["param_schedulers"], straight["param_schedulers"], strict=True):
-        assert ours["_last_value"] == theirs["_last_value"] and ours["last_step"] == theirs["last_step"]
-    steps = [{float(s["step"]) for s in c["optimizer"]["state"].values()} for c in (resumed, straight)]
+        assert (
+            ours["_last_value"] == theirs["_last_value"]
+            and ours["last_step"] == theirs["last_step"]
+        )
+    steps = [
+        {float(s["step"]) for s in c["optimizer"]["state"].values()} for c in (resumed, straight)
+    ]
     assert steps[0] == steps[1] == {4.0}
     ((ours,), (theirs,)) = (c["own_states"] for c in (resumed, straight))
-    assert ours["lanes"].keys() == theirs["lanes"].keys() == {0, 1}  # the other two rows hold clips on their own
-    assert torch.equal(ours["lanes"][1][0][0], theirs["lanes"][1][0][0]) and theirs["lanes"][1][0][0].any()
-    assert all(torch.equal(weight, straight["state_dict"][name]) for name, weight in resumed["state_dict"].items())
+    assert (
+        ours["lanes"].keys() == theirs["lanes"].keys() == {0, 1}
+    )  # the other two rows hold clips on their own
+    assert (
+        torch.equal(ours["lanes"][1][0][0], theirs["lanes"][1][0][0])
+        and theirs["lanes"][1][0][0].any()
+    )
+    assert all(
+        torch.equal(weight, straight["state_dict"][name])
+        for name, weight in resumed["state_dict"].items()
+    )
     assert "own_states" not in load_checkpoint_file(next(folder.glob("best_*.pth")))
     assert "cfg" not in resumed["message_hub"]["runtime_info"]
 
@@ -228,7 +273,10 @@ def test_resume_refuses_another_schedule_and_bare_weights(trained, sample, tmp_p
     options = ["--cfg-options", f"data_root={sample}/", *SMALL]
     resume = ["tools/train.py", CONFIG, "--work-dir", tmp_path, "--resume"]
     output = run(*resume, folder / "iter_2.pth", *options, "train_cfg.max_iters=9", ok=False)
-    assert "train_cfg.max_iters: 4, now 9 (the schedule of the learning rate ends with the training" in output
+    assert (
+        "train_cfg.max_iters: 4, now 9 (the schedule of the learning rate ends with the training"
+        in output
+    )
     assert not list(tmp_path.glob("*.py"))  # the config of the run that is there already stays
     best = next(folder.glob("best_*.pth"))
     assert "holds weights only" in run(*resume, best, *options, ok=False)
@@ -240,7 +288,15 @@ def stored_data_root(folder):
 
 def test_same_seed_same_weights(trained, sample, tmp_path):
     folder, _ = trained
-    run("tools/train.py", CONFIG, "--work-dir", tmp_path, "--cfg-options", f"data_root={sample}/", *SMALL)
+    run(
+        "tools/train.py",
+        CONFIG,
+        "--work-dir",
+        tmp_path,
+        "--cfg-options",
+        f"data_root={sample}/",
+        *SMALL,
+    )
     ours, again = (load_checkpoint_file(f / "iter_4.pth")["state_dict"] for f in (folder, tmp_path))
     assert all(torch.equal(ours[k], again[k]) for k in ours)
 
@@ -255,7 +311,10 @@ def test_resume_without_checkpoint_is_an_error(sample, tmp_path):
     ("command", "says"),
     [
         (("tools/train.py", "configs/nothing.py"), "configs/nothing.py: no such config"),
-        (("tools/train.py", CONFIG, "--cfg-options", "data_root=/nothing/"), "tools/make_sample.py"),
+        (
+            ("tools/train.py", CONFIG, "--cfg-options", "data_root=/nothing/"),
+            "tools/make_sample.py",
+        ),
         (("tools/test.py", "nothing.pth"), "nothing.pth: no such checkpoint"),
         (("tools/test.py", CONFIG, "nothing.pth"), "nothing.pth: no such checkpoint"),
     ],
@@ -281,7 +340,15 @@ def test_two_processes_train_and_test(trained, sample, tmp_path):
     )  # fmt: skip
     assert says_learning_rate(output, batch=8)
     assert rows(tmp_path / "a")[-1]["step"] == "4"
-    torchrun(2, "tools/test.py", folder / "iter_4.pth", "--launcher", "pytorch", "--work-dir", tmp_path / "b")
+    torchrun(
+        2,
+        "tools/test.py",
+        folder / "iter_4.pth",
+        "--launcher",
+        "pytorch",
+        "--work-dir",
+        tmp_path / "b",
+    )
     assert metrics(rows(tmp_path / "b")[0]) == metrics(rows(folder)[-1])
 
 
@@ -297,6 +364,11 @@ def test_converted_rvt_checkpoint_can_be_tested(trained, tmp_path):
     run("tools/test.py", tmp_path / "ours.pth")
     assert metrics(rows(tmp_path)[0]) == metrics(rows(folder)[-1])
     output = run(
-        "tools/convert_rvt.py", tmp_path / "rvt.ckpt", tmp_path / "x.pth", "--config", "configs/baseline.py", ok=False
+        "tools/convert_rvt.py",
+        tmp_path / "rvt.ckpt",
+        tmp_path / "x.pth",
+        "--config",
+        "configs/baseline.py",
+        ok=False,
     )
     assert "does not fit the config's model" in output and not (tmp_path / "x.pth").exists()

@@ -15,7 +15,9 @@ from tests.test_evaluation.test_tuning import CLASSES, street
 @pytest.fixture
 def predictions(tmp_path):
     frames = street("day_0", 0.6, 0.4) + street("day_1", 0.62, 0.4)
-    save_predictions(tmp_path / "p.json", frames, CLASSES, dict(nms=dict(type="nms", iou_threshold=0.45)))
+    save_predictions(
+        tmp_path / "p.json", frames, CLASSES, dict(nms=dict(type="nms", iou_threshold=0.45))
+    )
     return tmp_path / "p.json"
 
 
@@ -25,19 +27,26 @@ def test_fragment_table_and_figure(predictions):
     path = predictions.with_name("operating_points.py")
     assert f"--operating-points {path}" in output
     points = OperatingPoints.from_config(Config.fromfile(path).operating_points.to_dict(), CLASSES)
-    assert points.score_thr[0] == pytest.approx([0.41, 0.41, 0.41], abs=0.2) and points.sides_px == (16, 32)
+    assert points.score_thr[0] == pytest.approx(
+        [0.41, 0.41, 0.41], abs=0.2
+    ) and points.sides_px == (16, 32)
     assert cv2.imread(str(path.with_suffix(".png"))).shape[1] == 1300
     comment = path.read_text().split("operating_points")[0]
-    assert "precision of at least 0.9, from 60 frames of 2 recordings" in comment.replace("\n# ", " ")
+    assert "precision of at least 0.9, from 60 frames of 2 recordings" in comment.replace(
+        "\n# ", " "
+    )
     assert (
-        "2 recordings, 0.05 minutes of stream" in comment.replace("\n# ", " ") and "AP is measured without" in comment
+        "2 recordings, 0.05 minutes of stream" in comment.replace("\n# ", " ")
+        and "AP is measured without" in comment
     )
 
 
 def test_false_alarms_at_the_step_of_deployment(predictions):
     """Sixty windows are .05 minutes at 50 ms and .01 at 10 ms."""
     output = run("tools/tune_thresholds.py", predictions, "--false-alarms", 200)
-    assert "not tuned on (0.05 minutes)" in output and "WARNING no evaluated frame is empty" in output
+    assert (
+        "not tuned on (0.05 minutes)" in output and "WARNING no evaluated frame is empty" in output
+    )
     assert "too few to promise" not in output
     output = run("tools/tune_thresholds.py", predictions, "--false-alarms", 200, "--step-ms", 10)
     assert "WARNING 0.01 minutes of stream are too few to promise at most 200" in output
@@ -46,7 +55,9 @@ def test_false_alarms_at_the_step_of_deployment(predictions):
 def test_the_proof_of_false_alarms_runs(trained, tmp_path):
     """At full size it takes half an hour: docs/evaluation.md has its numbers."""
     checkpoint = trained[0] / "iter_4.pth"
-    output = run("tests/proofs/false_alarms.py", checkpoint, tmp_path, "--recordings", 2, "--seconds", 1.5)
+    output = run(
+        "tests/proofs/false_alarms.py", checkpoint, tmp_path, "--recordings", 2, "--seconds", 1.5
+    )
     assert "windows, 0.05 minutes" in output and "all bounds and classes: " in output
     assert "pedestrian, 10" in output and "wheelchair, 30" in output
 
@@ -67,8 +78,12 @@ def test_bad_options(predictions, options, says):
 
 def test_bad_predictions(tmp_path):
     save_predictions(tmp_path / "one.json", street("day_0", 0.6, 0.4, count=1), CLASSES, {})
-    assert "at least two with boxes are needed" in run("tools/tune_thresholds.py", tmp_path / "one.json", ok=False)
-    save_predictions(tmp_path / "strict.json", street("a", 0.6, 0.4), CLASSES, dict(nms=dict(iou_threshold=0.2)))
+    assert "at least two with boxes are needed" in run(
+        "tools/tune_thresholds.py", tmp_path / "one.json", ok=False
+    )
+    save_predictions(
+        tmp_path / "strict.json", street("a", 0.6, 0.4), CLASSES, dict(nms=dict(iou_threshold=0.2))
+    )
     assert "there is none stricter to try" in run(
         "tools/tune_thresholds.py", tmp_path / "strict.json", "--nms", ok=False
     )

@@ -24,7 +24,15 @@ OPTIONS = (
 
 
 def train(config, sample, folder, *options, resume=()):
-    words = ["--work-dir", folder, *resume, "--cfg-options", f"data_root={sample}/", *OPTIONS, *options]
+    words = [
+        "--work-dir",
+        folder,
+        *resume,
+        "--cfg-options",
+        f"data_root={sample}/",
+        *OPTIONS,
+        *options,
+    ]
     return run("tools/train.py", f"configs/{config}.py", *words)
 
 
@@ -62,7 +70,9 @@ def test_a_resumed_average_goes_on_where_it_was(averaged, sample, tmp_path):
     whole, resumed = (load_checkpoint_file(f / "iter_4.pth") for f in (folder, tmp_path))
     for weights in ("state_dict", "ema_state_dict"):
         for name, tensor in whole[weights].items():
-            torch.testing.assert_close(resumed[weights][name], tensor, rtol=1e-4, atol=1e-5, msg=f"{weights} {name}")
+            torch.testing.assert_close(
+                resumed[weights][name], tensor, rtol=1e-4, atol=1e-5, msg=f"{weights} {name}"
+            )
 
 
 OTHER_SCHEDULE = """
@@ -84,11 +94,22 @@ default_hooks = dict(checkpoint=dict(save_best=["coco/AP", "coco/AP50"]))
 def test_other_optimizers_and_schedules_are_resumed_too(sample, tmp_path):
     """Their state holds what ours does not: momenta that may be missing, milestones, a rate per group, two bests."""
     (tmp_path / "other.py").write_text(OTHER_SCHEDULE.format(base=str(ROOT / CONFIG)))
-    words = ["tools/train.py", tmp_path / "other.py", "--cfg-options", f"data_root={sample}/", *SMALL, ALL_BOXES]
+    words = [
+        "tools/train.py",
+        tmp_path / "other.py",
+        "--cfg-options",
+        f"data_root={sample}/",
+        *SMALL,
+        ALL_BOXES,
+    ]
     run(*words, "--work-dir", tmp_path / "whole")
-    output = run(*words, "--work-dir", tmp_path / "resumed", "--resume", tmp_path / "whole" / "iter_2.pth")
+    output = run(
+        *words, "--work-dir", tmp_path / "resumed", "--resume", tmp_path / "whole" / "iter_2.pth"
+    )
     assert "begins      after step 2, " in output and "just skip resuming" not in output
-    whole, resumed = (load_checkpoint_file(tmp_path / name / "iter_4.pth") for name in ("whole", "resumed"))
+    whole, resumed = (
+        load_checkpoint_file(tmp_path / name / "iter_4.pth") for name in ("whole", "resumed")
+    )
     assert len(whole["optimizer"]["param_groups"]) > 100
     for ours, theirs in zip(resumed["param_schedulers"], whole["param_schedulers"], strict=True):
         assert ours == theirs
@@ -98,14 +119,24 @@ def test_other_optimizers_and_schedules_are_resumed_too(sample, tmp_path):
 @pytest.mark.parametrize(
     ("config", "says"),
     [
-        ("patch2_sizeaware_abc", "balanced classifier: share of boxes that it learns from: pedestrian 0."),
+        (
+            "patch2_sizeaware_abc",
+            "balanced classifier: share of boxes that it learns from: pedestrian 0.",
+        ),
         ("nwd", "NWDLoss: constant"),
     ],
 )
-def test_what_a_plugin_takes_from_the_data_is_logged_and_survives_in_the_checkpoint(config, says, sample, tmp_path):
+def test_what_a_plugin_takes_from_the_data_is_logged_and_survives_in_the_checkpoint(
+    config, says, sample, tmp_path
+):
     output = train(config, sample, tmp_path, "train_cfg.max_iters=2")
     assert says in output
-    run("tools/test.py", tmp_path / "iter_2.pth", "--cfg-options", "test_dataloader.dataset.split=val")
+    run(
+        "tools/test.py",
+        tmp_path / "iter_2.pth",
+        "--cfg-options",
+        "test_dataloader.dataset.split=val",
+    )
     tested, validated = rows(tmp_path)[-1], rows(tmp_path)[-2]
     assert metrics(tested) == metrics(validated)
 
@@ -118,5 +149,7 @@ def test_weights_from_other_data_do_not_bring_their_class_counts(sample, tmp_pat
     torch.save(dict(meta=content["meta"], state_dict=content["state_dict"]), tmp_path / "other.pth")
     options = ("train_cfg.max_iters=2", f"load_from={tmp_path / 'other.pth'}")
     train("patch2_sizeaware_abc", sample, tmp_path / "second", *options)
-    found = load_checkpoint_file(tmp_path / "second" / "iter_2.pth")["state_dict"]["bbox_head.keep_probability"]
+    found = load_checkpoint_file(tmp_path / "second" / "iter_2.pth")["state_dict"][
+        "bbox_head.keep_probability"
+    ]
     assert torch.equal(found, right) and not (right == 0.123).any()

@@ -38,7 +38,9 @@ def run_on_two(sample, tmp_path_factory):
     shutil.copytree(sample, second)
     config = folder / "two.py"
     config.write_text(TWO_CITIES.format(base=ROOT / CONFIG, first=sample, second=second))
-    output = run("tools/train.py", config, "--work-dir", folder / "run", "--cfg-options", *SMALL, ALL_BOXES)
+    output = run(
+        "tools/train.py", config, "--work-dir", folder / "run", "--cfg-options", *SMALL, ALL_BOXES
+    )
     return folder / "run", config, output
 
 
@@ -65,23 +67,39 @@ def test_its_checkpoint_opens_on_its_own(run_on_two):
 def test_its_batches_can_be_looked_at(run_on_two):
     _, config, _ = run_on_two
     picture = config.with_name("batches.png")
-    run("tools/browse_dataset.py", config, "--out", picture, "--batches", 1, "--cfg-options", *SMALL)
+    run(
+        "tools/browse_dataset.py", config, "--out", picture, "--batches", 1, "--cfg-options", *SMALL
+    )
     assert picture.stat().st_size > 0
 
 
 def test_class_sets_that_differ_are_refused(run_on_two):
     _, config, _ = run_on_two
-    text = config.read_text().replace('dict(train, data_root="', 'dict(train, class_set="etram3_from8", data_root="', 1)
+    text = config.read_text().replace(
+        'dict(train, data_root="', 'dict(train, class_set="etram3_from8", data_root="', 1
+    )
     other = config.with_name("other.py")
     other.write_text(text.replace("data_root = None", "data_root = class_set = None"))
-    output = run("tools/train.py", other, "--work-dir", config.parent / "no", "--cfg-options", *SMALL, ok=False)
+    output = run(
+        "tools/train.py",
+        other,
+        "--work-dir",
+        config.parent / "no",
+        "--cfg-options",
+        *SMALL,
+        ok=False,
+    )
     assert "pedestrian, vehicle, micro-mobility" in output and "pedestrian, car" in output
 
 
 def test_a_training_from_mmengines_own_samplers(sample, tmp_path):
     config = tmp_path / "plain.py"
-    sampler = "train_dataloader = dict(batch_sampler=None, sampler=dict(shuffle=True), batch_size=32)\n"
+    sampler = (
+        "train_dataloader = dict(batch_sampler=None, sampler=dict(shuffle=True), batch_size=32)\n"
+    )
     config.write_text(f'_base_ = "{ROOT / CONFIG}"\n{sampler}')
     options = ["--cfg-options", f"data_root={sample}/", *SMALL, "train_cfg.max_iters=6", ALL_BOXES]
     output = run("tools/train.py", config, "--work-dir", tmp_path / "run", *options)
-    assert "iter_6.pth" in {path.name for path in (tmp_path / "run").iterdir()} and "coco/AP" in output
+    assert (
+        "iter_6.pth" in {path.name for path in (tmp_path / "run").iterdir()} and "coco/AP" in output
+    )

@@ -37,7 +37,9 @@ def other(tmp_path):
 
 def test_a_living_claim_is_refused_by_name(other):
     process, path = other
-    with pytest.raises(ClaimedError, match=rf"^runs/a: process {process.pid} on .+ works there, heard of \d s ago;"):
+    with pytest.raises(
+        ClaimedError, match=rf"^runs/a: process {process.pid} on .+ works there, heard of \d s ago;"
+    ):
         with claim(path, "runs/a"):
             pass
     assert read_holder(path).pid == process.pid and not is_stale(path)

@@ -34,7 +34,10 @@ def test_options_of_a_config_are_values(parser):
 def test_a_word_without_a_value_is_a_sentence(parser, capsys):
     with pytest.raises(SystemExit) as end:
         parser.parse_args(["--cfg-options", "a=1", "data_root"])
-    assert end.value.code == 2 and "--cfg-options data_root: expected KEY=VALUE" in capsys.readouterr().err
+    assert (
+        end.value.code == 2
+        and "--cfg-options data_root: expected KEY=VALUE" in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("before, after", [({}, "3"), (dict(LOCAL_RANK="1"), "1")])
@@ -56,7 +59,10 @@ def test_launcher_reaches_the_config_and_mmengine(parser, monkeypatch, before, a
     ],
 )
 def test_what_a_user_can_mend_is_one_line(capsys, error, status, says):
-    with pytest.raises(SystemExit) as end, cli.exit_on_input_error("stopped; the same command goes on"):
+    with (
+        pytest.raises(SystemExit) as end,
+        cli.exit_on_input_error("stopped; the same command goes on"),
+    ):
         raise error
     assert end.value.code == status and capsys.readouterr().err == says
 
@@ -94,7 +100,9 @@ def test_a_value_of_an_option_may_be_nested(word, value):
     assert parser.parse_args(["--cfg-options", word]).cfg_options == dict(a=value)
 
 
-@pytest.mark.parametrize("word", ["a", "=1", "a..b=1", "a=[dict(b=1", "a=(1,2", "a=dict(b=print(1))"])
+@pytest.mark.parametrize(
+    "word", ["a", "=1", "a..b=1", "a=[dict(b=1", "a=(1,2", "a=dict(b=print(1))"]
+)
 def test_an_option_that_is_none_is_refused(word, capsys):
     parser = argparse.ArgumentParser()
     cli.add_cfg_options(parser)

@@ -40,7 +40,9 @@ def test_a_full_disk_is_a_sentence_and_the_old_file_stays(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
     full = OSError(errno.ENOSPC, "No space left on device")
-    with pytest.raises(InputError, match=r"a.txt: cannot be written: the disk is full \([\d,]+ bytes are free in /"):
+    with pytest.raises(
+        InputError, match=r"a.txt: cannot be written: the disk is full \([\d,]+ bytes are free in /"
+    ):
         with atomic_write(path):
             raise full
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
@@ -74,12 +76,17 @@ def test_an_error_about_another_file_stays(tmp_path):
 
 def test_a_file_in_the_path_is_a_sentence(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="is a file"), atomic_write(tmp_path / "file" / "folder" / "a"):
+    with (
+        pytest.raises(InputError, match="is a file"),
+        atomic_write(tmp_path / "file" / "folder" / "a"),
+    ):
         pass
 
 
 def test_causes_in_the_text_of_hdf5(tmp_path):
-    many = OSError("unable to open file (errno = 24, error message = 'Too many open files', flags = 0)")
+    many = OSError(
+        "unable to open file (errno = 24, error message = 'Too many open files', flags = 0)"
+    )
     assert because(many, tmp_path).endswith("raise the limit: ulimit -n 4096")
     assert because(OSError("truncated"), tmp_path) == "truncated; see to this path"
 
@@ -126,8 +133,13 @@ def test_a_full_disk_says_what_is_needed_and_free(tmp_path):
 
 
 def test_hdf5_says_the_number_in_its_text(tmp_path):
-    with pytest.raises(InputError, match="a: cannot be written: the disk is full"), atomic_write(tmp_path / "a"):
-        raise RuntimeError("Can't decrement id ref count (file write failed: errno = 28, error message = 'No space')")
+    with (
+        pytest.raises(InputError, match="a: cannot be written: the disk is full"),
+        atomic_write(tmp_path / "a"),
+    ):
+        raise RuntimeError(
+            "Can't decrement id ref count (file write failed: errno = 28, error message = 'No space')"
+        )
     with pytest.raises(RuntimeError, match="a fault"), atomic_write(tmp_path / "a"):
         raise RuntimeError("a fault")
 

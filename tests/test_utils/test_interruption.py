@@ -32,7 +32,11 @@ except KeyboardInterrupt as stopped:
 def test_signals_in_any_order_raise_once():
     """Also those that arrive while the first is being handled, and none of them makes Python complain."""
     process = subprocess.Popen(
-        [sys.executable, "-c", _SCRIPT], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", _SCRIPT],
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     assert process.stdout.readline() == "ready\n"
     for each in range(60):
@@ -71,5 +75,7 @@ except KeyboardInterrupt:
 """
     for where in range(2, 12):
         command = [sys.executable, "-c", lines, str(where)]
-        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20, env=dict(os.environ))
+        ended = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, timeout=20, env=dict(os.environ)
+        )
         assert (ended.stdout, ended.stderr) == ("ended\n", "")

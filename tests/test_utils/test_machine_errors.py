@@ -76,7 +76,9 @@ def told(capsys, read, workers: int) -> str:
 def test_loading_processes_tell_the_same_sentence(capsys, read):
     alone = told(capsys, read, 0)
     assert told(capsys, read, 1) == alone
-    assert SENTENCE in alone or alone.startswith("error: /nowhere/a.h5: it or its folder does not exist")
+    assert SENTENCE in alone or alone.startswith(
+        "error: /nowhere/a.h5: it or its folder does not exist"
+    )
 
 
 def test_an_error_is_its_sentence_for_callers_too():
@@ -95,9 +97,15 @@ def test_a_fault_of_the_program_keeps_its_traceback(workers):
         loaded(faulty, workers)
 
 
-@pytest.mark.parametrize("read, says", [(damaged, SENTENCE), (claimed, SENTENCE), (killed, "fewer --workers")])
+@pytest.mark.parametrize(
+    "read, says", [(damaged, SENTENCE), (claimed, SENTENCE), (killed, "fewer --workers")]
+)
 def test_pools_tell_the_sentence(capsys, read, says):
-    with pytest.raises(SystemExit), cli.exit_on_input_error(), ProcessPoolExecutor(1, get_context("fork")) as pool:
+    with (
+        pytest.raises(SystemExit),
+        cli.exit_on_input_error(),
+        ProcessPoolExecutor(1, get_context("fork")) as pool,
+    ):
         pool.submit(read, 0).result()
     assert says in capsys.readouterr().err
 
@@ -106,13 +114,28 @@ def test_pools_tell_the_sentence(capsys, read, says):
     "error, says",
     [
         (OSError(errno.ENOSPC, "No space left on device", "/tmp/a"), "/tmp/a: the disk is full ("),
-        (OSError(errno.ENOSPC, "No space left on device"), "a file cannot be written: the disk is full; make room"),
-        (OSError(errno.EFBIG, "File too large"), "a file cannot be written: it would be larger than a file may be"),
-        (OSError(errno.EROFS, "Read-only file system", "/tmp/a"), "/tmp/a: the file system can only be read"),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "a file cannot be written: the disk is full; make room",
+        ),
+        (
+            OSError(errno.EFBIG, "File too large"),
+            "a file cannot be written: it would be larger than a file may be",
+        ),
+        (
+            OSError(errno.EROFS, "Read-only file system", "/tmp/a"),
+            "/tmp/a: the file system can only be read",
+        ),
         (PermissionError(errno.EACCES, "Permission denied", "/tmp/a"), "/tmp/a: permission denied"),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "no memory is left for another process"),
-        (RuntimeError("DataLoader worker (pid 3) is killed by signal: Bus error."), "found no room in shared memory"),
-        (RuntimeError("[enforce fail] PytorchStreamWriter failed writing file"), "a checkpoint could not be written"),
+        (
+            RuntimeError("DataLoader worker (pid 3) is killed by signal: Bus error."),
+            "found no room in shared memory",
+        ),
+        (
+            RuntimeError("[enforce fail] PytorchStreamWriter failed writing file"),
+            "a checkpoint could not be written",
+        ),
     ],
 )
 def test_what_the_machine_did(error, says):
@@ -120,7 +143,13 @@ def test_what_the_machine_did(error, says):
 
 
 @pytest.mark.parametrize(
-    "error", [OSError("a damaged frame"), OSError(errno.EPIPE, "Broken pipe"), ValueError("x"), RuntimeError("x")]
+    "error",
+    [
+        OSError("a damaged frame"),
+        OSError(errno.EPIPE, "Broken pipe"),
+        ValueError("x"),
+        RuntimeError("x"),
+    ],
 )
 def test_everything_else_is_a_fault(error):
     assert sentence_of(error) is None

@@ -14,9 +14,15 @@ SHOW = "import etram_mmdet.events.time_stamps, os; print(os.environ.get('NUMBA_C
 
 
 def imported(code: str, **env: str) -> subprocess.CompletedProcess:
-    kept = {key: value for key, value in os.environ.items() if key not in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME")}
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME")
+    }
     command = [sys.executable, "-c", code]
-    return subprocess.run(command, cwd=ROOT, env=kept | env, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        command, cwd=ROOT, env=kept | env, capture_output=True, text=True, timeout=120
+    )
 
 
 def test_a_read_only_installation_works_and_leaves_nothing():
@@ -28,10 +34,17 @@ def test_a_read_only_installation_works_and_leaves_nothing():
 
 
 def test_without_a_home_the_package_keeps_its_own(tmp_path):
-    done = imported(f"import os; os.access = lambda path, _: 'etram_mmdet' in str(path); {SHOW}", **READ_ONLY)
-    assert done.stdout.strip() == str(ROOT / "etram_mmdet" / "__pycache__" / "numba") and not done.stderr
+    done = imported(
+        f"import os; os.access = lambda path, _: 'etram_mmdet' in str(path); {SHOW}", **READ_ONLY
+    )
+    assert (
+        done.stdout.strip() == str(ROOT / "etram_mmdet" / "__pycache__" / "numba")
+        and not done.stderr
+    )
 
 
 def test_a_home_or_a_named_folder_stays(tmp_path):
     assert imported(SHOW, HOME=str(tmp_path)).stdout.strip() == "None"
-    assert imported(SHOW, **READ_ONLY | dict(NUMBA_CACHE_DIR=str(tmp_path))).stdout.strip() == str(tmp_path)
+    assert imported(SHOW, **READ_ONLY | dict(NUMBA_CACHE_DIR=str(tmp_path))).stdout.strip() == str(
+        tmp_path
+    )

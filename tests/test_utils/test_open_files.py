@@ -63,6 +63,8 @@ def test_a_forked_process_opens_its_own():
     pid = os.fork()
     if not pid:
         own = files.of(owner, owner.open_file)
-        os._exit(0 if own is not file and file.closed and files.of(owner, owner.open_file) is own else 1)
+        os._exit(
+            0 if own is not file and file.closed and files.of(owner, owner.open_file) is own else 1
+        )
     assert os.waitpid(pid, 0)[1] == 0
     assert files.of(owner, owner.open_file) is file and not file.closed

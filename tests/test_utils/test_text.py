@@ -33,7 +33,9 @@ def test_markdown_lines_up_and_escapes():
     lines = markdown_table(["a", "b|c"], [["1", "two\nlines"], [long, ""]]).split("\n")
     assert lines[0].startswith("| a  ") and lines[0].endswith("| b\\|c      |")
     assert lines[2].endswith("| two lines |")
-    assert len(lines[0]) == len(lines[1]) == len(lines[2]) < len(lines[3])  # one long cell widens its own row only
+    assert (
+        len(lines[0]) == len(lines[1]) == len(lines[2]) < len(lines[3])
+    )  # one long cell widens its own row only
     assert set(lines[1]) == set("|- ")
 
 
@@ -62,7 +64,9 @@ def test_the_nearest_name():
 def test_settings_that_differ_by_their_path():
     """Lists item by item where both hold the same types, else as one setting; tuples are lists."""
     flip = dict(type="Flip", prob=0.5)
-    first = dict(lr=1, size=(4, 6), pipeline=[flip, dict(type="Zoom", by=2)], hooks=[flip], only=dict(a=1))
+    first = dict(
+        lr=1, size=(4, 6), pipeline=[flip, dict(type="Zoom", by=2)], hooks=[flip], only=dict(a=1)
+    )
     other = dict(lr=1, size=[4, 6], pipeline=[flip, dict(type="Zoom", by=3)], hooks=[], more=None)
     assert differences([first, other]) == {
         "hooks": [[flip], []],
@@ -71,9 +75,9 @@ def test_settings_that_differ_by_their_path():
     }
     assert differences([first, first, dict(first, lr=2)]) == {"lr": [1, 1, 2]}
     assert differences([[dict(a=1)], [dict(a=2)]], "x") == {"x": [[dict(a=1)], [dict(a=2)]]}
-    assert differences([dict(a=1, b=dict(c=1)), dict(a=2, b=dict(c=2))], ignored=lambda key: key == "c") == {
-        "a": [1, 2]
-    }
+    assert differences(
+        [dict(a=1, b=dict(c=1)), dict(a=2, b=dict(c=2))], ignored=lambda key: key == "c"
+    ) == {"a": [1, 2]}
 
 
 def test_defaults_may_stand_for_what_is_left_out():

@@ -18,9 +18,15 @@ def seen_by_torch(tmp_path, *command, **given):
     """The spin count in the environment at the moment at which a program loads PyTorch."""
     (tmp_path / "torch").mkdir(exist_ok=True)
     (tmp_path / "torch" / "__init__.py").write_text(TORCH)
-    env = {key: value for key, value in os.environ.items() if key not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    env = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    }
     env |= dict(PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]), **given)
-    done = subprocess.run([sys.executable, *command], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60
+    )
     return done.stdout.strip()
 
 

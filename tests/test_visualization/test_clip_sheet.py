@@ -24,7 +24,11 @@ T, LANES = 3, 2
 def batches():
     """Two batches; only lane 1 of the second starts a stream. Each frame has an event at its own place."""
     made = [
-        [[seen(t, lane, is_first=(i, t, lane) == (1, 0, 1)) for t in range(T)] for lane in range(LANES)] for i in (0, 1)
+        [
+            [seen(t, lane, is_first=(i, t, lane) == (1, 0, 1)) for t in range(T)]
+            for lane in range(LANES)
+        ]
+        for i in (0, 1)
     ]
     for i, batch in enumerate(made):
         for lane, clip in enumerate(batch):
@@ -59,13 +63,18 @@ def test_film_has_a_picture_per_time_step(batches):
     for k, image in enumerate(images):
         for lane in range(LANES):
             x = GAP_PX + lane * (width + GAP_PX)
-            assert (image[STRIP_PX : STRIP_PX + height, x : x + width] == drawn(batches[k // T][lane][k % T])).all()
+            assert (
+                image[STRIP_PX : STRIP_PX + height, x : x + width]
+                == drawn(batches[k // T][lane][k % T])
+            ).all()
     for colour, steps in ((STREAM_STARTS, [3]), (STREAM_GOES_ON, [0, 3])):
         marked = [(image[STRIP_PX : STRIP_PX + height] == colour).all(-1).any() for image in images]
         assert np.flatnonzero(marked).tolist() == steps
 
 
-@pytest.mark.parametrize(("lanes", "columns", "rows"), [(1, 1, 1), (2, 2, 1), (4, 2, 2), (6, 3, 2), (8, 3, 3)])
+@pytest.mark.parametrize(
+    ("lanes", "columns", "rows"), [(1, 1, 1), (2, 2, 1), (4, 2, 2), (6, 3, 2), (8, 3, 3)]
+)
 def test_lanes_of_a_film_are_tiled(lanes, columns, rows):
     image = next(clip_film([[[seen(lane=lane)] for lane in range(lanes)]], CLASSES, PALETTE))
     height, width = (side + GAP_PX for side in drawn(seen()).shape[:2])

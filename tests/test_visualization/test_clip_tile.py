@@ -70,7 +70,15 @@ def test_later_frames_of_a_clip_are_not(values, colour, words):
 
 
 def test_frame_is_enlarged_by_a_whole_factor():
-    assert [enlargement(width) for width in (48, 96, 192, 240, 304, 640, 1280)] == [8, 4, 2, 2, 1, 1, 1]
+    assert [enlargement(width) for width in (48, 96, 192, 240, 304, 640, 1280)] == [
+        8,
+        4,
+        2,
+        2,
+        1,
+        1,
+        1,
+    ]
     assert picture().shape == (SCALE * 36, SCALE * 60, 3)
 
 
@@ -79,7 +87,11 @@ def test_events_and_padding_are_where_they_are():
     maps[1, 7, 11] = 100
     image = picture(off_on=maps)
     assert (image[7 * SCALE : 8 * SCALE, 11 * SCALE : 12 * SCALE] == POSITIVE).all()
-    frame, right, below = image[: 35 * SCALE, : 58 * SCALE], image[: 35 * SCALE, 58 * SCALE :], image[35 * SCALE :]
+    frame, right, below = (
+        image[: 35 * SCALE, : 58 * SCALE],
+        image[: 35 * SCALE, 58 * SCALE :],
+        image[35 * SCALE :],
+    )
     assert not has_colour(frame, HATCH)
     for padding in (right, below):
         assert has_colour(padding, HATCH) and has_colour(padding, BACKGROUND)
@@ -88,7 +100,11 @@ def test_events_and_padding_are_where_they_are():
 def test_box_has_its_class_colour_at_its_place():
     changed = (picture(boxes=[[10, 15, 30, 25]]) != picture()).any(-1)
     rows, columns = changed.nonzero()
-    assert rows.max() <= 25 * SCALE + 1 and columns.min() >= 10 * SCALE - 1 and changed[25 * SCALE, 20 * SCALE]
+    assert (
+        rows.max() <= 25 * SCALE + 1
+        and columns.min() >= 10 * SCALE - 1
+        and changed[25 * SCALE, 20 * SCALE]
+    )
     assert tuple(picture(boxes=[[10, 15, 30, 25]])[25 * SCALE, 20 * SCALE]) == PALETTE[0]
     assert what_it_teaches(seen(1, boxes=[[10, 15, 30, 25]])) == "labelled, boxes: 1"
 
@@ -104,7 +120,9 @@ def test_place_without_a_frame_is_hatched_whole():
     image = picture(**empty)
     assert has_colour(image[:SCALE, :SCALE], HATCH)
     assert (border(tile(**empty)) == PAPER).all()
-    assert caption(seen(**empty), 300) == "lane 0   " and what_it_teaches(seen(**empty)) == "no frame"
+    assert (
+        caption(seen(**empty), 300) == "lane 0   " and what_it_teaches(seen(**empty)) == "no frame"
+    )
 
 
 def test_caption():

@@ -85,7 +85,9 @@ def test_box_edges_are_where_the_box_is():
         assert tuple(drawn[y, x]) == PALETTE[1]
     assert (drawn[50:90, 50:150] == 0).all()
     assert (drawn[110:] == 0).all()
-    assert tuple(drawn[39, 40]) == PALETTE[1] and (drawn[25:38, 39:100].max(-1) < 80).any()  # plate, ink
+    assert (
+        tuple(drawn[39, 40]) == PALETTE[1] and (drawn[25:38, 39:100].max(-1) < 80).any()
+    )  # plate, ink
 
 
 def test_dashes_show_gaps_and_name_below():
@@ -100,23 +102,36 @@ def test_dashes_show_gaps_and_name_below():
 def test_score_is_written():
     def drawn(score):
         scores = None if score is None else [score]
-        return draw_boxes(np.zeros((60, 120, 3), np.uint8), boxes([[20, 30, 60, 50]], [1], scores), CLASSES, PALETTE)
+        return draw_boxes(
+            np.zeros((60, 120, 3), np.uint8),
+            boxes([[20, 30, 60, 50]], [1], scores),
+            CLASSES,
+            PALETTE,
+        )
 
     assert (drawn(0.25) != drawn(0.75)).any()
-    assert (drawn(None)[15:28] == PALETTE[1]).all(-1).sum() < (drawn(0.25)[15:28] == PALETTE[1]).all(-1).sum()
+    assert (drawn(None)[15:28] == PALETTE[1]).all(-1).sum() < (
+        drawn(0.25)[15:28] == PALETTE[1]
+    ).all(-1).sum()
 
 
 def test_best_box_is_on_top():
     corners = [[20, 30, 80, 70]] * 2
     for scores, top in (([0.9, 0.4], 0), ([0.4, 0.9], 1)):
-        drawn = draw_boxes(np.zeros((90, 160, 3), np.uint8), boxes(corners, [0, 1], scores), CLASSES, PALETTE)
+        drawn = draw_boxes(
+            np.zeros((90, 160, 3), np.uint8), boxes(corners, [0, 1], scores), CLASSES, PALETTE
+        )
         assert tuple(drawn[70, 50]) == PALETTE[top]
 
 
 @pytest.mark.parametrize("dashed", [False, True])
-@pytest.mark.parametrize("box", [[-30, -30, 400, 400], [90, 60, 96, 64], [0, 0, 1, 1], [5, 5, 5, 5], [0, 60, 5, 64]])
+@pytest.mark.parametrize(
+    "box", [[-30, -30, 400, 400], [90, 60, 96, 64], [0, 0, 1, 1], [5, 5, 5, 5], [0, 60, 5, 64]]
+)
 def test_boxes_at_the_border_stay_in_the_picture(box, dashed):
-    image = draw_boxes(np.zeros((64, 96, 3), np.uint8), boxes([box], [0]), CLASSES, PALETTE, dashed=dashed)
+    image = draw_boxes(
+        np.zeros((64, 96, 3), np.uint8), boxes([box], [0]), CLASSES, PALETTE, dashed=dashed
+    )
     assert image.shape == (64, 96, 3)
     assert has_colour(image, PALETTE[0])
 
@@ -129,14 +144,18 @@ def test_missed_boxes_are_marked():
     shown = shown._replace(truth=replace(shown.truth, labels=np.array([1, 1, 0])))
     image = draw_frame(histogram(), shown, CLASSES, PALETTE, min_score=0.3)
     assert tuple(image[10, 10]) == WHITE and has_colour(image, MISSED)
-    assert not has_colour(draw_frame(histogram(), shown, CLASSES, PALETTE, mark_missed=False), MISSED)
+    assert not has_colour(
+        draw_frame(histogram(), shown, CLASSES, PALETTE, mark_missed=False), MISSED
+    )
     found = shown._replace(truth=shown.truth[:2])
     assert not has_colour(draw_frame(histogram(), found, CLASSES, PALETTE, min_score=0.3), MISSED)
     assert has_colour(draw_frame(histogram(), found, CLASSES, PALETTE, min_score=0.9), MISSED)
 
 
 def test_frame_shows_truth_and_confident_detections():
-    shown = frame(gt=[[10, 10, 30, 30]], detections=[[50, 10, 70, 30], [50, 40, 70, 60]], scores=[0.8, 0.2])
+    shown = frame(
+        gt=[[10, 10, 30, 30]], detections=[[50, 10, 70, 30], [50, 40, 70, 60]], scores=[0.8, 0.2]
+    )
     image = draw_frame(histogram(), shown, CLASSES, PALETTE, scale=4, min_score=0.3)
     assert image.shape == (256, 384, 3)
     assert tuple(image[120, 240]) == PALETTE[1]  # lower edge of the confident one
@@ -147,17 +166,23 @@ def test_frame_shows_truth_and_confident_detections():
 
 def test_sheet_is_written_whole(tmp_path):
     path = tmp_path / "pictures" / "sheet.png"
-    sheet = contact_sheet([(histogram(), frame(t_us=i)) for i in range(5)], path, CLASSES, PALETTE, columns=3)
+    sheet = contact_sheet(
+        [(histogram(), frame(t_us=i)) for i in range(5)], path, CLASSES, PALETTE, columns=3
+    )
     assert 1000 <= sheet.shape[1] <= 1400
     assert sheet.shape[1] == 10 + 3 * (4 * 96 + 10)
-    assert sheet.shape[0] == 34 + 2 * (24 + 4 * 64 + 10)  # legend, then two rows of caption, picture and margin
+    assert sheet.shape[0] == 34 + 2 * (
+        24 + 4 * 64 + 10
+    )  # legend, then two rows of caption, picture and margin
     assert (cv2.imread(str(path))[..., ::-1] == sheet).all()
     assert [file.name for file in path.parent.iterdir()] == ["sheet.png"]
 
 
 def test_sheet_captions_and_legend_tell_tiles_apart(tmp_path):
     def sheet(min_score=0.3, **named):
-        return contact_sheet([(histogram(), frame(**named))], tmp_path / "a.png", CLASSES, PALETTE, 1, min_score)
+        return contact_sheet(
+            [(histogram(), frame(**named))], tmp_path / "a.png", CLASSES, PALETTE, 1, min_score
+        )
 
     first = sheet()
     for other in (sheet(recording="night_001"), sheet(t_us=2_250_000)):
@@ -170,8 +195,13 @@ def test_sheet_captions_and_legend_tell_tiles_apart(tmp_path):
 
 def test_sheet_of_large_and_unequal_frames(tmp_path):
     frames = [(histogram(360, 640), frame()), (histogram(180, 320), frame())]
-    assert contact_sheet(frames, tmp_path / "a.png", CLASSES, PALETTE, columns=2).shape[:2] == (34 + 394, 10 + 2 * 650)
-    narrow = contact_sheet([(histogram(64, 600), frame())], tmp_path / "b.png", CLASSES, PALETTE, columns=1)
+    assert contact_sheet(frames, tmp_path / "a.png", CLASSES, PALETTE, columns=2).shape[:2] == (
+        34 + 394,
+        10 + 2 * 650,
+    )
+    narrow = contact_sheet(
+        [(histogram(64, 600), frame())], tmp_path / "b.png", CLASSES, PALETTE, columns=1
+    )
     assert narrow.shape[1] == 10 + 2 * 600 + 10
 
 

@@ -22,11 +22,15 @@ CLASSES = ("pedestrian", "car", "bus", "tram")
 
 
 def test_page_is_drawn_and_says_its_threshold(tmp_path):
-    score_thr = draw_evaluation(frames_of(0), CLASSES, PALETTE, "heading", tmp_path / "new" / "page.png")
+    score_thr = draw_evaluation(
+        frames_of(0), CLASSES, PALETTE, "heading", tmp_path / "new" / "page.png"
+    )
     image = cv2.imread(str(tmp_path / "new" / "page.png"))
     assert image.shape == (1140, 1300, 3) and 0 < score_thr <= 1
     drawn = {tuple(c) for c in image.reshape(-1, 3)[:, ::-1].tolist()}
-    assert set(PALETTE[:3]) <= drawn and PALETTE[3] not in drawn  # the class without boxes has no curve
+    assert (
+        set(PALETTE[:3]) <= drawn and PALETTE[3] not in drawn
+    )  # the class without boxes has no curve
 
 
 @pytest.mark.parametrize(
@@ -44,7 +48,9 @@ def test_page_of_little(frames, tmp_path):
 
 
 def test_page_of_a_class_agnostic_headline(tmp_path):
-    draw_evaluation([frame([square(20)], [square(20)])], ("any class",), PALETTE[:1], "x", tmp_path / "page.png")
+    draw_evaluation(
+        [frame([square(20)], [square(20)])], ("any class",), PALETTE[:1], "x", tmp_path / "page.png"
+    )
     assert evaluation_page.SIDE_EDGES_PX[0] == 2 and (tmp_path / "page.png").is_file()
 
 
@@ -62,7 +68,9 @@ def test_training_curves(tmp_path):
         dict(test_cfg=compact(usual | dict(score_thr=0.5))),
     ):
         append_row(table, {**ours, **other, "step": 4, "coco/AP": 0.9})
-    append_row(table, {"split": "val", "step": 6, "coco/AP": 0.4})  # from before the columns were there
+    append_row(
+        table, {"split": "val", "step": 6, "coco/AP": 0.4}
+    )  # from before the columns were there
     rows = evaluations(table, "val", record)
     assert [(r["step"], r["coco/AP"]) for r in rows] == [("2", "0.1"), ("4", "0.3"), ("6", "0.4")]
     each = np.ones(1000)
@@ -87,14 +95,20 @@ def test_a_thinned_history_gives_the_same_curve():
     steps, means = smoothed(*found["loss"].data)
     assert steps[-1] == 6000 and 250 <= len(steps) <= 300
     widths = np.diff(steps, prepend=0)
-    assert np.allclose(means, steps - (widths + 1) / 2)  # the mean over each stretch of 0, 1, 2, ...
+    assert np.allclose(
+        means, steps - (widths + 1) / 2
+    )  # the mean over each stretch of 0, 1, 2, ...
 
 
 def test_film_has_a_head_and_a_legend():
     off_on = np.zeros((2, 20, 30), np.float32)
-    images = list(detection_film.detection_film([(off_on, frame([square(9)], []))] * 2, CLASSES, PALETTE))
+    images = list(
+        detection_film.detection_film([(off_on, frame([square(9)], []))] * 2, CLASSES, PALETTE)
+    )
     assert len(images) == 2 and images[0].shape[1] == 960 and images[0].shape[0] > 640 + 2 * 24
-    without = next(detection_film.detection_film([(off_on, frame([], []))], CLASSES, PALETTE, with_truth=False))
+    without = next(
+        detection_film.detection_film([(off_on, frame([], []))], CLASSES, PALETTE, with_truth=False)
+    )
     assert without.shape == images[0].shape and not np.array_equal(without[-40:], images[0][-40:])
 
 
@@ -105,7 +119,12 @@ def test_of_many_classes_the_page_shows_those_that_occur(tmp_path):
     matrix[2, 7], matrix[30, 9] = 3, 2
     axes = Figure().subplots()
     evaluation_page._draw_confusions(axes, matrix, [f"kind {k}" for k in range(30)])
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["kind 2", "kind 7", "kind 9", "nothing there"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        "kind 2",
+        "kind 7",
+        "kind 9",
+        "nothing there",
+    ]
     assert axes.images[0].get_array().tolist() == [[0, 1, 0, 0], [0] * 4, [0] * 4, [0, 0, 1, 0]]
     frames = [frame([square(20)], [square(20)])]
     names = [f"kind {k}" for k in range(30)]

@@ -65,7 +65,9 @@ def visualizer(backend) -> EventVisualizer:
 
 def with_boxes(**meta) -> DetDataSample:
     made = DetDataSample(metainfo=dict(recording="night_0001", t_us=150_000, img_shape=HW) | meta)
-    made.gt_instances = InstanceData(bboxes=torch.tensor([[2.0, 3.0, 12.0, 15.0]]), labels=torch.tensor([1]))
+    made.gt_instances = InstanceData(
+        bboxes=torch.tensor([[2.0, 3.0, 12.0, 15.0]]), labels=torch.tensor([1])
+    )
     made.pred_instances = InstanceData(
         bboxes=torch.tensor([[20.0, 4.0, 30.0, 14.0], [34.0, 6.0, 44.0, 16.0]]),
         labels=torch.tensor([0, 1]),
@@ -74,7 +76,9 @@ def with_boxes(**meta) -> DetDataSample:
     return made
 
 
-def has(image: np.ndarray, colour, left: float, top: float, width: float = 3, height: float = 3) -> bool:
+def has(
+    image: np.ndarray, colour, left: float, top: float, width: float = 3, height: float = 3
+) -> bool:
     """Whether a colour is near a place of the frame before it was enlarged."""
     y, x = HEAD_PX + int(top * SCALE), int(left * SCALE)
     part = image[y - 4 : y + int(height * SCALE), x - 4 : x + int(width * SCALE)]
@@ -101,7 +105,9 @@ def is_drawn(image: np.ndarray) -> tuple[bool, bool, bool]:
 )
 def test_draws_truth_and_sure_detections(visualizer, backend, options, expected):
     """No detection overlaps the truth, so it is missed unless no detections are drawn at all."""
-    visualizer.add_datasample("frame", np.zeros((2, *HW), np.uint8), with_boxes(), step=7, **options)
+    visualizer.add_datasample(
+        "frame", np.zeros((2, *HW), np.uint8), with_boxes(), step=7, **options
+    )
     ((name, image, step),) = backend.images
     assert (name, step, image.dtype) == ("frame", 7, np.uint8)
     assert is_drawn(image) == expected
@@ -121,7 +127,9 @@ def test_polarities_of_counts_have_their_colours(visualizer, backend):
 
 def test_another_representation_is_shown_as_it_says():
     backend = Recorder()
-    visualizer = EventVisualizer(vis_backends=[backend], representation=dict(type="MixedDensityEventStack", bins=3))
+    visualizer = EventVisualizer(
+        vis_backends=[backend], representation=dict(type="MixedDensityEventStack", bins=3)
+    )
     image = np.zeros((3, *HW), np.int8)
     image[-1, 20, 5] = -3  # the last channel holds the sum; a negative one is of off events
     image[0, 20, 9] = -3
@@ -140,7 +148,9 @@ def test_takes_a_picture_of_another_size(visualizer, backend):
 
 
 def test_a_file_instead_of_the_back_ends(visualizer, backend, tmp_path):
-    visualizer.add_datasample("frame", np.zeros((2, *HW), np.uint8), with_boxes(), out_file=tmp_path / "new" / "a.jpg")
+    visualizer.add_datasample(
+        "frame", np.zeros((2, *HW), np.uint8), with_boxes(), out_file=tmp_path / "new" / "a.jpg"
+    )
     assert not backend.images
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.png"]
     image = cv2.cvtColor(cv2.imread(str(tmp_path / "new" / "a.png")), cv2.COLOR_BGR2RGB)
@@ -149,13 +159,17 @@ def test_a_file_instead_of_the_back_ends(visualizer, backend, tmp_path):
 
 
 def test_without_names_classes_are_numbers(backend):
-    EventVisualizer(vis_backends=[backend]).add_datasample("frame", np.zeros((2, *HW), np.uint8), with_boxes())
+    EventVisualizer(vis_backends=[backend]).add_datasample(
+        "frame", np.zeros((2, *HW), np.uint8), with_boxes()
+    )
     assert is_drawn(backend.images[0][1]) == (True, True, False)
 
 
 def test_a_back_end_without_its_package_is_refused_in_a_sentence(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    visualizer = EventVisualizer(vis_backends=[dict(type="TensorboardVisBackend")], save_dir=str(tmp_path))
+    visualizer = EventVisualizer(
+        vis_backends=[dict(type="TensorboardVisBackend")], save_dir=str(tmp_path)
+    )
     with pytest.raises(InputError, match=r"package is not installed.*pip install.*tensorboard"):
         visualizer.add_config(Config())
 
@@ -171,7 +185,9 @@ def test_wandb_receives_config_scalars_and_pictures(monkeypatch, tmp_path):
         join=lambda: calls.append("closed"),
     )
     monkeypatch.setitem(sys.modules, "wandb", wandb)
-    visualizer = EventVisualizer(vis_backends=[dict(type="WandbVisBackend")], save_dir=str(tmp_path))
+    visualizer = EventVisualizer(
+        vis_backends=[dict(type="WandbVisBackend")], save_dir=str(tmp_path)
+    )
     visualizer.add_config(Config(dict(base_lr=0.5)))
     visualizer.add_scalars(dict(loss=2.5), step=3)
     visualizer.add_datasample("frame", np.zeros((2, *HW), np.uint8), with_boxes())
@@ -188,7 +204,9 @@ def test_wandb_without_an_account_is_a_sentence(monkeypatch, tmp_path):
         raise kind("No API key configured. Use `wandb login` to log in.")
 
     monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init))
-    visualizer = EventVisualizer(vis_backends=[dict(type="WandbVisBackend")], save_dir=str(tmp_path))
+    visualizer = EventVisualizer(
+        vis_backends=[dict(type="WandbVisBackend")], save_dir=str(tmp_path)
+    )
     with pytest.raises(InputError, match=r"cannot start \(No API key configured.*mode='offline'"):
         visualizer.add_config(Config())
     kind.__module__ = "of_mine"
@@ -210,7 +228,10 @@ def test_wandb_offline_leaves_a_run_on_this_machine(tmp_path):
 
 
 def dataset(root, **keys):
-    keys = dict(data_root=str(root), split="val", pipeline=[dict(type="PackClip")], clip_length=3) | keys
+    keys = (
+        dict(data_root=str(root), split="val", pipeline=[dict(type="PackClip")], clip_length=3)
+        | keys
+    )
     keys.setdefault("representation", dict(type="StackedHistogram", bins=10, downsample="nearest"))
     return DATASETS.build(dict(type="ETraMDataset") | keys)
 
@@ -222,7 +243,9 @@ def test_a_frame_opens_like_an_image(sample, raw_sample, kind):
     frames = list(clip["data_samples"])
     for frame, counts in zip(frames, clip["inputs"].numpy(), strict=True):
         off_on = np.stack([counts[:10].sum(0), counts[10:].sum(0)])
-        assert np.array_equal(mmcv.imread(frame.img_path, channel_order="rgb"), events_to_rgb(off_on))
+        assert np.array_equal(
+            mmcv.imread(frame.img_path, channel_order="rgb"), events_to_rgb(off_on)
+        )
         assert len(np.unique(off_on)) == 1 if frame.is_padding else off_on.any()
     name = f"{data.sequences[1].name}_{frames[0].t_us:010d}us.png"
     assert frames[0].img_path.endswith(f"/{name}") and frames[-1].img_path.endswith("_padding.png")
@@ -239,13 +262,19 @@ def test_mmdets_own_visualizer_draws_frames(sample, tmp_path):
     drawn = mmcv.imread(tmp_path / "a.png", channel_order="rgb")
     truth, found = np.split(drawn, 2, axis=1)
     assert np.array_equal(found, picture)  # nothing was detected
-    assert len(frame.gt_instances) and truth.shape == picture.shape and not np.array_equal(truth, picture)
+    assert (
+        len(frame.gt_instances)
+        and truth.shape == picture.shape
+        and not np.array_equal(truth, picture)
+    )
 
 
 def test_a_frame_of_no_data_set_is_refused(sample):
     data = dataset(sample)
     path = data[ClipRequest(0, 0, 3, is_first=True, lane=0, seed=())]["data_samples"][0].img_path
-    with pytest.raises(InputError, match=r"no data set of this process holds this frame; build the data set"):
+    with pytest.raises(
+        InputError, match=r"no data set of this process holds this frame; build the data set"
+    ):
         get(path.replace("/val_", "/other_"))
     with pytest.raises(InputError, match="is an image"):
         get_text(path)
@@ -265,7 +294,13 @@ def drawn(sample, tmp_path_factory):
     """Work folder of a run whose validations are drawn by mmdet's own hook."""
     folder = tmp_path_factory.mktemp("drawn")
     (folder / "drawn.py").write_text(RUN)
-    options = ["--cfg-options", f"data_root={sample}/", *SMALL, ALL_BOXES, "train_cfg.val_interval=4"]
+    options = [
+        "--cfg-options",
+        f"data_root={sample}/",
+        *SMALL,
+        ALL_BOXES,
+        "train_cfg.val_interval=4",
+    ]
     run("tools/train.py", folder / "drawn.py", "--work-dir", folder / "run", *options)
     return folder / "run"
 
@@ -281,7 +316,9 @@ def test_pictures_of_a_run_reach_the_folder_of_its_back_end(drawn):
     names = {path.name for path in folder.iterdir()}
     assert {"val_evaluation_4.png", "val_film_4.png", "training_4.png"} <= names
     assert {"val_img_4.png", "val_img_6.png"} <= names and "val_img_5.png" not in names
-    assert np.array_equal(cv2.imread(str(folder / "val_evaluation_4.png")), cv2.imread(str(drawn / "val_4.png")))
+    assert np.array_equal(
+        cv2.imread(str(folder / "val_evaluation_4.png")), cv2.imread(str(drawn / "val_4.png"))
+    )
     assert cv2.imread(str(folder / "val_img_4.png")).shape[1] == 960
 
 
@@ -289,15 +326,22 @@ def test_pictures_of_a_run_reach_the_folder_of_its_back_end(drawn):
 def test_tensorboard_receives_scalars_and_pictures(drawn):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    events = EventAccumulator(str(next(drawn.glob("*/vis_data"))), size_guidance=dict(images=0)).Reload()
+    events = EventAccumulator(
+        str(next(drawn.glob("*/vis_data"))), size_guidance=dict(images=0)
+    ).Reload()
     assert [event.step for event in events.Scalars("loss")] == [1, 2, 3, 4]
     assert events.Scalars("coco/AR100")[0].value == pytest.approx(float(ap(drawn)["coco/AR100"]))
     assert set(events.Tags()["images"]) == {"val_img", "val_evaluation", "val_film", "training"}
     (page,) = events.Images("val_evaluation")
-    assert (page.step, page.height, page.width) == (4, *cv2.imread(str(drawn / "val_4.png")).shape[:2])
+    assert (page.step, page.height, page.width) == (
+        4,
+        *cv2.imread(str(drawn / "val_4.png")).shape[:2],
+    )
 
 
 def test_the_checkpoint_of_such_a_run_opens_on_its_own(drawn, tmp_path):
     run("tools/test.py", drawn / "iter_4.pth", "--work-dir", tmp_path)
     assert ap(tmp_path) == ap(drawn)
-    assert init_detector(drawn / "iter_4.pth", device="cpu").dataset_meta["classes"][0] == "pedestrian"
+    assert (
+        init_detector(drawn / "iter_4.pth", device="cpu").dataset_meta["classes"][0] == "pedestrian"
+    )

@@ -30,7 +30,11 @@ def test_every_known_file_is_linked_with_what_it_is(tmp_path):
 
 def frame(num_truth: int, scores: list[float]) -> FrameResult:
     truth = Boxes(np.zeros((num_truth, 4), np.float32), np.zeros(num_truth, np.int64), None)
-    found = Boxes(np.zeros((len(scores), 4), np.float32), np.zeros(len(scores), np.int64), np.array(scores, np.float32))
+    found = Boxes(
+        np.zeros((len(scores), 4), np.float32),
+        np.zeros(len(scores), np.int64),
+        np.array(scores, np.float32),
+    )
     return FrameResult(recording="a", t_us=0, truth=truth, found=found)
 
 

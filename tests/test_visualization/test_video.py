@@ -25,7 +25,11 @@ def write_frames(path, size, fps, **options):
     try:
         while True:
             frame = yield
-            assert frame.flags.c_contiguous and frame.shape[1::-1] == size and not any(side % 2 for side in size)
+            assert (
+                frame.flags.c_contiguous
+                and frame.shape[1::-1] == size
+                and not any(side % 2 for side in size)
+            )
             film.write(np.ascontiguousarray(frame[..., ::-1]))
     finally:
         film.release()
@@ -97,7 +101,9 @@ def test_a_film_that_did_not_fit_is_a_sentence(tmp_path, codec):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
     try:
-        with pytest.raises(InputError, match=r"film\.mp4: cannot be written: it would be larger than a file may be"):
+        with pytest.raises(
+            InputError, match=r"film\.mp4: cannot be written: it would be larger than a file may be"
+        ):
             video.write_mp4(noise, tmp_path / "film.mp4")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -107,6 +113,8 @@ def test_a_film_that_did_not_fit_is_a_sentence(tmp_path, codec):
 def test_a_film_with_too_few_images_is_a_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(video, "_write_mpeg4", lambda *args: 3)
     monkeypatch.setattr(video, "has_h264", lambda: False)
-    with pytest.raises(InputError, match=r"film\.mp4: cannot be written: only 0 images of the film are in it"):
+    with pytest.raises(
+        InputError, match=r"film\.mp4: cannot be written: only 0 images of the film are in it"
+    ):
         video.write_mp4(images(), tmp_path / "film.mp4")
     assert not list(tmp_path.iterdir())

@@ -7,7 +7,10 @@ model = dict(
         embed_dims=64,
         head_dim=32,
         patch_size=4,
-        partition_size=(6, 10),  # (rows, columns) of an attention group, for frames padded to 384 x 640
+        partition_size=(
+            6,
+            10,
+        ),  # (rows, columns) of an attention group, for frames padded to 384 x 640
         out_stages=(2, 3, 4),  # strides 8, 16, 32
     ),
     neck=dict(

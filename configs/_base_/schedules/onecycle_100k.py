@@ -1,7 +1,9 @@
 # The learning rate is base_lr * sqrt(batch / 8), RVT's rule; it is worked out when training starts. The batch is
 # that of an update of the weights: batch_size, times optim_wrapper.accumulative_counts.
 base_lr = 2e-4
-auto_scale_lr = dict(enable=False, base_batch_size=8)  # --auto-scale-lr counts the batches of all processes
+auto_scale_lr = dict(
+    enable=False, base_batch_size=8
+)  # --auto-scale-lr counts the batches of all processes
 
 train_cfg = dict(type="StreamTrainLoop", max_iters=100000, val_interval=10000)
 val_cfg = dict(type="ValLoop")

@@ -13,7 +13,9 @@ from etram_mmdet.events.preprocessing.box_activity import BLOCK_PX, clumping, pe
 LEAST_PER_PX = 0.05  # events in a box for each of its pixels; noise makes 0.001 to 0.03 in 50 ms
 # A block of pixels is busy from this share of active pixels on. With a camera that moves edges are everywhere.
 _BUSY_BLOCK = 1 / 8
-_LEAST_BUSY_MOVING = 0.25  # of the blocks outside boxes; of nine real ones from moving cameras seven had 0.3 to 0.9
+_LEAST_BUSY_MOVING = (
+    0.25  # of the blocks outside boxes; of nine real ones from moving cameras seven had 0.3 to 0.9
+)
 _MOST_BUSY_STATIC = 0.17  # a real street from a static one 0.01, simulated nights up to 0.15
 _LEAST_CLUMPING = 3  # evenly spread noise has 1 and says nothing about the camera
 
@@ -40,7 +42,11 @@ class BoxEvents(NamedTuple):
 
     @classmethod
     def of_frame(
-        cls, bboxes_xyxy: np.ndarray, events: np.ndarray, others_xyxy: np.ndarray = _NO_BOXES, added_up: int = 1
+        cls,
+        bboxes_xyxy: np.ndarray,
+        events: np.ndarray,
+        others_xyxy: np.ndarray = _NO_BOXES,
+        added_up: int = 1,
     ) -> BoxEvents:
         """One frame.
 
@@ -50,7 +56,9 @@ class BoxEvents(NamedTuple):
             others_xyxy: (k, 4) boxes that do not count, but move all the same. Default: none.
             added_up: rows of the sensor whose events one pixel counts. Default: 1.
         """
-        pixels, others = (_whole_pixels(boxes, events.shape) for boxes in (bboxes_xyxy, others_xyxy))
+        pixels, others = (
+            _whole_pixels(boxes, events.shape) for boxes in (bboxes_xyxy, others_xyxy)
+        )
         beside = _uncovered(pixels, np.ones(events.shape, np.uint8))
         outside = _uncovered(others, beside.copy())
         areas = (pixels[:, 2:] - pixels[:, :2]).prod(1)
@@ -64,7 +72,9 @@ class BoxEvents(NamedTuple):
         shares = per_block(active * outside)[is_outside] / sizes[is_outside]
         busy = [(shares >= _BUSY_BLOCK * added_up).mean()] if len(shares) else []
         clumps = [c] if (c := clumping(active, outside)) is not None else []
-        return cls(per_px, seen - float((events * beside).sum()), seen, np.array(busy), np.array(clumps))
+        return cls(
+            per_px, seen - float((events * beside).sum()), seen, np.array(busy), np.array(clumps)
+        )
 
     @classmethod
     def joined(cls, parts: Iterable[BoxEvents]) -> BoxEvents:
@@ -90,7 +100,11 @@ class BoxEvents(NamedTuple):
             return None
         if busy < _MOST_BUSY_STATIC:
             return "static"
-        is_clear = busy >= _LEAST_BUSY_MOVING and len(self.clumps) and self.clumps.mean() >= _LEAST_CLUMPING
+        is_clear = (
+            busy >= _LEAST_BUSY_MOVING
+            and len(self.clumps)
+            and self.clumps.mean() >= _LEAST_CLUMPING
+        )
         return "moving" if is_clear else None
 
 

@@ -41,12 +41,17 @@ def build_loader(cfg: Config, split: str) -> DataLoader:
 def seen_batches(cfg: Config, loader: DataLoader, count: int) -> Iterator[Batch]:
     """The first ``count`` batches, fewer where the data end, as the model's data preprocessor hands them on."""
     with refused_settings(cfg):
-        preprocessor = build_detector(cfg).data_preprocessor  # the model knows what it must be padded to
+        preprocessor = build_detector(
+            cfg
+        ).data_preprocessor  # the model knows what it must be padded to
     shows = build_representation(as_streams(loader.dataset).representation, 2, 2)
     for data in islice(loader, count):
         batch = preprocessor(data)
         lanes = zip(batch["inputs"].unbind(1), batch["data_samples"], strict=True)
-        yield [[_seen(t, image, clip, shows) for t, image in enumerate(images)] for images, clip in lanes]
+        yield [
+            [_seen(t, image, clip, shows) for t, image in enumerate(images)]
+            for images, clip in lanes
+        ]
 
 
 def _seen(t: int, image: Tensor, clip: TrackDataSample, shows: Representation) -> SeenFrame:

@@ -63,11 +63,17 @@ class RecordingCensus:
     events_in_frames: int | None = None  # of all windows, each counted as often as it is seen
     events_left_out: int | None = None  # of these, because of downsample
     dropped: dict[str, int] | None = None
-    frame_shape: tuple[int, int, int] | None = None  # channels, height, width of preprocessed frames
+    frame_shape: tuple[int, int, int] | None = (
+        None  # channels, height, width of preprocessed frames
+    )
     box_events: BoxEvents | None = None
-    left_out: dict[str, int] = field(default_factory=dict)  # boxes of classes that the class set leaves out, by name
+    left_out: dict[str, int] = field(
+        default_factory=dict
+    )  # boxes of classes that the class set leaves out, by name
     downsample: str | None = None  # how frames became smaller than the sensor
-    doubts: tuple[str, ...] = ()  # whether labels and events fit together, see `events.preprocessing.plausibility`
+    doubts: tuple[
+        str, ...
+    ] = ()  # whether labels and events fit together, see `events.preprocessing.plausibility`
 
     @property
     def light(self) -> str | None:
@@ -79,7 +85,11 @@ class RecordingCensus:
 
     @property
     def events_per_s(self) -> float | None:
-        return self.num_events / self.duration_s if self.num_events is not None and self.duration_s else None
+        return (
+            self.num_events / self.duration_s
+            if self.num_events is not None and self.duration_s
+            else None
+        )
 
     @property
     def labelled_span_s(self) -> float:
@@ -157,12 +167,20 @@ class Census:
         if dropped is None:
             return None
         asked_for = (UNUSED, *BY_CLASS)
-        return {rule: n for rule, n in dropped.items() if rule.startswith("boxes_") and not rule.startswith(asked_for)}
+        return {
+            rule: n
+            for rule, n in dropped.items()
+            if rule.startswith("boxes_") and not rule.startswith(asked_for)
+        }
 
     def dropped_share(self, split: str) -> float | None:
         """Share of ``dropped_boxes`` in all boxes that were labelled."""
         dropped = self.dropped_boxes(split)
         if dropped is None:
             return None
-        labelled = sum(dropped.values()) + self.dropped(split).get(UNUSED, 0) + len(self.boxes(split).labels)
+        labelled = (
+            sum(dropped.values())
+            + self.dropped(split).get(UNUSED, 0)
+            + len(self.boxes(split).labels)
+        )
         return sum(dropped.values()) / labelled if labelled else None

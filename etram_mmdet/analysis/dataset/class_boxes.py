@@ -35,13 +35,19 @@ class ClassBoxes(NamedTuple):
 
     @classmethod
     def of(
-        cls, rows: np.ndarray, class_set: ClassSet, path: Path, id_names: Mapping[int, str] | None = None
+        cls,
+        rows: np.ndarray,
+        class_set: ClassSet,
+        path: Path,
+        id_names: Mapping[int, str] | None = None,
     ) -> ClassBoxes:
         """``id_names``: what the ids are called, where the file says it; ``path`` is named in errors."""
         labels = class_labels(rows["class_id"], class_set, path, id_names)
         is_kept = labels != LEFT_OUT
         names = id_names or class_set.class_names
-        left_out = Counter(names.get(i, str(i)) for i in signed_ids(rows["class_id"][~is_kept]).tolist())
+        left_out = Counter(
+            names.get(i, str(i)) for i in signed_ids(rows["class_id"][~is_kept]).tolist()
+        )
         return cls(rows[is_kept], labels[is_kept], rows[~is_kept], dict(left_out))
 
     def sizes(self, scale: int) -> BoxSizes:

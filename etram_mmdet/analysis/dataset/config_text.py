@@ -42,7 +42,9 @@ def config_text(plan: ConfigPlan, base_folder: str) -> str:
     return "\n".join([*lines, ""])
 
 
-def next_commands(plan: ConfigPlan, config: Path, options: Sequence[str] = (), states_size: bool = False) -> str:
+def next_commands(
+    plan: ConfigPlan, config: Path, options: Sequence[str] = (), states_size: bool = False
+) -> str:
     """From a config to a film of detections, a line each; no test without recordings for it.
 
     Args:
@@ -62,7 +64,11 @@ def next_commands(plan: ConfigPlan, config: Path, options: Sequence[str] = (), s
     if unseen:
         commands += [["test", run], ["detect", run, unseen[-1].events, "--out", "film.mp4"]]
     lines = [f"python tools/{tool}.py {shlex.join(map(str, words))}" for tool, *words in commands]
-    note = [] if unseen else ["No recordings for val or test: move some there, or nothing tells how good it is."]
+    note = (
+        []
+        if unseen
+        else ["No recordings for val or test: move some there, or nothing tells how good it is."]
+    )
     return "\n".join([*lines, *note])
 
 
@@ -101,4 +107,8 @@ def _class_set(value: str | dict) -> list[str]:
     line = f"class_set = dict({_arguments(value)})"
     if len(line) <= 98:
         return [line]
-    return ["class_set = dict(", *(f"    {key}={_literal(each)}," for key, each in value.items()), ")"]
+    return [
+        "class_set = dict(",
+        *(f"    {key}={_literal(each)}," for key, each in value.items()),
+        ")",
+    ]

@@ -19,14 +19,24 @@ if TYPE_CHECKING:
 OPACITY = {"train": 1.0, "val": 0.62, "test": 0.34}
 LEAST_SHOWN = 0.7  # boxes; where the log axis begins, so that a single box has a bar
 LEAST_MILLIONS = 1e5  # events a second from which on the axis counts millions
-UNKNOWN_RATES = "unknown: the folders do not say how many events\ntheir recordings had, or these were not read"
+UNKNOWN_RATES = (
+    "unknown: the folders do not say how many events\ntheir recordings had, or these were not read"
+)
 
 
 def draw_census(census: Census, thresholds: Sequence[Thresholds], path: Path) -> None:
     """Write the picture as PNG; ``thresholds`` as :func:`all_thresholds` gives them, or none."""
     with page(path, 15, 11, dpi=110) as figure:
         grid = figure.add_gridspec(
-            2, 2, left=0.085, right=0.97, top=0.86, bottom=0.065, wspace=0.19, hspace=0.33, height_ratios=(1.2, 1)
+            2,
+            2,
+            left=0.085,
+            right=0.97,
+            top=0.86,
+            bottom=0.065,
+            wspace=0.19,
+            hspace=0.33,
+            height_ratios=(1.2, 1),
         )
         draw_counts(figure.add_subplot(grid[0, 0]), census)
         draw_areas(figure.add_subplot(grid[0, 1]), census, thresholds)
@@ -59,15 +69,21 @@ def draw_counts(ax: Axes, census: Census) -> None:
     """Boxes per class and split on a log axis, each bar with its number; a missing class has no bar."""
     from matplotlib.ticker import NullLocator
 
-    most = max(np.bincount(census.boxes(split).labels, minlength=1).max() for split in census.splits)
-    ax.set(xscale="log", xlim=(LEAST_SHOWN, max(most, 10) ** 1.1))  # room for the longest bar's number
+    most = max(
+        np.bincount(census.boxes(split).labels, minlength=1).max() for split in census.splits
+    )
+    ax.set(
+        xscale="log", xlim=(LEAST_SHOWN, max(most, 10) ** 1.1)
+    )  # room for the longest bar's number
     height = 0.84 / len(census.splits)
     for k, split in enumerate(census.splits):
         counts = np.bincount(census.boxes(split).labels, minlength=len(census.classes))
         y = np.arange(len(counts)) + (k - (len(census.splits) - 1) / 2) * height
         ax.barh(y, counts, height * 0.86, color=census.colours(), alpha=OPACITY[split])
         for position, count in zip(y, counts, strict=True):
-            at = dict(xy=(max(count, LEAST_SHOWN), position), xytext=(4, 0), textcoords="offset points")
+            at = dict(
+                xy=(max(count, LEAST_SHOWN), position), xytext=(4, 0), textcoords="offset points"
+            )
             ax.annotate(f"{count:,}", **at, va="center", fontsize=8.5)
         ax.barh(0, 0, color=INK, alpha=OPACITY[split], label=split)
     ax.xaxis.set_major_formatter("{x:,.0f}")
@@ -85,27 +101,45 @@ def draw_rates(ax: Axes, census: Census) -> None:
     from matplotlib.lines import Line2D
 
     title(ax, "Events per second of each recording")
-    rates = np.array([np.nan if r.events_per_s is None else r.events_per_s for r in census.recordings])
+    rates = np.array(
+        [np.nan if r.events_per_s is None else r.events_per_s for r in census.recordings]
+    )
     if np.isnan(rates).all():
         ax.set_axis_off()
-        ax.text(0.5, 0.5, UNKNOWN_RATES, transform=ax.transAxes, ha="center", va="center", color=MUTED)
+        ax.text(
+            0.5, 0.5, UNKNOWN_RATES, transform=ax.transAxes, ha="center", va="center", color=MUTED
+        )
         return
     unit, name = (1e6, "million events") if np.nanmax(rates) >= LEAST_MILLIONS else (1, "events")
     rates = rates / unit
     position = 0
     for split in census.splits:
-        of_split = [(r, v) for r, v in zip(census.recordings, rates, strict=True) if r.split == split]
+        of_split = [
+            (r, v) for r, v in zip(census.recordings, rates, strict=True) if r.split == split
+        ]
         x = position + np.arange(len(of_split))
         values = np.array([v for _, v in of_split])
         faces = [PANEL if r.light == "night" else INK for r, _ in of_split]
         ax.vlines(x, 0, values, color=GRID, lw=2)
         ax.scatter(x, values, s=34, c=faces, edgecolors=INK, lw=1.4, zorder=3)
-        ax.text(x.mean(), -0.02, split, transform=ax.get_xaxis_transform(), ha="center", va="top", color=INK)
+        ax.text(
+            x.mean(),
+            -0.02,
+            split,
+            transform=ax.get_xaxis_transform(),
+            ha="center",
+            va="top",
+            color=INK,
+        )
         position = x[-1] + 3
-    ax.set(xlim=(-1.5, position - 1.5), ylim=(0, np.nanmax(rates) * 1.12), ylabel=f"{name} per second")
+    ax.set(
+        xlim=(-1.5, position - 1.5), ylim=(0, np.nanmax(rates) * 1.12), ylabel=f"{name} per second"
+    )
     ax.set_xticks([])
     ax.grid(axis="y")
-    lights = [(light, face) for light, face in (("day", INK), ("night", PANEL)) if census.lights()[light]]
+    lights = [
+        (light, face) for light, face in (("day", INK), ("night", PANEL)) if census.lights()[light]
+    ]
     dot = dict(xdata=[], ydata=[], ls="", marker="o", markeredgecolor=INK)
     handles = [Line2D(**dot, markerfacecolor=face, label=light) for light, face in lights]
     if handles:

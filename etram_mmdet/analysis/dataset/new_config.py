@@ -103,7 +103,9 @@ class ConfigPlan:
     def thresholds(self) -> Thresholds:
         """Of the first rule whose small boxes are smaller than its medium ones."""
         by_rule = {t.rule: t for t in all_thresholds(self.census)}
-        in_order = [by_rule[rule] for rule in RULES if by_rule[rule].small_area < by_rule[rule].medium_area]
+        in_order = [
+            by_rule[rule] for rule in RULES if by_rule[rule].small_area < by_rule[rule].medium_area
+        ]
         return (in_order or [by_rule[RULES[0]]])[0]
 
     @property

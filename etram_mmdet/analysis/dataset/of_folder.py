@@ -10,7 +10,12 @@ import numpy as np
 from etram_mmdet.analysis.dataset.box_events import BoxEvents
 from etram_mmdet.analysis.dataset.census import RecordingCensus
 from etram_mmdet.analysis.dataset.class_boxes import ClassBoxes, added_up, some_of
-from etram_mmdet.datasets.sequence_layout import check_kind, load_boxes_of, load_integers, load_layout
+from etram_mmdet.datasets.sequence_layout import (
+    check_kind,
+    load_boxes_of,
+    load_integers,
+    load_layout,
+)
 from etram_mmdet.events.class_mapping import ClassSet
 from etram_mmdet.events.preprocessing.box_activity import BoxActivity
 from etram_mmdet.events.preprocessing.checksums import check_files
@@ -33,7 +38,11 @@ from etram_mmdet.utils.errors import InputError
 
 
 def census_of_folder(
-    split: str, folder: Path, settings: PreprocessSettings | None, classes: ClassSet, read_events: bool
+    split: str,
+    folder: Path,
+    settings: PreprocessSettings | None,
+    classes: ClassSet,
+    read_events: bool,
 ) -> RecordingCensus:
     """What a sequence folder holds; raises ``InputError``.
 
@@ -45,8 +54,14 @@ def census_of_folder(
         read_events: whether to look at its frames.
     """
     labels = folder / "labels_v2" / "labels.npz"
-    scale = _scale(folder) if settings is None else build_representation(settings.representation, 2, 2).scale
-    manifest = read_manifest(folder) if (folder / MANIFEST).is_file() else None  # RVT's own folders have none
+    scale = (
+        _scale(folder)
+        if settings is None
+        else build_representation(settings.representation, 2, 2).scale
+    )
+    manifest = (
+        read_manifest(folder) if (folder / MANIFEST).is_file() else None
+    )  # RVT's own folders have none
     rows = load_boxes_of(labels)
     boxes = ClassBoxes.of(rows, classes, labels, class_names_of(folder))
     label_us = load_integers(labels.with_name("timestamps_us.npy"))
@@ -76,7 +91,9 @@ def census_of_folder(
 
 def _made_with(manifest: dict | None) -> dict:
     """The settings that name a folder's tensors."""
-    return {key: manifest[key] for key in ("representation", "window_us") if key in (manifest or {})}
+    return {
+        key: manifest[key] for key in ("representation", "window_us") if key in (manifest or {})
+    }
 
 
 def _look_at_frames(
@@ -91,15 +108,23 @@ def _look_at_frames(
 
     Times before the first frame and after the last are unknown.
     """
-    usual = folder / representation_path(build_representation(settings.representation, 2, 2), settings.window_us)
-    path = next(iter(sorted(folder.glob("event_representations_v2/*/event_representations*.h5"))), None)
+    usual = folder / representation_path(
+        build_representation(settings.representation, 2, 2), settings.window_us
+    )
+    path = next(
+        iter(sorted(folder.glob("event_representations_v2/*/event_representations*.h5"))), None
+    )
     if path is None or not len(label_us):
         return {}
     with FrameFile(path) as frames:
         if path == usual:
             check_kind(path, frames.shape[1], frames.dtype, settings.representation)
         repr_us = load_layout(folder, path, frames.shape[0])["t_us"]
-        shown = build_representation(settings.representation, *frames.shape[2:]) if path == usual else None
+        shown = (
+            build_representation(settings.representation, *frames.shape[2:])
+            if path == usual
+            else None
+        )
         examination = BoxActivity(rows, label_us, frames.shape[2:], scale)
         looked_at = some_of(label_us)
         box_events = []
@@ -110,7 +135,9 @@ def _look_at_frames(
                 examination.look(end_us, (frame != 0).any(0))
             if end_us in looked_at:
                 events = shown.off_on(frame).sum(0) if shown else (frame != 0).any(0)
-                box_events.append(boxes.events_at(end_us, events, scale, added_up(shown) if shown else 1))
+                box_events.append(
+                    boxes.events_at(end_us, events, scale, added_up(shown) if shown else 1)
+                )
     first_us = int(repr_us[0]) - WINDOW_US
     times = Times(np.unique(label_us), first_us, int(repr_us[-1]), first_us)
     return dict(
@@ -127,5 +154,7 @@ def _scale(folder: Path) -> int:
     scales = {int(factor[1]) if factor else 1 for factor in factors}
     if len(scales) != 1:
         found = "both full and halved frames" if scales else "no event_representations_v2"
-        raise InputError(f"{folder}: holds {found}, so the network's pixels are unknown; name a config instead")
+        raise InputError(
+            f"{folder}: holds {found}, so the network's pixels are unknown; name a config instead"
+        )
     return scales.pop()

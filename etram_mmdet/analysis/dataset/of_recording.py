@@ -29,8 +29,12 @@ def census_of_source(
     """
     with open_recording(source.events, **settings.opening) as recording:
         found = find_frames(recording, source, settings)
-        representation = build_representation(settings.representation, recording.height, recording.width)
-        boxes = ClassBoxes.of(found.boxes, classes, source.labels, found.class_names)._replace(others=found.labels)
+        representation = build_representation(
+            settings.representation, recording.height, recording.width
+        )
+        boxes = ClassBoxes.of(found.boxes, classes, source.labels, found.class_names)._replace(
+            others=found.labels
+        )
         counts = dict(dropped=found.dropped, doubts=tuple(found.doubts))
         if read_events:
             counts = _count_events(recording, found, settings, representation, boxes)
@@ -69,7 +73,9 @@ def _count_events(
         left_out += representation.count_left_out(events)
         if end_us in looked_at:
             image = representation.off_on(representation(events, window)).sum(0)
-            box_events.append(boxes.events_at(end_us, image, representation.scale, added_up(representation)))
+            box_events.append(
+                boxes.events_at(end_us, image, representation.scale, added_up(representation))
+            )
     recording.read_rest()
     return dict(
         duration_s=(recording.t_last_us - recording.t_first_us) / 1e6,

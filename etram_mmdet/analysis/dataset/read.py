@@ -43,7 +43,9 @@ def take_census(
     root = Path(data_root)
     classes = chosen_classes(class_set, metainfo)
     if not root.is_dir():
-        raise InputError(f"{root}: no such data folder; check the path, or make a sample with tools/make_sample.py")
+        raise InputError(
+            f"{root}: no such data folder; check the path, or make a sample with tools/make_sample.py"
+        )
     folders = [(split, folder) for split in SPLITS for folder in sequence_folders(root / split)]
     if folders:
         tasks = [partial(census_of_folder, *f, settings, classes, read_events) for f in folders]
@@ -63,7 +65,9 @@ def take_census(
     problems += [f"{r.split}/{r.name}: {doubt}" for r in recordings for doubt in r.doubts]
     problems += _differing_shapes(root, recordings)
     names = complete_metainfo(classes, metainfo)
-    return Census(root, classes.name, tuple(names["classes"]), tuple(names["palette"]), recordings, problems)
+    return Census(
+        root, classes.name, tuple(names["classes"]), tuple(names["palette"]), recordings, problems
+    )
 
 
 def data_of_config(cfg: Mapping, path: str | Path) -> dict:
@@ -78,7 +82,9 @@ def data_of_config(cfg: Mapping, path: str | Path) -> dict:
             f"{path}: train_dataloader has several data sets ({data.get('type')}); name one of their folders instead"
         )
     if "data_root" not in data:
-        raise InputError(f"{path}: no train_dataloader.dataset.data_root; name a training config, or a folder")
+        raise InputError(
+            f"{path}: no train_dataloader.dataset.data_root; name a training config, or a folder"
+        )
     defaults = PreprocessSettings()
     settings = PreprocessSettings(
         data.get("preset", defaults.preset),
@@ -87,7 +93,9 @@ def data_of_config(cfg: Mapping, path: str | Path) -> dict:
         data.get("sensor_px"),
         dict(data.get("representation", defaults.representation)),
         class_set=data.get("class_set"),
-        **checked_reading({k: v for k, v in (data.get("reading") or {}).items() if k != "keep_implausible"}),
+        **checked_reading(
+            {k: v for k, v in (data.get("reading") or {}).items() if k != "keep_implausible"}
+        ),
     )
     return dict(
         data_root=data.data_root,

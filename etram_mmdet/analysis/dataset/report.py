@@ -25,12 +25,26 @@ def format_census(census: Census) -> str:
 def format_thresholds(thresholds: Sequence[Thresholds]) -> str:
     """What every rule gives, with a note under it where a rule could not be followed."""
     rows = [
-        [t.rule, f"{t.small_area:.1f}", f"{t.medium_area:.1f}", f"{t.size_weight:.2f}", percent(t.weighted_share)]
+        [
+            t.rule,
+            f"{t.small_area:.1f}",
+            f"{t.medium_area:.1f}",
+            f"{t.size_weight:.2f}",
+            percent(t.weighted_share),
+        ]
         for t in thresholds
     ]
-    head = ["rule", "small_area px²", "medium_area px²", "size_weight", "training boxes with weight > 1"]
+    head = [
+        "rule",
+        "small_area px²",
+        "medium_area px²",
+        "size_weight",
+        "training boxes with weight > 1",
+    ]
     notes = [f"{t.rule}: {note}" for t in thresholds for note in t.notes]
-    return "\n".join([_titled("size thresholds for the loss, from the training boxes", head, rows), *notes])
+    return "\n".join(
+        [_titled("size thresholds for the loss, from the training boxes", head, rows), *notes]
+    )
 
 
 def _splits(census: Census) -> str:
@@ -87,12 +101,17 @@ def _spans(boxes: BoxSizes) -> list[str | None]:
     if not len(boxes.labels):
         return [None] * 3
     columns = (boxes.widths_px, boxes.heights_px, boxes.areas_px2)
-    return [" ".join(f"{value:5.0f}" for value in np.percentile(column, (5, 50, 95))) for column in columns]
+    return [
+        " ".join(f"{value:5.0f}" for value in np.percentile(column, (5, 50, 95)))
+        for column in columns
+    ]
 
 
 def _size_mix(census: Census) -> str:
     rows = [[split, *map(percent, census.boxes(split).size_mix())] for split in census.splits]
-    return _titled("size mix of the boxes (network pixels)", ["split", "< 32²", "< 96²", "larger"], rows)
+    return _titled(
+        "size mix of the boxes (network pixels)", ["split", "< 32²", "< 96²", "larger"], rows
+    )
 
 
 def _titled(title: str, head: Sequence[str], rows: Sequence[Sequence]) -> str:
@@ -105,7 +124,10 @@ def percentiles(boxes: BoxSizes) -> dict[str, dict[str, float]] | None:
         return None
     columns = zip(SIZES, (boxes.widths_px, boxes.heights_px, boxes.areas_px2), strict=True)
     return {
-        size: {f"p{p}": float(v) for p, v in zip(PERCENTILES, np.percentile(values, PERCENTILES), strict=True)}
+        size: {
+            f"p{p}": float(v)
+            for p, v in zip(PERCENTILES, np.percentile(values, PERCENTILES), strict=True)
+        }
         for size, values in columns
     }
 
@@ -148,7 +170,9 @@ def _split(census: Census, split: str) -> dict:
         "boxes": len(boxes.labels),
         "size_mix": boxes.size_mix().tolist() if len(boxes.labels) else None,
         "dropped": census.dropped(split),
-        "per_class": {name: _class(boxes.of_class(label)) for label, name in enumerate(census.classes)},
+        "per_class": {
+            name: _class(boxes.of_class(label)) for label, name in enumerate(census.classes)
+        },
     }
 
 

@@ -52,7 +52,11 @@ def _draw_borders(ax: Axes, thresholds: dict[str, Thresholds]) -> None:
         _mark(ax, area, 1, ACCENT)
         place = dict(transform=ax.get_xaxis_transform(), ha=side, va="bottom")
         ax.text(np.log2(area), 1.008, name, fontsize=9, color=ACCENT, **place)
-    marks = [(p25.small_area, "p25", "right"), (p30.small_area, "p30", "left"), (p30.medium_area, "p70", "left")]
+    marks = [
+        (p25.small_area, "p25", "right"),
+        (p30.small_area, "p30", "left"),
+        (p30.medium_area, "p70", "left"),
+    ]
     for area, name, side in marks:
         _mark(ax, area, 0.035, ACCENT)
         _name_at_foot(ax, area, name, side)
@@ -93,7 +97,9 @@ def draw_shapes(ax: Axes, census: Census) -> None:
     from matplotlib.ticker import LogLocator, NullLocator
 
     boxes = census.boxes()
-    shown = np.random.default_rng(0).permutation(len(boxes.labels))[:MOST_POINTS]  # mixed: no class hides another
+    shown = np.random.default_rng(0).permutation(len(boxes.labels))[
+        :MOST_POINTS
+    ]  # mixed: no class hides another
     dots = np.array(census.colours())[boxes.labels[shown]]
     ax.scatter(boxes.widths_px[shown], boxes.heights_px[shown], s=10, c=dots, alpha=0.6, lw=0)
     xlim = _limits(boxes.widths_px)
@@ -105,7 +111,14 @@ def draw_shapes(ax: Axes, census: Census) -> None:
     ax.plot(ylim, ylim, color=MUTED, lw=1.1, zorder=0.5)
     if xlim[0] < ylim[1] < xlim[1]:
         ax.text(ylim[1], ylim[1], "square", ha="center", va="bottom", fontsize=9, color=MUTED)
-    ax.set(xscale="log", yscale="log", xlim=xlim, ylim=ylim, xlabel="width in pixels", ylabel="height in pixels")
+    ax.set(
+        xscale="log",
+        yscale="log",
+        xlim=xlim,
+        ylim=ylim,
+        xlabel="width in pixels",
+        ylabel="height in pixels",
+    )
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(LogLocator(2))
         axis.set_major_formatter("{x:.0f}")

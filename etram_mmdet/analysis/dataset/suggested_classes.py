@@ -61,7 +61,11 @@ def class_set_for(
     found = classes_in(sources, settings)
     ids = sorted(key for key in found if isinstance(key, int))
     listed = ", ".join(f"{key} ({found[key]:,} boxes)" for key in ids)
-    note = f"labels hold ids without names: {listed}; name them with --classes {ids[0]}=NAME ..." if ids else ""
+    note = (
+        f"labels hold ids without names: {listed}; name them with --classes {ids[0]}=NAME ..."
+        if ids
+        else ""
+    )
     return suggest_class_set(found, words), [note] if ids and not words else []
 
 
@@ -74,9 +78,15 @@ def class_set_in(root: Path) -> dict | None:
     folders = [folder for split in SPLITS for folder in sequence_folders(root / split)]
     if folders:
         pairs = [pair for folder in folders for pair in class_names_of(folder).items()]
-        classes = {id_or_name(name): name for _, name in reversed(pairs)}  # in the spelling that comes first
+        classes = {
+            id_or_name(name): name for _, name in reversed(pairs)
+        }  # in the spelling that comes first
         order = dict.fromkeys(id_or_name(name) for _, name in pairs)
-        return dict(classes=tuple(classes[key] for key in order), mapping=dict(pairs)) if pairs else None
+        return (
+            dict(classes=tuple(classes[key] for key in order), mapping=dict(pairs))
+            if pairs
+            else None
+        )
     found = classes_in(find_sources(root)[0], PreprocessSettings())
     return suggest_class_set(found) if _names(found) else None
 
@@ -95,7 +105,9 @@ def suggest_class_set(found: Mapping[Key, int], words: Sequence[str] = ()) -> di
     """
     ids = sorted(key for key in found if isinstance(key, int))
     if not words:
-        words = [f"{key}=class_{key}" if isinstance(key, int) else key for key in (*ids, *_names(found))]
+        words = [
+            f"{key}=class_{key}" if isinstance(key, int) else key for key in (*ids, *_names(found))
+        ]
     pairs = [word.partition("=") for word in words]
     classes = tuple(dict.fromkeys(name if is_pair else key for key, is_pair, name in pairs))
     mapping = {id_or_name(key): name for key, is_pair, name in pairs if is_pair}
@@ -103,7 +115,9 @@ def suggest_class_set(found: Mapping[Key, int], words: Sequence[str] = ()) -> di
         mapping |= dict(zip(_ids_of(classes, ids), classes, strict=True))
     if ids and (unknown := set(classes) - {*mapping.values(), *_names(found)}):
         name = next(name for name in classes if name in unknown)
-        raise InputError(f"--classes {name}: no label is called so; name its id too, {ids[0]}={name}")
+        raise InputError(
+            f"--classes {name}: no label is called so; name its id too, {ids[0]}={name}"
+        )
     known = {id_or_name(key) for key in (*classes, *mapping)}
     leave_out = tuple(key for key in (*ids, *_names(found)) if id_or_name(key) not in known)
     if mapping == dict(enumerate(classes)):

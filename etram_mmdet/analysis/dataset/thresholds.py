@@ -44,8 +44,12 @@ def all_thresholds(census: Census) -> list[Thresholds]:
     """The loss's own defaults (``fixed``), then every rule; raises ``InputError`` without training boxes."""
     boxes = census.boxes("train")
     if not len(boxes.labels):
-        raise InputError(f"{census.data_root}: no training boxes, from which thresholds come; fill its split train")
-    groups = np.array([SIZE_GROUP_OF.get(name.lower(), "") for name in census.classes])[boxes.labels]
+        raise InputError(
+            f"{census.data_root}: no training boxes, from which thresholds come; fill its split train"
+        )
+    groups = np.array([SIZE_GROUP_OF.get(name.lower(), "") for name in census.classes])[
+        boxes.labels
+    ]
     return derive(boxes.areas_px2, groups)
 
 
@@ -59,7 +63,11 @@ def derive(areas_px2: np.ndarray, groups: np.ndarray) -> list[Thresholds]:
     results = [_result(areas_px2, FIXED, SMALL_PX2, MEDIUM_PX2, _LEAST_WEIGHT)]
     small, small_notes = _percentile_of_group(areas_px2, groups, "small", 90, 30)
     medium, medium_notes = _percentile_of_group(areas_px2, groups, "medium", 75, _MEDIUM_PERCENTILE)
-    results.append(_result(areas_px2, "classes", small, medium, weight, small_notes + medium_notes + weight_notes))
+    results.append(
+        _result(
+            areas_px2, "classes", small, medium, weight, small_notes + medium_notes + weight_notes
+        )
+    )
     for percentile in (25, 30):
         small, medium = np.percentile(areas_px2, (percentile, _MEDIUM_PERCENTILE))
         results.append(_result(areas_px2, f"p{percentile}", small, medium, weight, weight_notes))
@@ -80,15 +88,24 @@ def _weight(groups: np.ndarray) -> tuple[float, tuple[str, ...]]:
     num_medium = np.count_nonzero(groups == "medium")
     if not num_small or not num_medium:
         missing = "medium" if num_small else "small"
-        return _LEAST_WEIGHT, (f"no box of a {missing} class: size_weight is its least value, {_LEAST_WEIGHT:g}",)
+        return _LEAST_WEIGHT, (
+            f"no box of a {missing} class: size_weight is its least value, {_LEAST_WEIGHT:g}",
+        )
     return float(np.clip(1.5 * num_medium / num_small, _LEAST_WEIGHT, _MOST_WEIGHT)), ()
 
 
 def _result(
-    areas_px2: np.ndarray, rule: str, small: float, medium: float, weight: float, notes: tuple[str, ...] = ()
+    areas_px2: np.ndarray,
+    rule: str,
+    small: float,
+    medium: float,
+    weight: float,
+    notes: tuple[str, ...] = (),
 ) -> Thresholds:
     if small >= medium:
-        notes += ("small_area is not below medium_area: the loss's modes step and linear make no sense with them",)
+        notes += (
+            "small_area is not below medium_area: the loss's modes step and linear make no sense with them",
+        )
     share = float(np.mean(exponential_weight(areas_px2, weight, small) > 1))
     return Thresholds(rule, float(small), float(medium), weight, share, notes)
 
@@ -126,4 +143,7 @@ def _meaning(census: Census, chosen: Thresholds) -> str:
 
 
 def _names(census: Census, group: str) -> str:
-    return ", ".join(name for name in census.classes if SIZE_GROUP_OF.get(name.lower()) == group) or f"no {group} class"
+    return (
+        ", ".join(name for name in census.classes if SIZE_GROUP_OF.get(name.lower()) == group)
+        or f"no {group} class"
+    )

@@ -54,7 +54,11 @@ def _missing_classes(census: Census) -> Iterator[str]:
         present = set(census.boxes(split).labels.tolist())
         missing = [census.classes[label] for label in sorted(anywhere - present)]
         if missing:
-            consequence = "a detector cannot learn them" if split == "train" else "no AP can be measured for them there"
+            consequence = (
+                "a detector cannot learn them"
+                if split == "train"
+                else "no AP can be measured for them there"
+            )
             yield f"{split}: no box of {', '.join(missing)}; {consequence}"
 
 
@@ -62,13 +66,20 @@ def _odd_boxes(census: Census) -> Iterator[str]:
     hint = f"check that the label files follow class_set {census.class_set!r}"
     for split in census.splits:
         boxes = census.boxes(split)
-        typical = {name.lower(): _typical_box(boxes.of_class(label)) for label, name in enumerate(census.classes)}
+        typical = {
+            name.lower(): _typical_box(boxes.of_class(label))
+            for label, name in enumerate(census.classes)
+        }
         typical = {name: box for name, box in typical.items() if box}
         for name in TALLER_THAN_WIDE:
             if name in typical and typical[name][0] > typical[name][1]:
                 yield f"{split}: the typical {name} is wider than tall ({_text(typical[name])}); {hint}"
         for name in LARGER_THAN_PEDESTRIAN:
-            if name in typical and "pedestrian" in typical and typical[name][2] < typical["pedestrian"][2]:
+            if (
+                name in typical
+                and "pedestrian" in typical
+                and typical[name][2] < typical["pedestrian"][2]
+            ):
                 sizes = f"{_text(typical[name])} to {_text(typical['pedestrian'])}"
                 yield f"{split}: the typical {name} is smaller than the typical pedestrian ({sizes}); {hint}"
 
@@ -77,7 +88,9 @@ def _typical_box(boxes: BoxSizes) -> tuple[float, float, float] | None:
     """Median width, height (px) and area (px²)."""
     if len(boxes.labels) < LEAST_BOXES:
         return None
-    return tuple(float(np.median(values)) for values in (boxes.widths_px, boxes.heights_px, boxes.areas_px2))
+    return tuple(
+        float(np.median(values)) for values in (boxes.widths_px, boxes.heights_px, boxes.areas_px2)
+    )
 
 
 def _text(box: tuple[float, float, float]) -> str:
@@ -88,7 +101,9 @@ def _size_mix(census: Census) -> Iterator[str]:
     train = census.boxes("train").size_mix()
     for split in ("val", "test"):
         mix = census.boxes(split).size_mix()
-        distance = np.abs(mix - train).sum() / 2  # NaN, hence no warning, where a split has no boxes
+        distance = (
+            np.abs(mix - train).sum() / 2
+        )  # NaN, hence no warning, where a split has no boxes
         if abs(mix[0] - train[0]) > MOST_SMALL_DIFFERENCE or distance > MOST_MIX_DISTANCE:
             yield (
                 f"{split}: {_percent(mix)} of the boxes are small, medium and large, in train {_percent(train)}; "
@@ -141,8 +156,16 @@ def stride_warnings(census: Census, strides: Sequence[int]) -> list[str]:
     for split in census.splits:
         boxes = census.boxes(split)
         for share, what, remedy in (
-            (share_under(boxes, min(strides)), f"a side under {min(strides)} px, the finest stride", finer),
-            (share_over(boxes, strides), f"a side over {LARGEST_PER_STRIDE * max(strides)} px", coarser),
+            (
+                share_under(boxes, min(strides)),
+                f"a side under {min(strides)} px, the finest stride",
+                finer,
+            ),
+            (
+                share_over(boxes, strides),
+                f"a side over {LARGEST_PER_STRIDE * max(strides)} px",
+                coarser,
+            ),
         ):
             if share > MOST_BEYOND_STRIDES:
                 sentences.append(
@@ -186,7 +209,9 @@ def _empty_frames(census: Census) -> Iterator[str]:
 
 
 def _frame_rates(census: Census) -> Iterator[str]:
-    sentence = differing_rates((f"{r.split}/{r.name}", labels_per_s(r.label_us)) for r in census.recordings)
+    sentence = differing_rates(
+        (f"{r.split}/{r.name}", labels_per_s(r.label_us)) for r in census.recordings
+    )
     if sentence:
         yield sentence
 

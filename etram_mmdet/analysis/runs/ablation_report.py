@@ -15,7 +15,12 @@ from etram_mmdet.visualization.style import ACCENT, GOOD, INK, MUTED, page
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_TITLES = dict(AP="AP", AP50="AP50", AP_small_classes="AP, small classes", AP_S_network_px="AP, boxes < 32² network px")
+_TITLES = dict(
+    AP="AP",
+    AP50="AP50",
+    AP_small_classes="AP, small classes",
+    AP_S_network_px="AP, boxes < 32² network px",
+)
 _PANELS = (("AP", "AP, all classes"), ("AP_small_classes", "AP, small road users"))
 _NOT_COMPARED = "#5c6370"
 
@@ -47,7 +52,14 @@ def _cells(row: Row) -> list[str]:
     variant = row.variant
     seeds = len(row.records)
     rates = ", ".join(sorted({f"{record['lr']:.3g}" for record in row.records})) or "-"
-    cells = [variant.name, str(variant.batch), f"{variant.steps:,}", f"{variant.samples:,}", rates, str(seeds)]
+    cells = [
+        variant.name,
+        str(variant.batch),
+        f"{variant.steps:,}",
+        f"{variant.samples:,}",
+        rates,
+        str(seeds),
+    ]
     return [*cells, *(mean_and_spread(row.values[m]) for m in METRICS), *_difference(row)]
 
 
@@ -67,7 +79,10 @@ def _difference(row: Row) -> list[str]:
     if np.isnan(d.p):
         return [f"{100 * d.mean:+.1f}", "undefined, no spread over seeds"]
     verdict = "yes" if d.is_significant else "no"
-    return [f"{100 * d.mean:+.1f} ({100 * d.low:+.1f} to {100 * d.high:+.1f})", f"{verdict} (p {d.p:.2g})"]
+    return [
+        f"{100 * d.mean:+.1f} ({100 * d.low:+.1f} to {100 * d.high:+.1f})",
+        f"{verdict} (p {d.p:.2g})",
+    ]
 
 
 def _notes(rows: Sequence[Row]) -> list[str]:
@@ -100,7 +115,9 @@ def _draw_panel(ax: Axes, rows: Sequence[Row], metric: str) -> None:
     for y, row in enumerate(rows):
         values = 100 * row.values[metric]
         if len(values):
-            ax.plot(values, [y] * len(values), "o", ms=6, color=_colour(row, metric), alpha=0.55, mew=0)
+            ax.plot(
+                values, [y] * len(values), "o", ms=6, color=_colour(row, metric), alpha=0.55, mew=0
+            )
             ax.plot([values.mean()], [y], "|", ms=20, mew=3, color=_colour(row, metric))
 
 

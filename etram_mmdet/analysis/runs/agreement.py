@@ -39,7 +39,10 @@ def _counted(run: dict) -> str:
 
 
 def _data(fingerprint: dict) -> str:
-    counts = (f"{fingerprint[key]:,} {key.replace('_', ' ')}" for key in ("recordings", "labelled_frames", "boxes"))
+    counts = (
+        f"{fingerprint[key]:,} {key.replace('_', ' ')}"
+        for key in ("recordings", "labelled_frames", "boxes")
+    )
     return f"{fingerprint['split']} of {', '.join(counts)} ({fingerprint['sha256']})"
 
 
@@ -77,13 +80,25 @@ FACTS = (
     Fact("clip length", lambda run: run["clip_length"], REFUSED, WARNED),
     Fact("learning rate / sqrt(batch)", _rate, REFUSED, WARNED),
     Fact("schedule", lambda run: run["schedule"], REFUSED, WARNED),
-    Fact("part of the schedule", lambda run: f"{_samples_seen(run) / run['samples']:.0%}", REFUSED, WARNED),
+    Fact(
+        "part of the schedule",
+        lambda run: f"{_samples_seen(run) / run['samples']:.0%}",
+        REFUSED,
+        WARNED,
+    ),
     # An ablation varies these on purpose.
     Fact("starting weights", lambda run: run.get("starting_weights"), ALLOWED, WARNED),
     Fact("seed", lambda run: run.get("seed"), ALLOWED, WARNED),
     # Small causes; a comparison lists them among what differs.
-    Fact("device", lambda run: _of_all_starts(run, lambda start: start["machine"]["device"]), REFUSED, ALLOWED),
-    Fact("commit", lambda run: _of_all_starts(run, lambda start: start["commit"]), REFUSED, ALLOWED),
+    Fact(
+        "device",
+        lambda run: _of_all_starts(run, lambda start: start["machine"]["device"]),
+        REFUSED,
+        ALLOWED,
+    ),
+    Fact(
+        "commit", lambda run: _of_all_starts(run, lambda start: start["commit"]), REFUSED, ALLOWED
+    ),
 )
 _PLACES = {"work_dir", "out_dir", "save_dir", "data_root", "load_from", "resume"}  # of a config
 _SPEED = {"threads", "cores"}  # of a machine; they do not change what it computes
@@ -94,7 +109,9 @@ def obstacles(record: dict, baseline: dict) -> list[str]:
     """Why an ablation does not compare two runs, given by their run.json and metrics; empty where it may."""
     wanted = [fact for fact in FACTS if fact.ablation == REFUSED]
     found = _disagreements([record, baseline], wanted)
-    return [f"{what} {shown(mine)} instead of {shown(theirs)}" for what, (mine, theirs) in found.items()]
+    return [
+        f"{what} {shown(mine)} instead of {shown(theirs)}" for what, (mine, theirs) in found.items()
+    ]
 
 
 def check_comparable(runs: Sequence[Run], allow_other_training_data: bool = False) -> None:
@@ -109,7 +126,9 @@ def check_comparable(runs: Sequence[Run], allow_other_training_data: bool = Fals
     advice = "leave out those that differ, or train all alike, as tools/ablate.py does"
     if list(found) == [TRAINING_DATA]:
         advice += "; --allow-other-training-data compares them all the same"
-    raise InputError("\n  ".join(["these runs may not be compared, they differ in", *listed]) + f"\n{advice}")
+    raise InputError(
+        "\n  ".join(["these runs may not be compared, they differ in", *listed]) + f"\n{advice}"
+    )
 
 
 def unequal_conditions(runs: Sequence[Run]) -> list[str]:
@@ -121,10 +140,15 @@ def unequal_conditions(runs: Sequence[Run]) -> list[str]:
 
 def what_differs(runs: Sequence[Run]) -> dict[str, list]:
     """Values of each run by setting of the configs, and of run.json what it ran on; names of places do not count."""
-    machines = [{key: value for key, value in run.record["machine"].items() if key not in _SPEED} for run in runs]
+    machines = [
+        {key: value for key, value in run.record["machine"].items() if key not in _SPEED}
+        for run in runs
+    ]
     return (
         differences([run.config for run in runs], ignored=_PLACES.__contains__)
-        | _disagreements([run.facts for run in runs], [fact for fact in FACTS if fact.name in _LISTED])
+        | _disagreements(
+            [run.facts for run in runs], [fact for fact in FACTS if fact.name in _LISTED]
+        )
         | differences(machines, "machine")
     )
 
@@ -135,4 +159,6 @@ def _disagreements(runs: Sequence[dict], facts: Sequence[Fact]) -> dict[str, lis
 
 
 def _by_run(runs: Sequence[Run], values: Sequence) -> str:
-    return ", ".join(f"{run.folder} has {shown(value)}" for run, value in zip(runs, values, strict=True))
+    return ", ".join(
+        f"{run.folder} has {shown(value)}" for run, value in zip(runs, values, strict=True)
+    )

@@ -35,7 +35,11 @@ _LINE_IN = 0.24  # height of a line of text
 
 def format_comparison(runs: Sequence[Run], selection: Selection) -> str:
     """What was measured and what to mind, a line per run, AP per class, and what differs; AP in percent."""
-    parts = [f"Each run's {selection}; AP in percent, protocol {runs[0].protocol}.", caution(runs), _CLAIM]
+    parts = [
+        f"Each run's {selection}; AP in percent, protocol {runs[0].protocol}.",
+        caution(runs),
+        _CLAIM,
+    ]
     parts.append(_overall(runs))
     if rated_classes(runs):
         parts += ["### AP per class", _per_class(runs)]
@@ -63,12 +67,16 @@ def _overall(runs: Sequence[Run]) -> str:
     for run in runs:
         found = [_percent(run, metric, MISSING) for metric in metrics]
         rows.append([run.name, number(run.step), *found, run.record["seed"], number(run.samples)])
-    return markdown_table(["run", "step", *(_TITLES[metric] for metric in metrics), "seed", "samples seen"], rows)
+    return markdown_table(
+        ["run", "step", *(_TITLES[metric] for metric in metrics), "seed", "samples seen"], rows
+    )
 
 
 def _per_class(runs: Sequence[Run]) -> str:
     classes = rated_classes(runs)
-    rows = [[run.name, *(_percent(run, f"AP_{name}", "no boxes") for name in classes)] for run in runs]
+    rows = [
+        [run.name, *(_percent(run, f"AP_{name}", "no boxes") for name in classes)] for run in runs
+    ]
     return markdown_table(["run", *classes], rows)
 
 
@@ -94,7 +102,13 @@ def draw_comparison(runs: Sequence[Run], selection: Selection, path: Path) -> No
     below_in = 0.75 + _LINE_IN * len(lines)
     height_in = above_in + max(4.2, 0.1 * len(runs) * len(rated_classes(runs))) + below_in
     with page(path, _WIDTH_IN, height_in) as figure:
-        grid = dict(left=0.05, right=0.98, wspace=0.25, bottom=below_in / height_in, top=1 - above_in / height_in)
+        grid = dict(
+            left=0.05,
+            right=0.98,
+            wspace=0.25,
+            bottom=below_in / height_in,
+            top=1 - above_in / height_in,
+        )
         over_steps, per_class = figure.subplots(1, 2, gridspec_kw=grid)
         _draw_steps(over_steps, runs)
         _draw_classes(per_class, runs)
@@ -111,12 +125,22 @@ def _draw_steps(ax: Axes, runs: Sequence[Run]) -> None:
         percent = [100 * metrics["AP"] for metrics in run.evaluations.values()]
         at = list(run.evaluations).index(run.step)
         label = f"{run.name}   AP {percent[at]:.1f} at step {run.step:,}"
-        ax.plot(list(run.evaluations), percent, **_look(i), lw=1.6, ms=9, markevery=[at], label=label)
-    ax.set(xlabel="step", ylabel="AP in percent", ylim=(0, 1.08 * ax.get_ylim()[1]))  # room for the highest mark
+        ax.plot(
+            list(run.evaluations), percent, **_look(i), lw=1.6, ms=9, markevery=[at], label=label
+        )
+    ax.set(
+        xlabel="step", ylabel="AP in percent", ylim=(0, 1.08 * ax.get_ylim()[1])
+    )  # room for the highest mark
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.grid()
-    ax.set_title("AP over the steps, a mark where compared", loc="left", fontsize=13, weight="bold", color=INK)
+    ax.set_title(
+        "AP over the steps, a mark where compared",
+        loc="left",
+        fontsize=13,
+        weight="bold",
+        color=INK,
+    )
 
 
 def _draw_classes(ax: Axes, runs: Sequence[Run]) -> None:
@@ -128,12 +152,18 @@ def _draw_classes(ax: Axes, runs: Sequence[Run]) -> None:
         return
     for i, run in enumerate(runs):
         shift = (i - (len(runs) - 1) / 2) * 0.8 / len(runs)
-        found = [(100 * run.metrics[f"AP_{c}"], y + shift) for y, c in enumerate(classes) if f"AP_{c}" in run.metrics]
+        found = [
+            (100 * run.metrics[f"AP_{c}"], y + shift)
+            for y, c in enumerate(classes)
+            if f"AP_{c}" in run.metrics
+        ]
         ax.plot(*zip(*found, strict=True), **_look(i), ls="", ms=7, clip_on=False)
     for y, name in enumerate(classes):
         ax.axhline(y + 0.5, color=GRID, lw=1)
         if not any(f"AP_{name}" in run.metrics for run in runs):
-            ax.text(0.01, y, "no boxes", transform=ax.get_yaxis_transform(), va="center", color=MUTED)
+            ax.text(
+                0.01, y, "no boxes", transform=ax.get_yaxis_transform(), va="center", color=MUTED
+            )
     ax.set(xlabel="AP in percent", xlim=(0, None), ylim=(len(classes) - 0.5, -0.5))
     ax.set_yticks(range(len(classes)), classes, color=INK)
     ax.tick_params(axis="y", length=0)

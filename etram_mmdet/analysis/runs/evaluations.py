@@ -23,7 +23,11 @@ class Selection:
     def __str__(self) -> str:
         if self.best:
             return f"{self.split} evaluation of highest AP (--best), a choice that flatters"
-        return f"last {self.split} evaluation" if self.step is None else f"{self.split} evaluation at step {self.step}"
+        return (
+            f"last {self.split} evaluation"
+            if self.step is None
+            else f"{self.split} evaluation at step {self.step}"
+        )
 
     def step_among(self, evaluations: dict[int, dict[str, float]], folder: Path) -> int:
         """The step of the evaluation that counts; raises ``InputError`` where there is none."""
@@ -52,12 +56,18 @@ def read_evaluations(path: Path, split: str, record: dict) -> dict[int, dict[str
     try:
         rows = {int(row["step"]): row for row in evaluations(path, split, record)}
         return {
-            step: {key.removeprefix(prefix): float(v) for key, v in row.items() if key.startswith(prefix) and v}
+            step: {
+                key.removeprefix(prefix): float(v)
+                for key, v in row.items()
+                if key.startswith(prefix) and v
+            }
             for step, row in rows.items()
             if row.get(f"{prefix}AP")
         }
     except (KeyError, AttributeError, TypeError, ValueError, csv.Error) as error:
-        raise InputError(f"{path}: damaged, not the table of a training ({error}); restore it") from error
+        raise InputError(
+            f"{path}: damaged, not the table of a training ({error}); restore it"
+        ) from error
 
 
 def headline(record: dict) -> str:

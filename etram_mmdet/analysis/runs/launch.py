@@ -48,12 +48,18 @@ def finished_result(folder: Path, variant: Variant) -> dict | None:
     advice = "delete this run's folder, and it is trained again"
     content = read_json(record, advice)
     try:
-        rows = [row for row in evaluations(table, "val", content) if int(row["step"]) == variant.steps]
+        rows = [
+            row for row in evaluations(table, "val", content) if int(row["step"]) == variant.steps
+        ]
     except (ValueError, TypeError, KeyError, AttributeError, csv.Error) as error:
-        raise InputError(f"{table}, {record.name}: not the results of a run ({error}); {advice}") from error
+        raise InputError(
+            f"{table}, {record.name}: not the results of a run ({error}); {advice}"
+        ) from error
     if not rows:
         return None
-    return content | dict(metrics={key: float(value) for key, value in rows[-1].items() if "/" in key and value})
+    return content | dict(
+        metrics={key: float(value) for key, value in rows[-1].items() if "/" in key and value}
+    )
 
 
 def check_order(out: Path, variant: Variant, seed: int) -> Path:
@@ -88,7 +94,9 @@ class Launcher:
     progress.
     """
 
-    def __init__(self, plan: Plan, out: Path, devices: list[str], train_tool: Path, say: Callable = print) -> None:
+    def __init__(
+        self, plan: Plan, out: Path, devices: list[str], train_tool: Path, say: Callable = print
+    ) -> None:
         self.plan = plan
         self.out = out
         self.devices = devices
@@ -113,12 +121,23 @@ class Launcher:
             with atomic_write(path) as aside:
                 aside.write_text(variant.config_for(seed).pretty_text)
         for run in self.plan.runs:
-            check_free(run_folder(self.out, *run))  # a training may outlive the launcher that began it
-        todo = [run for run in self.plan.runs if finished_result(run_folder(self.out, *run), run[0]) is None]
+            check_free(
+                run_folder(self.out, *run)
+            )  # a training may outlive the launcher that began it
+        todo = [
+            run
+            for run in self.plan.runs
+            if finished_result(run_folder(self.out, *run), run[0]) is None
+        ]
         for run in todo:
             waiting.put(run)
-        self.say(f"{len(self.plan.runs)} runs, {len(self.plan.runs) - len(todo)} of them finished before")
-        threads = [threading.Thread(target=self._work, args=(d, waiting), daemon=True) for d in self.devices]
+        self.say(
+            f"{len(self.plan.runs)} runs, {len(self.plan.runs) - len(todo)} of them finished before"
+        )
+        threads = [
+            threading.Thread(target=self._work, args=(d, waiting), daemon=True)
+            for d in self.devices
+        ]
         try:
             for thread in threads:
                 thread.start()
@@ -170,17 +189,29 @@ class Launcher:
         self.seconds.append(60 * minutes)
         result = finished_result(folder, variant)
         if code or result is None:
-            last = [line for line in (folder / LOG_FILE).read_text().splitlines() if line.strip()][-1:]
+            last = [line for line in (folder / LOG_FILE).read_text().splitlines() if line.strip()][
+                -1:
+            ]
             self.failed.append(f"{variant.name} seed {seed}: {''.join(last)} ({folder / LOG_FILE})")
             self.say(f"FAILED {self.failed[-1]}")
             return
         left = waiting.qsize() * sum(self.seconds) / len(self.seconds) / len(self.devices) / 60
         ap = result["metrics"]["coco/AP"]
-        self.say(f"{variant.name} seed {seed} on {device}: AP {ap:.4f} in {minutes:.1f} min, about {left:.0f} min left")
+        self.say(
+            f"{variant.name} seed {seed} on {device}: AP {ap:.4f} in {minutes:.1f} min, about {left:.0f} min left"
+        )
 
     def _command(self, folder: Path) -> list[str]:
         config = str(_order_file(folder))
-        return [sys.executable, str(self.train_tool), config, "--work-dir", str(folder), "--resume", "auto"]
+        return [
+            sys.executable,
+            str(self.train_tool),
+            config,
+            "--work-dir",
+            str(folder),
+            "--resume",
+            "auto",
+        ]
 
     def _environment(self, device: str) -> dict[str, str]:
         if device != "cpu":

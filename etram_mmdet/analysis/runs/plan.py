@@ -34,7 +34,9 @@ class Variant:
     def config_for(self, seed: int) -> Config:
         """The complete config of the run with ``seed``, which is evaluated once, after its last step."""
         steps = dict.fromkeys(("train_cfg.max_iters", "train_cfg.val_interval"), self.steps)
-        kept = {"default_hooks.checkpoint.interval": max(1, self.steps // 5)}  # at most a fifth is lost by a kill
+        kept = {
+            "default_hooks.checkpoint.interval": max(1, self.steps // 5)
+        }  # at most a fifth is lost by a kill
         return load_config(self.config, {**kept, **self.options, **steps, "randomness.seed": seed})
 
 
@@ -82,7 +84,9 @@ def load_plan(
         )
     unknown = sorted(set(runs) - set(content["runs"]))
     if unknown:
-        raise InputError(f"{path}: no runs {unknown}; expected some of {', '.join(content['runs'])}")
+        raise InputError(
+            f"{path}: no runs {unknown}; expected some of {', '.join(content['runs'])}"
+        )
     wanted = {*(runs or content["runs"]), content["baseline"]}
     names = sorted(wanted & set(content["runs"]), key=[content["baseline"], *content["runs"]].index)
     scale = 1 if samples is None else samples / content["samples"]

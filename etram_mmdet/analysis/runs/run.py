@@ -7,7 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from etram_mmdet.analysis.runs.evaluations import RESULTS_FILE, Selection, headline, read_evaluations
+from etram_mmdet.analysis.runs.evaluations import (
+    RESULTS_FILE,
+    Selection,
+    headline,
+    read_evaluations,
+)
 from etram_mmdet.datasets.shared_keys import dataset_configs, metainfo_of
 from etram_mmdet.engine.config.plain_config import read_plain_config
 from etram_mmdet.engine.hooks.run_record import RUN_FILE
@@ -25,7 +30,9 @@ def dumped_config(folder: Path, record: dict) -> dict:
     if len(found) > 1:  # trained again under another name, or a plan's file beside the run
         found = {name: config for name, config in found.items() if _belongs(config, record)}
     if not found:
-        raise InputError(f"{folder}: holds no .py with the config that belongs to its run.json; train the run again")
+        raise InputError(
+            f"{folder}: holds no .py with the config that belongs to its run.json; train the run again"
+        )
     first, *others = found.values()
     if any(other != first for other in others):
         raise InputError(
@@ -36,7 +43,11 @@ def dumped_config(folder: Path, record: dict) -> dict:
 
 def _belongs(config: dict, record: dict) -> bool:
     said = (config["train_cfg"].get("max_iters"), config["optim_wrapper"]["optimizer"].get("lr"))
-    test_cfg = {key: value for key, value in config["model"].get("test_cfg", {}).items() if key != "operating_points"}
+    test_cfg = {
+        key: value
+        for key, value in config["model"].get("test_cfg", {}).items()
+        if key != "operating_points"
+    }
     return said == (record["steps"], record["lr"]) and test_cfg == record["test_cfg"]
 
 
@@ -46,7 +57,9 @@ def _read(path: Path) -> dict | None:
         config = read_plain_config(path)
     except InputError:
         return None
-    return config if {"model", "train_cfg", "optim_wrapper", "val_dataloader"} <= set(config) else None
+    return (
+        config if {"model", "train_cfg", "optim_wrapper", "val_dataloader"} <= set(config) else None
+    )
 
 
 _NEEDED = """
@@ -90,7 +103,9 @@ class Run:
         The weights are those of ``load_from``, unless the run was resumed: then that is its own checkpoint.
         """
         weights = None if self.config.get("resume") else self.config.get("load_from")
-        return self.record | dict(metrics=self.metrics, samples_seen=self.samples, starting_weights=weights)
+        return self.record | dict(
+            metrics=self.metrics, samples_seen=self.samples, starting_weights=weights
+        )
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -106,19 +121,26 @@ def read_runs(folders: Sequence[Path], selection: Selection) -> list[Run]:
         InputError: a folder is missing, is named twice, or lacks a readable run.json, results.csv, config or the
             selected evaluation.
     """
-    twice = [str(f) for i, f in enumerate(folders) if f.resolve() in [other.resolve() for other in folders[:i]]]
+    twice = [
+        str(f)
+        for i, f in enumerate(folders)
+        if f.resolve() in [other.resolve() for other in folders[:i]]
+    ]
     if twice:
         raise InputError(f"{', '.join(twice)}: named twice; name each run once")
     paths = [Path(os.path.abspath(folder)) for folder in folders]
     above = os.path.commonpath([path.parent for path in paths])
     return [
-        _read_run(folder, str(path.relative_to(above)), selection) for folder, path in zip(folders, paths, strict=True)
+        _read_run(folder, str(path.relative_to(above)), selection)
+        for folder, path in zip(folders, paths, strict=True)
     ]
 
 
 def _read_run(folder: Path, name: str, selection: Selection) -> Run:
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; name work folders of tools/train.py, such as work_dirs/baseline")
+        raise InputError(
+            f"{folder}: no such folder; name work folders of tools/train.py, such as work_dirs/baseline"
+        )
     record = _read_record(_existing(folder / RUN_FILE))
     evaluations = read_evaluations(_existing(folder / RESULTS_FILE), selection.split, record)
     step = selection.step_among(evaluations, folder)
@@ -127,7 +149,9 @@ def _read_run(folder: Path, name: str, selection: Selection) -> Run:
 
 def _existing(path: Path) -> Path:
     if not path.is_file():
-        raise InputError(f"{path.parent}: holds no {path.name}, so it is no run that was trained and evaluated")
+        raise InputError(
+            f"{path.parent}: holds no {path.name}, so it is no run that was trained and evaluated"
+        )
     return path
 
 

@@ -11,7 +11,12 @@ from etram_mmdet.analysis.runs.agreement import obstacles
 from etram_mmdet.analysis.runs.plan import Variant
 
 CONFIDENCE = 0.95
-METRICS = ("AP", "AP50", "AP_small_classes", "AP_S_network_px")  # the first one is tested for significance
+METRICS = (
+    "AP",
+    "AP50",
+    "AP_small_classes",
+    "AP_S_network_px",
+)  # the first one is tested for significance
 _NO_SPREAD = 1e-12  # differences of rounding
 
 
@@ -49,18 +54,28 @@ def compare(results: Sequence[tuple[Variant, list[dict]]]) -> list[Row]:
     Differences are Welch's, which lets spreads differ; p-values are corrected for the number of variants compared.
     """
     baseline = results[0][1]
-    rows = [Row(variant, _values(found), found, _all_obstacles(found, baseline)) for variant, found in results]
-    may = [not row.obstacles and _enough(row) for row in rows]  # the baseline's own seeds may differ as well
+    rows = [
+        Row(variant, _values(found), found, _all_obstacles(found, baseline))
+        for variant, found in results
+    ]
+    may = [
+        not row.obstacles and _enough(row) for row in rows
+    ]  # the baseline's own seeds may differ as well
     comparable = [i for i in range(1, len(rows)) if may[0] and may[i]]
     raw = [_welch(rows[i].values[METRICS[0]], rows[0].values[METRICS[0]]) for i in comparable]
     for i, difference, p in zip(comparable, raw, holm([d.p for d in raw]), strict=True):
         corrected = Difference(difference.mean, difference.low, difference.high, p)
-        rows[i] = Row(rows[i].variant, rows[i].values, rows[i].records, rows[i].obstacles, corrected)
+        rows[i] = Row(
+            rows[i].variant, rows[i].values, rows[i].records, rows[i].obstacles, corrected
+        )
     return rows
 
 
 def _values(found: list[dict]) -> dict[str, np.ndarray]:
-    return {m: np.array([r["metrics"][f"coco/{m}"] for r in found if f"coco/{m}" in r["metrics"]]) for m in METRICS}
+    return {
+        m: np.array([r["metrics"][f"coco/{m}"] for r in found if f"coco/{m}" in r["metrics"]])
+        for m in METRICS
+    }
 
 
 def _all_obstacles(found: list[dict], baseline: list[dict]) -> tuple[str, ...]:
@@ -92,6 +107,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     corrected = [np.nan] * len(p_values)
     largest = 0.0
     for rank, index in enumerate(np.argsort(p_values)):  # NaN comes last
-        largest = float(np.maximum(largest, np.minimum((len(p_values) - rank) * p_values[index], 1)))
+        largest = float(
+            np.maximum(largest, np.minimum((len(p_values) - rank) * p_values[index], 1))
+        )
         corrected[index] = largest
     return corrected

@@ -49,13 +49,24 @@ def streaming(streamer: Streamer, reference: Reference, hw: tuple[int, int], win
             results["reference"], states["reference"] = reference.stream(frame, states["reference"])
 
     seconds = take_turns(dict(reference=theirs, ours=ours), windows, warm_up=3, device=device.type)
-    scores = torch.cat([level.flatten(2) for level in results["ours"][0]], 2).transpose(1, 2).float().sigmoid()
+    scores = (
+        torch.cat([level.flatten(2) for level in results["ours"][0]], 2)
+        .transpose(1, 2)
+        .float()
+        .sigmoid()
+    )
     difference = float((scores - results["reference"][..., 5:]).abs().max())
     return compared(seconds) | dict(difference=difference)
 
 
 def training(
-    cfg: Config, model: nn.Module, reference: Reference, hw: tuple[int, int], batch: int, clip: int, steps: int
+    cfg: Config,
+    model: nn.Module,
+    reference: Reference,
+    hw: tuple[int, int],
+    batch: int,
+    clip: int,
+    steps: int,
 ) -> dict:
     """Whole steps: bytes to floats, forward, losses, backward, clipping by value and AdamW; both in mixed precision
     where the config has it on this device.
@@ -86,14 +97,18 @@ def training(
     return compared(take_turns(dict(reference=theirs, ours=ours), steps, device=device))
 
 
-def memory(model: nn.Module, reference: Reference, hw: tuple[int, int], batch: int, clip: int) -> dict[str, int]:
+def memory(
+    model: nn.Module, reference: Reference, hw: tuple[int, int], batch: int, clip: int
+) -> dict[str, int]:
     """Bytes that either forward pass keeps for its backward pass, weights excluded."""
     model.train(), reference.model.train()
     data = random_clips(model, batch, clip, hw)
     model.stream_states["loss"].reset()
     return dict(
         reference_bytes=saved_bytes_of(reference.model, _reference_loss(model, reference, data)),
-        ours_bytes=saved_bytes_of(model, lambda: model(**model.data_preprocessor(data, True), mode="loss")),
+        ours_bytes=saved_bytes_of(
+            model, lambda: model(**model.data_preprocessor(data, True), mode="loss")
+        ),
     )
 
 
@@ -137,11 +152,15 @@ def evaluation(frames: int, detections: int, rounds: int, boxes: int = 6) -> dic
     before = logging.root.manager.disable
     logging.disable(logging.INFO)  # the metric's tables
     try:
-        seconds = take_turns(dict(reference=theirs, ours=ours, whole=lambda: metric.compute_metrics(data)), rounds)
+        seconds = take_turns(
+            dict(reference=theirs, ours=ours, whole=lambda: metric.compute_metrics(data)), rounds
+        )
     finally:
         logging.disable(before)
     whole = compared(dict(reference=seconds["reference"], ours=seconds["whole"]))
-    return compared(seconds) | dict(difference=abs(results["ours"] - results["reference"]), whole=whole)
+    return compared(seconds) | dict(
+        difference=abs(results["ours"] - results["reference"]), whole=whole
+    )
 
 
 def _random_frames(frames: int, detections: int, boxes: int) -> list[FrameResult]:
@@ -157,7 +176,9 @@ def _random_frames(frames: int, detections: int, boxes: int) -> list[FrameResult
         found = truth[near] + rng.normal(0, 3, (detections, 4)).astype(np.float32)
         found[:, 2:] = np.maximum(found[:, 2:], found[:, :2] + 1)
         found = np.round(found * 8) / 8  # exact in every float format on the way
-        scores = rng.permutation(frames * detections)[:detections].astype(np.float32) / (frames * detections)
+        scores = rng.permutation(frames * detections)[:detections].astype(np.float32) / (
+            frames * detections
+        )
         made.append(
             FrameResult(
                 recording=f"benchmark_{20 * t // frames:02}",

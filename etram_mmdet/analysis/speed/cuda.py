@@ -24,7 +24,9 @@ def check(device: torch.device) -> None:
     """Raises ``InputError`` where ``device`` is a GPU and PyTorch finds none."""
     if device.type == "cuda" and not torch.cuda.is_available():
         build = f"PyTorch {torch.__version__}, CUDA {torch.version.cuda or 'not built in'}"
-        raise InputError(f"--device {device}: no GPU found here ({build}); --device cpu --small tries the same without")
+        raise InputError(
+            f"--device {device}: no GPU found here ({build}); --device cpu --small tries the same without"
+        )
 
 
 def name(device: torch.device) -> str:
@@ -37,7 +39,9 @@ def facts(device: torch.device) -> dict[str, str]:
     if device.type != "cuda":
         return {}
     card = torch.cuda.get_device_properties(device)
-    switches = dict(products=torch.backends.cuda.matmul.allow_tf32, convolutions=torch.backends.cudnn.allow_tf32)
+    switches = dict(
+        products=torch.backends.cuda.matmul.allow_tf32, convolutions=torch.backends.cudnn.allow_tf32
+    )
     return dict(
         memory=f"{card.total_memory / 2**30:.1f} GiB",
         capability=f"{card.major}.{card.minor}",

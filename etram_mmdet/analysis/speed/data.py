@@ -17,7 +17,13 @@ from etram_mmdet.datasets.recording_frames import FolderSequence
 from etram_mmdet.events.class_mapping import ClassSet
 from etram_mmdet.events.formats import open_recording
 from etram_mmdet.events.preprocessing.folder import preprocess_folder
-from etram_mmdet.events.preprocessing.frame_store import FrameFile, checksum, compress, create_frames, write_checksums
+from etram_mmdet.events.preprocessing.frame_store import (
+    FrameFile,
+    checksum,
+    compress,
+    create_frames,
+    write_checksums,
+)
 from etram_mmdet.events.preprocessing.labelled_frames import find_frames
 from etram_mmdet.events.preprocessing.recording import preprocess_recording
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
@@ -39,12 +45,19 @@ class Stages:
 
 def time_stages(source: Source, settings: PreprocessSettings, path: Path) -> Stages:
     """Preprocess ``source`` into the file ``path``, stage by stage."""
-    with open_recording(source.events, **settings.opening) as recording, h5py.File(path, "w") as file:
+    with (
+        open_recording(source.events, **settings.opening) as recording,
+        h5py.File(path, "w") as file,
+    ):
         frames = find_frames(recording, source, settings).frames
-        representation = build_representation(settings.representation, recording.height, recording.width)
+        representation = build_representation(
+            settings.representation, recording.height, recording.width
+        )
         stages = Stages(recording.num_events, len(frames.repr_us), 0)
         recording.release()
-        data = create_frames(file, len(frames.repr_us), representation.shape, representation.dtype, settings.codec)
+        data = create_frames(
+            file, len(frames.repr_us), representation.shape, representation.dtype, settings.codec
+        )
         image = np.empty(representation.shape, representation.dtype)
         checksums = []
         for index, end_us in enumerate(frames.repr_us.tolist()):
@@ -91,7 +104,9 @@ def frames_per_s(
     starts = np.arange(0, preprocessed.num_frames - clip, clip)
     orders = {"in order": starts, "at random": np.random.default_rng(0).permutation(starts)}
     return {
-        f"{name}, {order}": _best_rate(lambda r=read, o=order: _read_clips(r, orders[o], clip), len(starts) * clip)
+        f"{name}, {order}": _best_rate(
+            lambda r=read, o=order: _read_clips(r, orders[o], clip), len(starts) * clip
+        )
         for name, read in ways.items()
         for order in orders
     }
@@ -117,7 +132,9 @@ def _best_rate(work: Callable[[], None], amount: int, repeats: int = 3) -> float
     return amount / min(seconds)
 
 
-def scaling(src: Path, dst: Path, settings: PreprocessSettings, workers: list[int]) -> dict[int, float]:
+def scaling(
+    src: Path, dst: Path, settings: PreprocessSettings, workers: list[int]
+) -> dict[int, float]:
     """Events per second of preprocessing the whole folder, by number of workers."""
     rates = {}
     for count in workers:

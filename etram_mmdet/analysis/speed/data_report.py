@@ -39,7 +39,9 @@ def measure(src: Path, class_set: str, codec: Codec) -> dict:
         events=best.num_events,
         frames=best.num_frames,
         bytes_per_frame=best.bytes_written / best.num_frames,
-        ms_per_frame={stage: 1e3 * seconds / best.num_frames for stage, seconds in best.seconds.items()},
+        ms_per_frame={
+            stage: 1e3 * seconds / best.num_frames for stage, seconds in best.seconds.items()
+        },
         frames_per_s=rates,
         folder_events_per_s={str(count): rate for count, rate in workers.items()},
     )
@@ -55,6 +57,12 @@ def format_times(result: dict) -> str:
     making.append(["  on disk", number(result["bytes_per_frame"] / 1e3, 1), "kB"])
     for count, rate in result["folder_events_per_s"].items():
         making.append([f"  whole folder, {count} workers", number(rate / 1e6, 1), "M events/s"])
-    loading = [[f"  {source}", number(rate), "frames/s"] for source, rate in result["frames_per_s"].items()]
-    lines += [table(making, left=(0, 2)), "\nloading clips of 5 frames, one process", table(loading, left=(0, 2))]
+    loading = [
+        [f"  {source}", number(rate), "frames/s"] for source, rate in result["frames_per_s"].items()
+    ]
+    lines += [
+        table(making, left=(0, 2)),
+        "\nloading clips of 5 frames, one process",
+        table(loading, left=(0, 2)),
+    ]
     return "\n".join(lines)

@@ -39,7 +39,13 @@ def measure_streaming(
 
 
 def measure_training(
-    cfg: Config, model: nn.Module, hw: tuple[int, int], batch: int, clip: int, steps: int, precision: str
+    cfg: Config,
+    model: nn.Module,
+    hw: tuple[int, int],
+    batch: int,
+    clip: int,
+    steps: int,
+    precision: str,
 ) -> dict:
     """Milliseconds of ``steps`` training steps as ``cfg`` has them, on ``batch`` clips of ``clip`` frames.
 
@@ -69,13 +75,18 @@ def format_result(result: dict) -> str:
         f"frames {w}x{h}: {size}",
         *_streaming_lines(result),
         *(_training_lines(result) if "training_ms" in result else []),
-        *(f"  batch {row['batch']:>3}: {row['gib']:.2f} GiB ({row['how']})" for row in result.get("sweep", [])),
+        *(
+            f"  batch {row['batch']:>3}: {row['gib']:.2f} GiB ({row['how']})"
+            for row in result.get("sweep", [])
+        ),
     ]
     return "\n".join(lines)
 
 
 def _streaming_lines(result: dict) -> list[str]:
-    how = ", ".join([result["precision"], *(word for word in ("fused", "compiled") if result[word])])
+    how = ", ".join(
+        [result["precision"], *(word for word in ("fused", "compiled") if result[word])]
+    )
     rows = [[f"streaming, batch 1, {how}, ms per window", "median", "5 %", "95 %"]]
     for part, ms in result["streaming_ms"].items():
         rows.append([f"  {part}", *(f"{ms[which]:.2f}" for which in ("median", "p5", "p95"))])

@@ -26,13 +26,17 @@ class Reference:
 
     def __init__(self, folder: Path, model: nn.Module) -> None:
         if not (folder / _MODEL_FILE).is_file():
-            raise InputError(f"{folder}: holds no {_MODEL_FILE}; name a clone of https://github.com/uzh-rpg/RVT")
+            raise InputError(
+                f"{folder}: holds no {_MODEL_FILE}; name a clone of https://github.com/uzh-rpg/RVT"
+            )
         sys.path.insert(0, str(folder))
         try:
             from models.detection.yolox_extension.models.detector import YoloXDetector
             from omegaconf import OmegaConf
         except ImportError as error:
-            raise InputError(f"{folder}: {error}; RVT wants: pip install omegaconf einops torchvision") from error
+            raise InputError(
+                f"{folder}: {error}; RVT wants: pip install omegaconf einops torchvision"
+            ) from error
         cfg = OmegaConf.load(folder / _MODEL_FILE).model
         _take_sizes(cfg, model)
         self.model = YoloXDetector(cfg).to(next(model.parameters()).device)
@@ -64,7 +68,9 @@ def _take_sizes(cfg, model: nn.Module) -> None:
     head = model.bbox_head
     stages = backbone.out_stages
     if len(backbone.stages) != 4 or stages != tuple(range(stages[0], stages[0] + 3)):
-        raise InputError(f"out_stages={stages}: RVT always builds four stages and its neck takes three in a row")
+        raise InputError(
+            f"out_stages={stages}: RVT always builds four stages and its neck takes three in a row"
+        )
     first = backbone.stages[0]
     attention = first.blocks[0].attn
     cfg.backbone.embed_dim = first.lstm.channels
@@ -97,7 +103,10 @@ def format_ratios(result: dict, how: dict[str, str]) -> str:
     timed = [(name, result[part]) for part, name in how.items() if part in result]
     if "evaluation" in result:
         timed.append(("same, with breakdown and interval, ms", result["evaluation"]["whole"]))
-    rows = [["", "reference", "ours", "ratio", "of best", ""], *(_row(name, numbers) for name, numbers in timed)]
+    rows = [
+        ["", "reference", "ours", "ratio", "of best", ""],
+        *(_row(name, numbers) for name, numbers in timed),
+    ]
     if "memory" in result:
         theirs = result["memory"]["reference_bytes"] / 2**30
         ours = result["memory"]["ours_bytes"] / 2**30
@@ -109,4 +118,9 @@ def format_ratios(result: dict, how: dict[str, str]) -> str:
 def _row(name: str, numbers: dict) -> list[str]:
     times = [f"{numbers[key]:.1f}" for key in ("reference_ms", "ours_ms")]
     ratios = [f"{numbers[key]:.2f}" for key in ("ratio", "ratio_of_best")]
-    return [name, *times, *ratios, f"differ by {numbers['difference']:.1e}" if "difference" in numbers else ""]
+    return [
+        name,
+        *times,
+        *ratios,
+        f"differ by {numbers['difference']:.1e}" if "difference" in numbers else "",
+    ]

@@ -10,14 +10,21 @@ from torch import nn
 
 from etram_mmdet.analysis.speed import cuda
 from etram_mmdet.analysis.speed.model import time_training
-from etram_mmdet.engine.runner.memory import BYTES_PER_PARAMETER, largest_batch, parameters, saved_bytes
+from etram_mmdet.engine.runner.memory import (
+    BYTES_PER_PARAMETER,
+    largest_batch,
+    parameters,
+    saved_bytes,
+)
 from etram_mmdet.testing import random_clips
 
 MEASURED = "measured"
 ESTIMATED = "estimated: saved tensors of 1 and 2 lanes continued, and 16 bytes a parameter; no workspaces, no waste"
 
 
-def sweep(cfg: Config, model: nn.Module, clip: int, hw: tuple[int, int], limit_gib: float) -> list[dict]:
+def sweep(
+    cfg: Config, model: nn.Module, clip: int, hw: tuple[int, int], limit_gib: float
+) -> list[dict]:
     """Rows of ``batch``, ``gib`` and ``how`` that is known: doubling batches and the largest within ``limit_gib``.
 
     On a GPU every batch is trained for a step and its peak measured; elsewhere see ``ESTIMATED``. No row: not even a

@@ -31,7 +31,13 @@ class Clock:
     def milliseconds(self) -> dict[str, dict[str, float]]:
         """Median and percentiles by part, in milliseconds."""
         return {
-            name: dict(zip(("median", "p5", "p95"), np.percentile(values, (50, 5, 95)).tolist(), strict=True))
+            name: dict(
+                zip(
+                    ("median", "p5", "p95"),
+                    np.percentile(values, (50, 5, 95)).tolist(),
+                    strict=True,
+                )
+            )
             for name, values in ((n, 1e3 * np.array(v)) for n, v in self.seconds.items())
         }
 

@@ -38,7 +38,9 @@ def affine_matrix(
     return np.column_stack([linear, offset])
 
 
-def affine(frames: np.ndarray, bboxes: list[np.ndarray], matrix: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+def affine(
+    frames: np.ndarray, bboxes: list[np.ndarray], matrix: np.ndarray
+) -> tuple[np.ndarray, list[np.ndarray]]:
     """Move the pixels and boxes of a clip by an affine map.
 
     A pixel takes the value found at the place where its centre comes from, and 0 from outside the

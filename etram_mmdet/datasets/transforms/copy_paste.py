@@ -90,7 +90,11 @@ def find_tubelets(sequence: RecordingFrames, recording: int) -> list[Tubelet]:
     in_a_row = np.diff(np.searchsorted(sequence.labelled, frames[rows])) == 1
     near = np.diff(frames[rows]) <= _LONGEST_GAP
     runs = np.split(rows, np.flatnonzero(~(same & in_a_row & near)) + 1)
-    return [Tubelet(recording, int(labels[run[0]]), frames[run], bboxes[run]) for run in runs if len(run) > 1]
+    return [
+        Tubelet(recording, int(labels[run[0]]), frames[run], bboxes[run])
+        for run in runs
+        if len(run) > 1
+    ]
 
 
 def overlaps(frames: np.ndarray, bboxes: np.ndarray) -> np.ndarray:
@@ -197,7 +201,9 @@ class ClipCopyPaste(BaseTransform):
         wanted = names if self.classes is None else self.classes
         unknown = [name for name in wanted if name not in names]
         if unknown:
-            raise InputError(f"ClipCopyPaste: unknown classes {unknown}, expected some of {', '.join(names)}")
+            raise InputError(
+                f"ClipCopyPaste: unknown classes {unknown}, expected some of {', '.join(names)}"
+            )
         by_class: dict[int, list[Tubelet]] = {names.index(name): [] for name in wanted}
         for recording, sequence in enumerate(dataset.sequences):
             if (sequence.channels, *sequence.hw) == shape:
@@ -211,7 +217,9 @@ class ClipCopyPaste(BaseTransform):
             )
         return [tubelets for tubelets in by_class.values() if tubelets]
 
-    def _draw(self, by_class: list[list[Tubelet]], seed: int, window: int, width: int) -> Paste | None:
+    def _draw(
+        self, by_class: list[list[Tubelet]], seed: int, window: int, width: int
+    ) -> Paste | None:
         rng = generator((seed,), window)
         if rng.random() >= self.prob:
             return None
@@ -219,9 +227,13 @@ class ClipCopyPaste(BaseTransform):
         tubelets = by_class[rng.choice(len(by_class), p=weights / weights.sum())]
         tubelet = tubelets[rng.integers(len(tubelets))]
         earliest, last = tubelet.frames[[0, -1]]
-        first = int(rng.integers(earliest, max(earliest, last - self.period_frames + 1), endpoint=True))
+        first = int(
+            rng.integers(earliest, max(earliest, last - self.period_frames + 1), endpoint=True)
+        )
         x1, _, x2, _ = tubelet.bbox_at(first)
-        shift_px = int(rng.integers(int(np.ceil(-x1)), int(np.floor(width - 1 - x2)), endpoint=True))
+        shift_px = int(
+            rng.integers(int(np.ceil(-x1)), int(np.floor(width - 1 - x2)), endpoint=True)
+        )
         return Paste(tubelet, first, shift_px, window * self.period_frames, _FIRST_TRACK + window)
 
     def _add(self, results: dict, paste: Paste) -> dict:
@@ -229,7 +241,9 @@ class ClipCopyPaste(BaseTransform):
         tubelet = paste.tubelet
         ahead = paste.first - paste.start  # shift from recipient frames to donor frames
         start = max(request.start, paste.start)
-        stop = min(request.stop, paste.start + self.period_frames, int(tubelet.frames[-1]) + 1 - ahead)
+        stop = min(
+            request.stop, paste.start + self.period_frames, int(tubelet.frames[-1]) + 1 - ahead
+        )
         if start >= stop:
             return results
         donor = _read(results["dataset"], request, tubelet.recording, start + ahead, stop + ahead)
@@ -248,10 +262,14 @@ class ClipCopyPaste(BaseTransform):
         new = dict(zip(PER_BOX, (cut, [paste.tubelet.label], [paste.track], [False]), strict=True))
         for name in (name for name in PER_BOX if name in results):
             before = results[name][index]
-            results[name][index] = np.concatenate([before, np.asarray(new[name], before.dtype)[keep]])
+            results[name][index] = np.concatenate(
+                [before, np.asarray(new[name], before.dtype)[keep]]
+            )
 
 
-def _read(dataset: ETraMDataset, request: ClipRequest, recording: int, start: int, stop: int) -> np.ndarray:
+def _read(
+    dataset: ETraMDataset, request: ClipRequest, recording: int, start: int, stop: int
+) -> np.ndarray:
     """Frames as the dataset reads them for a clip.
 
     Events of donor and recipient are then augmented alike.

@@ -92,7 +92,11 @@ def _lone_frame(results: dict) -> dict:
     """A clip of one frame, from a representation (C, H, W) that mmdet loaded as ``img``."""
     image = results.get("img")
     if not isinstance(image, np.ndarray) or image.ndim != 3 or image.dtype.itemsize != 1:
-        found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else f"a {type(image).__name__}"
+        found = (
+            f"{image.dtype} {image.shape}"
+            if isinstance(image, np.ndarray)
+            else f"a {type(image).__name__}"
+        )
         raise InputError(
             f"inference_detector was given {found}, expected the bytes (C, H, W) of one window: "
             "EventInferencer(model).representation(height, width)(events, window_us)"
@@ -134,8 +138,14 @@ def for_metrics(results: dict) -> dict:
     """
     length = results["clip_meta"]["video_length"]
     metas = [
-        dict(meta, instances=instances(*counted) + instances(*ignored, is_ignored=True), ori_video_length=length)
-        for meta, (counted, ignored) in zip(results["frame_metas"], counted_and_ignored(results), strict=True)
+        dict(
+            meta,
+            instances=instances(*counted) + instances(*ignored, is_ignored=True),
+            ori_video_length=length,
+        )
+        for meta, (counted, ignored) in zip(
+            results["frame_metas"], counted_and_ignored(results), strict=True
+        )
     ]
     return dict(results, frame_metas=metas)
 

@@ -28,7 +28,16 @@ from etram_mmdet.utils.errors import InputError
 # Keys of a frame's metainfo that a transform may change.
 _CHANGED = ("img_shape", "scale_factor", "flip", "flip_direction")
 # Keys that this package reads, beside those that mmdet's PackTrackInputs keeps by itself.
-_OURS = ("recording", "t_us", "start_us", "step_us", "is_labelled", "is_first", "is_padding", "scale")
+_OURS = (
+    "recording",
+    "t_us",
+    "start_us",
+    "step_us",
+    "is_labelled",
+    "is_first",
+    "is_padding",
+    "scale",
+)
 _LEVEL = 8  # any value that is neither 0 nor 1
 _TRIES = 8  # draws of a random transform that are checked before a run
 
@@ -132,7 +141,8 @@ class FrameTransforms(BaseTransform):
             shapes.add(changed.shape)
             if not np.isin(changed.view(np.uint8), (0, _LEVEL)).all():
                 self._refuse(
-                    "it makes other values of the frames' counts (set interpolation='nearest', and fill with 0)", shape
+                    "it makes other values of the frames' counts (set interpolation='nearest', and fill with 0)",
+                    shape,
                 )
             if not np.array_equal(changed[0], changed[1]):
                 self._refuse("it draws something else for each frame of a clip", shape)
@@ -179,7 +189,9 @@ class TrackPacker:
         return packed
 
 
-def build_pipeline(transforms: list[dict | Callable], shape: tuple[int, int, int], dtype: np.dtype) -> OwnNumbers:
+def build_pipeline(
+    transforms: list[dict | Callable], shape: tuple[int, int, int], dtype: np.dtype
+) -> OwnNumbers:
     """Build the transforms of clips; those of mmdet and mmcv are put into :class:`FrameTransforms`.
 
     A ``TransformBroadcaster`` becomes its contents, with the same random numbers for all frames,
@@ -198,7 +210,9 @@ def build_pipeline(transforms: list[dict | Callable], shape: tuple[int, int, int
     for transform in built[:-1]:
         if isinstance(transform, PackClip | PackTrackInputs):
             name = type(transform).__name__
-            raise InputError(f"pipeline: {name} has to be its last transform, since it ends the clip; put it there")
+            raise InputError(
+                f"pipeline: {name} has to be its last transform, since it ends the clip; put it there"
+            )
     steps: list[Callable] = []
     for is_of_images, group in groupby(built, _is_of_images):
         found = list(group)
@@ -239,7 +253,11 @@ def as_images(results: dict) -> Iterator[dict]:
     """
     frames = results["frames"].view(np.uint8).transpose(0, 2, 3, 1)
     columns = (results[name] for name in ("bboxes", "labels", "tracks", "frame_metas"))
-    ignored = [dict(gt_ignore_flags=flags) for flags in results["is_ignored"]] if "is_ignored" in results else None
+    ignored = (
+        [dict(gt_ignore_flags=flags) for flags in results["is_ignored"]]
+        if "is_ignored" in results
+        else None
+    )
     for index, (img, bboxes, labels, tracks, meta) in enumerate(zip(frames, *columns, strict=True)):
         yield dict(
             meta,
@@ -281,7 +299,14 @@ def _made_up(shape: tuple[int, int, int], dtype: np.dtype, seed: int) -> dict:
     rng = np.random.default_rng(seed)
     frame = rng.integers(0, 2, shape, np.uint8) * np.uint8(_LEVEL)
     hw = shape[1:]
-    meta = dict(scale=1, img_shape=hw, ori_shape=hw, scale_factor=(1.0, 1.0), flip=False, flip_direction=None)
+    meta = dict(
+        scale=1,
+        img_shape=hw,
+        ori_shape=hw,
+        scale_factor=(1.0, 1.0),
+        flip=False,
+        flip_direction=None,
+    )
     box = np.array([[0, 0, hw[1] / 2, hw[0] / 2], [0, 0, 1, 1]], np.float32)
     return dict(
         frames=np.stack([frame, frame]).view(dtype),

@@ -62,7 +62,9 @@ def zoom_out(
     """
     h, w = frames.shape[-2:]
     small_hw = int(h / factor), int(w / factor)
-    y, x = (int(o * (full - small + 1)) for o, full, small in zip(offset, (h, w), small_hw, strict=True))
+    y, x = (
+        int(o * (full - small + 1)) for o, full, small in zip(offset, (h, w), small_hw, strict=True)
+    )
     canvas = np.zeros_like(frames)
     canvas[..., y : y + small_hw[0], x : x + small_hw[1]] = resize_nearest(frames, small_hw)
     scale = np.array([small_hw[1] / w, small_hw[0] / h] * 2, np.float32)
@@ -84,10 +86,14 @@ def zoom_in(
     """
     h, w = frames.shape[-2:]
     (y, x), (crop_h, crop_w) = corner_yx, (int(h / factor), int(w / factor))
-    enlarged = resize_nearest(np.ascontiguousarray(frames[..., y : y + crop_h, x : x + crop_w]), (h, w))
+    enlarged = resize_nearest(
+        np.ascontiguousarray(frames[..., y : y + crop_h, x : x + crop_w]), (h, w)
+    )
     shift, limit = np.array([x, y, x, y], np.float32), np.array([crop_w, crop_h] * 2, np.float32)
     frame = np.array([w, h] * 2, np.float32)
-    return enlarged, [np.minimum(np.clip(b - shift, 0, limit) * (frame / limit), frame - 1) for b in bboxes]
+    return enlarged, [
+        np.minimum(np.clip(b - shift, 0, limit) * (frame / limit), frame - 1) for b in bboxes
+    ]
 
 
 @TRANSFORMS.register_module()
@@ -192,7 +198,9 @@ def crop_around(
     return corner[0], corner[1]
 
 
-def cut_to_frame(bboxes: np.ndarray, hw: tuple[int, int], min_visible: float) -> tuple[np.ndarray, np.ndarray]:
+def cut_to_frame(
+    bboxes: np.ndarray, hw: tuple[int, int], min_visible: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Cut boxes (n, 4) to the frame, and tell which (n,) of them remain.
 
     Args:

@@ -23,7 +23,14 @@ from etram_mmdet.engine.config.constructors import TABLES, fill_registries
 from etram_mmdet.events.representations import stated_options
 from etram_mmdet.utils.errors import InputError
 
-_KEYS = ("model", "val_dataloader", "test_dataloader", "val_evaluator", "test_evaluator", "tta_model")
+_KEYS = (
+    "model",
+    "val_dataloader",
+    "test_dataloader",
+    "val_evaluator",
+    "test_evaluator",
+    "tta_model",
+)
 _RUNTIME = dict(
     default_scope="mmdet",
     val_cfg=dict(type="ValLoop"),
@@ -35,7 +42,9 @@ _RUNTIME = dict(
     ),
     custom_hooks=[dict(type="ResultsCsvHook"), dict(type="EvaluationReportHook")],
     log_processor=dict(type="LogProcessor", window_size=50, by_epoch=False),
-    env_cfg=dict(mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0), dist_cfg=dict(backend="nccl")),
+    env_cfg=dict(
+        mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0), dist_cfg=dict(backend="nccl")
+    ),
     visualizer=dict(type="EventVisualizer", vis_backends=[dict(type="LocalVisBackend")]),
 )
 # Classes registered from these packages compute and do nothing else: no hook, runner, data set or
@@ -51,9 +60,7 @@ _PACKAGES = tuple(
     """.split()
 )
 # Of a data loader, of test_cfg.nms, and of the neck FPG.
-_OTHERS = (
-    "ConcatDataset RepeatDataset DefaultSampler pseudo_collate nms soft_nms conv last_conv interpolation_conv".split()
-)
+_OTHERS = "ConcatDataset RepeatDataset DefaultSampler pseudo_collate nms soft_nms conv last_conv interpolation_conv".split()
 # Parameters that name something to read or download. A constructor that cannot do without one is
 # refused whole (Pretrained, heads with a language model); where one may be left out, it has to be.
 _SOURCES = ("checkpoint", "pretrained", "lang_model_name")
@@ -104,9 +111,13 @@ def stored_config(checkpoint: dict, path: str | Path) -> dict:
     try:
         config = json.loads(text)
     except (TypeError, ValueError, RecursionError) as error:  # UnicodeError is a ValueError
-        raise InputError(f"{path}: carries a config that is not JSON ({error}); copy the file again") from error
+        raise InputError(
+            f"{path}: carries a config that is not JSON ({error}); copy the file again"
+        ) from error
     if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
-        raise InputError(f"{path}: carries a config without a model; give one: tools/test.py CONFIG {path}")
+        raise InputError(
+            f"{path}: carries a config without a model; give one: tools/test.py CONFIG {path}"
+        )
     for number, (place, key, _) in enumerate(entries(config)):
         if number >= MAX_ENTRIES or len(key) > MAX_TEXT or place.count(".") >= MAX_DEPTH:
             raise InputError(
@@ -166,7 +177,11 @@ def evaluation_keys(stored: dict) -> dict:
 def _check_batch(loader: object, path: str | Path) -> None:
     """Refuse a batch of too many frames, counted with the longest clip of all data sets."""
     batch = loader.get("batch_size") if isinstance(loader, dict) else None
-    clips = [value for _, key, value in entries(loader) if key == "clip_length"] if isinstance(batch, int) else []
+    clips = (
+        [value for _, key, value in entries(loader) if key == "clip_length"]
+        if isinstance(batch, int)
+        else []
+    )
     frames = max((batch * clip for clip in clips if isinstance(clip, int)), default=0)
     if frames > MAX_FRAMES_PER_BATCH:
         _refuse(path, f"asks for batches of {frames} frames, more than {MAX_FRAMES_PER_BATCH}")
@@ -181,7 +196,9 @@ def _check_test_cfg(test_cfg: object, path: str | Path) -> None:
         _refuse(path, "has no number model.test_cfg.nms.iou_threshold")
     for key in ("nms_pre", "max_per_img", "min_bbox_size"):
         if type(test_cfg.get(key, 0)) is not int:
-            _refuse(path, f"says model.test_cfg.{key}={test_cfg[key]!r:.40}, expected a whole number")
+            _refuse(
+                path, f"says model.test_cfg.{key}={test_cfg[key]!r:.40}, expected a whole number"
+            )
 
 
 def check_frame(model: nn.Module, path: str | Path) -> None:
@@ -196,7 +213,10 @@ def check_frame(model: nn.Module, path: str | Path) -> None:
     """
     hw = getattr(model.data_preprocessor, "size_divisor", None) or (1, 1)
     if math.prod(hw) > MAX_PIXELS:
-        _refuse(path, f"pads frames to multiples of {' x '.join(map(str, hw))}, more than {MAX_PIXELS} pixels")
+        _refuse(
+            path,
+            f"pads frames to multiples of {' x '.join(map(str, hw))}, more than {MAX_PIXELS} pixels",
+        )
 
 
 @contextmanager
@@ -259,7 +279,9 @@ def computes_only(name: object) -> bool:
 
 
 def _is_harmless(cls: type) -> bool:
-    constructors = [base.__init__ for base in inspect.getmro(cls)] if inspect.isclass(cls) else [cls]
+    constructors = (
+        [base.__init__ for base in inspect.getmro(cls)] if inspect.isclass(cls) else [cls]
+    )
     taken = {name for each in constructors for name in inspect.signature(each).parameters}
     return f"{cls.__module__}.".startswith(_PACKAGES) and not taken & {*_SOURCES} - {"pretrained"}
 

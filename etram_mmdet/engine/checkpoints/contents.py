@@ -43,7 +43,11 @@ def _is_duration(value: object) -> bool:
 
 
 def _is_sensor(value: object) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(type(n) is int and 0 < n <= MAX_SIDE_PX for n in value)
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and all(type(n) is int and 0 < n <= MAX_SIDE_PX for n in value)
+    )
 
 
 def _is_seed(value: object) -> bool:
@@ -57,7 +61,10 @@ def _is_number(value: object) -> bool:
 def _is_spans(value: object) -> bool:
     """Pairs of finite numbers by name."""
     return isinstance(value, dict) and all(
-        _is_text(name) and isinstance(span, list | tuple) and len(span) == 2 and all(map(_is_finite, span))
+        _is_text(name)
+        and isinstance(span, list | tuple)
+        and len(span) == 2
+        and all(map(_is_finite, span))
         for name, span in value.items()
     )
 
@@ -88,7 +95,10 @@ def _is_steps(value: object) -> bool:
 
 def _is_tensor(value: object) -> bool:
     """Whether it is a tensor whose numbers all stand in the file, so that a copy is no larger."""
-    return isinstance(value, Tensor) and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+    return (
+        isinstance(value, Tensor)
+        and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+    )
 
 
 def _is_row(value: object) -> bool:
@@ -96,7 +106,9 @@ def _is_row(value: object) -> bool:
 
 
 def _is_tensors(value: object) -> bool:
-    return isinstance(value, dict) and all(_is_text(name) and _is_tensor(item) for name, item in value.items())
+    return isinstance(value, dict) and all(
+        _is_text(name) and _is_tensor(item) for name, item in value.items()
+    )
 
 
 def _is_setting(value: object) -> bool:
@@ -107,7 +119,9 @@ def _is_setting(value: object) -> bool:
 
 
 def _is_settings(value: object) -> bool:
-    return isinstance(value, dict) and all(_is_text(key) and _is_setting(item) for key, item in value.items())
+    return isinstance(value, dict) and all(
+        _is_text(key) and _is_setting(item) for key, item in value.items()
+    )
 
 
 def _is_metainfo(value: object) -> bool:
@@ -116,8 +130,15 @@ def _is_metainfo(value: object) -> bool:
         return False
     colours = value.get("palette", ())
     names = value.get("classes", ())
-    rows = isinstance(colours, list | tuple) and all(isinstance(row, list | tuple) for row in colours)
-    return isinstance(names, list | tuple) and all(map(_is_text, names)) and rows and all(map(_is_setting, colours))
+    rows = isinstance(colours, list | tuple) and all(
+        isinstance(row, list | tuple) for row in colours
+    )
+    return (
+        isinstance(names, list | tuple)
+        and all(map(_is_text, names))
+        and rows
+        and all(map(_is_setting, colours))
+    )
 
 
 def _is_history(value: object) -> bool:
@@ -125,42 +146,63 @@ def _is_history(value: object) -> bool:
         return False
     if not (_is_row(value["values"]) and _is_row(value["counts"])):
         return False
-    return len(value["values"]) == len(value["counts"]) and _is_step(value["max_length"]) and value["max_length"] > 0
+    return (
+        len(value["values"]) == len(value["counts"])
+        and _is_step(value["max_length"])
+        and value["max_length"] > 0
+    )
 
 
 def _is_histories(value: object) -> bool:
     """Logged numbers by name, each with memory of its own, so that a copy of all is no larger."""
-    if not isinstance(value, dict) or not all(_is_text(name) and _is_history(item) for name, item in value.items()):
+    if not isinstance(value, dict) or not all(
+        _is_text(name) and _is_history(item) for name, item in value.items()
+    ):
         return False
-    places = [item[part].data_ptr() for item in value.values() for part in ("values", "counts") if len(item[part])]
+    places = [
+        item[part].data_ptr()
+        for item in value.values()
+        for part in ("values", "counts")
+        if len(item[part])
+    ]
     return len(places) == len(set(places))
 
 
 def _is_flags(value: object) -> bool:
-    return isinstance(value, dict) and all(_is_text(key) and type(item) is bool for key, item in value.items())
+    return isinstance(value, dict) and all(
+        _is_text(key) and type(item) is bool for key, item in value.items()
+    )
 
 
 def _is_optimizer_state(value: object) -> bool:
     """For each parameter, by number, its moments and step count."""
     return isinstance(value, dict) and all(
-        _is_step(number) and isinstance(each, dict) and all(_is_tensor(v) or _is_setting(v) for v in each.values())
+        _is_step(number)
+        and isinstance(each, dict)
+        and all(_is_tensor(v) or _is_setting(v) for v in each.values())
         for number, each in value.items()
     )
 
 
 def _is_param_groups(value: object) -> bool:
-    return isinstance(value, list) and all(_is_settings(group) and _is_steps(group.get("params")) for group in value)
+    return isinstance(value, list) and all(
+        _is_settings(group) and _is_steps(group.get("params")) for group in value
+    )
 
 
 def _is_base_settings(value: object) -> bool:
     return isinstance(value, dict) and all(
-        _is_setting(item) or (isinstance(item, list) and all(map(_is_tensor, item))) or _is_tensor(item)
+        _is_setting(item)
+        or (isinstance(item, list) and all(map(_is_tensor, item)))
+        or _is_tensor(item)
         for item in value.values()
     )
 
 
 def _is_counts(value: object) -> bool:
-    return isinstance(value, dict) and all(_is_step(key) and _is_step(number) for key, number in value.items())
+    return isinstance(value, dict) and all(
+        _is_step(key) and _is_step(number) for key, number in value.items()
+    )
 
 
 def _is_schedulers(value: object) -> bool:
@@ -179,13 +221,18 @@ def _is_stages(value: object) -> bool:
     """State of one lane: for each stage some maps (1, C, H, W)."""
     return isinstance(value, list | tuple) and all(
         isinstance(stage, list | tuple)
-        and all(_is_tensor(row) and row.dim() == 4 and len(row) == 1 and row.is_floating_point() for row in stage)
+        and all(
+            _is_tensor(row) and row.dim() == 4 and len(row) == 1 and row.is_floating_point()
+            for row in stage
+        )
         for stage in value
     )
 
 
 def _is_lanes(value: object) -> bool:
-    return isinstance(value, dict) and all(_is_step(lane) and _is_stages(stages) for lane, stages in value.items())
+    return isinstance(value, dict) and all(
+        _is_step(lane) and _is_stages(stages) for lane, stages in value.items()
+    )
 
 
 def _is_own_states(value: object) -> bool:
@@ -236,7 +283,11 @@ _KEYS: dict[str, Check | dict] = {
     "meta": _META,
     "state_dict": _is_tensors,
     "ema_state_dict": _is_tensors,
-    "message_hub": {"log_scalars": _is_histories, "runtime_info": _RUNTIME_INFO, "resumed_keys": _is_flags},
+    "message_hub": {
+        "log_scalars": _is_histories,
+        "runtime_info": _RUNTIME_INFO,
+        "resumed_keys": _is_flags,
+    },
     "optimizer": {
         "state": _is_optimizer_state,
         "param_groups": _is_param_groups,
@@ -272,7 +323,9 @@ def known_contents(content: object, path: str | Path) -> dict:
         print_log(f"{path}: left out {shown}, which nothing here reads", "current", logging.WARNING)
     name_files(kept.get("message_hub", {}).get("runtime_info", {}))
     for scheduler in kept.get("param_schedulers", []):
-        scheduler.update({key: Counter(value) for key, value in scheduler.items() if isinstance(value, dict)})
+        scheduler.update(
+            {key: Counter(value) for key, value in scheduler.items() if isinstance(value, dict)}
+        )
     return kept
 
 
@@ -292,18 +345,24 @@ def _known(node: Mapping, keys: Mapping, place: str, path: str | Path, left_out:
     for key, value in node.items():
         check = keys.get(key) if type(key) is str else None
         if check is None and keys is _RUNTIME_INFO:
-            check = next((c for prefix, c in _NUMBERED.items() if str(key).startswith(prefix)), None)
+            check = next(
+                (c for prefix, c in _NUMBERED.items() if str(key).startswith(prefix)), None
+            )
         where = f"{place}{key:.60}" if type(key) is str else f"{place}(a {type(key).__name__})"
         if check is None:
             left_out.append(where)
         elif isinstance(check, dict):
             if not isinstance(value, dict):
-                raise InputError(f"{path}: {where} is a {type(value).__name__}, expected a dict; copy the file again")
+                raise InputError(
+                    f"{path}: {where} is a {type(value).__name__}, expected a dict; copy the file again"
+                )
             kept[key] = _known(value, check, f"{where}.", path, left_out)
         elif check(value):
             # not the reader's own kind of dict
             kept[key] = dict(value) if isinstance(value, dict) else value
         else:
             expected = check.__name__.removeprefix("_is_").replace("_", " ")
-            raise InputError(f"{path}: {where} is not what it should be ({expected}); copy the file again")
+            raise InputError(
+                f"{path}: {where} is not what it should be ({expected}); copy the file again"
+            )
     return kept

@@ -74,7 +74,9 @@ def make_plain(checkpoint: dict, cfg: Config) -> None:
             for each in checkpoint["param_schedulers"]
         ]
     hub["runtime_info"] = {
-        key: _plain(value) for key, value in hub["runtime_info"].items() if key != "cfg" and _is_plain(value)
+        key: _plain(value)
+        for key, value in hub["runtime_info"].items()
+        if key != "cfg" and _is_plain(value)
     }
     name_files(hub["runtime_info"])
     hub["resumed_keys"] = {
@@ -115,7 +117,9 @@ def restore_histories(checkpoint: dict) -> None:
     }
     thin(hub["log_scalars"])
     held = {*hub["log_scalars"], *hub.get("runtime_info", {})}
-    hub["resumed_keys"] = {name: flag for name, flag in hub.get("resumed_keys", {}).items() if name in held}
+    hub["resumed_keys"] = {
+        name: flag for name, flag in hub.get("resumed_keys", {}).items() if name in held
+    }
 
 
 def load_foreign_weights(path: str | Path) -> dict[str, torch.Tensor]:
@@ -133,7 +137,11 @@ def load_foreign_weights(path: str | Path) -> dict[str, torch.Tensor]:
     weights = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else {}
     if not isinstance(weights, dict):
         weights = {}
-    tensors = {k: value for k, value in weights.items() if isinstance(k, str) and isinstance(value, torch.Tensor)}
+    tensors = {
+        k: value
+        for k, value in weights.items()
+        if isinstance(k, str) and isinstance(value, torch.Tensor)
+    }
     if not tensors:
         raise InputError(f"{path}: holds no state_dict of tensors")
     return tensors

@@ -60,7 +60,9 @@ def checkpoint_file(path: str | Path) -> Path:
     if str(path) == Path(path).name and packaged.is_file() and not Path(found or "").is_file():
         return packaged
     if found is None:
-        raise InputError(f"{path}: holds no checkpoint; name the work folder of a training, or a checkpoint in it")
+        raise InputError(
+            f"{path}: holds no checkpoint; name the work folder of a training, or a checkpoint in it"
+        )
     return Path(found)
 
 
@@ -73,4 +75,6 @@ def work_folder_of(checkpoint: Path) -> str:
         checkpoint: the checkpoint's file.
     """
     is_packaged = checkpoint.parent == PACKAGED
-    return f"work_dirs/packaged_{checkpoint.stem}" if is_packaged else str(checkpoint.resolve().parent)
+    return (
+        f"work_dirs/packaged_{checkpoint.stem}" if is_packaged else str(checkpoint.resolve().parent)
+    )

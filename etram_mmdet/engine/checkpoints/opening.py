@@ -21,9 +21,25 @@ from mmengine.utils import import_modules_from_strings
 from torch import nn
 from torch.random import fork_rng
 
-from etram_mmdet.datasets.shared_keys import dataset_config, dataset_configs, metainfo_of, representation_of
-from etram_mmdet.engine.checkpoints.carried_config import carried_by, check_frame, evaluation_config, stored_config
-from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY, DOMAIN_KEY, SENSOR_KEY, STEP_KEY, known_contents
+from etram_mmdet.datasets.shared_keys import (
+    dataset_config,
+    dataset_configs,
+    metainfo_of,
+    representation_of,
+)
+from etram_mmdet.engine.checkpoints.carried_config import (
+    carried_by,
+    check_frame,
+    evaluation_config,
+    stored_config,
+)
+from etram_mmdet.engine.checkpoints.contents import (
+    CONFIG_KEY,
+    DOMAIN_KEY,
+    SENSOR_KEY,
+    STEP_KEY,
+    known_contents,
+)
 from etram_mmdet.engine.checkpoints.folder import checkpoint_file
 from etram_mmdet.engine.checkpoints.tensor_file import read_tensor_file
 from etram_mmdet.engine.config.differences import model_differences
@@ -73,7 +89,9 @@ def init_detector(
     if not is_config(config) and checkpoint is not None:
         is_device = str(checkpoint).split(":")[0] in ("cpu", "cuda")
         advice = f"write device={str(checkpoint)!r}" if is_device else f"leave out {checkpoint}"
-        raise InputError(f"{config}: is a checkpoint itself; {advice}, or name a config (.py) before it")
+        raise InputError(
+            f"{config}: is a checkpoint itself; {advice}, or name a config (.py) before it"
+        )
     place = _usable(device or get_device())
     weights = checkpoint if is_config(config) else config
     content = None if weights is None else load_checkpoint_file(weights)
@@ -83,7 +101,9 @@ def init_detector(
         cfg = _config_for(content, config if is_config(config) else None, weights, cfg_options)
     model = _built(cfg, content, weights, is_config(config))
     model.cfg = _with_loading(cfg)
-    model.dataset_meta = metainfo_of(dataset_config(cfg)) | (_stored_metainfo(content, weights) if content else {})
+    model.dataset_meta = metainfo_of(dataset_config(cfg)) | (
+        _stored_metainfo(content, weights) if content else {}
+    )
     model.step_us = _trained_step_us(content or {}, cfg)
     model.sensor_px = _trained_sensor_px(content or {}, cfg)
     model.trained_on = (content or {}).get("meta", {}).get(DOMAIN_KEY, {})
@@ -93,7 +113,9 @@ def init_detector(
     return model.to(place).eval()
 
 
-def _built(cfg: Config, content: dict | None, weights: str | Path | None, is_trusted: bool) -> nn.Module:
+def _built(
+    cfg: Config, content: dict | None, weights: str | Path | None, is_trusted: bool
+) -> nn.Module:
     init_default_scope(cfg.get("default_scope", "mmdet"))
     if content is None:
         with refused_settings(cfg):
@@ -143,7 +165,9 @@ def load_checkpoint_file(path: str | Path) -> dict:
     return known_contents(read_tensor_file(path), path)
 
 
-def config_for_checkpoint(config: str | Path | Config | None, checkpoint: str | Path, options: dict | None) -> Config:
+def config_for_checkpoint(
+    config: str | Path | Config | None, checkpoint: str | Path, options: dict | None
+) -> Config:
     """The config to test a checkpoint with.
 
     Args:
@@ -202,14 +226,18 @@ def _refuse_differences(cfg: Config, trained: dict, config: object, checkpoint: 
     if differences:
         raise InputError(
             f"{config if isinstance(config, str | Path) else 'the config'} describes another model than {checkpoint}:"
-            "\n  " + "\n  ".join(differences) + "\nCorrect the config, or, for a checkpoint without "
+            "\n  "
+            + "\n  ".join(differences)
+            + "\nCorrect the config, or, for a checkpoint without "
             f"plugins of your own, test it with the config that it carries: tools/test.py {checkpoint}"
         )
 
 
 def _warn_of_other_frames(cfg: Config, trained: dict, checkpoint: str | Path) -> None:
     """Warn if frames are made smaller than the sensor in another way than in training."""
-    now, then = (representation_of(dataset_config(each)).get("downsample", "none") for each in (cfg, trained))
+    now, then = (
+        representation_of(dataset_config(each)).get("downsample", "none") for each in (cfg, trained)
+    )
     if now != then:
         print_log(
             f"{checkpoint}: was trained on frames with downsample={then}, and gets downsample={now}: objects and "
@@ -290,7 +318,9 @@ def _usable(device: str) -> str:
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:  # torch has either, by what is missing
-        raise InputError(f"device {device!r} cannot be used here ({str(error).splitlines()[0]}); try cpu") from error
+        raise InputError(
+            f"device {device!r} cannot be used here ({str(error).splitlines()[0]}); try cpu"
+        ) from error
     return device
 
 
@@ -323,7 +353,9 @@ def check_weights(model: nn.Module, weights: dict, source: str, advice: str | No
             names the first.
     """
     own = (model.module if is_model_wrapper(model) else model).state_dict()
-    wrong = [f"missing {k}" for k in own if k not in weights] + [f"unexpected {k}" for k in weights if k not in own]
+    wrong = [f"missing {k}" for k in own if k not in weights] + [
+        f"unexpected {k}" for k in weights if k not in own
+    ]
     wrong += [
         f"{k} is {tuple(weights[k].shape)}, expected {tuple(own[k].shape)}"
         for k in own

@@ -16,7 +16,11 @@ from torch import Tensor, nn
 from torch.random import fork_rng
 
 from etram_mmdet.datasets.shared_keys import dataset_config, metainfo_of
-from etram_mmdet.engine.checkpoints.opening import ALLOW_KEY, check_checkpoint_classes, checkpoint_classes
+from etram_mmdet.engine.checkpoints.opening import (
+    ALLOW_KEY,
+    check_checkpoint_classes,
+    checkpoint_classes,
+)
 from etram_mmdet.events.class_mapping import id_or_name
 from etram_mmdet.models.building import build_detector
 
@@ -59,14 +63,20 @@ def fit_classes(content: dict, model: nn.Module, cfg: Config, path: str | Path) 
     fresh = (model.module if is_model_wrapper(model) else model).state_dict()
     layers = class_layers(cfg, fresh)
     numbers = {id_or_name(name): number for number, name in enumerate(theirs)}
-    pairs = [(number, numbers[id_or_name(name)]) for number, name in enumerate(ours) if id_or_name(name) in numbers]
+    pairs = [
+        (number, numbers[id_or_name(name)])
+        for number, name in enumerate(ours)
+        if id_or_name(name) in numbers
+    ]
     counts = len(ours), len(theirs)
     for part, prefix in (("state_dict", ""), ("ema_state_dict", "module.")):
         weights = content.get(part, {})
         for name, layer in layers.items():
             if prefix + name in weights:
                 given = weights[prefix + name]
-                weights[prefix + name] = with_equal_rows(fresh[name].cpu(), given, layer, pairs, counts)
+                weights[prefix + name] = with_equal_rows(
+                    fresh[name].cpu(), given, layer, pairs, counts
+                )
     return _told(path, theirs, ours, [number for number, _ in pairs], list(layers))
 
 
@@ -95,7 +105,11 @@ def class_layers(cfg: Config, weights: dict[str, Tensor]) -> dict[str, ClassLaye
 
 
 def with_equal_rows(
-    fresh: Tensor, given: Tensor, layer: ClassLayer, pairs: Sequence[tuple[int, int]], counts: tuple[int, int]
+    fresh: Tensor,
+    given: Tensor,
+    layer: ClassLayer,
+    pairs: Sequence[tuple[int, int]],
+    counts: tuple[int, int],
 ) -> Tensor:
     """A copy of a class layer of new classes with the rows of equal classes of a checkpoint.
 
@@ -114,14 +128,18 @@ def with_equal_rows(
     made = fresh.clone()
     if list(given.shape) != expected:
         return made
-    rows, old_rows = (t.movedim(layer.dim, 0).unflatten(0, (layer.groups, -1)) for t in (made, given))
+    rows, old_rows = (
+        t.movedim(layer.dim, 0).unflatten(0, (layer.groups, -1)) for t in (made, given)
+    )
     behind = [(counts[0] + k, counts[1] + k) for k in range(background)]
     for new, old in [*pairs, *behind]:
         rows[:, new] = old_rows[:, old]
     return made
 
 
-def _told(path: str | Path, theirs: list[str], ours: list[str], copied: list[int], layers: list[str]) -> list[str]:
+def _told(
+    path: str | Path, theirs: list[str], ours: list[str], copied: list[int], layers: list[str]
+) -> list[str]:
     names = [ours[number] for number in copied]
     new = [name for number, name in enumerate(ours) if number not in copied]
     made = ", ".join(dict.fromkeys(layer.rpartition(".")[0] for layer in layers))

@@ -76,7 +76,10 @@ def restore_own_state(runner: Runner, states: list[dict] | None, path: str | Pat
     for name, gradient in own["gradients"].items():
         parameters[name].grad = gradient.to(device)
     if own["gradients"]:
-        print_log(f"{path}: gradients of the steps since the last update go on, whatever mmengine says next", "current")
+        print_log(
+            f"{path}: gradients of the steps since the last update go on, whatever mmengine says next",
+            "current",
+        )
 
 
 def check_own_states(states: list[dict] | None, model: nn.Module, path: str | Path) -> None:
@@ -94,15 +97,29 @@ def check_own_states(states: list[dict] | None, model: nn.Module, path: str | Pa
         return
     processes = get_world_size()
     if len(states) != processes:
-        raise InputError(f"{path}: holds the state of {len(states)} processes, expected {processes}; copy it again")
+        raise InputError(
+            f"{path}: holds the state of {len(states)} processes, expected {processes}; copy it again"
+        )
     model = _bare(model)
     known = dict(buffers=_buffers(model), gradients=dict(model.named_parameters()))
     for state in states:
         for kind, ours in known.items():
             for name, tensor in state[kind].items():
-                if name not in ours or tensor.shape != ours[name].shape or tensor.dtype != ours[name].dtype:
-                    raise InputError(f"{path}: its {kind} have a {name:.80} that the config's model has not, or not so")
-    lanes = [row for state in states for stages in state["lanes"].values() for stage in stages for row in stage]
+                if (
+                    name not in ours
+                    or tensor.shape != ours[name].shape
+                    or tensor.dtype != ours[name].dtype
+                ):
+                    raise InputError(
+                        f"{path}: its {kind} have a {name:.80} that the config's model has not, or not so"
+                    )
+    lanes = [
+        row
+        for state in states
+        for stages in state["lanes"].values()
+        for stage in stages
+        for row in stage
+    ]
     # gradients need not be, in half precision
     if not all(bool(row.isfinite().all()) for row in lanes):
         raise InputError(
@@ -125,7 +142,11 @@ def _waiting_gradients(runner: Runner) -> dict[str, Tensor]:
     if runner.optim_wrapper.should_update():  # and has done so
         return {}
     named = _bare(runner.model).named_parameters()
-    return {name: parameter.grad.cpu().clone() for name, parameter in named if parameter.grad is not None}
+    return {
+        name: parameter.grad.cpu().clone()
+        for name, parameter in named
+        if parameter.grad is not None
+    }
 
 
 def _different(buffers: dict[str, Tensor], from_those: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -43,7 +43,9 @@ class SafePretrainedInit(PretrainedInit):
             raise InputError(f"init_cfg of type Pretrained: {error}") from error
         weights = {name.removeprefix("module."): w for name, w in loaded.items()}
         prefix = f"{(self.prefix or '').rstrip('.')}.".lstrip(".")
-        weights = {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}
+        weights = {
+            name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)
+        }
         if not weights:
             raise InputError(f"{self.checkpoint}: holds no weights under {self.prefix!r}")
         check_finite(weights, self.checkpoint)

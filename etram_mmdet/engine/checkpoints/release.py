@@ -9,7 +9,13 @@ from pathlib import Path
 import torch
 
 from etram_mmdet.engine.checkpoints.carried_config import evaluation_keys, stored_config
-from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY, DATA_KEY, DOMAIN_KEY, SENSOR_KEY, STEP_KEY
+from etram_mmdet.engine.checkpoints.contents import (
+    CONFIG_KEY,
+    DATA_KEY,
+    DOMAIN_KEY,
+    SENSOR_KEY,
+    STEP_KEY,
+)
 from etram_mmdet.engine.checkpoints.files import save_atomically
 from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
 

@@ -48,7 +48,9 @@ def check_complete(checkpoint: dict, path: str | Path) -> None:
     missing += [key for key in ("log_scalars", "runtime_info", "resumed_keys") if key not in hub]
     missing += [key for key in ("state", "param_groups") if key not in checkpoint["optimizer"]]
     if missing:
-        raise InputError(f"{path}: lacks {', '.join(missing)}, without which no training goes on; copy it again")
+        raise InputError(
+            f"{path}: lacks {', '.join(missing)}, without which no training goes on; copy it again"
+        )
 
 
 def latest_checkpoint(work_dir: str | Path) -> str:
@@ -70,7 +72,11 @@ def latest_checkpoint(work_dir: str | Path) -> str:
         for each in damaged:
             print_log(f"passed over: {each}", "current", logging.WARNING)
         if damaged:
-            print_log(f"going on from {path}, the newest checkpoint that is intact", "current", logging.WARNING)
+            print_log(
+                f"going on from {path}, the newest checkpoint that is intact",
+                "current",
+                logging.WARNING,
+            )
         return str(path)
     if damaged:
         listed = "\n  ".join(damaged)
@@ -98,7 +104,9 @@ def check_resumable(checkpoint: dict, runner: Runner, path: str | Path) -> None:
     step = checkpoint["meta"]["iter"]
     differences = _step_differences(step, runner.train_loop.max_iters)
     differences += _optimizer_differences(checkpoint["optimizer"], runner.optim_wrapper)
-    differences += _schedule_differences(checkpoint["param_schedulers"], runner.param_schedulers or [], step)
+    differences += _schedule_differences(
+        checkpoint["param_schedulers"], runner.param_schedulers or [], step
+    )
     if differences:
         raise InputError(
             f"{path}: its {differences[0]}. Resume with the config that it was trained with, or start a new run from "
@@ -119,12 +127,20 @@ def _optimizer_differences(saved: dict, wrapper: object) -> list[str]:
     found = []
     for number, (theirs, ours) in enumerate(zip(groups, fresh, strict=True)):
         if theirs["params"] != ours["params"]:
-            found.append(f"optimizer has other parameters in group {number}, {len(theirs['params'])} of them")
+            found.append(
+                f"optimizer has other parameters in group {number}, {len(theirs['params'])} of them"
+            )
         found += [f"optimizer's {what}" for what in _differing(theirs, ours, "params")]
-        found += [f"optimizer's {key} is {theirs[key]!r:.40}" for key in theirs if not _is_sane(theirs[key], key)]
+        found += [
+            f"optimizer's {key} is {theirs[key]!r:.40}"
+            for key in theirs
+            if not _is_sane(theirs[key], key)
+        ]
     base = getattr(wrapper, "base_param_settings", None) or {}
     if set(saved.get("base_param_settings") or {}) != set(base):
-        found.append(f"optimizer has base_param_settings, the config's has {_listed(base) or 'none'}")
+        found.append(
+            f"optimizer has base_param_settings, the config's has {_listed(base) or 'none'}"
+        )
     return found or _moment_differences(saved["state"], optimizer)
 
 
@@ -148,11 +164,19 @@ def _moment_differences(kept: dict, optimizer: Optimizer) -> list[str]:
         if number >= len(parameters):
             return [f"optimizer knows a parameter {number}, the model has {len(parameters)}"]
         if set(moments) != wanted:
-            return [f"optimizer keeps {_listed(moments)} for each parameter, the config's keeps {_listed(wanted)}"]
+            return [
+                f"optimizer keeps {_listed(moments)} for each parameter, the config's keeps {_listed(wanted)}"
+            ]
         for name, moment in moments.items():
             if not _is_moment(name, moment, parameters[number]):
-                expected = "a count" if name == "step" else f"finite numbers of shape {tuple(parameters[number].shape)}"
-                return [f"optimizer's {name} of parameter {number} is {_described(moment)}, expected {expected}"]
+                expected = (
+                    "a count"
+                    if name == "step"
+                    else f"finite numbers of shape {tuple(parameters[number].shape)}"
+                )
+                return [
+                    f"optimizer's {name} of parameter {number} is {_described(moment)}, expected {expected}"
+                ]
     return []
 
 
@@ -175,7 +199,11 @@ def _layout(tensor: Tensor) -> tuple:
 def _described(moment: object) -> str:
     if not isinstance(moment, Tensor):
         return f"a {type(moment).__name__}"
-    return f"{tuple(moment.shape)} of {moment.dtype}" if moment.dim() else f"a single number of {moment.dtype}"
+    return (
+        f"{tuple(moment.shape)} of {moment.dtype}"
+        if moment.dim()
+        else f"a single number of {moment.dtype}"
+    )
 
 
 def _moments_of(optimizer: Optimizer) -> set[str]:
@@ -184,14 +212,18 @@ def _moments_of(optimizer: Optimizer) -> set[str]:
     number.grad = torch.zeros(1)
     # defaults hold more than the constructor takes
     taken = inspect.signature(type(optimizer)).parameters
-    probe = type(optimizer)([number], **{key: value for key, value in optimizer.defaults.items() if key in taken})
+    probe = type(optimizer)(
+        [number], **{key: value for key, value in optimizer.defaults.items() if key in taken}
+    )
     probe.step()
     return set(probe.state[number])
 
 
 def _schedule_differences(saved: list[dict], schedules: list, step: int) -> list[str]:
     if len(saved) != len(schedules):
-        return [f"learning rate follows {len(saved)} schedules, the config's follows {len(schedules)}"]
+        return [
+            f"learning rate follows {len(saved)} schedules, the config's follows {len(schedules)}"
+        ]
     found = []
     for theirs, schedule in zip(saved, schedules, strict=True):
         ours = {key: value for key, value in schedule.state_dict().items() if not callable(value)}

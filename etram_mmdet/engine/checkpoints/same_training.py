@@ -80,8 +80,13 @@ def _other_facts(meta: dict, runner: Runner, path: str | Path) -> dict[str, tupl
         )
     is_of_rank = (runner.cfg.get("randomness") or {}).get("diff_rank_seed")
     found = {
-        "randomness.seed": (meta.get("seed"), runner.seed - get_rank() if is_of_rank else runner.seed),
+        "randomness.seed": (
+            meta.get("seed"),
+            runner.seed - get_rank() if is_of_rank else runner.seed,
+        ),
         "processes": (meta.get(PROCESSES_KEY), get_world_size()),
         "digest of the training data": (meta.get(DATA_KEY), data),
     }
-    return {name: (old, new) for name, (old, new) in found.items() if old is not None and old != new}
+    return {
+        name: (old, new) for name, (old, new) in found.items() if old is not None and old != new
+    }

@@ -43,7 +43,9 @@ _DTYPE_OF_STORAGE = {
     "BoolStorage": torch.bool,
 }
 
-_NOT_THIS_FORMAT = "not a file that PyTorch 1.6 or newer saved; load it where it was made and save it again"
+_NOT_THIS_FORMAT = (
+    "not a file that PyTorch 1.6 or newer saved; load it where it was made and save it again"
+)
 
 
 class Refused(Exception):
@@ -78,7 +80,9 @@ def read_tensor_file(path: str | Path, unknown: str = "refuse") -> object:
         raise InputError(f"{path}: refused, {error}") from error
     except Exception as error:  # damage ends a program with whatever error the place of it makes
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path}: not a readable checkpoint ({first:.200}); copy or download it again") from error
+        raise InputError(
+            f"{path}: not a readable checkpoint ({first:.200}); copy or download it again"
+        ) from error
 
 
 def _read(archive: zipfile.ZipFile, path: Path, ignores: bool) -> object:
@@ -93,7 +97,9 @@ def _read(archive: zipfile.ZipFile, path: Path, ignores: bool) -> object:
         raise Refused(f"its data.pkl is larger than {MAX_STRUCTURE_BYTES >> 20} MiB")
     folder = pickles[0].removesuffix("data.pkl")
     if f"{folder}byteorder" in names and archive.read(f"{folder}byteorder") != b"little":
-        raise Refused("it was saved on a machine of another byte order; load and save it again there")
+        raise Refused(
+            "it was saved on a machine of another byte order; load and save it again there"
+        )
     return Machine(archive, f"{folder}data/", ignores).run(archive.read(pickles[0]))
 
 
@@ -308,7 +314,12 @@ class Machine:
     def _do_binpersid(self, _: None) -> None:
         """A storage, as a flat tensor."""
         kind, storage, key, _, numel = self._stack.pop()
-        if kind != "storage" or type(key) is not str or type(storage) is not _Name or storage.module != "torch":
+        if (
+            kind != "storage"
+            or type(key) is not str
+            or type(storage) is not _Name
+            or storage.module != "torch"
+        ):
             raise Refused("it refers to something that is no storage of a tensor")
         dtype = _DTYPE_OF_STORAGE.get(storage.name)
         if dtype is None:
@@ -317,10 +328,14 @@ class Machine:
         if key not in self._storages:
             content = bytearray(self._archive.read(f"{self._records}{key}"))
             # never empty, since only memory that is not PyTorch's own keeps its size
-            self._storages[key] = torch.frombuffer(content or bytearray(8), dtype=torch.uint8)[: len(content)]
+            self._storages[key] = torch.frombuffer(content or bytearray(8), dtype=torch.uint8)[
+                : len(content)
+            ]
         content = self._storages[key]
         if type(numel) is not int or len(content) != numel * dtype.itemsize:
-            raise Refused(f"storage {key:.40} claims {numel} numbers of {dtype}, but has {len(content)} bytes")
+            raise Refused(
+                f"storage {key:.40} claims {numel} numbers of {dtype}, but has {len(content)} bytes"
+            )
         self._stack.append(content.view(dtype))
 
     def _called(self, function: _Name, arguments: tuple) -> object:
@@ -329,7 +344,9 @@ class Machine:
             return self._unknown(str(function))
         return known(self, *arguments)
 
-    def _tensor(self, storage: object, offset: int, size: tuple, stride: tuple, *unused: object) -> object:
+    def _tensor(
+        self, storage: object, offset: int, size: tuple, stride: tuple, *unused: object
+    ) -> object:
         """A part of a storage; PyTorch itself refuses one that reaches beyond it."""
         if type(storage) is Inert:
             return storage
@@ -340,7 +357,9 @@ class Machine:
             raise Refused(f"it holds more than {MAX_TENSORS} tensors")
         view = storage.as_strided(size, stride, offset)
         if view.numel() > storage.numel():
-            raise Refused(f"it holds a tensor of {view.numel()} numbers, of which only {storage.numel()} are there")
+            raise Refused(
+                f"it holds a tensor of {view.numel()} numbers, of which only {storage.numel()} are there"
+            )
         # an optimizer takes its moments for dense
         return view if _is_dense(view) else view.contiguous()
 
@@ -364,7 +383,9 @@ class Machine:
 
     def _dtype(self, code: object, *flags: object) -> _Float64:
         if code != "f8":
-            raise Refused(f"because reading it needs NumPy's dtype {code!r:.20}, which is no plain value")
+            raise Refused(
+                f"because reading it needs NumPy's dtype {code!r:.20}, which is no plain value"
+            )
         return _Float64()
 
     def _number(self, dtype: object, content: object) -> float:
@@ -376,7 +397,9 @@ class Machine:
 def _is_dense(view: Tensor) -> bool:
     """Whether every number of its memory belongs to one place, in whatever order of dimensions."""
     expected = 1
-    for stride, size in sorted((s, n) for s, n in zip(view.stride(), view.shape, strict=True) if n != 1):
+    for stride, size in sorted(
+        (s, n) for s, n in zip(view.stride(), view.shape, strict=True) if n != 1
+    ):
         if stride != expected:
             return view.numel() == 0
         expected *= size

@@ -52,7 +52,9 @@ def check_steps(cfg: Config) -> None:
             f"optim_wrapper.accumulative_counts={added_up(cfg)}, expected at least 1, the steps behind an update"
         )
     schedulers = cfg.get("param_scheduler") or []
-    for number, scheduler in enumerate([schedulers] if isinstance(schedulers, dict) else schedulers):
+    for number, scheduler in enumerate(
+        [schedulers] if isinstance(schedulers, dict) else schedulers
+    ):
         _check_scheduler(f"param_scheduler.{number}: {scheduler.get('type')}", scheduler, train_cfg)
 
 
@@ -116,7 +118,11 @@ def complete_schedule(cfg: Config, processes: int | None = None) -> None:
             training.
     """
     scale = cfg.get("auto_scale_lr") or {}
-    if not all(map(cfg.get, TOGETHER["train"])) or not cfg.get("base_lr") or not scale.get("base_batch_size"):
+    if (
+        not all(map(cfg.get, TOGETHER["train"]))
+        or not cfg.get("base_lr")
+        or not scale.get("base_batch_size")
+    ):
         return
     if scale.get("enable") and processes is None:
         return
@@ -154,7 +160,9 @@ def rate_by_rule(cfg: Config, processes: int) -> float:
         processes: number of processes whose lanes count.
     """
     if not cfg.train_dataloader.get("batch_size"):
-        raise InputError("train_dataloader.batch_size is missing; the learning rate follows from it and base_lr")
+        raise InputError(
+            "train_dataloader.batch_size is missing; the learning rate follows from it and base_lr"
+        )
     batch = cfg.train_dataloader.batch_size * processes * added_up(cfg)
     return cfg.base_lr * math.sqrt(batch / cfg.auto_scale_lr.base_batch_size)
 
@@ -172,7 +180,9 @@ def check_together(cfg: Config) -> None:
         missing = [key for key in keys if not cfg.get(key)]
         if 0 < len(missing) < len(keys):
             others = " ".join(f"{key}=None" for key in keys)
-            raise InputError(f"{task}: the config lacks {', '.join(missing)}; add it, or leave all out: {others}")
+            raise InputError(
+                f"{task}: the config lacks {', '.join(missing)}; add it, or leave all out: {others}"
+            )
 
 
 def _check_schedule(scheduler: dict, steps: int) -> None:
@@ -251,7 +261,9 @@ def _without_gpu(cfg: Config) -> list[str]:
 
 
 def _check_half_precision(wrapper: dict) -> None:
-    if wrapper.get("dtype") == "bfloat16" and not torch.cuda.is_bf16_supported(including_emulation=False):
+    if wrapper.get("dtype") == "bfloat16" and not torch.cuda.is_bf16_supported(
+        including_emulation=False
+    ):
         raise InputError(
             f"optim_wrapper.dtype='bfloat16', but {torch.cuda.get_device_name()} has no bfloat16; leave dtype out for "
             "float16, or train in float32 with optim_wrapper.type=OptimWrapper"

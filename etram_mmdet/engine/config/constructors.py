@@ -25,7 +25,10 @@ _REGISTRIES = [
     if isinstance(entry, Registry)
 ]
 # Every registry of mmengine, mmdet and this project: class by name, as far as it is filled.
-TABLES: list[dict[str, Callable]] = [REPRESENTATIONS, *(registry.module_dict for registry in _REGISTRIES)]
+TABLES: list[dict[str, Callable]] = [
+    REPRESENTATIONS,
+    *(registry.module_dict for registry in _REGISTRIES),
+]
 _LAYERS = ("torch.", "mmcv.", "mmengine.")
 _ANNOTATED = ("etram_mmdet.", "mmengine.", "torch.")  # mmdet takes other values than it annotates
 # mmengine annotates a dict, and takes a list of them too.
@@ -102,7 +105,11 @@ def default_of(called: Callable, name: str) -> object:
         called: the class or function.
         name: the parameter.
     """
-    functions = [vars(c).get("__init__") for c in called.__mro__[:-1]] if inspect.isclass(called) else [called]
+    functions = (
+        [vars(c).get("__init__") for c in called.__mro__[:-1]]
+        if inspect.isclass(called)
+        else [called]
+    )
     found = (inspect.signature(function).parameters.get(name) for function in functions if function)
     return next((p.default for p in found if p is not None and p.default is not p.empty), None)
 

@@ -38,7 +38,10 @@ def model_differences(config: dict, checkpoint: dict) -> list[str]:
         checkpoint: ``model`` of the checkpoint's config.
     """
     found = differences([config, checkpoint], ignored=_is_irrelevant, setting=_setting)
-    return [f"{path}: config {shown(ours)}, checkpoint {shown(theirs)}" for path, (ours, theirs) in found.items()]
+    return [
+        f"{path}: config {shown(ours)}, checkpoint {shown(theirs)}"
+        for path, (ours, theirs) in found.items()
+    ]
 
 
 def _is_irrelevant(key: str) -> bool:
@@ -68,9 +71,7 @@ _WATCHING = """
     MemoryProfilerHook
 """.split()
 # What completion fills in; a checkpoint of version 0.1 may leave it out.
-_FILLED = (
-    "num_classes in_channels out_channels num_outs strides feat_channels size_divisor lr eta_max total_steps".split()
-)
+_FILLED = "num_classes in_channels out_channels num_outs strides feat_channels size_divisor lr eta_max total_steps".split()
 
 
 def training_differences(stored: dict, given: dict, has_gpu: bool) -> dict[str, list]:
@@ -93,12 +94,16 @@ def training_differences(stored: dict, given: dict, has_gpu: bool) -> dict[str, 
 
 def _training(config: dict, has_gpu: bool) -> dict:
     """The part of a config that decides which weights a training gives."""
-    kept = {key: config.get(key) for key in ("base_lr", "train_dataloader", "model", "param_scheduler")}
+    kept = {
+        key: config.get(key) for key in ("base_lr", "train_dataloader", "model", "param_scheduler")
+    }
     wrapper = config.get("optim_wrapper") or {}
     precision = () if has_gpu else ("type", "dtype", "loss_scale")
     kept["optim_wrapper"] = {key: value for key, value in wrapper.items() if key not in precision}
     kept["train_cfg"] = dict(max_iters=(config.get("train_cfg") or {}).get("max_iters"))
-    kept["custom_hooks"] = [hook for hook in config.get("custom_hooks") or [] if hook.get("type") not in _WATCHING]
+    kept["custom_hooks"] = [
+        hook for hook in config.get("custom_hooks") or [] if hook.get("type") not in _WATCHING
+    ]
     return kept
 
 
@@ -147,7 +152,9 @@ def differences_to_parent(cfg: Config) -> list[str]:
             count_in_steps(parents, length)
         resolve(parents, get_device())
     drop_variables(parents)
-    found = [line for line in changes(parents.to_dict(), ours.to_dict()) if not _is_said_elsewhere(line)]
+    found = [
+        line for line in changes(parents.to_dict(), ours.to_dict()) if not _is_said_elsewhere(line)
+    ]
     listed = found[:MOST_DIFFERENCES]
     if len(found) > len(listed):
         listed.append(f"and {len(found) - len(listed)} settings more")

@@ -75,14 +75,24 @@ def count_in_steps(cfg: Config, length: int) -> None:
     for key in ("val_interval", "val_begin"):
         train_cfg[key] = train_cfg.get(key, 1) * length
     if train_cfg.get("dynamic_intervals"):
-        train_cfg.dynamic_intervals = [(a * length, b * length) for a, b in train_cfg.dynamic_intervals]
+        train_cfg.dynamic_intervals = [
+            (a * length, b * length) for a, b in train_cfg.dynamic_intervals
+        ]
     for scheduler in cfg.get("param_scheduler") or []:
         if scheduler.get("by_epoch", True):
             _convert(scheduler, train_cfg.max_epochs, length)
     for hook in (cfg.get("default_hooks") or {}).values():
-        if isinstance(hook, dict) and hook.get("type") == "CheckpointHook" and hook.get("by_epoch", True):
+        if (
+            isinstance(hook, dict)
+            and hook.get("type") == "CheckpointHook"
+            and hook.get("by_epoch", True)
+        ):
             hook.by_epoch = False
-            scaled = {key: hook[key] * length for key in ("interval", "save_begin") if hook.get(key, 0) > 0}
+            scaled = {
+                key: hook[key] * length
+                for key in ("interval", "save_begin")
+                if hook.get(key, 0) > 0
+            }
             hook.update(scaled)
 
 

@@ -15,7 +15,10 @@ _ENTRIES = ("__init__", "loss", "predict", "forward", "init_weights")  # what a 
 _CONFIGS = ("cfg", "test_cfg", "train_cfg", "proposal_cfg")  # what mmdet calls a dict of settings
 _OF_DICTS = {*dir(dict), "deepcopy"}
 # What configs of mmdet state under heads that never look at it.
-_BY_CUSTOM = {"train_cfg": "assigner allowed_border pos_weight debug", "test_cfg": "min_bbox_size score_voting"}
+_BY_CUSTOM = {
+    "train_cfg": "assigner allowed_border pos_weight debug",
+    "test_cfg": "min_bbox_size score_voting",
+}
 _ELSEWHERE = {"train_cfg": "", "test_cfg": "operating_points"}  # read by what follows the head
 
 
@@ -33,7 +36,10 @@ def settings_taken(head: type[nn.Module], name: str, is_file: bool) -> tuple[fro
     """
     is_known = head.__module__.split(".")[0] in ("mmdet", "etram_mmdet")
     by_custom = _BY_CUSTOM[name] if is_file and not issubclass(head, YOLOXHead) else ""
-    return settings_read(head)[name] | {*_ELSEWHERE[name].split(), *by_custom.split()}, is_file and not is_known
+    return settings_read(head)[name] | {
+        *_ELSEWHERE[name].split(),
+        *by_custom.split(),
+    }, is_file and not is_known
 
 
 @functools.cache
@@ -59,7 +65,11 @@ def _reached(head: type) -> Iterator[ast.FunctionDef]:
 
     Methods of bases count if ``super()`` calls them.
     """
-    classes = [_methods(base) for base in head.__mro__ if issubclass(base, nn.Module) and base is not nn.Module]
+    classes = [
+        _methods(base)
+        for base in head.__mro__
+        if issubclass(base, nn.Module) and base is not nn.Module
+    ]
     waiting = [(name, 0) for name in _ENTRIES]  # and from which class on it is looked for
     seen = set()
     while waiting:
@@ -94,11 +104,17 @@ def _lookups(node: ast.AST) -> Iterator[tuple[ast.expr, str]]:
             found = owner, key
         case ast.Subscript(value=owner, slice=ast.Constant(value=key)):
             found = owner, key
-        case ast.Call(func=ast.Attribute(value=owner, attr="get" | "pop"), args=[ast.Constant(value=key), *_]):
+        case ast.Call(
+            func=ast.Attribute(value=owner, attr="get" | "pop"), args=[ast.Constant(value=key), *_]
+        ):
             found = owner, key
-        case ast.Call(func=ast.Name(id="getattr" | "hasattr"), args=[owner, ast.Constant(value=key), *_]):
+        case ast.Call(
+            func=ast.Name(id="getattr" | "hasattr"), args=[owner, ast.Constant(value=key), *_]
+        ):
             found = owner, key
-        case ast.Compare(left=ast.Constant(value=key), ops=[ast.In() | ast.NotIn()], comparators=[owner]):
+        case ast.Compare(
+            left=ast.Constant(value=key), ops=[ast.In() | ast.NotIn()], comparators=[owner]
+        ):
             found = owner, key
         case _:
             return

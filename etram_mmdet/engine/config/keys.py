@@ -119,7 +119,10 @@ _TAKEN_OUT = {
     BaseInit: "override name",
 }
 # Of classes: what follows from something else in the config where it is None.
-_FILLED_IN = {*SHARED, *"in_channels out_channels num_outs num_classes strides partition_size lr eta_max".split()}
+_FILLED_IN = {
+    *SHARED,
+    *"in_channels out_channels num_outs num_classes strides partition_size lr eta_max".split(),
+}
 _EVERYWHERE = {"type", "_scope_", "_delete_"}
 _INSTEAD = {"metainfo": ["class_set"]}
 _SHOWN = 5
@@ -156,7 +159,9 @@ class Keys:
         return not key.startswith("_") and any(abs(len(name) - len(key)) <= 2 for name in alike)
 
 
-def known_keys(node: dict, path: str, is_file: bool = False, head: type | None = None) -> Keys | None:
+def known_keys(
+    node: dict, path: str, is_file: bool = False, head: type | None = None
+) -> Keys | None:
     """Keys that a dict of a config may hold; ``None`` if that cannot be known.
 
     Args:
@@ -186,7 +191,9 @@ def known_keys(node: dict, path: str, is_file: bool = False, head: type | None =
             theirs, more = parameters(source)
             takes_more |= more
         types |= {name: types.get(name, ()) + accepted for name, accepted in theirs.items()}
-    elsewhere = {place.split(".")[1]: place for place in _OF_HEAD} if path == "model.bbox_head" else {}
+    elsewhere = (
+        {place.split(".")[1]: place for place in _OF_HEAD} if path == "model.bbox_head" else {}
+    )
     types = {name: accepted for name, accepted in types.items() if name not in elsewhere}
     owner = path or "The top level (beside variables that the file goes on to use)"
     return Keys(str(node["type"]) if called else owner, types, takes_more, elsewhere, bool(called))
@@ -291,7 +298,10 @@ def _problems(cfg: dict, unused: set[str] | None = None) -> dict[str, tuple[str,
                 meant = near or _INSTEAD.get(key, []) + elsewhere[:3]
                 wrong[_join(path, key)] = _did_you_mean(meant), str(known)
             elif known.is_class and (default := _dict_without_type(node, key)):
-                wrong[_join(path, key)] = f" has no type; {node['type']} has {default} there, so write it whole", ""
+                wrong[_join(path, key)] = (
+                    f" has no type; {node['type']} has {default} there, so write it whole",
+                    "",
+                )
             elif node.get(key) is None and known.may_be_open(key):
                 continue
             elif why := why_refused(key, node.get(key), known.types.get(key, ANYTHING)):
@@ -311,8 +321,15 @@ def _dict_without_type(node: dict, key: str) -> dict | None:
 def _no_types(cfg: dict) -> dict[str, tuple[str, str]]:
     """Types that are neither a name nor a class or function."""
     kinds = {_join(path, "type"): node["type"] for path, node in _dicts(cfg) if "type" in node}
-    wrong = {path: kind for path, kind in kinds.items() if not isinstance(kind, str) and not callable(kind)}
-    return {path: (f" is {kind!r:.80}, expected the name of a class", "") for path, kind in wrong.items()}
+    wrong = {
+        path: kind
+        for path, kind in kinds.items()
+        if not isinstance(kind, str) and not callable(kind)
+    }
+    return {
+        path: (f" is {kind!r:.80}, expected the name of a class", "")
+        for path, kind in wrong.items()
+    }
 
 
 def _head(cfg: dict) -> type | None:
@@ -320,7 +337,11 @@ def _head(cfg: dict) -> type | None:
     model = cfg.get("model")
     head = model.get("bbox_head") if isinstance(model, dict) else None
     found = registered(head.get("type")) if isinstance(head, dict) else []
-    return found[0] if len(found) == 1 and isinstance(found[0], type) and issubclass(found[0], nn.Module) else None
+    return (
+        found[0]
+        if len(found) == 1 and isinstance(found[0], type) and issubclass(found[0], nn.Module)
+        else None
+    )
 
 
 def _unknown_types(cfg: dict) -> dict[str, tuple[str, str]]:

@@ -8,9 +8,24 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.utils import import_modules_from_strings
 
-from etram_mmdet.datasets.shared_keys import SHARED, adopt_data_keys, override_data_keys, share_data_keys
-from etram_mmdet.engine.config.complete import check_steps, complete_hooks, complete_loaders, complete_schedule
-from etram_mmdet.engine.config.keys import check_keys, check_options, drop_variables, use_whole_numbers
+from etram_mmdet.datasets.shared_keys import (
+    SHARED,
+    adopt_data_keys,
+    override_data_keys,
+    share_data_keys,
+)
+from etram_mmdet.engine.config.complete import (
+    check_steps,
+    complete_hooks,
+    complete_loaders,
+    complete_schedule,
+)
+from etram_mmdet.engine.config.keys import (
+    check_keys,
+    check_options,
+    drop_variables,
+    use_whole_numbers,
+)
 from etram_mmdet.engine.config.reading import read_config
 from etram_mmdet.engine.config.refusals import refused_settings
 from etram_mmdet.models.building import complete_model

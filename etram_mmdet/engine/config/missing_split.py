@@ -21,8 +21,12 @@ def leave_out_validation(cfg: Config) -> list[str]:
     Returns:
         One sentence for the log if validation was taken out, else none.
     """
-    train, val = ((cfg.get(f"{part}_dataloader") or {}).get("dataset") or {} for part in ("train", "val"))
-    if not cfg.get("train_cfg") or not all("data_root" in data and "split" in data for data in (train, val)):
+    train, val = (
+        (cfg.get(f"{part}_dataloader") or {}).get("dataset") or {} for part in ("train", "val")
+    )
+    if not cfg.get("train_cfg") or not all(
+        "data_root" in data and "split" in data for data in (train, val)
+    ):
         return []
     root = Path(val["data_root"])
     is_missing = val["split"] in SPLITS and root.is_dir() and not has_split(root, val["split"])
@@ -30,4 +34,6 @@ def leave_out_validation(cfg: Config) -> list[str]:
         return []
     cfg.update(dict.fromkeys(TOGETHER["val"]))
     folder = root / val["split"]
-    return [f"{folder}: no recordings, so the training runs without validation: no AP and no best checkpoint"]
+    return [
+        f"{folder}: no recordings, so the training runs without validation: no AP and no best checkpoint"
+    ]

@@ -32,7 +32,9 @@ def read_plain_config(path: str | Path) -> dict:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (RecursionError, MemoryError):  # Python's parser has either for deep nesting
-        raise InputError(f"{path}: holds more than assignments of plain values (nested too deeply)") from None
+        raise InputError(
+            f"{path}: holds more than assignments of plain values (nested too deeply)"
+        ) from None
     except (SyntaxError, ValueError, AttributeError, TypeError) as error:
         raise InputError(
             f"{path}: holds more than assignments of plain values ({type(error).__name__}: {error})"

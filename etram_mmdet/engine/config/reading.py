@@ -44,7 +44,9 @@ def read_config(path: Path) -> Config:
             raise InputError(f"{path}: {sentence_of(error) or error}") from error
         while isinstance(error, ImportError) and isinstance(error.__context__, ImportError):
             error = error.__context__  # which module is missing, not which import failed for it
-        raise InputError(f"{_place(error, path)}: {type(error).__name__}: {first_line(error):.300}") from error
+        raise InputError(
+            f"{_place(error, path)}: {type(error).__name__}: {first_line(error):.300}"
+        ) from error
 
 
 def parse(path: Path) -> list[ast.AST]:
@@ -60,14 +62,18 @@ def parse(path: Path) -> list[ast.AST]:
         text = path.read_bytes().decode("utf-8")
         return list(ast.walk(ast.parse(_PLACEHOLDER.sub("0", text.removeprefix("\ufeff")))))
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is not text in UTF-8 (byte {error.start}); save it as UTF-8") from error
+        raise InputError(
+            f"{path}: is not text in UTF-8 (byte {error.start}); save it as UTF-8"
+        ) from error
     except SyntaxError as error:
         line = f", line {error.lineno}" if error.lineno else ""
         raise InputError(f"{path}{line}: is no Python ({error.msg})") from error
     except (ValueError, RecursionError, MemoryError) as error:
         raise InputError(f"{path}: is no Python ({error})") from error
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); check its permissions"
+        ) from error
 
 
 def bases(nodes: list[ast.AST]) -> Iterator[str]:
@@ -103,7 +109,9 @@ def _check_chain(path: Path, above: tuple[Path, ...]) -> None:
     if path.suffix != ".py":
         return
     if path.read_bytes().startswith(b"\xef\xbb\xbf"):
-        raise InputError(f"{path}: begins with a byte-order mark; save it as UTF-8 without one (plain UTF-8)")
+        raise InputError(
+            f"{path}: begins with a byte-order mark; save it as UTF-8 without one (plain UTF-8)"
+        )
     nodes = parse(path)
     if not any(isinstance(node, ast.stmt) for node in nodes):
         raise InputError(f"{path}: is empty; begin with _base_ = 'CONFIG', a config to build upon")
@@ -131,7 +139,12 @@ def _keys(path: Path) -> set[str]:
     if path.suffix != ".py":
         return set()
     tree = parse(path)
-    names = {name.id for statement in tree[0].body for name in _targets(statement) if not name.id.startswith("__")}
+    names = {
+        name.id
+        for statement in tree[0].body
+        for name in _targets(statement)
+        if not name.id.startswith("__")
+    }
     inherited = [_keys(path.parent / base) for base in bases(tree) if "::" not in base]
     return (names - {"_base_"}).union(*inherited)
 

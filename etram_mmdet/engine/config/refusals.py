@@ -69,14 +69,20 @@ def _sentence(error: Exception, frames: list[FrameType], cfg: Mapping) -> str:
 
 def _meant(kind: str, names: set[str]) -> str:
     near = nearest(kind, names)
-    return f"did you mean {near}?" if near else "custom_imports names modules that register classes of your own"
+    return (
+        f"did you mean {near}?"
+        if near
+        else "custom_imports names modules that register classes of your own"
+    )
 
 
 def _named(part: object, config: dict) -> str:
     """The part of a config that could not be built: its place, its class and its plain settings."""
     if not isinstance(part, Mapping):
         return f"{part!r:.80}, where a dict with a type is expected,"
-    plain = {k: v for k, v in part.items() if k != "type" and isinstance(v, str | int | float | None)}
+    plain = {
+        k: v for k, v in part.items() if k != "type" and isinstance(v, str | int | float | None)
+    }
     settings = ", ".join(f"{key}={value!r:.40}" for key, value in plain.items())
     kind = part.get("type", "dict")
     return f"{_places(part, config)}: {getattr(kind, '__name__', kind)}({settings:.300})"
@@ -92,13 +98,23 @@ def _places(part: Mapping, config: dict) -> str:
 
 def _suspects(said: str, config: dict) -> str:
     """The settings whose text an error quotes."""
-    quoted = [path for path, node in _nodes(config) if isinstance(node, str) and node and repr(node) in said]
+    quoted = [
+        path
+        for path, node in _nodes(config)
+        if isinstance(node, str) and node and repr(node) in said
+    ]
     return " or ".join(quoted[:3]) or "the config"
 
 
 def _nodes(node: object, path: str = "") -> Iterator[tuple[str, object]]:
     yield path, node
-    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list | tuple) else ()
+    children = (
+        node.items()
+        if isinstance(node, dict)
+        else enumerate(node)
+        if isinstance(node, list | tuple)
+        else ()
+    )
     for key, child in children:
         yield from _nodes(child, f"{path}.{key}".removeprefix("."))
 

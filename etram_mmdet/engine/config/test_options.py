@@ -80,7 +80,9 @@ def _made(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"--show-dir {folder}: no such folder can be made ({error.strerror}); name another") from error
+        raise InputError(
+            f"--show-dir {folder}: no such folder can be made ({error.strerror}); name another"
+        ) from error
     return folder.resolve()
 
 

@@ -117,7 +117,10 @@ def _suits(value: object, annotation: ast.expr) -> bool:
     """
     members = _members(annotation)
     plain = [member for member in members if _name(member) in _ACCEPTED]
-    return any(_is_one(value, member) for member in (plain if plain and isinstance(value, _DATA) else members))
+    return any(
+        _is_one(value, member)
+        for member in (plain if plain and isinstance(value, _DATA) else members)
+    )
 
 
 def _is_one(value: object, member: ast.expr) -> bool:
@@ -147,7 +150,9 @@ def _members(annotation: ast.expr) -> list[ast.expr]:
 
 def _items_suit(values: Sequence, annotations: list[ast.expr]) -> bool:
     """Whether items fit a list, or a tuple of any or of a given length."""
-    is_pair = len(annotations) > 1 and not (isinstance(annotations[1], ast.Constant) and annotations[1].value is ...)
+    is_pair = len(annotations) > 1 and not (
+        isinstance(annotations[1], ast.Constant) and annotations[1].value is ...
+    )
     if is_pair:
         return len(values) == len(annotations) and all(map(_suits, values, annotations))
     return all(_suits(value, annotations[0]) for value in values)
@@ -173,5 +178,8 @@ def _shown(types: Types) -> str:
     """
     members = [member for text in types for member in _members(_parsed(text))]
     plain = [member for member in members if _name(member) in _ACCEPTED]
-    names = [ast.unparse(each) if isinstance(each, ast.Subscript) else _name(each) for each in plain or members]
+    names = [
+        ast.unparse(each) if isinstance(each, ast.Subscript) else _name(each)
+        for each in plain or members
+    ]
     return " or ".join(dict.fromkeys(names))

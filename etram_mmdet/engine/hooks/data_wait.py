@@ -23,10 +23,15 @@ class DataWaitHook(Hook):
         self.most = most
         self._has_advised = False
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict, outputs: dict) -> None:
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict, outputs: dict
+    ) -> None:
         if not self.every_n_train_iters(runner, self.interval):
             return
-        times = (runner.message_hub.get_scalar(f"train/{name}").mean(self.interval) for name in ("data_time", "time"))
+        times = (
+            runner.message_hub.get_scalar(f"train/{name}").mean(self.interval)
+            for name in ("data_time", "time")
+        )
         waiting, step = times
         share = float(waiting / step) if step else 0.0
         runner.message_hub.update_scalar("train/data_share", share)

@@ -26,7 +26,12 @@ from etram_mmdet.evaluation.results import FrameResult
 from etram_mmdet.evaluation.results_table import evaluations
 from etram_mmdet.utils.files import write_json
 from etram_mmdet.utils.machine_errors import sentence_of
-from etram_mmdet.visualization.detection_film import detection_film, readable_score, with_events, write_film
+from etram_mmdet.visualization.detection_film import (
+    detection_film,
+    readable_score,
+    with_events,
+    write_film,
+)
 from etram_mmdet.visualization.figures.evaluation import draw_evaluation
 from etram_mmdet.visualization.figures.training import Sums, draw_training
 from etram_mmdet.visualization.index_page import INDEX_FILE, write_index
@@ -63,7 +68,14 @@ class EvaluationReportHook(Hook):
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         dataset = as_streams(runner.val_dataloader.dataset)
-        self._report(runner, runner.val_evaluator, dataset, runner.iter, f"{dataset.split}_{runner.iter}", metrics)
+        self._report(
+            runner,
+            runner.val_evaluator,
+            dataset,
+            runner.iter,
+            f"{dataset.split}_{runner.iter}",
+            metrics,
+        )
 
     def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         dataset = as_streams(runner.test_dataloader.dataset)
@@ -106,27 +118,48 @@ class EvaluationReportHook(Hook):
         metric = find_metric(evaluator)
         if metric is None or metric.headline is None:
             return
-        with _without_pictures(runner, f"no pictures of the evaluation at step {step}; the numbers above stand"):
+        with _without_pictures(
+            runner, f"no pictures of the evaluation at step {step}; the numbers above stand"
+        ):
             self._write(runner, metric.headline, dataset, step, stem, metrics or {})
 
-    def _write(self, runner: Runner, headline: Headline, dataset: Dataset, step: int, stem: str, metrics: dict) -> None:
+    def _write(
+        self,
+        runner: Runner,
+        headline: Headline,
+        dataset: Dataset,
+        step: int,
+        stem: str,
+        metrics: dict,
+    ) -> None:
         folder = Path(runner.work_dir)
         heading = f"{folder.resolve().name}, {dataset.split} at step {step}   {headline.protocol}"
-        write_json(folder / f"{stem}.json", dict(protocol=str(headline.protocol), **as_dict(headline.breakdown)))
+        write_json(
+            folder / f"{stem}.json",
+            dict(protocol=str(headline.protocol), **as_dict(headline.breakdown)),
+        )
         # a single one where classes do not matter
         palette = dataset.metainfo["palette"][: len(headline.classes)]
-        score_thr = draw_evaluation(headline.frames, headline.classes, palette, heading, folder / f"{stem}.png")
+        score_thr = draw_evaluation(
+            headline.frames, headline.classes, palette, heading, folder / f"{stem}.png"
+        )
         written = [f"{stem}.json", f"{stem}.png"]
         prefix = stem.removesuffix(str(step))
         _show(runner, f"{prefix}evaluation", folder / f"{stem}.png", step)
         if runner.cfg.get("train_cfg"):
-            origin = dict(run=run_id(runner), test_cfg=measured_with(runner.cfg), val_data=dict(sha256=digest(dataset)))
+            origin = dict(
+                run=run_id(runner),
+                test_cfg=measured_with(runner.cfg),
+                val_data=dict(sha256=digest(dataset)),
+            )
             rows = evaluations(folder / "results.csv", dataset.split, origin)
             # resumed from an earlier step: none of the future
             rows = [row for row in rows if int(row["step"]) < step]
             # which gets its row when its pictures are there
             rows.append(dict(step=step, **metrics))
-            draw_training(_losses(runner), rows, headline.protocol.name, heading, folder / "results.png")
+            draw_training(
+                _losses(runner), rows, headline.protocol.name, heading, folder / "results.png"
+            )
             written.append("results.png")
             _show(runner, "training", folder / "results.png", step)
         if self.film and isinstance(dataset, ETraMDataset):

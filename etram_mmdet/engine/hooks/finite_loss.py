@@ -26,10 +26,16 @@ class FiniteLossHook(Hook):
     def __init__(self, interval: int = 50) -> None:
         self.interval = interval
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict, outputs: dict) -> None:
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict, outputs: dict
+    ) -> None:
         if not self.every_n_train_iters(runner, self.interval):
             return
-        bad = [name for name, loss in outputs.items() if not torch.isfinite(torch.as_tensor(loss)).all()]
+        bad = [
+            name
+            for name, loss in outputs.items()
+            if not torch.isfinite(torch.as_tensor(loss)).all()
+        ]
         if bad:
             raise FloatingPointError(
                 f"{', '.join(bad)} is not finite at step {runner.iter + 1} (last looked {self.interval} steps before). "

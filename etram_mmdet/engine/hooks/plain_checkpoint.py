@@ -12,7 +12,13 @@ from mmengine.runner import Runner
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
 from etram_mmdet.datasets.statistics import digest, frame_step_us, sensor_px
 from etram_mmdet.datasets.wrappers import as_streams
-from etram_mmdet.engine.checkpoints.contents import DATA_KEY, OWN_STATES_KEY, PROCESSES_KEY, SENSOR_KEY, STEP_KEY
+from etram_mmdet.engine.checkpoints.contents import (
+    DATA_KEY,
+    OWN_STATES_KEY,
+    PROCESSES_KEY,
+    SENSOR_KEY,
+    STEP_KEY,
+)
 from etram_mmdet.engine.checkpoints.files import make_plain
 from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
 from etram_mmdet.utils.errors import InputError
@@ -37,14 +43,18 @@ class PlainCheckpointHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         self.facts = _facts(runner)
-        runner.message_hub.update_info("dataset_meta", _classes(runner.train_dataloader.dataset.metainfo))
+        runner.message_hub.update_info(
+            "dataset_meta", _classes(runner.train_dataloader.dataset.metainfo)
+        )
         for hook in runner.hooks:
             if isinstance(hook, CheckpointHook) and hook.save_best is not None:
                 if len(hook.key_indicators) == 1:
                     hook.best_ckpt_path = _inside(hook.out_dir, hook.best_ckpt_path)
                 else:
                     paths = hook.best_ckpt_path_dict
-                    hook.best_ckpt_path_dict = {key: _inside(hook.out_dir, path) for key, path in paths.items()}
+                    hook.best_ckpt_path_dict = {
+                        key: _inside(hook.out_dir, path) for key, path in paths.items()
+                    }
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         meta = checkpoint["meta"]

@@ -26,7 +26,11 @@ def validations(runner: Runner) -> list[dict[str, str]]:
         runner: of the training.
     """
     dataset = as_streams(runner.val_dataloader.dataset)
-    record = dict(run=run_id(runner), test_cfg=measured_with(runner.cfg), val_data=dict(sha256=digest(dataset)))
+    record = dict(
+        run=run_id(runner),
+        test_cfg=measured_with(runner.cfg),
+        val_data=dict(sha256=digest(dataset)),
+    )
     try:
         rows = evaluations(Path(runner.work_dir) / "results.csv", dataset.split, record)
     except ValueError:
@@ -56,7 +60,9 @@ class ResultsCsvHook(Hook):
     def before_train_epoch(self, runner: Runner) -> None:
         loop = runner.train_loop
         if runner.iter and getattr(loop, "is_validation_due", False) and not self._has_row(runner):
-            runner.logger.info(f"the validation at step {runner.iter} has no row in results.csv: it is done first")
+            runner.logger.info(
+                f"the validation at step {runner.iter} has no row in results.csv: it is done first"
+            )
             runner.val_loop.run()
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
@@ -71,7 +77,9 @@ class ResultsCsvHook(Hook):
 
     @staticmethod
     @master_only
-    def _write(runner: Runner, loader: DataLoader, step: int, metrics: dict | None, is_once: bool = False) -> None:
+    def _write(
+        runner: Runner, loader: DataLoader, step: int, metrics: dict | None, is_once: bool = False
+    ) -> None:
         if metrics:
             dataset = as_streams(loader.dataset)
             origin = dict(
@@ -81,4 +89,8 @@ class ResultsCsvHook(Hook):
                 data=digest(dataset),
                 test_cfg=compact(measured_with(runner.cfg)),
             )
-            append_row(Path(runner.work_dir) / "results.csv", origin | metrics, tuple(origin) if is_once else ())
+            append_row(
+                Path(runner.work_dir) / "results.csv",
+                origin | metrics,
+                tuple(origin) if is_once else (),
+            )

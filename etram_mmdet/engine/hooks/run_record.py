@@ -96,7 +96,9 @@ def schedule(cfg: Config) -> dict:
     courses = [dict(course) for course in cfg.get("param_scheduler") or []]
     return dict(
         **wrapper,
-        param_scheduler=[{k: v for k, v in c.items() if k not in ("eta_max", "total_steps")} for c in courses],
+        param_scheduler=[
+            {k: v for k, v in c.items() if k not in ("eta_max", "total_steps")} for c in courses
+        ],
     )
 
 

@@ -116,9 +116,15 @@ def _protocols(val: BaseLoop) -> list[str]:
     lines = []
     for protocol in metric.protocols:
         kept, removed = protocol.select(truth)
-        if truth and protocol is metric.protocols[0] and not any(len(frame.truth) for frame in kept):
+        if (
+            truth
+            and protocol is metric.protocols[0]
+            and not any(len(frame.truth) for frame in kept)
+        ):
             raise InputError(f"protocol {protocol}\n{removed}\n{NOTHING_LEFT}")
-        lines.append(f"{protocol}; leaves out {removed.frames:,} frames and {removed.boxes:,} boxes")
+        lines.append(
+            f"{protocol}; leaves out {removed.frames:,} frames and {removed.boxes:,} boxes"
+        )
     return lines
 
 
@@ -127,7 +133,11 @@ def _data(dataset: ETraMDataset) -> list[str]:
         return [repr(dataset)]
     counts = dataset.box_statistics().counts
     classes = dataset.metainfo["classes"]
-    present = [f"{name} {number:,}" for name, number in zip(classes, counts.tolist(), strict=True) if number]
+    present = [
+        f"{name} {number:,}"
+        for name, number in zip(classes, counts.tolist(), strict=True)
+        if number
+    ]
     absent = [name for name, number in zip(classes, counts, strict=True) if not number]
     lines = [
         f"{dataset.folder}: {len(dataset.sequences)} recordings, {len(dataset):,} labelled frames, "
@@ -142,8 +152,16 @@ def _unlearnt(train: ETraMDataset, val: ETraMDataset) -> list[str]:
     if not (isinstance(train, ETraMDataset) and isinstance(val, ETraMDataset)):
         return []
     seen, asked = (d.box_statistics().counts for d in (train, val))
-    names = [name for name, a, b in zip(train.metainfo["classes"], seen, asked, strict=True) if b and not a]
-    return [f"WARNING {', '.join(names)} to be found here, but without boxes in training"] if names else []
+    names = [
+        name
+        for name, a, b in zip(train.metainfo["classes"], seen, asked, strict=True)
+        if b and not a
+    ]
+    return (
+        [f"WARNING {', '.join(names)} to be found here, but without boxes in training"]
+        if names
+        else []
+    )
 
 
 def _input(cfg: Config, dataset: ETraMDataset) -> list[str]:
@@ -162,15 +180,23 @@ def _input(cfg: Config, dataset: ETraMDataset) -> list[str]:
 def _other_steps(dataset: ETraMDataset, step_us: int | None) -> list[str]:
     """A warning if a stream at the usual step would differ from some of the recordings."""
     steps_us = {s.name: s.step_us for s in dataset.sequences if s.num_frames > 1}
-    others = [f"{name} {step / 1000:.4g}" for name, step in steps_us.items() if abs(step - step_us) > JITTER_US]
+    others = [
+        f"{name} {step / 1000:.4g}"
+        for name, step in steps_us.items()
+        if abs(step - step_us) > JITTER_US
+    ]
     if not others:
         return []
     listed = ", ".join(others[:3]) + (f", and {len(others) - 3} more" if len(others) > 3 else "")
-    return [f"WARNING frames of some recordings come at other steps (ms): {listed}; streams take {step_us / 1000:g} ms"]
+    return [
+        f"WARNING frames of some recordings come at other steps (ms): {listed}; streams take {step_us / 1000:g} ms"
+    ]
 
 
 def _model(model: nn.Module, hw: tuple[int, int]) -> list[str]:
-    parts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
+    parts = {
+        name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()
+    }
     listed = ", ".join(f"{name} {count / 1e6:.2f}" for name, count in parts.items() if count)
     lines = [f"{sum(parts.values()) / 1e6:.2f} million parameters: {listed}"]
     backbone = model.backbone
@@ -216,7 +242,10 @@ def _padding_advice(backbone: RecurrentBackbone, hw: tuple[int, int]) -> list[st
 def _memory(runner: Runner, model: nn.Module, dataset: ETraMDataset) -> str:
     """Measured on a copy with one lane, so that neither weights nor statistics nor state change."""
     cfg = runner.cfg
-    lanes = min(getattr(model, "micro_batch", None) or cfg.train_dataloader.batch_size, cfg.train_dataloader.batch_size)
+    lanes = min(
+        getattr(model, "micro_batch", None) or cfg.train_dataloader.batch_size,
+        cfg.train_dataloader.batch_size,
+    )
     try:
         with runner.optim_wrapper.optim_context(model):
             one_lane = random_clips(model, 1, dataset.clip_length, dataset.sequences[0].hw)
@@ -259,7 +288,10 @@ def _losses(model: nn.Module) -> str:
     ]
     if not getattr(model.bbox_head, "use_l1", True):
         named = [(name, part) for name, part in named if not name.endswith("loss_l1")]
-    told = [f"{name.removeprefix('bbox_head.')} {part.loss_weight:g} * {type(part).__name__}" for name, part in named]
+    told = [
+        f"{name.removeprefix('bbox_head.')} {part.loss_weight:g} * {type(part).__name__}"
+        for name, part in named
+    ]
     return ", ".join(told) or "not told"
 
 

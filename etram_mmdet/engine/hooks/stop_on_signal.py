@@ -24,10 +24,14 @@ class StopOnSignalHook(Hook):
     # after everything that belongs to the step, the regular checkpoint included
     priority = "LOWEST"
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict, outputs: dict) -> None:
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict, outputs: dict
+    ) -> None:
         self._stop_if_told(runner, runner.iter + 1)
 
-    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: dict, outputs: list) -> None:
+    def after_val_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict, outputs: list
+    ) -> None:
         self._stop_if_told(runner, runner.iter, is_validating=True)
 
     @staticmethod
@@ -44,6 +48,10 @@ class StopOnSignalHook(Hook):
         for hook in hooks:
             hook.save(runner, step)
         signals.wait_for_others()
-        then = "go on with --resume auto" if hooks else "nothing was saved, since the config has no CheckpointHook"
+        then = (
+            "go on with --resume auto"
+            if hooks
+            else "nothing was saved, since the config has no CheckpointHook"
+        )
         runner.logger.warning(f"ended by a signal after step {step}; {then}")
         raise SystemExit(exit_status(number))

@@ -42,6 +42,8 @@ class Console(logging.Filter):
     def attach(self, logger: MMLogger) -> None:
         """Filter the output of ``logger``; ignore PyTorch's warning about mmengine's schedule."""
         for handler in logger.handlers:
-            if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
+            if isinstance(handler, logging.StreamHandler) and not isinstance(
+                handler, logging.FileHandler
+            ):
                 handler.addFilter(self)
         warnings.filterwarnings("ignore", _WARNED)

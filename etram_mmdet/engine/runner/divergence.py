@@ -59,7 +59,9 @@ def check_finite_weights(model: nn.Module, when: str) -> None:
     """
     name = first_not_finite(getattr(model, "module", model).state_dict())
     if name is not None:
-        raise FloatingPointError(f"{when}: {name} is not finite, the training has diverged. {LOWER_THE_RATE}")
+        raise FloatingPointError(
+            f"{when}: {name} is not finite, the training has diverged. {LOWER_THE_RATE}"
+        )
 
 
 def check_diverged(error: Exception, runner: Runner, batch: dict) -> None:

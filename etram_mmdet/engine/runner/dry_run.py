@@ -86,8 +86,14 @@ class DryRunLoop(IterBasedTrainLoop):
         found = self._validate() if runner.val_loop is not None else "no validation"
         runner.call_hook("after_train_epoch")
         runner.call_hook("after_train")
-        peak = f", peak {torch.cuda.max_memory_allocated() / 2**20:,.0f} MiB" if torch.cuda.is_available() else ""
-        runner.logger.info(f"dry run: {losses}; {found}; {time.monotonic() - start:.1f} s{peak}. Nothing was kept")
+        peak = (
+            f", peak {torch.cuda.max_memory_allocated() / 2**20:,.0f} MiB"
+            if torch.cuda.is_available()
+            else ""
+        )
+        runner.logger.info(
+            f"dry run: {losses}; {found}; {time.monotonic() - start:.1f} s{peak}. Nothing was kept"
+        )
         return runner.model
 
     def _train(self, data: dict) -> str:
@@ -122,7 +128,9 @@ class DryRunLoop(IterBasedTrainLoop):
             if has_truth:
                 break
         if not has_truth:
-            return f"no box in the first {batch_idx + 1} batches of validation, so no metric was tried"
+            return (
+                f"no box in the first {batch_idx + 1} batches of validation, so no metric was tried"
+            )
         metrics = loop.evaluator.evaluate(len(loop.dataloader.dataset))
         runner.call_hook("after_val_epoch", metrics=metrics)
         runner.call_hook("after_val")

@@ -25,7 +25,9 @@ def thin(histories: dict[str, HistoryBuffer], recent: int = RECENT) -> None:
     for name, history in histories.items():
         values, counts = history.data
         if len(values) > MOST + recent - RECENT:
-            histories[name] = HistoryBuffer(*_thinned(values, counts, len(values) - recent), history.max_length)
+            histories[name] = HistoryBuffer(
+                *_thinned(values, counts, len(values) - recent), history.max_length
+            )
 
 
 def _thinned(values: np.ndarray, counts: np.ndarray, early: int) -> tuple[np.ndarray, np.ndarray]:

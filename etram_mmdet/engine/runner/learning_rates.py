@@ -46,7 +46,9 @@ def _stated(cfg: Config) -> str:
     if stated is None:
         return ""
     has_rule = cfg.get("base_lr") and (cfg.get("auto_scale_lr") or {}).get("base_batch_size")
-    given = [rate_by_rule(cfg, processes) for processes in (1, get_world_size())] if has_rule else []
+    given = (
+        [rate_by_rule(cfg, processes) for processes in (1, get_world_size())] if has_rule else []
+    )
     follows = any(math.isclose(stated, rate) for rate in given)
     rule = f" (base_lr {cfg.base_lr:g} * sqrt(batch / base batch))" if follows else ""
     return f"; optimizer.lr {stated:.3g}{rule}"
@@ -70,8 +72,14 @@ def learning_rates(optimizer: Optimizer, schedulers: list, steps: int) -> np.nda
         schedulers: built schedulers, or None; those that count epochs are left out.
         steps: number of steps.
     """
-    groups = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
-    numbers = [repr(sorted(item for item in group.items() if isinstance(item[1], Real))) for group in groups]
+    groups = [
+        {key: value for key, value in group.items() if key != "params"}
+        for group in optimizer.param_groups
+    ]
+    numbers = [
+        repr(sorted(item for item in group.items() if isinstance(item[1], Real)))
+        for group in groups
+    ]
     _, first, kind = np.unique(numbers, return_index=True, return_inverse=True)
     groups = [groups[i] for i in first]
     stand_in = SimpleNamespace(param_groups=groups, step=optimizer.step, _global_step=1)

@@ -61,11 +61,17 @@ def advice_when_out_of_memory(runner: Runner, data: dict) -> str:
         return f"{failed}; reduce train_dataloader.batch_size{parts}; {less}"
 
     def cost(lanes: int) -> float:
-        return 0 if lanes < at_once and _fits(runner, {key: rows[:lanes] for key, rows in data.items()}) else 1
+        return (
+            0
+            if lanes < at_once and _fits(runner, {key: rows[:lanes] for key, rows in data.items()})
+            else 1
+        )
 
     fitting = max(largest_batch(cost, 0), default=0)
     if not fitting:
-        return f"{failed}, nor does one; {less}, as do a shorter clip_length and a larger patch_size"
+        return (
+            f"{failed}, nor does one; {less}, as do a shorter clip_length and a larger patch_size"
+        )
     smaller = f"train_dataloader.batch_size={fitting} trains a smaller batch"
     parts = f"model.micro_batch={fitting} trains the same batch of {batch} in parts"
     return f"{failed}, {fitting} would: --cfg-options {f'{parts}, {smaller}' if in_parts else smaller}; {less}"

@@ -36,13 +36,19 @@ def check_monitored(runner: Runner) -> None:
     asked = [(place, name) for place, name in _asked(runner) if name != "auto"]
     metrics = runner.val_evaluator.metrics if asked else []
     dataset = as_streams(runner.val_dataloader.dataset) if asked else None
-    if not asked or not isinstance(dataset, ETraMDataset) or any(type(each) is not EventCocoMetric for each in metrics):
+    if (
+        not asked
+        or not isinstance(dataset, ETraMDataset)
+        or any(type(each) is not EventCocoMetric for each in metrics)
+    ):
         return
     names = metric_names(metrics, dataset)
     protocols = [protocol.name for metric in metrics for protocol in metric.protocols]
     for place, name in asked:
         if current_name(name) != name:
-            raise InputError(f"{place}={name}: its name says the pixels now; set it to {current_name(name)}")
+            raise InputError(
+                f"{place}={name}: its name says the pixels now; set it to {current_name(name)}"
+            )
         if "/" in name and name.split("/")[0] not in protocols:
             raise InputError(
                 f"{place}={name}, but validation evaluates {', '.join(protocols)}; set it to {protocols[0]}/AP, or add "
@@ -75,20 +81,26 @@ def metric_names(metrics: Sequence[EventCocoMetric], dataset: ETraMDataset) -> l
     return list(dict.fromkeys(names))
 
 
-def _keys(protocol: Protocol, is_headline: bool, truth: list[FrameResult], classes: Sequence[str]) -> list[str]:
+def _keys(
+    protocol: Protocol, is_headline: bool, truth: list[FrameResult], classes: Sequence[str]
+) -> list[str]:
     frames, _ = protocol.select(truth)
     if not any(len(frame.truth) for frame in frames):
         return []
     if not protocol.class_aware:
         frames, classes = class_agnostic(frames), (ANY_CLASS,)
-    numbers = coco_metrics(frames, classes) | (break_down(frames, classes).metrics() if is_headline else {})
+    numbers = coco_metrics(frames, classes) | (
+        break_down(frames, classes).metrics() if is_headline else {}
+    )
     return [key for key in numbers if ANY_CLASS not in key]
 
 
 def _asked(runner: Runner) -> Iterator[tuple[str, str]]:
     for hook in runner.hooks:
         if isinstance(hook, CheckpointHook) and hook.save_best:
-            yield from (("default_hooks.checkpoint.save_best", name) for name in hook.key_indicators)
+            yield from (
+                ("default_hooks.checkpoint.save_best", name) for name in hook.key_indicators
+            )
         if isinstance(hook, EarlyStoppingHook):
             yield "EarlyStoppingHook.monitor", hook.monitor
     schedulers = runner.param_schedulers or []

@@ -18,7 +18,9 @@ class _OwnRates:
     it is.
     """
 
-    def _format_param(self, name: str, optimizer: Optimizer | BaseOptimWrapper, param) -> list[float]:
+    def _format_param(
+        self, name: str, optimizer: Optimizer | BaseOptimWrapper, param
+    ) -> list[float]:
         highest = super()._format_param(name, optimizer, param)
         if highest is param:
             return highest

@@ -20,14 +20,19 @@ def check_names(wrapper: dict, model: nn.Module) -> None:
     Raises:
         InputError: a name in ``custom_keys`` is part of no parameter's name.
     """
-    names = [name if "." in name else f".{name}" for name, _ in getattr(model, "module", model).named_parameters()]
+    names = [
+        name if "." in name else f".{name}"
+        for name, _ in getattr(model, "module", model).named_parameters()
+    ]
     unused = [
         key
         for key in (wrapper.get("paramwise_cfg") or {}).get("custom_keys") or {}
         if not any(key in name for name in names)
     ]
     if unused:
-        parts = ", ".join(dict.fromkeys(name.split(".")[0] for name in names if not name.startswith(".")))
+        parts = ", ".join(
+            dict.fromkeys(name.split(".")[0] for name in names if not name.startswith("."))
+        )
         raise InputError(
             f"optim_wrapper.paramwise_cfg.custom_keys: {', '.join(unused)} is part of no parameter's name; the model "
             f"has {parts}, and model.named_parameters() gives all names"
@@ -110,5 +115,7 @@ def _told(name: str, values: list[float], sizes: list[int]) -> list[str]:
     for value, size in zip(values, sizes, strict=True):
         if size:  # not frozen
             counts[value] = counts.get(value, 0) + size
-    listed = [f"{value:.3g} for {size / 1e6:.2f} million parameters" for value, size in counts.items()]
+    listed = [
+        f"{value:.3g} for {size / 1e6:.2f} million parameters" for value, size in counts.items()
+    ]
     return [f"{name} {', '.join(listed)}"] if len(counts) > 1 else []

@@ -50,13 +50,17 @@ class RankWatch:
             store. Default: none.
     """
 
-    def __init__(self, host: str, port: int, rank: int, ranks: int, timeout_s: float, prefix: str = "") -> None:
+    def __init__(
+        self, host: str, port: int, rank: int, ranks: int, timeout_s: float, prefix: str = ""
+    ) -> None:
         self.rank = rank
         self.timeout_s = timeout_s
         self.before_end: Callable[[], None] | None = None
         self._place = f"{host}:{port}"
         self._prefix = f"etram_mmdet/{prefix}"
-        self._store = TCPStore(host, port, None, False, timedelta(seconds=timeout_s), wait_for_workers=False)
+        self._store = TCPStore(
+            host, port, None, False, timedelta(seconds=timeout_s), wait_for_workers=False
+        )
         self._beats = dict.fromkeys(set(range(ranks)) - {rank}, 0)
         self._idle = dict.fromkeys(self._beats, False)
         self._holders: dict[int, Holder] = {}
@@ -79,11 +83,21 @@ class RankWatch:
     def explain(self, error: Exception) -> None:
         """Turn an error of a collective operation into ``InputError``, or end the process."""
         time.sleep(_PATIENCE * BEAT_S)
-        lost = [rank for rank, beats in self._silent.items() if beats >= _PATIENCE - 1 and not self._idle[rank]]
+        lost = [
+            rank
+            for rank, beats in self._silent.items()
+            if beats >= _PATIENCE - 1 and not self._idle[rank]
+        ]
         if lost:
-            who = " and ".join(map(self._name, [0] if self._without_store >= _PATIENCE - 1 else lost))
-            raise InputError(f"{who} cannot be reached any more; see its own output. {_AGAIN}") from error
-        standing = "; ".join(f"{self._name(rank)} stands at {self._where(rank)}" for rank in self._beats)
+            who = " and ".join(
+                map(self._name, [0] if self._without_store >= _PATIENCE - 1 else lost)
+            )
+            raise InputError(
+                f"{who} cannot be reached any more; see its own output. {_AGAIN}"
+            ) from error
+        standing = "; ".join(
+            f"{self._name(rank)} stands at {self._where(rank)}" for rank in self._beats
+        )
         raise InputError(
             f"the ranks run but do not answer each other ({str(error).splitlines()[0]:.150}): {standing}. If that is "
             f"mere slowness, raise env_cfg.dist_cfg.timeout, in seconds. {_AGAIN}"
@@ -119,12 +133,19 @@ class RankWatch:
             for rank, beats in self._beats.items():
                 self._silent[rank] = self._silent[rank] + 1 if beats == seen[rank] else 0
                 seen[rank] = beats
-                if rank in self._holders and self._holders[rank].has_ended() and self._silent[rank] > 1:
+                if (
+                    rank in self._holders
+                    and self._holders[rank].has_ended()
+                    and self._silent[rank] > 1
+                ):
                     self._end_without(rank, "has ended; its own output may say why")
             too_long = self.timeout_s / BEAT_S
             said = f"gave no sign of life for {self.timeout_s:g} s (env_cfg.rank_timeout_s)"
             if self._without_store >= too_long:
-                self._end_without(0, f"or the launcher, which keeps the store of all ranks at {self._place}, {said}")
+                self._end_without(
+                    0,
+                    f"or the launcher, which keeps the store of all ranks at {self._place}, {said}",
+                )
             for rank in [rank for rank, beats in self._silent.items() if beats >= too_long]:
                 self._end_without(rank, said)
 

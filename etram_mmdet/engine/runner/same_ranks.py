@@ -24,7 +24,9 @@ from etram_mmdet.utils.claims import Holder
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.text import differences, shown
 
-_OF_A_MACHINE = "num_workers persistent_workers prefetch_factor pin_memory data_root work_dir".split()
+_OF_A_MACHINE = (
+    "num_workers persistent_workers prefetch_factor pin_memory data_root work_dir".split()
+)
 _PACKAGES = ("torch", "onedl-mmengine", "onedl-mmcv", "onedl-mmdetection", "numpy")
 _SHOWN = 8
 HEAR_S = 2.0  # a launcher ends all ranks as soon as one has ended, also the one that still speaks
@@ -53,7 +55,9 @@ def check_same_data(datasets: dict[str, Dataset]) -> None:
         InputError: the ranks differ.
     """
     if get_world_size() > 1:
-        _check_same(dict(data={name: _facts(as_streams(dataset)) for name, dataset in datasets.items()}))
+        _check_same(
+            dict(data={name: _facts(as_streams(dataset)) for name, dataset in datasets.items()})
+        )
 
 
 def _check_same(facts: dict) -> None:
@@ -67,7 +71,10 @@ def _check_same(facts: dict) -> None:
     lines = []
     for rank, (theirs, who) in enumerate(everything):
         found = differences([json.loads(theirs), json.loads(everything[usual][0])])
-        listed = [f"{key}: {shown(a):.80}, on rank {usual} {shown(b):.80}" for key, (a, b) in found.items()]
+        listed = [
+            f"{key}: {shown(a):.80}, on rank {usual} {shown(b):.80}"
+            for key, (a, b) in found.items()
+        ]
         more = [f"and {len(listed) - _SHOWN} more"] if len(listed) > _SHOWN else []
         lines += [f"  rank {rank} ({who}): {'; '.join(listed[:_SHOWN] + more)}"] if listed else []
     raise_once(
@@ -97,7 +104,11 @@ def raise_once(error: InputError) -> NoReturn:
 def _without_paths(node: object) -> object:
     """A config without paths of data and results, and without settings of a machine's speed."""
     if isinstance(node, dict):
-        return {str(key): _without_paths(value) for key, value in node.items() if key not in _OF_A_MACHINE}
+        return {
+            str(key): _without_paths(value)
+            for key, value in node.items()
+            if key not in _OF_A_MACHINE
+        }
     return [_without_paths(value) for value in node] if isinstance(node, list | tuple) else node
 
 
@@ -113,7 +124,9 @@ def _code(cfg: Config) -> dict[str, str]:
     for name in (cfg.get("custom_imports") or {}).get("imports", []):
         module = getattr(sys.modules.get(name), "__file__", None)
         files |= {name: Path(module)} if module else {}
-    digests = {name: hashlib.sha256(path.read_bytes()).hexdigest()[:12] for name, path in files.items()}
+    digests = {
+        name: hashlib.sha256(path.read_bytes()).hexdigest()[:12] for name, path in files.items()
+    }
     return digests | {name: _version(name) for name in _PACKAGES}
 
 

@@ -64,7 +64,9 @@ class StopSignals:
             read, self._write = os.pipe()
             os.set_blocking(self._write, False)
             self._wakeup = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
-            heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+            heeded = [
+                number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN
+            ]
             self._handlers = {number: signal.signal(number, _only_wake) for number in heeded}
             threading.Thread(target=self._watch, args=(read,), daemon=True).start()
         return self
@@ -103,7 +105,8 @@ class StopSignals:
                     first_s, self.requested = time.monotonic(), number
                     name = signal.Signals(number).name
                     print_log(
-                        f"{name}: ending after this step, with a checkpoint; a second one ends at once", "current"
+                        f"{name}: ending after this step, with a checkpoint; a second one ends at once",
+                        "current",
                     )
                 elif time.monotonic() - first_s > SAME_REQUEST_S:
                     os._exit(exit_status(number))

@@ -29,8 +29,16 @@ from etram_mmdet.engine.checkpoints.opening import (
     load_strictly,
 )
 from etram_mmdet.engine.checkpoints.other_classes import fit_classes
-from etram_mmdet.engine.checkpoints.own_state import check_own_states, gather_own_states, restore_own_state
-from etram_mmdet.engine.checkpoints.resumable import check_complete, check_resumable, latest_checkpoint
+from etram_mmdet.engine.checkpoints.own_state import (
+    check_own_states,
+    gather_own_states,
+    restore_own_state,
+)
+from etram_mmdet.engine.checkpoints.resumable import (
+    check_complete,
+    check_resumable,
+    latest_checkpoint,
+)
 from etram_mmdet.engine.checkpoints.same_training import check_same_training
 from etram_mmdet.engine.config.complete import check_together, resolve, start_processes
 from etram_mmdet.engine.config.epochs import count_in_steps, counts_epochs, steps_of_epoch
@@ -44,7 +52,12 @@ from etram_mmdet.engine.runner.parameter_groups import check_names, check_own_ra
 from etram_mmdet.engine.runner.rank_watch import watch_ranks, watched
 from etram_mmdet.engine.runner.same_ranks import check_same_data, check_same_start
 from etram_mmdet.engine.runner.signals import shield
-from etram_mmdet.engine.runner.work_folder import check_free, check_not_taken, log_folder, training_in
+from etram_mmdet.engine.runner.work_folder import (
+    check_free,
+    check_not_taken,
+    log_folder,
+    training_in,
+)
 from etram_mmdet.evaluation.stream_evaluator import StreamEvaluator
 from etram_mmdet.models.building import build_detector
 from etram_mmdet.models.detectors.one_stage import check_one_stage
@@ -111,7 +124,9 @@ class StreamRunner(Runner):
                 training has ended, or cannot be reached.
         """
         if self._train_loop is None:
-            raise InputError("the config has no train_cfg, train_dataloader and optim_wrapper; a training needs all")
+            raise InputError(
+                "the config has no train_cfg, train_dataloader and optim_wrapper; a training needs all"
+            )
         with training_in(self.work_dir) as release, watched(release):
             with refused_settings(self.cfg):
                 self._build_training()
@@ -134,7 +149,9 @@ class StreamRunner(Runner):
                 cannot be reached.
         """
         if self._test_loop is None:
-            raise InputError("the config has no test_cfg, test_dataloader and test_evaluator; a test needs all")
+            raise InputError(
+                "the config has no test_cfg, test_dataloader and test_evaluator; a test needs all"
+            )
         with watched():
             with refused_settings(self.cfg):
                 self._test_loop = self.build_test_loop(self._test_loop)
@@ -181,12 +198,16 @@ class StreamRunner(Runner):
         is_fresh = not any("initial_lr" in group for group in groups)
         built = super().build_param_scheduler(scheduler)
         if is_fresh and len(set(own)) > 1:
-            check_own_rates(own, learning_rates(self.optim_wrapper.optimizer, built, self.train_loop.max_iters))
+            check_own_rates(
+                own, learning_rates(self.optim_wrapper.optimizer, built, self.train_loop.max_iters)
+            )
         return built
 
     def build_evaluator(self, evaluator: Evaluator | dict | list) -> Evaluator:
         """Metrics in a :class:`StreamEvaluator`, unless the config names another evaluator."""
-        is_named = isinstance(evaluator, Evaluator) or (isinstance(evaluator, dict) and "metrics" in evaluator)
+        is_named = isinstance(evaluator, Evaluator) or (
+            isinstance(evaluator, dict) and "metrics" in evaluator
+        )
         return super().build_evaluator(evaluator) if is_named else StreamEvaluator(evaluator)
 
     @staticmethod
@@ -222,7 +243,13 @@ class StreamRunner(Runner):
                 scratch.
         """
         loops = dict(train=self._train_loop, val=self._val_loop, test=self._test_loop)
-        check_same_data({name: loop.dataloader.dataset for name, loop in loops.items() if isinstance(loop, BaseLoop)})
+        check_same_data(
+            {
+                name: loop.dataloader.dataset
+                for name, loop in loops.items()
+                if isinstance(loop, BaseLoop)
+            }
+        )
         if self._load_from is not None:
             self._load_from = str(checkpoint_file(self._load_from))
         elif self._resume:
@@ -263,7 +290,9 @@ class StreamRunner(Runner):
         super().resume(filename, *args, **kwargs)
         restore_own_state(self, own_states, filename)
 
-    def load_checkpoint(self, filename: str, map_location: str = "cpu", strict: bool = True, revise_keys=None) -> dict:
+    def load_checkpoint(
+        self, filename: str, map_location: str = "cpu", strict: bool = True, revise_keys=None
+    ) -> dict:
         """Load weights, or nothing unless all of them fit.
 
         Raises:
@@ -275,7 +304,11 @@ class StreamRunner(Runner):
         check_weights(self.model, checkpoint["state_dict"], filename, advice)
         averaged = checkpoint.get("ema_state_dict", {})  # beside the step count `steps`
         if averaged:
-            averaged = {name.removeprefix("module."): tensor for name, tensor in averaged.items() if name != "steps"}
+            averaged = {
+                name.removeprefix("module."): tensor
+                for name, tensor in averaged.items()
+                if name != "steps"
+            }
             check_weights(self.model, averaged, f"{filename} (its averaged weights)", advice)
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         load_strictly(self.model, checkpoint["state_dict"], filename)
@@ -321,14 +354,18 @@ def _go_on_without(file: logging.FileHandler, record: logging.LogRecord) -> None
     if isinstance(error, OSError):
         file.handleError = lambda record: None
         path = Path(file.baseFilename)
-        sys.stderr.write(f"WARNING {path}: the run goes on without this log: {because(error, path)}\n")
+        sys.stderr.write(
+            f"WARNING {path}: the run goes on without this log: {because(error, path)}\n"
+        )
     else:
         logging.Handler.handleError(file, record)
 
 
 def _check_has_model(cfg: Config) -> None:
     if not isinstance(cfg.get("model"), dict):
-        raise InputError(f"{cfg.filename or 'the config'}: has no model; begin with _base_ = 'CONFIG'")
+        raise InputError(
+            f"{cfg.filename or 'the config'}: has no model; begin with _base_ = 'CONFIG'"
+        )
 
 
 def check_can_be_made(folder: Path) -> None:
@@ -337,4 +374,6 @@ def check_can_be_made(folder: Path) -> None:
     if not existing.is_dir():
         raise InputError(f"work_dir {folder}: {existing} is a file; name a folder: --work-dir DIR")
     if not os.access(existing, os.W_OK | os.X_OK):
-        raise InputError(f"work_dir {folder}: {existing} cannot be written into; name another: --work-dir DIR")
+        raise InputError(
+            f"work_dir {folder}: {existing} cannot be written into; name another: --work-dir DIR"
+        )

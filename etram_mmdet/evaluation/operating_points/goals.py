@@ -43,7 +43,9 @@ class FBeta(Goal):
 
     def __post_init__(self) -> None:
         if not self.beta > 0:
-            raise InputError(f"--f-beta {self.beta}: expected more than 0 (1 weighs precision and recall alike)")
+            raise InputError(
+                f"--f-beta {self.beta}: expected more than 0 (1 weighs precision and recall alike)"
+            )
 
     def __str__(self) -> str:
         return f"largest F{self.beta:g}"
@@ -136,7 +138,9 @@ class FalseAlarms(Limit):
 
     def check(self) -> None:
         if not self.bound >= 0:
-            raise InputError(f"--false-alarms {self.bound}: expected a rate per minute of at least 0")
+            raise InputError(
+                f"--false-alarms {self.bound}: expected a rate per minute of at least 0"
+            )
 
     def __str__(self) -> str:
         return f"at most {self.bound:g} false alarms of a class per minute of stream"
@@ -154,7 +158,9 @@ class FalseAlarms(Limit):
                 f"{least:.3g} a minute may come; evaluate more recordings"
             )
         if not stream.empty_frames:
-            doubts.append("no evaluated frame is empty, so false alarms where there is nothing were not counted")
+            doubts.append(
+                "no evaluated frame is empty, so false alarms where there is nothing were not counted"
+            )
         return doubts
 
     def choose_without_boxes(self, counts: Counts, stream: Stream, common: int) -> int:

@@ -44,9 +44,15 @@ class OperatingPoints:
                 "nms_iou and sides_px, as tools/tune_thresholds.py writes them"
             )
         sides_px = _borders(config.get("sides_px", ()))
-        columns = [_by_class(config, "score_thr", classes), _by_class(config, "nms_iou", classes, default=1.0)]
+        columns = [
+            _by_class(config, "score_thr", classes),
+            _by_class(config, "nms_iou", classes, default=1.0),
+        ]
         try:
-            rows = [np.broadcast_to(np.asarray(row, np.float64), len(sides_px) + 1) for row in columns[0]]
+            rows = [
+                np.broadcast_to(np.asarray(row, np.float64), len(sides_px) + 1)
+                for row in columns[0]
+            ]
             score_thr = np.stack(rows)
             nms_iou = np.array(columns[1], np.float64)
         except (ValueError, TypeError) as error:
@@ -56,7 +62,9 @@ class OperatingPoints:
             ) from error
         for name, values in (("score_thr", score_thr), ("nms_iou", nms_iou)):
             if not ((values >= 0) & (values <= 1)).all():
-                raise InputError(f"operating_points.{name}: {values.tolist()}, expected numbers from 0 to 1")
+                raise InputError(
+                    f"operating_points.{name}: {values.tolist()}, expected numbers from 0 to 1"
+                )
         return cls(tuple(classes), score_thr, nms_iou, sides_px)
 
     def as_config(self) -> dict:
@@ -73,7 +81,9 @@ class OperatingPoints:
     @property
     def switched_off(self) -> list[str]:
         """Classes whose every threshold is 1, which no detection passes but one of score 1."""
-        return [name for name, row in zip(self.classes, self.score_thr, strict=True) if (row >= 1).all()]
+        return [
+            name for name, row in zip(self.classes, self.score_thr, strict=True) if (row >= 1).all()
+        ]
 
     def thresholds(self, boxes: Boxes, scale: int) -> np.ndarray:
         """The score that each of N detections must reach: (N,); boxes in network pixels."""
@@ -92,7 +102,9 @@ class OperatingPoints:
         rows = rows[np.argsort(-boxes.scores[rows], kind="stable")]
         if (self.nms_iou >= 1).all():
             return rows
-        return rows[nms(boxes.bboxes_xyxy[rows], boxes.labels[rows], self.nms_iou[boxes.labels[rows]])]
+        return rows[
+            nms(boxes.bboxes_xyxy[rows], boxes.labels[rows], self.nms_iou[boxes.labels[rows]])
+        ]
 
     def apply(self, frame: FrameResult) -> FrameResult:
         """The frame with those of its detections that pass."""
@@ -103,7 +115,9 @@ def _borders(sides_px: object) -> tuple[float, ...]:
     borders = tuple(sides_px) if isinstance(sides_px, list | tuple) else (None,)
     are_sides = all(isinstance(b, int | float) and 0 <= b < _MAX_SIDE_PX for b in borders)
     if not are_sides or list(borders) != sorted(set(borders)):
-        raise InputError(f"operating_points.sides_px: {sides_px}, expected ascending sides in sensor pixels")
+        raise InputError(
+            f"operating_points.sides_px: {sides_px}, expected ascending sides in sensor pixels"
+        )
     return borders
 
 

@@ -28,15 +28,29 @@ class Stream:
     empty_frames: int
 
     @classmethod
-    def of(cls, frames: Sequence[FrameResult], matches: Matches, num_classes: int, thresholds: np.ndarray) -> Stream:
+    def of(
+        cls,
+        frames: Sequence[FrameResult],
+        matches: Matches,
+        num_classes: int,
+        thresholds: np.ndarray,
+    ) -> Stream:
         """From ``matches`` of ``frames``, at ascending ``thresholds`` (T,)."""
         names, recordings = np.unique([frame.recording for frame in frames], return_inverse=True)
         minutes = np.bincount(recordings, [frame.step_us / 60e6 for frame in frames])
         rows = np.flatnonzero(matches.is_alarm[0])
         passed = np.searchsorted(np.float32(thresholds), matches.scores[rows], side="right")
         counts = np.zeros((len(names), num_classes, len(thresholds) + 1), np.int64)
-        np.add.at(counts, (recordings[matches.detections.frames[rows]], matches.detections.labels[rows], passed), 1)
-        return cls(minutes, counts[..., ::-1].cumsum(-1)[..., -2::-1], sum(not len(f.truth) for f in frames))
+        np.add.at(
+            counts,
+            (recordings[matches.detections.frames[rows]], matches.detections.labels[rows], passed),
+            1,
+        )
+        return cls(
+            minutes,
+            counts[..., ::-1].cumsum(-1)[..., -2::-1],
+            sum(not len(f.truth) for f in frames),
+        )
 
     def burst(self, per_min: float) -> float:
         """How many false alarms come together, where about ``per_min`` of a class come in a minute: 1 or more.
@@ -53,7 +67,9 @@ class Stream:
             return 1.0
         share = self.minutes / self.minutes.sum()
         distance = np.abs(self.alarms.sum(0) - per_min * self.minutes.sum())
-        seen = np.take_along_axis(self.alarms, distance.argmin(1)[None, :, None], 2)[..., 0]  # (R, K)
+        seen = np.take_along_axis(self.alarms, distance.argmin(1)[None, :, None], 2)[
+            ..., 0
+        ]  # (R, K)
         squares = ((seen - np.outer(share, seen.sum(0))) ** 2).sum()
         # independent alarms would give a sum of squares of their number times this, since shares sum up to 1
         variance = squares / (1 - (share**2).sum())

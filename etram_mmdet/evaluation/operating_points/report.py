@@ -31,7 +31,9 @@ def format_tuning(tuned: Tuned, before_thr: float) -> str:
     ]
     for k, name in enumerate(tuned.points.classes):
         cells = [_triple(numbers(counts[k])) for counts in columns]
-        rows.append([name, tuned.after[k].boxes, *cells, _per_min(tuned, [k]), describe(tuned.points, k)])
+        rows.append(
+            [name, tuned.after[k].boxes, *cells, _per_min(tuned, [k]), describe(tuned.points, k)]
+        )
     boxes = sum(c.boxes for c in tuned.after)
     rows.append(["mean", boxes, *(_triple(mean_numbers(counts)) for counts in columns), "", ""])
     rows.append(["all classes", *[""] * 4, _per_min(tuned, range(len(tuned.points.classes))), ""])
@@ -39,7 +41,9 @@ def format_tuning(tuned: Tuned, before_thr: float) -> str:
         f"precision, recall, F1 and false alarms per minute of stream at IoU .5 on {tuned.judged_on} that the "
         f"thresholds were not tuned on ({tuned.minutes:.2f} minutes)"
     )
-    return "\n".join([title, table(rows, gap=3, left=(0, 6)), *(f"WARNING {note}" for note in tuned.notes)])
+    return "\n".join(
+        [title, table(rows, gap=3, left=(0, 6)), *(f"WARNING {note}" for note in tuned.notes)]
+    )
 
 
 def _per_min(tuned: Tuned, classes: Iterable[int]) -> str:
@@ -55,7 +59,9 @@ def numbers(counts: Counts) -> np.ndarray:
 
 def mean_numbers(counts: Sequence[Counts]) -> np.ndarray:
     """Means over the classes that have a number."""
-    return np.array([nan_mean(column) for column in np.stack([numbers(c) for c in counts], 1)], np.float64)
+    return np.array(
+        [nan_mean(column) for column in np.stack([numbers(c) for c in counts], 1)], np.float64
+    )
 
 
 def describe(points: OperatingPoints, k: int) -> str:
@@ -80,13 +86,17 @@ def points_as_config(points: OperatingPoints, sentences: Sequence[str]) -> str:
     config = points.as_config()
     comments = [line for s in sentences for line in textwrap.wrap(s, 116)]
     body = [f"    {key}={_literal(value)}," for key, value in config.items()]
-    return "\n".join([*(f"# {line}" for line in comments), "operating_points = dict(", *body, ")", ""])
+    return "\n".join(
+        [*(f"# {line}" for line in comments), "operating_points = dict(", *body, ")", ""]
+    )
 
 
 def _literal(value: object) -> str:
     if isinstance(value, dict):
         # names come from a file of predictions, and what is written here will be executed
-        entries = "".join(f"        {json.dumps(str(name))}: {_literal(each)},\n" for name, each in value.items())
+        entries = "".join(
+            f"        {json.dumps(str(name))}: {_literal(each)},\n" for name, each in value.items()
+        )
         return f"{{\n{entries}    }}"
     if isinstance(value, list):
         return f"[{', '.join(map(_literal, value))}]"

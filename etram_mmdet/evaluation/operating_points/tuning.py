@@ -65,7 +65,9 @@ def stricter_nms(saved: Predictions, path: Path) -> tuple[float, ...]:
     return ious
 
 
-def tune(frames: Sequence[FrameResult], classes: Sequence[str], options: Options, before_thr: float) -> Tuned:
+def tune(
+    frames: Sequence[FrameResult], classes: Sequence[str], options: Options, before_thr: float
+) -> Tuned:
     """Where one recording holds all boxes, blocks of its time are held out instead of recordings.
 
     Raises:
@@ -106,7 +108,9 @@ class Chosen(NamedTuple):
     notes: list[str]
 
 
-def choose_points(frames: Sequence[FrameResult], classes: Sequence[str], options: Options) -> Chosen:
+def choose_points(
+    frames: Sequence[FrameResult], classes: Sequence[str], options: Options
+) -> Chosen:
     """What these frames ask for, without judging it."""
     plain = match(frames, [0.5])
     counts = class_counts(plain, len(classes), THRESHOLDS)
@@ -117,21 +121,37 @@ def choose_points(frames: Sequence[FrameResult], classes: Sequence[str], options
     nms_iou = np.ones(len(classes))
     notes = options.goal.doubts(stream)
     unreached = []
-    matches = {1.0: plain} | {iou: match(_after_nms(frames, len(classes), iou), [0.5]) for iou in options.nms_ious}
+    matches = {1.0: plain} | {
+        iou: match(_after_nms(frames, len(classes), iou), [0.5]) for iou in options.nms_ious
+    }
     for k, name in enumerate(classes):
         if counts[k].boxes < options.min_boxes:
             indices[k] = options.goal.choose_without_boxes(counts[k], stream, common)
-            notes.append(_few_boxes(name, counts[k].boxes, options.min_boxes, indices[k, 0], common))
-            notes += _switched_off(name, plain, k, THRESHOLDS[indices[k]]) if indices[k, 0] != common else []
+            notes.append(
+                _few_boxes(name, counts[k].boxes, options.min_boxes, indices[k, 0], common)
+            )
+            notes += (
+                _switched_off(name, plain, k, THRESHOLDS[indices[k]])
+                if indices[k, 0] != common
+                else []
+            )
             continue
         nms_iou[k], reached, indices[k] = _best_of_class(matches, k, options.goal, stream)
         if options.by_size:
-            indices[k], reached, few_sizes = _by_size(matches[nms_iou[k]], k, indices[k, 0], options, stream)
-            notes += [f"{name}: fewer than {options.min_boxes} boxes of {few_sizes}"] if few_sizes else []
+            indices[k], reached, few_sizes = _by_size(
+                matches[nms_iou[k]], k, indices[k, 0], options, stream
+            )
+            notes += (
+                [f"{name}: fewer than {options.min_boxes} boxes of {few_sizes}"]
+                if few_sizes
+                else []
+            )
         unreached += [] if reached else [name]
         notes += _switched_off(name, matches[nms_iou[k]], k, THRESHOLDS[indices[k]])
     if unreached:
-        notes.append(f"{', '.join(unreached)}: {options.goal} is not reached at any threshold; these come closest")
+        notes.append(
+            f"{', '.join(unreached)}: {options.goal} is not reached at any threshold; these come closest"
+        )
     points = OperatingPoints(tuple(classes), THRESHOLDS[indices], nms_iou, sides_px)
     return Chosen(points, float(THRESHOLDS[common]), notes)
 
@@ -144,31 +164,45 @@ def _few_boxes(name: str, boxes: int, min_boxes: int, index: int, common: int) -
 def _switched_off(name: str, matches: Matches, k: int, thresholds: np.ndarray) -> list[str]:
     """A sentence where no detection of a class passes ``thresholds`` (S,), or none of a range of the side."""
     rows = np.flatnonzero(matches.detections.labels == k)
-    size = _size_range(matches.detections[rows]) if len(thresholds) > 1 else np.zeros(len(rows), int)
+    size = (
+        _size_range(matches.detections[rows]) if len(thresholds) > 1 else np.zeros(len(rows), int)
+    )
     passes = matches.scores[rows] >= thresholds[size].astype(np.float32)
-    has_any, passing = (np.bincount(some, minlength=len(thresholds)) > 0 for some in (size, size[passes]))
+    has_any, passing = (
+        np.bincount(some, minlength=len(thresholds)) > 0 for some in (size, size[passes])
+    )
     is_off = ~passing if not passes.any() else has_any & ~passing
     if not is_off.any():
         return []
     what = name if is_off.all() else f"{name}, sides {', '.join(np.array(_size_names())[is_off])}"
     is_right = matches.is_hit[0, rows] & is_off[size]
-    why = "the goal allows none of its detections" if is_right.any() else "no detection of it is right at any score"
+    why = (
+        "the goal allows none of its detections"
+        if is_right.any()
+        else "no detection of it is right at any score"
+    )
     at = " / ".join(f"{thr:.2f}" for thr in np.unique(thresholds[is_off]))
     return [f"{what}: switched off by a threshold of {at}, since {why}"]
 
 
-def _best_of_class(matches: dict[float, Matches], k: int, goal: Goal, stream: Stream) -> tuple[float, bool, int]:
+def _best_of_class(
+    matches: dict[float, Matches], k: int, goal: Goal, stream: Stream
+) -> tuple[float, bool, int]:
     """NMS IoU, whether the goal is reached, and index of the threshold; one that reaches it goes before others."""
     found = []
     for iou, of_iou in matches.items():
         counts = class_counts(of_iou, k + 1, THRESHOLDS)[k]
         index = goal.choose(counts, stream)
-        found.append((goal.is_reached(counts, index, stream), goal.value(counts)[index], iou, index))
+        found.append(
+            (goal.is_reached(counts, index, stream), goal.value(counts)[index], iou, index)
+        )
     reached, _, iou, index = max(found)
     return iou, reached, index
 
 
-def _by_size(matches: Matches, k: int, index: int, options: Options, stream: Stream) -> tuple[np.ndarray, bool, str]:
+def _by_size(
+    matches: Matches, k: int, index: int, options: Options, stream: Stream
+) -> tuple[np.ndarray, bool, str]:
     """Index of the threshold of every range of the side, whether the class reaches the goal, ranges of few boxes.
 
     Sizes take turns, each judged by what the class as a whole then does: a goal is one of the class, and a detection
@@ -177,14 +211,22 @@ def _by_size(matches: Matches, k: int, index: int, options: Options, stream: Str
     rounds = 3
     of_detection = _size_range(matches.detections)
     of_box = _size_range(matches.truth)
-    boxes = np.bincount(of_box[matches.counts & (matches.truth.labels == k)], minlength=len(BORDERS_PX) + 1)
+    boxes = np.bincount(
+        of_box[matches.counts & (matches.truth.labels == k)], minlength=len(BORDERS_PX) + 1
+    )
     of_class_k = (matches.detections.labels == k) & (matches.is_hit | matches.is_alarm)[0]
     rows = [of_class_k & (of_detection == size) for size in range(len(boxes))]
-    parts = [count(matches.scores[r], matches.is_hit[0, r], int(boxes.sum()), THRESHOLDS) for r in rows]
+    parts = [
+        count(matches.scores[r], matches.is_hit[0, r], int(boxes.sum()), THRESHOLDS) for r in rows
+    ]
     indices = np.full(len(boxes), index)
 
     def of_class(free: int) -> Counts:
-        others = [(p.hits[i], p.alarms[i]) for s, (p, i) in enumerate(zip(parts, indices, strict=True)) if s != free]
+        others = [
+            (p.hits[i], p.alarms[i])
+            for s, (p, i) in enumerate(zip(parts, indices, strict=True))
+            if s != free
+        ]
         hits, alarms = np.sum(others, 0)
         return Counts(parts[free].hits + hits, parts[free].alarms + alarms, int(boxes.sum()))
 
@@ -223,7 +265,8 @@ def _parts(frames: Sequence[FrameResult]) -> tuple[list[str], str]:
     starts_us = [block[0] for block in np.array_split(times_us, min(MOST_FOLDS, len(times_us)))][1:]
     blocks = np.searchsorted(starts_us, [frame.t_us for frame in frames], side="right")
     parts = [
-        f"{f.recording}/{b}" if f.recording in with_boxes else f.recording for f, b in zip(frames, blocks, strict=True)
+        f"{f.recording}/{b}" if f.recording in with_boxes else f.recording
+        for f, b in zip(frames, blocks, strict=True)
     ]
     return parts, "blocks of time"
 
@@ -231,21 +274,28 @@ def _parts(frames: Sequence[FrameResult]) -> tuple[list[str], str]:
 def _doubts(judged_on: str) -> list[str]:
     if judged_on == "recordings":
         return []
-    return ["one recording holds all boxes, so its own blocks of time judge: expect less on another recording"]
+    return [
+        "one recording holds all boxes, so its own blocks of time judge: expect less on another recording"
+    ]
 
 
 def _folds(
     frames: Sequence[FrameResult], parts: Sequence[str]
 ) -> Iterator[tuple[list[FrameResult], list[FrameResult]]]:
     """(seen, unseen) frames; every one of ``parts`` is unseen once, and what is seen holds boxes."""
-    with_boxes = sorted({part for part, frame in zip(parts, frames, strict=True) if len(frame.truth)})
+    with_boxes = sorted(
+        {part for part, frame in zip(parts, frames, strict=True) if len(frame.truth)}
+    )
     without = sorted(set(parts) - set(with_boxes))
     shuffled = [*np.random.default_rng(0).permutation(with_boxes).tolist(), *without]
     folds = min(MOST_FOLDS, len(with_boxes))
     for i in range(folds):
         unseen = set(shuffled[i::folds])
         pairs = list(zip(parts, frames, strict=True))
-        yield [f for part, f in pairs if part not in unseen], [f for part, f in pairs if part in unseen]
+        yield (
+            [f for part, f in pairs if part not in unseen],
+            [f for part, f in pairs if part in unseen],
+        )
 
 
 def _applied(frames: Sequence[FrameResult], points: OperatingPoints) -> list[FrameResult]:
@@ -254,7 +304,9 @@ def _applied(frames: Sequence[FrameResult], points: OperatingPoints) -> list[Fra
 
 def _after_nms(frames: Sequence[FrameResult], num_classes: int, iou: float) -> list[FrameResult]:
     names = tuple(map(str, range(num_classes)))
-    return _applied(frames, OperatingPoints(names, np.zeros((num_classes, 1)), np.full(num_classes, iou)))
+    return _applied(
+        frames, OperatingPoints(names, np.zeros((num_classes, 1)), np.full(num_classes, iou))
+    )
 
 
 def _passing(frames: Sequence[FrameResult], num_classes: int) -> list[Counts]:

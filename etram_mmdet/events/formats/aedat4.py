@@ -61,7 +61,9 @@ class Aedat4Recording(IndexedRecording):
             self.close()
         rows = self._file.read(start, stop)
         if len(rows) < stop - start:
-            raise InputError(f"{self.path}: became shorter while it was read; wait until it is written completely")
+            raise InputError(
+                f"{self.path}: became shorter while it was read; wait until it is written completely"
+            )
         return rows
 
     def _stamps_between(self, start: int, stop: int) -> np.ndarray:
@@ -92,7 +94,9 @@ class _Packets:
         self._stream = ids[0]
         self.size_px = streams[ids[0]]["width"], streams[ids[0]]["height"]
         others = ", ".join(map(str, ids[1:]))
-        self.notes = (f"events of stream {ids[0]} are read, those of {others} are not",) if others else ()
+        self.notes = (
+            (f"events of stream {ids[0]} are read, those of {others} are not",) if others else ()
+        )
         self.position = 0
         self._waiting: list[np.ndarray] = []  # events from `position` on
 
@@ -115,7 +119,10 @@ class _Packets:
         if not self._waiting:
             return np.empty(0)
         rows = np.concatenate(self._waiting)
-        found, rest = rows[start - self.position : stop - self.position], rows[stop - self.position :]
+        found, rest = (
+            rows[start - self.position : stop - self.position],
+            rows[stop - self.position :],
+        )
         self.position += len(rows) - len(rest)
         self._waiting = [rest]
         return found

@@ -45,7 +45,9 @@ def open_hdf5(path: Path, advice: str = "copy or download it again") -> h5py.Fil
         return h5py.File(path, "r")
     except OSError as error:
         if "unable to lock file" in str(error):
-            raise InputError(f"{path}: is still being written: another process holds it; wait until it ends") from error
+            raise InputError(
+                f"{path}: is still being written: another process holds it; wait until it ends"
+            ) from error
         if has_cause(error):
             raise InputError(f"{path}: cannot be read: {because(error, path)}") from error
         if "already open for write" in str(error):
@@ -104,17 +106,27 @@ def own_member(path: Path, group: h5py.Group, name: str) -> h5py.Group | h5py.Da
     """
     member: h5py.Group | h5py.Dataset | None = group
     for part in name.split("/"):
-        link = member.get(part, getlink=True) if isinstance(member, h5py.Group) and part in member.keys() else None
+        link = (
+            member.get(part, getlink=True)
+            if isinstance(member, h5py.Group) and part in member.keys()
+            else None
+        )
         if link is None:
             return None
         if not isinstance(link, h5py.HardLink):
-            raise InputError(f"{path}: {name} is a link to {link.path!r}; write the data into the file itself")
+            raise InputError(
+                f"{path}: {name} is a link to {link.path!r}; write the data into the file itself"
+            )
         member = member[part]
     if isinstance(member, h5py.Dataset):
         elsewhere = [entry[0] for entry in member.external or ()]
-        elsewhere += [source.file_name for source in (member.virtual_sources() if member.is_virtual else ())]
+        elsewhere += [
+            source.file_name for source in (member.virtual_sources() if member.is_virtual else ())
+        ]
         if elsewhere:
-            raise InputError(f"{path}: {name} lies in the file {elsewhere[0]!r}; write the data into the file itself")
+            raise InputError(
+                f"{path}: {name} lies in the file {elsewhere[0]!r}; write the data into the file itself"
+            )
         _check_filters(path, name, member)
         _check_chunks(path, name, member)
     return member
@@ -163,4 +175,6 @@ def load_array(path: Path, member: str | None = None, advice: str = "copy it aga
         if is_lfs_pointer(path):
             raise InputError(f"{path}: {LFS_POINTER}") from error
         why = str(error) or type(error).__name__
-        raise InputError(f"{path}: not a readable {path.suffix} file ({why:.200}); {advice}") from error
+        raise InputError(
+            f"{path}: not a readable {path.suffix} file ({why:.200}); {advice}"
+        ) from error

@@ -16,7 +16,9 @@ _ORDERS = (("txyp", "xypt"), ("xytp",))
 # Largest share of times that fall, and of pixels on no sensor. In a column of pixels read as times,
 # half would fall.
 _MOST_ODD = 0.1
-COLUMNS_ARE_KNOWN = "says itself what its columns are; leave out --event-columns (columns= of open_recording)"
+COLUMNS_ARE_KNOWN = (
+    "says itself what its columns are; leave out --event-columns (columns= of open_recording)"
+)
 _ADVICE = "say what the columns are: --event-columns t,x,y,p of the tools, columns='t,x,y,p' of open_recording"
 
 

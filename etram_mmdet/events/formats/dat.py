@@ -40,8 +40,12 @@ class DatRecording(IndexedRecording):
         header = read_percent_header(path)
         version = header.fields.get("version", "2")
         if version != "2":
-            raise InputError(f"{path}: DAT version {version}, expected 2; convert it with the camera's software")
-        length, self._tail_bytes = divmod(max(path.stat().st_size - header.num_bytes - 2, 0), _EVENT.itemsize)
+            raise InputError(
+                f"{path}: DAT version {version}, expected 2; convert it with the camera's software"
+            )
+        length, self._tail_bytes = divmod(
+            max(path.stat().st_size - header.num_bytes - 2, 0), _EVENT.itemsize
+        )
         self._data_start = header.num_bytes + 2
         # Turns of the counter before each block, and the last stamp before it.
         self._loops: list[tuple[int, int]] = []
@@ -59,7 +63,9 @@ class DatRecording(IndexedRecording):
 
     @property
     def dropped(self) -> dict[str, int]:
-        return super().dropped | ({"bytes_after_last_event": self._tail_bytes} if self._tail_bytes else {})
+        return super().dropped | (
+            {"bytes_after_last_event": self._tail_bytes} if self._tail_bytes else {}
+        )
 
     def _check_event_size(self, path: Path, offset: int) -> None:
         file = self._file
@@ -92,5 +98,7 @@ class DatRecording(IndexedRecording):
         file.seek(self._data_start + start * _EVENT.itemsize)
         events = np.fromfile(file, _EVENT, stop - start)
         if len(events) < stop - start:
-            raise InputError(f"{self.path}: became shorter while it was read; wait until it is written completely")
+            raise InputError(
+                f"{self.path}: became shorter while it was read; wait until it is written completely"
+            )
         return events

@@ -61,14 +61,18 @@ class Hdf5Recording(IndexedRecording):
                 file = self._file
                 self._t_offset_us = t_offset_us(path, file.file)
                 if file.columns["t"].dtype.kind == "f":
-                    self.stamps_are_seconds = are_seconds(self._column("t", 0, min(file.length, 1000)))
+                    self.stamps_are_seconds = are_seconds(
+                        self._column("t", 0, min(file.length, 1000))
+                    )
                 self.notes = notes(path, file.file, file.name)
                 # Whole chunks per block: a chunk cut by a block edge would be decompressed twice.
                 events_per_block = -(-_EVENTS_PER_BLOCK // file.chunk) * file.chunk
                 size = sensor_px(path, file.file, file.table)
                 self.size_is_assumed = size is None
                 if size is None:
-                    size = smallest_sensor(*self._pixels_between(0, min(file.length, events_per_block))[:2])
+                    size = smallest_sensor(
+                        *self._pixels_between(0, min(file.length, events_per_block))[:2]
+                    )
                 super().__init__(path, *size, file.length, events_per_block)
         except InputError:
             self.close()
@@ -97,7 +101,9 @@ class Hdf5Recording(IndexedRecording):
                 why = _why_unreadable(self._file.columns[name], error)
             raise InputError(f"{self.path}: events/{name} {why}") from error
         if len(rows) < stop - start:
-            raise InputError(f"{self.path}: became shorter while it was read; wait until it is written completely")
+            raise InputError(
+                f"{self.path}: became shorter while it was read; wait until it is written completely"
+            )
         return rows
 
 

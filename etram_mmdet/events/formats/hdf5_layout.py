@@ -66,7 +66,9 @@ def find_table(path: Path, file: h5py.File) -> tuple[str, Table]:
         if table is not None and (_names(table) is None or None not in _places(_names(table))):
             return name, table
     found = {n: own_member(path, file, n) for n in ("events", "CD") if n in file}
-    held = ", ".join([f"{n}/{{{','.join(g)}}}" for n, g in found.items() if isinstance(g, h5py.Group)] or file)
+    held = ", ".join(
+        [f"{n}/{{{','.join(g)}}}" for n, g in found.items() if isinstance(g, h5py.Group)] or file
+    )
     raise InputError(
         f"{path}: no events with t, x, y and p (the file holds {held or 'nothing'}); expected eTraM's layout "
         "events/{t,x,y,p}, Metavision's CD/events, v2e's, M3ED's or MVSEC's"
@@ -100,16 +102,22 @@ def columns_of(path: Path, name: str, table: Table, given: Places) -> dict[str, 
     names = _names(table)
     if names is None:
         columns = {
-            n: Column(table, place) for n, place in zip("txyp", _array_places(path, name, table, given), strict=True)
+            n: Column(table, place)
+            for n, place in zip("txyp", _array_places(path, name, table, given), strict=True)
         }
     elif given is not None:
         raise InputError(f"{path}: {COLUMNS_ARE_KNOWN}")
     else:
         parts = [names[place] for place in _places(names)]
         if isinstance(table, h5py.Group):
-            columns = {n: Column(own_member(path, table, part), None) for n, part in zip("txyp", parts, strict=True)}
+            columns = {
+                n: Column(own_member(path, table, part), None)
+                for n, part in zip("txyp", parts, strict=True)
+            }
             if not all(isinstance(column.data, h5py.Dataset) for column in columns.values()):
-                raise InputError(f"{path}: {name}/t, x, y, p must be arrays; export the recording again")
+                raise InputError(
+                    f"{path}: {name}/t, x, y, p must be arrays; export the recording again"
+                )
         else:
             columns = {n: Column(table, part) for n, part in zip("txyp", parts, strict=True)}
     _check(path, name, columns)
@@ -122,25 +130,35 @@ def _array_places(path: Path, name: str, table: h5py.Dataset, given: Places) -> 
     if given is None:
         return likely_places(path, table[:_HEAD, :4])
     if max(given) >= table.shape[1]:
-        raise InputError(f"{path}: events has {table.shape[1]} columns; name as many with --event-columns")
+        raise InputError(
+            f"{path}: events has {table.shape[1]} columns; name as many with --event-columns"
+        )
     return given
 
 
 def _check(path: Path, name: str, columns: dict[str, Column]) -> None:
     for each, column in columns.items():
         if column.dtype.kind not in "iufb" or (each == "t" and column.dtype.kind == "b"):
-            raise InputError(f"{path}: {name}/{each} is {column.dtype}, expected numbers; convert the recording")
+            raise InputError(
+                f"{path}: {name}/{each} is {column.dtype}, expected numbers; convert the recording"
+            )
     shapes = {each: column.data.shape for each, column in columns.items()}
     ndim = 2 if isinstance(columns["t"].part, int) else 1
     if len(set(shapes.values())) > 1 or any(len(shape) != ndim for shape in shapes.values()):
-        raise InputError(f"{path}: t, x, y, p differ in length ({shapes}); the recording was cut, export it again")
+        raise InputError(
+            f"{path}: t, x, y, p differ in length ({shapes}); the recording was cut, export it again"
+        )
     length = shapes["t"][0]
     holders = list({column.data.id: column.data for column in columns.values()}.values())
     if length and not all(holder.id.get_storage_size() for holder in holders):
-        raise InputError(f"{path}: names {length} events, but holds none of them; copy or download it again")
+        raise InputError(
+            f"{path}: names {length} events, but holds none of them; copy or download it again"
+        )
     claimed = sum(math.prod(holder.shape) * holder.dtype.itemsize for holder in holders)
     if expands_too_much(claimed, sum(holder.id.get_storage_size() for holder in holders)):
-        raise InputError(f"{path}: names {length} events, but holds few of them; copy or download it again")
+        raise InputError(
+            f"{path}: names {length} events, but holds few of them; copy or download it again"
+        )
 
 
 def t_offset_us(path: Path, file: h5py.File) -> int:
@@ -161,7 +179,9 @@ def t_offset_us(path: Path, file: h5py.File) -> int:
         raise InputError(f"{path}: t_offset is {found}, expected one integer in microseconds")
     offset_us = int(np.asarray(member).item())
     if abs(offset_us) > MAX_TIME_US:
-        raise InputError(f"{path}: t_offset is {offset_us}, expected at most {MAX_TIME_US}; export it again")
+        raise InputError(
+            f"{path}: t_offset is {offset_us}, expected at most {MAX_TIME_US}; export it again"
+        )
     return offset_us
 
 
@@ -179,7 +199,9 @@ def sensor_px(path: Path, file: h5py.File, table: Table) -> tuple[int, int] | No
     for group in (table, file):
         if isinstance(group, h5py.Group):
             members = {each.split("/")[-1]: own_member(path, group, each) for each in _SIZE_MEMBERS}
-            is_small = {n: m for n, m in members.items() if isinstance(m, h5py.Dataset) and m.size in (1, 2)}
+            is_small = {
+                n: m for n, m in members.items() if isinstance(m, h5py.Dataset) and m.size in (1, 2)
+            }
             places.insert(0, {n: np.asarray(m) for n, m in is_small.items()})
     found = next((size for size in map(stated_px, places) if size), None)
     return found or (DSEC_PX if "t_offset" in file else None)
@@ -198,5 +220,7 @@ def notes(path: Path, file: h5py.File, name: str) -> tuple[str, ...]:
     if name.startswith(f"{camera}/left") and f"{camera}/right" in file:
         found.append("the left camera's events are read, those of the right are not")
     if "t_offset" in file and path.with_name("rectify_map.h5").is_file():
-        found.append("rectify_map is not used: pixels are those of the sensor, with the lens's distortion")
+        found.append(
+            "rectify_map is not used: pixels are those of the sensor, with the lens's distortion"
+        )
     return tuple(found)

@@ -15,7 +15,10 @@ import numpy as np
 
 from etram_mmdet.events.limits import MAX_ROW_BYTES, MAX_ROWS, expands_too_much
 
-_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+_READERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 # NumPy writes no others; other kinds unpack without a limit.
 _PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
@@ -45,7 +48,9 @@ def read_header(file: BinaryIO, num_bytes: int) -> tuple[tuple[int, ...], bool, 
     if any(type(side) is not int or side < 0 for side in shape):
         raise ValueError(f"a shape of {shape!r:.80}")
     if math.prod(shape) * dtype.itemsize > num_bytes:
-        raise ValueError(f"claims {math.prod(shape):,} rows of {dtype.itemsize} bytes, which are not there")
+        raise ValueError(
+            f"claims {math.prod(shape):,} rows of {dtype.itemsize} bytes, which are not there"
+        )
     return shape, is_fortran, dtype
 
 
@@ -94,4 +99,6 @@ def _problem_of(members: list[zipfile.ZipInfo], num_bytes: int) -> str:
         if member.compress_type not in _PLAIN:
             return f"{member.filename:.60} is compressed otherwise than NumPy does"
     claimed = sum(member.file_size for member in members)
-    return f"claims {claimed:,} bytes in {num_bytes:,}" if expands_too_much(claimed, num_bytes) else ""
+    return (
+        f"claims {claimed:,} bytes in {num_bytes:,}" if expands_too_much(claimed, num_bytes) else ""
+    )

@@ -32,7 +32,12 @@ class NpyStream:
     """
 
     def __init__(
-        self, path: Path, name: str, num_bytes: int, open_stream: Callable[[], BinaryIO], column: int | None = None
+        self,
+        path: Path,
+        name: str,
+        num_bytes: int,
+        open_stream: Callable[[], BinaryIO],
+        column: int | None = None,
     ) -> None:
         self.path = path
         self.name = name

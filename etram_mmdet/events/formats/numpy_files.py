@@ -85,7 +85,10 @@ class NumpyRecording(IndexedRecording):
             size = _stated_px(path, members)
             self.size_is_assumed = size is None
             super().__init__(
-                path, *(size or smallest_sensor(*self._pixels_between(*head)[:2])), length, _EVENTS_PER_BLOCK
+                path,
+                *(size or smallest_sensor(*self._pixels_between(*head)[:2])),
+                length,
+                _EVENTS_PER_BLOCK,
             )
         except BaseException:
             self.close()
@@ -100,7 +103,9 @@ class NumpyRecording(IndexedRecording):
         for stream in self._streams:
             stream.read.cache_clear()
 
-    def _find_columns(self, path: Path, members: dict[str, NpyStream], given: Places) -> tuple[dict[str, Column], int]:
+    def _find_columns(
+        self, path: Path, members: dict[str, NpyStream], given: Places
+    ) -> tuple[dict[str, Column], int]:
         """The columns t, x, y and p, and the number of events."""
         table = next((stream for stream in members.values() if len(stream.shape) == 2), None)
         columns, missing = _named_columns(members)
@@ -113,23 +118,35 @@ class NumpyRecording(IndexedRecording):
                 f"{path}: no {', '.join(missing)} (found: {', '.join(columns)}); expected the fields t, x, y, p, or an "
                 "array (N, 4)"
             )
-        self._streams = list({id(column.stream): column.stream for column in columns.values()}.values())
+        self._streams = list(
+            {id(column.stream): column.stream for column in columns.values()}.values()
+        )
         for name, column in columns.items():
             if column.dtype.kind not in "iufb" or (name == "t" and column.dtype.kind == "b"):
-                raise InputError(f"{path}: {name} is {column.dtype}, expected numbers; convert the recording")
+                raise InputError(
+                    f"{path}: {name} is {column.dtype}, expected numbers; convert the recording"
+                )
         lengths = {name: len(column.stream) for name, column in columns.items()}
         if len(set(lengths.values())) > 1:
-            raise InputError(f"{path}: t, x, y, p differ in length ({lengths}); the recording was cut, save it again")
+            raise InputError(
+                f"{path}: t, x, y, p differ in length ({lengths}); the recording was cut, save it again"
+            )
         return columns, lengths["t"]
 
     def _members(self, path: Path) -> dict[str, NpyStream]:
         try:
             if not zipfile.is_zipfile(path):
-                return {"events": NpyStream(path, "events", path.stat().st_size, lambda: path.open("rb"))}
+                return {
+                    "events": NpyStream(
+                        path, "events", path.stat().st_size, lambda: path.open("rb")
+                    )
+                }
             with open_archive(path) as archive:
                 sizes = {member.filename: member.file_size for member in archive.infolist()}
             return {
-                name.removesuffix(".npy"): NpyStream(path, name, size, partial(_open_member, path, name))
+                name.removesuffix(".npy"): NpyStream(
+                    path, name, size, partial(_open_member, path, name)
+                )
                 for name, size in sizes.items()
                 if name.endswith(".npy")
             }
@@ -140,7 +157,9 @@ class NumpyRecording(IndexedRecording):
                 raise InputError(
                     f"{path}: has no end, so it is still being written, or was cut; wait, or copy or save it again"
                 ) from error
-            raise InputError(f"{path}: not a readable NumPy file ({error}); copy or save it again") from error
+            raise InputError(
+                f"{path}: not a readable NumPy file ({error}); copy or save it again"
+            ) from error
 
     def _stamps_between(self, start: int, stop: int) -> np.ndarray:
         t = self._column("t", start, stop)
@@ -175,7 +194,12 @@ def _named_columns(members: dict[str, NpyStream]) -> tuple[dict[str, Column], li
 def _table_columns(path: Path, table: NpyStream, given: Places) -> dict[str, Column]:
     num_columns = table.shape[1]
     is_wide = num_columns * table.dtype.itemsize > MAX_ROW_BYTES
-    if num_columns < 4 or is_wide or table.dtype.kind not in "iuf" or max(given or (0,)) >= num_columns:
+    if (
+        num_columns < 4
+        or is_wide
+        or table.dtype.kind not in "iuf"
+        or max(given or (0,)) >= num_columns
+    ):
         raise InputError(
             f"{path}: an array {table.dtype} {table.shape}, expected numbers (N, 4): t, x, y and p of every event"
         )
@@ -199,12 +223,22 @@ def _damaged(path: Path, member: str) -> Iterator[None]:
     except _DAMAGE as error:
         if has_cause(error):
             raise InputError(f"{path}: cannot be read: {because(error, path)}") from error
-        raise InputError(f"{path}: {member} {error}; the file is damaged, copy or save it again") from error
+        raise InputError(
+            f"{path}: {member} {error}; the file is damaged, copy or save it again"
+        ) from error
 
 
 def _stated_px(path: Path, members: dict[str, NpyStream]) -> tuple[int, int] | None:
-    small = [name for name, stream in members.items() if math.prod(stream.shape) <= 2 and not stream.dtype.names]
-    return stated_px({name: load_array(path, name) for name in small}) if zipfile.is_zipfile(path) else None
+    small = [
+        name
+        for name, stream in members.items()
+        if math.prod(stream.shape) <= 2 and not stream.dtype.names
+    ]
+    return (
+        stated_px({name: load_array(path, name) for name in small})
+        if zipfile.is_zipfile(path)
+        else None
+    )
 
 
 def _open_member(path: Path, name: str) -> BinaryIO:
@@ -213,4 +247,13 @@ def _open_member(path: Path, name: str) -> BinaryIO:
         return archive.open(name)
 
 
-_DAMAGE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
+_DAMAGE = (
+    OSError,
+    ValueError,
+    EOFError,
+    KeyError,
+    zipfile.BadZipFile,
+    zlib.error,
+    NotImplementedError,
+    RuntimeError,
+)

@@ -35,7 +35,9 @@ class PercentHeader(NamedTuple):
         width, height = (format_.get(name) or self.fields.get(name) for name in ("width", "height"))
         if not width or not height:
             width, _, height = self.fields.get("geometry", "").partition("x")
-        is_number = all(side.isdecimal() and len(side) <= _LONGEST_NUMBER for side in (width, height))
+        is_number = all(
+            side.isdecimal() and len(side) <= _LONGEST_NUMBER for side in (width, height)
+        )
         return (int(width), int(height)) if is_number else None
 
 
@@ -55,7 +57,9 @@ def read_percent_header(path: Path) -> PercentHeader:
     while head.startswith(SIGNATURE, start):
         stop = head.find(b"\n", start)
         if stop < 0:
-            raise InputError(f"{path}: its text header does not end; the file was cut, copy or download it again")
+            raise InputError(
+                f"{path}: its text header does not end; the file was cut, copy or download it again"
+            )
         name, _, value = head[start + 2 : stop].decode("ascii", "replace").strip().partition(" ")
         fields[name.lower()] = value.strip()
         start = stop + 1

@@ -9,7 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from etram_mmdet.events.formats import evt
-from etram_mmdet.events.formats.prophesee_header import SIGNATURE, PercentHeader, read_percent_header
+from etram_mmdet.events.formats.prophesee_header import (
+    SIGNATURE,
+    PercentHeader,
+    read_percent_header,
+)
 from etram_mmdet.events.formats.sensors import GEN3_PX, GEN4_PX, GENX320_PX
 from etram_mmdet.events.recording import Events, Recording
 from etram_mmdet.utils.errors import InputError
@@ -56,12 +60,16 @@ class RawRecording(Recording):
         self._encoding = _encoding(path, header)
         self._is_legacy = "endianness=legacy" in header.fields.get("format", "")
         (width, height), self.size_is_assumed = _sensor(header, self._encoding)
-        self._num_words, self._tail_bytes = divmod(path.stat().st_size - header.num_bytes, self._encoding.word.itemsize)
+        self._num_words, self._tail_bytes = divmod(
+            path.stat().st_size - header.num_bytes, self._encoding.word.itemsize
+        )
         self._data_start = header.num_bytes
         self._registers = [np.zeros(evt.NUM_REGISTERS, np.int64)]  # before each block
         self._decoded = lru_cache(maxsize=2)(self._decode)
         try:
-            super().__init__(path, width, height, num_blocks=-(-self._num_words // _WORDS_PER_BLOCK))
+            super().__init__(
+                path, width, height, num_blocks=-(-self._num_words // _WORDS_PER_BLOCK)
+            )
         except BaseException:
             self.close()
             raise
@@ -105,7 +113,9 @@ class RawRecording(Recording):
         if not registers[evt.HAS_TIME]:
             evt.expect_time(_heads(words), registers, self._encoding.time_bits)
         capacity = self._encoding.count(words)
-        columns = [np.empty(capacity, dtype) for dtype in (np.int64, np.uint16, np.uint16, np.uint8)]
+        columns = [
+            np.empty(capacity, dtype) for dtype in (np.int64, np.uint16, np.uint16, np.uint8)
+        ]
         count = self._encoding.decode(words, registers, *columns)
         if block + 1 == len(self._registers):
             self._registers.append(registers)
@@ -118,7 +128,9 @@ class RawRecording(Recording):
         count = min(_WORDS_PER_BLOCK, self._num_words - start)
         words = np.fromfile(file, self._encoding.word, count)
         if len(words) < count:
-            raise InputError(f"{self.path}: became shorter while it was read; wait until it is written completely")
+            raise InputError(
+                f"{self.path}: became shorter while it was read; wait until it is written completely"
+            )
         return _halves(words, self._is_legacy) if words.itemsize == 8 else words
 
 
@@ -137,7 +149,9 @@ def _heads(words: np.ndarray) -> np.ndarray:
 
 
 def _encoding(path: Path, header: PercentHeader) -> _Encoding:
-    version = header.fields.get("evt") or header.fields.get("format", "").split(";")[0].lower().removeprefix("evt")
+    version = header.fields.get("evt") or header.fields.get("format", "").split(";")[
+        0
+    ].lower().removeprefix("evt")
     encoding = _ENCODINGS.get({"2": "2.0", "21": "2.1", "3": "3.0"}.get(version, version))
     if encoding is None:
         found = f"EVT {version}" if version else "no line '% evt ...' in the header"
@@ -150,5 +164,7 @@ def _encoding(path: Path, header: PercentHeader) -> _Encoding:
 def _sensor(header: PercentHeader, encoding: _Encoding) -> tuple[tuple[int, int], bool]:
     """Width and height of the sensor, and whether they are a guess."""
     plugin = header.fields.get("plugin_name", "")
-    known = header.size_px or next((size for name, size in _SENSOR_OF_PLUGIN.items() if name in plugin), None)
+    known = header.size_px or next(
+        (size for name, size in _SENSOR_OF_PLUGIN.items() if name in plugin), None
+    )
     return (encoding.sensor_px, True) if known is None else (known, False)

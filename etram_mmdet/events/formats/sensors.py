@@ -67,7 +67,11 @@ def _numbers(value: object) -> list[int]:
         value = value.decode("ascii", "replace")
     if isinstance(value, str):
         parts = re.split(r"\s*[x,]\s*", value.strip())
-        return [int(p) for p in parts] if all(p.isdecimal() and len(p) <= _LONGEST_NUMBER for p in parts) else []
+        return (
+            [int(p) for p in parts]
+            if all(p.isdecimal() and len(p) <= _LONGEST_NUMBER for p in parts)
+            else []
+        )
     array = np.asarray(value).ravel()
     if len(array) == 1 and isinstance(array[0], str | bytes):
         return _numbers(array[0])

@@ -29,7 +29,9 @@ class SortedRecording(IndexedRecording):
             self.notes = recording.notes
         order = np.argsort(self._columns[0], kind="stable")
         self._columns = [column[order] for column in self._columns]
-        super().__init__(recording.path, recording.width, recording.height, len(order), _EVENTS_PER_BLOCK)
+        super().__init__(
+            recording.path, recording.width, recording.height, len(order), _EVENTS_PER_BLOCK
+        )
         self.size_is_assumed = size_is_assumed
 
     @property

@@ -110,14 +110,18 @@ class TextRecording(IndexedRecording):
         file.seek(self._starts[block])
         text = file.read(self._starts[block + 1] - self._starts[block])
         try:
-            rows = np.loadtxt(io.BytesIO(text), delimiter=self._layout.separator, comments=None, ndmin=2)
+            rows = np.loadtxt(
+                io.BytesIO(text), delimiter=self._layout.separator, comments=None, ndmin=2
+            )
         except ValueError as error:
             place = f"a line after the {block * _LINES_PER_BLOCK:,}th event"
             raise InputError(
                 f"{self.path}: {place} is not four numbers ({str(error)[:80]}); the file is damaged, export it again"
             ) from error
         if rows.shape[1] <= max(self._layout.places) or not np.isfinite(rows).all():
-            raise InputError(f"{self.path}: a line lacks one of the numbers t, x, y, p; export it again")
+            raise InputError(
+                f"{self.path}: a line lacks one of the numbers t, x, y, p; export it again"
+            )
         return rows
 
     def _stamps_between(self, start: int, stop: int) -> np.ndarray:
@@ -148,7 +152,10 @@ def _first_events(head: bytes) -> tuple[int, list[bytes], list[list[bytes]], str
         separator = next((s for s in (",", ";", "\t") if s.encode() in line), None)
         words = [word.strip() for word in line.split(separator and separator.encode())]
         if _is_event(words):
-            events = ([w.strip() for w in each.split(separator and separator.encode())] for each in lines[number:])
+            events = (
+                [w.strip() for w in each.split(separator and separator.encode())]
+                for each in lines[number:]
+            )
             return start, before, [words for words in events if _is_event(words)], separator
         if len(before) >= 50 or not line.isascii():
             return None
@@ -164,13 +171,19 @@ def _is_event(words: list[bytes]) -> bool:
 def _layout(path: Path, head: bytes, given: tuple[int, ...] | None) -> _Layout:
     found = _first_events(head)
     if found is None:
-        raise InputError(f"{path}: its first lines hold no event, expected four numbers a line: t x y p, or x,y,p,t")
+        raise InputError(
+            f"{path}: its first lines hold no event, expected four numbers a line: t x y p, or x,y,p,t"
+        )
     start, before, events, separator = found
     places = given or _named_places(path, before, separator)
     if places is None:
-        places = likely_places(path, np.array([[float(word) for word in words[:4]] for words in events]))
+        places = likely_places(
+            path, np.array([[float(word) for word in words[:4]] for words in events])
+        )
     if max(places) >= min(map(len, events)):
-        raise InputError(f"{path}: an event has {min(map(len, events))} columns, expected {max(places) + 1} or more")
+        raise InputError(
+            f"{path}: an event has {min(map(len, events))} columns, expected {max(places) + 1} or more"
+        )
     is_in_seconds = any(b"." in words[places[0]] for words in events)
     return _Layout(start, separator, places, is_in_seconds, _size_px(before))
 

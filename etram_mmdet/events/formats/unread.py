@@ -9,15 +9,36 @@ from etram_mmdet.utils.errors import InputError
 _TO_HDF5 = "and write them as HDF5 with events/{t,x,y,p} (t in microseconds), or as text t,x,y,p"
 _AEDAT_1_TO_3 = (b"#!AER-DAT1", b"#!AER-DAT2", b"#!AER-DAT3")
 _OF_ROS = f"read its events with the rosbags package {_TO_HDF5}"
-_PARTIAL = (".part", ".partial", ".filepart", ".crdownload", ".download", ".tmp", ".in_progress", ".aria2")
+_PARTIAL = (
+    ".part",
+    ".partial",
+    ".filepart",
+    ".crdownload",
+    ".download",
+    ".tmp",
+    ".in_progress",
+    ".aria2",
+)
 # First bytes of the file, its kind, advice.
 _KNOWN = (
-    (b"version https://git-lfs", "a pointer of Git LFS, not the recording", "fetch it: git lfs pull"),
+    (
+        b"version https://git-lfs",
+        "a pointer of Git LFS, not the recording",
+        "fetch it: git lfs pull",
+    ),
     (b"#ROSBAG V2", "a ROS 1 bag", _OF_ROS),
     (b"SQLite format 3", "an SQLite file, as ROS 2 bags are", _OF_ROS),
     (b"\x89MCAP", "an MCAP file, as ROS 2 bags are", _OF_ROS),
-    (_AEDAT_1_TO_3, "AEDAT 1 to 3", "convert it to AEDAT 4 with DV, or export it as text from jAER"),
-    (b"Event Stream", "an Event Stream file (.es)", f"read its events with the faery package {_TO_HDF5}"),
+    (
+        _AEDAT_1_TO_3,
+        "AEDAT 1 to 3",
+        "convert it to AEDAT 4 with DV, or export it as text from jAER",
+    ),
+    (
+        b"Event Stream",
+        "an Event Stream file (.es)",
+        f"read its events with the faery package {_TO_HDF5}",
+    ),
 )
 
 
@@ -28,7 +49,9 @@ def refuse_partial(path: Path) -> None:
         path: the file.
     """
     if path.suffix.lower() in _PARTIAL:
-        raise InputError(f"{path}: is still being written or downloaded, as its name says; wait until it is complete")
+        raise InputError(
+            f"{path}: is still being written or downloaded, as its name says; wait until it is complete"
+        )
 
 
 def refuse_known(path: Path, head: bytes) -> None:

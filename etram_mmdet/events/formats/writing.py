@@ -66,7 +66,9 @@ class Part:
             InputError: when the recording has no event in that time.
         """
         start = recording.t_first_us if self.start_us is None else self.start_us
-        stop = recording.t_last_us if self.stop_us is None else min(self.stop_us, recording.t_last_us)
+        stop = (
+            recording.t_last_us if self.stop_us is None else min(self.stop_us, recording.t_last_us)
+        )
         if stop < start or stop < recording.t_first_us:
             raise InputError(
                 f"{recording.path}: no part from {start} to {stop} us; its events are from {recording.t_first_us} to "
@@ -85,12 +87,20 @@ class Part:
         if self.crop_px is not None:
             left, top, width, height = self.crop_px
             inside = (x >= left) & (x < left + width) & (y >= top) & (y < top + height)
-            t, x, y, p = t[inside], x[inside] - np.uint16(left), y[inside] - np.uint16(top), p[inside]
+            t, x, y, p = (
+                t[inside],
+                x[inside] - np.uint16(left),
+                y[inside] - np.uint16(top),
+                p[inside],
+            )
         return Events(t - start_us if self.from_zero else t, x, y, p)
 
 
 def write_recording(
-    recording: Recording, out: Path, part: Part | None = None, progress: Callable[[Iterable], Iterable] = iter
+    recording: Recording,
+    out: Path,
+    part: Part | None = None,
+    progress: Callable[[Iterable], Iterable] = iter,
 ) -> int:
     """Write a part of a recording to a file and return the number of its events.
 
@@ -114,7 +124,9 @@ def write_recording(
     with atomic_write(out) as aside:
         count = writers[out.suffix.lower()](pieces, aside, size_px)
         if not count:
-            raise InputError(f"{recording.path}: no event lies in this part; choose another time or crop")
+            raise InputError(
+                f"{recording.path}: no event lies in this part; choose another time or crop"
+            )
     return count
 
 
@@ -140,7 +152,9 @@ class _Column:
 
     def __init__(self, group: h5py.Group, name: str) -> None:
         filters = hdf5plugin.Blosc(cname="zstd", shuffle=hdf5plugin.Blosc.SHUFFLE)
-        self.data = group.create_dataset(name, (0,), _TYPES[name], maxshape=(None,), chunks=(_CHUNK,), **filters)
+        self.data = group.create_dataset(
+            name, (0,), _TYPES[name], maxshape=(None,), chunks=(_CHUNK,), **filters
+        )
         self.length = 0
         self._waiting = np.empty(0, _TYPES[name])
 
@@ -162,7 +176,9 @@ class _Column:
     def _write(self, values: np.ndarray) -> None:
         chunk = np.zeros(_CHUNK, values.dtype)
         chunk[: len(values)] = values
-        packed = blosc.compress_ptr(chunk.ctypes.data, chunk.size, chunk.itemsize, 5, blosc.SHUFFLE, "zstd")
+        packed = blosc.compress_ptr(
+            chunk.ctypes.data, chunk.size, chunk.itemsize, 5, blosc.SHUFFLE, "zstd"
+        )
         start = self.length
         self.length += len(values)
         self.data.resize((self.length,))

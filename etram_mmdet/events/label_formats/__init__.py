@@ -15,10 +15,19 @@ from etram_mmdet.events.label_formats.yolo import Yolo
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.text import did_you_mean
 
-__all__ = ["LABEL_FORMATS", "Hints", "LabelFormat", "LabelTable", "find_label_format", "label_format"]
+__all__ = [
+    "LABEL_FORMATS",
+    "Hints",
+    "LabelFormat",
+    "LabelTable",
+    "find_label_format",
+    "label_format",
+]
 
 # A new format is one class here, tried in this order.
-LABEL_FORMATS: dict[str, LabelFormat] = {format_.name: format_() for format_ in (Prophesee, Coco, Cvat, Csv, Mot, Yolo)}
+LABEL_FORMATS: dict[str, LabelFormat] = {
+    format_.name: format_() for format_ in (Prophesee, Coco, Cvat, Csv, Mot, Yolo)
+}
 
 
 def label_format(name: str) -> LabelFormat:
@@ -68,6 +77,10 @@ def format_to_write(path: Path) -> LabelFormat:
     """
     found = [f for f in LABEL_FORMATS.values() if path.suffix.lower() in (f.suffixes or ("",))]
     if not found:
-        suffixes = ", ".join(suffix for format_ in LABEL_FORMATS.values() for suffix in format_.suffixes)
-        raise InputError(f"{path}: no label format is written as {path.suffix}; name it with --to, or use {suffixes}")
+        suffixes = ", ".join(
+            suffix for format_ in LABEL_FORMATS.values() for suffix in format_.suffixes
+        )
+        raise InputError(
+            f"{path}: no label format is written as {path.suffix}; name it with --to, or use {suffixes}"
+        )
     return found[0]

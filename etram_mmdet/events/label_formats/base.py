@@ -69,9 +69,13 @@ class LabelFormat(ABC):
         try:
             table = self._read(path, hints)
         except OverflowError as error:
-            raise InputError(f"{path}: a number in it is too large for a label ({error}); mend the file") from error
+            raise InputError(
+                f"{path}: a number in it is too large for a label ({error}); mend the file"
+            ) from error
         if len(table.rows) > MAX_ROWS:
-            raise InputError(f"{path}: {len(table.rows):,} boxes, expected at most {MAX_ROWS:,}; split the file")
+            raise InputError(
+                f"{path}: {len(table.rows):,} boxes, expected at most {MAX_ROWS:,}; split the file"
+            )
         sides = np.array([table.rows[name] for name in ("x", "y", "w", "h", "score")])
         is_sane = (np.abs(sides) < MAX_BOX_PX).all(0)  # NaN is not
         if not is_sane.all():

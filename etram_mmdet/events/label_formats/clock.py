@@ -50,9 +50,13 @@ class Clock:
                 "--frame-times FILE (a CSV file with the columns frame,t_us, as tools/export_frames.py writes it)"
             )
         if self.unit != "frames" and any(given):
-            raise InputError(f"--fps and --frame-times are for labels that count frames; these count {self.unit}")
+            raise InputError(
+                f"--fps and --frame-times are for labels that count frames; these count {self.unit}"
+            )
         if self.frames_per_s is not None and not 0 < self.frames_per_s < np.inf:
-            raise InputError(f"--fps {self.frames_per_s}: expected a number of frames a second above 0")
+            raise InputError(
+                f"--fps {self.frames_per_s}: expected a number of frames a second above 0"
+            )
 
     def to_us(self, stamps: np.ndarray) -> np.ndarray:
         """Convert stamps (N,) of the file to int64 microseconds.
@@ -66,12 +70,18 @@ class Clock:
             times = np.asarray(stamps, np.float64) * (1e6 / self.frames_per_s)
         elif stamps.dtype.kind in "iu":  # exact also beyond 2^53
             per = int(US_PER[self.unit]) or 1
-            times = stamps.astype(np.int64) * per if self.unit != "ns" else stamps.astype(np.int64) // 1000
+            times = (
+                stamps.astype(np.int64) * per
+                if self.unit != "ns"
+                else stamps.astype(np.int64) // 1000
+            )
         else:
             times = stamps * US_PER[self.unit]
         beyond = beyond_time(times)
         if len(beyond):
-            raise InputError(f"a label is at {stamps[beyond[0]]:g} {self.unit}, which is no time; mend the label file")
+            raise InputError(
+                f"a label is at {stamps[beyond[0]]:g} {self.unit}, which is no time; mend the label file"
+            )
         return np.rint(times).astype(np.int64) + self.offset_us
 
     def from_us(self, times_us: np.ndarray) -> np.ndarray:
@@ -97,7 +107,9 @@ class Clock:
             numbers = self.frame_us[:, 0]
             return np.unique(self.to_us(numbers[(numbers >= first) & (numbers <= last)]))
         if last - first >= MAX_ROWS:
-            raise InputError(f"labels span frames {first:.0f} to {last:.0f}, expected at most {MAX_ROWS:,}")
+            raise InputError(
+                f"labels span frames {first:.0f} to {last:.0f}, expected at most {MAX_ROWS:,}"
+            )
         return np.unique(self.to_us(np.arange(first, last + 1)))
 
     def _look_up(self, wanted: np.ndarray, by: int, get: int, what: str) -> np.ndarray:
@@ -152,13 +164,17 @@ def read_frame_times(path: Path) -> np.ndarray:
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [[int(row[name]) for name in FRAME_TIMES_COLUMNS] for row in csv.DictReader(file)]
+            rows = [
+                [int(row[name]) for name in FRAME_TIMES_COLUMNS] for row in csv.DictReader(file)
+            ]
     except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
         raise InputError(
             f"{path}: not a CSV file with the whole numbers frame,t_us ({error}); write it again"
         ) from error
     if any(abs(value) > MAX_TIME_US for row in rows for value in row):
-        raise InputError(f"{path}: a number beyond {MAX_TIME_US} is no frame and no time; write it again")
+        raise InputError(
+            f"{path}: a number beyond {MAX_TIME_US} is no frame and no time; write it again"
+        )
     pairs = np.array(rows, np.int64).reshape(-1, 2)
     for column, name in enumerate(FRAME_TIMES_COLUMNS):
         if len(np.unique(pairs[:, column])) < len(pairs):

@@ -68,7 +68,9 @@ class Coco(LabelFormat):
         counts: dict[str, int] = {}
         rows = []
         refuse_repeated(
-            path, "annotation id", (a["id"] for a in content["annotations"] if isinstance(a.get("id"), int | str))
+            path,
+            "annotation id",
+            (a["id"] for a in content["annotations"] if isinstance(a.get("id"), int | str)),
         )
         for number, box in enumerate(content["annotations"]):
             image = _field(path, box, "image_id", f"annotation {number}")
@@ -79,11 +81,15 @@ class Coco(LabelFormat):
             elif box.get("iscrowd") or box.get("ignore"):
                 reason = "boxes_to_ignore"
             else:
-                rows.append((stamp_of[image], *_numbers(path, box, number), *_facts(path, box, place_of)))
+                rows.append(
+                    (stamp_of[image], *_numbers(path, box, number), *_facts(path, box, place_of))
+                )
                 continue
             counts[reason] = counts.get(reason, 0) + 1
         found = [f"times: {key} of the images, taken as {unit}"]
-        return table_of(rows, names, stamps, unit=unit, size_px=_size(path, images), counts=counts, found=found)
+        return table_of(
+            rows, names, stamps, unit=unit, size_px=_size(path, images), counts=counts, found=found
+        )
 
     def recordings(self, path: Path) -> list[str]:
         content = _parse(path)
@@ -94,7 +100,13 @@ class Coco(LabelFormat):
         width, height = table.size_px or (0, 0)
         key = "frame_id" if table.unit == "frames" else "t_us"
         images = [
-            {"id": i + 1, "file_name": f"{int(stamp):012d}.png", "width": width, "height": height, key: int(stamp)}
+            {
+                "id": i + 1,
+                "file_name": f"{int(stamp):012d}.png",
+                "width": width,
+                "height": height,
+                key: int(stamp),
+            }
             for i, stamp in enumerate(table.stamps)
         ]
         image_ids = np.searchsorted(table.stamps, table.rows["stamp"]) + 1
@@ -113,15 +125,23 @@ class Coco(LabelFormat):
         ]
         categories = [dict(id=i + 1, name=name) for i, name in enumerate(table.names)]
         with atomic_write(path) as aside:
-            aside.write_text(json.dumps(dict(images=images, annotations=boxes, categories=categories)))
+            aside.write_text(
+                json.dumps(dict(images=images, annotations=boxes, categories=categories))
+            )
 
 
 def _parse(path: Path) -> dict:
     content = read_json(path, "export it again, one file for each recording", MAX_TEXT_BYTES)
     lists = ("images", "annotations", "categories")
-    missing = [key for key in lists if not isinstance(content, dict) or not isinstance(content.get(key), list)]
+    missing = [
+        key
+        for key in lists
+        if not isinstance(content, dict) or not isinstance(content.get(key), list)
+    ]
     if missing:
-        raise InputError(f"{path}: lacks the list {missing[0]}, expected COCO's {', '.join(lists)}; export it as COCO")
+        raise InputError(
+            f"{path}: lacks the list {missing[0]}, expected COCO's {', '.join(lists)}; export it as COCO"
+        )
     for key in lists:
         if not all(isinstance(entry, dict) for entry in content[key]):
             raise InputError(f"{path}: an entry of {key} is no object; export it as COCO")
@@ -136,7 +156,10 @@ def _of_recording(path: Path, content: dict, name: str | None) -> list[dict]:
     images = content["images"]
     videos = _videos(content)
     if name is None:
-        refuse_several(path, set(videos.values()) or {folder_of(str(image.get("file_name"))) for image in images})
+        refuse_several(
+            path,
+            set(videos.values()) or {folder_of(str(image.get("file_name"))) for image in images},
+        )
         return images
     found = [image for image in images if name in recording_names(_text_of(image, videos))]
     if not found:
@@ -162,7 +185,9 @@ def _videos(content: dict) -> dict[object, str]:
 def _text_of(image: dict, videos: dict[object, str]) -> str:
     """Text that names the recording of an image: the name of its video, else its path."""
     video = image.get("video_id")
-    return videos.get(video if isinstance(video, int | str) else None) or str(image.get("file_name"))
+    return videos.get(video if isinstance(video, int | str) else None) or str(
+        image.get("file_name")
+    )
 
 
 def _stamps(path: Path, images: list[dict]) -> tuple[str, LabelUnit, list[float]]:
@@ -192,7 +217,11 @@ def _categories(path: Path, content: dict) -> tuple[list[str], dict[int, int]]:
 
 def _numbers(path: Path, box: dict, number: int) -> list[float]:
     sides = box.get("bbox")
-    is_box = isinstance(sides, list) and len(sides) == 4 and all(isinstance(side, int | float) for side in sides)
+    is_box = (
+        isinstance(sides, list)
+        and len(sides) == 4
+        and all(isinstance(side, int | float) for side in sides)
+    )
     if not is_box:
         raise InputError(
             f"{path}: annotation {box.get('id', number)} has bbox {str(sides)[:60]}, expected [x, y, width, height] in "
@@ -204,7 +233,9 @@ def _numbers(path: Path, box: dict, number: int) -> list[float]:
 def _facts(path: Path, box: dict, place_of: dict[int, int]) -> tuple[int, int, float]:
     category = box.get("category_id")
     if not isinstance(category, int | str) or category not in place_of:
-        raise InputError(f"{path}: annotation {box.get('id')} has category_id {category}, which categories do not name")
+        raise InputError(
+            f"{path}: annotation {box.get('id')} has category_id {category}, which categories do not name"
+        )
     attributes = box.get("attributes") if isinstance(box.get("attributes"), dict) else {}
     tracks = [source.get(key) for source in (box, attributes) for key in _TRACK_KEYS]
     track = next((track for track in tracks if isinstance(track, int)), NO_TRACK)

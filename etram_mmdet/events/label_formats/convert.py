@@ -29,8 +29,15 @@ class Conversion:
 
     def __str__(self) -> str:
         table = self.table
-        span = f", from {table.stamps[0]:.0f} to {table.stamps[-1]:.0f} {table.unit}" if len(table.stamps) else ""
-        lines = [*table.found, f"{len(table.rows)} boxes in {len(table.stamps)} labelled frames{span}"]
+        span = (
+            f", from {table.stamps[0]:.0f} to {table.stamps[-1]:.0f} {table.unit}"
+            if len(table.stamps)
+            else ""
+        )
+        lines = [
+            *table.found,
+            f"{len(table.rows)} boxes in {len(table.stamps)} labelled frames{span}",
+        ]
         rows = [("class", "boxes"), *table.counts_per_class().items()]
         lines.append(text_table(rows))
         lines += [f"left out: {reason} {count}" for reason, count in table.counts.items() if count]
@@ -77,7 +84,9 @@ def with_classes(
     for name, target in renamed.items():
         if name not in here or not class_set.knows(target):
             known, wrong = (class_set.classes, target) if name in here else (table.names, name)
-            raise InputError(f"--rename {name}={target}: no class {wrong!r}; expected one of {', '.join(known)}")
+            raise InputError(
+                f"--rename {name}={target}: no class {wrong!r}; expected one of {', '.join(known)}"
+            )
     keys = [renamed.get(name.lower(), name) for name in table.names]
     ids = [class_set.class_of(key) if class_set.knows(key) else None for key in keys]
     new = np.array([-1 if i is None else i for i in ids] + [-1])[table.rows["name"]]
@@ -88,7 +97,9 @@ def with_classes(
     return replace(table, rows=rows, names=tuple(class_set.classes), counts=table.counts | left_out)
 
 
-def write_labels(table: LabelTable, path: Path, format_: LabelFormat, clock: Clock | None = None) -> Conversion:
+def write_labels(
+    table: LabelTable, path: Path, format_: LabelFormat, clock: Clock | None = None
+) -> Conversion:
     """Write labels with stamps in microseconds to a file.
 
     Args:
@@ -117,7 +128,9 @@ def write_labels(table: LabelTable, path: Path, format_: LabelFormat, clock: Clo
     return Conversion(table, tuple(files))
 
 
-def check_sizes(table: LabelTable, size_px: tuple[int, int], path: Path, option: str = "--resize") -> None:
+def check_sizes(
+    table: LabelTable, size_px: tuple[int, int], path: Path, option: str = "--resize"
+) -> None:
     """Raise ``InputError`` if the labelled frames are not as large as the sensor.
 
     Args:

@@ -79,11 +79,19 @@ class Csv(LabelFormat):
 
     def _read(self, path: Path, hints: Hints) -> LabelTable:
         columns = _columns(path, hints.columns)
-        stamp_key, unit = next(((key, unit) for key, unit in _STAMPS if key in columns), (None, None))
+        stamp_key, unit = next(
+            ((key, unit) for key, unit in _STAMPS if key in columns), (None, None)
+        )
         sides = next((keys for keys in _CORNERS if all(key in columns for key in keys)), None)
         kind = next((key for key in ("class", "class_id") if key in columns), None)
         if None in (stamp_key, sides, kind):
-            missing = "a time or frame" if not stamp_key else "a box (x,y,w,h)" if not sides else "a class"
+            missing = (
+                "a time or frame"
+                if not stamp_key
+                else "a box (x,y,w,h)"
+                if not sides
+                else "a class"
+            )
             raise InputError(
                 f"{path}: no column tells {missing} (columns: {', '.join(_head(path)[0]) or 'none'}); name them with "
                 "--columns of tools/convert_labels.py, such as t_us=STAMP x=LEFT y=TOP w=WIDTH h=HEIGHT class=KIND"
@@ -97,7 +105,9 @@ class Csv(LabelFormat):
                 get = _Line(path, number, line, columns)
                 if hints.recording is None:
                     recordings.add(get.text("recording") or folder_of(get.text("file_name")))
-                elif hints.recording not in recording_names(get.text("recording") or get.text("file_name")):
+                elif hints.recording not in recording_names(
+                    get.text("recording") or get.text("file_name")
+                ):
                     continue
                 stamp = get.number(stamp_key)
                 if any(get.text(key) for key in sides):
@@ -130,7 +140,9 @@ class Csv(LabelFormat):
                 for row in table.rows[start:end]:
                     track = "" if row["track_id"] == NO_TRACK else int(row["track_id"])
                     box = [float(row[name]) for name in "xywh"]
-                    writer.writerow([int(when), *box, table.names[row["name"]], track, float(row["score"])])
+                    writer.writerow(
+                        [int(when), *box, table.names[row["name"]], track, float(row["score"])]
+                    )
 
 
 class _Line:
@@ -150,7 +162,9 @@ class _Line:
         except ValueError:
             value = np.nan
         if not np.isfinite(value):
-            raise InputError(f"{self.place}: {self.columns[key]} is {self.text(key)[:40]!r}, expected a number")
+            raise InputError(
+                f"{self.place}: {self.columns[key]} is {self.text(key)[:40]!r}, expected a number"
+            )
         return value
 
     def name(self, kind: str, names: dict[str, int], hints: Hints) -> int:
@@ -196,7 +210,9 @@ def _lines(path: Path) -> Iterator[tuple[int, dict]]:
     with _csv_errors(path):
         for number, line in enumerate(csv.DictReader(text, delimiter=_head(path)[1]), 2):
             if None in line:
-                raise InputError(f"{path}: line {number} has more values than there are columns; mend it")
+                raise InputError(
+                    f"{path}: line {number} has more values than there are columns; mend it"
+                )
             yield number, line
 
 
@@ -209,7 +225,10 @@ def _columns(path: Path, given: dict[str, str]) -> dict[str, str]:
         if column not in present:
             raise InputError(f"{path}: has no column {column!r}; {did_you_mean(column, present)}")
     lower = {str(name).strip().lower(): name for name in reversed(present)}
-    known = {key: next((lower[name] for name in names if name in lower), None) for key, names in COLUMNS.items()}
+    known = {
+        key: next((lower[name] for name in names if name in lower), None)
+        for key, names in COLUMNS.items()
+    }
     return {key: name for key, name in known.items() if name is not None} | given
 
 

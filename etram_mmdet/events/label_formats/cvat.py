@@ -45,7 +45,15 @@ class Cvat(LabelFormat):
         names = list(dict.fromkeys([*labels, *found.names]))  # also names without a box
         place = {number: names.index(name) for name, number in found.names.items()}
         rows = [(*row[:5], place[row[5]], *row[6:]) for row in found.rows]
-        return table_of(rows, names, stamps, unit="frames", size_px=size_px, counts=found.counts, ends=found.ends)
+        return table_of(
+            rows,
+            names,
+            stamps,
+            unit="frames",
+            size_px=size_px,
+            counts=found.counts,
+            ends=found.ends,
+        )
 
     def write(self, table: LabelTable, path: Path) -> None:
         """Write boxes with a track as tracks of key frames, and other boxes as images."""
@@ -80,7 +88,9 @@ def _parse(path: Path) -> ElementTree.Element:
     text = read_text(path)
     # Entities can expand to more text than memory holds.
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
-        raise InputError(f"{path}: declares a document type, which CVAT's files do not; export it from CVAT again")
+        raise InputError(
+            f"{path}: declares a document type, which CVAT's files do not; export it from CVAT again"
+        )
     try:
         root = ElementTree.fromstring(text)
     except ElementTree.ParseError as error:
@@ -117,11 +127,15 @@ def _add_image(path: Path, image: ElementTree.Element, found: _Found) -> None:
 
 
 def _sides(path: Path, box: ElementTree.Element) -> tuple[float, float, float, float]:
-    left, top, right, bottom = (_number(path, box, key, float) for key in ("xtl", "ytl", "xbr", "ybr"))
+    left, top, right, bottom = (
+        _number(path, box, key, float) for key in ("xtl", "ytl", "xbr", "ybr")
+    )
     return left, top, right - left, bottom - top
 
 
-def _number(path: Path, element: ElementTree.Element, key: str, kind: type, default: int | None = None) -> int | float:
+def _number(
+    path: Path, element: ElementTree.Element, key: str, kind: type, default: int | None = None
+) -> int | float:
     value = element.get(key, default)
     try:
         return kind(value)
@@ -137,7 +151,10 @@ def _size(path: Path, root: ElementTree.Element) -> tuple[int, int] | None:
         words = [size.findtext("width", ""), size.findtext("height", "")]
         if all(word.strip().isdecimal() for word in words):
             return int(words[0]), int(words[1])
-    sizes = {(_number(path, i, "width", int, 0), _number(path, i, "height", int, 0)) for i in root.iter("image")}
+    sizes = {
+        (_number(path, i, "width", int, 0), _number(path, i, "height", int, 0))
+        for i in root.iter("image")
+    }
     if len(sizes) > 1:
         raise InputError(f"{path}: images have {len(sizes)} different sizes; a recording has one")
     return next((size for size in sizes if min(size) > 0), None)
@@ -145,11 +162,24 @@ def _size(path: Path, root: ElementTree.Element) -> tuple[int, int] | None:
 
 def _all_frames(path: Path, root: ElementTree.Element) -> Iterator[int]:
     """All frames of the task; a person looked at every one of them."""
-    task = next((root.find(f"meta/{kind}") for kind in ("task", "job") if root.find(f"meta/{kind}") is not None), None)
-    bounds = [] if task is None else [task.findtext(key, "").strip() for key in ("start_frame", "stop_frame")]
+    task = next(
+        (
+            root.find(f"meta/{kind}")
+            for kind in ("task", "job")
+            if root.find(f"meta/{kind}") is not None
+        ),
+        None,
+    )
+    bounds = (
+        []
+        if task is None
+        else [task.findtext(key, "").strip() for key in ("start_frame", "stop_frame")]
+    )
     if len(bounds) == 2 and all(bound.isdecimal() for bound in bounds):
         step = task.findtext("frame_filter", "").removeprefix("step=").strip()
-        yield from range(int(bounds[0]), int(bounds[1]) + 1, int(step) if step.isdecimal() and int(step) else 1)
+        yield from range(
+            int(bounds[0]), int(bounds[1]) + 1, int(step) if step.isdecimal() and int(step) else 1
+        )
 
 
 def _write_meta(root: ElementTree.Element, table: LabelTable) -> None:
@@ -167,13 +197,19 @@ def _write_track(root: ElementTree.Element, table: LabelTable, track_id: int) ->
     rows = table.rows[table.rows["track_id"] == track_id]
     for name in np.unique(rows["name"]):  # a track of CVAT has one class
         boxes = rows[rows["name"] == name]
-        track = ElementTree.SubElement(root, "track", id=str(track_id), label=table.names[name], source="file")
+        track = ElementTree.SubElement(
+            root, "track", id=str(track_id), label=table.names[name], source="file"
+        )
         for row in boxes:
-            attributes = dict(frame=str(int(row["stamp"])), keyframe="1", outside="0", occluded="0", z_order="0")
+            attributes = dict(
+                frame=str(int(row["stamp"])), keyframe="1", outside="0", occluded="0", z_order="0"
+            )
             ElementTree.SubElement(track, "box", **attributes, **_corners(row))
         after = table.stamps[np.searchsorted(table.stamps, boxes["stamp"][-1], side="right") :]
         if len(after):  # without it CVAT shows the last box to the end of the video
-            attributes = dict(frame=str(int(after[0])), keyframe="1", outside="1", occluded="0", z_order="0")
+            attributes = dict(
+                frame=str(int(after[0])), keyframe="1", outside="1", occluded="0", z_order="0"
+            )
             ElementTree.SubElement(track, "box", **attributes, **_corners(boxes[-1]))
 
 
@@ -183,12 +219,16 @@ def _write_images(root: ElementTree.Element, table: LabelTable) -> None:
         rows = table.rows[table.rows["stamp"] == stamp]
         alone = rows[rows["track_id"] == NO_TRACK]
         if len(alone) or not len(rows):
-            image = ElementTree.SubElement(root, "image", id=str(int(stamp)), name=f"frame_{int(stamp):09d}.png")
+            image = ElementTree.SubElement(
+                root, "image", id=str(int(stamp)), name=f"frame_{int(stamp):09d}.png"
+            )
             if table.size_px is not None:
                 image.set("width", str(table.size_px[0]))
                 image.set("height", str(table.size_px[1]))
             for row in alone:
-                ElementTree.SubElement(image, "box", label=table.names[row["name"]], occluded="0", **_corners(row))
+                ElementTree.SubElement(
+                    image, "box", label=table.names[row["name"]], occluded="0", **_corners(row)
+                )
 
 
 def _corners(row: np.void) -> dict[str, str]:

@@ -64,7 +64,9 @@ class LabelTable:
         return dict(zip(self.names, numbers.tolist(), strict=True))
 
 
-def table_of(rows: Iterable[tuple], names: Sequence[str], stamps: Iterable[float], **more: object) -> LabelTable:
+def table_of(
+    rows: Iterable[tuple], names: Sequence[str], stamps: Iterable[float], **more: object
+) -> LabelTable:
     """Build a table from boxes, in the order of their stamps.
 
     Args:
@@ -106,13 +108,18 @@ def to_boxes(table: LabelTable) -> tuple[np.ndarray, tuple[str, ...] | None]:
     boxes["t"] = table.rows["stamp"]
     numbers = np.arange(len(table.names)) if ids is None else np.array(ids, np.int64)
     boxes["class_id"] = numbers[table.rows["name"]].astype(np.uint32)
-    boxes["track_id"] = np.where(table.rows["track_id"] == NO_TRACK, 0, table.rows["track_id"]).astype(np.uint32)
+    boxes["track_id"] = np.where(
+        table.rows["track_id"] == NO_TRACK, 0, table.rows["track_id"]
+    ).astype(np.uint32)
     boxes["class_confidence"] = table.rows["score"]
     return boxes[np.argsort(boxes["t"], kind="stable")], table.names if ids is None else None
 
 
 def from_boxes(
-    boxes: np.ndarray, names: Sequence[str], label_us: np.ndarray, size_px: tuple[int, int] | None = None
+    boxes: np.ndarray,
+    names: Sequence[str],
+    label_us: np.ndarray,
+    size_px: tuple[int, int] | None = None,
 ) -> LabelTable:
     """Convert an array of boxes to a table with stamps in microseconds.
 
@@ -135,7 +142,9 @@ def from_boxes(
     pairs, counts = np.unique(rows[["track_id", "stamp"]], return_counts=True)
     rows["track_id"][np.isin(rows["track_id"], pairs["track_id"][counts > 1])] = NO_TRACK
     stamps = np.union1d(boxes["t"], label_us).astype(np.float64)
-    return LabelTable(rows[np.argsort(rows["stamp"], kind="stable")], tuple(names), stamps, "us", size_px)
+    return LabelTable(
+        rows[np.argsort(rows["stamp"], kind="stable")], tuple(names), stamps, "us", size_px
+    )
 
 
 def resized(table: LabelTable, size_px: tuple[int, int]) -> LabelTable:
@@ -148,7 +157,10 @@ def resized(table: LabelTable, size_px: tuple[int, int]) -> LabelTable:
     if table.size_px is None or table.size_px == size_px:
         return replace(table, size_px=size_px)
     rows = table.rows.copy()
-    for names, ours, theirs in (("xw", size_px[0], table.size_px[0]), ("yh", size_px[1], table.size_px[1])):
+    for names, ours, theirs in (
+        ("xw", size_px[0], table.size_px[0]),
+        ("yh", size_px[1], table.size_px[1]),
+    ):
         for name in names:
             rows[name] *= ours / theirs
     return replace(table, rows=rows, size_px=size_px)
@@ -178,11 +190,15 @@ def interpolated(table: LabelTable, grid: np.ndarray | None = None) -> LabelTabl
         parts.append(_between(keys, grid, np.sort(ends[int(tracks[i])])))
         added += len(parts[-1])
         if added > MAX_ROWS:
-            raise InputError(f"more than {MAX_ROWS:,} boxes between key frames; interpolate parts of the recording")
+            raise InputError(
+                f"more than {MAX_ROWS:,} boxes between key frames; interpolate parts of the recording"
+            )
     rows = np.concatenate(parts)
     found = [*table.found, f"{added} boxes added between the key frames of tracks"]
     stamps = np.union1d(table.stamps, rows["stamp"])
-    return replace(table, rows=rows[np.argsort(rows["stamp"], kind="stable")], stamps=stamps, found=found)
+    return replace(
+        table, rows=rows[np.argsort(rows["stamp"], kind="stable")], stamps=stamps, found=found
+    )
 
 
 def _between(keys: np.ndarray, grid: np.ndarray, ends: np.ndarray) -> np.ndarray:
@@ -200,7 +216,9 @@ def _between(keys: np.ndarray, grid: np.ndarray, ends: np.ndarray) -> np.ndarray
     between = grid[slice(*np.searchsorted(grid, keys["stamp"][[0, -1]]))]
     between = between[~np.isin(between, keys["stamp"])]
     before = np.searchsorted(keys["stamp"], between) - 1
-    has_left = np.searchsorted(ends, between, "right") > np.searchsorted(ends, keys["stamp"][before], "right")
+    has_left = np.searchsorted(ends, between, "right") > np.searchsorted(
+        ends, keys["stamp"][before], "right"
+    )
     between, before = between[~has_left], before[~has_left]
     rows = keys[before]
     rows["stamp"] = between

@@ -34,7 +34,11 @@ class Mot(LabelFormat):
     @classmethod
     def is_this(cls, path: Path, head: bytes) -> bool:
         words = head.split(b"\n")[0].split(b",")
-        return path.suffix.lower() == ".txt" and len(words) >= 6 and all(_is_number(word) for word in words)
+        return (
+            path.suffix.lower() == ".txt"
+            and len(words) >= 6
+            and all(_is_number(word) for word in words)
+        )
 
     def _read(self, path: Path, hints: Hints) -> LabelTable:
         names = hints.names or _names(path)
@@ -44,9 +48,20 @@ class Mot(LabelFormat):
             for number, line in enumerate(io.StringIO(read_text(path)), 1):
                 if line.strip():
                     words = line.strip().split(",")
-                    frame, track, x, y, w, h, confidence, name = _values(path, number, words, len(names))
+                    frame, track, x, y, w, h, confidence, name = _values(
+                        path, number, words, len(names)
+                    )
                     if confidence != 0:
-                        yield frame - 1, x, y, w, h, int(name) - 1, int(track), min(abs(confidence), 1.0)
+                        yield (
+                            frame - 1,
+                            x,
+                            y,
+                            w,
+                            h,
+                            int(name) - 1,
+                            int(track),
+                            min(abs(confidence), 1.0),
+                        )
                     else:
                         counts["boxes_to_ignore"] += 1
 
@@ -68,7 +83,14 @@ class Mot(LabelFormat):
                 sides = [round(float(row[name]), 4) for name in "xywh"]
                 track = -1 if row["track_id"] == NO_TRACK else int(row["track_id"])
                 writer.writerow(
-                    [int(row["stamp"]) + 1, track, *sides, max(float(row["score"]), 1e-6), row["name"] + 1, 1]
+                    [
+                        int(row["stamp"]) + 1,
+                        track,
+                        *sides,
+                        max(float(row["score"]), 1e-6),
+                        row["name"] + 1,
+                        1,
+                    ]
                 )
         with atomic_write(path.with_name(_NAMES_FILE)) as aside:
             aside.write_text("".join(f"{name}\n" for name in table.names))

@@ -49,17 +49,23 @@ class Yolo(LabelFormat):
 
     def _read(self, path: Path, hints: Hints) -> LabelTable:
         if hints.size_px is None:
-            raise InputError(f"{path}: YOLO files do not say how large the frames are; add --frame-size WIDTH HEIGHT")
+            raise InputError(
+                f"{path}: YOLO files do not say how large the frames are; add --frame-size WIDTH HEIGHT"
+            )
         names = hints.names or _names(path)
         files = [file for file in _label_files(path) if file.name not in _NAME_FILES]
         numbers = [frame_number(file.name) for file in files]
         if None in numbers or not files:
             which = files[numbers.index(None)].name if files else "no text file"
-            raise InputError(f"{path}: {which}; expected one text file a frame, with its number as in frame_000012.txt")
+            raise InputError(
+                f"{path}: {which}; expected one text file a frame, with its number as in frame_000012.txt"
+            )
         refuse_repeated(path, "frame number", numbers)
         check_size(path, sum(file.stat().st_size for file in files))
         rows = (
-            row for n, file in zip(numbers, files, strict=True) for row in _rows(file, n, len(names), hints.size_px)
+            row
+            for n, file in zip(numbers, files, strict=True)
+            for row in _rows(file, n, len(names), hints.size_px)
         )
         return table_of(rows, names, numbers, unit="frames", size_px=hints.size_px)
 
@@ -69,13 +75,17 @@ class Yolo(LabelFormat):
 
     def write(self, table: LabelTable, path: Path) -> None:
         if table.size_px is None:
-            raise InputError(f"{path}: YOLO files hold shares of the frame; add --frame-size WIDTH HEIGHT")
+            raise InputError(
+                f"{path}: YOLO files hold shares of the frame; add --frame-size WIDTH HEIGHT"
+            )
         width, height = table.size_px
         ends = np.searchsorted(table.rows["stamp"], table.stamps, side="right")
         starts = np.searchsorted(table.rows["stamp"], table.stamps, side="left")
         for stamp, start, end in zip(table.stamps, starts, ends, strict=True):
             with atomic_write(path / f"frame_{int(stamp):09d}.txt") as aside:
-                aside.write_text("".join(_line(row, width, height) for row in table.rows[start:end]))
+                aside.write_text(
+                    "".join(_line(row, width, height) for row in table.rows[start:end])
+                )
         with atomic_write(path / "classes.txt") as aside:
             aside.write_text("".join(f"{name}\n" for name in table.names))
 
@@ -105,15 +115,23 @@ def _names(path: Path) -> tuple[str, ...]:
             f"{path}: no {', '.join(_NAME_FILES)} with the class names; write them into classes.txt, one a line "
             "(tools/convert_labels.py also takes --source-classes NAME ...)"
         )
-    return tuple(_yaml_names(file, read_text(file))) if file.suffix == ".yaml" else names_in_lines(file)
+    return (
+        tuple(_yaml_names(file, read_text(file)))
+        if file.suffix == ".yaml"
+        else names_in_lines(file)
+    )
 
 
 def _yaml_names(path: Path, text: str) -> Iterator[str]:
     """Value of ``names:`` in its usual spellings: ``[a, b]``, ``- a`` lines, ``0: a`` lines."""
     lines = iter(text.splitlines())
-    value = next((line.partition(":")[2].strip() for line in lines if line.startswith("names:")), None)
+    value = next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("names:")), None
+    )
     if value is None:
-        raise InputError(f"{path}: has no line names: ...; add it, or write the names into classes.txt")
+        raise InputError(
+            f"{path}: has no line names: ...; add it, or write the names into classes.txt"
+        )
     if value:
         yield from (word.strip().strip("'\"") for word in value.strip("[]").split(","))
         return
@@ -137,5 +155,16 @@ def _rows(file: Path, frame: int, num_names: int, size_px: tuple[int, int]) -> I
         except (ValueError, OverflowError) as error:
             raise InputError(f"{file}: line {number} is {line[:60]!r}, expected {_LINE}") from error
         if not 0 <= name < num_names or len(values) > 6 or max(map(abs, values[1:5])) > 2:
-            raise InputError(f"{file}: line {number} is {line[:60]!r}, expected {_LINE}, and a class below {num_names}")
-        yield frame, (cx - w / 2) * width, (cy - h / 2) * height, w * width, h * height, name, track, 1.0
+            raise InputError(
+                f"{file}: line {number} is {line[:60]!r}, expected {_LINE}, and a class below {num_names}"
+            )
+        yield (
+            frame,
+            (cx - w / 2) * width,
+            (cy - h / 2) * height,
+            w * width,
+            h * height,
+            name,
+            track,
+            1.0,
+        )

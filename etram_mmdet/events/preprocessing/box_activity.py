@@ -78,10 +78,16 @@ class BoxActivity:
         self.offsets_us = offsets_us
         self._moving: dict[int, np.ndarray] = {}
         labelled_us = np.intersect1d(frame_us, self._label_us)
-        places = np.linspace(0, len(labelled_us) - 1, min(len(labelled_us), _MOST_FRAMES)).astype(int)
+        places = np.linspace(0, len(labelled_us) - 1, min(len(labelled_us), _MOST_FRAMES)).astype(
+            int
+        )
         self.frame_us = set(labelled_us[places].tolist())
-        self.readings = [Reading(int(lag)) for lag in {*_LAGS_US.tolist(), *offsets_us}] + [Reading(is_centre=True)]
-        self._rows: list[list[tuple[float, float]]] = []  # active and all pixels inside the boxes, by frame and reading
+        self.readings = [Reading(int(lag)) for lag in {*_LAGS_US.tolist(), *offsets_us}] + [
+            Reading(is_centre=True)
+        ]
+        self._rows: list[
+            list[tuple[float, float]]
+        ] = []  # active and all pixels inside the boxes, by frame and reading
         self._active: list[tuple[int, int]] = []  # active and all pixels, by frame
         self._frames: dict[int, np.ndarray] = {}  # the active pixels themselves, packed
 
@@ -92,7 +98,9 @@ class BoxActivity:
             end_us: end time of the frame, one of ``frame_us``.
             active: bool (H, W), the pixels that had an event.
         """
-        sums = cv2.integral(active.view(np.uint8))  # (H + 1, W + 1): active pixels above and left of a corner
+        sums = cv2.integral(
+            active.view(np.uint8)
+        )  # (H + 1, W + 1): active pixels above and left of a corner
         self._rows.append([self._inside(sums, end_us, reading) for reading in self.readings])
         self._active.append((int(sums[-1, -1]), active.size))
         self._frames[end_us] = np.packbits(active)
@@ -115,14 +123,22 @@ class BoxActivity:
         found = [self._against_surroundings(end_us, reading) for end_us in self._frames]
         differences = np.concatenate([differences for differences, _ in found] or [[]])
         clumping = [clumping for _, clumping in found if clumping is not None]
-        if np.count_nonzero(differences) < _LEAST_BOXES or not clumping or np.mean(clumping) < _LEAST_CLUMPING:
+        if (
+            np.count_nonzero(differences) < _LEAST_BOXES
+            or not clumping
+            or np.mean(clumping) < _LEAST_CLUMPING
+        ):
             return None
         return float((differences[differences != 0] > 0).mean())
 
-    def _against_surroundings(self, end_us: int, reading: Reading) -> tuple[np.ndarray, float | None]:
+    def _against_surroundings(
+        self, end_us: int, reading: Reading
+    ) -> tuple[np.ndarray, float | None]:
         """Activity of each box (n,) minus that of its surroundings, and clumping outside boxes."""
         time_us = end_us - reading.offset_us
-        active = np.unpackbits(self._frames[end_us], count=self._hw[0] * self._hw[1]).reshape(self._hw)
+        active = np.unpackbits(self._frames[end_us], count=self._hw[0] * self._hw[1]).reshape(
+            self._hw
+        )
         outside = np.ones(self._hw, np.uint8)
         for x0, y0, x1, y1 in self._pixels(_read(self._boxes_near(time_us), reading)):
             outside[y0:y1, x0:x1] = 0
@@ -138,7 +154,9 @@ class BoxActivity:
 
     def _boxes_near(self, time_us: int) -> np.ndarray:
         k = self._nearest(time_us)
-        return self._boxes_at(k) if abs(self._label_us[k] - time_us) <= _NEAR_US else np.empty((0, 4))
+        return (
+            self._boxes_at(k) if abs(self._label_us[k] - time_us) <= _NEAR_US else np.empty((0, 4))
+        )
 
     def _moving_boxes(self, time_us: int) -> np.ndarray:
         """Corners (n, 4) of the moving boxes at the label time nearest to ``time_us``.
@@ -191,7 +209,9 @@ class BoxActivity:
             if both.sum() < least or not active[both, 0].any():
                 continue
             everywhere = active[both, 0].sum() / active[both, 1].sum()
-            found[reading] = tuple(r[both, 0].sum() / r[both, 1].sum() / everywhere for r in (other, as_they_are))
+            found[reading] = tuple(
+                r[both, 0].sum() / r[both, 1].sum() / everywhere for r in (other, as_they_are)
+            )
         return found
 
 

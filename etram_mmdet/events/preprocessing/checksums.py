@@ -27,12 +27,18 @@ def with_checksums(folder: Path, manifest: dict) -> dict:
         folder: sequence folder with the files.
         manifest: content of its ``sequence.json``.
     """
-    return {**manifest, KEY: {**_checksums_of(folder, manifest), **manifest.get(KEY, {}), **_rest_of(manifest)}}
+    return {
+        **manifest,
+        KEY: {**_checksums_of(folder, manifest), **manifest.get(KEY, {}), **_rest_of(manifest)},
+    }
 
 
 def _checksums_of(folder: Path, manifest: dict) -> dict[str, int]:
     """CRC-32 by path of every ``.npy`` below ``folder``, and of ``manifest`` itself."""
-    return {**_rest_of(manifest), **{path.relative_to(folder).as_posix(): _crc32_of(path) for path in _arrays(folder)}}
+    return {
+        **_rest_of(manifest),
+        **{path.relative_to(folder).as_posix(): _crc32_of(path) for path in _arrays(folder)},
+    }
 
 
 def check_files(folder: Path, manifest: dict) -> None:
@@ -56,7 +62,9 @@ def check_files(folder: Path, manifest: dict) -> None:
         if name not in found:
             raise InputError(f"{file}: missing, but was written with this folder; {on_purpose}")
         if found[name] != expected:
-            raise InputError(f"{file}: not as it was written (CRC-32 {found[name]}, expected {expected}); {on_purpose}")
+            raise InputError(
+                f"{file}: not as it was written (CRC-32 {found[name]}, expected {expected}); {on_purpose}"
+            )
 
 
 def _arrays(folder: Path) -> list[Path]:

@@ -30,7 +30,9 @@ class Examination:
         settings: settings with which the labels were read.
     """
 
-    def __init__(self, recording: Recording, found: LabelledFrames, settings: PreprocessSettings) -> None:
+    def __init__(
+        self, recording: Recording, found: LabelledFrames, settings: PreprocessSettings
+    ) -> None:
         self._recording = recording
         self._found = found
         self._settings = settings
@@ -50,12 +52,16 @@ class Examination:
         """One sentence for each doubt about the labels; call it after the last window."""
         recording = self._recording
         found = self._found
-        of_times = doubts_about_times(times_of(recording, found.label_us, found.place_of, to_the_end=True))
+        of_times = doubts_about_times(
+            times_of(recording, found.label_us, found.place_of, to_the_end=True)
+        )
         if of_times:  # with wrong times the other checks mean nothing
             return of_times
         return [
             *doubts_about_frames(found.label_us, found.frames),
-            *doubts_about_boxes(found.labels, recording.width, recording.height, self._settings.box_format),
+            *doubts_about_boxes(
+                found.labels, recording.width, recording.height, self._settings.box_format
+            ),
             *doubts_about_activity(self._activity, self._settings.box_format),
         ]
 
@@ -68,4 +74,6 @@ def check_plausible(label_file: Path, doubts: list[str]) -> None:
         doubts: one sentence for each doubt.
     """
     if doubts:
-        raise InputError(f"{label_file}: {'. Also, '.join(doubts)}. If all is right as it is: --keep-implausible")
+        raise InputError(
+            f"{label_file}: {'. Also, '.join(doubts)}. If all is right as it is: --keep-implausible"
+        )

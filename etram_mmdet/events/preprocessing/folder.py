@@ -29,7 +29,11 @@ from etram_mmdet.events.preprocessing.sequence_folder import (
     write_manifest,
 )
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
-from etram_mmdet.events.preprocessing.source_changes import changed_labels, is_other_recording, with_time_of
+from etram_mmdet.events.preprocessing.source_changes import (
+    changed_labels,
+    is_other_recording,
+    with_time_of,
+)
 from etram_mmdet.events.preprocessing.sources import Source, find_sources
 from etram_mmdet.events.preprocessing.summary import Outcome, PreprocessSummary
 from etram_mmdet.events.representations import stated_options
@@ -120,12 +124,16 @@ def preprocess_folder(
     ]
     try:
         with Workers(min(workers, len(tasks))) as pool:
-            outcomes = sorted(progress(_outcomes(pool, tasks, tell), total=len(tasks)), key=lambda o: o.name)
+            outcomes = sorted(
+                progress(_outcomes(pool, tasks, tell), total=len(tasks)), key=lambda o: o.name
+            )
     finally:
         remove_unfinished(dst)
     problems += [outcome.problem for outcome in outcomes if outcome.problem]
     if not problems and all(outcome.left_out for outcome in outcomes):
-        problems = [f"{src}: no recording has a box that --preset {settings.preset} keeps; choose another preset"]
+        problems = [
+            f"{src}: no recording has a box that --preset {settings.preset} keeps; choose another preset"
+        ]
     return PreprocessSummary(outcomes, problems, _missing_splits(src, sources))
 
 
@@ -147,7 +155,9 @@ def _outcomes(pool: Workers, tasks: list[Task], tell: Callable[[str], None]) -> 
                 waiting.append((task, f"{task.name} by {outcome.maker}"))
         tasks = [task for task, _ in waiting]
         if tasks:
-            sentence = f"waiting for what others make: {', '.join(sorted(made for _, made in waiting))}"
+            sentence = (
+                f"waiting for what others make: {', '.join(sorted(made for _, made in waiting))}"
+            )
             if sentence != told:
                 tell(sentence)
             told = sentence
@@ -169,11 +179,16 @@ def _process(task: Task) -> Outcome:
         return Outcome(task.name, problem=str(error))
     except OSError as error:
         advice = "see to free space and permissions in OUT, then run the same command again"
-        return Outcome(task.name, problem=f"{task.name}: {sentence_of(error) or f'{error}; {advice}'}")
+        return Outcome(
+            task.name, problem=f"{task.name}: {sentence_of(error) or f'{error}; {advice}'}"
+        )
     except Exception:
         # One recording must not end the run of the others, but a fault in our code has to show its
         # place.
-        return Outcome(task.name, problem=f"{task.name}: unexpected error, please report it\n{traceback.format_exc()}")
+        return Outcome(
+            task.name,
+            problem=f"{task.name}: unexpected error, please report it\n{traceback.format_exc()}",
+        )
 
 
 def _find_or_make(task: Task) -> Outcome:
@@ -183,7 +198,9 @@ def _find_or_make(task: Task) -> Outcome:
     task.folder.parent.mkdir(parents=True, exist_ok=True)
     claim = try_claim(claim_of(task.folder))
     if claim is None:
-        return Outcome(task.name, maker=str(read_holder(claim_of(task.folder)) or "another process"))
+        return Outcome(
+            task.name, maker=str(read_holder(claim_of(task.folder)) or "another process")
+        )
     try:
         found = _look(task)  # again: another process may have finished it just before
         return found if found.manifest is not None else _make(task, found)
@@ -199,7 +216,9 @@ def _find_or_make(task: Task) -> Outcome:
 def _make(task: Task, found: Outcome) -> Outcome:
     remove_work_folders(task.folder)
     try:
-        manifest = preprocess_recording(task.source, task.folder, task.settings, task.keep_implausible)
+        manifest = preprocess_recording(
+            task.source, task.folder, task.settings, task.keep_implausible
+        )
     except InputError as error:
         if not found.changed:
             raise
@@ -246,7 +265,11 @@ def _made_as_asked(task: Task) -> dict:
     made["representation"] = stated_options(made["representation"], is_old=True)
     for key, value in wanted.items():
         if made.get(key) != value:
-            raise InputError(f"{task.folder}: made with {key} = {made.get(key)}, now asked for {value}; {_OTHERWISE}")
+            raise InputError(
+                f"{task.folder}: made with {key} = {made.get(key)}, now asked for {value}; {_OTHERWISE}"
+            )
     if is_other_recording(task.source, manifest):
-        raise InputError(f"{task.folder}: made of another recording than {task.source.events} is now; {_OTHERWISE}")
+        raise InputError(
+            f"{task.folder}: made of another recording than {task.source.events} is now; {_OTHERWISE}"
+        )
     return manifest

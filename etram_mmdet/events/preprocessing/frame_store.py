@@ -24,7 +24,12 @@ import hdf5plugin
 import numpy as np
 
 from etram_mmdet.events.choices import Codec
-from etram_mmdet.events.formats.array_files import PREPROCESS_AGAIN, damaged_hdf5, open_hdf5, own_member
+from etram_mmdet.events.formats.array_files import (
+    PREPROCESS_AGAIN,
+    damaged_hdf5,
+    open_hdf5,
+    own_member,
+)
 from etram_mmdet.events.limits import MAX_FRAME_BYTES, MAX_SIDE_PX
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import because, has_cause
@@ -42,7 +47,11 @@ blosc.set_blocksize(_BLOCK_BYTES)
 
 
 def create_frames(
-    file: h5py.File, num_frames: int, shape: tuple[int, int, int], dtype: type, codec: Codec = "zstd"
+    file: h5py.File,
+    num_frames: int,
+    shape: tuple[int, int, int],
+    dtype: type,
+    codec: Codec = "zstd",
 ) -> h5py.Dataset:
     """Create the dataset ``data`` for frames of one byte per cell.
 
@@ -189,10 +198,19 @@ class FrameFile:
 def _frames_in(path: Path, file: h5py.File) -> h5py.Dataset:
     data = own_member(path, file, "data")
     if not isinstance(data, h5py.Dataset):
-        raise InputError(f"{path}: holds no 'data', expected frames (n, C, H, W); {PREPROCESS_AGAIN}")
+        raise InputError(
+            f"{path}: holds no 'data', expected frames (n, C, H, W); {PREPROCESS_AGAIN}"
+        )
     if data.ndim == 4 and math.prod(data.shape[1:]) > MAX_FRAME_BYTES:
-        raise InputError(f"{path}: frames of {data.shape[1:]}, larger than {MAX_FRAME_BYTES:,}; {PREPROCESS_AGAIN}")
-    if data.ndim != 4 or max(data.shape[1:]) > MAX_SIDE_PX or data.dtype.kind not in "iu" or data.dtype.itemsize != 1:
+        raise InputError(
+            f"{path}: frames of {data.shape[1:]}, larger than {MAX_FRAME_BYTES:,}; {PREPROCESS_AGAIN}"
+        )
+    if (
+        data.ndim != 4
+        or max(data.shape[1:]) > MAX_SIDE_PX
+        or data.dtype.kind not in "iu"
+        or data.dtype.itemsize != 1
+    ):
         raise InputError(
             f"{path}: data is {data.dtype} {data.shape}, expected uint8 or int8 (n, C, H, W) with sides up to "
             f"{MAX_SIDE_PX}; write the folder as tools/preprocess.py does, or {PREPROCESS_AGAIN}"
@@ -204,9 +222,15 @@ def _checksums_in(path: Path, file: h5py.File, num_frames: int) -> np.ndarray | 
     stored = own_member(path, file, CHECKSUMS)
     if stored is None:
         return None
-    if not isinstance(stored, h5py.Dataset) or stored.shape != (num_frames,) or stored.dtype != np.uint32:
+    if (
+        not isinstance(stored, h5py.Dataset)
+        or stored.shape != (num_frames,)
+        or stored.dtype != np.uint32
+    ):
         found = f"{stored.dtype} {stored.shape}" if isinstance(stored, h5py.Dataset) else "a group"
-        raise InputError(f"{path}: {CHECKSUMS} is {found}, expected uint32 ({num_frames},); {PREPROCESS_AGAIN}")
+        raise InputError(
+            f"{path}: {CHECKSUMS} is {found}, expected uint32 ({num_frames},); {PREPROCESS_AGAIN}"
+        )
     return stored[()]
 
 
@@ -220,9 +244,15 @@ def _check_header(index: int, chunk: bytes, num_bytes: int) -> None:
     """Check a chunk's header; Blosc trusts it, and a damaged one must not write past the frame."""
     unpacked, packed = (int.from_bytes(chunk[i : i + 4], "little") for i in (4, 12))
     if len(chunk) < 16 or unpacked != num_bytes or packed != len(chunk):
-        raise OSError(f"frame {index} is damaged: {len(chunk)} bytes that claim to be {packed} and to hold {unpacked}")
+        raise OSError(
+            f"frame {index} is damaged: {len(chunk)} bytes that claim to be {packed} and to hold {unpacked}"
+        )
 
 
 def _why(error: Exception, path: Path) -> str:
     """Cause of an error for the message: the system's, else that the file is damaged."""
-    return f"cannot be read: {because(error, path)}" if has_cause(error) else f"{error}; {PREPROCESS_AGAIN}"
+    return (
+        f"cannot be read: {because(error, path)}"
+        if has_cause(error)
+        else f"{error}; {PREPROCESS_AGAIN}"
+    )

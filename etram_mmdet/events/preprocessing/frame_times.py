@@ -48,7 +48,11 @@ def start_us(t_first_us: int) -> int:
 
 
 def select_frames(
-    label_us: np.ndarray, t_first_us: int, rule: FrameRule, window_us: int, label_period_us: int | None = None
+    label_us: np.ndarray,
+    t_first_us: int,
+    rule: FrameRule,
+    window_us: int,
+    label_period_us: int | None = None,
 ) -> Frames:
     """Choose the frames of a recording from its label times.
 
@@ -165,7 +169,14 @@ def _usual_step(frames_us: np.ndarray, steps: list[int], longest_us: int) -> int
     return min(int(np.median(np.repeat(np.diff(frames_us) / steps, steps))), longest_us)
 
 
-def _build(rule: str, frames_us: np.ndarray, start_us: int, steps: list[int], window_us: int, before_us: int) -> Frames:
+def _build(
+    rule: str,
+    frames_us: np.ndarray,
+    start_us: int,
+    steps: list[int],
+    window_us: int,
+    before_us: int,
+) -> Frames:
     """Representation times before, between and at the frames.
 
     The windows of those before the first frame begin after ``start_us``.

@@ -50,7 +50,11 @@ def class_set_of(settings: PreprocessSettings, source: Source) -> ClassSet | Non
     """
     if settings.class_set is not None:
         return get_class_set(settings.class_set)
-    name = _OF_EIGHT_CLASSES if source.label_files == "eight_class" else _OF_PRESET.get(settings.preset)
+    name = (
+        _OF_EIGHT_CLASSES
+        if source.label_files == "eight_class"
+        else _OF_PRESET.get(settings.preset)
+    )
     return None if name is None else CLASS_SETS[name]
 
 
@@ -68,7 +72,9 @@ def as_asked(manifest: dict, settings: PreprocessSettings, source: Source) -> di
     """
     changes = {}
     drops = settings.drop_unknown_classes
-    if drops != manifest.get("drop_unknown_classes", False) and not any(map(_is_unknown, manifest["dropped"])):
+    if drops != manifest.get("drop_unknown_classes", False) and not any(
+        map(_is_unknown, manifest["dropped"])
+    ):
         changes["drop_unknown_classes"] = drops
     if settings.class_set is not None and manifest.get("class_set") is None:
         class_set = class_set_of(settings, source)
@@ -84,7 +90,11 @@ def _is_unknown(rule: str) -> bool:
 
 
 def sort_by_class(
-    boxes: np.ndarray, names: Sequence[str] | None, class_set: ClassSet | None, path: Path, drop_unknown: bool
+    boxes: np.ndarray,
+    names: Sequence[str] | None,
+    class_set: ClassSet | None,
+    path: Path,
+    drop_unknown: bool,
 ) -> SortedBoxes:
     """Sort boxes into used, ignored and dropped ones by their class.
 
@@ -105,10 +115,14 @@ def sort_by_class(
             f"{path}: holds class names ({', '.join(names[:5])}), so it takes a class set: --class-set NAME or "
             "FILE.json, class_set of a RawEventDataset (docs/classes.md)"
         )
-    ids, places, counts = np.unique(signed_ids(boxes["class_id"]), return_inverse=True, return_counts=True)
+    ids, places, counts = np.unique(
+        signed_ids(boxes["class_id"]), return_inverse=True, return_counts=True
+    )
     keys = [int(i) if names is None else names[i] for i in ids]
     classes = [_class_of(key, class_set) for key in keys]
-    unknown = [(key, n) for key, n, c in zip(keys, counts, classes, strict=True) if isinstance(c, str)]
+    unknown = [
+        (key, n) for key, n, c in zip(keys, counts, classes, strict=True) if isinstance(c, str)
+    ]
     if unknown and not drop_unknown:
         _refuse(unknown, class_set, path)
     dropped = {
@@ -120,7 +134,9 @@ def sort_by_class(
     is_ignored = np.array([c == _TO_IGNORE for c in classes], bool)[places]
     used = boxes[is_used]
     if names is not None:
-        used["class_id"] = np.array([c if isinstance(c, int) else 0 for c in classes], np.uint32)[places][is_used]
+        used["class_id"] = np.array([c if isinstance(c, int) else 0 for c in classes], np.uint32)[
+            places
+        ][is_used]
     return SortedBoxes(used, boxes[is_ignored], dropped)
 
 
@@ -138,7 +154,11 @@ def _refuse(unknown: list[tuple[int | str, int]], class_set: ClassSet | None, pa
     counts = ", ".join(f"{key!r}: {n} boxes" for key, n in unknown[:5])
     more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
     what = "ids" if all(isinstance(key, int) for key, _ in unknown) else "names"
-    expected = f"0 to {_NUM_KNOWN_IDS - 1}" if class_set is None else f"{class_set.known} of {class_set.name!r}"
+    expected = (
+        f"0 to {_NUM_KNOWN_IDS - 1}"
+        if class_set is None
+        else f"{class_set.known} of {class_set.name!r}"
+    )
     raise InputError(
         f"{path}: unknown class {what} {listed}{more}, expected {expected} ({counts}{more}); say what they are with "
         "--class-set (NAME or FILE.json, docs/classes.md), or drop such boxes with --drop-unknown-classes (those of "

@@ -14,7 +14,10 @@ from etram_mmdet.utils.errors import InputError
 ARRAY = "_bbox.npy"
 _ARRAY_SUFFIX = ".npy"
 _TEXT_SUFFIXES = tuple(
-    suffix for format_ in LABEL_FORMATS.values() for suffix in format_.suffixes if suffix != _ARRAY_SUFFIX
+    suffix
+    for format_ in LABEL_FORMATS.values()
+    for suffix in format_.suffixes
+    if suffix != _ARRAY_SUFFIX
 )
 _YOLO = LABEL_FORMATS["yolo"]
 MAY_HOLD_SEVERAL = (".json", ".csv", ".tsv")
@@ -26,7 +29,9 @@ def name_of(path: Path) -> str:
     Args:
         path: recording, label file, or folder of YOLO files.
     """
-    stem = path.name if path.is_dir() else path.stem.removesuffix(".dat")  # RVT's downloads: NAME_td.dat.h5
+    stem = (
+        path.name if path.is_dir() else path.stem.removesuffix(".dat")
+    )  # RVT's downloads: NAME_td.dat.h5
     return stem.removesuffix("_td").removesuffix("_bbox")
 
 
@@ -36,7 +41,9 @@ def expected_names(name: str) -> str:
     Args:
         name: name of the recording.
     """
-    return f"{name}{ARRAY}, {name} with {', '.join(_TEXT_SUFFIXES)}, or a folder {name} of YOLO files"
+    return (
+        f"{name}{ARRAY}, {name} with {', '.join(_TEXT_SUFFIXES)}, or a folder {name} of YOLO files"
+    )
 
 
 def arrays_in(folders: Iterable[Path]) -> dict[str, list[Path]]:
@@ -59,7 +66,9 @@ def others_in(folders: Iterable[Path], recordings: Iterable[Path]) -> dict[str, 
     """
     recordings = set(recordings)
     entries = (path for folder in folders for path in folder.iterdir() if path not in recordings)
-    return _by_name(path for path in entries if not path.name.startswith(".") and _may_be_labels(path))
+    return _by_name(
+        path for path in entries if not path.name.startswith(".") and _may_be_labels(path)
+    )
 
 
 def _by_name(paths: Iterable[Path]) -> dict[str, list[Path]]:
@@ -111,7 +120,9 @@ def _recording_of(path: Path, text: str, names: set[str]) -> str | None:
     found = [name for name in recording_names(text) if name in names]
     if len(found) > 1:
         several = " and ".join(found)
-        raise InputError(f"{path}: {text[:80]!r} may belong to the recordings {several}; write RECORDING/frame_1.png")
+        raise InputError(
+            f"{path}: {text[:80]!r} may belong to the recordings {several}; write RECORDING/frame_1.png"
+        )
     return found[0] if found else None
 
 

@@ -58,7 +58,10 @@ def read_labels(recording: Recording, source: Source, settings: PreprocessSettin
     read = _from_array if is_array(source.labels) else _from_other_format
     boxes, names, times_us, dropped, found = read(recording, source, settings)
     times_us = np.union1d(
-        times_us, load_label_times(source.labels.with_name(f"{source.name}{ARRAY}"), settings.label_time_unit)
+        times_us,
+        load_label_times(
+            source.labels.with_name(f"{source.name}{ARRAY}"), settings.label_time_unit
+        ),
     )
     if len(boxes) == len(times_us) == 0:
         raise InputError(
@@ -82,7 +85,9 @@ def _from_array(recording: Recording, source: Source, settings: PreprocessSettin
 def _from_other_format(recording: Recording, source: Source, settings: PreprocessSettings) -> tuple:
     format_ = find_label_format(source.labels)
     name = source.name if source.is_shared else None
-    table = format_.read(source.labels, Hints(size_px=(recording.width, recording.height), recording=name))
+    table = format_.read(
+        source.labels, Hints(size_px=(recording.width, recording.height), recording=name)
+    )
     # Whoever labelled frames knew how large they are; a size that is only assumed knows less.
     if table.size_px and not settings.resize_labels and recording.take_sensor(*table.size_px):
         table.found.append("sensor as large as the labelled frames")
@@ -97,7 +102,13 @@ def _from_other_format(recording: Recording, source: Source, settings: Preproces
     boxes, names = to_boxes(table)
     if not format_.has_fixed_boxes:
         boxes = to_top_left(boxes, settings.box_format)
-    return boxes, names, table.stamps.astype(np.int64), table.counts, [f"{format_.title}; {'; '.join(table.found)}"]
+    return (
+        boxes,
+        names,
+        table.stamps.astype(np.int64),
+        table.counts,
+        [f"{format_.title}; {'; '.join(table.found)}"],
+    )
 
 
 def _on_clock(table: LabelTable, source: Source, settings: PreprocessSettings) -> LabelTable:
@@ -117,19 +128,27 @@ def _frame_clock(source: Source, settings: PreprocessSettings) -> tuple[Clock, s
     """Times of frames: from the map beside the labels or the recording, else from ``label_fps``."""
     path = map_of(source.labels, source.name, source.events)
     if path is not None:
-        return Clock("frames", frame_us=read_frame_times(path)), "frames: times from a map, NAME_frames.csv"
+        return Clock(
+            "frames", frame_us=read_frame_times(path)
+        ), "frames: times from a map, NAME_frames.csv"
     if settings.label_fps is None:
         raise InputError(
             f"counts frames, so it needs their times: put {source.name}_frames.csv beside it (columns frame,t_us, as "
             "tools/export_frames.py writes it), or state the rate of a film that begins with the recording's clock: "
             "--label-fps N (see --label-offset-us too)"
         )
-    return Clock("frames", settings.label_fps), f"frames: {settings.label_fps:g} a second, the first at 0"
+    return Clock(
+        "frames", settings.label_fps
+    ), f"frames: {settings.label_fps:g} a second, the first at 0"
 
 
 def _offset_us(recording: Recording, settings: PreprocessSettings) -> int:
     """Microseconds to add to the label times."""
-    return recording.clock_start_us if settings.label_offset_us == FROM_START else settings.label_offset_us
+    return (
+        recording.clock_start_us
+        if settings.label_offset_us == FROM_START
+        else settings.label_offset_us
+    )
 
 
 def _place_of(source: Source, settings: PreprocessSettings, offset_us: int, time_us: int) -> str:
@@ -143,7 +162,9 @@ def _place_of(source: Source, settings: PreprocessSettings, offset_us: int, time
             rows = load_array(path)
             name = next((name for name in ("t", "ts") if name in (rows.dtype.names or ())), None)
             times = rows if name is None else rows[name]
-            (found,) = np.nonzero(times_in_microseconds(times, settings.label_time_unit) + offset_us == time_us)
+            (found,) = np.nonzero(
+                times_in_microseconds(times, settings.label_time_unit) + offset_us == time_us
+            )
             if len(found):
                 return f"row {found[0]} of {path.name}, t = {times[found[0]]}"
     return f"t = {time_us} us"
@@ -162,4 +183,6 @@ def _inside(recording: Recording, source: Source, labels: Labels) -> Labels:
         )
     num_outside = int(np.count_nonzero(~is_inside))
     counts = {"boxes_outside_recording": num_outside} if num_outside else {}
-    return labels._replace(boxes=boxes[is_inside], times_us=times_us, dropped=labels.dropped | counts)
+    return labels._replace(
+        boxes=boxes[is_inside], times_us=times_us, dropped=labels.dropped | counts
+    )

@@ -53,7 +53,9 @@ class LabelledFrames(NamedTuple):
     found: list[str]
 
 
-def find_frames(recording: Recording, source: Source, settings: PreprocessSettings) -> LabelledFrames:
+def find_frames(
+    recording: Recording, source: Source, settings: PreprocessSettings
+) -> LabelledFrames:
     """Read and filter the labels of a recording and choose its frames.
 
     A frame without boxes exists only if the label file or :func:`load_label_times` names its time.
@@ -90,7 +92,11 @@ def find_frames(recording: Recording, source: Source, settings: PreprocessSettin
         )
     try:
         frames = select_frames(
-            label_us, recording.t_first_us, settings.frames, settings.window_us, settings.rules.label_period_us
+            label_us,
+            recording.t_first_us,
+            settings.frames,
+            settings.window_us,
+            settings.rules.label_period_us,
         )
     except InputError as error:
         raise InputError(f"{source.labels}: {'; '.join(doubts) or error}") from error
@@ -129,7 +135,10 @@ def refuse_quiet(recording: Recording, source: Source, found: LabelledFrames) ->
             the last.
     """
     label_us = found.frames.label_us
-    if np.diff(label_us, prepend=recording.t_first_us).max() <= MAX_QUIET_US and label_us[0] >= recording.t_first_us:
+    if (
+        np.diff(label_us, prepend=recording.t_first_us).max() <= MAX_QUIET_US
+        and label_us[0] >= recording.t_first_us
+    ):
         return
     for time_us, quiet_us, where in (
         (label_us[0], recording.t_first_us - label_us[0], "before the first event"),

@@ -45,7 +45,9 @@ def _is_digests(value: object) -> bool:
 
 def _is_names_of_ids(value: object) -> bool:
     """Names by ids, which may be negative."""
-    return isinstance(value, dict) and all(key.removeprefix("-").isdecimal() and _is_text(value[key]) for key in value)
+    return isinstance(value, dict) and all(
+        key.removeprefix("-").isdecimal() and _is_text(value[key]) for key in value
+    )
 
 
 _NEEDED: dict[str, Callable[[object], bool]] = {
@@ -93,5 +95,7 @@ def problem_of(manifest: dict) -> str:
         return f"lacks {missing[0]}"
     for name, check in (_NEEDED | _OPTIONAL).items():
         if name in manifest and not check(manifest[name]):
-            return f"{name} is {manifest[name]!r:.60}, expected {check.__name__.removeprefix('_is_')}"
+            return (
+                f"{name} is {manifest[name]!r:.60}, expected {check.__name__.removeprefix('_is_')}"
+            )
     return ""

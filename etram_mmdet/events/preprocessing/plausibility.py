@@ -33,26 +33,46 @@ class Limit(NamedTuple):
 
 # A recording beyond these limits is a problem. docs/data.md shows this table; a test compares.
 LIMITS = {
-    "most_labels_per_s": Limit(500, "no camera or tracker labels faster; times in ms read as us do"),
-    "least_labels_per_s": Limit(0.2, "slower labels are no video; times in ns read as us are, and events scarce"),
+    "most_labels_per_s": Limit(
+        500, "no camera or tracker labels faster; times in ms read as us do"
+    ),
+    "least_labels_per_s": Limit(
+        0.2, "slower labels are no video; times in ns read as us are, and events scarce"
+    ),
     "least_events_per_pixel_s": Limit(0.05, "an event camera's noise alone makes more"),
     "most_early_s": Limit(0.2, "nobody labels before a camera has begun"),
     "most_late_s": Limit(1.0, "a camera writes events to the end, at least its noise"),
     "most_outside_share": Limit(0.1, "a few labels may hang over either end of a recording"),
-    "least_covered_share": Limit(0.002, "labels in another unit cover a thousandth; ten labels or more are judged"),
-    "least_kept_share": Limit(0.5, "RVT's rule should find a label near every tenth of a second that has some"),
+    "least_covered_share": Limit(
+        0.002, "labels in another unit cover a thousandth; ten labels or more are judged"
+    ),
+    "least_kept_share": Limit(
+        0.5, "RVT's rule should find a label near every tenth of a second that has some"
+    ),
     "most_outside_boxes_share": Limit(0.2, "boxes lie on the sensor, apart from some at its edge"),
-    "corner_boxes_share": Limit(0.95, "w above x and h above y in nearly all boxes: a second corner, no size"),
-    "least_cut_corner_boxes_share": Limit(0.2, "corners read as sizes reach over the sensor in most of the image"),
+    "corner_boxes_share": Limit(
+        0.95, "w above x and h above y in nearly all boxes: a second corner, no size"
+    ),
+    "least_cut_corner_boxes_share": Limit(
+        0.2, "corners read as sizes reach over the sensor in most of the image"
+    ),
     "better_reading": Limit(
-        1.25, "right labels of 110 streets reached 1.10, random ones 1.13; wrong ones mostly pass 1.3"
+        1.25,
+        "right labels of 110 streets reached 1.10, random ones 1.13; wrong ones mostly pass 1.3",
     ),
-    "least_activity": Limit(0.5, "what moves makes events; the least busy right boxes had 0.9 of the image's activity"),
+    "least_activity": Limit(
+        0.5, "what moves makes events; the least busy right boxes had 0.9 of the image's activity"
+    ),
     "least_busier_share": Limit(
-        0.65, "boxes that move are busier than what is around them: right ones 97 % and more, foreign ones 28 to 72 %"
+        0.65,
+        "boxes that move are busier than what is around them: right ones 97 % and more, foreign ones 28 to 72 %",
     ),
-    "least_busier_share_mended": Limit(0.75, "foreign boxes reach 0.69 where they fit best, right ones 0.9"),
-    "most_rate_ratio": Limit(1.2, "recordings with more frames a second weigh more in AP and in false alarms"),
+    "least_busier_share_mended": Limit(
+        0.75, "foreign boxes reach 0.69 where they fit best, right ones 0.9"
+    ),
+    "most_rate_ratio": Limit(
+        1.2, "recordings with more frames a second weigh more in AP and in false alarms"
+    ),
 }
 _LEAST_LABEL_TIMES = 10  # fewer have no rate and cover nothing
 WINDOW_US = 50_000  # a label so far outside may see no event at all
@@ -78,7 +98,11 @@ class _Cause(NamedTuple):
 
 
 _CAUSES = (
-    _Cause("the labels count from the recording's start", f"--label-offset-us {FROM_START}", from_start=True),
+    _Cause(
+        "the labels count from the recording's start",
+        f"--label-offset-us {FROM_START}",
+        from_start=True,
+    ),
     _Cause("label times are in milliseconds", "--label-time-unit ms", 1e3),
     _Cause("label times are in nanoseconds", "--label-time-unit ns", 1e-3),
     _Cause("event times are in milliseconds", "--event-time-unit ms", 1.0, 1e3),
@@ -109,7 +133,11 @@ class Times(NamedTuple):
 
 
 def doubts_before_reading(
-    recording: Recording, labels: np.ndarray, label_us: np.ndarray, box_format: str, place_of: Callable[[int], str]
+    recording: Recording,
+    labels: np.ndarray,
+    label_us: np.ndarray,
+    box_format: str,
+    place_of: Callable[[int], str],
 ) -> list[str]:
     """Doubts about labels before the recording is read, one sentence each.
 
@@ -140,7 +168,9 @@ def doubts_about_times(times: Times) -> list[str]:
         return []
     # A wrong unit is wrong for all labels. So neither a few labels show it, nor a few odd ones
     # among many right ones.
-    is_unit = len(times.label_us) >= _LEAST_LABEL_TIMES and (_rate_faults(times) or _are_many_outside(times))
+    is_unit = len(times.label_us) >= _LEAST_LABEL_TIMES and (
+        _rate_faults(times) or _are_many_outside(times)
+    )
     causes = _CAUSES if is_unit else _CAUSES[:1]
     fits = (cause for cause in causes if not _time_faults(_read_otherwise(times, cause)))
     cause = next(fits, None)
@@ -149,13 +179,13 @@ def doubts_about_times(times: Times) -> list[str]:
     elif _rate_faults(times):
         advice = "give labels and events the same unit: --event-time-unit, --label-time-unit"
     else:
-        advice = (
-            "likely these labels are another recording's: --drop-labels-outside, or --label-offset-us N if all are off"
-        )
+        advice = "likely these labels are another recording's: --drop-labels-outside, or --label-offset-us N if all are off"
     return [f"{', '.join(faults)}; {advice}"]
 
 
-def times_of(recording: Recording, label_us: np.ndarray, place_of: Callable[[int], str], *, to_the_end: bool) -> Times:
+def times_of(
+    recording: Recording, label_us: np.ndarray, place_of: Callable[[int], str], *, to_the_end: bool
+) -> Times:
     """Collect the times of the labels and events of a recording.
 
     Args:
@@ -166,9 +196,18 @@ def times_of(recording: Recording, label_us: np.ndarray, place_of: Callable[[int
             before.
     """
     if not to_the_end:
-        return Times(label_us, recording.t_first_us, None, recording.clock_start_us, place_of=place_of)
+        return Times(
+            label_us, recording.t_first_us, None, recording.clock_start_us, place_of=place_of
+        )
     density = recording.num_events / (recording.width * recording.height)
-    return Times(label_us, recording.t_first_us, recording.t_last_us, recording.clock_start_us, density, place_of)
+    return Times(
+        label_us,
+        recording.t_first_us,
+        recording.t_last_us,
+        recording.clock_start_us,
+        density,
+        place_of,
+    )
 
 
 def is_worth_a_look(label_us: np.ndarray, t_first_us: int) -> bool:
@@ -179,7 +218,9 @@ def is_worth_a_look(label_us: np.ndarray, t_first_us: int) -> bool:
         t_first_us: time of the first event, in microseconds.
     """
     rate = labels_per_s(label_us)
-    odd_rate = rate is not None and not _limit("least_labels_per_s") <= rate <= _limit("most_labels_per_s")
+    odd_rate = rate is not None and not _limit("least_labels_per_s") <= rate <= _limit(
+        "most_labels_per_s"
+    )
     return odd_rate or bool(np.diff(label_us, prepend=t_first_us).max(initial=0) > _LONG_GAP_US)
 
 
@@ -195,7 +236,9 @@ def _limit(name: str) -> float:
 def _read_otherwise(times: Times, cause: _Cause) -> Times:
     first, start = (int(t * cause.event_factor) for t in (times.t_first_us, times.clock_start_us))
     last = None if times.t_last_us is None else int(times.t_last_us * cause.event_factor)
-    label_us = (times.label_us * cause.label_factor).astype(np.int64) + (start if cause.from_start else 0)
+    label_us = (times.label_us * cause.label_factor).astype(np.int64) + (
+        start if cause.from_start else 0
+    )
     return Times(np.unique(label_us), first, last, start, times.events_per_pixel)
 
 
@@ -217,7 +260,9 @@ def _rate_faults(times: Times) -> list[str]:
     seconds = max(times.t_last_us - times.t_first_us, 1) / 1e6
     density = np.inf if times.events_per_pixel is None else times.events_per_pixel / seconds
     if rate < _limit("least_labels_per_s") and density < _limit("least_events_per_pixel_s"):
-        faults.append(f"labels come every {1 / rate:,.0f} s and events at {density:.3g} a pixel and second")
+        faults.append(
+            f"labels come every {1 / rate:,.0f} s and events at {density:.3g} a pixel and second"
+        )
     covered = (times.label_us[-1] - times.label_us[0]) / 1e6 / seconds
     if covered < _limit("least_covered_share"):
         faults.append(f"labels cover {100 * covered:.2g} % of a recording of {seconds:,.0f} s")
@@ -247,8 +292,14 @@ def _outside_faults(times: Times) -> list[str]:
         count = np.count_nonzero(distance_us > 0)
         if distance_us.max() > limit * 1e6 or (are_many and (distance_us > WINDOW_US).any()):
             most = distance_us.max() / 1e6
-            place = "" if count == len(distance_us) else f" ({times.place_of(times.label_us[distance_us.argmax()])})"
-            faults.append(f"{count} of {len(distance_us)} label times lie {where}, up to {_rounded(most)} s{place}")
+            place = (
+                ""
+                if count == len(distance_us)
+                else f" ({times.place_of(times.label_us[distance_us.argmax()])})"
+            )
+            faults.append(
+                f"{count} of {len(distance_us)} label times lie {where}, up to {_rounded(most)} s{place}"
+            )
     return faults
 
 
@@ -327,17 +378,23 @@ def doubts_about_activity(activity: BoxActivity, box_format: str) -> list[str]:
     if best != AS_THEY_ARE and gains[best] > least and is_mended:
         other = compared[best][0]
         if best.is_centre:
-            return [f"{found}, and {other:.2f} times if x and y are their centres; likely so: --box-format cxcywh"]
+            return [
+                f"{found}, and {other:.2f} times if x and y are their centres; likely so: --box-format cxcywh"
+            ]
         if best.offset_us in activity.offsets_us:
             option = f"likely {_CAUSES[0].text}: {_CAUSES[0].options}"
         else:
             option = f"likely their clock is off: --label-offset-us {best.offset_us}"
-        return [f"{found}, and {other:.2f} times if the labels stand {best.offset_us / 1e6:+.4g} s later; {option}"]
+        return [
+            f"{found}, and {other:.2f} times if the labels stand {best.offset_us / 1e6:+.4g} s later; {option}"
+        ]
     if are_foreign:
         found = f"{percent(activity.busier_share(), 0)} of the boxes that move are busier than what is around them"
     elif share >= _limit("least_activity"):
         return []
-    return [f"{found}; likely the labels are another recording's, or their clock is: --label-offset-us N"]
+    return [
+        f"{found}; likely the labels are another recording's, or their clock is: --label-offset-us N"
+    ]
 
 
 def _is_below(activity: BoxActivity, reading: Reading, limit: str) -> bool:
@@ -358,7 +415,8 @@ def differing_rates(rates: Iterable[tuple[str, float | None]]) -> str:
     for rate, name in known:
         named[f"{rate:.2g}"].append(name)
     listed = ", ".join(
-        f"{rate} in {len(names)} ({names[0]}{', ...' if names[1:] else ''})" for rate, names in named.items()
+        f"{rate} in {len(names)} ({names[0]}{', ...' if names[1:] else ''})"
+        for rate, names in named.items()
     )
     return (
         f"labelled frames a second differ between recordings: {listed}; AP and false alarms weigh the denser ones "

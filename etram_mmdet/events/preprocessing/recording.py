@@ -13,7 +13,11 @@ from etram_mmdet.events.labels import count_cut
 from etram_mmdet.events.limits import MAX_QUIET_US
 from etram_mmdet.events.preprocessing.examination import Examination, check_plausible
 from etram_mmdet.events.preprocessing.frame_times import Frames, labels_per_s
-from etram_mmdet.events.preprocessing.labelled_frames import LabelledFrames, find_frames, refuse_quiet
+from etram_mmdet.events.preprocessing.labelled_frames import (
+    LabelledFrames,
+    find_frames,
+    refuse_quiet,
+)
 from etram_mmdet.events.preprocessing.sequence_folder import (
     new_folder,
     read_manifest,
@@ -57,13 +61,23 @@ def preprocess_recording(
         frames = found.frames
         examination = Examination(recording, found, settings)
         with os_errors(folder, "written"), new_folder(folder) as new:
-            representation = build_representation(settings.representation, recording.height, recording.width)
+            representation = build_representation(
+                settings.representation, recording.height, recording.width
+            )
             num_events = np.zeros(len(frames.repr_us), np.int64)
             left_out = np.zeros_like(num_events)
             write_labels(new, found.boxes, frames.label_us)
             write_ignored(new, found.ignored)
             path = new / representation_path(representation, settings.window_us)
-            tensors = _tensors(recording, representation, found, settings.window_us, num_events, left_out, examination)
+            tensors = _tensors(
+                recording,
+                representation,
+                found,
+                settings.window_us,
+                num_events,
+                left_out,
+                examination,
+            )
             write_representations(path, frames, representation, tensors, settings.codec)
             recording.read_rest()
             doubts = examination.doubts()
@@ -116,7 +130,9 @@ def _tensors(
         yield representation(events, window, out=buffers[index % 2])
 
 
-def _refuse_quiet_after(last_us: int, recording: Recording, found: LabelledFrames, end_us: int) -> None:
+def _refuse_quiet_after(
+    last_us: int, recording: Recording, found: LabelledFrames, end_us: int
+) -> None:
     next_us = found.frames.label_us[np.searchsorted(found.frames.label_us, end_us)]
     raise InputError(
         f"{recording.path}: no event in the {MAX_QUIET_US / 1e6:,.0f} s after {last_us} us, but a label later "
@@ -159,5 +175,9 @@ def _contents(found: LabelledFrames, num_events: np.ndarray, recording: Recordin
         "frames_without_events": int(np.count_nonzero(num_events[frames.repr_index] == 0)),
         "boxes_cut": count_cut(found.labels, recording.width, recording.height),
         "boxes_per_class_id": {str(i): int(n) for i, n in zip(ids, counts, strict=True)},
-        **({"class_names": {str(i): name for i, name in found.class_names.items()}} if found.class_names else {}),
+        **(
+            {"class_names": {str(i): name for i, name in found.class_names.items()}}
+            if found.class_names
+            else {}
+        ),
     }

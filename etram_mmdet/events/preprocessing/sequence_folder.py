@@ -152,13 +152,19 @@ def read_manifest(folder: str | Path) -> dict:
     """
     path = Path(folder) / MANIFEST
     if not path.exists():
-        raise InputError(f"{folder}: no {MANIFEST}, so not a folder that tools/preprocess.py finished")
+        raise InputError(
+            f"{folder}: no {MANIFEST}, so not a folder that tools/preprocess.py finished"
+        )
     manifest = read_json(path, _AGAIN)
     if not isinstance(manifest, dict):
-        raise InputError(f"{path}: holds a {type(manifest).__name__}, expected a JSON object; {_AGAIN}")
+        raise InputError(
+            f"{path}: holds a {type(manifest).__name__}, expected a JSON object; {_AGAIN}"
+        )
     version = manifest.get("format_version")
     if version != FORMAT_VERSION:
-        raise InputError(f"{path}: format version {version!r:.40}, expected {FORMAT_VERSION}; {_AGAIN}")
+        raise InputError(
+            f"{path}: format version {version!r:.40}, expected {FORMAT_VERSION}; {_AGAIN}"
+        )
     if problem := problem_of(manifest):
         raise InputError(f"{path}: {problem}; {_AGAIN}")
     return manifest
@@ -174,7 +180,9 @@ def write_manifest(folder: Path, manifest: dict) -> None:
     Raises:
         InputError: when it cannot be written; an existing file stays.
     """
-    write_json(folder / MANIFEST, {"format_version": FORMAT_VERSION, **with_checksums(folder, manifest)})
+    write_json(
+        folder / MANIFEST, {"format_version": FORMAT_VERSION, **with_checksums(folder, manifest)}
+    )
 
 
 def write_labels(folder: Path, boxes: np.ndarray, frame_us: np.ndarray) -> None:
@@ -216,7 +224,9 @@ def read_ignored(folder: Path) -> np.ndarray:
         return np.empty(0, BBOX_DTYPE)
     boxes = load_array(path, advice=PREPROCESS_AGAIN)
     if boxes.dtype != BBOX_DTYPE or boxes.ndim != 1:
-        raise InputError(f"{path}: {boxes.dtype} {boxes.shape}, expected boxes of {BBOX_DTYPE}; {PREPROCESS_AGAIN}")
+        raise InputError(
+            f"{path}: {boxes.dtype} {boxes.shape}, expected boxes of {BBOX_DTYPE}; {PREPROCESS_AGAIN}"
+        )
     check_finite(boxes, path, PREPROCESS_AGAIN)
     return boxes
 
@@ -275,7 +285,11 @@ def representation_path(representation: Representation, window_us: int) -> PureP
 
 
 def write_representations(
-    path: Path, frames: Frames, representation: Representation, tensors: Iterable[np.ndarray], codec: Codec = "zstd"
+    path: Path,
+    frames: Frames,
+    representation: Representation,
+    tensors: Iterable[np.ndarray],
+    codec: Codec = "zstd",
 ) -> None:
     """Write RVT's representation files: tensors, their times, and the index of each frame.
 
@@ -290,5 +304,7 @@ def write_representations(
     np.save(path.with_name("objframe_idx_2_repr_idx.npy"), frames.repr_index)
     np.save(path.with_name("timestamps_us.npy"), frames.repr_us)
     with new_hdf5(path) as file:
-        data = create_frames(file, len(frames.repr_us), representation.shape, representation.dtype, codec)
+        data = create_frames(
+            file, len(frames.repr_us), representation.shape, representation.dtype, codec
+        )
         write_frames(data, tensors)

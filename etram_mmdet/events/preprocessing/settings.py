@@ -91,11 +91,15 @@ class PreprocessSettings:
     interpolate_labels: bool = False
 
     def __post_init__(self) -> None:
-        from etram_mmdet.events.representations import build_representation  # numba; defaults do without
+        from etram_mmdet.events.representations import (
+            build_representation,
+        )  # numba; defaults do without
 
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in get_args(choices):
-                raise InputError(f"{name} must be one of {', '.join(get_args(choices))}: got {getattr(self, name)!r}")
+                raise InputError(
+                    f"{name} must be one of {', '.join(get_args(choices))}: got {getattr(self, name)!r}"
+                )
         if self.label_offset_us != FROM_START and not isinstance(self.label_offset_us, int):
             raise InputError(
                 f"label_offset_us must be a number of microseconds or 'start': got {self.label_offset_us!r}"
@@ -103,9 +107,13 @@ class PreprocessSettings:
         if self.window_us < 1:
             raise InputError(f"window_us must be at least 1: got {self.window_us}")
         if self.label_fps is not None and not 0 < self.label_fps < float("inf"):
-            raise InputError(f"label_fps must be a number of frames a second above 0: got {self.label_fps}")
+            raise InputError(
+                f"label_fps must be a number of frames a second above 0: got {self.label_fps}"
+            )
         if self.sensor_px is not None and min(self.sensor_px) < 1:
-            raise InputError(f"sensor_px must be a width and a height of at least 1: got {tuple(self.sensor_px)}")
+            raise InputError(
+                f"sensor_px must be a width and a height of at least 1: got {tuple(self.sensor_px)}"
+            )
         if self.class_set is not None:  # a file becomes its content; a built-in set its name
             object.__setattr__(self, "class_set", plain_class_set(self.class_set))
         # Without options that are defaults, so that two ways of saying the same are equal.

@@ -54,7 +54,9 @@ def origin_of(source: Source, state: dict[str, tuple[int, int]]) -> dict:
     digests = {path.name: _digest(path) for path in source.paths}
     for name, now in state_of(source).items():
         if state.get(name) != now:
-            raise InputError(f"{source.split}/{source.name}: {name} changed while it was read; run it again")
+            raise InputError(
+                f"{source.split}/{source.name}: {name} changed while it was read; run it again"
+            )
     return {
         "source_files": {name: size for name, (size, _) in state.items()},
         _DIGESTS: digests,
@@ -106,7 +108,9 @@ def changed_labels(source: Source, manifest: dict) -> list[str]:
         source: the recording and its labels.
         manifest: content of the folder's ``sequence.json``.
     """
-    sizes = {name: size for name, size in manifest["source_files"].items() if name != source.events.name}
+    sizes = {
+        name: size for name, size in manifest["source_files"].items() if name != source.events.name
+    }
     label_paths = [path for path in source.paths if path != source.events]
     if not has_digests(manifest):
         before, now = sizes, {path.name: _state(path)[0] for path in label_paths}

@@ -100,7 +100,9 @@ def find_sources(root: Path, labels: LabelFiles = "auto") -> tuple[list[Source],
             unlabelled += without
             problems += more_problems
     found, more_problems = _pair_shared(root, sources, unlabelled)
-    sources = sorted([*sources, *found], key=lambda source: (SPLITS.index(source.split), source.name))
+    sources = sorted(
+        [*sources, *found], key=lambda source: (SPLITS.index(source.split), source.name)
+    )
     problems += more_problems
     if not sources:
         found = "\n".join(problems)
@@ -132,9 +134,13 @@ def _folders(root: Path, split: str, labels: LabelFiles) -> tuple[list[Path], li
     if (root / split).is_dir():
         events = [root / split]
     else:
-        events = sorted(p for p in [*root.glob(f"HDF5/{split}_h5_*"), *root.glob(f"{split}_h5_*")] if p.is_dir())
+        events = sorted(
+            p for p in [*root.glob(f"HDF5/{split}_h5_*"), *root.glob(f"{split}_h5_*")] if p.is_dir()
+        )
     if labels == "eight_class" and events and not eight.is_dir():
-        raise InputError(f"{eight}: no such folder; download eTraM's class annotations, or use --labels beside")
+        raise InputError(
+            f"{eight}: no such folder; download eTraM's class annotations, or use --labels beside"
+        )
     return events, [eight] if eight.is_dir() and labels != "beside" else events
 
 
@@ -164,7 +170,9 @@ def _pair(
     return sources, unlabelled, problems
 
 
-def _pair_shared(root: Path, labelled: list[Source], unlabelled: list[_Unlabelled]) -> tuple[list[Source], list[str]]:
+def _pair_shared(
+    root: Path, labelled: list[Source], unlabelled: list[_Unlabelled]
+) -> tuple[list[Source], list[str]]:
     """Recordings whose labels stand in a file that names several recordings.
 
     The file lies in the folder of their split or in ``root``.
@@ -174,16 +182,22 @@ def _pair_shared(root: Path, labelled: list[Source], unlabelled: list[_Unlabelle
     names = {source.name for source in (*labelled, *unlabelled)}
     folders = {root} | {source.label_folder for source in unlabelled}
     candidates = others_in(folders, ())
-    shared, problems = named_in((path for name in candidates.keys() - names for path in candidates[name]), names)
+    shared, problems = named_in(
+        (path for name in candidates.keys() - names for path in candidates[name]), names
+    )
     counts = Counter(source.name for source in unlabelled)
     sources = []
     for split, name, events, folder in unlabelled:
-        found = [path for path in shared.get(name, []) if path.parent == folder] or shared.get(name, [])
+        found = [path for path in shared.get(name, []) if path.parent == folder] or shared.get(
+            name, []
+        )
         found = [path for path in found if path.parent in (folder, root)]
         if len(found) == 1 and (found[0].parent == folder or counts[name] == 1):
             sources.append(Source(split, name, events, found[0]))
         elif len(found) == 1:
-            problems.append(f"{found[0]}: {name} is a recording of several splits; put a file into the folder of each")
+            problems.append(
+                f"{found[0]}: {name} is a recording of several splits; put a file into the folder of each"
+            )
         elif found:
             problems.append(_too_many(found, name))
         else:
@@ -205,7 +219,9 @@ def _recordings(folders: list[Path]) -> dict[str, list[Path]]:
     Hidden files are left out: unfinished downloads, or files that macOS leaves on other drives.
     """
     files = defaultdict(list)
-    for path in sorted(path for folder in folders for path in folder.iterdir() if _is_recording(path)):
+    for path in sorted(
+        path for folder in folders for path in folder.iterdir() if _is_recording(path)
+    ):
         files[name_of(path)].append(path)
     return files
 

@@ -68,23 +68,33 @@ class PreprocessSummary:
             f"dropped: {_listed(self.dropped)}; time stamps corrected: {corrected}",
         ]
         lines += self._told_of_classes()
-        left_out = sum(manifest.get("events_left_out_by_downsample", 0) for manifest in self.manifests)
+        left_out = sum(
+            manifest.get("events_left_out_by_downsample", 0) for manifest in self.manifests
+        )
         if left_out:
             shown = sum(manifest.get("events_in_frames", 0) for manifest in self.manifests)
-            ways = ", ".join(sorted({str(m["representation"].get("downsample", "none")) for m in self.manifests}))
+            ways = ", ".join(
+                sorted({str(m["representation"].get("downsample", "none")) for m in self.manifests})
+            )
             lines.append(
                 f"downsample {ways} leaves out {left_out:,} of the {shown:,} events in frames ({left_out / shown:.0%})"
                 + "; sum keeps them" * ("nearest" in ways)
             )
         lines += self._told_of_sources()
-        found = Counter(sentence for manifest in self.manifests for sentence in manifest.get("labels_found", []))
-        lines += [f"labels of {count} recordings: {sentence}" for sentence, count in sorted(found.items())]
+        found = Counter(
+            sentence for manifest in self.manifests for sentence in manifest.get("labels_found", [])
+        )
+        lines += [
+            f"labels of {count} recordings: {sentence}" for sentence, count in sorted(found.items())
+        ]
         cut = sum(manifest.get("boxes_cut", 0) for manifest in self.manifests)
         if cut:
             lines.append(f"boxes cut to the sensor: {cut}")
         empty = sum(manifest["frames_without_events"] for manifest in self.manifests)
         if empty:
-            lines.append(f"frames without a single event in their window: {empty} (labels beyond the recording?)")
+            lines.append(
+                f"frames without a single event in their window: {empty} (labels beyond the recording?)"
+            )
         assumed = [
             f"{manifest['width']}x{manifest['height']} for {manifest['split']}/{manifest['recording']}"
             for manifest in self.manifests
@@ -99,15 +109,23 @@ class PreprocessSummary:
                 f"WARNING recordings have sensors of {listed}, and a data set needs one size; if they come from one "
                 "camera, state its size: --sensor WIDTH HEIGHT --overwrite"
             )
-        rates = differing_rates((f"{m['split']}/{m['recording']}", m.get("frames_per_s")) for m in self.manifests)
+        rates = differing_rates(
+            (f"{m['split']}/{m['recording']}", m.get("frames_per_s")) for m in self.manifests
+        )
         lines += [f"WARNING {rates}"] if rates else []
         for manifest in self.manifests:
             name = f"{manifest['split']}/{manifest['recording']}"
-            lines += [f"kept although implausible: {name}: {doubt}" for doubt in manifest.get("implausible", [])]
+            lines += [
+                f"kept although implausible: {name}: {doubt}"
+                for doubt in manifest.get("implausible", [])
+            ]
             lines += [f"NOTE {name}: {note}" for note in manifest.get("recording_notes", [])]
         left_out = [outcome.left_out for outcome in self.outcomes if outcome.left_out]
         if left_out:
-            lines.append(f"left out, as RVT leaves them out: {len(left_out)} recordings\n  " + "\n  ".join(left_out))
+            lines.append(
+                f"left out, as RVT leaves them out: {len(left_out)} recordings\n  "
+                + "\n  ".join(left_out)
+            )
         lines += [f"NOTE {note}" for note in self.notes]
         return "\n".join(lines + [f"PROBLEM {problem}" for problem in self.problems])
 
@@ -119,14 +137,24 @@ class PreprocessSummary:
             for key, number in manifest.get("boxes_per_class_id", {}).items():
                 counts[names.get(key, f"id {key}")] += number
         unnamed = any(name.startswith("id ") for name in counts)
-        advice = " (a training takes ids as its class_set says; --class-set writes their names down)" if unnamed else ""
+        advice = (
+            " (a training takes ids as its class_set says; --class-set writes their names down)"
+            if unnamed
+            else ""
+        )
         return [f"boxes: {_listed(counts)}{advice}"] if counts else []
 
     def _told_of_sources(self) -> list[str]:
         lines = []
-        renewed = [f"{outcome.name} ({', '.join(outcome.changed)})" for outcome in self.outcomes if outcome.changed]
+        renewed = [
+            f"{outcome.name} ({', '.join(outcome.changed)})"
+            for outcome in self.outcomes
+            if outcome.changed
+        ]
         if renewed:
-            lines.append(f"{len(renewed)} made anew because their labels changed: {', '.join(renewed)}")
+            lines.append(
+                f"{len(renewed)} made anew because their labels changed: {', '.join(renewed)}"
+            )
         old = sum(not has_digests(manifest) for manifest in self.manifests)
         if old:
             lines.append(

@@ -126,7 +126,8 @@ class Representation(ABC):
         return {
             f.name: getattr(self, f.name)
             for f in fields(self)
-            if f.default is not MISSING and (getattr(self, f.name) != f.default or f.name in self.always_stated)
+            if f.default is not MISSING
+            and (getattr(self, f.name) != f.default or f.name in self.always_stated)
         }
 
     @property
@@ -135,7 +136,10 @@ class Representation(ABC):
         return {"type": type(self).__name__, **self.options}
 
     def __call__(
-        self, events: Events, window_us: tuple[int, int] | None = None, out: np.ndarray | None = None
+        self,
+        events: Events,
+        window_us: tuple[int, int] | None = None,
+        out: np.ndarray | None = None,
     ) -> np.ndarray:
         """Build the image of the events of one window.
 
@@ -168,7 +172,9 @@ class Representation(ABC):
         of_events = int(events.t[0]), int(events.t[-1])
         if window_us is None:
             if self.edges == "window":
-                raise InputError(f"{type(self).__name__}: edges='window' needs window_us, the window's two ends in us")
+                raise InputError(
+                    f"{type(self).__name__}: edges='window' needs window_us, the window's two ends in us"
+                )
             return of_events
         of_window = checked_window(window_us)
         if of_events[0] < of_window[0] or of_events[1] > of_window[1]:
@@ -196,7 +202,9 @@ class Representation(ABC):
 
     def count_left_out(self, events: Events) -> int:
         """Number of ``events`` that do not reach the image because of ``downsample``."""
-        return int(count_left_out(events.x, events.y, self.scale, self.way == "nearest", *self.shape[1:]))
+        return int(
+            count_left_out(events.x, events.y, self.scale, self.way == "nearest", *self.shape[1:])
+        )
 
     def _downsampled(self, events: Events) -> Events:
         """Events in image coordinates, without those that do not reach the image."""
@@ -256,11 +264,15 @@ def build_representation(cfg: dict, height: int, width: int) -> Representation:
     name = options.pop("type", None)
     cls = REPRESENTATIONS.get(name)
     if cls is None:
-        raise InputError(f"representation {name!r} is unknown; {did_you_mean(str(name), REPRESENTATIONS, 0.5)}")
+        raise InputError(
+            f"representation {name!r} is unknown; {did_you_mean(str(name), REPRESENTATIONS, 0.5)}"
+        )
     known = [f.name for f in fields(cls) if f.name not in ("height", "width")]
     for option in options:
         if option not in known:
-            raise InputError(f"representation {name}: unknown option {option!r}; {did_you_mean(option, known, 0.5)}")
+            raise InputError(
+                f"representation {name}: unknown option {option!r}; {did_you_mean(option, known, 0.5)}"
+            )
     return cls(height, width, **options)
 
 

@@ -82,7 +82,9 @@ def _columns_of(table: np.ndarray) -> Events:
     places = [find_column(column, names) for column in Events._fields]
     if None in places:
         missing = Events._fields[places.index(None)]
-        raise InputError(f"events have the fields {', '.join(names)}, but no {missing}; expected t, x, y and p")
+        raise InputError(
+            f"events have the fields {', '.join(names)}, but no {missing}; expected t, x, y and p"
+        )
     return Events(*(table[names[place]] for place in places))
 
 

@@ -43,7 +43,10 @@ class MixedDensityEventStack(Representation):
     always_named: ClassVar[dict[str, str]] = {"bins": "nbins", "count_cutoff": "cutoff"}
 
     def _at_least_one(self) -> dict[str, float]:
-        return {"bins": self.bins, "count_cutoff": 127 if self.count_cutoff is None else self.count_cutoff}
+        return {
+            "bins": self.bins,
+            "count_cutoff": 127 if self.count_cutoff is None else self.count_cutoff,
+        }
 
     @property
     def num_channels(self) -> int:
@@ -68,7 +71,9 @@ def _bin_of(t_us, t0_us, span_us, bins):
     With more than 32 bins it rounds up to ``bins`` if t is nearly 1.
     """
     t = min(max(np.float32(t_us - t0_us) / np.float32(span_us), _SMALLEST), _LARGEST)
-    time_bin = np.int64(np.floor(max(np.float32(bins) - np.float32(np.log(t)) / _LOG_HALF, np.float32(0))))
+    time_bin = np.int64(
+        np.floor(max(np.float32(bins) - np.float32(np.log(t)) / _LOG_HALF, np.float32(0)))
+    )
     return min(time_bin, bins - 1)
 
 

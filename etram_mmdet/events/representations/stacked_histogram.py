@@ -38,7 +38,10 @@ class StackedHistogram(Representation):
     always_named: ClassVar[dict[str, str]] = {"bins": "nbins"}
 
     def _at_least_one(self) -> dict[str, float]:
-        return {"bins": self.bins, "count_cutoff": 255 if self.count_cutoff is None else self.count_cutoff}
+        return {
+            "bins": self.bins,
+            "count_cutoff": 255 if self.count_cutoff is None else self.count_cutoff,
+        }
 
     @property
     def num_channels(self) -> int:
@@ -55,7 +58,16 @@ class StackedHistogram(Representation):
         if self.scale > 2:
             _stack(*self._downsampled(events), t0_us, span_us, volume, cutoff, wraps, 0, False)
         else:  # halves the sensor's pixels without a copy of the events
-            _stack(*events, t0_us, span_us, volume, cutoff, wraps, self.scale - 1, self.way == "nearest")
+            _stack(
+                *events,
+                t0_us,
+                span_us,
+                volume,
+                cutoff,
+                wraps,
+                self.scale - 1,
+                self.way == "nearest",
+            )
 
 
 @njit(cache=True, nogil=True)
@@ -89,4 +101,6 @@ def _stack(t, x, y, p, t0_us, span_us, out, cutoff, wraps, shift, odd_pixels_onl
             for polarity in range(2):
                 for row in range(height):
                     for column in range(width):
-                        out[polarity, time_bin, row, column] = min(out[polarity, time_bin, row, column], cutoff)
+                        out[polarity, time_bin, row, column] = min(
+                            out[polarity, time_bin, row, column], cutoff
+                        )

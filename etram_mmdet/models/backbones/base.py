@@ -23,4 +23,6 @@ class RecurrentBackbone(BaseModule):
     size_divisor: tuple[int, int]  # height and width of a padded frame are multiples of these
 
     @abstractmethod
-    def forward(self, x: Tensor, states: tuple | None = None) -> tuple[tuple[Tensor, ...], tuple]: ...
+    def forward(
+        self, x: Tensor, states: tuple | None = None
+    ) -> tuple[tuple[Tensor, ...], tuple]: ...

@@ -24,7 +24,9 @@ def take_channels(backbone: nn.Module, in_channels: int) -> None:
     Raises:
         InputError: the first convolution does not read three channels.
     """
-    name, conv = next(((n, m) for n, m in backbone.named_modules() if isinstance(m, nn.Conv2d)), ("", None))
+    name, conv = next(
+        ((n, m) for n, m in backbone.named_modules() if isinstance(m, nn.Conv2d)), ("", None)
+    )
     if conv is None or conv.in_channels % IMAGE_CHANNELS or conv.groups != 1:
         raise InputError(
             f"RecurrentDetector: in_channels={in_channels}, but {type(backbone).__name__} has no key in_channels, and "

@@ -41,7 +41,9 @@ class Downsample(nn.Module):
         self.norm = nn.LayerNorm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.conv(x.contiguous(memory_format=torch.channels_last)).permute(0, 2, 3, 1))
+        return self.norm(
+            self.conv(x.contiguous(memory_format=torch.channels_last)).permute(0, 2, 3, 1)
+        )
 
 
 class MaxViTStage(nn.Module):
@@ -92,7 +94,10 @@ class MaxViTStage(nn.Module):
     def forward(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
         frames = x.flatten(0, 1)  # (T * B, C, H, W)
         portions = frames.split(self._frames_at_once(frames))
-        maps = [recompute(self, self.spatial, part) if self.with_cp else self.spatial(part) for part in portions]
+        maps = [
+            recompute(self, self.spatial, part) if self.with_cp else self.spatial(part)
+            for part in portions
+        ]
         frames = torch.cat(maps) if len(maps) > 1 else maps[0]
         return self.lstm(frames.unflatten(0, x.shape[:2]), state)
 
@@ -101,7 +106,9 @@ class MaxViTStage(nn.Module):
             return len(frames)
         pixels = frames.shape[-2] * frames.shape[-1] // self.downsample.conv.stride[0] ** 2
         bytes_per_frame = 4 * MLP_RATIO * self.lstm.channels * pixels
-        return max(1, (GPU_RECOMPUTED_MAP_BYTES if frames.is_cuda else CPU_MAP_BYTES) // bytes_per_frame)
+        return max(
+            1, (GPU_RECOMPUTED_MAP_BYTES if frames.is_cuda else CPU_MAP_BYTES) // bytes_per_frame
+        )
 
 
 @MODELS.register_module()
@@ -176,7 +183,9 @@ class MaxViTRNN(RecurrentBackbone):
             for k in range(depth)
         )
         if not -1 <= frozen_stages <= depth:
-            raise InputError(f"MaxViTRNN: frozen_stages={frozen_stages}, expected -1 to {depth}, its stages")
+            raise InputError(
+                f"MaxViTRNN: frozen_stages={frozen_stages}, expected -1 to {depth}, its stages"
+            )
         self.stages[: max(frozen_stages, 0)].requires_grad_(False)
 
     @staticmethod
@@ -188,20 +197,32 @@ class MaxViTRNN(RecurrentBackbone):
     @staticmethod
     def _check(depth: int, num_blocks: tuple, out_stages: tuple, patch_size: int) -> None:
         if len(num_blocks) != depth:
-            raise InputError(f"MaxViTRNN: dim_mults has {depth} stages, num_blocks {len(num_blocks)}")
-        if not out_stages or len(set(out_stages)) != len(out_stages) or not set(out_stages) <= set(range(1, depth + 1)):
-            raise InputError(f"MaxViTRNN: out_stages={tuple(out_stages)}, expected distinct numbers from 1 to {depth}")
+            raise InputError(
+                f"MaxViTRNN: dim_mults has {depth} stages, num_blocks {len(num_blocks)}"
+            )
+        if (
+            not out_stages
+            or len(set(out_stages)) != len(out_stages)
+            or not set(out_stages) <= set(range(1, depth + 1))
+        ):
+            raise InputError(
+                f"MaxViTRNN: out_stages={tuple(out_stages)}, expected distinct numbers from 1 to {depth}"
+            )
         if patch_size < 2:
             raise InputError(f"MaxViTRNN: patch_size={patch_size}, expected 2, 3 or 4")
 
     def forward(self, x: Tensor, states: tuple | None = None) -> tuple[tuple[Tensor, ...], tuple]:
-        if any(size % divisor for size, divisor in zip(x.shape[-2:], self.size_divisor, strict=True)):
+        if any(
+            size % divisor for size, divisor in zip(x.shape[-2:], self.size_divisor, strict=True)
+        ):
             raise InputError(
                 f"MaxViTRNN: frames of {tuple(x.shape[-2:])} (height, width) do not divide into its partitions: "
                 f"expected multiples of {self.size_divisor}; let the data preprocessor pad them"
             )
         if states is not None and len(states) != len(self.stages):
-            raise InputError(f"MaxViTRNN: a state of {len(states)} stages, expected {len(self.stages)}")
+            raise InputError(
+                f"MaxViTRNN: a state of {len(states)} stages, expected {len(self.stages)}"
+            )
         features = []
         new_states = []
         for k, stage in enumerate(self.stages, start=1):

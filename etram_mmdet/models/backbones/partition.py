@@ -26,7 +26,9 @@ def padded_hw(hw: tuple[int, int], divisor: tuple[int, int]) -> tuple[int, int]:
     return tuple(-(-side // each) * each for side, each in zip(hw, divisor, strict=True))
 
 
-def better_partition(hw: tuple[int, int], partition: tuple[int, int], stride: int) -> tuple[int, int] | None:
+def better_partition(
+    hw: tuple[int, int], partition: tuple[int, int], stride: int
+) -> tuple[int, int] | None:
     """Look for an attention group that pads less than the one in use.
 
     Args:
@@ -44,7 +46,11 @@ def better_partition(hw: tuple[int, int], partition: tuple[int, int], stride: in
     best = tuple(
         min(
             range(max(1, rule // 2), 2 * rule + 1),
-            key=lambda cells, side=side, rule=rule: (-(-side // (stride * cells)) * cells, abs(cells - rule), -cells),
+            key=lambda cells, side=side, rule=rule: (
+                -(-side // (stride * cells)) * cells,
+                abs(cells - rule),
+                -cells,
+            ),
         )
         for side, rule in zip(hw, partition_of(hw), strict=True)
     )

@@ -35,7 +35,9 @@ class EventDataPreprocessor(BaseDataPreprocessor):
         InputError: clips of one batch differ in shape.
     """
 
-    def __init__(self, size_divisor: tuple[int, int] | None = None, non_blocking: bool = True) -> None:
+    def __init__(
+        self, size_divisor: tuple[int, int] | None = None, non_blocking: bool = True
+    ) -> None:
         super().__init__(non_blocking)
         self.size_divisor = size_divisor
 
@@ -57,7 +59,9 @@ class EventDataPreprocessor(BaseDataPreprocessor):
             inputs=inputs,
             data_samples=[self._moved(sample) for sample in samples],
             is_first=torch.tensor([sample[0].is_first for sample in samples], dtype=torch.bool),
-            is_labelled=torch.tensor([[f.is_labelled for f in sample] for sample in samples], dtype=torch.bool).t(),
+            is_labelled=torch.tensor(
+                [[f.is_labelled for f in sample] for sample in samples], dtype=torch.bool
+            ).t(),
         )
 
     def _moved(self, sample: TrackDataSample) -> TrackDataSample:
@@ -67,14 +71,18 @@ class EventDataPreprocessor(BaseDataPreprocessor):
         every number of it and so waits for a GPU some ninety times.
         """
         moved = TrackDataSample(metainfo=sample.metainfo)
-        moved.set_field([self.cast_data(frame) for frame in sample], "_video_data_samples", dtype=list)
+        moved.set_field(
+            [self.cast_data(frame) for frame in sample], "_video_data_samples", dtype=list
+        )
         return moved
 
     def pad(self, x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """Padded frames of ``dtype``, channels last in memory, as the backbone wants them."""
         *outer, channels, h, w = x.shape
         dh, dw = self.size_divisor or (1, 1)
-        padded = x.new_empty(*outer, math.ceil(h / dh) * dh, math.ceil(w / dw) * dw, channels, dtype=dtype)
+        padded = x.new_empty(
+            *outer, math.ceil(h / dh) * dh, math.ceil(w / dw) * dw, channels, dtype=dtype
+        )
         padded = padded.movedim(-1, -3)
         padded[..., :h, :w].copy_(x)
         padded[..., h:, :].zero_()
@@ -95,4 +103,8 @@ def to_device(small: Tensor, device: torch.device) -> Tensor:
         small: in host memory.
         device: a GPU or the CPU.
     """
-    return small.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else small.to(device)
+    return (
+        small.pin_memory().to(device, non_blocking=True)
+        if device.type == "cuda"
+        else small.to(device)
+    )

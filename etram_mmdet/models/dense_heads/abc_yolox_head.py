@@ -62,10 +62,17 @@ class ABCYOLOXHead(RVTYOLOXHead):
         **kwargs,
     ) -> None:
         if not 0 <= gamma <= 1:
-            raise InputError(f"ABCYOLOXHead: gamma={gamma}, expected 0 (no balancing) to 1 (the paper)")
-        for name, value, known in (("balance", balance, _BALANCE), ("test_scores", test_scores, _TEST_SCORES)):
+            raise InputError(
+                f"ABCYOLOXHead: gamma={gamma}, expected 0 (no balancing) to 1 (the paper)"
+            )
+        for name, value, known in (
+            ("balance", balance, _BALANCE),
+            ("test_scores", test_scores, _TEST_SCORES),
+        ):
             if value not in known:
-                raise InputError(f"ABCYOLOXHead: {name}={value!r}, expected one of {', '.join(known)}")
+                raise InputError(
+                    f"ABCYOLOXHead: {name}={value!r}, expected one of {', '.join(known)}"
+                )
         super().__init__(*args, **kwargs)
         if hasattr(self.loss_cls, "probabilities"):
             raise InputError(
@@ -82,7 +89,8 @@ class ABCYOLOXHead(RVTYOLOXHead):
     def fit_to_data(self, boxes: BoxStatistics) -> str:
         self.keep_probability.copy_(torch.from_numpy(keep_probability(boxes.counts, self.gamma)))
         shares = ", ".join(
-            f"{name} {p:.3g}" for name, p in zip(boxes.classes, self.keep_probability.tolist(), strict=True)
+            f"{name} {p:.3g}"
+            for name, p in zip(boxes.classes, self.keep_probability.tolist(), strict=True)
         )
         return f"balanced classifier: share of boxes that it learns from: {shares}"
 
@@ -111,7 +119,9 @@ class ABCYOLOXHead(RVTYOLOXHead):
         )
 
     @staticmethod
-    def _forward_level(x: Tensor, cls_convs, reg_convs, conv_cls, conv_reg, conv_obj, conv_abc) -> tuple:
+    def _forward_level(
+        x: Tensor, cls_convs, reg_convs, conv_cls, conv_reg, conv_obj, conv_abc
+    ) -> tuple:
         cls_feat, reg_feat = cls_convs(x), reg_convs(x)
         return conv_cls(cls_feat), conv_reg(reg_feat), conv_obj(reg_feat), conv_abc(cls_feat)
 
@@ -129,7 +139,9 @@ class ABCYOLOXHead(RVTYOLOXHead):
         predicted = self.join_levels(cls_scores, bbox_preds, objectnesses)
         targets = self.match(predicted, batch_gt_instances)
         terms = self.loss_terms(predicted, targets)
-        terms["loss_abc"] = self.balanced_terms(flatten(balanced_scores), targets, batch_gt_instances)
+        terms["loss_abc"] = self.balanced_terms(
+            flatten(balanced_scores), targets, batch_gt_instances
+        )
         return self.mean_over_positives(terms, targets)
 
     def balanced_terms(self, scores: Tensor, targets: Targets, truth: list[InstanceData]) -> Tensor:
@@ -161,8 +173,17 @@ class ABCYOLOXHead(RVTYOLOXHead):
         return (torch.from_numpy(draws).to(probability) < probability).float()
 
     @in_float32
-    def predict_by_feat(self, cls_scores: Maps, bbox_preds: Maps, objectnesses: Maps, balanced_scores: Maps, **kwargs):
-        scores = [self._test_logits(*level) for level in zip(cls_scores, balanced_scores, strict=True)]
+    def predict_by_feat(
+        self,
+        cls_scores: Maps,
+        bbox_preds: Maps,
+        objectnesses: Maps,
+        balanced_scores: Maps,
+        **kwargs,
+    ):
+        scores = [
+            self._test_logits(*level) for level in zip(cls_scores, balanced_scores, strict=True)
+        ]
         return super().predict_by_feat(scores, bbox_preds, objectnesses, **kwargs)
 
     def _test_logits(self, main: Tensor, balanced: Tensor) -> Tensor:

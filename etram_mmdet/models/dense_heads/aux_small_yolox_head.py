@@ -87,9 +87,13 @@ class AuxSmallYOLOXHead(RVTYOLOXHead):
                 f"AuxSmallYOLOXHead: small_classes names {', '.join(missing)}, but the data have "
                 f"{', '.join(boxes.classes)}; set model.bbox_head.small_classes to some of these"
             )
-        self.class_of_small.copy_(torch.tensor([boxes.classes.index(name) for name in self.small_classes]))
+        self.class_of_small.copy_(
+            torch.tensor([boxes.classes.index(name) for name in self.small_classes])
+        )
         counts = boxes.counts[self.class_of_small.cpu().numpy()]
-        listed = ", ".join(f"{name} {count}" for name, count in zip(self.small_classes, counts, strict=True))
+        listed = ", ".join(
+            f"{name} {count}" for name, count in zip(self.small_classes, counts, strict=True)
+        )
         return f"auxiliary head for small road users: boxes that it learns from: {listed}"
 
     def loss(self, x: tuple[Tensor, ...], batch_data_samples: list) -> dict[str, Tensor]:
@@ -97,23 +101,33 @@ class AuxSmallYOLOXHead(RVTYOLOXHead):
         truth = [self._small_only(sample.gt_instances) for sample in batch_data_samples]
         metas = [sample.metainfo for sample in batch_data_samples]
         aux = self.aux_head.loss_by_feat(*self._aux_maps(x), truth, metas)
-        return losses | {f"aux_{name}": loss * self.aux_weight for name, loss in aux.items() if "loss" in name}
+        return losses | {
+            f"aux_{name}": loss * self.aux_weight for name, loss in aux.items() if "loss" in name
+        }
 
-    def predict(self, x: tuple[Tensor, ...], batch_data_samples: list, rescale: bool = False) -> list[InstanceData]:
+    def predict(
+        self, x: tuple[Tensor, ...], batch_data_samples: list, rescale: bool = False
+    ) -> list[InstanceData]:
         if not self.merge_at_test:
             return super().predict(x, batch_data_samples, rescale)
         metas = [sample.metainfo for sample in batch_data_samples]
         main = self.predict_by_feat(*self(x), batch_img_metas=metas, with_nms=False)
-        small = self.aux_head.predict_by_feat(*self._aux_maps(x), batch_img_metas=metas, with_nms=False)
+        small = self.aux_head.predict_by_feat(
+            *self._aux_maps(x), batch_img_metas=metas, with_nms=False
+        )
         for boxes in small:
             boxes.labels = self._known_classes()[boxes.labels]
         return [
-            self._bbox_post_process(InstanceData.cat([ours, more]), self.test_cfg, rescale, True, meta)
+            self._bbox_post_process(
+                InstanceData.cat([ours, more]), self.test_cfg, rescale, True, meta
+            )
             for ours, more, meta in zip(main, small, metas, strict=True)
         ]
 
     def _aux_maps(self, x: tuple[Tensor, ...]) -> tuple:
-        return self.aux_head([stem(level) for stem, level in zip(self.aux_stems, x[: self.aux_levels], strict=True)])
+        return self.aux_head(
+            [stem(level) for stem, level in zip(self.aux_stems, x[: self.aux_levels], strict=True)]
+        )
 
     def _small_only(self, truth: InstanceData) -> InstanceData:
         is_class = truth.labels[:, None] == self._known_classes()  # (N, small classes)

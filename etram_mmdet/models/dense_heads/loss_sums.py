@@ -16,7 +16,9 @@ _UNSUITED = {
 }
 
 
-def loss_sum(loss: nn.Module, prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+def loss_sum(
+    loss: nn.Module, prediction: Tensor, target: Tensor, weight: Tensor | None = None
+) -> Tensor:
     """Sum a loss over all rows, also one whose ``reduction`` is ``mean``.
 
     A loss whose ``forward`` takes ``reduction_override``, as all of mmdet's do, is called with
@@ -64,9 +66,15 @@ def check_loss(slot: str, loss: nn.Module) -> None:
     try:
         inspect.signature(loss.forward).bind("prediction", "target")
     except TypeError as error:
-        raise InputError(f"{slot}: {name} is called with a prediction and its target, but {error}") from error
+        raise InputError(
+            f"{slot}: {name} is called with a prediction and its target, but {error}"
+        ) from error
     takes_labels = getattr(loss, "takes_labels", False)
-    if not _takes_reduction(loss) and not takes_labels and getattr(loss, "reduction", "sum") != "sum":
+    if (
+        not _takes_reduction(loss)
+        and not takes_labels
+        and getattr(loss, "reduction", "sum") != "sum"
+    ):
         raise InputError(
             f"{slot}: {name} has reduction={loss.reduction!r}, but the head divides by the number of positives itself; "
             "set reduction='sum', or let its forward take reduction_override, as mmdet's losses do"
@@ -80,11 +88,19 @@ def check_loss(slot: str, loss: nn.Module) -> None:
 
 def _takes_reduction(loss: nn.Module) -> bool:
     parameters = inspect.signature(loss.forward).parameters
-    return "reduction_override" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    return "reduction_override" in parameters or any(
+        p.kind is p.VAR_KEYWORD for p in parameters.values()
+    )
 
 
 def _checked(loss: nn.Module, value: object) -> Tensor:
     if isinstance(value, Tensor) and value.dim() == 0:
         return value
-    got = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-    raise InputError(f"{type(loss).__name__} returned {got}, expected one number, the sum over all rows")
+    got = (
+        f"a tensor of shape {tuple(value.shape)}"
+        if isinstance(value, Tensor)
+        else type(value).__name__
+    )
+    raise InputError(
+        f"{type(loss).__name__} returned {got}, expected one number, the sum over all rows"
+    )

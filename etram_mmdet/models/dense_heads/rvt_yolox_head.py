@@ -141,11 +141,23 @@ class RVTYOLOXHead(YOLOXHead):
 
     def join_levels(self, cls_scores: Maps, bbox_preds: Maps, objectnesses: Maps) -> Predicted:
         sizes = [m.shape[2:] for m in cls_scores]
-        priors = self.prior_generator.grid_priors(sizes, torch.float, cls_scores[0].device, with_stride=True)
+        priors = self.prior_generator.grid_priors(
+            sizes, torch.float, cls_scores[0].device, with_stride=True
+        )
         scores, deltas, objectness = map(flatten, (cls_scores, bbox_preds, objectnesses))
         priors = torch.cat(priors)
-        levels = tuple((*size, stride) for size, (stride, _) in zip(sizes, self.prior_generator.strides, strict=True))
-        return Predicted(scores, deltas, self._bbox_decode(priors, deltas), objectness.squeeze(-1), priors, levels)
+        levels = tuple(
+            (*size, stride)
+            for size, (stride, _) in zip(sizes, self.prior_generator.strides, strict=True)
+        )
+        return Predicted(
+            scores,
+            deltas,
+            self._bbox_decode(priors, deltas),
+            objectness.squeeze(-1),
+            priors,
+            levels,
+        )
 
     def match(self, predicted: Predicted, truth: list[InstanceData]) -> Targets:
         return match(predicted, self.class_probabilities, truth, self.assigner)
@@ -156,7 +168,9 @@ class RVTYOLOXHead(YOLOXHead):
 
     def mean_over_positives(self, terms: dict[str, Tensor], targets: Targets) -> dict[str, Tensor]:
         num_pos = reduce_mean(targets.ious.new_full((), len(targets.ious)))
-        return {name: term / num_pos.clamp(min=1) for name, term in terms.items()} | dict(num_pos=num_pos)
+        return {name: term / num_pos.clamp(min=1) for name, term in terms.items()} | dict(
+            num_pos=num_pos
+        )
 
     def loss_terms(self, predicted: Predicted, targets: Targets) -> dict[str, Tensor]:
         """Sum of each loss over the batch."""
@@ -193,7 +207,9 @@ class RVTYOLOXHead(YOLOXHead):
         wanted = self._get_l1_target(torch.empty_like(priors), targets.bboxes, priors)
         return loss_sum(self.loss_l1, targets.of(predicted.deltas), wanted)
 
-    def _bbox_post_process(self, results: InstanceData, cfg: ConfigDict, *args, **kwargs) -> InstanceData:
+    def _bbox_post_process(
+        self, results: InstanceData, cfg: ConfigDict, *args, **kwargs
+    ) -> InstanceData:
         """Let at most ``nms_pre`` boxes reach NMS, as mmdet's other heads do.
 
         Fresh weights give so many boxes that NMS of all of them takes seconds.
@@ -224,7 +240,9 @@ class RVTYOLOXHead(YOLOXHead):
         is_sure = scores >= cfg.score_thr
         # a GPU is waited for here, once instead of for every column
         sure = is_sure.nonzero().unbind(1)
-        columns = dict(bboxes=predicted.bboxes, scores=scores, class_scores=class_scores, labels=labels)
+        columns = dict(
+            bboxes=predicted.bboxes, scores=scores, class_scores=class_scores, labels=labels
+        )
         results = InstanceData(**{name: values[sure] for name, values in columns.items()})
         counts = [len(results)] if len(scores) == 1 else is_sure.sum(1).tolist()
         stops = accumulate(counts)

@@ -34,9 +34,13 @@ class SizeAwareYOLOXHead(RVTYOLOXHead):
         InputError: ``terms`` are unknown, or hold ``'cls'`` and ``loss_cls`` weighs classes itself.
     """
 
-    def __init__(self, *args, terms: Sequence[str] = _TERMS, size_weight: dict | None = None, **kwargs) -> None:
+    def __init__(
+        self, *args, terms: Sequence[str] = _TERMS, size_weight: dict | None = None, **kwargs
+    ) -> None:
         if not terms or set(terms) - set(_TERMS):
-            raise InputError(f"SizeAwareYOLOXHead: terms={list(terms)}, expected {' or '.join(_TERMS)}, or both")
+            raise InputError(
+                f"SizeAwareYOLOXHead: terms={list(terms)}, expected {' or '.join(_TERMS)}, or both"
+            )
         super().__init__(*args, **kwargs)
         self.terms = tuple(terms)
         self.weights = SizeWeight(**(size_weight or {}))
@@ -55,5 +59,7 @@ class SizeAwareYOLOXHead(RVTYOLOXHead):
     def objectness_terms(self, objectness: Tensor, targets: Targets) -> Tensor:
         if "obj" not in self.terms:
             return super().objectness_terms(objectness, targets)
-        weight = torch.ones_like(objectness[:, 0]).index_copy_(0, targets.index, self.weights(targets.areas_px2()))
+        weight = torch.ones_like(objectness[:, 0]).index_copy_(
+            0, targets.index, self.weights(targets.areas_px2())
+        )
         return loss_sum(self.loss_obj, objectness, targets.marked(objectness), weight)

@@ -31,7 +31,9 @@ class FeatureMaps(NamedTuple):
         """Maps of zeros for one square frame, with the device and number format of ``like``."""
         side = COARSEST_PX * max(self.strides)
         weight = next(like.parameters(), torch.empty(0))
-        return tuple(weight.new_zeros(1, c, side // s, side // s) for c, s in zip(*self, strict=True))
+        return tuple(
+            weight.new_zeros(1, c, side // s, side // s) for c, s in zip(*self, strict=True)
+        )
 
 
 def backbone_maps(backbone: nn.Module, in_channels: int) -> FeatureMaps:

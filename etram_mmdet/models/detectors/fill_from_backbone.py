@@ -17,7 +17,12 @@ from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.registry import class_of, takes_key, value_of
 
 # The keys of mmdet's heads that hold a generator of anchors or points with a key `strides`.
-_GENERATORS = ("anchor_generator", "prior_generator", "approx_anchor_generator", "square_anchor_generator")
+_GENERATORS = (
+    "anchor_generator",
+    "prior_generator",
+    "approx_anchor_generator",
+    "square_anchor_generator",
+)
 # What heads of mmdet hold once for each level, and look up in the first step only.
 _PER_LEVEL = ("strides", "point_strides", "regress_ranges", "scale_ranges", "base_edge_list")
 # FCOS learns a box on the level whose stride is at least an eighth of the box's largest distance.
@@ -69,7 +74,9 @@ def fill_neck(neck: dict | list, maps: FeatureMaps) -> dict | list:
     neck = copy.deepcopy(neck)
     first = neck[0] if isinstance(neck, list | tuple) else neck
     _fill(first, "neck", in_channels=list(maps.channels))
-    for key, value in dict(out_channels=maps.channels[-1] // 4, num_outs=len(maps.channels)).items():
+    for key, value in dict(
+        out_channels=maps.channels[-1] // 4, num_outs=len(maps.channels)
+    ).items():
         if first.get(key) is None and takes_key(first, key, MODELS):
             first[key] = value
     return neck
@@ -138,7 +145,11 @@ def fill_test_cfg(test_cfg: dict | None, head: dict) -> dict | None:
         test_cfg: the model's ``test_cfg``, or None, which stays None.
         head: config of the head.
     """
-    if test_cfg is None or issubclass(class_of(head, MODELS), YOLOXHead) or "max_per_img" in test_cfg:
+    if (
+        test_cfg is None
+        or issubclass(class_of(head, MODELS), YOLOXHead)
+        or "max_per_img" in test_cfg
+    ):
         return test_cfg
     filled = copy.deepcopy(test_cfg)
     filled["max_per_img"] = BOXES_PER_CLASS * head["num_classes"]
@@ -170,7 +181,9 @@ def fill_preprocessor(preprocessor: dict, backbone: nn.Module, maps: FeatureMaps
         )
     if isinstance(backbone, RecurrentBackbone):
         _fill(preprocessor, "data_preprocessor", size_divisor=list(backbone.size_divisor))
-    elif takes_key(preprocessor, "size_divisor", MODELS) and preprocessor.get("size_divisor") is None:
+    elif (
+        takes_key(preprocessor, "size_divisor", MODELS) and preprocessor.get("size_divisor") is None
+    ):
         preprocessor["size_divisor"] = [max(maps.strides)] * 2
     return preprocessor
 

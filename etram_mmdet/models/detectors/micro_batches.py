@@ -62,10 +62,14 @@ def split_lanes(data: dict, lanes: int | None) -> list[dict]:
     """
     rows = len(data["inputs"])
     lanes = lanes or rows
-    return [{key: values[i : i + lanes] for key, values in data.items()} for i in range(0, rows, lanes)]
+    return [
+        {key: values[i : i + lanes] for key, values in data.items()} for i in range(0, rows, lanes)
+    ]
 
 
-def step_in_parts(model: BaseModel | MMDistributedDataParallel, parts: list[dict], optim_wrapper: OptimWrapper) -> dict:
+def step_in_parts(
+    model: BaseModel | MMDistributedDataParallel, parts: list[dict], optim_wrapper: OptimWrapper
+) -> dict:
     """Train one step on a batch in parts, with the gradient of the whole batch.
 
     With ``accumulative_counts`` of the wrapper that gradient is added to those of the iterations
@@ -117,7 +121,10 @@ def step_in_parts(model: BaseModel | MMDistributedDataParallel, parts: list[dict
         optim_wrapper.zero_grad()
     shares = [weight / whole for weight in weights]
     return {
-        name: sum(log[name] * (share if "loss" in name else 1) for log, share in zip(logs, shares, strict=True))
+        name: sum(
+            log[name] * (share if "loss" in name else 1)
+            for log, share in zip(logs, shares, strict=True)
+        )
         for name in logs[0]
     }
 
@@ -145,4 +152,8 @@ class StreamDataParallel(MMDistributedDataParallel):
 
     def train_step(self, data: dict, optim_wrapper: OptimWrapper) -> dict:
         parts = split_lanes(data, self.module.micro_batch)
-        return step_in_parts(self, parts, optim_wrapper) if len(parts) > 1 else super().train_step(data, optim_wrapper)
+        return (
+            step_in_parts(self, parts, optim_wrapper)
+            if len(parts) > 1
+            else super().train_step(data, optim_wrapper)
+        )

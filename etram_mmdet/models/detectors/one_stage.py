@@ -33,7 +33,9 @@ def check_one_stage(model: dict) -> None:
     """
     two_stage = [key for key in _TWO_STAGE if key in model]
     if two_stage:
-        raise InputError(f"model.{two_stage[0]}: {model.get('type')} finds boxes in two stages, but {_ADVICE}")
+        raise InputError(
+            f"model.{two_stage[0]}: {model.get('type')} finds boxes in two stages, but {_ADVICE}"
+        )
     if model.get("type") is None or not is_registered(model, MODELS):
         return  # whoever checks keys and builds the model says so
     kind = class_of(model, MODELS)
@@ -60,9 +62,14 @@ def check_head(head: dict | None, train_cfg: dict | None) -> None:
     kind = class_of(head, MODELS)
     if not issubclass(kind, BaseDenseHead):
         raise InputError(f"bbox_head.type={kind.__name__} is no dense head of boxes; {_ADVICE}")
-    other = next((_OTHER_TARGETS[base.__name__] for base in kind.__mro__ if base.__name__ in _OTHER_TARGETS), None)
+    other = next(
+        (_OTHER_TARGETS[base.__name__] for base in kind.__mro__ if base.__name__ in _OTHER_TARGETS),
+        None,
+    )
     if other:
-        raise InputError(f"bbox_head.type={kind.__name__} learns from {other}, and recordings have boxes; {_ADVICE}")
+        raise InputError(
+            f"bbox_head.type={kind.__name__} learns from {other}, and recordings have boxes; {_ADVICE}"
+        )
     if kind.predict is not BaseDenseHead.predict and not hasattr(kind, "predicts_from_maps"):
         raise InputError(
             f"bbox_head.type={kind.__name__} has a predict of its own; say with a class attribute predicts_from_maps "

@@ -84,7 +84,9 @@ class RecurrentDetector(SingleStageDetector):
         in_channels: int | None = None,
     ) -> None:
         if micro_batch is not None and micro_batch < 1:
-            raise InputError(f"RecurrentDetector: micro_batch={micro_batch}, expected at least 1 lane, or None")
+            raise InputError(
+                f"RecurrentDetector: micro_batch={micro_batch}, expected at least 1 lane, or None"
+            )
         check_head(bbox_head, train_cfg)
         check_nms(test_cfg)
         backbone, self.in_channels = build_backbone(backbone, in_channels)
@@ -100,7 +102,9 @@ class RecurrentDetector(SingleStageDetector):
             check_operators(self)
             maps = neck_maps(self.neck, maps)
         test_cfg = fill_test_cfg(test_cfg, bbox_head)
-        self.bbox_head = MODELS.build(dict(fill_head(bbox_head, maps), train_cfg=train_cfg, test_cfg=test_cfg))
+        self.bbox_head = MODELS.build(
+            dict(fill_head(bbox_head, maps), train_cfg=train_cfg, test_cfg=test_cfg)
+        )
         check_operators(self)
         check_strides(maps, self.bbox_head)
         read_in_portions(self.bbox_head)
@@ -142,7 +146,9 @@ class RecurrentDetector(SingleStageDetector):
         if mode == "tensor":
             return self.bbox_head(self._neck(self.clip_features(inputs, None, None)[0]))
         if mode not in self.stream_states:
-            raise InputError(f"RecurrentDetector: mode={mode!r}, expected 'loss', 'predict' or 'tensor'")
+            raise InputError(
+                f"RecurrentDetector: mode={mode!r}, expected 'loss', 'predict' or 'tensor'"
+            )
         # Clips that stand alone leave the streams of others as they are.
         is_streamed = any(track.get("streamed", True) for track in data_samples)
         state = self.stream_states[mode] if is_streamed else StreamState()
@@ -153,12 +159,20 @@ class RecurrentDetector(SingleStageDetector):
         chosen = is_labelled if is_labelled.any() else _only_first(is_labelled)
         lanes = tuple(track.lane for track in data_samples)
         features, states = self.clip_features(inputs, chosen, state.get(lanes, is_first))
-        state.put(lanes, states, alone=[track.lane for track in data_samples if not track.get("streamed", True)])
+        state.put(
+            lanes,
+            states,
+            alone=[track.lane for track in data_samples if not track.get("streamed", True)],
+        )
         frames = [data_samples[b][t] for t, b in chosen.nonzero().tolist()]
         if mode == "predict":
             return self._predict(features, frames)
         losses = self.bbox_head.loss(self._neck(features), frames)
-        return losses if chosen is is_labelled else {name: _times_zero(loss) for name, loss in losses.items()}
+        return (
+            losses
+            if chosen is is_labelled
+            else {name: _times_zero(loss) for name, loss in losses.items()}
+        )
 
     def train(self, mode: bool = True) -> RecurrentDetector:
         """mmengine's ``train``, which leaves frozen BatchNorm layers in evaluation mode.
@@ -171,7 +185,11 @@ class RecurrentDetector(SingleStageDetector):
 
     def train_step(self, data: dict, optim_wrapper: OptimWrapper) -> dict:
         parts = split_lanes(data, self.micro_batch)
-        return step_in_parts(self, parts, optim_wrapper) if len(parts) > 1 else super().train_step(data, optim_wrapper)
+        return (
+            step_in_parts(self, parts, optim_wrapper)
+            if len(parts) > 1
+            else super().train_step(data, optim_wrapper)
+        )
 
     def clip_features(
         self, inputs: Tensor, chosen: Tensor | None, states: tuple | None
@@ -198,7 +216,9 @@ class RecurrentDetector(SingleStageDetector):
     def _neck(self, features: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return self.neck(features) if self.with_neck else features
 
-    def _predict(self, features: tuple[Tensor, ...], frames: list[DetDataSample]) -> list[DetDataSample]:
+    def _predict(
+        self, features: tuple[Tensor, ...], frames: list[DetDataSample]
+    ) -> list[DetDataSample]:
         results = self.bbox_head.predict(self._neck(features), frames, rescale=False)
         for frame, result in zip(frames, results, strict=True):
             frame.pred_instances = result

@@ -63,7 +63,9 @@ class StreamState:
         """
         groups = [group for group in self._groups if set(group) & set(lanes)]
         known = {lane for group in groups for lane in group}
-        goes_on = {lane for lane, starts in zip(lanes, is_first.tolist(), strict=True) if not starts}
+        goes_on = {
+            lane for lane, starts in zip(lanes, is_first.tolist(), strict=True) if not starts
+        }
         if not groups:
             return None
         if not goes_on <= known <= set(lanes):
@@ -71,18 +73,24 @@ class StreamState:
                 f"StreamState: a batch of lanes {list(lanes)} follows one of {list(groups[0])}, yet not all of its "
                 "lanes start a recording; keep the batch size constant (drop_last, padded lanes) or reset the state"
             )
-        of_lane = {lane: states for group in groups for lane, states in _split(group, self._groups[group])}
+        of_lane = {
+            lane: states for group in groups for lane, states in _split(group, self._groups[group])
+        }
         some = next(iter(of_lane.values()))
         blank = tuple(tuple(torch.zeros_like(row) for row in stage) for stage in some)
         parts = [of_lane.get(lane, blank) for lane in lanes]
-        return tuple(tuple(map(torch.cat, zip(*stages, strict=True))) for stages in zip(*parts, strict=True))
+        return tuple(
+            tuple(map(torch.cat, zip(*stages, strict=True))) for stages in zip(*parts, strict=True)
+        )
 
     def put(self, lanes: Lanes, states: States, alone: Iterable[int] = ()) -> None:
         """Keep the state of this clip.
 
         Lanes in ``alone`` hold clips that nothing continues, so no checkpoint needs their state.
         """
-        self._groups = {group: kept for group, kept in self._groups.items() if not set(group) & set(lanes)}
+        self._groups = {
+            group: kept for group, kept in self._groups.items() if not set(group) & set(lanes)
+        }
         self._groups[lanes] = tuple(tuple(rows.detach() for rows in state) for state in states)
         self._alone = (self._alone - set(lanes)) | set(alone)
 
@@ -99,9 +107,14 @@ class StreamState:
         """Replace the whole state by ``rows``, which :meth:`rows` returned, on ``device``."""
         self.reset()
         for lane, states in rows.items():
-            self._groups[(lane,)] = tuple(tuple(row.to(device) for row in stage) for stage in states)
+            self._groups[(lane,)] = tuple(
+                tuple(row.to(device) for row in stage) for stage in states
+            )
 
 
 def _split(lanes: Lanes, states: States) -> list[tuple[int, States]]:
     """Each lane of a group with its row (1, C, H, W) of each tensor."""
-    return [(lane, tuple(tuple(rows[i : i + 1] for rows in stage) for stage in states)) for i, lane in enumerate(lanes)]
+    return [
+        (lane, tuple(tuple(rows[i : i + 1] for rows in stage) for stage in states))
+        for i, lane in enumerate(lanes)
+    ]

@@ -35,7 +35,9 @@ class StreamTTAModel(DetTTAModel):
         tta_cfg: dict | None = None,
         data_preprocessor: dict | None = None,
     ) -> None:
-        super().__init__(tta_cfg=ConfigDict(tta_cfg or {}), module=module, data_preprocessor=data_preprocessor)
+        super().__init__(
+            tta_cfg=ConfigDict(tta_cfg or {}), module=module, data_preprocessor=data_preprocessor
+        )
         detector = getattr(self.module, "module", self.module)  # of several processes
         self.tta_cfg.setdefault("nms", detector.test_cfg["nms"])
 
@@ -47,7 +49,9 @@ class StreamTTAModel(DetTTAModel):
         )
         return super().test_step({key: [data[key], mirrored[key]] for key in mirrored})
 
-    def merge_preds(self, data_samples_list: list[tuple[DetDataSample, ...]]) -> list[DetDataSample]:
+    def merge_preds(
+        self, data_samples_list: list[tuple[DetDataSample, ...]]
+    ) -> list[DetDataSample]:
         """Merge each frame's boxes with those of its mirror image; all fields of a box stay."""
         for frame, mirrored in data_samples_list:
             found = mirrored.pred_instances
@@ -72,7 +76,9 @@ def _mirrored(track: TrackDataSample) -> TrackDataSample:
     Lane numbers below zero belong to mirror images.
     """
     mirror = TrackDataSample(metainfo=_in_mirror_lane(track.metainfo))
-    mirror.video_data_samples = [DetDataSample(metainfo=_in_mirror_lane(frame.metainfo)) for frame in track]
+    mirror.video_data_samples = [
+        DetDataSample(metainfo=_in_mirror_lane(frame.metainfo)) for frame in track
+    ]
     return mirror
 
 

@@ -93,7 +93,9 @@ class SelfAttention(nn.Module):
     def __init__(self, channels: int, head_dim: int) -> None:
         super().__init__()
         if channels % head_dim:
-            raise InputError(f"MaxViTRNN: head_dim={head_dim} does not divide the stage's {channels} channels")
+            raise InputError(
+                f"MaxViTRNN: head_dim={head_dim} does not divide the stage's {channels} channels"
+            )
         self.head_dim = head_dim
         self.qkv = nn.Linear(channels, 3 * channels)
         self.proj = nn.Linear(channels, channels)
@@ -120,7 +122,9 @@ def _attention_of_short_rows(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Attention with its scores written to memory: for 60 tokens a third faster on a CPU."""
     shape = q.shape
     q, k, v = (t.flatten(0, 1) for t in (q, k, v))
-    scores = torch.baddbmm(q.new_empty(1, 1, 1), q, k.transpose(1, 2), beta=0, alpha=shape[-1] ** -0.5)
+    scores = torch.baddbmm(
+        q.new_empty(1, 1, 1), q, k.transpose(1, 2), beta=0, alpha=shape[-1] ** -0.5
+    )
     return torch.bmm(scores.softmax(-1), v).view(shape)
 
 
@@ -154,7 +158,12 @@ class AttentionBlock(nn.Module):
     """
 
     def __init__(
-        self, channels: int, head_dim: int, partition: str, size_hw: tuple[int, int], pre_norm: bool = True
+        self,
+        channels: int,
+        head_dim: int,
+        partition: str,
+        size_hw: tuple[int, int],
+        pre_norm: bool = True,
     ) -> None:
         super().__init__()
         self.size_hw = size_hw
@@ -164,7 +173,9 @@ class AttentionBlock(nn.Module):
         self.ls1 = LayerScale(channels)
         self.norm2 = nn.LayerNorm(channels)
         self.mlp = nn.Sequential(
-            nn.Linear(channels, MLP_RATIO * channels), nn.GELU(), nn.Linear(MLP_RATIO * channels, channels)
+            nn.Linear(channels, MLP_RATIO * channels),
+            nn.GELU(),
+            nn.Linear(MLP_RATIO * channels, channels),
         )
         self.ls2 = LayerScale(channels)
 

@@ -64,7 +64,9 @@ def _statistics_kept(module: nn.Module) -> Iterator[None]:
 
     With ``track_running_stats=False`` instead, BatchNorm would save other tensors.
     """
-    norms = [m for m in module.modules() if isinstance(m, NORMS) and m.training and m.track_running_stats]
+    norms = [
+        m for m in module.modules() if isinstance(m, NORMS) and m.training and m.track_running_stats
+    ]
     before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
     for norm in norms:
         norm.momentum = 0.0

@@ -36,7 +36,9 @@ class ConvLSTM(nn.Module):
     def __init__(self, channels: int, dws_conv: bool = False) -> None:
         super().__init__()
         self.channels = channels
-        self.hidden_conv = nn.Conv2d(channels, channels, 3, padding=1, groups=channels) if dws_conv else None
+        self.hidden_conv = (
+            nn.Conv2d(channels, channels, 3, padding=1, groups=channels) if dws_conv else None
+        )
         self.gates = nn.Conv2d(2 * channels, 4 * channels, 1)
 
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
@@ -78,7 +80,9 @@ def _fitting(state: State | None, x: Tensor) -> State | None:
 
 
 def _zero_state(x: Tensor) -> State:
-    return torch.zeros_like(x), torch.zeros_like(x, dtype=torch.promote_types(x.dtype, torch.float32))
+    return torch.zeros_like(x), torch.zeros_like(
+        x, dtype=torch.promote_types(x.dtype, torch.float32)
+    )
 
 
 def _pixels(maps: Tensor) -> Tensor:

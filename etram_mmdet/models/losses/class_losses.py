@@ -33,7 +33,9 @@ class SmoothedClassLoss(nn.Module):
     def forward(self, scores: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """Loss of logits ``scores`` (M, K) against ``target`` (M, K), with ``weight`` (M, 1)."""
         soft = target * (1 - self.smoothing) + self.smoothing / target.shape[1]
-        return self.loss_weight * F.binary_cross_entropy_with_logits(scores, soft, weight, reduction="sum")
+        return self.loss_weight * F.binary_cross_entropy_with_logits(
+            scores, soft, weight, reduction="sum"
+        )
 
 
 @MODELS.register_module()
@@ -74,8 +76,12 @@ class SeesawClassLoss(SeesawLoss):
 
     takes_labels = True
 
-    def __init__(self, num_classes: int, p: float = 0.8, q: float = 2.0, loss_weight: float = 1.0) -> None:
-        super().__init__(num_classes=num_classes, p=p, q=q, loss_weight=loss_weight, reduction="sum")
+    def __init__(
+        self, num_classes: int, p: float = 0.8, q: float = 2.0, loss_weight: float = 1.0
+    ) -> None:
+        super().__init__(
+            num_classes=num_classes, p=p, q=q, loss_weight=loss_weight, reduction="sum"
+        )
 
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
         """Sum of losses of logits ``scores`` (M, K) against ``labels`` (M,)."""

@@ -73,7 +73,11 @@ class NWDLoss(NWDConstant, nn.Module):
     """
 
     def __init__(
-        self, loss_weight: float = 5.0, iou_share: float = 0.5, constant_px: float | None = None, eps: float = 1e-16
+        self,
+        loss_weight: float = 5.0,
+        iou_share: float = 0.5,
+        constant_px: float | None = None,
+        eps: float = 1e-16,
     ) -> None:
         super().__init__()
         if not 0 <= iou_share <= 1:

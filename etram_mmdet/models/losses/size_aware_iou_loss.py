@@ -75,7 +75,9 @@ class SizeWeight:
         if self.size_weight < 1:
             raise InputError(f"size_weight={self.size_weight}, expected at least 1")
         if self.mode not in _MODES:
-            raise InputError(f"size_weight: mode={self.mode!r}, expected one of {', '.join(_MODES)}")
+            raise InputError(
+                f"size_weight: mode={self.mode!r}, expected one of {', '.join(_MODES)}"
+            )
 
     def __call__(self, areas_px2: Tensor) -> Tensor:
         w = size_weight(areas_px2, self.size_weight, self.small_area, self.medium_area, self.mode)
@@ -119,4 +121,7 @@ class SizeAwareIoULoss(nn.Module):
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         """Loss of ``pred`` against ``target``: (N, 4) boxes xyxy in network pixels."""
         per_box = iou_loss(pred, target, mode="square", eps=self.eps, reduction="none")
-        return self.loss_weight * (self.weights((target[:, 2:] - target[:, :2]).prod(1)) * per_box).sum()
+        return (
+            self.loss_weight
+            * (self.weights((target[:, 2:] - target[:, :2]).prod(1)) * per_box).sum()
+        )

@@ -21,7 +21,10 @@ Probabilities = Callable[[Tensor], Tensor]
 
 @torch.no_grad()
 def match(
-    predicted: Predicted, probabilities: Probabilities, truth: list[InstanceData], assigner: BaseAssigner
+    predicted: Predicted,
+    probabilities: Probabilities,
+    truth: list[InstanceData],
+    assigner: BaseAssigner,
 ) -> Targets:
     """Match the priors of every frame to its boxes.
 
@@ -87,7 +90,8 @@ class _Matching(NamedTuple):
     def of_frames(self, frames: list[int]) -> tuple[Tensor, ...]:
         device = self.predicted.bboxes.device
         boxes, labels = (
-            pad_sequence([self.truth[f][key] for f in frames], batch_first=True) for key in ("bboxes", "labels")
+            pad_sequence([self.truth[f][key] for f in frames], batch_first=True)
+            for key in ("bboxes", "labels")
         )  # (B, N, 4), (B, N)
         known = [frames, [len(self.truth[f]) for f in frames], [self.first_box[f] for f in frames]]
         rows, counts, first_box = to_device(torch.tensor(known), device)
@@ -102,7 +106,9 @@ class _Matching(NamedTuple):
             labels,
             is_box[..., None] & is_candidate[:, None],
         )
-        index = rows[chosen.frame] * len(self.grid.priors) + candidates[chosen.frame, chosen.candidate]
+        index = (
+            rows[chosen.frame] * len(self.grid.priors) + candidates[chosen.frame, chosen.candidate]
+        )
         at = chosen.frame, chosen.box
         return index, boxes[at], labels[at], chosen.iou, first_box[chosen.frame] + chosen.box
 
@@ -111,11 +117,19 @@ class _Matching(NamedTuple):
         candidates = InstanceData(
             bboxes=self.predicted.bboxes[frame], scores=self._scores(frame), priors=self.grid.priors
         )
-        result = self.assigner.assign(pred_instances=candidates, gt_instances=boxes, gt_instances_ignore=None)
+        result = self.assigner.assign(
+            pred_instances=candidates, gt_instances=boxes, gt_instances_ignore=None
+        )
         prior = (result.gt_inds > 0).nonzero().squeeze(1)
         box = result.gt_inds[prior] - 1
         index = frame * len(self.grid.priors) + prior
-        return index, boxes.bboxes[box], boxes.labels[box], result.max_overlaps[prior], self.first_box[frame] + box
+        return (
+            index,
+            boxes.bboxes[box],
+            boxes.labels[box],
+            result.max_overlaps[prior],
+            self.first_box[frame] + box,
+        )
 
     def _scores(self, where: int | tuple[Tensor, Tensor]) -> Tensor:
         """(..., K) square roots of class times objectness probability, by which YOLOX assigns.
@@ -124,7 +138,9 @@ class _Matching(NamedTuple):
         stop the GPU.
         """
         objectness = self.predicted.objectness[where].sigmoid()[..., None]
-        return (self.probabilities(self.predicted.scores[where]) * objectness).sqrt_().nan_to_num_(0)
+        return (
+            (self.probabilities(self.predicted.scores[where]) * objectness).sqrt_().nan_to_num_(0)
+        )
 
 
 class Predicted(NamedTuple):

@@ -25,7 +25,9 @@ class NWDSimOTAAssigner(NWDConstant, RVTSimOTAAssigner):
         kwargs: the same arguments by name.
     """
 
-    def __init__(self, *args, nwd_share: float = 0.5, constant_px: float | None = None, **kwargs) -> None:
+    def __init__(
+        self, *args, nwd_share: float = 0.5, constant_px: float | None = None, **kwargs
+    ) -> None:
         super().__init__(*args, **kwargs)
         if not 0 <= nwd_share <= 1:
             raise InputError(f"NWDSimOTAAssigner: nwd_share={nwd_share}, expected 0 to 1")

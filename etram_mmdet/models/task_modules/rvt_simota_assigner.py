@@ -41,7 +41,10 @@ class PriorGrid(NamedTuple):
             # in double precision, where no quotient of a float and a stride is rounded up to the
             # next integer
             column, row = (centers.double() / stride).floor().long().unbind(-1)
-            row, column = (row[..., None] + offsets)[..., None], (column[..., None] + offsets)[..., None, :]
+            row, column = (
+                (row[..., None] + offsets)[..., None],
+                (column[..., None] + offsets)[..., None, :],
+            )
             is_inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
             index = torch.where(is_inside, first + row * columns + column, len(self.priors))
             found.append(index.flatten(-2))
@@ -88,14 +91,19 @@ class RVTSimOTAAssigner(BaseAssigner):
         if "assign" in vars(cls):
             cls.assigns_batches = vars(cls).get("assigns_batches", False)
 
-    def __init__(self, center_radius: float = 1.5, candidate_topk: int = 10, iou_weight: float = 3.0) -> None:
+    def __init__(
+        self, center_radius: float = 1.5, candidate_topk: int = 10, iou_weight: float = 3.0
+    ) -> None:
         self.center_radius = center_radius
         self.candidate_topk = candidate_topk
         self.iou_weight = iou_weight
 
     @torch.no_grad()
     def assign(
-        self, pred_instances: InstanceData, gt_instances: InstanceData, gt_instances_ignore: InstanceData | None = None
+        self,
+        pred_instances: InstanceData,
+        gt_instances: InstanceData,
+        gt_instances_ignore: InstanceData | None = None,
     ) -> AssignResult:
         """Assign the P priors of one frame to its N boxes.
 
@@ -114,9 +122,16 @@ class RVTSimOTAAssigner(BaseAssigner):
         candidates = self._near(pred_instances.priors, boxes[:, None]).any(0).nonzero().squeeze(1)
         if len(candidates):
             preds = pred_instances[candidates]
-            everything = torch.ones(1, len(boxes), len(candidates), dtype=torch.bool, device=boxes.device)
+            everything = torch.ones(
+                1, len(boxes), len(candidates), dtype=torch.bool, device=boxes.device
+            )
             chosen = self.choose(
-                preds.bboxes[None], preds.scores[None], preds.priors[None], boxes[None], labels[None], everything
+                preds.bboxes[None],
+                preds.scores[None],
+                preds.priors[None],
+                boxes[None],
+                labels[None],
+                everything,
             )
             index = candidates[chosen.candidate]
             gt_inds[index] = chosen.box + 1
@@ -143,7 +158,9 @@ class RVTSimOTAAssigner(BaseAssigner):
         reach = math.ceil(self.center_radius + 0.5) - 1
         index = grid.cells_around((boxes[..., :2] + boxes[..., 2:]) / 2, reach)  # (B, N, cells)
         is_near = self._near(grid.priors[index.clamp(max=none - 1)], boxes[:, :, None])
-        index = index.masked_fill(~(is_near & is_box[..., None]), none).flatten(1).sort(dim=1).values
+        index = (
+            index.masked_fill(~(is_near & is_box[..., None]), none).flatten(1).sort(dim=1).values
+        )
         is_again = F.pad(index[:, 1:] == index[:, :-1], (1, 0), value=False)
         index = index.masked_fill(is_again, none).sort(dim=1).values
         index = index[:, : int((index < none).sum(1).max())]
@@ -151,7 +168,13 @@ class RVTSimOTAAssigner(BaseAssigner):
 
     @torch.no_grad()
     def choose(
-        self, predicted: Tensor, scores: Tensor, priors: Tensor, boxes: Tensor, labels: Tensor, is_pair: Tensor
+        self,
+        predicted: Tensor,
+        scores: Tensor,
+        priors: Tensor,
+        boxes: Tensor,
+        labels: Tensor,
+        is_pair: Tensor,
     ) -> Choice:
         """Match C candidates of each of B frames to its N boxes.
 
@@ -191,7 +214,9 @@ class RVTSimOTAAssigner(BaseAssigner):
         zero_bce = F.binary_cross_entropy(scores, torch.zeros_like(scores), reduction="none")
         one_bce = F.binary_cross_entropy(scores, torch.ones_like(scores), reduction="none")
         of_box = labels[..., None].expand(-1, -1, scores.shape[1])  # (B, N, C)
-        class_cost = zero_bce.sum(-1)[:, None] + (one_bce - zero_bce).transpose(1, 2).gather(1, of_box)
+        class_cost = zero_bce.sum(-1)[:, None] + (one_bce - zero_bce).transpose(1, 2).gather(
+            1, of_box
+        )
         return class_cost - self.iou_weight * torch.log(similarity + 1e-8)
 
     def _cheapest(self, cost: Tensor, ious: Tensor) -> Tensor:
@@ -220,5 +245,7 @@ def pairwise_iou(boxes: Tensor, others: Tensor, least_union_px2: float = 1e-6) -
     others = others[:, None]
     sides = torch.min(boxes[..., 2:], others[..., 2:]) - torch.max(boxes[..., :2], others[..., :2])
     overlap = sides.clamp(min=0).prod(-1)
-    areas = (boxes[..., 2:] - boxes[..., :2]).prod(-1) + (others[..., 2:] - others[..., :2]).prod(-1)
+    areas = (boxes[..., 2:] - boxes[..., :2]).prod(-1) + (others[..., 2:] - others[..., :2]).prod(
+        -1
+    )
     return overlap / (areas - overlap).clamp(min=least_union_px2)

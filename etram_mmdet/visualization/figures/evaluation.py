@@ -40,7 +40,11 @@ class _Class(NamedTuple):
 
 
 def draw_evaluation(
-    frames: Sequence[FrameResult], classes: Sequence[str], palette: Sequence[Colour], heading: str, path: Path
+    frames: Sequence[FrameResult],
+    classes: Sequence[str],
+    palette: Sequence[Colour],
+    heading: str,
+    path: Path,
 ) -> float:
     """Write the page; returns the score threshold of its confusions and sizes, the best common one by F1."""
     from matplotlib.lines import Line2D
@@ -61,8 +65,13 @@ def draw_evaluation(
         _draw_confusions(confusions, confusion_matrix(frames, len(classes), score_thr), classes)
         _draw_sizes(sizes, matches, score_thr)
         figure.suptitle(heading, x=0.012, y=0.99, ha="left", fontsize=10.5, color=MUTED, wrap=True)
-        lines = [Line2D([], [], color=c.colour, lw=3, label=f"{c.name} {c.counts.boxes}") for c in with_boxes]
-        where = dict(loc="upper left", bbox_to_anchor=(0.006, 0.972), handlelength=1.2, columnspacing=1.4)
+        lines = [
+            Line2D([], [], color=c.colour, lw=3, label=f"{c.name} {c.counts.boxes}")
+            for c in with_boxes
+        ]
+        where = dict(
+            loc="upper left", bbox_to_anchor=(0.006, 0.972), handlelength=1.2, columnspacing=1.4
+        )
         figure.legend(handles=lines, labelcolor=INK, ncols=_MANY, **where)
         more_rows = (len(lines) - 1) // _MANY
         figure.tight_layout(rect=(0, 0, 1, 0.955 - 0.02 * more_rows), h_pad=2.5, w_pad=2.5)
@@ -84,7 +93,13 @@ def _draw_f1(ax: Axes, classes: Sequence[_Class], score_thr: float) -> None:
         ax.plot(THRESHOLDS, f1, color=c.colour, lw=1.4)
         ax.plot(THRESHOLDS[f1.argmax()], f1.max(), "o", color=c.colour, ms=6)
     mean = np.mean([c.counts.f_beta() for c in classes], axis=0)
-    ax.plot(THRESHOLDS, mean, color=ACCENT, lw=2.6, label=f"mean, at most {mean.max():.2f} at {score_thr:.2f}")
+    ax.plot(
+        THRESHOLDS,
+        mean,
+        color=ACCENT,
+        lw=2.6,
+        label=f"mean, at most {mean.max():.2f} at {score_thr:.2f}",
+    )
     ax.axvline(score_thr, color=ACCENT, lw=1, ls="--")
     ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="score threshold", ylabel="F1")
     ax.grid()
@@ -106,16 +121,32 @@ def _draw_confusions(ax: Axes, matrix: np.ndarray, classes: Sequence[str]) -> No
     font = dict(fontsize=min(10.5, 150 / (len(classes) + 1)))
     title(ax, "What is taken for what", "counts; shade: share of the row")
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-    ax.imshow(shares, cmap=LinearSegmentedColormap.from_list("shades", _SHADES), vmin=0, vmax=1, aspect="auto")
+    ax.imshow(
+        shares,
+        cmap=LinearSegmentedColormap.from_list("shades", _SHADES),
+        vmin=0,
+        vmax=1,
+        aspect="auto",
+    )
     places = range(len(classes) + 1)
-    ax.set_xticks(places, [*classes, "not found"], rotation=35, ha="right", rotation_mode="anchor", **font)
+    ax.set_xticks(
+        places, [*classes, "not found"], rotation=35, ha="right", rotation_mode="anchor", **font
+    )
     ax.set_yticks(places, [*classes, "nothing there"], **font)
     ax.set(xlabel="detected", ylabel="true")
     ax.tick_params(length=0)
     for row, column in np.argwhere(matrix > 0):
         colour = PAPER if shares[row, column] > 0.6 else INK
         size = min(9, font["fontsize"])
-        ax.text(column, row, f"{matrix[row, column]}", ha="center", va="center", fontsize=size, color=colour)
+        ax.text(
+            column,
+            row,
+            f"{matrix[row, column]}",
+            ha="center",
+            va="center",
+            fontsize=size,
+            color=colour,
+        )
     for spine in ax.spines.values():
         spine.set_visible(False)
 
@@ -128,8 +159,14 @@ def _draw_sizes(ax: Axes, matches: Matches, score_thr: float) -> None:
     shown = slice(used[0], used[-1] + 1)
     x = np.arange(len(boxes))
     ax.bar(x[shown], boxes[shown], width=0.9, color=GRID, label="boxes")
-    ax.set_xticks(np.arange(len(SIDE_EDGES_PX))[::2] - 0.5, [f"{edge:.0f}" for edge in SIDE_EDGES_PX[::2]])
-    ax.set(xlim=(used[0] - 0.7, used[-1] + 0.7), xlabel="side in sensor pixels (root of the area)", ylabel="boxes")
+    ax.set_xticks(
+        np.arange(len(SIDE_EDGES_PX))[::2] - 0.5, [f"{edge:.0f}" for edge in SIDE_EDGES_PX[::2]]
+    )
+    ax.set(
+        xlim=(used[0] - 0.7, used[-1] + 0.7),
+        xlabel="side in sensor pixels (root of the area)",
+        ylabel="boxes",
+    )
     recall = ax.twinx()
     recall.spines[["top", "left"]].set_visible(False)
     for values, style, text in (
@@ -140,5 +177,11 @@ def _draw_sizes(ax: Axes, matches: Matches, score_thr: float) -> None:
         recall.plot(used, rate, style, color=ACCENT, marker="o", ms=4, label=text)
     recall.set(ylim=(0, 1.02), ylabel="recall")
     handles = [*ax.get_legend_handles_labels()[0], *recall.get_legend_handles_labels()[0]]
-    above = dict(loc="lower left", bbox_to_anchor=(-0.01, 0.985), ncols=3, columnspacing=1.2, handlelength=1.4)
+    above = dict(
+        loc="lower left",
+        bbox_to_anchor=(-0.01, 0.985),
+        ncols=3,
+        columnspacing=1.2,
+        handlelength=1.4,
+    )
     recall.legend(handles=handles, labelcolor=INK, fontsize=9, **above)

@@ -15,12 +15,22 @@ if TYPE_CHECKING:
 
 Sums = tuple[np.ndarray, np.ndarray]
 POINTS = 300  # of a loss curve; each is a mean over the steps between
-_LEGEND = dict(loc="lower left", bbox_to_anchor=(-0.01, 0.99), labelcolor=INK, handlelength=1.2, columnspacing=1.4)
+_LEGEND = dict(
+    loc="lower left",
+    bbox_to_anchor=(-0.01, 0.99),
+    labelcolor=INK,
+    handlelength=1.2,
+    columnspacing=1.4,
+)
 _AP_LINES = (("AP", ACCENT), ("AP50", "#7cc4f0"), ("AP_small_classes", "#ff8a65"))
 
 
 def draw_training(
-    losses: Mapping[str, Sums], rows: Sequence[dict[str, str]], protocol: str, heading: str, path: Path
+    losses: Mapping[str, Sums],
+    rows: Sequence[dict[str, str]],
+    protocol: str,
+    heading: str,
+    path: Path,
 ) -> None:
     """``losses`` by name: sums (N,) in order of steps, and over how many steps each. ``rows``: the validations, by
     step, as results.csv holds them.
@@ -42,7 +52,9 @@ def _draw_losses(ax: Axes, losses: Mapping[str, Sums]) -> None:
     for name, sums in sorted(losses.items(), key=lambda item: item[0] != "loss"):
         steps, means = smoothed(*sums)
         is_sum = name == "loss"
-        ax.plot(steps, means, lw=2.4 if is_sum else 1.4, color=ACCENT if is_sum else None, label=name)
+        ax.plot(
+            steps, means, lw=2.4 if is_sum else 1.4, color=ACCENT if is_sum else None, label=name
+        )
     ax.set(xlabel="step", yscale="log")
     ax.grid()
     if losses:
@@ -54,11 +66,22 @@ def _draw_ap(ax: Axes, rows: Sequence[dict[str, str]], protocol: str) -> None:
 
     title(ax, f"AP at each validation, protocol {protocol}", "")
     steps = np.array([int(row["step"]) for row in rows])
-    columns = {key: _column(rows, f"{protocol}/{key}") for key in ("AP_low", "AP_high", *(k for k, _ in _AP_LINES))}
+    columns = {
+        key: _column(rows, f"{protocol}/{key}")
+        for key in ("AP_low", "AP_high", *(k for k, _ in _AP_LINES))
+    }
     ax.fill_between(steps, columns["AP_low"], columns["AP_high"], color=ACCENT, alpha=0.15, lw=0)
     for key, colour in _AP_LINES:
         if not np.isnan(columns[key]).all():
-            ax.plot(steps, columns[key], "o-", color=colour, lw=2, ms=5, label=f"{key} {columns[key][-1]:.4f}")
+            ax.plot(
+                steps,
+                columns[key],
+                "o-",
+                color=colour,
+                lw=2,
+                ms=5,
+                label=f"{key} {columns[key][-1]:.4f}",
+            )
     ax.set(xlabel="step (band: 95 % interval over other recordings)", ylim=(0, None))
     ax.grid()
     ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
@@ -75,7 +98,9 @@ def smoothed(sums: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarr
     """
     ends = np.cumsum(counts)
     borders = np.linspace(0, ends[-1], min(POINTS, int(ends[-1])) + 1)
-    stops = np.unique(np.searchsorted(ends, borders, side="right"))  # how many sums lie before each border
+    stops = np.unique(
+        np.searchsorted(ends, borders, side="right")
+    )  # how many sums lie before each border
     starts = np.unique([0, *stops[:-1]])
     stops = stops[stops > 0]
     means = np.add.reduceat(sums, starts) / np.add.reduceat(counts, starts)

@@ -35,9 +35,13 @@ def _draw_gain(ax: Axes, tuned: Tuned, before_thr: float) -> None:
     after = _f1(tuned.after)
     rows = np.arange(len(before))
     colours = [GOOD if a >= b else BAD for a, b in zip(after, before, strict=True)]
-    ax.hlines(rows, np.minimum(before, after), np.maximum(before, after), color=colours, lw=3, alpha=0.6)
+    ax.hlines(
+        rows, np.minimum(before, after), np.maximum(before, after), color=colours, lw=3, alpha=0.6
+    )
     ax.plot(before, rows, "o", color=MUTED, ms=8, label=f"{before_thr:.2f} for all")
-    ax.plot(common, rows, "|", color=INK, ms=16, mew=2, label=f"best for all, {tuned.common_thr:.2f}")
+    ax.plot(
+        common, rows, "|", color=INK, ms=16, mew=2, label=f"best for all, {tuned.common_thr:.2f}"
+    )
     ax.scatter(after, rows, s=90, color=colours, zorder=3, label="tuned")
     ax.set(xlim=(-0.02, 1.02), xlabel="F1 at IoU .5")
     ax.grid(axis="x")
@@ -54,7 +58,10 @@ def _draw_thresholds(ax: Axes, tuned: Tuned) -> None:
             ax.plot(points.score_thr[:, size], rows, "o", color=ACCENT, ms=4, alpha=0.5, mew=0)
         ax.plot(tuned.points.score_thr[:, size], rows, "o", color=ACCENT, ms=9)
     borders = ", ".join(f"{border:g}" for border in tuned.points.sides_px)
-    ax.set(xlim=(-0.02, 1.02), xlabel="score threshold" + (f"; sides below and above {borders} px" if borders else ""))
+    ax.set(
+        xlim=(-0.02, 1.02),
+        xlabel="score threshold" + (f"; sides below and above {borders} px" if borders else ""),
+    )
 
 
 def _f1(counts: Sequence) -> np.ndarray:

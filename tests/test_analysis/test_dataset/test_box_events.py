@@ -25,7 +25,9 @@ def quiet_image() -> np.ndarray:
     return events
 
 
-BOXES = np.array([[10, 10, 30, 20], [60, 40, 80, 50], [40, 20, 60, 40]], float)  # nothing moves in the last
+BOXES = np.array(
+    [[10, 10, 30, 20], [60, 40, 80, 50], [40, 20, 60, 40]], float
+)  # nothing moves in the last
 
 
 def edges() -> np.ndarray:
@@ -40,7 +42,9 @@ def test_events_in_boxes():
     assert found.inside_share == pytest.approx(800 / 840)
     twice = BoxEvents.joined([found, BoxEvents.of_frame(BOXES[:1], quiet_image())])
     assert twice.inside_share == pytest.approx(1200 / 1680) and len(twice.per_px) == 4
-    overlapping = BoxEvents.of_frame(np.array([[10, 10, 30, 20], [10, 10, 30, 20]], float), quiet_image())
+    overlapping = BoxEvents.of_frame(
+        np.array([[10, 10, 30, 20], [10, 10, 30, 20]], float), quiet_image()
+    )
     assert overlapping.inside == 400  # each event once
     nothing = BoxEvents.of_frame(BOXES[:0], np.zeros(HW))
     assert (nothing.empty_share, nothing.inside_share, nothing.camera) == (None, None, None)
@@ -52,23 +56,33 @@ def test_almost_none_is_told_from_few():
     few = np.zeros(HW)
     few.flat[: 96 * 20] = (np.arange(96 * 20) % 16 == 0).astype(int)  # 6 on 100
     whole = np.array([[0, 0, 96, 20]], float)
-    assert BoxEvents.of_frame(whole, events).empty_share == 1 and BoxEvents.of_frame(whole, few).empty_share == 0
+    assert (
+        BoxEvents.of_frame(whole, events).empty_share == 1
+        and BoxEvents.of_frame(whole, few).empty_share == 0
+    )
 
 
 def test_camera():
     assert BoxEvents.of_frame(BOXES, quiet_image()).camera == "static"
     assert BoxEvents.of_frame(BOXES, edges()).camera == "moving"
     noise = (RNG.random(HW) < 0.2).astype(float)
-    assert BoxEvents.of_frame(BOXES, noise).camera is None  # as many active pixels, but evenly spread
+    assert (
+        BoxEvents.of_frame(BOXES, noise).camera is None
+    )  # as many active pixels, but evenly spread
     crowd = quiet_image()
     crowd[:, 48:] = edges()[:, 48:]
     half = np.array([[48, 0, 96, 64]], float)
     assert BoxEvents.of_frame(BOXES[:2], crowd).camera == "moving"
-    assert BoxEvents.of_frame(BOXES[:2], crowd, others_xyxy=half).camera == "static"  # boxes of classes left out
+    assert (
+        BoxEvents.of_frame(BOXES[:2], crowd, others_xyxy=half).camera == "static"
+    )  # boxes of classes left out
     # Four pixels added up show four times the noise: what is busy then is twice as dense.
     some = np.zeros(HW)
     some[::3, ::2] = 1
-    assert BoxEvents.of_frame(BOXES[:0], some).busy == 1 and BoxEvents.of_frame(BOXES[:0], some, added_up=2).busy == 0
+    assert (
+        BoxEvents.of_frame(BOXES[:0], some).busy == 1
+        and BoxEvents.of_frame(BOXES[:0], some, added_up=2).busy == 0
+    )
 
 
 def with_events(split: str, events: np.ndarray, bboxes=BOXES, **known):
@@ -78,13 +92,17 @@ def with_events(split: str, events: np.ndarray, bboxes=BOXES, **known):
 def test_warnings_of_empty_boxes_and_moving_cameras():
     static, moving = with_events("train", quiet_image()), with_events("val", edges(), BOXES[:2])
     first, second = find_warnings(census(static, moving))
-    assert first.startswith("train: 33 % of the boxes hold almost no events (under 0.05 for each pixel): objects that")
+    assert first.startswith(
+        "train: 33 % of the boxes hold almost no events (under 0.05 for each pixel): objects that"
+    )
     share = 100 * moving.box_events.inside_share
     assert second.startswith(
         "the camera moves in some splits only: train from a static one (95 % of the events in boxes), val from a "
         f"moving one ({share:.0f} % of the events in boxes); results of one kind"
     )
-    alike = census(with_events("train", quiet_image(), BOXES[:2]), with_events("val", quiet_image(), BOXES[:2]))
+    alike = census(
+        with_events("train", quiet_image(), BOXES[:2]), with_events("val", quiet_image(), BOXES[:2])
+    )
     assert find_warnings(alike) == []
     table = format_census(census(static, moving))
     assert "train           95.2 %                  33.3 %  static" in table
@@ -103,18 +121,32 @@ def test_warning_of_what_downsample_leaves_out(left_out, speaks):
 def test_strides_that_do_not_fit():
     made = census(recording("train", of=boxes((0, 7, 30), (1, 20, 20), (2, 600, 20))))
     fine, large = stride_warnings(made, (8, 16, 32))
-    assert fine.startswith("train: 33 % of the boxes have a side under 8 px, the finest stride (strides 8, 16, 32)")
-    assert large.startswith("train: 33 % of the boxes have a side over 512 px") and "coarser strides" in large
+    assert fine.startswith(
+        "train: 33 % of the boxes have a side under 8 px, the finest stride (strides 8, 16, 32)"
+    )
+    assert (
+        large.startswith("train: 33 % of the boxes have a side over 512 px")
+        and "coarser strides" in large
+    )
     assert len(stride_warnings(made, (2, 4, 8))) == 1  # over 128 px only
-    assert stride_warnings(census(recording("train", of=boxes((0, 8, 30), (1, 512, 20)))), (8, 16, 32)) == []
+    assert (
+        stride_warnings(census(recording("train", of=boxes((0, 8, 30), (1, 512, 20)))), (8, 16, 32))
+        == []
+    )
 
 
 def test_classes_that_nobody_has_are_one_line():
-    lines = format_census(census(recording("train", of=boxes((1, 20, 20))), recording("val", of=boxes((3, 20, 20)))))
+    lines = format_census(
+        census(recording("train", of=boxes((1, 20, 20))), recording("val", of=boxes((3, 20, 20))))
+    )
     assert "no box of pedestrian, bicycle, motorbike, truck, tram, wheelchair" in lines
     assert not any(line.startswith("pedestrian") for line in lines.splitlines())
-    found = find_warnings(census(recording("train", of=boxes((1, 20, 20))), recording("val", of=boxes((3, 20, 20)))))
-    assert [sentence for sentence in found if sentence.startswith(("train: no box", "val: no box"))] == [
+    found = find_warnings(
+        census(recording("train", of=boxes((1, 20, 20))), recording("val", of=boxes((3, 20, 20))))
+    )
+    assert [
+        sentence for sentence in found if sentence.startswith(("train: no box", "val: no box"))
+    ] == [
         "train: no box of bus; a detector cannot learn them",
         "val: no box of car; no AP can be measured for them there",
     ]
@@ -131,10 +163,19 @@ def test_unknown_light_and_slow_recordings():
 
 def test_recording_and_folder_agree_on_what_downsample_leaves_out(tmp_path):
     """Of 4000 events an odd x and an odd y has one in four; windows of 50 ms at 100 ms hold a half of all."""
-    write_recording(tmp_path / "raw" / "train", "a", boxes=make_boxes([100_000, 200_000, 300_000, 400_000]))
+    write_recording(
+        tmp_path / "raw" / "train", "a", boxes=make_boxes([100_000, 200_000, 300_000, 400_000])
+    )
     summary = preprocess_folder(tmp_path / "raw", tmp_path / "out")
     (raw,), (folder,) = (take_census(tmp_path / name).recordings for name in ("raw", "out"))
     assert raw.events_in_frames == folder.events_in_frames
-    assert raw.events_left_out == folder.events_left_out == pytest.approx(0.75 * raw.events_in_frames, rel=0.05)
-    assert f"downsample nearest leaves out {raw.events_left_out:,} of the {raw.events_in_frames:,}" in str(summary)
+    assert (
+        raw.events_left_out
+        == folder.events_left_out
+        == pytest.approx(0.75 * raw.events_in_frames, rel=0.05)
+    )
+    assert (
+        f"downsample nearest leaves out {raw.events_left_out:,} of the {raw.events_in_frames:,}"
+        in str(summary)
+    )
     np.testing.assert_allclose(raw.box_events.per_px, folder.box_events.per_px)

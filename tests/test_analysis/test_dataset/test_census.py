@@ -42,7 +42,14 @@ def test_labels_that_the_reference_wrote():
 
 def test_what_nobody_knows_is_none():
     found = as_dict(take_census(THEIRS), [], [])["splits"]["train"]
-    unknown = ("duration_s", "events", "events_per_s", "events_out_of_frame", "frames_without_events", "dropped")
+    unknown = (
+        "duration_s",
+        "events",
+        "events_per_s",
+        "events_out_of_frame",
+        "frames_without_events",
+        "dropped",
+    )
     assert all(found[key] is None for key in unknown)
 
 
@@ -55,10 +62,14 @@ def test_config_decides_the_network_pixels():
 
 def test_recordings_and_their_sequences_agree(raw_sample, sample):
     raw, preprocessed = (as_dict(take_census(root), [], []) for root in (raw_sample, sample))
-    assert raw["splits"] == preprocessed["splits"] and raw["recordings"] == preprocessed["recordings"]
+    assert (
+        raw["splits"] == preprocessed["splits"] and raw["recordings"] == preprocessed["recordings"]
+    )
     train = raw["splits"]["train"]
     assert train["events"] > 0 and train["recordings"] == 3 and train["day"] == 2
-    assert train["duration_s"] == pytest.approx(6.0, abs=0.1) and train["labels_per_s"] == pytest.approx(10, rel=0.01)
+    assert train["duration_s"] == pytest.approx(6.0, abs=0.1) and train[
+        "labels_per_s"
+    ] == pytest.approx(10, rel=0.01)
     quick = as_dict(take_census(raw_sample, read_events=False), [], [])["splits"]["train"]
     assert quick["per_class"] == train["per_class"] and quick["events"] is None
 
@@ -69,7 +80,9 @@ def raw(tmp_path):
     events = make_events()
     events["t"] = np.where((events["t"] >= 100_000) & (events["t"] < 210_000), 100_000, events["t"])
     events["x"][[5, 50, 500, 1500, 3500]] = 64
-    labels = make_boxes([100_000, 200_000, 300_000, 300_000], class_id=[0, 1, 1, 1], w=[20, 20, 20, 4])
+    labels = make_boxes(
+        [100_000, 200_000, 300_000, 300_000], class_id=[0, 1, 1, 1], w=[20, 20, 20, 4]
+    )
     write_recording(tmp_path / "train", "night_a", events, labels)
     return tmp_path
 
@@ -79,12 +92,21 @@ def test_recordings_are_read_through(raw, monkeypatch):
     monkeypatch.setattr("etram_mmdet.events.formats.hdf5._EVENTS_PER_BLOCK", 250)
     found = take_census(raw)
     (only,) = found.recordings
-    assert (only.num_events, only.events_out_of_frame, only.light, only.size_px) == (4000, 5, "night", (64, 48))
+    assert (only.num_events, only.events_out_of_frame, only.light, only.size_px) == (
+        4000,
+        5,
+        "night",
+        (64, 48),
+    )
     t = make_events()["t"]
     assert only.duration_s == pytest.approx((t[-1] - t[0]) / 1e6)
     assert only.events_per_s == pytest.approx(4000 / only.duration_s)
     assert only.frames_without_events == 1  # the one from 150 to 200 ms
-    assert only.boxes.widths_px.tolist() == [10, 10, 10] and only.boxes.heights_px.tolist() == [8, 8, 8]
+    assert only.boxes.widths_px.tolist() == [10, 10, 10] and only.boxes.heights_px.tolist() == [
+        8,
+        8,
+        8,
+    ]
     assert only.dropped["boxes_too_small"] == 1 and found.dropped_share("train") == 0.25
     assert found.labels_per_s("train") == pytest.approx(10)
     assert found.problems == [] and list(found.splits) == ["train"]
@@ -111,11 +133,15 @@ def test_unusable_folders_are_sentences(tmp_path):
     with pytest.raises(InputError, match=r"no recordings NAME_td\.h5 .*; check the path"):
         take_census(tmp_path)
     (tmp_path / "a_td.h5").touch()
-    with pytest.raises(InputError, match=r"recordings lie in .* itself: move them and their labels into"):
+    with pytest.raises(
+        InputError, match=r"recordings lie in .* itself: move them and their labels into"
+    ):
         take_census(tmp_path)
     labels = "labels_v2"
     shutil.copytree(THEIRS / "val" / "val_day_0001" / labels, tmp_path / "val" / "a" / labels)
-    with pytest.raises(InputError, match=r"(?s)no recording can be used.*holds no event_representations_v2"):
+    with pytest.raises(
+        InputError, match=r"(?s)no recording can be used.*holds no event_representations_v2"
+    ):
         take_census(tmp_path)
     (tmp_path / "val" / "a" / labels / "labels.npz").write_bytes(b"")
     with pytest.raises(InputError, match=r"labels\.npz: .*run tools/preprocess.py again"):
@@ -128,12 +154,15 @@ def test_percentiles_by_hand():
     split = as_dict(made, [], [])["splits"]["train"]
     area = split["per_class"]["pedestrian"]["percentiles"]["area_px2"]
     assert (area["p25"], area["p50"], area["p75"]) == (200, 300, 400)
-    assert (area["p5"], area["p95"]) == pytest.approx((120, 480))  # 0.2 and 3.8 steps of 100 from the first
+    assert (area["p5"], area["p95"]) == pytest.approx(
+        (120, 480)
+    )  # 0.2 and 3.8 steps of 100 from the first
     assert split["per_class"]["car"] == {"boxes": 0, "percentiles": None}
 
 
 @pytest.mark.parametrize(
-    ("name", "light"), [("val_day_006", "day"), ("Night2", "night"), ("2024-NIGHT-1", "night"), ("monday_1", None)]
+    ("name", "light"),
+    [("val_day_006", "day"), ("Night2", "night"), ("2024-NIGHT-1", "night"), ("monday_1", None)],
 )
 def test_light_in_the_name(name, light):
     assert recording("val", name).light == light

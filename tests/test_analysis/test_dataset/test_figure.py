@@ -53,7 +53,10 @@ def test_little_is_enough(tmp_path, made):
 
 
 def test_tables_say_what_is_unknown():
-    made = census(recording("train", **KNOWN), recording("val", of=boxes((0, 20, 40), (0, 22, 40), (0, 24, 40))))
+    made = census(
+        recording("train", **KNOWN),
+        recording("val", of=boxes((0, 20, 40), (0, 22, 40), (0, 24, 40))),
+    )
     lines = format_census(made).splitlines()
     train, val = lines[2].split(), lines[3].split()
     assert train == "train 1 1 0 2.0 3,000,000 1,500,000 7 3 10.00 160 0.0 %".split()
@@ -62,7 +65,9 @@ def test_tables_say_what_is_unknown():
     assert cars[:6] == ["car", "20", "0", "30", "30", "30"] and cars[-1] == "1200"
     (mix,) = (line for line in lines if line.startswith("val") and "%" in line)
     assert mix.split()[1] == "100.0"
-    assert "fixed            1024.0           9216.0         2.00" in format_thresholds(all_thresholds(made))
+    assert "fixed            1024.0           9216.0         2.00" in format_thresholds(
+        all_thresholds(made)
+    )
 
 
 def test_nothing_half_written(tmp_path):
@@ -70,4 +75,6 @@ def test_nothing_half_written(tmp_path):
     with pytest.raises(RuntimeError), atomic_write(tmp_path / "a.json") as aside:
         aside.write_text("half")
         raise RuntimeError
-    assert [p.name for p in tmp_path.iterdir()] == ["a.json"] and (tmp_path / "a.json").read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"] and (
+        tmp_path / "a.json"
+    ).read_text() == "old"

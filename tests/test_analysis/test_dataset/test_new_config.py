@@ -29,7 +29,9 @@ SMALL = boxes((0, 7, 9), (1, 20, 20), times=50)
 
 def recording(split="train", of=LARGE, frames=300, size_px=(640, 480), **known) -> RecordingCensus:
     name = f"{split}_{size_px[0]}"
-    return RecordingCensus(split, name, of, np.arange(1, frames + 1) * 100_000, size_px=size_px, **known)
+    return RecordingCensus(
+        split, name, of, np.arange(1, frames + 1) * 100_000, size_px=size_px, **known
+    )
 
 
 def plan(*recordings) -> ConfigPlan:
@@ -53,10 +55,22 @@ def written(made: ConfigPlan, folder):
         ({0: 5, 1: 5}, ["car", "bus"], dict(classes=("car", "bus"))),
         ({0: 5, 2: 5}, ["car", "bus", "van"], dict(classes=("car", "bus", "van"))),
         ({1: 5, 2: 5}, ["car", "bus"], dict(classes=("car", "bus"), mapping={1: "car", 2: "bus"})),
-        ({1: 5, 2: 5, 7: 1}, ["1=car", "2=car"], dict(classes=("car",), mapping={1: "car", 2: "car"}, leave_out=(7,))),
-        ({0: 1, 4: 1}, [], dict(classes=("class_0", "class_4"), mapping={0: "class_0", 4: "class_4"})),
+        (
+            {1: 5, 2: 5, 7: 1},
+            ["1=car", "2=car"],
+            dict(classes=("car",), mapping={1: "car", 2: "car"}, leave_out=(7,)),
+        ),
+        (
+            {0: 1, 4: 1},
+            [],
+            dict(classes=("class_0", "class_4"), mapping={0: "class_0", 4: "class_4"}),
+        ),
         ({"Car": 5, "dog": 1}, ["car"], dict(classes=("car",), leave_out=("dog",))),
-        ({"Car": 5, "lorry": 1}, ["lorry=bus", "car"], dict(classes=("bus", "car"), mapping={"lorry": "bus"})),
+        (
+            {"Car": 5, "lorry": 1},
+            ["lorry=bus", "car"],
+            dict(classes=("bus", "car"), mapping={"lorry": "bus"}),
+        ),
         ({"walker": 5, "forklift": 1}, [], dict(classes=("walker", "forklift"))),
     ],
 )
@@ -70,8 +84,16 @@ def test_class_sets(found, words, expected):
 @pytest.mark.parametrize(
     ("found", "words", "sentence"),
     [
-        ({1: 5, 2: 5, 7: 1}, ["car", "bus"], "2 names (car, bus), but the label files hold the ids 1, 2, 7; say which"),
-        ({0: 5, 1: 5}, ["car", "1=bus"], "--classes car: no label is called so; name its id too, 0=car"),
+        (
+            {1: 5, 2: 5, 7: 1},
+            ["car", "bus"],
+            "2 names (car, bus), but the label files hold the ids 1, 2, 7; say which",
+        ),
+        (
+            {0: 5, 1: 5},
+            ["car", "1=bus"],
+            "--classes car: no label is called so; name its id too, 0=car",
+        ),
     ],
 )
 def test_words_that_leave_an_id_open(found, words, sentence):
@@ -82,7 +104,9 @@ def test_words_that_leave_an_id_open(found, words, sentence):
 
 def test_ids_are_counted_over_all_label_files(tmp_path):
     for split, ids in (("train", [1, 1, 3]), ("val", [3, 3, 3])):
-        write_recording(tmp_path / split, "a", boxes=make_boxes([100_000, 200_000, 300_000], class_id=ids))
+        write_recording(
+            tmp_path / split, "a", boxes=make_boxes([100_000, 200_000, 300_000], class_id=ids)
+        )
     assert classes_in(find_sources(tmp_path)[0], PreprocessSettings()) == {1: 2, 3: 4}
 
 
@@ -98,7 +122,10 @@ def test_config_says_what_follows_from_the_recordings(tmp_path):
     assert (loss.type, loss.small_area, loss.medium_area) == ("SizeAwareIoULoss", 400.0, 1200.0)
     assert cfg.train_cfg.max_iters == 1000 == 300 * 20 / 6 and cfg.train_cfg.val_interval == 100
     assert cfg.test_dataloader.dataset.split == "val"
-    assert written(plan(recording(), recording("test")), tmp_path).test_dataloader.dataset.split == "test"
+    assert (
+        written(plan(recording(), recording("test")), tmp_path).test_dataloader.dataset.split
+        == "test"
+    )
     assert "sensor: 640x480 pixels, as recordings, labels or --sensor say" in made.reasons()
 
 
@@ -131,7 +158,9 @@ def test_model_and_schedule_fit_the_number_of_frames(frames, base, steps):
 
 
 def test_what_cannot_be_planned():
-    with pytest.raises(InputError, match=r"different sizes: 640x480 \(train/train_640\), 346x260 \(val/val_346\)"):
+    with pytest.raises(
+        InputError, match=r"different sizes: 640x480 \(train/train_640\), 346x260 \(val/val_346\)"
+    ):
         plan(recording(), recording("val", size_px=(346, 260)))
     with pytest.raises(InputError, match="no training boxes"):
         plan(recording("val"))

@@ -64,20 +64,28 @@ def test_share_is_the_losss():
 def test_labels_that_the_reference_wrote():
     found = by_rule(all_thresholds(take_census(DATA / "preprocessed_etram")))
     # 22 pedestrians, bicycles, motorbikes and wheelchairs: 18.9 steps, between areas 13580.15625 and 16189.875.
-    assert found["classes"].small_area == pytest.approx(13580.15625 + 0.9 * (16189.875 - 13580.15625))
+    assert found["classes"].small_area == pytest.approx(
+        13580.15625 + 0.9 * (16189.875 - 13580.15625)
+    )
     # 14 cars: 9.75 steps, between 3387.234375 and 8802.9375.
-    assert found["classes"].medium_area == pytest.approx(3387.234375 + 0.75 * (8802.9375 - 3387.234375))
+    assert found["classes"].medium_area == pytest.approx(
+        3387.234375 + 0.75 * (8802.9375 - 3387.234375)
+    )
     # 46 boxes: 11.25, 13.5 and 31.5 steps.
     assert found["p25"].small_area == pytest.approx(835.40625 + 0.25 * (862.75 - 835.40625))
     assert found["p30"].small_area == pytest.approx((872.578125 + 987.65625) / 2)
     assert found["p30"].medium_area == pytest.approx((5819.9375 + 8203.828125) / 2)
     assert found["classes"].size_weight == 2  # 1.5 * 14 / 22 = 0.95
-    assert "small_area is not below medium_area" in found["classes"].notes[0]  # these boxes were drawn at random
+    assert (
+        "small_area is not below medium_area" in found["classes"].notes[0]
+    )  # these boxes were drawn at random
 
 
 def test_groups_go_by_name():
     """``cls8_sample`` calls id 0 a car and id 4 a pedestrian, and writes both with a capital."""
-    made = census(recording("train", of=boxes((0, 30, 30), (4, 10, 10), (4, 10, 20))), class_set="cls8_sample")
+    made = census(
+        recording("train", of=boxes((0, 30, 30), (4, 10, 10), (4, 10, 20))), class_set="cls8_sample"
+    )
     found = by_rule(all_thresholds(made))["classes"]
     assert (found.small_area, found.medium_area) == (190, 900)
     made = census(recording("train", of=boxes((2, 5, 10), (1, 30, 30))), class_set="etram3")
@@ -100,7 +108,9 @@ def test_empty_group_falls_back_and_says_so(label, areas, group):
 
 def test_only_training_boxes_count():
     train, val = boxes((0, 10, 10), (1, 20, 20)), boxes((0, 90, 90), (1, 90, 90))
-    found = by_rule(all_thresholds(census(recording("train", of=train), recording("val", of=val))))["classes"]
+    found = by_rule(all_thresholds(census(recording("train", of=train), recording("val", of=val))))[
+        "classes"
+    ]
     assert (found.small_area, found.medium_area) == (100, 400)
     with pytest.raises(InputError, match="no training boxes"):
         all_thresholds(census(recording("val", of=val)))
@@ -114,7 +124,9 @@ def test_fragment_reaches_the_loss(tmp_path, rule):
     (tmp_path / "mine.py").write_text(thresholds_as_config(made, chosen))
     config = (ROOT / "configs" / "patch2_sizeaware_datadriven.py").read_text()
     config = config.replace('"./patch2.py"', repr(str(ROOT / "configs" / "patch2.py")))
-    (tmp_path / "child.py").write_text(config.replace("./_base_/models/size_thresholds_sample.py", "./mine.py"))
+    (tmp_path / "child.py").write_text(
+        config.replace("./_base_/models/size_thresholds_sample.py", "./mine.py")
+    )
     loss = MODELS.build(load_config(tmp_path / "child.py").model.bbox_head.loss_bbox)
     assert loss.weights == SizeWeight(
         size_weight=5.0,  # 1.5 * 41 / 11 = 5.6, limited
@@ -126,8 +138,12 @@ def test_fragment_reaches_the_loss(tmp_path, rule):
 
 
 def test_config_of_the_sample():
-    plain, tuned = (load_config(ROOT / "configs" / f"patch2_sizeaware{s}.py") for s in ("", "_datadriven"))
-    thresholds = Config.fromfile(ROOT / "configs" / "_base_" / "models" / "size_thresholds_sample.py").size_thresholds
+    plain, tuned = (
+        load_config(ROOT / "configs" / f"patch2_sizeaware{s}.py") for s in ("", "_datadriven")
+    )
+    thresholds = Config.fromfile(
+        ROOT / "configs" / "_base_" / "models" / "size_thresholds_sample.py"
+    ).size_thresholds
     assert tuned.model.bbox_head.loss_bbox == dict(type="SizeAwareIoULoss", **thresholds)
     assert plain.model.bbox_head.pop("loss_bbox") and tuned.model.bbox_head.pop("loss_bbox")
     assert plain.model == tuned.model and plain.train_dataloader == tuned.train_dataloader

@@ -14,22 +14,33 @@ PEDESTRIANS = boxes((0, 20, 40), times=20)
 
 def with_more(*rows, times=20) -> BoxSizes:
     """A box of every class and more of some."""
-    return BoxSizes.joined([boxes(*((label, 30, 40) for label in range(8))), boxes(*rows, times=times)])
+    return BoxSizes.joined(
+        [boxes(*((label, 30, 40) for label in range(8))), boxes(*rows, times=times)]
+    )
 
 
 def test_silent():
-    known = dict(size_is_assumed=False, frames_without_events=0, dropped={"boxes_too_small": 40})  # of 200
-    assert find_warnings(census(*(recording(split, **known) for split in ("train", "val", "test")))) == []
+    known = dict(
+        size_is_assumed=False, frames_without_events=0, dropped={"boxes_too_small": 40}
+    )  # of 200
+    assert (
+        find_warnings(census(*(recording(split, **known) for split in ("train", "val", "test"))))
+        == []
+    )
     assert find_warnings(census(*(recording(split) for split in ("train", "val", "test")))) == []
 
 
-@pytest.mark.parametrize(("split", "consequence"), [("train", "cannot learn them"), ("val", "no AP can be measured")])
+@pytest.mark.parametrize(
+    ("split", "consequence"), [("train", "cannot learn them"), ("val", "no AP can be measured")]
+)
 def test_missing_class(split, consequence):
     other = "val" if split == "train" else "train"
     some = ALL_CLASSES.of_class(0)
     found = find_warnings(census(recording(split, of=some), recording(other)))
     (sentence,) = (s for s in found if "no box of" in s)
-    assert sentence.startswith(f"{split}: no box of car, bicycle, bus, motorbike, truck, tram, wheelchair;")
+    assert sentence.startswith(
+        f"{split}: no box of car, bicycle, bus, motorbike, truck, tram, wheelchair;"
+    )
     assert consequence in sentence
 
 
@@ -45,14 +56,20 @@ def test_wide_pedestrian():
 
 @pytest.mark.parametrize(("label", "name"), [(1, "car"), (3, "bus"), (5, "truck"), (6, "tram")])
 def test_vehicle_smaller_than_a_pedestrian(label, name):
-    (sentence,) = find_warnings(census(recording("val", of=with_more((0, 20, 40), (label, 19, 40)))))
-    assert sentence.startswith(f"val: the typical {name} is smaller than the typical pedestrian (19x40 px to 20x40 px)")
+    (sentence,) = find_warnings(
+        census(recording("val", of=with_more((0, 20, 40), (label, 19, 40))))
+    )
+    assert sentence.startswith(
+        f"val: the typical {name} is smaller than the typical pedestrian (19x40 px to 20x40 px)"
+    )
     assert find_warnings(census(recording("val", of=with_more((0, 20, 40), (label, 21, 40))))) == []
 
 
 def test_odd_boxes_go_by_name():
     """eTraM's ids read as if they were ``cls8_sample``'s: the car is a pedestrian and the pedestrian a motorbike."""
-    made = census(recording("train", of=with_more((0, 20, 40), (4, 50, 40))), class_set="cls8_sample")
+    made = census(
+        recording("train", of=with_more((0, 20, 40), (4, 50, 40))), class_set="cls8_sample"
+    )
     first, second = find_warnings(made)
     assert "typical pedestrian is wider than tall" in first and "typical car is smaller" in second
     assert "class_set 'cls8_sample'" in first
@@ -60,7 +77,9 @@ def test_odd_boxes_go_by_name():
 
 def size_mix(small, medium, large) -> BoxSizes:
     """Per cent of boxes of each size, shared out over no class in particular."""
-    parts = [boxes((0, w, w + 1), times=n) for n, w in ((small, 20), (medium, 60), (large, 120)) if n]
+    parts = [
+        boxes((0, w, w + 1), times=n) for n, w in ((small, 20), (medium, 60), (large, 120)) if n
+    ]
     return BoxSizes.joined(parts)
 
 
@@ -91,9 +110,16 @@ def test_recording_in_two_splits():
 
 def test_dropped_boxes():
     """41 of 160 + 41 + 1 boxes; those of unused frames are labelled too, but not dropped by a rule."""
-    dropped = {"boxes_too_small": 40, "boxes_outside": 1, "boxes_in_unused_frames": 1, "events_out_of_frame": 999}
+    dropped = {
+        "boxes_too_small": 40,
+        "boxes_outside": 1,
+        "boxes_in_unused_frames": 1,
+        "events_out_of_frame": 999,
+    }
     (sentence,) = find_warnings(census(recording("train", dropped=dropped)))
-    assert sentence.startswith("train: 20 % of the boxes are dropped (boxes_too_small 40, boxes_outside 1)")
+    assert sentence.startswith(
+        "train: 20 % of the boxes are dropped (boxes_too_small 40, boxes_outside 1)"
+    )
     dropped["boxes_in_unused_frames"] = 5  # 41 of 206: just below a fifth
     assert find_warnings(census(recording("train", dropped=dropped))) == []
 
@@ -103,7 +129,9 @@ def test_assumed_size():
         *(recording("train", f"r{i}", size_px=(1280, 720), size_is_assumed=True) for i in range(6)),
         recording("train", "sure", size_px=(640, 480), size_is_assumed=False),
     )
-    assert find_warnings(made) == ["sensor size not in the file, taken as 1280x720: r0, r1, r2, r3, r4 and 1 more"]
+    assert find_warnings(made) == [
+        "sensor size not in the file, taken as 1280x720: r0, r1, r2, r3, r4 and 1 more"
+    ]
 
 
 def test_frames_without_events():

@@ -61,12 +61,15 @@ work_dir = 'work_dirs/a'
 COUNTS = {"coco/frames": 50, "coco/boxes": 90}
 # AP rises and falls again; micro-mobility has no boxes.
 ROWS = [
-    {"split": "val", "step": step, "coco/AP": ap, "coco/AP50": 2 * ap, "coco/AP_pedestrian": ap / 2} | COUNTS
+    {"split": "val", "step": step, "coco/AP": ap, "coco/AP50": 2 * ap, "coco/AP_pedestrian": ap / 2}
+    | COUNTS
     for step, ap in ((20, 0.1), (60, 0.301), (100, 0.2))
 ]
 
 
-def write_run(folder: Path, rows: list[dict] = ROWS, config: str = CONFIG, **changes: object) -> Path:
+def write_run(
+    folder: Path, rows: list[dict] = ROWS, config: str = CONFIG, **changes: object
+) -> Path:
     folder.mkdir(parents=True)
     (folder / "run.json").write_text(json.dumps(RECORD | changes))
     (folder / "baseline.py").write_text(config)
@@ -86,7 +89,11 @@ def first(tmp_path):
 
 def cells(table: str, begin: str) -> list[list[str]]:
     """Cells of all table lines that begin with this cell."""
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line[:1] == "|"]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in table.splitlines()
+        if line[:1] == "|"
+    ]
     return [row for row in rows if row[0] == begin]
 
 
@@ -94,7 +101,12 @@ def cells(table: str, begin: str) -> list[list[str]]:
     ("selected", "step", "ap", "says"),
     [
         ({}, 100, 0.2, "Each run's last val evaluation;"),
-        (dict(best=True), 60, 0.301, "Each run's val evaluation of highest AP (--best), a choice that flatters;"),
+        (
+            dict(best=True),
+            60,
+            0.301,
+            "Each run's val evaluation of highest AP (--best), a choice that flatters;",
+        ),
         (dict(step=20), 20, 0.1, "Each run's val evaluation at step 20;"),
         (dict(split="test"), 40, 0.7, "Each run's last test evaluation;"),
     ],
@@ -102,7 +114,9 @@ def cells(table: str, begin: str) -> list[list[str]]:
 def test_which_evaluation_is_compared(tmp_path, selected, step, ap, says):
     rows = [*ROWS, dict(ROWS[0], split="test", step=40) | {"coco/AP": 0.7}]
     runs = read(write_run(tmp_path / "a", rows), write_run(tmp_path / "b", rows), **selected)
-    assert [(run.step, run.metrics["AP"], run.samples) for run in runs] == [(step, ap, 6 * step)] * 2
+    assert [(run.step, run.metrics["AP"], run.samples) for run in runs] == [
+        (step, ap, 6 * step)
+    ] * 2
     table = format_comparison(runs, Selection(**selected))
     assert table.startswith(says)
     assert cells(table, "a")[0][:3] == ["a", str(step), f"{100 * ap:.1f}"]
@@ -110,8 +124,15 @@ def test_which_evaluation_is_compared(tmp_path, selected, step, ap, says):
 
 def test_the_order_of_rows_and_other_protocols_do_not_matter(tmp_path):
     """Step 100 was evaluated again after resuming; then an early checkpoint was, and the last by another protocol."""
-    rows = [*ROWS, ROWS[2] | {"coco/AP": 0.25}, dict(ROWS[0], step=10), dict(ROWS[2], **{"coco/AP": ""})]
-    (run,) = read(write_run(tmp_path / "a", [*rows, {"split": "val", "step": 100, "prophesee/AP": 0.9}]))
+    rows = [
+        *ROWS,
+        ROWS[2] | {"coco/AP": 0.25},
+        dict(ROWS[0], step=10),
+        dict(ROWS[2], **{"coco/AP": ""}),
+    ]
+    (run,) = read(
+        write_run(tmp_path / "a", [*rows, {"split": "val", "step": 100, "prophesee/AP": 0.9}])
+    )
     found = [(step, metrics["AP"]) for step, metrics in run.evaluations.items()]
     assert found == [(10, 0.1), (20, 0.1), (60, 0.301), (100, 0.25)]
 
@@ -122,18 +143,38 @@ def test_table(first, tmp_path):
     AP_S is the name that version 0.1 wrote.
     """
     rows = [*ROWS[:2], ROWS[2] | {"coco/AP_S": 0.05, "coco/AP_low": 0.9}]
-    runs = read(first, write_run(tmp_path / "second|2", rows, seed=7, batch=12, samples=1200, lr=1e-4 * 2**0.5))
+    runs = read(
+        first,
+        write_run(tmp_path / "second|2", rows, seed=7, batch=12, samples=1200, lr=1e-4 * 2**0.5),
+    )
     table = format_comparison(runs, Selection())
     overall, per_class = cells(table, "run")
-    assert overall == ["run", "step", "AP", "AP50", "AP, boxes < 32² network px", "seed", "samples seen"]
+    assert overall == [
+        "run",
+        "step",
+        "AP",
+        "AP50",
+        "AP, boxes < 32² network px",
+        "seed",
+        "samples seen",
+    ]
     assert per_class == ["run", "pedestrian", "vehicle", "micro-mobility"]
     assert cells(table, "first") == [
         ["first", "100", "20.0", "40.0", "-", "0", "600"],
         ["first", "10.0", "no boxes", "no boxes"],
     ]
-    assert "| second\\|2 | 100  | 20.0 | 40.0 | 5.0                        | 7    | 1,200        |" in table
-    assert "Not at equal samples: the runs differ in samples seen, seed, which alone may make the difference" in table
-    assert "With a single run each no significance can be told; for a claim" in table and "tools/ablate.py" in table
+    assert (
+        "| second\\|2 | 100  | 20.0 | 40.0 | 5.0                        | 7    | 1,200        |"
+        in table
+    )
+    assert (
+        "Not at equal samples: the runs differ in samples seen, seed, which alone may make the difference"
+        in table
+    )
+    assert (
+        "With a single run each no significance can be told; for a claim" in table
+        and "tools/ablate.py" in table
+    )
 
 
 @pytest.mark.filterwarnings("error:Attempting to set identical")
@@ -151,9 +192,19 @@ def test_runs_of_an_ablation_are_told_apart(tmp_path):
 
 
 def test_what_differs_is_listed_exactly(first, tmp_path):
-    config = CONFIG.replace("patch_size=4", "patch_size=2").replace("scale=2", "scale=3").replace("(4, 6)", "[4, 6]")
-    config = config.replace("work_dirs/a", "elsewhere").replace("data/a/", "data/b/").replace("'a.b': 2", "'a.b': 3")
-    config = config.replace("load_from = None\nresume = False", "load_from = 'own.pth'\nresume = True")
+    config = (
+        CONFIG.replace("patch_size=4", "patch_size=2")
+        .replace("scale=2", "scale=3")
+        .replace("(4, 6)", "[4, 6]")
+    )
+    config = (
+        config.replace("work_dirs/a", "elsewhere")
+        .replace("data/a/", "data/b/")
+        .replace("'a.b': 2", "'a.b': 3")
+    )
+    config = config.replace(
+        "load_from = None\nresume = False", "load_from = 'own.pth'\nresume = True"
+    )
     machine = dict(device="cpu", threads="2", torch="2.14.0")
     runs = read(first, write_run(tmp_path / "second", config=config, machine=machine, commit="def"))
     found = {
@@ -179,7 +230,9 @@ def test_lists_of_other_classes_are_one_setting(first, tmp_path):
 
 def test_nothing_but_the_seed(first, tmp_path):
     seed = write_run(tmp_path / "seed", config=CONFIG.replace("seed=0", "seed=1"), seed=1)
-    assert "### What differs\n\nNothing but the seed.\n" in format_comparison(read(first, seed), Selection())
+    assert "### What differs\n\nNothing but the seed.\n" in format_comparison(
+        read(first, seed), Selection()
+    )
     same = write_run(tmp_path / "same")
     assert "Nothing, not even the seed." in format_comparison(read(first, same), Selection())
 
@@ -191,9 +244,15 @@ def test_nothing_but_the_seed(first, tmp_path):
         (dict(clip_length=9), ["clip length"]),
         (dict(lr=2e-4), ["learning rate / sqrt(batch)"]),
         (dict(schedule={}), ["schedule"]),
-        (dict(schedule=dict(accumulative_counts=4), lr=2e-4), ["schedule"]),  # the rate of a batch four times as large
+        (
+            dict(schedule=dict(accumulative_counts=4), lr=2e-4),
+            ["schedule"],
+        ),  # the rate of a batch four times as large
         (dict(samples=1200), ["part of the schedule"]),
-        (dict(config=CONFIG.replace("load_from = None", "load_from = 'other.pth'")), ["starting weights"]),
+        (
+            dict(config=CONFIG.replace("load_from = None", "load_from = 'other.pth'")),
+            ["starting weights"],
+        ),
         (dict(seed=3), ["seed"]),
     ],
 )
@@ -202,8 +261,9 @@ def test_unequal_conditions_are_told_and_compared(first, tmp_path, changes, uneq
     assert unequal_conditions(runs) == unequal
     check_comparable(runs)
     what = "samples" if "batch" in changes else "conditions"
-    assert f"Not at equal {what}: the runs differ in {', '.join(unequal)}, which" in format_comparison(
-        runs, Selection()
+    assert (
+        f"Not at equal {what}: the runs differ in {', '.join(unequal)}, which"
+        in format_comparison(runs, Selection())
     )
 
 
@@ -214,7 +274,10 @@ def test_unequal_conditions_are_told_and_compared(first, tmp_path, changes, uneq
             dict(protocol="coco: other; prophesee: first 0.5 s left out"),
             "protocol: {first} has coco: class-aware, no box filter, {second} has coco: other",
         ),
-        (dict(test_cfg=TEST_CFG | dict(score_thr=0.1)), "test_cfg.score_thr: {first} has 0.001, {second} has 0.1"),
+        (
+            dict(test_cfg=TEST_CFG | dict(score_thr=0.1)),
+            "test_cfg.score_thr: {first} has 0.001, {second} has 0.1",
+        ),
         (
             dict(val_data=DATA | dict(split="val", sha256="f" * 16)),
             "evaluated data: {first} has val of 2 recordings, 1,234 labelled frames, 20 boxes (0000000000000000), "
@@ -243,14 +306,22 @@ def test_what_may_not_be_compared_is_refused(first, tmp_path, changes, says):
 def test_other_training_data_is_allowed_on_demand_and_told(first, tmp_path):
     runs = read(first, write_run(tmp_path / "second", train_data=DATA | dict(boxes=21)))
     check_comparable(runs, allow_other_training_data=True)
-    assert unequal_conditions(runs) == ["training data"] and list(what_differs(runs)) == ["training data"]
-    other = read(first, write_run(tmp_path / "third", train_data=DATA | dict(boxes=21), test_cfg={}))
-    with pytest.raises(InputError, match=r"differ in\n  test_cfg.nms: .*\n  test_cfg.score_thr: .*\nleave"):
+    assert unequal_conditions(runs) == ["training data"] and list(what_differs(runs)) == [
+        "training data"
+    ]
+    other = read(
+        first, write_run(tmp_path / "third", train_data=DATA | dict(boxes=21), test_cfg={})
+    )
+    with pytest.raises(
+        InputError, match=r"differ in\n  test_cfg.nms: .*\n  test_cfg.score_thr: .*\nleave"
+    ):
         check_comparable(other, allow_other_training_data=True)
 
 
 def test_equal_headlines_beside_other_protocols_may_be_compared(first, tmp_path):
-    check_comparable(read(first, write_run(tmp_path / "second", protocol="coco: class-aware, no box filter")))
+    check_comparable(
+        read(first, write_run(tmp_path / "second", protocol="coco: class-aware, no box filter"))
+    )
 
 
 # A change that makes a run differ in one fact only.
@@ -277,7 +348,9 @@ def test_both_tools_go_by_one_list(first, tmp_path, fact):
     """Ablation and comparison each do with runs that differ in a fact what the list says, and nothing else."""
     runs = read(first, write_run(tmp_path / "second", **CHANGES[fact.name]))
     found = obstacles(runs[1].facts, runs[0].facts)
-    assert bool(found) == (fact.ablation == REFUSED) and all(line.startswith(fact.name) for line in found)
+    assert bool(found) == (fact.ablation == REFUSED) and all(
+        line.startswith(fact.name) for line in found
+    )
     warned = fact.comparison == WARNED or fact.name == TRAINING_DATA
     assert unequal_conditions(runs) == ([fact.name] if warned else [])
     if fact.comparison == REFUSED:
@@ -289,7 +362,10 @@ def test_both_tools_go_by_one_list(first, tmp_path, fact):
 
 def test_a_resumed_run_has_the_commits_of_all_starts_that_led_to_it():
     """A start whose steps were all trained again does not count."""
-    earlier = [RECORD | dict(from_step=step, commit=commit) for step, commit in ((0, "one"), (40, "lost"), (20, "two"))]
+    earlier = [
+        RECORD | dict(from_step=step, commit=commit)
+        for step, commit in ((0, "one"), (40, "lost"), (20, "two"))
+    ]
     resumed = RECORD | dict(from_step=30, commit="abc", earlier_starts=earlier)
     assert obstacles(resumed, RECORD) == ["commit [one, two, abc] instead of abc"]
     assert obstacles(RECORD | dict(from_step=20, earlier_starts=[RECORD]), RECORD) == []
@@ -308,14 +384,42 @@ def broken(folder: Path, name: str, text: str | None) -> None:
         ("results.csv", None, "{}: holds no results.csv, so it is no run"),
         ("run.json", '{"steps": 1', "{}/run.json: not valid JSON"),
         ("run.json", "[]", "{}/run.json: does not tell steps, batch"),
-        ("run.json", json.dumps(RECORD | dict(val_data=None)), "{}/run.json: does not tell val_data, so nobody knows"),
-        ("results.csv", "", "{}/results.csv: no val evaluation under the run's headline protocol yet; add one: tools/"),
-        ("results.csv", "split,step,coco/AP\nval,5", "{}/results.csv: damaged, not the table of a training"),
-        ("results.csv", "split,step,coco/AP\nval,x,0.1\n", "{}/results.csv: damaged, not the table of a training"),
-        ("results.csv", "step,coco/AP\n5,0.1\n", "{}/results.csv: damaged, not the table of a training"),
-        ("results.csv", "split,step,coco/AP\nval,5,0.1,7\n", "{}/results.csv: damaged, not the table of a training"),
+        (
+            "run.json",
+            json.dumps(RECORD | dict(val_data=None)),
+            "{}/run.json: does not tell val_data, so nobody knows",
+        ),
+        (
+            "results.csv",
+            "",
+            "{}/results.csv: no val evaluation under the run's headline protocol yet; add one: tools/",
+        ),
+        (
+            "results.csv",
+            "split,step,coco/AP\nval,5",
+            "{}/results.csv: damaged, not the table of a training",
+        ),
+        (
+            "results.csv",
+            "split,step,coco/AP\nval,x,0.1\n",
+            "{}/results.csv: damaged, not the table of a training",
+        ),
+        (
+            "results.csv",
+            "step,coco/AP\n5,0.1\n",
+            "{}/results.csv: damaged, not the table of a training",
+        ),
+        (
+            "results.csv",
+            "split,step,coco/AP\nval,5,0.1,7\n",
+            "{}/results.csv: damaged, not the table of a training",
+        ),
         ("baseline.py", None, "{}: holds no .py with the config that belongs to its run.json"),
-        ("baseline.py", "import torch\nmodel = torch.nn.Linear\n", "{}: holds no .py with the config that belongs"),
+        (
+            "baseline.py",
+            "import torch\nmodel = torch.nn.Linear\n",
+            "{}: holds no .py with the config that belongs",
+        ),
     ],
 )
 def test_damaged_runs_get_a_sentence(first, name, text, says):
@@ -326,7 +430,9 @@ def test_damaged_runs_get_a_sentence(first, name, text, says):
 
 
 def test_missing_and_repeated_folders_get_a_sentence(first, tmp_path):
-    with pytest.raises(InputError, match=r"nowhere: no such folder; name work folders of tools/train.py"):
+    with pytest.raises(
+        InputError, match=r"nowhere: no such folder; name work folders of tools/train.py"
+    ):
         read(first, tmp_path / "nowhere")
     again = tmp_path / "x" / ".." / "first"
     with pytest.raises(InputError, match=r"x/\.\./first: named twice"):
@@ -335,7 +441,9 @@ def test_missing_and_repeated_folders_get_a_sentence(first, tmp_path):
 
 def test_a_step_that_a_run_lacks_is_refused_with_those_it_has(first, tmp_path):
     second = write_run(tmp_path / "second", ROWS[1:])
-    with pytest.raises(InputError, match=r"second: no val evaluation at step 20, expected one of 60, 100; leave"):
+    with pytest.raises(
+        InputError, match=r"second: no val evaluation at step 20, expected one of 60, 100; leave"
+    ):
         read(first, second, step=20)
 
 
@@ -347,12 +455,16 @@ def test_the_config_of_the_run_is_found_among_others(first):
     assert run.config["train_cfg"] == dict(max_iters=100)
     assert run.config["model"]["backbone"]["partition_size"] == [4, 6]
     (first / "other_loss.py").write_text(CONFIG.replace("patch_size=4", "patch_size=2"))
-    with pytest.raises(InputError, match=r"baseline.py, baseline_copy.py, other_loss.py differ and each may be"):
+    with pytest.raises(
+        InputError, match=r"baseline.py, baseline_copy.py, other_loss.py differ and each may be"
+    ):
         read(first)
 
 
 def test_a_config_is_not_executed(first, tmp_path):
-    (first / "baseline.py").write_text(f"{CONFIG}\nlog_level = open({str(tmp_path / 'written')!r}, 'w')\n")
+    (first / "baseline.py").write_text(
+        f"{CONFIG}\nlog_level = open({str(tmp_path / 'written')!r}, 'w')\n"
+    )
     with pytest.raises(InputError, match=r"holds no \.py with the config"):
         read(first)
     assert not (tmp_path / "written").exists()
@@ -377,5 +489,7 @@ def test_classes_are_found_inside_wrappers(tmp_path):
         "dict(class_set='etram3', data_root='data/a/')",
         "dict(type='ConcatDataset', datasets=[dict(class_set='etram3', data_root='data/a/')])",
     )
-    plain, inside = read_runs([write_run(tmp_path / "a"), write_run(tmp_path / "b", config=wrapped)], Selection())
+    plain, inside = read_runs(
+        [write_run(tmp_path / "a"), write_run(tmp_path / "b", config=wrapped)], Selection()
+    )
     assert plain.classes == inside.classes == ("pedestrian", "vehicle", "micro-mobility")

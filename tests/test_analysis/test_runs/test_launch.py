@@ -34,7 +34,8 @@ def begun_by_version_0_1(cfg):
 
 
 @pytest.mark.parametrize(
-    ("option", "says"), [({}, None), ({"model.backbone.embed_dims": 24}, r"other settings .*embed_dims: 24, now 32")]
+    ("option", "says"),
+    [({}, None), ({"model.backbone.embed_dims": 24}, r"other settings .*embed_dims: 24, now 32")],
 )
 def test_runs_of_version_0_1_go_on(option, says, tmp_path):
     (tmp_path / "plan.py").write_text(PLAN)
@@ -61,5 +62,7 @@ def test_runs_of_version_0_1_go_on(option, says, tmp_path):
 def test_damaged_results_are_named(table, record, says, tmp_path):
     (tmp_path / "results.csv").write_text(table)
     (tmp_path / "run.json").write_text(json.dumps(record))
-    with pytest.raises(InputError, match=rf"results\.csv, run\.json: .*{says}.*delete this run's folder"):
+    with pytest.raises(
+        InputError, match=rf"results\.csv, run\.json: .*{says}.*delete this run's folder"
+    ):
         finished_result(tmp_path, SimpleNamespace(steps=2))

@@ -21,7 +21,9 @@ RECORD = dict(
     clip_length=5,
     base_lr=2e-4,
     lr=2e-4 * 0.866,
-    schedule=dict(type="OptimWrapper", optimizer=dict(type="AdamW"), param_scheduler=[dict(pct_start=0.05)]),
+    schedule=dict(
+        type="OptimWrapper", optimizer=dict(type="AdamW"), param_scheduler=[dict(pct_start=0.05)]
+    ),
     protocol="coco",
     test_cfg=dict(score_thr=0.001, nms=dict(type="nms", iou_threshold=0.45)),
     train_data=DATA,
@@ -68,14 +70,20 @@ def test_without_spread_nothing_is_told():
     assert flat.mean == pytest.approx(0.01) and np.isnan([flat.low, flat.high, flat.p]).all()
     assert not flat.is_significant and 0 < varies.p <= 1
     line = next(line for line in format_ablation(rows).splitlines() if line.startswith("| flat"))
-    assert [cell.strip() for cell in line.split("|")[-3:-1]] == ["+1.0", "undefined, no spread over seeds"]
+    assert [cell.strip() for cell in line.split("|")[-3:-1]] == [
+        "+1.0",
+        "undefined, no spread over seeds",
+    ]
 
 
 def test_many_comparisons_need_more():
     """One p-value of .02 among five counts as .1."""
     rng = np.random.default_rng(0)
     base = results("baseline", *rng.normal(0.2, 0.01, 4))
-    one, five = (compare([base] + [results(f"v{i}", 0.215, 0.222, 0.23, 0.21) for i in range(n)]) for n in (1, 5))
+    one, five = (
+        compare([base] + [results(f"v{i}", 0.215, 0.222, 0.23, 0.21) for i in range(n)])
+        for n in (1, 5)
+    )
     assert five[1].difference.p == pytest.approx(min(1, 5 * one[1].difference.p))
 
 
@@ -96,7 +104,10 @@ def test_many_comparisons_need_more():
         (dict(machine=dict(device="gpu")), "device gpu instead of cpu"),
         (dict(protocol="prophesee"), "protocol prophesee instead of coco"),
         (dict(clip_length=10), "clip length 10 instead of 5"),
-        (dict(test_cfg=dict(RECORD["test_cfg"], score_thr=0.1)), "test_cfg.score_thr 0.1 instead of 0.001"),
+        (
+            dict(test_cfg=dict(RECORD["test_cfg"], score_thr=0.1)),
+            "test_cfg.score_thr 0.1 instead of 0.001",
+        ),
         (
             dict(test_cfg=dict(score_thr=0.001, nms=dict(type="soft_nms", iou_threshold=0.45))),
             "test_cfg.nms.type soft_nms instead of nms",
@@ -127,7 +138,9 @@ def test_other_batch_and_steps_at_equal_samples_may_be_compared():
 
 def test_a_baseline_whose_seeds_differ_is_compared_with_nothing():
     variant, records = results("baseline", 0.1, 0.2)
-    rows = compare([(variant, [records[0], records[1] | dict(commit="def")]), results("other", 0.3, 0.4)])
+    rows = compare(
+        [(variant, [records[0], records[1] | dict(commit="def")]), results("other", 0.3, 0.4)]
+    )
     assert rows[0].obstacles and rows[1].difference is None
 
 
@@ -145,4 +158,6 @@ def test_table_shows_mean_and_standard_deviation_in_percent():
 
 
 def test_a_table_of_nothing():
-    assert format_ablation(compare([results("baseline"), results("other")])).startswith("No run has finished yet.")
+    assert format_ablation(compare([results("baseline"), results("other")])).startswith(
+        "No run has finished yet."
+    )

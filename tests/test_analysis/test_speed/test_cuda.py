@@ -20,7 +20,9 @@ CPU = torch.device("cpu")
 def card(monkeypatch):
     """A card of 16 GiB."""
     stand_in = create_autospec(torch.cuda)
-    stand_in.get_device_properties.return_value = SimpleNamespace(total_memory=16 * 2**30, major=7, minor=5)
+    stand_in.get_device_properties.return_value = SimpleNamespace(
+        total_memory=16 * 2**30, major=7, minor=5
+    )
     stand_in.get_device_name.return_value = "Tesla T4"
     stand_in.max_memory_allocated.return_value = 3 * 2**30
     stand_in.max_memory_reserved.return_value = 4 * 2**30
@@ -33,7 +35,12 @@ def test_calls_reach_the_card(card):
     cuda.check(GPU)
     cuda.synchronize(GPU)
     cuda.forget(GPU)
-    for call in (card.is_available, card.synchronize, card.empty_cache, card.reset_peak_memory_stats):
+    for call in (
+        card.is_available,
+        card.synchronize,
+        card.empty_cache,
+        card.reset_peak_memory_stats,
+    ):
         call.assert_called_once()
     assert cuda.name(GPU) == "Tesla T4" and not cuda.has_bfloat16(GPU)
     assert (cuda.peak_bytes(GPU), cuda.reserved_peak_bytes(GPU)) == (3 * 2**30, 4 * 2**30)
@@ -66,7 +73,11 @@ def test_facts_name_the_driver(card, tmp_path, monkeypatch):
     tool.write_text("#!/bin/sh\necho 580.65.06\necho 580.65.06\n")
     tool.chmod(0o755)
     facts = cuda.facts(GPU)
-    assert facts["driver"] == "580.65.06" and facts["memory"] == "16.0 GiB" and facts["capability"] == "7.5"
+    assert (
+        facts["driver"] == "580.65.06"
+        and facts["memory"] == "16.0 GiB"
+        and facts["capability"] == "7.5"
+    )
 
 
 def test_no_card_is_a_sentence(card):

@@ -98,7 +98,9 @@ def test_streaming_carries_the_state_and_adds_up(model, monkeypatch):
     clock = time_streaming(Streamer(model), HW, windows=4, warm_up=2)
     assert states[0] is None and all(state is not None for state in states[1:]) and len(states) == 6
     parts = [clock.seconds[p] for p in ("data", "backbone", "neck + head", "post-processing")]
-    assert clock.seconds["window"] == [pytest.approx(sum(times)) for times in zip(*parts, strict=True)]
+    assert clock.seconds["window"] == [
+        pytest.approx(sum(times)) for times in zip(*parts, strict=True)
+    ]
     assert len(clock.seconds["window"]) == 4
 
 
@@ -117,9 +119,29 @@ def test_sweep_without_a_gpu_says_that_it_estimates(cfg, model):
 
 def test_tool_prints_a_table_and_writes_json(tmp_path):
     small = ["--cfg-options", "model.backbone.partition_size=(1,3)"]
-    options = ["--frame", *HW, "--batch", 2, "--windows", 2, "--steps", 1, "--json", tmp_path / "n.json"]
+    options = [
+        "--frame",
+        *HW,
+        "--batch",
+        2,
+        "--windows",
+        2,
+        "--steps",
+        1,
+        "--json",
+        tmp_path / "n.json",
+    ]
     output = run("tools/benchmark.py", ROOT / "configs" / "baseline_tiny.py", *options, *small)
     numbers = json.loads((tmp_path / "n.json").read_text())
-    assert set(numbers["streaming_ms"]) == {"data", "backbone", "neck + head", "post-processing", "window"}
+    assert set(numbers["streaming_ms"]) == {
+        "data",
+        "backbone",
+        "neck + head",
+        "post-processing",
+        "window",
+    }
     assert f"{numbers['streaming_ms']['window']['median']:.2f}" in output
-    assert f"{numbers['saved_bytes'] / 2**30:.2f} GiB" in output and "training, batch 2, clips of 5" in output
+    assert (
+        f"{numbers['saved_bytes'] / 2**30:.2f} GiB" in output
+        and "training, batch 2, clips of 5" in output
+    )

@@ -98,16 +98,32 @@ def test_same_weights_same_input_same_numbers(rvt, tmp_path):
     command = ["tools/benchmark_reference.py", rvt, "configs/baseline_small.py", *SMALL, "--fuse"]
     output = run(*command, "--json", tmp_path / "n.json", *OPTIONS, "model.backbone.head_dim=16")
     numbers = json.loads((tmp_path / "n.json").read_text())
-    assert numbers["streaming"]["difference"] < 1e-4  # also after several windows: the state is carried by both
-    assert numbers["memory"]["ours_bytes"] == pytest.approx(numbers["memory"]["reference_bytes"], rel=0.1)
+    assert (
+        numbers["streaming"]["difference"] < 1e-4
+    )  # also after several windows: the state is carried by both
+    assert numbers["memory"]["ours_bytes"] == pytest.approx(
+        numbers["memory"]["reference_bytes"], rel=0.1
+    )
     assert 0 < numbers["evaluation"]["difference"] < 1
-    assert f"{numbers['evaluation']['whole']['ours_ms']:.1f}" in output.split("same, with breakdown and interval")[1]
+    assert (
+        f"{numbers['evaluation']['whole']['ours_ms']:.1f}"
+        in output.split("same, with breakdown and interval")[1]
+    )
     for part in ("streaming", "training", "evaluation"):
-        assert f"{numbers[part]['reference_ms']:.1f}" in output and f"{numbers[part]['ratio']:.2f}" in output
+        assert (
+            f"{numbers[part]['reference_ms']:.1f}" in output
+            and f"{numbers[part]['ratio']:.2f}" in output
+        )
 
 
 def test_refusals_are_sentences(rvt, tmp_path):
-    output = run("tools/benchmark_reference.py", tmp_path / "none", "configs/baseline_tiny.py", *OPTIONS, ok=False)
+    output = run(
+        "tools/benchmark_reference.py",
+        tmp_path / "none",
+        "configs/baseline_tiny.py",
+        *OPTIONS,
+        ok=False,
+    )
     assert "holds no config/model/maxvit_yolox/default.yaml; name a clone of" in output
     output = run("tools/benchmark_reference.py", rvt, "configs/patch2.py", *OPTIONS, ok=False)
     assert "out_stages=(1, 2, 3): RVT always builds four stages" in output
@@ -115,7 +131,9 @@ def test_refusals_are_sentences(rvt, tmp_path):
 
 def test_turns_alternate_and_ratios_are_of_rounds():
     calls = []
-    seconds = take_turns({name: lambda n=name: calls.append(n) for name in ("reference", "ours")}, 3, warm_up=1)
+    seconds = take_turns(
+        {name: lambda n=name: calls.append(n) for name in ("reference", "ours")}, 3, warm_up=1
+    )
     assert calls == ["reference", "ours"] * 4 and len(seconds["ours"]) == 3
     result = compared(dict(reference=np.array([1.0, 2.0, 4.0]), ours=np.array([0.5, 1.0, 8.0])))
     assert result == dict(reference_ms=2000, ours_ms=1000, ratio=0.5, ratio_of_best=0.5)

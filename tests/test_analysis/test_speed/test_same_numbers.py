@@ -33,7 +33,9 @@ def test_same_boxes_in_any_order():
     order = torch.randperm(50, generator=torch.Generator().manual_seed(1))
     assert share_of_same_boxes(boxes()[order], boxes()) == 1
     assert share_of_same_boxes(moved("bboxes", 0.005), boxes()) == 1
-    assert share_of_same_boxes(boxes(0), boxes(0)) == 1 and share_of_same_boxes(boxes(0), boxes()) == 0
+    assert (
+        share_of_same_boxes(boxes(0), boxes(0)) == 1 and share_of_same_boxes(boxes(0), boxes()) == 0
+    )
 
 
 @pytest.mark.parametrize(("what", "by"), [("bboxes", 0.02), ("scores", 2e-4), ("labels", 1)])
@@ -64,7 +66,9 @@ def scaled_lstm(model):
 
 def test_other_weights_do_not_agree(monkeypatch):
     *maps, boxes = rows_of(same_numbers.agreement, monkeypatch, scaled_lstm)
-    assert not any(row["holds"] for row in maps if row["precision"] != "bfloat16") and len(maps) == 3
+    assert (
+        not any(row["holds"] for row in maps if row["precision"] != "bfloat16") and len(maps) == 3
+    )
     assert boxes["holds"]  # from given maps
 
 

@@ -35,13 +35,17 @@ GRACE_S = 5
 class Check:
     """``say`` prints progress."""
 
-    def __init__(self, device: str, size: Size, folder: Path, say: Callable[[str], None] = print) -> None:
+    def __init__(
+        self, device: str, size: Size, folder: Path, say: Callable[[str], None] = print
+    ) -> None:
         self.device = device
         self.size = size
         self.folder = folder.resolve()
         self.say = say
 
-    def run(self, parts: list[Part], minutes: float, again: bool = False) -> dict[str, Result | None]:
+    def run(
+        self, parts: list[Part], minutes: float, again: bool = False
+    ) -> dict[str, Result | None]:
         """Results by part, in ``minutes`` altogether; ``None`` where no time was left to start one.
 
         What passed before on such a device and at such a size is left as it is, unless ``again``.
@@ -49,7 +53,9 @@ class Check:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"{self.folder}: cannot be made ({error.strerror}); name another folder") from error
+            raise InputError(
+                f"{self.folder}: cannot be made ({error.strerror}); name another folder"
+            ) from error
         with claim(self.folder / CLAIM_FILE, str(self.folder)):
             end = time.monotonic() + 60 * minutes
             return {part.name: self._result(part, end, again) for part in parts}
@@ -57,11 +63,15 @@ class Check:
     def _result(self, part: Part, end: float, again: bool) -> Result | None:
         before = None if again else read_result(self.folder, part.name)
         if before and before.is_done(self.device, self.size.name):
-            self.say(f"{part.name}: passed before ({before.started}), skipped; --again runs it anew")
+            self.say(
+                f"{part.name}: passed before ({before.started}), skipped; --again runs it anew"
+            )
             return before
         limit_s = min(part.limit_s, end - time.monotonic())
         if limit_s <= 0:
-            self.say(f"{part.name}: not started, the time for all is used up; the same command goes on here")
+            self.say(
+                f"{part.name}: not started, the time for all is used up; the same command goes on here"
+            )
             return None
         self.say(f"{part.name}: at most {limit_s:.0f} s, log in {log_file(self.folder, part.name)}")
         result = self._run(part, limit_s)
@@ -73,7 +83,9 @@ class Check:
         result_file(self.folder, part.name).unlink(missing_ok=True)
         start = time.monotonic()
         status = self._status(part, limit_s)
-        result = read_result(self.folder, part.name) or Result(part.name, self.device, self.size.name)
+        result = read_result(self.folder, part.name) or Result(
+            part.name, self.device, self.size.name
+        )
         result.seconds = time.monotonic() - start
         result.limit_s = limit_s
         result.status = {0: PASSED, None: TIMED_OUT}.get(status, FAILED)
@@ -104,10 +116,20 @@ class Check:
 
     def command(self, part: Part) -> list[str]:
         module = "etram_mmdet.analysis.speed.gpu_check.work"
-        return [sys.executable, "-m", module, part.name, self.device, self.size.name, str(self.folder)]
+        return [
+            sys.executable,
+            "-m",
+            module,
+            part.name,
+            self.device,
+            self.size.name,
+            str(self.folder),
+        ]
 
     def _environment(self) -> dict[str, str]:
-        return {**os.environ, "CUDA_VISIBLE_DEVICES": ""} if self.device == "cpu" else dict(os.environ)
+        return (
+            {**os.environ, "CUDA_VISIBLE_DEVICES": ""} if self.device == "cpu" else dict(os.environ)
+        )
 
 
 def _end(process: subprocess.Popen) -> None:

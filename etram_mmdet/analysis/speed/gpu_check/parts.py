@@ -42,7 +42,12 @@ PARTS = {
     for part in (
         Part("tests", "The tests that need a GPU", 360, "programs"),
         Part("agreement", "Maps and boxes beside the CPU's", 240, "same_numbers"),
-        Part("training", "A training step beside the CPU's, and many in mixed precision", 240, "same_numbers"),
+        Part(
+            "training",
+            "A training step beside the CPU's, and many in mixed precision",
+            240,
+            "same_numbers",
+        ),
         Part("memory", "Peak memory of the config that ran out of it", 120, "speed"),
         Part("streaming", "Latency of one stream, milliseconds per window", 480, "speed"),
         Part("throughput", "Training steps in mixed precision", 240, "speed"),

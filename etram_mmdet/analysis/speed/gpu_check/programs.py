@@ -22,16 +22,34 @@ def tests(device: torch.device, _: Size, folder: Path) -> Iterator[dict]:
 
     file = ROOT / "tests" / "test_gpu.py"
     if not file.is_file():
-        yield dict(tests=0, reason="a wheel holds no tests; run this part in a clone of the repository", holds=False)
+        yield dict(
+            tests=0,
+            reason="a wheel holds no tests; run this part in a clone of the repository",
+            holds=False,
+        )
         return
     path = folder / "tests.xml"
     path.unlink(missing_ok=True)
-    options = ["-v", "-m", "gpu", "-p", "no:cacheprovider", "-o", "junit_family=xunit1", f"--junitxml={path}"]
+    options = [
+        "-v",
+        "-m",
+        "gpu",
+        "-p",
+        "no:cacheprovider",
+        "-o",
+        "junit_family=xunit1",
+        f"--junitxml={path}",
+    ]
     status = pytest.main([str(file), *options])
     rows = _outcomes(path) if path.is_file() else []
-    counts = {outcome: sum(row["outcome"] == outcome for row in rows) for outcome in ("passed", "failed", "skipped")}
+    counts = {
+        outcome: sum(row["outcome"] == outcome for row in rows)
+        for outcome in ("passed", "failed", "skipped")
+    }
     expected = "passed" if device.type == "cuda" else "skipped"
-    yield dict(tests=len(rows), **counts, holds=not status and bool(rows) and counts[expected] == len(rows))
+    yield dict(
+        tests=len(rows), **counts, holds=not status and bool(rows) and counts[expected] == len(rows)
+    )
     yield from rows
 
 
@@ -39,7 +57,11 @@ def _outcomes(path: Path) -> list[dict]:
     return [
         dict(
             test=case.get("name"),
-            outcome="failed" if kinds & {"failure", "error"} else "skipped" if "skipped" in kinds else "passed",
+            outcome="failed"
+            if kinds & {"failure", "error"}
+            else "skipped"
+            if "skipped" in kinds
+            else "passed",
             seconds=float(case.get("time")),
         )
         for case in ElementTree.parse(path).iter("testcase")

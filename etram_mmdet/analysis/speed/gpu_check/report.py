@@ -20,7 +20,9 @@ def outcome(result: Result | None) -> str:
     if result.status != PASSED:
         last = result.error[-1:] or ["nothing in the log"]
         return f"{len(result.rows)} rows until then; {last[0]}"
-    return "; ".join(row_text(rows[0]) if len(rows) == 1 else f"{len(rows)} rows" for rows in _alike(result.rows))
+    return "; ".join(
+        row_text(rows[0]) if len(rows) == 1 else f"{len(rows)} rows" for rows in _alike(result.rows)
+    )
 
 
 def row_text(row: dict) -> str:
@@ -30,7 +32,12 @@ def row_text(row: dict) -> str:
 def summary(results: dict[str, Result | None]) -> str:
     """A line per part, for a terminal."""
     rows = [
-        [name, result.status if result else None, f"{result.seconds if result else 0:.0f} s", outcome(result)]
+        [
+            name,
+            result.status if result else None,
+            f"{result.seconds if result else 0:.0f} s",
+            outcome(result),
+        ]
         for name, result in results.items()
     ]
     return table(rows, left=(0, 1, 3))
@@ -39,7 +46,9 @@ def summary(results: dict[str, Result | None]) -> str:
 def write_report(folder: Path, device: str, size: str) -> Path:
     """All that the folder holds of this device and size, to be pasted into docs/benchmarks.md."""
     found = [read_result(folder, name) for name in PARTS]
-    results = [result for result in found if result and (result.device, result.size) == (device, size)]
+    results = [
+        result for result in found if result and (result.device, result.size) == (device, size)
+    ]
     sections = [_head(results), *(_section(result) for result in results)]
     with atomic_write(folder / REPORT_FILE) as aside:
         aside.write_text("\n".join(sections))
@@ -47,9 +56,19 @@ def write_report(folder: Path, device: str, size: str) -> Path:
 
 
 def _head(results: list[Result]) -> str:
-    machines = {", ".join(f"{key} {value}" for key, value in r.machine.items()): None for r in results if r.machine}
+    machines = {
+        ", ".join(f"{key} {value}" for key, value in r.machine.items()): None
+        for r in results
+        if r.machine
+    }
     rows = [
-        dict(part=r.part, status=r.status, seconds=round(r.seconds), started=r.started, commit=r.commit)
+        dict(
+            part=r.part,
+            status=r.status,
+            seconds=round(r.seconds),
+            started=r.started,
+            commit=r.commit,
+        )
         for r in results
     ]
     sizes = " and ".join({result.size: None for result in results})

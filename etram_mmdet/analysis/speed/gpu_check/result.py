@@ -55,4 +55,6 @@ def read_result(folder: Path, part: str) -> Result | None:
     try:
         return Result(**content)
     except (ValueError, TypeError) as error:
-        raise InputError(f"{path}: not the result of a part ({error}); delete it, and the part runs again") from error
+        raise InputError(
+            f"{path}: not the result of a part ({error}); delete it, and the part runs again"
+        ) from error

@@ -25,12 +25,18 @@ TRAINED = ("baseline_tiny", "patch2_sizeaware_batch6")
 SAME_BOX_PX = 0.01
 SAME_SCORE = 1e-4
 MAP_TOLERANCE = {"float32": 1e-4, "float16": 0.01, "bfloat16": 0.05}  # of a map's largest value
-LEAST_SHARE = 0.99  # of boxes; the last digit of a score may decide which of two overlapping ones stays
-TRAINING_TOLERANCE = 0.01  # of a loss; the last digit of a cost may decide to which box a cell is matched
+LEAST_SHARE = (
+    0.99  # of boxes; the last digit of a score may decide which of two overlapping ones stays
+)
+TRAINING_TOLERANCE = (
+    0.01  # of a loss; the last digit of a cost may decide to which box a cell is matched
+)
 LEAST_FALL = 0.8  # of the loss at first, after training on one batch
 
 
-def last_maps(streamer: Streamer, hw: tuple[int, int], windows: int, streams: int = 1) -> list[Tensor]:
+def last_maps(
+    streamer: Streamer, hw: tuple[int, int], windows: int, streams: int = 1
+) -> list[Tensor]:
     """The head's maps of the last of some windows, on the CPU in float32."""
     states = None
     for index in range(windows):
@@ -46,9 +52,15 @@ def agreement(device: torch.device, size: Size, _: Path) -> Iterator[dict]:
         on_cpu, model = _twins(size, name, device)
         with cuda.exact_products():
             expected = last_maps(Streamer(on_cpu), size.frame_hw, size.compared_windows, streams=2)
-            for precision in (p for p in PRECISIONS if p != "bfloat16" or cuda.has_bfloat16(device)):
-                ours = last_maps(Streamer(model, precision), size.frame_hw, size.compared_windows, streams=2)
-                yield dict(config=name, precision=precision) | _differences(ours, expected, MAP_TOLERANCE[precision])
+            for precision in (
+                p for p in PRECISIONS if p != "bfloat16" or cuda.has_bfloat16(device)
+            ):
+                ours = last_maps(
+                    Streamer(model, precision), size.frame_hw, size.compared_windows, streams=2
+                )
+                yield dict(config=name, precision=precision) | _differences(
+                    ours, expected, MAP_TOLERANCE[precision]
+                )
         yield dict(config=name) | _boxes_agree(on_cpu, model, size.frame_hw)
 
 
@@ -70,7 +82,10 @@ def stirred(model: nn.Module) -> nn.Module:
 
 def _differences(ours: list[Tensor], expected: list[Tensor], tolerance: float) -> dict:
     """The largest one of a map as a share of the map's largest value, of all maps the worst."""
-    shares = [float((one - other).abs().max() / other.abs().max()) for one, other in zip(ours, expected, strict=True)]
+    shares = [
+        float((one - other).abs().max() / other.abs().max())
+        for one, other in zip(ours, expected, strict=True)
+    ]
     holds = all(share <= tolerance for share in shares)  # not where one is NaN
     return dict(largest_difference=max(shares), tolerance=tolerance, holds=holds)
 
@@ -88,7 +103,9 @@ def _boxes_agree(on_cpu: nn.Module, model: nn.Module, hw: tuple[int, int]) -> di
     (found,) = other.boxes(each_map(lambda level: level.to(other.device), maps), hw)
     share = share_of_same_boxes(found.cpu(), expected)
     tolerance = f"{SAME_BOX_PX} px, score {SAME_SCORE:g}; at least {LEAST_SHARE}"
-    return dict(boxes=len(expected), same_share=share, tolerance=tolerance, holds=share >= LEAST_SHARE)
+    return dict(
+        boxes=len(expected), same_share=share, tolerance=tolerance, holds=share >= LEAST_SHARE
+    )
 
 
 def share_of_same_boxes(found: InstanceData, expected: InstanceData) -> float:
@@ -97,7 +114,9 @@ def share_of_same_boxes(found: InstanceData, expected: InstanceData) -> float:
         return float(len(found) == len(expected))
     scale = SAME_BOX_PX / SAME_SCORE
     rows = [
-        torch.cat([each.bboxes, scale * each.scores[:, None], 2 * SAME_BOX_PX * each.labels[:, None]], 1).double()
+        torch.cat(
+            [each.bboxes, scale * each.scores[:, None], 2 * SAME_BOX_PX * each.labels[:, None]], 1
+        ).double()
         for each in (found, expected)
     ]
     is_same = torch.cdist(*rows, p=math.inf) <= SAME_BOX_PX

@@ -46,7 +46,11 @@ def _in_training(size: Size, name: str, device: torch.device) -> tuple[Config, n
     cuda.choose_convolutions_as(cfg)
     model = build_model(cfg, device)
     loader = cfg.train_dataloader
-    return cfg, model, random_clips(model, loader.batch_size, loader.dataset.clip_length, size.frame_hw)
+    return (
+        cfg,
+        model,
+        random_clips(model, loader.batch_size, loader.dataset.clip_length, size.frame_hw),
+    )
 
 
 def _trains(cfg: Config, model: nn.Module, data: dict) -> bool:
@@ -68,7 +72,9 @@ def streaming(device: torch.device, size: Size, _: Path) -> Iterator[dict]:
             yield _latency(device, size, name, precision, is_compiled=True)
 
 
-def _latency(device: torch.device, size: Size, name: str, precision: str, is_compiled: bool) -> dict:
+def _latency(
+    device: torch.device, size: Size, name: str, precision: str, is_compiled: bool
+) -> dict:
     row = dict(config=name, precision=precision, compiled=is_compiled)
     torch.compiler.reset()  # a process compiles a few models only
     torch.manual_seed(0)
@@ -88,7 +94,8 @@ def _milliseconds(clock: Clock) -> dict[str, float]:
     network = parts["window"] - parts["data"] - parts["post-processing"]
     whole = {f"{name}_ms": value for name, value in clock.milliseconds()["window"].items()}
     return whole | dict(
-        network_median_ms=float(np.median(network)), boxes_median_ms=float(np.median(parts["post-processing"]))
+        network_median_ms=float(np.median(network)),
+        boxes_median_ms=float(np.median(parts["post-processing"])),
     )
 
 
@@ -103,10 +110,16 @@ def throughput(device: torch.device, size: Size, _: Path) -> Iterator[dict]:
         except torch.OutOfMemoryError:
             yield row | dict(reason="out of memory")
         else:
-            yield row | _per_second(clock, row["batch"]) | dict(peak_gib=cuda.peak_bytes(device) / 2**30)
+            yield (
+                row
+                | _per_second(clock, row["batch"])
+                | dict(peak_gib=cuda.peak_bytes(device) / 2**30)
+            )
 
 
 def _per_second(clock: Clock, batch: int) -> dict[str, float]:
     step = clock.milliseconds()["step"]
     per_s = 1e3 / step["median"]
-    return {f"{name}_ms": value for name, value in step.items()} | dict(steps_per_s=per_s, clips_per_s=batch * per_s)
+    return {f"{name}_ms": value for name, value in step.items()} | dict(
+        steps_per_s=per_s, clips_per_s=batch * per_s
+    )

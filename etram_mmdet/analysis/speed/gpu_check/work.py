@@ -23,7 +23,13 @@ from etram_mmdet.utils.environment import commit, machine
 
 def work(part: Part, device: torch.device, size: Size, folder: Path) -> Result:
     """Write rows as they come; exits with a sentence where one of them does not hold."""
-    result = Result(part.name, device.type, size.name, started=f"{datetime.now():%Y-%m-%d %H:%M}", commit=commit())
+    result = Result(
+        part.name,
+        device.type,
+        size.name,
+        started=f"{datetime.now():%Y-%m-%d %H:%M}",
+        commit=commit(),
+    )
     result.machine = machine(device) | cuda.facts(device)
     result.write(folder)
     for row in part.measure(device, size, folder):
@@ -32,7 +38,9 @@ def work(part: Part, device: torch.device, size: Size, folder: Path) -> Result:
         print(row_text(row), flush=True)
     broken = [row for row in result.rows if not row.get("holds", True)]
     if broken:
-        sys.exit(f"{len(broken)} of {len(result.rows)} rows do not hold, the first: {row_text(broken[0])}")
+        sys.exit(
+            f"{len(broken)} of {len(result.rows)} rows do not hold, the first: {row_text(broken[0])}"
+        )
     return result
 
 
