@@ -93,7 +93,9 @@ class MaxViTStage(nn.Module):
 
     def forward(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
         frames = x.flatten(0, 1)  # (T * B, C, H, W)
-        portions = frames.split(self._frames_at_once(frames))
+        # A graph that is written to a file takes any number of frames, so it cannot portion them.
+        is_whole = getattr(torch.compiler, "is_exporting", bool)()  # since PyTorch 2.7
+        portions = [frames] if is_whole else frames.split(self._frames_at_once(frames))
         maps = [
             recompute(self, self.spatial, part) if self.with_cp else self.spatial(part)
             for part in portions

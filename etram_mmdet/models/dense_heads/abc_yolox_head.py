@@ -13,7 +13,13 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from etram_mmdet.datasets.statistics import BoxStatistics
-from etram_mmdet.models.dense_heads.rvt_yolox_head import Maps, RVTYOLOXHead, flatten, in_float32
+from etram_mmdet.models.dense_heads.rvt_yolox_head import (
+    Decoded,
+    Maps,
+    RVTYOLOXHead,
+    flatten,
+    in_float32,
+)
 from etram_mmdet.models.task_modules.assignment import Targets
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.random_numbers import generator
@@ -172,19 +178,13 @@ class ABCYOLOXHead(RVTYOLOXHead):
             return probability
         return (torch.from_numpy(draws).to(probability) < probability).float()
 
-    @in_float32
-    def predict_by_feat(
-        self,
-        cls_scores: Maps,
-        bbox_preds: Maps,
-        objectnesses: Maps,
-        balanced_scores: Maps,
-        **kwargs,
-    ):
+    def decoded(
+        self, cls_scores: Maps, bbox_preds: Maps, objectnesses: Maps, balanced_scores: Maps
+    ) -> Decoded:
         scores = [
             self._test_logits(*level) for level in zip(cls_scores, balanced_scores, strict=True)
         ]
-        return super().predict_by_feat(scores, bbox_preds, objectnesses, **kwargs)
+        return super().decoded(scores, bbox_preds, objectnesses)
 
     def _test_logits(self, main: Tensor, balanced: Tensor) -> Tensor:
         if self.test_scores == "mean":

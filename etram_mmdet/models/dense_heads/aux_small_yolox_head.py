@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from mmdet.registry import MODELS
 from mmengine.structures import InstanceData
@@ -12,7 +13,12 @@ from torch import Tensor, nn
 
 from etram_mmdet.datasets.statistics import BoxStatistics
 from etram_mmdet.events.class_sets import ETRAM8, small_classes
-from etram_mmdet.models.dense_heads.rvt_yolox_head import FUSED_SWISH, RVT_NORM, RVTYOLOXHead
+from etram_mmdet.models.dense_heads.rvt_yolox_head import (
+    FUSED_SWISH,
+    RVT_NORM,
+    Decoded,
+    RVTYOLOXHead,
+)
 from etram_mmdet.utils.errors import InputError
 
 UNKNOWN = -1
@@ -123,6 +129,16 @@ class AuxSmallYOLOXHead(RVTYOLOXHead):
             )
             for ours, more, meta in zip(main, small, metas, strict=True)
         ]
+
+    def decoded_features(self, x: tuple[Tensor, ...]) -> Decoded:
+        main = super().decoded_features(x)
+        if not self.merge_at_test:
+            return main
+        small = self.aux_head.decoded(*self._aux_maps(x))
+        # (small classes, classes): a probability moves to the column of its class
+        column = F.one_hot(self._known_classes(), self.num_classes).to(small.class_scores)
+        small = small._replace(class_scores=small.class_scores @ column)
+        return Decoded(*(torch.cat(pair, 1) for pair in zip(main, small, strict=True)))
 
     def _aux_maps(self, x: tuple[Tensor, ...]) -> tuple:
         return self.aux_head(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from itertools import accumulate
+from typing import NamedTuple
 
 import torch
 from mmdet.models.dense_heads import YOLOXHead
@@ -24,6 +25,14 @@ RVT_NORM = dict(type="BN", eps=1e-5, momentum=0.1)
 FUSED_SWISH = dict(type="SiLU", inplace=False)
 
 Maps = list[Tensor]  # one (B, C, H, W) per level
+
+
+class Decoded(NamedTuple):
+    """Predictions of all P priors of B frames, float32, before any threshold and before NMS."""
+
+    bboxes: Tensor  # (B, P, 4) x1 y1 x2 y2 in network pixels
+    objectness: Tensor  # (B, P) probabilities
+    class_scores: Tensor  # (B, P, K) probabilities
 
 
 def in_float32(method: Callable) -> Callable:
@@ -218,12 +227,23 @@ class RVTYOLOXHead(YOLOXHead):
             results = results[results.scores.topk(cfg.nms_pre).indices]
         return super()._bbox_post_process(results, cfg, *args, **kwargs)
 
+    def decoded(self, cls_scores: Maps, bbox_preds: Maps, objectnesses: Maps) -> Decoded:
+        """Boxes and probabilities that the maps of the head mean at test time."""
+        predicted = self.join_levels(cls_scores, bbox_preds, objectnesses)
+        return Decoded(
+            predicted.bboxes,
+            predicted.objectness.sigmoid(),
+            self.class_probabilities(predicted.scores),
+        )
+
+    def decoded_features(self, x: tuple[Tensor, ...]) -> Decoded:
+        """The same from the maps (B, C, H_i, W_i) of the neck: what an exported detector returns."""
+        return self.decoded(*self(x))
+
     @in_float32
     def predict_by_feat(
         self,
-        cls_scores: Maps,
-        bbox_preds: Maps,
-        objectnesses: Maps,
+        *maps: Maps,
         batch_img_metas: list[dict],
         cfg: ConfigDict | None = None,
         rescale: bool = False,
@@ -234,15 +254,13 @@ class RVTYOLOXHead(YOLOXHead):
         The class probability alone is kept as ``class_scores``.
         """
         cfg = cfg or self.test_cfg
-        predicted = self.join_levels(cls_scores, bbox_preds, objectnesses)
-        class_scores, labels = self.class_probabilities(predicted.scores).max(2)  # (B, P)
-        scores = class_scores * predicted.objectness.sigmoid()
+        found = self.decoded(*maps)
+        class_scores, labels = found.class_scores.max(2)  # (B, P)
+        scores = class_scores * found.objectness
         is_sure = scores >= cfg.score_thr
         # a GPU is waited for here, once instead of for every column
         sure = is_sure.nonzero().unbind(1)
-        columns = dict(
-            bboxes=predicted.bboxes, scores=scores, class_scores=class_scores, labels=labels
-        )
+        columns = dict(bboxes=found.bboxes, scores=scores, class_scores=class_scores, labels=labels)
         results = InstanceData(**{name: values[sure] for name, values in columns.items()})
         counts = [len(results)] if len(scores) == 1 else is_sure.sum(1).tolist()
         stops = accumulate(counts)
