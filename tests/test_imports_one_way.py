@@ -14,7 +14,7 @@ from tests.helpers.paths import ROOT
 # Every package and module directly inside etram_mmdet; each may import itself and what stands before it.
 ORDER = """
     utils ops events simulation datasets models testing evaluation visualization engine
-    tracking apis deploy analysis plugins __init__ __main__
+    tracking deploy apis analysis plugins __init__ __main__
 """.split()
 PACKAGE = ROOT / "etram_mmdet"
 FILES = sorted(PACKAGE.rglob("*.py"))

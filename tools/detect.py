@@ -76,7 +76,7 @@ def main() -> None:
     from etram_mmdet.apis import EventInferencer, init_detector
     from etram_mmdet.apis.domain_watch import DomainWatch
     from etram_mmdet.apis.results import Tally
-    from etram_mmdet.apis.window_times import start_on_grid
+    from etram_mmdet.deploy.window_times import start_on_grid
     from etram_mmdet.events.formats import open_recording
     from etram_mmdet.events.preprocessing.frame_times import clock_origin_us
     from etram_mmdet.utils.files import check_writable

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from etram_mmdet.apis.inference import EventInferencer, Window
 from etram_mmdet.datasets.domain import events_per_px, outside, sides_of
+from etram_mmdet.deploy.inferencer import Inferencer, Window
 from etram_mmdet.events.formats import Recording
 
 _EVERY = 10  # windows; between two of them little changes
@@ -21,8 +21,8 @@ class DomainWatch:
         recording: where they come from.
     """
 
-    def __init__(self, inferencer: EventInferencer, recording: Recording) -> None:
-        self._trained_on = getattr(inferencer.model, "trained_on", None) or {}
+    def __init__(self, inferencer: Inferencer, recording: Recording) -> None:
+        self._trained_on = inferencer.description.trained_on
         self._representation = inferencer.representation(recording.height, recording.width)
         self._events: list[float] = []
         self._sides_px = [np.empty(0)]

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from etram_mmdet.apis.inference import Window
+from etram_mmdet.deploy.inferencer import Window
 from etram_mmdet.evaluation.operating_points.points import OperatingPoints
-from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.lazy import load
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -23,7 +21,7 @@ def to_numpy(windows: Window | Iterable[Window]) -> dict[str, np.ndarray]:
     """The boxes of one window, or of many one after the other, as columns.
 
     Args:
-        windows: of :meth:`EventInferencer.windows`.
+        windows: of :meth:`Inferencer.windows`.
 
     Returns:
         ``t_us`` (N,) int64 microseconds, ``bboxes_xyxy`` (N, 4) float32 sensor pixels, ``scores`` (N,) float32,
@@ -53,7 +51,7 @@ def to_pandas(windows: Window | Iterable[Window]) -> DataFrame:
     Raises:
         InputError: pandas is not installed.
     """
-    pandas = _optional("pandas")
+    pandas = load("pandas", "pandas")
     found = to_numpy(windows)
     sides = dict(zip(("x1", "y1", "x2", "y2"), found["bboxes_xyxy"].T, strict=True))
     return pandas.DataFrame(
@@ -69,7 +67,7 @@ def to_supervision(windows: Window | Iterable[Window]) -> Detections:
     Raises:
         InputError: supervision is not installed.
     """
-    supervision = _optional("supervision")
+    supervision = load("supervision", "supervision")
     found = to_numpy(windows)
     return supervision.Detections(
         xyxy=found["bboxes_xyxy"],
@@ -77,13 +75,6 @@ def to_supervision(windows: Window | Iterable[Window]) -> Detections:
         class_id=found["labels"],
         data=dict(class_name=found["names"], t_us=found["t_us"]),
     )
-
-
-def _optional(name: str) -> ModuleType:
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise InputError(f"{name} cannot be imported ({error}); pip install {name}") from error
 
 
 class Tally:

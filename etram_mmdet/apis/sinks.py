@@ -15,17 +15,17 @@ from etram_mmdet.utils.files import atomic_write
 
 # What computes is imported where it is used: tools ask for the suffixes alone.
 if TYPE_CHECKING:
-    from etram_mmdet.apis.inference import EventInferencer, Window
+    from etram_mmdet.deploy.inferencer import Inferencer, Window
     from etram_mmdet.evaluation.results import FrameResult
     from etram_mmdet.events.recording import Recording
     from etram_mmdet.events.representations import Representation
 
     # path, windows of the recording, what detects in them, the recording -> words for the user
-    Sink = Callable[[Path, Iterable[Window], EventInferencer, Recording], str]
+    Sink = Callable[[Path, Iterable[Window], Inferencer, Recording], str]
 
 
 def write_film(
-    path: Path, windows: Iterable[Window], inferencer: EventInferencer, recording: Recording
+    path: Path, windows: Iterable[Window], inferencer: Inferencer, recording: Recording
 ) -> str:
     """An MP4 with one image per window, at the speed of the recording; returns the codec."""
     from etram_mmdet.visualization.detection_film import detection_film
@@ -37,7 +37,7 @@ def write_film(
         (representation.off_on(w.image), frame_of(w, recording, representation, inferencer.step_us))
         for w in windows
     )
-    palette = inferencer.model.dataset_meta["palette"]
+    palette = inferencer.palette
     film = detection_film(frames, inferencer.classes, palette, with_truth=False)
     return f"codec: {write_mp4(film, path, fps)}"
 
@@ -51,7 +51,7 @@ def _with_rate(windows: Iterable[Window], step_us: int) -> tuple[Iterable[Window
 
 
 def write_predictions(
-    path: Path, windows: Iterable[Window], inferencer: EventInferencer, recording: Recording
+    path: Path, windows: Iterable[Window], inferencer: Inferencer, recording: Recording
 ) -> str:
     """The JSON file that ``tools/test.py --out`` writes, without truth."""
     from etram_mmdet.evaluation.predictions import save_predictions
@@ -64,7 +64,7 @@ def write_predictions(
 
 
 def write_table(
-    path: Path, windows: Iterable[Window], inferencer: EventInferencer, recording: Recording
+    path: Path, windows: Iterable[Window], inferencer: Inferencer, recording: Recording
 ) -> str:
     """A CSV file with one row per box: microseconds, sides in sensor pixels, score, class name."""
     with atomic_write(path) as aside, aside.open("w", newline="") as file:

@@ -20,6 +20,7 @@ from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.events.representations import stated_options
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.registry import takes_key
+from etram_mmdet.utils.text import as_plain
 
 # Shared keys with the type of their value; a path counts as str.
 KINDS = {"data_root": str, "class_set": str | dict, "representation": dict, "window_us": int}
@@ -85,9 +86,9 @@ def share_data_keys(cfg: Config) -> None:
                 continue
             if stated is None and takes_key(dataset, key, DATASETS):
                 dataset[key] = copy.deepcopy(value)
-            elif stated is not None and _plain(stated) != _plain(value):
+            elif stated is not None and as_plain(stated) != as_plain(value):
                 raise InputError(
-                    f"{key} is {_plain(value)!r} at the top of the config, but {place}.{key} is {_plain(stated)!r}; "
+                    f"{key} is {as_plain(value)!r} at the top of the config, but {place}.{key} is {as_plain(stated)!r}; "
                     f"leave one of them out ({key}=None at the top lets every data set name its own)"
                 )
 
@@ -101,7 +102,7 @@ def _check_kind(key: str, place: str, value: object) -> None:
         if key == "representation" and isinstance(value, str)
         else ""
     )
-    raise InputError(f"{place} is {_plain(value)!r:.80}, expected {kind_name(key)}{example}")
+    raise InputError(f"{place} is {as_plain(value)!r:.80}, expected {kind_name(key)}{example}")
 
 
 def kind_name(key: str) -> str:
@@ -125,7 +126,7 @@ def adopt_data_keys(cfg: Config) -> None:
         stated = [
             dataset[key] for _, dataset in dataset_configs(cfg) if dataset.get(key) is not None
         ]
-        if stated and all(_plain(value) == _plain(stated[0]) for value in stated):
+        if stated and all(as_plain(value) == as_plain(stated[0]) for value in stated):
             cfg[key] = copy.deepcopy(stated[0])
 
 
@@ -179,10 +180,3 @@ def representation_of(dataset: Mapping) -> dict:
         dataset: config of a data set.
     """
     return dict(dataset.get("representation") or PreprocessSettings().representation)
-
-
-def _plain(value: object) -> object:
-    """The value with lists for tuples and plain dicts for mmengine's, as a JSON file returns it."""
-    if isinstance(value, Mapping):
-        return {key: _plain(child) for key, child in value.items()}
-    return [_plain(child) for child in value] if isinstance(value, list | tuple) else value

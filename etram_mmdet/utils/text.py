@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 MISSING = "-"
 _WIDEST = 60  # characters; a longer cell stands out of its Markdown column instead of widening it
@@ -171,6 +171,17 @@ def changes(before: dict, after: dict, path: str = "") -> list[str]:
     """
     found = differences([before, after], path)
     return [f"{place}: {shown(old)}, now {shown(new)}" for place, (old, new) in found.items()]
+
+
+def as_plain(value: object) -> object:
+    """Lists for tuples and plain dicts for mmengine's, as a JSON file returns them.
+
+    Args:
+        value: nested dicts, lists and tuples of plain values.
+    """
+    if isinstance(value, Mapping):
+        return {key: as_plain(child) for key, child in value.items()}
+    return [as_plain(child) for child in value] if isinstance(value, list | tuple) else value
 
 
 def _types(value: object) -> list[str]:

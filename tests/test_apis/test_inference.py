@@ -13,7 +13,7 @@ from mmengine.structures import InstanceData
 
 from etram_mmdet.apis import inference
 from etram_mmdet.apis.inference import SCORE_THR, EventInferencer
-from etram_mmdet.apis.window_times import start_on_grid
+from etram_mmdet.deploy.window_times import start_on_grid
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
 from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY
 from etram_mmdet.engine.checkpoints.opening import init_detector, load_checkpoint_file
@@ -125,7 +125,7 @@ def test_operating_points_see_the_boxes_that_are_shown(checkpoint):
         scores=torch.tensor([0.7]),
         labels=torch.tensor([0]),
     )
-    inferencer._streamer = Mock(return_value=([found], None), device="cpu")
+    inferencer.engine.streamer = Mock(return_value=([found], None), device="cpu")
     shown = inferencer.detect(np.zeros((20, 32, 48), np.uint8))
     assert shown.bboxes_xyxy.tolist() == [[0, 0, 10, 40]]
 
@@ -213,7 +213,7 @@ def test_labels_of_another_frame_rule_are_told(
     """RVT's rule keeps ten labels a second, the other all; and a label after the last event is evaluated, too."""
     warnings = []
     monkeypatch.setattr(
-        "etram_mmdet.apis.window_times.print_log", lambda text, *_: warnings.append(text)
+        "etram_mmdet.deploy.window_times.say", lambda text, *_: warnings.append(text)
     )
     labels = recording.with_name("val_day_0000_bbox.npy")
     with open_recording(recording) as opened:
@@ -245,9 +245,7 @@ def test_the_step_of_the_training_is_the_step_of_every_stream(
     content = load_checkpoint_file(checkpoint)
     assert content["meta"]["step_us"] == 50_000
     warnings = []
-    monkeypatch.setattr(
-        "etram_mmdet.apis.inference.print_log", lambda text, *_: warnings.append(text)
-    )
+    monkeypatch.setattr("etram_mmdet.deploy.inferencer.say", lambda text, *_: warnings.append(text))
 
     def inferencer(trained_us, **options):
         content["meta"]["step_us"] = trained_us
@@ -300,7 +298,7 @@ def test_thresholds(checkpoint, recording, tmp_path):
 
 def test_a_class_that_is_switched_off_is_named(checkpoint, tmp_path, monkeypatch):
     said = []
-    monkeypatch.setattr(inference, "print_log", lambda text, *_: said.append(text))
+    monkeypatch.setattr("etram_mmdet.deploy.inferencer.say", lambda text, *_: said.append(text))
     scores = dict.fromkeys(ETRAM8, 0.5) | dict(tram=1.0)
     (tmp_path / "points.py").write_text(f"operating_points = dict(score_thr={scores})")
     EventInferencer(checkpoint, device="cpu", operating_points=tmp_path / "points.py")
@@ -394,7 +392,7 @@ def test_the_sensor_of_the_training_is_that_of_a_recording_without_size(
     content = load_checkpoint_file(checkpoint)
     assert content["meta"]["sensor_px"] == [96, 64]
     told = []
-    monkeypatch.setattr("etram_mmdet.apis.inference.print_log", lambda text, *_: told.append(text))
+    monkeypatch.setattr("etram_mmdet.deploy.inferencer.say", lambda text, *_: told.append(text))
     path = without_size(recording, tmp_path / "a.h5")
     inferencer = EventInferencer(checkpoint, device="cpu", score_thr=0.0)
     with open_recording(path) as opened:

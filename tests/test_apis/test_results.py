@@ -119,7 +119,7 @@ def test_boxes_are_drawn_on_the_events_of_their_window(trained, raw_sample):
         boxes=Boxes(np.float32([[20, 30, 60, 50]]), np.array([1]), np.float32([0.5]), classes=ETRAM)
     )
     large = inferencer.draw(one, scale=4)
-    colour = inferencer.model.dataset_meta["palette"][1]
+    colour = inferencer.palette[1]
     assert large.shape == (256, 384, 3) and tuple(large[200, 160]) == tuple(
         large[160, 80]
     ) == tuple(colour)

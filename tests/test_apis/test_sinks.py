@@ -22,7 +22,7 @@ RECORDING = SimpleNamespace(path=Path("street_td.h5"), height=64, width=96, t_fi
 INFERENCER = SimpleNamespace(
     classes=CLASSES,
     step_us=40_000,
-    model=SimpleNamespace(dataset_meta=dict(palette=[(255, 0, 0), (0, 255, 0)])),
+    palette=[(255, 0, 0), (0, 255, 0)],
     operating_points=OperatingPoints.common(CLASSES, 0.3),
     representation=lambda h, w: build_representation(
         dict(type="StackedHistogram", downsample="nearest"), h, w

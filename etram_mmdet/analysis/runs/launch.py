@@ -18,7 +18,6 @@ from mmengine.config import Config
 from etram_mmdet.analysis.runs.evaluations import RESULTS_FILE
 from etram_mmdet.analysis.runs.plan import Plan, Variant
 from etram_mmdet.engine.config.load import complete_config
-from etram_mmdet.engine.config.plain_config import read_plain_config
 from etram_mmdet.engine.hooks.run_record import RUN_FILE
 from etram_mmdet.engine.runner.work_folder import check_free
 from etram_mmdet.evaluation.results_table import evaluations
@@ -27,6 +26,7 @@ from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import atomic_write
 from etram_mmdet.utils.interruption import stop_once
 from etram_mmdet.utils.json_files import read_json
+from etram_mmdet.utils.plain_config import read_plain_config
 from etram_mmdet.utils.text import changes
 
 LOG_FILE = "train.log"

@@ -14,10 +14,10 @@ from etram_mmdet.analysis.runs.evaluations import (
     read_evaluations,
 )
 from etram_mmdet.datasets.shared_keys import dataset_configs, metainfo_of
-from etram_mmdet.engine.config.plain_config import read_plain_config
 from etram_mmdet.engine.hooks.run_record import RUN_FILE
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.json_files import read_json
+from etram_mmdet.utils.plain_config import read_plain_config
 
 
 def dumped_config(folder: Path, record: dict) -> dict:

@@ -12,14 +12,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import h5py
-import hdf5plugin  # noqa: F401  registers the Blosc, Zstd, ... filters that files may be compressed with
 import numpy as np
 
 from etram_mmdet.events.formats.npy import open_archive, read_array
 from etram_mmdet.events.limits import MAX_CHUNK_BYTES
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import because, check_is_file, has_cause
+from etram_mmdet.utils.lazy import LazyModule, load
+
+h5py = LazyModule("h5py", "h5py hdf5plugin")
 
 # HDF5 filters whose libraries end in an error if a file is damaged: HDF5's own, LZF, Blosc, LZ4,
 # Zstandard, Blosc2, and Metavision's ECF, which has to be installed. Others, such as bitshuffle, SZ
@@ -41,6 +42,7 @@ def open_hdf5(path: Path, advice: str = "copy or download it again") -> h5py.Fil
             not HDF5.
     """
     check_is_file(path)
+    load("hdf5plugin", "h5py hdf5plugin")  # registers Blosc, Zstandard and other filters
     try:
         return h5py.File(path, "r")
     except OSError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from etram_mmdet.events.formats.array_files import damaged_hdf5, open_hdf5
@@ -22,6 +21,9 @@ from etram_mmdet.events.formats.sensors import smallest_sensor
 from etram_mmdet.events.recording import IndexedRecording
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import has_cause
+from etram_mmdet.utils.lazy import LazyModule
+
+h5py = LazyModule("h5py", "h5py hdf5plugin")
 
 _EVENTS_PER_BLOCK = 1 << 20
 _ECF_FILTER = 0x8ECF

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import h5py
 import numpy as np
 
 from etram_mmdet.events.formats.array_files import own_member
@@ -15,6 +14,9 @@ from etram_mmdet.events.formats.sensors import DSEC_PX, stated_px
 from etram_mmdet.events.limits import MAX_TIME_US, expands_too_much
 from etram_mmdet.events.recording import find_column
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.lazy import LazyModule
+
+h5py = LazyModule("h5py", "h5py hdf5plugin")
 
 # Tables of eTraM, RVT, DSEC and v2e; of Metavision; of M3ED; of MVSEC.
 _TABLES = ("events", "CD/events", "prophesee/left", "davis/left/events")
@@ -23,7 +25,8 @@ _ORDER_OF = {"davis/left/events": "xytp"}
 _HEAD = 1000  # rows from which the columns are guessed
 _SIZE_MEMBERS = ("width", "height", "calib/resolution", "sensor_resolution")
 
-Table = h5py.Group | h5py.Dataset
+if TYPE_CHECKING:
+    Table = h5py.Group | h5py.Dataset
 Places = tuple[int, ...] | None
 
 

@@ -5,21 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from mmengine.logging import print_log
 
-from etram_mmdet.datasets.clips import evaluation_segment
-from etram_mmdet.datasets.recording_frames import FolderSequence
-from etram_mmdet.datasets.shared_keys import representation_of
 from etram_mmdet.events.class_sets import DEFAULT_CLASS_SET, get_class_set
 from etram_mmdet.events.preprocessing.frame_times import JITTER_US, clock_origin_us
-from etram_mmdet.events.preprocessing.label_files import MAY_HOLD_SEVERAL, name_of, named_in
-from etram_mmdet.events.preprocessing.labelled_frames import find_frames
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
-from etram_mmdet.events.preprocessing.sources import Source
 from etram_mmdet.events.recording import Recording
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.notices import say
+
+# What reads labels needs h5py and more, which a camera does without.
+if TYPE_CHECKING:
+    from etram_mmdet.events.preprocessing.sources import Source
 
 
 def start_on_grid(t_first_us: int, step_us: int) -> int:
@@ -32,10 +31,9 @@ def check_step(times_us: np.ndarray, step_us: int, labels: str | Path) -> None:
     """Warn where frames ``times_us`` (n,) come at another step than that of the training."""
     found_us = float(np.median(np.diff(times_us))) if len(times_us) > 1 else step_us
     if abs(found_us - step_us) > JITTER_US:
-        print_log(
+        say(
             f"{labels}: frames come every {found_us / 1000:.3g} ms, those of training every {step_us / 1000:.3g} ms; "
             "where its recordings were preprocessed by another frame rule, name the preprocessed folder instead",
-            "current",
             logging.WARNING,
         )
 
@@ -55,10 +53,20 @@ def evaluated_times(
     Raises:
         InputError: for labels or a folder that no data set would take.
     """
+    try:
+        from etram_mmdet.datasets.clips import evaluation_segment
+        from etram_mmdet.datasets.recording_frames import FolderSequence
+        from etram_mmdet.events.preprocessing.labelled_frames import find_frames
+    except ImportError as error:
+        raise InputError(
+            f"labels need what an evaluation needs, and {error.name} is not installed; leave the "
+            "labels out, or install etram_mmdet[mmdet]"
+        ) from error
+
     labels = Path(labels)
     if (labels / "labels_v2").is_dir():  # a folder of YOLO is a label file
         classes = get_class_set(data.get("class_set") or DEFAULT_CLASS_SET)
-        sequence = FolderSequence(labels, representation_of(data), window_us, classes)
+        sequence = FolderSequence(labels, dict(data["representation"]), window_us, classes)
         t_us = sequence.t_us
         labelled = sequence.labelled
     else:
@@ -83,6 +91,9 @@ def evaluated_times(
 
 def _source(recording: Recording, labels: Path) -> Source:
     """A recording and its label file, which may have any name: where it names no recording, all of it is meant."""
+    from etram_mmdet.events.preprocessing.label_files import MAY_HOLD_SEVERAL, name_of, named_in
+    from etram_mmdet.events.preprocessing.sources import Source
+
     name = name_of(recording.path)
     if labels.suffix.lower() in MAY_HOLD_SEVERAL and not named_in([labels], {name})[0]:
         name = name_of(labels)

@@ -6,7 +6,7 @@ import pytest
 
 from etram_mmdet.apis.inference import load_operating_points
 from etram_mmdet.engine.config.load import load_config
-from etram_mmdet.engine.config.plain_config import read_plain_config
+from etram_mmdet.utils.plain_config import read_plain_config
 from etram_mmdet.utils.errors import InputError
 from tests.helpers.paths import ROOT
 

@@ -1,0 +1,1 @@
+"""Detectors outside training: exported graphs, and a runtime that needs no PyTorch."""

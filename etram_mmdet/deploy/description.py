@@ -1,0 +1,234 @@
+"""What a program must know about a detector to run it: the JSON beside an exported graph."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+from etram_mmdet.deploy.onnx_metadata import read_metadata
+from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.files import write_json
+from etram_mmdet.utils.json_files import read_json
+from etram_mmdet.utils.text import changes
+
+FORMAT_VERSION = 1
+METADATA_KEY = "etram_mmdet"  # of the description in the metadata of an ONNX file
+_EXPORT_AGAIN = "export the checkpoint again: tools/export.py CHECKPOINT OUT.onnx"
+
+
+@dataclass(frozen=True)
+class State:
+    """One tensor of the recurrent state of a stream.
+
+    Args:
+        name: name of the graph's input; its output is called ``next_NAME``.
+        shape: (C, H, W) without the batch.
+        dtype: number format, by NumPy's name.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Description:
+    """Everything about a detector that is not in its weights.
+
+    Args:
+        classes: class names, by label.
+        palette: colour (red, green, blue) of each class.
+        representation: config of the representation that makes the frames.
+        window_us: length of the events in a frame, in microseconds.
+        step_us: time from the end of one window to the end of the next in training, in
+            microseconds; None if it is not known.
+        sensor_px: width and height of the sensor; None if it is not known.
+        score_thr: detections with a lower score are dropped before NMS.
+        nms: ``iou_threshold``, and ``class_agnostic`` if boxes of different classes may suppress
+            each other.
+        nms_pre: largest number of boxes that reach NMS; -1 for no limit.
+        operating_points: tuned thresholds, as tools/tune_thresholds.py writes them; None if the
+            model has none.
+        trained_on: range of box sizes and event rates of the training data; empty if not known.
+        data: settings of the evaluated data set that decide at which times windows end.
+        frame_shape: (C, H, W) of the frames that an exported graph takes; None for a checkpoint,
+            which takes any size. So with all fields below.
+        frame_dtype: number format of the frames, by NumPy's name.
+        batch: number of streams in a call; None if any number may be given.
+        states: the recurrent state, in the order of the graph's inputs.
+        precision: number format of the network: float32, float16 or int8.
+        opset: version of ONNX's operators.
+        checkpoint: name and SHA-256 of the checkpoint.
+        versions: versions of the packages that wrote the file.
+    """
+
+    classes: tuple[str, ...]
+    palette: tuple[tuple[int, ...], ...]
+    representation: dict
+    window_us: int
+    step_us: int | None
+    sensor_px: tuple[int, int] | None
+    score_thr: float
+    nms: dict
+    nms_pre: int = -1
+    operating_points: dict | None = None
+    trained_on: dict = field(default_factory=dict)
+    data: dict = field(default_factory=dict)
+    frame_shape: tuple[int, int, int] | None = None
+    frame_dtype: str = "uint8"
+    batch: int | None = 1
+    states: tuple[State, ...] = ()
+    precision: str = "float32"
+    opset: int = 20
+    checkpoint: dict = field(default_factory=dict)
+    versions: dict = field(default_factory=dict)
+
+    def as_json(self) -> dict:
+        """The description as JSON holds it: lists for tuples, and the format's version."""
+        return json.loads(json.dumps(dict(format_version=FORMAT_VERSION, **asdict(self))))
+
+
+def sidecar_of(path: Path) -> Path:
+    """The JSON file beside an exported graph.
+
+    Args:
+        path: the ONNX file.
+    """
+    return path.with_suffix(".json")
+
+
+def write_sidecar(path: Path, description: Description) -> None:
+    """Write the description beside an exported graph, for people and for other programs.
+
+    Args:
+        path: the ONNX file.
+        description: what to write.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    write_json(sidecar_of(path), description.as_json())
+
+
+def read_description(path: str | Path) -> Description:
+    """Read the description in the metadata of an exported graph.
+
+    The JSON file beside it holds the same and may be missing. If it differs, somebody changed one
+    of the two, and the graph is refused: nobody could say which of them is right.
+
+    Args:
+        path: the ONNX file.
+
+    Raises:
+        InputError: the file is no graph that tools/export.py wrote, or its sidecar differs.
+    """
+    path = Path(path)
+    text = read_metadata(path).get(METADATA_KEY)
+    if text is None:
+        raise InputError(
+            f"{path}: holds no description of a detector, so tools/export.py did not write it; "
+            f"{_EXPORT_AGAIN}"
+        )
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{path}: its description is damaged ({error}); {_EXPORT_AGAIN}") from None
+    description = from_json(content, path)
+    beside = sidecar_of(path)
+    if beside.is_file():
+        theirs = read_json(beside, f"delete it; {path} holds the same")
+        differing = changes(content, theirs) if isinstance(theirs, dict) else ["not a dict"]
+        if differing:
+            raise InputError(
+                f"{beside}: differs from the description inside {path} ({'; '.join(differing[:3])}); "
+                f"delete {beside.name} to use the one inside, or {_EXPORT_AGAIN}"
+            )
+    return description
+
+
+def from_json(content: object, path: Path) -> Description:
+    """Check a description and build it.
+
+    Args:
+        content: what the JSON held.
+        path: where it comes from, for messages.
+
+    Raises:
+        InputError: a field is missing, unknown or of another type.
+    """
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: its description is no dict; {_EXPORT_AGAIN}")
+    version = content.get("format_version")
+    if version != FORMAT_VERSION:
+        raise InputError(
+            f"{path}: its description has format_version {version!r}, expected {FORMAT_VERSION}; "
+            f"{_EXPORT_AGAIN}"
+        )
+    given = {key: value for key, value in content.items() if key != "format_version"}
+    known = {f.name for f in fields(Description)}
+    wrong = sorted(known ^ given.keys()) + [
+        name for name, is_right in _RIGHT.items() if name in given and not is_right(given[name])
+    ]
+    if wrong:
+        raise InputError(
+            f"{path}: its description has missing, unknown or wrong entries: "
+            f"{', '.join(map(str, wrong))}; {_EXPORT_AGAIN}"
+        )
+    given["states"] = tuple(State(**state) for state in given["states"])
+    return Description(**{key: _as_tuple(value) for key, value in given.items()})
+
+
+def _as_tuple(value: object) -> object:
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _are_whole(value: object, length: int | None = None) -> bool:
+    is_list = isinstance(value, list) and length in (None, len(value))
+    return is_list and all(_is_whole(each) and each > 0 for each in value)
+
+
+def _are_states(value: object) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(state, dict)
+        and state.keys() == {"name", "shape", "dtype"}
+        and isinstance(state["name"], str)
+        and _are_whole(state["shape"])
+        and state["dtype"] in ("float32", "float16")
+        for state in value
+    )
+
+
+def _are_colours(value: object) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(colour, list) and len(colour) == 3 and all(map(_is_whole, colour))
+        for colour in value
+    )
+
+
+_RIGHT = {
+    "classes": lambda v: isinstance(v, list) and v and all(isinstance(name, str) for name in v),
+    "palette": _are_colours,
+    "representation": lambda v: isinstance(v, dict),
+    "window_us": lambda v: _is_whole(v) and v > 0,
+    "step_us": lambda v: v is None or (_is_whole(v) and v > 0),
+    "sensor_px": lambda v: v is None or _are_whole(v, 2),
+    "score_thr": lambda v: isinstance(v, int | float) and 0 <= v <= 1,
+    "nms": lambda v: isinstance(v, dict) and isinstance(v.get("iou_threshold"), int | float),
+    "nms_pre": _is_whole,
+    "operating_points": lambda v: v is None or isinstance(v, dict),
+    "trained_on": lambda v: isinstance(v, dict),
+    "data": lambda v: isinstance(v, dict),
+    "frame_shape": lambda v: _are_whole(v, 3),
+    "frame_dtype": lambda v: v in ("uint8", "int8", "float32"),
+    "batch": lambda v: v is None or (_is_whole(v) and v > 0),
+    "states": _are_states,
+    "precision": lambda v: isinstance(v, str),
+    "opset": _is_whole,
+    "checkpoint": lambda v: isinstance(v, dict),
+    "versions": lambda v: isinstance(v, dict),
+}

@@ -1,0 +1,188 @@
+"""Programs that run an exported graph: onnxruntime and OpenVINO."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from etram_mmdet.deploy.description import Description, read_description
+from etram_mmdet.deploy.post_processing import to_boxes
+from etram_mmdet.evaluation.results import Boxes
+from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.lazy import load
+from etram_mmdet.utils.text import first_line
+
+States = tuple[np.ndarray, ...]  # each (B, C, H, W), one row per stream
+
+
+class Engine(ABC):
+    """Runs one step of a detector for several streams at once. The caller keeps the states.
+
+    Args:
+        description: of the detector.
+    """
+
+    def __init__(self, description: Description) -> None:
+        self.description = description
+
+    @abstractmethod
+    def __call__(self, frames: np.ndarray, states: tuple | None) -> tuple[list[Boxes], tuple]:
+        """Detect boxes in the next frame of each stream.
+
+        Args:
+            frames: (B, C, H, W) frames of the representation.
+            states: the states that the call before returned. None: the streams begin.
+
+        Returns:
+            Boxes of each frame after the lowest threshold and NMS, in pixels of the frame, and the
+            states after these frames.
+        """
+
+    @abstractmethod
+    def joined(self, states: Sequence[tuple | None]) -> tuple | None:
+        """The states of several streams as one batch. None stands for a stream that begins."""
+
+    @abstractmethod
+    def split(self, states: tuple, batch: int) -> list[tuple]:
+        """The state of each of ``batch`` streams."""
+
+
+class GraphEngine(Engine):
+    """Runs an exported graph. A subclass for another program implements :meth:`network`."""
+
+    @abstractmethod
+    def network(self, frames: np.ndarray, states: States) -> list[np.ndarray]:
+        """Outputs of the graph: boxes, objectness, class scores and the next states."""
+
+    def __call__(self, frames: np.ndarray, states: States | None) -> tuple[list[Boxes], States]:
+        self._check(frames)
+        outputs = self.network(frames, self.blank(len(frames)) if states is None else states)
+        boxes = [to_boxes(*rows, self.description) for rows in zip(*outputs[:3], strict=True)]
+        return boxes, tuple(outputs[3:])
+
+    def blank(self, batch: int) -> States:
+        """States of ``batch`` streams that have seen nothing yet."""
+        return tuple(
+            np.zeros((batch, *state.shape), state.dtype) for state in self.description.states
+        )
+
+    def joined(self, states: Sequence[States | None]) -> States:
+        rows = [self.blank(1) if state is None else state for state in states]
+        return tuple(np.concatenate(tensors) for tensors in zip(*rows, strict=True))
+
+    def split(self, states: States, batch: int) -> list[States]:
+        return [tuple(tensor[i : i + 1] for tensor in states) for i in range(batch)]
+
+    def _check(self, frames: np.ndarray) -> None:
+        description = self.description
+        expected = (description.batch or len(frames), *description.frame_shape)
+        if frames.shape != expected or frames.dtype != description.frame_dtype:
+            raise InputError(
+                f"frames of {frames.dtype} {frames.shape}, expected {description.frame_dtype} "
+                f"{expected} (streams, channels, height, width), for a sensor of "
+                f"{'x'.join(map(str, description.sensor_px))} pixels; export the checkpoint for "
+                "this sensor: tools/export.py CHECKPOINT OUT.onnx --sensor WIDTH HEIGHT"
+            )
+
+
+class OnnxEngine(GraphEngine):
+    """Runs a graph by onnxruntime.
+
+    Args:
+        path: file of tools/export.py.
+        threads: number of threads. Default: ``OMP_NUM_THREADS``, else all cores.
+
+    Raises:
+        InputError: onnxruntime is not installed, or the file does not fit.
+    """
+
+    def __init__(self, path: str | Path, threads: int | None = None) -> None:
+        super().__init__(read_description(path))
+        onnxruntime = load("onnxruntime", "onnxruntime")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or int(os.environ.get("OMP_NUM_THREADS") or 0)
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime has a class for every cause
+            raise InputError(
+                f"{path}: onnxruntime {onnxruntime.__version__} cannot open it ({first_line(error)}); "
+                "an older onnxruntime may need an older --opset of tools/export.py"
+            ) from error
+        self._inputs = [each.name for each in self._session.get_inputs()]
+
+    def network(self, frames: np.ndarray, states: States) -> list[np.ndarray]:
+        return self._session.run(None, dict(zip(self._inputs, (frames, *states), strict=True)))
+
+
+class OpenVinoEngine(GraphEngine):
+    """Runs a graph by OpenVINO, compiled once for each number of streams that is asked for.
+
+    OpenVINO 2026.4 cannot compile the grid attention for a free number of streams, and a fixed one
+    is faster.
+
+    Args:
+        path: file of tools/export.py.
+        threads: number of threads. Default: ``OMP_NUM_THREADS``, else OpenVINO's own choice.
+
+    Raises:
+        InputError: OpenVINO is not installed, or the file does not fit.
+    """
+
+    def __init__(self, path: str | Path, threads: int | None = None) -> None:
+        super().__init__(read_description(path))
+        self._openvino = load("openvino", "openvino")
+        self._path = path
+        self._threads = threads or int(os.environ.get("OMP_NUM_THREADS") or 0)
+        self._requests = {}  # by number of streams
+        self._compiled(self.description.batch or 1)
+
+    def network(self, frames: np.ndarray, states: States) -> list[np.ndarray]:
+        found = self._compiled(len(frames)).infer([frames, *states], share_inputs=True)
+        return [found[number].copy() for number in range(len(found))]
+
+    def _compiled(self, batch: int):
+        if batch in self._requests:
+            return self._requests[batch]
+        openvino = self._openvino
+        # Without the hint OpenVINO computes in bfloat16 where the processor can.
+        settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        settings |= {"INFERENCE_NUM_THREADS": self._threads} if self._threads else {}
+        core = openvino.Core()
+        try:
+            model = core.read_model(str(self._path))
+            model.reshape({each: [batch, *list(each.partial_shape)[1:]] for each in model.inputs})
+            self._requests[batch] = core.compile_model(
+                model, "CPU", settings
+            ).create_infer_request()
+        except RuntimeError as error:
+            raise InputError(
+                f"{self._path}: OpenVINO {openvino.__version__} cannot run it "
+                f"({first_line(error)}); try another --opset of tools/export.py, or backend onnx"
+            ) from error
+        return self._requests[batch]
+
+
+# A further program is one class here.
+ENGINES: dict[str, type[Engine]] = {"onnx": OnnxEngine, "openvino": OpenVinoEngine}
+
+
+def open_engine(path: str | Path, backend: str = "onnx") -> Engine:
+    """Open an exported graph.
+
+    Args:
+        path: file of tools/export.py.
+        backend: one of `ENGINES`. Default: onnx.
+
+    Raises:
+        InputError: the backend is unknown or not installed, or the file does not fit.
+    """
+    if backend not in ENGINES:
+        raise InputError(f"backend={backend!r}, expected one of {', '.join(ENGINES)}")
+    return ENGINES[backend](path)

@@ -1,0 +1,1 @@
+"""Write a detector as a graph that runs without PyTorch."""
