@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from etram_mmdet.datasets.domain import events_per_px, outside, sides_of
 from etram_mmdet.deploy.inferencer import Inferencer, Window
+from etram_mmdet.events.domain import events_per_px, outside, sides_of
 from etram_mmdet.events.formats import Recording
 
 _EVERY = 10  # windows; between two of them little changes

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from etram_mmdet.deploy.engines import ENGINES, Engine, open_engine
+from etram_mmdet.deploy.engines import ENGINES, Engine, is_exported, open_engine
 from etram_mmdet.deploy.export.describe import describe
 from etram_mmdet.deploy.inferencer import EventStream, Inferencer, StreamBatch, Window
 from etram_mmdet.engine.checkpoints.opening import init_detector
@@ -31,7 +31,6 @@ __all__ = [
     "load_operating_points",
 ]
 BACKENDS = ("torch", *ENGINES)
-EXPORTED = ".onnx"  # suffix of the files of tools/export.py
 
 States = tuple[tuple[Tensor, ...], ...]  # of each stage: tensors (B, C, H, W)
 
@@ -148,12 +147,3 @@ class EventInferencer(Inferencer):
                 f"{model}: is an exported detector, so {', '.join(given)} cannot be chosen; it was "
                 "chosen at the export. Leave the options out, or run the checkpoint"
             )
-
-
-def is_exported(path: str | Path) -> bool:
-    """Whether a path names a file of tools/export.py.
-
-    Args:
-        path: the path.
-    """
-    return str(path).lower().endswith(EXPORTED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, fields
+from math import prod
 from pathlib import Path
 
 from etram_mmdet.deploy.onnx_metadata import read_metadata
@@ -83,6 +84,19 @@ class Description:
     opset: int = 20
     checkpoint: dict = field(default_factory=dict)
     versions: dict = field(default_factory=dict)
+
+    def summary(self) -> str:
+        """Inputs and classes of an exported graph, in two lines for a person."""
+        channels, height, width = self.frame_shape
+        states_mb = sum(
+            prod(state.shape) * (4 if state.dtype == "float32" else 2) for state in self.states
+        )
+        return (
+            f"frames: {channels}x{height}x{width} {self.frame_dtype} of a sensor of "
+            f"{self.sensor_px[0]}x{self.sensor_px[1]} pixels, {self.batch or 'any number of'} "
+            f"per call; state: {len(self.states)} tensors, {states_mb / 1e6:.1f} MB per stream\n"
+            f"classes: {', '.join(self.classes)}"
+        )
 
     def as_json(self) -> dict:
         """The description as JSON holds it: lists for tuples, and the format's version."""

@@ -186,3 +186,12 @@ def open_engine(path: str | Path, backend: str = "onnx") -> Engine:
     if backend not in ENGINES:
         raise InputError(f"backend={backend!r}, expected one of {', '.join(ENGINES)}")
     return ENGINES[backend](path)
+
+
+def is_exported(path: str | Path) -> bool:
+    """Whether a path names a file of tools/export.py.
+
+    Args:
+        path: the path.
+    """
+    return str(path).lower().endswith(".onnx")

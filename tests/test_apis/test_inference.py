@@ -11,10 +11,9 @@ import pytest
 import torch
 from mmengine.structures import InstanceData
 
-from etram_mmdet.apis import inference
 from etram_mmdet.apis.inference import SCORE_THR, EventInferencer
-from etram_mmdet.deploy.window_times import start_on_grid
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
+from etram_mmdet.deploy.window_times import start_on_grid
 from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY
 from etram_mmdet.engine.checkpoints.opening import init_detector, load_checkpoint_file
 from etram_mmdet.evaluation.operating_points.points import OperatingPoints

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from etram_mmdet.datasets.domain import EVENTS, SIDES, domain_of, frames_shown, outside
+from etram_mmdet.datasets.domain import domain_of, frames_shown
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
+from etram_mmdet.events.domain import EVENTS, SIDES, outside
 from etram_mmdet.events.preprocessing.frame_store import FrameFile
 
 TRAINED = {SIDES: [10.0, 50.0], EVENTS: [0.1, 0.4]}

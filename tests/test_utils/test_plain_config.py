@@ -6,8 +6,8 @@ import pytest
 
 from etram_mmdet.apis.inference import load_operating_points
 from etram_mmdet.engine.config.load import load_config
-from etram_mmdet.utils.plain_config import read_plain_config
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.plain_config import read_plain_config
 from tests.helpers.paths import ROOT
 
 

@@ -19,6 +19,8 @@ from torch import nn
 from etram_mmdet.deploy.description import METADATA_KEY, Description, State, write_sidecar
 from etram_mmdet.deploy.export.describe import describe
 from etram_mmdet.deploy.export.step import Step
+from etram_mmdet.engine.checkpoints.folder import checkpoint_file
+from etram_mmdet.engine.checkpoints.release import digest
 from etram_mmdet.events.representations import build_representation
 from etram_mmdet.models.inference import fused
 from etram_mmdet.utils.errors import InputError
@@ -27,9 +29,8 @@ from etram_mmdet.utils.files import atomic_write
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-OPSETS = (17, 18, 19, 20, 21)
+OPSETS = (18, 19, 20, 21)
 OPSET = 20  # the first that has GELU as one operator
-_EXPORTER_LEAST = 18  # of torch.onnx; older ones are converted
 OUTPUTS = ("boxes", "objectness", "class_scores")
 _PACKAGES = ("etram_mmdet", "torch", "onnx", "onnxscript", "numpy")
 
@@ -42,7 +43,7 @@ def export_detector(
     opset: int = OPSET,
     precision: str = "float32",
     batch: int | None = 1,
-    checkpoint: dict | None = None,
+    checkpoint: str | Path | None = None,
 ) -> Description:
     """Write one step of a detector to an ONNX file, and its description beside it.
 
@@ -61,7 +62,7 @@ def export_detector(
         precision: ``float32`` or ``float16``; the cells of the LSTM stay in float32. Default:
             float32.
         batch: number of streams in a call; None lets every call choose. Default: 1.
-        checkpoint: name and SHA-256 of the checkpoint, for the description. Default: not stated.
+        checkpoint: file whose name and SHA-256 the description states. Default: none.
 
     Returns:
         The description.
@@ -92,7 +93,7 @@ def export_detector(
         states=_described(states),
         precision=precision,
         opset=opset,
-        checkpoint=checkpoint or {},
+        checkpoint=_identity(checkpoint),
         versions=installed(_PACKAGES),
     )
     rows = tuple(tensor for state in states for tensor in state)
@@ -146,6 +147,13 @@ def installed(packages: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
+def _identity(checkpoint: str | Path | None) -> dict:
+    if checkpoint is None:
+        return {}
+    path = checkpoint_file(checkpoint)
+    return dict(name=path.name, sha256=digest(path))
+
+
 def _described(states: tuple[tuple[torch.Tensor, ...], ...]) -> tuple[State, ...]:
     return tuple(
         State(f"{part}{stage}", tuple(tensor.shape[1:]), str(tensor.dtype).removeprefix("torch."))
@@ -156,8 +164,8 @@ def _described(states: tuple[tuple[torch.Tensor, ...], ...]) -> tuple[State, ...
 
 def _graph(step: Step, inputs: tuple, description: Description) -> ModelProto:
     try:
-        import onnxscript  # noqa: F401  torch asks for it in the middle of the export
-        from onnx import version_converter
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401  torch asks for them in the middle of the export
     except ImportError as error:
         raise InputError(
             f"{error.name} is missing, which writes ONNX files; pip install onnx onnxscript"
@@ -172,7 +180,7 @@ def _graph(step: Step, inputs: tuple, description: Description) -> ModelProto:
             step.eval(),
             inputs,
             dynamo=True,
-            opset_version=max(description.opset, _EXPORTER_LEAST),
+            opset_version=description.opset,
             input_names=["frames", *names],
             output_names=[*OUTPUTS, *(f"next_{name}" for name in names)],
             dynamic_shapes=shapes,
@@ -182,8 +190,6 @@ def _graph(step: Step, inputs: tuple, description: Description) -> ModelProto:
     for node in model.graph.node:  # places in our code are of no use to others
         del node.metadata_props[:]
         node.doc_string = ""
-    if description.opset < _EXPORTER_LEAST:
-        model = version_converter.convert_version(model, description.opset)
     return model
 
 

@@ -6,10 +6,11 @@ from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from etram_mmdet.datasets.domain import domain_of, frames_shown, outside, sides_of
+from etram_mmdet.datasets.domain import domain_of, frames_shown
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
 from etram_mmdet.datasets.wrappers import as_streams
 from etram_mmdet.engine.checkpoints.contents import DOMAIN_KEY
+from etram_mmdet.events.domain import outside, sides_of
 
 
 @HOOKS.register_module()

@@ -13,6 +13,7 @@ from etram_mmdet.models.backbones.base import RecurrentBackbone
 from etram_mmdet.models.layers.attention import MLP_RATIO, AttentionBlock
 from etram_mmdet.models.layers.checkpointing import recompute
 from etram_mmdet.models.layers.conv_lstm import ConvLSTM, State
+from etram_mmdet.models.layers.exporting import is_exporting
 from etram_mmdet.utils.errors import InputError
 
 # What the widest map of the frames that go through a stage together may take, in bytes: a
@@ -93,9 +94,7 @@ class MaxViTStage(nn.Module):
 
     def forward(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
         frames = x.flatten(0, 1)  # (T * B, C, H, W)
-        # A graph that is written to a file takes any number of frames, so it cannot portion them.
-        is_whole = getattr(torch.compiler, "is_exporting", bool)()  # since PyTorch 2.7
-        portions = [frames] if is_whole else frames.split(self._frames_at_once(frames))
+        portions = [frames] if is_exporting() else frames.split(self._frames_at_once(frames))
         maps = [
             recompute(self, self.spatial, part) if self.with_cp else self.spatial(part)
             for part in portions

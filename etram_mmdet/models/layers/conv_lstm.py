@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from etram_mmdet.models.layers.exporting import is_exporting
 from etram_mmdet.utils.errors import InputError
 
 State = tuple[Tensor, Tensor]  # hidden and cell, each (B, C, H, W)
@@ -48,7 +49,8 @@ class ConvLSTM(nn.Module):
         hidden, cell = (_pixels(rows) for rows in _fitting(state, x[0]) or _zero_state(x[0]))
         hiddens = []
         # `out` is not cast
-        spares_a_copy = not (torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type))
+        is_cast = torch.is_autocast_enabled(x.device.type)
+        spares_a_copy = not (torch.is_grad_enabled() or is_cast or is_exporting())
         for gates in gates_x:
             context = hidden
             if self.hidden_conv is not None:

@@ -1,0 +1,101 @@
+"""Export a checkpoint to ONNX: python tools/export.py [CONFIG] CHECKPOINT OUT.onnx
+
+The file holds one step of the detector: a frame and the recurrent state go in, boxes, scores and the next state come
+out. OUT.json beside it says everything that a program needs to run it: frame size, representation, classes,
+thresholds, states. The same stands in the metadata of OUT.onnx. It takes about ten seconds.
+
+Run it without PyTorch: etram_mmdet.deploy.runtime.EventInferencer("OUT.onnx"), or tools/detect.py OUT.onnx RECORDING.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from etram_mmdet.utils.cli import add_cfg_options, exit_on_input_error, make_parser
+
+OPSETS = (18, 19, 20, 21)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = make_parser(__doc__)
+    parser.add_argument("paths", nargs="+", type=Path, metavar="[CONFIG] CHECKPOINT OUT.onnx")
+    parser.add_argument(
+        "--sensor",
+        nargs=2,
+        type=int,
+        metavar=("WIDTH", "HEIGHT"),
+        help="size of the sensor in pixels; default: as in the training",
+    )
+    parser.add_argument(
+        "--opset",
+        type=int,
+        choices=OPSETS,
+        default=20,
+        help="version of ONNX's operators; older runtimes need a lower one. Default: 20",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "float16"),
+        default="float32",
+        help="number format of the weights; float16 halves the file. Default: float32",
+    )
+    parser.add_argument(
+        "--batch",
+        default="1",
+        help="number of streams in one call, or 'free' to choose it in every call. Default: 1",
+    )
+    parser.add_argument(
+        "--int8",
+        nargs="+",
+        type=Path,
+        metavar="RECORDING",
+        help="store weights and maps in 8 bits, with ranges measured on these recordings",
+    )
+    add_cfg_options(parser)
+    args = parser.parse_args()
+    if len(args.paths) not in (2, 3):
+        parser.error(f"expected [CONFIG] CHECKPOINT OUT.onnx, got {len(args.paths)} paths")
+    args.config, args.checkpoint, args.out = [None, *args.paths][-3:]
+    if args.out.suffix != ".onnx":
+        parser.error(f"{args.out}: expected a name that ends in .onnx")
+    if args.batch != "free" and not (args.batch.isdecimal() and int(args.batch)):
+        parser.error(f"--batch {args.batch}: expected a number from 1, or 'free'")
+    if args.int8 and args.precision != "float32":
+        parser.error("--int8 starts from float32; leave --precision out")
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    from etram_mmdet.deploy.export.onnx_file import export_detector
+    from etram_mmdet.engine.checkpoints.opening import init_detector
+    from etram_mmdet.utils.files import check_writable
+
+    with exit_on_input_error():
+        check_writable(args.out)
+        paths = [args.checkpoint] if args.config is None else [args.config, args.checkpoint]
+        detector = init_detector(*paths, device="cpu", cfg_options=args.cfg_options)
+        description = export_detector(
+            detector,
+            args.out,
+            sensor_px=args.sensor and tuple(args.sensor),
+            opset=args.opset,
+            precision=args.precision,
+            batch=None if args.batch == "free" else int(args.batch),
+            checkpoint=args.checkpoint,
+        )
+        if args.int8:
+            from etram_mmdet.deploy.export.int8 import quantize
+
+            description = quantize(args.out, args.int8)
+    print(
+        f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB, opset {description.opset}, "
+        f"{description.precision}"
+    )
+    print(description.summary())
+    print(f"Next: python tools/detect.py {args.out} RECORDING --out boxes.csv")
+
+
+if __name__ == "__main__":
+    main()
