@@ -199,7 +199,7 @@ class Inferencer:
                 yield from self.windows(opened, start_us, stop_us, labels)
             return
         self.fit_sensor(recording)
-        self._check_sensor(recording)
+        self.check_sensor(recording)
         stream = self.new_stream()
         representation = self.representation(recording.height, recording.width)
         for t_us in self.times(recording, start_us, stop_us, labels):
@@ -275,7 +275,7 @@ class Inferencer:
         )
         return step_us
 
-    def _check_sensor(self, recording: Recording) -> None:
+    def check_sensor(self, recording: Recording) -> None:
         """Refuse a recording of another sensor than the one that a graph was exported for."""
         size = recording.width, recording.height
         if self.description.frame_shape is not None and size != self.sensor_px:

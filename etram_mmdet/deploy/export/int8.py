@@ -1,0 +1,96 @@
+"""Store the weights and maps of an exported graph in 8 bits (post-training quantisation)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from etram_mmdet.deploy.description import Description
+from etram_mmdet.deploy.engines import OnnxEngine
+from etram_mmdet.deploy.export.onnx_file import write_model
+from etram_mmdet.deploy.inferencer import Inferencer
+from etram_mmdet.events.formats import open_recording
+from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.lazy import load
+
+WINDOWS = 100  # of each recording, from its start
+# Convolutions and products hold nearly all of the work. The rest, and the LSTM's cells, which add
+# up over a stream, stay in float32.
+OPERATORS = ("Conv", "MatMul", "Gemm")
+
+
+def quantize(path: str | Path, recordings: Sequence[str | Path]) -> Description:
+    """Replace a float32 graph by one in 8 bits; its convolutions and matrix products use 8 bits.
+
+    The ranges of the maps are measured while the float32 graph follows the recordings, with its
+    state carried from window to window. Weights have a range for each output channel.
+
+    Args:
+        path: file of :func:`export_detector`, which is replaced.
+        recordings: recordings of the kind that the detector will see; the first `WINDOWS` windows
+            of each are used.
+
+    Returns:
+        The description of the new file.
+
+    Raises:
+        InputError: a recording cannot be used, or onnxruntime is missing.
+    """
+    path = Path(path)
+    tools = load("onnxruntime.quantization", "onnxruntime onnx")
+    onnx = load("onnx", "onnx")
+    engine = OnnxEngine(path)
+    if engine.description.precision != "float32":
+        raise InputError(f"{path}: is in {engine.description.precision}, expected float32")
+    with TemporaryDirectory() as folder:
+        quantized = Path(folder) / path.name
+        tools.quantize_static(
+            str(path),
+            str(quantized),
+            _Inputs(engine, recordings),
+            quant_format=tools.QuantFormat.QDQ,
+            op_types_to_quantize=list(OPERATORS),
+            per_channel=True,
+            activation_type=tools.QuantType.QUInt8,
+            weight_type=tools.QuantType.QInt8,
+            # Sums of products of two bytes overflow on processors without VNNI otherwise.
+            reduce_range=True,
+            extra_options=dict(ActivationSymmetric=False, WeightSymmetric=True),
+        )
+        model = onnx.load(str(quantized))
+    description = replace(engine.description, precision="int8")
+    write_model(model, description, path)
+    return description
+
+
+class _Inputs:
+    """Inputs of the graph for each window of some recordings, as onnxruntime asks for them."""
+
+    def __init__(self, engine: OnnxEngine, recordings: Sequence[str | Path]) -> None:
+        self._inputs = _inputs(engine, recordings)
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        return next(self._inputs, None)
+
+
+def _inputs(
+    engine: OnnxEngine, recordings: Sequence[str | Path]
+) -> Iterator[dict[str, np.ndarray]]:
+    inferencer = Inferencer(engine)
+    names = ["frames", *(state.name for state in engine.description.states)]
+    for path in recordings:
+        with open_recording(path) as recording:
+            inferencer.fit_sensor(recording)
+            inferencer.check_sensor(recording)
+            representation = inferencer.representation(recording.height, recording.width)
+            states = engine.blank(1)
+            for t_us in islice(inferencer.times(recording), WINDOWS):
+                window = t_us - inferencer.window_us, t_us
+                frames = representation(recording.read(*window), window)[None]
+                yield dict(zip(names, (frames, *states), strict=True))
+                states = tuple(engine.network(frames, states)[3:])
