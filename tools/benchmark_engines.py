@@ -1,0 +1,100 @@
+"""Compare the speed of exported graphs with that of their checkpoint on this machine.
+
+Example: python tools/benchmark_engines.py work_dirs/demo/iter_850.pth demo.onnx demo_int8.onnx
+
+Reads a checkpoint and graphs that tools/export.py made of it. PyTorch and every graph detect in
+the same made-up frames in turns, so the ratios hold on a busy machine. Post-processing is
+included. Prints one row per engine: milliseconds of a window, the ratio to PyTorch in float32, the
+start of a new process, and the size of the file. It takes about a minute for the demo.
+"""
+
+from __future__ import annotations
+
+import argparse
+from importlib.util import find_spec
+from pathlib import Path
+
+from etram_mmdet.utils.cli import add_json, exit_on_input_error, make_parser
+from etram_mmdet.utils.files import write_json
+
+
+def parse_args() -> argparse.Namespace:
+    parser = make_parser(__doc__)
+    parser.add_argument("checkpoint", help="checkpoint or config (random weights), or demo")
+    parser.add_argument("graphs", nargs="+", type=Path, help="files of tools/export.py")
+    parser.add_argument("--windows", type=int, default=30, help="windows to time. Default: 30")
+    parser.add_argument(
+        "--streams",
+        type=int,
+        nargs="+",
+        default=[1],
+        help="numbers of streams in one call, for graphs of --batch free. Default: 1",
+    )
+    parser.add_argument("--fuse", action="store_true", help="time PyTorch with folded norms, too")
+    parser.add_argument(
+        "--compile", action="store_true", help="time PyTorch with torch.compile, too"
+    )
+    parser.add_argument(
+        "--score-thr",
+        type=float,
+        default=0.05,
+        help="drop boxes with a lower score before NMS, in all engines. Default: 0.05",
+    )
+    parser.add_argument("--no-start", action="store_true", help="do not time new processes")
+    add_json(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    import torch
+
+    from etram_mmdet.analysis.speed.engines import (
+        BASELINE,
+        cold_starts,
+        compare,
+        graph_engines,
+        sparse_frames,
+    )
+    from etram_mmdet.apis.inference import TorchEngine
+    from etram_mmdet.engine.checkpoints.opening import init_detector
+    from etram_mmdet.utils.environment import machine
+    from etram_mmdet.utils.text import table
+
+    with exit_on_input_error():
+        detector = init_detector(args.checkpoint, device="cpu")
+        detector.bbox_head.test_cfg.score_thr = args.score_thr
+        backends = [name for name in ("onnx", "openvino") if find_spec(_MODULES[name])]
+        graphs = graph_engines(args.graphs, backends, args.score_thr)
+        engines = {BASELINE: TorchEngine(detector)}
+        if args.fuse:
+            engines["torch fused"] = TorchEngine(detector, fuse=True)
+        if args.compile:
+            engines["torch compiled"] = TorchEngine(detector, fuse=True, compiled=True)
+        engines |= graphs
+        shape = next(iter(graphs.values())).description.frame_shape
+        dtype = next(iter(graphs.values())).description.frame_dtype
+        starts = {} if args.no_start else cold_starts(args.graphs, backends)
+        rows = [["streams", "engine", "ms", "ratio", "of best", "streams/s", "start s"]]
+        results = []
+        for streams in args.streams:
+            measured = compare(engines, sparse_frames(shape, dtype, streams), args.windows)
+            for name, values in measured.items():
+                rate = 1e3 * streams / values["ms"]
+                start = f"{starts[name]:.2f}" if name in starts else ""
+                cells = [f"{values['ms']:.1f}", f"{values['ratio']:.2f}"]
+                cells += [f"{values['ratio_of_best']:.2f}", f"{rate:.1f}", start]
+                rows.append([streams, name, *cells])
+                results.append(dict(streams=streams, engine=name, **values))
+    about = machine(torch.device("cpu"))
+    print(", ".join(f"{key} {value}" for key, value in about.items()))
+    print(table(rows, left=(1,)))
+    if args.json:
+        write_json(args.json, dict(machine=about, results=results, start_s=starts))
+
+
+_MODULES = {"onnx": "onnxruntime", "openvino": "openvino"}
+
+
+if __name__ == "__main__":
+    main()
