@@ -155,8 +155,9 @@ def read_description(path: str | Path) -> Description:
         differing = changes(content, theirs) if isinstance(theirs, dict) else ["not a dict"]
         if differing:
             raise InputError(
-                f"{beside}: differs from the description inside {path} ({'; '.join(differing[:3])}); "
-                f"delete {beside.name} to use the one inside, or {_EXPORT_AGAIN}"
+                f"{beside}: differs from the description inside {path} "
+                f"({'; '.join(differing[:3])}); delete {beside.name} to use the one inside, or "
+                f"{_EXPORT_AGAIN}"
             )
     return description
 
@@ -189,7 +190,9 @@ def from_json(content: object, path: Path) -> Description:
             f"{path}: its description has missing, unknown or wrong entries: "
             f"{', '.join(map(str, wrong))}; {_EXPORT_AGAIN}"
         )
-    given["states"] = tuple(State(**state) for state in given["states"])
+    given["states"] = [
+        State(each["name"], tuple(each["shape"]), each["dtype"]) for each in given["states"]
+    ]
     return Description(**{key: _as_tuple(value) for key, value in given.items()})
 
 

@@ -102,7 +102,9 @@ def main() -> None:
     expected = list(torch_side.windows(recordings[0], **start_stop))[:WINDOWS]
     frames = [window.image for window in expected]
     ap = average_precision(EventInferencer(detector, score_thr=0.0), recordings, args.data)
-    rows = [["graph", "engine", "windows", "state", "px", "objectness", "class", "same boxes", "AP"]]
+    rows = [
+        ["graph", "engine", "windows", "state", "px", "objectness", "class", "same boxes", "AP"]
+    ]
     rows.append([args.checkpoint, "torch", len(frames), "", "", "", "", "", f"{ap:.5f}"])
     for path in args.graphs:
         for name in ENGINES if args.openvino else ["onnx"]:

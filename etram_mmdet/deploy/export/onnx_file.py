@@ -97,7 +97,7 @@ def export_detector(
         versions=installed(_PACKAGES),
     )
     rows = tuple(tensor for state in states for tensor in state)
-    model = _graph(step, (frames, *rows), description)
+    model = step_graph(step, (frames, *rows), description)
     write_model(model, description, Path(path))
     return description
 
@@ -162,7 +162,17 @@ def _described(states: tuple[tuple[torch.Tensor, ...], ...]) -> tuple[State, ...
     )
 
 
-def _graph(step: Step, inputs: tuple, description: Description) -> ModelProto:
+def step_graph(step: Step, inputs: tuple, description: Description) -> ModelProto:
+    """The ONNX graph of one step.
+
+    Args:
+        step: the function.
+        inputs: frames (B, C, H, W) and the states before them, which give the sizes.
+        description: gives the names of the states, ``batch`` and ``opset``.
+
+    Raises:
+        InputError: a package is missing.
+    """
     try:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401  torch asks for them in the middle of the export
@@ -176,6 +186,7 @@ def _graph(step: Step, inputs: tuple, description: Description) -> ModelProto:
         streams = torch.export.Dim("batch", min=1, max=1024)
         shapes = ({0: streams}, tuple({0: streams} for _ in names))
     with _quiet(), torch.no_grad():
+        step(*inputs)  # what is wrong with the detector is said here, not by the exporter
         program = torch.onnx.export(
             step.eval(),
             inputs,

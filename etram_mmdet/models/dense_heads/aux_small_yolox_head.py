@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from mmdet.registry import MODELS
 from mmengine.structures import InstanceData
@@ -19,6 +18,7 @@ from etram_mmdet.models.dense_heads.rvt_yolox_head import (
     Decoded,
     RVTYOLOXHead,
 )
+from etram_mmdet.models.layers.exporting import is_exporting
 from etram_mmdet.utils.errors import InputError
 
 UNKNOWN = -1
@@ -136,7 +136,8 @@ class AuxSmallYOLOXHead(RVTYOLOXHead):
             return main
         small = self.aux_head.decoded(*self._aux_maps(x))
         # (small classes, classes): a probability moves to the column of its class
-        column = F.one_hot(self._known_classes(), self.num_classes).to(small.class_scores)
+        columns = torch.arange(self.num_classes, device=small.class_scores.device)
+        column = (self._known_classes()[:, None] == columns).to(small.class_scores)
         small = small._replace(class_scores=small.class_scores @ column)
         return Decoded(*(torch.cat(pair, 1) for pair in zip(main, small, strict=True)))
 
@@ -152,7 +153,7 @@ class AuxSmallYOLOXHead(RVTYOLOXHead):
         return small
 
     def _known_classes(self) -> Tensor:
-        if (self.class_of_small == UNKNOWN).any():
+        if not is_exporting() and (self.class_of_small == UNKNOWN).any():
             raise InputError(
                 "AuxSmallYOLOXHead: does not know the numbers of its classes; train with tools/train.py, or call "
                 "etram_mmdet.models.fit_to_data(model, dataset) first"
