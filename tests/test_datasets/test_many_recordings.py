@@ -153,7 +153,7 @@ def test_a_folder_of_another_user_is_a_sentence(folder, tmp_path):
     try:
         for opening in (lambda: open_folder(copy), lambda: open_recording(recording)):
             with pytest.raises(
-                InputError, match="cannot be read: permission denied; see to its owner"
+                InputError, match="cannot be read: permission denied; check its owner"
             ):
                 opening()
     finally:

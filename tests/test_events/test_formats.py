@@ -216,5 +216,5 @@ def test_unknown_polarity_is_refused(tmp_path, polarity):
 
 def test_a_recording_in_another_files_place_is_called_one():
     for suffix in {suffix for format_ in FORMATS for suffix in format_.suffixes}:
-        with pytest.raises(InputError, match="is a recording, but a config belongs here"):
+        with pytest.raises(InputError, match="is a recording, expected a config"):
             check_kind(f"rec{suffix.upper()}", "config")

@@ -459,7 +459,7 @@ def test_full_disk_is_a_sentence_and_leaves_nothing_half_written(raw, tmp_path, 
     output = subprocess.run(
         list(map(str, command)), capture_output=True, text=True, cwd=ROOT, check=True
     ).stdout
-    assert output.count("larger than a file may be") + output.count("File too large") == 4
+    assert output.count("larger than the limit") + output.count("File too large") == 4
     assert "Traceback" not in output
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert len(preprocess_folder(raw, tmp_path / "out").manifests) == 4

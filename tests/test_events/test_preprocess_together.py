@@ -206,7 +206,7 @@ def test_where_no_processes_can_work_together_a_sentence_says_why(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1, hard))
-        with pytest.raises(InputError, match=r"/dev/shm cannot be written .*let one process do it"):
+        with pytest.raises(InputError, match=r"/dev/shm cannot be written .*use one process"):
             preprocess_folder(tmp_path / "raw", tmp_path / "out", workers=1)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

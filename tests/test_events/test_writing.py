@@ -114,7 +114,7 @@ def _write_limited(source, target):
         try:
             write_recording(found, target)
         except InputError as error:
-            os._exit("larger than a file may be" not in str(error))
+            os._exit("larger than the limit" not in str(error))
     os._exit(2)
 
 

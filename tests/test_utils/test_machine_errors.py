@@ -120,7 +120,7 @@ def test_pools_tell_the_sentence(capsys, read, says):
         ),
         (
             OSError(errno.EFBIG, "File too large"),
-            "a file cannot be written: it would be larger than a file may be",
+            "a file cannot be written: the file would be larger than the limit",
         ),
         (
             OSError(errno.EROFS, "Read-only file system", "/tmp/a"),
