@@ -193,7 +193,7 @@ def test_metainfo_chooses_classes_by_name(tmp_path, named):
     assert labels_of(cars) == [[0], [], [0]]
     assert cars.told_of_left_out() == "boxes of classes that are left out: bus 1, pedestrian 1"
     with pytest.raises(
-        InputError, match="metainfo asks for the class 'van', but class_set 'etram8' has pedestrian"
+        InputError, match="metainfo names the class 'van', but class_set 'etram8' has pedestrian"
     ):
         ETraMDataset(tmp_path / "out", "train", metainfo=dict(classes=("car", "van")))
 

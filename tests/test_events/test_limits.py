@@ -49,7 +49,7 @@ def npy(header: str, data: bytes = bytes(64)) -> bytes:
         ),
         (
             npy(f"{{'descr': '<i8', 'fortran_order': False, 'shape': ({2**70},)}}"),
-            "which are not there",
+            "but holds fewer",
         ),
         (npy("{'descr': '<i8', 'fortran_order': False, 'shape': (-4,)}"), "a shape of"),
         (
@@ -120,8 +120,8 @@ def bomb(path, name: str, head: bytes, claimed: int) -> None:
 @pytest.mark.parametrize(
     ("claimed", "says"),
     [
-        (1 << 30, "claims 1,073,741,824 bytes in"),
-        (1000, "134,217,728 rows of 8 bytes, which are not there"),
+        (1 << 30, "states 1,073,741,824 bytes of content in"),
+        (1000, "134,217,728 rows of 8 bytes, but holds fewer"),
     ],
 )
 @pytest.mark.parametrize("read", [open_recording, lambda path: load_array(path, "t")])
@@ -152,7 +152,7 @@ def test_archives_compressed_as_numpy_never_does(method, tmp_path):
     np.save(buffer, np.arange(9))
     with zipfile.ZipFile(tmp_path / "a.npz", "w", method) as archive:
         archive.writestr("t.npy", buffer.getvalue())
-    with pytest.raises(InputError, match="compressed otherwise than NumPy does"):
+    with pytest.raises(InputError, match="compressed in a way that NumPy does not use"):
         load_array(tmp_path / "a.npz", "t")
 
 
@@ -195,7 +195,7 @@ def test_rows_that_hdf5_claims_and_does_not_hold(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         data = file.create_dataset("events", (53_878_140_834,), table.dtype, chunks=(1500,))
         data[:1500] = table
-    with pytest.raises(InputError, match="names 53878140834 events, but holds few of them"):
+    with pytest.raises(InputError, match="states 53878140834 events, but holds few of them"):
         open_recording(tmp_path / "a.h5")
     with h5py.File(tmp_path / "b.h5", "w") as file:
         file["events"] = table

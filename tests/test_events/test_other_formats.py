@@ -234,7 +234,7 @@ def test_a_size_that_the_file_lacks_may_be_stated(tmp_path):
     with open_recording(path, (WIDTH, HEIGHT)) as recording:
         assert recording.width == WIDTH
     with pytest.raises(
-        InputError, match=f"a.raw: the file says a sensor of {WIDTH}x{HEIGHT}, not 50x40"
+        InputError, match=f"a.raw: the file states a sensor of {WIDTH}x{HEIGHT}, but 50x40 is"
     ):
         open_recording(path, (50, 40))
 
@@ -329,18 +329,18 @@ BAD_FILES = {
     "npy of two dimensions": (
         "a.npy",
         lambda p: np.save(p, np.zeros((4, 4))),
-        "several orders fit its first events; say .*--event-columns",
+        "several orders fit its first events; name .*--event-columns",
     ),
     "npy of three columns": (
         "a.npy",
         lambda p: np.save(p, np.zeros((4, 3))),
         r"float64 \(4, 3\), expected numbers \(N, 4\)",
     ),
-    "npy cut": ("a.npy", cut_npy, "ends before its 4000 rows.*damaged, copy or save it again"),
+    "npy cut": ("a.npy", cut_npy, "ends before its 4000 rows.*damaged; copy or save it again"),
     "npz cut": (
         "a.npz",
         cut_npz,
-        "still being written, or was cut; wait, or copy or save it again",
+        "still being written or was cut; wait, or copy or save it again",
     ),
     "npz with stamps of words": (
         "a.npz",
@@ -592,7 +592,7 @@ class TestText:
     @pytest.mark.parametrize(
         "text, told",
         [
-            ("hello\nworld\n", "expected lines t x y p"),
+            ("hello\nworld\n", "expected lines of t x y p"),
             ("5 1 2 7\n9 3 4 7\n", "no order fits"),
             ("1 1 1 1\n1 1 1 1\n", "several orders fit"),
             ("t,x,y\n5,1,2,0\n", "no column p"),

@@ -154,11 +154,11 @@ def step_back(events):
 DAMAGED = {
     "ordered by polarity": (
         lambda: ordered_by("p"),
-        "events_with_bad_stamp .* not in the order of their times: --sort-events",
+        "events_with_bad_stamp .* not in time order; use --sort-events",
     ),
     "ordered by column": (
         lambda: ordered_by("x"),
-        "events_with_bad_stamp .* not in the order of their times: --sort-events",
+        "events_with_bad_stamp .* not in time order; use --sort-events",
     ),
     "one in fifty steps back": (
         lambda: with_many(step_back),
@@ -167,7 +167,7 @@ DAMAGED = {
     "one in fifty lies outside": (
         lambda: with_many(put_outside),
         "2.0% of 4000 events were dropped or corrected, expected at most 1% .events_out_of_frame 80.; "
-        "if its sensor is not 64x48 pixels large, state it",
+        "if its sensor does not have 64x48 pixels, give the size",
     ),
 }
 

@@ -137,7 +137,10 @@ def test_a_damaged_last_stamp_does_not_make_the_recording_longer(words, tmp_path
     "change, says",
     [
         (("--out", "film.gif"), "expected a name that ends in one of .mp4, .json, .csv"),
-        (("--out", "d.csv", "--sensor", 640, 480), "the file says a sensor of 96x64, not 640x480"),
+        (
+            ("--out", "d.csv", "--sensor", 640, 480),
+            "the file states a sensor of 96x64, but 640x480 is given",
+        ),
         (("--out", "film.mp4", "--duration-s", 0.01), "there is no frame to show"),
         (("--out", "d.csv", "--step-ms", 0), "--step-ms 0.0: expected more than 0"),
         (
