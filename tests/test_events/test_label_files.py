@@ -300,7 +300,8 @@ def test_another_frame_size_is_refused_and_scaled_on_demand(tmp_path):
     write_labels(table, tmp_path / "raw" / "train" / "a.json", LABEL_FORMATS["coco"])
     (problem,) = made(tmp_path / "raw")[1].problems
     assert (
-        "a.json: labels frames of 128x192 px, the sensor has 64x48; add --resize-labels" in problem
+        "a.json: its labels are for frames of 128x192 px, but the sensor has 64x48; "
+        "add --resize-labels" in problem
     )
     found, _ = made(tmp_path / "raw", PreprocessSettings(class_set="etram8", resize_labels=True))
     assert found["a"][["x", "h"]].tolist() == boxes_of(0)[["x", "h"]].tolist()

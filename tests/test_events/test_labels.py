@@ -60,11 +60,11 @@ BAD_FILES = {
     ),
     "two times": (
         lambda path: np.save(path, np.zeros(2, [*BBOX_DTYPE.descr, ("ts", "<i8")])),
-        "has both the fields t and ts, which mean the same",
+        "has the fields t and ts, which have the same meaning",
     ),
     "two confidences": (
         lambda path: np.save(path, np.zeros(2, [("confidence", "<f4"), *BBOX_DTYPE.descr])),
-        "has both the fields class_confidence and confidence",
+        "has the fields class_confidence and confidence",
     ),
 }
 
@@ -167,7 +167,7 @@ def test_negative_class_ids_are_kept_and_others_refused(tmp_path, kind):
         return
     with pytest.raises(
         InputError,
-        match=r"a_bbox\.npy: class_id is .* in row 1, expected whole numbers from 0; mend",
+        match=r"a_bbox\.npy: class_id is .* in row 1, expected whole numbers from 0; correct",
     ):
         load_boxes(tmp_path / "a_bbox.npy")
 

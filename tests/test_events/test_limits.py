@@ -96,12 +96,12 @@ def test_times_that_are_none(kind, value, tmp_path):
     changed["t"][1] = value
     np.save(tmp_path / "a_bbox.npy", changed)
     with pytest.raises(
-        InputError, match=rf"1 of 2 times are no times, the first in row 1 .*{MAX_TIME_US}"
+        InputError, match=rf"1 of 2 times are impossible, the first in row 1 .*{MAX_TIME_US}"
     ):
         load_boxes(tmp_path / "a_bbox.npy")
     if kind[0] != "f":
         np.save(tmp_path / "a_label_times.npy", changed["t"])
-        with pytest.raises(InputError, match="1 of 2 times are no times"):
+        with pytest.raises(InputError, match="1 of 2 times are impossible"):
             load_label_times(tmp_path / "a_bbox.npy")
 
 
