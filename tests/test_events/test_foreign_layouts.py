@@ -238,7 +238,7 @@ def test_recordings_that_seem_to_have_different_sensors_are_told(tmp_path):
     text = str(preprocess_folder(tmp_path / "raw", tmp_path / "out", keep_implausible=True))
     assert "taken as 304x240 for train/a, 640x480 for train/b" in text
     assert (
-        "WARNING recordings have sensors of 304x240, 640x480, and a data set needs one size" in text
+        "WARNING recordings have sensors of 304x240, 640x480, but a data set needs one size" in text
     )
 
 

@@ -99,7 +99,10 @@ def test_a_preset_that_keeps_nothing_is_a_problem(tmp_path):
     (problem,) = preprocess_folder(
         tmp_path / "raw", tmp_path / "out", PreprocessSettings(preset="gen1")
     ).problems
-    assert "no recording has a box that --preset gen1 keeps; choose another preset" in problem
+    assert (
+        "the filters of --preset gen1 leave no box in any recording; choose another preset"
+        in problem
+    )
     (problem,) = preprocess_folder(tmp_path / "raw", tmp_path / "out").problems
     assert "no box is left after filtering (boxes_too_small 8)" in problem
 
@@ -274,7 +277,7 @@ def test_other_settings_are_not_mixed_in(raw, tmp_path):
     summary = preprocess_folder(raw, out, other)
     assert len(summary.problems) == 4
     assert (
-        "'downsample': 'nearest'}, now asked for {'type': 'StackedHistogram', 'count_cutoff': 5}; choose another OUT"
+        "'downsample': 'nearest'}, but {'type': 'StackedHistogram', 'count_cutoff': 5} is requested now; "
         in (summary.problems[0])
     )
     assert file_bytes(out) == before
@@ -299,7 +302,7 @@ def test_a_time_surface_of_an_earlier_version_is_not_taken_for_a_new_one(raw, tm
     summary = preprocess_folder(raw, out, now)
     assert len(summary.problems) == 4
     assert (
-        "now asked for {'type': 'TimeSurface', 'edges': 'window'}; choose another OUT or pass --over"
+        "but {'type': 'TimeSurface', 'edges': 'window'} is requested now; choose another OUT or"
         in str(summary)
     )
     with pytest.raises(
@@ -349,7 +352,7 @@ BAD_RECORDINGS = {
     ),
     "two recordings of one name": (
         lambda p: shutil.copy(p, p.with_name("c.h5")),
-        "c_td.h5: 2 files for the one recording c; keep one of them",
+        "c_td.h5: 2 files belong to recording c, expected one; keep one of them",
     ),
     "unknown ids": (
         lambda p: write_recording(p.parent, "c", boxes=make_boxes([100_000], class_id=12)),
@@ -357,15 +360,18 @@ BAD_RECORDINGS = {
     ),
     "another clock": (
         lambda p: write_recording(p.parent, "c", make_events(start_us=10**15)),
-        "c_bbox.npy: 3 of 3 label times lie before the first event, up to 1,000,000,000 s; likely the labels count",
+        "c_bbox.npy: 3 of 3 label times lie before the first event, up to 1,000,000,000 s; "
+        "likely cause: the labels count",
     ),
     "labels before the start": (
         lambda p: write_recording(p.parent, "c", make_events(start_us=2_000_000)),
-        "c_bbox.npy: 3 of 3 label times lie before the first event, up to 1.9 s; likely the labels count from the",
+        "c_bbox.npy: 3 of 3 label times lie before the first event, up to 1.9 s; "
+        "likely cause: the labels count from the",
     ),
     "labels after the end": (
         lambda p: write_recording(p.parent, "c", boxes=make_boxes([9_000_000])),
-        "c_bbox.npy: 1 of 1 label times lie after the last event, up to 8.6 s; likely these labels are another record",
+        "c_bbox.npy: 1 of 1 label times lie after the last event, up to 8.6 s; "
+        "likely cause: labels of another record",
     ),
 }
 
@@ -479,7 +485,7 @@ def test_frames_without_boxes_and_labels_beyond_the_recording_are_kept_and_told(
         300_000,
         900_000,
     ]
-    assert "frames without a single event in their window: 3" in str(summary)
+    assert "frames whose window holds no event: 3" in str(summary)
 
 
 def write_etram_download(root: Path) -> None:

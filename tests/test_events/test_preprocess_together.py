@@ -111,7 +111,7 @@ def test_what_another_process_makes_is_waited_for_by_name(raw, expected, tmp_pat
     assert not preprocess_folder(raw, out, tell=tell).problems
     (sentence,) = told
     assert sentence.startswith(
-        f"waiting for what others make: val/val_2 by process {os.getpid()} on "
+        f"waiting for recordings that other processes preprocess: val/val_2 by process {os.getpid()}"
     )
     assert contents(out) == expected
 

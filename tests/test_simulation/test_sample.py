@@ -295,7 +295,7 @@ def test_finished_recordings_are_kept_and_others_refused(tmp_path):
     make_sample(tmp_path, seed=1, workers=1, **TINY)
     assert hashes(tmp_path) == complete
     with pytest.raises(
-        InputError, match=r"made with seed 1, not 2; choose another folder or delete"
+        InputError, match=r"made with seed 1, expected 2; choose another folder or delete"
     ):
         make_sample(tmp_path, seed=2, workers=1, **TINY)
 
