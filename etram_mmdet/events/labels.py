@@ -29,10 +29,10 @@ BBOX_DTYPE = np.dtype(
 )
 _OLD_NAMES = {"ts": "t", "confidence": "class_confidence"}
 _EXPECTED = (
-    "a one-dimensional structured array with one row per box and the fields t (integer microseconds "
-    "on the clock of the events), x, y (upper left corner in pixels), w, h (size in pixels) and "
-    "class_id (from 0); docs/labels.md shows how to make one, and tools/convert_labels.py makes it "
-    "from other formats"
+    "a one-dimensional structured array with one row per box and the fields t (integer "
+    "microseconds on the clock of the events), x, y (upper left corner in pixels), w, h (size in "
+    "pixels) and class_id (from 0); docs/labels.md shows how to make one, and "
+    "tools/convert_labels.py makes it from other formats"
 )
 
 
@@ -120,8 +120,8 @@ def load_named_boxes(
     for old, new in _OLD_NAMES.items():
         if {old, new} <= {*raw.dtype.names}:
             raise InputError(
-                f"{path}: has the fields {new} and {old}, which have the same meaning; remove one of "
-                "them"
+                f"{path}: has the fields {new} and {old}, which have the same meaning; remove one "
+                "of them"
             )
     source_of = {_OLD_NAMES.get(name, name): name for name in raw.dtype.names}
     missing = [name for name in ("t", "x", "y", "w", "h", "class_id") if name not in source_of]
@@ -163,8 +163,8 @@ def _class_ids(path: Path, column: np.ndarray) -> tuple[np.ndarray, tuple[str, .
     )
     if len(wrong):
         raise InputError(
-            f"{path}: class_id is {column[wrong[0]]} in row {wrong[0]}, expected whole numbers from "
-            f"0; correct these {len(wrong)} rows or export the labels again"
+            f"{path}: class_id is {column[wrong[0]]} in row {wrong[0]}, expected whole numbers "
+            f"from 0; correct these {len(wrong)} rows or export the labels again"
         )
     return column.astype(np.int64).astype(np.uint32), None
 
@@ -175,8 +175,8 @@ def _check_times(path: Path, times: np.ndarray) -> None:
     if len(rows):
         raise InputError(
             f"{path}: {len(rows)} of {len(times)} times are impossible, the first in row {rows[0]} "
-            f"({times[rows[0]]}), expected numbers from {-MAX_TIME_US} to {MAX_TIME_US}; correct these "
-            "rows or export the labels again"
+            f"({times[rows[0]]}), expected numbers from {-MAX_TIME_US} to {MAX_TIME_US}; correct "
+            "these rows or export the labels again"
         )
 
 

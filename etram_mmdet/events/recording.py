@@ -300,8 +300,8 @@ class Recording(ABC):
         listed = ", ".join(f"{name} {count}" for name, count in lost.items())
         if 2 * self.dropped_out_of_frame > sum(lost.values()):
             advice = (
-                f"if its sensor does not have {self.width}x{self.height} pixels, give the size with "
-                "--sensor WIDTH HEIGHT"
+                f"if its sensor does not have {self.width}x{self.height} pixels, give the size "
+                "with --sensor WIDTH HEIGHT"
             )
         else:
             advice = (

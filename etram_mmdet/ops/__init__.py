@@ -1,8 +1,8 @@
 """Operators for an mmcv without compiled ones; import this before anything imports mmdet.models.
 
 ``mmcv.ops`` needs the compiled module ``mmcv._ext``, which a quick ``pip install onedl-mmcv`` does
-not build. `install` puts a module of operators written in PyTorch in its place, unless the
-compiled one exists. Operators that are not among `STAND_INS` are missing: a model that needs one is refused
+not build. `install` puts a module of operators written in PyTorch in its place, unless the compiled
+one exists. Operators that are not among `STAND_INS` are missing: a model that needs one is refused
 when it is built (`missing_operators`).
 """
 

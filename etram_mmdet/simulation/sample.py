@@ -212,7 +212,8 @@ def _write_missing(jobs: list[Job], out: Path, workers: int | None) -> None:
         (out / split).mkdir(parents=True, exist_ok=True)
     todo = [job for job in jobs if not _is_done(job, out)]
     workers = min(workers or os.cpu_count() or 1, os.cpu_count() or 1, max(len(todo), 1))
-    # OpenCV's own threads would slow the workers down, and a forked copy of them would wait forever.
+    # OpenCV's own threads would slow the workers down, and a forked copy of them would wait
+    # forever.
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:

@@ -233,7 +233,8 @@ class _CfgOptions(argparse.Action):
                 RecursionError,
             ):
                 parser.error(
-                    f"{option_string} {word}: the value cannot be read as Python; put it in quotation "
+                    f"{option_string} {word}: the value cannot be read as Python; put it in "
+                    "quotation "
                     f'marks, such as "{key}=(1, 2)" or "{key}=dict(type=\'X\')"'
                 )
         setattr(namespace, self.dest, options)

@@ -81,9 +81,9 @@ _CAUSES = (
 def atomic_write(path: Path, size_bytes: int = 0) -> Iterator[Path]:
     """Give a temporary path to write to, and rename it to ``path`` at the end of the block.
 
-    So no other program reads half a file. The content is on the disk before the name is: after a power cut
-    ``path`` is the old file or the new one. The first file that a process writes into a folder
-    clears away the parts that killed processes left there.
+    So no other program reads half a file. The content is on the disk before the name is: after a
+    power cut ``path`` is the old file or the new one. The first file that a process writes into a
+    folder clears away the parts that killed processes left there.
 
     Args:
         path: file to write.
@@ -203,8 +203,8 @@ def os_errors(
     """Turn an ``OSError`` about ``path`` into an ``InputError`` with cause and advice.
 
     An error that names another file, or has neither a file nor a number, is not about ``path`` and
-    is raised unchanged. HDF5's ``RuntimeError``, which it raises when it closes a file on a full disk,
-    has the number in its text.
+    is raised unchanged. HDF5's ``RuntimeError``, which it raises when it closes a file on a full
+    disk, has the number in its text.
 
     Args:
         path: file that the message is about.

@@ -156,8 +156,8 @@ def _encoding(path: Path, header: PercentHeader) -> _Encoding:
     if encoding is None:
         found = f"EVT {version}" if version else "no line '% evt ...' in the header"
         raise InputError(
-            f"{path}: {found}; expected EVT 2.0, 2.1 or 3.0; convert the recording to HDF5 with the "
-            "camera's software"
+            f"{path}: {found}; expected EVT 2.0, 2.1 or 3.0; convert the recording to HDF5 with "
+            "the camera's software"
         )
     return encoding
 

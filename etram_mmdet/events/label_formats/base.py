@@ -142,8 +142,8 @@ def check_size(path: Path, size_bytes: int) -> None:
     """
     if size_bytes > MAX_TEXT_BYTES:
         raise InputError(
-            f"{path}: {size_bytes:,} bytes, expected at most {MAX_TEXT_BYTES:,}, since reading takes "
-            "ten times as much memory; write one file for each recording"
+            f"{path}: {size_bytes:,} bytes, expected at most {MAX_TEXT_BYTES:,}, since reading "
+            "takes ten times as much memory; write one file for each recording"
         )
 
 

@@ -46,14 +46,14 @@ class Clock:
         given = [self.frames_per_s is not None, self.frame_us is not None]
         if self.unit == "frames" and sum(given) != 1:
             raise InputError(
-                "labels that count frames need the times of the frames: give either --fps N (frames a "
-                "second, the first at 0), or --frame-times FILE (a CSV file with the columns "
-                "frame,t_us, as tools/export_frames.py writes it)"
+                "labels that count frames need the times of the frames: give either --fps N "
+                "(frames a second, the first at 0), or --frame-times FILE (a CSV file with the "
+                "columns frame,t_us, as tools/export_frames.py writes it)"
             )
         if self.unit != "frames" and any(given):
             raise InputError(
-                "--fps and --frame-times are for labels that count frames; the times of these labels "
-                f"are in {self.unit}, so leave both out"
+                "--fps and --frame-times are for labels that count frames; the times of these "
+                f"labels are in {self.unit}, so leave both out"
             )
         if self.frames_per_s is not None and not 0 < self.frames_per_s < np.inf:
             raise InputError(
@@ -82,8 +82,8 @@ class Clock:
         beyond = beyond_time(times)
         if len(beyond):
             raise InputError(
-                f"a label has the time {stamps[beyond[0]]:g} {self.unit}, which is impossible; correct "
-                "the label file"
+                f"a label has the time {stamps[beyond[0]]:g} {self.unit}, which is impossible; "
+                "correct the label file"
             )
         return np.rint(times).astype(np.int64) + self.offset_us
 
@@ -122,8 +122,8 @@ class Clock:
         if len(missing):
             raise InputError(
                 f"the map from frames to times has no {what} {wanted[missing[0]]:g} among its "
-                f"{len(rows)} frames ({rows[0, by]} to {rows[-1, by]}); give the file that was written "
-                "together with the labelled frames"
+                f"{len(rows)} frames ({rows[0, by]} to {rows[-1, by]}); give the file that was "
+                "written together with the labelled frames"
             )
         return rows[place, get]
 
@@ -185,7 +185,8 @@ def read_frame_times(path: Path) -> np.ndarray:
     for column, name in enumerate(FRAME_TIMES_COLUMNS):
         if len(np.unique(pairs[:, column])) < len(pairs):
             raise InputError(
-                f"{path}: holds a {name} twice, expected one time for each frame; write the file again"
+                f"{path}: holds a {name} twice, expected one time for each frame; write the file "
+                "again"
             )
     if not len(pairs):
         raise InputError(f"{path}: holds no frame; write the file again")

@@ -140,8 +140,8 @@ def _parse(path: Path) -> dict:
     ]
     if missing:
         raise InputError(
-            f"{path}: lacks the list {missing[0]}, expected COCO's {', '.join(lists)}; export it as "
-            "COCO"
+            f"{path}: lacks the list {missing[0]}, expected COCO's {', '.join(lists)}; export it "
+            "as COCO"
         )
     for key in lists:
         if not all(isinstance(entry, dict) for entry in content[key]):
@@ -239,8 +239,8 @@ def _facts(path: Path, box: dict, place_of: dict[int, int]) -> tuple[int, int, f
     category = box.get("category_id")
     if not isinstance(category, int | str) or category not in place_of:
         raise InputError(
-            f"{path}: annotation {box.get('id')} has category_id {category}, which is not in the list "
-            "categories; add it there"
+            f"{path}: annotation {box.get('id')} has category_id {category}, which is not in the "
+            "list categories; add it there"
         )
     attributes = box.get("attributes") if isinstance(box.get("attributes"), dict) else {}
     tracks = [source.get(key) for source in (box, attributes) for key in _TRACK_KEYS]
@@ -255,8 +255,8 @@ def _size(path: Path, images: list[dict]) -> tuple[int, int] | None:
     if len(sizes) > 1:
         listed = ", ".join(f"{width}x{height}" for width, height in sorted(sizes)[:3])
         raise InputError(
-            f"{path}: images have different sizes ({listed}), expected one; write one file for each "
-            "recording"
+            f"{path}: images have different sizes ({listed}), expected one; write one file for "
+            "each recording"
         )
     return next(iter(sizes), None)
 

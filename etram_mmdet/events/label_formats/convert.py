@@ -70,8 +70,8 @@ def with_classes(
 
     Args:
         table: labels with the names or ids of their file.
-        classes: new class names, which are also the names of the ids 0, 1, ..., or a class set. Upper and
-            lower case are equal.
+        classes: new class names, which are also the names of the ids 0, 1, ..., or a class set.
+            Upper and lower case are equal.
         renamed: new class for a name in the file. Default: the class of this name in ``classes``.
 
     Raises:

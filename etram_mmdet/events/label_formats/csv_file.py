@@ -95,7 +95,8 @@ class Csv(LabelFormat):
             raise InputError(
                 f"{path}: no column holds {missing} (columns: "
                 f"{', '.join(_head(path)[0]) or 'none'}); name the columns with --columns of "
-                "tools/convert_labels.py, such as t_us=STAMP x=LEFT y=TOP w=WIDTH h=HEIGHT class=KIND"
+                "tools/convert_labels.py, such as t_us=STAMP x=LEFT y=TOP w=WIDTH h=HEIGHT "
+                "class=KIND"
             )
         names: dict[str, int] = {name: i for i, name in enumerate(hints.names)}
         empty: set[float] = set()  # labelled times without a box
@@ -174,8 +175,8 @@ class _Line:
             number = self.number(kind)
             if not 0 <= number < len(hints.names):
                 raise InputError(
-                    f"{self.place}: class id {text}, expected 0 to {len(hints.names) - 1}, the ids of "
-                    "--source-classes; give a name for every id"
+                    f"{self.place}: class id {text}, expected 0 to {len(hints.names) - 1}, the ids "
+                    "of --source-classes; give a name for every id"
                 )
             return int(number)
         return names.setdefault(text, len(names))

@@ -98,8 +98,8 @@ def _parse(path: Path) -> ElementTree.Element:
         raise InputError(f"{path}: not valid XML ({error}); export it again") from error
     if root.tag != "annotations":
         raise InputError(
-            f"{path}: begins with <{root.tag:.40}>, expected CVAT's <annotations>; export the labels "
-            "as CVAT for video"
+            f"{path}: begins with <{root.tag:.40}>, expected CVAT's <annotations>; export the "
+            "labels as CVAT for video"
         )
     return root
 
@@ -160,8 +160,8 @@ def _size(path: Path, root: ElementTree.Element) -> tuple[int, int] | None:
     }
     if len(sizes) > 1:
         raise InputError(
-            f"{path}: images have {len(sizes)} different sizes, expected one; write one file for each "
-            "recording"
+            f"{path}: images have {len(sizes)} different sizes, expected one; write one file for "
+            "each recording"
         )
     return next((size for size in sizes if min(size) > 0), None)
 

@@ -115,8 +115,8 @@ def _values(path: Path, number: int, words: list[str], num_names: int) -> list[f
         values.append(1.0)
     if len(values) != 8 or not 1 <= values[7] <= num_names or values[0] < 1:
         raise InputError(
-            f"{path}: line {number} is {','.join(words)[:60]!r}, expected {_LINE}, and a class up to "
-            f"{num_names}"
+            f"{path}: line {number} is {','.join(words)[:60]!r}, expected {_LINE}, and a class up "
+            f"to {num_names}"
         )
     return values
 
@@ -125,8 +125,8 @@ def _names(path: Path) -> tuple[str, ...]:
     beside = path.with_name(_NAMES_FILE)
     if not beside.is_file() or beside == path:
         raise InputError(
-            f"{path}: no file {_NAMES_FILE} beside it; write the class names into such a file, one a "
-            "line, beginning with class 1 (or pass --source-classes NAME ... to "
+            f"{path}: no file {_NAMES_FILE} beside it; write the class names into such a file, one "
+            "a line, beginning with class 1 (or pass --source-classes NAME ... to "
             "tools/convert_labels.py)"
         )
     return names_in_lines(beside)

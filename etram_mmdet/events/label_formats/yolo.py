@@ -50,7 +50,8 @@ class Yolo(LabelFormat):
     def _read(self, path: Path, hints: Hints) -> LabelTable:
         if hints.size_px is None:
             raise InputError(
-                f"{path}: YOLO files do not hold the size of the frames; add --frame-size WIDTH HEIGHT"
+                f"{path}: YOLO files do not hold the size of the frames; add --frame-size WIDTH "
+                "HEIGHT"
             )
         names = hints.names or _names(path)
         files = [file for file in _label_files(path) if file.name not in _NAME_FILES]

@@ -63,8 +63,8 @@ def check_files(folder: Path, manifest: dict) -> None:
             raise InputError(f"{file}: missing, but preprocessing wrote it; {on_purpose}")
         if found[name] != expected:
             raise InputError(
-                f"{file}: changed since it was written (CRC-32 {found[name]}, expected {expected}); "
-                f"{on_purpose}"
+                f"{file}: changed since it was written (CRC-32 {found[name]}, expected "
+                f"{expected}); {on_purpose}"
             )
 
 

@@ -271,12 +271,12 @@ def _made_as_asked(task: Task) -> dict:
     for key, value in wanted.items():
         if made.get(key) != value:
             raise InputError(
-                f"{task.folder}: was made with {key} = {made.get(key)}, but {value} is requested now; "
-                f"{_OTHERWISE}"
+                f"{task.folder}: was made with {key} = {made.get(key)}, but {value} is requested "
+                f"now; {_OTHERWISE}"
             )
     if is_other_recording(task.source, manifest):
         raise InputError(
-            f"{task.folder}: was made from another recording than {task.source.events}, or this one "
-            f"has changed; {_OTHERWISE}"
+            f"{task.folder}: was made from another recording than {task.source.events}, or this "
+            f"one has changed; {_OTHERWISE}"
         )
     return manifest

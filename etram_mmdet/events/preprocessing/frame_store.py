@@ -247,8 +247,8 @@ def _check_header(index: int, chunk: bytes, num_bytes: int) -> None:
     unpacked, packed = (int.from_bytes(chunk[i : i + 4], "little") for i in (4, 12))
     if len(chunk) < 16 or unpacked != num_bytes or packed != len(chunk):
         raise OSError(
-            f"frame {index} is damaged: its {len(chunk)} bytes state a size of {packed} and a content "
-            f"of {unpacked}, expected {num_bytes}"
+            f"frame {index} is damaged: its {len(chunk)} bytes state a size of {packed} and a "
+            f"content of {unpacked}, expected {num_bytes}"
         )
 
 

@@ -160,7 +160,7 @@ def _refuse(unknown: list[tuple[int | str, int]], class_set: ClassSet | None, pa
         else f"{class_set.known} of {class_set.name!r}"
     )
     raise InputError(
-        f"{path}: unknown class {what} {listed}{more}, expected {expected} ({counts}{more}); map them "
-        "to classes with --class-set (NAME or FILE.json, docs/classes.md), or drop their boxes with "
-        "--drop-unknown-classes (evaluation then ignores boxes of class -1)"
+        f"{path}: unknown class {what} {listed}{more}, expected {expected} ({counts}{more}); map "
+        "them to classes with --class-set (NAME or FILE.json, docs/classes.md), or drop their "
+        "boxes with --drop-unknown-classes (evaluation then ignores boxes of class -1)"
     )

@@ -109,9 +109,9 @@ def named_in(files: Iterable[Path], names: set[str]) -> tuple[dict[str, list[Pat
         if others:
             problems.append(
                 f"{path}: {sum(texts[text] for text in others)} of {sum(texts.values())} images or "
-                f"lines belong to no recording of this folder, the first is {others[0][:80]!r}; use file "
-                "names such as RECORDING/frame_000012.png, or give the file the name of its only "
-                "recording"
+                f"lines belong to no recording of this folder, the first is {others[0][:80]!r}; "
+                "use file names such as RECORDING/frame_000012.png, or give the file the name of "
+                "its only recording"
             )
     return found, problems
 

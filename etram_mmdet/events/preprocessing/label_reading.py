@@ -65,8 +65,8 @@ def read_labels(recording: Recording, source: Source, settings: PreprocessSettin
     )
     if len(boxes) == len(times_us) == 0:
         raise InputError(
-            f"{source.labels}: holds no boxes; label the recording or remove it from the folder. If no "
-            "road user is visible, write the times that were checked to "
+            f"{source.labels}: holds no boxes; label the recording or remove it from the folder. "
+            "If no road user is visible, write the times that were checked to "
             f"{source.name}_label_times.npy; the recording then serves as background"
         )
     offset_us = _offset_us(recording, settings)
@@ -133,9 +133,9 @@ def _frame_clock(source: Source, settings: PreprocessSettings) -> tuple[Clock, s
         ), "frames: times from a map, NAME_frames.csv"
     if settings.label_fps is None:
         raise InputError(
-            f"its times are frame numbers; put {source.name}_frames.csv beside it (columns frame,t_us, "
-            "as tools/export_frames.py writes it), or, if the video starts at time 0, give its frame "
-            "rate with --label-fps N (and its start with --label-offset-us)"
+            f"its times are frame numbers; put {source.name}_frames.csv beside it (columns "
+            "frame,t_us, as tools/export_frames.py writes it), or, if the video starts at time 0, "
+            "give its frame rate with --label-fps N (and its start with --label-offset-us)"
         )
     return Clock(
         "frames", settings.label_fps

@@ -148,8 +148,8 @@ def refuse_quiet(recording: Recording, source: Source, found: LabelledFrames) ->
         if quiet_us > MAX_QUIET_US:
             raise InputError(
                 f"{source.labels}: a label lies {quiet_us / 1e6:,.0f} s {where} "
-                f"({found.place_of(time_us)}), expected at most {MAX_QUIET_US / 1e6:,.0f} s; correct or "
-                "remove it, or drop such labels with --drop-labels-outside"
+                f"({found.place_of(time_us)}), expected at most {MAX_QUIET_US / 1e6:,.0f} s; "
+                "correct or remove it, or drop such labels with --drop-labels-outside"
             )
 
 

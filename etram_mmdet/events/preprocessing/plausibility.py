@@ -265,7 +265,8 @@ def _rate_faults(times: Times) -> list[str]:
     density = np.inf if times.events_per_pixel is None else times.events_per_pixel / seconds
     if rate < _limit("least_labels_per_s") and density < _limit("least_events_per_pixel_s"):
         faults.append(
-            f"there is one label every {1 / rate:,.0f} s and {density:.3g} events per pixel and second"
+            f"there is one label every {1 / rate:,.0f} s and {density:.3g} events per pixel and "
+            "second"
         )
     covered = (times.label_us[-1] - times.label_us[0]) / 1e6 / seconds
     if covered < _limit("least_covered_share"):
@@ -348,16 +349,16 @@ def doubts_about_boxes(boxes: np.ndarray, width: int, height: int, box_format: s
     ):
         return [
             f"{percent(cut.mean(), 0)} of the boxes reach over the sensor of {width}x{height}, and "
-            f"{percent(like_corners, 0)} have w > x and h > y; likely cause: boxes are stored as two "
-            "corners; use --box-format xyxy"
+            f"{percent(like_corners, 0)} have w > x and h > y; likely cause: boxes are stored as "
+            "two corners; use --box-format xyxy"
         ]
     outside = ((x >= width) | (y >= height) | (x + w <= 0) | (y + h <= 0)).mean()
     if outside <= _limit("most_outside_boxes_share"):
         return []
     return [
-        f"{percent(outside, 0)} of the boxes lie outside the sensor of {width}x{height}; likely cause: "
-        "they were drawn on images of another size, or the sensor's size was guessed wrongly; give it "
-        "with --sensor WIDTH HEIGHT"
+        f"{percent(outside, 0)} of the boxes lie outside the sensor of {width}x{height}; likely "
+        "cause: they were drawn on images of another size, or the sensor's size was guessed "
+        "wrongly; give it with --sensor WIDTH HEIGHT"
     ]
 
 
@@ -386,8 +387,8 @@ def doubts_about_activity(activity: BoxActivity, box_format: str) -> list[str]:
         other = compared[best][0]
         if best.is_centre:
             return [
-                f"{found}, but {other:.2f} times if x and y are read as box centres; likely cause: x "
-                "and y are centres; use --box-format cxcywh"
+                f"{found}, but {other:.2f} times if x and y are read as box centres; likely cause: "
+                "x and y are centres; use --box-format cxcywh"
             ]
         if best.offset_us in activity.offsets_us:
             option = f"likely cause: {_CAUSES[0].text}; use {_CAUSES[0].options}"
@@ -405,8 +406,8 @@ def doubts_about_activity(activity: BoxActivity, box_format: str) -> list[str]:
     elif share >= _limit("least_activity"):
         return []
     return [
-        f"{found}; likely cause: labels of another recording, or another clock; shift the labels with "
-        "--label-offset-us N"
+        f"{found}; likely cause: labels of another recording, or another clock; shift the labels "
+        "with --label-offset-us N"
     ]
 
 
@@ -432,7 +433,7 @@ def differing_rates(rates: Iterable[tuple[str, float | None]]) -> str:
         for rate, names in named.items()
     )
     return (
-        f"recordings have labelled frames at different rates: {listed}; those with more frames count "
-        "more in AP and false alarms. Use label files of one rate, or --frames all if their labels "
-        "have the same rate"
+        f"recordings have labelled frames at different rates: {listed}; those with more frames "
+        "count more in AP and false alarms. Use label files of one rate, or --frames all if their "
+        "labels have the same rate"
     )

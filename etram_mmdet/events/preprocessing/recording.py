@@ -135,9 +135,9 @@ def _refuse_quiet_after(
 ) -> None:
     next_us = found.frames.label_us[np.searchsorted(found.frames.label_us, end_us)]
     raise InputError(
-        f"{recording.path}: no events for {MAX_QUIET_US / 1e6:,.0f} s after {last_us} us, but a later "
-        f"label ({found.place_of(next_us)}); correct or remove such labels, or drop labels after the "
-        "last event with --drop-labels-outside"
+        f"{recording.path}: no events for {MAX_QUIET_US / 1e6:,.0f} s after {last_us} us, but a "
+        f"later label ({found.place_of(next_us)}); correct or remove such labels, or drop labels "
+        "after the last event with --drop-labels-outside"
     )
 
 
@@ -145,8 +145,9 @@ def _check_any_events(num_events: np.ndarray, frames: Frames, recording: Recordi
     if not num_events.any():
         raise InputError(
             f"{recording.path}: no window before a label holds an event (events from "
-            f"{recording.t_first_us} to {recording.t_last_us} us, labels from {frames.label_us[0]} to "
-            f"{frames.label_us[-1]} us); use the same clock, in microseconds, for events and labels"
+            f"{recording.t_first_us} to {recording.t_last_us} us, labels from {frames.label_us[0]} "
+            f"to {frames.label_us[-1]} us); use the same clock, in microseconds, for events and "
+            "labels"
         )
 
 

@@ -55,7 +55,8 @@ def origin_of(source: Source, state: dict[str, tuple[int, int]]) -> dict:
     for name, now in state_of(source).items():
         if state.get(name) != now:
             raise InputError(
-                f"{source.split}/{source.name}: {name} changed while it was read; run the command again"
+                f"{source.split}/{source.name}: {name} changed while it was read; run the command "
+                "again"
             )
     return {
         "source_files": {name: size for name, (size, _) in state.items()},

@@ -110,8 +110,8 @@ def find_sources(root: Path, labels: LabelFiles = "auto") -> tuple[list[Source],
         advice = "check the path, or make a small dataset with tools/make_sample.py"
         if flat:
             advice = (
-                f"recordings lie in {root} itself: move them and their labels into {root / 'train'}, "
-                "some into val"
+                f"recordings lie in {root} itself: move them and their labels into "
+                f"{root / 'train'}, some into val"
             )
         raise InputError(
             f"{root}: no recordings NAME_td.h5 with labels NAME_bbox.npy in {', '.join(SPLITS)}; "
@@ -165,8 +165,8 @@ def _pair(
             unlabelled.append(_Unlabelled(split, name, recordings[0], label_folders[0]))
         elif not recordings:
             problems.append(
-                f"{label_files[0]}: no recording {name}_td.h5 beside it; put it there or remove the "
-                "labels"
+                f"{label_files[0]}: no recording {name}_td.h5 beside it; put it there or remove "
+                "the labels"
             )
         else:
             files = recordings if len(recordings) > 1 else label_files
@@ -200,8 +200,8 @@ def _pair_shared(
             sources.append(Source(split, name, events, found[0]))
         elif len(found) == 1:
             problems.append(
-                f"{found[0]}: {name} is a recording of several splits; put a label file into the folder "
-                "of each split"
+                f"{found[0]}: {name} is a recording of several splits; put a label file into the "
+                "folder of each split"
             )
         elif found:
             problems.append(_too_many(found, name))

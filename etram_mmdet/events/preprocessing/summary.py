@@ -61,8 +61,8 @@ class PreprocessSummary:
         rules = Counter(manifest["frame_rule"] for manifest in self.manifests)
         corrected = sum(manifest["stamps_corrected"] for manifest in self.manifests)
         lines = [
-            f"{num_new} recordings preprocessed, {len(self.manifests) - num_new} were finished before, "
-            f"{len(self.problems)} problems",
+            f"{num_new} recordings preprocessed, {len(self.manifests) - num_new} were finished "
+            f"before, {len(self.problems)} problems",
             f"frames: {self._total('num_frames')}, "
             f"representations: {self._total('num_representations')}, "
             f"events: {self._total('num_events')}, frame rule: {_listed(rules)}",
@@ -94,7 +94,8 @@ class PreprocessSummary:
         empty = sum(manifest["frames_without_events"] for manifest in self.manifests)
         if empty:
             lines.append(
-                f"frames whose window holds no event: {empty} (perhaps labels outside the recording)"
+                f"frames whose window holds no event: {empty} (perhaps labels outside the "
+                "recording)"
             )
         assumed = [
             f"{manifest['width']}x{manifest['height']} for "
@@ -108,8 +109,8 @@ class PreprocessSummary:
         if assumed and len(sizes) > 1:
             listed = ", ".join(f"{width}x{height}" for width, height in sorted(sizes))
             lines.append(
-                f"WARNING recordings have sensors of {listed}, but a data set needs one size; if they "
-                "come from one camera, give its size: --sensor WIDTH HEIGHT --overwrite"
+                f"WARNING recordings have sensors of {listed}, but a data set needs one size; if "
+                "they come from one camera, give its size: --sensor WIDTH HEIGHT --overwrite"
             )
         rates = differing_rates(
             (f"{m['split']}/{m['recording']}", m.get("frames_per_s")) for m in self.manifests
@@ -162,8 +163,8 @@ class PreprocessSummary:
         old = sum(not has_digests(manifest) for manifest in self.manifests)
         if old:
             lines.append(
-                f"{old} were made by an earlier version, which stored only file sizes, so a changed "
-                "file of equal size is not noticed; pass --overwrite to make them again"
+                f"{old} were made by an earlier version, which stored only file sizes, so a "
+                "changed file of equal size is not noticed; pass --overwrite to make them again"
             )
         return lines
 

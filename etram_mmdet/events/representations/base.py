@@ -174,8 +174,8 @@ class Representation(ABC):
         if window_us is None:
             if self.edges == "window":
                 raise InputError(
-                    f"{type(self).__name__}: edges='window' needs the argument window_us, the first and "
-                    "last microsecond of the window"
+                    f"{type(self).__name__}: edges='window' needs the argument window_us, the "
+                    "first and last microsecond of the window"
                 )
             return of_events
         of_window = checked_window(window_us)

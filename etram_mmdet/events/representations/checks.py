@@ -99,8 +99,8 @@ def _converted(events: Events, height: int, width: int) -> Events:
     """
     if not isinstance(events, Events):
         raise InputError(
-            f"events are {type(events).__name__}, expected Events(t, x, y, p) or a structured array "
-            "with these fields"
+            f"events are {type(events).__name__}, expected Events(t, x, y, p) or a structured "
+            "array with these fields"
         )
     for column, name, kinds in zip(events, events._fields, _KINDS, strict=True):
         if not isinstance(column, np.ndarray) or column.ndim != 1:
