@@ -1,4 +1,4 @@
-"""Files of strangers that point at other files of the machine, or wait for a writer, are refused in a sentence."""
+"""Files that point at other files, or wait for a writer, are refused in a sentence."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ def test_as_many_names_of_which_none_is_known_are_new_names():
     [
         (
             "etram9",
-            "unknown class_set 'etram9': expected one of etram8, etram3, .*a file NAME.json, or dict",
+            "unknown class_set 'etram9': expected one of etram8, etram3, .*a file NAME.json, or",
         ),
         ({}, "classes is None, expected names in order"),
         (dict(classes="car"), "classes is 'car', expected names in order"),

@@ -1,4 +1,4 @@
-"""Recordings as other software writes them: sizes, columns, clocks, files that are not complete, AEDAT 4."""
+"""Recordings of other software: sizes, columns, clocks, incomplete files, AEDAT 4."""
 
 from __future__ import annotations
 
@@ -254,7 +254,10 @@ class TestIncomplete:
 
     def test_hdf5_that_another_process_writes(self, tmp_path):
         path = tmp_path / "a.h5"
-        program = f"import h5py; f = h5py.File({str(path)!r}, 'w'); f['a'] = 1; f.flush(); print(flush=True); input()"
+        program = (
+            f"import h5py; f = h5py.File({str(path)!r}, 'w'); f['a'] = 1; f.flush(); "
+            "print(flush=True); input()"
+        )
         environment = {**os.environ, "HDF5_USE_FILE_LOCKING": "TRUE"}
         with subprocess.Popen(
             [sys.executable, "-c", program],
@@ -342,7 +345,7 @@ class TestAedat4:
 
     @staticmethod
     def file(*packets):
-        """The first line, a description with its length and the place of the index, packets, and the index."""
+        """First line, description with its length and the place of the index, packets, index."""
         place = 30 + sum(map(len, packets[:-1]))
         return (
             b"#!AER-DAT4.0\r\n"

@@ -79,7 +79,7 @@ def test_each_format_gives_what_an_array_gives(name, tmp_path):
 
 
 def test_the_size_of_labelled_frames_beats_an_assumed_one(tmp_path):
-    """The smallest known sensor that the events fit into is another one, and boxes would not fit them."""
+    """The smallest known sensor that the events fit into is too small for the boxes."""
     folder = tmp_path / "raw" / "train"
     write_recording(folder, "a", make_events(), boxes_of(0), with_size=False)
     (folder / "a_bbox.npy").unlink()
@@ -101,7 +101,7 @@ def test_recordings_are_read_without_preprocessing_too(tmp_path):
 
 
 def coco_of(tables: dict) -> dict:
-    """One COCO file of several recordings, whose paths name them; ids of categories count from 1."""
+    """One COCO file of several recordings, named by paths; ids of categories count from 1."""
     images, annotations = [], []
     for name, table in tables.items():
         for frame, stamp in enumerate(table.stamps):
@@ -263,8 +263,8 @@ class TestClock:
         assert found["a"]["t"].tolist() == [100_000, 200_000]
         unit = dict(time="s", t_ms="ms", ts="us")[column]
         assert (
-            f"labels of 1 recordings: CSV with column names; times: column {column!r}, taken as {unit}"
-            in str(summary)
+            "labels of 1 recordings: CSV with column names; "
+            f"times: column {column!r}, taken as {unit}" in str(summary)
         )
 
     def test_boxes_are_added_between_key_frames(self, tmp_path):

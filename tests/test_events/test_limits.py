@@ -106,7 +106,7 @@ def test_times_that_are_none(kind, value, tmp_path):
 
 
 def bomb(path, name: str, head: bytes, claimed: int) -> None:
-    """An archive with a member of a GiB of zeros behind ``head``, which claims ``claimed`` bytes."""
+    """An archive with a GiB of zeros behind ``head`` that states a size of ``claimed`` bytes."""
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     zeros = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)
     packed = struct.pack("<BHH", 0, len(head), len(head) ^ 0xFFFF) + head + zeros * 1024
@@ -133,7 +133,7 @@ def test_archives_that_unpack_to_a_gib(claimed, says, read, tmp_path):
 
 
 def test_a_column_that_says_the_same_in_every_row(tmp_path):
-    """70 MB of "on" pack to less than a MB; the other columns say that there may be as many events."""
+    """70 MB of "on" pack to less than a MB; the other columns allow as many events."""
     path = tmp_path / "a.npz"
     ons = npy(
         f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({70 << 20},)}}", b"\x01" * (70 << 20)
@@ -250,9 +250,8 @@ def test_nested_predictions_and_operating_points(tmp_path):
         load_predictions(tmp_path / "p.json")
     deep = "[" * 900 + "]" * 900
     (tmp_path / "p.json").write_text(
-        '{"classes": ["a"], "frames": [{"recording": "a", "gt_bboxes": [], "gt_labels": [], "t_us": '
-        + deep
-        + "}]}"
+        '{"classes": ["a"], "frames": [{"recording": "a", "gt_bboxes": [], "gt_labels": [], '
+        '"t_us": ' + deep + "}]}"
     )
     with pytest.raises(InputError, match=r"p\.json: not a file of predictions"):
         load_predictions(tmp_path / "p.json")

@@ -1,4 +1,4 @@
-"""Recordings in every format that is read, against what was written and against decoded real ones."""
+"""Recordings in every readable format, compared with the written events and with real ones."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_windows_equal_what_was_written(tmp_path, small_blocks, format_, order):
 
 @pytest.mark.parametrize("format_", [name for name in WRITERS if "h5" not in name])
 def test_reading_needs_memory_for_blocks_and_not_for_the_file(tmp_path, monkeypatch, format_):
-    """Blocks of 16,384 events here; two of them and the window, at up to 21 bytes an event, where the file has 6 MB."""
+    """Two blocks of 16,384 events and the window are in memory, up to 21 bytes each, of 6 MB."""
     monkeypatch.setattr(raw, "_WORDS_PER_BLOCK", 1 << 14)
     monkeypatch.setattr(
         text_files, "_LINES_PER_BLOCK", 1 << 12
@@ -384,7 +384,7 @@ def test_bad_file_is_named_with_its_problem(tmp_path, problem):
 
 @pytest.mark.parametrize("format_", WRITERS)
 def test_empty_and_cut_files_of_every_format(tmp_path, format_):
-    """RAW, DAT and text have no end to miss: what is there of a cut file is read, or the line that was cut is named."""
+    """RAW, DAT and text have no end mark: a cut file is read, or the cut line is named."""
     path = written(tmp_path, format_, make_events(4000))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     if path.suffix in (".raw", ".dat", ".csv"):
@@ -433,7 +433,7 @@ def mutations(data: bytes, rng: np.random.Generator, count: int):
 
 @pytest.mark.parametrize("format_", WRITERS)
 def test_damaged_files_are_read_or_refused_with_our_own_error(tmp_path, small_blocks, format_):
-    """Whatever a file holds, events lie on the sensor in time order, or there is a sentence that names the file."""
+    """Events lie on the sensor in time order, or a sentence names the damaged file."""
     path = written(tmp_path, format_, make_events(600))
     for damaged in mutations(path.read_bytes(), np.random.default_rng(3), 150):
         path.write_bytes(damaged)

@@ -1,4 +1,4 @@
-"""Labels that do not fit their events are told with the option that mends them; right ones are left in peace."""
+"""Wrong labels are reported with the option that corrects them; right ones are not."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SHIFT_US = 200 * 4096  # a whole TIME_HIGH of EVT 3.0
 def preprocess(
     root: Path, events: dict, boxes: np.ndarray, raw: bool = False, keep: bool = False, **options
 ):
-    """The summary of a training folder with one recording, and the bytes of the sequence that came of it."""
+    """Summary of a training folder with one recording, and the bytes of its sequence folder."""
     folder = root / "raw" / "train"
     folder.mkdir(parents=True)
     (write_evt3(folder / "a.raw", events) if raw else write_events(folder / "a_td.h5", events))
@@ -65,7 +65,7 @@ def by_column(events: dict, column: str) -> dict:
     return {name: values[order] for name, values in events.items()}
 
 
-# What is done to events and boxes, what has to be said, and the options that mend it.
+# Change of events and boxes, expected sentence, and the settings that correct it.
 FAULTS = {
     "labels in ms": (
         lambda e, b: (e, changed(b, t=lambda b: b["t"] // 1000)),
@@ -93,7 +93,8 @@ FAULTS = {
     ),
     "all in ms": (
         lambda e, b: (events_times(e, 1e-3), changed(b, t=lambda b: b["t"] // 1000)),
-        "likely cause: all times are in milliseconds; use --event-time-unit ms --label-time-unit ms",
+        "likely cause: all times are in milliseconds; "
+        "use --event-time-unit ms --label-time-unit ms",
         dict(event_time_unit="ms", label_time_unit="ms"),
     ),
     "all in ns": (
@@ -169,7 +170,7 @@ def test_a_fault_is_a_problem_and_the_option_that_it_names_mends_it(street, righ
 
 
 def test_labels_on_metavisions_clock_are_moved_to_the_recordings(street, tmp_path):
-    """The camera's clock of a RAW file starts anywhere; Metavision's software takes the first TIME_HIGH off."""
+    """A RAW file's clock starts anywhere; Metavision's software subtracts the first TIME_HIGH."""
     events, boxes = street
     events = events | dict(t=events["t"] + SHIFT_US)
     right = preprocess(
@@ -240,7 +241,7 @@ def test_recordings_of_others_are_no_problem(shared, tmp_path, folder):
 
 
 def test_labels_of_another_recording_are_a_problem(tmp_path):
-    """Of the same street and sensor, at the same times: only what happens around each box tells them."""
+    """Same street, sensor and times: only the surroundings of each box show the exchange."""
     streets = [make_street(4.0, objects=6, seed=seed) for seed in range(4)]
     for index, (events, _) in enumerate(streets):
         summary, _ = preprocess(tmp_path / f"right {index}", events, streets[index][1])
@@ -368,14 +369,14 @@ def test_one_odd_label_among_many_does_not_tell_a_unit():
 def test_labels_before_the_first_event_may_count_from_the_start():
     (sentence,) = doubts_about_times(times(EVERY_50_MS, first_us=10_000_000, last_us=20_000_000))
     assert (
-        "199 of 199 label times lie before the first event, up to 9.95 s; likely cause: the labels count"
+        "199 of 199 label times lie before the first event, up to 9.95 s; likely cause: the labels"
         in sentence
     )
     assert sentence.endswith("--label-offset-us start")
 
 
 def activity(boxes: np.ndarray, xy: tuple[int, int]) -> BoxActivity:
-    """Of a scene in which only the 12x8 pixels at ``xy`` have events, in every frame, and one pixel in fifty."""
+    """Activity in a scene where the 12x8 pixels at ``xy`` and one pixel in fifty have events."""
     frame_us = np.unique(boxes["t"])
     measured = BoxActivity(boxes, frame_us, (HEIGHT, WIDTH))
     for time_us in frame_us.tolist():
@@ -387,7 +388,7 @@ def activity(boxes: np.ndarray, xy: tuple[int, int]) -> BoxActivity:
 
 
 def test_boxes_that_stand_say_nothing():
-    """Leaves stir where a centre would put the box: of no matter if it stands, a fault if it moves."""
+    """Leaves stir at the box read as a centre: no doubt if the box stands, one if it moves."""
     stands = make_boxes(EVERY_50_MS[:30], x=30, y=24, w=12, h=8)
     assert activity(stands, (24, 20)).compare() == {}
     assert doubts_about_activity(activity(stands, (24, 20)), "xywh") == []

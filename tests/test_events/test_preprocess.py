@@ -191,7 +191,8 @@ def test_manifest_says_what_the_sequence_holds(tmp_path, monkeypatch):
         "width": WIDTH,
         "height": HEIGHT,
         "representation_shape": [20, HEIGHT, WIDTH],
-        "representation_path": "event_representations_v2/stacked_histogram_dt=50_nbins=10/event_representations.h5",
+        "representation_path": "event_representations_v2/stacked_histogram_dt=50_nbins=10/"
+        "event_representations.h5",
         "window_us": 50_000,
         "num_events": 4000,
         "t_first_us": int(events["t"][0]),
@@ -236,7 +237,7 @@ def test_workers_and_restart_after_a_failure_do_not_change_a_byte(raw, tmp_path,
     assert file_bytes(tmp_path / "again") == file_bytes(tmp_path / "one")
 
 
-# A worker kills the main process when it is about to finish recording c, and would then stay for a minute.
+# A worker kills the main process just before it finishes recording c, and then waits for a minute.
 KILLED_RUN = """
 import os, signal, sys, time
 from etram_mmdet.events.preprocessing import recording
@@ -277,7 +278,7 @@ def test_other_settings_are_not_mixed_in(raw, tmp_path):
     summary = preprocess_folder(raw, out, other)
     assert len(summary.problems) == 4
     assert (
-        "'downsample': 'nearest'}, but {'type': 'StackedHistogram', 'count_cutoff': 5} is requested now; "
+        "'downsample': 'nearest'}, but {'type': 'StackedHistogram', 'count_cutoff': 5} is requested"
         in (summary.problems[0])
     )
     assert file_bytes(out) == before
@@ -433,8 +434,8 @@ def test_output_of_an_older_version_is_named(raw, tmp_path):
     summary = preprocess_folder(raw, tmp_path / "out")
     assert len(summary.problems) == 1
     assert (
-        "format version 1, expected 2; preprocess the recording again; choose another OUT or pass --overwrite"
-        in (summary.problems[0])
+        "format version 1, expected 2; preprocess the recording again; choose another OUT or pass "
+        "--overwrite" in (summary.problems[0])
     )
     assert not preprocess_folder(raw, tmp_path / "out", overwrite=True).problems
 
@@ -460,7 +461,7 @@ print(preprocess_folder(sys.argv[1], sys.argv[2], workers=2))
 
 @pytest.mark.parametrize("room_bytes", [100, 3000])
 def test_full_disk_is_a_sentence_and_leaves_nothing_half_written(raw, tmp_path, room_bytes):
-    """No file can grow beyond a limit here, which the system reports at the same places as a full disk."""
+    """Files cannot grow beyond a limit; the system reports it where it reports a full disk."""
     command = [sys.executable, "-c", FULL_DISK, raw, tmp_path / "out", room_bytes]
     output = subprocess.run(
         list(map(str, command)), capture_output=True, text=True, cwd=ROOT, check=True
@@ -489,7 +490,7 @@ def test_frames_without_boxes_and_labels_beyond_the_recording_are_kept_and_told(
 
 
 def write_etram_download(root: Path) -> None:
-    """eTraM's own folders: grouped labels (class 1) beside the recordings, eight classes (class 5) in a tree."""
+    """eTraM's folders: grouped labels (class 1) beside recordings, eight classes (5) in a tree."""
     for split in ("train", "val", "test"):
         for part, name in ((1, f"{split}_day_0001"), (2, f"{split}_night_0002")):
             folder = root / "HDF5" / f"{split}_h5_{part}"

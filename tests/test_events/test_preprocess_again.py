@@ -1,4 +1,4 @@
-"""The same command again: what is still right is left alone, what changed is made anew, what is unclear is refused."""
+"""A second run leaves right folders alone, makes changed ones again and refuses unclear ones."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def test_a_missing_split_is_told_and_no_problem(folders):
 
 
 def test_hidden_files_are_no_recordings_and_no_labels(folders):
-    """What another process writes at this moment, or what macOS puts beside every file of a foreign drive."""
+    """Files that another process is writing, or that macOS puts beside files of other drives."""
     raw, out = folders
     for name in ("._a_td.h5", "._a_bbox.npy", ".part~12345678~1~c_td.h5"):
         (raw / "train" / name).write_bytes(b"")

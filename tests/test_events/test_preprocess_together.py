@@ -1,4 +1,4 @@
-"""Several processes preprocess one folder, and are killed, stopped or stand still: nothing is lost or half-written."""
+"""Several processes preprocess one folder and are killed or stopped: nothing is lost."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_stopped_runs_leave_nothing_half_written(raw, expected, tmp_path):
     ],
 )
 def test_the_command_line_says_how_to_go_on(tmp_path, tool, number, status):
-    """Two signals to all processes of the terminal, in the middle of recordings that would take minutes."""
+    """Two signals to all processes of the terminal, amid recordings that would take minutes."""
     if tool == "preprocess.py":
         boxes = make_boxes(range(100_000, 300_000_000, 100_000), x=10)
         write_recording(
@@ -111,7 +111,8 @@ def test_what_another_process_makes_is_waited_for_by_name(raw, expected, tmp_pat
     assert not preprocess_folder(raw, out, tell=tell).problems
     (sentence,) = told
     assert sentence.startswith(
-        f"waiting for recordings that other processes preprocess: val/val_2 by process {os.getpid()}"
+        "waiting for recordings that other processes preprocess: val/val_2 by process "
+        f"{os.getpid()} on "
     )
     assert contents(out) == expected
 

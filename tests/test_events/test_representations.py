@@ -118,7 +118,7 @@ def test_mixed_density_equals_the_reference(answers, event_set, variant, cutoff)
 
 @pytest.mark.parametrize("bins", [33, 40, 64])
 def test_mixed_density_with_many_bins_holds_the_same_as_with_32(bins):
-    """The bins that come first end before the time that float32 can tell from the window's start."""
+    """The first bins end before a time that float32 distinguishes from the window's start."""
     events = random_events()
     stack = MixedDensityEventStack(48, 80, bins=bins)(events)
     np.testing.assert_array_equal(stack[-32:], MixedDensityEventStack(48, 80, bins=32)(events))
@@ -135,7 +135,7 @@ def random_events(num=3000, height=48, width=80, seed=0) -> Events:
 
 @pytest.mark.parametrize("name", REPRESENTATIONS)
 def test_nearest_is_every_second_pixel_and_no_event_is_zero(name):
-    """Pixels do not know of each other, so leaving events out before equals leaving pixels out after."""
+    """Pixels are independent, so leaving events out equals leaving pixels out afterwards."""
     events = random_events()
     full = build_representation(dict(type=name, edges="events"), 48, 80)
     halved = build_representation(dict(type=name, edges="events", downsample="nearest"), 48, 80)

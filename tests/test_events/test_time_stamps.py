@@ -113,7 +113,7 @@ def test_a_run_of_damaged_stamps_is_outvoted_and_its_events_are_named(tmp_path, 
 
 
 def test_small_steps_back_and_pauses_are_left_as_they_are(tmp_path, blocks):
-    """Steps back of 34 us to 3 ms in less than a hundredth of the events; a second of silence, twice."""
+    """Steps back of 34 us to 3 ms in under 1 % of the events; a second of silence, twice."""
     events = sound_events()
     events["t"][1000:] += 1_500_000
     events["t"][4000:] += 1_500_000
@@ -166,7 +166,8 @@ DAMAGED = {
     ),
     "one in fifty lies outside": (
         lambda: with_many(put_outside),
-        "2.0% of 4000 events were dropped or corrected, expected at most 1% .events_out_of_frame 80.; "
+        "2.0% of 4000 events were dropped or corrected, expected at most 1% "
+        ".events_out_of_frame 80.; "
         "if its sensor does not have 64x48 pixels, give the size",
     ),
 }

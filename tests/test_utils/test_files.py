@@ -138,7 +138,8 @@ def test_hdf5_says_the_number_in_its_text(tmp_path):
         atomic_write(tmp_path / "a"),
     ):
         raise RuntimeError(
-            "Can't decrement id ref count (file write failed: errno = 28, error message = 'No space')"
+            "Can't decrement id ref count (file write failed: errno = 28, "
+            "error message = 'No space')"
         )
     with pytest.raises(RuntimeError, match="a fault"), atomic_write(tmp_path / "a"):
         raise RuntimeError("a fault")

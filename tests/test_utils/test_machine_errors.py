@@ -61,7 +61,7 @@ def loaded(read, workers: int) -> None:
         list(batches)
     finally:
         if workers:
-            batches._shutdown_workers()  # now, and not when the garbage of some later test is collected
+            batches._shutdown_workers()  # now, not when a later test collects garbage
 
 
 def told(capsys, read, workers: int) -> str:

@@ -1,4 +1,4 @@
-"""The package is imported where neither it nor the home can be written, as in a container run by another user."""
+"""Import where neither package nor home can be written, as in another user's container."""
 
 from __future__ import annotations
 
