@@ -86,11 +86,13 @@ def check_sensor(path: str | Path, width: int, height: int) -> None:
     """
     if not (1 <= width <= MAX_SIDE_PX and 1 <= height <= MAX_SIDE_PX):
         raise InputError(
-            f"{path}: a sensor of {width}x{height} pixels, expected sides of 1 to {MAX_SIDE_PX}"
+            f"{path}: a sensor of {width}x{height} pixels, expected sides of 1 to {MAX_SIDE_PX}; "
+            "correct the size"
         )
     if width * height > MAX_PIXELS:
         raise InputError(
-            f"{path}: a sensor of {width}x{height} pixels, expected at most {MAX_PIXELS:,} in all"
+            f"{path}: a sensor of {width}x{height} pixels, expected at most {MAX_PIXELS:,} in all; "
+            "correct the size"
         )
 
 

@@ -179,7 +179,9 @@ def t_offset_us(path: Path, file: h5py.File) -> int:
         return 0
     if not isinstance(member, h5py.Dataset) or member.size != 1 or member.dtype.kind not in "iu":
         found = f"{member.dtype} {member.shape}" if isinstance(member, h5py.Dataset) else "a group"
-        raise InputError(f"{path}: t_offset is {found}, expected one integer in microseconds")
+        raise InputError(
+            f"{path}: t_offset is {found}, expected one integer in microseconds; export it again"
+        )
     offset_us = int(np.asarray(member).item())
     if abs(offset_us) > MAX_TIME_US:
         raise InputError(

@@ -58,7 +58,7 @@ def select_frames(
 
     A representation ends exactly at every frame. Between frames there are others, at most about
     every 50 ms (or every window, if that is shorter and the rule is ``all``). Before the first
-    frame there are as many, at the usual step, as have a full window of recording.
+    frame there is one at every usual step whose window lies fully within the recording.
 
     Args:
         label_us: sorted unique label times, int64 (L,) microseconds.
