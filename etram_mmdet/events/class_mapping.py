@@ -93,7 +93,7 @@ class ClassSet:
 
     @property
     def class_names(self) -> dict[int, str]:
-        """Names of the ids in the label files, as far as they are known."""
+        """Known names of the ids in the label files."""
         of_classes = {key: name for key, name in self.mapping.items() if isinstance(key, int)}
         return dict(sorted({**of_classes, **self.id_names}.items()))
 

@@ -37,7 +37,7 @@ SIZE_PX = (320, 240)
 
 @pytest.fixture
 def table():
-    """200 boxes of 8 tracks in 50 frames at 30 Hz from an odd time on, and an empty frame."""
+    """200 boxes of 8 tracks in 50 frames at 30 Hz, starting at an odd time, and an empty frame."""
     rng = np.random.default_rng(0)
     frames = np.arange(50) * 33_333 + 1_234_567
     picks = [(int(t), track) for t in frames for track in rng.permutation(8)[:4]]

@@ -47,7 +47,7 @@ def source_of(tmp_path, events, boxes) -> Source:
 def test_one_label_hours_away_is_named_and_makes_no_frames(
     tmp_path, frames_made, row, start_us, odd_us, where
 ):
-    """Also for who says that all is right as it is."""
+    """Also with keep_implausible=True."""
     boxes = make_boxes(np.insert(TIMES_US + start_us, row, odd_us))
     source = source_of(tmp_path, make_events(start_us=start_us), boxes)
     place = rf"\(row {row} of a_bbox.npy, t = {odd_us}\)"

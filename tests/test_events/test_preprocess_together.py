@@ -137,7 +137,7 @@ def test_a_recording_that_was_finished_meanwhile_is_not_made_again(
 def test_overwriting_takes_over_what_another_process_has_made_anew_since(
     raw, tmp_path, monkeypatch
 ):
-    """Both were started to replace the same folders: each is made anew once."""
+    """Both were started to replace the same folders: each is made again once."""
     out = tmp_path / "out"
     preprocess_folder(raw, out)
     real = preprocessing.preprocess_recording
