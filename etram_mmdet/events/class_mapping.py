@@ -38,7 +38,7 @@ class ClassSet:
         name: name of the set in messages.
         classes: class names of the detector, in order.
         mapping: class name for each id (int) or name (str) in the label files. The name of a class
-            always stands for that class. Default: ids from 0 are the classes in order.
+            always means that class. Default: ids from 0 are the classes in order.
         leave_out: ids and names whose boxes are dropped. Default: none.
         id_names: names of ids that are not called like their class. Default: none.
 
@@ -93,7 +93,7 @@ class ClassSet:
 
     @property
     def class_names(self) -> dict[int, str]:
-        """Names of the ids in the label files, as far as they are known."""
+        """Known names of the ids in the label files."""
         of_classes = {key: name for key, name in self.mapping.items() if isinstance(key, int)}
         return dict(sorted({**of_classes, **self.id_names}.items()))
 
@@ -132,7 +132,7 @@ class ClassSet:
             return self._renamed(names)
         if unknown:
             raise InputError(
-                f"metainfo asks for the class {unknown[0]!r}, but class_set {self.name!r} has "
+                f"metainfo names the class {unknown[0]!r}, but class_set {self.name!r} has "
                 f"{', '.join(self.classes)}; for classes of your own write class_set={EXAMPLE}"
             )
         wanted = {id_or_name(name) for name in names}
@@ -173,8 +173,8 @@ class ClassSet:
         }
         if unknown and refuse_unknown:
             raise InputError(
-                f"class {_listed(list(unknown))} not in class_set {self.name!r}, which reads {self.known} "
-                f"({sum(unknown.values())} of {len(class_ids)} boxes)"
+                f"class {_listed(list(unknown))} not in class_set {self.name!r}, which reads "
+                f"{self.known} ({sum(unknown.values())} of {len(class_ids)} boxes)"
             )
         classes = [self.class_of(name) if self.knows(name) else None for name in names]
         return np.array([LEFT_OUT if c is None else c for c in classes], np.int64)[places]
@@ -215,14 +215,15 @@ def _check_names(name: str, classes: tuple[str, ...]) -> None:
         raise InputError(f"class_set {name!r}: has no classes; write {EXAMPLE}")
     if twice is not None:
         raise InputError(
-            f"class_set {name!r}: the class {twice!r} stands twice among its classes; name each once"
+            f"class_set {name!r}: the class {twice!r} is listed twice; list each class once"
         )
     if any(isinstance(key, int) or not key for key in keys):
         number = next(
             each for each, key in zip(classes, keys, strict=True) if isinstance(key, int) or not key
         )
         raise InputError(
-            f"class_set {name!r}: {number!r} is no name of a class, since numbers are ids; write {EXAMPLE}"
+            f"class_set {name!r}: {number!r} cannot be a class name, since numbers are ids; "
+            f"write {EXAMPLE}"
         )
 
 
@@ -231,14 +232,14 @@ def _check_mapping(class_set: ClassSet) -> None:
     for key, name in class_set.mapping.items():
         if id_or_name(name) not in classes:
             raise InputError(
-                f"class_set {class_set.name!r}: mapping gives {key!r} the class {name!r}, expected one of "
-                f"{', '.join(class_set.classes)}"
+                f"class_set {class_set.name!r}: mapping gives {key!r} the class {name!r}, "
+                f"expected one of {', '.join(class_set.classes)}"
             )
     both = [key for key in class_set.leave_out if key in classes or key in class_set.mapping]
     if both:
         raise InputError(
-            f"class_set {class_set.name!r}: {both[0]!r} is left out by leave_out, but stands for a class too; take it "
-            "out of one of them"
+            f"class_set {class_set.name!r}: {both[0]!r} is in leave_out, but also belongs to a "
+            "class; remove it from one of them"
         )
 
 

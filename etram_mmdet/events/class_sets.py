@@ -104,7 +104,8 @@ def get_class_set(given: str | PathLike | Mapping | ClassSet) -> ClassSet:
         return _own_class_set(content, Path(given).stem)
     if given not in CLASS_SETS:
         raise InputError(
-            f"unknown class_set {given!r}: expected one of {', '.join(CLASS_SETS)}, a file NAME.json, or {EXAMPLE}"
+            f"unknown class_set {given!r}: expected one of {', '.join(CLASS_SETS)}, "
+            f"a file NAME.json, or {EXAMPLE}"
         )
     return CLASS_SETS[given]
 
@@ -170,7 +171,9 @@ def _own_class_set(given: Mapping, name: str) -> ClassSet:
         )
     for key in (*mapping, *leave_out):
         if isinstance(key, bool) or not isinstance(key, int | str):
-            raise InputError(f"{where}: {key!r:.80} is no id and no name; ids are whole numbers")
+            raise InputError(
+                f"{where}: {key!r:.80} is neither an id (a whole number) nor a name (text)"
+            )
     if not any(isinstance(id_or_name(key), int) for key in mapping):
         mapping = {**dict(enumerate(classes)), **mapping}
     return ClassSet(name or ", ".join(classes), classes, mapping, tuple(leave_out))
@@ -183,7 +186,7 @@ def _strings(given: object, what: str) -> tuple[str, ...]:
 
 
 def small_classes(classes: Iterable[str]) -> tuple[str, ...]:
-    """The class names that stand for small road users, such as pedestrians and bicycles.
+    """The class names of small road users, such as pedestrians and bicycles.
 
     Args:
         classes: class names, in any case.

@@ -11,7 +11,7 @@ from etram_mmdet.utils.text import percent
 
 SIDES, EVENTS = "side_px", "events_per_px"  # keys of a domain; each has its lower and upper number
 MOST_BEYOND = 0.1  # share of boxes out of range that is reported; in training it is 0.01 a side
-LEAST_BOXES = 20  # number of boxes from which their share means anything
+LEAST_BOXES = 20  # with fewer boxes their share is not judged
 MOST_TIMES = 2.0  # factor by which the median frame may lie outside the range of training
 
 
@@ -46,20 +46,21 @@ def outside(trained: Mapping, sides_px: np.ndarray, events: np.ndarray) -> list[
     if SIDES in trained and len(sides_px) >= LEAST_BOXES:
         low, high = trained[SIDES]
         for share, word, limit in (
-            (np.mean(sides_px < low), "smaller", f"from {low:.0f} px of a frame on"),
-            (np.mean(sides_px > high), "larger", f"up to {high:.0f} px of a frame"),
+            (np.mean(sides_px < low), "smaller", f"of at least {low:.0f} px of a frame"),
+            (np.mean(sides_px > high), "larger", f"of at most {high:.0f} px of a frame"),
         ):
             if share > MOST_BEYOND:
                 sentences.append(
-                    f"{percent(share, 0)} of the boxes are {word} than those that the checkpoint was trained on (99 % "
-                    f"of them have sides {limit}); objects of such sizes are mostly missed"
+                    f"{percent(share, 0)} of the boxes are {word} than those in the checkpoint's "
+                    f"training data (99 % of which have sides {limit}); the detector misses most "
+                    "objects of such sizes, train on data that hold them"
                 )
     if EVENTS in trained and len(events):
         low, high = trained[EVENTS]
         median = float(np.median(events))
         if not low / MOST_TIMES <= median <= high * MOST_TIMES:
             sentences.append(
-                f"a frame holds {median:.2g} events for each pixel, the checkpoint was trained on {low:.2g} to "
-                f"{high:.2g}; another sensor, light or setting of the camera asks for training data of its own"
+                f"a frame holds {median:.2g} events per pixel, but {low:.2g} to {high:.2g} in the "
+                "checkpoint's training data; train on data of this sensor, light and camera setting"
             )
     return sentences

@@ -29,16 +29,17 @@ BBOX_DTYPE = np.dtype(
 )
 _OLD_NAMES = {"ts": "t", "confidence": "class_confidence"}
 _EXPECTED = (
-    "a one-dimensional structured array, a row for each box, with the fields t (integer microseconds on the clock of "
-    "the events), x, y (upper left corner in pixels), w, h (size in pixels) and class_id (from 0); docs/labels.md "
-    "shows how to make one, and tools/convert_labels.py makes it of other formats"
+    "a one-dimensional structured array with one row per box and the fields t (integer "
+    "microseconds on the clock of the events), x, y (upper left corner in pixels), w, h (size in "
+    "pixels) and class_id (from 0); docs/labels.md shows how to make one, and "
+    "tools/convert_labels.py makes it from other formats"
 )
 
 
 def load_label_times(label_file: Path, time_unit: LabelTimeUnit = "us") -> np.ndarray:
     """Times at which a recording was labelled, with or without a box.
 
-    They stand in an optional file ``NAME_label_times.npy`` beside ``NAME_bbox.npy``, as integers of
+    They are in an optional file ``NAME_label_times.npy`` beside ``NAME_bbox.npy``, as integers of
     one dimension. A label file alone cannot distinguish an empty street from a time that nobody
     labelled.
 
@@ -80,8 +81,8 @@ def load_boxes(
     boxes, names = load_named_boxes(path, time_unit, box_format)
     if names is not None:
         raise InputError(
-            f"{path}: class_id is text ({', '.join(names[:5])}), expected numbers, ids from 0; tools/preprocess.py "
-            "--class-set reads names"
+            f"{path}: class_id is text ({', '.join(names[:5])}), expected numbers (ids from 0); "
+            "tools/preprocess.py --class-set reads names"
         )
     return boxes
 
@@ -111,7 +112,7 @@ def load_named_boxes(
     path = Path(path)
     if not path.exists():
         raise InputError(
-            f"{path}: no such label file; put it there or take its recording out of the folder"
+            f"{path}: no such label file; put it there or remove its recording from the folder"
         )
     raw = load_array(path, advice="copy or download it again")
     if not isinstance(raw, np.ndarray) or raw.dtype.names is None or raw.ndim != 1:
@@ -119,14 +120,15 @@ def load_named_boxes(
     for old, new in _OLD_NAMES.items():
         if {old, new} <= {*raw.dtype.names}:
             raise InputError(
-                f"{path}: has both the fields {new} and {old}, which mean the same; take one of them out, so that it "
-                "is clear which one counts"
+                f"{path}: has the fields {new} and {old}, which have the same meaning; remove one "
+                "of them"
             )
     source_of = {_OLD_NAMES.get(name, name): name for name in raw.dtype.names}
     missing = [name for name in ("t", "x", "y", "w", "h", "class_id") if name not in source_of]
     if missing:
         raise InputError(
-            f"{path}: boxes without {', '.join(missing)} (fields: {', '.join(raw.dtype.names)}), expected {_EXPECTED}"
+            f"{path}: boxes without {', '.join(missing)} (fields: {', '.join(raw.dtype.names)}), "
+            f"expected {_EXPECTED}"
         )
     for name, source in source_of.items():
         # Text: class names; a field of several numbers is refused.
@@ -161,8 +163,8 @@ def _class_ids(path: Path, column: np.ndarray) -> tuple[np.ndarray, tuple[str, .
     )
     if len(wrong):
         raise InputError(
-            f"{path}: class_id is {column[wrong[0]]} in row {wrong[0]}, expected whole numbers from 0; mend these "
-            f"{len(wrong)} rows or export the labels again"
+            f"{path}: class_id is {column[wrong[0]]} in row {wrong[0]}, expected whole numbers "
+            f"from 0; correct these {len(wrong)} rows or export the labels again"
         )
     return column.astype(np.int64).astype(np.uint32), None
 
@@ -172,8 +174,9 @@ def _check_times(path: Path, times: np.ndarray) -> None:
     rows = beyond_time(times)
     if len(rows):
         raise InputError(
-            f"{path}: {len(rows)} of {len(times)} times are no times, the first in row {rows[0]} ({times[rows[0]]}), "
-            f"expected numbers from {-MAX_TIME_US} to {MAX_TIME_US}; mend these rows or export the labels again"
+            f"{path}: {len(rows)} of {len(times)} times are impossible, the first in row {rows[0]} "
+            f"({times[rows[0]]}), expected numbers from {-MAX_TIME_US} to {MAX_TIME_US}; correct "
+            "these rows or export the labels again"
         )
 
 
@@ -327,13 +330,14 @@ def check_finite(boxes: np.ndarray, path: Path, advice: str) -> None:
         when = f" at t = {boxes['t'][rows[0]]} us" if "t" in boxes.dtype.names else ""
         found = ", ".join(f"{name} = {boxes[name][rows[0]]:g}" for name in "xywh")
         raise InputError(
-            f"{path}: {len(rows)} of {len(boxes)} boxes are not finite, the first in row {rows[0]}{when} ({found}); "
-            f"expected numbers in sensor pixels. Mend the label file that it was made from, then {advice}"
+            f"{path}: {len(rows)} of {len(boxes)} boxes are not finite, the first in row "
+            f"{rows[0]}{when} ({found}); expected numbers in sensor pixels. Correct the label file "
+            f"that it was made from, then {advice}"
         )
 
 
 def day_or_night(recording: str) -> str | None:
-    """``"day"`` or ``"night"`` if the word stands in a recording's name, else ``None``.
+    """``"day"`` or ``"night"`` if the word is part of a recording's name, else ``None``.
 
     Args:
         recording: name of the recording.

@@ -18,7 +18,7 @@ from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import os_errors
 from etram_mmdet.utils.open_files import OPEN_FILES
 
-# Largest share of a recording's events that may be damaged. As few as ten prove nothing.
+# Largest share of a recording's events that may be damaged. Up to ten are always accepted.
 MAX_DAMAGED = 0.01
 _FEW = 10
 _UNIT_US = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
@@ -86,11 +86,13 @@ def check_sensor(path: str | Path, width: int, height: int) -> None:
     """
     if not (1 <= width <= MAX_SIDE_PX and 1 <= height <= MAX_SIDE_PX):
         raise InputError(
-            f"{path}: a sensor of {width}x{height} pixels, expected sides of 1 to {MAX_SIDE_PX}"
+            f"{path}: a sensor of {width}x{height} pixels, expected sides of 1 to {MAX_SIDE_PX}; "
+            "correct the size"
         )
     if width * height > MAX_PIXELS:
         raise InputError(
-            f"{path}: a sensor of {width}x{height} pixels, expected at most {MAX_PIXELS:,} in all"
+            f"{path}: a sensor of {width}x{height} pixels, expected at most {MAX_PIXELS:,} in all; "
+            "correct the size"
         )
 
 
@@ -152,7 +154,8 @@ class Recording(ABC):
         if not self._stamps.num_kept:
             which = "events with usable time stamps" if self._stamps.num_events else "events"
             raise InputError(
-                f"{self.path}: the recording holds no {which}; record it again or take it out of the folder"
+                f"{self.path}: the recording holds no {which}; record it again or remove it from "
+                "the folder"
             )
         self.t_first_us = int(first[0])
 
@@ -176,7 +179,7 @@ class Recording(ABC):
 
     @property
     def _file(self):
-        """The open file; get it anew before each use, since its position may have changed."""
+        """The open file; get it before each use, since its position may have changed."""
         with os_errors(self.path, "read"):
             return OPEN_FILES.of(self, self._open_file)
 
@@ -195,7 +198,8 @@ class Recording(ABC):
             said = f"{self.width}x{self.height}"
             self.close()
             raise InputError(
-                f"{self.path}: the file says a sensor of {said}, not {width}x{height}; leave the size out"
+                f"{self.path}: the file states a sensor of {said}, but {width}x{height} is given; "
+                "leave the size out"
             )
         self.width = width
         self.height = height
@@ -297,15 +301,18 @@ class Recording(ABC):
             return ""
         listed = ", ".join(f"{name} {count}" for name, count in lost.items())
         if 2 * self.dropped_out_of_frame > sum(lost.values()):
-            advice = f"if its sensor is not {self.width}x{self.height} pixels large, state it (--sensor WIDTH HEIGHT)"
+            advice = (
+                f"if its sensor does not have {self.width}x{self.height} pixels, give the size "
+                "with --sensor WIDTH HEIGHT"
+            )
         else:
             advice = (
-                "likely its events are not in the order of their times: --sort-events of tools/preprocess.py, or "
-                "reading=dict(sort_events=True) of a RawEventDataset"
+                "likely cause: its events are not in time order; use --sort-events of "
+                "tools/preprocess.py, or reading=dict(sort_events=True) of a RawEventDataset"
             )
         return (
-            f"{sum(lost.values()) / num_events:.1%} of {num_events} events were dropped or corrected, "
-            f"expected at most {MAX_DAMAGED:.0%} ({listed}); {advice}"
+            f"{sum(lost.values()) / num_events:.1%} of {num_events} events were dropped or "
+            f"corrected, expected at most {MAX_DAMAGED:.0%} ({listed}); {advice}"
         )
 
     @property
@@ -378,8 +385,8 @@ class Recording(ABC):
         smallest_p, largest_p, kept = _count_on_sensor(x, y, p, self.width, self.height)
         if smallest_p < -1 or largest_p > 1:
             raise InputError(
-                f"{self.path}: polarity {largest_p if largest_p > 1 else smallest_p}, expected 0 and 1 (or -1 and 1); "
-                "convert the recording"
+                f"{self.path}: polarity {largest_p if largest_p > 1 else smallest_p}, expected "
+                "0 and 1 (or -1 and 1); convert the recording"
             )
         self._dropped_of_block[block] = len(x) - kept
         p = p if p.dtype == np.uint8 else (p > 0).view(np.uint8)

@@ -73,10 +73,10 @@ def raise_to_running_maximum(stamps_us, last_us):
 def find_contradicted(stamps_us, last_us):
     """Find damaged stamps, which the other stamps contradict: a mask (N,).
 
-    The reference is the longest selection of stamps from ``last_us`` on that never falls (patience
-    sorting; Fredman, 1975). A stamp is damaged if it lies more than ``MAX_BEFORE_US`` before the
-    last selected stamp, or more than ``MAX_AFTER_US`` after the next one. So one stamp never
-    outweighs many.
+    The reference is the longest selection of stamps, none before ``last_us``, that never falls
+    (patience sorting; Fredman, 1975). A stamp is damaged if it lies more than ``MAX_BEFORE_US``
+    before the last selected stamp, or more than ``MAX_AFTER_US`` after the next one. So one stamp
+    never outweighs many.
 
     Args:
         stamps_us: stamps in file order, (N,) int64 microseconds.

@@ -1,8 +1,8 @@
 """Operators for an mmcv without compiled ones; import this before anything imports mmdet.models.
 
 ``mmcv.ops`` needs the compiled module ``mmcv._ext``, which a quick ``pip install onedl-mmcv`` does
-not build. `install` puts a module of operators written in PyTorch in its place and leaves a real
-one alone. Operators that are not among `STAND_INS` are missing: a model that needs one is refused
+not build. `install` puts a module of operators written in PyTorch in its place, unless the compiled
+one exists. Operators that are not among `STAND_INS` are missing: a model that needs one is refused
 when it is built (`missing_operators`).
 """
 
@@ -41,14 +41,17 @@ STAND_INS = {
         sigmoid_focal_loss_backward,
     )
 }
-HOW_TO_BUILD = "MMCV_WITH_OPS=1 pip install --no-build-isolation --no-cache-dir --force-reinstall --no-deps onedl-mmcv"
+HOW_TO_BUILD = (
+    "MMCV_WITH_OPS=1 pip install --no-build-isolation --no-cache-dir --force-reinstall --no-deps "
+    "onedl-mmcv"
+)
 
 
 def install() -> None:
     """Make ``mmcv.ops`` importable; does nothing when ``mmcv._ext`` exists already."""
     if importlib.util.find_spec(EXTENSION) is not None:
         return
-    module = types.ModuleType(EXTENSION, "Stand-in for mmcv's compiled operators.")
+    module = types.ModuleType(EXTENSION, "Replacement for mmcv's compiled operators.")
     # mmengine probes the module with `find_spec`, which raises when `__spec__` is None.
     module.__spec__ = importlib.machinery.ModuleSpec(EXTENSION, loader=None)
     vars(module).update(STAND_INS)
@@ -87,8 +90,9 @@ def _missing_operator(name: str) -> Callable:
 
     def operator(*_args, **_kwargs):
         raise RuntimeError(
-            f"mmcv operator {name!r} was called, but this mmcv was installed without compiled operators, and "
-            f"etram_mmdet has no stand-in for it (it has {', '.join(STAND_INS)}). Build them with: {HOW_TO_BUILD}"
+            f"mmcv operator {name!r} was called, but this mmcv was installed without compiled "
+            "operators, and etram_mmdet has no replacement for it (it has "
+            f"{', '.join(STAND_INS)}). Build mmcv's operators with: {HOW_TO_BUILD}"
         )
 
     return operator

@@ -108,7 +108,7 @@ def softnms(
         scores: (N,) scores; of two equal scores the earlier box comes first.
         dets: (N, 5) tensor that is written to: its first M rows get the kept boxes and their
             new scores, best first.
-        iou_threshold: methods 0 and 1 change the score from this IoU on.
+        iou_threshold: methods 0 and 1 change the score of boxes that overlap by at least this IoU.
         sigma: width of method 2; a smaller one lowers scores more.
         min_score: boxes whose new score is below it are dropped; the best box of all stays.
         method: 0 (naive) sets the score to 0, 1 (linear) multiplies by 1 - IoU, 2 (gaussian) by

@@ -96,7 +96,7 @@ def label(scene: Scene, duration_s: float) -> np.ndarray:
     ]
     boxes = np.zeros(len(rows), BOX_DTYPE)
     for name, column in zip(BOX_DTYPE.names, zip(*rows, strict=True), strict=bool(rows)):
-        boxes[name] = column  # field by field, since whole rows would bring padding bytes of chance
+        boxes[name] = column  # field by field, since whole rows would copy random padding bytes
     return boxes
 
 

@@ -1,8 +1,9 @@
 """Simulated traffic before a fixed event camera, written in eTraM's on-disk form.
 
-It stands in for the real recordings when those are not at hand: in tests, demonstrations and
-continuous integration. It is realistic in the properties that matter to a detector (shape, size,
-perspective, motion, silence of objects that stand still) and no substitute for real data.
+It replaces real recordings when those are not at hand: in tests, demonstrations and continuous
+integration. It is realistic in the properties that matter to a detector (shape, size,
+perspective, motion, no events of objects that do not move), but does not make real data
+unnecessary.
 
 Class balance: long-tailed as in eTraM, but with a shorter tail. Cars and pedestrians come with the
 traffic. Of the other six classes every recording has three as guests, so that each occurs in every
@@ -76,7 +77,7 @@ class Job:
 
     @property
     def guests(self) -> tuple[str, ...]:
-        """Rare classes in this recording; two recordings in a row share out all six."""
+        """Rare classes in this recording; two recordings in a row have all six between them."""
         pair, half = divmod(self.index, 2)
         order = _rng(self.seed, SPLITS.index(self.split), pair, 1).permutation(len(GUESTS))
         return tuple(
@@ -192,7 +193,7 @@ def make_sample(
     for name, (value, least) in limits.items():
         if value < least:
             raise InputError(
-                f"{name} is {value}, expected {least} or more; call it again with such a value"
+                f"{name} is {value}, expected {least} or more; set it to at least {least}"
             )
     jobs = [
         Job(seed, split, index, width, height, float(duration_s))
@@ -211,7 +212,8 @@ def _write_missing(jobs: list[Job], out: Path, workers: int | None) -> None:
         (out / split).mkdir(parents=True, exist_ok=True)
     todo = [job for job in jobs if not _is_done(job, out)]
     workers = min(workers or os.cpu_count() or 1, os.cpu_count() or 1, max(len(todo), 1))
-    # OpenCV's own threads would only get in the workers' way, and a fork of theirs waits for ever.
+    # OpenCV's own threads would slow the workers down, and a forked copy of them would wait
+    # forever.
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
@@ -219,7 +221,8 @@ def _write_missing(jobs: list[Job], out: Path, workers: int | None) -> None:
             for job, result in tqdm(pool.run(partial(_write, out), todo), "recordings", len(todo)):
                 if isinstance(result, WorkerDied):
                     raise InputError(
-                        f"{job.name}: a process that made it died (out of memory?); use fewer --workers"
+                        f"{job.name}: the worker process that simulated it was killed, perhaps "
+                        "because memory ran out; use fewer --workers"
                     )
     finally:
         cv2.setNumThreads(threads)
@@ -240,14 +243,14 @@ def _is_done(job: Job, out: Path) -> bool:
         for name, expected in asdict(job).items():
             if file.attrs.get(name) != expected:
                 raise InputError(
-                    f"{events_path}: was made with {name} {file.attrs.get(name)}, not {expected}; "
-                    f"choose another folder or delete {out}"
+                    f"{events_path}: was made with {name} {file.attrs.get(name)}, expected "
+                    f"{expected}; choose another folder or delete {out}"
                 )
     return True
 
 
 def _write(out: Path, job: Job) -> None:
-    """Boxes first: the events' file under its final name says that the recording is complete."""
+    """Write boxes, then events: a file of events means that the recording is complete."""
     events_path, boxes_path = job.paths(out)
     sensor_rng = _rng(job.seed, SPLITS.index(job.split), job.index, 3)
     scene = job.scene()

@@ -106,7 +106,7 @@ def build_scene(
 ) -> Scene:
     """Draw streets and traffic until a car, a pedestrian and every guest are in view long enough.
 
-    After 50 draws the last one is taken as it is.
+    If 50 draws are not enough, the last one is used.
 
     Args:
         width: width of the image, in pixels.

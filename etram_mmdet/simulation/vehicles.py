@@ -107,8 +107,9 @@ def car(rng: np.random.Generator, night: bool) -> Body:
     roof_front = bonnet - 0.65
     roof_rear = boot + slope
     profile = [
-        (rear + 0.1, 0.25), (front - 0.1, 0.25), (front, 0.6), (front - 0.1, belt - 0.12), (bonnet, belt + 0.03),
-        (roof_front, top), (roof_rear, top), (boot, belt + 0.05), (rear, belt),
+        (rear + 0.1, 0.25), (front - 0.1, 0.25), (front, 0.6), (front - 0.1, belt - 0.12),
+        (bonnet, belt + 0.03), (roof_front, top), (roof_rear, top), (boot, belt + 0.05),
+        (rear, belt),
     ]  # fmt: skip
     body = _hull(length, half, 0.62, night)
     tones = [

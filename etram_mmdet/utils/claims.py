@@ -1,4 +1,4 @@
-"""One process at a time per folder: a small file names the process that works there.
+"""One process at a time per folder: a small file names the process that works in it.
 
 This also holds across machines that share a folder. The holder renews the time of the file. A claim
 is taken over when its process has ended, or when it was not renewed for `STALE_S`. The claim of a
@@ -194,10 +194,10 @@ def told(path: Path) -> str:
     holder = read_holder(path)
     who = "another process" if holder is None else str(holder)
     try:
-        heard = f", heard of {max(0.0, time.time() - path.stat().st_mtime):.0f} s ago"
+        heard = f" (last sign of life {max(0.0, time.time() - path.stat().st_mtime):.0f} s ago)"
     except OSError:
         heard = ""
-    return f"{who} works there{heard}; wait for it to end, or name another folder"
+    return f"{who} works in this folder{heard}; wait until it has ended, or name another folder"
 
 
 def read_holder(path: Path) -> Holder | None:

@@ -31,7 +31,7 @@ PRECISIONS = ("float32", "bfloat16", "float16")  # precisions of inference by to
 
 
 def make_parser(doc: str) -> argparse.ArgumentParser:
-    """A parser whose help begins with the docstring of the tool, line by line as it stands there.
+    """A parser whose help begins with the docstring of the tool, with its line breaks.
 
     Args:
         doc: docstring of the tool.
@@ -61,31 +61,37 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         action=_CfgOptions,
         metavar="KEY=VALUE",
-        help="override the config",
+        help="override keys of the config, such as train_dataloader.batch_size=2",
     )
 
 
 def add_opening(
-    parser: argparse.ArgumentParser, no_size: str = "in pixels, for files that do not say"
+    parser: argparse.ArgumentParser, no_size: str = "in pixels, for files that do not hold it"
 ) -> None:
-    """``--sensor``, ``--event-time-unit``, ``--event-columns`` and ``--sort-events``, which :func:`opening_of` reads.
+    """Add the options that say how to open a recording; :func:`opening_of` reads them.
+
+    They are ``--sensor``, ``--event-time-unit``, ``--event-columns`` and ``--sort-events``.
 
     Args:
         parser: parser of a tool that opens recordings.
-        no_size: help of ``--sensor``.
+        no_size: help of ``--sensor``. Default: the size is for files that do not hold it.
     """
     parser.add_argument("--sensor", nargs=2, type=int, metavar=("WIDTH", "HEIGHT"), help=no_size)
     parser.add_argument(
         "--event-time-unit",
         choices=("us", "ms", "ns"),
         default="us",
-        help="of the stamps of events",
+        help="unit of the events' time stamps (default: %(default)s)",
     )
     parser.add_argument(
-        "--event-columns", metavar="t,x,y,p", help="what the columns of text or of an array are"
+        "--event-columns",
+        metavar="t,x,y,p",
+        help="names of the columns of a text file or array, in their order (default: detected)",
     )
     parser.add_argument(
-        "--sort-events", action="store_true", help="sort events by time, all of them in memory"
+        "--sort-events",
+        action="store_true",
+        help="sort the events by time; loads all of them into memory",
     )
 
 
@@ -93,7 +99,7 @@ def opening_of(args: argparse.Namespace) -> dict:
     """The options of :func:`add_opening` as ``open_recording`` takes them.
 
     Args:
-        args: what the parser found.
+        args: parsed command line.
     """
     return dict(
         sensor_px=tuple(args.sensor) if args.sensor else None,
@@ -122,18 +128,24 @@ def add_streaming(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=PRECISIONS,
         default=PRECISIONS[0],
-        help="of inference; the lower ones need a processor or GPU that computes in them",
+        help="number format of inference; bfloat16 and float16 need a processor or GPU that "
+        "computes in them (default: %(default)s)",
     )
     parser.add_argument(
-        "--fuse", action="store_true", help="fold norms and biases: faster, other rounding"
+        "--fuse",
+        action="store_true",
+        help="merge normalization layers and biases into convolutions and linear layers: faster, "
+        "results differ by rounding",
     )
     parser.add_argument(
-        "--compile", action="store_true", help="torch.compile: half a minute first, then fastest"
+        "--compile",
+        action="store_true",
+        help="use torch.compile: takes half a minute at the start, then is fastest",
     )
 
 
 def add_streamed_frames(parser: argparse.ArgumentParser) -> None:
-    """Add ``--frame H W`` and ``--windows``: size and number of made-up frames to stream.
+    """Add ``--frame H W`` and ``--windows``: size and number of random frames to stream.
 
     Args:
         parser: parser of the tool.
@@ -144,9 +156,11 @@ def add_streamed_frames(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=(360, 640),
         metavar=("H", "W"),
-        help="network pixels",
+        help="height and width of a frame, in network pixels (default: 360 640)",
     )
-    parser.add_argument("--windows", type=int, default=30, help="how many to stream")
+    parser.add_argument(
+        "--windows", type=int, default=30, help="number of frames to stream (default: %(default)s)"
+    )
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -155,7 +169,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: parser of the tool.
     """
-    parser.add_argument("--json", type=Path, help="write the numbers here too")
+    parser.add_argument("--json", type=Path, help="also write the numbers to this JSON file")
 
 
 def add_launcher(parser: argparse.ArgumentParser) -> None:
@@ -164,7 +178,13 @@ def add_launcher(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: parser of the tool.
     """
-    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
+    parser.add_argument(
+        "--launcher",
+        choices=["none", "pytorch", "slurm", "mpi"],
+        default="none",
+        help="what started the processes of this training: pytorch (torchrun), slurm or mpi "
+        "(default: none, one process)",
+    )
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
 
 
@@ -199,7 +219,8 @@ class _CfgOptions(argparse.Action):
             key, is_pair, text = word.partition("=")
             if not is_pair or not all(key.split(".")):
                 parser.error(
-                    f"{option_string} {word}: expected KEY=VALUE, such as train_dataloader.batch_size=2"
+                    f"{option_string} {word}: expected KEY=VALUE, such as "
+                    "train_dataloader.batch_size=2"
                 )
             try:
                 options[key] = _option_value(text)
@@ -212,8 +233,9 @@ class _CfgOptions(argparse.Action):
                 RecursionError,
             ):
                 parser.error(
-                    f"{option_string} {word}: the value is no Python; write it in quotation marks, such as "
-                    f'"{key}=(1, 2)" or "{key}=dict(type=\'X\')"'
+                    f"{option_string} {word}: the value cannot be read as Python; put it in "
+                    "quotation "
+                    f'marks, such as "{key}=(1, 2)" or "{key}=dict(type=\'X\')"'
                 )
         setattr(namespace, self.dest, options)
 

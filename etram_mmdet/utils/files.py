@@ -50,28 +50,28 @@ _CAUSES = (
     ),
     (
         (errno.EFBIG,),
-        "it would be larger than a file may be here",
+        "the file would be larger than the limit here",
         "raise the limit (ulimit -f) or write elsewhere",
     ),
     ((errno.EROFS,), "the file system can only be read", "name a folder elsewhere"),
     (
         (errno.EACCES, errno.EPERM),
         "permission denied",
-        "see to its owner and permissions, or name another folder",
+        "check its owner and permissions, or name another folder",
     ),
     (
         (errno.ENOENT, errno.ESTALE),
         "it or its folder does not exist",
-        "see to the path, then run the command again",
+        "check the path, then run the command again",
     ),
     ((errno.EMFILE, errno.ENFILE), "{limit}", "raise the limit: ulimit -n 4096"),
     (
         _NO_ANSWER,
         "the disk or the network drive does not answer",
-        "see to it, then run the same command again; the file may be intact",
+        "check the drive, then run the same command again; the file may be intact",
     ),
     (_HELD, "another process holds it", "wait for that process to end"),
-    ((errno.ENAMETOOLONG,), "the name is too long", "name it shorter"),
+    ((errno.ENAMETOOLONG,), "the name is too long", "use a shorter name"),
     ((errno.EISDIR,), "it is a folder", "name a file"),
     ((errno.ENOTDIR, errno.EEXIST), "a part of its path is a file", "name a folder elsewhere"),
 )
@@ -81,16 +81,16 @@ _CAUSES = (
 def atomic_write(path: Path, size_bytes: int = 0) -> Iterator[Path]:
     """Give a temporary path to write to, and rename it to ``path`` at the end of the block.
 
-    So nobody meets half a file. The content is on the disk before the name is: after a power cut
-    ``path`` is the old file or the new one. The first file that a process writes into a folder
-    clears away the parts that killed processes left there.
+    So no other program reads half a file. The content is on the disk before the name is: after a
+    power cut ``path`` is the old file or the new one. The first file that a process writes into a
+    folder clears away the parts that killed processes left there.
 
     Args:
         path: file to write.
         size_bytes: size of the content, for the message about a full disk. Default: not known.
 
     Raises:
-        InputError: when ``path`` cannot be written; an earlier file is as before.
+        InputError: when ``path`` cannot be written; an earlier file is then unchanged.
     """
     aside = part_of(path)
     try:
@@ -152,7 +152,7 @@ def check_writable(path: Path) -> None:
 def sync(path: Path) -> None:
     """Wait until a file, or the names in a folder, are on the disk.
 
-    Many network drives cannot say so for a folder; they are not waited for.
+    Many network drives cannot do this for a folder; the function then returns at once.
 
     Args:
         path: file or folder.
@@ -203,8 +203,8 @@ def os_errors(
     """Turn an ``OSError`` about ``path`` into an ``InputError`` with cause and advice.
 
     An error that names another file, or has neither a file nor a number, is not about ``path`` and
-    stays as it is. HDF5's ``RuntimeError``, which it raises when it closes a file on a full disk,
-    has the number in its text.
+    is raised unchanged. HDF5's ``RuntimeError``, which it raises when it closes a file on a full
+    disk, has the number in its text.
 
     Args:
         path: file that the message is about.
@@ -231,7 +231,7 @@ def because(
     aside: Path | None = None,
     size_bytes: int = 0,
 ) -> str:
-    """Cause of a file-system error and advice, such as ``permission denied; see to ...``.
+    """Cause of a file-system error and advice, such as ``permission denied; check ...``.
 
     Args:
         error: the error; HDF5's ``RuntimeError`` has the number in its text.
@@ -246,7 +246,7 @@ def because(
             return (
                 f"{cause.format(space=_space(path, aside, size_bytes), limit=_limit())}; {advice}"
             )
-    return f"{getattr(error, 'strerror', None) or error}; see to this path"
+    return f"{getattr(error, 'strerror', None) or error}; check this path"
 
 
 def has_cause(error: Exception) -> bool:
@@ -283,7 +283,8 @@ def _space(path: Path | None, aside: Path | None, size_bytes: int) -> str:
 
 
 def _limit() -> str:
-    return f"this process has too many files open (at most {resource.getrlimit(resource.RLIMIT_NOFILE)[0]:,})"
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return f"this process has too many files open (at most {most:,})"
 
 
 def check_is_file(path: Path) -> None:
@@ -300,4 +301,4 @@ def check_is_file(path: Path) -> None:
     with os_errors(path, "read"):
         is_other = path.exists() and not path.is_file()
     if is_other:
-        raise InputError(f"{path}: not a regular file; put the file itself there")
+        raise InputError(f"{path}: not a regular file; give the path of a file on disk")

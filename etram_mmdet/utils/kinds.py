@@ -1,4 +1,4 @@
-"""The kind of a file by its suffix, for messages about a file in another's place."""
+"""The kind of a file by its suffix, for messages about arguments in the wrong order."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ _SUFFIXES = {
 }
 _KINDS = {suffix: kind for kind, suffixes in _SUFFIXES.items() for suffix in suffixes.split()}
 _ORDER = {
-    "config": "the config stands first, a checkpoint after it, a recording last; --resume CHECKPOINT goes on with one",
-    "checkpoint": "a config stands before the checkpoint, a recording after it",
+    "config": "give the config first, then the checkpoint, then the recording; to resume from a "
+    "checkpoint use --resume CHECKPOINT",
+    "checkpoint": "give the config before the checkpoint, and a recording after it",
 }
 
 
@@ -31,4 +32,4 @@ def check_kind(path: str | Path, expected: str) -> None:
     is_folder = Path(path).is_dir()
     found = "folder" if is_folder else _KINDS.get(Path(path).suffix.lower(), expected)
     if found != expected:
-        raise InputError(f"{path}: is a {found}, but a {expected} belongs here; {_ORDER[expected]}")
+        raise InputError(f"{path}: is a {found}, expected a {expected}; {_ORDER[expected]}")

@@ -1,4 +1,4 @@
-"""Packages that are loaded when they are first used, since many programs never use them."""
+"""Load packages when they are first used, since many programs never use them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from etram_mmdet.utils.errors import InputError
 
 
 class LazyModule(ModuleType):
-    """Stands for a module until one of its names is needed.
+    """A module that is imported when one of its names is first used.
 
     Args:
         name: name of the module in Python.
-        package: what pip installs. Default: ``name``.
+        package: names of the packages for ``pip install``. Default: ``name``.
 
     Raises:
         InputError: when a name is needed and the module is not installed.
@@ -24,7 +24,7 @@ class LazyModule(ModuleType):
         self._package = package or name
 
     def __getattr__(self, attribute: str) -> object:
-        if attribute.startswith("__"):  # what inspects modules must not load them
+        if attribute.startswith("__"):  # tools that inspect modules must not load them
             raise AttributeError(attribute)
         return getattr(load(self.__name__, self._package), attribute)
 
@@ -34,12 +34,14 @@ def load(name: str, package: str) -> ModuleType:
 
     Args:
         name: its name in Python.
-        package: what pip installs.
+        package: names of the packages for ``pip install``.
 
     Raises:
-        InputError: it cannot be imported.
+        InputError: when it cannot be imported.
     """
     try:
         return import_module(name)
     except ImportError as error:
-        raise InputError(f"{name} cannot be imported ({error}); pip install {package}") from error
+        raise InputError(
+            f"{name} cannot be imported ({error}); run pip install {package}"
+        ) from error

@@ -10,7 +10,7 @@ def literal(node: ast.expr, names_are_text: bool = False) -> object:
 
     Args:
         node: parsed expression.
-        names_are_text: whether a bare word stands for itself, as a shell leaves it without
+        names_are_text: whether a word without quotes counts as text, since a shell removes
             quotes. Default: no.
 
     Raises:

@@ -38,8 +38,8 @@ def changing(path: Path) -> Iterator[None]:
                 lock.unlink()
         except BlockingIOError as error:
             raise InputError(
-                f"{path}: another process has kept it locked for {WAIT_S:.0f} s and seems frozen; `fuser {lock}` tells "
-                "its number. End it, then run the same command again"
+                f"{path}: another process has kept it locked for {WAIT_S:.0f} s and seems frozen; "
+                f"`fuser {lock}` shows its number. End it, then run the same command again"
             ) from error
 
 

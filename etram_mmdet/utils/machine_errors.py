@@ -1,6 +1,6 @@
 """Sentences for errors of the machine that no reader or writer has explained yet.
 
-This is the last step before a traceback.
+Without a sentence the error ends in a traceback.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from etram_mmdet.utils.files import because
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 _TOLD = re.compile(r"\[Errno (\d+)\] ([^:\n]+)(?:: '([^'\n]+)')?\s*$")
 _LOADING = "a process that loads data"
+_OUT_OF_MEMORY = "most often because memory ran out"
 _SHM = "enlarge it (docker run --shm-size=8g) or"
 _FEWER = "lower train_dataloader.num_workers, val_dataloader.num_workers or batch_size"
 
@@ -35,7 +36,7 @@ def sentence_of(error: Exception) -> str | None:
     if isinstance(error, OSError):
         return _of_system(error)
     if type(error).__name__ == "BrokenProcessPool":
-        return "a process was killed, most often because memory ran out; run again with fewer --workers"
+        return f"a process was killed, {_OUT_OF_MEMORY}; run again with fewer --workers"
     return _of_pytorch(str(error)) if isinstance(error, RuntimeError) else None
 
 
@@ -46,7 +47,10 @@ def _of_system(error: OSError) -> str | None:
     if error.errno == errno.ENOMEM and error.filename is None:
         return f"no memory is left for another process; {_FEWER}, or run again with fewer --workers"
     if "temporary directory" in str(error):
-        return f"no folder for temporary files can be written ({error.strerror}); make room or set TMPDIR"
+        return (
+            f"no folder for temporary files can be written ({error.strerror}); "
+            "free space on the disk, or set TMPDIR to a writable folder"
+        )
     if error.filename is not None and error.errno:
         path = str(error.filename)
         return f"{path}: {because(error, Path(path))}"
@@ -63,7 +67,10 @@ def _of_pytorch(text: str) -> str | None:
     if "DataLoader worker" in text and (
         "killed by signal" in text or "exited unexpectedly" in text
     ):
-        return f"{_LOADING} was killed, most often because memory ran out; {_FEWER}"
+        return f"{_LOADING} was killed, {_OUT_OF_MEMORY}; {_FEWER}"
     if "PytorchStreamWriter" in text:
-        return "a checkpoint could not be written, most often because the disk is full; make room, then run it again"
+        return (
+            "a checkpoint could not be written, most often because the disk is full; "
+            "free space on the disk, then run the same command again"
+        )
     return None

@@ -1,4 +1,4 @@
-"""Sentences for the user, also where mmengine is not installed."""
+"""Messages to the user, with and without mmengine."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import sys
 
 
 def say(sentence: str, level: int = logging.INFO) -> None:
-    """Log a sentence where mmengine logs, or print it if mmengine is not in use.
+    """Log a sentence with mmengine's logger, or print it to stderr if mmengine is not loaded.
 
     Args:
-        sentence: what the user should know.
-        level: of :mod:`logging`. Default: INFO.
+        sentence: the message.
+        level: level of :mod:`logging`; from WARNING its name comes first in print. Default: INFO.
     """
     if "mmengine" in sys.modules:
         from mmengine.logging import print_log

@@ -37,7 +37,8 @@ def use_writable_folder() -> None:
         os.environ[VARIABLE] = folder
         atexit.register(_remove, folder, os.getpid())
         print(
-            f"compiled code is kept for this run only; set {VARIABLE} to a folder that lasts",
+            "numba's compiled code is kept for this run only, since no folder for it can be "
+            f"written; to keep it, set {VARIABLE} to a writable folder",
             file=sys.stderr,
         )
 

@@ -15,7 +15,7 @@ from etram_mmdet.utils.literals import literal
 
 
 def read_plain_config(path: str | Path) -> dict:
-    """The variables that a file sets to literals.
+    """Read the variables that a file sets to literals.
 
     ``dict(a=1)`` counts as a literal, and tuples become lists.
 
@@ -23,7 +23,7 @@ def read_plain_config(path: str | Path) -> dict:
         path: the file.
 
     Raises:
-        InputError: the file is missing, or holds anything but such assignments.
+        InputError: when the file is missing, or holds anything but such assignments.
     """
     check_is_file(Path(path))
     try:

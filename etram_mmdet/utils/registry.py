@@ -25,13 +25,14 @@ def class_of(cfg: Mapping, registry: Registry) -> type:
     """
     if "type" not in cfg:
         raise InputError(
-            f"{dict(cfg)!r:.80}: has no type; name the class of the {registry.name}: type='CLASS'"
+            f"{dict(cfg)!r:.80}: has no type; add type='CLASS' with the name of a registered "
+            f"{registry.name}"
         )
     if inspect.isclass(cfg["type"]):
         return cfg["type"]
     found = registry.get(cfg["type"])
     if found is None:
-        raise KeyError(f"{cfg['type']} is not in the registry of {registry.name}s")
+        raise KeyError(f"{cfg['type']}: no {registry.name} of this name is registered")
     return found
 
 

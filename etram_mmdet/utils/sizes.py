@@ -9,12 +9,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-SMALL_PX2 = 32**2  # smaller areas are small; from `MEDIUM_PX2` on they are large
+SMALL_PX2 = 32**2  # smaller areas are small; areas of at least `MEDIUM_PX2` are large
 MEDIUM_PX2 = 96**2
 
 
 def exponential_weight(area_px2, weight: float, small_area: float, exp: Callable = np.exp):
-    """Weight of a box by its area: clamp(W exp(-a / small), 1, W), 1 from a = small ln W on.
+    """Weight of a box by its area: clamp(W exp(-a / small), 1, W).
+
+    Boxes with an area of at least small ln W have weight 1.
 
     Args:
         area_px2: array or tensor of any shape.

@@ -174,7 +174,7 @@ def changes(before: dict, after: dict, path: str = "") -> list[str]:
 
 
 def as_plain(value: object) -> object:
-    """Lists for tuples and plain dicts for mmengine's, as a JSON file returns them.
+    """Convert tuples to lists and mmengine's dicts to plain ones, as if read from a JSON file.
 
     Args:
         value: nested dicts, lists and tuples of plain values.

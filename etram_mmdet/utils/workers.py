@@ -24,19 +24,21 @@ class WorkerDied(RuntimeError):
 class Workers:
     """Runs a function in several processes, or in this one.
 
-    Use it with ``with``: an exception in the block, an interrupt too, kills the processes at once,
-    wherever they are. Unfinished work is left as it is.
+    Use it with ``with``: an exception or Ctrl-C in the block kills the processes at once.
+    Unfinished work is not cleaned up.
 
     Args:
         count: number of processes; 0 runs everything in this process.
 
     Raises:
-        InputError: when ``count`` is negative, or this machine lets no processes work together.
+        InputError: when ``count`` is negative, or shared memory (/dev/shm) cannot be written.
     """
 
     def __init__(self, count: int) -> None:
         if count < 0:
-            raise InputError(f"{count} workers, expected 0 or more; 0 works in the main process")
+            raise InputError(
+                f"{count} workers, expected 0 or more; 0 runs everything in the main process"
+            )
         self._others = set(active_children())
         try:
             # Forked, because importing the package again in every worker costs seconds.
@@ -45,8 +47,8 @@ class Workers:
             )
         except OSError as error:  # semaphores between processes need /dev/shm
             raise InputError(
-                f"/dev/shm cannot be written ({error.strerror}), so no other process can work; see to its room "
-                "and permissions, or let one process do it (--workers)"
+                f"/dev/shm cannot be written ({error.strerror}), so worker processes cannot start; "
+                "check its free space and permissions, or use one process (--workers)"
             ) from error
 
     def __enter__(self) -> Workers:

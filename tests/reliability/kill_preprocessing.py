@@ -102,7 +102,7 @@ def _run(raw: Path, out: Path, workers: int, overwrite: bool) -> None:
             problems = preprocess_folder(raw, out, workers=workers, overwrite=overwrite).problems
     except KeyboardInterrupt as error:
         sys.exit(error.exit_status)
-    if all("a worker process died" in problem for problem in problems):
+    if all("a worker process was killed" in problem for problem in problems):
         sys.exit(WORKER_DIED if problems else 0)
     print(*problems, sep="\n", file=sys.stderr)
     sys.exit(1)

@@ -86,7 +86,7 @@ def test_a_table_and_supervision(monkeypatch):
 @pytest.mark.parametrize("convert, name", [(to_pandas, "pandas"), (to_supervision, "supervision")])
 def test_a_package_that_is_missing_is_named(convert, name, monkeypatch):
     monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(InputError, match=rf"{name} cannot be imported .*; pip install {name}"):
+    with pytest.raises(InputError, match=rf"{name} cannot be imported .*; run pip install {name}"):
         convert(WINDOWS)
 
 

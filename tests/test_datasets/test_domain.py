@@ -38,7 +38,8 @@ def test_numbers_are_those_of_the_training_data(sample):
             np.append(USUAL_SIDES[:89], [60] * 11),
             USUAL_EVENTS,
             [
-                "11 % of the boxes are larger than those that the checkpoint was trained on (99 % of them have sides up"
+                "11 % of the boxes are larger than those in the checkpoint's training data "
+                "(99 % of which have sides of at most"
             ],
         ),
         (
@@ -51,9 +52,9 @@ def test_numbers_are_those_of_the_training_data(sample):
         (
             USUAL_SIDES,
             np.full(9, 0.81),
-            ["a frame holds 0.81 events for each pixel, the checkpoint was trained on"],
+            ["a frame holds 0.81 events per pixel, but"],
         ),
-        (USUAL_SIDES, np.full(9, 0.04), ["a frame holds 0.04 events for each pixel"]),
+        (USUAL_SIDES, np.full(9, 0.04), ["a frame holds 0.04 events per pixel"]),
         (np.empty(0), np.empty(0), []),
     ],
 )

@@ -365,7 +365,7 @@ def test_a_damaged_frame_is_a_sentence_when_it_is_read(sample, tmp_path):
         file.write(bytes(chunk.size - 16))
     with pytest.raises(
         InputError,
-        match=rf"{path.name}: frame 2 is not what was written.*delete the sequence folder",
+        match=rf"{path.name}: frame 2 is damaged .its checksum differs.*delete the sequence folder",
     ):
         dataset[request(0, 0, 5)]
 

@@ -113,7 +113,7 @@ def test_a_locked_file_is_called_locked(folder):
         [sys.executable, "-c", holder, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
         process.stdout.readline()
-        with pytest.raises(InputError, match="still being written: another process holds it; wait"):
+        with pytest.raises(InputError, match="another process is still writing it; wait"):
             open_folder(folder)
         process.communicate(b"\n")
     assert open_folder(folder).num_frames
@@ -153,7 +153,7 @@ def test_a_folder_of_another_user_is_a_sentence(folder, tmp_path):
     try:
         for opening in (lambda: open_folder(copy), lambda: open_recording(recording)):
             with pytest.raises(
-                InputError, match="cannot be read: permission denied; see to its owner"
+                InputError, match="cannot be read: permission denied; check its owner"
             ):
                 opening()
     finally:

@@ -82,7 +82,7 @@ def test_names_in_a_folder_decide_over_its_ids(tmp_path):
 
 def test_a_folder_without_names_goes_by_ids_as_before(tmp_path):
     summary = made(tmp_path, [0, 1, 0, 0])
-    assert "boxes: id 0 3, id 1 1 (a training takes ids as its class_set says" in str(summary)
+    assert "boxes: id 0 3, id 1 1 (training maps ids to classes by its class_set" in str(summary)
     assert "class_names" not in read_manifest(tmp_path / "out/train/a")
     for class_set in ("gen1", "etram8"):
         assert labels_of(ETraMDataset(tmp_path / "out", "train", class_set=class_set)) == [
@@ -103,13 +103,13 @@ def test_names_are_added_to_a_finished_folder(tmp_path):
     assert (tmp_path / "out/train/a" / before["representation_path"]).stat().st_ino == frames
     assert read_manifest(tmp_path / "out/train/a")["class_names"] == {"0": "car", "1": "pedestrian"}
     other = made(tmp_path, [0, 1, 0, 0], class_set="etram8")
-    assert "a: made with class_set = gen1, now asked for etram8" in other.problems[0]
+    assert "a: was made with class_set = gen1, but etram8 is requested now" in other.problems[0]
 
 
 def test_a_folder_is_not_named_by_a_set_that_leaves_its_boxes_out(tmp_path):
     made(tmp_path, [0, 3, 0, 0])
     assert (
-        "made with class_set = None, now asked for 1mpx"
+        "made with class_set = None, but 1mpx is requested now"
         in made(tmp_path, [0, 3, 0, 0], class_set="1mpx").problems[0]
     )
 
@@ -130,7 +130,7 @@ def test_unknown_classes_are_refused_with_their_counts_or_dropped(tmp_path):
         "a_bbox.npy: unknown class ids -1, 9, expected ids 3, 11 to 12 and the names car, bus, lorry of"
         in problem
     )
-    assert "(-1: 1 boxes, 9: 2 boxes); say what they are with --class-set" in problem
+    assert "(-1: 1 boxes, 9: 2 boxes); map them to classes with --class-set" in problem
     summary = made(tmp_path, ids, class_set=OWN, drop_unknown_classes=True)
     assert "boxes_to_ignore 1" in str(summary) and "boxes_unknown_class:9 2" in str(summary)
     dataset = ETraMDataset(tmp_path / "out", "train", class_set=OWN, test_mode=True)
@@ -150,12 +150,12 @@ def test_dropping_unknown_classes_changes_nothing_where_there_are_none(tmp_path)
     (tmp_path / "other").mkdir()
     made(tmp_path / "other", [0, 9, 0, 0], drop_unknown_classes=True)
     (problem,) = made(tmp_path / "other", [0, 9, 0, 0]).problems
-    assert "made with drop_unknown_classes = True, now asked for False" in problem
+    assert "made with drop_unknown_classes = True, but False is requested now" in problem
 
 
 def test_without_a_class_set_unknown_ids_are_refused_or_dropped_too(tmp_path):
     (problem,) = made(tmp_path, [0, 8, 1, 1]).problems
-    assert "unknown class ids 8, expected 0 to 7 (8: 1 boxes); say what they are" in problem
+    assert "unknown class ids 8, expected 0 to 7 (8: 1 boxes); map them to classes" in problem
     assert (
         made(tmp_path, [0, 8, 1, 1], drop_unknown_classes=True).dropped["boxes_unknown_class:8"]
         == 1
@@ -165,7 +165,7 @@ def test_without_a_class_set_unknown_ids_are_refused_or_dropped_too(tmp_path):
 def test_names_need_a_class_set(tmp_path):
     (problem,) = made(tmp_path, ["car"] * 4, NAMED).problems
     assert (
-        "a_bbox.npy: holds class names (car), so it takes a class set: --class-set NAME or FILE.json"
+        "a_bbox.npy: holds class names (car), which need a class set: pass --class-set NAME or FILE.json"
         in problem
     )
     (problem,) = made(tmp_path, ["car", "van", "car", "car"], NAMED, class_set="gen1").problems
@@ -193,7 +193,7 @@ def test_metainfo_chooses_classes_by_name(tmp_path, named):
     assert labels_of(cars) == [[0], [], [0]]
     assert cars.told_of_left_out() == "boxes of classes that are left out: bus 1, pedestrian 1"
     with pytest.raises(
-        InputError, match="metainfo asks for the class 'van', but class_set 'etram8' has pedestrian"
+        InputError, match="metainfo names the class 'van', but class_set 'etram8' has pedestrian"
     ):
         ETraMDataset(tmp_path / "out", "train", metainfo=dict(classes=("car", "van")))
 

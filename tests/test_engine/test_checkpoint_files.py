@@ -283,6 +283,6 @@ def test_a_file_in_the_place_of_a_checkpoint_is_called_by_its_kind(name, kind, t
     (tmp_path / name).write_text("a = 1")
     with pytest.raises(
         InputError,
-        match=f"{name}: is a {kind}, but a checkpoint belongs here; a config stands before",
+        match=f"{name}: is a {kind}, expected a checkpoint; give the config before",
     ):
         load_checkpoint_file(tmp_path / name)

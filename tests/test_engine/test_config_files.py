@@ -68,7 +68,7 @@ def test_a_file_in_the_place_of_a_config_is_called_by_its_kind(name, kind, tmp_p
     if name:
         (tmp_path / name).touch()
     with pytest.raises(
-        InputError, match=re.escape(f"{tmp_path / name}: is a {kind}, but a config belongs here")
+        InputError, match=re.escape(f"{tmp_path / name}: is a {kind}, expected a config")
     ):
         load_config(tmp_path / name)
 

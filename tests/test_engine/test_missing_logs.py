@@ -70,7 +70,7 @@ def test_a_picture_that_did_not_fit_is_one_warning(tmp_path, monkeypatch):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     (said,) = warnings
-    assert "numbers and pictures are missing: it would be larger than a file may be here" in said
+    assert "numbers and pictures are missing: the file would be larger than the limit here" in said
     assert [path.name for path in tmp_path.rglob("*.png")] == ["val_img_1.png"]
 
 

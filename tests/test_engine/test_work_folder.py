@@ -54,7 +54,8 @@ def test_the_second_training_is_refused_before_it_writes(other, tmp_path):
     cfg = load_config(CONFIG, dict(work_dir=str(tmp_path), data_root="nowhere"))
     with pytest.raises(
         ClaimedError,
-        match=rf"^{tmp_path}: process {other.pid} on .+ works there, heard of \d+ s ago",
+        match=rf"^{tmp_path}: process {other.pid} on .+ works in this folder "
+        r"\(last sign of life \d+ s ago\)",
     ):
         StreamRunner.from_cfg(cfg)
     assert os.listdir(tmp_path) == [CLAIM_FILE]

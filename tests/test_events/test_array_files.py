@@ -1,4 +1,4 @@
-"""Files of strangers that point at other files of the machine, or wait for a writer, are refused in a sentence."""
+"""Files that point at other files, or wait for a writer, are refused in a sentence."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_column_in_another_file_is_refused(way, column, secret, tmp_path):
             del file[f"events/{column}"]
         way(file, f"events/{column}", secret)
     with pytest.raises(
-        InputError, match=rf"a_td\.h5: {column} .*write the data into the file itself"
+        InputError, match=rf"a_td\.h5: {column} .*write the data into this file itself"
     ):
         open_recording(path)
 
@@ -94,7 +94,7 @@ def test_frames_in_another_file_are_refused(way, secret, tmp_path):
     path.parent.mkdir(parents=True)
     with h5py.File(path, "w") as file:
         way(file, "data", secret)
-    with pytest.raises(InputError, match=r"data .*write the data into the file itself"):
+    with pytest.raises(InputError, match=r"data .*write the data into this file itself"):
         FolderSequence(tmp_path / "a", REPRESENTATION, 50_000, get_class_set("etram8"))
 
 
@@ -190,7 +190,7 @@ def test_sizes_that_take_all_memory_are_refused(tmp_path):
     with h5py.File(path, "w") as file:
         for name in "txyp":
             file.create_dataset(f"events/{name}", (1 << 40,), np.int64, chunks=(1 << 16,))
-    with pytest.raises(InputError, match="names 1099511627776 events, but holds none of them"):
+    with pytest.raises(InputError, match="states 1099511627776 events, but holds none of them"):
         open_recording(path)
 
 

@@ -56,10 +56,11 @@ def test_a_bit_of_an_array_is_noticed_where_the_folder_has_checksums(folder, nam
     path = folder / name if (folder / name).exists() else frames_in(folder).with_name(name)
     flip(path, -8 if name != "ignored_boxes.npy" else -28)
     with pytest.raises(
-        InputError, match=rf"{path}: not as it was written .CRC-32 \d+, expected \d+.*preprocess"
+        InputError,
+        match=rf"{path}: changed since it was written .CRC-32 \d+, expected \d+.*preprocess",
     ):
         open_folder(folder)
-    with pytest.raises(InputError, match="not as it was written"):
+    with pytest.raises(InputError, match="changed since it was written"):
         take_census(folder.parents[1])
     forget_checksums(folder)
     open_folder(folder)
@@ -69,7 +70,7 @@ def test_a_file_that_is_gone_is_noticed(folder):
     """Without it boxes that evaluation ignores would count as missed."""
     (folder / "ignored_boxes.npy").unlink()
     with pytest.raises(
-        InputError, match=r"ignored_boxes\.npy: missing, but was written with this folder; delete"
+        InputError, match=r"ignored_boxes\.npy: missing, but preprocessing wrote it; delete"
     ):
         open_folder(folder)
 
@@ -84,7 +85,7 @@ def test_a_number_of_the_manifest_is_noticed(folder):
         )
     )
     with pytest.raises(
-        InputError, match=r"sequence\.json: not as it was written.*take 'crc32' out of"
+        InputError, match=r"sequence\.json: changed since it was written.*remove 'crc32' from"
     ):
         open_folder(folder)
     path.write_text(json.dumps({**manifest, "crc32": [1]}))
@@ -103,7 +104,7 @@ def test_a_manifest_that_is_written_again_has_its_own_checksum_and_those_of_the_
     assert changed == {"the rest of this file"} and renewed["recording"] == "another"
     flip(folder / "ignored_boxes.npy", -28)
     write_manifest(folder, renewed)
-    with pytest.raises(InputError, match=r"ignored_boxes\.npy: not as it was written"):
+    with pytest.raises(InputError, match=r"ignored_boxes\.npy: changed since it was written"):
         open_folder(folder)
 
 

@@ -106,7 +106,7 @@ def test_metainfo_selects_by_name_as_in_mmdetection():
         LEFT_OUT,
     ]
     with pytest.raises(
-        InputError, match="metainfo asks for the class 'van', but class_set 'etram8' has pedestrian"
+        InputError, match="metainfo names the class 'van', but class_set 'etram8' has pedestrian"
     ):
         CLASS_SETS["etram8"].only(["car", "van"])
 
@@ -122,13 +122,13 @@ def test_as_many_names_of_which_none_is_known_are_new_names():
     [
         (
             "etram9",
-            "unknown class_set 'etram9': expected one of etram8, etram3, .*a file NAME.json, or dict",
+            "unknown class_set 'etram9': expected one of etram8, etram3, .*a file NAME.json, or",
         ),
         ({}, "classes is None, expected names in order"),
         (dict(classes="car"), "classes is 'car', expected names in order"),
         (dict(classes=[]), "has no classes"),
-        (dict(classes=["car", "Car "]), "'car' stands twice"),
-        (dict(classes=["car", "7"]), "'7' is no name of a class, since numbers are ids"),
+        (dict(classes=["car", "Car "]), "'car' is listed twice"),
+        (dict(classes=["car", "7"]), "'7' cannot be a class name, since numbers are ids"),
         (dict(classes=["car"], maping={}), "unknown key 'maping'; did you mean mapping"),
         (
             dict(classes=["car"], mapping={1: "bus"}),
@@ -138,13 +138,16 @@ def test_as_many_names_of_which_none_is_known_are_new_names():
             dict(classes=["car"], mapping={1: 0}),
             r"mapping is \{1: 0\}, expected ids or names to classes",
         ),
-        (dict(classes=["car"], mapping={1.5: "car"}), "1.5 is no id and no name"),
+        (
+            dict(classes=["car"], mapping={1.5: "car"}),
+            "1.5 is neither an id .a whole number. nor a name",
+        ),
         (dict(classes=["car"], leave_out="bus"), "leave_out is 'bus', expected a list"),
         (
             dict(classes=["car"], leave_out=[0]),
-            "0 is left out by leave_out, but stands for a class too",
+            "0 is in leave_out, but also belongs to a class",
         ),
-        (dict(classes=["car"], leave_out=["CAR"]), "'car' is left out by leave_out"),
+        (dict(classes=["car"], leave_out=["CAR"]), "'car' is in leave_out"),
     ],
 )
 def test_a_set_that_says_something_else_is_refused_in_a_sentence(given, expected):

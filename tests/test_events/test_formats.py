@@ -176,7 +176,7 @@ BAD_FILES = {
         "events/x is compressed with HDF5 filter 32999, .* h5repack",
     ),
     "damaged": (damaged_chunk, "events/t cannot be read .* damaged"),
-    "no y": (without_y, r"no events with t, x, y and p .*expected eTraM's layout"),
+    "no y": (without_y, r"no events with t, x, y and p .*expected the layout of eTraM"),
     "unequal": (unequal_columns, r"differ in length .*'p': \(7,\)"),
     "stamps of words": (
         lambda path: write_events(path, make_events() | dict(t=np.full(4000, b"1"))),
@@ -216,5 +216,5 @@ def test_unknown_polarity_is_refused(tmp_path, polarity):
 
 def test_a_recording_in_another_files_place_is_called_one():
     for suffix in {suffix for format_ in FORMATS for suffix in format_.suffixes}:
-        with pytest.raises(InputError, match="is a recording, but a config belongs here"):
+        with pytest.raises(InputError, match="is a recording, expected a config"):
             check_kind(f"rec{suffix.upper()}", "config")

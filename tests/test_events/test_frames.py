@@ -87,6 +87,6 @@ def test_label_without_a_full_window_keeps_its_representation():
 )
 def test_labels_on_another_clock_are_refused(times_us):
     with pytest.raises(
-        InputError, match=f"do not fit events that start at {ABSOLUTE_US} us.*same clock"
+        InputError, match=f"are too far from the first event at {ABSOLUTE_US} us.*same clock"
     ):
         select_frames(np.array(times_us), ABSOLUTE_US, "auto", WINDOW_US)

@@ -79,7 +79,7 @@ def test_each_format_gives_what_an_array_gives(name, tmp_path):
 
 
 def test_the_size_of_labelled_frames_beats_an_assumed_one(tmp_path):
-    """The smallest known sensor that the events fit into is another one, and boxes would not fit them."""
+    """The smallest known sensor that the events fit into is too small for the boxes."""
     folder = tmp_path / "raw" / "train"
     write_recording(folder, "a", make_events(), boxes_of(0), with_size=False)
     (folder / "a_bbox.npy").unlink()
@@ -87,7 +87,7 @@ def test_the_size_of_labelled_frames_beats_an_assumed_one(tmp_path):
     found, summary = made(tmp_path / "raw")
     manifest = read_manifest(tmp_path / "out" / "train" / "a")
     assert not summary.problems and (manifest["width"], manifest["height"]) == (WIDTH, HEIGHT)
-    assert "sensor as large as the labelled frames" in str(summary)
+    assert "sensor size taken from the labelled frames" in str(summary)
     np.testing.assert_allclose(found["a"]["x"], boxes_of(0)["x"], atol=1e-3)
 
 
@@ -101,7 +101,7 @@ def test_recordings_are_read_without_preprocessing_too(tmp_path):
 
 
 def coco_of(tables: dict) -> dict:
-    """One COCO file of several recordings, whose paths name them; ids of categories count from 1."""
+    """One COCO file of several recordings, named by paths; ids of categories count from 1."""
     images, annotations = [], []
     for name, table in tables.items():
         for frame, stamp in enumerate(table.stamps):
@@ -167,7 +167,8 @@ class TestOneFileForSeveral:
         assert list(found) == ["a"]
         told = "\n".join(summary.problems)
         assert (
-            "3 of 6 images or lines name no recording here, the first 'c/frame_000000.png'" in told
+            "3 of 6 images or lines belong to no recording of this folder, the first is "
+            "'c/frame_000000.png'" in told
         )
         assert (
             "b_td.h5: no labels b_bbox.npy beside it; put b_bbox.npy, b with .json, .xml, .csv"
@@ -198,7 +199,9 @@ class TestWhichFile:
         sources, problems = find_sources(tmp_path)
         assert [source.labels.name for source in sources] == ["a_bbox.npy"]
         (problem,) = problems
-        assert problem.endswith("b.xml: 2 files for the one recording b; keep one of them")
+        assert problem.endswith(
+            "b.xml: 2 files belong to recording b, expected one; keep one of them"
+        )
 
     def test_a_changed_label_file_map_or_folder_is_noticed(self, tmp_path):
         folder = tmp_path / "raw" / "train"
@@ -236,9 +239,7 @@ class TestClock:
 
     def test_frames_without_times_are_told_and_take_a_rate(self, tmp_path):
         (problem,) = made(self.folder(tmp_path))[1].problems
-        assert (
-            "a.csv: counts frames, so it needs their times: put a_frames.csv beside it" in problem
-        )
+        assert "a.csv: its times are frame numbers; put a_frames.csv beside it" in problem
         found, summary = made(
             tmp_path / "raw", PreprocessSettings(class_set="etram8", label_fps=10.0)
         )
@@ -262,8 +263,8 @@ class TestClock:
         assert found["a"]["t"].tolist() == [100_000, 200_000]
         unit = dict(time="s", t_ms="ms", ts="us")[column]
         assert (
-            f"labels of 1 recordings: CSV with column names; times: column {column!r}, taken as {unit}"
-            in str(summary)
+            "labels of 1 recordings: CSV with column names; "
+            f"times: column {column!r}, taken as {unit}" in str(summary)
         )
 
     def test_boxes_are_added_between_key_frames(self, tmp_path):
@@ -300,7 +301,8 @@ def test_another_frame_size_is_refused_and_scaled_on_demand(tmp_path):
     write_labels(table, tmp_path / "raw" / "train" / "a.json", LABEL_FORMATS["coco"])
     (problem,) = made(tmp_path / "raw")[1].problems
     assert (
-        "a.json: labels frames of 128x192 px, the sensor has 64x48; add --resize-labels" in problem
+        "a.json: its labels are for frames of 128x192 px, but the sensor has 64x48; "
+        "add --resize-labels" in problem
     )
     found, _ = made(tmp_path / "raw", PreprocessSettings(class_set="etram8", resize_labels=True))
     assert found["a"][["x", "h"]].tolist() == boxes_of(0)[["x", "h"]].tolist()
@@ -324,5 +326,5 @@ def test_an_empty_label_file_says_how_a_recording_of_background_is_told(tmp_path
     (problem,) = made(tmp_path / "raw")[1].problems
     assert (
         "a_bbox.npy: holds no boxes" in problem
-        and "a_label_times.npy: it is a recording of background" in problem
+        and "a_label_times.npy; the recording then serves as background" in problem
     )

@@ -60,11 +60,11 @@ BAD_FILES = {
     ),
     "two times": (
         lambda path: np.save(path, np.zeros(2, [*BBOX_DTYPE.descr, ("ts", "<i8")])),
-        "has both the fields t and ts, which mean the same",
+        "has the fields t and ts, which have the same meaning",
     ),
     "two confidences": (
         lambda path: np.save(path, np.zeros(2, [("confidence", "<f4"), *BBOX_DTYPE.descr])),
-        "has both the fields class_confidence and confidence",
+        "has the fields class_confidence and confidence",
     ),
 }
 
@@ -84,7 +84,8 @@ def test_each_rule_drops_and_counts_its_boxes():
     boxes["class_id"] = [0, 3, 0, 0, 0, 0, 0]
     boxes.flags.writeable = False
     kept, counts = filter_boxes(boxes, height=48, width=64, is_train=True, max_class_id=2)
-    # x -30 is outside; x 60 is cut to 3 px, too narrow as is w 4; -10..90 and 0..64 are cut to 63 px of 57 allowed.
+    # x = -30 lies outside. x = 60 is cut to 3 px, which is too narrow, like w = 4. -10..90 and
+    # 0..64 are cut to 63 px, which is too wide (57 px are allowed).
     assert counts.pop("boxes_not_finite") == 0
     assert counts == {
         "boxes_other_class": 1,
@@ -167,7 +168,7 @@ def test_negative_class_ids_are_kept_and_others_refused(tmp_path, kind):
         return
     with pytest.raises(
         InputError,
-        match=r"a_bbox\.npy: class_id is .* in row 1, expected whole numbers from 0; mend",
+        match=r"a_bbox\.npy: class_id is .* in row 1, expected whole numbers from 0; correct",
     ):
         load_boxes(tmp_path / "a_bbox.npy")
 

@@ -47,7 +47,7 @@ def source_of(tmp_path, events, boxes) -> Source:
 def test_one_label_hours_away_is_named_and_makes_no_frames(
     tmp_path, frames_made, row, start_us, odd_us, where
 ):
-    """Also for who says that all is right as it is."""
+    """Also with keep_implausible=True."""
     boxes = make_boxes(np.insert(TIMES_US + start_us, row, odd_us))
     source = source_of(tmp_path, make_events(start_us=start_us), boxes)
     place = rf"\(row {row} of a_bbox.npy, t = {odd_us}\)"
@@ -55,10 +55,10 @@ def test_one_label_hours_away_is_named_and_makes_no_frames(
         preprocess_recording(source, tmp_path / "out", PreprocessSettings())
     settings = PreprocessSettings()
     with pytest.raises(
-        InputError, match=rf"a_bbox.npy: a label {where} {place}, expected at most 600 s"
+        InputError, match=rf"a_bbox.npy: a label lies {where} {place}, expected at most 600 s"
     ):
         preprocess_recording(source, tmp_path / "out", settings, keep_implausible=True)
-    with pytest.raises(InputError, match=f"a label {where}"):
+    with pytest.raises(InputError, match=f"a label lies {where}"):
         RecordingSequence(source, settings, get_class_set("etram8"), keep_implausible=True)
     assert not frames_made and not (tmp_path / "out").exists()
 
@@ -81,7 +81,7 @@ def test_a_gap_within_the_events_makes_few_frames(tmp_path, frames_made, monkeyp
     events = {name: np.concatenate([column, later[name]]) for name, column in make_events().items()}
     source = source_of(tmp_path, events, make_boxes(np.append(TIMES_US, TIMES_US + HOUR_US // 60)))
     with pytest.raises(
-        InputError, match=r"no event in the 2 s after 3\d+ us, but a label later \(row 7 of a_bbox"
+        InputError, match=r"no events for 2 s after 3\d+ us, but a later label \(row 7 of a_bbox"
     ):
         preprocess_recording(source, tmp_path / "out", PreprocessSettings(), keep_implausible=True)
     assert 40 < len(frames_made) < 60 and not (tmp_path / "out").exists()
@@ -92,7 +92,7 @@ def test_labels_of_a_longer_recording_make_few_frames(tmp_path, frames_made, mon
     source = source_of(tmp_path, make_events(), make_boxes(np.arange(1, 1000) * 50_000))
     with pytest.raises(
         InputError,
-        match=r"no event in the 2 s after 3\d+ us, but a label later \(row 4\d of a_bbox",
+        match=r"no events for 2 s after 3\d+ us, but a later label \(row 4\d of a_bbox",
     ):
         preprocess_recording(source, tmp_path / "out", PreprocessSettings())
     assert len(frames_made) < 60

@@ -49,7 +49,7 @@ def npy(header: str, data: bytes = bytes(64)) -> bytes:
         ),
         (
             npy(f"{{'descr': '<i8', 'fortran_order': False, 'shape': ({2**70},)}}"),
-            "which are not there",
+            "but holds fewer",
         ),
         (npy("{'descr': '<i8', 'fortran_order': False, 'shape': (-4,)}"), "a shape of"),
         (
@@ -96,17 +96,17 @@ def test_times_that_are_none(kind, value, tmp_path):
     changed["t"][1] = value
     np.save(tmp_path / "a_bbox.npy", changed)
     with pytest.raises(
-        InputError, match=rf"1 of 2 times are no times, the first in row 1 .*{MAX_TIME_US}"
+        InputError, match=rf"1 of 2 times are impossible, the first in row 1 .*{MAX_TIME_US}"
     ):
         load_boxes(tmp_path / "a_bbox.npy")
     if kind[0] != "f":
         np.save(tmp_path / "a_label_times.npy", changed["t"])
-        with pytest.raises(InputError, match="1 of 2 times are no times"):
+        with pytest.raises(InputError, match="1 of 2 times are impossible"):
             load_label_times(tmp_path / "a_bbox.npy")
 
 
 def bomb(path, name: str, head: bytes, claimed: int) -> None:
-    """An archive with a member of a GiB of zeros behind ``head``, which claims ``claimed`` bytes."""
+    """An archive with a GiB of zeros behind ``head`` that states a size of ``claimed`` bytes."""
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     zeros = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)
     packed = struct.pack("<BHH", 0, len(head), len(head) ^ 0xFFFF) + head + zeros * 1024
@@ -120,8 +120,8 @@ def bomb(path, name: str, head: bytes, claimed: int) -> None:
 @pytest.mark.parametrize(
     ("claimed", "says"),
     [
-        (1 << 30, "claims 1,073,741,824 bytes in"),
-        (1000, "134,217,728 rows of 8 bytes, which are not there"),
+        (1 << 30, "states 1,073,741,824 bytes of content in"),
+        (1000, "134,217,728 rows of 8 bytes, but holds fewer"),
     ],
 )
 @pytest.mark.parametrize("read", [open_recording, lambda path: load_array(path, "t")])
@@ -133,7 +133,7 @@ def test_archives_that_unpack_to_a_gib(claimed, says, read, tmp_path):
 
 
 def test_a_column_that_says_the_same_in_every_row(tmp_path):
-    """70 MB of "on" pack to less than a MB; the other columns say that there may be as many events."""
+    """70 MB of "on" pack to less than a MB; the other columns allow as many events."""
     path = tmp_path / "a.npz"
     ons = npy(
         f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({70 << 20},)}}", b"\x01" * (70 << 20)
@@ -152,7 +152,7 @@ def test_archives_compressed_as_numpy_never_does(method, tmp_path):
     np.save(buffer, np.arange(9))
     with zipfile.ZipFile(tmp_path / "a.npz", "w", method) as archive:
         archive.writestr("t.npy", buffer.getvalue())
-    with pytest.raises(InputError, match="compressed otherwise than NumPy does"):
+    with pytest.raises(InputError, match="compressed in a way that NumPy does not use"):
         load_array(tmp_path / "a.npz", "t")
 
 
@@ -195,7 +195,7 @@ def test_rows_that_hdf5_claims_and_does_not_hold(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         data = file.create_dataset("events", (53_878_140_834,), table.dtype, chunks=(1500,))
         data[:1500] = table
-    with pytest.raises(InputError, match="names 53878140834 events, but holds few of them"):
+    with pytest.raises(InputError, match="states 53878140834 events, but holds few of them"):
         open_recording(tmp_path / "a.h5")
     with h5py.File(tmp_path / "b.h5", "w") as file:
         file["events"] = table
@@ -250,9 +250,8 @@ def test_nested_predictions_and_operating_points(tmp_path):
         load_predictions(tmp_path / "p.json")
     deep = "[" * 900 + "]" * 900
     (tmp_path / "p.json").write_text(
-        '{"classes": ["a"], "frames": [{"recording": "a", "gt_bboxes": [], "gt_labels": [], "t_us": '
-        + deep
-        + "}]}"
+        '{"classes": ["a"], "frames": [{"recording": "a", "gt_bboxes": [], "gt_labels": [], '
+        '"t_us": ' + deep + "}]}"
     )
     with pytest.raises(InputError, match=r"p\.json: not a file of predictions"):
         load_predictions(tmp_path / "p.json")

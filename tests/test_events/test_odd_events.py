@@ -1,4 +1,4 @@
-"""Events as a camera's software may give them: the same image, or a sentence, and never a dead process."""
+"""Unusual events of camera software give the same image or a sentence, never a dead process."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_no_events_are_an_empty_image_of_whatever_type():
         ).any()
 
 
-# Columns of random types, lengths, layouts and values that lie at the limits of types, sensor and window.
+# Columns of random types, lengths and layouts; values at the limits of types, sensor and window.
 FUZZ = """
 import sys
 import numpy as np

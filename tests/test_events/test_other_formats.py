@@ -1,4 +1,4 @@
-"""Recordings in every format that is read, against what was written and against decoded real ones."""
+"""Recordings in every readable format, compared with the written events and with real ones."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_windows_equal_what_was_written(tmp_path, small_blocks, format_, order):
 
 @pytest.mark.parametrize("format_", [name for name in WRITERS if "h5" not in name])
 def test_reading_needs_memory_for_blocks_and_not_for_the_file(tmp_path, monkeypatch, format_):
-    """Blocks of 16,384 events here; two of them and the window, at up to 21 bytes an event, where the file has 6 MB."""
+    """Two blocks of 16,384 events and the window are in memory, up to 21 bytes each, of 6 MB."""
     monkeypatch.setattr(raw, "_WORDS_PER_BLOCK", 1 << 14)
     monkeypatch.setattr(
         text_files, "_LINES_PER_BLOCK", 1 << 12
@@ -234,7 +234,7 @@ def test_a_size_that_the_file_lacks_may_be_stated(tmp_path):
     with open_recording(path, (WIDTH, HEIGHT)) as recording:
         assert recording.width == WIDTH
     with pytest.raises(
-        InputError, match=f"a.raw: the file says a sensor of {WIDTH}x{HEIGHT}, not 50x40"
+        InputError, match=f"a.raw: the file states a sensor of {WIDTH}x{HEIGHT}, but 50x40 is"
     ):
         open_recording(path, (50, 40))
 
@@ -329,18 +329,18 @@ BAD_FILES = {
     "npy of two dimensions": (
         "a.npy",
         lambda p: np.save(p, np.zeros((4, 4))),
-        "several orders fit its first events; say .*--event-columns",
+        "several orders fit its first events; name .*--event-columns",
     ),
     "npy of three columns": (
         "a.npy",
         lambda p: np.save(p, np.zeros((4, 3))),
         r"float64 \(4, 3\), expected numbers \(N, 4\)",
     ),
-    "npy cut": ("a.npy", cut_npy, "ends before its 4000 rows.*damaged, copy or save it again"),
+    "npy cut": ("a.npy", cut_npy, "ends before its 4000 rows.*damaged; copy or save it again"),
     "npz cut": (
         "a.npz",
         cut_npz,
-        "still being written, or was cut; wait, or copy or save it again",
+        "still being written or was cut; wait, or copy or save it again",
     ),
     "npz with stamps of words": (
         "a.npz",
@@ -384,7 +384,7 @@ def test_bad_file_is_named_with_its_problem(tmp_path, problem):
 
 @pytest.mark.parametrize("format_", WRITERS)
 def test_empty_and_cut_files_of_every_format(tmp_path, format_):
-    """RAW, DAT and text have no end to miss: what is there of a cut file is read, or the line that was cut is named."""
+    """RAW, DAT and text have no end mark: a cut file is read, or the cut line is named."""
     path = written(tmp_path, format_, make_events(4000))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     if path.suffix in (".raw", ".dat", ".csv"):
@@ -433,7 +433,7 @@ def mutations(data: bytes, rng: np.random.Generator, count: int):
 
 @pytest.mark.parametrize("format_", WRITERS)
 def test_damaged_files_are_read_or_refused_with_our_own_error(tmp_path, small_blocks, format_):
-    """Whatever a file holds, events lie on the sensor in time order, or there is a sentence that names the file."""
+    """Events lie on the sensor in time order, or a sentence names the damaged file."""
     path = written(tmp_path, format_, make_events(600))
     for damaged in mutations(path.read_bytes(), np.random.default_rng(3), 150):
         path.write_bytes(damaged)
@@ -592,7 +592,7 @@ class TestText:
     @pytest.mark.parametrize(
         "text, told",
         [
-            ("hello\nworld\n", "expected lines t x y p"),
+            ("hello\nworld\n", "expected lines of t x y p"),
             ("5 1 2 7\n9 3 4 7\n", "no order fits"),
             ("1 1 1 1\n1 1 1 1\n", "several orders fit"),
             ("t,x,y\n5,1,2,0\n", "no column p"),

@@ -1,4 +1,4 @@
-"""Labels that do not fit their events are told with the option that mends them; right ones are left in peace."""
+"""Wrong labels are reported with the option that corrects them; right ones are not."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SHIFT_US = 200 * 4096  # a whole TIME_HIGH of EVT 3.0
 def preprocess(
     root: Path, events: dict, boxes: np.ndarray, raw: bool = False, keep: bool = False, **options
 ):
-    """The summary of a training folder with one recording, and the bytes of the sequence that came of it."""
+    """Summary of a training folder with one recording, and the bytes of its sequence folder."""
     folder = root / "raw" / "train"
     folder.mkdir(parents=True)
     (write_evt3(folder / "a.raw", events) if raw else write_events(folder / "a_td.h5", events))
@@ -65,52 +65,60 @@ def by_column(events: dict, column: str) -> dict:
     return {name: values[order] for name, values in events.items()}
 
 
-# What is done to events and boxes, what has to be said, and the options that mend it.
+# Change of events and boxes, expected sentence, and the settings that correct it.
 FAULTS = {
     "labels in ms": (
         lambda e, b: (e, changed(b, t=lambda b: b["t"] // 1000)),
-        r"labels come at 30,303 a second; likely label times are in milliseconds: --label-time-unit ms",
+        r"there are 30,303 labels a second; likely cause: label times are in milliseconds; "
+        r"use --label-time-unit ms",
         dict(label_time_unit="ms"),
     ),
     "labels in ns": (
         lambda e, b: (e, changed(b, t=lambda b: b["t"] * 1000)),
-        r"after the last event, up to 4,361 s; likely label times are in nanoseconds: --label-time-unit ns",
+        r"after the last event, up to 4,361 s; likely cause: label times are in nanoseconds; "
+        r"use --label-time-unit ns",
         dict(label_time_unit="ns"),
     ),
     "events in ms": (
         lambda e, b: (events_times(e, 1e-3), b),
-        r"after the last event, up to 4\.361 s; likely event times are in milliseconds: --event-time-unit ms",
+        r"after the last event, up to 4\.361 s; likely cause: event times are in milliseconds; "
+        r"use --event-time-unit ms",
         dict(event_time_unit="ms"),
     ),
     "events in ns": (
         lambda e, b: (events_times(e, 1000), b),
-        r"labels cover 0\.0\d* % of a recording of 4,999 s; likely event times are in nanoseconds: --event",
+        r"labels cover 0\.0\d* % of a recording of 4,999 s; likely cause: event times are in "
+        r"nanoseconds; use --event",
         dict(event_time_unit="ns"),
     ),
     "all in ms": (
         lambda e, b: (events_times(e, 1e-3), changed(b, t=lambda b: b["t"] // 1000)),
-        "likely all times are in milliseconds: --event-time-unit ms --label-time-unit ms",
+        "likely cause: all times are in milliseconds; "
+        "use --event-time-unit ms --label-time-unit ms",
         dict(event_time_unit="ms", label_time_unit="ms"),
     ),
     "all in ns": (
         lambda e, b: (events_times(e, 1000), changed(b, t=lambda b: b["t"] * 1000)),
-        "labels come every 33 s .* all times are in nanoseconds: --event-time-unit ns --label-time-unit ns",
+        "there is one label every 33 s .* all times are in nanoseconds; "
+        "use --event-time-unit ns --label-time-unit ns",
         dict(event_time_unit="ns", label_time_unit="ns"),
     ),
     "labels late by 0.5 s": (
         lambda e, b: (e, changed(b, t=lambda b: b["t"] + 500_000)),
-        r"if the labels stand -0\.5 s later; likely their clock is off: --label-offset-us -500000",
+        r"if the labels are shifted by -0\.5 s; likely cause: their clock is off; "
+        r"use --label-offset-us -500000",
         dict(label_offset_us=-500_000),
     ),
     "one label nine hours late": (
         lambda e, b: (e, np.append(b, make_boxes([9 * 3600 * 1_000_000], class_id=1))),
         r"1 of \d+ label times lie after the last event, up to 32,400 s "
-        r"\(row \d+ of a_bbox\.npy, t = 32400000000\); .*: --drop-labels-outside",
+        r"\(row \d+ of a_bbox\.npy, t = 32400000000\); .* --drop-labels-outside",
         dict(drop_labels_outside=True),
     ),
     "two corners": (
         lambda e, b: (e, changed(b, w=lambda b: b["x"] + b["w"], h=lambda b: b["y"] + b["h"])),
-        r"of the boxes reach over the sensor of 64x48, and \d+ % have w > x .* two corners: --box-format xyxy",
+        r"of the boxes reach over the sensor of 64x48, and \d+ % have w > x .* two corners; "
+        r"use --box-format xyxy",
         dict(box_format="xyxy"),
     ),
     "centres": (
@@ -118,7 +126,7 @@ FAULTS = {
             e,
             changed(b, x=lambda b: b["x"] + b["w"] / 2, y=lambda b: b["y"] + b["h"] / 2),
         ),
-        r"boxes that move hold .* if x and y are their centres; likely so: --box-format cxcywh",
+        r"moving boxes hold .* if x and y are read as box centres; .* use --box-format cxcywh",
         dict(box_format="cxcywh"),
     ),
     "ordered by pixel": (
@@ -162,7 +170,7 @@ def test_a_fault_is_a_problem_and_the_option_that_it_names_mends_it(street, righ
 
 
 def test_labels_on_metavisions_clock_are_moved_to_the_recordings(street, tmp_path):
-    """The camera's clock of a RAW file starts anywhere; Metavision's software takes the first TIME_HIGH off."""
+    """A RAW file's clock starts anywhere; Metavision's software subtracts the first TIME_HIGH."""
     events, boxes = street
     events = events | dict(t=events["t"] + SHIFT_US)
     right = preprocess(
@@ -170,7 +178,7 @@ def test_labels_on_metavisions_clock_are_moved_to_the_recordings(street, tmp_pat
     )[1]
     summary, _ = preprocess(tmp_path / "wrong", events, boxes, raw=True)
     assert (
-        "likely the labels count from the recording's start: --label-offset-us start"
+        "likely cause: the labels count from the recording's start; use --label-offset-us start"
         in summary.problems[0]
     )
     summary, files = preprocess(
@@ -185,7 +193,7 @@ def test_a_shifted_clock_is_seen_where_no_label_lies_outside(tmp_path):
     inside = boxes[(boxes["t"] > 2_000_000)]
     summary, _ = preprocess(tmp_path, events, inside, raw=True)
     (problem,) = summary.problems
-    assert "boxes that move hold" in problem and "--label-offset-us start" in problem
+    assert "moving boxes hold" in problem and "--label-offset-us start" in problem
 
 
 def test_jitter_that_the_frame_rule_cannot_take_is_told(street, tmp_path):
@@ -195,7 +203,7 @@ def test_jitter_that_the_frame_rule_cannot_take_is_told(street, tmp_path):
     boxes = changed(boxes, t=lambda b: b["t"] + jitter[place])
     (problem,) = preprocess(tmp_path / "rvt", events, boxes)[0].problems
     assert re.search(
-        r"RVT's frame rule keeps \d of about 38 labelled tenths of a second; .*: --frames all",
+        r"RVT's frame rule keeps only \d of about 38 labels at 10 Hz; .* use --frames all",
         problem,
     )
     summary, _ = preprocess(tmp_path / "all", events, boxes, frames="all")
@@ -233,7 +241,7 @@ def test_recordings_of_others_are_no_problem(shared, tmp_path, folder):
 
 
 def test_labels_of_another_recording_are_a_problem(tmp_path):
-    """Of the same street and sensor, at the same times: only what happens around each box tells them."""
+    """Same street, sensor and times: only the surroundings of each box show the exchange."""
     streets = [make_street(4.0, objects=6, seed=seed) for seed in range(4)]
     for index, (events, _) in enumerate(streets):
         summary, _ = preprocess(tmp_path / f"right {index}", events, streets[index][1])
@@ -241,7 +249,8 @@ def test_labels_of_another_recording_are_a_problem(tmp_path):
         summary, files = preprocess(tmp_path / f"wrong {index}", events, streets[index - 1][1])
         (problem,) = summary.problems
         assert re.search(
-            r"\d\d % of the boxes that move are busier than what is around them; .* another rec",
+            r"only \d\d % of the moving boxes hold more events per pixel than their surroundings; "
+            r".* another rec",
             problem,
         )
         assert files == {}
@@ -261,7 +270,7 @@ def test_swapped_labels_of_simulated_traffic_are_a_problem(raw_sample, tmp_path,
     summary = preprocess_folder(tmp_path / "raw", tmp_path / "out")
     assert (
         len(summary.problems) == 2
-        and str(summary).count("likely the labels are another recording's") == 2
+        and str(summary).count("likely cause: labels of another recording") == 2
     )
 
 
@@ -301,7 +310,7 @@ def test_recordings_of_other_rates_are_told(tmp_path):
     summary = preprocess_folder(tmp_path / "raw", tmp_path / "out")
     assert not summary.problems
     assert (
-        "WARNING labelled frames a second differ between recordings: 10 in 1 (train/a), 15 in 1"
+        "WARNING recordings have labelled frames at different rates: 10 Hz in 1 (train/a), 15 Hz"
         in str(summary)
     )
     assert differing_rates([("a", 10.0), ("b", 11.0), ("c", None)]) == ""
@@ -347,7 +356,7 @@ def test_limits_of_times(given, speaks):
 
 def test_a_single_label_does_not_tell_its_unit():
     (sentence,) = doubts_about_times(times([30_000_000]))
-    assert "likely these labels are another recording's: --drop-labels-outside" in sentence
+    assert "labels of another recording; drop them with --drop-labels-outside" in sentence
 
 
 def test_one_odd_label_among_many_does_not_tell_a_unit():
@@ -360,14 +369,14 @@ def test_one_odd_label_among_many_does_not_tell_a_unit():
 def test_labels_before_the_first_event_may_count_from_the_start():
     (sentence,) = doubts_about_times(times(EVERY_50_MS, first_us=10_000_000, last_us=20_000_000))
     assert (
-        "199 of 199 label times lie before the first event, up to 9.95 s; likely the labels count from"
+        "199 of 199 label times lie before the first event, up to 9.95 s; likely cause: the labels"
         in sentence
     )
     assert sentence.endswith("--label-offset-us start")
 
 
 def activity(boxes: np.ndarray, xy: tuple[int, int]) -> BoxActivity:
-    """Of a scene in which only the 12x8 pixels at ``xy`` have events, in every frame, and one pixel in fifty."""
+    """Activity in a scene where the 12x8 pixels at ``xy`` and one pixel in fifty have events."""
     frame_us = np.unique(boxes["t"])
     measured = BoxActivity(boxes, frame_us, (HEIGHT, WIDTH))
     for time_us in frame_us.tolist():
@@ -379,7 +388,7 @@ def activity(boxes: np.ndarray, xy: tuple[int, int]) -> BoxActivity:
 
 
 def test_boxes_that_stand_say_nothing():
-    """Leaves stir where a centre would put the box: of no matter if it stands, a fault if it moves."""
+    """Leaves stir at the box read as a centre: no doubt if the box stands, one if it moves."""
     stands = make_boxes(EVERY_50_MS[:30], x=30, y=24, w=12, h=8)
     assert activity(stands, (24, 20)).compare() == {}
     assert doubts_about_activity(activity(stands, (24, 20)), "xywh") == []
@@ -394,7 +403,8 @@ def test_boxes_that_move_where_nothing_happens():
     moves = make_boxes(EVERY_50_MS[:30], x=30 + np.arange(30) % 8 * 2, y=24, w=12, h=8)
     (sentence,) = doubts_about_activity(activity(moves, (2, 2)), "xywh")
     assert re.match(
-        r"boxes that move hold 0\.[34]\d times the events of the image as a whole; likely the lab",
+        r"moving boxes hold 0\.[34]\d times as many events per pixel as the whole image; "
+        r"likely cause: lab",
         sentence,
     )
     assert (

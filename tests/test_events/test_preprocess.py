@@ -99,7 +99,10 @@ def test_a_preset_that_keeps_nothing_is_a_problem(tmp_path):
     (problem,) = preprocess_folder(
         tmp_path / "raw", tmp_path / "out", PreprocessSettings(preset="gen1")
     ).problems
-    assert "no recording has a box that --preset gen1 keeps; choose another preset" in problem
+    assert (
+        "the filters of --preset gen1 leave no box in any recording; choose another preset"
+        in problem
+    )
     (problem,) = preprocess_folder(tmp_path / "raw", tmp_path / "out").problems
     assert "no box is left after filtering (boxes_too_small 8)" in problem
 
@@ -188,7 +191,8 @@ def test_manifest_says_what_the_sequence_holds(tmp_path, monkeypatch):
         "width": WIDTH,
         "height": HEIGHT,
         "representation_shape": [20, HEIGHT, WIDTH],
-        "representation_path": "event_representations_v2/stacked_histogram_dt=50_nbins=10/event_representations.h5",
+        "representation_path": "event_representations_v2/stacked_histogram_dt=50_nbins=10/"
+        "event_representations.h5",
         "window_us": 50_000,
         "num_events": 4000,
         "t_first_us": int(events["t"][0]),
@@ -233,7 +237,7 @@ def test_workers_and_restart_after_a_failure_do_not_change_a_byte(raw, tmp_path,
     assert file_bytes(tmp_path / "again") == file_bytes(tmp_path / "one")
 
 
-# A worker kills the main process when it is about to finish recording c, and would then stay for a minute.
+# A worker kills the main process just before it finishes recording c, and then waits for a minute.
 KILLED_RUN = """
 import os, signal, sys, time
 from etram_mmdet.events.preprocessing import recording
@@ -274,7 +278,7 @@ def test_other_settings_are_not_mixed_in(raw, tmp_path):
     summary = preprocess_folder(raw, out, other)
     assert len(summary.problems) == 4
     assert (
-        "'downsample': 'nearest'}, now asked for {'type': 'StackedHistogram', 'count_cutoff': 5}; choose another OUT"
+        "'downsample': 'nearest'}, but {'type': 'StackedHistogram', 'count_cutoff': 5} is requested"
         in (summary.problems[0])
     )
     assert file_bytes(out) == before
@@ -299,7 +303,7 @@ def test_a_time_surface_of_an_earlier_version_is_not_taken_for_a_new_one(raw, tm
     summary = preprocess_folder(raw, out, now)
     assert len(summary.problems) == 4
     assert (
-        "now asked for {'type': 'TimeSurface', 'edges': 'window'}; choose another OUT or pass --over"
+        "but {'type': 'TimeSurface', 'edges': 'window'} is requested now; choose another OUT or"
         in str(summary)
     )
     with pytest.raises(
@@ -349,7 +353,7 @@ BAD_RECORDINGS = {
     ),
     "two recordings of one name": (
         lambda p: shutil.copy(p, p.with_name("c.h5")),
-        "c_td.h5: 2 files for the one recording c; keep one of them",
+        "c_td.h5: 2 files belong to recording c, expected one; keep one of them",
     ),
     "unknown ids": (
         lambda p: write_recording(p.parent, "c", boxes=make_boxes([100_000], class_id=12)),
@@ -357,15 +361,18 @@ BAD_RECORDINGS = {
     ),
     "another clock": (
         lambda p: write_recording(p.parent, "c", make_events(start_us=10**15)),
-        "c_bbox.npy: 3 of 3 label times lie before the first event, up to 1,000,000,000 s; likely the labels count",
+        "c_bbox.npy: 3 of 3 label times lie before the first event, up to 1,000,000,000 s; "
+        "likely cause: the labels count",
     ),
     "labels before the start": (
         lambda p: write_recording(p.parent, "c", make_events(start_us=2_000_000)),
-        "c_bbox.npy: 3 of 3 label times lie before the first event, up to 1.9 s; likely the labels count from the",
+        "c_bbox.npy: 3 of 3 label times lie before the first event, up to 1.9 s; "
+        "likely cause: the labels count from the",
     ),
     "labels after the end": (
         lambda p: write_recording(p.parent, "c", boxes=make_boxes([9_000_000])),
-        "c_bbox.npy: 1 of 1 label times lie after the last event, up to 8.6 s; likely these labels are another record",
+        "c_bbox.npy: 1 of 1 label times lie after the last event, up to 8.6 s; "
+        "likely cause: labels of another record",
     ),
 }
 
@@ -427,8 +434,8 @@ def test_output_of_an_older_version_is_named(raw, tmp_path):
     summary = preprocess_folder(raw, tmp_path / "out")
     assert len(summary.problems) == 1
     assert (
-        "format version 1, expected 2; preprocess the recording again; choose another OUT or pass --overwrite"
-        in (summary.problems[0])
+        "format version 1, expected 2; preprocess the recording again; choose another OUT or pass "
+        "--overwrite" in (summary.problems[0])
     )
     assert not preprocess_folder(raw, tmp_path / "out", overwrite=True).problems
 
@@ -454,12 +461,12 @@ print(preprocess_folder(sys.argv[1], sys.argv[2], workers=2))
 
 @pytest.mark.parametrize("room_bytes", [100, 3000])
 def test_full_disk_is_a_sentence_and_leaves_nothing_half_written(raw, tmp_path, room_bytes):
-    """No file can grow beyond a limit here, which the system reports at the same places as a full disk."""
+    """Files cannot grow beyond a limit; the system reports it where it reports a full disk."""
     command = [sys.executable, "-c", FULL_DISK, raw, tmp_path / "out", room_bytes]
     output = subprocess.run(
         list(map(str, command)), capture_output=True, text=True, cwd=ROOT, check=True
     ).stdout
-    assert output.count("larger than a file may be") + output.count("File too large") == 4
+    assert output.count("larger than the limit") + output.count("File too large") == 4
     assert "Traceback" not in output
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert len(preprocess_folder(raw, tmp_path / "out").manifests) == 4
@@ -479,11 +486,11 @@ def test_frames_without_boxes_and_labels_beyond_the_recording_are_kept_and_told(
         300_000,
         900_000,
     ]
-    assert "frames without a single event in their window: 3" in str(summary)
+    assert "frames whose window holds no event: 3" in str(summary)
 
 
 def write_etram_download(root: Path) -> None:
-    """eTraM's own folders: grouped labels (class 1) beside the recordings, eight classes (class 5) in a tree."""
+    """eTraM's folders: grouped labels (class 1) beside recordings, eight classes (5) in a tree."""
     for split in ("train", "val", "test"):
         for part, name in ((1, f"{split}_day_0001"), (2, f"{split}_night_0002")):
             folder = root / "HDF5" / f"{split}_h5_{part}"

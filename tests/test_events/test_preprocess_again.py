@@ -1,4 +1,4 @@
-"""The same command again: what is still right is left alone, what changed is made anew, what is unclear is refused."""
+"""A second run leaves right folders alone, makes changed ones again and refuses unclear ones."""
 
 from __future__ import annotations
 
@@ -50,7 +50,10 @@ def test_a_corrected_box_in_a_file_of_the_same_size_is_noticed(folders):
     np.save(raw / "train" / "b_bbox.npy", make_boxes(TIMES_US, class_id=[0, 5, 0]))
     summary = preprocess_folder(raw, out)
     assert made_anew(summary) == ["train/b"]
-    assert "1 made anew because their labels changed: train/b (b_bbox.npy)" in str(summary)
+    assert (
+        "1 recordings were preprocessed again because their labels changed: train/b (b_bbox.npy)"
+        in str(summary)
+    )
     assert read_manifest(out / "train" / "b")["boxes_per_class_id"] == {"0": 2, "5": 1}
     assert made_anew(preprocess_folder(raw, out)) == []
 
@@ -73,7 +76,7 @@ def test_the_old_folder_stays_where_the_new_labels_cannot_be_used(folders):
     np.save(raw / "train" / "b_bbox.npy", make_boxes(TIMES_US, class_id=40))
     (problem,) = preprocess_folder(raw, out).problems
     assert "unknown class ids 40" in problem and problem.endswith(
-        "out/train/b still holds the labels of before"
+        "out/train/b was kept and still holds the old labels"
     )
     assert read_manifest(out / "train" / "b")["num_frames"] == 3
 
@@ -86,8 +89,8 @@ def test_another_recording_of_the_same_size_is_refused_by_name(folders):
     assert recording.stat().st_size == before.st_size
     (problem,) = preprocess_folder(raw, out).problems
     assert (
-        f"out/train/b: made of another recording than {recording} is now; choose another OUT or pass"
-        in problem
+        f"out/train/b: was made from another recording than {recording}, or this one has changed; "
+        "choose another OUT or pass" in problem
     )
     assert made_anew(preprocess_folder(raw, out, overwrite=True)) == ["train/a", "train/b"]
 
@@ -114,13 +117,10 @@ def test_folders_of_an_earlier_version_stay_valid_and_are_told(folders):
     os.utime(raw / "train" / "b_td.h5", ns=(10**18, 10**18))
     summary = preprocess_folder(raw, out)
     assert made_anew(summary) == []
-    assert (
-        "2 finished by an earlier version, which kept only the size of labels and recordings"
-        in str(summary)
-    )
+    assert "2 were made by an earlier version, which stored only file sizes" in str(summary)
     np.save(raw / "train" / "b_bbox.npy", make_boxes([100_000]))
     summary = preprocess_folder(raw, out)
-    assert made_anew(summary) == ["train/b"] and "\n1 finished by an earlier version" in str(
+    assert made_anew(summary) == ["train/b"] and "\n1 were made by an earlier version" in str(
         summary
     )
 
@@ -131,7 +131,7 @@ def test_a_copied_recording_does_not_hide_damage_under_a_new_checksum(folders):
     path.write_text(path.read_text().replace('"num_events": ', '"num_events": 1'))
     os.utime(raw / "train" / "b_td.h5", ns=(10**18, 10**18))
     (problem,) = preprocess_folder(raw, out).problems
-    assert f"{path}: not as it was written" in problem
+    assert f"{path}: changed since it was written" in problem
     assert "recording_time_ns" in path.read_text() and f"{10**18}" not in path.read_text()
 
 
@@ -155,7 +155,7 @@ def test_a_time_without_a_digest_is_another_recordings(folders):
     path.write_text(json.dumps(manifest))
     os.utime(raw / "train" / "b_td.h5", ns=(10**18, 10**18))
     (problem,) = preprocess_folder(raw, out).problems
-    assert "train/b: made of another recording than" in problem
+    assert "train/b: was made from another recording than" in problem
 
 
 def test_the_old_folder_comes_back_where_a_stop_falls_between_the_two_moves(folders, monkeypatch):
@@ -182,7 +182,8 @@ def test_etrams_other_labels_do_not_replace_what_was_made(tmp_path):
     preprocess_folder(raw, out)
     (problem,) = preprocess_folder(raw, out, labels="beside").problems
     assert (
-        "made with label_files = eight_class, now asked for beside; choose another OUT" in problem
+        "was made with label_files = eight_class, but beside is requested now; choose another"
+        in problem
     )
 
 
@@ -197,7 +198,7 @@ def test_a_file_that_changes_while_it_is_read_is_told(tmp_path, monkeypatch):
 
     monkeypatch.setattr(source_changes, "_digest", replaced)
     with pytest.raises(
-        InputError, match=r"train/a: a_bbox\.npy changed while it was read; run it again"
+        InputError, match=r"train/a: a_bbox\.npy changed while it was read; run the command again"
     ):
         preprocess_recording(source, tmp_path / "out" / "a", PreprocessSettings())
     assert not list(tmp_path.glob("out/*"))
@@ -213,7 +214,7 @@ def test_a_missing_split_is_told_and_no_problem(folders):
 
 
 def test_hidden_files_are_no_recordings_and_no_labels(folders):
-    """What another process writes at this moment, or what macOS puts beside every file of a foreign drive."""
+    """Files that another process is writing, or that macOS puts beside files of other drives."""
     raw, out = folders
     for name in ("._a_td.h5", "._a_bbox.npy", ".part~12345678~1~c_td.h5"):
         (raw / "train" / name).write_bytes(b"")

@@ -1,4 +1,4 @@
-"""Several processes preprocess one folder, and are killed, stopped or stand still: nothing is lost or half-written."""
+"""Several processes preprocess one folder and are killed or stopped: nothing is lost."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_stopped_runs_leave_nothing_half_written(raw, expected, tmp_path):
     ],
 )
 def test_the_command_line_says_how_to_go_on(tmp_path, tool, number, status):
-    """Two signals to all processes of the terminal, in the middle of recordings that would take minutes."""
+    """Two signals to all processes of the terminal, amid recordings that would take minutes."""
     if tool == "preprocess.py":
         boxes = make_boxes(range(100_000, 300_000_000, 100_000), x=10)
         write_recording(
@@ -111,7 +111,8 @@ def test_what_another_process_makes_is_waited_for_by_name(raw, expected, tmp_pat
     assert not preprocess_folder(raw, out, tell=tell).problems
     (sentence,) = told
     assert sentence.startswith(
-        f"waiting for what others make: val/val_2 by process {os.getpid()} on "
+        "waiting for recordings that other processes preprocess: val/val_2 by process "
+        f"{os.getpid()} on "
     )
     assert contents(out) == expected
 
@@ -136,7 +137,7 @@ def test_a_recording_that_was_finished_meanwhile_is_not_made_again(
 def test_overwriting_takes_over_what_another_process_has_made_anew_since(
     raw, tmp_path, monkeypatch
 ):
-    """Both were started to replace the same folders: each is made anew once."""
+    """Both were started to replace the same folders: each is made again once."""
     out = tmp_path / "out"
     preprocess_folder(raw, out)
     real = preprocessing.preprocess_recording
@@ -206,7 +207,7 @@ def test_where_no_processes_can_work_together_a_sentence_says_why(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1, hard))
-        with pytest.raises(InputError, match=r"/dev/shm cannot be written .*let one process do it"):
+        with pytest.raises(InputError, match=r"/dev/shm cannot be written .*use one process"):
             preprocess_folder(tmp_path / "raw", tmp_path / "out", workers=1)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

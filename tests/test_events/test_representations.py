@@ -118,7 +118,7 @@ def test_mixed_density_equals_the_reference(answers, event_set, variant, cutoff)
 
 @pytest.mark.parametrize("bins", [33, 40, 64])
 def test_mixed_density_with_many_bins_holds_the_same_as_with_32(bins):
-    """The bins that come first end before the time that float32 can tell from the window's start."""
+    """The first bins end before a time that float32 distinguishes from the window's start."""
     events = random_events()
     stack = MixedDensityEventStack(48, 80, bins=bins)(events)
     np.testing.assert_array_equal(stack[-32:], MixedDensityEventStack(48, 80, bins=32)(events))
@@ -135,7 +135,7 @@ def random_events(num=3000, height=48, width=80, seed=0) -> Events:
 
 @pytest.mark.parametrize("name", REPRESENTATIONS)
 def test_nearest_is_every_second_pixel_and_no_event_is_zero(name):
-    """Pixels do not know of each other, so leaving events out before equals leaving pixels out after."""
+    """Pixels are independent, so leaving events out equals leaving pixels out afterwards."""
     events = random_events()
     full = build_representation(dict(type=name, edges="events"), 48, 80)
     halved = build_representation(dict(type=name, edges="events", downsample="nearest"), 48, 80)
@@ -181,7 +181,7 @@ def test_window_edges_divide_the_window_and_not_the_events():
     assert by_window[5:, 0, 0].tolist() == [3, 0, 0, 0, 0]
     last = make([0], [0], [1], [150])  # both ends belong to the window
     assert StackedHistogram(1, 1, bins=5, edges="window")(last, window)[9, 0, 0] == 1
-    with pytest.raises(ValueError, match="edges='window' needs window_us"):
+    with pytest.raises(ValueError, match="edges='window' needs the argument window_us"):
         StackedHistogram(1, 1, edges="window")(events)
 
 
@@ -198,7 +198,9 @@ def test_time_surface_counts_age_from_the_end_of_the_window():
     assert surface[0, 0].tolist() == [0, round(255 * np.exp(-1)), 0]
     long_ago = TimeSurface(1, 3, decay_us=1)(events, (0, 4000))
     assert long_ago[1, 0, 0] == 1  # still to be told from a pixel without events
-    with pytest.raises(InputError, match="TimeSurface: edges='window' needs window_us"):
+    with pytest.raises(
+        InputError, match="TimeSurface: edges='window' needs the argument window_us"
+    ):
         TimeSurface(1, 3)(events)
 
 
@@ -315,7 +317,7 @@ class TestWholeFactors:
     )
     def test_what_is_no_whole_factor_is_a_sentence(self, said):
         with pytest.raises(
-            InputError, match=r"downsample=.*, expected one of none, nearest, sum, .* whole factor"
+            InputError, match=r"downsample=.*, expected one of none, nearest, sum; .* whole factor"
         ):
             build_representation(dict(type="StackedHistogram", downsample=said), 48, 80)
 

@@ -113,7 +113,7 @@ def test_a_run_of_damaged_stamps_is_outvoted_and_its_events_are_named(tmp_path, 
 
 
 def test_small_steps_back_and_pauses_are_left_as_they_are(tmp_path, blocks):
-    """Steps back of 34 us to 3 ms in less than a hundredth of the events; a second of silence, twice."""
+    """Steps back of 34 us to 3 ms in under 1 % of the events; a second of silence, twice."""
     events = sound_events()
     events["t"][1000:] += 1_500_000
     events["t"][4000:] += 1_500_000
@@ -154,11 +154,11 @@ def step_back(events):
 DAMAGED = {
     "ordered by polarity": (
         lambda: ordered_by("p"),
-        "events_with_bad_stamp .* not in the order of their times: --sort-events",
+        "events_with_bad_stamp .* not in time order; use --sort-events",
     ),
     "ordered by column": (
         lambda: ordered_by("x"),
-        "events_with_bad_stamp .* not in the order of their times: --sort-events",
+        "events_with_bad_stamp .* not in time order; use --sort-events",
     ),
     "one in fifty steps back": (
         lambda: with_many(step_back),
@@ -166,8 +166,9 @@ DAMAGED = {
     ),
     "one in fifty lies outside": (
         lambda: with_many(put_outside),
-        "2.0% of 4000 events were dropped or corrected, expected at most 1% .events_out_of_frame 80.; "
-        "if its sensor is not 64x48 pixels large, state it",
+        "2.0% of 4000 events were dropped or corrected, expected at most 1% "
+        ".events_out_of_frame 80.; "
+        "if its sensor does not have 64x48 pixels, give the size",
     ),
 }
 

@@ -59,10 +59,10 @@ def test_a_part_holds_the_events_of_its_time_and_pixels(recording, tmp_path):
 @pytest.mark.parametrize(
     "part, told",
     [
-        (Part(start_us=9_000_000), "no part from 9000000 to"),
+        (Part(start_us=9_000_000), "no event from 9000000 to"),
         (Part(crop_px=(60, 0, 10, 10)), "--crop 60 0 10 10: expected"),
         (Part(crop_px=(0, 0, 0, 10)), "--crop 0 0 0 10: expected"),
-        (Part(stop_us=-5), "no part from"),
+        (Part(stop_us=-5), "no event from"),
     ],
 )
 def test_an_impossible_part_is_a_sentence_and_nothing_is_written(recording, part, told, tmp_path):
@@ -114,7 +114,7 @@ def _write_limited(source, target):
         try:
             write_recording(found, target)
         except InputError as error:
-            os._exit("larger than a file may be" not in str(error))
+            os._exit("larger than the limit" not in str(error))
     os._exit(2)
 
 

@@ -1,4 +1,4 @@
-"""Soft NMS, deformable convolution and focal loss without mmcv's compiled operators, against their definitions."""
+"""Replacements of mmcv's soft NMS, deformable convolution and focal loss match definitions."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_gradients_of_deformable_convolution(name):
 
 
 def test_deformable_convolution_in_half_precision():
-    """The tensors that autocast hands over: shifts of half precision decide, and the map is converted to it."""
+    """With tensors of autocast the map is converted to half precision, the type of the shifts."""
     x, offset, weight, *_ = conv_inputs().values()
     whole = deform_conv2d(x, offset, weight, *GEOMETRY.values())
     half = deform_conv2d(x, offset.bfloat16(), weight, *GEOMETRY.values())
@@ -163,7 +163,7 @@ def test_deformable_convolution_in_half_precision():
 
 
 def test_focal_loss_is_mmdets_own():
-    """mmdet computes it itself on a CPU; on a GPU it calls the operator, with background as class K."""
+    """mmdet calls the operator on a GPU only, with background as class K."""
     generator = torch.Generator().manual_seed(0)
     logits = (torch.randn(20, 3, generator=generator) * 8).requires_grad_()
     labels = torch.randint(0, 4, (20,), generator=generator)

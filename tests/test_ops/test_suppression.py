@@ -35,7 +35,7 @@ def iou(a, b, offset):
 
 
 def random_boxes(n, seed, extent=60.0):
-    """Whole-pixel boxes, so that IoUs tie with thresholds; among them duplicates and boxes without area."""
+    """Whole-pixel boxes, whose IoUs equal thresholds; some are duplicates or have no area."""
     generator = torch.Generator().manual_seed(seed)
     corner = torch.rand(n, 2, generator=generator) * extent
     boxes = torch.cat([corner, corner + torch.rand(n, 2, generator=generator) * 30], 1).round()
@@ -46,7 +46,7 @@ def random_boxes(n, seed, extent=60.0):
 
 @pytest.fixture(params=["one block", "many blocks", "installed"])
 def nms(request, monkeypatch):
-    """The plain torch version, with all boxes at once and with few at a time; and what this machine would use."""
+    """Plain torch with all boxes at once and few at a time, and this machine's version."""
     if request.param != "installed":
         monkeypatch.setattr(suppression, "_torchvision_nms", lambda: None)
     if request.param == "many blocks":
@@ -65,7 +65,7 @@ def test_nms_is_greedy(nms, offset, iou_threshold):
 
 
 def test_nms_follows_a_chain_of_overlaps(nms):
-    """Each box overlaps the next only: every second one stays, which takes the fixpoint one round per box."""
+    """Each box overlaps only the next: every second stays, after one round per box."""
     left = torch.arange(100.0) * 5
     bboxes = torch.stack([left, torch.zeros(100), left + 10, torch.full((100,), 10.0)], 1)
     assert nms(bboxes, torch.arange(100.0, 0, -1), 0.3, 0).tolist() == list(range(0, 100, 2))

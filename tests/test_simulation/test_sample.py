@@ -1,4 +1,4 @@
-"""Simulated traffic: physics of the sensor, truth of the boxes, and a sample that is the same every time."""
+"""Simulated traffic: physics of the sensor, right boxes, and the same sample every time."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_boxes_bound_the_events_of_a_lone_car(quiet):
 
 
 def painted(points_m, radius_m: float) -> np.ndarray:
-    """One white part, in metres right of and above the optical axis, 10 m away: 10 px to the metre."""
+    """One white part, in metres right of and above the optical axis, 10 m away (10 px/m)."""
     camera = Camera(40, 40, 100.0, 0.0, 0.0).array
     canvas, points = np.zeros((40, 40), np.float32), np.array([(x, 10.0, z) for x, z in points_m])
     paint(
@@ -213,7 +213,8 @@ def test_vehicles_of_a_lane_keep_apart_and_stop_at_red(seed):
     for ahead, behind in pairwise(actors):
         assert np.all(ahead.travel_m + ahead.body.rear_m > behind.travel_m + behind.body.front_m)
     fronts = np.array([(a.travel_m + a.body.front_m)[[0, -1]] for a in actors])
-    # 12 m/s can be stopped on 18 m: who was farther away 3 s into the red light is still behind the line.
+    # 12 m/s can be stopped within 18 m: a vehicle that was farther away 3 s after the light turned
+    # red is still behind the line.
     assert np.all(fronts[fronts[:, 0] < -1.0, 1] < 1.0)
 
 
@@ -295,7 +296,7 @@ def test_finished_recordings_are_kept_and_others_refused(tmp_path):
     make_sample(tmp_path, seed=1, workers=1, **TINY)
     assert hashes(tmp_path) == complete
     with pytest.raises(
-        InputError, match=r"made with seed 1, not 2; choose another folder or delete"
+        InputError, match=r"made with seed 1, expected 2; choose another folder or delete"
     ):
         make_sample(tmp_path, seed=2, workers=1, **TINY)
 
@@ -330,9 +331,9 @@ def test_workers_do_not_wait_for_the_threads_of_opencv(tmp_path):
 
 
 def test_simulator_is_calmer_than_a_driving_camera():
-    """A real 1280x720 sensor in a moving car is the upper bound for a static one; noise alone the lower.
+    """A real 1280x720 sensor in a moving car is the upper bound; noise alone is the lower.
 
-    The car: 219,596 events in 8.801 ms, of Prophesee's sample recording of urban driving in EVT 3.0.
+    The car made 219,596 events in 8.801 ms (Prophesee's sample of urban driving, EVT 3.0).
     """
     rate = 219_596 / 8.801e-3 / (1280 * 720)
     events = simulate_recording(0, width=320, height=180, duration_s=1.0).events

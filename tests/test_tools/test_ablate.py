@@ -211,7 +211,7 @@ def test_a_kill_stops_what_it_started(plan, tmp_path):
     while not (log.is_file() and "Iter(train)" in log.read_text()):
         time.sleep(0.2)
         assert process.poll() is None
-    assert "works there" in run("tools/ablate.py", plan, "--out", tmp_path, ok=False)
+    assert "works in this folder" in run("tools/ablate.py", plan, "--out", tmp_path, ok=False)
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 143
     time.sleep(0.5)

@@ -32,7 +32,7 @@ def words(trained, raw_sample):
 def test_json_and_csv_say_the_same(words, tmp_path):
     options = ["--score-thr", 1e-5, "--start-s", 0.5, "--duration-s", 0.5]
     output = run(*words, "--out", tmp_path / "d.json", *options)
-    assert "0.5 s of val_day_0000_td.h5" in output and "events for each pixel" not in output
+    assert "0.5 s of val_day_0000_td.h5" in output and "events per pixel" not in output
     told = run(*words, "--out", tmp_path / "d.csv", *options, "--fuse").splitlines()[-1]
     frames = load_predictions(tmp_path / "d.json").frames
     assert {f.recording for f in frames} == {"val_day_0000"}  # as data sets call it
@@ -137,7 +137,10 @@ def test_a_damaged_last_stamp_does_not_make_the_recording_longer(words, tmp_path
     "change, says",
     [
         (("--out", "film.gif"), "expected a name that ends in one of .mp4, .json, .csv"),
-        (("--out", "d.csv", "--sensor", 640, 480), "the file says a sensor of 96x64, not 640x480"),
+        (
+            ("--out", "d.csv", "--sensor", 640, 480),
+            "the file states a sensor of 96x64, but 640x480 is given",
+        ),
         (("--out", "film.mp4", "--duration-s", 0.01), "there is no frame to show"),
         (("--out", "d.csv", "--step-ms", 0), "--step-ms 0.0: expected more than 0"),
         (
@@ -226,10 +229,10 @@ def test_data_unlike_those_of_the_training_are_told(words, trained, sample, tmp_
     other = run(
         words[0], tmp_path / "x.pth", *words[2:], "--out", tmp_path / "d.csv", "--duration-s", 0.3
     )
-    sentence = "events for each pixel, the checkpoint was trained on 40 to 50; another sensor"
+    sentence = "events per pixel, but 40 to 50 in the checkpoint's training data; train on data"
     assert sentence in other
     tested = run("tools/test.py", tmp_path / "x.pth", "--work-dir", tmp_path / "test")
     assert (
         sentence in tested
-        and "of the boxes are larger than those that the checkpoint was trained on" in tested
+        and "of the boxes are larger than those in the checkpoint's training data" in tested
     )

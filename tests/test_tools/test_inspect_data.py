@@ -100,12 +100,13 @@ def test_labels_that_do_not_fit_are_a_problem(tmp_path):
         write_recording(tmp_path / "raw" / split, "a", events, boxes[boxes["t"] < 4_900_000])
     preprocess_folder(tmp_path / "raw", tmp_path / "out", keep_implausible=True)
     sentence = (
-        "if the labels stand -0.5 s later; likely their clock is off: --label-offset-us -500000"
+        "if the labels are shifted by -0.5 s; likely cause: their clock is off; "
+        "use --label-offset-us -500000"
     )
     for folder in ("raw", "out"):
         printed = run(TOOL, tmp_path / folder, "--out", tmp_path / "found", ok=False)
         assert (
-            printed.count("PROBLEM train/a: boxes that move hold") == 1
+            printed.count("PROBLEM train/a: moving boxes hold") == 1
             and printed.count(sentence) == 3
         )
         assert len(content(tmp_path / "found")["problems"]) == 3

@@ -170,11 +170,11 @@ def test_a_picture_shows_the_events_before_its_time(recording, tmp_path):
         (["--offset-us", 10**9], "labelled times lie outside its events"),
         (
             ["--frame-size", 640, 480],
-            "labels frames of 640x480 px, the sensor has 96x64; add --resize",
+            "its labels are for frames of 640x480 px, but the sensor has 96x64; add --resize",
         ),
         (["--rename", "lorry=truck", "--class-set", "etram8"], "no class 'lorry'"),
         (["--class-set", "etram9"], "unknown class_set 'etram9'"),
-        (["--time-unit", "frames"], "need their times: either --fps N"),
+        (["--time-unit", "frames"], "need the times of the frames: give either --fps N"),
         (["--to", "yolo"], "add --frame-size WIDTH HEIGHT"),
     ],
 )

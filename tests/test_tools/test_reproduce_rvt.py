@@ -82,7 +82,7 @@ def test_the_sequence_folders_are_those_of_the_reference(done, name, preset):
     (summary,) = (text for command, text in printed.items() if f"--preset {preset} " in command)
     assert "0 problems" in summary
     if name == "gen1":
-        assert "left out, as RVT leaves them out: 1 recordings" in summary
+        assert "recordings without a usable box, left out as in RVT: 1" in summary
         assert "17-04-06_15-14-36_1159500000_1219500000_bbox.npy: no box is left" in summary
     assert_equals_the_reference(folder / "data" / name, DATA / f"preprocessed_{preset}")
     options = dict(split="test", pipeline=[], class_set=name, test_mode=True)

@@ -38,7 +38,9 @@ def other(tmp_path):
 def test_a_living_claim_is_refused_by_name(other):
     process, path = other
     with pytest.raises(
-        ClaimedError, match=rf"^runs/a: process {process.pid} on .+ works there, heard of \d s ago;"
+        ClaimedError,
+        match=rf"^runs/a: process {process.pid} on .+ works in this folder "
+        r"\(last sign of life \d s ago\);",
     ):
         with claim(path, "runs/a"):
             pass

@@ -52,7 +52,7 @@ def test_a_limit_of_size_is_a_sentence(tmp_path):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     try:
-        with pytest.raises(InputError, match="larger than a file may be here; raise the limit"):
+        with pytest.raises(InputError, match="larger than the limit here; raise the limit"):
             with atomic_write(tmp_path / "a") as aside:
                 aside.write_bytes(bytes(2000))
     finally:
@@ -88,7 +88,7 @@ def test_causes_in_the_text_of_hdf5(tmp_path):
         "unable to open file (errno = 24, error message = 'Too many open files', flags = 0)"
     )
     assert because(many, tmp_path).endswith("raise the limit: ulimit -n 4096")
-    assert because(OSError("truncated"), tmp_path) == "truncated; see to this path"
+    assert because(OSError("truncated"), tmp_path) == "truncated; check this path"
 
 
 def test_a_full_memory_is_not_what_a_file_holds():
@@ -138,7 +138,8 @@ def test_hdf5_says_the_number_in_its_text(tmp_path):
         atomic_write(tmp_path / "a"),
     ):
         raise RuntimeError(
-            "Can't decrement id ref count (file write failed: errno = 28, error message = 'No space')"
+            "Can't decrement id ref count (file write failed: errno = 28, "
+            "error message = 'No space')"
         )
     with pytest.raises(RuntimeError, match="a fault"), atomic_write(tmp_path / "a"):
         raise RuntimeError("a fault")

@@ -30,7 +30,7 @@ except KeyboardInterrupt as stopped:
 
 
 def test_signals_in_any_order_raise_once():
-    """Also those that arrive while the first is being handled, and none of them makes Python complain."""
+    """Also signals that arrive while the first is handled; none makes Python complain."""
     process = subprocess.Popen(
         [sys.executable, "-c", _SCRIPT],
         cwd=ROOT,
@@ -47,7 +47,7 @@ def test_signals_in_any_order_raise_once():
 
 
 def test_a_handler_that_a_signal_interrupts_waits_for_nothing():
-    """The second signal comes at every line of the handler of the first, as a busy machine lets it happen."""
+    """The second signal may come at every line of the handler of the first."""
     lines = """
 import os, signal, sys
 from etram_mmdet.utils import interruption

@@ -61,7 +61,7 @@ def loaded(read, workers: int) -> None:
         list(batches)
     finally:
         if workers:
-            batches._shutdown_workers()  # now, and not when the garbage of some later test is collected
+            batches._shutdown_workers()  # now, not when a later test collects garbage
 
 
 def told(capsys, read, workers: int) -> str:
@@ -120,7 +120,7 @@ def test_pools_tell_the_sentence(capsys, read, says):
         ),
         (
             OSError(errno.EFBIG, "File too large"),
-            "a file cannot be written: it would be larger than a file may be",
+            "a file cannot be written: the file would be larger than the limit",
         ),
         (
             OSError(errno.EROFS, "Read-only file system", "/tmp/a"),

@@ -1,4 +1,4 @@
-"""The package is imported where neither it nor the home can be written, as in a container run by another user."""
+"""Import where neither package nor home can be written, as in another user's container."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_read_only_installation_works_and_leaves_nothing():
     assert done.returncode == 0, done.stderr
     folder = done.stdout.strip()
     assert folder.startswith("/") and not os.path.exists(folder)
-    assert "compiled code is kept for this run only; set NUMBA_CACHE_DIR" in done.stderr
+    assert "to keep it, set NUMBA_CACHE_DIR" in done.stderr
 
 
 def test_without_a_home_the_package_keeps_its_own(tmp_path):

@@ -1,4 +1,4 @@
-"""OpenMP is told how to wait before PyTorch is loaded, and never against the user's word."""
+"""The spin count of OpenMP is set before PyTorch is loaded, unless the user has set it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from tests.helpers.paths import ROOT
 
-# Stands in for PyTorch: says what it would have read, and ends the process.
+# Replaces PyTorch: prints the setting that PyTorch would read, and ends the process.
 TORCH = "import os, sys\nprint(os.environ.get('GOMP_SPINCOUNT'))\nsys.stdout.flush()\nos._exit(0)\n"
 
 

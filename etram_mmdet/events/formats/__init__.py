@@ -70,9 +70,8 @@ def open_recording(
 
 
 def _open(path: Path, columns: str | None) -> Recording:
-    if (
-        printable(path.name) != path.name
-    ):  # results name recordings, and JSON and terminals take text only
+    # Results contain the names of recordings, and JSON and terminals accept text only.
+    if printable(path.name) != path.name:
         raise InputError(f"{printable(str(path))}: its name is not UTF-8; rename the file")
     check_is_file(path)
     if not path.is_file():
@@ -92,7 +91,9 @@ def _open(path: Path, columns: str | None) -> Recording:
     for format_ in FORMATS:
         if suffix in format_.suffixes:
             expected = (
-                f"expected {format_.signature!r}" if format_.signature else "expected lines t x y p"
+                f"expected {format_.signature!r}"
+                if format_.signature
+                else "expected lines of t x y p"
             )
             raise InputError(
                 f"{path}: not a {format_.__name__} file (it starts with {head[:8]!r}, {expected}); "

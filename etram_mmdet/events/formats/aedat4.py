@@ -15,7 +15,7 @@ from etram_mmdet.utils.files import because, has_cause
 
 _EVENTS_PER_BLOCK = 1 << 20
 _LINE_BYTES = 64
-_AGAIN = "the file is damaged or still being written, copy or download it again"
+_AGAIN = "the file is damaged or still being written; copy or download it again"
 
 
 class Aedat4Recording(IndexedRecording):
@@ -62,7 +62,7 @@ class Aedat4Recording(IndexedRecording):
         rows = self._file.read(start, stop)
         if len(rows) < stop - start:
             raise InputError(
-                f"{self.path}: became shorter while it was read; wait until it is written completely"
+                f"{self.path}: became shorter while it was read; wait until it is complete"
             )
         return rows
 
@@ -90,7 +90,9 @@ class _Packets:
         ids = sorted(number for number, stream in streams.items() if stream["type"] == "events")
         if not ids:
             kinds = ", ".join(sorted(stream["type"] for stream in streams.values())) or "nothing"
-            raise InputError(f"{path}: holds no events (streams of {kinds}); record them too")
+            raise InputError(
+                f"{path}: holds no stream of events (found: {kinds}); record the events as well"
+            )
         self._stream = ids[0]
         self.size_px = streams[ids[0]]["width"], streams[ids[0]]["height"]
         others = ", ".join(map(str, ids[1:]))
@@ -98,7 +100,7 @@ class _Packets:
             (f"events of stream {ids[0]} are read, those of {others} are not",) if others else ()
         )
         self.position = 0
-        self._waiting: list[np.ndarray] = []  # events from `position` on
+        self._waiting: list[np.ndarray] = []  # events that begin at `position`
 
     def next(self) -> np.ndarray | None:
         """Events of the next packet that is not empty; ``None`` at the end."""
@@ -137,7 +139,8 @@ def _import_aedat(path: Path):
         import aedat
     except ImportError as error:
         raise InputError(
-            f"{path}: AEDAT 4 is read through the aedat package, which is not installed; pip install aedat"
+            f"{path}: AEDAT 4 files need the aedat package, which is not installed; run "
+            "pip install aedat"
         ) from error
     return aedat
 
@@ -160,7 +163,7 @@ def _check_lengths(path: Path) -> None:
                 return
             start += 8 + int.from_bytes(head[4:], "little")
     if start > size:
-        raise InputError(f"{path}: claims {start:,} bytes and has {size:,}; {_AGAIN}")
+        raise InputError(f"{path}: {size:,} bytes long, expected {start:,} or more; {_AGAIN}")
 
 
 @contextmanager

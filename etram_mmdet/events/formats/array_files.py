@@ -26,7 +26,7 @@ h5py = LazyModule("h5py", "h5py hdf5plugin")
 # Zstandard, Blosc2, and Metavision's ECF, which has to be installed. Others, such as bitshuffle, SZ
 # and bzip2, crash or never end.
 FILTERS = (1, 2, 3, 4, 5, 6, 32000, 32001, 32004, 32015, 32026, 0x8ECF)
-LFS_POINTER = "a pointer of Git LFS, not the file itself; fetch it: git lfs pull"
+LFS_POINTER = "a pointer of Git LFS, not the file itself; fetch the file with: git lfs pull"
 PREPROCESS_AGAIN = "delete the sequence folder and run tools/preprocess.py again"
 
 
@@ -48,16 +48,22 @@ def open_hdf5(path: Path, advice: str = "copy or download it again") -> h5py.Fil
     except OSError as error:
         if "unable to lock file" in str(error):
             raise InputError(
-                f"{path}: is still being written: another process holds it; wait until it ends"
+                f"{path}: another process is still writing it; wait until that process has ended"
             ) from error
         if has_cause(error):
             raise InputError(f"{path}: cannot be read: {because(error, path)}") from error
         if "already open for write" in str(error):
-            problem = "another program still writes the file, or ended before it closed it (then: h5clear -s FILE)"
+            problem = (
+                "another program still writes the file, or ended without closing it (then run: "
+                "h5clear -s FILE)"
+            )
         elif is_lfs_pointer(path):
             raise InputError(f"{path}: {LFS_POINTER}") from error
         elif "truncated" in str(error):
-            problem = f"the HDF5 file is truncated at {path.stat().st_size} bytes (cut, or still being written)"
+            problem = (
+                f"the HDF5 file is truncated at {path.stat().st_size} bytes (cut, or still being "
+                "written)"
+            )
         else:
             problem = f"HDF5 cannot open the file ({error})"
         raise InputError(f"{path}: {problem}; {advice}") from error
@@ -117,7 +123,7 @@ def own_member(path: Path, group: h5py.Group, name: str) -> h5py.Group | h5py.Da
             return None
         if not isinstance(link, h5py.HardLink):
             raise InputError(
-                f"{path}: {name} is a link to {link.path!r}; write the data into the file itself"
+                f"{path}: {name} is a link to {link.path!r}; write the data into this file itself"
             )
         member = member[part]
     if isinstance(member, h5py.Dataset):
@@ -127,7 +133,8 @@ def own_member(path: Path, group: h5py.Group, name: str) -> h5py.Group | h5py.Da
         ]
         if elsewhere:
             raise InputError(
-                f"{path}: {name} lies in the file {elsewhere[0]!r}; write the data into the file itself"
+                f"{path}: {name} lies in another file, {elsewhere[0]!r}; write the data into this "
+                "file itself"
             )
         _check_filters(path, name, member)
         _check_chunks(path, name, member)
@@ -139,8 +146,8 @@ def _check_filters(path: Path, name: str, data: h5py.Dataset) -> None:
     for code in (settings.get_filter(i)[0] for i in range(settings.get_nfilters())):
         if code not in FILTERS and h5py.h5z.filter_avail(code):
             raise InputError(
-                f"{path}: {name} is compressed with HDF5 filter {code}, whose library may crash on a damaged file; "
-                "rewrite a file that you trust: h5repack -f GZIP=1 IN OUT"
+                f"{path}: {name} is compressed with HDF5 filter {code}, whose library may crash on "
+                "a damaged file; if you trust the file, rewrite it: h5repack -f GZIP=1 IN OUT"
             )
 
 
@@ -148,8 +155,8 @@ def _check_chunks(path: Path, name: str, data: h5py.Dataset) -> None:
     num_bytes = math.prod(data.chunks or ()) * data.dtype.itemsize
     if num_bytes > MAX_CHUNK_BYTES:
         raise InputError(
-            f"{path}: {name} has chunks of {num_bytes >> 20:,} MiB, more than {MAX_CHUNK_BYTES >> 20}; "
-            "h5repack -l CHUNK=65536 IN OUT"
+            f"{path}: {name} has chunks of {num_bytes >> 20:,} MiB, expected at most "
+            f"{MAX_CHUNK_BYTES >> 20}; rewrite the file: h5repack -l CHUNK=65536 IN OUT"
         )
 
 

@@ -17,9 +17,12 @@ _ORDERS = (("txyp", "xypt"), ("xytp",))
 # half would fall.
 _MOST_ODD = 0.1
 COLUMNS_ARE_KNOWN = (
-    "says itself what its columns are; leave out --event-columns (columns= of open_recording)"
+    "the file names its columns itself; remove --event-columns (columns= of open_recording)"
 )
-_ADVICE = "say what the columns are: --event-columns t,x,y,p of the tools, columns='t,x,y,p' of open_recording"
+_ADVICE = (
+    "name the columns in their order with --event-columns, such as t,x,y,p (columns='t,x,y,p' of "
+    "open_recording)"
+)
 
 
 def given_places(columns: str) -> tuple[int, ...]:
@@ -35,8 +38,8 @@ def given_places(columns: str) -> tuple[int, ...]:
     places = tuple(find_column(name, names) for name in "txyp")
     if None in places:
         raise InputError(
-            f"columns {columns!r:.80}: no {'txyp'[places.index(None)]}, expected the names of all columns in their "
-            "order, such as t,x,y,p or x,y,p,t"
+            f"columns {columns!r:.80}: no {'txyp'[places.index(None)]}, expected the names of all "
+            "columns in their order, such as t,x,y,p or x,y,p,t"
         )
     return places
 
@@ -61,7 +64,10 @@ def likely_places(path: Path, numbers: np.ndarray) -> tuple[int, ...]:
             break
     if len(fitting) != 1:
         why = "no order fits" if not fitting else "several orders fit"
-        raise InputError(f"{path}: t x y p, x y p t or x y t p? {why} its first events; {_ADVICE}")
+        raise InputError(
+            f"{path}: the order of its columns is unknown: of t x y p, x y p t and x y t p {why} "
+            f"its first events; {_ADVICE}"
+        )
     return fitting[0]
 
 

@@ -73,7 +73,8 @@ class DatRecording(IndexedRecording):
         type_and_size = file.read(2)
         if len(type_and_size) == 2 and type_and_size[1] != _EVENT.itemsize:
             raise InputError(
-                f"{path}: events of {type_and_size[1]} bytes, expected 8; not a DAT file of version 2, or a damaged one"
+                f"{path}: events of {type_and_size[1]} bytes, expected 8; the file is damaged or "
+                "not DAT version 2; copy it again, or convert it with the camera's software"
             )
 
     def _stamps_between(self, start: int, stop: int) -> np.ndarray:
@@ -99,6 +100,6 @@ class DatRecording(IndexedRecording):
         events = np.fromfile(file, _EVENT, stop - start)
         if len(events) < stop - start:
             raise InputError(
-                f"{self.path}: became shorter while it was read; wait until it is written completely"
+                f"{self.path}: became shorter while it was read; wait until it is complete"
             )
         return events

@@ -141,8 +141,8 @@ def count_evt21(words):
 def decode_evt21(words, registers, t, x, y, p):
     """Decode EVT 2.1 words into columns.
 
-    A word has 64 bits: its upper half is a word of EVT 2.0, and its lower half is a mask of the 32
-    pixels from x on that have an event.
+    A word has 64 bits: its upper half is a word of EVT 2.0, and its lower half is a mask of the
+    pixels x to x + 31 that have an event.
 
     Args:
         words: uint32 (N, 2), the upper and the lower half of each word.

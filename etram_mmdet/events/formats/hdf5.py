@@ -104,7 +104,7 @@ class Hdf5Recording(IndexedRecording):
             raise InputError(f"{self.path}: events/{name} {why}") from error
         if len(rows) < stop - start:
             raise InputError(
-                f"{self.path}: became shorter while it was read; wait until it is written completely"
+                f"{self.path}: became shorter while it was read; wait until it is complete"
             )
         return rows
 
@@ -137,12 +137,13 @@ def _why_unreadable(column: Column, error: Exception) -> str:
     missing = [code for code in codes if not h5py.h5z.filter_avail(code)]
     if _ECF_FILTER in missing:
         return (
-            "is compressed with Metavision's ECF codec, which is not installed; install hdf5_ecf and set "
-            "HDF5_PLUGIN_PATH to its folder, or read the RAW file that the recording was exported from"
+            "is compressed with Metavision's ECF codec, which is not installed; install hdf5_ecf "
+            "and set HDF5_PLUGIN_PATH to its folder, or use the RAW file that the recording was "
+            "exported from"
         )
     if missing:
         return (
-            f"is compressed with HDF5 filter {missing[0]}, which is not installed; install its plugin, "
-            "or rewrite the file where it is installed: h5repack -f GZIP=1 IN OUT"
+            f"is compressed with HDF5 filter {missing[0]}, which is not installed; install its "
+            "plugin, or rewrite the file on a machine that has it: h5repack -f GZIP=1 IN OUT"
         )
-    return f"cannot be read ({error}); the file is damaged, copy or download it again"
+    return f"cannot be read ({error}); the file is damaged; copy or download it again"

@@ -73,8 +73,8 @@ def find_table(path: Path, file: h5py.File) -> tuple[str, Table]:
         [f"{n}/{{{','.join(g)}}}" for n, g in found.items() if isinstance(g, h5py.Group)] or file
     )
     raise InputError(
-        f"{path}: no events with t, x, y and p (the file holds {held or 'nothing'}); expected eTraM's layout "
-        "events/{t,x,y,p}, Metavision's CD/events, v2e's, M3ED's or MVSEC's"
+        f"{path}: no events with t, x, y and p (the file holds {held or 'nothing'}); expected the "
+        "layout of eTraM (events/{t,x,y,p}), Metavision (CD/events), v2e, M3ED or MVSEC"
     )
 
 
@@ -134,7 +134,7 @@ def _array_places(path: Path, name: str, table: h5py.Dataset, given: Places) -> 
         return likely_places(path, table[:_HEAD, :4])
     if max(given) >= table.shape[1]:
         raise InputError(
-            f"{path}: events has {table.shape[1]} columns; name as many with --event-columns"
+            f"{path}: events has {table.shape[1]} columns; name that many with --event-columns"
         )
     return given
 
@@ -149,18 +149,18 @@ def _check(path: Path, name: str, columns: dict[str, Column]) -> None:
     ndim = 2 if isinstance(columns["t"].part, int) else 1
     if len(set(shapes.values())) > 1 or any(len(shape) != ndim for shape in shapes.values()):
         raise InputError(
-            f"{path}: t, x, y, p differ in length ({shapes}); the recording was cut, export it again"
+            f"{path}: t, x, y, p differ in length ({shapes}); the file was cut; export it again"
         )
     length = shapes["t"][0]
     holders = list({column.data.id: column.data for column in columns.values()}.values())
     if length and not all(holder.id.get_storage_size() for holder in holders):
         raise InputError(
-            f"{path}: names {length} events, but holds none of them; copy or download it again"
+            f"{path}: states {length} events, but holds none of them; copy or download it again"
         )
     claimed = sum(math.prod(holder.shape) * holder.dtype.itemsize for holder in holders)
     if expands_too_much(claimed, sum(holder.id.get_storage_size() for holder in holders)):
         raise InputError(
-            f"{path}: names {length} events, but holds few of them; copy or download it again"
+            f"{path}: states {length} events, but holds few of them; copy or download it again"
         )
 
 
@@ -179,7 +179,9 @@ def t_offset_us(path: Path, file: h5py.File) -> int:
         return 0
     if not isinstance(member, h5py.Dataset) or member.size != 1 or member.dtype.kind not in "iu":
         found = f"{member.dtype} {member.shape}" if isinstance(member, h5py.Dataset) else "a group"
-        raise InputError(f"{path}: t_offset is {found}, expected one integer in microseconds")
+        raise InputError(
+            f"{path}: t_offset is {found}, expected one integer in microseconds; export it again"
+        )
     offset_us = int(np.asarray(member).item())
     if abs(offset_us) > MAX_TIME_US:
         raise InputError(

@@ -49,7 +49,7 @@ def read_header(file: BinaryIO, num_bytes: int) -> tuple[tuple[int, ...], bool, 
         raise ValueError(f"a shape of {shape!r:.80}")
     if math.prod(shape) * dtype.itemsize > num_bytes:
         raise ValueError(
-            f"claims {math.prod(shape):,} rows of {dtype.itemsize} bytes, which are not there"
+            f"states {math.prod(shape):,} rows of {dtype.itemsize} bytes, but holds fewer"
         )
     return shape, is_fortran, dtype
 
@@ -97,8 +97,10 @@ def _problem_of(members: list[zipfile.ZipInfo], num_bytes: int) -> str:
     """
     for member in members:
         if member.compress_type not in _PLAIN:
-            return f"{member.filename:.60} is compressed otherwise than NumPy does"
+            return f"{member.filename:.60} is compressed in a way that NumPy does not use"
     claimed = sum(member.file_size for member in members)
     return (
-        f"claims {claimed:,} bytes in {num_bytes:,}" if expands_too_much(claimed, num_bytes) else ""
+        f"states {claimed:,} bytes of content in {num_bytes:,}"
+        if expands_too_much(claimed, num_bytes)
+        else ""
     )

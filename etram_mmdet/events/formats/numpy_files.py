@@ -115,8 +115,8 @@ class NumpyRecording(IndexedRecording):
             raise InputError(f"{path}: {COLUMNS_ARE_KNOWN}")
         elif missing:
             raise InputError(
-                f"{path}: no {', '.join(missing)} (found: {', '.join(columns)}); expected the fields t, x, y, p, or an "
-                "array (N, 4)"
+                f"{path}: no {', '.join(missing)} (found: {', '.join(columns)}); expected the "
+                "fields t, x, y, p, or an array (N, 4)"
             )
         self._streams = list(
             {id(column.stream): column.stream for column in columns.values()}.values()
@@ -129,7 +129,7 @@ class NumpyRecording(IndexedRecording):
         lengths = {name: len(column.stream) for name, column in columns.items()}
         if len(set(lengths.values())) > 1:
             raise InputError(
-                f"{path}: t, x, y, p differ in length ({lengths}); the recording was cut, save it again"
+                f"{path}: t, x, y, p differ in length ({lengths}); the file was cut; save it again"
             )
         return columns, lengths["t"]
 
@@ -155,7 +155,8 @@ class NumpyRecording(IndexedRecording):
                 raise InputError(f"{path}: cannot be read: {because(error, path)}") from error
             if path.suffix.lower() == ".npz" and not zipfile.is_zipfile(path):
                 raise InputError(
-                    f"{path}: has no end, so it is still being written, or was cut; wait, or copy or save it again"
+                    f"{path}: the end of the file is missing, so it is still being written or was "
+                    "cut; wait, or copy or save it again"
                 ) from error
             raise InputError(
                 f"{path}: not a readable NumPy file ({error}); copy or save it again"
@@ -201,7 +202,8 @@ def _table_columns(path: Path, table: NpyStream, given: Places) -> dict[str, Col
         or max(given or (0,)) >= num_columns
     ):
         raise InputError(
-            f"{path}: an array {table.dtype} {table.shape}, expected numbers (N, 4): t, x, y and p of every event"
+            f"{path}: an array {table.dtype} {table.shape}, expected numbers (N, 4): t, x, y and p "
+            "of every event"
         )
     with _damaged(path, table.name):
         columns = {
@@ -224,7 +226,7 @@ def _damaged(path: Path, member: str) -> Iterator[None]:
         if has_cause(error):
             raise InputError(f"{path}: cannot be read: {because(error, path)}") from error
         raise InputError(
-            f"{path}: {member} {error}; the file is damaged, copy or save it again"
+            f"{path}: {member} {error}; the file is damaged; copy or save it again"
         ) from error
 
 

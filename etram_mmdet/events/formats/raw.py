@@ -129,7 +129,7 @@ class RawRecording(Recording):
         words = np.fromfile(file, self._encoding.word, count)
         if len(words) < count:
             raise InputError(
-                f"{self.path}: became shorter while it was read; wait until it is written completely"
+                f"{self.path}: became shorter while it was read; wait until it is complete"
             )
         return _halves(words, self._is_legacy) if words.itemsize == 8 else words
 
@@ -156,7 +156,8 @@ def _encoding(path: Path, header: PercentHeader) -> _Encoding:
     if encoding is None:
         found = f"EVT {version}" if version else "no line '% evt ...' in the header"
         raise InputError(
-            f"{path}: {found}; expected EVT 2.0, 2.1 or 3.0: convert the recording to HDF5 with the camera's software"
+            f"{path}: {found}; expected EVT 2.0, 2.1 or 3.0; convert the recording to HDF5 with "
+            "the camera's software"
         )
     return encoding
 

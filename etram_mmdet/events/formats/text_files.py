@@ -116,7 +116,8 @@ class TextRecording(IndexedRecording):
         except ValueError as error:
             place = f"a line after the {block * _LINES_PER_BLOCK:,}th event"
             raise InputError(
-                f"{self.path}: {place} is not four numbers ({str(error)[:80]}); the file is damaged, export it again"
+                f"{self.path}: {place} is not four numbers ({str(error)[:80]}); the file is "
+                "damaged; export it again"
             ) from error
         if rows.shape[1] <= max(self._layout.places) or not np.isfinite(rows).all():
             raise InputError(
@@ -133,7 +134,7 @@ class TextRecording(IndexedRecording):
     def _column(self, name: str, start: int, stop: int) -> np.ndarray:
         rows = self._lines(start // _LINES_PER_BLOCK)
         if len(rows) != stop - start:
-            raise InputError(f"{self.path}: holds empty lines between events; take them out")
+            raise InputError(f"{self.path}: holds empty lines between events; remove them")
         return rows[:, self._layout.places["txyp".index(name)]]
 
 
@@ -172,7 +173,8 @@ def _layout(path: Path, head: bytes, given: tuple[int, ...] | None) -> _Layout:
     found = _first_events(head)
     if found is None:
         raise InputError(
-            f"{path}: its first lines hold no event, expected four numbers a line: t x y p, or x,y,p,t"
+            f"{path}: its first lines hold no event, expected four numbers a line, such as t x y p "
+            "or x,y,p,t"
         )
     start, before, events, separator = found
     places = given or _named_places(path, before, separator)
@@ -182,7 +184,8 @@ def _layout(path: Path, head: bytes, given: tuple[int, ...] | None) -> _Layout:
         )
     if max(places) >= min(map(len, events)):
         raise InputError(
-            f"{path}: an event has {min(map(len, events))} columns, expected {max(places) + 1} or more"
+            f"{path}: an event has {min(map(len, events))} columns, expected {max(places) + 1} or "
+            "more; export it again, or correct --event-columns"
         )
     is_in_seconds = any(b"." in words[places[0]] for words in events)
     return _Layout(start, separator, places, is_in_seconds, _size_px(before))
@@ -197,8 +200,9 @@ def _named_places(path: Path, before: list[bytes], separator: str | None) -> tup
     if None in places:
         missing = "txyp"[places.index(None)]
         raise InputError(
-            f"{path}: no column {missing} (columns: {', '.join(word.strip() for word in words)}); name the columns "
-            "t,x,y,p, or say what they are: --event-columns t,x,y,p (columns= of open_recording)"
+            f"{path}: no column {missing} (columns: {', '.join(word.strip() for word in words)}); "
+            "name the columns t, x, y and p in the file, or give their names in order with "
+            "--event-columns, such as t,x,y,p (columns= of open_recording)"
         )
     return tuple(places)
 

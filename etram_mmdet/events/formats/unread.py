@@ -24,7 +24,7 @@ _KNOWN = (
     (
         b"version https://git-lfs",
         "a pointer of Git LFS, not the recording",
-        "fetch it: git lfs pull",
+        "fetch the recording with: git lfs pull",
     ),
     (b"#ROSBAG V2", "a ROS 1 bag", _OF_ROS),
     (b"SQLite format 3", "an SQLite file, as ROS 2 bags are", _OF_ROS),
@@ -50,7 +50,7 @@ def refuse_partial(path: Path) -> None:
     """
     if path.suffix.lower() in _PARTIAL:
         raise InputError(
-            f"{path}: is still being written or downloaded, as its name says; wait until it is complete"
+            f"{path}: its suffix marks an unfinished copy or download; wait until it is complete"
         )
 
 
@@ -63,4 +63,4 @@ def refuse_known(path: Path, head: bytes) -> None:
     """
     for signature, what, advice in _KNOWN:
         if head.startswith(signature):
-            raise InputError(f"{path}: {what}, which is not read here; {advice}")
+            raise InputError(f"{path}: {what}, which cannot be read directly; {advice}")

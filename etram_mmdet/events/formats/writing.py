@@ -30,7 +30,7 @@ class Part:
         stop_us: last time, which belongs to the part. Default: its last event.
         crop_px: left, top, width and height in pixels. Events outside are left out, and the corner
             becomes (0, 0). Default: the whole sensor.
-        from_zero: whether times are written relative to ``start_us``. Default: False, they stay.
+        from_zero: whether times are written relative to ``start_us``. Default: False.
     """
 
     start_us: int | None = None
@@ -54,8 +54,8 @@ class Part:
             or top + height > recording.height
         ):
             raise InputError(
-                f"--crop {left} {top} {width} {height}: expected left, top, width and height of a part of the "
-                f"sensor of {recording.width}x{recording.height} pixels"
+                f"--crop {left} {top} {width} {height}: expected left, top, width and height of a "
+                f"part of the sensor of {recording.width}x{recording.height} pixels"
             )
         return width, height
 
@@ -71,8 +71,8 @@ class Part:
         )
         if stop < start or stop < recording.t_first_us:
             raise InputError(
-                f"{recording.path}: no part from {start} to {stop} us; its events are from {recording.t_first_us} to "
-                f"{recording.t_last_us} us"
+                f"{recording.path}: no event from {start} to {stop} us; its events are from "
+                f"{recording.t_first_us} to {recording.t_last_us} us"
             )
         return start, stop
 
@@ -118,7 +118,7 @@ def write_recording(
     part = part or Part()
     writers = {".h5": _write_hdf5, ".hdf5": _write_hdf5, ".npz": _write_npz}
     if out.suffix.lower() not in writers:
-        raise InputError(f"{out}: recordings are written as .h5 or .npz; name such a file")
+        raise InputError(f"{out}: recordings are written as .h5 or .npz; use one of these suffixes")
     size_px = part.size_px(recording)
     pieces = progress(part.pieces(recording))
     with atomic_write(out) as aside:

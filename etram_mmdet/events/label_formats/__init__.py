@@ -63,7 +63,7 @@ def find_label_format(path: Path) -> LabelFormat:
         if format_.is_this(path, head):
             return format_
     known = ", ".join(f"{name} ({format_.title})" for name, format_ in LABEL_FORMATS.items())
-    raise InputError(f"{path}: no label file of a known format; expected one of {known}")
+    raise InputError(f"{path}: unknown format of label files; expected one of {known}")
 
 
 def format_to_write(path: Path) -> LabelFormat:
@@ -81,6 +81,7 @@ def format_to_write(path: Path) -> LabelFormat:
             suffix for format_ in LABEL_FORMATS.values() for suffix in format_.suffixes
         )
         raise InputError(
-            f"{path}: no label format is written as {path.suffix}; name it with --to, or use {suffixes}"
+            f"{path}: no label format has the suffix {path.suffix}; name the format with --to, or "
+            f"use {suffixes}"
         )
     return found[0]

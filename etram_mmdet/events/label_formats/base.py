@@ -70,7 +70,7 @@ class LabelFormat(ABC):
             table = self._read(path, hints)
         except OverflowError as error:
             raise InputError(
-                f"{path}: a number in it is too large for a label ({error}); mend the file"
+                f"{path}: a number in it is too large for a label ({error}); correct the file"
             ) from error
         if len(table.rows) > MAX_ROWS:
             raise InputError(
@@ -82,7 +82,8 @@ class LabelFormat(ABC):
             row = table.rows[~is_sane][0]
             found = ", ".join(f"{name} = {row[name]:g}" for name in ("stamp", *"xywh", "score"))
             raise InputError(
-                f"{path}: {(~is_sane).sum()} boxes hold no usable numbers, the first {found}; mend the file"
+                f"{path}: {(~is_sane).sum()} boxes hold no usable numbers, the first is {found}; "
+                "correct the file"
             )
         return table
 
@@ -141,8 +142,8 @@ def check_size(path: Path, size_bytes: int) -> None:
     """
     if size_bytes > MAX_TEXT_BYTES:
         raise InputError(
-            f"{path}: {size_bytes:,} bytes, expected at most {MAX_TEXT_BYTES:,}, since it takes ten times as much "
-            "memory; write one file for each recording"
+            f"{path}: {size_bytes:,} bytes, expected at most {MAX_TEXT_BYTES:,}, since reading "
+            "takes ten times as much memory; write one file for each recording"
         )
 
 
@@ -191,8 +192,9 @@ def refuse_several(path: Path, recordings: set[str]) -> None:
     if len(recordings) > 1:
         listed = ", ".join(repr(name) for name in sorted(recordings)[:3])
         raise InputError(
-            f"{path}: holds {len(recordings)} recordings ({listed}); tools/convert_labels.py takes one of them by its "
-            "name with --video, and tools/preprocess.py each by itself if the file is not called as one of them"
+            f"{path}: holds {len(recordings)} recordings ({listed}), expected one; choose one with "
+            "--video of tools/convert_labels.py. tools/preprocess.py reads all of them if the file "
+            "does not have the name of one of them"
         )
 
 
@@ -218,7 +220,8 @@ def refuse_repeated(path: Path, what: str, ids: Iterable[Hashable]) -> None:
     """
     repeated = [key for key, count in Counter(ids).items() if count > 1]
     if repeated:
+        others = "" if len(repeated) == 1 else f", and so do {len(repeated) - 1} others"
         raise InputError(
-            f"{path}: {what} {repeated[0]} stands in it {'twice or more' if len(repeated) == 1 else 'more than once'}"
-            f"{'' if len(repeated) == 1 else f', and so do {len(repeated) - 1} others'}; give each its own number"
+            f"{path}: {what} {repeated[0]} occurs more than once{others}; give each one its own "
+            "number"
         )

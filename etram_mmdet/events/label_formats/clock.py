@@ -46,12 +46,14 @@ class Clock:
         given = [self.frames_per_s is not None, self.frame_us is not None]
         if self.unit == "frames" and sum(given) != 1:
             raise InputError(
-                "labels that count frames need their times: either --fps N (frames a second, the first at 0), or "
-                "--frame-times FILE (a CSV file with the columns frame,t_us, as tools/export_frames.py writes it)"
+                "labels that count frames need the times of the frames: give either --fps N "
+                "(frames a second, the first at 0), or --frame-times FILE (a CSV file with the "
+                "columns frame,t_us, as tools/export_frames.py writes it)"
             )
         if self.unit != "frames" and any(given):
             raise InputError(
-                f"--fps and --frame-times are for labels that count frames; these count {self.unit}"
+                "--fps and --frame-times are for labels that count frames; the times of these "
+                f"labels are in {self.unit}, so leave both out"
             )
         if self.frames_per_s is not None and not 0 < self.frames_per_s < np.inf:
             raise InputError(
@@ -80,7 +82,8 @@ class Clock:
         beyond = beyond_time(times)
         if len(beyond):
             raise InputError(
-                f"a label is at {stamps[beyond[0]]:g} {self.unit}, which is no time; mend the label file"
+                f"a label has the time {stamps[beyond[0]]:g} {self.unit}, which is impossible; "
+                "correct the label file"
             )
         return np.rint(times).astype(np.int64) + self.offset_us
 
@@ -118,8 +121,9 @@ class Clock:
         missing = np.flatnonzero(rows[place, by] != wanted)
         if len(missing):
             raise InputError(
-                f"the map from frames to times has no {what} {wanted[missing[0]]:g} among its {len(rows)} frames "
-                f"({rows[0, by]} to {rows[-1, by]}); give the file that was written with the frames that were labelled"
+                f"the map from frames to times has no {what} {wanted[missing[0]]:g} among its "
+                f"{len(rows)} frames ({rows[0, by]} to {rows[-1, by]}); give the file that was "
+                "written together with the labelled frames"
             )
         return rows[place, get]
 
@@ -169,18 +173,23 @@ def read_frame_times(path: Path) -> np.ndarray:
             ]
     except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
         raise InputError(
-            f"{path}: not a CSV file with the whole numbers frame,t_us ({error}); write it again"
+            f"{path}: not a CSV file with whole numbers in the columns frame,t_us ({error}); write "
+            "the file again"
         ) from error
     if any(abs(value) > MAX_TIME_US for row in rows for value in row):
         raise InputError(
-            f"{path}: a number beyond {MAX_TIME_US} is no frame and no time; write it again"
+            f"{path}: holds a number beyond {MAX_TIME_US}, which is neither a frame nor a time; "
+            "write the file again"
         )
     pairs = np.array(rows, np.int64).reshape(-1, 2)
     for column, name in enumerate(FRAME_TIMES_COLUMNS):
         if len(np.unique(pairs[:, column])) < len(pairs):
-            raise InputError(f"{path}: a {name} stands in it twice; each frame has one time")
+            raise InputError(
+                f"{path}: holds a {name} twice, expected one time for each frame; write the file "
+                "again"
+            )
     if not len(pairs):
-        raise InputError(f"{path}: holds no frame; write it again")
+        raise InputError(f"{path}: holds no frame; write the file again")
     return pairs
 
 

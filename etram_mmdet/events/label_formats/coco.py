@@ -43,7 +43,7 @@ _TRACK_KEYS = ("track_id", "instance_id")
 class Coco(LabelFormat):
     """Labels in a COCO JSON file.
 
-    A box's ``track_id`` may also stand in its ``attributes``, as CVAT writes it. The time of an
+    A box's ``track_id`` may also be in its ``attributes``, as CVAT writes it. The time of an
     image is its ``t_us``, ``timestamp...``, ``frame_id`` or ``frame_index``, else the last number
     in its ``file_name``, which is a frame number. Crowds (``iscrowd``) and boxes marked ``ignore``
     are left out and counted.
@@ -140,11 +140,14 @@ def _parse(path: Path) -> dict:
     ]
     if missing:
         raise InputError(
-            f"{path}: lacks the list {missing[0]}, expected COCO's {', '.join(lists)}; export it as COCO"
+            f"{path}: lacks the list {missing[0]}, expected COCO's {', '.join(lists)}; export it "
+            "as COCO"
         )
     for key in lists:
         if not all(isinstance(entry, dict) for entry in content[key]):
-            raise InputError(f"{path}: an entry of {key} is no object; export it as COCO")
+            raise InputError(
+                f"{path}: an entry of {key} is not a JSON object; export the labels as COCO"
+            )
     return content
 
 
@@ -163,7 +166,9 @@ def _of_recording(path: Path, content: dict, name: str | None) -> list[dict]:
         return images
     found = [image for image in images if name in recording_names(_text_of(image, videos))]
     if not found:
-        raise InputError(f"{path}: no image or video of it is called {name!r}")
+        raise InputError(
+            f"{path}: none of its images or videos belongs to {name!r}; check the name"
+        )
     return found
 
 
@@ -200,7 +205,7 @@ def _stamps(path: Path, images: list[dict]) -> tuple[str, LabelUnit, list[float]
         image = images[numbers.index(None)]
         keys = ", ".join(key for key, _ in _STAMP_KEYS)
         raise InputError(
-            f"{path}: image {image.get('id')} has no time: neither one of {keys} nor a number in its "
+            f"{path}: image {image.get('id')} has no time: none of {keys}, and no number in its "
             f"file_name ({image.get('file_name')!r}); write t_us into every image"
         )
     refuse_repeated(path, "the frame number of a file_name", numbers)
@@ -224,8 +229,8 @@ def _numbers(path: Path, box: dict, number: int) -> list[float]:
     )
     if not is_box:
         raise InputError(
-            f"{path}: annotation {box.get('id', number)} has bbox {str(sides)[:60]}, expected [x, y, width, height] in "
-            "pixels; export boxes"
+            f"{path}: annotation {box.get('id', number)} has bbox {str(sides)[:60]}, expected "
+            "[x, y, width, height] in pixels; export the labels as boxes"
         )
     return sides
 
@@ -234,7 +239,8 @@ def _facts(path: Path, box: dict, place_of: dict[int, int]) -> tuple[int, int, f
     category = box.get("category_id")
     if not isinstance(category, int | str) or category not in place_of:
         raise InputError(
-            f"{path}: annotation {box.get('id')} has category_id {category}, which categories do not name"
+            f"{path}: annotation {box.get('id')} has category_id {category}, which is not in the "
+            "list categories; add it there"
         )
     attributes = box.get("attributes") if isinstance(box.get("attributes"), dict) else {}
     tracks = [source.get(key) for source in (box, attributes) for key in _TRACK_KEYS]
@@ -248,7 +254,10 @@ def _size(path: Path, images: list[dict]) -> tuple[int, int] | None:
     sizes = {size for size in sides if all(isinstance(side, int) and side > 0 for side in size)}
     if len(sizes) > 1:
         listed = ", ".join(f"{width}x{height}" for width, height in sorted(sizes)[:3])
-        raise InputError(f"{path}: images have different sizes ({listed}); a recording has one")
+        raise InputError(
+            f"{path}: images have different sizes ({listed}), expected one; write one file for "
+            "each recording"
+        )
     return next(iter(sizes), None)
 
 

@@ -48,7 +48,7 @@ def in_microseconds(table: LabelTable, clock: Clock | None = None) -> LabelTable
     """Labels with their time stamps converted to microseconds.
 
     Args:
-        table: labels as they stand in a file.
+        table: labels with the stamps of their file.
         clock: converts the stamps. Default: the unit that the file states, without an offset.
 
     Raises:
@@ -70,9 +70,9 @@ def with_classes(
 
     Args:
         table: labels with the names or ids of their file.
-        classes: new class names, which also stand for the ids 0, 1, ..., or a class set. Upper and
-            lower case are equal.
-        renamed: new class for a name in the file. Default: as ``classes`` says.
+        classes: new class names, which are also the names of the ids 0, 1, ..., or a class set.
+            Upper and lower case are equal.
+        renamed: new class for a name in the file. Default: the class of this name in ``classes``.
 
     Raises:
         InputError: when ``renamed`` contains a name that is not in the file, or a class that is not
@@ -142,5 +142,6 @@ def check_sizes(
     if table.size_px is not None and table.size_px != size_px:
         ours, theirs = ("{}x{}".format(*size) for size in (size_px, table.size_px))
         raise InputError(
-            f"{path}: labels frames of {theirs} px, the sensor has {ours}; add {option} to scale the boxes"
+            f"{path}: its labels are for frames of {theirs} px, but the sensor has {ours}; add "
+            f"{option} to scale the boxes"
         )

@@ -86,15 +86,17 @@ class Csv(LabelFormat):
         kind = next((key for key in ("class", "class_id") if key in columns), None)
         if None in (stamp_key, sides, kind):
             missing = (
-                "a time or frame"
+                "a time or frame number"
                 if not stamp_key
                 else "a box (x,y,w,h)"
                 if not sides
                 else "a class"
             )
             raise InputError(
-                f"{path}: no column tells {missing} (columns: {', '.join(_head(path)[0]) or 'none'}); name them with "
-                "--columns of tools/convert_labels.py, such as t_us=STAMP x=LEFT y=TOP w=WIDTH h=HEIGHT class=KIND"
+                f"{path}: no column holds {missing} (columns: "
+                f"{', '.join(_head(path)[0]) or 'none'}); name the columns with --columns of "
+                "tools/convert_labels.py, such as t_us=STAMP x=LEFT y=TOP w=WIDTH h=HEIGHT "
+                "class=KIND"
             )
         names: dict[str, int] = {name: i for i, name in enumerate(hints.names)}
         empty: set[float] = set()  # labelled times without a box
@@ -173,7 +175,8 @@ class _Line:
             number = self.number(kind)
             if not 0 <= number < len(hints.names):
                 raise InputError(
-                    f"{self.place}: class id {text}, expected 0 to {len(hints.names) - 1} (--source-classes)"
+                    f"{self.place}: class id {text}, expected 0 to {len(hints.names) - 1}, the ids "
+                    "of --source-classes; give a name for every id"
                 )
             return int(number)
         return names.setdefault(text, len(names))
@@ -211,7 +214,7 @@ def _lines(path: Path) -> Iterator[tuple[int, dict]]:
         for number, line in enumerate(csv.DictReader(text, delimiter=_head(path)[1]), 2):
             if None in line:
                 raise InputError(
-                    f"{path}: line {number} has more values than there are columns; mend it"
+                    f"{path}: line {number} has more values than there are columns; correct it"
                 )
             yield number, line
 

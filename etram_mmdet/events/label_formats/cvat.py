@@ -89,7 +89,8 @@ def _parse(path: Path) -> ElementTree.Element:
     # Entities can expand to more text than memory holds.
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise InputError(
-            f"{path}: declares a document type, which CVAT's files do not; export it from CVAT again"
+            f"{path}: declares a document type, which files of CVAT never do; export it from CVAT "
+            "again"
         )
     try:
         root = ElementTree.fromstring(text)
@@ -97,7 +98,8 @@ def _parse(path: Path) -> ElementTree.Element:
         raise InputError(f"{path}: not valid XML ({error}); export it again") from error
     if root.tag != "annotations":
         raise InputError(
-            f"{path}: begins with <{root.tag:.40}>, expected CVAT's <annotations>; export as CVAT for video"
+            f"{path}: begins with <{root.tag:.40}>, expected CVAT's <annotations>; export the "
+            "labels as CVAT for video"
         )
     return root
 
@@ -141,7 +143,8 @@ def _number(
         return kind(value)
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"{path}: <{element.tag:.40}> has {key}={str(value)[:40]!r}, expected a number; export it again"
+            f"{path}: <{element.tag:.40}> has {key}={str(value)[:40]!r}, expected a number; export "
+            "it again"
         ) from error
 
 
@@ -156,7 +159,10 @@ def _size(path: Path, root: ElementTree.Element) -> tuple[int, int] | None:
         for i in root.iter("image")
     }
     if len(sizes) > 1:
-        raise InputError(f"{path}: images have {len(sizes)} different sizes; a recording has one")
+        raise InputError(
+            f"{path}: images have {len(sizes)} different sizes, expected one; write one file for "
+            "each recording"
+        )
     return next((size for size in sizes if min(size) > 0), None)
 
 

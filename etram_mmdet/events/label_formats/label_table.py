@@ -99,7 +99,7 @@ def to_boxes(table: LabelTable) -> tuple[np.ndarray, tuple[str, ...] | None]:
 
     Returns:
         Boxes (N,) of ``BBOX_DTYPE`` in time order, and the class names. ``class_id`` is an index
-        into the names. If the file held ids, these stay as they are and the names are ``None``.
+        into the names. If the file held ids, these are kept and the names are ``None``.
     """
     ids = ids_of(table.names)
     boxes = np.zeros(len(table.rows), BBOX_DTYPE)
@@ -151,7 +151,7 @@ def resized(table: LabelTable, size_px: tuple[int, int]) -> LabelTable:
     """Labels with boxes scaled from the labelled frames to the sensor.
 
     Args:
-        table: labels; without a known size of the frames, boxes stay as they are.
+        table: labels; without a known size of the frames, boxes are not scaled.
         size_px: width and height of the sensor.
     """
     if table.size_px is None or table.size_px == size_px:
@@ -191,7 +191,8 @@ def interpolated(table: LabelTable, grid: np.ndarray | None = None) -> LabelTabl
         added += len(parts[-1])
         if added > MAX_ROWS:
             raise InputError(
-                f"more than {MAX_ROWS:,} boxes between key frames; interpolate parts of the recording"
+                f"interpolation adds more than {MAX_ROWS:,} boxes between key frames; split the "
+                "recording into parts"
             )
     rows = np.concatenate(parts)
     found = [*table.found, f"{added} boxes added between the key frames of tracks"]
@@ -210,8 +211,8 @@ def _between(keys: np.ndarray, grid: np.ndarray, ends: np.ndarray) -> np.ndarray
     if len(repeated):
         key = keys[repeated[0]]
         raise InputError(
-            f"track {key['track_id']} has two boxes at {key['stamp']:g}, so nothing can be interpolated between them; "
-            "give each object its own track"
+            f"track {key['track_id']} has two boxes at {key['stamp']:g}, so its boxes cannot be "
+            "interpolated; give each object its own track"
         )
     between = grid[slice(*np.searchsorted(grid, keys["stamp"][[0, -1]]))]
     between = between[~np.isin(between, keys["stamp"])]

@@ -22,7 +22,7 @@ class Mot(LabelFormat):
     """Labels in a text file with lines ``frame,track,x,y,w,h,confidence,class,visibility``.
 
     A confidence of 0 marks a box to ignore, which is left out and counted. Frame 1 of the file is
-    frame 0 of a table. Class names stand in ``labels.txt`` beside the file, one per line, as CVAT
+    frame 0 of a table. Class names are in ``labels.txt`` beside the file, one per line, as CVAT
     writes it. Coordinates are used unchanged.
     """
 
@@ -74,8 +74,8 @@ class Mot(LabelFormat):
     def write(self, table: LabelTable, path: Path) -> None:
         """Write one line per box, and the class names.
 
-        A frame without a box has no line in this format; its number stands in the map of times
-        only.
+        A frame without a box has no line in this format; only the map of times holds its
+        number.
         """
         with atomic_write(path) as aside, aside.open("w", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
@@ -115,7 +115,8 @@ def _values(path: Path, number: int, words: list[str], num_names: int) -> list[f
         values.append(1.0)
     if len(values) != 8 or not 1 <= values[7] <= num_names or values[0] < 1:
         raise InputError(
-            f"{path}: line {number} is {','.join(words)[:60]!r}, expected {_LINE}, and a class up to {num_names}"
+            f"{path}: line {number} is {','.join(words)[:60]!r}, expected {_LINE}, and a class up "
+            f"to {num_names}"
         )
     return values
 
@@ -124,7 +125,8 @@ def _names(path: Path) -> tuple[str, ...]:
     beside = path.with_name(_NAMES_FILE)
     if not beside.is_file() or beside == path:
         raise InputError(
-            f"{path}: no {_NAMES_FILE} beside it with the class names; write them into one, one a line from class 1 "
-            "(tools/convert_labels.py also takes --source-classes NAME ...)"
+            f"{path}: no file {_NAMES_FILE} beside it; write the class names into such a file, one "
+            "a line, beginning with class 1 (or pass --source-classes NAME ... to "
+            "tools/convert_labels.py)"
         )
     return names_in_lines(beside)

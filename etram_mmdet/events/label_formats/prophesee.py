@@ -51,8 +51,8 @@ class Prophesee(LabelFormat):
 def _name_of(path: Path, class_id: int, names: tuple[str, ...]) -> str:
     if names and not 0 <= class_id < len(names):
         raise InputError(
-            f"{path}: class id {class_id} has no name: {len(names)} were given ({', '.join(names)}); give one for "
-            "every id from 0 with --source-classes"
+            f"{path}: class id {class_id} has no name: {len(names)} names were given "
+            f"({', '.join(names)}); give one for every id from 0 with --source-classes"
         )
     return names[class_id] if names else str(class_id)
 

@@ -22,7 +22,7 @@ from etram_mmdet.utils.files import atomic_write
 
 _NAME_FILES = ("classes.txt", "obj.names", "data.yaml", "dataset.yaml")
 _FOLDERS = ("labels", "obj_train_data")
-_LINE = "class cx cy w h, perhaps with a track, sides from 0 to 1"
+_LINE = "class cx cy w h (and perhaps a track) with cx, cy, w and h from 0 to 1"
 
 
 class Yolo(LabelFormat):
@@ -50,15 +50,17 @@ class Yolo(LabelFormat):
     def _read(self, path: Path, hints: Hints) -> LabelTable:
         if hints.size_px is None:
             raise InputError(
-                f"{path}: YOLO files do not say how large the frames are; add --frame-size WIDTH HEIGHT"
+                f"{path}: YOLO files do not hold the size of the frames; add --frame-size WIDTH "
+                "HEIGHT"
             )
         names = hints.names or _names(path)
         files = [file for file in _label_files(path) if file.name not in _NAME_FILES]
         numbers = [frame_number(file.name) for file in files]
         if None in numbers or not files:
-            which = files[numbers.index(None)].name if files else "no text file"
+            which = f"no number in {files[numbers.index(None)].name}" if files else "no text file"
             raise InputError(
-                f"{path}: {which}; expected one text file a frame, with its number as in frame_000012.txt"
+                f"{path}: {which}; expected one text file for each frame with its number, such as "
+                "frame_000012.txt"
             )
         refuse_repeated(path, "frame number", numbers)
         check_size(path, sum(file.stat().st_size for file in files))
@@ -76,7 +78,8 @@ class Yolo(LabelFormat):
     def write(self, table: LabelTable, path: Path) -> None:
         if table.size_px is None:
             raise InputError(
-                f"{path}: YOLO files hold shares of the frame; add --frame-size WIDTH HEIGHT"
+                f"{path}: YOLO files hold boxes as shares of the frame, whose size is unknown; add "
+                "--frame-size WIDTH HEIGHT"
             )
         width, height = table.size_px
         ends = np.searchsorted(table.rows["stamp"], table.stamps, side="right")
@@ -112,8 +115,8 @@ def _names(path: Path) -> tuple[str, ...]:
     file = _names_file(path)
     if file is None:
         raise InputError(
-            f"{path}: no {', '.join(_NAME_FILES)} with the class names; write them into classes.txt, one a line "
-            "(tools/convert_labels.py also takes --source-classes NAME ...)"
+            f"{path}: none of {', '.join(_NAME_FILES)} is there; write the class names into "
+            "classes.txt, one a line (or pass --source-classes NAME ... to tools/convert_labels.py)"
         )
     return (
         tuple(_yaml_names(file, read_text(file)))
@@ -130,7 +133,7 @@ def _yaml_names(path: Path, text: str) -> Iterator[str]:
     )
     if value is None:
         raise InputError(
-            f"{path}: has no line names: ...; add it, or write the names into classes.txt"
+            f"{path}: has no line 'names: ...'; add it, or write the names into classes.txt"
         )
     if value:
         yield from (word.strip().strip("'\"") for word in value.strip("[]").split(","))
@@ -156,7 +159,8 @@ def _rows(file: Path, frame: int, num_names: int, size_px: tuple[int, int]) -> I
             raise InputError(f"{file}: line {number} is {line[:60]!r}, expected {_LINE}") from error
         if not 0 <= name < num_names or len(values) > 6 or max(map(abs, values[1:5])) > 2:
             raise InputError(
-                f"{file}: line {number} is {line[:60]!r}, expected {_LINE}, and a class below {num_names}"
+                f"{file}: line {number} is {line[:60]!r}, expected {_LINE}, and a class below "
+                f"{num_names}"
             )
         yield (
             frame,

@@ -18,8 +18,8 @@ import cv2
 import numpy as np
 
 _MOST_FRAMES = 60  # number of frames to look at, spread over the recording
-# Fewer frames are no evidence, nor are fewer than a third of the frames that have boxes as they
-# are.
+# Fewer frames are no evidence, nor are fewer than a third of the frames that have boxes when
+# labels are read unchanged.
 _LEAST_FRAMES = 10
 # A box moves if no box was nearly in its place so much earlier or later.
 _COMPARE_AFTER_US = 200_000
@@ -117,7 +117,7 @@ class BoxActivity:
         """Share of the moving boxes that hold more events per pixel than their surroundings.
 
         The surroundings reach half a box further on each side; pixels inside any box are left out.
-        ``None`` if there are too few boxes, or if nothing stands out from the noise outside the
+        ``None`` if there are too few boxes, or if noise hides all objects outside the
         boxes.
         """
         found = [self._against_surroundings(end_us, reading) for end_us in self._frames]
@@ -193,7 +193,7 @@ class BoxActivity:
         return self._xyxy[start:stop]
 
     def compare(self) -> dict[Reading, tuple[float, float]]:
-        """Activity of the boxes for each reading, and that of the boxes as they are.
+        """Activity of the boxes for each reading, and for labels that are read unchanged.
 
         Both are measured on the frames that have boxes in both readings. The value 1 is the
         activity of the image as a whole. Readings with too few frames are left out.

@@ -21,7 +21,7 @@ _REST = "the rest of this file"
 def with_checksums(folder: Path, manifest: dict) -> dict:
     """A manifest with the checksums that :func:`check_files` compares.
 
-    Checksums that it already holds for files stay.
+    Checksums of files that it already holds are kept.
 
     Args:
         folder: sequence folder with the files.
@@ -58,12 +58,13 @@ def check_files(folder: Path, manifest: dict) -> None:
     found = _checksums_of(folder, manifest) if written else {}
     for name, expected in written.items():
         file = path if name == _REST else folder / name
-        on_purpose = f"{PREPROCESS_AGAIN}. If you changed it on purpose, take {KEY!r} out of {path}"
+        on_purpose = f"{PREPROCESS_AGAIN}. If you changed it on purpose, remove {KEY!r} from {path}"
         if name not in found:
-            raise InputError(f"{file}: missing, but was written with this folder; {on_purpose}")
+            raise InputError(f"{file}: missing, but preprocessing wrote it; {on_purpose}")
         if found[name] != expected:
             raise InputError(
-                f"{file}: not as it was written (CRC-32 {found[name]}, expected {expected}); {on_purpose}"
+                f"{file}: changed since it was written (CRC-32 {found[name]}, expected "
+                f"{expected}); {on_purpose}"
             )
 
 

@@ -75,5 +75,6 @@ def check_plausible(label_file: Path, doubts: list[str]) -> None:
     """
     if doubts:
         raise InputError(
-            f"{label_file}: {'. Also, '.join(doubts)}. If all is right as it is: --keep-implausible"
+            f"{label_file}: {'. Also, '.join(doubts)}. If the labels are correct, keep them with "
+            "--keep-implausible"
         )

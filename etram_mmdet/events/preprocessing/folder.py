@@ -55,7 +55,7 @@ class Task(NamedTuple):
         folder: sequence folder to make.
         settings: settings of the preprocessing.
         keep_implausible: whether labels that do not seem to fit are kept.
-        replaces: :func:`folder_id` of a folder that is made anew, whatever it holds; ``None`` for
+        replaces: :func:`folder_id` of a folder that is made again, whatever it holds; ``None`` for
             none.
     """
 
@@ -87,8 +87,8 @@ def preprocess_folder(
     A recording that cannot be used becomes a problem in the summary, and the others go on. So does
     a recording whose labels do not seem to fit its events (see ``plausibility``), unless
     ``keep_implausible`` is set. A recording that was finished with the same settings is left alone,
-    and made anew if its labels changed. A recording that another process makes is waited for, and
-    made here if that process ends.
+    or preprocessed again if its labels changed. The function waits for recordings that other
+    processes preprocess, and takes them over if such a process ends early.
 
     Args:
         src: dataset folder, see :func:`find_sources`.
@@ -97,9 +97,9 @@ def preprocess_folder(
         workers: number of processes, each with a recording of its own. Default: 0, in this process.
         labels: which label files of eTraM's download are read, see :func:`find_sources`. Default:
             ``"auto"``.
-        overwrite: whether to make every recording anew whose folder exists now. Folders that
-            another process finishes from now on are kept, so that several processes with this
-            option share the work. Default: False.
+        overwrite: whether to preprocess recordings again whose folder exists now. Folders that
+            another process finishes later are kept, so that several processes with this option
+            share the work. Default: False.
         keep_implausible: whether to keep recordings whose labels do not seem to fit. Default:
             False.
         progress: ``progress(outcomes, total=n)`` may wrap the iteration in a progress bar. Default:
@@ -132,7 +132,8 @@ def preprocess_folder(
     problems += [outcome.problem for outcome in outcomes if outcome.problem]
     if not problems and all(outcome.left_out for outcome in outcomes):
         problems = [
-            f"{src}: no recording has a box that --preset {settings.preset} keeps; choose another preset"
+            f"{src}: the filters of --preset {settings.preset} leave no box in any recording; "
+            "choose another preset"
         ]
     return PreprocessSummary(outcomes, problems, _missing_splits(src, sources))
 
@@ -155,9 +156,8 @@ def _outcomes(pool: Workers, tasks: list[Task], tell: Callable[[str], None]) -> 
                 waiting.append((task, f"{task.name} by {outcome.maker}"))
         tasks = [task for task, _ in waiting]
         if tasks:
-            sentence = (
-                f"waiting for what others make: {', '.join(sorted(made for _, made in waiting))}"
-            )
+            listed = ", ".join(sorted(made for _, made in waiting))
+            sentence = f"waiting for recordings that other processes preprocess: {listed}"
             if sentence != told:
                 tell(sentence)
             told = sentence
@@ -165,7 +165,10 @@ def _outcomes(pool: Workers, tasks: list[Task], tell: Callable[[str], None]) -> 
 
 
 def _died(task: Task) -> Outcome:
-    reason = "not finished because a worker process died (out of memory?); run again with fewer --workers"
+    reason = (
+        "not finished: a worker process was killed, perhaps because memory ran out; "
+        "run again with fewer --workers"
+    )
     return Outcome(task.name, problem=f"{task.name}: {reason}")
 
 
@@ -178,7 +181,7 @@ def _process(task: Task) -> Outcome:
     except InputError as error:
         return Outcome(task.name, problem=str(error))
     except OSError as error:
-        advice = "see to free space and permissions in OUT, then run the same command again"
+        advice = "check free space and permissions in OUT, then run the same command again"
         return Outcome(
             task.name, problem=f"{task.name}: {sentence_of(error) or f'{error}; {advice}'}"
         )
@@ -222,7 +225,9 @@ def _make(task: Task, found: Outcome) -> Outcome:
     except InputError as error:
         if not found.changed:
             raise
-        raise InputError(f"{error}. {task.folder} still holds the labels of before") from error
+        raise InputError(
+            f"{error}. {task.folder} was kept and still holds the old labels"
+        ) from error
     return found._replace(manifest=manifest, is_new=True)
 
 
@@ -266,10 +271,12 @@ def _made_as_asked(task: Task) -> dict:
     for key, value in wanted.items():
         if made.get(key) != value:
             raise InputError(
-                f"{task.folder}: made with {key} = {made.get(key)}, now asked for {value}; {_OTHERWISE}"
+                f"{task.folder}: was made with {key} = {made.get(key)}, but {value} is requested "
+                f"now; {_OTHERWISE}"
             )
     if is_other_recording(task.source, manifest):
         raise InputError(
-            f"{task.folder}: made of another recording than {task.source.events} is now; {_OTHERWISE}"
+            f"{task.folder}: was made from another recording than {task.source.events}, or this "
+            f"one has changed; {_OTHERWISE}"
         )
     return manifest

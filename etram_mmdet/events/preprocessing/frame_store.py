@@ -184,7 +184,7 @@ class FrameFile:
         for index, frame in zip(range(start, stop), out, strict=True):
             skipped_filters, chunk = self._data.id.read_direct_chunk((index, 0, 0, 0))
             if self.checksums is not None and checksum(index, chunk) != self.checksums[index]:
-                raise OSError(f"frame {index} is not what was written (its checksum differs)")
+                raise OSError(f"frame {index} is damaged (its checksum differs)")
             if skipped_filters and self.checksums is None:
                 return self._data[start:stop]
             _check_header(index, chunk, frame.nbytes)
@@ -203,7 +203,8 @@ def _frames_in(path: Path, file: h5py.File) -> h5py.Dataset:
         )
     if data.ndim == 4 and math.prod(data.shape[1:]) > MAX_FRAME_BYTES:
         raise InputError(
-            f"{path}: frames of {data.shape[1:]}, larger than {MAX_FRAME_BYTES:,}; {PREPROCESS_AGAIN}"
+            f"{path}: frames of {data.shape[1:]}, expected at most {MAX_FRAME_BYTES:,} bytes; "
+            f"{PREPROCESS_AGAIN}"
         )
     if (
         data.ndim != 4
@@ -212,8 +213,9 @@ def _frames_in(path: Path, file: h5py.File) -> h5py.Dataset:
         or data.dtype.itemsize != 1
     ):
         raise InputError(
-            f"{path}: data is {data.dtype} {data.shape}, expected uint8 or int8 (n, C, H, W) with sides up to "
-            f"{MAX_SIDE_PX}; write the folder as tools/preprocess.py does, or {PREPROCESS_AGAIN}"
+            f"{path}: data is {data.dtype} {data.shape}, expected uint8 or int8 (n, C, H, W) with "
+            f"sides up to {MAX_SIDE_PX}; write the folder as tools/preprocess.py does, or "
+            f"{PREPROCESS_AGAIN}"
         )
     return data
 
@@ -245,7 +247,8 @@ def _check_header(index: int, chunk: bytes, num_bytes: int) -> None:
     unpacked, packed = (int.from_bytes(chunk[i : i + 4], "little") for i in (4, 12))
     if len(chunk) < 16 or unpacked != num_bytes or packed != len(chunk):
         raise OSError(
-            f"frame {index} is damaged: {len(chunk)} bytes that claim to be {packed} and to hold {unpacked}"
+            f"frame {index} is damaged: its {len(chunk)} bytes state a size of {packed} and a "
+            f"content of {unpacked}, expected {num_bytes}"
         )
 
 

@@ -58,7 +58,7 @@ def select_frames(
 
     A representation ends exactly at every frame. Between frames there are others, at most about
     every 50 ms (or every window, if that is shorter and the rule is ``all``). Before the first
-    frame there are as many, at the usual step, as have a full window of recording.
+    frame there is one at every usual step whose window lies fully within the recording.
 
     Args:
         label_us: sorted unique label times, int64 (L,) microseconds.
@@ -101,8 +101,8 @@ def _check_same_clock(label_us: np.ndarray, t_first_us: int) -> None:
     """Raise ``InputError`` for labels on another clock; they would need years of empty windows."""
     if max(t_first_us, label_us[-1]) - min(t_first_us, label_us[0]) > MAX_SPAN_US:
         raise InputError(
-            f"labels from {label_us[0]} to {label_us[-1]} us do not fit events that start at {t_first_us} us; "
-            "give both the same clock in microseconds"
+            f"labels from {label_us[0]} to {label_us[-1]} us are too far from the first event at "
+            f"{t_first_us} us; use the same clock, in microseconds, for labels and events"
         )
 
 

@@ -59,7 +59,7 @@ def class_set_of(settings: PreprocessSettings, source: Source) -> ClassSet | Non
 
 
 def as_asked(manifest: dict, settings: PreprocessSettings, source: Source) -> dict:
-    """Manifest of a finished folder with the class settings of now, if these change no box.
+    """Manifest of a finished folder with today's class settings, if these change no box.
 
     A folder that was made without a class set gets the names of the requested one, unless it holds
     boxes that this set leaves out or does not know. If no class was unknown,
@@ -112,8 +112,8 @@ def sort_by_class(
     """
     if names is not None and class_set is None:
         raise InputError(
-            f"{path}: holds class names ({', '.join(names[:5])}), so it takes a class set: --class-set NAME or "
-            "FILE.json, class_set of a RawEventDataset (docs/classes.md)"
+            f"{path}: holds class names ({', '.join(names[:5])}), which need a class set: pass "
+            "--class-set NAME or FILE.json, or class_set to RawEventDataset (docs/classes.md)"
         )
     ids, places, counts = np.unique(
         signed_ids(boxes["class_id"]), return_inverse=True, return_counts=True
@@ -160,7 +160,7 @@ def _refuse(unknown: list[tuple[int | str, int]], class_set: ClassSet | None, pa
         else f"{class_set.known} of {class_set.name!r}"
     )
     raise InputError(
-        f"{path}: unknown class {what} {listed}{more}, expected {expected} ({counts}{more}); say what they are with "
-        "--class-set (NAME or FILE.json, docs/classes.md), or drop such boxes with --drop-unknown-classes (those of "
-        "class -1 are ignored in evaluation then)"
+        f"{path}: unknown class {what} {listed}{more}, expected {expected} ({counts}{more}); map "
+        "them to classes with --class-set (NAME or FILE.json, docs/classes.md), or drop their "
+        "boxes with --drop-unknown-classes (evaluation then ignores boxes of class -1)"
     )

@@ -29,9 +29,8 @@ def name_of(path: Path) -> str:
     Args:
         path: recording, label file, or folder of YOLO files.
     """
-    stem = (
-        path.name if path.is_dir() else path.stem.removesuffix(".dat")
-    )  # RVT's downloads: NAME_td.dat.h5
+    # RVT's downloads have names such as NAME_td.dat.h5.
+    stem = path.name if path.is_dir() else path.stem.removesuffix(".dat")
     return stem.removesuffix("_td").removesuffix("_bbox")
 
 
@@ -109,9 +108,10 @@ def named_in(files: Iterable[Path], names: set[str]) -> tuple[dict[str, list[Pat
         others = [text for text, name in recordings.items() if name is None]
         if others:
             problems.append(
-                f"{path}: {sum(texts[text] for text in others)} of {sum(texts.values())} images or lines name no "
-                f"recording here, the first {others[0][:80]!r}; write file names such as RECORDING/frame_000012.png, "
-                "or call the file as its only recording"
+                f"{path}: {sum(texts[text] for text in others)} of {sum(texts.values())} images or "
+                f"lines belong to no recording of this folder, the first is {others[0][:80]!r}; "
+                "use file names such as RECORDING/frame_000012.png, or give the file the name of "
+                "its only recording"
             )
     return found, problems
 
@@ -121,7 +121,8 @@ def _recording_of(path: Path, text: str, names: set[str]) -> str | None:
     if len(found) > 1:
         several = " and ".join(found)
         raise InputError(
-            f"{path}: {text[:80]!r} may belong to the recordings {several}; write RECORDING/frame_1.png"
+            f"{path}: {text[:80]!r} may belong to the recordings {several}; use file names such as "
+            "RECORDING/frame_1.png"
         )
     return found[0] if found else None
 

@@ -65,9 +65,9 @@ def read_labels(recording: Recording, source: Source, settings: PreprocessSettin
     )
     if len(boxes) == len(times_us) == 0:
         raise InputError(
-            f"{source.labels}: holds no boxes; label the recording or take it out of the folder. If nothing is to be "
-            f"seen in it, put the times at which somebody looked into {source.name}_label_times.npy: it is a recording "
-            "of background then"
+            f"{source.labels}: holds no boxes; label the recording or remove it from the folder. "
+            "If no road user is visible, write the times that were checked to "
+            f"{source.name}_label_times.npy; the recording then serves as background"
         )
     offset_us = _offset_us(recording, settings)
     boxes["t"] += offset_us
@@ -88,9 +88,9 @@ def _from_other_format(recording: Recording, source: Source, settings: Preproces
     table = format_.read(
         source.labels, Hints(size_px=(recording.width, recording.height), recording=name)
     )
-    # Whoever labelled frames knew how large they are; a size that is only assumed knows less.
+    # The size of the labelled frames is more reliable than an assumed size of the sensor.
     if table.size_px and not settings.resize_labels and recording.take_sensor(*table.size_px):
-        table.found.append("sensor as large as the labelled frames")
+        table.found.append("sensor size taken from the labelled frames")
     sensor_px = recording.width, recording.height
     if settings.resize_labels:
         table = resized(table, sensor_px)
@@ -133,9 +133,9 @@ def _frame_clock(source: Source, settings: PreprocessSettings) -> tuple[Clock, s
         ), "frames: times from a map, NAME_frames.csv"
     if settings.label_fps is None:
         raise InputError(
-            f"counts frames, so it needs their times: put {source.name}_frames.csv beside it (columns frame,t_us, as "
-            "tools/export_frames.py writes it), or state the rate of a film that begins with the recording's clock: "
-            "--label-fps N (see --label-offset-us too)"
+            f"its times are frame numbers; put {source.name}_frames.csv beside it (columns "
+            "frame,t_us, as tools/export_frames.py writes it), or, if the video starts at time 0, "
+            "give its frame rate with --label-fps N (and its start with --label-offset-us)"
         )
     return Clock(
         "frames", settings.label_fps
@@ -178,8 +178,8 @@ def _inside(recording: Recording, source: Source, labels: Labels) -> Labels:
     times_us = times_us[(times_us >= first_us) & (times_us <= last_us)]
     if len(times_us) == 0 and not is_inside.any():
         raise InputError(
-            f"{source.labels}: no label lies between the first event ({first_us} us) and the last ({last_us} us); "
-            "give both the same clock, see --label-offset-us"
+            f"{source.labels}: no label lies between the first event ({first_us} us) and the last "
+            f"({last_us} us); use the same clock for both, for example with --label-offset-us"
         )
     num_outside = int(np.count_nonzero(~is_inside))
     counts = {"boxes_outside_recording": num_outside} if num_outside else {}

@@ -86,9 +86,10 @@ def find_frames(
     label_us = np.union1d(visible["t"], times_us)
     if len(label_us) == 0:
         counts = ", ".join(f"{name} {count}" for name, count in dropped.items() if count)
+        advice = "check the boxes, or remove the recording from the folder"
         raise NoBoxLeft(
             f"{source.labels}: no box is left after filtering ({counts}) on a sensor of "
-            f"{recording.width}x{recording.height}; {'; '.join(doubts) or 'check the boxes or take the recording away'}"
+            f"{recording.width}x{recording.height}; {'; '.join(doubts) or advice}"
         )
     try:
         frames = select_frames(
@@ -131,7 +132,7 @@ def refuse_quiet(recording: Recording, source: Source, found: LabelledFrames) ->
         found: its labels and frames.
 
     Raises:
-        InputError: when a label stands more than ``MAX_QUIET_US`` before the first event or after
+        InputError: when a label lies more than ``MAX_QUIET_US`` before the first event or after
             the last.
     """
     label_us = found.frames.label_us
@@ -146,8 +147,9 @@ def refuse_quiet(recording: Recording, source: Source, found: LabelledFrames) ->
     ):
         if quiet_us > MAX_QUIET_US:
             raise InputError(
-                f"{source.labels}: a label {quiet_us / 1e6:,.0f} s {where} ({found.place_of(time_us)}), expected at "
-                f"most {MAX_QUIET_US / 1e6:,.0f} s; mend or remove it, or leave such labels out: --drop-labels-outside"
+                f"{source.labels}: a label lies {quiet_us / 1e6:,.0f} s {where} "
+                f"({found.place_of(time_us)}), expected at most {MAX_QUIET_US / 1e6:,.0f} s; "
+                "correct or remove it, or drop such labels with --drop-labels-outside"
             )
 
 

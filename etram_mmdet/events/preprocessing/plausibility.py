@@ -23,8 +23,8 @@ class Limit(NamedTuple):
     """Limit of a check.
 
     Attributes:
-        value: a recording beyond it is a problem.
-        reason: why the limit lies there.
+        value: a recording beyond it is reported as a problem.
+        reason: why the limit has this value.
     """
 
     value: float
@@ -34,47 +34,51 @@ class Limit(NamedTuple):
 # A recording beyond these limits is a problem. docs/data.md shows this table; a test compares.
 LIMITS = {
     "most_labels_per_s": Limit(
-        500, "no camera or tracker labels faster; times in ms read as us do"
+        500, "no camera or tracker labels faster; times in ms that are read as us exceed it"
     ),
     "least_labels_per_s": Limit(
-        0.2, "slower labels are no video; times in ns read as us are, and events scarce"
+        0.2,
+        "labels of a video come faster; times in ns that are read as us give fewer labels and rare "
+        "events",
     ),
-    "least_events_per_pixel_s": Limit(0.05, "an event camera's noise alone makes more"),
-    "most_early_s": Limit(0.2, "nobody labels before a camera has begun"),
-    "most_late_s": Limit(1.0, "a camera writes events to the end, at least its noise"),
-    "most_outside_share": Limit(0.1, "a few labels may hang over either end of a recording"),
+    "least_events_per_pixel_s": Limit(0.05, "the noise of an event camera alone makes more"),
+    "most_early_s": Limit(0.2, "labels cannot lie before the camera's start"),
+    "most_late_s": Limit(1.0, "a camera sends events, at least noise, until the end"),
+    "most_outside_share": Limit(0.1, "a few labels may lie just outside a recording"),
     "least_covered_share": Limit(
-        0.002, "labels in another unit cover a thousandth; ten labels or more are judged"
+        0.002, "labels in another unit cover a thousandth; fewer than ten labels are not checked"
     ),
     "least_kept_share": Limit(
-        0.5, "RVT's rule should find a label near every tenth of a second that has some"
+        0.5, "RVT's rule should keep a label in nearly every labelled tenth of a second"
     ),
     "most_outside_boxes_share": Limit(0.2, "boxes lie on the sensor, apart from some at its edge"),
     "corner_boxes_share": Limit(
-        0.95, "w above x and h above y in nearly all boxes: a second corner, no size"
+        0.95, "w above x and h above y in nearly all boxes means second corners instead of sizes"
     ),
     "least_cut_corner_boxes_share": Limit(
-        0.2, "corners read as sizes reach over the sensor in most of the image"
+        0.2, "corners that are read as sizes reach beyond the sensor in most of the image"
     ),
     "better_reading": Limit(
         1.25,
-        "right labels of 110 streets reached 1.10, random ones 1.13; wrong ones mostly pass 1.3",
+        "right labels of 110 streets reached 1.10, random ones 1.13; wrong ones mostly exceed 1.3",
     ),
     "least_activity": Limit(
-        0.5, "what moves makes events; the least busy right boxes had 0.9 of the image's activity"
+        0.5,
+        "moving objects make events; the least active right boxes had 0.9 of the image's activity",
     ),
     "least_busier_share": Limit(
         0.65,
-        "boxes that move are busier than what is around them: right ones 97 % and more, foreign ones 28 to 72 %",
+        "moving boxes hold more events per pixel than their surroundings: 97 % and more of right "
+        "ones, 28 to 72 % of those of other recordings",
     ),
     "least_busier_share_mended": Limit(
-        0.75, "foreign boxes reach 0.69 where they fit best, right ones 0.9"
+        0.75, "boxes of other recordings reach 0.69 at their best shift, right ones 0.9"
     ),
     "most_rate_ratio": Limit(
-        1.2, "recordings with more frames a second weigh more in AP and in false alarms"
+        1.2, "recordings with more frames a second count more in AP and false alarms"
     ),
 }
-_LEAST_LABEL_TIMES = 10  # fewer have no rate and cover nothing
+_LEAST_LABEL_TIMES = 10  # with fewer, rate and covered time are not checked
 WINDOW_US = 50_000  # a label so far outside may see no event at all
 _LONG_GAP_US = 60_000_000  # gap from which the recording's last event is looked for
 
@@ -175,11 +179,14 @@ def doubts_about_times(times: Times) -> list[str]:
     fits = (cause for cause in causes if not _time_faults(_read_otherwise(times, cause)))
     cause = next(fits, None)
     if cause:
-        advice = f"likely {cause.text}: {cause.options}"
+        advice = f"likely cause: {cause.text}; use {cause.options}"
     elif _rate_faults(times):
-        advice = "give labels and events the same unit: --event-time-unit, --label-time-unit"
+        advice = "give the units of labels and events with --event-time-unit and --label-time-unit"
     else:
-        advice = "likely these labels are another recording's: --drop-labels-outside, or --label-offset-us N if all are off"
+        advice = (
+            "likely cause: labels of another recording; drop them with --drop-labels-outside, or "
+            "shift all labels with --label-offset-us N"
+        )
     return [f"{', '.join(faults)}; {advice}"]
 
 
@@ -253,7 +260,7 @@ def _rate_faults(times: Times) -> list[str]:
     if rate is None:
         return []
     if rate > _limit("most_labels_per_s"):
-        return [f"labels come at {rate:,.0f} a second"]
+        return [f"there are {rate:,.0f} labels a second"]
     if times.t_last_us is None or len(times.label_us) < _LEAST_LABEL_TIMES:
         return []
     faults = []
@@ -261,7 +268,8 @@ def _rate_faults(times: Times) -> list[str]:
     density = np.inf if times.events_per_pixel is None else times.events_per_pixel / seconds
     if rate < _limit("least_labels_per_s") and density < _limit("least_events_per_pixel_s"):
         faults.append(
-            f"labels come every {1 / rate:,.0f} s and events at {density:.3g} a pixel and second"
+            f"there is one label every {1 / rate:,.0f} s and {density:.3g} events per pixel and "
+            "second"
         )
     covered = (times.label_us[-1] - times.label_us[0]) / 1e6 / seconds
     if covered < _limit("least_covered_share"):
@@ -298,7 +306,8 @@ def _outside_faults(times: Times) -> list[str]:
                 else f" ({times.place_of(times.label_us[distance_us.argmax()])})"
             )
             faults.append(
-                f"{count} of {len(distance_us)} label times lie {where}, up to {_rounded(most)} s{place}"
+                f"{count} of {len(distance_us)} label times lie {where}, up to "
+                f"{_rounded(most)} s{place}"
             )
     return faults
 
@@ -317,8 +326,8 @@ def doubts_about_frames(label_us: np.ndarray, frames: Frames) -> list[str]:
     if len(frames.label_us) >= _limit("least_kept_share") * expected:
         return []
     return [
-        f"RVT's frame rule keeps {len(frames.label_us)} of about {expected} labelled tenths of a second; likely label "
-        "times jitter by more than its 2 ms: --frames all"
+        f"RVT's frame rule keeps only {len(frames.label_us)} of about {expected} labels at 10 Hz; "
+        "likely cause: label times jitter by more than the 2 ms that it allows; use --frames all"
     ]
 
 
@@ -343,14 +352,16 @@ def doubts_about_boxes(boxes: np.ndarray, width: int, height: int, box_format: s
     ):
         return [
             f"{percent(cut.mean(), 0)} of the boxes reach over the sensor of {width}x{height}, and "
-            f"{percent(like_corners, 0)} have w > x and h > y; likely they are two corners: --box-format xyxy"
+            f"{percent(like_corners, 0)} have w > x and h > y; likely cause: boxes are stored as "
+            "two corners; use --box-format xyxy"
         ]
     outside = ((x >= width) | (y >= height) | (x + w <= 0) | (y + h <= 0)).mean()
     if outside <= _limit("most_outside_boxes_share"):
         return []
     return [
-        f"{percent(outside, 0)} of the boxes lie outside the sensor of {width}x{height}; likely they were drawn on "
-        "images of another size, or the sensor's size was guessed wrongly: --sensor WIDTH HEIGHT"
+        f"{percent(outside, 0)} of the boxes lie outside the sensor of {width}x{height}; likely "
+        "cause: they were drawn on images of another size, or the sensor's size was guessed "
+        "wrongly; give it with --sensor WIDTH HEIGHT"
     ]
 
 
@@ -372,28 +383,34 @@ def doubts_about_activity(activity: BoxActivity, box_format: str) -> list[str]:
     }
     best = max(gains, key=gains.get, default=AS_THEY_ARE)
     share = compared[AS_THEY_ARE][0]
-    found = f"boxes that move hold {share:.2f} times the events of the image as a whole"
+    found = f"moving boxes hold {share:.2f} times as many events per pixel as the whole image"
     are_foreign = _is_below(activity, AS_THEY_ARE, "least_busier_share")
     is_mended = not (are_foreign and _is_below(activity, best, "least_busier_share_mended"))
     if best != AS_THEY_ARE and gains[best] > least and is_mended:
         other = compared[best][0]
         if best.is_centre:
             return [
-                f"{found}, and {other:.2f} times if x and y are their centres; likely so: --box-format cxcywh"
+                f"{found}, but {other:.2f} times if x and y are read as box centres; likely cause: "
+                "x and y are centres; use --box-format cxcywh"
             ]
         if best.offset_us in activity.offsets_us:
-            option = f"likely {_CAUSES[0].text}: {_CAUSES[0].options}"
+            option = f"likely cause: {_CAUSES[0].text}; use {_CAUSES[0].options}"
         else:
-            option = f"likely their clock is off: --label-offset-us {best.offset_us}"
+            option = f"likely cause: their clock is off; use --label-offset-us {best.offset_us}"
         return [
-            f"{found}, and {other:.2f} times if the labels stand {best.offset_us / 1e6:+.4g} s later; {option}"
+            f"{found}, but {other:.2f} times if the labels are shifted by "
+            f"{best.offset_us / 1e6:+.4g} s; {option}"
         ]
     if are_foreign:
-        found = f"{percent(activity.busier_share(), 0)} of the boxes that move are busier than what is around them"
+        busier = percent(activity.busier_share(), 0)
+        found = (
+            f"only {busier} of the moving boxes hold more events per pixel than their surroundings"
+        )
     elif share >= _limit("least_activity"):
         return []
     return [
-        f"{found}; likely the labels are another recording's, or their clock is: --label-offset-us N"
+        f"{found}; likely cause: labels of another recording, or another clock; shift the labels "
+        "with --label-offset-us N"
     ]
 
 
@@ -415,10 +432,11 @@ def differing_rates(rates: Iterable[tuple[str, float | None]]) -> str:
     for rate, name in known:
         named[f"{rate:.2g}"].append(name)
     listed = ", ".join(
-        f"{rate} in {len(names)} ({names[0]}{', ...' if names[1:] else ''})"
+        f"{rate} Hz in {len(names)} ({names[0]}{', ...' if names[1:] else ''})"
         for rate, names in named.items()
     )
     return (
-        f"labelled frames a second differ between recordings: {listed}; AP and false alarms weigh the denser ones "
-        "more: use label files of one rate, or --frames all where these agree"
+        f"recordings have labelled frames at different rates: {listed}; those with more frames "
+        "count more in AP and false alarms. Use label files of one rate, or --frames all if their "
+        "labels have the same rate"
     )

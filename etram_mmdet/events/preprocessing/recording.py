@@ -47,7 +47,7 @@ def preprocess_recording(
         folder: the sequence folder.
         settings: settings of the preprocessing.
         keep_implausible: whether labels that do not seem to fit the events are kept, with a note in
-            the manifest. Default: False, they are an error.
+            the manifest. Default: False, then they are an error.
 
     Raises:
         InputError: when the recording or its labels cannot be used.
@@ -135,18 +135,19 @@ def _refuse_quiet_after(
 ) -> None:
     next_us = found.frames.label_us[np.searchsorted(found.frames.label_us, end_us)]
     raise InputError(
-        f"{recording.path}: no event in the {MAX_QUIET_US / 1e6:,.0f} s after {last_us} us, but a label later "
-        f"({found.place_of(next_us)}); mend or remove such labels, or leave those after the last event out: "
-        "--drop-labels-outside"
+        f"{recording.path}: no events for {MAX_QUIET_US / 1e6:,.0f} s after {last_us} us, but a "
+        f"later label ({found.place_of(next_us)}); correct or remove such labels, or drop labels "
+        "after the last event with --drop-labels-outside"
     )
 
 
 def _check_any_events(num_events: np.ndarray, frames: Frames, recording: Recording) -> None:
     if not num_events.any():
         raise InputError(
-            f"{recording.path}: no event before any label (events from {recording.t_first_us} to "
-            f"{recording.t_last_us} us, labels from {frames.label_us[0]} to {frames.label_us[-1]} us); "
-            "give both the same clock in microseconds"
+            f"{recording.path}: no window before a label holds an event (events from "
+            f"{recording.t_first_us} to {recording.t_last_us} us, labels from {frames.label_us[0]} "
+            f"to {frames.label_us[-1]} us); use the same clock, in microseconds, for events and "
+            "labels"
         )
 
 

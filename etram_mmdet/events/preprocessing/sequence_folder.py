@@ -153,7 +153,7 @@ def read_manifest(folder: str | Path) -> dict:
     path = Path(folder) / MANIFEST
     if not path.exists():
         raise InputError(
-            f"{folder}: no {MANIFEST}, so not a folder that tools/preprocess.py finished"
+            f"{folder}: no {MANIFEST}, so tools/preprocess.py did not finish this folder; {_AGAIN}"
         )
     manifest = read_json(path, _AGAIN)
     if not isinstance(manifest, dict):
@@ -225,7 +225,8 @@ def read_ignored(folder: Path) -> np.ndarray:
     boxes = load_array(path, advice=PREPROCESS_AGAIN)
     if boxes.dtype != BBOX_DTYPE or boxes.ndim != 1:
         raise InputError(
-            f"{path}: {boxes.dtype} {boxes.shape}, expected boxes of {BBOX_DTYPE}; {PREPROCESS_AGAIN}"
+            f"{path}: {boxes.dtype} {boxes.shape}, expected boxes of {BBOX_DTYPE}; "
+            f"{PREPROCESS_AGAIN}"
         )
     check_finite(boxes, path, PREPROCESS_AGAIN)
     return boxes

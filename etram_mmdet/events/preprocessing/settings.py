@@ -55,7 +55,7 @@ class PreprocessSettings:
             Default: False.
         sort_events: whether events are sorted by time, which needs all of them in memory. Default:
             False.
-        event_columns: names of the columns of events, see ``open_recording``. Default: found.
+        event_columns: names of the columns of events, see ``open_recording``. Default: detected.
         class_set: meaning of ids and names in label files, as :func:`get_class_set` takes it.
             Default: ids 0 to 7 are kept without names.
         drop_unknown_classes: whether boxes of unknown classes are dropped and those of class -1
@@ -98,11 +98,13 @@ class PreprocessSettings:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in get_args(choices):
                 raise InputError(
-                    f"{name} must be one of {', '.join(get_args(choices))}: got {getattr(self, name)!r}"
+                    f"{name} must be one of {', '.join(get_args(choices))}: got "
+                    f"{getattr(self, name)!r}"
                 )
         if self.label_offset_us != FROM_START and not isinstance(self.label_offset_us, int):
             raise InputError(
-                f"label_offset_us must be a number of microseconds or 'start': got {self.label_offset_us!r}"
+                "label_offset_us must be a number of microseconds or 'start': got "
+                f"{self.label_offset_us!r}"
             )
         if self.window_us < 1:
             raise InputError(f"window_us must be at least 1: got {self.window_us}")
@@ -116,7 +118,7 @@ class PreprocessSettings:
             )
         if self.class_set is not None:  # a file becomes its content; a built-in set its name
             object.__setattr__(self, "class_set", plain_class_set(self.class_set))
-        # Without options that are defaults, so that two ways of saying the same are equal.
+        # Options at their default are left out, so that equal settings compare equal.
         wanted = self.representation or {**RVT_REPRESENTATION, "downsample": self.rules.downsample}
         object.__setattr__(self, "representation", build_representation(wanted, 2, 2).config)
 

@@ -55,7 +55,8 @@ def origin_of(source: Source, state: dict[str, tuple[int, int]]) -> dict:
     for name, now in state_of(source).items():
         if state.get(name) != now:
             raise InputError(
-                f"{source.split}/{source.name}: {name} changed while it was read; run it again"
+                f"{source.split}/{source.name}: {name} changed while it was read; run the command "
+                "again"
             )
     return {
         "source_files": {name: size for name, (size, _) in state.items()},
@@ -91,7 +92,7 @@ def is_other_recording(source: Source, manifest: dict) -> bool:
 
 
 def with_time_of(source: Source, manifest: dict) -> dict:
-    """A manifest with the recording's time of now, so that its digest is not needed again.
+    """A manifest with the recording's present time stamp, so that its digest is not needed again.
 
     Args:
         source: the recording and its labels.

@@ -109,7 +109,10 @@ def find_sources(root: Path, labels: LabelFiles = "auto") -> tuple[list[Source],
         flat = root.is_dir() and any(map(_is_recording, root.iterdir()))
         advice = "check the path, or make a small dataset with tools/make_sample.py"
         if flat:
-            advice = f"recordings lie in {root} itself: move them and their labels into {root / 'train'}, some into val"
+            advice = (
+                f"recordings lie in {root} itself: move them and their labels into "
+                f"{root / 'train'}, some into val"
+            )
         raise InputError(
             f"{root}: no recordings NAME_td.h5 with labels NAME_bbox.npy in {', '.join(SPLITS)}; "
             f"{advice}\n{found}".rstrip()
@@ -162,7 +165,8 @@ def _pair(
             unlabelled.append(_Unlabelled(split, name, recordings[0], label_folders[0]))
         elif not recordings:
             problems.append(
-                f"{label_files[0]}: no recording {name}_td.h5 beside it; put it there or take the labels away"
+                f"{label_files[0]}: no recording {name}_td.h5 beside it; put it there or remove "
+                "the labels"
             )
         else:
             files = recordings if len(recordings) > 1 else label_files
@@ -173,7 +177,7 @@ def _pair(
 def _pair_shared(
     root: Path, labelled: list[Source], unlabelled: list[_Unlabelled]
 ) -> tuple[list[Source], list[str]]:
-    """Recordings whose labels stand in a file that names several recordings.
+    """Recordings whose labels are in a file that names several recordings.
 
     The file lies in the folder of their split or in ``root``.
     """
@@ -196,21 +200,25 @@ def _pair_shared(
             sources.append(Source(split, name, events, found[0]))
         elif len(found) == 1:
             problems.append(
-                f"{found[0]}: {name} is a recording of several splits; put a file into the folder of each"
+                f"{found[0]}: {name} is a recording of several splits; put a label file into the "
+                "folder of each split"
             )
         elif found:
             problems.append(_too_many(found, name))
         else:
             beside = "beside it" if folder == events.parent else f"in {folder}"
             problems.append(
-                f"{events}: no labels {name}{ARRAY} {beside}; put {expected_names(name)} there, or take the recording "
-                "away"
+                f"{events}: no labels {name}{ARRAY} {beside}; put {expected_names(name)} there, or "
+                "remove the recording"
             )
     return sources, problems
 
 
 def _too_many(files: list[Path], name: str) -> str:
-    return f"{', '.join(map(str, files))}: {len(files)} files for the one recording {name}; keep one of them"
+    listed = ", ".join(map(str, files))
+    return (
+        f"{listed}: {len(files)} files belong to recording {name}, expected one; keep one of them"
+    )
 
 
 def _recordings(folders: list[Path]) -> dict[str, list[Path]]:

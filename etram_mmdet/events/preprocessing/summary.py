@@ -20,7 +20,7 @@ class Outcome(NamedTuple):
         problem: why it could not be used.
         changed: label files whose change made a finished folder obsolete.
         maker: process that makes the folder now.
-        left_out: why RVT's rules make nothing of this recording.
+        left_out: why RVT's rules leave this recording out.
     """
 
     name: str
@@ -61,9 +61,10 @@ class PreprocessSummary:
         rules = Counter(manifest["frame_rule"] for manifest in self.manifests)
         corrected = sum(manifest["stamps_corrected"] for manifest in self.manifests)
         lines = [
-            f"{num_new} recordings preprocessed, {len(self.manifests) - num_new} were finished before, "
-            f"{len(self.problems)} problems",
-            f"frames: {self._total('num_frames')}, representations: {self._total('num_representations')}, "
+            f"{num_new} recordings preprocessed, {len(self.manifests) - num_new} were finished "
+            f"before, {len(self.problems)} problems",
+            f"frames: {self._total('num_frames')}, "
+            f"representations: {self._total('num_representations')}, "
             f"events: {self._total('num_events')}, frame rule: {_listed(rules)}",
             f"dropped: {_listed(self.dropped)}; time stamps corrected: {corrected}",
         ]
@@ -77,8 +78,8 @@ class PreprocessSummary:
                 sorted({str(m["representation"].get("downsample", "none")) for m in self.manifests})
             )
             lines.append(
-                f"downsample {ways} leaves out {left_out:,} of the {shown:,} events in frames ({left_out / shown:.0%})"
-                + "; sum keeps them" * ("nearest" in ways)
+                f"downsample {ways} leaves out {left_out:,} of the {shown:,} events in frames "
+                f"({left_out / shown:.0%})" + "; sum keeps them" * ("nearest" in ways)
             )
         lines += self._told_of_sources()
         found = Counter(
@@ -93,10 +94,12 @@ class PreprocessSummary:
         empty = sum(manifest["frames_without_events"] for manifest in self.manifests)
         if empty:
             lines.append(
-                f"frames without a single event in their window: {empty} (labels beyond the recording?)"
+                f"frames whose window holds no event: {empty} (perhaps labels outside the "
+                "recording)"
             )
         assumed = [
-            f"{manifest['width']}x{manifest['height']} for {manifest['split']}/{manifest['recording']}"
+            f"{manifest['width']}x{manifest['height']} for "
+            f"{manifest['split']}/{manifest['recording']}"
             for manifest in self.manifests
             if manifest["sensor_size_is_assumed"]
         ]
@@ -106,8 +109,8 @@ class PreprocessSummary:
         if assumed and len(sizes) > 1:
             listed = ", ".join(f"{width}x{height}" for width, height in sorted(sizes))
             lines.append(
-                f"WARNING recordings have sensors of {listed}, and a data set needs one size; if they come from one "
-                "camera, state its size: --sensor WIDTH HEIGHT --overwrite"
+                f"WARNING recordings have sensors of {listed}, but a data set needs one size; if "
+                "they come from one camera, give its size: --sensor WIDTH HEIGHT --overwrite"
             )
         rates = differing_rates(
             (f"{m['split']}/{m['recording']}", m.get("frames_per_s")) for m in self.manifests
@@ -123,7 +126,7 @@ class PreprocessSummary:
         left_out = [outcome.left_out for outcome in self.outcomes if outcome.left_out]
         if left_out:
             lines.append(
-                f"left out, as RVT leaves them out: {len(left_out)} recordings\n  "
+                f"recordings without a usable box, left out as in RVT: {len(left_out)}\n  "
                 + "\n  ".join(left_out)
             )
         lines += [f"NOTE {note}" for note in self.notes]
@@ -138,7 +141,8 @@ class PreprocessSummary:
                 counts[names.get(key, f"id {key}")] += number
         unnamed = any(name.startswith("id ") for name in counts)
         advice = (
-            " (a training takes ids as its class_set says; --class-set writes their names down)"
+            " (training maps ids to classes by its class_set; preprocess with --class-set to store "
+            "their names)"
             if unnamed
             else ""
         )
@@ -153,13 +157,14 @@ class PreprocessSummary:
         ]
         if renewed:
             lines.append(
-                f"{len(renewed)} made anew because their labels changed: {', '.join(renewed)}"
+                f"{len(renewed)} recordings were preprocessed again because their labels changed: "
+                f"{', '.join(renewed)}"
             )
         old = sum(not has_digests(manifest) for manifest in self.manifests)
         if old:
             lines.append(
-                f"{old} finished by an earlier version, which kept only the size of labels and recordings: changes of "
-                "the same size are not seen; --overwrite makes them anew"
+                f"{old} were made by an earlier version, which stored only file sizes, so a "
+                "changed file of equal size is not noticed; pass --overwrite to make them again"
             )
         return lines
 

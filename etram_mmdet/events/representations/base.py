@@ -66,7 +66,8 @@ class Representation(ABC):
     def __post_init__(self) -> None:
         if self.edges not in get_args(Edges):
             raise InputError(
-                f"{type(self).__name__}: edges={self.edges!r}, expected one of {', '.join(get_args(Edges))}"
+                f"{type(self).__name__}: edges={self.edges!r}, expected one of "
+                f"{', '.join(get_args(Edges))}"
             )
         try:
             # One spelling for each meaning, so that equal settings compare equal.
@@ -115,8 +116,8 @@ class Representation(ABC):
         height, width = self.height // self.scale, self.width // self.scale
         if not (height and width):
             raise InputError(
-                f"downsample={self.downsample!r} leaves no pixel of a sensor of {self.width}x{self.height}; choose a "
-                "smaller factor"
+                f"downsample={self.downsample!r} leaves no pixel of a sensor of "
+                f"{self.width}x{self.height}; choose a smaller factor"
             )
         return self.num_channels, height, width
 
@@ -165,7 +166,7 @@ class Representation(ABC):
         return out
 
     def _edges_us(self, events: Events, window_us: tuple[int, int] | None) -> tuple[int, int]:
-        """First and last time for the bins, as ``edges`` says.
+        """First and last time for the bins, chosen by ``edges``.
 
         Checks that the events lie in the window.
         """
@@ -173,14 +174,15 @@ class Representation(ABC):
         if window_us is None:
             if self.edges == "window":
                 raise InputError(
-                    f"{type(self).__name__}: edges='window' needs window_us, the window's two ends in us"
+                    f"{type(self).__name__}: edges='window' needs the argument window_us, the "
+                    "first and last microsecond of the window"
                 )
             return of_events
         of_window = checked_window(window_us)
         if of_events[0] < of_window[0] or of_events[1] > of_window[1]:
             raise InputError(
-                f"events from {of_events[0]} to {of_events[1]} us reach beyond their window from {of_window[0]} to "
-                f"{of_window[1]} us; cut them to the window"
+                f"events from {of_events[0]} to {of_events[1]} us reach beyond their window from "
+                f"{of_window[0]} to {of_window[1]} us; cut them to the window"
             )
         return of_events if self.edges == "events" else of_window
 
@@ -271,7 +273,8 @@ def build_representation(cfg: dict, height: int, width: int) -> Representation:
     for option in options:
         if option not in known:
             raise InputError(
-                f"representation {name}: unknown option {option!r}; {did_you_mean(option, known, 0.5)}"
+                f"representation {name}: unknown option {option!r}; "
+                f"{did_you_mean(option, known, 0.5)}"
             )
     return cls(height, width, **options)
 
@@ -281,7 +284,7 @@ def stated_options(cfg: dict, *, is_old: bool = False) -> dict:
 
     Args:
         cfg: config of a representation, as :func:`build_representation` takes it; unknown types
-            stay as they are.
+            are copied unchanged.
         is_old: whether a missing option gets the default of earlier versions. Default: False,
             today's default.
     """

@@ -37,7 +37,9 @@ def checked_events(events: Events, height: int, width: int) -> Events:
         events = _converted(events, height, width)
     if not len(events.t) == len(events.x) == len(events.y) == len(events.p):
         lengths = {name: len(column) for name, column in events._asdict().items()}
-        raise InputError(f"the columns of events differ in length: {lengths}; cut them alike")
+        raise InputError(
+            f"the columns of events differ in length: {lengths}; cut them to the same length"
+        )
     if len(events.t) == 0:
         return events
     falls, x_max, y_max, p_max = _survey(*events)
@@ -63,7 +65,9 @@ def checked_window(window_us: tuple[int, int]) -> tuple[int, int]:
     try:
         t0_us, t1_us = map(int, window_us)
     except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"window_us is {window_us!r:.80}, expected its two ends in us") from error
+        raise InputError(
+            f"window_us is {window_us!r:.80}, expected its first and last microsecond"
+        ) from error
     if max(abs(t0_us), abs(t1_us)) > _LARGEST_US:
         raise InputError(f"window_us is {t0_us} to {t1_us}, expected ends within {_LARGEST_US} us")
     return t0_us, t1_us
@@ -95,7 +99,8 @@ def _converted(events: Events, height: int, width: int) -> Events:
     """
     if not isinstance(events, Events):
         raise InputError(
-            f"events are {type(events).__name__}, expected Events(t, x, y, p) or a structured array with these fields"
+            f"events are {type(events).__name__}, expected Events(t, x, y, p) or a structured "
+            "array with these fields"
         )
     for column, name, kinds in zip(events, events._fields, _KINDS, strict=True):
         if not isinstance(column, np.ndarray) or column.ndim != 1:
@@ -114,12 +119,13 @@ def _check_values(events: Events, height: int, width: int) -> None:
     if min(x_min, y_min) < 0 or x_max >= width or y_max >= height:
         raise InputError(
             f"events reach from x {x_min}, y {y_min} to x {x_max}, y {y_max} on a sensor of "
-            f"{width}x{height}; drop those outside first (a Recording does)"
+            f"{width}x{height}; drop the events outside first (a Recording does this)"
         )
     p_min, p_max = _range(events.p)
     if p_min < -1 or p_max > 1:
         raise InputError(
-            f"polarity from {p_min} to {p_max}, expected 0 and 1 (or -1 and 1, or False and True); convert it first"
+            f"polarity from {p_min} to {p_max}, expected 0 and 1 (or -1 and 1, or False and True); "
+            "convert it first"
         )
     t_min, t_max = _range(events.t)
     if max(-t_min, t_max) > _LARGEST_US:

@@ -29,8 +29,8 @@ def parse_downsample(downsample: str | int) -> tuple[str, int]:
     factor = int(digits or (1 if way == "none" else 2))
     if way not in DOWNSAMPLE_WORDS or not 1 <= factor <= MAX_SIDE_PX or (way == "none" and digits):
         raise ValueError(
-            f"downsample={downsample!r}, expected one of {', '.join(DOWNSAMPLE_WORDS)}, the last two with a whole "
-            "factor where it is not 2: sum8"
+            f"downsample={downsample!r}, expected one of {', '.join(DOWNSAMPLE_WORDS)}; nearest "
+            "and sum may carry a whole factor, such as sum8 (default 2)"
         )
     return ("none", 1) if factor == 1 else (way, factor)
 

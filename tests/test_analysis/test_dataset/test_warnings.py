@@ -147,5 +147,5 @@ def test_frame_rates():
     dense = RecordingCensus("val", "b", ALL_CLASSES, np.arange(1, 20) * 66_667)
     (sentence,) = find_warnings(census(recording("train", "a"), dense))
     assert sentence.startswith(
-        "labelled frames a second differ between recordings: 10 in 1 (train/a), 15 in 1 (val/b); AP and false alarms"
+        "recordings have labelled frames at different rates: 10 Hz in 1 (train/a), 15 Hz in 1 (val/b); "
     )
