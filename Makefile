@@ -13,7 +13,7 @@ NUMERICAL := tests/test_models tests/test_evaluation tests/test_datasets tests/t
 # What torch.compile has kept was made for the processor as it is, so that needs a place of its own.
 OLD_PROCESSOR := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 TORCHINDUCTOR_CACHE_DIR=$(CURDIR)/.venv/compiled_old
 
-.PHONY: setup demo docs test test-old-processor lint check-wheel
+.PHONY: setup demo docs test test-old-processor lint check-wheel check-runtime
 
 setup: $(INSTALLED)
 
@@ -39,6 +39,9 @@ test-old-processor: setup
 	$(OLD_PROCESSOR) $(BIN)/python -m pytest $(NUMERICAL)
 
 # The wheel in a clean environment outside the repository: it trains the demo's config and runs a checkpoint.
+check-runtime: setup
+	tests/check_runtime.sh
+
 check-wheel:
 	TORCH="$(TORCH)" PYTHON="$(PYTHON)" bash tests/check_wheel.sh
 

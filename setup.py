@@ -74,6 +74,9 @@ setup(
             "onedl-mmcv>=2.3.6",
             "onedl-mmdetection>=3.5.1",
         ],
+        "export": ["onnx", "onnxscript", "onnxruntime"],  # tools/export.py
+        "runtime": ["onnxruntime"],  # to run what it wrote
+        "openvino": ["openvino"],  # another program to run it with
         "aedat": ["aedat"],  # to read AEDAT 4
         "tensorboard": ["tensorboard"],  # for TensorboardVisBackend
         "video": ["imageio-ffmpeg"],  # tools/browse_dataset.py then writes H.264

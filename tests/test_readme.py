@@ -21,6 +21,7 @@ PAGES = (
     "docs/checkpoints.md",
     "docs/evaluation.md",
     "docs/detect.md",
+    "docs/deploy.md",
     "README.md",
 )
 TEXTS = {page: (ROOT / page).read_text() for page in PAGES}
@@ -39,6 +40,7 @@ REDUCED = {
     "tools/train.py": TRAIN,
     "tools/dist_train.sh": TRAIN,
     "tools/gpu_check.py": "--device cpu --small --parts memory",
+    "tools/benchmark_engines.py": "--windows 2 --no-start",
     "tools/ablate.py": "--runs sizeaware --seeds 0 --samples 12",
 }
 
