@@ -20,7 +20,7 @@ TOGETHER = {
     "val": ("val_dataloader", "val_cfg", "val_evaluator"),
     "test": ("test_dataloader", "test_cfg", "test_evaluator"),
 }
-# Without these a training would lack something that cannot be mended afterwards.
+# Hooks that every training needs: what they do cannot be made up for afterwards.
 NEEDED_HOOKS = (
     "ClassCheckHook",
     "FitToDataHook",
@@ -33,8 +33,8 @@ NEEDED_HOOKS = (
 def check_steps(cfg: Config) -> None:
     """Refuse a training whose length or schedule cannot work.
 
-    Those are: a training whose length is not clear, a schedule that would never move, and updates
-    without a step.
+    Refused are a training whose length is not clear, a schedule that would never change the
+    learning rate, and ``accumulative_counts`` below 1.
 
     Args:
         cfg: a whole config; one without ``train_cfg`` passes.
@@ -49,7 +49,8 @@ def check_steps(cfg: Config) -> None:
         check_epochs(train_cfg)
     if added_up(cfg) < 1:
         raise InputError(
-            f"optim_wrapper.accumulative_counts={added_up(cfg)}, expected at least 1, the steps behind an update"
+            f"optim_wrapper.accumulative_counts={added_up(cfg)}, expected at least 1: the number "
+            "of steps for each update of the weights"
         )
     schedulers = cfg.get("param_scheduler") or []
     for number, scheduler in enumerate(
@@ -61,14 +62,16 @@ def check_steps(cfg: Config) -> None:
 def _check_scheduler(what: str, scheduler: dict, train_cfg: dict) -> None:
     if str(scheduler.get("type")).startswith("ReduceOnPlateau"):
         raise InputError(
-            f"{what} waits for validations, of which a resumed training would not know; use MultiStepLR, "
-            "CosineAnnealingLR or OneCycleLR, and EarlyStoppingHook to end a training that gets no better"
+            f"{what} follows the results of validations, which a resumed training does not have; "
+            "use MultiStepLR, CosineAnnealingLR or OneCycleLR, and EarlyStoppingHook to end a "
+            "training that no longer improves"
         )
     is_converted = scheduler.get("convert_to_iter_based") and "end" in scheduler
     if scheduler.get("by_epoch", True) and not is_converted and not counts_epochs(train_cfg):
         raise InputError(
-            f"{what} counts epochs (by_epoch=True is the default), but train_cfg counts steps: it would never move. "
-            "Set by_epoch=False and give its numbers in steps, or let train_cfg count epochs: "
+            f"{what} counts epochs (by_epoch=True is the default), but train_cfg counts steps, so "
+            "the learning rate would never change. Set by_epoch=False and give the numbers in "
+            "steps, or count epochs in train_cfg, too: "
             f"train_cfg=dict(_delete_=True, type='{EPOCH_LOOP}', max_epochs=..., val_interval=1)"
         )
 
@@ -109,8 +112,8 @@ def complete_schedule(cfg: Config, processes: int | None = None) -> None:
     number only a running training knows: until then the rates stay open.
 
     Args:
-        cfg: a config with ``base_lr`` and ``auto_scale_lr.base_batch_size``; others stay as they
-            are.
+        cfg: a config with ``base_lr`` and ``auto_scale_lr.base_batch_size``; others are not
+            changed.
         processes: number of processes of the training. Default: not known yet.
 
     Raises:
@@ -132,8 +135,9 @@ def complete_schedule(cfg: Config, processes: int | None = None) -> None:
         optimizer.lr = by_rule
     elif scale.get("enable") and not math.isclose(optimizer.lr, by_rule):
         raise InputError(
-            f"--auto-scale-lr: the config states optim_wrapper.optimizer.lr={optimizer.lr:g}, which no rule changes "
-            f"(it gives {by_rule:.3g}); leave --auto-scale-lr out, or lr and the eta_max of a OneCycleLR of the config"
+            f"--auto-scale-lr: the config sets optim_wrapper.optimizer.lr={optimizer.lr:g}, so the "
+            f"rate cannot be scaled (the rule gives {by_rule:.3g}); leave --auto-scale-lr out, or "
+            "remove lr and the eta_max of OneCycleLR from the config"
         )
     for scheduler in cfg.get("param_scheduler") or []:
         if scheduler["type"] == "OneCycleLR" and not counts_epochs(cfg.train_cfg):
@@ -161,7 +165,8 @@ def rate_by_rule(cfg: Config, processes: int) -> float:
     """
     if not cfg.train_dataloader.get("batch_size"):
         raise InputError(
-            "train_dataloader.batch_size is missing; the learning rate follows from it and base_lr"
+            "train_dataloader.batch_size is missing; the learning rate is computed from it and "
+            "base_lr"
         )
     batch = cfg.train_dataloader.batch_size * processes * added_up(cfg)
     return cfg.base_lr * math.sqrt(batch / cfg.auto_scale_lr.base_batch_size)
@@ -181,7 +186,8 @@ def check_together(cfg: Config) -> None:
         if 0 < len(missing) < len(keys):
             others = " ".join(f"{key}=None" for key in keys)
             raise InputError(
-                f"{task}: the config lacks {', '.join(missing)}; add it, or leave all out: {others}"
+                f"{task}: the config lacks {', '.join(missing)}; add it, or set all of these to "
+                f"None: {others}"
             )
 
 
@@ -194,13 +200,14 @@ def _check_schedule(scheduler: dict, steps: int) -> None:
     if scheduler["total_steps"] != steps:
         raise InputError(
             f"train_cfg.max_iters={steps}, but param_scheduler has a OneCycleLR with total_steps="
-            f"{scheduler['total_steps']}; leave total_steps out of the config, or set both"
+            f"{scheduler['total_steps']}; leave total_steps out of the config, or set both to the "
+            "same number"
         )
     share = scheduler.get("pct_start", 0.3)
     if math.isclose(steps * share, 1):
         raise InputError(
-            f"param_scheduler: pct_start={share} of {steps} steps is a warm-up of a single step, which OneCycleLR "
-            f"cannot do; take train_cfg.max_iters={steps + 1}"
+            f"param_scheduler: pct_start={share} of {steps} steps is a warm-up of a single step, "
+            f"which OneCycleLR cannot do; set train_cfg.max_iters={steps + 1}"
         )
 
 
@@ -232,7 +239,7 @@ def resolve(cfg: Config, device: str) -> list[str]:
 def _wrapper(cfg: Config) -> dict:
     """Config of the wrapper by which processes share a model.
 
-    It is the one of the config, with ours in place of its base class in mmengine.
+    The config's own wrapper is used; mmengine's base class is replaced by ours.
     """
     usual = dict(
         type="StreamDataParallel",
@@ -256,7 +263,10 @@ def _without_gpu(cfg: Config) -> list[str]:
     cfg.sync_bn = None  # exists for GPUs only
     if cfg.get("launcher", "none") != "none":
         cfg.model_wrapper_cfg.device_ids = None
-        notes.append("no GPU: processes talk through gloo, each with its own BatchNorm statistics")
+        notes.append(
+            "no GPU: processes communicate through gloo, and each one keeps its own BatchNorm "
+            "statistics"
+        )
     return notes
 
 
@@ -265,8 +275,9 @@ def _check_half_precision(wrapper: dict) -> None:
         including_emulation=False
     ):
         raise InputError(
-            f"optim_wrapper.dtype='bfloat16', but {torch.cuda.get_device_name()} has no bfloat16; leave dtype out for "
-            "float16, or train in float32 with optim_wrapper.type=OptimWrapper"
+            f"optim_wrapper.dtype='bfloat16', but {torch.cuda.get_device_name()} has no bfloat16; "
+            "leave dtype out to train in float16, or train in float32 with "
+            "optim_wrapper.type=OptimWrapper"
         )
 
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from etram_mmdet.events.representations import REPRESENTATIONS
 
-# What a parameter takes: one or several annotations, of which a value has to suit one.
+# What a parameter takes: one or several annotations; a value has to suit one of them.
 Types = tuple[str, ...]
 ANYTHING: Types = ("object",)
 
@@ -24,7 +24,7 @@ _REGISTRIES = [
     for entry in vars(module).values()
     if isinstance(entry, Registry)
 ]
-# Every registry of mmengine, mmdet and this project: class by name, as far as it is filled.
+# Every registry of mmengine, mmdet and this project: class by name; see `fill_registries`.
 TABLES: list[dict[str, Callable]] = [
     REPRESENTATIONS,
     *(registry.module_dict for registry in _REGISTRIES),

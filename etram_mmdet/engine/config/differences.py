@@ -62,16 +62,20 @@ def _setting(cfg: dict, key: str) -> object:
 
 # They say how a step fits the time and the memory, where data lie, or how the result is evaluated.
 _FREE = (
-    "num_workers persistent_workers prefetch_factor pin_memory timeout data_root with_cp micro_batch test_cfg init_cfg"
+    "num_workers persistent_workers prefetch_factor pin_memory timeout data_root with_cp "
+    "micro_batch test_cfg init_cfg"
 ).split()
-# They watch and write, and are there whatever a config says.
+# Hooks that only watch and write, or are added to every config.
 _WATCHING = """
-    ResultsCsvHook EvaluationReportHook RunRecordHook RunSummaryHook FiniteLossHook DataWaitHook EventVisualizationHook
-    ClassCheckHook FitToDataHook PlainCheckpointHook StopOnSignalHook TrainedDomainHook DetVisualizationHook
-    MemoryProfilerHook
+    ResultsCsvHook EvaluationReportHook RunRecordHook RunSummaryHook FiniteLossHook DataWaitHook
+    EventVisualizationHook ClassCheckHook FitToDataHook PlainCheckpointHook StopOnSignalHook
+    TrainedDomainHook DetVisualizationHook MemoryProfilerHook
 """.split()
 # What completion fills in; a checkpoint of version 0.1 may leave it out.
-_FILLED = "num_classes in_channels out_channels num_outs strides feat_channels size_divisor lr eta_max total_steps".split()
+_FILLED = (
+    "num_classes in_channels out_channels num_outs strides feat_channels size_divisor lr eta_max "
+    "total_steps"
+).split()
 
 
 def training_differences(stored: dict, given: dict, has_gpu: bool) -> dict[str, list]:
@@ -108,7 +112,7 @@ def _training(config: dict, has_gpu: bool) -> dict:
 
 
 def _training_setting(cfg: dict, key: str) -> object:
-    """A setting as it is given if completion fills it in, else with its class's default."""
+    """The value of a setting; its class's default if it is missing and completion never adds it."""
     return cfg.get(key) if key in _FILLED or key in SHARED else _setting(cfg, key)
 
 
@@ -124,7 +128,7 @@ def _follows(path: str, values: list, found: dict) -> bool:
 
 
 def differences_to_parent(cfg: Config) -> list[str]:
-    """Sentences about the changes of a config and its options to the files in its ``_base_``.
+    """What a config and its options change in the files of its ``_base_``, in sentences.
 
     There is at least one sentence. Both sides are complete, so that a setting counts wherever it
     was written.
@@ -136,10 +140,10 @@ def differences_to_parent(cfg: Config) -> list[str]:
     files_of = private("mmengine.config.Config._get_base_files")
     path_of = private("mmengine.config.Config._get_cfg_path")
     if files_of is None or path_of is None:
-        return ["is not compared with its _base_: this version of mmengine does not tell it"]
+        return ["not compared with its _base_: this version of mmengine does not give the files"]
     bases = files_of(str(path)) if path and path.is_file() else []
     if not bases:
-        return ["has no _base_ to differ from"]
+        return ["has no _base_ to compare with"]
     parents = Config({})
     for base in bases:
         parents.merge_from_dict(Config.fromfile(path_of(base, str(path))[0]).to_dict())
@@ -157,7 +161,7 @@ def differences_to_parent(cfg: Config) -> list[str]:
     ]
     listed = found[:MOST_DIFFERENCES]
     if len(found) > len(listed):
-        listed.append(f"and {len(found) - len(listed)} settings more")
+        listed.append(f"and {len(found) - len(listed)} more settings")
     return [f"from {', '.join(bases)}{'' if found else ': nothing'}", *listed]
 
 

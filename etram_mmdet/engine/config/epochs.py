@@ -22,7 +22,7 @@ def counts_epochs(train_cfg: Mapping) -> bool:
     """Whether a training's length is given in epochs; a complete config gives it in steps.
 
     Args:
-        train_cfg: of a config.
+        train_cfg: the key ``train_cfg`` of a config.
     """
     is_told = train_cfg.get("max_epochs") is not None and train_cfg.get("max_iters") is None
     return is_told or bool(train_cfg.get("by_epoch")) or train_cfg.get("type") == EPOCH_LOOP
@@ -32,14 +32,15 @@ def check_epochs(train_cfg: Mapping) -> None:
     """Refuse a training that counts epochs without their number, or that gives steps as well.
 
     Args:
-        train_cfg: of a config that counts epochs.
+        train_cfg: the key ``train_cfg`` of a config that counts epochs.
 
     Raises:
         InputError: ``max_epochs`` is missing, or ``max_iters`` is given.
     """
     if train_cfg.get("max_epochs") is None or train_cfg.get("max_iters") is not None:
         raise InputError(
-            "train_cfg counts epochs, so it needs max_epochs and no max_iters. In a child config begin with "
+            "train_cfg counts epochs, so it needs max_epochs and no max_iters. In a child config "
+            "begin with "
             f"train_cfg=dict(_delete_=True, type='{EPOCH_LOOP}', max_epochs=..., val_interval=1)"
         )
 

@@ -14,7 +14,7 @@ from torch import nn
 _ENTRIES = ("__init__", "loss", "predict", "forward", "init_weights")  # what a detector calls
 _CONFIGS = ("cfg", "test_cfg", "train_cfg", "proposal_cfg")  # what mmdet calls a dict of settings
 _OF_DICTS = {*dir(dict), "deepcopy"}
-# What configs of mmdet state under heads that never look at it.
+# Keys that configs of mmdet set under heads that never read them.
 _BY_CUSTOM = {
     "train_cfg": "assigner allowed_border pos_weight debug",
     "test_cfg": "min_bbox_size score_voting",
@@ -25,9 +25,9 @@ _ELSEWHERE = {"train_cfg": "", "test_cfg": "operating_points"}  # read by what f
 def settings_taken(head: type[nn.Module], name: str, is_file: bool) -> tuple[frozenset[str], bool]:
     """Keys that ``model.train_cfg`` or ``model.test_cfg`` may hold, and whether it may hold more.
 
-    More is allowed in a file whose head comes from neither mmdet nor this package: it may hand the
-    dict on. Beside the keys that a head reads, a file may hold those that mmdet's own configs state
-    under all heads but YOLOX's.
+    More is allowed in a file whose head comes from neither mmdet nor this package: such a head may
+    pass the dict on. Besides the keys that a head reads, a file may hold those that mmdet's own
+    configs set under all heads but YOLOX's.
 
     Args:
         head: class of ``model.bbox_head``.
@@ -46,8 +46,8 @@ def settings_taken(head: type[nn.Module], name: str, is_file: bool) -> tuple[fro
 def settings_read(head: type[nn.Module]) -> dict[str, frozenset[str]]:
     """Keys that the methods of a head look up, under ``train_cfg`` and ``test_cfg``.
 
-    Only methods that a detector reaches count. Only the code of the class and its bases is seen: a
-    function that is handed the whole dict may read more.
+    Only methods that a detector reaches count. Only the code of the class and its bases is read: a
+    function that gets the whole dict may look up more keys.
 
     Args:
         head: class of ``model.bbox_head``.

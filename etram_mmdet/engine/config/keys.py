@@ -3,8 +3,8 @@
 A dict with a registered ``type`` may hold the parameters of that class's constructor. With
 ``**kwargs`` these are the parameters of its base classes too, and any further key passes that does
 not look like one of them misspelt. Values are compared with the annotation of the parameter if this
-project, mmengine or torch wrote it, see ``values.py``. Keys of the dicts without a type stand in
-``_UNTYPED``; ``model.train_cfg`` and ``model.test_cfg`` may hold the keys that the head reads. A
+project, mmengine or torch wrote it, see ``values.py``. Keys of the dicts without a type are listed
+in ``_UNTYPED``; ``model.train_cfg`` and ``model.test_cfg`` may hold the keys that the head reads. A
 key at the top level of a file that nothing reads is refused.
 """
 
@@ -56,7 +56,8 @@ from etram_mmdet.utils.errors import InputError
 
 _TOP = (
     "runner_type custom_imports base_lr model_wrapper_cfg sync_bn find_unused_parameters compile "
-    "activation_checkpointing efficient_conv_bn_eval tta_model tta_pipeline log_level allow_other_classes"
+    "activation_checkpointing efficient_conv_bn_eval tta_model tta_pipeline log_level "
+    "allow_other_classes"
 )
 _PARAMWISE = (
     "custom_keys bias_lr_mult bias_decay_mult norm_decay_mult flat_decay_mult dwconv_decay_mult "
@@ -84,28 +85,28 @@ _UNTYPED = {
     "*.clip_grad": (clip_grad_norm_, clip_grad_value_),
     "*.paramwise_cfg": (_PARAMWISE, ...),
     "*.paramwise_cfg.custom_keys.*": ("lr_mult decay_mult", ...),  # and settings of the optimizer
-    "model.train_cfg": (_TRAIN_CFG,),  # of a head that nobody knows
+    "model.train_cfg": (_TRAIN_CFG,),  # of an unknown head
     "model.test_cfg": (_TEST_CFG,),
     "model.test_cfg*nms": (nms, soft_nms, "class_agnostic split_thr"),
     "tta_model.tta_cfg": ("nms max_per_img",),
     "tta_model.tta_cfg.nms": (nms, soft_nms, "class_agnostic split_thr"),
 }
-# What keys take that no annotation tells about.
+# Types of keys that have no annotation.
 _KINDS = {
     key: kind
     for kind, keys in {
-        "float": "base_lr allowed_border pos_weight score_thr min_bbox_size iou_threshold split_thr lr_mult decay_mult "
-        "rank_timeout_s",
+        "float": "base_lr allowed_border pos_weight score_thr min_bbox_size iou_threshold "
+        "split_thr lr_mult decay_mult rank_timeout_s",
         "int": "base_batch_size nms_pre max_per_img max_epochs num_batch_per_epoch resource_limit",
-        "bool": "enable find_unused_parameters cudnn_benchmark by_epoch debug class_agnostic bypass_duplicate "
-        "allow_other_classes",
+        "bool": "enable find_unused_parameters cudnn_benchmark by_epoch debug class_agnostic "
+        "bypass_duplicate allow_other_classes",
         "str": "runner_type sync_bn constructor",
         "int | str": "log_level priority",
-        "dict": f"{_HOOKS} custom_imports model_wrapper_cfg tta_model mp_cfg dist_cfg custom_keys paramwise_cfg nms "
-        "assigner",
-        "dict | list": "model train_dataloader val_dataloader test_dataloader train_cfg val_cfg test_cfg optim_wrapper "
-        "param_scheduler val_evaluator test_evaluator default_hooks auto_scale_lr env_cfg log_processor visualizer "
-        "randomness data_preprocessor",
+        "dict": f"{_HOOKS} custom_imports model_wrapper_cfg tta_model mp_cfg dist_cfg custom_keys "
+        "paramwise_cfg nms assigner",
+        "dict | list": "model train_dataloader val_dataloader test_dataloader train_cfg val_cfg "
+        "test_cfg optim_wrapper param_scheduler val_evaluator test_evaluator default_hooks "
+        "auto_scale_lr env_cfg log_processor visualizer randomness data_preprocessor",
         "list": "custom_hooks",
     }.items()
     for key in keys.split()
@@ -118,7 +119,7 @@ _TAKEN_OUT = {
     BaseOptimWrapper: "constructor paramwise_cfg",
     BaseInit: "override name",
 }
-# Of classes: what follows from something else in the config where it is None.
+# Parameters of classes that are filled in from the rest of the config if they are None.
 _FILLED_IN = {
     *SHARED,
     *"in_channels out_channels num_outs num_classes strides partition_size lr eta_max".split(),
@@ -132,8 +133,8 @@ _SHOWN = 5
 class Keys:
     """Keys that ``owner`` takes, with the types of their values.
 
-    ``takes_more`` says whether further keys pass, and ``elsewhere`` in which place a key belongs
-    instead.
+    ``takes_more`` is whether further keys pass. ``elsewhere`` holds keys that do not belong here,
+    each with the place where it belongs.
     """
 
     owner: str
@@ -167,8 +168,8 @@ def known_keys(
     Args:
         node: the dict.
         path: its dotted place in the config.
-        is_file: whether keys pass that only a user's own head looks up; no option may set them
-            blindly. Default: no.
+        is_file: whether the dict comes from a file, where keys pass that only a user's own head
+            reads. An option of the command line may not set such keys. Default: no.
         head: class of ``model.bbox_head``, which reads ``model.train_cfg`` and ``model.test_cfg``.
             Default: not known.
     """
@@ -195,12 +196,12 @@ def known_keys(
         {place.split(".")[1]: place for place in _OF_HEAD} if path == "model.bbox_head" else {}
     )
     types = {name: accepted for name, accepted in types.items() if name not in elsewhere}
-    owner = path or "The top level (beside variables that the file goes on to use)"
+    owner = path or "The top level (besides variables that the file itself uses)"
     return Keys(str(node["type"]) if called else owner, types, takes_more, elsewhere, bool(called))
 
 
 def use_whole_numbers(cfg: Config) -> None:
-    """Write 1000 for 1e3, in place, if a key takes whole numbers only.
+    """Turn numbers such as 1e3 into 1000, in place, if their key takes whole numbers only.
 
     Args:
         cfg: a config.
@@ -232,7 +233,7 @@ def check_keys(cfg: Config, source: str | Path) -> None:
 
 
 def drop_variables(cfg: Config) -> None:
-    """Remove the variables of a config file, in place: its other keys hold their values by now.
+    """Remove the variables of a config file, in place: its other keys already hold their values.
 
     Args:
         cfg: a config.
@@ -245,8 +246,8 @@ def drop_variables(cfg: Config) -> None:
 def check_options(cfg: Config, options: dict) -> None:
     """Refuse ``--cfg-options`` that have no effect or a wrong type.
 
-    The classes that they choose decide. Faults that ``cfg`` has already pass; but a variable of its
-    file must not be set, because the file has used it by then.
+    Keys are checked against the classes of the merged config. Faults that ``cfg`` already has pass;
+    but a variable of its file must not be set, because the file has already used it.
 
     Args:
         cfg: a config, not yet merged with ``options``.
@@ -262,12 +263,14 @@ def check_options(cfg: Config, options: dict) -> None:
         except (TypeError, KeyError, AttributeError, IndexError, ValueError) as error:
             if isinstance(value, dict):
                 raise InputError(
-                    f"--cfg-options {option}={value!r:.80}: the config holds no dict there to merge this one into; set "
-                    f"its keys one by one ({option}.KEY=VALUE), or write it into a config with _delete_=True"
+                    f"--cfg-options {option}={value!r:.80}: the config holds no dict at {option}, "
+                    "so this one cannot be merged into it; set its keys one by one "
+                    f"({option}.KEY=VALUE), or write it into a config file with _delete_=True"
                 ) from error
             raise InputError(
-                f"--cfg-options {option}: leads through a value that has no keys; set that value as "
-                "a whole. In a list, name an entry and a key of that, like param_scheduler.0.KEY"
+                f"--cfg-options {option}: leads through a value that has no keys; set that value "
+                "as a whole. In a list, give the number of an entry and a key of it, such as "
+                "param_scheduler.0.KEY"
             ) from error
     said = {option.split(".")[0] for option in options}
     held = {p: why for p, why in _problems(cfg.to_dict()).items() if p not in said}
@@ -276,7 +279,7 @@ def check_options(cfg: Config, options: dict) -> None:
 
 
 def _problems(cfg: dict, unused: set[str] | None = None) -> dict[str, tuple[str, str]]:
-    """Faults of a config by path, and for an unknown key the keys that may stand in its place.
+    """Faults of a config by path, and for an unknown key the keys that may be meant.
 
     Args:
         cfg: a config.
@@ -299,7 +302,8 @@ def _problems(cfg: dict, unused: set[str] | None = None) -> dict[str, tuple[str,
                 wrong[_join(path, key)] = _did_you_mean(meant), str(known)
             elif known.is_class and (default := _dict_without_type(node, key)):
                 wrong[_join(path, key)] = (
-                    f" has no type; {node['type']} has {default} there, so write it whole",
+                    f" has no type; the default of {node['type']} is {default}, so write the whole "
+                    "dict",
                     "",
                 )
             elif node.get(key) is None and known.may_be_open(key):

@@ -33,7 +33,7 @@ from etram_mmdet.models.detectors.one_stage import check_one_stage
 from etram_mmdet.utils.environment import ROOT, find_config
 from etram_mmdet.utils.errors import InputError
 
-# Registers all plugins. Named as text: it stands above this package in the order of imports.
+# Registers all plugins. Given as text, because this package must not import that module.
 PLUGINS = "etram_mmdet.plugins"
 
 
@@ -43,7 +43,7 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
     mmengine's ``Runner`` and mmdet's functions take the result.
 
     Args:
-        path: a config file, one's own or the name of one that comes with the package.
+        path: a config file of your own, or the name of one that comes with the package.
         options: ``--cfg-options``, by dotted key. Default: none.
 
     Raises:
@@ -52,7 +52,7 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
     """
     path = find_config(path)
     if not path.exists():
-        raise InputError(f"{path}: no such config; {ROOT / 'configs'} holds the ones that exist")
+        raise InputError(f"{path}: no such config; {ROOT / 'configs'} holds the existing ones")
     import_modules_from_strings(PLUGINS)
     cfg = read_config(path)
     with refused_settings(cfg):
@@ -66,8 +66,8 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
 def apply_options(cfg: Config, options: dict | None) -> None:
     """Merge ``--cfg-options`` into a config and complete it, in place.
 
-    An option for one of the keys that all data sets share reaches every data set, whatever the
-    config says there.
+    An option for one of the keys that all data sets share is set in every data set, whatever the
+    config has there.
 
     Args:
         cfg: a config.

@@ -15,8 +15,8 @@ def leave_out_validation(cfg: Config) -> list[str]:
     """Take validation out of a training whose data folder has no split for it, in place.
 
     Args:
-        cfg: a complete config. One without training, or whose validation data are wrapped, stays as
-            it is.
+        cfg: a complete config. One without training, or whose validation data are wrapped, is not
+            changed.
 
     Returns:
         One sentence for the log if validation was taken out, else none.
@@ -35,5 +35,6 @@ def leave_out_validation(cfg: Config) -> list[str]:
     cfg.update(dict.fromkeys(TOGETHER["val"]))
     folder = root / val["split"]
     return [
-        f"{folder}: no recordings, so the training runs without validation: no AP and no best checkpoint"
+        f"{folder}: no recordings, so the training runs without validation: no AP and no best "
+        "checkpoint"
     ]

@@ -29,9 +29,9 @@ def read_config(path: Path) -> Config:
         path: the config file.
 
     Raises:
-        InputError: the file, or one that it builds upon, is missing, of another kind, no Python,
-            empty or not in UTF-8; files build upon each other in a circle; two bases of one file
-            set the same key.
+        InputError: the file, or one that it builds upon, is missing, of another kind, not valid
+            Python, empty or not in UTF-8; files build upon each other in a circle; two bases of one
+            file set the same key.
     """
     check_kind(path, "config")
     check_is_file(path)
@@ -56,7 +56,7 @@ def parse(path: Path) -> list[ast.AST]:
         path: the config file.
 
     Raises:
-        InputError: the file is not in UTF-8, or no Python.
+        InputError: the file is not in UTF-8, or not valid Python.
     """
     try:
         text = path.read_bytes().decode("utf-8")
@@ -67,9 +67,9 @@ def parse(path: Path) -> list[ast.AST]:
         ) from error
     except SyntaxError as error:
         line = f", line {error.lineno}" if error.lineno else ""
-        raise InputError(f"{path}{line}: is no Python ({error.msg})") from error
+        raise InputError(f"{path}{line}: is not valid Python ({error.msg})") from error
     except (ValueError, RecursionError, MemoryError) as error:
-        raise InputError(f"{path}: is no Python ({error})") from error
+        raise InputError(f"{path}: is not valid Python ({error})") from error
     except OSError as error:
         raise InputError(
             f"{path}: cannot be read ({error.strerror}); check its permissions"
@@ -79,7 +79,7 @@ def parse(path: Path) -> list[ast.AST]:
 def bases(nodes: list[ast.AST]) -> Iterator[str]:
     """Relative paths of the files that a config builds upon.
 
-    They stand in ``_base_ = [...]``, and in ``from .base import *`` in the newer style.
+    They are named in ``_base_ = [...]``, and in the newer style in ``from .base import *``.
 
     Args:
         nodes: from :func:`parse`.
@@ -103,7 +103,7 @@ def _literal(node: ast.expr) -> object:
 def _check_chain(path: Path, above: tuple[Path, ...]) -> None:
     if path.resolve() in above:
         chain = " -> ".join(each.name for each in (*above, path))
-        raise InputError(f"{path}: builds upon itself ({chain}); take it out of _base_")
+        raise InputError(f"{path}: builds upon itself ({chain}); remove it from _base_")
     if not path.is_file():
         raise InputError(f"{above[-1]}: builds upon {path}, which does not exist; correct _base_")
     if path.suffix != ".py":
@@ -130,7 +130,8 @@ def _check_parents(path: Path, parents: list[Path]) -> None:
         if count > 1:
             both = " and ".join(name for of, name in keys if of == key)
             raise InputError(
-                f"{path}: {both}, both in _base_, set {key}; keep one of them in _base_ and write the rest here"
+                f"{path}: {both}, both in _base_, set {key}; keep one of them in _base_ and write "
+                "the rest here"
             )
 
 

@@ -24,7 +24,7 @@ def refused_settings(cfg: Mapping) -> Iterator[None]:
     """Turn errors of a block that builds and tries a config into sentences about the config.
 
     A config has hundreds of values, and every class meets a wrong one with an error of its own. An
-    error that passes through code that is neither installed nor of this package stays whole:
+    error that passes through code that is neither installed nor of this package is not changed:
     whoever wrote that code needs the traceback.
 
     Args:
@@ -57,14 +57,23 @@ def _sentence(error: Exception, frames: list[FrameType], cfg: Mapping) -> str:
     part = built[-1] if built else None
     said = first_line(error)
     if isinstance(part, Mapping) and part and "type" not in part and isinstance(error, KeyError):
-        return f"{_places(part, config)}={dict(part)!r:.200}: no base gives this dict a type; add it: type='CLASS'"
+        return (
+            f"{_places(part, config)}={dict(part)!r:.200}: this dict has no type, here or in "
+            "_base_; add type='CLASS'"
+        )
     if isinstance(error, KeyError) and " is not in the " in said:  # registry
         kind = said.split()[0]
         place = _places(dict(type=kind), config)
-        return f"{place}.type={kind!r}: no class of this name is registered; {_meant(kind, set().union(*TABLES))}"
+        return (
+            f"{place}.type={kind!r}: no class of this name is registered; "
+            f"{_meant(kind, set().union(*TABLES))}"
+        )
     what = _named(part, config) if built else _suspects(said, config)
     file = Path(frames[-1].f_code.co_filename)
-    return f"{what} cannot be used ({type(error).__name__}: {said:.300}, in {file.parent.name}/{file.name})"
+    return (
+        f"{what} cannot be used ({type(error).__name__}: {said:.300}, in "
+        f"{file.parent.name}/{file.name})"
+    )
 
 
 def _meant(kind: str, names: set[str]) -> str:
@@ -72,12 +81,12 @@ def _meant(kind: str, names: set[str]) -> str:
     return (
         f"did you mean {near}?"
         if near
-        else "custom_imports names modules that register classes of your own"
+        else "if it is a class of your own, name its module in custom_imports"
     )
 
 
 def _named(part: object, config: dict) -> str:
-    """The part of a config that could not be built: its place, its class and its plain settings."""
+    """Place, class and plain settings of the part of a config that could not be built."""
     if not isinstance(part, Mapping):
         return f"{part!r:.80}, where a dict with a type is expected,"
     plain = {

@@ -60,8 +60,9 @@ def mirror_streams(cfg: Config) -> None:
     tta_cfg = cfg.get("tta_model") or dict(type="StreamTTAModel")
     if cfg.get("tta_pipeline") or tta_cfg.get("type") == "DetTTAModel":
         raise InputError(
-            "--tta: a tta_pipeline, which DetTTAModel needs, makes views of single images and would "
-            "mix the recurrent states of streams; leave it out, and take tta_model.type=StreamTTAModel"
+            "--tta: a tta_pipeline, which DetTTAModel needs, makes views of single images and "
+            "would mix the recurrent states of streams; leave it out, and set "
+            "tta_model.type=StreamTTAModel"
         )
     cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), dict(type=TTA_HOOK, tta_cfg=tta_cfg)]
 
@@ -81,7 +82,7 @@ def _made(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
-            f"--show-dir {folder}: no such folder can be made ({error.strerror}); name another"
+            f"--show-dir {folder}: the folder cannot be made ({error.strerror}); name another"
         ) from error
     return folder.resolve()
 

@@ -29,7 +29,7 @@ _SCALARS = ("int", "float", "bool", "str")
 _OF_ITEMS = [name for name, accepted in _ACCEPTED.items() if accepted is _SEQUENCE]
 _DATA = (str, int, float, list, tuple)  # of a dict anything may be built
 _IN_SMALL = {"List": "list", "Tuple": "tuple", "Dict": "dict"}
-# Smaller numbers fail late, or do nothing for ever.
+# Least values: smaller numbers fail late, or never do anything.
 _LEAST = {
     "max_iters": 1,
     "max_epochs": 1,
@@ -73,7 +73,7 @@ def suits(value: object, types: Types) -> bool:
     """Whether a parameter of these types takes a value.
 
     Whole numbers pass as float, numbers as bool, paths as str, lists as tuples, and 1e3 as the
-    whole number 1000. Parts of an annotation beyond plain types are not looked at.
+    whole number 1000. Parts of an annotation beyond plain types are ignored.
 
     Args:
         value: the value.
@@ -85,7 +85,7 @@ def suits(value: object, types: Types) -> bool:
 def as_whole(value: object, types: Types) -> object:
     """A number such as 1e3 as a whole number, if the parameter takes no other.
 
-    Numbers in lists are treated alike; other values come back as they are.
+    Numbers in lists are treated alike; other values are returned unchanged.
 
     Args:
         value: the value.

@@ -18,10 +18,11 @@ def unused_variables(path: str | Path) -> set[str]:
     """Names that a config file, or a file that it builds upon, assigns and none of them reads.
 
     After ``lr = 0.1`` the name is read by ``dict(lr=lr)`` in the same file and by ``_base_.lr`` in
-    a file that builds upon it. Assigning a variable of a base again is no use of it: the base has
-    read its own by then. Bases in another package (``mmdet::...``) are not looked into. In the
-    complete config that training leaves in its folder nothing counts as unused, because all
-    variables were filled in when it was written. A name that starts with ``_`` is never counted.
+    a file that builds upon it. Assigning a variable of a base again does not count as reading it:
+    the base has already used its own value. Bases in another package (``mmdet::...``) are not
+    read. In the complete config that training leaves in its folder nothing counts as unused,
+    because all variables were filled in when it was written. A name that starts with ``_`` is never
+    counted.
 
     Args:
         path: a config file. Its text is parsed; nothing in it is executed.

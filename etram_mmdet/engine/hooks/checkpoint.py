@@ -1,4 +1,4 @@
-"""mmengine's ``CheckpointHook`` that removes a checkpoint only when the next is on the disk."""
+"""mmengine's ``CheckpointHook``, which removes a checkpoint only when the next is on the disk."""
 
 from __future__ import annotations
 
@@ -16,21 +16,24 @@ from etram_mmdet.utils.files import atomic_write, os_errors
 
 @HOOKS.register_module()
 class CheckpointHook(checkpoint_hook.CheckpointHook):
-    """mmengine's ``CheckpointHook``; a kill or a full disk leaves the earlier checkpoints.
+    """mmengine's ``CheckpointHook``; a kill or a full disk leaves the earlier checkpoints intact.
 
-    It has mmengine's name, so that every config has it. The order is: write, wait until the file is
-    on the disk, rename, name it in ``last_checkpoint``, remove the checkpoints that it replaces. So
-    the disk needs room for one checkpoint more than is kept. A checkpoint lists all that were there
-    when it was written (``keep_ckpt_ids``), so the next start removes files that a kill left.
+    It has mmengine's name, so that every config uses it. The order is: write, wait until the file
+    is on the disk, rename, write the name into ``last_checkpoint``, remove the checkpoints that it
+    replaces. So the disk needs room for one checkpoint more than is kept. A checkpoint lists all
+    that existed when it was written (``keep_ckpt_ids``), so the next start removes files that a
+    kill left behind.
     """
 
     saved_step = 0  # of the newest checkpoint in the folder; 0 while this run has none there
 
     def before_train(self, runner: Runner) -> None:
         super().before_train(runner)
-        # So a checkpoint follows on any new best one and names it: also in a validation that
-        # resuming repeats, and in one before the first checkpoint. Killed after that, a run would
-        # begin anew under another number, and the row of the first would stay beside its rows.
+        # With `last_ckpt` set, mmengine writes a checkpoint after each new best one, and that
+        # checkpoint names the best. Set here, this also holds in a validation that resuming
+        # repeats, and in one before the first checkpoint. A run that is killed after such a
+        # validation can be resumed. Without a checkpoint it would start again under another
+        # number, and `results.csv` would keep the row of the first start.
         self.last_ckpt = self._path_of(runner.iter)
         self.saved_step = runner.iter if _is_same(self.last_ckpt, runner._load_from) else 0
 
@@ -64,7 +67,7 @@ class CheckpointHook(checkpoint_hook.CheckpointHook):
         return str(Path(self.out_dir) / self.filename_tmpl.format(step))
 
     def _count_in(self, runner: Runner, step: int) -> list[int]:
-        """Note that there is a checkpoint of ``step``; returns steps that it replaces."""
+        """Note the checkpoint of ``step``; return the steps of checkpoints that it replaces."""
         if self.max_keep_ckpts <= 0:
             return []
         steps = [*(each for each in self.keep_ckpt_ids if each != step), step]

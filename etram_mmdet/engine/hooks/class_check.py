@@ -17,7 +17,7 @@ from etram_mmdet.utils.errors import InputError
 class ClassCheckHook(Hook):
     """Refuses a run whose head and data sets count or name classes differently.
 
-    It acts before the first step. mmdet's ``NumClassCheckHook`` compares numbers only, and only
+    The check runs before the first step. mmdet's ``NumClassCheckHook`` compares numbers only, and only
     while training.
 
     Raises:
@@ -53,8 +53,9 @@ def check_classes(model: nn.Module, dataset: Dataset) -> None:
     classes = dataset.metainfo["classes"]
     if head.num_classes != len(classes):
         raise InputError(
-            f"model.bbox_head.num_classes={head.num_classes}, but {dataset.folder} has {len(classes)} classes: "
-            f"{', '.join(classes)}. Set num_classes={len(classes)} or another class_set"
+            f"model.bbox_head.num_classes={head.num_classes}, but {dataset.folder} has "
+            f"{len(classes)} classes: {', '.join(classes)}. Set num_classes={len(classes)} or "
+            "another class_set"
         )
 
 
@@ -71,7 +72,7 @@ def check_same_classes(one: Dataset, other: Dataset) -> None:
     if list(one.metainfo["classes"]) == list(other.metainfo["classes"]):
         return
     raise InputError(
-        f"{one.folder} has the classes {', '.join(one.metainfo['classes'])}, but {other.folder} has "
-        f"{', '.join(other.metainfo['classes'])}; a network tells them by number, so give all data sets of a "
-        "config one class_set and metainfo"
+        f"{one.folder} has the classes {', '.join(one.metainfo['classes'])}, but {other.folder} "
+        f"has {', '.join(other.metainfo['classes'])}; a network knows classes by number only, so "
+        "give all data sets of a config the same class_set and metainfo"
     )

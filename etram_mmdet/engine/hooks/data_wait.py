@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 class DataWaitHook(Hook):
     """Logs the share of time that training waits for data, and advises once if it is large.
 
-    It reads the times that ``IterTimerHook`` has measured.
+    Reads the times that mmengine's ``IterTimerHook`` measures.
 
     Args:
         interval: steps between two log entries, over which times are averaged. Default: 50.
@@ -40,6 +40,7 @@ class DataWaitHook(Hook):
             self._has_advised = True
             workers = runner.train_dataloader.num_workers
             runner.logger.warning(
-                f"{share:.0%} of the time goes into waiting for data: raise train_dataloader.num_workers "
-                f"(now {workers}) or preprocess recordings that are read raw"
+                f"training waits for data {share:.0%} of the time: raise "
+                f"train_dataloader.num_workers (now {workers}), or preprocess raw recordings with "
+                "tools/preprocess.py"
             )

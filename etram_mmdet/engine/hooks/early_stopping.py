@@ -13,9 +13,9 @@ from etram_mmdet.engine.hooks.results_csv import validations
 class EarlyStoppingHook(early_stopping_hook.EarlyStoppingHook):
     """mmengine's ``EarlyStoppingHook``, whose patience survives a stop of the training.
 
-    It has mmengine's name, so that every config has it. mmengine's own begins to count anew when a
-    run is resumed. This one first counts the validations in ``results.csv``, up to the step of the
-    checkpoint.
+    It has mmengine's name, so that every config uses it. mmengine's own starts its count again when
+    a run is resumed. This one first counts the validations in ``results.csv``, up to the step of
+    the checkpoint.
     """
 
     def before_train(self, runner: Runner) -> None:

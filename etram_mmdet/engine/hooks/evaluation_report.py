@@ -51,7 +51,8 @@ class EvaluationReportHook(Hook):
     breakdown of the headline protocol. The film shows the recording with most boxes, at most
     `FILM_FRAMES` of its frames. ``results.png`` shows losses and AP so far. The visualizer gets the
     same pictures as ``SPLIT_evaluation`` and ``training``, and from the film the frame with most
-    boxes as ``SPLIT_film``. A picture that cannot be drawn costs a warning, not the training.
+    boxes as ``SPLIT_film``. If a picture cannot be drawn, a warning is logged and the training goes
+    on.
 
     Args:
         film: whether the film is written. Default: yes.
@@ -92,17 +93,19 @@ class EvaluationReportHook(Hook):
         if runner.val_loop is not None and loop.val_begin <= loop.max_iters:
             return
         heading = f"{folder.resolve().name}, training up to step {runner.iter}"
-        with _without_pictures(runner, "no picture of the losses; checkpoints and log stand"):
+        with _without_pictures(
+            runner, "no picture of the losses; checkpoints and log are complete"
+        ):
             draw_training(_losses(runner), [], "", heading, folder / "results.png")
             _show(runner, "training", folder / "results.png", runner.iter)
 
     @master_only
     def after_test(self, runner: Runner) -> None:
-        """Name the files of a test, too, when all of them are written."""
+        """Write the index page again when all files of a test are written."""
         self._index(runner)
 
     def _index(self, runner: Runner) -> None:
-        with _without_pictures(runner, f"no {INDEX_FILE}; everything else stands"):
+        with _without_pictures(runner, f"no {INDEX_FILE}; all other files are complete"):
             write_index(Path(runner.work_dir))
 
     @master_only
@@ -119,7 +122,8 @@ class EvaluationReportHook(Hook):
         if metric is None or metric.headline is None:
             return
         with _without_pictures(
-            runner, f"no pictures of the evaluation at step {step}; the numbers above stand"
+            runner,
+            f"no pictures of the evaluation at step {step}; the numbers above are complete",
         ):
             self._write(runner, metric.headline, dataset, step, stem, metrics or {})
 

@@ -29,8 +29,8 @@ class EventVisualizationHook(DetVisualizationHook):
     ``val_img``. In a test every ``interval``-th labelled frame of each recording is written to
     ``test_out_dir``, as ``RECORDING_TIMEus.png``; without that folder it goes to the
     ``vis_backends`` as ``test_img``. Pictures are written one by one, so that a test that is
-    stopped leaves whole files. The first one that cannot be written is the last that is tried: the
-    evaluation goes on without, and ``failure`` says why.
+    stopped leaves whole files. If a picture cannot be written, the evaluation goes on without
+    further pictures, and ``failure`` holds the reason.
 
     Args:
         draw: whether to draw at all. Default: no.
@@ -40,7 +40,7 @@ class EventVisualizationHook(DetVisualizationHook):
         wait_time: seconds for which a window stays. Default: 0, until a key is pressed.
         test_out_dir: folder of a test's pictures, in a folder of its own inside the work folder
             unless absolute. Default: the backends get them.
-        backend_args: of mmengine's file reader. Default: none.
+        backend_args: settings of mmengine's file reader. Default: none.
         films: whether a test also writes one ``RECORDING.mp4`` for each recording. Default: no.
     """
 
@@ -61,7 +61,7 @@ class EventVisualizationHook(DetVisualizationHook):
         self._labelled_frames: Counter[str] = Counter()
 
     def before_test(self, runner: Runner) -> None:
-        """Fix the folder: the base class puts a relative one into itself with every batch."""
+        """Make the folder absolute: the base class nests a relative one again with every batch."""
         if self.test_out_dir is not None:
             inside = os.path.join(runner.work_dir, runner.timestamp, self.test_out_dir)
             self.test_out_dir = os.path.abspath(inside)
@@ -93,7 +93,7 @@ class EventVisualizationHook(DetVisualizationHook):
             runner.logger.warning(self.failure)
 
     def _is_next(self, frame: DetDataSample) -> bool:
-        if not frame.get("is_labelled", True):  # stands for a batch without labels
+        if not frame.get("is_labelled", True):  # the placeholder of a batch without labels
             return False
         recording = frame.get("recording", "")
         self._labelled_frames[recording] += 1
@@ -118,7 +118,7 @@ class EventVisualizationHook(DetVisualizationHook):
 
 
 def check_pictures(runner: Runner) -> None:
-    """Fail after a test that could not write its pictures; its numbers stand.
+    """Raise an error after a test that could not write its pictures; its numbers are complete.
 
     Args:
         runner: of the test.

@@ -14,13 +14,13 @@ from etram_mmdet.engine.runner.divergence import LOWER_THE_RATE, check_finite_we
 class FiniteLossHook(Hook):
     """Stops when a loss is not finite; the error names the loss and the step.
 
-    Losses are read every ``interval`` steps only, since reading makes a GPU wait. The weights are
-    lost at the first bad step already, so there is nothing to gain from noticing earlier. Weights
-    are read before each validation and before each checkpoint, so that a lost checkpoint does not
-    replace the last good one.
+    Losses are read every ``interval`` steps only, since reading makes a GPU wait. Reading them more
+    often would save nothing: the weights are already lost at the first bad step. Weights are
+    checked before each validation and before each checkpoint, so that no bad checkpoint replaces
+    the last good one.
 
     Args:
-        interval: steps between two looks at the losses. Default: 50.
+        interval: steps between two checks of the losses. Default: 50.
     """
 
     def __init__(self, interval: int = 50) -> None:
@@ -38,8 +38,8 @@ class FiniteLossHook(Hook):
         ]
         if bad:
             raise FloatingPointError(
-                f"{', '.join(bad)} is not finite at step {runner.iter + 1} (last looked {self.interval} steps before). "
-                f"{LOWER_THE_RATE}"
+                f"{', '.join(bad)} is not finite (NaN or infinity) at step {runner.iter + 1}; the "
+                f"last check was {self.interval} steps before. {LOWER_THE_RATE}"
             )
 
     def before_val(self, runner: Runner) -> None:

@@ -1,4 +1,4 @@
-"""Tell losses, heads and assigners the statistics of the training boxes."""
+"""Pass the statistics of the training boxes to losses, heads and assigners."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from etram_mmdet.models.detectors.micro_batches import check_parts
 class FitToDataHook(Hook):
     """Calls :func:`fit_to_data` before the first step.
 
-    That is after weights were loaded, since these may come from other data.
+    It does so after weights are loaded, since these may come from other data.
 
     Raises:
-        InputError: ``micro_batch`` cuts batches that a loss needs whole.
+        InputError: ``micro_batch`` splits batches that a loss needs whole.
     """
 
     priority = "HIGH"

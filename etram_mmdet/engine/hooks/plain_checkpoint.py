@@ -28,12 +28,13 @@ from etram_mmdet.utils.errors import InputError
 class PlainCheckpointHook(Hook):
     """Keeps checkpoints plain, and their paths inside the folder of checkpoints.
 
-    A checkpoint holds nothing that would have to be unpickled. The best checkpoint so far, which
-    the next better one replaces, is looked for by its name beside the others: a checkpoint may have
-    been copied, or come from a stranger. A checkpoint also holds the time between the ends of two
-    windows of the training data, which is the step of every stream that it follows; the size of the
-    sensor; and the facts that ``--resume`` compares: a digest of these data and the number of
-    processes. Runs after every other hook.
+    A checkpoint holds nothing that has to be unpickled. The best checkpoint so far, which the next
+    better one replaces, is searched for by its name in the folder of checkpoints, because the path
+    in a checkpoint may be wrong: it may have been copied, or come from a stranger.
+
+    A checkpoint also holds the time between the ends of two windows of the training data, which is
+    the default step of a stream; the size of the sensor; and the facts that ``--resume`` compares:
+    a digest of the training data and the number of processes. Runs after every other hook.
     """
 
     priority = "LOWEST"
@@ -84,8 +85,8 @@ def _classes(metainfo: dict) -> dict:
 def _inside(folder: str, path: str | None) -> str | None:
     """The checkpoint in ``folder`` that has the name of ``path``; None if there is none.
 
-    mmengine removes it, or reads it whole if ``published_keys`` are set, so it has to be a plain
-    one.
+    mmengine removes that file, or unpickles it if ``published_keys`` are set, so it has to be a
+    plain checkpoint.
     """
     if path is None:
         return None

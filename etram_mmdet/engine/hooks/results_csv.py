@@ -19,11 +19,11 @@ from etram_mmdet.evaluation.results_table import append_row, compact, evaluation
 def validations(runner: Runner) -> list[dict[str, str]]:
     """Rows of the validations of this training so far, in order of steps.
 
-    There are none if the file is damaged. All processes get the rows that the first one sees, so
-    that they draw the same conclusions. So every process has to call this.
+    There are none if the file is damaged. All processes get the rows that the first one reads, so
+    that they decide alike. So every process has to call this.
 
     Args:
-        runner: of the training.
+        runner: the runner of the training.
     """
     dataset = as_streams(runner.val_dataloader.dataset)
     record = dict(
@@ -47,7 +47,7 @@ class ResultsCsvHook(Hook):
     A row also holds the run that trained the weights, a digest of the data, and the
     post-processing. The row is written last, so that a validation with a row is complete, pictures
     and best checkpoint included. A run that is resumed at the step of a validation without a row
-    validates first. A run that repeats a validation, since its checkpoint is of an earlier step,
+    validates first. A run that repeats a validation, because it was resumed from an earlier step,
     replaces the row.
     """
 
@@ -61,7 +61,7 @@ class ResultsCsvHook(Hook):
         loop = runner.train_loop
         if runner.iter and getattr(loop, "is_validation_due", False) and not self._has_row(runner):
             runner.logger.info(
-                f"the validation at step {runner.iter} has no row in results.csv: it is done first"
+                f"the validation at step {runner.iter} has no row in results.csv, so it runs first"
             )
             runner.val_loop.run()
 

@@ -26,11 +26,11 @@ RUN_FILE = "run.json"
 def run_record(runner: Runner) -> dict:
     """Facts of a training run for ``run.json``.
 
-    They are first step, samples, schedule, data, post-processing, protocol, seed, machine and
+    These are first step, samples, schedule, data, post-processing, protocol, seed, machine and
     commit.
 
     Args:
-        runner: of the training.
+        runner: the runner of the training.
     """
     cfg = runner.cfg
     batch = cfg.train_dataloader.batch_size * get_world_size()
@@ -60,20 +60,20 @@ def run_record(runner: Runner) -> dict:
 
 
 def run_id(runner: Runner) -> str:
-    """Number of the training that the weights come from; empty if it has none.
+    """Identifier of the training that the weights come from; empty if it has none.
 
-    It is drawn when a training starts, and kept in its checkpoints.
+    It is drawn at random when a training starts, and kept in its checkpoints.
 
     Args:
-        runner: of a training or a test.
+        runner: the runner of a training or a test.
     """
     return runner.message_hub.runtime_info.get("run", "")
 
 
 def measured_with(cfg: Config) -> dict:
-    """The post-processing behind a measurement, with ``tta`` if it was augmented.
+    """The post-processing of a measurement, with ``tta`` if it used test-time augmentation.
 
-    Operating points belong to deployment and are left out.
+    Operating points are used in deployment only and are left out.
 
     Args:
         cfg: the config of the run.
@@ -106,13 +106,13 @@ def schedule(cfg: Config) -> dict:
 class RunRecordHook(Hook):
     """Writes :func:`run_record` to ``run.json`` in the work folder when training starts.
 
-    It gives the run its number. A resumed run keeps the records of its earlier starts as
-    ``earlier_starts``, the first one first.
+    It also gives the run its identifier (:func:`run_id`). A resumed run keeps the records of its
+    earlier starts as ``earlier_starts``, the first one first.
     """
 
     @master_only
     def before_train(self, runner: Runner) -> None:
-        if not run_id(runner):  # a resumed run goes on under the one that its checkpoint brought
+        if not run_id(runner):  # a resumed run keeps the one in its checkpoint
             runner.message_hub.update_info("run", uuid.uuid4().hex[:12])
         path = Path(runner.work_dir) / RUN_FILE
         record = run_record(runner)

@@ -33,10 +33,12 @@ from etram_mmdet.utils.environment import commit, machine
 from etram_mmdet.utils.errors import InputError
 
 _MIB = 2**20
-# What stands in the lines of progress beside the losses.
+# Words in the lines of progress, besides the losses.
 _LOG_WORDS = [
-    "lr: learning rate; eta: time left; time: seconds a step; data_time: seconds of it spent waiting for data;",
-    "data_share: the same as a share of time; num_pos: places of the feature maps that learn to find a box",
+    "lr: learning rate; eta: time left; time: seconds per step; data_time: seconds per step spent "
+    "waiting for data;",
+    "data_share: data_time as a share of time; num_pos: places of the feature maps that learn to "
+    "find a box",
 ]
 _BYTES_OF_FLOAT32 = 4
 
@@ -45,7 +47,7 @@ _BYTES_OF_FLOAT32 = 4
 class RunSummaryHook(Hook):
     """Logs :func:`run_summary` when training starts.
 
-    Every process takes part, since heads compare counts.
+    Every process builds it, since heads sum counts over all processes.
     """
 
     priority = "VERY_LOW"
@@ -61,7 +63,7 @@ def run_summary(runner: Runner) -> str:
     """Config, data, shapes, memory, schedule, protocol and start weights of a training, as text.
 
     Args:
-        runner: of the training.
+        runner: the runner of the training, with everything built.
     """
     cfg = runner.cfg
     model = getattr(runner.model, "module", runner.model)
@@ -90,7 +92,10 @@ def run_summary(runner: Runner) -> str:
     sections.append(("log", _LOG_WORDS))
     sections.append(("protocol", _protocols(val) if val else ["no evaluation while training"]))
     where = machine(next(model.parameters()).device)
-    origin = f"seed {runner.seed}; {where['device']}, torch {where['torch']}; commit {commit() or 'unknown'}"
+    origin = (
+        f"seed {runner.seed}; {where['device']}, torch {where['torch']}; "
+        f"commit {commit() or 'unknown'}"
+    )
     return "\n".join(_lines([*sections, ("origin", [origin])]))
 
 
@@ -98,15 +103,15 @@ def _begin(runner: Runner) -> str:
     """Where the weights come from."""
     found = runner._load_from
     if runner._resume and found:
-        return f"after step {runner.iter:,}, of which {found} holds all"
+        return f"after step {runner.iter:,}, resumed from {found}"
     return f"at step 0 with the weights of {found}" if found else "at step 0 with new weights"
 
 
 def _protocols(val: BaseLoop) -> list[str]:
     """What each protocol leaves out of the validation data.
 
-    Raises ``InputError`` where that is all of the headline's boxes, which would end the training at
-    its first validation.
+    Raises ``InputError`` if the headline protocol leaves out every box, which would end the
+    training at its first validation.
     """
     metric = find_metric(val.evaluator)
     if metric is None:
@@ -158,9 +163,7 @@ def _unlearnt(train: ETraMDataset, val: ETraMDataset) -> list[str]:
         if b and not a
     ]
     return (
-        [f"WARNING {', '.join(names)} to be found here, but without boxes in training"]
-        if names
-        else []
+        [f"WARNING {', '.join(names)}: boxes here, but none in the training data"] if names else []
     )
 
 
@@ -171,14 +174,15 @@ def _input(cfg: Config, dataset: ETraMDataset) -> list[str]:
     step_us = frame_step_us(dataset)
     every = f" every {step_us / 1000:g} ms" if step_us else ""
     line = (
-        f"{shape} ({dataset.representation['type']}, {dataset.window_us / 1000:g} ms, {sequence.scale} sensor px per "
-        f"px), clips of {dataset.clip_length} frames{every}, {loader.batch_size} lanes"
+        f"{shape} ({dataset.representation['type']}, {dataset.window_us / 1000:g} ms, "
+        f"{sequence.scale} sensor px per px), clips of {dataset.clip_length} frames{every}, "
+        f"{loader.batch_size} lanes"
     )
     return [line, *_other_steps(dataset, step_us)]
 
 
 def _other_steps(dataset: ETraMDataset, step_us: int | None) -> list[str]:
-    """A warning if a stream at the usual step would differ from some of the recordings."""
+    """A warning if some recordings have another time between frames than a stream will use."""
     steps_us = {s.name: s.step_us for s in dataset.sequences if s.num_frames > 1}
     others = [
         f"{name} {step / 1000:.4g}"
@@ -189,7 +193,8 @@ def _other_steps(dataset: ETraMDataset, step_us: int | None) -> list[str]:
         return []
     listed = ", ".join(others[:3]) + (f", and {len(others) - 3} more" if len(others) > 3 else "")
     return [
-        f"WARNING frames of some recordings come at other steps (ms): {listed}; streams take {step_us / 1000:g} ms"
+        f"WARNING some recordings have another time between frames (ms): {listed}; streams use "
+        f"{step_us / 1000:g} ms"
     ]
 
 
@@ -206,7 +211,7 @@ def _model(model: nn.Module, hw: tuple[int, int]) -> list[str]:
             f"stride {stride}: {channels} x {padded[0] // stride} x {padded[1] // stride}"
             for stride, channels in zip(backbone.out_strides, backbone.out_channels, strict=True)
         )
-        lines.append(f"padded to {padded[0]} x {padded[1]}, to the neck {levels}")
+        lines.append(f"padded to {padded[0]} x {padded[1]}; maps for the neck: {levels}")
         lines += _padding_advice(backbone, hw)
     return lines
 
@@ -218,8 +223,8 @@ def _frozen(model: nn.Module) -> str:
         return ""
     norms = len(frozen_norms(model))
     return (
-        f"{', '.join(parts)}: {sum(parts.values()) / 1e6:.2f} of {parameters(model) / 1e6:.2f} million parameters"
-        + (f"; {norms} BatchNorm layers in evaluation mode" if norms else "")
+        f"{', '.join(parts)}: {sum(parts.values()) / 1e6:.2f} of {parameters(model) / 1e6:.2f} "
+        "million parameters" + (f"; {norms} BatchNorm layers in evaluation mode" if norms else "")
     )
 
 
@@ -234,13 +239,16 @@ def _padding_advice(backbone: RecurrentBackbone, hw: tuple[int, int]) -> list[st
     extra = math.prod(padded_hw(hw, backbone.size_divisor)) / math.prod(hw) - 1
     less = padded_hw(hw, [stride * cells for cells in better])
     return [
-        f"WARNING padding adds {extra:.0%} to every frame; model.backbone.partition_size={better} pads to "
-        f"{less[0]} x {less[1]} only"
+        f"WARNING padding adds {extra:.0%} to every frame; model.backbone.partition_size={better} "
+        f"pads to {less[0]} x {less[1]} only"
     ]
 
 
 def _memory(runner: Runner, model: nn.Module, dataset: ETraMDataset) -> str:
-    """Measured on a copy with one lane, so that neither weights nor statistics nor state change."""
+    """Memory of a training step, as text.
+
+    It is measured on a copy with one lane, so that weights, statistics and state do not change.
+    """
     cfg = runner.cfg
     lanes = min(
         getattr(model, "micro_batch", None) or cfg.train_dataloader.batch_size,
@@ -251,13 +259,16 @@ def _memory(runner: Runner, model: nn.Module, dataset: ETraMDataset) -> str:
             one_lane = random_clips(model, 1, dataset.clip_length, dataset.sequences[0].hw)
             kept = saved_bytes(copy.deepcopy(model), one_lane)
     except torch.OutOfMemoryError:
-        return "not even one lane fits beside a copy of the model; training itself needs no copy"
+        return (
+            "not known: a copy of the model and one lane do not fit; training itself needs no copy"
+        )
     resting = sum(frozen_parts(model).values())
     weights = BYTES_PER_PARAMETER * (parameters(model) - resting) + _BYTES_OF_FLOAT32 * resting
     total = weights + lanes * kept
     return (
-        f"about {total / _MIB:,.0f} MiB: {weights / _MIB:,.0f} for weights, gradients and AdamW, {kept / _MIB:,.0f} "
-        f"for each of {lanes} lanes kept for the backward pass (no workspaces)"
+        f"about {total / _MIB:,.0f} MiB: {weights / _MIB:,.0f} for weights, gradients and AdamW, "
+        f"{kept / _MIB:,.0f} for each of {lanes} lanes kept for the backward pass (temporary "
+        "memory of operations not counted)"
     )
 
 
@@ -274,7 +285,8 @@ def _schedule(runner: Runner) -> list[str]:
     spread = f" ({', '.join(parts)})" if parts else ""
     lanes *= processes
     return [
-        f"{steps:,} steps{passes}, effective batch {lanes * added}{spread}, {steps * lanes:,} samples",
+        f"{steps:,} steps{passes}, effective batch {lanes * added}{spread}, "
+        f"{steps * lanes:,} samples",
         *rates_of_run(runner),
     ]
 
@@ -292,7 +304,7 @@ def _losses(model: nn.Module) -> str:
         f"{name.removeprefix('bbox_head.')} {part.loss_weight:g} * {type(part).__name__}"
         for name, part in named
     ]
-    return ", ".join(told) or "not told"
+    return ", ".join(told) or "not known"
 
 
 def _lines(sections: list[tuple[str, list[str]]]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""End a training that got a signal, at a moment from which it can go on."""
+"""End a training after a signal, at a step from which it can be resumed."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from etram_mmdet.engine.runner.signals import exit_status
 
 @HOOKS.register_module()
 class StopOnSignalHook(Hook):
-    """Ends a training after SIGTERM or SIGINT: ends the step, saves a checkpoint, and exits.
+    """Ends a training after SIGTERM or SIGINT: finishes the step, saves a checkpoint, and exits.
 
     The exit status is 143 or 130 (``SystemExit``). All processes of a training end after the same
     step, also if only one got the signal. If gradients of several steps are added up
-    (``accumulative_counts``), the last of these steps is the end. A validation ends after its batch
-    and is repeated by ``--resume``.
+    (``accumulative_counts``), the training ends after the last of these steps. A validation ends
+    after its batch, and ``--resume`` repeats it.
     """
 
     # after everything that belongs to the step, the regular checkpoint included
@@ -41,7 +41,7 @@ class StopOnSignalHook(Hook):
         if not number or step % added_up(runner.cfg):
             return
         for hook in runner.hooks if is_validating else ():
-            # a validation is of averaged weights: back to those that are trained
+            # a validation uses averaged weights: go back to those that are trained
             if isinstance(hook, EMAHook):
                 hook.after_val_epoch(runner)
         hooks = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]

@@ -15,11 +15,11 @@ from etram_mmdet.events.domain import outside, sides_of
 
 @HOOKS.register_module()
 class TrainedDomainHook(Hook):
-    """Stores :func:`domain_of` the training data in checkpoints, and warns before other tests.
+    """Stores :func:`domain_of` the training data in checkpoints, and compares test data with it.
 
-    A warning comes before a test of data outside of that range: sizes of boxes and events for each
-    pixel are compared. A checkpoint of an earlier version does not say what it was trained on;
-    nothing is compared then.
+    A test of data outside of that range begins with a warning. Sizes of boxes and events per pixel
+    are compared. A checkpoint of an earlier version does not hold the range; nothing is compared
+    then.
     """
 
     priority = "VERY_LOW"  # before PlainCheckpointHook, which is the last to see a checkpoint

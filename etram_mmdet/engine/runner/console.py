@@ -7,8 +7,7 @@ import warnings
 
 from mmengine.logging import MMLogger
 
-# Nobody who starts a run can do anything about these. They are about how the packages call each
-# other.
+# Messages that nobody who starts a run can act on: they are about how the packages call each other.
 _LOGGED = (
     "The prefix is not set in metric class",
     '"FileClient" will be deprecated',

@@ -1,4 +1,4 @@
-"""End a training that diverged in one sentence, wherever its numbers are met first."""
+"""End a training that diverged with one sentence, wherever its numbers are noticed first."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from etram_mmdet.models.detectors.micro_batches import split_lanes
 from etram_mmdet.utils.errors import InputError
 
 LOWER_THE_RATE = (
-    "Lower the learning rate (--cfg-options base_lr=...) or train without mixed precision (--cfg-options "
-    "optim_wrapper.type=OptimWrapper)"
+    "Lower the learning rate (--cfg-options base_lr=...) or train without mixed precision "
+    "(--cfg-options optim_wrapper.type=OptimWrapper)"
 )
 
 
@@ -23,7 +23,7 @@ def first_not_finite(tensors: Mapping[str, object]) -> str | None:
     """Name of the first tensor that holds infinity or NaN; None if there is none.
 
     Args:
-        tensors: by name; other values are passed over.
+        tensors: tensors by name; other values are ignored.
     """
     held = ((name, tensor) for name, tensor in tensors.items() if isinstance(tensor, Tensor))
     return next((name for name, tensor in held if not bool(tensor.isfinite().all())), None)
@@ -33,7 +33,7 @@ def check_finite(weights: Mapping[str, object], source: str | Path) -> None:
     """Refuse weights that hold infinity or NaN.
 
     Args:
-        weights: by name.
+        weights: tensors by name.
         source: their file, for the message.
 
     Raises:
@@ -42,7 +42,7 @@ def check_finite(weights: Mapping[str, object], source: str | Path) -> None:
     name = first_not_finite(weights)
     if name is not None:
         raise InputError(
-            f"{source}: {name} holds numbers that are not finite, so the training had diverged; take an earlier "
+            f"{source}: {name} holds NaN or infinity: the training had diverged; use an earlier "
             "checkpoint, or train again with a lower learning rate (--cfg-options base_lr=...)"
         )
 
@@ -60,20 +60,20 @@ def check_finite_weights(model: nn.Module, when: str) -> None:
     name = first_not_finite(getattr(model, "module", model).state_dict())
     if name is not None:
         raise FloatingPointError(
-            f"{when}: {name} is not finite, the training has diverged. {LOWER_THE_RATE}"
+            f"{when}: {name} holds NaN or infinity: the training has diverged. {LOWER_THE_RATE}"
         )
 
 
 def check_diverged(error: Exception, runner: Runner, batch: dict) -> None:
-    """Find out whether an error in a training step came of numbers that are not finite.
+    """Find out whether an error in a training step was caused by NaN or infinity.
 
-    Assigners and losses stop at such numbers in ways of their own, before any hook sees a loss.
-    Nothing is looked at in steps without an error.
+    Assigners and losses fail at such numbers with errors of their own, before any hook sees a loss.
+    Steps without an error are not checked.
 
     Args:
         error: the error that the step raised.
-        runner: of the training; it is not used afterwards.
-        batch: of the step, as the loader gave it.
+        runner: the runner of the training; it cannot be used afterwards.
+        batch: the batch of the step, as the loader gave it.
 
     Raises:
         FloatingPointError: the numbers are not finite.
@@ -81,14 +81,16 @@ def check_diverged(error: Exception, runner: Runner, batch: dict) -> None:
     step = f"step {runner.iter + 1}"
     if "device-side assert" in str(error):  # after it nothing on the GPU can be read
         raise FloatingPointError(
-            f"{step}: a check on the GPU failed, as it does when a training has diverged. {LOWER_THE_RATE}. Where that "
-            "does not help, CUDA_LAUNCH_BLOCKING=1 in front of the command shows the place"
+            f"{step}: a check on the GPU failed, which happens when a training has diverged. "
+            f"{LOWER_THE_RATE}. If that does not help, CUDA_LAUNCH_BLOCKING=1 in front of the "
+            "command shows the place"
         ) from error
     model = getattr(runner.model, "module", runner.model)
     check_finite_weights(model, step)
     if not _has_finite_outputs(model, runner, batch):
         raise FloatingPointError(
-            f"{step}: the network's outputs are not finite, the training has diverged. {LOWER_THE_RATE}"
+            f"{step}: the network's outputs hold NaN or infinity: the training has diverged. "
+            f"{LOWER_THE_RATE}"
         ) from error
 
 

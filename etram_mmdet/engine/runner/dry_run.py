@@ -25,7 +25,7 @@ from etram_mmdet.models.detectors.micro_batches import whole_batch_losses
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.interruption import stop_once
 
-# Batches of validation that a dry run looks at for a box.
+# Batches of validation in which a dry run searches for a box.
 MOST_BATCHES = 20
 
 
@@ -49,15 +49,15 @@ def dry_run(cfg: Config) -> None:
 
 @LOOPS.register_module()
 class DryRunLoop(IterBasedTrainLoop):
-    """One step of training, which is taken back, and one validation on a few frames.
+    """One step of training, which is undone, and one validation on a few frames.
 
     Every hook is called once at each of its points, whatever its interval: a checkpoint is saved,
     pictures are drawn, the metric is computed and its row is written, all into a temporary folder.
 
     Args:
-        *args: of mmengine's IterBasedTrainLoop.
+        *args: arguments of mmengine's IterBasedTrainLoop.
         max_epochs: number of epochs that hooks see. Default: 1.
-        **kwargs: of mmengine's IterBasedTrainLoop.
+        **kwargs: arguments of mmengine's IterBasedTrainLoop.
 
     Raises:
         InputError: losses are not finite, or a part refuses its settings.
@@ -105,7 +105,8 @@ class DryRunLoop(IterBasedTrainLoop):
         bad = [name for name, loss in log.items() if not torch.isfinite(loss)]
         if bad:
             raise InputError(
-                f"{', '.join(bad)} is not finite in the first batch; inspect the data: tools/inspect_data.py"
+                f"{', '.join(bad)} is not finite (NaN or infinity) in the first batch; inspect the "
+                "data: tools/inspect_data.py"
             )
         # a resumed training may have no step left, and its schedule none either
         if self.iter < self.max_iters:
@@ -116,7 +117,7 @@ class DryRunLoop(IterBasedTrainLoop):
         return ", ".join(f"{name} {loss.item():.3g}" for name, loss in log.items())
 
     def _validate(self) -> str:
-        """Batches up to the first with a box that counts: a metric without truth has no number."""
+        """Validate batches up to the first with a box: without boxes a metric gives no number."""
         runner, loop = self.runner, self.runner.val_loop
         runner.call_hook("before_val")
         runner.call_hook("before_val_epoch")

@@ -6,21 +6,21 @@ import numpy as np
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import LogProcessor
 
-RECENT = 1000  # newest numbers, which stay as they are
-_EARLIER = 1000  # sums that stand for all numbers before
+RECENT = 1000  # newest numbers, which are kept unchanged
+_EARLIER = 1000  # sums that replace all numbers before
 MOST = 2 * (RECENT + _EARLIER)  # numbers at which a history is thinned
 
 
 def thin(histories: dict[str, HistoryBuffer], recent: int = RECENT) -> None:
     """Replace a history's early numbers by sums if it has grown beyond `MOST`, in place.
 
-    A history holds sums and how many numbers each is of, so that its mean stays the same. Sums are
-    of 2, 4, 8, ... numbers, as many as it takes. That depends on the step alone: a resumed training
-    has the histories of one that was never stopped.
+    A history holds each sum with the count of its numbers, so that the mean stays the same. A sum
+    is of 2, 4, 8, ... numbers, as many as needed. That depends on the step alone: a resumed
+    training has the histories of one that was never stopped.
 
     Args:
         histories: by name, mmengine's ``message_hub.log_scalars``.
-        recent: newest numbers that stay as they are. Default: `RECENT`.
+        recent: newest numbers that are kept unchanged. Default: `RECENT`.
     """
     for name, history in histories.items():
         values, counts = history.data

@@ -23,7 +23,7 @@ def rates_of_run(runner: Runner) -> list[str]:
     The built schedulers give them. Lines about groups of parameters follow if these differ.
 
     Args:
-        runner: of the training, with its optimizer and schedulers built.
+        runner: the runner of the training, with its optimizer and schedulers built.
     """
     done = runner.iter  # of a resumed training
     steps = max(1, runner.train_loop.max_iters - done)
@@ -41,7 +41,7 @@ def rates_of_run(runner: Runner) -> list[str]:
 
 
 def _stated(cfg: Config) -> str:
-    """The optimizer's rate, and the rule behind it if it is that of the rule."""
+    """The optimizer's rate, and the rule if the rate follows from it."""
     stated = cfg.optim_wrapper.get("optimizer", {}).get("lr")
     if stated is None:
         return ""
@@ -63,8 +63,8 @@ def _range(rates: np.ndarray) -> str:
 def learning_rates(optimizer: Optimizer, schedulers: list, steps: int) -> np.ndarray:
     """Learning rate of every step and group of parameters, (steps, groups).
 
-    The schedulers act on a copy of the groups' settings, so nothing of the training moves. Groups
-    with the same numbers, of which ``paramwise_cfg`` makes one for each parameter, are looked at
+    The schedulers act on a copy of the groups' settings, so the training itself does not change.
+    ``paramwise_cfg`` makes a group for each parameter; groups with the same numbers are computed
     once.
 
     Args:

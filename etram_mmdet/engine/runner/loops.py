@@ -19,7 +19,7 @@ from etram_mmdet.utils.random_numbers import derived_seed
 class _StreamIterator:
     """Batches of an endless loader.
 
-    A position is reached by asking the sampler, not by loading the batches before it.
+    A position is reached by moving the sampler there, not by loading the batches before it.
     """
 
     def __init__(self, dataloader: DataLoader) -> None:
@@ -49,8 +49,9 @@ class EpochBasedTrainLoop(loops.EpochBasedTrainLoop):
     def run(self) -> nn.Module:
         if hasattr(self.dataloader.batch_sampler, "seek"):
             raise InputError(
-                "train_cfg.type=EpochBasedTrainLoop: the sampler of streams is endless, and only StreamRunner knows "
-                "where an epoch ends; set runner_type='StreamRunner', or count steps with StreamTrainLoop"
+                "train_cfg.type=EpochBasedTrainLoop: the sampler of streams is endless, and only "
+                "StreamRunner knows where an epoch ends; set runner_type='StreamRunner', or count "
+                "steps with StreamTrainLoop"
             )
         return super().run()
 
@@ -63,22 +64,22 @@ class StreamTrainLoop(IterBasedTrainLoop):
     draws the same.
 
     Args:
-        *args: of mmengine's IterBasedTrainLoop.
-        max_epochs: number of epochs of equal length into which hooks see the training divided.
+        *args: arguments of mmengine's IterBasedTrainLoop.
+        max_epochs: number of epochs of equal length into which the training is divided for hooks.
             Streams go on from one to the next. A validation at the end of an epoch comes before the
             hooks' ``after_train_epoch``. Default: 1.
-        **kwargs: of mmengine's IterBasedTrainLoop.
+        **kwargs: arguments of mmengine's IterBasedTrainLoop.
 
     Raises:
-        InputError: a step does not fit the memory; the message says how many lanes do.
-        FloatingPointError: a step stops at numbers that are not finite.
+        InputError: a step does not fit the memory; the message gives the number of lanes that do.
+        FloatingPointError: a step fails because of NaN or infinity.
     """
 
     def __init__(self, *args, max_epochs: int = 1, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self._max_epochs = max_epochs
         self.stop_signals = StopSignals()
-        # others are finite: mmengine begins them anew
+        # other samplers end, and mmengine starts them again
         if hasattr(self.dataloader.batch_sampler, "seek"):
             self.dataloader_iterator = _StreamIterator(self.dataloader)
 
@@ -109,7 +110,7 @@ class StreamTrainLoop(IterBasedTrainLoop):
         except torch.OutOfMemoryError:
             pass  # only outside this block does the error let go of the step's tensors
         except (InputError, FloatingPointError, OSError):
-            raise  # they say themselves what happened
+            raise  # their own messages are clear
         except Exception as error:
             check_diverged(error, self.runner, data_batch)
             raise

@@ -45,10 +45,10 @@ def largest_batch(cost: Callable[[int], float], limit: float) -> dict[int, float
 def advice_when_out_of_memory(runner: Runner, data: dict) -> str:
     """Sentence with settings under which training fits the memory.
 
-    It is found by training on fewer lanes; the weights are lost.
+    Tries training steps on fewer lanes, which changes the weights: the training cannot go on.
 
     Args:
-        runner: of the training.
+        runner: the runner of the training.
         data: the batch that did not fit.
     """
     batch = len(data["inputs"])
@@ -74,7 +74,10 @@ def advice_when_out_of_memory(runner: Runner, data: dict) -> str:
         )
     smaller = f"train_dataloader.batch_size={fitting} trains a smaller batch"
     parts = f"model.micro_batch={fitting} trains the same batch of {batch} in parts"
-    return f"{failed}, {fitting} would: --cfg-options {f'{parts}, {smaller}' if in_parts else smaller}; {less}"
+    return (
+        f"{failed}, {fitting} would: --cfg-options {f'{parts}, {smaller}' if in_parts else smaller}"
+        f"; {less}"
+    )
 
 
 def _fits(runner: Runner, data: dict) -> bool:
@@ -109,7 +112,7 @@ def saved_bytes_of(model: nn.Module, forward: Callable[[], object]) -> int:
 
     Args:
         model: its weights are not counted.
-        forward: does the forward pass and returns its result.
+        forward: function without arguments that does the forward pass and returns its result.
     """
     weights = {p.untyped_storage().data_ptr() for p in [*model.parameters(), *model.buffers()]}
     kept: dict[int, tuple[int, Tensor]] = {}

@@ -1,4 +1,4 @@
-"""Numbers of the validation that hooks and schedules wait for, checked before the first step."""
+"""Check before the first step that validation gives the numbers that hooks and schedules name."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from etram_mmdet.utils.text import nearest
 
 
 def check_monitored(runner: Runner) -> None:
-    """Refuse a number to watch that no validation of this training will give.
+    """Refuse the name of a monitored number that no validation of this training will give.
 
     ``save_best`` of checkpoints, ``monitor`` of early stopping and of ReduceOnPlateau are compared
     with the numbers that the metric gives for the truth of the validation data. Nothing is checked
     if a metric of another class might give more.
 
     Args:
-        runner: of the training.
+        runner: the runner of the training.
 
     Raises:
-        InputError: the message names the setting and every number that there will be.
+        InputError: the message names the setting and every number that validation will give.
     """
     asked = [(place, name) for place, name in _asked(runner) if name != "auto"]
     metrics = runner.val_evaluator.metrics if asked else []
@@ -47,19 +47,20 @@ def check_monitored(runner: Runner) -> None:
     for place, name in asked:
         if current_name(name) != name:
             raise InputError(
-                f"{place}={name}: its name says the pixels now; set it to {current_name(name)}"
+                f"{place}={name}: this metric was renamed, and its new name holds the size limit "
+                f"in pixels; set it to {current_name(name)}"
             )
         if "/" in name and name.split("/")[0] not in protocols:
             raise InputError(
-                f"{place}={name}, but validation evaluates {', '.join(protocols)}; set it to {protocols[0]}/AP, or add "
-                f"{name.split('/')[0]} to val_evaluator.protocols"
+                f"{place}={name}, but validation evaluates {', '.join(protocols)}; set it to "
+                f"{protocols[0]}/AP, or add {name.split('/')[0]} to val_evaluator.protocols"
             )
-        # without any the data have no box to evaluate by, which is said elsewhere
+        # without names the data have no box, which another message reports
         if names and name not in names:
             near = nearest(name, names)
             raise InputError(
-                f"{place}={name}, but validation gives no such number{f'; did you mean {near}?' if near else '.'} "
-                f"It gives {', '.join(names)}"
+                f"{place}={name}, but validation gives no such number"
+                f"{f'; did you mean {near}?' if near else '.'} It gives {', '.join(names)}"
             )
 
 
@@ -67,8 +68,8 @@ def metric_names(metrics: Sequence[EventCocoMetric], dataset: ETraMDataset) -> l
     """Names of the numbers that an evaluation will give, as far as there are boxes for them.
 
     Args:
-        metrics: of the evaluation.
-        dataset: the data.
+        metrics: the metrics of the evaluation.
+        dataset: its data.
     """
     truth = list(truth_of(dataset).values())
     classes = tuple(dataset.metainfo["classes"])

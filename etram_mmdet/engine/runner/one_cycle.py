@@ -14,8 +14,8 @@ class _OwnRates:
     """The highest rate of a group is ``eta_max`` times its own rate over the optimizer's.
 
     mmengine's schedule sets ``eta_max`` for every group, so that ``lr_mult`` and ``bias_lr_mult``
-    of a ``paramwise_cfg`` have no effect. ``lr_mult=0`` freezes. A list of ``eta_max`` is taken as
-    it is.
+    of a ``paramwise_cfg`` have no effect. ``lr_mult=0`` freezes. A list of ``eta_max`` is used
+    unchanged.
     """
 
     def _format_param(
@@ -29,24 +29,33 @@ class _OwnRates:
         return [value * (lr / rate if rate else 1) for value, lr in zip(highest, own, strict=True)]
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Load a state, unless it is of a run that ignored the rates of groups.
+        """Load a state, unless it comes from a run that ignored the rates of groups.
 
         Raises:
-            InputError: the groups of that run all had one rate, against the config.
+            InputError: all groups of that run had the same rate, but those of the config differ.
         """
         if len(set(state_dict.get("base_values", self.base_values))) < len(set(self.base_values)):
             raise InputError(
-                "this run was begun with a version that ignored lr_mult and bias_lr_mult under OneCycleLR; start a new "
-                "run with --cfg-options load_from=CHECKPOINT, or leave optim_wrapper.paramwise_cfg out"
+                "this run was begun with a version that ignored lr_mult and bias_lr_mult under "
+                "OneCycleLR; start a new run with --cfg-options load_from=CHECKPOINT, or leave "
+                "optim_wrapper.paramwise_cfg out"
             )
         super().load_state_dict(state_dict)
 
 
 @PARAM_SCHEDULERS.register_module()
 class OneCycleParamScheduler(_OwnRates, mmengine_schedulers.OneCycleParamScheduler):
-    """mmengine's, see :class:`_OwnRates`."""
+    """mmengine's class of this name, with a rate of its own for each group of parameters.
+
+    ``eta_max`` is scaled by a group's rate over the optimizer's rate, so that ``lr_mult`` and
+    ``bias_lr_mult`` of a ``paramwise_cfg`` have an effect.
+    """
 
 
 @PARAM_SCHEDULERS.register_module()
 class OneCycleLR(_OwnRates, mmengine_schedulers.OneCycleLR):
-    """mmengine's, see :class:`_OwnRates`."""
+    """mmengine's class of this name, with a rate of its own for each group of parameters.
+
+    ``eta_max`` is scaled by a group's rate over the optimizer's rate, so that ``lr_mult`` and
+    ``bias_lr_mult`` of a ``paramwise_cfg`` have an effect.
+    """

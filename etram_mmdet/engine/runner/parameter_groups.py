@@ -1,4 +1,4 @@
-"""Settings of ``paramwise_cfg`` for single parameters, and schedules that ignore them."""
+"""Check and apply ``paramwise_cfg``, and refuse schedules that ignore it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def check_names(wrapper: dict, model: nn.Module) -> None:
 
     Args:
         wrapper: the config ``optim_wrapper``.
-        model: whose parameters it is about.
+        model: the model whose parameters it names.
 
     Raises:
         InputError: a name in ``custom_keys`` is part of no parameter's name.
@@ -34,19 +34,20 @@ def check_names(wrapper: dict, model: nn.Module) -> None:
             dict.fromkeys(name.split(".")[0] for name in names if not name.startswith("."))
         )
         raise InputError(
-            f"optim_wrapper.paramwise_cfg.custom_keys: {', '.join(unused)} is part of no parameter's name; the model "
-            f"has {parts}, and model.named_parameters() gives all names"
+            f"optim_wrapper.paramwise_cfg.custom_keys: {', '.join(unused)} is part of no "
+            f"parameter's name; the model has {parts}, and model.named_parameters() gives all names"
         )
 
 
 def freeze(wrapper: dict, model: nn.Module) -> None:
     """Freeze, in place, the parameters that ``lr_mult=0`` of ``paramwise_cfg.custom_keys`` names.
 
-    No schedule can train them then, they need no gradient, and their BatchNorm layers rest.
+    Then no schedule can train them, they need no gradient, and their BatchNorm layers keep their
+    statistics.
 
     Args:
         wrapper: the config ``optim_wrapper``.
-        model: to be trained, before it is shared between processes, which exchange gradients.
+        model: the model to be trained, before it is wrapped for several processes.
 
     Raises:
         InputError: nothing is left to train.
@@ -61,33 +62,33 @@ def freeze(wrapper: dict, model: nn.Module) -> None:
             parameter.requires_grad_(False)
     if is_frozen(model):
         raise InputError(
-            "every parameter is frozen, so there is nothing to train; see lr_mult in optim_wrapper.paramwise_cfg and "
-            "model.backbone.frozen_stages"
+            "every parameter is frozen, so there is nothing to train; see lr_mult in "
+            "optim_wrapper.paramwise_cfg and model.backbone.frozen_stages"
         )
 
 
 def check_own_rates(own: list[float], rates: np.ndarray) -> None:
-    """Refuse a schedule that gives a group of rate 0 another, or ignores that rates differ.
+    """Refuse a schedule that trains a group of rate 0, or ignores that rates differ.
 
     Args:
         own: learning rate of each group (G,) before any schedule.
         rates: of every step and group (steps, G), as the schedule sets it.
 
     Raises:
-        InputError: for a group of rate 0 that gets another, or groups of different rates that get
-            the same.
+        InputError: a group of rate 0 gets another rate, or groups of different rates get the same.
     """
     highest = rates.max(0)
     if any(not lr and peak for lr, peak in zip(own, highest, strict=True)):
         raise InputError(
-            f"param_scheduler: gives parameters whose rate is 0 (bias_lr_mult=0) a learning rate of up to "
-            f"{max(peak for lr, peak in zip(own, highest, strict=True) if not lr):.3g}; use OneCycleLR without "
-            "mmengine's scope, or eta_min_ratio in place of eta_min"
+            "param_scheduler: gives parameters whose rate is 0 (bias_lr_mult=0) a learning rate of "
+            f"up to {max(peak for lr, peak in zip(own, highest, strict=True) if not lr):.3g}; use "
+            "type='OneCycleLR' without the prefix mmengine., or eta_min_ratio in place of eta_min"
         )
     if len(set(own)) > 1 and (rates == rates[:, :1]).all():
         raise InputError(
-            "param_scheduler: gives all parameters the same learning rate, so lr_mult and bias_lr_mult have no effect; "
-            "use OneCycleLR without mmengine's scope, or leave optim_wrapper.paramwise_cfg out"
+            "param_scheduler: gives all parameters the same learning rate, so lr_mult and "
+            "bias_lr_mult have no effect; use type='OneCycleLR' without the prefix mmengine., or "
+            "leave optim_wrapper.paramwise_cfg out"
         )
 
 

@@ -37,8 +37,8 @@ _COLLECTIVE = ("gloo", "nccl", "c10d", "process group", "processgroup")
 class RankWatch:
     """Tells the other ranks that this one runs, and ends this process if one of them is silent.
 
-    Silence is counted in beats of this process and not by the clock: a machine that slept has
-    missed nothing.
+    Silence is counted in beats of this process and not by the clock, so that the time in which a
+    machine sleeps does not count.
 
     Args:
         host: address of the ranks' store, as in ``MASTER_ADDR``.
@@ -75,7 +75,7 @@ class RankWatch:
             threading.Thread(target=work, daemon=True, name="rank watch").start()
 
     def stop(self) -> None:
-        """This rank has done its part; nobody has to wait for it any more."""
+        """Mark this rank as finished, so that no other rank waits for it."""
         self._is_over.set()
         with suppress(RuntimeError):  # the process that holds the store may have ended first
             self._store.add(self._key("idle", self.rank), 1)
@@ -93,14 +93,15 @@ class RankWatch:
                 map(self._name, [0] if self._without_store >= _PATIENCE - 1 else lost)
             )
             raise InputError(
-                f"{who} cannot be reached any more; see its own output. {_AGAIN}"
+                f"{who} stopped answering; its own output may say why. {_AGAIN}"
             ) from error
         standing = "; ".join(
-            f"{self._name(rank)} stands at {self._where(rank)}" for rank in self._beats
+            f"{self._name(rank)} is at {self._where(rank)}" for rank in self._beats
         )
         raise InputError(
-            f"the ranks run but do not answer each other ({str(error).splitlines()[0]:.150}): {standing}. If that is "
-            f"mere slowness, raise env_cfg.dist_cfg.timeout, in seconds. {_AGAIN}"
+            "all ranks run, but an operation between them failed "
+            f"({str(error).splitlines()[0]:.150}): {standing}. If a rank is only slow, raise "
+            f"env_cfg.dist_cfg.timeout, in seconds. {_AGAIN}"
         ) from error
 
     def _key(self, what: str, rank: int) -> str:
@@ -203,7 +204,7 @@ def watch_ranks(cfg: Config) -> None:
 def is_collective(error: BaseException) -> bool:
     """Whether an error comes from an operation of several ranks.
 
-    Most often one of the others has ended.
+    The usual cause is that another rank has ended.
 
     Args:
         error: the error.
@@ -214,7 +215,7 @@ def is_collective(error: BaseException) -> bool:
 
 @contextmanager
 def watched(before_end: Callable[[], None] | None = None) -> Iterator[None]:
-    """Say in a sentence which rank an error of a collective operation in this block comes from.
+    """Turn an error of a collective operation in this block into a sentence that names the rank.
 
     Args:
         before_end: called before this process ends because of another rank. Default: nothing.
@@ -230,13 +231,13 @@ def watched(before_end: Callable[[], None] | None = None) -> Iterator[None]:
         if is_collective(error):
             _watch.explain(error)
         raise
-    except (SystemExit, KeyboardInterrupt):  # a way to end that is this rank's own
+    except (SystemExit, KeyboardInterrupt):  # this rank ends by its own decision
         stop_watching()
         raise
 
 
 def stop_watching() -> None:
-    """This rank ends by itself, whatever the others do."""
+    """Stop watching the other ranks, and tell them that this one ends."""
     if _watch is not None:
         _watch.stop()
 

@@ -29,7 +29,7 @@ _OF_A_MACHINE = (
 )
 _PACKAGES = ("torch", "onedl-mmengine", "onedl-mmcv", "onedl-mmdetection", "numpy")
 _SHOWN = 8
-HEAR_S = 2.0  # a launcher ends all ranks as soon as one has ended, also the one that still speaks
+HEAR_S = 2.0  # a launcher ends all ranks once one has ended, also the one still printing its error
 
 
 def check_same_start(cfg: Config) -> None:
@@ -79,7 +79,7 @@ def _check_same(facts: dict) -> None:
         lines += [f"  rank {rank} ({who}): {'; '.join(listed[:_SHOWN] + more)}"] if listed else []
     raise_once(
         InputError(
-            "the ranks of this run differ, so they would not work on the same thing:\n"
+            "the ranks (processes) of this run differ in config, code or data:\n"
             + "\n".join(lines)
             + "\nGive all of them the same config, code and data, and start them again"
         )
@@ -87,7 +87,7 @@ def _check_same(facts: dict) -> None:
 
 
 def raise_once(error: InputError) -> NoReturn:
-    """Raise an error that all ranks have found, on one rank of each machine.
+    """Raise an error that all ranks have found, on the first rank of each machine only.
 
     The other ranks exit with the same status.
 
@@ -102,7 +102,7 @@ def raise_once(error: InputError) -> NoReturn:
 
 
 def _without_paths(node: object) -> object:
-    """A config without paths of data and results, and without settings of a machine's speed."""
+    """A config without paths of data and results, and without settings of the loading speed."""
     if isinstance(node, dict):
         return {
             str(key): _without_paths(value)

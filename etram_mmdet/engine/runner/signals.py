@@ -40,10 +40,10 @@ def exit_status(number: int) -> int:
 class StopSignals:
     """Notes the first of ``SIGNALS`` within a ``with`` block; a later one ends the process.
 
-    Signals that follow the first within `SAME_REQUEST_S` are taken for the same request. A thread
-    reads them, so that the process can be ended also in the middle of a long computation. A signal
-    that was ignored before, as ``nohup`` does with SIGHUP, remains so. Nothing changes outside the
-    block, and in other threads than the main one, which Python gives no signals.
+    Signals that follow the first within `SAME_REQUEST_S` count as the same request. A thread reads
+    them, so that the process can be ended also in the middle of a long computation. A signal that
+    was ignored before, as ``nohup`` does with SIGHUP, stays ignored. Nothing changes outside the
+    block, nor in other threads than the main one, which get no signals from Python.
 
     Attributes:
         requested: number of the first signal; 0 before.
@@ -84,7 +84,7 @@ class StopSignals:
         """Number of a signal that any process of the training got; 0 if none did.
 
         It is the same in all processes, and every process has to call this equally often. A single
-        process asks nobody.
+        process returns its own.
         """
         if not self._is_active or not is_distributed():
             return self.requested
@@ -105,7 +105,8 @@ class StopSignals:
                     first_s, self.requested = time.monotonic(), number
                     name = signal.Signals(number).name
                     print_log(
-                        f"{name}: ending after this step, with a checkpoint; a second one ends at once",
+                        f"{name}: ending after this step, with a checkpoint; a second signal ends "
+                        "at once",
                         "current",
                     )
                 elif time.monotonic() - first_s > SAME_REQUEST_S:
@@ -132,8 +133,8 @@ def _only_wake(number: int, frame: object) -> None:
 def cpu_group() -> dist.ProcessGroup | None:
     """A group of processes whose messages need no GPU and do not wait for one.
 
-    It is ``None`` for the group of all processes if that is such a group. Every process has to make
-    it.
+    It is ``None`` (PyTorch's default group) if that needs no GPU either, or if there is one process
+    only. Every process has to call this.
     """
     if not is_distributed() or get_backend() == "gloo":
         return None

@@ -65,9 +65,10 @@ from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import atomic_write, because, os_errors
 
 _OF_BACKBONE = (
-    "Begin with the config that the weights were trained with. A model with another neck or head takes over the "
-    "backbone alone, where that is the same: --cfg-options "
-    "\"model.backbone.init_cfg=dict(type='Pretrained', checkpoint='{}', prefix='backbone.')\" without load_from"
+    "Begin with the config that the weights were trained with. A model with another neck or head, "
+    "but the same backbone, can take the weights of the backbone: --cfg-options "
+    "\"model.backbone.init_cfg=dict(type='Pretrained', checkpoint='{}', prefix='backbone.')\" "
+    "without load_from"
 )
 
 
@@ -75,8 +76,9 @@ _OF_BACKBONE = (
 class StreamRunner(Runner):
     """mmengine's :class:`Runner` with checkpoints that carry their config and execute nothing.
 
-    ``notes`` are sentences about decisions at the start of a run. ``loaded`` are sentences about
-    the weights that a training starts from.
+    Attributes:
+        notes: sentences about decisions at the start of a run.
+        loaded: sentences about the weights that a training starts from.
     """
 
     notes: tuple[str, ...] = ()
@@ -108,7 +110,10 @@ class StreamRunner(Runner):
         return runner
 
     def setup_env(self, env_cfg: dict) -> None:
-        """mmengine's, and a folder for the logs that no other run of the same second has."""
+        """mmengine's ``setup_env``, and a folder for the logs that no other run uses.
+
+        Runs that start in the same second would otherwise share it.
+        """
         super().setup_env(env_cfg)
         with os_errors(Path(self.work_dir) / self._timestamp, "written"):
             self._timestamp = log_folder(self.work_dir, self._timestamp)
@@ -120,12 +125,13 @@ class StreamRunner(Runner):
 
         Raises:
             ClaimedError: another training is at work there.
-            InputError: a setting with which a part cannot be built; another process of this
-                training has ended, or cannot be reached.
+            InputError: a part cannot be built with its settings; another process of this training
+                has ended, or cannot be reached.
         """
         if self._train_loop is None:
             raise InputError(
-                "the config has no train_cfg, train_dataloader and optim_wrapper; a training needs all"
+                "the config has no train_cfg, train_dataloader and optim_wrapper; a training needs "
+                "all of them"
             )
         with training_in(self.work_dir) as release, watched(release):
             with refused_settings(self.cfg):
@@ -145,12 +151,13 @@ class StreamRunner(Runner):
         """Evaluate on the test data.
 
         Raises:
-            InputError: a setting with which a part cannot be built; another process of this run
-                cannot be reached.
+            InputError: a part cannot be built with its settings; another process of this run cannot
+                be reached.
         """
         if self._test_loop is None:
             raise InputError(
-                "the config has no test_cfg, test_dataloader and test_evaluator; a test needs all"
+                "the config has no test_cfg, test_dataloader and test_evaluator; a test needs all "
+                "of them"
             )
         with watched():
             with refused_settings(self.cfg):
@@ -164,14 +171,14 @@ class StreamRunner(Runner):
             self.console.is_open = True
 
     def build_model(self, model: nn.Module | dict) -> nn.Module:
-        """The given model, or that of the run's config, which is completed before it is dumped."""
+        """The given model, or the one of the run's config; frozen parameters are marked."""
         built = super().build_model(build_detector(self.cfg) if isinstance(model, dict) else model)
         if isinstance(self.optim_wrapper, dict):
             freeze(self.optim_wrapper, built)
         return built
 
     def build_optim_wrapper(self, optim_wrapper: OptimWrapper | dict) -> OptimWrapper:
-        """mmengine's, which refuses a ``paramwise_cfg`` or constructor of another model.
+        """mmengine's method, which refuses a ``paramwise_cfg`` or constructor of another model.
 
         Raises:
             InputError: the settings name parameters or layers that the model does not have.
@@ -183,12 +190,13 @@ class StreamRunner(Runner):
         # mmdet's layer-wise decay, which counts the layers of ConvNeXt
         except NotImplementedError as error:
             raise InputError(
-                f"optim_wrapper.constructor={optim_wrapper['constructor']} does not know the layers of this backbone; "
-                "leave it out and set lr_mult by name in optim_wrapper.paramwise_cfg.custom_keys"
+                f"optim_wrapper.constructor={optim_wrapper['constructor']} does not know the "
+                "layers of this backbone; leave it out and set lr_mult by name in "
+                "optim_wrapper.paramwise_cfg.custom_keys"
             ) from error
 
     def build_param_scheduler(self, scheduler: list | dict) -> list:
-        """mmengine's, which refuses schedules that ignore the rates of groups of parameters.
+        """mmengine's method, which refuses schedules that ignore the rates of parameter groups.
 
         Raises:
             InputError: see :func:`check_own_rates`.
@@ -212,9 +220,9 @@ class StreamRunner(Runner):
 
     @staticmethod
     def build_dataloader(*args, **kwargs) -> DataLoader:
-        """mmengine's loader, whose processes outlive the signal that ends a training.
+        """mmengine's loader, whose processes ignore the signal that ends a training.
 
-        The last step of the training needs them.
+        The last step of the training still needs them.
         """
         return shield(Runner.build_dataloader(*args, **kwargs))
 
@@ -234,7 +242,7 @@ class StreamRunner(Runner):
         """
 
     def load_or_resume(self) -> None:
-        """Load or resume, and keep the config of a training beside its checkpoints.
+        """Load or resume, and write the config of a training next to its checkpoints.
 
         A test does not replace that config.
 
@@ -265,7 +273,7 @@ class StreamRunner(Runner):
     def build_logger(self, *args, **kwargs) -> MMLogger:
         """mmengine's logger behind a :class:`Console`.
 
-        A log file that cannot be written costs one line, not the training.
+        If the log file cannot be written, one warning is printed and the training goes on.
         """
         logger = super().build_logger(*args, **kwargs)
         self.console = Console()
@@ -276,7 +284,7 @@ class StreamRunner(Runner):
         return logger
 
     def resume(self, filename: str, *args, **kwargs) -> None:
-        """mmengine's ``resume``, which refuses to become another training.
+        """mmengine's ``resume``, which refuses a checkpoint of another training.
 
         Raises:
             InputError: the checkpoint does not fit the run.
@@ -293,7 +301,7 @@ class StreamRunner(Runner):
     def load_checkpoint(
         self, filename: str, map_location: str = "cpu", strict: bool = True, revise_keys=None
     ) -> dict:
-        """Load weights, or nothing unless all of them fit.
+        """Load weights if all of them fit; otherwise load nothing.
 
         Raises:
             InputError: weights do not fit; the message names the first.
@@ -302,7 +310,7 @@ class StreamRunner(Runner):
         notes = fit_classes(checkpoint, self.model, self.cfg, filename)
         advice = _OF_BACKBONE.format(filename) if self.cfg.get("train_cfg") else None
         check_weights(self.model, checkpoint["state_dict"], filename, advice)
-        averaged = checkpoint.get("ema_state_dict", {})  # beside the step count `steps`
+        averaged = checkpoint.get("ema_state_dict", {})  # also holds the step count `steps`
         if averaged:
             averaged = {
                 name.removeprefix("module."): tensor
@@ -313,7 +321,7 @@ class StreamRunner(Runner):
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         load_strictly(self.model, checkpoint["state_dict"], filename)
         restore_histories(checkpoint)
-        if not self.cfg.get("train_cfg"):  # evaluations are of the run that trained these weights
+        if not self.cfg.get("train_cfg"):  # a test belongs to the run that trained these weights
             logged = checkpoint.get("message_hub", {}).get("runtime_info", {})
             self.message_hub.update_info("run", logged.get("run", ""))
         self._has_loaded = True
@@ -334,8 +342,8 @@ class StreamRunner(Runner):
     ) -> None:
         """Write a whole checkpoint or none, see :func:`atomic_write`.
 
-        Every process has to call it: a checkpoint to resume from (with its optimizer) holds the own
-        state of each of them.
+        Every process has to call it: a checkpoint to resume from (with its optimizer) holds the
+        state of each process.
 
         Raises:
             ClaimedError: another training is at work in the folder.
@@ -369,7 +377,14 @@ def _check_has_model(cfg: Config) -> None:
 
 
 def check_can_be_made(folder: Path) -> None:
-    """Raise ``InputError`` where files cannot be written into a work folder; makes nothing."""
+    """Refuse a work folder into which files cannot be written; nothing is made.
+
+    Args:
+        folder: the work folder, which need not exist.
+
+    Raises:
+        InputError: a file is in its place, or permissions are missing.
+    """
     existing = next(each for each in (folder, *folder.absolute().parents) if each.exists())
     if not existing.is_dir():
         raise InputError(f"work_dir {folder}: {existing} is a file; name a folder: --work-dir DIR")

@@ -58,7 +58,7 @@ def training_in(work_dir: str | Path) -> Iterator[Callable[[], None]]:
 def check_not_taken(work_dir: str | Path) -> None:
     """Stop if another training has taken the folder over.
 
-    That happens when this process stood still for long.
+    That happens when this process was suspended for long.
 
     Args:
         work_dir: the work folder.
