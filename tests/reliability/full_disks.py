@@ -38,7 +38,7 @@ TIMEOUT_S = 600
 FAULTS = ("full", "too large", "read-only", "no permission", "vanished")
 SENTENCE = re.compile(
     r"disk is full|larger than the limit|can only be read|permission denied|does not exist|"
-    r"cannot be written|no such folder can be made|no sequence.json"
+    r"cannot be written|the folder cannot be made|no sequence.json"
 )
 
 

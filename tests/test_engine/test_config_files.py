@@ -16,7 +16,7 @@ BASE = f'_base_ = "{ROOT}/configs/baseline.py"\n'
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (BASE + "model = dict(\n", r"mine\.py, line 2: is no Python"),
+        (BASE + "model = dict(\n", r"mine\.py, line 2: is not valid Python"),
         (
             BASE + "\nmodel = dcit(a=1)\n",
             r"mine\.py, line 3: NameError: name 'dcit' is not defined$",
@@ -26,7 +26,7 @@ BASE = f'_base_ = "{ROOT}/configs/baseline.py"\n'
             r"mine\.py: begins with a byte-order mark; save it as UTF-8 without",
         ),
         (BASE.encode() + b"# gr\xf6\xdfe\n", r"mine\.py: is not text in UTF-8 \(byte \d+\)"),
-        (b"a = 1\x00", r"mine\.py: is no Python"),
+        (b"a = 1\x00", r"mine\.py: is not valid Python"),
         ("# nothing\n", r"mine\.py: is empty; begin with _base_"),
         (
             '_base_ = "./none.py"\n',

@@ -153,7 +153,7 @@ def test_options_of_every_ablation_pass(path, config, monkeypatch):
         ("model.num_classes=3", "did you mean model.bbox_head.num_classes?"),
         (
             "nonsense=1",
-            "nonsense\nThe top level (beside variables that the file goes on to use) takes activation_",
+            "nonsense\nThe top level (besides variables that the file itself uses) takes activation_",
         ),
         ("model.backbone.nonsense=1", "model.backbone.nonsense\nMaxViTRNN takes dim_mults"),
         ("model.backbone.type=MaxViTRN", "model.backbone.type: did you mean MaxViTRNN?"),
@@ -187,7 +187,7 @@ def test_a_misspelt_option_is_refused_with_what_was_meant(words, meant, config):
 )
 def test_an_option_has_to_lead_to_a_key(option, config):
     with pytest.raises(
-        InputError, match=f"^--cfg-options {re.escape(option)}: .* In a list, name an entry"
+        InputError, match=f"^--cfg-options {re.escape(option)}: .* In a list, give the number"
     ):
         check_options(config("baseline"), {option: 1})
 

@@ -85,7 +85,7 @@ def test_epochs_become_steps():
         ),
         (
             "param_scheduler = [dict(type='ReduceOnPlateauLR', monitor='coco/AP')]",
-            "ReduceOnPlateauLR waits for validations, of which a resumed training would not know",
+            "ReduceOnPlateauLR follows the results of validations, which a resumed training",
         ),
         (
             "train_cfg = dict(_delete_=True, by_epoch=True, max_epochs=0)",

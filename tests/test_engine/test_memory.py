@@ -59,10 +59,11 @@ def runner(model):
         (
             2,
             None,
-            "step 5: 6 lanes at a time do not fit, 2 would: --cfg-options model.micro_batch=2 trains the same",
+            "step 5: 6 lanes at a time do not fit, but 2 would: --cfg-options model.micro_batch=2 "
+            "trains the same",
         ),
         (5, None, "5 would"),
-        (1, 2, "2 lanes at a time do not fit, 1 would"),
+        (1, 2, "2 lanes at a time do not fit, but 1 would"),
         (0, None, "nor does one"),
     ],
 )

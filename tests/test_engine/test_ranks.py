@@ -92,7 +92,7 @@ def test_a_rank_that_hangs_is_told_by_where_it_stands(start):
     ranks = start(work)
     status, output = ranks.outcome(0)
     assert status == 1 and "Traceback" not in output
-    assert "the ranks run but do not answer each other" in output and "(hang)" in output
+    assert "all ranks run, but an operation between them failed" in output and "(hang)" in output
 
 
 def hang() -> None:

@@ -34,7 +34,7 @@ CFG = dict(
         (
             HOOKS,
             dict(interval=0),
-            r"^the config=\{'interval': 0\}: no base gives this dict a type; add it",
+            r"^the config=\{'interval': 0\}: this dict has no type, here or in _base_; add type=",
         ),
     ],
     ids=["value", "name", "no type"],

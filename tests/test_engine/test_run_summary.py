@@ -56,7 +56,7 @@ def test_classes_without_boxes_are_named(sample, monkeypatch):
     )
     monkeypatch.setattr(train, "box_statistics", lambda: without_cars)
     assert _data(train)[-1] == "WARNING no boxes of car" and "car" not in _data(train)[1]
-    assert _unlearnt(train, val) == ["WARNING car to be found here, but without boxes in training"]
+    assert _unlearnt(train, val) == ["WARNING car: boxes here, but none in the training data"]
     assert _unlearnt(val, val) == []
 
 
@@ -66,8 +66,8 @@ def test_summary_tells_shapes_schedule_and_rule(dry):
         in dry
     )
     assert (
-        "padded to 32 x 48, to the neck stride 2: 16 x 16 x 24, stride 4: 32 x 8 x 12, stride 8: 64 x 4 x 6"
-        in dry
+        "padded to 32 x 48; maps for the neck: stride 2: 16 x 16 x 24, stride 4: 32 x 8 x 12, "
+        "stride 8: 64 x 4 x 6" in dry
     )
     assert "4 steps, effective batch 4, 16 samples" in section(dry, "schedule")
     assert (
@@ -124,7 +124,7 @@ def test_recordings_of_other_steps_are_named():
     (line,) = _other_steps(SimpleNamespace(sequences=[*recordings, lone]), 50_000)
     assert (
         line
-        == "WARNING frames of some recordings come at other steps (ms): r40 40; streams take 50 ms"
+        == "WARNING some recordings have another time between frames (ms): r40 40; streams use 50 ms"
     )
 
 
@@ -234,7 +234,7 @@ def test_memory_grows_with_lanes(sample):
         ),
         (
             ("default_hooks.checkpoint.save_best=coco/AP_S",),
-            "says the pixels now; set it to coco/AP_S_network_px",
+            "new name holds the size limit in pixels; set it to coco/AP_S_network_px",
         ),
         (
             ("val_dataloader.dataset.class_set=cls8_sample",),
@@ -253,7 +253,7 @@ def test_memory_grows_with_lanes(sample):
         (("train_dataloader=None",), "train: the config lacks train_dataloader"),
         (
             ("val_cfg=None",),
-            "val: the config lacks val_cfg; add it, or leave all out: val_dataloader=None val_cfg",
+            "val: the config lacks val_cfg; add it, or set all of these to None: val_dataloader=None",
         ),
     ],
 )
@@ -276,7 +276,7 @@ def test_a_stated_learning_rate_is_not_said_to_follow_the_rule(sample):
     assert "optimizer.lr 0.5" in rates and "base_lr" not in rates
     output = run("tools/train.py", CONFIG, "--dry-run", "--auto-scale-lr", *options, ok=False)
     assert (
-        "--auto-scale-lr: the config states optim_wrapper.optimizer.lr=0.5" in output
+        "--auto-scale-lr: the config sets optim_wrapper.optimizer.lr=0.5" in output
         and "gives 0.00566" in output
     )
 
@@ -334,10 +334,7 @@ def test_a_resumed_training_can_be_tried(trained, sample):
     folder, before = trained[0], sorted(p.name for p in trained[0].iterdir())
     options = ["--cfg-options", f"data_root={sample}/", *SMALL, ALL_BOXES]
     output = run("tools/train.py", CONFIG, "--dry-run", "--resume", "--work-dir", folder, *options)
-    assert (
-        "dry run: " in output
-        and f"after step 4, of which {folder / 'iter_4.pth'} holds all" in output
-    )
+    assert "dry run: " in output and f"after step 4, resumed from {folder / 'iter_4.pth'}" in output
     assert sorted(p.name for p in folder.iterdir()) == before
 
 

@@ -95,7 +95,7 @@ def test_a_visualizer_of_ones_own_stays(tmp_path):
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(
-        InputError, match=r"--show-dir .*file: no such folder can be made \(File exists\)"
+        InputError, match=r"--show-dir .*file: the folder cannot be made \(File exists\)"
     ):
         draw_detections(config(), tmp_path / "file")
 

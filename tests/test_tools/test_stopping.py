@@ -62,7 +62,7 @@ def test_the_validation_is_repeated_as_a_whole(ended):
         and not any("best" in name for name in left)
     )
     assert "Traceback" not in output + again
-    assert "the validation at step 2 has no row in results.csv: it is done first" in again
+    assert "the validation at step 2 has no row in results.csv, so it runs first" in again
     with (folder / "results.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == ["2", "4"]

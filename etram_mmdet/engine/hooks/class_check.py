@@ -17,8 +17,8 @@ from etram_mmdet.utils.errors import InputError
 class ClassCheckHook(Hook):
     """Refuses a run whose head and data sets count or name classes differently.
 
-    The check runs before the first step. mmdet's ``NumClassCheckHook`` compares numbers only, and only
-    while training.
+    The check runs before the first step. mmdet's ``NumClassCheckHook`` compares numbers only, and
+    only while training.
 
     Raises:
         InputError: the classes differ; the message names the head or the data sets.

@@ -75,8 +75,8 @@ def advice_when_out_of_memory(runner: Runner, data: dict) -> str:
     smaller = f"train_dataloader.batch_size={fitting} trains a smaller batch"
     parts = f"model.micro_batch={fitting} trains the same batch of {batch} in parts"
     return (
-        f"{failed}, {fitting} would: --cfg-options {f'{parts}, {smaller}' if in_parts else smaller}"
-        f"; {less}"
+        f"{failed}, but {fitting} would: --cfg-options "
+        f"{f'{parts}, or {smaller}' if in_parts else smaller}; {less}"
     )
 
 
