@@ -3,7 +3,7 @@
 import contextlib
 import io
 
-# mmdet prints twice that OneDL is missing, which nobody needs.
+# mmdet prints twice that OneDL is missing, which no user needs to know.
 with contextlib.redirect_stdout(io.StringIO()):
     import mmdet.datasets  # noqa: F401
 

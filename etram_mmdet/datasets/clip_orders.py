@@ -1,9 +1,11 @@
 """The order in which a sampler takes streams or clips, and how often it takes each of them.
 
 Two of the orders show rare classes more often. An order is registered in mmdet's ``DATA_SAMPLERS``.
-A config names it in ``stream_order`` or ``random_order`` of a ``StreamBatchSampler``. No generator
-starts at the seed of an order itself: a dataset derives one generator for each transform
-(``generator``), so that the reason for which a clip was drawn does not decide how it is augmented.
+A config names it in ``stream_order`` or ``random_order`` of a ``StreamBatchSampler``.
+
+Drawing a clip and augmenting it use different random generators: a dataset derives one for each
+transform from the seed that an order returns (``generator``). So which clip is drawn and how it is
+augmented are independent.
 """
 
 from __future__ import annotations
@@ -102,7 +104,8 @@ class RepeatFactorOrder(ShuffledOrder):
     ) -> None:
         if not 0 < threshold <= 1:
             raise InputError(
-                f"RepeatFactorOrder: threshold={threshold}, expected a share of clips above 0 and up to 1"
+                f"RepeatFactorOrder: threshold={threshold}, expected a share of clips above 0 and "
+                "up to 1"
             )
         super().__init__(items, seed, dataset)
         self.factors = repeat_factors(boxes_per_item(items, dataset), threshold)
@@ -141,7 +144,8 @@ class ClassWeightedOrder(ClipOrder):
     ) -> None:
         if not power >= 0:
             raise InputError(
-                f"ClassWeightedOrder: power={power}, expected 0 or more; below 0 rare classes get rarer"
+                f"ClassWeightedOrder: power={power}, expected 0 or more; a negative power would "
+                "show rare classes less often"
             )
         super().__init__(items, seed, dataset)
         total = np.cumsum(class_weights(boxes_per_item(items, dataset), power))
@@ -244,7 +248,8 @@ def build_order(cfg: dict | None, items: list[Segment], seed: int, dataset: Data
     name = cfg.get("type") if isinstance(cfg, dict) else None
     if name not in orders:
         raise InputError(
-            f"no order of clips is named by {cfg}: expected dict(type=...) of {', '.join(sorted(orders))}"
+            f"{cfg}: names no order of clips; expected dict(type=...) with one of "
+            f"{', '.join(sorted(orders))}"
         )
     return orders[name](
         items, seed, dataset, **{key: value for key, value in cfg.items() if key != "type"}

@@ -56,8 +56,8 @@ class ETraMDataset(BaseDataset):
     An item is the result of ``pipeline``. Its input is a dict of ``frames`` uint8 or int8 (T, C, H,
     W), ``bboxes``, ``labels`` and ``tracks`` (one array per frame, network pixels), ``frame_metas``
     (one dict per frame), ``clip_meta``, and ``rng``, a generator. Each transform has its own
-    generator, which starts anew, with the same numbers, for all clips of a stream's pass
-    (:class:`OwnNumbers`). ``dataset`` and ``request`` serve transforms that take something from
+    generator, which gives the same numbers again for every clip of one pass over a stream
+    (:class:`OwnNumbers`). ``dataset`` and ``request`` serve transforms that copy something from
     other recordings.
 
     In ``test_mode`` the boxes that evaluation ignores are there too. ``is_ignored`` (one array per
@@ -85,8 +85,8 @@ class ETraMDataset(BaseDataset):
         lazy_init: read nothing before ``full_init`` is called; ``metainfo`` is known at once.
             Default: no.
         indices: recordings to use, among those with labels in the order of their names. A
-            number: so many from the first on, or from the end if negative. A list:
-            their numbers. Default: all.
+            number: that many from the start, or from the end if negative. A list: their numbers,
+            counted from 0. Default: all.
 
     Raises:
         InputError: for a folder without sequences, sequences of different shapes or unreadable
@@ -111,12 +111,14 @@ class ETraMDataset(BaseDataset):
     ) -> None:
         if not data_root or not split:
             raise InputError(
-                f"{type(self).__name__}: data_root={data_root!r}, split={split!r}; data_root stands at the top of the "
-                "config or, where it is None there, in every data set; split is train, val or test"
+                f"{type(self).__name__}: data_root={data_root!r}, split={split!r}; set data_root "
+                "at the top of the config or, if it is None there, in every data set; split is "
+                "train, val or test"
             )
         if clip_length < 1:
             raise InputError(
-                f"{type(self).__name__}: clip_length={clip_length}, expected at least 1"
+                f"{type(self).__name__}: clip_length={clip_length}, expected at least 1; set it to "
+                "the number of frames in a clip, such as 5"
             )
         self.data_root = Path(data_root)
         self.folder = self.data_root / split
@@ -144,7 +146,7 @@ class ETraMDataset(BaseDataset):
         unlabelled = [s.name for s in sequences if not len(s.labelled)]
         if unlabelled:
             print_log(
-                f"{self.folder}: left out without labels: {', '.join(unlabelled)}",
+                f"{self.folder}: recordings without labels are left out: {', '.join(unlabelled)}",
                 "current",
                 logging.WARNING,
             )
@@ -195,9 +197,10 @@ class ETraMDataset(BaseDataset):
         first = get_class_set(self.class_set).classes[: len(chosen)]
         if chosen != first and sorted(chosen) == sorted(first):
             text = (
-                f"{self.folder}: metainfo chooses {', '.join(chosen)} of class_set {self.classes.name!r} by name; "
-                f"earlier versions took them for ids 0 to {len(chosen) - 1} in this order, which is "
-                f"class_set=dict(classes={chosen}) now"
+                f"{self.folder}: metainfo chooses {', '.join(chosen)} of class_set "
+                f"{self.classes.name!r} by name; earlier versions read them as the names of ids 0 "
+                f"to {len(chosen) - 1} in this order. For that, set "
+                f"class_set=dict(classes={chosen})"
             )
             print_log(text, "current", logging.WARNING)
 
@@ -213,21 +216,24 @@ class ETraMDataset(BaseDataset):
     def _check_shapes(self) -> None:
         if not self.sequences:
             raise InputError(
-                f"{self.folder}: no sequence has a labelled frame; preprocess recordings with labels"
+                f"{self.folder}: no sequence has a labelled frame; preprocess recordings with "
+                "labels"
             )
         shapes = {(s.channels, *s.hw): s.name for s in self.sequences}
         if len(shapes) > 1:
             listed = ", ".join(f"{shape} ({name})" for shape, name in shapes.items())
             raise InputError(
-                f"{self.folder}: sequences differ in (channels, height, width): {listed}; separate them"
+                f"{self.folder}: sequences differ in (channels, height, width): {listed}; put them "
+                "into separate folders"
             )
 
     def _warn_of_padding(self) -> None:
         longest = max(s.num_frames for s in self.sequences)
         if self.clip_length > longest:
             text = (
-                f"{self.folder}: clip_length={self.clip_length}, but its longest recording has {longest} frames: every "
-                f"clip is filled up with empty frames; --cfg-options train_dataloader.dataset.clip_length={longest}"
+                f"{self.folder}: clip_length={self.clip_length}, but its longest recording has "
+                f"{longest} frames: every clip is filled up with empty frames; set --cfg-options "
+                f"train_dataloader.dataset.clip_length={longest}"
             )
             print_log(text, "current", logging.WARNING)
 
@@ -236,7 +242,10 @@ class ETraMDataset(BaseDataset):
         return int(self._first_item[-1])
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.folder}, {len(self.sequences)} recordings, {len(self)} labelled frames)"
+        return (
+            f"{type(self).__name__}({self.folder}, {len(self.sequences)} recordings, {len(self)} "
+            "labelled frames)"
+        )
 
     def boxes_per_class(self, segment: Segment) -> np.ndarray:
         """Number of boxes per class (K,) on the labelled frames of a segment."""
@@ -285,11 +294,14 @@ class ETraMDataset(BaseDataset):
             is_right = 0 < len(chosen) == len(set(chosen) & set(numbers))
         if not is_right:
             raise InputError(
-                f"{self.folder}: indices={self.indices}, but there are {len(numbers)} recordings with "
-                f"labels; give how many, or a list of different numbers from 0 to {numbers[-1]}"
+                f"{self.folder}: indices={self.indices}, but there are {len(numbers)} recordings "
+                "with labels; give the number of recordings, or a list of different numbers from 0 "
+                f"to {numbers[-1]}"
             )
         print_log(
-            f"{self.folder}: {len(chosen)} of {len(numbers)} recordings, as indices says", "current"
+            f"{self.folder}: uses {len(chosen)} of {len(numbers)} recordings, chosen by the key "
+            "indices",
+            "current",
         )
         return [sequences[number] for number in chosen]
 
@@ -301,8 +313,9 @@ class ETraMDataset(BaseDataset):
     def get_subset_(self, indices: list[int] | int) -> None:
         """Refuse: frames that are taken out of a recording are no stream."""
         raise InputError(
-            f"{type(self).__name__}: a part of the frames is no stream; put the sequence folders wanted "
-            "into a folder of their own and name that as split, or name recordings by the key indices"
+            f"{type(self).__name__}: frames taken out of a recording are no stream; choose whole "
+            "recordings with the key indices, or put their folders into a folder of their own and "
+            "name that as split"
         )
 
     def get_subset(self, indices: list[int] | int) -> ETraMDataset:
@@ -440,9 +453,9 @@ def _warn_of_forgotten_boxes(folders: list[Path]) -> None:
     forgotten = sum(map(forgotten_boxes, folders))
     if forgotten:
         print_log(
-            f"{folders[0].parent}: up to {forgotten} boxes under {MIN_SIDE_PX} px were left out when it was "
-            "preprocessed, by a version that did not keep them: detections of them count as false alarms. Run "
-            "tools/preprocess.py with --overwrite to have them ignored",
+            f"{folders[0].parent}: was preprocessed by a version that left out boxes under "
+            f"{MIN_SIDE_PX} px, up to {forgotten} of them: detections of such objects count as "
+            "false alarms. Run tools/preprocess.py with --overwrite, so that they are ignored",
             "current",
             logging.WARNING,
         )
@@ -455,13 +468,15 @@ def _sequence_folders(folder: Path) -> list[Path]:
         inside = sorted(f for f in folder.iterdir() if f.name[0] != ".") if is_there else []
     if not is_there:
         raise InputError(
-            f"{folder}: no such data folder. Make a synthetic sample with `python tools/make_sample.py RAW`, or put "
-            f"eTraM's recordings into RAW; then run `python tools/preprocess.py RAW {folder.parent}`"
+            f"{folder}: no such data folder. Make a synthetic sample with `python "
+            "tools/make_sample.py RAW`, or put eTraM's recordings into RAW; then run `python "
+            f"tools/preprocess.py RAW {folder.parent}`"
         )
     folders = [f for f in inside if (f / "labels_v2").is_dir()]
     if not folders:
         raise InputError(
-            f"{folder}: holds no preprocessed sequence; run `python tools/preprocess.py RAW {folder.parent}` first"
+            f"{folder}: holds no preprocessed sequence; run `python tools/preprocess.py RAW "
+            f"{folder.parent}` first"
         )
     for name in (f.name for f in folders if printable(f.name) != f.name):
         raise InputError(

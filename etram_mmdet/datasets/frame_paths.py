@@ -1,8 +1,7 @@
 """An ``img_path`` for every event frame, so that parts of mmdet open frames as they open images.
 
-No file stands behind such a path. The data set of this process that holds the frame provides it,
-and ``EventFrameBackend`` draws it. mmengine's and mmcv's readers call that backend for
-``events://``.
+There is no file at such a path. The data set of this process that holds the frame provides it, and
+``EventFrameBackend`` draws it. mmengine's and mmcv's readers call that backend for ``events://``.
 """
 
 from __future__ import annotations

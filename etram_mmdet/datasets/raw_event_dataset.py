@@ -33,13 +33,14 @@ _KEEP_EVENTS_OF = 8
 class RawEventDataset(ETraMDataset):
     """An :class:`ETraMDataset` that reads recordings and label files without preprocessing.
 
-    ``data_root`` holds them as tools/preprocess.py takes them. Frames are built in the loading
-    processes and equal the preprocessed ones bit for bit.
+    ``data_root`` holds them in the folders that tools/preprocess.py reads. Frames are built in the
+    loading processes and equal the preprocessed ones bit for bit.
 
-    A recording is left out, with a WARNING, for two reasons: its labels alone do not seem to fit
-    it, or its first block (about a million events) leads to more than 1 % damaged events in the
-    whole recording. Damage that shows later is reported in a WARNING. Only tools/preprocess.py and
-    tools/inspect_data.py examine whether the events inside the boxes fit the labels.
+    A recording is left out, with a WARNING, for two reasons: its labels do not seem to fit it
+    (judged without its events), or its first block (about a million events) leads to more than 1 %
+    damaged events in the whole recording. Damage that is found later is reported in a WARNING. Only
+    tools/preprocess.py and tools/inspect_data.py examine whether the events inside the boxes fit
+    the labels.
 
     Args:
         *args: arguments of :class:`ETraMDataset`.
@@ -50,10 +51,10 @@ class RawEventDataset(ETraMDataset):
         label_files: which labels of eTraM's download to read: ``beside`` (three classes, beside
             the recordings) or ``eight_class``. ``auto`` prefers the eight classes. Default:
             ``auto``.
-        sensor_px: width and height of the sensor, for recordings that do not say. Default:
+        sensor_px: width and height of the sensor, for recordings that do not store it. Default:
             those of ``preset``.
-        reading: how files of another convention are read, as the options of tools/preprocess.py
-            say. Keys: ``event_time_unit``, ``label_time_unit``, ``label_offset_us``,
+        reading: how files of another convention are read; the same settings as the options of
+            tools/preprocess.py. Keys: ``event_time_unit``, ``label_time_unit``, ``label_offset_us``,
             ``box_format``, ``drop_labels_outside``, ``drop_unknown_classes``, ``label_fps``,
             ``resize_labels``, ``interpolate_labels``, ``sort_events``, ``event_columns`` and
             ``keep_implausible``. Default: none of them.
@@ -106,12 +107,12 @@ class RawEventDataset(ETraMDataset):
             except InputError as error:
                 problems.append(str(error))
         for problem in problems:
-            print_log(f"left out: {problem}", "current", logging.WARNING)
+            print_log(f"recording left out: {problem}", "current", logging.WARNING)
         dropped = sum((Counter(sequence.dropped) for sequence in sequences), Counter())
         if dropped:
             listed = ", ".join(f"{rule} {count}" for rule, count in sorted(dropped.items()))
             print_log(
-                f"{self.folder}: labels left out by rule: {listed}", "current", logging.WARNING
+                f"{self.folder}: boxes left out, by rule: {listed}", "current", logging.WARNING
             )
         return sequences
 
@@ -219,7 +220,9 @@ class RecordingSequence(RecordingFrames):
         if not self._is_damage_told and (damage := recording.damage):
             self._is_damage_told = True
             print_log(
-                f"{recording.path}: {damage}. It is used nevertheless", "current", logging.WARNING
+                f"{recording.path}: {damage}. The recording is used all the same",
+                "current",
+                logging.WARNING,
             )
 
     def release(self) -> None:

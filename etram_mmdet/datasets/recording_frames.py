@@ -257,8 +257,9 @@ def _what_is_there(folder: Path, wanted: Path) -> str:
         for p in folder.glob("event_representations_v2/*/event_representations*.h5")
     )
     return (
-        f"{folder}: no {wanted.relative_to(folder)} (found: {', '.join(there) or 'no representation'}); preprocess the "
-        "recordings with the config's representation and window_us, or set these in the config to what is there"
+        f"{folder}: no {wanted.relative_to(folder)} (found: "
+        f"{', '.join(there) or 'no representation'}); preprocess the recordings with the config's "
+        "representation and window_us, or set these in the config to what was found"
     )
 
 

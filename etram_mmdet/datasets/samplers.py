@@ -9,8 +9,8 @@ Three recordings A, B, C of 2, 3 and 1 clips in two lanes (`*` marks ``is_first`
 
 Lane 0 was free first, so it took C. Then the next pass begins: B, C, A.
 
-The sampler runs in the main process and ``DataLoader`` keeps the order of batches, so no worker
-owns any state.
+The sampler runs in the main process and ``DataLoader`` keeps the order of batches, so no loading
+process holds any state.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def cut(segment: Segment, k: int, clip_length: int, **request) -> ClipRequest:
 
     Args:
         segment: frames of one stream.
-        k: number of the clip in the segment, from 0 on.
+        k: number of the clip in the segment, counted from 0.
         clip_length: frames of a clip.
         **request: further fields of :class:`ClipRequest`.
     """
@@ -85,12 +85,12 @@ class _Lanes:
 class StreamBatchSampler(Sampler):
     """Endless training batches of clips.
 
-    Lanes and random rows are counted over all processes: W processes of batch size B see together
-    the clips that one process of batch size W * B sees. ``seek(n)`` starts at iteration n without
+    Lanes and random rows are counted over all processes: W processes of batch size B together get
+    the clips that one process of batch size W * B gets. ``seek(n)`` starts at iteration n without
     reading anything before it.
 
     Args:
-        sampler: sampler whose data set and seed are used; its order of items is not.
+        sampler: sampler whose data set and seed are used; its order of items is not used.
         batch_size: rows of a batch in one process.
         mode: ``stream``: every row is a lane, as the module's docstring shows. ``random``:
             every row is a clip on its own, and one pass shows every clip once. ``mixed``: the
@@ -117,7 +117,8 @@ class StreamBatchSampler(Sampler):
     ) -> None:
         if batch_size < 1:
             raise InputError(
-                f"StreamBatchSampler: batch_size={batch_size}, expected at least 1 (train_dataloader)"
+                f"StreamBatchSampler: batch_size={batch_size}, expected at least 1 "
+                "(train_dataloader)"
             )
         self.dataset = as_streams(sampler.dataset)
         self.seed = sampler.seed or 0
@@ -157,8 +158,9 @@ class StreamBatchSampler(Sampler):
     ) -> ClipOrder | None:
         if order is not None and not rows:
             raise InputError(
-                f"StreamBatchSampler: {kind}_order={order}, but batches of mode={self.mode!r} and batch_size="
-                f"{self.batch_size} have no {kind} row; leave {kind}_order out or choose another mode"
+                f"StreamBatchSampler: {kind}_order={order} is set, but mode={self.mode!r} with "
+                f"batch_size={self.batch_size} has no {kind} rows; leave {kind}_order out or "
+                "choose another mode"
             )
         # Streams come in the same order as in earlier versions: a run resumed with a newer version
         # continues in the recordings that its recurrent states come from.
@@ -217,7 +219,8 @@ class StreamEvalBatchSampler(Sampler):
     def __init__(self, sampler: Sampler, batch_size: int) -> None:
         if batch_size < 1:
             raise InputError(
-                f"StreamEvalBatchSampler: batch_size={batch_size}, expected at least 1 (val_dataloader)"
+                f"StreamEvalBatchSampler: batch_size={batch_size}, expected at least 1 "
+                "(val_dataloader)"
             )
         self.dataset = as_streams(sampler.dataset)
         self.batch_size = batch_size

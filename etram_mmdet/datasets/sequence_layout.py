@@ -35,13 +35,14 @@ def check_kind(path: Path, channels: int, dtype: np.dtype, config: dict) -> None
     made = build_representation(config, 2, 2)
     if (channels, dtype) != (made.num_channels, made.dtype):
         raise InputError(
-            f"{path}: frames of {channels} channels of {dtype}, but {config} makes {made.num_channels} of "
-            f"{np.dtype(made.dtype)}; set representation in the config to what the file holds, or {PREPROCESS_AGAIN}"
+            f"{path}: frames of {channels} channels of {dtype}, but {config} makes "
+            f"{made.num_channels} of {np.dtype(made.dtype)}; set representation in the config to "
+            f"what the file holds, or {PREPROCESS_AGAIN}"
         )
 
 
 def load_layout(folder: Path, path: Path, num_tensors: int) -> dict[str, np.ndarray]:
-    """Read which frames and boxes of a sequence folder belong together.
+    """Read the arrays of a sequence folder that connect frames with boxes.
 
     Args:
         folder: sequence folder in RVT's layout.
@@ -92,7 +93,8 @@ def load_integers(path: Path, member: str | None = None) -> np.ndarray:
     if rows.ndim != 1 or rows.dtype.kind not in "iu":
         _refuse(
             path,
-            f"{member or path.stem} is {rows.dtype} {rows.shape}, expected one dimension of integers",
+            f"{member or path.stem} is {rows.dtype} {rows.shape}, expected one dimension of "
+            "integers",
         )
     _check_small(path, member or path.stem, rows)
     return rows.astype(np.int64)
@@ -123,7 +125,7 @@ def load_boxes_of(path: Path) -> np.ndarray:
         wanted = f"{', '.join(_BOX_FIELDS[:-1])} and {_BOX_FIELDS[-1]}"
         _refuse(
             path,
-            f"labels is {boxes.dtype} {boxes.shape}, expected boxes with {wanted}, a number each",
+            f"labels is {boxes.dtype} {boxes.shape}, expected boxes with the numbers {wanted}",
         )
     check_finite(boxes, path, PREPROCESS_AGAIN)
     if "t" in fields:
@@ -137,7 +139,8 @@ def _check_stamps(path: Path, t_us: np.ndarray) -> None:
         before, after = t_us[wrong[0] : wrong[0] + 2]
         _refuse(
             path,
-            f"row {wrong[0] + 1} is {after} after {before}, expected microseconds that rise from row to row",
+            f"row {wrong[0] + 1} is {after} after {before}, expected microseconds that rise from "
+            "row to row",
         )
 
 
@@ -146,8 +149,8 @@ def _check_rows(path: Path, first_row: np.ndarray, num_boxes: int) -> None:
     if len(wrong):
         _refuse(
             path,
-            f"objframe_idx_2_label_idx is not ascending from 0 to the {num_boxes} boxes (row {wrong[0]} is "
-            f"{first_row[wrong[0]]})",
+            f"objframe_idx_2_label_idx is not ascending within 0 to {num_boxes}, the number of "
+            f"boxes (row {wrong[0]} is {first_row[wrong[0]]})",
         )
 
 
@@ -155,15 +158,15 @@ def _check_index(path: Path, labelled: np.ndarray, num_rows: int, num_frames: in
     if len(labelled) != num_rows:
         _refuse(
             path,
-            f"{len(labelled)} labelled frames and {num_rows} rows of boxes, expected as many indices as "
-            "objframe_idx_2_label_idx in labels_v2/labels.npz has",
+            f"{len(labelled)} indices of labelled frames, expected {num_rows}, the length of "
+            "objframe_idx_2_label_idx in labels_v2/labels.npz",
         )
     wrong = np.flatnonzero((np.diff(labelled, prepend=-1) <= 0) | (labelled >= num_frames))
     if len(wrong):
         _refuse(
             path,
-            f"objframe_idx_2_repr_idx is not strictly ascending within the {num_frames} frames (row {wrong[0]} is "
-            f"{labelled[wrong[0]]})",
+            f"objframe_idx_2_repr_idx is not strictly ascending within the {num_frames} frames "
+            f"(row {wrong[0]} is {labelled[wrong[0]]})",
         )
 
 
@@ -189,8 +192,9 @@ def _check_times(
         if (off_us := _furthest(boxes["t"][first_row[0] :], owner_us)) > tolerance_us:
             _refuse(
                 folder / "labels_v2" / "labels.npz",
-                f"boxes are up to {off_us:,} us off the frames that objframe_idx_2_label_idx gives them; it should "
-                "hold the row at which each frame's boxes begin, in rows sorted by time",
+                f"boxes are up to {off_us:,} us off the frames that objframe_idx_2_label_idx gives "
+                "them; it should hold the row at which each frame's boxes begin, in rows sorted by "
+                "time",
             )
 
 

@@ -1,4 +1,4 @@
-"""Keys that all data sets of a config share; each stands once, at the top of the config."""
+"""Keys that all data sets of a config share; each is set once, at the top of the config."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _data_sets_in(place: str, node: object) -> Iterator[tuple[str, dict]]:
 def share_data_keys(cfg: Config) -> None:
     """Copy the `SHARED` keys from the top of the config into every data set without them, in place.
 
-    Options of a representation that an earlier version would read otherwise are written out
+    Options of a representation that an earlier version would read differently are written out
     (`stated_options`).
 
     Args:
@@ -88,8 +88,9 @@ def share_data_keys(cfg: Config) -> None:
                 dataset[key] = copy.deepcopy(value)
             elif stated is not None and as_plain(stated) != as_plain(value):
                 raise InputError(
-                    f"{key} is {as_plain(value)!r} at the top of the config, but {place}.{key} is {as_plain(stated)!r}; "
-                    f"leave one of them out ({key}=None at the top lets every data set name its own)"
+                    f"{key} is {as_plain(value)!r} at the top of the config, but {place}.{key} is "
+                    f"{as_plain(stated)!r}; leave one of them out ({key}=None at the top lets every "
+                    "data set have its own)"
                 )
 
 
@@ -115,7 +116,7 @@ def kind_name(key: str) -> str:
 
 
 def adopt_data_keys(cfg: Config) -> None:
-    """Write each key of `SHARED` to the top of a config whose data sets agree on it, in place.
+    """Copy each key of `SHARED` to the top of a config if all its data sets agree, in place.
 
     This is for complete configs of checkpoints, whose data sets are those of the training.
 

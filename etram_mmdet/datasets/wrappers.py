@@ -28,8 +28,8 @@ def as_streams(dataset: Dataset) -> ETraMDataset:
     """The data set of recordings for samplers and hooks; wrappers become :class:`CombinedStreams`.
 
     A wrapper is prepared once. Afterwards ``DataLoader`` gets clips from it, since ``DataLoader``
-    asks ``__getitems__`` for a batch when a data set has it. Any other data set is returned as it
-    is.
+    calls ``__getitems__`` for a batch when a data set has it. Any other data set is returned
+    unchanged.
 
     Args:
         dataset: data set of recordings, a wrapper of mmengine or mmdet, or any other data set.
@@ -39,8 +39,8 @@ def as_streams(dataset: Dataset) -> ETraMDataset:
     """
     if isinstance(dataset, MultiImageMixDataset):
         raise InputError(
-            "MultiImageMixDataset mixes single images, which breaks streams; ClipCopyPaste in the pipeline takes road "
-            "users from other recordings"
+            "MultiImageMixDataset mixes single images, which breaks streams; use ClipCopyPaste in "
+            "the pipeline, which copies road users from other recordings"
         )
     if not isinstance(dataset, Wrapper):
         return dataset
@@ -72,7 +72,8 @@ class CombinedStreams(ETraMDataset):
         shown = _shown(wrapper)
         if not shown:
             raise InputError(
-                f"{type(wrapper).__name__}: shows no recording; RepeatDataset needs times of at least 1"
+                f"{type(wrapper).__name__}: contains no recording; set times of RepeatDataset to 1 "
+                "or more"
             )
         if shown[0][0].test_mode:
             shown = _once(shown)
@@ -126,7 +127,7 @@ class CombinedStreams(ETraMDataset):
 
 
 def _shown(dataset: Dataset) -> list[Shown]:
-    """The recordings of one pass in order, each as often as it is shown."""
+    """The recordings of one pass in order; one that is shown n times is listed n times."""
     if isinstance(dataset, ConcatDataset):
         return [source for part in dataset.datasets for source in _shown(part)]
     if isinstance(dataset, RepeatDataset):
@@ -136,8 +137,8 @@ def _shown(dataset: Dataset) -> list[Shown]:
     if isinstance(dataset, ETraMDataset):
         return [(dataset, number) for number in range(len(dataset.sequences))]
     raise InputError(
-        f"{type(dataset).__name__}: expected ETraMDataset or RawEventDataset inside mmengine's ConcatDataset, "
-        "RepeatDataset or ClassBalancedDataset"
+        f"{type(dataset).__name__}: expected ETraMDataset or RawEventDataset inside mmengine's "
+        "ConcatDataset, RepeatDataset or ClassBalancedDataset"
     )
 
 
@@ -165,8 +166,8 @@ def _check_alike(one: ETraMDataset, other: ETraMDataset) -> None:
     for name, values in _must_agree(one, other).items():
         if values[0] != values[1]:
             raise InputError(
-                f"{one.folder} and {other.folder} cannot be combined, since their {name} differ: {values[0]} and "
-                f"{values[1]}; give all data sets of a wrapper the same"
+                f"{one.folder} and {other.folder} cannot be combined, since their {name} differ: "
+                f"{values[0]} and {values[1]}; give all data sets of a wrapper the same"
             )
 
 
@@ -186,7 +187,7 @@ def _must_agree(*datasets: ETraMDataset) -> dict[str, list]:
 
 
 def _with_own_names(sources: list[Shown]) -> list[RecordingFrames]:
-    """The recordings; those whose name stands in several folders as copies named NAME@FOLDER."""
+    """The recordings; those whose name occurs in several folders become copies NAME@FOLDER."""
     sequences = [dataset.sequences[number] for dataset, number in sources]
     folders = [dataset.folder.resolve() for dataset, _ in sources]
     folders_of: dict[str, set] = {}

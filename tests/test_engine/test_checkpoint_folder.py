@@ -44,8 +44,8 @@ def test_the_newest_intact_one_is_taken_and_the_log_says_so(kind, folder, monkey
     assert latest_checkpoint(folder) == str(folder / "iter_4.pth") and not said
     (folder / "iter_4.pth").write_bytes(DAMAGE[kind]((folder / "iter_4.pth").read_bytes()))
     assert latest_checkpoint(folder) == str(folder / "iter_2.pth")
-    assert said[0].startswith(f"passed over: {folder / 'iter_4.pth'}: not a readable checkpoint")
-    assert said[1] == f"going on from {folder / 'iter_2.pth'}, the newest checkpoint that is intact"
+    assert said[0].startswith(f"skipped a damaged checkpoint: {folder / 'iter_4.pth'}: not a")
+    assert said[1] == f"resuming from {folder / 'iter_2.pth'}, the newest intact checkpoint"
 
 
 def test_an_absent_one_is_no_obstacle(folder):

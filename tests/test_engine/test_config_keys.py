@@ -346,7 +346,7 @@ def test_a_legal_file_passes(text, tmp_path):
         ("representation.bins=None", "representation.bins is None, expected int"),
         (
             "model.bbox_head.loss_cls.loss_weight=2",
-            "loss_cls has no type; RVTYOLOXHead has {'type': 'CrossEntropy",
+            "loss_cls has no type; the default of RVTYOLOXHead is {'type': 'CrossEntropy",
         ),
         ("log_level=DEBUGG", "log_level is 'DEBUGG'; did you mean DEBUG?"),
         ("randomness.seed=-1", "randomness.seed is -1, expected at least 0"),

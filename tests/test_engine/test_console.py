@@ -21,7 +21,7 @@ def _without_start_method(lines: list[str]) -> list[str]:
 def test_before_it_is_opened_only_warnings_are_shown():
     console = Console()
     assert not console.filter(record(logging.INFO, "Config:"))
-    assert console.filter(record(logging.WARNING, "passed over: iter_4.pth"))
+    assert console.filter(record(logging.WARNING, "skipped a damaged checkpoint: iter_4.pth"))
     console.is_open = True
     assert console.filter(record(logging.INFO, "Iter(train) [1/4]"))
 

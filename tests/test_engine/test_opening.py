@@ -167,7 +167,7 @@ def test_another_downsample_than_in_training_is_told(trained, monkeypatch):
         config_for_checkpoint(None, checkpoint, options)
     assert said == []
     config_for_checkpoint(None, checkpoint, {"representation.downsample": "sum"})
-    assert "was trained on frames with downsample=nearest, and gets downsample=sum" in said[0]
+    assert "with downsample=nearest, but the config has downsample=sum" in said[0]
 
 
 def test_what_a_checkpoint_was_trained_on_are_pairs_of_numbers(trained, tmp_path):
@@ -184,7 +184,7 @@ def test_what_a_checkpoint_was_trained_on_are_pairs_of_numbers(trained, tmp_path
     ):
         content["meta"]["trained_on"] = wrong
         torch.save(content, tmp_path / "x.pth")
-        with pytest.raises(InputError, match=r"meta\.trained_on is not what it should be"):
+        with pytest.raises(InputError, match=r"meta\.trained_on has a wrong type or value"):
             load_checkpoint_file(tmp_path / "x.pth")
     del content["meta"]["trained_on"]
     torch.save(content, tmp_path / "x.pth")

@@ -72,7 +72,7 @@ def test_classes_of_equal_names_are_scored_as_before(head):
     )
     assert torch.allclose(new[:, 1:3], unknown[:, 1:3], atol=1e-6)
     assert torch.allclose(new[:, 3:], before[:, 8:], atol=1e-6)  # the background
-    assert told[1].endswith("; rows copied for pedestrian, fresh rows for vehicle, micro-mobility")
+    assert told[1].endswith("; weights copied for pedestrian, new for vehicle, micro-mobility")
     assert "bbox_head" in told[1] and "backbone" not in told[1] and "reg" not in told[1]
 
 
@@ -102,7 +102,7 @@ def test_names_decide_and_not_numbers_nor_capitals():
     averaged = content["ema_state_dict"][f"module.{name}"].mean((1, 2, 3)).tolist()
     assert averaged == pytest.approx([11, 15, fresh[2], 12, 10, 13, fresh[6], fresh[7]])
     assert (
-        "rows copied for Car, Truck, Bicycle, Pedestrian, Bus, fresh rows for Motorcycle, Static, Other"
+        "weights copied for Car, Truck, Bicycle, Pedestrian, Bus, new for Motorcycle, Static, Other"
         in told[1]
     )
 
@@ -140,7 +140,7 @@ def test_a_training_with_other_classes_on_other_attention_groups(trained, sample
         in output
     )
     assert (
-        "rows copied for pedestrian, fresh rows for vehicle, micro-mobility" in output
+        "weights copied for pedestrian, new for vehicle, micro-mobility" in output
         and "dry run: loss" in output
     )
 

@@ -128,7 +128,7 @@ def test_without_any_state_a_line_says_so(monkeypatch):
         (lambda states: states.append(states[0]), "holds the state of 2 processes, expected 1"),
         (
             lambda states: states[0]["lanes"][1][0][0].fill_(torch.nan),
-            "its lanes hold numbers that are not finite",
+            "its recurrent state holds NaN or infinity",
         ),
         (
             lambda states: states[0]["gradients"].update({"norm.weight": torch.ones(9)}),
@@ -166,7 +166,7 @@ def test_what_does_not_fit_is_named(change, says):
     ],
 )
 def test_other_types_are_refused(odd):
-    with pytest.raises(InputError, match="own_states is not what it should be"):
+    with pytest.raises(InputError, match="own_states has a wrong type or value"):
         known_contents({"state_dict": {}, OWN_STATES_KEY: odd}, "x")
 
 

@@ -163,7 +163,7 @@ def test_functions_and_classes_cannot_be_changed(target, tmp_path):
         ),
         (
             tensor_program(b"J\x00\x00\x00\x40\x85", b"K\x00\x85"),
-            "1073741824 numbers, of which only 4 are there",
+            "1073741824 numbers, but only 4 of them",
         ),
         (tensor_program(b"K\x05\x85", b"K\x01\x85"), "not a readable checkpoint"),
         (b"\x80\x02X\x01\x00\x00\x00aQ.", "not a readable checkpoint"),

@@ -40,7 +40,7 @@ def test_other_settings_are_refused_by_name(trained, sample, tmp_path):
         "train_dataloader.dataset.clip_length: 5, now 3",
         "model.bbox_head.loss_bbox.loss_weight: 5.0, now 1.0",
         "optim_wrapper.optimizer.weight_decay: 0.0, now 0.1",
-        "optim_wrapper.optimizer.lr: 0.005656854249492381, now 0.5 (if no other setting makes it so: --cfg-options "
+        "optim_wrapper.optimizer.lr: 0.005656854249492381, now 0.5 (if no other setting causes it: --cfg-options "
         "optim_wrapper.optimizer.lr=0.005656854249492381)",
         "param_scheduler.0.div_factor: 20, now 2",
         "randomness.seed: 0, now 1 (--cfg-options randomness.seed=0)",
@@ -78,7 +78,10 @@ def test_as_many_processes_where_a_checkpoint_tells_them_else_a_warning(trained,
     content["meta"]["processes"] = 2
     torch.save(content, tmp_path / "iter_2.pth")
     output = resume((tmp_path,), tmp_path / "x", sample, ok=False)
-    assert "processes: 2, now 1 (start as many: tools/dist_train.sh CONFIG 2 --resume" in output
+    assert (
+        "processes: 2, now 1 (start the same number: tools/dist_train.sh CONFIG 2 --resume"
+        in output
+    )
     del content["meta"]["train_data"], content["meta"]["processes"], content["own_states"]
     torch.save(content, tmp_path / "iter_2.pth")
     output = resume(

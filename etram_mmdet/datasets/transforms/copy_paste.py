@@ -18,9 +18,9 @@ from etram_mmdet.datasets.transforms.geometry import PER_BOX, cut_to_frame
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.random_numbers import generator
 
-# In frames, half a second. Over a longer gap a straight line between two labels leaves the object.
+# In frames, half a second. Over a longer gap a straight line between two labels misses the object.
 _LONGEST_GAP = 10
-# As a share of the smaller box, since the IoU of a pedestrian before a bus is next to nothing.
+# As a share of the smaller box, since the IoU of a pedestrian in front of a bus is almost 0.
 _MAX_OVERLAP = 0.1
 # Label files hold 32 bits, so none of their tracks has this id or a higher one.
 _FIRST_TRACK = 1 << 32
@@ -143,15 +143,15 @@ class ClipCopyPaste(BaseTransform):
 
     It must be the first transform of a pipeline. Time is cut into windows of ``period_frames``
     frames of the recording. In each window, with probability ``prob``, one road user (a tubelet)
-    from any recording of the data set is pasted from the window's first frame on. It keeps its
-    rows, since the camera is static and distance goes with the row, and is shifted sideways. The
-    seed of the stream and the number of the window decide every draw, so that a paste moves on from
+    from any recording of the data set is pasted, starting at the window's first frame. It keeps its
+    rows, since the camera is static and a row means a distance, and is shifted sideways. The seed
+    of the stream and the number of the window decide every draw, so that a paste continues from
     clip to clip without state.
 
-    A row stands for the same distance only under cameras of the same height, tilt and lens.
-    Sequence folders do not say which camera recorded them, so donors are neither restricted to the
-    same camera nor scaled. Where cameras differ, a pasted road user may have a size that nothing
-    has at that place; leave the transform out there.
+    A row means the same distance only under cameras of the same height, tilt and lens. Sequence
+    folders do not name the camera that recorded them, so donors are neither restricted to the same
+    camera nor scaled. If cameras differ, a pasted road user may have a size that no road user has
+    at that place; leave the transform out then.
 
     A class is drawn with weight 1 / sqrt(number of its tubelets), then one of its tubelets.
 
@@ -212,8 +212,9 @@ class ClipCopyPaste(BaseTransform):
                         by_class[tubelet.label].append(tubelet)
         if not any(by_class.values()):
             raise InputError(
-                f"{dataset.folder}: nothing for ClipCopyPaste to paste, since no track_id in its label files follows a "
-                f"{' or '.join(wanted)} over two labelled frames in a row; take ClipCopyPaste out of the pipeline"
+                f"{dataset.folder}: nothing for ClipCopyPaste to paste, since no track_id in its "
+                f"label files follows a {' or '.join(wanted)} over two labelled frames in a row; "
+                "remove ClipCopyPaste from the pipeline"
             )
         return [tubelets for tubelets in by_class.values() if tubelets]
 

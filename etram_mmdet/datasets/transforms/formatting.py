@@ -36,14 +36,15 @@ class LoadEventFrame(BaseTransform):
     array, the representation (C, H, W) of one window.
 
     Raises:
-        InputError: for the path of a file, which says nothing about windows.
+        InputError: for the path of a file, which names no window.
     """
 
     def transform(self, results: dict) -> dict:
         if "frames" not in results:
             raise InputError(
-                f"{results.get('img_path')}: inference_detector takes the representation (C, H, W) of one window as an "
-                "array; a recording is followed with etram_mmdet.apis.EventInferencer or tools/detect.py"
+                f"{results.get('img_path')}: inference_detector takes the representation (C, H, W) "
+                "of one window as an array; for a recording use etram_mmdet.apis.EventInferencer "
+                "or tools/detect.py"
             )
         return results
 

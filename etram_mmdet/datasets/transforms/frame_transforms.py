@@ -27,7 +27,7 @@ from etram_mmdet.utils.errors import InputError
 
 # Keys of a frame's metainfo that a transform may change.
 _CHANGED = ("img_shape", "scale_factor", "flip", "flip_direction")
-# Keys that this package reads, beside those that mmdet's PackTrackInputs keeps by itself.
+# Keys that this package reads, besides those that mmdet's PackTrackInputs keeps by itself.
 _OURS = (
     "recording",
     "t_us",
@@ -89,8 +89,9 @@ class FrameTransforms(BaseTransform):
         tracks = [image["gt_instances_ids"] for image in images]
         if any(len(ids) != len(boxes) for ids, boxes in zip(tracks, bboxes, strict=True)):
             raise InputError(
-                f"pipeline: {self.names} cannot work on clips: it takes boxes away and leaves their track numbers "
-                "(gt_instances_ids), so nobody knows which box is which; leave it out, boxes that are cut off go anyway"
+                f"pipeline: {self.names} cannot work on clips: it removes boxes but keeps their "
+                "track ids (gt_instances_ids); leave it out, boxes outside the frame are removed "
+                "anyway"
             )
         changed = dict(
             frames=np.ascontiguousarray(frames).view(results["frames"].dtype),
@@ -108,8 +109,9 @@ class FrameTransforms(BaseTransform):
         shapes = {None if image is None else image["img"].shape for image in images}
         if len(shapes) > 1 or None in shapes:
             raise InputError(
-                f"FrameTransforms: {self.names} made {shapes} of the frames (H, W, C) of one clip, expected one shape "
-                "for all; leave out transforms that choose by the boxes of an image or drop images"
+                f"FrameTransforms: {self.names} gives the frames of one clip the shapes (H, W, C) "
+                f"{shapes}, expected one shape for all; leave out transforms that depend on the "
+                "boxes of an image or drop images"
             )
 
     @property
@@ -141,32 +143,34 @@ class FrameTransforms(BaseTransform):
             shapes.add(changed.shape)
             if not np.isin(changed.view(np.uint8), (0, _LEVEL)).all():
                 self._refuse(
-                    "it makes other values of the frames' counts (set interpolation='nearest', and fill with 0)",
+                    "it changes the numbers of events in the pixels (set interpolation='nearest', "
+                    "and fill with 0)",
                     shape,
                 )
             if not np.array_equal(changed[0], changed[1]):
-                self._refuse("it draws something else for each frame of a clip", shape)
+                self._refuse("it draws other random numbers for each frame of a clip", shape)
         if len(shapes) > 1:
             self._refuse(
-                "it makes frames of several sizes, which do not fit into one batch (ClipZoom scales within the frame)",
+                "it makes frames of several sizes, which do not fit into one batch (ClipZoom "
+                "scales within the frame)",
                 shape,
             )
         if not kept:
-            self._refuse("it takes all boxes away", shape)
+            self._refuse("it removes all boxes", shape)
 
     def _refuse(self, reason: str, shape: tuple[int, int, int]) -> None:
         raise InputError(
-            f"pipeline: {self.names} cannot work on event frames of (C, H, W) {shape}: {reason}. Transforms of mmdet "
-            "may move pixels and boxes, no more; ClipFlip, ClipZoom, ClipAffine, ClipCopyPaste and, as last of the "
-            "pipeline, PackClip are made for clips"
+            f"pipeline: {self.names} cannot work on event frames of (C, H, W) {shape}: {reason}. "
+            "Transforms of mmdet may only move pixels and boxes; ClipFlip, ClipZoom, ClipAffine, "
+            "ClipCopyPaste and, as last of the pipeline, PackClip are made for clips"
         )
 
 
 class TrackPacker:
     """mmdet's ``PackTrackInputs`` at the end of a pipeline of clips.
 
-    It gets the lists that it takes, with one entry per frame, and keeps the keys of a frame that
-    this package reads.
+    It gets its lists with one entry per frame, and also keeps the keys of a frame that this package
+    reads.
 
     Args:
         pack: transform whose ``meta_keys`` are extended, in place.
@@ -211,7 +215,8 @@ def build_pipeline(
         if isinstance(transform, PackClip | PackTrackInputs):
             name = type(transform).__name__
             raise InputError(
-                f"pipeline: {name} has to be its last transform, since it ends the clip; put it there"
+                f"pipeline: {name} has to be the last transform, since it packs the clip; move it "
+                "to the end"
             )
     steps: list[Callable] = []
     for is_of_images, group in groupby(built, _is_of_images):
@@ -237,8 +242,8 @@ def _unwrapped(transforms: list[Callable]) -> list[Callable]:
             continue
         if transform.mapping or transform.remapping:
             raise InputError(
-                "pipeline: TransformBroadcaster with mapping or remapping; leave them out, since a clip's frames, "
-                "boxes and labels are handed to its transforms under mmdet's names"
+                "pipeline: TransformBroadcaster with mapping or remapping; leave them out, since "
+                "its transforms get a clip's frames, boxes and labels under mmdet's names"
             )
         found += _unwrapped(transform.transforms.transforms)
     return found

@@ -1,8 +1,8 @@
 """Build from the config of a checkpoint without trusting it.
 
-A config decides which classes are built with which arguments, and some of mmdet's and mmengine's
-load pickles, download or write files. So only the keys that an evaluation needs are taken, and only
-classes that compute and do nothing else may be named (:func:`computes_only`).
+A config decides which classes are built with which arguments, and some classes of mmdet and
+mmengine load pickles, download or write files. So only the keys that an evaluation needs are used,
+and only classes that compute and do nothing else may be named (:func:`computes_only`).
 """
 
 from __future__ import annotations
@@ -60,18 +60,20 @@ _PACKAGES = tuple(
     """.split()
 )
 # Of a data loader, of test_cfg.nms, and of the neck FPG.
-_OTHERS = "ConcatDataset RepeatDataset DefaultSampler pseudo_collate nms soft_nms conv last_conv interpolation_conv".split()
-# Parameters that name something to read or download. A constructor that cannot do without one is
-# refused whole (Pretrained, heads with a language model); where one may be left out, it has to be.
+_OTHERS = (
+    "ConcatDataset RepeatDataset DefaultSampler pseudo_collate nms soft_nms conv last_conv "
+    "interpolation_conv"
+).split()
+# Parameters that name something to read or download. A class that needs one is refused altogether
+# (Pretrained, heads with a language model). Where it is optional, it has to be left out.
 _SOURCES = ("checkpoint", "pretrained", "lang_model_name")
 
 
-# What the config in a checkpoint may be at most; the largest of this project's has a tenth of the
-# entries.
+# Largest size of the config in a checkpoint; this project's largest has a tenth of the entries.
 MAX_ENTRIES = 20_000
 MAX_DEPTH = 20
-# What a config in a checkpoint may ask for at most. Larger numbers cost memory or minutes before
-# anything is known.
+# Largest values in a config in a checkpoint. Larger ones cost memory or minutes before any check
+# can fail.
 MAX_INTEGER = 1 << 20
 MAX_OF_KEY = {
     "num_workers": 64,
@@ -89,7 +91,7 @@ MAX_OF_KEY = {
     "scale_factor": 64,  # of maps that a neck enlarges
 }
 MAX_FRAMES_PER_BATCH = 4096
-# of the smallest frame, to a multiple of which frames are padded; RVT's has 384 x 640
+# of the smallest padded frame; frames are padded to multiples of it. RVT's has 384 x 640.
 MAX_PIXELS = 1 << 22
 
 
@@ -121,8 +123,8 @@ def stored_config(checkpoint: dict, path: str | Path) -> dict:
     for number, (place, key, _) in enumerate(entries(config)):
         if number >= MAX_ENTRIES or len(key) > MAX_TEXT or place.count(".") >= MAX_DEPTH:
             raise InputError(
-                f"{path}: its config has more than {MAX_ENTRIES} entries, is nested deeper than {MAX_DEPTH} levels, or "
-                f"has keys of more than {MAX_TEXT} letters"
+                f"{path}: its config has more than {MAX_ENTRIES} entries, is nested deeper than "
+                f"{MAX_DEPTH} levels, or has keys of more than {MAX_TEXT} letters"
             )
     for place, key, value in list(entries(config)):
         if key == "class_set" and str(value).endswith(".json"):
@@ -158,7 +160,7 @@ def evaluation_config(stored: dict, path: str | Path) -> Config:
     for loader in LOADERS:
         _check_batch(config.get(loader), path)
     _check_test_cfg(config["model"].get("test_cfg"), path)
-    # mmengine wants all of it or nothing
+    # mmengine accepts all keys of validation or none
     validates = {} if config.get("val_dataloader") else dict(val_cfg=None)
     return Config({**_RUNTIME, **validates, **config})
 
@@ -190,10 +192,10 @@ def _check_batch(loader: object, path: str | Path) -> None:
 def _check_test_cfg(test_cfg: object, path: str | Path) -> None:
     """Check the settings of post-processing, which are first read when a box is found."""
     if not isinstance(test_cfg, dict) or type(test_cfg.get("score_thr")) not in (int, float):
-        _refuse(path, "has no number model.test_cfg.score_thr")
+        _refuse(path, "has no number as model.test_cfg.score_thr")
     nms = test_cfg.get("nms", {"iou_threshold": 1.0})
     if not isinstance(nms, dict) or type(nms.get("iou_threshold")) not in (int, float):
-        _refuse(path, "has no number model.test_cfg.nms.iou_threshold")
+        _refuse(path, "has no number as model.test_cfg.nms.iou_threshold")
     for key in ("nms_pre", "max_per_img", "min_bbox_size"):
         if type(test_cfg.get(key, 0)) is not int:
             _refuse(
@@ -215,7 +217,8 @@ def check_frame(model: nn.Module, path: str | Path) -> None:
     if math.prod(hw) > MAX_PIXELS:
         _refuse(
             path,
-            f"pads frames to multiples of {' x '.join(map(str, hw))}, more than {MAX_PIXELS} pixels",
+            f"pads frames to multiples of {' x '.join(map(str, hw))}, more than {MAX_PIXELS} "
+            "pixels",
         )
 
 
@@ -240,15 +243,19 @@ def carried_by(path: str | Path) -> Iterator[None]:
     except Exception as error:
         first = (str(error).splitlines() or [""])[0]
         raise InputError(
-            f"{path}: nothing can be built from the config that it carries ({type(error).__name__}: {first:.200}). "
-            f"Test it with a config that you trust: tools/test.py CONFIG {path}"
+            f"{path}: nothing can be built from the config that it carries "
+            f"({type(error).__name__}: {first:.200}). Test it with a config that you trust: "
+            f"tools/test.py CONFIG {path}"
         ) from error
 
 
 def _check_entry(place: str, key: str, value: object, path: str | Path) -> None:
     if key == "_scope_" or (key == "type" and not computes_only(value)):
         name = None if key == "_scope_" else value
-        _refuse(path, f"names {name!r:.80}, which is not among the classes that are built unseen")
+        _refuse(
+            path,
+            f"names {name!r:.80}, which is not among the classes allowed in an untrusted config",
+        )
     if key in _SOURCES and value is not None:
         _refuse(path, f"says {place}={value!r:.80}, which would open or download another file")
     kind = KINDS.get(key, object)
@@ -308,6 +315,6 @@ def entries(config: dict) -> Iterator[tuple[str, str, object]]:
 
 def _refuse(path: str | Path, why: str) -> None:
     raise InputError(
-        f"{path}: its config {why}. Name a config that you trust before it: tools/test.py CONFIG {path}; "
-        "tools/detect.py and init_detector take one too"
+        f"{path}: its config {why}. Name a config that you trust before it: tools/test.py CONFIG "
+        f"{path}; tools/detect.py and init_detector take one, too"
     )

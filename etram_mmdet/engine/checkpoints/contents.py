@@ -1,8 +1,8 @@
 """Keys that are read from a checkpoint, and the type that each must have.
 
-mmengine and PyTorch believe what a checkpoint says. mmengine evaluates ``meta.config`` as Python
-and removes the file that ``best_ckpt`` names; PyTorch makes attributes of schedulers and optimizers
-of whatever it finds. So only the keys listed here are handed on.
+mmengine and PyTorch trust a checkpoint. mmengine evaluates ``meta.config`` as Python and removes
+the file that ``best_ckpt`` names; PyTorch sets attributes of schedulers and optimizers from
+whatever it finds. So only the keys listed here are passed on.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ CONFIG_KEY = "etram_mmdet_config"
 STEP_KEY = "step_us"  # from the end of one window of the training data to that of the next
 SENSOR_KEY = "sensor_px"  # width and height of the sensor that the training data come from
 DATA_KEY = "train_data"  # digest of the training data
-DOMAIN_KEY = "trained_on"  # what domain_of says about the training data
-PROCESSES_KEY = "processes"  # that trained together
+DOMAIN_KEY = "trained_on"  # result of domain_of for the training data
+PROCESSES_KEY = "processes"  # number of processes of the training
 OWN_STATES_KEY = "own_states"  # of each process, see own_state.py
 MAX_STEP = 2**40
 MAX_DURATION_US = 1_000_000_000
@@ -94,7 +94,7 @@ def _is_steps(value: object) -> bool:
 
 
 def _is_tensor(value: object) -> bool:
-    """Whether it is a tensor whose numbers all stand in the file, so that a copy is no larger."""
+    """Whether it is a tensor whose numbers are all in the file, so that a copy is no larger."""
     return (
         isinstance(value, Tensor)
         and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
@@ -302,7 +302,7 @@ _NUMBERED = {"best_ckpt_": _is_path, "best_score_": _is_number}
 
 
 def known_contents(content: object, path: str | Path) -> dict:
-    """The part of a checkpoint that is read here; keys that are left out are logged.
+    """The part of a checkpoint that this package reads; unknown keys are logged and left out.
 
     ``last_ckpt``, ``best_ckpt`` and similar paths become file names, without the folder before
     them.
@@ -312,7 +312,7 @@ def known_contents(content: object, path: str | Path) -> dict:
         path: the checkpoint's file, for messages.
 
     Raises:
-        InputError: ``content`` is no checkpoint, or a key has another type than it should.
+        InputError: ``content`` is no checkpoint, or a value has a wrong type or is out of range.
     """
     if not isinstance(content, dict) or "state_dict" not in content:
         raise InputError(f"{path}: holds no state_dict, so it is not a checkpoint of this project")
@@ -320,7 +320,7 @@ def known_contents(content: object, path: str | Path) -> dict:
     kept = _known(content, _KEYS, "", path, left_out)
     if left_out:
         shown = ", ".join(left_out[:5]) + (", ..." if len(left_out) > 5 else "")
-        print_log(f"{path}: left out {shown}, which nothing here reads", "current", logging.WARNING)
+        print_log(f"{path}: ignored the unknown keys {shown}", "current", logging.WARNING)
     name_files(kept.get("message_hub", {}).get("runtime_info", {}))
     for scheduler in kept.get("param_schedulers", []):
         scheduler.update(
@@ -354,7 +354,8 @@ def _known(node: Mapping, keys: Mapping, place: str, path: str | Path, left_out:
         elif isinstance(check, dict):
             if not isinstance(value, dict):
                 raise InputError(
-                    f"{path}: {where} is a {type(value).__name__}, expected a dict; copy the file again"
+                    f"{path}: {where} is a {type(value).__name__}, expected a dict; copy the file "
+                    "again"
                 )
             kept[key] = _known(value, check, f"{where}.", path, left_out)
         elif check(value):
@@ -363,6 +364,7 @@ def _known(node: Mapping, keys: Mapping, place: str, path: str | Path, left_out:
         else:
             expected = check.__name__.removeprefix("_is_").replace("_", " ")
             raise InputError(
-                f"{path}: {where} is not what it should be ({expected}); copy the file again"
+                f"{path}: {where} has a wrong type or value, expected {expected}; copy the file "
+                "again"
             )
     return kept

@@ -95,16 +95,15 @@ def _is_plain(value: object) -> bool:
 
 
 def _plain(value: object) -> object:
-    """A number of NumPy as a number of Python; other values as they are."""
+    """A number of NumPy as a number of Python; other values unchanged."""
     return value.item() if isinstance(value, np.generic) else value
 
 
 def restore_histories(checkpoint: dict) -> None:
     """Undo :func:`make_plain` for the logged histories, in place.
 
-    Histories of evaluations are dropped: mmengine logs every one that it holds, also if it is not
-    measured any more. Long ones are thinned, as a training that was never stopped does at this
-    step.
+    Histories of evaluations are dropped: mmengine logs every one that it holds, even if it is no
+    longer measured. Long histories are thinned, as in a training that was never stopped.
 
     Args:
         checkpoint: from :func:`load_checkpoint_file`.

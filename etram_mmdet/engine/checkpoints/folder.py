@@ -14,8 +14,8 @@ def checkpoints_in(work_dir: str | Path) -> list[Path]:
     """Checkpoints of a work folder: the one that ``last_checkpoint`` names, then from new to old.
 
     Only the last part of the path in ``last_checkpoint`` counts, so that a copied or moved folder
-    stands for itself. The others are called ``iter_STEP.pth``. Best checkpoints, which hold weights
-    only, and copies by other names are left out.
+    still works. The others are called ``iter_STEP.pth``. Best checkpoints, which hold weights only,
+    and copies with other names are left out.
 
     Args:
         work_dir: the work folder of a training.
@@ -27,7 +27,7 @@ def checkpoints_in(work_dir: str | Path) -> list[Path]:
     if named.is_file():
         name = Path(named.read_text(encoding="utf-8", errors="replace").strip("\0 \n")).name
         found.insert(0, folder / name)
-    # also where no file could have that name
+    # isfile also accepts a name that no file can have
     return [path for path in dict.fromkeys(found) if os.path.isfile(path)]
 
 
@@ -48,7 +48,7 @@ def checkpoint_file(path: str | Path) -> Path:
     """The file of a checkpoint that a user names.
 
     Args:
-        path: a file; a work folder, which stands for its newest checkpoint; or the name of a
+        path: a file; a work folder, of which the newest checkpoint is used; or the name of a
             checkpoint that comes with the package (``demo``).
 
     Raises:
@@ -56,12 +56,13 @@ def checkpoint_file(path: str | Path) -> Path:
     """
     found = find_checkpoint(path) if Path(path).is_dir() else path
     packaged = PACKAGED / f"{Path(path).name}.pth"
-    # one's own comes first
+    # a file of the user comes first
     if str(path) == Path(path).name and packaged.is_file() and not Path(found or "").is_file():
         return packaged
     if found is None:
         raise InputError(
-            f"{path}: holds no checkpoint; name the work folder of a training, or a checkpoint in it"
+            f"{path}: holds no checkpoint; name the work folder of a training, or a checkpoint in "
+            "it"
         )
     return Path(found)
 

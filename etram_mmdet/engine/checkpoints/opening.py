@@ -70,7 +70,8 @@ def init_detector(
     Args:
         config: a config (file, or a loaded one), or a checkpoint alone, which carries its config;
             ``demo`` is the small one that comes with the package (docs/models.md).
-        checkpoint: weights for ``config``. Default: those that ``config`` carries, or fresh ones.
+        checkpoint: weights for ``config``. Default: those that ``config`` carries, or new random
+            ones.
         palette: colours of the classes, by a name that mmdet knows. Default: ``none``, the colours
             of the class set.
         device: ``cpu``, ``cuda``, ``cuda:1``. Default: the GPU if there is one.
@@ -155,7 +156,7 @@ def load_checkpoint_file(path: str | Path) -> dict:
     """Read a checkpoint without executing what it contains; tensors are on the CPU.
 
     Args:
-        path: the file, or a work folder, which stands for its newest checkpoint.
+        path: the file, or a work folder, of which the newest checkpoint is used.
 
     Raises:
         InputError: the file is missing, damaged, not a checkpoint, or holds more than tensors and
@@ -225,23 +226,23 @@ def _refuse_differences(cfg: Config, trained: dict, config: object, checkpoint: 
     differences = model_differences(cfg.model.to_dict(), trained["model"])
     if differences:
         raise InputError(
-            f"{config if isinstance(config, str | Path) else 'the config'} describes another model than {checkpoint}:"
-            "\n  "
+            f"{config if isinstance(config, str | Path) else 'the config'} describes another model "
+            f"than {checkpoint}:\n  "
             + "\n  ".join(differences)
-            + "\nCorrect the config, or, for a checkpoint without "
-            f"plugins of your own, test it with the config that it carries: tools/test.py {checkpoint}"
+            + "\nCorrect the config, or, for a checkpoint without plugins of your own, test it "
+            f"with the config that it carries: tools/test.py {checkpoint}"
         )
 
 
 def _warn_of_other_frames(cfg: Config, trained: dict, checkpoint: str | Path) -> None:
-    """Warn if frames are made smaller than the sensor in another way than in training."""
+    """Warn if frames are downsampled in another way than in training."""
     now, then = (
         representation_of(dataset_config(each)).get("downsample", "none") for each in (cfg, trained)
     )
     if now != then:
         print_log(
-            f"{checkpoint}: was trained on frames with downsample={then}, and gets downsample={now}: objects and "
-            "numbers of events are others than it has learnt",
+            f"{checkpoint}: was trained on frames with downsample={then}, but the config has "
+            f"downsample={now}: sizes of objects and numbers of events differ from its training",
             "current",
             logging.WARNING,
         )
@@ -284,7 +285,7 @@ def _trained_sensor_px(content: dict, cfg: Config) -> tuple[int, int] | None:
 
 
 def check_checkpoint_classes(content: dict, cfg: Config, path: str) -> None:
-    """Refuse a checkpoint of other classes than the data, or of the same in another order.
+    """Refuse a checkpoint of other classes than the data, or of the same classes in another order.
 
     Args:
         content: from :func:`load_checkpoint_file`.
@@ -297,13 +298,14 @@ def check_checkpoint_classes(content: dict, cfg: Config, path: str) -> None:
     theirs = checkpoint_classes(content, path)
     ours = list(metainfo_of(dataset_config(cfg))["classes"])
     if theirs and theirs != ours:
-        anew = (
-            f", or set {ALLOW_KEY}=True, which takes over all but the class layers, and of these the rows of classes "
-            "of equal names"
+        allow = (
+            f", or set {ALLOW_KEY}=True, which copies all weights but those of the class layers; "
+            "in these, only the rows of classes with the same name are copied"
         )
         raise InputError(
-            f"{path}: was trained to find {', '.join(theirs)}, but the config's data have {', '.join(ours)}; choose "
-            f"the class_set or metainfo that it was trained with{anew if cfg.get('train_cfg') else ''}"
+            f"{path}: was trained to find {', '.join(theirs)}, but the config's data have "
+            f"{', '.join(ours)}; choose the class_set or metainfo that it was trained with"
+            f"{allow if cfg.get('train_cfg') else ''}"
         )
 
 
@@ -368,8 +370,8 @@ def check_weights(model: nn.Module, weights: dict, source: str, advice: str | No
     ]
     if wrong:
         raise InputError(
-            f"{source}: does not fit the model, {len(wrong)} of {len(own)} tensors differ: {'; '.join(wrong[:3])}"
-            f"{'; ...' if len(wrong) > 3 else ''}. "
+            f"{source}: does not fit the model, {len(wrong)} of {len(own)} tensors differ: "
+            f"{'; '.join(wrong[:3])}{'; ...' if len(wrong) > 3 else ''}. "
             + (advice or f"Test it with the config that it carries: tools/test.py {source}")
         )
     check_finite(weights, source)

@@ -1,6 +1,7 @@
 """Start a training from the weights of a detector of other classes.
 
-All weights but those of the class layers are taken, and rows of classes of equal names.
+All weights are copied but those of the class layers. In these, the rows of classes with the same
+name are copied.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ from etram_mmdet.models.building import build_detector
 
 
 class ClassLayer(NamedTuple):
-    """A tensor with rows per class along ``dim``.
+    """Place of the class rows in a tensor.
 
-    It has ``groups`` times all classes, one group for each anchor.
+    Attributes:
+        dim: dimension along which the rows lie.
+        groups: number of groups of rows, one for each anchor; each group has a row per class.
     """
 
     dim: int
@@ -38,15 +41,15 @@ class ClassLayer(NamedTuple):
 def fit_classes(content: dict, model: nn.Module, cfg: Config, path: str | Path) -> list[str]:
     """Make the weights of a checkpoint fit the classes of a training, in place.
 
-    If the classes differ, the tensors whose shape follows from their number are those of ``model``.
-    Rows of classes of equal names are copied into them, and the row of the background if there is
-    one. Averaged weights are treated alike.
+    If the classes differ, the tensors whose shape depends on the number of classes are replaced by
+    those of ``model``. Into these, the rows of classes with the same name are copied, and the row
+    of the background if there is one. Averaged weights are treated alike.
 
     Args:
         content: of a checkpoint, with tensors in host memory.
         model: the model to be trained, freshly initialised.
         cfg: the run's complete config. Its key ``allow_other_classes`` allows a training to start
-            so.
+            from other classes.
         path: the checkpoint's file, for messages.
 
     Returns:
@@ -83,7 +86,7 @@ def fit_classes(content: dict, model: nn.Module, cfg: Config, path: str | Path) 
 def class_layers(cfg: Config, weights: dict[str, Tensor]) -> dict[str, ClassLayer]:
     """Find the weights that have rows per class.
 
-    Their shape is another one in a model of one class more.
+    These are the weights whose shape changes in a model with one more class.
 
     Args:
         cfg: a complete config.
@@ -111,7 +114,7 @@ def with_equal_rows(
     pairs: Sequence[tuple[int, int]],
     counts: tuple[int, int],
 ) -> Tensor:
-    """A copy of a class layer of new classes with the rows of equal classes of a checkpoint.
+    """A copy of a class layer for new classes, with the rows of classes that a checkpoint has too.
 
     No row is copied if the two layers differ in more than their classes.
 
@@ -144,7 +147,8 @@ def _told(
     new = [name for number, name in enumerate(ours) if number not in copied]
     made = ", ".join(dict.fromkeys(layer.rpartition(".")[0] for layer in layers))
     return [
-        f"{path} finds {', '.join(theirs) or 'unnamed classes'}; everything but its class layers is taken over",
-        f"class layers made anew: {made}; rows copied for {', '.join(names) or 'no class'}"
-        + (f", fresh rows for {', '.join(new)}" if new else ""),
+        f"{path} was trained to find {', '.join(theirs) or 'unnamed classes'}; all weights but "
+        "those of its class layers are copied",
+        f"class layers: {made}; weights copied for {', '.join(names) or 'no class'}"
+        + (f", new for {', '.join(new)}" if new else ""),
     ]

@@ -1,13 +1,13 @@
 """State that each process of a training has for itself, saved for a resumed run.
 
-Weights, optimizer and schedules are the same in all processes, and the first one saves them. Not
-the same are
+Weights, optimizer and schedules are the same in all processes, and the first one saves them. Every
+process has its own
 
-- the recurrent state of the lanes, which every process continues from batch to batch,
+- recurrent state of the lanes, which it continues from batch to batch,
 - buffers of the model, such as BatchNorm's statistics without SyncBN,
 - gradients that wait for the end of an update (``optim_wrapper.accumulative_counts``).
 
-Random numbers are none of it: those of a clip and of a step follow from the seed
+Random numbers need not be saved: those of a clip and of a step follow from the seed
 (``StreamTrainLoop``).
 """
 
@@ -48,7 +48,7 @@ def gather_own_states(runner: Runner) -> list[dict] | None:
         ),
         group=cpu_group(),  # the states of all processes at once might not fit the first one's GPU
     )
-    for state in (states or [])[::-1]:  # the first one, which the others are compared with, at last
+    for state in (states or [])[::-1]:  # the first one last, since the others are compared with it
         state["buffers"] = _different(state["buffers"], states[0]["buffers"])
     return states
 
@@ -77,7 +77,8 @@ def restore_own_state(runner: Runner, states: list[dict] | None, path: str | Pat
         parameters[name].grad = gradient.to(device)
     if own["gradients"]:
         print_log(
-            f"{path}: gradients of the steps since the last update go on, whatever mmengine says next",
+            f"{path}: restored the gradients of the steps since the last update; ignore mmengine's "
+            "next message about them",
             "current",
         )
 
@@ -91,14 +92,15 @@ def check_own_states(states: list[dict] | None, model: nn.Module, path: str | Pa
         path: the checkpoint's file, for messages.
 
     Raises:
-        InputError: the states do not fit, or hold numbers that are not finite.
+        InputError: the states do not fit, or hold NaN or infinity.
     """
     if states is None:
         return
     processes = get_world_size()
     if len(states) != processes:
         raise InputError(
-            f"{path}: holds the state of {len(states)} processes, expected {processes}; copy it again"
+            f"{path}: holds the state of {len(states)} processes, expected {processes}; copy the "
+            "file again"
         )
     model = _bare(model)
     known = dict(buffers=_buffers(model), gradients=dict(model.named_parameters()))
@@ -111,7 +113,8 @@ def check_own_states(states: list[dict] | None, model: nn.Module, path: str | Pa
                     or tensor.dtype != ours[name].dtype
                 ):
                     raise InputError(
-                        f"{path}: its {kind} have a {name:.80} that the config's model has not, or not so"
+                        f"{path}: its {kind} hold {name:.80}, which the config's model lacks or "
+                        "has in another shape; resume with the config that it was trained with"
                     )
     lanes = [
         row
@@ -120,11 +123,11 @@ def check_own_states(states: list[dict] | None, model: nn.Module, path: str | Pa
         for stage in stages
         for row in stage
     ]
-    # gradients need not be, in half precision
+    # gradients may be infinite, in half precision
     if not all(bool(row.isfinite().all()) for row in lanes):
         raise InputError(
-            f"{path}: its lanes hold numbers that are not finite, so the training had diverged; resume from an earlier "
-            "checkpoint"
+            f"{path}: its recurrent state holds NaN or infinity: the training had diverged; resume "
+            "from an earlier checkpoint"
         )
 
 
@@ -156,8 +159,9 @@ def _different(buffers: dict[str, Tensor], from_those: dict[str, Tensor]) -> dic
 def _log_what_is_missing(model: nn.Module, path: str | Path) -> None:
     if hasattr(model, "stream_states"):
         print_log(
-            f"{path}: holds no recurrent state (older versions and mmengine's own Runner keep none), so every lane "
-            "starts from zero and the run will differ a little from one that was never stopped",
+            f"{path}: holds no recurrent state (older versions and mmengine's own Runner keep "
+            "none), so every lane starts from zero and the run will differ a little from one that "
+            "was never stopped",
             "current",
             logging.WARNING,
         )

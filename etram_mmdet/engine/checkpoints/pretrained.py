@@ -24,13 +24,13 @@ class SafePretrainedInit(PretrainedInit):
     """mmengine's ``Pretrained`` initializer with this project's reader of checkpoints.
 
     mmengine's own reader falls back to unpickling anything. A file may be any PyTorch or Lightning
-    checkpoint; its tensors are read. A work folder stands for its newest checkpoint, and ``demo``
-    for the one that comes with the package. An address such as ``torchvision://`` is left to
-    mmengine, which then may read tensors and plain values only.
+    checkpoint; only its tensors are read. Of a work folder the newest checkpoint is used, and
+    ``demo`` is the one that comes with the package. An address such as ``torchvision://`` is left
+    to mmengine, which then may read tensors and plain values only.
 
     Raises:
         InputError: the file is missing, damaged, holds no weights under ``prefix``, or weights that
-            are not finite.
+            are NaN or infinite.
     """
 
     def __call__(self, module: nn.Module) -> None:
@@ -60,19 +60,20 @@ class SafePretrainedInit(PretrainedInit):
             super().__call__(module)
         except pickle.UnpicklingError as error:
             raise InputError(
-                f"{self.checkpoint}: holds more than tensors and plain values; download it and name the file, of which "
-                "only the tensors are read"
+                f"{self.checkpoint}: holds more than tensors and plain values; download it and "
+                "name the file, of which only the tensors are read"
             ) from error
         except ImportError as error:
             raise InputError(
-                f"init_cfg of type Pretrained: {self.checkpoint}: needs the package {error.name}, which is not "
-                f"installed; pip install {error.name}, or download the weights and name the file"
+                f"init_cfg of type Pretrained: {self.checkpoint}: needs the package {error.name}, "
+                f"which is not installed; pip install {error.name}, or download the weights and "
+                "name the file"
             ) from error
         # no network, no such address, a broken download
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise InputError(
-                f"init_cfg of type Pretrained: {self.checkpoint}: cannot be loaded ({first_line(error):.200}); "
-                "download the weights and name the file"
+                f"init_cfg of type Pretrained: {self.checkpoint}: cannot be loaded "
+                f"({first_line(error):.200}); download the weights and name the file"
             ) from error
         finally:
             del os.environ[_SWITCH]

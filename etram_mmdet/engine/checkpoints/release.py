@@ -1,4 +1,4 @@
-"""Make a checkpoint small enough to hand on: only the parts that detection needs."""
+"""Make a small checkpoint to publish: only the parts that detection needs."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def release(source: str | Path, target: str | Path) -> str:
     """Write the weights of a checkpoint, its classes and the config of its evaluation.
 
     Optimizer, recurrent states, logs and the settings of the training are left out. Kernels and
-    matrices are stored as float16; norms and biases, which are few, stay as they are.
+    matrices are stored as float16; norms and biases, which are few, are not changed.
 
     Args:
-        source: a checkpoint, or a work folder, which stands for its newest one.
+        source: a checkpoint, or a work folder, of which the newest one is used.
         target: the new file.
 
     Returns:

@@ -1,8 +1,8 @@
 """Check that a checkpoint fits the optimizer and schedules of the training that resumes from it.
 
-PyTorch and mmengine take whatever a checkpoint says: a schedule makes attributes of it, and a fused
-optimizer reads and writes the memory of its moments without a look at their shape. So both are
-compared with fresh ones first.
+PyTorch and mmengine do not check a checkpoint: a schedule sets attributes from it, and a fused
+optimizer reads and writes the memory of its moments without checking their shape. So both are
+compared with new ones first.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def check_complete(checkpoint: dict, path: str | Path) -> None:
     """
     if not set(_NEEDED) <= set(checkpoint):
         raise InputError(
-            f"{path}: holds weights only (a best or converted checkpoint), so there is nothing to resume; "
-            f"start a new run from it with --cfg-options load_from={path}"
+            f"{path}: holds weights only (a best or converted checkpoint), so there is nothing to "
+            f"resume; start a new run from it with --cfg-options load_from={path}"
         )
     missing = [key for key in ("epoch", "iter") if key not in checkpoint["meta"]]
     hub = checkpoint["message_hub"]
@@ -49,7 +49,8 @@ def check_complete(checkpoint: dict, path: str | Path) -> None:
     missing += [key for key in ("state", "param_groups") if key not in checkpoint["optimizer"]]
     if missing:
         raise InputError(
-            f"{path}: lacks {', '.join(missing)}, without which no training goes on; copy it again"
+            f"{path}: lacks {', '.join(missing)}, which resuming a training needs; copy the file "
+            "again"
         )
 
 
@@ -70,10 +71,10 @@ def latest_checkpoint(work_dir: str | Path) -> str:
             damaged.append(str(error))
             continue
         for each in damaged:
-            print_log(f"passed over: {each}", "current", logging.WARNING)
+            print_log(f"skipped a damaged checkpoint: {each}", "current", logging.WARNING)
         if damaged:
             print_log(
-                f"going on from {path}, the newest checkpoint that is intact",
+                f"resuming from {path}, the newest intact checkpoint",
                 "current",
                 logging.WARNING,
             )
@@ -81,11 +82,12 @@ def latest_checkpoint(work_dir: str | Path) -> str:
     if damaged:
         listed = "\n  ".join(damaged)
         raise InputError(
-            f"{work_dir}: holds no intact checkpoint to resume from; to start afresh, remove these:\n  {listed}"
+            f"{work_dir}: holds no intact checkpoint to resume from; to start a new training, "
+            f"remove these:\n  {listed}"
         )
     raise InputError(
-        f"{work_dir}: holds no checkpoint to resume from; leave --resume out to start afresh, or write --resume auto, "
-        "which does so where there is none"
+        f"{work_dir}: holds no checkpoint to resume from; leave --resume out to start a new "
+        "training, or write --resume auto, which starts one if there is no checkpoint"
     )
 
 
@@ -109,13 +111,13 @@ def check_resumable(checkpoint: dict, runner: Runner, path: str | Path) -> None:
     )
     if differences:
         raise InputError(
-            f"{path}: its {differences[0]}. Resume with the config that it was trained with, or start a new run from "
-            f"its weights with --cfg-options load_from={path}"
+            f"{path}: its {differences[0]}. Resume with the config that it was trained with, or "
+            f"start a new run from its weights with --cfg-options load_from={path}"
         )
 
 
 def _step_differences(step: int, planned: int) -> list[str]:
-    return [f"step is {step}, beyond the {planned} of its schedule"] if step > planned else []
+    return [f"step is {step}, but the config trains {planned} steps"] if step > planned else []
 
 
 def _optimizer_differences(saved: dict, wrapper: object) -> list[str]:
@@ -128,11 +130,11 @@ def _optimizer_differences(saved: dict, wrapper: object) -> list[str]:
     for number, (theirs, ours) in enumerate(zip(groups, fresh, strict=True)):
         if theirs["params"] != ours["params"]:
             found.append(
-                f"optimizer has other parameters in group {number}, {len(theirs['params'])} of them"
+                f"optimizer has other parameters in group {number} ({len(theirs['params'])})"
             )
         found += [f"optimizer's {what}" for what in _differing(theirs, ours, "params")]
         found += [
-            f"optimizer's {key} is {theirs[key]!r:.40}"
+            f"optimizer's {key} is {theirs[key]!r:.40}, which is out of range"
             for key in theirs
             if not _is_sane(theirs[key], key)
         ]
@@ -162,10 +164,11 @@ def _moment_differences(kept: dict, optimizer: Optimizer) -> list[str]:
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for number, moments in kept.items():
         if number >= len(parameters):
-            return [f"optimizer knows a parameter {number}, the model has {len(parameters)}"]
+            return [f"optimizer knows parameter {number}, but the model has {len(parameters)}"]
         if set(moments) != wanted:
             return [
-                f"optimizer keeps {_listed(moments)} for each parameter, the config's keeps {_listed(wanted)}"
+                f"optimizer keeps {_listed(moments)} for each parameter, the config's keeps "
+                f"{_listed(wanted)}"
             ]
         for name, moment in moments.items():
             if not _is_moment(name, moment, parameters[number]):
@@ -175,7 +178,8 @@ def _moment_differences(kept: dict, optimizer: Optimizer) -> list[str]:
                     else f"finite numbers of shape {tuple(parameters[number].shape)}"
                 )
                 return [
-                    f"optimizer's {name} of parameter {number} is {_described(moment)}, expected {expected}"
+                    f"optimizer's {name} of parameter {number} is {_described(moment)}, expected "
+                    f"{expected}"
                 ]
     return []
 
@@ -240,7 +244,7 @@ def _schedule_differences(saved: list[dict], schedules: list, step: int) -> list
 def _differing(theirs: dict, ours: dict, *free: str) -> list[str]:
     """Settings that only one side has, or that differ.
 
-    Fractions may differ, since a learning rate may have been changed.
+    Decimal numbers may differ, since a learning rate may have been changed.
     """
     if set(theirs) != set(ours):
         return [f"settings are {_listed(theirs)}, the config's are {_listed(ours)}"]
@@ -252,7 +256,7 @@ def _differing(theirs: dict, ours: dict, *free: str) -> list[str]:
 
 
 def _is_like(one: object, other: object) -> bool:
-    """Equal, or both finite numbers of which one at least is a fraction."""
+    """Whether two values are equal, or both are finite numbers and at least one is a float."""
     if isinstance(one, dict) and isinstance(other, dict):
         return set(one) == set(other) and all(_is_like(one[key], other[key]) for key in one)
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):

@@ -68,15 +68,17 @@ def from_rvt(weights: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     problems = [f"missing {name}" for name in wanted if name not in weights]
     problems += [f"left over {name}" for name in weights if name not in wanted]
     problems += [
-        f"{name} is {tuple(weights[name].shape)} in the checkpoint and {tuple(tensor.shape)} in the model"
+        f"{name} is {tuple(weights[name].shape)} in the checkpoint and {tuple(tensor.shape)} in "
+        "the model"
         for name, (_, tensor) in wanted.items()
         if name in weights and weights[name].shape != tensor.shape
     ]
     if problems:
         shown = "; ".join(problems[:5])
         raise InputError(
-            f"the RVT checkpoint does not fit the config's model, {len(problems)} tensors differ: {shown}"
-            f"{'; ...' if len(problems) > 5 else ''}. Choose the config of the same size, patch_size and num_classes"
+            f"the RVT checkpoint does not fit the config's model, {len(problems)} tensors differ: "
+            f"{shown}{'; ...' if len(problems) > 5 else ''}. Choose the config of the same size, "
+            "patch_size and num_classes"
         )
     return {name: weights[theirs] for theirs, (name, _) in wanted.items()}
 

@@ -1,8 +1,8 @@
 """Check that ``--resume`` goes on with the training that the checkpoint comes from.
 
 The rule: model, training data, batches, optimizer, learning rates, seed and hooks that act on the
-training are compared. Settings of where, how fast and with how much memory it runs, of logs and of
-evaluation may change. So may its length, as long as no schedule of the learning rate depends on it.
+training are compared. Settings of the machine, speed, memory, logs and evaluation may change. The
+length of the training may change if no schedule of the learning rate depends on it.
 """
 
 from __future__ import annotations
@@ -24,14 +24,18 @@ from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.text import shown
 
 _INSTEAD = {
-    "train_cfg.max_iters": "the schedule of the learning rate ends with the training, so it cannot be prolonged",
+    "train_cfg.max_iters": "the schedule of the learning rate ends with the training, so the "
+    "training cannot be prolonged",
     "train_dataloader.batch_size": "for less memory set model.micro_batch, which may change",
     # Version 0.1 left accumulative_counts out of the rule that gives the rate.
-    "optim_wrapper.optimizer.lr": "if no other setting makes it so: --cfg-options optim_wrapper.optimizer.lr={old}",
-    "optim_wrapper.type": "the precision of a run stays: --cfg-options optim_wrapper.type={old}",
+    "optim_wrapper.optimizer.lr": "if no other setting causes it: --cfg-options "
+    "optim_wrapper.optimizer.lr={old}",
+    "optim_wrapper.type": "the precision of a run cannot change: --cfg-options "
+    "optim_wrapper.type={old}",
     "randomness.seed": "--cfg-options randomness.seed={old}",
-    "digest of the training data": "recordings, frame times, boxes or classes are others",
-    "processes": "start as many: tools/dist_train.sh CONFIG {old} --resume, or tools/train.py for one",
+    "digest of the training data": "recordings, frame times, boxes or classes differ",
+    "processes": "start the same number: tools/dist_train.sh CONFIG {old} --resume, or "
+    "tools/train.py for one",
 }
 
 
@@ -40,7 +44,7 @@ def check_same_training(checkpoint: dict, runner: Runner, path: str | Path) -> N
 
     Args:
         checkpoint: from :func:`load_checkpoint_file`.
-        runner: of the run that is to go on.
+        runner: the runner of the run that is to go on.
         path: the checkpoint's file, for messages.
 
     Raises:
@@ -56,11 +60,12 @@ def check_same_training(checkpoint: dict, runner: Runner, path: str | Path) -> N
         f"{name}: {shown(old):.200}, now {shown(new):.200}{_instead(name, old)}"
         for name, (old, new) in list(found.items())[:MOST_DIFFERENCES]
     ]
-    more = [f"and {len(found) - len(lines)} settings more"] if len(found) > len(lines) else []
+    more = [f"and {len(found) - len(lines)} more settings"] if len(found) > len(lines) else []
     raise InputError(
         "\n  ".join([f"{path}: belongs to a training with other settings:", *lines, *more])
-        + "\nTo go on with it, leave them as they were; the folder of the checkpoint holds the run's config. For "
-        f"another training from its weights, leave --resume out: --cfg-options load_from={path}"
+        + "\nTo resume that training, use its settings; the folder of the checkpoint holds its "
+        "config. To start another training from its weights, leave --resume out: --cfg-options "
+        f"load_from={path}"
     )
 
 
@@ -73,8 +78,8 @@ def _other_facts(meta: dict, runner: Runner, path: str | Path) -> dict[str, tupl
     data = digest(as_streams(runner.train_dataloader.dataset))
     if PROCESSES_KEY not in meta:
         print_log(
-            f"{path}: comes from a version that kept no digest of the training data; whether data and number of "
-            "processes are still the same is up to you",
+            f"{path}: was written by a version that kept no digest of the training data; make sure "
+            "that data and number of processes are the same",
             "current",
             logging.WARNING,
         )

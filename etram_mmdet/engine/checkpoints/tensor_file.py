@@ -1,6 +1,6 @@
-"""Read a file that ``torch.save`` wrote, without executing anything that stands in it.
+"""Read a file that ``torch.save`` wrote, without executing anything in it.
 
-Such a file is a zip archive: a pickle of the structure beside one record of raw bytes for each
+Such a file is a zip archive: a pickle of the structure, and one record of raw bytes for each
 tensor. A pickle is a program for a small machine with a stack, and Python's machine calls whatever
 function the program names. The one here calls nothing: it knows the few names that tensors and
 plain values need, and makes nothing that the file does not hold. PyTorch's own machine lets a small
@@ -49,7 +49,7 @@ _NOT_THIS_FORMAT = (
 
 
 class Refused(Exception):
-    """Why a file is not read, as the end of a sentence."""
+    """The reason for which a file is not read, as the end of a sentence."""
 
 
 def read_tensor_file(path: str | Path, unknown: str = "refuse") -> object:
@@ -66,8 +66,8 @@ def read_tensor_file(path: str | Path, unknown: str = "refuse") -> object:
     """
     path = Path(path)
     if not path.is_file():
-        missing = "no such checkpoint; where its work folder was moved or copied, name that folder"
-        raise InputError(f"{path}: {'is no plain file' if path.exists() else missing}")
+        missing = "no such checkpoint; if its work folder was moved or copied, name that folder"
+        raise InputError(f"{path}: {'is not a file' if path.exists() else missing}")
     try:
         with zipfile.ZipFile(path) as archive:
             return _read(archive, path, unknown == "ignore")
@@ -78,7 +78,7 @@ def read_tensor_file(path: str | Path, unknown: str = "refuse") -> object:
         ) from error
     except Refused as error:
         raise InputError(f"{path}: refused, {error}") from error
-    except Exception as error:  # damage ends a program with whatever error the place of it makes
+    except Exception as error:  # a damaged program may end with any error
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"{path}: not a readable checkpoint ({first:.200}); copy or download it again"
@@ -106,7 +106,7 @@ def _read(archive: zipfile.ZipFile, path: Path, ignores: bool) -> object:
 def _check_records(records: Iterable[zipfile.ZipInfo], file_bytes: int) -> None:
     """Refuse records that are compressed or overlap, since they could grow beyond the file.
 
-    PyTorch stores records as they are.
+    PyTorch stores records uncompressed.
     """
     total_bytes = 0
     for record in records:
@@ -179,8 +179,8 @@ class Machine:
     def _unknown(self, what: str) -> Inert:
         if not self._ignores:
             raise Refused(
-                f"because reading it needs {what:.80}, which is no tensor and no plain value. A checkpoint of RVT or "
-                "eTraM is converted with tools/convert_rvt.py"
+                f"because reading it needs {what:.80}, which is no tensor and no plain value. "
+                "Convert a checkpoint of RVT or eTraM with tools/convert_rvt.py"
             )
         return Inert()
 
@@ -192,7 +192,7 @@ class Machine:
         return value
 
     def _copied(self, length: int) -> None:
-        """A program may copy the same thing a thousand times."""
+        """Count copied bytes, since a program may copy the same content a thousand times."""
         self._num_copied += length
         if self._num_copied > MAX_COPIED_BYTES:
             raise Refused("it copies the same content again and again")
@@ -358,9 +358,9 @@ class Machine:
         view = storage.as_strided(size, stride, offset)
         if view.numel() > storage.numel():
             raise Refused(
-                f"it holds a tensor of {view.numel()} numbers, of which only {storage.numel()} are there"
+                f"it holds a tensor of {view.numel()} numbers, but only {storage.numel()} of them"
             )
-        # an optimizer takes its moments for dense
+        # an optimizer assumes that its moments are dense
         return view if _is_dense(view) else view.contiguous()
 
     def _parameter(self, data: object, *unused: object) -> object:
@@ -419,8 +419,8 @@ _CALLS = {
     ("collections", "OrderedDict"): Machine._dict,
     ("collections", "Counter"): Machine._dict,
     ("_codecs", "encode"): Machine._bytes,
-    # One number in checkpoints of this project's first version. Foreign files hold all kinds, none
-    # of which is wanted.
+    # One number in checkpoints of this project's first version. Files of other projects may hold
+    # any kind; these are ignored.
     ("numpy", "dtype"): Machine._dtype,
     ("numpy._core.multiarray", "scalar"): Machine._number,
     ("numpy.core.multiarray", "scalar"): Machine._number,
