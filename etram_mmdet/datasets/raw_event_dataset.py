@@ -54,10 +54,10 @@ class RawEventDataset(ETraMDataset):
         sensor_px: width and height of the sensor, for recordings that do not store it. Default:
             those of ``preset``.
         reading: how files of another convention are read; the same settings as the options of
-            tools/preprocess.py. Keys: ``event_time_unit``, ``label_time_unit``, ``label_offset_us``,
-            ``box_format``, ``drop_labels_outside``, ``drop_unknown_classes``, ``label_fps``,
-            ``resize_labels``, ``interpolate_labels``, ``sort_events``, ``event_columns`` and
-            ``keep_implausible``. Default: none of them.
+            tools/preprocess.py. Keys: ``event_time_unit``, ``label_time_unit``,
+            ``label_offset_us``, ``box_format``, ``drop_labels_outside``,
+            ``drop_unknown_classes``, ``label_fps``, ``resize_labels``, ``interpolate_labels``,
+            ``sort_events``, ``event_columns`` and ``keep_implausible``. Default: none of them.
         event_pipeline: transforms of the events of one frame. Each gets ``dict(events, height,
             width, window_us, clip_rng, frame_rng)``. ``clip_rng`` draws the same for all frames
             of a stream's pass, ``frame_rng`` differently for each frame. Each transform has its

@@ -1,4 +1,4 @@
-# first: mmdet.models needs mmcv's operators or our stand-in
+# first: mmdet.models needs mmcv's operators or our replacement
 from etram_mmdet import ops  # noqa: F401
 from etram_mmdet.engine.checkpoints.pretrained import SafePretrainedInit
 from etram_mmdet.engine.hooks.checkpoint import CheckpointHook

@@ -1,4 +1,4 @@
-# first: mmdet.models needs mmcv's operators or our stand-in
+# first: mmdet.models needs mmcv's operators or our replacement
 from etram_mmdet import ops  # noqa: F401, I001
 from etram_mmdet.models.backbones.maxvit_rnn import MaxViTRNN
 from etram_mmdet.models.backbones.base import RecurrentBackbone

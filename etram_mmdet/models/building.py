@@ -28,8 +28,8 @@ from etram_mmdet.models.backbones.partition import partition_of
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.registry import takes_key
 
-# A model may make parts that it replaces, and parts without weights. One that makes more than this
-# is another model.
+# While it is built, a model may make parts that it replaces later, and parts without weights. A
+# model that makes more than this does not belong to the checkpoint.
 MAX_RATIO_OF_WEIGHTS = 2
 MAX_MODULES_PER_TENSOR = 20
 
@@ -75,7 +75,7 @@ def complete_model(cfg: Config) -> None:
     set. A key is filled only if its class takes it.
 
     Args:
-        cfg: a whole config, or one without data, which is left as it is.
+        cfg: a whole config. One without data is not changed.
 
     Raises:
         InputError: the config states another number, or its data sets differ in classes or
@@ -124,7 +124,8 @@ def _fill(owner: dict[str, dict | None], key: str, number: int, why: str, source
         config[key] = number
     elif config[key] != number:
         raise InputError(
-            f"{place}.{key}={config[key]}, but {why}; leave {key} out of the config, or correct {source}"
+            f"{place}.{key}={config[key]}, but {why}; leave {key} out of the config, or correct "
+            f"{source}"
         )
 
 
@@ -152,20 +153,21 @@ def _check_agreement(described: list[tuple[str, int, tuple[str, ...]]]) -> None:
     for place, other_channels, other_classes in described:
         if other_channels != channels:
             raise InputError(
-                f"{first} has frames of {channels} channels, but {place} of {other_channels}; give all data sets of a "
-                "config one representation"
+                f"{first} has frames of {channels} channels, but {place} of {other_channels}; give "
+                "all data sets of a config the same representation"
             )
         if other_classes != classes:
             raise InputError(
-                f"{first} has the classes {', '.join(classes)}, but {place} has {', '.join(other_classes)}; a network "
-                "tells them by number, so give all data sets of a config one class_set and metainfo"
+                f"{first} has the classes {', '.join(classes)}, but {place} has "
+                f"{', '.join(other_classes)}; a network knows classes by number only, so give all "
+                "data sets of a config the same class_set and metainfo"
             )
 
 
 def complete_partition(cfg: Config) -> None:
     """Fill in ``backbone.partition_size`` of a config by :func:`partition_of`, in place.
 
-    The size follows from the frames of the data. Backbones without this key are left as they are.
+    The size follows from the frames of the data. Backbones without this key are not changed.
 
     Args:
         cfg: a whole config, whose data can be read.
@@ -180,15 +182,16 @@ def complete_partition(cfg: Config) -> None:
         hw = DATASETS.build(dict(dataset_config(cfg), pipeline=[])).sequences[0].hw
     except (InputError, TypeError) as error:
         raise InputError(
-            "model.backbone.partition_size is left out, so it follows from the size of the frames, but the data cannot "
-            f"be read: {error}. RVT's rule is the padded size divided by 64, (6, 10) for frames of 384 x 640"
+            "model.backbone.partition_size is left out, so it follows from the size of the frames, "
+            f"but the data cannot be read: {error}. Set it by RVT's rule, the padded size divided "
+            "by 64: (6, 10) for frames of 384 x 640"
         ) from error
     backbone["partition_size"] = partition_of(hw)
 
 
 @contextmanager
 def _no_larger_than(weights: Mapping[str, Tensor], source: str) -> Iterator[None]:
-    """Refuse a model, while it is built, as soon as it is larger than a checkpoint.
+    """Stop building a model once it is larger than a checkpoint.
 
     Memory for a parameter is taken when its numbers are set, which happens after it is registered.
     So a model with a thousand times the weights costs no memory before it is refused.
@@ -212,7 +215,8 @@ def _no_larger_than(weights: Mapping[str, Tensor], source: str) -> Iterator[None
             made[what] += number
             if made[what] > most[what]:
                 raise InputError(
-                    f"{source}: its config describes a larger model than its {len(weights)} tensors fill"
+                    f"{source}: its config describes a larger model than its {len(weights)} "
+                    "tensors fill"
                 )
 
     def parameter_hook(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
@@ -234,18 +238,18 @@ def _no_larger_than(weights: Mapping[str, Tensor], source: str) -> Iterator[None
 
 
 def fit_to_data(model: nn.Module, dataset: Dataset) -> list[str]:
-    """Tell every part of a model that asks for it how many boxes the training data have.
+    """Pass the statistics of the training boxes to every part of a model that uses them.
 
-    A part asks by having a method ``fit_to_data(BoxStatistics)``; parts are the modules and their
-    assigners. This happens before training. Numbers that a part needs again at test time belong
-    into its buffers. Boxes are counted only if some part asks.
+    Such a part has a method ``fit_to_data(BoxStatistics)``; parts are the modules and their
+    assigners. This happens before training. Numbers that a part needs again at test time belong in
+    its buffers. Boxes are counted only if some part uses them.
 
     Args:
         model: a detector.
         dataset: the training data.
 
     Returns:
-        One sentence for the log from each part that asked.
+        One sentence for the log from each such part.
     """
     parts = [
         part for module in model.modules() for part in (module, getattr(module, "assigner", None))

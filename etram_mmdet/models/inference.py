@@ -30,7 +30,8 @@ class Streamer:
 
     The caller keeps the state between the frames. With the default arguments the detector itself is
     used and put into evaluation mode, and its numbers equal those of an evaluation to the last
-    digit. With any other argument a copy of the detector as it is now is used.
+    digit. With any other argument a copy of the detector is used, which later changes of the
+    detector do not reach.
 
     Args:
         detector: a trained detector.
@@ -62,13 +63,13 @@ class Streamer:
             with torch.cuda.device(self.device):
                 if not torch.cuda.is_bf16_supported(including_emulation=False):
                     raise InputError(
-                        f"{torch.cuda.get_device_name()} has no bfloat16; take float16 or float32"
+                        f"{torch.cuda.get_device_name()} has no bfloat16; use float16 or float32"
                     )
         is_plain = precision == "float32" and not fuse and not compiled
         self.detector = (
             detector.eval() if is_plain else fused(detector, self.dtype, linear=not compiled)
         )
-        # A head that does more than turn its maps into boxes is left to itself.
+        # A head that does more than turn its maps into boxes runs its own `predict`.
         self._has_maps = getattr(self.detector.bbox_head, "predicts_from_maps", True)
         self._compiled_network = self._compile() if compiled else None
 
@@ -155,8 +156,9 @@ class Streamer:
                 cause = getattr(error, "inner_exception", error)
                 reason = (str(cause).strip() or type(cause).__name__).splitlines()[0]
                 raise InputError(
-                    f"torch.compile fails here ({reason}); it needs a C++ compiler on a CPU and Triton on a GPU, and "
-                    "compiles a few models and sizes per process; run without compiling, or see to that"
+                    f"torch.compile fails here ({reason}); it needs a C++ compiler on a CPU and "
+                    "Triton on a GPU, and compiles only a few models and sizes per process; run "
+                    "without compiling (compiled=False), or install the compiler"
                 ) from error
 
         return or_sentence
@@ -168,7 +170,7 @@ def fused(model: nn.Module, dtype: torch.dtype = torch.float32, linear: bool = T
     mmdet's ``--fuse-conv-bn`` does the same.
 
     Args:
-        model: a detector, which stays as it is.
+        model: a detector, which is not changed.
         dtype: number format of the copy's weights. Buffers, which may count classes, keep theirs.
             Default: float32.
         linear: whether the backbone's linear layers, on a CPU with oneDNN, add their bias and apply

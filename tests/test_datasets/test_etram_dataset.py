@@ -100,7 +100,7 @@ def test_a_folder_that_forgot_its_small_boxes_is_named(sample, tmp_path, monkeyp
         ]
     dataset = build(tmp_path, "val", test_mode=True)
     assert (
-        f"val: up to {forgotten} boxes under 5 px were left out" in said[0]
+        f"that left out boxes under 5 px, up to {forgotten} of them" in said[0]
         and "--overwrite" in said[0]
     )
     assert not any(len(s.ignored_of(i)[1]) for s in dataset.sequences for i in s.labelled)

@@ -142,7 +142,7 @@ def test_mmengines_own_samplers_load_clips(sample):
 
 
 def test_parts_of_the_frames_are_refused(sample):
-    with pytest.raises(InputError, match="is no stream"):
+    with pytest.raises(InputError, match="are no stream"):
         build(sample).get_subset(3)
 
 
@@ -396,7 +396,7 @@ def test_mixing_wrappers_are_refused(sample):
 
 def test_a_wrapper_that_shows_nothing_is_refused(sample):
     none = DATASETS.build(dict(type="RepeatDataset", times=0, dataset=config(sample)))
-    with pytest.raises(InputError, match="RepeatDataset: shows no recording"):
+    with pytest.raises(InputError, match="RepeatDataset: contains no recording"):
         as_streams(none)
 
 
@@ -541,7 +541,9 @@ def test_what_differs_between_frames_is_refused(sample):
             self.turn += 1
             return dict(results, img=results["img"][:, :: (-1) ** self.turn])
 
-    with pytest.raises(InputError, match=r"ByTurns cannot work.*something else for each frame"):
+    with pytest.raises(
+        InputError, match=r"ByTurns cannot work.*other random numbers for each frame"
+    ):
         build(sample, "train", ByTurns())
 
 

@@ -157,7 +157,7 @@ def test_what_is_left_out_is_told(tmp_path, monkeypatch):
         and "left out: " in logged[0]
         and "b_td.dat: the file is empty" in logged[0]
     )
-    assert logged[1].endswith("train: labels left out by rule: boxes_too_small 1")
+    assert logged[1].endswith("train: boxes left out, by rule: boxes_too_small 1")
     (tmp_path / "train" / "a_td.dat").write_bytes(b"")
     with pytest.raises(InputError, match="no sequence has a labelled frame"):
         build("RawEventDataset", tmp_path, dict(type="StackedHistogram"))

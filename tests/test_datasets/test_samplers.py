@@ -260,15 +260,15 @@ def test_evaluation_balances_lanes():
         (dict(batch_size=0), "batch_size=0, expected at least 1"),
         (
             dict(batch_size=2, mode="random", stream_order=REPEATED),
-            "stream_order=.*mode='random'.*have no stream row",
+            "stream_order=.*mode='random'.*has no stream row",
         ),
         (
             dict(batch_size=2, mode="stream", random_order=WEIGHTED),
-            "random_order=.*mode='stream'.*have no random row",
+            "random_order=.*mode='stream'.*has no random row",
         ),
         (
             dict(batch_size=2, mode="mixed", random_share=0.1, random_order=WEIGHTED),
-            "batch_size=2 have no random row",
+            "batch_size=2 has no random row",
         ),
         (
             dict(batch_size=2, stream_order=dict(type="Sorted")),

@@ -75,21 +75,21 @@ def _class_of_first(value: int) -> Callable[[dict], None]:
 FAULTS = {
     "index too short": (
         _set(INDEX, lambda i: i[:-2]),
-        f"{INDEX}.npy: 3 labelled frames and 5 rows of boxes",
+        f"{INDEX}.npy: 3 indices of labelled frames, expected 5",
     ),
     "rows too few": (
         _set(ROWS, lambda r: r[:-2]),
-        f"{INDEX}.npy: 5 labelled frames and 3 rows of boxes",
+        f"{INDEX}.npy: 5 indices of labelled frames, expected 3",
     ),
     "no rows at all": (
         _set(ROWS, lambda r: r[:0]),
-        f"{INDEX}.npy: 5 labelled frames and 0 rows of boxes",
+        f"{INDEX}.npy: 5 indices of labelled frames, expected 0",
     ),
     "rows beyond the boxes": (
         _set(ROWS, lambda r: r + 10),
-        "labels.npz: .* from 0 to the 10 boxes .row 1 is 12",
+        "labels.npz: .* within 0 to 10, the number of boxes .row 1 is 12",
     ),
-    "rows fall": (_set(ROWS, _swap), "labels.npz: .* from 0 to the 10 boxes .row 2 is 2"),
+    "rows fall": (_set(ROWS, _swap), "labels.npz: .* within 0 to 10, .* boxes .row 2 is 2"),
     "index falls": (_set(INDEX, _swap), f"{INDEX}.npy: .* within the 10 frames .row 2 is 3"),
     "index is boolean": (
         _set(INDEX, lambda i: np.isin(np.arange(10), i)),
@@ -176,4 +176,4 @@ def test_inspection_tells_of_sequences_of_two_shapes(tmp_path):
     shutil.rmtree(tmp_path / "train" / "b")
     write_layout(tmp_path / "train" / "b", _set("data", lambda d: d[:, :, :16]))
     (problem,) = take_census(tmp_path).problems
-    assert "(20, 24, 32) (train/a), (20, 16, 32) (train/b); separate them" in problem
+    assert "(20, 24, 32) (train/a), (20, 16, 32) (train/b); put them into separate" in problem

@@ -127,7 +127,7 @@ def test_mmdets_inference_takes_a_representation(trained, raw_sample):
     """One window at a time, each on its own; a stream wants EventInferencer."""
     model = init_detector(trained[0] / "iter_4.pth", device="cpu")
     with pytest.raises(
-        InputError, match=r"takes the representation .* as an array; a recording is followed"
+        InputError, match=r"takes the representation .* as an array; for a recording use"
     ):
         inference_detector(model, str(next((raw_sample / "val").glob("*.h5"))))
     image = np.random.default_rng(0).integers(0, 10, (20, 32, 48), dtype=np.uint8)

@@ -242,7 +242,7 @@ def test_memory_grows_with_lanes(sample):
         ),
         (
             ("class_set=None", "val_dataloader.dataset.class_set=cls8_sample"),
-            "give all data sets of a config one class_set",
+            "give all data sets of a config the same class_set",
         ),
         (("train_dataloader.batch_size=0",), "batch_size is 0, expected at least 1"),
         (

@@ -296,7 +296,7 @@ def test_groups_that_are_left_out_follow_from_the_data(sample):
     cfg = load_config(ROOT / "configs" / "baseline_tiny.py", {"data_root": "nowhere/"})
     del cfg.model.backbone["partition_size"]
     with pytest.raises(
-        InputError, match=r"partition_size is left out.*nowhere.*RVT's rule is the padded size"
+        InputError, match=r"partition_size is left out.*nowhere.*RVT's rule, the padded size"
     ):
         build_detector(cfg)
 
@@ -304,7 +304,7 @@ def test_groups_that_are_left_out_follow_from_the_data(sample):
 def test_data_without_a_folder_is_a_sentence():
     cfg = load_config(ROOT / "configs" / "baseline.py", {"data_root": "x/"})
     with pytest.raises(
-        InputError, match=r"data_root=None, split='train'; data_root stands at the top"
+        InputError, match=r"data_root=None, split='train'; set data_root at the top"
     ):
         DATASETS.build({k: v for k, v in cfg.train_dataloader.dataset.items() if k != "data_root"})
 

@@ -162,12 +162,12 @@ def test_seed_is_the_runs_where_none_is_given():
 
 
 def test_class_losses_that_read_scores_differently_are_refused():
-    with pytest.raises(InputError, match="SeesawClassLoss reads class scores in its own way"):
+    with pytest.raises(InputError, match="SeesawClassLoss does not read class scores by sigmoid"):
         build(**with_head(type="ABCYOLOXHead", loss_cls=dict(type="SeesawClassLoss")))
 
 
 def test_without_counts_it_says_so():
-    with pytest.raises(InputError, match=r"does not know how many boxes.*fit_to_data"):
+    with pytest.raises(InputError, match=r"numbers of boxes per class are not known.*fit_to_data"):
         losses(build(**with_head(type="ABCYOLOXHead")), batch())
 
 

@@ -127,5 +127,7 @@ def test_unknown_class_names_get_a_sentence():
 
 
 def test_without_data_it_says_so():
-    with pytest.raises(InputError, match=r"does not know the numbers.*fit_to_data"):
+    with pytest.raises(
+        InputError, match=r"the numbers of its small classes are not known.*fit_to_data"
+    ):
         losses(build(**with_head(type="AuxSmallYOLOXHead", small_classes=SMALL)), batch())

@@ -80,6 +80,8 @@ def test_dws_conv_moves_memory_in_space(dws_conv):
         (2, (1, 2, 3), (2, 4, 8)),
         (2, (2, 3, 4), (4, 8, 16)),
         (3, (1, 2), (3, 6)),
+        (5, (1, 2), (5, 10)),
+        (8, (1, 2), (8, 16)),
     ],
 )
 def test_strides_and_channels_follow(patch_size, out_stages, strides):
@@ -121,10 +123,10 @@ def test_gradients_flow_through_time():
     ("kwargs", "says"),
     [
         (dict(out_stages=(0, 1)), "numbers from 1 to 4"),
-        (dict(out_stages=(2, 2)), "distinct"),
+        (dict(out_stages=(2, 2)), "different numbers"),
         (dict(head_dim=3), "head_dim=3 does not divide"),
-        (dict(patch_size=1), "patch_size=1"),
-        (dict(num_blocks=(1, 1)), "num_blocks 2"),
+        (dict(patch_size=1), "patch_size=1, expected at least 2"),
+        (dict(num_blocks=(1, 1)), "num_blocks has 2"),
     ],
 )
 def test_refuses_with_a_sentence(kwargs, says):
@@ -146,7 +148,7 @@ def test_state_bank_zeroes_rows_only():
     assert (h[0] == 1).all() and (c[0] == 2).all() and not h[1].any() and not c[1].any()
     assert not h.requires_grad
     assert state.get(lanes, torch.tensor([True, True])) is None
-    with pytest.raises(InputError, match=r"lanes \[0, 1, 2\] follows one of \[0, 1\]"):
+    with pytest.raises(InputError, match=r"lanes \[0, 1, 2\] after a batch of lanes \[0, 1\]"):
         state.get((0, 1, 2), torch.tensor([True, False, False]))
     assert state.get((0, 1, 2), torch.tensor([True] * 3)) is None
     state.reset()
@@ -189,7 +191,7 @@ def test_state_bank_gives_and_takes_rows():
     assert joined.mean(dim=(1, 2, 3)).tolist() == [12, 10]
     ((joined,),) = other.get((2, 9), torch.tensor([False, True]))
     assert joined.mean(dim=(1, 2, 3)).tolist() == [12, 0]
-    with pytest.raises(InputError, match=r"lanes \[2, 9\] follows one of \[2\]"):
+    with pytest.raises(InputError, match=r"lanes \[2, 9\] after a batch of lanes \[2\]"):
         other.get((2, 9), two)
     assert other.get((5, 6), two) is None and other.rows().keys() == {0, 1, 2}
 
@@ -199,7 +201,7 @@ def test_a_state_of_other_frames_is_named():
     frames = clip(1, 1)
     _, states = backbone(frames)
     with pytest.raises(
-        InputError, match=r"state of shape \(1, 8, 8, 12\) for maps of \(1, 8, 8, 24\)"
+        InputError, match=r"state has shape \(1, 8, 8, 12\), expected \(1, 8, 8, 24\)"
     ):
         backbone(torch.cat([frames, frames], -1), states)
     with pytest.raises(InputError, match="a state of 1 stages, expected 3"):

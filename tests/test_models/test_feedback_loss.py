@@ -68,5 +68,5 @@ def test_gradient_is_weighted_too():
 
 @pytest.mark.parametrize("keys", [dict(max_weight=0.5), dict(momentum=1.0)])
 def test_bad_keys_get_a_sentence(keys):
-    with pytest.raises(InputError, match="expected at least 1, and 0 to below 1"):
+    with pytest.raises(InputError, match="expected max_weight of at least 1, and momentum"):
         feedback(**keys)

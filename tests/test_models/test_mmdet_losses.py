@@ -241,8 +241,8 @@ def test_a_loss_that_returns_rows_is_refused():
 @pytest.mark.parametrize(
     ("cfg", "says"),
     [
-        (dict(type="EQLV2Loss", num_classes=3), "take EQLV2ClassLoss"),
-        (dict(type="SeesawLoss", num_classes=3), "take SeesawClassLoss"),
+        (dict(type="EQLV2Loss", num_classes=3), "use EQLV2ClassLoss"),
+        (dict(type="SeesawLoss", num_classes=3), "use SeesawClassLoss"),
         (dict(type="GaussianFocalLoss"), "reads probabilities"),
         (dict(type="CrossEntropyLoss"), "by softmax.*use_sigmoid=True"),
         (dict(type="GHMC"), "GHMC is called with a prediction and its target, but.*'label_weight'"),

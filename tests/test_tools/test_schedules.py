@@ -51,7 +51,7 @@ def test_it_ends_after_the_epoch_that_was_no_better(tuned):
     length = steps[0]
     assert steps == [length, 2 * length] and length % 3  # an update goes on in the next epoch
     assert f"{9 * length} steps (9 epochs of {length}), effective batch 12" in output
-    assert "train: 1 of 3 recordings, as indices says" in output
+    assert "train: uses 1 of 3 recordings, chosen by" in output
     assert "frozen      backbone.stages.0, neck: " in output
     assert "the monitored metric did not improve in the last 1 records" in output
     assert [int(row["step"]) for row in rows(folder)] == steps

@@ -14,11 +14,11 @@ def take_channels(backbone: nn.Module, in_channels: int) -> None:
 
     This is for backbones without a key ``in_channels``, such as CSPNeXt. CSPDarknet's first
     convolution reads four pixels of each channel at once; the new one does, too. The new
-    convolution has fresh weights; pretrained weights of the rest may be loaded.
+    convolution has new random weights; pretrained weights of the rest may be loaded.
 
     Args:
-        backbone: is changed in place; a backbone of three channels stays as it is if
-            ``in_channels`` is 3.
+        backbone: a backbone, which is changed in place. If ``in_channels`` is 3, as for images, it
+            is not changed.
         in_channels: channels of a frame.
 
     Raises:
@@ -29,8 +29,9 @@ def take_channels(backbone: nn.Module, in_channels: int) -> None:
     )
     if conv is None or conv.in_channels % IMAGE_CHANNELS or conv.groups != 1:
         raise InputError(
-            f"RecurrentDetector: in_channels={in_channels}, but {type(backbone).__name__} has no key in_channels, and "
-            "its first convolution is not one that reads the three channels of an image; take another backbone"
+            f"RecurrentDetector: in_channels={in_channels}, but {type(backbone).__name__} has no "
+            "key in_channels, and its first convolution is not one that reads the three channels "
+            "of an image; use another backbone"
         )
     if in_channels == IMAGE_CHANNELS:
         return

@@ -16,8 +16,8 @@ from etram_mmdet.models.layers.conv_lstm import ConvLSTM, State
 from etram_mmdet.models.layers.exporting import is_exporting
 from etram_mmdet.utils.errors import InputError
 
-# What the widest map of the frames that go through a stage together may take, in bytes: a
-# processor's cache (measured, docs/benchmarks.md), or enough to keep a GPU busy while a
+# Largest size, in bytes, of the widest map of the frames that go through a stage together: the size
+# of a processor's cache (measured, docs/benchmarks.md), or enough to keep a GPU busy while a
 # checkpointed stage is computed again (not measured yet).
 CPU_MAP_BYTES = 2**25
 GPU_RECOMPUTED_MAP_BYTES = 2**28
@@ -50,14 +50,14 @@ class Downsample(nn.Module):
 class MaxViTStage(nn.Module):
     """One stage: downsampling, pairs of window and grid attention, and an LSTM.
 
-    Everything before the LSTM looks at single frames. So it takes as many of the T * B frames at
-    once as suits the device: all on a GPU, where every launch counts, and as many as fit the cache
-    on a CPU.
+    Everything before the LSTM works on single frames. So it takes as many of the T * B frames at
+    once as suits the device: all on a GPU, where every kernel launch costs time, and as many as fit
+    the cache on a CPU.
 
     Args:
         in_channels: channels of the maps that the stage gets.
         channels: channels of the maps that the stage makes.
-        stride: of the downsampling.
+        stride: stride of the downsampling, in pixels of the input.
         num_blocks: number of pairs of window and grid attention.
         head_dim: channels of one attention head; a divisor of ``channels``.
         partition_size: (rows, columns) of an attention group, in cells of this stage's map.
@@ -185,7 +185,8 @@ class MaxViTRNN(RecurrentBackbone):
         )
         if not -1 <= frozen_stages <= depth:
             raise InputError(
-                f"MaxViTRNN: frozen_stages={frozen_stages}, expected -1 to {depth}, its stages"
+                f"MaxViTRNN: frozen_stages={frozen_stages}, expected -1 to {depth}, the number of "
+                "stages"
             )
         self.stages[: max(frozen_stages, 0)].requires_grad_(False)
 
@@ -193,13 +194,14 @@ class MaxViTRNN(RecurrentBackbone):
     def _check_given(**needed) -> None:
         for name, value in needed.items():
             if value is None:
-                raise InputError(f"MaxViTRNN: {name} is missing; state it, or {COMPLETED}")
+                raise InputError(f"MaxViTRNN: {name} is missing; set it, or {COMPLETED}")
 
     @staticmethod
     def _check(depth: int, num_blocks: tuple, out_stages: tuple, patch_size: int) -> None:
         if len(num_blocks) != depth:
             raise InputError(
-                f"MaxViTRNN: dim_mults has {depth} stages, num_blocks {len(num_blocks)}"
+                f"MaxViTRNN: dim_mults has {depth} stages, but num_blocks has {len(num_blocks)}; "
+                "give both one number for each stage"
             )
         if (
             not out_stages
@@ -207,18 +209,20 @@ class MaxViTRNN(RecurrentBackbone):
             or not set(out_stages) <= set(range(1, depth + 1))
         ):
             raise InputError(
-                f"MaxViTRNN: out_stages={tuple(out_stages)}, expected distinct numbers from 1 to {depth}"
+                f"MaxViTRNN: out_stages={tuple(out_stages)}, expected different numbers from 1 to "
+                f"{depth}"
             )
         if patch_size < 2:
-            raise InputError(f"MaxViTRNN: patch_size={patch_size}, expected 2, 3 or 4")
+            raise InputError(f"MaxViTRNN: patch_size={patch_size}, expected at least 2")
 
     def forward(self, x: Tensor, states: tuple | None = None) -> tuple[tuple[Tensor, ...], tuple]:
         if any(
             size % divisor for size, divisor in zip(x.shape[-2:], self.size_divisor, strict=True)
         ):
             raise InputError(
-                f"MaxViTRNN: frames of {tuple(x.shape[-2:])} (height, width) do not divide into its partitions: "
-                f"expected multiples of {self.size_divisor}; let the data preprocessor pad them"
+                f"MaxViTRNN: frames of {tuple(x.shape[-2:])} (height, width) do not divide into "
+                f"its partitions: expected multiples of {self.size_divisor}; let the data "
+                "preprocessor pad them"
             )
         if states is not None and len(states) != len(self.stages):
             raise InputError(

@@ -29,7 +29,7 @@ class EventDataPreprocessor(BaseDataPreprocessor):
     Args:
         size_divisor: H' and W' are multiples of these, in pixels (height, width). Default: the
             detector fills it in from its backbone.
-        non_blocking: whether the copy to a GPU lets the processor go on. Default: yes.
+        non_blocking: whether the processor goes on while inputs are copied to a GPU. Default: yes.
 
     Raises:
         InputError: clips of one batch differ in shape.
@@ -47,8 +47,8 @@ class EventDataPreprocessor(BaseDataPreprocessor):
         if len({clip.shape for clip in clips}) > 1:
             shapes = sorted({tuple(clip.shape) for clip in clips})
             raise InputError(
-                f"EventDataPreprocessor: clips of one batch have shapes (T, C, H, W) {shapes}; recordings of one data "
-                "set must share sensor size and representation"
+                f"EventDataPreprocessor: clips of one batch have shapes (T, C, H, W) {shapes}; "
+                "recordings of one data set must share sensor size and representation"
             )
         inputs = self.cast_data(torch.stack(list(clips), dim=1))
         inputs = self.pad(inputs, _autocast_dtype(inputs.device.type))  # (T, B, C, H', W')
@@ -97,10 +97,10 @@ def _autocast_dtype(device: str) -> torch.dtype:
 def to_device(small: Tensor, device: torch.device) -> Tensor:
     """Copy a small tensor to a device without waiting for a GPU.
 
-    A copy from memory that is not pinned would wait for all that a GPU has yet to do.
+    A copy from memory that is not pinned would wait until a GPU has finished all earlier work.
 
     Args:
-        small: in host memory.
+        small: a tensor in host memory.
         device: a GPU or the CPU.
     """
     return (

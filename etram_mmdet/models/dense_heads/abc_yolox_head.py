@@ -82,8 +82,8 @@ class ABCYOLOXHead(RVTYOLOXHead):
         super().__init__(*args, **kwargs)
         if hasattr(self.loss_cls, "probabilities"):
             raise InputError(
-                f"ABCYOLOXHead: {type(self.loss_cls).__name__} reads class scores in its own way, the balanced "
-                "classifier as sigmoids; choose another loss_cls"
+                f"ABCYOLOXHead: {type(self.loss_cls).__name__} does not read class scores by "
+                "sigmoid, as the balanced classifier does; choose another loss_cls"
             )
         self.gamma = gamma
         self.balance = balance
@@ -168,8 +168,8 @@ class ABCYOLOXHead(RVTYOLOXHead):
         """
         if self.keep_probability.isnan().any():
             raise InputError(
-                "ABCYOLOXHead: does not know how many boxes each class has; train with tools/train.py, or call "
-                "etram_mmdet.models.fit_to_data(model, dataset) first"
+                "ABCYOLOXHead: the numbers of boxes per class are not known yet; train with "
+                "tools/train.py, or call etram_mmdet.models.fit_to_data(model, dataset) first"
             )
         probability = self.keep_probability[labels]
         draws = generator((self.seed, get_rank(), int(self.steps)), "balance").random(len(labels))

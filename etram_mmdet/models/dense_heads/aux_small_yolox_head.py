@@ -32,7 +32,7 @@ class AuxSmallYOLOXHead(RVTYOLOXHead):
     only.
 
     The first experiment gave classes by number and got [2, 3, 4]: bicycle, *bus* and motorbike, no
-    pedestrians. Here they are given by name, and the training data say which number a name has.
+    pedestrians. Here they are given by name, and the training data decide the number of a name.
 
     Args:
         args: num_classes, as in :class:`RVTYOLOXHead`.
@@ -63,7 +63,8 @@ class AuxSmallYOLOXHead(RVTYOLOXHead):
         super().__init__(*args, **kwargs)
         if not 1 <= aux_levels <= len(self.strides):
             raise InputError(
-                f"AuxSmallYOLOXHead: aux_levels={aux_levels}, expected 1 to {len(self.strides)}, the levels of the head"
+                f"AuxSmallYOLOXHead: aux_levels={aux_levels}, expected 1 to {len(self.strides)}, "
+                "the number of levels of the head"
             )
         self.small_classes = tuple(small_classes)
         self.aux_levels = aux_levels
@@ -155,7 +156,7 @@ class AuxSmallYOLOXHead(RVTYOLOXHead):
     def _known_classes(self) -> Tensor:
         if not is_exporting() and (self.class_of_small == UNKNOWN).any():
             raise InputError(
-                "AuxSmallYOLOXHead: does not know the numbers of its classes; train with tools/train.py, or call "
-                "etram_mmdet.models.fit_to_data(model, dataset) first"
+                "AuxSmallYOLOXHead: the numbers of its small classes are not known yet; train with "
+                "tools/train.py, or call etram_mmdet.models.fit_to_data(model, dataset) first"
             )
         return self.class_of_small

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from etram_mmdet.utils.errors import InputError
 
-# Losses of mmdet that read other inputs than a YOLOX head has, and what to take in their place.
+# Losses of mmdet that read other inputs than a YOLOX head has, and what to use instead.
 _UNSUITED = {
-    "EQLV2Loss": "scores a background class too; take EQLV2ClassLoss",
-    "SeesawLoss": "scores an object class too; take SeesawClassLoss",
-    "GaussianFocalLoss": "reads probabilities, and the head gives logits; take FocalLoss",
+    "EQLV2Loss": "also scores a background class; use EQLV2ClassLoss",
+    "SeesawLoss": "also scores an object class; use SeesawClassLoss",
+    "GaussianFocalLoss": "reads probabilities, but the head gives logits; use FocalLoss",
 }
 
 
@@ -49,7 +49,7 @@ def loss_sum(
 
 
 def check_loss(slot: str, loss: nn.Module) -> None:
-    """Refuse a loss that would not train as its config says.
+    """Refuse a loss that does not fit a YOLOX head.
 
     Args:
         slot: the head's key of the loss, such as ``loss_cls``, for messages.
@@ -76,13 +76,14 @@ def check_loss(slot: str, loss: nn.Module) -> None:
         and getattr(loss, "reduction", "sum") != "sum"
     ):
         raise InputError(
-            f"{slot}: {name} has reduction={loss.reduction!r}, but the head divides by the number of positives itself; "
-            "set reduction='sum', or let its forward take reduction_override, as mmdet's losses do"
+            f"{slot}: {name} has reduction={loss.reduction!r}, but the head divides by the number "
+            "of positives itself; set reduction='sum', or let its forward take "
+            "reduction_override, as mmdet's losses do"
         )
     if not getattr(loss, "use_sigmoid", True) and not hasattr(loss, "probabilities"):
         raise InputError(
-            f"{slot}: {name} reads scores by softmax, but the head by sigmoid; set use_sigmoid=True, or give "
-            "the loss a method probabilities(logits)"
+            f"{slot}: {name} reads scores by softmax, but the head by sigmoid; set "
+            "use_sigmoid=True, or give the loss a method probabilities(logits)"
         )
 
 

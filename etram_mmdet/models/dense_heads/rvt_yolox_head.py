@@ -39,7 +39,7 @@ def in_float32(method: Callable) -> Callable:
     """Switch autocast off within a method of a head, whatever the precision of its maps is.
 
     Args:
-        method: takes the maps of all levels as its first argument.
+        method: a method of a head whose first argument holds the maps of all levels.
     """
 
     @wraps(method)
@@ -55,12 +55,11 @@ class RVTYOLOXHead(YOLOXHead):
     """mmdet's YOLOX head with RVT's BatchNorm, which computes boxes and losses in float32.
 
     Half precision cannot hold areas of large boxes (65504 px2) nor the products of small
-    probabilities. Beside the losses the head returns ``num_pos``: the number of positive priors
+    probabilities. Besides the losses the head returns ``num_pos``: the number of positive priors
     (mean over processes), by which the sums of losses are divided.
 
-    A variant overrides one of the ``*_terms`` methods, which return sums over priors. They see
-    which box each positive prior is matched to; mmdet's own ``loss_by_feat`` does not hand that
-    out.
+    A variant overrides one of the ``*_terms`` methods, which return sums over priors. They get the
+    box that each positive prior is matched to; mmdet's own ``loss_by_feat`` does not pass that on.
 
     Losses. Each slot takes any loss of mmdet, or a module with ``forward(prediction, target)``.
     With M positive priors, K classes and P priors in each of B frames they receive:
@@ -221,14 +220,14 @@ class RVTYOLOXHead(YOLOXHead):
     ) -> InstanceData:
         """Let at most ``nms_pre`` boxes reach NMS, as mmdet's other heads do.
 
-        Fresh weights give so many boxes that NMS of all of them takes seconds.
+        Untrained weights give so many boxes that NMS of all of them takes seconds.
         """
         if 0 < cfg.get("nms_pre", -1) < len(results):
             results = results[results.scores.topk(cfg.nms_pre).indices]
         return super()._bbox_post_process(results, cfg, *args, **kwargs)
 
     def decoded(self, cls_scores: Maps, bbox_preds: Maps, objectnesses: Maps) -> Decoded:
-        """Boxes and probabilities that the maps of the head mean at test time."""
+        """Decode the maps of the head into boxes and probabilities."""
         predicted = self.join_levels(cls_scores, bbox_preds, objectnesses)
         return Decoded(
             predicted.bboxes,
@@ -237,7 +236,7 @@ class RVTYOLOXHead(YOLOXHead):
         )
 
     def decoded_features(self, x: tuple[Tensor, ...]) -> Decoded:
-        """The same from the maps (B, C, H_i, W_i) of the neck: what an exported detector returns."""
+        """Decode the maps (B, C, H_i, W_i) of the neck; an exported detector returns this."""
         return self.decoded(*self(x))
 
     @in_float32
@@ -258,7 +257,7 @@ class RVTYOLOXHead(YOLOXHead):
         class_scores, labels = found.class_scores.max(2)  # (B, P)
         scores = class_scores * found.objectness
         is_sure = scores >= cfg.score_thr
-        # a GPU is waited for here, once instead of for every column
+        # this waits for a GPU, once instead of once for every column
         sure = is_sure.nonzero().unbind(1)
         columns = dict(bboxes=found.bboxes, scores=scores, class_scores=class_scores, labels=labels)
         results = InstanceData(**{name: values[sure] for name, values in columns.items()})

@@ -47,7 +47,8 @@ class SizeAwareYOLOXHead(RVTYOLOXHead):
         self.needs_whole_batch = self.weights.normalize
         if "cls" in terms and getattr(self.loss_cls, "takes_labels", False):
             raise InputError(
-                f"SizeAwareYOLOXHead: {type(self.loss_cls).__name__} weighs classes itself; leave cls out of terms"
+                f"SizeAwareYOLOXHead: {type(self.loss_cls).__name__} weighs classes itself; leave "
+                "cls out of terms"
             )
 
     def class_terms(self, scores: Tensor, targets: Targets) -> Tensor:

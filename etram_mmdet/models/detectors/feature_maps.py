@@ -13,8 +13,8 @@ from torch.random import fork_rng
 from etram_mmdet.models.backbones.base import RecurrentBackbone
 from etram_mmdet.utils.errors import InputError
 
-# Side of the frame that a backbone without state is tried on, in pixels: strides up to this can be
-# told.
+# Side of the frame that a backbone without state is tried on, in pixels. It is the largest stride
+# that is recognised.
 TRIAL_PX = 128
 # Pixels of the coarsest map that a neck is tried on: necks that add levels halve it up to three
 # times.
@@ -39,7 +39,8 @@ class FeatureMaps(NamedTuple):
 def backbone_maps(backbone: nn.Module, in_channels: int) -> FeatureMaps:
     """Channels and strides of a backbone's maps.
 
-    A :class:`RecurrentBackbone` states them; other backbones are tried.
+    A :class:`RecurrentBackbone` has them as attributes; other backbones are run on a frame of
+    zeros.
 
     Args:
         backbone: a built backbone.

@@ -23,12 +23,12 @@ _GENERATORS = (
     "approx_anchor_generator",
     "square_anchor_generator",
 )
-# What heads of mmdet hold once for each level, and look up in the first step only.
+# Attributes of mmdet's heads with one entry per level, which are read in the first step only.
 _PER_LEVEL = ("strides", "point_strides", "regress_ranges", "scale_ranges", "base_edge_list")
 # FCOS learns a box on the level whose stride is at least an eighth of the box's largest distance.
 STRIDES_PER_RANGE = 8
 NO_LIMIT_PX = 1e8  # mmdet's own; some heads write it into whole numbers
-# COCO's protocol looks at this many boxes per class and frame.
+# COCO's protocol evaluates this many boxes per class and frame.
 BOXES_PER_CLASS = 100
 
 
@@ -119,8 +119,8 @@ def _fill_in_channels(head: dict, maps: FeatureMaps) -> None:
         _fill(head, "bbox_head", in_channels=maps.channels[0])
     else:
         raise InputError(
-            f"RecurrentDetector: bbox_head {head['type']} takes maps of one number of channels, but gets "
-            f"{list(maps.channels)}; set model.neck, for instance dict(type='FPN')"
+            f"RecurrentDetector: bbox_head {head['type']} takes maps of one number of channels, "
+            f"but gets {list(maps.channels)}; set model.neck, for instance dict(type='FPN')"
         )
 
 
@@ -168,16 +168,17 @@ def fill_preprocessor(preprocessor: dict, backbone: nn.Module, maps: FeatureMaps
         maps: channels and strides of the neck's maps, or of the backbone's without a neck.
 
     Raises:
-        InputError: the type takes images, or the config states a divisor that a
-            :class:`RecurrentBackbone` does not need.
+        InputError: the type takes images, or the config states another divisor than that of a
+            :class:`RecurrentBackbone`.
     """
     preprocessor = copy.deepcopy(preprocessor)
     preprocessor.setdefault("type", "EventDataPreprocessor")
     # EventDataPreprocessor and its subclasses have it
     if not hasattr(class_of(preprocessor, MODELS), "pad"):
         raise InputError(
-            f"model.data_preprocessor.type={preprocessor['type']} takes images; leave data_preprocessor out, or take "
-            "EventDataPreprocessor, which stacks clips and says which frames start a stream"
+            f"model.data_preprocessor.type={preprocessor['type']} takes images; leave "
+            "data_preprocessor out, or use EventDataPreprocessor, which stacks clips and marks the "
+            "frames that start a stream"
         )
     if isinstance(backbone, RecurrentBackbone):
         _fill(preprocessor, "data_preprocessor", size_divisor=list(backbone.size_divisor))
@@ -199,14 +200,15 @@ def check_strides(maps: FeatureMaps, head: nn.Module) -> None:
         head: the built head.
 
     Raises:
-        InputError: priors lie on other strides, or a key has not one entry for each level.
+        InputError: priors have other strides, or a key does not have one entry for each level.
     """
     for key in _PER_LEVEL:
         stated = getattr(head, key, None)
         if isinstance(stated, list | tuple) and len(stated) != len(maps.strides):
             raise InputError(
-                f"bbox_head.{key} has {len(stated)} entries, but the head gets maps of {len(maps.strides)} levels "
-                f"(strides {', '.join(map(str, maps.strides))}); give one entry for each level, finest first"
+                f"bbox_head.{key} has {len(stated)} entries, but the head gets maps of "
+                f"{len(maps.strides)} levels (strides {', '.join(map(str, maps.strides))}); give "
+                "one entry for each level, finest first"
             )
     generator = getattr(head, "prior_generator", None)
     if generator is None:
@@ -236,6 +238,7 @@ def _plain(value):
 
 def _contradiction(path: str, stated, actual) -> str:
     return (
-        f"RecurrentDetector: {path}={_plain(stated)} in the config contradicts {_plain(actual)}, which follows from "
-        "the backbone and the neck; leave the key out of the config or correct it"
+        f"RecurrentDetector: {path}={_plain(stated)} in the config contradicts {_plain(actual)}, "
+        "which follows from the backbone and the neck; leave the key out of the config or correct "
+        "it"
     )

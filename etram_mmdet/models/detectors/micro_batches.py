@@ -19,8 +19,8 @@ _OF_WHOLE_BATCHES = (EQLV2Loss, GHMC, GHMR, SeesawLoss)
 def whole_batch_losses(model: nn.Module) -> list[str]:
     """Names of the losses and heads of a detector that cannot train on a batch in parts.
 
-    Their loss for one box depends on the other boxes of the batch. They say so by an attribute
-    ``needs_whole_batch``; some of mmdet's are known by their class.
+    Their loss for one box depends on the other boxes of the batch. They have an attribute
+    ``needs_whole_batch = True``; some of mmdet's are known by their class.
 
     Args:
         model: a detector.
@@ -33,7 +33,7 @@ def whole_batch_losses(model: nn.Module) -> list[str]:
 
 
 def check_parts(model: nn.Module) -> None:
-    """Refuse a detector that is to train in parts with losses that need the whole batch.
+    """Refuse to train a batch in parts with losses that need the whole batch.
 
     Args:
         model: a detector, with or without the wrapper of several processes.
@@ -46,10 +46,11 @@ def check_parts(model: nn.Module) -> None:
     losses = whole_batch_losses(detector) if micro_batch else []
     if losses:
         raise InputError(
-            f"model.micro_batch={micro_batch}, but {', '.join(losses)} needs the whole batch at once: it keeps "
-            "statistics of the boxes that it sees, compares them with each other or counts some of them alone. Leave "
-            "micro_batch out and take a smaller train_dataloader.batch_size with optim_wrapper.accumulative_counts=2 "
-            "or more, or another loss"
+            f"model.micro_batch={micro_batch}, but {', '.join(losses)} needs the whole batch at "
+            "once: it keeps statistics of the boxes that it sees, compares them with each other or "
+            "counts some of them alone. Leave micro_batch out and set a smaller "
+            "train_dataloader.batch_size with optim_wrapper.accumulative_counts=2 or more, or use "
+            "another loss"
         )
 
 

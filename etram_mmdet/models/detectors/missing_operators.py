@@ -11,20 +11,22 @@ from etram_mmdet.utils.errors import InputError
 
 
 def check_operators(model: nn.Module) -> None:
-    """Refuse layers of ``mmcv.ops`` whose operators exist neither in mmcv nor as a stand-in.
+    """Refuse layers of ``mmcv.ops`` whose operators exist neither in mmcv nor in this package.
 
     Args:
         model: a detector, or a part of one.
 
     Raises:
-        InputError: a layer has no operator; the message names both and says how to build them.
+        InputError: a layer has no operator; the message names both and the command that builds
+            operators.
     """
     for name, module in model.named_modules():
         missing = missing_operators(type(module))
         if missing:
             raise InputError(
                 f"model.{name} is a {type(module).__name__}, which needs mmcv's compiled operators "
-                f"{', '.join(missing)}; this mmcv has none. Take another layer, or build them with: {HOW_TO_BUILD}"
+                f"{', '.join(missing)}; this mmcv has none. Use another layer, or build them with: "
+                f"{HOW_TO_BUILD}"
             )
 
 
@@ -46,6 +48,7 @@ def check_nms(test_cfg: dict | None) -> None:
     except Exception as error:
         first = (str(error).splitlines() or [""])[0]
         raise InputError(
-            f"test_cfg.nms={dict(nms)}: does not work on two boxes ({type(error).__name__}: {first}). "
-            "Known types are nms and soft_nms, for instance dict(type='nms', iou_threshold=0.45)"
+            f"test_cfg.nms={dict(nms)}: does not work on two boxes ({type(error).__name__}: "
+            f"{first}). Known types are nms and soft_nms, for instance dict(type='nms', "
+            "iou_threshold=0.45)"
         ) from error

@@ -9,7 +9,10 @@ from torch import Tensor, cat, nn
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.registry import class_of, is_registered
 
-_ADVICE = "only one-stage dense heads work on streams; use type='RecurrentDetector' with a bbox_head such as RTMDetHead"
+_ADVICE = (
+    "only one-stage dense heads work on streams; use type='RecurrentDetector' with a bbox_head "
+    "such as RTMDetHead"
+)
 _TWO_STAGE = ("rpn_head", "roi_head")
 # Dense heads of mmdet that learn from more than boxes.
 _OTHER_TARGETS = {
@@ -37,7 +40,7 @@ def check_one_stage(model: dict) -> None:
             f"model.{two_stage[0]}: {model.get('type')} finds boxes in two stages, but {_ADVICE}"
         )
     if model.get("type") is None or not is_registered(model, MODELS):
-        return  # whoever checks keys and builds the model says so
+        return  # later checks of the config report that
     kind = class_of(model, MODELS)
     if not hasattr(kind, "clip_features"):  # what RecurrentDetector and its subclasses have
         raise InputError(f"model.type={kind.__name__} takes images one by one, but {_ADVICE}")
@@ -68,17 +71,20 @@ def check_head(head: dict | None, train_cfg: dict | None) -> None:
     )
     if other:
         raise InputError(
-            f"bbox_head.type={kind.__name__} learns from {other}, and recordings have boxes; {_ADVICE}"
+            f"bbox_head.type={kind.__name__} learns from {other}, but recordings have boxes only; "
+            f"{_ADVICE}"
         )
     if kind.predict is not BaseDenseHead.predict and not hasattr(kind, "predicts_from_maps"):
         raise InputError(
-            f"bbox_head.type={kind.__name__} has a predict of its own; say with a class attribute predicts_from_maps "
-            "whether that gives what predict_by_feat makes of the head's maps (True), or more (False)"
+            f"bbox_head.type={kind.__name__} has its own predict; give the class an attribute "
+            "predicts_from_maps: True if predict returns the same as predict_by_feat of the head's "
+            "maps, else False"
         )
     if (train_cfg or {}).get("initial_epoch"):
         raise InputError(
-            f"train_cfg.initial_epoch={train_cfg['initial_epoch']}: {kind.__name__} would stay in its first phase, "
-            "since nothing tells it the epoch; set train_cfg.initial_epoch=0"
+            f"train_cfg.initial_epoch={train_cfg['initial_epoch']}: {kind.__name__} would stay in "
+            "its first phase, since StreamRunner counts steps and gives it no epoch; set "
+            "train_cfg.initial_epoch=0"
         )
 
 
@@ -88,7 +94,7 @@ def read_in_portions(head: nn.Module) -> None:
     mmcv's ``deform_conv2d`` wants at most 32 frames or a multiple of that.
 
     Args:
-        head: a built head; heads without ``deform_sampling`` stay as they are.
+        head: a built head; heads without ``deform_sampling`` are not changed.
     """
     if hasattr(head, "deform_sampling"):
         head.deform_sampling = _Portions(head.deform_sampling)

@@ -35,23 +35,23 @@ class RecurrentDetector(SingleStageDetector):
 
     A :class:`RecurrentBackbone` gets its state from the last batch of the same mode: lane b of a
     batch continues lane b of the batch before, unless ``is_first[b]``. Training and evaluation have
-    separate states, so validation in mid-epoch disturbs nothing. A batch of clips that stand alone
-    (``streamed=False``) leaves both states as they are, so mmdet's ``inference_detector`` may look
-    at an image while a stream goes on. Any mmdet backbone without state works too; it sees the
-    labelled frames only.
+    separate states, so validation in mid-epoch disturbs nothing. A batch of single clips
+    (``streamed=False``) changes neither state, so mmdet's ``inference_detector`` may be used on an
+    image while a stream goes on. Any mmdet backbone without state works too; it gets the labelled
+    frames only.
 
     Settings that follow from the backbone are filled in: the neck's ``in_channels``, ``num_outs``
     and ``out_channels`` (a quarter of the widest stage, RVT's rule), the preprocessor's
     ``size_divisor``, and the head's ``in_channels``, ``strides``, strides of its anchors or points
-    and FCOS's ``regress_ranges``. A backbone without state and the neck are tried on zeros for
-    this, which leaves weights, statistics and random numbers as they are.
+    and FCOS's ``regress_ranges``. For this, a backbone without state and the neck are run on zeros,
+    which changes no weights, statistics or random numbers.
 
     Args:
         backbone: config of a :class:`RecurrentBackbone`, or of any mmdet backbone.
         neck: config of mmdet's neck. Default: none.
         bbox_head: config of a one-stage dense head; there is no default.
-        train_cfg: mmdet's settings of training, handed to the head. Default: those of the head.
-        test_cfg: mmdet's settings of post-processing, handed to the head, such as ``score_thr`` and
+        train_cfg: mmdet's settings of training, passed to the head. Default: those of the head.
+        test_cfg: mmdet's settings of post-processing, passed to the head, such as ``score_thr`` and
             ``nms``. Default: none.
         data_preprocessor: config of an :class:`EventDataPreprocessor`. Default: one whose padding
             fits the backbone.
@@ -138,10 +138,10 @@ class RecurrentDetector(SingleStageDetector):
 
         Returns:
             ``'loss'``: a dict of losses. ``'predict'``: ``DetDataSample``s of the labelled frames
-            in time-major order, with ``pred_instances`` in pixels of the unpadded frame, beyond
-            which boxes may reach; in a batch without labels the sample of the first frame, which
-            says ``is_labelled=False``. ``'tensor'``: raw output of the head on every frame, from
-            zero state.
+            in time-major order, with ``pred_instances`` in pixels of the unpadded frame (boxes may
+            reach beyond it); in a batch without labels the sample of the first frame, whose
+            ``is_labelled`` is False. ``'tensor'``: raw output of the head on every frame, from zero
+            state.
         """
         if mode == "tensor":
             return self.bbox_head(self._neck(self.clip_features(inputs, None, None)[0]))
@@ -149,13 +149,13 @@ class RecurrentDetector(SingleStageDetector):
             raise InputError(
                 f"RecurrentDetector: mode={mode!r}, expected 'loss', 'predict' or 'tensor'"
             )
-        # Clips that stand alone leave the streams of others as they are.
+        # Single clips do not change the streams of others.
         is_streamed = any(track.get("streamed", True) for track in data_samples)
         state = self.stream_states[mode] if is_streamed else StreamState()
         # they are in host memory already, unless DDP moved them
         is_first, is_labelled = is_first.cpu(), is_labelled.cpu()
-        # A batch without labels: losses need a frame to touch every parameter, mmengine's loops a
-        # sample per batch.
+        # In a batch without labels one frame is used: losses need it to reach every parameter, and
+        # mmengine's loops need a sample per batch.
         chosen = is_labelled if is_labelled.any() else _only_first(is_labelled)
         lanes = tuple(track.lane for track in data_samples)
         features, states = self.clip_features(inputs, chosen, state.get(lanes, is_first))
@@ -200,7 +200,7 @@ class RecurrentDetector(SingleStageDetector):
             inputs: (T, B, C, H, W) padded frames.
             chosen: (T, B) bool mask of M frames, in host memory so that nothing waits for a GPU.
                 None: all frames.
-            states: states of the backbone before the clip. None: a fresh start.
+            states: states of the backbone before the clip. None: the start of the streams.
 
         Returns:
             Features (M, C_i, H_i, W_i) of each level, and the states.

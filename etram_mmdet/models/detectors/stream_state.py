@@ -23,7 +23,7 @@ class StreamState:
     back-propagation through time).
 
     A checkpoint holds the state lane by lane (``rows``, ``restore``), so that a resumed run may
-    group its lanes anew.
+    group its lanes differently.
     """
 
     def __init__(self) -> None:
@@ -42,11 +42,11 @@ class StreamState:
             is_first: (B,) bool mask of lanes that start a recording, in host memory.
 
         Returns:
-            The state, or ``None`` for a fresh start of all lanes.
+            The state, or ``None`` if all lanes start a recording.
 
         Raises:
-            InputError: a lane was so far in a batch with lanes that are missing in this one, or
-                this batch has a new lane that does not start a recording.
+            InputError: a lane was in a batch with lanes that are missing in this one, or this batch
+                has a new lane that does not start a recording.
         """
         if bool(is_first.all()):
             return None
@@ -70,8 +70,9 @@ class StreamState:
             return None
         if not goes_on <= known <= set(lanes):
             raise InputError(
-                f"StreamState: a batch of lanes {list(lanes)} follows one of {list(groups[0])}, yet not all of its "
-                "lanes start a recording; keep the batch size constant (drop_last, padded lanes) or reset the state"
+                f"StreamState: the batch has lanes {list(lanes)} after a batch of lanes "
+                f"{list(groups[0])}, but some of its lanes continue a recording; keep the batch "
+                "size constant (drop_last, padded lanes) or reset the state"
             )
         of_lane = {
             lane: states for group in groups for lane, states in _split(group, self._groups[group])
@@ -86,7 +87,7 @@ class StreamState:
     def put(self, lanes: Lanes, states: States, alone: Iterable[int] = ()) -> None:
         """Keep the state of this clip.
 
-        Lanes in ``alone`` hold clips that nothing continues, so no checkpoint needs their state.
+        Lanes in ``alone`` hold clips that are not continued, so no checkpoint needs their state.
         """
         self._groups = {
             group: kept for group, kept in self._groups.items() if not set(group) & set(lanes)

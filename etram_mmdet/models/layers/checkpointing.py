@@ -1,4 +1,4 @@
-"""Activation checkpointing that leaves BatchNorm's statistics alone.
+"""Activation checkpointing that does not change BatchNorm's statistics.
 
 Chen et al., arXiv 1604.06174.
 """
@@ -60,7 +60,7 @@ def recompute_layers(module: nn.Module) -> None:
 
 @contextmanager
 def _statistics_kept(module: nn.Module) -> Iterator[None]:
-    """Keep the running statistics of norms as they are within a block, by momentum 0.
+    """Keep the running statistics of norms unchanged within a block, by momentum 0.
 
     With ``track_running_stats=False`` instead, BatchNorm would save other tensors.
     """

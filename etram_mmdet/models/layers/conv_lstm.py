@@ -74,8 +74,8 @@ def _fitting(state: State | None, x: Tensor) -> State | None:
         return None
     if any(rows.shape != x.shape for rows in state):
         raise InputError(
-            f"ConvLSTM: a state of shape {tuple(state[0].shape)} for maps of {tuple(x.shape)}, expected the same; it "
-            "comes from frames of another size, so start the stream anew"
+            f"ConvLSTM: the state has shape {tuple(state[0].shape)}, expected {tuple(x.shape)} as "
+            "the maps; the frames changed size, so start the stream again with states=None"
         )
     hidden, cell = state
     return hidden.to(x.dtype), cell

@@ -8,7 +8,11 @@ from etram_mmdet.models.layers.checkpointing import NORMS
 
 
 def is_frozen(module: nn.Module) -> bool:
-    """Whether a module has parameters, and none of them is trained (``requires_grad``)."""
+    """Whether a module has parameters, and none of them is trained (``requires_grad``).
+
+    Args:
+        module: any module.
+    """
     parameters = list(module.parameters())
     return bool(parameters) and not any(p.requires_grad for p in parameters)
 

@@ -32,7 +32,7 @@ class FeedbackIoULoss(nn.Module):
         eps: smallest IoU that counts as more than zero. Default: 1e-16.
     """
 
-    # a part would move the running means that the next one is weighed with
+    # in parts, each part would change the running means that weigh the next part
     needs_whole_batch = True
 
     def __init__(
@@ -46,7 +46,8 @@ class FeedbackIoULoss(nn.Module):
         super().__init__()
         if max_weight < 1 or not 0 <= momentum < 1:
             raise InputError(
-                f"FeedbackIoULoss: max_weight={max_weight}, momentum={momentum}; expected at least 1, and 0 to below 1"
+                f"FeedbackIoULoss: max_weight={max_weight}, momentum={momentum}; expected "
+                "max_weight of at least 1, and momentum from 0 to below 1"
             )
         self.loss_weight = loss_weight
         self.max_weight = max_weight

@@ -45,14 +45,18 @@ class NWDConstant:
     def fit_to_data(self, boxes: BoxStatistics) -> str:
         if self.given_px is None:
             self.constant_px = boxes.mean_size_px
-        return f"{type(self).__name__}: constant {self.constant_px:.1f} px (mean box size {boxes.mean_size_px:.1f} px)"
+        return (
+            f"{type(self).__name__}: constant {self.constant_px:.1f} px (mean box size "
+            f"{boxes.mean_size_px:.1f} px)"
+        )
 
     def known_constant_px(self) -> float:
         """The constant, in pixels; raises ``InputError`` if neither given nor taken from data."""
         if math.isnan(self.constant_px):
             raise InputError(
-                f"{type(self).__name__}: no constant_px; train with tools/train.py, which takes it from the training "
-                "boxes, call etram_mmdet.models.building.fit_to_data(model, dataset), or state it"
+                f"{type(self).__name__}: no constant_px; train with tools/train.py, which computes "
+                "it from the training boxes, call "
+                "etram_mmdet.models.building.fit_to_data(model, dataset), or set it"
             )
         return self.constant_px
 

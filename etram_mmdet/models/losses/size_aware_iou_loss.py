@@ -29,7 +29,7 @@ def size_weight(
         weight: the largest weight W. Default: 2.0.
         small_area: largest area of a small box, in network pixels squared. Default: 32^2.
         medium_area: largest area of a medium box, in network pixels squared. Default: 96^2.
-        mode: ``exponential``: clamp(W exp(-a / small), 1, W), which is 1 from a = small ln W on.
+        mode: ``exponential``: clamp(W exp(-a / small), 1, W), which is 1 for a >= small ln W.
             ``step``: W up to ``small_area``, halfway to 1 up to ``medium_area``. ``linear``:
             clamp(W (1 - clamp(a / medium, 0, 1)) + 1, 1, W). Default: exponential.
 

@@ -28,9 +28,9 @@ def match(
 ) -> Targets:
     """Match the priors of every frame to its boxes.
 
-    As in YOLOX, a prior stands at the centre of its cell for this, while boxes are decoded from its
-    corner. All frames go to the assigner together; an assigner with its own ``assign`` gets them
-    one after another.
+    As in YOLOX, a prior is at the centre of its cell for this, while boxes are decoded from the
+    corner of the cell. All frames go to the assigner together; an assigner with its own ``assign``
+    gets them one after another.
 
     Args:
         predicted: the head's maps.
@@ -134,8 +134,8 @@ class _Matching(NamedTuple):
     def _scores(self, where: int | tuple[Tensor, Tensor]) -> Tensor:
         """(..., K) square roots of class times objectness probability, by which YOLOX assigns.
 
-        NaN, from a training that diverged, counts as 0: the loss shows it, while an assigner would
-        stop the GPU.
+        NaN, from a training that diverged, counts as 0. The loss still shows it, while in an
+        assigner it would crash the GPU.
         """
         objectness = self.predicted.objectness[where].sigmoid()[..., None]
         return (

@@ -142,7 +142,7 @@ class RVTSimOTAAssigner(BaseAssigner):
     def candidates(self, grid: PriorGrid, boxes: Tensor, is_box: Tensor) -> tuple[Tensor, Tensor]:
         """Priors near any box of each frame.
 
-        Every box has but a few cells around it, which are computed instead of searched.
+        Only a few cells lie around a box; they are computed instead of searched.
 
         Args:
             grid: the priors of a frame.
@@ -231,7 +231,7 @@ class RVTSimOTAAssigner(BaseAssigner):
 def pairwise_iou(boxes: Tensor, others: Tensor, least_union_px2: float = 1e-6) -> Tensor:
     """IoU of every pair of boxes, equal to mmdet's ``bbox_overlaps`` to the last bit.
 
-    mmdet's function copies a constant to the device, for which the processor waits for a GPU.
+    mmdet's function copies a constant to the device, and so the processor waits for a GPU.
 
     Args:
         boxes: (B, N, 4) xyxy.
