@@ -95,7 +95,10 @@ def test_scaled_and_moved_boxes_stay_on_their_pixels(factor, move):
 
 
 def test_a_turned_box_holds_the_ellipse():
-    """By hand: radii 20 and 10 at 30 degrees reach sqrt(300 + 25) and sqrt(100 + 75); the corners 22.3 and 18.7."""
+    """By hand, for radii 20 and 10 at 30 degrees.
+
+    They reach sqrt(300 + 25) and sqrt(100 + 75); the corners would reach 22.3 and 18.7.
+    """
     box = np.array([[12, 14, 52, 34]], np.float32)
     _, boxes = affine(noise(), [box], affine_matrix((H, W), rotate_deg=30))
     reach = np.sqrt([325, 175])
@@ -105,7 +108,10 @@ def test_a_turned_box_holds_the_ellipse():
 
 
 def test_shear_moves_rows_sideways():
-    """At 30 degrees a row moves by tan(30) of its distance from the middle: row 10 by -7.79 px, row 21 by -1.44."""
+    """At 30 degrees a row moves by tan(30) of its distance from the middle.
+
+    Row 10 moves by -7.79 px, row 21 by -1.44.
+    """
     pixels, boxes = affine(*filled_clip(), affine_matrix((H, W), shear_deg=30))
     assert filled(pixels).tolist() == [20 - 8, 10, 36 - 1, 22]
     x1, y1, x2, y2 = boxes[0][0]
@@ -142,7 +148,10 @@ def test_each_part_is_drawn_from_its_whole_range():
 
 
 def test_each_part_has_its_own_chance():
-    """All parts rest in 0.4 to the fourth of the clips, and no clip without rotation and shear has slanted rows."""
+    """In 0.4^4 of the clips none of the four parts is applied.
+
+    A clip without rotation and shear has no slanted rows.
+    """
     drawn = matrices(ClipAffine(), 2000)
     is_slanted = drawn[:, 0, 1] != 0
     is_moved = (drawn[:, :, :2] @ [W / 2, H / 2] + drawn[:, :, 2] != [W / 2, H / 2]).any(1)

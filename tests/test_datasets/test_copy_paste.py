@@ -34,7 +34,10 @@ ALONE = [dict(type="ClipCopyPaste", prob=1.0, period_frames=4), dict(type="PackC
 
 
 class FakeSequence(RecordingFrames):
-    """``rows`` are (frame, x, y, w, h, class, track); every second frame is labelled; ``pixels`` (FRAMES, 2, H, W)."""
+    """A recording with boxes ``rows`` and frames ``pixels`` (FRAMES, 2, H, W).
+
+    ``rows`` are (frame, x, y, w, h, class, track); every second frame is labelled.
+    """
 
     def __init__(self, rows=(), labelled=range(0, FRAMES, 2), dtype=np.uint8, hw=(H, W)):
         boxes = np.array([(*row, 1.0) for row in sorted(rows)], BBOX_DTYPE)
@@ -231,7 +234,8 @@ def test_boxes_that_leave_the_frame_are_cut_and_then_lost():
     transform = ClipCopyPaste(prob=1.0, min_visible=0.1)
     transform._draw = lambda by_class, seed, window, width: paste(by_class[0][0], 12)
     out = transform(clip(fake_dataset(FakeSequence(), donor)))
-    # x1 is 14, 20, 26, 32, 38 at labelled frames: the last shows 2 of 8 px, and its box ends at the last pixel
+    # x1 is 14, 20, 26, 32, 38 at labelled frames: the last shows 2 of 8 px, and its box ends at the
+    # last pixel
     assert [b.tolist() for b in out["bboxes"][::2]] == [
         [[x, 4, min(x + 8, W - 1), 9]] for x in (14, 20, 26, 32, 38)
     ]

@@ -37,7 +37,10 @@ def request(recording, start, stop, is_first=False):
 
 
 def test_item_holds_frames_boxes_and_metas():
-    """Against the reference's files by hand: labels are in sensor pixels there, twice the network's."""
+    """Against the reference's files by hand.
+
+    Labels are in sensor pixels there, twice the network's.
+    """
     dataset = build(DATA / "preprocessed_etram")
     sequence = dataset.sequences[0]
     archive = np.load(sequence.path.parents[2] / "labels_v2" / "labels.npz")
@@ -63,7 +66,10 @@ def test_item_holds_frames_boxes_and_metas():
 
 
 def test_ignored_boxes_are_those_of_the_folder(sample, tmp_path):
-    """In network pixels and classes, frame by frame, also straight from recordings; training does not see them."""
+    """In network pixels and classes, frame by frame, also straight from recordings.
+
+    Training does not get them.
+    """
     dataset = build(sample, "val", test_mode=True)
     sequence = dataset.sequences[0]
     kept = np.load(sample / "val" / sequence.name / "ignored_boxes.npy")
@@ -126,7 +132,7 @@ def results_of(dataset, clip):
 
 
 def test_pipelines_get_track_ids_in_step_with_boxes(sample):
-    """Against the label file by hand: a class and a track id in every row, rows in order of frames."""
+    """Against the label file by hand: a class and a track id per row, rows in order of frames."""
     dataset = build(sample)
     sequence = dataset.sequences[1]
     archive = np.load(sequence.path.parents[2] / "labels_v2" / "labels.npz")
@@ -265,7 +271,10 @@ def test_damaged_sequence_is_named(sample, tmp_path):
 
 
 def test_clips_longer_than_every_recording_are_said(sample, monkeypatch):
-    """Recordings of single frames can be trained on (PEDRo's samples), but nobody means to fill up every clip."""
+    """Recordings of single frames can be trained on (PEDRo's samples).
+
+    But nobody means to fill up every clip.
+    """
     said = []
     monkeypatch.setattr(
         "etram_mmdet.datasets.etram_dataset.print_log", lambda text, *args: said.append(text)
@@ -307,7 +316,10 @@ def test_truth_that_is_not_finite_is_found_when_the_folder_is_read(sample, tmp_p
 
     folder = damaged(sample, tmp_path, change)
     boxes = np.load(folder / "labels_v2" / "labels.npz")["labels"]
-    says = f"labels.npz: 2 of {len(boxes)} boxes are not finite, the first in row 3 at t = {boxes['t'][3]} us"
+    says = (
+        f"labels.npz: 2 of {len(boxes)} boxes are not finite, the first in row 3 at t = "
+        f"{boxes['t'][3]} us"
+    )
     with pytest.raises(InputError, match=says) as raised:
         build(tmp_path, "val")
     assert f"{name} = {value:g}" in str(raised.value) and "run tools/preprocess.py again" in str(

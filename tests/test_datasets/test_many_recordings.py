@@ -1,4 +1,4 @@
-"""More recordings than a process may have files open, and what is said where that is not the data's fault."""
+"""More recordings than files that a process may open, and errors that are not the data's fault."""
 
 from __future__ import annotations
 
@@ -134,7 +134,8 @@ def test_an_error_of_the_disk_while_frames_are_read_is_told_as_such(
 
     def fail(*args):
         raise OSError(
-            f"Can't synchronously read data (file read failed: errno = {number}, error message = '...')"
+            f"Can't synchronously read data (file read failed: errno = {number}, error message = "
+            "'...')"
         )
 
     sequence = open_folder(folder)

@@ -38,7 +38,10 @@ def correlation(one, other) -> float:
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """The first number of every generator that a transform is given, by transform and key; a dict for each clip."""
+    """The first number of every generator that a transform gets, by transform and key.
+
+    There is a dict for each clip.
+    """
     found: list[dict[str, float]] = []
 
     def call(self, results):

@@ -79,7 +79,10 @@ def test_equals_the_preprocessed_path_bit_for_bit(raw_sample, tmp_path, represen
 
 
 def test_frames_know_where_their_recording_begins(tmp_path):
-    """A clock that starts elsewhere, from the recording and from its folder; RVT's own folders begin at 0."""
+    """A clock that does not start at 0, from the recording and from its folder.
+
+    RVT's own folders begin at 0.
+    """
     events = make_events(start_us=40_000_000)
     boxes = make_boxes([40_100_000, 40_200_000, 40_300_000])
     write_recording(tmp_path / "raw/train", "a", events, boxes)
@@ -253,7 +256,10 @@ def test_event_pipeline_is_constant_along_a_stream_and_fresh_for_every_frame(raw
 
 
 def test_files_are_read_as_the_config_says(tmp_path):
-    """Labels in milliseconds are left out with the option that mends it; read as such they equal those in us."""
+    """A recording with labels in milliseconds is left out; the message names the right option.
+
+    Read as milliseconds they equal those in microseconds.
+    """
     events, boxes = make_street()
     folder = tmp_path / "train"
     write_recording(folder, "a", events, boxes)
@@ -287,7 +293,7 @@ def test_files_are_read_as_the_config_says(tmp_path):
     ids=["everywhere", "2 % of the first block", "at the end"],
 )
 def test_damaged_recordings_are_left_out_or_told(tmp_path, monkeypatch, damaged, is_used, is_told):
-    """By the rule of tools/preprocess.py, which reads them whole, as far as the data set reads them."""
+    """By the rule of tools/preprocess.py, which reads them whole, on the part that is read."""
     monkeypatch.setattr(hdf5, "_EVENTS_PER_BLOCK", 1000)
     logged = []
     monkeypatch.setattr(raw_event_dataset, "print_log", lambda message, *_: logged.append(message))

@@ -146,7 +146,7 @@ def test_two_processes_equal_one(kwargs, ranks):
 
 
 def test_streams_without_orders_stay_what_they_were():
-    """Recording, first frame and seed of streamed rows as the sampler drew them before there were orders.
+    """Recording, first frame and seed of streamed rows, as drawn before there were orders.
 
     So a resumed run of an older version goes on in the same recordings.
     """

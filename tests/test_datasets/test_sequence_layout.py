@@ -1,4 +1,4 @@
-"""Folders in RVT's layout that other people's converters wrote: what does not fit is found when they are opened."""
+"""Folders in RVT's layout from other converters: faults are found when they are opened."""
 
 from __future__ import annotations
 
@@ -125,7 +125,8 @@ FAULTS = {
     ),
     "label times as text": (
         _set("label_us", lambda t: t.astype("U9")),
-        r"labels_v2/timestamps_us.npy: timestamps_us is <U9 \(5,\), expected one dimension of integers",
+        r"labels_v2/timestamps_us.npy: timestamps_us is <U9 \(5,\), expected one dimension of "
+        r"integers",
     ),
     "corners as text": (
         _field_as("x", "U9"),

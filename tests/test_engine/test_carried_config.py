@@ -129,7 +129,10 @@ def test_other_rooms_of_mmdet_are_refused(package):
 
 
 def test_modules_of_what_passes_read_and_run_nothing_else():
-    """Some backbones load what ``pretrained`` or ``init_cfg.checkpoint`` name: those keys are refused below."""
+    """Some backbones load the file that ``pretrained`` or ``init_cfg.checkpoint`` names.
+
+    Those keys are refused below.
+    """
     passing = [cls for table in TABLES for name, cls in table.items() if computes_only(name)]
     bases = {base for cls in passing for base in getattr(cls, "__mro__", (cls,))}
     networks = ("mmdet.models.", "mmcv.", "mmengine.model.")
@@ -197,7 +200,7 @@ def test_names_of_further_files_are_refused(key, is_inside):
 
 
 def test_every_class_of_a_name_counts(monkeypatch):
-    """Where a ``type`` stands decides which registry it is looked up in, so a second meaning counts."""
+    """The place of a ``type`` decides its registry, so a second meaning of a name counts."""
     assert computes_only("FPN")
     monkeypatch.setitem(TASK_UTILS.module_dict, "FPN", type("FPN", (), {"__module__": "elsewhere"}))
     assert not computes_only("FPN")

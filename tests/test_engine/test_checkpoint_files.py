@@ -55,7 +55,7 @@ def test_nothing_is_executed(load, tmp_path):
 
 
 def test_foreign_objects_are_not_built(tmp_path):
-    """A Lightning checkpoint's hyper-parameters are objects of packages that need not be installed."""
+    """A Lightning checkpoint's hyper-parameters are objects of packages that may be missing."""
     path = tmp_path / "lightning.ckpt"
     weights = {"mdl.w": torch.arange(4.0).view(2, 2), "mdl.n": torch.tensor(3)}
     torch.save(

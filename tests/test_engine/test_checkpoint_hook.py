@@ -124,7 +124,10 @@ def test_a_validation_repeated_on_resuming_is_kept_in_its_checkpoint(tmp_path):
 
 
 def test_a_validation_before_the_first_checkpoint_has_one(tmp_path):
-    """Without it a run that is killed then starts afresh under another number, beside the row of the first."""
+    """Without it a run that is killed then would start again under another number.
+
+    The row of the first start would stay in the table.
+    """
     runner = Runner(tmp_path)
     built = hook(runner, save_best="a")
     runner.iter = 3

@@ -34,7 +34,8 @@ BASE = f'_base_ = "{ROOT}/configs/baseline.py"\n'
         ),
         ('_base_ = "./mine.py"\n', r"builds upon itself \(mine\.py -> mine\.py\)"),
         (
-            f'_base_ = ["{ROOT}/configs/baseline.py", "{ROOT}/configs/_base_/default_runtime.py"]\n',
+            f'_base_ = ["{ROOT}/configs/baseline.py", '
+            f'"{ROOT}/configs/_base_/default_runtime.py"]\n',
             r"baseline\.py and default_runtime\.py, both in _base_, set \w+; keep one of them",
         ),
         (
@@ -81,7 +82,8 @@ def test_what_is_no_file_is_no_config():
 def test_a_config_may_hold_placeholders_and_build_upon_two_that_differ(tmp_path):
     (tmp_path / "rate.py").write_text("base_lr = 3e-4\n")
     (tmp_path / "mine.py").write_text(
-        f'_base_ = ["{ROOT}/configs/_base_/default_runtime.py", "{ROOT}/configs/_base_/models/rvt.py",\n'
+        f'_base_ = ["{ROOT}/configs/_base_/default_runtime.py", '
+        f'"{ROOT}/configs/_base_/models/rvt.py",\n'
         f'    "{ROOT}/configs/_base_/datasets/etram.py", "./rate.py"]\n'
         "work_dir = 'work_dirs/{{fileBasenameNoExtension}}'\nlr = {{_base_.base_lr}}\n_kept = lr\n"
     )

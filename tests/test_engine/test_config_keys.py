@@ -153,7 +153,8 @@ def test_options_of_every_ablation_pass(path, config, monkeypatch):
         ("model.num_classes=3", "did you mean model.bbox_head.num_classes?"),
         (
             "nonsense=1",
-            "nonsense\nThe top level (besides variables that the file itself uses) takes activation_",
+            "nonsense\nThe top level (besides variables that the file itself uses) takes "
+            "activation_",
         ),
         ("model.backbone.nonsense=1", "model.backbone.nonsense\nMaxViTRNN takes dim_mults"),
         ("model.backbone.type=MaxViTRN", "model.backbone.type: did you mean MaxViTRNN?"),
@@ -162,7 +163,8 @@ def test_options_of_every_ablation_pass(path, config, monkeypatch):
             "OptimWrapper takes accumulative_counts",
         ),
         (
-            "model.bbox_head.loss_bbox.type=SizeAwareIoULoss model.bbox_head.loss_bbox.size_weigth=3",
+            "model.bbox_head.loss_bbox.type=SizeAwareIoULoss "
+            "model.bbox_head.loss_bbox.size_weigth=3",
             "size_weight?",
         ),
     ],
@@ -207,11 +209,15 @@ def test_an_option_has_to_lead_to_a_key(option, config):
         "model.neck.norm_cfg.type=SyncBN model.neck.norm_cfg.requires_grad=False",
         "model.bbox_head.loss_bbox.type=SizeAwareIoULoss model.bbox_head.loss_bbox.size_weight=3",
         "model.test_cfg.nms_pre=10 model.test_cfg.operating_points.car=.3",
-        "model.bbox_head.type=RTMDetHead model.test_cfg.max_per_img=10 model.train_cfg.pos_weight=-1",
-        "model.bbox_head.type=HeadThatNobodyKnows model.test_cfg.max_per_img=10 model.train_cfg.debug=False",
-        "tta_model.type=StreamTTAModel tta_model.tta_cfg.max_per_img=5 tta_model.tta_cfg.nms.iou_threshold=.5",
+        "model.bbox_head.type=RTMDetHead model.test_cfg.max_per_img=10 "
+        "model.train_cfg.pos_weight=-1",
+        "model.bbox_head.type=HeadThatNobodyKnows model.test_cfg.max_per_img=10 "
+        "model.train_cfg.debug=False",
+        "tta_model.type=StreamTTAModel tta_model.tta_cfg.max_per_img=5 "
+        "tta_model.tta_cfg.nms.iou_threshold=.5",
         "model.backbone.init_cfg.type=Kaiming model.backbone.init_cfg.layer=Conv2d",
-        "train_dataloader.dataset.type=RawEventDataset train_dataloader.dataset.event_pipeline=None",
+        "train_dataloader.dataset.type=RawEventDataset "
+        "train_dataloader.dataset.event_pipeline=None",
         "train_dataloader.dataset.pipeline.0.prob=.2",
         "train_dataloader.dataset.metainfo.classes=(a,b)",
         "train_dataloader.batch_sampler.mode=random train_dataloader.pin_memory=True",
@@ -220,15 +226,19 @@ def test_an_option_has_to_lead_to_a_key(option, config):
         "test_dataloader.dataset.split=val",
         "test_evaluator.protocols=(coco,prophesee)",
         "test_evaluator.type=MetricThatNobodyKnows test_evaluator.anything=1",
-        "optim_wrapper.type=AmpOptimWrapper optim_wrapper.loss_scale=dynamic optim_wrapper.dtype=bfloat16",
+        "optim_wrapper.type=AmpOptimWrapper optim_wrapper.loss_scale=dynamic "
+        "optim_wrapper.dtype=bfloat16",
         "optim_wrapper.type=OptimWrapper optim_wrapper.accumulative_counts=2",
-        "optim_wrapper.clip_grad.type=norm optim_wrapper.clip_grad.max_norm=1 optim_wrapper.constructor=Mine",
+        "optim_wrapper.clip_grad.type=norm optim_wrapper.clip_grad.max_norm=1 "
+        "optim_wrapper.constructor=Mine",
         "optim_wrapper.paramwise_cfg.norm_decay_mult=0 optim_wrapper.paramwise_cfg.my_rule=1",
         "optim_wrapper.optimizer.lr=1e-3",
         "param_scheduler.0.pct_start=.1 param_scheduler.0.convert_to_iter_based=True",
         "train_cfg.max_iters=4 train_cfg.val_begin=1 train_cfg.val_interval=2",
-        "default_hooks.checkpoint.interval=2 default_hooks.logger.interval=1 default_hooks.timer=None",
-        "default_hooks.ema.type=EMAHook default_hooks.ema.momentum=1e-4 default_hooks.ema.priority=NORMAL",
+        "default_hooks.checkpoint.interval=2 default_hooks.logger.interval=1 "
+        "default_hooks.timer=None",
+        "default_hooks.ema.type=EMAHook default_hooks.ema.momentum=1e-4 "
+        "default_hooks.ema.priority=NORMAL",
         "default_hooks.timer.priority=LOW custom_hooks.0.priority=LOW",
         "auto_scale_lr.enable=True randomness.seed=1 randomness.deterministic=True",
         "env_cfg.dist_cfg.timeout=1800 env_cfg.dist_cfg.port=29500 sync_bn=None",
@@ -311,12 +321,16 @@ def test_a_misspelt_key_of_a_file_is_refused_with_what_was_meant(text, meant, tm
         "width = 32\nmodel = dict(backbone=dict(embed_dims=width))",
         "_load_from = 1\nevaluator = dict(type='EventCocoMetric')\ntest_evaluator = evaluator",
         "custom_hooks = [dict(type='EMAHook', momentum=1e-4, gamma=2000, priority='NORMAL')]",
-        "model = dict(bbox_head=dict(type='PAAHead'), test_cfg=dict(min_bbox_size=0), train_cfg=dict(debug=False))",
-        "model = dict(backbone=dict(init_cfg=[dict(type='Normal', std=1, override=dict(type='Normal', name='x'))]))",
-        "model = dict(bbox_head=dict(_delete_=True, type='mmdet.RetinaHead', num_classes=8, in_channels=64))",
+        "model = dict(bbox_head=dict(type='PAAHead'), test_cfg=dict(min_bbox_size=0), "
+        "train_cfg=dict(debug=False))",
+        "model = dict(backbone=dict(init_cfg=[dict(type='Normal', std=1, "
+        "override=dict(type='Normal', name='x'))]))",
+        "model = dict(bbox_head=dict(_delete_=True, type='mmdet.RetinaHead', num_classes=8, "
+        "in_channels=64))",
         "log_processor = dict(_delete_=True, window_size=5)",
         "train_cfg = dict(_delete_=True, by_epoch=False, max_iters=4)",
-        "optim_wrapper = dict(_delete_=True, constructor='Mine', one=dict(optimizer=dict(type='SGD', lr=1)))",
+        "optim_wrapper = dict(_delete_=True, constructor='Mine', "
+        "one=dict(optimizer=dict(type='SGD', lr=1)))",
         "model = dict(neck=dict(_delete_=True, type='NeckThatNobodyKnows', anything=1))",
     ],
 )
@@ -392,7 +406,8 @@ def test_a_value_of_a_wrong_type_is_refused(words, says, config):
 @pytest.mark.parametrize(
     "words",
     [
-        "train_dataloader.batch_size=None train_dataloader.persistent_workers=0 train_dataloader.timeout=2",
+        "train_dataloader.batch_size=None train_dataloader.persistent_workers=0 "
+        "train_dataloader.timeout=2",
         "train_cfg.max_iters=1e3",
         "param_scheduler.0.pct_start=1 param_scheduler.0.div_factor=20",
         "log_level=10",

@@ -13,7 +13,10 @@ def record(level: int, message: str) -> logging.LogRecord:
 
 
 def _without_start_method(lines: list[str]) -> list[str]:
-    """The processes of the tests are started in another way than a person's, and mmengine says so in two lines."""
+    """mmengine prints two lines about the way in which the processes of the tests are started.
+
+    A person starts them in another way.
+    """
     is_of_tests = bool(lines) and "start method" in lines[0]
     return lines[2:] if is_of_tests else lines
 

@@ -1,4 +1,7 @@
-"""A training that diverged ends in one sentence, whichever head, assigner or loss meets its numbers first."""
+"""A training that diverged ends in one sentence, whichever part meets its numbers first.
+
+That may be a head, an assigner or a loss.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,10 @@ def trained(model, **kwargs) -> list[dict]:
 
 
 def grown(model, factor: float):
-    """``model`` with the weights of neck and head grown: NaN with a NaN, else finite, and only outputs are not."""
+    """``model`` with larger weights of neck and head.
+
+    They hold a NaN, or they are finite and only the outputs are not.
+    """
     with torch.no_grad():
         for parameter in (*model.neck.parameters(), *model.bbox_head.parameters()):
             parameter *= factor
@@ -82,7 +88,10 @@ def test_own_heads_come_to_the_hook_with_every_assigner():
 
 @pytest.mark.parametrize("is_distributed", [False, True])
 def test_other_errors_stay_as_they_are(is_distributed, monkeypatch):
-    """The outputs are looked at without BatchNorm's exchange between processes, for which the others do not come."""
+    """The outputs are checked without BatchNorm's exchange between processes.
+
+    The other processes do not take part in it.
+    """
     monkeypatch.setattr(divergence, "is_distributed", lambda: is_distributed)
     model = build()
     model.bbox_head.loss = lambda *args: 1 / 0

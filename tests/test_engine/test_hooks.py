@@ -58,7 +58,10 @@ def test_fast_data_need_no_advice():
 
 @pytest.mark.parametrize(("resumed_at", "stops_at"), [(0, 5), (2, 5), (4, 5), (5, 5)])
 def test_patience_goes_on_in_a_resumed_run(monkeypatch, resumed_at, stops_at):
-    """Two validations without a better one end it, whenever it was stopped; rows after the checkpoint do not count."""
+    """Two validations without a better one end it, whenever it was stopped.
+
+    Rows after the checkpoint do not count.
+    """
     scores = [0.1, 0.3, 0.2, 0.4, 0.3, 0.2]  # at the steps 0 to 5
     rows = [{"step": str(step), "coco/AP": str(score)} for step, score in enumerate(scores)]
     monkeypatch.setattr("etram_mmdet.engine.hooks.early_stopping.validations", lambda runner: rows)

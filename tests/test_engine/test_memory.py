@@ -1,4 +1,7 @@
-"""Out of memory ends with a sentence that says what would fit. Memory is played: a step takes so many lanes."""
+"""Out of memory ends with a sentence about the number of lanes that would fit.
+
+Memory is simulated: a step takes a given number of lanes.
+"""
 
 from __future__ import annotations
 

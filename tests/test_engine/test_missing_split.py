@@ -28,7 +28,8 @@ def test_left_out(case):
     name, root = case
     cfg = config(root, name)
     assert leave_out_validation(cfg) == [
-        f"{root}/val: no recordings, so the training runs without validation: no AP and no best checkpoint"
+        f"{root}/val: no recordings, so the training runs without validation: no AP and no best "
+        "checkpoint"
     ]
     assert not any(cfg.get(key) for key in VAL) and cfg.test_dataloader and cfg.train_dataloader
     (root / "val").mkdir()

@@ -39,7 +39,7 @@ class _BuiltNow(Exception):
 
 
 def files_entered(call) -> dict[str, set[str]]:
-    """Our files whose functions ``call`` enters before the model's constructor, each with those it came from."""
+    """Our files that ``call`` enters before the model's constructor, each with its callers."""
     entered: dict[str, set[str]] = {}
 
     def ours(frame) -> str:
@@ -72,7 +72,8 @@ def test_the_way_from_a_path_to_the_model_is_short(trained):
     path = trained[0] / "iter_4.pth"
     init_detector(path, device="cpu")  # imports are no calls
     entered = files_entered(lambda: init_detector(path, device="cpu"))
-    # The sixth completes the representation of an earlier version, the seventh takes a work folder for its newest file.
+    # The sixth completes the representation of an earlier version, the seventh finds the newest
+    # checkpoint of a work folder.
     assert 0 < len(entered) <= 7, entered
     assert all(len(places) == 1 for places in entered.values()), entered
 

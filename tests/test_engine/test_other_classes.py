@@ -57,7 +57,7 @@ def class_scores(model, hw=(32, 48)) -> torch.Tensor:
 @pytest.mark.parametrize("head", HEADS)
 @torch.no_grad()
 def test_classes_of_equal_names_are_scored_as_before(head):
-    """Three classes from eight: the pedestrian is number 0 there, and number 0 here; nothing else is known."""
+    """Three classes from eight: the pedestrian is number 0 in both; no other class is known."""
     old_cfg, cfg = config(head, "etram8"), config(head, "etram3")
     torch.manual_seed(0)
     old, model = build_detector(old_cfg), build_detector(cfg)

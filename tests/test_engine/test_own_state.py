@@ -1,4 +1,4 @@
-"""What each process of a training has to itself goes into checkpoints and comes back out of them."""
+"""The state that each process of a training has for itself is saved in checkpoints and restored."""
 
 from __future__ import annotations
 
@@ -198,7 +198,10 @@ def drawn(steps, disturb):
 
 
 def test_a_step_draws_the_same_whatever_came_before():
-    """A resumed run draws in step 2 what the other did; before, a validation or a start in between changed that."""
+    """A resumed run draws in step 2 the numbers that the other run drew.
+
+    Before, a validation or a start in between changed that.
+    """
     undisturbed = drawn([0, 1, 2], disturb=False)
     assert drawn([2], disturb=True) == undisturbed[2:]
     assert len({number for step in undisturbed for number in step}) == 9

@@ -1,4 +1,4 @@
-"""Learning rates and weight decays of single parameters: paramwise_cfg does what it says, or is refused."""
+"""Learning rates and weight decays of single parameters: paramwise_cfg has effect or is refused."""
 
 from __future__ import annotations
 
@@ -54,7 +54,10 @@ def one_cycle(wrapper, **keys):
 
 
 def peaks_by_name(model, wrapper, schedule) -> dict[str, float]:
-    """Highest rate of every parameter over a training's steps, and that each rate is in proportion to the others."""
+    """Highest rate of every parameter over a training's steps.
+
+    Each rate is in proportion to the others.
+    """
     rates = learning_rates(wrapper.optimizer, [schedule], STEPS)
     shape = rates / rates.max(0).clip(1e-30)
     moving = rates.max(0) > 0
@@ -282,7 +285,10 @@ def test_what_is_frozen_stands_in_the_summary_of_a_training(sample):
         "param_scheduler=[dict(type='CosineAnnealingLR', T_max=4, eta_min=1e-4, by_epoch=False)]"
     )
     output = dry_run(sample, *options, schedule)
-    line = "frozen      backbone.stages.0, backbone.stages.1, neck: 0.10 of 0.36 million parameters; 27 BatchNorm layers"
+    line = (
+        "frozen      backbone.stages.0, backbone.stages.1, neck: 0.10 of 0.36 million parameters; "
+        "27 BatchNorm layers"
+    )
     assert f"{line} in evaluation mode" in output and "highest learning rate" not in output
     assert "learning rate: first 0.00566, second 0.00484, highest (step 1) 0.00566" in output
     assert (
@@ -305,7 +311,8 @@ def test_what_is_frozen_stands_in_the_summary_of_a_training(sample):
             "backbne is part of no parameter's name",
         ),
         (
-            "optim_wrapper.constructor=LearningRateDecayOptimizerConstructor optim_wrapper.paramwise_cfg.num_layers=6 "
+            "optim_wrapper.constructor=LearningRateDecayOptimizerConstructor "
+            "optim_wrapper.paramwise_cfg.num_layers=6 "
             "optim_wrapper.paramwise_cfg.decay_rate=0.5",
             "does not know the layers of this backbone",
         ),

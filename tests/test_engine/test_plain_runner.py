@@ -1,4 +1,4 @@
-"""Under mmengine's own ``Runner`` our configs train, fill in, check and keep plain checkpoints too."""
+"""With mmengine's ``Runner`` our configs train, fill in, check and keep plain checkpoints, too."""
 
 from __future__ import annotations
 

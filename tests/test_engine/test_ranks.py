@@ -1,4 +1,4 @@
-"""Ranks of one training that differ, are killed, are frozen or wait for each other; real processes."""
+"""Ranks of a training that differ, are killed, frozen or wait for each other; real processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a class says about a wrong value becomes a sentence; a fault in somebody's own code keeps its traceback."""
+"""An error of a class about a wrong value becomes a sentence.
+
+A fault in a user's own code keeps its traceback.
+"""
 
 from __future__ import annotations
 

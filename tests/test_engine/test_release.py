@@ -64,7 +64,10 @@ def test_only_a_checkpoint_with_a_config_is_released(tmp_path):
 
 
 def test_demo_comes_with_the_package(tmp_path, monkeypatch):
-    """Under a megabyte, tensors and plain values only; a file or work folder of that name comes first."""
+    """Under a megabyte, tensors and plain values only.
+
+    A file or work folder of that name comes first.
+    """
     monkeypatch.chdir(tmp_path)
     packaged = checkpoint_file("demo")
     assert packaged == PACKAGED / "demo.pth" and packaged.stat().st_size < 1_000_000

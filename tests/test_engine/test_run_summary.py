@@ -62,8 +62,8 @@ def test_classes_without_boxes_are_named(sample, monkeypatch):
 
 def test_summary_tells_shapes_schedule_and_rule(dry):
     assert (
-        "20 x 32 x 48 (StackedHistogram, 50 ms, 2 sensor px per px), clips of 5 frames every 50 ms, 4 lanes"
-        in dry
+        "20 x 32 x 48 (StackedHistogram, 50 ms, 2 sensor px per px), clips of 5 frames every "
+        "50 ms, 4 lanes" in dry
     )
     assert (
         "padded to 32 x 48; maps for the neck: stride 2: 16 x 16 x 24, stride 4: 32 x 8 x 12, "
@@ -124,7 +124,8 @@ def test_recordings_of_other_steps_are_named():
     (line,) = _other_steps(SimpleNamespace(sequences=[*recordings, lone]), 50_000)
     assert (
         line
-        == "WARNING some recordings have another time between frames (ms): r40 40; streams use 50 ms"
+        == "WARNING some recordings have another time between frames (ms): r40 40; streams use "
+        "50 ms"
     )
 
 
@@ -220,17 +221,21 @@ def test_memory_grows_with_lanes(sample):
         ),
         (
             ("default_hooks.checkpoint.save_best=coco/bbox_mAP",),
-            "save_best=coco/bbox_mAP, but validation gives no such number; did you mean coco/AP? It gives coco/AP, ",
+            "save_best=coco/bbox_mAP, but validation gives no such number; did you mean coco/AP? "
+            "It gives coco/AP, ",
         ),
         (
             (
-                "custom_hooks=[dict(type='EarlyStoppingHook', monitor='coco/AP_pedestrian', rule='greater')]",
+                "custom_hooks=[dict(type='EarlyStoppingHook', monitor='coco/AP_pedestrian', "
+                "rule='greater')]",
             ),
-            "EarlyStoppingHook.monitor=coco/AP_pedestrian, but validation gives no such number",  # no pedestrian in val
+            # no pedestrian in val
+            "EarlyStoppingHook.monitor=coco/AP_pedestrian, but validation gives no such number",
         ),
         (
             ("custom_hooks=[dict(type='EarlyStoppingHook', monitor='coco/AP')]",),
-            "custom_hooks.0: EarlyStoppingHook(monitor='coco/AP') cannot be used (ValueError: Cannot infer the rule",
+            "custom_hooks.0: EarlyStoppingHook(monitor='coco/AP') cannot be used (ValueError: "
+            "Cannot infer the rule",
         ),
         (
             ("default_hooks.checkpoint.save_best=coco/AP_S",),
@@ -253,7 +258,8 @@ def test_memory_grows_with_lanes(sample):
         (("train_dataloader=None",), "train: the config lacks train_dataloader"),
         (
             ("val_cfg=None",),
-            "val: the config lacks val_cfg; add it, or set all of these to None: val_dataloader=None",
+            "val: the config lacks val_cfg; add it, or set all of these to None: "
+            "val_dataloader=None",
         ),
     ],
 )
@@ -320,7 +326,8 @@ def test_misspelt_keys_end_a_run_before_it_begins(tmp_path):
     assert "model.backbone.patchsize: did you mean model.backbone.patch_size?" in output
     assert "train_dataloder: did you mean train_dataloader?" in output
     (tmp_path / "mine.py").write_text(
-        f"_base_ = {str(ROOT / CONFIG)!r}\ntrain_config = dict(max_iters=4)\nval_dataloder = dict(batch_size=1)"
+        f"_base_ = {str(ROOT / CONFIG)!r}\ntrain_config = dict(max_iters=4)\n"
+        "val_dataloder = dict(batch_size=1)"
     )
     output = run("tools/train.py", tmp_path / "mine.py", ok=False)
     assert (

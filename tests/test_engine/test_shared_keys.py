@@ -180,19 +180,24 @@ def test_a_path_is_a_data_root(tmp_path):
     [
         (
             "class_set = 'etram3'\nmodel = dict(bbox_head=dict(num_classes=8))",
-            r"model\.bbox_head\.num_classes=8, but train_dataloader\.dataset has 3 classes \(pedestrian, vehicle",
+            r"model\.bbox_head\.num_classes=8, but train_dataloader\.dataset has 3 classes "
+            r"\(pedestrian, vehicle",
         ),
         (
             "model = dict(backbone=dict(in_channels=10))",
-            r"model\.backbone\.in_channels=10, but train_dataloader\.dataset has frames of 20 channels",
+            r"model\.backbone\.in_channels=10, but train_dataloader\.dataset has frames of 20 "
+            r"channels",
         ),
         (
             "class_set = None\nval_dataloader = dict(dataset=dict(class_set='cls8_sample'))",
-            r"train_dataloader\.dataset has the classes pedestrian.*but val_dataloader\.dataset has Car",
+            r"train_dataloader\.dataset has the classes pedestrian.*but val_dataloader\.dataset "
+            r"has Car",
         ),
         (
-            "representation = None\nval_dataloader = dict(dataset=dict(representation=dict(type='TimeSurface')))",
-            r"train_dataloader\.dataset has frames of 20 channels, but val_dataloader\.dataset of 2",
+            "representation = None\n"
+            "val_dataloader = dict(dataset=dict(representation=dict(type='TimeSurface')))",
+            r"train_dataloader\.dataset has frames of 20 channels, but "
+            r"val_dataloader\.dataset of 2",
         ),
     ],
 )
@@ -206,8 +211,10 @@ def test_data_sets_may_name_their_own_where_the_top_is_silent(tmp_path):
     text = (
         "data_root = None\nclass_set = None\n"
         "train_dataloader = dict(dataset=dict(_delete_=True, type='ConcatDataset', datasets=[\n"
-        "    dict(type='ETraMDataset', data_root='a/', split='train', class_set='etram3', pipeline=[]),\n"
-        "    dict(type='ETraMDataset', data_root='b/', split='train', class_set='etram3_from8', pipeline=[])]))\n"
+        "    dict(type='ETraMDataset', data_root='a/', split='train', class_set='etram3', "
+        "pipeline=[]),\n"
+        "    dict(type='ETraMDataset', data_root='b/', split='train', class_set='etram3_from8', "
+        "pipeline=[])]))\n"
         "val_dataloader = dict(dataset=dict(data_root='a/', class_set='etram3'))\n"
         "test_dataloader = dict(dataset=dict(data_root='b/', class_set='etram3_from8'))\n"
     )

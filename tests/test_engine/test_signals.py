@@ -1,4 +1,4 @@
-"""A process that is told to end, for real: signals from outside, loading processes in the same group."""
+"""Real processes that get signals from outside, with loading processes in the same group."""
 
 from __future__ import annotations
 

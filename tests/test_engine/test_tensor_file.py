@@ -1,4 +1,4 @@
-"""Files of torch.save are read as tensors and plain values; whatever else they try is a sentence."""
+"""Files of torch.save are read as tensors and plain values; anything else gives a sentence."""
 
 from __future__ import annotations
 
@@ -129,7 +129,10 @@ def test_a_dtype_that_lies_about_itself_is_refused(tmp_path):
     ],
 )
 def test_functions_and_classes_cannot_be_changed(target, tmp_path):
-    """A pickle may set attributes of whatever it holds: here the defaults of the function that makes tensors."""
+    """A pickle may set attributes of any object in it.
+
+    Here it sets the defaults of the function that makes tensors.
+    """
     before = torch._utils._rebuild_tensor_v2.__defaults__
     change = b"N}X\x0c\x00\x00\x00__defaults__X\x03\x00\x00\x00new\x85s\x86b"
     path = archive(tmp_path / "x.pth", b"\x80\x02c" + target.encode() + b"\n" + change + b".")
@@ -183,7 +186,7 @@ def test_what_a_pickle_tries_is_a_sentence(program, says, tmp_path):
 
 
 def test_records_that_grow_are_refused(tmp_path):
-    """A thousand to one is what compressing zeros gives; a directory may also lie about the size."""
+    """Compressed zeros become a thousand times larger; a directory may also lie about the size."""
     path = archive(tmp_path / "x.pth", b"\x80\x02}.", {"0": bytes(1 << 20)}, zipfile.ZIP_DEFLATED)
     with pytest.raises(InputError, match="is compressed"):
         read_tensor_file(path)

@@ -1,4 +1,7 @@
-"""No wrong value ends in a traceback: a sample; ``python -m tests.reliability.typed_values`` tries them all."""
+"""No wrong value ends in a traceback: a sample.
+
+``python -m tests.reliability.typed_values`` tries all values.
+"""
 
 from __future__ import annotations
 

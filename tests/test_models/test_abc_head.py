@@ -60,7 +60,7 @@ def test_draws_follow_seed_and_step():
 
 
 def test_all_priors_of_a_box_share_its_draw():
-    """400 boxes of three priors each; every prior costs log 2 for each of three classes, or nothing."""
+    """400 boxes of three priors each; a prior costs log 2 for each of three classes, or 0."""
     head = abc(gamma=0.2).bbox_head
     index = torch.arange(400).repeat(3)
     labels = torch.zeros(400, dtype=torch.long)

@@ -73,7 +73,10 @@ def test_gradients_of_the_second_head_reach_the_backbone():
 
 
 def test_dropped_at_test_unless_merged():
-    """The second head made sure of its second class, bicycle (number 2); the main head finds nothing."""
+    """The second head is made sure of its second class, bicycle (number 2).
+
+    The main head finds nothing.
+    """
     found = {}
     for merge in (False, True):
         model = aux(merge_at_test=merge)

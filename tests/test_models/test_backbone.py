@@ -62,7 +62,7 @@ def test_state_matters_and_lanes_are_apart():
 
 @pytest.mark.parametrize("dws_conv", [False, True])
 def test_dws_conv_moves_memory_in_space(dws_conv):
-    """An event reaches the next pixel through the hidden state only with the depthwise convolution."""
+    """An event reaches the next pixel through the hidden state only with depthwise convolution."""
     from etram_mmdet.models.layers.conv_lstm import ConvLSTM
 
     torch.manual_seed(0)

@@ -28,8 +28,10 @@ def test_smoothed_by_hand():
         SCORES[:1], torch.tensor([[0.66, 0.1, 0.1]]), reduction="sum"
     )
     assert SmoothedClassLoss(0.3)(SCORES[:1], target).item() == pytest.approx(expected.item())
-    plain, unsmoothed = (losses(build(**with_head(**keys)).train(), batch())["loss_cls"] for keys in
-                         ({}, dict(loss_cls=dict(type="SmoothedClassLoss", smoothing=0.0))))  # fmt: skip
+    without = dict(loss_cls=dict(type="SmoothedClassLoss", smoothing=0.0))
+    plain, unsmoothed = (
+        losses(build(**with_head(**keys)).train(), batch())["loss_cls"] for keys in ({}, without)
+    )
     assert unsmoothed.item() == pytest.approx(plain.item(), rel=1e-6)
 
 
@@ -46,7 +48,10 @@ def test_eqlv2_starts_as_plain_binary_cross_entropy():
 
 
 def test_eqlv2_second_step_by_hand():
-    """Class 1 never was positive: its ratio is 0, its negatives weigh 1 / (1 + e^9.6), its positives almost 5."""
+    """Class 1 was never positive, so its ratio is 0.
+
+    Its negatives weigh 1 / (1 + e^9.6), its positives almost 5.
+    """
     loss = EQLV2ClassLoss(num_classes=3)
     loss(SCORES, LABELS)
     p = SCORES.sigmoid()
@@ -63,7 +68,7 @@ def test_eqlv2_second_step_by_hand():
 
 
 def test_seesaw_by_hand():
-    """After one step with labels 0, 0, 0, 2: class 2 is spared by (1/3)^.8 of what class 0 asks of it, and so on."""
+    """After four boxes of class 0, it punishes the other classes less, by (1/4)^.8."""
     loss = SeesawClassLoss(num_classes=3)
     loss(torch.zeros(3, 3), torch.tensor([0, 0, 0]))
     value = loss(torch.tensor([[1.0, 0, 0.0]]), torch.tensor([0])).item()
@@ -89,7 +94,7 @@ def test_seesaw_is_a_sum_over_priors():
 
 
 def test_seesaw_scores_are_a_softmax():
-    """A classifier that says (2, 0, 0) everywhere: e^2 / (e^2 + 2), where a sigmoid would say .88."""
+    """A classifier with logits (2, 0, 0) everywhere: e^2 / (e^2 + 2); a sigmoid would give .88."""
     model = build_plugin("SeesawClassLoss")
     for level in model.bbox_head.multi_level_conv_cls:
         level.weight.data.zero_()

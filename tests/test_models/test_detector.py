@@ -172,7 +172,10 @@ def test_predicts_labelled_frames():
 
 
 def test_predictions_are_the_heads_whole_boxes():
-    """As the reference's, which are not cut to the frame: three streams of one frame each, decoded by hand."""
+    """As the reference's boxes, which are not cut to the frame.
+
+    Three streams of one frame each, decoded by hand.
+    """
     model = build().eval()
     data = batch(is_first=(True, True, True), labelled=((1, 1, 1),))
     with torch.no_grad():
@@ -285,9 +288,12 @@ def test_checkpointing_changes_neither_gradients_nor_statistics():
 
 
 def test_parts_give_the_gradient_of_the_whole_batch():
-    """Six lanes at once, and two at a time: the same weights after two steps, the state carried from one to the next.
+    """Six lanes at once, and two at a time: the same weights after two steps.
 
-    Parts differ in positives, one has no label at all. BatchNorm's statistics are frozen, since they are what differs.
+    The state is carried from one step to the next.
+
+    Parts differ in positives, one has no label at all. BatchNorm's statistics are frozen, since
+    they would differ.
     """
     labelled = ((1, 0, 0, 0, 1, 1), (0, 1, 0, 0, 1, 1), (1, 0, 0, 0, 0, 1))
     steps = [batch((first,) * 6, labelled, seed=seed) for seed, first in enumerate((True, False))]
@@ -311,7 +317,10 @@ def test_parts_give_the_gradient_of_the_whole_batch():
 
 @pytest.mark.parametrize("counts", [2, 3])
 def test_parts_accumulate_over_iterations_as_the_whole_batch_does(counts):
-    """Four iterations: steps after every second, or after the third and, as the training ends there, the fourth."""
+    """Four iterations with an update after every second, or after the third and the fourth.
+
+    The training ends after the fourth.
+    """
     labelled = ((1, 0, 0, 0, 1, 1), (0, 1, 0, 0, 1, 1), (1, 0, 0, 0, 0, 1))
     models = [build(), build(micro_batch=2)]
     wrappers = [

@@ -27,7 +27,10 @@ def test_first_step_weighs_nothing():
 
 
 def test_second_step_by_hand():
-    """Mean .610: small boxes weigh .889 / .610 = 1.457, large ones no less than 1, a bin that was never seen 1."""
+    """Mean .610: small boxes weigh .889 / .610 = 1.457, large ones no less than 1.
+
+    A bin that was never seen weighs 1.
+    """
     loss = feedback()
     loss(PRED, TARGET)
     ratio = LOSS[0] / (sum(LOSS) / 2)

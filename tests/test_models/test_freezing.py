@@ -61,7 +61,7 @@ def test_all_schedules_of_learning_rates_are_tried():
 
 @pytest.mark.parametrize("kind", SCHEDULES)
 def test_rates_by_prefix_under_every_schedule(kind):
-    """Frozen weights stay to the bit, those of a tenth of the rate have a tenth of the highest one."""
+    """Frozen weights stay equal to the bit; with a tenth of the rate the highest is a tenth, too."""
     torch.manual_seed(0)
     model = Tiny()
     before = copy.deepcopy(model.state_dict())

@@ -18,7 +18,10 @@ def weights(areas, **kwargs):
 
 
 def test_exponential_weights():
-    """W = 2: 8x8 1.88, 16x16 1.56, 20x20 1.35, 24x24 1.14, 1 from 1024 ln 2 = 710 px2 on; W = 2.5: 24x24 1.42."""
+    """W = 2: 8x8 1.88, 16x16 1.56, 20x20 1.35, 24x24 1.14, 1 above 1024 ln 2 = 710 px2.
+
+    W = 2.5: 24x24 1.42.
+    """
     assert weights([64, 256, 400, 576]) == pytest.approx([1.88, 1.56, 1.35, 1.14], abs=0.005)
     edge = 1024 * math.log(2)
     assert weights([edge - 1, edge + 1, 1e6]) == pytest.approx([1.00098, 1, 1], abs=1e-5)
@@ -51,7 +54,7 @@ def boxes(*sizes, shift=0.0):
 
 
 def test_loss_by_hand():
-    """Two squares, each shifted by half its side: IoU 1/3, loss 8/9, weighted by the target's area."""
+    """Two squares, each shifted by half its side: IoU 1/3, loss 8/9, weighted by the area."""
     target = boxes(10.0, 100.0)
     pred = torch.tensor([[5.0, 0, 15, 10], [50, 0, 150, 100]])
     expected = 5 * (8 / 9) * (2 * math.exp(-100 / 1024) + 1)

@@ -1,4 +1,4 @@
-"""Operators that this mmcv lacks are refused when the model is built, not when the first box appears."""
+"""Operators that this mmcv lacks are refused when the model is built, not at the first box."""
 
 from __future__ import annotations
 

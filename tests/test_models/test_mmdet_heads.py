@@ -172,7 +172,7 @@ def total(found: dict) -> torch.Tensor:
 
 
 def check_trains_validates_and_streams(model):
-    """Two clips: losses are finite and learnt from; then the streamed boxes are those of validation."""
+    """Two clips: losses are finite and learnt from; streamed boxes equal those of validation."""
     wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=1e-3))
     before = copy.deepcopy(model.state_dict())
     for first in (True, False):
@@ -263,7 +263,7 @@ def test_most_boxes_of_a_frame():
 
 
 def test_the_trial_leaves_no_traces():
-    """Statistics of BatchNorm, the mode and random numbers are those of a backbone that was never tried."""
+    """Statistics of BatchNorm, mode and random numbers equal those of an untried backbone."""
     model = backbone_of("ResNet")
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     assert norms and all(n.num_batches_tracked == 0 and not n.running_mean.any() for n in norms)
@@ -408,7 +408,10 @@ def test_a_phase_that_waits_for_an_epoch_is_refused():
 
 
 def test_tood_takes_more_frames_than_mmcvs_operator():
-    """33 frames: mmcv's deformable convolution takes up to 32 or a multiple. A copied head calls its own method."""
+    """33 frames: mmcv's deformable convolution takes up to 32 or a multiple.
+
+    A copied head calls its own method.
+    """
     model = head_of("TOODHead").eval()
     maps = [torch.randn(33, 8, 64 // stride, 64 // stride) for stride in (2, 4, 8)]
     with torch.no_grad():
@@ -424,7 +427,8 @@ def test_tood_takes_more_frames_than_mmcvs_operator():
 def test_two_stages_are_refused_before_their_keys(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(
-        f'_base_ = "{ROOT}/configs/baseline.py"\nmodel = dict(roi_head=dict(type="StandardRoIHead"))\n'
+        f'_base_ = "{ROOT}/configs/baseline.py"\n'
+        'model = dict(roi_head=dict(type="StandardRoIHead"))\n'
     )
     with pytest.raises(
         InputError, match=r"model.roi_head: RecurrentDetector finds boxes in two stages"
@@ -434,7 +438,10 @@ def test_two_stages_are_refused_before_their_keys(tmp_path):
 
 @pytest.mark.parametrize(("name", "owner"), [("ResNet", "backbone"), ("CSPNeXt", "model")])
 def test_channels_of_the_representation_reach_the_backbone(name, owner):
-    """In the backbone's config where it has such a key, else in the detector's; other numbers are refused."""
+    """In the backbone's config if it has such a key, else in the detector's.
+
+    Other numbers are refused.
+    """
     data = dict(dataset=dict(representation=dict(type="StackedHistogram", bins=5)))
     model = dict(type="RecurrentDetector", backbone=dict(type=name))
     cfg = Config(dict(model=model, train_dataloader=data))

@@ -1,4 +1,4 @@
-"""mmdet's losses in the slots of the YOLOX head: values by hand, whatever reduction they come with."""
+"""mmdet's losses in the slots of the YOLOX head: values by hand, for every reduction."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ REDUCTIONS = pytest.mark.parametrize(
     "reduction", [{}, dict(reduction="sum")], ids=["as it comes", "sum"]
 )
 
-# Two positive priors. The first prediction is too low by 6 of 16 px; the second is right but for a shift by 5 px.
+# Two positive priors. The first prediction is too low by 6 of 16 px; the second is right except for
+# a shift by 5 px.
 PREDICTED = torch.tensor([[0.0, 0, 10, 10], [20.0, 20, 30, 40]])
 MATCHED = torch.tensor([[0.0, 0, 10, 16], [25.0, 20, 35, 40]])
 IOU = [100 / 160, 1 / 3]
@@ -26,13 +27,17 @@ IOU = [100 / 160, 1 / 3]
 GIOU = IOU
 # squared distance of the centres over the squared diagonal of the box around both
 DISTANCE = [3**2 / (10**2 + 16**2), 5**2 / (15**2 + 20**2)]
-# CIoU's aspect term v = 4 / pi^2 (atan(w / h) - atan(w' / h'))^2, weighed by v / (1 - IoU + v) where IoU > 0.5
+# CIoU's aspect term v = 4 / pi^2 (atan(w / h) - atan(w' / h'))^2, weighed by v / (1 - IoU + v) if
+# IoU > 0.5
 V = [4 / math.pi**2 * (math.atan(10 / 16) - math.atan(1)) ** 2, 0.0]
 ASPECT = [v / (1 - iou + v) * v for v, iou in zip(V, IOU, strict=True)]
 
 
 def siou_distance(dx, dy, width, height):
-    """Distance cost of SIoU (Gevorgyan 2022) with its angle cost; mmdet's gamma is positive unless told otherwise."""
+    """Distance cost of SIoU (Gevorgyan 2022) with its angle cost.
+
+    mmdet's gamma is positive unless it is set.
+    """
     sigma = math.hypot(dx, dy)
     sine = min(abs(dx), abs(dy)) / sigma
     angle = math.cos(2 * math.asin(sine) - math.pi / 2)
@@ -126,7 +131,10 @@ def test_class_loss_is_the_sum_over_scores(name, reduction):
 @REDUCTIONS
 @pytest.mark.parametrize("name", CLASS_LOSSES)
 def test_class_loss_with_a_weight_for_each_box(name, reduction):
-    """SizeAwareYOLOXHead: boxes of 200 px2 count 2 exp(-200 / 100), at least 1, and 2 exp(-50 / 100)."""
+    """SizeAwareYOLOXHead: boxes of 200 px2 count 2 exp(-200 / 100), at least 1.
+
+    Those of 50 px2 count 2 exp(-50 / 100).
+    """
     cfg = with_reduction(dict(type=name, use_sigmoid=True), reduction)
     if name == "SmoothedClassLoss":
         del cfg["use_sigmoid"]
@@ -175,7 +183,7 @@ def test_box_losses_train_at_their_weight():
 
 
 def test_l1_loss_is_that_of_mmdets_head():
-    """YOLOXModeSwitchHook sets ``use_l1``. Offsets of centres and logarithms of sizes, in strides."""
+    """YOLOXModeSwitchHook sets ``use_l1``: offsets of centres and logs of sizes, in strides."""
     model = build(bbox_head=HEAD | dict(loss_l1=dict(type="L1Loss"))).train()
     head = model.bbox_head
     head.use_l1 = True

@@ -21,7 +21,7 @@ IOU = 0.3
 
 
 def detector(across: bool):
-    """Boxes of about 8 pixels at every place of every level, each level sure of a class of its own."""
+    """Boxes of about 8 px at every place of every level; each level is sure of its own class."""
     model = build(
         test_cfg=dict(TEST, nms=ConfigDict(type="nms", iou_threshold=IOU, class_agnostic=across))
     )

@@ -82,7 +82,10 @@ def test_mean_size_is_of_roots_not_of_areas():
 
 
 def candidates() -> tuple[InstanceData, InstanceData]:
-    """Two priors beside a small box that neither prediction touches; the second one is nearer, the first surer."""
+    """Two priors near a small box that neither prediction touches.
+
+    The second one is nearer, the first surer.
+    """
     truth = InstanceData(bboxes=torch.tensor([[8.0, 8, 12, 12]]), labels=torch.tensor([0]))
     predicted = InstanceData(
         bboxes=torch.tensor([[40.0, 8, 44, 12], [13.0, 8, 17, 12]]),

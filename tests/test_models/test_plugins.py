@@ -40,7 +40,7 @@ def gradients(model, data) -> dict[str, torch.Tensor]:
 
 
 def test_every_plugin_of_the_package_is_here():
-    """Those of the registries that are neither parts of the baseline, nor base classes, nor around a model."""
+    """Registered classes that are no part of the baseline, no base class and not around a model."""
     baseline = {
         "MaxViTRNN",
         "EventDataPreprocessor",
@@ -202,7 +202,10 @@ def test_losses_of_mmdet_that_compare_boxes_are_refused_in_parts():
 
 
 def test_two_processes_agree():
-    """One of them sees no box in its second step; afterwards both hold the same weights, for every plugin."""
+    """One of two processes gets no box in its second step.
+
+    Afterwards both hold the same weights, for every plugin.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -224,6 +227,6 @@ def _two_steps(rank: int, port: int) -> None:
         both = [torch.empty_like(flat) for _ in range(2)]
         dist.all_gather(both, flat)
         assert flat.isfinite().all() and torch.equal(*both), name
-    os._exit(
-        0
-    )  # destructors would wait for gloo's threads, which may wait for the interpreter lock that they hold
+    # Destructors would wait for gloo's threads, which may wait for the interpreter lock that the
+    # destructors hold.
+    os._exit(0)

@@ -1,4 +1,7 @@
-"""The detector agrees with the reference implementation of RVT: maps, losses and gradients (tests/data)."""
+"""The detector agrees with the reference implementation of RVT in maps, losses and gradients.
+
+Its numbers are in tests/data.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,7 @@ def xyxy(cxcywh):
 
 
 def neck_maps(neck, features):
-    """What comes out, and what goes into its last layers: in the reference these belong to the head."""
+    """Maps of the neck, and the input of its last layers, which are in the reference's head."""
     inner = []
     hooks = [
         conv.register_forward_pre_hook(lambda _, inputs: inner.append(inputs[0]))
@@ -65,7 +68,7 @@ def neck_maps(neck, features):
 
 
 def predictions(head, maps):
-    """Decoded boxes as centre and size in pixels, and probabilities of an object and of the classes."""
+    """Decoded boxes as centre and size in pixels, and probabilities of object and classes."""
     cls, box, obj = head(maps)
     priors = torch.cat(
         head.prior_generator.grid_priors([m.shape[2:] for m in cls], device="cpu", with_stride=True)

@@ -1,4 +1,7 @@
-"""Priors learn the boxes, with the losses and gradients, that they learn in the reference (tests/data)."""
+"""Priors learn the boxes that they learn in the reference (tests/data).
+
+Losses and gradients are equal, too.
+"""
 
 from __future__ import annotations
 
