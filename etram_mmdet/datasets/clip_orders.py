@@ -32,7 +32,7 @@ class ClipOrder(ABC):
     Args:
         items: streams or clips to choose from.
         seed: seed of the whole order; the same seed gives the same sequence.
-        dataset: data set of the items. Orders that look at boxes ask its ``boxes_per_class``
+        dataset: data set of the items. Orders that count boxes use its ``boxes_per_class``
             (``boxes_per_item``). Default: none.
     """
 

@@ -226,7 +226,7 @@ def test_shuffled_passes_count_no_boxes():
         ),
         (dict(type="StreamEvalBatchSampler"), "'StreamEvalBatchSampler'.*ShuffledOrder"),
         (dict(threshold=0.1), "dict.type=...."),
-        ("RepeatFactorOrder", "by RepeatFactorOrder: expected dict"),
+        ("RepeatFactorOrder", "RepeatFactorOrder: names no order of clips; expected dict"),
     ],
 )
 def test_refuses_with_a_sentence(cfg, says):

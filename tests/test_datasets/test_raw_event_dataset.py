@@ -268,11 +268,11 @@ def test_files_are_read_as_the_config_says(tmp_path):
     write_recording(folder, "a", events, boxes)
     with pytest.raises(InputError, match="no sequence has a labelled frame"):
         build("RawEventDataset", tmp_path, REPRESENTATIONS[0])
-    mended = build(
+    corrected = build(
         "RawEventDataset", tmp_path, REPRESENTATIONS[0], reading=dict(label_time_unit="ms")
     )
-    assert np.array_equal(mended.sequences[0].t_us, right.sequences[0].t_us)
-    assert np.array_equal(mended[clip(3, 8)]["inputs"], right[clip(3, 8)]["inputs"])
+    assert np.array_equal(corrected.sequences[0].t_us, right.sequences[0].t_us)
+    assert np.array_equal(corrected[clip(3, 8)]["inputs"], right[clip(3, 8)]["inputs"])
     kept = build(
         "RawEventDataset", tmp_path, REPRESENTATIONS[0], reading=dict(keep_implausible=True)
     )

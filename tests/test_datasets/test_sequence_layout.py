@@ -130,11 +130,11 @@ FAULTS = {
     ),
     "corners as text": (
         _field_as("x", "U9"),
-        "labels.npz: labels is .*, expected boxes with x, y, w, h and class_id",
+        "labels.npz: labels is .*, expected boxes with the numbers x, y, w, h and class_id",
     ),
     "times of boxes as text": (
         _field_as("t", "U9"),
-        "labels.npz: labels is .*, expected boxes with x, y",
+        "labels.npz: labels is .*, expected boxes with the numbers x, y",
     ),
 }
 
@@ -177,4 +177,4 @@ def test_inspection_tells_of_sequences_of_two_shapes(tmp_path):
     shutil.rmtree(tmp_path / "train" / "b")
     write_layout(tmp_path / "train" / "b", _set("data", lambda d: d[:, :, :16]))
     (problem,) = take_census(tmp_path).problems
-    assert "(20, 24, 32) (train/a), (20, 16, 32) (train/b); put them into separate" in problem
+    assert "(20, 24, 32) (train/a), (20, 16, 32) (train/b); separate them" in problem

@@ -104,7 +104,7 @@ def test_config_survives_as_data(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["x.pth"]
     loaded = load_checkpoint_file(tmp_path / "x.pth")
     assert loaded["param_schedulers"] == [dict(n=1)]
-    torch.save(loaded, tmp_path / "again.pth")  # what was loaded can be saved as it is
+    torch.save(loaded, tmp_path / "again.pth")  # a loaded checkpoint can be saved again
     assert load_checkpoint_file(tmp_path / "again.pth")["param_schedulers"] == [dict(n=1)]
     info = loaded["message_hub"]["runtime_info"]
     assert info == dict(iter=3, eta=1.5, keep_ckpt_ids=[1, 2]) and type(info["eta"]) is float

@@ -31,7 +31,7 @@ ABLATIONS = sorted((ROOT / "configs" / "ablations").glob("*.py"))
 
 @pytest.fixture(scope="module")
 def config():
-    """Reader of configs, each once: checking leaves them as they are."""
+    """Reader of configs, each once: checking does not change them."""
     read = {}
 
     def get(name: str) -> Config:

@@ -61,7 +61,7 @@ def test_all_schedules_of_learning_rates_are_tried():
 
 @pytest.mark.parametrize("kind", SCHEDULES)
 def test_rates_by_prefix_under_every_schedule(kind):
-    """Frozen weights stay equal to the bit; with a tenth of the rate the highest is a tenth, too."""
+    """Frozen weights stay equal to the bit; a tenth of the rate has a tenth of the highest rate."""
     torch.manual_seed(0)
     model = Tiny()
     before = copy.deepcopy(model.state_dict())

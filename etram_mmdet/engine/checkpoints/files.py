@@ -66,8 +66,8 @@ def make_plain(checkpoint: dict, cfg: Config) -> None:
         )
         for name, buffer in hub["log_scalars"].items()
     }
-    # OneCycleLR keeps a bound method among its numbers; loading leaves the fresh scheduler's own in
-    # place.
+    # OneCycleLR keeps a bound method among its numbers; after loading, the new scheduler keeps its
+    # own.
     if "param_schedulers" in checkpoint:
         checkpoint["param_schedulers"] = [
             {key: value for key, value in each.items() if not callable(value)}

@@ -70,7 +70,7 @@ def _reached(head: type) -> Iterator[ast.FunctionDef]:
         for base in head.__mro__
         if issubclass(base, nn.Module) and base is not nn.Module
     ]
-    waiting = [(name, 0) for name in _ENTRIES]  # and from which class on it is looked for
+    waiting = [(name, 0) for name in _ENTRIES]  # name, and the first class that is searched for it
     seen = set()
     while waiting:
         name, start = waiting.pop()

@@ -28,7 +28,7 @@ def refused_settings(cfg: Mapping) -> Iterator[None]:
     whoever wrote that code needs the traceback.
 
     Args:
-        cfg: the config, in whose parts the class that raised is looked for.
+        cfg: the config, which is searched for the class that raised the error.
 
     Raises:
         InputError: the message names the part of the config, the class and its error.
@@ -137,7 +137,7 @@ def _frames(error: BaseException) -> list[FrameType]:
 
 
 def _is_own(frame: FrameType) -> bool:
-    """Whether a frame runs code that a user wrote beside this project."""
+    """Whether a frame runs code that a user wrote, outside of this project."""
     name = frame.f_code.co_filename
     is_library = name.startswith((_PACKAGE, sys.base_prefix, sys.prefix, "<"))
     return not is_library and not any(part in name for part in _INSTALLED)

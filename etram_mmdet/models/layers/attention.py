@@ -131,7 +131,7 @@ def _attention_of_short_rows(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 class LayerScale(nn.Module):
     """Sum of a shortcut and a branch with a learnt factor per channel.
 
-    The factor starts near zero, so that a fresh block is almost the identity.
+    The factor starts near zero, so that an untrained block is almost the identity.
 
     Args:
         channels: C of the maps (..., C).
