@@ -89,8 +89,8 @@ def share_data_keys(cfg: Config) -> None:
             elif stated is not None and as_plain(stated) != as_plain(value):
                 raise InputError(
                     f"{key} is {as_plain(value)!r} at the top of the config, but {place}.{key} is "
-                    f"{as_plain(stated)!r}; leave one of them out ({key}=None at the top lets every "
-                    "data set have its own)"
+                    f"{as_plain(stated)!r}; leave one of them out ({key}=None at the top lets "
+                    "every data set have its own)"
                 )
 
 

@@ -127,8 +127,8 @@ def test_unknown_classes_are_refused_with_their_counts_or_dropped(tmp_path):
     ids = np.array([11, 9, 9, 2**32 - 1], np.uint32)
     (problem,) = made(tmp_path, ids, class_set=OWN).problems
     assert (
-        "a_bbox.npy: unknown class ids -1, 9, expected ids 3, 11 to 12 and the names car, bus, lorry of"
-        in problem
+        "a_bbox.npy: unknown class ids -1, 9, expected ids 3, 11 to 12 and the names car, bus, "
+        "lorry of" in problem
     )
     assert "(-1: 1 boxes, 9: 2 boxes); map them to classes with --class-set" in problem
     summary = made(tmp_path, ids, class_set=OWN, drop_unknown_classes=True)
@@ -165,8 +165,8 @@ def test_without_a_class_set_unknown_ids_are_refused_or_dropped_too(tmp_path):
 def test_names_need_a_class_set(tmp_path):
     (problem,) = made(tmp_path, ["car"] * 4, NAMED).problems
     assert (
-        "a_bbox.npy: holds class names (car), which need a class set: pass --class-set NAME or FILE.json"
-        in problem
+        "a_bbox.npy: holds class names (car), which need a class set: pass --class-set NAME or "
+        "FILE.json" in problem
     )
     (problem,) = made(tmp_path, ["car", "van", "car", "car"], NAMED, class_set="gen1").problems
     assert (

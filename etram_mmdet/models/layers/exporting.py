@@ -1,4 +1,4 @@
-"""Whether the network is being written to a file."""
+"""Find out whether the network is being exported."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import torch
 def is_exporting() -> bool:
     """Whether :func:`torch.export` is tracing the network.
 
-    Writing into a view of a tensor and cutting a batch into portions are left out then: a graph
-    holds them as long tables of places. Always False before PyTorch 2.7, which has no such name.
+    Then the network neither writes into a view of a tensor nor splits a batch into portions,
+    because an exported graph would hold long tables of indices for that. Always False before
+    PyTorch 2.7, which has no such function.
     """
     return getattr(torch.compiler, "is_exporting", bool)()
