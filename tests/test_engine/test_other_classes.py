@@ -136,8 +136,8 @@ def test_a_training_with_other_classes_on_other_attention_groups(trained, sample
     options += ["model.backbone.partition_size=(2,2)", "allow_other_classes=True"]
     output = run("tools/train.py", CONFIG, "--dry-run", "--cfg-options", *options)
     assert (
-        f"weights     {weights} finds pedestrian, car, bicycle, bus, motorbike, truck, tram"
-        in output
+        f"weights     {weights} was trained to find pedestrian, car, bicycle, bus, motorbike, "
+        "truck, tram" in output
     )
     assert (
         "weights copied for pedestrian, new for vehicle, micro-mobility" in output

@@ -132,11 +132,11 @@ def test_without_any_state_a_line_says_so(monkeypatch):
         ),
         (
             lambda states: states[0]["gradients"].update({"norm.weight": torch.ones(9)}),
-            "gradients have a norm.weight",
+            "gradients hold norm.weight, which",
         ),
         (
             lambda states: states[0]["buffers"].update(cache=torch.ones(2)),
-            "buffers have a cache that",
+            "buffers hold cache, which",
         ),
         (
             lambda states: states[0]["buffers"].update({"norm.running_var": torch.ones(3).long()}),
