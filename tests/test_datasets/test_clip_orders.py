@@ -1,4 +1,4 @@
-"""How often orders show what, and that a position alone says what is there."""
+"""How often orders show a clip; a position alone decides which clip is there."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ of_every_kind = pytest.mark.parametrize("cfg", KINDS.values(), ids=KINDS)
 
 
 def clips_of(boxes):
-    """One frame per clip, and a dataset that knows their boxes."""
+    """Clips of one frame, and a data set with the given numbers of boxes."""
     dataset = SimpleNamespace(
         metainfo=dict(classes=tuple(range(boxes.shape[1]))),
         boxes_per_class=lambda s: boxes[s.start : s.stop].sum(0),
@@ -83,7 +83,7 @@ def test_clips_appear_as_often_as_their_factors_say():
 
 
 def test_passes_are_of_about_one_length():
-    """Clips of one factor are not all repeated in the same pass."""
+    """Clips with the same repeat factor are not all repeated in the same pass."""
     boxes = np.zeros((400, 2), np.int64)
     boxes[:160, 0] = boxes[160:, 1] = (
         1  # shares 0.4 and 0.6 below a threshold of 0.9: factors 1.5 and 1.22

@@ -257,7 +257,7 @@ def paste(tubelet, shift_px):
 
 @pytest.mark.parametrize("shift", [-30, -18, -17, -10, 0, 23, 30])
 def test_pixels_outside_the_frame_are_left_out(shift):
-    """Against a canvas wide enough for everything."""
+    """The result is compared with a canvas that is wide enough for everything."""
     donor = np.random.default_rng(0).integers(0, 3, (2, H, W), np.uint8)
     frame, canvas = np.full((2, H, W), 9, np.uint8), np.full((2, H, 3 * W), 9, np.uint8)
     box = np.array([10.2, 3, 17, 7.1], np.float32)

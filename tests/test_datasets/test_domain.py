@@ -1,4 +1,4 @@
-"""What a training says about its data, and when other data lie outside of that."""
+"""The range of training data, and when other data lie outside of it."""
 
 from __future__ import annotations
 

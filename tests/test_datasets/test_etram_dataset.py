@@ -309,7 +309,7 @@ def damaged(sample, tmp_path, change):
 
 @pytest.mark.parametrize(("name", "value"), [("x", np.nan), ("h", np.inf), ("y", -np.inf)])
 def test_truth_that_is_not_finite_is_found_when_the_folder_is_read(sample, tmp_path, name, value):
-    """Not at the first validation; by a training, and where data are inspected."""
+    """A training and tools/inspect_data.py find it before the first validation."""
 
     def change(labels):
         labels[name][3] = labels[name][5] = value

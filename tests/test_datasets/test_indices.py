@@ -1,4 +1,4 @@
-"""A part of the data: whole recordings, since frames that are taken out of one are no stream."""
+"""A part of the data consists of whole recordings: single frames are no stream."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_numbers_that_no_recording_has_are_refused(sample, indices):
 
 
 def test_a_part_is_known_as_such(sample):
-    """Its frames are counted alone, and runs on it are not compared with runs on all."""
+    """Only its frames are counted, and runs on it are not compared with runs on all data."""
     whole, part = (ETraMDataset(str(sample), "train", indices=n) for n in (None, 2))
     assert len(part) == sum(len(s.labelled) for s in whole.sequences[:2]) < len(whole)
     assert {s.recording for s in part.segments} == {0, 1} and digest(part) != digest(whole)

@@ -69,7 +69,7 @@ def test_more_sequence_folders_than_files_may_be_open(folder, tmp_path, few_file
 
 
 def test_more_recordings_than_files_may_be_open(tmp_path, few_files):
-    """Of every format; each goes on where it was, and back."""
+    """Recordings of every format are read in turn; each continues where it was, and goes back."""
     events = make_events()
     recordings = [
         open_recording(write(tmp_path / f"{i}.{suffix}", events))
@@ -130,7 +130,7 @@ def test_a_locked_file_is_called_locked(folder):
 def test_an_error_of_the_disk_while_frames_are_read_is_told_as_such(
     folder, monkeypatch, number, says
 ):
-    """HDF5 puts the number into its text."""
+    """HDF5 gives the number of the error in its text only."""
 
     def fail(*args):
         raise OSError(

@@ -55,7 +55,7 @@ def drawn(monkeypatch):
 
 
 def test_every_pair_of_consumers_is_independent(raw_sample, drawn):
-    """At frame 0 of recording 0 as well: numpy takes (a, b) for (a, b, 0)."""
+    """This holds at frame 0 of recording 0, too, although numpy reads (a, b) as (a, b, 0)."""
     dataset = build(
         raw_sample,
         [dict(type=name) for name in EVENTS],
@@ -100,7 +100,7 @@ def test_polarity_flip_and_mirroring_of_the_config_are_independent(raw_sample, m
 
 @pytest.mark.parametrize("order", ["ShuffledOrder", "ClassWeightedOrder"])
 def test_streams_and_single_clips_are_drawn_independently(order):
-    """Where both choose among the same items, as with recordings of one clip."""
+    """Both choose among the same items here, since each recording is one clip."""
     dataset = fake_dataset(50)
     sampler = StreamBatchSampler(
         SimpleNamespace(dataset=dataset, seed=7),

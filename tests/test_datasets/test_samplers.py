@@ -60,7 +60,7 @@ def batches(count, batch_size=2, start=0, **kwargs):
 
 @pytest.fixture
 def ranks(monkeypatch):
-    """Pretend to be one of several processes."""
+    """Simulate one of several processes."""
 
     def be(rank, world_size):
         monkeypatch.setattr(

@@ -18,7 +18,7 @@ def of(root, split="train", **keys):
 
 
 def test_boxes_are_read_once_for_it(sample, monkeypatch):
-    """A start of a training asks up to four times."""
+    """When a training starts, the fingerprint is needed up to four times."""
     dataset = ETraMDataset(f"{sample}/", "train", [])
     first = fingerprint(dataset)
     monkeypatch.setattr(FolderSequence, "boxes_of", None)
@@ -60,7 +60,7 @@ def test_the_usual_step_between_frames(sample):
 
 
 def test_ignored_boxes_matter_to_evaluation_alone(sample, tmp_path):
-    """Which a folder of an earlier version lacks."""
+    """A folder of an earlier version does not have them."""
     shutil.copytree(sample / "train", tmp_path / "train")
     for path in tmp_path.rglob("ignored_boxes.npy"):
         path.unlink()

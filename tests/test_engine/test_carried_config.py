@@ -44,7 +44,7 @@ def _filled_registries():
 
 
 def of(registry: str) -> dict[str, type]:
-    """What mmdet's registry holds, that of mmengine beneath it too."""
+    """Classes of a registry of mmdet, and of mmengine's registry that it inherits from."""
     own = getattr(mmdet.registry, registry)
     return {**own.parent.module_dict, **own.module_dict}
 
@@ -215,7 +215,7 @@ def test_a_constructor_that_needs_a_file_is_refused(monkeypatch):
 
 
 def test_batches_and_repeats_are_bounded_inside_wrappers():
-    """A clip's length stands two wrappers deep, and a wrapper may repeat a data set very often."""
+    """``clip_length`` lies two wrappers deep, and a wrapper may repeat its data set very often."""
 
     def config(times=1, clip_length=5):
         inner = dict(
@@ -276,7 +276,7 @@ def test_frames_that_fill_the_memory_are_refused(hw, is_refused):
     [(dict(type="TimeSurface"), "events"), (dict(type="TimeSurface", edges="window"), "window")],
 )
 def test_a_time_surface_of_an_earlier_version_counts_age_from_the_last_event(representation, edges):
-    """Its network was trained with that, and the config that it carries does not say so."""
+    """Its network was trained that way, but the config in its checkpoint does not state it."""
     data = dict(dataset=dict(type="ETraMDataset", representation=representation))
     carried = dict(
         model=dict(type="RecurrentDetector"), test_dataloader=data, representation=representation

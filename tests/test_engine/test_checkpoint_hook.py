@@ -1,4 +1,4 @@
-"""A checkpoint is removed only when its successor is there."""
+"""A checkpoint is removed only when the next one is complete."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_the_next_start_removes_what_a_kill_left(tmp_path, monkeypatch):
 
 
 def test_a_validation_repeated_on_resuming_is_kept_in_its_checkpoint(tmp_path):
-    """So that the next start knows the best one, should this one end before its next checkpoint."""
+    """So the next start knows the best one, even if this run ends before its next checkpoint."""
     runner = Runner(tmp_path, step=2)
     built = hook(runner, save_best="a")
     built.after_val_epoch(runner, dict(a=0.5))
@@ -136,7 +136,7 @@ def test_a_validation_before_the_first_checkpoint_has_one(tmp_path):
 
 
 def test_a_best_one_that_is_found_again_stays(tmp_path):
-    """The same step, a little better: no sum on a GPU is the same twice."""
+    """The score of the same step may be a little better: sums on a GPU are not reproducible."""
     runner = Runner(tmp_path, step=2)
     built = hook(runner, save_best="a")
     for score in (0.5, 0.6):
@@ -146,7 +146,7 @@ def test_a_best_one_that_is_found_again_stays(tmp_path):
 
 @pytest.mark.parametrize(("folder", "written"), [("here", 0), ("elsewhere", 1)])
 def test_a_checkpoint_that_is_there_is_not_saved_again(folder, written, tmp_path):
-    """That from which the run goes on is there, unless it lies in another folder."""
+    """The checkpoint that is resumed from exists already, unless it is in another folder."""
     runner = Runner(tmp_path / "here", step=2)
     (tmp_path / "here").mkdir()
     runner._load_from = str(tmp_path / folder / "iter_2.pth")

@@ -43,7 +43,7 @@ def config():
 
 
 def as_options(words: str) -> dict:
-    """What the tools make of the words after ``--cfg-options``."""
+    """Parse the words after ``--cfg-options`` as the tools do."""
     parser = ArgumentParser()
     parser.add_argument("--cfg-options", nargs="+", action=DictAction)
     return parser.parse_args(["--cfg-options", *words.split()]).cfg_options

@@ -11,7 +11,7 @@ from tests.helpers.paths import ROOT
 
 
 def unused(folder, **files: str) -> set[str]:
-    """Of ``mine.py``, among other files."""
+    """Unused variables of ``mine.py``, which is written with the other given files."""
     for name, text in files.items():
         (folder / f"{name}.py").write_text(text)
     return unused_variables(folder / "mine.py")

@@ -81,7 +81,7 @@ def test_every_head_ends_in_the_sentence_or_in_a_loss_that_the_hook_sees(name, f
 
 
 def test_own_heads_come_to_the_hook_with_every_assigner():
-    """So that no assigner stops a GPU, after which nothing on it can be read."""
+    """No assigner may crash a GPU before the hook: afterwards nothing on it can be read."""
     for name in OWN:
         assert not trained(grown(build(**OWN[name]), float("nan")))[0]["loss"].isfinite()
 

@@ -34,7 +34,7 @@ def test_every_validation_leaves_its_pictures(trained):
 
 
 def test_a_test_leaves_its_own(trained, tmp_path):
-    """And touches nothing of a training's, should it write into the same folder."""
+    """It changes no file of a training, even if it writes into the same folder."""
     run("tools/test.py", trained[0], "--work-dir", tmp_path)
     pictures = {f"tested_val_4.{end}" for end in ("json", "png", "mp4")}
     assert {p.name for p in tmp_path.iterdir() if p.is_file()} == {

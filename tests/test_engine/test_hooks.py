@@ -83,7 +83,7 @@ def test_patience_goes_on_in_a_resumed_run(monkeypatch, resumed_at, stops_at):
 
 @pytest.mark.parametrize("is_validating", [False, True])
 def test_a_stop_saves_the_weights_that_are_trained(is_validating, monkeypatch):
-    """A validation has the averaged ones in the model, which a resumed run would go on with."""
+    """During a validation the model holds the averaged weights, which must not be saved."""
     saved = []
     monkeypatch.setattr(
         CheckpointHook, "save", lambda self, runner, step: saved.append(float(runner.model.weight))

@@ -125,7 +125,7 @@ def test_a_device_in_the_place_of_a_checkpoint_is_named(trained):
 
 
 def test_mmdets_inference_takes_a_representation(trained, raw_sample):
-    """One window at a time, each on its own; a stream wants EventInferencer."""
+    """It takes one window at a time, without state; for a stream there is EventInferencer."""
     model = init_detector(trained[0] / "iter_4.pth", device="cpu")
     with pytest.raises(
         InputError, match=r"takes the representation .* as an array; for a recording use"
@@ -147,7 +147,7 @@ def test_mmdets_inference_takes_a_representation(trained, raw_sample):
 
 
 def test_mmdets_init_detector_builds_the_same_from_a_dumped_config(trained):
-    """The config that a run leaves is complete."""
+    """The config that a run writes into its folder is complete."""
     (dumped,) = trained[0].glob("*.py")
     theirs = mmdet_init_detector(str(dumped), device="cpu")
     ours = init_detector(trained[0] / "iter_4.pth", device="cpu")
@@ -193,7 +193,7 @@ def test_what_a_checkpoint_was_trained_on_are_pairs_of_numbers(trained, tmp_path
 
 
 def test_the_classes_that_a_checkpoint_carries_open_no_file(trained, tmp_path):
-    """Also where its config is only compared with one that is trusted."""
+    """This holds even if its config is only compared with a trusted one."""
     secret = tmp_path / "secret.json"
     secret.write_text('{"password": 1}')
     content = load_checkpoint_file(trained[0])

@@ -47,7 +47,7 @@ def checkpoint(cfg, model) -> dict:
 
 
 def class_scores(model, hw=(32, 48)) -> torch.Tensor:
-    """(..., classes) of all places and anchors, the background last where there is one."""
+    """Class scores (..., classes) of all places and anchors; the background, if any, is last."""
     clip = random_clips(model, 1, 2, hw)
     maps = model.eval()(**model.data_preprocessor(clip, False), mode="tensor")[0]
     rows = model.bbox_head.cls_out_channels
@@ -84,7 +84,7 @@ def _class_layers(model, other) -> dict:
 
 
 def test_names_decide_and_not_numbers_nor_capitals():
-    """Eight classes either way; averaged weights are treated as the others."""
+    """Both have eight classes; averaged weights are treated like the others."""
     old_cfg, cfg = config("YOLOX", "etram8"), config("YOLOX", "cls8_sample")
     old, model = build_detector(old_cfg), build_detector(cfg)
     content = checkpoint(old_cfg, old)

@@ -89,7 +89,7 @@ def test_gradients_that_wait_for_an_update_come_back(tmp_path):
 
 
 def test_buffers_that_differ_between_processes_come_back(monkeypatch, tmp_path):
-    """As BatchNorm's do without SyncBN; those of the first process are among the weights."""
+    """BatchNorm's buffers differ without SyncBN; the weights hold those of the first process."""
     first, second, resumed = trainer(), trainer(), trainer()
     second.model.norm.running_mean.fill_(7)
     (of_second,) = _unreduced(second, monkeypatch)
@@ -104,7 +104,7 @@ def test_buffers_that_differ_between_processes_come_back(monkeypatch, tmp_path):
 
 
 def _unreduced(runner, monkeypatch):
-    """What a process sends to the first one."""
+    """The state that a process sends to the first one."""
     sent = []
     monkeypatch.setattr(own_state, "gather_object", lambda own, group: sent.append(own))
     assert gather_own_states(runner) is None

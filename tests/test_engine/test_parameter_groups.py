@@ -47,7 +47,7 @@ def wrapper_of(model, paramwise_cfg=None, weight_decay=0.05, **keys):
 
 
 def one_cycle(wrapper, **keys):
-    """As a runner builds it."""
+    """Build the schedule as a runner does."""
     cfg = dict(type="OneCycleLR", eta_max=RATE, total_steps=STEPS, pct_start=0.25, by_epoch=False)
     with DefaultScope.overwrite_default_scope("mmdet"):
         return PARAM_SCHEDULERS.build(cfg | keys, default_args=dict(optimizer=wrapper))
@@ -139,7 +139,7 @@ def test_frozen_weights_stay_in_training():
 
 
 class ConvNeXt(nn.Module):
-    """Named as the backbone that mmdet's constructor knows."""
+    """A backbone with the class name that mmdet's constructor knows."""
 
     def __init__(self):
         super().__init__()
@@ -276,7 +276,7 @@ def dry_run(sample, *options, ok=True):
 
 
 def test_what_is_frozen_stands_in_the_summary_of_a_training(sample):
-    """Under a schedule that gives every group the rate of another."""
+    """The schedule gives every group the rate of another one."""
     options = [
         "optim_wrapper.paramwise_cfg.custom_keys.neck.lr_mult=0",
         "model.backbone.frozen_stages=2",

@@ -41,7 +41,7 @@ def quiet():
 
 
 def test_trains_validates_and_keeps_a_plain_checkpoint(sample, tmp_path, quiet):
-    """With a class-balanced loss, which asks for the boxes of the training data."""
+    """The loss is class-balanced, so it needs the boxes of the training data."""
     Runner.from_cfg(loaded("patch2_sizeaware_abc", sample, tmp_path)).train()
     model = init_detector(tmp_path / "iter_4.pth", device="cpu")
     assert model.bbox_head.num_classes == 8 and (tmp_path / "results.csv").is_file()

@@ -50,7 +50,7 @@ def join(**options: object) -> None:
     ],
 )
 def test_a_rank_that_stops_ends_the_others_by_name(start, number, says):
-    """Rank 0 waits in a collective operation for it."""
+    """Meanwhile rank 0 waits for it in a collective operation."""
 
     def work(rank):
         join()
@@ -121,7 +121,7 @@ def hang() -> None:
     ],
 )
 def test_ranks_that_differ_are_refused_by_name(start, check, says):
-    """Where data lie may differ between machines; where results go differs in a dry run."""
+    """Paths of data may differ between machines; the folder of results differs in a dry run."""
 
     def work(rank):
         join()

@@ -48,7 +48,7 @@ def test_a_part_that_cannot_be_built_is_named(registry, part, says):
 
 
 def test_a_fault_in_own_code_keeps_its_traceback(monkeypatch):
-    """This file is neither installed nor of the package."""
+    """Own code is code such as this file, which is neither installed nor part of the package."""
 
     class Own(Hook):
         def __init__(self):
@@ -60,7 +60,7 @@ def test_a_fault_in_own_code_keeps_its_traceback(monkeypatch):
 
 
 def test_what_another_process_has_broken_is_no_fault_of_the_config(monkeypatch):
-    """``watched`` tells which process it was."""
+    """``watched`` names the process instead."""
     monkeypatch.setattr(rank_watch, "_watch", object())
     with pytest.raises(RuntimeError, match="closed by peer"), refused_settings(CFG):
         raise RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer")
@@ -68,7 +68,7 @@ def test_what_another_process_has_broken_is_no_fault_of_the_config(monkeypatch):
 
 @pytest.mark.parametrize("workers, persistent", [(0, False), (2, True)])
 def test_without_processes_none_persist(workers, persistent):
-    """Every config says persistent_workers=True, which PyTorch refuses for none."""
+    """Every config has persistent_workers=True, which PyTorch refuses if num_workers is 0."""
     options = {"train_dataloader.num_workers": workers, "train_dataloader.prefetch_factor": 4}
     loader = load_config(ROOT / "configs" / "baseline.py", options).train_dataloader
     assert loader.persistent_workers is persistent and ("prefetch_factor" in loader) is persistent

@@ -1,4 +1,4 @@
-"""What a run says of itself before it starts, and what --dry-run finds without keeping anything."""
+"""The summary of a run before it starts, and the errors that --dry-run finds."""
 
 from __future__ import annotations
 
@@ -288,7 +288,7 @@ def test_a_stated_learning_rate_is_not_said_to_follow_the_rule(sample):
 
 
 def test_checkpoint_of_other_classes_is_refused(trained, sample):
-    """Eight classes either way, but other ones."""
+    """Both have eight classes, but different ones."""
     options = [f"data_root={sample}/", *SMALL, f"load_from={trained[0] / 'iter_4.pth'}"]
     run("tools/train.py", CONFIG, "--dry-run", "--cfg-options", *options)
     output = run(

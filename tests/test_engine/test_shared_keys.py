@@ -1,4 +1,4 @@
-"""Each data key stands once in a config and reaches everything that reads it."""
+"""Each data key is set once in a config and reaches everything that reads it."""
 
 from __future__ import annotations
 
@@ -351,7 +351,7 @@ def test_configs_in_the_docs_load(page, tmp_path):
 
 
 def test_a_time_surface_says_in_a_config_what_age_counts_from(tmp_path):
-    """So that a checkpoint that does not say it is known to come from an earlier version."""
+    """A checkpoint without that option is then known to come from an earlier version."""
     cfg = load_config(
         child(tmp_path, "baseline", "representation = dict(_delete_=True, type='TimeSurface')")
     )

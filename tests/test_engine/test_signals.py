@@ -20,7 +20,7 @@ WAIT_S = 60
 
 
 def steps(folder: str) -> None:
-    """Until told to end: then the status that tells of the signal."""
+    """Run steps until a signal asks to end; then exit with the status of that signal."""
     with StopSignals() as signals:
         Path(folder, "ready").touch()
         while not signals.agreed():
@@ -30,7 +30,7 @@ def steps(folder: str) -> None:
 
 
 def one_long_step(folder: str) -> None:
-    """Python runs no handler before the call returns."""
+    """Run one long call, during which Python runs no signal handler."""
     with StopSignals():
         Path(folder, "ready").touch()
         hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
@@ -104,7 +104,7 @@ def status(process) -> int:
     ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
 )
 def test_the_first_signal_asks(number, code, tmp_path):
-    """Also where a launcher passes on what the whole group got already, as another signal."""
+    """A launcher may pass the signal on as another one; that counts as the same request."""
     process = start(steps, str(tmp_path))
     wait_for(tmp_path / "ready")
     os.kill(process.pid, number)
@@ -128,7 +128,7 @@ def test_a_later_signal_ends_at_once_whatever_is_computed(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_loading_processes_leave_signals_to_the_main_process(number, tmp_path):
-    """Which gets all batches that it still asks for."""
+    """The main process gets all batches that it still needs."""
     process = start(batches, str(tmp_path), True)
     wait_for(tmp_path / "ready")
     os.killpg(process.pid, number)
@@ -144,7 +144,7 @@ def test_unshielded_ones_end_with_the_signal(tmp_path):
 
 
 def test_all_processes_of_a_training_end_after_the_same_step(tmp_path):
-    """Though one alone got the signal."""
+    """Only one of them got the signal."""
     processes = [start(steps_together, str(tmp_path), rank) for rank in range(2)]
     for rank in range(2):
         wait_for(tmp_path / f"ready{rank}")
@@ -168,7 +168,7 @@ def test_afterwards_signals_are_what_they_were():
 
 
 def test_what_was_ignored_remains_so():
-    """``nohup`` starts a process so, and its terminal may be closed."""
+    """``nohup`` starts a process that ignores SIGHUP, so that its terminal may be closed."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with StopSignals() as signals:
         signal.raise_signal(signal.SIGHUP)
@@ -183,7 +183,7 @@ def _run_on(has_begun) -> None:
 
 
 def test_processes_that_a_training_forks_end_on_signals():
-    """multiprocessing ends those of a pool by SIGTERM, and waits for them for ever."""
+    """multiprocessing ends the processes of a pool by SIGTERM, and waits until they end."""
     fork = multiprocessing.get_context("fork")
     has_begun = fork.Event()
     with StopSignals() as signals:

@@ -206,7 +206,7 @@ def test_records_that_grow_are_refused(tmp_path):
 
 
 def test_small_files_stay_small(tmp_path):
-    """Each of these grew a thousand times, or crashed the interpreter, in Python's own machine."""
+    """With Python's own machine each of these takes a thousand times its size, or crashes."""
     text = b"X\x00\x00\x10\x00" + b"a" * (1 << 20) + b"q\x00X\x06\x00\x00\x00latin1q\x01"
     program = (
         b"\x80\x02" + text + b"(c_codecs\nencode\nq\x02" + b"h\x02h\x00h\x01\x86R" * 40 + b"t."
@@ -265,7 +265,7 @@ def test_unknown_objects_are_refused_or_left_empty(tmp_path):
 
 
 def test_torchs_own_reader_is_not_enough(tmp_path):
-    """The reason for a reader of our own: a file may ask torch's for memory as it likes."""
+    """The reason for a reader of our own: a file can make torch's allocate any memory."""
     program = b"\x80\x02cbuiltins\nbytearray\nJ\x00\x00\x10\x00\x85R."
     buffer = io.BytesIO()
     torch.save({}, buffer)

@@ -113,7 +113,7 @@ def test_runs_of_the_same_second_have_logs_of_their_own(tmp_path):
 
 
 def test_a_second_ablation_is_refused(other, tmp_path, monkeypatch):
-    """Also where only a training of the first one is left."""
+    """It is refused even if only a training of the first one still runs."""
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     run = tmp_path.parent / f"{tmp_path.name}_plan" / "a" / "seed_0"
     run.parent.mkdir(parents=True)

@@ -148,7 +148,7 @@ def test_scores_at_test_time():
 
 
 def test_every_step_counts_also_one_without_boxes():
-    """Else processes would drift apart, and a resumed one would draw something else."""
+    """Otherwise processes would differ, and a resumed one would draw other numbers."""
     model = abc()
     for boxes in (2, 0, 2):
         losses(model, batch(boxes=boxes))

@@ -137,7 +137,7 @@ def test_overlaps_are_mmdets_to_the_last_bit():
 
 
 def test_a_batch_waits_for_the_device_twice():
-    """Whatever the number of frames; what is read here would stop a GPU's queue."""
+    """This holds for any number of frames; every value that is read would make a GPU wait."""
     generator = torch.Generator().manual_seed(0)
     predicted = random_predictions(LEVELS["patch 4"], 6, generator)
     truth = [random_boxes(5, generator) for _ in range(6)]

@@ -172,7 +172,7 @@ def lane_states(*values):
 
 
 def test_state_bank_gives_and_takes_rows():
-    """Into groups of another size, too; lanes that stand alone need no row."""
+    """Rows also go into groups of another size; lanes of single clips need no row."""
     state, two = StreamState(), torch.tensor([False, False])
     state.put((0, 1), lane_states(10, 11))
     state.put((2, 7), lane_states(12, 17), alone=[7])

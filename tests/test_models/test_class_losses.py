@@ -113,7 +113,7 @@ def test_number_of_classes_is_the_heads():
 
 
 def test_losses_on_labels_keep_no_graph():
-    """Else the model could not be copied (EMA, --fuse) after a step."""
+    """Otherwise the model could not be copied (EMA, --fuse) after a step."""
     import copy
 
     model = build_plugin("EQLV2ClassLoss")

@@ -93,7 +93,7 @@ def test_preprocessor_pads_and_marks():
 
 
 def test_chosen_frames_keep_channels_last_in_memory():
-    """As attention leaves them and as the neck's convolutions want them."""
+    """Attention returns this layout, and the neck's convolutions expect it."""
     data = build().data_preprocessor(batch(), True)
     features, _ = build().clip_features(data["inputs"], data["is_labelled"], None)
     assert [len(level) for level in features] == [3, 3, 3]
@@ -473,7 +473,7 @@ def test_class_scores_stand_beside_the_products():
 
 
 def test_data_go_to_the_device_without_waiting():
-    """A GPU would be waited for at every number that is read, some ninety times a lane."""
+    """Every number that is read would wait for a GPU, some ninety times a lane."""
     model = build()
     loaded = batch()
     with Waits() as waits:

@@ -114,7 +114,7 @@ def test_the_longest_name_decides():
 
 
 def test_batchnorm_rests_where_it_is_frozen():
-    """Also one without parameters, as a part of what is frozen; a layer that learns goes on."""
+    """So does a norm without parameters in a frozen part; a norm that learns does not."""
     block = nn.Sequential(nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2, affine=False))
     model = nn.Sequential(copy.deepcopy(block), block, nn.BatchNorm2d(2), nn.LayerNorm(2))
     model[0].requires_grad_(False)

@@ -78,7 +78,7 @@ def test_lower_precision_is_near_and_keeps_the_memory_in_float32(model, precisio
 
 
 def test_small_changes_add_up_in_the_memory_of_a_low_precision(model):
-    """In bfloat16, 256 + 0.5 is 256; the cell has to count on."""
+    """In bfloat16, 256 + 0.5 is 256, but the cell has to go on counting."""
     lstm = Streamer(model, "bfloat16").detector.backbone.stages[0].lstm
     with torch.no_grad():
         lstm.gates.weight.zero_()
@@ -111,7 +111,7 @@ def test_no_compiler_is_a_sentence(model):
 
 
 def test_no_triton_is_a_sentence(model, monkeypatch):
-    """Raised as on a GPU; its class is none of those that wrap other errors."""
+    """The error is the one of a GPU; its class does not belong to those that wrap others."""
 
     def compiled(function, **_):
         def missing(*_):
@@ -127,7 +127,7 @@ def test_no_triton_is_a_sentence(model, monkeypatch):
 
 
 def test_too_many_forms_are_a_sentence(model, monkeypatch):
-    """Else the ninth model or size in a process would run as slow as uncompiled, without a word."""
+    """Otherwise the ninth model or size in a process would run uncompiled without a message."""
     original = torch.compile
     monkeypatch.setattr(
         torch, "compile", lambda function, **how: original(function, backend="eager", dynamic=False)
@@ -182,7 +182,7 @@ def test_boxes_of_other_heads_are_decoded_in_float32():
 
 
 def test_boxes_may_reach_beyond_the_frame(model):
-    """As those that are evaluated; whoever shows them to a person cuts them."""
+    """Evaluation uses the same boxes; they are cut only where they are drawn."""
     streamer = Streamer(model)
     (clip,) = random_clips(model, 1, 1, HW, label_every=1)["inputs"]
     (found,), _ = streamer(clip, None)

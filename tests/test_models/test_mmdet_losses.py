@@ -206,7 +206,7 @@ class SumOnly(nn.Module):
 
 
 class HandsOn(nn.Module):
-    """One that hands everything on to a loss of mmdet with mean reduction."""
+    """A loss that passes its arguments on to a loss of mmdet with mean reduction."""
 
     def __init__(self):
         super().__init__()

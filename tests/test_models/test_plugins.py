@@ -1,4 +1,4 @@
-"""What holds for every loss, head and assigner of a variant."""
+"""Tests of every loss, head and assigner of a variant."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_off_by_default(name):
 
 @each_plugin
 def test_changes_the_loss(name):
-    """After a step, since feedback and equalization need one to know anything."""
+    """The loss is compared after one step, since feedback and equalization need statistics."""
     results = []
     for model in (build().train(), build_plugin(name)):
         losses(model, batch(seed=3))
@@ -131,7 +131,7 @@ def test_checkpointing_changes_no_gradient(name):
 
 @each_plugin
 def test_a_fresh_copy_from_its_weights_predicts_the_same(name):
-    """What a test needs of the training data is in the checkpoint."""
+    """A checkpoint holds everything about the training data that a test needs."""
     model = build_plugin(name)
     losses(model, batch())
     copy = build(**PLUGINS[name])

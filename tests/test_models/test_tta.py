@@ -57,7 +57,7 @@ def test_a_mirrored_stream_gives_mirrored_boxes():
 
 
 def test_each_view_has_a_state_of_its_own(monkeypatch):
-    """Both give what a detector gives that has seen nothing else."""
+    """Each view gives the boxes of a detector that got only this view."""
     model, seen = tta(), []
     test_step = model.module.test_step
 
@@ -82,7 +82,7 @@ def lane_of(track) -> int:
 
 
 class Fixed(torch.nn.Module):
-    """A detector that says of the plain view one thing and of the mirrored another."""
+    """A detector with one result for the plain view and another for the mirrored one."""
 
     def __init__(self, plain, mirror):
         super().__init__()
