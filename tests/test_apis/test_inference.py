@@ -268,7 +268,7 @@ def test_the_step_of_the_training_is_the_step_of_every_stream(
     )
     content["meta"][CONFIG_KEY] = json.dumps(config)
     assert inferencer(None).step_us == 50_000 and not warnings
-    with pytest.raises(InputError, match=r"meta\.step_us has a wrong type or value"):
+    with pytest.raises(InputError, match=r"meta\.step_us is not valid"):
         inferencer(0)
 
 
@@ -407,7 +407,7 @@ def test_the_sensor_of_the_training_is_that_of_a_recording_without_size(
     )
     content["meta"]["sensor_px"] = [96, 0]
     torch.save(content, tmp_path / "x.pth")
-    with pytest.raises(InputError, match=r"meta\.sensor_px has a wrong type or value"):
+    with pytest.raises(InputError, match=r"meta\.sensor_px is not valid"):
         init_detector(tmp_path / "x.pth", device="cpu")
 
 

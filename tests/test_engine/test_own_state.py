@@ -166,7 +166,7 @@ def test_what_does_not_fit_is_named(change, says):
     ],
 )
 def test_other_types_are_refused(odd):
-    with pytest.raises(InputError, match="own_states has a wrong type or value"):
+    with pytest.raises(InputError, match="own_states is not valid"):
         known_contents({"state_dict": {}, OWN_STATES_KEY: odd}, "x")
 
 

@@ -55,7 +55,7 @@ def test_python_text_in_a_checkpoint_is_not_run(trained, sample, tmp_path, more)
 
     evil = changed(trained[0] / "iter_2.pth", tmp_path / "evil.pth", plant)
     output = resume(evil, sample, tmp_path / "run", *more)
-    assert "left out meta.config, meta.cfg, message_hub.runtime_info.cfg" in output
+    assert "ignored the unknown keys meta.config, meta.cfg, message_hub.runtime_info.cfg" in output
     assert "after step 2" in output and not trace.exists()
 
 

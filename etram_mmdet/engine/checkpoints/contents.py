@@ -364,7 +364,6 @@ def _known(node: Mapping, keys: Mapping, place: str, path: str | Path, left_out:
         else:
             expected = check.__name__.removeprefix("_is_").replace("_", " ")
             raise InputError(
-                f"{path}: {where} has a wrong type or value, expected {expected}; copy the file "
-                "again"
+                f"{path}: {where} is not valid, expected {expected}; copy the file again"
             )
     return kept
