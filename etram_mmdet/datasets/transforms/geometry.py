@@ -201,7 +201,7 @@ def crop_around(
 def cut_to_frame(
     bboxes: np.ndarray, hw: tuple[int, int], min_visible: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cut boxes (n, 4) to the frame, and return a mask (n,) of those that remain.
+    """Cut boxes (n, 4) to the frame, and return a mask (n,) of the boxes that remain.
 
     Args:
         bboxes: (n, 4) boxes x1 y1 x2 y2.
