@@ -1,4 +1,7 @@
-"""Registers every plugin of this package with MMDetection; configs name it in ``custom_imports``."""
+"""Registers every plugin of this package with MMDetection.
+
+Configs name this module in ``custom_imports``.
+"""
 
 from etram_mmdet.utils import threads  # noqa: F401, I001  first: PyTorch reads what it sets
 from etram_mmdet import ops  # noqa: F401  second: mmdet.models needs mmcv's operators or our stand-in

@@ -1,4 +1,4 @@
-"""The numbers of a data set, recording by recording; what nobody knows is None."""
+"""The numbers of a data set, recording by recording. Unknown numbers are None."""
 
 from __future__ import annotations
 
@@ -20,9 +20,14 @@ UNUSED = "boxes_in_unused_frames"
 
 
 class BoxSizes(NamedTuple):
-    """How large n boxes are, wherever they lie: class numbers ``labels`` (n,), ``widths_px`` and ``heights_px`` (n,).
+    """Sizes of n boxes, without their places.
 
-    In network pixels, from the whole numbers and halves of label files, hence float64.
+    They are network pixels. Label files hold whole numbers and halves, so float64 is exact.
+
+    Attributes:
+        labels: (n,) class numbers.
+        widths_px: (n,) widths, in network pixels.
+        heights_px: (n,) heights, in network pixels.
     """
 
     labels: np.ndarray
@@ -31,25 +36,49 @@ class BoxSizes(NamedTuple):
 
     @property
     def areas_px2(self) -> np.ndarray:
+        """Areas (n,) in network pixels squared."""
         return self.widths_px * self.heights_px
 
     def of_class(self, label: int) -> BoxSizes:
+        """Returns the sizes of the boxes of class number ``label``."""
         return BoxSizes(*(column[self.labels == label] for column in self))
 
     @classmethod
     def joined(cls, parts: Iterable[BoxSizes]) -> BoxSizes:
+        """Returns the sizes of all boxes in ``parts`` together."""
         empty = cls(np.empty(0, np.int64), np.empty(0), np.empty(0))
         return cls(*map(np.concatenate, zip(empty, *parts, strict=True)))
 
     def size_mix(self) -> np.ndarray:
-        """Shares of small, medium and large boxes after COCO; NaN without boxes."""
+        """Shares (3,) of small, medium and large boxes by COCO's areas; NaN without boxes."""
         bins = np.digitize(self.areas_px2, (SMALL_PX2, MEDIUM_PX2))
         return np.bincount(bins, minlength=3) / (len(bins) or np.nan)
 
 
 @dataclass(frozen=True, eq=False)
 class RecordingCensus:
-    """One recording; ``dropped`` counts what was left out, by rule, ``label_us`` (F,) are the frames in use."""
+    """The numbers of one recording. ``None`` means unknown.
+
+    Attributes:
+        split: ``train``, ``val`` or ``test``.
+        name: name of the recording.
+        boxes: sizes of the boxes in use.
+        label_us: (F,) times of the labelled frames in use, in microseconds.
+        size_px: width and height of the sensor, in pixels.
+        size_is_assumed: whether the size is a default because the file does not say it.
+        duration_s: seconds from the first event to the last.
+        num_events: events in the recording.
+        frames_without_events: labelled frames without a single event.
+        events_in_frames: events of all windows; an event counts once for each window that holds it.
+        events_left_out: how many of ``events_in_frames`` downsampling leaves out.
+        dropped: number of boxes and events left out, by rule.
+        frame_shape: channels, height and width of preprocessed frames.
+        box_events: events in the boxes of some frames.
+        left_out: boxes of classes that the class set leaves out, by name or id.
+        downsample: how frames become smaller than the sensor, such as ``sum`` or ``nearest``.
+        doubts: sentences about labels and events that may not fit together, see
+            `events.preprocessing.plausibility`.
+    """
 
     split: str
     name: str
@@ -77,14 +106,17 @@ class RecordingCensus:
 
     @property
     def light(self) -> str | None:
+        """``"day"`` or ``"night"``; ``None`` if the recording's name does not say it."""
         return day_or_night(self.name)
 
     @property
     def events_out_of_frame(self) -> int | None:
+        """Dropped events whose pixel lies outside the sensor; ``None`` if unknown."""
         return (self.dropped or {}).get("events_out_of_frame")
 
     @property
     def events_per_s(self) -> float | None:
+        """Mean event rate of the whole recording, in events per second; ``None`` if unknown."""
         return (
             self.num_events / self.duration_s
             if self.num_events is not None and self.duration_s
@@ -93,13 +125,22 @@ class RecordingCensus:
 
     @property
     def labelled_span_s(self) -> float:
-        """From the first labelled frame to the last."""
+        """Seconds from the first labelled frame to the last."""
         return float(self.label_us[-1] - self.label_us[0]) / 1e6 if len(self.label_us) else 0.0
 
 
 @dataclass(frozen=True, eq=False)
 class Census:
-    """All recordings of ``data_root``; ``problems``: a sentence for each that cannot or should not be used."""
+    """The numbers of all recordings of a data folder.
+
+    Attributes:
+        data_root: the data folder.
+        class_set: name of the class set.
+        classes: names of the C classes.
+        palette: C colours, each red, green and blue from 0 to 255.
+        recordings: one entry for each usable recording.
+        problems: a sentence for each recording that cannot or should not be used. Default: none.
+    """
 
     data_root: Path
     class_set: str
@@ -110,46 +151,49 @@ class Census:
 
     @property
     def splits(self) -> list[str]:
-        """Those that have recordings."""
+        """Splits that have recordings."""
         return [split for split in SPLITS if self.of(split)]
 
     def colours(self) -> list[tuple[float, ...]]:
-        """One for each class, as matplotlib wants them."""
+        """Returns the colour of each class as matplotlib takes it, with values from 0 to 1."""
         return [tuple(value / 255 for value in rgb) for rgb in self.palette]
 
     def of(self, split: str | None = None) -> list[RecordingCensus]:
+        """Returns the recordings of ``split``, or all recordings."""
         return [r for r in self.recordings if split in (None, r.split)]
 
     def boxes(self, split: str | None = None) -> BoxSizes:
+        """Returns the sizes of all boxes of ``split``, or of all splits."""
         return BoxSizes.joined(r.boxes for r in self.of(split))
 
     def total(self, key: str, split: str | None = None) -> float | None:
-        """Sum over recordings of one of their numbers; None where it is unknown of one of them."""
+        """Sums the attribute ``key`` over recordings; ``None`` if one of them does not know it."""
         values = [getattr(r, key) for r in self.of(split)]
         return None if None in values else sum(values)
 
     def events_per_s(self, split: str | None = None) -> float | None:
+        """Mean event rate over all recordings, in events per second; ``None`` if unknown."""
         events = self.total("num_events", split)
         seconds = self.total("duration_s", split)
         return events / seconds if events is not None and seconds else None
 
     def labels_per_s(self, split: str | None = None) -> float | None:
-        """Labelled frames per second while labels last."""
+        """Labelled frames per second, between the first and the last label of each recording."""
         steps = sum(max(len(r.label_us) - 1, 0) for r in self.of(split))
         return steps / self.total("labelled_span_s", split) if steps else None
 
     def lights(self, split: str | None = None) -> dict[str, int | None]:
-        """Recordings by day and by night; ``None`` where no name of a recording tells."""
+        """Counts recordings by day and by night; both are ``None`` if no name says it."""
         counts = Counter(r.light for r in self.of(split) if r.light)
         return {light: counts[light] if counts else None for light in ("day", "night")}
 
     def box_events(self, split: str | None = None) -> BoxEvents | None:
-        """Of all recordings whose frames were looked at."""
+        """Returns the events in the boxes of all recordings whose frames were read."""
         parts = [r.box_events for r in self.of(split) if r.box_events is not None]
         return BoxEvents.joined(parts) if parts else None
 
     def left_out(self) -> dict[str, int]:
-        """Boxes of classes that the class set leaves out, by the names or ids in the label files."""
+        """Counts the boxes of classes that the class set leaves out, by name or id."""
         counts = sum((Counter(r.left_out) for r in self.recordings), Counter())
         for rule, count in [item for r in self.recordings for item in (r.dropped or {}).items()]:
             if rule.startswith(BY_CLASS[0]):  # when the recording was read, or preprocessed
@@ -157,12 +201,15 @@ class Census:
         return dict(counts)
 
     def dropped(self, split: str | None = None) -> dict[str, int] | None:
-        """Everything left out, by rule; None where it is unknown of a recording."""
+        """Counts everything left out, by rule; ``None`` if one recording does not know it."""
         counts = [r.dropped for r in self.of(split)]
         return None if None in counts else dict(sum(map(Counter, counts), Counter()))
 
     def dropped_boxes(self, split: str) -> dict[str, int] | None:
-        """Boxes left out by a rule about boxes, by rule; thinning out frames and a choice of classes are none."""
+        """Counts boxes left out by a rule about boxes, by rule; ``None`` if unknown.
+
+        Boxes in unused frames and boxes of classes that are left out on purpose are not counted.
+        """
         dropped = self.dropped(split)
         if dropped is None:
             return None
@@ -174,7 +221,7 @@ class Census:
         }
 
     def dropped_share(self, split: str) -> float | None:
-        """Share of ``dropped_boxes`` in all boxes that were labelled."""
+        """Returns the share of ``dropped_boxes`` in all labelled boxes; ``None`` if unknown."""
         dropped = self.dropped_boxes(split)
         if dropped is None:
             return None

@@ -1,4 +1,4 @@
-"""A data set on one page: how many boxes, how large, of what shape, and how busy the recordings are."""
+"""A picture of a data set: number, sizes and shapes of boxes, and event rates of recordings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,14 @@ UNKNOWN_RATES = (
 
 
 def draw_census(census: Census, thresholds: Sequence[Thresholds], path: Path) -> None:
-    """Write the picture as PNG; ``thresholds`` as :func:`all_thresholds` gives them, or none."""
+    """Writes the picture of a data set as a PNG file.
+
+    Args:
+        census: numbers of the data set.
+        thresholds: size thresholds of all rules, from :func:`all_thresholds`. An empty list draws
+            none.
+        path: the PNG file.
+    """
     with page(path, 15, 11, dpi=110) as figure:
         grid = figure.add_gridspec(
             2,
@@ -66,7 +73,14 @@ def _duration(seconds: float) -> str:
 
 
 def draw_counts(ax: Axes, census: Census) -> None:
-    """Boxes per class and split on a log axis, each bar with its number; a missing class has no bar."""
+    """Draws the number of boxes of each class and split on a log axis.
+
+    Each bar has its number beside it. A class without boxes has no bar.
+
+    Args:
+        ax: matplotlib axes to draw into.
+        census: numbers of the data set.
+    """
     from matplotlib.ticker import NullLocator
 
     most = max(
@@ -97,7 +111,14 @@ def draw_counts(ax: Axes, census: Census) -> None:
 
 
 def draw_rates(ax: Axes, census: Census) -> None:
-    """Mean event rate of every recording, split after split; open circles are nights."""
+    """Draws the mean event rate of every recording, sorted by split.
+
+    Filled circles are recordings by day, open circles those by night.
+
+    Args:
+        ax: matplotlib axes to draw into.
+        census: numbers of the data set.
+    """
     from matplotlib.lines import Line2D
 
     title(ax, "Events per second of each recording")

@@ -1,4 +1,4 @@
-"""A config for recordings of one's own: what follows from their size, number and boxes."""
+"""Settings of a config for your own recordings, chosen from their size, number and boxes."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ SHORT = 20_000  # steps, below which the warm-up takes a larger share
 
 @dataclass(frozen=True, eq=False)
 class ConfigPlan:
-    """What a config for the recordings of ``census`` says, and why.
+    """Settings of a config for the recordings of a census, with the reason for each.
 
     Args:
-        census: of the recordings, boxes in network pixels of `REPRESENTATION`.
-        class_set: as a config has it, a name or a dict.
-        source: the folder of recordings, as the user named it.
-        data_root: where the preprocessed recordings will lie.
+        census: numbers of the recordings; boxes in network pixels of `REPRESENTATION`.
+        class_set: class set as a config holds it, a name or a dict.
+        source: the folder of recordings, as the user wrote it.
+        data_root: folder in which the preprocessed recordings will lie.
 
     Raises:
         InputError: there are no training boxes, or the recordings differ in size.
@@ -63,6 +63,7 @@ class ConfigPlan:
 
     @property
     def size_is_assumed(self) -> bool:
+        """Whether the size of the sensor is a default because a file does not say it."""
         return any(r.size_is_assumed for r in self.census.recordings)
 
     @cached_property
@@ -73,35 +74,38 @@ class ConfigPlan:
 
     @cached_property
     def num_frames(self) -> int:
-        """Labelled frames of the training split."""
+        """Number of labelled frames in the training split."""
         return sum(len(r.label_us) for r in self.census.of("train"))
 
     @property
     def base(self) -> str:
+        """File name of the base config, chosen by the number of training frames."""
         return next(name for frames, name in BASES.items() if self.num_frames >= frames)
 
     @cached_property
     def share_under_stride(self) -> float:
+        """Share of training boxes with a side shorter than the finest stride of the baseline."""
         return share_under(self.census.boxes("train"), STRIDES[0])
 
     @property
     def is_fine(self) -> bool:
-        """Whether patch size 2 is taken."""
+        """Whether the model gets patch size 2, because many boxes are small."""
         return self.share_under_stride > MOST_UNDER_STRIDE
 
     @property
     def strides(self) -> tuple[int, ...]:
+        """Strides of the model, in network pixels."""
         return FINE_STRIDES if self.is_fine else STRIDES
 
     @cached_property
     def partition(self) -> tuple[int, int]:
-        """Rows and columns of an attention group."""
+        """Rows and columns of an attention group, in cells of a feature map."""
         rule = partition_of(self.hw)
         return better_partition(self.hw, rule, self.strides[-1]) or rule
 
     @cached_property
     def thresholds(self) -> Thresholds:
-        """Of the first rule whose small boxes are smaller than its medium ones."""
+        """Thresholds of the first rule whose ``small_area`` is below its ``medium_area``."""
         by_rule = {t.rule: t for t in all_thresholds(self.census)}
         in_order = [
             by_rule[rule] for rule in RULES if by_rule[rule].small_area < by_rule[rule].medium_area
@@ -110,16 +114,17 @@ class ConfigPlan:
 
     @property
     def batch(self) -> int:
+        """Clips of a training batch."""
         return BATCH_OF_FINE if self.is_fine else BATCH
 
     @cached_property
     def steps(self) -> int:
-        """Of the training, two digits of them."""
+        """Steps of the training, rounded to two digits."""
         steps = np.clip(self.num_frames * CLIPS_PER_FRAME / self.batch, *STEPS)
         return int(float(f"{steps:.2g}"))
 
     def reasons(self) -> str:
-        """What was found and what follows, a line each."""
+        """Explains each setting by what was found in the recordings, one on each line."""
         width, height = self.size_px
         rows, columns = padded_hw(self.hw, [self.strides[-1] * cells for cells in self.partition])
         told = (

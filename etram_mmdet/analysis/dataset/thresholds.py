@@ -1,4 +1,7 @@
-"""Thresholds and weight of the size-aware box loss from the boxes of the training split, and a config with them."""
+"""Thresholds and weight of the size-aware box loss, derived from the training boxes.
+
+They can be written as a piece of a config.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +30,15 @@ model = dict(bbox_head=dict(loss_bbox=dict(type="SizeAwareIoULoss", **_base_.siz
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What one rule gives; areas in network pixels squared, ``notes`` say where a rule could not be followed.
+    """Size thresholds of one rule.
 
-    ``weighted_share`` is the share of training boxes whose box loss counts more than once (mode ``exponential``).
+    Attributes:
+        rule: name of the rule.
+        small_area: boxes below it are small, in network pixels squared.
+        medium_area: boxes below it are at most medium, in network pixels squared.
+        size_weight: largest weight of a box in the loss.
+        weighted_share: share of training boxes with a weight above 1 (mode ``exponential``).
+        notes: a sentence for each part of the rule that could not be followed. Default: none.
     """
 
     rule: str
@@ -41,7 +50,14 @@ class Thresholds:
 
 
 def all_thresholds(census: Census) -> list[Thresholds]:
-    """The loss's own defaults (``fixed``), then every rule; raises ``InputError`` without training boxes."""
+    """Returns the thresholds of the loss's defaults (``fixed``), then those of every rule.
+
+    Args:
+        census: numbers of the data set.
+
+    Raises:
+        InputError: there are no training boxes.
+    """
     boxes = census.boxes("train")
     if not len(boxes.labels):
         raise InputError(
@@ -54,10 +70,16 @@ def all_thresholds(census: Census) -> list[Thresholds]:
 
 
 def derive(areas_px2: np.ndarray, groups: np.ndarray) -> list[Thresholds]:
-    """Every rule over (n,) boxes; ``groups`` (n,) holds "small", "medium", "large" or "" for each.
+    """Derives the thresholds of every rule from n boxes.
 
-    ``classes``: 90th percentile of the small group, 75th of the medium group. ``p25``, ``p30``: this percentile of all
-    boxes, and their 70th for ``medium_area``. ``size_weight`` is 1.5 medium boxes per small one, limited to [2, 5].
+    Rule ``classes`` takes the 90th percentile of the small group as ``small_area`` and the 75th of
+    the medium group as ``medium_area``. Rules ``p25`` and ``p30`` take this percentile of all boxes
+    and their 70th. ``size_weight`` is 1.5 times the number of medium boxes per small box, limited
+    to [2, 5].
+
+    Args:
+        areas_px2: (n,) areas, in network pixels squared.
+        groups: (n,) size group of each box's class: "small", "medium", "large" or "".
     """
     weight, weight_notes = _weight(groups)
     results = [_result(areas_px2, FIXED, SMALL_PX2, MEDIUM_PX2, _LEAST_WEIGHT)]
@@ -111,13 +133,29 @@ def _result(
 
 
 def write_thresholds(path: Path, census: Census, chosen: Thresholds) -> None:
-    """Write :func:`thresholds_as_config`; raises ``InputError`` where ``path`` cannot be written."""
+    """Writes the text of :func:`thresholds_as_config` into a file.
+
+    Args:
+        path: the file.
+        census: numbers of the data set.
+        chosen: thresholds to write.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
     with atomic_write(path) as aside:
         aside.write_text(thresholds_as_config(census, chosen))
 
 
 def thresholds_as_config(census: Census, chosen: Thresholds) -> str:
-    """Text of a config file that defines ``size_thresholds``; areas are rounded to a tenth of a square pixel."""
+    """Returns the text of a config file that defines ``size_thresholds``.
+
+    Areas are rounded to a tenth of a square pixel.
+
+    Args:
+        census: numbers of the data set.
+        chosen: thresholds to write.
+    """
     boxes = len(census.boxes("train").labels)
     sentences = (
         f"Made by tools/inspect_data.py from {census.data_root}: {boxes} training boxes, {_meaning(census, chosen)}.",
@@ -131,7 +169,11 @@ def thresholds_as_config(census: Census, chosen: Thresholds) -> str:
 
 
 def usage(path: Path) -> str:
-    """The lines of a config in configs/ that uses the text at ``path``."""
+    """Returns the lines with which a config in configs/ uses written thresholds.
+
+    Args:
+        path: file of :func:`write_thresholds`.
+    """
     return USAGE.format(path=Path(os.path.relpath(path, "configs")).as_posix())
 
 

@@ -1,4 +1,4 @@
-"""Rules that turn the numbers of a data set into sentences about what may go wrong with it."""
+"""Rules that turn the numbers of a data set into warnings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,11 @@ LARGER_THAN_PEDESTRIAN = ("car", "vehicle", "truck", "bus", "tram")
 
 
 def find_warnings(census: Census) -> list[str]:
-    """A sentence for everything that deserves a look, beside the census's problems."""
+    """Returns a sentence for everything that deserves a look, the census's problems not included.
+
+    Args:
+        census: numbers of the data set.
+    """
     rules = (
         _missing_classes,
         _odd_boxes,
@@ -85,7 +89,10 @@ def _odd_boxes(census: Census) -> Iterator[str]:
 
 
 def _typical_box(boxes: BoxSizes) -> tuple[float, float, float] | None:
-    """Median width, height (px) and area (px²)."""
+    """Returns median width, height (px) and area (px²) of boxes.
+
+    With fewer than `LEAST_BOXES` boxes it returns ``None``.
+    """
     if len(boxes.labels) < LEAST_BOXES:
         return None
     return tuple(
@@ -148,7 +155,12 @@ def _shrunk_away(census: Census) -> Iterator[str]:
 
 
 def stride_warnings(census: Census, strides: Sequence[int]) -> list[str]:
-    """A sentence for each split whose boxes do not fit the strides of a model."""
+    """Returns a sentence for each split whose boxes do not fit the strides of a model.
+
+    Args:
+        census: numbers of the data set.
+        strides: strides of the model, in network pixels.
+    """
     told = ", ".join(map(str, strides))
     finer = "finer strides (configs/patch2.py has 2, 4, 8) or --downsample none"
     coarser = "coarser strides (configs/baseline.py has 8, 16, 32)"

@@ -1,4 +1,4 @@
-"""An ablation as a table in Markdown and as a picture."""
+"""An ablation as a Markdown table and as a picture."""
 
 from __future__ import annotations
 
@@ -26,7 +26,14 @@ _NOT_COMPARED = "#5c6370"
 
 
 def format_ablation(rows: Sequence[Row]) -> str:
-    """What was compared, a line per variant (mean ± standard deviation over seeds, in percent), and how to read it."""
+    """Formats an ablation as a Markdown page.
+
+    The page says what was compared, has one line per variant and explains how to read it. Numbers
+    are mean ± standard deviation over seeds, in percent.
+
+    Args:
+        rows: result of :func:`compare`, the baseline first.
+    """
     head = ["variant", "batch", "steps", "samples", "lr", "seeds", *(_TITLES[m] for m in METRICS)]
     head += [f"ΔAP to {rows[0].variant.name} ({CONFIDENCE:.0%} interval)", "significant"]
     table = markdown_table(head, [_cells(row) for row in rows])
@@ -64,6 +71,12 @@ def _cells(row: Row) -> list[str]:
 
 
 def mean_and_spread(values: np.ndarray) -> str:
+    """Formats mean ± standard deviation in percent.
+
+    Args:
+        values: (n,) numbers from 0 to 1, one per seed. A single one has no standard deviation; none
+            give "-".
+    """
     if not len(values):
         return "-"
     spread = f" ± {100 * values.std(ddof=1):.1f}" if len(values) > 1 else ""
@@ -95,7 +108,12 @@ def _notes(rows: Sequence[Row]) -> list[str]:
 
 
 def draw_ablation(rows: Sequence[Row], path: Path) -> None:
-    """Two panels side by side, one line per variant from top to bottom."""
+    """Draws an ablation as a PNG file: two panels side by side, one line per variant.
+
+    Args:
+        rows: result of :func:`compare`, the baseline first. They are drawn from top to bottom.
+        path: the PNG file.
+    """
     with page(path, 13, 1.9 + 0.46 * len(rows), dpi=110) as figure:
         axes = figure.subplots(1, 2, sharey=True)
         for ax, (metric, title) in zip(axes, _PANELS, strict=True):

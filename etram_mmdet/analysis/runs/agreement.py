@@ -1,4 +1,4 @@
-"""In what two runs must agree: the one list that tools/ablate.py and tools/compare.py go by."""
+"""Facts that two runs must share to be compared, for tools/ablate.py and tools/compare.py."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ class Fact(NamedTuple):
     """Something besides the model in which two runs may differ.
 
     Attributes:
-        name: as messages and tables call it.
-        of: its value, from a run.json with what `Run.facts` adds to it.
-        ablation: what tools/ablate.py does with runs that differ in it.
-        comparison: what tools/compare.py does.
+        name: name in messages and tables.
+        of: returns its value from a run.json, to which `Run.facts` adds.
+        ablation: what tools/ablate.py does with runs that differ in it: `REFUSED`, `WARNED` or
+            `ALLOWED`.
+        comparison: the same for tools/compare.py.
     """
 
     name: str
@@ -33,7 +34,7 @@ class Fact(NamedTuple):
 
 
 def _counted(run: dict) -> str:
-    """Frames and boxes of the evaluation; run.json keeps no digest of the test split."""
+    """Returns frames and boxes of the evaluation; run.json keeps no digest of the test split."""
     metrics = {key.rpartition("/")[2]: value for key, value in run.get("metrics", {}).items()}
     return ", ".join(f"{metrics[key]:,.0f} {key}" for key in ("frames", "boxes") if key in metrics)
 
@@ -56,7 +57,10 @@ def _samples_seen(run: dict) -> int:
 
 
 def _of_all_starts(run: dict, fact: Callable[[dict], object]) -> object:
-    """A fact of a run; a list of it where the run was resumed and not all its starts that led here agree in it."""
+    """Returns a fact of a run, or a list if the run was resumed and the fact changed.
+
+    The list has one value for each start of the run whose steps are part of its weights.
+    """
     values = [fact(run)]
     first_step = run.get("from_step", 0)
     for start in reversed(run.get("earlier_starts", [])):
@@ -106,7 +110,12 @@ _LISTED = (TRAINING_DATA, "starting weights", "commit")  # beside the whole mach
 
 
 def obstacles(record: dict, baseline: dict) -> list[str]:
-    """Why an ablation does not compare two runs, given by their run.json and metrics; empty where it may."""
+    """Returns the reasons why an ablation does not compare two runs; empty if it may.
+
+    Args:
+        record: run.json of one run, with its metrics.
+        baseline: the same of the other run.
+    """
     wanted = [fact for fact in FACTS if fact.ablation == REFUSED]
     found = _disagreements([record, baseline], wanted)
     return [
@@ -115,7 +124,15 @@ def obstacles(record: dict, baseline: dict) -> list[str]:
 
 
 def check_comparable(runs: Sequence[Run], allow_other_training_data: bool = False) -> None:
-    """Raises ``InputError`` naming the values of all runs where protocol, data or post-processing differ."""
+    """Checks that runs agree in protocol, data and post-processing.
+
+    Args:
+        runs: the runs.
+        allow_other_training_data: whether the runs may differ in training data. Default: no.
+
+    Raises:
+        InputError: the runs differ; the message holds the values of all runs.
+    """
     wanted = [fact for fact in FACTS if fact.comparison == REFUSED]
     if allow_other_training_data:
         wanted = [fact for fact in wanted if fact.name != TRAINING_DATA]
@@ -132,14 +149,28 @@ def check_comparable(runs: Sequence[Run], allow_other_training_data: bool = Fals
 
 
 def unequal_conditions(runs: Sequence[Run]) -> list[str]:
-    """Names of what, besides the model, may be the reason for a difference in AP."""
+    """Names what besides the model may be the reason for a difference in AP.
+
+    Args:
+        runs: the runs.
+    """
     facts = [run.facts for run in runs]
     wanted = [fact for fact in FACTS if fact.comparison == WARNED or fact.name == TRAINING_DATA]
     return [fact.name for fact in wanted if _disagreements(facts, [fact])]
 
 
 def what_differs(runs: Sequence[Run]) -> dict[str, list]:
-    """Values of each run by setting of the configs, and of run.json what it ran on; names of places do not count."""
+    """Returns the values of each run for every setting in which the runs differ.
+
+    It looks at the configs and at the machines, commits, data and starting weights in run.json.
+    Names of folders do not count.
+
+    Args:
+        runs: the runs.
+
+    Returns:
+        One value per run, in the order of ``runs``, by name of the setting.
+    """
     machines = [
         {key: value for key, value in run.record["machine"].items() if key not in _SPEED}
         for run in runs
@@ -154,7 +185,10 @@ def what_differs(runs: Sequence[Run]) -> dict[str, list]:
 
 
 def _disagreements(runs: Sequence[dict], facts: Sequence[Fact]) -> dict[str, list]:
-    """Values of all runs by the name of what differs; of dicts, like ``test_cfg``, by the path of the setting."""
+    """Returns the values of all runs by the name of each fact in which they differ.
+
+    If a fact is a dict, like ``test_cfg``, the names are paths of its settings.
+    """
     return differences([{fact.name: fact.of(run) for fact in facts} for run in runs])
 
 

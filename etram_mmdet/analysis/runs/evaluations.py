@@ -1,4 +1,4 @@
-"""The evaluations that training and tests leave in results.csv."""
+"""The evaluations that training and tests write into results.csv."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ RESULTS_FILE = "results.csv"
 
 @dataclass(frozen=True)
 class Selection:
-    """Which evaluation of a run on ``split`` counts: that at ``step``, the one with the ``best`` AP, or the last."""
+    """Says which evaluation of a run is compared.
+
+    Attributes:
+        split: split of the evaluation. Default: ``val``.
+        step: step of the evaluation. Default: the last one.
+        best: whether the evaluation with the highest AP is taken instead. Default: no.
+    """
 
     split: str = "val"
     step: int | None = None
@@ -30,7 +36,15 @@ class Selection:
         )
 
     def step_among(self, evaluations: dict[int, dict[str, float]], folder: Path) -> int:
-        """The step of the evaluation that counts; raises ``InputError`` where there is none."""
+        """Returns the step of the evaluation that is compared.
+
+        Args:
+            evaluations: metrics by step, from :func:`read_evaluations`.
+            folder: work folder of the run, named in errors.
+
+        Raises:
+            InputError: there is no such evaluation.
+        """
         if not evaluations:
             raise InputError(
                 f"{folder / RESULTS_FILE}: no {self.split} evaluation under the run's headline protocol yet; add one: "
@@ -48,9 +62,18 @@ class Selection:
 
 
 def read_evaluations(path: Path, split: str, record: dict) -> dict[int, dict[str, float]]:
-    """Metrics under the headline protocol of run.json, with its post-processing, by ascending step.
+    """Reads the evaluations of a run under its headline protocol and post-processing.
 
-    The protocol's name is left out of their keys. Raises ``InputError`` for a table that training did not write so.
+    Args:
+        path: results.csv of the run.
+        split: split of the evaluations.
+        record: run.json of the run.
+
+    Returns:
+        Metrics by step, in ascending order. The protocol's name is left out of their keys.
+
+    Raises:
+        InputError: the file is not a table that training wrote.
     """
     prefix = headline(record).split(": ")[0] + "/"
     try:
@@ -71,5 +94,9 @@ def read_evaluations(path: Path, split: str, record: dict) -> dict[int, dict[str
 
 
 def headline(record: dict) -> str:
-    """The first protocol of a run.json, with its rules."""
+    """Returns the first protocol of a run, with its rules.
+
+    Args:
+        record: run.json of the run.
+    """
     return record["protocol"].split("; ")[0]

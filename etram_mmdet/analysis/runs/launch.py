@@ -1,4 +1,4 @@
-"""Train the runs of a plan, one per device at a time; whatever is finished stays finished."""
+"""Trains the runs of a plan, one per device at a time. Finished runs are not trained again."""
 
 from __future__ import annotations
 
@@ -36,11 +36,26 @@ CLAIM_FILE = ".ablation"
 
 
 def run_folder(out: Path, variant: Variant, seed: int) -> Path:
+    """Returns the work folder of a run.
+
+    Args:
+        out: folder of the ablation.
+        variant: row of the table.
+        seed: seed of the run.
+    """
     return out / variant.name / f"seed_{seed}"
 
 
 def finished_result(folder: Path, variant: Variant) -> dict | None:
-    """Record and metrics of a finished run: those of its last step, never of an earlier one; else ``None``."""
+    """Returns run.json and the metrics of a run's last step; ``None`` if it is not finished.
+
+    Args:
+        folder: work folder of the run.
+        variant: row of the table; it knows the number of steps.
+
+    Raises:
+        InputError: a file in the folder is damaged.
+    """
     table = folder / RESULTS_FILE
     record = folder / RUN_FILE
     if not table.is_file() or not record.is_file():
@@ -63,7 +78,16 @@ def finished_result(folder: Path, variant: Variant) -> dict | None:
 
 
 def check_order(out: Path, variant: Variant, seed: int) -> Path:
-    """Where the config of a run stands; raises ``InputError`` when another run was begun there."""
+    """Returns the path of a run's config and checks that no other run was begun there.
+
+    Args:
+        out: folder of the ablation.
+        variant: row of the table.
+        seed: seed of the run.
+
+    Raises:
+        InputError: a run with other settings was begun in this place.
+    """
     path = _order_file(run_folder(out, variant, seed))
     if path.is_file():
         ours = variant.config_for(seed)
@@ -80,7 +104,7 @@ def check_order(out: Path, variant: Variant, seed: int) -> Path:
 
 
 def default_devices() -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; ``["cpu"]`` if there is none."""
+    """Lists the GPUs of this process as CUDA_VISIBLE_DEVICES names them; ``["cpu"]`` if none."""
     if not torch.cuda.is_available():
         return ["cpu"]
     numbers = ",".join(map(str, range(torch.cuda.device_count())))
@@ -88,10 +112,15 @@ def default_devices() -> list[str]:
 
 
 class Launcher:
-    """Trains with ``train_tool`` (tools/train.py), each run in a process of its own that logs into its folder.
+    """Trains the runs of a plan, each in a process of its own that logs into its folder.
 
-    ``devices``: GPU numbers, or "cpu" once for every run that shall go at a time; those share the cores. ``say`` prints
-    progress.
+    Args:
+        plan: the runs.
+        out: folder of the ablation.
+        devices: number of each GPU to use, or "cpu" once for each run that trains at the same time;
+            these share the cores.
+        train_tool: path of tools/train.py.
+        say: prints progress. Default: ``print``.
     """
 
     def __init__(
@@ -109,7 +138,10 @@ class Launcher:
         self.seconds: list[float] = []
 
     def run(self) -> list[str]:
-        """Train what is not finished; returns a sentence for each run that failed. A kill stops all processes."""
+        """Trains what is not finished and returns a sentence for each run that failed.
+
+        If this process is stopped, all its training processes are stopped too.
+        """
         self.out.mkdir(parents=True, exist_ok=True)
         with stop_once(), claim(self.out / CLAIM_FILE, str(self.out)):
             return self._run()
@@ -221,5 +253,9 @@ class Launcher:
 
 
 def _order_file(folder: Path) -> Path:
-    """The config of the run in ``folder``, beside it: training writes a completed one of the same name into it."""
+    """Returns the path of the config from which the run in ``folder`` is trained.
+
+    It is next to the folder, because training writes a completed config of the same name into the
+    folder.
+    """
     return folder.with_name(f"{folder.name}.py")

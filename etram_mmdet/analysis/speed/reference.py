@@ -1,4 +1,4 @@
-"""RVT's own code (uzh-rpg/RVT, cloned somewhere) with a detector's weights, to be timed beside the detector."""
+"""RVT's own code (a clone of uzh-rpg/RVT) with a detector's weights, for comparisons of speed."""
 
 from __future__ import annotations
 
@@ -16,12 +16,18 @@ _MODEL_FILE = "config/model/maxvit_yolox/default.yaml"
 
 
 class Reference:
-    """The model that RVT builds for the sizes of a :class:`RecurrentDetector`, holding the same weights.
+    """The model that RVT builds for the sizes of a :class:`RecurrentDetector`, with its weights.
 
-    Importing RVT executes the code in ``folder`` and claims its top-level names ``models``, ``data`` and ``utils``.
+    Importing RVT executes the code in ``folder`` and takes the top-level module names ``models``,
+    ``data`` and ``utils``.
+
+    Args:
+        folder: a clone of RVT.
+        model: detector whose sizes and weights are used.
 
     Raises:
-        InputError: where ``folder`` is no clone of RVT, packages that it wants are missing, or it has no such stages.
+        InputError: ``folder`` is no clone of RVT, packages that RVT needs are missing, or RVT
+            cannot build the detector's stages.
     """
 
     def __init__(self, folder: Path, model: nn.Module) -> None:
@@ -43,14 +49,18 @@ class Reference:
         self.model.load_state_dict(to_rvt(model.state_dict()))
 
     def stream(self, frame: Tensor, states: list | None) -> tuple[Tensor, list]:
-        """Decoded boxes of one padded window (1, C, H, W), and the state."""
+        """Returns the decoded boxes of one padded window (1, C, H, W), and the state."""
         boxes, _, states = self.model(frame, states)
         return boxes, states
 
     def loss(self, frames: Tensor, is_labelled: Tensor, targets: Tensor) -> Tensor:
-        """Summed loss of a clip (T, B, C, H, W) from zero state, as RVT's training step goes through it.
+        """Returns the summed loss of a clip that starts with an empty state, as in RVT's training.
 
-        ``targets`` (M, n, 5): class, centre, size of the boxes of the M labelled frames in time-major order.
+        Args:
+            frames: (T, B, C, H, W) padded frames.
+            is_labelled: (T, B) whether a frame is labelled.
+            targets: (M, n, 5) class, centre and size of the boxes of the M labelled frames, ordered
+                by time, then by lane.
         """
         states = None
         chosen = []
@@ -86,7 +96,15 @@ def _take_sizes(cfg, model: nn.Module) -> None:
 
 
 def targets_of(data_samples: list, is_labelled: Tensor) -> Tensor:
-    """(M, n, 5) for :meth:`Reference.loss`: rows class, centre x, y, width, height, filled up with zeros."""
+    """Returns the targets of :meth:`Reference.loss`.
+
+    Args:
+        data_samples: tracks of the batch, one for each lane.
+        is_labelled: (T, B) whether a frame is labelled.
+
+    Returns:
+        (M, n, 5) with rows of class, centre x, centre y, width and height. Missing rows are zeros.
+    """
     frames = [data_samples[b][t].gt_instances for t, b in is_labelled.nonzero().tolist()]
     targets = frames[0].bboxes.new_zeros(len(frames), max(len(frame) for frame in frames), 5)
     for row, frame in zip(targets, frames, strict=True):
@@ -96,9 +114,13 @@ def targets_of(data_samples: list, is_labelled: Tensor) -> Tensor:
 
 
 def format_ratios(result: dict, how: dict[str, str]) -> str:
-    """A row per part: the reference's number, ours, their ratio, the ratio of the best.
+    """Formats a table with one row per part.
 
-    ``how`` names the parts that have a time, in the order of the rows.
+    A row holds RVT's time, ours, their ratio and the ratio of the fastest rounds.
+
+    Args:
+        result: result of each part.
+        how: title of each timed part, in the order of the rows.
     """
     timed = [(name, result[part]) for part, name in how.items() if part in result]
     if "evaluation" in result:

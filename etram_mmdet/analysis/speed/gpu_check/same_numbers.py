@@ -1,4 +1,7 @@
-"""Whether a device gives the CPU's numbers: maps, boxes, losses and gradients of the same weights and input."""
+"""Parts of the GPU check that compare a device's numbers with the CPU's.
+
+Maps, boxes, losses and gradients are compared, from the same weights and input.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,14 @@ LEAST_FALL = 0.8  # of the loss at first, after training on one batch
 def last_maps(
     streamer: Streamer, hw: tuple[int, int], windows: int, streams: int = 1
 ) -> list[Tensor]:
-    """The head's maps of the last of some windows, on the CPU in float32."""
+    """Returns the head's maps of the last window, on the CPU in float32.
+
+    Args:
+        streamer: the model.
+        hw: height and width of a frame, in pixels.
+        windows: number of windows that the model gets.
+        streams: number of streams at a time. Default: 1.
+    """
     states = None
     for index in range(windows):
         clips = random_clips(streamer.detector, streams, 1, hw, label_every=1, seed=index)["inputs"]
@@ -47,7 +57,15 @@ def last_maps(
 
 
 def agreement(device: torch.device, size: Size, _: Path) -> Iterator[dict]:
-    """Maps in every precision, then boxes from the same maps, beside the CPU's in float32."""
+    """Yields rows that compare maps in every precision, then boxes from the same maps.
+
+    The CPU's numbers in float32 are the expected ones.
+
+    Args:
+        device: device to check.
+        size: which frames and networks are used.
+        _: not used.
+    """
     for name in AGREEING:
         on_cpu, model = _twins(size, name, device)
         with cuda.exact_products():
@@ -65,7 +83,7 @@ def agreement(device: torch.device, size: Size, _: Path) -> Iterator[dict]:
 
 
 def _twins(size: Size, name: str, device: torch.device) -> tuple[nn.Module, nn.Module]:
-    """The same weights on the CPU and on ``device``."""
+    """Returns the same weights on the CPU and on ``device``."""
     torch.manual_seed(0)
     on_cpu = stirred(build_model(size.config(name), CPU))
     return on_cpu, copy.deepcopy(on_cpu).to(device)
@@ -73,7 +91,13 @@ def _twins(size: Size, name: str, device: torch.device) -> tuple[nn.Module, nn.M
 
 @torch.no_grad()
 def stirred(model: nn.Module) -> nn.Module:
-    """Biases and scales moved at random: fresh ones are zero or so small that what they belong to changes nothing."""
+    """Moves biases and scales of a model at random, in place, and returns it.
+
+    New ones are zero or so small that errors in what they multiply would not be seen.
+
+    Args:
+        model: the model.
+    """
     generator = torch.Generator().manual_seed(0)
     for parameter in (p for p in model.parameters() if p.dim() == 1):
         parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
@@ -81,7 +105,7 @@ def stirred(model: nn.Module) -> nn.Module:
 
 
 def _differences(ours: list[Tensor], expected: list[Tensor], tolerance: float) -> dict:
-    """The largest one of a map as a share of the map's largest value, of all maps the worst."""
+    """Returns the largest difference of all maps, as a share of the map's largest value."""
     shares = [
         float((one - other).abs().max() / other.abs().max())
         for one, other in zip(ours, expected, strict=True)
@@ -92,7 +116,10 @@ def _differences(ours: list[Tensor], expected: list[Tensor], tolerance: float) -
 
 @torch.no_grad()
 def _boxes_agree(on_cpu: nn.Module, model: nn.Module, hw: tuple[int, int]) -> dict:
-    """From random maps of the network's sizes: fresh weights would give boxes of nearly equal scores."""
+    """Compares boxes that are found from random maps of the network's sizes.
+
+    Maps of an untrained model would give boxes with nearly equal scores.
+    """
     one = Streamer(on_cpu)
     other = Streamer(model)
     (clip,) = random_clips(on_cpu, 1, 1, hw)["inputs"]
@@ -109,7 +136,14 @@ def _boxes_agree(on_cpu: nn.Module, model: nn.Module, hw: tuple[int, int]) -> di
 
 
 def share_of_same_boxes(found: InstanceData, expected: InstanceData) -> float:
-    """Of all boxes, how many have one of the same class, place and score on the other side."""
+    """Returns the share of all boxes that have the same class, place and score on the other side.
+
+    Two boxes are the same if they differ by at most `SAME_BOX_PX` and `SAME_SCORE`.
+
+    Args:
+        found: boxes of the device.
+        expected: boxes of the CPU.
+    """
     if not len(found) or not len(expected):
         return float(len(found) == len(expected))
     scale = SAME_BOX_PX / SAME_SCORE
@@ -124,7 +158,16 @@ def share_of_same_boxes(found: InstanceData, expected: InstanceData) -> float:
 
 
 def training(device: torch.device, size: Size, _: Path) -> Iterator[dict]:
-    """Losses and gradients of one step beside the CPU's, then many steps in mixed precision."""
+    """Yields rows that compare losses and gradients of one step, then one of mixed precision.
+
+    The step is compared with the CPU's. In mixed precision many steps are done and the loss must
+    fall.
+
+    Args:
+        device: device to check.
+        size: which frames and networks are used, and how many steps.
+        _: not used.
+    """
     for name in TRAINED:
         with cuda.exact_products():
             expected, ours = (_losses(model, size.frame_hw) for model in _twins(size, name, device))
@@ -137,7 +180,7 @@ def training(device: torch.device, size: Size, _: Path) -> Iterator[dict]:
 
 
 def _losses(model: nn.Module, hw: tuple[int, int]) -> dict[str, float]:
-    """By name, with the norm of all gradients."""
+    """Returns the losses by name, and the norm of all gradients."""
     batch = model.train().data_preprocessor(random_clips(model, 2, 3, hw), True)
     loss, terms = model.parse_losses(model(**batch, mode="loss"))
     loss.backward()
@@ -146,7 +189,7 @@ def _losses(model: nn.Module, hw: tuple[int, int]) -> dict[str, float]:
 
 
 def _mixed_training(device: torch.device, size: Size) -> dict:
-    """Steps on one batch, at a rate that a batch learnt by heart bears."""
+    """Trains on one batch, at a learning rate high enough to learn it by heart."""
     cfg = size.config("baseline_tiny", base_lr=2e-3)
     torch.manual_seed(0)
     model = build_model(cfg, device).train()

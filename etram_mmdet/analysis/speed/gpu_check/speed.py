@@ -1,4 +1,4 @@
-"""What a card does in a second and what it has to hold for that."""
+"""Parts of the GPU check that measure latency, throughput and memory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,16 @@ TRAINED = ("baseline_tiny", "baseline", "patch2_sizeaware", GOAL)
 
 
 def memory(device: torch.device, size: Size, _: Path) -> Iterator[dict]:
-    """Training steps of the config that once ran out of memory: what they take, and whether less would do."""
+    """Measures the memory of a config that once ran out of it, and tries it with a limit.
+
+    Yields one row. It says how much memory training steps take, and whether they fit into
+    `GOAL_GIB`.
+
+    Args:
+        device: device to measure.
+        size: which frames and networks are used.
+        _: not used.
+    """
     cfg, model, data = _in_training(size, GOAL, device)
     cuda.forget(device)
     time_training(cfg, model, data, steps=2, warm_up=1)
@@ -62,7 +71,15 @@ def _trains(cfg: Config, model: nn.Module, data: dict) -> bool:
 
 
 def streaming(device: torch.device, size: Size, _: Path) -> Iterator[dict]:
-    """One window at a time with fresh weights; what compiles takes long and comes last."""
+    """Yields the latency of one window of one stream, for every config and precision.
+
+    Weights are untrained. Compiled networks come last because compiling takes long.
+
+    Args:
+        device: device to measure.
+        size: which frames and networks are used, and how many windows.
+        _: not used.
+    """
     for precision in (p for p in PRECISIONS if p != "bfloat16" or cuda.has_bfloat16(device)):
         for name in STREAMED:
             yield _latency(device, size, name, precision, is_compiled=False)
@@ -89,7 +106,7 @@ def _latency(
 
 
 def _milliseconds(clock: Clock) -> dict[str, float]:
-    """Of a whole window, and the medians of its two large parts."""
+    """Returns the latency of a whole window, and the medians of its two large parts."""
     parts = {name: 1e3 * np.array(seconds) for name, seconds in clock.seconds.items()}
     network = parts["window"] - parts["data"] - parts["post-processing"]
     whole = {f"{name}_ms": value for name, value in clock.milliseconds()["window"].items()}
@@ -100,7 +117,15 @@ def _milliseconds(clock: Clock) -> dict[str, float]:
 
 
 def throughput(device: torch.device, size: Size, _: Path) -> Iterator[dict]:
-    """Training steps at each config's batch size; a config that needs more memory than the card has is no failure."""
+    """Yields the speed of training steps at each config's batch size.
+
+    A config that needs more memory than the GPU has does not fail the part.
+
+    Args:
+        device: device to measure.
+        size: which frames and networks are used, and how many steps.
+        _: not used.
+    """
     for name in TRAINED:
         cfg, model, data = _in_training(size, name, device)
         row = dict(config=name, batch=len(data["inputs"]), clip=len(data["inputs"][0]))
