@@ -10,14 +10,17 @@ import numpy as np
 
 from etram_mmdet.events.preprocessing.box_activity import BLOCK_PX, clumping, per_block, sum_in
 
-LEAST_PER_PX = 0.05  # events in a box for each of its pixels; noise makes 0.001 to 0.03 in 50 ms
-# A block of pixels is busy from this share of active pixels on. With a camera that moves edges are everywhere.
+# Events in a box for each of its pixels. Noise makes 0.001 to 0.03 in 50 ms.
+LEAST_PER_PX = 0.05
+# A block of pixels with at least this share of active pixels is busy. A moving camera sees edges
+# everywhere.
 _BUSY_BLOCK = 1 / 8
-_LEAST_BUSY_MOVING = (
-    0.25  # of the blocks outside boxes; of nine real ones from moving cameras seven had 0.3 to 0.9
-)
-_MOST_BUSY_STATIC = 0.17  # a real street from a static one 0.01, simulated nights up to 0.15
-_LEAST_CLUMPING = 3  # evenly spread noise has 1 and says nothing about the camera
+# Shares of busy blocks among those outside boxes. Seven of nine real recordings from moving cameras
+# had 0.3 to 0.9. A real street from a static camera had 0.01, simulated nights had up to 0.15.
+_LEAST_BUSY_MOVING = 0.25
+_MOST_BUSY_STATIC = 0.17
+# Evenly spread noise has a clumping of 1 and says nothing about the camera.
+_LEAST_CLUMPING = 3
 
 
 _NO_BOXES = np.empty((0, 4))

@@ -37,7 +37,9 @@ def build_loader(cfg: Config, split: str) -> DataLoader:
     """
     loader = cfg.get(f"{split}_dataloader")
     if loader is None:
-        raise InputError(f"the config has no {split}_dataloader; choose another --split or add it")
+        raise InputError(
+            f"the config has no {split}_dataloader; choose another --split, or add one"
+        )
     init_default_scope(cfg.get("default_scope", "mmdet"))
     here = {key: value for key, value in loader.items() if key not in _OF_WORKERS}
     with refused_settings(cfg):
@@ -56,9 +58,8 @@ def seen_batches(cfg: Config, loader: DataLoader, count: int) -> Iterator[Batch]
         A batch: for each lane a list of its frames, in time order.
     """
     with refused_settings(cfg):
-        preprocessor = build_detector(
-            cfg
-        ).data_preprocessor  # the model knows what it must be padded to
+        # The model knows to which size frames must be padded.
+        preprocessor = build_detector(cfg).data_preprocessor
     shows = build_representation(as_streams(loader.dataset).representation, 2, 2)
     for data in islice(loader, count):
         batch = preprocessor(data)

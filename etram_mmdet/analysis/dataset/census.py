@@ -84,25 +84,19 @@ class RecordingCensus:
     name: str
     boxes: BoxSizes
     label_us: np.ndarray
-    size_px: tuple[int, int] | None = None  # width, height of the sensor
+    size_px: tuple[int, int] | None = None
     size_is_assumed: bool | None = None
     duration_s: float | None = None
     num_events: int | None = None
     frames_without_events: int | None = None
-    events_in_frames: int | None = None  # of all windows, each counted as often as it is seen
-    events_left_out: int | None = None  # of these, because of downsample
+    events_in_frames: int | None = None
+    events_left_out: int | None = None
     dropped: dict[str, int] | None = None
-    frame_shape: tuple[int, int, int] | None = (
-        None  # channels, height, width of preprocessed frames
-    )
+    frame_shape: tuple[int, int, int] | None = None
     box_events: BoxEvents | None = None
-    left_out: dict[str, int] = field(
-        default_factory=dict
-    )  # boxes of classes that the class set leaves out, by name
-    downsample: str | None = None  # how frames became smaller than the sensor
-    doubts: tuple[
-        str, ...
-    ] = ()  # whether labels and events fit together, see `events.preprocessing.plausibility`
+    left_out: dict[str, int] = field(default_factory=dict)
+    downsample: str | None = None
+    doubts: tuple[str, ...] = ()
 
     @property
     def light(self) -> str | None:
@@ -196,7 +190,8 @@ class Census:
         """Counts the boxes of classes that the class set leaves out, by name or id."""
         counts = sum((Counter(r.left_out) for r in self.recordings), Counter())
         for rule, count in [item for r in self.recordings for item in (r.dropped or {}).items()]:
-            if rule.startswith(BY_CLASS[0]):  # when the recording was read, or preprocessed
+            # Counted when the recording was read, or when it was preprocessed.
+            if rule.startswith(BY_CLASS[0]):
                 counts[rule.removeprefix(BY_CLASS[0])] += count
         return dict(counts)
 

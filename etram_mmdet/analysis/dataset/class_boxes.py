@@ -15,7 +15,7 @@ from etram_mmdet.datasets.recording_frames import class_labels
 from etram_mmdet.events.class_mapping import LEFT_OUT, ClassSet, signed_ids
 from etram_mmdet.events.representations import Representation
 
-MOST_FRAMES = 60  # of a recording whose events in boxes are counted
+MOST_FRAMES = 60  # frames of a recording in which events in boxes are counted
 
 
 class ClassBoxes(NamedTuple):

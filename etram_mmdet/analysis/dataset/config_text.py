@@ -27,8 +27,8 @@ def config_text(plan: ConfigPlan, base_folder: str) -> str:
     fine = ", patch_size=2, out_stages=(1, 2, 3)" if plan.is_fine else ""
     areas = f"small_area={t.small_area:.1f}, medium_area={t.medium_area:.1f}"
     lines = [
-        f"# Made by tools/make_config.py from {' '.join(plan.source.split())}: {frames} training frames of "
-        f"{width}x{height} pixels.",
+        f"# Made by tools/make_config.py from {' '.join(plan.source.split())}: {frames} training "
+        f"frames of {width}x{height} pixels.",
         f"_base_ = {_literal(f'{base_folder}/{plan.base}')}",
         f"data_root = {_literal(f'{plan.data_root}/')}",
         *_class_set(plan.class_set),
@@ -75,7 +75,10 @@ def next_commands(
     note = (
         []
         if unseen
-        else ["No recordings for val or test: move some there, or nothing tells how good it is."]
+        else [
+            "There are no recordings for val or test. Move some there, or nobody can measure how "
+            "good the detector is."
+        ]
     )
     return "\n".join([*lines, *note])
 
@@ -83,13 +86,15 @@ def next_commands(
 def _without_test(plan: ConfigPlan) -> list[str]:
     if plan.census.of("test") or not plan.census.of("val"):
         return []
-    return ['test_dataloader = dict(dataset=dict(split="val"))  # there is no split test']
+    return ['test_dataloader = dict(dataset=dict(split="val"))  # there is no test split']
 
 
 def _warm_up(plan: ConfigPlan) -> list[str]:
     if plan.steps >= SHORT:
         return []
-    return ["param_scheduler = [dict(_base_.param_scheduler[0], pct_start=0.05)]  # so few steps"]
+    return [
+        "param_scheduler = [dict(_base_.param_scheduler[0], pct_start=0.05)]  # a short training"
+    ]
 
 
 def _literal(value: object) -> str:
@@ -114,7 +119,7 @@ def _class_set(value: str | dict) -> list[str]:
     """Returns the class set on one line if that is short, else one line for each key."""
     if isinstance(value, str):
         return [f"class_set = {_literal(value)}"]
-    value = dict(_delete_=True, **value)  # its parent says a name
+    value = dict(_delete_=True, **value)  # the base config holds a name
     line = f"class_set = dict({_arguments(value)})"
     if len(line) <= 98:
         return [line]

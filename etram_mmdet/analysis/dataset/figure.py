@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 OPACITY = {"train": 1.0, "val": 0.62, "test": 0.34}
-LEAST_SHOWN = 0.7  # boxes; where the log axis begins, so that a single box has a bar
-LEAST_MILLIONS = 1e5  # events a second from which on the axis counts millions
-UNKNOWN_RATES = (
-    "unknown: the folders do not say how many events\ntheir recordings had, or these were not read"
-)
+# Number of boxes at which the log axis begins, so that a single box has a bar.
+LEAST_SHOWN = 0.7
+# Events per second at which the axis begins to count millions.
+LEAST_MILLIONS = 1e5
+UNKNOWN_RATES = "unknown: the folders do not hold event counts,\nor the events were not read"
 
 
 def draw_census(census: Census, thresholds: Sequence[Thresholds], path: Path) -> None:
@@ -57,8 +57,9 @@ def _summary(census: Census) -> str:
     lights = census.lights()
     seconds = census.total("duration_s")
     events = census.total("num_events")
+    of_splits = ", ".join(f"{len(census.of(split))} {split}" for split in census.splits)
     parts = [
-        f"{len(census.recordings)} recordings ({', '.join(f'{len(census.of(s))} {s}' for s in census.splits)})",
+        f"{len(census.recordings)} recordings ({of_splits})",
         ", ".join(f"{lights[light]} by {light}" for light in ("day", "night") if lights[light]),
         "" if seconds is None else _duration(seconds),
         "" if events is None else f"{events / 1e6:,.1f} million events",
@@ -86,9 +87,8 @@ def draw_counts(ax: Axes, census: Census) -> None:
     most = max(
         np.bincount(census.boxes(split).labels, minlength=1).max() for split in census.splits
     )
-    ax.set(
-        xscale="log", xlim=(LEAST_SHOWN, max(most, 10) ** 1.1)
-    )  # room for the longest bar's number
+    # The exponent leaves room for the number at the longest bar.
+    ax.set(xscale="log", xlim=(LEAST_SHOWN, max(most, 10) ** 1.1))
     height = 0.84 / len(census.splits)
     for k, split in enumerate(census.splits):
         counts = np.bincount(census.boxes(split).labels, minlength=len(census.classes))

@@ -17,14 +17,14 @@ from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.text import number, percent
 
 REPRESENTATION = dict(type="StackedHistogram", bins=10, downsample="sum")
-# The base config by the number of labelled training frames from which on it is taken.
+# Base config by the smallest number of labelled training frames for which it is taken.
 BASES = {50_000: "baseline.py", 5_000: "baseline_small.py", 0: "baseline_tiny.py"}
-CLIPS_PER_FRAME = 20  # of the schedule; a clip shows about three labelled frames
-STEPS = (1_000, 100_000)  # at least, at most
-MOST_UNDER_STRIDE = 1 / 3  # of the boxes, before patch size 2 is taken
+CLIPS_PER_FRAME = 20  # clips for each labelled frame; a clip shows about three labelled frames
+STEPS = (1_000, 100_000)  # least and most steps of a training
+MOST_UNDER_STRIDE = 1 / 3  # share of small boxes above which patch size 2 is taken
 BATCH = 6
 BATCH_OF_FINE = 2  # patch size 2 has four times the tokens
-SHORT = 20_000  # steps, below which the warm-up takes a larger share
+SHORT = 20_000  # with fewer steps the warm-up takes a larger share of them
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +51,8 @@ class ConfigPlan:
         if len(sizes) > 1:
             listed = ", ".join(f"{w}x{h} ({name})" for (w, h), name in sizes.items())
             raise InputError(
-                f"{self.source}: recordings of different sizes: {listed}; a network takes one size, so "
-                "put each into a folder of its own"
+                f"{self.source}: recordings of different sizes: {listed}; a network takes one "
+                "size, so put the recordings of each size into a folder of their own"
             )
         all_thresholds(self.census)  # raises without training boxes
 
@@ -128,19 +128,21 @@ class ConfigPlan:
         width, height = self.size_px
         rows, columns = padded_hw(self.hw, [self.strides[-1] * cells for cells in self.partition])
         told = (
-            "the files do not say it, so it is assumed"
+            "assumed, because the files do not hold it"
             if self.size_is_assumed
-            else "as recordings, labels or --sensor say"
+            else "from the recordings, the labels or --sensor"
         )
         t = self.thresholds
         lines = [
             f"sensor: {width}x{height} pixels, {told}",
-            f"frames: {self.hw[1]}x{self.hw[0]}, four pixels added up to one (downsample sum)",
+            f"frames: {self.hw[1]}x{self.hw[0]}, each pixel the sum of four (downsample sum)",
             f"model: {self.base}, for {number(self.num_frames)} labelled training frames",
-            f"strides: {', '.join(map(str, self.strides))}, since {percent(self.share_under_stride, 0)} of the "
-            f"boxes have a side under {STRIDES[0]} px of a frame",
+            f"strides: {', '.join(map(str, self.strides))}, because "
+            f"{percent(self.share_under_stride, 0)} of the boxes have a side under {STRIDES[0]} px "
+            "of a frame",
             f"attention groups: {self.partition}, which pad a frame to {columns}x{rows}",
-            f"size classes: small up to {t.small_area:.0f}, medium up to {t.medium_area:.0f} px² of a frame",
+            f"size classes: small up to {t.small_area:.0f}, medium up to {t.medium_area:.0f} px² "
+            "of a frame",
             *(f"  {note}" for note in t.notes),
             f"schedule: {number(self.steps)} steps of {self.batch} clips, "
             f"{self.steps * self.batch / self.num_frames:.0f} clips for each labelled frame",

@@ -62,9 +62,8 @@ def census_of_folder(
         if settings is None
         else build_representation(settings.representation, 2, 2).scale
     )
-    manifest = (
-        read_manifest(folder) if (folder / MANIFEST).is_file() else None
-    )  # RVT's own folders have none
+    # Folders that RVT itself made have no manifest.
+    manifest = read_manifest(folder) if (folder / MANIFEST).is_file() else None
     rows = load_boxes_of(labels)
     boxes = ClassBoxes.of(rows, classes, labels, class_names_of(folder))
     label_us = load_integers(labels.with_name("timestamps_us.npy"))
@@ -159,6 +158,7 @@ def _scale(folder: Path) -> int:
     if len(scales) != 1:
         found = "both full and halved frames" if scales else "no event_representations_v2"
         raise InputError(
-            f"{folder}: holds {found}, so the network's pixels are unknown; name a config instead"
+            f"{folder}: holds {found}, so the size of a network pixel is unknown; name a config "
+            "instead of the folder"
         )
     return scales.pop()

@@ -57,7 +57,8 @@ def take_census(
     classes = chosen_classes(class_set, metainfo)
     if not root.is_dir():
         raise InputError(
-            f"{root}: no such data folder; check the path, or make a sample with tools/make_sample.py"
+            f"{root}: no such data folder; check the path, or make a sample with "
+            "tools/make_sample.py"
         )
     folders = [(split, folder) for split in SPLITS for folder in sequence_folders(root / split)]
     if folders:
@@ -96,11 +97,13 @@ def data_of_config(cfg: Mapping, path: str | Path) -> dict:
     data = cfg.get("train_dataloader", {}).get("dataset", {})
     if "dataset" in data or "datasets" in data:
         raise InputError(
-            f"{path}: train_dataloader has several data sets ({data.get('type')}); name one of their folders instead"
+            f"{path}: train_dataloader has several data sets ({data.get('type')}); name one of "
+            "their folders instead"
         )
     if "data_root" not in data:
         raise InputError(
-            f"{path}: no train_dataloader.dataset.data_root; name a training config, or a folder"
+            f"{path}: has no train_dataloader.dataset.data_root; name a training config, or a "
+            "folder"
         )
     defaults = PreprocessSettings()
     settings = PreprocessSettings(
@@ -137,4 +140,7 @@ def _differing_shapes(root: Path, recordings: list[RecordingCensus]) -> list[str
     if len(shapes) <= 1:
         return []
     listed = ", ".join(f"{shape} ({name})" for shape, name in shapes.items())
-    return [f"{root}: sequences differ in (channels, height, width): {listed}; separate them"]
+    return [
+        f"{root}: frames of the sequences differ in (channels, height, width): {listed}; put each "
+        "shape into a folder of its own"
+    ]

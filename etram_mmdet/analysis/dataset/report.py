@@ -58,7 +58,8 @@ def format_thresholds(thresholds: Sequence[Thresholds]) -> str:
 
 
 def _splits(census: Census) -> str:
-    head = "split recordings day night seconds events events/s out-of-frame frames frames/s boxes dropped".split()
+    head = ["split", "recordings", "day", "night", "seconds", "events", "events/s", "out-of-frame"]
+    head += ["frames", "frames/s", "boxes", "dropped"]
     rows = []
     for split in census.splits:
         lights = census.lights(split)
@@ -73,7 +74,7 @@ def _splits(census: Census) -> str:
             percent(census.dropped_share(split)),
         )
         rows.append([split, len(census.of(split)), lights["day"], lights["night"], *numbers])
-    title = f"{census.data_root}: recordings; labelled frames in use; boxes dropped by a rule"
+    title = f"{census.data_root}: recordings, labelled frames in use, boxes dropped by a rule"
     return _titled(title, head, rows)
 
 
@@ -84,7 +85,10 @@ def _box_events(census: Census) -> str:
         found = census.box_events(split)
         shares = (percent(found and found.inside_share), percent(found and found.empty_share))
         rows.append([split, *shares, found and found.camera])
-    title = f"labelled frames; almost none: under {LEAST_PER_PX:g} events for each pixel of a box (network pixels)"
+    title = (
+        f"events in labelled frames; almost none means under {LEAST_PER_PX:g} events for each "
+        "pixel of a box (network pixels)"
+    )
     return _titled(title, head, rows)
 
 
@@ -109,7 +113,7 @@ def format_classes(census: Census) -> str:
     absent = [name for label, name in enumerate(census.classes) if label not in present]
     notes = [f"no box of {', '.join(absent)}"] if absent else []
     notes += [f"left out: {name} {count}" for name, count in census.left_out().items()]
-    title = "boxes; 5 %, 50 % and 95 % of them are smaller than (network pixels)"
+    title = "boxes; 5 %, 50 % and 95 % of them are smaller than these numbers (network pixels)"
     return "\n".join([_titled(title, head, rows), *notes])
 
 

@@ -118,9 +118,8 @@ def draw_shapes(ax: Axes, census: Census) -> None:
     from matplotlib.ticker import LogLocator, NullLocator
 
     boxes = census.boxes()
-    shown = np.random.default_rng(0).permutation(len(boxes.labels))[
-        :MOST_POINTS
-    ]  # mixed: no class hides another
+    # Drawn in random order, so that no class hides another.
+    shown = np.random.default_rng(0).permutation(len(boxes.labels))[:MOST_POINTS]
     dots = np.array(census.colours())[boxes.labels[shown]]
     ax.scatter(boxes.widths_px[shown], boxes.heights_px[shown], s=10, c=dots, alpha=0.6, lw=0)
     xlim = _limits(boxes.widths_px)
@@ -153,4 +152,4 @@ def _limits(sides_px: np.ndarray) -> np.ndarray:
 
 
 def _shown(shown: int, of: int) -> str:
-    return "" if shown == of else f"{shown:,} of {of:,} drawn"
+    return "" if shown == of else f"{shown:,} of {of:,} boxes drawn"

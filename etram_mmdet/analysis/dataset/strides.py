@@ -13,7 +13,8 @@ from etram_mmdet.models.building import build_detector
 
 STRIDES = (8, 16, 32)  # of configs/baseline.py
 FINE_STRIDES = (2, 4, 8)  # of configs/patch2.py
-LARGEST_PER_STRIDE = 16  # sides of a box in coarsest strides; FCOS gives a level boxes of up to 8
+# Longest side of a box, in coarsest strides. FCOS gives a level boxes of up to 8 strides.
+LARGEST_PER_STRIDE = 16
 
 
 def strides_of(cfg: Config) -> tuple[int, ...]:

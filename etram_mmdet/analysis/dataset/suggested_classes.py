@@ -19,7 +19,7 @@ from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.events.preprocessing.sources import Source, find_sources
 from etram_mmdet.utils.errors import InputError
 
-Key = int | str  # an id, where the label files hold no names, or a name
+Key = int | str  # a name, or an id if the label files hold no names
 
 
 def classes_in(sources: Iterable[Source], settings: PreprocessSettings) -> Counter[Key]:
@@ -78,7 +78,7 @@ def class_set_for(
     ids = sorted(key for key in found if isinstance(key, int))
     listed = ", ".join(f"{key} ({found[key]:,} boxes)" for key in ids)
     note = (
-        f"labels hold ids without names: {listed}; name them with --classes {ids[0]}=NAME ..."
+        f"the labels hold ids without names: {listed}; name them with --classes {ids[0]}=NAME ..."
         if ids
         else ""
     )
@@ -97,9 +97,8 @@ def class_set_in(root: Path) -> dict | None:
     folders = [folder for split in SPLITS for folder in sequence_folders(root / split)]
     if folders:
         pairs = [pair for folder in folders for pair in class_names_of(folder).items()]
-        classes = {
-            id_or_name(name): name for _, name in reversed(pairs)
-        }  # in the spelling that comes first
+        # A name that is spelled in several ways keeps the first spelling.
+        classes = {id_or_name(name): name for _, name in reversed(pairs)}
         order = dict.fromkeys(id_or_name(name) for _, name in pairs)
         return (
             dict(classes=tuple(classes[key] for key in order), mapping=dict(pairs))
@@ -135,7 +134,7 @@ def suggest_class_set(found: Mapping[Key, int], words: Sequence[str] = ()) -> di
     if ids and (unknown := set(classes) - {*mapping.values(), *_names(found)}):
         name = next(name for name in classes if name in unknown)
         raise InputError(
-            f"--classes {name}: no label is called so; name its id too, {ids[0]}={name}"
+            f"--classes {name}: no label has this name; write its id too, such as {ids[0]}={name}"
         )
     known = {id_or_name(key) for key in (*classes, *mapping)}
     leave_out = tuple(key for key in (*ids, *_names(found)) if id_or_name(key) not in known)
@@ -157,5 +156,5 @@ def _ids_of(classes: Sequence[str], ids: Sequence[int]) -> Sequence[int]:
         return ids
     raise InputError(
         f"--classes: {len(classes)} names ({', '.join(classes)}), but the label files hold the ids "
-        f"{', '.join(map(str, ids))}; say which is which: --classes {ids[0]}={classes[0]} ..."
+        f"{', '.join(map(str, ids))}; write the id of each: --classes {ids[0]}={classes[0]} ..."
     )

@@ -61,7 +61,8 @@ def all_thresholds(census: Census) -> list[Thresholds]:
     boxes = census.boxes("train")
     if not len(boxes.labels):
         raise InputError(
-            f"{census.data_root}: no training boxes, from which thresholds come; fill its split train"
+            f"{census.data_root}: no training boxes, so no thresholds can be derived; put "
+            "labelled recordings into its split train"
         )
     groups = np.array([SIZE_GROUP_OF.get(name.lower(), "") for name in census.classes])[
         boxes.labels
@@ -101,7 +102,9 @@ def _percentile_of_group(
 ) -> tuple[float, tuple[str, ...]]:
     if group in groups:
         return np.percentile(areas_px2[groups == group], percentile), ()
-    note = f"no box of a {group} class: {group}_area is percentile {percentile_of_all} of all boxes instead"
+    note = (
+        f"no box of a {group} class, so {group}_area is percentile {percentile_of_all} of all boxes"
+    )
     return np.percentile(areas_px2, percentile_of_all), (note,)
 
 
@@ -111,7 +114,7 @@ def _weight(groups: np.ndarray) -> tuple[float, tuple[str, ...]]:
     if not num_small or not num_medium:
         missing = "medium" if num_small else "small"
         return _LEAST_WEIGHT, (
-            f"no box of a {missing} class: size_weight is its least value, {_LEAST_WEIGHT:g}",
+            f"no box of a {missing} class, so size_weight is its least value, {_LEAST_WEIGHT:g}",
         )
     return float(np.clip(1.5 * num_medium / num_small, _LEAST_WEIGHT, _MOST_WEIGHT)), ()
 
@@ -126,7 +129,8 @@ def _result(
 ) -> Thresholds:
     if small >= medium:
         notes += (
-            "small_area is not below medium_area: the loss's modes step and linear make no sense with them",
+            "small_area is not below medium_area, so modes step and linear of the loss make no "
+            "sense",
         )
     share = float(np.mean(exponential_weight(areas_px2, weight, small) > 1))
     return Thresholds(rule, float(small), float(medium), weight, share, notes)
@@ -158,8 +162,10 @@ def thresholds_as_config(census: Census, chosen: Thresholds) -> str:
     """
     boxes = len(census.boxes("train").labels)
     sentences = (
-        f"Made by tools/inspect_data.py from {census.data_root}: {boxes} training boxes, {_meaning(census, chosen)}.",
-        f"{percent(chosen.weighted_share)} of these boxes weigh more than 1; areas are network pixels squared.",
+        f"Made by tools/inspect_data.py from {census.data_root}: {boxes} training boxes, "
+        f"{_meaning(census, chosen)}.",
+        f"{percent(chosen.weighted_share)} of these boxes weigh more than 1; areas are network "
+        "pixels squared.",
         *(f"Note: {note}." for note in chosen.notes),
     )
     comments = [line for s in sentences for line in textwrap.wrap(s, 116)]
@@ -180,8 +186,14 @@ def usage(path: Path) -> str:
 def _meaning(census: Census, chosen: Thresholds) -> str:
     if chosen.rule == "classes":
         small, medium = (_names(census, group) for group in ("small", "medium"))
-        return f"rule classes (90 % of {small} are smaller than small_area, 75 % of {medium} than medium_area)"
-    return f"rule {chosen.rule} ({chosen.rule[1:]} % of all boxes are smaller than small_area, 70 % than medium_area)"
+        return (
+            f"rule classes (90 % of {small} are smaller than small_area, 75 % of {medium} than "
+            "medium_area)"
+        )
+    return (
+        f"rule {chosen.rule} ({chosen.rule[1:]} % of all boxes are smaller than small_area, 70 % "
+        "than medium_area)"
+    )
 
 
 def _names(census: Census, group: str) -> str:
