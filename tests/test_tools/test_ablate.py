@@ -222,7 +222,7 @@ def test_a_kill_stops_what_it_started(plan, tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ("samples = 12", "samples = 13", "cannot see 13 samples in batches of 6"),
+        ("samples = 12", "samples = 13", "13 samples, which is no multiple of its batch size 6"),
         ("samples = 12", "sampels = 12", "unknown keys \\['sampels'\\]"),
         (
             'config="configs/sizeaware.py"',

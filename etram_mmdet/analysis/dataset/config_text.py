@@ -76,8 +76,8 @@ def next_commands(
         []
         if unseen
         else [
-            "There are no recordings for val or test. Move some there, or nobody can measure how "
-            "good the detector is."
+            "No recordings for val or test: move some there, or nobody can measure how good the "
+            "detector is."
         ]
     )
     return "\n".join([*lines, *note])

@@ -168,7 +168,7 @@ def thresholds_as_config(census: Census, chosen: Thresholds) -> str:
         "pixels squared.",
         *(f"Note: {note}." for note in chosen.notes),
     )
-    comments = [line for s in sentences for line in textwrap.wrap(s, 116)]
+    comments = [line for s in sentences for line in textwrap.wrap(s, 98)]
     areas = f"small_area={chosen.small_area:.1f}, medium_area={chosen.medium_area:.1f}"
     values = f"size_thresholds = dict({areas}, size_weight={round(chosen.size_weight, 3)})"
     return "\n".join([*(f"# {line}" for line in comments), values, ""])

@@ -228,10 +228,7 @@ def _assumed_size(census: Census) -> Iterator[str]:
     assumed = [r for r in census.recordings if r.size_is_assumed]
     for width, height in sorted({r.size_px for r in assumed}):
         of_size = [r for r in assumed if r.size_px == (width, height)]
-        yield (
-            f"the file does not hold the size of the sensor, so {width}x{height} is assumed: "
-            f"{_listed(of_size)}"
-        )
+        yield f"sensor size not in the file, taken as {width}x{height}: {_listed(of_size)}"
 
 
 def _empty_frames(census: Census) -> Iterator[str]:

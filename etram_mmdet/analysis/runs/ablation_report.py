@@ -49,8 +49,9 @@ def _heading(rows: Sequence[Row]) -> list[str]:
     where = ", ".join(f"{key} {value}" for key, value in record["machine"].items())
     return [
         f"Protocol {record['protocol']}; score threshold {record['test_cfg'].get('score_thr')}.",
-        f"Trained on {train['recordings']} recordings ({train['boxes']:,} boxes), evaluated on {val['recordings']} "
-        f"others ({val['labelled_frames']:,} frames, {val['boxes']:,} boxes) after the last step, once.",
+        f"Trained on {train['recordings']} recordings ({train['boxes']:,} boxes). Evaluated once, "
+        f"after the last step, on {val['recordings']} other recordings "
+        f"({val['labelled_frames']:,} frames, {val['boxes']:,} boxes).",
         f"Commit {record['commit'] or 'unknown'}; {where}.",
     ]
 
@@ -90,7 +91,7 @@ def _difference(row: Row) -> list[str]:
         return ["", ""]
     d = row.difference
     if np.isnan(d.p):
-        return [f"{100 * d.mean:+.1f}", "undefined, no spread over seeds"]
+        return [f"{100 * d.mean:+.1f}", "unknown: AP is the same for all seeds"]
     verdict = "yes" if d.is_significant else "no"
     return [
         f"{100 * d.mean:+.1f} ({100 * d.low:+.1f} to {100 * d.high:+.1f})",
@@ -100,9 +101,10 @@ def _difference(row: Row) -> list[str]:
 
 def _notes(rows: Sequence[Row]) -> list[str]:
     notes = [
-        "± is the standard deviation over seeds; intervals are Welch's, p-values corrected for the number of "
-        "comparisons (Holm). A variant is not compared where data, samples, clip length, schedule, "
-        "learning-rate rule, protocol, post-processing, device or commit differ."
+        "± is the standard deviation over seeds. Intervals are Welch's, p-values are corrected for "
+        "the number of comparisons (Holm). A variant is not compared if data, samples, clip "
+        "length, schedule, learning-rate rule, protocol, post-processing, device or commit differ "
+        "from the baseline's."
     ]
     return notes + [f"- {row.variant.name}: {row.variant.note}" for row in rows if row.variant.note]
 
@@ -149,6 +151,6 @@ def _colour(row: Row, metric: str) -> str:
 def _legend(rows: Sequence[Row]) -> str:
     seeds = max((len(row.records) for row in rows), default=0)
     return (
-        f"dot: one of {seeds} seeds   bar: mean   dashed: {rows[0].variant.name}   green: AP differs significantly   "
-        "grey: not comparable (see the table)"
+        f"dot: one of {seeds} seeds   bar: mean   dashed: mean of {rows[0].variant.name}   "
+        "green: AP differs significantly   grey: not comparable (see the table)"
     )

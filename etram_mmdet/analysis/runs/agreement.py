@@ -11,9 +11,10 @@ from etram_mmdet.analysis.runs.run import Run
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.text import differences, shown
 
-REFUSED = "refused"  # runs that differ in it are not compared
-WARNED = "warned"  # they are, and a sentence says that it alone may make the difference in AP
-ALLOWED = "allowed"  # they are
+# What a tool does with runs that differ in a fact.
+REFUSED = "refused"  # It does not compare them.
+WARNED = "warned"  # It compares them and warns that this alone may make the difference in AP.
+ALLOWED = "allowed"  # It compares them.
 
 
 class Fact(NamedTuple):
@@ -64,7 +65,8 @@ def _of_all_starts(run: dict, fact: Callable[[dict], object]) -> object:
     values = [fact(run)]
     first_step = run.get("from_step", 0)
     for start in reversed(run.get("earlier_starts", [])):
-        if start.get("from_step", 0) < first_step:  # of the others no step is left in the weights
+        # The steps of a start are in the weights only if it began before all later starts.
+        if start.get("from_step", 0) < first_step:
             values.insert(0, fact(start))
             first_step = start.get("from_step", 0)
     return values[-1] if all(value == values[-1] for value in values) else values
@@ -73,13 +75,14 @@ def _of_all_starts(run: dict, fact: Callable[[dict], object]) -> object:
 SAMPLES = "samples seen"
 TRAINING_DATA = "training data"
 FACTS = (
-    # With other rules or data an AP is another number.
+    # Under other rules or on other data an AP means something else.
     Fact("protocol", headline, REFUSED, REFUSED),
     Fact("test_cfg", lambda run: run["test_cfg"], REFUSED, REFUSED),
     Fact("evaluated data", lambda run: _data(run["val_data"]), REFUSED, REFUSED),
     Fact("evaluated frames", _counted, REFUSED, REFUSED),
     Fact(TRAINING_DATA, lambda run: _data(run["train_data"]), REFUSED, REFUSED),
-    # With equal samples another batch means other steps, so steps are no fact; and the learning rate follows it.
+    # Steps are no fact: with equal samples, another batch size means another number of steps. The
+    # learning rate depends on the batch size too.
     Fact(SAMPLES, _samples_seen, REFUSED, WARNED),
     Fact("clip length", lambda run: run["clip_length"], REFUSED, WARNED),
     Fact("learning rate / sqrt(batch)", _rate, REFUSED, WARNED),
@@ -93,7 +96,7 @@ FACTS = (
     # An ablation varies these on purpose.
     Fact("starting weights", lambda run: run.get("starting_weights"), ALLOWED, WARNED),
     Fact("seed", lambda run: run.get("seed"), ALLOWED, WARNED),
-    # Small causes; a comparison lists them among what differs.
+    # These have small effects. A comparison lists them among the differences.
     Fact(
         "device",
         lambda run: _of_all_starts(run, lambda start: start["machine"]["device"]),
@@ -104,9 +107,12 @@ FACTS = (
         "commit", lambda run: _of_all_starts(run, lambda start: start["commit"]), REFUSED, ALLOWED
     ),
 )
-_PLACES = {"work_dir", "out_dir", "save_dir", "data_root", "load_from", "resume"}  # of a config
-_SPEED = {"threads", "cores"}  # of a machine; they do not change what it computes
-_LISTED = (TRAINING_DATA, "starting weights", "commit")  # beside the whole machine
+# Settings of a config that are names of folders or files.
+_PLACES = {"work_dir", "out_dir", "save_dir", "data_root", "load_from", "resume"}
+# Properties of a machine that do not change what it computes.
+_SPEED = {"threads", "cores"}
+# Facts that a comparison lists, besides the properties of the machine.
+_LISTED = (TRAINING_DATA, "starting weights", "commit")
 
 
 def obstacles(record: dict, baseline: dict) -> list[str]:
@@ -140,11 +146,15 @@ def check_comparable(runs: Sequence[Run], allow_other_training_data: bool = Fals
     if not found:
         return
     listed = [f"{what}: " + _by_run(runs, values) for what, values in found.items()]
-    advice = "leave out those that differ, or train all alike, as tools/ablate.py does"
+    advice = (
+        "leave out the runs that differ, or train all under the same conditions, as "
+        "tools/ablate.py does"
+    )
     if list(found) == [TRAINING_DATA]:
-        advice += "; --allow-other-training-data compares them all the same"
+        advice += "; --allow-other-training-data compares them nevertheless"
     raise InputError(
-        "\n  ".join(["these runs may not be compared, they differ in", *listed]) + f"\n{advice}"
+        "\n  ".join(["these runs may not be compared, because they differ in", *listed])
+        + f"\n{advice}"
     )
 
 

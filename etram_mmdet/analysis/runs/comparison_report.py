@@ -24,8 +24,8 @@ _TITLES = dict(
     AP_S_network_px="AP, boxes < 32² network px",
 )
 _CLAIM = (
-    "With a single run each no significance can be told; for a claim train several seeds at equal samples with "
-    "tools/ablate.py."
+    "A single run each cannot show whether a difference is significant. For that, train several "
+    "seeds at equal samples with tools/ablate.py."
 )
 _COLOURS = ("#42a5f5", "#ffca28", "#ec407a", "#66bb6a", "#ab47bc", "#26c6da", "#ff7043", "#d7ccc8")
 _MARKERS = "osD^vP*X"
@@ -64,7 +64,10 @@ def caution(runs: Sequence[Run]) -> str:
     if not unequal:
         return ""
     what = "samples" if SAMPLES in unequal else "conditions"
-    return f"Not at equal {what}: the runs differ in {', '.join(unequal)}, which alone may make the difference in AP."
+    return (
+        f"Not at equal {what}: the runs differ in {', '.join(unequal)}, which alone may make the "
+        "difference in AP."
+    )
 
 
 def rated_classes(runs: Sequence[Run]) -> tuple[str, ...]:
@@ -153,14 +156,13 @@ def _draw_steps(ax: Axes, runs: Sequence[Run]) -> None:
         ax.plot(
             list(run.evaluations), percent, **_look(i), lw=1.6, ms=9, markevery=[at], label=label
         )
-    ax.set(
-        xlabel="step", ylabel="AP in percent", ylim=(0, 1.08 * ax.get_ylim()[1])
-    )  # room for the highest mark
+    # The limit leaves room for the highest mark.
+    ax.set(xlabel="step", ylabel="AP in percent", ylim=(0, 1.08 * ax.get_ylim()[1]))
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.grid()
     ax.set_title(
-        "AP over the steps, a mark where compared",
+        "AP over the steps, marked at the compared step",
         loc="left",
         fontsize=13,
         weight="bold",

@@ -28,7 +28,7 @@ class Selection:
 
     def __str__(self) -> str:
         if self.best:
-            return f"{self.split} evaluation of highest AP (--best), a choice that flatters"
+            return f"{self.split} evaluation of highest AP (--best), which favours every run"
         return (
             f"last {self.split} evaluation"
             if self.step is None
@@ -47,14 +47,15 @@ class Selection:
         """
         if not evaluations:
             raise InputError(
-                f"{folder / RESULTS_FILE}: no {self.split} evaluation under the run's headline protocol yet; add one: "
-                f"tools/test.py {folder} --cfg-options "
+                f"{folder / RESULTS_FILE}: no {self.split} evaluation under the run's headline "
+                f"protocol yet; add one: tools/test.py {folder} --cfg-options "
                 f"test_dataloader.dataset.split={self.split}"
             )
         if self.step is not None and self.step not in evaluations:
             raise InputError(
                 f"{folder}: no {self.split} evaluation at step {self.step}, expected one of "
-                f"{', '.join(map(str, evaluations))}; leave --step out for the last of each run"
+                f"{', '.join(map(str, evaluations))}; leave --step out to compare each run's "
+                "last"
             )
         if self.best:
             return max(evaluations, key=lambda step: evaluations[step]["AP"])
@@ -89,7 +90,7 @@ def read_evaluations(path: Path, split: str, record: dict) -> dict[int, dict[str
         }
     except (KeyError, AttributeError, TypeError, ValueError, csv.Error) as error:
         raise InputError(
-            f"{path}: damaged, not the table of a training ({error}); restore it"
+            f"{path}: damaged, not a table that training wrote ({error}); restore it"
         ) from error
 
 

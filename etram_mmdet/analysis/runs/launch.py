@@ -30,7 +30,7 @@ from etram_mmdet.utils.plain_config import read_plain_config
 from etram_mmdet.utils.text import changes
 
 LOG_FILE = "train.log"
-# Settings that change no number; earlier versions had others.
+# Settings that change no result. Earlier versions had other values.
 _FREE = ("default_hooks.visualization", "visualizer", "vis_backends", "env_cfg.rank_timeout_s")
 CLAIM_FILE = ".ablation"
 
@@ -60,7 +60,7 @@ def finished_result(folder: Path, variant: Variant) -> dict | None:
     record = folder / RUN_FILE
     if not table.is_file() or not record.is_file():
         return None
-    advice = "delete this run's folder, and it is trained again"
+    advice = "delete this run's folder, then the run is trained again"
     content = read_json(record, advice)
     try:
         rows = [
@@ -92,13 +92,14 @@ def check_order(out: Path, variant: Variant, seed: int) -> Path:
     if path.is_file():
         ours = variant.config_for(seed)
         begun = Config(read_plain_config(path))
-        complete_config(begun)  # version 0.1 left open what follows from the rest
+        complete_config(begun)  # version 0.1 left out settings that follow from others
         found = changes(begun.to_dict(), ours.to_dict())
         differing = [line for line in found if not line.startswith(_FREE)]
         if differing:
             raise InputError(
                 f"{path.with_suffix('')}: a run with other settings was begun there "
-                f"({'; '.join(differing[:5])}); delete it with its .py, or choose another --out"
+                f"({'; '.join(differing[:5])}); delete the folder and its .py, or choose another "
+                "--out"
             )
     return path
 
@@ -153,9 +154,8 @@ class Launcher:
             with atomic_write(path) as aside:
                 aside.write_text(variant.config_for(seed).pretty_text)
         for run in self.plan.runs:
-            check_free(
-                run_folder(self.out, *run)
-            )  # a training may outlive the launcher that began it
+            # A training may still run although its launcher was killed.
+            check_free(run_folder(self.out, *run))
         todo = [
             run
             for run in self.plan.runs
@@ -163,9 +163,7 @@ class Launcher:
         ]
         for run in todo:
             waiting.put(run)
-        self.say(
-            f"{len(self.plan.runs)} runs, {len(self.plan.runs) - len(todo)} of them finished before"
-        )
+        self.say(f"{len(self.plan.runs)} runs, {len(self.plan.runs) - len(todo)} already finished")
         threads = [
             threading.Thread(target=self._work, args=(d, waiting), daemon=True)
             for d in self.devices
@@ -182,7 +180,7 @@ class Launcher:
             running = list(self.processes)
             for process in running:
                 process.terminate()
-            for process in running:  # each ends its step and saves
+            for process in running:  # each finishes its step and saves a checkpoint
                 process.wait()
         return self.failed
 
@@ -194,7 +192,7 @@ class Launcher:
                 return
             try:
                 self._train(device, variant, seed, waiting)
-            except Exception as error:  # of one run; the others go on, and the user is told
+            except Exception as error:  # of one run; the other runs go on
                 self.failed.append(f"{variant.name} seed {seed}: {type(error).__name__}: {error}")
                 self.say(f"FAILED {self.failed[-1]}")
 
@@ -203,7 +201,7 @@ class Launcher:
         start = time.monotonic()
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / LOG_FILE).open("a") as log:
-            with self.starting:  # a stop finds every process that has been started
+            with self.starting:  # so that a stop finds every started process
                 if self.stopped.is_set():
                     return
                 process = subprocess.Popen(
@@ -230,7 +228,8 @@ class Launcher:
         left = waiting.qsize() * sum(self.seconds) / len(self.seconds) / len(self.devices) / 60
         ap = result["metrics"]["coco/AP"]
         self.say(
-            f"{variant.name} seed {seed} on {device}: AP {ap:.4f} in {minutes:.1f} min, about {left:.0f} min left"
+            f"{variant.name} seed {seed} on {device}: AP {ap:.4f} in {minutes:.1f} min, about "
+            f"{left:.0f} min left"
         )
 
     def _command(self, folder: Path) -> list[str]:

@@ -48,9 +48,8 @@ class Variant:
         The run is evaluated once, after its last step.
         """
         steps = dict.fromkeys(("train_cfg.max_iters", "train_cfg.val_interval"), self.steps)
-        kept = {
-            "default_hooks.checkpoint.interval": max(1, self.steps // 5)
-        }  # at most a fifth is lost by a kill
+        # If the run is killed, at most a fifth of it is lost.
+        kept = {"default_hooks.checkpoint.interval": max(1, self.steps // 5)}
         return load_config(self.config, {**kept, **self.options, **steps, "randomness.seed": seed})
 
 
@@ -104,13 +103,14 @@ def load_plan(
     """
     path = Path(path)
     if not path.exists():
-        raise InputError(f"{path}: no such ablation; configs/ablations/ holds those that exist")
+        raise InputError(f"{path}: no such ablation; configs/ablations/ holds the existing ones")
     content = read_config(path).to_dict()
     _check_keys(path, "an ablation", content, _KEYS, _KEYS - {"common"})
     content["baseline"] = baseline or content["baseline"]
     if content["baseline"] not in content["runs"]:
         raise InputError(
-            f"{path}: baseline={content['baseline']!r} is not among its runs: {', '.join(content['runs'])}"
+            f"{path}: baseline={content['baseline']!r} is not among its runs: "
+            f"{', '.join(content['runs'])}"
         )
     unknown = sorted(set(runs) - set(content["runs"]))
     if unknown:
@@ -133,7 +133,8 @@ def _variant(path: Path, name: str, content: dict, scale: float) -> Variant:
     samples = round(scale * run.get("samples", content["samples"]))
     if samples < batch or samples % batch:
         raise InputError(
-            f"{path}: run {name!r} cannot see {samples} samples in batches of {batch}; make them a multiple of it"
+            f"{path}: run {name!r} has {samples} samples, which is no multiple of its "
+            f"batch size {batch}; change the number of samples"
         )
     return Variant(name, config, samples, batch, options, run.get("note", ""))
 
@@ -143,5 +144,6 @@ def _check_keys(path: Path, what: str, given: dict, known: set, needed: set) -> 
     missing = sorted(needed - given.keys())
     if unknown or missing:
         raise InputError(
-            f"{path}: {what} has {f'unknown keys {unknown}' if unknown else f'no {missing}'}; expected {sorted(known)}"
+            f"{path}: {what} has {f'unknown keys {unknown}' if unknown else f'no {missing}'}; "
+            f"expected {sorted(known)}"
         )

@@ -31,16 +31,20 @@ def dumped_config(folder: Path, record: dict) -> dict:
         InputError: no file in the folder is such a config, or several are and differ.
     """
     found = {path.name: config for path in sorted(folder.glob("*.py")) if (config := _read(path))}
-    if len(found) > 1:  # trained again under another name, or a plan's file beside the run
+    # There are several if the run was trained again under another name, or if an ablation's config
+    # is in the same folder.
+    if len(found) > 1:
         found = {name: config for name, config in found.items() if _belongs(config, record)}
     if not found:
         raise InputError(
-            f"{folder}: holds no .py with the config that belongs to its run.json; train the run again"
+            f"{folder}: holds no .py with the config that belongs to its run.json; train the run "
+            "again"
         )
     first, *others = found.values()
     if any(other != first for other in others):
         raise InputError(
-            f"{folder}: {', '.join(found)} differ and each may be the config of its run.json; leave only the run's own"
+            f"{folder}: {', '.join(found)} differ and each may be the config of its run.json; keep "
+            "only the run's own"
         )
     return first
 
@@ -67,7 +71,8 @@ def _read(path: Path) -> dict | None:
 
 
 _NEEDED = """
-    steps batch samples clip_length lr schedule seed train_data val_data protocol test_cfg machine commit
+    steps batch samples clip_length lr schedule seed train_data val_data protocol test_cfg machine
+    commit
 """.split()
 
 
@@ -156,7 +161,8 @@ def read_runs(folders: Sequence[Path], selection: Selection) -> list[Run]:
 def _read_run(folder: Path, name: str, selection: Selection) -> Run:
     if not folder.is_dir():
         raise InputError(
-            f"{folder}: no such folder; name work folders of tools/train.py, such as work_dirs/baseline"
+            f"{folder}: no such folder; name work folders of tools/train.py, such as "
+            "work_dirs/baseline"
         )
     record = _read_record(_existing(folder / RUN_FILE))
     evaluations = read_evaluations(_existing(folder / RESULTS_FILE), selection.split, record)
@@ -167,7 +173,8 @@ def _read_run(folder: Path, name: str, selection: Selection) -> Run:
 def _existing(path: Path) -> Path:
     if not path.is_file():
         raise InputError(
-            f"{path.parent}: holds no {path.name}, so it is no run that was trained and evaluated"
+            f"{path.parent}: holds no {path.name}, so it is not the folder of a run that was "
+            "trained and evaluated"
         )
     return path
 
@@ -177,7 +184,7 @@ def _read_record(path: Path) -> dict:
     missing = [key for key in _NEEDED if not isinstance(record, dict) or record.get(key) is None]
     if missing:
         raise InputError(
-            f"{path}: does not tell {', '.join(missing)}, so nobody knows what its numbers may stand beside; train the "
-            "run again, with validation"
+            f"{path}: lacks {', '.join(missing)}, so nobody knows with which runs it may be "
+            "compared; train the run again, with validation"
         )
     return record

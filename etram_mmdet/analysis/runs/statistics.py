@@ -11,13 +11,9 @@ from etram_mmdet.analysis.runs.agreement import obstacles
 from etram_mmdet.analysis.runs.plan import Variant
 
 CONFIDENCE = 0.95
-METRICS = (
-    "AP",
-    "AP50",
-    "AP_small_classes",
-    "AP_S_network_px",
-)  # the first one is tested for significance
-_NO_SPREAD = 1e-12  # differences of rounding
+# The first metric is tested for significance.
+METRICS = ("AP", "AP50", "AP_small_classes", "AP_S_network_px")
+_NO_SPREAD = 1e-12  # smaller differences come from rounding
 
 
 @dataclass(frozen=True)
@@ -78,9 +74,8 @@ def compare(results: Sequence[tuple[Variant, list[dict]]]) -> list[Row]:
         Row(variant, _values(found), found, _all_obstacles(found, baseline))
         for variant, found in results
     ]
-    may = [
-        not row.obstacles and _enough(row) for row in rows
-    ]  # the baseline's own seeds may differ as well
+    # The seeds of the baseline may differ from each other too.
+    may = [not row.obstacles and _enough(row) for row in rows]
     comparable = [i for i in range(1, len(rows)) if may[0] and may[i]]
     raw = [_welch(rows[i].values[METRICS[0]], rows[0].values[METRICS[0]]) for i in comparable]
     for i, difference, p in zip(comparable, raw, holm([d.p for d in raw]), strict=True):

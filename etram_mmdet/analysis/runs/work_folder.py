@@ -19,7 +19,7 @@ def training_files(work_dir: Path, checkpoint: Path, config: str) -> dict[Path, 
     older = [path for path in sorted(work_dir.glob("iter_*.pth")) if path != checkpoint]
     logs = [path for path in sorted(work_dir.glob("[0-9]*_[0-9]*")) if path.is_dir()]
     return {
-        checkpoint: f"the trained detector, with its config: weights of step {step}",
+        checkpoint: f"the trained detector of step {step}, with its config",
         **dict.fromkeys(older, "the detector of an earlier step"),
         work_dir / "index.html": "this list as a page, with the newest pictures",
         work_dir / "last_checkpoint": "where the newest detector is",
@@ -44,8 +44,10 @@ def tested_files(work_dir: Path, checkpoint: Path, predictions: Path) -> dict[Pa
     return {
         tested.with_suffix(".png"): "precision and recall, confusions, sizes",
         tested.with_suffix(".json"): "AP by size, light and recording",
-        tested.with_suffix(".mp4"): "a film of a validation recording with truth and detections",
-        predictions: "all detections and boxes of the validation recordings",
+        tested.with_suffix(
+            ".mp4"
+        ): "a film of a validation recording with true boxes and detections",
+        predictions: "all detections and true boxes of the validation recordings",
     }
 
 

@@ -191,7 +191,7 @@ def evaluation(frames: int, detections: int, rounds: int, boxes: int = 6) -> dic
         results["reference"] = evaluate_list(found, truth, **size, apply_bbox_filters=False)["AP"]
 
     before = logging.root.manager.disable
-    logging.disable(logging.INFO)  # the metric's tables
+    logging.disable(logging.INFO)  # so that the metric prints no tables
     try:
         seconds = take_turns(
             dict(reference=theirs, ours=ours, whole=lambda: metric.compute_metrics(data)), rounds
@@ -216,7 +216,7 @@ def _random_frames(frames: int, detections: int, boxes: int) -> list[FrameResult
         near = rng.integers(0, boxes, detections)
         found = truth[near] + rng.normal(0, 3, (detections, 4)).astype(np.float32)
         found[:, 2:] = np.maximum(found[:, 2:], found[:, :2] + 1)
-        found = np.round(found * 8) / 8  # exact in every float format on the way
+        found = np.round(found * 8) / 8  # exact in every float format that is used
         scores = rng.permutation(frames * detections)[:detections].astype(np.float32) / (
             frames * detections
         )

@@ -39,7 +39,8 @@ def check(device: torch.device) -> None:
     if device.type == "cuda" and not torch.cuda.is_available():
         build = f"PyTorch {torch.__version__}, CUDA {torch.version.cuda or 'not built in'}"
         raise InputError(
-            f"--device {device}: no GPU found here ({build}); --device cpu --small tries the same without"
+            f"--device {device}: no GPU found here ({build}); --device cpu --small does a little "
+            "of everything without a GPU"
         )
 
 

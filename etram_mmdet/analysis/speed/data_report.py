@@ -57,8 +57,10 @@ def format_times(result: dict) -> str:
         result: result of :func:`measure`.
     """
     lines = [
-        f"{result['machine']}; largest recording {result['recording']}: {result['events'] / 1e6:.1f} M events",
-        f"\npreprocessing to {result['codec']}, per frame (a frame is compressed while the next one is made)",
+        f"{result['machine']}; largest recording {result['recording']}: "
+        f"{result['events'] / 1e6:.1f} M events",
+        f"\npreprocessing to {result['codec']}, per frame (a frame is compressed while the next "
+        "one is made)",
     ]
     making = [[f"  {stage}", number(ms, 2), "ms"] for stage, ms in result["ms_per_frame"].items()]
     making.append(["  on disk", number(result["bytes_per_frame"] / 1e3, 1), "kB"])

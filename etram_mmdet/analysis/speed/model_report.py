@@ -93,7 +93,8 @@ def format_result(result: dict) -> str:
             were tried, ``sweep``.
     """
     h, w = result["frame_hw"]
-    size = f"{result['parameters'] / 1e6:.2f} M parameters, {result['macs_per_window'] / 1e9:.2f} GMAC per window"
+    macs = result["macs_per_window"] / 1e9
+    size = f"{result['parameters'] / 1e6:.2f} M parameters, {macs:.2f} GMAC per window"
     lines = [
         f"{result['config']} on {', '.join(f'{k} {v}' for k, v in result['machine'].items())}",
         f"frames {w}x{h}: {size}",

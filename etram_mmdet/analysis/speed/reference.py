@@ -41,7 +41,7 @@ class Reference:
             from omegaconf import OmegaConf
         except ImportError as error:
             raise InputError(
-                f"{folder}: {error}; RVT wants: pip install omegaconf einops torchvision"
+                f"{folder}: {error}; RVT needs packages: pip install omegaconf einops torchvision"
             ) from error
         cfg = OmegaConf.load(folder / _MODEL_FILE).model
         _take_sizes(cfg, model)
@@ -79,7 +79,8 @@ def _take_sizes(cfg, model: nn.Module) -> None:
     stages = backbone.out_stages
     if len(backbone.stages) != 4 or stages != tuple(range(stages[0], stages[0] + 3)):
         raise InputError(
-            f"out_stages={stages}: RVT always builds four stages and its neck takes three in a row"
+            f"out_stages={stages}: RVT always builds four stages and its neck takes three in a "
+            "row; compare a config that does the same, such as configs/baseline.py"
         )
     first = backbone.stages[0]
     attention = first.blocks[0].attn
@@ -91,7 +92,7 @@ def _take_sizes(cfg, model: nn.Module) -> None:
     cfg.backbone.stage.attention.partition_size = list(first.blocks[0].size_hw)
     cfg.backbone.stage.lstm.dws_conv = first.lstm.hidden_conv is not None
     cfg.fpn.in_stages = list(stages)
-    cfg.fpn.depth = len(model.neck.top_down_blocks[0].blocks) / 3  # RVT rounds three times this
+    cfg.fpn.depth = len(model.neck.top_down_blocks[0].blocks) / 3  # RVT triples and rounds it
     cfg.head.num_classes = head.num_classes
 
 

@@ -19,7 +19,10 @@ from etram_mmdet.engine.runner.memory import (
 from etram_mmdet.testing import random_clips
 
 MEASURED = "measured"
-ESTIMATED = "estimated: saved tensors of 1 and 2 lanes continued, and 16 bytes a parameter; no workspaces, no waste"
+ESTIMATED = (
+    "estimated from the saved tensors of batches 1 and 2, and 16 bytes a parameter; workspaces and "
+    "unused memory not included"
+)
 
 
 def sweep(

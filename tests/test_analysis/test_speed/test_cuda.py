@@ -1,4 +1,4 @@
-"""Calls of a GPU, made to a stand-in that takes the arguments the real functions take and no others."""
+"""Tests the calls of a GPU with a fake that takes the same arguments as the real functions."""
 
 from __future__ import annotations
 

@@ -72,7 +72,8 @@ class Check:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(
-                f"{self.folder}: cannot be made ({error.strerror}); name another folder"
+                f"{self.folder}: cannot be created ({error.strerror}); name another folder with "
+                "--out"
             ) from error
         with claim(self.folder / CLAIM_FILE, str(self.folder)):
             end = time.monotonic() + 60 * minutes
@@ -82,13 +83,14 @@ class Check:
         before = None if again else read_result(self.folder, part.name)
         if before and before.is_done(self.device, self.size.name):
             self.say(
-                f"{part.name}: passed before ({before.started}), skipped; --again runs it anew"
+                f"{part.name}: passed before ({before.started}), skipped; --again runs it again"
             )
             return before
         limit_s = min(part.limit_s, end - time.monotonic())
         if limit_s <= 0:
             self.say(
-                f"{part.name}: not started, the time for all is used up; the same command goes on here"
+                f"{part.name}: not started, because the time for all parts (--minutes) is used up; "
+                "type the same command again to go on here"
             )
             return None
         self.say(f"{part.name}: at most {limit_s:.0f} s, log in {log_file(self.folder, part.name)}")
@@ -123,7 +125,7 @@ class Check:
                 env=self._environment(),
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # one group with all that the part starts, to be ended together
+                start_new_session=True,  # all that the part starts can be ended together
             )
             try:
                 return process.wait(limit_s)

@@ -49,10 +49,10 @@ PARTS = {
     part.name: part
     for part in (
         Part("tests", "The tests that need a GPU", 360, "programs"),
-        Part("agreement", "Maps and boxes beside the CPU's", 240, "same_numbers"),
+        Part("agreement", "Maps and boxes compared with the CPU's", 240, "same_numbers"),
         Part(
             "training",
-            "A training step beside the CPU's, and many in mixed precision",
+            "A training step compared with the CPU's, and many in mixed precision",
             240,
             "same_numbers",
         ),
@@ -75,5 +75,7 @@ def chosen_parts(names: list[str]) -> list[Part]:
     """
     unknown = [name for name in names if name not in PARTS]
     if unknown:
-        raise InputError(f"--parts {' '.join(unknown)}: no such part; there are {', '.join(PARTS)}")
+        raise InputError(
+            f"--parts {' '.join(unknown)}: no such part; expected some of {', '.join(PARTS)}"
+        )
     return [part for name, part in PARTS.items() if name in names]

@@ -32,7 +32,7 @@ def tests(device: torch.device, _: Size, folder: Path) -> Iterator[dict]:
     if not file.is_file():
         yield dict(
             tests=0,
-            reason="a wheel holds no tests; run this part in a clone of the repository",
+            reason="an installed wheel holds no tests; run this part in a clone of the repository",
             holds=False,
         )
         return

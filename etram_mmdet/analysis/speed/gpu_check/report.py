@@ -22,8 +22,8 @@ def outcome(result: Result | None) -> str:
     if result is None:
         return "not started"
     if result.status != PASSED:
-        last = result.error[-1:] or ["nothing in the log"]
-        return f"{len(result.rows)} rows until then; {last[0]}"
+        last = result.error[-1:] or ["the log is empty"]
+        return f"{len(result.rows)} rows before that; {last[0]}"
     return "; ".join(
         row_text(rows[0]) if len(rows) == 1 else f"{len(rows)} rows" for rows in _alike(result.rows)
     )

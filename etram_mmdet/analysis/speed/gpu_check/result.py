@@ -87,10 +87,10 @@ def read_result(folder: Path, part: str) -> Result | None:
     path = result_file(folder, part)
     if not path.is_file():
         return None
-    content = read_json(path, "delete it, and the part runs again")
+    content = read_json(path, "delete it, then the part runs again")
     try:
         return Result(**content)
     except (ValueError, TypeError) as error:
         raise InputError(
-            f"{path}: not the result of a part ({error}); delete it, and the part runs again"
+            f"{path}: not the result of a part ({error}); delete it, then the part runs again"
         ) from error

@@ -27,14 +27,16 @@ AGREEING = ("baseline_tiny", "baseline", "patch2_sizeaware")
 TRAINED = ("baseline_tiny", "patch2_sizeaware_batch6")
 SAME_BOX_PX = 0.01
 SAME_SCORE = 1e-4
-MAP_TOLERANCE = {"float32": 1e-4, "float16": 0.01, "bfloat16": 0.05}  # of a map's largest value
-LEAST_SHARE = (
-    0.99  # of boxes; the last digit of a score may decide which of two overlapping ones stays
-)
-TRAINING_TOLERANCE = (
-    0.01  # of a loss; the last digit of a cost may decide to which box a cell is matched
-)
-LEAST_FALL = 0.8  # of the loss at first, after training on one batch
+# Largest difference, as a share of a map's largest value.
+MAP_TOLERANCE = {"float32": 1e-4, "float16": 0.01, "bfloat16": 0.05}
+# Share of boxes that must be the same. The last digit of a score may decide which of two
+# overlapping boxes NMS keeps.
+LEAST_SHARE = 0.99
+# Largest relative difference of a loss. The last digit of a cost may decide to which box a cell is
+# matched.
+TRAINING_TOLERANCE = 0.01
+# After training on one batch the loss must have fallen to this share of the first loss.
+LEAST_FALL = 0.8
 
 
 def last_maps(
@@ -110,7 +112,7 @@ def _differences(ours: list[Tensor], expected: list[Tensor], tolerance: float) -
         float((one - other).abs().max() / other.abs().max())
         for one, other in zip(ours, expected, strict=True)
     ]
-    holds = all(share <= tolerance for share in shares)  # not where one is NaN
+    holds = all(share <= tolerance for share in shares)  # false if one is NaN
     return dict(largest_difference=max(shares), tolerance=tolerance, holds=holds)
 
 
@@ -173,9 +175,16 @@ def training(device: torch.device, size: Size, _: Path) -> Iterator[dict]:
             expected, ours = (_losses(model, size.frame_hw) for model in _twins(size, name, device))
         for what, value in expected.items():
             difference = abs(ours[what] - value) / max(abs(value), 1e-12)
-            holds = difference <= TRAINING_TOLERANCE  # not where either is NaN
-            yield dict(config=name, what=what, cpu=value, device=ours[what], relative_difference=difference,
-                       tolerance=TRAINING_TOLERANCE, holds=holds)  # fmt: skip
+            holds = difference <= TRAINING_TOLERANCE  # false if either is NaN
+            yield dict(
+                config=name,
+                what=what,
+                cpu=value,
+                device=ours[what],
+                relative_difference=difference,
+                tolerance=TRAINING_TOLERANCE,
+                holds=holds,
+            )
     yield _mixed_training(device, size)
 
 
@@ -201,6 +210,13 @@ def _mixed_training(device: torch.device, size: Size) -> dict:
         model.stream_states["loss"].reset()
         losses.append(model.train_step(data, wrapper)["loss"].item())
     is_finite = all(map(math.isfinite, losses))
-    return dict(config="baseline_tiny", optimizer=type(wrapper).__name__, steps=len(losses), first_loss=losses[0],
-                last_loss=losses[-1], is_finite=is_finite, tolerance=f"at most {LEAST_FALL} of the first",
-                holds=is_finite and losses[-1] <= LEAST_FALL * losses[0])  # fmt: skip
+    return dict(
+        config="baseline_tiny",
+        optimizer=type(wrapper).__name__,
+        steps=len(losses),
+        first_loss=losses[0],
+        last_loss=losses[-1],
+        is_finite=is_finite,
+        tolerance=f"at most {LEAST_FALL} of the first",
+        holds=is_finite and losses[-1] <= LEAST_FALL * losses[0],
+    )

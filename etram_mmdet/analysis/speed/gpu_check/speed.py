@@ -44,9 +44,16 @@ def memory(device: torch.device, size: Size, _: Path) -> Iterator[dict]:
     cuda.forget(device)
     with cuda.at_most(device, GOAL_GIB):
         fits = _trains(cfg, model, data)
-    yield dict(config=GOAL, batch=len(data["inputs"]), clip=len(data["inputs"][0]), allocated_gib=allocated_gib,
-               reserved_gib=reserved_gib, limit_gib=GOAL_GIB, trains_within_limit=fits,
-               holds=allocated_gib <= GOAL_GIB and fits)  # fmt: skip
+    yield dict(
+        config=GOAL,
+        batch=len(data["inputs"]),
+        clip=len(data["inputs"][0]),
+        allocated_gib=allocated_gib,
+        reserved_gib=reserved_gib,
+        limit_gib=GOAL_GIB,
+        trains_within_limit=fits,
+        holds=allocated_gib <= GOAL_GIB and fits,
+    )
 
 
 def _in_training(size: Size, name: str, device: torch.device) -> tuple[Config, nn.Module, dict]:
@@ -93,7 +100,7 @@ def _latency(
     device: torch.device, size: Size, name: str, precision: str, is_compiled: bool
 ) -> dict:
     row = dict(config=name, precision=precision, compiled=is_compiled)
-    torch.compiler.reset()  # a process compiles a few models only
+    torch.compiler.reset()  # one process may compile only a few models
     torch.manual_seed(0)
     model = build_model(size.config(name), device)
     cuda.forget(device)

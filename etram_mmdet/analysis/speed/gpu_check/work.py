@@ -49,7 +49,8 @@ def work(part: Part, device: torch.device, size: Size, folder: Path) -> Result:
     broken = [row for row in result.rows if not row.get("holds", True)]
     if broken:
         sys.exit(
-            f"{len(broken)} of {len(result.rows)} rows do not hold, the first: {row_text(broken[0])}"
+            f"{len(broken)} of {len(result.rows)} rows do not meet their requirement, the first: "
+            f"{row_text(broken[0])}"
         )
     return result
 
