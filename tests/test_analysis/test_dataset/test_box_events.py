@@ -1,4 +1,4 @@
-"""Events in boxes, and whether the camera moves, on images that are right by construction."""
+"""Tests events in boxes and the motion of the camera on images with known numbers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BOXES = np.array(
 
 
 def edges() -> np.ndarray:
-    """What a camera that moves sees: edges over the whole image."""
+    """An image from a moving camera, with edges everywhere."""
     return np.broadcast_to(np.arange(HW[1]) % 16 < 4, HW).astype(float)
 
 

@@ -1,4 +1,4 @@
-"""The numbers are those of the label files and recordings, whichever way they are read."""
+"""Tests that recordings and sequence folders give the numbers of their label files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Configs for recordings of one's own: what is in them follows from the recordings."""
+"""Tests that a config for new recordings has the settings that follow from them."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_config_says_what_follows_from_the_recordings(tmp_path):
 
 
 def test_names_cannot_become_code(tmp_path):
-    """They come from label files of anybody; a config is a program."""
+    """Class names may come from a stranger's label files, and a config is executed."""
     names = ('"); import os; os.abort() #', "a\nb", "class", "pr\u00fcfer")
     own = dict(classes=names, mapping={"class": "class"}, leave_out=("lambda", '"'))
     made = ConfigPlan(census(recording()), own, "data/my\nraw", 'data/"raw')

@@ -1,4 +1,4 @@
-"""Thresholds of the size-aware loss, by hand, on RVT's labels, and up to the loss itself."""
+"""Tests size thresholds by hand, on labels that RVT wrote, and in the loss that uses them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every rule speaks when it should and is silent otherwise."""
+"""Tests that every rule warns when it should, and only then."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_odd_boxes_go_by_name():
 
 
 def size_mix(small, medium, large) -> BoxSizes:
-    """Per cent of boxes of each size, shared out over no class in particular."""
+    """Returns boxes with these percentages of small, medium and large ones, all of one class."""
     parts = [
         boxes((0, w, w + 1), times=n) for n, w in ((small, 20), (medium, 60), (large, 120)) if n
     ]

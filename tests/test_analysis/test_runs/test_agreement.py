@@ -1,4 +1,4 @@
-"""Made-up runs: which number is taken, what differs, what is refused and in which words."""
+"""Tests comparisons of invented runs: compared numbers, listed differences, and refusals."""
 
 from __future__ import annotations
 
@@ -369,7 +369,7 @@ def test_both_tools_go_by_one_list(first, tmp_path, fact):
 
 
 def test_a_resumed_run_has_the_commits_of_all_starts_that_led_to_it():
-    """A start whose steps were all trained again does not count."""
+    """A start whose steps were all trained again is not counted."""
     earlier = [
         RECORD | dict(from_step=step, commit=commit)
         for step, commit in ((0, "one"), (40, "lost"), (20, "two"))

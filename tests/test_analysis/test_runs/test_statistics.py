@@ -1,4 +1,4 @@
-"""What may be compared, and what the difference is worth."""
+"""Tests which variants an ablation compares, and how sure it is of a difference."""
 
 from __future__ import annotations
 
@@ -63,7 +63,10 @@ def test_holm_by_hand():
 
 
 def test_seeds_without_spread_have_no_p_value():
-    """Equal seeds, up to rounding, on both sides: neither significant nor a p-value of 0."""
+    """If all seeds give the same AP up to rounding, a difference is not significant.
+
+    Its p-value is then unknown, not 0.
+    """
     base = results("baseline", 0.3, 0.1 + 0.2)
     rows = compare([base, results("flat", 0.31, 0.31), results("varies", 0.2, 0.4)])
     flat, varies = (row.difference for row in rows[1:])
@@ -77,7 +80,7 @@ def test_seeds_without_spread_have_no_p_value():
 
 
 def test_many_comparisons_need_more():
-    """One p-value of .02 among five counts as .1."""
+    """With five comparisons a p-value of .02 becomes .1."""
     rng = np.random.default_rng(0)
     base = results("baseline", *rng.normal(0.2, 0.01, 4))
     one, five = (

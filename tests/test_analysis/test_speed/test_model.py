@@ -1,4 +1,4 @@
-"""What the benchmark says must be right on any machine; how fast that is, no test can know."""
+"""Tests the numbers of the benchmark that are the same on every machine, not its times."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_saved_bytes_are_those_of_distinct_memory_without_weights():
 
 
 def test_counting_saved_bytes_leaves_no_memory_behind(model):
-    """The summary of a run counts them before training, which would lack the memory of a lane."""
+    """The bytes are counted before training, so memory left behind would be missing in training."""
 
     def living():
         gc.collect()
