@@ -153,36 +153,65 @@ class Census:
         return [tuple(value / 255 for value in rgb) for rgb in self.palette]
 
     def of(self, split: str | None = None) -> list[RecordingCensus]:
-        """Returns the recordings of ``split``, or all recordings."""
+        """Returns the recordings of a split.
+
+        Args:
+            split: the split. Default: all splits.
+        """
         return [r for r in self.recordings if split in (None, r.split)]
 
     def boxes(self, split: str | None = None) -> BoxSizes:
-        """Returns the sizes of all boxes of ``split``, or of all splits."""
+        """Returns the sizes of all boxes.
+
+        Args:
+            split: the split. Default: all splits.
+        """
         return BoxSizes.joined(r.boxes for r in self.of(split))
 
     def total(self, key: str, split: str | None = None) -> float | None:
-        """Sums the attribute ``key`` over recordings; ``None`` if one of them does not know it."""
+        """Sums an attribute of recordings; ``None`` if one of them does not know it.
+
+        Args:
+            key: name of the attribute of :class:`RecordingCensus`.
+            split: the split. Default: all splits.
+        """
         values = [getattr(r, key) for r in self.of(split)]
         return None if None in values else sum(values)
 
     def events_per_s(self, split: str | None = None) -> float | None:
-        """Mean event rate over all recordings, in events per second; ``None`` if unknown."""
+        """Returns the mean event rate of all recordings, in events per second; ``None`` if unknown.
+
+        Args:
+            split: the split. Default: all splits.
+        """
         events = self.total("num_events", split)
         seconds = self.total("duration_s", split)
         return events / seconds if events is not None and seconds else None
 
     def labels_per_s(self, split: str | None = None) -> float | None:
-        """Labelled frames per second, between the first and the last label of each recording."""
+        """Returns labelled frames per second, between the first and last label of each recording.
+
+        Args:
+            split: the split. Default: all splits.
+        """
         steps = sum(max(len(r.label_us) - 1, 0) for r in self.of(split))
         return steps / self.total("labelled_span_s", split) if steps else None
 
     def lights(self, split: str | None = None) -> dict[str, int | None]:
-        """Counts recordings by day and by night; both are ``None`` if no name says it."""
+        """Counts recordings by day and by night; both are ``None`` if no name says it.
+
+        Args:
+            split: the split. Default: all splits.
+        """
         counts = Counter(r.light for r in self.of(split) if r.light)
         return {light: counts[light] if counts else None for light in ("day", "night")}
 
     def box_events(self, split: str | None = None) -> BoxEvents | None:
-        """Returns the events in the boxes of all recordings whose frames were read."""
+        """Returns the events in boxes of all recordings whose frames were read; ``None`` if none.
+
+        Args:
+            split: the split. Default: all splits.
+        """
         parts = [r.box_events for r in self.of(split) if r.box_events is not None]
         return BoxEvents.joined(parts) if parts else None
 
@@ -196,7 +225,11 @@ class Census:
         return dict(counts)
 
     def dropped(self, split: str | None = None) -> dict[str, int] | None:
-        """Counts everything left out, by rule; ``None`` if one recording does not know it."""
+        """Counts everything left out, by rule; ``None`` if one recording does not know it.
+
+        Args:
+            split: the split. Default: all splits.
+        """
         counts = [r.dropped for r in self.of(split)]
         return None if None in counts else dict(sum(map(Counter, counts), Counter()))
 
@@ -204,6 +237,9 @@ class Census:
         """Counts boxes left out by a rule about boxes, by rule; ``None`` if unknown.
 
         Boxes in unused frames and boxes of classes that are left out on purpose are not counted.
+
+        Args:
+            split: the split.
         """
         dropped = self.dropped(split)
         if dropped is None:
@@ -216,7 +252,11 @@ class Census:
         }
 
     def dropped_share(self, split: str) -> float | None:
-        """Returns the share of ``dropped_boxes`` in all labelled boxes; ``None`` if unknown."""
+        """Returns the share of ``dropped_boxes`` in all labelled boxes; ``None`` if unknown.
+
+        Args:
+            split: the split.
+        """
         dropped = self.dropped_boxes(split)
         if dropped is None:
             return None

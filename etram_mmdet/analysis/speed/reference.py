@@ -49,7 +49,15 @@ class Reference:
         self.model.load_state_dict(to_rvt(model.state_dict()))
 
     def stream(self, frame: Tensor, states: list | None) -> tuple[Tensor, list]:
-        """Returns the decoded boxes of one padded window (1, C, H, W), and the state."""
+        """Runs the model on one window of one stream.
+
+        Args:
+            frame: (1, C, H, W) padded window.
+            states: state after the window before; ``None`` for the first window.
+
+        Returns:
+            The decoded boxes, and the state after this window.
+        """
         boxes, _, states = self.model(frame, states)
         return boxes, states
 

@@ -38,8 +38,12 @@ class Part:
     def measure(self, device: torch.device, size: Size, folder: Path) -> Iterator[dict]:
         """Yields rows of figures by name as soon as they are measured.
 
-        ``holds`` in a row says whether the row's requirement is met. A part may write files into
-        ``folder``.
+        ``holds`` in a row says whether the row's requirement is met.
+
+        Args:
+            device: device to measure.
+            size: how much the part does.
+            folder: folder into which the part may write files.
         """
         module = import_module(f"etram_mmdet.analysis.speed.gpu_check.{self.module}")
         return getattr(module, self.name)(device, size, folder)

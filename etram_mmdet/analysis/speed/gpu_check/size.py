@@ -45,7 +45,12 @@ class Size:
     demo: tuple[str, ...] = ()
 
     def config(self, name: str, **options: object) -> Config:
-        """Loads a config of the package with the options of this size and with ``options``."""
+        """Loads a config of the package.
+
+        Args:
+            name: file name in configs/, without .py.
+            **options: settings that are changed besides those of this size.
+        """
         return load_config(ROOT / "configs" / f"{name}.py", self.options | options)
 
 
