@@ -1,4 +1,7 @@
-"""Run a tool of this package: python -m etram_mmdet TOOL [its arguments]. Without TOOL, list the tools and configs."""
+"""Run a tool of this package: python -m etram_mmdet TOOL [options of the tool].
+
+Without TOOL, list the tools and the folder of the configs.
+"""
 
 from __future__ import annotations
 

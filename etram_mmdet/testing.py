@@ -21,20 +21,20 @@ def random_clips(
     label_every: int = 2,
     seed: int = 0,
 ) -> dict:
-    """A batch as the data loader returns it: sparse event counts, and random boxes on some frames.
+    """Returns a random batch as the data loader does: sparse event counts, boxes on some frames.
 
     Args:
-        model: detector; its backbone's input channels and its head's classes decide those of
-            the batch.
+        model: detector; the batch has the input channels of its backbone and the classes of its
+            head.
         batch: number of clips.
-        clip_length: frames of a clip.
+        clip_length: frames in a clip.
         hw: height and width of a frame, in pixels.
         label_every: every frame whose number this divides is labelled. Default: 2.
         seed: seed of the random numbers; the same seed gives the same batch. Default: 0.
 
     Returns:
         ``inputs``: ``batch`` uint8 tensors (T, C, H, W), and ``data_samples``: as many
-            ``TrackDataSample``.
+        ``TrackDataSample``.
     """
     generator = torch.Generator().manual_seed(seed)
     channels = next(p for p in model.backbone.parameters() if p.dim() == 4).shape[1]

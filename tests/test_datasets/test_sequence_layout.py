@@ -177,4 +177,4 @@ def test_inspection_tells_of_sequences_of_two_shapes(tmp_path):
     shutil.rmtree(tmp_path / "train" / "b")
     write_layout(tmp_path / "train" / "b", _set("data", lambda d: d[:, :, :16]))
     (problem,) = take_census(tmp_path).problems
-    assert "(20, 24, 32) (train/a), (20, 16, 32) (train/b); separate them" in problem
+    assert "(20, 24, 32) (train/a), (20, 16, 32) (train/b); put each" in problem

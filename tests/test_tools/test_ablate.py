@@ -112,7 +112,7 @@ def test_a_second_call_trains_nothing(done, plan):
     out, _ = done
     before = {path: path.stat().st_mtime_ns for path in out.glob("*/*/iter_*.pth")}
     output = run("tools/ablate.py", plan, "--out", out)
-    assert "6 runs, 6 of them finished before" in output and " in " not in output.split("\n\n")[0]
+    assert "6 runs, 6 already finished" in output and " in " not in output.split("\n\n")[0]
     assert (
         before == {path: path.stat().st_mtime_ns for path in out.glob("*/*/iter_*.pth")} and before
     )
@@ -128,7 +128,7 @@ def test_an_unfinished_run_goes_on(done, plan, tmp_path):
     (folder / "iter_2.pth").unlink()
     (folder / "last_checkpoint").write_text(str(folder / "iter_1.pth"))
     output = run("tools/ablate.py", plan, "--out", out)
-    assert "6 runs, 5 of them finished before" in output
+    assert "6 runs, 5 already finished" in output
     assert "begins      after step 1, " in (folder / "train.log").read_text()
     assert (folder / "results.csv").read_text() == weights
 
@@ -222,7 +222,7 @@ def test_a_kill_stops_what_it_started(plan, tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ("samples = 12", "samples = 13", "cannot see 13 samples in batches of 6"),
+        ("samples = 12", "samples = 13", "13 samples, which is no multiple of its batch size 6"),
         ("samples = 12", "sampels = 12", "unknown keys \\['sampels'\\]"),
         (
             'config="configs/sizeaware.py"',

@@ -64,7 +64,7 @@ def test_its_commands_lead_to_a_training(foreign, tmp_path):
     )
     printed = run(TOOL, foreign, *words)
     assert (
-        "sensor: 96x64 pixels, as recordings, labels or --sensor say" in printed
+        "sensor: 96x64 pixels, from the recordings, the labels or --sensor" in printed
         and "left out: dog " in printed
     )
     assert Config.fromfile(config).class_set.to_dict() == dict(

@@ -1,4 +1,4 @@
-"""What the network's frames show inside the boxes and outside them: events, and whether the camera moved."""
+"""Events inside and outside the boxes of the network's frames, and whether the camera moved."""
 
 from __future__ import annotations
 
@@ -10,28 +10,32 @@ import numpy as np
 
 from etram_mmdet.events.preprocessing.box_activity import BLOCK_PX, clumping, per_block, sum_in
 
-LEAST_PER_PX = 0.05  # events in a box for each of its pixels; noise makes 0.001 to 0.03 in 50 ms
-# A block of pixels is busy from this share of active pixels on. With a camera that moves edges are everywhere.
+# Events in a box for each of its pixels. Noise makes 0.001 to 0.03 in 50 ms.
+LEAST_PER_PX = 0.05
+# A block of pixels with at least this share of active pixels is busy. A moving camera sees edges
+# everywhere.
 _BUSY_BLOCK = 1 / 8
-_LEAST_BUSY_MOVING = (
-    0.25  # of the blocks outside boxes; of nine real ones from moving cameras seven had 0.3 to 0.9
-)
-_MOST_BUSY_STATIC = 0.17  # a real street from a static one 0.01, simulated nights up to 0.15
-_LEAST_CLUMPING = 3  # evenly spread noise has 1 and says nothing about the camera
+# Shares of busy blocks among those outside boxes. Seven of nine real recordings from moving cameras
+# had 0.3 to 0.9. A real street from a static camera had 0.01, simulated nights had up to 0.15.
+_LEAST_BUSY_MOVING = 0.25
+_MOST_BUSY_STATIC = 0.17
+# Evenly spread noise has a clumping of 1 and says nothing about the camera.
+_LEAST_CLUMPING = 3
 
 
 _NO_BOXES = np.empty((0, 4))
 
 
 class BoxEvents(NamedTuple):
-    """What some labelled frames show.
+    """Numbers about the events of some labelled frames, inside and outside their boxes.
 
-    Args:
+    Attributes:
         per_px: (n,) events in each box for each of its pixels.
-        inside: events in boxes, each counted once.
+        inside: events in boxes; an event that lies in several boxes counts once.
         seen: events in these frames.
-        busy: (F,) share of the blocks outside boxes that are busy.
-        clumps: (m,) how clumped the activity outside boxes is, of frames that have any.
+        busy: (F,) share of the blocks outside boxes that are busy, for each frame that has such
+            blocks.
+        clumps: (m,) how clumped the activity outside boxes is, for each frame that has any.
     """
 
     per_px: np.ndarray
@@ -48,12 +52,13 @@ class BoxEvents(NamedTuple):
         others_xyxy: np.ndarray = _NO_BOXES,
         added_up: int = 1,
     ) -> BoxEvents:
-        """One frame.
+        """Returns the numbers of one frame.
 
         Args:
-            bboxes_xyxy: (n, 4) boxes.
-            events: (H, W) how many fell on each pixel.
-            others_xyxy: (k, 4) boxes that do not count, but move all the same. Default: none.
+            bboxes_xyxy: (n, 4) boxes, in network pixels.
+            events: (H, W) number of events on each pixel.
+            others_xyxy: (k, 4) boxes that are not counted but may move too, so they are not
+                background. Default: none.
             added_up: rows of the sensor whose events one pixel counts. Default: 1.
         """
         pixels, others = (
@@ -78,13 +83,14 @@ class BoxEvents(NamedTuple):
 
     @classmethod
     def joined(cls, parts: Iterable[BoxEvents]) -> BoxEvents:
+        """Returns the numbers of all frames in ``parts`` together."""
         empty = cls(np.empty(0), 0.0, 0.0, np.empty(0), np.empty(0))
         columns = zip(empty, *parts, strict=True)
         return cls(*(sum(c) if isinstance(c[0], float) else np.concatenate(c) for c in columns))
 
     @property
     def empty_share(self) -> float | None:
-        """Share of the boxes with less than `LEAST_PER_PX`; ``None`` without boxes."""
+        """Share of boxes with fewer than `LEAST_PER_PX` events a pixel; ``None`` without boxes."""
         return float(np.mean(self.per_px < LEAST_PER_PX)) if len(self.per_px) else None
 
     @property
@@ -94,7 +100,7 @@ class BoxEvents(NamedTuple):
 
     @property
     def camera(self) -> str | None:
-        """``"static"`` or ``"moving"``; ``None`` where the frames do not tell."""
+        """``"static"`` or ``"moving"``; ``None`` if the frames do not show which."""
         busy = float(np.median(self.busy)) if len(self.busy) else 0.0
         if not self.seen or not len(self.busy):
             return None
@@ -109,12 +115,12 @@ class BoxEvents(NamedTuple):
 
 
 def _whole_pixels(bboxes_xyxy: np.ndarray, hw: tuple[int, int]) -> np.ndarray:
-    """Boxes (n, 4) cut to an image, in whole pixels."""
+    """Returns boxes (n, 4) cut to an image, in whole pixels."""
     return np.rint(np.clip(bboxes_xyxy, 0, np.tile(hw[::-1], 2))).astype(int)
 
 
 def _uncovered(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """``mask`` (H, W) with zeros where one of the boxes (n, 4) lies, in place."""
+    """Sets ``mask`` (H, W) to zero in place where one of the boxes (n, 4) lies, and returns it."""
     for x0, y0, x1, y1 in pixels:
         mask[y0:y1, x0:x1] = 0
     return mask

@@ -1,4 +1,4 @@
-"""What a network sees in training or evaluation, frame by frame."""
+"""The frames that a network gets in training or evaluation, one by one."""
 
 from __future__ import annotations
 
@@ -24,14 +24,22 @@ _OF_WORKERS = ("num_workers", "persistent_workers", "prefetch_factor")
 
 
 def build_loader(cfg: Config, split: str) -> DataLoader:
-    """The config's loader for ``split``, with the batches of training but without its loading processes.
+    """Builds the config's loader of a split without its loading processes.
+
+    The batches are those of training.
+
+    Args:
+        cfg: a complete config.
+        split: ``train``, ``val`` or ``test``.
 
     Raises:
-        InputError: where the config has no such loader, or the data cannot be read.
+        InputError: the config has no loader for this split, or the data cannot be read.
     """
     loader = cfg.get(f"{split}_dataloader")
     if loader is None:
-        raise InputError(f"the config has no {split}_dataloader; choose another --split or add it")
+        raise InputError(
+            f"the config has no {split}_dataloader; choose another --split, or add one"
+        )
     init_default_scope(cfg.get("default_scope", "mmdet"))
     here = {key: value for key, value in loader.items() if key not in _OF_WORKERS}
     with refused_settings(cfg):
@@ -39,11 +47,19 @@ def build_loader(cfg: Config, split: str) -> DataLoader:
 
 
 def seen_batches(cfg: Config, loader: DataLoader, count: int) -> Iterator[Batch]:
-    """The first ``count`` batches, fewer where the data end, as the model's data preprocessor hands them on."""
+    """Yields the first batches as the model gets them, after its data preprocessor.
+
+    Args:
+        cfg: a complete config; its model decides to which size frames are padded.
+        loader: loader of :func:`build_loader`.
+        count: number of batches; fewer come if the data end before.
+
+    Yields:
+        A batch: for each lane a list of its frames, in time order.
+    """
     with refused_settings(cfg):
-        preprocessor = build_detector(
-            cfg
-        ).data_preprocessor  # the model knows what it must be padded to
+        # The model knows to which size frames must be padded.
+        preprocessor = build_detector(cfg).data_preprocessor
     shows = build_representation(as_streams(loader.dataset).representation, 2, 2)
     for data in islice(loader, count):
         batch = preprocessor(data)

@@ -1,4 +1,4 @@
-"""The numbers of a data set, recording by recording; what nobody knows is None."""
+"""The numbers of a data set, recording by recording. Unknown numbers are None."""
 
 from __future__ import annotations
 
@@ -20,9 +20,14 @@ UNUSED = "boxes_in_unused_frames"
 
 
 class BoxSizes(NamedTuple):
-    """How large n boxes are, wherever they lie: class numbers ``labels`` (n,), ``widths_px`` and ``heights_px`` (n,).
+    """Sizes of n boxes, without their places.
 
-    In network pixels, from the whole numbers and halves of label files, hence float64.
+    They are network pixels. Label files hold whole numbers and halves, so float64 is exact.
+
+    Attributes:
+        labels: (n,) class numbers.
+        widths_px: (n,) widths, in network pixels.
+        heights_px: (n,) heights, in network pixels.
     """
 
     labels: np.ndarray
@@ -31,60 +36,81 @@ class BoxSizes(NamedTuple):
 
     @property
     def areas_px2(self) -> np.ndarray:
+        """Areas (n,) in network pixels squared."""
         return self.widths_px * self.heights_px
 
     def of_class(self, label: int) -> BoxSizes:
+        """Returns the sizes of the boxes of class number ``label``."""
         return BoxSizes(*(column[self.labels == label] for column in self))
 
     @classmethod
     def joined(cls, parts: Iterable[BoxSizes]) -> BoxSizes:
+        """Returns the sizes of all boxes in ``parts`` together."""
         empty = cls(np.empty(0, np.int64), np.empty(0), np.empty(0))
         return cls(*map(np.concatenate, zip(empty, *parts, strict=True)))
 
     def size_mix(self) -> np.ndarray:
-        """Shares of small, medium and large boxes after COCO; NaN without boxes."""
+        """Shares (3,) of small, medium and large boxes by COCO's areas; NaN without boxes."""
         bins = np.digitize(self.areas_px2, (SMALL_PX2, MEDIUM_PX2))
         return np.bincount(bins, minlength=3) / (len(bins) or np.nan)
 
 
 @dataclass(frozen=True, eq=False)
 class RecordingCensus:
-    """One recording; ``dropped`` counts what was left out, by rule, ``label_us`` (F,) are the frames in use."""
+    """The numbers of one recording. ``None`` means unknown.
+
+    Attributes:
+        split: ``train``, ``val`` or ``test``.
+        name: name of the recording.
+        boxes: sizes of the boxes in use.
+        label_us: (F,) times of the labelled frames in use, in microseconds.
+        size_px: width and height of the sensor, in pixels.
+        size_is_assumed: whether the size is a default because the file does not say it.
+        duration_s: seconds from the first event to the last.
+        num_events: events in the recording.
+        frames_without_events: labelled frames without a single event.
+        events_in_frames: events of all windows; an event counts once for each window that holds it.
+        events_left_out: how many of ``events_in_frames`` downsampling leaves out.
+        dropped: number of boxes and events left out, by rule.
+        frame_shape: channels, height and width of preprocessed frames.
+        box_events: events in the boxes of some frames.
+        left_out: boxes of classes that the class set leaves out, by name or id.
+        downsample: how frames become smaller than the sensor, such as ``sum`` or ``nearest``.
+        doubts: sentences about labels and events that may not fit together, see
+            `events.preprocessing.plausibility`.
+    """
 
     split: str
     name: str
     boxes: BoxSizes
     label_us: np.ndarray
-    size_px: tuple[int, int] | None = None  # width, height of the sensor
+    size_px: tuple[int, int] | None = None
     size_is_assumed: bool | None = None
     duration_s: float | None = None
     num_events: int | None = None
     frames_without_events: int | None = None
-    events_in_frames: int | None = None  # of all windows, each counted as often as it is seen
-    events_left_out: int | None = None  # of these, because of downsample
+    events_in_frames: int | None = None
+    events_left_out: int | None = None
     dropped: dict[str, int] | None = None
-    frame_shape: tuple[int, int, int] | None = (
-        None  # channels, height, width of preprocessed frames
-    )
+    frame_shape: tuple[int, int, int] | None = None
     box_events: BoxEvents | None = None
-    left_out: dict[str, int] = field(
-        default_factory=dict
-    )  # boxes of classes that the class set leaves out, by name
-    downsample: str | None = None  # how frames became smaller than the sensor
-    doubts: tuple[
-        str, ...
-    ] = ()  # whether labels and events fit together, see `events.preprocessing.plausibility`
+    left_out: dict[str, int] = field(default_factory=dict)
+    downsample: str | None = None
+    doubts: tuple[str, ...] = ()
 
     @property
     def light(self) -> str | None:
+        """``"day"`` or ``"night"``; ``None`` if the recording's name does not say it."""
         return day_or_night(self.name)
 
     @property
     def events_out_of_frame(self) -> int | None:
+        """Dropped events whose pixel lies outside the sensor; ``None`` if unknown."""
         return (self.dropped or {}).get("events_out_of_frame")
 
     @property
     def events_per_s(self) -> float | None:
+        """Mean event rate of the whole recording, in events per second; ``None`` if unknown."""
         return (
             self.num_events / self.duration_s
             if self.num_events is not None and self.duration_s
@@ -93,13 +119,22 @@ class RecordingCensus:
 
     @property
     def labelled_span_s(self) -> float:
-        """From the first labelled frame to the last."""
+        """Seconds from the first labelled frame to the last."""
         return float(self.label_us[-1] - self.label_us[0]) / 1e6 if len(self.label_us) else 0.0
 
 
 @dataclass(frozen=True, eq=False)
 class Census:
-    """All recordings of ``data_root``; ``problems``: a sentence for each that cannot or should not be used."""
+    """The numbers of all recordings of a data folder.
+
+    Attributes:
+        data_root: the data folder.
+        class_set: name of the class set.
+        classes: names of the C classes.
+        palette: C colours, each red, green and blue from 0 to 255.
+        recordings: one entry for each usable recording.
+        problems: a sentence for each recording that cannot or should not be used. Default: none.
+    """
 
     data_root: Path
     class_set: str
@@ -110,59 +145,102 @@ class Census:
 
     @property
     def splits(self) -> list[str]:
-        """Those that have recordings."""
+        """Splits that have recordings."""
         return [split for split in SPLITS if self.of(split)]
 
     def colours(self) -> list[tuple[float, ...]]:
-        """One for each class, as matplotlib wants them."""
+        """Returns the colour of each class as matplotlib takes it, with values from 0 to 1."""
         return [tuple(value / 255 for value in rgb) for rgb in self.palette]
 
     def of(self, split: str | None = None) -> list[RecordingCensus]:
+        """Returns the recordings of a split.
+
+        Args:
+            split: the split. Default: all splits.
+        """
         return [r for r in self.recordings if split in (None, r.split)]
 
     def boxes(self, split: str | None = None) -> BoxSizes:
+        """Returns the sizes of all boxes.
+
+        Args:
+            split: the split. Default: all splits.
+        """
         return BoxSizes.joined(r.boxes for r in self.of(split))
 
     def total(self, key: str, split: str | None = None) -> float | None:
-        """Sum over recordings of one of their numbers; None where it is unknown of one of them."""
+        """Sums an attribute of recordings; ``None`` if one of them does not know it.
+
+        Args:
+            key: name of the attribute of :class:`RecordingCensus`.
+            split: the split. Default: all splits.
+        """
         values = [getattr(r, key) for r in self.of(split)]
         return None if None in values else sum(values)
 
     def events_per_s(self, split: str | None = None) -> float | None:
+        """Returns the mean event rate of all recordings, in events per second; ``None`` if unknown.
+
+        Args:
+            split: the split. Default: all splits.
+        """
         events = self.total("num_events", split)
         seconds = self.total("duration_s", split)
         return events / seconds if events is not None and seconds else None
 
     def labels_per_s(self, split: str | None = None) -> float | None:
-        """Labelled frames per second while labels last."""
+        """Returns labelled frames per second, between the first and last label of each recording.
+
+        Args:
+            split: the split. Default: all splits.
+        """
         steps = sum(max(len(r.label_us) - 1, 0) for r in self.of(split))
         return steps / self.total("labelled_span_s", split) if steps else None
 
     def lights(self, split: str | None = None) -> dict[str, int | None]:
-        """Recordings by day and by night; ``None`` where no name of a recording tells."""
+        """Counts recordings by day and by night; both are ``None`` if no name says it.
+
+        Args:
+            split: the split. Default: all splits.
+        """
         counts = Counter(r.light for r in self.of(split) if r.light)
         return {light: counts[light] if counts else None for light in ("day", "night")}
 
     def box_events(self, split: str | None = None) -> BoxEvents | None:
-        """Of all recordings whose frames were looked at."""
+        """Returns the events in boxes of all recordings whose frames were read; ``None`` if none.
+
+        Args:
+            split: the split. Default: all splits.
+        """
         parts = [r.box_events for r in self.of(split) if r.box_events is not None]
         return BoxEvents.joined(parts) if parts else None
 
     def left_out(self) -> dict[str, int]:
-        """Boxes of classes that the class set leaves out, by the names or ids in the label files."""
+        """Counts the boxes of classes that the class set leaves out, by name or id."""
         counts = sum((Counter(r.left_out) for r in self.recordings), Counter())
         for rule, count in [item for r in self.recordings for item in (r.dropped or {}).items()]:
-            if rule.startswith(BY_CLASS[0]):  # when the recording was read, or preprocessed
+            # Counted when the recording was read, or when it was preprocessed.
+            if rule.startswith(BY_CLASS[0]):
                 counts[rule.removeprefix(BY_CLASS[0])] += count
         return dict(counts)
 
     def dropped(self, split: str | None = None) -> dict[str, int] | None:
-        """Everything left out, by rule; None where it is unknown of a recording."""
+        """Counts everything left out, by rule; ``None`` if one recording does not know it.
+
+        Args:
+            split: the split. Default: all splits.
+        """
         counts = [r.dropped for r in self.of(split)]
         return None if None in counts else dict(sum(map(Counter, counts), Counter()))
 
     def dropped_boxes(self, split: str) -> dict[str, int] | None:
-        """Boxes left out by a rule about boxes, by rule; thinning out frames and a choice of classes are none."""
+        """Counts boxes left out by a rule about boxes, by rule; ``None`` if unknown.
+
+        Boxes in unused frames and boxes of classes that are left out on purpose are not counted.
+
+        Args:
+            split: the split.
+        """
         dropped = self.dropped(split)
         if dropped is None:
             return None
@@ -174,7 +252,11 @@ class Census:
         }
 
     def dropped_share(self, split: str) -> float | None:
-        """Share of ``dropped_boxes`` in all boxes that were labelled."""
+        """Returns the share of ``dropped_boxes`` in all labelled boxes; ``None`` if unknown.
+
+        Args:
+            split: the split.
+        """
         dropped = self.dropped_boxes(split)
         if dropped is None:
             return None

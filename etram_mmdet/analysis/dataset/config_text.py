@@ -1,4 +1,4 @@
-"""The text of a config for recordings of one's own, and the commands that come after it."""
+"""Text of a config for your own recordings, and the commands to type after it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from etram_mmdet.utils.text import number
 
 
 def config_text(plan: ConfigPlan, base_folder: str) -> str:
-    """The config file; ``base_folder`` is the package's configs as seen from where the file will lie."""
+    """Returns the text of the config file.
+
+    Args:
+        plan: content of the config.
+        base_folder: path of the package's configs, relative to the folder of the new config.
+    """
     width, height = plan.size_px
     every = plan.steps // 10
     shown = 10 if plan.steps < SHORT else 50
@@ -22,8 +27,8 @@ def config_text(plan: ConfigPlan, base_folder: str) -> str:
     fine = ", patch_size=2, out_stages=(1, 2, 3)" if plan.is_fine else ""
     areas = f"small_area={t.small_area:.1f}, medium_area={t.medium_area:.1f}"
     lines = [
-        f"# Made by tools/make_config.py from {' '.join(plan.source.split())}: {frames} training frames of "
-        f"{width}x{height} pixels.",
+        f"# Made by tools/make_config.py from {' '.join(plan.source.split())}: {frames} training "
+        f"frames of {width}x{height} pixels.",
         f"_base_ = {_literal(f'{base_folder}/{plan.base}')}",
         f"data_root = {_literal(f'{plan.data_root}/')}",
         *_class_set(plan.class_set),
@@ -45,13 +50,16 @@ def config_text(plan: ConfigPlan, base_folder: str) -> str:
 def next_commands(
     plan: ConfigPlan, config: Path, options: Sequence[str] = (), states_size: bool = False
 ) -> str:
-    """From a config to a film of detections, a line each; no test without recordings for it.
+    """Lists the commands from a config to a film of detections, one on each line.
+
+    The commands that test and film are left out if there are only training recordings.
 
     Args:
-        plan: the config.
-        config: where it lies.
+        plan: content of the config.
+        config: path of the config.
         options: more options of tools/preprocess.py. Default: none.
-        states_size: whether the size of the sensor has to be stated even if files may say it. Default: no.
+        states_size: whether ``--sensor`` is written even if the files may hold the size of the
+            sensor. Default: no.
     """
     unseen = [s for s in find_sources(Path(plan.source))[0] if s.split != "train"]
     size = ["--sensor", *plan.size_px] if plan.size_is_assumed or states_size else []
@@ -67,7 +75,10 @@ def next_commands(
     note = (
         []
         if unseen
-        else ["No recordings for val or test: move some there, or nothing tells how good it is."]
+        else [
+            "No recordings for val or test: move some there, or nobody can measure how good the "
+            "detector is."
+        ]
     )
     return "\n".join([*lines, *note])
 
@@ -75,17 +86,22 @@ def next_commands(
 def _without_test(plan: ConfigPlan) -> list[str]:
     if plan.census.of("test") or not plan.census.of("val"):
         return []
-    return ['test_dataloader = dict(dataset=dict(split="val"))  # there is no split test']
+    return ['test_dataloader = dict(dataset=dict(split="val"))  # there is no test split']
 
 
 def _warm_up(plan: ConfigPlan) -> list[str]:
     if plan.steps >= SHORT:
         return []
-    return ["param_scheduler = [dict(_base_.param_scheduler[0], pct_start=0.05)]  # so few steps"]
+    return [
+        "param_scheduler = [dict(_base_.param_scheduler[0], pct_start=0.05)]  # a short training"
+    ]
 
 
 def _literal(value: object) -> str:
-    """Python text with double quotes; names come from label files, and what is written here will be executed."""
+    """Returns Python text of a value, strings in double quotes.
+
+    Names come from label files and the text will be executed, so strings are escaped.
+    """
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, tuple):
@@ -100,10 +116,10 @@ def _arguments(value: dict) -> str:
 
 
 def _class_set(value: str | dict) -> list[str]:
-    """On one line where it is short, else a line for each key."""
+    """Returns the class set on one line if that is short, else one line for each key."""
     if isinstance(value, str):
         return [f"class_set = {_literal(value)}"]
-    value = dict(_delete_=True, **value)  # its parent says a name
+    value = dict(_delete_=True, **value)  # the base config holds a name
     line = f"class_set = dict({_arguments(value)})"
     if len(line) <= 98:
         return [line]

@@ -1,4 +1,4 @@
-"""A data set on one page: how many boxes, how large, of what shape, and how busy the recordings are."""
+"""A picture of a data set: number, sizes and shapes of boxes, and event rates of recordings."""
 
 from __future__ import annotations
 
@@ -17,15 +17,22 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 OPACITY = {"train": 1.0, "val": 0.62, "test": 0.34}
-LEAST_SHOWN = 0.7  # boxes; where the log axis begins, so that a single box has a bar
-LEAST_MILLIONS = 1e5  # events a second from which on the axis counts millions
-UNKNOWN_RATES = (
-    "unknown: the folders do not say how many events\ntheir recordings had, or these were not read"
-)
+# Number of boxes at which the log axis begins, so that a single box has a bar.
+LEAST_SHOWN = 0.7
+# Events per second at which the axis begins to count millions.
+LEAST_MILLIONS = 1e5
+UNKNOWN_RATES = "unknown: the folders do not hold event counts,\nor the events were not read"
 
 
 def draw_census(census: Census, thresholds: Sequence[Thresholds], path: Path) -> None:
-    """Write the picture as PNG; ``thresholds`` as :func:`all_thresholds` gives them, or none."""
+    """Writes the picture of a data set as a PNG file.
+
+    Args:
+        census: numbers of the data set.
+        thresholds: size thresholds of all rules, from :func:`all_thresholds`. An empty list draws
+            none.
+        path: the PNG file.
+    """
     with page(path, 15, 11, dpi=110) as figure:
         grid = figure.add_gridspec(
             2,
@@ -50,8 +57,9 @@ def _summary(census: Census) -> str:
     lights = census.lights()
     seconds = census.total("duration_s")
     events = census.total("num_events")
+    of_splits = ", ".join(f"{len(census.of(split))} {split}" for split in census.splits)
     parts = [
-        f"{len(census.recordings)} recordings ({', '.join(f'{len(census.of(s))} {s}' for s in census.splits)})",
+        f"{len(census.recordings)} recordings ({of_splits})",
         ", ".join(f"{lights[light]} by {light}" for light in ("day", "night") if lights[light]),
         "" if seconds is None else _duration(seconds),
         "" if events is None else f"{events / 1e6:,.1f} million events",
@@ -66,15 +74,21 @@ def _duration(seconds: float) -> str:
 
 
 def draw_counts(ax: Axes, census: Census) -> None:
-    """Boxes per class and split on a log axis, each bar with its number; a missing class has no bar."""
+    """Draws the number of boxes of each class and split on a log axis.
+
+    Each bar has its number beside it. A class without boxes has no bar.
+
+    Args:
+        ax: matplotlib axes to draw into.
+        census: numbers of the data set.
+    """
     from matplotlib.ticker import NullLocator
 
     most = max(
         np.bincount(census.boxes(split).labels, minlength=1).max() for split in census.splits
     )
-    ax.set(
-        xscale="log", xlim=(LEAST_SHOWN, max(most, 10) ** 1.1)
-    )  # room for the longest bar's number
+    # The exponent leaves room for the number at the longest bar.
+    ax.set(xscale="log", xlim=(LEAST_SHOWN, max(most, 10) ** 1.1))
     height = 0.84 / len(census.splits)
     for k, split in enumerate(census.splits):
         counts = np.bincount(census.boxes(split).labels, minlength=len(census.classes))
@@ -97,7 +111,14 @@ def draw_counts(ax: Axes, census: Census) -> None:
 
 
 def draw_rates(ax: Axes, census: Census) -> None:
-    """Mean event rate of every recording, split after split; open circles are nights."""
+    """Draws the mean event rate of every recording, sorted by split.
+
+    Filled circles are recordings by day, open circles those by night.
+
+    Args:
+        ax: matplotlib axes to draw into.
+        census: numbers of the data set.
+    """
     from matplotlib.lines import Line2D
 
     title(ax, "Events per second of each recording")

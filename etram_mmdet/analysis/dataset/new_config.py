@@ -1,4 +1,4 @@
-"""A config for recordings of one's own: what follows from their size, number and boxes."""
+"""Settings of a config for your own recordings, chosen from their size, number and boxes."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.text import number, percent
 
 REPRESENTATION = dict(type="StackedHistogram", bins=10, downsample="sum")
-# The base config by the number of labelled training frames from which on it is taken.
+# Base config by the smallest number of labelled training frames for which it is taken.
 BASES = {50_000: "baseline.py", 5_000: "baseline_small.py", 0: "baseline_tiny.py"}
-CLIPS_PER_FRAME = 20  # of the schedule; a clip shows about three labelled frames
-STEPS = (1_000, 100_000)  # at least, at most
-MOST_UNDER_STRIDE = 1 / 3  # of the boxes, before patch size 2 is taken
+CLIPS_PER_FRAME = 20  # clips for each labelled frame; a clip shows about three labelled frames
+STEPS = (1_000, 100_000)  # least and most steps of a training
+MOST_UNDER_STRIDE = 1 / 3  # share of small boxes above which patch size 2 is taken
 BATCH = 6
 BATCH_OF_FINE = 2  # patch size 2 has four times the tokens
-SHORT = 20_000  # steps, below which the warm-up takes a larger share
+SHORT = 20_000  # with fewer steps the warm-up takes a larger share of them
 
 
 @dataclass(frozen=True, eq=False)
 class ConfigPlan:
-    """What a config for the recordings of ``census`` says, and why.
+    """Settings of a config for the recordings of a census, with the reason for each.
 
     Args:
-        census: of the recordings, boxes in network pixels of `REPRESENTATION`.
-        class_set: as a config has it, a name or a dict.
-        source: the folder of recordings, as the user named it.
-        data_root: where the preprocessed recordings will lie.
+        census: numbers of the recordings; boxes in network pixels of `REPRESENTATION`.
+        class_set: class set as a config holds it, a name or a dict.
+        source: the folder of recordings, as the user wrote it.
+        data_root: folder in which the preprocessed recordings will lie.
 
     Raises:
         InputError: there are no training boxes, or the recordings differ in size.
@@ -51,8 +51,8 @@ class ConfigPlan:
         if len(sizes) > 1:
             listed = ", ".join(f"{w}x{h} ({name})" for (w, h), name in sizes.items())
             raise InputError(
-                f"{self.source}: recordings of different sizes: {listed}; a network takes one size, so "
-                "put each into a folder of its own"
+                f"{self.source}: recordings of different sizes: {listed}; a network takes one "
+                "size, so put the recordings of each size into a folder of their own"
             )
         all_thresholds(self.census)  # raises without training boxes
 
@@ -63,6 +63,7 @@ class ConfigPlan:
 
     @property
     def size_is_assumed(self) -> bool:
+        """Whether the size of the sensor is a default because a file does not say it."""
         return any(r.size_is_assumed for r in self.census.recordings)
 
     @cached_property
@@ -73,35 +74,38 @@ class ConfigPlan:
 
     @cached_property
     def num_frames(self) -> int:
-        """Labelled frames of the training split."""
+        """Number of labelled frames in the training split."""
         return sum(len(r.label_us) for r in self.census.of("train"))
 
     @property
     def base(self) -> str:
+        """File name of the base config, chosen by the number of training frames."""
         return next(name for frames, name in BASES.items() if self.num_frames >= frames)
 
     @cached_property
     def share_under_stride(self) -> float:
+        """Share of training boxes with a side shorter than the finest stride of the baseline."""
         return share_under(self.census.boxes("train"), STRIDES[0])
 
     @property
     def is_fine(self) -> bool:
-        """Whether patch size 2 is taken."""
+        """Whether the model gets patch size 2, because many boxes are small."""
         return self.share_under_stride > MOST_UNDER_STRIDE
 
     @property
     def strides(self) -> tuple[int, ...]:
+        """Strides of the model, in network pixels."""
         return FINE_STRIDES if self.is_fine else STRIDES
 
     @cached_property
     def partition(self) -> tuple[int, int]:
-        """Rows and columns of an attention group."""
+        """Rows and columns of an attention group, in cells of a feature map."""
         rule = partition_of(self.hw)
         return better_partition(self.hw, rule, self.strides[-1]) or rule
 
     @cached_property
     def thresholds(self) -> Thresholds:
-        """Of the first rule whose small boxes are smaller than its medium ones."""
+        """Thresholds of the first rule whose ``small_area`` is below its ``medium_area``."""
         by_rule = {t.rule: t for t in all_thresholds(self.census)}
         in_order = [
             by_rule[rule] for rule in RULES if by_rule[rule].small_area < by_rule[rule].medium_area
@@ -110,32 +114,35 @@ class ConfigPlan:
 
     @property
     def batch(self) -> int:
+        """Clips of a training batch."""
         return BATCH_OF_FINE if self.is_fine else BATCH
 
     @cached_property
     def steps(self) -> int:
-        """Of the training, two digits of them."""
+        """Steps of the training, rounded to two digits."""
         steps = np.clip(self.num_frames * CLIPS_PER_FRAME / self.batch, *STEPS)
         return int(float(f"{steps:.2g}"))
 
     def reasons(self) -> str:
-        """What was found and what follows, a line each."""
+        """Explains each setting by what was found in the recordings, one on each line."""
         width, height = self.size_px
         rows, columns = padded_hw(self.hw, [self.strides[-1] * cells for cells in self.partition])
         told = (
-            "the files do not say it, so it is assumed"
+            "assumed, because the files do not hold it"
             if self.size_is_assumed
-            else "as recordings, labels or --sensor say"
+            else "from the recordings, the labels or --sensor"
         )
         t = self.thresholds
         lines = [
             f"sensor: {width}x{height} pixels, {told}",
-            f"frames: {self.hw[1]}x{self.hw[0]}, four pixels added up to one (downsample sum)",
+            f"frames: {self.hw[1]}x{self.hw[0]}, each pixel the sum of four (downsample sum)",
             f"model: {self.base}, for {number(self.num_frames)} labelled training frames",
-            f"strides: {', '.join(map(str, self.strides))}, since {percent(self.share_under_stride, 0)} of the "
-            f"boxes have a side under {STRIDES[0]} px of a frame",
+            f"strides: {', '.join(map(str, self.strides))}, because "
+            f"{percent(self.share_under_stride, 0)} of the boxes have a side under {STRIDES[0]} px "
+            "of a frame",
             f"attention groups: {self.partition}, which pad a frame to {columns}x{rows}",
-            f"size classes: small up to {t.small_area:.0f}, medium up to {t.medium_area:.0f} px² of a frame",
+            f"size classes: small up to {t.small_area:.0f}, medium up to {t.medium_area:.0f} px² "
+            "of a frame",
             *(f"  {note}" for note in t.notes),
             f"schedule: {number(self.steps)} steps of {self.batch} clips, "
             f"{self.steps * self.batch / self.num_frames:.0f} clips for each labelled frame",

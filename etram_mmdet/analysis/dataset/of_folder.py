@@ -1,4 +1,4 @@
-"""The numbers of one recording, from its sequence folder."""
+"""The numbers of one preprocessed recording, read from its sequence folder."""
 
 from __future__ import annotations
 
@@ -44,14 +44,17 @@ def census_of_folder(
     classes: ClassSet,
     read_events: bool,
 ) -> RecordingCensus:
-    """What a sequence folder holds; raises ``InputError``.
+    """Reads the numbers of one sequence folder.
 
     Args:
-        split: the folder's split.
-        folder: in RVT's layout.
-        settings: name its tensors. Default: the only ones that it holds.
-        classes: what its class ids mean.
-        read_events: whether to look at its frames.
+        split: split of the recording: ``train``, ``val`` or ``test``.
+        folder: sequence folder in RVT's layout.
+        settings: settings that name its tensors. Default: those of the only tensors in the folder.
+        classes: meaning of its class ids.
+        read_events: whether to read some of its frames, for the events in boxes.
+
+    Raises:
+        InputError: files are missing, damaged or contradict each other.
     """
     labels = folder / "labels_v2" / "labels.npz"
     scale = (
@@ -59,9 +62,8 @@ def census_of_folder(
         if settings is None
         else build_representation(settings.representation, 2, 2).scale
     )
-    manifest = (
-        read_manifest(folder) if (folder / MANIFEST).is_file() else None
-    )  # RVT's own folders have none
+    # Folders that RVT itself made have no manifest.
+    manifest = read_manifest(folder) if (folder / MANIFEST).is_file() else None
     rows = load_boxes_of(labels)
     boxes = ClassBoxes.of(rows, classes, labels, class_names_of(folder))
     label_us = load_integers(labels.with_name("timestamps_us.npy"))
@@ -90,7 +92,7 @@ def census_of_folder(
 
 
 def _made_with(manifest: dict | None) -> dict:
-    """The settings that name a folder's tensors."""
+    """Returns the settings of a manifest that name the folder's tensors."""
     return {
         key: manifest[key] for key in ("representation", "window_us") if key in (manifest or {})
     }
@@ -104,9 +106,10 @@ def _look_at_frames(
     scale: int,
     settings: PreprocessSettings,
 ) -> dict:
-    """Shape of the frames, events in the boxes of some, and doubts about the labels.
+    """Returns the shape of the frames, events in the boxes of some, and doubts about the labels.
 
-    Times before the first frame and after the last are unknown.
+    A sequence folder does not say which times before its first and after its last frame were
+    recorded.
     """
     usual = folder / representation_path(
         build_representation(settings.representation, 2, 2), settings.window_us
@@ -148,13 +151,14 @@ def _look_at_frames(
 
 
 def _scale(folder: Path) -> int:
-    """Sensor pixels per network pixel, which the name of the tensors tells."""
+    """Returns the sensor pixels for a network pixel, which the name of the tensors holds."""
     tensors = folder.glob("event_representations_v2/*/event_representations*.h5")
     factors = (re.search(r"_ds(\d+)_", path.name) for path in tensors)
     scales = {int(factor[1]) if factor else 1 for factor in factors}
     if len(scales) != 1:
         found = "both full and halved frames" if scales else "no event_representations_v2"
         raise InputError(
-            f"{folder}: holds {found}, so the network's pixels are unknown; name a config instead"
+            f"{folder}: holds {found}, so the size of a network pixel is unknown; name a config "
+            "instead of the folder"
         )
     return scales.pop()

@@ -1,4 +1,4 @@
-"""The numbers of one recording, from its events and labels."""
+"""The numbers of one recording, read from its events and labels."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ from etram_mmdet.events.representations import Representation, build_representat
 def census_of_source(
     source: Source, settings: PreprocessSettings, classes: ClassSet, read_events: bool
 ) -> RecordingCensus:
-    """What a recording and its labels hold; raises ``InputError``.
+    """Reads the numbers of one recording and its labels.
 
     Args:
-        source: the two files.
+        source: recording and label file.
         settings: how they become frames.
-        classes: what its class ids mean.
-        read_events: whether to go through all events. Without it durations and counts stay unknown.
+        classes: meaning of the class ids in the label file.
+        read_events: whether to read all events. If not, duration and event counts stay unknown.
+
+    Raises:
+        InputError: the recording or its labels cannot be read.
     """
     with open_recording(source.events, **settings.opening) as recording:
         found = find_frames(recording, source, settings)
@@ -58,7 +61,10 @@ def _count_events(
     representation: Representation,
     boxes: ClassBoxes,
 ) -> dict:
-    """Go through the whole recording, window by window first, since windows are read in order."""
+    """Reads the whole recording and counts its events.
+
+    Windows come first, because they are read in time order; the rest of the recording follows.
+    """
     examination = Examination(recording, found, settings)
     is_frame = np.isin(found.frames.repr_us, found.frames.label_us)
     looked_at = some_of(found.frames.label_us)

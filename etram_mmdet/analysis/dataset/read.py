@@ -1,4 +1,4 @@
-"""Read the numbers of a data set from recordings or from preprocessed sequence folders."""
+"""Reads the numbers of a data set from recordings or from preprocessed sequence folders."""
 
 from __future__ import annotations
 
@@ -29,22 +29,36 @@ def take_census(
     read_events: bool = True,
     progress: Progress = lambda recordings, total: recordings,
 ) -> Census:
-    """Look through the sequence folders of ``data_root`` where it holds any, else through its recordings.
+    """Counts recordings, frames, boxes and events of a data folder.
 
-    ``settings`` decide how recordings become frames and how large a network pixel is; without them recordings are
-    taken as tools/preprocess.py does, and of a sequence folder the name of its tensors tells. ``class_set`` and
-    ``metainfo`` mean what they mean to :class:`ETraMDataset`. ``reading``: fields of :class:`PreprocessSettings` that
-    say how recordings and label files are read, where no ``settings`` do. Without ``read_events`` durations and counts
-    of events stay unknown.
+    It reads the sequence folders in ``data_root`` if there are any, else the recordings.
+
+    Args:
+        data_root: folder with the splits ``train``, ``val`` and ``test``.
+        class_set: classes, as :class:`ETraMDataset` takes them. Default: eTraM's.
+        settings: how recordings become frames, and how many sensor pixels a network pixel is wide.
+            Default: for recordings the defaults of tools/preprocess.py, for sequence folders the
+            scale in the name of their tensors.
+        metainfo: names and colours of classes, as :class:`ETraMDataset` takes them. Default: those
+            of the class set.
+        label_files: which of eTraM's label files are read: ``auto``, ``beside`` or ``eight_class``.
+            Default: ``auto``.
+        reading: fields of :class:`PreprocessSettings` that say how recordings and label files are
+            read; unused if there are ``settings``. Default: none.
+        read_events: whether to read events. If not, durations and event counts stay unknown.
+            Default: yes.
+        progress: wraps the list of recordings and gets their number as ``total``, such as ``tqdm``.
+            Default: shows nothing.
 
     Raises:
-        InputError: when there is no usable recording at all.
+        InputError: the folder is missing or none of its recordings can be used.
     """
     root = Path(data_root)
     classes = chosen_classes(class_set, metainfo)
     if not root.is_dir():
         raise InputError(
-            f"{root}: no such data folder; check the path, or make a sample with tools/make_sample.py"
+            f"{root}: no such data folder; check the path, or make a sample with "
+            "tools/make_sample.py"
         )
     folders = [(split, folder) for split in SPLITS for folder in sequence_folders(root / split)]
     if folders:
@@ -71,19 +85,25 @@ def take_census(
 
 
 def data_of_config(cfg: Mapping, path: str | Path) -> dict:
-    """The training data of a config as arguments of :func:`take_census`; ``path`` names it in errors.
+    """Returns the training data of a config as arguments of :func:`take_census`.
+
+    Args:
+        cfg: a complete config.
+        path: path of the config, named in errors.
 
     Raises:
-        InputError: for a config that names no training data.
+        InputError: the config has no training data, or several data sets.
     """
     data = cfg.get("train_dataloader", {}).get("dataset", {})
     if "dataset" in data or "datasets" in data:
         raise InputError(
-            f"{path}: train_dataloader has several data sets ({data.get('type')}); name one of their folders instead"
+            f"{path}: train_dataloader has several data sets ({data.get('type')}); name one of "
+            "their folders instead"
         )
     if "data_root" not in data:
         raise InputError(
-            f"{path}: no train_dataloader.dataset.data_root; name a training config, or a folder"
+            f"{path}: has no train_dataloader.dataset.data_root; name a training config, or a "
+            "folder"
         )
     defaults = PreprocessSettings()
     settings = PreprocessSettings(
@@ -107,7 +127,11 @@ def data_of_config(cfg: Mapping, path: str | Path) -> dict:
 
 
 def sequence_folders(folder: Path) -> list[Path]:
-    """The preprocessed recordings of a split."""
+    """Lists the preprocessed recordings of a split, sorted by name.
+
+    Args:
+        folder: folder of the split.
+    """
     return sorted(f for f in folder.glob("[!.]*") if (f / "labels_v2").is_dir())
 
 
@@ -116,4 +140,7 @@ def _differing_shapes(root: Path, recordings: list[RecordingCensus]) -> list[str
     if len(shapes) <= 1:
         return []
     listed = ", ".join(f"{shape} ({name})" for shape, name in shapes.items())
-    return [f"{root}: sequences differ in (channels, height, width): {listed}; separate them"]
+    return [
+        f"{root}: frames of the sequences differ in (channels, height, width): {listed}; put each "
+        "shape into a folder of its own"
+    ]

@@ -1,4 +1,4 @@
-"""The numbers of a data set: as tables for a terminal, and as one JSON file."""
+"""The numbers of a data set as tables for a terminal and as one JSON file."""
 
 from __future__ import annotations
 
@@ -17,13 +17,23 @@ SIZES = ("width_px", "height_px", "area_px2")
 
 
 def format_census(census: Census) -> str:
-    """Splits, classes and size mix, each under a line that says what it shows."""
+    """Formats the tables of splits, events in boxes, classes and sizes, each under a title.
+
+    Args:
+        census: numbers of the data set.
+    """
     seen = [_box_events(census)] if census.box_events() else []
     return "\n\n".join((_splits(census), *seen, format_classes(census), _size_mix(census)))
 
 
 def format_thresholds(thresholds: Sequence[Thresholds]) -> str:
-    """What every rule gives, with a note under it where a rule could not be followed."""
+    """Formats the size thresholds of every rule as a table.
+
+    A note below it names each rule that could not be followed completely.
+
+    Args:
+        thresholds: size thresholds, from :func:`all_thresholds`.
+    """
     rows = [
         [
             t.rule,
@@ -48,7 +58,8 @@ def format_thresholds(thresholds: Sequence[Thresholds]) -> str:
 
 
 def _splits(census: Census) -> str:
-    head = "split recordings day night seconds events events/s out-of-frame frames frames/s boxes dropped".split()
+    head = ["split", "recordings", "day", "night", "seconds", "events", "events/s", "out-of-frame"]
+    head += ["frames", "frames/s", "boxes", "dropped"]
     rows = []
     for split in census.splits:
         lights = census.lights(split)
@@ -63,7 +74,7 @@ def _splits(census: Census) -> str:
             percent(census.dropped_share(split)),
         )
         rows.append([split, len(census.of(split)), lights["day"], lights["night"], *numbers])
-    title = f"{census.data_root}: recordings; labelled frames in use; boxes dropped by a rule"
+    title = f"{census.data_root}: recordings, labelled frames in use, boxes dropped by a rule"
     return _titled(title, head, rows)
 
 
@@ -74,12 +85,21 @@ def _box_events(census: Census) -> str:
         found = census.box_events(split)
         shares = (percent(found and found.inside_share), percent(found and found.empty_share))
         rows.append([split, *shares, found and found.camera])
-    title = f"labelled frames; almost none: under {LEAST_PER_PX:g} events for each pixel of a box (network pixels)"
+    title = (
+        f"events in labelled frames; almost none means under {LEAST_PER_PX:g} events for each "
+        "pixel of a box (network pixels)"
+    )
     return _titled(title, head, rows)
 
 
 def format_classes(census: Census) -> str:
-    """Boxes of every class that has any, and the names of the others on one line."""
+    """Formats the number and sizes of boxes for every class that has boxes.
+
+    One line below the table names the classes without boxes.
+
+    Args:
+        census: numbers of the data set.
+    """
     head = ["class", *census.splits, "width px", "height px", "area px²"]
     of_split = [census.boxes(split) for split in census.splits]
     of_all = census.boxes()
@@ -93,7 +113,7 @@ def format_classes(census: Census) -> str:
     absent = [name for label, name in enumerate(census.classes) if label not in present]
     notes = [f"no box of {', '.join(absent)}"] if absent else []
     notes += [f"left out: {name} {count}" for name, count in census.left_out().items()]
-    title = "boxes; 5 %, 50 % and 95 % of them are smaller than (network pixels)"
+    title = "boxes; 5 %, 50 % and 95 % of them are smaller than these numbers (network pixels)"
     return "\n".join([_titled(title, head, rows), *notes])
 
 
@@ -119,7 +139,14 @@ def _titled(title: str, head: Sequence[str], rows: Sequence[Sequence]) -> str:
 
 
 def percentiles(boxes: BoxSizes) -> dict[str, dict[str, float]] | None:
-    """Of width, height and area in network pixels, ``{"width_px": {"p5": ...}}``; None without boxes."""
+    """Returns percentiles of width, height and area, such as ``{"width_px": {"p5": 7.0, ...}}``.
+
+    Args:
+        boxes: sizes of boxes, in network pixels.
+
+    Returns:
+        The percentiles of `PERCENTILES` for each of `SIZES`; ``None`` without boxes.
+    """
     if not len(boxes.labels):
         return None
     columns = zip(SIZES, (boxes.widths_px, boxes.heights_px, boxes.areas_px2), strict=True)
@@ -133,7 +160,13 @@ def percentiles(boxes: BoxSizes) -> dict[str, dict[str, float]] | None:
 
 
 def as_dict(census: Census, warnings: list[str], thresholds: list[Thresholds]) -> dict:
-    """Plain numbers, strings and None (unknown), ready for JSON; sizes are network pixels."""
+    """Returns all numbers as plain values for JSON; sizes in network pixels, ``None`` if unknown.
+
+    Args:
+        census: numbers of the data set.
+        warnings: sentences from :func:`find_warnings` and :func:`stride_warnings`.
+        thresholds: size thresholds, from :func:`all_thresholds`.
+    """
     return {
         "data_root": str(census.data_root),
         "class_set": census.class_set,

@@ -1,4 +1,4 @@
-"""The panels about size and shape of the boxes, in network pixels."""
+"""Panels about sizes and shapes of boxes, in network pixels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,16 @@ AREA_KEY = "white: median   dashed: 32², 96²   yellow: derived"
 
 
 def draw_areas(ax: Axes, census: Census, thresholds: Sequence[Thresholds]) -> None:
-    """How the areas of each class are spread, with COCO's borders and what the rules give."""
+    """Draws how the areas of the boxes of each class are distributed.
+
+    Lines mark COCO's borders between sizes and the thresholds of the rules.
+
+    Args:
+        ax: matplotlib axes to draw into.
+        census: numbers of the data set.
+        thresholds: size thresholds of all rules, from :func:`all_thresholds`. An empty list draws
+            none.
+    """
     boxes = census.boxes()
     octaves = np.log2(np.maximum(boxes.areas_px2, 1))
     low, high = (octaves.min() - 1, octaves.max() + 1) if len(octaves) else (4, 16)
@@ -41,7 +50,11 @@ def draw_areas(ax: Axes, census: Census, thresholds: Sequence[Thresholds]) -> No
 
 
 def _draw_borders(ax: Axes, thresholds: dict[str, Thresholds]) -> None:
-    """COCO's borders dashed, the rule ``classes`` in full lines, the percentiles of all boxes as marks at the foot."""
+    """Draws lines at COCO's borders and at the thresholds of the rules.
+
+    COCO's borders are dashed, the rule ``classes`` has full lines, and percentiles of all boxes are
+    short marks at the bottom.
+    """
     for area in (SMALL_PX2, MEDIUM_PX2):
         _mark(ax, area, 1, MUTED, (0, (3, 3)))
     if not thresholds:
@@ -67,7 +80,7 @@ def _mark(ax: Axes, area_px2: float, height: float, colour: str, style="-") -> N
 
 
 def _name_at_foot(ax: Axes, area_px2: float, name: str, side: str) -> None:
-    """Beside its mark, on a ground of its own, so that it can be read on lines too."""
+    """Writes a name next to its mark, on a background so that it can be read on top of lines."""
     at = dict(xy=(np.log2(area_px2), 0), xycoords=ax.get_xaxis_transform())
     offset = dict(xytext=(-4 if side == "right" else 4, 2), textcoords="offset points")
     ground = dict(facecolor=PANEL, lw=0, pad=1)
@@ -75,7 +88,10 @@ def _name_at_foot(ax: Axes, area_px2: float, name: str, side: str) -> None:
 
 
 def _ridge(ax: Axes, x: np.ndarray, octaves: np.ndarray, row: int, colour) -> None:
-    """A smoothed histogram on the line ``row``, as high for every class, with its median."""
+    """Draws a smoothed histogram on the line ``row`` with its median.
+
+    The histograms of all classes have the same height.
+    """
     if not len(octaves):
         ax.text(x[len(x) // 50], row, "no box", va="bottom", fontsize=9, color=MUTED)
         return
@@ -93,13 +109,17 @@ def _ridge(ax: Axes, x: np.ndarray, octaves: np.ndarray, row: int, colour) -> No
 
 
 def draw_shapes(ax: Axes, census: Census) -> None:
-    """Width against height; boxes on one falling line have one area."""
+    """Draws width against height of the boxes; boxes on one falling line have the same area.
+
+    Args:
+        ax: matplotlib axes to draw into.
+        census: numbers of the data set.
+    """
     from matplotlib.ticker import LogLocator, NullLocator
 
     boxes = census.boxes()
-    shown = np.random.default_rng(0).permutation(len(boxes.labels))[
-        :MOST_POINTS
-    ]  # mixed: no class hides another
+    # Drawn in random order, so that no class hides another.
+    shown = np.random.default_rng(0).permutation(len(boxes.labels))[:MOST_POINTS]
     dots = np.array(census.colours())[boxes.labels[shown]]
     ax.scatter(boxes.widths_px[shown], boxes.heights_px[shown], s=10, c=dots, alpha=0.6, lw=0)
     xlim = _limits(boxes.widths_px)
@@ -127,9 +147,9 @@ def draw_shapes(ax: Axes, census: Census) -> None:
 
 
 def _limits(sides_px: np.ndarray) -> np.ndarray:
-    """From a little less than the smallest to a little more than the largest, also without boxes."""
+    """Returns axis limits, a little wider than the range of the sides; works without boxes too."""
     return np.array([min(sides_px, default=4) / 1.15, max(sides_px, default=64) * 1.15])
 
 
 def _shown(shown: int, of: int) -> str:
-    return "" if shown == of else f"{shown:,} of {of:,} drawn"
+    return "" if shown == of else f"{shown:,} of {of:,} boxes drawn"

@@ -1,4 +1,4 @@
-"""Whether boxes are of sizes that the strides of a model fit."""
+"""Whether boxes have sizes that the strides of a model fit."""
 
 from __future__ import annotations
 
@@ -13,21 +13,43 @@ from etram_mmdet.models.building import build_detector
 
 STRIDES = (8, 16, 32)  # of configs/baseline.py
 FINE_STRIDES = (2, 4, 8)  # of configs/patch2.py
-LARGEST_PER_STRIDE = 16  # sides of a box in coarsest strides; FCOS gives a level boxes of up to 8
+# Longest side of a box, in coarsest strides. FCOS gives a level boxes of up to 8 strides.
+LARGEST_PER_STRIDE = 16
 
 
 def strides_of(cfg: Config) -> tuple[int, ...]:
-    """Those of the model of a whole config, which is built for it; raises ``InputError``."""
+    """Returns the strides of a config's model, in network pixels. The model is built to find them.
+
+    Args:
+        cfg: a complete config; it is not changed.
+
+    Raises:
+        InputError: the model cannot be built.
+    """
     return tuple(map(int, build_detector(copy.deepcopy(cfg)).bbox_head.strides))
 
 
 def share_under(boxes: BoxSizes, stride: int) -> float:
-    """Share of boxes with a side shorter than ``stride`` pixels: no cell of the map lies inside for sure."""
+    """Returns the share of boxes with a side shorter than a stride, 0 without boxes.
+
+    No cell of that map is sure to lie inside such a box.
+
+    Args:
+        boxes: sizes of boxes, in network pixels.
+        stride: stride, in network pixels.
+    """
     sides_px = np.minimum(boxes.widths_px, boxes.heights_px)
     return float(np.mean(sides_px < stride)) if len(sides_px) else 0.0
 
 
 def share_over(boxes: BoxSizes, strides: Sequence[int]) -> float:
-    """Share of boxes with a side longer than `LARGEST_PER_STRIDE` cells of the coarsest map."""
+    """Returns the share of boxes with a side longer than `LARGEST_PER_STRIDE` coarsest strides.
+
+    Without boxes it is 0.
+
+    Args:
+        boxes: sizes of boxes, in network pixels.
+        strides: strides of a model, in network pixels.
+    """
     sides_px = np.maximum(boxes.widths_px, boxes.heights_px)
     return float(np.mean(sides_px > LARGEST_PER_STRIDE * max(strides))) if len(sides_px) else 0.0

@@ -1,4 +1,4 @@
-"""Which classes the label files of a folder hold, and the class set that follows for a config."""
+"""Finds the classes in the label files of a folder and suggests a class set for a config."""
 
 from __future__ import annotations
 
@@ -19,11 +19,19 @@ from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.events.preprocessing.sources import Source, find_sources
 from etram_mmdet.utils.errors import InputError
 
-Key = int | str  # an id, where the label files hold no names, or a name
+Key = int | str  # a name, or an id if the label files hold no names
 
 
 def classes_in(sources: Iterable[Source], settings: PreprocessSettings) -> Counter[Key]:
-    """Boxes by class in all label files, the names in the order in which the files list them.
+    """Counts the boxes of each class in all label files.
+
+    Args:
+        sources: recordings with their label files.
+        settings: how recordings and label files are read.
+
+    Returns:
+        Number of boxes by name, or by id if a label file holds no names. Names come in the order in
+        which the files list them.
 
     Raises:
         InputError: no label file can be read.
@@ -49,12 +57,20 @@ def classes_in(sources: Iterable[Source], settings: PreprocessSettings) -> Count
 def class_set_for(
     sources: Sequence[Source], settings: PreprocessSettings, words: Sequence[str]
 ) -> tuple[str | dict, list[str]]:
-    """The class set of a config for these recordings, and a sentence where ids have no names yet.
+    """Chooses the class set of a config for recordings.
 
-    eTraM's own folders of eight classes have theirs. ``words`` as :func:`suggest_class_set` takes them.
+    eTraM's own folders with eight classes get eTraM's class set.
+
+    Args:
+        sources: recordings with their label files.
+        settings: how recordings and label files are read.
+        words: the user's classes, as :func:`suggest_class_set` takes them.
+
+    Returns:
+        The class set, and a list that holds one sentence if there are ids without names.
 
     Raises:
-        InputError: no label file can be read, or ``words`` leave open which class an id is.
+        InputError: no label file can be read, or ``words`` do not say which class an id is.
     """
     if not words and all(source.label_files == "eight_class" for source in sources):
         return DEFAULT_CLASS_SET, []
@@ -62,7 +78,7 @@ def class_set_for(
     ids = sorted(key for key in found if isinstance(key, int))
     listed = ", ".join(f"{key} ({found[key]:,} boxes)" for key in ids)
     note = (
-        f"labels hold ids without names: {listed}; name them with --classes {ids[0]}=NAME ..."
+        f"the labels hold ids without names: {listed}; name them with --classes {ids[0]}=NAME ..."
         if ids
         else ""
     )
@@ -70,17 +86,19 @@ def class_set_for(
 
 
 def class_set_in(root: Path) -> dict | None:
-    """The class set that the sequence folders or label files of ``root`` name themselves; ``None`` where they do not.
+    """Returns the class set that the files of a folder name, ``None`` if they hold no names.
+
+    Args:
+        root: folder of sequence folders or of recordings with label files.
 
     Raises:
-        InputError: there are neither, or no label file can be read.
+        InputError: the folder holds neither, or no label file can be read.
     """
     folders = [folder for split in SPLITS for folder in sequence_folders(root / split)]
     if folders:
         pairs = [pair for folder in folders for pair in class_names_of(folder).items()]
-        classes = {
-            id_or_name(name): name for _, name in reversed(pairs)
-        }  # in the spelling that comes first
+        # A name that is spelled in several ways keeps the first spelling.
+        classes = {id_or_name(name): name for _, name in reversed(pairs)}
         order = dict.fromkeys(id_or_name(name) for _, name in pairs)
         return (
             dict(classes=tuple(classes[key] for key in order), mapping=dict(pairs))
@@ -92,16 +110,16 @@ def class_set_in(root: Path) -> dict | None:
 
 
 def suggest_class_set(found: Mapping[Key, int], words: Sequence[str] = ()) -> dict:
-    """The ``class_set`` of a config, as :func:`get_class_set` takes it.
+    """Builds the ``class_set`` of a config, as :func:`get_class_set` takes it.
 
     Args:
-        found: what :func:`classes_in` gave.
-        words: the detector's classes in order, each ``NAME`` or ``KEY=NAME`` where KEY is an id or name
-            in the label files. Names alone stand for the ids in ascending order. Default: the names in
-            the files, or ``class_ID`` for ids without a name.
+        found: number of boxes by id or name, from :func:`classes_in`.
+        words: the detector's classes in order, each ``NAME`` or ``KEY=NAME``; KEY is an id or name
+            in the label files. Names without a KEY belong to the ids in ascending order. Default:
+            the names in the files, or ``class_ID`` for ids without a name.
 
     Raises:
-        InputError: words that do not say which class each id is.
+        InputError: ``words`` do not say which class each id is.
     """
     ids = sorted(key for key in found if isinstance(key, int))
     if not words:
@@ -116,7 +134,7 @@ def suggest_class_set(found: Mapping[Key, int], words: Sequence[str] = ()) -> di
     if ids and (unknown := set(classes) - {*mapping.values(), *_names(found)}):
         name = next(name for name in classes if name in unknown)
         raise InputError(
-            f"--classes {name}: no label is called so; name its id too, {ids[0]}={name}"
+            f"--classes {name}: no label has this name; write its id too, such as {ids[0]}={name}"
         )
     known = {id_or_name(key) for key in (*classes, *mapping)}
     leave_out = tuple(key for key in (*ids, *_names(found)) if id_or_name(key) not in known)
@@ -131,12 +149,12 @@ def _names(found: Mapping[Key, int]) -> list[str]:
 
 
 def _ids_of(classes: Sequence[str], ids: Sequence[int]) -> Sequence[int]:
-    """Which id each class has, where the user named the classes only."""
+    """Returns the id of each class, if the user wrote names only."""
     if 0 <= ids[0] and ids[-1] < len(classes):
         return range(len(classes))
     if len(ids) == len(classes):
         return ids
     raise InputError(
         f"--classes: {len(classes)} names ({', '.join(classes)}), but the label files hold the ids "
-        f"{', '.join(map(str, ids))}; say which is which: --classes {ids[0]}={classes[0]} ..."
+        f"{', '.join(map(str, ids))}; write the id of each: --classes {ids[0]}={classes[0]} ..."
     )

@@ -1,4 +1,7 @@
-"""Thresholds and weight of the size-aware box loss from the boxes of the training split, and a config with them."""
+"""Thresholds and weight of the size-aware box loss, derived from the training boxes.
+
+They can be written as a piece of a config.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +30,15 @@ model = dict(bbox_head=dict(loss_bbox=dict(type="SizeAwareIoULoss", **_base_.siz
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What one rule gives; areas in network pixels squared, ``notes`` say where a rule could not be followed.
+    """Size thresholds of one rule.
 
-    ``weighted_share`` is the share of training boxes whose box loss counts more than once (mode ``exponential``).
+    Attributes:
+        rule: name of the rule.
+        small_area: boxes below it are small, in network pixels squared.
+        medium_area: boxes below it are at most medium, in network pixels squared.
+        size_weight: largest weight of a box in the loss.
+        weighted_share: share of training boxes with a weight above 1 (mode ``exponential``).
+        notes: a sentence for each part of the rule that could not be followed. Default: none.
     """
 
     rule: str
@@ -41,11 +50,19 @@ class Thresholds:
 
 
 def all_thresholds(census: Census) -> list[Thresholds]:
-    """The loss's own defaults (``fixed``), then every rule; raises ``InputError`` without training boxes."""
+    """Returns the thresholds of the loss's defaults (``fixed``), then those of every rule.
+
+    Args:
+        census: numbers of the data set.
+
+    Raises:
+        InputError: there are no training boxes.
+    """
     boxes = census.boxes("train")
     if not len(boxes.labels):
         raise InputError(
-            f"{census.data_root}: no training boxes, from which thresholds come; fill its split train"
+            f"{census.data_root}: no training boxes, so no thresholds can be derived; put "
+            "labelled recordings into its split train"
         )
     groups = np.array([SIZE_GROUP_OF.get(name.lower(), "") for name in census.classes])[
         boxes.labels
@@ -54,10 +71,16 @@ def all_thresholds(census: Census) -> list[Thresholds]:
 
 
 def derive(areas_px2: np.ndarray, groups: np.ndarray) -> list[Thresholds]:
-    """Every rule over (n,) boxes; ``groups`` (n,) holds "small", "medium", "large" or "" for each.
+    """Derives the thresholds of every rule from n boxes.
 
-    ``classes``: 90th percentile of the small group, 75th of the medium group. ``p25``, ``p30``: this percentile of all
-    boxes, and their 70th for ``medium_area``. ``size_weight`` is 1.5 medium boxes per small one, limited to [2, 5].
+    Rule ``classes`` takes the 90th percentile of the small group as ``small_area`` and the 75th of
+    the medium group as ``medium_area``. Rules ``p25`` and ``p30`` take this percentile of all boxes
+    and their 70th. ``size_weight`` is 1.5 times the number of medium boxes per small box, limited
+    to [2, 5].
+
+    Args:
+        areas_px2: (n,) areas, in network pixels squared.
+        groups: (n,) size group of each box's class: "small", "medium", "large" or "".
     """
     weight, weight_notes = _weight(groups)
     results = [_result(areas_px2, FIXED, SMALL_PX2, MEDIUM_PX2, _LEAST_WEIGHT)]
@@ -79,7 +102,9 @@ def _percentile_of_group(
 ) -> tuple[float, tuple[str, ...]]:
     if group in groups:
         return np.percentile(areas_px2[groups == group], percentile), ()
-    note = f"no box of a {group} class: {group}_area is percentile {percentile_of_all} of all boxes instead"
+    note = (
+        f"no box of a {group} class, so {group}_area is percentile {percentile_of_all} of all boxes"
+    )
     return np.percentile(areas_px2, percentile_of_all), (note,)
 
 
@@ -89,7 +114,7 @@ def _weight(groups: np.ndarray) -> tuple[float, tuple[str, ...]]:
     if not num_small or not num_medium:
         missing = "medium" if num_small else "small"
         return _LEAST_WEIGHT, (
-            f"no box of a {missing} class: size_weight is its least value, {_LEAST_WEIGHT:g}",
+            f"no box of a {missing} class, so size_weight is its least value, {_LEAST_WEIGHT:g}",
         )
     return float(np.clip(1.5 * num_medium / num_small, _LEAST_WEIGHT, _MOST_WEIGHT)), ()
 
@@ -104,42 +129,71 @@ def _result(
 ) -> Thresholds:
     if small >= medium:
         notes += (
-            "small_area is not below medium_area: the loss's modes step and linear make no sense with them",
+            "small_area is not below medium_area, so modes step and linear of the loss make no "
+            "sense",
         )
     share = float(np.mean(exponential_weight(areas_px2, weight, small) > 1))
     return Thresholds(rule, float(small), float(medium), weight, share, notes)
 
 
 def write_thresholds(path: Path, census: Census, chosen: Thresholds) -> None:
-    """Write :func:`thresholds_as_config`; raises ``InputError`` where ``path`` cannot be written."""
+    """Writes the text of :func:`thresholds_as_config` into a file.
+
+    Args:
+        path: the file.
+        census: numbers of the data set.
+        chosen: thresholds to write.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
     with atomic_write(path) as aside:
         aside.write_text(thresholds_as_config(census, chosen))
 
 
 def thresholds_as_config(census: Census, chosen: Thresholds) -> str:
-    """Text of a config file that defines ``size_thresholds``; areas are rounded to a tenth of a square pixel."""
+    """Returns the text of a config file that defines ``size_thresholds``.
+
+    Areas are rounded to a tenth of a square pixel.
+
+    Args:
+        census: numbers of the data set.
+        chosen: thresholds to write.
+    """
     boxes = len(census.boxes("train").labels)
     sentences = (
-        f"Made by tools/inspect_data.py from {census.data_root}: {boxes} training boxes, {_meaning(census, chosen)}.",
-        f"{percent(chosen.weighted_share)} of these boxes weigh more than 1; areas are network pixels squared.",
+        f"Made by tools/inspect_data.py from {census.data_root}: {boxes} training boxes, "
+        f"{_meaning(census, chosen)}.",
+        f"{percent(chosen.weighted_share)} of these boxes weigh more than 1; areas are network "
+        "pixels squared.",
         *(f"Note: {note}." for note in chosen.notes),
     )
-    comments = [line for s in sentences for line in textwrap.wrap(s, 116)]
+    comments = [line for s in sentences for line in textwrap.wrap(s, 98)]
     areas = f"small_area={chosen.small_area:.1f}, medium_area={chosen.medium_area:.1f}"
     values = f"size_thresholds = dict({areas}, size_weight={round(chosen.size_weight, 3)})"
     return "\n".join([*(f"# {line}" for line in comments), values, ""])
 
 
 def usage(path: Path) -> str:
-    """The lines of a config in configs/ that uses the text at ``path``."""
+    """Returns the lines with which a config in configs/ uses written thresholds.
+
+    Args:
+        path: file of :func:`write_thresholds`.
+    """
     return USAGE.format(path=Path(os.path.relpath(path, "configs")).as_posix())
 
 
 def _meaning(census: Census, chosen: Thresholds) -> str:
     if chosen.rule == "classes":
         small, medium = (_names(census, group) for group in ("small", "medium"))
-        return f"rule classes (90 % of {small} are smaller than small_area, 75 % of {medium} than medium_area)"
-    return f"rule {chosen.rule} ({chosen.rule[1:]} % of all boxes are smaller than small_area, 70 % than medium_area)"
+        return (
+            f"rule classes (90 % of {small} are smaller than small_area, 75 % of {medium} than "
+            "medium_area)"
+        )
+    return (
+        f"rule {chosen.rule} ({chosen.rule[1:]} % of all boxes are smaller than small_area, 70 % "
+        "than medium_area)"
+    )
 
 
 def _names(census: Census, group: str) -> str:

@@ -1,4 +1,4 @@
-"""Rules that turn the numbers of a data set into sentences about what may go wrong with it."""
+"""Rules that turn the numbers of a data set into warnings."""
 
 from __future__ import annotations
 
@@ -14,20 +14,25 @@ from etram_mmdet.events.preprocessing.frame_times import labels_per_s
 from etram_mmdet.events.preprocessing.plausibility import differing_rates
 from etram_mmdet.utils.text import number, percent
 
-LEAST_BOXES = 20  # of a class in a split before its typical box means anything
+LEAST_BOXES = 20  # boxes of a class in a split; with fewer a typical box means nothing
 MOST_SMALL_DIFFERENCE = 0.10
 MOST_MIX_DISTANCE = 0.20
 MOST_DROPPED = 0.20
-MOST_EMPTY = 0.05  # of the boxes
-MOST_SHRUNK = 0.5  # of the events
-MOST_BEYOND_STRIDES = 0.10  # of the boxes
-# What the typical box of a class should be like, by lower-case name. Perspective blurs other orders of size.
+MOST_EMPTY = 0.05  # share of boxes
+MOST_SHRUNK = 0.5  # share of events
+MOST_BEYOND_STRIDES = 0.10  # share of boxes
+# Shapes and sizes that the typical box of a class should have, by lower-case name. Other classes
+# may have any order of size, because of perspective.
 TALLER_THAN_WIDE = ("pedestrian",)
 LARGER_THAN_PEDESTRIAN = ("car", "vehicle", "truck", "bus", "tram")
 
 
 def find_warnings(census: Census) -> list[str]:
-    """A sentence for everything that deserves a look, beside the census's problems."""
+    """Returns a sentence for everything that deserves a look, the census's problems not included.
+
+    Args:
+        census: numbers of the data set.
+    """
     rules = (
         _missing_classes,
         _odd_boxes,
@@ -48,7 +53,9 @@ def _missing_classes(census: Census) -> Iterator[str]:
     anywhere = set(census.boxes().labels.tolist())
     nowhere = [name for label, name in enumerate(census.classes) if label not in anywhere]
     if nowhere:
-        advice = "a class set without them says what the detector can learn: class_set, --classes"
+        advice = (
+            "a detector cannot learn them; choose a class set without them: class_set, --classes"
+        )
         yield f"no box of {', '.join(nowhere)} in any split; {advice}"
     for split in census.splits:
         present = set(census.boxes(split).labels.tolist())
@@ -73,7 +80,8 @@ def _odd_boxes(census: Census) -> Iterator[str]:
         typical = {name: box for name, box in typical.items() if box}
         for name in TALLER_THAN_WIDE:
             if name in typical and typical[name][0] > typical[name][1]:
-                yield f"{split}: the typical {name} is wider than tall ({_text(typical[name])}); {hint}"
+                size = _text(typical[name])
+                yield f"{split}: the typical {name} is wider than tall ({size}); {hint}"
         for name in LARGER_THAN_PEDESTRIAN:
             if (
                 name in typical
@@ -81,11 +89,17 @@ def _odd_boxes(census: Census) -> Iterator[str]:
                 and typical[name][2] < typical["pedestrian"][2]
             ):
                 sizes = f"{_text(typical[name])} to {_text(typical['pedestrian'])}"
-                yield f"{split}: the typical {name} is smaller than the typical pedestrian ({sizes}); {hint}"
+                yield (
+                    f"{split}: the typical {name} is smaller than the typical pedestrian "
+                    f"({sizes}); {hint}"
+                )
 
 
 def _typical_box(boxes: BoxSizes) -> tuple[float, float, float] | None:
-    """Median width, height (px) and area (px²)."""
+    """Returns median width, height (px) and area (px²) of boxes.
+
+    With fewer than `LEAST_BOXES` boxes it returns ``None``.
+    """
     if len(boxes.labels) < LEAST_BOXES:
         return None
     return tuple(
@@ -101,13 +115,12 @@ def _size_mix(census: Census) -> Iterator[str]:
     train = census.boxes("train").size_mix()
     for split in ("val", "test"):
         mix = census.boxes(split).size_mix()
-        distance = (
-            np.abs(mix - train).sum() / 2
-        )  # NaN, hence no warning, where a split has no boxes
+        # NaN if a split has no boxes, which gives no warning.
+        distance = np.abs(mix - train).sum() / 2
         if abs(mix[0] - train[0]) > MOST_SMALL_DIFFERENCE or distance > MOST_MIX_DISTANCE:
             yield (
-                f"{split}: {_percent(mix)} of the boxes are small, medium and large, in train {_percent(train)}; "
-                "results there speak of other sizes than were trained"
+                f"{split}: {_percent(mix)} of the boxes are small, medium and large, in train "
+                f"{_percent(train)}; results on {split} are about other sizes than the trained ones"
             )
 
 
@@ -121,8 +134,9 @@ def _empty_boxes(census: Census) -> Iterator[str]:
         share = found.empty_share if found else None
         if share is not None and share > MOST_EMPTY:
             yield (
-                f"{split}: {percent(share, 0)} of the boxes hold almost no events (under {LEAST_PER_PX:g} for each "
-                "pixel): objects that stand or are far, which no detector finds from events"
+                f"{split}: {percent(share, 0)} of the boxes hold almost no events (under "
+                f"{LEAST_PER_PX:g} for each pixel); such objects do not move or are far away, and "
+                "no detector can find them from events"
             )
 
 
@@ -130,11 +144,15 @@ def _cameras(census: Census) -> Iterator[str]:
     found = {split: census.box_events(split) for split in census.splits}
     cameras = {split: events.camera for split, events in found.items() if events and events.camera}
     if len(set(cameras.values())) > 1:
+        shares = {split: percent(found[split].inside_share, 0) for split in cameras}
         listed = ", ".join(
-            f"{split} from a {camera} one ({percent(found[split].inside_share, 0)} of the events in boxes)"
+            f"{split} has a {camera} camera ({shares[split]} of the events in boxes)"
             for split, camera in cameras.items()
         )
-        yield f"the camera moves in some splits only: {listed}; results of one kind say little about the other"
+        yield (
+            f"the camera moves in some splits only: {listed}; results of one kind say little about "
+            "the other"
+        )
 
 
 def _shrunk_away(census: Census) -> Iterator[str]:
@@ -143,12 +161,18 @@ def _shrunk_away(census: Census) -> Iterator[str]:
         ways = ", ".join(sorted({r.downsample for r in census.recordings}))
         yield (
             f"downsample {ways} leaves out {left_out:,} of the {events:,} events in frames "
-            f"({percent(left_out / events, 0)}); --downsample sum keeps them, none keeps the full resolution too"
+            f"({percent(left_out / events, 0)}); --downsample sum keeps them, --downsample none "
+            "keeps the full resolution too"
         )
 
 
 def stride_warnings(census: Census, strides: Sequence[int]) -> list[str]:
-    """A sentence for each split whose boxes do not fit the strides of a model."""
+    """Returns a sentence for each split whose boxes do not fit the strides of a model.
+
+    Args:
+        census: numbers of the data set.
+        strides: strides of the model, in network pixels.
+    """
     told = ", ".join(map(str, strides))
     finer = "finer strides (configs/patch2.py has 2, 4, 8) or --downsample none"
     coarser = "coarser strides (configs/baseline.py has 8, 16, 32)"
@@ -169,7 +193,8 @@ def stride_warnings(census: Census, strides: Sequence[int]) -> list[str]:
         ):
             if share > MOST_BEYOND_STRIDES:
                 sentences.append(
-                    f"{split}: {percent(share, 0)} of the boxes have {what} (strides {told}); they ask for {remedy}"
+                    f"{split}: {percent(share, 0)} of the boxes have {what} (strides {told}); use "
+                    f"{remedy}"
                 )
     return sentences
 
@@ -181,7 +206,10 @@ def _shared_names(census: Census) -> Iterator[str]:
     for name, splits in sorted(splits_of.items()):
         if len(splits) > 1:
             listed = " and ".join(s for s in census.splits if s in splits)
-            yield f"{name}: in {listed}; results are too good if it is one recording, so keep it in one split"
+            yield (
+                f"{name}: is in {listed}; if it is the same recording, results are too good, so "
+                "keep it in one split only"
+            )
 
 
 def _dropped_boxes(census: Census) -> Iterator[str]:
@@ -190,7 +218,10 @@ def _dropped_boxes(census: Census) -> Iterator[str]:
         if share is not None and share > MOST_DROPPED:
             counts = Counter(census.dropped_boxes(split)).most_common()
             listed = ", ".join(f"{rule} {count}" for rule, count in counts if count)
-            yield f"{split}: {percent(share, 0)} of the boxes are dropped ({listed}); check their coordinates"
+            yield (
+                f"{split}: {percent(share, 0)} of the boxes are dropped ({listed}); check their "
+                "coordinates"
+            )
 
 
 def _assumed_size(census: Census) -> Iterator[str]:

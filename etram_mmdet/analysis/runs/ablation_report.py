@@ -1,4 +1,4 @@
-"""An ablation as a table in Markdown and as a picture."""
+"""An ablation as a Markdown table and as a picture."""
 
 from __future__ import annotations
 
@@ -26,7 +26,14 @@ _NOT_COMPARED = "#5c6370"
 
 
 def format_ablation(rows: Sequence[Row]) -> str:
-    """What was compared, a line per variant (mean ± standard deviation over seeds, in percent), and how to read it."""
+    """Formats an ablation as a Markdown page.
+
+    The page says what was compared, has one line per variant and explains how to read it. Numbers
+    are mean ± standard deviation over seeds, in percent.
+
+    Args:
+        rows: result of :func:`compare`, the baseline first.
+    """
     head = ["variant", "batch", "steps", "samples", "lr", "seeds", *(_TITLES[m] for m in METRICS)]
     head += [f"ΔAP to {rows[0].variant.name} ({CONFIDENCE:.0%} interval)", "significant"]
     table = markdown_table(head, [_cells(row) for row in rows])
@@ -42,8 +49,9 @@ def _heading(rows: Sequence[Row]) -> list[str]:
     where = ", ".join(f"{key} {value}" for key, value in record["machine"].items())
     return [
         f"Protocol {record['protocol']}; score threshold {record['test_cfg'].get('score_thr')}.",
-        f"Trained on {train['recordings']} recordings ({train['boxes']:,} boxes), evaluated on {val['recordings']} "
-        f"others ({val['labelled_frames']:,} frames, {val['boxes']:,} boxes) after the last step, once.",
+        f"Trained on {train['recordings']} recordings ({train['boxes']:,} boxes). Evaluated once, "
+        f"after the last step, on {val['recordings']} other recordings "
+        f"({val['labelled_frames']:,} frames, {val['boxes']:,} boxes).",
         f"Commit {record['commit'] or 'unknown'}; {where}.",
     ]
 
@@ -64,6 +72,12 @@ def _cells(row: Row) -> list[str]:
 
 
 def mean_and_spread(values: np.ndarray) -> str:
+    """Formats mean ± standard deviation in percent.
+
+    Args:
+        values: (n,) numbers from 0 to 1, one per seed. A single one has no standard deviation; none
+            give "-".
+    """
     if not len(values):
         return "-"
     spread = f" ± {100 * values.std(ddof=1):.1f}" if len(values) > 1 else ""
@@ -77,7 +91,7 @@ def _difference(row: Row) -> list[str]:
         return ["", ""]
     d = row.difference
     if np.isnan(d.p):
-        return [f"{100 * d.mean:+.1f}", "undefined, no spread over seeds"]
+        return [f"{100 * d.mean:+.1f}", "unknown: AP is the same for all seeds"]
     verdict = "yes" if d.is_significant else "no"
     return [
         f"{100 * d.mean:+.1f} ({100 * d.low:+.1f} to {100 * d.high:+.1f})",
@@ -87,15 +101,21 @@ def _difference(row: Row) -> list[str]:
 
 def _notes(rows: Sequence[Row]) -> list[str]:
     notes = [
-        "± is the standard deviation over seeds; intervals are Welch's, p-values corrected for the number of "
-        "comparisons (Holm). A variant is not compared where data, samples, clip length, schedule, "
-        "learning-rate rule, protocol, post-processing, device or commit differ."
+        "± is the standard deviation over seeds. Intervals are Welch's, p-values are corrected for "
+        "the number of comparisons (Holm). A variant is not compared if data, samples, clip "
+        "length, schedule, learning-rate rule, protocol, post-processing, device or commit differ "
+        "from the baseline's."
     ]
     return notes + [f"- {row.variant.name}: {row.variant.note}" for row in rows if row.variant.note]
 
 
 def draw_ablation(rows: Sequence[Row], path: Path) -> None:
-    """Two panels side by side, one line per variant from top to bottom."""
+    """Draws an ablation as a PNG file: two panels side by side, one line per variant.
+
+    Args:
+        rows: result of :func:`compare`, the baseline first. They are drawn from top to bottom.
+        path: the PNG file.
+    """
     with page(path, 13, 1.9 + 0.46 * len(rows), dpi=110) as figure:
         axes = figure.subplots(1, 2, sharey=True)
         for ax, (metric, title) in zip(axes, _PANELS, strict=True):
@@ -131,6 +151,6 @@ def _colour(row: Row, metric: str) -> str:
 def _legend(rows: Sequence[Row]) -> str:
     seeds = max((len(row.records) for row in rows), default=0)
     return (
-        f"dot: one of {seeds} seeds   bar: mean   dashed: {rows[0].variant.name}   green: AP differs significantly   "
-        "grey: not comparable (see the table)"
+        f"dot: one of {seeds} seeds   bar: mean   dashed: mean of {rows[0].variant.name}   "
+        "green: AP differs significantly   grey: not comparable (see the table)"
     )

@@ -1,4 +1,4 @@
-"""Runs beside each other: as Markdown whose columns line up in a terminal, and as a picture."""
+"""Several runs in one comparison: a Markdown table, aligned for a terminal, and a picture."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _TITLES = dict(
     AP_S_network_px="AP, boxes < 32² network px",
 )
 _CLAIM = (
-    "With a single run each no significance can be told; for a claim train several seeds at equal samples with "
-    "tools/ablate.py."
+    "A single run each cannot show whether a difference is significant. For that, train several "
+    "seeds at equal samples with tools/ablate.py."
 )
 _COLOURS = ("#42a5f5", "#ffca28", "#ec407a", "#66bb6a", "#ab47bc", "#26c6da", "#ff7043", "#d7ccc8")
 _MARKERS = "osD^vP*X"
@@ -34,7 +34,15 @@ _LINE_IN = 0.24  # height of a line of text
 
 
 def format_comparison(runs: Sequence[Run], selection: Selection) -> str:
-    """What was measured and what to mind, a line per run, AP per class, and what differs; AP in percent."""
+    """Formats a comparison of runs as a Markdown page, with AP in percent.
+
+    The page says what was measured and what to be careful about. It has one line per run, a table
+    of AP per class, and a table of the settings in which the runs differ.
+
+    Args:
+        runs: the runs, in the order of the lines.
+        selection: which evaluation of each run is compared.
+    """
     parts = [
         f"Each run's {selection}; AP in percent, protocol {runs[0].protocol}.",
         caution(runs),
@@ -47,16 +55,27 @@ def format_comparison(runs: Sequence[Run], selection: Selection) -> str:
 
 
 def caution(runs: Sequence[Run]) -> str:
-    """One sentence where the runs were not trained under equal conditions, else nothing."""
+    """Returns one sentence if the runs were trained under unequal conditions, else nothing.
+
+    Args:
+        runs: the runs.
+    """
     unequal = unequal_conditions(runs)
     if not unequal:
         return ""
     what = "samples" if SAMPLES in unequal else "conditions"
-    return f"Not at equal {what}: the runs differ in {', '.join(unequal)}, which alone may make the difference in AP."
+    return (
+        f"Not at equal {what}: the runs differ in {', '.join(unequal)}, which alone may make the "
+        "difference in AP."
+    )
 
 
 def rated_classes(runs: Sequence[Run]) -> tuple[str, ...]:
-    """All classes of the data; none under a protocol that does not tell classes apart."""
+    """Returns the names of all classes; none if the protocol does not tell classes apart.
+
+    Args:
+        runs: the runs; all have the same classes.
+    """
     classes = runs[0].classes
     return classes if any(f"AP_{name}" in run.metrics for run in runs for name in classes) else ()
 
@@ -94,7 +113,16 @@ def _what_differs(runs: Sequence[Run]) -> str:
 
 
 def draw_comparison(runs: Sequence[Run], selection: Selection, path: Path) -> None:
-    """Write the picture as PNG, 1200 px wide: a legend with a line per run above two panels, remarks below."""
+    """Draws a comparison of runs as a PNG file, 1200 px wide.
+
+    A legend with one line per run is at the top, two panels are in the middle, remarks are at the
+    bottom.
+
+    Args:
+        runs: the runs, in the order of the legend.
+        selection: which evaluation of each run is compared.
+        path: the PNG file.
+    """
     said = f"Each run's {selection}; protocol {runs[0].protocol}"
     lines = [(line, MUTED) for line in textwrap.wrap(said, 165)]
     lines += [(line, ACCENT) for line in textwrap.wrap(caution(runs), 165)]
@@ -118,7 +146,7 @@ def draw_comparison(runs: Sequence[Run], selection: Selection, path: Path) -> No
 
 
 def _draw_steps(ax: Axes, runs: Sequence[Run]) -> None:
-    """A line per run through its evaluations, the compared one large."""
+    """Draws one line per run through its evaluations, with a large mark at the compared one."""
     from matplotlib.ticker import MaxNLocator
 
     for i, run in enumerate(runs):
@@ -128,14 +156,13 @@ def _draw_steps(ax: Axes, runs: Sequence[Run]) -> None:
         ax.plot(
             list(run.evaluations), percent, **_look(i), lw=1.6, ms=9, markevery=[at], label=label
         )
-    ax.set(
-        xlabel="step", ylabel="AP in percent", ylim=(0, 1.08 * ax.get_ylim()[1])
-    )  # room for the highest mark
+    # The limit leaves room for the highest mark.
+    ax.set(xlabel="step", ylabel="AP in percent", ylim=(0, 1.08 * ax.get_ylim()[1]))
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.grid()
     ax.set_title(
-        "AP over the steps, a mark where compared",
+        "AP over the steps, marked at the compared step",
         loc="left",
         fontsize=13,
         weight="bold",
@@ -144,7 +171,7 @@ def _draw_steps(ax: Axes, runs: Sequence[Run]) -> None:
 
 
 def _draw_classes(ax: Axes, runs: Sequence[Run]) -> None:
-    """A mark per run and class, runs in the legend's order from top to bottom."""
+    """Draws one mark per run and class; runs have the legend's order from top to bottom."""
     classes = rated_classes(runs)
     if not classes:
         ax.set_axis_off()

@@ -1,4 +1,4 @@
-"""The evaluations that training and tests leave in results.csv."""
+"""The evaluations that training and tests write into results.csv."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ RESULTS_FILE = "results.csv"
 
 @dataclass(frozen=True)
 class Selection:
-    """Which evaluation of a run on ``split`` counts: that at ``step``, the one with the ``best`` AP, or the last."""
+    """Says which evaluation of a run is compared.
+
+    Attributes:
+        split: split of the evaluation. Default: ``val``.
+        step: step of the evaluation. Default: the last one.
+        best: whether the evaluation with the highest AP is taken instead. Default: no.
+    """
 
     split: str = "val"
     step: int | None = None
@@ -22,7 +28,7 @@ class Selection:
 
     def __str__(self) -> str:
         if self.best:
-            return f"{self.split} evaluation of highest AP (--best), a choice that flatters"
+            return f"{self.split} evaluation of highest AP (--best), which favours every run"
         return (
             f"last {self.split} evaluation"
             if self.step is None
@@ -30,17 +36,26 @@ class Selection:
         )
 
     def step_among(self, evaluations: dict[int, dict[str, float]], folder: Path) -> int:
-        """The step of the evaluation that counts; raises ``InputError`` where there is none."""
+        """Returns the step of the evaluation that is compared.
+
+        Args:
+            evaluations: metrics by step, from :func:`read_evaluations`.
+            folder: work folder of the run, named in errors.
+
+        Raises:
+            InputError: there is no such evaluation.
+        """
         if not evaluations:
             raise InputError(
-                f"{folder / RESULTS_FILE}: no {self.split} evaluation under the run's headline protocol yet; add one: "
-                f"tools/test.py {folder} --cfg-options "
+                f"{folder / RESULTS_FILE}: no {self.split} evaluation under the run's headline "
+                f"protocol yet; add one: tools/test.py {folder} --cfg-options "
                 f"test_dataloader.dataset.split={self.split}"
             )
         if self.step is not None and self.step not in evaluations:
             raise InputError(
                 f"{folder}: no {self.split} evaluation at step {self.step}, expected one of "
-                f"{', '.join(map(str, evaluations))}; leave --step out for the last of each run"
+                f"{', '.join(map(str, evaluations))}; leave --step out to compare each run's "
+                "last"
             )
         if self.best:
             return max(evaluations, key=lambda step: evaluations[step]["AP"])
@@ -48,9 +63,18 @@ class Selection:
 
 
 def read_evaluations(path: Path, split: str, record: dict) -> dict[int, dict[str, float]]:
-    """Metrics under the headline protocol of run.json, with its post-processing, by ascending step.
+    """Reads the evaluations of a run under its headline protocol and post-processing.
 
-    The protocol's name is left out of their keys. Raises ``InputError`` for a table that training did not write so.
+    Args:
+        path: results.csv of the run.
+        split: split of the evaluations.
+        record: run.json of the run.
+
+    Returns:
+        Metrics by step, in ascending order. The protocol's name is left out of their keys.
+
+    Raises:
+        InputError: the file is not a table that training wrote.
     """
     prefix = headline(record).split(": ")[0] + "/"
     try:
@@ -66,10 +90,14 @@ def read_evaluations(path: Path, split: str, record: dict) -> dict[int, dict[str
         }
     except (KeyError, AttributeError, TypeError, ValueError, csv.Error) as error:
         raise InputError(
-            f"{path}: damaged, not the table of a training ({error}); restore it"
+            f"{path}: damaged, not a table that training wrote ({error}); restore it"
         ) from error
 
 
 def headline(record: dict) -> str:
-    """The first protocol of a run.json, with its rules."""
+    """Returns the first protocol of a run, with its rules.
+
+    Args:
+        record: run.json of the run.
+    """
     return record["protocol"].split("; ")[0]

@@ -1,4 +1,4 @@
-"""Train the runs of a plan, one per device at a time; whatever is finished stays finished."""
+"""Trains the runs of a plan, one per device at a time. Finished runs are not trained again."""
 
 from __future__ import annotations
 
@@ -30,22 +30,37 @@ from etram_mmdet.utils.plain_config import read_plain_config
 from etram_mmdet.utils.text import changes
 
 LOG_FILE = "train.log"
-# Settings that change no number; earlier versions had others.
+# Settings that change no result. Earlier versions had other values.
 _FREE = ("default_hooks.visualization", "visualizer", "vis_backends", "env_cfg.rank_timeout_s")
 CLAIM_FILE = ".ablation"
 
 
 def run_folder(out: Path, variant: Variant, seed: int) -> Path:
+    """Returns the work folder of a run.
+
+    Args:
+        out: folder of the ablation.
+        variant: row of the table.
+        seed: seed of the run.
+    """
     return out / variant.name / f"seed_{seed}"
 
 
 def finished_result(folder: Path, variant: Variant) -> dict | None:
-    """Record and metrics of a finished run: those of its last step, never of an earlier one; else ``None``."""
+    """Returns run.json and the metrics of a run's last step; ``None`` if it is not finished.
+
+    Args:
+        folder: work folder of the run.
+        variant: row of the table; it knows the number of steps.
+
+    Raises:
+        InputError: a file in the folder is damaged.
+    """
     table = folder / RESULTS_FILE
     record = folder / RUN_FILE
     if not table.is_file() or not record.is_file():
         return None
-    advice = "delete this run's folder, and it is trained again"
+    advice = "delete this run's folder, then the run is trained again"
     content = read_json(record, advice)
     try:
         rows = [
@@ -63,24 +78,34 @@ def finished_result(folder: Path, variant: Variant) -> dict | None:
 
 
 def check_order(out: Path, variant: Variant, seed: int) -> Path:
-    """Where the config of a run stands; raises ``InputError`` when another run was begun there."""
+    """Returns the path of a run's config and checks that no other run was begun there.
+
+    Args:
+        out: folder of the ablation.
+        variant: row of the table.
+        seed: seed of the run.
+
+    Raises:
+        InputError: a run with other settings was begun in this place.
+    """
     path = _order_file(run_folder(out, variant, seed))
     if path.is_file():
         ours = variant.config_for(seed)
         begun = Config(read_plain_config(path))
-        complete_config(begun)  # version 0.1 left open what follows from the rest
+        complete_config(begun)  # version 0.1 left out settings that follow from others
         found = changes(begun.to_dict(), ours.to_dict())
         differing = [line for line in found if not line.startswith(_FREE)]
         if differing:
             raise InputError(
                 f"{path.with_suffix('')}: a run with other settings was begun there "
-                f"({'; '.join(differing[:5])}); delete it with its .py, or choose another --out"
+                f"({'; '.join(differing[:5])}); delete the folder and its .py, or choose another "
+                "--out"
             )
     return path
 
 
 def default_devices() -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; ``["cpu"]`` if there is none."""
+    """Lists the GPUs of this process as CUDA_VISIBLE_DEVICES names them; ``["cpu"]`` if none."""
     if not torch.cuda.is_available():
         return ["cpu"]
     numbers = ",".join(map(str, range(torch.cuda.device_count())))
@@ -88,10 +113,15 @@ def default_devices() -> list[str]:
 
 
 class Launcher:
-    """Trains with ``train_tool`` (tools/train.py), each run in a process of its own that logs into its folder.
+    """Trains the runs of a plan, each in a process of its own that logs into its folder.
 
-    ``devices``: GPU numbers, or "cpu" once for every run that shall go at a time; those share the cores. ``say`` prints
-    progress.
+    Args:
+        plan: the runs.
+        out: folder of the ablation.
+        devices: number of each GPU to use, or "cpu" once for each run that trains at the same time;
+            these share the cores.
+        train_tool: path of tools/train.py.
+        say: prints progress. Default: ``print``.
     """
 
     def __init__(
@@ -109,7 +139,10 @@ class Launcher:
         self.seconds: list[float] = []
 
     def run(self) -> list[str]:
-        """Train what is not finished; returns a sentence for each run that failed. A kill stops all processes."""
+        """Trains what is not finished and returns a sentence for each run that failed.
+
+        If this process is stopped, all its training processes are stopped too.
+        """
         self.out.mkdir(parents=True, exist_ok=True)
         with stop_once(), claim(self.out / CLAIM_FILE, str(self.out)):
             return self._run()
@@ -121,9 +154,8 @@ class Launcher:
             with atomic_write(path) as aside:
                 aside.write_text(variant.config_for(seed).pretty_text)
         for run in self.plan.runs:
-            check_free(
-                run_folder(self.out, *run)
-            )  # a training may outlive the launcher that began it
+            # A training may still run although its launcher was killed.
+            check_free(run_folder(self.out, *run))
         todo = [
             run
             for run in self.plan.runs
@@ -131,9 +163,7 @@ class Launcher:
         ]
         for run in todo:
             waiting.put(run)
-        self.say(
-            f"{len(self.plan.runs)} runs, {len(self.plan.runs) - len(todo)} of them finished before"
-        )
+        self.say(f"{len(self.plan.runs)} runs, {len(self.plan.runs) - len(todo)} already finished")
         threads = [
             threading.Thread(target=self._work, args=(d, waiting), daemon=True)
             for d in self.devices
@@ -150,7 +180,7 @@ class Launcher:
             running = list(self.processes)
             for process in running:
                 process.terminate()
-            for process in running:  # each ends its step and saves
+            for process in running:  # each finishes its step and saves a checkpoint
                 process.wait()
         return self.failed
 
@@ -162,7 +192,7 @@ class Launcher:
                 return
             try:
                 self._train(device, variant, seed, waiting)
-            except Exception as error:  # of one run; the others go on, and the user is told
+            except Exception as error:  # of one run; the other runs go on
                 self.failed.append(f"{variant.name} seed {seed}: {type(error).__name__}: {error}")
                 self.say(f"FAILED {self.failed[-1]}")
 
@@ -171,7 +201,7 @@ class Launcher:
         start = time.monotonic()
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / LOG_FILE).open("a") as log:
-            with self.starting:  # a stop finds every process that has been started
+            with self.starting:  # so that a stop finds every started process
                 if self.stopped.is_set():
                     return
                 process = subprocess.Popen(
@@ -198,7 +228,8 @@ class Launcher:
         left = waiting.qsize() * sum(self.seconds) / len(self.seconds) / len(self.devices) / 60
         ap = result["metrics"]["coco/AP"]
         self.say(
-            f"{variant.name} seed {seed} on {device}: AP {ap:.4f} in {minutes:.1f} min, about {left:.0f} min left"
+            f"{variant.name} seed {seed} on {device}: AP {ap:.4f} in {minutes:.1f} min, about "
+            f"{left:.0f} min left"
         )
 
     def _command(self, folder: Path) -> list[str]:
@@ -221,5 +252,9 @@ class Launcher:
 
 
 def _order_file(folder: Path) -> Path:
-    """The config of the run in ``folder``, beside it: training writes a completed one of the same name into it."""
+    """Returns the path of the config from which the run in ``folder`` is trained.
+
+    It is next to the folder, because training writes a completed config of the same name into the
+    folder.
+    """
     return folder.with_name(f"{folder.name}.py")

@@ -1,4 +1,4 @@
-"""Which runs an ablation consists of."""
+"""The runs of an ablation, read from its file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,17 @@ _RUN_KEYS = {"config", "options", "samples", "note"}
 
 @dataclass(frozen=True)
 class Variant:
-    """One row of the table: a config with options, trained on ``samples`` clips with every seed."""
+    """One row of an ablation's table: a config with options, trained once with every seed.
+
+    Attributes:
+        name: name in tables and of its folder.
+        config: path of the config.
+        samples: clips on which each run trains.
+        batch: clips in a batch.
+        options: settings that replace those of the config, as with ``--cfg-options``. Default:
+            none.
+        note: remark below the table. Default: none.
+    """
 
     name: str
     config: Path
@@ -29,27 +39,35 @@ class Variant:
 
     @property
     def steps(self) -> int:
+        """Training steps of each run."""
         return self.samples // self.batch
 
     def config_for(self, seed: int) -> Config:
-        """The complete config of the run with ``seed``, which is evaluated once, after its last step."""
+        """Returns the complete config of the run with ``seed``.
+
+        The run is evaluated once, after its last step.
+        """
         steps = dict.fromkeys(("train_cfg.max_iters", "train_cfg.val_interval"), self.steps)
-        kept = {
-            "default_hooks.checkpoint.interval": max(1, self.steps // 5)
-        }  # at most a fifth is lost by a kill
+        # If the run is killed, at most a fifth of it is lost.
+        kept = {"default_hooks.checkpoint.interval": max(1, self.steps // 5)}
         return load_config(self.config, {**kept, **self.options, **steps, "randomness.seed": seed})
 
 
 @dataclass(frozen=True)
 class Plan:
-    """An ablation file, read and checked; ``variants[0]`` is the baseline."""
+    """An ablation file, read and checked.
+
+    Attributes:
+        variants: rows of the table; the first is the baseline.
+        seeds: seeds with which each variant is trained.
+    """
 
     variants: tuple[Variant, ...]
     seeds: tuple[int, ...]
 
     @property
     def runs(self) -> list[tuple[Variant, int]]:
-        """Seed by seed, so that a table is complete as early as possible."""
+        """All runs, seed by seed, so that a table with every variant exists early."""
         return [(variant, seed) for seed in self.seeds for variant in self.variants]
 
 
@@ -60,27 +78,39 @@ def load_plan(
     runs: Sequence[str] = (),
     baseline: str | None = None,
 ) -> Plan:
-    """Read an ablation: a config file with these variables.
+    """Reads an ablation.
 
-    ``runs``: name -> ``config`` (as seen from where the tool is called), ``options`` (as ``--cfg-options``),
-    ``samples``, ``note``; ``baseline``: the name that the others are compared with; ``seeds``; ``samples``: clips that
-    each run trains on, unless it says otherwise; ``common``: options of all runs.
+    Its file is a config with these variables:
 
-    The arguments replace what the file says: another number of ``samples`` (runs with a number of their own keep their
-    share), other ``seeds``, only some of the ``runs`` beside the baseline, and another ``baseline``.
+    - ``runs``: each run by name, a dict with ``config`` (path from where the tool is called),
+      ``options`` (as ``--cfg-options``), ``samples`` and ``note``
+    - ``baseline``: name of the run with which the others are compared
+    - ``seeds``: seeds with which each run is trained
+    - ``samples``: clips on which a run trains, unless it has a number of its own
+    - ``common``: options of all runs
+
+    Args:
+        path: the ablation file.
+        samples: replaces the file's ``samples``; runs with a number of their own are scaled with
+            it. Default: that of the file.
+        seeds: replaces the file's ``seeds``. Default: those of the file.
+        runs: names of the runs to keep besides the baseline. Default: all.
+        baseline: replaces the file's ``baseline``. Default: that of the file.
 
     Raises:
-        InputError: for a missing file, unknown or missing keys, and samples that are no multiple of a batch.
+        InputError: the file is missing, keys are unknown or missing, or samples are no multiple of
+            the batch.
     """
     path = Path(path)
     if not path.exists():
-        raise InputError(f"{path}: no such ablation; configs/ablations/ holds those that exist")
+        raise InputError(f"{path}: no such ablation; configs/ablations/ holds the existing ones")
     content = read_config(path).to_dict()
     _check_keys(path, "an ablation", content, _KEYS, _KEYS - {"common"})
     content["baseline"] = baseline or content["baseline"]
     if content["baseline"] not in content["runs"]:
         raise InputError(
-            f"{path}: baseline={content['baseline']!r} is not among its runs: {', '.join(content['runs'])}"
+            f"{path}: baseline={content['baseline']!r} is not among its runs: "
+            f"{', '.join(content['runs'])}"
         )
     unknown = sorted(set(runs) - set(content["runs"]))
     if unknown:
@@ -103,7 +133,8 @@ def _variant(path: Path, name: str, content: dict, scale: float) -> Variant:
     samples = round(scale * run.get("samples", content["samples"]))
     if samples < batch or samples % batch:
         raise InputError(
-            f"{path}: run {name!r} cannot see {samples} samples in batches of {batch}; make them a multiple of it"
+            f"{path}: run {name!r} has {samples} samples, which is no multiple of its "
+            f"batch size {batch}; change the number of samples"
         )
     return Variant(name, config, samples, batch, options, run.get("note", ""))
 
@@ -113,5 +144,6 @@ def _check_keys(path: Path, what: str, given: dict, known: set, needed: set) -> 
     missing = sorted(needed - given.keys())
     if unknown or missing:
         raise InputError(
-            f"{path}: {what} has {f'unknown keys {unknown}' if unknown else f'no {missing}'}; expected {sorted(known)}"
+            f"{path}: {what} has {f'unknown keys {unknown}' if unknown else f'no {missing}'}; "
+            f"expected {sorted(known)}"
         )

@@ -1,4 +1,4 @@
-"""The complete config that training leaves in its folder, read as data: nothing in it is executed."""
+"""A finished run, read from its work folder. Its config is read as data, nothing is executed."""
 
 from __future__ import annotations
 
@@ -21,22 +21,30 @@ from etram_mmdet.utils.plain_config import read_plain_config
 
 
 def dumped_config(folder: Path, record: dict) -> dict:
-    """The config of the run with this run.json; tuples become lists.
+    """Returns the complete config that training wrote into its folder; tuples become lists.
+
+    Args:
+        folder: work folder of the run.
+        record: run.json of the run; the config must fit it.
 
     Raises:
-        InputError: no file in ``folder`` is such a config, or several are and differ.
+        InputError: no file in the folder is such a config, or several are and differ.
     """
     found = {path.name: config for path in sorted(folder.glob("*.py")) if (config := _read(path))}
-    if len(found) > 1:  # trained again under another name, or a plan's file beside the run
+    # There are several if the run was trained again under another name, or if an ablation's config
+    # is in the same folder.
+    if len(found) > 1:
         found = {name: config for name, config in found.items() if _belongs(config, record)}
     if not found:
         raise InputError(
-            f"{folder}: holds no .py with the config that belongs to its run.json; train the run again"
+            f"{folder}: holds no .py with the config that belongs to its run.json; train the run "
+            "again"
         )
     first, *others = found.values()
     if any(other != first for other in others):
         raise InputError(
-            f"{folder}: {', '.join(found)} differ and each may be the config of its run.json; leave only the run's own"
+            f"{folder}: {', '.join(found)} differ and each may be the config of its run.json; keep "
+            "only the run's own"
         )
     return first
 
@@ -52,7 +60,7 @@ def _belongs(config: dict, record: dict) -> bool:
 
 
 def _read(path: Path) -> dict | None:
-    """``None`` for a file that is no config of a training, such as a copied plugin."""
+    """Returns ``None`` for a file that is no training config, such as a copied plugin."""
     try:
         config = read_plain_config(path)
     except InputError:
@@ -63,16 +71,23 @@ def _read(path: Path) -> dict | None:
 
 
 _NEEDED = """
-    steps batch samples clip_length lr schedule seed train_data val_data protocol test_cfg machine commit
+    steps batch samples clip_length lr schedule seed train_data val_data protocol test_cfg machine
+    commit
 """.split()
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run: ``record`` is its run.json, ``config`` what mmengine dumped, as plain data.
+    """One run and the evaluation that is compared.
 
-    ``evaluations[step]`` are the metrics of the headline protocol on one split, by ascending step and without the
-    protocol's name; ``step`` is the one that is compared.
+    Attributes:
+        name: name in tables.
+        folder: work folder of the run.
+        record: content of run.json.
+        config: complete config that mmengine wrote, as plain data.
+        evaluations: metrics of the headline protocol on one split by step, in ascending order. The
+            protocol's name is left out of their keys.
+        step: step of the evaluation that is compared.
     """
 
     name: str
@@ -84,11 +99,12 @@ class Run:
 
     @property
     def protocol(self) -> str:
-        """The rules of the headline numbers."""
+        """The headline protocol, with its rules."""
         return headline(self.record)
 
     @property
     def metrics(self) -> dict[str, float]:
+        """Metrics of the compared evaluation."""
         return self.evaluations[self.step]
 
     @property
@@ -98,9 +114,9 @@ class Run:
 
     @property
     def facts(self) -> dict:
-        """run.json, with what is known besides: ``metrics``, ``samples_seen``, ``starting_weights``.
+        """Content of run.json with ``metrics``, ``samples_seen`` and ``starting_weights``.
 
-        The weights are those of ``load_from``, unless the run was resumed: then that is its own checkpoint.
+        The starting weights are ``load_from``, unless the run was resumed from its own checkpoint.
         """
         weights = None if self.config.get("resume") else self.config.get("load_from")
         return self.record | dict(
@@ -109,17 +125,23 @@ class Run:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Of the validation data; those of the first data set where they stand in a wrapper."""
+        """Classes of the validation data; in a wrapper those of its first data set."""
         (_, dataset), *_ = dataset_configs(dict(val_dataloader=self.config["val_dataloader"]))
         return tuple(metainfo_of(dataset)["classes"])
 
 
 def read_runs(folders: Sequence[Path], selection: Selection) -> list[Run]:
-    """One run per work folder, in this order, named by what tells the folders apart.
+    """Reads one run per work folder, in the same order.
+
+    A run's name is the part of its path in which the folders differ.
+
+    Args:
+        folders: work folders of tools/train.py.
+        selection: which evaluation of each run is compared.
 
     Raises:
-        InputError: a folder is missing, is named twice, or lacks a readable run.json, results.csv, config or the
-            selected evaluation.
+        InputError: a folder is missing or named twice, or it lacks a readable run.json,
+            results.csv, config or the selected evaluation.
     """
     twice = [
         str(f)
@@ -139,7 +161,8 @@ def read_runs(folders: Sequence[Path], selection: Selection) -> list[Run]:
 def _read_run(folder: Path, name: str, selection: Selection) -> Run:
     if not folder.is_dir():
         raise InputError(
-            f"{folder}: no such folder; name work folders of tools/train.py, such as work_dirs/baseline"
+            f"{folder}: no such folder; name work folders of tools/train.py, such as "
+            "work_dirs/baseline"
         )
     record = _read_record(_existing(folder / RUN_FILE))
     evaluations = read_evaluations(_existing(folder / RESULTS_FILE), selection.split, record)
@@ -150,7 +173,8 @@ def _read_run(folder: Path, name: str, selection: Selection) -> Run:
 def _existing(path: Path) -> Path:
     if not path.is_file():
         raise InputError(
-            f"{path.parent}: holds no {path.name}, so it is no run that was trained and evaluated"
+            f"{path.parent}: holds no {path.name}, so it is not the folder of a run that was "
+            "trained and evaluated"
         )
     return path
 
@@ -160,7 +184,7 @@ def _read_record(path: Path) -> dict:
     missing = [key for key in _NEEDED if not isinstance(record, dict) or record.get(key) is None]
     if missing:
         raise InputError(
-            f"{path}: does not tell {', '.join(missing)}, so nobody knows what its numbers may stand beside; train the "
-            "run again, with validation"
+            f"{path}: lacks {', '.join(missing)}, so nobody knows with which runs it may be "
+            "compared; train the run again, with validation"
         )
     return record

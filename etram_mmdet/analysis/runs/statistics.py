@@ -1,4 +1,4 @@
-"""Rows of an ablation's table: means and spreads over seeds, and differences where runs may be compared."""
+"""Rows of an ablation's table: means over seeds, and differences to the baseline."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ from etram_mmdet.analysis.runs.agreement import obstacles
 from etram_mmdet.analysis.runs.plan import Variant
 
 CONFIDENCE = 0.95
-METRICS = (
-    "AP",
-    "AP50",
-    "AP_small_classes",
-    "AP_S_network_px",
-)  # the first one is tested for significance
-_NO_SPREAD = 1e-12  # differences of rounding
+# The first metric is tested for significance.
+METRICS = ("AP", "AP50", "AP_small_classes", "AP_S_network_px")
+_NO_SPREAD = 1e-12  # smaller differences come from rounding
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean difference of AP to the baseline with its confidence interval, and its p-value after Holm's correction.
+    """Mean difference of AP to the baseline, with its confidence interval.
 
-    Interval and p-value are NaN where neither variant varies over its seeds: nothing tells what chance would do.
+    Interval and p-value are NaN if neither variant varies over its seeds, because chance cannot be
+    estimated then.
+
+    Attributes:
+        mean: mean difference of AP, from -1 to 1.
+        low: lower end of the confidence interval.
+        high: upper end of the confidence interval.
+        p: p-value after Holm's correction.
     """
 
     mean: float
@@ -34,12 +37,21 @@ class Difference:
 
     @property
     def is_significant(self) -> bool:
+        """Whether the difference is significant at the level of `CONFIDENCE`."""
         return self.p < 1 - CONFIDENCE
 
 
 @dataclass(frozen=True)
 class Row:
-    """One variant: ``values[metric]`` (n,) over the finished seeds; ``obstacles``: why it may not be compared."""
+    """One row of an ablation's table.
+
+    Attributes:
+        variant: config with options.
+        values: (n,) values over the finished seeds, by metric.
+        records: run.json and metrics of each finished seed.
+        obstacles: reasons why the variant may not be compared with the baseline. Default: none.
+        difference: difference to the baseline. Default: ``None``, not compared.
+    """
 
     variant: Variant
     values: dict[str, np.ndarray]
@@ -49,18 +61,21 @@ class Row:
 
 
 def compare(results: Sequence[tuple[Variant, list[dict]]]) -> list[Row]:
-    """``results``: each variant with :func:`finished_result` of its seeds, the baseline first.
+    """Compares variants with the baseline.
 
-    Differences are Welch's, which lets spreads differ; p-values are corrected for the number of variants compared.
+    Confidence intervals are Welch's, which allows unequal spreads. p-values are corrected for the
+    number of variants compared, see :func:`holm`.
+
+    Args:
+        results: each variant with the :func:`finished_result` of its seeds, the baseline first.
     """
     baseline = results[0][1]
     rows = [
         Row(variant, _values(found), found, _all_obstacles(found, baseline))
         for variant, found in results
     ]
-    may = [
-        not row.obstacles and _enough(row) for row in rows
-    ]  # the baseline's own seeds may differ as well
+    # The seeds of the baseline may differ from each other too.
+    may = [not row.obstacles and _enough(row) for row in rows]
     comparable = [i for i in range(1, len(rows)) if may[0] and may[i]]
     raw = [_welch(rows[i].values[METRICS[0]], rows[0].values[METRICS[0]]) for i in comparable]
     for i, difference, p in zip(comparable, raw, holm([d.p for d in raw]), strict=True):
@@ -100,9 +115,13 @@ def _welch(ours: np.ndarray, theirs: np.ndarray) -> Difference:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction: the k-th smallest of n p-values times n - k + 1, never falling.
+    """Corrects p-values by Holm's step-down rule.
 
-    NaN stays NaN, and counts as one of the n.
+    The k-th smallest of n p-values is multiplied by n - k + 1, and no result is below the one
+    before. NaN stays NaN and counts as one of the n.
+
+    Args:
+        p_values: n p-values, in any order. The results have the same order.
     """
     corrected = [np.nan] * len(p_values)
     largest = 0.0

@@ -1,4 +1,4 @@
-"""Our step beside RVT's: same weights, same input, in turns."""
+"""Times and memory of our model against RVT's: same weights, same input, alternating runs."""
 
 from __future__ import annotations
 
@@ -24,11 +24,20 @@ from etram_mmdet.testing import random_clips
 
 @torch.no_grad()
 def streaming(streamer: Streamer, reference: Reference, hw: tuple[int, int], windows: int) -> dict:
-    """One window at a time with the state carried, from bytes to maps or boxes, no NMS.
+    """Times streaming: one window at a time with its state, from bytes to maps or boxes, no NMS.
 
-    On a GPU the reference gets autocast to our precision, which its own trainer has there; on a CPU it has none.
+    On a GPU RVT's model runs under autocast in our precision, as its own trainer does there. On a
+    CPU it runs in float32.
 
-    ``difference``: the largest one of a class score in the last window.
+    Args:
+        streamer: our model.
+        reference: RVT's model with the same weights.
+        hw: height and width of a frame, in pixels.
+        windows: number of timed windows.
+
+    Returns:
+        The numbers of :func:`compared`, and ``difference``: the largest difference of a class score
+        in the last window.
     """
     reference.model.eval()
     device = streamer.device
@@ -68,8 +77,22 @@ def training(
     clip: int,
     steps: int,
 ) -> dict:
-    """Whole steps: bytes to floats, forward, losses, backward, clipping by value and AdamW; both in mixed precision
-    where the config has it on this device.
+    """Times whole training steps.
+
+    A step goes from bytes to floats, then forward pass, losses, backward pass, clipping by value
+    and AdamW. Both models train in mixed precision if the config does so on this device.
+
+    Args:
+        cfg: a complete config, from which our optimizer is built.
+        model: our model.
+        reference: RVT's model with the same weights.
+        hw: height and width of a frame, in pixels.
+        batch: clips in a batch.
+        clip: frames in a clip.
+        steps: number of timed steps.
+
+    Returns:
+        The numbers of :func:`compared`.
     """
     model.train(), reference.model.train()
     device = next(model.parameters()).device.type
@@ -100,7 +123,15 @@ def training(
 def memory(
     model: nn.Module, reference: Reference, hw: tuple[int, int], batch: int, clip: int
 ) -> dict[str, int]:
-    """Bytes that either forward pass keeps for its backward pass, weights excluded."""
+    """Counts the bytes that each forward pass keeps for its backward pass, without weights.
+
+    Args:
+        model: our model.
+        reference: RVT's model with the same weights.
+        hw: height and width of a frame, in pixels.
+        batch: clips in a batch.
+        clip: frames in a clip.
+    """
     model.train(), reference.model.train()
     data = random_clips(model, batch, clip, hw)
     model.stream_states["loss"].reset()
@@ -113,7 +144,7 @@ def memory(
 
 
 def _padded(model: nn.Module, data: dict) -> Tensor:
-    """Bytes to padded floats (T, B, C, H, W) with RVT's operations."""
+    """Turns bytes into padded floats (T, B, C, H, W) with RVT's operations."""
     frames = torch.stack(data["inputs"], dim=1).to(next(model.parameters()).device).float()
     h, w = frames.shape[-2:]
     dh, dw = model.backbone.size_divisor
@@ -127,10 +158,20 @@ def _reference_loss(model: nn.Module, reference: Reference, data: dict) -> Calla
 
 
 def evaluation(frames: int, detections: int, rounds: int, boxes: int = 6) -> dict:
-    """COCO's numbers of three classes over random frames of twenty recordings; ``difference``: of AP.
+    """Times COCO's metrics of three classes on random frames of twenty recordings.
 
-    ``whole``: what a validation computes besides, breakdown and interval included, against the same numbers of the
-    reference. Wants a :class:`Reference` before.
+    RVT's evaluation is imported, so a :class:`Reference` must exist before.
+
+    Args:
+        frames: number of frames.
+        detections: detections in each frame.
+        rounds: number of timed evaluations.
+        boxes: true boxes in each frame. Default: 6.
+
+    Returns:
+        The numbers of :func:`compared`, and ``difference``: that of the two APs. ``whole`` holds
+        the numbers of :func:`compared` for a whole validation of ours, with breakdown and
+        confidence interval, against the same evaluation of RVT.
     """
     from utils.evaluation.prophesee.evaluation import evaluate_list
     from utils.evaluation.prophesee.io.box_loading import BBOX_DTYPE
@@ -150,7 +191,7 @@ def evaluation(frames: int, detections: int, rounds: int, boxes: int = 6) -> dic
         results["reference"] = evaluate_list(found, truth, **size, apply_bbox_filters=False)["AP"]
 
     before = logging.root.manager.disable
-    logging.disable(logging.INFO)  # the metric's tables
+    logging.disable(logging.INFO)  # so that the metric prints no tables
     try:
         seconds = take_turns(
             dict(reference=theirs, ours=ours, whole=lambda: metric.compute_metrics(data)), rounds
@@ -164,7 +205,7 @@ def evaluation(frames: int, detections: int, rounds: int, boxes: int = 6) -> dic
 
 
 def _random_frames(frames: int, detections: int, boxes: int) -> list[FrameResult]:
-    """Ground truth, and detections scattered around it."""
+    """Returns frames with random true boxes, and detections scattered around them."""
     rng = np.random.default_rng(0)
     made = []
     for t in range(frames):
@@ -175,7 +216,7 @@ def _random_frames(frames: int, detections: int, boxes: int) -> list[FrameResult
         near = rng.integers(0, boxes, detections)
         found = truth[near] + rng.normal(0, 3, (detections, 4)).astype(np.float32)
         found[:, 2:] = np.maximum(found[:, 2:], found[:, :2] + 1)
-        found = np.round(found * 8) / 8  # exact in every float format on the way
+        found = np.round(found * 8) / 8  # exact in every float format that is used
         scores = rng.permutation(frames * detections)[:detections].astype(np.float32) / (
             frames * detections
         )
@@ -191,7 +232,7 @@ def _random_frames(frames: int, detections: int, boxes: int) -> list[FrameResult
 
 
 def _structured(dtype: np.dtype, t_us: int, boxes: Boxes) -> np.ndarray:
-    """The boxes in Prophesee's form."""
+    """Returns boxes in the form of Prophesee's label files."""
     x1, y1, x2, y2 = boxes.bboxes_xyxy.T
     rows = np.zeros(len(boxes), dtype)
     rows["t"] = t_us

@@ -1,4 +1,7 @@
-"""All that the benchmarks ask of a GPU; every function has an answer for a CPU too, so that the rest runs without."""
+"""Everything that the benchmarks need to know about a GPU.
+
+Every function works for a CPU too, so the benchmarks run without a GPU.
+"""
 
 from __future__ import annotations
 
@@ -16,26 +19,46 @@ from etram_mmdet.utils.errors import InputError
 
 
 def chosen(device: str | None) -> torch.device:
-    """The device of this name; by default the GPU if there is one."""
+    """Returns the device of this name.
+
+    Args:
+        device: name, such as "cuda" or "cpu". Default: the GPU if there is one, else the CPU.
+    """
     return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def check(device: torch.device) -> None:
-    """Raises ``InputError`` where ``device`` is a GPU and PyTorch finds none."""
+    """Checks that a GPU is there if the device is one.
+
+    Args:
+        device: the device.
+
+    Raises:
+        InputError: the device is a GPU and PyTorch finds none.
+    """
     if device.type == "cuda" and not torch.cuda.is_available():
         build = f"PyTorch {torch.__version__}, CUDA {torch.version.cuda or 'not built in'}"
         raise InputError(
-            f"--device {device}: no GPU found here ({build}); --device cpu --small tries the same without"
+            f"--device {device}: no GPU found here ({build}); --device cpu --small does a little "
+            "of everything without a GPU"
         )
 
 
 def name(device: torch.device) -> str:
-    """The card's; empty for a CPU."""
+    """Returns the name of a GPU; empty for a CPU.
+
+    Args:
+        device: the device.
+    """
     return torch.cuda.get_device_name(device) if device.type == "cuda" else ""
 
 
 def facts(device: torch.device) -> dict[str, str]:
-    """What figures from a card depend on; nothing for a CPU."""
+    """Returns properties of a GPU and its software on which times depend; empty for a CPU.
+
+    Args:
+        device: the device.
+    """
     if device.type != "cuda":
         return {}
     card = torch.cuda.get_device_properties(device)
@@ -53,7 +76,7 @@ def facts(device: torch.device) -> dict[str, str]:
 
 
 def driver() -> str:
-    """Version of NVIDIA's driver, where its tool tells."""
+    """Returns the version of NVIDIA's driver, "unknown" if ``nvidia-smi`` does not print it."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return "unknown"
@@ -63,18 +86,30 @@ def driver() -> str:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether the device computes in bfloat16 itself; a CPU at least imitates it."""
+    """Says whether the device computes in bfloat16. A CPU at least imitates it.
+
+    Args:
+        device: the device.
+    """
     return device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has done all that it was told to."""
+    """Waits until the device has finished all its work.
+
+    Args:
+        device: the device.
+    """
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def forget(device: torch.device) -> None:
-    """Give back memory that nothing uses, and begin :func:`peak_bytes` anew."""
+    """Frees memory that nothing uses and restarts the measurement of :func:`peak_bytes`.
+
+    Args:
+        device: the device.
+    """
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
@@ -82,20 +117,37 @@ def forget(device: torch.device) -> None:
 
 
 def peak_bytes(device: torch.device) -> int:
-    """Most memory that tensors took at a time since :func:`forget`; on a CPU the most that the process ever had."""
+    """Returns the largest memory of all tensors at one time since :func:`forget`, in bytes.
+
+    For a CPU it is the largest memory that the process ever had.
+
+    Args:
+        device: the device.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def reserved_peak_bytes(device: torch.device) -> int:
-    """The same with what PyTorch held ready; the card's other needs, some hundred MB, come on top."""
+    """Returns the same as :func:`peak_bytes` with the memory that PyTorch reserves.
+
+    A GPU needs some hundred MB more for other things.
+
+    Args:
+        device: the device.
+    """
     return torch.cuda.max_memory_reserved(device) if device.type == "cuda" else peak_bytes(device)
 
 
 @contextmanager
 def at_most(device: torch.device, limit_gib: float) -> Iterator[None]:
-    """Inside, a GPU is out of memory at ``limit_gib``; a CPU has no such limit."""
+    """Limits the memory of a GPU inside the ``with`` block; a CPU gets no limit.
+
+    Args:
+        device: the device.
+        limit_gib: memory in GiB above which the GPU is out of memory.
+    """
     if device.type != "cuda":
         yield
         return
@@ -109,7 +161,10 @@ def at_most(device: torch.device, limit_gib: float) -> Iterator[None]:
 
 @contextmanager
 def exact_products() -> Iterator[None]:
-    """Inside, a GPU multiplies in whole float32; TensorFloat-32 would round factors to 10 bits."""
+    """Makes a GPU multiply in full float32 inside the ``with`` block.
+
+    TensorFloat-32 would round factors to 10 bits.
+    """
     products = torch.backends.cuda.matmul
     convolutions = torch.backends.cudnn
     before = [switch.allow_tf32 for switch in (products, convolutions)]
@@ -122,5 +177,9 @@ def exact_products() -> Iterator[None]:
 
 
 def choose_convolutions_as(cfg: Config) -> None:
-    """Let cuDNN try its ways of a convolution out and take the fastest, where the config does so in training."""
+    """Makes cuDNN try its convolution algorithms and take the fastest, if the config does so.
+
+    Args:
+        cfg: a complete config, whose ``env_cfg.cudnn_benchmark`` decides.
+    """
     torch.backends.cudnn.benchmark = bool(cfg.get("env_cfg", {}).get("cudnn_benchmark"))

@@ -1,4 +1,4 @@
-"""Where the time goes between a recording and the frames that a network sees."""
+"""Times of the steps between a recording and the frames that a network gets."""
 
 from __future__ import annotations
 
@@ -35,7 +35,14 @@ STAGES = ("events", "binning", "compression", "checksums", "writing")
 
 @dataclass
 class Stages:
-    """Seconds per stage of preprocessing one recording, one after the other."""
+    """Seconds of each stage of preprocessing one recording. The stages run one after the other.
+
+    Attributes:
+        num_events: events in the recording.
+        num_frames: frames made from it.
+        bytes_written: size of the file of frames.
+        seconds: seconds by stage.
+    """
 
     num_events: int
     num_frames: int
@@ -44,7 +51,13 @@ class Stages:
 
 
 def time_stages(source: Source, settings: PreprocessSettings, path: Path) -> Stages:
-    """Preprocess ``source`` into the file ``path``, stage by stage."""
+    """Preprocesses one recording and times each stage.
+
+    Args:
+        source: recording and label file.
+        settings: how the recording becomes frames.
+        path: HDF5 file to write.
+    """
     with (
         open_recording(source.events, **settings.opening) as recording,
         h5py.File(path, "w") as file,
@@ -87,9 +100,20 @@ def _clock(seconds: dict[str, float], stage: str) -> Iterator[None]:
 def frames_per_s(
     source: Source, settings: PreprocessSettings, classes: ClassSet, folder: Path, clip: int = 5
 ) -> dict[str, float]:
-    """Frames per second of one loading process, by where they come from and in which order clips are asked for.
+    """Measures the frames per second that one process loads, by source and order of clips.
 
-    ``HDF5 per clip`` is RVT's way: the preprocessed file opened for every clip and read through HDF5's filters.
+    Way ``HDF5 per clip`` is RVT's: the preprocessed file is opened for every clip and read through
+    HDF5's filters.
+
+    Args:
+        source: recording and label file.
+        settings: how the recording becomes frames.
+        classes: meaning of the class ids in the label file.
+        folder: sequence folder to write.
+        clip: frames in a clip. Default: 5.
+
+    Returns:
+        Frames per second by names such as ``"preprocessed, at random"``.
     """
     preprocess_recording(source, folder, settings)
     preprocessed = FolderSequence(folder, settings.representation, settings.window_us, classes)
@@ -123,7 +147,7 @@ def _open_and_read(path: Path, start: int, stop: int) -> np.ndarray:
 
 
 def _best_rate(work: Callable[[], None], amount: int, repeats: int = 3) -> float:
-    """Amount per second in the best of some runs; the first compiles and fills the disk's cache."""
+    """Returns the amount per second in the fastest run; the first run compiles and fills caches."""
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -135,7 +159,14 @@ def _best_rate(work: Callable[[], None], amount: int, repeats: int = 3) -> float
 def scaling(
     src: Path, dst: Path, settings: PreprocessSettings, workers: list[int]
 ) -> dict[int, float]:
-    """Events per second of preprocessing the whole folder, by number of workers."""
+    """Measures the events per second of preprocessing a whole folder, by number of workers.
+
+    Args:
+        src: folder of recordings.
+        dst: folder to write to, with one folder for each number of workers.
+        settings: how recordings become frames.
+        workers: numbers of workers to try.
+    """
     rates = {}
     for count in workers:
         start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What tools/benchmark_data.py measures and says."""
+"""Measurements and texts of tools/benchmark_data.py."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ from etram_mmdet.utils.text import number, table
 
 
 def measure(src: Path, class_set: str, codec: Codec) -> dict:
-    """Times of the largest recording in the dataset folder ``src``, and of preprocessing the folder.
+    """Times the largest recording of a folder, and the preprocessing of the whole folder.
 
-    ``class_set`` says what the class ids of its label files mean, ``codec`` how frames are compressed.
+    Args:
+        src: folder of recordings.
+        class_set: name of the class set that says what the ids in label files mean.
+        codec: compression of the frames.
 
     Raises:
-        InputError: if ``src`` holds no recording, or the name of the class set is unknown.
+        InputError: the folder holds no recording, or the name of the class set is unknown.
     """
     settings = PreprocessSettings(codec=codec, class_set=class_set)
     classes = get_class_set(class_set)
@@ -48,10 +51,16 @@ def measure(src: Path, class_set: str, codec: Codec) -> dict:
 
 
 def format_times(result: dict) -> str:
-    """The result of :func:`measure` as text."""
+    """Formats times as text.
+
+    Args:
+        result: result of :func:`measure`.
+    """
     lines = [
-        f"{result['machine']}; largest recording {result['recording']}: {result['events'] / 1e6:.1f} M events",
-        f"\npreprocessing to {result['codec']}, per frame (a frame is compressed while the next one is made)",
+        f"{result['machine']}; largest recording {result['recording']}: "
+        f"{result['events'] / 1e6:.1f} M events",
+        f"\npreprocessing to {result['codec']}, per frame (a frame is compressed while the next "
+        "one is made)",
     ]
     making = [[f"  {stage}", number(ms, 2), "ms"] for stage, ms in result["ms_per_frame"].items()]
     making.append(["  on disk", number(result["bytes_per_frame"] / 1e3, 1), "kB"])

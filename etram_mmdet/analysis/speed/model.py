@@ -1,4 +1,4 @@
-"""How fast a config's model runs and trains, and what it keeps in memory for the backward pass."""
+"""Speed of a config's model, and the memory it keeps for the backward pass."""
 
 from __future__ import annotations
 
@@ -20,7 +20,12 @@ from etram_mmdet.testing import random_clips
 
 
 def build_model(cfg: Config, device: torch.device) -> nn.Module:
-    """The config's detector on ``device``; completes ``cfg`` as training would."""
+    """Builds the detector of a config.
+
+    Args:
+        cfg: a config; it is completed in place, as training would.
+        device: device of the detector.
+    """
     with refused_settings(cfg):
         resolve(cfg, device.type)
         return build_detector(cfg).to(device)
@@ -28,7 +33,16 @@ def build_model(cfg: Config, device: torch.device) -> nn.Module:
 
 @torch.no_grad()
 def time_streaming(streamer: Streamer, hw: tuple[int, int], windows: int, warm_up: int) -> Clock:
-    """One stream, one window at a time, state carried. What is compiled is one part, else backbone and head are two."""
+    """Times one stream, one window at a time, with its state.
+
+    A compiled network is timed as one part; else backbone and the rest of the network are two.
+
+    Args:
+        streamer: the model.
+        hw: height and width of a frame, in pixels.
+        windows: number of timed windows.
+        warm_up: number of windows before them.
+    """
     clock = Clock(streamer.device)
     states = None
     for index in range(-warm_up, windows):
@@ -52,7 +66,18 @@ def time_streaming(streamer: Streamer, hw: tuple[int, int], windows: int, warm_u
 
 
 def time_training(cfg: Config, model: nn.Module, data: dict, steps: int, warm_up: int) -> Clock:
-    """Whole steps: data to the device, forward, losses, backward, clipping, optimizer."""
+    """Times whole training steps.
+
+    A step moves data to the device, then does forward pass, losses, backward pass, clipping and
+    optimizer.
+
+    Args:
+        cfg: a complete config, from which the optimizer is built.
+        model: detector of the config.
+        data: a batch as the data loader returns it.
+        steps: number of timed steps.
+        warm_up: number of steps before them.
+    """
     model.train()
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     clock = Clock(next(model.parameters()).device)
@@ -66,7 +91,14 @@ def time_training(cfg: Config, model: nn.Module, data: dict, steps: int, warm_up
 
 @torch.no_grad()
 def macs_per_window(model: nn.Module, hw: tuple[int, int]) -> int:
-    """Multiply-accumulates of products and convolutions (attention included) of one window."""
+    """Counts multiply-accumulates of one window, in products and convolutions.
+
+    Attention is included.
+
+    Args:
+        model: a detector.
+        hw: height and width of a frame, in pixels.
+    """
     (clip,) = random_clips(model, 1, 1, hw, label_every=1)["inputs"]
     streamer = Streamer(model)
     with _plain_attention(), FlopCounterMode(display=False) as counter:
@@ -76,7 +108,7 @@ def macs_per_window(model: nn.Module, hw: tuple[int, int]) -> int:
 
 @contextmanager
 def _plain_attention() -> Iterator[None]:
-    """The counter does not know the CPU's fused attention."""
+    """Turns off the CPU's fused attention, which the counter does not know."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
     with sdpa_kernel(SDPBackend.MATH):

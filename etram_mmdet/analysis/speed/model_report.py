@@ -1,4 +1,4 @@
-"""What tools/benchmark.py measures and says."""
+"""Measurements and texts of tools/benchmark.py."""
 
 from __future__ import annotations
 
@@ -22,9 +22,15 @@ def measure_streaming(
     fuse: bool = False,
     compiled: bool = False,
 ) -> dict:
-    """Milliseconds of ``windows`` frames of ``hw`` (H, W) pixels, one stream, state carried; size of the network.
+    """Measures the milliseconds of one stream, one window at a time, and the network's size.
 
-    ``precision``, ``fuse`` and ``compiled`` are those of :class:`Streamer`.
+    Args:
+        model: a detector.
+        hw: height and width of a frame, in pixels.
+        windows: number of timed windows.
+        precision: number format, as :class:`Streamer` takes it. Default: float32.
+        fuse: whether norms are folded into convolutions, see :class:`Streamer`. Default: no.
+        compiled: whether the network is compiled, see :class:`Streamer`. Default: no.
     """
     streamer = Streamer(model, precision, fuse, compiled)
     streaming = time_streaming(streamer, hw, windows, warm_up=3)
@@ -47,9 +53,16 @@ def measure_training(
     steps: int,
     precision: str,
 ) -> dict:
-    """Milliseconds of ``steps`` training steps as ``cfg`` has them, on ``batch`` clips of ``clip`` frames.
+    """Measures the milliseconds of training steps and the memory of one.
 
-    The bytes that a forward pass keeps for the backward pass are those of ``precision``.
+    Args:
+        cfg: a complete config; its optimizer and precision are used for the steps.
+        model: detector of the config.
+        hw: height and width of a frame, in pixels.
+        batch: clips in a batch.
+        clip: frames in a clip.
+        steps: number of timed steps.
+        precision: number format in which the bytes kept for the backward pass are counted.
     """
     device = next(model.parameters()).device
     data = random_clips(model, batch, clip, hw)
@@ -62,14 +75,26 @@ def measure_training(
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Computes inside in ``precision``; nothing changes for float32."""
+    """Returns a context in which PyTorch computes in this precision.
+
+    Args:
+        device: the device.
+        precision: number format, such as "float16"; for "float32" nothing changes.
+    """
     return torch.autocast(device.type, getattr(torch, precision), enabled=precision != "float32")
 
 
 def format_result(result: dict) -> str:
-    """All that was measured, as text."""
+    """Formats everything that was measured as text.
+
+    Args:
+        result: results of :func:`measure_streaming` and, if training was measured,
+            :func:`measure_training`, with ``config``, ``machine``, ``frame_hw`` and, if batch sizes
+            were tried, ``sweep``.
+    """
     h, w = result["frame_hw"]
-    size = f"{result['parameters'] / 1e6:.2f} M parameters, {result['macs_per_window'] / 1e9:.2f} GMAC per window"
+    macs = result["macs_per_window"] / 1e9
+    size = f"{result['parameters'] / 1e6:.2f} M parameters, {macs:.2f} GMAC per window"
     lines = [
         f"{result['config']} on {', '.join(f'{k} {v}' for k, v in result['machine'].items())}",
         f"frames {w}x{h}: {size}",

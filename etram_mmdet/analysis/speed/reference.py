@@ -1,4 +1,4 @@
-"""RVT's own code (uzh-rpg/RVT, cloned somewhere) with a detector's weights, to be timed beside the detector."""
+"""RVT's own code (a clone of uzh-rpg/RVT) with a detector's weights, for comparisons of speed."""
 
 from __future__ import annotations
 
@@ -16,12 +16,18 @@ _MODEL_FILE = "config/model/maxvit_yolox/default.yaml"
 
 
 class Reference:
-    """The model that RVT builds for the sizes of a :class:`RecurrentDetector`, holding the same weights.
+    """The model that RVT builds for the sizes of a :class:`RecurrentDetector`, with its weights.
 
-    Importing RVT executes the code in ``folder`` and claims its top-level names ``models``, ``data`` and ``utils``.
+    Importing RVT executes the code in ``folder`` and takes the top-level module names ``models``,
+    ``data`` and ``utils``.
+
+    Args:
+        folder: a clone of RVT.
+        model: detector whose sizes and weights are used.
 
     Raises:
-        InputError: where ``folder`` is no clone of RVT, packages that it wants are missing, or it has no such stages.
+        InputError: ``folder`` is no clone of RVT, packages that RVT needs are missing, or RVT
+            cannot build the detector's stages.
     """
 
     def __init__(self, folder: Path, model: nn.Module) -> None:
@@ -35,7 +41,7 @@ class Reference:
             from omegaconf import OmegaConf
         except ImportError as error:
             raise InputError(
-                f"{folder}: {error}; RVT wants: pip install omegaconf einops torchvision"
+                f"{folder}: {error}; RVT needs packages: pip install omegaconf einops torchvision"
             ) from error
         cfg = OmegaConf.load(folder / _MODEL_FILE).model
         _take_sizes(cfg, model)
@@ -43,14 +49,26 @@ class Reference:
         self.model.load_state_dict(to_rvt(model.state_dict()))
 
     def stream(self, frame: Tensor, states: list | None) -> tuple[Tensor, list]:
-        """Decoded boxes of one padded window (1, C, H, W), and the state."""
+        """Runs the model on one window of one stream.
+
+        Args:
+            frame: (1, C, H, W) padded window.
+            states: state after the window before; ``None`` for the first window.
+
+        Returns:
+            The decoded boxes, and the state after this window.
+        """
         boxes, _, states = self.model(frame, states)
         return boxes, states
 
     def loss(self, frames: Tensor, is_labelled: Tensor, targets: Tensor) -> Tensor:
-        """Summed loss of a clip (T, B, C, H, W) from zero state, as RVT's training step goes through it.
+        """Returns the summed loss of a clip that starts with an empty state, as in RVT's training.
 
-        ``targets`` (M, n, 5): class, centre, size of the boxes of the M labelled frames in time-major order.
+        Args:
+            frames: (T, B, C, H, W) padded frames.
+            is_labelled: (T, B) whether a frame is labelled.
+            targets: (M, n, 5) class, centre and size of the boxes of the M labelled frames, ordered
+                by time, then by lane.
         """
         states = None
         chosen = []
@@ -69,7 +87,8 @@ def _take_sizes(cfg, model: nn.Module) -> None:
     stages = backbone.out_stages
     if len(backbone.stages) != 4 or stages != tuple(range(stages[0], stages[0] + 3)):
         raise InputError(
-            f"out_stages={stages}: RVT always builds four stages and its neck takes three in a row"
+            f"out_stages={stages}: RVT always builds four stages and its neck takes three in a "
+            "row; compare a config that does the same, such as configs/baseline.py"
         )
     first = backbone.stages[0]
     attention = first.blocks[0].attn
@@ -81,12 +100,20 @@ def _take_sizes(cfg, model: nn.Module) -> None:
     cfg.backbone.stage.attention.partition_size = list(first.blocks[0].size_hw)
     cfg.backbone.stage.lstm.dws_conv = first.lstm.hidden_conv is not None
     cfg.fpn.in_stages = list(stages)
-    cfg.fpn.depth = len(model.neck.top_down_blocks[0].blocks) / 3  # RVT rounds three times this
+    cfg.fpn.depth = len(model.neck.top_down_blocks[0].blocks) / 3  # RVT triples and rounds it
     cfg.head.num_classes = head.num_classes
 
 
 def targets_of(data_samples: list, is_labelled: Tensor) -> Tensor:
-    """(M, n, 5) for :meth:`Reference.loss`: rows class, centre x, y, width, height, filled up with zeros."""
+    """Returns the targets of :meth:`Reference.loss`.
+
+    Args:
+        data_samples: tracks of the batch, one for each lane.
+        is_labelled: (T, B) whether a frame is labelled.
+
+    Returns:
+        (M, n, 5) with rows of class, centre x, centre y, width and height. Missing rows are zeros.
+    """
     frames = [data_samples[b][t].gt_instances for t, b in is_labelled.nonzero().tolist()]
     targets = frames[0].bboxes.new_zeros(len(frames), max(len(frame) for frame in frames), 5)
     for row, frame in zip(targets, frames, strict=True):
@@ -96,9 +123,13 @@ def targets_of(data_samples: list, is_labelled: Tensor) -> Tensor:
 
 
 def format_ratios(result: dict, how: dict[str, str]) -> str:
-    """A row per part: the reference's number, ours, their ratio, the ratio of the best.
+    """Formats a table with one row per part.
 
-    ``how`` names the parts that have a time, in the order of the rows.
+    A row holds RVT's time, ours, their ratio and the ratio of the fastest rounds.
+
+    Args:
+        result: result of each part.
+        how: title of each timed part, in the order of the rows.
     """
     timed = [(name, result[part]) for part, name in how.items() if part in result]
     if "evaluation" in result:

@@ -1,4 +1,4 @@
-"""Memory of a training step against the batch size, and the largest batch that fits."""
+"""Memory of a training step by batch size, and the largest batch that fits."""
 
 from __future__ import annotations
 
@@ -19,16 +19,30 @@ from etram_mmdet.engine.runner.memory import (
 from etram_mmdet.testing import random_clips
 
 MEASURED = "measured"
-ESTIMATED = "estimated: saved tensors of 1 and 2 lanes continued, and 16 bytes a parameter; no workspaces, no waste"
+ESTIMATED = (
+    "estimated from the saved tensors of batches 1 and 2, and 16 bytes a parameter; workspaces and "
+    "unused memory not included"
+)
 
 
 def sweep(
     cfg: Config, model: nn.Module, clip: int, hw: tuple[int, int], limit_gib: float
 ) -> list[dict]:
-    """Rows of ``batch``, ``gib`` and ``how`` that is known: doubling batches and the largest within ``limit_gib``.
+    """Finds the memory of doubling batch sizes and the largest batch that fits.
 
-    On a GPU every batch is trained for a step and its peak measured; elsewhere see ``ESTIMATED``. No row: not even a
-    batch of one fits.
+    On a GPU every batch is trained for a step and its peak is measured. Elsewhere it is estimated,
+    see `ESTIMATED`.
+
+    Args:
+        cfg: a complete config, from which the optimizer is built.
+        model: detector of the config.
+        clip: frames in a clip.
+        hw: height and width of a frame, in pixels.
+        limit_gib: memory that a step may take, in GiB.
+
+    Returns:
+        Rows of ``batch``, ``gib`` (memory) and ``how`` (measured or estimated). It is empty if not
+        even a batch of one fits.
     """
     device = next(model.parameters()).device
     if device.type == "cuda":

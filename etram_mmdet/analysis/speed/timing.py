@@ -1,4 +1,4 @@
-"""Seconds per part of a step, also where a GPU works behind the program's back."""
+"""Times of parts of a step. A GPU works in the background, so its work is waited for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from etram_mmdet.analysis.speed import cuda
 
 
 class Clock:
-    """Collects the seconds of named parts; on a GPU a part ends when the device has done it."""
+    """Collects the seconds of named parts; on a GPU a part ends when the device has finished it.
+
+    Args:
+        device: device whose work is waited for.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -22,6 +26,7 @@ class Clock:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
+        """Times the ``with`` block as one part of this name."""
         cuda.synchronize(self.device)
         start = time.perf_counter()
         yield
@@ -29,7 +34,7 @@ class Clock:
         self.seconds[name].append(time.perf_counter() - start)
 
     def milliseconds(self) -> dict[str, dict[str, float]]:
-        """Median and percentiles by part, in milliseconds."""
+        """Returns median, 5th and 95th percentile of each part, in milliseconds."""
         return {
             name: dict(
                 zip(
@@ -45,7 +50,17 @@ class Clock:
 def take_turns(
     ways: dict[str, Callable[[], object]], rounds: int, warm_up: int = 1, device: str = "cpu"
 ) -> dict[str, np.ndarray]:
-    """Seconds of each way in each of ``rounds`` rounds."""
+    """Calls functions in turns and returns the seconds of each call.
+
+    Args:
+        ways: function to call, by name.
+        rounds: number of timed rounds; each round calls every function once.
+        warm_up: number of rounds before them. Default: 1.
+        device: device whose work is waited for. Default: "cpu".
+
+    Returns:
+        (rounds,) seconds by name.
+    """
     clock = Clock(torch.device(device))
     for _ in range(warm_up + rounds):
         for name, way in ways.items():
@@ -55,7 +70,16 @@ def take_turns(
 
 
 def compared(seconds: dict[str, np.ndarray]) -> dict[str, float]:
-    """Medians of ``ours`` and ``reference`` in milliseconds, the median ratio of a round, and that of the best."""
+    """Compares the seconds of ``ours`` and ``reference``.
+
+    Args:
+        seconds: (rounds,) seconds by name, from :func:`take_turns`.
+
+    Returns:
+        ``reference_ms`` and ``ours_ms``, medians in milliseconds; ``ratio``, the median of the
+        ratio in each round; ``ratio_of_best``, the ratio of the fastest rounds. A ratio below 1
+        means that we are faster.
+    """
     ours, reference = seconds["ours"], seconds["reference"]
     return dict(
         reference_ms=1e3 * float(np.median(reference)),

@@ -1,4 +1,4 @@
-"""Events in boxes, and whether the camera moves, on images that are right by construction."""
+"""Tests events in boxes and the motion of the camera on images with known numbers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BOXES = np.array(
 
 
 def edges() -> np.ndarray:
-    """What a camera that moves sees: edges over the whole image."""
+    """An image from a moving camera, with edges everywhere."""
     return np.broadcast_to(np.arange(HW[1]) % 16 < 4, HW).astype(float)
 
 
@@ -93,12 +93,12 @@ def test_warnings_of_empty_boxes_and_moving_cameras():
     static, moving = with_events("train", quiet_image()), with_events("val", edges(), BOXES[:2])
     first, second = find_warnings(census(static, moving))
     assert first.startswith(
-        "train: 33 % of the boxes hold almost no events (under 0.05 for each pixel): objects that"
+        "train: 33 % of the boxes hold almost no events (under 0.05 for each pixel); such"
     )
     share = 100 * moving.box_events.inside_share
     assert second.startswith(
-        "the camera moves in some splits only: train from a static one (95 % of the events in boxes), val from a "
-        f"moving one ({share:.0f} % of the events in boxes); results of one kind"
+        "the camera moves in some splits only: train has a static camera (95 % of the events in "
+        f"boxes), val has a moving camera ({share:.0f} % of the events in boxes); results of"
     )
     alike = census(
         with_events("train", quiet_image(), BOXES[:2]), with_events("val", quiet_image(), BOXES[:2])
@@ -113,8 +113,8 @@ def test_warning_of_what_downsample_leaves_out(left_out, speaks):
     known = dict(events_in_frames=1_000_000, events_left_out=left_out, downsample="nearest")
     found = find_warnings(census(recording("train", **known)))
     assert found == speaks * [
-        "downsample nearest leaves out 750,000 of the 1,000,000 events in frames (75 %); --downsample sum keeps them, "
-        "none keeps the full resolution too"
+        "downsample nearest leaves out 750,000 of the 1,000,000 events in frames (75 %); "
+        "--downsample sum keeps them, --downsample none keeps the full resolution too"
     ]
 
 
@@ -162,7 +162,11 @@ def test_unknown_light_and_slow_recordings():
 
 
 def test_recording_and_folder_agree_on_what_downsample_leaves_out(tmp_path):
-    """Of 4000 events an odd x and an odd y has one in four; windows of 50 ms at 100 ms hold a half of all."""
+    """Counts left-out events in both ways.
+
+    A quarter of the 4000 events is kept, those with an odd x and an odd y. Windows of 50 ms every
+    100 ms hold half of all events.
+    """
     write_recording(
         tmp_path / "raw" / "train", "a", boxes=make_boxes([100_000, 200_000, 300_000, 400_000])
     )

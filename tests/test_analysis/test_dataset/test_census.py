@@ -1,4 +1,4 @@
-"""The numbers are those of the label files and recordings, whichever way they are read."""
+"""Tests that recordings and sequence folders give the numbers of their label files."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_recordings_and_their_sequences_agree(raw_sample, sample):
 
 @pytest.fixture
 def raw(tmp_path):
-    """4000 events in 0.4 s on 64x48 pixels; five of them lie outside, and none between 100 and 210 ms."""
+    """4000 events in 0.4 s on 64x48 pixels; five lie outside, none between 100 and 210 ms."""
     events = make_events()
     events["t"] = np.where((events["t"] >= 100_000) & (events["t"] < 210_000), 100_000, events["t"])
     events["x"][[5, 50, 500, 1500, 3500]] = 64
@@ -149,7 +149,7 @@ def test_unusable_folders_are_sentences(tmp_path):
 
 
 def test_percentiles_by_hand():
-    """Areas 100, 200, 300, 400, 500: of five numbers the quartiles are the second, third and fourth."""
+    """The areas are 100, 200, 300, 400 and 500, so the quartiles are 200, 300 and 400."""
     made = census(recording("train", of=boxes(*((0, 10, 10 * k) for k in range(1, 6)))))
     split = as_dict(made, [], [])["splits"]["train"]
     area = split["per_class"]["pedestrian"]["percentiles"]["area_px2"]

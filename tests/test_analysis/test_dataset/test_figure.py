@@ -1,4 +1,4 @@
-"""The page is drawn from whatever is there."""
+"""Tests that the picture of a data set is drawn, also if numbers are missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Configs for recordings of one's own: what is in them follows from the recordings."""
+"""Tests that a config for new recordings has the settings that follow from them."""
 
 from __future__ import annotations
 
@@ -87,12 +87,12 @@ def test_class_sets(found, words, expected):
         (
             {1: 5, 2: 5, 7: 1},
             ["car", "bus"],
-            "2 names (car, bus), but the label files hold the ids 1, 2, 7; say which",
+            "2 names (car, bus), but the label files hold the ids 1, 2, 7; write the",
         ),
         (
             {0: 5, 1: 5},
             ["car", "1=bus"],
-            "--classes car: no label is called so; name its id too, 0=car",
+            "--classes car: no label has this name; write its id too, such as 0=car",
         ),
     ],
 )
@@ -118,7 +118,8 @@ def test_config_says_what_follows_from_the_recordings(tmp_path):
     assert cfg.representation.downsample == "sum" and cfg.model.backbone.in_channels == 20
     assert tuple(cfg.model.backbone.partition_size) == (4, 5)  # frames of 240 x 320
     loss = cfg.model.bbox_head.loss_bbox
-    # The small class is the larger one here, so it is the next rule, a percentile of all areas (400 and 1200).
+    # The small class has the larger boxes here, so the next rule is used, a percentile of all areas
+    # (400 and 1200).
     assert (loss.type, loss.small_area, loss.medium_area) == ("SizeAwareIoULoss", 400.0, 1200.0)
     assert cfg.train_cfg.max_iters == 1000 == 300 * 20 / 6 and cfg.train_cfg.val_interval == 100
     assert cfg.test_dataloader.dataset.split == "val"
@@ -126,11 +127,11 @@ def test_config_says_what_follows_from_the_recordings(tmp_path):
         written(plan(recording(), recording("test")), tmp_path).test_dataloader.dataset.split
         == "test"
     )
-    assert "sensor: 640x480 pixels, as recordings, labels or --sensor say" in made.reasons()
+    assert "sensor: 640x480 pixels, from the recordings, the labels or --sensor" in made.reasons()
 
 
 def test_names_cannot_become_code(tmp_path):
-    """They come from label files of anybody; a config is a program."""
+    """Class names may come from a stranger's label files, and a config is executed."""
     names = ('"); import os; os.abort() #', "a\nb", "class", "pr\u00fcfer")
     own = dict(classes=names, mapping={"class": "class"}, leave_out=("lambda", '"'))
     made = ConfigPlan(census(recording()), own, "data/my\nraw", 'data/"raw')
@@ -145,7 +146,7 @@ def test_small_boxes_get_finer_strides(tmp_path):
     cfg = written(made, tmp_path)
     assert made.strides == tuple(build_detector(cfg).bbox_head.strides) == (2, 4, 8)
     assert cfg.train_dataloader.batch_size == 2 and cfg.train_cfg.max_iters == 3000
-    assert "since 50 % of the boxes have a side under 8 px" in made.reasons()
+    assert "because 50 % of the boxes have a side under 8 px" in made.reasons()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Thresholds of the size-aware loss, by hand, on RVT's labels, and up to the loss itself."""
+"""Tests size thresholds by hand, on labels that RVT wrote, and in the loss that uses them."""
 
 from __future__ import annotations
 
@@ -35,11 +35,13 @@ def test_by_hand():
     # The 90th percentile of 11 is the tenth of the ten steps, the 75th of 5 the third of the four.
     assert (found["classes"].small_area, found["classes"].medium_area) == (900, 3200)
     assert found["classes"].size_weight == 2  # 1.5 * 5 / 11 = 0.68, limited
-    # Of 18 boxes, 17 steps: 4.25, 5.1 and 11.9 steps from the first; the twelfth is 2000, the one before it 1000.
+    # 18 boxes have 17 steps between them. The percentiles are 4.25, 5.1 and 11.9 steps from the
+    # first box. The twelfth area is 2000, the one before it 1000.
     assert found["p25"].small_area == pytest.approx(425)
     assert found["p30"].small_area == pytest.approx(510)
     assert found["p25"].medium_area == found["p30"].medium_area == pytest.approx(2360)
-    # Weight 2 exp(-a / s) is above 1 below s ln 2: 623.8 has 7 of 18 below it, 294.6 has 3, 353.5 has 4.
+    # Weight 2 exp(-a / s) is above 1 for areas below s ln 2. Of the 18 areas 7 are below 623.8, 3
+    # below 294.6 and 4 below 353.5.
     shares = [found[rule].weighted_share for rule in RULES]
     assert shares == pytest.approx([7 / 18, 3 / 18, 4 / 18])
     assert found["fixed"].weighted_share == pytest.approx(8 / 18)  # 1024 ln 2 = 709.8
@@ -63,7 +65,8 @@ def test_share_is_the_losss():
 
 def test_labels_that_the_reference_wrote():
     found = by_rule(all_thresholds(take_census(DATA / "preprocessed_etram")))
-    # 22 pedestrians, bicycles, motorbikes and wheelchairs: 18.9 steps, between areas 13580.15625 and 16189.875.
+    # 22 pedestrians, bicycles, motorbikes and wheelchairs: 18.9 steps, between areas 13580.15625
+    # and 16189.875.
     assert found["classes"].small_area == pytest.approx(
         13580.15625 + 0.9 * (16189.875 - 13580.15625)
     )
@@ -102,8 +105,8 @@ def test_empty_group_falls_back_and_says_so(label, areas, group):
     made = census(recording("train", of=boxes(*((label, 10, 10 * k) for k in range(1, 6)))))
     found = by_rule(all_thresholds(made))["classes"]
     assert (found.small_area, found.medium_area) == pytest.approx(areas) and found.size_weight == 2
-    assert f"no box of a {group} class: {group}_area is percentile" in found.notes[0]
-    assert f"no box of a {group} class: size_weight" in found.notes[1]
+    assert f"no box of a {group} class, so {group}_area is percentile" in found.notes[0]
+    assert f"no box of a {group} class, so size_weight" in found.notes[1]
 
 
 def test_only_training_boxes_count():

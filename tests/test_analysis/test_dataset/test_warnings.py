@@ -1,4 +1,4 @@
-"""Every rule speaks when it should and is silent otherwise."""
+"""Tests that every rule warns when it should, and only then."""
 
 from __future__ import annotations
 
@@ -66,7 +66,10 @@ def test_vehicle_smaller_than_a_pedestrian(label, name):
 
 
 def test_odd_boxes_go_by_name():
-    """eTraM's ids read as if they were ``cls8_sample``'s: the car is a pedestrian and the pedestrian a motorbike."""
+    """Reads eTraM's ids as if they were ``cls8_sample``'s.
+
+    The car becomes a pedestrian and the pedestrian a motorbike.
+    """
     made = census(
         recording("train", of=with_more((0, 20, 40), (4, 50, 40))), class_set="cls8_sample"
     )
@@ -76,7 +79,7 @@ def test_odd_boxes_go_by_name():
 
 
 def size_mix(small, medium, large) -> BoxSizes:
-    """Per cent of boxes of each size, shared out over no class in particular."""
+    """Returns boxes with these percentages of small, medium and large ones, all of one class."""
     parts = [
         boxes((0, w, w + 1), times=n) for n, w in ((small, 20), (medium, 60), (large, 120)) if n
     ]
@@ -105,11 +108,14 @@ def test_size_mix(val, speaks):
 def test_recording_in_two_splits():
     made = census(recording("val", "a"), recording("train", "a"), recording("train", "b"))
     (sentence,) = find_warnings(made)
-    assert sentence.startswith("a: in train and val;")
+    assert sentence.startswith("a: is in train and val;")
 
 
 def test_dropped_boxes():
-    """41 of 160 + 41 + 1 boxes; those of unused frames are labelled too, but not dropped by a rule."""
+    """41 of 160 + 41 + 1 boxes are dropped.
+
+    Boxes in unused frames are labelled too, but no rule drops them.
+    """
     dropped = {
         "boxes_too_small": 40,
         "boxes_outside": 1,
@@ -147,5 +153,6 @@ def test_frame_rates():
     dense = RecordingCensus("val", "b", ALL_CLASSES, np.arange(1, 20) * 66_667)
     (sentence,) = find_warnings(census(recording("train", "a"), dense))
     assert sentence.startswith(
-        "recordings have labelled frames at different rates: 10 Hz in 1 (train/a), 15 Hz in 1 (val/b); "
+        "recordings have labelled frames at different rates: 10 Hz in 1 (train/a), 15 Hz in 1 "
+        "(val/b); those with more frames"
     )

@@ -1,4 +1,4 @@
-"""Made-up runs: which number is taken, what differs, what is refused and in which words."""
+"""Tests comparisons of invented runs: compared numbers, listed differences, and refusals."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ model = dict(
     test_cfg=dict(score_thr=0.001, nms=dict(type='nms', iou_threshold=0.45)))
 optim_wrapper = dict(optimizer=dict(lr=0.0001), paramwise_cfg=dict({'a.b': 2}))
 train_cfg = dict(max_iters=100)
-train_dataloader = dict(dataset=dict(pipeline=[dict(type='ClipFlip'), dict(type='ClipZoom', scale=2)]))
+train_dataloader = dict(
+    dataset=dict(pipeline=[dict(type='ClipFlip'), dict(type='ClipZoom', scale=2)]))
 val_dataloader = dict(dataset=dict(class_set='etram3', data_root='data/a/'))
 randomness = dict(seed=0)
 load_from = None
@@ -105,7 +106,7 @@ def cells(table: str, begin: str) -> list[list[str]]:
             dict(best=True),
             60,
             0.301,
-            "Each run's val evaluation of highest AP (--best), a choice that flatters;",
+            "Each run's val evaluation of highest AP (--best), which favours every run;",
         ),
         (dict(step=20), 20, 0.1, "Each run's val evaluation at step 20;"),
         (dict(split="test"), 40, 0.7, "Each run's last test evaluation;"),
@@ -123,7 +124,10 @@ def test_which_evaluation_is_compared(tmp_path, selected, step, ap, says):
 
 
 def test_the_order_of_rows_and_other_protocols_do_not_matter(tmp_path):
-    """Step 100 was evaluated again after resuming; then an early checkpoint was, and the last by another protocol."""
+    """The last row of a step counts, and rows of other protocols do not.
+
+    Step 100 is evaluated again after resuming, then step 10, then step 100 by another protocol.
+    """
     rows = [
         *ROWS,
         ROWS[2] | {"coco/AP": 0.25},
@@ -138,9 +142,10 @@ def test_the_order_of_rows_and_other_protocols_do_not_matter(tmp_path):
 
 
 def test_table(first, tmp_path):
-    """A column that no run has is left out, a value that one lacks is a dash, a class without key has no boxes.
+    """Missing numbers are shown in three ways.
 
-    AP_S is the name that version 0.1 wrote.
+    A column that no run has is left out. A value that one run lacks is a dash. A class without a
+    key has no boxes. AP_S is the name that version 0.1 wrote.
     """
     rows = [*ROWS[:2], ROWS[2] | {"coco/AP_S": 0.05, "coco/AP_low": 0.9}]
     runs = read(
@@ -168,11 +173,11 @@ def test_table(first, tmp_path):
         in table
     )
     assert (
-        "Not at equal samples: the runs differ in samples seen, seed, which alone may make the difference"
-        in table
+        "Not at equal samples: the runs differ in samples seen, seed, which alone may make the "
+        "difference in AP." in table
     )
     assert (
-        "With a single run each no significance can be told; for a claim" in table
+        "A single run each cannot show whether a difference is significant." in table
         and "tools/ablate.py" in table
     )
 
@@ -280,7 +285,8 @@ def test_unequal_conditions_are_told_and_compared(first, tmp_path, changes, uneq
         ),
         (
             dict(val_data=DATA | dict(split="val", sha256="f" * 16)),
-            "evaluated data: {first} has val of 2 recordings, 1,234 labelled frames, 20 boxes (0000000000000000), "
+            "evaluated data: {first} has val of 2 recordings, 1,234 labelled frames, 20 boxes "
+            "(0000000000000000), "
             "{second} has val of 2 recordings, 1,234 labelled frames, 20 boxes (ffffffffffffffff)",
         ),
         (
@@ -289,8 +295,10 @@ def test_unequal_conditions_are_told_and_compared(first, tmp_path, changes, uneq
         ),
         (
             dict(train_data=DATA | dict(boxes=21)),
-            "training data: {first} has train of 2 recordings, 1,234 labelled frames, 20 boxes (0000000000000000), "
-            "{second} has train of 2 recordings, 1,234 labelled frames, 21 boxes (0000000000000000)",
+            "training data: {first} has train of 2 recordings, 1,234 labelled frames, 20 boxes "
+            "(0000000000000000), "
+            "{second} has train of 2 recordings, 1,234 labelled frames, 21 boxes "
+            "(0000000000000000)",
         ),
     ],
 )
@@ -345,7 +353,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("fact", FACTS, ids=lambda fact: fact.name)
 def test_both_tools_go_by_one_list(first, tmp_path, fact):
-    """Ablation and comparison each do with runs that differ in a fact what the list says, and nothing else."""
+    """Both tools treat runs that differ in one fact as the list says."""
     runs = read(first, write_run(tmp_path / "second", **CHANGES[fact.name]))
     found = obstacles(runs[1].facts, runs[0].facts)
     assert bool(found) == (fact.ablation == REFUSED) and all(
@@ -361,7 +369,7 @@ def test_both_tools_go_by_one_list(first, tmp_path, fact):
 
 
 def test_a_resumed_run_has_the_commits_of_all_starts_that_led_to_it():
-    """A start whose steps were all trained again does not count."""
+    """A start whose steps were all trained again is not counted."""
     earlier = [
         RECORD | dict(from_step=step, commit=commit)
         for step, commit in ((0, "one"), (40, "lost"), (20, "two"))
@@ -380,39 +388,40 @@ def broken(folder: Path, name: str, text: str | None) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [
-        ("run.json", None, "{}: holds no run.json, so it is no run"),
-        ("results.csv", None, "{}: holds no results.csv, so it is no run"),
+        ("run.json", None, "{}: holds no run.json, so it is not the folder of a run"),
+        ("results.csv", None, "{}: holds no results.csv, so it is not the folder of a run"),
         ("run.json", '{"steps": 1', "{}/run.json: not valid JSON"),
-        ("run.json", "[]", "{}/run.json: does not tell steps, batch"),
+        ("run.json", "[]", "{}/run.json: lacks steps, batch"),
         (
             "run.json",
             json.dumps(RECORD | dict(val_data=None)),
-            "{}/run.json: does not tell val_data, so nobody knows",
+            "{}/run.json: lacks val_data, so nobody knows",
         ),
         (
             "results.csv",
             "",
-            "{}/results.csv: no val evaluation under the run's headline protocol yet; add one: tools/",
+            "{}/results.csv: no val evaluation under the run's headline protocol yet; add one: "
+            "tools/",
         ),
         (
             "results.csv",
             "split,step,coco/AP\nval,5",
-            "{}/results.csv: damaged, not the table of a training",
+            "{}/results.csv: damaged, not a table that training wrote",
         ),
         (
             "results.csv",
             "split,step,coco/AP\nval,x,0.1\n",
-            "{}/results.csv: damaged, not the table of a training",
+            "{}/results.csv: damaged, not a table that training wrote",
         ),
         (
             "results.csv",
             "step,coco/AP\n5,0.1\n",
-            "{}/results.csv: damaged, not the table of a training",
+            "{}/results.csv: damaged, not a table that training wrote",
         ),
         (
             "results.csv",
             "split,step,coco/AP\nval,5,0.1,7\n",
-            "{}/results.csv: damaged, not the table of a training",
+            "{}/results.csv: damaged, not a table that training wrote",
         ),
         ("baseline.py", None, "{}: holds no .py with the config that belongs to its run.json"),
         (

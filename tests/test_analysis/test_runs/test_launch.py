@@ -1,4 +1,4 @@
-"""The folders of an ablation: a run that was begun there goes on, another is refused."""
+"""Tests that an ablation goes on with a run that it began, and refuses any other run there."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ runs = dict(baseline=dict(config="configs/baseline_tiny.py"))
 
 
 def begun_by_version_0_1(cfg):
-    """Without what follows from other settings, and without the parts that draw detections."""
+    """Removes the settings that follow from others, and the parts that draw detections."""
     cfg.custom_imports = dict(imports=["etram_mmdet"])
     cfg.custom_hooks = cfg.custom_hooks[:-4]
     cfg.env_cfg.pop("rank_timeout_s")

@@ -1,4 +1,4 @@
-"""What may be compared, and what the difference is worth."""
+"""Tests which variants an ablation compares, and how sure it is of a difference."""
 
 from __future__ import annotations
 
@@ -62,8 +62,11 @@ def test_holm_by_hand():
     assert holm([np.nan, 0.01, 0.02]) == pytest.approx([np.nan, 0.03, 0.04], nan_ok=True)
 
 
-def test_without_spread_nothing_is_told():
-    """Equal seeds, up to rounding, on both sides: neither significant nor a p-value of 0."""
+def test_seeds_without_spread_have_no_p_value():
+    """If all seeds give the same AP up to rounding, a difference is not significant.
+
+    Its p-value is then unknown, not 0.
+    """
     base = results("baseline", 0.3, 0.1 + 0.2)
     rows = compare([base, results("flat", 0.31, 0.31), results("varies", 0.2, 0.4)])
     flat, varies = (row.difference for row in rows[1:])
@@ -72,12 +75,12 @@ def test_without_spread_nothing_is_told():
     line = next(line for line in format_ablation(rows).splitlines() if line.startswith("| flat"))
     assert [cell.strip() for cell in line.split("|")[-3:-1]] == [
         "+1.0",
-        "undefined, no spread over seeds",
+        "unknown: AP is the same for all seeds",
     ]
 
 
 def test_many_comparisons_need_more():
-    """One p-value of .02 among five counts as .1."""
+    """With five comparisons a p-value of .02 becomes .1."""
     rng = np.random.default_rng(0)
     base = results("baseline", *rng.normal(0.2, 0.01, 4))
     one, five = (
@@ -114,7 +117,8 @@ def test_many_comparisons_need_more():
         ),
         (
             dict(train_data=DATA | dict(sha256="1" * 16)),
-            "training data train of 2 recordings, 10 labelled frames, 20 boxes (1111111111111111) instead",
+            "training data train of 2 recordings, 10 labelled frames, 20 boxes (1111111111111111) "
+            "instead",
         ),
         (
             dict(val_data=DATA | dict(split="val", boxes=3)),

@@ -1,4 +1,4 @@
-"""Calls of a GPU, made to a stand-in that takes the arguments the real functions take and no others."""
+"""Tests the calls of a GPU with a fake that takes the same arguments as the real functions."""
 
 from __future__ import annotations
 
@@ -99,6 +99,6 @@ def test_exact_products_put_the_switches_back():
 
 
 def test_nothing_else_of_the_benchmarks_calls_a_card():
-    """Else a line would run for the first time on the day that there is one."""
+    """No other module may call a GPU, since such a line would not run without one."""
     for path in (ROOT / "etram_mmdet" / "benchmarks").rglob("*.py"):
         assert path.name == "cuda.py" or "torch.cuda" not in path.read_text(), path

@@ -1,4 +1,4 @@
-"""What the benchmark says must be right on any machine; how fast that is, no test can know."""
+"""Tests the numbers of the benchmark that are the same on every machine, not its times."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_saved_bytes_are_those_of_distinct_memory_without_weights():
 
 
 def test_counting_saved_bytes_leaves_no_memory_behind(model):
-    """The summary of a run counts them before training, which would lack the memory of a lane."""
+    """The bytes are counted before training, so memory left behind would be missing in training."""
 
     def living():
         gc.collect()
@@ -79,7 +79,10 @@ def test_activation_checkpointing_keeps_less(cfg, model):
 
 
 def test_macs_are_those_of_the_reference():
-    """RVT-T at 384 x 640: 4.10 GMAC, counted on the reference for 3 classes (the head's last layers hardly matter)."""
+    """RVT-T at 384 x 640 has 4.10 GMAC.
+
+    They were counted on the reference for 3 classes. The head's last layers hardly matter.
+    """
     cfg = load_config(ROOT / "configs" / "baseline_tiny.py", {"class_set": "etram3"})
     model = build_model(cfg, torch.device("cpu"))
     assert macs_per_window(model, (384, 640)) == pytest.approx(4.10e9, rel=0.02)

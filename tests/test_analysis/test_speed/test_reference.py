@@ -1,4 +1,8 @@
-"""Beside a stand-in for RVT: a folder with its modules' names whose detector is ours under RVT's parameter names."""
+"""Compares our detector with a fake of RVT.
+
+The fake is a folder with the names of RVT's modules. Its detector is ours under RVT's parameter
+names.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +68,8 @@ from mmengine.config import ConfigDict
 
 class OmegaConf:
     load = staticmethod(lambda path: ConfigDict(model=dict(
-        backbone=dict(stem=dict(), stage=dict(attention=dict(), lstm=dict())), fpn=dict(), head=dict())))
+        backbone=dict(stem=dict(), stage=dict(attention=dict(), lstm=dict())),
+        fpn=dict(), head=dict())))
 """
 EVALUATION = """
 def evaluate_list(found, truth, height, width, camera, apply_bbox_filters):
@@ -73,7 +78,8 @@ def evaluate_list(found, truth, height, width, camera, apply_bbox_filters):
 """
 BOXES = """
 import numpy as np
-BBOX_DTYPE = np.dtype([(n, "f8") for n in ("t", "x", "y", "w", "h", "class_id", "class_confidence")])
+NAMES = ("t", "x", "y", "w", "h", "class_id", "class_confidence")
+BBOX_DTYPE = np.dtype([(n, "f8") for n in NAMES])
 """
 FILES = {
     "config/model/maxvit_yolox/default.yaml": "",

@@ -1,4 +1,4 @@
-"""What the GPU check calls the same, and what not."""
+"""Tests which numbers the GPU check takes as the same."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def boxes(count=50, seed=0):
 
 
 def moved(what, by):
-    """`boxes` with one of the first box's numbers moved."""
+    """Returns `boxes` with one number of the first box changed."""
     result = boxes()
     result[what].view(len(result), -1)[0, 0] += by
     return result
@@ -45,7 +45,7 @@ def test_a_box_elsewhere_counts_on_both_sides(what, by):
 
 
 def rows_of(part, monkeypatch, change):
-    """Rows of a part where ``change`` was done to the device's copy of the weights."""
+    """Returns the rows of a part if ``change`` is done to the device's copy of the weights."""
     original = same_numbers._twins
 
     def twins(*args):

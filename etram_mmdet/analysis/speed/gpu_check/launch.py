@@ -1,4 +1,7 @@
-"""Run the parts of the GPU check one after the other, each in a process of its own: a CUDA error spoils a process."""
+"""Runs the parts of the GPU check one after the other, each in a process of its own.
+
+After a CUDA error a process cannot use the GPU any more.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,14 @@ GRACE_S = 5
 
 
 class Check:
-    """``say`` prints progress."""
+    """Runs parts of the GPU check and keeps their results in a folder.
+
+    Args:
+        device: "cuda" or "cpu".
+        size: how much each part does.
+        folder: folder for results, logs and report; it is created if it does not exist.
+        say: prints progress. Default: ``print``.
+    """
 
     def __init__(
         self, device: str, size: Size, folder: Path, say: Callable[[str], None] = print
@@ -46,15 +56,24 @@ class Check:
     def run(
         self, parts: list[Part], minutes: float, again: bool = False
     ) -> dict[str, Result | None]:
-        """Results by part, in ``minutes`` altogether; ``None`` where no time was left to start one.
+        """Runs parts and returns their results by name; ``None`` for a part that was not started.
 
-        What passed before on such a device and at such a size is left as it is, unless ``again``.
+        A part that passed before on the same device and at the same size is not run again.
+
+        Args:
+            parts: parts to run, in this order.
+            minutes: time limit for all parts together.
+            again: whether parts that passed before are run again. Default: no.
+
+        Raises:
+            InputError: the folder cannot be created, or another process uses it.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(
-                f"{self.folder}: cannot be made ({error.strerror}); name another folder"
+                f"{self.folder}: cannot be created ({error.strerror}); name another folder with "
+                "--out"
             ) from error
         with claim(self.folder / CLAIM_FILE, str(self.folder)):
             end = time.monotonic() + 60 * minutes
@@ -64,13 +83,14 @@ class Check:
         before = None if again else read_result(self.folder, part.name)
         if before and before.is_done(self.device, self.size.name):
             self.say(
-                f"{part.name}: passed before ({before.started}), skipped; --again runs it anew"
+                f"{part.name}: passed before ({before.started}), skipped; --again runs it again"
             )
             return before
         limit_s = min(part.limit_s, end - time.monotonic())
         if limit_s <= 0:
             self.say(
-                f"{part.name}: not started, the time for all is used up; the same command goes on here"
+                f"{part.name}: not started, because the time for all parts (--minutes) is used up; "
+                "type the same command again to go on here"
             )
             return None
         self.say(f"{part.name}: at most {limit_s:.0f} s, log in {log_file(self.folder, part.name)}")
@@ -97,7 +117,7 @@ class Check:
         return result
 
     def _status(self, part: Part, limit_s: float) -> int | None:
-        """Exit status of the part's process; ``None`` where it had to be ended."""
+        """Returns the exit status of the part's process; ``None`` if it took too long."""
         with log_file(self.folder, part.name).open("w") as log:
             process = subprocess.Popen(
                 self.command(part),
@@ -105,7 +125,7 @@ class Check:
                 env=self._environment(),
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # one group with all that the part starts, to be ended together
+                start_new_session=True,  # all that the part starts can be ended together
             )
             try:
                 return process.wait(limit_s)
@@ -115,6 +135,7 @@ class Check:
                 _end(process)
 
     def command(self, part: Part) -> list[str]:
+        """Returns the command that runs a part in a process of its own."""
         module = "etram_mmdet.analysis.speed.gpu_check.work"
         return [
             sys.executable,
@@ -133,7 +154,7 @@ class Check:
 
 
 def _end(process: subprocess.Popen) -> None:
-    """Ask the process and all that it started to end, then end what is left."""
+    """Asks a process and all that it started to end; after some seconds it ends them by force."""
     with suppress(ProcessLookupError):
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)

@@ -1,4 +1,7 @@
-"""The parts of the GPU check, in order of value. Listing them loads no PyTorch, measuring does."""
+"""The parts of the GPU check, the most valuable first.
+
+Listing the parts does not load PyTorch, measuring does.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Part:
-    """One part: the function ``name`` of the module ``module`` beside this file.
+    """One part of the GPU check.
 
-    A part that takes longer than ``limit_s`` is ended.
+    Attributes:
+        name: name of the part, and of its function in the module.
+        title: title in the report.
+        limit_s: seconds after which the part is ended.
+        module: module in this package that holds the function.
     """
 
     name: str
@@ -29,9 +36,14 @@ class Part:
     module: str
 
     def measure(self, device: torch.device, size: Size, folder: Path) -> Iterator[dict]:
-        """Yields rows as they come: figures by name. ``holds`` in a row says whether what was asked holds.
+        """Yields rows of figures by name as soon as they are measured.
 
-        A part may leave files in ``folder``.
+        ``holds`` in a row says whether the row's requirement is met.
+
+        Args:
+            device: device to measure.
+            size: how much the part does.
+            folder: folder into which the part may write files.
         """
         module = import_module(f"etram_mmdet.analysis.speed.gpu_check.{self.module}")
         return getattr(module, self.name)(device, size, folder)
@@ -41,10 +53,10 @@ PARTS = {
     part.name: part
     for part in (
         Part("tests", "The tests that need a GPU", 360, "programs"),
-        Part("agreement", "Maps and boxes beside the CPU's", 240, "same_numbers"),
+        Part("agreement", "Maps and boxes compared with the CPU's", 240, "same_numbers"),
         Part(
             "training",
-            "A training step beside the CPU's, and many in mixed precision",
+            "A training step compared with the CPU's, and many in mixed precision",
             240,
             "same_numbers",
         ),
@@ -57,8 +69,17 @@ PARTS = {
 
 
 def chosen_parts(names: list[str]) -> list[Part]:
-    """In the order of `PARTS`; raises ``InputError`` for a name that is not there."""
+    """Returns the parts with these names, in the order of `PARTS`.
+
+    Args:
+        names: names of parts.
+
+    Raises:
+        InputError: there is no part of such a name.
+    """
     unknown = [name for name in names if name not in PARTS]
     if unknown:
-        raise InputError(f"--parts {' '.join(unknown)}: no such part; there are {', '.join(PARTS)}")
+        raise InputError(
+            f"--parts {' '.join(unknown)}: no such part; expected some of {', '.join(PARTS)}"
+        )
     return [part for name, part in PARTS.items() if name in names]

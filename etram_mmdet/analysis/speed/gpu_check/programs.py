@@ -1,4 +1,4 @@
-"""The tests that need a GPU, and the demo, as their users run them."""
+"""Parts of the GPU check that run programs as users do: the GPU tests and the demo."""
 
 from __future__ import annotations
 
@@ -17,14 +17,22 @@ from etram_mmdet.utils.environment import ROOT
 
 
 def tests(device: torch.device, _: Size, folder: Path) -> Iterator[dict]:
-    """``pytest -m gpu``: a row of counts, then one per test. On a CPU all of them skip, on a GPU none should."""
+    """Runs ``pytest -m gpu``; yields a row of counts, then one row per test.
+
+    On a CPU all tests are skipped. On a GPU none should be.
+
+    Args:
+        device: device whose tests run.
+        _: not used.
+        folder: folder for pytest's report, tests.xml.
+    """
     import pytest  # not needed to run anything else
 
     file = ROOT / "tests" / "test_gpu.py"
     if not file.is_file():
         yield dict(
             tests=0,
-            reason="a wheel holds no tests; run this part in a clone of the repository",
+            reason="an installed wheel holds no tests; run this part in a clone of the repository",
             holds=False,
         )
         return
@@ -70,7 +78,15 @@ def _outcomes(path: Path) -> list[dict]:
 
 
 def demo(_: torch.device, size: Size, folder: Path) -> Iterator[dict]:
-    """``tools/demo.py``: simulate, preprocess, train, test; training takes the GPU where it sees one."""
+    """Runs ``tools/demo.py``, which simulates, preprocesses, trains and tests; yields one row.
+
+    Training uses the GPU if it finds one.
+
+    Args:
+        _: not used.
+        size: its ``demo`` holds the options of the tool.
+        folder: folder in which the demo gets a folder of its own.
+    """
     start = time.monotonic()
     work_dir = folder / "demo"
     paths = ["--data", str(work_dir / "data"), "--work-dir", str(work_dir / "run")]

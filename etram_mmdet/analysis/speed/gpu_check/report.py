@@ -1,4 +1,4 @@
-"""The results of the GPU check as lines of a terminal and as a page of Markdown."""
+"""The results of the GPU check as lines for a terminal and as a Markdown page."""
 
 from __future__ import annotations
 
@@ -14,23 +14,36 @@ REPORT_FILE = "report.md"
 
 
 def outcome(result: Result | None) -> str:
-    """The figures in one line, or what went wrong."""
+    """Returns the figures of a part in one line, or the reason why it failed.
+
+    Args:
+        result: result of the part; ``None`` if it was not started.
+    """
     if result is None:
         return "not started"
     if result.status != PASSED:
-        last = result.error[-1:] or ["nothing in the log"]
-        return f"{len(result.rows)} rows until then; {last[0]}"
+        last = result.error[-1:] or ["the log is empty"]
+        return f"{len(result.rows)} rows before that; {last[0]}"
     return "; ".join(
         row_text(rows[0]) if len(rows) == 1 else f"{len(rows)} rows" for rows in _alike(result.rows)
     )
 
 
 def row_text(row: dict) -> str:
+    """Returns one row of figures as text.
+
+    Args:
+        row: figures by name.
+    """
     return ", ".join(f"{key} {_shown(value)}" for key, value in row.items())
 
 
 def summary(results: dict[str, Result | None]) -> str:
-    """A line per part, for a terminal."""
+    """Returns one line per part, for a terminal.
+
+    Args:
+        results: result of each part by name; ``None`` if it was not started.
+    """
     rows = [
         [
             name,
@@ -44,7 +57,15 @@ def summary(results: dict[str, Result | None]) -> str:
 
 
 def write_report(folder: Path, device: str, size: str) -> Path:
-    """All that the folder holds of this device and size, to be pasted into docs/benchmarks.md."""
+    """Writes report.md with all results of one device and size, and returns its path.
+
+    The page can be pasted into docs/benchmarks.md.
+
+    Args:
+        folder: folder of the results.
+        device: "cuda" or "cpu"; results of the other device are left out.
+        size: name of a size; results of other sizes are left out.
+    """
     found = [read_result(folder, name) for name in PARTS]
     results = [
         result for result in found if result and (result.device, result.size) == (device, size)
@@ -85,7 +106,7 @@ def _section(result: Result) -> str:
 
 
 def _alike(rows: Iterable[dict]) -> list[list[dict]]:
-    """Rows with the same columns together."""
+    """Groups rows that have the same columns."""
     groups: dict[tuple, list[dict]] = {}
     for row in rows:
         groups.setdefault(tuple(row), []).append(row)

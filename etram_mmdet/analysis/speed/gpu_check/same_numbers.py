@@ -1,4 +1,7 @@
-"""Whether a device gives the CPU's numbers: maps, boxes, losses and gradients of the same weights and input."""
+"""Parts of the GPU check that compare a device's numbers with the CPU's.
+
+Maps, boxes, losses and gradients are compared, from the same weights and input.
+"""
 
 from __future__ import annotations
 
@@ -24,20 +27,29 @@ AGREEING = ("baseline_tiny", "baseline", "patch2_sizeaware")
 TRAINED = ("baseline_tiny", "patch2_sizeaware_batch6")
 SAME_BOX_PX = 0.01
 SAME_SCORE = 1e-4
-MAP_TOLERANCE = {"float32": 1e-4, "float16": 0.01, "bfloat16": 0.05}  # of a map's largest value
-LEAST_SHARE = (
-    0.99  # of boxes; the last digit of a score may decide which of two overlapping ones stays
-)
-TRAINING_TOLERANCE = (
-    0.01  # of a loss; the last digit of a cost may decide to which box a cell is matched
-)
-LEAST_FALL = 0.8  # of the loss at first, after training on one batch
+# Largest difference, as a share of a map's largest value.
+MAP_TOLERANCE = {"float32": 1e-4, "float16": 0.01, "bfloat16": 0.05}
+# Share of boxes that must be the same. The last digit of a score may decide which of two
+# overlapping boxes NMS keeps.
+LEAST_SHARE = 0.99
+# Largest relative difference of a loss. The last digit of a cost may decide to which box a cell is
+# matched.
+TRAINING_TOLERANCE = 0.01
+# After training on one batch the loss must have fallen to this share of the first loss.
+LEAST_FALL = 0.8
 
 
 def last_maps(
     streamer: Streamer, hw: tuple[int, int], windows: int, streams: int = 1
 ) -> list[Tensor]:
-    """The head's maps of the last of some windows, on the CPU in float32."""
+    """Returns the head's maps of the last window, on the CPU in float32.
+
+    Args:
+        streamer: the model.
+        hw: height and width of a frame, in pixels.
+        windows: number of windows that the model gets.
+        streams: number of streams at a time. Default: 1.
+    """
     states = None
     for index in range(windows):
         clips = random_clips(streamer.detector, streams, 1, hw, label_every=1, seed=index)["inputs"]
@@ -47,7 +59,15 @@ def last_maps(
 
 
 def agreement(device: torch.device, size: Size, _: Path) -> Iterator[dict]:
-    """Maps in every precision, then boxes from the same maps, beside the CPU's in float32."""
+    """Yields rows that compare maps in every precision, then boxes from the same maps.
+
+    The CPU's numbers in float32 are the expected ones.
+
+    Args:
+        device: device to check.
+        size: which frames and networks are used.
+        _: not used.
+    """
     for name in AGREEING:
         on_cpu, model = _twins(size, name, device)
         with cuda.exact_products():
@@ -65,7 +85,7 @@ def agreement(device: torch.device, size: Size, _: Path) -> Iterator[dict]:
 
 
 def _twins(size: Size, name: str, device: torch.device) -> tuple[nn.Module, nn.Module]:
-    """The same weights on the CPU and on ``device``."""
+    """Returns the same weights on the CPU and on ``device``."""
     torch.manual_seed(0)
     on_cpu = stirred(build_model(size.config(name), CPU))
     return on_cpu, copy.deepcopy(on_cpu).to(device)
@@ -73,7 +93,13 @@ def _twins(size: Size, name: str, device: torch.device) -> tuple[nn.Module, nn.M
 
 @torch.no_grad()
 def stirred(model: nn.Module) -> nn.Module:
-    """Biases and scales moved at random: fresh ones are zero or so small that what they belong to changes nothing."""
+    """Moves biases and scales of a model at random, in place, and returns it.
+
+    New ones are zero or so small that errors in what they multiply would not be seen.
+
+    Args:
+        model: the model.
+    """
     generator = torch.Generator().manual_seed(0)
     for parameter in (p for p in model.parameters() if p.dim() == 1):
         parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
@@ -81,18 +107,21 @@ def stirred(model: nn.Module) -> nn.Module:
 
 
 def _differences(ours: list[Tensor], expected: list[Tensor], tolerance: float) -> dict:
-    """The largest one of a map as a share of the map's largest value, of all maps the worst."""
+    """Returns the largest difference of all maps, as a share of the map's largest value."""
     shares = [
         float((one - other).abs().max() / other.abs().max())
         for one, other in zip(ours, expected, strict=True)
     ]
-    holds = all(share <= tolerance for share in shares)  # not where one is NaN
+    holds = all(share <= tolerance for share in shares)  # false if one is NaN
     return dict(largest_difference=max(shares), tolerance=tolerance, holds=holds)
 
 
 @torch.no_grad()
 def _boxes_agree(on_cpu: nn.Module, model: nn.Module, hw: tuple[int, int]) -> dict:
-    """From random maps of the network's sizes: fresh weights would give boxes of nearly equal scores."""
+    """Compares boxes that are found from random maps of the network's sizes.
+
+    Maps of an untrained model would give boxes with nearly equal scores.
+    """
     one = Streamer(on_cpu)
     other = Streamer(model)
     (clip,) = random_clips(on_cpu, 1, 1, hw)["inputs"]
@@ -109,7 +138,14 @@ def _boxes_agree(on_cpu: nn.Module, model: nn.Module, hw: tuple[int, int]) -> di
 
 
 def share_of_same_boxes(found: InstanceData, expected: InstanceData) -> float:
-    """Of all boxes, how many have one of the same class, place and score on the other side."""
+    """Returns the share of all boxes that have the same class, place and score on the other side.
+
+    Two boxes are the same if they differ by at most `SAME_BOX_PX` and `SAME_SCORE`.
+
+    Args:
+        found: boxes of the device.
+        expected: boxes of the CPU.
+    """
     if not len(found) or not len(expected):
         return float(len(found) == len(expected))
     scale = SAME_BOX_PX / SAME_SCORE
@@ -124,20 +160,36 @@ def share_of_same_boxes(found: InstanceData, expected: InstanceData) -> float:
 
 
 def training(device: torch.device, size: Size, _: Path) -> Iterator[dict]:
-    """Losses and gradients of one step beside the CPU's, then many steps in mixed precision."""
+    """Yields rows that compare losses and gradients of one step, then one of mixed precision.
+
+    The step is compared with the CPU's. In mixed precision many steps are done and the loss must
+    fall.
+
+    Args:
+        device: device to check.
+        size: which frames and networks are used, and how many steps.
+        _: not used.
+    """
     for name in TRAINED:
         with cuda.exact_products():
             expected, ours = (_losses(model, size.frame_hw) for model in _twins(size, name, device))
         for what, value in expected.items():
             difference = abs(ours[what] - value) / max(abs(value), 1e-12)
-            holds = difference <= TRAINING_TOLERANCE  # not where either is NaN
-            yield dict(config=name, what=what, cpu=value, device=ours[what], relative_difference=difference,
-                       tolerance=TRAINING_TOLERANCE, holds=holds)  # fmt: skip
+            holds = difference <= TRAINING_TOLERANCE  # false if either is NaN
+            yield dict(
+                config=name,
+                what=what,
+                cpu=value,
+                device=ours[what],
+                relative_difference=difference,
+                tolerance=TRAINING_TOLERANCE,
+                holds=holds,
+            )
     yield _mixed_training(device, size)
 
 
 def _losses(model: nn.Module, hw: tuple[int, int]) -> dict[str, float]:
-    """By name, with the norm of all gradients."""
+    """Returns the losses by name, and the norm of all gradients."""
     batch = model.train().data_preprocessor(random_clips(model, 2, 3, hw), True)
     loss, terms = model.parse_losses(model(**batch, mode="loss"))
     loss.backward()
@@ -146,7 +198,7 @@ def _losses(model: nn.Module, hw: tuple[int, int]) -> dict[str, float]:
 
 
 def _mixed_training(device: torch.device, size: Size) -> dict:
-    """Steps on one batch, at a rate that a batch learnt by heart bears."""
+    """Trains on one batch, at a learning rate high enough to learn it by heart."""
     cfg = size.config("baseline_tiny", base_lr=2e-3)
     torch.manual_seed(0)
     model = build_model(cfg, device).train()
@@ -158,6 +210,13 @@ def _mixed_training(device: torch.device, size: Size) -> dict:
         model.stream_states["loss"].reset()
         losses.append(model.train_step(data, wrapper)["loss"].item())
     is_finite = all(map(math.isfinite, losses))
-    return dict(config="baseline_tiny", optimizer=type(wrapper).__name__, steps=len(losses), first_loss=losses[0],
-                last_loss=losses[-1], is_finite=is_finite, tolerance=f"at most {LEAST_FALL} of the first",
-                holds=is_finite and losses[-1] <= LEAST_FALL * losses[0])  # fmt: skip
+    return dict(
+        config="baseline_tiny",
+        optimizer=type(wrapper).__name__,
+        steps=len(losses),
+        first_loss=losses[0],
+        last_loss=losses[-1],
+        is_finite=is_finite,
+        tolerance=f"at most {LEAST_FALL} of the first",
+        holds=is_finite and losses[-1] <= LEAST_FALL * losses[0],
+    )

@@ -1,4 +1,4 @@
-"""How much the parts of the GPU check do: all of it on a card, a little of everything on a CPU."""
+"""How much the parts of the GPU check do: everything on a GPU, a little of it on a CPU."""
 
 from __future__ import annotations
 
@@ -12,7 +12,22 @@ from etram_mmdet.utils.environment import ROOT
 
 @dataclass(frozen=True)
 class Size:
-    """``options`` change every config, ``compiled`` names the configs and precisions that are timed compiled."""
+    """How much the parts of the GPU check do.
+
+    Attributes:
+        name: name of the size.
+        frame_hw: height and width of a frame, in pixels. Default: (360, 640).
+        options: settings that replace those of every config. Default: none.
+        compared_windows: windows after which maps are compared. Default: 4.
+        timed_windows: windows whose latency is measured. Default: 50.
+        untimed_windows: windows before them, to warm up. Default: 5.
+        mixed_steps: training steps in mixed precision on one batch. Default: 100.
+        timed_steps: training steps whose time is measured. Default: 20.
+        untimed_steps: training steps before them, to warm up. Default: 5.
+        compiled: configs, and precisions, whose latency is measured compiled. Default: three
+            configs in float32 and float16.
+        demo: options of tools/demo.py. Default: none.
+    """
 
     name: str
     frame_hw: tuple[int, int] = (360, 640)
@@ -30,6 +45,12 @@ class Size:
     demo: tuple[str, ...] = ()
 
     def config(self, name: str, **options: object) -> Config:
+        """Loads a config of the package.
+
+        Args:
+            name: file name in configs/, without .py.
+            **options: settings that are changed besides those of this size.
+        """
         return load_config(ROOT / "configs" / f"{name}.py", self.options | options)
 
 

@@ -1,4 +1,4 @@
-"""What a card does in a second and what it has to hold for that."""
+"""Parts of the GPU check that measure latency, throughput and memory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,16 @@ TRAINED = ("baseline_tiny", "baseline", "patch2_sizeaware", GOAL)
 
 
 def memory(device: torch.device, size: Size, _: Path) -> Iterator[dict]:
-    """Training steps of the config that once ran out of memory: what they take, and whether less would do."""
+    """Measures the memory of a config that once ran out of it, and tries it with a limit.
+
+    Yields one row. It says how much memory training steps take, and whether they fit into
+    `GOAL_GIB`.
+
+    Args:
+        device: device to measure.
+        size: which frames and networks are used.
+        _: not used.
+    """
     cfg, model, data = _in_training(size, GOAL, device)
     cuda.forget(device)
     time_training(cfg, model, data, steps=2, warm_up=1)
@@ -35,9 +44,16 @@ def memory(device: torch.device, size: Size, _: Path) -> Iterator[dict]:
     cuda.forget(device)
     with cuda.at_most(device, GOAL_GIB):
         fits = _trains(cfg, model, data)
-    yield dict(config=GOAL, batch=len(data["inputs"]), clip=len(data["inputs"][0]), allocated_gib=allocated_gib,
-               reserved_gib=reserved_gib, limit_gib=GOAL_GIB, trains_within_limit=fits,
-               holds=allocated_gib <= GOAL_GIB and fits)  # fmt: skip
+    yield dict(
+        config=GOAL,
+        batch=len(data["inputs"]),
+        clip=len(data["inputs"][0]),
+        allocated_gib=allocated_gib,
+        reserved_gib=reserved_gib,
+        limit_gib=GOAL_GIB,
+        trains_within_limit=fits,
+        holds=allocated_gib <= GOAL_GIB and fits,
+    )
 
 
 def _in_training(size: Size, name: str, device: torch.device) -> tuple[Config, nn.Module, dict]:
@@ -62,7 +78,15 @@ def _trains(cfg: Config, model: nn.Module, data: dict) -> bool:
 
 
 def streaming(device: torch.device, size: Size, _: Path) -> Iterator[dict]:
-    """One window at a time with fresh weights; what compiles takes long and comes last."""
+    """Yields the latency of one window of one stream, for every config and precision.
+
+    Weights are untrained. Compiled networks come last because compiling takes long.
+
+    Args:
+        device: device to measure.
+        size: which frames and networks are used, and how many windows.
+        _: not used.
+    """
     for precision in (p for p in PRECISIONS if p != "bfloat16" or cuda.has_bfloat16(device)):
         for name in STREAMED:
             yield _latency(device, size, name, precision, is_compiled=False)
@@ -76,7 +100,7 @@ def _latency(
     device: torch.device, size: Size, name: str, precision: str, is_compiled: bool
 ) -> dict:
     row = dict(config=name, precision=precision, compiled=is_compiled)
-    torch.compiler.reset()  # a process compiles a few models only
+    torch.compiler.reset()  # one process may compile only a few models
     torch.manual_seed(0)
     model = build_model(size.config(name), device)
     cuda.forget(device)
@@ -89,7 +113,7 @@ def _latency(
 
 
 def _milliseconds(clock: Clock) -> dict[str, float]:
-    """Of a whole window, and the medians of its two large parts."""
+    """Returns the latency of a whole window, and the medians of its two large parts."""
     parts = {name: 1e3 * np.array(seconds) for name, seconds in clock.seconds.items()}
     network = parts["window"] - parts["data"] - parts["post-processing"]
     whole = {f"{name}_ms": value for name, value in clock.milliseconds()["window"].items()}
@@ -100,7 +124,15 @@ def _milliseconds(clock: Clock) -> dict[str, float]:
 
 
 def throughput(device: torch.device, size: Size, _: Path) -> Iterator[dict]:
-    """Training steps at each config's batch size; a config that needs more memory than the card has is no failure."""
+    """Yields the speed of training steps at each config's batch size.
+
+    A config that needs more memory than the GPU has does not fail the part.
+
+    Args:
+        device: device to measure.
+        size: which frames and networks are used, and how many steps.
+        _: not used.
+    """
     for name in TRAINED:
         cfg, model, data = _in_training(size, name, device)
         row = dict(config=name, batch=len(data["inputs"]), clip=len(data["inputs"][0]))

@@ -1,8 +1,9 @@
-"""One part of the GPU check in this process.
+"""Runs one part of the GPU check in this process.
 
 Run as ``python -m etram_mmdet.analysis.speed.gpu_check.work PART DEVICE SIZE FOLDER``.
 
-`launch` starts it. Every row is in the part's file as soon as it is known, so that what ends the process leaves them.
+`launch` starts it. Every row is written to the part's file as soon as it is known, so that it is
+kept when the process is ended.
 """
 
 from __future__ import annotations
@@ -22,7 +23,16 @@ from etram_mmdet.utils.environment import commit, machine
 
 
 def work(part: Part, device: torch.device, size: Size, folder: Path) -> Result:
-    """Write rows as they come; exits with a sentence where one of them does not hold."""
+    """Measures one part and writes its rows as they come.
+
+    It exits with a sentence if a row does not meet its requirement.
+
+    Args:
+        part: the part.
+        device: device to measure.
+        size: how much the part does.
+        folder: folder for the result.
+    """
     result = Result(
         part.name,
         device.type,
@@ -39,7 +49,8 @@ def work(part: Part, device: torch.device, size: Size, folder: Path) -> Result:
     broken = [row for row in result.rows if not row.get("holds", True)]
     if broken:
         sys.exit(
-            f"{len(broken)} of {len(result.rows)} rows do not hold, the first: {row_text(broken[0])}"
+            f"{len(broken)} of {len(result.rows)} rows do not meet their requirement, the first: "
+            f"{row_text(broken[0])}"
         )
     return result
 
