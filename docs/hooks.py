@@ -1,4 +1,4 @@
-"""Pages of the site that are made from the code: every setting of every registered class, and the changelog."""
+"""Generated pages of the site: the arguments of every registered class, and the changelog."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def on_page_content(html: str, **_: object) -> str:
 
 
 def settings_page() -> str:
-    """One section for each registry, one table for each class of this package that is registered there."""
+    """One section per registry, with one table per class of this package in it."""
     from mmdet import registry
 
     import etram_mmdet.plugins  # noqa: F401
@@ -48,8 +48,9 @@ def settings_page() -> str:
 
     parts = [
         "# Every setting",
-        "Each table lists the arguments of a class that a config names by `type`. A bold default means that the config "
-        "has to say it, unless the framework fills it in ([Configs](../config.md)).",
+        "Each table lists the arguments of a class that a config names by `type`. "
+        "**required** means that the config has to state the argument, "
+        "unless the framework fills it in ([Configs](../config.md)).",
     ]
     for name, title in {**_KINDS, "REPRESENTATIONS": "Representations"}.items():
         members = REPRESENTATIONS if name == "REPRESENTATIONS" else getattr(registry, name)
