@@ -35,8 +35,16 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_content(html: str, **_: object) -> str:
-    """Names in docstrings without the role that Sphinx wants before them."""
-    return re.sub(r":(?:attr|class|func|meth|mod):\s*(<code>)~?", r"\1", html)
+    """Correct the HTML of a page.
+
+    Names in docstrings lose the role that Sphinx wants before them. A picture becomes a link to
+    itself, so that a phone can show it enlarged. Short code and options such as ``--out`` are not
+    broken at the end of a line.
+    """
+    html = re.sub(r":(?:attr|class|func|meth|mod):\s*(<code>)~?", r"\1", html)
+    html = re.sub(r'(<img [^>]*src="([^"]+)"[^>]*>)', r'<a href="\2">\1</a>', html)
+    html = re.sub(r"<code>([^<]{1,20}</code>)", r'<code class="short">\1', html)
+    return re.sub(r"(?<=[ >])(--[a-z][\w-]*)", r'<span class="short">\1</span>', html)
 
 
 def settings_page() -> str:

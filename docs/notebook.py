@@ -68,6 +68,9 @@ def page_of(source: str) -> tuple[str, dict[str, bytes]]:
         except CellExecutionError as error:
             message = _COLOURS.sub("", str(error))
             raise PluginError(f"{NOTEBOOK.name}: a cell fails\n{message}") from None
+        finally:
+            if kernel.has_kernel:
+                kernel.shutdown_kernel(now=True)
     parts = []
     pictures: dict[str, bytes] = {}
     for cell in notebook.cells:
