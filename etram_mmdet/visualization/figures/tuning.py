@@ -52,7 +52,7 @@ def _draw_gain(ax: Axes, tuned: Tuned, before_thr: float) -> None:
 
 
 def _draw_thresholds(ax: Axes, tuned: Tuned) -> None:
-    title(ax, "Thresholds", "large: chosen from all recordings; small: by each fold")
+    title(ax, "Thresholds", "large: chosen from all frames; small: by each fold")
     sizes = tuned.points.score_thr.shape[1]
     for size, offset in enumerate(np.linspace(-0.2, 0.2, sizes) if sizes > 1 else (0.0,)):
         rows = np.arange(len(tuned.points.classes)) + offset
