@@ -43,7 +43,7 @@ def on_page_content(html: str, **_: object) -> str:
     """
     html = re.sub(r":(?:attr|class|func|meth|mod):\s*(<code>)~?", r"\1", html)
     html = re.sub(r'(<img [^>]*src="([^"]+)"[^>]*>)', r'<a href="\2">\1</a>', html)
-    html = re.sub(r"<code>([^<]{1,20}</code>)", r'<code class="short">\1', html)
+    html = re.sub(r"<code>([^<]{1,28}</code>)", r'<code class="short">\1', html)
     return re.sub(r"(?<=[ >])(--[a-z][\w-]*)", r'<span class="short">\1</span>', html)
 
 

@@ -62,7 +62,9 @@ def page_of(source: str) -> tuple[str, dict[str, bytes]]:
         # Sockets are files in the same folder, not ports that other users could listen to.
         kernel = KernelManager(transport="ipc", connection_file=f"{folder}/kernel.json")
         where = {"metadata": {"path": folder}}
-        client = NotebookClient(notebook, km=kernel, timeout=LIMIT_S, resources=where)
+        client = NotebookClient(
+            notebook, km=kernel, timeout=LIMIT_S, resources=where, coalesce_streams=True
+        )
         try:
             client.execute(env={**os.environ, "IPYTHONDIR": folder})
         except CellExecutionError as error:
