@@ -1,4 +1,4 @@
-"""Pages of the site that are made from the code: every setting of every registered class, and the changelog."""
+"""Generated pages of the site: the arguments of every registered class, and the changelog."""
 
 from __future__ import annotations
 
@@ -35,12 +35,20 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_content(html: str, **_: object) -> str:
-    """Names in docstrings without the role that Sphinx wants before them."""
-    return re.sub(r":(?:attr|class|func|meth|mod):\s*(<code>)~?", r"\1", html)
+    """Correct the HTML of a page.
+
+    Names in docstrings lose the role that Sphinx wants before them. A picture becomes a link to
+    itself, so that a phone can show it enlarged. Short code and options such as ``--out`` are not
+    broken at the end of a line.
+    """
+    html = re.sub(r":(?:attr|class|func|meth|mod):\s*(<code>)~?", r"\1", html)
+    html = re.sub(r'(<img [^>]*src="([^"]+)"[^>]*>)', r'<a href="\2">\1</a>', html)
+    html = re.sub(r"<code>([^<]{1,28}</code>)", r'<code class="short">\1', html)
+    return re.sub(r"(?<=[ >])(--[a-z][\w-]*)", r'<span class="short">\1</span>', html)
 
 
 def settings_page() -> str:
-    """One section for each registry, one table for each class of this package that is registered there."""
+    """One section per registry, with one table per class of this package in it."""
     from mmdet import registry
 
     import etram_mmdet.plugins  # noqa: F401
@@ -48,8 +56,9 @@ def settings_page() -> str:
 
     parts = [
         "# Every setting",
-        "Each table lists the arguments of a class that a config names by `type`. A bold default means that the config "
-        "has to say it, unless the framework fills it in ([Configs](../config.md)).",
+        "Each table lists the arguments of a class that a config names by `type`. "
+        "**required** means that the config has to state the argument, "
+        "unless the framework fills it in ([Configs](../config.md)).",
     ]
     for name, title in {**_KINDS, "REPRESENTATIONS": "Representations"}.items():
         members = REPRESENTATIONS if name == "REPRESENTATIONS" else getattr(registry, name)

@@ -10,6 +10,8 @@ import sys
 
 import pytest
 
+from etram_mmdet.engine.config.load import load_config
+from etram_mmdet.events.class_sets import ETRAM8
 from tests.helpers.cli import SMALL
 from tests.helpers.paths import ROOT, THREADS
 from tests.helpers.tool_process import run_tool
@@ -20,6 +22,7 @@ PAGES = (
     "docs/training.md",
     "docs/checkpoints.md",
     "docs/evaluation.md",
+    "docs/thresholds.md",
     "docs/detect.md",
     "docs/deploy.md",
     "README.md",
@@ -95,7 +98,6 @@ def prepare(command: str, folder) -> None:
         from mmdet.registry import MODELS
 
         from etram_mmdet.engine.checkpoints.rvt_weights import to_rvt
-        from etram_mmdet.engine.config.load import load_config
 
         cfg = load_config(ROOT / "configs" / "baseline_tiny.py", {"class_set": "etram3"})
         weights = {
@@ -135,6 +137,8 @@ def test_workflow(checkout):
         "work_dirs/compare/compare.md",
     ):
         assert (checkout / name).is_file()
+    for name in ("for_alarms.py", "for_a_film.py", "film.mp4"):
+        assert (checkout / "work_dirs" / name).is_file()
     assert (checkout / "predictions.json").is_file() and (checkout / "rvt-t.pth").is_file()
     assert (checkout / "work_dirs/patch2_sizeaware/browse_train.png").is_file() and (
         checkout / "browse.mp4"
@@ -154,6 +158,19 @@ def test_inferencer(checkout):
     assert (
         sum(bool(re.match(r"\d+ \[", line)) for line in lines) >= 25
     )  # 1.5 seconds, 20 windows a second
+
+
+def test_configs_of_the_page_about_thresholds(checkout):
+    """They take the files that the commands wrote."""
+    blocks = re.findall(r"```python\n(.*?)```", TEXTS["docs/thresholds.md"], re.S)
+    models = []
+    for block in blocks:
+        (checkout / "configs" / "child.py").write_text(block)
+        models.append(load_config(checkout / "configs" / "child.py").model)
+    points, sizes = models
+    assert set(points.test_cfg.operating_points.score_thr) == set(ETRAM8)
+    assert sizes.bbox_head.loss_bbox.type == "SizeAwareIoULoss"
+    assert sizes.bbox_head.loss_bbox.small_area != 32**2
 
 
 def test_linked_files_exist():

@@ -70,7 +70,12 @@ def _draw_ap(ax: Axes, rows: Sequence[dict[str, str]], protocol: str) -> None:
         key: _column(rows, f"{protocol}/{key}")
         for key in ("AP_low", "AP_high", *(k for k, _ in _AP_LINES))
     }
-    ax.fill_between(steps, columns["AP_low"], columns["AP_high"], color=ACCENT, alpha=0.15, lw=0)
+    known = np.isfinite(columns["AP_low"]) & np.isfinite(columns["AP_high"])
+    has_band = (known[1:] & known[:-1]).any()  # one validation alone has no width to fill
+    if has_band:
+        ax.fill_between(
+            steps, columns["AP_low"], columns["AP_high"], color=ACCENT, alpha=0.15, lw=0
+        )
     for key, colour in _AP_LINES:
         if not np.isnan(columns[key]).all():
             ax.plot(
@@ -82,7 +87,8 @@ def _draw_ap(ax: Axes, rows: Sequence[dict[str, str]], protocol: str) -> None:
                 ms=5,
                 label=f"{key} {columns[key][-1]:.4f}",
             )
-    ax.set(xlabel="step (band: 95 % interval over other recordings)", ylim=(0, None))
+    band = " (band: 95 % interval over other recordings)" if has_band else ""
+    ax.set(xlabel=f"step{band}", ylim=(0, None))
     ax.grid()
     ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     if ax.get_legend_handles_labels()[0]:

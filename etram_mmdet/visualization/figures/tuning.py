@@ -24,12 +24,15 @@ def draw_tuning(tuned: Tuned, before_thr: float, heading: str, path: Path) -> No
         _draw_thresholds(right, tuned)
         left.set_yticks(range(len(tuned.points.classes)), tuned.points.classes, color=INK)
         left.invert_yaxis()
+        for ax in (left, right):
+            for drawn in (*ax.lines, *ax.collections):
+                drawn.set_clip_on(False)  # a dot at 0 or 1, or in the last row, is drawn whole
         figure.suptitle(heading, x=0.012, y=0.975, ha="left", fontsize=11, color=MUTED)
         figure.tight_layout(rect=(0, 0, 1, 0.96), w_pad=2.5)
 
 
 def _draw_gain(ax: Axes, tuned: Tuned, before_thr: float) -> None:
-    title(ax, "F1 on unseen recordings", "")
+    title(ax, f"F1 on unseen {tuned.judged_on}", "")
     before = _f1(tuned.before)
     common = _f1(tuned.common)
     after = _f1(tuned.after)
@@ -49,7 +52,7 @@ def _draw_gain(ax: Axes, tuned: Tuned, before_thr: float) -> None:
 
 
 def _draw_thresholds(ax: Axes, tuned: Tuned) -> None:
-    title(ax, "Thresholds", "large: chosen from all recordings; small: by each fold")
+    title(ax, "Thresholds", "large: chosen from all frames; small: by each fold")
     sizes = tuned.points.score_thr.shape[1]
     for size, offset in enumerate(np.linspace(-0.2, 0.2, sizes) if sizes > 1 else (0.0,)):
         rows = np.arange(len(tuned.points.classes)) + offset

@@ -98,7 +98,11 @@ def test_exact_products_put_the_switches_back():
     assert [switch.allow_tf32 for switch in switches] == before
 
 
+SPEED = ROOT / "etram_mmdet" / "analysis" / "speed"
+
+
 def test_nothing_else_of_the_benchmarks_calls_a_card():
     """No other module may call a GPU, since such a line would not run without one."""
-    for path in (ROOT / "etram_mmdet" / "benchmarks").rglob("*.py"):
+    assert (SPEED / "cuda.py").is_file()
+    for path in SPEED.rglob("*.py"):
         assert path.name == "cuda.py" or "torch.cuda" not in path.read_text(), path
