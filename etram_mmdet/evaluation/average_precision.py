@@ -14,7 +14,7 @@ from etram_mmdet.evaluation.matching import LEFT_OUT, Matches
 
 RECALLS = np.linspace(0, 1, 101)
 CONFIDENCE = 0.95
-MIN_RECORDINGS = 4  # from here on simulated intervals covered the true AP as often as they claim
+MIN_RECORDINGS = 4  # with at least so many, simulated intervals covered the true AP in 95 %
 _COLUMNS = 32  # weightings computed at a time, so that memory does not grow with their number
 
 

@@ -14,7 +14,7 @@ from etram_mmdet.evaluation.operating_points import SCORE_THR
 from etram_mmdet.evaluation.results import FrameResult
 from etram_mmdet.events.labels import day_or_night
 
-# square roots of box areas in sensor pixels; from 32 on the borders are COCO's
+# square roots of box areas in sensor pixels; the borders 32 and 96 are those of COCO
 SIDES_PX = (0, 8, 16, 32, 96, np.inf)
 FALSE_ALARMS_PER_MIN = (1, 10, 60)
 IOU_50 = 0

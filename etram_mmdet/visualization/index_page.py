@@ -1,4 +1,4 @@
-"""A page that says which file of a work folder is what."""
+"""Index page of a work folder: what each of its files holds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import quote
 from etram_mmdet.utils.files import atomic_write
 
 INDEX_FILE = "index.html"
-# Patterns of names, in the order of the page; the first that fits counts.
+# Patterns of file names, in the order of the page. A file gets the text of the first that fits.
 _FILES = {
     "results.png": "losses and AP, step by step",
     "results.csv": "every number of every evaluation, unrounded",
@@ -34,10 +34,10 @@ _STYLE = (
 
 
 def write_index(folder: Path) -> None:
-    """Write ``index.html`` into a work folder: every file that a run leaves there, and the newest pictures.
+    """Write ``index.html`` into a work folder: what its files hold, and its two newest pictures.
 
     Args:
-        folder: the work folder. Files that no run leaves there are not named.
+        folder: the work folder. Files that a run does not write are left out of the page.
 
     Raises:
         InputError: the page cannot be written.
@@ -59,7 +59,7 @@ def write_index(folder: Path) -> None:
 
 
 def _described(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Every file that fits a pattern, with what it is."""
+    """Files that fit a pattern, each with its description."""
     named = set()
     for pattern, what in _FILES.items():
         for path in sorted(folder.glob(pattern)):

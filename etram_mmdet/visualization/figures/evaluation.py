@@ -1,4 +1,4 @@
-"""One evaluation as a picture: precision and recall, F1, confusions, sizes."""
+"""Picture of one evaluation: precision and recall, F1, confusion matrix, box sizes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 SIDE_EDGES_PX = 2.0 ** np.arange(1, 10.5, 0.5)
 CURVE_THRESHOLDS = np.concatenate([np.geomspace(1e-4, 0.01, 40), THRESHOLDS[2:]])
-_MANY = 8  # classes; they have a row of their own in the legend
+_MANY = 8  # classes per row of the legend; the confusion matrix of more leaves out absent ones
 _SHADES = (PANEL, "#2f6f9f", "#7cc4f0")
 
 
@@ -36,7 +36,7 @@ class _Class(NamedTuple):
     name: str
     colour: tuple[float, ...]
     counts: Counts
-    curve: Counts  # at thresholds that lie closer where scores are low
+    curve: Counts  # at `CURVE_THRESHOLDS`, which are denser at low scores
 
 
 def draw_evaluation(
@@ -46,7 +46,22 @@ def draw_evaluation(
     heading: str,
     path: Path,
 ) -> float:
-    """Write the page; returns the score threshold of its confusions and sizes, the best common one by F1."""
+    """Draw one evaluation and write it as PNG.
+
+    Args:
+        frames: evaluated frames, with truth and detections.
+        classes: class names by label.
+        palette: RGB colours of the classes by label.
+        heading: line above the panels.
+        path: PNG file to write.
+
+    Returns:
+        Score threshold at which confusion matrix and recall by size are shown: the one threshold
+        for all classes with the largest mean F1.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
     from matplotlib.lines import Line2D
 
     matches = match(frames, [IOU_THR])
@@ -107,9 +122,9 @@ def _draw_f1(ax: Axes, classes: Sequence[_Class], score_thr: float) -> None:
 
 
 def _draw_confusions(ax: Axes, matrix: np.ndarray, classes: Sequence[str]) -> None:
-    """Shaded by the share of a row, which for the last one is of all false alarms.
+    """Confusion matrix, shaded by the share of its row; the last row are all false alarms.
 
-    Of more than eight classes only those are shown that occur among boxes or detections.
+    If there are more than `_MANY` classes, classes without boxes and detections are left out.
     """
     from matplotlib.colors import LinearSegmentedColormap
 
