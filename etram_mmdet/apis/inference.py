@@ -127,9 +127,8 @@ class EventInferencer(Inferencer):
     ) -> None:
         if str(device).endswith(".pth"):
             raise InputError(
-                f"EventInferencer: {device} is a checkpoint; use "
-                f"EventInferencer(init_detector({str(model)!r}, {str(device)!r})) for a config and "
-                "its weights"
+                f"EventInferencer: device is {device}, a checkpoint; for a config and its weights "
+                f"write EventInferencer(init_detector({str(model)!r}, {str(device)!r}))"
             )
         options = dict(precision=precision, fuse=fuse, compiled=compiled)
         if not isinstance(model, nn.Module) and is_exported(model):

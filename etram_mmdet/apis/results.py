@@ -124,10 +124,11 @@ class Tally:
         total = f"{self.boxes.total()} boxes in {self.num_windows} windows"
         if is_common:
             common = next(iter(from_score.values()))
-            text = f"found {total} at scores from {common} on: {', '.join(f'{n} {self.boxes[n]}' for n in from_score)}"
+            each = (f"{name} {self.boxes[name]}" for name in from_score)
+            text = f"found {total} with scores of at least {common}: {', '.join(each)}"
         else:
             each = (
-                f"{name} {self.boxes[name]} (scores from {thr} on)"
+                f"{name} {self.boxes[name]} (scores of at least {thr})"
                 for name, thr in from_score.items()
             )
             text = f"found {total}: {', '.join(each)}"
@@ -135,10 +136,13 @@ class Tally:
 
     def _highest(self) -> str:
         if not self.highest_class:
-            return "the network told no box at all, not even one of a low score (model.test_cfg.score_thr)"
+            return (
+                "the network predicted no box, not even one of a low score (the lowest score kept "
+                "is model.test_cfg.score_thr)"
+            )
         return (
-            f"the highest score was {self.highest:.3g} ({self.highest_class}); a lower threshold shows what there is: "
-            f"--score-thr {self.highest / 2:.1g}"
+            f"the highest score was {self.highest:.3g} ({self.highest_class}); to see boxes of "
+            f"lower scores, use --score-thr {self.highest / 2:.1g}"
         )
 
 

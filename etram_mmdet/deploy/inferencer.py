@@ -78,7 +78,7 @@ class Inferencer:
         self.operating_points = self._operating_points(score_thr, operating_points)
         if self.operating_points.switched_off:
             names = ", ".join(self.operating_points.switched_off)
-            say(f"switched off by a score threshold of 1: {names}", logging.WARNING)
+            say(f"classes switched off by a score threshold of 1: {names}", logging.WARNING)
         self._own = self.new_stream()
 
     def new_stream(self) -> EventStream:
@@ -112,7 +112,8 @@ class Inferencer:
             width, height = self.sensor_px
         if height is None or width is None:
             raise InputError(
-                "the model does not say how large the sensor is; representation(height, width) in pixels"
+                "the checkpoint does not state the size of its sensor; give it in pixels: "
+                "representation(height, width)"
             )
         return build_representation(self.description.representation, height, width)
 
@@ -132,13 +133,14 @@ class Inferencer:
             return ""
         is_trained = self.sensor_px is not None and recording.take_sensor(*self.sensor_px)
         why = (
-            "as in the training"
+            "the size in training"
             if is_trained
-            else "the smallest known one that its events fit into"
+            else "the smallest known size that its events fit into"
         )
         return (
-            f"{recording.path}: does not say how large its sensor is; taken as {recording.width}x{recording.height}, "
-            f"{why}. State another: --sensor WIDTH HEIGHT (sensor_px of open_recording)"
+            f"{recording.path}: does not state the size of its sensor; assumed "
+            f"{recording.width}x{recording.height}, {why}. State another with "
+            "--sensor WIDTH HEIGHT (sensor_px of open_recording)"
         )
 
     def detect(self, image: np.ndarray) -> Boxes:
@@ -321,8 +323,9 @@ class Inferencer:
     def _assumed_step_us(self) -> int:
         step_us = min(STEP_US, self.window_us)
         say(
-            f"the model does not say at which step it was trained; windows end {step_us / 1000:g} ms apart. Where its "
-            "training stepped otherwise, say so: step_us=... of EventInferencer, --step-ms of tools/detect.py",
+            "the checkpoint does not state the time from window to window in its training; assumed "
+            f"{step_us / 1000:g} ms. State another with step_us=... of EventInferencer or "
+            "--step-ms of tools/detect.py",
             logging.WARNING,
         )
         return step_us

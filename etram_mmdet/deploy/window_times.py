@@ -44,8 +44,9 @@ def check_step(times_us: np.ndarray, step_us: int, labels: str | Path) -> None:
     found_us = float(np.median(np.diff(times_us))) if len(times_us) > 1 else step_us
     if abs(found_us - step_us) > JITTER_US:
         say(
-            f"{labels}: frames come every {found_us / 1000:.3g} ms, those of training every {step_us / 1000:.3g} ms; "
-            "where its recordings were preprocessed by another frame rule, name the preprocessed folder instead",
+            f"{labels}: frames come every {found_us / 1000:.3g} ms, but training used "
+            f"{step_us / 1000:.3g} ms; if the recordings were preprocessed with another --frames "
+            "rule, give the preprocessed folder instead of the label file",
             logging.WARNING,
         )
 
@@ -75,7 +76,7 @@ def evaluated_times(
         from etram_mmdet.events.preprocessing.labelled_frames import find_frames
     except ImportError as error:
         raise InputError(
-            f"labels need what an evaluation needs, and {error.name} is not installed; leave the "
+            f"reading labels needs the package {error.name}, which is not installed; leave the "
             "labels out, or install etram_mmdet[mmdet]"
         ) from error
 
@@ -100,7 +101,8 @@ def evaluated_times(
         labelled = frames.repr_index
     if not len(labelled):
         raise InputError(
-            f"{labels}: holds no labelled frame, so no evaluation looks at it; leave the labels out"
+            f"{labels}: holds no labelled frame, so there is nothing to evaluate; leave out "
+            "--labels"
         )
     return t_us[evaluation_segment(0, labelled, len(t_us), data.get("clip_length", 5)).start :]
 

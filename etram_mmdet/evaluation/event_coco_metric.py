@@ -40,8 +40,9 @@ from etram_mmdet.utils.errors import InputError
 
 ANY_CLASS = "any class"
 NOTHING_LEFT = (
-    "no ground-truth box is left to the headline protocol, so AP is undefined: let val_evaluator.protocols or "
-    "test_evaluator.protocols begin with another one (coco leaves nothing out), or check class_set and label folder"
+    "no ground-truth box is left under the headline protocol (the first one), so AP is undefined: "
+    "put another protocol first in val_evaluator.protocols or test_evaluator.protocols (coco "
+    "removes no box), or check class_set and the label folder"
 )
 
 
@@ -132,8 +133,9 @@ class EventCocoMetric(BaseMetric):
         self.headline = None
         if not results:
             raise InputError(
-                "no labelled frame reached the metric; expected data samples with recording and t_us that are neither "
-                "is_labelled=False nor is_padding=True: check the labels of the evaluated split and its sampler"
+                "no labelled frame reached the metric; expected data samples with recording and "
+                "t_us that are neither is_labelled=False nor is_padding=True: check the labels of "
+                "the evaluated split and its sampler"
             )
         self.frames = merge(results)
         metrics = {}
@@ -146,7 +148,8 @@ class EventCocoMetric(BaseMetric):
         frames, removed = protocol.select(list(self.frames.values()))
         head = (f"protocol {protocol}", str(removed))
         if not any(len(frame.truth) for frame in frames):
-            print_log("\n".join(("", *head, "no box is left, so it has no AP")), logger="current")
+            text = "no ground-truth box is left under this protocol, so AP is undefined"
+            print_log("\n".join(("", *head, text)), logger="current")
             if is_headline:
                 raise InputError(f"{head[0]}\n{head[1]}\n{NOTHING_LEFT}")
             return {}
@@ -167,8 +170,9 @@ class EventCocoMetric(BaseMetric):
         classes = (self.dataset_meta or {}).get("classes")
         if not classes:
             raise InputError(
-                f"EventCocoMetric has no class names: dataset_meta is {self.dataset_meta}, expected a key 'classes'. "
-                "The Runner sets it from the dataset's metainfo; elsewhere set metric.dataset_meta first"
+                f"EventCocoMetric has no class names: dataset_meta is {self.dataset_meta}, "
+                "expected a key 'classes'. The Runner sets it from the dataset's metainfo; without "
+                "a Runner, set metric.dataset_meta first"
             )
         return classes
 
@@ -198,7 +202,8 @@ def save_evaluated(runner: Runner, path: Path) -> None:
     metric = find_metric(runner.test_evaluator)
     if metric is None:
         raise InputError(
-            f"{path}: nothing to save, test_evaluator has no EventCocoMetric; add dict(type='EventCocoMetric')"
+            f"{path}: there are no predictions to save, since test_evaluator has no "
+            "EventCocoMetric; add dict(type='EventCocoMetric') to it"
         )
     test_cfg = runner.cfg.model.get("test_cfg") or {}
     save_predictions(path, metric.frames.values(), metric.dataset_meta["classes"], dict(test_cfg))

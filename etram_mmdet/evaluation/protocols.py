@@ -79,8 +79,9 @@ class Protocol:
         """
         if self.by_class_score and frame.found.class_scores is None:
             raise InputError(
-                f"protocol {self.name}: {place_of(*frame.key)} has no class_scores, which RVTYOLOXHead and its "
-                f"variants tell; evaluate by {self.name.removesuffix(BY_CLASS_SCORE)}"
+                f"protocol {self.name}: {place_of(*frame.key)} has no class_scores, which only "
+                "RVTYOLOXHead and its variants predict; use the protocol "
+                f"{self.name.removesuffix(BY_CLASS_SCORE)}"
             )
 
     def _ranked(self, frame: FrameResult) -> FrameResult:
@@ -125,18 +126,25 @@ class Removed:
             if self.ignored
             else ""
         )
-        return f"left out: {self.frames} frames, {self.boxes} boxes, {self.detections} detections{ignored}"
+        return (
+            f"left out: {self.frames} frames, {self.boxes} boxes, {self.detections} detections"
+            f"{ignored}"
+        )
 
 
 _PROPHESEE = dict(skip_us=500_000, min_diagonal_px=60, min_side_px=20, only_with_boxes=True)
 _GEN1 = dict(_PROPHESEE, min_diagonal_px=30, min_side_px=10)
-_FILTERED = "first 0.5 s, diagonals < {min_diagonal_px} and sides < {min_side_px} sensor px and frames without boxes left out"
+_FILTERED = (
+    "first 0.5 s, diagonals < {min_diagonal_px} and sides < {min_side_px} sensor px and frames "
+    "without boxes left out"
+)
 PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
         Protocol(
             "coco",
-            f"class-aware, no box filter, boxes < {MIN_SIDE_PX} sensor px ignored, detections clipped to the frame",
+            f"class-aware, no box filter, boxes < {MIN_SIDE_PX} sensor px ignored, detections "
+            "clipped to the frame",
             clips=True,
         ),
         # Used by RVT, SMamba and others on 1Mpx and eTraM.
@@ -167,8 +175,8 @@ def get_protocols(names: Sequence[str]) -> tuple[Protocol, ...]:
     unknown = [name for name in names if name.removesuffix(BY_CLASS_SCORE) not in PROTOCOLS]
     if unknown or not names:
         raise InputError(
-            f"unknown protocols {unknown}: expected some of {', '.join(PROTOCOLS)}, or one of them "
-            f"with {BY_CLASS_SCORE} behind it"
+            f"unknown protocols {unknown}: expected some of {', '.join(PROTOCOLS)}, each possibly "
+            f"followed by {BY_CLASS_SCORE}"
         )
     return tuple(_get(name) for name in names)
 

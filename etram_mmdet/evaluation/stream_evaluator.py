@@ -41,8 +41,8 @@ class StreamEvaluator(Evaluator):
         for metric in self.metrics:
             if isinstance(metric, BaseVideoMetric):
                 raise InputError(
-                    f"{type(metric).__name__} measures tracks, but the detector finds boxes frame by frame; take "
-                    "EventCocoMetric, CocoMetric, CocoVideoMetric or VOCMetric"
+                    f"{type(metric).__name__} measures tracks, but the detector finds boxes frame "
+                    "by frame; use EventCocoMetric, CocoMetric, CocoVideoMetric or VOCMetric"
                 )
 
     def process(self, data_samples: Sequence[DetDataSample], data_batch: Any = None) -> None:

@@ -232,11 +232,11 @@ def legend_entries(palette: Sequence[Colour]) -> list[tuple[np.ndarray, str]]:
     hatched = np.full((16, 26, 3), BACKGROUND, np.uint8)
     hatch(hatched)
     return [
-        (sample(STREAM_STARTS), "clip begins, stream starts: state is zero"),
-        (sample(STREAM_GOES_ON), "clip begins, stream goes on: state is kept"),
-        (sample(ON_ITS_OWN), "clip begins, random clip: state is zero"),
+        (sample(STREAM_STARTS), "first frame of a stream: state reset to zero"),
+        (sample(STREAM_GOES_ON), "first frame of a clip within a stream: state kept"),
+        (sample(ON_ITS_OWN), "first frame of a random clip: state reset to zero"),
         (hatched, "padding: zeros"),
-        (sample(palette[0]), "label in its class's colour"),
+        (sample(palette[0]), "label, in the colour of its class"),
         (sample(POSITIVE, POSITIVE), "events: brighter"),
         (sample(NEGATIVE, NEGATIVE), "events: darker"),
     ]

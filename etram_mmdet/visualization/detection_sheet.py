@@ -102,7 +102,7 @@ def _sheet_entries(min_score: float, colour: Colour) -> Sequence[tuple[np.ndarra
     return (
         (truth, "ground truth"),
         (missed, "missed ground truth"),
-        (detection, f"detection in its class's colour, score from {min_score:.2f}"),
+        (detection, f"detection in the colour of its class: score at least {min_score:.2f}"),
         (np.full_like(events, POSITIVE), "events: brighter"),
         (np.full_like(events, NEGATIVE), "events: darker"),
     )

@@ -120,7 +120,7 @@ def draw_frame(
 
 
 def _missed(truth: Boxes, found: Boxes) -> np.ndarray:
-    """Whether each true box has no detection of its class with an IoU of at least 0.5: (M,) bool."""
+    """Whether each true box has no detection of its class with an IoU of 0.5 or more: (M,) bool."""
     return np.array(
         [
             not any(

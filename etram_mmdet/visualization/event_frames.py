@@ -41,8 +41,9 @@ def regular_times(
     num_frames = int((last - first) / every_us) if every_us >= 1 else MAX_FRAMES + 1
     if not 1 <= num_frames <= MAX_FRAMES:
         raise InputError(
-            f"{recording.path}: a frame every {every_us:g} us from {first} to {last} us would make {num_frames:,} "
-            f"frames, expected 1 to {MAX_FRAMES:,}; choose another --fps or part"
+            f"{recording.path}: a frame every {every_us:g} us from {first} to {last} us would make "
+            f"{num_frames:,} frames, expected 1 to {MAX_FRAMES:,}; choose another --fps, --start-s "
+            "or --stop-s"
         )
     return first + np.rint(every_us * np.arange(1, num_frames + 1)).astype(np.int64)
 

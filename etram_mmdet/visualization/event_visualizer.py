@@ -136,8 +136,9 @@ class EventVisualizer(Visualizer):
             if type(error).__module__.split(".")[0] != "wandb":
                 raise
             raise InputError(
-                f"visualizer.vis_backends: Weights & Biases cannot start ({first_line(error):.200}); "
-                "init_kwargs=dict(mode='offline') of WandbVisBackend needs no account"
+                "visualizer.vis_backends: Weights & Biases cannot start "
+                f"({first_line(error):.200}); to use it without an account, set "
+                "init_kwargs=dict(mode='offline') of WandbVisBackend"
             ) from error
 
     @master_only
@@ -209,7 +210,7 @@ class EventVisualizer(Visualizer):
         return events_to_rgb(self._shows.off_on(image) if self._shows else image)
 
     def _classes(self, labels: list[int]) -> tuple[list[str], list[Colour]]:
-        """Class names and colours from ``dataset_meta``; without it, numbers and default colours."""
+        """Class names and colours from ``dataset_meta``; else numbers and default colours."""
         meta = self.dataset_meta or {}
         classes = meta.get("classes") or [f"class {k}" for k in range(max(labels, default=0) + 1)]
         palette = meta.get("palette") or palette_of(len(classes))

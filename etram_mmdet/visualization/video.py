@@ -40,12 +40,12 @@ def write_mp4(images: Iterable[np.ndarray], path: Path, fps: float = FRAMES_PER_
     first = next(images, None)
     if first is None:
         raise InputError(
-            f"{path}: there is no frame to show; choose a longer part of the recording"
+            f"{path}: the film would have no frame; choose a longer part of the recording"
         )
     codec, write = (
         ("H.264", _write_h264)
         if has_h264()
-        else ("mp4v; pip install imageio-ffmpeg gives H.264", _write_mpeg4)
+        else ("mp4v; for H.264, which every player shows: pip install imageio-ffmpeg", _write_mpeg4)
     )
     with atomic_write(path) as aside, _silent():
         number = write(
@@ -79,8 +79,8 @@ def _check_whole(film: Path, path: Path, number: int) -> None:
         file.write(bytes(_PROBE_BYTES))
         os.fsync(file.fileno())
     raise InputError(
-        f"{path}: cannot be written: only {found} images of the film are in it; make room there, or try another "
-        "encoder: pip install imageio-ffmpeg"
+        f"{path}: cannot be written: only {found} of {number} images of the film are in it; free "
+        "space on the disk, or install another encoder: pip install imageio-ffmpeg"
     )
 
 

@@ -224,7 +224,7 @@ def test_labels_of_another_frame_rule_are_told(
             )
             == times[:9]
         )
-        assert "frames come every 50 ms, those of training every 33.3 ms" in warnings.pop()
+        assert "frames come every 50 ms, but training used 33.3 ms" in warnings.pop()
         boxes = np.load(labels)
         frames = select_frames(np.unique(boxes["t"]), opened.t_first_us, "auto", 50_000)
         boxes["t"][-1] = frames.label_us[-1] + 200_000
@@ -261,7 +261,7 @@ def test_the_step_of_the_training_is_the_step_of_every_stream(
         assert times == [100_000 + k * step_us for k in (1, 2, 3)]
     assert inferencer(40_000, step_us=10_000).step_us == 10_000 and not warnings
     assert inferencer(None).step_us == 50_000
-    assert "does not say at which step it was trained; windows end 50 ms apart" in warnings.pop()
+    assert "from window to window in its training; assumed 50 ms" in warnings.pop()
     config = json.loads(content["meta"][CONFIG_KEY])
     config["test_dataloader"]["dataset"].update(
         type="RawEventDataset", frames="rvt", window_us=20_000
@@ -302,7 +302,7 @@ def test_a_class_that_is_switched_off_is_named(checkpoint, tmp_path, monkeypatch
     (tmp_path / "points.py").write_text(f"operating_points = dict(score_thr={scores})")
     EventInferencer(checkpoint, device="cpu", operating_points=tmp_path / "points.py")
     EventInferencer(checkpoint, device="cpu")
-    assert said == ["switched off by a score threshold of 1: tram"]
+    assert said == ["classes switched off by a score threshold of 1: tram"]
 
 
 def test_tuned_thresholds_travel_in_the_checkpoint_and_do_not_touch_evaluation(
@@ -341,14 +341,14 @@ def test_tuned_thresholds_travel_in_the_checkpoint_and_do_not_touch_evaluation(
 @pytest.mark.parametrize(
     "text, says",
     [
-        ("points = 1", "defines no operating_points; tools/tune_thresholds.py"),
+        ("points = 1", "defines no operating_points; expected a file of tools/tune_thresholds.py"),
         (
             "operating_points = dict(score_thr=dict(Car=.3, Truck=.2))",
-            "for the classes Car, Truck, but the model tells ped",
+            "for the classes Car, Truck, but the model detects the classes ped",
         ),
         ("operating_points = dict(scores=.3)", "holds scores; expected score_thr"),
         ("operating_points = [.3]", "defines no operating_points"),
-        ("operating_points = (", "not a file of operating points"),
+        ("operating_points = (", "expected a file of operating points"),
     ],
 )
 def test_thresholds_for_something_else(checkpoint, tmp_path, text, says):
@@ -396,14 +396,15 @@ def test_the_sensor_of_the_training_is_that_of_a_recording_without_size(
     inferencer = EventInferencer(checkpoint, device="cpu", score_thr=0.0)
     with open_recording(path) as opened:
         assert (opened.width, opened.height) == (304, 240)
-        assert "taken as 96x64, as in the training" in inferencer.fit_sensor(opened)
+        assert "assumed 96x64, the size in training" in inferencer.fit_sensor(opened)
         assert (opened.width, opened.height, opened.size_is_assumed) == (96, 64, True)
     assert inferencer.sensor_px == (96, 64) and inferencer.representation().shape == (20, 32, 48)
     assert list(inferencer.stream(path, stop_us=300_000)) == list(
         inferencer.stream(recording, stop_us=300_000)
     )
     assert (
-        len(told) == 1 and "taken as 96x64, as in the training. State another: --sensor" in told[0]
+        len(told) == 1
+        and "assumed 96x64, the size in training. State another with --sensor" in told[0]
     )
     content["meta"]["sensor_px"] = [96, 0]
     torch.save(content, tmp_path / "x.pth")
@@ -419,12 +420,12 @@ def test_a_recording_whose_events_lie_beyond_the_sensor_of_the_training_keeps_it
     inferencer = EventInferencer(checkpoint, device="cpu")
     with open_recording(tmp_path / "a.npz") as opened:
         assert (
-            "taken as 640x480, the smallest known one that its events fit into"
+            "assumed 640x480, the smallest known size that its events fit into"
             in inferencer.fit_sensor(opened)
         )
         assert (opened.width, opened.height, opened.dropped_out_of_frame) == (640, 480, 0)
     inferencer.sensor_px = None
-    with pytest.raises(InputError, match="does not say how large the sensor is"):
+    with pytest.raises(InputError, match="does not state the size of its sensor"):
         inferencer.representation()
 
 

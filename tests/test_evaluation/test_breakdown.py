@@ -157,9 +157,9 @@ def test_a_rate_that_a_short_recording_cannot_measure():
 
 def test_it_says_whether_empty_frames_count():
     full = frame([square(20)])
-    assert "None of them is empty" in format_breakdown(break_down([full], ("car",)))
+    assert "Every window holds a box" in format_breakdown(break_down([full], ("car",)))
     text = format_breakdown(break_down([full, frame([], [square(20)], t_us=5)], ("car",)))
-    assert "1 of them hold no box" in text and "None of them" not in text
+    assert "1 of them hold no box" in text and "Every window" not in text
 
 
 def test_text_and_json_show_missing_classes_as_such():
@@ -175,7 +175,7 @@ def test_text_and_json_show_missing_classes_as_such():
         and "nan" not in text
     )
     assert (
-        "how far AP would vary with other recordings cannot be told from these 2, 4 are needed"
+        "no confidence interval of AP can be computed from 2 recordings; at least 4 are needed"
         in text
     )
     content = json.loads(json.dumps(as_dict(parts), allow_nan=False))

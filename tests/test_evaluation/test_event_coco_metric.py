@@ -213,13 +213,13 @@ def test_an_ap_that_hangs_on_the_order_of_rows_is_named(monkeypatch):
     good_first = sample(0, BOXES[1:2], [1], found, [0.5, 0.5], [1, 1])
     bad_first = sample(0, BOXES[1:2], [1], found[::-1], [0.5, 0.5], [1, 1])
     assert [evaluate([s])["coco/AP"] for s in (good_first, bad_first)] == pytest.approx([1, 0.5])
-    line = "scores tie: 2 of 2 detections share theirs with another of their class"
-    assert line in said[0] and said[0].endswith("in the reverse order it would be 0.5000")
-    assert line in said[1] and said[1].endswith("in the reverse order it would be 1.0000")
+    line = "equal scores: 2 of 2 detections share their score with another one of their class"
+    assert line in said[0] and said[0].endswith("in reverse order AP would be 0.5000")
+    assert line in said[1] and said[1].endswith("in reverse order AP would be 1.0000")
     good_first["pred_instances"]["labels"][1] = 0  # another class: no tie
     evaluate([good_first])
     evaluate([sample(0, BOXES, LABELS)])  # ties among right ones alone
-    assert "scores tie" not in said[2] + said[3]
+    assert "equal scores" not in said[2] + said[3]
 
 
 def test_no_detections_is_zero(evaluator):
@@ -332,7 +332,7 @@ def test_label_without_class_is_an_error():
 def test_nothing_to_measure_is_an_error():
     with pytest.raises(ValueError, match="no labelled frame reached the metric"):
         evaluate([])
-    with pytest.raises(ValueError, match="no ground-truth box is left to the headline protocol"):
+    with pytest.raises(ValueError, match="no ground-truth box is left under the headline protocol"):
         evaluate([sample(t, [], [], BOXES, [0.9] * 3, LABELS) for t in (0, 1)])
 
 

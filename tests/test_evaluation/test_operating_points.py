@@ -60,12 +60,18 @@ def test_one_for_all():
     [
         (
             dict(score_thr=dict(Car=0.5)),
-            "score_thr is for the classes Car, but the model tells pedestrian, car apart",
+            "score_thr is for the classes Car, but the model detects the classes pedestrian, car;",
         ),
         (dict(score_thr=0.5), "score_thr is for the classes 0.5"),
-        (dict(score_thr=dict(pedestrian=0.1, car=[0.1, 0.2])), "a number per class, or 1 of them"),
-        (dict(score_thr=dict(pedestrian=0.1, car=[0.1, 0.2]), sides_px=[16, 32]), "or 3 of them"),
-        (dict(score_thr=dict(pedestrian="a", car=0.1)), "a number per class"),
+        (
+            dict(score_thr=dict(pedestrian=0.1, car=[0.1, 0.2])),
+            "one number per class, or a list of 1 per",
+        ),
+        (
+            dict(score_thr=dict(pedestrian=0.1, car=[0.1, 0.2]), sides_px=[16, 32]),
+            "or a list of 3 per class",
+        ),
+        (dict(score_thr=dict(pedestrian="a", car=0.1)), "one number per class"),
         (dict(score_thr=dict(pedestrian=30, car=0.1)), "expected numbers from 0 to 1"),
         (dict(score_thr=dict(pedestrian=float("nan"), car=0.1)), "expected numbers from 0 to 1"),
         (

@@ -243,6 +243,6 @@ def test_class_score_ranks_without_objectness():
 
 def test_class_score_of_a_head_that_does_not_tell_it():
     with pytest.raises(
-        InputError, match=r"'day_000' at t_us=0 has no class_scores.*evaluate by coco$"
+        InputError, match=r"'day_000' at t_us=0 has no class_scores.*use the protocol coco$"
     ):
         evaluate([sample(0, [[0, 0, 9, 9]], [1])], ("coco:class",))

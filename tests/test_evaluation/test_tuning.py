@@ -71,7 +71,7 @@ def street(recording: str, hit: float, alarm: float, count: int = 30) -> list:
 def test_thresholds_lie_between_alarms_and_hits():
     points, common, notes = choose_points(street("a", 0.6, 0.4), CLASSES, Options(FBeta()))
     assert points.score_thr[0, 0] == pytest.approx(0.6) and common == pytest.approx(0.6)
-    assert points.score_thr[1, 0] == common and "car: 0 boxes, fewer than 20" in notes[0]
+    assert points.score_thr[1, 0] == common and "car: only 0 boxes (fewer than 20)" in notes[0]
 
 
 def test_the_gain_is_counted_where_it_was_not_tuned():
@@ -121,7 +121,9 @@ def wrong(label: int, side: float, count: int = 30) -> list:
 def test_nothing_is_switched_off_without_a_word(frames, options, says):
     points, _, notes = choose_points(street("a", 0.6, 0.4) + frames, CLASSES, options)
     told = next(note for note in notes if "switched off" in note)
-    assert told.startswith(says) and told.endswith("since no detection of it is right at any score")
+    assert told.startswith(says) and told.endswith(
+        "since none of its detections is correct at any score"
+    )
     assert points.switched_off == (["car"] if "car" in says and "1.00" in says else [])
 
 
@@ -149,16 +151,16 @@ def test_one_recording_is_judged_on_blocks_of_its_time():
     lasting = tune([*early[:6], *late[6:]], CLASSES, Options(FBeta()), before_thr=0.05)
     assert len(lasting.of_folds) == 5
     assert (lasting.after[0].hits.item(), lasting.after[0].alarms.item()) == (30, 6)
-    assert "one recording holds all boxes, so its own blocks of time judge" in tuned.notes[0]
-    assert "at IoU .5 on blocks of time that the thresholds were not tuned on" in format_tuning(
-        tuned, 0.05
-    )
+    assert "all boxes are in one recording" in tuned.notes[0]
+    assert "at IoU .5, on blocks of time left out of the tuning" in format_tuning(tuned, 0.05)
 
 
 def test_too_few_frames_with_boxes_are_refused():
-    with pytest.raises(InputError, match=r"boxes stand in 1 of 1 frames.*at least two with boxes"):
+    with pytest.raises(
+        InputError, match=r"1 of 1 frames hold boxes.*at least two frames with boxes"
+    ):
         tune(street("a", 0.6, 0.4, count=1), CLASSES, Options(FBeta()), 0.3)
-    with pytest.raises(InputError, match=r"boxes stand in 0 of 2 frames"):
+    with pytest.raises(InputError, match=r"0 of 2 frames hold boxes"):
         tune([frame([], []), frame([], [], recording="b")], CLASSES, Options(FBeta()), 0.3)
 
 
@@ -201,7 +203,7 @@ def test_text_and_fragment(tmp_path):
     row = next(line for line in text.splitlines() if line.startswith("pedestrian"))
     assert row.split() == ["pedestrian", "60", "-", "0.000", "0.000", *["1.000"] * 6, "0.0", "0.60"]
     assert (
-        "WARNING car: 0 boxes" in text
+        "WARNING car: only 0 boxes" in text
         and next(line for line in text.splitlines() if line.startswith("car")).count("-") >= 9
     )
     namespace: dict = {}
@@ -283,11 +285,12 @@ def test_what_a_short_stream_cannot_promise():
     frames = street("a", 0.6, 0.4) + street("b", 0.6, 0.4)
     _, _, notes = choose_points(frames, CLASSES, Options(FalseAlarms(5)))
     assert notes[0] == (
-        "0.05 minutes of stream are too few to promise at most 5 false alarms of a class per minute of stream: even "
-        "where none was seen, 86.4 a minute may come; evaluate more recordings"
+        "0.05 minutes of stream are too short to guarantee at most 5 false alarms of a class per "
+        "minute of stream: even with no false alarm seen, up to 86.4 a minute are possible; "
+        "evaluate more recordings"
     )
-    assert "no evaluated frame is empty" in notes[1]
-    assert notes[-1].startswith("pedestrian: at most 5")
+    assert "every evaluated frame holds a box" in notes[1]
+    assert notes[-1].startswith("pedestrian: no threshold reaches the goal, at most 5")
     points, _, notes = choose_points([*frames, frame([], [])], CLASSES, Options(FalseAlarms(100)))
     assert (
         points.score_thr[0, 0] == pytest.approx(0.6) and [n for n in notes if "car" not in n] == []

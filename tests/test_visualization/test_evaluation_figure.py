@@ -123,7 +123,7 @@ def test_of_many_classes_the_page_shows_those_that_occur(tmp_path):
         "kind 2",
         "kind 7",
         "kind 9",
-        "nothing there",
+        "no box",
     ]
     assert axes.images[0].get_array().tolist() == [[0, 1, 0, 0], [0] * 4, [0] * 4, [0, 0, 1, 0]]
     frames = [frame([square(20)], [square(20)])]

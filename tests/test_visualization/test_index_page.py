@@ -24,7 +24,7 @@ def test_every_known_file_is_linked_with_what_it_is(tmp_path):
     assert '<a href="val_100.png">val_100.png</a></td><td>a validation at this step' in page
     assert '<a href="tested_val_100.png">tested_val_100.png</a></td><td>a test:' in page
     assert '<a href="a%26b_7.json">a&amp;b_7.json</a>' in page
-    assert "the detector with the best validation" in page and "mine.txt" not in page
+    assert "checkpoint with the best validation" in page and "mine.txt" not in page
     assert page.count("<img") == 2
 
 

@@ -115,7 +115,7 @@ def test_a_film_with_too_few_images_is_a_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(video, "_write_mpeg4", lambda *args: 3)
     monkeypatch.setattr(video, "has_h264", lambda: False)
     with pytest.raises(
-        InputError, match=r"film\.mp4: cannot be written: only 0 images of the film are in it"
+        InputError, match=r"film\.mp4: cannot be written: only 0 of 3 images of the film are in it"
     ):
         video.write_mp4(images(), tmp_path / "film.mp4")
     assert not list(tmp_path.iterdir())

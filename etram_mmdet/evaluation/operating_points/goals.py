@@ -77,7 +77,8 @@ class FBeta(Goal):
     def __post_init__(self) -> None:
         if not self.beta > 0:
             raise InputError(
-                f"--f-beta {self.beta}: expected more than 0 (1 weighs precision and recall alike)"
+                f"--f-beta {self.beta}: expected a number above 0 (1 gives precision and recall "
+                "the same weight)"
             )
 
     def __str__(self) -> str:
@@ -211,12 +212,14 @@ class FalseAlarms(Limit):
         doubts = []
         if least > self.bound:
             doubts.append(
-                f"{minutes:.2f} minutes of stream are too few to promise {self}: even where none was seen, "
-                f"{least:.3g} a minute may come; evaluate more recordings"
+                f"{minutes:.2f} minutes of stream are too short to guarantee {self}: even with no "
+                f"false alarm seen, up to {least:.3g} a minute are possible; evaluate more "
+                "recordings"
             )
         if not stream.empty_frames:
             doubts.append(
-                "no evaluated frame is empty, so false alarms where there is nothing were not counted"
+                "every evaluated frame holds a box, so false alarms in empty scenes were not "
+                "counted"
             )
         return doubts
 

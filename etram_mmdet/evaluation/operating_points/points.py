@@ -61,8 +61,9 @@ class OperatingPoints:
         unknown = sorted(set(config) - {"score_thr", "nms_iou", "sides_px"})
         if unknown or "score_thr" not in config:
             raise InputError(
-                f"operating_points: holds {', '.join(sorted(config)) or 'nothing'}; expected score_thr and possibly "
-                "nms_iou and sides_px, as tools/tune_thresholds.py writes them"
+                f"operating_points: holds {', '.join(sorted(config)) or 'nothing'}; expected "
+                "score_thr and possibly nms_iou and sides_px, as tools/tune_thresholds.py writes "
+                "them"
             )
         sides_px = _borders(config.get("sides_px", ()))
         columns = [
@@ -78,8 +79,9 @@ class OperatingPoints:
             nms_iou = np.array(columns[1], np.float64)
         except (ValueError, TypeError) as error:
             raise InputError(
-                f"operating_points: score_thr has to hold a number per class, or {len(sides_px) + 1} of them for "
-                f"sides_px={list(sides_px)} ({error}); make them anew with tools/tune_thresholds.py"
+                "operating_points.score_thr: expected one number per class, or "
+                f"a list of {len(sides_px) + 1} per class for sides_px={list(sides_px)} "
+                f"({error}); make the file again with tools/tune_thresholds.py"
             ) from error
         for name, values in (("score_thr", score_thr), ("nms_iou", nms_iou)):
             if not ((values >= 0) & (values <= 1)).all():
@@ -166,7 +168,8 @@ def _by_class(config: dict, key: str, classes: Sequence[str], default: float | N
     if not isinstance(given, dict) or set(given) != set(classes):
         names = ", ".join(map(str, given)) if isinstance(given, dict) else repr(given)
         raise InputError(
-            f"operating_points.{key} is for the classes {names}, but the model tells {', '.join(classes)} apart; tune "
-            "them on predictions of this model: tools/tune_thresholds.py PREDICTIONS"
+            f"operating_points.{key} is for the classes {names}, but the model detects the classes "
+            f"{', '.join(classes)}; tune operating points on predictions of this model: "
+            "tools/tune_thresholds.py PREDICTIONS"
         )
     return [given[name] for name in classes]

@@ -30,7 +30,11 @@ def format_tuning(tuned: Tuned, before_thr: float) -> str:
         before_thr: score threshold before tuning.
     """
     columns = (tuned.before, tuned.common, tuned.after)
-    heads = (f"{before_thr:.2f} for all", f"best for all, {tuned.common_thr:.2f}", "tuned")
+    heads = (
+        f"before: {before_thr:.2f} for all",
+        f"best for all: {tuned.common_thr:.2f}",
+        "tuned",
+    )
     rows = [
         ["", "", *(f"{head:^20}" for head in heads), "alarms/min", "threshold"],
         ["", "boxes", *[f"{'P':>6} {'R':>6} {'F1':>6}"] * len(columns), "", ""],
@@ -44,8 +48,8 @@ def format_tuning(tuned: Tuned, before_thr: float) -> str:
     rows.append(["mean", boxes, *(_triple(mean_numbers(counts)) for counts in columns), "", ""])
     rows.append(["all classes", *[""] * 4, _per_min(tuned, range(len(tuned.points.classes))), ""])
     title = (
-        f"precision, recall, F1 and false alarms per minute of stream at IoU .5 on {tuned.judged_on} that the "
-        f"thresholds were not tuned on ({tuned.minutes:.2f} minutes)"
+        "precision, recall, F1 and false alarms per minute of stream at IoU .5, on "
+        f"{tuned.judged_on} left out of the tuning ({tuned.minutes:.2f} minutes)"
     )
     return "\n".join(
         [title, table(rows, gap=3, left=(0, 6)), *(f"WARNING {note}" for note in tuned.notes)]
@@ -104,7 +108,7 @@ def origin(goal: Goal, saved: Predictions, path: Path, notes: Sequence[str]) -> 
     return (
         f"Made by tools/tune_thresholds.py from {path}: {goal}, from {len(saved.frames)} frames of "
         f"{recordings} recordings, {stream_minutes(saved.frames):.2f} minutes of stream.",
-        "For deployment only (tools/detect.py, EventInferencer): AP is measured without.",
+        "For deployment only (tools/detect.py, EventInferencer): AP is measured without them.",
         *(f"Note: {note}." for note in notes),
     )
 
@@ -112,7 +116,8 @@ def origin(goal: Goal, saved: Predictions, path: Path, notes: Sequence[str]) -> 
 def points_as_config(points: OperatingPoints, sentences: Sequence[str]) -> str:
     """Text of a config file that defines ``operating_points``.
 
-    Numbers have up to four significant digits; thresholds are chosen from numbers with two decimals.
+    Numbers have up to four significant digits, since thresholds are chosen from numbers with two
+    decimals.
 
     Args:
         points: operating points.

@@ -89,7 +89,8 @@ def stricter_nms(saved: Predictions, path: Path) -> tuple[float, ...]:
     ious = tuple(iou for iou in NMS_IOUS if iou < made_with)
     if not ious:
         raise InputError(
-            f"{path}: was made with NMS at IoU {made_with}, there is none stricter to try; leave out --nms"
+            f"{path}: the predictions were made with NMS at IoU {made_with}, and none of the IoUs "
+            "to try is lower; leave out --nms"
         )
     return ious
 
@@ -193,7 +194,10 @@ def choose_points(
                 matches[nms_iou[k]], k, indices[k, 0], options, stream
             )
             notes += (
-                [f"{name}: fewer than {options.min_boxes} boxes of {few_sizes}"]
+                [
+                    f"{name}: fewer than {options.min_boxes} boxes with sides {few_sizes}, so "
+                    "these sizes get the threshold of the class"
+                ]
                 if few_sizes
                 else []
             )
@@ -201,15 +205,19 @@ def choose_points(
         notes += _switched_off(name, matches[nms_iou[k]], k, THRESHOLDS[indices[k]])
     if unreached:
         notes.append(
-            f"{', '.join(unreached)}: {options.goal} is not reached at any threshold; these come closest"
+            f"{', '.join(unreached)}: no threshold reaches the goal, {options.goal}; the closest "
+            "threshold is used"
         )
     points = OperatingPoints(tuple(classes), THRESHOLDS[indices], nms_iou, sides_px)
     return Chosen(points, float(THRESHOLDS[common]), notes)
 
 
 def _few_boxes(name: str, boxes: int, min_boxes: int, index: int, common: int) -> str:
-    which = "the common threshold" if index == common else "what the goal allows,"
-    return f"{name}: {boxes} boxes, fewer than {min_boxes}, so it takes {which} {THRESHOLDS[index]:.2f}"
+    which = "common threshold" if index == common else "lowest threshold that the goal allows,"
+    return (
+        f"{name}: only {boxes} boxes (fewer than {min_boxes}), so it gets the {which} "
+        f"{THRESHOLDS[index]:.2f}"
+    )
 
 
 def _switched_off(name: str, matches: Matches, k: int, thresholds: np.ndarray) -> list[str]:
@@ -234,7 +242,7 @@ def _switched_off(name: str, matches: Matches, k: int, thresholds: np.ndarray) -
     why = (
         "the goal allows none of its detections"
         if is_right.any()
-        else "no detection of it is right at any score"
+        else "none of its detections is correct at any score"
     )
     at = " / ".join(f"{thr:.2f}" for thr in np.unique(thresholds[is_off]))
     return [f"{what}: switched off by a threshold of {at}, since {why}"]
@@ -322,8 +330,8 @@ def _parts(frames: Sequence[FrameResult]) -> tuple[list[str], str]:
     times_us = np.unique([frame.t_us for frame in frames if len(frame.truth)])
     if len(times_us) < 2:
         raise InputError(
-            f"boxes stand in {len(times_us)} of {len(frames)} frames; thresholds are judged on frames that they were "
-            "not tuned on, so at least two with boxes are needed"
+            f"{len(times_us)} of {len(frames)} frames hold boxes; thresholds are evaluated on "
+            "frames that are left out of the tuning, so at least two frames with boxes are needed"
         )
     starts_us = [block[0] for block in np.array_split(times_us, min(MOST_FOLDS, len(times_us)))][1:]
     blocks = np.searchsorted(starts_us, [frame.t_us for frame in frames], side="right")
@@ -338,7 +346,8 @@ def _doubts(judged_on: str) -> list[str]:
     if judged_on == "recordings":
         return []
     return [
-        "one recording holds all boxes, so its own blocks of time judge: expect less on another recording"
+        "all boxes are in one recording, so thresholds were evaluated on other times of that same "
+        "recording: expect less on another recording"
     ]
 
 

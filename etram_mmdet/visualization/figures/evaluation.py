@@ -102,7 +102,7 @@ def _draw_precision(ax: Axes, classes: Sequence[_Class]) -> None:
 
 
 def _draw_f1(ax: Axes, classes: Sequence[_Class], score_thr: float) -> None:
-    title(ax, "F1 over the score threshold", "IoU .5; dots: best of a class")
+    title(ax, "F1 by score threshold", "IoU .5; dots: best threshold of each class")
     for c in classes:
         f1 = c.counts.f_beta()
         ax.plot(THRESHOLDS, f1, color=c.colour, lw=1.4)
@@ -113,7 +113,7 @@ def _draw_f1(ax: Axes, classes: Sequence[_Class], score_thr: float) -> None:
         mean,
         color=ACCENT,
         lw=2.6,
-        label=f"mean, at most {mean.max():.2f} at {score_thr:.2f}",
+        label=f"mean: largest {mean.max():.2f}, at threshold {score_thr:.2f}",
     )
     ax.axvline(score_thr, color=ACCENT, lw=1, ls="--")
     ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="score threshold", ylabel="F1")
@@ -134,7 +134,7 @@ def _draw_confusions(ax: Axes, matrix: np.ndarray, classes: Sequence[str]) -> No
         matrix = matrix[occurs][:, occurs]
         classes = [name for name, is_shown in zip(classes, occurs, strict=False) if is_shown]
     font = dict(fontsize=min(10.5, 150 / (len(classes) + 1)))
-    title(ax, "What is taken for what", "counts; shade: share of the row")
+    title(ax, "Confusion matrix", "counts; shade: share of the row")
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     ax.imshow(
         shares,
@@ -145,9 +145,9 @@ def _draw_confusions(ax: Axes, matrix: np.ndarray, classes: Sequence[str]) -> No
     )
     places = range(len(classes) + 1)
     ax.set_xticks(
-        places, [*classes, "not found"], rotation=35, ha="right", rotation_mode="anchor", **font
+        places, [*classes, "missed"], rotation=35, ha="right", rotation_mode="anchor", **font
     )
-    ax.set_yticks(places, [*classes, "nothing there"], **font)
+    ax.set_yticks(places, [*classes, "no box"], **font)
     ax.set(xlabel="detected", ylabel="true")
     ax.tick_params(length=0)
     for row, column in np.argwhere(matrix > 0):
@@ -167,7 +167,7 @@ def _draw_confusions(ax: Axes, matrix: np.ndarray, classes: Sequence[str]) -> No
 
 
 def _draw_sizes(ax: Axes, matches: Matches, score_thr: float) -> None:
-    title(ax, "Sizes, and how many of them are found", "IoU .5")
+    title(ax, "Boxes and recall by size", "IoU .5")
     boxes, found = recall_by_side(matches, SIDE_EDGES_PX, score_thr)
     _, found_at_all = recall_by_side(matches, SIDE_EDGES_PX, 0.0)
     used = np.flatnonzero(boxes)
@@ -179,14 +179,14 @@ def _draw_sizes(ax: Axes, matches: Matches, score_thr: float) -> None:
     )
     ax.set(
         xlim=(used[0] - 0.7, used[-1] + 0.7),
-        xlabel="side in sensor pixels (root of the area)",
+        xlabel="side of the box in sensor pixels (square root of the area)",
         ylabel="boxes",
     )
     recall = ax.twinx()
     recall.spines[["top", "left"]].set_visible(False)
     for values, style, text in (
-        (found_at_all, "--", "recall of all detections"),
-        (found, "-", f"from {score_thr:.2f} on"),
+        (found_at_all, "--", "recall, all scores"),
+        (found, "-", f"recall, scores of at least {score_thr:.2f}"),
     ):
         rate = values[used] / boxes[used]
         recall.plot(used, rate, style, color=ACCENT, marker="o", ms=4, label=text)

@@ -57,7 +57,7 @@ def draw_training(
 
 
 def _draw_losses(ax: Axes, losses: Mapping[str, Sums]) -> None:
-    title(ax, "Losses", "logarithmic")
+    title(ax, "Losses", "logarithmic scale")
     for name, sums in sorted(losses.items(), key=lambda item: item[0] != "loss"):
         steps, means = smoothed(*sums)
         is_sum = name == "loss"
@@ -91,7 +91,7 @@ def _draw_ap(ax: Axes, rows: Sequence[dict[str, str]], protocol: str) -> None:
                 ms=5,
                 label=f"{key} {columns[key][-1]:.4f}",
             )
-    ax.set(xlabel="step (band: 95 % interval over other recordings)", ylim=(0, None))
+    ax.set(xlabel="step (band: 95 % confidence interval for other recordings)", ylim=(0, None))
     ax.grid()
     ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     if ax.get_legend_handles_labels()[0]:

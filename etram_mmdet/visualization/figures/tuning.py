@@ -48,9 +48,9 @@ def _draw_gain(ax: Axes, tuned: Tuned, before_thr: float) -> None:
     ax.hlines(
         rows, np.minimum(before, after), np.maximum(before, after), color=colours, lw=3, alpha=0.6
     )
-    ax.plot(before, rows, "o", color=MUTED, ms=8, label=f"{before_thr:.2f} for all")
+    ax.plot(before, rows, "o", color=MUTED, ms=8, label=f"before: {before_thr:.2f} for all")
     ax.plot(
-        common, rows, "|", color=INK, ms=16, mew=2, label=f"best for all, {tuned.common_thr:.2f}"
+        common, rows, "|", color=INK, ms=16, mew=2, label=f"best for all: {tuned.common_thr:.2f}"
     )
     ax.scatter(after, rows, s=90, color=colours, zorder=3, label="tuned")
     ax.set(xlim=(-0.02, 1.02), xlabel="F1 at IoU .5")
