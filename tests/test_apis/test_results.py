@@ -1,4 +1,4 @@
-"""What was found, as arrays, as a table, for supervision, as a picture, and in a sentence."""
+"""Detections as arrays, as a table, for supervision, as a picture, and as a summary."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CLASSES = ("pedestrian", "car", "tram")
 
 
 def window(t_us: int, *found: tuple[int, float], seen: tuple[int, float] = (2, 0.05)) -> Window:
-    """With the boxes (label, score) that were found; ``seen``: one more that was too unsure."""
+    """A window with boxes (label, score); ``seen`` is one more whose score is too low."""
     labels, scores = (np.array(column) for column in zip(*found, seen, strict=True))
     sides = np.arange(4 * len(labels), dtype=np.float32).reshape(-1, 4)
     sides[:, 2:] += 50
@@ -65,7 +65,7 @@ def test_arrays():
 
 
 def test_a_table_and_supervision(monkeypatch):
-    """The packages get what they ask for by name; both are stand-ins, since neither is required."""
+    """Both packages are replaced by fakes, since neither is required."""
     monkeypatch.setitem(sys.modules, "pandas", SimpleNamespace(DataFrame=dict))
     monkeypatch.setitem(sys.modules, "supervision", SimpleNamespace(Detections=SimpleNamespace))
     table = to_pandas(WINDOWS)

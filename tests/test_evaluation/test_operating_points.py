@@ -1,4 +1,4 @@
-"""Operating points: what passes, and where they refuse to be used."""
+"""Operating points: which detections pass, and which configs are refused."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_sizes_are_sensor_pixels():
 
 
 def test_nms_of_a_class_leaves_the_others_alone():
-    """Overlaps of .6 and .33 with the first; only cars are thinned out, by their own limit."""
+    """Boxes overlap the first one by .6 and .33; only cars have an NMS threshold."""
     boxes = np.float32([[0, 0, 10, 10], [2.5, 0, 12.5, 10], [5, 0, 15, 10]])
     scores = np.float32([0.9, 0.8, 0.7])
     for limit, kept in ((0.5, [0, 2]), (0.3, [0]), (0.7, [0, 1, 2])):

@@ -1,4 +1,4 @@
-"""Saved predictions: exact, and refused with a sentence where something is wrong with them."""
+"""Saved predictions: exact numbers, and messages for files that are wrong."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CLASSES = ("pedestrian", "car")
 
 
 def frames() -> list[FrameResult]:
-    """Numbers with many digits, and a frame without anything."""
+    """Two frames: one with numbers of many digits, one without boxes."""
     rng = np.random.default_rng(0)
     corners = rng.uniform(0, 20, (3, 2)).astype(np.float32)
     boxes = np.hstack([corners, corners + np.float32(1 / 3)])
@@ -171,7 +171,8 @@ def test_truth_may_come_from_the_data(path):
     assert joined[0].found == frames()[0].found
     with pytest.raises(
         InputError,
-        match="1 labelled frames of the evaluated data have no predictions; the first is 'b' at t_us=5",
+        match="1 labelled frames of the evaluated data have no predictions; the first is 'b' at "
+        "t_us=5",
     ):
         with_truth_of(found[:1], truth, path)
     with pytest.raises(
@@ -181,7 +182,7 @@ def test_truth_may_come_from_the_data(path):
 
 
 def test_boxes_in_other_pixels_than_the_networks(path):
-    """Stated by hw, or seen from a box that lies outside."""
+    """The file states another ``hw``, or a box lies outside the frame."""
     truth = {f.key: f._replace(hw=(24, 24)) for f in frames()}
     changed(path, lambda c: [f.update(hw=[48, 48]) for f in c["frames"]])
     with pytest.raises(
@@ -213,7 +214,7 @@ def test_boxes_beyond_the_frame_come_back_whole(path):
 
 
 def test_a_file_without_a_version_holds_clipped_boxes(path):
-    """Which ours judges, and the reference's protocols do not."""
+    """The protocol ``coco`` accepts them; the reference's protocols need unclipped boxes."""
     ours, theirs = get_protocols(["coco"]), get_protocols(["coco", "prophesee"])
     check_may_judge(load_predictions(path), theirs, path)
     changed(path, lambda c: c.pop("format_version"))

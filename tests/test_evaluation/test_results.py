@@ -1,4 +1,4 @@
-"""The container of boxes: what it refuses, what belongs together, which frames are the same."""
+"""Boxes and frames: refused columns, selection of rows, merging of frames."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page that says which file of a work folder is what."""
+"""Index page of a work folder, and the threshold of a readable film."""
 
 from __future__ import annotations
 
@@ -42,5 +42,5 @@ def test_a_film_shows_few_enough_detections():
     weak = frame(1, [0.1, 0.05, 0.04, 0.03, 0.02])
     assert readable_score([weak], 0.01) == np.float32(0.05)  # twice as many as true boxes
     assert readable_score([weak], 0.08) == 0.08
-    assert readable_score([frame(0, [0.3, 0.2])], 0.01) == np.float32(0.3)  # one a frame at least
+    assert readable_score([frame(0, [0.3, 0.2])], 0.01) == np.float32(0.3)  # at least one per frame
     assert readable_score([frame(1, [])], 0.01) == 0.01
