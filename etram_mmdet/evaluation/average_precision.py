@@ -19,7 +19,12 @@ _COLUMNS = 32  # weightings computed at a time, so that memory does not grow wit
 
 
 class Interval(NamedTuple):
-    """Lower and upper end of a confidence interval."""
+    """Confidence interval of an AP.
+
+    Attributes:
+        low: lower end, from 0 to 1.
+        high: upper end, from 0 to 1.
+    """
 
     low: float
     high: float

@@ -22,7 +22,14 @@ IOU_50 = 0
 
 @dataclass(frozen=True)
 class Part:
-    """AP over some of the recordings; ``ap`` and ``ap50`` are ``None`` if these hold no box."""
+    """AP over some of the recordings.
+
+    Attributes:
+        frames: number of evaluated frames.
+        boxes: number of ground-truth boxes.
+        ap: mean AP over IoU .50 to .95; ``None`` without boxes.
+        ap50: mean AP at IoU .5; ``None`` without boxes.
+    """
 
     frames: int
     boxes: int

@@ -47,7 +47,14 @@ NOTHING_LEFT = (
 
 
 class Headline(NamedTuple):
-    """Frames, classes and breakdown under the first protocol."""
+    """Result of an evaluation under its first protocol.
+
+    Attributes:
+        protocol: the protocol.
+        frames: frames that count under it.
+        classes: names of the classes; a single one if the protocol ignores classes.
+        breakdown: breakdown of the AP.
+    """
 
     protocol: Protocol
     frames: list[FrameResult]
@@ -94,6 +101,10 @@ class EventCocoMetric(BaseMetric):
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep the labelled frames of a batch.
 
+        Args:
+            data_batch: not used.
+            data_samples: predicted data samples as dicts.
+
         Raises:
             InputError: as `frame_of` and `Protocol.check` do.
         """
@@ -105,10 +116,12 @@ class EventCocoMetric(BaseMetric):
                 self.results.append(frame)
 
     def evaluate(self, size: int) -> dict[str, float]:
-        """Metrics over the frames of all processes, the same on every process; ``size`` is ignored.
+        """Metrics over the frames of all processes, the same on every process.
 
-        mmengine passes ``len(dataset)`` and cuts the results to it. Here an item of the dataset is
-        a clip of several frames, so that cut would silently lose most frames.
+        Args:
+            size: not used. mmengine passes ``len(dataset)`` and cuts the results to it. Here an
+                item of the dataset is a clip of several frames, so that cut would silently lose
+                most frames.
         """
         per_rank = gather_object(self.results, dst=0)
         outcome: list[Any] = [None]
@@ -125,6 +138,9 @@ class EventCocoMetric(BaseMetric):
 
     def compute_metrics(self, results: list[FrameResult]) -> dict[str, float]:
         """Metrics of the merged frames under each protocol; the tables go to the log.
+
+        Args:
+            results: frames of all processes.
 
         Raises:
             InputError: there are no frames, or no box is left under the headline protocol.

@@ -37,7 +37,12 @@ class BoxTable:
 
     @classmethod
     def of(cls, boxes_of_frame: Sequence[Boxes], scales: Sequence[int]) -> BoxTable:
-        """Join the boxes of all frames; ``scales``: sensor pixels per network pixel of each."""
+        """Join the boxes of all frames.
+
+        Args:
+            boxes_of_frame: boxes of each frame, in network pixels.
+            scales: sensor pixels per network pixel of each frame.
+        """
         counts = [len(boxes) for boxes in boxes_of_frame]
         bboxes_xyxy = np.concatenate(
             [np.empty((0, 4)), *(boxes.bboxes_xyxy for boxes in boxes_of_frame)]

@@ -39,8 +39,8 @@ class Protocol:
         class_aware: whether a detection matches boxes of its own class only. Default: true.
         by_class_score: rank by class probability alone. Default: false.
         clips: clip detections to the frame first, as a user of them would; a frame of unknown size
-            is left as it is. The reference's evaluation does not clip: a box that reaches beyond
-            the border is judged whole. Default: false.
+            is not changed. The reference's evaluation does not clip: a box that reaches beyond the
+            border is evaluated as a whole. Default: false.
     """
 
     name: str
@@ -58,7 +58,14 @@ class Protocol:
         return f"{self.name}: {self.rules}{ranking}, IoU .50:.95, maxDets 1/10/100"
 
     def select(self, frames: Sequence[FrameResult]) -> tuple[list[FrameResult], Removed]:
-        """Frames and boxes that count under the protocol, and the number of those that do not."""
+        """Select the frames and boxes that count under the protocol.
+
+        Args:
+            frames: evaluated frames; they are not changed.
+
+        Returns:
+            The frames that count, with the boxes that count, and what was left out.
+        """
         late = [f for f in frames if self.skip_us is None or f.t_us - f.start_us > self.skip_us]
         kept = [self._large_boxes(self._clipped(self._ranked(frame))) for frame in late]
         chosen = [frame for frame in kept if len(frame.truth) or not self.only_with_boxes]
@@ -73,6 +80,9 @@ class Protocol:
 
     def check(self, frame: FrameResult) -> None:
         """Check that a frame has the scores by which the protocol ranks.
+
+        Args:
+            frame: frame with detections.
 
         Raises:
             InputError: the protocol ranks by class probability, and the frame has none.
@@ -113,7 +123,14 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Removed:
-    """Number of frames, boxes and detections that a protocol leaves out, and of ignored boxes."""
+    """Numbers of what a protocol leaves out.
+
+    Attributes:
+        frames: number of frames that are left out.
+        boxes: number of ground-truth boxes that are left out.
+        detections: number of detections that are left out.
+        ignored: number of ignored boxes in the remaining frames. Default: 0.
+    """
 
     frames: int
     boxes: int

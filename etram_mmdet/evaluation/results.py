@@ -91,9 +91,12 @@ class Boxes:
         )
 
     def clipped(self, hw: tuple[int, int]) -> Boxes:
-        """Copy the boxes, clipped to a frame of height and width ``hw``, in pixels of these boxes.
+        """Copy the boxes, clipped to a frame.
 
         The frame ends at its last pixel, W - 1 and H - 1, as ground truth in data sets does.
+
+        Args:
+            hw: height and width of the frame, in pixels of these boxes.
         """
         cut = np.clip(
             self.bboxes_xyxy, 0, np.array([hw[1] - 1, hw[0] - 1] * 2, self.bboxes_xyxy.dtype)

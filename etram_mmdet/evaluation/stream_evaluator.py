@@ -46,7 +46,12 @@ class StreamEvaluator(Evaluator):
                 )
 
     def process(self, data_samples: Sequence[DetDataSample], data_batch: Any = None) -> None:
-        """Pass the labelled frames of a batch to every metric."""
+        """Pass the labelled frames of a batch to every metric.
+
+        Args:
+            data_samples: predicted frames of the batch.
+            data_batch: the batch, which the metrics get too. Default: none.
+        """
         frames = [sample for sample in data_samples if _counts(sample)]
         self.frames += len(frames)
         for metric in self.metrics if frames else ():
@@ -55,7 +60,8 @@ class StreamEvaluator(Evaluator):
     def evaluate(self, size: int) -> dict[str, float]:
         """Results of every metric over the frames of all processes.
 
-        ``size``, the number of items of the data set, is not used.
+        Args:
+            size: number of items of the data set; not used.
         """
         frames = sum(all_gather_object(self.frames))
         self.frames = 0

@@ -238,12 +238,26 @@ class EventFrameBackend(BaseStorageBackend):
     """
 
     def get(self, filepath: str) -> bytes:
+        """Read an event frame as the bytes of a PNG.
+
+        Args:
+            filepath: ``img_path`` of the frame.
+        """
         from etram_mmdet.visualization.canvas import png_bytes
         from etram_mmdet.visualization.draw import events_to_rgb
 
         return png_bytes(events_to_rgb(read_off_on(filepath)))
 
     def get_text(self, filepath: str, encoding: str = "utf-8") -> str:
+        """Raise an error, since a frame is an image.
+
+        Args:
+            filepath: ``img_path`` of the frame.
+            encoding: not used.
+
+        Raises:
+            InputError: always.
+        """
         raise InputError(f"{filepath}: is an image; read it with mmengine.fileio.get")
 
 
