@@ -23,7 +23,7 @@ def predictions(tmp_path):
 
 def test_fragment_table_and_figure(predictions):
     output = run("tools/tune_thresholds.py", predictions, "--precision", 0.9, "--nms", "--by-size")
-    assert "goal: precision of at least 0.9" in output and "WARNING car: 0 boxes" in output
+    assert "goal: precision of at least 0.9" in output and "WARNING car: only 0 boxes" in output
     path = predictions.with_name("operating_points.py")
     assert f"--operating-points {path}" in output
     points = OperatingPoints.from_config(Config.fromfile(path).operating_points.to_dict(), CLASSES)

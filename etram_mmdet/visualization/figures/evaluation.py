@@ -102,7 +102,7 @@ def _draw_precision(ax: Axes, classes: Sequence[_Class]) -> None:
 
 
 def _draw_f1(ax: Axes, classes: Sequence[_Class], score_thr: float) -> None:
-    title(ax, "F1 by score threshold", "IoU .5; dots: best threshold of each class")
+    title(ax, "F1 by score threshold", "IoU .5; dots: best of each class")
     for c in classes:
         f1 = c.counts.f_beta()
         ax.plot(THRESHOLDS, f1, color=c.colour, lw=1.4)
