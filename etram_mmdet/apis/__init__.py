@@ -1,4 +1,4 @@
-"""Detectors as functions. PyTorch is loaded when one of these names is first used."""
+"""Python API: load a detector, run it, convert its boxes; PyTorch is loaded on first use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a stream looks like what its detector was trained on."""
+"""Comparison of a recording with the data that its detector was trained on."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from etram_mmdet.deploy.inferencer import Inferencer, Window
 from etram_mmdet.events.domain import events_per_px, outside, sides_of
 from etram_mmdet.events.formats import Recording
 
-_EVERY = 10  # windows; between two of them little changes
+_EVERY = 10  # every tenth window is examined; little changes between two of them
 
 
 class DomainWatch:
-    """Looks at the windows of a recording on their way.
+    """Collects event rates and box sizes of a recording while it is followed.
+
+    Afterwards :meth:`sentences` says in what they lie outside the range of the training data. If
+    the checkpoint does not store that range, nothing is compared.
 
     Args:
-        inferencer: whose windows they are.
-        recording: where they come from.
+        inferencer: detector that finds the windows' boxes.
+        recording: the recording that is followed.
     """
 
     def __init__(self, inferencer: Inferencer, recording: Recording) -> None:
@@ -28,7 +31,11 @@ class DomainWatch:
         self._sides_px = [np.empty(0)]
 
     def watched(self, windows: Iterable[Window]) -> Iterator[Window]:
-        """The same windows."""
+        """Yield the same windows, and collect from them.
+
+        Args:
+            windows: windows of the recording, from :meth:`EventInferencer.windows`.
+        """
         for number, window in enumerate(windows):
             if self._trained_on and number % _EVERY == 0:
                 self._events.append(events_per_px(self._representation, window.image))
@@ -37,5 +44,8 @@ class DomainWatch:
             yield window
 
     def sentences(self) -> list[str]:
-        """One for everything in which what was seen, or found, lies outside the training."""
+        """Warnings, one for each property that lies outside the range of the training data.
+
+        See :func:`etram_mmdet.datasets.domain.outside`.
+        """
         return outside(self._trained_on, np.concatenate(self._sides_px), np.array(self._events))

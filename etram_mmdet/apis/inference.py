@@ -1,4 +1,4 @@
-"""Detectors as functions: load one, and follow a recording or a camera with it."""
+"""Detection in recordings and camera streams, window by window."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class TorchEngine(Engine):
     """Runs a detector by PyTorch.
 
     Args:
-        detector: from :func:`init_detector`.
-        options: ``precision``, ``fuse`` and ``compiled`` of :class:`Streamer`.
+        detector: detector from :func:`init_detector`.
+        options: ``precision``, ``fuse`` and ``compiled``, as for :class:`Streamer`.
     """
 
     def __init__(self, detector: nn.Module, **options) -> None:
@@ -73,33 +73,44 @@ class TorchEngine(Engine):
 
 
 class EventInferencer(Inferencer):
-    """Detects in streams of events, window by window. Every stream has a recurrent state of its own.
+    """Detects objects in streams of events, window by window.
+
+    Every stream has a recurrent state of its own. ``precision``, ``fuse`` and ``compiled`` make
+    detection faster, see :class:`Streamer`. With their defaults, boxes and scores equal those of an
+    evaluation up to rounding, if the windows are those of the evaluation (:meth:`times`).
 
     Args:
-        model: a detector of :func:`init_detector`, what that takes, or a file of tools/export.py.
-        device: where to build it; default: as :func:`init_detector`.
-        score_thr: least score of a box. Default: thresholds of ``operating_points``, else of the model's
-            ``test_cfg``, else `SCORE_THR`.
-        operating_points: a file that ``tools/tune_thresholds.py`` wrote.
-        step_us: microseconds from the end of one window to that of the next. Default: as in the training,
-            which the checkpoint says. Where it does not: 50 ms, or the window if shorter, and a warning.
-        precision: see :class:`Streamer`, as ``fuse`` and ``compiled``, which make it faster. Without them
-            it says what evaluation says, up to rounding, in the windows of evaluation (:meth:`times`).
-        fuse: fold norms into convolutions. Default: no.
-        compiled: use ``torch.compile``. Default: no.
-        backend: what runs the network, one of `BACKENDS`. Default: ``onnx`` (onnxruntime) for a
-            file of tools/export.py, else ``torch``.
+        model: a detector from :func:`init_detector`, its first argument (a checkpoint, a config or
+            a work folder), or a file of tools/export.py.
+        device: device on which the model is built, such as ``cuda:0``. Default: that of
+            :func:`init_detector`. Not used if ``model`` is already a detector.
+        score_thr: lowest score of a returned box, for all classes. Default: thresholds from
+            ``operating_points``, else from the model's ``test_cfg``, else `SCORE_THR` (0.3).
+        operating_points: file that ``tools/tune_thresholds.py`` wrote. Default: none.
+        step_us: microseconds from the end of one window to the end of the next. Default: as in
+            training, if the checkpoint or its config states it; else, with a warning, 50 ms or the
+            length of a window if that is shorter.
+        precision: number format of the network, such as ``float16``. Default: float32.
+        fuse: whether norms are folded into convolutions. Default: no.
+        compiled: whether ``torch.compile`` is used. Default: no.
+        backend: program that runs the network, one of `BACKENDS`. Default: ``onnx`` (onnxruntime)
+            for a file of tools/export.py, else ``torch``.
+
+    Raises:
+        InputError: the model cannot be built or does not fit the backend, the file of operating
+            points cannot be used, or ``device`` is a checkpoint.
 
     Examples:
         >>> inferencer = EventInferencer("work_dirs/demo/iter_850.pth")
         >>> for t_us, boxes in inferencer.stream("recording.h5"):
         ...     print(t_us, boxes.names, boxes.scores)
 
-    With a camera: ``image = representation(events, (t0_us, t1_us))`` for every window, with the representation that
-    ``inferencer.representation()`` gives (``representation(height, width)`` for another sensor than the training's),
-    then ``inferencer.detect(image)``. With several cameras, each has a stream of its own: ``camera =
-    inferencer.new_stream()``, then ``camera.detect(image)``. A recording that does not say how large its sensor is has
-    that of the training.
+    With a camera, take ``representation = inferencer.representation()`` (or
+    ``inferencer.representation(height, width)`` if the sensor is not that of the training). Call
+    ``image = representation(events, (t0_us, t1_us))`` and ``inferencer.detect(image)`` for every
+    window. With several cameras, make a stream for each: ``camera = inferencer.new_stream()``, then
+    ``camera.detect(image)``. If a recording does not state the size of its sensor, that of the
+    training is assumed.
     """
 
     def __init__(
@@ -116,9 +127,8 @@ class EventInferencer(Inferencer):
     ) -> None:
         if str(device).endswith(".pth"):
             raise InputError(
-                f"EventInferencer: {device} is a checkpoint; use "
-                f"EventInferencer(init_detector({str(model)!r}, {str(device)!r})) for a config and "
-                "its weights"
+                f"EventInferencer: device is {device}, a checkpoint; for a config and its weights "
+                f"write EventInferencer(init_detector({str(model)!r}, {str(device)!r}))"
             )
         options = dict(precision=precision, fuse=fuse, compiled=compiled)
         if not isinstance(model, nn.Module) and is_exported(model):

@@ -1,4 +1,4 @@
-"""What was found in a recording, as other programs take it, and in one sentence."""
+"""Detections as columns, pandas or supervision objects, and a summary of how many were found."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 
 
 def to_numpy(windows: Window | Iterable[Window]) -> dict[str, np.ndarray]:
-    """The boxes of one window, or of many one after the other, as columns.
+    """Convert the boxes of one or many windows to NumPy columns.
 
     Args:
-        windows: of :meth:`Inferencer.windows`.
+        windows: one window or several, from :meth:`Inferencer.windows`.
 
     Returns:
-        ``t_us`` (N,) int64 microseconds, ``bboxes_xyxy`` (N, 4) float32 sensor pixels, ``scores`` (N,) float32,
-        ``labels`` (N,) int64 numbers of classes and ``names`` (N,) of them.
+        N boxes in the order of the windows: ``t_us`` (N,) int64 microseconds, ``bboxes_xyxy``
+        (N, 4) float32 sensor pixels, ``scores`` (N,) float32, ``labels`` (N,) int64 class numbers,
+        ``names`` (N,) class names.
     """
     windows = [windows] if isinstance(windows, Window) else windows
     found = [(window.t_us, window.boxes) for window in windows]
@@ -44,9 +45,13 @@ def to_numpy(windows: Window | Iterable[Window]) -> dict[str, np.ndarray]:
 
 
 def to_pandas(windows: Window | Iterable[Window]) -> DataFrame:
-    """The boxes of :func:`to_numpy` as a table: ``t_us``, ``x1``, ``y1``, ``x2``, ``y2``, ``score``, ``class``.
+    """Convert the boxes of one or many windows to a pandas table, one row per box.
 
-    These are the columns of the CSV file of ``tools/detect.py``.
+    The columns are those of the CSV file of ``tools/detect.py``: ``t_us``, ``x1``, ``y1``, ``x2``,
+    ``y2``, ``score``, ``class``. Units are as for :func:`to_numpy`.
+
+    Args:
+        windows: one window or several, from :meth:`Inferencer.windows`.
 
     Raises:
         InputError: pandas is not installed.
@@ -60,9 +65,13 @@ def to_pandas(windows: Window | Iterable[Window]) -> DataFrame:
 
 
 def to_supervision(windows: Window | Iterable[Window]) -> Detections:
-    """The boxes of :func:`to_numpy` as ``supervision.Detections``, for its annotators, zones and trackers.
+    """Convert the boxes to ``supervision.Detections``, for its annotators, zones and trackers.
 
-    ``data`` holds ``class_name`` and ``t_us``. Trackers take one window at a time.
+    Boxes are in sensor pixels; ``data`` holds ``class_name`` and ``t_us`` of each. Trackers need
+    one window at a time.
+
+    Args:
+        windows: one window or several, from :meth:`Inferencer.windows`.
 
     Raises:
         InputError: supervision is not installed.
@@ -78,17 +87,25 @@ def to_supervision(windows: Window | Iterable[Window]) -> Detections:
 
 
 class Tally:
-    """Counts what windows hold while they pass; ``str()`` of it is what the user reads."""
+    """Counts windows and boxes of a recording while it is followed; ``str()`` is the summary.
+
+    Args:
+        points: operating points by which the boxes were selected; the summary names the thresholds.
+    """
 
     def __init__(self, points: OperatingPoints) -> None:
         self.points = points
         self.num_windows = 0
         self.boxes: Counter[str] = Counter()  # by class
-        self.highest = 0.0  # the score of any box that the network told
+        self.highest = 0.0  # highest score of any box that the network predicted
         self.highest_class = ""
 
     def count(self, windows: Iterable[Window]) -> Iterator[Window]:
-        """The same windows, one by one."""
+        """Yield the same windows, and count them.
+
+        Args:
+            windows: windows of a recording, from :meth:`Inferencer.windows`.
+        """
         for window in windows:
             self.num_windows += 1
             self.boxes.update(window.boxes.names)
@@ -107,10 +124,11 @@ class Tally:
         total = f"{self.boxes.total()} boxes in {self.num_windows} windows"
         if is_common:
             common = next(iter(from_score.values()))
-            text = f"found {total} at scores from {common} on: {', '.join(f'{n} {self.boxes[n]}' for n in from_score)}"
+            each = (f"{name} {self.boxes[name]}" for name in from_score)
+            text = f"found {total} with scores of at least {common}: {', '.join(each)}"
         else:
             each = (
-                f"{name} {self.boxes[name]} (scores from {thr} on)"
+                f"{name} {self.boxes[name]} (scores of at least {thr})"
                 for name, thr in from_score.items()
             )
             text = f"found {total}: {', '.join(each)}"
@@ -118,15 +136,18 @@ class Tally:
 
     def _highest(self) -> str:
         if not self.highest_class:
-            return "the network told no box at all, not even one of a low score (model.test_cfg.score_thr)"
+            return (
+                "the network predicted no box, not even one of a low score (the lowest score kept "
+                "is model.test_cfg.score_thr)"
+            )
         return (
-            f"the highest score was {self.highest:.3g} ({self.highest_class}); a lower threshold shows what there is: "
-            f"--score-thr {self.highest / 2:.1g}"
+            f"the highest score was {self.highest:.3g} ({self.highest_class}); to see boxes of "
+            f"lower scores, use --score-thr {self.highest / 2:.1g}"
         )
 
 
 def _range(thresholds: np.ndarray) -> str:
-    """One number, or the lowest and the highest where sizes have thresholds of their own."""
+    """The threshold in words: one number, or lowest and highest if they differ by box size."""
     return " to ".join(
         f"{number:.3g}" for number in np.unique(thresholds)[[0, -1]][: 1 + (np.ptp(thresholds) > 0)]
     )

@@ -1,6 +1,6 @@
-"""Where detections in a recording go: a film, a file of predictions, or a table.
+"""Writers of detections in a recording: film (MP4), predictions (JSON) or table (CSV).
 
-A file appears under its name when it is complete; a run that is stopped leaves none.
+Files are written atomically (temporary file, then rename), so an interrupted run leaves none.
 """
 
 from __future__ import annotations
@@ -13,21 +13,34 @@ from typing import TYPE_CHECKING
 
 from etram_mmdet.utils.files import atomic_write
 
-# What computes is imported where it is used: tools ask for the suffixes alone.
+# Slow imports stand inside the functions, since tools import this module for its suffixes alone.
 if TYPE_CHECKING:
     from etram_mmdet.deploy.inferencer import Inferencer, Window
     from etram_mmdet.evaluation.results import FrameResult
     from etram_mmdet.events.recording import Recording
     from etram_mmdet.events.representations import Representation
 
-    # path, windows of the recording, what detects in them, the recording -> words for the user
+    # path, windows of the recording, detector, recording -> message for the user
     Sink = Callable[[Path, Iterable[Window], Inferencer, Recording], str]
 
 
 def write_film(
     path: Path, windows: Iterable[Window], inferencer: Inferencer, recording: Recording
 ) -> str:
-    """An MP4 with one image per window, at the speed of the recording; returns the codec."""
+    """Write an MP4 film with one picture per window, at the speed of the recording.
+
+    Args:
+        path: file to write.
+        windows: windows with detections.
+        inferencer: detector that found them; gives the class names, colours and step.
+        recording: recording from which the windows come.
+
+    Returns:
+        A sentence that names the codec.
+
+    Raises:
+        InputError: there is no window, or the file cannot be written.
+    """
     from etram_mmdet.visualization.detection_film import detection_film
     from etram_mmdet.visualization.video import write_mp4
 
@@ -43,7 +56,10 @@ def write_film(
 
 
 def _with_rate(windows: Iterable[Window], step_us: int) -> tuple[Iterable[Window], float]:
-    """The windows, and how many of them end in a second by the first two; by ``step_us`` where there is one only."""
+    """The windows, and how many of them there are per second.
+
+    The rate is that of the first two windows, or of ``step_us`` if there are fewer than two.
+    """
     windows = iter(windows)
     first = list(islice(windows, 2))
     step_us = first[1].t_us - first[0].t_us if len(first) == 2 else step_us
@@ -53,7 +69,20 @@ def _with_rate(windows: Iterable[Window], step_us: int) -> tuple[Iterable[Window
 def write_predictions(
     path: Path, windows: Iterable[Window], inferencer: Inferencer, recording: Recording
 ) -> str:
-    """The JSON file that ``tools/test.py --out`` writes, without truth."""
+    """Write the detections as JSON, in the format of ``tools/test.py --out``, without ground truth.
+
+    Args:
+        path: file to write.
+        windows: windows with detections.
+        inferencer: detector that found them; its operating points go into the file.
+        recording: recording from which the windows come.
+
+    Returns:
+        An empty string.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
     from etram_mmdet.evaluation.predictions import save_predictions
 
     representation = inferencer.representation(recording.height, recording.width)
@@ -66,7 +95,20 @@ def write_predictions(
 def write_table(
     path: Path, windows: Iterable[Window], inferencer: Inferencer, recording: Recording
 ) -> str:
-    """A CSV file with one row per box: microseconds, sides in sensor pixels, score, class name."""
+    """Write a CSV file with one row per box: time in microseconds, corners, score, class name.
+
+    Args:
+        path: file to write.
+        windows: windows with detections; corners x1 y1 x2 y2 are in sensor pixels.
+        inferencer: not used.
+        recording: not used.
+
+    Returns:
+        An empty string.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
     with atomic_write(path) as aside, aside.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["t_us", "x1", "y1", "x2", "y2", "score", "class"])
@@ -80,14 +122,24 @@ def write_table(
     return ""
 
 
-# A new form of output is one function here.
+# To add an output format, write a function like the ones above and register its suffix here.
 SINKS: dict[str, Sink] = {".mp4": write_film, ".json": write_predictions, ".csv": write_table}
 
 
 def frame_of(
     window: Window, recording: Recording, representation: Representation, step_us: int
 ) -> FrameResult:
-    """The detections of a window as an evaluated frame without truth, in pixels of the network's ``representation``."""
+    """Convert a window to a frame as evaluations use it, without ground truth.
+
+    Args:
+        window: window with detections.
+        recording: recording from which it comes.
+        representation: representation of the network, which gives the size of its images.
+        step_us: microseconds from one window to the next.
+
+    Returns:
+        Frame with unclipped detections in network pixels.
+    """
     from etram_mmdet.evaluation.results import Boxes, FrameResult
     from etram_mmdet.events.preprocessing.frame_times import start_us
     from etram_mmdet.events.preprocessing.sources import name_of

@@ -1,4 +1,4 @@
-"""Follow recordings and cameras with a detector, whatever program runs its network."""
+"""Detection in recordings and camera streams, window by window, with any engine."""
 
 from __future__ import annotations
 
@@ -29,12 +29,13 @@ class Window(NamedTuple):
 
     Attributes:
         t_us: end of the window, in microseconds of the recording's clock.
-        image: (C, H, W) frame that the representation made of the window's events.
-        boxes: detections, best first, in sensor pixels and cut to the frame, with scores and
-            class names.
-        found: the same detections in network pixels; they may reach beyond the frame.
-        seen: all detections of the network, from the lowest score of the model's ``test_cfg``,
-            before the operating points.
+        image: (C, H, W) representation of the events of the window.
+        boxes: detections that pass the operating points, best first, in sensor pixels and clipped
+            to the frame, with scores and class names.
+        found: the same detections in network pixels and unclipped, so they may reach beyond the
+            frame.
+        seen: all detections with scores of at least ``score_thr`` of the model's ``test_cfg``,
+            before the operating points, as ``found`` otherwise.
     """
 
     t_us: int
@@ -45,13 +46,15 @@ class Window(NamedTuple):
 
 
 class Inferencer:
-    """Detects in streams of events, window by window. Every stream has a recurrent state of its own.
+    """Detects objects in streams of events, window by window.
+
+    Every stream has a recurrent state of its own.
 
     Args:
-        engine: runs the network.
-        score_thr: lowest score of a box. Default: thresholds of ``operating_points``, else of the
-            model's ``test_cfg``, else `SCORE_THR`.
-        operating_points: a file that ``tools/tune_thresholds.py`` wrote. Default: none.
+        engine: engine that runs the network.
+        score_thr: lowest score of a returned box, for all classes. Default: thresholds from
+            ``operating_points``, else from the model's ``test_cfg``, else `SCORE_THR` (0.3).
+        operating_points: file that ``tools/tune_thresholds.py`` wrote. Default: none.
         step_us: microseconds from the end of one window to the end of the next. Default: the step
             of the training. If the model does not hold it: 50 ms, or the length of the window if
             that is shorter, and a warning.
@@ -75,15 +78,15 @@ class Inferencer:
         self.operating_points = self._operating_points(score_thr, operating_points)
         if self.operating_points.switched_off:
             names = ", ".join(self.operating_points.switched_off)
-            say(f"switched off by a score threshold of 1: {names}", logging.WARNING)
+            say(f"classes switched off by a score threshold of 1: {names}", logging.WARNING)
         self._own = self.new_stream()
 
     def new_stream(self) -> EventStream:
-        """A stream that has seen nothing yet. Any number of streams may take turns."""
+        """Begin another stream. Any number of streams may be used in turns."""
         return EventStream(self)
 
     def batch(self, size: int) -> StreamBatch:
-        """Several streams that are looked at in one call, such as those of several cameras.
+        """Begin several streams that are processed in one call, such as those of several cameras.
 
         Args:
             size: number of streams.
@@ -91,89 +94,125 @@ class Inferencer:
         return StreamBatch(self, size)
 
     def reset(self) -> None:
-        """Forget the images that :meth:`detect` was given: the next one begins a stream."""
+        """Forget all images given to :meth:`detect`: the next one begins a stream."""
         self._own.reset()
 
     def representation(self, height: int | None = None, width: int | None = None) -> Representation:
-        """What makes the network's images from the events of a sensor.
+        """Create the representation that turns events of a sensor into images for the network.
 
         Args:
-            height: of the sensor in pixels. Default: as in the training, which the checkpoint says.
-            width: likewise.
+            height: height of the sensor in pixels. Default: as in training, if the checkpoint
+                stores it.
+            width: width of the sensor in pixels. Default: as in training.
 
         Raises:
-            InputError: neither is given, and the checkpoint does not say.
+            InputError: height or width is missing, and the checkpoint stores neither.
         """
         if height is None and width is None and self.sensor_px is not None:
             width, height = self.sensor_px
         if height is None or width is None:
             raise InputError(
-                "the model does not say how large the sensor is; representation(height, width) in pixels"
+                "the checkpoint does not state the size of its sensor; give it in pixels: "
+                "representation(height, width)"
             )
         return build_representation(self.description.representation, height, width)
 
     def fit_sensor(self, recording: Recording) -> str:
-        """Let a recording that does not say how large its sensor is have that of the training, if its events fit.
+        """Set the sensor size of a recording whose file does not state it.
+
+        The size is that of the training if all events fit into it. Otherwise it stays the smallest
+        known one into which they fit.
+
+        Args:
+            recording: an open recording; its size is changed.
 
         Returns:
-            A sentence on what is assumed; empty where the file says its size.
+            A sentence on the size that is assumed; empty if the file states its size.
         """
         if not recording.size_is_assumed:
             return ""
         is_trained = self.sensor_px is not None and recording.take_sensor(*self.sensor_px)
         why = (
-            "as in the training"
+            "the size in training"
             if is_trained
-            else "the smallest known one that its events fit into"
+            else "the smallest known size that its events fit into"
         )
         return (
-            f"{recording.path}: does not say how large its sensor is; taken as {recording.width}x{recording.height}, "
-            f"{why}. State another: --sensor WIDTH HEIGHT (sensor_px of open_recording)"
+            f"{recording.path}: does not state the size of its sensor; assumed "
+            f"{recording.width}x{recording.height}, {why}. State another with "
+            "--sensor WIDTH HEIGHT (sensor_px of open_recording)"
         )
 
     def detect(self, image: np.ndarray) -> Boxes:
-        """Boxes in one image (C, H, W) of :meth:`representation`: the next of the inferencer's own stream.
+        """Detect in the next image of the inferencer's own stream.
 
-        Best first, in sensor pixels, cut to the frame. The streams of :meth:`windows` and :meth:`new_stream` are
-        others.
+        Calls of :meth:`windows` and streams of :meth:`new_stream` do not touch this stream.
+
+        Args:
+            image: (C, H, W), from :meth:`representation`.
+
+        Returns:
+            Detections, best first, in sensor pixels and clipped to the frame.
         """
         return self._own.detect(image)
 
     def step(self, image: np.ndarray, states: tuple | None) -> tuple[Boxes, tuple]:
-        """Boxes of one image that pass the operating points, and the recurrent state after it.
-
-        Boxes are best first, in network pixels, and may reach beyond the frame.
+        """Detect in one image with a recurrent state that the caller keeps.
 
         Args:
-            image: (C, H, W) of :meth:`representation`.
-            states: the states after the image before. None: a stream begins.
+            image: (C, H, W), from :meth:`representation`.
+            states: recurrent state after the previous image, or ``None`` at the start of a stream.
+
+        Returns:
+            Detections that pass the operating points, best first, in network pixels, unclipped (so
+            they may reach beyond the frame); and the recurrent state after this image.
         """
         seen, states = self.look(image, states)
         return self.sure(seen, image), states
 
     def look(self, image: np.ndarray, states: tuple | None) -> tuple[Boxes, tuple]:
-        """All boxes that the network finds in an image, and the state after it.
+        """Run the network on one image; like :meth:`step`, but without the operating points.
 
-        The arguments are those of :meth:`step`.
+        Args:
+            image: (C, H, W), from :meth:`representation`.
+            states: recurrent state after the previous image, or ``None`` at the start of a stream.
+
+        Returns:
+            All detections that the network predicts, and the recurrent state after this image.
         """
         (seen,), states = self.engine(image[None], states)
         return seen, states
 
     def sure(self, seen: Boxes, image: np.ndarray) -> Boxes:
-        """Those boxes of :meth:`look` that pass the operating points, which see them as they are shown: cut."""
+        """Select the boxes that pass the operating points.
+
+        Thresholds by size are applied to the clipped boxes, since a user sees them clipped.
+
+        Args:
+            seen: boxes from :meth:`look`.
+            image: (C, H, W) in which they were found.
+        """
         return seen[self.operating_points.rows(seen.clipped(image.shape[1:]), self._scale)]
 
     def shown(self, found: Boxes, image: np.ndarray) -> Boxes:
-        """Boxes of :meth:`step` as a person sees them: cut to the frame, in sensor pixels."""
+        """Convert boxes for display: clipped to the frame, in sensor pixels.
+
+        Args:
+            found: boxes from :meth:`step`, in network pixels.
+            image: (C, H, W) in which they were found.
+        """
         clipped = found.clipped(image.shape[1:])
         return replace(clipped, bboxes_xyxy=clipped.bboxes_xyxy * self._scale)
 
     def draw(self, window: Window, scale: int = 1) -> np.ndarray:
-        """The events of a window with its boxes: an RGB image (H, W, 3) of bytes.
+        """Draw the events of a window with its boxes.
 
         Args:
-            window: from :meth:`windows`.
-            scale: pixels of the image per sensor pixel. Default: 1.
+            window: window from :meth:`windows`.
+            scale: pixels of the picture per sensor pixel. Default: 1.
+
+        Returns:
+            RGB picture (H, W, 3), uint8.
         """
         from etram_mmdet.visualization.draw import draw_boxes, events_to_rgb
 
@@ -188,9 +227,15 @@ class Inferencer:
         stop_us: int | None = None,
         labels: str | Path | None = None,
     ) -> Iterator[Window]:
-        """Every window of a recording that ends at :meth:`times`, whose arguments these are.
+        """Yield the windows of a recording with their detections, in order of time.
 
-        Each call is a stream of its own, so that the windows of several recordings may be asked for in turns.
+        Each call begins a stream of its own, so several recordings may be followed in turns.
+
+        Args:
+            recording: file of a recording, or an open one.
+            start_us: as for :meth:`times`.
+            stop_us: as for :meth:`times`.
+            labels: as for :meth:`times`.
         """
         if not isinstance(recording, Recording):
             with open_recording(recording) as opened:
@@ -208,12 +253,12 @@ class Inferencer:
             yield self.window(t_us, image, stream.look(image))
 
     def window(self, t_us: int, image: np.ndarray, seen: Boxes) -> Window:
-        """A window with its detections before and after the operating points.
+        """Create a window, with its detections before and after the operating points.
 
         Args:
             t_us: end of the window, in microseconds.
             image: (C, H, W) frame of the window.
-            seen: all boxes of :meth:`look`.
+            seen: all boxes from :meth:`look`.
         """
         found = self.sure(seen, image)
         return Window(t_us, image, self.shown(found, image), found, seen)
@@ -225,18 +270,20 @@ class Inferencer:
         stop_us: int | None = None,
         labels: str | Path | None = None,
     ) -> Sequence[int]:
-        """When the windows of a stream end, in microseconds of the recording's clock.
+        """End times of the windows of a stream, in microseconds of the recording's clock.
 
         Args:
-            recording: what is followed.
-            start_us: windows end after it, and without ``labels`` at whole steps from it. Default: the last whole step
-                of the recording's clock by the first event.
-            stop_us: windows end by it. Default: the last event.
-            labels: the recording's label file, or the sequence folder that tools/preprocess.py made of it. Windows then
-                begin and end where those of an evaluation do, and step on after its last one. Default: none.
+            recording: an open recording.
+            start_us: every window ends later than this; without ``labels``, the first ends one step
+                later. Default: the last whole step of the recording's clock at or before the first
+                event.
+            stop_us: no window ends later than this. Default: the last event.
+            labels: label file of the recording, or the sequence folder that tools/preprocess.py
+                made from it. The windows are then those of an evaluation; after the last of them,
+                windows follow at regular steps. Default: none.
 
         Raises:
-            InputError: for labels that no data set would take.
+            InputError: the labels are invalid, or hold no labelled frame.
         """
         evaluated = []
         if labels is not None:
@@ -260,7 +307,14 @@ class Inferencer:
         stop_us: int | None = None,
         labels: str | Path | None = None,
     ) -> Iterator[tuple[int, Boxes]]:
-        """``(t_us, boxes)`` of :meth:`windows`."""
+        """Yield ``(t_us, boxes)`` of each window of :meth:`windows`.
+
+        Args:
+            recording: file of a recording, or an open one.
+            start_us: as for :meth:`times`.
+            stop_us: as for :meth:`times`.
+            labels: as for :meth:`times`.
+        """
         return (
             (window.t_us, window.boxes)
             for window in self.windows(recording, start_us, stop_us, labels)
@@ -269,14 +323,22 @@ class Inferencer:
     def _assumed_step_us(self) -> int:
         step_us = min(STEP_US, self.window_us)
         say(
-            f"the model does not say at which step it was trained; windows end {step_us / 1000:g} ms apart. Where its "
-            "training stepped otherwise, say so: step_us=... of EventInferencer, --step-ms of tools/detect.py",
+            "the checkpoint does not state the time from window to window in its training; assumed "
+            f"{step_us / 1000:g} ms. State another with step_us=... of EventInferencer or "
+            "--step-ms of tools/detect.py",
             logging.WARNING,
         )
         return step_us
 
     def check_sensor(self, recording: Recording) -> None:
-        """Refuse a recording of another sensor than the one that a graph was exported for."""
+        """Refuse a recording of another sensor than the one for which a graph was exported.
+
+        Args:
+            recording: an open recording.
+
+        Raises:
+            InputError: the sensor has another size.
+        """
         size = recording.width, recording.height
         if self.description.frame_shape is not None and size != self.sensor_px:
             raise InputError(
@@ -302,7 +364,7 @@ class EventStream:
     """One stream of images through an :class:`Inferencer`, with its recurrent state.
 
     Args:
-        inferencer: runs the network.
+        inferencer: detector that runs on the images; :meth:`Inferencer.new_stream` passes it.
     """
 
     def __init__(self, inferencer: Inferencer) -> None:
@@ -310,31 +372,49 @@ class EventStream:
         self._states: tuple | None = None
 
     def reset(self) -> None:
-        """Forget what was seen: the next image begins a stream."""
+        """Forget all earlier images: the next one begins a stream."""
         self._states = None
 
     def detect(self, image: np.ndarray) -> Boxes:
-        """Boxes in the next image (C, H, W); best first, in sensor pixels, cut to the frame."""
+        """Detect in the next image of the stream.
+
+        Args:
+            image: (C, H, W), from :meth:`Inferencer.representation`.
+
+        Returns:
+            Detections, best first, in sensor pixels and clipped to the frame.
+        """
         return self.inferencer.shown(self.step(image), image)
 
     def step(self, image: np.ndarray) -> Boxes:
-        """The same boxes in network pixels, not cut, see :meth:`Inferencer.step`."""
+        """Detect in the next image; boxes are in network pixels and unclipped.
+
+        Args:
+            image: (C, H, W), from :meth:`Inferencer.representation`.
+        """
         return self.inferencer.sure(self.look(image), image)
 
     def look(self, image: np.ndarray) -> Boxes:
-        """All boxes that the network finds, see :meth:`Inferencer.look`."""
+        """Run the network on the next image, without the operating points.
+
+        Args:
+            image: (C, H, W), from :meth:`Inferencer.representation`.
+        """
         seen, self._states = self.inferencer.look(image, self._states)
         return seen
 
 
 class StreamBatch:
-    """Several streams whose due images go through the network as one batch.
+    """Several streams whose next images go through the network as one batch.
 
     Each stream has a state of its own. Streams without an image in a call keep theirs.
 
     Args:
-        inferencer: runs the network.
+        inferencer: detector that runs on the images.
         size: number of streams.
+
+    Raises:
+        InputError: the network is an exported graph for another number of streams.
     """
 
     def __init__(self, inferencer: Inferencer, size: int) -> None:
@@ -352,19 +432,25 @@ class StreamBatch:
         return len(self._states)
 
     def reset(self, stream: int | None = None) -> None:
-        """Forget what one stream has seen, or all streams.
+        """Forget all earlier images of one stream or of all streams.
 
         Args:
-            stream: its number, from 0. Default: all.
+            stream: number of the stream, from 0. Default: all streams.
         """
         for number in range(len(self)) if stream is None else [stream]:
             self._states[number] = None
 
     def look(self, images: Mapping[int, np.ndarray]) -> dict[int, Boxes]:
-        """All boxes that the network finds in the images that are due.
+        """Run the network on the next images of some streams, without the operating points.
 
         Args:
-            images: image (C, H, W) by the number of its stream, of any of the streams.
+            images: image (C, H, W) of each of these streams, by the number of the stream.
+
+        Returns:
+            All detections, by the number of the stream.
+
+        Raises:
+            InputError: an exported graph takes another number of images.
         """
         if not images:
             return {}
@@ -381,10 +467,14 @@ class StreamBatch:
         return dict(zip(images, found, strict=True))
 
     def detect(self, images: Mapping[int, np.ndarray]) -> dict[int, Boxes]:
-        """Boxes that pass the operating points; best first, in sensor pixels, cut to the frame.
+        """Detect in the next images of some streams.
 
         Args:
             images: as for :meth:`look`.
+
+        Returns:
+            Detections that pass the operating points, by the number of the stream; best first, in
+            sensor pixels and clipped to the frame.
         """
         inferencer = self.inferencer
         return {

@@ -1,4 +1,4 @@
-"""At which times the windows of a stream end."""
+"""End times of the windows of a stream."""
 
 from __future__ import annotations
 
@@ -22,18 +22,31 @@ if TYPE_CHECKING:
 
 
 def start_on_grid(t_first_us: int, step_us: int) -> int:
-    """The last whole step by the first event, in the recording's clock; steps count from :func:`clock_origin_us`."""
+    """The last whole step at or before the first event, in microseconds of the recording's clock.
+
+    Args:
+        t_first_us: time of the first event, in microseconds.
+        step_us: microseconds from one window to the next; steps are counted from
+            :func:`clock_origin_us`.
+    """
     origin_us = clock_origin_us(t_first_us)
     return origin_us + (t_first_us - origin_us) // step_us * step_us
 
 
 def check_step(times_us: np.ndarray, step_us: int, labels: str | Path) -> None:
-    """Warn where frames ``times_us`` (n,) come at another step than that of the training."""
+    """Warn if frames follow each other at another step than in training.
+
+    Args:
+        times_us: (n,) times of the frames in microseconds.
+        step_us: microseconds from one frame to the next in training.
+        labels: label file or folder, for the warning.
+    """
     found_us = float(np.median(np.diff(times_us))) if len(times_us) > 1 else step_us
     if abs(found_us - step_us) > JITTER_US:
         say(
-            f"{labels}: frames come every {found_us / 1000:.3g} ms, those of training every {step_us / 1000:.3g} ms; "
-            "where its recordings were preprocessed by another frame rule, name the preprocessed folder instead",
+            f"{labels}: frames come every {found_us / 1000:.3g} ms, but training used "
+            f"{step_us / 1000:.3g} ms; if the recordings were preprocessed with another --frames "
+            "rule, give the preprocessed folder instead of the label file",
             logging.WARNING,
         )
 
@@ -41,17 +54,21 @@ def check_step(times_us: np.ndarray, step_us: int, labels: str | Path) -> None:
 def evaluated_times(
     recording: Recording, labels: str | Path, data: Mapping, window_us: int
 ) -> np.ndarray:
-    """End times (n,) of the frames that an evaluation of ``recording`` shows to the network, in order.
+    """End times of all frames that the network gets in an evaluation of a recording, in order.
 
     Args:
-        recording: what is followed.
-        labels: its label file, or the sequence folder that tools/preprocess.py made of it.
-        data: config of the data set that is evaluated: ``clip_length`` frames of warm-up, and for a label file
-            ``preset``, ``frames`` and ``reading``, by default tools/preprocess.py's own.
+        recording: an open recording.
+        labels: its label file, or the sequence folder that tools/preprocess.py made from it.
+        data: config of the evaluated data set. ``clip_length`` is the number of warm-up frames. For
+            a label file, ``preset``, ``frames`` and ``reading`` are used too; their defaults are
+            those of tools/preprocess.py.
         window_us: microseconds of events in a frame.
 
+    Returns:
+        (n,) int64 microseconds of the recording's clock.
+
     Raises:
-        InputError: for labels or a folder that no data set would take.
+        InputError: the labels are invalid, or hold no labelled frame.
     """
     try:
         from etram_mmdet.datasets.clips import evaluation_segment
@@ -59,12 +76,12 @@ def evaluated_times(
         from etram_mmdet.events.preprocessing.labelled_frames import find_frames
     except ImportError as error:
         raise InputError(
-            f"labels need what an evaluation needs, and {error.name} is not installed; leave the "
+            f"reading labels needs the package {error.name}, which is not installed; leave the "
             "labels out, or install etram_mmdet[mmdet]"
         ) from error
 
     labels = Path(labels)
-    if (labels / "labels_v2").is_dir():  # a folder of YOLO is a label file
+    if (labels / "labels_v2").is_dir():  # any other folder, such as YOLO's, is read as labels
         classes = get_class_set(data.get("class_set") or DEFAULT_CLASS_SET)
         sequence = FolderSequence(labels, dict(data["representation"]), window_us, classes)
         t_us = sequence.t_us
@@ -84,13 +101,18 @@ def evaluated_times(
         labelled = frames.repr_index
     if not len(labelled):
         raise InputError(
-            f"{labels}: holds no labelled frame, so no evaluation looks at it; leave the labels out"
+            f"{labels}: holds no labelled frame, so there is nothing to evaluate; leave out "
+            "--labels"
         )
     return t_us[evaluation_segment(0, labelled, len(t_us), data.get("clip_length", 5)).start :]
 
 
 def _source(recording: Recording, labels: Path) -> Source:
-    """A recording and its label file, which may have any name: where it names no recording, all of it is meant."""
+    """Pair a recording with its label file, which may have any name.
+
+    If a file that may hold labels of several recordings does not name this one, all its labels are
+    used.
+    """
     from etram_mmdet.events.preprocessing.label_files import MAY_HOLD_SEVERAL, name_of, named_in
     from etram_mmdet.events.preprocessing.sources import Source
 

@@ -14,12 +14,17 @@ from etram_mmdet.evaluation.matching import LEFT_OUT, Matches
 
 RECALLS = np.linspace(0, 1, 101)
 CONFIDENCE = 0.95
-MIN_RECORDINGS = 4  # from here on simulated intervals covered the true AP as often as they claim
+MIN_RECORDINGS = 4  # with at least so many, simulated intervals covered the true AP in 95 %
 _COLUMNS = 32  # weightings computed at a time, so that memory does not grow with their number
 
 
 class Interval(NamedTuple):
-    """Lower and upper end of a confidence interval."""
+    """Confidence interval of an AP.
+
+    Attributes:
+        low: lower end, from 0 to 1.
+        high: upper end, from 0 to 1.
+    """
 
     low: float
     high: float

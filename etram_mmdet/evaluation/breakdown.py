@@ -14,7 +14,7 @@ from etram_mmdet.evaluation.operating_points import SCORE_THR
 from etram_mmdet.evaluation.results import FrameResult
 from etram_mmdet.events.labels import day_or_night
 
-# square roots of box areas in sensor pixels; from 32 on the borders are COCO's
+# square roots of box areas in sensor pixels; the borders 32 and 96 are those of COCO
 SIDES_PX = (0, 8, 16, 32, 96, np.inf)
 FALSE_ALARMS_PER_MIN = (1, 10, 60)
 IOU_50 = 0
@@ -22,7 +22,14 @@ IOU_50 = 0
 
 @dataclass(frozen=True)
 class Part:
-    """AP over some of the recordings; ``ap`` and ``ap50`` are ``None`` if these hold no box."""
+    """AP over some of the recordings.
+
+    Attributes:
+        frames: number of evaluated frames.
+        boxes: number of ground-truth boxes.
+        ap: mean AP over IoU .50 to .95; ``None`` without boxes.
+        ap50: mean AP at IoU .5; ``None`` without boxes.
+    """
 
     frames: int
     boxes: int

@@ -77,9 +77,11 @@ def _classes(breakdown: Breakdown) -> list[str]:
     rows.append(["all classes", *[""] * len(size_names()), "", *of_all, number(alarms.sum(), 1)])
     rows.append(["boxes", *breakdown.boxes_by_size.sum(0), "", *[""] * len(rates), ""])
     return [
-        "AP by side of the box in sensor pixels; recall at so many false alarms of the class per minute of stream, and",
-        f"false alarms per minute from a score of {SCORE_THR} on (IoU .5); - no boxes. The row of all classes counts",
-        f"every detection that matches nothing. {_stream(breakdown)}",
+        "AP by side of the box in sensor pixels; -: no boxes.",
+        "N/min: recall with at most N false alarms of the class per minute of stream (IoU .5).",
+        f"alarms/min: false alarms per minute of stream, scores of at least {SCORE_THR} (IoU .5).",
+        "In the row of all classes, every detection that matches no box is a false alarm.",
+        _stream(breakdown),
         table(rows),
     ]
 
@@ -87,12 +89,13 @@ def _classes(breakdown: Breakdown) -> list[str]:
 def _stream(breakdown: Breakdown) -> str:
     """Sentences on how much stream was evaluated, and on whether it has frames without boxes."""
     frames = sum(part.frames for part in breakdown.by_recording.values())
-    seen = f"{frames} windows are {breakdown.minutes:.2f} minutes of stream"
+    seen = f"{frames} windows cover {breakdown.minutes:.2f} minutes of stream"
     if breakdown.empty_frames:
         return f"{seen}; {breakdown.empty_frames} of them hold no box."
     return (
-        f"{seen}.\nNone of them is empty, so false alarms where there is nothing do not count: the labels name no "
-        "empty frame\n(NAME_label_times.npy would, docs/data.md), or the protocol leaves these out."
+        f"{seen}.\nEvery window holds a box, so false alarms in empty scenes are not counted: the "
+        "labels list no\nempty frames (NAME_label_times.npy does, see docs/data.md), or the "
+        "protocol leaves them out."
     )
 
 
@@ -103,7 +106,10 @@ def _parts(breakdown: Breakdown) -> list[str]:
     for name, part in (*breakdown.by_light.items(), *worst):
         rows.append([name, part.frames, part.boxes, number(part.ap, 4), number(part.ap50, 4)])
     head, *lines = table(rows).splitlines()
-    return [f"{head}   the {len(worst)} lowest of {len(breakdown.by_recording)} recordings", *lines]
+    return [
+        f"{head}   recordings: the {len(worst)} of lowest AP, of {len(breakdown.by_recording)}",
+        *lines,
+    ]
 
 
 def _recall(values: Iterable[float | None], breakdown: Breakdown) -> list[str]:
@@ -120,10 +126,13 @@ def _numbers(values: Iterable[float | None]) -> list[str]:
 def _interval(breakdown: Breakdown) -> str:
     recordings = len(breakdown.by_recording)
     if breakdown.interval is None:
-        few = f", {MIN_RECORDINGS} are needed" if recordings < MIN_RECORDINGS else ""
-        return f"how far AP would vary with other recordings cannot be told from these {recordings}{few}"
+        few = f"; at least {MIN_RECORDINGS} are needed" if recordings < MIN_RECORDINGS else ""
+        return f"no confidence interval of AP can be computed from {recordings} recordings{few}"
     low, high = breakdown.interval
-    return f"AP {CONFIDENCE:.0%} interval over other recordings, from these {recordings}: {low:.4f} to {high:.4f}"
+    return (
+        f"AP {CONFIDENCE:.0%} confidence interval for other recordings, computed from these "
+        f"{recordings}: {low:.4f} to {high:.4f}"
+    )
 
 
 def _plain(value: float) -> float | None:

@@ -39,8 +39,8 @@ def coco_metrics(frames: Sequence[FrameResult], classes: Sequence[str]) -> dict[
     boxes = int(boxes_per_class(frames, len(classes)).sum())
     if not boxes:
         raise InputError(
-            f"{len(frames)} labelled frames reached the metric, but none holds a ground-truth box, so AP is undefined: "
-            "check the class_set and the label folder of the evaluated split"
+            f"{len(frames)} labelled frames reached the metric, but none holds a ground-truth box, "
+            "so AP is undefined: check the class_set and the label folder of the evaluated split"
         )
     precision, recall = _accumulate(frames, classes)
     metrics = dict(

@@ -41,7 +41,8 @@ class Counts(NamedTuple):
     def f_beta(self, beta: float = 1.0) -> np.ndarray:
         """F-beta score (R,); NaN without boxes.
 
-        Recall counts ``beta`` times as much as precision.
+        Args:
+            beta: recall counts ``beta`` times as much as precision. Default: 1.
         """
         if not self.boxes:
             return np.full(len(self.hits), np.nan)

@@ -40,13 +40,21 @@ from etram_mmdet.utils.errors import InputError
 
 ANY_CLASS = "any class"
 NOTHING_LEFT = (
-    "no ground-truth box is left to the headline protocol, so AP is undefined: let val_evaluator.protocols or "
-    "test_evaluator.protocols begin with another one (coco leaves nothing out), or check class_set and label folder"
+    "no ground-truth box is left under the headline protocol (the first one), so AP is undefined: "
+    "put another protocol first in val_evaluator.protocols or test_evaluator.protocols (coco "
+    "removes no box), or check class_set and the label folder"
 )
 
 
 class Headline(NamedTuple):
-    """Frames, classes and breakdown under the first protocol."""
+    """Result of an evaluation under its first protocol.
+
+    Attributes:
+        protocol: the protocol.
+        frames: frames that count under it.
+        classes: names of the classes; a single one if the protocol ignores classes.
+        breakdown: breakdown of the AP.
+    """
 
     protocol: Protocol
     frames: list[FrameResult]
@@ -93,6 +101,10 @@ class EventCocoMetric(BaseMetric):
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep the labelled frames of a batch.
 
+        Args:
+            data_batch: not used.
+            data_samples: predicted data samples as dicts.
+
         Raises:
             InputError: as `frame_of` and `Protocol.check` do.
         """
@@ -104,10 +116,12 @@ class EventCocoMetric(BaseMetric):
                 self.results.append(frame)
 
     def evaluate(self, size: int) -> dict[str, float]:
-        """Metrics over the frames of all processes, the same on every process; ``size`` is ignored.
+        """Metrics over the frames of all processes, the same on every process.
 
-        mmengine passes ``len(dataset)`` and cuts the results to it. Here an item of the dataset is
-        a clip of several frames, so that cut would silently lose most frames.
+        Args:
+            size: not used. mmengine passes ``len(dataset)`` and cuts the results to it. Here an
+                item of the dataset is a clip of several frames, so that cut would silently lose
+                most frames.
         """
         per_rank = gather_object(self.results, dst=0)
         outcome: list[Any] = [None]
@@ -125,6 +139,9 @@ class EventCocoMetric(BaseMetric):
     def compute_metrics(self, results: list[FrameResult]) -> dict[str, float]:
         """Metrics of the merged frames under each protocol; the tables go to the log.
 
+        Args:
+            results: frames of all processes.
+
         Raises:
             InputError: there are no frames, or no box is left under the headline protocol.
         """
@@ -132,8 +149,9 @@ class EventCocoMetric(BaseMetric):
         self.headline = None
         if not results:
             raise InputError(
-                "no labelled frame reached the metric; expected data samples with recording and t_us that are neither "
-                "is_labelled=False nor is_padding=True: check the labels of the evaluated split and its sampler"
+                "no labelled frame reached the metric; expected data samples with recording and "
+                "t_us that are neither is_labelled=False nor is_padding=True: check the labels of "
+                "the evaluated split and its sampler"
             )
         self.frames = merge(results)
         metrics = {}
@@ -146,7 +164,8 @@ class EventCocoMetric(BaseMetric):
         frames, removed = protocol.select(list(self.frames.values()))
         head = (f"protocol {protocol}", str(removed))
         if not any(len(frame.truth) for frame in frames):
-            print_log("\n".join(("", *head, "no box is left, so it has no AP")), logger="current")
+            text = "no ground-truth box is left under this protocol, so AP is undefined"
+            print_log("\n".join(("", *head, text)), logger="current")
             if is_headline:
                 raise InputError(f"{head[0]}\n{head[1]}\n{NOTHING_LEFT}")
             return {}
@@ -167,8 +186,9 @@ class EventCocoMetric(BaseMetric):
         classes = (self.dataset_meta or {}).get("classes")
         if not classes:
             raise InputError(
-                f"EventCocoMetric has no class names: dataset_meta is {self.dataset_meta}, expected a key 'classes'. "
-                "The Runner sets it from the dataset's metainfo; elsewhere set metric.dataset_meta first"
+                f"EventCocoMetric has no class names: dataset_meta is {self.dataset_meta}, "
+                "expected a key 'classes'. The Runner sets it from the dataset's metainfo; without "
+                "a Runner, set metric.dataset_meta first"
             )
         return classes
 
@@ -198,7 +218,8 @@ def save_evaluated(runner: Runner, path: Path) -> None:
     metric = find_metric(runner.test_evaluator)
     if metric is None:
         raise InputError(
-            f"{path}: nothing to save, test_evaluator has no EventCocoMetric; add dict(type='EventCocoMetric')"
+            f"{path}: there are no predictions to save, since test_evaluator has no "
+            "EventCocoMetric; add dict(type='EventCocoMetric') to it"
         )
     test_cfg = runner.cfg.model.get("test_cfg") or {}
     save_predictions(path, metric.frames.values(), metric.dataset_meta["classes"], dict(test_cfg))

@@ -13,7 +13,7 @@ from etram_mmdet.evaluation.results import Boxes, FrameResult
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 MAX_DETECTIONS = 100  # per frame and class
-# in Matches.found, in the place of a row of ground truth
+# values of Matches.found that are no row of ground truth
 NOTHING = -1  # a false alarm
 LEFT_OUT = -2  # a detection that does not count
 
@@ -37,7 +37,12 @@ class BoxTable:
 
     @classmethod
     def of(cls, boxes_of_frame: Sequence[Boxes], scales: Sequence[int]) -> BoxTable:
-        """Join the boxes of all frames; ``scales``: sensor pixels per network pixel of each."""
+        """Join the boxes of all frames.
+
+        Args:
+            boxes_of_frame: boxes of each frame, in network pixels.
+            scales: sensor pixels per network pixel of each frame.
+        """
         counts = [len(boxes) for boxes in boxes_of_frame]
         bboxes_xyxy = np.concatenate(
             [np.empty((0, 4)), *(boxes.bboxes_xyxy for boxes in boxes_of_frame)]
@@ -146,7 +151,7 @@ def match(
     bboxes = detections.bboxes_xyxy, truth.bboxes_xyxy
     found = _match(group, *bboxes, counts, is_crowd, by_group, starts, thresholds)
     has_ignored_size = is_ignored(detections.areas_px2)
-    found_ignored = ~np.append(counts, True)[found]  # the last one stands for NOTHING
+    found_ignored = ~np.append(counts, True)[found]  # the appended one is for NOTHING
     left_out = np.where(found == NOTHING, has_ignored_size, found_ignored)
     return Matches(truth, counts, detections, scores, np.where(left_out, LEFT_OUT, found))
 

@@ -33,8 +33,9 @@ def check_frame(frame: FrameResult, num_classes: int) -> None:
         inside_out = (corners[:, 2:] < corners[:, :2]).any(1)
         if inside_out.any():
             raise InputError(
-                f"{place_of(*frame.key)}: {what}: {inside_out.sum()} boxes end before they begin, such as "
-                f"{corners[inside_out][0].tolist()}; expected x1 y1 x2 y2, not x y width height"
+                f"{place_of(*frame.key)}: {what}: {inside_out.sum()} boxes have x2 < x1 or "
+                f"y2 < y1, such as {corners[inside_out][0].tolist()}; expected x1 y1 x2 y2, not "
+                "x y width height"
             )
     if frame.hw is not None:
         _check_truth_inside(frame)
@@ -48,7 +49,7 @@ def _check_truth_inside(frame: FrameResult) -> None:
         raise InputError(
             f"{place_of(*frame.key)}: ground truth: {outside.sum()} boxes lie outside the frame of "
             f"{frame.hw[1]}x{frame.hw[0]} network pixels, such as {corners[outside][0].tolist()}; "
-            "expected x1 y1 x2 y2 in these pixels"
+            "expected x1 y1 x2 y2 in network pixels"
         )
 
 
@@ -76,7 +77,7 @@ def check_pixels(frames: Sequence[FrameResult]) -> None:
     if len(is_beyond) and is_beyond.mean() > _MOST and not is_before:
         frame, rows = next(pair for pair in zip(known, beyond, strict=True) if pair[1].any())
         raise InputError(
-            f"detections: {is_beyond.sum()} of {len(is_beyond)} have their centre outside the frame, such as "
-            f"{frame.found.bboxes_xyxy[rows][0].tolist()} in {frame.hw[1]}x{frame.hw[0]} network pixels; "
-            "expected x1 y1 x2 y2 in these pixels"
+            f"detections: {is_beyond.sum()} of {len(is_beyond)} have their centre outside the "
+            f"frame, such as {frame.found.bboxes_xyxy[rows][0].tolist()} in a frame of "
+            f"{frame.hw[1]}x{frame.hw[0]} network pixels; expected x1 y1 x2 y2 in network pixels"
         )

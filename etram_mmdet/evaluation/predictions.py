@@ -100,7 +100,9 @@ def load_predictions(path: Path, with_truth: bool = True) -> Predictions:
             detections in other pixels. The message names the place.
     """
     if not path.exists():
-        raise InputError(f"{path}: no such file; tools/test.py CHECKPOINT --out {path} makes one")
+        raise InputError(
+            f"{path}: no such file; make it with tools/test.py CHECKPOINT --out {path}"
+        )
     content = read_json(path, _remedy(path), most_bytes=None)
     try:
         version = _version(content)
@@ -114,7 +116,7 @@ def load_predictions(path: Path, with_truth: bool = True) -> Predictions:
         raise InputError(f"{path}: {error}") from error
     except KeyError as error:
         raise InputError(
-            f"{path}: a file of predictions without {error}; {_remedy(path)}"
+            f"{path}: the file of predictions has no {error}; {_remedy(path)}"
         ) from error
     except (
         ValueError,
@@ -133,7 +135,7 @@ def load_predictions(path: Path, with_truth: bool = True) -> Predictions:
     twice = [key for key, number in times.items() if number > 1]
     if twice:
         raise InputError(
-            f"{path}: {len(twice)} frames stand twice in it, such as {twice[0]}; {_remedy(path)}"
+            f"{path}: {len(twice)} frames occur twice, such as {twice[0]}; {_remedy(path)}"
         )
     return Predictions(
         classes, sorted(frames, key=lambda frame: frame.key), test_cfg, version == _CLIPPED_VERSION
@@ -155,9 +157,10 @@ def check_may_judge(saved: Predictions, protocols: Iterable[Protocol], path: Pat
     wanted = [protocol.name for protocol in protocols if not protocol.clips]
     if saved.is_clipped and wanted:
         raise InputError(
-            f"{path}: states no format_version, so its detections were cut to the frame, but "
-            f"{', '.join(wanted)} judges them whole, as the reference does; {_remedy(path)}, or, if another detector "
-            f'wrote them uncut, put "format_version": {FORMAT_VERSION} into the file'
+            f"{path}: states no format_version, so its detections were clipped to the frame, but "
+            f"{', '.join(wanted)} evaluates unclipped detections, as the reference does; "
+            f"{_remedy(path)}. If another detector wrote unclipped detections, put "
+            f'"format_version": {FORMAT_VERSION} into the file'
         )
 
 
@@ -206,9 +209,9 @@ def with_truth_of(
     for keys, what in (
         (
             found.keys() - truth.keys(),
-            "frames that the evaluated data do not have, predictions of other recordings",
+            "predicted frames are not in the evaluated data (predictions of other recordings?)",
         ),
-        (truth.keys() - found.keys(), "labelled frames of the evaluated data missing"),
+        (truth.keys() - found.keys(), "labelled frames of the evaluated data have no predictions"),
     ):
         if keys:
             first = min(keys)
@@ -220,8 +223,9 @@ def with_truth_of(
         said = found[frame.key].hw
         if said is not None and said != tuple(frame.hw):
             raise InputError(
-                f"{path}: {place_of(*frame.key)} has boxes in a frame of {said[1]}x{said[0]} pixels, but the "
-                f"network's has {frame.hw[1]}x{frame.hw[0]}; scale the boxes, or leave out hw if they are in these"
+                f"{path}: {place_of(*frame.key)} has boxes in a frame of {said[1]}x{said[0]} "
+                f"pixels, but a frame of the network has {frame.hw[1]}x{frame.hw[0]}; scale the "
+                "boxes to these pixels, or, if they already are in them, leave out hw"
             )
     try:
         check_pixels(joined)
@@ -259,8 +263,8 @@ def _version(content: dict) -> int:
     version = content.get("format_version", _CLIPPED_VERSION)
     if version not in (_CLIPPED_VERSION, FORMAT_VERSION):
         raise InputError(
-            f"format_version {version!r}, expected {FORMAT_VERSION}; read it with the version of this project that "
-            "wrote it, or a later one"
+            f"format_version {version!r}, expected {FORMAT_VERSION}; read the file with the "
+            "version of this project that wrote it, or a later one"
         )
     return version
 
@@ -322,4 +326,4 @@ def _positive(values: object) -> np.ndarray:
 
 
 def _remedy(path: Path) -> str:
-    return f"make it anew with tools/test.py CHECKPOINT --out {path}"
+    return f"make it again with tools/test.py CHECKPOINT --out {path}"

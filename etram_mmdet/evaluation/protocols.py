@@ -39,8 +39,8 @@ class Protocol:
         class_aware: whether a detection matches boxes of its own class only. Default: true.
         by_class_score: rank by class probability alone. Default: false.
         clips: clip detections to the frame first, as a user of them would; a frame of unknown size
-            is left as it is. The reference's evaluation does not clip: a box that reaches beyond
-            the border is judged whole. Default: false.
+            is not changed. The reference's evaluation does not clip: a box that reaches beyond the
+            border is evaluated as a whole. Default: false.
     """
 
     name: str
@@ -58,7 +58,14 @@ class Protocol:
         return f"{self.name}: {self.rules}{ranking}, IoU .50:.95, maxDets 1/10/100"
 
     def select(self, frames: Sequence[FrameResult]) -> tuple[list[FrameResult], Removed]:
-        """Frames and boxes that count under the protocol, and the number of those that do not."""
+        """Select the frames and boxes that count under the protocol.
+
+        Args:
+            frames: evaluated frames; they are not changed.
+
+        Returns:
+            The frames that count, with the boxes that count, and what was left out.
+        """
         late = [f for f in frames if self.skip_us is None or f.t_us - f.start_us > self.skip_us]
         kept = [self._large_boxes(self._clipped(self._ranked(frame))) for frame in late]
         chosen = [frame for frame in kept if len(frame.truth) or not self.only_with_boxes]
@@ -74,13 +81,17 @@ class Protocol:
     def check(self, frame: FrameResult) -> None:
         """Check that a frame has the scores by which the protocol ranks.
 
+        Args:
+            frame: frame with detections.
+
         Raises:
             InputError: the protocol ranks by class probability, and the frame has none.
         """
         if self.by_class_score and frame.found.class_scores is None:
             raise InputError(
-                f"protocol {self.name}: {place_of(*frame.key)} has no class_scores, which RVTYOLOXHead and its "
-                f"variants tell; evaluate by {self.name.removesuffix(BY_CLASS_SCORE)}"
+                f"protocol {self.name}: {place_of(*frame.key)} has no class_scores, which only "
+                "RVTYOLOXHead and its variants predict; use the protocol "
+                f"{self.name.removesuffix(BY_CLASS_SCORE)}"
             )
 
     def _ranked(self, frame: FrameResult) -> FrameResult:
@@ -112,7 +123,14 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Removed:
-    """Number of frames, boxes and detections that a protocol leaves out, and of ignored boxes."""
+    """Numbers of what a protocol leaves out.
+
+    Attributes:
+        frames: number of frames that are left out.
+        boxes: number of ground-truth boxes that are left out.
+        detections: number of detections that are left out.
+        ignored: number of ignored boxes in the remaining frames. Default: 0.
+    """
 
     frames: int
     boxes: int
@@ -125,18 +143,25 @@ class Removed:
             if self.ignored
             else ""
         )
-        return f"left out: {self.frames} frames, {self.boxes} boxes, {self.detections} detections{ignored}"
+        return (
+            f"left out: {self.frames} frames, {self.boxes} boxes, {self.detections} detections"
+            f"{ignored}"
+        )
 
 
 _PROPHESEE = dict(skip_us=500_000, min_diagonal_px=60, min_side_px=20, only_with_boxes=True)
 _GEN1 = dict(_PROPHESEE, min_diagonal_px=30, min_side_px=10)
-_FILTERED = "first 0.5 s, diagonals < {min_diagonal_px} and sides < {min_side_px} sensor px and frames without boxes left out"
+_FILTERED = (
+    "first 0.5 s, diagonals < {min_diagonal_px} and sides < {min_side_px} sensor px and frames "
+    "without boxes left out"
+)
 PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
         Protocol(
             "coco",
-            f"class-aware, no box filter, boxes < {MIN_SIDE_PX} sensor px ignored, detections clipped to the frame",
+            f"class-aware, no box filter, boxes < {MIN_SIDE_PX} sensor px ignored, detections "
+            "clipped to the frame",
             clips=True,
         ),
         # Used by RVT, SMamba and others on 1Mpx and eTraM.
@@ -167,8 +192,8 @@ def get_protocols(names: Sequence[str]) -> tuple[Protocol, ...]:
     unknown = [name for name in names if name.removesuffix(BY_CLASS_SCORE) not in PROTOCOLS]
     if unknown or not names:
         raise InputError(
-            f"unknown protocols {unknown}: expected some of {', '.join(PROTOCOLS)}, or one of them "
-            f"with {BY_CLASS_SCORE} behind it"
+            f"unknown protocols {unknown}: expected some of {', '.join(PROTOCOLS)}, each possibly "
+            f"followed by {BY_CLASS_SCORE}"
         )
     return tuple(_get(name) for name in names)
 

@@ -21,7 +21,7 @@ _COLUMNS = {  # kind of the NumPy type, number of dimensions
 _OF_DETECTIONS = (
     "If training diverged, lower the learning rate or resume from an earlier checkpoint"
 )
-_OF_TRUTH = "Mend the labels that these boxes come from"
+_OF_TRUTH = "Correct the labels that these boxes come from"
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,9 +91,12 @@ class Boxes:
         )
 
     def clipped(self, hw: tuple[int, int]) -> Boxes:
-        """Copy the boxes, clipped to a frame of height and width ``hw``, in pixels of these boxes.
+        """Copy the boxes, clipped to a frame.
 
         The frame ends at its last pixel, W - 1 and H - 1, as ground truth in data sets does.
+
+        Args:
+            hw: height and width of the frame, in pixels of these boxes.
         """
         cut = np.clip(
             self.bboxes_xyxy, 0, np.array([hw[1] - 1, hw[0] - 1] * 2, self.bboxes_xyxy.dtype)
@@ -124,8 +127,8 @@ def _check_column(
     if "scores" in name and ((column < 0) | (column > 1)).any():
         outside = column[(column < 0) | (column > 1)]
         raise InputError(
-            f"{name} holds {len(outside)} values outside 0 to 1, such as {outside[0]:g}; divide percentages by 100, "
-            "put logits through a sigmoid"
+            f"{name} holds {len(outside)} values outside 0 to 1, such as {outside[0]:g}; divide "
+            "percentages by 100, or apply a sigmoid to logits"
         )
 
 
@@ -186,9 +189,10 @@ def merge(frames: Iterable[FrameResult]) -> dict[tuple[str, int], FrameResult]:
         other = merged.setdefault(frame.key, frame)
         if other is not frame and other != frame:
             raise InputError(
-                f"{place_of(*frame.key)} reached the metric twice with different boxes ({len(other.found)} and "
-                f"{len(frame.found)} detections): one stream was read by two lanes or ranks. Expected each labelled "
-                "frame once: let the sampler mark repeated frames with is_padding=True"
+                f"{place_of(*frame.key)} reached the metric twice with different boxes "
+                f"({len(other.found)} and {len(frame.found)} detections): two lanes or ranks read "
+                "the same stream. Expected each labelled frame once: let the sampler mark repeated "
+                "frames with is_padding=True"
             )
     return dict(sorted(merged.items()))
 
@@ -228,8 +232,9 @@ def check_labels(frame: FrameResult, num_classes: int) -> None:
         unknown = np.unique(boxes.labels[(boxes.labels < 0) | (boxes.labels >= num_classes)])
         if unknown.size:
             raise InputError(
-                f"{place_of(*frame.key)}: {what}: labels holds {unknown.tolist()}, expected 0 to {num_classes - 1} "
-                f"({num_classes} classes). Make the dataset's class_set and the head's num_classes fit the label files"
+                f"{place_of(*frame.key)}: {what}: labels holds {unknown.tolist()}, expected 0 to "
+                f"{num_classes - 1} ({num_classes} classes). Make the dataset's class_set and the "
+                "head's num_classes fit the label files"
             )
 
 

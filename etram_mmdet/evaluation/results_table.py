@@ -114,7 +114,10 @@ def _whole_rows(path: Path) -> list[dict[str, object]]:
         whole = []
     kept = path.with_name(f"{path.stem}.damaged_{time.strftime('%Y%m%d_%H%M%S')}{path.suffix}")
     shutil.copy2(path, kept)
-    text = f"{path}: holds rows that are cut off or no text; they are left out, and {kept.name} is the file as it was"
+    text = (
+        f"{path}: some rows are cut off or are not text; they are left out, and a copy of the old "
+        f"file is kept as {kept.name}"
+    )
     print_log(text, "current", logging.WARNING)
     return whole
 

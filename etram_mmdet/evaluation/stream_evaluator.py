@@ -41,12 +41,17 @@ class StreamEvaluator(Evaluator):
         for metric in self.metrics:
             if isinstance(metric, BaseVideoMetric):
                 raise InputError(
-                    f"{type(metric).__name__} measures tracks, but the detector finds boxes frame by frame; take "
-                    "EventCocoMetric, CocoMetric, CocoVideoMetric or VOCMetric"
+                    f"{type(metric).__name__} measures tracks, but the detector finds boxes frame "
+                    "by frame; use EventCocoMetric, CocoMetric, CocoVideoMetric or VOCMetric"
                 )
 
     def process(self, data_samples: Sequence[DetDataSample], data_batch: Any = None) -> None:
-        """Pass the labelled frames of a batch to every metric."""
+        """Pass the labelled frames of a batch to every metric.
+
+        Args:
+            data_samples: predicted frames of the batch.
+            data_batch: the batch, which the metrics get too. Default: none.
+        """
         frames = [sample for sample in data_samples if _counts(sample)]
         self.frames += len(frames)
         for metric in self.metrics if frames else ():
@@ -55,7 +60,8 @@ class StreamEvaluator(Evaluator):
     def evaluate(self, size: int) -> dict[str, float]:
         """Results of every metric over the frames of all processes.
 
-        ``size``, the number of items of the data set, is not used.
+        Args:
+            size: number of items of the data set; not used.
         """
         frames = sum(all_gather_object(self.frames))
         self.frames = 0

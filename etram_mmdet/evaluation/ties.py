@@ -35,8 +35,9 @@ def note_on_ties(frames: Sequence[FrameResult], num_classes: int) -> str:
         return ""
     detections = sum(len(frame.found) for frame in frames)
     return (
-        f"scores tie: {tied} of {detections} detections share theirs with another of their class. AP takes these in "
-        f"the order of frames and rows; in the reverse order it would be {reverse:.4f}"
+        f"equal scores: {tied} of {detections} detections share their score with another one of "
+        "their class. AP ranks them in the order of frames and rows; in reverse order AP would be "
+        f"{reverse:.4f}"
     )
 
 

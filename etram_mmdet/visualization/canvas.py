@@ -1,4 +1,4 @@
-"""What all sheets share: paper, tiles and legend."""
+"""Background, grid of tiles, legend and PNG output, shared by all pictures."""
 
 from __future__ import annotations
 
@@ -18,12 +18,27 @@ INK: Colour = (222, 226, 232)
 
 
 def paper(height: int, width: int) -> np.ndarray:
-    """An empty (height, width, 3) image."""
+    """Create an empty RGB image (height, width, 3) in the background colour `PAPER`.
+
+    Args:
+        height: height in pixels.
+        width: width in pixels.
+    """
     return np.full((height, width, 3), PAPER, np.uint8)
 
 
 def grid(tiles: Sequence[np.ndarray], columns: int) -> np.ndarray:
-    """Tiles row by row in cells as large as the largest tile, with a margin on every side but the top."""
+    """Arrange tiles row by row, in cells as large as the largest tile.
+
+    There is a margin of `GAP_PX` between cells and on every side but the top.
+
+    Args:
+        tiles: RGB images (h, w, 3), which may differ in size.
+        columns: tiles per row.
+
+    Returns:
+        RGB image (H, W, 3).
+    """
     height, width = np.max([tile.shape[:2] for tile in tiles], axis=0) + GAP_PX
     rows = -(-len(tiles) // columns)
     image = paper(rows * height, GAP_PX + columns * width)
@@ -34,7 +49,15 @@ def grid(tiles: Sequence[np.ndarray], columns: int) -> np.ndarray:
 
 
 def legend(entries: Sequence[tuple[np.ndarray, str]], width: int) -> np.ndarray:
-    """Samples (h, w, 3) and what they mean, on as many lines as ``width`` pixels need."""
+    """Draw a legend, on as many lines as its width requires.
+
+    Args:
+        entries: pairs of a sample image (h, w, 3) and the text that explains it.
+        width: width of the legend in pixels.
+
+    Returns:
+        RGB image (H, width, 3).
+    """
     placed = []
     x = GAP_PX
     y = 10
@@ -52,11 +75,23 @@ def legend(entries: Sequence[tuple[np.ndarray, str]], width: int) -> np.ndarray:
 
 
 def write_png(image: np.ndarray, path: Path) -> None:
-    """Raises ``InputError`` where ``path`` cannot be written."""
+    """Write an image as PNG.
+
+    Args:
+        image: RGB image (H, W, 3), uint8.
+        path: file to write.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
     with atomic_write(path) as aside:
         aside.write_bytes(png_bytes(image))
 
 
 def png_bytes(image: np.ndarray) -> bytes:
-    """An (H, W, 3) RGB image as the content of a PNG file."""
+    """Encode an image as the content of a PNG file.
+
+    Args:
+        image: RGB image (H, W, 3), uint8.
+    """
     return cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()

@@ -1,4 +1,4 @@
-"""Batches of clips in one picture, or one picture per time step."""
+"""Pictures of training batches: all clips in one picture, or one picture per time step."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ from etram_mmdet.visualization.draw import (
 WANTED_WIDTH_PX = 360
 BORDER_PX = 4
 CAPTION_PX = 40  # two lines
-STREAM_STARTS: Colour = (0, 230, 118)  # none of these is a class's colour
+# borders of frames that begin a clip; no class has one of these colours
+STREAM_STARTS: Colour = (0, 230, 118)
 STREAM_GOES_ON: Colour = (240, 240, 240)
 ON_ITS_OWN: Colour = (255, 0, 255)
 HATCH: Colour = (74, 78, 90)
@@ -33,16 +34,31 @@ CLIP_GAP_PX = 24
 
 
 class SeenFrame(NamedTuple):
-    """A frame of a batch after augmentation and padding; boxes in pixels of the padded frame."""
+    """A frame of a batch after augmentation and padding.
 
-    off_on: np.ndarray  # (2, H, W), see Representation.off_on
+    Attributes:
+        off_on: (2, H, W) off and on events, see `Representation.off_on`.
+        boxes: labels, in pixels of the padded frame.
+        hw: height and width without the padding, which lies right and below.
+        recording: name of the recording.
+        t_us: end of the window, in microseconds of the recording's clock.
+        lane: number of the lane (row of the batch).
+        starts_clip: whether the frame is the first one of its clip.
+        is_first: whether the recurrent state is zero before the frame: it begins a stream or a
+            random clip.
+        is_labelled: whether the frame has labels, which may be zero boxes.
+        is_padding: whether there is no frame, since the lane has no more data.
+        streamed: whether the clip continues a stream; else it is a random clip.
+    """
+
+    off_on: np.ndarray
     boxes: Boxes
-    hw: tuple[int, int]  # of the part that is not padding, which lies right and below
+    hw: tuple[int, int]
     recording: str
     t_us: int
     lane: int
     starts_clip: bool
-    is_first: bool  # of a stream, or of a clip on its own
+    is_first: bool
     is_labelled: bool
     is_padding: bool
     streamed: bool
@@ -54,7 +70,16 @@ Batch = Sequence[Sequence[SeenFrame]]  # one clip per lane
 def clip_sheet(
     batches: Iterable[Batch], classes: Sequence[str], palette: Sequence[Colour]
 ) -> np.ndarray:
-    """One row per lane in which time runs to the right, one column of clips per batch; (H, W, 3) under a legend."""
+    """Draw batches in one picture: one row per lane, time to the right, and batches side by side.
+
+    Args:
+        batches: batches in order.
+        classes: class names by label.
+        palette: RGB colours of the classes by label.
+
+    Returns:
+        RGB image (H, W, 3) with a legend at its top.
+    """
     columns = [_batch_column(i, batch, classes, palette) for i, batch in enumerate(batches)]
     sheet = np.hstack(columns)
     return np.vstack([legend(legend_entries(palette), sheet.shape[1]), sheet])
@@ -63,7 +88,16 @@ def clip_sheet(
 def clip_film(
     batches: Iterable[Batch], classes: Sequence[str], palette: Sequence[Colour]
 ) -> Iterator[np.ndarray]:
-    """One (H, W, 3) image per time step, all lanes side by side, over a legend."""
+    """Draw batches as a film: one picture per time step, with all lanes side by side.
+
+    Args:
+        batches: batches in order.
+        classes: class names by label.
+        palette: RGB colours of the classes by label.
+
+    Returns:
+        RGB images (H, W, 3) with a legend at the bottom.
+    """
     for i, batch in enumerate(batches):
         steps = list(zip(*batch, strict=True))
         for t, lanes in enumerate(steps):
@@ -90,12 +124,27 @@ def _headline(text: str, width: int) -> np.ndarray:
 
 
 def enlargement(width: int) -> int:
-    """The whole factor that brings frames of ``width`` pixels close to `WANTED_WIDTH_PX`."""
+    """The whole factor that brings frames closest to `WANTED_WIDTH_PX`, at least 1.
+
+    Args:
+        width: width of the frames in pixels.
+    """
     return max(1, round(WANTED_WIDTH_PX / width))
 
 
 def clip_tile(frame: SeenFrame, classes: Sequence[str], palette: Sequence[Colour]) -> np.ndarray:
-    """The frame, enlarged, under two lines of text, in a border that is coloured where a clip begins."""
+    """Draw one frame of a batch, enlarged, with a caption of two lines above it.
+
+    The border has the colour of `clip_start` if the frame begins a clip.
+
+    Args:
+        frame: frame to draw.
+        classes: class names by label.
+        palette: RGB colours of the classes by label.
+
+    Returns:
+        RGB image (H, W, 3).
+    """
     scale = enlargement(frame.off_on.shape[2])
     image = events_to_rgb(frame.off_on).repeat(scale, 0).repeat(scale, 1)
     height, width = (scale * side for side in frame.hw)
@@ -118,7 +167,11 @@ def clip_tile(frame: SeenFrame, classes: Sequence[str], palette: Sequence[Colour
 
 
 def clip_start(frame: SeenFrame) -> Colour | None:
-    """The colour of a frame that begins a clip; ``None`` within a clip and where a lane has nothing more."""
+    """Border colour of a frame that begins a clip; ``None`` for other frames and for padding.
+
+    Args:
+        frame: frame of a batch.
+    """
     if not frame.starts_clip or frame.is_padding:
         return None
     if not frame.streamed:
@@ -127,7 +180,14 @@ def clip_start(frame: SeenFrame) -> Colour | None:
 
 
 def caption(frame: SeenFrame, width_px: int) -> str:
-    """Lane, recording and seconds; the recording's name loses its beginning where the line would be wider."""
+    """First line of a caption: lane, recording and seconds.
+
+    If the line would be too wide, the beginning of the recording's name is replaced by two dots.
+
+    Args:
+        frame: frame of a batch.
+        width_px: width that is available, in pixels.
+    """
     before = f"lane {frame.lane}   "
     if frame.is_padding:
         return before
@@ -141,7 +201,11 @@ def caption(frame: SeenFrame, width_px: int) -> str:
 
 
 def what_it_teaches(frame: SeenFrame) -> str:
-    """What there is to learn from the frame, and what its clip is."""
+    """Second line of a caption: the kind of clip (if one begins), and the labels of the frame.
+
+    Args:
+        frame: frame of a batch.
+    """
     if frame.is_padding:
         return "no frame"
     clip = {
@@ -154,7 +218,11 @@ def what_it_teaches(frame: SeenFrame) -> str:
 
 
 def legend_entries(palette: Sequence[Colour]) -> list[tuple[np.ndarray, str]]:
-    """What borders, hatching and colours mean, for `paper.legend`."""
+    """Entries for `legend` that explain borders, hatching and colours.
+
+    Args:
+        palette: RGB colours of the classes; the first one is shown.
+    """
 
     def sample(border: Colour, fill: Colour = BACKGROUND) -> np.ndarray:
         image = np.full((16, 26, 3), border, np.uint8)
@@ -164,18 +232,22 @@ def legend_entries(palette: Sequence[Colour]) -> list[tuple[np.ndarray, str]]:
     hatched = np.full((16, 26, 3), BACKGROUND, np.uint8)
     hatch(hatched)
     return [
-        (sample(STREAM_STARTS), "clip begins, stream starts: state is zero"),
-        (sample(STREAM_GOES_ON), "clip begins, stream goes on: state is kept"),
-        (sample(ON_ITS_OWN), "clip begins, random clip: state is zero"),
+        (sample(STREAM_STARTS), "first frame of a stream: state reset to zero"),
+        (sample(STREAM_GOES_ON), "first frame of a clip within a stream: state kept"),
+        (sample(ON_ITS_OWN), "first frame of a random clip: state reset to zero"),
         (hatched, "padding: zeros"),
-        (sample(palette[0]), "label in its class's colour"),
+        (sample(palette[0]), "label, in the colour of its class"),
         (sample(POSITIVE, POSITIVE), "events: brighter"),
         (sample(NEGATIVE, NEGATIVE), "events: darker"),
     ]
 
 
 def hatch(image: np.ndarray) -> None:
-    """Draw diagonal lines over an image, in place."""
+    """Draw diagonal lines over an image.
+
+    Args:
+        image: RGB image (H, W, 3), changed in place.
+    """
     y, x = np.indices(image.shape[:2])
     image[(x + y) % 8 < 2] = HATCH
 

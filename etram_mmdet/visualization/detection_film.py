@@ -1,4 +1,4 @@
-"""Detections in event frames, one picture a frame, and films of them."""
+"""Pictures and films of event frames with ground truth and detections."""
 
 from __future__ import annotations
 
@@ -40,10 +40,21 @@ def write_film(
     palette: Sequence[Colour],
     min_score: float,
 ) -> str:
-    """Write the `detection_film` of ``frames``, all of one recording, in real time; returns the codec.
+    """Write a film of detections in one recording, at the speed of the recording.
+
+    Args:
+        path: MP4 file to write.
+        dataset: data set with the events of the recording.
+        frames: frames of one recording, in order of time.
+        classes: class names by label.
+        palette: RGB colours of the classes by label.
+        min_score: lowest score of a detection that is drawn.
+
+    Returns:
+        Name of the codec.
 
     Raises:
-        InputError: when ``path`` cannot be written.
+        InputError: the file cannot be written.
     """
     film = detection_film(with_events(dataset, frames), classes, palette, min_score)
     steps_us = np.diff([frame.t_us for frame in frames])
@@ -53,15 +64,17 @@ def write_film(
 
 
 def readable_score(frames: Sequence[FrameResult], score: float) -> float:
-    """A score from which on a film of ``frames`` shows few enough detections to be read.
+    """Pick the score threshold of a film so that its boxes do not hide the picture.
+
+    A weak detector has its largest F1 at a score so low that boxes cover everything.
 
     Args:
-        frames: the film's.
-        score: the least that is returned, such as the threshold of the largest F1. That of a weak detector may be
-            so low that its boxes hide the picture.
+        frames: frames of the film.
+        score: wanted threshold, such as that of the largest F1.
 
     Returns:
-        ``score``, or the higher one from which on there are twice as many detections as true boxes, and one a frame.
+        ``score``, or a higher threshold if more detections would pass than twice the number of
+        ground-truth boxes or the number of frames, whichever is larger.
     """
     most = max(2 * sum(len(frame.truth) for frame in frames), len(frames))
     scores = np.sort(np.concatenate([frame.found.scores for frame in frames]))[::-1]
@@ -71,7 +84,15 @@ def readable_score(frames: Sequence[FrameResult], score: float) -> float:
 def with_events(
     dataset: ETraMDataset, frames: Sequence[FrameResult]
 ) -> Iterator[tuple[np.ndarray, FrameResult]]:
-    """Pairs (off_on, frame) for ``frames``, which are all of one recording of ``dataset``."""
+    """Read the events of frames from a data set.
+
+    Args:
+        dataset: data set that holds the recording.
+        frames: frames of one recording.
+
+    Returns:
+        Pairs of off and on events (2, H, W) and the frame.
+    """
     sequence = next(s for s in dataset.sequences if s.name == frames[0].recording)
     shows = build_representation(dataset.representation, 2, 2)
     indices = np.searchsorted(sequence.t_us, [frame.t_us for frame in frames]).tolist()
@@ -86,7 +107,18 @@ def detection_film(
     min_score: float = 0.0,
     with_truth: bool = True,
 ) -> Iterator[np.ndarray]:
-    """The pictures of `detection_picture`, one per (off_on, frame)."""
+    """Draw frames one by one, each as `detection_picture` does.
+
+    Args:
+        frames: pairs of off and on events (2, H, W) and a frame.
+        classes: class names by label.
+        palette: RGB colours of the classes by label.
+        min_score: lowest score of a detection that is drawn. Default: 0, which draws all.
+        with_truth: whether the legend names ground truth and missed boxes. Default: true.
+
+    Returns:
+        RGB images (H, W, 3).
+    """
     for off_on, frame in frames:
         yield detection_picture(off_on, frame, classes, palette, min_score, with_truth)
 
@@ -100,10 +132,22 @@ def detection_picture(
     with_truth: bool,
     mark_missed: bool = True,
 ) -> np.ndarray:
-    """One frame, as `draw_frame` takes it, under recording and time, over a legend; (H, W, 3).
+    """Draw one frame with recording and time above it and a legend below.
 
-    It is enlarged by the whole factor that brings it closest to `WANTED_WIDTH_PX`. A negative
-    ``t_us`` is not named.
+    It is enlarged by the whole factor that brings it closest to `WANTED_WIDTH_PX`.
+
+    Args:
+        off_on: events or an RGB picture, as `draw_frame` takes them.
+        frame: ground truth and detections, recording and time. A negative ``t_us`` is not shown.
+        classes: class names by label.
+        palette: RGB colours of the classes by label.
+        min_score: lowest score of a detection that is drawn.
+        with_truth: whether the legend names ground truth.
+        mark_missed: whether missed ground truth is marked, and named in the legend, see
+            `draw_frame`. Default: true.
+
+    Returns:
+        RGB image (H, W, 3).
     """
     width = off_on.shape[1 if is_picture(off_on) else 2]
     scale = max(1, round(WANTED_WIDTH_PX / width))

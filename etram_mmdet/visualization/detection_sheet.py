@@ -1,4 +1,4 @@
-"""Many event frames in one picture."""
+"""Contact sheet: many event frames with boxes in one picture."""
 
 from __future__ import annotations
 
@@ -42,10 +42,24 @@ def contact_sheet(
     columns: int = 3,
     min_score: float = 0.3,
 ) -> np.ndarray:
-    """Write a PNG of frames side by side under a legend, each captioned with recording and time; return its image.
+    """Draw frames side by side under a legend, with recording and time above each, and write a PNG.
 
-    ``frames`` holds (off_on, frame) pairs, as `draw_frame` takes them, and ``min_score`` is for it too. All are
-    enlarged by one whole factor, the largest that keeps the sheet within `WIDTH_PX` (1 if it is wider anyway).
+    All frames are enlarged by one whole factor: the largest that keeps the sheet within `WIDTH_PX`,
+    or 1 if it is wider anyway.
+
+    Args:
+        frames: pairs of events (2·D, H, W), as `draw_frame` takes them, and a frame.
+        out_path: PNG file to write.
+        classes: class names by label.
+        palette: RGB colours of the classes by label.
+        columns: frames per row. Default: 3.
+        min_score: lowest score of a detection that is drawn. Default: 0.3.
+
+    Returns:
+        The sheet as RGB image (H, W, 3).
+
+    Raises:
+        InputError: there is no frame, or the file cannot be written.
     """
     if not frames:
         raise InputError(
@@ -88,7 +102,7 @@ def _sheet_entries(min_score: float, colour: Colour) -> Sequence[tuple[np.ndarra
     return (
         (truth, "ground truth"),
         (missed, "missed ground truth"),
-        (detection, f"detection in its class's colour, score from {min_score:.2f}"),
+        (detection, f"detection in the colour of its class: score at least {min_score:.2f}"),
         (np.full_like(events, POSITIVE), "events: brighter"),
         (np.full_like(events, NEGATIVE), "events: darker"),
     )
@@ -101,7 +115,19 @@ def prediction_sheet(
     count: int = 12,
     min_score: float = 0.3,
 ) -> None:
-    """Draw ``count`` frames that hold boxes, evenly spread over the predictions that ``tools/test.py --out`` saved."""
+    """Write a contact sheet of saved predictions, with frames that hold ground-truth boxes.
+
+    Args:
+        dataset: data set with the events and labels of the predicted frames.
+        predictions: file that ``tools/test.py --out`` wrote.
+        out_path: PNG file to write.
+        count: number of frames, spread evenly over the predictions. Default: 12.
+        min_score: lowest score of a detection that is drawn. Default: 0.3.
+
+    Raises:
+        InputError: the predictions cannot be read, no frame with boxes is among them, or the sheet
+            cannot be written.
+    """
     places = {
         (s.name, int(s.t_us[i])): (s, int(i))
         for s in dataset.sequences

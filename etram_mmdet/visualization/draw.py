@@ -14,18 +14,12 @@ Colour = tuple[int, int, int]
 NamedBox = tuple[list[int], str, Colour]  # corners x1 y1 x2 y2 in pixels of the image, text, colour
 
 BACKGROUND: Colour = (18, 20, 26)
-POSITIVE: Colour = (
-    186,
-    194,
-    206,
-)  # greys and a quiet blue: the saturated colours belong to the classes
+# events are grey and a quiet blue: saturated colours are those of the classes
+POSITIVE: Colour = (186, 194, 206)
 NEGATIVE: Colour = (62, 88, 150)
 WHITE: Colour = (255, 255, 255)
-MISSED: Colour = (
-    255,
-    214,
-    10,
-)  # ground truth that no drawn detection of its class overlaps by half
+# ground truth that no drawn detection of its class overlaps with an IoU of at least 0.5
+MISSED: Colour = (255, 214, 10)
 BLACK: Colour = (0, 0, 0)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 FONT_SCALE = 0.42
@@ -37,10 +31,11 @@ def events_to_rgb(off_on: np.ndarray) -> np.ndarray:
     """Colour each pixel by the polarity of its events, more strongly the more there are.
 
     Args:
-        off_on: (2·D, H, W) event counts, the D maps of off events first; `Representation.off_on` makes D = 1.
+        off_on: (2·D, H, W) event counts, the D maps of off events first. `Representation.off_on`
+            returns D = 1.
 
     Returns:
-        (H, W, 3) image; `BACKGROUND` where no event fell.
+        RGB image (H, W, 3), uint8; pixels without events have the colour `BACKGROUND`.
     """
     half = len(off_on) // 2
     negative, positive = (
@@ -63,12 +58,17 @@ def draw_boxes(
     """Draw boxes on a copy of the image, each with its class name, and its score if it has one.
 
     Args:
-        image: (H·scale, W·scale, 3), already enlarged.
-        boxes: in pixels of the frame before it was enlarged; the one of highest score is drawn last, on top.
-        classes: names by label.
-        palette: colours by label.
-        dashed: a thin dashed line with the name under the box, for ground truth beside detections.
-        scale: pixels of the image per pixel of the boxes.
+        image: (H·scale, W·scale, 3) RGB image, already enlarged.
+        boxes: boxes in pixels of the frame before it was enlarged. The box of highest score is
+            drawn last, on top.
+        classes: class names by label.
+        palette: RGB colours of the classes by label.
+        dashed: whether to draw a thin dashed line with the name under the box, for ground truth
+            beside detections. Default: false.
+        scale: pixels of the image per pixel of the boxes. Default: 1.
+
+    Returns:
+        The copy.
     """
     image = image.copy()
     named = _named_boxes(image, boxes, classes, palette, scale)
@@ -86,20 +86,21 @@ def draw_frame(
     min_score: float = 0.3,
     mark_missed: bool = True,
 ) -> np.ndarray:
-    """Draw one frame, enlarged: events, ground truth in dashes, detections in the colours of their classes.
+    """Draw one frame, enlarged: events, dashed ground truth, and detections in class colours.
 
     Args:
-        off_on: event counts as `events_to_rgb` takes them, or its result.
+        off_on: event counts as `events_to_rgb` takes them, or the picture that it returns.
         frame: ground truth and detections, in pixels of the frame.
-        classes: names by label.
-        palette: colours by label.
+        classes: class names by label.
+        palette: RGB colours of the classes by label.
         scale: pixels of the picture per pixel of the frame. Default: 1.
-        min_score: least score of a detection that is drawn. Default: 0.3.
-        mark_missed: ground truth is yellow and named "missed" where no drawn detection of its class overlaps
-            it by an IoU of 0.5. Default: yes. Other ground truth is white.
+        min_score: lowest score of a detection that is drawn. Default: 0.3.
+        mark_missed: whether ground truth is yellow and named "missed" if no drawn detection of its
+            class overlaps it with an IoU of at least 0.5. Other ground truth is white. Default:
+            true.
 
     Returns:
-        Picture (H·scale, W·scale, 3).
+        RGB picture (H·scale, W·scale, 3), uint8.
     """
     picture = off_on if is_picture(off_on) else events_to_rgb(off_on)
     image = picture.repeat(scale, 0).repeat(scale, 1)
@@ -111,17 +112,15 @@ def draw_frame(
         image, missed, [f"missed {name}" for name in classes], [MISSED] * len(classes), scale
     )
     detections = _named_boxes(image, sure, classes, palette, scale)
-    for draw in (
-        _draw_outlines,
-        _draw_names,
-    ):  # all outlines first, so that none strikes a name through
+    # all outlines first, so that no line runs through a name
+    for draw in (_draw_outlines, _draw_names):
         draw(image, truth, dashed=True)
         draw(image, detections, dashed=False)
     return image
 
 
 def _missed(truth: Boxes, found: Boxes) -> np.ndarray:
-    """For each true box, whether no detection of its class overlaps it by an IoU of 0.5: (M,) of bool."""
+    """Whether each true box has no detection of its class with an IoU of 0.5 or more: (M,) bool."""
     return np.array(
         [
             not any(
@@ -136,17 +135,35 @@ def _missed(truth: Boxes, found: Boxes) -> np.ndarray:
 
 
 def is_picture(image: np.ndarray) -> bool:
-    """Whether an array is an RGB picture (H, W, 3) rather than a frame (C, H, W)."""
+    """Whether an array is an RGB picture (H, W, 3) rather than a frame (C, H, W).
+
+    Args:
+        image: array with three axes.
+    """
     return image.shape[2] == 3
 
 
 def draw_rectangle(image: np.ndarray, corners: Sequence[int], colour: Colour) -> None:
-    """In place, two pixels wide; corners x1 y1 x2 y2 are pixels of the image."""
+    """Draw a rectangle whose line is two pixels wide.
+
+    Args:
+        image: RGB image (H, W, 3), changed in place.
+        corners: x1 y1 x2 y2 in pixels of the image.
+        colour: RGB colour of the line.
+    """
     cv2.rectangle(image, corners[:2], corners[2:], tuple(colour), 2)
 
 
 def draw_dashed_rectangle(image: np.ndarray, corners: Sequence[int], colour: Colour) -> None:
-    """In place, one pixel wide; dashes alternate with black, so that they stand out from dense events."""
+    """Draw a dashed rectangle whose line is one pixel wide.
+
+    Dashes alternate with black, so that they are visible over dense events.
+
+    Args:
+        image: RGB image (H, W, 3), changed in place.
+        corners: x1 y1 x2 y2 in pixels of the image.
+        colour: RGB colour of the dashes.
+    """
     x1, y1, x2, y2 = corners
     for y in (y1, y2):
         image[y, x1 : x2 + 1] = _dashes(x2 + 1 - x1, colour)
@@ -155,19 +172,34 @@ def draw_dashed_rectangle(image: np.ndarray, corners: Sequence[int], colour: Col
 
 
 def draw_text(image: np.ndarray, text: str, left: int, baseline: int, colour: Colour) -> None:
-    """In place, in `FONT`; left end and baseline in pixels."""
+    """Write a line of text in `FONT`.
+
+    Args:
+        image: RGB image (H, W, 3), changed in place.
+        text: text to write.
+        left: x of its left end, in pixels.
+        baseline: y of its baseline, in pixels.
+        colour: RGB colour.
+    """
     cv2.putText(image, text, (left, baseline), FONT, FONT_SCALE, colour, 1, cv2.LINE_AA)
 
 
 def text_width(text: str) -> int:
-    """Pixels that `draw_text` takes."""
+    """Width in pixels of a line of text as `draw_text` writes it.
+
+    Args:
+        text: the line.
+    """
     return cv2.getTextSize(text, FONT, FONT_SCALE, 1)[0][0]
 
 
 def _named_boxes(
     image: np.ndarray, boxes: Boxes, classes: Sequence[str], palette: Sequence[Colour], scale: int
 ) -> list[NamedBox]:
-    """`draw_boxes`' arguments as what to draw in which order; corners are moved into the image."""
+    """Corners, text and colour of each box, in drawing order; corners are clipped to the image.
+
+    The arguments are those of `draw_boxes`.
+    """
     corners = np.rint(boxes.bboxes_xyxy.astype(np.float64) * scale).astype(int)
     corners = corners.clip(0, np.tile([image.shape[1] - 1, image.shape[0] - 1], 2)).tolist()
     names = [classes[label] for label in boxes.labels]
@@ -196,7 +228,7 @@ def _dashes(length: int, colour: Colour) -> np.ndarray:
 
 
 def _label_above(image: np.ndarray, text: str, corners: Sequence[int], colour: Colour) -> None:
-    """Text on a plate of the box's colour, on top of the box or, at the upper border, just inside it."""
+    """Write text on a plate in the box's colour, above the box or, without room, inside it."""
     width = text_width(text) + 5
     height = TEXT_HEIGHT_PX + 5
     left = max(0, min(corners[0] - 1, image.shape[1] - width))
@@ -207,7 +239,7 @@ def _label_above(image: np.ndarray, text: str, corners: Sequence[int], colour: C
 
 
 def _label_below(image: np.ndarray, text: str, corners: Sequence[int], colour: Colour) -> None:
-    """Text on a dark plate under the box or, at the lower border, just inside it."""
+    """Write text on a dark plate, below the box or, if there is no room, inside it."""
     width = text_width(text) + 5
     height = TEXT_HEIGHT_PX + 5
     left = max(0, min(corners[0], image.shape[1] - width))

@@ -1,4 +1,4 @@
-"""Pictures of a recording's events at chosen times, for people who label them in another program."""
+"""Export of event pictures at chosen times, to be labelled in another program."""
 
 from __future__ import annotations
 
@@ -20,13 +20,18 @@ MAX_FRAMES = 1_000_000
 def regular_times(
     recording: Recording, every_us: float, start_us: int | None = None, stop_us: int | None = None
 ) -> np.ndarray:
-    """Times (F,) int64, ``every_us`` apart, at which windows of a recording end.
+    """Regular end times of windows in a recording.
 
     Args:
         recording: an open recording.
-        every_us: distance in microseconds, at least 1; a fraction does not add up.
-        start_us: the first window begins here. Default: at the first event.
-        stop_us: no window ends later. Default: the last event.
+        every_us: microseconds from one window to the next, at least 1. It may be a fraction: only
+            the times are rounded, so the rounding does not add up.
+        start_us: time in microseconds; the first window ends ``every_us`` later. Default: the first
+            event.
+        stop_us: time in microseconds; no window ends later. Default: the last event.
+
+    Returns:
+        (F,) int64 microseconds.
 
     Raises:
         InputError: there would be no frame, or more than `MAX_FRAMES`.
@@ -36,8 +41,9 @@ def regular_times(
     num_frames = int((last - first) / every_us) if every_us >= 1 else MAX_FRAMES + 1
     if not 1 <= num_frames <= MAX_FRAMES:
         raise InputError(
-            f"{recording.path}: a frame every {every_us:g} us from {first} to {last} us would make {num_frames:,} "
-            f"frames, expected 1 to {MAX_FRAMES:,}; choose another --fps or part"
+            f"{recording.path}: a frame every {every_us:g} us from {first} to {last} us would make "
+            f"{num_frames:,} frames, expected 1 to {MAX_FRAMES:,}; choose another --fps, --start-s "
+            "or --stop-s"
         )
     return first + np.rint(every_us * np.arange(1, num_frames + 1)).astype(np.int64)
 
@@ -45,14 +51,29 @@ def regular_times(
 def event_frames(
     recording: Recording, times_us: np.ndarray, window_us: int
 ) -> Iterator[np.ndarray]:
-    """One (H, W, 3) RGB picture for each time: the events of the ``window_us`` microseconds before it."""
+    """Draw the events of one window before each time.
+
+    Args:
+        recording: an open recording.
+        times_us: (F,) end times of the windows in microseconds.
+        window_us: length of a window in microseconds.
+
+    Returns:
+        F RGB pictures (H, W, 3), uint8.
+    """
     for end_us in np.asarray(times_us).tolist():
         events = recording.read(end_us - window_us, end_us)
         yield events_to_rgb(counts_of(events, recording.width, recording.height))
 
 
 def counts_of(events: Events, width: int, height: int) -> np.ndarray:
-    """Events per pixel (2, H, W), off and on."""
+    """Count the events of each pixel: (2, H, W) int64, off events first.
+
+    Args:
+        events: events inside the sensor.
+        width: width of the sensor in pixels.
+        height: height of the sensor in pixels.
+    """
     place = (
         events.p.astype(np.int64) * (width * height) + events.y.astype(np.int64) * width + events.x
     )
@@ -67,21 +88,21 @@ def export_frames(
     fps: float,
     progress: Callable[[Iterable], Iterable] = iter,
 ) -> list[Path]:
-    """Write pictures and the map from their numbers to microseconds.
+    """Write pictures, and a CSV file with the time in microseconds of each picture's number.
 
     Args:
         recording: an open recording.
-        times_us: (F,) when windows end.
-        window_us: their length.
-        out: a file that ends in ``.mp4``, or a folder for ``frame_000012.png``.
-        fps: frames a second of the film; its speed only.
-        progress: wraps the pictures in a progress bar. Default: none.
+        times_us: (F,) end times of the windows in microseconds.
+        window_us: length of a window in microseconds.
+        out: film (a name that ends in ``.mp4``), or folder for files such as ``frame_000012.png``.
+        fps: frames per second of the film; it changes the film's speed only.
+        progress: function that wraps the pictures in a progress bar. Default: none.
 
     Returns:
-        The film or folder, and the CSV file of the map, whose frame 0 is the first picture.
+        The film or folder, and the CSV file, in which frame 0 is the first picture.
 
     Raises:
-        InputError: ``out`` cannot be written.
+        InputError: a file cannot be written.
     """
     frames = progress(event_frames(recording, times_us, window_us))
     if out.suffix.lower() == ".mp4":

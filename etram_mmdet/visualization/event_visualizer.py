@@ -1,4 +1,4 @@
-"""The visualizer of event frames, and how mmdet opens them as images."""
+"""mmengine visualizer for event frames, and the backend by which mmdet opens them as images."""
 
 from __future__ import annotations
 
@@ -37,18 +37,24 @@ _PROBE_BYTES = 2**20
 
 @VISUALIZERS.register_module()
 class EventVisualizer(Visualizer):
-    """Draw event frames with boxes, and hand pictures and scalars to every ``vis_backends``.
+    """Draws event frames with boxes, and passes pictures and numbers to all backends.
 
-    A frame is enlarged by a whole factor. Ground truth is dashed and white, detections have the
-    colour of their class, and a line above names recording and time.
+    A frame is enlarged by a whole factor. Ground truth is dashed, white if it was detected and
+    yellow if it was missed. Detections have the colour of their class. A line above the frame names
+    recording and time. A backend that cannot write costs one warning, not the training.
 
     Args:
-        representation: config of what a (C, H, W) image holds. Default: counts, off events in the
-            first half of the channels and on events in the second (``StackedHistogram``).
-        name, image, vis_backends, save_dir: those of mmengine's ``Visualizer``.
+        name: name of the visualizer, as in mmengine's ``Visualizer``. Default: ``visualizer``.
+        image: first picture (H, W, 3), as in mmengine's ``Visualizer``. Default: none.
+        vis_backends: configs of the backends that store pictures and numbers. Default: none.
+        save_dir: work folder; backends write into its subfolder ``vis_data``. Default: none, so
+            that only backends with a ``save_dir`` of their own are used.
+        representation: config of the representation that made the images (C, H, W). Default: event
+            counts, off events in the first half of the channels and on events in the second, as
+            ``StackedHistogram`` makes them.
 
     Raises:
-        InputError: when a backend needs a package that is not installed.
+        InputError: a backend needs a package that is not installed.
     """
 
     def __init__(
@@ -81,13 +87,18 @@ class EventVisualizer(Visualizer):
         """Draw one frame; the arguments are those of mmdet's ``DetLocalVisualizer``.
 
         Args:
-            name: of the picture in the backends, and of the window.
-            image: (C, H, W), see ``representation``, or an RGB picture (H, W, 3).
-            data_sample: boxes in pixels of a frame of ``img_shape``. Default: no boxes.
-            show: open a window for ``wait_time`` seconds, 0 until a key is pressed.
-            out_file: PNG to write instead of handing the picture to the backends.
-            pred_score_thr: least score of a detection that is drawn.
-            step: training step, or number of the picture, for the backends.
+            name: name of the picture in the backends, and of the window on the screen.
+            image: (C, H, W) image of the representation, or an RGB picture (H, W, 3).
+            data_sample: ground truth and detections, in pixels of a frame of size ``img_shape``.
+                Default: no boxes.
+            draw_gt: whether ground truth is drawn. Default: true.
+            draw_pred: whether detections are drawn. Default: true.
+            show: whether a window is opened on the screen. Default: false.
+            wait_time: seconds until the window closes; 0 waits for a key. Default: 0.
+            out_file: PNG file to write; the picture is then not passed to the backends. Default:
+                none.
+            pred_score_thr: lowest score of a detection that is drawn. Default: 0.3.
+            step: training step, or number of the picture, for the backends. Default: 0.
         """
         sample = DetDataSample() if data_sample is None else data_sample
         picture = self._draw(name, image, sample, draw_gt, draw_pred, pred_score_thr)
@@ -103,7 +114,16 @@ class EventVisualizer(Visualizer):
 
     @master_only
     def add_config(self, config: Config, **kwargs) -> None:
-        """Record the config; every backend starts here."""
+        """Store the config in every backend; this also starts the backends.
+
+        Args:
+            config: config of the run.
+            **kwargs: further arguments of mmengine's ``Visualizer.add_config``.
+
+        Raises:
+            InputError: a package is not installed, the folder cannot be written, or Weights &
+                Biases cannot start.
+        """
         try:
             with os_errors(self._folder, "written"):
                 super().add_config(config, **kwargs)
@@ -112,24 +132,31 @@ class EventVisualizer(Visualizer):
                 f"visualizer.vis_backends names a backend whose package is not installed. {error}"
             ) from error
         except Exception as error:
-            if (
-                type(error).__module__.split(".")[0] != "wandb"
-            ):  # an optional package: not imported to ask
+            # wandb is optional, so it is not imported for an isinstance
+            if type(error).__module__.split(".")[0] != "wandb":
                 raise
             raise InputError(
-                f"visualizer.vis_backends: Weights & Biases cannot start ({first_line(error):.200}); "
-                "init_kwargs=dict(mode='offline') of WandbVisBackend needs no account"
+                "visualizer.vis_backends: Weights & Biases cannot start "
+                f"({first_line(error):.200}); to use it without an account, set "
+                "init_kwargs=dict(mode='offline') of WandbVisBackend"
             ) from error
 
     @master_only
     def add_scalars(self, *args, **kwargs) -> None:
-        """Numbers for the backends; one that cannot write costs one warning."""
+        """Pass numbers to the backends; one that cannot write costs one warning."""
         with self._without_backends():
             super().add_scalars(*args, **kwargs)
 
     @master_only
     def add_image(self, name: str, image: np.ndarray, step: int = 0, **kwargs) -> None:
-        """A picture for the backends; one that cannot write costs one warning."""
+        """Pass a picture to the backends; one that cannot write costs one warning.
+
+        Args:
+            name: name of the picture.
+            image: RGB picture (H, W, 3).
+            step: training step, or number of the picture. Default: 0.
+            **kwargs: further arguments of mmengine's ``Visualizer.add_image``.
+        """
         with self._without_backends():
             super().add_image(name, image, step, **kwargs)
             _check_written(self._folder / "vis_data" / "vis_image" / f"{name}_{step}.png")
@@ -183,7 +210,7 @@ class EventVisualizer(Visualizer):
         return events_to_rgb(self._shows.off_on(image) if self._shows else image)
 
     def _classes(self, labels: list[int]) -> tuple[list[str], list[Colour]]:
-        """Names and colours of ``dataset_meta``; without it numbers, in the default colours."""
+        """Class names and colours from ``dataset_meta``; else numbers and default colours."""
         meta = self.dataset_meta or {}
         classes = meta.get("classes") or [f"class {k}" for k in range(max(labels, default=0) + 1)]
         palette = meta.get("palette") or palette_of(len(classes))
@@ -191,7 +218,10 @@ class EventVisualizer(Visualizer):
 
 
 def _check_written(picture: Path) -> None:
-    """Raise the error of the disk where ``LocalVisBackend`` could not write a picture; OpenCV only leaves it out."""
+    """Raise the error of the disk if ``LocalVisBackend`` did not write a picture.
+
+    OpenCV itself raises nothing then. A trial file of `_PROBE_BYTES` makes the system say why.
+    """
     if picture.parent.is_dir() and not picture.is_file():
         try:
             picture.write_bytes(bytes(_PROBE_BYTES))
@@ -201,24 +231,38 @@ def _check_written(picture: Path) -> None:
 
 @register_backend("event_frames", prefixes=SCHEME)
 class EventFrameBackend(BaseStorageBackend):
-    """Reads the ``img_path`` of an event frame as the bytes of a PNG, see `frame_path`.
+    """Reads the ``img_path`` of an event frame (see `frame_path`) as the bytes of a PNG.
 
-    With it mmdet's ``DetVisualizationHook``, ``mmcv.imread`` and whatever else opens images by
+    So mmdet's ``DetVisualizationHook``, ``mmcv.imread`` and everything else that opens images with
     ``mmengine.fileio`` work on event frames.
     """
 
     def get(self, filepath: str) -> bytes:
+        """Read an event frame as the bytes of a PNG.
+
+        Args:
+            filepath: ``img_path`` of the frame.
+        """
         from etram_mmdet.visualization.canvas import png_bytes
         from etram_mmdet.visualization.draw import events_to_rgb
 
         return png_bytes(events_to_rgb(read_off_on(filepath)))
 
     def get_text(self, filepath: str, encoding: str = "utf-8") -> str:
+        """Raise an error, since a frame is an image.
+
+        Args:
+            filepath: ``img_path`` of the frame.
+            encoding: not used.
+
+        Raises:
+            InputError: always.
+        """
         raise InputError(f"{filepath}: is an image; read it with mmengine.fileio.get")
 
 
 def _boxes(sample: DetDataSample, key: str) -> Boxes:
-    """Boxes without scores count as sure."""
+    """Boxes of a data sample; boxes without scores get the score 1."""
     if key not in sample:
         return Boxes.empty()
     instances = sample.get(key).cpu()
@@ -228,7 +272,7 @@ def _boxes(sample: DetDataSample, key: str) -> Boxes:
 
 
 def _fitted(picture: np.ndarray, hw: tuple[int, int] | None) -> np.ndarray:
-    """The picture at the size that boxes refer to, for frames that a transform has resized."""
+    """Resize the picture to the frame size of the boxes, if a transform has resized the frame."""
     if hw is None or picture.shape[:2] == tuple(hw):
         return picture
     import cv2

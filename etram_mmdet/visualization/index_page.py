@@ -1,4 +1,4 @@
-"""A page that says which file of a work folder is what."""
+"""Index page of a work folder: what each of its files holds."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from urllib.parse import quote
 from etram_mmdet.utils.files import atomic_write
 
 INDEX_FILE = "index.html"
-# Patterns of names, in the order of the page; the first that fits counts.
+# Patterns of file names, in the order of the page. A file gets the text of the first that fits.
 _FILES = {
-    "results.png": "losses and AP, step by step",
-    "results.csv": "every number of every evaluation, unrounded",
-    "tested_*.png": "a test: precision and recall, confusions, sizes",
-    "tested_*.json": "the same as numbers: AP by size, light and recording",
+    "results.png": "losses and AP over the steps of the training",
+    "results.csv": "all numbers of all evaluations, unrounded",
+    "tested_*.png": "a test: precision and recall, confusion matrix, box sizes",
+    "tested_*.json": "numbers of a test: AP by size, light and recording",
     "tested_*.mp4": "a film of a tested recording: ground truth and detections",
-    "*_[0-9]*.png": "a validation at this step: precision and recall, confusions, sizes",
-    "*_[0-9]*.json": "the same as numbers: AP by size, light and recording",
+    "*_[0-9]*.png": "a validation at this step: precision and recall, confusion matrix, box sizes",
+    "*_[0-9]*.json": "numbers of a validation: AP by size, light and recording",
     "*_[0-9]*.mp4": "a film of a validated recording: ground truth and detections",
-    "best_*.pth": "the detector with the best validation",
-    "iter_*.pth": "the detector after this step",
-    "last_checkpoint": "the path of the newest detector",
+    "best_*.pth": "checkpoint with the best validation",
+    "iter_*.pth": "checkpoint after this step",
+    "last_checkpoint": "path of the newest checkpoint",
     "predictions*.json": "detections and ground truth of every evaluated frame",
     "run.json": "what the numbers depend on: data, seed, schedule, machine",
-    "*.py": "the complete config of the training",
+    "*.py": "complete config of the training",
 }
 _STYLE = (
     "body{font:15px sans-serif;max-width:60em;margin:2em auto;padding:0 1em}"
@@ -34,10 +34,10 @@ _STYLE = (
 
 
 def write_index(folder: Path) -> None:
-    """Write ``index.html`` into a work folder: every file that a run leaves there, and the newest pictures.
+    """Write ``index.html`` into a work folder: what its files hold, and its two newest pictures.
 
     Args:
-        folder: the work folder. Files that no run leaves there are not named.
+        folder: the work folder. Files that a run does not write are left out of the page.
 
     Raises:
         InputError: the page cannot be written.
@@ -51,15 +51,15 @@ def write_index(folder: Path) -> None:
     )
     title = html.escape(folder.resolve().name)
     page = (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>\n'
-        f"<h1>{title}</h1>\n<table>\n{rows}\n</table>\n{shown}\n</html>\n"
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
+        f"<style>{_STYLE}</style>\n<h1>{title}</h1>\n<table>\n{rows}\n</table>\n{shown}\n</html>\n"
     )
     with atomic_write(folder / INDEX_FILE) as aside:
         aside.write_text(page)
 
 
 def _described(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Every file that fits a pattern, with what it is."""
+    """Files that fit a pattern, each with its description."""
     named = set()
     for pattern, what in _FILES.items():
         for path in sorted(folder.glob(pattern)):

@@ -1,4 +1,4 @@
-"""How figures look, and the page that they are drawn on; matplotlib is loaded when the first page begins."""
+"""Colours, style and PNG output of the matplotlib figures; matplotlib is loaded on first use."""
 
 from __future__ import annotations
 
@@ -40,7 +40,17 @@ LEGEND = dict(loc="lower right", bbox_to_anchor=(1.0, 1.075), borderpad=0, borde
 
 @contextmanager
 def page(path: Path, width_in: float, height_in: float, dpi: int = 100) -> Iterator[Figure]:
-    """A figure to draw on, saved as PNG at the end; raises ``InputError`` where ``path`` cannot be written."""
+    """Open a figure to draw on; it is saved as PNG at the end of the ``with`` block.
+
+    Args:
+        path: PNG file to write.
+        width_in: width in inches.
+        height_in: height in inches.
+        dpi: pixels per inch. Default: 100.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -52,6 +62,12 @@ def page(path: Path, width_in: float, height_in: float, dpi: int = 100) -> Itera
 
 
 def title(ax: Axes, text: str, remark: str = "") -> None:
-    """A panel's heading at its left, and a remark at its right."""
+    """Write a panel's title above its left end, and a remark above its right end.
+
+    Args:
+        ax: axes of the panel.
+        text: title.
+        remark: remark in a smaller font. Default: none.
+    """
     ax.set_title(text, loc="left", fontsize=13, weight="bold", pad=27, color=INK)
     ax.set_title(remark, loc="right", fontsize=9.5, pad=27, color=MUTED)

@@ -1,4 +1,4 @@
-"""Films that every player shows: H.264 where there is an encoder, else what OpenCV brings."""
+"""MP4 films: H.264, which every player shows, or else the MPEG-4 encoder of OpenCV."""
 
 from __future__ import annotations
 
@@ -14,29 +14,38 @@ import numpy as np
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import atomic_write
 
-os.environ.setdefault(
-    "OPENCV_FFMPEG_LOGLEVEL", "-8"
-)  # `_check_whole` says what is wrong, in a sentence
+# no messages from FFmpeg; `_check_whole` reports errors in a sentence
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 _PROBE_BYTES = 2**20  # more than an encoder writes at once
 FRAMES_PER_S = 10  # half the speed of RVT's windows: slow enough to see clips begin
 
 
 def write_mp4(images: Iterable[np.ndarray], path: Path, fps: float = FRAMES_PER_S) -> str:
-    """Write (H, W, 3) RGB images of one size, one per frame, to ``path``; returns the name of the codec.
+    """Write images as the frames of an MP4 film.
 
-    Odd sides grow by a pixel, since H.264 takes even ones; MPEG-4 wants a rate of few digits. Raises ``InputError``
-    where ``path`` cannot be written, or where there is no image.
+    An odd width or height grows by one pixel, since H.264 needs even ones.
+
+    Args:
+        images: RGB images (H, W, 3), uint8, all of one size.
+        path: file to write.
+        fps: frames per second, rounded to two digits, which MPEG-4 needs. Default: `FRAMES_PER_S`.
+
+    Returns:
+        Name of the codec.
+
+    Raises:
+        InputError: there is no image, or the file cannot be written.
     """
     images = map(_even, images)
     first = next(images, None)
     if first is None:
         raise InputError(
-            f"{path}: there is no frame to show; choose a longer part of the recording"
+            f"{path}: the film would have no frame; choose a longer part of the recording"
         )
     codec, write = (
         ("H.264", _write_h264)
         if has_h264()
-        else ("mp4v; pip install imageio-ffmpeg gives H.264", _write_mpeg4)
+        else ("mp4v; for H.264, which every player shows: pip install imageio-ffmpeg", _write_mpeg4)
     )
     with atomic_write(path) as aside, _silent():
         number = write(
@@ -48,7 +57,7 @@ def write_mp4(images: Iterable[np.ndarray], path: Path, fps: float = FRAMES_PER_
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Without a line from OpenCV for every image that it cannot write."""
+    """Switch off OpenCV's log, which has a line for every image that cannot be written."""
     level = cv2.setLogLevel(0)
     try:
         yield
@@ -57,18 +66,21 @@ def _silent() -> Iterator[None]:
 
 
 def _check_whole(film: Path, path: Path, number: int) -> None:
-    """Raise an error where not all images are in ``film``: neither writer says that a disk is full."""
+    """Raise an error if images are missing in ``film``: no writer reports a full disk.
+
+    ``path`` is the name that the film will get, ``number`` the number of its images.
+    """
     reader = cv2.VideoCapture(str(film))
     found = int(reader.get(cv2.CAP_PROP_FRAME_COUNT)) if reader.isOpened() else 0
     reader.release()
     if found == number > 0:
         return
-    with film.open("ab") as file:  # the system says why, if it still does not take a byte
+    with film.open("ab") as file:  # raises the system's error if the disk is still full
         file.write(bytes(_PROBE_BYTES))
         os.fsync(file.fileno())
     raise InputError(
-        f"{path}: cannot be written: only {found} images of the film are in it; make room there, or try another "
-        "encoder: pip install imageio-ffmpeg"
+        f"{path}: cannot be written: only {found} of {number} images of the film are in it; free "
+        "space on the disk, or install another encoder: pip install imageio-ffmpeg"
     )
 
 

@@ -1,4 +1,4 @@
-"""init_detector and EventInferencer: a recording followed window by window gives what evaluation gives."""
+"""init_detector and EventInferencer: streams give the same boxes as an evaluation."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def recording(raw_sample):
 
 @pytest.fixture(scope="module")
 def first_us(sample):
-    """Where the first window of evaluation ends, and where the labelled ones do."""
+    """End of the first window that an evaluation of the recording uses, in microseconds."""
     dataset = ETraMDataset(sample, "val", [], test_mode=True)
     k = [s.name for s in dataset.sequences].index("val_day_0000")
     return int(dataset.sequences[k].t_us[dataset.segments[k].start])
@@ -59,7 +59,7 @@ def evaluated(checkpoint, tmp_path_factory):
 def test_a_stream_gives_what_evaluation_gives(
     evaluated, checkpoint, recording, first_us, sample, begin
 ):
-    """Same boxes and scores in sensor pixels, from the raw events and with the state carried; one frame at a time."""
+    """Boxes and scores are equal, though events are raw and frames come one at a time."""
     expected = evaluated
     inferencer = EventInferencer(checkpoint, device="cpu", score_thr=0.0)
     begins = {
@@ -82,7 +82,10 @@ def test_a_stream_gives_what_evaluation_gives(
 
 @pytest.mark.parametrize("name", ["mine.csv", "mine.json", "mine", "several.json"])
 def test_label_files_of_all_formats_tell_when_windows_end(checkpoint, recording, tmp_path, name):
-    """Their names are free, since the user names the file: a folder of YOLO too, or a file that names the recording."""
+    """Any name of the file is accepted, since the user passes its path.
+
+    The formats include a folder of YOLO files, and a file that names its recording.
+    """
     labels = recording.with_name("val_day_0000_bbox.npy")
     classes = ["--source-classes", *ETRAM8, "--frame-size", "96", "64"]
     run("tools/convert_labels.py", labels, tmp_path / name, *classes)
@@ -101,7 +104,7 @@ def test_label_files_of_all_formats_tell_when_windows_end(checkpoint, recording,
 
 
 def test_boxes_that_are_shown_are_cut_to_the_frame(checkpoint, recording):
-    """In sensor pixels; the same rows as what the network told, of which some reach beyond the frame."""
+    """They are the rows of the network's boxes, in sensor pixels; some reached beyond the frame."""
     inferencer = EventInferencer(checkpoint, device="cpu", score_thr=0.0)
     windows = list(inferencer.windows(recording, stop_us=500_000))
     shown = dict(inferencer.stream(recording, stop_us=500_000))
@@ -112,7 +115,11 @@ def test_boxes_that_are_shown_are_cut_to_the_frame(checkpoint, recording):
 
 
 def test_operating_points_see_the_boxes_that_are_shown(checkpoint):
-    """Of 20x20 network pixels 5x20 lie in the frame: 20 sensor pixels of side, not 40; only small ones may pass."""
+    """Thresholds by size use the size of the clipped box.
+
+    Of a box of 20x20 network pixels 5x20 lie inside the frame. Its side is then 20 sensor pixels
+    instead of 40. Only boxes with sides below 30 pass.
+    """
     inferencer = EventInferencer(checkpoint, device="cpu")
     classes = inferencer.classes
     thresholds = {name: [0.5, 1.0] for name in classes}
@@ -140,7 +147,7 @@ def test_state_is_carried_until_reset(checkpoint, recording):
 
 
 def test_a_faster_stream_says_nearly_the_same(checkpoint, recording):
-    """The weights hardly know anything yet, so scores are near zero and boxes of equal scores change places."""
+    """Weights are nearly untrained: scores are near 0, and boxes of equal scores change places."""
     model = init_detector(checkpoint, device="cpu")
     found = []
     for fast in (dict(), dict(fuse=True), dict(precision="bfloat16")):
@@ -171,7 +178,7 @@ def test_a_second_stream_starts_from_zero(checkpoint, recording):
 
 
 def test_streams_of_one_inferencer_may_take_turns(checkpoint, recording):
-    """Two parts of a recording and two cameras: each is told what it is told alone."""
+    """Two parts of a recording and two cameras: each gets the same boxes as when it runs alone."""
     inferencer = EventInferencer(checkpoint, device="cpu", score_thr=0.0)
     parts = [dict(stop_us=400_000), dict(start_us=1_000_000, stop_us=1_350_000)]
     alone = [list(inferencer.windows(recording, **part)) for part in parts]
@@ -197,7 +204,7 @@ def test_windows_follow_each_other(checkpoint, recording):
 
 
 def test_windows_end_at_whole_steps_of_the_clock(checkpoint, recording):
-    """Counted from zero of a clock that begins there, and from the first event in any other."""
+    """Steps are counted from 0 if the clock begins at 0, else from the first event."""
     inferencer = EventInferencer(checkpoint, device="cpu")
     with open_recording(recording) as opened:
         assert 0 < opened.t_first_us < 50_000
@@ -209,7 +216,10 @@ def test_windows_end_at_whole_steps_of_the_clock(checkpoint, recording):
 def test_labels_of_another_frame_rule_are_told(
     checkpoint, raw_sample, recording, tmp_path, monkeypatch
 ):
-    """RVT's rule keeps ten labels a second, the other all; and a label after the last event is evaluated, too."""
+    """RVT's rule keeps ten labels per second, the other rule all of them.
+
+    A label after the last event is evaluated too.
+    """
     warnings = []
     monkeypatch.setattr(
         "etram_mmdet.deploy.window_times.say", lambda text, *_: warnings.append(text)
@@ -224,7 +234,7 @@ def test_labels_of_another_frame_rule_are_told(
             )
             == times[:9]
         )
-        assert "frames come every 50 ms, those of training every 33.3 ms" in warnings.pop()
+        assert "frames come every 50 ms, but training used 33.3 ms" in warnings.pop()
         boxes = np.load(labels)
         frames = select_frames(np.unique(boxes["t"]), opened.t_first_us, "auto", 50_000)
         boxes["t"][-1] = frames.label_us[-1] + 200_000
@@ -240,7 +250,10 @@ def test_labels_of_another_frame_rule_are_told(
 def test_the_step_of_the_training_is_the_step_of_every_stream(
     checkpoint, recording, tmp_path, monkeypatch
 ):
-    """Versions before 0.2 did not write it: then the rule that the config states, or 50 ms and a warning."""
+    """Checkpoints before version 0.2 do not store the step.
+
+    Then it follows from the frame rule in the config, or is 50 ms with a warning.
+    """
     content = load_checkpoint_file(checkpoint)
     assert content["meta"]["step_us"] == 50_000
     warnings = []
@@ -261,7 +274,7 @@ def test_the_step_of_the_training_is_the_step_of_every_stream(
         assert times == [100_000 + k * step_us for k in (1, 2, 3)]
     assert inferencer(40_000, step_us=10_000).step_us == 10_000 and not warnings
     assert inferencer(None).step_us == 50_000
-    assert "does not say at which step it was trained; windows end 50 ms apart" in warnings.pop()
+    assert "from window to window in its training; assumed 50 ms" in warnings.pop()
     config = json.loads(content["meta"][CONFIG_KEY])
     config["test_dataloader"]["dataset"].update(
         type="RawEventDataset", frames="rvt", window_us=20_000
@@ -273,7 +286,7 @@ def test_the_step_of_the_training_is_the_step_of_every_stream(
 
 
 def test_thresholds(checkpoint, recording, tmp_path):
-    """The score by default, one for all, or those of a file by class; each says what it keeps."""
+    """Default threshold, one threshold for all classes, and thresholds per class from a file."""
     model = init_detector(checkpoint, device="cpu")
     image = next(EventInferencer(model).windows(recording, 400_000)).image
 
@@ -302,13 +315,13 @@ def test_a_class_that_is_switched_off_is_named(checkpoint, tmp_path, monkeypatch
     (tmp_path / "points.py").write_text(f"operating_points = dict(score_thr={scores})")
     EventInferencer(checkpoint, device="cpu", operating_points=tmp_path / "points.py")
     EventInferencer(checkpoint, device="cpu")
-    assert said == ["switched off by a score threshold of 1: tram"]
+    assert said == ["classes switched off by a score threshold of 1: tram"]
 
 
 def test_tuned_thresholds_travel_in_the_checkpoint_and_do_not_touch_evaluation(
     trained, sample, recording, tmp_path
 ):
-    """As docs/evaluation.md shows it; the page of numbers stays the same, and so does what they were made with."""
+    """The config is that of docs/evaluation.md; AP and the recorded ``test_cfg`` do not change."""
     (tmp_path / "operating_points.py").write_text(
         f"operating_points = dict(score_thr={dict.fromkeys(ETRAM8, 1.0)})"
     )
@@ -341,14 +354,14 @@ def test_tuned_thresholds_travel_in_the_checkpoint_and_do_not_touch_evaluation(
 @pytest.mark.parametrize(
     "text, says",
     [
-        ("points = 1", "defines no operating_points; tools/tune_thresholds.py"),
+        ("points = 1", "defines no operating_points; expected a file of tools/tune_thresholds.py"),
         (
             "operating_points = dict(score_thr=dict(Car=.3, Truck=.2))",
-            "for the classes Car, Truck, but the model tells ped",
+            "for the classes Car, Truck, but the model detects the classes ped",
         ),
         ("operating_points = dict(scores=.3)", "holds scores; expected score_thr"),
         ("operating_points = [.3]", "defines no operating_points"),
-        ("operating_points = (", "not a file of operating points"),
+        ("operating_points = (", "expected a file of operating points"),
     ],
 )
 def test_thresholds_for_something_else(checkpoint, tmp_path, text, says):
@@ -377,7 +390,7 @@ def test_init_detector_takes_configs_and_checkpoints(checkpoint):
 
 
 def without_size(recording, path):
-    """The recording in a file that does not say how large the sensor is."""
+    """The recording in a file that does not state the size of its sensor."""
     with open_recording(recording) as opened:
         write_recording(opened, path)
     with h5py.File(path, "r+") as file:
@@ -396,14 +409,15 @@ def test_the_sensor_of_the_training_is_that_of_a_recording_without_size(
     inferencer = EventInferencer(checkpoint, device="cpu", score_thr=0.0)
     with open_recording(path) as opened:
         assert (opened.width, opened.height) == (304, 240)
-        assert "taken as 96x64, as in the training" in inferencer.fit_sensor(opened)
+        assert "assumed 96x64, the size in training" in inferencer.fit_sensor(opened)
         assert (opened.width, opened.height, opened.size_is_assumed) == (96, 64, True)
     assert inferencer.sensor_px == (96, 64) and inferencer.representation().shape == (20, 32, 48)
     assert list(inferencer.stream(path, stop_us=300_000)) == list(
         inferencer.stream(recording, stop_us=300_000)
     )
     assert (
-        len(told) == 1 and "taken as 96x64, as in the training. State another: --sensor" in told[0]
+        len(told) == 1
+        and "assumed 96x64, the size in training. State another with --sensor" in told[0]
     )
     content["meta"]["sensor_px"] = [96, 0]
     torch.save(content, tmp_path / "x.pth")
@@ -419,12 +433,12 @@ def test_a_recording_whose_events_lie_beyond_the_sensor_of_the_training_keeps_it
     inferencer = EventInferencer(checkpoint, device="cpu")
     with open_recording(tmp_path / "a.npz") as opened:
         assert (
-            "taken as 640x480, the smallest known one that its events fit into"
+            "assumed 640x480, the smallest known size that its events fit into"
             in inferencer.fit_sensor(opened)
         )
         assert (opened.width, opened.height, opened.dropped_out_of_frame) == (640, 480, 0)
     inferencer.sensor_px = None
-    with pytest.raises(InputError, match="does not say how large the sensor is"):
+    with pytest.raises(InputError, match="does not state the size of its sensor"):
         inferencer.representation()
 
 

@@ -1,4 +1,4 @@
-"""What was found, as arrays, as a table, for supervision, as a picture, and in a sentence."""
+"""Detections as arrays, as a table, for supervision, as a picture, and as a summary."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CLASSES = ("pedestrian", "car", "tram")
 
 
 def window(t_us: int, *found: tuple[int, float], seen: tuple[int, float] = (2, 0.05)) -> Window:
-    """With the boxes (label, score) that were found; ``seen``: one more that was too unsure."""
+    """A window with boxes (label, score); ``seen`` is one more whose score is too low."""
     labels, scores = (np.array(column) for column in zip(*found, seen, strict=True))
     sides = np.arange(4 * len(labels), dtype=np.float32).reshape(-1, 4)
     sides[:, 2:] += 50
@@ -65,7 +65,7 @@ def test_arrays():
 
 
 def test_a_table_and_supervision(monkeypatch):
-    """The packages get what they ask for by name; both are stand-ins, since neither is required."""
+    """Both packages are replaced by fakes, since neither is required."""
     monkeypatch.setitem(sys.modules, "pandas", SimpleNamespace(DataFrame=dict))
     monkeypatch.setitem(sys.modules, "supervision", SimpleNamespace(Detections=SimpleNamespace))
     table = to_pandas(WINDOWS)
@@ -139,14 +139,14 @@ def test_what_was_found_in_a_sentence():
     common = OperatingPoints.common(CLASSES, 0.3)
     assert (
         said(common, WINDOWS)
-        == "found 3 boxes in 3 windows at scores from 0.3 on: pedestrian 1, car 2, tram 0"
+        == "found 3 boxes in 3 windows with scores of at least 0.3: pedestrian 1, car 2, tram 0"
     )
     tuned = OperatingPoints(
         CLASSES, np.array([[0.5, 0.25], [0.7, 0.7], [0.125, 0.125]]), np.ones(3), (16.0,)
     )
     assert said(tuned, WINDOWS) == (
-        "found 3 boxes in 3 windows: pedestrian 1 (scores from 0.25 to 0.5 on), car 2 (scores from 0.7 on), "
-        "tram 0 (scores from 0.125 on)"
+        "found 3 boxes in 3 windows: pedestrian 1 (scores of at least 0.25 to 0.5), "
+        "car 2 (scores of at least 0.7), tram 0 (scores of at least 0.125)"
     )
 
 
@@ -154,8 +154,8 @@ def test_where_nothing_was_found_the_highest_score_is_told():
     points = OperatingPoints.common(CLASSES, 0.3)
     output = said(points, [window(50_000), window(100_000, seen=(1, 0.124)), window(150_000)])
     assert output.splitlines() == [
-        "found 0 boxes in 3 windows at scores from 0.3 on: pedestrian 0, car 0, tram 0",
-        "the highest score was 0.124 (car); a lower threshold shows what there is: --score-thr 0.06",
+        "found 0 boxes in 3 windows with scores of at least 0.3: pedestrian 0, car 0, tram 0",
+        "the highest score was 0.124 (car); to see boxes of lower scores, use --score-thr 0.06",
     ]
     blind = WINDOWS[1]._replace(seen=Boxes.empty())
-    assert said(points, [blind]).splitlines()[1].startswith("the network told no box at all")
+    assert said(points, [blind]).splitlines()[1].startswith("the network predicted no box")

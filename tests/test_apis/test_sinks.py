@@ -1,4 +1,4 @@
-"""Files of detections: complete or absent, and the same boxes in each."""
+"""Files of detections: written atomically, with the same boxes in each format."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ INFERENCER = SimpleNamespace(
 
 
 def windows(stop=None, step_us=50_000):
-    """Three windows with one box each; with ``stop`` an error instead of the window of this index."""
+    """Three windows with one box each; the window with index ``stop`` raises an error instead."""
     for k in range(3):
         if k == stop:
             raise KeyboardInterrupt
@@ -42,7 +42,7 @@ def windows(stop=None, step_us=50_000):
 
 
 def test_a_film_has_the_speed_of_the_recording(tmp_path):
-    """The windows of labels may end at other steps than the training's."""
+    """The step of the windows of a label file may differ from that of the training."""
     SINKS[".mp4"](tmp_path / "film.mp4", windows(step_us=25_000), INFERENCER, RECORDING)
     assert cv2.VideoCapture(str(tmp_path / "film.mp4")).get(cv2.CAP_PROP_FPS) == pytest.approx(40)
 
@@ -66,7 +66,7 @@ def test_a_file_that_was_there_outlives_a_stop(tmp_path):
 
 
 def test_a_table_is_for_a_person_and_predictions_for_an_evaluation(tmp_path):
-    """The one in sensor pixels and cut to the frame, the other in the network's and whole, as tools/test.py saves."""
+    """The table holds clipped boxes in sensor pixels, the predictions unclipped network pixels."""
     for suffix in (".json", ".csv"):
         SINKS[suffix](tmp_path / f"found{suffix}", windows(), INFERENCER, RECORDING)
     frames = load_predictions(tmp_path / "found.json").frames

@@ -213,7 +213,7 @@ def test_memory_grows_with_lanes(sample):
         (("class_set=etram3",), "not in class_set 'etram3'"),
         (
             ("val_evaluator.protocols=(prophesee,coco)",),
-            "no ground-truth box is left to the headline",
+            "no ground-truth box is left under the headline",
         ),
         (
             ("val_evaluator.protocols=(etram_paper,)",),

@@ -1,4 +1,4 @@
-"""Breakdown: sizes in sensor pixels, light, recordings, false alarms; what has no boxes has no number."""
+"""Breakdown of AP: sizes in sensor pixels, light, recordings, false alarms, missing boxes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,10 @@ def frame(
 
 
 def test_sizes_are_sides_in_sensor_pixels():
-    """Half resolution: 3, 4, 8, 16 and 48 network pixels are 6, 8, 16, 32 and 96; a lower border belongs to a range."""
+    """At half resolution 3, 4, 8, 16 and 48 network pixels are 6, 8, 16, 32 and 96 sensor pixels.
+
+    The lower border of a range belongs to it.
+    """
     sides = (3, 4, 8, 16, 48)
     truth = [square(side, 100 * i) for i, side in enumerate(sides)]
     parts = break_down([frame(truth, scale=2)], ("car",))
@@ -88,7 +91,10 @@ def recall_of(frames, num_classes: int, minutes: float) -> list:
 
 
 def test_recall_at_false_alarms_by_hand():
-    """Best first: hit, alarm, hit and alarm of equal score. A rate that allows no alarm at all is not measured."""
+    """Detections, best first: hit, alarm, then hit and alarm of equal score.
+
+    A rate at which no alarm is allowed in so short a stream is not measured.
+    """
     truth = [square(20), square(20, 100), square(20, 200)]
     found = [truth[0], square(20, 300), truth[1], square(20, 400)]
     frames = [frame(truth, found, scores=[0.9, 0.8, 0.7, 0.7])]
@@ -108,7 +114,7 @@ def test_minutes_are_those_of_the_stream():
 
 
 def test_rarer_labels_change_no_rate():
-    """A window in four has an alarm, of the lowest score; labels at 20, 5 and 2 Hz tell the same rates."""
+    """One window in four has a false alarm; labels at all rates give the same alarms per minute."""
     box = [square(20)]
     pattern = [frame(box, [*box, square(20, 300)], scores=[0.9, 0.8])] + [frame(box)] * 3
     windows = [pattern[t % 4]._replace(t_us=t * 50_000) for t in range(8_400)]
@@ -119,7 +125,7 @@ def test_rarer_labels_change_no_rate():
 
 
 def test_alarms_of_classes_without_boxes_count_among_all():
-    """Twenty windows (a second) of trees taken for pedestrians, where only a car is labelled, and found."""
+    """Twenty windows a second: trees are taken for pedestrians; the only label, a car, is found."""
     found = [square(20), square(10, 100), square(10, 200)]
     one = frame([square(20)], found, scores=[0.6, 0.7, 0.2], labels=[1])
     frames = [
@@ -157,9 +163,9 @@ def test_a_rate_that_a_short_recording_cannot_measure():
 
 def test_it_says_whether_empty_frames_count():
     full = frame([square(20)])
-    assert "None of them is empty" in format_breakdown(break_down([full], ("car",)))
+    assert "Every window holds a box" in format_breakdown(break_down([full], ("car",)))
     text = format_breakdown(break_down([full, frame([], [square(20)], t_us=5)], ("car",)))
-    assert "1 of them hold no box" in text and "None of them" not in text
+    assert "1 of them hold no box" in text and "Every window" not in text
 
 
 def test_text_and_json_show_missing_classes_as_such():
@@ -175,7 +181,7 @@ def test_text_and_json_show_missing_classes_as_such():
         and "nan" not in text
     )
     assert (
-        "how far AP would vary with other recordings cannot be told from these 2, 4 are needed"
+        "no confidence interval of AP can be computed from 2 recordings; at least 4 are needed"
         in text
     )
     content = json.loads(json.dumps(as_dict(parts), allow_nan=False))

@@ -1,4 +1,4 @@
-"""Curves and confusions, by hand."""
+"""Curves and confusion matrices, compared with numbers computed by hand."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.test_evaluation.test_matching import frame
 
 
 def test_counts_at_thresholds():
-    """Best first: hit, alarm, hit; a threshold that a score equals lets it pass."""
+    """Detections, best first: hit, alarm, hit. A score equal to a threshold passes it."""
     counts = count(
         np.float32([0.75, 0.5, 0.25]),
         np.array([True, False, True]),
@@ -35,7 +35,7 @@ def test_counts_at_thresholds():
 
 
 def test_best_common_threshold_is_of_the_mean():
-    """One class is best from .6 on, the other from .2; a class without boxes has no say."""
+    """The best thresholds of two classes are .6 and .2; a class without boxes is left out."""
     sure = count(
         np.float32([0.65, 0.6, 0.5, 0.4, 0.3]), np.array([True, True, False, False, False]), 2
     )
@@ -47,7 +47,10 @@ def test_best_common_threshold_is_of_the_mean():
 
 
 def test_confusion_matrix():
-    """A car taken for a bus, one found, one missed, one alarm; of two detections on a box the surer one counts."""
+    """A car taken for a bus, one car found, one missed, and one false alarm.
+
+    Of two detections of one box, the one of higher score counts.
+    """
     truth = [square(20), square(20, 50), square(20, 100)]
     found = [truth[0], truth[1], truth[1], square(20, 300)]
     one = frame(
@@ -78,7 +81,7 @@ def test_class_counts_keep_classes_apart():
 
 
 def test_a_detection_that_is_left_out_is_neither_hit_nor_alarm():
-    """Inside out, as COCO leaves it out."""
+    """The box ends before it begins, so COCO leaves it out."""
     frames = [frame([[0, 0, 9, 9]], [[0, 0, 9, 9], [9, 0, 0, 9]])]
     counts = class_counts(match(frames, [0.5]), 1, np.zeros(1))[0]
     assert (counts.hits.item(), counts.alarms.item()) == (1, 0)

@@ -48,7 +48,10 @@ def sample(
 
 
 def random_samples(num_frames, seed, num_classes=3):
-    """Frames of jittered, swapped and invented detections of all sizes, many of equal score; class 3 never occurs."""
+    """Frames with moved, confused and invented detections of all sizes, many with equal scores.
+
+    Class 3 never occurs.
+    """
     rng = np.random.default_rng(seed)
 
     def boxes(n):
@@ -118,7 +121,7 @@ def plain_pycocotools(samples):
 
 @pytest.fixture(params=["faster_coco_eval", "pycocotools"])
 def evaluator(request, monkeypatch):
-    """Both libraries, by hiding the first."""
+    """Both COCO libraries; the first one is hidden to get the second."""
     if request.param == "pycocotools":
         monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
     else:
@@ -147,7 +150,7 @@ def test_equals_pycocotools(evaluator, seed):
 
 
 def partly_ignored(samples):
-    """The same, every third box of the ground truth ignored."""
+    """Mark every third ground-truth box of the samples as ignored."""
     for s in samples:
         truth = s["gt_instances"]
         is_ignored = torch.arange(len(truth["labels"])) % 3 == 0
@@ -169,7 +172,7 @@ def test_ignored_boxes_are_pycocotools_crowds(evaluator, seed):
 
 
 def test_an_exact_detector_is_right_about_boxes_that_are_ignored():
-    """Two detections of one of them as well; one beside it is a false alarm."""
+    """Two detections of an ignored box cost nothing; one beside it is a false alarm."""
     small = torch.tensor([[3.0, 3.0, 6.0, 7.0]])
     found = [*BOXES, *small.tolist(), *small.tolist()]
     s = sample(0, BOXES, LABELS, found, [0.5, 0.5, 0.5, 0.9, 0.8], [*LABELS, 0, 0])
@@ -196,7 +199,8 @@ def test_perfect_is_one(evaluator, request):
     assert set(metrics) == {
         f"coco/{key}" for key in {*SUMMARY, *classes, *parts, "AP_small_classes"} - {"AR1"}
     }
-    # pycocotools adds a spacing(1) to the number of detections, faster-coco-eval does not: it gives 1.0 exactly.
+    # pycocotools adds a spacing(1) to the number of detections. faster-coco-eval does not, so it
+    # gives exactly 1.0.
     exact = "faster_coco_eval" in request.node.name
     assert list(metrics.values()) == pytest.approx(
         [1.0] * len(metrics), abs=0 if exact else 1e-12, rel=0
@@ -204,7 +208,7 @@ def test_perfect_is_one(evaluator, request):
 
 
 def test_an_ap_that_hangs_on_the_order_of_rows_is_named(monkeypatch):
-    """One score for all: AP is 1 or 0.5 by the order of the rows."""
+    """All scores are equal, so AP is 1 or 0.5, depending on the order of the rows."""
     said = []
     monkeypatch.setattr(
         "etram_mmdet.evaluation.event_coco_metric.print_log", lambda text, **_: said.append(text)
@@ -213,13 +217,13 @@ def test_an_ap_that_hangs_on_the_order_of_rows_is_named(monkeypatch):
     good_first = sample(0, BOXES[1:2], [1], found, [0.5, 0.5], [1, 1])
     bad_first = sample(0, BOXES[1:2], [1], found[::-1], [0.5, 0.5], [1, 1])
     assert [evaluate([s])["coco/AP"] for s in (good_first, bad_first)] == pytest.approx([1, 0.5])
-    line = "scores tie: 2 of 2 detections share theirs with another of their class"
-    assert line in said[0] and said[0].endswith("in the reverse order it would be 0.5000")
-    assert line in said[1] and said[1].endswith("in the reverse order it would be 1.0000")
+    line = "equal scores: 2 of 2 detections share their score with another one of their class"
+    assert line in said[0] and said[0].endswith("in reverse order AP would be 0.5000")
+    assert line in said[1] and said[1].endswith("in reverse order AP would be 1.0000")
     good_first["pred_instances"]["labels"][1] = 0  # another class: no tie
     evaluate([good_first])
-    evaluate([sample(0, BOXES, LABELS)])  # ties among right ones alone
-    assert "scores tie" not in said[2] + said[3]
+    evaluate([sample(0, BOXES, LABELS)])  # ties among correct detections only
+    assert "equal scores" not in said[2] + said[3]
 
 
 def test_no_detections_is_zero(evaluator):
@@ -235,7 +239,7 @@ def test_class_counts():
 
 
 def test_small_boxes_count():
-    """Prophesee's protocol drops boxes under 10 px sides and 30 px diagonal; this one keeps 4x4 px."""
+    """Prophesee's protocol drops boxes under 10 px sides and 30 px diagonal; ``coco`` keeps 4x4."""
     metrics = evaluate([sample(0, [[10, 10, 14, 14], [30, 30, 34, 34]], [0, 1])])
     assert metrics["coco/AP_S_network_px"] == metrics["coco/AP"] == 1.0
     assert metrics["coco/boxes"] == 2
@@ -332,7 +336,7 @@ def test_label_without_class_is_an_error():
 def test_nothing_to_measure_is_an_error():
     with pytest.raises(ValueError, match="no labelled frame reached the metric"):
         evaluate([])
-    with pytest.raises(ValueError, match="no ground-truth box is left to the headline protocol"):
+    with pytest.raises(ValueError, match="no ground-truth box is left under the headline protocol"):
         evaluate([sample(t, [], [], BOXES, [0.9] * 3, LABELS) for t in (0, 1)])
 
 
@@ -364,7 +368,10 @@ def test_through_mmengine():
 
 
 def evaluate_shards(rank, init_file, out_dir):
-    """Half of the frames, two of them on both ranks as a padded sampler hands them out; then none at all."""
+    """Evaluate half of the frames on each rank, then no frame at all.
+
+    Two frames are on both ranks, as with a padded sampler.
+    """
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{init_file}", rank=rank, world_size=2
     )
@@ -377,7 +384,10 @@ def evaluate_shards(rank, init_file, out_dir):
 
 
 def test_two_processes_equal_one(tmp_path):
-    """To the last digit, on both; and an error reaches both, so that none waits for the other for ever."""
+    """Both give the same numbers to the last digit.
+
+    An error is raised on both, so that neither waits for the other for ever.
+    """
     torch.multiprocessing.spawn(evaluate_shards, (tmp_path / "init", tmp_path), nprocs=2)
     expected = evaluate(random_samples(41, seed=11))
     assert expected["coco/frames"] == 41
@@ -398,7 +408,7 @@ def test_append_row_keeps_every_digit_and_column(tmp_path):
 
 
 def test_sizes_without_their_pixels_are_read_under_todays_names(tmp_path):
-    """What version 0.1 wrote, beside today's columns."""
+    """A file with columns of version 0.1 beside today's columns."""
     old = {
         "coco/AP_S": "0.25",
         "coco/AR100_L": "0.5",

@@ -1,4 +1,7 @@
-"""Thresholds tuned on labels keep their bound of false alarms per minute in a stream with more windows than labels."""
+"""Tuned thresholds keep their limit of false alarms per minute in a longer stream.
+
+They are tuned on labelled windows; the stream has more windows than labels.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ WINDOWS = 600  # of 50 ms, so half a minute
 def bursts(
     per_min: float, windows: float, level: float, rng: np.random.Generator
 ) -> list[tuple[int, float]]:
-    """(window, score) of something that is seen for some windows in a row, each time as sure as it looks."""
+    """(window, score) of objects that are detected in windows in a row, with similar scores."""
     seen = []
     for start in rng.integers(0, WINDOWS, rng.poisson(per_min / 2)).tolist():
         sure = level + 0.1 * rng.standard_normal()
@@ -34,14 +37,14 @@ def bursts(
 
 
 def boxes_at(x: np.ndarray) -> Boxes:
-    """Those of class k stand at 100 * k, false alarms further to the right."""
+    """Boxes at the given x: those of class k at 100 * k, false alarms further to the right."""
     return Boxes(
         np.float32([[left, 0, left + 50, 50] for left in x]).reshape(-1, 4), x % 500 // 100
     )
 
 
 def streets(seed: int) -> list[FrameResult]:
-    """Ten minutes of an imperfect detector. Streets differ in how much they deceive it, and classes too."""
+    """Ten minutes of an imperfect detector; streets and classes differ in their false alarms."""
     rng = np.random.default_rng(seed)
     frames = []
     for recording in range(RECORDINGS):
@@ -73,7 +76,10 @@ def deployed() -> list[FrameResult]:
 
 
 def test_bounds_are_kept_in_the_stream(tuned_on, deployed):
-    """Bounds of 10 and 30: in sum at most 1.2 times the bounds, and no class above its own by more than chance."""
+    """Limits of 10 and 30: the sum is at most 1.2 times the limits.
+
+    No class exceeds its own limit by more than chance.
+    """
     minutes = stream_minutes(deployed)
     total = 0
     for bound in (10, 30):
@@ -94,7 +100,7 @@ def test_bounds_are_kept_in_the_stream(tuned_on, deployed):
     "minutes", [np.full(20, 0.25), np.r_[4.05, np.full(19, 0.05)]], ids=["equal", "one long"]
 )
 def test_bursts_are_told_from_recordings_of_any_length(minutes):
-    """Alarms that come by fives, in recordings of equal and of very different length."""
+    """Alarms in bursts of five, in recordings of equal and of very different length."""
     rng = np.random.default_rng(0)
     alarms = 5 * rng.poisson(10 * minutes[:, None, None] / 5, (200, 20, 8, 1))
     assert np.mean([Stream(minutes, each, 1).burst(10) for each in alarms]) == pytest.approx(

@@ -1,4 +1,4 @@
-"""The interval of AP covers the AP of endlessly many recordings as often as it says, from four recordings on."""
+"""The 95 % interval of AP covers the AP of infinitely many recordings in 95 % of evaluations."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BOX = [[0, 0, 10, 10]]
 def simulated(recordings: int, rng: np.random.Generator) -> PrecisionTable:
     """An evaluation of streets that differ in difficulty, in traffic and in how hard each class is.
 
-    A road user is easy or hard for as long as it is seen, so that detections of a recording go wrong together.
+    A road user is easy or hard the whole time, so detections of a recording are wrong together.
     """
     ease = (
         rng.normal(0, 0.8, (recordings, 1))
@@ -62,7 +62,10 @@ def true_ap() -> float:
 
 @pytest.mark.parametrize("recordings", [4, 8, 15, 30])
 def test_coverage_of_the_interval(recordings, true_ap):
-    """1,000 evaluations each; percentiles of resamples covered 78 % with 4 recordings and 85 % with 8."""
+    """1,000 evaluations each.
+
+    Percentiles of resamples covered 78 % with 4 recordings and 85 % with 8.
+    """
     rng = np.random.default_rng(recordings)
     found = [interval(simulated(recordings, rng)) for _ in range(1000)]
     covered = np.mean([low <= true_ap <= high for low, high in found])
@@ -70,9 +73,10 @@ def test_coverage_of_the_interval(recordings, true_ap):
 
 
 def test_interval_by_hand():
-    """Five recordings of a box each, two of them blind: AP 61/101, and without one of them 51/101 or 76/101.
+    """Five recordings with one box each, of which two have no detection.
 
-    Error sqrt(4 * 150) / 101 = .2425, which is 1.014 in logit(AP) = .4221; Student's t of 4 degrees is 2.776.
+    AP is 61/101, and without one recording 51/101 or 76/101. The error sqrt(4 * 150) / 101 = .2425
+    is 1.014 on the scale of logit(AP) = .4221. Student's t of 4 degrees of freedom is 2.776.
     """
     frames = [frame(BOX, BOX)] * 3 + [frame(BOX, [])] * 2
     found = interval(PrecisionTable(match(frames, [0.5]), 1, each_its_own(frames)))

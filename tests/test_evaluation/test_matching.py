@@ -1,4 +1,4 @@
-"""Own matching and average precision: COCO's numbers, for any part of the data."""
+"""Matching and average precision: equal to COCO's numbers, for any part of the data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.test_evaluation.test_event_coco_metric import CLASSES, random_samples
 
 
 def frames_of(seed: int, count: int = 40) -> list[FrameResult]:
-    """Some detections are inside out, which COCO leaves out unless they find something."""
+    """Frames in which some detections end before they begin; COCO drops them if unmatched."""
     frames = [frame_of(sample, len(CLASSES)) for sample in random_samples(count, seed)]
     return sorted(frames, key=lambda frame: frame.key)
 
@@ -54,7 +54,7 @@ def test_equals_coco_for_every_class_and_threshold(seed):
 
 @pytest.mark.parametrize("size, low, high", [("S", 0, 32), ("M", 32, 96), ("L", 96, 1e5)])
 def test_sizes_are_cocos_ranges(size, low, high):
-    """COCO counts a box on the border of two ranges in both; none of these is."""
+    """No box is on a border of two ranges, where COCO would count it in both."""
     frames = frames_of(0, count=60)
     matches = match(frames, is_ignored=lambda areas: (areas < low**2) | (areas > high**2))
     ours = PrecisionTable(matches, len(CLASSES), each_its_own(frames)).average_precision()[..., 0]
@@ -64,7 +64,10 @@ def test_sizes_are_cocos_ranges(size, low, high):
 
 
 def test_weights_are_repeated_recordings():
-    """Without equal scores, whose order is that of frames; more weightings than are computed at a time."""
+    """No scores are equal, since their order would be that of frames.
+
+    There are more weightings than are computed at a time.
+    """
     rng = np.random.default_rng(0)
     frames = [
         f._replace(found=replace(f.found, scores=rng.random(len(f.found)).astype(np.float32)))
@@ -86,7 +89,10 @@ def test_weights_are_repeated_recordings():
 
 
 def test_a_better_box_goes_to_the_better_detection():
-    """By hand: the first takes the box that it overlaps most, the second what is left, the third finds nothing."""
+    """The first detection gets the box that it overlaps most, the second the other one.
+
+    No box is left for the third.
+    """
     truth = [[0, 0, 10, 10], [2, 0, 12, 10]]
     found = [[2, 0, 12, 10], [2, 0, 12, 10], [2, 0, 12, 10]]
     assert match([frame(truth, found)], [0.5]).found.tolist() == [[1, 0, -1]]
@@ -118,7 +124,7 @@ def test_an_ignored_box_leaves_out_every_detection_in_it():
 
 
 def test_ignored_boxes_in_all_that_counts_detections():
-    """A box, one that is ignored, and detections of both and of nothing."""
+    """A box, an ignored box, detections of both, and a false alarm."""
     small = [20, 20, 22, 22]
     one = frame([[0, 0, 10, 10]], [[0, 0, 10, 10], small, small, [30, 30, 40, 40]])
     one = one._replace(ignored=Boxes(np.float32([small]), np.zeros(1, int)))

@@ -1,4 +1,4 @@
-"""mmdet's metrics on our predictions."""
+"""mmdet's metrics on predictions of this project."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def dataset(sample):
 
 @pytest.fixture(scope="module")
 def batches(dataset):
-    """Predicted frames as the detector hands them on: noisy truth and false alarms."""
+    """Predicted frames in the detector's output format: noisy truth and false alarms."""
     loader = DataLoader(
         dataset,
         batch_sampler=StreamEvalBatchSampler(DefaultSampler(dataset, shuffle=False), batch_size=2),
@@ -88,7 +88,10 @@ def ours(dataset, batches) -> dict[str, float]:
 
 
 def test_coco_metric_says_what_ours_says(dataset, batches):
-    """mmdet rounds to three digits only where it copies pycocotools' numbers, hence the stats themselves."""
+    """mmdet rounds to three digits when it copies pycocotools' numbers.
+
+    The next test compares the numbers before rounding.
+    """
     found = evaluate(dataset, batches, dict(type="CocoMetric", metric="bbox", **LIMITS))
     expected = ours(dataset, batches)
     assert 0.05 < expected["coco/AP"] < 0.95
@@ -203,7 +206,7 @@ def test_metrics_work_side_by_side(dataset, batches):
 
 
 def test_frames_that_do_not_count_reach_no_metric(dataset, batches):
-    """A batch without labels yields a frame nevertheless; its boxes would be false alarms."""
+    """A batch without labels still yields a frame; its boxes would be false alarms."""
     metric = dict(type="VOCMetric", iou_thrs=[0.5])
     expected = evaluate(dataset, batches, dict(metric))
     for fact in (dict(is_labelled=False), dict(is_padding=True)):
@@ -216,7 +219,7 @@ def test_frames_that_do_not_count_reach_no_metric(dataset, batches):
 
 
 def test_more_frames_than_items_are_not_cut(dataset, batches):
-    """mmengine cuts results to the number of items that it is told."""
+    """mmengine cuts results to the number of items that is passed to it."""
     evaluator = StreamEvaluator([dict(type="mmdet.VOCMetric", iou_thrs=[0.5])])
     evaluator.dataset_meta = dataset.metainfo
     for samples in batches:
@@ -238,7 +241,8 @@ def test_a_run_validates_with_metrics_of_both(sample, tmp_path):
     config = tmp_path / "both.py"
     config.write_text(
         f'_base_ = "{CONFIG_PATH}"\n'
-        'val_evaluator = [dict(type="EventCocoMetric"), dict(type="CocoMetric", metric="bbox", prefix="mmdet"), '
+        'val_evaluator = [dict(type="EventCocoMetric"), '
+        'dict(type="CocoMetric", metric="bbox", prefix="mmdet"), '
         'dict(type="CocoVideoMetric", metric="bbox", prefix="video"), dict(type="VOCMetric")]\n'
     )
     options = ["--cfg-options", f"data_root={sample}/", *SMALL, ALL_BOXES]

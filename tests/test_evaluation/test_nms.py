@@ -1,4 +1,4 @@
-"""IoU and NMS without PyTorch: by hand, and equal to the stand-in for mmcv's operator."""
+"""IoU and NMS without PyTorch: by hand, and equal to the replacement of mmcv's operator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operating points: what passes, and where they refuse to be used."""
+"""Operating points: which detections pass, and which configs are refused."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_sizes_are_sensor_pixels():
 
 
 def test_nms_of_a_class_leaves_the_others_alone():
-    """Overlaps of .6 and .33 with the first; only cars are thinned out, by their own limit."""
+    """Boxes overlap the first one by .6 and .33; only cars have an NMS threshold."""
     boxes = np.float32([[0, 0, 10, 10], [2.5, 0, 12.5, 10], [5, 0, 15, 10]])
     scores = np.float32([0.9, 0.8, 0.7])
     for limit, kept in ((0.5, [0, 2]), (0.3, [0]), (0.7, [0, 1, 2])):
@@ -60,12 +60,18 @@ def test_one_for_all():
     [
         (
             dict(score_thr=dict(Car=0.5)),
-            "score_thr is for the classes Car, but the model tells pedestrian, car apart",
+            "score_thr is for the classes Car, but the model detects the classes pedestrian, car;",
         ),
         (dict(score_thr=0.5), "score_thr is for the classes 0.5"),
-        (dict(score_thr=dict(pedestrian=0.1, car=[0.1, 0.2])), "a number per class, or 1 of them"),
-        (dict(score_thr=dict(pedestrian=0.1, car=[0.1, 0.2]), sides_px=[16, 32]), "or 3 of them"),
-        (dict(score_thr=dict(pedestrian="a", car=0.1)), "a number per class"),
+        (
+            dict(score_thr=dict(pedestrian=0.1, car=[0.1, 0.2])),
+            "one number per class, or a list of 1 per",
+        ),
+        (
+            dict(score_thr=dict(pedestrian=0.1, car=[0.1, 0.2]), sides_px=[16, 32]),
+            "or a list of 3 per class",
+        ),
+        (dict(score_thr=dict(pedestrian="a", car=0.1)), "one number per class"),
         (dict(score_thr=dict(pedestrian=30, car=0.1)), "expected numbers from 0 to 1"),
         (dict(score_thr=dict(pedestrian=float("nan"), car=0.1)), "expected numbers from 0 to 1"),
         (

@@ -1,4 +1,4 @@
-"""Saved predictions: exact, and refused with a sentence where something is wrong with them."""
+"""Saved predictions: exact numbers, and messages for files that are wrong."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CLASSES = ("pedestrian", "car")
 
 
 def frames() -> list[FrameResult]:
-    """Numbers with many digits, and a frame without anything."""
+    """Two frames: one with numbers of many digits, one without boxes."""
     rng = np.random.default_rng(0)
     corners = rng.uniform(0, 20, (3, 2)).astype(np.float32)
     boxes = np.hstack([corners, corners + np.float32(1 / 3)])
@@ -87,9 +87,9 @@ def first(content: dict) -> dict:
         (lambda c: c.update(frames=[]), "holds no frame"),
         (
             lambda c: c.pop("classes"),
-            "without 'classes'; make it anew with tools/test.py CHECKPOINT --out",
+            "has no 'classes'; make it again with tools/test.py CHECKPOINT --out",
         ),
-        (lambda c: first(c).pop("scores"), "without 'scores'"),
+        (lambda c: first(c).pop("scores"), "has no 'scores'"),
         (lambda c: first(c).update(step_us=-1), "-1, expected numbers of at least 1"),
         (
             lambda c: first(c)["scores"].__setitem__(1, 87.5),
@@ -109,12 +109,13 @@ def first(content: dict) -> dict:
         ),
         (
             lambda c: first(c).update(bboxes=[[0, 0, 90, 9], [30, 0, 40, 9], [0, 0, 9, 9]]),
-            r"detections: 2 of 3 have their centre outside the frame, such as \[0.0, 0.0, 90.0, 9.0\] in 24x24 network",
+            r"detections: 2 of 3 have their centre outside the frame, such as "
+            r"\[0.0, 0.0, 90.0, 9.0\] in a frame of 24x24 network",
         ),
         (lambda c: c.update(format_version=3), "format_version 3, expected 2"),
         (
             lambda c: c["frames"].append(first(c) | dict(scores=[0.1] * 3)),
-            "1 frames stand twice in it, such as",
+            "1 frames occur twice, such as",
         ),
         (
             lambda c: first(c)["class_scores"].pop(),
@@ -132,7 +133,7 @@ def first(content: dict) -> dict:
         (lambda c: first(c).update(scale=-2), "-2, expected numbers of at least 1"),
         (
             lambda c: first(c)["bboxes"].__setitem__(0, [9, 9, 3, 4]),
-            "1 boxes end before they begin",
+            "1 boxes have x2 < x1 or y2 < y1",
         ),
         (
             lambda c: first(c)["gt_bboxes"].__setitem__(0, [0, 0, 9, 90]),
@@ -150,16 +151,18 @@ def test_what_is_wrong_is_named(path, change, says):
 
 
 def test_no_file_and_no_json(tmp_path):
-    with pytest.raises(InputError, match=r"no such file; tools/test.py CHECKPOINT --out"):
+    with pytest.raises(
+        InputError, match=r"no such file; make it with tools/test.py CHECKPOINT --out"
+    ):
         load_predictions(tmp_path / "none.json")
     (tmp_path / "empty.json").write_text("")
-    with pytest.raises(InputError, match=r"not valid JSON .*; make it anew with tools/test.py"):
+    with pytest.raises(InputError, match=r"not valid JSON .*; make it again with tools/test.py"):
         load_predictions(tmp_path / "empty.json")
 
 
 def test_truth_may_come_from_the_data(path):
     changed(path, lambda c: [f.pop("gt_bboxes") and f.pop("gt_labels") for f in c["frames"][:1]])
-    with pytest.raises(InputError, match="without 'gt_bboxes'"):
+    with pytest.raises(InputError, match="the file of predictions has no 'gt_bboxes'"):
         load_predictions(path)
     found = load_predictions(path, with_truth=False).frames
     truth = {f.key: f._replace(hw=(24, 24)) for f in frames()}
@@ -168,21 +171,22 @@ def test_truth_may_come_from_the_data(path):
     assert joined[0].found == frames()[0].found
     with pytest.raises(
         InputError,
-        match="1 labelled frames of the evaluated data missing; the first is 'b' at t_us=5",
+        match="1 labelled frames of the evaluated data have no predictions; the first is 'b' at "
+        "t_us=5",
     ):
         with_truth_of(found[:1], truth, path)
     with pytest.raises(
-        InputError, match=r"1 frames that the evaluated data do not have.*'b' at t_us=5"
+        InputError, match=r"1 predicted frames are not in the evaluated data.*'b' at t_us=5"
     ):
         with_truth_of(found, {("a", 7): truth["a", 7]}, path)
 
 
 def test_boxes_in_other_pixels_than_the_networks(path):
-    """Stated by hw, or seen from a box that lies outside."""
+    """The file states another ``hw``, or a box lies outside the frame."""
     truth = {f.key: f._replace(hw=(24, 24)) for f in frames()}
     changed(path, lambda c: [f.update(hw=[48, 48]) for f in c["frames"]])
     with pytest.raises(
-        InputError, match=r"boxes in a frame of 48x48 pixels, but the network's has 24x24"
+        InputError, match=r"boxes in a frame of 48x48 pixels, but a frame of the network has 24x24"
     ):
         with_truth_of(load_predictions(path).frames, truth, path)
     changed(path, lambda c: [f.update(hw=None) for f in c["frames"]])
@@ -210,14 +214,15 @@ def test_boxes_beyond_the_frame_come_back_whole(path):
 
 
 def test_a_file_without_a_version_holds_clipped_boxes(path):
-    """Which ours judges, and the reference's protocols do not."""
+    """The protocol ``coco`` accepts them; the reference's protocols need unclipped boxes."""
     ours, theirs = get_protocols(["coco"]), get_protocols(["coco", "prophesee"])
     check_may_judge(load_predictions(path), theirs, path)
     changed(path, lambda c: c.pop("format_version"))
     saved = load_predictions(path)
     check_may_judge(saved, ours, path)
     with pytest.raises(
-        InputError, match=r"were cut to the frame, but prophesee judges them whole.*--out"
+        InputError,
+        match=r"clipped to the frame, but prophesee evaluates unclipped detections.*--out",
     ) as raised:
         check_may_judge(saved, theirs, path)
     assert str(path) in str(raised.value)

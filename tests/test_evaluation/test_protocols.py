@@ -1,4 +1,4 @@
-"""Protocols: equal to the reference's numbers, and to their own words."""
+"""Protocols: equal to the reference's numbers, and described correctly in the log."""
 
 from __future__ import annotations
 
@@ -64,7 +64,10 @@ def test_prophesee_is_the_references():
 
 
 def test_small_boxes_and_detections_go_by_sensor_pixels():
-    """30 px diagonal and 10 px sides at half resolution: 18x24 has exactly 30, 10x28.3 a little more, 10x28.2 less."""
+    """Limits are 30 px diagonal and 10 px sides, in network pixels of half resolution.
+
+    The diagonal of 18x24 is exactly 30, that of 10x28.3 a little longer, that of 10x28.2 shorter.
+    """
     boxes = [[0, 0, 18, 24], [0, 0, 9, 60], [0, 0, 10, 28.2], [50, 50, 60, 78.3]]
     kept, removed = PROPHESEE.select([frame(boxes)])
     expected = np.float32([boxes[0], boxes[3]])
@@ -92,7 +95,7 @@ def test_the_first_half_second_and_empty_frames_go():
 
 @pytest.mark.parametrize("start_us", [0, 90_000_000])
 def test_the_first_half_second_is_that_of_the_recording(start_us):
-    """Whatever its clock: as absolute stamps where it begins at 0, which the reference takes for granted."""
+    """It is counted from the recording's start on any clock; the reference assumes a start at 0."""
     large = [[0, 0, 40, 40]]
     frames = [
         frame(large, t_us=start_us + t)._replace(start_us=start_us)
@@ -115,7 +118,7 @@ def evaluate(samples, protocols):
 
 
 def test_several_in_one_pass_each_under_its_name():
-    """Swapped classes: nothing right class by class, everything where classes do not matter."""
+    """Classes are swapped: AP is 0 with classes, and 1 if classes do not matter."""
     large = [[10, 10, 90, 90], [200, 10, 290, 90]]
     samples = [sample(600_000, large, [0, 1], large, [0.9, 0.9], [1, 0])]
     found = evaluate(samples, ("coco", "prophesee", "etram_paper"))
@@ -163,7 +166,10 @@ def test_the_log_names_protocol_and_what_it_left_out(monkeypatch):
 
 
 def test_ours_clips_detections_and_the_references_does_not():
-    """Of a box 10 px beyond the border the part up to the last pixel is the truth: IoU 1 clipped, 40/50 whole."""
+    """A detection reaches 10 px beyond the border; the truth ends at the last pixel.
+
+    IoU is 1 if the detection is clipped, and 40/50 if not.
+    """
     samples = [
         sample(
             600_000,
@@ -183,7 +189,10 @@ def test_ours_clips_detections_and_the_references_does_not():
 
 
 def test_from_the_network_to_the_numbers():
-    """A detector with fresh weights; the truth is what remains of its boxes in the frame, moved a little."""
+    """The numbers of an untrained detector equal those of pycocotools.
+
+    Ground truth is some of its boxes, clipped to the frame and moved a little.
+    """
     samples = [s.to_dict() for s in predictions(build(test_cfg=FEW), batch(labelled=((1, 1),) * 3))]
     for each in samples:
         inside = each["pred_instances"]["bboxes"].clamp(min=0).minimum(LAST)
@@ -207,7 +216,7 @@ def test_from_the_network_to_the_numbers():
 
 
 def test_filters_remove_ignored_boxes_too():
-    """In the reference's evaluation there are none."""
+    """The reference's evaluation has no ignored boxes."""
     (one,) = [frame([[0, 0, 40, 40]])]
     one = one._replace(ignored=Boxes(np.float32([[1, 1, 3, 3]]), np.zeros(1, int)))
     told = "0 detections; ignored: 1 boxes under 5 sensor px or of no class"
@@ -226,7 +235,7 @@ def test_gen1_has_a_smaller_sensor():
 
 
 def test_class_score_ranks_without_objectness():
-    """A sure class where hardly anything is: last by the product, first by the class alone."""
+    """A detection of high class score and low objectness ranks first by class score alone."""
     box, noise = [10, 10, 60, 60], [200, 200, 260, 260]
     samples = [
         sample(600_000, [box], [1], predicted=[box, noise], scores=[0.6, 0.1], labels=[1, 1])
@@ -243,6 +252,6 @@ def test_class_score_ranks_without_objectness():
 
 def test_class_score_of_a_head_that_does_not_tell_it():
     with pytest.raises(
-        InputError, match=r"'day_000' at t_us=0 has no class_scores.*evaluate by coco$"
+        InputError, match=r"'day_000' at t_us=0 has no class_scores.*use the protocol coco$"
     ):
         evaluate([sample(0, [[0, 0, 9, 9]], [1])], ("coco:class",))

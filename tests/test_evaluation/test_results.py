@@ -1,4 +1,4 @@
-"""The container of boxes: what it refuses, what belongs together, which frames are the same."""
+"""Boxes and frames: refused columns, selection of rows, merging of frames."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_wrong_column_is_named(column, value, says):
 def test_truth_that_is_not_finite_is_not_blamed_on_the_training():
     wrong = np.float32([[0, 0, np.nan, 4]])
     with pytest.raises(
-        InputError, match=r"expected none\. Mend the labels that these boxes come from$"
+        InputError, match=r"expected none\. Correct the labels that these boxes come from$"
     ):
         Boxes(wrong, np.array([0]))
     with pytest.raises(InputError, match="If training diverged, lower the learning rate"):

@@ -1,4 +1,4 @@
-"""results.csv under processes that write at once, are killed or are frozen."""
+"""results.csv with processes that write at the same time, are killed or are frozen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tuning: the chosen thresholds by hand, and a gain that is counted on unseen recordings only."""
+"""Tuning: thresholds compared with hand-computed ones, and gains on unseen recordings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.test_evaluation.test_breakdown import square
 from tests.test_evaluation.test_matching import frame
 
 CLASSES = ("pedestrian", "car")
-# Ten boxes; thresholds from low to high.
+# counts of a class with ten boxes, at thresholds from low to high
 COUNTS = Counts(np.array([8, 8, 6, 3, 0]), np.array([24, 8, 3, 0, 0]), 10)
 TWO_MINUTES = Stream(np.array([2.0]), np.zeros((1, 1, 5), int), empty_frames=1)
 
@@ -33,11 +33,8 @@ TWO_MINUTES = Stream(np.array([2.0]), np.zeros((1, 1, 5), int), empty_frames=1)
         (Precision(1.0), 3, True),
         (Recall(0.7), 1, True),  # .8 at both of the first; the second is more precise
         (Recall(0.9), 1, False),
-        (
-            FalseAlarms(4.5),
-            2,
-            True,
-        ),  # in two minutes; up to 18.5, 8.1, 4.4, 1.661 and 1.661 a minute may come
+        # in two minutes; limits are 18.5, 8.1, 4.4, 1.661 and 1.661 a minute
+        (FalseAlarms(4.5), 2, True),
         (FalseAlarms(1.7), 3, True),
         (FalseAlarms(1.6), 3, False),
         (FalseAlarms(0), 3, False),
@@ -62,7 +59,10 @@ def test_impossible_goals(goal, bound):
 
 
 def street(recording: str, hit: float, alarm: float, count: int = 30) -> list:
-    """Frames with a pedestrian found with score ``hit`` beside an alarm of score ``alarm``; 10 frames a second."""
+    """Frames at 10 Hz, each with a pedestrian that is found with score ``hit``.
+
+    Beside it is a false alarm of score ``alarm``.
+    """
     found = [square(20), square(20, 100)]
     one = frame([square(20)], found, scores=[hit, alarm], found_labels=[0, 0], recording=recording)
     return [one._replace(t_us=100_000 * t) for t in range(count)]
@@ -71,11 +71,11 @@ def street(recording: str, hit: float, alarm: float, count: int = 30) -> list:
 def test_thresholds_lie_between_alarms_and_hits():
     points, common, notes = choose_points(street("a", 0.6, 0.4), CLASSES, Options(FBeta()))
     assert points.score_thr[0, 0] == pytest.approx(0.6) and common == pytest.approx(0.6)
-    assert points.score_thr[1, 0] == common and "car: 0 boxes, fewer than 20" in notes[0]
+    assert points.score_thr[1, 0] == common and "car: only 0 boxes (fewer than 20)" in notes[0]
 
 
 def test_the_gain_is_counted_where_it_was_not_tuned():
-    """Each recording alone would want its own threshold; tuned on the others it loses what it does not know."""
+    """Each recording has another best threshold, so tuning on the other one does not help it."""
     frames = street("a", 0.9, 0.8) + street("b", 0.7, 0.6)
     tuned = tune(frames, CLASSES, Options(FBeta()), before_thr=0.05)
     assert sorted(p.score_thr[0, 0] for p in tuned.of_folds) == pytest.approx([0.7, 0.9])
@@ -91,7 +91,7 @@ def test_the_gain_is_counted_where_it_was_not_tuned():
 
 
 def wrong(label: int, side: float, count: int = 30) -> list:
-    """Frames of boxes that are never found, each with a detection elsewhere; 10 frames a second."""
+    """Frames at 10 Hz with a box that is never found and a detection elsewhere."""
     labels = [label]
     one = frame(
         [square(side)],
@@ -121,7 +121,9 @@ def wrong(label: int, side: float, count: int = 30) -> list:
 def test_nothing_is_switched_off_without_a_word(frames, options, says):
     points, _, notes = choose_points(street("a", 0.6, 0.4) + frames, CLASSES, options)
     told = next(note for note in notes if "switched off" in note)
-    assert told.startswith(says) and told.endswith("since no detection of it is right at any score")
+    assert told.startswith(says) and told.endswith(
+        "since none of its detections is correct at any score"
+    )
     assert points.switched_off == (["car"] if "car" in says and "1.00" in says else [])
 
 
@@ -129,13 +131,13 @@ def test_a_goal_that_allows_no_detection_says_so():
     """Every hit comes with an alarm of higher score, and no alarm is allowed."""
     _, _, notes = choose_points(street("a", 0.4, 0.6), CLASSES, Options(FalseAlarms(0)))
     assert (
-        "pedestrian: switched off by a threshold of 0.61, since the goal allows none of its detections"
-        in notes
+        "pedestrian: switched off by a threshold of 0.61, since the goal allows none of its "
+        "detections" in notes
     )
 
 
 def test_one_recording_is_judged_on_blocks_of_its_time():
-    """Each of two blocks would want its own threshold, as in the test of two recordings."""
+    """Each of two blocks has another best threshold, as in the test of two recordings."""
     early, late = street("a", 0.9, 0.8), street("a", 0.7, 0.6)
     frames = [early[0], late[1], frame([], [], recording="empty")]
     tuned = tune(frames, CLASSES, Options(FBeta()), before_thr=0.05)
@@ -145,25 +147,28 @@ def test_one_recording_is_judged_on_blocks_of_its_time():
         1,
         2,
     )
-    # Blocks are whole: of 30 frames in order the first six are one of five.
+    # Blocks are connected: the first six of 30 frames in order are one of five blocks.
     lasting = tune([*early[:6], *late[6:]], CLASSES, Options(FBeta()), before_thr=0.05)
     assert len(lasting.of_folds) == 5
     assert (lasting.after[0].hits.item(), lasting.after[0].alarms.item()) == (30, 6)
-    assert "one recording holds all boxes, so its own blocks of time judge" in tuned.notes[0]
-    assert "at IoU .5 on blocks of time that the thresholds were not tuned on" in format_tuning(
-        tuned, 0.05
-    )
+    assert "all boxes are in one recording" in tuned.notes[0]
+    assert "at IoU .5, on blocks of time left out of the tuning" in format_tuning(tuned, 0.05)
 
 
 def test_too_few_frames_with_boxes_are_refused():
-    with pytest.raises(InputError, match=r"boxes stand in 1 of 1 frames.*at least two with boxes"):
+    with pytest.raises(
+        InputError, match=r"1 of 1 frames hold boxes.*at least two frames with boxes"
+    ):
         tune(street("a", 0.6, 0.4, count=1), CLASSES, Options(FBeta()), 0.3)
-    with pytest.raises(InputError, match=r"boxes stand in 0 of 2 frames"):
+    with pytest.raises(InputError, match=r"0 of 2 frames hold boxes"):
         tune([frame([], []), frame([], [], recording="b")], CLASSES, Options(FBeta()), 0.3)
 
 
 def test_sizes_get_their_own_thresholds():
-    """Small pedestrians are found with .3, large ones with .8; a size with few boxes takes the class's."""
+    """Small pedestrians are found with score .3, large ones with .8.
+
+    A size with few boxes gets the threshold of the class.
+    """
     small = frame(
         [square(10)], [square(10), square(10, 100)], scores=[0.3, 0.2], found_labels=[0, 0]
     )
@@ -181,13 +186,11 @@ def test_sizes_get_their_own_thresholds():
 
 
 def test_nms_is_taken_where_it_helps():
-    """Two detections on each pedestrian, of overlap .6 and nearly equal score; cars are right as they are."""
+    """Each pedestrian is detected twice, with IoU .6 and nearly equal scores; cars need no NMS."""
     twice = [[0, 0, 10, 10], [2.5, 0, 12.5, 10]]
     frames = []
-    for scores in (
-        [0.9, 0.85],
-        [0.8, 0.75],
-    ):  # no threshold parts the second of the one from the first of the other
+    # no threshold keeps all first detections and removes all second ones
+    for scores in ([0.9, 0.85], [0.8, 0.75]):
         frames += [frame([twice[0]], twice, scores=scores, found_labels=[0, 0])] * 20
         frames += [frame(twice, twice, scores=scores, labels=[1, 1], found_labels=[1, 1])] * 20
     points, _, _ = choose_points(frames, CLASSES, Options(FBeta(), nms_ious=(0.5,)))
@@ -201,7 +204,7 @@ def test_text_and_fragment(tmp_path):
     row = next(line for line in text.splitlines() if line.startswith("pedestrian"))
     assert row.split() == ["pedestrian", "60", "-", "0.000", "0.000", *["1.000"] * 6, "0.0", "0.60"]
     assert (
-        "WARNING car: 0 boxes" in text
+        "WARNING car: only 0 boxes" in text
         and next(line for line in text.splitlines() if line.startswith("car")).count("-") >= 9
     )
     namespace: dict = {}
@@ -226,7 +229,10 @@ def test_a_recording_without_boxes_does_not_stop_the_folds():
 
 
 def test_false_alarms_are_limited_whatever_the_sizes():
-    """Ten minutes; twenty alarms a minute of the class, not of each size, and none more for a class without boxes."""
+    """Ten minutes; twenty alarms a minute are allowed for the class, not for each size.
+
+    The limit also holds for a class without boxes.
+    """
     rng, frames = np.random.default_rng(0), []
     for t in range(600):
         boxes = [square(10), square(24, 100), square(50, 200)]
@@ -245,7 +251,10 @@ def test_false_alarms_are_limited_whatever_the_sizes():
 
 
 def test_alarms_per_recording_and_threshold():
-    """Three windows of .05 minutes in one recording, one in the other; a score passes a threshold that it equals."""
+    """Two recordings with one and two windows of .05 minutes.
+
+    A score equal to a threshold passes it.
+    """
     one = frame(
         [square(20)],
         [square(20), square(9, 50), square(9, 80)],
@@ -262,7 +271,10 @@ def test_alarms_per_recording_and_threshold():
 
 
 def test_bursts_widen_the_limit():
-    """Two minutes, two classes, of 8 and 0 and of 4 and 4 alarms: variances 2 * 32 and 0, means 8 and 8: 64 / 16."""
+    """Two recordings of a minute each; the classes have 8 and 0, and 4 and 4 alarms in them.
+
+    The variances are 2 * 32 and 0, the means 8 and 8, so a burst has 64 / 16 alarms.
+    """
     alarms = np.array([[[8, 0], [4, 0]], [[0, 0], [4, 0]]])
     stream = Stream(np.ones(2), alarms, 0)
     assert stream.burst(4) == pytest.approx(4)
@@ -283,11 +295,12 @@ def test_what_a_short_stream_cannot_promise():
     frames = street("a", 0.6, 0.4) + street("b", 0.6, 0.4)
     _, _, notes = choose_points(frames, CLASSES, Options(FalseAlarms(5)))
     assert notes[0] == (
-        "0.05 minutes of stream are too few to promise at most 5 false alarms of a class per minute of stream: even "
-        "where none was seen, 86.4 a minute may come; evaluate more recordings"
+        "0.05 minutes of stream are too short to guarantee at most 5 false alarms of a class per "
+        "minute of stream: even with no false alarm seen, up to 86.4 a minute are possible; "
+        "evaluate more recordings"
     )
-    assert "no evaluated frame is empty" in notes[1]
-    assert notes[-1].startswith("pedestrian: at most 5")
+    assert "every evaluated frame holds a box" in notes[1]
+    assert notes[-1].startswith("pedestrian: no threshold reaches the goal, at most 5")
     points, _, notes = choose_points([*frames, frame([], [])], CLASSES, Options(FalseAlarms(100)))
     assert (
         points.score_thr[0, 0] == pytest.approx(0.6) and [n for n in notes if "car" not in n] == []
@@ -295,7 +308,7 @@ def test_what_a_short_stream_cannot_promise():
 
 
 def test_names_cannot_become_code(tmp_path):
-    """Whoever wrote the predictions chose the names; the fragment is a Python file."""
+    """Names come from the file of predictions; the file of operating points is Python."""
     name = 'car": __import__("os").abort() or 0.3, "x'
     points = OperatingPoints((name,), np.array([[0.5]]), np.ones(1))
     namespace: dict = {}

@@ -43,7 +43,7 @@ def test_json_and_csv_say_the_same(words, tmp_path):
         rows = list(csv.DictReader(file))
     assert len(rows) == sum(len(f.found) for f in frames) > 20
     assert told.startswith(
-        f"found {len(rows)} boxes in 10 windows at scores from 1e-05 on: pedestrian "
+        f"found {len(rows)} boxes in 10 windows with scores of at least 1e-05: pedestrian "
     )
     number = sum(row["class"] == "wheelchair" for row in rows)
     assert told.endswith(f", wheelchair {number}")
@@ -66,10 +66,10 @@ def test_a_recording_without_a_size_has_that_of_the_training(words, tmp_path):
     options = ["--score-thr", 1e-5, "--start-s", 0.2, "--duration-s", 0.3]
     for name, command in (("stated", words), ("assumed", own)):
         output = run(*command, "--out", tmp_path / f"{name}.csv", *options)
-        assert ("val_day_0000_td.npy: does not say how large its sensor is" in output) == (
+        assert ("val_day_0000_td.npy: does not state the size of its sensor" in output) == (
             name == "assumed"
         )
-        assert ("taken as 96x64, as in the training" in output) == (name == "assumed")
+        assert ("assumed 96x64, the size in training" in output) == (name == "assumed")
     assert (tmp_path / "stated.csv").read_text() == (tmp_path / "assumed.csv").read_text()
 
 
@@ -92,7 +92,7 @@ def test_labels_or_a_start_time_say_where_windows_end(words, sample, tmp_path):
             0.301,
             *options,
         )
-        assert "found 0 boxes in 6 windows at scores from 0.3 on: pedestrian 0" in output
+        assert "found 0 boxes in 6 windows with scores of at least 0.3: pedestrian 0" in output
         assert re.fullmatch(
             r"the highest score was [\d.e-]+ \(\w+\); .* --score-thr [\d.e-]+",
             output.splitlines()[-1],
@@ -141,7 +141,7 @@ def test_a_damaged_last_stamp_does_not_make_the_recording_longer(words, tmp_path
             ("--out", "d.csv", "--sensor", 640, 480),
             "the file states a sensor of 96x64, but 640x480 is given",
         ),
-        (("--out", "film.mp4", "--duration-s", 0.01), "there is no frame to show"),
+        (("--out", "film.mp4", "--duration-s", 0.01), "the film would have no frame"),
         (("--out", "d.csv", "--step-ms", 0), "--step-ms 0.0: expected more than 0"),
         (
             ("--out", "d.csv", "--step-ms", 20, "--labels", "x.npy"),

@@ -48,7 +48,7 @@ def test_other_recordings_and_missing_frames_are_refused(saved, sample, tmp_path
     content = json.loads(saved.read_text())
     content["frames"] = content["frames"][1:]
     (tmp_path / "p.json").write_text(json.dumps(content))
-    assert "1 labelled frames of the evaluated data missing" in run(
+    assert "1 labelled frames of the evaluated data have no predictions" in run(
         "tools/evaluate.py", tmp_path / "p.json", *options, ok=False
     )
     output = run("tools/evaluate.py", saved, *options, "class_set=etram3_from8", ok=False)

@@ -23,7 +23,7 @@ def predictions(tmp_path):
 
 def test_fragment_table_and_figure(predictions):
     output = run("tools/tune_thresholds.py", predictions, "--precision", 0.9, "--nms", "--by-size")
-    assert "goal: precision of at least 0.9" in output and "WARNING car: 0 boxes" in output
+    assert "goal: precision of at least 0.9" in output and "WARNING car: only 0 boxes" in output
     path = predictions.with_name("operating_points.py")
     assert f"--operating-points {path}" in output
     points = OperatingPoints.from_config(Config.fromfile(path).operating_points.to_dict(), CLASSES)
@@ -45,11 +45,12 @@ def test_false_alarms_at_the_step_of_deployment(predictions):
     """Sixty windows are .05 minutes at 50 ms and .01 at 10 ms."""
     output = run("tools/tune_thresholds.py", predictions, "--false-alarms", 200)
     assert (
-        "not tuned on (0.05 minutes)" in output and "WARNING no evaluated frame is empty" in output
+        "left out of the tuning (0.05 minutes)" in output
+        and "WARNING every evaluated frame holds a box" in output
     )
-    assert "too few to promise" not in output
+    assert "too short to guarantee" not in output
     output = run("tools/tune_thresholds.py", predictions, "--false-alarms", 200, "--step-ms", 10)
-    assert "WARNING 0.01 minutes of stream are too few to promise at most 200" in output
+    assert "WARNING 0.01 minutes of stream are too short to guarantee at most 200" in output
 
 
 def test_the_proof_of_false_alarms_runs(trained, tmp_path):
@@ -78,13 +79,13 @@ def test_bad_options(predictions, options, says):
 
 def test_bad_predictions(tmp_path):
     save_predictions(tmp_path / "one.json", street("day_0", 0.6, 0.4, count=1), CLASSES, {})
-    assert "at least two with boxes are needed" in run(
+    assert "at least two frames with boxes are needed" in run(
         "tools/tune_thresholds.py", tmp_path / "one.json", ok=False
     )
     save_predictions(
         tmp_path / "strict.json", street("a", 0.6, 0.4), CLASSES, dict(nms=dict(iou_threshold=0.2))
     )
-    assert "there is none stricter to try" in run(
+    assert "none of the IoUs to try is lower" in run(
         "tools/tune_thresholds.py", tmp_path / "strict.json", "--nms", ok=False
     )
     assert {p.suffix for p in tmp_path.iterdir()} == {".json"}

@@ -1,4 +1,4 @@
-"""Batches in one picture and as a film: which frame stands where."""
+"""Batches in one picture and as a film: the place of each frame."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ T, LANES = 3, 2
 
 @pytest.fixture
 def batches():
-    """Two batches; only lane 1 of the second starts a stream. Each frame has an event at its own place."""
+    """Two batches, of which only lane 1 of the second starts a stream.
+
+    Each frame has an event at a place of its own.
+    """
     made = [
         [
             [seen(t, lane, is_first=(i, t, lane) == (1, 0, 1)) for t in range(T)]

@@ -1,4 +1,4 @@
-"""One frame as the network gets it: asserted by its pixels and its words."""
+"""Picture of one frame as the network gets it: its pixels and its caption."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def has_colour(image, colour):
 
 
 def has_ink(image, colour):
-    """Text is blended with the paper, so its colour comes close."""
+    """Text is blended with the background, so its colour is only close."""
     return bool((np.abs(image.astype(int) - colour).sum(-1) < 40).any())
 
 

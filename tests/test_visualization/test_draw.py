@@ -1,4 +1,4 @@
-"""Pictures: asserted by their pixels."""
+"""Pictures of frames: their pixels."""
 
 from __future__ import annotations
 
@@ -137,7 +137,10 @@ def test_boxes_at_the_border_stay_in_the_picture(box, dashed):
 
 
 def test_missed_boxes_are_marked():
-    """A detection beyond the frame's border is compared as it is drawn, and one of another class finds nothing."""
+    """A detection that reaches beyond the frame is clipped before it is compared.
+
+    A detection of another class does not count.
+    """
     truth = [[10, 10, 30, 30], [60, 40, 95, 63], [60, 5, 80, 25]]
     detections = [[13, 13, 33, 33], [60, 40, 140, 90], [63, 8, 83, 28]]
     shown = frame(gt=truth, detections=detections, scores=[0.8, 0.8, 0.8])

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation and of a training: drawn for whatever comes, and showing what it is."""
+"""Pictures of an evaluation and of a training: drawn for all kinds of data."""
 
 from __future__ import annotations
 
@@ -55,7 +55,10 @@ def test_page_of_a_class_agnostic_headline(tmp_path):
 
 
 def test_training_curves(tmp_path):
-    """Of a step evaluated again the later row; rows of other runs, data, splits and thresholds do not count."""
+    """If a step was evaluated twice, the later row counts.
+
+    Rows of other runs, data, splits and thresholds are left out.
+    """
     table, usual = tmp_path / "results.csv", dict(score_thr=0.001, nms=dict(iou_threshold=0.45))
     record = dict(test_cfg=usual, run="a", val_data=dict(sha256="x"))
     ours = dict(split="val", run="a", data="x", test_cfg=compact(usual))
@@ -123,7 +126,7 @@ def test_of_many_classes_the_page_shows_those_that_occur(tmp_path):
         "kind 2",
         "kind 7",
         "kind 9",
-        "nothing there",
+        "no box",
     ]
     assert axes.images[0].get_array().tolist() == [[0, 1, 0, 0], [0] * 4, [0] * 4, [0, 0, 1, 0]]
     frames = [frame([square(20)], [square(20)])]

@@ -1,4 +1,4 @@
-"""EventVisualizer, the ``img_path`` of event frames, and runs whose pictures reach several back ends."""
+"""EventVisualizer, the ``img_path`` of event frames, and runs with several backends."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PALETTE = ((255, 94, 58), (66, 165, 245))
 
 
 class Recorder(BaseVisBackend):
-    """Keeps what a visualizer hands on."""
+    """Backend that keeps the pictures that a visualizer passes to it."""
 
     def __init__(self, save_dir: str = "") -> None:
         super().__init__(save_dir)
@@ -86,7 +86,7 @@ def has(
 
 
 def is_drawn(image: np.ndarray) -> tuple[bool, bool, bool]:
-    """Truth, sure detection, unsure detection; looked for at corners without text."""
+    """Whether truth, a detection of high and one of low score are drawn (corners without text)."""
     return (
         has(image, (255, 255, 255), 11, 5) or has(image, MISSED, 11, 5),
         has(image, PALETTE[0], 28, 11),
@@ -140,7 +140,7 @@ def test_another_representation_is_shown_as_it_says():
 
 
 def test_takes_a_picture_of_another_size(visualizer, backend):
-    """mmdet's hook hands a picture over; a transform may have resized the frame since."""
+    """mmdet's hook passes a picture; a transform may have resized the frame in the meantime."""
     picture = np.full((12, 24, 3), (10, 200, 30), np.uint8)
     visualizer.add_datasample("frame", picture, with_boxes())
     assert is_drawn(backend.images[0][1]) == (True, True, False)
@@ -283,9 +283,14 @@ def test_a_frame_of_no_data_set_is_refused(sample):
 HAS_TENSORBOARD = find_spec("tensorboard") is not None
 RUN = f"""
 _base_ = "{ROOT / CONFIG}"
-custom_hooks = [*_base_.custom_hooks, dict(type="DetVisualizationHook", draw=True, interval=2, score_thr=0.0)]
+custom_hooks = [
+    *_base_.custom_hooks,
+    dict(type="DetVisualizationHook", draw=True, interval=2, score_thr=0.0),
+]
 visualizer = dict(type="EventVisualizer", vis_backends=[
-    dict(type="LocalVisBackend"), {'dict(type="TensorboardVisBackend")' if HAS_TENSORBOARD else ""}])
+    dict(type="LocalVisBackend"),
+    {'dict(type="TensorboardVisBackend")' if HAS_TENSORBOARD else ""}
+])
 """
 
 

@@ -1,4 +1,4 @@
-"""The page that says which file of a work folder is what."""
+"""Index page of a work folder, and the threshold of a readable film."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_every_known_file_is_linked_with_what_it_is(tmp_path):
     assert '<a href="val_100.png">val_100.png</a></td><td>a validation at this step' in page
     assert '<a href="tested_val_100.png">tested_val_100.png</a></td><td>a test:' in page
     assert '<a href="a%26b_7.json">a&amp;b_7.json</a>' in page
-    assert "the detector with the best validation" in page and "mine.txt" not in page
+    assert "checkpoint with the best validation" in page and "mine.txt" not in page
     assert page.count("<img") == 2
 
 
@@ -42,5 +42,5 @@ def test_a_film_shows_few_enough_detections():
     weak = frame(1, [0.1, 0.05, 0.04, 0.03, 0.02])
     assert readable_score([weak], 0.01) == np.float32(0.05)  # twice as many as true boxes
     assert readable_score([weak], 0.08) == 0.08
-    assert readable_score([frame(0, [0.3, 0.2])], 0.01) == np.float32(0.3)  # one a frame at least
+    assert readable_score([frame(0, [0.3, 0.2])], 0.01) == np.float32(0.3)  # at least one per frame
     assert readable_score([frame(1, [])], 0.01) == 0.01

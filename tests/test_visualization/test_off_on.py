@@ -1,4 +1,4 @@
-"""How each representation is shown, on images made by hand and on two events."""
+"""Off and on channels of each representation, on images made by hand and on two events."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_values_by_hand(representation, values, off_on):
     "name", ["StackedHistogram", "MixedDensityEventStack", "TernaryVolume", "TimeSurface"]
 )
 def test_off_event_and_on_event_are_where_they_fell(name):
-    """Also in what the network gets: padded floats."""
+    """Also in the network's input, which is padded and of float type."""
     representation = build_representation(dict(type=name), height=4, width=6)
     events = Events(
         np.array([10, 20]),

@@ -19,7 +19,10 @@ COLOURS = ((200, 40, 40), (40, 200, 40), (40, 40, 200))  # RGB
 
 
 def write_frames(path, size, fps, **options):
-    """What imageio-ffmpeg calls so: takes frames of ``size`` (width, height) and writes them, with OpenCV's encoder."""
+    """Replacement of imageio-ffmpeg's function of this name, with OpenCV's encoder.
+
+    It takes frames of ``size`` (width, height).
+    """
     assert options["codec"] == "libx264" and options["macro_block_size"] == 2
     film = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), fps, size)
     try:
@@ -37,7 +40,7 @@ def write_frames(path, size, fps, **options):
 
 @pytest.fixture(params=["H.264", "mp4v"])
 def codec(request, monkeypatch):
-    """With imageio-ffmpeg, or what stands in for it where it is not installed; and without."""
+    """With imageio-ffmpeg (or a replacement if it is not installed), and without it."""
     if request.param == "mp4v":
         monkeypatch.setattr(video, "has_h264", lambda: False)
     elif importlib.util.find_spec("imageio_ffmpeg") is None:
@@ -67,7 +70,7 @@ def test_film_holds_its_pictures_in_even_size(tmp_path, codec):
 
 
 def test_a_rate_with_many_digits(tmp_path, codec):
-    """Windows of 15 ms; MPEG-4 takes no finer fractions of a second."""
+    """Windows of 15 ms; MPEG-4 accepts no finer fractions of a second."""
     video.write_mp4(images(), tmp_path / "film.mp4", 1e6 / 15_000)
     assert read(tmp_path / "film.mp4")[0] == pytest.approx(66.67, abs=0.01)
 
@@ -95,7 +98,7 @@ def test_place_that_cannot_be_written_is_named(tmp_path, place):
 
 
 def test_a_film_that_did_not_fit_is_a_sentence(tmp_path, codec):
-    """No encoder says so itself."""
+    """No encoder reports it."""
     rng = np.random.default_rng(0)
     noise = (rng.integers(0, 256, (64, 96, 3), dtype=np.uint8) for _ in range(100))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -115,7 +118,7 @@ def test_a_film_with_too_few_images_is_a_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(video, "_write_mpeg4", lambda *args: 3)
     monkeypatch.setattr(video, "has_h264", lambda: False)
     with pytest.raises(
-        InputError, match=r"film\.mp4: cannot be written: only 0 images of the film are in it"
+        InputError, match=r"film\.mp4: cannot be written: only 0 of 3 images of the film are in it"
     ):
         video.write_mp4(images(), tmp_path / "film.mp4")
     assert not list(tmp_path.iterdir())

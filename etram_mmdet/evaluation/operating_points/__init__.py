@@ -1,3 +1,3 @@
-"""Score thresholds and NMS per class, for deployment."""
+"""Operating points: score thresholds and NMS of each class, for deployment."""
 
-SCORE_THR = 0.3  # where nothing has been tuned
+SCORE_THR = 0.3  # score threshold of all classes if none has been tuned

@@ -1,4 +1,4 @@
-"""What a score threshold is chosen for."""
+"""Goals by which a score threshold is chosen: F-beta, precision, recall or false alarms."""
 
 from __future__ import annotations
 
@@ -13,38 +13,72 @@ from etram_mmdet.utils.errors import InputError
 
 
 class Goal(ABC):
-    """Chooses one of R ascending thresholds from what passes them."""
+    """Chooses one of R ascending score thresholds by the hits and false alarms at each of them."""
 
     @abstractmethod
     def choose(self, counts: Counts, stream: Stream) -> int:
-        """Index of the best threshold; where none reaches the goal, of the one that comes closest."""
+        """Index of the best threshold, or of the closest one if none reaches the goal.
+
+        Args:
+            counts: hits and false alarms of a class at R ascending thresholds.
+            stream: false alarms of all classes, and the time in which they were counted.
+        """
 
     @abstractmethod
     def value(self, counts: Counts) -> np.ndarray:
-        """What the goal wants as large as possible, at each threshold."""
+        """The quantity that the goal makes as large as possible, at each threshold: (R,).
+
+        Args:
+            counts: hits and false alarms of a class at R thresholds.
+        """
 
     def is_reached(self, counts: Counts, index: int, stream: Stream) -> bool:
+        """Whether the goal is reached at a threshold.
+
+        Args:
+            counts: hits and false alarms of a class at R thresholds.
+            index: index of the threshold.
+            stream: as for :meth:`choose`.
+        """
         return True
 
     def doubts(self, stream: Stream) -> list[str]:
-        """Sentences about what the evaluated frames cannot tell."""
+        """Warnings about questions that the evaluated frames cannot answer.
+
+        Args:
+            stream: as for :meth:`choose`.
+        """
         return []
 
     def choose_without_boxes(self, counts: Counts, stream: Stream, common: int) -> int:
-        """For a class with too few boxes to tell: the index of the ``common`` threshold, unless more is known."""
+        """Index of the threshold of a class that has too few boxes for a threshold of its own.
+
+        Args:
+            counts: hits and false alarms of the class at R thresholds.
+            stream: as for :meth:`choose`.
+            common: index of the common threshold of all classes, which is used by default.
+        """
         return common
 
 
 @dataclass(frozen=True)
 class FBeta(Goal):
-    """The largest F-beta; of equal ones the highest threshold."""
+    """Picks the threshold with the largest F-beta score; ties go to the higher threshold.
+
+    Attributes:
+        beta: recall counts ``beta`` times as much as precision. Default: 1.
+
+    Raises:
+        InputError: ``beta`` is not above 0.
+    """
 
     beta: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.beta > 0:
             raise InputError(
-                f"--f-beta {self.beta}: expected more than 0 (1 weighs precision and recall alike)"
+                f"--f-beta {self.beta}: expected a number above 0 (1 gives precision and recall "
+                "the same weight)"
             )
 
     def __str__(self) -> str:
@@ -59,7 +93,14 @@ class FBeta(Goal):
 
 @dataclass(frozen=True)
 class Limit(Goal):
-    """A bound to keep: the threshold that gives most where the bound is kept."""
+    """Picks the best threshold among those that keep a bound; ties go to the higher threshold.
+
+    Attributes:
+        bound: the bound; each subclass says on which quantity.
+
+    Raises:
+        InputError: the bound is out of range.
+    """
 
     bound: float
 
@@ -68,7 +109,11 @@ class Limit(Goal):
 
     @abstractmethod
     def check(self) -> None:
-        """Raises ``InputError`` for a bound that means nothing."""
+        """Check the bound.
+
+        Raises:
+            InputError: the bound is out of range.
+        """
 
     def choose(self, counts: Counts, stream: Stream) -> int:
         kept = self.keeps(counts, stream)
@@ -81,11 +126,20 @@ class Limit(Goal):
 
     @abstractmethod
     def keeps(self, counts: Counts, stream: Stream) -> np.ndarray:
-        """Whether the bound is kept at each threshold."""
+        """Whether the bound is kept at each threshold: (R,) bool.
+
+        Args:
+            counts: hits and false alarms of a class at R thresholds.
+            stream: as for :meth:`choose`.
+        """
 
     @abstractmethod
     def closest(self, counts: Counts) -> int:
-        """Where it is kept nowhere."""
+        """Index of the threshold to take if none keeps the bound.
+
+        Args:
+            counts: hits and false alarms of a class at R thresholds.
+        """
 
     def _check_share(self, option: str) -> None:
         if not 0 < self.bound <= 1:
@@ -93,7 +147,10 @@ class Limit(Goal):
 
 
 class Precision(Limit):
-    """The most recall with at least this precision; nothing detected at all does not count as precise."""
+    """Picks the threshold with the largest recall among those with at least this precision.
+
+    A threshold that no correct detection passes does not count as precise.
+    """
 
     def check(self) -> None:
         self._check_share("--precision")
@@ -112,7 +169,7 @@ class Precision(Limit):
 
 
 class Recall(Limit):
-    """The most precision with at least this recall."""
+    """Picks the threshold with the largest precision among those with at least this recall."""
 
     def check(self) -> None:
         self._check_share("--recall")
@@ -131,9 +188,10 @@ class Recall(Limit):
 
 
 class FalseAlarms(Limit):
-    """The most recall with at most so many false alarms of a class per minute of another stream as long as this one.
+    """Picks the threshold with the largest recall under a limit of false alarms per minute.
 
-    At 95 % confidence, see :meth:`Stream.most_per_min`. Few minutes may allow no threshold at all.
+    The limit holds for each class in another stream of the same length, with 95 % confidence, see
+    :meth:`Stream.most_per_min`. If the evaluated stream is short, no threshold may keep the limit.
     """
 
     def check(self) -> None:
@@ -154,22 +212,27 @@ class FalseAlarms(Limit):
         doubts = []
         if least > self.bound:
             doubts.append(
-                f"{minutes:.2f} minutes of stream are too few to promise {self}: even where none was seen, "
-                f"{least:.3g} a minute may come; evaluate more recordings"
+                f"{minutes:.2f} minutes of stream are too short to guarantee {self}: even with no "
+                f"false alarm seen, up to {least:.3g} a minute are possible; evaluate more "
+                "recordings"
             )
         if not stream.empty_frames:
             doubts.append(
-                "no evaluated frame is empty, so false alarms where there is nothing were not counted"
+                "every evaluated frame holds a box, so false alarms in empty scenes were not "
+                "counted"
             )
         return doubts
 
     def choose_without_boxes(self, counts: Counts, stream: Stream, common: int) -> int:
-        """False alarms can be counted where there is nothing to be found."""
+        """Index of the threshold: the common one, or a higher one if the limit requires it.
+
+        False alarms can be counted without ground-truth boxes.
+        """
         kept = np.flatnonzero(self.keeps(counts, stream))
         return max(common, int(kept[0]) if len(kept) else self.closest(counts))
 
     def closest(self, counts: Counts) -> int:
-        """The lowest threshold of the fewest false alarms."""
+        """Index of the lowest threshold among those with the fewest false alarms."""
         return int(np.argmin(counts.alarms))
 
     def value(self, counts: Counts) -> np.ndarray:
@@ -180,5 +243,5 @@ GOALS = dict(f_beta=FBeta, precision=Precision, recall=Recall, false_alarms=Fals
 
 
 def _last_largest(values: np.ndarray) -> int:
-    """Of equal ones the one at the highest threshold."""
+    """Index of the largest value; ties go to the last one, which has the highest threshold."""
     return len(values) - 1 - int(np.argmax(values[::-1]))

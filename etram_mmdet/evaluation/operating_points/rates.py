@@ -1,4 +1,4 @@
-"""How many false alarms a minute another stream will have at most, from those in evaluated windows of one."""
+"""Upper limits of the false alarms per minute in another stream, from those that were counted."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """False alarms of R recordings, K classes and T score thresholds, and the time that they were counted in.
+    """False alarms of R recordings, K classes and T score thresholds, and their observation time.
 
     Attributes:
-        minutes: (R,) of stream that the evaluated frames of each recording stand for, a window and so a step each.
-        alarms: (R, K, T) detections that match nothing.
+        minutes: (R,) minutes of stream that the evaluated frames of each recording cover: one step
+            per frame, since each frame is one window.
+        alarms: (R, K, T) number of false alarms: detections that match no box.
         empty_frames: number of evaluated frames without a box.
     """
 
@@ -35,7 +36,14 @@ class Stream:
         num_classes: int,
         thresholds: np.ndarray,
     ) -> Stream:
-        """From ``matches`` of ``frames``, at ascending ``thresholds`` (T,)."""
+        """Count the false alarms of evaluated frames.
+
+        Args:
+            frames: evaluated frames.
+            matches: their detections, matched to ground truth; the first IoU threshold is used.
+            num_classes: number of classes, K.
+            thresholds: (T,) ascending score thresholds.
+        """
         names, recordings = np.unique([frame.recording for frame in frames], return_inverse=True)
         minutes = np.bincount(recordings, [frame.step_us / 60e6 for frame in frames])
         rows = np.flatnonzero(matches.is_alarm[0])
@@ -53,15 +61,19 @@ class Stream:
         )
 
     def burst(self, per_min: float) -> float:
-        """How many false alarms come together, where about ``per_min`` of a class come in a minute: 1 or more.
+        """Mean number of false alarms that occur together (in a burst), at least 1.
 
-        What is wrongly seen is seen in many windows in a row, and one street has more of it than the next. So counts
-        of recordings differ more than those of independent alarms (Poisson), whose variance is their mean. This is
-        that variance over that mean, the dispersion of a quasi-Poisson model (McCullagh and Nelder, Generalized Linear
-        Models, chapter 6): alarms then behave like so many times fewer independent ones. It is one number for all
-        classes, each counted at its threshold nearest to ``per_min``, since a class alone has few alarms. With
-        ``per_min`` the bound to keep, as here, that is how a stream varies which would come up to it; at a rate below
-        bursts are smaller.
+        An object that is detected wrongly is detected in many windows in a row, and some streets
+        have more such objects than others. So the counts of recordings vary more than the counts of
+        independent alarms (Poisson), whose variance equals their mean. The result is the ratio of
+        variance to mean, the dispersion of a quasi-Poisson model (McCullagh and Nelder, Generalized
+        Linear Models, chapter 6): alarms behave like independent bursts of this size. It is one
+        number for all classes, since a single class has few alarms.
+
+        Args:
+            per_min: rate of false alarms per minute. Each class is counted at the threshold at
+                which its rate is closest to this one. If it is the limit to keep, the result
+                describes a stream that just reaches the limit; at lower rates bursts are smaller.
         """
         if len(self.minutes) < 2:
             return 1.0
@@ -71,23 +83,25 @@ class Stream:
             ..., 0
         ]  # (R, K)
         squares = ((seen - np.outer(share, seen.sum(0))) ** 2).sum()
-        # independent alarms would give a sum of squares of their number times this, since shares sum up to 1
+        # Expected squares of independent alarms: their number times this, as shares sum up to 1.
         variance = squares / (1 - (share**2).sum())
         return max(1.0, variance / max(seen.sum(), 1))
 
     def most_per_min(self, alarms: np.ndarray, per_min: float) -> np.ndarray:
-        """What the rate of a class stays below in another stream as long as this one, with `CONFIDENCE`.
+        """Upper limit of the false alarms per minute in another stream of the same length.
 
-        That is the confidence with which all K classes stay below theirs: each gets a K-th of the doubt (Bonferroni).
+        All K classes stay below their limits with the confidence `CONFIDENCE`: each class gets a
+        K-th of the error probability (Bonferroni). Alarms come in bursts of the size
+        :meth:`burst`, and bursts are independent of each other. If n bursts were counted in a
+        stream, and nothing else is known (flat prior of their rate), the number in another stream
+        of this length has a negative binomial distribution with n + 1 and probability 1/2.
 
         Args:
             alarms: (T,) false alarms of the class that were counted in this stream.
             per_min: as for :meth:`burst`.
 
         Returns:
-            (T,) per minute: upper prediction limits. Alarms come in bursts of :meth:`burst`, and bursts independently
-            of each other. Where n of them were counted in a time, and nothing else is known (flat prior of their rate),
-            the number in another such time is negative binomial, with n + 1 and probability 1/2.
+            (T,) upper prediction limits, per minute.
         """
         from scipy import special  # slow to load
 

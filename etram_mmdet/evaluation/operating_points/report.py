@@ -1,4 +1,4 @@
-"""Tuned operating points as text and as a file that a config takes."""
+"""Tuned operating points as text, and as a config file."""
 
 from __future__ import annotations
 
@@ -19,12 +19,22 @@ from etram_mmdet.utils.text import number, table
 
 
 def format_tuning(tuned: Tuned, before_thr: float) -> str:
-    """Precision, recall and F1 of each class: with one threshold, with the best one, and tuned; then false alarms.
+    """Table of precision, recall, F1 and false alarms of each class, and warnings below it.
 
-    The row of all classes sums false alarms, also those of classes without boxes.
+    There are three groups of columns: one threshold for all classes before tuning, the best one for
+    all classes, and the tuned thresholds. The row of all classes has the sum of false alarms,
+    including those of classes without boxes.
+
+    Args:
+        tuned: result of :func:`tune`.
+        before_thr: score threshold before tuning.
     """
     columns = (tuned.before, tuned.common, tuned.after)
-    heads = (f"{before_thr:.2f} for all", f"best for all, {tuned.common_thr:.2f}", "tuned")
+    heads = (
+        f"before: {before_thr:.2f} for all",
+        f"best for all: {tuned.common_thr:.2f}",
+        "tuned",
+    )
     rows = [
         ["", "", *(f"{head:^20}" for head in heads), "alarms/min", "threshold"],
         ["", "boxes", *[f"{'P':>6} {'R':>6} {'F1':>6}"] * len(columns), "", ""],
@@ -38,8 +48,8 @@ def format_tuning(tuned: Tuned, before_thr: float) -> str:
     rows.append(["mean", boxes, *(_triple(mean_numbers(counts)) for counts in columns), "", ""])
     rows.append(["all classes", *[""] * 4, _per_min(tuned, range(len(tuned.points.classes))), ""])
     title = (
-        f"precision, recall, F1 and false alarms per minute of stream at IoU .5 on {tuned.judged_on} that the "
-        f"thresholds were not tuned on ({tuned.minutes:.2f} minutes)"
+        "precision, recall, F1 and false alarms per minute of stream at IoU .5, on "
+        f"{tuned.judged_on} left out of the tuning ({tuned.minutes:.2f} minutes)"
     )
     return "\n".join(
         [title, table(rows, gap=3, left=(0, 6)), *(f"WARNING {note}" for note in tuned.notes)]
@@ -51,38 +61,68 @@ def _per_min(tuned: Tuned, classes: Iterable[int]) -> str:
 
 
 def numbers(counts: Counts) -> np.ndarray:
-    """Precision, recall and F1; NaN for a class without boxes, and for the precision of no detection."""
+    """Precision, recall and F1 of a class: (3,).
+
+    They are NaN for a class without boxes. The precision is also NaN without detections.
+
+    Args:
+        counts: hits and false alarms of the class; the first threshold is used.
+    """
     found = counts.hits[0] + counts.alarms[0]
     precision = counts.hits[0] / found if found and counts.boxes else np.nan
     return np.array([precision, counts.recall[0], counts.f_beta()[0]])
 
 
 def mean_numbers(counts: Sequence[Counts]) -> np.ndarray:
-    """Means over the classes that have a number."""
+    """Mean precision, recall and F1 (3,), each over the classes for which it is defined.
+
+    Args:
+        counts: hits and false alarms of each class.
+    """
     return np.array(
         [nan_mean(column) for column in np.stack([numbers(c) for c in counts], 1)], np.float64
     )
 
 
 def describe(points: OperatingPoints, k: int) -> str:
-    """Thresholds of a class, from the smallest boxes to the largest, and its NMS."""
+    """Score thresholds of a class (from the smallest boxes to the largest) and its NMS, as text.
+
+    Args:
+        points: operating points.
+        k: number of the class.
+    """
     thresholds = " / ".join(f"{thr:.2f}" for thr in points.score_thr[k])
     return thresholds + (f", NMS {points.nms_iou[k]:g}" if points.nms_iou[k] < 1 else "")
 
 
 def origin(goal: Goal, saved: Predictions, path: Path, notes: Sequence[str]) -> tuple[str, ...]:
-    """Sentences for the head of :func:`points_as_config`: how the predictions at ``path`` were tuned, and the notes."""
+    """Comments for the head of a file of operating points: how they were tuned, and the warnings.
+
+    Args:
+        goal: goal of the tuning.
+        saved: predictions that were used.
+        path: file of the predictions.
+        notes: warnings of the tuning.
+    """
     recordings = len({frame.recording for frame in saved.frames})
     return (
         f"Made by tools/tune_thresholds.py from {path}: {goal}, from {len(saved.frames)} frames of "
         f"{recordings} recordings, {stream_minutes(saved.frames):.2f} minutes of stream.",
-        "For deployment only (tools/detect.py, EventInferencer): AP is measured without.",
+        "For deployment only (tools/detect.py, EventInferencer): AP is measured without them.",
         *(f"Note: {note}." for note in notes),
     )
 
 
 def points_as_config(points: OperatingPoints, sentences: Sequence[str]) -> str:
-    """Text of a config file that defines ``operating_points``; numbers have the two digits they were chosen from."""
+    """Text of a config file that defines ``operating_points``.
+
+    Numbers have up to four significant digits, since thresholds are chosen from numbers with two
+    decimals.
+
+    Args:
+        points: operating points.
+        sentences: comments for the head of the file.
+    """
     config = points.as_config()
     comments = [line for s in sentences for line in textwrap.wrap(s, 116)]
     body = [f"    {key}={_literal(value)}," for key, value in config.items()]
@@ -93,7 +133,7 @@ def points_as_config(points: OperatingPoints, sentences: Sequence[str]) -> str:
 
 def _literal(value: object) -> str:
     if isinstance(value, dict):
-        # names come from a file of predictions, and what is written here will be executed
+        # names come from a file of predictions, and this text will be executed as Python
         entries = "".join(
             f"        {json.dumps(str(name))}: {_literal(each)},\n" for name, each in value.items()
         )

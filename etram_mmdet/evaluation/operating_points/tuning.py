@@ -1,4 +1,4 @@
-"""Operating points from saved predictions, judged on recordings that they were not tuned on."""
+"""Tuning of operating points on predictions, with an evaluation on recordings left out of it."""
 
 from __future__ import annotations
 
@@ -20,47 +20,77 @@ from etram_mmdet.evaluation.results import FrameResult
 from etram_mmdet.utils.errors import InputError
 
 THRESHOLDS = np.linspace(0.01, 1, 100)
-BORDERS_PX = (16.0, 32.0)  # of the ranges of the side, with thresholds by size
+BORDERS_PX = (16.0, 32.0)  # borders between the ranges of the side, for thresholds by size
 NMS_IOUS = (0.2, 0.3, 0.4, 0.5, 0.6)
 MOST_FOLDS = 5
 
 
 @dataclass(frozen=True)
 class Options:
-    """``min_boxes``: with fewer a class, or a size of it, takes the common threshold, or the class's."""
+    """Settings of a tuning.
+
+    Attributes:
+        goal: goal by which thresholds are chosen.
+        min_boxes: a class with fewer boxes gets the common threshold, and a size range of a class
+            with fewer boxes gets the threshold of the class. Default: 20.
+        by_size: whether each class has thresholds for the ranges between `BORDERS_PX`. Default:
+            false.
+        nms_ious: IoU thresholds of an additional NMS to try for each class. No NMS is always tried.
+            Default: none.
+    """
 
     goal: Goal
     min_boxes: int = 20
     by_size: bool = False
-    nms_ious: tuple[float, ...] = ()  # to try besides leaving detections as they are
+    nms_ious: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Tuned:
-    """``points`` from all recordings and what they, and one common threshold, do on recordings unseen in tuning."""
+    """Result of a tuning: operating points, and their effect on recordings left out of the tuning.
+
+    Attributes:
+        points: operating points, chosen from all frames.
+        common_thr: best common threshold of all classes, chosen from all frames.
+        before: hits and false alarms of each class with the threshold before tuning.
+        common: the same with the common threshold that each fold chose.
+        after: the same with the operating points that each fold chose.
+        of_folds: operating points that each fold chose.
+        minutes: duration of the evaluated stream.
+        notes: warnings.
+        judged_on: parts of which the folds consist, "recordings" or "blocks of time". Default:
+            "recordings".
+    """
 
     points: OperatingPoints
     common_thr: float
-    before: list[Counts]  # one per class, at one threshold each
+    before: list[Counts]
     common: list[Counts]
     after: list[Counts]
     of_folds: list[OperatingPoints]
-    minutes: float  # of stream, in all recordings
+    minutes: float
     notes: list[str]
-    judged_on: str = "recordings"  # of what parts the folds are
+    judged_on: str = "recordings"
 
 
 def stricter_nms(saved: Predictions, path: Path) -> tuple[float, ...]:
-    """Those of `NMS_IOUS` below the IoU that the predictions were made with: what it suppressed is not in the file.
+    """IoU thresholds of `NMS_IOUS` that are lower than that of the NMS in saved predictions.
+
+    Higher ones cannot be tried: the file does not hold the boxes that the NMS has removed.
+
+    Args:
+        saved: content of the file of predictions.
+        path: the file, for the message.
 
     Raises:
-        InputError: if there is none; ``path`` names the file.
+        InputError: none of `NMS_IOUS` is lower.
     """
     made_with = (saved.test_cfg.get("nms") or {}).get("iou_threshold", 1.0)
     ious = tuple(iou for iou in NMS_IOUS if iou < made_with)
     if not ious:
         raise InputError(
-            f"{path}: was made with NMS at IoU {made_with}, there is none stricter to try; leave out --nms"
+            f"{path}: the predictions were made with NMS at IoU {made_with}, and none of the IoUs "
+            "to try is lower; leave out --nms"
         )
     return ious
 
@@ -68,10 +98,20 @@ def stricter_nms(saved: Predictions, path: Path) -> tuple[float, ...]:
 def tune(
     frames: Sequence[FrameResult], classes: Sequence[str], options: Options, before_thr: float
 ) -> Tuned:
-    """Where one recording holds all boxes, blocks of its time are held out instead of recordings.
+    """Choose operating points, and evaluate them by cross-validation over recordings.
+
+    There are up to `MOST_FOLDS` folds. Each chooses operating points without some recordings and
+    evaluates them on these. If one recording holds all boxes, blocks of its time are left out
+    instead of recordings.
+
+    Args:
+        frames: frames with truth and detections.
+        classes: names of the classes.
+        options: settings.
+        before_thr: score threshold before tuning, to compare with.
 
     Raises:
-        InputError: fewer than two frames hold boxes: nothing unseen would be left to judge by.
+        InputError: fewer than two frames hold boxes, so that no frame with boxes could be left out.
     """
     parts, judged_on = _parts(frames)
     folds = list(_folds(frames, parts))
@@ -101,7 +141,13 @@ def tune(
 
 
 class Chosen(NamedTuple):
-    """Operating points, the best threshold for all classes, a sentence for each class that has to do without."""
+    """Operating points that were chosen from some frames.
+
+    Attributes:
+        points: the operating points.
+        common_thr: best common threshold of all classes.
+        notes: warnings, such as classes with too few boxes for a threshold of their own.
+    """
 
     points: OperatingPoints
     common_thr: float
@@ -111,7 +157,13 @@ class Chosen(NamedTuple):
 def choose_points(
     frames: Sequence[FrameResult], classes: Sequence[str], options: Options
 ) -> Chosen:
-    """What these frames ask for, without judging it."""
+    """Choose operating points from frames, without evaluating them.
+
+    Args:
+        frames: frames with truth and detections.
+        classes: names of the classes.
+        options: settings.
+    """
     plain = match(frames, [0.5])
     counts = class_counts(plain, len(classes), THRESHOLDS)
     stream = Stream.of(frames, plain, len(classes), THRESHOLDS)
@@ -142,7 +194,10 @@ def choose_points(
                 matches[nms_iou[k]], k, indices[k, 0], options, stream
             )
             notes += (
-                [f"{name}: fewer than {options.min_boxes} boxes of {few_sizes}"]
+                [
+                    f"{name}: fewer than {options.min_boxes} boxes with sides {few_sizes}, so "
+                    "these sizes get the threshold of the class"
+                ]
                 if few_sizes
                 else []
             )
@@ -150,19 +205,27 @@ def choose_points(
         notes += _switched_off(name, matches[nms_iou[k]], k, THRESHOLDS[indices[k]])
     if unreached:
         notes.append(
-            f"{', '.join(unreached)}: {options.goal} is not reached at any threshold; these come closest"
+            f"{', '.join(unreached)}: no threshold reaches the goal, {options.goal}; the closest "
+            "threshold is used"
         )
     points = OperatingPoints(tuple(classes), THRESHOLDS[indices], nms_iou, sides_px)
     return Chosen(points, float(THRESHOLDS[common]), notes)
 
 
 def _few_boxes(name: str, boxes: int, min_boxes: int, index: int, common: int) -> str:
-    which = "the common threshold" if index == common else "what the goal allows,"
-    return f"{name}: {boxes} boxes, fewer than {min_boxes}, so it takes {which} {THRESHOLDS[index]:.2f}"
+    which = "common threshold" if index == common else "lowest threshold that the goal allows,"
+    return (
+        f"{name}: only {boxes} boxes (fewer than {min_boxes}), so it gets the {which} "
+        f"{THRESHOLDS[index]:.2f}"
+    )
 
 
 def _switched_off(name: str, matches: Matches, k: int, thresholds: np.ndarray) -> list[str]:
-    """A sentence where no detection of a class passes ``thresholds`` (S,), or none of a range of the side."""
+    """A warning if no detection of a class, or of one of its size ranges, passes the thresholds.
+
+    ``k`` is the number of the class, ``thresholds`` (S,) are those of its size ranges. The list is
+    empty if there is nothing to report.
+    """
     rows = np.flatnonzero(matches.detections.labels == k)
     size = (
         _size_range(matches.detections[rows]) if len(thresholds) > 1 else np.zeros(len(rows), int)
@@ -179,7 +242,7 @@ def _switched_off(name: str, matches: Matches, k: int, thresholds: np.ndarray) -
     why = (
         "the goal allows none of its detections"
         if is_right.any()
-        else "no detection of it is right at any score"
+        else "none of its detections is correct at any score"
     )
     at = " / ".join(f"{thr:.2f}" for thr in np.unique(thresholds[is_off]))
     return [f"{what}: switched off by a threshold of {at}, since {why}"]
@@ -188,7 +251,10 @@ def _switched_off(name: str, matches: Matches, k: int, thresholds: np.ndarray) -
 def _best_of_class(
     matches: dict[float, Matches], k: int, goal: Goal, stream: Stream
 ) -> tuple[float, bool, int]:
-    """NMS IoU, whether the goal is reached, and index of the threshold; one that reaches it goes before others."""
+    """NMS IoU of a class, whether the goal is reached, and index of the threshold.
+
+    An NMS with which the goal is reached is preferred to others.
+    """
     found = []
     for iou, of_iou in matches.items():
         counts = class_counts(of_iou, k + 1, THRESHOLDS)[k]
@@ -203,10 +269,14 @@ def _best_of_class(
 def _by_size(
     matches: Matches, k: int, index: int, options: Options, stream: Stream
 ) -> tuple[np.ndarray, bool, str]:
-    """Index of the threshold of every range of the side, whether the class reaches the goal, ranges of few boxes.
+    """Indices of the thresholds of all size ranges of a class, starting from that of the class.
 
-    Sizes take turns, each judged by what the class as a whole then does: a goal is one of the class, and a detection
-    of one size may find a box of the next.
+    The size ranges are tuned in turns. Each time the whole class is evaluated, since the goal is
+    one of the class, and a detection of one size may match a box of another.
+
+    Returns:
+        Index of the threshold of each size range, whether the class reaches the goal, and the names
+        of size ranges with too few boxes.
     """
     rounds = 3
     of_detection = _size_range(matches.detections)
@@ -239,19 +309,20 @@ def _by_size(
 
 
 def _size_names() -> list[str]:
-    """Of the ranges between `BORDERS_PX`."""
+    """Names of the size ranges between `BORDERS_PX`."""
     return [f"below {BORDERS_PX[0]:g} px", *(f"from {border:g} px" for border in BORDERS_PX)]
 
 
 def _size_range(boxes: BoxTable) -> np.ndarray:
-    """Which range between `BORDERS_PX` the side of each box is in: (N,)."""
+    """Number of the size range between `BORDERS_PX` in which each box lies: (N,)."""
     return np.digitize(np.sqrt(boxes.areas_px2.clip(min=0)), BORDERS_PX)
 
 
 def _parts(frames: Sequence[FrameResult]) -> tuple[list[str], str]:
-    """For each frame what is held out together with it, and what these parts are.
+    """Name of the part to which each frame belongs, and the kind of these parts.
 
-    Recordings; where only one holds boxes, blocks of time with as many frames with boxes each.
+    Parts are recordings. If only one recording holds boxes, they are blocks of time with equal
+    numbers of frames with boxes.
     """
     with_boxes = {frame.recording for frame in frames if len(frame.truth)}
     if len(with_boxes) > 1:
@@ -259,8 +330,8 @@ def _parts(frames: Sequence[FrameResult]) -> tuple[list[str], str]:
     times_us = np.unique([frame.t_us for frame in frames if len(frame.truth)])
     if len(times_us) < 2:
         raise InputError(
-            f"boxes stand in {len(times_us)} of {len(frames)} frames; thresholds are judged on frames that they were "
-            "not tuned on, so at least two with boxes are needed"
+            f"{len(times_us)} of {len(frames)} frames hold boxes; thresholds are evaluated on "
+            "frames that are left out of the tuning, so at least two frames with boxes are needed"
         )
     starts_us = [block[0] for block in np.array_split(times_us, min(MOST_FOLDS, len(times_us)))][1:]
     blocks = np.searchsorted(starts_us, [frame.t_us for frame in frames], side="right")
@@ -275,14 +346,15 @@ def _doubts(judged_on: str) -> list[str]:
     if judged_on == "recordings":
         return []
     return [
-        "one recording holds all boxes, so its own blocks of time judge: expect less on another recording"
+        "all boxes are in one recording, so thresholds were evaluated on other times of that same "
+        "recording: expect less on another recording"
     ]
 
 
 def _folds(
     frames: Sequence[FrameResult], parts: Sequence[str]
 ) -> Iterator[tuple[list[FrameResult], list[FrameResult]]]:
-    """(seen, unseen) frames; every one of ``parts`` is unseen once, and what is seen holds boxes."""
+    """Pairs of seen and unseen frames; each part is unseen once, and seen frames hold boxes."""
     with_boxes = sorted(
         {part for part, frame in zip(parts, frames, strict=True) if len(frame.truth)}
     )

@@ -1,4 +1,4 @@
-"""One evaluation as a picture: precision and recall, F1, confusions, sizes."""
+"""Picture of one evaluation: precision and recall, F1, confusion matrix, box sizes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 SIDE_EDGES_PX = 2.0 ** np.arange(1, 10.5, 0.5)
 CURVE_THRESHOLDS = np.concatenate([np.geomspace(1e-4, 0.01, 40), THRESHOLDS[2:]])
-_MANY = 8  # classes; they have a row of their own in the legend
+_MANY = 8  # classes per row of the legend; the confusion matrix of more leaves out absent ones
 _SHADES = (PANEL, "#2f6f9f", "#7cc4f0")
 
 
@@ -36,7 +36,7 @@ class _Class(NamedTuple):
     name: str
     colour: tuple[float, ...]
     counts: Counts
-    curve: Counts  # at thresholds that lie closer where scores are low
+    curve: Counts  # at `CURVE_THRESHOLDS`, which are denser at low scores
 
 
 def draw_evaluation(
@@ -46,7 +46,22 @@ def draw_evaluation(
     heading: str,
     path: Path,
 ) -> float:
-    """Write the page; returns the score threshold of its confusions and sizes, the best common one by F1."""
+    """Draw one evaluation and write it as PNG.
+
+    Args:
+        frames: evaluated frames, with truth and detections.
+        classes: class names by label.
+        palette: RGB colours of the classes by label.
+        heading: line above the panels.
+        path: PNG file to write.
+
+    Returns:
+        Score threshold at which confusion matrix and recall by size are shown: the one threshold
+        for all classes with the largest mean F1.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
     from matplotlib.lines import Line2D
 
     matches = match(frames, [IOU_THR])
@@ -87,7 +102,7 @@ def _draw_precision(ax: Axes, classes: Sequence[_Class]) -> None:
 
 
 def _draw_f1(ax: Axes, classes: Sequence[_Class], score_thr: float) -> None:
-    title(ax, "F1 over the score threshold", "IoU .5; dots: best of a class")
+    title(ax, "F1 by score threshold", "IoU .5; dots: best of each class")
     for c in classes:
         f1 = c.counts.f_beta()
         ax.plot(THRESHOLDS, f1, color=c.colour, lw=1.4)
@@ -98,7 +113,7 @@ def _draw_f1(ax: Axes, classes: Sequence[_Class], score_thr: float) -> None:
         mean,
         color=ACCENT,
         lw=2.6,
-        label=f"mean, at most {mean.max():.2f} at {score_thr:.2f}",
+        label=f"mean: largest {mean.max():.2f}, at threshold {score_thr:.2f}",
     )
     ax.axvline(score_thr, color=ACCENT, lw=1, ls="--")
     ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="score threshold", ylabel="F1")
@@ -107,9 +122,9 @@ def _draw_f1(ax: Axes, classes: Sequence[_Class], score_thr: float) -> None:
 
 
 def _draw_confusions(ax: Axes, matrix: np.ndarray, classes: Sequence[str]) -> None:
-    """Shaded by the share of a row, which for the last one is of all false alarms.
+    """Confusion matrix, shaded by the share of its row; the last row are all false alarms.
 
-    Of more than eight classes only those are shown that occur among boxes or detections.
+    If there are more than `_MANY` classes, classes without boxes and detections are left out.
     """
     from matplotlib.colors import LinearSegmentedColormap
 
@@ -119,7 +134,7 @@ def _draw_confusions(ax: Axes, matrix: np.ndarray, classes: Sequence[str]) -> No
         matrix = matrix[occurs][:, occurs]
         classes = [name for name, is_shown in zip(classes, occurs, strict=False) if is_shown]
     font = dict(fontsize=min(10.5, 150 / (len(classes) + 1)))
-    title(ax, "What is taken for what", "counts; shade: share of the row")
+    title(ax, "Confusion matrix", "counts; shade: share of the row")
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     ax.imshow(
         shares,
@@ -130,9 +145,9 @@ def _draw_confusions(ax: Axes, matrix: np.ndarray, classes: Sequence[str]) -> No
     )
     places = range(len(classes) + 1)
     ax.set_xticks(
-        places, [*classes, "not found"], rotation=35, ha="right", rotation_mode="anchor", **font
+        places, [*classes, "missed"], rotation=35, ha="right", rotation_mode="anchor", **font
     )
-    ax.set_yticks(places, [*classes, "nothing there"], **font)
+    ax.set_yticks(places, [*classes, "no box"], **font)
     ax.set(xlabel="detected", ylabel="true")
     ax.tick_params(length=0)
     for row, column in np.argwhere(matrix > 0):
@@ -152,7 +167,7 @@ def _draw_confusions(ax: Axes, matrix: np.ndarray, classes: Sequence[str]) -> No
 
 
 def _draw_sizes(ax: Axes, matches: Matches, score_thr: float) -> None:
-    title(ax, "Sizes, and how many of them are found", "IoU .5")
+    title(ax, "Boxes and recall by size", "IoU .5")
     boxes, found = recall_by_side(matches, SIDE_EDGES_PX, score_thr)
     _, found_at_all = recall_by_side(matches, SIDE_EDGES_PX, 0.0)
     used = np.flatnonzero(boxes)
@@ -164,14 +179,14 @@ def _draw_sizes(ax: Axes, matches: Matches, score_thr: float) -> None:
     )
     ax.set(
         xlim=(used[0] - 0.7, used[-1] + 0.7),
-        xlabel="side in sensor pixels (root of the area)",
+        xlabel="side of the box in sensor pixels (square root of the area)",
         ylabel="boxes",
     )
     recall = ax.twinx()
     recall.spines[["top", "left"]].set_visible(False)
     for values, style, text in (
-        (found_at_all, "--", "recall of all detections"),
-        (found, "-", f"from {score_thr:.2f} on"),
+        (found_at_all, "--", "recall, all scores"),
+        (found, "-", f"recall, scores of at least {score_thr:.2f}"),
     ):
         rate = values[used] / boxes[used]
         recall.plot(used, rate, style, color=ACCENT, marker="o", ms=4, label=text)

@@ -1,4 +1,4 @@
-"""A training run as a picture: losses over all steps, AP at each validation."""
+"""Picture of a training run: losses over all steps, and AP at each validation."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from etram_mmdet.visualization.style import ACCENT, INK, page, title
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Sums = tuple[np.ndarray, np.ndarray]
-POINTS = 300  # of a loss curve; each is a mean over the steps between
+Sums = tuple[np.ndarray, np.ndarray]  # (N,) sums of a loss, (N,) steps that each sum covers
+POINTS = 300  # most points of a loss curve; each is a mean over the steps since the one before
 _LEGEND = dict(
     loc="lower left",
     bbox_to_anchor=(-0.01, 0.99),
@@ -32,10 +32,19 @@ def draw_training(
     heading: str,
     path: Path,
 ) -> None:
-    """``losses`` by name: sums (N,) in order of steps, and over how many steps each. ``rows``: the validations, by
-    step, as results.csv holds them.
+    """Draw the losses and validations of a training and write them as PNG.
 
-    Without validations the losses are all there is to see.
+    Args:
+        losses: for each loss by name, N sums in order of steps and the number of steps that each
+            sum covers.
+        rows: validations in order of steps, as rows of results.csv. If there are none, only the
+            losses are drawn.
+        protocol: name of the protocol whose AP is drawn.
+        heading: line above the panels.
+        path: PNG file to write.
+
+    Raises:
+        InputError: the file cannot be written.
     """
     panels = 2 if rows else 1
     with page(path, 6.5 * panels, 5.2) as figure:
@@ -48,7 +57,7 @@ def draw_training(
 
 
 def _draw_losses(ax: Axes, losses: Mapping[str, Sums]) -> None:
-    title(ax, "Losses", "logarithmic")
+    title(ax, "Losses", "logarithmic scale")
     for name, sums in sorted(losses.items(), key=lambda item: item[0] != "loss"):
         steps, means = smoothed(*sums)
         is_sum = name == "loss"
@@ -87,7 +96,7 @@ def _draw_ap(ax: Axes, rows: Sequence[dict[str, str]], protocol: str) -> None:
                 ms=5,
                 label=f"{key} {columns[key][-1]:.4f}",
             )
-    band = " (band: 95 % interval over other recordings)" if has_band else ""
+    band = " (band: 95 % confidence interval for other recordings)" if has_band else ""
     ax.set(xlabel=f"step{band}", ylim=(0, None))
     ax.grid()
     ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
@@ -96,17 +105,19 @@ def _draw_ap(ax: Axes, rows: Sequence[dict[str, str]], protocol: str) -> None:
 
 
 def smoothed(sums: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The last steps of equal stretches, at most `POINTS` of them, and the means over each.
+    """Average a loss over equal parts of the training, at most `POINTS` of them.
 
     Args:
-        sums: (N,) of numbers, of which there is one for each step.
-        counts: (N,) over how many steps each sum goes.
+        sums: (N,) sums of the loss, in order of steps.
+        counts: (N,) number of steps that each sum covers.
+
+    Returns:
+        Last step of each part (M,), and mean loss per step in it (M,).
     """
     ends = np.cumsum(counts)
     borders = np.linspace(0, ends[-1], min(POINTS, int(ends[-1])) + 1)
-    stops = np.unique(
-        np.searchsorted(ends, borders, side="right")
-    )  # how many sums lie before each border
+    # number of sums before each border
+    stops = np.unique(np.searchsorted(ends, borders, side="right"))
     starts = np.unique([0, *stops[:-1]])
     stops = stops[stops > 0]
     means = np.add.reduceat(sums, starts) / np.add.reduceat(counts, starts)

@@ -1,4 +1,4 @@
-"""What tuned thresholds change, class by class."""
+"""Picture of tuned thresholds: F1 of each class before and after, and the thresholds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,17 @@ if TYPE_CHECKING:
 
 
 def draw_tuning(tuned: Tuned, before_thr: float, heading: str, path: Path) -> None:
-    """F1 on unseen recordings before and after, and the thresholds that the folds chose."""
+    """Draw F1 on unseen recordings before and after tuning, and the chosen thresholds.
+
+    Args:
+        tuned: result of :func:`tune`.
+        before_thr: score threshold before tuning, one for all classes.
+        heading: line above the panels.
+        path: PNG file to write.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
     with page(path, 13, 2.2 + 0.5 * len(tuned.points.classes)) as figure:
         left, right = figure.subplots(1, 2, sharey=True)
         _draw_gain(left, tuned, before_thr)
@@ -41,9 +51,9 @@ def _draw_gain(ax: Axes, tuned: Tuned, before_thr: float) -> None:
     ax.hlines(
         rows, np.minimum(before, after), np.maximum(before, after), color=colours, lw=3, alpha=0.6
     )
-    ax.plot(before, rows, "o", color=MUTED, ms=8, label=f"{before_thr:.2f} for all")
+    ax.plot(before, rows, "o", color=MUTED, ms=8, label=f"before: {before_thr:.2f} for all")
     ax.plot(
-        common, rows, "|", color=INK, ms=16, mew=2, label=f"best for all, {tuned.common_thr:.2f}"
+        common, rows, "|", color=INK, ms=16, mew=2, label=f"best for all: {tuned.common_thr:.2f}"
     )
     ax.scatter(after, rows, s=90, color=colours, zorder=3, label="tuned")
     ax.set(xlim=(-0.02, 1.02), xlabel="F1 at IoU .5")
