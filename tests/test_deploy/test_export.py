@@ -154,7 +154,7 @@ def exported_settings(**options) -> Description:
 
 def test_a_head_without_boxes_of_its_own_is_refused():
     model = build(
-        bbox_head=dict(type="mmdet.RTMDetHead", num_classes=3, in_channels=16, stacked_convs=1),
+        bbox_head=dict(type="mmdet.RTMDetHead", num_classes=3, stacked_convs=1),
         train_cfg=None,
         test_cfg=dict(nms_pre=100, score_thr=0.05, nms=dict(type="nms", iou_threshold=0.6)),
     )
