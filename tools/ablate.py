@@ -1,8 +1,13 @@
-"""Train and compare configs at equal samples seen: python tools/ablate.py configs/ablations/NAME.py
+"""Train several configs, each with several seeds, and write one table of their AP.
 
-Each run of the file is trained with each seed and evaluated once, after its last step. Finished runs are kept, an
-interrupted one goes on from its last checkpoint: call the same command again. The table tells what may not be compared.
-It is table.md with table.png; with --runs, --seeds or --baseline view.md with view.png.
+Example: python tools/ablate.py configs/ablations/seed_experiment_small.py --devices cpu cpu
+
+Reads an ablation file: the runs, their configs, the seeds and the number of training clips, which
+is the same for all runs that are compared. Each run is evaluated once, after its last step.
+Writes the trainings, table.md and table.png into --out; with --runs, --seeds or --baseline the
+table is called view.md and view.png. The table names the runs that must not be compared, and why.
+The example needs the data of `make demo` and about an hour on two CPU cores. Stopped, it goes on
+with the same command: finished runs are kept, others continue from their last checkpoint.
 """
 
 from __future__ import annotations
@@ -22,30 +27,49 @@ if TYPE_CHECKING:
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument(
-        "plan", metavar="ABLATION.py", help="for example configs/ablations/seed_experiment.py"
+        "plan",
+        metavar="ABLATION.py",
+        help="ablation file, for example configs/ablations/seed_experiment.py",
     )
     parser.add_argument(
         "--out",
         type=Path,
-        help="where runs, table and figure go; default: work_dirs/ablations/NAME",
+        help="folder for trainings, table and figure (default: work_dirs/ablations/NAME)",
     )
     parser.add_argument(
         "--devices",
         nargs="+",
-        help="GPUs as CUDA_VISIBLE_DEVICES names them, one run each at a time; or cpu, as often as runs may go at once",
+        help="GPU numbers as in CUDA_VISIBLE_DEVICES, with one run at a time on each; or the word "
+        "cpu, repeated once per parallel run (default: all GPUs, without a GPU one cpu)",
     )
     parser.add_argument(
-        "--samples", type=int, help="clips that each run trains on, instead of the file's number"
-    )
-    parser.add_argument("--seeds", nargs="+", type=int, default=(), help="instead of the file's")
-    parser.add_argument(
-        "--runs", nargs="+", default=(), metavar="NAME", help="only these, and the baseline"
+        "--samples",
+        type=int,
+        help="number of clips that each run trains on (default: the number in the ablation file)",
     )
     parser.add_argument(
-        "--baseline", metavar="NAME", help="the run that the others are compared with"
+        "--seeds",
+        nargs="+",
+        type=int,
+        default=(),
+        help="random seeds (default: those in the ablation file)",
     )
     parser.add_argument(
-        "--table-only", action="store_true", help="train nothing; tabulate what has finished"
+        "--runs",
+        nargs="+",
+        default=(),
+        metavar="NAME",
+        help="train only these runs and the baseline (default: all runs)",
+    )
+    parser.add_argument(
+        "--baseline",
+        metavar="NAME",
+        help="run that the others are compared with (default: the ablation file's)",
+    )
+    parser.add_argument(
+        "--table-only",
+        action="store_true",
+        help="train nothing, only write the table of the finished runs",
     )
     return parser.parse_args()
 
@@ -87,9 +111,8 @@ def main() -> None:
             say = lambda line: print(line, flush=True)  # noqa: E731
             devices = args.devices or default_devices()
             failed = Launcher(plan, out, devices, Path(__file__).with_name("train.py"), say).run()
-        is_view = (
-            args.runs or args.seeds or args.baseline
-        )  # beside the whole table, not in its place
+        # A view has a file of its own, so that the table of all runs is kept.
+        is_view = args.runs or args.seeds or args.baseline
         summarise(plan, out, "view" if is_view else "table")
     if failed:
         sys.exit(f"error: {len(failed)} runs failed:\n  " + "\n  ".join(failed))

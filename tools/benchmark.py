@@ -1,8 +1,12 @@
-"""Measure a config's model: python tools/benchmark.py CONFIG [CHECKPOINT]. Latency, training speed, memory, size.
+"""Measure the model of a config: latency, training speed, memory, number of parameters and MACs.
 
-Input is random sparse event counts of the given frame size, so no data are needed. Streaming runs one window at a time
-with the state carried. Post-processing depends on how many boxes the weights find: give a CHECKPOINT for real numbers.
-The bytes saved for the backward pass are those of --precision.
+Example: python tools/benchmark.py configs/baseline_tiny.py --sweep 24
+
+Reads a config and, optionally, a checkpoint. It needs no data: the input is random sparse event
+counts. Streaming runs one window at a time and carries the state. Post-processing takes longer the
+more boxes the weights find, so give a checkpoint for realistic numbers. The bytes that are saved
+for the backward pass depend on --precision.
+Prints a table; writes a file only with --json.
 """
 
 from __future__ import annotations
@@ -26,21 +30,27 @@ from etram_mmdet.utils.files import write_json
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
     add_config(parser)
-    parser.add_argument("checkpoint", nargs="?", help="weights; random ones without it")
+    parser.add_argument("checkpoint", nargs="?", help="checkpoint file (default: random weights)")
     add_device(parser)
     add_streamed_frames(parser)
     add_streaming(parser)
     parser.add_argument(
-        "--batch", type=int, help="lanes in training (default: the config's batch size)"
+        "--batch", type=int, help="clips per training step (default: the config's batch size)"
     )
     parser.add_argument(
-        "--clip", type=int, help="frames of a clip in training (default: the config's)"
+        "--clip", type=int, help="frames per training clip (default: the config's clip length)"
     )
     parser.add_argument(
-        "--steps", type=int, default=5, help="training steps; 0 leaves training out"
+        "--steps",
+        type=int,
+        default=5,
+        help="number of training steps; 0 skips training (default: %(default)s)",
     )
     parser.add_argument(
-        "--sweep", type=float, metavar="GIB", help="memory against batch, up to what fits into GIB"
+        "--sweep",
+        type=float,
+        metavar="GIB",
+        help="also measure memory for growing batch sizes, up to GIB of memory",
     )
     add_json(parser)
     add_cfg_options(parser)

@@ -1,4 +1,11 @@
-"""Measure reading, binning, compressing and loading on your own recordings, and what straight-from-raw costs."""
+"""Measure how fast your recordings are read, turned into frames, compressed and loaded.
+
+Example: python tools/benchmark_data.py data/etram_raw
+
+Reads a dataset folder; stages are timed on its largest recording, preprocessing on the whole
+folder. Compares training from preprocessed frames with training directly from recordings.
+Prints a table; frames go to a temporary folder, and a file is written only with --json.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +23,21 @@ from etram_mmdet.utils.files import write_json
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument(
-        "src", type=Path, metavar="IN", help="dataset folder as tools/preprocess.py takes it"
+        "src",
+        type=Path,
+        metavar="IN",
+        help="dataset folder with recordings and labels, as tools/preprocess.py takes it",
     )
-    parser.add_argument("--class-set", default=DEFAULT_CLASS_SET)
+    parser.add_argument(
+        "--class-set",
+        default=DEFAULT_CLASS_SET,
+        help="meaning of the class ids in the label files (default: %(default)s)",
+    )
     parser.add_argument(
         "--codec",
         choices=get_args(Codec),
         default=PreprocessSettings.codec,
-        help="of preprocessed frames",
+        help="compression of preprocessed frames (default: %(default)s)",
     )
     add_json(parser)
     return parser.parse_args()

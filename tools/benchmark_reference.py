@@ -1,7 +1,11 @@
-"""Measure a config's model beside RVT's own code: python tools/benchmark_reference.py RVT CONFIG.
+"""Compare the speed and memory of a config's model with the code of RVT.
 
-RVT is a clone of https://github.com/uzh-rpg/RVT; it wants `pip install omegaconf einops torchvision`. Both get the same
-weights and input and take turns, so a ratio means the same on a busy machine.
+Example: python tools/benchmark_reference.py RVT configs/baseline_tiny.py
+
+Reads a clone of https://github.com/uzh-rpg/RVT, which needs `pip install omegaconf einops
+torchvision`. Both get the same weights and the same random input and take turns, so that the
+ratios also hold on a machine that runs other programs.
+Prints a table; writes a file only with --json.
 """
 
 from __future__ import annotations
@@ -21,16 +25,29 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "rvt", type=Path, metavar="RVT", help="folder of RVT's code, which will be executed"
     )
-    parser.add_argument("config", help="config whose model RVT can build too: stages 2-4")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument(
+        "config", help="config of a model that RVT can also build: output stages 2 to 4"
+    )
+    parser.add_argument(
+        "--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure (default: all)"
+    )
     cli.add_device(parser)
     cli.add_streamed_frames(parser)
     cli.add_streaming(parser)
-    parser.add_argument("--batch", type=int, default=2, help="lanes in training")
-    parser.add_argument("--clip", type=int, default=5, help="frames of a clip in training")
-    parser.add_argument("--steps", type=int, default=5, help="training steps")
     parser.add_argument(
-        "--frames", type=int, default=2000, help="frames to evaluate, 100 detections each"
+        "--batch", type=int, default=2, help="clips per training step (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--clip", type=int, default=5, help="frames per training clip (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--steps", type=int, default=5, help="number of training steps (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--frames",
+        type=int,
+        default=2000,
+        help="number of frames to evaluate, with 100 detections each (default: %(default)s)",
     )
     cli.add_json(parser)
     cli.add_cfg_options(parser)
@@ -67,8 +84,9 @@ def measure(args: argparse.Namespace) -> dict:
 def show(args: argparse.Namespace, result: dict) -> None:
     from etram_mmdet.analysis.speed.reference import format_ratios
 
+    options = f"{args.precision}{', fused' * args.fuse}{', compiled' * args.compile}"
     how = dict(
-        streaming=f"streaming, {args.precision}{', fused' * args.fuse}{', compiled' * args.compile}, ms",
+        streaming=f"streaming, {options}, ms",
         training=f"training step, batch {args.batch}, clip {args.clip}, ms",
         evaluation=f"evaluation of {args.frames} frames, ms",
     )

@@ -1,6 +1,10 @@
-"""Show what the network sees, augmented and padded: python tools/browse_dataset.py CONFIG [--out FILE.mp4] ...
+"""Draw training batches as the network gets them: augmented and padded.
 
-A PNG has one row per lane; an MP4 shows all lanes at once, one frame per time step. No GPU and no weights are needed.
+Example: python tools/browse_dataset.py configs/patch2_sizeaware.py --out browse.mp4
+
+Reads the data of a config; needs no GPU and no weights.
+Writes a PNG with one row per lane of the batch, or an MP4 with one frame per time step that shows
+all lanes. A lane is one of the clips or streams that make up a batch.
 """
 
 from __future__ import annotations
@@ -18,16 +22,22 @@ def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
     add_config(parser)
     parser.add_argument(
-        "--split", choices=["train", "val", "test"], default="train", help="default: train"
+        "--split",
+        choices=["train", "val", "test"],
+        default="train",
+        help="which data set of the config to draw (default: %(default)s)",
     )
     parser.add_argument(
         "--out",
         type=Path,
         metavar="FILE.png|FILE.mp4",
-        help="default: work_dirs/CONFIG_NAME/browse_SPLIT.png",
+        help="picture or film to write (default: work_dirs/CONFIG_NAME/browse_SPLIT.png)",
     )
     parser.add_argument(
-        "--batches", type=int, metavar="N", help="how many; default: 2 in a PNG, 20 in an MP4"
+        "--batches",
+        type=int,
+        metavar="N",
+        help="number of batches to draw (default: 2 in a PNG, 20 in an MP4)",
     )
     add_cfg_options(parser)
     args = parser.parse_args()

@@ -1,7 +1,11 @@
-"""Table and plot of several training runs: python tools/compare.py RUN RUN [...]
+"""Compare training runs that have finished: their AP and the settings in which they differ.
 
-RUN is a work folder of tools/train.py. Says which settings of the runs differ, and refuses to put numbers beside each
-other that were measured under other rules or on other data. For a claim that one config is better: tools/ablate.py.
+Example: python tools/compare.py work_dirs/baseline work_dirs/patch2_sizeaware
+
+Reads the work folders of tools/train.py. Refuses to compare numbers that were measured by other
+protocols or on other data.
+Writes compare.md (also printed) and compare.png into --out. One run per config cannot show that a
+config is better than another; tools/ablate.py trains several seeds for that.
 """
 
 from __future__ import annotations
@@ -16,21 +20,40 @@ from etram_mmdet.utils.files import atomic_write
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN", help="two or more, such as work_dirs/baseline"
+        "runs",
+        nargs="+",
+        type=Path,
+        metavar="RUN",
+        help="two or more work folders, such as work_dirs/baseline",
     )
-    parser.add_argument("--out", type=Path, default=Path("work_dirs/compare"), metavar="FOLDER")
     parser.add_argument(
-        "--split", choices=("val", "test"), default="val", help="whose evaluations; default: val"
+        "--out",
+        type=Path,
+        default=Path("work_dirs/compare"),
+        metavar="FOLDER",
+        help="folder for table and figure (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--split",
+        choices=("val", "test"),
+        default="val",
+        help="split whose evaluations are compared (default: %(default)s)",
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
-        "--step", type=int, help="compare the evaluations at this step instead of each run's last"
+        "--step",
+        type=int,
+        help="compare the evaluations at this training step (default: each run's last evaluation)",
     )
     which.add_argument(
-        "--best", action="store_true", help="compare each run's evaluation of highest AP instead"
+        "--best",
+        action="store_true",
+        help="compare each run's evaluation with the highest AP instead of its last one",
     )
     parser.add_argument(
-        "--allow-other-training-data", action="store_true", help="warn instead of refusing"
+        "--allow-other-training-data",
+        action="store_true",
+        help="only warn if runs were trained on different data, instead of refusing",
     )
     args = parser.parse_args()
     if len(args.runs) < 2:

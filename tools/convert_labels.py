@@ -1,8 +1,11 @@
-"""Convert the labels of one recording: python tools/convert_labels.py IN OUT [--classes NAME ...]
+"""Convert the labels of one recording from one file format to another.
+
+Example: python tools/convert_labels.py export.xml NAME_bbox.npy --classes car bus --fps 10
 
 Formats: Prophesee's NAME_bbox.npy (what tools/preprocess.py reads), COCO JSON, CVAT XML, CSV with
-column names, MOT text and folders of YOLO, in both directions. IN is known by what it holds, OUT by
-its suffix (a folder: YOLO). Times become microseconds on the clock of the events.
+column names, MOT text and YOLO folders, each as input and as output. The format of IN is detected
+from its content, that of OUT follows from its suffix (a folder: YOLO). Times become microseconds
+on the clock of the events. docs/labels.md describes the formats.
 """
 
 from __future__ import annotations
@@ -18,77 +21,111 @@ from etram_mmdet.utils.cli import exit_on_input_error, make_parser
 
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
-    parser.add_argument("source", metavar="IN", type=Path, help="label file, or a folder of YOLO")
+    parser.add_argument("source", metavar="IN", type=Path, help="label file or YOLO folder to read")
     parser.add_argument(
-        "target", metavar="OUT", type=Path, help="label file to write, or a folder of YOLO"
+        "target", metavar="OUT", type=Path, help="label file or YOLO folder to write"
     )
     parser.add_argument(
         "--from",
         dest="source_format",
         choices=LABEL_FORMAT_NAMES,
-        help="format of IN; default: by its content",
+        help="format of IN (default: detected from its content)",
     )
     parser.add_argument(
         "--to",
         dest="target_format",
         choices=LABEL_FORMAT_NAMES,
-        help="format of OUT; default: by its suffix",
+        help="format of OUT (default: by its suffix)",
     )
     classes = parser.add_mutually_exclusive_group()
     classes.add_argument(
-        "--classes", nargs="+", metavar="NAME", help="class names in the order of their ids in OUT"
+        "--classes",
+        nargs="+",
+        metavar="NAME",
+        help="class names of OUT in the order of their ids; boxes of other classes are left out "
+        "(default: the classes of IN)",
     )
     classes.add_argument(
-        "--class-set", metavar="NAME|FILE.json", help="the same, and what names and ids of IN mean"
+        "--class-set",
+        metavar="NAME|FILE.json",
+        help="class set that gives the classes of OUT and the meaning of names and ids in IN",
     )
     parser.add_argument(
         "--source-classes",
         nargs="+",
         metavar="NAME",
-        help="names of the ids in IN, where the file has none",
+        help="class names of the ids in IN, if the file does not hold them",
     )
     parser.add_argument(
-        "--rename", nargs="+", type=pair, default=[], metavar="NAME=CLASS", help="such as Auto=car"
+        "--rename",
+        nargs="+",
+        type=pair,
+        default=[],
+        metavar="NAME=CLASS",
+        help="replace class names of IN, such as Auto=car",
     )
     parser.add_argument(
         "--time-unit",
         choices=get_args(LabelUnit),
-        help="what times in IN count; default: what the file tells",
+        help="unit of the times in IN (default: as the file states, else detected)",
     )
     parser.add_argument(
-        "--fps", type=float, help="frames a second, for labels that count frames; frame 0 is at 0"
+        "--fps",
+        type=float,
+        help="frames per second, if times in IN are frame numbers; frame 0 is at time 0",
     )
     parser.add_argument(
         "--frame-times",
         type=Path,
         metavar="CSV",
-        help="frame,t_us: when each frame was; default: IN_frames.csv",
+        help="CSV file with the columns frame and t_us, the time of each frame "
+        "(default: IN_frames.csv)",
     )
-    parser.add_argument("--offset-us", type=int, default=0, help="is added to every time of IN")
+    parser.add_argument(
+        "--offset-us",
+        type=int,
+        default=0,
+        help="microseconds that are added to every time of IN (default: %(default)s)",
+    )
     parser.add_argument(
         "--interpolate", action="store_true", help="add boxes between the key frames of tracks"
     )
     parser.add_argument(
         "--recording",
         type=Path,
-        help="the events: labels outside it or of other frames are refused",
+        help="recording of these labels; refuse labels outside its time or on frames of another "
+        "size than its sensor",
     )
-    parser.add_argument("--video", help="which recording of a COCO or CSV file that holds several")
+    parser.add_argument(
+        "--video",
+        help="recording to convert, if a COCO or CSV file holds labels of several recordings",
+    )
     parser.add_argument(
         "--frame-size",
         nargs=2,
         type=int,
         metavar=("W", "H"),
-        help="of the labelled frames, in pixels",
+        help="width and height of the labelled frames, in pixels",
     )
     parser.add_argument(
-        "--sensor", nargs=2, type=int, metavar=("W", "H"), help="in pixels; default: of --recording"
+        "--sensor",
+        nargs=2,
+        type=int,
+        metavar=("W", "H"),
+        help="width and height of the sensor, in pixels (default: as --recording states)",
     )
     parser.add_argument(
-        "--resize", action="store_true", help="scale boxes from the labelled frames to the sensor"
+        "--resize",
+        action="store_true",
+        help="scale boxes from the size of the labelled frames to that of the sensor",
     )
     parser.add_argument(
-        "--columns", nargs="+", type=pair, default=[], metavar="OURS=THEIRS", help="of a CSV file"
+        "--columns",
+        nargs="+",
+        type=pair,
+        default=[],
+        metavar="OURS=THEIRS",
+        help="column names of a CSV file, such as class=category",
     )
     return parser.parse_args()
 
@@ -96,7 +133,7 @@ def parse_args() -> argparse.Namespace:
 def pair(text: str) -> tuple[str, str]:
     key, is_given, value = text.partition("=")
     if not is_given:
-        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
+        raise argparse.ArgumentTypeError(f"expected KEY=VALUE, got {text!r}")
     return key, value
 
 
@@ -157,7 +194,7 @@ def convert(args: argparse.Namespace) -> None:
 def check_recording(
     table: object, path: Path, sensor_px: tuple[int, int] | None
 ) -> tuple[int, int]:
-    """The size of the sensor; raises ``InputError`` where labels lie outside the recording's time."""
+    """Check that labels lie within the time of a recording; returns the size of its sensor."""
     from etram_mmdet.events.formats import open_recording
     from etram_mmdet.events.preprocessing.plausibility import LIMITS
     from etram_mmdet.utils.errors import InputError
@@ -169,10 +206,10 @@ def check_recording(
         )
         if outside.any():
             raise InputError(
-                f"{path}: {outside.sum()} of {len(table.stamps)} labelled times lie outside its events "
-                f"({recording.t_first_us} to {recording.t_last_us} us; labels {table.stamps[0]:.0f} to "
-                f"{table.stamps[-1]:.0f} us); state the labels' clock with --time-unit, --fps, --frame-times or "
-                "--offset-us"
+                f"{path}: {outside.sum()} of {len(table.stamps)} labelled times lie outside the "
+                f"recording (events from {recording.t_first_us} to {recording.t_last_us} us, "
+                f"labels from {table.stamps[0]:.0f} to {table.stamps[-1]:.0f} us); state "
+                "the labels' clock with --time-unit, --fps, --frame-times or --offset-us"
             )
         return recording.width, recording.height
 

@@ -1,6 +1,10 @@
-"""Cut, crop or convert a recording: python tools/convert_recording.py IN OUT.h5 (or OUT.npz)
+"""Cut a recording in time, crop it, or convert its file format.
 
-IN is any recording that is read. Times stay those of IN unless --from-zero.
+Example: python tools/convert_recording.py IN.raw OUT.h5 --start-s 10 --stop-s 20
+
+Reads a recording in any format that docs/data.md lists.
+Writes an HDF5 file (OUT.h5) or NumPy archive (OUT.npz). Time stamps are those of IN unless
+--from-zero is given.
 """
 
 from __future__ import annotations
@@ -15,15 +19,29 @@ from etram_mmdet.utils.cli import add_opening, exit_on_input_error, make_parser,
 
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
-    parser.add_argument("source", metavar="IN", type=Path)
-    parser.add_argument("target", metavar="OUT", type=Path, help="ends in .h5 or .npz")
-    parser.add_argument("--start-s", type=float, help="seconds on the recording's clock")
-    parser.add_argument("--stop-s", type=float, help="seconds on the recording's clock")
+    parser.add_argument("source", metavar="IN", type=Path, help="recording to read")
     parser.add_argument(
-        "--crop", nargs=4, type=int, metavar=("LEFT", "TOP", "W", "H"), help="in pixels"
+        "target", metavar="OUT", type=Path, help="recording to write, ends in .h5 or .npz"
     )
     parser.add_argument(
-        "--from-zero", action="store_true", help="let times count from the start of the part"
+        "--start-s",
+        type=float,
+        help="start of the part, in seconds on the recording's clock (default: its first event)",
+    )
+    parser.add_argument(
+        "--stop-s",
+        type=float,
+        help="end of the part, in seconds on the recording's clock (default: its last event)",
+    )
+    parser.add_argument(
+        "--crop",
+        nargs=4,
+        type=int,
+        metavar=("LEFT", "TOP", "W", "H"),
+        help="part of the sensor to keep, in pixels (default: all of it)",
+    )
+    parser.add_argument(
+        "--from-zero", action="store_true", help="shift times so that the part begins at 0"
     )
     add_opening(parser)
     return parser.parse_args()
@@ -46,8 +64,8 @@ def main() -> None:
         )
         width, height = part.size_px(recording)
         print(
-            f"{args.target}: {count:,} of {recording.num_events:,} events, {first_us} to {last_us} us, "
-            f"{width}x{height} pixels{' (assumed)' * recording.size_is_assumed}"
+            f"{args.target}: {count:,} of {recording.num_events:,} events, {first_us} to "
+            f"{last_us} us, {width}x{height} pixels{' (assumed)' * recording.size_is_assumed}"
         )
         counts = {"stamps_corrected": recording.stamps_corrected, **recording.dropped}
         for name, number in counts.items():

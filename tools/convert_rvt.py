@@ -1,7 +1,10 @@
-"""Convert a checkpoint of RVT or eTraM: python tools/convert_rvt.py IN.ckpt OUT.pth --config CONFIG
+"""Convert a checkpoint of RVT, or of eTraM's fork of RVT, to a checkpoint of this package.
 
-IN may be a Lightning checkpoint; its tensors are read and nothing that is pickled with them is executed. OUT carries
-CONFIG, so that tools/test.py OUT.pth works.
+Example: python tools/convert_rvt.py rvt-t.ckpt rvt-t.pth --config configs/baseline_tiny.py
+
+Reads the tensors of IN, which may be a Lightning checkpoint; other pickled objects in it are not
+executed.
+Writes OUT with the weights and the config, so that tools/test.py OUT.pth needs no config.
 """
 
 from __future__ import annotations
@@ -13,16 +16,19 @@ from etram_mmdet.utils.cli import add_cfg_options, exit_on_input_error, make_par
 
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
-    parser.add_argument("source", metavar="IN.ckpt")
-    parser.add_argument("target", metavar="OUT.pth")
+    parser.add_argument("source", metavar="IN.ckpt", help="checkpoint of RVT")
+    parser.add_argument("target", metavar="OUT.pth", help="checkpoint to write")
     parser.add_argument(
-        "--config", required=True, help="config of the same size, patch size and number of classes"
+        "--config",
+        required=True,
+        help="config of a model with the same size, patch size and number of classes",
     )
     parser.add_argument(
         "--step-ms",
         type=float,
         default=50,
-        help="between the images of its training; Gen1: 125 (default: 50)",
+        help="milliseconds between two windows in the training of IN; Gen1: 125 "
+        "(default: %(default)s)",
     )
     add_cfg_options(parser)
     args = parser.parse_args()

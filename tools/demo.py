@@ -1,6 +1,10 @@
-"""From nothing to a metric and a picture: sample, preprocess, train, test. `make demo` runs it.
+"""Simulate traffic, train a small detector on it, test it and draw what it finds.
 
-Interrupted, it goes on where it was when it is called again.
+Example: python tools/demo.py, which `make demo` calls
+
+Writes recordings and frames into --data; checkpoints, results and val.png, a picture of detections,
+into --work-dir. Takes 4 to 10 minutes on two CPU cores and 0.2 GB. Stopped, it goes on with the
+same command.
 """
 
 from __future__ import annotations
@@ -21,34 +25,57 @@ TOOLS = Path(__file__).parent
 
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
-    parser.add_argument("--data", default="data", help="where the sample goes")
-    parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/demo"))
     parser.add_argument(
-        "--recordings", nargs=3, default=["28", "6", "2"], metavar=("TRAIN", "VAL", "TEST")
+        "--data",
+        default="data",
+        help="folder in which demo_raw (recordings) and demo (frames) are made "
+        "(default: %(default)s)",
     )
-    parser.add_argument("--seconds", default="6", help="length of a recording")
+    parser.add_argument(
+        "--work-dir",
+        type=Path,
+        default=Path("work_dirs/demo"),
+        help="folder for checkpoints and results (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--recordings",
+        nargs=3,
+        default=["28", "6", "2"],
+        metavar=("TRAIN", "VAL", "TEST"),
+        help="number of simulated recordings in each split (default: 28 6 2)",
+    )
+    parser.add_argument(
+        "--seconds",
+        default="6",
+        help="length of each recording, in seconds (default: %(default)s)",
+    )
     parser.add_argument(
         "--release",
         type=Path,
         metavar="FILE.pth",
-        help="also write the trained detector as the package ships it, in half precision, and test that file",
+        help="also write the trained detector in half precision, as the package ships it, and test "
+        "that file",
     )
     parser.add_argument(
-        "--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="handed to tools/train.py"
+        "--cfg-options",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override keys of the config in training",
     )
     return parser.parse_args()
 
 
 def run(step: str, tool: str, *arguments: object) -> None:
-    """Say which command a step is, run it, and stop if it fails."""
+    """Print the command of a step and run it; exit if it fails."""
     words = [str(word) for word in arguments]
     print(f"\n== {step}: python tools/{tool} {' '.join(words)}", flush=True)
     if subprocess.run([sys.executable, TOOLS / tool, *words]).returncode:
-        sys.exit(f"demo: the step '{step}' failed; the same command goes on from here")
+        sys.exit(f"demo: the step '{step}' failed; the same command continues with it")
 
 
 def train_and_test(args: argparse.Namespace, data: str) -> tuple[Path, Path]:
-    """Paths of the checkpoint and of its predictions."""
+    """Train and test; returns the paths of the checkpoint and of its predictions."""
     from mmdet.registry import DATASETS
 
     from etram_mmdet.engine.checkpoints.folder import find_checkpoint
@@ -86,13 +113,13 @@ def main() -> None:
         run("preprocess", "preprocess.py", raw, data)
         checkpoint, predictions = train_and_test(args, data)
     left = {
-        Path(raw): "the simulated recordings and their labels",
-        Path(data): "the same as frames for the network",
+        Path(raw): "simulated recordings and their labels",
+        Path(data): "the recordings as frames for the network",
     }
-    left[work_dir / "val.png"] = "twelve validation frames with truth and detections"
+    left[work_dir / "val.png"] = "twelve validation frames with ground truth and detections"
     left |= work_folder.training_files(work_dir, checkpoint, Path(CONFIG).name)
     left |= work_folder.tested_files(work_dir, checkpoint, predictions)
-    print(f"\n== left:\n{work_folder.listed(left)}")
+    print(f"\n== files:\n{work_folder.listed(left)}")
     with open(work_dir / "results.csv", newline="") as file:
         last = list(csv.DictReader(file))[-1]
     ap50 = float(last["coco/AP50"])
@@ -103,9 +130,9 @@ def main() -> None:
     recording = next(iter(sorted(Path(raw).glob("val/*_td.h5"))))
     print(
         "\nnext:",
-        f"{python} tools/detect.py {checkpoint} {recording} --out film.mp4   # a film of its detections",
-        f"{python} tools/preprocess.py YOUR_RECORDINGS data/my_data   # your own data: docs/data.md says which",
-        "make test   # the tests",
+        f"{python} tools/detect.py {checkpoint} {recording} --out film.mp4   # film of detections",
+        f"{python} tools/preprocess.py YOUR_RECORDINGS data/my_data   # your data: docs/data.md",
+        "make test   # run the tests",
         sep="\n",
     )
 

@@ -1,9 +1,14 @@
-"""Detect in a recording: python tools/detect.py [CONFIG] CHECKPOINT RECORDING --out FILE.mp4|FILE.json|FILE.csv
+"""Detect road users in a recording and write the boxes as a film, JSON or CSV.
 
-A checkpoint carries its config. One that was trained with plugins of your own needs CONFIG, which names their module.
-Any recording that tools/preprocess.py reads. Times are microseconds of the recording, boxes in a CSV its pixels. A JSON
-file has the form of tools/test.py --out, for tools/evaluate.py: boxes in pixels of the network, not cut to the frame.
-With --labels the boxes are those of tools/test.py, up to rounding, at every time that it evaluates.
+Example: python tools/detect.py work_dirs/demo data/demo_raw/val/val_day_0000_td.h5 --out film.mp4
+
+Reads a checkpoint, which carries its config (one that was trained with plugins of your own needs
+CONFIG, which names their module), or a file of tools/export.py, and a recording in any format that
+docs/data.md lists.
+Writes --out. Times are microseconds on the recording's clock. Boxes in a CSV file are in sensor
+pixels. A JSON file has the form of tools/test.py --out, for tools/evaluate.py: boxes in network
+pixels that may reach beyond the frame. With --labels the boxes are those of tools/test.py, up to
+rounding, at every time that it evaluates.
 """
 
 from __future__ import annotations
@@ -30,36 +35,63 @@ if TYPE_CHECKING:
 
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
-    parser.add_argument("paths", nargs="+", type=Path, metavar="[CONFIG] CHECKPOINT RECORDING")
     parser.add_argument(
-        "--out", type=Path, required=True, help=f"ends in one of {', '.join(SINKS)}"
+        "paths",
+        nargs="+",
+        type=Path,
+        metavar="[CONFIG] CHECKPOINT RECORDING",
+        help="CHECKPOINT: a file (.pth, or .onnx of tools/export.py), a work folder (its newest "
+        "checkpoint), or the word demo",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help=f"file to write, ends in one of {', '.join(SINKS)}",
     )
     add_device(parser)
     parser.add_argument(
-        "--score-thr", type=float, help="one threshold for all classes instead of tuned ones"
+        "--score-thr",
+        type=float,
+        help="score threshold of all classes, 0 to 1 (default: thresholds of --operating-points, "
+        "else of the checkpoint's config, else 0.3)",
     )
     parser.add_argument(
-        "--operating-points", type=Path, help="file that tools/tune_thresholds.py wrote"
+        "--operating-points",
+        type=Path,
+        help="thresholds per class: the file that tools/tune_thresholds.py wrote",
     )
     parser.add_argument(
         "--start-s",
         type=float,
-        help="when to begin, on the recording's clock; where its first event comes later than 1 s, from that event on",
+        help="start time, in seconds on the recording's clock; if the first event comes later than "
+        "1 s, counted from that event (default: the first event)",
     )
-    parser.add_argument("--duration-s", type=float, help="seconds to look at; default: to the end")
-    parser.add_argument("--step-ms", type=float, help="between windows; default: as in training")
+    parser.add_argument(
+        "--duration-s",
+        type=float,
+        help="seconds of the recording to process (default: to its end)",
+    )
+    parser.add_argument(
+        "--step-ms",
+        type=float,
+        help="milliseconds between the ends of two windows (default: as in training)",
+    )
     parser.add_argument(
         "--labels",
         type=Path,
-        help="label file of the recording, or its preprocessed folder: windows end where those of an evaluation do",
+        help="label file of the recording, or its preprocessed folder: use the windows of an "
+        "evaluation",
     )
     add_streaming(parser)
     parser.add_argument(
         "--backend",
         choices=("torch", "onnx", "openvino"),
-        help="what runs the network (default: torch, or onnx for a file of tools/export.py)",
+        help="library that runs the network (default: torch; onnx for a file of tools/export.py)",
     )
-    add_opening(parser, "default: as the file says, else as trained")
+    add_opening(
+        parser, "in pixels (default: as the file states, else as the checkpoint was trained)"
+    )
     add_cfg_options(parser)
     args = parser.parse_args()
     if len(args.paths) not in (2, 3):
@@ -70,16 +102,14 @@ def parse_args() -> argparse.Namespace:
     if args.step_ms is not None and args.step_ms <= 0:
         parser.error(f"--step-ms {args.step_ms}: expected more than 0")
     if args.step_ms is not None and args.labels is not None:
-        parser.error(
-            "--labels says where windows end, and so does --step-ms; leave one of them out"
-        )
+        parser.error("--labels and --step-ms both choose the windows; leave one of them out")
     if args.out.suffix not in SINKS:
         parser.error(f"--out {args.out}: expected a name that ends in one of {', '.join(SINKS)}")
     return args
 
 
 def _inferencer(args: argparse.Namespace, step_us: int | None) -> Inferencer:
-    """What detects: an exported graph, which needs no PyTorch, or a checkpoint."""
+    """The inferencer of an exported graph, which needs no PyTorch, or of a checkpoint."""
     from etram_mmdet.deploy.engines import is_exported
 
     chosen = args.score_thr, args.operating_points, step_us
@@ -132,7 +162,7 @@ def main() -> None:
         step_us = args.step_ms and round(args.step_ms * 1000)
         inferencer = _inferencer(args, step_us)
         with open_recording(args.recording, **opening_of(args)) as recording:
-            told = [inferencer.fit_sensor(recording), *recording.notes]
+            notes = [inferencer.fit_sensor(recording), *recording.notes]
             start_us = start_on_grid(recording.t_first_us, inferencer.step_us)
             if args.start_s is not None:
                 start_us = clock_origin_us(recording.t_first_us) + round(args.start_s * 1e6)
@@ -150,12 +180,11 @@ def main() -> None:
             dropped = ", ".join(
                 f"{number} {what}" for what, number in recording.dropped.items() if number
             )
-        for sentence in filter(None, [note, *told]):
+        for sentence in filter(None, [note, *notes]):
             print(sentence)
         seen_s = (times[-1] - times[0] + inferencer.step_us) / 1e6 if times else 0
-        print(
-            f"{args.out}: {seen_s:.1f} s of {args.recording.name} in {time.monotonic() - start:.1f} s"
-        )
+        took_s = time.monotonic() - start
+        print(f"{args.out}: {seen_s:.1f} s of {args.recording.name} in {took_s:.1f} s")
         if dropped:
             print(f"left out: {dropped}")
         print("".join(f"WARNING {sentence}\n" for sentence in watch.sentences()), end="")

@@ -1,7 +1,11 @@
-"""Measure saved predictions without a network: python tools/evaluate.py PREDICTIONS.json [--protocols coco prophesee]
+"""Compute AP from saved predictions, without running a network.
 
-PREDICTIONS is what tools/test.py --out saved, or any detector's boxes in that form (evaluation/predictions.py). With
---config the truth is that of the config's data, and every labelled frame must be there.
+Example: python tools/evaluate.py predictions.json --protocols coco prophesee
+
+Reads a file that tools/test.py --out saved, or boxes of any other detector in the same form, which
+etram_mmdet/evaluation/predictions.py describes. With --config the ground truth comes from the data
+of that config, and the file must then hold every labelled frame.
+Prints one table per protocol and writes nothing.
 """
 
 from __future__ import annotations
@@ -22,13 +26,27 @@ if TYPE_CHECKING:
 
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
-    parser.add_argument("predictions", type=Path)
     parser.add_argument(
-        "--protocols", nargs="+", default=["coco"], help="the first is the headline"
+        "predictions", type=Path, metavar="PREDICTIONS.json", help="file of predictions"
     )
-    parser.add_argument("--config", type=Path, help="config whose data give the truth")
     parser.add_argument(
-        "--split", choices=["val", "test"], default="val", help="which of its data sets"
+        "--protocols",
+        nargs="+",
+        default=["coco"],
+        metavar="PROTOCOL",
+        help="rules of evaluation, the main one first: coco, prophesee, prophesee_gen1, "
+        "etram_paper, each also with :class behind it (default: coco)",
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        help="config whose data hold the ground truth (default: the truth in the predictions)",
+    )
+    parser.add_argument(
+        "--split",
+        choices=["val", "test"],
+        default="val",
+        help="data set of --config that holds the ground truth (default: %(default)s)",
     )
     add_cfg_options(parser)
     return parser.parse_args()
@@ -60,8 +78,8 @@ def frames_of(
     classes = tuple(dataset.metainfo["classes"])
     if classes != saved.classes:
         raise InputError(
-            f"{args.predictions}: for the classes {', '.join(saved.classes)}, but {dataset.folder} has "
-            f"{', '.join(classes)}; choose another class_set"
+            f"{args.predictions}: has the classes {', '.join(saved.classes)}, but {dataset.folder} "
+            f"has {', '.join(classes)}; choose another class_set"
         )
     return with_truth_of(saved.frames, truth_of(dataset), args.predictions), classes
 

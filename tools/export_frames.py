@@ -1,7 +1,9 @@
-"""Pictures of events for a labelling tool: python tools/export_frames.py RECORDING OUT.mp4 (or a folder, for PNGs)
+"""Draw the events of a recording as a film or as pictures, for a labelling tool.
 
-Beside OUT stands a CSV file with the time of every frame in microseconds. What the labelling tool
-returns becomes labels of the recording with that file:
+Example: python tools/export_frames.py RECORDING OUT.mp4
+
+Writes OUT, and next to it a CSV file with the time of each frame in microseconds. With that file
+the labels that you draw become labels of the recording:
 
     python tools/convert_labels.py EXPORT NAME_bbox.npy --frame-times CSV --recording RECORDING
 """
@@ -23,20 +25,42 @@ if TYPE_CHECKING:
 
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
-    parser.add_argument("recording", metavar="RECORDING", type=Path)
-    parser.add_argument("out", metavar="OUT", type=Path, help="ends in .mp4, or is a folder")
+    parser.add_argument("recording", metavar="RECORDING", type=Path, help="recording to draw")
     parser.add_argument(
-        "--fps", type=float, default=10, help="frames a second of the recording; default 10"
-    )
-    parser.add_argument("--labels", type=Path, help="a label file: frames at its times instead")
-    parser.add_argument(
-        "--frame-times", type=Path, metavar="CSV", help="frame,t_us: frames at these times instead"
+        "out", metavar="OUT", type=Path, help="film (ends in .mp4), or folder for PNG files"
     )
     parser.add_argument(
-        "--window-ms", type=float, default=50, help="events in a picture; default 50 ms"
+        "--fps",
+        type=float,
+        default=10,
+        help="frames per second of the recording (default: %(default)s)",
     )
-    parser.add_argument("--start-s", type=float, help="seconds on the recording's clock")
-    parser.add_argument("--stop-s", type=float, help="seconds on the recording's clock")
+    parser.add_argument(
+        "--labels", type=Path, help="label file: draw a frame at each of its times, not at --fps"
+    )
+    parser.add_argument(
+        "--frame-times",
+        type=Path,
+        metavar="CSV",
+        help="CSV file with columns frame and t_us: draw a frame at each of these times, not at "
+        "--fps",
+    )
+    parser.add_argument(
+        "--window-ms",
+        type=float,
+        default=50,
+        help="milliseconds of events that one frame shows (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--start-s",
+        type=float,
+        help="first time, in seconds on the recording's clock (default: its first event)",
+    )
+    parser.add_argument(
+        "--stop-s",
+        type=float,
+        help="last time, in seconds on the recording's clock (default: its last event)",
+    )
     add_opening(parser)
     args = parser.parse_args()
     if not 0 < args.fps <= 1e6 or not 0 < args.window_ms <= 1e6:

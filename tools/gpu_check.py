@@ -1,8 +1,13 @@
-"""All that needs a GPU, in one command: tests, agreement with the CPU, training, memory, latency, throughput, demo.
+"""Check that a GPU computes correctly, and measure its speed and memory.
 
-Each part runs in a process of its own, leaves a JSON file with its figures and a log, and has a time limit; one that
-fails or takes too long does not stop the others. Call the same command again to run what has not passed yet.
-report.md beside them holds the tables. --device cpu --small does a little of everything without a GPU.
+Example: python tools/gpu_check.py
+
+Runs the tests that need a GPU, compares results with the CPU, trains, measures memory, latency and
+throughput, and runs the demo. Each part runs in a process of its own and has a time limit; if one
+fails or takes too long, the others still run.
+Writes a JSON file with figures and a log for each part, and report.md with all tables, into --out.
+Takes 25 minutes at most. The same command again runs only what has not passed yet.
+--device cpu --small does a little of everything without a GPU.
 """
 
 from __future__ import annotations
@@ -26,18 +31,35 @@ def parse_args() -> argparse.Namespace:
     limits = ", ".join(f"{part.name} {part.limit_s / 60:g}" for part in PARTS.values())
     parser = make_parser(__doc__)
     parser.add_argument(
-        "--parts", nargs="+", default=list(PARTS), metavar="NAME", help=f"minutes at most: {limits}"
+        "--parts",
+        nargs="+",
+        default=list(PARTS),
+        metavar="NAME",
+        help=f"run only these parts (default: all); their time limits in minutes: {limits}",
     )
     parser.add_argument(
-        "--device", choices=("cuda", "cpu"), default="cuda", help="CUDA_VISIBLE_DEVICES picks a GPU"
+        "--device",
+        choices=("cuda", "cpu"),
+        default="cuda",
+        help="device to check; CUDA_VISIBLE_DEVICES selects one of several GPUs "
+        "(default: %(default)s)",
     )
     parser.add_argument(
-        "--small", action="store_true", help="tiny networks and frames, a few steps: to try it out"
+        "--small", action="store_true", help="tiny networks and frames and few steps, for a trial"
     )
-    parser.add_argument("--out", type=Path, help="default: work_dirs/gpu_check/NAME_OF_THE_DEVICE")
-    parser.add_argument("--minutes", type=float, default=25, help="for all parts together")
     parser.add_argument(
-        "--again", action="store_true", help="run parts that have passed before too"
+        "--out",
+        type=Path,
+        help="folder for figures, logs and report (default: work_dirs/gpu_check/DEVICE_NAME)",
+    )
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=25,
+        help="time limit of all parts together, in minutes (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--again", action="store_true", help="also repeat parts that have already passed"
     )
     return parser.parse_args()
 
@@ -57,7 +79,7 @@ def main() -> None:
     from etram_mmdet.analysis.speed.gpu_check.result import PASSED
     from etram_mmdet.analysis.speed.gpu_check.size import FULL, SMALL
 
-    with exit_on_input_error("stopped"), stop_once():  # so that the part at work is stopped too
+    with exit_on_input_error("stopped"), stop_once():  # stops the running part too
         parts = chosen_parts(args.parts)
         device = torch.device(args.device)
         size = SMALL if args.small else FULL

@@ -1,7 +1,11 @@
-"""Show what a data set holds: a table here, data.json and data.png in --out.
+"""Show what a data set holds: events, boxes per class and split, box sizes, and likely mistakes.
 
-TARGET is a config, or a folder of recordings (as tools/preprocess.py takes them) or of preprocessed sequences. A
-PROBLEM is a recording that cannot be used, or whose labels do not seem to fit its events; with one the exit code is 1.
+Example: python tools/inspect_data.py data/etram_raw --no-events
+
+Reads a config, a folder of recordings as tools/preprocess.py takes it, or a folder of preprocessed
+sequences.
+Prints a table, and writes data.json and data.png into --out. A PROBLEM is a recording that cannot
+be used, or whose labels do not seem to fit its events; if there is one, the exit status is 1.
 """
 
 from __future__ import annotations
@@ -29,46 +33,59 @@ if TYPE_CHECKING:
 
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
-    parser.add_argument("target", metavar="TARGET", help="CONFIG.py or folder")
+    parser.add_argument("target", metavar="TARGET", help="config (NAME.py) or folder")
     parser.add_argument(
-        "--out", type=Path, default=Path("work_dirs/inspect_data"), help="default: %(default)s"
+        "--out",
+        type=Path,
+        default=Path("work_dirs/inspect_data"),
+        help="folder for table and picture (default: %(default)s)",
     )
     classes = parser.add_mutually_exclusive_group()
     classes.add_argument(
         "--class-set",
-        help=f"what a folder's class ids mean: a name, or a .json file (default: the names in the labels, "
-        f"else {DEFAULT_CLASS_SET})",
+        help="meaning of class ids and names in the label files of a folder: name of a class set, "
+        f"or a .json file (default: the names in the labels, else {DEFAULT_CLASS_SET})",
     )
     classes.add_argument(
         "--classes",
         nargs="+",
         metavar="[KEY=]NAME",
-        help="instead: names in order; KEY: an id or name in the labels",
+        help="class names in the order of their ids, instead of --class-set; KEY: id or name of "
+        "the class in the label files",
     )
     add_opening(parser)
     parser.add_argument(
-        "--label-fps", type=float, metavar="N", help="for label files of a folder that count frames"
+        "--label-fps",
+        type=float,
+        metavar="N",
+        help="frames per second, if times in the label files of a folder are frame numbers",
     )
     parser.add_argument(
-        "--no-events", action="store_true", help="read the labels only, which is quick"
+        "--no-events", action="store_true", help="read only the labels, which is much faster"
     )
     parser.add_argument(
         "--thresholds",
         action="store_true",
-        help="size thresholds for the loss, as a table and a config fragment",
+        help="also compute size thresholds for the size-aware loss; print them and write a config "
+        "fragment",
     )
     parser.add_argument(
-        "--rule", choices=RULES, help=f"which of them the fragment gets (default: {RULES[0]})"
+        "--rule",
+        choices=RULES,
+        help=f"rule whose thresholds the config fragment gets (default: {RULES[0]})",
     )
     parser.add_argument(
-        "--fragment", type=Path, help="where it goes (default: OUT/size_thresholds.py)"
+        "--fragment",
+        type=Path,
+        help="config fragment to write (default: OUT/size_thresholds.py)",
     )
     add_cfg_options(parser)
     args = parser.parse_args()
     args.is_config = args.target.endswith(".py")
     if args.is_config and (args.class_set or args.classes):
         parser.error(
-            "--class-set and --classes are for folders; a config says its own, or takes --cfg-options class_set=NAME"
+            "--class-set and --classes are for folders; a config states its classes, change them "
+            "with --cfg-options class_set=NAME"
         )
     if not args.is_config and args.cfg_options:
         parser.error(f"--cfg-options: {args.target} is not a config (NAME.py)")
@@ -76,7 +93,11 @@ def parse_args() -> argparse.Namespace:
 
 
 def census_of(args: argparse.Namespace) -> tuple[Census, tuple[int, ...]]:
-    """The numbers of TARGET, and the strides of its model; of a folder's those of the baseline."""
+    """Count what TARGET holds.
+
+    Returns:
+        The counts, and the strides of the config's model (for a folder: of the baseline model).
+    """
     from tqdm import tqdm
 
     from etram_mmdet.analysis.dataset.read import data_of_config, take_census
@@ -124,7 +145,8 @@ def main() -> int:
             path = args.fragment or args.out / "size_thresholds.py"
             write_thresholds(path, census, next(t for t in thresholds if t.rule == rule))
             print(
-                f"{format_thresholds(thresholds)}\n\nrule {rule} is in {path}; a config in configs/ takes it with\n"
+                f"{format_thresholds(thresholds)}\n\nThe thresholds of rule {rule} are in {path}. "
+                "A config in configs/ uses them with\n"
             )
             print(f"{usage(path)}\n")
         write_json(args.out / "data.json", as_dict(census, warnings, thresholds))

@@ -1,7 +1,10 @@
-"""Write a config for recordings of your own: python tools/make_config.py data/my_raw
+"""Write a config for your own recordings.
 
-IN holds recordings and their labels in train, val and test, as tools/preprocess.py takes them. What is found and what
-follows from it is printed, then the commands that come next.
+Example: python tools/make_config.py data/my_raw
+
+Reads a folder with train, val and test, each with recordings and labels, as tools/preprocess.py
+takes it. Reads labels only, no events.
+Writes a config, and prints what was found, what follows from it, and the next commands.
 """
 
 from __future__ import annotations
@@ -26,9 +29,13 @@ if TYPE_CHECKING:
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument("src", metavar="IN", type=Path, help="folder of recordings and labels")
-    parser.add_argument("--out", type=Path, help="the config; default: configs/own/IN.py")
     parser.add_argument(
-        "--data-root", type=Path, help="for preprocessed recordings; default: IN_frames"
+        "--out", type=Path, help="config to write (default: configs/own/NAME_OF_IN.py)"
+    )
+    parser.add_argument(
+        "--data-root",
+        type=Path,
+        help="folder where the preprocessed recordings will be (default: IN_frames)",
     )
     classes = parser.add_mutually_exclusive_group()
     classes.add_argument(
@@ -36,19 +43,27 @@ def parse_args() -> argparse.Namespace:
         nargs="+",
         metavar="[KEY=]NAME",
         default=(),
-        help="names in order; KEY: an id or name in the label files (default: all that they name)",
+        help="class names in the order of their ids; KEY: id or name of the class in the label "
+        "files (default: all classes that the label files name)",
     )
     classes.add_argument(
-        "--class-set", help="a class set by name, or a .json file, instead of --classes"
+        "--class-set", help="name of a class set, or a .json file, instead of --classes"
     )
     parser.add_argument(
-        "--sensor", nargs=2, type=int, metavar=("WIDTH", "HEIGHT"), help="for files that do not say"
+        "--sensor",
+        nargs=2,
+        type=int,
+        metavar=("WIDTH", "HEIGHT"),
+        help="size of the sensor in pixels, for recordings that do not state it",
     )
     parser.add_argument(
-        "--label-fps", type=float, metavar="N", help="for label files that count frames"
+        "--label-fps",
+        type=float,
+        metavar="N",
+        help="frames per second, if times in the label files are frame numbers",
     )
     args = parser.parse_args()
-    name = Path(os.path.abspath(args.src)).name  # of a link itself
+    name = Path(os.path.abspath(args.src)).name  # a link keeps its own name
     args.out = args.out or Path("configs/own") / f"{name}.py"
     args.data_root = args.data_root or args.src.parent / f"{name}_frames"
     if args.out.suffix != ".py":
@@ -83,7 +98,9 @@ def main() -> int:
     args = parse_args()
     with exit_on_input_error():
         if args.out.exists():
-            raise InputError(f"{args.out}: exists; name another config with --out, or remove it")
+            raise InputError(
+                f"{args.out}: this file exists; choose another one with --out, or remove it"
+            )
         made = plan(args)
         from etram_mmdet.analysis.dataset.config_text import config_text, next_commands
         from etram_mmdet.analysis.dataset.report import format_classes

@@ -1,7 +1,10 @@
-"""Make a sample of simulated traffic recordings in eTraM's on-disk form.
+"""Simulate traffic recordings with labels, in the file formats of eTraM.
 
-The default takes about a minute on two CPU cores and 0.4 GB. A sample of the size of eTraM's sensor, with --width 1280
---height 720 --recordings 24 6 4, takes about 50 minutes and 7 GB.
+Example: python tools/make_sample.py data/etram_raw
+
+Writes the folders train, val and test into OUT. The example takes about a minute on two CPU cores
+and 0.4 GB. A sample with a sensor of eTraM's size, made with --width 1280 --height 720 --recordings
+24 6 4, takes about 50 minutes and 7 GB.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from etram_mmdet.events.choices import SPLITS
 from etram_mmdet.events.class_sets import ETRAM8
-from etram_mmdet.utils.cli import exit_on_input_error
+from etram_mmdet.utils.cli import exit_on_input_error, make_parser
 from etram_mmdet.utils.interruption import stop_once
 from etram_mmdet.utils.text import table
 
@@ -22,11 +25,9 @@ STOPPED = "stopped; finished recordings are kept, the same command goes on with 
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument(
-        "out", help="folder; gets train, val and test, finished recordings in it are kept"
+        "out", metavar="OUT", help="folder to write; finished recordings in it are kept"
     )
     parser.add_argument(
         "--recordings",
@@ -34,13 +35,35 @@ def parse_args() -> argparse.Namespace:
         nargs=3,
         default=(6, 2, 2),
         metavar=("TRAIN", "VAL", "TEST"),
-        help="how many",
+        help="number of recordings in each split (default: 6 2 2)",
     )
-    parser.add_argument("--seconds", type=float, default=6.0, help="length of each recording")
-    parser.add_argument("--width", type=int, default=640, help="of the sensor, in pixels")
-    parser.add_argument("--height", type=int, default=360, help="of the sensor, in pixels")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes")
-    parser.add_argument("--workers", type=int, help="processes at a time; one per CPU if not given")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=6.0,
+        help="length of each recording, in seconds (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--width",
+        type=int,
+        default=640,
+        help="width of the sensor, in pixels (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--height",
+        type=int,
+        default=360,
+        help="height of the sensor, in pixels (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="random seed; the same seed gives the same bytes (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--workers", type=int, help="number of parallel processes (default: one per CPU core)"
+    )
     return parser.parse_args()
 
 

@@ -1,9 +1,13 @@
-"""Measure checkpoints on labelled recordings of your own: python tools/measure_recordings.py RAW CHECKPOINT ...
+"""Measure the AP of checkpoints on your own labelled recordings.
 
-RAW is a folder with test/NAME_td.h5 and test/NAME_bbox.npy (docs/data.md). Every labelled time becomes a frame, on the
-sensor's own pixels unless --downsample says otherwise. The table has AP50 and AP of the classes that the labels hold,
-a row per checkpoint, with mean and range. Pictures and all other numbers of the tests lie in --out.
-Other options, such as --class-set, --sensor or --label-fps, go to tools/preprocess.py.
+Example: python tools/measure_recordings.py FOLDER work_dirs/demo work_dirs/demo_seed3
+
+Reads a folder with test/NAME_td.h5 and test/NAME_bbox.npy; docs/data.md lists other formats. Every
+labelled time becomes a frame, at the sensor's full size unless --downsample is given.
+Writes table.md (also printed), frames, pictures and all other results of the tests into --out. The
+table has one row per checkpoint, with AP50 and AP of the classes in the labels, and a last row with
+mean and range.
+Other options, such as --class-set, --sensor or --label-fps, are passed to tools/preprocess.py.
 """
 
 from __future__ import annotations
@@ -19,35 +23,50 @@ from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import atomic_write
 
 SPLIT = "test"
-EVERY = 5  # of the labelled frames is drawn
+EVERY = 5  # every fifth labelled frame is drawn
 
 
 def parse_args() -> tuple[argparse.Namespace, list[str]]:
-    """What this tool takes itself, and what it hands on to tools/preprocess.py."""
+    """Parsed options of this tool, and the remaining words, which are for tools/preprocess.py."""
     parser = make_parser(__doc__)
     parser.add_argument(
-        "raw", type=Path, metavar="RAW", help=f"folder with {SPLIT}/ recordings and labels"
+        "raw",
+        type=Path,
+        metavar="RAW",
+        help=f"folder that holds recordings and labels in {SPLIT}/",
     )
     parser.add_argument(
-        "checkpoints", nargs="+", metavar="CHECKPOINT", help="or the work folder of a training"
+        "checkpoints",
+        nargs="+",
+        metavar="CHECKPOINT",
+        help="checkpoint files or work folders of trainings (their newest checkpoints)",
     )
-    parser.add_argument("--out", type=Path, help="default: work_dirs/measured/NAME_OF_RAW")
     parser.add_argument(
-        "--downsample", default="none", help="as in tools/preprocess.py; default: none"
+        "--out", type=Path, help="folder to write (default: work_dirs/measured/NAME_OF_RAW)"
+    )
+    parser.add_argument(
+        "--downsample",
+        default="none",
+        help="how frames become smaller than the sensor, as in tools/preprocess.py "
+        "(default: %(default)s)",
     )
     return parser.parse_known_args()
 
 
 def run(tool: str, *arguments: object) -> None:
-    """Say which command a step is, run it, and stop if it fails."""
+    """Print the command of a step and run it.
+
+    Raises:
+        InputError: when it fails.
+    """
     words = [str(word) for word in arguments]
     print(f"\n== python tools/{tool} {' '.join(words)}", flush=True)
     if subprocess.run([sys.executable, Path(__file__).with_name(tool), *words]).returncode:
-        raise InputError(f"tools/{tool} failed; its message stands above")
+        raise InputError(f"tools/{tool} failed; see its message above")
 
 
 def measure(checkpoint: str, folder: Path, frames: Path, downsample: str) -> dict[str, str]:
-    """Test one checkpoint; returns its row of results.csv without empty cells."""
+    """Test one checkpoint; returns its row of results.csv, without empty cells."""
     options = {
         "data_root": f"{frames}/",
         "test_dataloader.dataset.split": SPLIT,
@@ -61,7 +80,10 @@ def measure(checkpoint: str, folder: Path, frames: Path, downsample: str) -> dic
 
 
 def table(rows: list[dict[str, str]], checkpoints: list[str]) -> str:
-    """Markdown: AP50 and AP of the mean over classes and of every class, in percent, with mean and range at the end."""
+    """Markdown table of AP50 and AP in percent, over all classes and of each class.
+
+    There is one row per checkpoint; of several, a last row holds mean and range.
+    """
     common = set.intersection(*map(set, rows))
     names = [
         key.removeprefix("coco/AP50")
@@ -98,7 +120,8 @@ def main() -> None:
     with exit_on_input_error():
         if not (args.raw / SPLIT).is_dir():
             raise InputError(
-                f"{args.raw}: has no folder {SPLIT} with recordings and labels; see docs/data.md"
+                f"{args.raw}: expected a folder {SPLIT} with recordings and labels, but there is "
+                "none; see docs/data.md"
             )
         run(
             "preprocess.py",

@@ -1,8 +1,13 @@
-"""Turn eTraM recordings and their labels into the sequence folders that training reads.
+"""Turn recordings and their labels into preprocessed frames, which training reads.
 
-IN holds train, val and test, each with NAME_td.h5 and NAME_bbox.npy, or NAME.json (COCO), .xml (CVAT), .csv, .txt (MOT)
-or a folder NAME (YOLO) instead: see docs/labels.md. A run that was stopped goes on where it was, and
-several may work on one OUT, also from machines that share it. docs/data.md says when a recording is made anew.
+Example: python tools/preprocess.py data/etram_raw data/etram_cls8_sample
+
+Reads a folder with train, val and test, each with NAME_td.h5 and NAME_bbox.npy, or with NAME.json
+(COCO), .xml (CVAT), .csv, .txt (MOT) or a folder NAME (YOLO) in the place of NAME_bbox.npy:
+docs/labels.md. eTraM's download is read without changes.
+Writes one sequence folder per recording into OUT. Stopped, it goes on with the same command.
+Several processes may write to one OUT, also from several machines that share it. docs/data.md says
+when a recording is preprocessed again.
 """
 
 from __future__ import annotations
@@ -30,39 +35,49 @@ if TYPE_CHECKING:
 NAMES = ", ".join(choices.REPRESENTATION_NAMES)
 STOPPED = "stopped; finished recordings are kept, the same command goes on with the others"
 STOPPED_OVERWRITING = (
-    "stopped; finished recordings are kept, the same command makes all of them anew"
+    "stopped; finished recordings are kept, the same command makes all of them again"
 )
-OF_CONFIG = (
-    "representation",
-    "downsample",
-    "window_us",
-    "class_set",
-)  # options that --config stands for
+# Options whose values --config states instead.
+# Options whose values --config states instead.
+OF_CONFIG = ("representation", "downsample", "window_us", "class_set")
 HELP = dict(
-    config="a config, which says representation, window and class set instead of the options for them",
-    frames="rvt: labels at 30 or 60 Hz thinned to 10 Hz; all: every label time; auto: rvt where it applies (default)",
-    representation=f"one of {NAMES}, and its options: bins=5 edges=window (default: RVT's histogram)",
-    preset="RVT's rules for a data set: gen4 (1Mpx) keeps class ids 0 to 2; gen1 leaves out boxes with a side under "
-    "10 px or a diagonal under 30 px, takes 304x240 pixels and halves nothing (default: etram)",
-    downsample="fewer pixels by a whole factor, which is 2 unless a number follows (sum8): nearest, RVT's way and the "
-    "default except for gen1, sum keeps every event, none leaves the frame as it is",
-    labels="which of eTraM's label files: beside the recordings (3 classes) or eight_class; auto prefers these",
-    event_time_unit="what the recordings' time stamps count (default: us)",
-    label_time_unit="what the label files' times count (default: us; of other formats than arrays what the file tells)",
-    label_offset_us="added to label times: microseconds, or start for labels that count from the recording's start",
-    box_format="what x, y, w, h hold: corner and size (xywh, default), centre and size, or two corners",
+    config="config that states representation, window and class set, instead of the options for "
+    "them",
+    frames="which label times become frames: rvt (labels at 30 or 60 Hz thinned to 10 Hz), all, or "
+    "auto (rvt where it applies, else all) (default: %(default)s)",
+    representation=f"one of {NAMES}, and its options, such as bins=5 edges=window "
+    "(default: RVT's histogram)",
+    preset="RVT's rules for a data set. gen4 (1Mpx) keeps class ids 0 to 2. gen1 leaves out boxes "
+    "with a side under 10 px or a diagonal under 30 px, assumes a sensor of 304x240 pixels and "
+    "keeps its full size (default: %(default)s)",
+    downsample="make frames smaller by a whole factor: 2, or the number that follows (sum8). "
+    "nearest is RVT's rule, sum keeps every event, none keeps the sensor's size "
+    "(default: nearest; with --preset gen1: none)",
+    labels="label files of eTraM to read: beside (those next to the recordings, 3 classes), "
+    "eight_class, or auto (eight_class if they are there) (default: %(default)s)",
+    event_time_unit="unit of the events' time stamps (default: %(default)s)",
+    label_time_unit="unit of the times in label files (default: us; in formats other than .npy: as "
+    "the file states)",
+    label_offset_us="microseconds to add to label times; or the word start, if labels count from "
+    "the start of the recording (default: %(default)s)",
+    box_format="meaning of x, y, w, h: corner and size (xywh), centre and size (cxcywh), or two "
+    "corners (xyxy) (default: %(default)s)",
     drop_labels_outside="leave out labels before the first and after the last event",
-    event_columns="what the columns of text and of arrays are, in their order: x,y,p,t (default: found)",
-    sort_events="sort events by time, for files in another order; takes each recording into memory",
-    class_set="what ids and names in the label files mean: the name of a class set, or a FILE.json of your own "
-    "(docs/classes.md); default: ids 0 to 7 without names, etram8 for eTraM's eight classes, 1mpx with --preset gen4",
-    drop_unknown_classes="drop boxes of classes that the class set does not know; those of class -1 are ignored in "
-    "evaluation",
-    label_fps="frames a second of labels that count frames, the first at 0; default: the map beside them",
-    resize_labels="scale boxes from the labelled frames to the sensor",
+    event_columns="names of the columns of a text file or array, in their order "
+    "(default: detected)",
+    sort_events="sort events by time, for files in another order; loads each recording into memory",
+    class_set="meaning of class ids and names in the label files: name of a class set, or a "
+    ".json file of your own (docs/classes.md). Use etram8 for eTraM's eight classes and 1mpx with "
+    "--preset gen4 (default: ids 0 to 7 without names)",
+    drop_unknown_classes="drop boxes of classes that are not in the class set; those of class -1 "
+    "are then ignored in evaluation",
+    label_fps="frames per second, if times in label files are frame numbers; frame 0 is at time 0 "
+    "(default: read the times from NAME_frames.csv)",
+    resize_labels="scale boxes from the size of the labelled frames to that of the sensor",
     interpolate_labels="add boxes between the key frames of tracks",
-    keep_implausible="keep recordings whose labels do not seem to fit their events, and say so",
-    codec="lz4 takes two to five times the room and is read about twice as fast; RVT reads both",
+    keep_implausible="keep recordings whose labels do not seem to fit their events, with a warning",
+    codec="compression of frames; lz4 takes two to five times the room of zstd and is read about "
+    "twice as fast; RVT reads both (default: %(default)s)",
 )
 
 
@@ -70,8 +85,8 @@ def parse_args() -> argparse.Namespace:
     default = PreprocessSettings
     frames, codecs, labels = map(get_args, (choices.FrameRule, choices.Codec, choices.LabelFiles))
     parser = make_parser(__doc__)
-    parser.add_argument("src", metavar="IN", help="dataset folder")
-    parser.add_argument("dst", metavar="OUT", help="folder for the sequences")
+    parser.add_argument("src", metavar="IN", help="dataset folder to read")
+    parser.add_argument("dst", metavar="OUT", help="folder to write")
     parser.add_argument(
         "--preset", choices=get_args(choices.Preset), default=default.preset, help=HELP["preset"]
     )
@@ -87,14 +102,17 @@ def parse_args() -> argparse.Namespace:
         "--downsample", metavar="none|nearest|sum|sumN|nearestN", help=HELP["downsample"]
     )
     parser.add_argument(
-        "--window-us", type=int, default=default.window_us, help="length of a window"
+        "--window-us",
+        type=int,
+        default=default.window_us,
+        help="microseconds of events in one frame (default: %(default)s)",
     )
     parser.add_argument(
         "--sensor",
         nargs=2,
         type=int,
         metavar=("WIDTH", "HEIGHT"),
-        help="in pixels, for files that do not say",
+        help="size of the sensor in pixels, for recordings that do not state it",
     )
     parser.add_argument("--config", help=HELP["config"])
     parser.add_argument("--labels", choices=labels, default="auto", help=HELP["labels"])
@@ -102,15 +120,23 @@ def parse_args() -> argparse.Namespace:
     add_reading_options(parser)
     parser.add_argument("--codec", choices=codecs, default=default.codec, help=HELP["codec"])
     parser.add_argument(
-        "--import", dest="modules", nargs="+", default=[], help="modules with your representations"
+        "--import",
+        dest="modules",
+        nargs="+",
+        default=[],
+        metavar="MODULE",
+        help="Python modules to import, which register representations of your own",
     )
     parser.add_argument(
         "--workers",
         type=int,
         default=os.cpu_count(),
-        help="recordings at a time; 0: in this process",
+        help="number of recordings processed in parallel; 0: in the main process "
+        "(default: one per CPU core)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace sequences that exist")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="preprocess recordings in OUT again"
+    )
     args = parser.parse_args()
     said_twice = [
         name
@@ -118,14 +144,13 @@ def parse_args() -> argparse.Namespace:
         if args.config and getattr(args, name) != parser.get_default(name)
     ]
     if said_twice:
-        parser.error(
-            f"--{said_twice[0].replace('_', '-')}: {args.config} says it; leave one of them out"
-        )
+        option = said_twice[0].replace("_", "-")
+        parser.error(f"--{option}: {args.config} states it too; leave out one of the two")
     return args
 
 
 def add_reading_options(parser: argparse.ArgumentParser) -> None:
-    """How files are read that follow another convention than eTraM's."""
+    """Add the options for files that follow other conventions than eTraM's."""
     units = get_args(choices.TimeUnit)
     parser.add_argument(
         "--event-time-unit", choices=units, default="us", help=HELP["event_time_unit"]
@@ -172,7 +197,7 @@ def settings_of(args: argparse.Namespace) -> PreprocessSettings:
 
 
 def settings_in(config: str) -> dict:
-    """What a config says about the frames and classes of its data."""
+    """Representation, window and class set of a config, as arguments of PreprocessSettings."""
     from etram_mmdet.datasets.shared_keys import dataset_config, representation_of
     from etram_mmdet.engine.config.load import load_config
 

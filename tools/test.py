@@ -1,6 +1,11 @@
-"""Evaluate a checkpoint: python tools/test.py [CONFIG] CHECKPOINT [--out FILE.json] [--show-dir DIR] [--tta] ...
+"""Evaluate a checkpoint on the test split: AP by class and size.
 
-A checkpoint carries its config, so CONFIG may be left out; one that describes another model is refused.
+Example: python tools/test.py work_dirs/demo --out predictions.json
+
+Reads a checkpoint, which carries its config; CONFIG may replace that one, but must describe the
+same model.
+Writes the log and results.csv into the work folder. With --out it also writes predictions, with
+--show-dir pictures.
 """
 
 from __future__ import annotations
@@ -24,35 +29,45 @@ def parse_args() -> argparse.Namespace:
         "paths",
         nargs="+",
         metavar="[CONFIG] CHECKPOINT",
-        help="a work folder stands for its newest checkpoint",
+        help="CHECKPOINT: a file, a work folder (its newest checkpoint), or the word demo",
     )
     parser.add_argument(
-        "--work-dir", help="where the log and results.csv go; default: the checkpoint's folder"
+        "--work-dir", help="folder for the log and results.csv (default: the checkpoint's folder)"
     )
     parser.add_argument(
-        "--out", metavar="FILE.json", help="save predictions and truth of every evaluated frame"
+        "--out",
+        metavar="FILE.json",
+        help="save predictions and ground truth of every evaluated frame",
     )
     parser.add_argument(
-        "--show-dir", metavar="DIR", help="write pictures of frames with truth and detections"
+        "--show-dir",
+        metavar="DIR",
+        help="folder for pictures of frames with ground truth and detections",
     )
     parser.add_argument(
         "--show-every",
         type=int,
         default=50,
         metavar="N",
-        help="draw every N-th labelled frame only",
+        help="draw only every N-th labelled frame of a recording (default: %(default)s)",
     )
     parser.add_argument(
         "--show-films",
         action="store_true",
-        help="also write a film of every recording to --show-dir",
+        help="also write a film of each recording into --show-dir",
     )
-    parser.add_argument("--show", action="store_true", help="open a window for every picture")
+    parser.add_argument("--show", action="store_true", help="show each picture in a window")
     parser.add_argument(
-        "--wait-time", type=float, default=2, metavar="S", help="seconds per window; default: 2"
+        "--wait-time",
+        type=float,
+        default=2,
+        metavar="S",
+        help="seconds for which --show shows each picture (default: %(default)s)",
     )
     parser.add_argument(
-        "--tta", action="store_true", help="run every stream also mirrored and merge the detections"
+        "--tta",
+        action="store_true",
+        help="test-time augmentation: run each stream also mirrored and merge the detections",
     )
     add_cfg_options(parser)
     add_launcher(parser)

@@ -1,8 +1,13 @@
-"""Train a detector: python tools/train.py CONFIG [--work-dir DIR] [--resume] ...
+"""Train a detector.
 
-Ctrl-C (SIGINT) and SIGTERM end the current step, or the current batch of a validation, save a checkpoint and exit with
-status 130 and 143. A second signal, more than a second after the first, ends the training at once. With `--resume auto`
-one command serves for every start: the first one, and each that goes on.
+Example: python tools/train.py configs/patch2_sizeaware.py --resume auto
+
+Reads a config and the preprocessed data that it names.
+Writes checkpoints, log, results.csv and pictures into the work folder; index.html there says what
+each file is. --dry-run finds most mistakes in a minute. README lists training times.
+Ctrl-C (SIGINT) and SIGTERM end the current step, or the current batch of a validation, save a
+checkpoint and exit with status 130 and 143. A second signal, more than a second after the first,
+ends the training at once. With `--resume auto` the same command starts a training and continues it.
 """
 
 from __future__ import annotations
@@ -23,33 +28,35 @@ from etram_mmdet.utils.cli import (
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-NEWEST = "newest"  # what --resume without a word stands for
+NEWEST = "newest"  # value of --resume without a word
 
 
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
     add_config(parser)
     parser.add_argument(
-        "--work-dir", help="where checkpoints and logs go; default work_dirs/CONFIG_NAME"
+        "--work-dir", help="folder for checkpoints and logs (default: work_dirs/CONFIG_NAME)"
     )
-    parser.add_argument("--amp", action="store_true", help="mixed precision where there is a GPU")
+    parser.add_argument(
+        "--amp", action="store_true", help="train in mixed precision, if there is a GPU"
+    )
     parser.add_argument(
         "--auto-scale-lr",
         action="store_true",
-        help="scale the learning rate with the batches of all processes",
+        help="scale the learning rate with the batch size of all processes together",
     )
     parser.add_argument(
         "--resume",
         nargs="?",
         const=NEWEST,
         metavar="CHECKPOINT",
-        help="go on from CHECKPOINT; default: the newest intact one in the work folder; with the word auto: that one, "
-        "or from the start where there is none yet",
+        help="continue from CHECKPOINT; without a value: from the newest intact checkpoint in the "
+        "work folder; with the word auto: the same, or start from the beginning if there is none",
     )
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="check everything: one step, a short validation, every hook; keep nothing",
+        help="check everything and keep nothing: one step, a short validation, every hook",
     )
     add_cfg_options(parser)
     add_launcher(parser)
@@ -61,7 +68,9 @@ def use_resume(cfg: Config, resume: str | None) -> None:
     from etram_mmdet.engine.checkpoints.folder import find_checkpoint
 
     if resume == "auto" and find_checkpoint(cfg.work_dir) is None:
-        print(f"{cfg.work_dir}: no checkpoint yet, so the training starts afresh", flush=True)
+        print(
+            f"{cfg.work_dir}: no checkpoint yet, so training starts from the beginning", flush=True
+        )
     elif resume:
         cfg.resume = True
         cfg.load_from = None if resume in ("auto", NEWEST) else resume

@@ -1,7 +1,11 @@
-"""Score thresholds for deployment: python tools/tune_thresholds.py PREDICTIONS.json [--precision .9 | ...]
+"""Choose a score threshold for each class, for use in deployment.
 
-PREDICTIONS is what tools/test.py --out saved. The gain that is shown is that on recordings unseen in tuning; of a
-single recording, on blocks of its time.
+Example: python tools/tune_thresholds.py predictions.json --precision 0.9
+
+Reads predictions that tools/test.py --out saved.
+Writes a config fragment, which tools/detect.py takes as --operating-points, and a figure. Prints
+what the thresholds gain on recordings that were not used to choose them; if there is only one
+recording, on parts of it that were not used.
 """
 
 from __future__ import annotations
@@ -16,38 +20,60 @@ from etram_mmdet.utils.files import atomic_write
 
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
-    parser.add_argument("predictions", type=Path)
+    parser.add_argument(
+        "predictions", type=Path, metavar="PREDICTIONS.json", help="file of predictions"
+    )
     goals = parser.add_mutually_exclusive_group()
     goals.add_argument(
         "--f-beta",
         type=float,
         metavar="BETA",
-        help="largest F-beta of each class (default, with 1)",
+        help="goal: highest F-beta score of each class (default, with BETA = 1)",
     )
     goals.add_argument(
-        "--precision", type=float, help="the most recall with at least this precision"
+        "--precision", type=float, help="goal: highest recall with at least this precision, 0 to 1"
     )
-    goals.add_argument("--recall", type=float, help="the most precision with at least this recall")
     goals.add_argument(
-        "--false-alarms", type=float, metavar="PER_MIN", help="most recall with so many per class"
+        "--recall", type=float, help="goal: highest precision with at least this recall, 0 to 1"
+    )
+    goals.add_argument(
+        "--false-alarms",
+        type=float,
+        metavar="PER_MIN",
+        help="goal: highest recall with at most PER_MIN false alarms of each class per minute",
     )
     parser.add_argument(
-        "--step-ms", type=float, help="from window to window in deployment (default: as predicted)"
+        "--step-ms",
+        type=float,
+        help="milliseconds between two windows in deployment (default: as in the predictions)",
     )
     parser.add_argument(
-        "--by-size", action="store_true", help="thresholds for small, medium and large boxes"
+        "--by-size",
+        action="store_true",
+        help="choose thresholds for small, medium and large boxes separately",
     )
     parser.add_argument(
-        "--nms", action="store_true", help="choose NMS of each class too, among stricter ones"
+        "--nms",
+        action="store_true",
+        help="also choose the IoU threshold of NMS for each class, among values below that of the "
+        "predictions",
     )
     parser.add_argument(
-        "--min-boxes", type=int, default=20, help="fewer: no threshold of its own (default: 20)"
+        "--min-boxes",
+        type=int,
+        default=20,
+        help="a class with fewer boxes gets the threshold of all classes (default: %(default)s)",
     )
     parser.add_argument(
-        "--before", type=float, default=SCORE_THR, help="to compare with (default: %(default)s)"
+        "--before",
+        type=float,
+        default=SCORE_THR,
+        help="threshold for all classes that the result is compared with (default: %(default)s)",
     )
     parser.add_argument(
-        "--out", type=Path, help="config fragment; default: operating_points.py beside PREDICTIONS"
+        "--out",
+        type=Path,
+        help="config fragment to write (default: operating_points.py in the folder of PREDICTIONS)",
     )
     args = parser.parse_args()
     if args.step_ms is not None and not args.step_ms > 0:
@@ -77,9 +103,8 @@ def main() -> None:
             saved = saved._replace(
                 frames=[frame._replace(step_us=step_us) for frame in saved.frames]
             )
-        frames, _ = PROTOCOLS["coco"].select(
-            saved.frames
-        )  # what a person is shown: boxes cut to the frame
+        # Boxes are cut to the frame, as in a film or a CSV file.
+        frames, _ = PROTOCOLS["coco"].select(saved.frames)
         nms_ious = stricter_nms(saved, args.predictions) if args.nms else ()
         tuned = tune(
             frames,
@@ -94,7 +119,8 @@ def main() -> None:
         draw_tuning(tuned, args.before, f"{args.predictions.name}: {goal}", figure)
         print(f"goal: {goal}\n\n{report.format_tuning(tuned, args.before)}\n\n{args.out}, {figure}")
         print(
-            f"\npython tools/detect.py CHECKPOINT RECORDING --out film.mp4 --operating-points {args.out}"
+            "\nnext:\npython tools/detect.py CHECKPOINT RECORDING --out film.mp4 "
+            f"--operating-points {args.out}"
         )
 
 

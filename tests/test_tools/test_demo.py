@@ -54,7 +54,7 @@ def test_demo(made):
 
 def test_every_file_is_named_with_what_it_is(made):
     folder, output = made
-    lines = output.split("== left:\n")[1].split("\n\n")[0].splitlines()
+    lines = output.split("== files:\n")[1].split("\n\n")[0].splitlines()
     named = {path: what for path, what in (line.split("  ", 1) for line in lines)}
     assert all(what.strip() for what in named.values())
     left = {str(path) for path in (folder / "run").iterdir()} | {

@@ -167,7 +167,7 @@ def test_a_picture_shows_the_events_before_its_time(recording, tmp_path):
 @pytest.mark.parametrize(
     "options, told",
     [
-        (["--offset-us", 10**9], "labelled times lie outside its events"),
+        (["--offset-us", 10**9], "labelled times lie outside the recording"),
         (
             ["--frame-size", 640, 480],
             "its labels are for frames of 640x480 px, but the sensor has 96x64; add --resize",

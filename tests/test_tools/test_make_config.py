@@ -80,10 +80,10 @@ def test_its_commands_lead_to_a_training(foreign, tmp_path):
     trained = run(*dry_run, "--cfg-options", *small)
     assert "val: no recordings, so the training runs without validation" in trained
     assert "Nothing was kept" in trained and "fork lift" in trained
-    assert f"{config}: exists; name another config with --out" in run(
+    assert f"{config}: this file exists; choose another one with --out" in run(
         TOOL, foreign, *words, ok=False
     )
-    assert f"--downsample: {config} says it" in run(*preprocess, "--downsample", "none", ok=False)
+    assert f"--downsample: {config} states it too" in run(*preprocess, "--downsample", "none", ok=False)
 
 
 def test_there_is_a_test_where_there_are_recordings_for_it(raw_sample, tmp_path):

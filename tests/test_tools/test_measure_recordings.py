@@ -55,6 +55,7 @@ def test_a_folder_without_recordings_is_refused(tmp_path):
         "tools/measure_recordings.py", tmp_path, "work_dirs/x", "--out", tmp_path / "out", ok=False
     )
     assert (
-        f"error: {tmp_path}: has no folder test with recordings and labels; see docs/data.md"
+        f"error: {tmp_path}: expected a folder test with recordings and labels, but there is none; "
+        "see docs/data.md"
         in output
     )

@@ -44,7 +44,7 @@ def test_the_status_says_which_signal_it_was(ended):
     _, (in_step, output), _, (in_validation, _), _, (undisturbed, _) = ended
     assert (in_step, in_validation, undisturbed) == (143, 130, 0)
     assert (
-        "no checkpoint yet, so the training starts afresh" in output and "Traceback" not in output
+        "no checkpoint yet, so training starts from the beginning" in output and "Traceback" not in output
     )
 
 
