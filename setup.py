@@ -66,8 +66,8 @@ setup(
         "tqdm",
     ],
     extras_require={
-        # To train and to evaluate. `make setup` installs these without their own dependencies instead, since those
-        # bring opencv-python, which needs the libraries of a desktop.
+        # To train and to evaluate. `make setup` installs these without their own dependencies
+        # instead, since those bring opencv-python, which needs the libraries of a desktop.
         "mmdet": [
             "torch>=2.4",
             "onedl-mmengine>=0.10.12",

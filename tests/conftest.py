@@ -29,13 +29,19 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def reference_raw(tmp_path_factory) -> Path:
-    """The recordings that the reference preprocessed to what is in ``tests/data``: four, of 1280x720 sensor pixels."""
+    """Raw recordings whose preprocessing by the reference code is in ``tests/data``.
+
+    There are four, with a sensor of 1280x720 pixels.
+    """
     return write_recordings(tmp_path_factory.mktemp("reference_raw"))
 
 
 @pytest.fixture(scope="session")
 def raw_sample(tmp_path_factory) -> Path:
-    """Synthetic recordings of 96x64 sensor pixels and two seconds: three to train, two each to validate and test."""
+    """Simulated recordings of two seconds, with a sensor of 96x64 pixels.
+
+    Three are for training, two for validation and two for testing.
+    """
     out = tmp_path_factory.mktemp("raw")
     make_sample(out, width=96, height=64, recordings=(3, 2, 2), duration_s=2.0, workers=2)
     return out
@@ -51,7 +57,10 @@ def sample(raw_sample, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(sample, tmp_path_factory) -> tuple[Path, str]:
-    """Work folder of a four-step run with two validations, not to be written to, and what it printed."""
+    """Work folder of a training of four steps with two validations, and its output.
+
+    Tests must not write to the folder.
+    """
     folder = tmp_path_factory.mktemp("run")
     options = ["--cfg-options", f"data_root={sample}/", *SMALL, ALL_BOXES]
     return folder, run("tools/train.py", CONFIG, "--work-dir", folder, *options)

@@ -1,4 +1,7 @@
-"""Every config builds, trains one step, evaluates one, dumps and reloads; and says what its name says."""
+"""Every config builds, trains a step, evaluates a batch and can be written and read.
+
+Its settings are those that its name promises.
+"""
 
 from __future__ import annotations
 
@@ -35,13 +38,17 @@ def expected_strides(name: str) -> tuple[int, ...]:
     return (8, 16, 32)
 
 
-# Trainable parameters of RVT with 3 classes (facts of the reference), which differ from 8 classes by 5 outputs a level.
+# Trainable parameters of RVT with 3 classes (facts of the reference), which differ from 8 classes
+# by 5 outputs a level.
 RVT_PARAMETERS = dict(baseline=18_536_856, baseline_small=9_870_456, baseline_tiny=4_405_336)
 
 
 @pytest.fixture(scope="module")
 def data_for(raw_sample, tmp_path_factory):
-    """The small sample as a config's dataset wants it: recordings, or preprocessed with its representation."""
+    """The small sample in the form that a config's dataset reads.
+
+    That is recordings, or frames with the config's representation.
+    """
     made = {}
 
     def data_root(dataset: dict) -> Path:
@@ -61,7 +68,10 @@ def data_for(raw_sample, tmp_path_factory):
 
 
 def reduced(path, data_for) -> Config:
-    """The config on small frames: partitions shrink with them, the classes are the sample's, nothing else changes."""
+    """The config with small frames.
+
+    Partitions are smaller and the classes are the sample's; nothing else changes.
+    """
     data = data_for(load_config(path).train_dataloader.dataset)
     options = {
         "data_root": f"{data}/",
@@ -326,7 +336,7 @@ def test_a_warm_up_of_one_step_is_refused():
 
 
 def test_a_schedule_of_another_length_is_refused():
-    """A complete config whose training was shortened would never come to the end of its schedule."""
+    """Shortening the training of a complete config would cut off its schedule."""
     cfg = load_config(ROOT / "configs" / "baseline.py")
     cfg.train_cfg.max_iters = 500
     with pytest.raises(InputError, match=r"max_iters=500, but .* total_steps=100000"):

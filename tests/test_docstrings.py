@@ -19,7 +19,7 @@ RIDDLES = ("the origin", " of those that ", "; the whole without")
 
 
 def described(tree: ast.Module) -> Iterator[tuple[str, ast.FunctionDef, str]]:
-    """Public functions and constructors of public classes, with the docstring that names their arguments."""
+    """Public functions and constructors of public classes, with their docstrings."""
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
             yield node.name, node, ast.get_docstring(node) or ""

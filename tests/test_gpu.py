@@ -1,4 +1,7 @@
-"""What only a GPU can show: the same numbers as on a CPU, mixed precision, CUDA graphs, memory. `pytest -m gpu`."""
+"""Tests that need a GPU: `pytest -m gpu`.
+
+They compare numbers with the CPU, and try mixed precision, CUDA graphs and memory.
+"""
 
 from __future__ import annotations
 
@@ -117,7 +120,10 @@ def test_mixed_precision_trains():
 
 
 def test_patch2_batch6_trains_in_12_gib():
-    """The experiment that ran out of memory, whole: 384x640 after padding, clips of 5, mixed precision."""
+    """The experiment that ran out of memory, in full size.
+
+    It has frames of 384x640 after padding, clips of 5 frames, and mixed precision.
+    """
     cfg, model = build("patch2_sizeaware_batch6", {})
     wrapper = build_optim_wrapper(model.train(), cfg.optim_wrapper)
     data = random_clips(

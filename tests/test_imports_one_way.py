@@ -11,7 +11,8 @@ import pytest
 
 from tests.helpers.paths import ROOT
 
-# Every package and module directly inside etram_mmdet; each may import itself and what stands before it.
+# Every package and module directly inside etram_mmdet; each may import itself and what stands
+# before it.
 ORDER = """
     utils ops events simulation datasets models testing evaluation visualization engine
     tracking deploy apis analysis plugins __init__ __main__
@@ -48,7 +49,7 @@ def test_imports_go_up_the_flow(path):
 
 
 def named(path):
-    """Module and name of every import of ours by ``from``, inside functions too; they run when a tool is used."""
+    """Module and name of every ``from`` import of this package, also inside functions."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "etram_mmdet":
             yield from ((node.module, alias.name) for alias in node.names)

@@ -1,4 +1,7 @@
-"""docs/models.md and docs/python.md: the table is that of model-index.yml and of the files, and the commands run."""
+"""docs/models.md and docs/python.md are right.
+
+The table agrees with model-index.yml and the files, and the commands run.
+"""
 
 from __future__ import annotations
 
@@ -60,10 +63,13 @@ def test_the_commands_and_the_example_run(tmp_path):
 
 
 def _without_optional_packages(code: str) -> str:
-    """Stand-ins where pandas and supervision are not installed, so that the example's own lines run as they are."""
+    """Replace pandas and supervision if they are not installed.
+
+    The lines of the example then run unchanged.
+    """
     return (
         "import sys\nfrom unittest.mock import MagicMock\n"
         "for name in ('pandas', 'supervision'):\n"
-        "    try:\n        __import__(name)\n    except ImportError:\n        sys.modules[name] = MagicMock()\n"
-        + code
+        "    try:\n        __import__(name)\n"
+        "    except ImportError:\n        sys.modules[name] = MagicMock()\n" + code
     )

@@ -1,4 +1,4 @@
-"""Private names of other packages stand in one list, which holds no more and no less than what is used."""
+"""One list holds exactly the private names of other packages that are used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every command of README and of the pages that teach is run, reduced in size, as it stands in the text."""
+"""Run every command of README and of the teaching pages, as the text has it, in a small size."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ def checkout(tmp_path_factory):
 
 
 def table(folder, pattern: str) -> str:
-    """The file that fits the pattern, without the spaces that make its columns line up."""
+    """Text of the file that fits the pattern, without the spaces that align its columns."""
     return re.sub(" +", " ", next(folder.glob(pattern)).read_text())
 
 
 def shell(command: str, folder) -> str:
-    """What a command prints. A plain tool is forked from a process that has done its imports."""
+    """Output of a command. A plain tool is forked from a process that has done its imports."""
     path = f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"
     env = {**os.environ, "PATH": path, "OMP_NUM_THREADS": THREADS}
     if command.startswith("python tools/") and "||" not in command:
@@ -88,7 +88,10 @@ def tool(command: str, folder, env: dict[str, str]) -> str:
 
 
 def prepare(command: str, folder) -> None:
-    """What the README asks its reader to have: the demo's data, own recordings, a released checkpoint."""
+    """Make what README expects of its reader.
+
+    That is the demo's data, recordings of one's own, and a released checkpoint.
+    """
     if "tools/ablate.py" in command:
         (folder / "data" / "demo").symlink_to(folder / "data" / "etram_cls8_sample")
     if "data/my_raw" in command and not (folder / "data" / "my_raw").exists():

@@ -1,6 +1,7 @@
 """Compute the answers in this folder with the reference's own code: see README.md beside this file.
 
-Tests never run this. It imports RVT from a clone, which claims the top-level names ``models``, ``data`` and ``utils``.
+Tests never run this. It imports RVT from a clone, which claims the top-level names ``models``,
+``data`` and ``utils``.
 """
 
 from __future__ import annotations

@@ -60,7 +60,10 @@ class Kind(NamedTuple):
 
 
 def read_windows(path: Path) -> tuple:
-    """As preprocessing and streams do: windows of 50 ms, then what no window asked for, and all that is told of it."""
+    """Read a recording as preprocessing and streams do.
+
+    These read windows of 50 ms, then the remaining events, and all counts and notes.
+    """
     with open_recording(path) as recording:
         for number in range(3):
             start_us = recording.t_first_us + number * 50_000
@@ -89,7 +92,10 @@ def _recording(name: str) -> Kind:
 
 
 def _aedat4() -> list[Kind]:
-    """Of a real file, since nothing here writes one: that of faery's source distribution, named by ETRAM_AEDAT4."""
+    """AEDAT 4, from a real file, since this package cannot write one.
+
+    The environment variable ETRAM_AEDAT4 names the file; faery's source distribution has one.
+    """
     real = os.environ.get("ETRAM_AEDAT4")
     if not real or find_spec("aedat") is None:
         return []
@@ -171,7 +177,10 @@ def _sequence_file(pattern: str) -> Callable[[Path], Path]:
 
 
 def _take_checksums(sequence: Path) -> None:
-    """Leave a folder as RVT and earlier versions wrote it, so that damage is not met by its checksum."""
+    """Remove the checksums, as RVT and earlier versions write folders.
+
+    Damage then reaches the code behind them.
+    """
     manifest = json.loads((sequence / "sequence.json").read_text())
     manifest.pop("crc32", None)
     (sequence / "sequence.json").write_text(json.dumps(manifest))

@@ -302,7 +302,7 @@ def _unpacked(archive: zipfile.ZipFile, name: str) -> bytes:
 
 
 def _rezip(content: bytes, random: Random, change, bomb=None) -> bytes:
-    """The archive written again; ``change(name, data)`` for one member, or ``bomb`` in its place."""
+    """The archive with one member changed by ``change(name, data)``, or replaced by ``bomb``."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         members = {
             info.filename: (info, _unpacked(archive, info.filename)) for info in archive.infolist()
@@ -384,7 +384,10 @@ _ODD += [
 
 
 def with_odd_value(tree: object, random: Random, odd: list = _ODD) -> object:
-    """``tree`` of dicts and lists with another value, one key less, or an entry twice, at a random place."""
+    """Change dicts and lists at a random place.
+
+    A value is replaced, a key removed, or an entry repeated.
+    """
     tree = copy.deepcopy(tree)
     places = [(tree, key) for key in _keys(tree)]
     for parent, key in places:

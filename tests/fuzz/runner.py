@@ -1,7 +1,8 @@
 """Damage files of every kind many times and see that each ends in a sentence, or is read.
 
-Each file is read in a process of its own kind: a child that reads one file after the other, with limits
-on memory and on time, so that a crash, a hang or a full memory is seen, counted and survived.
+Each file is read in a process of its own kind: a child that reads one file after the other, with
+limits on memory and on time, so that a crash, a hang or a full memory is seen, counted and
+survived.
 """
 
 from __future__ import annotations
@@ -193,7 +194,8 @@ def main() -> int:
         print(result.row(), flush=True)
         for number, text in list(result.failures.items())[:_SHOWN]:
             print(
-                f"    {text:.300}\n    python -m tests.fuzz --kinds '{name}' --seed {args.seed} --only {number}"
+                f"    {text:.300}\n    python -m tests.fuzz --kinds '{name}' --seed {args.seed} "
+                f"--only {number}"
             )
         total.outcomes += result.outcomes
         total.most_bytes = max(total.most_bytes, result.most_bytes)

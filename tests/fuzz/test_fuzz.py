@@ -1,4 +1,7 @@
-"""Damaged files of every kind end in a sentence, or are read (the long run: ``python -m tests.fuzz``)."""
+"""Damaged files of every kind are read, or end in a sentence.
+
+``python -m tests.fuzz`` is the long run.
+"""
 
 from __future__ import annotations
 

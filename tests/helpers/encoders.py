@@ -32,7 +32,10 @@ def evt2_words(events: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def evt21_words(events: dict[str, np.ndarray]) -> np.ndarray:
-    """Neighbours of one time, row and polarity share a word: of each event here the bit of its place in 32 pixels."""
+    """The bit of each event in its word of 32 pixels.
+
+    Neighbours with the same time, row and polarity share a word.
+    """
     t, x, y, p = (np.asarray(events[name], np.int64) for name in "txyp")
     high = (t >> 6) & 0xFFFFFFF
     event = (p << 28 | (t & 0x3F) << 22 | (x & ~31) << 11 | y) << 32 | 1 << (x & 31)
@@ -146,7 +149,10 @@ def write_csv(path: Path, events: dict[str, np.ndarray]) -> Path:
 def numbers(
     events: dict[str, np.ndarray], order: str, dtype: str, seconds: bool = False
 ) -> np.ndarray:
-    """An array (N, 4) with the columns in this order; with ``seconds`` off is -1, as in v2e and MVSEC."""
+    """An array (N, 4) with the columns in this order.
+
+    With ``seconds``, the polarity "off" is -1, as in v2e and MVSEC.
+    """
     columns = {name: np.asarray(column, np.float64) for name, column in events.items()}
     if seconds:
         columns |= dict(t=columns["t"] / 1e6, p=columns["p"] * 2 - 1)
@@ -162,7 +168,10 @@ def write_v2e(path: Path, events: dict[str, np.ndarray]) -> Path:
 
 
 def write_short_names(path: Path, events: dict[str, np.ndarray]) -> Path:
-    """As tools that make HDF5 of ROS bags do: events/{xs,ys,ts,ps}, seconds, and the sensor as height, width."""
+    """HDF5 as tools write it that convert ROS bags.
+
+    It has events/{xs,ys,ts,ps}, times in seconds, and the sensor as height, width.
+    """
     with h5py.File(path, "w") as file:
         for name in "xyp":
             file[f"events/{name}s"] = events[name]

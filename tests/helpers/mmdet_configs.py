@@ -41,7 +41,10 @@ ONE_STAGE = (
 
 @functools.cache
 def one_stage_configs(folder: str) -> tuple[tuple[Path, Config], ...]:
-    """Every config of a folder, with mmdet's schedules and data, but for those that need mmpretrain."""
+    """Every config of a folder with mmdet's schedules and data.
+
+    Configs that need mmpretrain are left out.
+    """
     paths = sorted((Path(mmdet.__file__).parent / ".mim" / "configs" / folder).glob("*.py"))
     readable = [path for path in paths if "mmpretrain" not in path.read_text(encoding="utf-8")]
     return tuple((path, Config.fromfile(path)) for path in readable)

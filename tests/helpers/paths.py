@@ -6,5 +6,6 @@ import os
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-# Tiny models gain nothing from threads, and threads that spin lose a lot on a machine that does something else too.
+# Tiny models gain nothing from threads, and threads that spin lose a lot on a machine that does
+# something else too.
 THREADS = os.environ.get("TEST_THREADS", "1")

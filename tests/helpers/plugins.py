@@ -1,4 +1,4 @@
-"""Every loss, head and assigner that a variant may use, small; and data that tell them what they ask."""
+"""Every loss, head and assigner that a variant may use, in a small size, and data for them."""
 
 from __future__ import annotations
 

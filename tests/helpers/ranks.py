@@ -1,4 +1,7 @@
-"""Processes that work together as the ranks of a training do, without a launcher and without imports of their own."""
+"""Processes that work together as the ranks of a training do.
+
+They need no launcher, and do not repeat the imports.
+"""
 
 from __future__ import annotations
 

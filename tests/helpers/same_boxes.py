@@ -1,8 +1,8 @@
-"""Compare boxes that were computed in another way: another batch size, window by window, on another device.
+"""Compare boxes that were computed with another batch size, step by step, or on another device.
 
-Processors round differently with the size of a batch. So boxes whose scores are equal up to rounding may change places,
-and NMS may keep another of two that overlap. A test that wants the same order or the same digits holds on one
-processor only.
+Processors round differently with the size of a batch. So boxes whose scores are equal up to
+rounding may change places, and NMS may keep another of two that overlap. A test that wants the same
+order or the same digits holds on one processor only.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ class Found(NamedTuple):
 
 
 def assert_same_boxes(ours: Found, expected: Found) -> None:
-    """Nearly all boxes are equal up to rounding, and for every one there is at least a rival of equal score."""
+    """Check that boxes are equal up to rounding.
+
+    For the few that are not, there must be an overlapping box of equal score.
+    """
     assert abs(len(ours.scores) - len(expected.scores)) <= 0.05 * len(expected.scores)
     for one, other in ((ours, expected), (expected, ours)):
         if len(one.scores):

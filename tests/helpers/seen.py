@@ -12,7 +12,10 @@ PALETTE = ((255, 94, 58), (66, 165, 245))
 
 
 def seen(t=0, lane=0, boxes=(), height=36, width=60, **other) -> SeenFrame:
-    """Frame ``t`` of a clip of a stream that goes on, labelled; its two right columns and last row are padding."""
+    """Frame ``t`` of a clip in the middle of a stream.
+
+    It is labelled; its two right columns and its last row are padding.
+    """
     values = dict(
         off_on=np.zeros((2, height, width), np.float32),
         boxes=Boxes(np.array(boxes, np.float32).reshape(-1, 4), np.zeros(len(boxes), np.int64)),

@@ -17,10 +17,10 @@ def make_street(
     noise: float = 0.3,
     seed: int = 0,
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Events and boxes at 30 Hz of ``objects`` rectangles, of which the first ``moving`` (default: all) move.
+    """Events and boxes (30 Hz) of ``objects`` rectangles; the first ``moving`` of them move.
 
-    Only what moves makes events; ``noise`` is the share of the events that lie anywhere. One rectangle makes 5,000
-    events a second.
+    Default of ``moving``: all. Only what moves makes events; ``noise`` is the share of the events
+    that lie anywhere. One rectangle makes 5,000 events a second.
     """
     rng = np.random.default_rng(seed)
     moving = objects if moving is None else moving

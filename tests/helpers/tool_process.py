@@ -1,7 +1,9 @@
-"""A tool in a process of its own, forked from one that has done the imports, which take longer than most tests.
+"""Run a tool in a process that is forked from one that has done the imports.
 
-The server imports and computes nothing, so that its children are as good as new. Real starts of Python are left to
-torchrun, to commands with a PYTHONPATH and to the test of --help.
+Imports take longer than most tests.
+
+The server imports and computes nothing, so that its children are as good as new. Real starts of
+Python are left to torchrun, to commands with a PYTHONPATH and to the test of --help.
 """
 
 from __future__ import annotations
@@ -36,7 +38,10 @@ _server.set_forkserver_preload(list(PRELOADED))
 def run_tool(
     words: list[str], env: dict[str, str], output: Path, timeout: float, folder: Path = ROOT
 ) -> int:
-    """Exit status of ``python WORDS`` in ``folder``, its output goes to a file; killed after ``timeout`` s."""
+    """Exit status of ``python WORDS`` in ``folder``.
+
+    The output goes to a file. The process is killed after ``timeout`` seconds.
+    """
     process = start_tool(words, env, output, folder)
     process.join(timeout)
     if process.is_alive():
@@ -58,12 +63,18 @@ def start_tool(
 def start_session(
     words: list[str], env: dict[str, str], output: Path, folder: Path = ROOT
 ) -> ForkServerProcess:
-    """As :func:`start_tool`; a signal to its group reaches its loading processes too, and nobody else."""
+    """As :func:`start_tool`, in a process group of its own.
+
+    A signal to the group reaches its loading processes too, and no other process.
+    """
     return start(_main_of_session, words, env, str(output), str(folder), env=env)
 
 
 def start(target: Callable, *args: object, env: dict[str, str] | None = None) -> ForkServerProcess:
-    """``target`` in a process of its own; ``env`` is for the server, should this be its first process."""
+    """Run ``target`` in a process of its own.
+
+    ``env`` is the environment of the server, if this is its first process.
+    """
     process = _server.Process(target=target, args=args)
     with patch.dict(
         os.environ, env or {}

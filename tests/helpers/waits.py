@@ -17,7 +17,10 @@ READS_A_RESULT = {
 
 
 class Waits(TorchDispatchMode):
-    """Collects the operators whose result, or its size, the host has to know; ``tolist`` and ``new_tensor`` too."""
+    """Collects the operators whose result, or its size, the host has to know.
+
+    ``tolist`` and ``new_tensor`` are among them.
+    """
 
     def __init__(self):
         super().__init__()
@@ -39,7 +42,10 @@ class Waits(TorchDispatchMode):
 
     @property
     def _copied(self):
-        """``new_tensor`` that is noticed: a number is copied to the device, and the copy is waited for."""
+        """``new_tensor`` that is recorded.
+
+        It copies a number to the device and waits for the copy.
+        """
 
         def noticed(tensor, *args, **kwargs):
             self.seen.append("new_tensor")

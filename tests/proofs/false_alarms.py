@@ -1,11 +1,11 @@
-"""Whether tuned thresholds keep their bound of false alarms in simulated streets that they were not tuned on.
+"""Do tuned thresholds keep their bound of false alarms in other simulated streets?
 
     python tests/proofs/false_alarms.py CHECKPOINT FOLDER
 
-Makes two times ten minutes of street (192x128 pixels, labels at 30 Hz) in FOLDER, tunes for 10 and 30 false alarms a
-minute on the first ten with the tools, and follows the others window by window as in deployment, 20 windows a second.
-The simulator tells who is to be seen when a window ends, also between two labels. Half an hour on two cores; what is
-there already is kept.
+Makes two times ten minutes of street (192x128 pixels, labels at 30 Hz) in FOLDER, tunes for 10 and
+30 false alarms a minute on the first ten with the tools, and follows the others window by window as
+in deployment, 20 windows a second. The simulator tells who is to be seen when a window ends, also
+between two labels. Half an hour on two cores; what is there already is kept.
 """
 
 from __future__ import annotations
@@ -125,7 +125,8 @@ def main() -> None:
             total += alarms / minutes
     print(f"{len(stream)} windows, {minutes:.2f} minutes\n{table(rows)}")
     print(
-        f"all bounds and classes: {total:.1f} a minute, {total / len(counts) / sum(BOUNDS):.2f} of the bounds' sum"
+        f"all bounds and classes: {total:.1f} a minute, "
+        f"{total / len(counts) / sum(BOUNDS):.2f} times the sum of the bounds"
     )
 
 

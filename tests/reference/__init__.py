@@ -1,1 +1,1 @@
-"""What the answers in ``tests/data`` are answers to: weights, frames, boxes and events by a formula."""
+"""Inputs of the answers in ``tests/data``: weights, frames, boxes and events by a formula."""

@@ -12,7 +12,10 @@ Answers = dict[str, np.ndarray]
 
 
 def save_packed(name: str, answers: Answers) -> None:
-    """Many short arrays of floats as one of float32: every member of an .npz costs a few hundred bytes."""
+    """Join many short arrays of floats to one of float32.
+
+    Every member of an .npz costs a few hundred bytes.
+    """
     flat = [np.ravel(values) for values in answers.values()]
     np.savez_compressed(
         DATA / f"{name}.npz",

@@ -22,7 +22,10 @@ def true_boxes() -> np.ndarray:
 
 
 def detections() -> np.ndarray:
-    """Two near every box, one of five with another class, and others elsewhere. No two have the same confidence."""
+    """Detections: two near every box, and others elsewhere.
+
+    One in five has another class. No two have the same confidence.
+    """
     near = np.repeat(_boxes("true", FRAMES, BOXES_PER_FRAME), DETECTIONS_PER_BOX)
     count = len(near)
     for name in "xywh":

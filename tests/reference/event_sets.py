@@ -39,7 +39,8 @@ def _random(name: str, count: int, start_us: int, span_us: int) -> np.ndarray:
 def _without_the_middle(span_us: int) -> np.ndarray:
     """Every microsecond of a span, also the nine where a tenth of it ends.
 
-    The middle is left out. A bin of the mixed-density stack ends there, and the last bit of a logarithm would decide.
+    The middle is left out. A bin of the mixed-density stack ends there, and the last bit of a
+    logarithm would decide.
     """
     return np.delete(np.arange(span_us + 1), span_us // 2)
 

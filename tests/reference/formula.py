@@ -1,7 +1,7 @@
-"""Numbers that look random and have the same bits on every processor and with every version of NumPy.
+"""Numbers that look random and have the same bits on every processor and every NumPy.
 
-Only integers are computed, with wrapping 64-bit arithmetic (SplitMix64). Floats are whole multiples of a power of two,
-which float32 holds exactly. Every array has a name, and the name is its seed.
+Only integers are computed, with wrapping 64-bit arithmetic (SplitMix64). Floats are whole multiples
+of a power of two, which float32 holds exactly. Every array has a name, and the name is its seed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ def integers(name: str, shape: Shape, low: int, high: int) -> np.ndarray:
 
 
 def steps(name: str, shape: Shape, largest: float) -> np.ndarray:
-    """Random float32 in 65536 equal steps from ``-largest`` up to but without ``largest``, a power of two."""
+    """Random float32 in [-largest, largest), in 65536 equal steps.
+
+    ``largest`` is a power of two.
+    """
     return (integers(name, shape, -(2**15), 2**15) * (largest / 2**15)).astype(np.float32)
 
 

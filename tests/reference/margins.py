@@ -7,7 +7,10 @@ from torch import Tensor
 
 
 class Margins:
-    """Looks on while RVT's head matches boxes, and keeps the smallest distance between a choice and its alternative."""
+    """Watches RVT's head match boxes.
+
+    It keeps the smallest distance between a choice and its alternative.
+    """
 
     def __init__(self, head) -> None:
         self.smallest = float("inf")

@@ -67,7 +67,10 @@ def is_first() -> np.ndarray:
 
 
 def weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The tensor that RVT calls ``name``. Every number matters: no scale is 1 and no offset is 0."""
+    """The tensor that RVT calls ``name``.
+
+    Every number has an effect: no scale is 1 and no offset is 0.
+    """
     if name.endswith("num_batches_tracked"):
         return np.zeros(shape, np.int64)
     if name.endswith("running_var") or (name.endswith(".weight") and len(shape) == 1):

@@ -1,4 +1,7 @@
-"""A raw recording with the oddities of published ones: time that goes back, gaps in the labels, boxes that must go."""
+"""A raw recording with the oddities of published ones.
+
+Some times go back, labels have gaps, and some boxes must be dropped.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,10 @@ class RawRecording:
     only_small_boxes: bool = False
 
     def events(self) -> dict[str, np.ndarray]:
-        """Half of the events come from a region of 24x24 pixels, every tenth from one pixel and 5 ms."""
+        """Events of the recording.
+
+        Half of them are in a region of 24x24 pixels, every tenth in one pixel and 5 ms.
+        """
         count = self.num_events
         x = integers(f"{self.name} x", count, 0, self.width)
         y = integers(f"{self.name} y", count, 0, self.height)
@@ -74,7 +80,10 @@ class RawRecording:
         return times[(times < start) | (times >= end)]
 
     def boxes(self) -> np.ndarray:
-        """Two to six at each label time, also outside the frame, too small and too wide. Low classes are frequent."""
+        """Two to six boxes at each label time.
+
+        Some are outside the frame, too small or too wide. Low classes are frequent.
+        """
         times = self.label_times_us()
         times = np.repeat(times, integers(f"{self.name} boxes", len(times), 2, 7))
         count = len(times)
@@ -99,7 +108,10 @@ class RawRecording:
         return boxes
 
     def write(self, root: Path, ending: str = "td.h5") -> None:
-        """Two files in ``root/split``; with an ending other than ``.h5`` a DAT file, as Gen1 and 1Mpx are published."""
+        """Write events and labels into ``root/split``.
+
+        With a suffix other than ``.h5`` events are a DAT file, as in Gen1 and 1Mpx.
+        """
         folder = root / self.split
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{self.name}_{ending}"
@@ -114,7 +126,8 @@ class RawRecording:
     def _dat(self) -> bytes:
         events = {name: values.astype(np.int64) for name, values in self.events().items()}
         packed = (events["p"] > 0).astype(np.int64) << 28 | events["y"] << 14 | events["x"]
-        header = f"% Data file containing CD events.\n% Version 2\n% Height {self.height}\n% Width {self.width}\n"
+        header = "% Data file containing CD events.\n% Version 2\n"
+        header += f"% Height {self.height}\n% Width {self.width}\n"
         return (
             header.encode()
             + bytes([12, 8])

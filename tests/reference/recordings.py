@@ -96,7 +96,8 @@ GEN1_RECORDINGS = (
         height=240,
         num_classes=2,
     ),
-    RawRecording(  # by name one of the four that the reference leaves out, since no box would remain
+    # The reference leaves out four recordings by name, since no box would remain; this is one.
+    RawRecording(
         "test",
         "17-04-06_15-14-36_1159500000_1219500000",
         num_events=500,

@@ -12,8 +12,12 @@ import torch
 
 from tests.reference.event_sets import HEIGHT, WIDTH, event_sets, maps_to_halve
 
-# The filter that the files are written with has to be known to HDF5, which eTraM's script does not see to.
-_RUN = "import hdf5plugin, runpy, sys; del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
+# The filter that the files are written with has to be known to HDF5, which eTraM's script does not
+# care for.
+_RUN = (
+    "import hdf5plugin, runpy, sys; del sys.argv[0]; "
+    "runpy.run_path(sys.argv[0], run_name='__main__')"
+)
 
 
 def representation_answers() -> dict[str, np.ndarray]:
@@ -40,7 +44,10 @@ def representation_answers() -> dict[str, np.ndarray]:
 
 
 def _check_margin(name: str, t_us: np.ndarray) -> None:
-    """No event may lie so close to the end of a mixed-density bin that the rounding of a logarithm decides."""
+    """Check that no event lies too close to the end of a mixed-density bin.
+
+    The rounding of a logarithm would decide about it.
+    """
     since = t_us - t_us.min(initial=2**62)
     inner = since[(since > 0) & (since < since.max(initial=0))]
     bins = np.log2(inner / since.max(initial=1))

@@ -74,7 +74,10 @@ def stream(model, case: ModelCase) -> Answers:
 
 
 def train(model, case: ModelCase) -> Answers:
-    """Losses, gradients and BatchNorm's statistics after three steps of time, with a loss on the last of them."""
+    """Losses, gradients and BatchNorm's statistics after three time steps.
+
+    Only the last one has a loss.
+    """
     margins = Margins(model.yolox_head)
     states = [
         tuple(torch.from_numpy(row).double() for row in state) for state in case.start_state()

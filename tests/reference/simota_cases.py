@@ -18,8 +18,8 @@ SMALL = {4: 0.5, 8: -0.25, 16: -0.9375}
 class SimOTACase:
     """``boxes`` of each frame: how many, and of which kind.
 
-    ``salt`` makes other numbers. It was chosen so that no answer is decided by rounding: make_reference.py refuses one
-    with which two costs or an IoU sum lie too close to each other.
+    ``salt`` makes other numbers. It was chosen so that no answer is decided by rounding:
+    make_reference.py refuses one with which two costs or an IoU sum lie too close to each other.
     """
 
     name: str
@@ -45,7 +45,10 @@ class SimOTACase:
         return maps
 
     def labels_cxcywh(self) -> np.ndarray:
-        """(B, N, 5): class, centre and size, filled up with zeros; centres and sizes are multiples of a quarter."""
+        """Boxes (B, N, 5): class, centre and size, padded with zeros.
+
+        Centres and sizes are multiples of a quarter.
+        """
         labels = np.zeros((len(self.boxes), max(count for count, _ in self.boxes), 5), np.float32)
         for frame, (count, kind) in enumerate(self.boxes):
             name = f"{self.name} {self.salt} boxes {frame}"

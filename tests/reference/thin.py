@@ -1,4 +1,7 @@
-"""A few numbers that stand for a large array, so that its answer is small and nothing of it is unseen."""
+"""A few numbers in the place of a large array.
+
+Answers stay small, and every element has an effect on them.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,11 @@ from tests.reference.formula import integers
 
 
 def thin(name: str, values: np.ndarray, count: int) -> np.ndarray:
-    """``count`` elements of ``values``, and ``count`` sums which every element goes into, as float64.
+    """``count`` elements of ``values``, and ``count`` sums over all elements, as float64.
 
-    Small arrays are returned whole. Elements are added up with random signs, so that a sum mostly changes where two of
-    them stand in each other's place. It is divided by the root of their number, so its error is about an element's.
+    Small arrays are returned whole. Elements are added up with random signs, so that a sum mostly
+    changes where two of them stand in each other's place. It is divided by the root of their
+    number, so its error is about an element's.
     """
     flat = np.asarray(values, np.float64).ravel()
     if len(flat) <= 2 * count:

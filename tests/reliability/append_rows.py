@@ -31,7 +31,14 @@ ROW_S = 0.002  # a row takes longer, so all kills come before the work is done
 
 @dataclass
 class Outcome:
-    """Rows whose appending had returned, those of them that are lost, rows twice or cut off, processes killed."""
+    """Counts of one trial.
+
+    Attributes:
+        told: rows whose appending had returned.
+        lost: rows among them that are missing.
+        damaged: rows that are repeated or cut off.
+        killed: processes that were killed.
+    """
 
     told: int = 0
     lost: int = 0
@@ -42,13 +49,17 @@ class Outcome:
         return Outcome(*(getattr(self, name) + getattr(other, name) for name in vars(self)))
 
     def __str__(self) -> str:
-        return f"rows told {self.told}, lost {self.lost}, damaged {self.damaged}; processes killed {self.killed}"
+        rows = f"rows told {self.told}, lost {self.lost}, damaged {self.damaged}"
+        return f"{rows}; processes killed {self.killed}"
 
 
 def append_at_once(
     folder: Path, processes: int, rows: int, kills: int, rng: random.Random
 ) -> Outcome:
-    """``processes`` append ``rows`` each to one table in ``folder``; ``kills`` of them end in mid-work."""
+    """Let ``processes`` append ``rows`` rows each to one table in ``folder``.
+
+    ``kills`` of them are killed in the middle of it.
+    """
     table = folder / "results.csv"
     running = [_start(table, folder, str(number), rows) for number in range(processes)]
     (folder / _GO).touch()  # all at once; a lock would stay locked where its holder is killed

@@ -1,9 +1,9 @@
-"""Flip single bits of a sequence folder and count how often that is noticed, and how often data change in silence.
+"""Flip single bits of a sequence folder; count how often it is noticed and how often not.
 
     python -m tests.reliability.flip_bits --count 2000
 
-Half of the bits lie in the file of frames, the others in the smaller files by turns. ``--bare`` takes the checksums
-away first, as versions before them wrote folders.
+Half of the bits lie in the file of frames, the others in the smaller files by turns. ``--bare``
+takes the checksums away first, as versions before them wrote folders.
 """
 
 from __future__ import annotations

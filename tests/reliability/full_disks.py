@@ -2,9 +2,9 @@
 
 python -m tests.reliability.full_disks [--count N] [--seed S] [--only TOOL ...]
 
-Tries each tool with each fault N times and prints a line for every trial and the counts at the end. Full and read-only
-disks are file systems in memory, which only root may mount; others get limits on the size of files and folders without
-permission instead.
+Tries each tool with each fault N times and prints a line for every trial and the counts at the end.
+Full and read-only disks are file systems in memory, which only root may mount; others get limits on
+the size of files and folders without permission instead.
 """
 
 from __future__ import annotations
@@ -51,7 +51,10 @@ class Inputs(NamedTuple):
 
 
 class Tool(NamedTuple):
-    """A command line, with {out} for the folder that it writes to, and how many bytes it writes about."""
+    """A command line, and roughly how many bytes it writes.
+
+    {out} in it is the folder that it writes to.
+    """
 
     words: tuple[str, ...]
     writes_bytes: int
@@ -130,7 +133,8 @@ def trial(name: str, fault: str, inputs: Inputs, folder: Path, share: float) -> 
         fault: one of :func:`faults`.
         inputs: what the tool works on.
         folder: an empty one for this trial.
-        share: of what the tool writes, until the disk is full; of two seconds, until the folder vanishes.
+        share: share of what the tool writes, until the disk is full; share of two seconds, until
+            the folder vanishes.
     """
     words, writes_bytes = TOOLS[name]
     room = int(writes_bytes * share)
@@ -252,7 +256,8 @@ def main() -> None:
                         print(result.output[-3000:])
     wrong = sum(number for outcome, number in counts.items() if outcome not in GOOD)
     print(
-        f"{sum(counts.values())} trials, {wrong} wrong: {', '.join(f'{n} {o}' for o, n in counts.most_common())}"
+        f"{sum(counts.values())} trials, {wrong} wrong: "
+        + ", ".join(f"{number} {outcome}" for outcome, number in counts.most_common())
     )
     sys.exit(1 if wrong else 0)
 

@@ -1,9 +1,12 @@
-"""Preprocess one folder with many processes and kill them at random: the bytes must be those of one undisturbed run.
+"""Preprocess a folder with many processes and kill them at random.
+
+The bytes must be those of one undisturbed run.
 
     python -m tests.reliability.kill_preprocessing --count 200 --seed 0
     python -m tests.reliability.kill_preprocessing --stop --count 200 --seed 0
 
-The second line asks single runs to stop, as Ctrl-C and schedulers do, and also measures how long they take.
+The second line asks single runs to stop, as Ctrl-C and schedulers do, and also measures how long
+they take.
 """
 
 from __future__ import annotations
@@ -35,7 +38,10 @@ WORKER_DIED = 3  # exit status of a run that says so of a worker, and of nothing
 
 
 class Signal(NamedTuple):
-    """What is sent how often to whom: the main process, one of its workers, or the group, as a terminal does."""
+    """A signal, how often it is sent, and to whom.
+
+    That is the main process, one of its workers, or the group, as a terminal does.
+    """
 
     number: signal.Signals
     to: str
@@ -130,7 +136,10 @@ def children(pid: int) -> list[int]:
 
 
 def is_alone(group: int) -> bool:
-    """Whether nobody of a process group is left; waits, because workers notice the end of their parent."""
+    """Whether a process group has ended.
+
+    Waits, because workers end after they notice the end of their parent.
+    """
     until = time.monotonic() + MOST_S
     while time.monotonic() < until:
         try:
@@ -144,9 +153,10 @@ def is_alone(group: int) -> bool:
 def kill_together(
     raw: Path, out: Path, expected: dict, rng: random.Random, processes: int, kills: int
 ) -> Counter:
-    """One folder made by ``processes`` runs of which ``kills`` are killed and started again, to the same bytes.
+    """Make one folder with ``processes`` runs, and kill and restart ``kills`` of them.
 
-    Now and then one stands still instead for longer than its claims hold, and goes on when others have its work.
+    It must end with the same bytes. Now and then a run is frozen instead, for longer than its
+    claims hold, and continues when others have taken over its work.
     """
     counts = Counter()
     overwrite = rng.random() < 0.25
@@ -186,7 +196,10 @@ def kill_together(
 
 
 def stop_alone(raw: Path, out: Path, expected: dict, rng: random.Random, what: Signal) -> Counter:
-    """One run that is asked to end at a random moment, leaves nothing unfinished, and goes on to the same bytes."""
+    """Stop one run at a random moment and start it again.
+
+    It must leave nothing unfinished, and end with the same bytes.
+    """
     process = start(raw, out, rng.randrange(4))
     while not out.exists():  # until then it has nothing to leave
         time.sleep(0.001)

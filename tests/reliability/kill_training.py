@@ -1,16 +1,17 @@
-"""Kill trainings at random moments, resume them, and compare the end with a training that nobody disturbed.
+"""Kill trainings at random moments, resume them, and compare the end with an undisturbed one.
 
     python -m tests.reliability.kill_training --count 100 --seed 0
 
-A training is killed several times: at a moment that is chosen (while it loads, in a step, while it writes a checkpoint,
-in a validation, while it draws, in the last validation) plus a random delay, by SIGKILL, SIGTERM, SIGINT or SIGHUP.
-After every kill it is started again with ``--resume auto``, until it is done. Then the last checkpoint has to hold the
-same bytes (weights, optimizer, schedules, state of the lanes, logged losses), the best one the same weights, and
-``results.csv`` and the logged scalars the same rows. This is tried for stream, random and mixed batches, one and two
-processes, 0 and 2 loading processes: 12 combinations.
+A training is killed several times: at a moment that is chosen (while it loads, in a step, while it
+writes a checkpoint, in a validation, while it draws, in the last validation) plus a random delay,
+by SIGKILL, SIGTERM, SIGINT or SIGHUP. After every kill it is started again with ``--resume auto``,
+until it is done. Then the last checkpoint has to hold the same bytes (weights, optimizer,
+schedules, state of the lanes, logged losses), the best one the same weights, and ``results.csv``
+and the logged scalars the same rows. This is tried for stream, random and mixed batches, one and
+two processes, 0 and 2 loading processes: 12 combinations.
 
-Trainings are forked from a process that has done the imports, and find their moments by their output and their folder
-alone: they run the very code of ``tools/train.py``.
+Trainings are forked from a process that has done the imports, and find their moments by their
+output and their folder alone: they run the very code of ``tools/train.py``.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ from tests.helpers.cli import ALL_BOXES, CONFIG
 from tests.helpers.tool_process import start_session
 
 STEPS = 7
-# Validations after the steps 3, 6 and 7, checkpoints after 4 and 7 and those that come with a new best one: so some
-# validations are repeated because no checkpoint is of their step.
+# Validations after the steps 3, 6 and 7, checkpoints after 4 and 7 and those that come with a new
+# best one: so some validations are repeated because no checkpoint is of their step.
 OPTIONS = (
     f"train_cfg.max_iters={STEPS}",
     "train_cfg.val_interval=3",
@@ -65,7 +66,8 @@ class Combination(NamedTuple):
     workers: int
 
     def __str__(self) -> str:
-        return f"{self.mode}, {self.processes} process{'es'[: 2 * self.processes - 2]}, {self.workers} workers"
+        plural = "es" if self.processes > 1 else ""
+        return f"{self.mode}, {self.processes} process{plural}, {self.workers} workers"
 
 
 COMBINATIONS = tuple(
@@ -74,7 +76,10 @@ COMBINATIONS = tuple(
 
 
 class Seen(NamedTuple):
-    """What can be seen of a training from outside: what it printed since its start, and new files in its folder."""
+    """What is visible of a training from outside.
+
+    That is its output since its start, and new files in its folder.
+    """
 
     output: str
     files: frozenset[str]
@@ -168,7 +173,10 @@ class Training:
         return any(process.is_alive() for process in self.processes)
 
     def wait(self) -> list[int]:
-        """Exit statuses of all processes; like torchrun, ends the others where one of them has failed."""
+        """Exit statuses of all processes.
+
+        If one has failed, the others are ended, as torchrun does.
+        """
         deadline = time.monotonic() + TIMEOUT_S
         while self.is_running():
             if any(process.exitcode for process in self.processes):
@@ -194,7 +202,11 @@ class Training:
                 pass
 
     def kill(self, how: signal.Signals, chance: random.Random) -> None:
-        """SIGKILL to one process, as the kernel does when memory ends, or to all; other signals to all."""
+        """Send a signal.
+
+        SIGKILL goes to one process, as from the kernel when memory runs out, or to all. Other
+        signals go to all.
+        """
         targets = list(self.processes)
         chance.shuffle(targets)
         for process in targets[:1] if how is signal.SIGKILL and chance.random() < 0.5 else targets:
@@ -223,7 +235,10 @@ def _free_port() -> int:
 
 
 def killed(training: Training, moment: str, how: signal.Signals, chance: random.Random) -> bool:
-    """Start a training and kill it at a moment; False where it ended before. Raises where it fails by itself."""
+    """Start a training and kill it at a moment; returns False if it ended before.
+
+    Raises an error if it fails by itself.
+    """
     has_come, delay_s = MOMENTS[moment]
     training.start()
     delay_s *= chance.random()
@@ -290,7 +305,10 @@ def _flat(place: str, node: object) -> Iterator[tuple[str, object]]:
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    """Of results.csv; the number of a run is drawn, so only that all rows share it can be compared."""
+    """Rows of results.csv, without the number of the run.
+
+    It is random, so only that all rows have the same one can be checked.
+    """
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len({row.pop("run") for row in rows}) == 1, f"{path}: rows of several runs"
@@ -362,7 +380,8 @@ class Trial:
             )
             more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
             self.faults.append(
-                f"{self.combination}: after {done}: {', '.join(wrong[:5])}{more} ({training.folder})"
+                f"{self.combination}: after {done}: {', '.join(wrong[:5])}{more} "
+                f"({training.folder})"
             )
 
     def _moments(self) -> Iterator[str]:
@@ -408,7 +427,8 @@ def main() -> int:
             counts += trial.counts
             trainings += trial.trainings
             faults += trial.faults
-            told = f"{trial.counts.total()} kills of {trial.trainings} trainings, {len(trial.faults)} differ"
+            told = f"{trial.counts.total()} kills of {trial.trainings} trainings, "
+            told += f"{len(trial.faults)} differ"
             print(f"{combination}: {told} ({time.monotonic() - start:.0f} s)", flush=True)
     print(*faults, sep="\n", end="\n" if faults else "")
     for names in (MOMENTS, [each.name for each in SIGNALS]):
@@ -418,7 +438,8 @@ def main() -> int:
             )
         )
     print(
-        f"seed {args.seed}: {counts.total()} kills of {trainings} trainings, {len(faults)} ended differently"
+        f"seed {args.seed}: {counts.total()} kills of {trainings} trainings, "
+        f"{len(faults)} ended differently"
     )
     return bool(faults)
 

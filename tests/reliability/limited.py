@@ -1,6 +1,7 @@
 """Run a tool under a limit: python limited.py BYTES|- UID|- TOOL ARGUMENT ...
 
-BYTES is the most that a file may hold, UID the user who runs it (root writes to folders of everybody).
+BYTES is the most that a file may hold, UID the user who runs it (root writes to folders of
+everybody).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Read more recordings than a process may have files open, in this process and in loading processes.
+"""Read more recordings than a process may have open files, here and in loading processes.
 
 python -m tests.reliability.many_recordings --count 400 --limit 256
 """
@@ -26,7 +26,10 @@ WRITERS = {".h5": write_events, ".raw": write_evt3, ".dat": write_dat, ".npz": w
 
 
 def make_data(root: Path, count: int) -> None:
-    """``count`` equal recordings, of each format in turn, below ``root/raw``, and as many sequence folders."""
+    """Make ``count`` equal recordings in ``root/raw`` and as many sequence folders.
+
+    The recordings have each format in turn.
+    """
     events = make_events()
     for i in range(count):
         suffix, write = list(WRITERS.items())[i % len(WRITERS)]
@@ -85,7 +88,8 @@ def main() -> None:
                     error = str(failure)
                 wanted = 2 * 3 * args.count
                 print(
-                    f"{KINDS[kind]}, {workers} workers: {done} of {wanted} clips read {error[:300]}".rstrip()
+                    f"{KINDS[kind]}, {workers} workers: {done} of {wanted} clips read "
+                    f"{error[:300]}".rstrip()
                 )
 
 

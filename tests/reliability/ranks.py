@@ -1,9 +1,12 @@
-"""Kill or freeze one rank of a real training at a random moment: does the other one end, and name it?
+"""Kill or freeze one rank of a training at a random moment.
+
+Does the other one end and name it?
 
 python tests/reliability/ranks.py DATA --count 12 --seed 0
 
-DATA is a preprocessed folder of small frames, such as tests make (48x32 pixels). Two processes train on the CPU without
-torchrun, which would end the other one by itself. Rank 0 keeps their store, so its end is tried as well.
+DATA is a preprocessed folder of small frames, such as tests make (48x32 pixels). Two processes
+train on the CPU without torchrun, which would end the other one by itself. Rank 0 keeps their
+store, so its end is tried as well.
 """
 
 from __future__ import annotations
@@ -22,8 +25,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = (
-    "train_cfg.max_iters=100000 train_cfg.val_interval=20 train_cfg.val_begin=1 default_hooks.checkpoint.interval=20 "
-    "default_hooks.logger.interval=1 train_dataloader.num_workers=1 model.backbone.partition_size=(1,3)"
+    "train_cfg.max_iters=100000 train_cfg.val_interval=20 train_cfg.val_begin=1 "
+    "default_hooks.checkpoint.interval=20 default_hooks.logger.interval=1 "
+    "train_dataloader.num_workers=1 model.backbone.partition_size=(1,3)"
 ).split()
 SIGNALS = (signal.SIGKILL, signal.SIGSTOP)
 LONGEST_S = 120

@@ -1,9 +1,11 @@
-"""Type every wrong value at every setting: python -m tests.reliability.typed_values [CONFIG ...] [--count N] [--seed S]
+"""Give every setting every wrong value.
 
-Each try sets one setting of a config to one of `VALUES`, as an option or in a file that builds upon the config. Then
-the config is read, everything is built and a dry run is made, on recordings and a network so small that a try takes a
-tenth of a second. A try works, ends in a sentence (``InputError``), or ends in a traceback, which is
-a fault of the project.
+    python -m tests.reliability.typed_values [CONFIG ...] [--count N] [--seed S]
+
+Each try sets one setting of a config to one of `VALUES`, as an option or in a file that builds upon
+the config. Then the config is read, everything is built and a dry run is made, on recordings and a
+network so small that a try takes a tenth of a second. A try works, ends in a sentence
+(``InputError``), or ends in a traceback, which is a fault of the project.
 """
 
 from __future__ import annotations
@@ -112,7 +114,10 @@ def _child(file: Path, base: Path, key: str, value: object) -> Path:
 
 
 def _forget_runs() -> None:
-    """Everything that mmengine keeps by the name of a run; two tries in one second have the same."""
+    """Forget everything that mmengine keeps by the name of a run.
+
+    Two tries within a second have the same name.
+    """
     for logger in list(MMLogger._instance_dict.values()):
         for handler in logger.handlers:
             if isinstance(handler, logging.FileHandler):

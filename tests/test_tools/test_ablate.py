@@ -25,7 +25,11 @@ PLAN = """
 _base_ = "{root}/configs/ablations/seed_experiment_small.py"
 samples = 12
 seeds = (0, 1)
-common = {{"data_root": "{data}/", "model.backbone.partition_size": [1, 3], "default_hooks.logger.interval": 1}}
+common = {{
+    "data_root": "{data}/",
+    "model.backbone.partition_size": [1, 3],
+    "default_hooks.logger.interval": 1,
+}}
 runs = dict(
     _delete_=True,
     baseline=dict(config="configs/baseline_tiny.py"),

@@ -11,7 +11,10 @@ from tests.helpers.cli import run
 def test_stages_make_the_same_frames_as_preprocessing(raw_sample, sample, tmp_path):
     source = next(s for s in find_sources(raw_sample)[0] if s.split == "train")
     stages = time_stages(source, PreprocessSettings(), tmp_path / "frames.h5")
-    tensors = "event_representations_v2/stacked_histogram_dt=50_nbins=10/event_representations_ds2_nearest.h5"
+    tensors = (
+        "event_representations_v2/stacked_histogram_dt=50_nbins=10/"
+        "event_representations_ds2_nearest.h5"
+    )
     written = sample / "train" / source.name / tensors
     assert (tmp_path / "frames.h5").read_bytes() == written.read_bytes()
     assert (

@@ -1,4 +1,4 @@
-"""The demo end to end, reduced in size: simulator, preprocessing, training, test, pictures; and again."""
+"""The demo end to end, in a small size, and a second time."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_the_next_commands_run(made, tmp_path):
 
 
 def test_an_interrupted_demo_goes_on(made):
-    """The training as a kill leaves it: the last checkpoint is missing, and one file still names it."""
+    """A killed training: the last checkpoint is missing, but a file names it."""
     folder, _ = made
     (folder / "run" / "iter_4.pth").unlink()
     before = (folder / "run" / "iter_2.pth").stat().st_mtime

@@ -74,7 +74,7 @@ def test_a_recording_without_a_size_has_that_of_the_training(words, tmp_path):
 
 
 def test_labels_or_a_start_time_say_where_windows_end(words, sample, tmp_path):
-    """The times of evaluation, which follow those of the labels and are no whole steps of the clock."""
+    """The times of an evaluation follow the labels and are no whole steps of the clock."""
     (t_us,) = [
         s.t_us for s in ETraMDataset(sample, "val", []).sequences if s.name == "val_day_0000"
     ]
@@ -221,7 +221,7 @@ def test_three_paths_at_most(words):
 
 
 def test_data_unlike_those_of_the_training_are_told(words, trained, sample, tmp_path):
-    """By detect.py and test.py; a checkpoint that does not say what it was trained on says nothing."""
+    """detect.py and test.py warn; nothing comes from a checkpoint without training statistics."""
     content = load_checkpoint_file(words[1])
     assert set(content["meta"]["trained_on"]) == {"side_px", "events_per_px"}
     content["meta"]["trained_on"] = dict(side_px=[2.0, 3.0], events_per_px=[40.0, 50.0])

@@ -1,4 +1,7 @@
-"""Tools on disks that are full; tests/reliability/full_disks.py tries every tool with every fault."""
+"""Tools on full disks.
+
+tests/reliability/full_disks.py tries every tool with every fault.
+"""
 
 from __future__ import annotations
 

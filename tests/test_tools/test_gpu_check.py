@@ -1,4 +1,7 @@
-"""The GPU check on a CPU, reduced: all parts, what is skipped later, and what a broken part does to the rest."""
+"""The GPU check on a CPU, in a small size.
+
+All parts run; a second call skips those that have passed; a broken part does not stop the others.
+"""
 
 from __future__ import annotations
 
@@ -183,7 +186,10 @@ def test_what_passed_at_another_size_has_not_passed(tmp_path):
 
 
 def test_a_part_that_takes_too_long_is_ended_with_all_that_it_started(tmp_path):
-    child = "import subprocess; print(subprocess.Popen(['sleep', '60']).pid, flush=True); import time; time.sleep(60)"
+    child = (
+        "import subprocess, time; print(subprocess.Popen(['sleep', '60']).pid, flush=True); "
+        "time.sleep(60)"
+    )
     check = Scripted(tmp_path, {"memory": child, "demo": "pass"})
     start = time.monotonic()
     results = check.run(parts("memory", "demo", limit_s=2), minutes=1)

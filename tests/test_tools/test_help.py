@@ -36,7 +36,8 @@ for tool in tools:
     except SystemExit as end:
         status = end.code
     modules = [name for name in sys.modules if "." not in name or name.startswith("etram_mmdet")]
-    print(json.dumps([tool, dict(status=status, text=text.getvalue(), modules=modules)]), flush=True)
+    answer = dict(status=status, text=text.getvalue(), modules=modules)
+    print(json.dumps([tool, answer]), flush=True)
     os._exit(0)
 """
 

@@ -23,7 +23,7 @@ def content(out) -> dict:
 
 
 def test_config_and_recordings(sample, raw_sample, tmp_path):
-    """A config of sequences, one that reads recordings, and the recordings themselves say the same."""
+    """The result is the same for a config with sequences, one with recordings, and a folder."""
     first = run(
         TOOL,
         "configs/patch2_sizeaware.py",

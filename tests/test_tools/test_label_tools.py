@@ -50,12 +50,14 @@ def cvat_of(boxes, frame_of):
     """What somebody exports from CVAT who drew ``boxes`` on frames with these numbers."""
     names = "".join(f"<label><name>{name}</name></label>" for name in ETRAM8)
     tracks = "".join(
-        f'<track id="{i}" label="{ETRAM8[box["class_id"]]}"><box frame="{frame_of[int(box["t"])]}" outside="0" '
-        f'xtl="{box["x"]}" ytl="{box["y"]}" xbr="{box["x"] + box["w"]}" ybr="{box["y"] + box["h"]}"/></track>'
+        f'<track id="{i}" label="{ETRAM8[box["class_id"]]}">'
+        f'<box frame="{frame_of[int(box["t"])]}" outside="0" xtl="{box["x"]}" ytl="{box["y"]}" '
+        f'xbr="{box["x"] + box["w"]}" ybr="{box["y"] + box["h"]}"/></track>'
         for i, box in enumerate(boxes)
     )
     size = "<original_size><width>96</width><height>64</height></original_size>"
-    return f"<annotations><meta><task><labels>{names}</labels>{size}</task></meta>{tracks}</annotations>"
+    meta = f"<meta><task><labels>{names}</labels>{size}</task></meta>"
+    return f"<annotations>{meta}{tracks}</annotations>"
 
 
 def test_what_is_drawn_on_frames_lands_on_the_windows_that_were_shown(recording, labels, tmp_path):
@@ -80,7 +82,7 @@ def test_what_is_drawn_on_frames_lands_on_the_windows_that_were_shown(recording,
 
 
 def test_an_export_beside_the_recording_is_preprocessed_as_it_is(recording, labels, tmp_path):
-    """The other way of docs/labels.md: the same frames, boxes and classes as with the label file."""
+    """Converted labels give the same frames, boxes and classes (docs/labels.md)."""
     boxes = load_boxes(labels)
     times_us = np.unique(boxes["t"])
     for source in ("array", "export"):
@@ -109,7 +111,7 @@ def test_an_export_beside_the_recording_is_preprocessed_as_it_is(recording, labe
 
 
 def test_frames_at_times_of_a_map_and_key_frames_that_become_boxes_in_each(recording, tmp_path):
-    """CVAT's key frames on three of many frames; the map lies beside the file and is found there."""
+    """CVAT has key frames on three of many frames; their times are found next to the file."""
     write_frame_times(
         tmp_path / "times.csv", np.column_stack([range(9), 100_000 + 20_000 * np.arange(9)])
     )
@@ -215,8 +217,8 @@ def test_a_recording_is_cut_and_converted(recording, tmp_path):
         expected = int(((events.x < 50) & (events.y < 40)).sum())
         assert cut.num_events == expected > 10
         assert (
-            f"cut.npz: {expected:,} of {file.num_events:,} events, 100000 to 300000 us, 50x40 pixels"
-            in told
+            f"cut.npz: {expected:,} of {file.num_events:,} events, 100000 to 300000 us, "
+            "50x40 pixels" in told
         )
 
 

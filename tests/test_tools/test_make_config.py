@@ -16,7 +16,10 @@ TOOL = "tools/make_config.py"
 
 @pytest.fixture
 def foreign(raw_sample, tmp_path):
-    """The recordings to train, with labels as another tool writes them: COCO JSON, ids from 1, own names."""
+    """Recordings for training with labels of another tool.
+
+    They are COCO JSON, with ids from 1 and other names.
+    """
     folder = tmp_path / "my_raw" / "train"
     folder.mkdir(parents=True)
     for events in (raw_sample / "train").glob("*_td.h5"):
@@ -83,7 +86,9 @@ def test_its_commands_lead_to_a_training(foreign, tmp_path):
     assert f"{config}: this file exists; choose another one with --out" in run(
         TOOL, foreign, *words, ok=False
     )
-    assert f"--downsample: {config} states it too" in run(*preprocess, "--downsample", "none", ok=False)
+    assert f"--downsample: {config} states it too" in run(
+        *preprocess, "--downsample", "none", ok=False
+    )
 
 
 def test_there_is_a_test_where_there_are_recordings_for_it(raw_sample, tmp_path):

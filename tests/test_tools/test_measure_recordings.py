@@ -56,6 +56,5 @@ def test_a_folder_without_recordings_is_refused(tmp_path):
     )
     assert (
         f"error: {tmp_path}: expected a folder test with recordings and labels, but there is none; "
-        "see docs/data.md"
-        in output
+        "see docs/data.md" in output
     )

@@ -1,4 +1,4 @@
-"""Every tool that opens recordings takes the same words about files that follow another convention."""
+"""Every tool that opens recordings has the same options for files of other conventions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SIZE = ["--sensor", WIDTH, HEIGHT]
 
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory):
-    """Half a second with stamps in nanoseconds, out of order, of a sensor that the file does not name."""
+    """Half a second of events in nanoseconds and out of order, without the size of the sensor."""
     folder = tmp_path_factory.mktemp("raw") / "train"
     events = make_events()
     shuffled = np.random.default_rng(0).permutation(len(events["t"]))

@@ -1,4 +1,7 @@
-"""A class set of one's own in a file: one key, or one option, for every tool; a checkpoint carries what it holds."""
+"""A class set in a file of one's own: one key or one option for every tool.
+
+A checkpoint carries its content.
+"""
 
 from __future__ import annotations
 

@@ -87,7 +87,8 @@ def test_frames_are_smaller_by_any_whole_factor_and_what_that_leaves_out_is_told
     assert manifest["representation_shape"] == [20, 48 // factor, 64 // factor]
     if told:
         assert left_out / shown == pytest.approx(1 - factor**-2, abs=0.02)
-        line = f"{told}{left_out:,} of the {shown:,} events in frames ({left_out / shown:.0%}); sum keeps them"
+        share = f"{left_out / shown:.0%}"
+        line = f"{told}{left_out:,} of the {shown:,} events in frames ({share}); sum keeps them"
         assert line in out
     else:
         assert left_out == 0 and "leaves out" not in out

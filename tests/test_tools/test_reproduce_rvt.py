@@ -1,4 +1,7 @@
-"""Every command of docs/reproduce_rvt.md, on small recordings of the published form and weights by formula."""
+"""Run every command of docs/reproduce_rvt.md.
+
+Recordings are small, in the published format; weights come from a formula.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,10 @@ CLASSES = {"gen1": ("car", "pedestrian"), "1mpx": ("pedestrian", "two wheeler", 
 
 
 def write_checkpoint(path: Path, config: str) -> None:
-    """As RVT publishes it: a Lightning file whose weights are those that the reference's answers were made with."""
+    """A Lightning checkpoint as RVT publishes it.
+
+    Its weights are those with which the reference's answers were made.
+    """
     model = MODELS.build(load_config(ROOT / "configs" / config).model)
     shapes = {rvt_name(name): tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     torch.save(
@@ -77,7 +83,10 @@ def test_the_page_has_every_step():
 
 @pytest.mark.parametrize(("name", "preset"), [("gen1", "gen1"), ("1mpx", "gen4")])
 def test_the_sequence_folders_are_those_of_the_reference(done, name, preset):
-    """Filters, grid, sensor and size follow from the preset. A data set reads RVT's folders as it reads ours."""
+    """Filters, grid, sensor and size follow from the preset.
+
+    A data set reads RVT's folders as it reads ours.
+    """
     folder, printed = done
     (summary,) = (text for command, text in printed.items() if f"--preset {preset} " in command)
     assert "0 problems" in summary

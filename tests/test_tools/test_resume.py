@@ -40,8 +40,8 @@ def test_other_settings_are_refused_by_name(trained, sample, tmp_path):
         "train_dataloader.dataset.clip_length: 5, now 3",
         "model.bbox_head.loss_bbox.loss_weight: 5.0, now 1.0",
         "optim_wrapper.optimizer.weight_decay: 0.0, now 0.1",
-        "optim_wrapper.optimizer.lr: 0.005656854249492381, now 0.5 (if no other setting causes it: --cfg-options "
-        "optim_wrapper.optimizer.lr=0.005656854249492381)",
+        "optim_wrapper.optimizer.lr: 0.005656854249492381, now 0.5 (if no other setting causes "
+        "it: --cfg-options optim_wrapper.optimizer.lr=0.005656854249492381)",
         "param_scheduler.0.div_factor: 20, now 2",
         "randomness.seed: 0, now 1 (--cfg-options randomness.seed=0)",
     ):
@@ -51,7 +51,10 @@ def test_other_settings_are_refused_by_name(trained, sample, tmp_path):
 
 
 def test_data_may_move_but_not_change(trained, sample, tmp_path):
-    """The place is free, what lies there is not; a resumed run keeps what its run.json said before."""
+    """The work folder may move, but its content must fit.
+
+    A resumed run keeps what its run.json said before.
+    """
     shutil.copytree(sample, tmp_path / "moved")
     shutil.copytree(trained[0], tmp_path / "run")
     first = json.loads((tmp_path / "run" / "run.json").read_text())

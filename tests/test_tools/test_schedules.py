@@ -1,4 +1,7 @@
-"""A training with everything that fine-tuning uses: it ends by itself, and goes on to the same bytes."""
+"""A training with everything that fine-tuning uses.
+
+It stops early by itself, and a resumed one ends with the same bytes.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,9 @@ _base_ = {base!r}
 train_cfg = dict(_delete_=True, type="EpochBasedTrainLoop", max_epochs=9, val_interval=1)
 param_scheduler = [dict(type="CosineAnnealingLR", by_epoch=True, eta_min=1e-4)]
 default_hooks = dict(checkpoint=dict(by_epoch=True, interval=1, max_keep_ckpts=5))
-optim_wrapper = dict(accumulative_counts=3, paramwise_cfg=dict(custom_keys=dict(neck=dict(lr_mult=0))))
+optim_wrapper = dict(
+    accumulative_counts=3, paramwise_cfg=dict(custom_keys=dict(neck=dict(lr_mult=0)))
+)
 model = dict(backbone=dict(frozen_stages=1))
 train_dataloader = dict(dataset=dict(indices=[1]))
 custom_hooks = [
@@ -73,7 +78,10 @@ def test_what_is_frozen_is_what_it_started_from(tuned, trained):
 
 
 def test_a_resumed_one_ends_at_the_same_step_with_the_same_bytes(tuned, tmp_path):
-    """Gradients, averages, statistics, rates and patience go on; the checkpoint is of the middle of an update."""
+    """A checkpoint in the middle of an update is resumed completely.
+
+    Gradients, averages, statistics, learning rates and patience are all restored.
+    """
     command, folder, _ = tuned
     again = tmp_path / "run"
     shutil.copytree(folder, again)

@@ -1,4 +1,7 @@
-"""One line in a child config, or one option, changes the data of every tool; a checkpoint brings its own."""
+"""One line in a child config, or one option, changes the data of every tool.
+
+A checkpoint carries its own settings.
+"""
 
 from __future__ import annotations
 
@@ -158,7 +161,7 @@ def test_benchmark(child, tmp_path):
 
 
 def test_convert(child, run_folder, tmp_path):
-    """Weights of five input channels and three classes, for a config that says so in one line each."""
+    """Weights of five input channels and three classes fit a config with a line for each."""
     weights = load_checkpoint_file(run_folder[0] / "iter_4.pth")["state_dict"]
     torch.save(
         dict(state_dict={f"mdl.{k}": v for k, v in to_rvt(weights).items()}), tmp_path / "rvt.ckpt"
@@ -180,9 +183,11 @@ def test_convert(child, run_folder, tmp_path):
 
 def test_ablate(child, tmp_path):
     (tmp_path / "plan.py").write_text(
-        f"baseline = 'mine'\nseeds = (0,)\nsamples = 8\nruns = dict(mine=dict(config={str(child)!r}))\n"
+        "baseline = 'mine'\nseeds = (0,)\nsamples = 8\n"
+        f"runs = dict(mine=dict(config={str(child)!r}))\n"
         "common = {'model.backbone.partition_size': [1, 3], 'default_hooks.logger.interval': 1,\n"
-        "    'param_scheduler.0.pct_start': 0.3, 'train_cfg.val_begin': 1, 'model.test_cfg.score_thr': 0.0}\n"
+        "    'param_scheduler.0.pct_start': 0.3, 'train_cfg.val_begin': 1, "
+        "'model.test_cfg.score_thr': 0.0}\n"
     )
     run("tools/ablate.py", tmp_path / "plan.py", "--out", tmp_path / "out", "--devices", "cpu")
     logs = "".join(path.read_text() for path in (tmp_path / "out").rglob("*.log"))

@@ -1,4 +1,4 @@
-"""A training that is told to end goes on later, whenever it was told; one command serves for every start."""
+"""A training may be stopped at any moment; the same command starts and continues it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ def train_until(text: str | None, number: int, folder, data_root) -> tuple[int, 
 
 @pytest.fixture(scope="module")
 def ended(sample, tmp_path_factory):
-    """Work folder and outputs of a training that was ended in a step, then in a validation, and then left alone."""
+    """Work folder and outputs of a training that was stopped twice and then finished.
+
+    It was stopped in a step, then in a validation.
+    """
     folder = tmp_path_factory.mktemp("ended") / "run"
     in_step = train_until("Iter(train) [1/4]", signal.SIGTERM, folder, sample)
     steps = [path.stem for path in folder.glob("iter_*.pth")]
@@ -44,7 +47,8 @@ def test_the_status_says_which_signal_it_was(ended):
     _, (in_step, output), _, (in_validation, _), _, (undisturbed, _) = ended
     assert (in_step, in_validation, undisturbed) == (143, 130, 0)
     assert (
-        "no checkpoint yet, so training starts from the beginning" in output and "Traceback" not in output
+        "no checkpoint yet, so training starts from the beginning" in output
+        and "Traceback" not in output
     )
 
 

@@ -1,4 +1,7 @@
-"""What a checkpoint says is neither executed nor believed: resumed, tested and opened by a stranger."""
+"""The content of a checkpoint is neither executed nor trusted.
+
+This holds when it is resumed, tested, or opened by somebody else.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,10 @@ def resume(checkpoint, sample, work_dir, *more, ok=True):
 
 @pytest.mark.parametrize("more", [(), ("--dry-run",)])
 def test_python_text_in_a_checkpoint_is_not_run(trained, sample, tmp_path, more):
-    """mmengine's own resume evaluates ``meta.config``, and its inferencers ``meta.cfg`` and the message hub's."""
+    """mmengine's own resume evaluates ``meta.config``.
+
+    Its inferencers evaluate ``meta.cfg`` and the config in the message hub.
+    """
     trace = tmp_path / "executed"
     text = f"import os; os.system('touch {trace}')"
 
@@ -79,7 +85,7 @@ def test_nothing_outside_the_work_folder_is_removed(trained, sample, tmp_path):
 
 
 def test_a_best_checkpoint_that_is_a_program_is_not_opened(trained, sample, tmp_path):
-    """With ``published_keys`` mmengine reads the best checkpoint at the end, and unpickles anything."""
+    """With ``published_keys`` mmengine unpickles anything in the best checkpoint at the end."""
     (tmp_path / "run").mkdir()
     trace = tmp_path / "executed"
     torch.save(dict(state_dict={}, meta=Bomb(trace)), tmp_path / "run" / "best.pth")
@@ -179,7 +185,7 @@ PLACES = [
 
 @pytest.mark.parametrize("place", PLACES)
 def test_values_of_another_type_are_named(trained, tmp_path, place):
-    """Each key that is read has one type; a value that is not of it ends in a sentence that names the place."""
+    """A key with a value of a wrong type ends in a sentence that names the place."""
     content = torch.load(trained[0] / "iter_4.pth", weights_only=True)
     *parents, last = place.split(".")
     refused = 0
@@ -232,7 +238,8 @@ def name_of_weight(content):
         (lambda c: c["optimizer"]["state"].update({9999: {}}), "knows parameter 9999"),
         (
             shrink_moments,
-            "exp_avg of parameter 0 is a single number of torch.float32, expected finite numbers of shape",
+            "exp_avg of parameter 0 is a single number of torch.float32, expected finite numbers "
+            "of shape",
         ),
         (lambda c: c["optimizer"]["state"][0]["exp_avg_sq"].fill_(-1), "exp_avg_sq of parameter 0"),
         (lambda c: c["optimizer"]["state"][0]["step"].fill_(float("nan")), "step of parameter 0"),

@@ -1,4 +1,4 @@
-"""tools/train.py, tools/test.py, tools/convert_rvt.py and the distributed launchers, from the command line."""
+"""The command lines of tools/train.py, test.py, convert_rvt.py and the distributed launchers."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_training_leaves_everything_in_the_work_folder(trained):
 
 
 def test_checkpoint_alone_gives_the_numbers_of_validation(trained, tmp_path):
-    """The failure that ended the original experiment: a checkpoint that the standard validation could not load."""
+    """The standard validation loads a checkpoint; in the first experiment it could not."""
     folder, _ = trained
     out = tmp_path / "predictions.json"
     output = run("tools/test.py", folder / "iter_4.pth", "--work-dir", tmp_path, "--out", out)
@@ -78,7 +78,10 @@ def test_matching_config_is_accepted(trained, sample, tmp_path):
 
 
 def evaluated(checkpoint, folder, **loader):
-    """Predicted frames by recording and time, with other settings of the loader; results.csv is in ``folder``."""
+    """Predicted frames by recording and time, with other settings of the loader.
+
+    results.csv is in ``folder``.
+    """
     options = [f"test_dataloader.{key}={value}" for key, value in loader.items()]
     out = folder / "predictions.json"
     options = ["--cfg-options", *options] if options else []
@@ -117,7 +120,7 @@ def test_batch_size_changes_nothing_but_rounding(trained, as_it_is, tmp_path, ba
 
 
 def test_each_validation_is_of_its_own_step(trained, tmp_path):
-    """What was logged for step 2 is what the checkpoint of step 2 gives, and not what step 4 gives."""
+    """The checkpoint of step 2 gives the numbers logged for step 2, not those of step 4."""
     folder, _ = trained
     run("tools/test.py", folder / "iter_2.pth", "--work-dir", tmp_path)
     (row,) = rows(tmp_path)
@@ -126,7 +129,10 @@ def test_each_validation_is_of_its_own_step(trained, tmp_path):
 
 
 def test_rows_tell_the_run_and_the_data(trained, sample, tmp_path):
-    """A test is of the run that trained its weights; a second training in the same folder is another run."""
+    """A test belongs to the run that trained its weights.
+
+    A second training in the same folder is another run.
+    """
     folder, _ = trained
     run_of = json.loads((folder / "run.json").read_text())
     assert {row["run"] for row in rows(folder)} == {run_of["run"]} and len(run_of["run"]) == 12
@@ -216,7 +222,10 @@ def test_config_of_another_model_is_refused_by_name(trained):
 
 
 def test_resume_goes_on_where_it_stopped(trained, sample, tmp_path):
-    """From the middle of the run, and of the recordings in its lanes, to its end: the same weights to the last bit."""
+    """Resumed in the middle of a run and of its recordings, it ends with the same weights.
+
+    They are equal to the last bit.
+    """
     folder, _ = trained
     options = ["--cfg-options", f"data_root={sample}/", *SMALL, ALL_BOXES]
     output = run(
@@ -258,7 +267,7 @@ def test_resume_goes_on_where_it_stopped(trained, sample, tmp_path):
 
 
 def test_resume_of_the_latest_checkpoint(trained, sample, tmp_path):
-    """Also when the file that was written last is gone, as after a kill in the middle of replacing it."""
+    """This works even if the last file is gone, as after a kill while it was replaced."""
     folder, _ = trained
     shutil.copy(folder / "iter_2.pth", tmp_path)
     (tmp_path / "last_checkpoint").write_text(str(tmp_path / "iter_4.pth"))
@@ -335,8 +344,8 @@ def test_two_processes_train_and_test(trained, sample, tmp_path):
     folder, _ = trained
     options = ["--cfg-options", f"data_root={sample}/", *SMALL]
     output = torchrun(
-        2, "tools/train.py", CONFIG, "--launcher", "pytorch", "--auto-scale-lr", "--work-dir", tmp_path / "a", *options,
-        "model.micro_batch=2",
+        2, "tools/train.py", CONFIG, "--launcher", "pytorch", "--auto-scale-lr",
+        "--work-dir", tmp_path / "a", *options, "model.micro_batch=2",
     )  # fmt: skip
     assert says_learning_rate(output, batch=8)
     assert rows(tmp_path / "a")[-1]["step"] == "4"

@@ -12,8 +12,8 @@ from tests.helpers.cli import ALL_BOXES, CONFIG, SMALL, run
 from tests.helpers.paths import ROOT
 from tests.test_tools.test_train_and_test import metrics, rows
 
-# A rate so high that four steps move weights, and an average that lags behind them. Random clips need no state of the
-# step before, which a resumed training has lost.
+# A rate so high that four steps move weights, and an average that lags behind them. Random clips
+# need no state of the step before, which a resumed training has lost.
 OPTIONS = (
     *SMALL,
     "base_lr=5e-3",
@@ -53,7 +53,10 @@ def test_run_record_says_what_the_numbers_depend_on(averaged, sample):
 
 
 def test_averaged_weights_are_the_ones_that_are_evaluated_and_kept(averaged):
-    """Validation, the checkpoint's weights and tools/test.py agree; the raw weights are elsewhere and differ."""
+    """Validation, the checkpoint's weights and tools/test.py agree.
+
+    The raw weights are elsewhere and differ.
+    """
     folder, _ = averaged
     content = load_checkpoint_file(folder / "iter_4.pth")
     raw = {name.removeprefix("module."): w for name, w in content["ema_state_dict"].items()}
@@ -92,7 +95,10 @@ default_hooks = dict(checkpoint=dict(save_best=["coco/AP", "coco/AP50"]))
 
 
 def test_other_optimizers_and_schedules_are_resumed_too(sample, tmp_path):
-    """Their state holds what ours does not: momenta that may be missing, milestones, a rate per group, two bests."""
+    """Their state holds more than that of our defaults.
+
+    That is momenta that may be missing, milestones, a learning rate per group, and two best scores.
+    """
     (tmp_path / "other.py").write_text(OTHER_SCHEDULE.format(base=str(ROOT / CONFIG)))
     words = [
         "tools/train.py",
