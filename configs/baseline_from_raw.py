@@ -1,5 +1,6 @@
-# The baseline straight from recordings, without preprocessing: data_root/{train,val,test}/NAME_td.raw (.h5, .dat, ...)
-# and NAME_bbox.npy. Events can then be augmented before they become frames.
+# The baseline with frames made from recordings during training, without preprocessing. It reads
+# data_root/{train,val,test}/NAME_td.raw (.h5, .dat, ...) and NAME_bbox.npy. Events can be augmented
+# before they become frames.
 _base_ = "./baseline.py"
 
 data_root = "data/etram_raw/"

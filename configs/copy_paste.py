@@ -1,5 +1,6 @@
-# sizeaware.py with road users of other recordings pasted into clips, rare classes more often. They come from any
-# recording and are not scaled: for recordings of one camera, or of cameras of like height, tilt and lens.
+# sizeaware.py with road users of other recordings pasted into clips, rare classes more often.
+# They come from any recording and are not scaled, so this is for recordings of one camera, or of
+# cameras with similar height, tilt and lens.
 _base_ = "./sizeaware.py"
 
 train_dataloader = dict(

@@ -1,4 +1,5 @@
-# The baseline in epochs, one epoch being one pass over the sampler: an epoch of warm-up, then a cosine.
+# The baseline in epochs: one epoch of warm-up, then a cosine schedule.
+# An epoch is one pass over the sampler.
 _base_ = "./baseline.py"
 
 train_cfg = dict(_delete_=True, type="EpochBasedTrainLoop", max_epochs=12, val_interval=1)

@@ -1,4 +1,5 @@
-# RVT-B on Prophesee's Gen1, with RVT's settings (its config/experiment/gen1): docs/reproduce_rvt.md.
+# RVT-B on Prophesee's Gen1, with RVT's settings (its config/experiment/gen1).
+# See docs/reproduce_rvt.md.
 _base_ = "./baseline.py"
 
 data_root = "data/gen1/"
@@ -13,7 +14,8 @@ val_dataloader = dict(dataset=dict(clip_length=21))
 test_dataloader = dict(dataset=dict(clip_length=21))
 train_cfg = dict(max_iters=400000)
 
-# As RVT counts: small boxes and the first half second are left out, detections rank by class probability.
+# RVT's protocol: small boxes and the first half second are left out, and detections rank by
+# class probability.
 val_evaluator = dict(protocols=("prophesee_gen1:class", "coco"))
 test_evaluator = dict(protocols=("prophesee_gen1:class", "coco"))
 default_hooks = dict(checkpoint=dict(save_best="prophesee_gen1:class/AP"))

@@ -1,4 +1,5 @@
-# Wasserstein distance beside IoU, in the box loss and in the assignment cost; its constant is the mean training box.
+# Wasserstein distance in addition to IoU, in the box loss and in the assignment cost.
+# Its constant is the mean size of the training boxes.
 _base_ = "./baseline.py"
 
 model = dict(

@@ -1,5 +1,6 @@
-# Patch size 2 with the first three stages: strides 2, 4, 8; a fourth stage is not built. Four times the tokens of the
-# baseline in stages 1-3, hence the batch size. patch2_stages234_sizeaware.py is the other reading of "patch 2".
+# Patch size 2 with the first three stages: strides 2, 4, 8; the fourth stage is not built.
+# Stages 1-3 have four times the tokens of the baseline, hence the smaller batch.
+# patch2_stages234_sizeaware.py is the other reading of "patch 2".
 _base_ = "./baseline.py"
 
 model = dict(backbone=dict(patch_size=2, out_stages=(1, 2, 3)))

@@ -1,4 +1,5 @@
-# patch2_sizeaware.py small enough for two CPU cores and ten minutes: width, resolution and schedule only.
+# patch2_sizeaware.py small enough for two CPU cores and ten minutes: only width, resolution and
+# schedule differ.
 _base_ = "./patch2_sizeaware.py"
 
 data_root = "data/demo/"

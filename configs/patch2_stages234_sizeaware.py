@@ -1,4 +1,5 @@
-# What the original experiment's code built although its notes said strides 2, 4, 8: stages 2-4, strides 4, 8, 16.
+# The model that the code of the first experiment really built: stages 2-4 with strides 4, 8, 16.
+# Its notes say strides 2, 4, 8.
 _base_ = "./patch2_sizeaware.py"
 
 model = dict(backbone=dict(out_stages=(2, 3, 4)))

@@ -1,5 +1,5 @@
-# sizeaware.py with rare classes more often: streams and clips that hold one are repeated (LVIS's repeat factors). Rare
-# is what less than a tenth of the streams, or of the clips, hold.
+# sizeaware.py with rare classes more often: streams and clips that hold one are repeated (LVIS's
+# repeat factors). A class is rare if less than a tenth of the streams, or of the clips, hold it.
 _base_ = "./sizeaware.py"
 
 train_dataloader = dict(

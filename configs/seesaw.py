@@ -1,4 +1,4 @@
-# sizeaware.py with seesaw loss: a softmax over classes that holds back the frequent ones.
+# sizeaware.py with seesaw loss: a softmax over classes that weakens the frequent ones.
 _base_ = "./sizeaware.py"
 
 model = dict(bbox_head=dict(loss_cls=dict(type="SeesawClassLoss")))

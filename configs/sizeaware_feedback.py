@@ -1,4 +1,4 @@
-# Sizes whose box loss lags behind count more, instead of small sizes by decree.
+# Box sizes whose loss falls more slowly than that of others weigh more, instead of small sizes.
 _base_ = "./baseline.py"
 
 model = dict(bbox_head=dict(loss_bbox=dict(type="FeedbackIoULoss")))

@@ -15,7 +15,7 @@ default_hooks = dict(
         save_best="coco/AP",
         rule="greater",
     ),
-    # draw=True hands frames of validations to vis_backends; tools/test.py --show-dir draws a test's
+    # draw=True sends frames of validations to vis_backends; tools/test.py --show-dir draws a test's
     visualization=dict(type="EventVisualizationHook"),
     sampler_seed=None,  # StreamBatchSampler counts its own passes
 )
@@ -34,7 +34,7 @@ env_cfg = dict(
     cudnn_benchmark=True,
     mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0),
     dist_cfg=dict(backend="nccl"),
-    rank_timeout_s=300,  # without a sign of life of one process, until the others end
+    rank_timeout_s=300,  # the others end when a process has not answered for so many seconds
 )
 sync_bn = "torch"
 randomness = dict(seed=0)

@@ -1,4 +1,5 @@
-# The experiments that this project comes from, at equal samples seen, with the same schedule, threshold and protocol:
+# The first experiments of this project, repeated at equal samples seen, with the same schedule,
+# threshold and protocol (docs/ablation.md):
 # python tools/ablate.py configs/ablations/seed_experiment.py
 baseline = "baseline"
 seeds = (0, 1, 2)
@@ -10,7 +11,7 @@ runs = dict(
     fourscale_sizeaware=dict(config="configs/fourscale_sizeaware.py"),
     fourscale_sizeaware_auxsmall=dict(
         config="configs/fourscale_sizeaware_auxsmall.py",
-        note='the origin\'s "ABC", with pedestrians among its small classes',
+        note='"ABC" of the first experiment, with pedestrians among its small classes',
     ),
     patch2_stages234_sizeaware_batch2_as_run=dict(
         config="configs/patch2_stages234_sizeaware.py",
@@ -21,8 +22,9 @@ runs = dict(
             "param_scheduler.0.final_div_factor": 400,  # so that the end stays lr / 10000
             "train_dataloader.batch_sampler.mode": "stream",
         },
-        note="the origin's 15.64 %: as many steps as the baseline, so a third of its samples, twice the learning rate "
-        "of the rule, a start at a 25th of it, streams only; strides 4, 8, 16",
+        note="the first experiment (15.64 %): as many steps as the baseline, so a third of its "
+        "samples, twice the learning rate of the rule, a start at a 25th of it, streams only; "
+        "strides 4, 8, 16",
     ),
     patch2_stages234_sizeaware_batch2=dict(
         config="configs/patch2_stages234_sizeaware.py",
@@ -31,7 +33,7 @@ runs = dict(
     patch2_stages234_sizeaware_batch6=dict(
         config="configs/patch2_stages234_sizeaware.py",
         options={"train_dataloader.batch_size": 6},
-        note="the batch that did not fit the origin's memory",
+        note="the batch that did not fit the memory in the first experiment",
     ),
     patch2_sizeaware_batch2_third=dict(
         config="configs/patch2_sizeaware.py",

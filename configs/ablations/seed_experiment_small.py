@@ -1,5 +1,6 @@
-# seed_experiment.py for two CPU cores and an hour: the demo's synthetic sample, width 16, 2,700 samples a run.
-# make demo makes the data; then: python tools/ablate.py configs/ablations/seed_experiment_small.py --devices cpu cpu
+# seed_experiment.py for two CPU cores and an hour: the demo's simulated data, width 16, 2,700
+# samples per run. `make demo` makes the data. Then:
+# python tools/ablate.py configs/ablations/seed_experiment_small.py --devices cpu cpu
 _base_ = "./seed_experiment.py"
 
 samples = 2_700
@@ -16,8 +17,9 @@ common = {
     "val_dataloader.num_workers": 0,
     "val_dataloader.persistent_workers": False,
 }
-# Of the demo's boxes (python tools/inspect_data.py CONFIG --thresholds). 32² and 96² px, made for frames of 640x360,
-# would weigh 94 % of them, and almost alike.
+# Thresholds from the demo's boxes (python tools/inspect_data.py CONFIG --thresholds). The default
+# thresholds, 32² and 96² px, are for frames of 640x360; with them 94 % of the demo's boxes would
+# weigh more than 1, and almost alike.
 runs = {
     name: dict(
         options={

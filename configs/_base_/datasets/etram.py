@@ -1,10 +1,11 @@
-# Every data set takes these four from here; what a child config writes here reaches all of them.
-# Preprocessed recordings in RVT's layout: data_root/{train,val,test}/SEQUENCE (tools/preprocess.py writes it).
+# All data sets take these four settings from here, so a child config changes them in one place.
+# data_root: preprocessed recordings in RVT's layout, {train,val,test}/SEQUENCE, as
+# tools/preprocess.py writes them.
 data_root = "data/etram_cls8_sample/"
-# What the ids in the label files mean: etram8, etram3, gen1, ... or classes of your own (docs/classes.md); the model's
-# num_classes follows from it.
+# Meaning of the ids in the label files: etram8, etram3, gen1, ... or classes of your own
+# (docs/classes.md). The model's num_classes follows from it.
 class_set = "etram8"
-# What one frame holds; the model's in_channels follow from it.
+# Content of a frame. The model's in_channels follow from it.
 representation = dict(type="StackedHistogram", bins=10, downsample="nearest")
 window_us = 50_000
 
@@ -13,7 +14,8 @@ train_dataloader = dict(
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type="DefaultSampler", shuffle=False),
-    # stream: every row continues its recording; random: single clips; mixed: half of each, RVT's choice
+    # stream: every row continues its recording; random: single clips; mixed: half of each, as in
+    # RVT
     batch_sampler=dict(type="StreamBatchSampler", mode="mixed"),
     dataset=dict(
         type="ETraMDataset",

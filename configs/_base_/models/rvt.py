@@ -1,5 +1,5 @@
-# RVT-B. Channels of the neck, channels and strides of the head and the padding follow from the backbone, its input
-# channels from the representation, the number of classes from the class set.
+# RVT-B. The neck's channels, the head's channels and strides, and the padding follow from the
+# backbone; its input channels from the representation; the number of classes from the class set.
 model = dict(
     type="RecurrentDetector",
     backbone=dict(
@@ -21,6 +21,7 @@ model = dict(
     ),
     bbox_head=dict(type="RVTYOLOXHead"),
     train_cfg=dict(assigner=dict(type="RVTSimOTAAssigner")),
-    # 0.001 for evaluation, which looks at 100 boxes per class and frame; a deployment wants its own, higher threshold
+    # 0.001 is for evaluation, which uses up to 100 boxes per class and frame. A deployment needs
+    # a higher threshold (tools/tune_thresholds.py).
     test_cfg=dict(score_thr=0.001, nms_pre=5000, nms=dict(type="nms", iou_threshold=0.45)),
 )

@@ -1,5 +1,5 @@
-# The learning rate is base_lr * sqrt(batch / 8), RVT's rule; it is worked out when training starts. The batch is
-# that of an update of the weights: batch_size, times optim_wrapper.accumulative_counts.
+# The learning rate is base_lr * sqrt(batch / 8), RVT's rule; it is computed when training starts.
+# The batch is that of a weight update: batch_size times optim_wrapper.accumulative_counts.
 base_lr = 2e-4
 auto_scale_lr = dict(
     enable=False, base_batch_size=8
