@@ -14,7 +14,7 @@ from etram_mmdet.engine.config.load import load_config
 from etram_mmdet.events.class_sets import ETRAM8
 from tests.helpers.cli import SMALL
 from tests.helpers.paths import ROOT, THREADS
-from tests.helpers.tool_process import run_tool
+from tests.helpers.tool_process import run_ranks, run_tool
 
 README = (ROOT / "README.md").read_text()
 # In an order in which each finds what it needs.
@@ -37,14 +37,22 @@ COMMANDS = [
 ]
 (FOLLOW,) = re.findall(r"```python\n(.*?)```", TEXTS["docs/detect.md"], re.S)
 # What makes a command small: options appended to the tool's own.
-TRAIN = f"--cfg-options {' '.join(map(repr, SMALL))} val_dataloader.num_workers=1"
+TINY = (
+    *SMALL,
+    "train_cfg.max_iters=2",
+    "val_dataloader.num_workers=1",
+    "model.backbone.embed_dims=16",
+    "model.backbone.head_dim=16",
+    "model.neck.num_csp_blocks=1",
+)
+TRAIN = f"--cfg-options {' '.join(map(repr, TINY))}"
 REDUCED = {
     "tools/make_sample.py": "--width 96 --height 64 --seconds 1.5 --recordings 2 2 2",
     "tools/train.py": TRAIN,
     "tools/dist_train.sh": TRAIN,
     "tools/gpu_check.py": "--device cpu --small --parts memory",
     "tools/benchmark_engines.py": "--windows 2 --no-start",
-    "tools/ablate.py": "--runs sizeaware --seeds 0 --samples 12",
+    "tools/ablate.py": "--runs baseline --seeds 0 --samples 6",
 }
 
 
@@ -69,6 +77,8 @@ def shell(command: str, folder) -> str:
     env = {**os.environ, "PATH": path, "OMP_NUM_THREADS": THREADS}
     if command.startswith("python tools/") and "||" not in command:
         return tool(command.removeprefix("python "), folder, env)
+    if command.startswith("tools/dist_"):
+        return ranks(command, folder, env)
     done = subprocess.run(
         ["bash", "-c", command], cwd=folder, env=env, capture_output=True, text=True, timeout=600
     )
@@ -76,13 +86,32 @@ def shell(command: str, folder) -> str:
     return done.stdout + done.stderr
 
 
+def words_of(command: str, folder, env: dict[str, str]) -> list[str]:
+    """What a shell command writes, split at NUL bytes."""
+    done = subprocess.run(["bash", "-c", command], cwd=folder, env=env, stdout=subprocess.PIPE)
+    assert done.returncode == 0, command
+    return done.stdout.decode().split("\0")[:-1]
+
+
 def tool(command: str, folder, env: dict[str, str]) -> str:
-    split = subprocess.run(
-        ["bash", "-c", f"printf '%s\\0' {command}"], cwd=folder, env=env, stdout=subprocess.PIPE
-    )
-    words = split.stdout.decode().split("\0")[:-1]
+    words = words_of(f"printf '%s\\0' {command}", folder, env)
     output = folder / "output.txt"
     status = run_tool(words, env, output, 600, folder)
+    assert status == 0, f"{command}\n{output.read_text()[-3000:]}"
+    return output.read_text()
+
+
+def ranks(command: str, folder, env: dict[str, str]) -> str:
+    """Fork the processes that ``torchrun`` would start; test_train_and_test.py starts it itself."""
+    stub = folder / "bin" / "torchrun"
+    stub.parent.mkdir(exist_ok=True)
+    stub.write_text("#!/bin/sh\nprintf '%s\\0' \"$@\"\n")
+    stub.chmod(0o755)
+    called = words_of(command, folder, {**env, "PATH": f"{stub.parent}:{env['PATH']}"})
+    assert called[0] == "--standalone"
+    processes = int(called[1].removeprefix("--nproc_per_node="))
+    output = folder / "output.txt"
+    status = run_ranks(processes, called[2:], env, output, 600, folder)
     assert status == 0, f"{command}\n{output.read_text()[-3000:]}"
     return output.read_text()
 
@@ -114,7 +143,7 @@ def reduced(command: str) -> str:
     tool = next((word for word in command.split() if word.startswith("tools/")), "")
     options = REDUCED.get(tool, "")
     if "tools/test.py configs/" in command:  # the config must describe the model that was trained
-        options = f"--cfg-options {SMALL[-1]!r}"
+        options = f"--cfg-options {' '.join(map(repr, TINY))}"
     if "--cfg-options" in command:
         options = options.removeprefix("--cfg-options")
     return f"{command} {options}"
@@ -148,13 +177,12 @@ def test_workflow(checkout):
     ).is_file()
     assert (checkout / "data" / "my_raw_frames" / "train").is_dir()
     assert "| memory | passed |" in table(checkout, "work_dirs/gpu_check/*/report.md")
-    assert "| sizeaware | 6 | 2 | 12 |" in table(
-        checkout, "work_dirs/ablations/*_12_samples/view.md"
-    )
+    view = table(checkout, "work_dirs/ablations/*_6_samples/view.md")
+    assert "| baseline | 6 | 1 | 6 |" in view
 
 
 def test_inferencer(checkout):
-    code = FOLLOW.replace("iter_100000.pth", "iter_4.pth").replace("score_thr=0.3", "score_thr=0.0")
+    code = FOLLOW.replace("iter_100000.pth", "iter_2.pth").replace("score_thr=0.3", "score_thr=0.0")
     code = code.replace("recording.raw", "data/etram_raw/val/val_day_0000_td.h5")
     (checkout / "follow.py").write_text(code)
     lines = shell("PYTHONPATH=. python follow.py", checkout).splitlines()

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from tests.helpers.paths import ROOT, THREADS
-from tests.helpers.tool_process import run_tool
+from tests.helpers.tool_process import run_ranks, run_tool
 
 CONFIG = "configs/patch2_sizeaware_demo.py"
 # Two steps on tiny frames. Sizes shrink, the path stays.
@@ -49,6 +49,17 @@ def _run_module(words: list[str], env: dict[str, str], output: Path, timeout: fl
             timeout=timeout,
         )
     return done.returncode
+
+
+def run_together(processes: int, *command: object, timeout: int = 300) -> str:
+    """As :func:`run`, of processes that work together as torchrun's do, without its start."""
+    words, env = list(map(str, command)), {**os.environ, "OMP_NUM_THREADS": THREADS}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "output"
+        status = run_ranks(processes, words, env, path, timeout)
+        output = path.read_text()
+    assert status == 0, output[-3000:]
+    return output
 
 
 def torchrun(processes: int, *command: object) -> str:

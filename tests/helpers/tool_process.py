@@ -8,17 +8,24 @@ Python are left to torchrun, to commands with a PYTHONPATH and to the test of --
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import runpy
 import signal
+import socket
 import sys
+import time
 from collections.abc import Callable
+from functools import cache
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from unittest.mock import patch
 
-from tests.helpers.paths import ROOT
+from tests.helpers.paths import ROOT, THREADS
+from tests.helpers.warm_python import ADDRESS, become, serve, wait_for, write_program
 
 PRELOADED = (
     "etram_mmdet.plugins",
@@ -57,7 +64,7 @@ def start_tool(
     words: list[str], env: dict[str, str], output: Path, folder: Path = ROOT
 ) -> ForkServerProcess:
     """``python WORDS`` in ``folder`` as it runs; its output goes to a file."""
-    return start(_main, words, env, str(output), str(folder), env=env)
+    return start(_main, words, _warm(env), str(output), str(folder), env=env)
 
 
 def start_session(
@@ -67,7 +74,40 @@ def start_session(
 
     A signal to the group reaches its loading processes too, and no other process.
     """
-    return start(_main_of_session, words, env, str(output), str(folder), env=env)
+    return start(_main_of_session, words, _warm(env), str(output), str(folder), env=env)
+
+
+def run_ranks(
+    count: int,
+    words: list[str],
+    env: dict[str, str],
+    output: Path,
+    timeout: float,
+    folder: Path = ROOT,
+) -> int:
+    """Exit status of ``count`` processes that train or test together, as torchrun starts them.
+
+    The output of all goes to one file. If one fails, or after ``timeout`` seconds, all are killed.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    env = {**env, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
+    files = [output.with_name(f"{output.name}_{rank}") for rank in range(count)]
+    processes = [
+        start_tool(words, {**env, "RANK": str(rank), "LOCAL_RANK": str(rank)}, file, folder)
+        for rank, file in enumerate(files)
+    ]
+    end = time.monotonic() + timeout
+    while any(each.is_alive() for each in processes) and time.monotonic() < end:
+        if any(each.exitcode for each in processes):
+            break
+        processes[0].join(0.05)
+    for each in processes:
+        each.kill()
+        each.join()
+    output.write_text("".join(file.read_text() for file in files))
+    return next((each.exitcode for each in processes if each.exitcode), 0)
 
 
 def start(target: Callable, *args: object, env: dict[str, str] | None = None) -> ForkServerProcess:
@@ -83,6 +123,23 @@ def start(target: Callable, *args: object, env: dict[str, str] | None = None) ->
     return process
 
 
+def _warm(env: dict[str, str]) -> dict[str, str]:
+    """``env`` with the address of a server that forks the tools that a tool starts."""
+    return {**env, ADDRESS: _warm_server(env.get("OMP_NUM_THREADS", THREADS))}
+
+
+@cache
+def _warm_server(threads: str) -> str:
+    folder = Path(mkdtemp(prefix="warm"))
+    write_program(folder)
+    address = folder / "socket"
+    server = start(serve, str(address), env={"OMP_NUM_THREADS": threads})
+    atexit.register(rmtree, folder, ignore_errors=True)
+    atexit.register(server.terminate)  # before multiprocessing waits for it
+    wait_for(address)
+    return str(address)
+
+
 def _main_of_session(*args: object) -> None:
     os.setsid()
     _main(*args)
@@ -93,9 +150,7 @@ def _main(words: list[str], env: dict[str, str], output: str, folder: str) -> No
         for target, source in ((0, nothing), (1, file), (2, file)):
             os.dup2(source.fileno(), target)
     sys.stdout, sys.stderr = (open(fd, "w", buffering=1, closefd=False) for fd in (1, 2))
-    os.environ.clear()
-    os.environ.update(env)
-    os.chdir(folder)
+    become(env, folder)
     tool = os.path.join(folder, words[0])
     sys.argv = words
     sys.path[:1] = [

@@ -16,6 +16,9 @@ from tests.helpers.paths import ROOT
 
 OPTIONS = dict(item.split("=", 1) for item in SMALL) | {
     "model.backbone.partition_size": (1, 3),
+    "model.backbone.embed_dims": 16,
+    "model.backbone.head_dim": 16,
+    "model.neck.num_csp_blocks": 1,
     "optim_wrapper.type": "OptimWrapper",  # mmengine's Runner does not ask whether there is a GPU
     "sync_bn": None,
     "runner_type": "Runner",

@@ -16,7 +16,7 @@ from etram_mmdet.engine.checkpoints.rvt_weights import to_rvt
 from etram_mmdet.engine.config.load import load_config
 from etram_mmdet.evaluation.predictions import load_predictions
 from etram_mmdet.evaluation.results_table import evaluations
-from tests.helpers.cli import ALL_BOXES, CONFIG, SMALL, run, torchrun
+from tests.helpers.cli import ALL_BOXES, CONFIG, SMALL, run, run_together, torchrun
 from tests.helpers.paths import ROOT
 from tests.helpers.same_boxes import Found, assert_same_boxes
 
@@ -349,7 +349,7 @@ def test_two_processes_train_and_test(trained, sample, tmp_path):
     )  # fmt: skip
     assert says_learning_rate(output, batch=8)
     assert rows(tmp_path / "a")[-1]["step"] == "4"
-    torchrun(
+    run_together(
         2,
         "tools/test.py",
         folder / "iter_4.pth",
