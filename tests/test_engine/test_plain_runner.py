@@ -15,6 +15,7 @@ from tests.helpers.cli import SMALL
 from tests.helpers.paths import ROOT
 
 OPTIONS = dict(item.split("=", 1) for item in SMALL) | {
+    "train_cfg.val_interval": "4",
     "model.backbone.partition_size": (1, 3),
     "model.backbone.embed_dims": 16,
     "model.backbone.head_dim": 16,

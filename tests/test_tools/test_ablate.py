@@ -52,7 +52,7 @@ def done(plan):
     return out, run("tools/ablate.py", plan, "--out", out, "--devices", "cpu", "cpu", timeout=900)
 
 
-def test_as_run_is_as_the_origin_ran():
+def test_as_run_is_as_the_first_experiment_ran():
     """Its learning rate did not follow the rule, and all of its rows were streams."""
     (variant,) = [v for v in load_plan(ROOT / FIRST).variants if v.name.endswith("as_run")]
     cfg = variant.config_for(0)
