@@ -1,10 +1,15 @@
-"""Export a checkpoint to ONNX: python tools/export.py [CONFIG] CHECKPOINT OUT.onnx
+"""Export a checkpoint to ONNX, so that it runs without PyTorch.
 
-The file holds one step of the detector: a frame and the recurrent state go in, boxes, scores and the next state come
-out. OUT.json beside it says everything that a program needs to run it: frame size, representation, classes,
-thresholds, states. The same stands in the metadata of OUT.onnx. It takes about ten seconds.
+Example: python tools/export.py work_dirs/demo detector.onnx
 
-Run it without PyTorch: etram_mmdet.deploy.runtime.EventInferencer("OUT.onnx"), or tools/detect.py OUT.onnx RECORDING.
+Reads a checkpoint, which carries its config. The example takes about ten seconds.
+Writes OUT.onnx and OUT.json. The graph computes one step of the detector: it takes a frame and the
+recurrent state, and returns boxes, scores and the next state. OUT.json holds everything that a
+program needs to run it: frame size, representation, classes, thresholds and states. The same is in
+the metadata of OUT.onnx.
+
+Run it with tools/detect.py OUT.onnx RECORDING, or with
+etram_mmdet.deploy.runtime.EventInferencer("OUT.onnx").
 """
 
 from __future__ import annotations
@@ -19,38 +24,46 @@ OPSETS = (18, 19, 20, 21)
 
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
-    parser.add_argument("paths", nargs="+", type=Path, metavar="[CONFIG] CHECKPOINT OUT.onnx")
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        type=Path,
+        metavar="[CONFIG] CHECKPOINT OUT.onnx",
+        help="CHECKPOINT: a file, a work folder (its newest checkpoint), or the word demo",
+    )
     parser.add_argument(
         "--sensor",
         nargs=2,
         type=int,
         metavar=("WIDTH", "HEIGHT"),
-        help="size of the sensor in pixels; default: as in the training",
+        help="size of the sensor in pixels (default: as in training)",
     )
     parser.add_argument(
         "--opset",
         type=int,
         choices=OPSETS,
         default=20,
-        help="version of ONNX's operators; older runtimes need a lower one. Default: 20",
+        help="version of ONNX's operators; older runtimes need a lower one (default: %(default)s)",
     )
     parser.add_argument(
         "--precision",
         choices=("float32", "float16"),
         default="float32",
-        help="number format of the weights; float16 halves the file. Default: float32",
+        help="number format of the weights; float16 halves the file (default: %(default)s)",
     )
     parser.add_argument(
         "--batch",
         default="1",
-        help="number of streams in one call, or 'free' to choose it in every call. Default: 1",
+        help="number of streams in one call, or the word free, to choose it in every call "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--int8",
         nargs="+",
         type=Path,
         metavar="RECORDING",
-        help="store weights and maps in 8 bits, with ranges measured on these recordings",
+        help="store weights and maps in 8 bits, with ranges measured on these recordings "
+        "(default: do not)",
     )
     add_cfg_options(parser)
     args = parser.parse_args()
