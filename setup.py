@@ -20,7 +20,7 @@ class BuildWithTools(build_py):
 
     def run(self) -> None:
         super().run()
-        if self.editable_mode:  # they stand beside the package already
+        if self.editable_mode:  # they already lie next to the package
             return
         target = Path(self.build_lib) / "etram_mmdet" / ".mim"
         shutil.rmtree(target, ignore_errors=True)
@@ -52,7 +52,7 @@ setup(
     package_data={"etram_mmdet": ["py.typed", "weights/*.pth"]},
     cmdclass={"build_py": BuildWithTools},
     python_requires=">=3.10",
-    # The exact versions that are tested stand in requirements.txt.
+    # The exact versions that are tested are in requirements.txt.
     install_requires=[
         "numpy",
         "numba",

@@ -114,8 +114,14 @@ def main() -> None:
             ours = list(inferencer.windows(recordings[0], **start_stop))[:WINDOWS]
             found = average_precision(inferencer, recordings, args.data)
             rows.append(
-                [path.name, name, len(frames), *(f"{gap:.1e}" for gap in gaps)]
-                + [f"{share_alike(ours, expected):.5f}", f"{found:.5f} ({found - ap:+.5f})"]
+                [
+                    path.name,
+                    name,
+                    len(frames),
+                    *(f"{gap:.1e}" for gap in gaps),
+                    f"{share_alike(ours, expected):.5f}",
+                    f"{found:.5f} ({found - ap:+.5f})",
+                ]
             )
     print(table(rows))
 

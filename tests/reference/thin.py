@@ -14,7 +14,7 @@ def thin(name: str, values: np.ndarray, count: int) -> np.ndarray:
     """``count`` elements of ``values``, and ``count`` sums over all elements, as float64.
 
     Small arrays are returned whole. Elements are added up with random signs, so that a sum mostly
-    changes where two of them stand in each other's place. It is divided by the root of their
+    changes where two of them change places. It is divided by the root of their
     number, so its error is about an element's.
     """
     flat = np.asarray(values, np.float64).ravel()

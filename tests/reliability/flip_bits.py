@@ -58,7 +58,7 @@ def contents(folder: Path) -> list[np.ndarray]:
 
 
 def try_flip(folder: Path, path: Path, bit: int, expected: list[np.ndarray]) -> str:
-    """One of ``OUTCOMES`` for bit ``bit`` of ``path``, which is mended again."""
+    """One of ``OUTCOMES`` for bit ``bit`` of ``path``, which is restored afterwards."""
     whole = path.read_bytes()
     damaged = bytearray(whole)
     damaged[bit // 8] ^= 1 << bit % 8

@@ -58,7 +58,7 @@ def test_json_and_csv_say_the_same(words, tmp_path):
 
 
 def test_a_recording_without_a_size_has_that_of_the_training(words, tmp_path):
-    """An array whose columns are told; boxes are those of the file that says its size."""
+    """It is an array with columns given by an option; boxes equal those of a file with a size."""
     with open_recording(words[2]) as recording:
         events = recording.read(0, 700_000)._asdict()
     np.save(tmp_path / "val_day_0000_td.npy", numbers(events, "pytx", "i8"))
@@ -145,7 +145,7 @@ def test_a_damaged_last_stamp_does_not_make_the_recording_longer(words, tmp_path
         (("--out", "d.csv", "--step-ms", 0), "--step-ms 0.0: expected more than 0"),
         (
             ("--out", "d.csv", "--step-ms", 20, "--labels", "x.npy"),
-            "--labels says where windows end, and so does --step-ms",
+            "--labels and --step-ms both choose the windows",
         ),
         (("--out", "d.csv", "--labels", "none_bbox.npy"), "none_bbox.npy"),
         (
