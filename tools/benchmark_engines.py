@@ -20,25 +20,29 @@ from etram_mmdet.utils.files import write_json
 
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
-    parser.add_argument("checkpoint", help="checkpoint or config (random weights), or demo")
+    parser.add_argument("checkpoint", help="checkpoint, config (random weights), or the word demo")
     parser.add_argument("graphs", nargs="+", type=Path, help="files of tools/export.py")
-    parser.add_argument("--windows", type=int, default=30, help="windows to time. Default: 30")
+    parser.add_argument(
+        "--windows", type=int, default=30, help="number of windows to time (default: %(default)s)"
+    )
     parser.add_argument(
         "--streams",
         type=int,
         nargs="+",
         default=[1],
-        help="numbers of streams in one call, for graphs of --batch free. Default: 1",
+        help="numbers of streams in one call, for graphs of --batch free (default: 1)",
     )
-    parser.add_argument("--fuse", action="store_true", help="time PyTorch with folded norms, too")
     parser.add_argument(
-        "--compile", action="store_true", help="time PyTorch with torch.compile, too"
+        "--fuse", action="store_true", help="also time PyTorch with merged normalization layers"
+    )
+    parser.add_argument(
+        "--compile", action="store_true", help="also time PyTorch with torch.compile"
     )
     parser.add_argument(
         "--score-thr",
         type=float,
         default=0.05,
-        help="drop boxes with a lower score before NMS, in all engines. Default: 0.05",
+        help="drop boxes with a lower score before NMS, in all engines (default: %(default)s)",
     )
     parser.add_argument("--no-start", action="store_true", help="do not time new processes")
     add_json(parser)
