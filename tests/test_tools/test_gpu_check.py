@@ -238,7 +238,7 @@ def test_a_row_that_does_not_hold_fails_the_part_after_the_others(tmp_path):
         yield dict(what="a", holds=False)
         yield dict(what="b", holds=True)
 
-    with pytest.raises(SystemExit, match="1 of 2 rows do not meet their .*: what a, holds no"):
+    with pytest.raises(SystemExit, match=r"1 of 2 rows do not meet their .*: what a, holds no"):
         work(fake_part(measure), torch.device("cpu"), SMALL, tmp_path)
     assert len(read_result(tmp_path, "memory").rows) == 2
 
