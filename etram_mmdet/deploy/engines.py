@@ -113,7 +113,8 @@ class OnnxEngine(GraphEngine):
         except Exception as error:  # onnxruntime has a class for every cause
             raise InputError(
                 f"{path}: onnxruntime {onnxruntime.__version__} cannot open it "
-                f"({first_line(error)}); an older onnxruntime may need an older --opset of tools/export.py"
+                f"({first_line(error)}); an older onnxruntime may need an older --opset of "
+                "tools/export.py"
             ) from error
         self._inputs = [each.name for each in self._session.get_inputs()]
 
