@@ -40,6 +40,11 @@ class Events(NamedTuple):
     p: np.ndarray
 
 
+NO_EVENTS = Events(
+    np.empty(0, np.int64), np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, np.uint8)
+)
+
+
 def find_column(name: str, names: Sequence[str]) -> int | None:
     """Index of the column t, x, y or p in a list of names; ``None`` if it is missing.
 
@@ -348,7 +353,15 @@ class Recording(ABC):
                 break
         if len(pieces) == 1:
             return pieces[0]
-        return Events(*map(np.concatenate, zip(_NO_EVENTS, *pieces, strict=True)))
+        return Events(*map(np.concatenate, zip(NO_EVENTS, *pieces, strict=True)))
+
+    def reaches(self, t_us: int) -> bool:
+        """Whether the recording has an event at ``t_us`` or later; reads the stamps up to it.
+
+        Args:
+            t_us: time in microseconds of the recording's clock.
+        """
+        return self._stamps.first_block_reaching(t_us) < self._num_blocks
 
     def unsorted_columns(self) -> list[np.ndarray]:
         """Stamps in microseconds, x, y and p of all events, unchanged, in file order."""
@@ -435,11 +448,6 @@ class IndexedRecording(Recording):
     def _span(self, block: int) -> tuple[int, int]:
         start = block * self._events_per_block
         return start, min(start + self._events_per_block, self._length)
-
-
-_NO_EVENTS = Events(
-    np.empty(0, np.int64), np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, np.uint8)
-)
 
 
 @njit(cache=True, nogil=True)
