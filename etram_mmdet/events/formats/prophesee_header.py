@@ -10,7 +10,7 @@ from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import os_errors
 
 SIGNATURE = b"% "
-_LONGEST_BYTES = 1 << 16
+LONGEST_HEADER_BYTES = 1 << 16
 _LONGEST_NUMBER = 20  # digits
 
 
@@ -41,6 +41,34 @@ class PercentHeader(NamedTuple):
         return (int(width), int(height)) if is_number else None
 
 
+def parse_percent_header(head: bytes, is_all: bool = False) -> PercentHeader | None:
+    """Parse the lines at the start of a file or stream that begin with a percent sign.
+
+    Args:
+        head: its first bytes.
+        is_all: whether no byte follows. Default: False.
+
+    Returns:
+        The header; ``None`` if it does not end within ``head``.
+    """
+    fields = {}
+    start = 0
+    name = ""
+    while name != "end":
+        if not head.startswith(SIGNATURE, start):
+            may_follow = len(head) - start < len(SIGNATURE) and SIGNATURE.startswith(head[start:])
+            if may_follow and not is_all:
+                return None
+            break
+        stop = head.find(b"\n", start)
+        if stop < 0:
+            return None
+        name, _, value = head[start + 2 : stop].decode("ascii", "replace").strip().partition(" ")
+        fields[name.lower()] = value.strip()
+        start = stop + 1
+    return PercentHeader(fields, start)
+
+
 def read_percent_header(path: Path) -> PercentHeader:
     """Read the header: the lines at the start of a file that begin with a percent sign.
 
@@ -51,18 +79,10 @@ def read_percent_header(path: Path) -> PercentHeader:
         InputError: when a line does not end, or the file cannot be read.
     """
     with os_errors(path, "read"), path.open("rb") as file:
-        head = file.read(_LONGEST_BYTES)
-    fields = {}
-    start = 0
-    while head.startswith(SIGNATURE, start):
-        stop = head.find(b"\n", start)
-        if stop < 0:
-            raise InputError(
-                f"{path}: its text header does not end; the file was cut, copy or download it again"
-            )
-        name, _, value = head[start + 2 : stop].decode("ascii", "replace").strip().partition(" ")
-        fields[name.lower()] = value.strip()
-        start = stop + 1
-        if name == "end":
-            break
-    return PercentHeader(fields, start)
+        head = file.read(LONGEST_HEADER_BYTES)
+    header = parse_percent_header(head, is_all=True)
+    if header is None:
+        raise InputError(
+            f"{path}: its text header does not end; the file was cut, copy or download it again"
+        )
+    return header
