@@ -395,7 +395,7 @@ class Recording(ABC):
             )
         if believed is not None:
             x, y, p = x[believed], y[believed], p[believed]
-        smallest_p, largest_p, kept = _count_on_sensor(x, y, p, self.width, self.height)
+        smallest_p, largest_p, kept = count_on_sensor(x, y, p, self.width, self.height)
         if smallest_p < -1 or largest_p > 1:
             raise InputError(
                 f"{self.path}: polarity {largest_p if largest_p > 1 else smallest_p}, expected "
@@ -451,8 +451,16 @@ class IndexedRecording(Recording):
 
 
 @njit(cache=True, nogil=True)
-def _count_on_sensor(x, y, p, width, height):
-    """The smallest and the largest polarity, and how many events lie on the sensor."""
+def count_on_sensor(x, y, p, width, height):
+    """The smallest and the largest polarity, and how many events lie on the sensor.
+
+    Args:
+        x: columns of the sensor (N,), in pixels.
+        y: rows of the sensor (N,), in pixels.
+        p: polarities (N,).
+        width: columns of the sensor.
+        height: rows of the sensor.
+    """
     smallest_p = 0
     largest_p = 0
     inside = 0

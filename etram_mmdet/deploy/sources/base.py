@@ -17,8 +17,8 @@ class Source(ABC):
 
     The methods are called by one thread, in this order: ``open`` once, ``read`` until it returns
     ``None`` or nobody wants more, ``close`` once, also after an error. Raise
-    :class:`etram_mmdet.utils.errors.InputError` with one sentence for what the user can mend; events
-    that were returned before are not lost.
+    :class:`etram_mmdet.utils.errors.InputError` with one sentence for what the user can mend;
+    events that were returned before are not lost.
 
     Attributes:
         width: columns of the sensor, in pixels; set by ``open`` at the latest.
@@ -26,6 +26,9 @@ class Source(ABC):
         can_wait: True if the sender waits while nobody reads, as files and pipes do. False for a
             camera, which loses events then. Default: False.
         dropped: number of events that the source left out so far, by reason. Default: none.
+        reached_us: time that the source's clock has reached, in microseconds: no event that follows
+            is earlier. So windows end on time in a scene where nothing moves. Default: None, not
+            known; then a window ends when a later event comes.
 
     Examples:
         >>> class Sparks(Source):
@@ -53,6 +56,10 @@ class Source(ABC):
     def dropped(self) -> dict[str, int]:
         return {}
 
+    @property
+    def reached_us(self) -> int | None:
+        return None
+
     @abstractmethod
     def open(self) -> None:
         """Connect, and find out the size of the sensor.
@@ -67,7 +74,8 @@ class Source(ABC):
 
         Times are microseconds of the source's own clock. They never fall, neither within a packet
         nor from one packet to the next: what steps back is raised or dropped here.
-        :class:`etram_mmdet.deploy.sources.order.TimeOrder` does that. Pixels lie on the sensor.
+        :class:`etram_mmdet.deploy.sources.intake.Intake` does that.
+        Pixels lie on the sensor.
         Packets of 1 to 10 ms serve best: a window is complete when a later event has come. The
         caller may keep the arrays, so do not write to them again.
 

@@ -25,8 +25,10 @@ class Replay(Source):
         speed: seconds of the recording per second. ``math.inf`` gives packets as fast as they are
             read. Default: 1, real time.
         packet_us: length of a packet, in microseconds. Default: 5,000.
-        sensor_px: width and height of the sensor, for a file that does not state them. Default: the
-            smallest known sensor that the events fit into.
+        sensor_px: width and height of the sensor, for a file that does not state them. Default:
+            None, see ``likely_px``.
+        likely_px: size that is assumed if nothing states one and the first events fit. Default: the
+            smallest known sensor that they fit into.
         can_wait: False lets the replay pass for a camera, for trials. Default: True.
         clock: gives the time in seconds. Default: the system's.
         sleep: waits for a number of seconds. Default: the system's.
@@ -41,6 +43,7 @@ class Replay(Source):
         speed: float = 1.0,
         packet_us: int = 5_000,
         sensor_px: tuple[int, int] | None = None,
+        likely_px: tuple[int, int] | None = None,
         can_wait: bool = True,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -55,6 +58,7 @@ class Replay(Source):
         self._speed = speed
         self._packet_us = packet_us
         self._sensor_px = sensor_px
+        self._likely_px = likely_px
         self._clock = clock
         self._sleep = sleep
         self._recording: Recording | None = None
@@ -70,8 +74,14 @@ class Replay(Source):
         found = self._recording.dropped if self._recording else {}
         return {reason: count for reason, count in found.items() if count}
 
+    @property
+    def reached_us(self) -> int | None:
+        return self._next_us if self._recording else None
+
     def open(self) -> None:
         self._recording = open_recording(self.path, self._sensor_px)
+        if self._sensor_px is None and self._likely_px is not None:
+            self._recording.take_sensor(*self._likely_px)
         self.width = self._recording.width
         self.height = self._recording.height
         self._next_us = self._recording.t_first_us

@@ -41,7 +41,7 @@ class PercentHeader(NamedTuple):
         return (int(width), int(height)) if is_number else None
 
 
-def parse_percent_header(head: bytes, is_all: bool = False) -> PercentHeader | None:
+def parse_percent_header(head: bytes | bytearray, is_all: bool = False) -> PercentHeader | None:
     """Parse the lines at the start of a file or stream that begin with a percent sign.
 
     Args:

@@ -106,7 +106,7 @@ def find_sources(root: Path, labels: LabelFiles = "auto") -> tuple[list[Source],
     problems += more_problems
     if not sources:
         found = "\n".join(problems)
-        flat = root.is_dir() and any(map(_is_recording, root.iterdir()))
+        flat = root.is_dir() and any(map(is_recording, root.iterdir()))
         advice = "check the path, or make a small dataset with tools/make_sample.py"
         if flat:
             advice = (
@@ -228,17 +228,20 @@ def _recordings(folders: list[Path]) -> dict[str, list[Path]]:
     """
     files = defaultdict(list)
     for path in sorted(
-        path for folder in folders for path in folder.iterdir() if _is_recording(path)
+        path for folder in folders for path in folder.iterdir() if is_recording(path)
     ):
         files[name_of(path)].append(path)
     return files
 
 
-def _is_recording(path: Path) -> bool:
+def is_recording(path: Path) -> bool:
     """Whether a file is a recording, by its name.
 
     Hidden files are not: they are unfinished, or files that macOS leaves on other drives. Text
     files may hold anything, so only those named ``NAME_td`` count.
+
+    Args:
+        path: the file.
     """
     suffix = path.suffix.lower()
     if suffix not in _SUFFIXES or path.name.startswith(".") or not path.is_file():
