@@ -122,7 +122,8 @@ class Intake:
         if not len(events.t):
             return events
         steps_back, steps_forward = find_steps(events.t, self.last_us)
-        if not steps_back and not steps_forward:
+        is_near = self._num_kept and events.t[-1] - self.last_us <= FAR_US
+        if not steps_back and (not steps_forward or is_near):
             return self._let_through(events)
         good = np.flatnonzero(self._is_good(events.t, steps_back))
         jump = self._first_jump(events.t[good], np.searchsorted(good, num_waiting))

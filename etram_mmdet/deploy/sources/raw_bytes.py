@@ -19,8 +19,9 @@ from etram_mmdet.utils.errors import InputError
 STANDARD_INPUT = "-"
 TCP = "tcp://"
 UNIX = "unix:"
-_CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 18  # events of it fit into the cache of a processor
 _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ of Linux
+_PIPE_BYTES = 1 << 20
 _CONNECT_S = 10.0
 
 
@@ -155,5 +156,5 @@ def _host_and_port(address: str) -> tuple[str, int]:
 def _larger(pipe: BinaryIO) -> BinaryIO:
     """A pipe with a larger buffer, where the system allows one: fewer and longer packets."""
     with suppress(OSError):
-        fcntl.fcntl(pipe, _SET_PIPE_SIZE, _CHUNK_BYTES)
+        fcntl.fcntl(pipe, _SET_PIPE_SIZE, _PIPE_BYTES)
     return pipe

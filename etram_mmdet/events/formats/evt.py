@@ -192,22 +192,23 @@ def _spread(masks, first_t, first_x, first_y, first_p, t, x, y, p):
     return n
 
 
+# Events of every EVT 3.0 word.
+_EVENTS_EVT3 = np.zeros(1 << 16, np.uint8)
+_EVENTS_EVT3[0x2000:0x3000] = 1
+_EVENTS_EVT3[0x4000:0x5000] = _BITS
+_EVENTS_EVT3[0x5000:0x6000] = np.tile(_BITS[:256], 16)
+
+
 @njit(cache=True, nogil=True)
 def count_evt3(words):
-    """Upper bound of the number of events in EVT 3.0 words.
+    """Length of the arrays that :func:`decode_evt3` needs: the number of events, and one more.
 
     Args:
         words: uint16 (N,).
     """
-    count = 0
+    count = 1
     for word in words:
-        kind = word >> 12
-        if kind == 0x2:
-            count += 1
-        elif kind == 0x4:
-            count += _BITS[word & 0xFFF]
-        elif kind == 0x5:
-            count += _BITS[word & 0xFF]
+        count += _EVENTS_EVT3[word]
     return count
 
 
@@ -228,7 +229,7 @@ def decode_evt3(words, registers, t, x, y, p):
         words: uint16 (N,).
         registers: state of the decoder (`NUM_REGISTERS`,) int64, changed in place.
         t: times in microseconds, written from the start of the array. Like x, y and p it needs the
-            length that :func:`count_evt3` gives.
+            length that :func:`count_evt3` gives; values after the last event may be written too.
         x: columns of the sensor, written like ``t``.
         y: rows of the sensor, written like ``t``.
         p: polarities, written like ``t``.
@@ -249,33 +250,32 @@ def decode_evt3(words, registers, t, x, y, p):
     n = 0
     for word in words:
         kind = word >> 12
-        if kind == 0x2:
-            if has_time:
-                t[n] = now_us
-                x[n] = word & 0x7FF
-                y[n] = row
-                p[n] = (word >> 11) & 1
-                n += 1
-            else:
-                without_time += 1
+        if kind == 0x0 or kind == 0x2:
+            # No processor could predict which of the two it is. Of a row, nothing is kept.
+            is_event = np.int64(kind >> 1)
+            is_kept = is_event & has_time
+            t[n] = now_us
+            x[n] = word & 0x7FF
+            y[n] = row
+            p[n] = (word >> 11) & 1
+            n += is_kept
+            without_time += is_event - is_kept
+            row += (np.int64(word & 0x7FF) - row) * (1 - is_event)
         elif kind == 0x4 or kind == 0x5:
             mask = np.int64(word & (0xFFF if kind == 0x4 else 0xFF))
             if has_time:
                 column = base_x
                 while mask:
-                    if mask & 1:
-                        t[n] = now_us
-                        x[n] = column
-                        y[n] = row
-                        p[n] = base_p
-                        n += 1
+                    t[n] = now_us
+                    x[n] = column
+                    y[n] = row
+                    p[n] = base_p
+                    n += mask & 1
                     mask >>= 1
                     column += 1
             else:
                 without_time += _BITS[mask]
             base_x += 12 if kind == 0x4 else 8
-        elif kind == 0x0:
-            row = np.int64(word & 0x7FF)
         elif kind == 0x3:
             base_x = np.int64(word & 0x7FF)
             base_p = np.int64((word >> 11) & 1)
