@@ -21,6 +21,7 @@ from etram_mmdet.utils.notices import say
 
 _JUDGED_EVENTS = 10_000
 _MAX_LOST = 0.5
+_MAX_RESTARTS = 10
 
 
 class Intake:
@@ -39,7 +40,7 @@ class Intake:
       them.
 
     Everything dropped is counted. A source is refused if more than half of 10,000 events in a row
-    are dropped.
+    are dropped, or if its clock begins again more than ten times among them.
 
     Args:
         name: of the source, for messages.
@@ -65,7 +66,8 @@ class Intake:
         self._num_behind = 0  # events in a row that lie more than a second back
         self._shift_us = 0  # from the source's clock to times that never fall
         self._waiting = NO_EVENTS  # after a jump ahead
-        self._judged = (0, 0)  # events and dropped events before those of the next judgement
+        # Events, dropped events and restarts before those of the next judgement.
+        self._judged = (0, 0, 0)
 
     def __call__(self, events: Events) -> Events:
         """The usable events of the next packet, after those that waited.
@@ -74,7 +76,7 @@ class Intake:
             events: in the order in which they came; the array of times may be changed.
 
         Raises:
-            InputError: more than half of the latest events were dropped.
+            InputError: more than half of the latest events were dropped, or the clock is broken.
         """
         usable = self._on_sensor(events)
         if self._shift_us:
@@ -169,10 +171,16 @@ class Intake:
         if self._num_behind <= FEW or not may_restart:
             self._drop("events_with_bad_stamp", len(behind.t))
             return NO_EVENTS
-        begin_us = int(np.sort(behind.t[:FEW])[len(behind.t[:FEW]) // 2])
-        back_us = self.last_us - begin_us
+        first = behind.t[:FEW]
+        near = first >= np.sort(first)[len(first) // 2] - MAX_BEFORE_US  # one may be damaged
+        back_us = self.last_us - int(first[near].min())
         self._shift_us += back_us
         self.num_restarts += 1
+        if self.num_restarts - self._judged[2] > _MAX_RESTARTS:
+            raise InputError(
+                f"{self.name}: its clock stepped back by more than a second {self.num_restarts} "
+                "times; what it sends is damaged, look at the sender"
+            )
         say(
             f"{self.name}: its clock stepped back by {back_us / 1e6:.1f} s; times go on from "
             f"{self.last_us} us",
@@ -200,7 +208,7 @@ class Intake:
         lost = num_lost - self._judged[1]
         if latest < num_events:
             return
-        self._judged = num_all, num_lost
+        self._judged = num_all, num_lost, self.num_restarts
         if lost > _MAX_LOST * latest:
             raise InputError(
                 f"{self.name}: {lost / latest:.0%} of the last {latest:,} events cannot be used "
