@@ -126,8 +126,8 @@ def test_a_broken_clock_is_refused():
 
 
 def test_a_clock_that_steps_back_again_and_again_is_refused():
-    with pytest.raises(InputError, match="clock stepped back .* 11 times"):
-        taken(*(steps(9 * SECOND) + steps(0) for _ in range(20)))
+    with pytest.raises(InputError, match=r"clock stepped back .* 11 times"):
+        taken(*(steps(2 * back * SECOND) for back in range(20, 0, -1)))
 
 
 def test_a_burst_of_damage_is_survived():
