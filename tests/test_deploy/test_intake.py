@@ -27,7 +27,9 @@ def taken(*packets) -> tuple[list[int], Intake]:
     """Times that an intake lets through, and the intake."""
     intake = Intake("camera", WIDTH, HEIGHT)
     kept = [intake(packet if isinstance(packet, Events) else events(packet)) for packet in packets]
-    return joined(*kept, intake.finish()).t.tolist(), intake
+    times = joined(*kept, intake.finish()).t.tolist()
+    intake.check()
+    return times, intake
 
 
 def test_events_in_order_come_through_whatever_the_packets():
@@ -128,6 +130,16 @@ def test_a_broken_clock_is_refused():
 def test_a_clock_that_steps_back_again_and_again_is_refused():
     with pytest.raises(InputError, match=r"clock stepped back .* 11 times"):
         taken(*(steps(2 * back * SECOND) for back in range(20, 0, -1)))
+
+
+def test_what_is_usable_is_given_before_a_source_is_refused():
+    intake = Intake("camera", WIDTH, HEIGHT)
+    packet = joined(events(steps(0)), events(steps(2000, 20_000), x=300))
+    assert intake(packet).t.tolist() == steps(0)
+    with pytest.raises(InputError):
+        intake.check()
+    with pytest.raises(InputError):
+        intake(events(steps(3000)))
 
 
 def test_a_burst_of_damage_is_survived():

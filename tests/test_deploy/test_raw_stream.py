@@ -20,7 +20,9 @@ def streamed(data: bytes, size: int, **options):
     """Events of bytes that come in pieces of a size, and the stream."""
     stream = RawStream("pipe", **options)
     parts = [stream(data[start : start + size]) for start in range(0, len(data), size)]
-    return joined(*parts, stream.finish()), stream
+    events = joined(*parts, stream.finish())
+    stream.check()
+    return events, stream
 
 
 def assert_same(events, path):

@@ -62,6 +62,7 @@ class GrowingRaw(Source):
 
     def read(self, timeout_s: float) -> Events | None:
         """What was written since the last call, without waiting; see :meth:`Source.read`."""
+        self._stream.check()
         if self._has_ended:
             return None
         with os_errors(self.path, "read"):

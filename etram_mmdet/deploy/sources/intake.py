@@ -68,6 +68,7 @@ class Intake:
         self._waiting = NO_EVENTS  # after a jump ahead
         # Events, dropped events and restarts before those of the next judgement.
         self._judged = (0, 0, 0)
+        self._refusal = ""
 
     def __call__(self, events: Events) -> Events:
         """The usable events of the next packet, after those that waited.
@@ -76,8 +77,9 @@ class Intake:
             events: in the order in which they came; the array of times may be changed.
 
         Raises:
-            InputError: more than half of the latest events were dropped, or the clock is broken.
+            InputError: see :meth:`check`.
         """
+        self.check()
         usable = self._on_sensor(events)
         if self._shift_us:
             usable = usable._replace(t=usable.t + self._shift_us)
@@ -86,11 +88,7 @@ class Intake:
         return kept
 
     def finish(self) -> Events:
-        """The events that still wait when the source has ended.
-
-        Raises:
-            InputError: more than half of the latest events were dropped.
-        """
+        """The events that still wait when the source has ended."""
         events = self._waiting
         self._waiting = NO_EVENTS
         is_bad = find_few_far_away(events.t, self.last_us, self._num_kept, reaches_end=True)
@@ -98,6 +96,15 @@ class Intake:
         kept = self._let_through(_rows(events, ~is_bad))
         self._judge(FEW + 1)
         return kept
+
+    def check(self) -> None:
+        """Refuse a source that sends garbage, after its usable events have been given.
+
+        Raises:
+            InputError: more than half of the latest events were dropped, or the clock is broken.
+        """
+        if self._refusal:
+            raise InputError(f"{self.name}: {self._refusal}")
 
     def reached_us(self, now_us: int) -> int:
         """Time that no event which follows precedes, in microseconds.
@@ -177,9 +184,9 @@ class Intake:
         self._shift_us += back_us
         self.num_restarts += 1
         if self.num_restarts - self._judged[2] > _MAX_RESTARTS:
-            raise InputError(
-                f"{self.name}: its clock stepped back by more than a second {self.num_restarts} "
-                "times; what it sends is damaged, look at the sender"
+            self._refusal = (
+                f"its clock stepped back by more than a second {self.num_restarts} times; what it "
+                "sends is damaged, look at the sender"
             )
         say(
             f"{self.name}: its clock stepped back by {back_us / 1e6:.1f} s; times go on from "
@@ -201,7 +208,7 @@ class Intake:
             self.dropped[reason] = self.dropped.get(reason, 0) + int(count)
 
     def _judge(self, num_events: int) -> None:
-        """Refuse the source if most of the latest events were dropped; judge only so many."""
+        """See whether most of the latest events were dropped, if there are so many."""
         num_lost = sum(self.dropped.values())
         num_all = num_lost + self._num_kept
         latest = num_all - self._judged[0]
@@ -210,9 +217,9 @@ class Intake:
             return
         self._judged = num_all, num_lost, self.num_restarts
         if lost > _MAX_LOST * latest:
-            raise InputError(
-                f"{self.name}: {lost / latest:.0%} of the last {latest:,} events cannot be used "
-                f"({', '.join(f'{reason} {count}' for reason, count in self.dropped.items())} in "
+            counts = ", ".join(f"{reason} {count}" for reason, count in self.dropped.items())
+            self._refusal = (
+                f"{lost / latest:.0%} of the last {latest:,} events cannot be used ({counts} in "
                 f"all); {self._advice()}"
             )
 

@@ -104,14 +104,16 @@ class RawBytes(Source):
         self._first = NO_EVENTS
         until_s = time.monotonic() + timeout_s
         while not len(events.t) and not self._has_ended:
+            self._stream.check()
             if not self._poll.poll(max(until_s - time.monotonic(), 0) * 1000):
                 return NO_EVENTS
             events = self._received()
-        if not len(events.t):
-            if self._broke is not None:
-                raise self._broke
-            return None
-        return events
+        if len(events.t):
+            return events
+        self._stream.check()
+        if self._broke is not None:
+            raise self._broke
+        return None
 
     def close(self) -> None:
         if self._connection is not None:

@@ -200,6 +200,11 @@ class RawStream:
         """
         return self._checked(self._decoder(data))
 
+    def check(self) -> None:
+        """Raise ``InputError`` if what came before was garbage, see :meth:`Intake.check`."""
+        if self.intake is not None:
+            self.intake.check()
+
     def finish(self) -> Events:
         """The last events, when no byte follows.
 
