@@ -104,11 +104,13 @@ class Camera(Source):
 
     def _events(self, packet: Any) -> Events:
         """The events of a packet of the driver, which may hold other things, or nothing."""
-        if packet is None or packet.polarity_events is None:
+        if packet is None:
             return NO_EVENTS
         overflows = packet.polarity_events_overflow_indices
         self._num_overflows += 0 if overflows is None else len(overflows)
         rows = packet.polarity_events
+        if rows is None:
+            return NO_EVENTS
         return self.intake(
             Events(
                 rows["t"].astype(np.int64),

@@ -179,7 +179,7 @@ class Intake:
             self._drop("events_with_bad_stamp", len(behind.t))
             return NO_EVENTS
         first = behind.t[:FEW]
-        near = first >= np.sort(first)[len(first) // 2] - MAX_BEFORE_US  # one may be damaged
+        near = first >= np.sort(first)[len(first) // 2] - FAR_US  # one may be damaged
         back_us = self.last_us - int(first[near].min())
         self._shift_us += back_us
         self.num_restarts += 1
