@@ -105,6 +105,13 @@ def test_a_jump_ahead_that_the_next_packet_contradicts_is_dropped():
     assert intake.dropped == {"events_with_bad_stamp": 5}
 
 
+def test_a_jump_ahead_that_the_rest_of_the_packet_contradicts_is_dropped_however_long():
+    far = steps(900 * SECOND, 50)
+    times, intake = taken(steps(SECOND), steps(SECOND + 2000) + far + steps(SECOND + 4000, 30))
+    assert times == steps(SECOND, 40) + steps(SECOND + 4000, 30)
+    assert intake.dropped == {"events_with_bad_stamp": 50}
+
+
 def test_a_few_events_far_ahead_at_the_end_are_dropped_but_many_are_kept():
     assert taken(steps(SECOND, 2000), steps(900 * SECOND, 5))[0] == steps(SECOND, 2000)
     assert len(taken(steps(SECOND, 2000), steps(900 * SECOND, 50))[0]) == 2050
