@@ -88,6 +88,14 @@ def test_a_clock_that_begins_again_is_found_in_packets_of_one_event():
     assert intake.dropped == {"events_with_bad_stamp": 10}
 
 
+def test_single_stamps_far_back_between_good_ones_are_damage_not_a_new_clock():
+    starts_us = range(50 * SECOND, 51 * SECOND, SECOND // 30)
+    times, intake = taken(*([*steps(start_us), 0] for start_us in starts_us))
+    assert len(times) == 20 * len(starts_us)
+    assert intake.num_restarts == 0
+    assert intake.dropped == {"events_with_bad_stamp": len(starts_us)}
+
+
 def test_after_a_pause_events_come_with_the_next_packet():
     intake = Intake("camera", WIDTH, HEIGHT)
     intake(events(steps(SECOND)))

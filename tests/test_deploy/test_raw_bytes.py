@@ -169,14 +169,30 @@ def test_a_sender_of_something_else_is_refused_when_it_is_opened(sender, data, m
             pass
 
 
-def test_garbage_after_events_is_refused_and_the_events_are_not_lost(sender, path):
-    garbage = np.random.default_rng(0).bytes(1 << 18)
-    with RawBytes(sender(lambda to: to.sendall(path.read_bytes() + garbage))) as source:
+@pytest.mark.parametrize("stalls", [False, True])
+def test_garbage_after_events_is_refused_and_the_events_are_not_lost(sender, path, stalls):
+    garbage = np.random.default_rng(0).bytes(1 << 17)
+    may_end = threading.Event()
+    address = sender(
+        lambda to: to.sendall(path.read_bytes() + garbage),
+        lambda to: may_end.wait(WAIT_S if stalls else 0),
+    )
+    with RawBytes(address) as source:
         num_events = 0
         with pytest.raises(InputError, match=r"of the last .* events cannot be used"):
-            while (events := source.read(WAIT_S)) is not None:
+            for _ in range(20):
+                events = source.read(0.2)
+                assert events is not None
                 num_events += len(events.t)
+    may_end.set()
     assert num_events >= 4000
+
+
+def test_a_short_stream_of_another_sensor_is_refused_at_its_end(sender, path):
+    data = path.read_bytes().replace(f"{WIDTH}x{HEIGHT}".encode(), b"4x4")
+    with RawBytes(sender(lambda to: to.sendall(data))) as source:
+        with pytest.raises(InputError, match=r"sensor is not 4x4 pixels large"):
+            rest_of(source)
 
 
 def test_a_silent_sender_is_told_after_the_patience_of_the_reader(sender):

@@ -54,6 +54,13 @@ def test_the_encoding_of_bytes_without_a_header_is_found(tmp_path, version):
     assert stream.size_is_assumed
 
 
+def test_words_of_32_bits_are_not_taken_for_halves_of_longer_ones(tmp_path):
+    path = write_evt2(tmp_path / "a.raw", make_events())
+    body = path.read_bytes().partition(HEADER_END)[2]
+    odd = np.array([0x20000000], "<u4").tobytes()  # no word that exists
+    assert_same(streamed(odd + body, 999, likely_px=(WIDTH, HEIGHT))[0], path)
+
+
 def test_words_with_the_upper_half_first_are_known_by_the_header_or_found(tmp_path):
     path = write_evt21(tmp_path / "a.raw", make_events())
     body = path.read_bytes().partition(HEADER_END)[2]
@@ -73,6 +80,14 @@ def test_times_go_on_where_the_counter_of_the_words_starts_again(tmp_path):
     path = write_evt3(tmp_path / "a.raw", events)
     found, _ = streamed(path.read_bytes(), 333)
     assert found.t[-1] - found.t[0] == events["t"][-1] - events["t"][0]
+
+
+@pytest.mark.parametrize("damaged", [0x8000, 0x8F00])
+def test_a_damaged_first_time_is_found_out_as_in_the_file(tmp_path, damaged):
+    words = evt3_words(make_events(start_us=1600 << 12))
+    words[np.flatnonzero(words >> 12 == 8)[0]] = damaged
+    path = write_raw(tmp_path / "a.raw", words, "3.0")
+    assert_same(streamed(path.read_bytes(), 99)[0], path)
 
 
 @pytest.mark.parametrize("name", ["driving_evt3.raw", "sparklers_evt2.raw"])
@@ -120,7 +135,7 @@ def test_time_is_known_while_no_event_comes():
 
 RANDOM = np.random.default_rng(0).bytes(1 << 18)
 GARBAGE = {
-    "random": (RANDOM, "sends no events"),
+    "random": (RANDOM, f"begins with {RANDOM[:8]!r}"),
     "web page": (b"HTTP/1.1 400 Bad Request\r\nServer: x\r\n" * 3000, "begins with b'HTTP/1.1'"),
     "zeros": (bytes(1 << 18), "sends no events"),
     "three bytes": (b"abc", "sends no events"),

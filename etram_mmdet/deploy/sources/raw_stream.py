@@ -17,8 +17,9 @@ from etram_mmdet.events.formats.raw import encoding_of, heads, is_legacy, sensor
 from etram_mmdet.events.recording import MAX_DAMAGED, NO_EVENTS, Events, check_sensor
 from etram_mmdet.utils.errors import InputError
 
-# The first time of a file is the median of three; its decoder looks for them in so many words.
-_FIRST_TIMES = 3
+# Times to wait for at the start. The first one is the median of three, and the others contradict
+# it if it is damaged. The decoder of a file looks for them in so many words.
+_FIRST_TIMES = 8
 _MOST_FIRST_WORDS = 1 << 20
 _MOST_QUIET_WORDS = 1 << 20  # cameras send the time at least every 4 ms, whatever happens
 _EXPECTED = "expected RAW bytes in EVT 2.0, 2.1 or 3.0"
@@ -28,7 +29,7 @@ class RawDecoder:
     """Decodes RAW bytes in pieces of any length.
 
     The events are those that :class:`etram_mmdet.events.formats.raw.RawRecording` decodes from a
-    file of these bytes. The first ones come when three times have come.
+    file of these bytes. The first ones come when eight times have come.
 
     Args:
         name: of the source, for messages.

@@ -122,4 +122,4 @@ class Replay(Source):
         due_s = self.due_s(t_us)
         if due_s > now_s:
             self._sleep(max(min(due_s, until_s) - now_s, 0))
-        return due_s <= until_s or due_s <= now_s
+        return due_s <= until_s
