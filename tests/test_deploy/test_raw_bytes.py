@@ -171,7 +171,7 @@ def test_a_sender_of_something_else_is_refused_when_it_is_opened(sender, data, m
 
 @pytest.mark.parametrize("stalls", [False, True])
 def test_garbage_after_events_is_refused_and_the_events_are_not_lost(sender, path, stalls):
-    garbage = np.random.default_rng(0).bytes(1 << 17)
+    garbage = np.random.default_rng(0).bytes(40_000)
     may_end = threading.Event()
     address = sender(
         lambda to: to.sendall(path.read_bytes() + garbage),
