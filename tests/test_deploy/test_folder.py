@@ -134,6 +134,18 @@ def test_a_raw_file_is_read_as_it_grows(tmp_path, clock, said):
     assert said == [f"{tmp_path}: waits for the first recording"]
 
 
+def test_a_raw_file_that_pauses_goes_on_while_no_other_is_there(tmp_path, clock, said):
+    whole = write_evt3(tmp_path / "whole", recording()).read_bytes()
+    path = tmp_path / "a.raw"
+    path.write_bytes(whole[:1500])
+    clock.plan(10, lambda: path.write_bytes(whole))
+    with folder_of(tmp_path, clock, settle_s=2) as source:
+        before = len(read(source, 9, clock).t)
+        assert 0 < before < NUM
+        assert len(read(source, 3, clock).t) == NUM - before
+    assert said == []
+
+
 def test_a_raw_file_ends_when_it_is_still_and_another_is_there(tmp_path, clock, said):
     (tmp_path / "old").mkdir()
     recordings = [recording(0), recording(1)]

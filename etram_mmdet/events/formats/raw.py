@@ -201,7 +201,11 @@ def encoding_of(path: str | Path, header: PercentHeader) -> Encoding:
 
 
 def is_legacy(header: PercentHeader) -> bool:
-    """Whether the upper half of 64-bit words comes first, as from IMX636 cameras."""
+    """Whether the upper half of 64-bit words comes first, as from IMX636 cameras.
+
+    Args:
+        header: of a file or stream.
+    """
     return "endianness=legacy" in header.fields.get("format", "")
 
 
