@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from etram_mmdet.deploy.sources.intake import joined
 from etram_mmdet.events.formats import open_recording
 from etram_mmdet.events.recording import NO_EVENTS
 from etram_mmdet.utils.errors import InputError
+from tests.helpers.paths import ROOT
 from tests.helpers.raw import HEIGHT, WIDTH, make_events, write_events
 
 
@@ -216,3 +218,15 @@ def test_a_source_of_ones_own_needs_three_methods():
         assert source.reached_us is None
         assert not source.can_wait
     assert source.is_closed
+
+
+def test_the_examples_of_the_page_work(path, capsys):
+    page = (ROOT / "docs" / "sources.md").read_text()
+    follow, own = re.findall(r"```python\n(.*?)```", page, re.S)
+    exec(follow.replace("recording.raw", str(path)), {})
+    counts = [int(line.split()[0]) for line in capsys.readouterr().out.splitlines()]
+    assert sum(counts) == 4000
+    names = {}
+    exec(own, names)
+    with names["MyCamera"]() as source:
+        assert [source.read(0.1).t[0] for _ in range(3)] == [0, 2000, 4000]
