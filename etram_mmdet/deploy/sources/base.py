@@ -17,7 +17,7 @@ class Source(ABC):
 
     The methods are called by one thread, in this order: ``open`` once, ``read`` until it returns
     ``None`` or nobody wants more, ``close`` once, also after an error. Raise
-    :class:`etram_mmdet.utils.errors.InputError` with one sentence for what the user can mend;
+    :class:`etram_mmdet.utils.errors.InputError` with one sentence for what the user can repair;
     events that were returned before are not lost.
 
     Attributes:

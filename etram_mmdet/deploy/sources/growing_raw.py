@@ -16,7 +16,7 @@ _CHUNK_BYTES = 1 << 20
 
 
 class GrowingRaw(Source):
-    """A RAW file, read as it grows. Its end is told from outside.
+    """A RAW file, read as it grows. The caller says when it is complete.
 
     The size of the sensor is known when the first events have come.
 

@@ -164,7 +164,7 @@ class Intake:
         return is_good
 
     def _first_jump(self, t: np.ndarray, start: int) -> int:
-        """Index, from ``start`` on, of the first stamp more than a second after the one before."""
+        """Index of the first stamp, not before ``start``, more than a second after the last one."""
         first_us = self.last_us if self._num_kept else t[:1]
         jumps = np.flatnonzero(np.diff(t, prepend=first_us)[start:] > FAR_US) if len(t) else t
         return start + int(jumps[0]) if len(jumps) else len(t)
