@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from etram_mmdet.apis.sinks import SINKS
 from etram_mmdet.utils.cli import (
@@ -28,9 +27,6 @@ from etram_mmdet.utils.cli import (
     make_parser,
     opening_of,
 )
-
-if TYPE_CHECKING:
-    from etram_mmdet.deploy.inferencer import Inferencer
 
 
 def parse_args() -> argparse.Namespace:
@@ -108,48 +104,10 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def _inferencer(args: argparse.Namespace, step_us: int | None) -> Inferencer:
-    """The inferencer of an exported graph, which needs no PyTorch, or of a checkpoint."""
-    from etram_mmdet.deploy.engines import is_exported
-
-    chosen = args.score_thr, args.operating_points, step_us
-    if is_exported(args.checkpoint):
-        from etram_mmdet.deploy.runtime import EventInferencer
-
-        refuse_torch_options(args)
-        return EventInferencer(args.checkpoint, *chosen, backend=args.backend or "onnx")
-    from etram_mmdet.apis import EventInferencer, init_detector
-
-    paths = [args.checkpoint] if args.config is None else [args.config, args.checkpoint]
-    model = init_detector(*paths, device=args.device, cfg_options=args.cfg_options)
-    fast = dict(precision=args.precision, fuse=args.fuse, compiled=args.compile)
-    return EventInferencer(model, None, *chosen, **fast, backend=args.backend)
-
-
-def refuse_torch_options(args: argparse.Namespace) -> None:
-    """Refuse options that an exported detector cannot follow: they were chosen at the export."""
-    from etram_mmdet.utils.errors import InputError
-
-    given = {
-        "CONFIG": args.config,
-        "--device": args.device not in (None, "cpu"),
-        "--precision": args.precision != "float32",
-        "--fuse": args.fuse,
-        "--compile": args.compile,
-        "--cfg-options": args.cfg_options,
-        "--backend torch": args.backend == "torch",
-    }
-    wrong = [name for name, is_given in given.items() if is_given]
-    if wrong:
-        raise InputError(
-            f"{args.checkpoint}: is an exported detector, so {', '.join(wrong)} cannot be chosen "
-            "any more; leave it out, or name the checkpoint"
-        )
-
-
 def main() -> None:
     args = parse_args()
     from etram_mmdet.apis.domain_watch import DomainWatch
+    from etram_mmdet.apis.opened_model import opened_model
     from etram_mmdet.apis.results import Tally
     from etram_mmdet.deploy.window_times import start_on_grid
     from etram_mmdet.events.formats import open_recording
@@ -160,7 +118,7 @@ def main() -> None:
     with exit_on_input_error():
         check_writable(args.out)
         step_us = args.step_ms and round(args.step_ms * 1000)
-        inferencer = _inferencer(args, step_us)
+        inferencer = opened_model(args, step_us)
         with open_recording(args.recording, **opening_of(args)) as recording:
             notes = [inferencer.fit_sensor(recording), *recording.notes]
             start_us = start_on_grid(recording.t_first_us, inferencer.step_us)

@@ -1,0 +1,58 @@
+"""Open the model that a command line names: a checkpoint, or a file of tools/export.py."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from etram_mmdet.utils.errors import InputError
+
+if TYPE_CHECKING:
+    from etram_mmdet.deploy.inferencer import Inferencer
+
+
+def opened_model(args: argparse.Namespace, step_us: int | None) -> Inferencer:
+    """The inferencer of an exported graph, which needs no PyTorch, or of a checkpoint.
+
+    Args:
+        args: command line with ``config``, ``checkpoint``, ``score_thr``, ``operating_points``,
+            ``backend`` and the options of :func:`add_device`, :func:`add_streaming` and
+            :func:`add_cfg_options`.
+        step_us: microseconds from window to window. Default: as in training.
+
+    Raises:
+        InputError: the model does not fit, or an option does not go with an exported one.
+    """
+    from etram_mmdet.deploy.engines import is_exported
+
+    chosen = args.score_thr, args.operating_points, step_us
+    if is_exported(args.checkpoint):
+        from etram_mmdet.deploy.runtime import EventInferencer
+
+        _refuse_torch_options(args)
+        return EventInferencer(args.checkpoint, *chosen, backend=args.backend or "onnx")
+    from etram_mmdet.apis import EventInferencer, init_detector
+
+    paths = [args.checkpoint] if args.config is None else [args.config, args.checkpoint]
+    model = init_detector(*paths, device=args.device, cfg_options=args.cfg_options)
+    fast = dict(precision=args.precision, fuse=args.fuse, compiled=args.compile)
+    return EventInferencer(model, None, *chosen, **fast, backend=args.backend)
+
+
+def _refuse_torch_options(args: argparse.Namespace) -> None:
+    """Refuse options that an exported detector cannot follow: they were chosen at the export."""
+    given = {
+        "CONFIG": args.config,
+        "--device": args.device not in (None, "cpu"),
+        "--precision": args.precision != "float32",
+        "--fuse": args.fuse,
+        "--compile": args.compile,
+        "--cfg-options": args.cfg_options,
+        "--backend torch": args.backend == "torch",
+    }
+    wrong = [name for name, is_given in given.items() if is_given]
+    if wrong:
+        raise InputError(
+            f"{args.checkpoint}: is an exported detector, so {', '.join(wrong)} cannot be chosen "
+            "any more; leave it out, or name the checkpoint"
+        )
