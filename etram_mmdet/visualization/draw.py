@@ -9,14 +9,16 @@ import numpy as np
 
 from etram_mmdet.evaluation.nms import iou
 from etram_mmdet.evaluation.results import Boxes, FrameResult
+from etram_mmdet.visualization.event_colours import (  # noqa: F401  others take them from here
+    BACKGROUND,
+    NEGATIVE,
+    POSITIVE,
+    Colour,
+    events_to_rgb,
+)
 
-Colour = tuple[int, int, int]
 NamedBox = tuple[list[int], str, Colour]  # corners x1 y1 x2 y2 in pixels of the image, text, colour
 
-BACKGROUND: Colour = (18, 20, 26)
-# events are grey and a quiet blue: saturated colours are those of the classes
-POSITIVE: Colour = (186, 194, 206)
-NEGATIVE: Colour = (62, 88, 150)
 WHITE: Colour = (255, 255, 255)
 # ground truth that no drawn detection of its class overlaps with an IoU of at least 0.5
 MISSED: Colour = (255, 214, 10)
@@ -25,26 +27,6 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX
 FONT_SCALE = 0.42
 TEXT_HEIGHT_PX = 10
 DASH_PX = 5
-
-
-def events_to_rgb(off_on: np.ndarray) -> np.ndarray:
-    """Colour each pixel by the polarity of its events, more strongly the more there are.
-
-    Args:
-        off_on: (2·D, H, W) event counts, the D maps of off events first. `Representation.off_on`
-            returns D = 1.
-
-    Returns:
-        RGB image (H, W, 3), uint8; pixels without events have the colour `BACKGROUND`.
-    """
-    half = len(off_on) // 2
-    negative, positive = (
-        part.sum(0, dtype=np.float32)[..., None] for part in (off_on[:half], off_on[half:])
-    )
-    total = negative + positive
-    colour = (negative * NEGATIVE + positive * POSITIVE) / np.where(total > 0, total, 1)
-    strength = 1 - 0.5**total  # one event shows at half strength, five nearly at full
-    return (BACKGROUND + strength * (colour - BACKGROUND)).round().astype(np.uint8)
 
 
 def draw_boxes(
