@@ -109,16 +109,13 @@ def write_table(
     Raises:
         InputError: the file cannot be written.
     """
+    from etram_mmdet.deploy.box_table import COLUMNS, rows_of
+
     with atomic_write(path) as aside, aside.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["t_us", "x1", "y1", "x2", "y2", "score", "class"])
+        writer.writerow(COLUMNS)
         for window in windows:
-            boxes = window.boxes
-            rows = zip(boxes.bboxes_xyxy, boxes.scores, boxes.names, strict=True)
-            for box, score, name in rows:
-                writer.writerow(
-                    [window.t_us, *(f"{side:.2f}" for side in box), f"{score:.4f}", name]
-                )
+            writer.writerows(rows_of(window))
     return ""
 
 
