@@ -59,3 +59,40 @@ def _do_nothing(number: int, _: FrameType | None) -> None:
 
     ``SIG_IGN`` instead makes Python complain about a signal that came while it was set.
     """
+
+
+class StopRequest:
+    """Whether a signal asked this process to end.
+
+    Attributes:
+        number: number of the signal; 0 if none came.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def __call__(self) -> bool:
+        return self.number != 0
+
+
+@contextmanager
+def noted_stop() -> Iterator[StopRequest]:
+    """Let the first of ``SIGNALS`` in the block set a note, instead of raising an exception.
+
+    So a loop ends between two steps, with whole files. Signals that were ignored remain ignored.
+    The handlers of before are back after the block. Only for the main thread.
+    """
+    request = StopRequest()
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    heeded = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
+
+    def note(number: int, _: FrameType | None) -> None:
+        request.number = request.number or number
+
+    for number in heeded:
+        signal.signal(number, note)
+    try:
+        yield request
+    finally:
+        for number in heeded:
+            signal.signal(number, before[number])

@@ -104,12 +104,16 @@ class Replay(Source):
         if self._recording is not None:
             self._recording.close()
 
-    def due_s(self, t_us: int) -> float:
+    def due_s(self, t_us: int) -> float | None:
         """When a camera would have sent an event, in seconds of ``clock``.
+
+        ``None`` if nothing was read yet, or packets come as fast as possible.
 
         Args:
             t_us: time of the event, in microseconds of the recording's clock.
         """
+        if self._started_s is None:
+            return None
         return self._started_s + (t_us - self._recording.t_first_us) / 1e6 / self._speed
 
     def _wait_for(self, t_us: int, until_s: float) -> bool:

@@ -1,0 +1,1 @@
+"""Detect in events as they come: windows, policies, lateness, recording and outputs."""

@@ -1,0 +1,255 @@
+"""Where boxes go while they are found: terminal, JSON lines, CSV, MP4."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import queue
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from etram_mmdet.deploy.box_table import COLUMNS, rows_of
+from etram_mmdet.deploy.inferencer import Inferencer
+from etram_mmdet.deploy.live.loop import LiveWindow
+from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.files import check_writable, os_errors
+from etram_mmdet.utils.notices import say
+
+TERMINAL = "-"
+
+
+class Output(ABC):
+    """Takes windows one by one."""
+
+    @abstractmethod
+    def write(self, seen: LiveWindow) -> None:
+        """Take the next window.
+
+        Args:
+            seen: window with its boxes.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+
+    def close(self) -> None:
+        """End the output. Default: nothing is to be done."""
+
+
+class Terminal(Output):
+    """Prints a line for every window in which something was found."""
+
+    def write(self, seen: LiveWindow) -> None:
+        boxes = seen.window.boxes
+        if len(boxes):
+            found = zip(boxes.names, boxes.scores, strict=True)
+            text = ", ".join(f"{name} {score:.2f}" for name, score in found)
+            print(f"{seen.window.t_us / 1e6:.3f} s  {text}", flush=True)
+
+
+class _TextFile(Output):
+    """A text file that is complete up to its last line whenever the program is killed.
+
+    Args:
+        path: file; what it held is overwritten.
+        head: its first line. Default: none.
+    """
+
+    def __init__(self, path: Path, head: str = "") -> None:
+        self.path = path
+        with os_errors(path, "written"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("wb", buffering=0)
+        self._write(head)
+
+    def _write(self, text: str) -> None:
+        with os_errors(self.path, "written"):
+            data = memoryview(text.encode())
+            while data:
+                data = data[self._file.write(data) :]
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class JsonLines(_TextFile):
+    """One JSON object per window: ``t_us``, ``late_ms``, ``skipped`` and ``boxes``.
+
+    Corners are sensor pixels. ``skipped`` is the number of windows that were left out before it.
+    """
+
+    def write(self, seen: LiveWindow) -> None:
+        content = dict(
+            t_us=seen.window.t_us,
+            late_ms=round(seen.late_s * 1e3, 1),
+            skipped=seen.skipped,
+            boxes=boxes_as_dicts(seen),
+        )
+        self._write(json.dumps(content) + "\n")
+
+
+class Csv(_TextFile):
+    """The table of ``tools/detect.py --out FILE.csv``."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, ",".join(COLUMNS) + "\n")
+
+    def write(self, seen: LiveWindow) -> None:
+        rows = _Rows()
+        csv.writer(rows, lineterminator="\n").writerows(rows_of(seen.window))
+        self._write("".join(rows))
+
+
+class _Rows(list):
+    """A list of lines to which :mod:`csv` writes."""
+
+    def write(self, line: str) -> None:
+        self.append(line)
+
+
+class Film(Output):
+    """An MP4 film with one picture per window. It is whole only when the program has ended.
+
+    Args:
+        path: file to write.
+        inferencer: detector; draws the pictures and gives their rate.
+
+    Raises:
+        InputError: OpenCV is missing, or the file cannot be written.
+    """
+
+    def __init__(self, path: Path, inferencer: Inferencer) -> None:
+        try:
+            from etram_mmdet.visualization.video import write_mp4
+        except ImportError as error:
+            raise InputError(
+                f"--out {path}: films need OpenCV ({error}); run pip install opencv-python-headless"
+            ) from error
+        check_writable(path)
+        self._inferencer = inferencer
+        self._images: queue.Queue[np.ndarray | None] = queue.Queue(4)
+        self._error: Exception | None = None
+        self._has_picture = False
+
+        def encode() -> None:
+            try:
+                write_mp4(self._waiting(), path, 1e6 / inferencer.step_us)
+            except Exception as error:
+                self._error = error
+                for _ in self._waiting():  # so that nobody waits for room
+                    pass
+
+        self._thread = threading.Thread(target=encode, name="film", daemon=True)
+        self._is_over = False
+
+    def write(self, seen: LiveWindow) -> None:
+        if self._error is not None:
+            raise self._error
+        if not self._has_picture:
+            self._has_picture = True
+            self._thread.start()
+        self._images.put(self._inferencer.draw(seen.window))
+
+    def close(self) -> None:
+        if self._has_picture:
+            self._images.put(None)
+            self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def _waiting(self) -> Iterator[np.ndarray]:
+        while not self._is_over:
+            image = self._images.get()
+            if image is None:
+                self._is_over = True
+            else:
+                yield image
+
+
+class Outputs:
+    """All outputs of a run. One that fails is left out from then on; the others go on.
+
+    Args:
+        names: ``-`` for the terminal, or files that end in .jsonl, .csv or .mp4.
+        inferencer: the detector.
+
+    Attributes:
+        failures: a sentence for each output that failed.
+
+    Raises:
+        InputError: a name is another, or a file cannot be written.
+    """
+
+    def __init__(self, names: list[str], inferencer: Inferencer) -> None:
+        self.failures: list[str] = []
+        self._outputs = [_output(name, inferencer) for name in names]
+
+    def add(self, output: Output) -> None:
+        """Add an output of another kind.
+
+        Args:
+            output: takes every window from now on.
+        """
+        self._outputs.append(output)
+
+    def write(self, seen: LiveWindow) -> None:
+        """Give a window to all outputs.
+
+        Args:
+            seen: window with its boxes.
+        """
+        self._each(lambda output: output.write(seen))
+
+    def close(self) -> None:
+        """End all outputs."""
+        self._each(lambda output: output.close())
+
+    def _each(self, do: object) -> None:
+        for output in list(self._outputs):
+            try:
+                do(output)
+            except InputError as error:
+                self._outputs.remove(output)
+                self.failures.append(str(error))
+                say(str(error), logging.WARNING)
+
+
+def boxes_as_dicts(seen: LiveWindow) -> list[dict]:
+    """Boxes in sensor pixels for JSON.
+
+    Args:
+        seen: window with its boxes.
+    """
+    boxes = seen.window.boxes
+    rows = zip(boxes.bboxes_xyxy, boxes.scores, boxes.names, boxes.labels, strict=True)
+    return [
+        {
+            "xyxy": [round(float(side), 2) for side in box],
+            "score": round(float(score), 4),
+            "class": name,
+            "label": int(label),
+        }
+        for box, score, name, label in rows
+    ]
+
+
+def _output(name: str, inferencer: Inferencer) -> Output:
+    if name == TERMINAL:
+        return Terminal()
+    path = Path(name)
+    kinds = {
+        ".jsonl": JsonLines,
+        ".csv": Csv,
+        ".mp4": lambda path: Film(path, inferencer),
+    }
+    if path.suffix not in kinds:
+        raise InputError(
+            f"--out {name}: expected {TERMINAL} for the terminal, or a name that ends in one of "
+            f"{', '.join(kinds)}"
+        )
+    return kinds[path.suffix](path)

@@ -1,0 +1,196 @@
+"""A live run: source, reader, loop, outputs and reports."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from etram_mmdet.deploy.inferencer import Inferencer
+from etram_mmdet.deploy.live.backlog import backlog_for
+from etram_mmdet.deploy.live.loop import follow
+from etram_mmdet.deploy.live.outputs import Outputs
+from etram_mmdet.deploy.live.reader import Reader
+from etram_mmdet.deploy.live.recorder import Recorder
+from etram_mmdet.deploy.live.report import Report
+from etram_mmdet.deploy.sources.base import Source
+from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.interruption import noted_stop
+
+
+@dataclass
+class LiveSettings:
+    """How a live run works.
+
+    Args:
+        policy: ``in-order`` or ``newest``, see :func:`follow`. Default: in-order.
+        out: names of outputs, see :class:`Outputs`. Default: none.
+        record: RAW file that gets all events. Default: none.
+        buffer_bytes: size of the buffer file in which events of a camera wait. Default: 1 GB.
+        buffer_folder: where it is made. Default: the system's folder for temporary files.
+        silence_s: seconds without an event after which a warning is printed. Default: 5.
+        report_s: seconds between two lines of counts. Default: 5.
+        web_port: port of the web page. Default: no page.
+        web_host: address of the web page. Default: 127.0.0.1.
+    """
+
+    policy: str = "in-order"
+    out: list[str] = field(default_factory=list)
+    record: Path | None = None
+    buffer_bytes: int = 1_000_000_000
+    buffer_folder: Path | None = None
+    silence_s: float = 5.0
+    report_s: float = 5.0
+    web_port: int | None = None
+    web_host: str = "127.0.0.1"
+
+
+class LiveRun:
+    """Detects in a source until it ends or a signal comes, and prints what happens.
+
+    Args:
+        inferencer: the detector.
+        source: a source that is not open yet.
+        settings: how to work.
+        clock: gives the time in seconds; the schedule of a replay has to use the same. Default: the
+            system's.
+
+    Attributes:
+        report: counts of the windows.
+        failures: sentences on outputs and recordings that ended early.
+    """
+
+    def __init__(
+        self,
+        inferencer: Inferencer,
+        source: Source,
+        settings: LiveSettings,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.report = Report()
+        self.failures: list[str] = []
+        self._inferencer = inferencer
+        self._source = source
+        self._settings = settings
+        self._clock = clock
+        self._told_s = clock()
+
+    def __call__(self) -> int:
+        """Run, and return the number of the signal that ended it; 0 if none did.
+
+        Raises:
+            InputError: the source, the sensor, an output or the port cannot be used. Everything
+                that came before is processed and reported first.
+        """
+        self._source.open()
+        try:
+            self._check_sensor()
+            hw = self._source.height, self._source.width
+            outputs = Outputs(self._settings.out, self._inferencer)
+            if self._settings.web_port is not None:
+                self._add_page(outputs, hw)
+            self._open_reader(hw)
+        except BaseException:
+            self._source.close()
+            raise
+        with noted_stop() as stop:
+            try:
+                self._follow(outputs, hw, stop)
+            finally:
+                self._reader.stop()
+                outputs.close()
+        self._tell()
+        self._tell_losses()
+        self.failures = outputs.failures + ([self._recorder.failure] if self._recorder else [])
+        self.failures = [sentence for sentence in self.failures if sentence]
+        if self._reader.error is not None and not stop.number:
+            raise self._reader.error
+        return stop.number
+
+    def counts(self) -> dict[str, str]:
+        """Counts by name, for people."""
+        report = self.report
+        return {
+            "windows": str(report.windows),
+            "skipped": str(report.skipped),
+            "dropped": str(report.dropped),
+            "late": str(report.late),
+            "events": f"{self._reader.num_events:,}",
+            "dropped events": f"{self._num_dropped():,}",
+        }
+
+    def _follow(self, outputs: Outputs, hw: tuple[int, int], stop: Callable[[], bool]) -> None:
+        due_s = getattr(self._source, "due_s", lambda end_us: None)
+        self._reader.start()
+        windows = follow(
+            self._backlog,
+            self._inferencer,
+            hw,
+            self._settings.policy,
+            self.report,
+            due_s,
+            stop,
+            self._clock,
+        )
+        for seen in windows:
+            outputs.write(seen)
+            if self._clock() - self._told_s >= self._settings.report_s:
+                self._tell()
+
+    def _open_reader(self, hw: tuple[int, int]) -> None:
+        settings = self._settings
+        self._recorder = Recorder(settings.record, *hw[::-1]) if settings.record else None
+        self._backlog = backlog_for(
+            self._source.can_wait,
+            settings.policy == "newest",
+            self._inferencer.window_us + self._inferencer.step_us,
+            settings.buffer_bytes,
+            settings.buffer_folder,
+        )
+        self._reader = Reader(
+            self._source, self._backlog, self._recorder, settings.silence_s, self._clock
+        )
+
+    def _add_page(self, outputs: Outputs, hw: tuple[int, int]) -> None:
+        from etram_mmdet.deploy.live.web import WebPage
+
+        settings = self._settings
+        page = WebPage(settings.web_port, hw, self._inferencer, self.counts, settings.web_host)
+        outputs.add(page)
+        print(f"page: {page.url}", file=sys.stderr, flush=True)
+
+    def _check_sensor(self) -> None:
+        size_px = self._source.width, self._source.height
+        description = self._inferencer.description
+        if description.frame_shape is not None and size_px != self._inferencer.sensor_px:
+            expected = "x".join(map(str, self._inferencer.sensor_px))
+            raise InputError(
+                f"the source has a sensor of {size_px[0]}x{size_px[1]} pixels, but the exported "
+                f"detector takes {expected}; export the checkpoint for this sensor: tools/export.py "
+                f"CHECKPOINT OUT.onnx --sensor {size_px[0]} {size_px[1]}"
+            )
+
+    def _num_dropped(self) -> int:
+        return sum(self._source.dropped.values()) + self._backlog.num_lost
+
+    def _tell(self) -> None:
+        self._told_s = self._clock()
+        lost = self._num_dropped()
+        print(
+            f"{self.report}; {self._reader.num_events:,} events, {lost:,} dropped",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def _tell_losses(self) -> None:
+        lost = dict(self._source.dropped)
+        if self._backlog.num_lost:
+            lost["no_room_in_buffer_file"] = self._backlog.num_lost
+        if lost:
+            print(f"dropped events: {', '.join(f'{n:,} {what}' for what, n in lost.items())}")
+        if self._reader.num_silences:
+            print(f"the source fell silent {self._reader.num_silences} times")
+        if self._recorder is not None:
+            print(f"{self._settings.record}: {self._recorder.num_events:,} events recorded")
