@@ -37,7 +37,7 @@ class Output(ABC):
             InputError: it cannot be written.
         """
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  most outputs have nothing to end
         """End the output. Default: nothing is to be done."""
 
 

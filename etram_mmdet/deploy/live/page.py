@@ -29,7 +29,8 @@ function draw(state, image) {
   pen.lineWidth = 2; pen.font = "14px system-ui, sans-serif"; pen.textBaseline = "bottom";
   for (const box of state.boxes) {
     const [x1, y1, x2, y2] = box.xyxy.map(side => side * zoom);
-    const colour = `rgb(${state.palette[box.label]})`, text = `${box.class} ${box.score.toFixed(2)}`;
+    const colour = `rgb(${state.palette[box.label]})`;
+    const text = `${box.class} ${box.score.toFixed(2)}`;
     pen.strokeStyle = colour; pen.strokeRect(x1, y1, x2 - x1, y2 - y1);
     const wide = pen.measureText(text).width + 8, top = Math.max(y1, 18);
     pen.fillStyle = colour; pen.fillRect(x1 - 1, top - 18, wide, 18);

@@ -87,13 +87,15 @@ class Recorder:
         self.num_events += len(events.t)
 
     def close(self) -> None:
-        """Close the file after its content has reached the disk."""
+        """Close the file after its content has reached the disk; without an event it is removed."""
         if not self._file.closed:
             try:
                 os.fsync(self._file.fileno())
             except OSError as error:
                 self.failure = self.failure or f"{self.path}: {because(error, self.path)}"
             self._file.close()
+            if self._size_bytes == self._data_start:
+                self.path.unlink(missing_ok=True)
 
     def _append(self, data: memoryview) -> None:
         while data:

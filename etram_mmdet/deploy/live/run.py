@@ -8,14 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from etram_mmdet.deploy.inferencer import Inferencer
 from etram_mmdet.deploy.live.backlog import backlog_for
 from etram_mmdet.deploy.live.loop import follow
-from etram_mmdet.deploy.live.outputs import Outputs
+from etram_mmdet.deploy.live.outputs import Output, Outputs
 from etram_mmdet.deploy.live.reader import Reader
-from etram_mmdet.deploy.live.recorder import Recorder
+from etram_mmdet.deploy.live.recorder import Recorder, encode_evt2
 from etram_mmdet.deploy.live.report import Report
 from etram_mmdet.deploy.sources.base import Source
+from etram_mmdet.events.recording import Events
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.interruption import noted_stop
 
@@ -71,6 +74,7 @@ class LiveRun:
     ) -> None:
         self.report = Report()
         self.failures: list[str] = []
+        self._recorder: Recorder | None = None
         self._inferencer = inferencer
         self._source = source
         self._settings = settings
@@ -88,13 +92,18 @@ class LiveRun:
         try:
             self._check_sensor()
             hw = self._source.height, self._source.width
-            outputs = Outputs(self._settings.out, self._inferencer)
-            if self._settings.web_port is not None:
-                self._add_page(outputs, hw)
             self._open_reader(hw)
+            # What may be refused comes before outputs, which overwrite files.
+            page = self._page(hw)
+            outputs = Outputs(self._settings.out, self._inferencer)
         except BaseException:
+            if self._recorder is not None:
+                self._recorder.close()
             self._source.close()
             raise
+        if page is not None:
+            outputs.add(page)
+        self._warm_up(hw)
         with noted_stop() as stop:
             try:
                 self._follow(outputs, hw, stop)
@@ -139,6 +148,19 @@ class LiveRun:
             if self._clock() - self._told_s >= self._settings.report_s:
                 self._tell()
 
+    def _warm_up(self, hw: tuple[int, int]) -> None:
+        """Do every step once: the first calls compile and allocate, which would make boxes late."""
+        inferencer = self._inferencer
+        representation = inferencer.representation(*hw)
+        t = np.arange(2, dtype=np.int64)
+        events = Events(t, *(np.zeros(2, kind) for kind in (np.uint16, np.uint16, np.uint8)))
+        image = representation(events, (0, inferencer.window_us))
+        stream = inferencer.new_stream()
+        for _ in range(2):
+            inferencer.window(inferencer.window_us, image, stream.look(image))
+        if self._recorder is not None:
+            encode_evt2(events, np.full(1, -1, np.int64))
+
     def _open_reader(self, hw: tuple[int, int]) -> None:
         settings = self._settings
         self._recorder = Recorder(settings.record, *hw[::-1]) if settings.record else None
@@ -153,13 +175,15 @@ class LiveRun:
             self._source, self._backlog, self._recorder, settings.silence_s, self._clock
         )
 
-    def _add_page(self, outputs: Outputs, hw: tuple[int, int]) -> None:
+    def _page(self, hw: tuple[int, int]) -> Output | None:
+        settings = self._settings
+        if settings.web_port is None:
+            return None
         from etram_mmdet.deploy.live.web import WebPage
 
-        settings = self._settings
         page = WebPage(settings.web_port, hw, self._inferencer, self.counts, settings.web_host)
-        outputs.add(page)
         print(f"page: {page.url}", file=sys.stderr, flush=True)
+        return page
 
     def _check_sensor(self) -> None:
         size_px = self._source.width, self._source.height
@@ -168,8 +192,8 @@ class LiveRun:
             expected = "x".join(map(str, self._inferencer.sensor_px))
             raise InputError(
                 f"the source has a sensor of {size_px[0]}x{size_px[1]} pixels, but the exported "
-                f"detector takes {expected}; export the checkpoint for this sensor: tools/export.py "
-                f"CHECKPOINT OUT.onnx --sensor {size_px[0]} {size_px[1]}"
+                f"detector takes {expected}; export the checkpoint for this sensor: "
+                f"tools/export.py CHECKPOINT OUT.onnx --sensor {size_px[0]} {size_px[1]}"
             )
 
     def _num_dropped(self) -> int:
