@@ -54,7 +54,7 @@ class SlowDetector:
 
     window_us = STEP_US
     step_us = STEP_US
-    palette = [(255, 0, 0)]
+    palette = ((255, 0, 0),)
     sensor_px = HW[::-1]
     description = SimpleNamespace(frame_shape=None)
 

@@ -17,8 +17,8 @@ QUIET_US = 10_000
 class Windower:
     """Collects events and cuts windows that end every step, as in a recording.
 
-    Windows lie on the grid of :func:`start_on_grid`. A window holds the events from ``end - window``
-    to ``end``, both included. It is complete when a later event has come, or when the source's
+    Windows lie on the grid of :func:`start_on_grid`. A window holds the events from its start to
+    its end, both included. It is complete when a later event has come, or when the source's
     clock is `QUIET_US` beyond it.
 
     Args:
