@@ -25,6 +25,7 @@ PAGES = (
     "docs/thresholds.md",
     "docs/detect.md",
     "docs/deploy.md",
+    "docs/live.md",
     "README.md",
 )
 TEXTS = {page: (ROOT / page).read_text() for page in PAGES}

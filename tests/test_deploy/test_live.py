@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -217,6 +218,48 @@ def test_a_silent_source_is_told_once(told):
         pass
     assert reader.num_silences == 1 and len(told) == 2
     assert "no event came for 6.0 s" in told[0] and "after 10.0 s" in told[1]
+
+
+def test_a_night_without_events_has_empty_windows():
+    class Night(Packets):
+        @property
+        def reached_us(self):
+            return 10 + 5_000 * self.read_so_far
+
+        def read(self, timeout_s):
+            self.read_so_far = getattr(self, "read_so_far", -1) + 1
+            return super().read(timeout_s)
+
+    backlog = Backlog()
+    reader = Reader(Night([packet(10), *[packet()] * 2000]), backlog)
+    while reader.read_once():
+        pass
+    backlog.close()
+    clock = Clock()
+    detector = SlowDetector(clock, 0.0)
+    windows, report = live(backlog, detector, "in-order", clock)
+    assert detector.seen == [1] + [0] * 198 and report.skipped == report.dropped == 0
+    # each is told when the clock has reached it, and not at the end of the night
+    assert [each.window.t_us for each in windows] == list(range(STEP_US, 200 * STEP_US, STEP_US))
+
+
+def test_memory_does_not_grow_with_the_number_of_windows():
+    clock = Clock()
+    packets = (packet(*range(start, start + 200)) for start in range(0, 1500 * STEP_US, STEP_US))
+    used = []
+
+    class Measuring(Packets):
+        def read(self, timeout_s):
+            used.append(tracemalloc.get_traced_memory()[0])
+            return super().read(timeout_s)
+
+    tracemalloc.start()
+    backlog = DueBacklog(Measuring(packets), clock)
+    for seen in follow(backlog, SlowDetector(clock, 0.0), HW, "in-order", Report(), clock=clock):
+        assert seen.skipped == 0
+    tracemalloc.stop()
+    # 1,200 windows hold 3 MB of events and as many objects again
+    assert used[-1] - used[300] < 200_000
 
 
 def test_quantiles_are_right_within_a_percent():

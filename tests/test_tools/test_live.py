@@ -114,3 +114,9 @@ def test_png_holds_the_picture():
     (size,) = struct.unpack(">I", data[33:37])
     rows = np.frombuffer(zlib.decompress(data[41 : 41 + size]), np.uint8).reshape(5, 22)
     assert not rows[:, 0].any() and np.array_equal(rows[:, 1:].reshape(5, 7, 3), image)
+
+
+def test_the_proofs_in_real_time_run(words):
+    told = run("tests/proofs/live.py", *words, "--small", "--only", "replay", "newest")
+    assert "replay: 39 windows" in told and "boxes equal to offline" in told
+    assert "newest: " in told and "windows' time late" in told

@@ -215,6 +215,6 @@ class LiveRun:
         if lost:
             print(f"dropped events: {', '.join(f'{n:,} {what}' for what, n in lost.items())}")
         if self._reader.num_silences:
-            print(f"the source fell silent {self._reader.num_silences} times")
+            print(f"silences of the source: {self._reader.num_silences}")
         if self._recorder is not None:
             print(f"{self._settings.record}: {self._recorder.num_events:,} events recorded")
