@@ -323,6 +323,7 @@ def test_a_full_disk_ends_the_recording_and_keeps_what_it_holds(tmp_path, told):
         found = opened.read(opened.t_first_us, opened.t_last_us)
     assert np.array_equal(found.t[:3000], events_of().t) and len(found.t) > 3000
     assert np.array_equal(found.t[3000:], more.t[: len(found.t) - 3000])
+    assert writer.num_events == len(found.t)
 
 
 def test_a_killed_recorder_leaves_a_readable_file(tmp_path):

@@ -79,12 +79,13 @@ class Recorder:
         if self.failure or not len(events.t):
             return
         words = encode_evt2(events, self._high)
+        start_bytes = self._size_bytes
         try:
             self._append(memoryview(words).cast("B"))
         except OSError as error:
             self._end_early(error)
-            return
-        self.num_events += len(events.t)
+        written = words[: (self._size_bytes - start_bytes) // _WORD.itemsize]
+        self.num_events += int(np.count_nonzero(written >> 28 <= 1))
 
     def close(self) -> None:
         """Close the file after its content has reached the disk; without an event it is removed."""
@@ -106,8 +107,8 @@ class Recorder:
             data = data[written:]
 
     def _end_early(self, error: OSError) -> None:
-        spare = (self._size_bytes - self._data_start) % _WORD.itemsize
-        self._file.truncate(self._size_bytes - spare)
+        self._size_bytes -= (self._size_bytes - self._data_start) % _WORD.itemsize
+        self._file.truncate(self._size_bytes)
         self.failure = (
             f"{self.path}: the recording ended early: {because(error, self.path)}; what was "
             "recorded until then can be read"
