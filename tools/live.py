@@ -1,8 +1,9 @@
 """Detect in events as they come: python tools/live.py [CONFIG] MODEL SOURCE --out boxes.csv
 
-MODEL is a checkpoint or a file of tools/export.py. SOURCE is the path of a recording, which is replayed; - for RAW
-bytes on standard input; tcp://HOST:PORT; unix:PATH; a folder in which recordings appear; camera or camera:SERIAL; or
-module:Class of your own. It ends with the source, or with Ctrl-C. See docs/live.md.
+MODEL is a checkpoint or a file of tools/export.py. SOURCE is the path of a recording, which is
+replayed; - for RAW bytes on standard input; tcp://HOST:PORT; unix:PATH; a folder in which
+recordings appear; camera or camera:SERIAL; or module:Class of your own. It ends with the source,
+or with Ctrl-C. See docs/live.md.
 """
 
 from __future__ import annotations

@@ -40,8 +40,8 @@ class Backlog:
     - ``keep_us`` is given (only the newest window counts): packets that only older windows need
       are left out.
     - The source can wait: :meth:`put` waits, so the source is slowed down.
-    - A camera: packets go to the buffer file. When that is full they are lost, and a gap stands in
-      their place.
+    - A camera: packets go to the buffer file. When that is full they are lost, and a gap is noted
+      instead.
 
     Args:
         buffer: the buffer file. Default: none, the source can wait.

@@ -41,7 +41,7 @@ def follow(
 ) -> Iterator[LiveWindow]:
     """Detect in the windows of one source.
 
-    State across a skip: the recurrent state is carried on as it is. The next window that the
+    State across a skip: the recurrent state is carried on unchanged. The next window that the
     network sees follows, for the network, directly the last one that it saw, as if the windows
     between them did not exist. Nothing is reset or faded.
 

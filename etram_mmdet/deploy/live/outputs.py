@@ -94,7 +94,11 @@ class JsonLines(_TextFile):
 
 
 class Csv(_TextFile):
-    """The table of ``tools/detect.py --out FILE.csv``."""
+    """The table of ``tools/detect.py --out FILE.csv``.
+
+    Args:
+        path: file; what it held is overwritten.
+    """
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, ",".join(COLUMNS) + "\n")
