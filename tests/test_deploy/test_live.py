@@ -177,7 +177,8 @@ def test_a_source_that_can_wait_is_slowed_down(monkeypatch):
 
 def test_events_of_a_camera_wait_in_the_buffer_file_and_then_are_lost(monkeypatch, told):
     monkeypatch.setattr("etram_mmdet.deploy.live.backlog.MAX_EVENTS", 2)
-    backlog = Backlog(BufferFile(3 * 2 * EVENT_BYTES + 1))
+    buffer = BufferFile(3 * 2 * EVENT_BYTES + 1)
+    backlog = Backlog(buffer)
     for start in range(0, 12, 2):  # one packet in memory, three in the file, two are lost
         backlog.put(Arrival(packet(start, start + 1), 0.0, None))
     assert backlog.num_lost == 4 and "is full: windows are dropped" in told[0]
@@ -188,6 +189,7 @@ def test_events_of_a_camera_wait_in_the_buffer_file_and_then_are_lost(monkeypatc
         backlog.put(Arrival(packet(start, start + 1), 0.0, None))
     taken = backlog.take(0, True)
     assert [each.events.t.tolist() for each in taken] == [[20, 21], [22, 23], [24, 25], [26, 27]]
+    assert os.fstat(buffer._file.fileno()).st_size <= buffer.max_bytes
     assert all((each.events.y == 2).all() and (each.events.p == 1).all() for each in taken)
 
 
