@@ -107,7 +107,7 @@ def main() -> None:
         f"{description.precision}"
     )
     print(description.summary())
-    print(f"Next: python tools/detect.py {args.out} RECORDING --out boxes.csv")
+    print(f"Next: python tools/detect.py {args.out} RECORDING --out {args.out.with_suffix('.csv')}")
 
 
 if __name__ == "__main__":
