@@ -17,7 +17,7 @@ MOST_FRAMES = 64  # frames of a data set that are read, spread over its recordin
 
 
 def frames_shown(dataset: ETraMDataset) -> np.ndarray:
-    """Events per pixel (n,) of up to `MOST_FRAMES` labelled frames of a data set.
+    """Events per pixel (n,) in up to `MOST_FRAMES` labelled frames of a data set, as it shows them.
 
     The frames are spread evenly over its recordings. See :func:`events_per_px`.
 

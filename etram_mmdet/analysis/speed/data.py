@@ -57,6 +57,9 @@ def time_stages(source: Source, settings: PreprocessSettings, path: Path) -> Sta
         source: recording and label file.
         settings: how the recording becomes frames.
         path: HDF5 file to write.
+
+    Returns:
+        Seconds of each stage, and how many events and frames there were.
     """
     with (
         open_recording(source.events, **settings.opening) as recording,

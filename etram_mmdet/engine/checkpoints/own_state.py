@@ -36,8 +36,8 @@ def gather_own_states(runner: Runner) -> list[dict] | None:
         runner: of the training.
 
     Returns:
-        In the first process a dict with ``lanes``, ``buffers`` and ``gradients`` for each process;
-        ``None`` in the others.
+        In the first process a list with a dict for each process: ``lanes``, the recurrent state of
+        its streams, and ``buffers`` and ``gradients`` of its model. ``None`` in the others.
     """
     model = _bare(runner.model)
     states = gather_object(

@@ -144,8 +144,8 @@ class Chosen(NamedTuple):
     """Operating points that were chosen from some frames.
 
     Attributes:
-        points: the operating points.
-        common_thr: best common threshold of all classes.
+        points: thresholds of score and NMS for each class.
+        common_thr: the one score threshold for all classes that serves the goal best.
         notes: warnings, such as classes with too few boxes for a threshold of their own.
     """
 

@@ -89,7 +89,8 @@ def decode_evt2(words, registers, t, x, y, p):
 
     Args:
         words: uint32 (N,).
-        registers: state of the decoder (`NUM_REGISTERS`,) int64, changed in place.
+        registers: state of the decoder (`NUM_REGISTERS`,) int64, changed in place; zeros at the
+            start of a recording.
         t: times in microseconds, written from the start of the array. Like x, y and p it needs the
             length that :func:`count_evt2` gives.
         x: columns of the sensor, written like ``t``.
@@ -146,7 +147,8 @@ def decode_evt21(words, registers, t, x, y, p):
 
     Args:
         words: uint32 (N, 2), the upper and the lower half of each word.
-        registers: state of the decoder (`NUM_REGISTERS`,) int64, changed in place.
+        registers: state of the decoder (`NUM_REGISTERS`,) int64, changed in place; zeros at the
+            start of a recording.
         t: times in microseconds, written from the start of the array. Like x, y and p it needs the
             length that :func:`count_evt21` gives.
         x: columns of the sensor, written like ``t``.
@@ -227,7 +229,8 @@ def decode_evt3(words, registers, t, x, y, p):
 
     Args:
         words: uint16 (N,).
-        registers: state of the decoder (`NUM_REGISTERS`,) int64, changed in place.
+        registers: state of the decoder (`NUM_REGISTERS`,) int64, changed in place; zeros at the
+            start of a recording.
         t: times in microseconds, written from the start of the array. Like x, y and p it needs the
             length that :func:`count_evt3` gives; values after the last event may be written too.
         x: columns of the sensor, written like ``t``.

@@ -16,8 +16,9 @@ from etram_mmdet.events.representations.base import Representation, first_after_
 class StackedHistogram(Representation):
     """Event counts per polarity, time bin and pixel, uint8 (2 * bins, H, W).
 
-    The channel is p * bins + bin. Bit-exact with RVT's class of this name: bins are computed in
-    float32, and counts wrap modulo 256 before they are cut. If ``downsample`` sums, nothing wraps.
+    ``representation(events, window_us)`` makes the image. The channel is p * bins + bin. Bit-exact
+    with the class of this name in RVT (the reference detector): bins are computed in float32, and
+    counts wrap modulo 256 before they are cut. If ``downsample`` is a sum, nothing wraps.
 
     Args:
         height: rows of the sensor, in pixels.

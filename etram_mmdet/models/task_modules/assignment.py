@@ -146,15 +146,21 @@ class _Matching(NamedTuple):
 class Predicted(NamedTuple):
     """A head's maps with levels joined, in float32: B frames, P priors, K classes.
 
-    Scores and objectness are logits, and deltas are raw box outputs.
+    Attributes:
+        scores: (B, P, K) logits of the classes.
+        deltas: (B, P, 4) raw outputs of the boxes.
+        bboxes: (B, P, 4) decoded boxes x1 y1 x2 y2, in network pixels.
+        objectness: (B, P) logits.
+        priors: (P, 4) x and y of each prior's corner and its stride twice, in network pixels.
+        levels: rows, columns and stride of the map of each level, finest first.
     """
 
-    scores: Tensor  # (B, P, K) class logits
-    deltas: Tensor  # (B, P, 4)
-    bboxes: Tensor  # (B, P, 4) decoded, xyxy in network pixels
-    objectness: Tensor  # (B, P) logits
-    priors: Tensor  # (P, 4) corner x, y of the cell and its stride, twice
-    levels: tuple[tuple[int, int, int], ...]  # rows, columns and stride in px of each
+    scores: Tensor
+    deltas: Tensor
+    bboxes: Tensor
+    objectness: Tensor
+    priors: Tensor
+    levels: tuple[tuple[int, int, int], ...]
 
 
 class Targets(NamedTuple):
