@@ -14,6 +14,7 @@ from etram_mmdet.deploy.post_processing import to_boxes
 from etram_mmdet.evaluation.results import Boxes
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.lazy import load
+from etram_mmdet.utils.signal_stack import kept_signal_stack
 from etram_mmdet.utils.text import first_line
 
 States = tuple[np.ndarray, ...]  # each (B, C, H, W), one row per stream
@@ -155,13 +156,15 @@ class OpenVinoEngine(GraphEngine):
         # Without the hint OpenVINO computes in bfloat16 where the processor can.
         settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
         settings |= {"INFERENCE_NUM_THREADS": self._threads} if self._threads else {}
-        core = openvino.Core()
         try:
-            model = core.read_model(str(self._path))
-            model.reshape({each: [batch, *list(each.partial_shape)[1:]] for each in model.inputs})
-            self._requests[batch] = core.compile_model(
-                model, "CPU", settings
-            ).create_infer_request()
+            with kept_signal_stack():
+                core = openvino.Core()
+                model = core.read_model(str(self._path))
+                model.reshape(
+                    {each: [batch, *list(each.partial_shape)[1:]] for each in model.inputs}
+                )
+                compiled = core.compile_model(model, "CPU", settings)
+                self._requests[batch] = compiled.create_infer_request()
         except RuntimeError as error:
             raise InputError(
                 f"{self._path}: OpenVINO {openvino.__version__} cannot run it "
