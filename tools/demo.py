@@ -82,6 +82,7 @@ def train_and_test(args: argparse.Namespace, data: str) -> tuple[Path, Path]:
     from etram_mmdet.engine.checkpoints.release import release
     from etram_mmdet.engine.config.load import load_config
     from etram_mmdet.visualization.detection_sheet import prediction_sheet
+    from etram_mmdet.visualization.index_page import write_index
 
     options = ["--cfg-options", f"data_root={data}/", *args.cfg_options]
     run("train", "train.py", CONFIG, "--work-dir", args.work_dir, "--resume", "auto", *options)
@@ -96,6 +97,7 @@ def train_and_test(args: argparse.Namespace, data: str) -> tuple[Path, Path]:
         load_config(CONFIG, dict(data_root=f"{data}/")).test_dataloader.dataset
     )
     prediction_sheet(dataset, predictions, args.work_dir / "val.png")
+    write_index(args.work_dir)
     return checkpoint, predictions
 
 
