@@ -19,6 +19,7 @@ from pathlib import Path
 
 from etram_mmdet.apis.sinks import SINKS
 from etram_mmdet.utils.cli import (
+    add_backend,
     add_cfg_options,
     add_device,
     add_opening,
@@ -80,11 +81,7 @@ def parse_args() -> argparse.Namespace:
         "evaluation",
     )
     add_streaming(parser)
-    parser.add_argument(
-        "--backend",
-        choices=("torch", "onnx", "openvino"),
-        help="library that runs the network (default: torch; onnx for a file of tools/export.py)",
-    )
+    add_backend(parser)
     add_opening(
         parser, "in pixels (default: as the file states, else as the checkpoint was trained)"
     )

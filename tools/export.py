@@ -17,9 +17,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from etram_mmdet.deploy.description import OPSET, OPSETS
 from etram_mmdet.utils.cli import add_cfg_options, exit_on_input_error, make_parser
-
-OPSETS = (18, 19, 20, 21)
 
 
 def parse_args() -> argparse.Namespace:
@@ -42,7 +41,7 @@ def parse_args() -> argparse.Namespace:
         "--opset",
         type=int,
         choices=OPSETS,
-        default=20,
+        default=OPSET,
         help="version of ONNX's operators; older runtimes need a lower one (default: %(default)s)",
     )
     parser.add_argument(

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from etram_mmdet.utils.cli import (
+    add_backend,
     add_cfg_options,
     add_device,
     add_streaming,
@@ -70,11 +71,7 @@ def parse_args() -> argparse.Namespace:
         "--operating-points", type=Path, help="file that tools/tune_thresholds.py wrote"
     )
     parser.add_argument("--step-ms", type=float, help="between windows; default: as in training")
-    parser.add_argument(
-        "--backend",
-        choices=("torch", "onnx", "openvino"),
-        help="what runs the network (default: torch, or onnx for a file of tools/export.py)",
-    )
+    add_backend(parser)
     add_device(parser)
     add_streaming(parser)
     add_cfg_options(parser)

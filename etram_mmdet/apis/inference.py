@@ -9,7 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from etram_mmdet.deploy.engines import ENGINES, Engine, is_exported, open_engine
+from etram_mmdet.deploy.engines import (
+    Engine,
+    is_exported,
+    open_engine,
+    refuse_torch_options,
+)
 from etram_mmdet.deploy.export.describe import describe
 from etram_mmdet.deploy.inferencer import EventStream, Inferencer, StreamBatch, Window
 from etram_mmdet.engine.checkpoints.opening import init_detector
@@ -30,7 +35,6 @@ __all__ = [
     "init_detector",
     "load_operating_points",
 ]
-BACKENDS = ("torch", *ENGINES)
 
 States = tuple[tuple[Tensor, ...], ...]  # of each stage: tensors (B, C, H, W)
 
@@ -93,8 +97,8 @@ class EventInferencer(Inferencer):
         precision: number format of the network, such as ``float16``. Default: float32.
         fuse: whether norms are folded into convolutions. Default: no.
         compiled: whether ``torch.compile`` is used. Default: no.
-        backend: program that runs the network, one of `BACKENDS`. Default: ``onnx`` (onnxruntime)
-            for a file of tools/export.py, else ``torch``.
+        backend: program that runs the network, ``torch``, ``onnx`` or ``openvino``. Default:
+            ``onnx`` (onnxruntime) for a file of tools/export.py, else ``torch``.
 
     Raises:
         InputError: the model cannot be built or does not fit the backend, the file of operating
@@ -133,7 +137,15 @@ class EventInferencer(Inferencer):
         options = dict(precision=precision, fuse=fuse, compiled=compiled)
         if not isinstance(model, nn.Module) and is_exported(model):
             engine = open_engine(model, backend or "onnx")
-            self._refuse_torch_options(model, device, options)
+            refuse_torch_options(
+                model,
+                dict(
+                    device=device not in (None, "cpu"),
+                    precision=precision != "float32",
+                    fuse=fuse,
+                    compiled=compiled,
+                ),
+            )
         else:
             if backend not in (None, "torch"):
                 raise InputError(
@@ -145,15 +157,3 @@ class EventInferencer(Inferencer):
             )
             engine = TorchEngine(self.model, **options)
         super().__init__(engine, score_thr, operating_points, step_us)
-
-    @staticmethod
-    def _refuse_torch_options(model: str | Path, device: str | None, options: dict) -> None:
-        given = [
-            f"{name}={value}" for name, value in options.items() if value not in (False, "float32")
-        ]
-        given += [f"device={device}"] if device not in (None, "cpu") else []
-        if given:
-            raise InputError(
-                f"{model}: is an exported detector, so {', '.join(given)} cannot be chosen; it was "
-                "chosen at the export. Leave the options out, or run the checkpoint"
-            )

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from etram_mmdet.utils.errors import InputError
-
 if TYPE_CHECKING:
     from etram_mmdet.deploy.inferencer import Inferencer
 
@@ -23,13 +21,13 @@ def opened_model(args: argparse.Namespace, step_us: int | None) -> Inferencer:
     Raises:
         InputError: the model does not fit, or an option does not go with an exported one.
     """
-    from etram_mmdet.deploy.engines import is_exported
+    from etram_mmdet.deploy.engines import is_exported, refuse_torch_options
 
     chosen = args.score_thr, args.operating_points, step_us
     if is_exported(args.checkpoint):
         from etram_mmdet.deploy.runtime import EventInferencer
 
-        _refuse_torch_options(args)
+        refuse_torch_options(args.checkpoint, _torch_options(args))
         return EventInferencer(args.checkpoint, *chosen, backend=args.backend or "onnx")
     from etram_mmdet.apis import EventInferencer, init_detector
 
@@ -39,9 +37,8 @@ def opened_model(args: argparse.Namespace, step_us: int | None) -> Inferencer:
     return EventInferencer(model, None, *chosen, **fast, backend=args.backend)
 
 
-def _refuse_torch_options(args: argparse.Namespace) -> None:
-    """Refuse options that an exported detector cannot follow: they were chosen at the export."""
-    given = {
+def _torch_options(args: argparse.Namespace) -> dict[str, object]:
+    return {
         "CONFIG": args.config,
         "--device": args.device not in (None, "cpu"),
         "--precision": args.precision != "float32",
@@ -50,9 +47,3 @@ def _refuse_torch_options(args: argparse.Namespace) -> None:
         "--cfg-options": args.cfg_options,
         "--backend torch": args.backend == "torch",
     }
-    wrong = [name for name, is_given in given.items() if is_given]
-    if wrong:
-        raise InputError(
-            f"{args.checkpoint}: is an exported detector, so {', '.join(wrong)} cannot be chosen "
-            "any more; leave it out, or name the checkpoint"
-        )

@@ -14,6 +14,8 @@ from etram_mmdet.utils.json_files import read_json
 from etram_mmdet.utils.text import changes
 
 FORMAT_VERSION = 1
+OPSETS = (18, 19, 20, 21)
+OPSET = 20  # the first that has GELU as one operator
 METADATA_KEY = "etram_mmdet"  # of the description in the metadata of an ONNX file
 _EXPORT_AGAIN = "export the checkpoint again: tools/export.py CHECKPOINT OUT.onnx"
 
@@ -81,7 +83,7 @@ class Description:
     batch: int | None = 1
     states: tuple[State, ...] = ()
     precision: str = "float32"
-    opset: int = 20
+    opset: int = OPSET
     checkpoint: dict = field(default_factory=dict)
     versions: dict = field(default_factory=dict)
 

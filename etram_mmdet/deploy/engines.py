@@ -199,3 +199,21 @@ def is_exported(path: str | Path) -> bool:
         path: the path.
     """
     return str(path).lower().endswith(".onnx")
+
+
+def refuse_torch_options(path: str | Path, given: dict[str, object]) -> None:
+    """Refuse options that an exported detector cannot follow: they were chosen at the export.
+
+    Args:
+        path: file of tools/export.py.
+        given: by the name of each option, something that is true if it was given.
+
+    Raises:
+        InputError: an option was given.
+    """
+    wrong = [name for name, is_given in given.items() if is_given]
+    if wrong:
+        raise InputError(
+            f"{path}: is an exported detector, so {', '.join(wrong)} cannot be chosen any more; "
+            "leave it out, or name the checkpoint"
+        )

@@ -144,6 +144,19 @@ def add_streaming(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_backend(parser: argparse.ArgumentParser) -> None:
+    """Add ``--backend``, None if not given.
+
+    Args:
+        parser: parser of the tool.
+    """
+    parser.add_argument(
+        "--backend",
+        choices=("torch", "onnx", "openvino"),
+        help="what runs the network (default: torch, or onnx for a file of tools/export.py)",
+    )
+
+
 def add_streamed_frames(parser: argparse.ArgumentParser) -> None:
     """Add ``--frame H W`` and ``--windows``: size and number of random frames to stream.
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from etram_mmdet.deploy.description import METADATA_KEY, Description, State, write_sidecar
+from etram_mmdet.deploy.description import METADATA_KEY, OPSET, Description, State, write_sidecar
 from etram_mmdet.deploy.export.describe import describe
 from etram_mmdet.deploy.export.step import Step
 from etram_mmdet.engine.checkpoints.folder import checkpoint_file
@@ -29,8 +29,6 @@ from etram_mmdet.utils.files import atomic_write
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-OPSETS = (18, 19, 20, 21)
-OPSET = 20  # the first that has GELU as one operator
 OUTPUTS = ("boxes", "objectness", "class_scores")
 _PACKAGES = ("etram_mmdet", "torch", "onnx", "onnxscript", "numpy")
 

@@ -19,6 +19,7 @@ from etram_mmdet.deploy.live.loop import LiveWindow
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import check_writable, os_errors
 from etram_mmdet.utils.notices import say
+from etram_mmdet.utils.text import first_line
 
 TERMINAL = "-"
 
@@ -137,14 +138,18 @@ class Film(Output):
         check_writable(path)
         self._inferencer = inferencer
         self._images: queue.Queue[np.ndarray | None] = queue.Queue(4)
-        self._error: Exception | None = None
+        self._error: InputError | None = None
         self._has_picture = False
 
         def encode() -> None:
             try:
                 write_mp4(self._waiting(), path, 1e6 / inferencer.step_us)
             except Exception as error:
-                self._error = error
+                self._error = (
+                    error
+                    if isinstance(error, InputError)
+                    else InputError(f"{path}: the film cannot be written ({first_line(error)})")
+                )
                 for _ in self._waiting():  # so that nobody waits for room
                     pass
 
