@@ -12,6 +12,13 @@ import numpy as np
 
 from etram_mmdet.deploy.description import Description
 from etram_mmdet.deploy.engines import OnnxEngine
+from etram_mmdet.deploy.export.int8_graph import (
+    byte_map,
+    folded,
+    keep_bytes,
+    products_of_maps,
+    split_gemms,
+)
 from etram_mmdet.deploy.export.onnx_file import write_model
 from etram_mmdet.deploy.inferencer import Inferencer
 from etram_mmdet.events.formats import open_recording
@@ -48,24 +55,41 @@ def quantize(path: str | Path, recordings: Sequence[str | Path]) -> Description:
     if engine.description.precision != "float32":
         raise InputError(f"{path}: is in {engine.description.precision}, expected float32")
     with TemporaryDirectory() as folder:
-        quantized = Path(folder) / path.name
+        prepared = str(Path(folder) / "prepared.onnx")
+        quantized = str(Path(folder) / "quantized.onnx")
+        graph = folded(path)
+        split_gemms(graph.graph)
+        onnx.save(graph, prepared)
         tools.quantize_static(
-            str(path),
-            str(quantized),
+            prepared,
+            quantized,
             _Inputs(engine, recordings),
             quant_format=tools.QuantFormat.QDQ,
             op_types_to_quantize=list(OPERATORS),
+            nodes_to_exclude=products_of_maps(graph.graph),
             per_channel=True,
             activation_type=tools.QuantType.QUInt8,
             weight_type=tools.QuantType.QInt8,
             # Sums of products of two bytes overflow on processors without VNNI otherwise.
             reduce_range=True,
-            extra_options=dict(ActivationSymmetric=False, WeightSymmetric=True),
+            extra_options=dict(
+                ActivationSymmetric=False,
+                WeightSymmetric=True,
+                TensorQuantOverrides=_unscaled(byte_map(graph.graph)),
+            ),
         )
-        model = onnx.load(str(quantized))
+        model = onnx.load(quantized)
+    keep_bytes(model.graph)
     description = replace(engine.description, precision="int8")
     write_model(model, description, path)
     return description
+
+
+def _unscaled(name: str | None) -> dict:
+    """Settings of onnxruntime by which a tensor of bytes keeps its values; none for None."""
+    if name is None:
+        return {}
+    return {name: [dict(scale=np.array(1, np.float32), zero_point=np.array(0, np.uint8))]}
 
 
 class _Inputs:
