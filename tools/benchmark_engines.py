@@ -41,8 +41,16 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--score-thr",
         type=float,
-        default=0.05,
-        help="drop boxes with a lower score before NMS, in all engines (default: %(default)s)",
+        default=0.3,
+        help="drop boxes with a lower score before NMS, in all engines; random weights leave many "
+        "boxes above a low one (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--rvt",
+        type=Path,
+        metavar="RVT",
+        help="also time RVT's code with the same weights, without NMS: a folder of RVT's code, "
+        "which will be executed (see tools/benchmark_reference.py)",
     )
     parser.add_argument("--no-start", action="store_true", help="do not time new processes")
     add_json(parser)
@@ -75,6 +83,11 @@ def main() -> None:
             engines["torch fused"] = TorchEngine(detector, fuse=True)
         if args.compile:
             engines["torch compiled"] = TorchEngine(detector, fuse=True, compiled=True)
+        if args.rvt:
+            from etram_mmdet.analysis.speed.reference import Reference, ReferenceEngine
+
+            reference = Reference(args.rvt, detector)
+            engines["RVT float32"] = ReferenceEngine(reference, engines[BASELINE])
         engines |= graphs
         shape = next(iter(graphs.values())).description.frame_shape
         dtype = next(iter(graphs.values())).description.frame_dtype

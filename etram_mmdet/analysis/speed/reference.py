@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from etram_mmdet.apis.inference import TorchEngine
 from etram_mmdet.engine.checkpoints.rvt_weights import to_rvt
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.text import table
@@ -79,6 +81,24 @@ class Reference:
                 chosen.append({stage: maps[rows] for stage, maps in features.items()})
         batched = {stage: torch.cat([maps[stage] for maps in chosen]) for stage in chosen[0]}
         return self.model.forward_detect(batched, targets)[1]["loss"]
+
+
+class ReferenceEngine:
+    """RVT's model in the place of an :class:`Engine`: the network and decoding, without NMS.
+
+    Args:
+        reference: RVT's model.
+        ours: engine of the same detector, which pads frames.
+    """
+
+    def __init__(self, reference: Reference, ours: TorchEngine) -> None:
+        self._reference = reference
+        self._pad = ours.streamer.pad
+        reference.model.eval()
+
+    @torch.no_grad()
+    def __call__(self, frames: np.ndarray, states: list | None) -> tuple[Tensor, list]:
+        return self._reference.stream(self._pad(torch.from_numpy(frames))[0], states)
 
 
 def _take_sizes(cfg, model: nn.Module) -> None:
