@@ -153,8 +153,11 @@ class OpenVinoEngine(GraphEngine):
         if batch in self._requests:
             return self._requests[batch]
         openvino = self._openvino
-        # Without the hint OpenVINO computes in bfloat16 where the processor can.
-        settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        settings = {"PERFORMANCE_HINT": "LATENCY"}
+        if self.description.precision != "int8":
+            # Without this hint OpenVINO computes in bfloat16 where the processor can. Beside 8 bits
+            # that loses nothing, and saves a fifth of the time.
+            settings["INFERENCE_PRECISION_HINT"] = "f32"
         settings |= {"INFERENCE_NUM_THREADS": self._threads} if self._threads else {}
         try:
             with kept_signal_stack():

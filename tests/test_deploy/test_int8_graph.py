@@ -5,19 +5,20 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import onnxruntime
-import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from etram_mmdet.deploy.export.int8_graph import (
+    bend_by_tanh,
     byte_map,
     folded,
     keep_bytes,
-    products_of_maps,
-    split_gemms,
+    kept_in_floats,
 )
 
 RNG = np.random.default_rng(0)
 WEIGHT = RNG.normal(size=(4, 3)).astype(np.float32)
+
+SHAPES = dict(x=(2, 4), other=(3, 2))
 
 
 def model_of(nodes, inputs, outputs, constants=()):
@@ -36,60 +37,41 @@ def run(model, **inputs):
     return session.run(None, inputs)[0]
 
 
-@pytest.mark.parametrize("turned", [0, 1])
-def test_a_sum_of_products_is_split(turned, tmp_path):
-    """As in an LSTM: the second product is added to the first; its weight is a turned constant."""
+def test_products_with_maps_stay_in_floats(tmp_path):
+    """Linear layers have constant weights; attention and the LSTM's sum of products have not."""
     nodes = [
-        helper.make_node("Identity", ["stored"], ["weight"]),
-        helper.make_node("Gemm", ["x", "weight", "other"], ["y"], name="lstm", transB=turned),
-    ]
-    stored = WEIGHT.T.copy() if turned else WEIGHT
-    model = model_of(
-        nodes,
-        [("x", TensorProto.FLOAT, (2, 4)), ("other", TensorProto.FLOAT, (2, 3))],
-        [("y", TensorProto.FLOAT, (2, 3))],
-        [("stored", stored)],
-    )
-    onnx.save(model, tmp_path / "g.onnx")
-    split = folded(tmp_path / "g.onnx")
-    split_gemms(split.graph)
-    onnx.checker.check_model(split)
-    assert [node.op_type for node in split.graph.node] == ["MatMul", "Add"]
-    assert len(split.graph.initializer) == 1
-    x, other = RNG.normal(size=(2, 4)), RNG.normal(size=(2, 3))
-    inputs = dict(x=x.astype(np.float32), other=other.astype(np.float32))
-    np.testing.assert_allclose(run(split, **inputs), x @ WEIGHT + other, rtol=1e-5, atol=1e-6)
-    assert [each.name for each in (tmp_path).iterdir()] == ["g.onnx"]
-
-
-def test_scaled_sums_and_constant_sums_stay():
-    nodes = [
-        helper.make_node("Gemm", ["x", "weight", "other"], ["a"], alpha=2.0),
-        helper.make_node("Gemm", ["x", "weight", "bias"], ["b"]),
-        helper.make_node("Add", ["a", "b"], ["y"]),
-    ]
-    model = model_of(
-        nodes,
-        [("x", TensorProto.FLOAT, (2, 4)), ("other", TensorProto.FLOAT, (2, 3))],
-        [("y", TensorProto.FLOAT, (2, 3))],
-        [("weight", WEIGHT), ("bias", np.zeros(3, np.float32))],
-    )
-    split_gemms(model.graph)
-    assert [node.op_type for node in model.graph.node] == ["Gemm", "Gemm", "Add"]
-
-
-def test_products_of_two_maps_are_named():
-    nodes = [
+        helper.make_node("Transpose", ["stored"], ["weight"], perm=[1, 0]),
         helper.make_node("MatMul", ["x", "weight"], ["a"], name="linear"),
-        helper.make_node("MatMul", ["a", "other"], ["y"], name="attention"),
+        helper.make_node("Gemm", ["x", "weight", "a"], ["b"], name="lstm"),
+        helper.make_node("MatMul", ["b", "other"], ["y"], name="attention"),
     ]
     model = model_of(
         nodes,
         [("x", TensorProto.FLOAT, (2, 4)), ("other", TensorProto.FLOAT, (3, 2))],
         [("y", TensorProto.FLOAT, (2, 2))],
-        [("weight", WEIGHT)],
+        [("stored", WEIGHT.T.copy())],
     )
-    assert products_of_maps(model.graph) == ["attention"]
+    onnx.save(model, tmp_path / "g.onnx")
+    whole = folded(tmp_path / "g.onnx")
+    onnx.checker.check_model(whole)
+    names = kept_in_floats(whole.graph)
+    assert len(names) == 2 and names[1] == "attention" and names[0].startswith("lstm")
+    assert [each.domain for each in whole.opset_import] == [""]
+    assert [each.name for each in tmp_path.iterdir()] == ["g.onnx"]
+    inputs = {name: RNG.normal(size=shape).astype(np.float32) for name, shape in SHAPES.items()}
+    np.testing.assert_allclose(run(whole, **inputs), run(model, **inputs), rtol=1e-5, atol=1e-6)
+
+
+def test_gelu_by_tanh_is_within_half_a_thousandth():
+    model = model_of(
+        [helper.make_node("Gelu", ["x"], ["y"], approximate="none")],
+        [("x", TensorProto.FLOAT, (1000,))],
+        [("y", TensorProto.FLOAT, (1000,))],
+    )
+    x = np.linspace(-6, 6, 1000, dtype=np.float32)
+    exact = run(model, x=x)
+    bend_by_tanh(model.graph)
+    assert 0 < np.abs(run(model, x=x) - exact).max() < 5e-4
 
 
 def frames_model(kind, scale=1.0, quantized=True):

@@ -13,11 +13,11 @@ import numpy as np
 from etram_mmdet.deploy.description import Description
 from etram_mmdet.deploy.engines import OnnxEngine
 from etram_mmdet.deploy.export.int8_graph import (
+    bend_by_tanh,
     byte_map,
     folded,
     keep_bytes,
-    products_of_maps,
-    split_gemms,
+    kept_in_floats,
 )
 from etram_mmdet.deploy.export.onnx_file import write_model
 from etram_mmdet.deploy.inferencer import Inferencer
@@ -58,7 +58,7 @@ def quantize(path: str | Path, recordings: Sequence[str | Path]) -> Description:
         prepared = str(Path(folder) / "prepared.onnx")
         quantized = str(Path(folder) / "quantized.onnx")
         graph = folded(path)
-        split_gemms(graph.graph)
+        bend_by_tanh(graph.graph)
         onnx.save(graph, prepared)
         tools.quantize_static(
             prepared,
@@ -66,7 +66,7 @@ def quantize(path: str | Path, recordings: Sequence[str | Path]) -> Description:
             _Inputs(engine, recordings),
             quant_format=tools.QuantFormat.QDQ,
             op_types_to_quantize=list(OPERATORS),
-            nodes_to_exclude=products_of_maps(graph.graph),
+            nodes_to_exclude=kept_in_floats(graph.graph),
             per_channel=True,
             activation_type=tools.QuantType.QUInt8,
             weight_type=tools.QuantType.QInt8,
@@ -75,6 +75,8 @@ def quantize(path: str | Path, recordings: Sequence[str | Path]) -> Description:
             extra_options=dict(
                 ActivationSymmetric=False,
                 WeightSymmetric=True,
+                # Linear layers give floats to what follows, which adds or bends them.
+                OpTypesToExcludeOutputQuantization=["Gemm"],
                 TensorQuantOverrides=_unscaled(byte_map(graph.graph)),
             ),
         )
