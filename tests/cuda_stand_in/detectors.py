@@ -28,6 +28,7 @@ NARROW = {
     "model.backbone.head_dim": 8,
     "model.backbone.partition_size": (1, 2),
     "model.neck.num_csp_blocks": 1,
+    "model.test_cfg.score_thr": 0.0,  # an untrained detector is never sure of anything
 }
 # A backbone of mmdet, which has no state and gets the labelled frames only.
 STATELESS = dict(
@@ -37,7 +38,7 @@ STATELESS = dict(
     neck=dict(type="YOLOXPAFPN", num_csp_blocks=1),
     bbox_head=dict(type="RVTYOLOXHead", num_classes=8),
     train_cfg=dict(assigner=dict(type="RVTSimOTAAssigner")),
-    test_cfg=dict(score_thr=0.001, nms_pre=5000, nms=dict(type="nms", iou_threshold=0.45)),
+    test_cfg=dict(score_thr=0.0, nms_pre=5000, nms=dict(type="nms", iou_threshold=0.45)),
 )
 
 

@@ -1,0 +1,164 @@
+"""The host waits for the device in few places, and in no others.
+
+A step or a window that waits keeps the GPU idle until the host has started the next operators.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from etram_mmdet.apis.inference import EventInferencer, init_detector
+from etram_mmdet.models.inference import Streamer
+from tests.cuda_stand_in import device  # noqa: F401
+from tests.cuda_stand_in.detectors import (
+    HW,
+    NARROW,
+    build,
+    clips,
+    narrow_config,
+    one_of_each_kind,
+    wrapper_of,
+)
+from tests.cuda_stand_in.memory import DEVICE
+from tests.cuda_stand_in.training_loop import train
+from tests.cuda_stand_in.waits import counted, recorded
+from tests.helpers.paths import ROOT
+
+LOADING = {
+    (
+        "copy to the device, not pinned",
+        "event_data_preprocessor.py forward > data_preprocessor.py cast_data",
+    ): 1,
+    (
+        "copy to the device, not pinned",
+        "event_data_preprocessor.py <listcomp> > base_data_element.py to",
+    ): 12,
+    ("copy to the device", "event_data_preprocessor.py to_device"): 2,
+}
+MATCHING = {
+    ("_local_scalar_dense", "rvt_simota_assigner.py candidates"): 1,
+    ("nonzero", "rvt_simota_assigner.py choose"): 1,
+}
+BOX_LOSS = {("copy to the device", "loss_sums.py loss_sum > bbox_overlaps.py bbox_overlaps"): 1}
+STEP = LOADING | MATCHING | BOX_LOSS
+LOGGING = {
+    ("_local_scalar_dense", "stream_runner.py call_hook > message_hub.py _get_valid_value"): 5
+}
+NMS = {
+    ("copy to the device", "rvt_yolox_head.py _bbox_post_process > nms.py batched_nms"): 1,
+    ("equal", "suppression.py _survivors"): 1,
+    ("index by a mask", "suppression.py _torch_nms"): 1,
+}
+WINDOW = {("nonzero", "rvt_yolox_head.py predict_by_feat"): 1} | NMS
+DETECT = WINDOW | {
+    ("copy to the device", "inference.py __call__"): 1,
+    ("copy to the host", "inference.py <genexpr>"): 3,
+}
+
+
+@pytest.fixture(scope="module")
+def cfg():
+    return narrow_config("baseline")
+
+
+@pytest.fixture(scope="module")
+def model(cfg):
+    return build(cfg)
+
+
+def test_a_training_step(model, cfg, tmp_path):
+    _, of_steps = train(model, cfg, 3, tmp_path)
+    assert of_steps == [STEP | LOGGING] * 3
+
+
+def test_a_streaming_window(model):
+    streamer = Streamer(model)
+    frames = clips(model, 1, 1)["inputs"][0].to(DEVICE)
+    states = None
+    for _ in range(2):
+        with recorded() as seen:
+            _, states = streamer(frames, states)
+        assert counted(seen) == WINDOW
+
+
+def test_detection_in_a_window():
+    detector = init_detector(ROOT / "configs/baseline.py", device=DEVICE, cfg_options=NARROW)
+    inferencer = EventInferencer(detector, score_thr=0.0)
+    with recorded() as seen:
+        boxes = inferencer.detect(np.zeros((20, *HW), np.uint8))
+    assert counted(seen) == DETECT
+    assert len(boxes) and boxes.scores.dtype == np.float32
+
+
+@torch.no_grad()
+def test_prediction_of_a_clip(model):
+    with recorded() as seen:
+        model.eval().test_step(clips(model, 1, 2, label_every=1))
+    of_boxes = {place: count for place, count in counted(seen).items() if place not in LOADING}
+    assert of_boxes == {
+        ("nonzero", "rvt_yolox_head.py predict_by_feat"): 1,
+        ("copy to the host", "rvt_yolox_head.py predict_by_feat"): 1,
+    } | {place: 2 * count for place, count in NMS.items()}
+
+
+# Waits of a training step beyond those that every config has.
+OVERLAPS = "bbox_overlaps.py bbox_overlaps"
+SEESAW = "class_losses.py forward > seesaw_loss.py"
+SIZE_AWARE = {("copy to the device", f"size_aware_iou_loss.py forward > {OVERLAPS}"): 1}
+OF_KIND = {
+    "eqlv2": SIZE_AWARE
+    | {
+        (
+            "_index_put_impl_ by indices of the host",
+            "class_losses.py forward > eqlv2_loss.py expand_label",
+        ): 1
+    },
+    "nwd": {("copy to the device", f"nwd_loss.py forward > {OVERLAPS}"): 1},
+    "fourscale_sizeaware_auxsmall": SIZE_AWARE
+    | BOX_LOSS
+    | {
+        ("_local_scalar_dense", "rvt_simota_assigner.py candidates"): 1,
+        ("nonzero", "rvt_simota_assigner.py choose"): 1,
+        ("_local_scalar_dense", "aux_small_yolox_head.py _known_classes"): 4,
+        (
+            "index by a mask",
+            "aux_small_yolox_head.py _small_only > instance_data.py __getitem__",
+        ): 8,
+        ("index by a mask", "aux_small_yolox_head.py _small_only"): 4,
+    },
+    "label_smoothing": SIZE_AWARE,
+    "mixed_density": BOX_LOSS,
+    "patch2_sizeaware_abc": SIZE_AWARE
+    | {
+        ("_local_scalar_dense", "abc_yolox_head.py shares"): 2,
+        ("copy to the device", "abc_yolox_head.py shares"): 1,
+    },
+    "seesaw": SIZE_AWARE
+    | {
+        ("_unique2", f"{SEESAW} forward"): 1,
+        ("_local_scalar_dense", f"{SEESAW} forward"): 25,
+        ("index by a mask", f"{SEESAW} forward"): 3,
+        ("copy to the device", f"{SEESAW} seesaw_ce_loss"): 1,
+        ("_index_put_impl_ by a mask", "(backward pass) autograd"): 1,
+    },
+    "sizeaware_clsobj": SIZE_AWARE,
+    "sizeaware_feedback": {
+        ("copy to the device", f"feedback_iou_loss.py forward > {OVERLAPS}"): 1,
+        ("bincount", "feedback_iou_loss.py _remember"): 1,
+    },
+    "ternary_volume": BOX_LOSS,
+    "time_surface": BOX_LOSS,
+}
+
+
+@pytest.mark.parametrize("name", one_of_each_kind())
+def test_a_step_of_each_kind(name):
+    cfg = narrow_config(name)
+    model = build(cfg)
+    with recorded() as seen:
+        model.train_step(clips(model, 2, 3), wrapper_of(model, cfg))
+    assert Counter(counted(seen)) == Counter(LOADING | MATCHING) + Counter(OF_KIND[name])
