@@ -28,23 +28,12 @@ from tests.cuda_stand_in.training_loop import train
 from tests.cuda_stand_in.waits import counted, recorded
 from tests.helpers.paths import ROOT
 
-LOADING = {
-    (
-        "copy to the device, not pinned",
-        "event_data_preprocessor.py forward > data_preprocessor.py cast_data",
-    ): 1,
-    (
-        "copy to the device, not pinned",
-        "event_data_preprocessor.py <listcomp> > base_data_element.py to",
-    ): 12,
-    ("copy to the device", "event_data_preprocessor.py to_device"): 2,
-}
 MATCHING = {
     ("_local_scalar_dense", "rvt_simota_assigner.py candidates"): 1,
     ("nonzero", "rvt_simota_assigner.py choose"): 1,
 }
 BOX_LOSS = {("copy to the device", "loss_sums.py loss_sum > bbox_overlaps.py bbox_overlaps"): 1}
-STEP = LOADING | MATCHING | BOX_LOSS
+STEP = MATCHING | BOX_LOSS
 LOGGING = {
     ("_local_scalar_dense", "stream_runner.py call_hook > message_hub.py _get_valid_value"): 5
 }
@@ -98,8 +87,7 @@ def test_detection_in_a_window():
 def test_prediction_of_a_clip(model):
     with recorded() as seen:
         model.eval().test_step(clips(model, 1, 2, label_every=1))
-    of_boxes = {place: count for place, count in counted(seen).items() if place not in LOADING}
-    assert of_boxes == {
+    assert counted(seen) == {
         ("nonzero", "rvt_yolox_head.py predict_by_feat"): 1,
         ("copy to the host", "rvt_yolox_head.py predict_by_feat"): 1,
     } | {place: 2 * count for place, count in NMS.items()}
@@ -161,4 +149,4 @@ def test_a_step_of_each_kind(name):
     model = build(cfg)
     with recorded() as seen:
         model.train_step(clips(model, 2, 3), wrapper_of(model, cfg))
-    assert Counter(counted(seen)) == Counter(LOADING | MATCHING) + Counter(OF_KIND[name])
+    assert Counter(counted(seen)) == Counter(MATCHING) + Counter(OF_KIND[name])

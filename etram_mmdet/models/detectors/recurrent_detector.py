@@ -10,7 +10,6 @@ from mmengine.optim import OptimWrapper
 from torch import Tensor
 
 from etram_mmdet.models.backbones.base import RecurrentBackbone
-from etram_mmdet.models.data_preprocessors.event_data_preprocessor import to_device
 from etram_mmdet.models.detectors.feature_maps import backbone_maps, neck_maps, trial
 from etram_mmdet.models.detectors.fill_from_backbone import (
     build_backbone,
@@ -27,6 +26,7 @@ from etram_mmdet.models.detectors.stream_state import StreamState
 from etram_mmdet.models.layers.checkpointing import recompute_layers
 from etram_mmdet.models.layers.freezing import rest_frozen_norms
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.transfer import to_device
 
 
 @MODELS.register_module()

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from etram_mmdet.models.data_preprocessors.event_data_preprocessor import to_device
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.transfer import to_device
 
 Lanes = tuple[int, ...]
 States = tuple[tuple[Tensor, ...], ...]  # of each stage: tensors (B, C, H, W), one row per lane

@@ -12,8 +12,8 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from etram_mmdet.models.data_preprocessors.event_data_preprocessor import to_device
 from etram_mmdet.models.task_modules.rvt_simota_assigner import PriorGrid
+from etram_mmdet.utils.transfer import to_device
 
 PAIRS_AT_ONCE = 2**15  # of boxes with boxes of their frame; up to nine candidates per level and box
 Probabilities = Callable[[Tensor], Tensor]
