@@ -19,6 +19,7 @@ from etram_mmdet.models.losses.feedback_iou_loss import FeedbackIoULoss
 from etram_mmdet.models.losses.nwd_loss import NWDLoss, nwd
 from etram_mmdet.models.losses.size_aware_iou_loss import SizeAwareIoULoss
 from etram_mmdet.models.losses.size_aware_iou_loss import SizeWeight, size_weight
+from etram_mmdet.models.losses.squared_iou_loss import SquaredIoULoss
 from etram_mmdet.models.task_modules.nwd_simota_assigner import NWDSimOTAAssigner
 from etram_mmdet.models.task_modules.rvt_simota_assigner import RVTSimOTAAssigner
 
@@ -40,6 +41,7 @@ __all__ = [
     "SizeAwareYOLOXHead",
     "SizeWeight",
     "SmoothedClassLoss",
+    "SquaredIoULoss",
     "StreamTTAModel",
     "fit_to_data",
     "nwd",

@@ -19,6 +19,7 @@ def with_head(**keys) -> dict:
 
 
 PLUGINS = {
+    "SquaredIoULoss": with_head(loss_bbox=dict(type="SquaredIoULoss", loss_weight=4.0)),
     "SizeAwareIoULoss": with_head(loss_bbox=dict(type="SizeAwareIoULoss")),
     "FeedbackIoULoss": with_head(
         loss_bbox=dict(type="FeedbackIoULoss", edges_px=(4.0, 4.5))

@@ -7,8 +7,9 @@ import math
 
 import pytest
 import torch
+from mmdet.models.losses import IoULoss
 
-from etram_mmdet.models import SizeAwareIoULoss, size_weight
+from etram_mmdet.models import SizeAwareIoULoss, SquaredIoULoss, size_weight
 from etram_mmdet.utils.errors import InputError
 from tests.test_models.test_detector import HEAD, batch, build, losses
 
@@ -101,3 +102,23 @@ def test_refuses_with_a_sentence():
         SizeAwareIoULoss(size_weight=0.5)
     with pytest.raises(InputError, match="mode='cubic', expected one of exponential, step, linear"):
         size_weight(torch.ones(1), mode="cubic")
+
+
+def test_squared_iou_loss_is_mmdets_to_the_last_bit():
+    """With its gradients, also for boxes that are apart, equal or without area."""
+    generator = torch.Generator().manual_seed(0)
+    corners = torch.rand(40, 2, 2, generator=generator) * 30
+    boxes = torch.cat([corners.amin(1), corners.amax(1)], 1)
+    target = boxes[:20]
+    pred = torch.cat([boxes[:5], target[5:10] + 40, boxes[30:35], target[15:, [0, 1, 0, 1]]])
+    found = []
+    for loss in (
+        SquaredIoULoss(),
+        IoULoss(mode="square", eps=1e-16, reduction="sum", loss_weight=5.0),
+    ):
+        given = pred.clone().requires_grad_()
+        total = loss(given, target)
+        total.backward()
+        found.append((total.detach(), given.grad))
+    assert torch.equal(found[0][0], found[1][0]) and torch.equal(found[0][1], found[1][1])
+    assert SquaredIoULoss()(pred[:0], target[:0]) == 0

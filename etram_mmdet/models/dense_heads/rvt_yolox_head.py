@@ -23,6 +23,8 @@ from etram_mmdet.utils.registry import takes_key
 RVT_NORM = dict(type="BN", eps=1e-5, momentum=0.1)
 # Swish as one operator: mmdet's default, x * sigmoid(x), keeps an extra map for the backward pass.
 FUSED_SWISH = dict(type="SiLU", inplace=False)
+# mmdet's default has the same values and makes the host wait for the GPU.
+BOX_LOSS = dict(type="SquaredIoULoss", loss_weight=5.0, eps=1e-16)
 
 Maps = list[Tensor]  # one (B, C, H, W) per level
 
@@ -89,8 +91,10 @@ class RVTYOLOXHead(YOLOXHead):
         norm_cfg: mmdet's config of the norms. Default: BatchNorm with PyTorch's eps and momentum,
             as in RVT.
         act_cfg: mmdet's config of the activation. Default: Swish as one operator.
+        loss_bbox: config of the loss of boxes. Default: :class:`SquaredIoULoss`, which has the
+            values of YOLOX's ``IoULoss``.
         kwargs: further keys of mmdet's YOLOXHead, such as ``strides``, ``stacked_convs`` and the
-            losses.
+            other losses.
 
     Raises:
         InputError: a loss returns a mean or something else than one number, needs further
@@ -118,6 +122,7 @@ class RVTYOLOXHead(YOLOXHead):
         feat_channels: int | None = None,
         norm_cfg: dict = RVT_NORM,
         act_cfg: dict = FUSED_SWISH,
+        loss_bbox: dict = BOX_LOSS,
         **kwargs,
     ) -> None:
         if "loss_cls" in kwargs and takes_key(kwargs["loss_cls"], "num_classes", MODELS):
@@ -128,6 +133,7 @@ class RVTYOLOXHead(YOLOXHead):
             feat_channels=feat_channels or in_channels,
             norm_cfg=norm_cfg,
             act_cfg=act_cfg,
+            loss_bbox=loss_bbox,
             **kwargs,
         )
         for slot in ("loss_cls", "loss_obj", "loss_bbox", "loss_l1"):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from mmdet.models.losses import iou_loss
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
+from etram_mmdet.models.losses.squared_iou_loss import squared_iou_losses
 from etram_mmdet.utils.errors import InputError
 
 
@@ -59,7 +59,7 @@ class FeedbackIoULoss(nn.Module):
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         """Loss of ``pred`` against ``target``: (N, 4) boxes xyxy in network pixels."""
-        per_box = iou_loss(pred, target, mode="square", eps=self.eps, reduction="none")
+        per_box = squared_iou_losses(pred, target, self.eps)
         bins = torch.bucketize((target[:, 2:] - target[:, :2]).prod(1).sqrt(), self.edges_px)
         loss = self.loss_weight * (self.weights()[bins] * per_box).sum()
         if self.training and len(target):

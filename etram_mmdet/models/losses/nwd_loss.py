@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 
 import torch
-from mmdet.models.losses import iou_loss
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
 from etram_mmdet.datasets.statistics import BoxStatistics
+from etram_mmdet.models.losses.squared_iou_loss import squared_iou_losses
 from etram_mmdet.utils.errors import InputError
 
 
@@ -93,6 +93,6 @@ class NWDLoss(NWDConstant, nn.Module):
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         """Loss of ``pred`` against ``target``: (N, 4) boxes xyxy in network pixels."""
-        overlap = iou_loss(pred, target, mode="square", eps=self.eps, reduction="none")
+        overlap = squared_iou_losses(pred, target, self.eps)
         distance = 1 - nwd(pred, target, self.known_constant_px())
         return self.loss_weight * (self.iou_share * overlap + (1 - self.iou_share) * distance).sum()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from mmdet.models.losses import iou_loss
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
+from etram_mmdet.models.losses.squared_iou_loss import squared_iou_losses
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.sizes import exponential_weight
 
@@ -120,7 +120,7 @@ class SizeAwareIoULoss(nn.Module):
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         """Loss of ``pred`` against ``target``: (N, 4) boxes xyxy in network pixels."""
-        per_box = iou_loss(pred, target, mode="square", eps=self.eps, reduction="none")
+        per_box = squared_iou_losses(pred, target, self.eps)
         return (
             self.loss_weight
             * (self.weights((target[:, 2:] - target[:, :2]).prod(1)) * per_box).sum()
