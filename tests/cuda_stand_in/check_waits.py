@@ -36,7 +36,6 @@ LOGGING = {
     ("_local_scalar_dense", "stream_runner.py call_hook > message_hub.py _get_valid_value"): 5
 }
 NMS = {
-    ("copy to the device", "rvt_yolox_head.py _bbox_post_process > nms.py batched_nms"): 1,
     ("equal", "suppression.py _survivors"): 1,
     ("index by a mask", "suppression.py _torch_nms"): 1,
 }

@@ -8,10 +8,12 @@ from collections import defaultdict
 
 import pytest
 import torch
+from mmcv.ops import batched_nms
 from mmdet.structures.bbox import bbox_overlaps
 from mmengine.config import ConfigDict
 
 from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
+from etram_mmdet.models.dense_heads.nms_by_class import nms_by_class
 from etram_mmdet.models.inference import Streamer
 from tests.helpers.cli import run
 from tests.test_models.test_detector import TEST, batch, build, predictions
@@ -105,3 +107,19 @@ def test_detect_takes_the_key_for_a_trained_checkpoint(trained, raw_sample, tmp_
     apart, across = (shares(tmp_path / f"{name}.csv") for name in ("apart", "across"))
     assert len(apart) == len(across) > 3
     assert min(apart) > 0.9 > 0.6 > max(across)  # of boxes that are cut to the frame
+
+
+@pytest.mark.parametrize("number", [300, 11_000])
+@pytest.mark.parametrize("across", [False, True])
+def test_the_choice_is_mmcvs_to_the_last_bit(across, number):
+    """Also for so many boxes that mmcv takes the classes one by one."""
+    generator = torch.Generator().manual_seed(number)
+    corners = torch.rand(number, 2, generator=generator) * 300
+    boxes = torch.cat([corners, corners + 20], 1)
+    scores = torch.rand(number, generator=generator)
+    labels = torch.randint(3, (number,), generator=generator)
+    nms = dict(type="nms", iou_threshold=IOU, class_agnostic=across)
+    scored, kept = batched_nms(boxes, scores, labels, dict(nms))
+    ours, our_kept = nms_by_class(boxes, scores, labels, nms)
+    assert torch.equal(our_kept, kept) and torch.equal(ours, scored[:, -1])
+    assert 0 < len(kept) < number

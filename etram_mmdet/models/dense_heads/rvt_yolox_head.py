@@ -16,6 +16,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from etram_mmdet.models.dense_heads.loss_sums import check_loss, loss_sum
+from etram_mmdet.models.dense_heads.nms_by_class import nms_by_class
 from etram_mmdet.models.task_modules.assignment import Predicted, Targets, match
 from etram_mmdet.utils.registry import takes_key
 
@@ -222,7 +223,12 @@ class RVTYOLOXHead(YOLOXHead):
         return loss_sum(self.loss_l1, targets.of(predicted.deltas), wanted)
 
     def _bbox_post_process(
-        self, results: InstanceData, cfg: ConfigDict, *args, **kwargs
+        self,
+        results: InstanceData,
+        cfg: ConfigDict,
+        rescale: bool = False,
+        with_nms: bool = True,
+        img_meta: dict | None = None,
     ) -> InstanceData:
         """Let at most ``nms_pre`` boxes reach NMS, as mmdet's other heads do.
 
@@ -230,7 +236,12 @@ class RVTYOLOXHead(YOLOXHead):
         """
         if 0 < cfg.get("nms_pre", -1) < len(results):
             results = results[results.scores.topk(cfg.nms_pre).indices]
-        return super()._bbox_post_process(results, cfg, *args, **kwargs)
+        results = super()._bbox_post_process(results, cfg, rescale, False, img_meta)
+        if with_nms and len(results):
+            scores, kept = nms_by_class(results.bboxes, results.scores, results.labels, cfg.nms)
+            results = results[kept]
+            results.scores = scores
+        return results
 
     def decoded(self, cls_scores: Maps, bbox_preds: Maps, objectnesses: Maps) -> Decoded:
         """Decode the maps of the head into boxes and probabilities."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from mmcv.ops import batched_nms
 from mmdet.models.test_time_augs import DetTTAModel
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample, TrackDataSample
@@ -10,6 +9,8 @@ from mmdet.structures.bbox import bbox_flip
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import nn
+
+from etram_mmdet.models.dense_heads.nms_by_class import nms_by_class
 
 
 @MODELS.register_module()
@@ -64,9 +65,9 @@ class StreamTTAModel(DetTTAModel):
     def _merged(self, both: InstanceData) -> InstanceData:
         if not len(both):
             return both
-        scored, kept = batched_nms(both.bboxes, both.scores, both.labels, self.tta_cfg.nms)
+        scores, kept = nms_by_class(both.bboxes, both.scores, both.labels, self.tta_cfg.nms)
         both = both[kept]
-        both.scores = scored[:, -1]  # an NMS may lower them
+        both.scores = scores
         return both[: self.tta_cfg.get("max_per_img")]
 
 
