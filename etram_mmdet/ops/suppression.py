@@ -11,7 +11,7 @@ from torch import Tensor
 
 # Boxes decided at a time: as many as fit a CPU's cache, or as a GPU handles in one go.
 BLOCK = dict(cpu=512, cuda=8192)
-# Rounds between two checks whether anything still changes. A check waits for the GPU; a round too
+# Rounds between two looks whether anything still changes. A look waits for the GPU; a round too
 # many changes nothing.
 ROUNDS_PER_LOOK = 4
 
@@ -31,8 +31,8 @@ def nms(bboxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Te
     bboxes = bboxes.to(torch.promote_types(bboxes.dtype, torch.float32))
     compiled = _torchvision_nms()
     if compiled is not None:
-        shift = bboxes.new_tensor([0, 0, offset, offset])
-        return compiled(bboxes + shift, scores.to(bboxes.dtype), iou_threshold)
+        shifted = torch.cat([bboxes[:, :2], bboxes[:, 2:] + offset], 1)
+        return compiled(shifted, scores.to(bboxes.dtype), iou_threshold)
     return _torch_nms(bboxes, scores, iou_threshold, offset)
 
 
@@ -43,18 +43,20 @@ def _torch_nms(bboxes: Tensor, scores: Tensor, iou_threshold: float, offset: int
     for block in order.split(BLOCK.get(bboxes.device.type, BLOCK["cpu"])):
         if len(kept):
             block = block[~(_iou(bboxes[kept], bboxes[block], offset) > iou_threshold).any(0)]
-        kept = torch.cat(
-            [kept, block[_survivors(_iou(bboxes[block], bboxes[block], offset) > iou_threshold)]]
-        )
+        stay = _survivors(_iou(bboxes[block], bboxes[block], offset) > iou_threshold)
+        kept = torch.cat([kept, block[stay]])
     return kept
 
 
 def _survivors(overlaps: Tensor) -> Tensor:
-    """Greedy choice among boxes sorted best first: (N, N) bool overlaps -> (N,) bool.
+    """Greedy choice among boxes sorted best first: (N, N) bool overlaps -> (M,) indices.
 
     Box j stays if no earlier box that stays overlaps it. The iteration starts from "all stay".
     After k rounds the first k boxes are right and do not change any more, so a fixpoint is the
     greedy answer. Real boxes need a few rounds, not N.
+
+    A GPU is read once per look: whether the answer is found, and how many boxes stay. With their
+    number known, their indices need no further read.
     """
     beats = overlaps.triu(1).float()
     stays = beats.new_ones(len(beats))
@@ -62,8 +64,9 @@ def _survivors(overlaps: Tensor) -> Tensor:
         for _ in range(ROUNDS_PER_LOOK):
             before = stays
             stays = (stays @ beats == 0).float()
-        if torch.equal(before, stays):
-            return stays.bool()
+        changes, number = torch.stack([(before != stays).sum(), stays.long().sum()]).tolist()
+        if not changes:
+            return stays.argsort(descending=True, stable=True)[:number]
 
 
 def _iou(a: Tensor, b: Tensor, offset: int) -> Tensor:

@@ -35,10 +35,7 @@ STEP = {
 LOGGING = {
     ("_local_scalar_dense", "stream_runner.py call_hook > message_hub.py _get_valid_value"): 5
 }
-NMS = {
-    ("equal", "suppression.py _survivors"): 1,
-    ("index by a mask", "suppression.py _torch_nms"): 1,
-}
+NMS = {("copy to the host", "suppression.py _survivors"): 1}
 WINDOW = {("nonzero", "rvt_yolox_head.py predict_by_feat"): 1} | NMS
 DETECT = WINDOW | {
     ("copy to the device", "inference.py __call__"): 1,
