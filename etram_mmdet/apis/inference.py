@@ -23,6 +23,7 @@ from etram_mmdet.evaluation.operating_points.file import load_operating_points
 from etram_mmdet.evaluation.results import Boxes
 from etram_mmdet.models.inference import Streamer
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.transfer import all_to_host, to_device
 
 __all__ = [
     "SCORE_THR",
@@ -52,12 +53,12 @@ class TorchEngine(Engine):
         self.streamer = Streamer(detector, **options)
 
     def __call__(self, frames: np.ndarray, states: States | None) -> tuple[list[Boxes], States]:
-        found, states = self.streamer(torch.from_numpy(frames).to(self.streamer.device), states)
-        columns = ("bboxes", "labels", "scores")
-        return [
-            Boxes(*(each[name].cpu().numpy() for name in columns), classes=self.description.classes)
-            for each in found
-        ], states
+        there = to_device(torch.from_numpy(frames), self.streamer.device)
+        found, states = self.streamer(there, states)
+        columns = [each[name] for each in found for name in ("bboxes", "labels", "scores")]
+        arrays = [column.numpy() for column in all_to_host(columns)]  # a GPU is read once
+        rows = zip(arrays[::3], arrays[1::3], arrays[2::3], strict=True)
+        return [Boxes(*row, classes=self.description.classes) for row in rows], states
 
     def joined(self, states: Sequence[States | None]) -> States | None:
         known = next((state for state in states if state is not None), None)

@@ -16,7 +16,7 @@ _ALIGNMENT = 16  # bytes, a multiple of the size of every number
 _WITHOUT_PINNING = ("cpu", "meta", "mps")
 
 
-def to_device(tensor: Tensor, device: torch.device, non_blocking: bool = True) -> Tensor:
+def to_device(tensor: Tensor, device: torch.device | str, non_blocking: bool = True) -> Tensor:
     """Copy one tensor to a device, as :func:`all_to_device` does with several.
 
     Args:
@@ -28,7 +28,7 @@ def to_device(tensor: Tensor, device: torch.device, non_blocking: bool = True) -
 
 
 def all_to_device(
-    tensors: Sequence[Tensor], device: torch.device, non_blocking: bool = True
+    tensors: Sequence[Tensor], device: torch.device | str, non_blocking: bool = True
 ) -> list[Tensor]:
     """Copy tensors to a device together, by one copy from pinned memory.
 
@@ -40,7 +40,7 @@ def all_to_device(
         device: a GPU, or the CPU, to which nothing is copied.
         non_blocking: whether the host goes on during the copy. Default: yes.
     """
-    is_packed = device.type not in _WITHOUT_PINNING and all(
+    is_packed = torch.device(device).type not in _WITHOUT_PINNING and all(
         tensor.device.type == "cpu" for tensor in tensors
     )
     if not is_packed:

@@ -37,10 +37,7 @@ LOGGING = {
 }
 NMS = {("copy to the host", "suppression.py _survivors"): 1}
 WINDOW = {("nonzero", "rvt_yolox_head.py predict_by_feat"): 1} | NMS
-DETECT = WINDOW | {
-    ("copy to the device", "inference.py __call__"): 1,
-    ("copy to the host", "inference.py <genexpr>"): 3,
-}
+DETECT = WINDOW | {("copy to the host", "transfer.py all_to_host"): 1}
 
 
 @pytest.fixture(scope="module")
