@@ -114,9 +114,6 @@ OF_KIND = {
         ("copy to the device", f"{SEESAW} seesaw_ce_loss"): 1,
         ("_index_put_impl_ by a mask", "(backward pass) autograd"): 1,
     },
-    "sizeaware_feedback": {
-        ("bincount", "feedback_iou_loss.py _remember"): 1,
-    },
 }
 
 

@@ -71,9 +71,10 @@ class FeedbackIoULoss(nn.Module):
         return (self.bin_loss / self.mean_loss).nan_to_num(1.0).clamp(1.0, self.max_weight)
 
     def _remember(self, per_box: Tensor, bins: Tensor) -> None:
-        total = per_box.new_zeros(len(self.bin_loss)).index_add_(0, bins, per_box)
-        # NaN where there is no box
-        now = total / torch.bincount(bins, minlength=len(self.bin_loss))
+        zeros = torch.zeros_like(self.bin_loss)
+        total = zeros.index_add(0, bins, per_box)
+        number = zeros.index_add(0, bins, torch.ones_like(per_box))  # `bincount` waits for a GPU
+        now = total / number  # NaN where there is no box
         self.bin_loss.copy_(self._running(self.bin_loss, now))
         self.mean_loss.copy_(self._running(self.mean_loss, per_box.mean()))
 
