@@ -3,6 +3,7 @@ default_scope = "mmdet"
 runner_type = "StreamRunner"
 
 default_hooks = dict(
+    runtime_info=dict(type="LazyRuntimeInfoHook"),
     timer=dict(type="IterTimerHook"),
     logger=dict(type="LoggerHook", interval=50, log_metric_by_epoch=False),
     param_scheduler=dict(type="ParamSchedulerHook"),

@@ -9,6 +9,7 @@ from etram_mmdet.engine.hooks.evaluation_report import EvaluationReportHook
 from etram_mmdet.engine.hooks.event_visualization import EventVisualizationHook
 from etram_mmdet.engine.hooks.finite_loss import FiniteLossHook
 from etram_mmdet.engine.hooks.fit_to_data import FitToDataHook
+from etram_mmdet.engine.hooks.lazy_runtime_info import LazyRuntimeInfoHook
 from etram_mmdet.engine.hooks.plain_checkpoint import PlainCheckpointHook
 from etram_mmdet.engine.hooks.results_csv import ResultsCsvHook
 from etram_mmdet.engine.hooks.run_record import RunRecordHook
@@ -30,6 +31,7 @@ __all__ = [
     "EventVisualizationHook",
     "FiniteLossHook",
     "FitToDataHook",
+    "LazyRuntimeInfoHook",
     "OneCycleLR",
     "OneCycleParamScheduler",
     "PlainCheckpointHook",

@@ -32,9 +32,8 @@ STEP = {
     ("_local_scalar_dense", "rvt_simota_assigner.py candidates"): 1,
     ("nonzero", "rvt_simota_assigner.py choose"): 1,
 }
-LOGGING = {
-    ("_local_scalar_dense", "stream_runner.py call_hook > message_hub.py _get_valid_value"): 5
-}
+LOG_LINE = {("copy to the host", "lazy_history.py read"): 1}
+CHECK_OF_LOSSES = {("copy to the host", "finite_loss.py _not_finite"): 1}
 NMS = {("copy to the host", "suppression.py _survivors"): 1}
 WINDOW = {("nonzero", "rvt_yolox_head.py predict_by_feat"): 1} | NMS
 DETECT = WINDOW | {("copy to the host", "transfer.py all_to_host"): 1}
@@ -51,8 +50,12 @@ def model(cfg):
 
 
 def test_a_training_step(model, cfg, tmp_path):
-    _, of_steps = train(model, cfg, 3, tmp_path)
-    assert of_steps == [STEP | LOGGING] * 3
+    """Losses are read when the log gets a line, and when they are checked."""
+    for hook in (cfg.default_hooks.logger, *cfg.custom_hooks):
+        hook["interval"] = 3
+    _, of_steps = train(model, cfg, 5, tmp_path)
+    assert of_steps == [STEP, STEP, STEP | LOG_LINE | CHECK_OF_LOSSES, STEP, STEP]
+    assert all(sum(waits.values()) <= 4 for waits in of_steps)
 
 
 def test_a_streaming_window(model):

@@ -31,11 +31,7 @@ class FiniteLossHook(Hook):
     ) -> None:
         if not self.every_n_train_iters(runner, self.interval):
             return
-        bad = [
-            name
-            for name, loss in outputs.items()
-            if not torch.isfinite(torch.as_tensor(loss)).all()
-        ]
+        bad = _not_finite(outputs)
         if bad:
             raise FloatingPointError(
                 f"{', '.join(bad)} is not finite (NaN or infinity) at step {runner.iter + 1}; the "
@@ -47,3 +43,13 @@ class FiniteLossHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         check_finite_weights(runner.model, f"step {checkpoint['meta']['iter']} was not saved")
+
+
+def _not_finite(losses: dict) -> list[str]:
+    """Names of the losses that are not finite; a GPU is read once for all of them."""
+    if not losses:
+        return []
+    tensors = [torch.as_tensor(loss) for loss in losses.values()]
+    device = max((tensor.device for tensor in tensors), key=lambda each: each.type != "cpu")
+    is_finite = torch.stack([torch.isfinite(tensor).all().to(device) for tensor in tensors])
+    return [name for name, fine in zip(losses, is_finite.tolist(), strict=True) if not fine]

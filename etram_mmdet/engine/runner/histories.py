@@ -6,6 +6,8 @@ import numpy as np
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import LogProcessor
 
+from etram_mmdet.engine.runner.lazy_history import LazyHistory
+
 RECENT = 1000  # newest numbers, which are kept unchanged
 _EARLIER = 1000  # sums that replace all numbers before
 MOST = 2 * (RECENT + _EARLIER)  # numbers at which a history is thinned
@@ -23,11 +25,15 @@ def thin(histories: dict[str, HistoryBuffer], recent: int = RECENT) -> None:
         recent: newest numbers that are kept unchanged. Default: `RECENT`.
     """
     for name, history in histories.items():
-        values, counts = history.data
-        if len(values) > MOST + recent - RECENT:
+        if _length(history) > MOST + recent - RECENT:
+            values, counts = history.data
             histories[name] = HistoryBuffer(
                 *_thinned(values, counts, len(values) - recent), history.max_length
             )
+
+
+def _length(history: HistoryBuffer) -> int:
+    return history.length if isinstance(history, LazyHistory) else len(history.data[0])
 
 
 def _thinned(values: np.ndarray, counts: np.ndarray, early: int) -> tuple[np.ndarray, np.ndarray]:
