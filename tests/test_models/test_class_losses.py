@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from mmdet.models.losses import SeesawLoss
 
 from etram_mmdet.models import EQLV2ClassLoss, SeesawClassLoss, SmoothedClassLoss
 from etram_mmdet.utils.errors import InputError
@@ -91,6 +92,26 @@ def test_seesaw_is_a_sum_over_priors():
         )  # so many that this step's boxes change no count
         values.append(loss(SCORES[:1].expand(n, 3), LABELS[:1].expand(n)).item())
     assert values[1] == pytest.approx(3 * values[0], rel=1e-3)
+
+
+def test_seesaw_is_mmdets_to_the_last_bit():
+    """With its gradients and the number of boxes of each class, over two steps."""
+    generator = torch.Generator().manual_seed(0)
+    ours = SeesawClassLoss(num_classes=3)
+    theirs = SeesawLoss(num_classes=3, reduction="sum")
+    for labels in (torch.tensor([0, 0, 0, 2, 1, 0]), torch.tensor([2, 2, 0])):
+        scores = torch.randn(len(labels), 3, generator=generator)
+        found = []
+        for loss in (ours, theirs):
+            given = scores.clone().requires_grad_()
+            total = loss(given, labels) if loss is ours else of_classes(loss, given, labels)
+            total.backward()
+            found.append((total.detach(), given.grad, loss.cum_samples[:3]))
+        assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
+def of_classes(loss: SeesawLoss, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return loss(torch.nn.functional.pad(scores, (0, 2)), labels)["loss_cls_classes"]
 
 
 def test_seesaw_scores_are_a_softmax():

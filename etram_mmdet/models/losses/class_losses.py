@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from mmdet.models.losses import EQLV2Loss, SeesawLoss
 from mmdet.registry import MODELS
@@ -84,8 +85,14 @@ class SeesawClassLoss(SeesawLoss):
         )
 
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
-        """Sum of losses of logits ``scores`` (M, K) against ``labels`` (M,)."""
-        return super().forward(F.pad(scores, (0, 2)), labels)["loss_cls_classes"]
+        """Sum of losses of logits ``scores`` (M, K) against ``labels`` (M,).
+
+        mmdet's ``forward`` reads the labels of each class, and a GPU is waited for each time.
+        """
+        samples = self.cum_samples[: self.num_classes]
+        samples.index_add_(0, labels, torch.ones_like(labels, dtype=samples.dtype))
+        settings = self.num_classes, self.p, self.q, self.eps, self.reduction
+        return self.loss_weight * self.cls_criterion(scores, labels, None, samples, *settings)
 
     @staticmethod
     def probabilities(logits: Tensor) -> Tensor:
