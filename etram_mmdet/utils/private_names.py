@@ -47,6 +47,7 @@ PRIVATE_NAMES = {
         "layers, extended by those of variants; needed"
     ),
     "sys._current_frames": "code line of a process that does not answer the others; needed",
+    "torch.Tensor._version": "number of changes of a buffer, so that it is read once; needed",
     "torch._dynamo.config": "to refuse endless recompilation; if missing: compiling may be slow",
     "torch._dynamo.exc.TorchDynamoException": (
         "errors of torch.compile as a sentence; if missing: a traceback"

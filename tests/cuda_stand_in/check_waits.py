@@ -5,8 +5,6 @@ A step or a window that waits keeps the GPU idle until the host has started the 
 
 from __future__ import annotations
 
-from collections import Counter
-
 import numpy as np
 import pytest
 import torch
@@ -20,8 +18,6 @@ from tests.cuda_stand_in.detectors import (
     build,
     clips,
     narrow_config,
-    one_of_each_kind,
-    wrapper_of,
 )
 from tests.cuda_stand_in.memory import DEVICE
 from tests.cuda_stand_in.training_loop import train
@@ -85,45 +81,3 @@ def test_prediction_of_a_clip(model):
         ("nonzero", "rvt_yolox_head.py predict_by_feat"): 1,
         ("copy to the host", "rvt_yolox_head.py predict_by_feat"): 1,
     } | {place: 2 * count for place, count in NMS.items()}
-
-
-# Waits of a training step beyond those that every config has.
-SEESAW = "class_losses.py forward > seesaw_loss.py"
-OF_KIND = {
-    "eqlv2": {
-        (
-            "_index_put_impl_ by indices of the host",
-            "class_losses.py forward > eqlv2_loss.py expand_label",
-        ): 1
-    },
-    "fourscale_sizeaware_auxsmall": {
-        ("_local_scalar_dense", "rvt_simota_assigner.py candidates"): 1,
-        ("nonzero", "rvt_simota_assigner.py choose"): 1,
-        ("_local_scalar_dense", "aux_small_yolox_head.py _known_classes"): 4,
-        (
-            "index by a mask",
-            "aux_small_yolox_head.py _small_only > instance_data.py __getitem__",
-        ): 8,
-        ("index by a mask", "aux_small_yolox_head.py _small_only"): 4,
-    },
-    "patch2_sizeaware_abc": {
-        ("_local_scalar_dense", "abc_yolox_head.py shares"): 2,
-        ("copy to the device", "abc_yolox_head.py shares"): 1,
-    },
-    "seesaw": {
-        ("_unique2", f"{SEESAW} forward"): 1,
-        ("_local_scalar_dense", f"{SEESAW} forward"): 25,
-        ("index by a mask", f"{SEESAW} forward"): 3,
-        ("copy to the device", f"{SEESAW} seesaw_ce_loss"): 1,
-        ("_index_put_impl_ by a mask", "(backward pass) autograd"): 1,
-    },
-}
-
-
-@pytest.mark.parametrize("name", one_of_each_kind())
-def test_a_step_of_each_kind(name):
-    cfg = narrow_config(name)
-    model = build(cfg)
-    with recorded() as seen:
-        model.train_step(clips(model, 2, 3), wrapper_of(model, cfg))
-    assert Counter(counted(seen)) == Counter(STEP) + Counter(OF_KIND.get(name, {}))

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper, build_optim_wrapper
-from torch import Tensor, nn
+from torch import nn
 
 from etram_mmdet.analysis.speed.model import build_model
 from etram_mmdet.datasets.statistics import BoxStatistics
@@ -126,19 +126,6 @@ def clips(model: nn.Module, lanes: int, frames: int, is_first: bool = True, **op
     for sample in data["data_samples"]:
         sample[0].set_metainfo(dict(is_first=is_first))
     return data
-
-
-def train_twice(model: nn.Module, wrapper: OptimWrapper) -> list[dict[str, Tensor]]:
-    """A step at the start of recordings, and one that goes on from the carried state.
-
-    Args:
-        model: the detector.
-        wrapper: its optimizer.
-    """
-    return [
-        model.train_step(clips(model, 2, 2, is_first, seed=seed), wrapper)
-        for seed, is_first in enumerate((True, False))
-    ]
 
 
 @torch.no_grad()

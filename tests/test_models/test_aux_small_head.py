@@ -32,8 +32,10 @@ def test_default_classes_are_the_small_road_users_not_the_origins_numbers():
 def test_targets_are_small_boxes_with_their_own_numbers():
     head = aux().bbox_head
     truth = InstanceData(bboxes=torch.arange(20.0).view(5, 4), labels=torch.tensor([0, 1, 2, 2, 1]))
-    small = head._small_only(truth)
+    nothing, small, again = head._small_only([truth[:0], truth, truth[1:]])
     assert small.labels.tolist() == [0, 1, 1] and small.bboxes[:, 0].tolist() == [0, 8, 12]
+    assert again.labels.tolist() == [1, 1] and again.bboxes[:, 0].tolist() == [8, 12]
+    assert len(nothing) == 0 and nothing.bboxes.shape == (0, 4)
     assert truth.labels.tolist() == [0, 1, 2, 2, 1]
 
 
@@ -45,7 +47,9 @@ def test_losses_are_those_of_a_head_of_its_own_times_the_weight():
     head = model.bbox_head.aux_head
     maps = head([stem(f) for stem, f in zip(model.bbox_head.aux_stems, features[:2], strict=True)])
     own = head.loss_by_feat(
-        *maps, [model.bbox_head._small_only(s.gt_instances) for s in chosen], [{}] * len(chosen)
+        *maps,
+        model.bbox_head._small_only([s.gt_instances for s in chosen]),
+        [{}] * len(chosen),
     )
     result = losses(model, batch())
     assert own["num_pos"] > 1

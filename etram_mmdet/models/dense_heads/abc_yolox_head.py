@@ -22,7 +22,9 @@ from etram_mmdet.models.dense_heads.rvt_yolox_head import (
 )
 from etram_mmdet.models.task_modules.assignment import Targets
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.host_copy import HostCopy
 from etram_mmdet.utils.random_numbers import generator
+from etram_mmdet.utils.transfer import to_device
 
 _TEST_SCORES = ("balanced", "main", "mean")
 _BALANCE = ("draw", "expected")
@@ -91,6 +93,9 @@ class ABCYOLOXHead(RVTYOLOXHead):
         self.seed = torch.initial_seed() if seed is None else seed
         self.register_buffer("keep_probability", torch.full((self.num_classes,), torch.nan))
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+        # so that a step does not wait for a GPU
+        self._probabilities = HostCopy()
+        self._step = HostCopy()
 
     def fit_to_data(self, boxes: BoxStatistics) -> str:
         self.keep_probability.copy_(torch.from_numpy(keep_probability(boxes.counts, self.gamma)))
@@ -166,17 +171,20 @@ class ABCYOLOXHead(RVTYOLOXHead):
 
         With ``balance='draw'`` a weight is 0 or 1, with ``'expected'`` the probability of 1.
         """
-        if self.keep_probability.isnan().any():
+        if self._probabilities.of(self.keep_probability).isnan().any():
             raise InputError(
                 "ABCYOLOXHead: the numbers of boxes per class are not known yet; train with "
                 "tools/train.py, or call etram_mmdet.models.fit_to_data(model, dataset) first"
             )
         probability = self.keep_probability[labels]
-        draws = generator((self.seed, get_rank(), int(self.steps)), "balance").random(len(labels))
+        step = self._step.of(self.steps)
+        draws = generator((self.seed, get_rank(), int(step)), "balance").random(len(labels))
         self.steps += 1
+        self._step.keep(self.steps, step + 1)
         if self.balance == "expected":
             return probability
-        return (torch.from_numpy(draws).to(probability) < probability).float()
+        drawn = to_device(torch.from_numpy(draws).to(probability.dtype), probability.device)
+        return (drawn < probability).float()
 
     def decoded(
         self, cls_scores: Maps, bbox_preds: Maps, objectnesses: Maps, balanced_scores: Maps

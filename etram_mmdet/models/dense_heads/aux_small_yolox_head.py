@@ -20,6 +20,8 @@ from etram_mmdet.models.dense_heads.rvt_yolox_head import (
 )
 from etram_mmdet.models.layers.exporting import is_exporting
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.host_copy import HostCopy
+from etram_mmdet.utils.transfer import all_to_device
 
 UNKNOWN = -1
 
@@ -81,6 +83,7 @@ class AuxSmallYOLOXHead(RVTYOLOXHead):
             test_cfg=self.test_cfg,
         )
         self.register_buffer("class_of_small", torch.full((len(self.small_classes),), UNKNOWN))
+        self._classes = HostCopy()  # so that a step does not wait for a GPU
 
     def _stem(self) -> nn.Sequential:
         width = self.in_channels
@@ -105,7 +108,7 @@ class AuxSmallYOLOXHead(RVTYOLOXHead):
 
     def loss(self, x: tuple[Tensor, ...], batch_data_samples: list) -> dict[str, Tensor]:
         losses = super().loss(x, batch_data_samples)
-        truth = [self._small_only(sample.gt_instances) for sample in batch_data_samples]
+        truth = self._small_only([sample.gt_instances for sample in batch_data_samples])
         metas = [sample.metainfo for sample in batch_data_samples]
         aux = self.aux_head.loss_by_feat(*self._aux_maps(x), truth, metas)
         return losses | {
@@ -147,14 +150,22 @@ class AuxSmallYOLOXHead(RVTYOLOXHead):
             [stem(level) for stem, level in zip(self.aux_stems, x[: self.aux_levels], strict=True)]
         )
 
-    def _small_only(self, truth: InstanceData) -> InstanceData:
-        is_class = truth.labels[:, None] == self._known_classes()  # (N, small classes)
-        small = truth[is_class.any(1)]
-        small.labels = is_class[is_class.any(1)].int().argmax(1)
-        return small
+    def _small_only(self, truth: list[InstanceData]) -> list[InstanceData]:
+        """The boxes of small classes of each frame; a GPU is read once for all frames."""
+        labels = torch.cat([boxes.labels for boxes in truth])
+        is_class = labels[:, None] == self._known_classes()  # (N, small classes)
+        of_boxes = is_class.int().argmax(1).split([len(boxes) for boxes in truth])
+        is_small = is_class.any(1).cpu().split([len(boxes) for boxes in truth])
+        chosen = all_to_device([each.nonzero().squeeze(1) for each in is_small], labels.device)
+        found = []
+        for boxes, rows, numbers in zip(truth, chosen, of_boxes, strict=True):
+            small = boxes[rows]
+            small.labels = numbers[rows]
+            found.append(small)
+        return found
 
     def _known_classes(self) -> Tensor:
-        if not is_exporting() and (self.class_of_small == UNKNOWN).any():
+        if not is_exporting() and (self._classes.of(self.class_of_small) == UNKNOWN).any():
             raise InputError(
                 "AuxSmallYOLOXHead: the numbers of its small classes are not known yet; train with "
                 "tools/train.py, or call etram_mmdet.models.fit_to_data(model, dataset) first"
