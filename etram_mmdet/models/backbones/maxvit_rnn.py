@@ -103,13 +103,13 @@ class MaxViTStage(nn.Module):
         return self.lstm(frames.unflatten(0, x.shape[:2]), state)
 
     def _frames_at_once(self, frames: Tensor) -> int:
-        if frames.is_cuda and not self.with_cp:
+        is_on_gpu = frames.device.type != "cpu"
+        if is_on_gpu and not self.with_cp:
             return len(frames)
         pixels = frames.shape[-2] * frames.shape[-1] // self.downsample.conv.stride[0] ** 2
         bytes_per_frame = 4 * MLP_RATIO * self.lstm.channels * pixels
-        return max(
-            1, (GPU_RECOMPUTED_MAP_BYTES if frames.is_cuda else CPU_MAP_BYTES) // bytes_per_frame
-        )
+        most = GPU_RECOMPUTED_MAP_BYTES if is_on_gpu else CPU_MAP_BYTES
+        return max(1, most // bytes_per_frame)
 
 
 @MODELS.register_module()
