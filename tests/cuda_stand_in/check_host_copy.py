@@ -60,3 +60,8 @@ def test_a_copied_or_moved_module_has_values_of_its_own(counting):
     moved = copy.deepcopy(counting).cpu()
     moved.number += 7
     assert (counting.read(), other.read(), moved.read()) == (0, 5, 7)
+
+
+def test_another_buffer_in_its_place_is_read(counting):
+    counting.number = torch.full((), 9, device=DEVICE)
+    assert counting.read() == 9

@@ -86,6 +86,13 @@ def test_a_resumed_history_goes_on():
     assert values(resumed) == values(whole)
 
 
+def test_a_second_training_goes_on_with_the_histories_of_the_first():
+    first = runner_of(LazyRuntimeInfoHook(), 0, 5)
+    second = SimpleNamespace(message_hub=first.message_hub, hook=LazyRuntimeInfoHook())
+    run(second, 5, 9)
+    assert second.message_hub.get_scalar("train/loss").data[0] == pytest.approx(np.arange(9) / 3)
+
+
 def test_losses_are_checked_by_one_read():
     hook = FiniteLossHook(interval=1)
     runner = SimpleNamespace(iter=6)

@@ -123,3 +123,15 @@ def test_the_choice_is_mmcvs_to_the_last_bit(across, number):
     ours, our_kept = nms_by_class(boxes, scores, labels, nms)
     assert torch.equal(our_kept, kept) and torch.equal(ours, scored[:, -1])
     assert 0 < len(kept) < number
+
+
+def test_classes_are_shifted_by_a_pixel_more_than_the_largest_corner():
+    """A box of class 1 that reaches beyond the frame comes near the last one of class 0."""
+    boxes = torch.tensor([[90.0, 90, 100, 100], [-6, -6, 4, 4]])
+    scores = torch.tensor([0.9, 0.8])
+    labels = torch.tensor([0, 1])
+    found = [
+        choose(boxes, scores, labels, dict(type="nms", iou_threshold=0.2))[1].tolist()
+        for choose in (batched_nms, nms_by_class)
+    ]
+    assert found == [[0, 1], [0, 1]]
