@@ -7,7 +7,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import torch
 
+from tests.cuda_stand_in import available
 from tests.cuda_stand_in.available import why_not
 from tests.helpers.paths import THREADS
 from tests.helpers.tool_process import run_tool
@@ -38,3 +40,11 @@ def test_checks(name, report):
         for problem in (*case.iter("failure"), *case.iter("error"))
     ]
     assert cases and not failed, "\n".join(failed)[-5000:]
+
+
+def test_other_releases_of_pytorch_are_left_out_with_a_sentence(monkeypatch):
+    monkeypatch.setattr(torch, "__version__", "2.99.1+cpu")
+    assert why_not().startswith("the stand-in for CUDA is known to work with PyTorch 2.13, and")
+    monkeypatch.setattr(torch, "__version__", "2.13.0+cpu")
+    monkeypatch.setattr(available, "NEEDED", ("torch._C._no_such_name", "torch.nonexistent.name"))
+    assert "needs torch._C._no_such_name, torch.nonexistent.name, which" in why_not()

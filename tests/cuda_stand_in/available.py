@@ -6,8 +6,8 @@ import importlib
 
 import torch
 
-# The newest release whose interface is known; later ones may behave differently.
-NEWEST = (2, 13)
+# Releases whose interface is known; others may have the same names and behave differently.
+KNOWN = ("2.13",)
 NEEDED = (
     "torch.utils.backend_registration._setup_privateuseone_for_python_backend",
     "torch.utils.backend_registration._DummyBackendModule",
@@ -19,11 +19,11 @@ NEEDED = (
 
 def why_not() -> str | None:
     """A sentence that says why the device cannot be installed here; None if it can be."""
-    version = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
-    if version > NEWEST:
+    release = ".".join(torch.__version__.split(".")[:2])
+    if release not in KNOWN:
         return (
-            f"the stand-in for CUDA is known to work up to PyTorch {'.'.join(map(str, NEWEST))}, "
-            f"and this is {torch.__version__}; try it and raise NEWEST in {__name__}"
+            f"the stand-in for CUDA is known to work with PyTorch {', '.join(KNOWN)}, and this is "
+            f"{torch.__version__}; try it and add the release to KNOWN in {__name__}"
         )
     missing = [name for name in NEEDED if not _exists(name)]
     if missing:
