@@ -21,7 +21,7 @@ def folded(path: str | Path) -> ModelProto:
     onnxruntime also joins products and the biases that are added to them into ``Gemm``.
 
     Args:
-        path: an ONNX file, which stays as it is.
+        path: an ONNX file, which is not changed.
     """
     onnx = load("onnx", "onnx")
     onnxruntime = load("onnxruntime", "onnxruntime")
