@@ -14,7 +14,7 @@ import argparse
 from pathlib import Path
 
 from etram_mmdet.evaluation.operating_points import SCORE_THR
-from etram_mmdet.utils.cli import exit_on_input_error, make_parser
+from etram_mmdet.utils.cli import check_positive, exit_on_input_error, make_parser
 from etram_mmdet.utils.files import atomic_write
 
 
@@ -76,8 +76,7 @@ def parse_args() -> argparse.Namespace:
         help="config fragment to write (default: operating_points.py in the folder of PREDICTIONS)",
     )
     args = parser.parse_args()
-    if args.step_ms is not None and not args.step_ms > 0:
-        parser.error(f"--step-ms {args.step_ms}: expected more than 0")
+    check_positive(parser, args, "--step-ms")
     args.out = args.out or args.predictions.with_name("operating_points.py")
     if args.out.suffix != ".py":
         parser.error(f"--out {args.out}: a config fragment is a .py file")

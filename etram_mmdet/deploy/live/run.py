@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from etram_mmdet.deploy.inferencer import Inferencer
+from etram_mmdet.deploy.live import IN_ORDER, NEWEST
 from etram_mmdet.deploy.live.backlog import backlog_for
 from etram_mmdet.deploy.live.loop import follow
 from etram_mmdet.deploy.live.outputs import Output, Outputs
@@ -39,7 +40,7 @@ class LiveSettings:
         web_host: address of the web page. Default: 127.0.0.1.
     """
 
-    policy: str = "in-order"
+    policy: str = IN_ORDER
     out: list[str] = field(default_factory=list)
     record: Path | None = None
     buffer_bytes: int = 1_000_000_000
@@ -166,7 +167,7 @@ class LiveRun:
         self._recorder = Recorder(settings.record, *hw[::-1]) if settings.record else None
         self._backlog = backlog_for(
             self._source.can_wait,
-            settings.policy == "newest",
+            settings.policy == NEWEST,
             self._inferencer.window_us + self._inferencer.step_us,
             settings.buffer_bytes,
             settings.buffer_folder,
