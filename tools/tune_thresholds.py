@@ -11,6 +11,7 @@ recording, on parts of it that were not used.
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 from etram_mmdet.evaluation.operating_points import SCORE_THR
@@ -118,8 +119,8 @@ def main() -> None:
         draw_tuning(tuned, args.before, f"{args.predictions.name}: {goal}", figure)
         print(f"goal: {goal}\n\n{report.format_tuning(tuned, args.before)}\n\n{args.out}, {figure}")
         print(
-            "\nnext:\npython tools/detect.py CHECKPOINT RECORDING --out film.mp4 "
-            f"--operating-points {args.out}"
+            f"\nnext:\npython tools/detect.py {shlex.quote(saved.checkpoint or 'CHECKPOINT')} "
+            f"RECORDING --out film.mp4 --operating-points {shlex.quote(str(args.out))}"
         )
 
 
