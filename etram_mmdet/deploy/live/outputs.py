@@ -8,7 +8,9 @@ import logging
 import queue
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -50,11 +52,12 @@ class Terminal(Output):
         if len(boxes):
             found = zip(boxes.names, boxes.scores, strict=True)
             text = ", ".join(f"{name} {score:.2f}" for name, score in found)
-            print(f"{seen.window.t_us / 1e6:.3f} s  {text}", flush=True)
+            with os_errors(Path("standard output"), "written"):
+                print(f"{seen.window.t_us / 1e6:.3f} s  {text}", flush=True)
 
 
 class _TextFile(Output):
-    """A text file that is complete up to its last line whenever the program is killed.
+    """A text file of whole lines, also when the program is killed or the disk is full.
 
     Args:
         path: file; what it held is overwritten.
@@ -66,16 +69,28 @@ class _TextFile(Output):
         with os_errors(path, "written"):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("wb", buffering=0)
-        self._write(head)
+        self._size_bytes = 0
+        try:
+            self._write(head)
+        except InputError:
+            self._file.close()
+            raise
 
     def _write(self, text: str) -> None:
+        data = memoryview(text.encode())
+        size_bytes = self._size_bytes + len(data)
         with os_errors(self.path, "written"):
-            data = memoryview(text.encode())
-            while data:
-                data = data[self._file.write(data) :]
+            try:
+                while data:
+                    data = data[self._file.write(data) :]
+            except OSError:
+                self._file.truncate(self._size_bytes)
+                raise
+        self._size_bytes = size_bytes
 
     def close(self) -> None:
-        self._file.close()
+        with os_errors(self.path, "written"):
+            self._file.close()
 
 
 class JsonLines(_TextFile):
@@ -196,7 +211,13 @@ class Outputs:
 
     def __init__(self, names: list[str], inferencer: Inferencer) -> None:
         self.failures: list[str] = []
-        self._outputs = [_output(name, inferencer) for name in names]
+        self._outputs: list[Output] = []
+        try:
+            for open_output in _openers(names, inferencer):
+                self._outputs.append(open_output())
+        except BaseException:
+            self.close()
+            raise
 
     def add(self, output: Output) -> None:
         """Add an output of another kind.
@@ -218,7 +239,7 @@ class Outputs:
         """End all outputs."""
         self._each(lambda output: output.close())
 
-    def _each(self, do: object) -> None:
+    def _each(self, do: Callable[[Output], None]) -> None:
         for output in list(self._outputs):
             try:
                 do(output)
@@ -226,6 +247,8 @@ class Outputs:
                 self._outputs.remove(output)
                 self.failures.append(str(error))
                 say(str(error), logging.WARNING)
+                with suppress(InputError):
+                    output.close()
 
 
 def boxes_as_dicts(seen: LiveWindow) -> list[dict]:
@@ -247,18 +270,25 @@ def boxes_as_dicts(seen: LiveWindow) -> list[dict]:
     ]
 
 
-def _output(name: str, inferencer: Inferencer) -> Output:
-    if name == TERMINAL:
-        return Terminal()
-    path = Path(name)
+def _openers(names: list[str], inferencer: Inferencer) -> list[Callable[[], Output]]:
+    """A function for each name that opens the output; all names are right then.
+
+    So a mistyped name is refused before another file is overwritten.
+    """
     kinds = {
         ".jsonl": JsonLines,
         ".csv": Csv,
         ".mp4": lambda path: Film(path, inferencer),
     }
-    if path.suffix not in kinds:
-        raise InputError(
-            f"--out {name}: expected {TERMINAL} for the terminal, or a name that ends in one of "
-            f"{', '.join(kinds)}"
-        )
-    return kinds[path.suffix](path)
+    openers = []
+    for name in names:
+        path = Path(name)
+        if names.count(name) > 1:
+            raise InputError(f"--out {name}: was named twice; name every output once")
+        if name != TERMINAL and path.suffix not in kinds:
+            raise InputError(
+                f"--out {name}: expected {TERMINAL} for the terminal, or a name that ends in one "
+                f"of {', '.join(kinds)}"
+            )
+        openers.append(Terminal if name == TERMINAL else partial(kinds[path.suffix], path))
+    return openers

@@ -85,6 +85,7 @@ class Windower:
         start_us = end_us - self.window_us
         self._next_us = end_us + self.step_us
         self._forget(self._next_us - self.window_us)
+        self._forget_times(end_us)
         if any(first <= end_us and last >= start_us for first, last in self._gaps):
             return None
         return _joined([_between(part, start_us, end_us) for part in self._parts])
@@ -98,8 +99,7 @@ class Windower:
         Returns:
             The time; that of the latest packet if none is beyond.
         """
-        while len(self._passed) > 1 and self._passed[0][0] <= end_us:
-            self._passed.popleft()
+        self._forget_times(end_us)
         return self._passed[0][1] if self._passed else None
 
     def _reach(self, first_us: int, last_us: int, arrived_s: float) -> None:
@@ -120,6 +120,10 @@ class Windower:
             self._parts.popleft()
         while self._gaps and self._gaps[0][1] < oldest_us:
             self._gaps.popleft()
+
+    def _forget_times(self, end_us: int) -> None:
+        while len(self._passed) > 1 and self._passed[0][0] <= end_us:
+            self._passed.popleft()
 
 
 def _between(events: Events, start_us: int, stop_us: int) -> Events:
