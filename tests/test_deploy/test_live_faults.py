@@ -13,7 +13,7 @@ import pytest
 from etram_mmdet.deploy.live import run as live_run
 from etram_mmdet.deploy.live.backlog import Backlog
 from etram_mmdet.deploy.live.loop import LiveWindow
-from etram_mmdet.deploy.live.outputs import Csv, JsonLines, Outputs
+from etram_mmdet.deploy.live.outputs import Outputs
 from etram_mmdet.deploy.live.reader import Reader
 from etram_mmdet.deploy.live.recorder import Recorder
 from etram_mmdet.deploy.live.run import LiveRun, LiveSettings
@@ -74,6 +74,18 @@ def test_the_run_looks_at_the_watchdog(told):
     source = Hanging([packet(1)], hangs_s=0.3)
     LiveRun(SlowDetector(Clock(), 0), source, LiveSettings(silence_s=0.05))()
     assert "no event came for" in told[0]
+
+
+def test_the_end_of_a_source_is_no_silence(told):
+    clock = Clock()
+    backlog = Backlog()
+    reader = Reader(Packets([packet(1)]), backlog, clock=clock)
+    reader.start()
+    wait_until(lambda: backlog.take(0, True) is None)
+    clock.sleep(60)
+    reader.watchdog.look()
+    reader.stop()
+    assert told == []
 
 
 def test_time_without_room_is_no_silence(told):
@@ -281,11 +293,3 @@ def test_a_named_pipe_without_a_writer_is_told_after_the_patience(tmp_path):
         RawBytes(str(tmp_path / "pipe"), patience_s=0.1),
     ):
         pass
-
-
-def test_a_csv_file_is_whole_from_its_first_line(tmp_path):
-    for kind in (Csv, JsonLines):
-        output = kind(tmp_path / "a")
-        output.close()
-    with pytest.raises(InputError, match="cannot be written"):
-        Csv(tmp_path)

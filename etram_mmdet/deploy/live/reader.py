@@ -121,5 +121,6 @@ class Reader:
         except BaseException as error:
             self.error = error
         finally:
+            self.watchdog.stop()
             self.dropped = self._source.dropped
             self._backlog.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,6 +37,10 @@ class Watchdog:
     def start(self) -> None:
         """Count silence from now on."""
         self._heard_s = self._clock()
+
+    def stop(self) -> None:
+        """Count no silence any more: the source has ended."""
+        self._heard_s = math.inf
 
     def heard(self, num_events: int) -> None:
         """Note what a read brought.
