@@ -132,8 +132,8 @@ class LiveRun:
         report = self.report
         return {
             "windows": str(report.windows),
-            "skipped": str(report.skipped),
-            "dropped": str(report.dropped),
+            "skipped windows": str(report.skipped),
+            "dropped windows": str(report.dropped),
             "late": str(report.late),
             "events": f"{self._reader.num_events:,}",
             "dropped events": f"{self._num_dropped():,}",
