@@ -10,12 +10,19 @@ import struct
 import time
 import urllib.request
 import zlib
+from itertools import islice
 
+import cv2
 import numpy as np
 import pytest
 
+from etram_mmdet.apis.sinks import write_film
+from etram_mmdet.deploy.live.loop import LiveWindow
+from etram_mmdet.deploy.live.outputs import Film
 from etram_mmdet.deploy.live.png import encode_png
+from etram_mmdet.deploy.runtime import EventInferencer
 from etram_mmdet.events.formats import open_recording
+from etram_mmdet.events.preprocessing.sources import name_of
 from tests.helpers.cli import run
 from tests.helpers.paths import THREADS
 from tests.helpers.tool_process import start_tool
@@ -45,6 +52,28 @@ def test_boxes_of_a_replay_are_those_of_detect_and_all_events_are_recorded(words
     with open_recording(words[1]) as one, open_recording(tmp_path / "all.raw") as other:
         both = [each.read(each.t_first_us, each.t_last_us) for each in (one, other)]
     assert all(np.array_equal(*columns) for columns in zip(*both, strict=True))
+
+
+def test_the_film_is_that_of_detect(words, tmp_path):
+    inferencer = EventInferencer(words[0], score_thr=1e-5)
+    with open_recording(words[1]) as opened:
+        windows = list(islice(inferencer.windows(opened), 5))
+        write_film(tmp_path / "detect.mp4", windows, inferencer, opened)
+        film = Film(tmp_path / f"{name_of(words[1])}.mp4", inferencer)
+    for window in windows:
+        film.write(LiveWindow(window, 0.0, 0))
+    film.close()
+    expected, found = (_pictures(each) for each in (tmp_path / "detect.mp4", film.path))
+    assert len(found) == 5 and found[0].shape[1] >= 900
+    assert all(np.array_equal(*both) for both in zip(expected, found, strict=True))
+
+
+def _pictures(film) -> list[np.ndarray]:
+    reader = cv2.VideoCapture(str(film))
+    pictures = []
+    while (read := reader.read())[0]:
+        pictures.append(read[1])
+    return pictures
 
 
 @pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -13,10 +13,8 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from etram_mmdet.deploy.box_table import COLUMNS, rows_of
-from etram_mmdet.deploy.inferencer import Inferencer
+from etram_mmdet.deploy.inferencer import Inferencer, Window
 from etram_mmdet.deploy.live.loop import LiveWindow
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import check_writable, os_errors
@@ -133,11 +131,13 @@ class _Rows(list):
 
 
 class Film(Output):
-    """An MP4 film with one picture per window. It is whole only when the program has ended.
+    """The film of tools/detect.py, one picture per window. It appears when the program has ended.
+
+    A thread of its own draws and encodes. If it is slower than windows come, the detector waits.
 
     Args:
         path: file to write.
-        inferencer: detector; draws the pictures and gives their rate.
+        inferencer: detector; gives class names, colours and the rate of pictures.
 
     Raises:
         InputError: OpenCV is missing, or the file cannot be written.
@@ -145,20 +145,22 @@ class Film(Output):
 
     def __init__(self, path: Path, inferencer: Inferencer) -> None:
         try:
+            from etram_mmdet.deploy.film import film_of
             from etram_mmdet.visualization.video import write_mp4
         except ImportError as error:
             raise InputError(
                 f"--out {path}: films need OpenCV ({error}); run pip install opencv-python-headless"
             ) from error
         check_writable(path)
-        self._inferencer = inferencer
-        self._images: queue.Queue[np.ndarray | None] = queue.Queue(4)
+        self.path = path
+        self._windows: queue.Queue[Window | None] = queue.Queue(4)
         self._error: InputError | None = None
         self._has_picture = False
 
         def encode() -> None:
             try:
-                write_mp4(self._waiting(), path, 1e6 / inferencer.step_us)
+                film = film_of(self._waiting(), inferencer, path.stem)
+                say(f"{path}: codec: {write_mp4(film, path, 1e6 / inferencer.step_us)}")
             except Exception as error:
                 self._error = (
                     error
@@ -177,22 +179,22 @@ class Film(Output):
         if not self._has_picture:
             self._has_picture = True
             self._thread.start()
-        self._images.put(self._inferencer.draw(seen.window))
+        self._windows.put(seen.window)
 
     def close(self) -> None:
         if self._has_picture:
-            self._images.put(None)
+            self._windows.put(None)
             self._thread.join()
         if self._error is not None:
             raise self._error
 
-    def _waiting(self) -> Iterator[np.ndarray]:
+    def _waiting(self) -> Iterator[Window]:
         while not self._is_over:
-            image = self._images.get()
-            if image is None:
+            window = self._windows.get()
+            if window is None:
                 self._is_over = True
             else:
-                yield image
+                yield window
 
 
 class Outputs:
