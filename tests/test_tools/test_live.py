@@ -147,6 +147,10 @@ def test_png_holds_the_picture():
 
 
 def test_the_proofs_in_real_time_run(words):
-    told = run("tests/proofs/live.py", *words, "--small", "--only", "replay", "newest")
+    """At full size they take 40 minutes: docs/live.md has their numbers."""
+    parts = ["replay", "newest", "memory", "night", "burst"]
+    told = run("tests/proofs/live.py", *words, "--small", "--only", *parts)
     assert "replay: 39 windows" in told and "boxes equal to offline" in told
     assert "newest: " in told and "windows' time late" in told
+    assert "memory: 999 windows" in told and "grew by " in told
+    assert "night: 79 windows" in told and "burst: 59 windows" in told
