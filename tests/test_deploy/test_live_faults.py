@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from etram_mmdet.deploy.live import run as live_run
-from etram_mmdet.deploy.live.backlog import Backlog
-from etram_mmdet.deploy.live.loop import LiveWindow
+from etram_mmdet.deploy.live.backlog import Arrival, Backlog
+from etram_mmdet.deploy.live.loop import LiveWindow, follow
 from etram_mmdet.deploy.live.outputs import Outputs
 from etram_mmdet.deploy.live.reader import Reader
 from etram_mmdet.deploy.live.recorder import Recorder
+from etram_mmdet.deploy.live.report import Report
 from etram_mmdet.deploy.live.run import LiveRun, LiveSettings
 from etram_mmdet.deploy.live.windower import Windower
 from etram_mmdet.deploy.sources import RawBytes, Replay
@@ -123,6 +124,27 @@ def test_what_is_known_of_packets_is_forgotten_with_their_windows():
         for end_us in windower.ends():
             windower.cut(end_us)
     assert len(windower._passed) < 30 and len(windower._parts) < 30
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_a_jump_of_the_time_brings_no_hours_of_empty_windows(apart, monkeypatch):
+    said = []
+    monkeypatch.setattr("etram_mmdet.deploy.live.windower.say", lambda text, _: said.append(text))
+    before, after = (10, STEP_US + 10), (3_600_000_010, 3_600_000_000 + STEP_US + 10)
+    packets = [packet(*before), packet(*after)] if apart else [packet(*before, *after)]
+    backlog = Backlog()
+    for each in packets:
+        backlog.put(Arrival(each, 0.0, None))
+    backlog.close()
+    clock = Clock()
+    detector = SlowDetector(clock, 0)
+    report = Report()
+    seen = list(follow(backlog, detector, HW, "in-order", report, clock=clock))
+    assert detector.seen == [1, 1, 1]  # the last event ends no window
+    ends = [STEP_US, 2 * STEP_US, 3_600_000_000 + STEP_US]
+    assert [each.window.t_us for each in seen] == ends
+    assert report.skipped == seen[-1].skipped == 3_600_000_000 // STEP_US - 2
+    assert len(said) == 1 and said[0].startswith("the source's time jumped ahead by 3599.9 s")
 
 
 class Asked(Packets):

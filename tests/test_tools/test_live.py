@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import struct
+import threading
 import time
 import urllib.request
 import zlib
@@ -20,9 +21,11 @@ from etram_mmdet.apis.sinks import write_film
 from etram_mmdet.deploy.live.loop import LiveWindow
 from etram_mmdet.deploy.live.outputs import Film
 from etram_mmdet.deploy.live.png import encode_png
+from etram_mmdet.deploy.live.recorder import encode_evt2
 from etram_mmdet.deploy.runtime import EventInferencer
 from etram_mmdet.events.formats import open_recording
 from etram_mmdet.events.preprocessing.sources import name_of
+from etram_mmdet.events.recording import Events
 from tests.helpers.cli import run
 from tests.helpers.paths import THREADS
 from tests.helpers.tool_process import start_tool
@@ -134,6 +137,43 @@ def test_a_sensor_of_another_size_is_a_sentence(words, tmp_path):
     np.savez(other, t=one, x=one % 30, y=one % 20, p=one % 2, width=32, height=24)
     told = run("tools/live.py", words[0], other, ok=False)
     assert "error: the source has a sensor of 32x24 pixels" in told and "--sensor 32 24" in told
+
+
+def test_a_source_that_stalls_begins_again_and_sends_garbage(words, tmp_path):
+    """What came before the garbage is processed and recorded, and everything is told."""
+    os.mkfifo(tmp_path / "pipe")
+    rng = np.random.default_rng(0)
+
+    def part(first_us: int) -> bytes:
+        t = first_us + np.arange(0, 500_000, 100)
+        x, y = rng.integers(0, [[96], [64]], (2, len(t))).astype(np.uint16)
+        events = Events(t, x, y, (x & 1).astype(np.uint8))
+        return encode_evt2(events, np.full(1, -1, np.int64)).tobytes()
+
+    def send() -> None:
+        with (tmp_path / "pipe").open("wb", buffering=0) as pipe:
+            pipe.write(b"% evt 2.0\n% geometry 96x64\n% end\n" + part(10_000_000))
+            time.sleep(0.8)
+            for first_us in (10_500_000, 2_000_000, 2_500_000):
+                pipe.write(part(first_us))
+            time.sleep(0.3)
+            pipe.write(rng.bytes(1 << 18))
+
+    threading.Thread(target=send).start()
+    options = ["--out", tmp_path / "a.jsonl", "--record", tmp_path / "a.raw", "--silence-s", 0.3]
+    told = run("tools/live.py", words[0], tmp_path / "pipe", *options, ok=False)
+    for sentence in (
+        "WARNING no event came for",
+        "WARNING events come again",
+        "its clock stepped back by 9.0 s",
+        "jumped ahead by",  # random times
+        "cannot be used",
+    ):
+        assert sentence in told, told
+    assert "Traceback" not in told
+    assert len((tmp_path / "a.jsonl").read_text().splitlines()) >= 39
+    with open_recording(tmp_path / "a.raw") as opened:
+        assert len(opened.read(0, 12_500_000).t) == 20_000
 
 
 def test_png_holds_the_picture():

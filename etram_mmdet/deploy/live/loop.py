@@ -73,6 +73,10 @@ def follow(
         for end_us in ends:
             if must_stop():
                 return
+            if windower.jumps_over(end_us):
+                report.skipped += 1
+                left_out += 1
+                continue
             passed_s = due_s(end_us)
             if passed_s is None:
                 passed_s = windower.passed_s(end_us)
