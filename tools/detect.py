@@ -24,6 +24,8 @@ from etram_mmdet.utils.cli import (
     add_device,
     add_opening,
     add_streaming,
+    add_thresholds,
+    check_positive,
     exit_on_input_error,
     make_parser,
     opening_of,
@@ -47,17 +49,7 @@ def parse_args() -> argparse.Namespace:
         help=f"file to write, ends in one of {', '.join(SINKS)}",
     )
     add_device(parser)
-    parser.add_argument(
-        "--score-thr",
-        type=float,
-        help="score threshold of all classes, 0 to 1 (default: thresholds of --operating-points, "
-        "else of the checkpoint's config, else 0.3)",
-    )
-    parser.add_argument(
-        "--operating-points",
-        type=Path,
-        help="thresholds per class: the file that tools/tune_thresholds.py wrote",
-    )
+    add_thresholds(parser)
     parser.add_argument(
         "--start-s",
         type=float,
@@ -68,11 +60,6 @@ def parse_args() -> argparse.Namespace:
         "--duration-s",
         type=float,
         help="seconds of the recording to process (default: to its end)",
-    )
-    parser.add_argument(
-        "--step-ms",
-        type=float,
-        help="milliseconds between the ends of two windows (default: as in training)",
     )
     parser.add_argument(
         "--labels",
@@ -92,8 +79,7 @@ def parse_args() -> argparse.Namespace:
     args.config, args.checkpoint, args.recording = [None, *args.paths][-3:]
     if args.checkpoint.suffix == ".py":
         parser.error(f"{args.checkpoint} is a config, without weights; name a checkpoint after it")
-    if args.step_ms is not None and args.step_ms <= 0:
-        parser.error(f"--step-ms {args.step_ms}: expected more than 0")
+    check_positive(parser, args, "--step-ms")
     if args.step_ms is not None and args.labels is not None:
         parser.error("--labels and --step-ms both choose the windows; leave one of them out")
     if args.out.suffix not in SINKS:

@@ -12,11 +12,14 @@ import argparse
 import sys
 from pathlib import Path
 
+from etram_mmdet.deploy.live import IN_ORDER, POLICIES
 from etram_mmdet.utils.cli import (
     add_backend,
     add_cfg_options,
     add_device,
     add_streaming,
+    add_thresholds,
+    check_positive,
     exit_on_input_error,
     make_parser,
 )
@@ -27,8 +30,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("paths", nargs="+", metavar="[CONFIG] MODEL SOURCE")
     parser.add_argument(
         "--policy",
-        choices=("in-order", "newest"),
-        default="in-order",
+        choices=POLICIES,
+        default=IN_ORDER,
         help="every window in order, or the newest one, skipping older ones (default: %(default)s)",
     )
     parser.add_argument(
@@ -64,13 +67,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--report-s", type=float, default=5.0, help="between lines of counts (default: %(default)g)"
     )
-    parser.add_argument(
-        "--score-thr", type=float, help="one threshold for all classes instead of tuned ones"
-    )
-    parser.add_argument(
-        "--operating-points", type=Path, help="file that tools/tune_thresholds.py wrote"
-    )
-    parser.add_argument("--step-ms", type=float, help="between windows; default: as in training")
+    add_thresholds(parser)
     add_backend(parser)
     add_device(parser)
     add_streaming(parser)
@@ -80,10 +77,7 @@ def parse_args() -> argparse.Namespace:
         parser.error(f"expected [CONFIG] MODEL SOURCE, got {len(args.paths)} words")
     args.config, checkpoint, args.source = [None, *args.paths][-3:]
     args.checkpoint = Path(checkpoint)
-    for name in ("step_ms", "buffer_mb", "silence_s", "report_s"):
-        value = getattr(args, name)
-        if value is not None and not value > 0:
-            parser.error(f"--{name.replace('_', '-')} {value:g}: expected more than 0")
+    check_positive(parser, args, "--step-ms", "--buffer-mb", "--silence-s", "--report-s")
     return args
 
 

@@ -11,10 +11,11 @@ recording, on parts of it that were not used.
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 from etram_mmdet.evaluation.operating_points import SCORE_THR
-from etram_mmdet.utils.cli import exit_on_input_error, make_parser
+from etram_mmdet.utils.cli import check_positive, exit_on_input_error, make_parser
 from etram_mmdet.utils.files import atomic_write
 
 
@@ -76,8 +77,7 @@ def parse_args() -> argparse.Namespace:
         help="config fragment to write (default: operating_points.py in the folder of PREDICTIONS)",
     )
     args = parser.parse_args()
-    if args.step_ms is not None and not args.step_ms > 0:
-        parser.error(f"--step-ms {args.step_ms}: expected more than 0")
+    check_positive(parser, args, "--step-ms")
     args.out = args.out or args.predictions.with_name("operating_points.py")
     if args.out.suffix != ".py":
         parser.error(f"--out {args.out}: a config fragment is a .py file")
@@ -119,8 +119,8 @@ def main() -> None:
         draw_tuning(tuned, args.before, f"{args.predictions.name}: {goal}", figure)
         print(f"goal: {goal}\n\n{report.format_tuning(tuned, args.before)}\n\n{args.out}, {figure}")
         print(
-            "\nnext:\npython tools/detect.py CHECKPOINT RECORDING --out film.mp4 "
-            f"--operating-points {args.out}"
+            f"\nnext:\npython tools/detect.py {shlex.quote(saved.checkpoint or 'CHECKPOINT')} "
+            f"RECORDING --out film.mp4 --operating-points {shlex.quote(str(args.out))}"
         )
 
 

@@ -16,7 +16,8 @@ from etram_mmdet.deploy.engines import (
     refuse_torch_options,
 )
 from etram_mmdet.deploy.export.describe import describe
-from etram_mmdet.deploy.inferencer import EventStream, Inferencer, StreamBatch, Window
+from etram_mmdet.deploy.inferencer import Inferencer, Window
+from etram_mmdet.deploy.streams import EventStream, StreamBatch
 from etram_mmdet.engine.checkpoints.opening import init_detector
 from etram_mmdet.evaluation.operating_points import SCORE_THR
 from etram_mmdet.evaluation.operating_points.file import load_operating_points

@@ -41,17 +41,12 @@ def write_film(
     Raises:
         InputError: there is no window, or the file cannot be written.
     """
-    from etram_mmdet.visualization.detection_film import detection_film
+    from etram_mmdet.deploy.film import film_of
+    from etram_mmdet.events.preprocessing.sources import name_of
     from etram_mmdet.visualization.video import write_mp4
 
-    representation = inferencer.representation(recording.height, recording.width)
     windows, fps = _with_rate(windows, inferencer.step_us)
-    frames = (
-        (representation.off_on(w.image), frame_of(w, recording, representation, inferencer.step_us))
-        for w in windows
-    )
-    palette = inferencer.palette
-    film = detection_film(frames, inferencer.classes, palette, with_truth=False)
+    film = film_of(windows, inferencer, name_of(recording.path))
     return f"codec: {write_mp4(film, path, fps)}"
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from etram_mmdet.deploy.engines import open_engine
-from etram_mmdet.deploy.inferencer import EventStream, Inferencer, StreamBatch, Window
+from etram_mmdet.deploy.inferencer import Inferencer, Window
+from etram_mmdet.deploy.streams import EventStream, StreamBatch
 from etram_mmdet.evaluation.results import Boxes
 
 __all__ = ["Boxes", "EventInferencer", "EventStream", "StreamBatch", "Window"]

@@ -222,7 +222,13 @@ def save_evaluated(runner: Runner, path: Path) -> None:
             "EventCocoMetric; add dict(type='EventCocoMetric') to it"
         )
     test_cfg = runner.cfg.model.get("test_cfg") or {}
-    save_predictions(path, metric.frames.values(), metric.dataset_meta["classes"], dict(test_cfg))
+    save_predictions(
+        path,
+        metric.frames.values(),
+        metric.dataset_meta["classes"],
+        dict(test_cfg),
+        runner.cfg.get("load_from") or "",
+    )
 
 
 def frame_of(sample: dict, num_classes: int) -> FrameResult:

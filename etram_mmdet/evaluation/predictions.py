@@ -1,6 +1,7 @@
 """One JSON file with predictions and ground truth of every evaluated frame.
 
     {"format_version": 2, "classes": [...], "test_cfg": {...},
+     "checkpoint": "work_dirs/demo/iter_2000.pth",
      "frames": [{"recording": ..., "t_us": ..., "start_us": 0, "step_us": 50000, "scale": 2,
      "hw": [64, 96], "bboxes": [[x1, y1, x2, y2], ...], "scores": [...], "class_scores": [...],
      "labels": [...], "gt_bboxes": [...], "gt_labels": [...],
@@ -9,8 +10,8 @@
 Boxes are in network pixels. ``scale`` is the number of sensor pixels per network pixel.
 ``start_us`` is the time on the recording's clock at which the recording begins (default: 0).
 ``step_us`` is the time from one window of the stream to the next (default: 50 ms). ``hw``,
-``scale``, ``class_scores``, ``ignored_*`` and ``test_cfg`` are optional. The truth is optional if a
-data set provides it.
+``scale``, ``class_scores``, ``ignored_*``, ``test_cfg`` and ``checkpoint`` are optional. The truth
+is optional if a data set provides it.
 
 Version 2 holds detections as the network predicted them, also beyond the border of the frame. A
 file without a version holds detections that were clipped to the frame.
@@ -53,16 +54,23 @@ class Predictions(NamedTuple):
         test_cfg: ``test_cfg`` of the model that made the predictions; empty if the file does not
             hold it.
         is_clipped: whether the detections were clipped to the frame before they were saved.
+        checkpoint: path of the checkpoint that made the predictions; empty if the file does not
+            hold it.
     """
 
     classes: tuple[str, ...]
     frames: list[FrameResult]
     test_cfg: dict
     is_clipped: bool = False
+    checkpoint: str = ""
 
 
 def save_predictions(
-    path: Path, frames: Iterable[FrameResult], classes: Sequence[str], test_cfg: dict
+    path: Path,
+    frames: Iterable[FrameResult],
+    classes: Sequence[str],
+    test_cfg: dict,
+    checkpoint: str = "",
 ) -> None:
     """Save predictions and truth of evaluated frames as JSON.
 
@@ -71,6 +79,7 @@ def save_predictions(
         frames: evaluated frames.
         classes: names of the classes.
         test_cfg: ``test_cfg`` of the model, such as its NMS settings.
+        checkpoint: path of the checkpoint that made the predictions. Default: not known.
 
     Raises:
         InputError: the file cannot be written.
@@ -79,6 +88,7 @@ def save_predictions(
         format_version=FORMAT_VERSION,
         classes=list(classes),
         test_cfg=test_cfg,
+        checkpoint=checkpoint,
         frames=[_as_dict(frame) for frame in frames],
     )
     text = json.dumps(content)
@@ -108,6 +118,7 @@ def load_predictions(path: Path, with_truth: bool = True) -> Predictions:
         version = _version(content)
         classes = _names(content["classes"])
         test_cfg = dict(content.get("test_cfg") or {})
+        checkpoint = str(content.get("checkpoint") or "")
         frames = [_as_frame(frame, with_truth) for frame in content["frames"]]
         for frame in frames:
             check_frame(frame, len(classes))
@@ -138,7 +149,11 @@ def load_predictions(path: Path, with_truth: bool = True) -> Predictions:
             f"{path}: {len(twice)} frames occur twice, such as {twice[0]}; {_remedy(path)}"
         )
     return Predictions(
-        classes, sorted(frames, key=lambda frame: frame.key), test_cfg, version == _CLIPPED_VERSION
+        classes,
+        sorted(frames, key=lambda frame: frame.key),
+        test_cfg,
+        version == _CLIPPED_VERSION,
+        checkpoint,
     )
 
 

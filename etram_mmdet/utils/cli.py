@@ -157,6 +157,48 @@ def add_backend(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_thresholds(parser: argparse.ArgumentParser) -> None:
+    """Add ``--score-thr``, ``--operating-points`` and ``--step-ms``, None if not given.
+
+    :func:`check_positive` refuses a step that is not above 0.
+
+    Args:
+        parser: parser of a tool that detects in events.
+    """
+    parser.add_argument(
+        "--score-thr",
+        type=float,
+        help="score threshold of all classes, 0 to 1 (default: thresholds of --operating-points, "
+        "else of the model, else 0.3)",
+    )
+    parser.add_argument(
+        "--operating-points",
+        type=Path,
+        help="thresholds per class: the file that tools/tune_thresholds.py wrote",
+    )
+    parser.add_argument(
+        "--step-ms",
+        type=float,
+        help="milliseconds between the ends of two windows (default: as in training)",
+    )
+
+
+def check_positive(
+    parser: argparse.ArgumentParser, args: argparse.Namespace, *options: str
+) -> None:
+    """End with a sentence if a number that was given is not above 0.
+
+    Args:
+        parser: parser of the tool.
+        args: parsed command line.
+        options: options to look at, such as ``--step-ms``.
+    """
+    for option in options:
+        value = getattr(args, option.lstrip("-").replace("-", "_"))
+        if value is not None and not value > 0:
+            parser.error(f"{option} {value}: expected more than 0")
+
+
 def add_streamed_frames(parser: argparse.ArgumentParser) -> None:
     """Add ``--frame H W`` and ``--windows``: size and number of random frames to stream.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
 
 
 def say(sentence: str, level: int = logging.INFO) -> None:
@@ -19,4 +20,5 @@ def say(sentence: str, level: int = logging.INFO) -> None:
         print_log(sentence, "current", level)
     else:
         prefix = f"{logging.getLevelName(level)} " if level >= logging.WARNING else ""
-        print(f"{prefix}{sentence}", file=sys.stderr)
+        with suppress(OSError):  # a closed terminal or a full disk of a log ends no program
+            print(f"{prefix}{sentence}", file=sys.stderr, flush=True)

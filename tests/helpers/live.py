@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -102,6 +103,14 @@ class DueBacklog(Backlog):
                 break
             self.put(Arrival(events, self._clock(), self._source.reached_us))
         return super().take(0, all_that_wait)
+
+
+def wait_until(is_so, seconds: float = 30.0) -> None:
+    """Wait until ``is_so()`` is true; an error after ``seconds``."""
+    until_s = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < until_s
+        time.sleep(0.005)
 
 
 def packet(*times_us: int) -> Events:

@@ -30,6 +30,7 @@ from tests.helpers.warm_python import ADDRESS, become, serve, wait_for, write_pr
 PRELOADED = (
     "etram_mmdet.plugins",
     "etram_mmdet.apis.inference",
+    "etram_mmdet.deploy.live.run",
     "etram_mmdet.engine.runner.stream_runner",
     "etram_mmdet.visualization.figures.evaluation",
     "cv2",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -94,12 +95,13 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("graphs", nargs="+", type=Path)
     parser.add_argument("--openvino", action="store_true", help="also by OpenVINO")
+    parser.add_argument("--windows", type=int, default=WINDOWS, help="to compare, at most")
     args = parser.parse_args()
     detector = init_detector(args.checkpoint, device="cpu")
     recordings = sorted((args.raw / "val").glob("*_td.h5"))
     torch_side = EventInferencer(detector, score_thr=0.0)
     start_stop = dict(start_us=0, stop_us=None)
-    expected = list(torch_side.windows(recordings[0], **start_stop))[:WINDOWS]
+    expected = list(islice(torch_side.windows(recordings[0], **start_stop), args.windows))
     frames = [window.image for window in expected]
     ap = average_precision(EventInferencer(detector, score_thr=0.0), recordings, args.data)
     rows = [
@@ -111,7 +113,7 @@ def main() -> None:
             inferencer = EventInferencer(path, score_thr=0.0, backend=name)
             step = Step(detector, torch.float32).eval()
             gaps = before_nms(inferencer.engine, step, frames)
-            ours = list(inferencer.windows(recordings[0], **start_stop))[:WINDOWS]
+            ours = list(islice(inferencer.windows(recordings[0], **start_stop), args.windows))
             found = average_precision(inferencer, recordings, args.data)
             rows.append(
                 [

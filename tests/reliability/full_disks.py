@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
+from etram_mmdet.events.formats import open_recording
 from etram_mmdet.events.preprocessing.folder import preprocess_folder
 from etram_mmdet.simulation.sample import make_sample
 from tests.helpers.cli import ALL_BOXES, CONFIG, SMALL, run
@@ -72,6 +73,13 @@ TOOLS = {
     "detect csv": Tool((*_DETECT, "{out}/a.csv"), 200_000),
     "detect json": Tool((*_DETECT, "{out}/a.json"), 500_000),
     "detect mp4": Tool((*_DETECT, "{out}/a.mp4"), 500_000),
+    "live": Tool(
+        (
+            *("tools/live.py", "{checkpoint}", "{recording}", "--speed", "inf", "--score-thr", "0"),
+            *("--out", "{out}/a.csv", "{out}/a.jsonl", "--record", "{out}/a.raw"),
+        ),
+        1_000_000,
+    ),
     "make_sample": Tool(
         (
             *("tools/make_sample.py", "{out}", "--width", "96", "--height", "64"),
@@ -176,6 +184,10 @@ def _judged(status: int, output: str, out: Path) -> str:
     for checkpoint in out.glob("*.pth"):
         with suppress(FileNotFoundError):
             load_checkpoint_file(checkpoint)
+    for recording in out.glob("*.raw"):
+        with open_recording(recording) as opened:
+            if any(opened.dropped.values()) or not len(opened.read(0, opened.t_last_us).t):
+                return "BROKEN RECORDING"
     left = [
         path.name for path in out.rglob("*") if ".part" in path.name or path.name.endswith(".tmp")
     ]

@@ -40,7 +40,7 @@ def events_of(span_us: int = 1_000_000, start_us: int = 0) -> Events:
 def told(monkeypatch) -> list[str]:
     """Sentences to the user."""
     sentences = []
-    for module in ("reader", "recorder", "buffer_file"):
+    for module in ("watchdog", "recorder", "buffer_file"):
         name = f"etram_mmdet.deploy.live.{module}.say"
         monkeypatch.setattr(name, lambda sentence, level: sentences.append(sentence))
     return sentences
@@ -219,7 +219,7 @@ def test_a_silent_source_is_told_once(told):
     reader = Reader(Slow(quiet), Backlog(), silence_s=5.0, clock=clock)
     while reader.read_once():
         pass
-    assert reader.num_silences == 1 and len(told) == 2
+    assert reader.watchdog.num_silences == 1 and len(told) == 2
     assert "no event came for 6.0 s" in told[0] and "after 10.0 s" in told[1]
 
 

@@ -190,3 +190,18 @@ print(len(found), sum(found))
     assert done.returncode == 0, done.stderr
     windows, boxes = map(int, done.stdout.split())
     assert windows == 39 and abs(boxes - len(tables[0]) + 1) < 20
+
+
+def test_the_proof_of_agreement_runs(graph, checkpoint, raw_sample, sample):
+    """Maps, boxes before and after NMS, and AP; at full size: docs/benchmarks.md."""
+    words = (checkpoint, raw_sample, sample, graph, "--windows", 8)
+    told = run("tests/proofs/exported_agreement.py", *words).splitlines()
+    of_torch, of_graph = told[-2].split(), told[-1].split()
+    assert of_torch[1:3] == ["torch", "8"] and of_graph[1:3] == ["onnx", "8"]
+    state, px, objectness, class_score, same, ap, _ = map(_number, of_graph[3:])
+    assert state < 1e-4 and px < 0.01 and objectness < 1e-5 and class_score < 1e-5
+    assert same >= 0.999 and abs(ap - float(of_torch[-1])) < 0.0005
+
+
+def _number(word: str) -> float:
+    return float(word.strip("()"))

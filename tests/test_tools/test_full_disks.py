@@ -25,6 +25,7 @@ def inputs(raw_sample, sample, trained, tmp_path_factory):
         ("train", 0.3),
         ("test --show-dir", 0.05),
         ("detect mp4", 0.0),
+        ("live", 0.1),
         ("make_sample", 0.1),
         ("preprocess", 0.1),
     ],

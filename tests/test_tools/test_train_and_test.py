@@ -58,6 +58,7 @@ def test_checkpoint_alone_gives_the_numbers_of_validation(trained, tmp_path):
     assert (row["split"], row["step"]) == ("val", "4")
     assert metrics(row) == metrics(rows(folder)[-1]) and metrics(row)["coco/AP"] > 0
     saved = json.loads(out.read_text())
+    assert saved["checkpoint"] == str(folder / "iter_4.pth")
     assert len(saved["frames"]) == int(row["coco/frames"])
     assert set(saved["frames"][0]) >= {
         "recording",

@@ -16,7 +16,11 @@ from tests.test_evaluation.test_tuning import CLASSES, street
 def predictions(tmp_path):
     frames = street("day_0", 0.6, 0.4) + street("day_1", 0.62, 0.4)
     save_predictions(
-        tmp_path / "p.json", frames, CLASSES, dict(nms=dict(type="nms", iou_threshold=0.45))
+        tmp_path / "p.json",
+        frames,
+        CLASSES,
+        dict(nms=dict(type="nms", iou_threshold=0.45)),
+        "my runs/iter_4.pth",
     )
     return tmp_path / "p.json"
 
@@ -25,7 +29,8 @@ def test_fragment_table_and_figure(predictions):
     output = run("tools/tune_thresholds.py", predictions, "--precision", 0.9, "--nms", "--by-size")
     assert "goal: precision of at least 0.9" in output and "WARNING car: only 0 boxes" in output
     path = predictions.with_name("operating_points.py")
-    assert f"--operating-points {path}" in output
+    told = "python tools/detect.py 'my runs/iter_4.pth' RECORDING --out film.mp4"
+    assert f"next:\n{told} --operating-points {path}" in output
     points = OperatingPoints.from_config(Config.fromfile(path).operating_points.to_dict(), CLASSES)
     assert points.score_thr[0] == pytest.approx(
         [0.41, 0.41, 0.41], abs=0.2

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from etram_mmdet.deploy.inferencer import Inferencer, Window
+from etram_mmdet.deploy.live import NEWEST
 from etram_mmdet.deploy.live.backlog import Backlog
 from etram_mmdet.deploy.live.report import Report
 from etram_mmdet.deploy.live.windower import Windower
 
-POLICIES = ("in-order", "newest")
 _TIMEOUT_S = 0.05
 
 
@@ -64,15 +64,19 @@ def follow(
     left_out = 0
     is_over = False
     while not is_over:
-        is_over = not _fill(windower, backlog, policy == "newest")
+        is_over = not _fill(windower, backlog, policy == NEWEST)
         ends = windower.ends(is_over)
-        if policy == "newest" and len(ends) > 1:
+        if policy == NEWEST and len(ends) > 1:
             report.skipped += len(ends) - 1
             left_out += len(ends) - 1
             ends = ends[-1:]
         for end_us in ends:
             if must_stop():
                 return
+            if windower.jumps_over(end_us):
+                report.skipped += 1
+                left_out += 1
+                continue
             passed_s = due_s(end_us)
             if passed_s is None:
                 passed_s = windower.passed_s(end_us)

@@ -8,13 +8,13 @@ import logging
 import queue
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from etram_mmdet.deploy.box_table import COLUMNS, rows_of
-from etram_mmdet.deploy.inferencer import Inferencer
+from etram_mmdet.deploy.inferencer import Inferencer, Window
 from etram_mmdet.deploy.live.loop import LiveWindow
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import check_writable, os_errors
@@ -50,11 +50,12 @@ class Terminal(Output):
         if len(boxes):
             found = zip(boxes.names, boxes.scores, strict=True)
             text = ", ".join(f"{name} {score:.2f}" for name, score in found)
-            print(f"{seen.window.t_us / 1e6:.3f} s  {text}", flush=True)
+            with os_errors(Path("standard output"), "written"):
+                print(f"{seen.window.t_us / 1e6:.3f} s  {text}", flush=True)
 
 
 class _TextFile(Output):
-    """A text file that is complete up to its last line whenever the program is killed.
+    """A text file of whole lines, also when the program is killed or the disk is full.
 
     Args:
         path: file; what it held is overwritten.
@@ -66,16 +67,28 @@ class _TextFile(Output):
         with os_errors(path, "written"):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("wb", buffering=0)
-        self._write(head)
+        self._size_bytes = 0
+        try:
+            self._write(head)
+        except InputError:
+            self._file.close()
+            raise
 
     def _write(self, text: str) -> None:
+        data = memoryview(text.encode())
+        size_bytes = self._size_bytes + len(data)
         with os_errors(self.path, "written"):
-            data = memoryview(text.encode())
-            while data:
-                data = data[self._file.write(data) :]
+            try:
+                while data:
+                    data = data[self._file.write(data) :]
+            except OSError:
+                self._file.truncate(self._size_bytes)
+                raise
+        self._size_bytes = size_bytes
 
     def close(self) -> None:
-        self._file.close()
+        with os_errors(self.path, "written"):
+            self._file.close()
 
 
 class JsonLines(_TextFile):
@@ -118,11 +131,13 @@ class _Rows(list):
 
 
 class Film(Output):
-    """An MP4 film with one picture per window. It is whole only when the program has ended.
+    """The film of tools/detect.py, one picture per window. It appears when the program has ended.
+
+    A thread of its own draws and encodes. If it is slower than windows come, the detector waits.
 
     Args:
         path: file to write.
-        inferencer: detector; draws the pictures and gives their rate.
+        inferencer: detector; gives class names, colours and the rate of pictures.
 
     Raises:
         InputError: OpenCV is missing, or the file cannot be written.
@@ -130,20 +145,22 @@ class Film(Output):
 
     def __init__(self, path: Path, inferencer: Inferencer) -> None:
         try:
+            from etram_mmdet.deploy.film import film_of
             from etram_mmdet.visualization.video import write_mp4
         except ImportError as error:
             raise InputError(
                 f"--out {path}: films need OpenCV ({error}); run pip install opencv-python-headless"
             ) from error
         check_writable(path)
-        self._inferencer = inferencer
-        self._images: queue.Queue[np.ndarray | None] = queue.Queue(4)
+        self.path = path
+        self._windows: queue.Queue[Window | None] = queue.Queue(4)
         self._error: InputError | None = None
         self._has_picture = False
 
         def encode() -> None:
             try:
-                write_mp4(self._waiting(), path, 1e6 / inferencer.step_us)
+                film = film_of(self._waiting(), inferencer, path.stem)
+                say(f"{path}: codec: {write_mp4(film, path, 1e6 / inferencer.step_us)}")
             except Exception as error:
                 self._error = (
                     error
@@ -162,22 +179,22 @@ class Film(Output):
         if not self._has_picture:
             self._has_picture = True
             self._thread.start()
-        self._images.put(self._inferencer.draw(seen.window))
+        self._windows.put(seen.window)
 
     def close(self) -> None:
         if self._has_picture:
-            self._images.put(None)
+            self._windows.put(None)
             self._thread.join()
         if self._error is not None:
             raise self._error
 
-    def _waiting(self) -> Iterator[np.ndarray]:
+    def _waiting(self) -> Iterator[Window]:
         while not self._is_over:
-            image = self._images.get()
-            if image is None:
+            window = self._windows.get()
+            if window is None:
                 self._is_over = True
             else:
-                yield image
+                yield window
 
 
 class Outputs:
@@ -196,7 +213,13 @@ class Outputs:
 
     def __init__(self, names: list[str], inferencer: Inferencer) -> None:
         self.failures: list[str] = []
-        self._outputs = [_output(name, inferencer) for name in names]
+        self._outputs: list[Output] = []
+        try:
+            for open_output in _openers(names, inferencer):
+                self._outputs.append(open_output())
+        except BaseException:
+            self.close()
+            raise
 
     def add(self, output: Output) -> None:
         """Add an output of another kind.
@@ -218,7 +241,7 @@ class Outputs:
         """End all outputs."""
         self._each(lambda output: output.close())
 
-    def _each(self, do: object) -> None:
+    def _each(self, do: Callable[[Output], None]) -> None:
         for output in list(self._outputs):
             try:
                 do(output)
@@ -226,6 +249,8 @@ class Outputs:
                 self._outputs.remove(output)
                 self.failures.append(str(error))
                 say(str(error), logging.WARNING)
+                with suppress(InputError):
+                    output.close()
 
 
 def boxes_as_dicts(seen: LiveWindow) -> list[dict]:
@@ -247,18 +272,25 @@ def boxes_as_dicts(seen: LiveWindow) -> list[dict]:
     ]
 
 
-def _output(name: str, inferencer: Inferencer) -> Output:
-    if name == TERMINAL:
-        return Terminal()
-    path = Path(name)
+def _openers(names: list[str], inferencer: Inferencer) -> list[Callable[[], Output]]:
+    """A function for each name that opens the output; all names are right then.
+
+    So a mistyped name is refused before another file is overwritten.
+    """
     kinds = {
         ".jsonl": JsonLines,
         ".csv": Csv,
         ".mp4": lambda path: Film(path, inferencer),
     }
-    if path.suffix not in kinds:
-        raise InputError(
-            f"--out {name}: expected {TERMINAL} for the terminal, or a name that ends in one of "
-            f"{', '.join(kinds)}"
-        )
-    return kinds[path.suffix](path)
+    openers = []
+    for name in names:
+        path = Path(name)
+        if names.count(name) > 1:
+            raise InputError(f"--out {name}: was named twice; name every output once")
+        if name != TERMINAL and path.suffix not in kinds:
+            raise InputError(
+                f"--out {name}: expected {TERMINAL} for the terminal, or a name that ends in one "
+                f"of {', '.join(kinds)}"
+            )
+        openers.append(Terminal if name == TERMINAL else partial(kinds[path.suffix], path))
+    return openers

@@ -9,7 +9,10 @@ from collections.abc import Callable
 
 from etram_mmdet.deploy.live.backlog import Arrival, Backlog
 from etram_mmdet.deploy.live.recorder import Recorder
+from etram_mmdet.deploy.live.watchdog import Watchdog
 from etram_mmdet.deploy.sources.base import Source
+from etram_mmdet.events.recording import Events
+from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.notices import say
 
 _TIMEOUT_S = 0.05
@@ -19,7 +22,7 @@ _END_S = 5.0  # longest time to wait for a source that does not return
 class Reader:
     """Reads a source in a thread of its own: records the packets and puts them into a backlog.
 
-    A source is closed by :meth:`stop`, from the thread that calls it.
+    The thread alone calls the source while it runs; :meth:`stop` closes the source.
 
     Args:
         source: an open source.
@@ -30,7 +33,8 @@ class Reader:
 
     Attributes:
         num_events: events that came.
-        num_silences: how often the source was silent for ``silence_s``.
+        dropped: events that the source dropped, by reason, as of its last packet.
+        watchdog: says when the source falls silent.
         error: error of the source, raised after its last packet.
     """
 
@@ -43,32 +47,36 @@ class Reader:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.num_events = 0
-        self.num_silences = 0
+        self.dropped: dict[str, int] = {}
+        self.watchdog = Watchdog(silence_s, clock)
         self.error: BaseException | None = None
         self._source = source
         self._backlog = backlog
         self._recorder = recorder
-        self._silence_s = silence_s
         self._clock = clock
-        self._heard_s = clock()
-        self._is_silent = False
+        self._last_us: int | None = None
         self._must_stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reader", daemon=True)
 
     def start(self) -> None:
         """Begin to read."""
-        self._heard_s = self._clock()
+        self.watchdog.start()
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread, then close the recording and the source."""
+        """End the thread, then close the recording and the source.
+
+        A source that does not return is left open, with a warning.
+        """
         self._must_stop.set()
         self._backlog.close()
         if self._thread.ident is not None:
             self._thread.join(_END_S)
         if self._recorder is not None:
             self._recorder.close()
-        if not self._thread.is_alive():
+        if self._thread.is_alive():
+            say(f"the source did not return for {_END_S:g} s and stays open", logging.WARNING)
+        else:
             self._source.close()
 
     def read_once(self, timeout_s: float = _TIMEOUT_S) -> bool:
@@ -81,12 +89,30 @@ class Reader:
         if events is None:
             return False
         now_s = self._clock()
-        self._watch(len(events.t), now_s)
+        self.watchdog.heard(len(events.t))
+        self._check_times(events)
         self.num_events += len(events.t)
+        self.dropped = self._source.dropped
         if self._recorder is not None:
             self._recorder.write(events)
-        self._backlog.put(Arrival(events, now_s, self._source.reached_us))
+        with self.watchdog.paused():
+            self._backlog.put(Arrival(events, now_s, self._source.reached_us))
         return True
+
+    def _check_times(self, events: Events) -> None:
+        """Refuse times that fall, which a class of the user's own may bring."""
+        if not len(events.t):
+            return
+        first_us = int(events.t[0])
+        last_us = int(events.t[-1])
+        before_us = first_us if self._last_us is None else self._last_us
+        if not before_us <= first_us <= last_us:
+            raise InputError(
+                f"the source's times fall: after {before_us} us came {first_us} to {last_us} us, "
+                "expected times in order; give every packet through "
+                "etram_mmdet.deploy.sources.intake.Intake"
+            )
+        self._last_us = last_us
 
     def _run(self) -> None:
         try:
@@ -95,20 +121,6 @@ class Reader:
         except BaseException as error:
             self.error = error
         finally:
+            self.watchdog.stop()
+            self.dropped = self._source.dropped
             self._backlog.close()
-
-    def _watch(self, num_events: int, now_s: float) -> None:
-        """Say when the source falls silent, and when it goes on."""
-        silent_s = now_s - self._heard_s
-        if num_events:
-            self._heard_s = now_s
-            if self._is_silent:
-                say(f"events come again, after {silent_s:.1f} s", logging.WARNING)
-            self._is_silent = False
-        elif silent_s >= self._silence_s and not self._is_silent:
-            self._is_silent = True
-            self.num_silences += 1
-            say(
-                f"no event came for {silent_s:.1f} s; look at the source, or stop with Ctrl-C",
-                logging.WARNING,
-            )

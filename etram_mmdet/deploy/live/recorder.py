@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
@@ -64,11 +65,18 @@ class Recorder:
                 raise InputError(
                     f"--record {path}: exists already; name another file, or remove it"
                 ) from error
-            header = f"% evt 2.0\n% format EVT2;height={height};width={width}\n"
-            header += f"% geometry {width}x{height}\n% end\n"
-            self._size_bytes = self._file.write(header.encode())
-        self._data_start = self._size_bytes
+        header = f"% evt 2.0\n% format EVT2;height={height};width={width}\n"
+        header += f"% geometry {width}x{height}\n% end\n"
         self._high = np.full(1, -1, np.int64)  # upper part of the last time
+        self._size_bytes = 0
+        try:
+            with os_errors(path, "written"):
+                self._append(memoryview(header.encode()))
+        except InputError:
+            self._file.close()
+            path.unlink(missing_ok=True)
+            raise
+        self._data_start = self._size_bytes
 
     def write(self, events: Events) -> None:
         """Append a packet; does nothing after a failure.
@@ -91,10 +99,10 @@ class Recorder:
         """Close the file after its content has reached the disk; without an event it is removed."""
         if not self._file.closed:
             try:
-                os.fsync(self._file.fileno())
+                with closing(self._file):
+                    os.fsync(self._file.fileno())
             except OSError as error:
                 self.failure = self.failure or f"{self.path}: {because(error, self.path)}"
-            self._file.close()
             if self._size_bytes == self._data_start:
                 self.path.unlink(missing_ok=True)
 
@@ -108,7 +116,8 @@ class Recorder:
 
     def _end_early(self, error: OSError) -> None:
         self._size_bytes -= (self._size_bytes - self._data_start) % _WORD.itemsize
-        self._file.truncate(self._size_bytes)
+        with suppress(OSError):  # a reader leaves half a word at the end out
+            self._file.truncate(self._size_bytes)
         self.failure = (
             f"{self.path}: the recording ended early: {because(error, self.path)}; what was "
             "recorded until then can be read"

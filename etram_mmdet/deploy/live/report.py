@@ -53,7 +53,8 @@ class Report:
     Attributes:
         windows: windows that the network saw.
         boxes: boxes in them.
-        skipped: complete windows that the newest-window policy left out.
+        skipped: complete windows that the newest-window policy left out, and empty ones in a jump
+            of the source's time.
         dropped: windows left out because events of them were lost.
         late: time from the end of a window to its boxes.
     """

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from etram_mmdet.deploy.inferencer import Inferencer
+from etram_mmdet.deploy.live import IN_ORDER, NEWEST
 from etram_mmdet.deploy.live.backlog import backlog_for
 from etram_mmdet.deploy.live.loop import follow
 from etram_mmdet.deploy.live.outputs import Output, Outputs
@@ -39,7 +41,7 @@ class LiveSettings:
         web_host: address of the web page. Default: 127.0.0.1.
     """
 
-    policy: str = "in-order"
+    policy: str = IN_ORDER
     out: list[str] = field(default_factory=list)
     record: Path | None = None
     buffer_bytes: int = 1_000_000_000
@@ -88,24 +90,11 @@ class LiveRun:
             InputError: the source, the sensor, an output or the port cannot be used. Everything
                 that came before is processed and reported first.
         """
-        self._source.open()
-        try:
-            self._check_sensor()
-            hw = self._source.height, self._source.width
-            self._open_reader(hw)
-            # What may be refused comes before outputs, which overwrite files.
-            page = self._page(hw)
-            outputs = Outputs(self._settings.out, self._inferencer)
-        except BaseException:
-            if self._recorder is not None:
-                self._recorder.close()
-            self._source.close()
-            raise
-        if page is not None:
-            outputs.add(page)
-        self._warm_up(hw)
+        outputs = self._open()
+        hw = self._source.height, self._source.width
         with noted_stop() as stop:
             try:
+                self._warm_up(hw)
                 self._follow(outputs, hw, stop)
             finally:
                 self._reader.stop()
@@ -118,13 +107,33 @@ class LiveRun:
             raise self._reader.error
         return stop.number
 
+    def _open(self) -> Outputs:
+        """Open everything, or nothing. What may be refused comes before files are overwritten."""
+        with ExitStack() as opened:
+            opened.callback(self._source.close)
+            self._source.open()
+            self._check_sensor()
+            self._check_files()
+            hw = self._source.height, self._source.width
+            self._open_reader(hw)
+            if self._recorder is not None:
+                opened.callback(self._recorder.close)
+            page = self._page(hw)
+            if page is not None:
+                opened.callback(page.close)
+            outputs = Outputs(self._settings.out, self._inferencer)
+            if page is not None:
+                outputs.add(page)
+            opened.pop_all()
+        return outputs
+
     def counts(self) -> dict[str, str]:
         """Counts by name, for people."""
         report = self.report
         return {
             "windows": str(report.windows),
-            "skipped": str(report.skipped),
-            "dropped": str(report.dropped),
+            "skipped windows": str(report.skipped),
+            "dropped windows": str(report.dropped),
             "late": str(report.late),
             "events": f"{self._reader.num_events:,}",
             "dropped events": f"{self._num_dropped():,}",
@@ -132,6 +141,11 @@ class LiveRun:
 
     def _follow(self, outputs: Outputs, hw: tuple[int, int], stop: Callable[[], bool]) -> None:
         due_s = getattr(self._source, "due_s", lambda end_us: None)
+
+        def must_stop() -> bool:  # called at least 20 times a second
+            self._reader.watchdog.look()
+            return stop()
+
         self._reader.start()
         windows = follow(
             self._backlog,
@@ -140,7 +154,7 @@ class LiveRun:
             self._settings.policy,
             self.report,
             due_s,
-            stop,
+            must_stop,
             self._clock,
         )
         for seen in windows:
@@ -166,7 +180,7 @@ class LiveRun:
         self._recorder = Recorder(settings.record, *hw[::-1]) if settings.record else None
         self._backlog = backlog_for(
             self._source.can_wait,
-            settings.policy == "newest",
+            settings.policy == NEWEST,
             self._inferencer.window_us + self._inferencer.step_us,
             settings.buffer_bytes,
             settings.buffer_folder,
@@ -196,25 +210,32 @@ class LiveRun:
                 f"tools/export.py CHECKPOINT OUT.onnx --sensor {size_px[0]} {size_px[1]}"
             )
 
+    def _check_files(self) -> None:
+        path = getattr(self._source, "path", None)
+        for name in self._settings.out:
+            if path is not None and Path(name).resolve() == Path(path).resolve():
+                raise InputError(f"--out {name}: is the source itself; name another file")
+
     def _num_dropped(self) -> int:
-        return sum(self._source.dropped.values()) + self._backlog.num_lost
+        return sum(self._reader.dropped.values()) + self._backlog.num_lost
 
     def _tell(self) -> None:
         self._told_s = self._clock()
         lost = self._num_dropped()
-        print(
-            f"{self.report}; {self._reader.num_events:,} events, {lost:,} dropped",
-            file=sys.stderr,
-            flush=True,
-        )
+        with suppress(OSError):  # a full disk of a log ends no run
+            print(
+                f"{self.report}; {self._reader.num_events:,} events, {lost:,} dropped",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def _tell_losses(self) -> None:
-        lost = dict(self._source.dropped)
+        lost = dict(self._reader.dropped)
         if self._backlog.num_lost:
             lost["no_room_in_buffer_file"] = self._backlog.num_lost
         if lost:
             print(f"dropped events: {', '.join(f'{n:,} {what}' for what, n in lost.items())}")
-        if self._reader.num_silences:
-            print(f"silences of the source: {self._reader.num_silences}")
+        if self._reader.watchdog.num_silences:
+            print(f"silences of the source: {self._reader.watchdog.num_silences}")
         if self._recorder is not None:
             print(f"{self._settings.record}: {self._recorder.num_events:,} events recorded")

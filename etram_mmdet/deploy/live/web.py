@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import math
+import re
 import threading
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
@@ -17,7 +20,9 @@ from etram_mmdet.deploy.live.png import encode_png
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.visualization.event_colours import events_to_rgb
 
+_NUMBER = re.compile(r"-?[0-9]{1,18}")
 _WAIT_S = 1.0  # longest time that a browser waits for the next window
+_FAREWELL_S = 0.3  # time in which browsers that have just asked are told of the end
 
 
 class WebPage(Output):
@@ -50,6 +55,8 @@ class WebPage(Output):
         self._counts = counts
         self._latest: tuple[int, LiveWindow | None] = (-1, None)
         self._changed = threading.Condition()
+        self._is_over = False
+        self._asked_s = -math.inf
         try:
             self._server = ThreadingHTTPServer((host, port), _handler(self))
         except (OSError, OverflowError) as error:
@@ -68,6 +75,11 @@ class WebPage(Output):
             self._changed.notify_all()
 
     def close(self) -> None:
+        with self._changed:
+            self._is_over = True
+            self._changed.notify_all()
+        if time.monotonic() - self._asked_s < 2 * _WAIT_S:
+            time.sleep(_FAREWELL_S)
         self._server.shutdown()
         self._server.server_close()
 
@@ -78,13 +90,16 @@ class WebPage(Output):
             after: number of the window that it shows; the answer waits a moment for another.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._latest[0] != after, _WAIT_S)
+            self._asked_s = time.monotonic()
+            self._changed.wait_for(lambda: self._latest[0] != after or self._is_over, _WAIT_S)
             number, seen = self._latest
-        if seen is None:
-            return dict(number=number)
+            is_over = self._is_over
+        if seen is None or number == after:
+            return dict(number=number, is_over=is_over)
         off_on = self._representation.off_on(seen.window.image)
         return dict(
             number=number,
+            is_over=is_over,
             height=self._hw[0],
             width=self._hw[1],
             boxes=boxes_as_dicts(seen),
@@ -104,7 +119,7 @@ def _handler(page: WebPage) -> type[BaseHTTPRequestHandler]:
                 self._answer("text/html; charset=utf-8", PAGE.encode())
             elif address.path == "/latest.json":
                 after = parse_qs(address.query).get("after", ["-1"])[0]
-                number = int(after) if after.lstrip("-").isdecimal() else -1
+                number = int(after) if _NUMBER.fullmatch(after) else -1
                 self._answer("application/json", json.dumps(page.state(number)).encode())
             else:
                 self.send_error(404)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 
 import numpy as np
 
 from etram_mmdet.deploy.window_times import start_on_grid
 from etram_mmdet.events.recording import NO_EVENTS, Events
+from etram_mmdet.utils.notices import say
 
 # A window in which nothing follows ends so much later than the source's clock says. A replay thus
 # never ends a window behind the last event of its recording, and gives the windows of tools/detect.
 QUIET_US = 10_000
+# A time that jumps ahead further at once is no quiet scene, in which the clock goes on in small
+# steps, but another clock or damage. It must not bring hours of empty windows.
+MAX_JUMP_US = 60_000_000
 
 
 class Windower:
@@ -31,6 +36,7 @@ class Windower:
         self.step_us = step_us
         self._parts: deque[Events] = deque()
         self._gaps: deque[tuple[int, int]] = deque()  # first and last microsecond of lost events
+        self._jumps: deque[tuple[int, int]] = deque()  # times before and after
         self._passed: deque[tuple[int, float]] = deque()  # time reached, and when on the wall
         self._next_us: int | None = None  # end of the next window
         self._last_us = 0
@@ -46,8 +52,10 @@ class Windower:
         """
         if len(events.t):
             self._parts.append(events)
+            self._note_jumps(events.t)
             self._reach(int(events.t[0]), int(events.t[-1]), arrived_s)
         if clock_us is not None and self._next_us is not None:
+            self._note_jumps(np.array([clock_us - QUIET_US]))
             self._pass(clock_us - QUIET_US, arrived_s)
 
     def add_gap(self, first_us: int, last_us: int, arrived_s: float) -> None:
@@ -73,6 +81,21 @@ class Windower:
         stop_us = max(self._reached_us, self._last_us + 1) if is_over else self._reached_us
         return range(self._next_us, stop_us, self.step_us)
 
+    def jumps_over(self, end_us: int) -> bool:
+        """Whether a window lies in a jump of the source's time, see `MAX_JUMP_US`.
+
+        It is left out then, as by :meth:`cut`.
+
+        Args:
+            end_us: one of :meth:`ends`.
+        """
+        while self._jumps and self._jumps[0][1] <= end_us:
+            self._jumps.popleft()
+        if not self._jumps or end_us - self.window_us <= self._jumps[0][0]:
+            return False
+        self._next_us = end_us + self.step_us
+        return True
+
     def cut(self, end_us: int) -> Events | None:
         """The events of a window. Earlier windows can no longer be cut.
 
@@ -85,6 +108,7 @@ class Windower:
         start_us = end_us - self.window_us
         self._next_us = end_us + self.step_us
         self._forget(self._next_us - self.window_us)
+        self._forget_times(end_us)
         if any(first <= end_us and last >= start_us for first, last in self._gaps):
             return None
         return _joined([_between(part, start_us, end_us) for part in self._parts])
@@ -98,8 +122,7 @@ class Windower:
         Returns:
             The time; that of the latest packet if none is beyond.
         """
-        while len(self._passed) > 1 and self._passed[0][0] <= end_us:
-            self._passed.popleft()
+        self._forget_times(end_us)
         return self._passed[0][1] if self._passed else None
 
     def _reach(self, first_us: int, last_us: int, arrived_s: float) -> None:
@@ -113,6 +136,19 @@ class Windower:
             self._reached_us = reached_us
             self._passed.append((reached_us, arrived_s))
 
+    def _note_jumps(self, t: np.ndarray) -> None:
+        before_us = self._reached_us if self._passed else int(t[0])
+        if t[-1] - before_us <= MAX_JUMP_US:
+            return
+        times_us = np.concatenate([[before_us], t])
+        for i in np.flatnonzero(np.diff(times_us) > MAX_JUMP_US).tolist():
+            self._jumps.append((int(times_us[i]), int(times_us[i + 1])))
+            say(
+                f"the source's time jumped ahead by {(times_us[i + 1] - times_us[i]) / 1e6:.1f} s: "
+                "the empty windows between are skipped",
+                logging.WARNING,
+            )
+
     def _forget(self, before_us: int) -> None:
         """Release packets that no later window needs, except those of the window being cut."""
         oldest_us = before_us - self.step_us
@@ -120,6 +156,10 @@ class Windower:
             self._parts.popleft()
         while self._gaps and self._gaps[0][1] < oldest_us:
             self._gaps.popleft()
+
+    def _forget_times(self, end_us: int) -> None:
+        while len(self._passed) > 1 and self._passed[0][0] <= end_us:
+            self._passed.popleft()
 
 
 def _between(events: Events, start_us: int, stop_us: int) -> Events:

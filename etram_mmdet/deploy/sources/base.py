@@ -95,7 +95,11 @@ class Source(ABC):
         """Disconnect. Does nothing if ``open`` failed or was never called."""
 
     def __enter__(self) -> Source:
-        self.open()
+        try:
+            self.open()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(self, *exception: object) -> None:

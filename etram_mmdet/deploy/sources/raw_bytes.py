@@ -142,7 +142,7 @@ class RawBytes(Source):
             connection.connect(self._address.removeprefix(UNIX))
             return connection
         if self._address != STANDARD_INPUT:
-            return _larger(open(self._address, "rb", buffering=0))
+            return _larger(_fifo(self._address))
         if sys.stdin.isatty():
             raise InputError("standard input: is a terminal; pipe RAW bytes into this program")
         return _larger(open(sys.stdin.fileno(), "rb", buffering=0, closefd=False))
@@ -153,6 +153,13 @@ def _host_and_port(address: str) -> tuple[str, int]:
     if not (host and port.isdecimal() and 0 < int(port) < 1 << 16):
         raise InputError(f"{address}: expected tcp://HOST:PORT, such as tcp://127.0.0.1:5000")
     return host.strip("[]"), int(port)
+
+
+def _fifo(path: str) -> BinaryIO:
+    """A named pipe, open at once, also if nobody writes into it yet."""
+    pipe = open(path, "rb", buffering=0, opener=lambda p, flags: os.open(p, flags | os.O_NONBLOCK))
+    os.set_blocking(pipe.fileno(), True)
+    return pipe
 
 
 def _larger(pipe: BinaryIO) -> BinaryIO:

@@ -14,6 +14,9 @@ from etram_mmdet.events.recording import NO_EVENTS, Events, Recording
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.notices import say
 
+# Empty packets that are passed over in one call. A pause of hours thus holds nobody up.
+_MOST_EMPTY = 1000
+
 
 class Replay(Source):
     """A recording of any format, in packets that come when the camera sent them.
@@ -88,7 +91,9 @@ class Replay(Source):
 
     def read(self, timeout_s: float) -> Events | None:
         until_s = self._clock() + timeout_s
-        while self._recording.reaches(self._next_us):
+        for _ in range(_MOST_EMPTY):
+            if not self._recording.reaches(self._next_us):
+                break
             if not self._wait_for(self._next_us + self._packet_us, until_s):
                 return NO_EVENTS
             start_us = self._next_us
@@ -96,6 +101,8 @@ class Replay(Source):
             events = self._recording.read(start_us, self._next_us - 1)
             if len(events.t):
                 return events
+        else:
+            return NO_EVENTS
         if damage := self._recording.damage:
             say(f"{self.path}: {damage}", logging.WARNING)
         return None
