@@ -13,13 +13,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 from mmdet.registry import DATA_SAMPLERS
 from torch.utils.data import Dataset
 
-from etram_mmdet.datasets.clips import Segment
+from etram_mmdet.datasets.clips import Segment, Segments
 from etram_mmdet.utils.errors import InputError
 
 # Draws made at once. That takes 0.1 ms when a position is far from the last one, else almost none.
@@ -32,11 +31,11 @@ class ClipOrder(ABC):
     Args:
         items: streams or clips to choose from.
         seed: seed of the whole order; the same seed gives the same sequence.
-        dataset: data set of the items. Orders that count boxes use its ``boxes_per_class``
+        dataset: data set of the items. Orders that count boxes use its ``boxes_before``
             (``boxes_per_item``). Default: none.
     """
 
-    def __init__(self, items: list[Segment], seed: int, dataset: Dataset | None = None) -> None:
+    def __init__(self, items: Sequence[Segment], seed: int, dataset: Dataset | None = None) -> None:
         self.items = items
         self.seed = seed
 
@@ -57,7 +56,7 @@ class ShuffledOrder(ClipOrder):
         dataset: not used; other orders need it. Default: none.
     """
 
-    def __init__(self, items: list[Segment], seed: int, dataset: Dataset | None = None) -> None:
+    def __init__(self, items: Sequence[Segment], seed: int, dataset: Dataset | None = None) -> None:
         super().__init__(items, seed, dataset)
         self._number = -1
         self._first = 0
@@ -91,7 +90,7 @@ class RepeatFactorOrder(ShuffledOrder):
     Args:
         items: streams or clips to choose from.
         seed: seed of all passes.
-        dataset: data set of the items; its ``boxes_per_class`` counts their boxes.
+        dataset: data set of the items; its ``boxes_before`` counts their boxes.
         threshold: share of the items in (0, 1]; a class that fewer items hold is rare
             (``repeat_factors``). Default: 0.1.
 
@@ -100,7 +99,7 @@ class RepeatFactorOrder(ShuffledOrder):
     """
 
     def __init__(
-        self, items: list[Segment], seed: int, dataset: Dataset, threshold: float = 0.1
+        self, items: Sequence[Segment], seed: int, dataset: Dataset, threshold: float = 0.1
     ) -> None:
         if not 0 < threshold <= 1:
             raise InputError(
@@ -130,7 +129,7 @@ class ClassWeightedOrder(ClipOrder):
     Args:
         items: streams or clips to choose from.
         seed: seed of all draws.
-        dataset: data set of the items; its ``boxes_per_class`` counts their boxes.
+        dataset: data set of the items; its ``boxes_before`` counts their boxes.
         power: how much rare classes are favoured (``class_weights``). 1 is RVT's rule, with
             which every class weighs the same in total. 0 counts boxes whatever their class.
             Default: 0.5.
@@ -140,7 +139,7 @@ class ClassWeightedOrder(ClipOrder):
     """
 
     def __init__(
-        self, items: list[Segment], seed: int, dataset: Dataset, power: float = 0.5
+        self, items: Sequence[Segment], seed: int, dataset: Dataset, power: float = 0.5
     ) -> None:
         if not power >= 0:
             raise InputError(
@@ -193,30 +192,23 @@ def class_weights(boxes: np.ndarray, power: float) -> np.ndarray:
     return np.where(seen, weights, weights[seen].min() if seen.any() else 1)
 
 
-def boxes_per_item(items: list[Segment], dataset: Dataset) -> np.ndarray:
+def boxes_per_item(items: Sequence[Segment], dataset: Dataset) -> np.ndarray:
     """Number of boxes (N, K) of every item per class.
 
-    Items overlap. So each recording is counted once, from one start or stop of an item to the next,
-    and the boxes of an item are the difference of two running sums.
+    Items overlap. So the boxes of an item are the difference of two running sums over its
+    recording.
 
     Args:
         items: N streams or clips.
-        dataset: data set of the items, with ``boxes_per_class`` and K classes in its
-            ``metainfo``.
+        dataset: data set of the items, with ``boxes_before`` and K classes in its ``metainfo``.
     """
-    recordings = np.array([i.recording for i in items])
-    frames = np.array([(i.start, i.stop) for i in items])
-    boxes = np.empty((len(items), len(dataset.metainfo["classes"])), np.int64)
-    for recording in np.unique(recordings).tolist():
-        rows = np.flatnonzero(recordings == recording)
-        borders, places = np.unique(frames[rows], return_inverse=True)
-        between = [
-            dataset.boxes_per_class(Segment(recording, *pair))
-            for pair in pairwise(borders.tolist())
-        ]
-        before = np.cumsum([np.zeros_like(between[0]), *between], axis=0)
-        start, stop = places.reshape(-1, 2).T
-        boxes[rows] = before[stop] - before[start]
+    rows = Segments.of(items).rows
+    boxes = np.empty((len(rows), len(dataset.metainfo["classes"])), np.int64)
+    order = np.argsort(rows[:, 0], kind="stable")
+    recordings, first = np.unique(rows[order, 0], return_index=True)
+    for recording, found in zip(recordings.tolist(), np.split(order, first[1:]), strict=True):
+        start, stop = (dataset.boxes_before(recording, rows[found, i]) for i in (1, 2))
+        boxes[found] = stop - start
     return boxes
 
 
@@ -225,7 +217,9 @@ def _uniform(seed: tuple[int, ...], number: int) -> np.ndarray:
     return np.random.Generator(np.random.Philox(seed)).random(number)
 
 
-def build_order(cfg: dict | None, items: list[Segment], seed: int, dataset: Dataset) -> ClipOrder:
+def build_order(
+    cfg: dict | None, items: Sequence[Segment], seed: int, dataset: Dataset
+) -> ClipOrder:
     """Build the order that a config names.
 
     Args:

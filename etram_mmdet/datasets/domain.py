@@ -24,10 +24,10 @@ def frames_shown(dataset: ETraMDataset) -> np.ndarray:
     Args:
         dataset: data set whose frames are read.
     """
-    places = [(s, int(frame)) for s in dataset.sequences for frame in s.labelled]
-    chosen = np.linspace(0, len(places) - 1, min(len(places), MOST_FRAMES)).astype(int)
+    chosen = np.linspace(0, len(dataset) - 1, min(len(dataset), MOST_FRAMES)).astype(int)
     shown = build_representation(dataset.representation, 2, 2)
-    read = (places[i][0].read(places[i][1], places[i][1] + 1)[0] for i in chosen)
+    places = (dataset.labelled_frame(i) for i in chosen.tolist())
+    read = (dataset.sequences[number].read(frame, frame + 1)[0] for number, frame in places)
     return np.array([events_per_px(shown, image) for image in read])
 
 

@@ -15,6 +15,7 @@ from mmengine.logging import print_log
 from etram_mmdet.datasets.clips import (
     ClipRequest,
     Segment,
+    Segments,
     evaluation_segment,
     single_clips,
     training_segments,
@@ -36,6 +37,7 @@ from etram_mmdet.events.preprocessing.sequence_folder import forgotten_boxes
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import os_errors
+from etram_mmdet.utils.shared_arrays import share
 from etram_mmdet.utils.text import printable
 
 
@@ -153,18 +155,19 @@ class ETraMDataset(BaseDataset):
         self._check_shapes()
         if not self.test_mode:
             self._warn_of_padding()
-        self.segments = [s for i in range(len(self.sequences)) for s in self._segments(i)]
-        self.single_clips = [
-            c
-            for i, s in enumerate(self.sequences)
-            for c in single_clips(i, s.labelled, self.clip_length)
-        ]
+        numbered = list(enumerate(self.sequences))
+        self.segments = Segments.joined(self._segments(i) for i, _ in numbered)
+        self.single_clips = Segments.joined(
+            single_clips(i, s.labelled, self.clip_length) for i, s in numbered
+        )
         self._path_folder = register_frames(self)
         first = self.sequences[0]
         self.pipeline = build_pipeline(self._transforms, (first.channels, *first.hw), first.dtype)
         self._count_frames()
 
     def _count_frames(self) -> None:
+        """Number the frames, and move all arrays into memory that loading processes share."""
+        share(s.arrays for s in (*self.sequences, self.segments, self.single_clips))
         self._first_item = np.cumsum([0, *(len(s.labelled) for s in self.sequences)])
         self._first_img_id = np.cumsum([0, *(s.num_frames for s in self.sequences)])
         self._fully_initialized = True
@@ -182,12 +185,16 @@ class ETraMDataset(BaseDataset):
         """The frames of a clip before padding: (n, C, H, W)."""
         return sequence.read(request.start, request.stop)
 
-    def _segments(self, index: int) -> list[Segment]:
+    def _segments(self, index: int) -> Segments:
         sequence = self.sequences[index]
         if self.test_mode:
-            return [
-                evaluation_segment(index, sequence.labelled, sequence.num_frames, self.clip_length)
-            ]
+            return Segments.of(
+                [
+                    evaluation_segment(
+                        index, sequence.labelled, sequence.num_frames, self.clip_length
+                    )
+                ]
+            )
         return training_segments(index, sequence.labelled, self.clip_length)
 
     def _tell_left_out(self) -> None:
@@ -249,25 +256,36 @@ class ETraMDataset(BaseDataset):
 
     def boxes_per_class(self, segment: Segment) -> np.ndarray:
         """Number of boxes per class (K,) on the labelled frames of a segment."""
-        sequence = self.sequences[segment.recording]
-        first, last = np.searchsorted(sequence.labelled, (segment.start, segment.stop))
-        labels = [sequence.boxes_of(i)[1] for i in sequence.labelled[first:last]]
-        return np.bincount(
-            np.concatenate([np.empty(0, np.int64), *labels]),
-            minlength=len(self._metainfo["classes"]),
-        )
+        before, after = self.boxes_before(segment.recording, segment[1:])
+        return after - before
+
+    def boxes_before(self, recording: int, frames: Sequence[int]) -> np.ndarray:
+        """Number of boxes per class on the labelled frames before each frame: int64 (n, K).
+
+        Args:
+            recording: number of the recording.
+            frames: (n,) indices of its frames, from 0 to the number of frames.
+        """
+        return self.sequences[recording].boxes_before(frames)
+
+    @property
+    def box_counts(self) -> np.ndarray:
+        """Number of boxes per class (K,) on labelled frames, counted when they were read."""
+        return np.sum([sequence.box_counts for sequence in self.sequences], 0)
 
     def box_statistics(self) -> BoxStatistics:
         """Class and size of every box on a labelled frame, before augmentation."""
-        boxes = [s.boxes_of(i) for s in self.sequences for i in s.labelled]
-        bboxes, labels = map(np.concatenate, zip(*boxes, strict=True))
+        arrays = [sequence.arrays for sequence in self.sequences]
+        sizes_px = [a["bboxes"][:, 2:] - a["bboxes"][:, :2] for a in arrays]
         return BoxStatistics(
-            tuple(self._metainfo["classes"]), labels, bboxes[:, 2:] - bboxes[:, :2]
+            tuple(self._metainfo["classes"]),
+            np.concatenate([a["labels"] for a in arrays], dtype=np.int64),
+            np.concatenate(sizes_px),
         )
 
     def get_data_info(self, idx: int) -> dict:
         """Facts and boxes of labelled frame ``idx`` before augmentation, under mmdet's names."""
-        recording, frame = self._labelled_frame(idx)
+        recording, frame = self.labelled_frame(idx)
         sequence = self.sequences[recording]
         return dict(
             sample_idx=idx,
@@ -307,7 +325,7 @@ class ETraMDataset(BaseDataset):
 
     def get_cat_ids(self, idx: int) -> list[int]:
         """Class of every box of labelled frame ``idx``."""
-        recording, frame = self._labelled_frame(idx)
+        recording, frame = self.labelled_frame(idx)
         return self.sequences[recording].boxes_of(frame)[1].tolist()
 
     def get_subset_(self, indices: list[int] | int) -> None:
@@ -326,7 +344,7 @@ class ETraMDataset(BaseDataset):
         request = index if isinstance(index, ClipRequest) else self._clip_at(index)
         return self.load_clip(self.sequences[request.recording], request, self)
 
-    def _labelled_frame(self, idx: int) -> tuple[int, int]:
+    def labelled_frame(self, idx: int) -> tuple[int, int]:
         """Recording and frame of labelled frame ``idx``; a negative ``idx`` counts from the end."""
         if not -len(self) <= idx < len(self):
             raise IndexError(f"{self}: no labelled frame {idx}")
@@ -336,7 +354,7 @@ class ETraMDataset(BaseDataset):
         return recording, int(self.sequences[recording].labelled[place])
 
     def _clip_at(self, idx: int) -> ClipRequest:
-        recording, frame = self._labelled_frame(idx)
+        recording, frame = self.labelled_frame(idx)
         start = max(frame + 1 - self.clip_length, 0)
         seed = () if self.test_mode else (int(np.random.randint(2**31)),)
         return ClipRequest(recording, start, frame + 1, True, lane=0, seed=seed, streamed=False)
@@ -417,7 +435,7 @@ class ETraMDataset(BaseDataset):
                 count.
         """
         metas = []
-        is_labelled = np.isin(labelled, sequence.labelled).tolist()
+        is_labelled = sequence.is_labelled(labelled).tolist()
         for place, index in enumerate(range(request.start, request.start + len(labelled))):
             is_padding = index >= request.stop
             meta = self._frame_meta(sequence, request.recording, index, is_padding)

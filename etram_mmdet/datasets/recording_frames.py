@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from etram_mmdet.events.representations import build_representation
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import os_errors
 from etram_mmdet.utils.open_files import OPEN_FILES
+from etram_mmdet.utils.shared_arrays import SharedArrays
 
 
 class RecordingFrames(ABC):
@@ -37,6 +38,11 @@ class RecordingFrames(ABC):
     ``labelled`` are the ascending indices of the frames that were labelled, also of those without a
     box. ``t_us`` are the times at which frames end. ``step_us`` is the usual time from one frame to
     the next. ``left_out`` is the number of boxes per class that ``class_set`` leaves out.
+    ``box_counts`` is the number of boxes per class on labelled frames, counted once, here.
+
+    Every number of a frame or box lies in one of ``arrays``, in a type as small as its values
+    allow, and none is a Python object. A data set moves these arrays into shared memory
+    (``utils.shared_arrays``).
 
     Args:
         name: name of the recording.
@@ -76,25 +82,43 @@ class RecordingFrames(ABC):
         self.name = name
         self.dtype = dtype
         self.scale = scale
-        self.t_us = t_us
         self.start_us = start_us
         self.num_frames = len(t_us)
         self.step_us = round(float(np.median(np.diff(t_us)))) if len(t_us) > 1 else STEP_US
         self.channels = shape[0]
         self.hw = tuple(shape[1:])
         self.sensor_px = sensor_px or (self.hw[1] * scale, self.hw[0] * scale)
-        self.labelled = labelled.astype(np.int64)
         labels = class_labels(boxes["class_id"], class_set, label_file, id_names)
         is_kept = labels != LEFT_OUT
         self.left_out = _counts_by_name(
             boxes["class_id"][~is_kept], id_names or class_set.class_names
         )
-        self._labels = labels[is_kept]
-        self._tracks = _track_ids(boxes[is_kept])
-        self._bboxes = self._network_xyxy(boxes[is_kept])
+        bboxes = self._network_xyxy(boxes)
+        is_kept &= ~is_flat(bboxes)
+        is_kept[: first_row[0] if len(first_row) else None] = False
         kept_before = np.append(0, np.cumsum(is_kept))
-        self._first_row = kept_before[np.append(first_row.astype(np.int64), len(boxes))]
-        self._ignored = self._ignored_boxes(ignored, class_set, id_names)
+        self.arrays = SharedArrays(
+            dict(
+                t_us=t_us,
+                labelled=labelled.astype(np.int64),
+                first_row=kept_before[np.append(first_row.astype(np.int64), len(boxes))],
+                bboxes=bboxes[is_kept],
+                labels=_small(labels[is_kept]),
+                tracks=_small(_track_ids(boxes[is_kept])),
+                **self._ignored_boxes(ignored, class_set, id_names),
+            )
+        )
+        self.box_counts = np.bincount(labels[is_kept], minlength=len(class_set.classes))
+
+    @property
+    def t_us(self) -> np.ndarray:
+        """Times at which the frames end, in microseconds: int64 (F,)."""
+        return self.arrays["t_us"]
+
+    @property
+    def labelled(self) -> np.ndarray:
+        """Ascending indices of the labelled frames: int64 (L,)."""
+        return self.arrays["labelled"]
 
     @abstractmethod
     def read(self, start: int, stop: int) -> np.ndarray:
@@ -115,22 +139,47 @@ class RecordingFrames(ABC):
     def boxes_of(self, frame: int) -> tuple[np.ndarray, np.ndarray]:
         """Boxes float32 (n, 4) xyxy in network pixels and labels int64 (n,) of a frame."""
         rows = self._rows_of(frame)
-        return self._bboxes[rows], self._labels[rows]
+        return self.arrays["bboxes"][rows].copy(), self.arrays["labels"][rows].astype(np.int64)
+
+    def boxes_before(self, frames: np.ndarray) -> np.ndarray:
+        """Number of boxes per class before each frame, or after the last: int64 (n, K).
+
+        Args:
+            frames: (n,) indices of frames, from 0 to the number of frames.
+        """
+        rows = self.arrays["first_row"][np.searchsorted(self.labelled, frames)]
+        return np.stack(
+            [
+                np.searchsorted(np.flatnonzero(self.arrays["labels"] == k), rows)
+                for k in range(len(self.box_counts))
+            ],
+            1,
+        )
+
+    def is_labelled(self, frames: Sequence[int]) -> np.ndarray:
+        """Whether each frame was labelled: (n,) bool.
+
+        Args:
+            frames: indices of frames; -1 is no frame.
+        """
+        places = np.searchsorted(self.labelled, frames)
+        return np.append(self.labelled, -2)[places] == frames
 
     def ignored_of(self, frame: int) -> tuple[np.ndarray, np.ndarray]:
         """Boxes and labels that evaluation ignores, as ``boxes_of`` gives them.
 
         They are neither ground truth, nor is a detection of one of them a false alarm.
         """
-        times_us, bboxes, labels = self._ignored
-        if frame not in self.labelled:
-            return bboxes[:0], labels[:0]
-        rows = slice(*np.searchsorted(times_us, [self.t_us[frame], self.t_us[frame] + 1]))
-        return bboxes[rows], labels[rows]
+        rows = slice(0)
+        if self.is_labelled([frame])[0]:
+            t_us = self.t_us[frame]
+            rows = slice(*np.searchsorted(self.arrays["ignored_us"], [t_us, t_us + 1]))
+        bboxes, labels = self.arrays["ignored_bboxes"], self.arrays["ignored_labels"]
+        return bboxes[rows].copy(), labels[rows].copy()
 
     def _ignored_boxes(
         self, boxes: np.ndarray | None, class_set: ClassSet, id_names: Mapping[int, str] | None
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    ) -> dict[str, np.ndarray]:
         """Times (n,) in order, boxes (n, 4) in network pixels and labels (n,)."""
         boxes = np.empty(0, BBOX_DTYPE) if boxes is None else boxes
         is_of_all = signed_ids(boxes["class_id"]) == IGNORED_ID
@@ -144,19 +193,21 @@ class RecordingFrames(ABC):
         boxes, labels = boxes[order], labels[order]
         bboxes = self._network_xyxy(boxes)
         solid = (labels != LEFT_OUT) & ~is_flat(bboxes)
-        return boxes["t"][solid], bboxes[solid], labels[solid]
+        return dict(
+            ignored_us=boxes["t"][solid],
+            ignored_bboxes=bboxes[solid],
+            ignored_labels=labels[solid],
+        )
 
     def tracks_of(self, frame: int) -> np.ndarray:
         """Track ids int64 (n,) of the boxes of a frame; 0 where the label file has none."""
-        return self._tracks[self._rows_of(frame)]
+        return self.arrays["tracks"][self._rows_of(frame)].astype(np.int64)
 
     def all_boxes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Frame (n,), box, label and track of every box of the recording, in order of frames."""
-        rows = np.arange(self._first_row[0], self._first_row[-1])
-        is_solid = ~is_flat(self._bboxes[rows])
-        frames = np.repeat(self.labelled, np.diff(self._first_row))[is_solid]
-        rows = rows[is_solid]
-        return frames, self._bboxes[rows], self._labels[rows], self._tracks[rows]
+        frames = np.repeat(self.labelled, np.diff(self.arrays["first_row"]))
+        numbers = (self.arrays[name].astype(np.int64) for name in ("labels", "tracks"))
+        return frames, self.arrays["bboxes"].copy(), *numbers
 
     def renamed(self, name: str) -> RecordingFrames:
         """The same recording under another name."""
@@ -164,12 +215,22 @@ class RecordingFrames(ABC):
         other.name = name
         return other
 
-    def _rows_of(self, frame: int) -> np.ndarray:
+    def _rows_of(self, frame: int) -> slice:
         k = int(np.searchsorted(self.labelled, frame))
         if k == len(self.labelled) or self.labelled[k] != frame:
-            return np.empty(0, np.int64)
-        rows = np.arange(self._first_row[k], self._first_row[k + 1])
-        return rows[~is_flat(self._bboxes[rows])]
+            return slice(0)
+        return slice(*self.arrays["first_row"][k : k + 2])
+
+
+def _small(values: np.ndarray) -> np.ndarray:
+    """The same whole numbers in the smallest signed type that holds them."""
+    low, high = values.min(initial=0), values.max(initial=0)
+    fitting = [
+        dtype
+        for dtype in (np.int8, np.int16, np.int32)
+        if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max
+    ]
+    return values.astype(fitting[0]) if fitting else values
 
 
 def is_flat(bboxes: np.ndarray) -> np.ndarray:

@@ -17,14 +17,14 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from mmdet.registry import DATA_SAMPLERS
 from mmengine.dist import get_dist_info
 from torch.utils.data import Sampler
 
 from etram_mmdet.datasets.clip_orders import ClipOrder, build_order
-from etram_mmdet.datasets.clips import ClipRequest, Segment
+from etram_mmdet.datasets.clips import ClipRequest, Segment, Segments
 from etram_mmdet.datasets.wrappers import as_streams
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.random_numbers import derived_seed
@@ -154,7 +154,7 @@ class StreamBatchSampler(Sampler):
         return rows[self.mode]
 
     def _order(
-        self, kind: str, order: dict | None, rows: int, items: list[Segment]
+        self, kind: str, order: dict | None, rows: int, items: Sequence[Segment]
     ) -> ClipOrder | None:
         if order is not None and not rows:
             raise InputError(
@@ -200,7 +200,8 @@ class StreamBatchSampler(Sampler):
         """
         if self.mode == "random":
             return math.ceil(len(self.dataset.single_clips) / (self.batch_size * self.world_size))
-        clips = sum(num_clips(s, self.dataset.clip_length) for s in self.dataset.segments)
+        rows = Segments.of(self.dataset.segments).rows
+        clips = int((-(-(rows[:, 2] - rows[:, 1]) // self.dataset.clip_length)).sum())
         return math.ceil(clips / (self.stream_rows * self.world_size))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 if TYPE_CHECKING:
     from etram_mmdet.datasets.etram_dataset import ETraMDataset
+    from etram_mmdet.datasets.recording_frames import RecordingFrames
 
 
 @dataclass(frozen=True)
@@ -97,24 +98,60 @@ def _fingerprint(dataset: ETraMDataset) -> dict[str, object]:
     if max(times_shown) > 1:
         description.append(times_shown)
     digest.update(json.dumps(description, sort_keys=True, default=str).encode())
-    boxes = 0
     for sequence in sorted(dataset.sequences, key=lambda s: s.name):
         digest.update(f"{sequence.name} {sequence.channels} {sequence.hw}".encode())
         for array in (sequence.t_us, sequence.labelled):
             digest.update(np.ascontiguousarray(array, np.int64).tobytes())
-        for frame in sequence.labelled:
-            bboxes, labels = sequence.boxes_of(frame)
-            boxes += len(labels)
-            digest.update(bboxes.tobytes() + labels.tobytes())
-            if dataset.test_mode:
-                digest.update(b"".join(column.tobytes() for column in sequence.ignored_of(frame)))
+        digest.update(_by_frame(_pieces(sequence, dataset.test_mode)))
     return dict(
         split=dataset.split,
         recordings=len(dataset.sequences),
         labelled_frames=len(dataset),
-        boxes=boxes,
+        boxes=int(dataset.box_counts.sum()),
         sha256=digest.hexdigest()[:16],
     )
+
+
+def _pieces(sequence: RecordingFrames, with_ignored: bool) -> list[_Piece]:
+    """Boxes and labels of the labelled frames, and those that evaluation ignores."""
+    arrays = sequence.arrays
+    first_row = arrays["first_row"]
+    tables = [("bboxes", "labels", first_row[:-1], first_row[1:])]
+    if with_ignored:
+        t_us = sequence.t_us[sequence.labelled]
+        rows = (np.searchsorted(arrays["ignored_us"], t) for t in (t_us, t_us + 1))
+        tables.append(("ignored_bboxes", "ignored_labels", *rows))
+    return [
+        _Piece(first, stop - first, words)
+        for bboxes, labels, first, stop in tables
+        for words in (arrays[bboxes].view(np.int64), arrays[labels].astype(np.int64)[:, None])
+    ]
+
+
+class _Piece(NamedTuple):
+    """One table of which each frame has some rows: ``count`` (L,) of them from ``first`` (L,)."""
+
+    first: np.ndarray
+    count: np.ndarray
+    words: np.ndarray  # int64 (rows, W)
+
+
+def _by_frame(pieces: list[_Piece]) -> bytes:
+    """The rows of all pieces, frame by frame; within a frame piece by piece."""
+    num_words = [piece.count * piece.words.shape[1] for piece in pieces]
+    stop = np.cumsum(sum(num_words))
+    out = np.empty(stop[-1], np.int64)
+    place = stop - sum(num_words)
+    for piece, added in zip(pieces, num_words, strict=True):
+        width = piece.words.shape[1]
+        number = np.arange(piece.count.sum())  # of each row in its frame
+        number -= np.repeat(np.cumsum(piece.count) - piece.count, piece.count)
+        target = np.repeat(place, piece.count) + number * width
+        out[target[:, None] + np.arange(width)] = piece.words[
+            np.repeat(piece.first, piece.count) + number
+        ]
+        place = place + added
+    return out.tobytes()
 
 
 def digest(dataset: Dataset) -> str:

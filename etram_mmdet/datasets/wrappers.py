@@ -14,7 +14,7 @@ from mmengine.dataset import ClassBalancedDataset, ConcatDataset, RepeatDataset
 from torch.utils.data import Dataset
 
 from etram_mmdet.datasets.clip_orders import repeat_factors
-from etram_mmdet.datasets.clips import ClipRequest, Segment
+from etram_mmdet.datasets.clips import ClipRequest, Segment, Segments
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
 from etram_mmdet.datasets.frame_paths import register_frames
 from etram_mmdet.datasets.recording_frames import RecordingFrames
@@ -99,19 +99,14 @@ class CombinedStreams(ETraMDataset):
         self._path_folder = register_frames(self)
         self._count_frames()
 
-    def _of_all(self, name: str, shown: list[Shown]) -> list[Segment]:
+    def _of_all(self, name: str, shown: list[Shown]) -> Segments:
         """Segments of a recording once for each showing, with its number in this data set."""
         numbers = {source: number for number, source in enumerate(self._sources)}
-        by_recording: dict[Shown, list[Segment]] = {source: [] for source in self._sources}
-        for part in self.parts:
-            for segment in getattr(part, name):
-                if (part, segment.recording) in by_recording:
-                    by_recording[part, segment.recording].append(segment)
-        return [
-            segment._replace(recording=numbers[source])
-            for source in shown
-            for segment in by_recording[source]
-        ]
+        by_recording = {part: getattr(part, name).by_recording() for part in self.parts}
+        return Segments.joined(
+            by_recording[part][recording].with_recording(numbers[part, recording])
+            for part, recording in shown
+        )
 
     def read_frames(self, sequence: RecordingFrames, request: ClipRequest) -> np.ndarray:
         return self._sources[request.recording][0].read_frames(sequence, request)

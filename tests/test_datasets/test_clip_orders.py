@@ -41,11 +41,16 @@ KINDS = dict(
 of_every_kind = pytest.mark.parametrize("cfg", KINDS.values(), ids=KINDS)
 
 
+def running(boxes):
+    """Boxes before each frame, and before the end: the running sum from 0."""
+    return np.cumsum([np.zeros_like(boxes[0]), *boxes], 0)
+
+
 def clips_of(boxes):
     """Clips of one frame, and a data set with the given numbers of boxes."""
     dataset = SimpleNamespace(
         metainfo=dict(classes=tuple(range(boxes.shape[1]))),
-        boxes_per_class=lambda s: boxes[s.start : s.stop].sum(0),
+        boxes_before=lambda recording, frames: running(boxes)[frames],
     )
     return [Segment(0, i, i + 1) for i in range(len(boxes))], dataset
 
@@ -178,12 +183,13 @@ def test_boxes_are_counted_per_clip_of_any_order_and_overlap():
     boxes = {recording: rng.integers(0, 3, (30, 2)) for recording in (0, 2, 5)}
     dataset = SimpleNamespace(
         metainfo=dict(classes=("a", "b")),
-        boxes_per_class=lambda s: boxes[s.recording][s.start : s.stop].sum(0),
+        boxes_before=lambda recording, frames: running(boxes[recording])[frames],
     )
     starts = rng.integers(0, 20, 60).tolist()
     items = [Segment((5, 0, 2)[i % 3], start, start + 1 + i % 9) for i, start in enumerate(starts)]
     assert np.array_equal(
-        boxes_per_item(items, dataset), [dataset.boxes_per_class(item) for item in items]
+        boxes_per_item(items, dataset),
+        [boxes[item.recording][item.start : item.stop].sum(0) for item in items],
     )
 
 

@@ -45,8 +45,8 @@ def fake(frames=FRAMES, seed=7):
         single_clips=clips,
         clip_length=LENGTH,
         metainfo=dict(classes=("common", "rare")),
-        boxes_per_class=lambda s: np.array(
-            [s.stop - s.start, (s.stop - s.start) * (s.recording == RARE)]
+        boxes_before=lambda recording, frames: np.stack(
+            [frames, np.multiply(frames, recording == RARE)], 1
         ),
     )
     return SimpleNamespace(dataset=dataset, seed=seed)

@@ -10,6 +10,7 @@ import numpy as np
 from etram_mmdet.datasets import ETraMDataset
 from etram_mmdet.datasets.recording_frames import FolderSequence
 from etram_mmdet.datasets.statistics import digest, fingerprint, frame_step_us
+from etram_mmdet.utils.shared_arrays import SharedArrays
 from tests.helpers.sequence_folders import forget_checksums
 
 
@@ -74,6 +75,7 @@ def test_one_moved_box_changes_it(sample):
     before = of(sample)
     dataset = ETraMDataset(f"{sample}/", "train", [])
     sequence = dataset.sequences[1]
-    sequence._bboxes = sequence._bboxes + np.float32([1, 0, 1, 0])
+    moved = sequence.arrays["bboxes"] + np.float32([1, 0, 1, 0])
+    sequence.arrays = SharedArrays({**sequence.arrays, "bboxes": moved})
     after = fingerprint(dataset)
     assert after["sha256"] != before["sha256"] and after["boxes"] == before["boxes"]

@@ -136,7 +136,7 @@ def _protocols(val: BaseLoop) -> list[str]:
 def _data(dataset: ETraMDataset) -> list[str]:
     if not isinstance(dataset, ETraMDataset):
         return [repr(dataset)]
-    counts = dataset.box_statistics().counts
+    counts = dataset.box_counts
     classes = dataset.metainfo["classes"]
     present = [
         f"{name} {number:,}"
@@ -156,7 +156,7 @@ def _data(dataset: ETraMDataset) -> list[str]:
 def _unlearnt(train: ETraMDataset, val: ETraMDataset) -> list[str]:
     if not (isinstance(train, ETraMDataset) and isinstance(val, ETraMDataset)):
         return []
-    seen, asked = (d.box_statistics().counts for d in (train, val))
+    seen, asked = (d.box_counts for d in (train, val))
     names = [
         name
         for name, a, b in zip(train.metainfo["classes"], seen, asked, strict=True)
