@@ -188,13 +188,10 @@ class ETraMDataset(BaseDataset):
     def _segments(self, index: int) -> Segments:
         sequence = self.sequences[index]
         if self.test_mode:
-            return Segments.of(
-                [
-                    evaluation_segment(
-                        index, sequence.labelled, sequence.num_frames, self.clip_length
-                    )
-                ]
+            whole = evaluation_segment(
+                index, sequence.labelled, sequence.num_frames, self.clip_length
             )
+            return Segments.of([whole])
         return training_segments(index, sequence.labelled, self.clip_length)
 
     def _tell_left_out(self) -> None:
@@ -276,12 +273,13 @@ class ETraMDataset(BaseDataset):
     def box_statistics(self) -> BoxStatistics:
         """Class and size of every box on a labelled frame, before augmentation."""
         arrays = [sequence.arrays for sequence in self.sequences]
-        sizes_px = [a["bboxes"][:, 2:] - a["bboxes"][:, :2] for a in arrays]
-        return BoxStatistics(
-            tuple(self._metainfo["classes"]),
-            np.concatenate([a["labels"] for a in arrays], dtype=np.int64),
-            np.concatenate(sizes_px),
-        )
+        labels = np.concatenate([a["labels"] for a in arrays], dtype=np.int64)
+        sizes_px = np.empty((len(labels), 2), np.float32)
+        first = 0
+        for corners in (a["bboxes"] for a in arrays):
+            np.subtract(corners[:, 2:], corners[:, :2], out=sizes_px[first:][: len(corners)])
+            first += len(corners)
+        return BoxStatistics(tuple(self._metainfo["classes"]), labels, sizes_px)
 
     def get_data_info(self, idx: int) -> dict:
         """Facts and boxes of labelled frame ``idx`` before augmentation, under mmdet's names."""

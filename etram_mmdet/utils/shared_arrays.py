@@ -1,10 +1,10 @@
 """Arrays that a process shares with the processes that it starts, instead of copying them.
 
 Loading processes get the data set that they load from. A forked process sees the memory of its
-parent in any case. To a spawned one everything is sent, arrays byte by byte. Arrays that lie in one
-:class:`_SharedMemory` are not: only the number of its file is sent, and both processes map that
-file. It has no name and lies in memory only, so neither the size of ``/dev/shm`` limits it nor does
-a killed process leave it behind.
+parent in any case. To a spawned one everything is sent, arrays byte by byte. Arrays that :func:`share`
+moved are not: only the number of a file is sent, and both processes map that file. It has no name
+and lies in memory only, so neither the size of ``/dev/shm`` limits it nor does a killed process
+leave it behind.
 """
 
 from __future__ import annotations
@@ -19,22 +19,28 @@ from multiprocessing.reduction import DupFd
 import numpy as np
 
 _ALIGNED = 64  # bytes: every array begins at a multiple, as NumPy's own do
+# From this size on arrays get memory of their own, which goes back to the system when they are
+# moved. That of small arrays would stay with the process.
+_LARGE_BYTES = 1 << 16
+_ANONYMOUS = -1
 _Place = tuple[int, tuple[int, ...], str]  # first byte, shape and type of an array
 
 
 class SharedArrays(Mapping[str, np.ndarray]):
     """Arrays by name. After :func:`share` they lie in shared memory and can only be read.
 
-    Sent to a process that is being started they are not copied, anywhere else they are.
+    Sent to a process that is being started they are then not copied; anywhere else they are.
 
     Args:
-        arrays: the arrays by name.
+        arrays: the arrays by name; they are copied if they are large.
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
         self._arrays = dict(arrays)
-        self._memory: _SharedMemory | None = None
+        self._memory: _Memory | None = None
         self._places: dict[str, _Place] = {}
+        if self.num_bytes >= _LARGE_BYTES:
+            self._move(_Memory(self.num_bytes), 0)
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self._arrays[name]
@@ -48,21 +54,27 @@ class SharedArrays(Mapping[str, np.ndarray]):
     @property
     def num_bytes(self) -> int:
         """Bytes that the arrays need in shared memory."""
-        return sum(-(-array.nbytes // _ALIGNED) * _ALIGNED for array in self._arrays.values())
+        return sum(map(_padded_bytes, self._arrays.values()))
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether :func:`share` moved the arrays."""
+        return self._memory is not None and self._memory.number != _ANONYMOUS
 
     def __reduce__(self) -> tuple:
-        if self._memory is None or get_spawning_popen() is None:
-            return SharedArrays, (self._arrays,)
-        return _attached, (self._memory, self._places)
+        if self.is_shared and get_spawning_popen() is not None:
+            return _attached, (self._memory, self._places)
+        return SharedArrays, (self._arrays,)
 
-    def _move(self, memory: _SharedMemory, first: int) -> None:
-        """Copy the arrays into a memory, one after the other, and forget the old ones."""
+    def _move(self, memory: _Memory, first: int) -> int:
+        """Copy the arrays into a memory from byte ``first`` on; returns the byte behind them."""
         for name, array in self._arrays.items():
-            self._places[name] = (first, array.shape, array.dtype.str)
+            self._places[name] = first, array.shape, array.dtype.str
             memory.view(self._places[name], writable=True)[...] = array
             self._arrays[name] = memory.view(self._places[name])
-            first += -(-array.nbytes // _ALIGNED) * _ALIGNED
+            first += _padded_bytes(array)
         self._memory = memory
+        return first
 
 
 def share(owners: Iterable[SharedArrays]) -> None:
@@ -71,27 +83,27 @@ def share(owners: Iterable[SharedArrays]) -> None:
     Args:
         owners: arrays to move; those that were moved before stay where they are.
     """
-    moving = [owner for owner in owners if owner._memory is None]
-    memory = _SharedMemory(sum(owner.num_bytes for owner in moving))
+    moving = [owner for owner in owners if not owner.is_shared]
+    num_bytes = sum(owner.num_bytes for owner in moving)
+    memory = _Memory(num_bytes, _nameless_file(num_bytes))
     first = 0
     for owner in moving:
-        num_bytes = owner.num_bytes
-        owner._move(memory, first)
-        first += num_bytes
+        first = owner._move(memory, first)
 
 
-class _SharedMemory:
-    """Memory that two processes map, ``num_bytes`` long.
+class _Memory:
+    """Memory that forked processes share, and others if it is the content of a file.
 
     Args:
         num_bytes: its size.
-        number: file descriptor of a memory of this size. Default: a new one.
+        number: descriptor of an open file of this size, which is closed with the memory. Default:
+            no file.
     """
 
-    def __init__(self, num_bytes: int, number: int | None = None) -> None:
-        self._num_bytes = num_bytes
-        self._number = _nameless_file(num_bytes) if number is None else number
-        self._map = mmap.mmap(self._number, max(num_bytes, 1))
+    def __init__(self, num_bytes: int, number: int = _ANONYMOUS) -> None:
+        self.num_bytes = num_bytes
+        self.number = number
+        self._map = mmap.mmap(number, max(num_bytes, 1))
 
     def view(self, place: _Place, writable: bool = False) -> np.ndarray:
         first, shape, dtype = place
@@ -100,26 +112,31 @@ class _SharedMemory:
         return array
 
     def __reduce__(self) -> tuple:
-        return _mapped, (self._num_bytes, DupFd(self._number))
+        return _mapped, (self.num_bytes, DupFd(self.number))
 
     def __del__(self) -> None:
-        if hasattr(self, "_number"):
-            os.close(self._number)
+        if self.number != _ANONYMOUS:
+            os.close(self.number)
 
 
-def _attached(memory: _SharedMemory, places: dict[str, _Place]) -> SharedArrays:
-    arrays = SharedArrays({name: memory.view(place) for name, place in places.items()})
+def _padded_bytes(array: np.ndarray) -> int:
+    return -(-array.nbytes // _ALIGNED) * _ALIGNED
+
+
+def _attached(memory: _Memory, places: dict[str, _Place]) -> SharedArrays:
+    arrays = SharedArrays({})
     arrays._memory = memory
     arrays._places = places
+    arrays._arrays = {name: memory.view(place) for name, place in places.items()}
     return arrays
 
 
-def _mapped(num_bytes: int, number: object) -> _SharedMemory:
-    return _SharedMemory(num_bytes, number.detach())
+def _mapped(num_bytes: int, number: object) -> _Memory:
+    return _Memory(num_bytes, number.detach())
 
 
 def _nameless_file(num_bytes: int) -> int:
-    """File descriptor of a new file without a name: in memory, or where that is unknown on disk."""
+    """Descriptor of a new file without a name: in memory, or on disk where systems lack those."""
     if hasattr(os, "memfd_create"):
         number = os.memfd_create("arrays")
     else:
