@@ -6,7 +6,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +16,12 @@ from etram_mmdet.events.class_mapping import IGNORED_ID, LEFT_OUT, ClassSet, sig
 from etram_mmdet.events.labels import BBOX_DTYPE
 from etram_mmdet.events.preprocessing.checksums import check_files
 from etram_mmdet.events.preprocessing.frame_store import FrameFile
-from etram_mmdet.events.preprocessing.frame_times import STEP_US
+from etram_mmdet.events.preprocessing.frame_times import STEP_US, start_us
 from etram_mmdet.events.preprocessing.sequence_folder import (
     MANIFEST,
-    class_names_of,
+    class_names_in,
     read_ignored,
     read_manifest,
-    recording_start_us,
     representation_path,
 )
 from etram_mmdet.events.representations import build_representation
@@ -274,10 +273,8 @@ class FolderSequence(RecordingFrames):
     def __init__(
         self, folder: Path, representation: dict, window_us: int, class_set: ClassSet
     ) -> None:
-        scale = build_representation(representation, 2, 2).scale
-        self.path = folder / representation_path(
-            build_representation(representation, 2, 2), window_us
-        )
+        built = build_representation(representation, 2, 2)
+        self.path = folder / representation_path(built, window_us)
         with os_errors(self.path, "read"):
             is_there = self.path.is_file()
         if not is_there:
@@ -286,25 +283,28 @@ class FolderSequence(RecordingFrames):
             num_tensors, *shape = frames.shape
             dtype = frames.dtype
         check_kind(self.path, shape[0], dtype, representation)
-        arrays = load_layout(folder, self.path, num_tensors)
-        sensor_px = None
-        if (folder / MANIFEST).is_file():  # RVT's own folders have none
+        read = cache(Path.read_bytes)  # every file is opened once
+        arrays = load_layout(folder, self.path, num_tensors, read)
+        facts = {}
+        if (folder / MANIFEST).is_file():  # RVT's own folders have none; RVT takes 0 as their start
             manifest = read_manifest(folder)
-            check_files(folder, manifest)
-            sensor_px = manifest["width"], manifest["height"]
+            check_files(folder, manifest, read)
+            facts = dict(
+                sensor_px=(manifest["width"], manifest["height"]),
+                start_us=start_us(manifest["t_first_us"]),
+                id_names=class_names_in(manifest),
+            )
         labels = folder / "labels_v2" / "labels.npz"
         super().__init__(
             folder.name,
             tuple(shape),
             dtype,
-            scale,
+            built.scale,
             **arrays,
             class_set=class_set,
             label_file=labels,
-            ignored=read_ignored(folder),
-            start_us=recording_start_us(folder),
-            id_names=class_names_of(folder),
-            sensor_px=sensor_px,
+            ignored=read_ignored(folder, read),
+            **facts,
         )
 
     def read(self, start: int, stop: int) -> np.ndarray:

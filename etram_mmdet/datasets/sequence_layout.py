@@ -5,6 +5,7 @@ Converters of other people write such folders too.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -17,6 +18,7 @@ from etram_mmdet.events.representations import build_representation
 from etram_mmdet.utils.errors import InputError
 
 _TOLERANCE_US = 25_000
+_Read = Callable[[Path], bytes]
 _BOX_FIELDS = ("x", "y", "w", "h", "class_id")
 
 
@@ -41,13 +43,16 @@ def check_kind(path: Path, channels: int, dtype: np.dtype, config: dict) -> None
         )
 
 
-def load_layout(folder: Path, path: Path, num_tensors: int) -> dict[str, np.ndarray]:
+def load_layout(
+    folder: Path, path: Path, num_tensors: int, read: _Read | None = None
+) -> dict[str, np.ndarray]:
     """Read the arrays of a sequence folder that connect frames with boxes.
 
     Args:
         folder: sequence folder in RVT's layout.
         path: its file of frames.
         num_tensors: number of frames in that file.
+        read: gives the content of a file, which is then not opened. Default: none.
 
     Returns:
         ``t_us``, ``labelled``, ``boxes`` and ``first_row``, as :class:`RecordingFrames` takes
@@ -60,16 +65,19 @@ def load_layout(folder: Path, path: Path, num_tensors: int) -> dict[str, np.ndar
     labels = folder / "labels_v2" / "labels.npz"
     stamps = path.with_name("timestamps_us.npy")
     index = path.with_name("objframe_idx_2_repr_idx.npy")
-    t_us = load_integers(stamps)
-    labelled = load_integers(index)
-    boxes = load_boxes_of(labels)
-    first_row = load_integers(labels, "objframe_idx_2_label_idx")
+    t_us = load_integers(stamps, read=read)
+    labelled = load_integers(index, read=read)
+    boxes = load_boxes_of(labels, read)
+    first_row = load_integers(labels, "objframe_idx_2_label_idx", read)
     if num_tensors != len(t_us):
         _refuse(path, f"{num_tensors} tensors, but timestamps_us has {len(t_us)}")
     _check_stamps(stamps, t_us)
     _check_rows(labels, first_row, len(boxes))
     _check_index(index, labelled, len(first_row), len(t_us))
-    _check_times(folder, t_us, labelled, boxes, first_row)
+    times = folder / "labels_v2" / "timestamps_us.npy"
+    if times.is_file():  # only RVT's preprocessing and this package use this file
+        _check_label_times(times, load_integers(times, read=read), t_us, labelled)
+    _check_box_times(labels, t_us, labelled, boxes, first_row)
     return dict(t_us=t_us, labelled=labelled, boxes=boxes, first_row=first_row)
 
 
@@ -79,17 +87,18 @@ def _refuse(path: Path, problem: str) -> NoReturn:
     )
 
 
-def load_integers(path: Path, member: str | None = None) -> np.ndarray:
+def load_integers(path: Path, member: str | None = None, read: _Read | None = None) -> np.ndarray:
     """Read an array (n,) of times, indices or rows as int64.
 
     Args:
         path: ``.npy`` or ``.npz`` file.
         member: name of the array in a ``.npz`` file. Default: none.
+        read: gives the content of a file, which is then not opened. Default: none.
 
     Raises:
         InputError: when it holds something else, or numbers whose differences could overflow.
     """
-    rows = load_array(path, member, PREPROCESS_AGAIN)
+    rows = load_array(path, member, PREPROCESS_AGAIN, read)
     if rows.ndim != 1 or rows.dtype.kind not in "iu":
         _refuse(
             path,
@@ -109,16 +118,17 @@ def _check_small(path: Path, name: str, rows: np.ndarray) -> None:
         )
 
 
-def load_boxes_of(path: Path) -> np.ndarray:
+def load_boxes_of(path: Path, read: _Read | None = None) -> np.ndarray:
     """Read the boxes (N,) of a ``labels.npz``.
 
     Args:
         path: the file.
+        read: gives the content of a file, which is then not opened. Default: none.
 
     Raises:
         InputError: when it holds no boxes, or a box is NaN or infinite.
     """
-    boxes = load_array(path, "labels", PREPROCESS_AGAIN)
+    boxes = load_array(path, "labels", PREPROCESS_AGAIN, read)
     fields = dict(boxes.dtype.fields or {})
     numbers = {name for name, (dtype, *_) in fields.items() if dtype.kind in "iuf"}
     if boxes.ndim != 1 or not {*_BOX_FIELDS, *fields.keys() & {"t", "track_id"}} <= numbers:
@@ -170,32 +180,38 @@ def _check_index(path: Path, labelled: np.ndarray, num_rows: int, num_frames: in
         )
 
 
-def _check_times(
-    folder: Path, t_us: np.ndarray, labelled: np.ndarray, boxes: np.ndarray, first_row: np.ndarray
+def _check_label_times(
+    path: Path, label_us: np.ndarray, t_us: np.ndarray, labelled: np.ndarray
 ) -> None:
     """Raise ``InputError`` when the labels' own times contradict the indices.
 
     An index then leads to the boxes of another frame. Times may differ by up to half of the usual
     step between frames; beyond that a label would belong to another frame.
     """
-    frame_us = t_us[labelled]
-    tolerance_us = np.median(np.diff(t_us)) / 2 if len(t_us) > 1 else _TOLERANCE_US
-    times = folder / "labels_v2" / "timestamps_us.npy"
-    if times.is_file():  # only RVT's preprocessing and this package use this file
-        label_us = load_integers(times)
-        if label_us.shape != frame_us.shape:
-            _refuse(times, f"{len(label_us)} label times for {len(frame_us)} labelled frames")
-        if (off_us := _furthest(label_us, frame_us)) > tolerance_us:
-            _refuse(times, f"up to {off_us:,} us off the frames that objframe_idx_2_repr_idx names")
-    if "t" in boxes.dtype.names and len(first_row):
-        owner_us = np.repeat(frame_us, np.diff(np.append(first_row, len(boxes))))
-        if (off_us := _furthest(boxes["t"][first_row[0] :], owner_us)) > tolerance_us:
-            _refuse(
-                folder / "labels_v2" / "labels.npz",
-                f"boxes are up to {off_us:,} us off the frames that objframe_idx_2_label_idx gives "
-                "them; it should hold the row at which each frame's boxes begin, in rows sorted by "
-                "time",
-            )
+    if label_us.shape != labelled.shape:
+        _refuse(path, f"{len(label_us)} label times for {len(labelled)} labelled frames")
+    if (off_us := _furthest(label_us, t_us[labelled])) > _tolerance_us(t_us):
+        _refuse(path, f"up to {off_us:,} us off the frames that objframe_idx_2_repr_idx names")
+
+
+def _check_box_times(
+    path: Path, t_us: np.ndarray, labelled: np.ndarray, boxes: np.ndarray, first_row: np.ndarray
+) -> None:
+    """Raise ``InputError`` when the boxes' own times contradict the rows, likewise."""
+    if "t" not in boxes.dtype.names or not len(first_row):
+        return
+    owner_us = np.repeat(t_us[labelled], np.diff(np.append(first_row, len(boxes))))
+    if (off_us := _furthest(boxes["t"][first_row[0] :], owner_us)) > _tolerance_us(t_us):
+        _refuse(
+            path,
+            f"boxes are up to {off_us:,} us off the frames that objframe_idx_2_label_idx gives "
+            "them; it should hold the row at which each frame's boxes begin, in rows sorted by "
+            "time",
+        )
+
+
+def _tolerance_us(t_us: np.ndarray) -> float:
+    return np.median(np.diff(t_us)) / 2 if len(t_us) > 1 else _TOLERANCE_US
 
 
 def _furthest(a_us: np.ndarray, b_us: np.ndarray) -> int:

@@ -1,10 +1,10 @@
 """Arrays that a process shares with the processes that it starts, instead of copying them.
 
 Loading processes get the data set that they load from. A forked process sees the memory of its
-parent in any case. To a spawned one everything is sent, arrays byte by byte. Arrays that :func:`share`
-moved are not: only the number of a file is sent, and both processes map that file. It has no name
-and lies in memory only, so neither the size of ``/dev/shm`` limits it nor does a killed process
-leave it behind.
+parent in any case. To a spawned one everything is sent, arrays byte by byte. Arrays that
+:func:`share` moved are not: only the number of a file is sent, and both processes map that file. It
+has no name and lies in memory only, so neither the size of ``/dev/shm`` limits it nor does a killed
+process leave it behind.
 """
 
 from __future__ import annotations

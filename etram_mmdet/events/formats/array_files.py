@@ -7,8 +7,9 @@ those other files.
 
 from __future__ import annotations
 
+import io
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -160,24 +161,30 @@ def _check_chunks(path: Path, name: str, data: h5py.Dataset) -> None:
         )
 
 
-def load_array(path: Path, member: str | None = None, advice: str = "copy it again") -> np.ndarray:
+def load_array(
+    path: Path,
+    member: str | None = None,
+    advice: str = "copy it again",
+    read: Callable[[Path], bytes] | None = None,
+) -> np.ndarray:
     """Read the array of a ``.npy`` file or a member of a ``.npz`` file; Python objects are refused.
 
     Args:
         path: the file.
         member: name of the array in a ``.npz`` file. Default: ``path`` is a ``.npy`` file.
         advice: next step for the user, the end of the error message.
+        read: gives the content of the file, which is then not opened. Default: none.
 
     Raises:
         InputError: when the array cannot be read.
     """
     check_is_file(path)
     try:
-        if member is None:
-            with path.open("rb") as file:
-                return read_array(file, path.stat().st_size)
-        with open_archive(path) as archive, archive.open(f"{member}.npy") as file:
-            return read_array(file, archive.getinfo(f"{member}.npy").file_size)
+        with io.BytesIO(read(path)) if read else path.open("rb") as whole:
+            if member is None:
+                return read_array(whole, path.stat().st_size)
+            with open_archive(path, whole) as archive, archive.open(f"{member}.npy") as file:
+                return read_array(file, archive.getinfo(f"{member}.npy").file_size)
     except Exception as error:  # a damaged header may raise any error
         if has_cause(error):
             raise InputError(f"{path}: cannot be read: {because(error, path)}") from error

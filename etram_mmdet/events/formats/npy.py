@@ -71,17 +71,18 @@ def read_array(file: BinaryIO, num_bytes: int) -> np.ndarray:
     return np.frombuffer(data, dtype).reshape(shape, order="F" if is_fortran else "C")
 
 
-def open_archive(path: Path) -> zipfile.ZipFile:
+def open_archive(path: Path, file: BinaryIO | None = None) -> zipfile.ZipFile:
     """Open a ``.npz`` file whose members claim possible sizes.
 
     Args:
         path: the file.
+        file: the same file, open. Default: it is opened.
 
     Raises:
         ValueError: when the claimed sizes are impossible, or a member is compressed in another way
             than NumPy does. ``zipfile`` raises errors of its own for a damaged archive.
     """
-    archive = zipfile.ZipFile(path)
+    archive = zipfile.ZipFile(file or path)
     problem = _problem_of(archive.infolist(), path.stat().st_size)
     if problem:
         archive.close()

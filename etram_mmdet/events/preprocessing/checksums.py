@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 from etram_mmdet.events.formats.array_files import PREPROCESS_AGAIN
@@ -16,6 +17,7 @@ from etram_mmdet.utils.files import os_errors
 
 KEY = "crc32"
 _REST = "the rest of this file"
+_Read = Callable[[Path], bytes]
 
 
 def with_checksums(folder: Path, manifest: dict) -> dict:
@@ -33,15 +35,15 @@ def with_checksums(folder: Path, manifest: dict) -> dict:
     }
 
 
-def _checksums_of(folder: Path, manifest: dict) -> dict[str, int]:
+def _checksums_of(folder: Path, manifest: dict, read: _Read = Path.read_bytes) -> dict[str, int]:
     """CRC-32 by path of every ``.npy`` below ``folder``, and of ``manifest`` itself."""
     return {
         **_rest_of(manifest),
-        **{path.relative_to(folder).as_posix(): _crc32_of(path) for path in _arrays(folder)},
+        **{path.relative_to(folder).as_posix(): _crc32_of(path, read) for path in _arrays(folder)},
     }
 
 
-def check_files(folder: Path, manifest: dict) -> None:
+def check_files(folder: Path, manifest: dict, read: _Read = Path.read_bytes) -> None:
     """Compare the files of a sequence folder with the checksums in its manifest.
 
     Folders of older versions have no checksums and pass.
@@ -49,13 +51,14 @@ def check_files(folder: Path, manifest: dict) -> None:
     Args:
         folder: sequence folder.
         manifest: content of its ``sequence.json``.
+        read: gives the content of a file. Default: it is opened.
 
     Raises:
         InputError: when a file is missing or differs from the written one.
     """
     path = folder / "sequence.json"
     written = manifest.get(KEY, {})
-    found = _checksums_of(folder, manifest) if written else {}
+    found = _checksums_of(folder, manifest, read) if written else {}
     for name, expected in written.items():
         file = path if name == _REST else folder / name
         on_purpose = f"{PREPROCESS_AGAIN}. If you changed it on purpose, remove {KEY!r} from {path}"
@@ -72,9 +75,9 @@ def _arrays(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*.npy") if path.is_file())
 
 
-def _crc32_of(path: Path) -> int:
+def _crc32_of(path: Path, read: _Read) -> int:
     with os_errors(path, "read"):
-        return zlib.crc32(path.read_bytes())
+        return zlib.crc32(read(path))
 
 
 def _rest_of(manifest: dict) -> dict[str, int]:

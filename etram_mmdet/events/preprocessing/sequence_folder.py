@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
@@ -21,7 +21,7 @@ from etram_mmdet.events.formats.new_hdf5 import new_hdf5
 from etram_mmdet.events.labels import BBOX_DTYPE, check_finite
 from etram_mmdet.events.preprocessing.checksums import with_checksums
 from etram_mmdet.events.preprocessing.frame_store import create_frames, write_frames
-from etram_mmdet.events.preprocessing.frame_times import Frames, start_us
+from etram_mmdet.events.preprocessing.frame_times import Frames
 from etram_mmdet.events.preprocessing.manifest_checks import problem_of
 from etram_mmdet.events.representations import Representation
 from etram_mmdet.utils.claims import try_claim
@@ -210,11 +210,12 @@ def write_ignored(folder: Path, boxes: np.ndarray) -> None:
     np.save(folder / IGNORED, boxes)
 
 
-def read_ignored(folder: Path) -> np.ndarray:
+def read_ignored(folder: Path, read: Callable[[Path], bytes] | None = None) -> np.ndarray:
     """Read the boxes that evaluation ignores; none in RVT's own and in older folders.
 
     Args:
         folder: the sequence folder.
+        read: gives the content of a file, which is then not opened. Default: none.
 
     Raises:
         InputError: when the file is damaged.
@@ -222,7 +223,7 @@ def read_ignored(folder: Path) -> np.ndarray:
     path = folder / IGNORED
     if not path.exists():
         return np.empty(0, BBOX_DTYPE)
-    boxes = load_array(path, advice=PREPROCESS_AGAIN)
+    boxes = load_array(path, advice=PREPROCESS_AGAIN, read=read)
     if boxes.dtype != BBOX_DTYPE or boxes.ndim != 1:
         raise InputError(
             f"{path}: {boxes.dtype} {boxes.shape}, expected boxes of {BBOX_DTYPE}; "
@@ -245,25 +246,22 @@ def forgotten_boxes(folder: Path) -> int:
     return read_manifest(folder)["dropped"].get("boxes_too_small", 0)
 
 
-def recording_start_us(folder: Path) -> int:
-    """Start of a folder's recording on its clock, in microseconds.
-
-    It is 0 for RVT's own folders, as RVT assumes.
-
-    Args:
-        folder: the sequence folder.
-    """
-    return start_us(read_manifest(folder)["t_first_us"]) if (folder / MANIFEST).is_file() else 0
-
-
 def class_names_of(folder: Path) -> dict[int, str]:
     """Names of the class ids in a folder; empty if unknown, as in RVT's own and in older folders.
 
     Args:
         folder: the sequence folder.
     """
-    names = read_manifest(folder).get("class_names", {}) if (folder / MANIFEST).is_file() else {}
-    return {int(key): name for key, name in names.items()}
+    return class_names_in(read_manifest(folder)) if (folder / MANIFEST).is_file() else {}
+
+
+def class_names_in(manifest: dict) -> dict[int, str]:
+    """Names of the class ids of a folder; empty if unknown.
+
+    Args:
+        manifest: content of its ``sequence.json``.
+    """
+    return {int(key): name for key, name in manifest.get("class_names", {}).items()}
 
 
 def representation_path(representation: Representation, window_us: int) -> PurePosixPath:
