@@ -20,8 +20,16 @@ from etram_mmdet.datasets.clips import (
     single_clips,
     training_segments,
 )
+from etram_mmdet.datasets.dataset_checks import (
+    boxes_forgotten,
+    check_shapes,
+    chosen_recordings,
+    other_order,
+    padding,
+)
 from etram_mmdet.datasets.frame_paths import frame_path, register_frames
 from etram_mmdet.datasets.recording_frames import FolderSequence, RecordingFrames
+from etram_mmdet.datasets.sequence_folders import sequence_folders
 from etram_mmdet.datasets.statistics import BoxStatistics
 from etram_mmdet.datasets.transforms.formatting import instances
 from etram_mmdet.datasets.transforms.frame_transforms import build_pipeline
@@ -32,13 +40,9 @@ from etram_mmdet.events.class_sets import (
     complete_metainfo,
     get_class_set,
 )
-from etram_mmdet.events.labels import MIN_SIDE_PX
-from etram_mmdet.events.preprocessing.sequence_folder import forgotten_boxes
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.utils.errors import InputError
-from etram_mmdet.utils.files import os_errors
 from etram_mmdet.utils.shared_arrays import share
-from etram_mmdet.utils.text import printable
 
 
 @DATASETS.register_module()
@@ -143,18 +147,14 @@ class ETraMDataset(BaseDataset):
         if self._fully_initialized:
             return
         sequences = self.load_sequences(self.data_root, self.classes)
-        self.sequences = self._wanted([s for s in sequences if len(s.labelled)])
+        labelled = [s for s in sequences if len(s.labelled)]
+        self.sequences = chosen_recordings(labelled, self.indices, self.folder)
         self._tell_left_out()
         unlabelled = [s.name for s in sequences if not len(s.labelled)]
         if unlabelled:
-            print_log(
-                f"{self.folder}: recordings without labels are left out: {', '.join(unlabelled)}",
-                "current",
-                logging.WARNING,
-            )
-        self._check_shapes()
-        if not self.test_mode:
-            self._warn_of_padding()
+            self._warn(f"recordings without labels are left out: {', '.join(unlabelled)}")
+        check_shapes(self.sequences, self.folder)
+        self._warn(None if self.test_mode else padding(self.sequences, self.clip_length))
         numbered = list(enumerate(self.sequences))
         self.segments = Segments.joined(self._segments(i) for i, _ in numbered)
         self.single_clips = Segments.joined(
@@ -173,9 +173,9 @@ class ETraMDataset(BaseDataset):
         self._fully_initialized = True
 
     def load_sequences(self, data_root: Path, classes: ClassSet) -> list[RecordingFrames]:
-        folders = _sequence_folders(data_root / self.split)
+        folders = sequence_folders(data_root / self.split)
         if self.test_mode:
-            _warn_of_forgotten_boxes(folders)
+            self._warn(boxes_forgotten(folders))
         return [
             FolderSequence(folder, self.representation, self.window_us, classes)
             for folder in folders
@@ -197,16 +197,11 @@ class ETraMDataset(BaseDataset):
     def _tell_left_out(self) -> None:
         if told := self.told_of_left_out():
             print_log(f"{self.folder}: {told}", "current")
-        chosen = self.classes.classes
-        first = get_class_set(self.class_set).classes[: len(chosen)]
-        if chosen != first and sorted(chosen) == sorted(first):
-            text = (
-                f"{self.folder}: metainfo chooses {', '.join(chosen)} of class_set "
-                f"{self.classes.name!r} by name; earlier versions read them as the names of ids 0 "
-                f"to {len(chosen) - 1} in this order. For that, set "
-                f"class_set=dict(classes={chosen})"
-            )
-            print_log(text, "current", logging.WARNING)
+        self._warn(other_order(self.classes, get_class_set(self.class_set)))
+
+    def _warn(self, text: str | None) -> None:
+        if text:
+            print_log(f"{self.folder}: {text}", "current", logging.WARNING)
 
     def told_of_left_out(self) -> str:
         """Number of boxes per class that ``class_set`` or ``metainfo`` leaves out, as text.
@@ -216,30 +211,6 @@ class ETraMDataset(BaseDataset):
         counts = sum((sequence.left_out for sequence in self.sequences), Counter())
         listed = ", ".join(f"{name} {number}" for name, number in sorted(counts.items()))
         return f"boxes of classes that are left out: {listed}" if counts else ""
-
-    def _check_shapes(self) -> None:
-        if not self.sequences:
-            raise InputError(
-                f"{self.folder}: no sequence has a labelled frame; preprocess recordings with "
-                "labels"
-            )
-        shapes = {(s.channels, *s.hw): s.name for s in self.sequences}
-        if len(shapes) > 1:
-            listed = ", ".join(f"{shape} ({name})" for shape, name in shapes.items())
-            raise InputError(
-                f"{self.folder}: sequences differ in (channels, height, width): {listed}; put them "
-                "into separate folders"
-            )
-
-    def _warn_of_padding(self) -> None:
-        longest = max(s.num_frames for s in self.sequences)
-        if self.clip_length > longest:
-            text = (
-                f"{self.folder}: clip_length={self.clip_length}, but its longest recording has "
-                f"{longest} frames: every clip is filled up with empty frames; set --cfg-options "
-                f"train_dataloader.dataset.clip_length={longest}"
-            )
-            print_log(text, "current", logging.WARNING)
 
     def __len__(self) -> int:
         """Number of labelled frames."""
@@ -296,30 +267,6 @@ class ETraMDataset(BaseDataset):
 
     def _ignored_instances(self, sequence: RecordingFrames, frame: int) -> list[dict]:
         return instances(*sequence.ignored_of(frame), is_ignored=True) if self.test_mode else []
-
-    def _wanted(self, sequences: list[RecordingFrames]) -> list[RecordingFrames]:
-        """The recordings that ``indices`` names; all of them when it is None."""
-        if self.indices is None or not sequences:
-            return sequences
-        numbers = range(len(sequences))
-        if isinstance(self.indices, int):
-            chosen = numbers[: self.indices] if self.indices > 0 else numbers[self.indices :]
-            is_right = 0 < abs(self.indices) == len(chosen)
-        else:
-            chosen = self.indices
-            is_right = 0 < len(chosen) == len(set(chosen) & set(numbers))
-        if not is_right:
-            raise InputError(
-                f"{self.folder}: indices={self.indices}, but there are {len(numbers)} recordings "
-                "with labels; give the number of recordings, or a list of different numbers from 0 "
-                f"to {numbers[-1]}"
-            )
-        print_log(
-            f"{self.folder}: uses {len(chosen)} of {len(numbers)} recordings, chosen by the key "
-            "indices",
-            "current",
-        )
-        return [sequences[number] for number in chosen]
 
     def get_cat_ids(self, idx: int) -> list[int]:
         """Class of every box of labelled frame ``idx``."""
@@ -463,39 +410,3 @@ class ETraMDataset(BaseDataset):
             flip=False,
             flip_direction=None,
         )
-
-
-def _warn_of_forgotten_boxes(folders: list[Path]) -> None:
-    forgotten = sum(map(forgotten_boxes, folders))
-    if forgotten:
-        print_log(
-            f"{folders[0].parent}: was preprocessed by a version that left out boxes under "
-            f"{MIN_SIDE_PX} px, up to {forgotten} of them: detections of such objects count as "
-            "false alarms. Run tools/preprocess.py with --overwrite, so that they are ignored",
-            "current",
-            logging.WARNING,
-        )
-
-
-def _sequence_folders(folder: Path) -> list[Path]:
-    with os_errors(folder, "read"):
-        is_there = folder.is_dir()
-        # tools/preprocess.py builds a sequence under a name with a leading dot
-        inside = sorted(f for f in folder.iterdir() if f.name[0] != ".") if is_there else []
-    if not is_there:
-        raise InputError(
-            f"{folder}: no such data folder. Make a synthetic sample with `python "
-            "tools/make_sample.py RAW`, or put eTraM's recordings into RAW; then run `python "
-            f"tools/preprocess.py RAW {folder.parent}`"
-        )
-    folders = [f for f in inside if (f / "labels_v2").is_dir()]
-    if not folders:
-        raise InputError(
-            f"{folder}: holds no preprocessed sequence; run `python tools/preprocess.py RAW "
-            f"{folder.parent}` first"
-        )
-    for name in (f.name for f in folders if printable(f.name) != f.name):
-        raise InputError(
-            f"{folder}: the name {printable(name)} of a sequence is not UTF-8; rename the folder"
-        )
-    return folders
