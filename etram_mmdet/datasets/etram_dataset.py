@@ -42,7 +42,7 @@ from etram_mmdet.events.class_sets import (
 )
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.utils.errors import InputError
-from etram_mmdet.utils.shared_arrays import share
+from etram_mmdet.utils.shared_arrays import is_sent_to_new_process, share
 
 
 @DATASETS.register_module()
@@ -166,11 +166,15 @@ class ETraMDataset(BaseDataset):
         self._count_frames()
 
     def _count_frames(self) -> None:
-        """Number the frames, and move all arrays into memory that loading processes share."""
-        share(s.arrays for s in (*self.sequences, self.segments, self.single_clips))
         self._first_item = np.cumsum([0, *(len(s.labelled) for s in self.sequences)])
         self._first_img_id = np.cumsum([0, *(s.num_frames for s in self.sequences)])
         self._fully_initialized = True
+
+    def __getstate__(self) -> dict:
+        """The data set as a spawned loading process gets it: without a copy of its arrays."""
+        if is_sent_to_new_process() and self._fully_initialized:
+            share(s.arrays for s in (*self.sequences, self.segments, self.single_clips))
+        return self.__dict__
 
     def load_sequences(self, data_root: Path, classes: ClassSet) -> list[RecordingFrames]:
         folders = sequence_folders(data_root / self.split)

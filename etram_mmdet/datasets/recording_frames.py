@@ -40,7 +40,7 @@ class RecordingFrames(ABC):
     ``box_counts`` is the number of boxes per class on labelled frames, counted once, here.
 
     Every number of a frame or box lies in one of ``arrays``, in a type as small as its values
-    allow, and none is a Python object. A data set moves these arrays into shared memory
+    allow, and none is a Python object. Loading processes share these arrays
     (``utils.shared_arrays``).
 
     Args:

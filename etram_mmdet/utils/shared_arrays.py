@@ -1,10 +1,10 @@
 """Arrays that a process shares with the processes that it starts, instead of copying them.
 
 Loading processes get the data set that they load from. A forked process sees the memory of its
-parent in any case. To a spawned one everything is sent, arrays byte by byte. Arrays that
-:func:`share` moved are not: only the number of a file is sent, and both processes map that file. It
-has no name and lies in memory only, so neither the size of ``/dev/shm`` limits it nor does a killed
-process leave it behind.
+parent. To a spawned one everything is sent, arrays byte by byte. Arrays that :func:`share` moved
+are not: only the number of a file is sent, and both processes map that file. It has no name and
+lies in memory only. So ``/dev/shm`` does not limit its size, and a killed process leaves nothing
+behind.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import mmap
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from multiprocessing.context import get_spawning_popen
 from multiprocessing.reduction import DupFd
 
@@ -27,7 +28,7 @@ _Place = tuple[int, tuple[int, ...], str]  # first byte, shape and type of an ar
 
 
 class SharedArrays(Mapping[str, np.ndarray]):
-    """Arrays by name. After :func:`share` they lie in shared memory and can only be read.
+    """Arrays by name, which can only be read. After :func:`share` they lie in shared memory.
 
     Sent to a process that is being started they are then not copied; anywhere else they are.
 
@@ -36,11 +37,12 @@ class SharedArrays(Mapping[str, np.ndarray]):
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
-        self._arrays = dict(arrays)
+        self._arrays = {name: _read_only(array) for name, array in arrays.items()}
         self._memory: _Memory | None = None
         self._places: dict[str, _Place] = {}
         if self.num_bytes >= _LARGE_BYTES:
-            self._move(_Memory(self.num_bytes), 0)
+            with suppress(OSError):  # a process may have only so many memories: 65,530 on Linux
+                self._move(_Memory(self.num_bytes), 0)
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self._arrays[name]
@@ -62,7 +64,7 @@ class SharedArrays(Mapping[str, np.ndarray]):
         return self._memory is not None and self._memory.number != _ANONYMOUS
 
     def __reduce__(self) -> tuple:
-        if self.is_shared and get_spawning_popen() is not None:
+        if self.is_shared and is_sent_to_new_process():
             return _attached, (self._memory, self._places)
         return SharedArrays, (self._arrays,)
 
@@ -75,6 +77,11 @@ class SharedArrays(Mapping[str, np.ndarray]):
             first += _padded_bytes(array)
         self._memory = memory
         return first
+
+
+def is_sent_to_new_process() -> bool:
+    """Whether the object that is being pickled goes to a process that is being started."""
+    return get_spawning_popen() is not None
 
 
 def share(owners: Iterable[SharedArrays]) -> None:
@@ -108,8 +115,7 @@ class _Memory:
     def view(self, place: _Place, writable: bool = False) -> np.ndarray:
         first, shape, dtype = place
         array = np.ndarray(shape, dtype, self._map, first)
-        array.flags.writeable = writable
-        return array
+        return array if writable else _read_only(array)
 
     def __reduce__(self) -> tuple:
         return _mapped, (self.num_bytes, DupFd(self.number))
@@ -117,6 +123,12 @@ class _Memory:
     def __del__(self) -> None:
         if self.number != _ANONYMOUS:
             os.close(self.number)
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def _padded_bytes(array: np.ndarray) -> int:
