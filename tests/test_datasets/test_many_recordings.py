@@ -8,6 +8,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -54,8 +55,11 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def few_files():
+    """`LIMIT` more files than other tests left open, which are not this test's matter."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (LIMIT, hard))
+    taken = set(map(int, os.listdir("/proc/self/fd")))
+    free = (number for number in range(soft) if number not in taken)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (next(islice(free, LIMIT, None)), hard))
     yield
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 

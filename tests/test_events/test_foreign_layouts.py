@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from types import ModuleType
 from typing import ClassVar
@@ -173,6 +175,36 @@ class TestColumns:
         )
         with pytest.raises(InputError, match="no order fits"):
             open_recording(tmp_path / "a.npy")
+
+    @pytest.mark.parametrize("kind", ["members", "no names", "no order", "damaged", "other"])
+    def test_a_file_that_is_refused_is_closed(self, kind, tmp_path):
+        """At once, and not when Python collects garbage, which may be in the midst of a test."""
+        columns = {}
+        numbers = encoders.numbers(self.EVENTS, "pytx", "i8")
+        if kind == "members":
+            path = encoders.WRITERS["npz columns"][1](tmp_path / "a.npz", self.EVENTS)
+            columns = dict(columns="t,x,y,p")
+        elif kind == "no names":
+            np.savez(path := tmp_path / "a.npz", a=numbers[:, 0], b=numbers[:, 1])
+        elif kind == "no order":
+            np.save(path := tmp_path / "a.npy", np.asfortranarray(numbers))
+        elif kind == "damaged":
+            np.savez(path := tmp_path / "a.npz", **self.EVENTS)
+            with zipfile.ZipFile(path, "a") as archive:
+                archive.writestr("z.npy", b"no header")
+        else:
+            np.savez(path := tmp_path / "a.npz", **self.EVENTS, other=np.zeros(7))
+        gc.disable()
+        try:
+            if kind == "other":
+                open_recording(path).close()
+            else:
+                with pytest.raises(InputError):
+                    open_recording(path, **columns)
+            links = [os.path.realpath(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd")]
+        finally:
+            gc.enable()
+        assert str(path) not in links
 
 
 class TestFloatingPoint:

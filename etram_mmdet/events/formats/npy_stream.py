@@ -51,6 +51,14 @@ class NpyStream:
     def _begin(self) -> BinaryIO:
         """Open the file and go to its first row."""
         file = self._open()
+        try:
+            self._go_to_first_row(file)
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+    def _go_to_first_row(self, file: BinaryIO) -> None:
         self.shape, is_fortran, self.dtype = read_header(file, self._num_bytes)
         self.is_by_column = is_fortran and len(self.shape) == 2
         self._row = self.dtype
@@ -59,7 +67,6 @@ class NpyStream:
         elif len(self.shape) == 2 and self.shape[1]:
             self._row = np.dtype((self.dtype, (self.shape[1],)))
         self._position = 0
-        return file
 
     def of_column(self, column: int) -> NpyStream:
         """A stream of one column of this array.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -81,6 +81,7 @@ class NumpyRecording(IndexedRecording):
             members = self._members(path)
             self._columns, length = self._find_columns(path, members, places)
             head = 0, min(length, _EVENTS_PER_BLOCK)
+            self._close_others()
             self.stamps_are_seconds = are_seconds(self._column("t", *head))
             size = _stated_px(path, members)
             self.size_is_assumed = size is None
@@ -98,6 +99,19 @@ class NumpyRecording(IndexedRecording):
         for stream in self._streams:
             stream.close()
 
+    def _kept(self, stream: NpyStream) -> NpyStream:
+        """The same stream, which ``close`` closes, also if the file turns out to be unusable."""
+        self._streams.append(stream)
+        return stream
+
+    def _close_others(self) -> None:
+        """Close the streams of which no column is read, such as those of the sensor's size."""
+        used = {id(column.stream): column.stream for column in self._columns.values()}
+        for stream in self._streams:
+            if id(stream) not in used:
+                stream.close()
+        self._streams = list(used.values())
+
     def release(self) -> None:
         super().release()
         for stream in self._streams:
@@ -110,7 +124,7 @@ class NumpyRecording(IndexedRecording):
         table = next((stream for stream in members.values() if len(stream.shape) == 2), None)
         columns, missing = _named_columns(members)
         if table is not None and (given is not None or missing):
-            columns = _table_columns(path, table, given)
+            columns = _table_columns(path, table, given, self._kept)
         elif given is not None:
             raise InputError(f"{path}: {COLUMNS_ARE_KNOWN}")
         elif missing:
@@ -118,9 +132,6 @@ class NumpyRecording(IndexedRecording):
                 f"{path}: no {', '.join(missing)} (found: {', '.join(columns)}); expected the "
                 "fields t, x, y, p, or an array (N, 4)"
             )
-        self._streams = list(
-            {id(column.stream): column.stream for column in columns.values()}.values()
-        )
         for name, column in columns.items():
             if column.dtype.kind not in "iufb" or (name == "t" and column.dtype.kind == "b"):
                 raise InputError(
@@ -136,16 +147,15 @@ class NumpyRecording(IndexedRecording):
     def _members(self, path: Path) -> dict[str, NpyStream]:
         try:
             if not zipfile.is_zipfile(path):
+                size = path.stat().st_size
                 return {
-                    "events": NpyStream(
-                        path, "events", path.stat().st_size, lambda: path.open("rb")
-                    )
+                    "events": self._kept(NpyStream(path, "events", size, lambda: path.open("rb")))
                 }
             with open_archive(path) as archive:
                 sizes = {member.filename: member.file_size for member in archive.infolist()}
             return {
-                name.removesuffix(".npy"): NpyStream(
-                    path, name, size, partial(_open_member, path, name)
+                name.removesuffix(".npy"): self._kept(
+                    NpyStream(path, name, size, partial(_open_member, path, name))
                 )
                 for name, size in sizes.items()
                 if name.endswith(".npy")
@@ -192,7 +202,9 @@ def _named_columns(members: dict[str, NpyStream]) -> tuple[dict[str, Column], li
     return {name: list(available.values())[place] for name, place in places.items()}, []
 
 
-def _table_columns(path: Path, table: NpyStream, given: Places) -> dict[str, Column]:
+def _table_columns(
+    path: Path, table: NpyStream, given: Places, kept: Callable[[NpyStream], NpyStream]
+) -> dict[str, Column]:
     num_columns = table.shape[1]
     is_wide = num_columns * table.dtype.itemsize > MAX_ROW_BYTES
     if (
@@ -207,7 +219,7 @@ def _table_columns(path: Path, table: NpyStream, given: Places) -> dict[str, Col
         )
     with _damaged(path, table.name):
         columns = {
-            place: Column(table.of_column(place), None if table.is_by_column else place)
+            place: Column(kept(table.of_column(place)), None if table.is_by_column else place)
             for place in (range(4) if given is None else given)
         }
         if given is None:
