@@ -4,12 +4,13 @@
 
 Makes recordings of 5,000 labelled frames with 0 to 8 boxes each in FOLDER: eight different ones,
 and links to their files under other names, which take little disk. Each number of recordings is
-then measured in a process of its own:
+then measured in a process of its own. Seconds are those of the processor, so that other programs do
+not count:
 
     open      seconds for opening every file of the recordings once, with h5py or ``open()``
     load      seconds for building the data set
-    summary   seconds for what a training asks of it before its first step: the counts of boxes
-              for run summary and plugins, the range of box sizes and events, the digest
+    summary   seconds for what a training asks of it before its first step: every box four times
+              for counts and plugins, the range of box sizes and events, the digest
     sampler   seconds for a sampler of half random, half streamed lanes, and its first 100 batches
     peak      largest memory of the process (resident), with PyTorch
     data      how much of it the data set added
@@ -165,9 +166,9 @@ def open_all(root: Path, recordings: int) -> None:
 
 
 def seconds_of(call: Callable[[], object]) -> tuple[float, object]:
-    begin = time.perf_counter()
+    begin = time.process_time()
     result = call()
-    return time.perf_counter() - begin, result
+    return time.process_time() - begin, result
 
 
 def resident() -> int:
@@ -201,7 +202,7 @@ def in_a_worker(dataset: ETraMDataset | None, method: str) -> int:
 
 
 def asked_before_training(dataset: ETraMDataset) -> None:
-    for _ in range(4):  # summary of both data sets and their comparison, plugins
+    for _ in range(4):
         dataset.box_statistics().counts.tolist()
     frame_step_us(dataset)
     domain_of(dataset)
