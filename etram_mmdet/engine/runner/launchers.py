@@ -169,8 +169,8 @@ def start_processes(cfg: Config, device: str) -> None:
 def _store(rank: int, ranks: int, options: Mapping) -> PrefixStore:
     """Where the ranks find each other.
 
-    The ranks that torchrun starts again must not find the addresses of those that have ended,
-    which PyTorch leaves in the same place.
+    Ranks that torchrun starts again must not find the addresses of the ended ones, which PyTorch
+    leaves in the same place.
     """
     seconds = options.get("timeout")
     store = TCPStore(
