@@ -20,7 +20,7 @@ while [[ $1 == -* ]]; do
     [[ $1 != --ntasks=* ]] || export SLURM_NTASKS="${1#*=}"
     shift
 done
-export SLURM_JOB_ID=1 SLURM_NODELIST=localhost
+export SLURM_JOB_ID=1 SLURM_NODELIST=localhost SLURM_NTASKS=${SLURM_NTASKS:-1}
 for task in $(seq 0 $((SLURM_NTASKS - 1))); do
     SLURM_PROCID=$task SLURM_LOCALID=$task "$@" &
     tasks+=($!)
@@ -37,19 +37,20 @@ class Cluster:
         self.bin.mkdir()
         python, env = warm_python({**os.environ, "OMP_NUM_THREADS": THREADS})
         self._env = {**env, "PATH": f"{self.bin}:{env['PATH']}"}
-        self._write("torchrun", f'#!/bin/sh\nexec {python} -m torch.distributed.run "$@"\n')
-        self._write("python", f'#!/bin/sh\nexec {python} "$@"\n')
-        self._write("srun", SRUN)
+        self.write("torchrun", f'#!/bin/sh\nexec {python} -m torch.distributed.run "$@"\n')
+        self.write("python", f'#!/bin/sh\nexec {python} "$@"\n')
+        self.write("srun", SRUN)
 
-    def _write(self, name: str, text: str) -> None:
+    def write(self, name: str, text: str) -> None:
+        """Put a program on the path."""
         (self.bin / name).write_text(text)
         (self.bin / name).chmod(0o755)
 
-    def start(self, *command: object, **variables: object) -> subprocess.Popen:
+    def start(self, *command: object, folder: Path = ROOT, **variables: object) -> subprocess.Popen:
         env = self._env | {name: str(value) for name, value in variables.items()}
         return subprocess.Popen(
             list(map(str, command)),
-            cwd=ROOT,
+            cwd=folder,
             env=env,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

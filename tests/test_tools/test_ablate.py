@@ -114,7 +114,7 @@ def test_jobs_of_submitit_give_the_same_numbers(done, plan, tmp_path):
         list(csv.DictReader((folder / "less" / "seed_0" / "results.csv").open()))[-1]
         for folder in (tmp_path, done[0])
     )
-    assert ours == theirs
+    assert ours.pop("run") != theirs.pop("run") and ours == theirs
 
 
 def test_numbers_are_those_of_the_last_step(done):

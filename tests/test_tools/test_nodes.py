@@ -114,7 +114,7 @@ def test_slurm_tests_a_checkpoint_as_one_process_does(cluster, trained, tmp_path
 
 def test_slurm_train_takes_the_arguments_of_mmdetection(cluster):
     (cluster.bin / "srun").rename(cluster.bin / "real")
-    cluster._write("srun", '#!/bin/sh\necho "$@"\n')
+    cluster.write("srun", '#!/bin/sh\necho "$@"\n')
     words = ("gpu", "night", CONFIG, "work_dirs/a", "--cfg-options", "a=(1, 2)")
     said = cluster.run("tools/slurm_train.sh", *words, GPUS=16, CPUS_PER_TASK=3)
     (cluster.bin / "real").rename(cluster.bin / "srun")

@@ -47,7 +47,8 @@ from etram_mmdet.utils.shards import Shard
 from etram_mmdet.utils.workers import WorkerDied, Workers
 
 Progress = Callable[..., Iterable]
-LOOK_S = 2.0  # seconds between two looks at recordings that other processes make
+LOOK_S = 2.0  # longest time between two looks at recordings that other processes make
+_FIRST_LOOK_S = 0.1  # the first one comes early: two processes often end at about the same time
 _OTHERWISE = "choose another OUT or pass --overwrite"
 
 
@@ -208,6 +209,7 @@ def missing_splits(src: Path, sources: list[Source]) -> list[str]:
 def _outcomes(pool: Workers, tasks: list[Task], tell: Callable[[str], None]) -> Iterator[Outcome]:
     """Yield one outcome per task; recordings that other processes make come last."""
     told = None
+    look_s = _FIRST_LOOK_S
     while tasks:
         waiting = []
         for task, result in pool.run(_process, tasks):
@@ -223,7 +225,8 @@ def _outcomes(pool: Workers, tasks: list[Task], tell: Callable[[str], None]) -> 
             if sentence != told:
                 tell(sentence)
             told = sentence
-            time.sleep(LOOK_S)
+            time.sleep(min(look_s, LOOK_S))
+            look_s *= 2
 
 
 def _died(task: Task) -> Outcome:
