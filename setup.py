@@ -79,6 +79,7 @@ setup(
         "openvino": ["openvino"],  # another program to run it with
         "aedat": ["aedat"],  # to read AEDAT 4
         "tensorboard": ["tensorboard"],  # for TensorboardVisBackend
+        "cluster": ["submitit"],  # --submitit of tools/preprocess.py and tools/ablate.py
         "video": ["imageio-ffmpeg"],  # tools/browse_dataset.py then writes H.264
     },
 )

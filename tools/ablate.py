@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from etram_mmdet.utils.cli import exit_on_input_error, make_parser
+from etram_mmdet.utils.cli import add_submitit, exit_on_input_error, make_parser
 from etram_mmdet.utils.files import atomic_write
 
 if TYPE_CHECKING:
@@ -71,7 +71,13 @@ def parse_args() -> argparse.Namespace:
         action="store_true",
         help="train nothing, only write the table of the finished runs",
     )
-    return parser.parse_args()
+    add_submitit(parser, "Train each run in a job of its own, at most N at the same time.")
+    args = parser.parse_args()
+    if args.submitit and args.devices:
+        parser.error(
+            "--devices: the jobs of --submitit get theirs from submitit: --submitit-options"
+        )
+    return args
 
 
 def summarise(plan: Plan, out: Path, name: str) -> None:
@@ -99,6 +105,7 @@ def main() -> None:
     args = parse_args()
     from etram_mmdet.analysis.runs.launch import Launcher, default_devices
     from etram_mmdet.analysis.runs.plan import load_plan
+    from etram_mmdet.utils.jobs import Jobs
 
     with exit_on_input_error(
         "stopped; finished runs are kept, the same command goes on with the others"
@@ -110,7 +117,11 @@ def main() -> None:
         if not args.table_only:
             say = lambda line: print(line, flush=True)  # noqa: E731
             devices = args.devices or default_devices()
-            failed = Launcher(plan, out, devices, Path(__file__).with_name("train.py"), say).run()
+            jobs = None
+            if args.submitit:
+                jobs = Jobs(out / "jobs", "ablate", args.submitit, dict(args.submitit_options))
+            tool = Path(__file__).with_name("train.py")
+            failed = Launcher(plan, out, devices, tool, say, jobs).run()
         # A view has a file of its own, so that the table of all runs is kept.
         is_view = args.runs or args.seeds or args.baseline
         summarise(plan, out, "view" if is_view else "table")

@@ -6,8 +6,8 @@ Reads a folder with train, val and test, each with NAME_td.h5 and NAME_bbox.npy,
 (COCO), .xml (CVAT), .csv, .txt (MOT) or a folder NAME (YOLO) in the place of NAME_bbox.npy:
 docs/labels.md. eTraM's download is read without changes.
 Writes one sequence folder per recording into OUT. Stopped, it goes on with the same command.
-Several processes may write to one OUT, also from several machines that share it. docs/data.md says
-when a recording is preprocessed again.
+Several processes may write to one OUT, also from several machines that share it: docs/cluster.md.
+docs/data.md says when a recording is preprocessed again.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import os
 import sys
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from etram_mmdet.events import choices
@@ -26,8 +27,9 @@ from etram_mmdet.events.preprocessing.settings import (
     PreprocessSettings,
     representation_from_words,
 )
-from etram_mmdet.utils.cli import exit_on_input_error, make_parser
+from etram_mmdet.utils.cli import add_submitit, exit_on_input_error, make_parser
 from etram_mmdet.utils.interruption import stop_once
+from etram_mmdet.utils.shards import Shard, shard_of
 
 if TYPE_CHECKING:
     from etram_mmdet.events.preprocessing.summary import PreprocessSummary
@@ -38,8 +40,8 @@ STOPPED_OVERWRITING = (
     "stopped; finished recordings are kept, the same command makes all of them again"
 )
 # Options whose values --config states instead.
-# Options whose values --config states instead.
 OF_CONFIG = ("representation", "downsample", "window_us", "class_set")
+SHARING = "ETRAM_MMDET_SHARING"  # environment variable: number of jobs that share this machine
 HELP = dict(
     config="config that states representation, window and class set, instead of the options for "
     "them",
@@ -78,6 +80,12 @@ HELP = dict(
     keep_implausible="keep recordings whose labels do not seem to fit their events, with a warning",
     codec="compression of frames; lz4 takes two to five times the room of zstd and is read about "
     "twice as fast; RVT reads both (default: %(default)s)",
+    shard="work on part I of N of the recordings, counted from 1, as 1/4 to 4/4; auto takes both "
+    "numbers from the array of Slurm (SLURM_ARRAY_TASK_*), auto/N takes I from Slurm or Kubernetes "
+    "(JOB_COMPLETION_INDEX), counted from 0; the last part to end prints a summary of all "
+    "(default: all recordings)",
+    summary="make nothing; print one summary of what all parts (--shard) have done so far, with "
+    "the recordings that failed or are missing",
 )
 
 
@@ -130,14 +138,20 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--workers",
         type=int,
-        default=os.cpu_count(),
         help="number of recordings processed in parallel; 0: in the main process "
-        "(default: one per CPU core)",
+        "(default: one per CPU core that this process may use; parts on one machine share them)",
     )
     parser.add_argument(
         "--overwrite", action="store_true", help="preprocess recordings in OUT again"
     )
+    parts = parser.add_mutually_exclusive_group()
+    parts.add_argument("--shard", metavar="I/N|auto|auto/N", help=HELP["shard"])
+    parts.add_argument("--summary", action="store_true", help=HELP["summary"])
+    add_submitit(parser, "Divide the recordings into N parts.")
     args = parser.parse_args()
+    cores = len(os.sched_getaffinity(0))
+    if args.workers is None:
+        args.workers = max(1, cores // int(os.environ.get(SHARING, 1)))
     said_twice = [
         name
         for name in OF_CONFIG
@@ -209,9 +223,13 @@ def settings_in(config: str) -> dict:
 def main() -> int:
     args = parse_args()
     with exit_on_input_error(STOPPED_OVERWRITING if args.overwrite else STOPPED), stop_once():
-        summary = preprocess(args)
-    print(summary)
-    return 1 if summary.problems else 0
+        if args.submitit and not args.shard:  # the jobs themselves have a --shard
+            return run_shards(args)
+        summary = summarise(args) if args.summary else preprocess(args)
+        print(summary)
+        if args.shard:
+            tell_of_all(args)
+    return 1 if summary.problems or summary.unfinished else 0
 
 
 def preprocess(args: argparse.Namespace) -> PreprocessSummary:
@@ -219,6 +237,8 @@ def preprocess(args: argparse.Namespace) -> PreprocessSummary:
 
     from etram_mmdet.events.preprocessing.folder import preprocess_folder
 
+    shard = shard_of(args.shard) if args.shard else None
+    what = f"recordings of shard {shard}" if shard else "recordings"
     return preprocess_folder(
         args.src,
         args.dst,
@@ -227,9 +247,62 @@ def preprocess(args: argparse.Namespace) -> PreprocessSummary:
         labels=args.labels,
         overwrite=args.overwrite,
         keep_implausible=args.keep_implausible,
-        progress=partial(tqdm, desc="recordings"),
+        progress=partial(tqdm, desc=what),
         tell=partial(tqdm.write, file=sys.stderr),
+        shard=shard,
     )
+
+
+def summarise(args: argparse.Namespace) -> PreprocessSummary:
+    from etram_mmdet.events.preprocessing.shard_summary import summary_of_shards
+
+    return summary_of_shards(args.src, args.dst, settings_of(args), labels=args.labels)
+
+
+def tell_of_all(args: argparse.Namespace) -> None:
+    """Print the summary of all shards, if this was the last one to end."""
+    from etram_mmdet.events.preprocessing.shard_reports import have_all_ended, read_reports
+
+    if have_all_ended(read_reports(Path(args.dst))):
+        print(f"\nall shards have ended:\n{summarise(args)}")
+
+
+def run_shards(args: argparse.Namespace) -> int:
+    """Run this command once per shard as jobs, and print one summary."""
+    from tqdm import tqdm
+
+    from etram_mmdet.events.preprocessing.folder import sources_by_size
+    from etram_mmdet.events.preprocessing.shard_reports import FOLDER, read_reports, remove_reports
+    from etram_mmdet.utils.jobs import Command, Jobs, last_line
+
+    settings_of(args)  # so that a wrong option is told here and not in every job
+    sources, _ = sources_by_size(Path(args.src), args.labels)
+    shards = [Shard(number + 1, args.submitit) for number in range(args.submitit)]
+    words = [sys.executable, str(Path(__file__).resolve()), *sys.argv[1:]]
+    dst = Path(args.dst)
+
+    def show() -> None:
+        bar.n = sum(len(report.entries) for report in read_reports(dst))
+        bar.refresh()
+
+    failed = []
+    options = dict(args.submitit_options)
+    with Jobs(dst / FOLDER / "jobs", "preprocess", args.submitit, options) as jobs:
+        remove_reports(dst)
+        bar = tqdm(total=len(sources), desc="recordings of all shards")
+        sharing = {} if jobs.is_array else {SHARING: str(args.submitit)}
+        commands = {
+            f"shard {each}": Command([*words, "--shard", str(each)], sharing) for each in shards
+        }
+        for name, status, log in jobs.run(commands, show):
+            if status not in (0, 1):  # 1: its report holds the problems
+                failed.append(f"{name} failed: {last_line(log)} ({log})")
+        show()
+        bar.close()
+    summary = summarise(args)
+    summary.unfinished += failed
+    print(summary)
+    return 1 if summary.problems or summary.unfinished else 0
 
 
 if __name__ == "__main__":

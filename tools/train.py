@@ -87,8 +87,10 @@ def main() -> None:
     with exit_on_input_error():
         from etram_mmdet.engine.config.load import load_config
         from etram_mmdet.engine.runner.dry_run import dry_run
+        from etram_mmdet.engine.runner.launchers import check_restarts
         from etram_mmdet.engine.runner.rank_watch import leave_ranks
 
+        check_restarts(args.resume)
         options = {**(args.cfg_options or {}), "auto_scale_lr.enable": args.auto_scale_lr}
         cfg = load_config(args.config, options)
         use_launcher(cfg, args)

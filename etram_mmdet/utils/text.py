@@ -100,6 +100,17 @@ def did_you_mean(name: str, known: Collection[str], cutoff: float = 0.6) -> str:
     return f"did you mean {meant}?" if meant else f"expected one of {', '.join(known)}"
 
 
+def shortened(names: Sequence[str], most: int = 8) -> str:
+    """The first names of a list, and how many more there are.
+
+    Args:
+        names: all names.
+        most: number of names that are written. Default: 8.
+    """
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's message; a KeyError's without the quotes around it.
 

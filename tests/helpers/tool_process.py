@@ -124,6 +124,12 @@ def start(target: Callable, *args: object, env: dict[str, str] | None = None) ->
     return process
 
 
+def warm_python(env: dict[str, str]) -> tuple[Path, dict[str, str]]:
+    """A program that takes the place of Python, and the environment that it needs."""
+    warm = _warm(env)
+    return Path(warm[ADDRESS]).with_name("python"), warm
+
+
 def _warm(env: dict[str, str]) -> dict[str, str]:
     """``env`` with the address of a server that forks the tools that a tool starts."""
     return {**env, ADDRESS: _warm_server(env.get("OMP_NUM_THREADS", THREADS))}

@@ -2,7 +2,8 @@
 
 ``tools/ablate.py``, ``demo.py``, ``gpu_check.py`` and others start tools by ``sys.executable``. In
 a test this is a small program, :data:`PROGRAM`. It asks a server, which has done the imports, to
-fork the tool. It passes on signals and the exit status. It runs real Python for all but tools.
+fork the tool. It passes on signals and the exit status. It runs real Python for all but tools and
+torchrun.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ from pathlib import Path
 
 ADDRESS = "WARM_PYTHON"  # environment variable with the path of the server's socket
 CHECK_S = 2.0
-MODULE = "etram_mmdet.analysis.speed.gpu_check.work"
+MODULES = ("etram_mmdet.analysis.speed.gpu_check.work", "torch.distributed.run")
 PROGRAM = """#!{python} -SEs
 import json, os, signal, socket, sys
 
 words, address = sys.argv[1:], os.environ.get("{address}")
+words = words[words[:1] == ["-u"]:]  # as torchrun writes it
 is_tool = words and "/tools/" in "/" + words[0] and words[0].endswith(".py")
-if not address or not (is_tool or words[:2] == ["-m", "{module}"]):
+if not address or not (is_tool or words[:1] == ["-m"] and words[1] in {modules}):
     os.execv("{python}", ["{python}", *words])
 server = socket.socket(socket.AF_UNIX)
 server.connect(address)
@@ -46,7 +48,7 @@ os._exit(answer[1] if answer else 1)
 def write_program(folder: Path) -> Path:
     """Write the program into a folder, as a file that can be executed."""
     path = folder / "python"
-    names = dict(python=sys.executable, address=ADDRESS, module=MODULE)
+    names = dict(python=sys.executable, address=ADDRESS, modules=MODULES)
     path.write_text(PROGRAM.format(**names))
     path.chmod(0o755)
     return path

@@ -14,8 +14,8 @@ from mmengine.config import Config
 from torch import distributed
 from torch.utils.data import TensorDataset
 
-from etram_mmdet.engine.config.complete import start_processes
 from etram_mmdet.engine.runner import rank_watch, same_ranks
+from etram_mmdet.engine.runner.launchers import start_processes
 from etram_mmdet.engine.runner.rank_watch import leave_ranks, watch_ranks, watched
 from etram_mmdet.engine.runner.same_ranks import check_same_data, check_same_start
 from etram_mmdet.utils.cli import exit_on_input_error

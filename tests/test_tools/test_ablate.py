@@ -102,6 +102,21 @@ def test_table_and_figure(done):
     assert "small boxes count twice" in table
 
 
+def test_jobs_of_submitit_give_the_same_numbers(done, plan, tmp_path):
+    """A run that cannot train is told with the last line of its log."""
+    pytest.importorskip("submitit")
+    words = ("--seeds", 0, "--runs", "less", "--out", tmp_path)
+    (tmp_path / "baseline" / "seed_0" / "iter_2.pth").mkdir(parents=True)
+    jobs = ("--submitit", 2, "--submitit-options", "cluster=local")
+    output = run("tools/ablate.py", plan, *words, *jobs, ok=False)
+    assert "less seed 0: AP " in output and "FAILED baseline seed 0: error: " in output
+    ours, theirs = (
+        list(csv.DictReader((folder / "less" / "seed_0" / "results.csv").open()))[-1]
+        for folder in (tmp_path, done[0])
+    )
+    assert ours.pop("run") != theirs.pop("run") and ours == theirs
+
+
 def test_numbers_are_those_of_the_last_step(done):
     out, _ = done
     for seed in (0, 1):

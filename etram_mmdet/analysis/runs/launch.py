@@ -25,6 +25,7 @@ from etram_mmdet.utils.claims import claim
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import atomic_write
 from etram_mmdet.utils.interruption import stop_once
+from etram_mmdet.utils.jobs import Command, Jobs, last_line
 from etram_mmdet.utils.json_files import read_json
 from etram_mmdet.utils.plain_config import read_plain_config
 from etram_mmdet.utils.text import changes
@@ -122,16 +123,25 @@ class Launcher:
             these share the cores.
         train_tool: path of tools/train.py.
         say: prints progress. Default: ``print``.
+        jobs: runs the trainings as jobs of a cluster, which then decides about devices. Default:
+            none, as processes of this machine.
     """
 
     def __init__(
-        self, plan: Plan, out: Path, devices: list[str], train_tool: Path, say: Callable = print
+        self,
+        plan: Plan,
+        out: Path,
+        devices: list[str],
+        train_tool: Path,
+        say: Callable = print,
+        jobs: Jobs | None = None,
     ) -> None:
         self.plan = plan
         self.out = out
         self.devices = devices
         self.train_tool = train_tool
         self.say = say
+        self.jobs = jobs
         self.processes: set[subprocess.Popen] = set()
         self.stopped = threading.Event()
         self.starting = threading.Lock()
@@ -161,9 +171,11 @@ class Launcher:
             for run in self.plan.runs
             if finished_result(run_folder(self.out, *run), run[0]) is None
         ]
+        self.say(f"{len(self.plan.runs)} runs, {len(self.plan.runs) - len(todo)} already finished")
+        if self.jobs is not None:
+            return self._run_jobs(todo)
         for run in todo:
             waiting.put(run)
-        self.say(f"{len(self.plan.runs)} runs, {len(self.plan.runs) - len(todo)} already finished")
         threads = [
             threading.Thread(target=self._work, args=(d, waiting), daemon=True)
             for d in self.devices
@@ -183,6 +195,34 @@ class Launcher:
             for process in running:  # each finishes its step and saves a checkpoint
                 process.wait()
         return self.failed
+
+    def _run_jobs(self, todo: list[tuple[Variant, int]]) -> list[str]:
+        runs = {f"{variant.name} seed {seed}": (variant, seed) for variant, seed in todo}
+        commands = {
+            name: Command(self._command(run_folder(self.out, *run))) for name, run in runs.items()
+        }
+        left = len(runs)
+        with self.jobs as jobs:
+            for name, code, log in jobs.run(commands):
+                left -= 1
+                folder = run_folder(self.out, *runs[name])
+                ends = code is None or bool(code)
+                result = self._finished(ends, name, folder, runs[name][0], log)
+                if result is not None:
+                    ap = result["metrics"]["coco/AP"]
+                    self.say(f"{name}: AP {ap:.4f}, {left} runs left")
+        return self.failed
+
+    def _finished(
+        self, has_failed: bool, name: str, folder: Path, variant: Variant, log: Path
+    ) -> dict | None:
+        """The result of a run that has ended; a run that failed is noted and told."""
+        result = finished_result(folder, variant)
+        if has_failed or result is None:
+            self.failed.append(f"{name}: {last_line(log)} ({log})")
+            self.say(f"FAILED {self.failed[-1]}")
+            return None
+        return result
 
     def _work(self, device: str, waiting: queue.SimpleQueue) -> None:
         while not self.stopped.is_set():
@@ -217,20 +257,13 @@ class Launcher:
             return
         minutes = (time.monotonic() - start) / 60
         self.seconds.append(60 * minutes)
-        result = finished_result(folder, variant)
-        if code or result is None:
-            last = [line for line in (folder / LOG_FILE).read_text().splitlines() if line.strip()][
-                -1:
-            ]
-            self.failed.append(f"{variant.name} seed {seed}: {''.join(last)} ({folder / LOG_FILE})")
-            self.say(f"FAILED {self.failed[-1]}")
+        name = f"{variant.name} seed {seed}"
+        result = self._finished(bool(code), name, folder, variant, folder / LOG_FILE)
+        if result is None:
             return
         left = waiting.qsize() * sum(self.seconds) / len(self.seconds) / len(self.devices) / 60
         ap = result["metrics"]["coco/AP"]
-        self.say(
-            f"{variant.name} seed {seed} on {device}: AP {ap:.4f} in {minutes:.1f} min, about "
-            f"{left:.0f} min left"
-        )
+        self.say(f"{name} on {device}: AP {ap:.4f} in {minutes:.1f} min, about {left:.0f} min left")
 
     def _command(self, folder: Path) -> list[str]:
         config = str(_order_file(folder))

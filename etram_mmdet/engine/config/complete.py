@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from datetime import timedelta
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import get_world_size, init_dist, is_distributed
-from torch.distributed import init_process_group
+from mmengine.dist import get_world_size
 
 from etram_mmdet.datasets.shared_keys import LOADERS
 from etram_mmdet.engine.config.epochs import EPOCH_LOOP, check_epochs, counts_epochs
@@ -279,19 +277,3 @@ def _check_half_precision(wrapper: dict) -> None:
             "leave dtype out to train in float16, or train in float32 with "
             "optim_wrapper.type=OptimWrapper"
         )
-
-
-def start_processes(cfg: Config, device: str) -> None:
-    """Join the other processes of a launcher; mmengine's own way of doing so needs a GPU.
-
-    Args:
-        cfg: a config; one without ``launcher`` starts nothing.
-        device: ``cpu`` or ``cuda``.
-    """
-    if cfg.get("launcher", "none") == "none" or is_distributed():
-        return
-    if device == "cpu":
-        seconds = cfg.env_cfg.dist_cfg.get("timeout")
-        init_process_group("gloo", timeout=timedelta(seconds=seconds) if seconds else None)
-    else:
-        init_dist(cfg.launcher, **cfg.env_cfg.dist_cfg)

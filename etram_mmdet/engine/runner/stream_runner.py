@@ -40,12 +40,13 @@ from etram_mmdet.engine.checkpoints.resumable import (
     latest_checkpoint,
 )
 from etram_mmdet.engine.checkpoints.same_training import check_same_training
-from etram_mmdet.engine.config.complete import check_together, resolve, start_processes
+from etram_mmdet.engine.config.complete import check_together, resolve
 from etram_mmdet.engine.config.epochs import count_in_steps, counts_epochs, steps_of_epoch
 from etram_mmdet.engine.config.load import complete_config
 from etram_mmdet.engine.config.missing_split import leave_out_validation
 from etram_mmdet.engine.config.refusals import refused_settings
 from etram_mmdet.engine.runner.console import Console
+from etram_mmdet.engine.runner.launchers import start_processes
 from etram_mmdet.engine.runner.learning_rates import learning_rates
 from etram_mmdet.engine.runner.monitored import check_monitored
 from etram_mmdet.engine.runner.parameter_groups import check_names, check_own_rates, freeze

@@ -29,6 +29,9 @@ from etram_mmdet.events.preprocessing.sequence_folder import (
     write_manifest,
 )
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
+from etram_mmdet.events.preprocessing.shard_reports import (
+    ShardReport,
+)
 from etram_mmdet.events.preprocessing.source_changes import (
     changed_labels,
     is_other_recording,
@@ -40,10 +43,12 @@ from etram_mmdet.events.representations import stated_options
 from etram_mmdet.utils.claims import read_holder, try_claim
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.machine_errors import sentence_of
+from etram_mmdet.utils.shards import Shard
 from etram_mmdet.utils.workers import WorkerDied, Workers
 
 Progress = Callable[..., Iterable]
-LOOK_S = 2.0  # seconds between two looks at recordings that other processes make
+LOOK_S = 2.0  # longest time between two looks at recordings that other processes make
+_FIRST_LOOK_S = 0.1  # the first one comes early: two processes often end at about the same time
 _OTHERWISE = "choose another OUT or pass --overwrite"
 
 
@@ -67,7 +72,7 @@ class Task(NamedTuple):
 
     @property
     def name(self) -> str:
-        return f"{self.source.split}/{self.source.name}"
+        return name_of(self.source)
 
 
 def preprocess_folder(
@@ -81,6 +86,7 @@ def preprocess_folder(
     keep_implausible: bool = False,
     progress: Progress = lambda outcomes, total: outcomes,
     tell: Callable[[str], None] = lambda sentence: None,
+    shard: Shard | None = None,
 ) -> PreprocessSummary:
     """Preprocess the recordings of a dataset folder into sequence folders ``dst/SPLIT/NAME``.
 
@@ -106,16 +112,23 @@ def preprocess_folder(
             none.
         tell: function that is called with a sentence when recordings are waited for. Default:
             silent.
+        shard: part of the recordings that this process works on; the same ``shard.count`` and
+            settings are expected in all of them. ``shard_summary`` tells about all parts.
+            Default: all recordings.
 
     Raises:
         InputError: when the folder holds no recording with labels.
     """
     src = Path(src)
     dst = Path(dst)
-    sources, problems = find_sources(src, labels)
+    sources, problems = sources_by_size(src, labels)
+    notes = missing_splits(src, sources)
+    report = None
+    if shard is not None:
+        sources = shard.part_of(sources, size_of)
+        report = ShardReport(dst, shard, [name_of(source) for source in sources])
+        problems = problems if shard.number == 1 else []  # one shard tells of unpaired files
     remove_unfinished(dst)
-    # The largest first, so that no long recording is left over for one worker at the end.
-    sources.sort(key=lambda source: (-source.events.stat().st_size, source.split, source.name))
     settings = settings or PreprocessSettings()
     folders = [dst / source.split / source.name for source in sources]
     tasks = [
@@ -124,21 +137,71 @@ def preprocess_folder(
     ]
     try:
         with Workers(min(workers, len(tasks))) as pool:
-            outcomes = sorted(
-                progress(_outcomes(pool, tasks, tell), total=len(tasks)), key=lambda o: o.name
-            )
+            made = _outcomes(pool, tasks, tell)
+            made = report.of(made) if report else made
+            outcomes = sorted(progress(made, total=len(tasks)), key=lambda o: o.name)
     finally:
         remove_unfinished(dst)
     problems += [outcome.problem for outcome in outcomes if outcome.problem]
-    if not problems and all(outcome.left_out for outcome in outcomes):
-        problems = [
-            f"{src}: the filters of --preset {settings.preset} leave no box in any recording; "
-            "choose another preset"
-        ]
-    return PreprocessSummary(outcomes, problems, _missing_splits(src, sources))
+    if not problems and shard is None and all(outcome.left_out for outcome in outcomes):
+        problems = [nothing_left(src, settings)]
+    return PreprocessSummary(outcomes, problems, notes)
 
 
-def _missing_splits(src: Path, sources: list[Source]) -> list[str]:
+def sources_by_size(src: Path, labels: LabelFiles) -> tuple[list[Source], list[str]]:
+    """Recordings of a dataset folder, and problems.
+
+    The largest come first, so that no long one is left over for one worker at the end.
+
+    Args:
+        src: the dataset folder.
+        labels: see :func:`find_sources`.
+
+    Raises:
+        InputError: when the folder holds no recording with labels.
+    """
+    sources, problems = find_sources(src, labels)
+    return sorted(sources, key=lambda s: (-size_of(s), s.split, s.name)), problems
+
+
+def size_of(source: Source) -> int:
+    """Bytes of a recording's file, by which the work is divided.
+
+    Args:
+        source: the recording and its labels.
+    """
+    return source.events.stat().st_size
+
+
+def name_of(source: Source) -> str:
+    """Name of a recording, as ``SPLIT/NAME``.
+
+    Args:
+        source: the recording and its labels.
+    """
+    return f"{source.split}/{source.name}"
+
+
+def nothing_left(src: Path, settings: PreprocessSettings) -> str:
+    """Sentence for a dataset folder from which RVT's rules leave out every recording.
+
+    Args:
+        src: the dataset folder.
+        settings: how recordings become frames.
+    """
+    return (
+        f"{src}: the filters of --preset {settings.preset} leave no box in any recording; "
+        "choose another preset"
+    )
+
+
+def missing_splits(src: Path, sources: list[Source]) -> list[str]:
+    """One sentence about the splits without recordings, if there are any.
+
+    Args:
+        src: the dataset folder.
+        sources: its recordings.
+    """
     missing = [split for split in SPLITS if split not in {source.split for source in sources}]
     return [f"{src}: no recordings for {' and '.join(missing)}"] if missing else []
 
@@ -146,6 +209,7 @@ def _missing_splits(src: Path, sources: list[Source]) -> list[str]:
 def _outcomes(pool: Workers, tasks: list[Task], tell: Callable[[str], None]) -> Iterator[Outcome]:
     """Yield one outcome per task; recordings that other processes make come last."""
     told = None
+    look_s = _FIRST_LOOK_S
     while tasks:
         waiting = []
         for task, result in pool.run(_process, tasks):
@@ -161,7 +225,8 @@ def _outcomes(pool: Workers, tasks: list[Task], tell: Callable[[str], None]) -> 
             if sentence != told:
                 tell(sentence)
             told = sentence
-            time.sleep(LOOK_S)
+            time.sleep(min(look_s, LOOK_S))
+            look_s *= 2
 
 
 def _died(task: Task) -> Outcome:
@@ -240,7 +305,7 @@ def _look(task: Task) -> Outcome:
     current = folder_id(task.folder)
     if current is None or current == task.replaces:
         return Outcome(task.name)
-    manifest = _made_as_asked(task)
+    manifest = made_as_asked(task)
     changed = changed_labels(task.source, manifest)
     if changed:
         return Outcome(task.name, changed=tuple(changed))
@@ -252,8 +317,11 @@ def _look(task: Task) -> Outcome:
     return Outcome(task.name, renewed)
 
 
-def _made_as_asked(task: Task) -> dict:
+def made_as_asked(task: Task) -> dict:
     """Manifest of a finished folder.
+
+    Args:
+        task: the recording, its folder and the settings that are asked for.
 
     Raises:
         InputError: when the folder has other settings or was made from another recording.

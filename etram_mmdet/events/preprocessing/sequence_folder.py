@@ -79,6 +79,18 @@ def folder_id(folder: Path) -> int | None:
         return None
 
 
+def folder_time_s(folder: Path) -> float | None:
+    """When a sequence folder was made, in seconds; None if there is none.
+
+    Args:
+        folder: the sequence folder.
+    """
+    try:
+        return (folder / MANIFEST).stat().st_mtime
+    except OSError:
+        return None
+
+
 def _move(new: Path, target: Path) -> None:
     try:
         new.rename(target)

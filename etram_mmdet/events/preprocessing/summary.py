@@ -40,11 +40,13 @@ class PreprocessSummary:
         outcomes: one result per recording.
         problems: one sentence per problem. Default: none.
         notes: further sentences for the user. Default: none.
+        unfinished: lines about shards and recordings that are not finished. Default: none.
     """
 
     outcomes: list[Outcome]
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    unfinished: list[str] = field(default_factory=list)
 
     @property
     def manifests(self) -> list[dict]:
@@ -130,6 +132,7 @@ class PreprocessSummary:
                 + "\n  ".join(left_out)
             )
         lines += [f"NOTE {note}" for note in self.notes]
+        lines += self.unfinished
         return "\n".join(lines + [f"PROBLEM {problem}" for problem in self.problems])
 
     def _told_of_classes(self) -> list[str]:

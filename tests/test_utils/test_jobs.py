@@ -1,0 +1,94 @@
+"""Jobs by submitit: on a stand-in of Slurm, and as local processes."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+
+from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.jobs import Command, Jobs, last_line
+
+pytest.importorskip("submitit")
+
+# Runs every task of an array at once, and keeps the file that it was given.
+SBATCH = """#!/usr/bin/env bash
+here=$(dirname "$0")
+cp "$1" "$here/submitted.sh"
+last=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\).*/\\1/p' "$1")
+export SLURM_ARRAY_JOB_ID=7 SLURM_NTASKS=1 SLURM_JOB_NUM_NODES=1 SLURM_NODEID=0
+export SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_JOB_NODELIST=localhost
+for task in $(seq 0 "${last:-0}"); do
+    SLURM_JOB_ID=$((7 + task)) SLURM_ARRAY_TASK_ID=$task bash "$1" > /dev/null 2>&1 &
+done
+echo Submitted batch job 7
+"""
+SRUN = """#!/usr/bin/env bash
+while [[ $1 == -* ]]; do
+    [[ $1 != --output ]] || { log=${2//%A/7}; log=${log//%a/$SLURM_ARRAY_TASK_ID}; }
+    [[ $1 == --unbuffered ]] || shift
+    shift
+done
+"$@" > "${log//%t/0}" 2>&1
+"""
+SACCT = "#!/bin/sh\necho 'JobID|State|NodeList'\n"
+END = "import sys; print('on it'); print(sys.argv[1]); sys.exit(int(sys.argv[1]))"
+
+
+def command(python: str, status: int) -> Command:
+    return Command([python, "-c", END, str(status)])
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """Folder of programs that take Slurm's place."""
+    for name, text in dict(sbatch=SBATCH, srun=SRUN, sacct=SACCT).items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    return tmp_path
+
+
+def test_jobs_of_slurm_are_one_array(slurm, tmp_path):
+    options = dict(slurm_partition="cpu", cpus_per_task=2)
+    commands = {str(status): command("python", status) for status in (0, 1, 3)}
+    with Jobs(tmp_path / "jobs", "name", 2, options) as jobs:
+        assert jobs.is_array
+        ended = {name: (status, last_line(log)) for name, status, log in jobs.run(commands)}
+    assert ended == {"0": (0, "0"), "1": (1, "1"), "3": (3, "3")}
+    asked = re.findall(r"#SBATCH --(\S+)", (slurm / "submitted.sh").read_text())
+    assert {"array=0-2%2", "partition=cpu", "cpus-per-task=2", "time=1440"} <= set(asked)
+
+
+def test_local_jobs_end_with_the_block(tmp_path):
+    """One job runs at a time; the one that runs when an error comes is stopped."""
+    file = tmp_path / "alive"
+    beat = f"while sleep 0.1; do date +%N > {file}; done"
+    commands = dict(first=Command(["sh", "-c", "exit 4"]), second=Command(["sh", "-c", beat]))
+
+    def look():
+        if file.exists():
+            raise KeyboardInterrupt
+
+    ended = []
+    with pytest.raises(KeyboardInterrupt), Jobs(tmp_path, "name", 1, dict(cluster="local")) as jobs:
+        for name, status, _ in jobs.run(commands, look):
+            assert not file.exists()
+            ended.append((name, status))
+    assert ended == [("first", 4)]
+    last = file.read_text()
+    time.sleep(0.4)
+    assert file.read_text() == last
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (dict(cluster="loca"), "any executor named loca"),
+        (dict(cluster="local", cpus=3), "'cpus' need to be prefixed"),
+    ],
+)
+def test_options_that_submitit_does_not_know_get_a_sentence(tmp_path, options, says):
+    with pytest.raises(InputError, match=says):
+        Jobs(tmp_path, "name", 1, options)
