@@ -113,7 +113,7 @@ def time_model(
     device = next(model.parameters()).device
     if args.checkpoint:
         load_strictly(model, load_checkpoint_file(args.checkpoint)["state_dict"], args.checkpoint)
-    how = args.precision, args.fuse, args.compile
+    how = args.precision, args.fuse, args.compile, args.cuda_graphs
     result = model_report.measure_streaming(model, hw, args.windows, *how)
     if args.steps:
         result |= model_report.measure_training(

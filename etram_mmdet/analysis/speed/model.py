@@ -48,7 +48,8 @@ def build_fitted_model(cfg: Config, device: torch.device) -> nn.Module:
 def time_streaming(streamer: Streamer, hw: tuple[int, int], windows: int, warm_up: int) -> Clock:
     """Times one stream, one window at a time, with its state.
 
-    A compiled network is timed as one part; else backbone and the rest of the network are two.
+    A network that is one program is timed as one part; else backbone and the rest of the network
+    are two.
 
     Args:
         streamer: the model.
@@ -64,7 +65,7 @@ def time_streaming(streamer: Streamer, hw: tuple[int, int], windows: int, warm_u
             clock.seconds.clear()
         with clock.part("data"):
             frames = clip.to(streamer.device)
-        if streamer.is_compiled:
+        if streamer.is_one_part:
             with clock.part("network"):
                 maps, states = streamer.network(streamer.pad(frames), states)
         else:
