@@ -70,6 +70,14 @@ def parse_args() -> argparse.Namespace:
         "each --sweep",
     )
     parser.add_argument(
+        "--label-every",
+        type=int,
+        default=2,
+        metavar="N",
+        help="one of N frames is labelled in training whose memory is predicted "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
         "--training-precision",
         choices=PRECISIONS,
         help="number format of training whose memory is predicted (default: the config's)",
@@ -96,9 +104,8 @@ def measure(args: argparse.Namespace) -> dict:
     model = build_fitted_model(cfg, device)
     result = dict(config=args.config, machine=machine(device), frame_hw=hw)
     if args.memory_of:
-        return result | predict_memory(
-            cfg, model, hw, batch, clip, precision, args.memory_of, args.sweep
-        )
+        how = precision, args.memory_of, args.sweep, args.label_every
+        return result | predict_memory(cfg, model, hw, batch, clip, *how)
     return result | time_model(args, cfg, model, batch, clip, precision)
 
 

@@ -33,6 +33,7 @@ def predict_memory(
     precision: str,
     device: str,
     limits_gib: list[float],
+    label_every: int = 2,
 ) -> dict:
     """Predicts the memory of a training step, and the largest batch for each size of card.
 
@@ -47,15 +48,19 @@ def predict_memory(
         precision: number format of the training.
         device: "cuda" or "cpu", where the step would run.
         limits_gib: memory of each card, in GiB.
+        label_every: every frame whose number this divides is labelled; neck, head and losses see
+            labelled frames only. Default: 2.
 
     Returns:
-        ``batch``, ``clip``, ``precision``, ``device``, ``memory`` (bytes by name), and ``largest``:
-        the largest batch for each of ``limits_gib`` and what it needs, in GiB; batch 0 if a single
-        clip does not fit.
+        ``batch``, ``clip``, ``label_every``, ``precision``, ``device``, ``memory`` (bytes by name),
+        and ``largest``: the largest batch for each of ``limits_gib`` and what it needs, in GiB;
+        batch 0 if a single clip does not fit.
     """
-    memory = predict_step(cfg, model, hw, batch, clip, precision, device).to_dict()
-    result = dict(batch=batch, clip=clip, precision=precision, device=device, memory=memory)
-    cost = predicted_cost(cfg, model, clip, hw, precision, device)
+    how = clip, precision, device, label_every
+    memory = predict_step(cfg, model, hw, batch, *how).to_dict()
+    names = ("clip", "precision", "device", "label_every")
+    result = dict(batch=batch, **dict(zip(names, how, strict=True)), memory=memory)
+    cost = predicted_cost(cfg, model, clip, hw, precision, device, label_every)
     largest = []
     for limit in limits_gib:
         lanes = largest_on_line(cost, limit * GIB)
@@ -91,6 +96,9 @@ def format_memory(result: dict) -> str:
     """
     h, w = result["frame_hw"]
     memory = result["memory"]
+    every = {1: "every frame labelled", 2: "every second frame labelled"}.get(
+        result["label_every"], f"one of {result['label_every']} frames labelled"
+    )
     device = dict(cuda="a GPU", cpu="a CPU")[result["device"]]
     left_out = {"averaged"} if not memory["averaged"] else set()
     if result["device"] == "cpu":
@@ -102,8 +110,8 @@ def format_memory(result: dict) -> str:
     ]
     lines = [
         f"{result['config']}, a training step on {device}, predicted",
-        f"frames {w}x{h}, batch {result['batch']}, clips of {result['clip']}, every second frame "
-        f"labelled, {result['precision']}",
+        f"frames {w}x{h}, batch {result['batch']}, clips of {result['clip']}, {every}, "
+        f"{result['precision']}",
         table(rows),
         *(_fits(result, row) for row in result["largest"]),
     ]

@@ -57,6 +57,7 @@ def predicted_cost(
     hw: tuple[int, int],
     precision: str,
     device: str = "cuda",
+    label_every: int = 2,
 ) -> Callable[[int], int]:
     """Returns the function that predicts the bytes needed for a batch, see ``StepMemory.needed``.
 
@@ -69,8 +70,10 @@ def predicted_cost(
         hw: height and width of a frame, in pixels.
         precision: number format of the training.
         device: "cuda" or "cpu", where the step would run. Default: "cuda".
+        label_every: every frame whose number this divides is labelled. Default: 2.
     """
-    return cache(lambda batch: predict_step(cfg, model, hw, batch, clip, precision, device).needed)
+    how = clip, precision, device, label_every
+    return cache(lambda batch: predict_step(cfg, model, hw, batch, *how).needed)
 
 
 def _peak(
