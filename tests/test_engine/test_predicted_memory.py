@@ -6,12 +6,14 @@ import json
 
 import pytest
 import torch
+from torch.nn import functional
 
 from etram_mmdet.analysis.speed.memory_report import largest_on_line
 from etram_mmdet.analysis.speed.model import build_fitted_model
 from etram_mmdet.engine.config.load import load_config
 from etram_mmdet.engine.hooks.run_summary import _predicted_memory
 from etram_mmdet.engine.memory import fake_model
+from etram_mmdet.engine.memory.cuda_rules import CudaRules
 from etram_mmdet.engine.memory.live_bytes import LiveBytes, block_bytes
 from etram_mmdet.engine.memory.prediction import predict_step, training_precision
 from etram_mmdet.engine.runner.memory import saved_bytes
@@ -117,6 +119,23 @@ def test_memory_counts_from_its_first_tensor_to_its_last_view():
         assert live.now == 4096 and live.peak == 4608
         del view
         assert live.now == 0
+
+
+def test_rules_are_those_of_a_gpu():
+    half = torch.ones(2, 4, dtype=torch.float16)
+    assert not half.is_cuda
+    with CudaRules():
+        assert half.is_cuda
+        assert functional.layer_norm(half, (4,)).dtype == torch.float16
+        with torch.autocast("cpu", torch.float16):
+            assert functional.layer_norm(half, (4,)).dtype == half.sum().dtype == torch.float32
+            assert torch.addcmul(half, half, half).dtype == torch.float16
+            assert torch.addcmul(half.float(), half, half).dtype == torch.float32
+        loss = half.float().requires_grad_().sum()
+        seen = []
+        loss.grad_fn.register_hook(lambda *_: seen.append(half.is_cuda))
+        loss.backward()  # computes checkpointed layers again
+    assert seen == [True]
 
 
 def test_a_loss_that_lists_numbers_is_refused_in_a_sentence(monkeypatch):
