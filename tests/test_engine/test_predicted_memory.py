@@ -167,6 +167,7 @@ def test_largest_batch_along_a_bent_line(limit, largest):
     asked = []
 
     def cost(batch):
+        assert batch >= 1
         asked.append(batch)
         return batch + 0.001 * (batch > 4)
 
