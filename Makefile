@@ -13,7 +13,7 @@ NUMERICAL := tests/test_models tests/test_evaluation tests/test_datasets tests/t
 # What torch.compile has kept was made for the processor as it is, so that needs a place of its own.
 OLD_PROCESSOR := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 TORCHINDUCTOR_CACHE_DIR=$(CURDIR)/.venv/compiled_old
 
-.PHONY: setup demo docs test test-old-processor lint check-wheel check-runtime
+.PHONY: setup demo docs test test-old-processor test-cuda-build lint check-wheel check-runtime
 
 setup: $(INSTALLED)
 
@@ -37,6 +37,17 @@ test: setup
 
 test-old-processor: setup
 	$(OLD_PROCESSOR) $(BIN)/python -m pytest $(NUMERICAL)
+
+# PyTorch's CUDA build in an environment of its own, 6 GB in .venv_cuda; it needs no GPU. `===` leaves out CPU builds.
+CUDA_BIN := .venv_cuda/bin
+CUDA_TORCH ?= torch===2.13.0
+
+test-cuda-build:
+	test -x $(CUDA_BIN)/python || $(PYTHON) -m venv .venv_cuda
+	$(CUDA_BIN)/pip install --quiet "$(CUDA_TORCH)"
+	$(CUDA_BIN)/pip install --quiet -r requirements.txt
+	$(CUDA_BIN)/pip install --quiet --no-deps -r requirements-nodeps.txt
+	CUDA_VISIBLE_DEVICES= $(CUDA_BIN)/python -m tests.proofs.cuda_build
 
 # The wheel in a clean environment outside the repository: it trains the demo's config and runs a checkpoint.
 check-runtime: setup

@@ -20,6 +20,7 @@ from etram_mmdet.engine.config.load import load_config
 from etram_mmdet.engine.runner.memory import advice_when_out_of_memory
 from etram_mmdet.models.inference import Streamer
 from etram_mmdet.testing import random_clips
+from etram_mmdet.utils.errors import InputError
 from tests.helpers.paths import ROOT
 
 pytestmark = [
@@ -155,3 +156,16 @@ def test_out_of_memory_names_the_batch_that_fits():
         assert "8 lanes at a time do not fit" in advice and "model.micro_batch=" in advice
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_captured_graphs_equal_eager(precision):
+    _, model = build()
+    expected = stream(model, precision=precision)
+    assert_near(stream(model, precision=precision, cuda_graphs=True), expected)
+
+
+def test_graphs_of_compiled_networks_are_refused():
+    _, model = build()
+    with pytest.raises(InputError, match="has CUDA graphs already"):
+        Streamer(model, compiled=True, cuda_graphs=True)

@@ -6,14 +6,18 @@ Reads a config and, optionally, a checkpoint. It needs no data: the input is ran
 counts. Streaming runs one window at a time and carries the state. Post-processing takes longer the
 more boxes the weights find, so give a checkpoint for realistic numbers. The bytes that are saved
 for the backward pass depend on --precision.
+--memory-of cuda predicts instead the peak memory of a training step on a GPU, without one and
+without allocating it.
 Prints a table; writes a file only with --json.
 """
 
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from etram_mmdet.utils.cli import (
+    PRECISIONS,
     add_cfg_options,
     add_config,
     add_device,
@@ -25,6 +29,10 @@ from etram_mmdet.utils.cli import (
 )
 from etram_mmdet.utils.environment import machine
 from etram_mmdet.utils.files import write_json
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+    from torch import nn
 
 
 def parse_args() -> argparse.Namespace:
@@ -49,8 +57,30 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--sweep",
         type=float,
+        nargs="+",
+        default=[],
         metavar="GIB",
-        help="also measure memory for growing batch sizes, up to GIB of memory",
+        help="also find the largest batch for GIB of memory: measured on a GPU, elsewhere "
+        "predicted for one",
+    )
+    parser.add_argument(
+        "--memory-of",
+        choices=("cuda", "cpu"),
+        help="only predict the memory of a training step on this device, and the largest batch for "
+        "each --sweep",
+    )
+    parser.add_argument(
+        "--label-every",
+        type=int,
+        default=2,
+        metavar="N",
+        help="one of N frames is labelled in training whose memory is predicted "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--training-precision",
+        choices=PRECISIONS,
+        help="number format of training whose memory is predicted (default: the config's)",
     )
     add_json(parser)
     add_cfg_options(parser)
@@ -58,31 +88,49 @@ def parse_args() -> argparse.Namespace:
 
 
 def measure(args: argparse.Namespace) -> dict:
-    from etram_mmdet.analysis.speed import cuda, model_report
-    from etram_mmdet.analysis.speed.model import build_model
-    from etram_mmdet.analysis.speed.sweep import sweep
-    from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file, load_strictly
+    from etram_mmdet.analysis.speed import cuda
+    from etram_mmdet.analysis.speed.memory_report import predict_memory
+    from etram_mmdet.analysis.speed.model import build_fitted_model
     from etram_mmdet.engine.config.load import load_config
+    from etram_mmdet.engine.memory.prediction import training_precision
 
     cfg = load_config(args.config, args.cfg_options)
-    device = cuda.chosen(args.device)
+    device = cuda.chosen("cpu" if args.memory_of else args.device)
     hw = tuple(args.frame)
     batch = args.batch or cfg.train_dataloader.batch_size
     clip = args.clip or cfg.train_dataloader.dataset.clip_length
-    model = build_model(cfg, device)
+    mixed = "float32" if args.memory_of == "cpu" else training_precision(cfg)
+    precision = args.training_precision or mixed
+    model = build_fitted_model(cfg, device)
+    result = dict(config=args.config, machine=machine(device), frame_hw=hw)
+    if args.memory_of:
+        how = precision, args.memory_of, args.sweep, args.label_every
+        return result | predict_memory(cfg, model, hw, batch, clip, *how)
+    return result | time_model(args, cfg, model, batch, clip, precision)
+
+
+def time_model(
+    args: argparse.Namespace, cfg: Config, model: nn.Module, batch: int, clip: int, precision: str
+) -> dict:
+    from etram_mmdet.analysis.speed import model_report
+    from etram_mmdet.analysis.speed.sweep import predicted_cost, sweep
+    from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file, load_strictly
+
+    hw = tuple(args.frame)
+    device = next(model.parameters()).device
     if args.checkpoint:
         load_strictly(model, load_checkpoint_file(args.checkpoint)["state_dict"], args.checkpoint)
-    result = dict(config=args.config, machine=machine(device), frame_hw=hw)
-    how = args.precision, args.fuse, args.compile
-    result |= model_report.measure_streaming(model, hw, args.windows, *how)
+    how = args.precision, args.fuse, args.compile, args.cuda_graphs
+    result = model_report.measure_streaming(model, hw, args.windows, *how)
     if args.steps:
         result |= model_report.measure_training(
             cfg, model, hw, batch, clip, args.steps, args.precision
         )
-    if args.sweep:
-        with model_report.autocast(device, args.precision):
-            result["sweep"] = sweep(cfg, model, clip, hw, args.sweep)
-    return result
+    cost = None if device.type == "cuda" else predicted_cost(cfg, model, clip, hw, precision)
+    measured_in = args.precision if cost is None else "float32"
+    with model_report.autocast(device, measured_in):
+        rows = [row for limit in args.sweep for row in sweep(cfg, model, clip, hw, limit, cost)]
+    return result | (dict(sweep=rows) if rows else {})
 
 
 def main() -> None:
@@ -91,9 +139,10 @@ def main() -> None:
         result = measure(args)
         if args.json:
             write_json(args.json, result)
+    from etram_mmdet.analysis.speed.memory_report import format_memory
     from etram_mmdet.analysis.speed.model_report import format_result
 
-    print(format_result(result))
+    print((format_memory if args.memory_of else format_result)(result))
 
 
 if __name__ == "__main__":

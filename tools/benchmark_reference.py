@@ -67,7 +67,7 @@ def measure(args: argparse.Namespace) -> dict:
     hw = tuple(args.frame)
     model = build_model(cfg, device)
     reference = Reference(args.rvt, model)
-    streamer = Streamer(model, args.precision, args.fuse, args.compile)
+    streamer = Streamer(model, args.precision, args.fuse, args.compile, args.cuda_graphs)
     parts = dict(
         streaming=lambda: against.streaming(streamer, reference, hw, args.windows),
         memory=lambda: against.memory(model, reference, hw, args.batch, args.clip),
@@ -85,6 +85,7 @@ def show(args: argparse.Namespace, result: dict) -> None:
     from etram_mmdet.analysis.speed.reference import format_ratios
 
     options = f"{args.precision}{', fused' * args.fuse}{', compiled' * args.compile}"
+    options += ", CUDA graphs" * args.cuda_graphs
     how = dict(
         streaming=f"streaming, {options}, ms",
         training=f"training step, batch {args.batch}, clip {args.clip}, ms",

@@ -2,9 +2,10 @@
 
 Example: python tools/gpu_check.py
 
-Runs the tests that need a GPU, compares results with the CPU, trains, measures memory, latency and
-throughput, and runs the demo. Each part runs in a process of its own and has a time limit; if one
-fails or takes too long, the others still run.
+Runs the tests that need a GPU, compares results with the CPU, trains, measures memory (also beside
+its prediction), latency (also through CUDA graphs) and throughput, and runs the demo; with
+--reference it also takes turns with RVT's own code. Each part runs in a process of its own and has
+a time limit; if one fails or takes too long, the others still run.
 Writes a JSON file with figures and a log for each part, and report.md with all tables, into --out.
 Takes 25 minutes at most. The same command again runs only what has not passed yet.
 --device cpu --small does a little of everything without a GPU.
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,9 +35,15 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--parts",
         nargs="+",
-        default=list(PARTS),
         metavar="NAME",
-        help=f"run only these parts (default: all); their time limits in minutes: {limits}",
+        help="run only these parts (default: all, reference only with --reference); their time "
+        f"limits in minutes: {limits}",
+    )
+    parser.add_argument(
+        "--reference",
+        type=Path,
+        metavar="RVT",
+        help="folder of RVT's code, which will be executed and timed beside ours",
     )
     parser.add_argument(
         "--device",
@@ -80,9 +88,9 @@ def main() -> None:
     from etram_mmdet.analysis.speed.gpu_check.size import FULL, SMALL
 
     with exit_on_input_error("stopped"), stop_once():  # stops the running part too
-        parts = chosen_parts(args.parts)
+        parts = chosen_parts(args.parts, args.reference)
         device = torch.device(args.device)
-        size = SMALL if args.small else FULL
+        size = replace(SMALL if args.small else FULL, reference=args.reference)
         cuda.check(device)
         folder = args.out or default_folder(device, size.name)
         check = Check(args.device, size, folder, lambda line: print(line, flush=True))

@@ -46,7 +46,7 @@ class TorchEngine(Engine):
 
     Args:
         detector: detector from :func:`init_detector`.
-        options: ``precision``, ``fuse`` and ``compiled``, as for :class:`Streamer`.
+        options: ``precision``, ``fuse``, ``compiled``, ``cuda_graphs``, as for :class:`Streamer`.
     """
 
     def __init__(self, detector: nn.Module, **options) -> None:
@@ -99,6 +99,7 @@ class EventInferencer(Inferencer):
         precision: number format of the network, such as ``float16``. Default: float32.
         fuse: whether norms are folded into convolutions. Default: no.
         compiled: whether ``torch.compile`` is used. Default: no.
+        cuda_graphs: whether a GPU launches the network as one CUDA graph. Default: no.
         backend: program that runs the network, ``torch``, ``onnx`` or ``openvino``. Default:
             ``onnx`` (onnxruntime) for a file of tools/export.py, else ``torch``.
 
@@ -130,13 +131,14 @@ class EventInferencer(Inferencer):
         fuse: bool = False,
         compiled: bool = False,
         backend: str | None = None,
+        cuda_graphs: bool = False,
     ) -> None:
         if str(device).endswith(".pth"):
             raise InputError(
                 f"EventInferencer: device is {device}, a checkpoint; for a config and its weights "
                 f"write EventInferencer(init_detector({str(model)!r}, {str(device)!r}))"
             )
-        options = dict(precision=precision, fuse=fuse, compiled=compiled)
+        options = dict(precision=precision, fuse=fuse, compiled=compiled, cuda_graphs=cuda_graphs)
         if not isinstance(model, nn.Module) and is_exported(model):
             engine = open_engine(model, backend or "onnx")
             refuse_torch_options(
@@ -146,6 +148,7 @@ class EventInferencer(Inferencer):
                     precision=precision != "float32",
                     fuse=fuse,
                     compiled=compiled,
+                    cuda_graphs=cuda_graphs,
                 ),
             )
         else:

@@ -33,7 +33,12 @@ def opened_model(args: argparse.Namespace, step_us: int | None) -> Inferencer:
 
     paths = [args.checkpoint] if args.config is None else [args.config, args.checkpoint]
     model = init_detector(*paths, device=args.device, cfg_options=args.cfg_options)
-    fast = dict(precision=args.precision, fuse=args.fuse, compiled=args.compile)
+    fast = dict(
+        precision=args.precision,
+        fuse=args.fuse,
+        compiled=args.compile,
+        cuda_graphs=args.cuda_graphs,
+    )
     return EventInferencer(model, None, *chosen, **fast, backend=args.backend)
 
 
@@ -44,6 +49,7 @@ def _torch_options(args: argparse.Namespace) -> dict[str, object]:
         "--precision": args.precision != "float32",
         "--fuse": args.fuse,
         "--compile": args.compile,
+        "--cuda-graphs": args.cuda_graphs,
         "--cfg-options": args.cfg_options,
         "--backend torch": args.backend == "torch",
     }

@@ -13,6 +13,7 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from etram_mmdet.models.cuda_graphs import GraphedNetwork
 from etram_mmdet.models.layers.checkpointing import NORMS
 from etram_mmdet.utils.cli import PRECISIONS
 from etram_mmdet.utils.errors import InputError
@@ -42,10 +43,13 @@ class Streamer:
         compiled: whether ``torch.compile`` compiles the network. It takes half a minute at the
             second window of every frame size and batch size. On a GPU its CUDA graphs replay a step
             with one launch; on a CPU weights are laid out once for the processor. Default: no.
+        cuda_graphs: whether a GPU launches the network as one CUDA graph without compiling it. The
+            second window of every frame size and batch size takes longer. Default: no.
 
     Raises:
-        InputError: the precision is unknown or the GPU lacks it. At the second window: nothing can
-            be compiled here, or too much was compiled in this process.
+        InputError: the precision is unknown or the GPU lacks it; ``cuda_graphs`` without a GPU, or
+            together with ``compiled``. At the second window: nothing can be compiled here, or too
+            much was compiled in this process.
     """
 
     def __init__(
@@ -54,11 +58,14 @@ class Streamer:
         precision: str = "float32",
         fuse: bool = False,
         compiled: bool = False,
+        cuda_graphs: bool = False,
     ) -> None:
         if precision not in PRECISIONS:
             raise InputError(f"Streamer: precision={precision!r}, expected {', '.join(PRECISIONS)}")
         self.dtype = getattr(torch, precision)
         self.device = next(detector.parameters()).device
+        if cuda_graphs:
+            _check_graphs(self.device, compiled)
         if self.device.type == "cuda" and precision == "bfloat16":
             with torch.cuda.device(self.device):
                 if not torch.cuda.is_bf16_supported(including_emulation=False):
@@ -71,7 +78,9 @@ class Streamer:
         )
         # A head that does more than turn its maps into boxes runs its own `predict`.
         self._has_maps = getattr(self.detector.bbox_head, "predicts_from_maps", True)
-        self._compiled_network = self._compile() if compiled else None
+        self._fast_network = self._compile() if compiled else None
+        if cuda_graphs:
+            self._fast_network = GraphedNetwork(self._network)
 
     @torch.no_grad()
     def __call__(self, frames: Tensor, states: tuple | None) -> tuple[list[InstanceData], tuple]:
@@ -91,17 +100,18 @@ class Streamer:
     def network(self, padded: Tensor, states: tuple | None) -> tuple[tuple, tuple]:
         """Maps of the head, which the next step may overwrite, and the states after the frames."""
         # compiled for calls with states only, so that one form is compiled, not two
-        if self._compiled_network is None or states is None:
-            features, states = self.backbone(padded, states)
-            return self.maps(features), states
-        maps, states = self._compiled_network(padded, states)
-        if self.device.type == "cuda":  # CUDA graphs write to the same place at each replay
-            states = tuple(tuple(rows.clone() for rows in state) for state in states)
-        return maps, states
+        if self._fast_network is None or states is None:
+            return self._network(padded, states)
+        return self._fast_network(padded, states)
 
     @property
-    def is_compiled(self) -> bool:
-        return self._compiled_network is not None
+    def is_one_part(self) -> bool:
+        """Whether backbone, neck and head are one program."""
+        return self._fast_network is not None
+
+    def _network(self, padded: Tensor, states: tuple | None) -> tuple[tuple, tuple]:
+        features, states = self.backbone(padded, states)
+        return self.maps(features), states
 
     def pad(self, frames: Tensor) -> Tensor:
         """Padded frames (1, B, C, H', W') in the precision of the network."""
@@ -132,13 +142,9 @@ class Streamer:
         return head.predict(maps, [DetDataSample(metainfo=meta)] * len(maps[0]), rescale=False)
 
     def _compile(self) -> Callable:
-        def network(padded: Tensor, states: tuple) -> tuple[tuple, tuple]:
-            features, states = self.backbone(padded, states)
-            return self.maps(features), states
-
         is_cuda = self.device.type == "cuda"
         compiled = torch.compile(
-            network, dynamic=False, mode="reduce-overhead" if is_cuda else None
+            self._network, dynamic=False, mode="reduce-overhead" if is_cuda else None
         )
 
         def or_sentence(padded: Tensor, states: tuple) -> tuple[tuple, tuple]:
@@ -151,7 +157,7 @@ class Streamer:
                     # error
                     _setting("torch._dynamo.config", fail_on_recompile_limit_hit=True),
                 ):
-                    return compiled(padded, states)
+                    maps, states = compiled(padded, states)
             except _COMPILE_ERRORS as error:
                 cause = getattr(error, "inner_exception", error)
                 reason = (str(cause).strip() or type(cause).__name__).splitlines()[0]
@@ -160,8 +166,24 @@ class Streamer:
                     "Triton on a GPU, and compiles only a few models and sizes per process; run "
                     "without compiling (compiled=False), or install the compiler"
                 ) from error
+            if is_cuda:  # CUDA graphs write to the same place at each replay
+                states = tuple(tuple(rows.clone() for rows in state) for state in states)
+            return maps, states
 
         return or_sentence
+
+
+def _check_graphs(device: torch.device, compiled: bool) -> None:
+    if device.type != "cuda":
+        raise InputError(
+            f"CUDA graphs need a GPU, and the model is on {device}; leave out cuda_graphs "
+            "(--cuda-graphs), or compile the network (--compile)"
+        )
+    if compiled:
+        raise InputError(
+            "a network compiled for a GPU has CUDA graphs already; leave out cuda_graphs "
+            "(--cuda-graphs) or compiled (--compile)"
+        )
 
 
 def fused(model: nn.Module, dtype: torch.dtype = torch.float32, linear: bool = True) -> nn.Module:

@@ -119,7 +119,7 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 
 def add_streaming(parser: argparse.ArgumentParser) -> None:
-    """Add ``--precision``, ``--fuse`` and ``--compile``, as :class:`Streamer` takes them.
+    """Add ``--precision``, ``--fuse``, ``--compile`` and ``--cuda-graphs``, as :class:`Streamer`.
 
     Args:
         parser: parser of the tool.
@@ -141,6 +141,11 @@ def add_streaming(parser: argparse.ArgumentParser) -> None:
         "--compile",
         action="store_true",
         help="use torch.compile: takes half a minute at the start, then is fastest",
+    )
+    parser.add_argument(
+        "--cuda-graphs",
+        action="store_true",
+        help="launch the network on a GPU as one CUDA graph, without compiling it",
     )
 
 

@@ -48,6 +48,17 @@ PRIVATE_NAMES = {
     ),
     "sys._current_frames": "code line of a process that does not answer the others; needed",
     "torch.Tensor._version": "number of changes of a buffer, so that it is read once; needed",
+    "torch._subclasses.fake_tensor.FakeTensorMode": (
+        "memory of a step without allocating it; if missing: memory is not predicted"
+    ),
+    "torch._subclasses.fake_tensor.FakeTensor": "the same",
+    "torch.ops.aten._local_scalar_dense": "a number that is read, in the same; needed there",
+    "torch.ops.aten._unique2": "a search for different numbers, in the same; needed there",
+    "torch.autograd.graph._engine_run_backward": (
+        "a GPU's rules in the backward pass; if missing: mixed precision with checkpointing is not "
+        "predicted"
+    ),
+    "torch.utils._python_dispatch.TorchDispatchMode": "the same",
     "torch._dynamo.config": "to refuse endless recompilation; if missing: compiling may be slow",
     "torch._dynamo.exc.TorchDynamoException": (
         "errors of torch.compile as a sentence; if missing: a traceback"

@@ -15,12 +15,13 @@ import pytest
 import torch
 
 from etram_mmdet.analysis.speed.gpu_check.launch import Check
-from etram_mmdet.analysis.speed.gpu_check.parts import PARTS, Part
+from etram_mmdet.analysis.speed.gpu_check.parts import PARTS, Part, chosen_parts
 from etram_mmdet.analysis.speed.gpu_check.result import read_result
 from etram_mmdet.analysis.speed.gpu_check.size import FULL, SMALL
 from etram_mmdet.analysis.speed.gpu_check.work import work
 from etram_mmdet.utils.errors import InputError
 from tests.helpers.cli import run
+from tests.helpers.fake_rvt import write_fake_rvt
 
 ON_CPU = ("tools/gpu_check.py", "--device", "cpu", "--small", "--out")
 
@@ -29,7 +30,8 @@ ON_CPU = ("tools/gpu_check.py", "--device", "cpu", "--small", "--out")
 def checked(tmp_path_factory):
     """Folder of a whole run, not to be written to, and what it printed."""
     folder = tmp_path_factory.mktemp("check")
-    return folder, run(*ON_CPU, folder)
+    rvt = write_fake_rvt(tmp_path_factory.mktemp("rvt"))
+    return folder, run(*ON_CPU, folder, "--reference", rvt)
 
 
 def rows(folder, part):
@@ -79,6 +81,13 @@ def test_results_are_figures_of_what_was_asked(checked):
         )
     (memory,) = rows(folder, "memory")
     assert memory["limit_gib"] == 12 and 0.1 < memory["allocated_gib"] <= memory["reserved_gib"]
+    for row in rows(folder, "prediction"):
+        assert row["what"] == "kept" and row["holds"] and abs(row["relative_difference"]) < 0.05
+    assert "need a GPU" in rows(folder, "graphs")[0]["reason"]
+    streaming, training = rows(folder, "reference")
+    assert streaming["difference"] < 1e-4 and streaming["how"] == "float32, as it is"
+    for row in (streaming, training):
+        assert row["ratio"] > 0 and row["meets_goal"] in (True, False)
     (demo,) = rows(folder, "demo")
     assert demo["step"] == 4 and demo["frames"] > 0 and 0 <= demo["ap"] <= demo["ap50"] <= 1
 
@@ -109,7 +118,7 @@ def test_a_second_call_runs_what_has_not_passed(checked, tmp_path):
     (folder / "memory.json").unlink()
     output = run(*ON_CPU, folder)
     assert (
-        output.count("passed before") == 6
+        output.count("passed before") == len(PARTS) - 2
         and "memory: at most" in output
         and output.count("at most 1") == 1
     )
@@ -126,6 +135,13 @@ def test_refusals_are_sentences(tmp_path):
         *ON_CPU, tmp_path / "file" / "out", "--parts", "memory", ok=False
     )
     assert list(tmp_path.iterdir()) == [tmp_path / "file"]
+
+
+def test_the_reference_runs_where_it_is_given_only(tmp_path):
+    assert "reference" not in {part.name for part in chosen_parts(None)}
+    assert "reference" in {part.name for part in chosen_parts(None, tmp_path)}
+    output = run(*ON_CPU, tmp_path / "out", "--parts", "reference", ok=False)
+    assert "--parts reference: it executes RVT's code; add --reference with a clone of" in output
 
 
 def test_no_gpu_is_a_sentence(tmp_path, monkeypatch):

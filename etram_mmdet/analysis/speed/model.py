@@ -12,11 +12,12 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from etram_mmdet.analysis.speed.timing import Clock
+from etram_mmdet.datasets.shared_keys import dataset_config, metainfo_of
 from etram_mmdet.engine.config.complete import resolve
 from etram_mmdet.engine.config.refusals import refused_settings
 from etram_mmdet.models.building import build_detector
 from etram_mmdet.models.inference import Streamer
-from etram_mmdet.testing import random_clips
+from etram_mmdet.testing import fit_to_random_boxes, random_clips
 
 
 def build_model(cfg: Config, device: torch.device) -> nn.Module:
@@ -31,11 +32,24 @@ def build_model(cfg: Config, device: torch.device) -> nn.Module:
         return build_detector(cfg).to(device)
 
 
+def build_fitted_model(cfg: Config, device: torch.device) -> nn.Module:
+    """Builds the detector of a config, for training without its data.
+
+    Args:
+        cfg: a config; it is completed in place, as training would.
+        device: device of the detector.
+    """
+    model = build_model(cfg, device)
+    classes = tuple(metainfo_of(dataset_config(cfg))["classes"])
+    return fit_to_random_boxes(model, classes)
+
+
 @torch.no_grad()
 def time_streaming(streamer: Streamer, hw: tuple[int, int], windows: int, warm_up: int) -> Clock:
     """Times one stream, one window at a time, with its state.
 
-    A compiled network is timed as one part; else backbone and the rest of the network are two.
+    A network that is one program is timed as one part; else backbone and the rest of the network
+    are two.
 
     Args:
         streamer: the model.
@@ -51,7 +65,7 @@ def time_streaming(streamer: Streamer, hw: tuple[int, int], windows: int, warm_u
             clock.seconds.clear()
         with clock.part("data"):
             frames = clip.to(streamer.device)
-        if streamer.is_compiled:
+        if streamer.is_one_part:
             with clock.part("network"):
                 maps, states = streamer.network(streamer.pad(frames), states)
         else:

@@ -13,6 +13,8 @@ from etram_mmdet.models.inference import Streamer
 from etram_mmdet.testing import random_clips
 from etram_mmdet.utils.text import table
 
+_WORDS = dict(fused="fused", compiled="compiled", cuda_graphs="CUDA graphs")
+
 
 def measure_streaming(
     model: nn.Module,
@@ -21,6 +23,7 @@ def measure_streaming(
     precision: str = "float32",
     fuse: bool = False,
     compiled: bool = False,
+    cuda_graphs: bool = False,
 ) -> dict:
     """Measures the milliseconds of one stream, one window at a time, and the network's size.
 
@@ -31,8 +34,9 @@ def measure_streaming(
         precision: number format, as :class:`Streamer` takes it. Default: float32.
         fuse: whether norms are folded into convolutions, see :class:`Streamer`. Default: no.
         compiled: whether the network is compiled, see :class:`Streamer`. Default: no.
+        cuda_graphs: whether it is one CUDA graph, see :class:`Streamer`. Default: no.
     """
-    streamer = Streamer(model, precision, fuse, compiled)
+    streamer = Streamer(model, precision, fuse, compiled, cuda_graphs)
     streaming = time_streaming(streamer, hw, windows, warm_up=3)
     return dict(
         parameters=parameters(model),
@@ -40,6 +44,7 @@ def measure_streaming(
         precision=precision,
         fused=fuse,
         compiled=compiled,
+        cuda_graphs=cuda_graphs,
         streaming_ms=streaming.milliseconds(),
     )
 
@@ -110,7 +115,10 @@ def format_result(result: dict) -> str:
 
 def _streaming_lines(result: dict) -> list[str]:
     how = ", ".join(
-        [result["precision"], *(word for word in ("fused", "compiled") if result[word])]
+        [
+            result["precision"],
+            *(text for word, text in _WORDS.items() if result[word]),
+        ]
     )
     rows = [[f"streaming, batch 1, {how}, ms per window", "median", "5 %", "95 %"]]
     for part, ms in result["streaming_ms"].items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from mmengine.config import Config
@@ -10,28 +11,25 @@ from torch import nn
 
 from etram_mmdet.analysis.speed import cuda
 from etram_mmdet.analysis.speed.model import time_training
-from etram_mmdet.engine.runner.memory import (
-    BYTES_PER_PARAMETER,
-    largest_batch,
-    parameters,
-    saved_bytes,
-)
+from etram_mmdet.engine.memory.prediction import predict_step
+from etram_mmdet.engine.runner.memory import largest_batch
 from etram_mmdet.testing import random_clips
 
 MEASURED = "measured"
-ESTIMATED = (
-    "estimated from the saved tensors of batches 1 and 2, and 16 bytes a parameter; workspaces and "
-    "unused memory not included"
+PREDICTED = (
+    "predicted for a GPU: tensors, workspaces, 5 % for holes between them and 0.5 GiB for CUDA"
 )
 
 
 def sweep(
-    cfg: Config, model: nn.Module, clip: int, hw: tuple[int, int], limit_gib: float
+    cfg: Config,
+    model: nn.Module,
+    clip: int,
+    hw: tuple[int, int],
+    limit_gib: float,
+    cost: Callable[[int], float] | None = None,
 ) -> list[dict]:
     """Finds the memory of doubling batch sizes and the largest batch that fits.
-
-    On a GPU every batch is trained for a step and its peak is measured. Elsewhere it is estimated,
-    see `ESTIMATED`.
 
     Args:
         cfg: a complete config, from which the optimizer is built.
@@ -39,26 +37,43 @@ def sweep(
         clip: frames in a clip.
         hw: height and width of a frame, in pixels.
         limit_gib: memory that a step may take, in GiB.
+        cost: from :func:`predicted_cost`. Default: every batch is trained for a step on the GPU,
+            and its peak is measured.
 
     Returns:
-        Rows of ``batch``, ``gib`` (memory) and ``how`` (measured or estimated). It is empty if not
+        Rows of ``batch``, ``gib`` (memory) and ``how`` (measured or predicted). It is empty if not
         even a batch of one fits.
     """
-    device = next(model.parameters()).device
-    if device.type == "cuda":
-        cost = _peak(cfg, model, clip, hw, device)
-        how = MEASURED
-    else:
-        cost = _straight_line(model, clip, hw)
-        how = ESTIMATED
+    how = PREDICTED if cost else MEASURED
+    cost = cost or _peak(cfg, model, clip, hw, next(model.parameters()).device)
     found = largest_batch(lambda batch: cost(batch) / 2**30, limit_gib)
     return [dict(batch=batch, gib=gib, how=how) for batch, gib in sorted(found.items())]
 
 
-def _straight_line(model: nn.Module, clip: int, hw: tuple[int, int]) -> Callable[[int], float]:
-    one, two = (saved_bytes(model, random_clips(model, batch, clip, hw)) for batch in (1, 2))
-    fixed = one - (two - one) + BYTES_PER_PARAMETER * parameters(model)
-    return lambda batch: fixed + batch * (two - one)
+def predicted_cost(
+    cfg: Config,
+    model: nn.Module,
+    clip: int,
+    hw: tuple[int, int],
+    precision: str,
+    device: str = "cuda",
+    label_every: int = 2,
+) -> Callable[[int], int]:
+    """Returns the function that predicts the bytes needed for a batch, see ``StepMemory.needed``.
+
+    It remembers what it was asked.
+
+    Args:
+        cfg: a complete config, from which the optimizer is built.
+        model: detector of the config.
+        clip: frames in a clip.
+        hw: height and width of a frame, in pixels.
+        precision: number format of the training.
+        device: "cuda" or "cpu", where the step would run. Default: "cuda".
+        label_every: every frame whose number this divides is labelled. Default: 2.
+    """
+    how = clip, precision, device, label_every
+    return cache(lambda batch: predict_step(cfg, model, hw, batch, *how).needed)
 
 
 def _peak(

@@ -6,10 +6,9 @@ import copy
 import math
 from collections.abc import Iterator
 
-import torch
 from mmdet.registry import HOOKS
 from mmengine.config import Config
-from mmengine.dist import get_world_size
+from mmengine.dist import get_world_size, is_distributed
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
@@ -19,6 +18,7 @@ from etram_mmdet.datasets.statistics import frame_step_us
 from etram_mmdet.datasets.wrappers import as_streams
 from etram_mmdet.engine.config.complete import added_up
 from etram_mmdet.engine.config.differences import differences_to_parent
+from etram_mmdet.engine.memory.prediction import predict_step, training_precision
 from etram_mmdet.engine.runner.learning_rates import rates_of_run
 from etram_mmdet.engine.runner.memory import BYTES_PER_PARAMETER, parameters, saved_bytes
 from etram_mmdet.engine.runner.stream_runner import StreamRunner
@@ -245,30 +245,46 @@ def _padding_advice(backbone: RecurrentBackbone, hw: tuple[int, int]) -> list[st
 
 
 def _memory(runner: Runner, model: nn.Module, dataset: ETraMDataset) -> str:
-    """Memory of a training step, as text.
-
-    It is measured on a copy with one lane, so that weights, statistics and state do not change.
-    """
-    cfg = runner.cfg
-    lanes = min(
-        getattr(model, "micro_batch", None) or cfg.train_dataloader.batch_size,
-        cfg.train_dataloader.batch_size,
-    )
-    try:
-        with runner.optim_wrapper.optim_context(model):
-            one_lane = random_clips(model, 1, dataset.clip_length, dataset.sequences[0].hw)
-            kept = saved_bytes(copy.deepcopy(model), one_lane)
-    except torch.OutOfMemoryError:
-        return (
-            "not known: a copy of the model and one lane do not fit; training itself needs no copy"
-        )
+    """Memory of a training step, as text: predicted for a GPU, roughly added up for a CPU."""
+    lanes = runner.cfg.train_dataloader.batch_size
+    hw = dataset.sequences[0].hw
+    if next(model.parameters()).device.type == "cuda":
+        return _predicted_memory(runner.cfg, model, hw, lanes, dataset.clip_length)
+    lanes = min(getattr(model, "micro_batch", None) or lanes, lanes)
+    with runner.optim_wrapper.optim_context(model):
+        # on a copy, so that weights, statistics and state do not change
+        one_lane = random_clips(model, 1, dataset.clip_length, hw)
+        kept = saved_bytes(copy.deepcopy(model), one_lane)
     resting = sum(frozen_parts(model).values())
     weights = BYTES_PER_PARAMETER * (parameters(model) - resting) + _BYTES_OF_FLOAT32 * resting
     total = weights + lanes * kept
     return (
         f"about {total / _MIB:,.0f} MiB: {weights / _MIB:,.0f} for weights, gradients and AdamW, "
         f"{kept / _MIB:,.0f} for each of {lanes} lanes kept for the backward pass (temporary "
-        "memory of operations not counted)"
+        "memory of operations not counted; tools/benchmark.py CONFIG --memory-of cuda predicts the "
+        "peak on a GPU)"
+    )
+
+
+def _predicted_memory(
+    cfg: Config, model: nn.Module, hw: tuple[int, int], lanes: int, clip_length: int
+) -> str:
+    if is_distributed():  # fake tensors cannot be sent to other processes
+        return (
+            f"not predicted with several processes; for one of them: tools/benchmark.py "
+            f"{cfg.filename} --memory-of cuda --batch {lanes}"
+        )
+    precision = training_precision(cfg)
+    try:
+        found = predict_step(cfg, model, hw, lanes, clip_length, precision)
+    except InputError as error:
+        return f"not known: {error}"
+    return (
+        f"peak about {found.allocated / _MIB:,.0f} MiB in {precision} (predicted): "
+        f"{(found.weights + found.averaged) / _MIB:,.0f} for weights, "
+        f"{(found.gradients + found.optimizer) / _MIB:,.0f} for gradients and optimizer, "
+        f"{found.kept / _MIB:,.0f} kept for the backward pass of {lanes} lanes; a GPU needs about "
+        f"{found.needed / _MIB:,.0f} MiB"
     )
 
 

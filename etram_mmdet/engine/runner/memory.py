@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from mmengine.dist import is_distributed
@@ -114,22 +116,40 @@ def saved_bytes_of(model: nn.Module, forward: Callable[[], object]) -> int:
         model: its weights are not counted.
         forward: function without arguments that does the forward pass and returns its result.
     """
-    weights = {p.untyped_storage().data_ptr() for p in [*model.parameters(), *model.buffers()]}
-    kept: dict[int, tuple[int, Tensor]] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        packed = tensor.detach()  # a result that held its own graph would never be freed
-        if storage.data_ptr() not in weights:
-            # held, so that no address is used twice
-            kept[storage.data_ptr()] = storage.nbytes(), packed
-        return packed
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+    saved = SavedBytes(model)
+    with saved.counted():
         result = forward()
-    total = sum(size for size, _ in kept.values())
     del result
-    return total
+    return saved.most
+
+
+class SavedBytes:
+    """Counts the bytes that forward passes keep for the backward pass.
+
+    Args:
+        model: its weights and buffers are not counted.
+
+    Attributes:
+        most: the bytes of the forward pass that kept the most.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.most = 0
+        self._weights = {x.untyped_storage() for x in [*model.parameters(), *model.buffers()]}
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Count what lives at the end of the ``with`` block, which does one forward pass."""
+        kept: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()  # keeps nothing alive
+
+        def pack(tensor: Tensor) -> Tensor:
+            kept.add(tensor.untyped_storage())
+            return tensor.detach()  # a result that held its own graph would never be freed
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            yield
+        size = sum(storage.nbytes() for storage in kept if storage not in self._weights)
+        self.most = max(self.most, size)
 
 
 def parameters(model: nn.Module) -> int:

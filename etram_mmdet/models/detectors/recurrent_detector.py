@@ -61,6 +61,9 @@ class RecurrentDetector(SingleStageDetector):
             gradients add up to that of the whole batch (:func:`step_in_parts`). Default: the whole
             batch.
         init_cfg: mmengine's initialisation. Default: that of the parts.
+        channels_last: whether weights, frames and maps of convolutions keep the channels of a pixel
+            together in memory, as attention leaves its maps and as GPUs compute half precision.
+            Numbers differ by rounding only. Default: yes.
         in_channels: channels of a frame, for a backbone without such a key (mmdet's CSPNeXt and
             CSPDarknet). Its first convolution is replaced by one that reads them. Default: the
             backbone's.
@@ -82,6 +85,7 @@ class RecurrentDetector(SingleStageDetector):
         micro_batch: int | None = None,
         init_cfg: dict | None = None,
         in_channels: int | None = None,
+        channels_last: bool = True,
     ) -> None:
         if micro_batch is not None and micro_batch < 1:
             raise InputError(
@@ -115,7 +119,9 @@ class RecurrentDetector(SingleStageDetector):
         if with_cp:
             for module in (self.neck, self.bbox_head) if self.with_neck else (self.bbox_head,):
                 recompute_layers(module)
-        self.to(memory_format=torch.channels_last)  # the layout in which attention leaves its maps
+        self.channels_last = channels_last
+        if channels_last:
+            self.to(memory_format=torch.channels_last)
         self.stream_states = {mode: StreamState() for mode in ("loss", "predict")}
 
     def forward(
@@ -205,6 +211,8 @@ class RecurrentDetector(SingleStageDetector):
         Returns:
             Features (M, C_i, H_i, W_i) of each level, and the states.
         """
+        if not self.channels_last:
+            inputs = inputs.contiguous()
         frames = None  # all
         if chosen is not None and not bool(chosen.all()):
             frames = to_device(chosen.flatten().nonzero().squeeze(1), inputs.device)

@@ -113,11 +113,10 @@ def test_clock_reports_percentiles_in_milliseconds():
     assert clock.milliseconds()["a"] == pytest.approx(dict(median=50, p5=5, p95=95))
 
 
-def test_sweep_without_a_gpu_says_that_it_estimates(cfg, model):
-    data = saved_bytes(model, random_clips(model, 4, 2, HW)) + 16 * parameters(model)
-    rows = sweep(cfg, model, 2, HW, limit_gib=1.01 * data / 2**30)
-    assert rows[-1]["batch"] == 4 and rows[-1]["gib"] == pytest.approx(data / 2**30, rel=0.02)
-    assert all(row["how"].startswith("estimated") for row in rows)
+def test_sweep_without_a_gpu_says_that_it_predicts(cfg, model):
+    rows = sweep(cfg, model, 1, HW, limit_gib=5, cost=lambda batch: batch * 2**30)
+    assert [row["batch"] for row in rows] == [1, 2, 4, 5] and rows[-1]["gib"] == 5
+    assert all(row["how"].startswith("predicted for a GPU") for row in rows)
 
 
 def test_tool_prints_a_table_and_writes_json(tmp_path):

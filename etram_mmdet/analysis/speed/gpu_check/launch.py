@@ -145,6 +145,7 @@ class Check:
             self.device,
             self.size.name,
             str(self.folder),
+            *([str(self.size.reference.resolve())] if self.size.reference else []),
         ]
 
     def _environment(self) -> dict[str, str]:

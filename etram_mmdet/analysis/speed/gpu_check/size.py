@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from mmengine.config import Config
 
@@ -27,6 +28,9 @@ class Size:
         compiled: configs, and precisions, whose latency is measured compiled. Default: three
             configs in float32 and float16.
         demo: options of tools/demo.py. Default: none.
+        reference_config: config that is compared with RVT's code. Default: "baseline".
+        reference_options: settings of that config besides ``options``. Default: none.
+        reference: a clone of RVT, whose code is executed. Default: none.
     """
 
     name: str
@@ -43,6 +47,9 @@ class Size:
         ("float32", "float16"),
     )
     demo: tuple[str, ...] = ()
+    reference_config: str = "baseline"
+    reference_options: dict[str, object] = field(default_factory=dict)
+    reference: Path | None = None
 
     def config(self, name: str, **options: object) -> Config:
         """Loads a config of the package.
@@ -75,6 +82,12 @@ SMALL = Size(
     timed_steps=2,
     untimed_steps=1,
     compiled=(("baseline_tiny",), ("float32",)),
+    # RVT builds four stages only
+    reference_options={
+        "model.backbone.out_stages": (2, 3, 4),
+        "model.backbone.embed_dims": 32,
+        "model.neck.out_channels": None,
+    },
     demo=(
         *"--recordings 2 1 1 --seconds 1.5 --cfg-options".split(),
         "train_cfg.max_iters=4",

@@ -1,6 +1,6 @@
 """Runs one part of the GPU check in this process.
 
-Run as ``python -m etram_mmdet.analysis.speed.gpu_check.work PART DEVICE SIZE FOLDER``.
+Run as ``python -m etram_mmdet.analysis.speed.gpu_check.work PART DEVICE SIZE FOLDER [RVT]``.
 
 `launch` starts it. Every row is written to the part's file as soon as it is known, so that it is
 kept when the process is ended.
@@ -9,6 +9,7 @@ kept when the process is ended.
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -56,5 +57,6 @@ def work(part: Part, device: torch.device, size: Size, folder: Path) -> Result:
 
 
 if __name__ == "__main__":
-    name, device, size, folder = sys.argv[1:]
-    work(PARTS[name], torch.device(device), SIZES[size], Path(folder))
+    name, device, size, folder, *rvt = sys.argv[1:]
+    chosen = replace(SIZES[size], reference=Path(rvt[0]) if rvt else None)
+    work(PARTS[name], torch.device(device), chosen, Path(folder))

@@ -1,0 +1,125 @@
+"""Predicted memory of a training step, as tools/benchmark.py --memory-of prints it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mmengine.config import Config
+from torch import nn
+
+from etram_mmdet.analysis.speed.sweep import predicted_cost
+from etram_mmdet.engine.memory.prediction import predict_step
+from etram_mmdet.utils.text import table
+
+GIB = 2**30
+_ROWS = dict(
+    weights="weights and buffers",
+    gradients="gradients",
+    optimizer="optimizer",
+    averaged="averaged weights",
+    kept="kept for the backward pass",
+    peak="most at one time",
+    allocated="with workspaces of libraries",
+    needed="memory of the card: 5 % for holes, 0.5 GiB for CUDA",
+)
+
+
+def predict_memory(
+    cfg: Config,
+    model: nn.Module,
+    hw: tuple[int, int],
+    batch: int,
+    clip: int,
+    precision: str,
+    device: str,
+    limits_gib: list[float],
+    label_every: int = 2,
+) -> dict:
+    """Predicts the memory of a training step, and the largest batch for each size of card.
+
+    Nothing of that size is allocated.
+
+    Args:
+        cfg: a complete config, from which the optimizer is built.
+        model: detector of the config.
+        hw: height and width of a frame, in pixels.
+        batch: clips in a batch.
+        clip: frames in a clip.
+        precision: number format of the training.
+        device: "cuda" or "cpu", where the step would run.
+        limits_gib: memory of each card, in GiB.
+        label_every: every frame whose number this divides is labelled; neck, head and losses see
+            labelled frames only. Default: 2.
+
+    Returns:
+        ``batch``, ``clip``, ``label_every``, ``precision``, ``device``, ``memory`` (bytes by name),
+        and ``largest``: the largest batch for each of ``limits_gib`` and what it needs, in GiB;
+        batch 0 if a single clip does not fit.
+    """
+    how = clip, precision, device, label_every
+    memory = predict_step(cfg, model, hw, batch, *how).to_dict()
+    names = ("clip", "precision", "device", "label_every")
+    result = dict(batch=batch, **dict(zip(names, how, strict=True)), memory=memory)
+    cost = predicted_cost(cfg, model, clip, hw, precision, device, label_every)
+    largest = []
+    for limit in limits_gib:
+        lanes = largest_on_line(cost, limit * GIB)
+        largest.append(dict(gib=limit, batch=lanes, needed_gib=lanes and cost(lanes) / GIB))
+    return result | dict(largest=largest)
+
+
+def largest_on_line(cost: Callable[[int], float], limit: float) -> int:
+    """Returns the largest batch whose cost fits; 0 if there is none.
+
+    It guesses along the straight line through the costs of batches 1 and 4, then goes on by ones.
+
+    Args:
+        cost: cost of a batch; it grows with the batch.
+        limit: the largest cost that fits.
+    """
+    if cost(1) > limit:
+        return 0
+    per_lane = (cost(4) - cost(1)) / 3
+    batch = max(1, int(1 + (limit - cost(1)) / per_lane))
+    while cost(batch) > limit:
+        batch -= 1
+    while cost(batch + 1) <= limit:
+        batch += 1
+    return batch
+
+
+def format_memory(result: dict) -> str:
+    """Formats the result of :func:`predict_memory` as text.
+
+    Args:
+        result: the result, with ``config`` and ``frame_hw``.
+    """
+    h, w = result["frame_hw"]
+    memory = result["memory"]
+    every = {1: "every frame labelled", 2: "every second frame labelled"}.get(
+        result["label_every"], f"one of {result['label_every']} frames labelled"
+    )
+    device = dict(cuda="a GPU", cpu="a CPU")[result["device"]]
+    left_out = {"averaged"} if not memory["averaged"] else set()
+    if result["device"] == "cpu":
+        left_out |= {"allocated", "needed"}
+    rows = [
+        [f"  {text}", f"{memory[name] / GIB:.2f} GiB"]
+        for name, text in _ROWS.items()
+        if name not in left_out
+    ]
+    lines = [
+        f"{result['config']}, a training step on {device}, predicted",
+        f"frames {w}x{h}, batch {result['batch']}, clips of {result['clip']}, {every}, "
+        f"{result['precision']}",
+        table(rows),
+        *(_fits(result, row) for row in result["largest"]),
+    ]
+    return "\n".join(lines)
+
+
+def _fits(result: dict, row: dict) -> str:
+    asked = result["batch"]
+    word = "fits" if row["batch"] >= asked else "does not fit"
+    best = f"{row['batch']}, which needs {row['needed_gib']:.2f}" if row["batch"] else "none"
+    return f"  batch {asked} {word} {row['gib']:g} GiB; the largest batch is {best}"
