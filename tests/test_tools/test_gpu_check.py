@@ -85,7 +85,7 @@ def test_results_are_figures_of_what_was_asked(checked):
         assert row["what"] == "kept" and row["holds"] and abs(row["relative_difference"]) < 0.05
     assert "need a GPU" in rows(folder, "graphs")[0]["reason"]
     streaming, training = rows(folder, "reference")
-    assert streaming["difference"] < 1e-4 and streaming["how"] == "float32, as it is"
+    assert streaming["difference"] < 1e-4 and streaming["how"] == "float32, eager"
     for row in (streaming, training):
         assert row["ratio"] > 0 and row["meets_goal"] in (True, False)
     (demo,) = rows(folder, "demo")
