@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import struct
@@ -27,6 +28,7 @@ from etram_mmdet.events.formats import open_recording
 from etram_mmdet.events.preprocessing.sources import name_of
 from etram_mmdet.events.recording import Events
 from tests.helpers.cli import run
+from tests.helpers.live import wait_until
 from tests.helpers.paths import THREADS
 from tests.helpers.tool_process import start_tool
 
@@ -152,19 +154,20 @@ def test_a_source_that_stalls_begins_again_and_sends_garbage(words, tmp_path):
 
     def send() -> None:
         with (tmp_path / "pipe").open("wb", buffering=0) as pipe:
-            pipe.write(b"% evt 2.0\n% geometry 96x64\n% end\n" + part(10_000_000))
-            time.sleep(0.8)
-            for first_us in (10_500_000, 2_000_000, 2_500_000):
+            pipe.write(b"% evt 2.0\n% geometry 96x64\n% end\n")
+            for number, first_us in enumerate((10_000_000, 10_500_000, 2_000_000, 2_500_000)):
                 pipe.write(part(first_us))
-            time.sleep(0.3)
+                wait_until(lambda num=number + 1: _size(tmp_path / "a.raw") >= num * 38_000)
+                if number == 0:
+                    time.sleep(0.8)
             pipe.write(rng.bytes(1 << 18))
 
     threading.Thread(target=send).start()
     options = ["--out", tmp_path / "a.jsonl", "--record", tmp_path / "a.raw", "--silence-s", 0.3]
     told = run("tools/live.py", words[0], tmp_path / "pipe", *options, ok=False)
     for sentence in (
-        "WARNING no event came for",
-        "WARNING events come again",
+        "no event came for",
+        "events come again",
         "its clock stepped back by 9.0 s",
         "jumped ahead by",  # random times
         "cannot be used",
@@ -174,6 +177,10 @@ def test_a_source_that_stalls_begins_again_and_sends_garbage(words, tmp_path):
     assert len((tmp_path / "a.jsonl").read_text().splitlines()) >= 39
     with open_recording(tmp_path / "a.raw") as opened:
         assert len(opened.read(0, 12_500_000).t) == 20_000
+
+
+def _size(path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def test_png_holds_the_picture():
@@ -193,4 +200,6 @@ def test_the_proofs_in_real_time_run(words):
     assert "replay: 39 windows" in told and "boxes equal to offline" in told
     assert "newest: " in told and "windows' time late" in told
     assert "memory: 999 windows" in told and "grew by " in told
-    assert "night: 79 windows" in told and "burst: 59 windows" in told
+    assert "night: 79 windows" in told
+    seen, dropped = re.search(r"burst: (\d+) windows, .* (\d+) windows dropped", told).groups()
+    assert int(seen) + int(dropped) == 59  # how many depends on the machine
