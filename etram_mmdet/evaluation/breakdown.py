@@ -8,9 +8,16 @@ from itertools import pairwise
 
 import numpy as np
 
-from etram_mmdet.evaluation.average_precision import Interval, PrecisionTable, interval, mean_ap
-from etram_mmdet.evaluation.matching import Matches, match
+from etram_mmdet.evaluation.average_precision import (
+    Interval,
+    PrecisionTable,
+    interval,
+    mean_ap,
+    nan_mean,
+)
+from etram_mmdet.evaluation.matching import Matches, match_pairs
 from etram_mmdet.evaluation.operating_points import SCORE_THR
+from etram_mmdet.evaluation.pairs import BoxTable, Pairs
 from etram_mmdet.evaluation.results import FrameResult
 from etram_mmdet.events.labels import day_or_night
 
@@ -89,16 +96,21 @@ class Breakdown:
         return {key: float(value) for key, value in found.items() if value is not None}
 
 
-def break_down(frames: Sequence[FrameResult], classes: Sequence[str]) -> Breakdown:
+def break_down(
+    frames: Sequence[FrameResult], classes: Sequence[str], pairs: Pairs | None = None
+) -> Breakdown:
     """Break the AP of an evaluation down by size, light and recording.
 
     Args:
         frames: evaluated frames, with truth and detections.
         classes: names of the K classes.
+        pairs: pairs of these frames. Default: they are searched for.
     """
-    matches = match(frames)
+    pairs = pairs or Pairs.of(frames)
+    matches = match_pairs(pairs)
     names = sorted({frame.recording for frame in frames})
-    recording_of_frame = np.array([names.index(frame.recording) for frame in frames])
+    number = {name: i for i, name in enumerate(names)}
+    recording_of_frame = np.array([number[frame.recording] for frame in frames])
     table = PrecisionTable(matches, len(classes), recording_of_frame)
     lights = [day_or_night(name) for name in names]
     of_light = {
@@ -109,13 +121,14 @@ def break_down(frames: Sequence[FrameResult], classes: Sequence[str]) -> Breakdo
     of_name = dict(zip(names, np.eye(len(names), dtype=bool), strict=True))
     frames_of_recording = np.bincount(recording_of_frame)
     minutes = stream_minutes(frames)
-    recall, recall_of_all = recall_at_false_alarms(matches, len(classes), minutes)
-    alarms = matches.detections.labels[
-        matches.is_alarm[IOU_50] & (matches.scores >= np.float32(SCORE_THR))
+    at_50 = matches.at(IOU_50)
+    recall, recall_of_all = recall_at_false_alarms(at_50, len(classes), minutes)
+    alarms = at_50.detections.labels[
+        at_50.is_alarm[IOU_50] & (at_50.scores >= np.float32(SCORE_THR))
     ]
     return Breakdown(
         tuple(classes),
-        *_by_size(frames, len(classes), recording_of_frame),
+        *_by_size(pairs, len(classes), recording_of_frame),
         recall=recall,
         recall_of_all=recall_of_all,
         alarms_per_min=np.bincount(alarms, minlength=len(classes)) / minutes,
@@ -131,19 +144,6 @@ def size_names() -> list[str]:
     """Names of the ranges between `SIDES_PX`, such as ``8-16``; the last one is open (``96+``)."""
     ranges = pairwise(SIDES_PX)
     return [f"{low}-{high}" if high < np.inf else f"{low}+" for low, high in ranges]
-
-
-def nan_mean(values: np.ndarray) -> float | None:
-    """Mean without NaN.
-
-    Args:
-        values: (N,) numbers or NaN.
-
-    Returns:
-        The mean, or ``None`` if all values are NaN.
-    """
-    values = values[~np.isnan(values)]
-    return float(values.mean()) if len(values) else None
 
 
 def stream_minutes(frames: Sequence[FrameResult]) -> float:
@@ -207,16 +207,16 @@ def _recall(matches: Matches, rows: np.ndarray | slice, boxes: int, minutes: flo
 
 
 def _by_size(
-    frames: Sequence[FrameResult], num_classes: int, recording_of_frame: np.ndarray
+    pairs: Pairs, num_classes: int, recording_of_frame: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     ap = []
     boxes = []
     for low, high in pairwise(SIDES_PX):
-        matches = match(
-            frames,
-            is_ignored=lambda areas, low=low, high=high: (areas < low**2) | (areas >= high**2),
-        )
-        table = PrecisionTable(matches, num_classes, recording_of_frame)
+
+        def is_ignored(table: BoxTable, low: float = low, high: float = high) -> np.ndarray:
+            return (table.areas_px2 < low**2) | (table.areas_px2 >= high**2)
+
+        table = PrecisionTable(match_pairs(pairs, is_ignored), num_classes, recording_of_frame)
         ap.append(table.average_precision()[..., 0].mean(1))
         boxes.append(table.boxes.sum(1))
     return np.stack(ap, 1), np.stack(boxes, 1)

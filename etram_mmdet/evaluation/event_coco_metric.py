@@ -23,6 +23,7 @@ from etram_mmdet.evaluation.coco import (
     coco_metrics,
     format_metrics,
 )
+from etram_mmdet.evaluation.pairs import Pairs
 from etram_mmdet.evaluation.predictions import save_predictions
 from etram_mmdet.evaluation.protocols import Protocol, get_protocols
 from etram_mmdet.evaluation.results import (
@@ -171,12 +172,14 @@ class EventCocoMetric(BaseMetric):
             return {}
         classes = self._classes if protocol.class_aware else (ANY_CLASS,)
         frames = frames if protocol.class_aware else class_agnostic(frames)
-        metrics = coco_metrics(frames, classes)
+        pairs = Pairs.of(frames)
+        metrics = coco_metrics(frames, classes, pairs)
         text = format_metrics(head, metrics, boxes_per_class(frames, len(classes)), classes)
         if is_headline:
-            self.headline = Headline(protocol, frames, tuple(classes), break_down(frames, classes))
-            metrics |= self.headline.breakdown.metrics()
-            text += "\n\n" + format_breakdown(self.headline.breakdown)
+            breakdown = break_down(frames, classes, pairs)
+            self.headline = Headline(protocol, frames, tuple(classes), breakdown)
+            metrics |= breakdown.metrics()
+            text += "\n\n" + format_breakdown(breakdown)
         ties = note_on_ties(frames, len(classes))
         print_log("\n" + text + (f"\n\n{ties}" if ties else ""), logger="current")
         return {key: value for key, value in metrics.items() if ANY_CLASS not in key}

@@ -9,7 +9,7 @@ import pytest
 
 from etram_mmdet.evaluation.average_precision import PrecisionTable, mean_ap
 from etram_mmdet.evaluation.breakdown import recall_at_false_alarms
-from etram_mmdet.evaluation.coco import _accumulate, coco_metrics
+from etram_mmdet.evaluation.coco import coco_metrics
 from etram_mmdet.evaluation.curves import class_counts, confusion_matrix, recall_by_side
 from etram_mmdet.evaluation.event_coco_metric import frame_of
 from etram_mmdet.evaluation.matching import match

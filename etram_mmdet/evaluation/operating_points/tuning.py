@@ -11,10 +11,11 @@ import numpy as np
 
 from etram_mmdet.evaluation.breakdown import stream_minutes
 from etram_mmdet.evaluation.curves import Counts, best_common_threshold, class_counts, count
-from etram_mmdet.evaluation.matching import BoxTable, Matches, match
+from etram_mmdet.evaluation.matching import Matches, match
 from etram_mmdet.evaluation.operating_points.goals import Goal
 from etram_mmdet.evaluation.operating_points.points import OperatingPoints
 from etram_mmdet.evaluation.operating_points.rates import Stream
+from etram_mmdet.evaluation.pairs import BoxTable
 from etram_mmdet.evaluation.predictions import Predictions
 from etram_mmdet.evaluation.results import FrameResult
 from etram_mmdet.utils.errors import InputError
