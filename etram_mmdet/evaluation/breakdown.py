@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -212,14 +213,15 @@ def _by_size(
     ap = []
     boxes = []
     for low, high in pairwise(SIDES_PX):
-
-        def is_ignored(table: BoxTable, low: float = low, high: float = high) -> np.ndarray:
-            return (table.areas_px2 < low**2) | (table.areas_px2 >= high**2)
-
-        table = PrecisionTable(match_pairs(pairs, is_ignored), num_classes, recording_of_frame)
+        matches = match_pairs(pairs, partial(_is_outside, low_px=low, high_px=high))
+        table = PrecisionTable(matches, num_classes, recording_of_frame)
         ap.append(table.average_precision()[..., 0].mean(1))
         boxes.append(table.boxes.sum(1))
     return np.stack(ap, 1), np.stack(boxes, 1)
+
+
+def _is_outside(boxes: BoxTable, low_px: float, high_px: float) -> np.ndarray:
+    return (boxes.areas_px2 < low_px**2) | (boxes.areas_px2 >= high_px**2)
 
 
 def _parts(

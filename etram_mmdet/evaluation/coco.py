@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -149,18 +150,18 @@ def _curves(
     precision = []
     recall = []
     for low, high in _AREAS_PX2:
-
-        def is_ignored(boxes: BoxTable, low: int = low, high: int = high) -> np.ndarray:
-            areas_px2 = boxes.network_areas_px2
-            return (areas_px2 < low) | (areas_px2 > high)
-
-        matches = match_pairs(pairs, is_ignored)
+        matches = match_pairs(pairs, partial(_is_outside, low=low, high=high))
         table = PrecisionTable(matches, num_classes, np.zeros(frames, np.int64))
         precision.append(np.moveaxis(table.precision(), 0, 2))
         boxes = table.boxes[:, 0]
         ranks = pairs.ranks[matches.rows]
         recall.append([_recall(matches, boxes, ranks < most) for most in MAX_DETS])
     return np.stack(precision, -1), np.stack([r[-1] for r in recall], -1), np.stack(recall[0], -1)
+
+
+def _is_outside(boxes: BoxTable, low: float, high: float) -> np.ndarray:
+    areas_px2 = boxes.network_areas_px2
+    return (areas_px2 < low) | (areas_px2 > high)
 
 
 def _recall(matches: Matches, boxes: np.ndarray, rows: np.ndarray) -> np.ndarray:
