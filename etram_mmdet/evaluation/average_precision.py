@@ -179,11 +179,14 @@ def _alarms_before(labels, recordings, has_ignored_size, rows, weights, num_clas
     alarms = np.zeros((num_classes, weights.shape[1]))
     c = 0
     for d in range(len(labels)):
+        k = labels[d]
         if c < len(rows) and rows[c] == d:
-            before[c] = alarms[labels[d]]
+            for b in range(weights.shape[1]):
+                before[c, b] = alarms[k, b]
             c += 1
         elif not has_ignored_size[d]:
-            alarms[labels[d]] += weights[recordings[d]]
+            for b in range(weights.shape[1]):
+                alarms[k, b] += weights[recordings[d], b]
     return before
 
 
@@ -196,30 +199,13 @@ def _precision(found, recordings, alarms_before, weights, boxes, recalls):
     the other false alarms before each of them. ``weights`` (R, B) are those of the recordings,
     ``boxes`` (B,) the weighted number of boxes.
     """
-    columns = weights.shape[1]
-    shape = (found >= 0).sum(), columns
-    hits = np.zeros(shape)
-    precision = np.zeros(shape)  # rises only at a hit, so hits are enough
-    hits_so_far = np.zeros(columns)
-    alarms_so_far = np.zeros(columns)
-    h = 0
-    for c in range(len(found)):
-        if found[c] == NOTHING:
-            alarms_so_far += weights[recordings[c]]
-        elif found[c] >= 0:
-            hits_so_far += weights[recordings[c]]
-            for b in range(columns):
-                hits[h, b] = hits_so_far[b]
-                alarms = alarms_before[c, b] + alarms_so_far[b]
-                if hits_so_far[b] > 0:
-                    precision[h, b] = hits_so_far[b] / (hits_so_far[b] + alarms)
-            h += 1
-    sampled = np.zeros((len(recalls), columns))
-    areas = np.zeros(columns)
-    for b in range(columns):
+    hits, precision = _at_hits(found, recordings, alarms_before, weights)
+    sampled = np.zeros((len(recalls), len(boxes)))
+    areas = np.zeros(len(boxes))
+    for b in range(len(boxes)):
         best = 0.0
         r = len(recalls) - 1
-        for h in range(shape[0] - 1, -1, -1):
+        for h in range(len(hits) - 1, -1, -1):
             # these recalls are reached only by hits of a lower score
             while r >= 0 and boxes[b] > 0 and recalls[r] > hits[h, b] / boxes[b]:
                 sampled[r, b] = best
@@ -229,3 +215,27 @@ def _precision(found, recordings, alarms_before, weights, boxes, recalls):
         sampled[: r + 1, b] = best
         areas[b] = (areas[b] + (r + 1) * best) / len(recalls)
     return sampled, areas
+
+
+@njit(cache=True, error_model="numpy")
+def _at_hits(found, recordings, alarms_before, weights):
+    """Weighted number of hits and precision at each hit: (H, B). Precision rises only there."""
+    columns = weights.shape[1]
+    shape = (found >= 0).sum(), columns
+    hits = np.empty(shape)
+    precision = np.empty(shape)
+    hits_so_far = np.zeros(columns)
+    alarms_so_far = np.zeros(columns)
+    h = 0
+    for c in range(len(found)):
+        if found[c] == NOTHING:
+            for b in range(columns):
+                alarms_so_far[b] += weights[recordings[c], b]
+        elif found[c] >= 0:
+            for b in range(columns):
+                hits_so_far[b] += weights[recordings[c], b]
+                hits[h, b] = hits_so_far[b]
+                counted = hits_so_far[b] + (alarms_before[c, b] + alarms_so_far[b])
+                precision[h, b] = hits_so_far[b] / counted if counted > 0 else 0.0
+            h += 1
+    return hits, precision

@@ -18,7 +18,7 @@ from etram_mmdet.evaluation.average_precision import (
 )
 from etram_mmdet.evaluation.matching import Matches, match_pairs
 from etram_mmdet.evaluation.operating_points import SCORE_THR
-from etram_mmdet.evaluation.pairs import BoxTable, Pairs
+from etram_mmdet.evaluation.pairs import BoxTable, Overlaps, Pairs
 from etram_mmdet.evaluation.results import FrameResult
 from etram_mmdet.events.labels import day_or_night
 
@@ -107,7 +107,7 @@ def break_down(
         classes: names of the K classes.
         pairs: pairs of these frames. Default: they are searched for.
     """
-    pairs = pairs or Pairs.of(frames)
+    pairs = pairs or Overlaps(frames).ranked()
     matches = match_pairs(pairs)
     names = sorted({frame.recording for frame in frames})
     number = {name: i for i, name in enumerate(names)}

@@ -10,7 +10,7 @@ import numpy as np
 
 from etram_mmdet.evaluation.average_precision import PrecisionTable, nan_mean
 from etram_mmdet.evaluation.matching import Matches, match_pairs
-from etram_mmdet.evaluation.pairs import MAX_DETECTIONS, BoxTable, Pairs
+from etram_mmdet.evaluation.pairs import MAX_DETECTIONS, BoxTable, Overlaps, Pairs
 from etram_mmdet.evaluation.results import Boxes, FrameResult
 from etram_mmdet.events.class_sets import small_classes
 from etram_mmdet.utils.errors import InputError
@@ -52,7 +52,7 @@ def coco_metrics(
             "so AP is undefined: check the class_set and the label folder of the evaluated split"
         )
     precision, recall, recall_of_best = _curves(
-        pairs or Pairs.of(frames), len(frames), len(classes)
+        pairs or Overlaps(frames).ranked(), len(frames), len(classes)
     )
     metrics = dict(
         AP=nan_mean(precision[..., 0]),

@@ -23,7 +23,7 @@ from etram_mmdet.evaluation.coco import (
     coco_metrics,
     format_metrics,
 )
-from etram_mmdet.evaluation.pairs import Pairs
+from etram_mmdet.evaluation.pairs import Overlaps
 from etram_mmdet.evaluation.predictions import save_predictions
 from etram_mmdet.evaluation.protocols import Protocol, get_protocols
 from etram_mmdet.evaluation.results import (
@@ -172,7 +172,8 @@ class EventCocoMetric(BaseMetric):
             return {}
         classes = self._classes if protocol.class_aware else (ANY_CLASS,)
         frames = frames if protocol.class_aware else class_agnostic(frames)
-        pairs = Pairs.of(frames)
+        overlaps = Overlaps(frames)
+        pairs = overlaps.ranked()
         metrics = coco_metrics(frames, classes, pairs)
         text = format_metrics(head, metrics, boxes_per_class(frames, len(classes)), classes)
         if is_headline:
@@ -180,7 +181,7 @@ class EventCocoMetric(BaseMetric):
             self.headline = Headline(protocol, frames, tuple(classes), breakdown)
             metrics |= breakdown.metrics()
             text += "\n\n" + format_breakdown(breakdown)
-        ties = note_on_ties(frames, len(classes))
+        ties = note_on_ties(overlaps, pairs, len(classes))
         print_log("\n" + text + (f"\n\n{ties}" if ties else ""), logger="current")
         return {key: value for key, value in metrics.items() if ANY_CLASS not in key}
 

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numba import njit
 
-from etram_mmdet.evaluation.pairs import BoxTable, Pairs
+from etram_mmdet.evaluation.pairs import BoxTable, Overlaps, Pairs
 from etram_mmdet.evaluation.results import FrameResult
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -101,7 +101,7 @@ def match(
             COCO's area ranges do. A detection is left out if it matches such a box, or if it
             matches none and has such a size itself. Default: `is_inside_out`.
     """
-    pairs = Pairs.of(frames, min(_HIGHEST, *iou_thresholds), by_class)
+    pairs = Overlaps(frames, min(_HIGHEST, *iou_thresholds), by_class).ranked()
     return match_pairs(pairs, lambda table: is_ignored(table.areas_px2), iou_thresholds)
 
 
@@ -118,7 +118,7 @@ def match_pairs(
         pairs: pairs of all frames.
         is_ignored: says which boxes (N,) of a table to leave out. Default: boxes that end before
             they begin.
-        iou_thresholds: (T,) IoU thresholds, at least ``pairs.least_overlap``. Default:
+        iou_thresholds: (T,) IoU thresholds, none below the smallest overlap of the pairs. Default:
             `IOU_THRESHOLDS`.
     """
     counts = ~is_ignored(pairs.truth) & ~pairs.is_crowd

@@ -7,7 +7,7 @@ the few others need a place in tables of thresholds and detections.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
@@ -25,53 +25,19 @@ class BoxTable:
     Attributes:
         frames: (N,) number of the frame.
         labels: (N,) number of the class.
-        bboxes_xyxy: (N, 4) float64, network pixels.
+        network_areas_px2: (N,) areas in square network pixels, as in COCO's size ranges; negative
+            if a box ends before it begins.
         areas_px2: (N,) areas in square sensor pixels, the unit in which sizes of road users are
-            reported; negative if a box ends before it begins.
+            reported.
     """
 
     frames: np.ndarray
     labels: np.ndarray
-    bboxes_xyxy: np.ndarray
+    network_areas_px2: np.ndarray
     areas_px2: np.ndarray
 
-    @classmethod
-    def of(cls, boxes_of_frame: Sequence[Boxes], scales: Sequence[int]) -> BoxTable:
-        """Join the boxes of all frames.
-
-        Args:
-            boxes_of_frame: boxes of each frame, in network pixels.
-            scales: sensor pixels per network pixel of each frame.
-        """
-        counts = [len(boxes) for boxes in boxes_of_frame]
-        bboxes_xyxy = np.concatenate(
-            [np.empty((0, 4)), *(boxes.bboxes_xyxy for boxes in boxes_of_frame)]
-        )
-        return cls(
-            frames=np.repeat(np.arange(len(counts)), counts),
-            labels=np.concatenate(
-                [np.empty(0, np.int64), *(boxes.labels for boxes in boxes_of_frame)]
-            ),
-            bboxes_xyxy=bboxes_xyxy,
-            areas_px2=_areas(bboxes_xyxy) * np.repeat(np.square(scales), counts),
-        )
-
-    @property
-    def network_areas_px2(self) -> np.ndarray:
-        """(N,) areas in square network pixels, as COCO's size ranges take them."""
-        return _areas(self.bboxes_xyxy)
-
     def __getitem__(self, rows: np.ndarray) -> BoxTable:
-        return BoxTable(
-            self.frames[rows], self.labels[rows], self.bboxes_xyxy[rows], self.areas_px2[rows]
-        )
-
-    def joined(self, other: BoxTable) -> tuple[BoxTable, np.ndarray]:
-        """Boxes of both tables, and for each whether it comes from ``other``."""
-        columns = [
-            np.concatenate([getattr(t, f.name) for t in (self, other)]) for f in fields(self)
-        ]
-        return BoxTable(*columns), np.repeat([False, True], [len(self.labels), len(other.labels)])
+        return BoxTable(*(column[rows] for column in vars(self).values()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,15 +47,14 @@ class Pairs:
     Attributes:
         truth: G boxes: the ground truth, then the ignored boxes.
         is_crowd: (G,) whether a box is one of the ignored boxes, which are COCO's crowds.
-        detections: N detections in falling order of score. Equal scores keep the order of frames,
-            as in COCO. At most `MAX_DETECTIONS` of a frame and class are kept.
+        detections: N detections in falling order of score. At most `MAX_DETECTIONS` of a frame and
+            class are kept.
         scores: (N,) scores of the detections.
         ranks: (N,) place of each detection among those of its frame and class, from 0.
         rows: (C,) ascending row numbers of the detections that occur in a pair.
         starts: (C + 1,) first pair of each of these detections, and P.
         boxes: (P,) row number of the box of each pair.
         overlaps: (P,) IoU of each pair; for crowds the share of the detection inside the crowd.
-        least_overlap: smallest overlap of a pair.
     """
 
     truth: BoxTable
@@ -101,120 +66,158 @@ class Pairs:
     starts: np.ndarray
     boxes: np.ndarray
     overlaps: np.ndarray
-    least_overlap: float
 
-    @classmethod
-    def of(
-        cls, frames: Sequence[FrameResult], least_overlap: float = 0.5, by_class: bool = True
-    ) -> Pairs:
-        """Find the pairs of all frames.
+
+class Overlaps:
+    """Search for the pairs of all frames, whose detections may then be ranked.
+
+    Args:
+        frames: evaluated frames, with truth and detections.
+        least: smallest overlap of a pair. Default: 0.5.
+        by_class: whether both must have the same class. Default: true.
+    """
+
+    def __init__(
+        self, frames: Sequence[FrameResult], least: float = 0.5, by_class: bool = True
+    ) -> None:
+        scales = np.array([f.scale for f in frames], np.int64)
+        found = [f.found for f in frames]
+        of_truth = _joined([f.truth for f in frames])
+        of_crowds = _joined([f.ignored for f in frames])
+        of_found = _joined(found)
+        both = [np.concatenate(columns) for columns in zip(of_truth, of_crowds, strict=True)]
+        self.truth = _table(*both, scales)
+        self.is_crowd = np.repeat([False, True], [len(of_truth[0]), len(of_crowds[0])])
+        self.detections = _table(*of_found, scales)
+        self.scores = np.concatenate([np.empty(0, np.float32), *(boxes.scores for boxes in found)])
+        self._frames = len(frames)
+        self._starts, self._boxes, self._overlaps = _search(
+            *of_found,
+            *both,
+            _starts(of_truth[0], len(frames)),
+            len(of_truth[0]) + _starts(of_crowds[0], len(frames)),
+            len(of_truth[0]),
+            by_class,
+            least,
+        )
+
+    def ranked(self, last_first: bool = False) -> Pairs:
+        """Sort the detections by falling score.
 
         Args:
-            frames: evaluated frames, with truth and detections.
-            least_overlap: smallest overlap of a pair. Default: 0.5.
-            by_class: whether both must have the same class. Default: true.
+            last_first: order of equal scores. Default: that of frames and rows, as in COCO; if
+                true, the reverse.
         """
-        scales = [f.scale for f in frames]
-        truth, is_crowd = BoxTable.of([f.truth for f in frames], scales).joined(
-            BoxTable.of([f.ignored for f in frames], scales)
+        order = _falling(self.scores, last_first)
+        groups = 1 + int(self.detections.labels.max(initial=0))
+        ranks = _ranks(
+            order, self.detections.frames, self.detections.labels, groups, self._frames * groups
         )
-        detections, scores, ranks = _best_first(frames, scales)
-        groups = 1
-        if by_class:
-            groups += int(max(truth.labels.max(initial=0), detections.labels.max(initial=0)))
-        of_truth = _group(truth, groups)
-        by_group = np.argsort(of_truth, kind="stable")
-        first_of_group = np.searchsorted(of_truth[by_group], np.arange(len(frames) * groups + 1))
-        search = (
-            _group(detections, groups),
-            detections.bboxes_xyxy,
-            truth.bboxes_xyxy,
-            is_crowd,
-            by_group,
-            first_of_group,
-            least_overlap,
-        )
-        counts = _count_pairs(*search)
+        among_best = ranks < MAX_DETECTIONS
+        if not among_best.all():
+            order = order[among_best]
+            ranks = ranks[among_best]
+        counts = np.diff(self._starts)[order]
         rows = np.flatnonzero(counts)
-        starts = np.append(0, np.cumsum(counts[rows], dtype=np.int64))
-        boxes, overlaps = _find_pairs(rows, starts, *search)
-        return cls(
-            truth,
-            is_crowd,
-            detections,
-            scores,
-            ranks,
-            rows,
-            starts,
-            boxes,
-            overlaps,
-            least_overlap,
+        starts = np.append(0, np.cumsum(counts[rows]))
+        chosen = np.repeat(self._starts[order[rows]] - starts[:-1], counts[rows])
+        chosen += np.arange(len(chosen))
+        return Pairs(
+            truth=self.truth,
+            is_crowd=self.is_crowd,
+            detections=self.detections[order],
+            scores=self.scores[order],
+            ranks=ranks,
+            rows=rows,
+            starts=starts,
+            boxes=self._boxes[chosen],
+            overlaps=self._overlaps[chosen],
         )
 
 
-def _areas(bboxes_xyxy: np.ndarray) -> np.ndarray:
-    sides_px = bboxes_xyxy[:, 2:] - bboxes_xyxy[:, :2]
-    return sides_px[:, 0] * sides_px[:, 1]
+def _joined(boxes_of_frame: Sequence[Boxes]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Number of the frame, class and corners (float64) of the boxes of all frames."""
+    counts = [len(boxes.labels) for boxes in boxes_of_frame]
+    return (
+        np.repeat(np.arange(len(counts)), counts),
+        np.concatenate([np.empty(0, np.int64), *(boxes.labels for boxes in boxes_of_frame)]),
+        np.concatenate([np.empty((0, 4)), *(boxes.bboxes_xyxy for boxes in boxes_of_frame)]),
+    )
 
 
-def _group(table: BoxTable, groups: int) -> np.ndarray:
-    """Number of the frame and class of each box; with one group to a frame, classes are ignored."""
-    return table.frames * groups + (table.labels if groups > 1 else 0)
+def _table(
+    frames: np.ndarray, labels: np.ndarray, bboxes_xyxy: np.ndarray, scales: np.ndarray
+) -> BoxTable:
+    x1, y1, x2, y2 = bboxes_xyxy.T
+    network_areas_px2 = (x2 - x1) * (y2 - y1)
+    return BoxTable(frames, labels, network_areas_px2, network_areas_px2 * scales[frames] ** 2)
 
 
-def _best_first(
-    frames: Sequence[FrameResult], scales: Sequence[int]
-) -> tuple[BoxTable, np.ndarray, np.ndarray]:
-    """Detections that take part, best score first, with scores (N,) and ranks (N,)."""
-    detections = BoxTable.of([f.found for f in frames], scales)
-    scores = np.concatenate([np.empty(0, np.float32), *(f.found.scores for f in frames)])
-    order = np.argsort(-scores, kind="stable")
-    groups = 1 + int(detections.labels.max(initial=0))
-    ranks = _ranks(_group(detections, groups)[order], len(frames) * groups)
-    among_best = ranks < MAX_DETECTIONS
-    if not among_best.all():
-        order = order[among_best]
-        ranks = ranks[among_best]
-    return detections[order], scores[order], ranks
+def _starts(frames: np.ndarray, count: int) -> np.ndarray:
+    """First row of each of ``count`` frames, and the number of rows."""
+    return np.append(0, np.cumsum(np.bincount(frames, minlength=count)))
+
+
+def _falling(scores: np.ndarray, last_first: bool) -> np.ndarray:
+    """Row numbers by falling score; equal scores keep their order, or get the reverse one."""
+    if last_first:
+        return len(scores) - 1 - _falling(scores[::-1], False)
+    if scores.dtype != np.float32 or not len(scores) < 2**32:
+        return np.argsort(-scores, kind="stable")
+    # The bits of numbers from 0 on ascend as they do. With the row behind them no two keys are
+    # equal, and NumPy sorts whole numbers ten times as fast as it sorts floats stably.
+    keys = (~(scores + np.float32(0)).view(np.uint32)).astype(np.uint64) << np.uint64(32)
+    keys |= np.arange(len(scores), dtype=np.uint64)
+    keys.sort()
+    return (keys & np.uint64(2**32 - 1)).astype(np.int64)
 
 
 @njit(cache=True)
-def _ranks(group, num_groups):
-    """Number of earlier elements of the same group, for each element."""
-    ranks = np.empty(len(group), np.int32)
-    seen = np.zeros(num_groups, np.int32)
-    for i in range(len(group)):
-        ranks[i] = seen[group[i]]
-        seen[group[i]] += 1
+def _ranks(order, frames, labels, groups, all_groups):
+    """Number of earlier detections of the same frame and class, in this order."""
+    ranks = np.empty(len(order), np.int32)
+    seen = np.zeros(all_groups, np.int32)
+    for i in range(len(order)):
+        group = frames[order[i]] * groups + labels[order[i]]
+        ranks[i] = seen[group]
+        seen[group] += 1
     return ranks
 
 
 @njit(cache=True)
-def _count_pairs(group, bboxes, truth, is_crowd, by_group, first_of_group, least_overlap):
-    counts = np.zeros(len(group), np.int32)
-    for d in range(len(group)):
-        for row in by_group[first_of_group[group[d]] : first_of_group[group[d] + 1]]:
-            counts[d] += _overlap(bboxes[d], truth[row], is_crowd[row]) >= least_overlap
-    return counts
-
-
-@njit(cache=True)
-def _find_pairs(
-    rows, starts, group, bboxes, truth, is_crowd, by_group, first_of_group, least_overlap
+def _search(
+    frames,
+    labels,
+    bboxes,
+    truth_frames,
+    truth_labels,
+    truth_bboxes,
+    truth_starts,
+    crowd_starts,
+    first_crowd,
+    by_class,
+    least,
 ):
-    boxes = np.empty(starts[-1], np.int32)
-    overlaps = np.empty(starts[-1])
+    """First pair of every detection, and box and overlap of every pair."""
+    starts = np.zeros(len(frames) + 1, np.int64)
+    boxes = np.empty(len(truth_frames) + 16, np.int32)
+    overlaps = np.empty(len(boxes))
     p = 0
-    for d in rows:
-        for row in by_group[first_of_group[group[d]] : first_of_group[group[d] + 1]]:
-            overlap = _overlap(bboxes[d], truth[row], is_crowd[row])
-            if overlap >= least_overlap:
-                boxes[p] = row
-                overlaps[p] = overlap
-                p += 1
-    return boxes, overlaps
-
-
-@njit(cache=True, inline="always")
-def _overlap(bbox, of_truth, is_crowd):
-    return share_inside(bbox, of_truth) if is_crowd else iou(bbox, of_truth)
+    for d in range(len(frames)):
+        for of_frame in (truth_starts, crowd_starts):
+            for row in range(of_frame[frames[d]], of_frame[frames[d] + 1]):
+                if by_class and labels[d] != truth_labels[row]:
+                    continue
+                if row >= first_crowd:
+                    overlap = share_inside(bboxes[d], truth_bboxes[row])
+                else:
+                    overlap = iou(bboxes[d], truth_bboxes[row])
+                if overlap >= least:
+                    if p == len(boxes):
+                        boxes = np.append(boxes, np.empty_like(boxes))
+                        overlaps = np.append(overlaps, np.empty_like(overlaps))
+                    boxes[p] = row
+                    overlaps[p] = overlap
+                    p += 1
+        starts[d + 1] = p
+    return starts, boxes[:p].copy(), overlaps[:p].copy()

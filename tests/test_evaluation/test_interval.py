@@ -55,7 +55,7 @@ def simulated(recordings: int, rng: np.random.Generator) -> PrecisionTable:
 
 def table_of(recording_and_class: np.ndarray) -> BoxTable:
     frames, labels = np.divmod(recording_and_class, CLASSES)
-    return BoxTable(frames, labels, np.zeros((len(labels), 4)), np.ones(len(labels)))
+    return BoxTable(frames, labels, np.ones(len(labels)), np.ones(len(labels)))
 
 
 def ap_of(table: PrecisionTable) -> float:

@@ -13,7 +13,7 @@ from etram_mmdet.evaluation.coco import coco_metrics
 from etram_mmdet.evaluation.curves import class_counts, confusion_matrix, recall_by_side
 from etram_mmdet.evaluation.event_coco_metric import frame_of
 from etram_mmdet.evaluation.matching import LEFT_OUT, match, match_pairs
-from etram_mmdet.evaluation.pairs import Pairs
+from etram_mmdet.evaluation.pairs import Overlaps
 from etram_mmdet.evaluation.results import Boxes, FrameResult
 from tests.helpers.coco_referee import coco_tables
 from tests.test_evaluation.test_event_coco_metric import CLASSES, random_samples
@@ -127,7 +127,7 @@ def test_hard_frames_have_pycocotools_numbers(shift):
 def test_one_search_serves_every_range(low, high):
     """A range matches the same boxes, whether its pairs are searched for alone or shared."""
     frames = hard_frames()
-    pairs = Pairs.of(frames)
+    pairs = Overlaps(frames).ranked()
     assert 0 < len(pairs.rows) < len(pairs.scores) / 2
     alone = match(frames, is_ignored=lambda areas: (areas < low) | (areas >= high))
     shared = match_pairs(pairs, lambda t: (t.areas_px2 < low) | (t.areas_px2 >= high))
