@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -93,7 +92,7 @@ def class_agnostic(frames: Sequence[FrameResult]) -> list[FrameResult]:
 
 
 def _in_one_class(boxes: Boxes) -> Boxes:
-    return replace(boxes, labels=np.zeros_like(boxes.labels))
+    return boxes.replaced(labels=np.zeros_like(boxes.labels))
 
 
 def boxes_per_class(frames: Sequence[FrameResult], num_classes: int) -> np.ndarray:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from etram_mmdet.evaluation.joined_boxes import clipped, filtered, joined, per_box
 from etram_mmdet.evaluation.results import Boxes, FrameResult, place_of
 from etram_mmdet.events.labels import MIN_SIDE_PX
 from etram_mmdet.utils.errors import InputError
@@ -67,14 +68,13 @@ class Protocol:
             The frames that count, with the boxes that count, and what was left out.
         """
         late = [f for f in frames if self.skip_us is None or f.t_us - f.start_us > self.skip_us]
-        kept = [self._large_boxes(self._clipped(self._ranked(frame))) for frame in late]
+        kept = self._large_boxes(self._clipped([self._ranked(frame) for frame in late]))
         chosen = [frame for frame in kept if len(frame.truth) or not self.only_with_boxes]
         removed = Removed(
             frames=len(frames) - len(chosen),
             boxes=sum(len(f.truth) for f in frames) - sum(len(f.truth) for f in chosen),
             detections=sum(len(f.found) for f in frames) - sum(len(f.found) for f in chosen),
-            # unique, since one ignored box may be repeated for every class
-            ignored=sum(len(np.unique(f.ignored.bboxes_xyxy, axis=0)) for f in chosen),
+            ignored=_different([f.ignored for f in chosen]),
         )
         return chosen, removed
 
@@ -98,27 +98,47 @@ class Protocol:
         self.check(frame)
         if not self.by_class_score:
             return frame
-        return frame._replace(found=replace(frame.found, scores=frame.found.class_scores))
+        return frame._replace(found=frame.found.replaced(scores=frame.found.class_scores))
 
-    def _clipped(self, frame: FrameResult) -> FrameResult:
-        if not self.clips or frame.hw is None:
-            return frame
-        return frame._replace(found=frame.found.clipped(frame.hw))
+    def _clipped(self, frames: list[FrameResult]) -> list[FrameResult]:
+        if not self.clips:
+            return frames
+        known = [frame for frame in frames if frame.hw is not None]
+        cut = iter(clipped([frame.found for frame in known], [frame.hw for frame in known]))
+        return [f if f.hw is None else f._replace(found=next(cut)) for f in frames]
 
-    def _large_boxes(self, frame: FrameResult) -> FrameResult:
-        if not self.min_diagonal_px and not self.min_side_px:
-            return frame
-        return frame._replace(
-            truth=frame.truth[self._is_large(frame.truth, frame.scale)],
-            found=frame.found[self._is_large(frame.found, frame.scale)],
-            ignored=frame.ignored[self._is_large(frame.ignored, frame.scale)],
+    def _large_boxes(self, frames: list[FrameResult]) -> list[FrameResult]:
+        if not frames or not (self.min_diagonal_px or self.min_side_px):
+            return frames
+        scales = [frame.scale for frame in frames]
+        truth, found, ignored = (
+            filtered(boxes, self._is_large(boxes, scales))
+            for boxes in (
+                [frame.truth for frame in frames],
+                [frame.found for frame in frames],
+                [frame.ignored for frame in frames],
+            )
         )
+        return [
+            frame._replace(truth=t, found=f, ignored=i)
+            for frame, t, f, i in zip(frames, truth, found, ignored, strict=True)
+        ]
 
-    def _is_large(self, boxes: Boxes, scale: int) -> np.ndarray:
-        sides_px = (boxes.bboxes_xyxy[:, 2:] - boxes.bboxes_xyxy[:, :2]) * scale
+    def _is_large(self, boxes_of_frame: list[Boxes], scales: list[int]) -> np.ndarray:
+        corners = joined(boxes_of_frame)
+        scale = per_box(np.array(scales, corners.dtype), boxes_of_frame)
+        sides_px = (corners[:, 2:] - corners[:, :2]) * scale[:, None]
         return ((sides_px**2).sum(1) >= self.min_diagonal_px**2) & (
             sides_px >= self.min_side_px
         ).all(1)
+
+
+def _different(boxes_of_frame: list[Boxes]) -> int:
+    """Number of boxes that differ in frame or corners: one may be repeated for every class."""
+    if not boxes_of_frame:
+        return 0
+    frames = per_box(np.arange(len(boxes_of_frame)), boxes_of_frame)
+    return len(np.unique(np.column_stack([frames, joined(boxes_of_frame)]), axis=0))
 
 
 @dataclass(frozen=True)
