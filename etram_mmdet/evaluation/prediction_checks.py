@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from etram_mmdet.evaluation.joined_boxes import joined, per_box
 from etram_mmdet.evaluation.results import FrameResult, check_labels, place_of
 from etram_mmdet.utils.errors import InputError
 
@@ -43,14 +44,24 @@ def check_frame(frame: FrameResult, num_classes: int) -> None:
 
 def _check_truth_inside(frame: FrameResult) -> None:
     corners = frame.truth.bboxes_xyxy
-    limit = np.array([frame.hw[1], frame.hw[0]] * 2, np.float32) + _OUTSIDE_PX
-    outside = ((corners < -_OUTSIDE_PX) | (corners > limit)).any(1)
+    outside = beyond_frame(corners, np.array([frame.hw]))
     if outside.any():
         raise InputError(
             f"{place_of(*frame.key)}: ground truth: {outside.sum()} boxes lie outside the frame of "
             f"{frame.hw[1]}x{frame.hw[0]} network pixels, such as {corners[outside][0].tolist()}; "
             "expected x1 y1 x2 y2 in network pixels"
         )
+
+
+def beyond_frame(bboxes_xyxy: np.ndarray, hw: np.ndarray) -> np.ndarray:
+    """Whether boxes reach beyond a frame by more than any rounding: (N,) bool.
+
+    Args:
+        bboxes_xyxy: (N, 4) boxes.
+        hw: (N, 2) height and width of the frame of each box in the same pixels, or (1, 2) of all.
+    """
+    limits = hw[:, [1, 0, 1, 0]].astype(np.float32) + np.float32(_OUTSIDE_PX)
+    return ((bboxes_xyxy < -_OUTSIDE_PX) | (bboxes_xyxy > limits)).any(1)
 
 
 def check_pixels(frames: Sequence[FrameResult]) -> None:
@@ -65,19 +76,19 @@ def check_pixels(frames: Sequence[FrameResult]) -> None:
     Raises:
         InputError: most detections lie beyond the right or lower border.
     """
-    known = [frame for frame in frames if frame.hw is not None]
-    centres = [
-        (frame.found.bboxes_xyxy[:, :2] + frame.found.bboxes_xyxy[:, 2:]) / 2 for frame in known
-    ]
-    beyond = [
-        (xy > (frame.hw[1], frame.hw[0])).any(1) for xy, frame in zip(centres, known, strict=True)
-    ]
-    is_beyond = np.concatenate([np.empty(0, bool), *beyond])
-    is_before = any((xy < 0).any() for xy in centres)
-    if len(is_beyond) and is_beyond.mean() > _MOST and not is_before:
-        frame, rows = next(pair for pair in zip(known, beyond, strict=True) if pair[1].any())
+    known = [frame for frame in frames if frame.hw is not None and len(frame.found)]
+    if not known:
+        return
+    found = [frame.found for frame in known]
+    corners = joined(found)
+    centres = (corners[:, :2] + corners[:, 2:]) / 2
+    wh = np.array([(frame.hw[1], frame.hw[0]) for frame in known])
+    is_beyond = (centres > per_box(wh, found)).any(1)
+    if is_beyond.mean() > _MOST and not (centres < 0).any():
+        first = int(is_beyond.argmax())
+        frame = known[per_box(np.arange(len(known)), found)[first]]
         raise InputError(
             f"detections: {is_beyond.sum()} of {len(is_beyond)} have their centre outside the "
-            f"frame, such as {frame.found.bboxes_xyxy[rows][0].tolist()} in a frame of "
+            f"frame, such as {corners[first].tolist()} in a frame of "
             f"{frame.hw[1]}x{frame.hw[0]} network pixels; expected x1 y1 x2 y2 in network pixels"
         )
